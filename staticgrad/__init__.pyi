@@ -12,15 +12,6 @@ import staticgrad.testing as testing
 from staticgrad.analysis.evaluate import (
     evaluate
 )
-from staticgrad.autodiff.forward import (
-    jvp
-)
-from staticgrad.autodiff.jacobian import (
-    hessian, hvp, jacobian
-)
-from staticgrad.autodiff.reverse import (
-    grad, value_and_grad, vjp
-)
 from staticgrad.compiler import (
     Compiled, compile
 )
@@ -85,6 +76,9 @@ from staticgrad.functions.kinks import (
 from staticgrad.functions.loops import (
     cond, fori_loop, map_slices as map, scan, switch, while_loop
 )
+from staticgrad.functions.marks import (
+    checkpoint
+)
 from staticgrad.functions.missing_values import (
     nancumprod, nancumsum, nanmax, nanmean, nanmin, nanprod, nanstd, nansum, nanvar
 )
@@ -141,7 +135,7 @@ from staticgrad.ops.contract import (
     matmul
 )
 from staticgrad.ops.convert import (
-    astype, checkpoint, size_value, stop_gradient
+    astype, size_value, stop_gradient
 )
 from staticgrad.ops.custom import (
     custom_vjp
@@ -185,8 +179,14 @@ from staticgrad.ops.trigonometric import (
 from staticgrad.ops.user_functions import (
     host_call, numba_call
 )
+from staticgrad.programs.derivatives import (
+    grad, jvp, linearize, value_and_grad, vjp
+)
 from staticgrad.programs.function import (
     function
+)
+from staticgrad.programs.matrices import (
+    hessian, hvp, jacobian
 )
 from staticgrad.scopes import (
     scope
@@ -222,24 +222,24 @@ __all__ = [
     "hsplit", "hstack", "hvp", "hypot", "i0", "identity", "iinfo", "inf", "inner", "input",
     "int16", "int32", "int64", "int8", "interp", "invert", "iota", "isclose", "isdtype",
     "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "jacobian", "jvp", "kron",
-    "left_shift", "less", "less_equal", "lexsort", "linalg", "linear_scan", "linspace", "lint",
-    "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not",
-    "logical_or", "logical_xor", "logspace", "map", "matmul", "matrix_transpose", "matvec",
-    "max", "maximum", "mean", "median", "meshgrid", "min", "minimum", "moveaxis", "multiply",
-    "nan", "nan_to_num", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin",
-    "nanpercentile", "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "ndim", "negative",
-    "newaxis", "nn", "norm", "not_equal", "numba_call", "ode", "one_hot", "ones", "ones_like",
-    "optim", "options", "outer", "pad", "parameter", "parse", "partition", "passes",
-    "percentile", "permute_dims", "pi", "piecewise", "polyval", "positive", "pow", "power",
-    "prod", "ptp", "quantile", "rad2deg", "random", "ravel", "reciprocal", "remainder",
-    "repeat", "reshape", "resize", "result_type", "right_shift", "rint", "roll", "rot90",
-    "round", "same_graph", "scan", "scatter_add", "scope", "searchsorted", "select", "shape",
-    "show_config", "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size", "size_value",
-    "sliding_window_view", "sort", "special", "split", "sqrt", "square", "squeeze", "stack",
-    "std", "stop_gradient", "subtract", "sum", "swapaxes", "switch", "take", "take_along_axis",
-    "tan", "tanh", "tensordot", "testing", "tile", "topk", "trace", "transpose", "trapezoid",
-    "tri", "tril", "triu", "trunc", "uint16", "uint32", "uint64", "uint8", "unstack", "unwrap",
-    "value_and_grad", "var", "vdot", "vecdot", "vecmat", "vjp", "vmap", "vsplit", "vstack",
-    "where", "while_loop", "xlogy", "zeros", "zeros_like"
+    "left_shift", "less", "less_equal", "lexsort", "linalg", "linear_scan", "linearize",
+    "linspace", "lint", "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2",
+    "logical_and", "logical_not", "logical_or", "logical_xor", "logspace", "map", "matmul",
+    "matrix_transpose", "matvec", "max", "maximum", "mean", "median", "meshgrid", "min",
+    "minimum", "moveaxis", "multiply", "nan", "nan_to_num", "nancumprod", "nancumsum", "nanmax",
+    "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanprod", "nanquantile", "nanstd",
+    "nansum", "nanvar", "ndim", "negative", "newaxis", "nn", "norm", "not_equal", "numba_call",
+    "ode", "one_hot", "ones", "ones_like", "optim", "options", "outer", "pad", "parameter",
+    "parse", "partition", "passes", "percentile", "permute_dims", "pi", "piecewise", "polyval",
+    "positive", "pow", "power", "prod", "ptp", "quantile", "rad2deg", "random", "ravel",
+    "reciprocal", "remainder", "repeat", "reshape", "resize", "result_type", "right_shift",
+    "rint", "roll", "rot90", "round", "same_graph", "scan", "scatter_add", "scope",
+    "searchsorted", "select", "shape", "show_config", "sigmoid", "sign", "signbit", "sin",
+    "sinc", "sinh", "size", "size_value", "sliding_window_view", "sort", "special", "split",
+    "sqrt", "square", "squeeze", "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes",
+    "switch", "take", "take_along_axis", "tan", "tanh", "tensordot", "testing", "tile", "topk",
+    "trace", "transpose", "trapezoid", "tri", "tril", "triu", "trunc", "uint16", "uint32",
+    "uint64", "uint8", "unstack", "unwrap", "value_and_grad", "var", "vdot", "vecdot", "vecmat",
+    "vjp", "vmap", "vsplit", "vstack", "where", "while_loop", "xlogy", "zeros", "zeros_like"
 ]
 __version__: str

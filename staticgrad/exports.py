@@ -44,6 +44,7 @@ FUNCTIONS = {
     ),
     "staticgrad.functions.kinks": "conventions",
     "staticgrad.functions.loops": "cond fori_loop map=map_slices scan switch while_loop",
+    "staticgrad.functions.marks": "checkpoint",
     "staticgrad.functions.missing_values": (
         "nancumprod nancumsum nanmax nanmean nanmin nanprod nanstd nansum nanvar"
     ),
@@ -68,7 +69,7 @@ FUNCTIONS = {
         " logical_and logical_not logical_or logical_xor not_equal"
     ),
     "staticgrad.ops.contract": "matmul",
-    "staticgrad.ops.convert": "astype checkpoint size_value stop_gradient",
+    "staticgrad.ops.convert": "astype size_value stop_gradient",
     "staticgrad.ops.custom": "custom_vjp",
     "staticgrad.ops.division": "floor_divide fmod left_shift remainder right_shift",
     "staticgrad.ops.hyperbolic": "arccosh arcsinh arctanh cosh sinh",
@@ -89,9 +90,6 @@ FUNCTIONS = {
 #: Module -> what the facade takes from it; of ``staticgrad.functions`` the standard's other names.
 OTHERS = {
     "staticgrad.analysis.evaluate": "evaluate",
-    "staticgrad.autodiff.forward": "jvp",
-    "staticgrad.autodiff.jacobian": "hessian hvp jacobian",
-    "staticgrad.autodiff.reverse": "grad value_and_grad vjp",
     "staticgrad.compiler": "Compiled compile",
     "staticgrad.config": "options show_config",
     "staticgrad.errors": "BudgetInfeasible StaticgradError StaticgradWarning",
@@ -111,7 +109,9 @@ OTHERS = {
     "staticgrad.functions.standard": (
         "asarray can_cast e finfo iinfo inf isdtype nan ndim newaxis pi result_type shape size"
     ),
+    "staticgrad.programs.derivatives": "grad jvp linearize value_and_grad vjp",
     "staticgrad.programs.function": "function",
+    "staticgrad.programs.matrices": "hessian hvp jacobian",
     "staticgrad.scopes": "scope",
 }
 #: Public name of a module -> where it stands.

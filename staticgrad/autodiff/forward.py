@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
-from typing import Any, overload
+from typing import Any
 
 from staticgrad.autodiff.cone import Cone, ValueKey, cone_between, disconnected
 from staticgrad.autodiff.formulas import Formula, stable_formulas
 from staticgrad.autodiff.reverse import fitting, or_zeros, pulled_back, shares_of
 from staticgrad.autodiff.structure import (
-    Key,
-    Leaf,
-    Structure,
     check_floating,
     fitted,
     leaves,
@@ -30,58 +27,20 @@ from staticgrad.errors.wording import shown
 from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Node, Symbolic
-from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import check_share, resolve, zeros_like_type
 
 _GIVES = "jvp gives a tangent {} for a result {}"
 
 
-@overload
-def jvp(
-    y: Value, x: Value | Structure, tangent: Any, allow_disconnected: bool = False
-) -> Value: ...
-@overload
-def jvp(
-    y: list[Leaf], x: Value | Structure, tangent: Any, allow_disconnected: bool = False
-) -> list[Value]: ...
-@overload
-def jvp(
-    y: tuple[Leaf, ...], x: Value | Structure, tangent: Any, allow_disconnected: bool = False
-) -> tuple[Value, ...]: ...
-@overload
-def jvp(
-    y: dict[Key, Leaf], x: Value | Structure, tangent: Any, allow_disconnected: bool = False
-) -> dict[Key, Value]: ...
-@overload
-def jvp(
-    y: Structure, x: Value | Structure, tangent: Any, allow_disconnected: bool = False
-) -> Any: ...
 @public
 def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
-    """Forward mode: the tangents of ``y`` when ``x`` moves along ``tangent``; Jacobian times it.
-
-    One tangent costs about as much as ``y`` itself, whatever the sizes; the gradient of a value
-    with one element is cheaper by ``grad``.
-
-    Args:
-        y: a floating value, or a list, tuple or dict of them, of any shapes.
-        x: a floating value (input, parameter or intermediate), or a list, tuple or dict of them.
-        tangent: for each value of ``x`` a value or array of its type, in the containers of ``x``.
-        allow_disconnected: zeros, instead of an error, for what no differentiable path leads to.
-
-    Returns:
-        The containers of ``y``, each tangent of exactly the type of what it belongs to.
+    """Forward mode: the tangents of ``y`` when ``x`` moves along ``tangent``, as ``sg.jvp`` says.
 
     Raises:
         GradientError: something else than floating values; a tangent that does not fit; an op on
             the way without a rule.
         DisconnectedError: a value of ``y`` that no differentiable path leads to, or one of ``x``
             that none starts from.
-
-    >>> import staticgrad as sg
-    >>> x = sg.input("x", (2,), "float64")
-    >>> sg.evaluate(jvp(x**2, x, [1.0, 10.0]), {"x": [3.0, 4.0]})
-    array([ 6., 80.])
     """
     outputs = leaves(y, "jvp takes values to differentiate")
     moved = leaves(x, "jvp takes values to differentiate by")

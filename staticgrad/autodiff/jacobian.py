@@ -7,14 +7,11 @@ vectors, as ``vmap`` builds it: the graph is as large as that of one product, wh
 from __future__ import annotations
 
 from math import prod
-from typing import Any, Final, overload
+from typing import Any, Final
 
 from staticgrad.autodiff.forward import jvp
 from staticgrad.autodiff.reverse import grad
 from staticgrad.autodiff.structure import (
-    Key,
-    Leaf,
-    Structure,
     check_floating,
     leaves,
     mapped,
@@ -38,104 +35,36 @@ _LINEAR: Final = (
 )
 
 
-@overload
-def jacobian(
-    y: Value, x: Value, mode: str | None = None, allow_disconnected: bool = False
-) -> Value: ...
-@overload
-def jacobian(
-    y: Value, x: list[Leaf], mode: str | None = None, allow_disconnected: bool = False
-) -> list[Value]: ...
-@overload
-def jacobian(
-    y: Value, x: tuple[Leaf, ...], mode: str | None = None, allow_disconnected: bool = False
-) -> tuple[Value, ...]: ...
-@overload
-def jacobian(
-    y: Value, x: dict[Key, Leaf], mode: str | None = None, allow_disconnected: bool = False
-) -> dict[Key, Value]: ...
-@overload
-def jacobian(
-    y: Value, x: Structure, mode: str | None = None, allow_disconnected: bool = False
-) -> Any: ...
 @public
 def jacobian(y: Any, x: Any, mode: str | None = None, allow_disconnected: bool = False) -> Any:
-    """The derivative of every element of ``y`` by every element of ``x``.
-
-    ``jacobian(y, x)[i, j]`` is d y[i] / d x[j], with as many axes for i and j as y and x have. It
-    takes one ``grad`` per element of y (``"reverse"``) or one ``jvp`` per element of x
-    (``"forward"``), all at a time, over a batch of unit vectors, which holds so many derivatives of
-    each intermediate value: prefer ``vjp``, ``jvp`` or ``hvp`` where a product is enough.
-
-    Args:
-        y: a floating value.
-        x: a floating value, or a list, tuple or dict of them.
-        mode: ``"forward"`` or ``"reverse"``; by default the one that takes fewer products.
-        allow_disconnected: zeros, instead of an error, for what no differentiable path leads to.
-
-    Returns:
-        A value of shape ``y.shape + x.shape`` in the dtype of ``y`` (in reverse mode: of ``x``), in
-        the containers of ``x``.
+    """The derivative of every element of ``y`` by every element of ``x``, as ``sg.jacobian`` says.
 
     Raises:
-        GradientError: as ``grad``.
-        DisconnectedError: as ``grad``.
-        ArgumentError: another mode.
-
-    >>> import staticgrad as sg
-    >>> x = sg.input("x", (2,), "float64")
-    >>> y = sg.stack([x[0] * x[1], x[0] + 3.0 * x[1]])
-    >>> sg.evaluate(jacobian(y, x), {"x": [5.0, 7.0]})
-    array([[7., 5.],
-           [1., 3.]])
+        GradientError, DisconnectedError: as ``grad``. ArgumentError: another mode.
     """
-    if mode not in (None, "forward", "reverse"):
-        raise ArgumentError(f"jacobian: mode={mode!r} is neither 'forward' nor 'reverse'")
+    check_mode(mode)
     (output,) = _one(y, "jacobian")
     check_floating([output], "of")
     check_floating(leaves(x, "jacobian takes values to differentiate by"), "by")
     return mapped(x, lambda value: _matrix(output, value, mode, allow_disconnected))
 
 
-@overload
-def hvp(y: Value, x: Value, v: Any, allow_disconnected: bool = False) -> Value: ...
-@overload
-def hvp(y: Value, x: list[Leaf], v: Any, allow_disconnected: bool = False) -> list[Value]: ...
-@overload
-def hvp(
-    y: Value, x: tuple[Leaf, ...], v: Any, allow_disconnected: bool = False
-) -> tuple[Value, ...]: ...
-@overload
-def hvp(
-    y: Value, x: dict[Key, Leaf], v: Any, allow_disconnected: bool = False
-) -> dict[Key, Value]: ...
-@overload
-def hvp(y: Value, x: Structure, v: Any, allow_disconnected: bool = False) -> Any: ...
+def check_mode(mode: Any) -> None:
+    """Refuse a mode that there is not.
+
+    Raises:
+        ArgumentError: it is no mode.
+    """
+    if mode not in (None, "forward", "reverse"):
+        raise ArgumentError(f"jacobian: mode={mode!r} is neither 'forward' nor 'reverse'")
+
+
 @public
 def hvp(y: Any, x: Any, v: Any, allow_disconnected: bool = False) -> Any:
-    """The Hessian of ``y`` by ``x``, times ``v``, without the Hessian.
-
-    Forward over reverse: the tangent of the gradient when x moves along v. It costs about as much
-    as two gradients, and keeps fewer values than reverse over reverse would: nothing waits for a
-    second way back.
-
-    Args:
-        y: a floating 0-d value.
-        x: a floating value, or a list, tuple or dict of them.
-        v: for each value of ``x`` a value or array of its type, in the containers of ``x``.
-        allow_disconnected: zeros, instead of an error, where the gradient of ``y`` does not depend
-            on ``x`` (it is linear in it), or y itself does not.
-
-    Returns:
-        The containers of ``x``, each product of exactly the type of what it belongs to.
+    """The Hessian of ``y`` by ``x``, times ``v``, as ``sg.hvp`` says.
 
     Raises:
         GradientError, DisconnectedError: as ``grad`` and ``jvp``.
-
-    >>> import staticgrad as sg
-    >>> x = sg.input("x", (2,), "float64")
-    >>> sg.evaluate(hvp((x**3).sum(), x, [1.0, 10.0]), {"x": [2.0, 3.0]})
-    array([ 12., 180.])
     """
     slope = grad(y, x, None, allow_disconnected)
     try:
@@ -146,24 +75,11 @@ def hvp(y: Any, x: Any, v: Any, allow_disconnected: bool = False) -> Any:
 
 
 @public
-def hessian(y: Any, x: Any, allow_disconnected: bool = False) -> Value:
-    """The second derivatives of ``y``, a 0-d value, by every pair of elements of ``x``, one value.
-
-    The Jacobian of the gradient, forward over reverse: one ``hvp`` per element of x, all at a
-    time. Prefer ``hvp`` where a product is enough. Blocks of several values:
-    ``jacobian(grad(y, a), b)``.
-
-    Returns:
-        A value of shape ``x.shape + x.shape`` in the dtype of ``x``.
+def hessian(y: Any, x: Any, allow_disconnected: bool = False) -> Any:
+    """The second derivatives of ``y`` by every pair of elements of ``x``, as ``sg.hessian`` says.
 
     Raises:
         GradientError, DisconnectedError: as ``jacobian``.
-
-    >>> import staticgrad as sg
-    >>> x = sg.input("x", (2,), "float64")
-    >>> sg.evaluate(hessian(x[0] ** 2 * x[1], x), {"x": [5.0, 7.0]})
-    array([[14., 10.],
-           [10.,  0.]])
     """
     (value,) = _one(x, "hessian")
     slope = grad(y, value, None, allow_disconnected)

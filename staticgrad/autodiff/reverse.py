@@ -10,16 +10,13 @@ that was written, is in ``formulas.py``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
 from staticgrad.autodiff.cone import Cone, ValueKey, cone_between, disconnected, named
 from staticgrad.autodiff.formulas import stable_formulas
 from staticgrad.autodiff.structure import (
-    Key,
-    Leaf,
-    Structure,
     check_floating,
     fitted,
     leaves,
@@ -45,48 +42,14 @@ from staticgrad.ops.sweep import Sweep
 from staticgrad.types.dim import Size, equal
 
 
-@overload
-def grad(y: Value, wrt: Value, seed: Any = None, allow_disconnected: bool = False) -> Value: ...
-@overload
-def grad(
-    y: Value, wrt: list[Leaf], seed: Any = None, allow_disconnected: bool = False
-) -> list[Value]: ...
-@overload
-def grad(
-    y: Value, wrt: tuple[Leaf, ...], seed: Any = None, allow_disconnected: bool = False
-) -> tuple[Value, ...]: ...
-@overload
-def grad(
-    y: Value, wrt: dict[Key, Leaf], seed: Any = None, allow_disconnected: bool = False
-) -> dict[Key, Value]: ...
-@overload
-def grad(y: Value, wrt: Structure, seed: Any = None, allow_disconnected: bool = False) -> Any: ...
 @public
 def grad(y: Any, wrt: Any, seed: Any = None, allow_disconnected: bool = False) -> Any:
-    """The gradient of ``y`` with respect to each value in ``wrt``.
-
-    Args:
-        y: a floating value; of one element (0-d, or of literal sizes 1) unless a seed is given.
-        wrt: a value (input, parameter or intermediate), or a list, tuple or dict of them.
-        seed: the cotangent of ``y``, a value or array of y's type; 1 by default. The result is
-            then the product of the seed with the Jacobian, as ``vjp`` gives it.
-        allow_disconnected: zeros, instead of an error, for what no differentiable path leads to.
-
-    Returns:
-        One value for one value, else the containers of ``wrt``; each gradient has exactly the type
-        of what it belongs to. An intermediate counts as if it could vary by itself.
+    """The gradient of ``y`` with respect to each value in ``wrt``, as ``sg.grad`` says.
 
     Raises:
         GradientError: ``y`` is not floating, or not one element and has no seed; the seed does not
             fit; ``wrt`` holds something without gradient; an op on the way has no rule.
-        DisconnectedError: the only paths to a wanted value lead through ops that pass no gradient
-            on (comparisons, ``floor``, integers, ``stop_gradient``), or there is none. It names
-            the line at which the path dies.
-
-    >>> import staticgrad as sg
-    >>> x = sg.input("x", (), "float64")
-    >>> sg.evaluate(grad(x**3, x), {"x": 2.0})
-    array(12.)
+        DisconnectedError: no differentiable path leads to a wanted value.
     """
     _check_output(y, seed)
     wanted = leaves(wrt)
@@ -95,78 +58,12 @@ def grad(y: Any, wrt: Any, seed: Any = None, allow_disconnected: bool = False) -
     return mapped(wrt, lambda value: found[value.key])
 
 
-@overload
-def value_and_grad(
-    y: Value, wrt: Value, allow_disconnected: bool = False
-) -> tuple[Value, Value]: ...
-@overload
-def value_and_grad(
-    y: Value, wrt: list[Leaf], allow_disconnected: bool = False
-) -> tuple[Value, list[Value]]: ...
-@overload
-def value_and_grad(
-    y: Value, wrt: tuple[Leaf, ...], allow_disconnected: bool = False
-) -> tuple[Value, tuple[Value, ...]]: ...
-@overload
-def value_and_grad(
-    y: Value, wrt: dict[Key, Leaf], allow_disconnected: bool = False
-) -> tuple[Value, dict[Key, Value]]: ...
-@overload
-def value_and_grad(
-    y: Value, wrt: Structure, allow_disconnected: bool = False
-) -> tuple[Value, Any]: ...
-@public
-def value_and_grad(y: Any, wrt: Any, allow_disconnected: bool = False) -> Any:
-    """``y`` itself and its gradient: ``(y, grad(y, wrt))``, to be returned from one graph.
-
-    Both are parts of the same graph, so that asking for both costs no second forward pass.
-    Arguments and errors as ``grad``.
-
-    >>> import staticgrad as sg
-    >>> x = sg.input("x", (), "float64")
-    >>> y, slope = value_and_grad(x**3, x)
-    >>> sg.evaluate({"y": y, "slope": slope}, {"x": 2.0})
-    {'y': array(8.), 'slope': array(12.)}
-    """
-    return y, grad(y, wrt, allow_disconnected=allow_disconnected)
-
-
-@overload
-def vjp(y: Value | Structure, x: Value, ct: Any, allow_disconnected: bool = False) -> Value: ...
-@overload
-def vjp(
-    y: Value | Structure, x: list[Leaf], ct: Any, allow_disconnected: bool = False
-) -> list[Value]: ...
-@overload
-def vjp(
-    y: Value | Structure, x: tuple[Leaf, ...], ct: Any, allow_disconnected: bool = False
-) -> tuple[Value, ...]: ...
-@overload
-def vjp(
-    y: Value | Structure, x: dict[Key, Leaf], ct: Any, allow_disconnected: bool = False
-) -> dict[Key, Value]: ...
-@overload
-def vjp(y: Value | Structure, x: Structure, ct: Any, allow_disconnected: bool = False) -> Any: ...
 @public
 def vjp(y: Any, x: Any, ct: Any, allow_disconnected: bool = False) -> Any:
-    """Reverse mode: the cotangents of ``x``, given those of ``y``; ct times the Jacobian.
-
-    Args:
-        y: a floating value, or a list, tuple or dict of them, of any shapes.
-        x: what to differentiate by, as ``wrt`` of ``grad``.
-        ct: for each value of ``y`` a value or array of its type, in the containers of ``y``.
-        allow_disconnected: zeros, instead of an error, for what no differentiable path leads to.
-
-    Returns:
-        The containers of ``x``, each cotangent of exactly the type of what it belongs to.
+    """Reverse mode: the cotangents of ``x``, given those of ``y``, as ``sg.vjp`` says.
 
     Raises:
         GradientError, DisconnectedError: as ``grad``.
-
-    >>> import staticgrad as sg
-    >>> x = sg.input("x", (2,), "float64")
-    >>> sg.evaluate(vjp(x**2, x, [1.0, 10.0]), {"x": [3.0, 4.0]})
-    array([ 6., 80.])
     """
     check_floating(leaves(y, "vjp takes values to differentiate"), "of")
     wanted = leaves(x, "vjp takes values to differentiate by")

@@ -198,6 +198,13 @@ class Tensor(ArrayLike):
         return by_rows(function, args, kwargs)
 
     @classmethod
+    def recomputed(cls, function: Any, args: tuple[Any, ...]) -> Any:
+        """``function(*args)``, which records nothing and runs again to be differentiated."""
+        from staticgrad.eager.checkpoint import checkpoint  # it stands above tensors
+
+        return checkpoint(function, *args)
+
+    @classmethod
     def lift(cls, data: object, like: DType | None = None) -> Self:
         """A tensor of a copy of ``data`` that needs no gradient; a tensor itself.
 

@@ -53,6 +53,9 @@ from staticgrad.functions.kinks import (
 from staticgrad.functions.loops import (
     cond, fori_loop, map_slices as map, scan, switch, while_loop
 )
+from staticgrad.functions.marks import (
+    checkpoint
+)
 from staticgrad.functions.missing_values import (
     nancumprod, nancumsum, nanmax, nanmean, nanmin, nanprod, nanstd, nansum, nanvar
 )
@@ -96,7 +99,7 @@ from staticgrad.ops.contract import (
     matmul
 )
 from staticgrad.ops.convert import (
-    astype, checkpoint, size_value, stop_gradient
+    astype, size_value, stop_gradient
 )
 from staticgrad.ops.custom import (
     custom_vjp

@@ -155,13 +155,9 @@ def stop_gradient(x: Operand[AnyValue]) -> AnyValue:
     return StopGradient()(x)
 
 
-def checkpoint(x: Operand[AnyValue]) -> AnyValue:
-    """x itself, marked to be kept: no policy or budget drops it and computes it again.
-
-    Where a step is compiled to use less memory (``compile(checkpoint=..., memory_budget=...)``),
-    the values between marked ones are what is recomputed first.
-    """
-    return Checkpoint()(x)
+def apart(x: AnyValue) -> AnyValue:
+    """The elements of x as a value of its own, by which a function of x can be differentiated."""
+    return Cast(x.dtype)(x)
 
 
 def size_value(size: Size, dtype: Any = F64) -> Any:

@@ -103,6 +103,27 @@ def derivatives() -> None:
     assert_type(sg.evaluate([loss]), Any)
 
 
+def of_functions() -> None:
+    """Of functions they are functions, whose results are those of the arguments' kind."""
+
+    def f(x: Any, scale: float = 1.0) -> Any:
+        return (x * x).sum() * scale
+
+    x = np.ones(3)
+    assert_type(sg.grad(f), Callable[..., Any])
+    slope: Array = sg.grad(f)(x, scale=2.0)
+    value, (first, aside) = sg.value_and_grad(f, argnums=(0, 1))(x, 2.0)
+    blocks: Array = sg.hessian(sg.checkpoint(f), 0)(x)
+    rows: Array = sg.jacobian(sg.grad(f))(x)
+    y, tangent = sg.jvp(f, x, slope)
+    z, push = sg.linearize(f, x)
+    pulled: Array = sg.vjp(f, x)[1](push(tangent * x) + value + first.sum() + aside)
+    rest: Array = sg.hvp(f, x, pulled) + blocks @ rows @ x + y + z
+    assert rest.shape == (3,)
+    w = sg.parameter("w", x)
+    assert_type(sg.grad(lambda: (w * w).sum(), [w]), Callable[..., Any])
+
+
 def programs() -> None:
     x = sg.input("x", ("n",), "float32")
     w = sg.parameter("w", np.float32(1))

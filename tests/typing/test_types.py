@@ -59,6 +59,7 @@ PARTS = (
     program.methods,
     program.functions,
     program.derivatives,
+    program.of_functions,
     program.programs,
     program.tensors,
 )

@@ -1,0 +1,432 @@
+"""Derivatives of values and of functions: ``grad``, ``jvp``, ``vjp`` and what is made of them.
+
+Of values they are those of ``autodiff``: more nodes of the graph. Of functions they give functions
+(``transformed.py``), so that they compose in any order with each other, ``vmap`` and ``function``.
+``jvp``, ``vjp`` and ``linearize`` of a function are called with a point, as elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, overload
+
+from staticgrad.autodiff import forward, reverse
+from staticgrad.autodiff.structure import Key, Leaf, Structure
+from staticgrad.errors import ArgumentError, GradientError
+from staticgrad.errors.wording import shown
+from staticgrad.functions.trees import flatten, mapped, unflatten
+from staticgrad.ir.calls import public
+from staticgrad.ir.session import running_session
+from staticgrad.ir.value import Value
+from staticgrad.programs.arguments import is_value
+from staticgrad.programs.function import function
+from staticgrad.programs.transformed import (
+    FIRST,
+    DerivativePoint,
+    Transformed,
+    as_array,
+    at_point,
+    is_function,
+    made_once,
+    matched,
+    places_of,
+    recording,
+)
+
+AnyFunction = Callable[..., Any]
+Wrt = int | tuple[int, ...] | Value | Structure
+
+
+@overload
+def grad(y: Value, wrt: Value, seed: Any = None, allow_disconnected: bool = False) -> Value: ...
+@overload
+def grad(
+    y: Value, wrt: list[Leaf], seed: Any = None, allow_disconnected: bool = False
+) -> list[Value]: ...
+@overload
+def grad(
+    y: Value, wrt: tuple[Leaf, ...], seed: Any = None, allow_disconnected: bool = False
+) -> tuple[Value, ...]: ...
+@overload
+def grad(
+    y: Value, wrt: dict[Key, Leaf], seed: Any = None, allow_disconnected: bool = False
+) -> dict[Key, Value]: ...
+@overload
+def grad(y: Value, wrt: Structure, seed: Any = None, allow_disconnected: bool = False) -> Any: ...
+@overload
+def grad(
+    y: AnyFunction,
+    wrt: Wrt = 0,
+    *,
+    allow_disconnected: bool = False,
+    argnums: int | tuple[int, ...] | None = None,
+    has_aux: bool = False,
+) -> AnyFunction: ...
+@public
+def grad(
+    y: Any,
+    wrt: Any = FIRST,
+    seed: Any = None,
+    allow_disconnected: bool = False,
+    *,
+    argnums: Any = None,
+    has_aux: bool = False,
+) -> Any:
+    """The gradient of ``y`` with respect to each value in ``wrt``; of a function, a function.
+
+    ``sg.grad(f)`` takes the arguments of ``f`` and gives the gradient by the first one. With arrays
+    it runs compiled, as under ``sg.function``; with values of a graph it builds more of the graph;
+    with tensors it uses the tape.
+
+    Args:
+        y: a floating value; of one element (0-d, or of literal sizes 1) unless a seed is given. Or
+            a function that gives one.
+        wrt: a value (input, parameter or intermediate), or a list, tuple or dict of them. Of a
+            function: the place of an argument (0 by default) or a tuple of places, whose trees of
+            arrays may be nested; or parameters that it reads, in containers.
+        seed: the cotangent of ``y``, a value or array of y's type; 1 by default. The result is
+            then the product of the seed with the Jacobian, as ``vjp`` gives it.
+        allow_disconnected: zeros, instead of an error, for what no differentiable path leads to.
+        argnums: of a function, another name of ``wrt``.
+        has_aux: the function gives a pair of the value and anything else; so does the result.
+
+    Returns:
+        One value for one value, else the containers of ``wrt``; each gradient has exactly the type
+        of what it belongs to. An intermediate counts as if it could vary by itself. Of a function,
+        a function.
+
+    Raises:
+        GradientError: ``y`` is not floating, or not one element and has no seed; the seed does not
+            fit; ``wrt`` holds something without gradient; an op on the way has no rule.
+        DisconnectedError: the only paths to a wanted value lead through ops that pass no gradient
+            on (comparisons, ``floor``, integers, ``stop_gradient``), or there is none. It names
+            the line at which the path dies.
+        ArgumentError: places that a function does not have.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> x = sg.input("x", (), "float64")
+    >>> sg.evaluate(grad(x**3, x), {"x": 2.0})
+    array(12.)
+    >>> grad(grad(lambda x: x**3))(2.0)
+    array(12.)
+    """
+    if not is_function(y):
+        _check_words("grad", argnums, has_aux)
+        return reverse.grad(y, *_given(wrt, seed, allow_disconnected))
+    if seed is not None:
+        raise ArgumentError("grad: a function takes no seed", hint="sg.vjp(f, x, ct)")
+    return _gradient("grad", y, _by(wrt, argnums), has_aux, allow_disconnected)
+
+
+@overload
+def value_and_grad(
+    y: Value, wrt: Value, allow_disconnected: bool = False
+) -> tuple[Value, Value]: ...
+@overload
+def value_and_grad(
+    y: Value, wrt: list[Leaf], allow_disconnected: bool = False
+) -> tuple[Value, list[Value]]: ...
+@overload
+def value_and_grad(
+    y: Value, wrt: tuple[Leaf, ...], allow_disconnected: bool = False
+) -> tuple[Value, tuple[Value, ...]]: ...
+@overload
+def value_and_grad(
+    y: Value, wrt: dict[Key, Leaf], allow_disconnected: bool = False
+) -> tuple[Value, dict[Key, Value]]: ...
+@overload
+def value_and_grad(
+    y: Value, wrt: Structure, allow_disconnected: bool = False
+) -> tuple[Value, Any]: ...
+@overload
+def value_and_grad(
+    y: AnyFunction,
+    wrt: Wrt = 0,
+    allow_disconnected: bool = False,
+    *,
+    argnums: int | tuple[int, ...] | None = None,
+    has_aux: bool = False,
+) -> AnyFunction: ...
+@public
+def value_and_grad(
+    y: Any,
+    wrt: Any = FIRST,
+    allow_disconnected: bool = False,
+    *,
+    argnums: Any = None,
+    has_aux: bool = False,
+) -> Any:
+    """``y`` itself and its gradient: ``(y, grad(y, wrt))``, to be returned from one graph.
+
+    Both are parts of the same graph, so that asking for both costs no second forward pass. Of a
+    function, a function that gives both; with ``has_aux``, ``((y, aux), gradient)``. Arguments and
+    errors as ``grad``.
+
+    >>> import staticgrad as sg
+    >>> x = sg.input("x", (), "float64")
+    >>> y, slope = value_and_grad(x**3, x)
+    >>> sg.evaluate({"y": y, "slope": slope}, {"x": 2.0})
+    {'y': array(8.), 'slope': array(12.)}
+    >>> value_and_grad(lambda x, n: x**n)(2.0, 3)
+    (array(8.), array(12.))
+    """
+    if not is_function(y):
+        _check_words("value_and_grad", argnums, has_aux)
+        return y, reverse.grad(y, *_given(wrt, None, allow_disconnected))
+    return _gradient("value_and_grad", y, _by(wrt, argnums), has_aux, allow_disconnected)
+
+
+def _gradient(name: str, f: AnyFunction, by: Any, has_aux: bool, allow: bool) -> Any:
+    """The function that gives the gradient of ``f``, and its value where ``name`` says so."""
+    places = places_of(name, by)
+
+    def rule(args: tuple[Any, ...], kwargs: dict[str, Any], direct: bool) -> Any:
+        point = DerivativePoint(name, args, by, direct)
+        with recording(point):
+            found, aux = f(*point.args, **kwargs), None
+            if has_aux:
+                found, aux = _pair(name, found)
+            y = point.value(found)
+            slopes = point.slopes(y, allow)
+        y = point.given_back(y)
+        if name == "grad":
+            return (slopes, aux) if has_aux else slopes
+        return ((y, aux), slopes) if has_aux else (y, slopes)
+
+    def made() -> Transformed:
+        return Transformed(f, name, rule, places or ())
+
+    return made() if places is None else made_once(f, (name, repr(by), has_aux, allow), made)
+
+
+def _pair(name: str, found: Any) -> tuple[Any, Any]:
+    if not isinstance(found, tuple) or len(found) != 2:
+        raise GradientError(
+            f"{name}: the function gives {shown(found)}, not a pair of the value and anything else",
+            hint="has_aux=True is for functions that return loss, others",
+        )
+    return found
+
+
+def _given(wrt: Any, *others: Any) -> tuple[Any, ...]:
+    """The arguments behind a value; where it is not said by what, who needs it says so."""
+    return () if wrt is FIRST else (wrt, *others)
+
+
+def _by(wrt: Any, argnums: Any) -> Any:
+    """What a function is differentiated by.
+
+    Raises:
+        ArgumentError: it is named twice.
+    """
+    if wrt is not FIRST and argnums is not None:
+        raise ArgumentError("wrt and argnums are one argument, given twice")
+    return wrt if argnums is None else argnums
+
+
+def _check_words(name: str, argnums: Any, has_aux: bool) -> None:
+    """Refuse what belongs to functions.
+
+    Raises:
+        ArgumentError: it is given with a value.
+    """
+    if argnums is not None or has_aux:
+        word = "has_aux" if argnums is None else "argnums"
+        raise ArgumentError(
+            f"{name}: {word} belongs to functions, and this is a value",
+            hint="sg.grad(loss, w) names what a value is differentiated by",
+        )
+
+
+@overload
+def vjp(y: AnyFunction, x: Any, ct: Any = None, allow_disconnected: bool = False) -> Any: ...
+@overload
+def vjp(y: Value | Structure, x: Value, ct: Any, allow_disconnected: bool = False) -> Value: ...
+@overload
+def vjp(
+    y: Value | Structure, x: list[Leaf], ct: Any, allow_disconnected: bool = False
+) -> list[Value]: ...
+@overload
+def vjp(
+    y: Value | Structure, x: tuple[Leaf, ...], ct: Any, allow_disconnected: bool = False
+) -> tuple[Value, ...]: ...
+@overload
+def vjp(
+    y: Value | Structure, x: dict[Key, Leaf], ct: Any, allow_disconnected: bool = False
+) -> dict[Key, Value]: ...
+@overload
+def vjp(y: Value | Structure, x: Structure, ct: Any, allow_disconnected: bool = False) -> Any: ...
+@public
+def vjp(y: Any, x: Any, ct: Any = None, allow_disconnected: bool = False) -> Any:
+    """Reverse mode: the cotangents of ``x``, given those of ``y``; ct times the Jacobian.
+
+    Args:
+        y: a floating value, or a list, tuple or dict of them, of any shapes. Or a function.
+        x: what to differentiate by, as ``wrt`` of ``grad``. Of a function the argument at which it
+            is taken, or a tuple of all arguments.
+        ct: for each value of ``y`` a value or array of its type, in the containers of ``y``.
+        allow_disconnected: zeros, instead of an error, for what no differentiable path leads to.
+
+    Returns:
+        The containers of ``x``, each cotangent of exactly the type of what it belongs to. Of a
+        function the pair of what it gives and these; without ``ct`` the second is a function of it
+        (which, of arrays, computes the first once more).
+
+    Raises:
+        GradientError, DisconnectedError: as ``grad``.
+
+    >>> import staticgrad as sg
+    >>> x = sg.input("x", (2,), "float64")
+    >>> sg.evaluate(vjp(x**2, x, [1.0, 10.0]), {"x": [3.0, 4.0]})
+    array([ 6., 80.])
+    >>> y, pull = vjp(lambda x: x**2, np.array([3.0, 4.0]))
+    >>> y, pull(np.array([1.0, 10.0]))
+    (array([ 9., 16.]), array([ 6., 80.]))
+    """
+    if not is_function(y):
+        return reverse.vjp(y, x, ct, allow_disconnected)
+    f, by = y, _all_places(x)
+
+    def start(x: Any, direct: bool) -> Any:
+        point = DerivativePoint("vjp", x if isinstance(x, tuple) else (x,), by, direct)
+        with recording(point):
+            leaves, tree = flatten(f(*point.args))
+            values = point.values(leaves)
+
+        def pull(ct: Any) -> Any:
+            cts = matched("vjp", "cotangent", ct, tree)
+            with recording(point):
+                return point.pulled(values, cts, allow_disconnected)
+
+        return unflatten(tree, [point.given_back(value) for value in values]), pull
+
+    def rule(x: Any, ct: Any, direct: bool) -> Any:
+        found, pull = start(x, direct)
+        return found, pull(ct)
+
+    if ct is not None:
+        return at_point(f, "vjp", rule, x, ct, (by, allow_disconnected))
+    if running_session() is not None or any(map(is_value, flatten(x)[0])):
+        return start(x, False)
+    return _value_of(f, x), lambda ct: vjp(f, x, ct, allow_disconnected)[1]
+
+
+@overload
+def jvp(
+    y: AnyFunction, x: Any, tangent: Any, allow_disconnected: bool = False
+) -> tuple[Any, Any]: ...
+@overload
+def jvp(
+    y: Value, x: Value | Structure, tangent: Any, allow_disconnected: bool = False
+) -> Value: ...
+@overload
+def jvp(
+    y: list[Leaf], x: Value | Structure, tangent: Any, allow_disconnected: bool = False
+) -> list[Value]: ...
+@overload
+def jvp(
+    y: tuple[Leaf, ...], x: Value | Structure, tangent: Any, allow_disconnected: bool = False
+) -> tuple[Value, ...]: ...
+@overload
+def jvp(
+    y: dict[Key, Leaf], x: Value | Structure, tangent: Any, allow_disconnected: bool = False
+) -> dict[Key, Value]: ...
+@overload
+def jvp(
+    y: Structure, x: Value | Structure, tangent: Any, allow_disconnected: bool = False
+) -> Any: ...
+@public
+def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
+    """Forward mode: the tangents of ``y`` when ``x`` moves along ``tangent``; Jacobian times it.
+
+    One tangent costs about as much as ``y`` itself, whatever the sizes; the gradient of a value
+    with one element is cheaper by ``grad``.
+
+    Args:
+        y: a floating value, or a list, tuple or dict of them, of any shapes. Or a function.
+        x: a floating value (input, parameter or intermediate), or a list, tuple or dict of them. Of
+            a function the argument at which it is taken, or a tuple of all arguments.
+        tangent: for each value of ``x`` a value or array of its type, in the containers of ``x``.
+        allow_disconnected: zeros, instead of an error, for what no differentiable path leads to.
+
+    Returns:
+        The containers of ``y``, each tangent of exactly the type of what it belongs to. Of a
+        function the pair of what it gives and these.
+
+    Raises:
+        GradientError: something else than floating values; a tangent that does not fit; an op on
+            the way without a rule.
+        DisconnectedError: a value of ``y`` that no differentiable path leads to, or one of ``x``
+            that none starts from.
+
+    >>> import staticgrad as sg
+    >>> x = sg.input("x", (2,), "float64")
+    >>> sg.evaluate(jvp(x**2, x, [1.0, 10.0]), {"x": [3.0, 4.0]})
+    array([ 6., 80.])
+    >>> jvp(lambda x: x**2, np.array([3.0, 4.0]), np.array([1.0, 10.0]))
+    (array([ 9., 16.]), array([ 6., 80.]))
+    """
+    if not is_function(y):
+        return forward.jvp(y, x, tangent, allow_disconnected)
+    f, by = y, _all_places(x)
+
+    def rule(x: Any, tangent: Any, direct: bool) -> Any:
+        found, push = _pushing("jvp", f, x, direct, allow_disconnected)
+        return found, push(tangent)
+
+    return at_point(f, "jvp", rule, x, tangent, (by, allow_disconnected))
+
+
+@public
+def linearize(f: AnyFunction, x: Any, allow_disconnected: bool = False) -> tuple[Any, AnyFunction]:
+    """What a function gives at a point, and its derivative there as a function of tangents.
+
+    Args:
+        f: takes and gives floating values in containers.
+        x: the argument, or a tuple of all arguments.
+        allow_disconnected: as in ``jvp``.
+
+    Returns:
+        ``f(x)``, and the function from tangents of ``x`` to those of the result. Of values of a
+        graph both are parts of it; of arrays each call of the second computes the first once more.
+
+    Raises:
+        GradientError, DisconnectedError: as ``jvp``.
+
+    >>> y, push = linearize(lambda x: x**2, np.array([3.0, 4.0]))
+    >>> y, push(np.array([1.0, 10.0]))
+    (array([ 9., 16.]), array([ 6., 80.]))
+    """
+    if not is_function(f):
+        raise ArgumentError(
+            f"linearize: f is {shown(f)}, not a function", hint="of values: sg.jvp(y, x, tangent)"
+        )
+    if running_session() is not None or any(map(is_value, flatten(x)[0])):
+        return _pushing("linearize", f, x, False, allow_disconnected)
+    return _value_of(f, x), lambda tangent: jvp(f, x, tangent, allow_disconnected)[1]
+
+
+def _pushing(name: str, f: AnyFunction, x: Any, direct: bool, allow: bool) -> tuple[Any, Any]:
+    """What a function gives at a point, and what takes tangents to those of that."""
+    point = DerivativePoint(name, x if isinstance(x, tuple) else (x,), _all_places(x), direct)
+    point.check_forward()
+    leaves, tree = flatten(f(*point.args))
+    values = point.values(leaves)
+
+    def push(tangent: Any) -> Any:
+        tangents = matched(name, "tangent", tangent, point.tree)
+        return unflatten(tree, forward.jvp(values, point.stands, tangents, allow))
+
+    return unflatten(tree, values), push
+
+
+def _all_places(x: Any) -> Any:
+    """All arguments of a function at ``x``."""
+    return tuple(range(len(x))) if isinstance(x, tuple) else 0
+
+
+def _value_of(f: AnyFunction, x: Any) -> Any:
+    """What a function gives of arrays."""
+    args = x if isinstance(x, tuple) else (x,)
+    program = made_once(f, "value", lambda: function(f))
+    return program(*[mapped(as_array, each) for each in args])

@@ -1,0 +1,220 @@
+"""Jacobians and Hessians of values and of functions, and products with a Hessian."""
+
+from __future__ import annotations
+
+from typing import Any, overload
+
+from staticgrad.autodiff import jacobian as of_values
+from staticgrad.autodiff.structure import Key, Leaf, Structure
+from staticgrad.functions.trees import flatten, unflatten
+from staticgrad.ir.calls import public
+from staticgrad.ir.value import Value
+from staticgrad.programs.derivatives import AnyFunction, Wrt
+from staticgrad.programs.transformed import (
+    FIRST,
+    DerivativePoint,
+    Transformed,
+    at_point,
+    is_function,
+    made_once,
+    matched,
+    places_of,
+)
+
+
+@overload
+def jacobian(
+    y: Value, x: Value, mode: str | None = None, allow_disconnected: bool = False
+) -> Value: ...
+@overload
+def jacobian(
+    y: Value, x: list[Leaf], mode: str | None = None, allow_disconnected: bool = False
+) -> list[Value]: ...
+@overload
+def jacobian(
+    y: Value, x: tuple[Leaf, ...], mode: str | None = None, allow_disconnected: bool = False
+) -> tuple[Value, ...]: ...
+@overload
+def jacobian(
+    y: Value, x: dict[Key, Leaf], mode: str | None = None, allow_disconnected: bool = False
+) -> dict[Key, Value]: ...
+@overload
+def jacobian(
+    y: Value, x: Structure, mode: str | None = None, allow_disconnected: bool = False
+) -> Any: ...
+@overload
+def jacobian(
+    y: AnyFunction, x: Wrt = 0, mode: str | None = None, allow_disconnected: bool = False
+) -> AnyFunction: ...
+@public
+def jacobian(
+    y: Any, x: Any = FIRST, mode: str | None = None, allow_disconnected: bool = False
+) -> Any:
+    """The derivative of every element of ``y`` by every element of ``x``.
+
+    ``jacobian(y, x)[i, j]`` is d y[i] / d x[j], with as many axes for i and j as y and x have. It
+    takes one ``grad`` per element of y (``"reverse"``) or one ``jvp`` per element of x
+    (``"forward"``), all at a time, over a batch of unit vectors, which holds so many derivatives of
+    each intermediate value: prefer ``vjp``, ``jvp`` or ``hvp`` where a product is enough.
+
+    Args:
+        y: a floating value. Or a function that gives floating values in containers.
+        x: a floating value, or a list, tuple or dict of them. Of a function: the place of an
+            argument, and so on as ``wrt`` of ``grad``.
+        mode: ``"forward"`` or ``"reverse"``; by default the one that takes fewer products.
+        allow_disconnected: zeros, instead of an error, for what no differentiable path leads to.
+
+    Returns:
+        A value of shape ``y.shape + x.shape`` in the dtype of ``y`` (in reverse mode: of ``x``), in
+        the containers of ``x``. Of a function a function, whose result has such a Jacobian for each
+        value in the containers of what it gives.
+
+    Raises:
+        GradientError, DisconnectedError: as ``grad``.
+        ArgumentError: another mode; tensors as arguments of the function.
+
+    >>> import staticgrad as sg
+    >>> x = sg.input("x", (2,), "float64")
+    >>> y = sg.stack([x[0] * x[1], x[0] + 3.0 * x[1]])
+    >>> sg.evaluate(jacobian(y, x), {"x": [5.0, 7.0]})
+    array([[7., 5.],
+           [1., 3.]])
+    >>> jacobian(lambda x: x**2)(np.array([5.0, 7.0]))
+    array([[10.,  0.],
+           [ 0., 14.]])
+    """
+    if not is_function(y):
+        rest = () if x is FIRST else (x, mode, allow_disconnected)
+        return of_values.jacobian(y, *rest)
+    f, by = y, x
+    of_values.check_mode(mode)
+
+    def rule(args: tuple[Any, ...], kwargs: dict[str, Any], direct: bool) -> Any:
+        point = DerivativePoint("jacobian", args, by, direct)
+        point.check_forward()
+        leaves, tree = flatten(f(*point.args, **kwargs))
+        rows = [
+            point.put_back(of_values.jacobian(each, point.stands, mode, allow_disconnected))
+            for each in point.values(leaves)
+        ]
+        return unflatten(tree, rows)
+
+    return _transformed(f, "jacobian", rule, by, (mode, allow_disconnected))
+
+
+@overload
+def hessian(y: Value, x: Value, allow_disconnected: bool = False) -> Value: ...
+@overload
+def hessian(y: AnyFunction, x: Wrt = 0, allow_disconnected: bool = False) -> AnyFunction: ...
+@public
+def hessian(y: Any, x: Any = FIRST, allow_disconnected: bool = False) -> Any:
+    """The second derivatives of ``y``, a 0-d value, by every pair of elements of ``x``, one value.
+
+    The Jacobian of the gradient, forward over reverse: one ``hvp`` per element of x, all at a
+    time. Prefer ``hvp`` where a product is enough. Blocks of several values:
+    ``jacobian(grad(y, a), b)``.
+
+    Args:
+        y: a floating value of one element, or a function that gives one.
+        x: a floating value. Of a function: the place of an argument, and so on as ``wrt`` of
+            ``grad``.
+        allow_disconnected: zeros, instead of an error, where the gradient does not depend on ``x``.
+
+    Returns:
+        A value of shape ``x.shape + x.shape`` in the dtype of ``x``. Of a function a function; of
+        several arrays its result has containers within containers, a block for each pair.
+
+    Raises:
+        GradientError, DisconnectedError: as ``jacobian``.
+
+    >>> import staticgrad as sg
+    >>> x = sg.input("x", (2,), "float64")
+    >>> sg.evaluate(hessian(x[0] ** 2 * x[1], x), {"x": [5.0, 7.0]})
+    array([[14., 10.],
+           [10.,  0.]])
+    >>> hessian(lambda x: x[0] ** 2 * x[1])(np.array([5.0, 7.0]))
+    array([[14., 10.],
+           [10.,  0.]])
+    """
+    if not is_function(y):
+        rest = () if x is FIRST else (x, allow_disconnected)
+        return of_values.hessian(y, *rest)
+    f, by = y, x
+
+    def rule(args: tuple[Any, ...], kwargs: dict[str, Any], direct: bool) -> Any:
+        point = DerivativePoint("hessian", args, by, direct)
+        point.check_forward()
+        slopes = point.slope_list(point.value(f(*point.args, **kwargs)), allow_disconnected)
+        rows = [
+            of_values.jacobian(slope, point.stands, "forward", allow_disconnected)
+            for slope in slopes
+        ]
+        return point.put_back([point.put_back(row) for row in rows])
+
+    return _transformed(f, "hessian", rule, by, allow_disconnected)
+
+
+@overload
+def hvp(y: Value, x: Value, v: Any, allow_disconnected: bool = False) -> Value: ...
+@overload
+def hvp(y: Value, x: list[Leaf], v: Any, allow_disconnected: bool = False) -> list[Value]: ...
+@overload
+def hvp(
+    y: Value, x: tuple[Leaf, ...], v: Any, allow_disconnected: bool = False
+) -> tuple[Value, ...]: ...
+@overload
+def hvp(
+    y: Value, x: dict[Key, Leaf], v: Any, allow_disconnected: bool = False
+) -> dict[Key, Value]: ...
+@overload
+def hvp(y: Value, x: Structure, v: Any, allow_disconnected: bool = False) -> Any: ...
+@overload
+def hvp(y: AnyFunction, x: Any, v: Any, allow_disconnected: bool = False) -> Any: ...
+@public
+def hvp(y: Any, x: Any, v: Any, allow_disconnected: bool = False) -> Any:
+    """The Hessian of ``y`` by ``x``, times ``v``, without the Hessian.
+
+    Forward over reverse: the tangent of the gradient when x moves along v. It costs about as much
+    as two gradients, and keeps fewer values than reverse over reverse would: nothing waits for a
+    second way back.
+
+    Args:
+        y: a floating 0-d value, or a function that gives one.
+        x: a floating value, or a list, tuple or dict of them. Of a function the argument at which
+            it is taken, or a tuple of all arguments.
+        v: for each value of ``x`` a value or array of its type, in the containers of ``x``.
+        allow_disconnected: zeros, instead of an error, where the gradient of ``y`` does not depend
+            on ``x`` (it is linear in it), or y itself does not.
+
+    Returns:
+        The containers of ``x``, each product of exactly the type of what it belongs to.
+
+    Raises:
+        GradientError, DisconnectedError: as ``grad`` and ``jvp``.
+
+    >>> import staticgrad as sg
+    >>> x = sg.input("x", (2,), "float64")
+    >>> sg.evaluate(hvp((x**3).sum(), x, [1.0, 10.0]), {"x": [2.0, 3.0]})
+    array([ 12., 180.])
+    >>> hvp(lambda x: (x**3).sum(), np.array([2.0, 3.0]), np.array([1.0, 10.0]))
+    array([ 12., 180.])
+    """
+    if not is_function(y):
+        return of_values.hvp(y, x, v, allow_disconnected)
+    f, by = y, tuple(range(len(x))) if isinstance(x, tuple) else 0
+
+    def rule(x: Any, v: Any, direct: bool) -> Any:
+        point = DerivativePoint("hvp", x if isinstance(x, tuple) else (x,), by, direct)
+        point.check_forward()
+        along = matched("hvp", "tangent", v, point.tree)
+        y = point.value(f(*point.args))
+        return point.put_back(of_values.hvp(y, point.stands, along, allow_disconnected))
+
+    return at_point(f, "hvp", rule, x, v, (by, allow_disconnected))
+
+
+def _transformed(f: AnyFunction, name: str, rule: Any, by: Any, options: Any) -> Any:
+    places = places_of(name, by)
+    if places is None:
+        return Transformed(f, name, rule)
+    return made_once(f, (name, repr(by), options), lambda: Transformed(f, name, rule, places))

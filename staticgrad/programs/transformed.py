@@ -1,0 +1,339 @@
+"""Functions made of functions by a rule over values: what ``sg.grad(f)`` and its kin are.
+
+Called with values of a graph, or inside of a function that is traced, the rule builds more of that
+graph. Called with tensors it uses the tape. Called with arrays it is traced and compiled, as under
+``sg.function``, and its programs are kept with the function that it was made of.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from inspect import signature
+from operator import index
+from types import FunctionType
+from typing import Any, Final
+from weakref import ref
+
+import numpy as np
+
+from staticgrad.autodiff.reverse import grad, vjp
+from staticgrad.compiler import Compiled
+from staticgrad.errors import ArgumentError, GradientError
+from staticgrad.errors.wording import kind_of, shown
+from staticgrad.functions.trees import Tree, flatten, mapped, paths, unflatten
+from staticgrad.ir.graph import Graph, Parameter
+from staticgrad.ir.kinds import binding_kind
+from staticgrad.ir.session import running_session
+from staticgrad.ir.value import Value
+from staticgrad.ops.convert import apart
+from staticgrad.ops.operands import as_value
+from staticgrad.programs.arguments import is_value
+from staticgrad.programs.function import Function
+
+#: A rule: what a function gives at arguments; True: these are inputs that nothing else reads.
+Rule = Callable[[tuple[Any, ...], dict[str, Any], bool], Any]
+
+
+def is_function(y: Any) -> bool:
+    """Whether what is to be differentiated is a function, not what one gives."""
+    return callable(y) and not isinstance(y, Value | Compiled | Graph | type)
+
+
+class _First(int):
+    """The place of the first argument, where nothing else is said."""
+
+
+FIRST: Final = _First(0)
+
+
+class Transformed:
+    """A function made of another one; ``program`` is what calls with arrays run."""
+
+    def __init__(self, f: Any, name: str, rule: Rule, places: tuple[int, ...] = ()) -> None:
+        """By a rule; at ``places`` Python numbers are arrays."""
+        functools.update_wrapper(self, f, updated=())
+        own = getattr(f, "__name__", "function")
+        self.__name__ = self.__qualname__ = f"{name}({own})"
+        self._rule, self._places = rule, places
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The results, of the kind of the arguments."""
+        if running_session() is not None or any(map(is_value, flatten((args, kwargs))[0])):
+            return self._rule(args, kwargs, False)
+        given = [
+            mapped(as_array, each) if place in self._places else each
+            for place, each in enumerate(args)
+        ]
+        return self.program(*given, **kwargs)
+
+    @functools.cached_property
+    def program(self) -> Function:
+        """The traced function."""
+
+        def direct(*args: Any, **kwargs: Any) -> Any:
+            return self._rule(args, kwargs, True)
+
+        functools.update_wrapper(direct, self, updated=())
+        return Function(direct, (), {}, {})
+
+    def __repr__(self) -> str:
+        return f"<{self.__qualname__}>"
+
+
+def as_array(leaf: Any) -> Any:
+    """A Python number as the array that it is; anything else as it is."""
+    return np.asarray(leaf) if isinstance(leaf, float | int) else leaf
+
+
+# -- programs are kept with their function --------------------------------------------------------
+
+
+class _Programs:
+    """What was made of a function. Copies of its attributes, as ``wraps`` makes them, are empty."""
+
+    def __init__(self, owner: Any) -> None:
+        self.owner = ref(owner)
+        self.made: dict[Hashable, Any] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (dict, ())  # a function that travels leaves its programs behind
+
+
+_KEPT: Final = "__staticgrad_made__"
+
+
+def made_once(f: Any, key: Hashable, make: Callable[[], Any]) -> Any:
+    """What ``make`` gives for a function: the same at each call where the function can keep it."""
+    if not isinstance(f, FunctionType):
+        return make()
+    kept = vars(f).get(_KEPT)
+    if not isinstance(kept, _Programs) or kept.owner() is not f:
+        kept = _Programs(f)
+        setattr(f, _KEPT, kept)
+    if key not in kept.made:
+        kept.made[key] = make()
+    return kept.made[key]
+
+
+# -- where a function is differentiated -----------------------------------------------------------
+
+
+def places_of(name: str, by: Any) -> tuple[int, ...] | None:
+    """The places of arguments that ``by`` names, or None where it names parameters.
+
+    Raises:
+        ArgumentError: it names neither.
+    """
+    entries = by if isinstance(by, list | tuple) else (by,)
+    if entries and all(isinstance(each, int | np.integer) for each in entries):
+        if any(isinstance(each, bool) or each < 0 for each in entries):
+            raise ArgumentError(f"{name}: wrt is {shown(by)}, not a place: 0 is the first argument")
+        return tuple(map(index, entries))
+    leaves = flatten(by)[0]
+    if leaves and all(isinstance(leaf, Parameter) for leaf in leaves):
+        return None
+    raise ArgumentError(
+        f"{name}: of a function, wrt is {shown(by)}, {kind_of(by)}",
+        hint="the place of an argument, 0 or (0, 1), or parameters that the function reads",
+    )
+
+
+class DerivativePoint:
+    """Arguments of a function, and the values in them by which it is differentiated.
+
+    Attributes:
+        args: the arguments, with values of their own in those places.
+        stands, tree: these values, one after the other, and their containers.
+    """
+
+    def __init__(self, name: str, args: Sequence[Any], by: Any, direct: bool) -> None:
+        """By what ``by`` names. ``direct``: nothing but the arguments has their values.
+
+        Raises:
+            ArgumentError: there is no such argument. GradientError: one that has no derivatives.
+        """
+        self.name, self.args = name, list(args)
+        self.places = places_of(name, by)
+        self._one = not isinstance(by, list | tuple)
+        self.kind = binding_kind(tuple(flatten(args)[0]))
+        if self.places is None:
+            self.stands, self.tree = flatten(by)
+            return
+        for place in self.places:
+            if place >= len(args):
+                raise ArgumentError(
+                    f"{name}: the function is called with {len(args)} arguments by position, and"
+                    f" shall be differentiated by argument {place}",
+                    hint="the first is 0",
+                )
+        chosen = tuple([self.args[place] for place in self.places])
+        leaves, self.tree = flatten(chosen[0] if self._one else chosen)
+        what = f"argument {self.places[0]}" if self._one else "the arguments"
+        pairs = zip(paths(self.tree, what), leaves, strict=True)
+        self.stands = [self._stand(label, leaf, direct) for label, leaf in pairs]
+        found = unflatten(self.tree, self.stands)
+        for place, own in zip(self.places, [found] if self._one else found, strict=True):
+            self.args[place] = own
+
+    @property
+    def is_eager(self) -> bool:
+        """Whether the arguments compute at once."""
+        return self.kind is not binding_kind(())
+
+    def check_forward(self) -> None:
+        """Refuse tensors.
+
+        Raises:
+            ArgumentError: a tape only runs backwards.
+        """
+        if self.is_eager:
+            raise ArgumentError(
+                f"{self.name}: the arguments are tensors, and a tape runs backwards only",
+                hint="of arrays it runs compiled: t.data; of tensors there are sg.grad(f),"
+                " sg.value_and_grad(f) and sg.vjp(f, x)",
+            )
+
+    def _stand(self, label: str, leaf: Any, direct: bool) -> Any:
+        """The value of an argument, apart from others that are computed of the same.
+
+        Raises:
+            GradientError: it has no derivatives.
+        """
+        if not isinstance(leaf, Value):
+            try:
+                leaf = as_value(self.name, np.asarray(leaf), self.kind)
+            except (TypeError, ValueError):
+                raise GradientError(f"{self.name}: {label} is {shown(leaf)}, no array") from None
+        if not leaf.dtype.is_float:
+            raise GradientError(
+                f"{self.name}: {label} is {leaf.type}: there is no derivative by it",
+                hint="a floating array, x.astype('float32'); or name other arguments, wrt=1",
+            )
+        if self.is_eager:
+            return _recorded(leaf)
+        return leaf if direct else apart(leaf)
+
+    def value(self, found: Any) -> Any:
+        """What the function gave, as one value.
+
+        Raises:
+            GradientError: it gave containers.
+        """
+        leaves, tree = flatten(found)
+        if tree.kind is not object:
+            raise GradientError(
+                f"{self.name}: the function gives {tree} (? stands for a value), not one value",
+                hint="a pair of the loss and anything else: has_aux=True",
+            )
+        return self.values(leaves)[0]
+
+    def values(self, leaves: Sequence[Any]) -> list[Any]:
+        """What the function gave, as values; numbers and arrays are constants."""
+        return [as_value(self.name, leaf, self.kind) for leaf in leaves]
+
+    def given_back(self, y: Any) -> Any:
+        """A value for the caller: a tensor without the tape that was recorded for this point."""
+        ends = self.is_eager and all(stand.grad_fn is None for stand in self.stands)
+        return y.detach() if ends else y
+
+    def slopes(self, y: Any, allow_disconnected: bool) -> Any:
+        """The gradient of a value with one element, in the containers of what is named."""
+        return self.put_back(self.slope_list(y, allow_disconnected))
+
+    def slope_list(self, y: Any, allow_disconnected: bool) -> list[Any]:
+        """The same, one after the other."""
+        if self.is_eager:
+            return _of_tape([y], self.stands, None, allow_disconnected)
+        return list(grad(y, self.stands, None, allow_disconnected))
+
+    def pulled(self, ys: Sequence[Any], cts: Sequence[Any], allow_disconnected: bool) -> Any:
+        """The cotangents, given those of several values."""
+        if self.is_eager:
+            return self.put_back(_of_tape(ys, self.stands, cts, allow_disconnected))
+        return self.put_back(vjp(list(ys), self.stands, list(cts), allow_disconnected))
+
+    def put_back(self, found: Sequence[Any]) -> Any:
+        """One for each value, in the containers of what is named."""
+        return unflatten(self.tree, found)
+
+
+# -- tensors --------------------------------------------------------------------------------------
+
+
+def _recorded(tensor: Any) -> Any:
+    """A tensor of the same array by which a tape can be differentiated."""
+    if tensor.requires_grad:
+        return apart(tensor)
+    found = tensor.detach()
+    found.requires_grad = True
+    return found
+
+
+def _of_tape(ys: Any, stands: Any, cts: Any, allow_disconnected: bool) -> list[Any]:
+    from staticgrad.eager.differentiate import grad as of_tape  # who has tensors has loaded it
+
+    again = any(stand.grad_fn is not None for stand in stands)  # by who differentiates this
+    found = of_tape(
+        list(ys),
+        list(stands),
+        cts,
+        create_graph=again,
+        retain_graph=again or cts is not None,  # a cotangent may come more than once
+        allow_disconnected=allow_disconnected,
+    )
+    return list(found)
+
+
+@contextmanager
+def recording(point: DerivativePoint) -> Iterator[None]:
+    """Inside, a tape records what it is to be differentiated by, if the arguments are tensors."""
+    if not point.is_eager:
+        yield
+        return
+    from staticgrad.eager.modes import enable_grad  # as above
+
+    with enable_grad():
+        yield
+
+
+# -- derivatives at a point -----------------------------------------------------------------------
+
+
+def at_point(
+    f: Any, name: str, rule: Callable[[Any, Any, bool], Any], x: Any, given: Any, key: Hashable
+) -> Any:
+    """What a rule gives over arguments and their tangents or cotangents; of arrays it is compiled.
+
+    ``key`` tells it from other rules of that name.
+    """
+    if running_session() is not None or any(map(is_value, flatten((x, given))[0])):
+        return rule(x, given, False)
+
+    def made() -> Function:
+        def direct(x: Any, given: Any) -> Any:
+            return rule(x, given, True)
+
+        direct.__signature__ = signature(direct)  # type: ignore[attr-defined]
+        direct.__wrapped__ = f  # type: ignore[attr-defined]
+        direct.__qualname__ = f"{name}({getattr(f, '__name__', 'function')})"
+        return Function(direct, (), {}, {})
+
+    program = made_once(f, (name, key), made)
+    return program(mapped(as_array, x), mapped(as_array, given))
+
+
+def matched(name: str, what: str, given: Any, tree: Tree) -> list[Any]:
+    """The leaves of cotangents or tangents, which come in the containers of what they belong to.
+
+    Raises:
+        GradientError: they do not.
+    """
+    leaves, own = flatten(given)
+    if own != tree:
+        raise GradientError(
+            f"{name}: the {what}s are {own}, where {tree} is due (? stands for a value)",
+            hint=f"one {what} for each value, in the same containers",
+        )
+    return leaves

@@ -1,0 +1,225 @@
+"""Derivatives of functions: of arrays, values and tensors, in any order, with vmap and function."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.eager import Tensor
+from staticgrad.errors import (
+    ArgumentError,
+    DisconnectedError,
+    GradientError,
+    ShapeError,
+    TracingWarning,
+    UnknownArgumentError,
+)
+
+RNG = np.random.default_rng(11)
+X = RNG.normal(size=(4, 3))
+W = RNG.normal(size=3)
+F = Callable[..., Any]
+
+
+def loss(w: Any, x: Any) -> Any:
+    return (sg.tanh(x @ w) ** 2).sum()
+
+
+def slope_by_hand(w: Any, x: Any) -> Any:
+    t = np.tanh(x @ w)
+    return x.T @ (2 * t * (1 - t * t))
+
+
+def hessian_by_hand(w: Any, x: Any) -> Any:
+    t = np.tanh(x @ w)
+    bent = 2 * (1 - t * t) * (1 - 3 * t * t)
+    return x.T @ (bent[:, None] * x)
+
+
+def ran(made: F, *args: Any) -> Any:
+    """A function of values, with an input of a graph for each argument."""
+    inputs = [sg.input(f"x{k}", np.shape(each), "float64") for k, each in enumerate(args)]
+    feeds = {f"x{k}": each for k, each in enumerate(args)}
+    return sg.compile(made(*inputs)).run(feeds)
+
+
+WAYS: dict[str, Callable[..., Any]] = {
+    "arrays": lambda made, *args: made(*args),
+    "values": ran,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_is_what_it_is_by_hand(way: str):
+    run = WAYS[way]
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11)  # noqa: E731
+    wanted, slope, bent = (np.tanh(X @ W) ** 2).sum(), slope_by_hand(W, X), hessian_by_hand(W, X)
+    close(run(sg.grad(loss), W, X), slope)
+    close(run(sg.hessian(loss), W, X), bent)
+    close(run(sg.jacobian(sg.grad(loss)), W, X), bent)
+    close(run(lambda w, x: sg.hvp(lambda w: loss(w, x), w, w), W, X), bent @ W)
+    close(run(lambda w, x: sg.jvp(lambda w: loss(w, x), w, w)[1], W, X), slope @ W)
+    close(run(lambda w, x: sg.linearize(lambda w: loss(w, x), w)[1](w), W, X), slope @ W)
+    close(run(lambda w, x: sg.vjp(lambda w: x @ w, w, x @ w)[1], W, X), X.T @ X @ W)
+    close(run(lambda w, x: sg.vjp(lambda w: x @ w, w)[1](x @ w), W, X), X.T @ X @ W)
+    close(run(lambda w, x: sg.value_and_grad(loss)(w, x)[0], W, X), wanted)
+    close(run(sg.function(sg.checkpoint(sg.grad(sg.checkpoint(loss)))), W, X), slope)
+    rows = [slope_by_hand(W, row[None]) for row in X]
+    mapped = sg.vmap(sg.grad(lambda w, row: loss(w, row[None])), (None, 0))
+    close(run(sg.function(mapped), W, X), rows)
+    assert sg.grad(loss)(np.float32(W), np.float32(X)).dtype == np.float32
+    thrice = run(lambda w, x: sg.grad(lambda w: sg.hvp(lambda v: loss(v, x), w, w).sum())(w), W, X)
+    step = 1e-6
+    for k in range(3):
+        ends = [W + step * sign * np.eye(3)[k] for sign in (1, -1)]
+        apart = [(hessian_by_hand(end, X) @ end).sum() for end in ends]
+        np.testing.assert_allclose(thrice[k], (apart[0] - apart[1]) / 2 / step, rtol=1e-3)
+
+
+@dataclass
+class Layer:
+    w: Any
+    b: Any
+
+
+def test_containers_places_and_parameters():
+    scale = sg.parameter("scale", np.array(2.0))
+
+    def f(layer: Layer, x: Any, power: int = 2, *, sign: int = 1) -> Any:
+        out = (x @ layer.w + layer.b) ** power * scale * sign
+        return out.sum(), {"largest": out.max(), "power": power}
+
+    given = Layer(W, 0.5)
+    (value, aux), slopes = sg.value_and_grad(f, has_aux=True)(given, X, sign=-1)
+    out = X @ W + 0.5
+    np.testing.assert_allclose(value, -2 * (out**2).sum())
+    np.testing.assert_allclose(aux["largest"], (-2 * out**2).max())
+    assert aux["power"] == 2
+    assert isinstance(slopes, Layer)
+    np.testing.assert_allclose(slopes.w, -4 * X.T @ out)
+    np.testing.assert_allclose(slopes.b, -4 * out.sum())
+    both, _ = sg.grad(f, (1, 0), has_aux=True)(given, X, 3)
+    np.testing.assert_allclose(both[0], 6 * (out**2)[:, None] * W)
+    np.testing.assert_allclose(both[1].w, 6 * X.T @ out**2)
+    by_scale = sg.grad(lambda *args: f(*args)[0], {"s": scale})
+    np.testing.assert_allclose(by_scale(given, X)["s"], (out**2).sum())
+    scale.value = 3.0  # it is read in each run, and by the gradient of another
+    np.testing.assert_allclose(sg.grad(lambda s: s * s * scale, 0)(scale), 27.0)
+    blocks = sg.hessian(lambda layer: ((X @ layer.w + layer.b) ** 2).sum())(given)
+    np.testing.assert_allclose(blocks.w.b, 2 * X.sum(0))
+    np.testing.assert_allclose(blocks.b.b, 8.0)
+    rows = sg.jacobian(lambda x, y: {"p": x * y, "q": [(x + y).sum()]}, (0, 1))(W, 2 * W)
+    np.testing.assert_allclose(rows["p"][1], np.diag(W))
+    np.testing.assert_allclose(rows["q"][0][0], np.ones(3))
+    with pytest.raises(DisconnectedError):
+        sg.grad(lambda x, y: x.sum(), (0, 1))(W, W)
+    free = sg.grad(lambda x, y: x.sum(), (0, 1), allow_disconnected=True)(W, W)
+    np.testing.assert_array_equal(free[1], np.zeros(3))
+
+
+def test_arguments_are_apart_from_what_is_computed_of_the_same():
+    """The derivative is by the argument, not by the value that stands there."""
+    inner = sg.grad(lambda x: x * sg.grad(lambda y: x * y)(x))
+    assert inner(3.0) == 6.0  # of x * x, not of 2 * x * x
+    x = sg.input("x", (), "float64")
+    assert sg.evaluate(inner(x), {"x": 3.0}) == 6.0
+    assert sg.evaluate(sg.grad(lambda y: x * y)(x), {"x": 3.0}) == 3.0
+    _, (a, b) = sg.vjp(lambda x, y: x * y, (W, W), np.ones(3))
+    np.testing.assert_array_equal([a, b], [W, W])
+
+
+def test_tensors_use_the_tape():
+    f = lambda w: loss(w, Tensor(X, dtype="float64"))  # noqa: E731
+    w = Tensor(W, dtype="float64")
+    value, slope = sg.value_and_grad(f)(w)
+    assert isinstance(slope, Tensor)
+    assert not any(each.requires_grad for each in (value, slope, w))
+    np.testing.assert_allclose(slope.data, slope_by_hand(W, X))
+    w.requires_grad = True
+    (sg.grad(f)(w) * Tensor(W, dtype="float64")).sum().backward()
+    np.testing.assert_allclose(w.grad, hessian_by_hand(W, X) @ W)
+    y, pull = sg.vjp(lambda w: w * w, Tensor(W, dtype="float64"))
+    for scale in (1.0, 2.0):
+        np.testing.assert_allclose(pull(y * 0.0 + scale).data, 2 * scale * W)
+    kept = sg.grad(sg.checkpoint(lambda w: f(w)))(Tensor(W, dtype="float64"))
+    np.testing.assert_allclose(kept.data, slope_by_hand(W, X))
+    for wrong in (
+        lambda: sg.hessian(f)(w),
+        lambda: sg.jacobian(f)(w),
+        lambda: sg.jvp(f, w, w),
+        lambda: sg.linearize(f, w),
+    ):
+        with pytest.raises(ArgumentError, match="backwards only"):
+            wrong()
+
+
+def test_programs_are_kept_with_their_function():
+    counted = []
+
+    def f(x: Any) -> Any:
+        counted.append(x.shape)
+        return (x**2).sum()
+
+    with pytest.warns(TracingWarning, match="changes 'counted'"):
+        sg.grad(f)(X)
+    for rows in (4, 2, 3):
+        np.testing.assert_allclose(sg.grad(f)(X[:rows]), 2 * X[:rows])
+    assert len(counted) == 2
+    assert sg.grad(f) is sg.grad(f, 0) is sg.grad(f, argnums=0)
+    assert sg.grad(f) is not sg.grad(f, (0,))
+
+    @wraps(f)
+    def other(x: Any) -> Any:
+        return 3.0 * f(x)
+
+    with pytest.warns(TracingWarning, match="changes 'counted'"):
+        np.testing.assert_allclose(sg.grad(other)(X), 6 * X)
+    np.testing.assert_allclose(sg.grad(f)(X), 2 * X)
+    assert pickle.loads(pickle.dumps(vars(loss))) == {k: {} for k in vars(loss)}
+
+
+def test_updates_and_draws_inside_happen_at_each_call():
+    rng, seen = sg.random.Generator(1), sg.parameter("seen", np.int64(0))
+
+    def f(x: Any) -> Any:
+        seen.update(seen + 1)
+        return (x * rng.normal(shape=x.shape, dtype="float64")).sum()
+
+    slope = sg.grad(f)
+    assert not np.any(slope(W) == slope(W))
+    assert seen.value == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "says"),
+    [
+        (lambda: sg.grad(loss)(W), ArgumentError, "missing a required argument"),
+        (lambda: sg.grad(loss, 2)(W, X), ArgumentError, "shall be differentiated by argument 2"),
+        (lambda: sg.grad(loss, -1), ArgumentError, "not a place"),
+        (lambda: sg.grad(loss, sg.input("x", (3,))), ArgumentError, "the place of an argument"),
+        (lambda: sg.grad(loss, 0, argnums=0), ArgumentError, "given twice"),
+        (lambda: sg.grad(loss, seed=1.0), ArgumentError, "sg.vjp"),
+        (lambda: sg.grad(sg.input("x", ()), argnums=0), ArgumentError, "belongs to functions"),
+        (lambda: sg.grad(sg.input("x", ())), UnknownArgumentError, "'wrt'"),
+        (lambda: sg.grad(lambda x: x)(W), GradientError, "not one element"),
+        (lambda: sg.grad(lambda x: x.sum(), has_aux=True)(W), GradientError, "not a pair"),
+        (lambda: sg.grad(lambda x: 1.0)(W), DisconnectedError, "does not depend"),
+        (lambda: sg.grad(lambda x: x.sum())("a"), GradientError, "argument 0 is 'a'"),
+        (lambda: sg.jvp(loss, (W, X), (W,)), GradientError, "where .*is due"),
+        (lambda: sg.jvp(lambda x: x, W, W[:2]), GradientError, "must be equal"),
+        (lambda: sg.vjp(lambda x: x, W, {"a": W}), GradientError, "cotangents are"),
+        (lambda: sg.linearize(3, W), ArgumentError, "not a function"),
+        (lambda: sg.jacobian(loss, mode="back"), ArgumentError, "neither"),
+        (lambda: sg.grad(loss)(W, X[:, :2]), ShapeError, "inner sizes"),
+    ],
+)
+def test_mistakes(wrong: Any, error: type[Exception], says: str):
+    with pytest.raises(error, match=says):
+        wrong()
