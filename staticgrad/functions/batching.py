@@ -54,7 +54,8 @@ def vmap(
             size.
 
     Returns:
-        The function over batches. Values of a graph give values of a graph, tensors give tensors.
+        The function over batches. Values of a graph and arrays give values of a graph, tensors give
+        tensors. ``sg.function(sg.vmap(f))`` takes arrays and gives arrays.
 
     Raises:
         ArgumentError: no argument has an axis of elements; ``in_axes`` or ``out_axes`` do not fit

@@ -32,6 +32,7 @@ from staticgrad.ir.forms import (
     View,
 )
 from staticgrad.ir.graph import Constant, Input, Node, ParameterLeaf, Symbolic, constant
+from staticgrad.ir.session import body_of_a
 from staticgrad.ir.text import INLINE_ELEMENTS
 from staticgrad.ops.elementwise import is_weak
 from staticgrad.ops.operands import as_value
@@ -194,7 +195,8 @@ def named_after(function: Any, wrapper: Wrapper) -> Wrapper:
 def called(name: str, function: Callable[..., Any], *arguments: Any) -> tuple[list[Any], Tree]:
     """The leaves and containers of what a function gives."""
     try:
-        return flatten(function(*arguments))
+        with body_of_a(name):
+            return flatten(function(*arguments))
     except StaticgradError:
         raise
     except Exception as error:

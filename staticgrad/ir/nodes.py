@@ -208,7 +208,8 @@ class Parameter(Symbolic):
             value: a value of the graph that is traced, of the parameter's type; or an array.
 
         Raises:
-            GraphError: a value of a graph where no function is traced.
+            GraphError: a value of a graph where no function is traced; or in a body, which may run
+                several times or not at all.
             ParameterValueError: an array that does not fit.
 
         >>> import staticgrad as sg
@@ -222,6 +223,12 @@ class Parameter(Symbolic):
         """
         noted = running_session()
         if noted is not None:
+            if noted.inside:
+                raise GraphError(
+                    f"update of parameter {self.name!r} inside of {noted.inside[-1]}",
+                    hint="a body runs several times, or not at all: let it hand the value on, and"
+                    " update the parameter outside",
+                )
             own = isinstance(value, Symbolic)
             noted.updates.append((self, value if own else constant(value, self.dtype)))
         elif isinstance(value, Symbolic):

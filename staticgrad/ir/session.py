@@ -23,11 +23,13 @@ class Session:
     Attributes:
         updates: parameters with their next values, in the order of the program.
         arrays: arrays that became constants, with what the constants hold.
+        inside: the functions in it that are building bodies, ``scan`` and so on, outermost first.
     """
 
     def __init__(self) -> None:
         self.updates: list[tuple[Parameter, Symbolic]] = []
         self.arrays: list[tuple[ref[Array], ArrayData]] = []
+        self.inside: list[str] = []
 
     def note_array(self, source: Any, data: ArrayData) -> None:
         """Remember where a constant comes from, as long as it is there."""
@@ -40,6 +42,20 @@ _running: Final[ContextVar[Session | None]] = ContextVar("staticgrad_session", d
 def running_session() -> Session | None:
     """That of the trace which is running, if one is."""
     return _running.get()
+
+
+@contextmanager
+def body_of_a(name: str) -> Iterator[None]:
+    """Inside, the trace which is running, if one is, builds a body of ``name``."""
+    noted = _running.get()
+    if noted is None:
+        yield
+        return
+    noted.inside.append(name)
+    try:
+        yield
+    finally:
+        noted.inside.pop()
 
 
 @contextmanager

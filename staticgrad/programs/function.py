@@ -64,6 +64,7 @@ class Function:
         self._name: str = getattr(function, "__qualname__", repr(function))
         self._function, self._static, self._options = function, static, dict(options)
         self._said = {name: tuple(names) for name, names in sizes.items()}
+        self._takes = _signature_of(function)
         self._signatures: dict[Any, _Signature] = {}
         self._known: dict[
             Any, TracedProgram
@@ -144,10 +145,6 @@ class Function:
         return f"<sg.function {self._name}, traced {len(self._reasons)} times>"
 
     # -- tracing ----------------------------------------------------------------------------------
-
-    @functools.cached_property
-    def _takes(self) -> Signature:
-        return signature(self._function)
 
     def _given(self, args: Any, kwargs: Any) -> Given:
         bound = bound_to(self._takes, self._name.rpartition(".")[2], args, kwargs)
@@ -252,6 +249,23 @@ class Function:
         )
 
 
+def _signature_of(f: Callable[..., Any]) -> Signature:
+    """What a function takes.
+
+    Raises:
+        ArgumentError: it does not say so, as functions of C.
+    """
+    try:
+        if not isinstance(f, np.ufunc):
+            return signature(f)
+    except (TypeError, ValueError):
+        pass
+    raise ArgumentError(
+        f"function: {shown(f)} does not say what it takes",
+        hint="a function of Python around it: sg.function(lambda x: ...)",
+    ) from None
+
+
 def _of_arrays(args: tuple[Any, ...]) -> Any:
     """What calls with arrays by position have in common that run one program; None of others."""
     found = []
@@ -333,7 +347,8 @@ def function(
         graph, the schedule and the compiled program of that call; ``stats`` says what it cost.
 
     Raises:
-        ArgumentError: no function; ``static`` names no argument of it.
+        ArgumentError: no function, or one that does not say what it takes; ``static`` names no
+            argument of it.
 
     >>> import numpy as np
     >>> @function

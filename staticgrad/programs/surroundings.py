@@ -27,7 +27,7 @@ _MISSING: Final = object()
 _MOST_FUNCTIONS: Final = 500
 _PLAIN: Final = (int, float, complex, bool, str, bytes, type(None), Enum, np.generic)
 _CONTAINERS: Final = (list, dict, set, deque)
-#: Containers of at most so many plain values are compared by what they hold.
+#: Containers of at most so many values are compared by what they hold.
 _FEW: Final = 64
 #: Modules that give something else each time.
 _CLOCKS: Final = frozenset({"time", "datetime", "uuid", "secrets"})
@@ -143,8 +143,10 @@ class Surroundings:
         if _is_random(value):
             self.sources.append(value)
         self.asks_time |= getattr(value, "__module__", None) in _CLOCKS
-        if callable(value) and not isinstance(value, type):
-            self._follow(value)
+        several = isinstance(value, (tuple, *_CONTAINERS)) and len(value) <= _FEW
+        for each in _contents(value) if several else (value,):
+            if callable(each) and not isinstance(each, type):
+                self._follow(each)
         return value
 
     def _write(self, place: OuterName) -> None:
@@ -161,14 +163,19 @@ class Surroundings:
             return _MISSING
         if name in (getattr(owner, "__dict__", None) or ()) and not isinstance(owner, type):
             return self._read(OuterName(vars(owner), name, label))
-        found = getattr_static(owner if isinstance(owner, type) else type(owner), name, None)
+        kind = owner if isinstance(owner, type) else type(owner)
+        found = getattr_static(kind, name, None)
         if isinstance(found, property):
             found = found.fget
         elif isinstance(found, staticmethod | classmethod):
             found = found.__func__
-        if isinstance(found, FunctionType) and not isinstance(owner, type):
-            self._follow(MethodType(found, owner))
-        return _MISSING
+        if isinstance(found, FunctionType):
+            self._follow(found if isinstance(owner, type) else MethodType(found, owner))
+            return _MISSING
+        where = next((each for each in kind.__mro__ if name in vars(each)), None)
+        if where is None or not _is_users(where) or hasattr(found, "__get__"):
+            return _MISSING
+        return self._read(OuterName(vars(where), name, label))
 
 
 def _is_users(kind: type) -> bool:
@@ -229,7 +236,9 @@ class Frozen:
             (p.holder, p.name, v, p) for p, v in places if type(p.holder) is not CellType
         ]
         self._cells = [(p, v) for p, v in places if type(p.holder) is CellType]
-        self._held = [(p, v, v.copy()) for p, v in places if _is_plain_container(v)]
+        self._held = [
+            (p, v, _contents(v)) for p, v in places if isinstance(v, _CONTAINERS) and len(v) <= _FEW
+        ]
 
     def changed(self) -> OuterName | None:
         """A place where something else stands now, or None."""
@@ -241,13 +250,18 @@ class Frozen:
             if place.value is not value and not _equal(place.value, value):
                 return place
         for place, container, contents in self._held:
-            if container != contents:
+            now = _contents(container)
+            if len(now) != len(contents) or not all(map(_alike, now, contents)):
                 return place
         return None
 
 
 #: Values of names that programs do not bind anew, or only when they are defined again.
 _NEVER_BOUND_ANEW: Final = (ModuleType, type, BuiltinFunctionType)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    return one is other or _equal(one, other)
 
 
 def _equal(one: Any, other: Any) -> bool:
@@ -257,9 +271,3 @@ def _equal(one: Any, other: Any) -> bool:
     if isinstance(one, tuple):
         return len(one) == len(other) and all(map(_equal, one, other))
     return isinstance(one, _PLAIN) and bool(one == other or (one != one and other != other))
-
-
-def _is_plain_container(value: Any) -> bool:
-    if not isinstance(value, list | dict) or len(value) > _FEW:
-        return False
-    return all(isinstance(each, _PLAIN) for each in _contents(value))
