@@ -23,7 +23,7 @@ from staticgrad.types.dtype import DType, as_dtype
 _ARRAYS = ("__array__", "__array_interface__", "__dlpack__")
 
 
-class Given:
+class CallArguments:
     """The arguments of one call.
 
     Attributes:

@@ -1,40 +1,21 @@
 """Derivatives of values and of functions: ``grad``, ``jvp``, ``vjp`` and what is made of them.
 
 Of values they are those of ``autodiff``: more nodes of the graph. Of functions they give functions
-(``transformed.py``), so that they compose in any order with each other, ``vmap`` and ``function``.
+(``of_functions.py``), so that they compose in any order with each other, ``vmap`` and ``function``.
 ``jvp``, ``vjp`` and ``linearize`` of a function are called with a point, as elsewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, overload
 
 from staticgrad.autodiff import forward, reverse
 from staticgrad.autodiff.structure import Key, Leaf, Structure
-from staticgrad.errors import ArgumentError, GradientError
+from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import shown
-from staticgrad.functions.trees import flatten, mapped, unflatten
 from staticgrad.ir.calls import public
-from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
-from staticgrad.programs.arguments import is_value
-from staticgrad.programs.function import function
-from staticgrad.programs.transformed import (
-    FIRST,
-    DerivativePoint,
-    Transformed,
-    as_array,
-    at_point,
-    is_function,
-    made_once,
-    matched,
-    places_of,
-    recording,
-)
-
-AnyFunction = Callable[..., Any]
-Wrt = int | tuple[int, ...] | Value | Structure
+from staticgrad.programs.places import FIRST, AnyFunction, Wrt, is_function
 
 
 @overload
@@ -115,7 +96,7 @@ def grad(
         return reverse.grad(y, *_given(wrt, seed, allow_disconnected))
     if seed is not None:
         raise ArgumentError("grad: a function takes no seed", hint="sg.vjp(f, x, ct)")
-    return _gradient("grad", y, _by(wrt, argnums), has_aux, allow_disconnected)
+    return _of_functions().gradient("grad", y, _by(wrt, argnums), has_aux, allow_disconnected)
 
 
 @overload
@@ -162,7 +143,7 @@ def value_and_grad(
     function, a function that gives both; with ``has_aux``, ``((y, aux), gradient)``. Arguments and
     errors as ``grad``.
 
-    >>> import staticgrad as sg
+    >>> import numpy as np, staticgrad as sg
     >>> x = sg.input("x", (), "float64")
     >>> y, slope = value_and_grad(x**3, x)
     >>> sg.evaluate({"y": y, "slope": slope}, {"x": 2.0})
@@ -173,39 +154,9 @@ def value_and_grad(
     if not is_function(y):
         _check_words("value_and_grad", argnums, has_aux)
         return y, reverse.grad(y, *_given(wrt, None, allow_disconnected))
-    return _gradient("value_and_grad", y, _by(wrt, argnums), has_aux, allow_disconnected)
-
-
-def _gradient(name: str, f: AnyFunction, by: Any, has_aux: bool, allow: bool) -> Any:
-    """The function that gives the gradient of ``f``, and its value where ``name`` says so."""
-    places = places_of(name, by)
-
-    def rule(args: tuple[Any, ...], kwargs: dict[str, Any], direct: bool) -> Any:
-        point = DerivativePoint(name, args, by, direct)
-        with recording(point):
-            found, aux = f(*point.args, **kwargs), None
-            if has_aux:
-                found, aux = _pair(name, found)
-            y = point.value(found)
-            slopes = point.slopes(y, allow)
-        y = point.given_back(y)
-        if name == "grad":
-            return (slopes, aux) if has_aux else slopes
-        return ((y, aux), slopes) if has_aux else (y, slopes)
-
-    def made() -> Transformed:
-        return Transformed(f, name, rule, places or ())
-
-    return made() if places is None else made_once(f, (name, repr(by), has_aux, allow), made)
-
-
-def _pair(name: str, found: Any) -> tuple[Any, Any]:
-    if not isinstance(found, tuple) or len(found) != 2:
-        raise GradientError(
-            f"{name}: the function gives {shown(found)}, not a pair of the value and anything else",
-            hint="has_aux=True is for functions that return loss, others",
-        )
-    return found
+    return _of_functions().gradient(
+        "value_and_grad", y, _by(wrt, argnums), has_aux, allow_disconnected
+    )
 
 
 def _given(wrt: Any, *others: Any) -> tuple[Any, ...]:
@@ -275,7 +226,7 @@ def vjp(y: Any, x: Any, ct: Any = None, allow_disconnected: bool = False) -> Any
     Raises:
         GradientError, DisconnectedError: as ``grad``.
 
-    >>> import staticgrad as sg
+    >>> import numpy as np, staticgrad as sg
     >>> x = sg.input("x", (2,), "float64")
     >>> sg.evaluate(vjp(x**2, x, [1.0, 10.0]), {"x": [3.0, 4.0]})
     array([ 6., 80.])
@@ -285,30 +236,7 @@ def vjp(y: Any, x: Any, ct: Any = None, allow_disconnected: bool = False) -> Any
     """
     if not is_function(y):
         return reverse.vjp(y, x, ct, allow_disconnected)
-    f, by = y, _all_places(x)
-
-    def start(x: Any, direct: bool) -> Any:
-        point = DerivativePoint("vjp", x if isinstance(x, tuple) else (x,), by, direct)
-        with recording(point):
-            leaves, tree = flatten(f(*point.args))
-            values = point.values(leaves)
-
-        def pull(ct: Any) -> Any:
-            cts = matched("vjp", "cotangent", ct, tree)
-            with recording(point):
-                return point.pulled(values, cts, allow_disconnected)
-
-        return unflatten(tree, [point.given_back(value) for value in values]), pull
-
-    def rule(x: Any, ct: Any, direct: bool) -> Any:
-        found, pull = start(x, direct)
-        return found, pull(ct)
-
-    if ct is not None:
-        return at_point(f, "vjp", rule, x, ct, (by, allow_disconnected))
-    if running_session() is not None or any(map(is_value, flatten(x)[0])):
-        return start(x, False)
-    return _value_of(f, x), lambda ct: vjp(f, x, ct, allow_disconnected)[1]
+    return _of_functions().vjp(y, x, ct, allow_disconnected)
 
 
 @overload
@@ -359,7 +287,7 @@ def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
         DisconnectedError: a value of ``y`` that no differentiable path leads to, or one of ``x``
             that none starts from.
 
-    >>> import staticgrad as sg
+    >>> import numpy as np, staticgrad as sg
     >>> x = sg.input("x", (2,), "float64")
     >>> sg.evaluate(jvp(x**2, x, [1.0, 10.0]), {"x": [3.0, 4.0]})
     array([ 6., 80.])
@@ -368,13 +296,7 @@ def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
     """
     if not is_function(y):
         return forward.jvp(y, x, tangent, allow_disconnected)
-    f, by = y, _all_places(x)
-
-    def rule(x: Any, tangent: Any, direct: bool) -> Any:
-        found, push = _pushing("jvp", f, x, direct, allow_disconnected)
-        return found, push(tangent)
-
-    return at_point(f, "jvp", rule, x, tangent, (by, allow_disconnected))
+    return _of_functions().jvp(y, x, tangent, allow_disconnected)
 
 
 @public
@@ -393,6 +315,7 @@ def linearize(f: AnyFunction, x: Any, allow_disconnected: bool = False) -> tuple
     Raises:
         GradientError, DisconnectedError: as ``jvp``.
 
+    >>> import numpy as np
     >>> y, push = linearize(lambda x: x**2, np.array([3.0, 4.0]))
     >>> y, push(np.array([1.0, 10.0]))
     (array([ 9., 16.]), array([ 6., 80.]))
@@ -401,32 +324,11 @@ def linearize(f: AnyFunction, x: Any, allow_disconnected: bool = False) -> tuple
         raise ArgumentError(
             f"linearize: f is {shown(f)}, not a function", hint="of values: sg.jvp(y, x, tangent)"
         )
-    if running_session() is not None or any(map(is_value, flatten(x)[0])):
-        return _pushing("linearize", f, x, False, allow_disconnected)
-    return _value_of(f, x), lambda tangent: jvp(f, x, tangent, allow_disconnected)[1]
+    found: tuple[Any, AnyFunction] = _of_functions().linearize(f, x, allow_disconnected)
+    return found
 
 
-def _pushing(name: str, f: AnyFunction, x: Any, direct: bool, allow: bool) -> tuple[Any, Any]:
-    """What a function gives at a point, and what takes tangents to those of that."""
-    point = DerivativePoint(name, x if isinstance(x, tuple) else (x,), _all_places(x), direct)
-    point.check_forward()
-    leaves, tree = flatten(f(*point.args))
-    values = point.values(leaves)
+def _of_functions() -> Any:
+    from staticgrad.programs import of_functions  # with it comes the compiler
 
-    def push(tangent: Any) -> Any:
-        tangents = matched(name, "tangent", tangent, point.tree)
-        return unflatten(tree, forward.jvp(values, point.stands, tangents, allow))
-
-    return unflatten(tree, values), push
-
-
-def _all_places(x: Any) -> Any:
-    """All arguments of a function at ``x``."""
-    return tuple(range(len(x))) if isinstance(x, tuple) else 0
-
-
-def _value_of(f: AnyFunction, x: Any) -> Any:
-    """What a function gives of arrays."""
-    args = x if isinstance(x, tuple) else (x,)
-    program = made_once(f, "value", lambda: function(f))
-    return program(*[mapped(as_array, each) for each in args])
+    return of_functions

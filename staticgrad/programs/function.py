@@ -22,7 +22,7 @@ from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Schedule
 from staticgrad.ir.session import running_session
-from staticgrad.programs.arguments import Given, bound_to
+from staticgrad.programs.arguments import CallArguments, bound_to
 from staticgrad.programs.sizes import Spec, fits, shapes_of, spec_of
 from staticgrad.programs.traced import TracedProgram, Tracer
 from staticgrad.records import dataclass
@@ -146,9 +146,9 @@ class Function:
 
     # -- tracing ----------------------------------------------------------------------------------
 
-    def _given(self, args: Any, kwargs: Any) -> Given:
+    def _given(self, args: Any, kwargs: Any) -> CallArguments:
         bound = bound_to(self._takes, self._name.rpartition(".")[2], args, kwargs)
-        return Given(bound, self._static)
+        return CallArguments(bound, self._static)
 
     def _of(self, args: Any, kwargs: Any) -> TracedProgram:
         """The graph of a call.
@@ -165,7 +165,7 @@ class Function:
         with self._lock:
             return self._traced(given)
 
-    def _traced(self, given: Given) -> TracedProgram:
+    def _traced(self, given: CallArguments) -> TracedProgram:
         """A graph that takes these arguments: one that is known, or a new one."""
         known = self._signatures.get(given.key)
         signature = known or _Signature()
@@ -203,7 +203,7 @@ class Function:
             self._warn(f"of which this one has the static arguments {static}")
         return found
 
-    def _labels(self, given: Given) -> tuple[list[str], dict[int, str]]:
+    def _labels(self, given: CallArguments) -> tuple[list[str], dict[int, str]]:
         """The name of each axis where its size has one, and those that the user gave."""
         labels: list[str] = []
         said: dict[int, str] = {}
@@ -228,7 +228,7 @@ class Function:
 
     # -- words ------------------------------------------------------------------------------------
 
-    def _shapes(self, given: Given, spec: Spec) -> str:
+    def _shapes(self, given: CallArguments, spec: Spec) -> str:
         shapes = shapes_of(spec, [len(shape) for shape in given.shapes])
         return ", ".join(
             f"{name}: {dtype.name}[{', '.join(map(str, shape))}]"

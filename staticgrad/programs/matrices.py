@@ -6,20 +6,9 @@ from typing import Any, overload
 
 from staticgrad.autodiff import jacobian as of_values
 from staticgrad.autodiff.structure import Key, Leaf, Structure
-from staticgrad.functions.trees import flatten, unflatten
 from staticgrad.ir.calls import public
 from staticgrad.ir.value import Value
-from staticgrad.programs.derivatives import AnyFunction, Wrt
-from staticgrad.programs.transformed import (
-    FIRST,
-    DerivativePoint,
-    Transformed,
-    at_point,
-    is_function,
-    made_once,
-    matched,
-    places_of,
-)
+from staticgrad.programs.places import FIRST, AnyFunction, Wrt, is_function
 
 
 @overload
@@ -73,7 +62,7 @@ def jacobian(
         GradientError, DisconnectedError: as ``grad``.
         ArgumentError: another mode; tensors as arguments of the function.
 
-    >>> import staticgrad as sg
+    >>> import numpy as np, staticgrad as sg
     >>> x = sg.input("x", (2,), "float64")
     >>> y = sg.stack([x[0] * x[1], x[0] + 3.0 * x[1]])
     >>> sg.evaluate(jacobian(y, x), {"x": [5.0, 7.0]})
@@ -86,20 +75,8 @@ def jacobian(
     if not is_function(y):
         rest = () if x is FIRST else (x, mode, allow_disconnected)
         return of_values.jacobian(y, *rest)
-    f, by = y, x
     of_values.check_mode(mode)
-
-    def rule(args: tuple[Any, ...], kwargs: dict[str, Any], direct: bool) -> Any:
-        point = DerivativePoint("jacobian", args, by, direct)
-        point.check_forward()
-        leaves, tree = flatten(f(*point.args, **kwargs))
-        rows = [
-            point.put_back(of_values.jacobian(each, point.stands, mode, allow_disconnected))
-            for each in point.values(leaves)
-        ]
-        return unflatten(tree, rows)
-
-    return _transformed(f, "jacobian", rule, by, (mode, allow_disconnected))
+    return _of_functions().jacobian(y, x, mode, allow_disconnected)
 
 
 @overload
@@ -127,7 +104,7 @@ def hessian(y: Any, x: Any = FIRST, allow_disconnected: bool = False) -> Any:
     Raises:
         GradientError, DisconnectedError: as ``jacobian``.
 
-    >>> import staticgrad as sg
+    >>> import numpy as np, staticgrad as sg
     >>> x = sg.input("x", (2,), "float64")
     >>> sg.evaluate(hessian(x[0] ** 2 * x[1], x), {"x": [5.0, 7.0]})
     array([[14., 10.],
@@ -139,19 +116,7 @@ def hessian(y: Any, x: Any = FIRST, allow_disconnected: bool = False) -> Any:
     if not is_function(y):
         rest = () if x is FIRST else (x, allow_disconnected)
         return of_values.hessian(y, *rest)
-    f, by = y, x
-
-    def rule(args: tuple[Any, ...], kwargs: dict[str, Any], direct: bool) -> Any:
-        point = DerivativePoint("hessian", args, by, direct)
-        point.check_forward()
-        slopes = point.slope_list(point.value(f(*point.args, **kwargs)), allow_disconnected)
-        rows = [
-            of_values.jacobian(slope, point.stands, "forward", allow_disconnected)
-            for slope in slopes
-        ]
-        return point.put_back([point.put_back(row) for row in rows])
-
-    return _transformed(f, "hessian", rule, by, allow_disconnected)
+    return _of_functions().hessian(y, x, allow_disconnected)
 
 
 @overload
@@ -192,7 +157,7 @@ def hvp(y: Any, x: Any, v: Any, allow_disconnected: bool = False) -> Any:
     Raises:
         GradientError, DisconnectedError: as ``grad`` and ``jvp``.
 
-    >>> import staticgrad as sg
+    >>> import numpy as np, staticgrad as sg
     >>> x = sg.input("x", (2,), "float64")
     >>> sg.evaluate(hvp((x**3).sum(), x, [1.0, 10.0]), {"x": [2.0, 3.0]})
     array([ 12., 180.])
@@ -201,20 +166,10 @@ def hvp(y: Any, x: Any, v: Any, allow_disconnected: bool = False) -> Any:
     """
     if not is_function(y):
         return of_values.hvp(y, x, v, allow_disconnected)
-    f, by = y, tuple(range(len(x))) if isinstance(x, tuple) else 0
-
-    def rule(x: Any, v: Any, direct: bool) -> Any:
-        point = DerivativePoint("hvp", x if isinstance(x, tuple) else (x,), by, direct)
-        point.check_forward()
-        along = matched("hvp", "tangent", v, point.tree)
-        y = point.value(f(*point.args))
-        return point.put_back(of_values.hvp(y, point.stands, along, allow_disconnected))
-
-    return at_point(f, "hvp", rule, x, v, (by, allow_disconnected))
+    return _of_functions().hvp(y, x, v, allow_disconnected)
 
 
-def _transformed(f: AnyFunction, name: str, rule: Any, by: Any, options: Any) -> Any:
-    places = places_of(name, by)
-    if places is None:
-        return Transformed(f, name, rule)
-    return made_once(f, (name, repr(by), options), lambda: Transformed(f, name, rule, places))
+def _of_functions() -> Any:
+    from staticgrad.programs import of_functions  # with it comes the compiler
+
+    return of_functions

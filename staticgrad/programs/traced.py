@@ -31,7 +31,7 @@ from staticgrad.ir.bodies import is_body_input
 from staticgrad.ir.graph import Graph, Input, Node, Parameter, Symbolic, ancestors
 from staticgrad.ir.session import Session, traced_in
 from staticgrad.ir.value import Value
-from staticgrad.programs.arguments import Given
+from staticgrad.programs.arguments import CallArguments
 from staticgrad.programs.frozen import differences, random_states
 from staticgrad.programs.sizes import Spec, shapes_of
 from staticgrad.programs.surroundings import Before, Frozen, Surroundings
@@ -113,7 +113,7 @@ class Tracer:
         self._made: list[Parameter] = []
         self._warned: set[str] = set()
 
-    def trace(self, given: Given, spec: Spec) -> TracedProgram:
+    def trace(self, given: CallArguments, spec: Spec) -> TracedProgram:
         """The graph of the function over arguments of these sizes.
 
         Raises:
@@ -142,7 +142,7 @@ class Tracer:
                 )
         return traced
 
-    def _once(self, given: Given, spec: Spec, noted: Session) -> TracedProgram:
+    def _once(self, given: CallArguments, spec: Spec, noted: Session) -> TracedProgram:
         """One run of the function over values."""
         shapes = shapes_of(spec, [len(shape) for shape in given.shapes])
         inputs: list[Any] = [
@@ -248,7 +248,7 @@ class Tracer:
             warn(TracingWarning, f"{self._name} {what}: {cure}")
 
 
-def _check_guards(traced: TracedProgram, given: Given) -> None:
+def _check_guards(traced: TracedProgram, given: CallArguments) -> None:
     """Refuse a graph whose named sizes are not those of the call.
 
     Raises:

@@ -19,11 +19,10 @@ from weakref import ref
 import numpy as np
 
 from staticgrad.autodiff.reverse import grad, vjp
-from staticgrad.compiler import Compiled
 from staticgrad.errors import ArgumentError, GradientError
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.trees import Tree, flatten, mapped, paths, unflatten
-from staticgrad.ir.graph import Graph, Parameter
+from staticgrad.ir.graph import Parameter
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
@@ -34,18 +33,6 @@ from staticgrad.programs.function import Function
 
 #: A rule: what a function gives at arguments; True: these are inputs that nothing else reads.
 Rule = Callable[[tuple[Any, ...], dict[str, Any], bool], Any]
-
-
-def is_function(y: Any) -> bool:
-    """Whether what is to be differentiated is a function, not what one gives."""
-    return callable(y) and not isinstance(y, Value | Compiled | Graph | type)
-
-
-class _First(int):
-    """The place of the first argument, where nothing else is said."""
-
-
-FIRST: Final = _First(0)
 
 
 class Transformed:

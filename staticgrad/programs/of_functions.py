@@ -1,0 +1,181 @@
+"""What ``sg.grad`` and its kin are of functions: rules over values, run by ``transformed.py``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from staticgrad.autodiff import forward, jacobian as of_values
+from staticgrad.errors import GradientError
+from staticgrad.errors.wording import shown
+from staticgrad.functions.trees import flatten, mapped, unflatten
+from staticgrad.ir.session import running_session
+from staticgrad.programs.arguments import is_value
+from staticgrad.programs.function import function
+from staticgrad.programs.places import AnyFunction
+from staticgrad.programs.transformed import (
+    DerivativePoint,
+    Transformed,
+    as_array,
+    at_point,
+    made_once,
+    matched,
+    places_of,
+    recording,
+)
+
+
+def gradient(name: str, f: AnyFunction, by: Any, has_aux: bool, allow: bool) -> Any:
+    """The function that gives the gradient of ``f``, and its value where ``name`` says so."""
+    places = places_of(name, by)
+
+    def rule(args: tuple[Any, ...], kwargs: dict[str, Any], direct: bool) -> Any:
+        point = DerivativePoint(name, args, by, direct)
+        with recording(point):
+            found, aux = f(*point.args, **kwargs), None
+            if has_aux:
+                found, aux = _pair(name, found)
+            y = point.value(found)
+            slopes = point.slopes(y, allow)
+        y = point.given_back(y)
+        if name == "grad":
+            return (slopes, aux) if has_aux else slopes
+        return ((y, aux), slopes) if has_aux else (y, slopes)
+
+    def made() -> Transformed:
+        return Transformed(f, name, rule, places or ())
+
+    return made() if places is None else made_once(f, (name, repr(by), has_aux, allow), made)
+
+
+def _pair(name: str, found: Any) -> tuple[Any, Any]:
+    if not isinstance(found, tuple) or len(found) != 2:
+        raise GradientError(
+            f"{name}: the function gives {shown(found)}, not a pair of the value and anything else",
+            hint="has_aux=True is for functions that return loss, others",
+        )
+    return found
+
+
+def vjp(f: AnyFunction, x: Any, ct: Any, allow_disconnected: bool) -> Any:
+    """What a function gives at a point, with cotangents or the function of them."""
+    by = _all_places(x)
+
+    def start(x: Any, direct: bool) -> Any:
+        point = DerivativePoint("vjp", x if isinstance(x, tuple) else (x,), by, direct)
+        with recording(point):
+            leaves, tree = flatten(f(*point.args))
+            values = point.values(leaves)
+
+        def pull(ct: Any) -> Any:
+            cts = matched("vjp", "cotangent", ct, tree)
+            with recording(point):
+                return point.pulled(values, cts, allow_disconnected)
+
+        return unflatten(tree, [point.given_back(value) for value in values]), pull
+
+    def rule(x: Any, ct: Any, direct: bool) -> Any:
+        found, pull = start(x, direct)
+        return found, pull(ct)
+
+    if ct is not None:
+        return at_point(f, "vjp", rule, x, ct, (by, allow_disconnected))
+    if running_session() is not None or any(map(is_value, flatten(x)[0])):
+        return start(x, False)
+    return _value_of(f, x), lambda ct: vjp(f, x, ct, allow_disconnected)[1]
+
+
+def jvp(f: AnyFunction, x: Any, tangent: Any, allow_disconnected: bool) -> Any:
+    """What a function gives at a point, with its tangents."""
+    by = _all_places(x)
+
+    def rule(x: Any, tangent: Any, direct: bool) -> Any:
+        found, push = _pushing("jvp", f, x, direct, allow_disconnected)
+        return found, push(tangent)
+
+    return at_point(f, "jvp", rule, x, tangent, (by, allow_disconnected))
+
+
+def linearize(f: AnyFunction, x: Any, allow_disconnected: bool) -> Any:
+    """What a function gives at a point, with the function of tangents."""
+    if running_session() is not None or any(map(is_value, flatten(x)[0])):
+        return _pushing("linearize", f, x, False, allow_disconnected)
+    return _value_of(f, x), lambda tangent: jvp(f, x, tangent, allow_disconnected)[1]
+
+
+def _pushing(name: str, f: AnyFunction, x: Any, direct: bool, allow: bool) -> tuple[Any, Any]:
+    """What a function gives at a point, and what takes tangents to those of that."""
+    point = DerivativePoint(name, x if isinstance(x, tuple) else (x,), _all_places(x), direct)
+    point.check_forward()
+    leaves, tree = flatten(f(*point.args))
+    values = point.values(leaves)
+
+    def push(tangent: Any) -> Any:
+        tangents = matched(name, "tangent", tangent, point.tree)
+        return unflatten(tree, forward.jvp(values, point.stands, tangents, allow))
+
+    return unflatten(tree, values), push
+
+
+def _all_places(x: Any) -> Any:
+    """All arguments of a function at ``x``."""
+    return tuple(range(len(x))) if isinstance(x, tuple) else 0
+
+
+def _value_of(f: AnyFunction, x: Any) -> Any:
+    """What a function gives of arrays."""
+    args = x if isinstance(x, tuple) else (x,)
+    program = made_once(f, "value", lambda: function(f))
+    return program(*[mapped(as_array, each) for each in args])
+
+
+def jacobian(f: AnyFunction, by: Any, mode: str | None, allow_disconnected: bool) -> Any:
+    """The function that gives Jacobians."""
+
+    def rule(args: tuple[Any, ...], kwargs: dict[str, Any], direct: bool) -> Any:
+        point = DerivativePoint("jacobian", args, by, direct)
+        point.check_forward()
+        leaves, tree = flatten(f(*point.args, **kwargs))
+        rows = [
+            point.put_back(of_values.jacobian(each, point.stands, mode, allow_disconnected))
+            for each in point.values(leaves)
+        ]
+        return unflatten(tree, rows)
+
+    return _transformed(f, "jacobian", rule, by, (mode, allow_disconnected))
+
+
+def hessian(f: AnyFunction, by: Any, allow_disconnected: bool) -> Any:
+    """The function that gives blocks of second derivatives."""
+
+    def rule(args: tuple[Any, ...], kwargs: dict[str, Any], direct: bool) -> Any:
+        point = DerivativePoint("hessian", args, by, direct)
+        point.check_forward()
+        slopes = point.slope_list(point.value(f(*point.args, **kwargs)), allow_disconnected)
+        rows = [
+            of_values.jacobian(slope, point.stands, "forward", allow_disconnected)
+            for slope in slopes
+        ]
+        return point.put_back([point.put_back(row) for row in rows])
+
+    return _transformed(f, "hessian", rule, by, allow_disconnected)
+
+
+def hvp(f: AnyFunction, x: Any, v: Any, allow_disconnected: bool) -> Any:
+    """A product with the Hessian at a point."""
+    by = _all_places(x)
+
+    def rule(x: Any, v: Any, direct: bool) -> Any:
+        point = DerivativePoint("hvp", x if isinstance(x, tuple) else (x,), by, direct)
+        point.check_forward()
+        along = matched("hvp", "tangent", v, point.tree)
+        y = point.value(f(*point.args))
+        return point.put_back(of_values.hvp(y, point.stands, along, allow_disconnected))
+
+    return at_point(f, "hvp", rule, x, v, (by, allow_disconnected))
+
+
+def _transformed(f: AnyFunction, name: str, rule: Any, by: Any, options: Any) -> Any:
+    places = places_of(name, by)
+    if places is None:
+        return Transformed(f, name, rule)
+    return made_once(f, (name, repr(by), options), lambda: Transformed(f, name, rule, places))
