@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from passes.fusion.column_formulas import with_formulas_of_sums
 from passes.fusion.copies import WithCopies, with_copies, with_late_copies
 from passes.fusion.groups import CheckBuffer, Copied, Group, Groups, Home, Key
 from passes.fusion.invariants import with_turned_invariants
@@ -87,6 +88,7 @@ def fusion(graph: Graph, merge: bool = True) -> Fusion:
     if merge:
         computed = with_tested_trips(computed, fuse)
         computed = with_shifted_formulas(with_joined_pads(with_turned_invariants(computed)))
+        computed = with_formulas_of_sums(computed)
     return scheduled(with_streams(with_copies(taken(computed, merge))))
 
 
