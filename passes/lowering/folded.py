@@ -28,7 +28,9 @@ _RUN: Final = 16
 MOST_SPREAD: Final = 4
 #: Instructions beside those of a body, for each short row, and for one that is spread out.
 _OVERHEAD: Final = 6
-_SPREADING: Final = 6
+_SPREADING: Final = 11
+#: What is gained is this part of a row's time, at least.
+_WORTH_IT: Final = 0.05
 #: The same for a row that waits for the end of the one before, which is stored over its operand.
 _WAITING: Final = 40
 #: Vectors of a row up to which that takes a large part of its time.
@@ -126,6 +128,12 @@ class _Folding(Lowering):
 
     # -- what an operand is ----------------------------------------------------------------------
 
+    @property
+    def lanes(self) -> int:
+        """Lanes of a vector of the narrowest elements."""
+        dtypes = [self._dtype(walk) for walk in self.loops.strides]
+        return max((d.lanes for d in dtypes if not d.is_bool), default=1)
+
     def _steps(self, walk: Walk) -> tuple[Size, Size]:
         """How a walk moves along rows, and inside of one."""
         moves = dict(self.loops.strides[walk])
@@ -143,8 +151,7 @@ class _Folding(Lowering):
         walks = [*self.loops.strides]
         if not all(map(self._is_flat, stored)):
             return False
-        dtypes = [self.groups.value_type(walk.base).dtype for walk in walks]
-        lanes = max((d.lanes for d in dtypes if not d.is_bool), default=1)
+        lanes = self.lanes
         spread = [walk for walk in walks if self._is_spread(walk)]
         rows = hint_value(self.rows)
         few = rows < 2 * _RUN or rows * self.length < _FEWEST
@@ -157,20 +164,26 @@ class _Folding(Lowering):
         work = len(walks) + self.group.instructions
         each = sum(self._steps(walk)[0] != 0 for walk in spread)
         row = vectors * work + (_WAITING if waits else _OVERHEAD)
-        return _SPREADING * each * vectors + work * self.length / lanes < 0.8 * row
+        return _SPREADING * each * vectors + work * self.length / lanes < (1 - _WORTH_IT) * row
 
     # -- spreading out ---------------------------------------------------------------------------
 
     def _spreading(self) -> list[Stage]:
         """The stages that spread operands out: over the rows of a run, or over all of a chunk."""
         alike = [walk for walk in self.spread if self._steps(walk)[0] == 0]
-        each = [walk for walk in self.spread if walk not in alike]
+        numbers = [walk for walk in self.spread if self._steps(walk)[1] == 0]
+        each = [walk for walk in self.spread if walk not in (*alike, *numbers)]
+        whole = -(-self.length // self.lanes) * self.lanes  # the next row is written over the rest
         stages: list[Stage] = []
-        for walks, height in ((alike, _RUN), (each, self.height)):
+        for walks, height, length in (
+            (alike, _RUN, self.length),
+            (numbers, self.height, whole),
+            (each, self.height, self.length),
+        ):
             if walks:
                 body = tuple(Store(self._row_of(walk), self._origin(walk)) for walk in walks)
                 rows = (Axis(self.within, height),)
-                stages.append(Map(Axis(VECTOR, self.length), body, rows))
+                stages.append(Map(Axis(VECTOR, length), body, rows))
         return stages
 
     def _dtype(self, walk: Walk) -> DType:
