@@ -29,12 +29,12 @@ MOST_SPREAD: Final = 4
 #: Instructions beside those of a body, for each short row, and for one that is spread out.
 _OVERHEAD: Final = 6
 _SPREADING: Final = 11
-#: What is gained is this part of a row's time, at least.
-_WORTH_IT: Final = 0.05
 #: The same for a row that waits for the end of the one before, which is stored over its operand.
 _WAITING: Final = 40
 #: Vectors of a row up to which that takes a large part of its time.
 _LONGEST_WAITING: Final = 3
+#: What is gained is this part of a row's time, at least.
+_WORTH_IT: Final = 0.05
 #: Elements from which on there is something to gain.
 _FEWEST: Final = 1 << 10
 
