@@ -25,8 +25,9 @@ _FROM: Final = ("map", "gemm")
 _INTO: Final = ("columns", "gemm")
 #: Instructions that a reader takes over, at most: it computes them among its own.
 _MOST_MOVED: Final = 12
-#: Bytes that this spares, at least; of less no run takes notice.
+#: Bytes that this spares, at least, and elements of an array: of less no run takes notice.
 _LEAST_SPARED: Final = 1 << 15
+_LEAST_ELEMENTS: Final = 1 << 13
 
 
 def sunk(groups: Groups) -> Groups:
@@ -43,6 +44,7 @@ class _Sinking:
         self._owners = dict(groups.owners)
         self._position = {node: k for k, node in enumerate(groups.graph.nodes)}
         self._updated = {parameter.node for parameter, _ in groups.graph.updates}
+        self._sizes: dict[Key, tuple[int, int]] = {}  # elements of a buffer, and bytes of one
         #: The groups that have each node; of those that move, one.
         self._homes: dict[Node, list[int]] = {}
         for group in groups.all:
@@ -62,6 +64,8 @@ class _Sinking:
         """By reader, the nodes that are computed for it alone, each behind those that read it."""
         plain = not (group.keeps_axes or group.checked or group.regions or group.columns)
         if group.kind not in _FROM or not plain or group.parts is not None:
+            return {}
+        if hint_value(product(group.domain)) < _LEAST_ELEMENTS:
             return {}
         found: dict[int, list[Node]] = {}
         chosen: dict[Node, int] = {}
@@ -168,8 +172,11 @@ class _Sinking:
 
     def _nbytes(self, keys: Iterable[Key], elements: int) -> Iterator[int]:
         for key in keys:
-            kind = self._before.value_type(key)
-            yield min(hint_value(kind.size), elements) * kind.dtype.itemsize
+            found = self._sizes.get(key)
+            if found is None:
+                kind = self._before.value_type(key)
+                found = self._sizes[key] = hint_value(kind.size), kind.dtype.itemsize
+            yield min(found[0], elements) * found[1]
 
 
 def _reduced(group: Group) -> Iterator[Node]:
