@@ -27,7 +27,7 @@ _INTO: Final = ("columns", "gemm")
 _MOST_MOVED: Final = 12
 #: Bytes that this spares, at least, and elements of an array: of less no run takes notice.
 _LEAST_SPARED: Final = 1 << 15
-_LEAST_ELEMENTS: Final = 1 << 13
+_LEAST_ELEMENTS: Final = 1 << 15
 
 
 def sunk(groups: Groups) -> Groups:
