@@ -65,7 +65,8 @@ class _Sinking:
         plain = not (group.keeps_axes or group.checked or group.regions or group.columns)
         if group.kind not in _FROM or not plain or group.parts is not None:
             return {}
-        if hint_value(product(group.domain)) < _LEAST_ELEMENTS:
+        elements = product(group.domain)
+        if isinstance(elements, int) and elements < _LEAST_ELEMENTS:  # open ones may be many
             return {}
         found: dict[int, list[Node]] = {}
         chosen: dict[Node, int] = {}
