@@ -61,23 +61,24 @@ def test_dataclasses_go_in_and_come_out():
     ]
 
 
+class Model:
+    offset = 0.5
+
+    def __init__(self) -> None:
+        self.gain, self.training = 3.0, True
+        self.layers: list[Any] = [np.sign]
+
+    def __call__(self, x: Any) -> Any:
+        x = x + self.offset
+        for each in self.layers:
+            x = each(x)
+        return x * self.gain if self.training else x
+
+
 def test_names_around_a_function_are_read_as_they_are(monkeypatch):
     """Of globals, of what it calls, of closures and attributes; also what an array holds."""
     module = globals()
     place, closed = np.zeros(3), 1.0
-
-    class Model:
-        offset = 0.5
-
-        def __init__(self) -> None:
-            self.gain, self.training = 3.0, True
-            self.layers: list[Any] = [np.sign]
-
-        def __call__(self, x: Any) -> Any:
-            x = x + self.offset
-            for each in self.layers:
-                x = each(x)
-            return x * self.gain if self.training else x
 
     model = Model()
 
@@ -102,7 +103,7 @@ def test_names_around_a_function_are_read_as_they_are(monkeypatch):
             lambda: monkeypatch.setitem(settings, "shift", -1.0),
             lambda: setattr(model, "gain", 4.0),
             lambda: model.layers.append(np.sin),
-            lambda: setattr(Model, "offset", 0.0),
+            lambda: monkeypatch.setattr(Model, "offset", 0.0),
             lambda: module["table"].__setitem__(1, 7.0),
         ],
         start=2,
