@@ -36,6 +36,7 @@ from passes.fusion.reasons import (
 from passes.fusion.row_rules import RowRules
 from passes.fusion.sharing import ANCHORED, kept_apart, reduced_axes
 from passes.fusion.walks import walk_of
+from staticgrad.ir.forms import Gather, GatherAlong, SearchForm
 from staticgrad.ir.graph import Node
 from staticgrad.records import dataclass
 from staticgrad.types.tensor import Shape, hint_value, product
@@ -62,6 +63,7 @@ def neighbours(groups: Groups, updates: Mapping[int, str] | None = None) -> list
     return [*_Neighbours(groups, updates or {}).pairs()]
 
 
+_LOOKUPS: Final = (Gather, GatherAlong, SearchForm)
 #: A place where one group reads what another writes: the buffer, and how it is read.
 _Edge = tuple[Key, Read]
 
@@ -116,6 +118,11 @@ class _Neighbours:
         for read in self.groups.reads(group):
             walk = walk_of(group, read.source) if group.copied and read.elementwise else None
             yield read.source.base if walk is None else walk.base, read
+        for node in group.nodes:  # which look up in memory what else is computed where it is read
+            if isinstance(node.form, _LOOKUPS):
+                for source in map(self.groups.source, node.args):
+                    if source.inline and self.groups.stores(source.base):
+                        yield source.base, Read(node, source, False)
         if group.kind == "scatter":  # it adds to what a fill wrote
             (node,) = group.nodes
             yield Home(node), Read(node, self.groups.sources[node, 0], False)

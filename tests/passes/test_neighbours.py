@@ -264,3 +264,12 @@ def test_pairs_that_differ_in_their_steps_alone_are_told_in_one_line() -> None:
         h = sg.tanh(h @ sg.astype(w, "float32"))
     text = sg.compile(sg.Graph(h)).explain()
     assert ", and 3 more: tanh -> matmul: matmul needs its operand of [n, 4] in memory" in text
+
+
+def test_a_number_that_is_looked_up_is_read_from_memory() -> None:
+    """Although it is so cheap that everybody else computes it."""
+    x = sg.constant(np.float32(-1.9)) ** 2
+    table = sg.reshape(x, (1,))
+    places = np.zeros(8, np.int64)
+    found = reasons({"out": np.tanh(sg.take(table, places, axis=0) ** 3), "truth": table < 1.0})
+    assert any(isinstance(reason, WholeOperand) for reason in found)
