@@ -376,8 +376,8 @@ class _TimeLoop:
         if any(place.row != 0 for place in held):
             assert self._rows is not None
             count = len(held) * self._rows
-        if count != self._schedule.by_name[name].size:
-            raise NotWrittenOutError
+        if not held or count != self._schedule.by_name[name].size:
+            raise NotWrittenOutError  # also where it has no elements: no store would name it
         return held
 
     def _carry(self, number: int, place: RowPlace) -> Expr:

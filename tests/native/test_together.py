@@ -97,10 +97,13 @@ def test_a_program_has_fewer_objects_than_kernels(
 ) -> None:
     monkeypatch.setenv("STATICGRAD_CACHE_DIR", str(tmp_path))
     x = sg.input("x", ("n", 7), "float64")
-    y = sg.tanh(x @ sg.exp(x).T).sum(0)
+    # Numbers that no other test has: a kernel that the process has already is not compiled.
+    y = sg.tanh(x @ sg.exp(0.81251 * x).T + 0.34567).sum(0) * 1.0625003
     f = sg.compile(sg.Graph({"y": y, "slope": sg.grad(y.sum(), x)}))
     at = np.linspace(-1, 1, 21).reshape(3, 7)
-    np.testing.assert_allclose(f.run({"x": at})["y"], np.tanh(at @ np.exp(at).T).sum(0))
+    np.testing.assert_allclose(
+        f.run({"x": at})["y"], np.tanh(at @ np.exp(0.81251 * at).T + 0.34567).sum(0) * 1.0625003
+    )
     objects = [path for path in tmp_path.rglob("*.kernel") if b"\x7fELF" in path.read_bytes()]
     fresh = [kernel for kernel in f.kernels if kernel.origin == "compiled"]
     assert len(fresh) >= 3
