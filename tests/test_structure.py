@@ -28,7 +28,6 @@ LAZY = {
     "staticgrad.native.scipy_library": "the package, and with it LLVM, makes code of the text",
     "staticgrad.native.user_calls": "Numba is loaded by the first function that it compiles",
     "staticgrad.programs.derivatives": "derivatives of values need no compiler",
-    "staticgrad.programs.matrices": "derivatives of values need no compiler",
     "staticgrad.programs.transformed": "tensors are loaded by who has them",
     "staticgrad.ops.user_functions": "building loads nothing native",
     "staticgrad.ops.linalg.base": "building loads nothing native",

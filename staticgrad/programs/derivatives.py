@@ -15,7 +15,7 @@ from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import shown
 from staticgrad.ir.calls import public
 from staticgrad.ir.value import Value
-from staticgrad.programs.places import FIRST, AnyFunction, Wrt, is_function
+from staticgrad.programs.places import FIRST, AnyFunction, Wrt, given, is_function
 
 
 @overload
@@ -93,10 +93,10 @@ def grad(
     """
     if not is_function(y):
         _check_words("grad", argnums, has_aux)
-        return reverse.grad(y, *_given(wrt, seed, allow_disconnected))
+        return reverse.grad(y, *given(wrt, seed, allow_disconnected))
     if seed is not None:
         raise ArgumentError("grad: a function takes no seed", hint="sg.vjp(f, x, ct)")
-    return _of_functions().gradient("grad", y, _by(wrt, argnums), has_aux, allow_disconnected)
+    return rules_of_functions().gradient("grad", y, _by(wrt, argnums), has_aux, allow_disconnected)
 
 
 @overload
@@ -153,15 +153,10 @@ def value_and_grad(
     """
     if not is_function(y):
         _check_words("value_and_grad", argnums, has_aux)
-        return y, reverse.grad(y, *_given(wrt, None, allow_disconnected))
-    return _of_functions().gradient(
+        return y, reverse.grad(y, *given(wrt, None, allow_disconnected))
+    return rules_of_functions().gradient(
         "value_and_grad", y, _by(wrt, argnums), has_aux, allow_disconnected
     )
-
-
-def _given(wrt: Any, *others: Any) -> tuple[Any, ...]:
-    """The arguments behind a value; where it is not said by what, who needs it says so."""
-    return () if wrt is FIRST else (wrt, *others)
 
 
 def _by(wrt: Any, argnums: Any) -> Any:
@@ -236,7 +231,7 @@ def vjp(y: Any, x: Any, ct: Any = None, allow_disconnected: bool = False) -> Any
     """
     if not is_function(y):
         return reverse.vjp(y, x, ct, allow_disconnected)
-    return _of_functions().vjp(y, x, ct, allow_disconnected)
+    return rules_of_functions().vjp(y, x, ct, allow_disconnected)
 
 
 @overload
@@ -296,7 +291,7 @@ def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
     """
     if not is_function(y):
         return forward.jvp(y, x, tangent, allow_disconnected)
-    return _of_functions().jvp(y, x, tangent, allow_disconnected)
+    return rules_of_functions().jvp(y, x, tangent, allow_disconnected)
 
 
 @public
@@ -324,11 +319,12 @@ def linearize(f: AnyFunction, x: Any, allow_disconnected: bool = False) -> tuple
         raise ArgumentError(
             f"linearize: f is {shown(f)}, not a function", hint="of values: sg.jvp(y, x, tangent)"
         )
-    found: tuple[Any, AnyFunction] = _of_functions().linearize(f, x, allow_disconnected)
+    found: tuple[Any, AnyFunction] = rules_of_functions().linearize(f, x, allow_disconnected)
     return found
 
 
-def _of_functions() -> Any:
-    from staticgrad.programs import of_functions  # with it comes the compiler
+def rules_of_functions() -> Any:
+    """What derivatives of functions are: a module with which the compiler is loaded."""
+    from staticgrad.programs import of_functions  # values alone do without
 
     return of_functions

@@ -8,7 +8,8 @@ from staticgrad.autodiff import jacobian as of_values
 from staticgrad.autodiff.structure import Key, Leaf, Structure
 from staticgrad.ir.calls import public
 from staticgrad.ir.value import Value
-from staticgrad.programs.places import FIRST, AnyFunction, Wrt, is_function
+from staticgrad.programs.derivatives import rules_of_functions
+from staticgrad.programs.places import FIRST, AnyFunction, Wrt, given, is_function
 
 
 @overload
@@ -73,10 +74,9 @@ def jacobian(
            [ 0., 14.]])
     """
     if not is_function(y):
-        rest = () if x is FIRST else (x, mode, allow_disconnected)
-        return of_values.jacobian(y, *rest)
+        return of_values.jacobian(y, *given(x, mode, allow_disconnected))
     of_values.check_mode(mode)
-    return _of_functions().jacobian(y, x, mode, allow_disconnected)
+    return rules_of_functions().jacobian(y, x, mode, allow_disconnected)
 
 
 @overload
@@ -114,9 +114,8 @@ def hessian(y: Any, x: Any = FIRST, allow_disconnected: bool = False) -> Any:
            [10.,  0.]])
     """
     if not is_function(y):
-        rest = () if x is FIRST else (x, allow_disconnected)
-        return of_values.hessian(y, *rest)
-    return _of_functions().hessian(y, x, allow_disconnected)
+        return of_values.hessian(y, *given(x, allow_disconnected))
+    return rules_of_functions().hessian(y, x, allow_disconnected)
 
 
 @overload
@@ -166,10 +165,4 @@ def hvp(y: Any, x: Any, v: Any, allow_disconnected: bool = False) -> Any:
     """
     if not is_function(y):
         return of_values.hvp(y, x, v, allow_disconnected)
-    return _of_functions().hvp(y, x, v, allow_disconnected)
-
-
-def _of_functions() -> Any:
-    from staticgrad.programs import of_functions  # with it comes the compiler
-
-    return of_functions
+    return rules_of_functions().hvp(y, x, v, allow_disconnected)

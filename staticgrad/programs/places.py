@@ -26,3 +26,8 @@ class _First(int):
 
 
 FIRST: Final = _First(0)
+
+
+def given(wrt: Any, *others: Any) -> tuple[Any, ...]:
+    """The arguments behind a value; where it is not said by what, who needs it says so."""
+    return () if wrt is FIRST else (wrt, *others)
