@@ -40,16 +40,17 @@ def with_tested_trips(graph: Graph, fuse: Callable[[Graph], Schedule]) -> Graph:
         if not isinstance(node.op, While):
             return None
         with within(node.origin, node.order):
-            return _in_stretches(node, args) if _is_short(node, fuse) else None
+            trips = _tested(node)
+            return _in_stretches(node, args, trips) if _is_short(trips, fuse) else None
 
     if not any(isinstance(node.op, While) for node in graph.nodes):
         return graph
     return graph.replace_nodes(rewritten)
 
 
-def _is_short(node: Node, fuse: Callable[[Graph], Schedule]) -> bool:
+def _is_short(trips: Graph, fuse: Callable[[Graph], Schedule]) -> bool:
     """Whether trips take little, of one kernel that checks no index."""
-    schedule = fuse(_tested(node))
+    schedule = fuse(trips)
     if len(schedule.steps) != 1 or schedule.steps[0].bodies():
         return False
     (step,) = schedule.steps
@@ -98,12 +99,12 @@ def _tested(node: Node) -> Graph:
     return body_of(outer.all, _labelled(found))
 
 
-def _in_stretches(node: Node, args: Sequence[Symbolic]) -> Sequence[Symbolic]:
+def _in_stretches(node: Node, args: Sequence[Symbolic], trips: Graph) -> Sequence[Symbolic]:
     """The results of the loop, some trips at a time."""
     op, inputs = node.op, _TripInputs(node)
     assert isinstance(op, While)
     test = body_of(inputs.all, {"go": inputs.goes})
-    loop = While(test, _tested(node), op.carries + 2)
+    loop = While(test, trips, op.carries + 2)
     first: list[Any] = [*args[: op.carries], functions.constant(0, I64), functions.constant(True)]
     found: Any = loop(*first, *args[op.carries :])
     results: Sequence[Symbolic] = found[: op.carries + 1]
