@@ -23,6 +23,7 @@ from passes.lowering.written_out import (
     bound_places,
 )
 from staticgrad.ir import expr as ex
+from staticgrad.ir.body_step import BodyStep
 from staticgrad.ir.expr import Access, Expr, Position, postorder
 from staticgrad.ir.kernel import GEMM_BLOCK
 from staticgrad.ir.kernel_stages import (
@@ -59,26 +60,38 @@ def write_out(elements: WrittenOut, steps: Sequence[Step]) -> None:
     Raises:
         NotWrittenOutError: it cannot be told row by row, or takes too many expressions.
     """
-    if sum(_expected(elements, step) for step in steps) > MOST:
+    runs = _runs(elements, steps)
+    if sum(run.expected() for run in runs) > MOST:
         raise NotWrittenOutError
-    for step in steps:
-        branch = branch_of(step)
-        if branch is None:
-            _StepRun(elements, step).run()
-        else:
-            write_branch(elements, branch, _write_case)
+    for run in runs:
+        run.run()
+
+
+def _runs(elements: WrittenOut, steps: Sequence[Step]) -> list[_StepRun | _BranchRun]:
+    return [
+        _StepRun(elements, step) if branch is None else _BranchRun(elements, branch)
+        for step, branch in ((step, branch_of(step)) for step in steps)
+    ]
+
+
+class _BranchRun:
+    """One branch as it is run: every case of it."""
+
+    def __init__(self, elements: WrittenOut, branch: BodyStep) -> None:
+        self._elements, self._branch = elements, branch
+
+    def expected(self) -> int:
+        """About how many expressions it takes."""
+        cases = [case.steps for case in self._branch.schedules]
+        return sum(run.expected() for steps in cases for run in _runs(self._elements, steps))
+
+    def run(self) -> None:
+        """All cases, of whose results one is chosen."""
+        write_branch(self._elements, self._branch, _write_case)
 
 
 def _write_case(elements: WrittenOut, schedule: Schedule) -> None:
     write_out(elements, schedule.steps)
-
-
-def _expected(elements: WrittenOut, step: Step) -> int:
-    """About how many expressions a step takes."""
-    branch = branch_of(step)
-    if branch is None:
-        return _StepRun(elements, step).expected()
-    return sum(_expected(elements, each) for case in branch.schedules for each in case.steps)
 
 
 class _StepRun:

@@ -13,7 +13,7 @@ the trips of one. What is carried goes through memory between them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -69,7 +69,7 @@ _ONE_LANE: Final = Machine(map_flops=1e10, bandwidth=1e12, launch=0.0)
 _WAITING: Final = Machine(launch=1.5e-8)
 #: Trips of a stretch, at least, so that it pays to keep what is carried; and at most.
 _SHORTEST: Final = 8
-_MOSTTRIPS: Final = 1 << 20
+_MOST_TRIPS: Final = 1 << 20
 
 
 class Reading(NamedTuple):
@@ -128,17 +128,15 @@ def lower_time_loop(lowered: LoweredBodies) -> LoweredStep | Stretch | None:
     return None
 
 
-def _driven_seconds(steps: Iterable[Step]) -> float:
+def _driven_seconds(steps: Sequence[Step]) -> float:
     """What the driver is predicted to take for a trip, in which the longest case is taken."""
-    total = 0.0
-    for step in steps:
-        branch = branch_of(step)
-        if branch is None:
-            sizes = tuple(hint_value(size) for size in step.arguments)
-            total += sum(all_seconds([step], [sizes], _WAITING))
-        else:
-            cases = (_driven_seconds(case.steps) for case in branch.schedules)
-            total += _WAITING.launch + max(cases, default=0.0)
+    branches = [branch for step in steps if (branch := branch_of(step))]
+    others = [step for step in steps if not branch_of(step)]
+    arguments = [tuple(hint_value(size) for size in step.arguments) for step in others]
+    total = sum(all_seconds(others, arguments, _WAITING))
+    for branch in branches:
+        longest = max(_driven_seconds(case.steps) for case in branch.schedules)
+        total += _WAITING.launch + longest
     return total
 
 
@@ -147,7 +145,7 @@ def _stretch(trips: Size, seconds: float) -> int:
     if isinstance(trips, int) and seconds <= _LONGEST:
         return 0
     each = seconds / max(1, hint_value(trips))
-    return max(_SHORTEST, min(int(_LONGEST / 4 / each), _MOSTTRIPS))
+    return max(_SHORTEST, min(int(_LONGEST / 4 / each), _MOST_TRIPS))
 
 
 def _readings(steps: Iterable[Step]) -> Iterator[tuple[Size | None, bool]]:
