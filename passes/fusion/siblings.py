@@ -57,10 +57,10 @@ def _may_share(groups: Groups, group: Group) -> bool:
     return inner.isdisjoint(group.stored) and groups.roots.isdisjoint(inner)
 
 
-def is_large(domain: Shape) -> bool:
+def is_large(domain: Shape, least: int = LARGE) -> bool:
     """Whether a domain has many elements; one of open sizes may have."""
     elements = product(domain)
-    return not isinstance(elements, int) or elements >= LARGE
+    return not isinstance(elements, int) or elements >= least
 
 
 def _is_whole(walk: Walk, domain: Shape) -> bool:

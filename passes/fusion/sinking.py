@@ -16,6 +16,7 @@ from typing import Final
 from passes.fusion.cost import instructions
 from passes.fusion.groups import Group, Groups, Home, Key, meets_elements
 from passes.fusion.sharing import most_instructions
+from passes.fusion.siblings import is_large
 from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.graph import Node, ParameterLeaf
 from staticgrad.types.tensor import hint_value, product
@@ -65,8 +66,7 @@ class _Sinking:
         plain = not (group.keeps_axes or group.checked or group.regions or group.columns)
         if group.kind not in _FROM or not plain or group.parts is not None:
             return {}
-        elements = product(group.domain)
-        if isinstance(elements, int) and elements < _LEAST_ELEMENTS:  # open ones may be many
+        if not is_large(group.domain, _LEAST_ELEMENTS):
             return {}
         found: dict[int, list[Node]] = {}
         chosen: dict[Node, int] = {}
