@@ -15,7 +15,8 @@ from typing import Final
 
 from passes.fusion.block_roles import TILE, roles_of
 from passes.fusion.groups import Group, Groups, Home, Key, Read, Source, meets_elements
-from passes.fusion.precedence import Precedence, writes_in_order
+from passes.fusion.precedence import Precedence
+from passes.fusion.regrouping import Regrouping
 from passes.fusion.trimming import with_trimmed
 from staticgrad.analysis.users import ValueKey
 from staticgrad.ir.forms import Contract, Pointwise, Reduce
@@ -52,14 +53,11 @@ def _product(group: Group) -> Node:
     return next(node for node in group.nodes if isinstance(node.form, Contract))
 
 
-class _Blocking:
-    """Groups while some of them become blocks; the values that they came in stay as they are."""
+class _Blocking(Regrouping):
+    """Groups while some of them become blocks."""
 
     def __init__(self, groups: Groups) -> None:
-        self._before = groups
-        self._groups = dict(groups.by_number)
-        self._into: dict[int, int] = {}
-        self._position = {node: k for k, node in enumerate(groups.graph.nodes)}
+        super().__init__(groups)
         self._reads: dict[int, Sequence[Read]] = {
             n: [*groups.reads(g)] for n, g in self._groups.items()
         }
@@ -69,19 +67,7 @@ class _Blocking:
                 self._readers.setdefault(read.source.base, set()).add(number)
         self._roots = {groups.sources[key].base for key in groups.roots}
         self._updated = {value.node for _, value in groups.graph.updates}
-        self._order = Precedence(self._groups, self._edges(), self._place)
-
-    def _place(self, number: int) -> int:
-        return max([self._position[node] for node in self._groups[number].members], default=0)
-
-    def _edges(self) -> Iterator[tuple[int, int]]:
-        """Pairs of groups of which the second reads, or writes over, what the first writes."""
-        for number, reads in self._reads.items():
-            for read in reads:
-                writer = self._before.owners.get(read.source.base)
-                if writer is not None and writer != number:
-                    yield writer, number
-        yield from writes_in_order(self._groups.values(), self._before)
+        self._order = Precedence(self._groups, self._edges(self._reads), self._place)
 
     def result(self) -> Groups:
         """The groups after all blocks are made."""
@@ -94,7 +80,7 @@ class _Blocking:
         sources = self._with_inline_masks()
         owners = {
             key: self._final(number)
-            for key, number in self._before.owners.items()
+            for key, number in self._owners.items()
             if self._final(number) in self._groups
         }
         by_number = dict(self._levelled())
@@ -139,9 +125,6 @@ class _Blocking:
         numbers = {self._final(n) for key in group.stored for n in self._readers[key]}
         read = (read.source for number in numbers for read in self._reads[number])
         return all(source.direct for source in read if source.base in group.stored)
-
-    def _final(self, number: int) -> int:
-        return self._into.get(number, number)
 
     def _levelled(self) -> Iterator[tuple[int, Group]]:
         """The groups, each of a higher level than all that come before it."""
@@ -190,9 +173,9 @@ class _Blocking:
         square = _Square(self._before, seed)
         numbers = {each.number for each in members}
         reads = [read.source.base for number in numbers for read in self._reads[number]]
-        outside = dict.fromkeys([b for b in reads if self._final_owner(b) not in numbers])
+        outside = dict.fromkeys([b for b in reads if self._owner(b) not in numbers])
         found, again = [*members], dict[Node, None]()
-        for owner in dict.fromkeys(map(self._final_owner, outside)):
+        for owner in dict.fromkeys(map(self._owner, outside)):
             for key in self._groups[owner].stored if owner in self._groups else ():
                 nodes = square.cone(key, outside) if key not in outside else None
                 for group in self._products_of(key, seed, square) if nodes else ():
@@ -201,10 +184,6 @@ class _Blocking:
                         again |= dict.fromkeys(nodes or ())
         found.sort(key=lambda each: self._order.place(each.number))
         return found, [*again]
-
-    def _final_owner(self, key: Key) -> int | None:
-        number = self._before.owners.get(key)
-        return None if number is None else self._final(number)
 
     def _products_of(self, key: Key, seed: Group, square: _Square) -> Iterator[Group]:
         """The groups that multiply a value over queries and keys, in the phase of a block."""
@@ -219,7 +198,7 @@ class _Blocking:
             key = Home(node)
             readers = self._readers.get(key, set())
             readers -= {each for each in readers if self._final(each) == number}
-            owner = self._groups.get(self._final_owner(key) or 0)
+            owner = self._groups.get(self._owner(key) or 0)
             if owner is None or owner.kind != "block" or key not in owner.stored:
                 continue
             if not self._is_needed(key, {owner.number}):

@@ -17,6 +17,7 @@ from passes.fusion.cutting import cut
 from passes.fusion.grouping import group
 from passes.fusion.groups import Group, Groups, Home, Key, meets_elements, stored_bytes
 from passes.fusion.long_rows import in_pieces
+from passes.fusion.regrouping import Regrouping
 from passes.fusion.rows import joined
 from passes.fusion.sharing import kept_apart
 from passes.fusion.siblings import read_together
@@ -57,14 +58,11 @@ def merged(groups: Groups) -> Groups:
     return _Merging(groups).result()
 
 
-class _Merging:
-    """Groups while some of them are merged; the values that they came in stay as they are."""
+class _Merging(Regrouping):
+    """Groups while some of them are merged."""
 
     def __init__(self, groups: Groups) -> None:
-        self._before = groups
-        self._groups = dict(groups.by_number)
-        self._into: dict[int, int] = {}  # the number of a group -> of that which it was merged into
-        self._position = {node: k for k, node in enumerate(groups.graph.nodes)}
+        super().__init__(groups)
         self._updated = {value.node for _, value in groups.graph.updates}
         self._writers: dict[Key, list[int]] = {}  # of a value: the groups that store parts of it
         for each in groups.all:
@@ -80,7 +78,7 @@ class _Merging:
                 self._merge_if_spared(later)
         if not self._into:
             return self._before
-        owners = {key: self._final(number) for key, number in self._before.owners.items()}
+        owners = {key: self._final(number) for key, number in self._owners.items()}
         return replace(self._before, by_number=self._groups, owners=owners)
 
     def _merge_if_spared(self, later: Group) -> None:
@@ -122,14 +120,9 @@ class _Merging:
             regions={**earlier.regions, **later.regions},
         )
 
-    def _final(self, number: int) -> int:
-        while number in self._into:
-            number = self._into[number]
-        return number
-
     def _home(self, key: Key) -> Group | None:
-        number = self._before.owners.get(key)
-        return None if number is None else self._groups[self._final(number)]
+        number = self._owner(key)
+        return None if number is None else self._groups[number]
 
     def _forerunner(self, later: Group) -> Group | None:
         """The one group of an earlier phase that could compute the nodes of ``later`` as well."""

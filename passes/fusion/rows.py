@@ -25,7 +25,8 @@ from passes.fusion.groups import (
     Source,
     stored_bytes,
 )
-from passes.fusion.precedence import Precedence, writes_in_order
+from passes.fusion.precedence import Precedence
+from passes.fusion.regrouping import Regrouping
 from passes.fusion.row_rules import RowRules
 from passes.layout import Strided
 from staticgrad.ir.kernel_stages import group_rows
@@ -47,25 +48,21 @@ def joined(groups: Groups, across: bool = False) -> Groups:
     return _Joining(groups, across).result()
 
 
-class _Joining:
-    """Groups while some of them are joined; the values that they came in stay as they are."""
+class _Joining(Regrouping):
+    """Groups while some of them are joined."""
 
     def __init__(self, groups: Groups, across: bool) -> None:
-        self._before = groups
+        super().__init__(groups)
         self._across = across
         self._rules = RowRules(groups)
-        self._groups = dict(groups.by_number)
-        self._owners = dict(groups.owners)
         self._types = dict(groups.types)
-        self._into: dict[int, int] = {}  # the number of a group -> of that which it was joined to
         self._parts: dict[int, list[Group]] = {each.number: [each] for each in groups.all}
-        self._position = {node: k for k, node in enumerate(groups.graph.nodes)}
         self._reads = {each.number: [*groups.reads(each)] for each in groups.all}
         self._readers: dict[Key, set[int]] = {}
         for number in self._reads:
             self._note_reads(number)
         self._roots = {groups.sources[key].base for key in groups.roots}
-        self._order = Precedence(self._groups, self._edges(), self._place)
+        self._order = Precedence(self._groups, self._edges(self._reads), self._place)
 
     def result(self) -> Groups:
         """The groups after all have joined that may."""
@@ -86,32 +83,9 @@ class _Joining:
 
     # -- who comes before whom --------------------------------------------------------------------
 
-    def _place(self, number: int) -> int:
-        members = self._groups[number].members
-        return max([self._position[node] for node in members], default=0)
-
-    def _edges(self) -> Iterator[tuple[int, int]]:
-        """Pairs of groups of which the second reads, or writes over, what the first writes."""
-        for number, reads in self._reads.items():
-            reader = self._final(number)
-            for base in dict.fromkeys([read.source.base for read in reads]):
-                writer = self._owner(base)
-                if writer is not None and writer != reader:
-                    yield writer, reader
-        yield from writes_in_order(self._groups.values(), self._before)
-
-    def _final(self, number: int) -> int:
-        while number in self._into:
-            number = self._into[number]
-        return number
-
-    def _owner(self, key: Key) -> int | None:
-        number = self._owners.get(key)
-        return None if number is None else self._final(number)
-
     def _levelled(self) -> Iterator[tuple[int, Group]]:
         """The groups, each of a higher level than all that come before it."""
-        order = Precedence(self._groups, self._edges(), self._place)
+        order = Precedence(self._groups, self._edges(self._reads), self._place)
         levels: dict[int, int] = {}
         for number in order.as_given:
             group = self._groups[number]

@@ -13,8 +13,9 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Final
 
-from passes.fusion.groups import Group, Groups, Home, Key, Walk
-from passes.fusion.precedence import Precedence, writes_in_order
+from passes.fusion.groups import Group, Groups, Home, Walk
+from passes.fusion.precedence import Precedence
+from passes.fusion.regrouping import Regrouping
 from passes.fusion.sharing import kept_apart
 from passes.fusion.walks import MOST_ACROSS, has_short_rows, operand_walks, sums_across
 from staticgrad.types.tensor import Shape, hint_value, product
@@ -69,15 +70,13 @@ def _is_whole(walk: Walk, domain: Shape) -> bool:
     return all(stride != 0 or extent == 1 for stride, extent in moves)
 
 
-class _Siblings:
+class _Siblings(Regrouping):
     """Groups while some of them are merged."""
 
     def __init__(self, groups: Groups) -> None:
-        self._before = groups
-        self._groups = dict(groups.by_number)
-        self._into: dict[int, int] = {}
-        self._position = {node: k for k, node in enumerate(groups.graph.nodes)}
-        self._order = Precedence(self._groups, self._edges(), self._place)
+        super().__init__(groups)
+        self._reads = {each.number: [*groups.reads(each)] for each in groups.all}
+        self._order = Precedence(self._groups, self._edges(self._reads), self._place)
 
     def result(self, alike: Sequence[Sequence[int]]) -> Groups:
         """The groups, those of each sequence as one where no path leads from one to another."""
@@ -86,7 +85,7 @@ class _Siblings:
                 self._merge_if_free(self._final(one), self._final(other))
         if not self._into:
             return self._before
-        owners = {key: self._final(number) for key, number in self._before.owners.items()}
+        owners = {key: self._final(number) for key, number in self._owners.items()}
         by_number = dict(sorted(self._settled()))
         return replace(self._before, by_number=by_number, owners=owners)
 
@@ -121,7 +120,7 @@ class _Siblings:
         What a merged group waits for may be of a later phase than some of what it computes; so
         then are those that read that.
         """
-        order = Precedence(self._groups, self._edges(), self._place)
+        order = Precedence(self._groups, self._edges(self._reads), self._place)
         settled: dict[int, Group] = {}
         for number in order.as_given:
             group = self._groups[number]
@@ -132,25 +131,3 @@ class _Siblings:
                 group = replace(group, level=level, phase=phase)
             settled[number] = group
             yield number, group
-
-    def _edges(self) -> Iterator[tuple[int, int]]:
-        """Pairs of groups of which the second reads, or writes over, what the first writes."""
-        for number, group in self._groups.items():
-            for base in dict.fromkeys([read.source.base for read in self._before.reads(group)]):
-                writer = self._owner(base)
-                if writer is not None and writer != number:
-                    yield writer, number
-        yield from writes_in_order(self._groups.values(), self._before)
-
-    def _place(self, number: int) -> int:
-        members = self._groups[number].members
-        return max([self._position[node] for node in members], default=0)
-
-    def _final(self, number: int) -> int:
-        while number in self._into:
-            number = self._into[number]
-        return number
-
-    def _owner(self, key: Key) -> int | None:
-        number = self._before.owners.get(key)
-        return None if number is None else self._final(number)

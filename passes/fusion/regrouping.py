@@ -1,0 +1,47 @@
+"""Groups while some of them become parts of others: who is in which, and who waits for whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from passes.fusion.groups import Group, Groups, Key, Read
+from passes.fusion.precedence import writes_in_order
+
+
+class Regrouping:
+    """The groups as they are now; the values that they came in stay as they are."""
+
+    def __init__(self, groups: Groups) -> None:
+        self._before = groups
+        self._groups: dict[int, Group] = dict(groups.by_number)
+        self._owners: dict[Key, int] = dict(groups.owners)
+        self._into: dict[int, int] = {}  # the number of a group -> of that which it is part of
+        self._position = {node: k for k, node in enumerate(groups.graph.nodes)}
+
+    def _final(self, number: int) -> int:
+        """The number of the group that a group is part of now."""
+        while number in self._into:
+            number = self._into[number]
+        return number
+
+    def _owner(self, key: Key) -> int | None:
+        """The number of the group that computes a buffer now."""
+        number = self._owners.get(key)
+        return None if number is None else self._final(number)
+
+    def _place(self, number: int) -> int:
+        """Where the last node of a group stands in the graph."""
+        return max([self._position[node] for node in self._groups[number].members], default=0)
+
+    def _edges(self, reads: Mapping[int, Sequence[Read]]) -> Iterator[tuple[int, int]]:
+        """Pairs of groups of which the second reads, or writes over, what the first writes.
+
+        ``reads``: what each group reads, by the number that it came with.
+        """
+        for number, each in reads.items():
+            reader = self._final(number)
+            for base in dict.fromkeys([read.source.base for read in each]):
+                writer = self._owner(base)
+                if writer is not None and writer != reader:
+                    yield writer, reader
+        yield from writes_in_order(self._groups.values(), self._before)
