@@ -18,6 +18,9 @@ from staticgrad.compiler import (
 from staticgrad.config import (
     options, show_config
 )
+from staticgrad.eager.at_once import (
+    eager_mode
+)
 from staticgrad.errors import (
     BudgetInfeasible, StaticgradError, StaticgradWarning
 )
@@ -213,16 +216,16 @@ __all__ = [
     "cond", "constant", "conventions", "convolve", "copysign", "corrcoef", "correlate", "cos",
     "cosh", "count_nonzero", "cov", "cross", "cumprod", "cumsum", "cumulative_prod",
     "cumulative_sum", "custom_vjp", "deg2rad", "diag", "diagonal", "diff", "digitize", "dim",
-    "divide", "divmod", "dot", "dsplit", "dstack", "e", "ediff1d", "einsum", "empty",
-    "empty_like", "equal", "erf", "erfc", "errors", "evaluate", "exp", "exp2", "expand_dims",
-    "expm1", "eye", "fabs", "finfo", "flip", "fliplr", "flipud", "float16", "float32",
-    "float64", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "fori_loop",
-    "full", "full_like", "function", "geomspace", "getitem", "grad", "gradient", "greater",
-    "greater_equal", "heaviside", "hessian", "histogram", "histogram_bin_edges", "host_call",
-    "hsplit", "hstack", "hvp", "hypot", "i0", "identity", "iinfo", "inf", "inner", "input",
-    "int16", "int32", "int64", "int8", "interp", "invert", "iota", "isclose", "isdtype",
-    "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "jacobian", "jvp", "kron",
-    "left_shift", "less", "less_equal", "lexsort", "linalg", "linear_scan", "linearize",
+    "divide", "divmod", "dot", "dsplit", "dstack", "e", "eager_mode", "ediff1d", "einsum",
+    "empty", "empty_like", "equal", "erf", "erfc", "errors", "evaluate", "exp", "exp2",
+    "expand_dims", "expm1", "eye", "fabs", "finfo", "flip", "fliplr", "flipud", "float16",
+    "float32", "float64", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod",
+    "fori_loop", "full", "full_like", "function", "geomspace", "getitem", "grad", "gradient",
+    "greater", "greater_equal", "heaviside", "hessian", "histogram", "histogram_bin_edges",
+    "host_call", "hsplit", "hstack", "hvp", "hypot", "i0", "identity", "iinfo", "inf", "inner",
+    "input", "int16", "int32", "int64", "int8", "interp", "invert", "iota", "isclose",
+    "isdtype", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "jacobian", "jvp",
+    "kron", "left_shift", "less", "less_equal", "lexsort", "linalg", "linear_scan", "linearize",
     "linspace", "lint", "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2",
     "logical_and", "logical_not", "logical_or", "logical_xor", "logspace", "map", "matmul",
     "matrix_transpose", "matvec", "max", "maximum", "mean", "median", "meshgrid", "min",

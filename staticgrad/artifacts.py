@@ -20,6 +20,7 @@ from staticgrad.ir.graph import Parameter
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule, Step
+from staticgrad.ir.worlds import in_graphs
 from staticgrad.kept import Kept, collection_paused
 from staticgrad.native import routines as native_routines
 from staticgrad.native.lock import ProcessLock
@@ -170,6 +171,7 @@ class Plans:
         self._verified = False
 
     @collection_paused()
+    @in_graphs()
     def plan(self, sizes: Mapping[str, int], staged: frozenset[str]) -> Plan:
         """The plan at these sizes, in which the feeds of the ``staged`` buffers are copied first.
 

@@ -48,6 +48,7 @@ from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule
 from staticgrad.ir.value import Value
 from staticgrad.ir.verify_schedule import verify_schedule
+from staticgrad.ir.worlds import in_graphs
 from staticgrad.kept import collection_paused
 from staticgrad.native import processors
 from staticgrad.native.environment import default_environment
@@ -212,6 +213,7 @@ class Compiled(Generic[Results]):
     @collection_paused()
     @config.read_once()
     @default_environment()
+    @in_graphs()
     def __init__(self, program: Compilable, options: Options) -> None:
         """Compile at once; see ``compile``.
 

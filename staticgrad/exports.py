@@ -92,6 +92,7 @@ OTHERS = {
     "staticgrad.analysis.evaluate": "evaluate",
     "staticgrad.compiler": "Compiled compile",
     "staticgrad.config": "options show_config",
+    "staticgrad.eager.at_once": "eager_mode",
     "staticgrad.errors": "BudgetInfeasible StaticgradError StaticgradWarning",
     "staticgrad.ir.printer": "same_graph",
     "staticgrad.types.dim": "dim",

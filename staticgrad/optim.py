@@ -13,7 +13,7 @@ training step is one graph: ``Graph({"loss": loss}, updates=opt.updates(loss, ws
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from math import inf
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy as np
 
-from staticgrad.autodiff.reverse import grad, slopes_where_there_are
+from staticgrad.autodiff.reverse import grad, slopes_of_free
 from staticgrad.autodiff.structure import leaves, mapped
 from staticgrad.errors import (
     ArgumentError,
@@ -35,7 +35,7 @@ from staticgrad.errors.habits import OF_OPTIMIZERS
 from staticgrad.errors.wording import did_you_mean, kind_of, shown
 from staticgrad.ir.calls import Constructed
 from staticgrad.ir.functional import functions
-from staticgrad.ir.graph import Node, Parameter, ParameterLeaf, Symbolic, ancestors
+from staticgrad.ir.graph import Parameter
 from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
 from staticgrad.ops.operands import is_number, related
@@ -146,7 +146,8 @@ class Optimizer(metaclass=Constructed):
     def minimize(self, loss: Any, params: Any = None) -> None:
         """Let each call of a traced function end with a step, as ``updates`` has it.
 
-        What the optimizer keeps for a parameter is made once, and serves every trace.
+        What the optimizer keeps for a parameter is made once, and serves every trace. Of a loss
+        that is a tensor the step happens now; in ``f.eagerly(...)`` when the function ends.
 
         Args:
             loss: a 0-d floating value.
@@ -154,7 +155,7 @@ class Optimizer(metaclass=Constructed):
                 differentiable operations, but those that the function has updated before.
 
         Raises:
-            GraphError: no function is traced. Else as ``updates``.
+            GraphError: no function is traced, and the loss is no tensor. Else as ``updates``.
 
         >>> import numpy as np, staticgrad as sg
         >>> w, opt = sg.parameter("w", np.ones(3)), SGD(0.5)
@@ -166,13 +167,19 @@ class Optimizer(metaclass=Constructed):
         >>> step(np.zeros(3)), step(np.zeros(3))
         (array(3.), array(0.))
         """
+        if isinstance(loss, Value) and loss.computes:
+            from staticgrad.eager.at_once import minimize  # who has tensors has loaded most of it
+
+            with states_kept_by(self):
+                minimize(loss, params and _parameters(params), self.apply)
+            return
         noted = running_session()
         if noted is None:
             what = f"{type(self).__name__}.minimize: no function is traced"
             raise GraphError(what, hint=_MINIMIZE)
         with states_kept_by(self):
             if params is None:
-                found = self.apply(_slopes(loss, {p.node for p, _ in noted.updates}))
+                found = self.apply(slopes_of_free(loss, {p.node for p, _ in noted.updates}))
             else:
                 found = self.updates(loss, params)
         for parameter_, value in found.items():
@@ -407,26 +414,6 @@ def _norm(grads: Sequence[Any]) -> Any:
     for g in grads[1:]:
         total = total + (g * g).sum()
     return functions.sqrt(total)
-
-
-def _slopes(loss: Any, updated: Container[Node]) -> dict[Parameter, Any]:
-    """The gradients of the parameters that a loss depends on.
-
-    Raises:
-        GradientError: as ``grad``. ArgumentError: there are none.
-    """
-    nodes = ancestors([loss]) if isinstance(loss, Symbolic) else []
-    free = [node for node in nodes if isinstance(node.op, ParameterLeaf) and node not in updated]
-    ps = [Parameter(node) for node in sorted(free, key=lambda node: node.serial)]
-    wanted = [p for p in ps if p.dtype.is_float]
-    pairs = zip(wanted, slopes_where_there_are(loss, wanted), strict=True)
-    found = {p: slope for p, slope in pairs if slope is not None}
-    if not found:
-        raise ArgumentError(
-            "minimize: the loss depends on no parameter that is free",
-            hint='sg.parameter("w", array), outside of the function, makes one',
-        )
-    return found
 
 
 def _parameters(params: Any) -> list[Parameter]:

@@ -29,6 +29,8 @@ LAZY = {
     "staticgrad.native.user_calls": "Numba is loaded by the first function that it compiles",
     "staticgrad.programs.derivatives": "derivatives of values need no compiler",
     "staticgrad.programs.transformed": "tensors are loaded by who has them",
+    "staticgrad.programs.function": "tensors are loaded by who runs a function at once",
+    "staticgrad.optim": "tensors are loaded by who has them",
     "staticgrad.ops.user_functions": "building loads nothing native",
     "staticgrad.ops.linalg.base": "building loads nothing native",
     "staticgrad.native.routines": "the interpreter of kernels is loaded where the jit is off",

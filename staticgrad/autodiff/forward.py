@@ -27,6 +27,7 @@ from staticgrad.errors.wording import shown
 from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Node, Symbolic
+from staticgrad.ir.worlds import in_graphs
 from staticgrad.ops.cotangent import check_share, resolve, zeros_like_type
 
 _GIVES = "jvp gives a tangent {} for a result {}"
@@ -50,7 +51,7 @@ def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
         raise GradientError("there is nothing to differentiate: no value is given")
     given = list(paired(x, tangent, "tangent"))
     cone = cone_between(outputs, moved)
-    with within(order=cone.order + 1):
+    with in_graphs(), within(order=cone.order + 1):
         directions = [(value, fitted(value, direction, "tangent")) for value, direction in given]
         formulas = stable_formulas(cone, outputs, moved)
         pushes = [_pushed_along(formula, directions) for formula in formulas]

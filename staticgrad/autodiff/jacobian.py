@@ -24,6 +24,7 @@ from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.value import Value
+from staticgrad.ir.worlds import in_graphs
 from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.batching import moved_over_batch
 from staticgrad.ops.cotangent import zeros_like_type
@@ -92,6 +93,7 @@ def _one(value: Any, caller: str) -> tuple[Symbolic]:
     return (value,)
 
 
+@in_graphs()
 def _matrix(y: Symbolic, x: Symbolic, mode: str | None, allow_disconnected: bool) -> Value:
     forward = mode == "forward" if mode else _is_smaller(x, y)
     along, across = (x, y) if forward else (y, x)

@@ -9,7 +9,7 @@ that was written, is in ``formulas.py``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,11 +25,12 @@ from staticgrad.autodiff.structure import (
     paired,
 )
 from staticgrad.building import within
-from staticgrad.errors import GradientError, OpDefinitionError
+from staticgrad.errors import ArgumentError, GradientError, OpDefinitionError
 from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
-from staticgrad.ir.graph import Node, Symbolic
+from staticgrad.ir.graph import Node, Parameter, ParameterLeaf, Symbolic, ancestors
 from staticgrad.ir.value import Value
+from staticgrad.ir.worlds import in_graphs
 from staticgrad.kept import collection_paused
 from staticgrad.ops.cotangent import (
     ZERO,
@@ -87,7 +88,7 @@ def _differentiated(
         raise GradientError("there is nothing to differentiate: no value is given")
     targets = [value for value in wanted if value.dtype.is_float]
     cone = cone_between(outputs, targets)
-    with within(order=cone.order + 1):
+    with in_graphs(), within(order=cone.order + 1):
         seeds = [fitted(y, ct, role) for y, ct in given]
         found = _swept(cone, outputs, seeds, targets)
         missing = [value for value in wanted if found.get(value.key) is None]
@@ -116,10 +117,30 @@ def slopes_where_there_are(y: Symbolic, wanted: Sequence[Symbolic]) -> list[Valu
     """
     _check_output(y, None)
     cone = cone_between([y], wanted)
-    with within(order=cone.order + 1):
+    with in_graphs(), within(order=cone.order + 1):
         seed = fitted(y, np.ones([1] * len(y.shape)), "seed")
         found = _swept(cone, [y], [seed], wanted)
     return [found.get(value.key) for value in wanted]
+
+
+def slopes_of_free(loss: Any, updated: Container[Node]) -> dict[Parameter, Any]:
+    """The gradients of the parameters that a loss depends on and that were not ``updated`` before.
+
+    Raises:
+        GradientError: as ``grad``. ArgumentError: there are none.
+    """
+    nodes = ancestors([loss]) if isinstance(loss, Symbolic) else []
+    free = [node for node in nodes if isinstance(node.op, ParameterLeaf) and node not in updated]
+    ps = [Parameter(node) for node in sorted(free, key=lambda node: node.serial)]
+    wanted = [p for p in ps if p.dtype.is_float]
+    pairs = zip(wanted, slopes_where_there_are(loss, wanted), strict=True)
+    found = {p: slope for p, slope in pairs if slope is not None}
+    if not found:
+        raise ArgumentError(
+            "minimize: the loss depends on no parameter that is free",
+            hint='sg.parameter("w", array), outside of the function, makes one',
+        )
+    return found
 
 
 def pulled_back_stably(

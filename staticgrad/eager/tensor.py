@@ -12,9 +12,11 @@ classes of ops and their rules are those of the compiler. The walk back is in ``
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, cast
+from weakref import ref
 
 import numpy as np
 
@@ -35,9 +37,12 @@ from staticgrad.errors.elsewhere import call_of
 from staticgrad.errors.habits import instead_of
 from staticgrad.errors.wording import did_you_mean
 from staticgrad.ir.calls import carries, public
+from staticgrad.ir.nodes import Parameter
 from staticgrad.ir.op import Array, Op, as_array
+from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import array_dtype
+from staticgrad.storage.parameter import ParameterStore
 from staticgrad.types.arrays import convert_array
 from staticgrad.types.dtype import F32, DType, as_dtype
 from staticgrad.types.tensor import TensorType
@@ -63,8 +68,10 @@ class Tensor(ArrayLike):
     kind: ClassVar[type[Value]]
     meeting = (
         "a tensor computes at once, a graph has no numbers yet: in a graph, the array of a tensor t"
-        " is sg.parameter(name, t.data) or sg.constant(t.data), and layers are functions of sg.nn"
+        " is sg.parameter(name, t.data) or sg.constant(t.data)\nwhat is computed of parameters"
+        " alone is a value of a graph, but not inside of sg.eager_mode()"
     )
+    computes = True
     type: TensorType
     edge: Edge | None
     _grad: Array | None
@@ -132,12 +139,13 @@ class Tensor(ArrayLike):
         if not self.type.dtype.is_float:
             raise GradientError(f"a tensor of {self.type.dtype.numpy} carries no gradient")
         given = as_array(gradient, "Tensor.grad")
-        if given.shape != self.array.shape:
+        if given.shape != self.type.shape:
             raise ShapeError(f"a gradient of shape {given.shape}, a tensor of shape {self.shape}")
-        if given.dtype != self.array.dtype:
+        own = self.type.dtype.numpy
+        if given.dtype != own:
             raise DTypeError(
-                f"a gradient of {given.dtype}, a tensor of {self.array.dtype}",
-                hint=f'gradient.astype("{self.array.dtype}")',
+                f"a gradient of {given.dtype}, a tensor of {own}",
+                hint=f'gradient.astype("{own}")',
             )
         self._grad = given
 
@@ -195,7 +203,13 @@ class Tensor(ArrayLike):
         """A function by rows: one operation on the tape, where that keeps less."""
         from staticgrad.eager.rowwise import by_rows  # it stands above tensors
 
-        return by_rows(function, args, kwargs)
+        named = {name: cls._met(arg) for name, arg in kwargs.items()}
+        return by_rows(function, tuple(map(cls._met, args)), named)
+
+    @classmethod
+    def _met(cls, arg: Any) -> Any:
+        """An argument that a tensor meets: a parameter is its present array then."""
+        return cls.lift(arg) if isinstance(arg, Parameter) else arg
 
     @classmethod
     def recomputed(cls, function: Any, args: tuple[Any, ...]) -> Any:
@@ -208,11 +222,15 @@ class Tensor(ArrayLike):
     def lift(cls, data: object, like: DType | None = None) -> Self:
         """A tensor of a copy of ``data`` that needs no gradient; a tensor itself.
 
+        A parameter gives the leaf of the tape that it is, with its present array.
+
         Raises:
             DTypeError, MaskedArrayError: no array of numbers.
         """
         if isinstance(data, Tensor):
             return data  # type: ignore[return-value]
+        if isinstance(data, Parameter):
+            return leaf_of(data)  # type: ignore[return-value]
         source: Any = data
         if type(data) not in _NUMBERS or like is None:
             source = as_array(data, "Tensor")
@@ -354,6 +372,59 @@ class Hollow(Tensor):
         )
 
     shape, ndim, size = Value.shape, Value.ndim, Value.size  # type: ignore[assignment]
+
+
+class TapeLeaf(Hollow):
+    """What tapes know of a parameter: where its gradients arrive. Its arrays are others' (``met``).
+
+    ``latest`` is the tensor of the latest array that was read, if a tape still holds it.
+    """
+
+    __slots__ = ("_node", "latest")
+
+    def __init__(self, parameter: Parameter) -> None:
+        super().__init__(parameter.type)
+        self._node, self.latest = ref(parameter.node), _no_tensor  # the node holds this, in turn
+        if self.type.dtype.is_float:
+            self.edge = Edge(self.type).owned_by(self)
+
+    @property
+    def parameter(self) -> Parameter | None:
+        """The parameter, if it is still there."""
+        node = self._node()
+        return None if node is None else Parameter(node)
+
+    def met(self, store: ParameterStore) -> Tensor:
+        """A tensor of the present array: the latest one where a tape has it and it still holds."""
+        latest = self.latest()
+        if latest is None or not store.lock.read(partial(_alike, latest.array, store.array)):
+            latest = _made(store.read(), self.type)
+            latest.edge, self.latest = self.edge, ref(latest)
+        return latest
+
+
+_no_tensor: Final[Callable[[], Tensor | None]] = type(None)
+
+
+def leaf_of(parameter: Parameter) -> Tensor:
+    """The leaf of the tape that a parameter is: a tensor of its present array.
+
+    In a function that runs at once all that read a parameter read the value that it had first.
+    """
+    store, noted = parameter.store, running_session()
+    if store.leaf is None:
+        store.leaf = TapeLeaf(parameter)
+    if noted is None:
+        return cast(TapeLeaf, store.leaf).met(store)
+    found = noted.present.get(store)
+    if found is None:
+        found = noted.present[store] = store.leaf.met(store)
+    return cast(Tensor, found)
+
+
+def _alike(one: Array, other: Array) -> bool:
+    """Whether two arrays of one type have the same bits."""
+    return bool((one.ravel().view(np.uint8) == other.ravel().view(np.uint8)).all())
 
 
 def _made(array: Any, type: TensorType) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from staticgrad import exports
 from staticgrad.ir.calls import public
 from staticgrad.ir.functional import FUNCTIONS
+from staticgrad.ir.worlds import present
 from staticgrad.kept import collection_paused
 
 _HOMES: Final = exports.homes(exports.FUNCTIONS)
@@ -37,7 +38,7 @@ def load(name: str) -> Any:
         found = getattr(import_module(home), attribute)
     if isinstance(found, FunctionType):
         FUNCTIONS.setdefault(name, found)
-        found = _forms.get(found) or _forms.setdefault(found, public(found, __name__))
+        found = _forms.get(found) or _forms.setdefault(found, public(found, __name__, present))
     globals()[name] = found
     return found
 

@@ -126,7 +126,7 @@ class _Batches:
     @property
     def is_eager(self) -> bool:
         """Whether the arguments compute at once."""
-        return self.kind is not binding_kind(())
+        return self.kind.computes
 
     def result(self, f: Callable[..., Any], out_axes: Any) -> Any:
         """What a function gives over the batch."""

@@ -32,6 +32,7 @@ from staticgrad.ir.graph import (
 )
 from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.value import Value
+from staticgrad.ir.worlds import computing_kind
 from staticgrad.ops.elementwise import Operand, array_dtype
 from staticgrad.ops.indexing import iota
 from staticgrad.ops.movement import broadcast_to, expand_dims, moveaxis, reshape
@@ -132,7 +133,7 @@ def parameter(name: str, array: npt.ArrayLike, dtype: Any = None) -> Parameter:
 
 
 def constant(array: npt.ArrayLike, dtype: Any = None) -> Value:
-    """A value known now: the array, copied.
+    """A value known now: the array, copied. Inside of ``sg.eager_mode()`` a tensor.
 
     Args:
         array: an array, a number, or nested lists of numbers.
@@ -143,7 +144,9 @@ def constant(array: npt.ArrayLike, dtype: Any = None) -> Value:
     """
     if isinstance(array, Symbolic):
         return array if dtype is None else cast(Symbolic, functions.astype(array, dtype))
-    return constant_node(_array("constant", array, dtype))
+    found = _array("constant", array, dtype)
+    kind = computing_kind()
+    return constant_node(found) if kind is None else cast(Value, kind.lift(found))
 
 
 def _leaf(op: ParameterLeaf) -> Node:

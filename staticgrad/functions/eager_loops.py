@@ -9,13 +9,14 @@ from staticgrad.functions.draws import Draws
 from staticgrad.functions.trees import flatten, unflatten
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import binding_kind
+from staticgrad.ir.session import body_of_a
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import is_weak
 
 
 def is_eager(leaves: Sequence[Any]) -> bool:
     """Whether values compute at once."""
-    return binding_kind(tuple(leaves)) is not binding_kind(())
+    return binding_kind(tuple(leaves)).computes
 
 
 def run_loop(
@@ -34,7 +35,7 @@ def run_loop(
     shape = None
     draws = Draws()
     for i in reversed(range(trips)) if reverse else range(trips):
-        with draws.trip(i):
+        with draws.trip(i), body_of_a("a loop"):
             carry, output = trip(kind.lift(i), carry, [each[i] for each in slices])
         leaves, shape = flatten(output)
         stacks.append(leaves)
@@ -54,7 +55,7 @@ def run_while(test: Callable[[Any], Any], body: Callable[[Any], Any], init: Any,
     """As ``while``."""
     carry, done, draws = init, 0, Draws()
     while most is None or done < most:
-        with draws.trip(done):
+        with draws.trip(done), body_of_a("a loop"):
             if not bool(_number(test(carry))):
                 break
             carry, done = body(carry), done + 1
@@ -64,7 +65,8 @@ def run_while(test: Callable[[Any], Any], body: Callable[[Any], Any], init: Any,
 def run_branch(index: Any, cases: Sequence[Callable[..., Any]], operands: Sequence[Any]) -> Any:
     """As ``if``."""
     place = min(max(int(_number(index)), 0), len(cases) - 1)
-    return cases[place](*operands)
+    with body_of_a("a branch"):
+        return cases[place](*operands)
 
 
 def _lifted(kind: type[Any], leaf: Any) -> Any:

@@ -34,6 +34,7 @@ from staticgrad.ir.forms import (
 from staticgrad.ir.graph import Constant, Input, Node, ParameterLeaf, Symbolic, constant
 from staticgrad.ir.session import body_of_a
 from staticgrad.ir.text import INLINE_ELEMENTS
+from staticgrad.ir.worlds import in_graphs
 from staticgrad.ops.elementwise import is_weak
 from staticgrad.ops.operands import as_value
 from staticgrad.records import dataclass
@@ -195,7 +196,7 @@ def named_after(function: Any, wrapper: Wrapper) -> Wrapper:
 def called(name: str, function: Callable[..., Any], *arguments: Any) -> tuple[list[Any], Tree]:
     """The leaves and containers of what a function gives."""
     try:
-        with body_of_a(name):
+        with in_graphs(), body_of_a(name):
             return flatten(function(*arguments))
     except StaticgradError:
         raise

@@ -21,6 +21,7 @@ import numpy as np
 from staticgrad.errors import ArgumentError, DTypeError, UnknownArgumentError
 from staticgrad.errors.habits import ARGUMENTS
 from staticgrad.errors.wording import did_you_mean, kind_of, listed, shown
+from staticgrad.ir.worlds import present
 from staticgrad.types.dtype import as_dtype
 
 P = ParamSpec("P")
@@ -59,13 +60,16 @@ _WITHOUT_EFFECT: Final[dict[str, tuple[tuple[Any, ...], str]]] = {
 }  # fmt: skip
 
 
-def public(function: Callable[P, T], home: str = "") -> Callable[P, T]:
+def public(
+    function: Callable[P, T], home: str = "", operands: Callable[[Any], Any] = tuple
+) -> Callable[P, T]:
     """``function`` as users call it: arguments that do not fit are read as NumPy would.
 
     Args:
         function: a function or method; its flags are the parameters annotated as ``bool`` or
             ``bool | None``.
         home: the module that it is public in, for pickles; by default the one that defines it.
+        operands: what becomes of the arguments by position.
     """
     name = _label(function)
     flags = _flags(function)
@@ -74,7 +78,7 @@ def public(function: Callable[P, T], home: str = "") -> Callable[P, T]:
     @functools.wraps(function)
     def plain(*args: Any, **kwargs: Any) -> Any:
         try:
-            return function(*args, **kwargs)
+            return function(*operands(args), **kwargs)
         except TypeError as error:
             if _raised_inside(error):
                 raise
@@ -87,7 +91,7 @@ def public(function: Callable[P, T], home: str = "") -> Callable[P, T]:
                 args, kwargs = _with_flags(name, flags, args, kwargs)
                 break
         try:
-            return function(*args, **kwargs)
+            return function(*operands(args), **kwargs)
         except TypeError as error:
             if _raised_inside(error):
                 raise
@@ -110,12 +114,13 @@ def publish(names: dict[str, Any], home: str, functions: Iterable[str]) -> None:
     for name in functions:
         function = names[name]
         if function not in made:
-            made[function] = public(function, home)
+            made[function] = public(function, home, present)
         names[name] = made[function]
 
 
 def as_numpy(function: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Any:
     """``function`` of the arguments that NumPy's function ``name`` was called with."""
+    args = present(args)
     if flags := _flags(function):
         args, kwargs = _with_flags(function.__name__, flags, args, kwargs)
     try:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from staticgrad.errors import DTypeError
 from staticgrad.ir.value import Value
+from staticgrad.ir.worlds import computing_kind
 from staticgrad.types.dim import Dim
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ def set_default_kind(kind: type[Value]) -> None:
 def binding_kind(args: tuple[Any, ...]) -> type[Any]:
     """The kind of value that the operands ask for, a subclass of Value.
 
+    A parameter beside what computes at once asks for that.
+
     Raises:
         DTypeError: operands of two kinds meet.
     """
@@ -88,10 +91,23 @@ def binding_kind(args: tuple[Any, ...]) -> type[Any]:
         if isinstance(arg, Value):
             kind: type[Value] = getattr(arg, "kind", type(arg))
             if found is not None and kind is not found:
-                names = f"{found.__name__} and {kind.__name__}"
-                raise DTypeError(
-                    f"values of two kinds cannot meet in one op: {names}",
-                    hint=kind.meeting or found.meeting,
-                )
+                return _where_they_meet(found, kind, args)
             found = kind
-    return found or _DEFAULT_KIND[0]
+    return found or computing_kind() or _DEFAULT_KIND[0]
+
+
+def _where_they_meet(one: type[Value], other: type[Value], args: tuple[Any, ...]) -> type[Value]:
+    """The kind of all that are no parameters, if that is a graph's or computes at once."""
+    values = [arg for arg in args if isinstance(arg, Value) and not arg.is_stored]
+    kinds = {getattr(arg, "kind", type(arg)) for arg in values}
+    if len(kinds) == 1 and ((kind := kinds.pop()).computes or kind is _DEFAULT_KIND[0]):
+        return kind
+    names = f"{one.__name__} and {other.__name__}"
+    raise DTypeError(
+        f"values of two kinds cannot meet in one op: {names}", hint=other.meeting or one.meeting
+    )
+
+
+def of_kind(value: Any, kind: Any) -> Any:
+    """A value as one of ``kind``: itself, or the present array of a parameter."""
+    return kind.lift(value) if value.is_stored and kind.computes else value

@@ -6,6 +6,7 @@ merging them is a pass).
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import Any, ClassVar, Final, Self
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from staticgrad.building import here
 from staticgrad.errors import (
+    GradientError,
     GraphError,
     LargeConstantWarning,
     OpDefinitionError,
@@ -27,6 +29,7 @@ from staticgrad.ir.kinds import set_default_kind
 from staticgrad.ir.op import Constant, Input, Op, ParameterLeaf, as_array
 from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
+from staticgrad.ir.worlds import computing_kind, register_parameters
 from staticgrad.source import Location
 from staticgrad.storage.parameter import ParameterStore, ParameterValue
 from staticgrad.types.arrays import ArrayData
@@ -170,10 +173,20 @@ set_default_kind(Symbolic)
 
 
 class Parameter(Symbolic):
-    """A symbolic value with a stored array that updates may replace."""
+    """A symbolic value with a stored array that updates may replace.
+
+    Beside a tensor, and inside of ``sg.eager_mode()``, it is the tensor of its present array, a
+    leaf of the tape: ``backward`` leaves its gradient in ``grad``.
+    """
 
     __slots__ = ()
     _numbers = "its present array: w.value; later ones: sg.Graph(updates={w: value})"
+    is_stored = True
+
+    @property
+    def kind(self) -> type[Value]:  # type: ignore[override]
+        """Values of graphs, unless parameters are what they hold here."""
+        return computing_kind() or Symbolic
 
     @property
     def store(self) -> ParameterStore:
@@ -198,14 +211,46 @@ class Parameter(Symbolic):
     def value(self, array: Any) -> None:
         self.store.write(array)
 
+    @property
+    def grad(self) -> Any:
+        """The gradient that backward passes of tensors have added up here, an array, or None.
+
+        Raises:
+            UnknownAttributeError: nothing has computed with it at once, nor does it here.
+        """
+        if self.store.leaf is None and computing_kind() is None:
+            raise self._no_attribute("grad")
+        return None if self.store.leaf is None else self.store.leaf.grad
+
+    @grad.setter
+    def grad(self, gradient: Any) -> None:
+        """Set it, or forget it with None.
+
+        Raises:
+            GradientError: no tensor has met the parameter. Else as of a tensor.
+        """
+        if self.store.leaf is not None:
+            self.store.leaf.grad = gradient
+        elif gradient is not None:
+            raise GradientError(
+                f"parameter {self.name!r} has met no tensor: no backward pass has a gradient of it",
+                hint="of values of a graph gradients are values: dw = sg.grad(loss, w)",
+                related=[describe(self, 0)],
+            )
+
+    def zero_grad(self) -> None:
+        """Forget the gradient, if there is one."""
+        self.grad = None
+
     def update(self, value: Any) -> None:
         """Let ``value`` be the next one: of this run where a function is traced, else at once.
 
         In ``sg.function`` it happens at each call, together with all other updates, and whatever
-        reads the parameter in that call reads the old value.
+        reads the parameter in that call reads the old value; so it does in ``f.eagerly(...)``.
 
         Args:
-            value: a value of the graph that is traced, of the parameter's type; or an array.
+            value: a value of the graph that is traced, of the parameter's type; or an array, or a
+                tensor.
 
         Raises:
             GraphError: a value of a graph where no function is traced; or in a body, which may run
@@ -222,6 +267,7 @@ class Parameter(Symbolic):
         (array(0.), array(2.), 2)
         """
         noted = running_session()
+        own = isinstance(value, Symbolic)
         if noted is not None:
             if noted.inside:
                 raise GraphError(
@@ -229,9 +275,9 @@ class Parameter(Symbolic):
                     hint="a body runs several times, or not at all: let it hand the value on, and"
                     " update the parameter outside",
                 )
-            own = isinstance(value, Symbolic)
-            noted.updates.append((self, value if own else constant(value, self.dtype)))
-        elif isinstance(value, Symbolic):
+            kept = own or noted.computes
+            noted.updates.append((self, value if kept else constant(value, self.dtype)))
+        elif own and value.kind is Symbolic:
             raise GraphError(
                 f"update of parameter {self.name!r}: {shown(value)} has no numbers here",
                 hint="inside of a function under @sg.function it is an update of each call\n"
@@ -239,7 +285,26 @@ class Parameter(Symbolic):
                 related=[describe(self, 0), describe(value, 1, "its next value")],
             )
         else:
-            self.store.write(value)
+            self.store.write(value.value if own else value)
+
+
+def _at_once(name: str) -> Any:
+    """A method of Python's or NumPy's that takes numbers: in ``eager_mode`` there are some."""
+    refused = getattr(NoNumbers, name)
+
+    @functools.wraps(refused)
+    def method(self: Parameter, *args: Any, **kwargs: Any) -> Any:
+        kind = computing_kind()
+        if kind is None:
+            return refused(self, *args, **kwargs)
+        return getattr(kind.lift(self), name)(*args, **kwargs)
+
+    return method
+
+
+for _name in ("array", "bool", "float", "getattr", "index", "int", "iter"):
+    setattr(Parameter, f"__{_name}__", _at_once(f"__{_name}__"))
+register_parameters(Parameter)
 
 
 def _check_types(op: Op, inferred: Any) -> None:

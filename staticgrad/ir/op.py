@@ -22,6 +22,7 @@ from staticgrad.ir.functional import load_functions
 from staticgrad.ir.kinds import AnyValue, Operand, binding_kind
 from staticgrad.ir.ranges import Range, RangeOf
 from staticgrad.ir.value import Value
+from staticgrad.ir.worlds import present
 from staticgrad.records import dataclass
 from staticgrad.storage.parameter import ParameterStore
 from staticgrad.types.arrays import ArrayData, array_of
@@ -191,7 +192,7 @@ class Op(_Immutable):
 
         An op of several results gives a tuple of them.
         """
-        operands = self.prepare(*args)
+        operands = self.prepare(*present(args))
         found: AnyValue = binding_kind(operands).bind(self, operands)
         return found
 

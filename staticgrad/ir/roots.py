@@ -71,9 +71,27 @@ def check_roots(
         raise GraphError("a graph needs at least one output or update")
     for label, value in outputs.items():
         _check_output(label, value)
+    check_updates(updates)
+    for value in inputs:
+        if not (_is_value(value) and isinstance(value.node.op, Input)):
+            raise GraphError(
+                f"inputs= holds {shown(value)}, which is no input",
+                hint="list the values themselves: inputs=[x]",
+            )
+
+
+def check_updates(updates: Sequence[tuple[Any, Any]], computed: bool = False) -> None:
+    """Check parameters and their next values: those of a graph, or tensors (``computed``).
+
+    Raises:
+        GraphError: as ``check_roots``.
+    """
     seen: set[Any] = set()
     for parameter, value in updates:
-        _check_update(parameter, value)
+        if computed and isinstance(value, Value):
+            _check_type(parameter, value)
+        elif not computed:
+            _check_update(parameter, value)
         if parameter.node in seen:
             raise GraphError(
                 f"parameter {parameter.name!r} is updated twice",
@@ -81,12 +99,6 @@ def check_roots(
                 related=[_related(parameter)],
             )
         seen.add(parameter.node)
-    for value in inputs:
-        if not (_is_value(value) and isinstance(value.node.op, Input)):
-            raise GraphError(
-                f"inputs= holds {shown(value)}, which is no input",
-                hint="list the values themselves: inputs=[x]",
-            )
 
 
 def _check_output(label: Any, value: Any) -> None:
@@ -116,15 +128,20 @@ def _check_update(parameter: Parameter, value: Symbolic) -> None:
             hint=_hint(value),
             related=[_related(parameter)],
         )
+    _check_type(parameter, value)
+
+
+def _check_type(parameter: Parameter, value: Value) -> None:
     if parameter.type != value.type:
+        next_one = [_related(value, "its next value")] if _is_value(value) else []
         raise GraphError(
             f"update of parameter {parameter.name!r}: {parameter.type} becomes {value.type}",
             hint=_how_to_keep(parameter, value),
-            related=[_related(parameter), _related(value, "its next value")],
+            related=[_related(parameter), *next_one],
         )
 
 
-def _how_to_keep(parameter: Parameter, value: Symbolic) -> str:
+def _how_to_keep(parameter: Parameter, value: Value) -> str:
     if parameter.shape != value.shape:
         return "an update keeps shape and dtype; reduce or reshape the new value"
     own = parameter.dtype.numpy.name

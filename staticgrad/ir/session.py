@@ -1,7 +1,8 @@
 """What a function does while it is traced, beside what it gives.
 
 It may update parameters, and arrays that it closes over become constants. Both are noted in the
-session of the trace, for whoever traces it.
+session of the trace, for whoever traces it. Where a function runs at once instead, its session
+notes what it updates, so that all is written at the end.
 """
 
 from __future__ import annotations
@@ -13,23 +14,27 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
 
 if TYPE_CHECKING:
-    from staticgrad.ir.graph import Parameter, Symbolic
+    from staticgrad.ir.graph import Parameter
     from staticgrad.types.arrays import Array, ArrayData
 
 
 class Session:
-    """One trace.
+    """One trace, or one run at once.
 
     Attributes:
+        computes: whether it runs at once: values are tensors then.
         updates: parameters with their next values, in the order of the program.
         arrays: arrays that became constants, with what the constants hold.
         inside: the functions in it that are building bodies, ``scan`` and so on, outermost first.
+        present: of a run at once: the tensors of parameters, by what holds their arrays.
     """
 
-    def __init__(self) -> None:
-        self.updates: list[tuple[Parameter, Symbolic]] = []
+    def __init__(self, computes: bool = False) -> None:
+        self.computes = computes
+        self.updates: list[tuple[Parameter, Any]] = []
         self.arrays: list[tuple[ref[Array], ArrayData]] = []
         self.inside: list[str] = []
+        self.present: dict[object, Any] = {}
 
     def note_array(self, source: Any, data: ArrayData) -> None:
         """Remember where a constant comes from, as long as it is there."""
@@ -60,7 +65,7 @@ def body_of_a(name: str) -> Iterator[None]:
 
 @contextmanager
 def traced_in(noted: Session) -> Iterator[Session]:
-    """Inside, a function is traced."""
+    """Inside, a function is traced, or runs at once."""
     token = _running.set(noted)
     try:
         yield noted

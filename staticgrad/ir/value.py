@@ -38,6 +38,10 @@ class Value(StandardArray):
     __pandas_priority__ = 5000  # above a DataFrame: its operators leave it to ours
     #: What to do where a value of this kind meets one of another kind.
     meeting: ClassVar[str] = ""
+    #: Whether values of this kind have their elements at once.
+    computes: ClassVar[bool] = False
+    #: Whether a value has an array that outlives every graph: a parameter.
+    is_stored: ClassVar[bool] = False
 
     @property
     @abstractmethod

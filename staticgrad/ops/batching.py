@@ -92,7 +92,7 @@ def _build(
 
 def _as_it_is(node: Node, args: Sequence[Any], kind: Any) -> Sequence[Any]:
     """The results of a node that no operand with the axis reaches."""
-    if kind is not binding_kind(()):
+    if kind.computes:
         if isinstance(node.op, Constant):
             return [kind.lift(node.op.data.array)]
         return _tuple(node.op(*args))

@@ -24,7 +24,7 @@ from staticgrad.errors.wording import did_you_mean, kind_of, shown
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.forms import Form, Pointwise
 from staticgrad.ir.functional import functions
-from staticgrad.ir.kinds import AnyValue, Operand as Operand, binding_kind
+from staticgrad.ir.kinds import AnyValue, Operand as Operand, binding_kind, of_kind
 from staticgrad.ir.op import Op, as_array
 from staticgrad.ir.value import Value
 from staticgrad.ops.batch_axis import lined_up
@@ -385,7 +385,7 @@ def lifted(op: str, kind: type[AnyValue], arg: Any, dtype: DType) -> AnyValue:
         DTypeError: a Python integer that ``dtype`` cannot hold.
     """
     if isinstance(arg, Value):
-        own: Any = arg  # of the kind
+        own: Any = of_kind(arg, kind)
         return own if own.dtype is dtype else functions.astype(own, dtype)
     if isinstance(arg, Dim):
         return functions.size_value(arg, dtype)

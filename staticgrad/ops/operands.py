@@ -15,7 +15,7 @@ from staticgrad.errors import ArgumentError, AxisError, DTypeError, Related, Sha
 from staticgrad.errors.wording import shown
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Symbolic
-from staticgrad.ir.kinds import AnyValue, binding_kind
+from staticgrad.ir.kinds import AnyValue, binding_kind, of_kind
 from staticgrad.ir.op import Op
 from staticgrad.ir.ranges import Range, RangeOf
 from staticgrad.ir.value import Value
@@ -90,7 +90,8 @@ def as_value(op: str, data: Operand[AnyValue], kind: type[AnyValue] | None = Non
         DTypeError: an element type that there is none of here.
     """
     if isinstance(data, Value):
-        return data
+        found: AnyValue = data if kind is None else of_kind(data, kind)
+        return found
     if isinstance(data, Dim):
         return functions.size_value(data, I64)
     strong_dtype(op, data)

@@ -34,7 +34,8 @@ class CallArguments:
         sizes: the sizes of all arrays, one after the other.
         statics: the numbers, strings and so on by name.
         objects: the arguments that are static as a whole.
-        has_values: there is a value or a tensor among them; nothing else is known then.
+        has_values: there is a value or a tensor among them; nothing else is known then, but
+            ``kind``: that of the tensor, None of a value of a graph.
     """
 
     def __init__(self, bound: BoundArguments, static: Sequence[str]) -> None:
@@ -51,7 +52,7 @@ class CallArguments:
         self.has_values = False
         for name, leaf in zip(_names(self._tree, ""), self.leaves, strict=True):
             if is_value(leaf):
-                self.has_values = True
+                self.has_values, self.kind = True, leaf.kind if leaf.computes else None
                 return
             if is_array(leaf):
                 is_one = hasattr(leaf, "shape") and hasattr(leaf, "dtype")

@@ -57,7 +57,7 @@ def grad(
 
     ``sg.grad(f)`` takes the arguments of ``f`` and gives the gradient by the first one. With arrays
     it runs compiled, as under ``sg.function``; with values of a graph it builds more of the graph;
-    with tensors it uses the tape.
+    with tensors it uses the tape. Of a tensor the gradient is a tensor, differentiable in turn.
 
     Args:
         y: a floating value; of one element (0-d, or of literal sizes 1) unless a seed is given. Or
@@ -93,7 +93,7 @@ def grad(
     """
     if not is_function(y):
         _check_words("grad", argnums, has_aux)
-        return reverse.grad(y, *given(wrt, seed, allow_disconnected))
+        return _by_values(y, wrt, seed, allow_disconnected)
     if seed is not None:
         raise ArgumentError("grad: a function takes no seed", hint="sg.vjp(f, x, ct)")
     return rules_of_functions().gradient("grad", y, _by(wrt, argnums), has_aux, allow_disconnected)
@@ -153,10 +153,19 @@ def value_and_grad(
     """
     if not is_function(y):
         _check_words("value_and_grad", argnums, has_aux)
-        return y, reverse.grad(y, *given(wrt, None, allow_disconnected))
+        return y, _by_values(y, wrt, None, allow_disconnected)
     return rules_of_functions().gradient(
         "value_and_grad", y, _by(wrt, argnums), has_aux, allow_disconnected
     )
+
+
+def _by_values(y: Any, wrt: Any, seed: Any, allow_disconnected: bool) -> Any:
+    """The gradient of a value, by values; of a tensor by the tape."""
+    if wrt is not FIRST and isinstance(y, Value) and y.computes:
+        from staticgrad.eager.at_once import gradients  # who has tensors has loaded most of it
+
+        return gradients(y, wrt, seed, allow_disconnected)
+    return reverse.grad(y, *given(wrt, seed, allow_disconnected))
 
 
 def _by(wrt: Any, argnums: Any) -> Any:

@@ -22,6 +22,7 @@ from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Schedule
 from staticgrad.ir.session import running_session
+from staticgrad.ir.worlds import computing
 from staticgrad.programs.arguments import CallArguments, bound_to
 from staticgrad.programs.sizes import Spec, fits, shapes_of, spec_of
 from staticgrad.programs.traced import TracedProgram, Tracer
@@ -99,7 +100,8 @@ class Function:
             return known.run(dict(zip(known.names, args, strict=True)), self._options)
         given = self._given(args, kwargs)
         if given.has_values:
-            return self._function(*args, **kwargs)
+            with computing(given.kind):
+                return self._function(*args, **kwargs)
         with self._lock:
             self._calls += 1
             traced = self._traced(given)
@@ -108,6 +110,28 @@ class Function:
                 self._known.clear()
             self._known[alike] = traced
         return traced.run(given.arrays, self._options)
+
+    def eagerly(self, *args: Any, **kwargs: Any) -> Any:
+        """What a call with these arguments gives and does, computed line by line on the tape.
+
+        Nothing is traced or compiled: Python runs the function with tensors in the place of its
+        arrays, so that a debugger, ``print`` and ``if`` see numbers. Updates are written when it
+        has ended, as a compiled call does it, or none of them if it raises; generators draw the
+        same numbers. Results are equal, up to the rounding of fused arithmetic.
+
+        Raises:
+            ArgumentError: values of a graph or tensors: of these it is the plain function.
+        """
+        given = self._given(args, kwargs)
+        if given.has_values:
+            raise self._without_graph()
+        from staticgrad.eager.at_once import run_at_once  # who never runs one does without
+
+        def call(tensors: Sequence[Any]) -> Any:
+            return given.called(self._function, tensors)[0]
+
+        with self._tracer.drawing():
+            return run_at_once(call, [*given.arrays.values()])
 
     def graph(self, *args: Any, **kwargs: Any) -> Graph:
         """The graph that a call with these arguments runs.
@@ -158,12 +182,15 @@ class Function:
         """
         given = self._given(args, kwargs)
         if given.has_values:
-            raise ArgumentError(
-                f"{self._name}: of values or tensors it is the plain function, without a graph",
-                hint="pass arrays as in a call; their numbers do not matter",
-            )
+            raise self._without_graph()
         with self._lock:
             return self._traced(given)
+
+    def _without_graph(self) -> ArgumentError:
+        return ArgumentError(
+            f"{self._name}: of values or tensors it is the plain function, without a graph",
+            hint="pass arrays as in a call; their numbers do not matter",
+        )
 
     def _traced(self, given: CallArguments) -> TracedProgram:
         """A graph that takes these arguments: one that is known, or a new one."""

@@ -8,6 +8,7 @@ once, and is warned of).
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import inf
 from typing import Any, Final
 from weakref import ref
@@ -31,6 +32,7 @@ from staticgrad.ir.bodies import is_body_input
 from staticgrad.ir.graph import Graph, Input, Node, Parameter, Symbolic, ancestors
 from staticgrad.ir.session import Session, traced_in
 from staticgrad.ir.value import Value
+from staticgrad.ir.worlds import in_graphs
 from staticgrad.programs.arguments import CallArguments
 from staticgrad.programs.frozen import differences, random_states
 from staticgrad.programs.sizes import Spec, shapes_of
@@ -142,6 +144,19 @@ class Tracer:
                 )
         return traced
 
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        """Inside, generators draw what they draw in each trace of the function."""
+        stand = Draws()
+        if self._draws is not None:
+            self._draws.again()
+        else:
+            self._draws = stand
+        try:
+            yield
+        finally:
+            stand.further()
+
     def _once(self, given: CallArguments, spec: Spec, noted: Session) -> TracedProgram:
         """One run of the function over values."""
         shapes = shapes_of(spec, [len(shape) for shape in given.shapes])
@@ -150,13 +165,8 @@ class Tracer:
             for name, shape, dtype in zip(given.arrays, shapes, given.dtypes, strict=True)
         ]
         first = inputs[0].node.serial if inputs else inf
-        stand = Draws()
-        if self._draws is not None:
-            self._draws.again()
-        else:
-            self._draws = stand
         try:
-            with traced_in(noted):
+            with traced_in(noted), in_graphs(), self.drawing():
                 found, changed = given.called(self._function, inputs)
         except SymbolicValueError as error:
             error.hint = f"{error.hint}\n{_STATIC_HINT}" if error.hint else _STATIC_HINT
@@ -165,8 +175,6 @@ class Tracer:
             if not isinstance(error, StaticgradError):
                 error.add_note(f"while sg.function traced {self._name}")
             raise
-        finally:
-            stand.further()
         for name in changed:
             self._warn(f"changes its argument {name}", "its caller does not see that: return it")
         traced = self._program(found, spec, noted, inputs)

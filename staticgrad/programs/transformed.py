@@ -23,7 +23,7 @@ from staticgrad.errors import ArgumentError, GradientError
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.trees import Tree, flatten, mapped, paths, unflatten
 from staticgrad.ir.graph import Parameter
-from staticgrad.ir.kinds import binding_kind
+from staticgrad.ir.kinds import binding_kind, of_kind
 from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
 from staticgrad.ops.convert import apart
@@ -146,7 +146,8 @@ class DerivativePoint:
         self._one = not isinstance(by, list | tuple)
         self.kind = binding_kind(tuple(flatten(args)[0]))
         if self.places is None:
-            self.stands, self.tree = flatten(by)
+            leaves, self.tree = flatten(by)
+            self.stands = [of_kind(leaf, self.kind) for leaf in leaves]
             return
         for place in self.places:
             if place >= len(args):
@@ -167,7 +168,7 @@ class DerivativePoint:
     @property
     def is_eager(self) -> bool:
         """Whether the arguments compute at once."""
-        return self.kind is not binding_kind(())
+        return bool(self.kind.computes)
 
     def check_forward(self) -> None:
         """Refuse tensors.
@@ -193,6 +194,7 @@ class DerivativePoint:
                 leaf = as_value(self.name, np.asarray(leaf), self.kind)
             except (TypeError, ValueError):
                 raise GradientError(f"{self.name}: {label} is {shown(leaf)}, no array") from None
+        leaf = of_kind(leaf, self.kind)
         if not leaf.dtype.is_float:
             raise GradientError(
                 f"{self.name}: {label} is {leaf.type}: there is no derivative by it",
@@ -279,9 +281,10 @@ def recording(point: DerivativePoint) -> Iterator[None]:
     if not point.is_eager:
         yield
         return
-    from staticgrad.eager.modes import enable_grad  # as above
+    from staticgrad.eager.at_once import eager_mode  # as above
+    from staticgrad.eager.modes import enable_grad
 
-    with enable_grad():
+    with enable_grad(), eager_mode():
         yield
 
 

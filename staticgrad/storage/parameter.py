@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from staticgrad.errors import ImmutableError, OutOfMemory, ParameterValueError, SymbolicValueError
 from staticgrad.errors.wording import kind_of, shown
-from staticgrad.storage.locks import ReadWriteLock
+from staticgrad.storage.locks import Holder, ReadWriteLock, acquire_all, release_all
 from staticgrad.types.arrays import array_of, convert_array
 from staticgrad.types.dtype import as_dtype, kind_of_elements, whole_bools
 from staticgrad.types.tensor import TensorType
@@ -44,7 +44,13 @@ def write_together(places: Sequence[npt.NDArray[Any]], values: Sequence[npt.NDAr
 
 
 class ParameterStore:
-    """The current value of one parameter: name, type, bytes, lock."""
+    """The current value of one parameter: name, type, bytes, lock.
+
+    Attributes:
+        leaf: what tapes know it as, once it has met a tensor.
+    """
+
+    leaf: Any = None
 
     def __init__(self, name: str, initial: npt.ArrayLike) -> None:
         source = array_of(initial, f"parameter {name!r}", ParameterValueError)
@@ -124,6 +130,23 @@ class ParameterStore:
 
     def __reduce__(self) -> tuple[object, ...]:
         return (ParameterStore, (self.name, self.read()))
+
+
+def write_all(pairs: Sequence[tuple[ParameterStore, npt.NDArray[Any]]]) -> None:
+    """Write values, each of its store's shape and dtype, with nobody else reading or writing any.
+
+    Raises:
+        ReentryError: as ``ParameterStore.write``.
+    """
+    locks = sorted({store.lock for store, _ in pairs}, key=lambda lock: lock.serial)
+    taken = [(lock, True) for lock in locks]
+    holder = Holder(is_step=False)
+    try:
+        with holder.token:
+            acquire_all(taken, holder)
+            write_together([store.array for store, _ in pairs], [value for _, value in pairs])
+    finally:
+        release_all(taken, holder)
 
 
 class ParameterValue(np.ndarray[Any, np.dtype[Any]]):

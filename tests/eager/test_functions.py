@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+import staticgrad.functions
 from staticgrad.eager import Generator, Tensor
 from staticgrad.ir.functional import FUNCTIONS
 from tests.eager import oracle
@@ -109,16 +110,31 @@ def tensors() -> list[Tensor]:
     return [Tensor(array, dtype=array.dtype) for array in (X, V, I)]
 
 
+def parameters() -> list[sg.Parameter]:
+    pairs = zip("xvi", (X, V, I), strict=True)
+    return [sg.parameter(name, array) for name, array in pairs]
+
+
+def check_at_once(call: Any, expected: list[np.ndarray], made: list[sg.Parameter]) -> None:
+    """Of tensors, of parameters alone, and of these beside a tensor."""
+    same(call(*tensors()), expected)
+    x, v, i = made
+    with sg.eager_mode():
+        same(call(x, v, i), expected)
+        same(call(tensors()[0], v, i), expected)
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_calls(name: str, refuse_nodes: Callable[[], None]) -> None:
     expected = oracle.values(CALLS[name], (X, V, I))
+    made = parameters()  # before nodes are refused
     refuse_nodes()
-    same(CALLS[name](*tensors()), expected)
+    check_at_once(CALLS[name], expected, made)
 
 
 @pytest.mark.parametrize("name", OF_VALUES)
 def test_functions_of_simple_operands(name: str, refuse_nodes: Callable[[], None]) -> None:
-    function = FUNCTIONS[name]
+    function = getattr(staticgrad.functions, name)
     for operands in OPERANDS:
 
         def call(*inputs: Any, operands: Any = operands) -> Any:
@@ -128,10 +144,30 @@ def test_functions_of_simple_operands(name: str, refuse_nodes: Callable[[], None
             expected = oracle.values(call, (X, V, I))
         except (sg.StaticgradError, TypeError, AttributeError, ValueError):
             continue  # not its operands
+        made = parameters()
         refuse_nodes()
-        same(call(*tensors()), expected)
+        check_at_once(call, expected, made)
         return
     pytest.fail(f"no operands for {name}: write a call")
+
+
+OF_SIZES: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(("iota", "ones", "zeros"), ((3, 2),)),
+    **dict.fromkeys(("arange", "eye", "identity", "tri"), (3,)),
+    **dict.fromkeys(("geomspace", "linspace", "logspace"), (1.0, 8.0, 4)),
+    "constant": ([1.5, 2.0],),
+    "full": (3, 1.5),
+}
+
+
+@pytest.mark.parametrize("name", sorted({*MADE_OF_NOTHING, "constant"} - {"size_value"}))
+def test_what_is_made_of_nothing_is_a_tensor_in_eager_mode(name: str) -> None:
+    def call() -> Any:
+        return getattr(staticgrad.functions, name)(*OF_SIZES[name])
+
+    expected = oracle.values(call, ())
+    with sg.eager_mode():
+        same(call(), expected)
 
 
 def test_random_numbers_have_the_bits_of_the_graph() -> None:

@@ -1,0 +1,69 @@
+"""Which of two worlds a parameter belongs to: it is a value of a graph, and it has a present array.
+
+With values of a graph, or alone, a parameter is a value of the graph. Where another operand
+computes at once it is its present array, a leaf of the tape; inside of ``eager_mode`` it is that
+alone, too, and operations without operands compute at once. What builds graphs for itself
+(tracing, differentiation, passes) does so ``in_graphs``, wherever it is called.
+"""
+
+from __future__ import annotations
+
+from contextlib import ContextDecorator
+from contextvars import ContextVar, Token
+from typing import Any, Final, Self
+
+#: What operations without operands give in this context; None: values of a graph.
+_computing: Final[ContextVar[Any]] = ContextVar("staticgrad_computing", default=None)
+#: The class of parameters, which stands above this file, once it is defined.
+_parameters: Final[list[type]] = []
+
+
+def register_parameters(kind: type) -> None:
+    """Say which class that of parameters is."""
+    _parameters[:] = [kind]
+
+
+def computing_kind() -> Any:
+    """The kind of value that computes at once, where nothing but parameters says what is meant."""
+    return _computing.get()
+
+
+class computing(ContextDecorator):  # noqa: N801 - a block, written as one
+    """Inside, parameters alone are values of ``kind``; of None, values of a graph."""
+
+    def __init__(self, kind: Any) -> None:
+        self._kind = kind
+        self._tokens: list[Token[Any]] = []
+
+    def __enter__(self) -> None:
+        self._tokens.append(_computing.set(self._kind))
+
+    def __exit__(self, *exc: object) -> None:
+        _computing.reset(self._tokens.pop())
+
+    def _recreate_cm(self) -> Self:  # a decorated function may run in several threads at once
+        return type(self)(self._kind)
+
+
+def in_graphs() -> computing:
+    """Inside, operations build graphs, also within ``eager_mode``."""
+    return computing(None)
+
+
+def present(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """``args``, with the present arrays of parameters that stand among what computes at once."""
+    for arg in args:
+        if arg.__class__ in _parameters:
+            break
+    else:
+        return args
+    kind = _computing.get()
+    for arg in args:
+        computes = getattr(arg.__class__, "computes", None)
+        if computes:
+            kind = arg.kind
+        elif computes is False and arg.__class__ not in _parameters:
+            return args  # a value of a graph
+    if kind is None:
+        return args
+    return tuple([kind.lift(arg) if arg.__class__ in _parameters else arg for arg in args])
