@@ -144,6 +144,8 @@ class Tiles:
         if self.rows == "placed":
             self._write_runs_as_one(out, step)
             return
+        if self.rows in ("across", "any"):
+            out.add(f"here = {'at' if self.rows == 'across' else '0'}")
         if self.looked:
             out.add("for k in range(0, depth):")
             out.extend(step, 1)
@@ -163,7 +165,6 @@ class Tiles:
     def _write_runs(self, out: Lines, step: Lines) -> None:
         out.add("number = went // run")
         out.add("first = 0")
-        out.add("under = lead" if self.looked else "under = down")
         out.add("here = runs[number] + (went - number * run) * inner")
         out.add("while first < depth:")
         out.add("    stop = (number + 1) * run - went")
@@ -171,7 +172,6 @@ class Tiles:
         out.add("        stop = depth")
         out.add("    for k in range(0, stop - first):")
         out.extend(step, 2)
-        out.add(f"    under = under + (stop - first){'' if self.looked else ' * step'}")
         out.add("    number = number + 1")
         out.add("    here = runs[number]")
         out.add("    first = stop")
@@ -183,7 +183,6 @@ class Tiles:
         out.add("here = runs[number] + (went - number * run) * inner")
         out.add("for k in range(0, depth):")
         out.extend(step, 1)
-        out.add("    here = here + inner")
         out.add("    left = left - 1")
         out.add("    if left == 0:")
         out.add("        number = number + 1")
@@ -191,23 +190,23 @@ class Tiles:
         out.add("        left = run")
 
     def _step(self, height: int, vectors: int) -> Lines:
-        """The products of one k, added."""
-        step, by_runs = Lines(), self.rows == "placed" and self.wide
+        """The products of one k, added; then where the next one reads."""
+        step = Lines()
         if self.looked:
-            step.add(f"moved = reads[{'under' if by_runs else 'lead'} + k]")
+            step.add("moved = reads[lead]")
         for v in range(vectors):
-            begin = "under" if by_runs and not self.looked else "down"
-            place = total(begin, "moved" if self.looked else "k * step", str(v * self.lanes))
+            place = total("down", "moved" if self.looked else "0", str(v * self.lanes))
             step.add(f"b{v} = load{self.lanes}(b, {place})")
         for r in range(height):
-            base = total("at", str(r)) if self.rows == "across" else f"a{r}"
-            base = f"{base} + here" if self.rows == "placed" else base
-            moved = "k" if self.rows == "along" else "k * inner"
-            moved = moved if by_runs or self.rows != "placed" else "0"
-            step.add(f"x = splat{self.lanes}(load1(a, {total(base, moved)}))")
+            base = ("here", str(r)) if self.rows == "across" else (f"a{r}",)
+            moved = () if self.rows == "across" else ("k" if self.rows == "along" else "here",)
+            step.add(f"x = splat{self.lanes}(load1(a, {total(*base, *moved)}))")
             for v in range(vectors):
                 cell = f"c{r}_{v}"
                 step.add(f"{cell} = {self.added('x', f'b{v}', cell)}")
+        if self.rows != "along":
+            step.add("here = here + inner")
+        step.add("lead = lead + 1" if self.looked else "down = down + step")
         return step
 
     def added(self, x: str, y: str, to: str) -> str:

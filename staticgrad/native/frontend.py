@@ -61,10 +61,9 @@ class Function:
     def is_long(self) -> bool:
         """Whether LLVM would take long over the addresses in its loops, for nothing.
 
-        Shared functions multiply by strides; what stores past the caches was measured to gain.
+        What stores past the caches was measured to gain.
         """
-        lines = self.body.count("\n")
-        return lines > LONG and not self.name.startswith(SHARED) and "stream(" not in self.body
+        return self.body.count("\n") > LONG and "stream(" not in self.body
 
 
 #: Where a part of a source begins that may be one function.
