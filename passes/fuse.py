@@ -45,7 +45,7 @@ from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType
 
 if TYPE_CHECKING:
-    from passes.lowering.time_loops import Stretch
+    from passes.lowering.written_loops import Stretch
 
 
 @collection_paused()
@@ -213,7 +213,8 @@ class _Builder:
         lowered: LoweredStep | LoweredCall | LoweredBodies
         step: BoundStep
         if group.kind == "body":
-            from passes.lowering.time_loops import Stretch, lower_time_loop  # few have loops
+            from passes.lowering.time_loops import lower_time_loop  # few have loops
+            from passes.lowering.written_loops import Stretch
 
             bodies = lower_bodies(groups, group, self._schedules(group))
             whole = lower_time_loop(bodies) if groups.fused else None

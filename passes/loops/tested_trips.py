@@ -1,12 +1,11 @@
-"""Loops that end by a test, several trips at a time.
+"""Loops that end by a test, in stretches of trips.
 
-A trip of a few numbers takes less time than to run a test and a body of their own. So a body
-becomes several trips, each with its test: once a test fails, what follows keeps the carries. The
-last of them may be for nothing, so there are few, which take no longer than a step of the driver's.
-What is computed where the test failed is dropped; a body that checks an index stays as it is.
+A kernel does not return before its last trip, and signals wait for that. So a loop without an end
+of its own, or one of many trips, becomes two: the inner one makes so many trips at most, and is a
+kernel (``passes/lowering/tested_loops.py``); the outer one, the driver's, goes on while the inner
+one made as many as it may. Loops whose trips are no kernel stay as they are.
 
-This happens just before kernels are made, because a derivative of a choice would multiply what is
-not defined where it is not taken.
+This happens just before kernels are made: derivatives and other passes see one loop.
 """
 
 from __future__ import annotations
@@ -14,97 +13,110 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from staticgrad.analysis.cost import Machine, all_seconds
+from staticgrad.analysis.cost import ROWS, all_seconds
 from staticgrad.building import here, within
 from staticgrad.ir.bodies import body_input, body_of, inlined
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Node, Symbolic
-from staticgrad.ir.kernel_stages import Check, nested, statements
 from staticgrad.ir.schedule import Schedule
-from staticgrad.ops.loops import NUMBER, TRUTH, Loop, While
+from staticgrad.ops.loops import NUMBER, TRUTH, While
 from staticgrad.types.dtype import I64
 from staticgrad.types.tensor import TensorType, hint_value
 
-#: Trips at a time.
-_TRIPS: Final = 8
-#: Predicted seconds of a trip, at most: the driver takes about as long for a test and a body.
-_LONGEST: Final = 2.5e-8
-#: Numbers that wait for each other, as those of a trip do.
-_WAITING: Final = Machine(map_flops=2e9, bandwidth=1e11, launch=0.0)
+#: Trips of a stretch, at most; of what is no longer, there is but one.
+_MOST: Final = 4096
+#: And at least, so that it pays to keep what is carried.
+_FEWEST: Final = 16
+#: Predicted seconds of a stretch: programs begin and end in native code while trips take little
+#: beyond that (``runtime/entry.py``).
+_LONGEST: Final = 5e-5
 
 
 def with_tested_trips(graph: Graph, fuse: Callable[[Graph], Schedule]) -> Graph:
-    """The graph with loops of short trips as loops of several; ``fuse`` gives schedules."""
+    """The graph with long loops that end by a test in stretches; ``fuse`` gives schedules."""
 
     def rewritten(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-        if not isinstance(node.op, While):
+        if not isinstance(node.op, While) or _is_short(node.op):
             return None
         with within(node.origin, node.order):
-            trips = _tested(node)
-            return _in_stretches(node, args, trips) if _is_short(trips, fuse) else None
+            length = _MOST
+            seconds = _seconds(fuse(_stretch(node, length)))
+            if seconds is None:
+                return None
+            while length > _FEWEST and seconds * length > _LONGEST * _MOST:
+                length //= 2
+            return _in_stretches(node, args, _stretch(node, length))
 
     if not any(isinstance(node.op, While) for node in graph.nodes):
         return graph
     return graph.replace_nodes(rewritten)
 
 
-def _is_short(trips: Graph, fuse: Callable[[Graph], Schedule]) -> bool:
-    """Whether trips take little, of one kernel that checks no index."""
-    schedule = fuse(trips)
-    if len(schedule.steps) != 1 or schedule.steps[0].bodies():
-        return False
-    (step,) = schedule.steps
-    stages = (stage for kernel in step.kernels() for stage, _ in nested(kernel.stages))
-    if any(isinstance(each, Check) for stage in stages for each in statements(stage)):
-        return False
-    (seconds,) = all_seconds([step], [tuple(map(hint_value, step.arguments))], _WAITING)
-    return seconds <= _TRIPS * _LONGEST
+def _is_short(op: While) -> bool:
+    """Whether a loop is one stretch."""
+    return isinstance(op.most, int) and op.most <= _MOST
 
 
-class _TripInputs:
-    """The inputs of a body: the number of its trip, the loop's carries, how many trips were made,
-    whether there is another one, and what stays."""
+def _seconds(stretch: Schedule) -> float | None:
+    """What the kernel of a stretch is predicted to take, if it is one."""
+    kernels = [step for step in stretch.steps if not step.bodies()]
+    if len(kernels) != len(stretch.steps):
+        return None
+    arguments = [tuple(map(hint_value, step.arguments)) for step in kernels]
+    return sum(all_seconds(kernels, arguments, ROWS))
+
+
+class _StretchInputs:
+    """The inputs of a stretch: its number, the loop's carries, how many trips were made, whether
+    there may be another one, and what stays."""
 
     def __init__(self, node: Node) -> None:
         assert isinstance(node.op, While)
         carries = node.op.carries
         types = [arg.type for arg in node.args]
         self.number = body_input("i", NUMBER, *here())
-        self.carries = [*map(_input, range(carries), types)]
-        self.done, self.goes = _input(carries, NUMBER), _input(carries + 1, TRUTH)
-        self.rest = [body_input(f"p{k}", type_, *here()) for k, type_ in enumerate(types[carries:])]
-        self.state = [*self.carries, self.done, self.goes]
-        self.all = [self.number, *self.state, *self.rest]
+        self.carries = [_input("c", *each) for each in enumerate(types[:carries])]
+        self.done, self.goes = _input("c", carries, NUMBER), _input("c", carries + 1, TRUTH)
+        self.rest = [_input("p", *each) for each in enumerate(types[carries:])]
+        self.all = [self.number, *self.carries, self.done, self.goes, *self.rest]
 
 
-def _input(number: int, kind: TensorType) -> Symbolic:
-    return body_input(f"c{number}", kind, *here())
+def _input(role: str, number: int, kind: TensorType) -> Symbolic:
+    return body_input(f"{role}{number}", kind, *here())
 
 
-def _tested(node: Node) -> Graph:
-    """Some trips as a body."""
-    op = node.op
+def _stretch(node: Node, length: int) -> Graph:
+    """So many trips, or what is left of them, as a body."""
+    op, outer = node.op, _StretchInputs(node)
     assert isinstance(op, While)
-    own = _TripInputs(node)
-    new: list[Any]
-    ((holds, *_), new) = (inlined(b, [own.done, *own.carries, *own.rest]) for b in op.bodies)
-    goes = functions.logical_and(own.goes, holds)
-    if op.most is not None:
-        goes = functions.logical_and(goes, functions.less(own.done, op.most))
-    kept = [functions.where(goes, a, b) for a, b in zip(new, own.carries, strict=True)]
-    done = own.done + functions.astype(goes, I64)
-    trip = body_of(own.all, _labelled([*kept, done, goes]))
-    outer = _TripInputs(node)
-    found: Any = Loop(trip, _TRIPS, len(outer.state), 0)(*outer.state, *outer.rest)
-    return body_of(outer.all, _labelled(found))
+    inner = While(_from_there(node, op.test), _from_there(node, op.body), op.carries, length)
+    found: Any = inner(*outer.carries, outer.done, *outer.rest)
+    *carries, made = found
+    goes = functions.equal(made, length)
+    return body_of(outer.all, _labelled([*carries, outer.done + made, goes]))
 
 
-def _in_stretches(node: Node, args: Sequence[Symbolic], trips: Graph) -> Sequence[Symbolic]:
-    """The results of the loop, some trips at a time."""
-    op, inputs = node.op, _TripInputs(node)
+def _from_there(node: Node, body: Graph) -> Graph:
+    """A test or body of a stretch, which knows how many trips were made before."""
+    op, types = node.op, [arg.type for arg in node.args]
+    assert isinstance(op, While)
+    i = body_input("i", NUMBER, *here())
+    carries = [_input("c", *each) for each in enumerate(types[: op.carries])]
+    done, *rest = [_input("p", *each) for each in enumerate([NUMBER, *types[op.carries :]])]
+    number: Any = done + i
+    given: list[Any] = inlined(body, [number, *carries, *rest])
+    if body is op.test and op.most is not None:
+        before: Any = functions.less(number, op.most)
+        given = [functions.logical_and(given[0], before)]
+    return body_of([i, *carries, done, *rest], dict(zip(body.outputs, given, strict=True)))
+
+
+def _in_stretches(node: Node, args: Sequence[Symbolic], stretch: Graph) -> Sequence[Symbolic]:
+    """The results of the loop, a stretch at a time."""
+    op, inputs = node.op, _StretchInputs(node)
     assert isinstance(op, While)
     test = body_of(inputs.all, {"go": inputs.goes})
-    loop = While(test, trips, op.carries + 2)
+    loop = While(test, stretch, op.carries + 2)
     first: list[Any] = [*args[: op.carries], functions.constant(0, I64), functions.constant(True)]
     found: Any = loop(*first, *args[op.carries :])
     results: Sequence[Symbolic] = found[: op.carries + 1]

@@ -175,6 +175,9 @@ def _write_loop(kernel: Kernel, loop: Loop, out: Lines, unit: Unit, abreast: Row
     for count, first, last in _runs(out, loop.abreast, start, stop, f"whole_{name}", again):
         out.add(f"for {name} in range({first}, {last}{f', {count}' if count > 1 else ''}):")
         trip = Lines()
+        if loop.going:
+            trip.add(f"if word({loop.going}) == 0:")
+            trip.add("    break")
         write_numbers(trip, name, count, str(last) if again else None)
         rows = abreast if loop.abreast == 1 else trips_of(loop, count)
         _write_stages(kernel, loop.stages, trip, None, unit, rows)

@@ -7,7 +7,7 @@ from dataclasses import field
 from typing import Final, Literal, NamedTuple
 
 from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import Mode
+from staticgrad.ir.kernel_stages import Loop, Mode, nested
 from staticgrad.ir.schedule import (
     Binding,
     BoundOperands,
@@ -125,7 +125,15 @@ class BodyStep(BoundOperands):
 
     def trips_at(self, arguments: tuple[int, ...]) -> int:
         """How many trips are reckoned with."""
-        return min(arguments[0], LIKELY) if self.kind == "while" else arguments[0]
+        if self.kind != "while":
+            return arguments[0]
+        return min(arguments[0], 1 if self._in_stretches else LIKELY)
+
+    @cached_property
+    def _in_stretches(self) -> bool:
+        """Whether a trip makes many in a kernel, as long as a test holds."""
+        stages = (stage for kernel in self.kernels() for stage, _ in nested(kernel.stages))
+        return any(isinstance(stage, Loop) and stage.going for stage in stages)
 
     @cached_property
     def _bodies(self) -> tuple[StepBody, ...]:

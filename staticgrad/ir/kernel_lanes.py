@@ -102,6 +102,7 @@ def rows_fill_lanes(kernel: Kernel) -> None:
     for stage, _ in nested(kernel.stages):
         if not isinstance(stage, Scalar | Loop):
             broken(kernel, f"a {type(stage).__name__.lower()} takes no rows as lanes")
+        _ends_for_all(kernel, stage)
     row = kernel.axes[0].name
     written = [s for stage, _ in nested(kernel.stages) for s in statements(stage)]
     stored = {s.access.operand for s in written if isinstance(s, Store)}
@@ -119,6 +120,12 @@ def rows_fill_lanes(kernel: Kernel) -> None:
         for expr in body.expressions():
             if isinstance(expr.attribute, Access) and expr.attribute.operand in stored:
                 broken(kernel, "a row reads where others store", access_text(expr.attribute))
+
+
+def _ends_for_all(kernel: Kernel, stage: Stage) -> None:
+    """A loop that ends by what a row carries is that of one row."""
+    if isinstance(stage, Loop) and stage.going:
+        broken(kernel, f"the loop {stage.axis.name} goes on by what each row carries")
 
 
 def _own_of_row(access: Access, row: str) -> bool:
@@ -143,6 +150,7 @@ def rows_stand_apart(kernel: Kernel) -> None:
     for stage, _ in nested(kernel.stages):
         if not isinstance(stage, Map | Scalar | Loop):
             broken(kernel, f"a {type(stage).__name__.lower()} takes no rows side by side")
+        _ends_for_all(kernel, stage)
     stored = _stored_apart(kernel)
     for access, _ in accesses(kernel):
         strides = _outer_strides(kernel, access)

@@ -132,10 +132,11 @@ class KernelReader(ExpressionReader):
         return stage
 
     def _loop(self) -> Loop:
-        """``i1: n0 by 4 { first { ... } stages following { ... } }``."""
+        """``i1: n0 while @s0 by 4 { first { ... } stages following { ... } }``."""
         outside = dict(self._loops)
         axis = self._axis()
         inside = dict(self._loops)
+        going = self._result_name() if self.accept("while") else ""
         abreast = self.integer("how many trips") if self.accept("by") else 1
         self.expect("{", "the head of the stage")
         self._depth += 1
@@ -153,7 +154,7 @@ class KernelReader(ExpressionReader):
         self.expect("}", "the stages of the loop")
         self._depth -= 1
         self._loops = outside
-        return Loop(axis, first, tuple(stages), following, abreast)
+        return Loop(axis, first, tuple(stages), following, abreast, going)
 
     def _carries(self, word: str) -> tuple[Carry, ...]:
         """``first { @s0: f32 = carry %3 }``, or nothing."""

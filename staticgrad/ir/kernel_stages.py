@@ -323,6 +323,8 @@ class Loop:
     in the stages, in what follows a trip and in the stages behind the loop; results of its stages
     are refs inside of it only. Accesses and positions move with the loop. ``abreast``: so many
     trips are taken side by side, of a loop whose trips have nothing to do with each other.
+    ``going``: the carry (bool) that holds before each trip that is made; the first that finds it
+    false ends the loop.
     """
 
     axis: Axis
@@ -330,6 +332,7 @@ class Loop:
     stages: tuple[Stage, ...]
     following: tuple[Carry, ...]
     abreast: int = 1
+    going: str = ""
 
 
 Stage = Map | Columns | Scalar | Gemm | Sort | Loop

@@ -140,8 +140,9 @@ def _head(stage: Stage) -> str:
             return f"gemm {', '.join(map(_group, (i, j, k)))}"
         case Sort():
             return "sort"
-        case Loop(axis=axis, abreast=abreast):
-            return f"loop {_axis(axis)}" + (f" by {abreast}" if abreast != 1 else "")
+        case Loop(axis=axis, abreast=abreast, going=going):
+            while_ = f" while @{name_text(going)}" if going else ""
+            return f"loop {_axis(axis)}{while_}" + (f" by {abreast}" if abreast != 1 else "")
 
 
 def _stage_lines(kernel: Kernel, stage: Stage, numbers: Iterator[int]) -> Iterator[str]:

@@ -50,7 +50,7 @@ from staticgrad.ir.kernel_stages import (
 )
 from staticgrad.ir.kernel_text import access_text
 from staticgrad.ir.typing_rules import mistyped, mistyped_indices
-from staticgrad.types.dtype import I32, I64, DType
+from staticgrad.types.dtype import BOOL, I32, I64, DType
 
 
 def verify_kernel(kernel: Kernel) -> None:
@@ -117,6 +117,8 @@ def _check_loop(kernel: Kernel, stage: Loop, around: tuple[Axis, ...]) -> None:
     )
     if first != following:
         broken(kernel, f"the loop {stage.axis.name} begins with other carries than it goes on with")
+    if stage.going and (stage.going, BOOL) not in first:
+        broken(kernel, f"the loop {stage.axis.name} goes on by what is no truth that it carries")
 
 
 def lists_have_tables(kernel: Kernel) -> None:

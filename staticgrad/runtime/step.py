@@ -154,6 +154,7 @@ class Table:
         self._checks = find_checks(places)
         self._noted = tuple(dict.fromkeys(w for check in self._checks for w in check.words))
         self._is_certain = any(check.certain for check in self._checks)
+        self._notes = memoryview(b"")
         seconds = _seconds(plan)
         self.seconds = sum(seconds)
         self._pieces = _pieces(seconds[: plan.commit])
@@ -280,7 +281,7 @@ class Table:
             IndexOutOfRange: the smallest failing (step, position); no parameter was written.
             BaseException: what a routine raises that failed; no parameter was written.
         """
-        words = arena.words
+        self._notes = words = arena.words
         for word in self._noted:
             words[word] = words[word + 1] = -1
         if self._shadows is not None:
@@ -288,11 +289,16 @@ class Table:
         self.loop_nanoseconds = 0
         for first, last in self._pieces:
             self._call(first, last)
-        for word in self._noted:
-            if words[word] >= 0 or self._is_certain:
-                raise self._first_failure(words)
+        self._look(words, self._is_certain)
         if self.plan.commit < len(self.plan.steps):
             self._commit(begin_writing)
+
+    def _look(self, words: memoryview, certain: bool = False) -> None:
+        """Raise what was noted, if anything was; it is ``certain`` where something must have
+        been."""
+        for word in self._noted:
+            if words[word] >= 0 or certain:
+                raise self._first_failure(words)
 
     def _first_failure(self, words: memoryview) -> BaseException:
         """The error of the smallest (step, position) of all that workers have noted."""
@@ -318,6 +324,8 @@ class Table:
             self._driver(self._block, at, rows[last])
             self.loop_nanoseconds += _FUEL - view[fuel]
             at = self._words.row_at(view[resume])
+            if at >= 0:  # a loop whose index has failed may have no end
+                self._look(self._notes)
         view[fuel] = ENDLESS
 
     def _commit(self, begin_writing: Callable[[], object]) -> None:

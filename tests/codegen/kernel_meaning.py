@@ -90,6 +90,8 @@ class Meaning:
                 case Loop(axis=axis):
                     self._carry(stage.first, at)
                     for trip in self.places([axis]):
+                        if stage.going and not self.results[stage.going]:
+                            break
                         self._stages(stage.stages, {**at, **trip})
                         self._carry(stage.following, {**at, **trip})
 

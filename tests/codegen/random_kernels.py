@@ -335,6 +335,10 @@ class _Maker:
         axis = self.limited(axis)
         many = range(self.random.randrange(3))
         first = [Carry(self.fresh("s"), self.value(outer, [])) for _ in many]
+        going = ""
+        if self.limits and self.random.random() < 0.4:
+            going = self.fresh("s")
+            first.append(Carry(going, self.value(outer, []).cast(BOOL)))
         self.shared.clear()
         carried = [ref(carry.name, carry.value.dtype) for carry in first]
         known = [*self.refs, *carried]
@@ -352,7 +356,7 @@ class _Maker:
         ]
         self.shared.clear()
         self.refs = known
-        return Loop(axis, tuple(first), tuple(stages), tuple(following))
+        return Loop(axis, tuple(first), tuple(stages), tuple(following), going=going)
 
     def recurrence(self, outer: tuple[str, ...]) -> Stage:
         """A row that is made of that of the trip before."""

@@ -104,3 +104,63 @@ def test_trips_side_by_side_end_alike() -> None:
     )
     with pytest.raises(VerifyError, match="ends elsewhere in each row"):
         verify_kernel(parse_kernel(text))
+
+
+GOING = """\
+kernel(p0: in f32, p1: out f32, p2: out i64; n0, n1) over i0: n0 {
+  loop i1: n1 while @s2 {
+    first {
+      %0: f32 = load p0[i0]
+      @s0: f32 = carry %0
+      @s1: i64 = carry i64(0)
+      %1: bool = lt %0, f32(100.0)
+      @s2: bool = carry %1
+    }
+    scalar {
+      %2: f32 = mul @s0, f32(3.0)
+      @r0: f32 = keep %2
+      %3: bool = lt %2, f32(100.0)
+      @r1: bool = keep %3
+      %4: i64 = add i1, i64(1)
+      @r2: i64 = keep %4
+    }
+    following {
+      @s0: f32 = carry @r0
+      @s1: i64 = carry @r2
+      @s2: bool = carry @r1
+    }
+  }
+  scalar {
+    store p1[i0] = @s0
+    store p2[i0] = @s1
+  }
+}
+"""
+
+
+@pytest.mark.parametrize("mode", LONG_BY_NUMBA)
+@pytest.mark.parametrize("most", [0, 2, 50])
+def test_a_loop_goes_on_while_what_it_carries_holds(mode: Mode, most: int) -> None:
+    kernel = parse_kernel(GOING)
+    verify_kernel(kernel)
+    assert str(kernel) == GOING
+    first = np.array([1.0, 200.0, 50.0, -1.0, np.nan], "f4")
+    last, trips = np.zeros(5, "f4"), np.zeros(5, np.int64)
+    call(render(kernel), [first, last, trips], [5, most], 0, 5, mode=mode)
+    wanted = [min(each, most) for each in (5, 0, 1, 50, 0)]
+    assert trips.tolist() == wanted
+    np.testing.assert_array_equal(last, first * np.array([3.0**n for n in wanted], "f4"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "headline"),
+    [
+        ("while @s2", "while @s1", "goes on by what is no truth that it carries"),
+        ("while @s2", "while @r1", "goes on by what is no truth that it carries"),
+        ("while @s2", "while @s2 by 2", "trips of i1 stand side by side|waits for the one before"),
+        ("over i0: n0 {", "over i0: n0 by 2 {", "goes on by what each row carries"),
+    ],
+)
+def test_other_ends_are_refused(old: str, new: str, headline: str) -> None:
+    with pytest.raises((ParseError, VerifyError), match=headline):
+        verify_kernel(parse_kernel(GOING.replace(old, new)))
