@@ -25,7 +25,7 @@ from staticgrad.ir.forms import Identity, Pointwise, Reduce, ReshapeForm, View
 from staticgrad.ir.graph import Graph, Node, Symbolic, rebuild
 from staticgrad.kept import cached_property
 from staticgrad.records import dataclass
-from staticgrad.types.tensor import hint_value
+from staticgrad.types.tensor import hint_bytes
 
 #: Rounds in which values that depend on each other are weighed; two are usual, whatever their
 #: number. What would take more stays as it is, and is counted.
@@ -199,7 +199,7 @@ class _Border:
         """Bytes stored before the border for behind it, sizes at their hints."""
         bases = {_bases(Symbolic(*key))[-1] for key in (*self.crossing, *self.behind)}
         kinds = [node.types[index] for node, index in bases if not node.is_leaf]
-        return sum(hint_value(kind.nbytes) for kind in kinds)
+        return sum(hint_bytes(kind) for kind in kinds)
 
     def chosen(self, refused: Set[Node]) -> list[Node]:
         """The nodes to clone, in the order of the graph; none of those that are refused.
@@ -311,7 +311,7 @@ class _Border:
             return 0
         if not node.args and isinstance(node.form, Pointwise):
             return 0  # a size or a position: rebuilt by whoever reads it
-        return hint_value(node.types[index].nbytes)
+        return hint_bytes(node.types[index])
 
     def added(self, kept: Iterable[ValueKey]) -> int:
         """Bytes of those values that no kernel writes as yet."""

@@ -28,7 +28,7 @@ from staticgrad.ops.movement import Reshape
 from staticgrad.ops.slices import Concat, Slice
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64
-from staticgrad.types.tensor import TensorType, hint_value
+from staticgrad.types.tensor import TensorType, hint_bytes, hint_value
 
 
 def segment_length(trips: int, wanted: int | None = None, unit: int = 1) -> int | None:
@@ -84,7 +84,7 @@ def _pays(pair: LoopPair) -> bool:
     ahead = [(pair.first, pair.stacks)] if pair.stacks else []  # else it stays as it is
     for node, places in (*ahead, (pair.second, pair.passed)):
         for place, kind in enumerate(node.types[loop_of(node).carries :]):
-            nbytes = hint_value(kind.nbytes)
+            nbytes = hint_bytes(kind)
             spared, kept = (spared + nbytes, kept) if place in places else (spared, kept + nbytes)
     return spared > 2 * kept
 

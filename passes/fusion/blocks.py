@@ -59,7 +59,7 @@ class _Blocking(Regrouping):
     def __init__(self, groups: Groups) -> None:
         super().__init__(groups)
         self._reads: dict[int, Sequence[Read]] = {
-            n: [*groups.reads(g)] for n, g in self._groups.items()
+            number: groups.reads(each) for number, each in self._groups.items()
         }
         self._readers: dict[Key, set[int]] = {}
         for number, reads in self._reads.items():
@@ -85,7 +85,9 @@ class _Blocking(Regrouping):
         }
         by_number = dict(self._levelled())
         return with_trimmed(
-            replace(self._before, by_number=by_number, owners=owners, sources=sources)
+            replace(
+                self._before, by_number=by_number, owners=owners, sources=sources, known_reads={}
+            )
         )
 
     def _with_inline_masks(self) -> Mapping[ValueKey, Source]:

@@ -19,7 +19,7 @@ from staticgrad.analysis.users import ValueKey, users_of
 from staticgrad.ir.forms import Pointwise, Reduce, View
 from staticgrad.ir.graph import Graph, Node, Symbolic
 from staticgrad.ir.summation import decompose
-from staticgrad.types.tensor import hint_value, product
+from staticgrad.types.tensor import hint_product, product
 
 #: Instructions that a sum computes for itself, at most.
 _MOST_INSTRUCTIONS: Final = 12
@@ -93,7 +93,7 @@ class _Formulas:
         """The nodes that a sum had better compute itself; None where there are none."""
         (value,) = node.args
         first = value.node
-        large = hint_value(product(value.shape)) >= _LEAST_ELEMENTS
+        large = hint_product(value.shape) >= _LEAST_ELEMENTS
         if not large or not self._may_be_copied(first, node):
             return None
         if self._first(first) in self._by_rows:

@@ -71,6 +71,8 @@ class Draft:
         base = source.base
         if source.inline or not isinstance(base, Home) or base in self.reductions:
             return False
+        if self.stores_parts_of(base):
+            return False
         shape = base.node.types[base.result].shape
         whole = source.layout.is_contiguous(source.type.shape)
         if not whole or product(shape) != source.type.size or self.domain != shape:
@@ -85,6 +87,10 @@ class Draft:
         pairs = zip(layout.strides, self.domain, strict=True)
         moving = Strided(layout.offset, tuple([1 if n == 1 else step for step, n in pairs]))
         self.regions.setdefault(base, []).append(TargetRegion(region.target, moving))
+
+    def stores_parts_of(self, key: Key) -> bool:
+        """Whether a value is one of which the draft stores parts, be they all there is."""
+        return any(each.target == key for several in self.regions.values() for each in several)
 
     def frozen(self, position: Mapping[Node, int]) -> Group:
         """The group that it is in the end; ``position``: where each node stands in the graph."""

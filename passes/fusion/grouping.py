@@ -301,7 +301,9 @@ class _Walk:
         if not meets_elements(source, domain):
             return None
         home = self._home(source.base)
-        return None if home is None or source.base in home.reductions else home
+        if home is None or source.base in home.reductions or home.stores_parts_of(source.base):
+            return None
+        return home
 
     def _merge(self, draft: Draft, other: Draft) -> Draft | None:
         """Put two drafts together if their forms allow; no path may lead from one out and back."""

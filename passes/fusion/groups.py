@@ -20,7 +20,7 @@ from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
 from staticgrad.records import dataclass
 from staticgrad.source import Location
 from staticgrad.types.dim import Size
-from staticgrad.types.tensor import Shape, TensorType, hint_value
+from staticgrad.types.tensor import Shape, TensorType, hint_bytes
 
 GroupKind = Literal[
     "map", "rows", "columns", "gemm", "windows", "scatter", "scan", "sort", "copy", "block",
@@ -248,6 +248,7 @@ class Groups:
     ``owners``: the number of the group that computes each buffer; leaves and inline values have
     none. ``types``: of buffers that are no result of a node. ``kept``: values that the user wants
     in memory until their last use. ``fused`` False: every node has a group of its own.
+    ``known_reads``: what groups read, as far as it was asked; good for all groups over ``sources``.
     """
 
     graph: Graph
@@ -260,6 +261,7 @@ class Groups:
     users: Mapping[ValueKey, Sequence[Node]]
     roots: AbstractSet[ValueKey]
     fused: bool
+    known_reads: dict[Group, Sequence[Read]] = field(default_factory=dict)
 
     @property
     def all(self) -> Sequence[Group]:
@@ -287,18 +289,19 @@ class Groups:
         home = self.home(key)
         return home is not None and key in home.stored
 
-    def aligned_home(self, source: Source, domain: Shape) -> Group | None:
-        """The value's home, if a reader over ``domain`` meets exactly the element it computes."""
-        if not meets_elements(source, domain):
-            return None
-        home = self.home(source.base)
-        return None if home is None or source.base in home.reductions else home
-
-    def reads(self, group: Group) -> Iterator[Read]:
+    def reads(self, group: Group) -> Sequence[Read]:
         """What a group reads, its own values included; behind inline values too."""
+        found = self.known_reads.get(group)
+        if found is None:
+            found = self.known_reads[group] = [*self._reads(group)]
+        return found
+
+    def _reads(self, group: Group) -> Iterator[Read]:
+        sources = self.sources
         waiting = [
-            Read(node, self.source(arg), isinstance(node.form, Pointwise))
+            Read(node, sources[arg.key], elementwise)
             for node in group.nodes
+            for elementwise in [isinstance(node.form, Pointwise)]
             for arg in node.args
         ]
         waiting += [Read(key.node, r.source, True) for key, r in group.reductions.items()]
@@ -309,7 +312,7 @@ class Groups:
             read = waiting.pop()
             if read.source.inline:
                 args = read.source.base.node.args
-                waiting += [Read(read.reader, self.source(arg), False) for arg in args]
+                waiting += [Read(read.reader, sources[arg.key], False) for arg in args]
             else:
                 yield read
 
@@ -326,4 +329,4 @@ def needs_home(source: Source) -> bool:
 
 def stored_bytes(groups: Groups, keys: Iterable[Key]) -> int:
     """Bytes of these buffers, sizes at their hints."""
-    return sum(hint_value(groups.value_type(key).nbytes) for key in keys)
+    return sum(hint_bytes(groups.value_type(key)) for key in keys)

@@ -15,7 +15,7 @@ from typing import Final
 from passes.fusion.groups import Group, GroupReduction, Groups, Key, Partial, Parts, Pieces, Source
 from passes.layout import Strided
 from staticgrad.ir.summation import BLOCK
-from staticgrad.types.tensor import TensorType, hint_value, product
+from staticgrad.types.tensor import TensorType, hint_product, hint_value
 
 #: Elements of a piece.
 PIECE: Final = 4 * BLOCK
@@ -35,7 +35,7 @@ def has_long_row(group: Group) -> bool:
     """Whether a group has but few rows to reduce, and long ones."""
     if group.kind != "map" or group.row != 1 or not group.reductions:
         return False
-    rows = hint_value(product(group.domain[:-1]))
+    rows = hint_product(group.domain[:-1])
     return rows < _FEW_ROWS and hint_value(group.domain[-1]) >= LONG_ROW
 
 

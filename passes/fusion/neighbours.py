@@ -39,7 +39,7 @@ from passes.fusion.walks import walk_of
 from staticgrad.ir.forms import Gather, GatherAlong, SearchForm
 from staticgrad.ir.graph import Node
 from staticgrad.records import dataclass
-from staticgrad.types.tensor import Shape, hint_value, product
+from staticgrad.types.tensor import Shape, hint_product
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ class _Neighbours:
         if reason is not None:
             return reason
         if self._rules.takes_vector(other, one):
-            length = hint_value(product(one.domain[len(one.domain) - one.row :]))
+            length = hint_product(one.domain[len(one.domain) - one.row :])
             return OncePerRow(other.nodes[-1].op.name, length)
         return self._between(one, other)
 

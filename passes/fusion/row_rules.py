@@ -24,7 +24,7 @@ from passes.layout import collapse
 from staticgrad.ir.forms import INDEXED, GatherAlong, Pointwise, ScatterAlong, SearchForm
 from staticgrad.ir.graph import Node
 from staticgrad.types.dtype import ALL_DTYPES
-from staticgrad.types.tensor import Shape, c_strides, hint_value, product
+from staticgrad.types.tensor import Shape, c_strides, hint_product
 
 #: Instructions of a group of rows, at most: its stages are written for several rows side by side.
 LARGEST_ROWS: Final = 640
@@ -149,13 +149,13 @@ class RowRules:
             return TooLarge(size, LARGEST_ROWS)
         if has_short_rows(one) or has_short_rows(other):
             return self._short_apart(one, other, domain, row)
-        size_of_row = product(domain[len(domain) - row :])
-        rows, length = (hint_value(n) for n in (product(outer_shape(domain, row)), size_of_row))
-        few = isinstance(size_of_row, int) and rows * length <= FEW_ELEMENTS
+        of_row = domain[len(domain) - row :]
+        rows, length = map(hint_product, (outer_shape(domain, row), of_row))
+        few = all(isinstance(size, int) for size in of_row) and rows * length <= FEW_ELEMENTS
         if rows < FEWEST_ROWS and not few and one.domain == other.domain:
-            return FewRows(rows, domain[len(domain) - row :])
+            return FewRows(rows, of_row)
         sums = {one.kind, other.kind} & {"columns"}
-        terms = hint_value(product(tuple(domain[a] for a in (*one.summed, *other.summed))))
+        terms = hint_product([domain[a] for a in (*one.summed, *other.summed)])
         if sums and (terms < FEWEST_TERMS or rows * length < FEWEST_SUMMED):
             return FewTerms(terms, rows * length)
         stored = (*one.stored, *other.stored)
@@ -175,7 +175,7 @@ class RowRules:
         """The same where rows lie in lanes: both together must be written out, too."""
         reductions = [*one.reductions.values(), *other.reductions.values()]
         work = sum(map(instructions, (*one.nodes, *other.nodes)))
-        length = hint_value(product(domain[len(domain) - row :]))
+        length = hint_product(domain[len(domain) - row :])
         sums = "columns" in (one.kind, other.kind) or one.columns or other.columns
         if sums or one.checked or other.checked:
             return RowsInLanes(length)
@@ -199,7 +199,7 @@ class RowRules:
 
         That has one element per row, and long operations for it.
         """
-        length = hint_value(product(group.domain[len(group.domain) - group.row :]))
+        length = hint_product(group.domain[len(group.domain) - group.row :])
         if part.domain == group.domain or length >= LONG_ENOUGH or has_short_rows(group):
             return False
         return any(map(self.takes_long, part.nodes))

@@ -10,7 +10,7 @@ back, and if what a row takes fits into the cache (``row_rules``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from typing import Final
 
@@ -57,7 +57,8 @@ class _Joining(Regrouping):
         self._rules = RowRules(groups)
         self._types = dict(groups.types)
         self._parts: dict[int, list[Group]] = {each.number: [each] for each in groups.all}
-        self._reads = {each.number: [*groups.reads(each)] for each in groups.all}
+        self._reads = {each.number: groups.reads(each) for each in groups.all}
+        self._whole: dict[tuple[int, Shape], Set[Key]] = {}
         self._readers: dict[Key, set[int]] = {}
         for number in self._reads:
             self._note_reads(number)
@@ -125,15 +126,24 @@ class _Joining(Regrouping):
 
     def _join_if_near(self, one: int, other: int) -> None:
         groups = self._groups[one], self._groups[other]
-        mine, others = ({r.source.base for r in self._all_reads(n)} for n in (one, other))
-        shared = [key for key in mine & others if self._is_of(key, groups[0].domain)]
-        if shared and self._may_join(*groups):
+        domain = groups[0].domain
+        if self._whole_reads(one, domain).isdisjoint(self._whole_reads(other, domain)):
+            return
+        if self._may_join(*groups):
             if groups[0].kind == "columns":
                 one, other = other, one
             self._join(one, other)
 
-    def _is_of(self, key: Key, domain: Shape) -> bool:
-        return key not in self._types and self._before.value_type(key).shape == domain
+    def _whole_reads(self, number: int, domain: Shape) -> Set[Key]:
+        """What a group reads that is of a domain."""
+        found = self._whole.get((number, domain))
+        if found is None:
+            bases = {read.source.base for read in self._all_reads(number)} - self._types.keys()
+            shapes = ((base, self._before.value_type(base).shape) for base in bases)
+            found = self._whole[number, domain] = {
+                base for base, shape in shapes if shape == domain
+            }
+        return found
 
     def _all_reads(self, number: int) -> list[Read]:
         return [read for part in self._parts[number] for read in self._reads[part.number]]
@@ -182,6 +192,7 @@ class _Joining(Regrouping):
     def _join(self, one: int, other: int) -> None:
         """Join two groups as ``one``; of sums of columns ``other`` combines the partial results."""
         first, second = self._groups[one], self._groups[other]
+        self._whole.clear()
         shared = self._rules.shared(first, second)
         assert shared is not None
         if second.kind == "columns":

@@ -18,7 +18,7 @@ from passes.fusion.precedence import Precedence
 from passes.fusion.regrouping import Regrouping
 from passes.fusion.sharing import kept_apart
 from passes.fusion.walks import MOST_ACROSS, has_short_rows, operand_walks, sums_across
-from staticgrad.types.tensor import Shape, hint_value, product
+from staticgrad.types.tensor import Shape, hint_product, product
 
 #: Elements of an array from which on reading it is what a reduction takes its time for.
 LARGE: Final = 1 << 16
@@ -51,7 +51,7 @@ def _may_share(groups: Groups, group: Group) -> bool:
         return False
     if group.keeps_axes or group.checked or group.regions or group.parts is not None:
         return False
-    row = hint_value(product(group.domain[len(group.domain) - group.row :]))
+    row = hint_product(group.domain[len(group.domain) - group.row :])
     if not is_large(group.domain) or row < _READ_PER_STORED or has_short_rows(group):
         return False
     inner = {Home(node) for node in group.nodes}
@@ -75,7 +75,7 @@ class _Siblings(Regrouping):
 
     def __init__(self, groups: Groups) -> None:
         super().__init__(groups)
-        self._reads = {each.number: [*groups.reads(each)] for each in groups.all}
+        self._reads = {each.number: groups.reads(each) for each in groups.all}
         self._order = Precedence(self._groups, self._edges(self._reads), self._place)
 
     def result(self, alike: Sequence[Sequence[int]]) -> Groups:

@@ -19,7 +19,7 @@ from passes.fusion.sharing import most_instructions
 from passes.fusion.siblings import is_large
 from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.graph import Node, ParameterLeaf
-from staticgrad.types.tensor import hint_value, product
+from staticgrad.types.tensor import hint_product, hint_value
 
 #: Groups that a value may leave, and those that may compute it instead.
 _FROM: Final = ("map", "gemm")
@@ -166,7 +166,7 @@ class _Sinking:
         groups = self._before
         inside: AbstractSet[Key] = {Home(node) for node in group.nodes} | group.reductions.keys()
         read = [each.source.base for each in groups.reads(group)]
-        elements = hint_value(product(group.domain))
+        elements = hint_product(group.domain)
         touched = dict.fromkeys([base for base in read if base not in inside])
         stored = dict.fromkeys([*group.stored, *(key for key in inside if key in groups.roots)])
         return sum(self._nbytes((*touched, *stored, *stored), elements))

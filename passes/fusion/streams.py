@@ -15,7 +15,7 @@ from typing import Final
 from passes.fusion.copies import WithCopies
 from passes.fusion.groups import Group, Groups, Key
 from staticgrad.ir.kernel_stages import HALF_LINE
-from staticgrad.types.tensor import hint_value, product
+from staticgrad.types.tensor import hint_bytes, hint_product, hint_value, product
 
 #: Bytes that a kernel moves, at least: half as much again as the last cache of a server's cores.
 _MOVED: Final = 48 << 20
@@ -55,14 +55,14 @@ def _is_large(groups: Groups, group: Group, key: Key) -> bool:
     kind = groups.value_type(key)
     row = hint_value(group.domain[-1]) * kind.dtype.itemsize if len(group.domain) > 1 else 0
     wide = kind.dtype.itemsize >= _WIDE and row % HALF_LINE == 0
-    return wide and kind.size == product(group.domain) and hint_value(kind.nbytes) >= _STORED
+    return wide and kind.size == product(group.domain) and hint_bytes(kind) >= _STORED
 
 
 def _moved(groups: Groups, group: Group) -> int:
     """Bytes that a group reads and stores: of each buffer as many elements as it has itself."""
     read = [each.source.base for each in groups.reads(group)]
     outside = [base for base in read if groups.home(base) is not group]
-    elements = hint_value(product(group.domain))
+    elements = hint_product(group.domain)
     types = [groups.value_type(key) for key in dict.fromkeys([*outside, *group.stored])]
     sizes = [(hint_value(each.size), each.dtype.itemsize) for each in types]
     return sum(min(size, elements) * itemsize for size, itemsize in sizes)

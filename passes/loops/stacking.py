@@ -18,7 +18,7 @@ from staticgrad.ir.bodies import body_input, body_of
 from staticgrad.ir.forms import Assemble, Identity, Pointwise, ReshapeForm, View
 from staticgrad.ir.graph import Constant, Graph, Input, Node, Symbolic
 from staticgrad.ops.loops import Loop
-from staticgrad.types.tensor import hint_value
+from staticgrad.types.tensor import hint_bytes
 
 #: Forms of what is built again rather than stacked.
 _CHEAP = Pointwise | View | Identity | ReshapeForm | Assemble
@@ -88,7 +88,7 @@ def _chosen(ahead: Node, back: Node) -> list[tuple[Symbolic, Symbolic]]:
 
 
 def _nbytes(node: Node) -> int:
-    return sum(hint_value(kind.nbytes) for kind in node.types)
+    return sum(hint_bytes(kind) for kind in node.types)
 
 
 def _is_cheap(node: Node) -> bool:

@@ -29,7 +29,7 @@ from staticgrad.ir.kernel_stages import (
     Store,
 )
 from staticgrad.ir.rounded import element
-from staticgrad.types.tensor import hint_value, product
+from staticgrad.types.tensor import hint_product
 
 #: Rows side by side where some stage has a long operation, and where none has.
 _ABREAST: Final = 4
@@ -226,7 +226,7 @@ def rows_abreast(low: Lowering) -> int:
     group = low.group
     long = any(node.op.flops >= _LONG_OPERATION for node in group.nodes)
     count = _ABREAST if long else _ABREAST_SHORT
-    rows = hint_value(product(outer_shape(group.domain, group.row)))
+    rows = hint_product(outer_shape(group.domain, group.row))
     nbytes = _row_bytes(low) * len(_streams(low))
     while count > 1 and (count * nbytes > _TOGETHER or rows < _ROUNDS * count):
         count //= 2
@@ -242,7 +242,7 @@ def memory_ahead(low: Lowering, axes: Sequence[Axis], abreast: int) -> Ahead:
 
 def _row_bytes(low: Lowering) -> int:
     group = low.group
-    return _itemsize(low) * hint_value(product(group.domain[len(group.domain) - group.row :]))
+    return _itemsize(low) * hint_product(group.domain[len(group.domain) - group.row :])
 
 
 def _itemsize(low: Lowering) -> int:

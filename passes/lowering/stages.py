@@ -60,7 +60,7 @@ from staticgrad.ir.small_products import is_small_product
 from staticgrad.ir.summation import BLOCK
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64
-from staticgrad.types.tensor import Shape, c_strides, hint_value, product
+from staticgrad.types.tensor import Shape, c_strides, hint_product
 
 #: Elements of a row from which on rows are taken side by side where there are many.
 _SHORTEST: Final = 64
@@ -232,7 +232,7 @@ def _waits_for_rows(group: Group) -> bool:
     """
     if len(group.reductions) < 2 or group.keeps_axes or group.checked or group.regions:
         return False
-    length = hint_value(product(group.domain[len(group.domain) - group.row :]))
+    length = hint_product(group.domain[len(group.domain) - group.row :])
     return _SHORTEST <= length <= BLOCK and is_large(group.domain)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from staticgrad.ir.graph import Graph
 from staticgrad.kept import cached_property
 from staticgrad.records import dataclass
-from staticgrad.types.tensor import hint_value
+from staticgrad.types.tensor import hint_bytes, hint_value
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,5 +98,5 @@ def value_bytes(program: Any) -> int:
     """
     if isinstance(program, Graph):
         kinds = Counter(kind for node in program.nodes if not node.is_leaf for kind in node.types)
-        return sum(count * hint_value(kind.nbytes) for kind, count in kinds.items())
+        return sum(count * hint_bytes(kind) for kind, count in kinds.items())
     return sum(hint_value(buffer.nbytes) for buffer in program.buffers if buffer.in_arena)

@@ -17,7 +17,7 @@ from staticgrad.ir.forms import Assemble, Reduce, ReshapeForm
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Node, Symbolic
 from staticgrad.records import dataclass
-from staticgrad.types.tensor import hint_value, product
+from staticgrad.types.tensor import hint_product
 
 #: Elements that are carried instead of their sum, at most: they are to stay in a cache.
 MOST_ELEMENTS: Final = 1 << 16
@@ -87,7 +87,7 @@ def _summed(term: Symbolic) -> Share | None:
     if not isinstance(form, Reduce) or form.kind != "sum" or not value.dtype.is_float:
         return None
     (source,) = value.node.args
-    if hint_value(product(source.shape)) > MOST_ELEMENTS:
+    if hint_product(source.shape) > MOST_ELEMENTS:
         return None
     return Share(source, (value.node, *reversed(nodes)))
 

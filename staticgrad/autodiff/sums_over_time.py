@@ -29,7 +29,7 @@ from staticgrad.ops.loops import NUMBER, Loop
 from staticgrad.ops.slices import Slice
 from staticgrad.records import dataclass
 from staticgrad.types.dim import Size
-from staticgrad.types.tensor import hint_value, product
+from staticgrad.types.tensor import hint_product, hint_value, product
 
 #: Rows of a block of trips, at most, but for blocks of few trips: those of one chain of a product.
 BLOCK_ROWS: Final = 4096
@@ -108,7 +108,7 @@ class OverTime:
         """Whether stacking moves fewer elements than a sum from trip to trip reads and writes."""
         new = [f.source for f in (found.left, found.right) if not self._is_stacked(f.source)]
         out = hint_value(found.left.value.shape[1]) * hint_value(found.right.value.shape[1])
-        return sum(hint_value(product(value.shape)) for value in new) <= 2 * out
+        return sum(hint_product(value.shape) for value in new) <= 2 * out
 
     def _is_stacked(self, value: Symbolic) -> bool:
         return value.key in self.there or value.key in self.outputs

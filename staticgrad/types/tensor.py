@@ -123,7 +123,19 @@ def c_strides(shape: Shape) -> Shape:
 
 def hint_value(size: Size, default: int = 64) -> int:
     """A typical value, for cost decisions only: named sizes at their ``typical_value``."""
+    if isinstance(size, int):
+        return size
     return evaluate(size, {n.name: typical_value(n, default) for n in named_sizes(size)})
+
+
+def hint_product(sizes: Iterable[Size]) -> int:
+    """The typical value of a product: that of ``hint_value``, without the product of the sizes."""
+    return prod([hint_value(size) for size in sizes])
+
+
+def hint_bytes(kind: TensorType) -> int:
+    """Bytes of a contiguous array of a type, typically."""
+    return hint_product(kind.shape) * kind.dtype.itemsize
 
 
 def typical_value(named: Named, default: int = 64) -> int:

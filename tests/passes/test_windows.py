@@ -120,6 +120,19 @@ def test_parts_have_the_bytes_of_the_evaluator(
             assert same_bytes(found[name], array), name
 
 
+@pytest.mark.parametrize("size", [5, "n"])
+def test_a_part_that_is_the_whole_is_read_like_any_other(size: Any) -> None:
+    """In steps of two along an axis of one element, which a layout cannot tell from steps of one."""
+    x = sg.input("x", (size, 1), "int32")
+    part = Pad(x.shape, (0, 0), (1, 2))(x * x)
+    behind = Concat(0)(Slice((0, 0), x.shape, (1, 1))(part), Slice((0, 0), (0, 1), (1, 1))(x))
+    graph = sg.Graph({"part": part, "read": x + part, "behind": behind})
+    found = sg.compile(graph, pipeline="O0").run({"x": np.arange(5, dtype="int32")[:, None]})
+    assert found["part"].ravel().tolist() == [0, 1, 4, 9, 16]
+    assert found["read"].ravel().tolist() == [0, 2, 6, 12, 20]
+    assert found["behind"].ravel().tolist() == [0, 1, 4, 9, 16]
+
+
 def steps_of(value: Any) -> list[KernelStep]:
     schedule = sg.compile(sg.Graph({"out": value})).schedule
     return [step for step in schedule.steps if isinstance(step, KernelStep)]
