@@ -122,7 +122,7 @@ def test_parts_have_the_bytes_of_the_evaluator(
 
 @pytest.mark.parametrize("size", [5, "n"])
 def test_a_part_that_is_the_whole_is_read_like_any_other(size: Any) -> None:
-    """In steps of two along an axis of one element, which a layout cannot tell from steps of one."""
+    """In steps of two along an axis of one element, which a layout takes for steps of one."""
     x = sg.input("x", (size, 1), "int32")
     part = Pad(x.shape, (0, 0), (1, 2))(x * x)
     behind = Concat(0)(Slice((0, 0), x.shape, (1, 1))(part), Slice((0, 0), (0, 1), (1, 1))(x))
