@@ -1,14 +1,16 @@
 """What must lie in a buffer of its own: outputs, new values of parameters, rows in one run.
 
-Most of these are the home of some value, which its group then stores. The others take a group that
-copies: an output that is an input or a view, a value that is an output twice, a row of a reduction
-that is several runs of memory.
+Most of these are the home of some value, which its group then stores, in the order of axes that is
+wanted. The others take a group that copies: an output that is an input or a part of a value, a
+value that is an output twice, a row of a reduction that is several runs of memory.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cached_property
 
 from passes.fusion.groups import (
     Copied,
@@ -17,6 +19,7 @@ from passes.fusion.groups import (
     Home,
     Key,
     Source,
+    TargetRegion,
     Transfer,
     Walk,
     needs_home,
@@ -25,7 +28,7 @@ from passes.fusion.walks import broken_rows, lies_in_order
 from passes.layout import Strided
 from staticgrad.ir.graph import Parameter, Symbolic
 from staticgrad.records import dataclass
-from staticgrad.types.tensor import TensorType
+from staticgrad.types.tensor import Shape, TensorType, c_strides
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,27 +92,62 @@ class _Copying:
     def of_root(self, value: Symbolic) -> Key:
         """The buffer of an output or update, which is its alone."""
         source = self._before.source(value)
-        if not source.uniform:
-            source = self._in_memory(source)
-        if self._may_be_taken(source):
-            key = source.base
-        else:
-            key = self.copy(source, self._before.phases[value.node])
+        key = self._turned(source)
+        if key is None:
+            if not source.uniform:
+                source = self._in_memory(source)
+            phase = self._before.phases[value.node]
+            key = source.base if self._may_be_taken(source) else self.copy(source, phase)
         self._taken.add(key)
         return key
+
+    def _turned(self, source: Source) -> Key | None:
+        """A root that is a value in another order of axes: the value's group stores it so.
+
+        Only where nobody else reads the value: else it lies in its own order anyway.
+        """
+        number, base = self._owners.get(source.base), source.base
+        group = None if number is None else self._groups[number]
+        if group is None or group.kind != "map" or group.reductions or group.keeps_axes:
+            return None
+        if group.regions or group.checked or group.stored != (base,) or base in self._taken:
+            return None
+        lies = _in_order_of(source, self._before.value_type(base).shape)
+        if lies is None or base in self._before.kept or self._reads[base] != 1:
+            return None
+        key = self._new_copy(source)
+        regions = {base: (TargetRegion(key, lies),)}
+        self._groups[group.number] = replace(group, stored=(), regions=regions)
+        self._owners[key] = group.number
+        return key
+
+    @cached_property
+    def _reads(self) -> Counter[Key]:
+        """How often groups and roots read the buffers of others."""
+        groups = self._before
+        found = Counter(groups.source(value).base for value in groups.graph.roots)
+        for group in groups.all:
+            mine = {Home(node) for node in group.nodes}
+            reads = (read.source.base for read in groups.reads(group))
+            found.update(base for base in reads if base not in mine)
+        return found
 
     def copy(self, source: Source, phase: int) -> Key:
         """A contiguous copy of a value, in a new buffer."""
         if not source.uniform:
             source = self._in_memory(source)
-        key = Copied(source.base.node, self._copies)
-        self._copies += 1
-        self._types[key] = source.type
+        key = self._new_copy(source)
         owner = None if source.inline else self._owners.get(source.base)
         level = 1 + (0 if owner is None else self._groups[owner].level)
         transfer = Transfer(key, source.type, source)
         group = Group(self._count, "copy", source.type.shape, level, phase, transfer=transfer)
         self._add(group, key)
+        return key
+
+    def _new_copy(self, source: Source) -> Key:
+        key = Copied(source.base.node, self._copies)
+        self._copies += 1
+        self._types[key] = source.type
         return key
 
     def make_rows_contiguous(self) -> None:
@@ -181,6 +219,22 @@ class _Copying:
         """Whether a value is all of its base in C order: the base, or a reshape of it."""
         whole = source.type.size == self._before.value_type(source.base).size
         return source.direct or (whole and source.layout.is_contiguous(source.type.shape))
+
+
+def _in_order_of(source: Source, shape: Shape) -> Strided | None:
+    """Where elements of a value lie in ``source``, if it is that value in an order of its axes."""
+    steps = source.layout.strides
+    axes = {
+        (step, size): axis
+        for axis, (step, size) in enumerate(zip(c_strides(shape), shape, strict=True))
+    }
+    order = [axes.get(pair, -1) for pair in zip(steps, source.type.shape, strict=True)]
+    if source.layout.offset != 0 or sorted(order) != [*range(len(shape))]:
+        return None
+    places = dict(zip(order, c_strides(source.type.shape), strict=True))
+    # An axis of one element may be the one that vectors run along, which must move.
+    moves = [1 if size == 1 else places[axis] for axis, size in enumerate(shape)]
+    return Strided(0, tuple(moves))
 
 
 def _keeps_its_value(groups: Groups, parameter: Parameter, value: Symbolic) -> bool:

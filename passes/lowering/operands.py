@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
+from typing import Final
 
 from passes.fusion.groups import CheckBuffer, Group, Groups, Key, ScratchBuffer, Source, Walk
 from passes.fusion.walks import computes, store_walk, walk_of
@@ -35,9 +36,11 @@ from staticgrad.ir.rounded import element
 from staticgrad.records import dataclass
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, U64, DType
-from staticgrad.types.tensor import Shape
+from staticgrad.types.tensor import Shape, hint_value
 
 VECTOR = "j"
+#: Elements of an axis from which on vectors may run along it instead of along the last one.
+_WIDE: Final = 32
 
 
 @dataclass
@@ -335,6 +338,26 @@ class Lowering:
         for extent, at in zip(shape, positions, strict=True):
             flat = flat * self.size(extent) + at
         return flat
+
+
+def axis_order(domain: Shape, walks: Iterable[Walk]) -> Sequence[int]:
+    """The axes of a domain, with that one last along which vectors run.
+
+    It is the domain's last, or another one along which fewer operands lie across memory.
+    """
+    axes, moving = range(len(domain)), dict.fromkeys(walks)
+    wide = [axis for axis in axes[:-1] if hint_value(domain[axis]) >= _WIDE]
+    if not wide:
+        return axes
+    best = min((axes[-1], *wide), key=lambda axis: sum(_is_across(w, axis) for w in moving))
+    return [*(axis for axis in axes if axis != best), best]
+
+
+def _is_across(walk: Walk, axis: int) -> bool:
+    """Whether a walk goes far with a step along an axis, and to its neighbour along another one."""
+    stride = walk.strides[axis]
+    near = isinstance(stride, int) and abs(stride) <= SHORT_STRIDE
+    return not near and any(step == 1 for step in walk.strides)
 
 
 def vector_axis(low: Lowering, segment: int) -> tuple[list[Axis], Axis]:

@@ -30,7 +30,14 @@ from passes.layout import Strided
 from passes.lowering.blocks import lower_block
 from passes.lowering.folded import lower_folded
 from passes.lowering.long_rows import lower_pieces
-from passes.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over, vector_axis
+from passes.lowering.operands import (
+    VECTOR,
+    LoweredStep,
+    Lowering,
+    axis_order,
+    loops_over,
+    vector_axis,
+)
 from passes.lowering.row_lookups import checked_place, one_hot
 from passes.lowering.rows import lower_rows, memory_ahead, rows_abreast
 from passes.lowering.scans import lower_scan
@@ -95,7 +102,8 @@ def _lower_copy(low: Lowering) -> LoweredStep:
     target = Walk(copy.target, layout.offset, layout.strides)
     source = copy.source
     walks = [target] if source is None or source.inline else [low.walk(source), target]
-    low.loops = loops_over(low.group.domain, [range(len(low.group.domain))], walks, merge=True)
+    order = axis_order(low.group.domain, walks)
+    low.loops = loops_over(low.group.domain, [order], walks, merge=True)
     axes, vector = vector_axis(low, 0)
     dtype = copy.target_type.dtype
     value = ex.literal(copy.fill, dtype) if source is None else low.value(source)
@@ -195,12 +203,12 @@ def _lower_map(low: Lowering) -> LoweredStep:
         split = rank - group.row
         return _columns_step(low, range(split), range(split, rank), in_lanes=True)
     results = [(key, low.store_walk(key, outer_shape)) for key in group.reductions]
-    segments = (
-        [range(rank)]
+    walks = [*_walks(low), *(walk for _, walk in (*stores, *results))]
+    segments: list[Sequence[int]] = (
+        [range(rank) if group.keeps_axes else axis_order(group.domain, walks)]
         if not group.reductions
         else [range(rank - group.row), range(rank - group.row, rank)]
     )
-    walks = [*_walks(low), *(w for _, w in (*stores, *results))]
     low.loops = loops_over(group.domain, segments, walks, merge=not group.indexed)
     axes, vector = vector_axis(low, len(segments) - 1)
     _evaluate_nodes(low)

@@ -92,7 +92,7 @@ def render(kernel: Kernel, vector_bits: int = 512) -> str:
         out.lines += unit.once.lines
         out.add("for o in range(begin, end):")
         out.extend(inner, 1)
-    elif kernel.in_lanes or kernel.turned:
+    elif kernel.in_lanes or kernel.in_tiles:
         (write_rows_in_lanes if kernel.in_lanes else write_turned_rows)(kernel, out, unit)
     else:
         rest = Lines()

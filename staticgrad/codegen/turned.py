@@ -3,7 +3,8 @@
 A loop that walks along its vectors through one line of memory after the other would take one
 element of each. Where a loop around it walks along memory instead, as many of its rows as a vector
 has lanes are taken together: a tile of every such operand is turned into local memory, from which
-each row reads vectors. So a line is read once, and whole.
+each row reads vectors. So a line is read once, and whole. What is stored across memory is a tile of
+such rows first, which is turned into its lines.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from staticgrad.codegen.stages import base_text, scope_for, write_store
 from staticgrad.codegen.vectors import Bodies, whole_vectors, work, write_vector_loop
 from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import Map, Store
+from staticgrad.ir.kernel_stages import Map, Store, roots
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import DType
 
@@ -88,16 +89,78 @@ def {name}(p, at, stride, high, wide, q):
     return name
 
 
+@dataclass(frozen=True)
+class StoredTiles:
+    """Tiles of ``rows`` rows of a vector each, that are stored across memory; by their stores.
+
+    Lines of memory that rows do not fill are written under a mask, from a second square.
+    """
+
+    names: dict[Store, tuple[str, DType]]
+    lanes: int
+    rows: int
+
+    @classmethod
+    def of(cls, stores: Sequence[Store], unit: Unit, lanes: int, rows: int) -> StoredTiles:
+        """Tiles of some stores."""
+        return cls({s: (unit.fresh("f"), s.value.dtype) for s in stores}, lanes, rows)
+
+    def declare(self, out: Lines) -> None:
+        """Local memory."""
+        for name, dtype in self.names.values():
+            out.add(f"{name} = local_{element(dtype)}({self.rows * self.lanes})")
+            out.add(f"{name}_left = local_{element(dtype)}({self.lanes * self.lanes})")
+
+    def keep(self, scope: Scope, store: Store, row: str) -> None:
+        """The line that puts a row's vector into its tile."""
+        scope.emit(roots(store))
+        name, _ = self.names[store]
+        at = f"{row} * {self.lanes}"
+        scope.body.add(f"store{self.lanes}({name}, {at}, {scope.vector(store.value)})")
+
+    def write(self, out: Lines, unit: Unit, wide: str, high: str) -> None:
+        """Lines that store all tiles: of ``high`` rows, ``wide`` elements each."""
+        for store, (name, dtype) in self.names.items():
+            access = store.access
+            stride = access.stride(VECTOR)
+            at = total(base_text(access), scaled(VECTOR, stride))
+            function = _storing(unit, dtype, self.lanes)
+            passed = f"{access.operand}, {at}, {stride}, {high}, {wide}"
+            out.add(f"{function}({passed}, {name}, {name}_left)")
+
+
+def _storing(unit: Unit, dtype: DType, lanes: int) -> str:
+    """The name of the function that stores ``high`` rows of ``wide`` elements across memory."""
+    name = f"shared_stored{lanes}_{element(dtype)}"
+    unit.helpers[name] = f"""\
+def {name}(p, at, stride, high, wide, q, left):
+    for square in range(0, high, {lanes}):
+        if wide >= {lanes} and high >= square + {lanes}:
+            transpose{lanes}(q, square * {lanes}, {lanes}, {lanes}, {lanes}, p, at + square, stride)
+        else:
+            transpose{lanes}(q, square * {lanes}, {lanes}, high - square, wide, left, 0, {lanes})
+            m = mask{lanes}(high - square)
+            lines = wide
+            if lines > {lanes}:
+                lines = {lanes}
+            for line in range(0, lines):
+                store(p, at + square + line * stride, load{lanes}(left, line * {lanes}), m)"""
+    return name
+
+
 def write_turned_rows(kernel: Kernel, out: Lines, unit: Unit) -> None:
     """All iterations of a kernel of one map, some rows at a time that are neighbours in memory."""
     (stage,) = kernel.stages
     assert isinstance(stage, Map)
     lanes, row, extent = kernel.lanes, kernel.axes[-1], stage.axis.extent
     tiles = TurnedTiles.of(kernel.turned, unit, lanes, kernel.tile_rows)
+    stored = StoredTiles.of(kernel.turned_stores, unit, lanes, kernel.tile_rows)
     before, rows, inner = Lines(), Lines(), Lines()
     tiles.write(rows, unit, base_text, f"{extent} - {VECTOR}", "turn")
-    _write_each_row(kernel, stage, tiles, rows, before, unit)
+    _write_each_row(kernel, stage, tiles, stored, rows, before, unit)
+    stored.write(rows, unit, f"{extent} - {VECTOR}", "turn")
     tiles.declare(out)
+    stored.declare(out)
     write_decode(inner, "o", kernel.axes)
     inner.add(f"turn = {row.extent} - {row.name}")
     for most in ("end - o", str(tiles.rows)):
@@ -114,7 +177,13 @@ def write_turned_rows(kernel: Kernel, out: Lines, unit: Unit) -> None:
 
 
 def _write_each_row(
-    kernel: Kernel, stage: Map, tiles: TurnedTiles, out: Lines, before: Lines, unit: Unit
+    kernel: Kernel,
+    stage: Map,
+    tiles: TurnedTiles,
+    stored: StoredTiles,
+    out: Lines,
+    before: Lines,
+    unit: Unit,
 ) -> None:
     """The statements for one vector of each of the rows."""
     row = kernel.axes[-1].name
@@ -122,7 +191,10 @@ def _write_each_row(
     tiles.read(scope, "turned")
     for statement in stage.body:
         assert isinstance(statement, Store)
-        write_store(scope, statement)
+        if statement in stored.names:
+            stored.keep(scope, statement, "turned")
+        else:
+            write_store(scope, statement)
     out.add("for turned in range(0, turn):")
     out.add(f"    {row} = first_row + turned")
     out.extend(scope.body, 1)

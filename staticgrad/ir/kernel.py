@@ -50,7 +50,7 @@ from staticgrad.ir.kernel_stages import (
     store_loops,
 )
 from staticgrad.ir.kernel_structure import structure
-from staticgrad.ir.kernel_turned import SQUARES, turned_loads
+from staticgrad.ir.kernel_turned import SQUARES, turned_loads, turned_stores
 from staticgrad.kept import cached_property
 from staticgrad.records import dataclass
 from staticgrad.types.dim import Size, maximum
@@ -134,10 +134,23 @@ class Kernel:
     @cached_property
     def turned(self) -> tuple[Expr, ...]:
         """The loads that lie across memory, of which rows side by side read whole lines."""
-        if self.outer != "axes" or self.serial or self.listed is not None or self.abreast > 1:
-            return ()
-        row = self.axes[-1].name if self.axes else ""
-        return tuple(turned_loads(self.axes, self.stages, row))
+        return tuple(turned_loads(self.axes, self.stages, self._tile_axis))
+
+    @cached_property
+    def turned_stores(self) -> tuple[Store, ...]:
+        """The stores that lie across memory, of which rows side by side write whole lines."""
+        return tuple(turned_stores(self.axes, self.stages, self._tile_axis))
+
+    @property
+    def in_tiles(self) -> bool:
+        """Whether rows side by side read or write whole lines together."""
+        return bool(self.turned or self.turned_stores)
+
+    @property
+    def _tile_axis(self) -> str:
+        """The loop whose rows may be taken together; none has no name."""
+        alone = self.outer == "axes" and not self.serial and self.listed is None
+        return self.axes[-1].name if alone and self.abreast == 1 and self.axes else ""
 
     @cached_property
     def streams(self) -> bool:
@@ -147,8 +160,8 @@ class Kernel:
 
     @property
     def tile_rows(self) -> int:
-        """How many rows read them together."""
-        return SQUARES * self.lanes
+        """How many rows read and write them together."""
+        return (SQUARES if self.turned else 1) * self.lanes
 
     @cached_property
     def lanes(self) -> int:
@@ -221,7 +234,7 @@ class Kernel:
         if self.in_lanes:
             vectors = LANE_VECTORS * self.lanes
             return -(-rows // vectors) * vectors
-        return -(-rows // self.tile_rows) * self.tile_rows if self.turned else rows
+        return -(-rows // self.tile_rows) * self.tile_rows if self.in_tiles else rows
 
     @cached_property
     def _halves(self) -> int:

@@ -1,7 +1,7 @@
 """Which operands of a map lie across memory: along its vectors, every element in another line.
 
 If a loop around the map goes along memory, as many of its rows as a vector has lanes read whole
-lines together. ``codegen.turned`` writes that.
+lines together, and write whole lines together. ``codegen.turned`` writes that.
 """
 
 from __future__ import annotations
@@ -30,29 +30,66 @@ def loads_across(
     """
     for load in postorder(wanted):
         access = load.attribute
-        if not isinstance(access, Access) or access.operand in stored or access.gather:
+        if not isinstance(access, Access) or access.operand in stored:
             continue
-        fixed = not any(place.has_ends or place.step(vector) != 0 for place in access.positions)
-        stride = access.stride(vector)
-        far = isinstance(stride, str) or abs(stride) > SHORT_STRIDE
-        if fixed and far and (row, 1) in access.strides:
+        if _is_across(access, row, vector):
             yield load
+
+
+def _is_across(access: Access, row: str, vector: str) -> bool:
+    """Whether an access is moved far along ``vector``, and by one element along ``row``."""
+    moved = any(place.has_ends or place.step(vector) != 0 for place in access.positions)
+    if access.gather or moved:
+        return False
+    stride = access.stride(vector)
+    far = isinstance(stride, str) or abs(stride) > SHORT_STRIDE
+    return far and (row, 1) in access.strides
 
 
 def turned_loads(axes: Sequence[Axis], stages: Sequence[Stage], row: str) -> Iterator[Expr]:
     """Those of a kernel's one map that only stores."""
-    stage = stages[0]
-    if not axes or len(stages) > 1 or not isinstance(stage, Map) or stage.rows or stage.axis.past:
-        return
-    stored = [s.access.operand for s in stage.body if isinstance(s, Store)]
-    if len(stored) == len(stage.body):
+    stage = _only_map(axes, stages)
+    if stage is not None:
+        stored = [s.access.operand for s in stage.body if isinstance(s, Store)]
         wanted = (root for statement in stage.body for root in roots(statement))
         yield from loads_across(wanted, row, stage.axis.name, stored)
 
 
+def turned_stores(axes: Sequence[Axis], stages: Sequence[Stage], row: str) -> Iterator[Store]:
+    """Stores across memory of a kernel's one map, each the only one to its operand."""
+    stage = _only_map(axes, stages)
+    if stage is None:
+        return
+    stores = [s for s in stage.body if isinstance(s, Store)]
+    counts = Counter(store.access.operand for store in stores)
+    loaded = {
+        load.attribute.operand
+        for load in postorder(root for store in stores for root in roots(store))
+        if isinstance(load.attribute, Access)
+    }
+    for store in stores:
+        access = store.access
+        alone = counts[access.operand] == 1 and access.operand not in loaded
+        if alone and not store.add and _is_across(access, row, stage.axis.name):
+            yield store
+
+
+def _only_map(axes: Sequence[Axis], stages: Sequence[Stage]) -> Map | None:
+    """A kernel's one map inside of loops, if all that it does is to store."""
+    stage = stages[0]
+    if not axes or len(stages) > 1 or not isinstance(stage, Map) or stage.rows or stage.axis.past:
+        return None
+    return stage if all(isinstance(statement, Store) for statement in stage.body) else None
+
+
 def along_memory_last(axes: Sequence[Axis], stages: Sequence[Stage]) -> Sequence[Axis]:
     """The outer axes; last the one along which most operands that lie across memory go along it."""
-    counts = Counter({axis: len([*turned_loads(axes, stages, axis.name)]) for axis in axes})
+
+    def across(axis: Axis) -> int:
+        found = (turned_loads, turned_stores)
+        return sum(len([*those(axes, stages, axis.name)]) for those in found)
+
+    counts = Counter({axis: across(axis) for axis in axes})
     best = max(reversed(axes), key=lambda axis: counts[axis], default=None)
     if best is None or counts[best] == 0:
         return axes

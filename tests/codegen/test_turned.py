@@ -175,3 +175,88 @@ def test_columns_whose_rows_lie_along_memory(dtype: str) -> None:
         found, wanted = f.run(at), sg.evaluate(graph, at)
         for name, value in found.items():
             assert_same(np.asarray(value), np.asarray(wanted[name]), f"{name} {n} {m}")
+
+
+STORED = """\
+kernel(p0: in f32, p1: in f64, p2: out f64, p3: out f32; n0, n1, n2, n3) over i0: n0, i1: n1 {
+  map j: n2 {
+    %0: f32 = load p0[i0*n3 + i1*n2 + j]
+    %1: f64 = load p1[i1 + j*n1]
+    %2: f64 = cast %0
+    %3: f64 = add %2, %1
+    store p2[i0*n3 + i1 + j*n1] = %3
+    store p3[i0*n3 + i1*n2 + j] = %0
+  }
+}
+"""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_lies_across_memory_is_stored_by_squares(mode: Mode) -> None:
+    """Stores across memory, along it, and a load across it: rows of any number and length."""
+    shapes = [(1, 1, 1), (1, 16, 32), (1, 33, 15), (3, 5, 18), (1, 70, 5)]
+    with closing(Guarded()) as fence:
+        for shape in shapes[:: 1 if mode == "vector" else 2]:
+            check_stores(mode, fence, shape)
+
+
+def check_stores(mode: Mode, fence: Guarded, shape: tuple[int, int, int]) -> None:
+    kernel = made(STORED)
+    source, random = render(kernel), np.random.default_rng(5)
+    assert "store_strided" not in source
+    assert len(kernel.turned_stores) == len(kernel.turned) == 1
+    n0, n1, n2 = shape
+    x = random.standard_normal(shape).astype("f4")
+    y = random.standard_normal((n2, n1))
+    sums = fence.at_end(np.dtype("f8"), n0 * n1 * n2).reshape(n0, n2, n1)
+    copy, rows = np.zeros(shape, "f4"), n0 * n1
+    for begin, end in pairwise([0, rows // 3, rows // 2, rows]):
+        call(source, [x, y, sums, copy], [n0, n1, n2, n1 * n2], begin, end, mode=mode)
+    assert_same(copy, x, f"{shape} {mode}")
+    assert_same(sums, x.transpose(0, 2, 1) + y, f"{shape} {mode}")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bool", "int16", "float16"])
+def test_results_in_another_order_of_axes_are_one_kernel(dtype: str) -> None:
+    x, y = sg.input("x", ("n", "m"), dtype), sg.input("y", ("n", "m"), dtype)
+    mixed = sg.logical_xor(x, y) if dtype == "bool" else x * y
+    f = sg.compile(sg.Graph({"a": mixed.T}), threads=2)
+    g = sg.compile(sg.Graph({"a": mixed.T, "b": mixed, "c": mixed.T.T[::-1]}))
+    h = sg.compile(sg.Graph({"both": sg.logical_xor(x.T, y.T) if dtype == "bool" else x.T + y.T}))
+    assert len(f.kernels) == len(h.kernels) == 1
+    assert not any("_strided" in each.source for each in (*f.kernels, *h.kernels))
+    random = np.random.default_rng(0)
+    for n, m in (*SHAPES, (300, 700)):
+        at = {name: _drawn(random, (n, m), dtype) for name in "xy"}
+        wanted = at["x"] ^ at["y"] if dtype == "bool" else at["x"] * at["y"]
+        added = wanted if dtype == "bool" else at["x"] + at["y"]
+        assert_same(f.run(at)["a"], np.ascontiguousarray(wanted.T), f"{n} {m}")
+        assert_same(h.run(at)["both"], np.ascontiguousarray(added.T), f"{n} {m}")
+        assert f.peak_bytes == 0
+        found = g.run(at)
+        assert_same(found["a"], np.ascontiguousarray(wanted.T), f"{n} {m}")
+        assert_same(found["b"], wanted, f"{n} {m}")
+        assert_same(found["c"], wanted[::-1], f"{n} {m}")
+
+
+@pytest.mark.parametrize("axes", [(2, 1, 0), (1, 0, 2), (0, 2, 1), (2, 0, 1)])
+def test_gradients_of_transposed_operands_are_one_kernel(axes: tuple[int, ...]) -> None:
+    """The cotangent alone is turned, and nothing is stored between; parameters are written so."""
+    x = sg.input("x", ("a", "b", "c"), "float64")
+    ct = sg.input("ct", tuple("abc"[axis] for axis in axes), "float64")
+    y = sg.transpose(x, axes)
+    graph = sg.Graph({"g": sg.grad((y * y * ct).sum(), x)})
+    f = sg.compile(graph)
+    assert len(f.kernels) == 1
+    for shape in ((40, 3, 50), (1, 40, 1), (2, 0, 3), (33, 34, 35)):
+        random = np.random.default_rng(1)
+        at = {"x": random.standard_normal(shape)}
+        at["ct"] = random.standard_normal([shape[axis] for axis in axes])
+        assert_same(f.run(at)["g"], np.asarray(sg.evaluate(graph, at)["g"]), f"{shape}")
+    w = sg.parameter("w", np.arange(1200.0).reshape(30, 40))
+    v = sg.input("v", (40, 30), "float64")
+    step = sg.compile(sg.Graph({}, updates={w: (w.T * v).T}))
+    scale = np.random.default_rng(2).standard_normal((40, 30))
+    wanted = w.value * scale.T
+    step.run({"v": scale})
+    assert_same(w.value, np.ascontiguousarray(wanted), "updated")
