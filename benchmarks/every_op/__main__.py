@@ -8,9 +8,24 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import astuple
 from pathlib import Path
+from typing import Final
 
+from benchmarks.every_op.cases import LAYOUTS
+from benchmarks.every_op.parts import measured, part
 from benchmarks.every_op.report import drawing, markdown, read
+
+#: What keeps every library from wider instructions, as far as it can be told to.
+AVX2: Final = {
+    "STATICGRAD_TARGET": "x86-64-v3",
+    "OPENBLAS_CORETYPE": "Haswell",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL",
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -19,11 +34,17 @@ def parser() -> argparse.ArgumentParser:
     add = found.add_argument
     add("--op", action="append", default=[], help="only this case; may be repeated")
     add("--size", action="append", type=int, default=[], help="only this many elements")
+    add("--layout", action="append", choices=LAYOUTS, default=[], help="only these layouts")
     add("--threads", type=int, default=1)
+    add("--avx2", action="store_true", help="no library uses wider instructions")
     add("--quick", action="store_true", help="one round of each, to fill the caches")
-    add("--begin", type=int, default=0, help="the point to begin with")
-    add("--seconds", type=float, help="stop after so long, and print where to go on")
-    add("--json", type=Path, metavar="FILE", help="write, or add to, the results")
+    add(
+        "--seconds",
+        type=float,
+        default=float("inf"),
+        help="stop after so long; the next run goes on",
+    )
+    add("--json", type=Path, metavar="FILE", help="add to these results the points they lack")
     add("--show", type=Path, metavar="FILE", help="print the table of results, and stop")
     add("--plot", type=Path, metavar="SVG", help="with --show: draw it, too")
     return found
@@ -42,35 +63,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measure(options: argparse.Namespace) -> int:
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    os.environ.setdefault("JAX_ENABLE_X64", "1")
-    if options.threads == 1:
-        os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
+    _set_environment(options)
     from benchmarks.every_op.cases import CASES
     from benchmarks.every_op.measure import SIZES, available, measure, points
 
     libraries = available(options.threads)
     chosen = [c for c in CASES if not options.op or c.label in options.op or c.op in options.op]
-    every = list(points(chosen, options.size or SIZES))
-    start, wrong, lines = time.monotonic(), 0, []
-    number = options.begin
-    for number in range(options.begin, len(every)):
-        if options.seconds and time.monotonic() - start > options.seconds:
-            break
-        found = measure(*every[number], libraries, options.quick)
-        wrong += bool(found.wrong)
-        lines.append(json.dumps({**found.as_dict(), "threads": options.threads}))
-        if found.wrong:
-            print(found.point, found.wrong, file=sys.stderr)
-    else:
-        number = len(every)
-    if options.json:
-        with options.json.open("a", encoding="utf-8") as file:
-            file.writelines(f"{line}\n" for line in lines)
-    else:
-        print("\n".join(lines))
-    print(number if number < len(every) else "done", file=sys.stderr)
+    about = part(options.threads, options.avx2)
+    known = measured(options.json, about) if options.json and options.json.exists() else set()
+    waiting = [
+        (case, point)
+        for case, point in points(chosen, options.size or SIZES)
+        if (not options.layout or point.layout in options.layout) and astuple(point) not in known
+    ]
+    start, wrong = time.monotonic(), 0
+    with (
+        options.json.open("a", encoding="utf-8")
+        if options.json
+        else nullcontext(sys.stdout) as file
+    ):
+        for number, (case, point) in enumerate(waiting):
+            if time.monotonic() - start >= options.seconds:
+                print(f"{len(waiting) - number} points are left", file=sys.stderr)
+                return 2
+            found = measure(case, point, libraries, options.quick)
+            wrong += bool(found.wrong)
+            print(json.dumps({**found.as_dict(), **about}), file=file, flush=True)
+            if found.wrong:
+                print(point, found.wrong, file=sys.stderr)
+    print("all points are measured", file=sys.stderr)
     return int(bool(wrong))
+
+
+def _set_environment(options: argparse.Namespace) -> None:
+    """What libraries read as they are imported: threads and instructions."""
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    os.environ.setdefault("JAX_ENABLE_X64", "1")
+    flags = ["--xla_cpu_multi_thread_eigen=false"] * (options.threads == 1)
+    os.environ.setdefault("XLA_FLAGS", " ".join(flags))
+    if options.avx2 and AVX2.items() - os.environ.items():  # NumPy is imported already
+        command = [sys.executable, "-m", "benchmarks.every_op", *sys.argv[1:]]
+        flags.append("--xla_cpu_max_isa=AVX2")
+        os.execve(sys.executable, command, os.environ | AVX2 | {"XLA_FLAGS": " ".join(flags)})
 
 
 if __name__ == "__main__":

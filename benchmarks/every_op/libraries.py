@@ -17,6 +17,9 @@ from benchmarks.every_op.cases import Array, Case, Layout
 
 Step = Callable[[], Any]
 KEPT = 8  # of a topk
+#: Those whose results lie as the operands do; how such a call and a copy in C order are named.
+UNORDERED = ("numpy", "torch")
+IN_ORDER = ", in C order"
 
 
 class Space:
@@ -156,7 +159,7 @@ class Own(Library):
 
     def step(self, case: Case, fed: Sequence[Array], layout: Layout, rows: int, ct: Any) -> Step:
         graph, feeds = self.graph(case, fed, layout, rows, ct)
-        compiled = self.space.library.compile(graph)
+        compiled = self.space.library.compile(graph, threads=self.threads)
         return lambda: compiled.run(feeds)
 
 

@@ -10,6 +10,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.every_op.libraries import IN_ORDER, UNORDERED
+
 OWN: Final = "staticgrad"
 #: A ratio from which on a cell counts as slower, beyond the noise of a shared machine.
 SLOWER: Final = 1.25
@@ -17,7 +19,10 @@ SLOWER: Final = 1.25
 
 @dataclass(frozen=True)
 class Cell:
-    """A measured point: the ratio to the fastest peer, who that is, and our seconds."""
+    """A measured point: the ratio to the fastest peer, who that is, and our seconds.
+
+    ``in_order``: the ratio to the fastest of those whose results lie in C order, as ours do.
+    """
 
     ratio: float
     peer: str
@@ -27,6 +32,7 @@ class Cell:
     layout: str
     size: int
     backward: bool
+    in_order: float = 0.0
 
     @property
     def column(self) -> tuple[bool, str, int]:
@@ -41,9 +47,13 @@ def read(path: Path) -> list[Cell]:
         entry = json.loads(line)
         seconds = dict(entry["seconds"])
         own = seconds.pop(OWN)
+        ordered = {name: seconds.pop(name) for name in [*seconds] if name.endswith(IN_ORDER)}
+        unordered = UNORDERED if ordered else ()
         if seconds and not entry["wrong"]:
             peer = min(seconds, key=seconds.__getitem__)
-            cell = Cell(own / seconds[peer], peer, own, **entry["point"])
+            same = [s for name, s in seconds.items() if name not in unordered]
+            in_order = own / min([*same, *ordered.values()])
+            cell = Cell(own / seconds[peer], peer, own, **entry["point"], in_order=in_order)
             found[tuple(entry["point"].values())] = cell
     return [*found.values()]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import staticgrad.functions  # noqa: F401 - fills the registry
@@ -12,7 +13,15 @@ from benchmarks.every_op import report
 from benchmarks.every_op.__main__ import main
 from benchmarks.every_op.cases import CASES, IN_WORKLOADS, WITHOUT_WORK, Case
 from benchmarks.every_op.libraries import Numpy, Own
-from benchmarks.every_op.measure import Point, measure, operands, points, shape_of, timed
+from benchmarks.every_op.measure import (
+    Point,
+    in_order,
+    measure,
+    operands,
+    points,
+    shape_of,
+    timed,
+)
 from staticgrad.ir.op import op_class, registered_ops
 
 
@@ -103,9 +112,29 @@ def test_the_table_and_the_picture(tmp_path: Path, capsys: pytest.CaptureFixture
     assert picture.read_text().startswith("<?xml")
 
 
-def test_results_are_added_to_a_file(tmp_path: Path) -> None:
+def test_results_are_added_to_a_file_that_lacks_them(tmp_path: Path) -> None:
+    """Of a tree that has them a run goes on with the others; of another tree it begins anew."""
     path = tmp_path / "results.json"
-    for _ in range(2):
-        assert main(["--op", "neg", "--size", "10", "--quick", "--json", str(path)]) == 0
-    assert len(path.read_text().splitlines()) == 2 * 4  # of two floats, forward and backward
-    assert len(report.read(path)) <= 4
+    chosen = ["--op", "neg", "--quick", "--json", str(path), "--layout", "contiguous"]
+    assert main([*chosen, "--size", "10"]) == 0
+    first = path.read_text().splitlines()
+    assert len(first) == 4  # of two floats, forward and backward
+    assert main([*chosen, "--size", "10", "--size", "100"]) == 0
+    lines = path.read_text().splitlines()
+    assert lines[:4] == first
+    assert len(report.read(path)) <= len(lines) == 8
+    assert {json.loads(line)["point"]["size"] for line in lines[4:]} == {100}
+    older = [json.dumps(json.loads(line) | {"tree": "another"}) for line in first]
+    path.write_text("".join(f"{line}\n" for line in older))
+    assert main([*chosen, "--size", "10", "--seconds", "0"]) == 2
+    assert main([*chosen, "--size", "10"]) == 0
+    assert len(path.read_text().splitlines()) == 8
+
+
+def test_results_are_compared_in_c_order_too() -> None:
+    (case,) = (case for case in CASES if case.label == "add" and "float32" in case.dtypes)
+    point = Point("add", "float32", "transposed", 1000, backward=False)
+    found = measure(case, point, [Own(1), Numpy(1)], quick=True)
+    assert {*found.seconds} == {"staticgrad", "numpy", "numpy, in C order"}
+    fed = np.ones((3, 4)).T
+    assert in_order(lambda: fed)().flags.c_contiguous

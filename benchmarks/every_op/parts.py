@@ -1,0 +1,52 @@
+"""Parts of a table: which points a file has, of which tree, machine, day and kind of run.
+
+A run may stop at any time; the next one goes on with the points that the file lacks for the same
+tree and kind. So a table of thousands of points is measured in short stretches of a quiet machine.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.machine import describe
+
+#: What a table is measured of: the folders whose content decides about times.
+MEASURED: Final = ("staticgrad", "passes")
+_KIND: Final = ("tree", "machine", "threads", "avx2")
+
+
+def tree() -> str:
+    """Git's digests of the folders that are measured; ``+`` where files differ from them."""
+    found = [_git("rev-parse", "--short=12", f"HEAD:{name}") for name in MEASURED]
+    changed = _git("status", "--porcelain", "--", *MEASURED)
+    return " ".join(found) + "+" * bool(changed)
+
+
+def _git(*words: str) -> str:
+    folder = Path(__file__).parents[2]
+    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def part(threads: int, avx2: bool) -> dict[str, Any]:
+    """What is written beside each point of a run."""
+    return {
+        "tree": tree(),
+        "machine": describe().processor,
+        "threads": threads,
+        "avx2": avx2,
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+    }
+
+
+def measured(path: Path, about: Mapping[str, Any]) -> set[tuple[Any, ...]]:
+    """The points of a file that were measured of the same tree, on the same machine, in one way."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    entries = [json.loads(line) for line in lines]
+    alike = [e for e in entries if all(e.get(key) == about[key] for key in _KIND)]
+    return {tuple(entry["point"].values()) for entry in alike}
