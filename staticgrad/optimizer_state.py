@@ -47,14 +47,25 @@ def _parameter_of_zeros(p: Parameter | None, name: str, shape: Any, dtype: Any) 
 class _Kept:
     """Makes state, or finds again what it made before."""
 
-    def __init__(self, known: dict[Any, Parameter]) -> None:
-        self._known = known
+    def __init__(self, known: dict[Any, Any], maker: Maker = _parameter_of_zeros) -> None:
+        self._known, self._maker = known, maker
 
-    def __call__(self, owner: Parameter | None, name: str, shape: Any, dtype: Any) -> Parameter:
-        key = (None if owner is None else owner.node, name)
+    def __call__(self, owner: Any, name: str, shape: Any, dtype: Any) -> Any:
+        key = (owner.node if isinstance(owner, Parameter) else owner, name)
         if key not in self._known:
-            self._known[key] = _parameter_of_zeros(owner, name, shape, dtype)
+            self._known[key] = self._maker(owner, name, shape, dtype)
         return self._known[key]
+
+
+@contextmanager
+def states_made_once() -> Iterator[None]:
+    """Within, what is asked for twice by one name is made once."""
+    maker = _maker.get()
+    if isinstance(maker, _Kept):
+        yield
+        return
+    with states_made_by(_Kept({}, maker)):
+        yield
 
 
 _states: Final[WeakKeyDictionary[object, dict[Any, Parameter]]] = WeakKeyDictionary()

@@ -345,7 +345,6 @@ def test_what_a_module_defines_for_users_is_public_in_it(name):
     """A function or class is in ``__all__``, or has a reason here."""
     internal = {
         "staticgrad.errors": {"warn"},
-        "staticgrad.optim": {"clipped"},  # what the eager twin is built with
     }
     own = {
         each

@@ -94,7 +94,6 @@ def class_names() -> dict[str, list[str]]:
 
 #: Class names that stand for two things, each with the reason.
 TWICE = {
-    **dict.fromkeys(("Adam", "SGD", "Optimizer"), "the twin's, over the arithmetic of sg.optim"),
     **dict.fromkeys(("Sigmoid", "Tanh"), "the op, and the twin's module of the same function"),
     "Generator": "the twin's, which draws at once what that of sg.random writes into a graph",
     "Sqrt": "the op, and the policy of that name",

@@ -52,7 +52,7 @@ class EagerProgram(Program):
             return loss, {"loss": loss, **outputs}
 
         if workload.kind == "sgd":
-            optimizer = eager.SGD(wanted, workload.rate)
+            optimizer = sg.optim.SGD(workload.rate).on(wanted)
 
             def train() -> Any:
                 optimizer.zero_grad()

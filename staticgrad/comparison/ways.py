@@ -21,7 +21,7 @@ from staticgrad.eager import Generator, Tensor, no_grad
 from staticgrad.errors import ArgumentError, GradientError
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.plan import Plan
-from staticgrad.optimizer_state import states_made_by
+from staticgrad.optim.clipping import clipped
 
 _SEED: Final = 0  # of the random numbers that a loss draws
 
@@ -55,7 +55,7 @@ class DefineByRun:
             name: Tensor(array, requires_grad=True, dtype=np.asarray(array).dtype)
             for name, array in model.parameters.items()
         }
-        self._states: dict[tuple[int, str], Tensor] = {}
+        self._steps = _optimizer(model).on(self.parameters.values())
 
     def step(self, batch: Batch) -> float:
         """Forward, backward, update, operation by operation."""
@@ -117,23 +117,13 @@ class DefineByRun:
     def _advance(self) -> None:
         """The update of ``sg.optim``, its arithmetic done on tensors."""
         values = list(self.parameters.values())
-        with no_grad(), states_made_by(self._state):
+        with no_grad():
             slopes: list[Any] = [Tensor.of(p.grad) for p in values if p.grad is not None]
             for parameter in values:
                 parameter.zero_grad()
             if self._model.max_norm is not None:
-                slopes = optim.clipped(slopes, self._model.max_norm)
-            rule = _optimizer(self._model)
-            updates: Any = rule.advanced(dict(zip(values, slopes, strict=True)))
-            del slopes
-            for tensor, value in updates.items():
-                np.copyto(tensor.array, np.asarray(value))
-
-    def _state(self, owner: Tensor | None, name: str, shape: Any, dtype: Any) -> Tensor:
-        key = (id(owner), name)
-        if key not in self._states:
-            self._states[key] = Tensor.of(np.zeros(shape, dtype))
-        return self._states[key]
+                slopes = clipped(slopes, self._model.max_norm)
+        self._steps.apply(dict(zip(values, slopes, strict=True)))
 
 
 class DefineThenRun:
@@ -221,7 +211,7 @@ def training_graph(model: Model) -> sg.Graph:
 def _updates(model: Model, parameters: Any, slopes: Mapping[str, Any]) -> dict[Any, Any]:
     given = list(slopes.values())
     if model.max_norm is not None:
-        given = optim.clipped(given, model.max_norm)
+        given = clipped(given, model.max_norm)
     by_parameter = dict(zip(parameters.values(), given, strict=True))
     if model.optimizer is None:
         return {p: p - model.learning_rate * slope for p, slope in by_parameter.items()}

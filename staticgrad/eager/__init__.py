@@ -8,7 +8,7 @@
     [[3.0], [4.0]]
 
 Start reading with ``tensor.py`` and ``tape.py``; the rest is built on these two. All functions of
-``sg`` and ``sg.nn`` take tensors.
+``sg`` and ``sg.nn`` take tensors; ``sg.optim.SGD(0.1).on(tensors)`` steps them.
 """
 
 import staticgrad.eager.shortcuts
@@ -40,12 +40,10 @@ from staticgrad.eager.modes import (
     enable_grad,
     no_grad,
 )
-from staticgrad.eager.optimizers import SGD, Adam
 from staticgrad.eager.random import Generator
 from staticgrad.eager.tensor import Tensor
 
 __all__ = [
-    "Adam",
     "BCE",
     "CrossEntropy",
     "DataLoader",
@@ -59,7 +57,6 @@ __all__ = [
     "MSE",
     "Module",
     "ReLU",
-    "SGD",
     "Sequential",
     "Sigmoid",
     "Softmax",

@@ -30,6 +30,8 @@ INSTEAD: Final = {
     **dict.fromkeys(("seed", "default_rng", "PRNGKey"), "rng = sg.random.Generator(seed)"),
     **dict.fromkeys(("mm", "bmm"), "a @ b, or sg.matmul(a, b)"),
     **dict.fromkeys(("save", "load", "savez", "state_dict", "load_state_dict"), _SAVE),
+    "RMSprop": "sg.optim.RMSProp",
+    "lr_scheduler": "a schedule as learning rate: sg.optim.SGD(sg.optim.cosine(0.1, steps=1000))",
     **dict.fromkeys(("DataLoader", "Dataset"), "from staticgrad.eager import DataLoader"),
     **dict.fromkeys(
         ["conv1d", "conv2d", "conv3d", "convolution", "Conv1d", "Conv2d", "Conv3d"],
@@ -115,9 +117,8 @@ MISSING: Final = {
     "recurrent layers are functions: sg.nn.lstm(x, w, u, b), sg.nn.gru, sg.nn.rnn": (
         "RNN LSTM GRU LSTMCell GRUCell RNNCell"
     ),
-    "optimizers are SGD, Adam and AdamW; a subclass of sg.optim.Optimizer adds one": (
-        "RMSprop Adagrad Adadelta Adamax NAdam RAdam Lion LBFGS Adafactor lr_scheduler"
-    ),
+    "a subclass of sg.optim.Optimizer adds an optimizer; there are SGD, Adam, AdamW, RMSProp,"
+    " Adagrad, Lion, Adafactor": "Adadelta Adamax NAdam RAdam LBFGS Muon",
     "there are no sparse arrays; sg.take and sg.scatter_add read and add at indices": (
         "sparse coo_matrix csr_matrix spmm to_sparse"
     ),

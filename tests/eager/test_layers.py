@@ -1,4 +1,4 @@
-"""Layers, losses, optimizers and data against NumPy written by hand."""
+"""Layers, losses and data against NumPy written by hand."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from staticgrad.eager import (
     BCE,
     GELU,
     MSE,
-    SGD,
-    Adam,
     CrossEntropy,
     DataLoader,
     Dropout,
@@ -181,32 +179,6 @@ def test_dropout_drops_in_training_only() -> None:
     assert not np.array_equal(layer(x).data, y.data)
     np.testing.assert_array_equal(Dropout(0.25, seed=1)(x).data, y.data)
     assert layer.eval()(x) is x
-
-
-def test_optimizers_do_what_the_graphs_do() -> None:
-    start = np.array([1.0, -2.0, 3.0])
-    makers: Any = [
-        (lambda p: SGD(p, 0.1), sg.optim.SGD(0.1)),
-        (lambda p: SGD(p, 0.1, momentum=0.9), sg.optim.SGD(0.1, momentum=0.9)),
-        (lambda p: Adam(p, 0.1), sg.optim.Adam(0.1)),
-    ]
-    for make, twin in makers:
-        w, p = Tensor(start, True, "float64"), sg.parameter("w", start)
-        loss: Any = (p * p * p * 0.1 + p * p).sum()
-        step = sg.compile(sg.Graph({"loss": loss}, updates=twin.updates(loss, [p])))
-        optimizer = make([w])
-        for _ in range(5):
-            optimizer.zero_grad()
-            (w * w * w * 0.1 + w * w).sum().backward()
-            optimizer.step()
-            step.run({})
-            np.testing.assert_allclose(w.data, p.value, rtol=1e-12)
-    untouched = Tensor([1.0], requires_grad=True)
-    SGD([untouched], 0.1).step()
-    assert untouched.data.tolist() == [1.0]
-    for wrong in (lambda: SGD([], 0.1), lambda: SGD([untouched], -0.1)):
-        with pytest.raises(ValueError, match="SGD"):
-            wrong()
 
 
 def test_data_loader() -> None:

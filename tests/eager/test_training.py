@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.eager import SGD, CrossEntropy, Linear, ReLU, Sequential, Tensor
+from staticgrad.eager import CrossEntropy, Linear, ReLU, Sequential, Tensor
 
 SIZES = (30, 24, 16, 5)
 STEPS = 50
@@ -36,7 +36,7 @@ def eager_losses(initial: Any, batches: Any, dtype: str) -> list[float]:
         layer.weight.data, layer.bias.data = w0.copy(), b0.copy()
         layers += [layer, ReLU()]
     net, losses = Sequential(*layers[:-1]), []
-    optimizer = SGD(net.parameters(), 0.1, momentum=0.5)
+    optimizer = sg.optim.SGD(0.1, momentum=0.5).on(net.parameters())
     for a, c in batches:
         optimizer.zero_grad()
         loss = CrossEntropy()(net(Tensor(a, dtype=dtype)), c)

@@ -1,0 +1,78 @@
+"""Optimizers as graph updates: from a loss and parameters to the next value of each parameter.
+
+An optimizer is a frozen dataclass of hyperparameters. Its state (momenta, step counters, gradient
+accumulators) is made of ordinary parameters and its arithmetic of ordinary nodes, so that a whole
+training step is one graph: ``Graph({"loss": loss}, updates=opt.updates(loss, ws))``. The same rule
+steps tensors of ``staticgrad.eager``.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> w = sg.parameter("w", np.ones(3))
+    >>> step = sg.Graph(updates=SGD(0.5).updates((w * w).sum(), [w]))
+    >>> sg.evaluate(step, {}, updates=True)[1]["w"]
+    array([0., 0., 0.])
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.optim.adafactor import Adafactor
+from staticgrad.optim.adagrad import Adagrad
+from staticgrad.optim.adam import Adam, AdamW
+from staticgrad.optim.averaging import Average
+from staticgrad.optim.clipping import clip_by_global_norm, clip_by_value, global_norm
+from staticgrad.optim.groups import Groups
+from staticgrad.optim.lion import Lion
+from staticgrad.optim.optimizer import Optimizer, registered_optimizers
+from staticgrad.optim.plateau import Plateau
+from staticgrad.optim.rmsprop import RMSProp
+from staticgrad.optim.scaling import LossScale
+from staticgrad.optim.schedules import (
+    Schedule,
+    constant,
+    cosine,
+    exponential,
+    one_cycle,
+    step_decay,
+    warm_up,
+)
+from staticgrad.optim.sgd import SGD
+from staticgrad.optimizer_state import slot
+
+__all__ = [
+    "Adafactor",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Average",
+    "Groups",
+    "Lion",
+    "LossScale",
+    "Optimizer",
+    "Plateau",
+    "RMSProp",
+    "SGD",
+    "Schedule",
+    "clip_by_global_norm",
+    "clip_by_value",
+    "constant",
+    "cosine",
+    "exponential",
+    "global_norm",
+    "one_cycle",
+    "step_decay",
+    "registered_optimizers",
+    "slot",
+    "warm_up",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> NoReturn:
+        raise no_such_name("sg.optim", name)

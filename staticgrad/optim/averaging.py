@@ -1,0 +1,115 @@
+"""Averages of parameters over the steps of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from math import inf
+from typing import Any
+
+import numpy as np
+
+from staticgrad.functions import parameter
+from staticgrad.ir.calls import Constructed
+from staticgrad.ir.functional import functions
+from staticgrad.ir.graph import Parameter
+from staticgrad.ir.session import running_session
+from staticgrad.optim.hyperparameters import require_between
+from staticgrad.optim.optimizer import in_compute_dtype
+from staticgrad.optim.parameters import listed_parameters
+
+
+class Average(metaclass=Constructed):
+    """An exponential moving average of parameters: Polyak and Juditsky (1992) with forgetting.
+
+    a' = decay * a + (1 - decay) * p', with p' the parameter after the step, and a at first the
+    parameter as it is. The decay of step t (from 0) is at most (1 + t) / (warm_up + t).
+
+    Attributes:
+        averages: parameter -> its average, a parameter ``<parameter>.average``.
+
+    >>> import staticgrad as sg
+    >>> w = sg.parameter("w", 1.0)
+    >>> mean = Average([w], decay=0.5)
+    >>> w.value = 3.0
+    >>> mean.update()
+    >>> float(mean.averages[w].value)
+    2.0
+    """
+
+    def __init__(
+        self, params: Any, decay: float = 0.999, warm_up: float = 0.0, name: str = "average"
+    ) -> None:
+        """Averages that begin at the values of now.
+
+        Args:
+            params: parameters in containers, or what has a method ``parameters()``.
+            decay: in [0, 1). warm_up: forget faster in the beginning; 10 is usual, 0 is not at all.
+            name: begins the name of the step counter, which ``warm_up`` needs.
+
+        Raises:
+            ArgumentError: no parameters, or a decay outside of its range.
+        """
+        require_between(decay, "decay", 0, 1, "in [0, 1)")
+        require_between(warm_up, "warm_up", 0, inf, "0 or more")
+        self.decay, self.warm_up = decay, warm_up
+        self.averages = {
+            p: parameter(f"{p.name}.average", p.value.astype(p.dtype.compute.numpy))
+            for p in listed_parameters(params)
+        }
+        self.count = parameter(f"{name}.step", 0) if warm_up else None
+
+    def parameters(self) -> list[Parameter]:
+        """Its state."""
+        return [*self.averages.values(), *([] if self.count is None else [self.count])]
+
+    def updates(self, updates: Mapping[Parameter, Any]) -> dict[Parameter, Any]:
+        """The averages after a step that makes these ``updates`` of parameters.
+
+        For ``sg.Graph(outputs, {**updates, **average.updates(updates)})``.
+        """
+        return self._after({p: updates.get(p, p) for p in self.averages}, lambda p: p)
+
+    def update(self) -> None:
+        """Take in the parameters: at each call of a function that is traced, or else at once.
+
+        In a function it stands behind ``opt.minimize(loss)``, whose new values it averages.
+        """
+        noted = running_session()
+        if noted is not None:
+            new = {p.node: value for p, value in noted.updates}
+            found = {p: new.get(p.node, p) for p in self.averages}
+            for p, value in self._after(found, lambda p: p).items():
+                p.update(value)
+            return
+        from staticgrad.eager.tensor import Tensor  # values of a graph do without
+
+        now = {p: Tensor.of(np.asarray(p.value)) for p in self.averages}
+        after = self._after(now, lambda p: Tensor.of(np.asarray(p.value)))
+        for p, value in after.items():
+            p.value = np.asarray(value)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Inside, the parameters hold their averages; afterwards what they held before."""
+        before = {p: p.value for p in self.averages}
+        for p, mean in self.averages.items():
+            p.value = mean.value.astype(p.dtype.numpy)
+        try:
+            yield
+        finally:
+            for p, value in before.items():
+                p.value = value
+
+    def _after(self, new: Mapping[Parameter, Any], now: Any) -> dict[Parameter, Any]:
+        """The state after parameters have the values ``new``; ``now`` gives what state holds."""
+        decay: Any = self.decay
+        found: dict[Parameter, Any] = {}
+        if self.count is not None:
+            t = functions.astype(now(self.count), "float64")
+            decay = functions.minimum((1.0 + t) / (self.warm_up + t), self.decay)
+            found[self.count] = now(self.count) + 1
+        for p, mean in self.averages.items():
+            own = decay.astype(mean.dtype) if self.count is not None else decay
+            found[mean] = own * now(mean) + (1.0 - own) * in_compute_dtype(new[p], p)
+        return found

@@ -1,0 +1,55 @@
+"""Lion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+from staticgrad.ir.functional import functions
+from staticgrad.ir.graph import Parameter
+from staticgrad.optim.hyperparameters import require_between
+from staticgrad.optim.optimizer import Optimizer, Updates
+from staticgrad.optim.rates import check_rate, rate_for
+from staticgrad.optimizer_state import slot
+
+
+@dataclass(frozen=True, eq=False)
+class Lion(Optimizer):
+    """Lion: Chen et al. (NeurIPS 2023), program 1.
+
+    With g the gradient and the slot ``<parameter>.momentum`` m:
+
+        p' = p - learning_rate * (sign(beta1 * m + (1 - beta1) * g) + weight_decay * p)
+        m' = beta2 * m + (1 - beta2) * g
+
+    Args:
+        learning_rate: a number, a 0-d floating value, or a schedule; a third to a tenth of Adam's.
+        beta1, beta2: in [0, 1). weight_decay: decoupled, three to ten times AdamW's.
+    """
+
+    learning_rate: Any = 1e-4
+    beta1: float = 0.9
+    beta2: float = 0.99
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the hyperparameters."""
+        super().__post_init__()
+        check_rate(self.learning_rate)
+        require_between(self.beta1, "beta1", 0, 1, "in [0, 1)")
+        require_between(self.beta2, "beta2", 0, 1, "in [0, 1)")
+        require_between(self.weight_decay, "weight_decay", 0, inf, "0 or more")
+
+    def step(self, grads: Mapping[Parameter, Any]) -> Updates:
+        """Next parameters and momenta."""
+        updates: Updates = {}
+        for p, g in grads.items():
+            m = slot(p, "momentum")
+            direction = functions.sign(self.beta1 * m + (1.0 - self.beta1) * g)
+            if self.weight_decay:
+                direction = direction + self.weight_decay * p
+            updates[m] = self.beta2 * m + (1.0 - self.beta2) * g
+            updates[p] = p - rate_for(self.learning_rate, p) * direction
+        return updates

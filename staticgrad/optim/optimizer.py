@@ -1,0 +1,332 @@
+"""What all optimizers have: from gradients to updates, whatever the rule of a step is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from copy import copy
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import numpy as np
+
+from staticgrad.autodiff.reverse import grad, slopes_of_free
+from staticgrad.errors import (
+    ArgumentError,
+    GraphError,
+    UnknownArgumentError,
+    UnknownAttributeError,
+)
+from staticgrad.errors.habits import OF_OPTIMIZERS
+from staticgrad.errors.wording import did_you_mean, kind_of
+from staticgrad.ir.calls import Constructed
+from staticgrad.ir.functional import functions
+from staticgrad.ir.graph import Parameter
+from staticgrad.ir.session import running_session
+from staticgrad.ir.value import Value
+from staticgrad.optim.clipping import clipped
+from staticgrad.optim.hyperparameters import require_count, require_flag, require_positive
+from staticgrad.optim.parameters import check_gradient, listed_parameters
+from staticgrad.optim.scaling import LossScale, are_finite
+from staticgrad.optim.schedules import Schedule
+from staticgrad.optimizer_state import slot, state_of, states_kept_by, states_made_once
+
+if TYPE_CHECKING:
+    from staticgrad.optim.on_tensors import TensorSteps
+
+_MINIMIZE: Final = (
+    "in a function under @sg.function it is a step of each call; of a graph:"
+    " sg.Graph({'loss': loss}, opt.updates(loss, ws))"
+)
+Updates = dict[Parameter, Any]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Optimizer(metaclass=Constructed):
+    """What all optimizers have. Subclasses say in ``step`` how a gradient becomes an update.
+
+    A step takes the mean of accumulated gradients, clips it by value, then by norm, and hands it to
+    the rule. Where it is skipped nothing but the loss scale changes.
+
+    Args:
+        accumulate: gradients of this many runs are added up, in the order of the runs, and their
+            mean is applied in the last of them: k mini-batches of a mean loss act as one batch.
+        max_value: each element of a gradient is clipped to [-max_value, max_value].
+        max_norm: the gradients are scaled together to a global norm of at most this.
+        skip_nonfinite: a step whose gradients hold an infinity or NaN changes nothing.
+        loss_scale: ``updates`` and ``minimize`` differentiate the loss times this, and divide the
+            gradients by it in float32 or wider, so that those of float16 do not vanish; steps that
+            are not finite are skipped. A number, or ``LossScale()``, which finds one.
+        name: prefix of the state that belongs to no single parameter (``sgd.micro_step``); give
+            two optimizers of one graph two names.
+    """
+
+    accumulate: int = 1
+    max_value: float | None = None
+    max_norm: float | None = None
+    skip_nonfinite: bool = False
+    loss_scale: LossScale | float | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        """Check the hyperparameters that are numbers.
+
+        Raises:
+            ArgumentError: one is outside its range; it is named.
+        """
+        require_count(self.accumulate, "accumulate")
+        require_flag(self.skip_nonfinite, "skip_nonfinite")
+        for name in ("max_value", "max_norm", "loss_scale"):
+            given = getattr(self, name)
+            if given is not None and not isinstance(given, LossScale):
+                require_positive(given, name)
+
+    if not TYPE_CHECKING:  # a type checker shall find what is not there
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            raise _no_attribute(self, name)
+
+    def updates(self, loss: Any, params: Any) -> Updates:
+        """The next value of every parameter, and of the state that this call makes for them.
+
+        Args:
+            loss: a 0-d floating value.
+            params: parameters, in a list, tuple or dict (nested as one likes), or what has a method
+                ``parameters()``.
+
+        Returns:
+            Parameter -> value, for ``Graph(updates=...)``. Every call makes new state.
+
+        Raises:
+            GradientError: the loss has no gradient with respect to one of them.
+            ArgumentError: something among ``params`` is no parameter, or there are none.
+        """
+        wanted = listed_parameters(params)
+        if not wanted:
+            raise ArgumentError("there are no parameters to update", hint="updates(loss, [w, b])")
+        with states_made_once():
+            found = grad(self._scaled(loss), wanted)
+            return self.advanced(self._unscaled(dict(zip(wanted, found, strict=True))))
+
+    def apply(self, grads: Mapping[Parameter, Any]) -> Updates:
+        """As ``updates``, for gradients made elsewhere (averaged, noised), of a loss as it is.
+
+        Raises:
+            ShapeError: a gradient that is not of its parameter's shape.
+        """
+        if not isinstance(grads, Mapping):
+            raise ArgumentError(
+                f"apply takes gradients by parameter, not {kind_of(grads)}",
+                hint="dict(zip(params, sg.grad(loss, params))), or updates(loss, params)",
+            )
+        for p, gradient in zip(listed_parameters(list(grads)), grads.values(), strict=True):
+            check_gradient(p, gradient)
+        return self.advanced(grads)
+
+    def advanced(self, grads: Mapping[Any, Any]) -> Updates:
+        """A step, or where gradients are accumulated one run of that; nothing is checked.
+
+        Steps of parameters in a storage dtype, and their state, have its compute dtype (1e-8 is
+        nothing in float16); the new value of a parameter is rounded once. Parameters and gradients
+        may as well be tensors: then ``states_made_by`` says what keeps their state.
+        """
+        computed = {p: in_compute_dtype(g, p) for p, g in grads.items()}
+        with states_made_once():
+            stepped = (
+                self._guarded(computed) if self.accumulate == 1 else self._accumulated(computed)
+            )
+        return {
+            p: functions.astype(value, p.dtype) if p.dtype.is_storage else value
+            for p, value in stepped.items()
+        }
+
+    def minimize(self, loss: Any, params: Any = None) -> None:
+        """Let each call of a traced function end with a step, as ``updates`` has it.
+
+        What the optimizer keeps for a parameter is made once, and serves every trace. Of a loss
+        that is a tensor the step happens now; in ``f.eagerly(...)`` when the function ends.
+
+        Args:
+            loss: a 0-d floating value.
+            params: as in ``updates``. By default all that the loss depends on through
+                differentiable operations, but those that the function has updated before.
+
+        Raises:
+            GraphError: no function is traced, and the loss is no tensor. Else as ``updates``.
+
+        >>> import numpy as np, staticgrad as sg
+        >>> w, opt = sg.parameter("w", np.ones(3)), sg.optim.SGD(0.5)
+        >>> @sg.function
+        ... def step(x):
+        ...     loss = ((w - x) ** 2).sum()
+        ...     opt.minimize(loss)
+        ...     return loss
+        >>> step(np.zeros(3)), step(np.zeros(3))
+        (array(3.), array(0.))
+        """
+        if isinstance(loss, Value) and loss.computes:
+            self._minimize_now(loss, params)
+            return
+        noted = running_session()
+        if noted is None:
+            what = f"{type(self).__name__}.minimize: no function is traced"
+            raise GraphError(what, hint=_MINIMIZE)
+        with states_kept_by(self):
+            if params is None:
+                found = slopes_of_free(self._scaled(loss), {p.node for p, _ in noted.updates})
+                updates = self.advanced(self._unscaled(found))
+            else:
+                updates = self.updates(loss, params)
+        for parameter_, value in updates.items():
+            parameter_.update(value)
+
+    def _minimize_now(self, loss: Any, params: Any) -> None:
+        """A step of the parameters behind a tensor."""
+        from staticgrad.eager.at_once import eager_mode, minimize  # who has tensors has most of it
+
+        with states_kept_by(self):
+            with eager_mode():
+                scaled = self._scaled(loss)
+            wanted = None if params is None else listed_parameters(params)
+            minimize(scaled, wanted, lambda found: self.advanced(self._unscaled(found)))
+
+    def on(self, tensors: Iterable[Any]) -> TensorSteps:
+        """The same rule over tensors of ``staticgrad.eager``: its ``step()`` changes them in place.
+
+        Args:
+            tensors: those to change, each by its ``grad``.
+
+        Raises:
+            ArgumentError: no tensors, or something else among them.
+
+        >>> from staticgrad.eager import Tensor
+        >>> import staticgrad as sg
+        >>> w = Tensor([1.0, 2.0], requires_grad=True)
+        >>> steps = sg.optim.SGD(0.25).on([w])
+        >>> (w * w).sum().backward()
+        >>> steps.step()
+        >>> w.tolist()
+        [0.5, 1.0]
+        """
+        from staticgrad.optim.on_tensors import TensorSteps  # graphs do without the tape
+
+        return TensorSteps(self, tensors)
+
+    def step(self, grads: Mapping[Parameter, Any]) -> Updates:
+        """One application of the gradients: the parameters and their state afterwards."""
+        raise TypeError(f"{type(self).__name__} does not say how it steps")
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if "step" in cls.__dict__:
+            cls.step = _graph_step(cls.step)  # type: ignore[method-assign]
+
+    def state(self, name: str, dtype: str = "int64") -> Parameter:
+        """A 0-d state parameter of the optimizer as a whole, zero at first."""
+        prefix = self.name or type(self).__name__.lower()
+        made: Parameter = state_of(None, f"{prefix}.{name}", (), np.dtype(dtype))
+        return made
+
+    def scheduled(self, grads: Mapping[Any, Any]) -> Updates:
+        """``step`` at the learning rate of this step, where that is a schedule."""
+        rate = vars(self).get("learning_rate")
+        if not isinstance(rate, Schedule):
+            return self.step(grads)
+        count = self.state("step")
+        now = copy(self)
+        object.__setattr__(now, "learning_rate", rate.at(count.astype("float64")))
+        return {**now.step(grads), count: count + 1}
+
+    def _scaled(self, loss: Any) -> Any:
+        """The loss times the loss scale."""
+        scale = self._loss_scale()
+        if scale is None or not getattr(getattr(loss, "dtype", None), "is_float", False):
+            return loss
+        return loss * (scale.astype(loss.dtype) if isinstance(scale, Value) else scale)
+
+    def _unscaled(self, grads: Mapping[Any, Any]) -> Mapping[Any, Any]:
+        """The gradients of the loss, given those of the scaled loss."""
+        scale = self._loss_scale()
+        if scale is None:
+            return grads
+        found = {}
+        for p, g in grads.items():
+            wide = in_compute_dtype(g, p)
+            found[p] = wide / (scale.astype(wide.dtype) if isinstance(scale, Value) else scale)
+        return found
+
+    def _loss_scale(self) -> Any:
+        """The number, or value, that the loss is multiplied by; None: as it is."""
+        if isinstance(self.loss_scale, LossScale):
+            return self.loss_scale.scale(self.state)
+        return self.loss_scale
+
+    def _guarded(self, grads: Mapping[Any, Any]) -> Updates:
+        """A step with clipped gradients, which is skipped if they are not finite and shall be."""
+        own = dict(grads)
+        if self.max_value is not None:
+            top = self.max_value
+            own = {p: functions.clip(g, -top, top) for p, g in own.items()}
+        if self.max_norm is not None:
+            own = dict(zip(own, clipped([*own.values()], self.max_norm), strict=True))
+        stepped = self.scheduled(own)
+        if not self.skip_nonfinite and self.loss_scale is None:
+            return stepped
+        finite = are_finite([*grads.values()])
+        kept = {p: functions.where(finite, after, p) for p, after in stepped.items()}
+        if isinstance(self.loss_scale, LossScale):
+            kept |= self.loss_scale.adjusted(self.state, finite)
+        return kept
+
+    def _accumulated(self, grads: Mapping[Any, Any]) -> Updates:
+        """Sum gradients in slots; every k-th run steps with their mean and empties the slots."""
+        seen = self.state("micro_step")
+        due = functions.equal(seen + 1, self.accumulate)
+        where = functions.where
+        slots = {p: slot(p, "accumulator") for p in grads}
+        totals = {p: slots[p] + gradient for p, gradient in grads.items()}
+        stepped = self._guarded({p: total / self.accumulate for p, total in totals.items()})
+        return {
+            **{p: where(due, after, p) for p, after in stepped.items()},
+            **{slots[p]: where(due, 0.0, total) for p, total in totals.items()},
+            seen: where(due, 0, seen + 1),
+        }
+
+
+def in_compute_dtype(gradient: Any, p: Any) -> Any:
+    """The gradient of ``p`` in the dtype in which ``p`` is computed."""
+    return functions.astype(gradient, p.dtype.compute) if p.dtype.is_storage else gradient
+
+
+def registered_optimizers() -> tuple[type[Optimizer], ...]:
+    """Every class of optimizers that there is, in the order of definition, a base before others."""
+    found: dict[type[Optimizer], None] = {}
+    waiting = Optimizer.__subclasses__()
+    while waiting:
+        cls = waiting.pop(0)
+        found[cls] = None
+        waiting += cls.__subclasses__()
+    return tuple(found)
+
+
+def _no_attribute(optimizer: Optimizer, name: str) -> UnknownAttributeError:
+    known = [each for each in dir(type(optimizer)) if not each.startswith("_")]
+    return UnknownAttributeError(
+        f"{type(optimizer).__name__} has no {name!r}",
+        hint=OF_OPTIMIZERS.get(name) or did_you_mean(name, known),
+    )
+
+
+def _graph_step(step: Any) -> Any:
+    """A subclass's ``step``; called without gradients, as by users of PyTorch, it says why not."""
+
+    @wraps(step)
+    def stepped(self: Optimizer, *grads: Any) -> Any:
+        if len(grads) != 1:
+            what = f"{type(self).__name__}.step takes gradients by parameter, and runs nothing"
+            raise UnknownArgumentError(what, hint=OF_OPTIMIZERS["step"])
+        return step(self, *grads)
+
+    return stepped

@@ -1,0 +1,115 @@
+"""The rules of the optimizers, written by hand in NumPy from their papers: float64, plain loops.
+
+A rule takes the options, the number of the step (from 1), a parameter, its gradient and a dict that
+keeps what it remembers of the parameter; it gives the next parameter.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from staticgrad import optim
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+Kept = dict[str, Any]
+Rule = Callable[[Any, int, Array, Array, Kept], Array]
+
+
+def sgd(o: optim.SGD, t: int, p: Array, g: Array, kept: Kept) -> Array:
+    g = g + o.weight_decay * p
+    v = kept["v"] = o.momentum * kept.get("v", 0.0) + g
+    return p - o.learning_rate * (g + o.momentum * v if o.nesterov else v)
+
+
+def adam(o: optim.Adam, t: int, p: Array, g: Array, kept: Kept) -> Array:
+    m = kept["m"] = o.beta1 * kept.get("m", 0.0) + (1 - o.beta1) * g
+    v = kept["v"] = o.beta2 * kept.get("v", 0.0) + (1 - o.beta2) * g**2
+    d = (m / (1 - o.beta1**t)) / (np.sqrt(v / (1 - o.beta2**t)) + o.epsilon)
+    decay = o.weight_decay if isinstance(o, optim.AdamW) else 0.0
+    return p - o.learning_rate * (d + decay * p)
+
+
+def rmsprop(o: optim.RMSProp, t: int, p: Array, g: Array, kept: Kept) -> Array:
+    g = g + o.weight_decay * p
+    v = kept["v"] = o.decay * kept.get("v", 0.0) + (1 - o.decay) * g**2
+    m = kept["m"] = o.decay * kept.get("m", 0.0) + (1 - o.decay) * g
+    d = g / (np.sqrt(v - m**2 if o.centered else v) + o.epsilon)
+    b = kept["b"] = o.momentum * kept.get("b", 0.0) + d
+    return p - o.learning_rate * b
+
+
+def adagrad(o: optim.Adagrad, t: int, p: Array, g: Array, kept: Kept) -> Array:
+    g = g + o.weight_decay * p
+    s = kept["s"] = kept.get("s", 0.0) + g**2
+    return p - o.learning_rate * g / (np.sqrt(s) + o.epsilon)
+
+
+def lion(o: optim.Lion, t: int, p: Array, g: Array, kept: Kept) -> Array:
+    m = kept.get("m", 0.0)
+    kept["m"] = o.beta2 * m + (1 - o.beta2) * g
+    return p - o.learning_rate * (np.sign(o.beta1 * m + (1 - o.beta1) * g) + o.weight_decay * p)
+
+
+def adafactor(o: optim.Adafactor, t: int, p: Array, g: Array, kept: Kept) -> Array:
+    b = 1 - float(t) ** -o.decay
+    s = g**2 + o.epsilon
+    if p.ndim < 2:
+        v = kept["v"] = b * kept.get("v", 0.0) + (1 - b) * s
+    else:
+        r = kept["r"] = b * kept.get("r", 0.0) + (1 - b) * s.mean(-1, keepdims=True)
+        c = kept["c"] = b * kept.get("c", 0.0) + (1 - b) * s.mean(-2, keepdims=True)
+        v = r * c / r.mean(-2, keepdims=True)
+    u = g / np.sqrt(v)
+    u = u / max(1.0, np.sqrt(np.mean(u**2)) / o.threshold)
+    a = min(0.01, t**-0.5) if o.learning_rate is None else o.learning_rate
+    if o.relative:
+        a *= max(o.least_scale, np.sqrt(np.mean(p**2)))
+    return p - a * (u + o.weight_decay * p)
+
+
+RULES: Mapping[type[optim.Optimizer], Rule] = {
+    optim.SGD: sgd,
+    optim.Adam: adam,
+    optim.AdamW: adam,
+    optim.RMSProp: rmsprop,
+    optim.Adagrad: adagrad,
+    optim.Lion: lion,
+    optim.Adafactor: adafactor,
+}
+
+
+def rule_of(o: Any, p: Array) -> tuple[Any, Rule]:
+    """The options and the rule of a parameter."""
+    if not isinstance(o, optim.Groups):
+        return o, RULES[type(o)]
+    for has, how in o.groups:
+        if has(p):
+            own = dataclasses.replace(o.default, **how) if isinstance(how, Mapping) else how
+            return own, RULES[type(own)]
+    return o.default, RULES[type(o.default)]
+
+
+def by_hand(o: Any, start: Sequence[Array], gradient: Any, runs: int) -> list[Array]:
+    """The parameters after these runs; ``gradient(k, params)`` gives the gradients of run k."""
+    params, kept = [*start], [Kept() for _ in start]
+    waiting = []
+    for run in range(runs):
+        waiting.append(gradient(run, params))
+        if len(waiting) < o.accumulate:
+            continue
+        grads = [sum(each) / o.accumulate for each in zip(*waiting, strict=True)]
+        waiting = []
+        if o.max_value is not None:
+            grads = [np.clip(g, -o.max_value, o.max_value) for g in grads]
+        if o.max_norm is not None:
+            norm = np.sqrt(sum((g**2).sum() for g in grads))
+            grads = [g * min(1.0, o.max_norm / norm) for g in grads]
+        step = (run + 1) // o.accumulate
+        for k, (p, g) in enumerate(zip(params, grads, strict=True)):
+            own, rule = rule_of(o, p)
+            params[k] = rule(own, step, p, g, kept[k])
+    return params

@@ -1,0 +1,316 @@
+"""Every optimizer of the registry: by hand, on tensors, in functions, on threads, in one kernel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad import optim
+from staticgrad.eager import Tensor
+from tests.optimizer_rules import by_hand
+from tests.optimizers import SAMPLES
+
+CASES = [
+    pytest.param(cls, options, id=f"{cls.__name__}{number}")
+    for cls, samples in SAMPLES.items()
+    for number, options in enumerate(samples)
+]
+every = pytest.mark.parametrize(("cls", "options"), CASES)
+Arrays = list[np.ndarray[Any, np.dtype[Any]]]
+
+
+def start(dtype: str = "float64") -> Arrays:
+    draw = np.random.default_rng(5)
+    return [draw.normal(size=shape).astype(dtype) for shape in ((3, 4), (4,), (200, 2))]
+
+
+def batch(run: int, dtype: str = "float64") -> Any:
+    return np.random.default_rng(run).normal(size=(4,)).astype(dtype)
+
+
+def loss_of(x: Any, params: Any) -> Any:
+    """Of matrices and vectors, of any kind of values, and not quadratic."""
+    a, b, c = params
+    return ((a * b + x) ** 2).sum() + sg.sqrt(c * c + 1.0).sum() * 0.3 + (b * b * b).sum()
+
+
+def gradient(run: int, params: Arrays) -> Arrays:
+    a, b, c = params
+    inner = 2 * (a * b + batch(run))
+    return [inner * b, (inner * a).sum(0) + 3 * b**2, 0.3 * c / np.sqrt(c * c + 1.0)]
+
+
+def compiled(optimizer: optim.Optimizer, dtype: str = "float64", **options: Any) -> Any:
+    """The parameters, and a function of the number of a run that steps them."""
+    x = sg.input("x", (4,), dtype)
+    params = [sg.parameter(f"p{k}", array) for k, array in enumerate(start(dtype))]
+    loss = loss_of(x, params)
+    step = sg.compile(sg.Graph({"loss": loss}, optimizer.updates(loss, params)), **options)
+    return params, lambda run: step.run({"x": batch(run, dtype)})
+
+
+@every
+def test_three_steps_are_those_by_hand(cls: Any, options: Any) -> None:
+    optimizer = cls(**options)
+    params, step = compiled(optimizer)
+    runs = 3 * optimizer.accumulate
+    for run in range(runs):
+        step(run)
+    for p, wanted in zip(params, by_hand(optimizer, start(), gradient, runs), strict=True):
+        np.testing.assert_allclose(p.value, wanted, rtol=1e-10, atol=1e-14, err_msg=p.name)
+
+
+@every
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-5), ("float64", 1e-11)])
+def test_tensors_take_the_same_steps(cls: Any, options: Any, dtype: str, tolerance: float) -> None:
+    optimizer = cls(**options)
+    params, step = compiled(optimizer, dtype)
+    tensors = [Tensor(array, requires_grad=True, dtype=dtype) for array in start(dtype)]
+    steps = optimizer.on(tensors)
+    for run in range(3 * optimizer.accumulate):
+        step(run)
+        steps.zero_grad()
+        loss_of(Tensor(batch(run, dtype), dtype=dtype), tensors).backward()
+        steps.step()
+    for p, tensor in zip(params, tensors, strict=True):
+        assert tensor.data.dtype == p.value.dtype == dtype
+        np.testing.assert_allclose(tensor.data, p.value, rtol=tolerance, atol=tolerance)
+
+
+@every
+def test_functions_and_threads_take_them_to_the_bit(cls: Any, options: Any) -> None:
+    """A traced function minimizes; the graph runs on one thread, on two, and evaluated."""
+    optimizer = cls(**options)
+    params = [sg.parameter(f"p{k}", array) for k, array in enumerate(start("float32"))]
+
+    @sg.function(threads=2)
+    def train(x: Any) -> Any:
+        loss = loss_of(x, params)
+        optimizer.minimize(loss)
+        return loss
+
+    others, step = compiled(cls(**options), "float32", threads=1)
+    for run in range(2 * optimizer.accumulate):
+        losses = train(batch(run, "float32")), step(run)["loss"]
+        assert losses[0] == losses[1]
+    for p, other in zip(params, others, strict=True):
+        np.testing.assert_array_equal(p.value, other.value)
+
+
+#: Kernels that an update takes beside the one of a step counter.
+KERNELS = {optim.Adafactor: "means of rows and of the whole", optim.Lion: "one for each result"}
+
+
+@every
+def test_a_parameter_is_updated_in_one_kernel(cls: Any, options: Any) -> None:
+    together = {"max_norm", "skip_nonfinite", "loss_scale", "accumulate"}
+    options = {name: given for name, given in options.items() if name not in together}
+    w = sg.parameter("w", np.ones((64, 64), "float32"))
+    updates = cls(**options).apply({w: sg.input("g", (64, 64))})
+    counters = [p for p in updates if not p.ndim]
+    kernels = len(sg.compile(sg.Graph({}, updates)).kernels) - len(counters)
+    assert (kernels > 1) is (cls in KERNELS)
+    assert kernels == 1 or cls is not optim.Lion or kernels == 2
+
+
+# -- what all of them share ------------------------------------------------------------------------
+
+
+def test_steps_that_are_not_finite_change_nothing() -> None:
+    optimizer = optim.Adam(0.1, skip_nonfinite=True)
+    w = sg.parameter("w", np.ones(3))
+    updates = optimizer.apply({w: sg.input("g", (3,), "float64")})
+    step = sg.compile(sg.Graph({}, updates))
+    step.run({"g": np.ones(3)})
+    before = {p.name: p.value.copy() for p in updates}
+    step.run({"g": np.array([1.0, np.nan, 1.0])})
+    step.run({"g": np.array([1.0, np.inf, 1.0])})
+    for p in updates:
+        np.testing.assert_array_equal(p.value, before[p.name])
+    step.run({"g": np.ones(3)})
+    assert int(next(p for p in updates if p.name == "adam.step").value) == 2
+    with pytest.raises(ValueError, match="skip_nonfinite must be True or False"):
+        optim.SGD(0.1, skip_nonfinite=1)  # type: ignore[arg-type]
+
+
+def test_gradients_of_float16_that_would_vanish_do_not() -> None:
+    """The gradient of 2**-20 is nothing in float16 without a scale, and 1 with 2**20."""
+    x = sg.input("x", (4,), "float16")
+
+    def moved(scale: Any) -> Any:
+        w = sg.parameter("w", np.ones(4, "float16"))
+        loss = (w * x).sum() * np.float16(2.0**-10)
+        updates = optim.SGD(2.0**19, loss_scale=scale).updates(loss, [w])
+        sg.compile(sg.Graph({}, updates)).run({"x": np.full(4, 2.0**-17, "float16")})
+        return 1.0 - w.value.astype("float64")
+
+    np.testing.assert_array_equal(moved(None), 0.0)
+    np.testing.assert_allclose(moved(2.0**12), 2.0**-8)
+    np.testing.assert_allclose(moved(optim.LossScale(2.0**12)), 2.0**-8)
+
+
+def test_a_loss_scale_halves_where_a_step_overflows_and_doubles_after_finite_ones() -> None:
+    w = sg.parameter("w", np.zeros((), "float32"))
+    x = sg.input("x", (), "float32")
+    optimizer = optim.SGD(1.0, loss_scale=optim.LossScale(2.0**10, every=3))
+    updates = optimizer.updates(w * x, [w])
+    doublings, steps = (
+        next(p for p in updates if p.name == f"sgd.{n}") for n in ("doublings", "finite_steps")
+    )
+    step = sg.compile(sg.Graph({}, updates))
+    found = []
+    for value in (1.0, 3e38, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, -3e38):
+        step.run({"x": np.float32(value)})
+        found.append((int(doublings.value), int(steps.value), float(w.value)))
+    assert found == [
+        (0, 1, -1.0), (-1, 0, -1.0), (-1, 1, -2.0), (-1, 2, -3.0), (0, 0, -4.0),
+        (0, 1, -5.0), (0, 2, -6.0), (1, 0, -7.0), (0, 0, -7.0),
+    ]  # fmt: skip
+
+
+def test_groups_say_who_is_in_them() -> None:
+    a, b, c = (sg.parameter(name, np.ones(2)) for name in "abc")
+    loss = (a + b + c).sum()
+    how = optim.Groups(
+        optim.SGD(1.0), [([a], {"learning_rate": 0.5}), (lambda p: p.name > "b", optim.SGD(0.25))]
+    )
+    updates = how.updates(loss, [a, b, c])
+    found = sg.evaluate([updates[p][0] for p in (a, b, c)], {})
+    assert [float(each) for each in found] == [0.5, 0.0, 0.75]
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: optim.Groups(0.1), "Groups takes optimizers"),
+        (lambda: optim.Groups(optim.SGD(0.1, accumulate=2)), "accumulate is of all parameters"),
+        (lambda: optim.Groups(optim.SGD(0.1), {"w": 1}), "pairs of what belongs"),
+        (lambda: optim.Groups(optim.SGD(0.1), [lambda p: True]), "pairs of what belongs"),
+        (lambda: optim.Groups(optim.SGD(0.1), [([], {"lr": 1})]), "lr"),
+        (lambda: optim.LossScale(3.0), "initial must be a power of two"),
+        (lambda: optim.LossScale(every=0), "every must be 1 or more"),
+        (lambda: optim.SGD(0.1, loss_scale=-1.0), "loss_scale must be positive"),
+        (lambda: optim.SGD(0.1, max_norm=0.0), "max_norm must be positive"),
+        (lambda: optim.SGD(0.1).on([]), "SGD: there are no parameters"),
+        (lambda: optim.SGD(0.1).on([np.ones(2)]), "takes tensors"),
+        (lambda: optim.clip_by_value([], -1.0), "max_value must be positive"),
+        (lambda: optim.Average([], decay=1.0), "decay must be"),
+    ],
+)  # fmt: skip
+def test_what_is_refused(make: Any, says: str) -> None:
+    with pytest.raises(sg.StaticgradError, match=says):
+        make()
+
+
+# -- schedules and averages ------------------------------------------------------------------------
+
+T = np.arange(12.0)
+#: A schedule, and what it is by hand at 0, 1, ... 11.
+SCHEDULES: Any = {
+    "constant": (optim.constant(0.3), np.full(12, 0.3)),
+    "step_decay": (optim.step_decay(0.8, every=4, factor=0.5), 0.8 * 0.5 ** (T // 4)),
+    "exponential": (optim.exponential(0.8, 0.9, every=2), 0.8 * 0.9 ** (T / 2)),
+    "cosine": (
+        optim.cosine(0.5, steps=8, least=0.1),
+        0.1 + 0.2 * (1 + np.cos(np.pi * np.minimum(T / 8, 1))),
+    ),
+    "warm_up": (
+        optim.warm_up(optim.step_decay(0.5, every=3), steps=4),
+        [0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.5, 0.05, 0.05, 0.05, 0.005, 0.005],
+    ),
+    "one_cycle": (
+        optim.one_cycle(1.0, steps=10, rise=0.4, first=5.0, last=10.0),
+        np.where(
+            T < 4,
+            1.0 - 0.4 * (1 + np.cos(np.pi * T / 4)),
+            0.02 + 0.49 * (1 + np.cos(np.pi * np.minimum((T - 4) / 6, 1))),
+        ),
+    ),
+    "own": (optim.Schedule(lambda t: 0.1 / (1.0 + t)), 0.1 / (1.0 + T)),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules(name: str) -> None:
+    """As numbers, as values of a graph, and as steps of an optimizer with and without a counter."""
+    schedule, wanted = SCHEDULES[name]
+    np.testing.assert_allclose(schedule(T), wanted, rtol=1e-13)
+    assert schedule(3) == pytest.approx(wanted[3])
+    t = sg.input("t", (), "int64")
+    found = sg.astype(schedule(t), "float64") if name != "constant" else t * 0.0 + schedule(t)
+    assert sg.evaluate(found, {"t": np.int64(5)}) == pytest.approx(wanted[5])
+    v, w = sg.parameter("v", 0.0), sg.parameter("w", 0.0)
+    updates = {
+        **optim.SGD(schedule).updates(v * 1.0, [v]),
+        **optim.Lion(schedule).updates(w * 1.0, [w]),
+    }
+    step = sg.compile(sg.Graph({}, updates))
+    for _ in range(12):
+        step.run()
+    assert [float(v.value), float(w.value)] == pytest.approx([-np.sum(wanted)] * 2)
+    assert eval(repr(schedule), vars(optim)).formula.keywords if name != "own" else repr(schedule)
+
+
+def test_an_adam_counts_its_steps_once() -> None:
+    w = sg.parameter("w", np.ones(2))
+    updates = optim.Adam(optim.cosine(0.1, steps=4), accumulate=2).updates((w * w).sum(), [w])
+    assert sorted(p.name for p in updates if not p.ndim) == ["adam.micro_step", "adam.step"]
+
+
+def test_a_plateau_falls_after_its_patience() -> None:
+    def losses() -> Any:
+        return [5.0, 4.0, 4.0, 3.95, 3.0, 3.0, 3.0, np.nan, 3.0, 3.0]
+
+    wanted = [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25]
+    at_once = optim.Plateau(1.0, factor=0.5, patience=1, least=0.25, gain=0.1)
+    found = []
+    for loss in losses():
+        at_once.observe(loss)
+        found.append(float(at_once.rate.value))
+    assert found == wanted
+    traced = optim.Plateau(1.0, factor=0.5, patience=1, least=0.25, gain=0.1)
+    w = sg.parameter("w", 0.0)
+    optimizer = optim.SGD(traced)
+
+    @sg.function
+    def step(loss: Any) -> Any:
+        optimizer.minimize(w * 1.0, [w])
+        traced.observe(loss)
+        return traced.rate * 1.0
+
+    before = [float(step(np.float64(loss))) for loss in losses()]
+    assert [*before[1:], float(traced.rate.value)] == wanted
+    assert float(w.value) == -sum(before)
+
+
+@pytest.mark.parametrize("warm_up", [0, 10])
+def test_averages(warm_up: float) -> None:
+    w = sg.parameter("w", np.zeros(2, "float32"))
+    optimizer, mean = optim.SGD(1.0), optim.Average([w], decay=0.75, warm_up=warm_up)
+
+    @sg.function
+    def step(x: Any) -> Any:
+        loss = (w * x).sum()
+        optimizer.minimize(loss)
+        mean.update()
+        return loss
+
+    wanted, now = np.zeros(2), np.zeros(2)
+    for t in range(4):
+        step(np.array([1.0, -2.0], "float32"))
+        now = now - np.array([1.0, -2.0])
+        decay = min(0.75, (1 + t) / (10 + t)) if warm_up else 0.75
+        wanted = decay * wanted + (1 - decay) * now
+        np.testing.assert_allclose(mean.averages[w].value, wanted, rtol=1e-6)
+    with mean.applied():
+        np.testing.assert_allclose(w.value, wanted, rtol=1e-6)
+    np.testing.assert_array_equal(w.value, now)
+    before = mean.averages[w].value.copy()
+    mean.update()
+    assert not np.array_equal(mean.averages[w].value, before)
+    updates = optimizer.updates((w * w).sum(), [w])
+    graph = sg.Graph({}, {**updates, **mean.updates(updates)})
+    sg.compile(graph).run()
