@@ -54,10 +54,10 @@ SAMPLES: Final[Mapping[type[Optimizer], Sequence[Mapping[str, Any]]]] = {
     Adagrad: ({"learning_rate": 0.1, "epsilon": 1e-6, "weight_decay": 0.01, "max_value": 0.05},),
     Lion: ({"learning_rate": 0.003, "beta1": 0.8, "beta2": 0.9, "weight_decay": 0.1},),
     Adafactor: (
-        {"skip_nonfinite": True},
+        {"skip_nonfinite": True, "least_scale": 1.0},
         {
             **{"learning_rate": 0.05, "decay": 0.7, "epsilon": 1e-20, "threshold": 0.5},
-            **{"relative": False, "least_scale": 0.01, "weight_decay": 0.01},
+            **{"relative": False, "weight_decay": 0.01},
         },
     ),
     Groups: (
@@ -177,6 +177,12 @@ class Case:
         parts = [f"{self.cls.__name__}{self.options}"]
         parts += [f.__name__ for f in (self.rate, self.extras) if f is not None]
         return "-".join([*parts, *(["clipped"] if self.clipped else [])])
+
+    @property
+    def waits(self) -> bool:
+        """Whether no parameter is updated before all gradients are there."""
+        options = SAMPLES[self.cls][self.options]
+        return self.clipped or not {"max_norm", "loss_scale", "skip_nonfinite"}.isdisjoint(options)
 
     def step(self, loss: Any, params: Sequence[Any], outputs: Mapping[str, Any]) -> sg.Graph:
         """The training step, with the loss and these outputs."""

@@ -14,7 +14,7 @@ from staticgrad.optim.hyperparameters import (
     require_flag,
     require_positive,
 )
-from staticgrad.optim.optimizer import Optimizer, Updates
+from staticgrad.optim.optimizer import Optimizer, Updates, in_compute_dtype
 from staticgrad.optim.rates import check_rate, rate_for
 from staticgrad.optimizer_state import slot, state_of
 
@@ -79,7 +79,7 @@ class Adafactor(Optimizer):
                 direction = direction + self.weight_decay * p
             length = rate_for(rate, p)
             if self.relative:
-                length = length * functions.maximum(_rms(_computed(p)), self.least_scale)
+                length = length * functions.maximum(_rms(in_compute_dtype(p, p)), self.least_scale)
             updates[p] = p - length * direction
         return updates
 
@@ -98,10 +98,6 @@ class Adafactor(Optimizer):
         r = r / functions.expand_dims(r.mean(-1), -1)
         by_row = functions.expand_dims(functions.sqrt(r), -1)
         return g / (by_row * functions.expand_dims(functions.sqrt(c), -2))
-
-
-def _computed(p: Any) -> Any:
-    return functions.astype(p, p.dtype.compute) if p.dtype.is_storage else p
 
 
 def _rms(x: Any) -> Any:

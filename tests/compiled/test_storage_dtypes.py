@@ -232,8 +232,11 @@ def test_gradients_are_near_those_of_float64(dtype: DType) -> None:
 @every_storage
 @pytest.mark.parametrize(
     ("optimizer", "options"),
-    [(cls, options) for cls, samples in SAMPLES.items() for options in samples],
-    ids=str,
+    [
+        pytest.param(cls, options, id=f"{cls.__name__}{number}")
+        for cls, samples in SAMPLES.items()
+        for number, options in enumerate(samples)
+    ],
 )
 def test_every_optimizer_trains_and_keeps_the_dtype(
     dtype: DType, optimizer: type[Optimizer], options: dict[str, Any]
