@@ -80,10 +80,8 @@ def test_tensors_take_the_same_steps(cls: Any, options: Any, dtype: str, toleran
         np.testing.assert_allclose(tensor.data, p.value, rtol=tolerance, atol=tolerance)
 
 
-@every
-def test_functions_and_threads_take_them_to_the_bit(cls: Any, options: Any) -> None:
-    """A traced function minimizes; the graph runs on one thread, on two, and evaluated."""
-    optimizer = cls(**options)
+def minimizing(optimizer: optim.Optimizer) -> Any:
+    """The parameters, and a function that steps them."""
     params = [sg.parameter(f"p{k}", array) for k, array in enumerate(start("float32"))]
 
     @sg.function(threads=2)
@@ -92,12 +90,24 @@ def test_functions_and_threads_take_them_to_the_bit(cls: Any, options: Any) -> N
         optimizer.minimize(loss)
         return loss
 
+    return params, train
+
+
+@every
+def test_functions_and_threads_take_them_to_the_bit(cls: Any, options: Any) -> None:
+    """A traced function minimizes, on two threads and on the tape; the graph runs on one."""
+    optimizer = cls(**options)
+    params, train = minimizing(optimizer)
+    at_once, eagerly = minimizing(cls(**options))
     others, step = compiled(cls(**options), "float32", threads=1)
     for run in range(2 * optimizer.accumulate):
         losses = train(batch(run, "float32")), step(run)["loss"]
         assert losses[0] == losses[1]
+        eagerly.eagerly(batch(run, "float32"))
     for p, other in zip(params, others, strict=True):
         np.testing.assert_array_equal(p.value, other.value)
+    for p, other in zip(params, at_once, strict=True):
+        np.testing.assert_allclose(other.value, p.value, rtol=2e-5, atol=2e-5)
 
 
 #: Kernels that an update takes beside the one of a step counter.
