@@ -84,7 +84,7 @@ RULES: Mapping[type[optim.Optimizer], Rule] = {
 
 def rule_of(o: Any, p: Array) -> tuple[Any, Rule]:
     """The options and the rule of a parameter."""
-    if not isinstance(o, optim.Groups):
+    if not isinstance(o, optim.ParameterGroups):
         return o, RULES[type(o)]
     for has, how in o.groups:
         if has(p):

@@ -21,10 +21,10 @@ from staticgrad.optim import (
     Adagrad,
     Adam,
     AdamW,
-    Groups,
     Lion,
     LossScale,
     Optimizer,
+    ParameterGroups,
     RMSProp,
     registered_optimizers,
 )
@@ -60,7 +60,7 @@ SAMPLES: Final[Mapping[type[Optimizer], Sequence[Mapping[str, Any]]]] = {
             **{"relative": False, "weight_decay": 0.01},
         },
     ),
-    Groups: (
+    ParameterGroups: (
         {
             "default": AdamW(0.01),
             "groups": (

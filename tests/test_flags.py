@@ -62,7 +62,7 @@ FLAGS = flags()
 def test_what_is_no_bool_is_refused_before_anything_else(place: str, given: Any) -> None:
     function, flag, _ = FLAGS[place]
     needed = {"learning_rate": 0.1} if "SGD" in place else {}
-    if "Groups" in place:
+    if "ParameterGroups" in place:
         needed = {"default": sg.optim.SGD(0.1)}
     with pytest.raises(StaticgradError, match=flag) as caught:
         function(**needed, **{flag: given})

@@ -184,7 +184,7 @@ def test_a_loss_scale_halves_where_a_step_overflows_and_doubles_after_finite_one
 def test_groups_say_who_is_in_them() -> None:
     a, b, c = (sg.parameter(name, np.ones(2)) for name in "abc")
     loss = (a + b + c).sum()
-    how = optim.Groups(
+    how = optim.ParameterGroups(
         optim.SGD(1.0), [([a], {"learning_rate": 0.5}), (lambda p: p.name > "b", optim.SGD(0.25))]
     )
     updates = how.updates(loss, [a, b, c])
@@ -195,11 +195,11 @@ def test_groups_say_who_is_in_them() -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: optim.Groups(0.1), "Groups takes optimizers"),
-        (lambda: optim.Groups(optim.SGD(0.1, accumulate=2)), "accumulate is of all parameters"),
-        (lambda: optim.Groups(optim.SGD(0.1), {"w": 1}), "pairs of what belongs"),
-        (lambda: optim.Groups(optim.SGD(0.1), [lambda p: True]), "pairs of what belongs"),
-        (lambda: optim.Groups(optim.SGD(0.1), [([], {"lr": 1})]), "lr"),
+        (lambda: optim.ParameterGroups(0.1), "ParameterGroups takes optimizers"),
+        (lambda: optim.ParameterGroups(optim.SGD(0.1, accumulate=2)), "is of all"),
+        (lambda: optim.ParameterGroups(optim.SGD(0.1), {"w": 1}), "pairs of what belongs"),
+        (lambda: optim.ParameterGroups(optim.SGD(0.1), [lambda p: True]), "pairs of what belongs"),
+        (lambda: optim.ParameterGroups(optim.SGD(0.1), [([], {"lr": 1})]), "lr"),
         (lambda: optim.LossScale(3.0), "initial must be a power of two"),
         (lambda: optim.LossScale(every=0), "every must be 1 or more"),
         (lambda: optim.SGD(0.1, loss_scale=-1.0), "loss_scale must be positive"),
@@ -239,7 +239,7 @@ SCHEDULES: Any = {
             0.02 + 0.49 * (1 + np.cos(np.pi * np.minimum((T - 4) / 6, 1))),
         ),
     ),
-    "own": (optim.Schedule(lambda t: 0.1 / (1.0 + t)), 0.1 / (1.0 + T)),
+    "own": (optim.RateSchedule(lambda t: 0.1 / (1.0 + t)), 0.1 / (1.0 + T)),
 }
 
 

@@ -22,14 +22,14 @@ from staticgrad.optim.adagrad import Adagrad
 from staticgrad.optim.adam import Adam, AdamW
 from staticgrad.optim.averaging import Average
 from staticgrad.optim.clipping import clip_by_global_norm, clip_by_value, global_norm
-from staticgrad.optim.groups import Groups
+from staticgrad.optim.groups import ParameterGroups
 from staticgrad.optim.lion import Lion
 from staticgrad.optim.optimizer import Optimizer, registered_optimizers
 from staticgrad.optim.plateau import Plateau
 from staticgrad.optim.rmsprop import RMSProp
 from staticgrad.optim.scaling import LossScale
 from staticgrad.optim.schedules import (
-    Schedule,
+    RateSchedule,
     constant,
     cosine,
     exponential,
@@ -46,14 +46,14 @@ __all__ = [
     "Adam",
     "AdamW",
     "Average",
-    "Groups",
+    "ParameterGroups",
     "Lion",
     "LossScale",
     "Optimizer",
     "Plateau",
     "RMSProp",
     "SGD",
-    "Schedule",
+    "RateSchedule",
     "clip_by_global_norm",
     "clip_by_value",
     "constant",

@@ -1,4 +1,4 @@
-"""Groups of parameters that step each in their own way."""
+"""ParameterGroups of parameters that step each in their own way."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from staticgrad.optim.parameters import listed_parameters
 
 
 @dataclass(frozen=True, eq=False)
-class Groups(Optimizer):
+class ParameterGroups(Optimizer):
     """Other options, or another optimizer, for some of the parameters.
 
     Gradients are accumulated, clipped and scaled for all of them together: those options stand
@@ -33,7 +33,7 @@ class Groups(Optimizer):
     >>> import numpy as np, staticgrad as sg
     >>> w, b = sg.parameter("w", np.ones((2, 2))), sg.parameter("b", np.ones(2))
     >>> plain = (lambda p: p.ndim < 2, {"weight_decay": 0.0})
-    >>> opt = Groups(sg.optim.SGD(0.1, weight_decay=0.5), [plain])
+    >>> opt = ParameterGroups(sg.optim.SGD(0.1, weight_decay=0.5), [plain])
     >>> found = opt.updates((w.sum() + b.sum()) * 0.0, [w, b])
     >>> sg.evaluate([found[w][0], found[b]], {})
     [array([0.95, 0.95]), array([1., 1.])]
@@ -84,18 +84,18 @@ _SHARED = tuple(field.name for field in fields(Optimizer) if field.name != "name
 def _check_inner(optimizer: Any) -> None:
     if not isinstance(optimizer, Optimizer):
         raise ArgumentError(
-            f"Groups takes optimizers, not {shown(optimizer)}", hint="sg.optim.AdamW(1e-3)"
+            f"ParameterGroups takes optimizers, not {shown(optimizer)}", hint="sg.optim.AdamW(1e-3)"
         )
     for name in _SHARED:
         if getattr(optimizer, name) != getattr(Optimizer, name):
             raise ArgumentError(
-                f"Groups: {name} is of all parameters together",
-                hint=f"Groups(optimizer, groups, {name}=...)",
+                f"ParameterGroups: {name} is of all parameters together",
+                hint=f"ParameterGroups(optimizer, groups, {name}=...)",
             )
 
 
 def _no_groups(given: Any) -> ArgumentError:
     return ArgumentError(
-        f"Groups takes pairs of what belongs to a group and how it steps, not {kind_of(given)}",
-        hint='Groups(sg.optim.AdamW(1e-3), [(lambda p: p.ndim < 2, {"weight_decay": 0.0})])',
+        f"ParameterGroups takes pairs of what belongs and how it steps, not {kind_of(given)}",
+        hint='ParameterGroups(sg.optim.AdamW(), [(lambda p: p.ndim < 2, {"weight_decay": 0.0})])',
     )

@@ -28,7 +28,7 @@ from staticgrad.optim.clipping import clipped
 from staticgrad.optim.hyperparameters import require_count, require_flag, require_positive
 from staticgrad.optim.parameters import check_gradient, listed_parameters
 from staticgrad.optim.scaling import LossScale, are_finite
-from staticgrad.optim.schedules import Schedule
+from staticgrad.optim.schedules import RateSchedule
 from staticgrad.optimizer_state import slot, state_of, states_kept_by, states_made_once
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ class Optimizer(metaclass=Constructed):
     def scheduled(self, grads: Mapping[Any, Any]) -> Updates:
         """``step`` at the learning rate of this step, where that is a schedule."""
         rate = vars(self).get("learning_rate")
-        if not isinstance(rate, Schedule):
+        if not isinstance(rate, RateSchedule):
             return self.step(grads)
         count = self.state("step")
         now = copy(self)

@@ -17,10 +17,10 @@ from staticgrad.optim.hyperparameters import (
     require_count,
     require_positive,
 )
-from staticgrad.optim.schedules import Schedule
+from staticgrad.optim.schedules import RateSchedule
 
 
-class Plateau(Schedule):
+class Plateau(RateSchedule):
     """A learning rate that is multiplied by ``factor`` where a measure stands still.
 
     The measure is what ``observe`` is given, once for each step or each epoch: a loss to be small.

@@ -9,7 +9,7 @@ from staticgrad.errors import ArgumentError
 from staticgrad.ir.value import Value
 from staticgrad.ops.operands import related
 from staticgrad.optim.hyperparameters import require_between
-from staticgrad.optim.schedules import Schedule
+from staticgrad.optim.schedules import RateSchedule
 
 
 def check_rate(rate: Any) -> None:
@@ -18,7 +18,7 @@ def check_rate(rate: Any) -> None:
     Raises:
         ArgumentError: neither a number from 0 on, nor a 0-d floating value, nor a schedule.
     """
-    if isinstance(rate, Schedule):
+    if isinstance(rate, RateSchedule):
         return
     if isinstance(rate, Value):
         if rate.shape or not rate.dtype.is_float:

@@ -25,7 +25,7 @@ from staticgrad.optim.hyperparameters import require, require_between, require_p
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Schedule(metaclass=Constructed):
+class RateSchedule(metaclass=Constructed):
     """A learning rate that depends on the number of steps.
 
     Args:
@@ -35,7 +35,7 @@ class Schedule(metaclass=Constructed):
     Raises:
         ArgumentError: no function.
 
-    >>> inverse = Schedule(lambda t: 0.1 / (1.0 + t))
+    >>> inverse = RateSchedule(lambda t: 0.1 / (1.0 + t))
     >>> inverse(0), inverse(3)
     (0.1, 0.025)
     """
@@ -46,7 +46,7 @@ class Schedule(metaclass=Constructed):
         """Check the formula."""
         if not callable(self.formula):
             raise ArgumentError(
-                f"Schedule takes a function of the number of steps, not {kind_of(self.formula)}",
+                f"RateSchedule takes a function of a step's number, not {kind_of(self.formula)}",
                 hint="sg.optim.constant(0.1) is a rate that stays",
             )
 
@@ -73,42 +73,42 @@ class Schedule(metaclass=Constructed):
 
     def __repr__(self) -> str:
         if not isinstance(self.formula, partial):
-            return f"Schedule({getattr(self.formula, '__qualname__', self.formula)})"
+            return f"RateSchedule({getattr(self.formula, '__qualname__', self.formula)})"
         said = ", ".join(f"{name}={given!r}" for name, given in self.formula.keywords.items())
         return f"{self.formula.func.__name__.removeprefix('_')}({said})"
 
 
-def constant(rate: float) -> Schedule:
+def constant(rate: float) -> RateSchedule:
     """The same rate in every step.
 
     Raises:
         ArgumentError: a rate that is not 0 or more.
     """
     _check(rate)
-    return Schedule(partial(_constant, rate=rate))
+    return RateSchedule(partial(_constant, rate=rate))
 
 
-def step_decay(rate: float, every: float, factor: float = 0.1) -> Schedule:
+def step_decay(rate: float, every: float, factor: float = 0.1) -> RateSchedule:
     """``rate * factor**floor(t / every)``.
 
     Raises:
         ArgumentError: ``every`` or ``factor`` is not positive.
     """
     _check(rate, every=every, factor=factor)
-    return Schedule(partial(_step_decay, rate=rate, every=every, factor=factor))
+    return RateSchedule(partial(_step_decay, rate=rate, every=every, factor=factor))
 
 
-def exponential(rate: float, factor: float, every: float = 1) -> Schedule:
+def exponential(rate: float, factor: float, every: float = 1) -> RateSchedule:
     """``rate * factor**(t / every)``.
 
     Raises:
         ArgumentError: ``every`` or ``factor`` is not positive.
     """
     _check(rate, every=every, factor=factor)
-    return Schedule(partial(_exponential, rate=rate, factor=factor, every=every))
+    return RateSchedule(partial(_exponential, rate=rate, factor=factor, every=every))
 
 
-def cosine(rate: float, steps: float, least: float = 0.0) -> Schedule:
+def cosine(rate: float, steps: float, least: float = 0.0) -> RateSchedule:
     """Half a cosine from ``rate`` to ``least``, where it stays: Loshchilov and Hutter (2017), eq 5.
 
     ``least + (rate - least) * (1 + cos(pi * min(t / steps, 1))) / 2``
@@ -118,10 +118,10 @@ def cosine(rate: float, steps: float, least: float = 0.0) -> Schedule:
     """
     _check(rate, steps=steps)
     require_between(least, "least", 0, inf, "0 or more")
-    return Schedule(partial(_cosine, rate=rate, steps=steps, least=least))
+    return RateSchedule(partial(_cosine, rate=rate, steps=steps, least=least))
 
 
-def warm_up(then: Schedule | float, steps: float) -> Schedule:
+def warm_up(then: RateSchedule | float, steps: float) -> RateSchedule:
     """A line up to the first rate of ``then``, and behind it ``then`` from its beginning.
 
     ``(t + 1) / (steps + 1) * then(0)`` in the first ``steps`` steps, then ``then(t - steps)``.
@@ -129,14 +129,14 @@ def warm_up(then: Schedule | float, steps: float) -> Schedule:
     Raises:
         ArgumentError: ``steps`` is not positive; ``then`` is no schedule or rate.
     """
-    following = then if isinstance(then, Schedule) else constant(then)
+    following = then if isinstance(then, RateSchedule) else constant(then)
     require_positive(steps, "steps")
-    return Schedule(partial(_warm_up, then=following, steps=steps))
+    return RateSchedule(partial(_warm_up, then=following, steps=steps))
 
 
 def one_cycle(
     rate: float, steps: float, rise: float = 0.3, first: float = 25.0, last: float = 1e4
-) -> Schedule:
+) -> RateSchedule:
     """Half a cosine up to ``rate`` and one down: Smith and Topin (2019).
 
     Args:
@@ -150,7 +150,7 @@ def one_cycle(
     require_positive(rise, "rise")
     require(rise < 1, "rise", f"in (0, 1), not {rise}")
     given = {"rate": rate, "steps": steps, "rise": rise, "first": first, "last": last}
-    return Schedule(partial(_one_cycle, **given))
+    return RateSchedule(partial(_one_cycle, **given))
 
 
 def _check(rate: Any, **positive: Any) -> None:
@@ -178,7 +178,7 @@ def _cosine(t: Any, rate: float, steps: float, least: float) -> Any:
     return _half_cosine(rate, least, t / steps)
 
 
-def _warm_up(t: Any, then: Schedule, steps: float) -> Any:
+def _warm_up(t: Any, then: RateSchedule, steps: float) -> Any:
     rising = (t + 1.0) / (steps + 1.0) * then.at(t * 0.0)
     return functions.where(t < steps, rising, then.at(functions.maximum(t - steps, 0.0)))
 

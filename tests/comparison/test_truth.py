@@ -48,7 +48,9 @@ OPTIMIZERS = {
     "adam": sg.optim.Adam(1e-2),
     "adamw": sg.optim.AdamW(1e-2, accumulate=2),
     "rmsprop": sg.optim.RMSProp(sg.optim.cosine(1e-2, steps=9), centered=True),
-    "groups": sg.optim.Groups(sg.optim.Lion(1e-3), [(lambda p: p.ndim < 2, sg.optim.Adafactor())]),
+    "groups": sg.optim.ParameterGroups(
+        sg.optim.Lion(1e-3), [(lambda p: p.ndim < 2, sg.optim.Adafactor())]
+    ),
 }
 
 
