@@ -17,6 +17,7 @@ from staticgrad.ir.session import running_session
 from staticgrad.optim.hyperparameters import require_between
 from staticgrad.optim.optimizer import in_compute_dtype
 from staticgrad.optim.parameters import listed_parameters
+from staticgrad.optim.present import tensor_of
 
 
 class Average(metaclass=Constructed):
@@ -82,10 +83,8 @@ class Average(metaclass=Constructed):
             for p, value in self._after(found, lambda p: p).items():
                 p.update(value)
             return
-        from staticgrad.eager.tensor import Tensor  # values of a graph do without
-
-        now = {p: Tensor.of(np.asarray(p.value)) for p in self.averages}
-        after = self._after(now, lambda p: Tensor.of(np.asarray(p.value)))
+        now = {p: tensor_of(p.value) for p in self.averages}
+        after = self._after(now, lambda p: tensor_of(p.value))
         for p, value in after.items():
             p.value = np.asarray(value)
 

@@ -17,6 +17,7 @@ from staticgrad.optim.hyperparameters import (
     require_count,
     require_positive,
 )
+from staticgrad.optim.present import tensor_of
 from staticgrad.optim.schedules import RateSchedule
 
 
@@ -90,10 +91,8 @@ class Plateau(RateSchedule):
             for p, value in self.updates(measure).items():
                 p.update(value)
             return
-        from staticgrad.eager.tensor import Tensor  # values of a graph do without
-
-        state = [Tensor.of(np.asarray(p.value)) for p in self.parameters()]
-        given = Tensor.of(np.asarray(measure, "float64"))
+        state = [tensor_of(p.value) for p in self.parameters()]
+        given = tensor_of(measure, "float64")
         for p, value in zip(self.parameters(), self._next(given, *state), strict=True):
             p.value = np.asarray(value)
 

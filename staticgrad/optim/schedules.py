@@ -22,6 +22,7 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.value import Value
 from staticgrad.ops.operands import is_number
 from staticgrad.optim.hyperparameters import require, require_between, require_positive
+from staticgrad.optim.present import tensor_of
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -65,10 +66,8 @@ class RateSchedule(metaclass=Constructed):
         """The rate after ``t`` steps: a number of a number, an array of an array."""
         if isinstance(t, Value):
             return self.at(functions.astype(t, "float64"))
-        from staticgrad.eager.tensor import Tensor  # values of a graph do without
-
         steps = np.asarray(t, "float64")
-        found = np.broadcast_to(np.asarray(self.at(Tensor.of(steps))), steps.shape)
+        found = np.broadcast_to(np.asarray(self.at(tensor_of(steps))), steps.shape)
         return found if found.shape else float(found)
 
     def __repr__(self) -> str:
