@@ -73,10 +73,11 @@ class Kernels:
         backends.prepare(steps, self._backend)
         made = {kernel: self._compiled(kernel, step) for kernel, step in steps.items()}
         self._of.update(made)
+        used = {buffer.label for buffer in schedule.buffers if buffer.role == "parameter"}
         return Program(
             schedule,
             {kernel: code.address for kernel, code in made.items()},
-            {parameter.name: parameter.store for parameter in parameters},
+            {each.name: each.store for each in parameters if each.name in used},
             native.driver(),
             {kernel: code.name for kernel, code in made.items()},
             {each: native_routines.code(each.name) for each in routines(schedule)},

@@ -29,11 +29,7 @@ from staticgrad.arguments import (
 from staticgrad.artifacts import Kernels, Plans, reasons_apart
 from staticgrad.building import capture
 from staticgrad.errors import (
-    BudgetInfeasible,
-    CallError,
     GraphError,
-    IndexOutOfRange,
-    OutOfMemory,
     ParseError,
     UnknownAttributeError,
     UnknownNameError,
@@ -61,12 +57,10 @@ from staticgrad.stats import Counts, Stats
 
 try:
     from passes.base import Pass
-    from passes.constant_part import constant_part
-    from passes.divided import divided
     from passes.fuse import fuse as fuse_graph, fusion
-    from passes.memory import Planner
     from passes.pipelines import pipeline as read_pipeline
     from passes.remat import Policy, as_policy
+    from staticgrad.scheduling import Scheduling
 except ImportError:
     refuse_shadowed_passes()
     raise
@@ -217,8 +211,7 @@ class Compiled(Generic[Results]):
     def __init__(self, program: Compilable, options: Options) -> None:
         """Compile at once; see ``compile``.
 
-        ``program_graph`` is the graph as given, whose conditions the feeds must meet; ``graph`` is
-        what the passes made of it.
+        ``program_graph`` is the graph as given, whose conditions the feeds must meet.
         """
         self.program_graph, self.single = read_program(program)
         self.options = options
@@ -228,20 +221,31 @@ class Compiled(Generic[Results]):
             error.details = ("in the pipeline", *error.at.resolve().excerpt(), *error.details)
             error.at = capture()
             raise
-        self.graph: Graph
-        self.graph, self._reports = passes.run(self.program_graph)
         self._check_fixed_sizes()
         self._counts = Counts()
         self._kernels = Kernels(self._counts, options.backend)
-        self._constants: Schedule | None = None
         self.threads = processors.threads(config.current(threads=options.threads).threads)
-        policy = as_policy(options.checkpoint)
-        limits = (policy, options.memory_budget, self.threads, sections.LEAST_SECTION)
-        make, graph = partial(_scheduled, fuse=options.fuse), self._with_computed_constants()
-        chosen = divided(graph, dict(options.sizes), make, limits)
-        self._scheduled_graph, self.schedule, self._planner = chosen
-        self._plans = Plans(self._planner.plan, self._counts)
-        step = self._kernels.program(self.schedule, self.graph.parameters)
+        once = Table if options.debug == "nan" else self._table_maker()
+        self._scheduling = Scheduling(
+            self.program_graph,
+            passes,
+            dict(options.sizes),
+            (
+                as_policy(options.checkpoint),
+                options.memory_budget,
+                self.threads,
+                sections.LEAST_SECTION,
+            ),
+            partial(_scheduled, fuse=options.fuse),
+            None if options.debug else (options.fuse, options.backend),
+            self._kernels,
+            once,
+        )
+        (self.schedule, self._constants, note), planner = self._scheduling.found()
+        if note:
+            self._counts.note(note)
+        self._plans = Plans(planner.plan, self._counts)
+        step = self._kernels.program(self.schedule, self.program_graph.parameters)
         self.kernels = self._kernels.all
         self._executor = Executor(
             self.program_graph,
@@ -378,34 +382,12 @@ class Compiled(Generic[Results]):
         """The plan that ran last; before that, the one that is known from the sizes alone."""
         return self._executor.latest or self._fixed_plan
 
-    # -- kernels and constants --------------------------------------------------------------------
+    # -- what it was made of ----------------------------------------------------------------------
 
-    def _with_computed_constants(self) -> Graph:
-        """The graph with what its constants give as constants: computed here, once, by kernels.
-
-        Where that fails, or needs more than the budget, the step computes it, and says so.
-        """
-        part = constant_part(self.graph)
-        if part is None:
-            return self.graph
-        once = part.graph
-        schedule = _scheduled(once, self.options.fuse)
-        planner = Planner(schedule, budget=self.options.memory_budget)
-        make_table = Table if self.options.debug == "nan" else self._table_maker()
-        executor = Executor(
-            once,
-            self._kernels.program(schedule),
-            lambda sizes, staged: planner.plan(sizes, staged=staged),
-            make_table=make_table,
-        )
-        try:
-            arrays = executor.run({})
-        except (IndexOutOfRange, BudgetInfeasible, OutOfMemory, CallError):
-            return self.graph
-        self._constants = schedule
-        nbytes = sum(array.nbytes for array in arrays.values())
-        self._counts.note(f"computed once: {len(arrays)} values of constants, {nbytes} bytes")
-        return part.replaced(arrays)
+    @property
+    def graph(self) -> Graph:
+        """What the passes made of ``program_graph``."""
+        return self._scheduling.graph
 
     @property
     def source(self) -> str:
@@ -450,14 +432,14 @@ class Compiled(Generic[Results]):
         asked, once = bool(sizes) or bool(staged), self._constants
         plan = self.plan(staged=staged, **sizes) if asked else self._latest_or_fixed()
         return Explanation(
-            graph=self.graph.name,
+            graph=self.program_graph.name,
             pipeline=str(self.options.pipeline),
-            passes=self._reports,
+            passes=self._scheduling.reports,
             computed_once=() if once is None else self._kernels.sections(once),
             steps=self._kernels.sections(self.schedule),
             kernels=len(self.kernels),
             compilers=Counter(kernel.compiler for kernel in self.kernels),
-            apart=reasons_apart(fusion(self._scheduled_graph, self.options.fuse).neighbours()),
+            apart=reasons_apart(fusion(self._scheduling.scheduled, self.options.fuse).neighbours()),
             unread=unread_of(self.graph, self.schedule),
             open_sizes=tuple(self.program_graph.sizes),
             plan=plan,
@@ -474,11 +456,15 @@ class Compiled(Generic[Results]):
 
         table = timed_runs(self._executor, feeds or {}, runs)
         steps = self._kernels.sections(self.schedule)
-        return profile_of(self.graph.name, table, steps, lambda v, n: compile(v, threads=n).run)
+        return profile_of(
+            self.program_graph.name, table, steps, lambda v, n: compile(v, threads=n).run
+        )
 
     def __repr__(self) -> str:
-        outputs = ", ".join(self.graph.outputs) or "none"
-        return f"<compiled {self.graph.name}: {len(self.kernels)} kernels, outputs {outputs}>"
+        outputs = ", ".join(self.program_graph.outputs) or "none"
+        return (
+            f"<compiled {self.program_graph.name}: {len(self.kernels)} kernels, outputs {outputs}>"
+        )
 
     def __reduce__(self) -> tuple[object, ...]:
         return _restore, (self.program_graph, self.single, self.options)

@@ -1,0 +1,114 @@
+"""From a program to its schedule: passes, constants, fusion; or what a process before found.
+
+What the passes made of the graph, and what they did, is made when somebody asks for it, where the
+schedule was on disk: it follows from the program, as it did then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from passes.base import Pipeline, Report
+from passes.constant_part import constant_part
+from passes.divided import Divided, divided
+from passes.memory import Planner
+from passes.remat import Policy
+from staticgrad import schedule_cache
+from staticgrad.artifacts import Kernels
+from staticgrad.errors import BudgetInfeasible, CallError, IndexOutOfRange, OutOfMemory
+from staticgrad.ir.graph import Graph
+from staticgrad.ir.schedule import Schedule
+from staticgrad.kept import cached_property
+from staticgrad.records import dataclass
+from staticgrad.runtime.executor import Executor, MakeTable
+from staticgrad.schedule_cache import KnownSchedule
+
+#: What a planner takes beside a schedule: policy, budget, workers, the least time shared.
+Limits = tuple[Policy, int | None, int, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Scheduling:
+    """How one program gets its schedule.
+
+    ``make`` makes the schedule of a graph; ``told`` is all else that it depends on, as values that
+    print alike if they are equal; None where the schedule is not to be kept. ``make_table``: what
+    runs the part of constants.
+    """
+
+    program: Graph
+    passes: Pipeline
+    sizes: Mapping[str, int]
+    limits: Limits
+    make: Callable[[Graph], Schedule]
+    told: object
+    kernels: Kernels
+    make_table: MakeTable
+
+    def found(self) -> tuple[KnownSchedule, Planner]:
+        """The schedule and its plans; it is on disk afterwards, if it can be."""
+        policy, *others = self.limits
+        told = (self.told, *others, *self.sizes.items())
+        name = None
+        if self.told is not None:
+            name = schedule_cache.key(self.program, self.passes, policy, told)
+        known = None if name is None else schedule_cache.read(name)
+        if known is None:
+            made, known = self._made
+            if name is not None:
+                schedule_cache.write(name, known)
+            return known, made.planner
+        if known.once is not None:
+            self.kernels.program(known.once)  # whose kernels reports name
+        return known, Planner(known.schedule, *self.limits)
+
+    @property
+    def graph(self) -> Graph:
+        """What the passes made of the program."""
+        return self._passed[0]
+
+    @property
+    def reports(self) -> tuple[Report, ...]:
+        """What each pass did."""
+        return self._passed[1]
+
+    @property
+    def scheduled(self) -> Graph:
+        """The graph whose operations the schedule runs."""
+        return self._made[0].graph
+
+    @cached_property
+    def _passed(self) -> tuple[Graph, tuple[Report, ...]]:
+        return self.passes.run(self.program)
+
+    @cached_property
+    def _made(self) -> tuple[Divided, KnownSchedule]:
+        graph, once, note = self._with_computed_constants()
+        chosen = divided(graph, self.sizes, self.make, self.limits)
+        return chosen, KnownSchedule(chosen.schedule, once, note)
+
+    def _with_computed_constants(self) -> tuple[Graph, Schedule | None, str]:
+        """The graph with what its constants give as constants: computed here, once, by kernels.
+
+        With the schedule that did it, and a note. Where that fails, or needs more than the budget,
+        the step computes it, and says so.
+        """
+        part = constant_part(self.graph)
+        if part is None:
+            return self.graph, None, ""
+        once = part.graph
+        schedule = self.make(once)
+        planner = Planner(schedule, budget=self.limits[1])
+        executor = Executor(
+            once,
+            self.kernels.program(schedule),
+            lambda sizes, staged: planner.plan(sizes, staged=staged),
+            make_table=self.make_table,
+        )
+        try:
+            arrays = executor.run({})
+        except (IndexOutOfRange, BudgetInfeasible, OutOfMemory, CallError):
+            return self.graph, None, ""
+        nbytes = sum(array.nbytes for array in arrays.values())
+        note = f"computed once: {len(arrays)} values of constants, {nbytes} bytes"
+        return part.replaced(arrays), schedule, note
