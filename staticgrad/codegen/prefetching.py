@@ -1,8 +1,9 @@
 """Prefetches to source: what the map of a kernel will touch soon is brought near.
 
-Hardware finds the streams of short loops over whole vectors by itself, so those run at the memory's
-rate. It finds none of what is loaded under a mask, and a body that fills the window of instructions
-starts its loads late: such loops run at a third of that rate. A map may say how far ahead
+Hardware finds the streams of short loops over whole vectors by itself, so those run at the rate of
+the caches; of memory, beside stores that pass the caches, at two thirds of its rate. It finds none
+of what is loaded under a mask, and a body that fills the window of instructions starts its loads
+late: such loops run at a third of that rate. A map may say how far ahead
 (``Ahead``); where none of a kernel does, its one map has a distance by default if it would wait.
 """
 

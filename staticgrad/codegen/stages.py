@@ -132,7 +132,7 @@ def _bodies(kernel: Kernel, stage: Map, before: Lines, unit: Unit, abreast: Rows
     if any(isinstance(s, Accumulate) and s.blocks for s in stage.body):  # they are few
         return Bodies(masked, masked, 0, windows)
     if pays_to_peel(masked, windows) or (lines <= SHORT and not abreast.left):
-        masked.lines[:0] = write_touches(kernel, stage, scopes, False).lines
+        masked.lines[:0] = write_touches(kernel, stage, scopes, kernel.streams).lines
         return Bodies(masked, masked, 1, windows)
     mixed = abreast.count == 1 and may_stand_abreast(kernel, stage, runs)
     if mixed and not abreast.left and take_pairs(stage, kernel.lanes, lines):
