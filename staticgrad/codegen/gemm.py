@@ -15,14 +15,14 @@ from typing import Final
 
 from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, scaled, total
-from staticgrad.codegen.packing import Packing
+from staticgrad.codegen.packing import WAY, Packing
+from staticgrad.codegen.prefetching import touched_by_next_tile
 from staticgrad.codegen.small_products import is_small, write_small_product
 from staticgrad.codegen.stages import base_text, scope_for, write_store
 from staticgrad.codegen.tiles import Tiles
 from staticgrad.codegen.vectors import SHORT, Bodies, whole_vectors, work, write_vector_loop
-from staticgrad.ir.expr import Access, postorder
 from staticgrad.ir.kernel import GEMM_BLOCK, Kernel
-from staticgrad.ir.kernel_stages import CHUNK, FEWEST, PANELS, STREAMED, Gemm, panel_columns, roots
+from staticgrad.ir.kernel_stages import CHUNK, FEWEST, PANELS, STREAMED, Gemm, panel_columns
 
 #: Bytes of a vector of b times the inner indices that are packed at a time.
 DEPTH_BYTES: Final = 8192
@@ -132,6 +132,9 @@ class _PlainProduct:
             out.add(f"    few = {SOME_ROWS}")
         if not self.stored.is_storage:
             out.add("reached = begin")
+        if self._may_collide:
+            apart = f"{self.row} % {WAY // self.dtype.itemsize} == 0"
+            out.add(f"collide = {apart} and {self.m} > {FEW_ROWS} and {self.n} > {self.columns}")
         local = f"local_{self.element}"
         out.add(f"tile = {local}({2 * self.whole})")
         out.add(f"panel = {local}({(self.depth + self.lanes) * self.columns})")
@@ -254,21 +257,26 @@ class _PlainProduct:
 
     @property
     def _packs_rows(self) -> bool:
-        return self.rows == "across" or self.stored.is_storage
+        return self.rows == "across" or self.stored.is_storage or self._may_collide
+
+    @property
+    def _may_collide(self) -> bool:
+        """Whether rows may be so far apart that a tile's lie in the same lines of a cache."""
+        collide = isinstance(self.row, str) or self.row * self.dtype.itemsize % WAY == 0
+        return self.rows == "along" and not self.stored.is_storage and collide
 
     def _write_rows(self, out: Lines) -> None:
         """The chunk's rows from ``depth`` to ``past``, packed if they lie badly."""
         if self.rows == "across":
             self._write_packed_across(out)
-        elif self.stored.is_storage:
-            inner = "k" if self.inner == 1 else f"k * {self.inner}"
-            place = total(self.a, scaled("i", self.row), inner)
-            verb, extra = ("load", "") if self.inner == 1 else ("load_strided", f"{self.inner}, ")
-            one = f"{verb}({self.stage.a.operand}, {place}, {extra}mask{self.lanes}(past - k))"
-            to = f"(i - first_row) * {self.depth} + k - depth"
-            out.add("for i in range(first_row, last_row):")
-            out.add(f"    for k in range(depth, past, {self.lanes}):")
-            out.add(f"        store{self.lanes}(packed, {to}, {self._widened(one)})")
+        elif self._packs_rows:
+            place = total(self.a, scaled("first_row", self.row), scaled("depth", self.inner))
+            passed = f"{place}, {self.row}, {self.inner}, count, past - depth, {self.depth}"
+            pack = self.packing.lines(self.unit, self.inner == 1)
+            if self._may_collide:
+                out.add("if collide:")
+            shift = "    " * self._may_collide
+            out.add(f"{shift}{pack}({self.stage.a.operand}, packed, {passed})")
 
     def _write_packed_across(self, out: Lines) -> None:
         """Tiles of rows behind one another, of each the rows of one k behind those of another.
@@ -422,20 +430,26 @@ class _PlainProduct:
             out.add(f"    inner = {self.height}")
         elif self.stored.is_storage:
             out.add(f"at = top * {self.depth}")
+        elif self._may_collide:
+            lying = (f"address({self.stage.a.operand})", start, self.row)
+            packed = ("address(packed)", f"top * {self.depth}", self.depth)
+            for name, one, other in zip(("a_at", "at", "row"), packed, lying, strict=True):
+                out.add(f"{name} = {one} if collide else {other}")
         else:
             out.add(f"at = {start}")
 
     def _arguments(self, part: int) -> str:
         """What a tile is called with, for a part of the panel."""
         packed = self.stored.is_storage
-        a = f"ptr_{self.element}(a_at)" if self.rows == "across" else self.stage.a.operand
+        chosen = self.rows == "across" or self._may_collide
+        a = f"ptr_{self.element}(a_at)" if chosen else self.stage.a.operand
         hop = str(self.across if self.turned else self.down)
         named = {
             "a": "packed" if packed and self.rows != "across" else a,
             "b": f"ptr_{self.element}(b_at)",
             "c": "tile",
             "near": self.stage.b.operand,
-            "row": str(self.depth if packed else self.row),
+            "row": "row" if self._may_collide else str(self.depth if packed else self.row),
             "last": "rows - 1",
             "inner": "inner" if self.rows == "across" else "1" if packed else str(self.inner),
             "down": total("down", str(part)),
@@ -467,26 +481,13 @@ class _PlainProduct:
         for half in range(0, self.columns, lanes):
             whole.add(f"{VECTOR} = {total('j0', str(half))}")
             whole.add(f"acc = load{lanes}(tile, {total('from_', str(half))})")
-            whole.lines += self._touches(scope)
+            whole.lines += touched_by_next_tile(self.stage.stores, scope)
             whole.extend(body)
         out.add(f"if wide >= {self.columns}:")
         out.add(f"    m = mask{lanes}({lanes})")
         self._write_each_row(out, whole, "to - into", 1)
         out.add("else:")
         out.extend(rest, 1)
-
-    def _touches(self, scope: Scope) -> list[str]:
-        """Lines that bring near what the next tile's rows read and write."""
-        words: dict[tuple[str, str], str] = {}
-        for store in self.stage.stores:
-            loads = [e.attribute for e in postorder(roots(store))]
-            accesses = [(a, "prefetch") for a in loads if isinstance(a, Access)]
-            for access, word in (*accesses, (store.access, "prefetch_write")):
-                plain = not access.gather and not access.positions and access.stride(VECTOR) == 1
-                if plain and access.stride("i") != 0:
-                    moved = scaled("rows", access.stride("i"))
-                    words[access.operand, total(scope.place(access, (), True), moved)] = word
-        return [f"{word}({operand}, {place})" for (operand, place), word in words.items()]
 
     def _write_each_row(self, out: Lines, body: Lines, start: str, deeper: int) -> None:
         """The body for every row of the tile, whose results begin at ``from_``."""

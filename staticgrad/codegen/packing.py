@@ -19,6 +19,11 @@ PANEL: Final = ("b", "panel", "at", "step", "across", "steps", "wide", "to")
 #: from the row ``first`` to ``count``, of which those from ``masked`` on have a vector that reaches
 #: beyond the ``left`` rows of the matrix.
 ROWS: Final = ("a", "packed", "at", "inner", "steps", "first", "masked", "count", "left")
+#: Arguments of what packs rows as they lie: a from ``at`` on, ``rows`` of ``steps`` inner indices,
+#: a row ``row`` and an inner index ``inner`` further; packed, a row is ``depth`` further.
+LINES: Final = ("a", "packed", "at", "row", "inner", "rows", "steps", "depth")
+#: Bytes between rows of which all lie in the same few lines of the nearest cache: a way of it.
+WAY: Final = 4096
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,22 @@ class Packing:
         place = "at + k + half * across, across, wide - half, steps - k"
         to = f"panel, to + k * {columns} + half, {columns}"
         out.add(f"        transpose{lanes}(b, {place}, {to})")
+
+    def lines(self, unit: Unit, along: bool) -> str:
+        """The name of the function that packs rows one behind the other, zeros behind their ends.
+
+        ``along``: an inner index is one element further.
+        """
+        name = f"shared_lines_{self._suffix}{'' if along else '_strided'}"
+        place = total("at", "i * row", "k" if along else "k * inner")
+        verb, stride = ("load", "") if along else ("load_strided", "inner, ")
+        value = self._widened(f"{verb}(a, {place}, {stride}mask{self.lanes}(steps - k))")
+        out = Lines(1)
+        out.add("for i in range(0, rows):")
+        out.add(f"    for k in range(0, steps, {self.lanes}):")
+        out.add(f"        store{self.lanes}(packed, i * depth + k, {value})")
+        _define(unit, name, LINES, out)
+        return name
 
     def rows(self, unit: Unit, height: int, slot: int) -> str:
         """The name of the function that packs rows as tiles of a height, ``slot`` steps each.

@@ -71,6 +71,20 @@ def write_next_rows(
     return _touches(kernel, _accesses(statements), scopes, _along(Ahead(rows[-1].name, distance)))
 
 
+def touched_by_next_tile(stores: Sequence[Store], scope: Scope) -> list[str]:
+    """Lines that bring near what stores of a product's next tile, ``rows`` on, read and write."""
+    words: dict[tuple[str, str], str] = {}
+    for store in stores:
+        loads = [e.attribute for e in postorder(roots(store))]
+        accesses = [(a, "prefetch") for a in loads if isinstance(a, Access)]
+        for access, word in (*accesses, (store.access, "prefetch_write")):
+            plain = not access.gather and not access.positions and access.stride(VECTOR) == 1
+            if plain and access.stride("i") != 0:
+                moved = scaled("rows", access.stride("i"))
+                words[access.operand, total(scope.place(access, (), True), moved)] = word
+    return [f"{word}({operand}, {place})" for (operand, place), word in words.items()]
+
+
 def _along(ahead: Ahead) -> Callable[[Access], str]:
     """How far ahead an access is brought near, in elements; "0": it is not."""
     return lambda access: scaled(str(ahead.distance), access.stride(ahead.axis))

@@ -9,6 +9,7 @@ import pytest
 
 from staticgrad.codegen.gemm import WIDEST
 from staticgrad.codegen.kernel_source import render
+from staticgrad.codegen.packing import WAY
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_parser import parse_kernel
 from staticgrad.ir.kernel_stages import CHUNK, STREAMED
@@ -104,6 +105,23 @@ def test_every_layout_gives_the_same_bytes(shape: tuple[int, ...], bits: int) ->
         for second in ("along", "across", "apart"):
             found = made(a, b, (first, second), "vector", bits)
             assert_same(found, usual, f"{first} @ {second}")
+
+
+@pytest.mark.parametrize("mode", LONG_BY_NUMBA)
+@pytest.mark.parametrize("letter", ["f", "d"])
+def test_rows_that_collide_in_a_cache_have_the_same_bytes(
+    letter: str, mode: Mode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are packed where they are that far apart, and fewer ones, or of few columns, are not."""
+    shapes = [(1, 30, 40, 130), *([(2, CHUNK + 6, 65, 260)] if mode == "vector" else [])]
+    apart = WAY // np.dtype(letter).itemsize
+    for count, m, n, k in (*shapes, (1, 28, 40, 9), (1, 30, 16, 9)):
+        a = RNG.normal(size=(count, m, k)).astype(letter)
+        b = RNG.normal(size=(count, k, n)).astype(letter)
+        usual = made(a, b, ("along", "along"), "vector", 512)
+        with monkeypatch.context() as patch:
+            patch.setitem(LAYOUTS, "along", lambda _, columns: (-(-columns // apart) * apart, 1))
+            assert_same(made(a, b, ("along", "along"), mode, 512), usual, f"{m} {n} {k}")
 
 
 @pytest.mark.parametrize(
@@ -203,6 +221,7 @@ def test_products_share_their_tiles_and_what_packs_them(layouts: tuple[str, str]
     found = [frontend.modules(source, "k") for source in (plain, update)]
     assert found[0].shared == found[1].shared
     names = {name.split("_")[1].rstrip("0123456789") for name in found[0].shared}
-    assert names == {"tiles", "panel", "streams", *(["rows"] if layouts[0] == "across" else [])}
+    packed = {"across": ["rows"], "along": ["lines"]}.get(layouts[0], [])
+    assert names == {"tiles", "panel", "streams", *packed}
     assert "transpose" not in found[0].kernel
     assert found[0].kernel.count("@llvm.masked.load.v16f32.p0(ptr %") <= 1  # a stream's last vector
