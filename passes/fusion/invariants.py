@@ -85,7 +85,7 @@ def _body(body: Graph, turned: set[int]) -> Graph:
         new[value.key] = body_input(node.label, kind, node.origin, node.order)
     keys = {body.inputs[place].key for place in turned}
     products = {
-        node: MatMul(node.op.transpose_a, transpose_b=False)
+        node: replace(node.op, transpose_b=False)
         for node in body.nodes
         if isinstance(node.op, MatMul) and node.args[1].key in keys
     }

@@ -22,6 +22,7 @@ from passes.fusion.rows import joined
 from passes.fusion.sharing import kept_apart
 from passes.fusion.siblings import read_together
 from passes.fusion.sinking import sunk
+from passes.fusion.totals import with_totals_apart
 from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.graph import Graph, Node
 
@@ -31,7 +32,7 @@ _NOTE: Final = "groups"
 
 def fused(graph: Graph, merge: bool = True) -> Groups:
     """The groups of a graph in the end; with ``merge`` off one for every node that computes."""
-    found = read_together(group(graph, merge))
+    found = with_totals_apart(read_together(group(graph, merge)))
     if not merge:
         return found
     return in_pieces(cut(sunk(joined(blocked(merged(joined(found))), across=True))))

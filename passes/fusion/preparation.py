@@ -88,7 +88,8 @@ def expand_vector_products(graph: Graph) -> Graph:
     A product with one column, one row, or one inner index moves far more bytes than a tile of
     registers can reuse. As a multiplication that a sum reads it streams through its matrix once,
     and shares a kernel with what stands before and behind it. The sum follows the lane rule of
-    ``ir/summation.py`` along the inner axis, however its operands lie.
+    ``ir/summation.py`` along the inner axis, or (``MatMul.down``) the column rule, however its
+    operands lie.
     """
 
     def expanded(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
@@ -105,8 +106,9 @@ def expand_vector_products(graph: Graph) -> Graph:
             b = right if product.transpose_b else swapaxes(right, -1, -2)
             if 1 not in (rows, columns):  # one inner index: nothing to add up
                 return (_as(Mul()(a, swapaxes(b, -1, -2)), node),)
-            terms = Mul()(a, b)
-            total = Sum((terms.ndim - 1,))(terms)
+            down = product.down and (rows, columns) != (1, 1)
+            terms = Mul()(swapaxes(a, -1, -2), swapaxes(b, -1, -2)) if down else Mul()(a, b)
+            total = Sum((terms.ndim - (2 if down else 1),))(terms)
             return (_as(Reshape(node.types[0].shape)(total), node),)
 
     return graph.replace_nodes(expanded)

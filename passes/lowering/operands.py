@@ -9,7 +9,7 @@ kernels. What the stages look like for each kind of group stands in ``stages``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Final
 
 from passes.fusion.groups import CheckBuffer, Group, Groups, Key, ScratchBuffer, Source, Walk
@@ -215,6 +215,7 @@ class Lowering:
         serial: bool = False,
         abreast: int = 1,
         grouped: int = 0,
+        in_strips: bool = False,
     ) -> LoweredStep:
         """The kernel made of these stages, without operands that none of them reads.
 
@@ -227,6 +228,8 @@ class Lowering:
         if not serial and not grouped:
             axes = along_memory_last(axes, stages)
         kernel = Kernel(operands, names, tuple(axes), tuple(stages), serial, grouped, abreast)
+        if in_strips:
+            kernel = replace(kernel, in_strips=True)
         room = kernel.room(sizes) if self.scratch else {}
         return LoweredStep(
             kernel,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from passes.fusion.cost import instructions
@@ -16,6 +17,7 @@ from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.forms import GatherAlong, Pointwise, ScatterAlong
 from staticgrad.ir.graph import Node
+from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import (
     Accumulate,
     Ahead,
@@ -28,6 +30,7 @@ from staticgrad.ir.kernel_stages import (
     Statement,
     Store,
 )
+from staticgrad.ir.kernel_strips import may_take_strips
 from staticgrad.ir.rounded import element
 from staticgrad.types.tensor import hint_product
 
@@ -36,6 +39,9 @@ _ABREAST: Final = 4
 _ABREAST_SHORT: Final = 2
 #: Operations from which on one is long: those of vector math.
 _LONG_OPERATION: Final = 16
+#: Bytes of a strip of rows at most, and instructions per row from which on it is worth a vector.
+_STRIP: Final = 1 << 18
+_WORTH_STRIPS: Final = 8
 #: Bytes of the rows that are worked on together, at most.
 _TOGETHER: Final = 1 << 17
 #: Rows side by side are worth their code from so many rows on, a multiple of those side by side.
@@ -72,16 +78,38 @@ class _RowLowering(Lowering):
         self.loops = loops_over(group.domain, segments, walks, merge=not group.indexed)
         axes, self.vector = vector_axis(self, 2)
         abreast = rows_abreast(self) if axes else 1
-        near, ahead = self._ahead(axes, abreast)
         stages: list[Stage] = []
+        maps: dict[int, Map] = {}
         for number in range(-1, self.plan.stages):
             body = self._body(RowPoint(number, False))
             if body:
-                stages.append(Map(self.vector, body, ahead=ahead if number == near else None))
+                maps[number] = Map(self.vector, body)
+                stages.append(maps[number])
             body = self._body(RowPoint(number, True))
             if body:
                 stages.append(Scalar(body))
-        return self.finish(stages, axes, abreast=abreast, grouped=len(self.loops.flat(1)))
+        grouped = len(self.loops.flat(1))
+        strip = self._strip(stages, axes, grouped)
+        near, ahead = self._ahead(axes, abreast)
+        if strip:  # each strip brings the next one near, where the rows are in the cache
+            near, ahead = max(maps), Ahead(axes[-1].name, strip)
+        if near in maps:
+            at = stages.index(maps[near])
+            stages[at] = replace(maps[near], ahead=ahead)
+        return self.finish(stages, axes, abreast=abreast, grouped=grouped, in_strips=strip > 0)
+
+    def _strip(self, stages: Sequence[Stage], axes: Sequence[Axis], grouped: int) -> int:
+        """Rows of a strip, or 0: what is computed once per row must take as long as a vector of it,
+        and a strip must stay in the cache."""
+        numbers = [n for point, nodes in self.plan.nodes.items() if point.per_row for n in nodes]
+        if not axes or sum(map(instructions, numbers)) < _WORTH_STRIPS:
+            return 0
+        operands = tuple(self.operands.values())
+        kernel = Kernel(operands, (), tuple(axes), tuple(stages), grouped=grouped)
+        rows = hint_value(product(outer_shape(self.group.domain, self.group.row)))
+        nbytes = kernel.lanes * _row_bytes(self) * len(_streams(self))
+        fits = rows >= _ROUNDS * kernel.lanes and nbytes <= _STRIP
+        return kernel.lanes if fits and may_take_strips(kernel) else 0
 
     def _target(self, key: Key) -> Walk:
         """Where a value is stored: the whole of a buffer, element by element or row by row."""

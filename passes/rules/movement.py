@@ -178,7 +178,7 @@ def _transposed_operand(match: Match) -> Any:
             args[k], flags[k] = arg.node.args[0], not flags[k]
     if flags == [product.transpose_a, product.transpose_b]:
         return None
-    return MatMul(*flags)(*args)
+    return MatMul(flags[0], flags[1], product.down)(*args)
 
 
 def _exchanged(rank: int) -> tuple[int, ...]:

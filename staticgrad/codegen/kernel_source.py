@@ -7,7 +7,7 @@ kernel cache.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from staticgrad.codegen.abreast import (
@@ -36,6 +36,7 @@ from staticgrad.codegen.stages import (
     write_map,
     write_scalar,
 )
+from staticgrad.codegen.strips import write_strips
 from staticgrad.codegen.turned import write_turned_rows
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import (
@@ -114,9 +115,32 @@ def render(kernel: Kernel, vector_bits: int = 512) -> str:
 def _write_rows(
     kernel: Kernel, unit: Unit, axes: Sequence[Axis], at: str, out: Lines, start: str, stop: str
 ) -> None:
-    """Every stage for the rows along ``axes``, some side by side, and what is left.
+    """Every stage for the rows along ``axes``, in strips where the kernel takes them so.
 
     ``at`` is the variable of a row's flat number, which goes from ``start`` to ``stop``.
+    """
+    turns = partial(_write_turns, kernel, unit, axes, at)
+    if kernel.in_strips:
+        write_strips(kernel, unit, at, out, start, stop, turns)
+    else:
+        turns(out, start, stop, kernel.stages)
+
+
+def _write_turns(
+    kernel: Kernel,
+    unit: Unit,
+    axes: Sequence[Axis],
+    at: str,
+    out: Lines,
+    start: str,
+    stop: str,
+    stages: Sequence[Stage],
+    before: Callable[[Rows], Lines] = lambda _: Lines(),
+    behind: Callable[[Rows], Lines] = lambda _: Lines(),
+) -> None:
+    """Stages for the rows along ``axes``, some side by side, and what is left.
+
+    ``before`` and ``behind``: lines around the stages of a turn.
     """
     again = may_run_again(kernel.stages, unit)
     switched = again and adds_to_columns(kernel.stages)
@@ -129,7 +153,10 @@ def _write_rows(
             write_switches(inner, at, count, str(last), kernel.lanes)
         if kernel.listed is not None:
             _write_listed(kernel, kernel.listed, inner, at)
-        _write_stages(kernel, kernel.stages, inner, None, unit, rows_of(kernel, count, switched))
+        abreast = rows_of(kernel, count, switched)
+        inner.extend(before(abreast))
+        _write_stages(kernel, stages, inner, None, unit, abreast)
+        inner.extend(behind(abreast))
         out.extend(inner, 1)
 
 

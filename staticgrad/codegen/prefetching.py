@@ -44,10 +44,12 @@ def write_touches(kernel: Kernel, stage: Map, scopes: Sequence[Scope], waits: bo
 
     That are elements one behind the other, of operands that keep their memory and move along the
     loop; each line of memory once. A prefetch of an address that is not mapped does nothing.
-    ``waits``: the loop would wait for its memory.
+    ``waits``: the loop would wait for its memory. The next strip of rows comes into the second
+    cache: the first one has few places for lines on their way, and loads would wait for one.
     """
     if stage.ahead is not None:
-        return _touches(kernel, _accesses(stage.body), scopes, _along(stage.ahead), True)
+        word = "prefetch_second" if kernel.in_strips else "prefetch"
+        return _touches(kernel, _accesses(stage.body, word), scopes, _along(stage.ahead), True)
     maps = [each for each, _ in nested(kernel.stages) if isinstance(each, Map)]
     if waits and kernel.outer in ("lanes", "axes") and maps == [stage] and stage in kernel.stages:
         far = _by_default(kernel, stage, scopes[0])
@@ -149,7 +151,9 @@ def _touches(
     return out
 
 
-def _accesses(statements: Sequence[Statement]) -> Iterator[tuple[Access, str]]:
+def _accesses(
+    statements: Sequence[Statement], loaded: str = "prefetch"
+) -> Iterator[tuple[Access, str]]:
     """What statements store to, and then what they load, with the word that brings it near.
 
     What is streamed comes nowhere near.
@@ -159,4 +163,4 @@ def _accesses(statements: Sequence[Statement]) -> Iterator[tuple[Access, str]]:
             yield statement.access, "prefetch_write"
     for expr in postorder(root for statement in statements for root in roots(statement)):
         if isinstance(expr.attribute, Access):
-            yield expr.attribute, "prefetch"
+            yield expr.attribute, loaded

@@ -85,6 +85,9 @@ class Kernel:
     grouped: int = 0  # of the outer axes the last ones, whose rows are taken in groups
     abreast: int = 1  # rows that stages take side by side; no bit depends on it
     listed: Listed | None = None
+    in_strips: bool = (
+        False  # a vector of rows runs each stage before the next; no bit depends on it
+    )
 
     @cached_property
     def text(self) -> str:

@@ -70,6 +70,9 @@ class KernelReader(ExpressionReader):
         self.listed(self._operand, self._argument, "kernel")
         axes, grouped = self._outer() if self.accept("over") else ((), 0)
         abreast = self.integer("how many rows") if axes and self.accept("by") else 1
+        in_strips = bool(axes) and self.accept("in")
+        if in_strips:
+            self.expect("strips")
         listed = self._listed() if axes and self.accept("from") else None
         self.expect("{", "the kernel's signature")
         stages: list[Stage] = []
@@ -79,7 +82,7 @@ class KernelReader(ExpressionReader):
             self.fail("a kernel needs a stage", self.at - 1)
         operands = tuple(self._operands.values())
         arguments = tuple(self._arguments)
-        outer = (axes, tuple(stages), serial, grouped, abreast, listed)
+        outer = (axes, tuple(stages), serial, grouped, abreast, listed, in_strips)
         return name, Kernel(operands, arguments, *outer)
 
     def _outer(self) -> tuple[tuple[Axis, ...], int]:

@@ -98,12 +98,13 @@ def signature(kernel: Kernel, name: str = "") -> str:
 
 
 def _outer(kernel: Kernel) -> str:
-    """``i0: n0, groups of i1: n1, i2: n2 by 4``."""
+    """``i0: n0, groups of i1: n1, i2: n2 by 4 in strips``."""
     apart = len(kernel.axes) - kernel.grouped
     parts = [_axes(kernel.axes[:apart])] if apart else []
     if kernel.grouped:
         parts.append(f"groups of {_axes(kernel.axes[apart:])}")
     text = ", ".join(parts) + (f" by {kernel.abreast}" if kernel.abreast != 1 else "")
+    text += " in strips" if kernel.in_strips else ""
     if kernel.listed is None:
         return text
     names = ", ".join(map(_name, kernel.listed.names))

@@ -48,6 +48,7 @@ from staticgrad.ir.kernel_stages import (
     small,
     statements,
 )
+from staticgrad.ir.kernel_strips import may_take_strips
 from staticgrad.ir.kernel_text import access_text
 from staticgrad.ir.typing_rules import mistyped, mistyped_indices
 from staticgrad.types.dtype import BOOL, I32, I64, DType
@@ -89,6 +90,12 @@ def stages_fit_together(kernel: Kernel) -> None:
             _check_fed(kernel, stage)
         if isinstance(stage, Columns) and stage.in_lanes:
             _check_lanes(kernel, stage)
+
+
+def strips_leave_numbers(kernel: Kernel) -> None:
+    """Rows in strips are those of one loop, and leave nothing but numbers to later stages."""
+    if kernel.in_strips and not may_take_strips(kernel):
+        broken(kernel, "these rows cannot be taken in strips")
 
 
 def _check_fed(kernel: Kernel, stage: Gemm) -> None:
@@ -419,6 +426,7 @@ CHECKS: Final[tuple[Callable[[Kernel], None], ...]] = (
     lanes_store_apart,
     rows_stand_apart,
     rows_fill_lanes,
+    strips_leave_numbers,
     columns_stand_alone,
     modes_are_kept,
     lanes_read_apart,

@@ -250,6 +250,7 @@ def _vocabulary() -> dict[str, Callable[..., Any]]:
         "load_at": load_at,
         "store_at": store_at,
         "prefetch": prefetch,
+        "prefetch_second": prefetch,
         "prefetch_write": prefetch,
         "fits": fits,
         "stream": stream,

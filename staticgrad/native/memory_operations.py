@@ -322,12 +322,15 @@ def choice(lanes: list[int]) -> str:
     return f"<{len(lanes)} x i32> <{', '.join(f'i32 {lane}' for lane in lanes)}>"
 
 
-def _prefetch(write: int) -> Emit:
-    """A line of memory brought near; an address that is not mapped does nothing."""
+def _prefetch(write: int, locality: int = 3) -> Emit:
+    """A line of memory brought near; an address that is not mapped does nothing.
+
+    ``locality``: 3 for the first cache, 2 for the second one.
+    """
 
     def emit(out: Emitter, kinds: Kinds, values: Values) -> Operand:
         address = address_of(out, kinds[0], values[0], values[1])
-        near, data = ("i32", "3"), ("i32", "1")
+        near, data = ("i32", str(locality)), ("i32", "1")
         out.intrinsic(
             "void", "llvm.prefetch.p0", [("ptr", address), ("i32", str(write)), near, data]
         )
@@ -444,6 +447,7 @@ define("store", _stored, _store)
 define("load_at", _gathered, _load_at)
 define("store_at", _store_at_result, _store_at)
 define("prefetch", _prefetched, _prefetch(0))
+define("prefetch_second", _prefetched, _prefetch(0, 2))
 define("prefetch_write", _prefetched, _prefetch(1))
 define("mask_of", _mask_of_result, _mask_of)
 define("word", _word_result, _word)

@@ -33,11 +33,15 @@ class MatMul(BilinearOp, name="matmul"):
     """a @ b over the last two axes; the axes before them broadcast.
 
     With ``transpose_a`` the operand is read as if its last two axes were exchanged, and so for b.
+    ``down``: of a product with a vector the terms follow each other down the rows of the matrix, as
+    in a sum over its first axis; no matrix-matrix product depends on it. It stays what it was as
+    rules move transposes, since the order of a sum may not depend on them.
     """
 
     flops: ClassVar[int] = 2  # per element and inner index
     transpose_a: bool = False
     transpose_b: bool = False
+    down: bool = False
 
     def infer(self, a: TensorType, b: TensorType) -> TensorType:
         """The dtype of the operands; guards where sizes agree only for some names.
@@ -76,19 +80,25 @@ class MatMul(BilinearOp, name="matmul"):
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:
-        """As ``vjp``, and None for an operand that is not ``needed``."""
+        """As ``vjp``, and None for an operand that is not ``needed``.
+
+        A product with a vector adds ``down`` where its matrix is read across its rows.
+        """
         a, b = args
         if not out.dtype.is_float:
             return None, None
         ta, tb = self.transpose_a, self.transpose_b
+        (rows, inner), columns = _matrix(a.shape, ta), out.shape[-1]
         by_a = by_b = None
         if needed[0]:
+            down = tb and _is_one(rows) and not _is_one(inner)
             by_a = unbroadcast(
-                MatMul(tb, True)(b, ct) if ta else MatMul(False, not tb)(ct, b), a.type
+                MatMul(tb, True, down)(b, ct) if ta else MatMul(False, not tb, down)(ct, b), a.type
             )
         if needed[1]:
+            down = _is_one(inner) if not _is_one(columns) else not (ta or _is_one(inner))
             by_b = unbroadcast(
-                MatMul(True, ta)(ct, a) if tb else MatMul(not ta, False)(a, ct), b.type
+                MatMul(True, ta, down)(ct, a) if tb else MatMul(not ta, False, down)(a, ct), b.type
             )
         return by_a, by_b
 
@@ -119,6 +129,11 @@ def _matrix(shape: Shape, transposed: bool) -> tuple[Size, Size]:
     """Rows and columns of the operand as it is read."""
     rows, columns = shape[-2:]
     return (columns, rows) if transposed else (rows, columns)
+
+
+def _is_one(size: Size) -> bool:
+    """Whether a size is known to be 1."""
+    return isinstance(size, int) and size == 1
 
 
 def _flagged(x: TensorType, transposed: bool) -> str:
