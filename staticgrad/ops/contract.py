@@ -22,7 +22,7 @@ from staticgrad.ir.value import Value
 from staticgrad.ops.batch_axis import lined_up
 from staticgrad.ops.cotangent import unbroadcast
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.movement import reshape
+from staticgrad.ops.movement import Transpose, reshape
 from staticgrad.ops.operands import BilinearOp, promoted_values, related, shape_text
 from staticgrad.types import dim as dims
 from staticgrad.types.dim import Size
@@ -91,12 +91,13 @@ class MatMul(BilinearOp, name="matmul"):
         (rows, inner), columns = _matrix(a.shape, ta), out.shape[-1]
         by_a = by_b = None
         if needed[0]:
-            down = tb and _is_one(rows) and not _is_one(inner)
+            down = tb != _is_turned(b) and _is_one(rows) and not _is_one(inner)
             by_a = unbroadcast(
                 MatMul(tb, True, down)(b, ct) if ta else MatMul(False, not tb, down)(ct, b), a.type
             )
         if needed[1]:
-            down = _is_one(inner) if not _is_one(columns) else not (ta or _is_one(inner))
+            down = _is_one(inner) or ta == _is_turned(a)
+            down = down and _is_one(inner) != _is_one(columns)
             by_b = unbroadcast(
                 MatMul(True, ta, down)(ct, a) if tb else MatMul(not ta, False, down)(a, ct), b.type
             )
@@ -134,6 +135,15 @@ def _matrix(shape: Shape, transposed: bool) -> tuple[Size, Size]:
 def _is_one(size: Size) -> bool:
     """Whether a size is known to be 1."""
     return isinstance(size, int) and size == 1
+
+
+def _is_turned(x: Any) -> bool:
+    """Whether a value is another one with its last two axes exchanged."""
+    turned = False
+    while isinstance(op := getattr(getattr(x, "node", None), "op", None), Transpose):
+        turned ^= op.perm[-2:] == (x.ndim - 1, x.ndim - 2)
+        x = x.node.args[0]
+    return turned
 
 
 def _flagged(x: TensorType, transposed: bool) -> str:

@@ -51,6 +51,7 @@ from staticgrad.ir.kernel_stages import (
     Store,
     nested,
 )
+from staticgrad.ir.kernel_strips import may_take_strips
 from staticgrad.ir.typing_rules import mistyped
 from staticgrad.types.dtype import ALL_DTYPES, BOOL, F32, F64, I32, I64, U8, DType
 
@@ -433,7 +434,10 @@ def random_kernel(seed: int) -> Kernel:
     kernel = _without_idle(replace(kernel, grouped=int(made.grouped), abreast=abreast))
     alone = bool(axes) and kernel.outer == "axes" and abreast == 1
     alone &= not any(isinstance(stage, Gemm) for stage, _ in nested(kernel.stages))
-    return _listed(kernel, random) if alone and random.random() < 0.3 else kernel
+    if alone and random.random() < 0.3:
+        return _listed(kernel, random)
+    strips = may_take_strips(kernel) and random.random() < 0.8
+    return replace(kernel, in_strips=True) if strips else kernel
 
 
 def _listed(kernel: Kernel, random: Random) -> Kernel:

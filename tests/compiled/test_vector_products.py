@@ -63,6 +63,43 @@ def test_they_follow_the_lane_rule_whatever_the_transposes(
             assert same_bytes(found[name], array), (name, options)
 
 
+@pytest.mark.parametrize("flags", FLAGS, ids=str)
+def test_those_that_add_down_follow_the_column_rule(flags: tuple[bool, bool]) -> None:
+    """But for a product of two vectors, which has no rows to add down; and whoever moves flags."""
+    feeds, wanted, outputs = {}, {}, {}
+    for n, sizes in enumerate([(40, 1300, 1), (1, 300, 40), (1, 33, 1), (9, 1, 20), (5, 0, 1)]):
+        stored, (left, right) = operands(sizes, flags, "float32")
+        a, b = (
+            sg.input(f"{name}{n}", x.shape, "float32") for name, x in zip("ab", stored, strict=True)
+        )
+        name, turned = str(sizes), not flags[0]
+        outputs[name] = MatMul(*flags, True)(a, b)
+        outputs[f"{name} turned"] = MatMul(turned, flags[1], True)(sg.transpose(a), b)
+        down = tree_sum(left.T[:, :, None] * right[:, None, :], (0,))
+        both = sizes[0] == sizes[2] or sizes[1] == 1
+        wanted[name] = wanted[f"{name} turned"] = expected(left, right) if both else down
+        feeds |= {f"a{n}": stored[0], f"b{n}": stored[1]}
+    for options in ({}, {"pipeline": "O0"}, {"fuse": False}):
+        found = sg.compile(outputs, **options).run(feeds)  # type: ignore[arg-type]
+        for name, array in wanted.items():
+            assert same_bytes(found[name], array), (name, options)
+
+
+def test_derivatives_add_down_where_the_matrix_lies_so() -> None:
+    x, v = sg.input("x", (40, 70), "float32"), sg.input("v", (70,), "float32")
+    u = sg.input("u", (40,), "float32")
+    for value, by, down in (
+        (x @ v, v, True),
+        (x.T @ u, u, False),
+        (u @ x.T.T, u, False),
+        (u @ x, u, False),
+        (v @ x.T, v, True),
+    ):
+        graph = sg.Graph({"slope": sg.grad(sg.tanh(value).sum(), by)})
+        products = [node.op for node in graph.nodes if isinstance(node.op, MatMul)]
+        assert [op.down for op in products] == [False, down], str(graph)
+
+
 def test_batches_broadcast() -> None:
     (a, _), _ = operands((6, 50, 1), (False, False), "float32", (4, 3))
     (_, b), _ = operands((6, 50, 1), (False, False), "float32", (3,))
