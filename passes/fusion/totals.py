@@ -19,7 +19,7 @@ from passes.fusion.regrouping import Regrouping
 from passes.fusion.row_values import is_per_row
 from passes.fusion.siblings import is_large
 from passes.fusion.walks import has_short_rows, sums_across
-from staticgrad.types.tensor import hint_value, product
+from staticgrad.types.tensor import hint_product, hint_value
 
 #: Elements of a row, at least: of fewer, a number per row is no small part.
 _LEAST_ROW: Final = 32
@@ -62,7 +62,7 @@ def _reduces_rows(groups: Groups, group: Group) -> bool:
 
 def _whole(groups: Groups, group: Group) -> set[Key]:
     """The large arrays in memory that a group reads."""
-    size = hint_value(product(group.domain))
+    size = hint_product(group.domain)
     bases = {read.source.base for read in groups.reads(group)}
     return {
         base

@@ -106,7 +106,7 @@ class _RowLowering(Lowering):
             return 0
         operands = tuple(self.operands.values())
         kernel = Kernel(operands, (), tuple(axes), tuple(stages), grouped=grouped)
-        rows = hint_value(product(outer_shape(self.group.domain, self.group.row)))
+        rows = hint_product(outer_shape(self.group.domain, self.group.row))
         nbytes = kernel.lanes * _row_bytes(self) * len(_streams(self))
         fits = rows >= _ROUNDS * kernel.lanes and nbytes <= _STRIP
         return kernel.lanes if fits and may_take_strips(kernel) else 0
