@@ -119,7 +119,7 @@ OTHERS = {
 MODULES = {
     "errors": "staticgrad.errors",
     "linalg": "staticgrad.functions.linalg",
-    "nn": "staticgrad.functions.nn",
+    "nn": "staticgrad.nn",
     "ode": "staticgrad.functions.ode",
     "optim": "staticgrad.optim",
     "passes": "passes",

@@ -8,7 +8,7 @@ strides.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Final
 
 from passes.fusion.groups import Home, Key, Source, Walk
@@ -130,9 +130,13 @@ class WindowLowering(Lowering):
     def access(
         self, walk: Walk, dtype: DType, mode: Mode = "in", gather: Sequence[Size] = ()
     ) -> Access:
-        """An access over the domain."""
+        """An access over the domain; along an axis that it repeats an operand has no end."""
         strides = self.merged.get(walk.strides, walk.strides)
-        return self.located(Walk(walk.base, walk.offset, strides), self.places, dtype, mode)
+        places = [
+            replace(place, extent=None) if stride == 0 and place.extent != 1 else place
+            for stride, place in zip(strides, self.places, strict=True)
+        ]
+        return self.located(Walk(walk.base, walk.offset, strides), places, dtype, mode)
 
     def here(self, walk: Walk) -> tuple[Walk, tuple[int, ...]]:
         """A walk; its places are those of ``places``, whatever they are now."""

@@ -66,7 +66,7 @@ def run_at_once(call: Callable[[list[Tensor]], Any], arrays: Sequence[Any]) -> A
     noted = Session(computes=True)
     before = {each: each.streams for each in list(GENERATORS)}
     with traced_in(noted), eager_mode():
-        found = call([Tensor.lift(array) for array in arrays])
+        found = call([_argument(array) for array in arrays])
         updated = {parameter.node for parameter, _ in noted.updates}
         for each in list(GENERATORS):
             step = each.step
@@ -77,6 +77,13 @@ def run_at_once(call: Callable[[list[Tensor]], Any], arrays: Sequence[Any]) -> A
         results = [_array(leaf) for leaf in leaves]
     _write(noted.updates)
     return unflatten(tree, results)
+
+
+def _argument(array: Any) -> Tensor:
+    """A tensor of an array, by which the function may differentiate."""
+    tensor = Tensor.lift(array)
+    tensor.requires_grad = tensor.type.dtype.is_float
+    return tensor
 
 
 def _array(leaf: Any) -> Any:

@@ -14,7 +14,7 @@ from staticgrad.errors.wording import closest
 #: How users reach a module -> its home, whose ``__all__`` is what it offers.
 _ROOMS: Final = {
     "sg.linalg": "staticgrad.functions.linalg",
-    "sg.nn": "staticgrad.functions.nn",
+    "sg.nn": "staticgrad.nn",
     "sg.optim": "staticgrad.optim",
     "sg.random": "staticgrad.functions.random",
     "sg.special": "staticgrad.functions.special",

@@ -70,6 +70,7 @@ if TYPE_CHECKING:  # what is imported when it is first asked for
         stacked as stacked,
     )
     from staticgrad.functions.resizing import resize as resize
+    from staticgrad.functions.rotary import rotary as rotary
     from staticgrad.functions.windows import (
         conv as conv,
         conv_transpose as conv_transpose,
@@ -111,6 +112,7 @@ __all__ = [
     "rms_norm",
     "rnn",
     "rnn_cell",
+    "rotary",
     "silu",
     "softmax",
     "softplus",
@@ -420,7 +422,7 @@ def _alike(op: str, left: Operand[AnyValue], right: Operand[AnyValue]) -> tuple[
 
 
 #: Modules of layers that few programs have: they are imported when one is first asked for.
-_LAYERS: Final = ("recurrent", "windows", "pooling", "resizing")
+_LAYERS: Final = ("recurrent", "windows", "pooling", "resizing", "rotary")
 _present: Final = [name for name in __all__ if name in globals()]
 publish(globals(), __name__, [n for n in _present if globals()[n].__module__ == __name__])
 

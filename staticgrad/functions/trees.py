@@ -1,8 +1,8 @@
 """Values in the user's containers: flattened to a list, and put back.
 
-A tree is a value, or a dict, list, tuple, named tuple or dataclass of trees, or None, which holds
-none. A dataclass is put back with its fields as they are: neither ``__init__`` nor
-``__post_init__`` runs, for what they do has been done.
+A tree is a value, or a dict, list, tuple, named tuple, dataclass or module of trees, or None, which
+holds none. A dataclass is put back with its fields as they are: neither ``__init__`` nor
+``__post_init__`` runs, for what they do has been done; so is a module with its attributes.
 """
 
 from __future__ import annotations
@@ -18,17 +18,45 @@ from staticgrad.records import dataclass
 _PART = "?"  # how a leaf is written in messages
 
 
+class Contents:
+    """What an object of another class holds (a module): trees by name, and what is static.
+
+    Classes say it by a method ``tree_contents``. Two are equal whose static parts are: of one type
+    each and equal, or, where they cannot be compared, the same object.
+    """
+
+    def __init__(self, parts: dict[str, Any], static: dict[str, Any]) -> None:
+        self.parts, self.static = parts, static
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Contents) or [*self.static] != [*other.static]:
+            return False
+        pairs = zip(self.static.values(), other.static.values(), strict=True)
+        return all(one is other or _equal(one, other) for one, other in pairs)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.static))
+
+
+def _equal(one: Any, other: Any) -> bool:
+    try:
+        return type(one) is type(other) and bool(one == other)
+    except Exception:
+        return False
+
+
 @dataclass(frozen=True)
 class Tree:
     """The containers of a tree without its leaves.
 
     ``kind`` is dict, list, a class of tuples, a dataclass, None for no value, or ``object`` for a
-    leaf; ``keys`` name the parts.
+    leaf; ``keys`` name the parts. Of a module ``static`` has what is no part.
     """
 
     kind: Any
     keys: tuple[Any, ...] = ()
     parts: tuple[Tree, ...] = ()
+    static: Contents | None = None
 
     @property
     def count(self) -> int:
@@ -37,8 +65,8 @@ class Tree:
 
     @property
     def is_record(self) -> bool:
-        """Whether its parts are the fields of a dataclass."""
-        return is_dataclass(self.kind)
+        """Whether its parts are the fields of a dataclass, or the attributes of a module."""
+        return self.static is not None or is_dataclass(self.kind)
 
     def __str__(self) -> str:
         if self.kind is object:
@@ -65,6 +93,10 @@ def flatten(tree: Any) -> tuple[list[Any], Tree]:
 def _flattened(tree: Any, leaves: list[Any]) -> Tree:
     if tree is None:
         return Tree(None)
+    if hasattr(type(tree), "tree_contents"):
+        held = tree.tree_contents()
+        parts = [_flattened(part, leaves) for part in held.parts.values()]
+        return Tree(type(tree), tuple(held.parts), tuple(parts), Contents({}, held.static))
     if isinstance(tree, dict):
         keys, items, kind = tuple(tree), [*tree.values()], dict
     elif isinstance(tree, list | tuple):
@@ -112,7 +144,8 @@ def _built(tree: Tree, leaves: Iterator[Any]) -> Any:
         return parts
     if tree.is_record:
         record = object.__new__(tree.kind)
-        for key, part in zip(tree.keys, parts, strict=True):
+        static = {} if tree.static is None else tree.static.static
+        for key, part in (*static.items(), *zip(tree.keys, parts, strict=True)):
             object.__setattr__(record, key, part)
         return record
     return tree.kind(*parts) if hasattr(tree.kind, "_fields") else tuple(parts)

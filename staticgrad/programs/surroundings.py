@@ -77,6 +77,7 @@ class Surroundings:
         self.asks_time = False
         self._waiting: list[tuple[FunctionType, Mapping[str, Any]]] = []
         self._seen: set[tuple[Any, ...]] = set()
+        self._modules: set[int] = set()
         self._follow(function, objects)
         while self._waiting and len(self._seen) < _MOST_FUNCTIONS:
             found, bound = self._waiting.pop()
@@ -90,6 +91,10 @@ class Surroundings:
         while isinstance(found, functools.partial):
             found = found.func
         owner = [found.__self__] if isinstance(found, MethodType) else []
+        if _is_module(found) or (owner and _is_module(owner[0])):
+            self._follow_module(owner[0] if owner else found)
+            if not owner:
+                return
         found = unwrap(found.__func__ if owner else found)
         if not isinstance(found, FunctionType):
             call = getattr_static(type(found), "__call__", None)
@@ -103,6 +108,19 @@ class Surroundings:
         if key not in self._seen and is_user_file(code.co_filename):
             self._seen.add(key)
             self._waiting.append((found, bound))
+
+    def _follow_module(self, module: Any) -> None:
+        """Read all that a module and those inside of it hold, and look into what the user's do."""
+        if id(module) in self._modules:
+            return
+        for path, each in module.named_modules():
+            self._modules.add(id(each))
+            label = ".".join([type(module).__name__, *[path] * bool(path)])
+            for name in {"training": True, **vars(each)}:
+                place = OuterName(vars(each), name, f"{label}.{name}")
+                self.reads[id(place.holder), name] = place
+                self._follow_values(place.value)
+            self._follow(MethodType(type(each).forward, each))
 
     def _scan(
         self,
@@ -143,11 +161,15 @@ class Surroundings:
         if _is_random(value):
             self.sources.append(value)
         self.asks_time |= getattr(value, "__module__", None) in _CLOCKS
+        self._follow_values(value)
+        return value
+
+    def _follow_values(self, value: Any) -> None:
+        """Look into what may be called of what a place holds."""
         several = isinstance(value, (tuple, *_CONTAINERS)) and len(value) <= _FEW
         for each in _contents(value) if several else (value,):
             if callable(each) and not isinstance(each, type):
                 self._follow(each)
-        return value
 
     def _write(self, place: OuterName) -> None:
         self.writes[id(place.holder), place.name] = place
@@ -184,6 +206,11 @@ def _is_users(kind: type) -> bool:
     return kind.__module__ != "builtins" and is_user_file(
         getattr(module, "__file__", None) or "<user>"
     )
+
+
+def _is_module(value: Any) -> bool:
+    loaded = sys.modules.get("staticgrad.nn.module")  # by whoever has modules
+    return loaded is not None and isinstance(value, loaded.Module)
 
 
 def _is_random(value: Any) -> bool:

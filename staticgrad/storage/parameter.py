@@ -95,6 +95,14 @@ class ParameterStore:
             ParameterValueError: another shape, or a dtype that would lose information.
             ReentryError: code that interrupts a step sets what a step is using.
         """
+        self.lock.write(partial(setitem, self.array, ..., self.fitted(value)))
+
+    def fitted(self, value: npt.ArrayLike) -> npt.NDArray[Any]:
+        """``value`` as an array that can be written here.
+
+        Raises:
+            MaskedArrayError, ParameterValueError: as ``write``.
+        """
         source = self._as_array(value)
         if source.shape != self.array.shape:
             raise ParameterValueError(
@@ -109,8 +117,7 @@ class ParameterStore:
             )
         whole = whole_bools(source)
         fits = whole.dtype == self.array.dtype
-        fitting = whole if fits else convert_array(whole, self.type.dtype)
-        self.lock.write(partial(setitem, self.array, ..., fitting))
+        return whole if fits else convert_array(whole, self.type.dtype)
 
     def _as_array(self, value: Any) -> npt.NDArray[Any]:
         """``value`` as an array of numbers."""

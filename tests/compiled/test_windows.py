@@ -128,3 +128,23 @@ def test_narrow_registers_give_the_same_bytes() -> None:
         check=True,
     )
     assert done.stdout.split() == digests()
+
+
+@pytest.mark.parametrize("axes", [1, 2])
+@pytest.mark.parametrize(
+    ("taps", "stride", "padding"), [(3, 2, 1), (3, 2, 0), (4, 3, 1), (2, 2, 0)]
+)
+def test_what_is_repeated_along_an_image_of_remainders(
+    axes: int, taps: int, stride: int, padding: int
+) -> None:
+    """A bias, and a factor for each image: nothing of them lies along the places."""
+    rng = np.random.default_rng(0)
+    x, factor = sg.input("x", (2, 2, *(4,) * axes)), sg.input("factor", (2, 1, *(1,) * axes))
+    filters = sg.constant(rng.normal(size=(2, 3, *(taps,) * axes)).astype("float32"))
+    bias = sg.parameter("bias", rng.normal(size=3).astype("float32"))
+    y = sg.nn.conv_transpose(x, filters, bias, stride=stride, padding=padding) * factor
+    graph = sg.Graph({"y": y, "slope": sg.grad((y * y).sum(), factor)})
+    feeds = {v.node.label: rng.normal(size=v.shape).astype("float32") for v in (x, factor)}
+    found, expected = sg.compile(graph).run(feeds), sg.evaluate(graph, feeds)
+    for name, array in found.items():
+        np.testing.assert_allclose(array, expected[name], rtol=2e-5, atol=2e-5)

@@ -1,0 +1,111 @@
+"""Networks: functions of values, and modules, which hold their parameters. Public as ``sg.nn``.
+
+Functions (``relu``, ``conv``, ``cross_entropy``) are those of ``staticgrad/functions/nn.py``.
+Modules of one subject are one file here, loaded when it is asked for; ``module.py`` and
+``linear.py`` come first. Names and the order of arguments are those of ``torch.nn``, axes those of
+NumPy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.functions import nn as _functions
+
+if TYPE_CHECKING:
+    from staticgrad.functions.nn import *  # noqa: F403
+    from staticgrad.nn.activations import (
+        ELU as ELU,
+        GELU as GELU,
+        LeakyReLU as LeakyReLU,
+        LogSoftmax as LogSoftmax,
+        ReLU as ReLU,
+        Sigmoid as Sigmoid,
+        SiLU as SiLU,
+        Softmax as Softmax,
+        Softplus as Softplus,
+        Tanh as Tanh,
+    )
+    from staticgrad.nn.batch_norms import (
+        BatchNorm1d as BatchNorm1d,
+        BatchNorm2d as BatchNorm2d,
+        BatchNorm3d as BatchNorm3d,
+    )
+    from staticgrad.nn.convolutions import (
+        Conv1d as Conv1d,
+        Conv2d as Conv2d,
+        Conv3d as Conv3d,
+        ConvTranspose1d as ConvTranspose1d,
+        ConvTranspose2d as ConvTranspose2d,
+        ConvTranspose3d as ConvTranspose3d,
+    )
+    from staticgrad.nn.dropout import Dropout as Dropout
+    from staticgrad.nn.embeddings import Embedding as Embedding
+    from staticgrad.nn.initial import manual_seed as manual_seed
+    from staticgrad.nn.linear import Flatten as Flatten, Identity as Identity, Linear as Linear
+    from staticgrad.nn.module import Module as Module
+    from staticgrad.nn.multi_head import MultiHeadAttention as MultiHeadAttention
+    from staticgrad.nn.normalization import (
+        GroupNorm as GroupNorm,
+        LayerNorm as LayerNorm,
+        RMSNorm as RMSNorm,
+    )
+    from staticgrad.nn.noting import updates as updates
+    from staticgrad.nn.pooling import (
+        AdaptiveAvgPool1d as AdaptiveAvgPool1d,
+        AdaptiveAvgPool2d as AdaptiveAvgPool2d,
+        AdaptiveMaxPool1d as AdaptiveMaxPool1d,
+        AdaptiveMaxPool2d as AdaptiveMaxPool2d,
+        AvgPool1d as AvgPool1d,
+        AvgPool2d as AvgPool2d,
+        AvgPool3d as AvgPool3d,
+        MaxPool1d as MaxPool1d,
+        MaxPool2d as MaxPool2d,
+        MaxPool3d as MaxPool3d,
+    )
+    from staticgrad.nn.recurrent import GRU as GRU, LSTM as LSTM, RNN as RNN
+    from staticgrad.nn.sequential import Sequential as Sequential
+    from staticgrad.nn.transformer import TransformerBlock as TransformerBlock
+
+#: File -> the modules and functions in it.
+_HOMES: Final = {
+    "activations": ("ELU GELU LeakyReLU LogSoftmax ReLU SiLU Sigmoid Softmax Softplus Tanh"),
+    "multi_head": "MultiHeadAttention",
+    "batch_norms": "BatchNorm1d BatchNorm2d BatchNorm3d",
+    "convolutions": "Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d",
+    "dropout": "Dropout",
+    "embeddings": "Embedding",
+    "initial": "manual_seed",
+    "linear": "Flatten Identity Linear",
+    "module": "Module",
+    "normalization": "GroupNorm LayerNorm RMSNorm",
+    "pooling": (
+        "AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveMaxPool1d AdaptiveMaxPool2d AvgPool1d"
+        " AvgPool2d AvgPool3d MaxPool1d MaxPool2d MaxPool3d"
+    ),
+    "recurrent": "GRU LSTM RNN",
+    "sequential": "Sequential",
+    "transformer": "TransformerBlock",
+    "noting": "updates",
+}
+_FILES: Final = {name: file for file, names in _HOMES.items() for name in names.split()}
+__all__ = [*_functions.__all__, *_FILES]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name in _FILES:
+            found = getattr(import_module(f"{__name__}.{_FILES[name]}"), name)
+        elif name in _functions.__all__:
+            found = getattr(_functions, name)
+        else:
+            raise no_such_name("sg.nn", name)
+        globals()[name] = found
+        return found

@@ -1,0 +1,184 @@
+"""Convolutions, and their transposes."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any, ClassVar
+
+from staticgrad.errors import ArgumentError
+from staticgrad.functions.window_arguments import Padding, PerAxis
+from staticgrad.functions.windows import conv, conv_transpose
+from staticgrad.ir.calls import public
+from staticgrad.nn.initial import Initial, Seed, first_value, source
+from staticgrad.nn.module import Module, named
+
+
+class Conv1d(Module):
+    """The cross-correlation of [n, in_channels, l] with filters: [n, out_channels, windows].
+
+    Args:
+        in_channels, out_channels: sizes.
+        kernel_size: taps, for all axes of places or for each; weight is [out_channels,
+            in_channels / groups, taps...].
+        stride, padding, dilation, groups: as ``sg.nn.conv``; padding may be "same".
+        bias: whether there is one, [out_channels].
+        init, dtype, seed: as ``Linear``; a filter's inputs are in_channels / groups times its taps.
+
+    Raises:
+        ArgumentError: groups that do not divide the channels; as many sizes as there are no axes.
+        Else as ``sg.nn.conv``, in ``forward``.
+    """
+
+    places: ClassVar[int] = 1
+
+    @public
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: PerAxis,
+        stride: PerAxis = 1,
+        padding: Padding = 0,
+        dilation: PerAxis = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        init: Initial = "uniform",
+        dtype: Any = "float32",
+        seed: Seed = None,
+    ) -> None:
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.kernel_size = taps_of(type(self).__name__, kernel_size, self.places)
+        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+        each = channels_in_groups(type(self).__name__, (in_channels, out_channels), groups)
+        shape = (out_channels, each, *self.kernel_size)
+        name, random = named("conv"), source(seed)
+        fans = (each * prod(self.kernel_size), out_channels * prod(self.kernel_size) // groups)
+        self.weight = first_value(f"{name}.weight", shape, init, fans, random, dtype)
+        self.bias = (
+            first_value(f"{name}.bias", (out_channels,), "uniform", fans, random, dtype)
+            if bias
+            else None
+        )
+
+    def forward(self, x: Any) -> Any:
+        """[n, out_channels, windows...]."""
+        return conv(
+            x,
+            self.weight,
+            self.bias,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+        )
+
+
+class Conv2d(Conv1d):
+    """As ``Conv1d``, of images [n, in_channels, h, w]."""
+
+    places = 2
+
+
+class Conv3d(Conv1d):
+    """As ``Conv1d``, of volumes [n, in_channels, d, h, w]."""
+
+    places = 3
+
+
+class ConvTranspose1d(Module):
+    """``Conv1d`` transposed: each element of [n, in_channels, l] spreads over a window.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: as
+            ``Conv1d``; weight is [in_channels, out_channels / groups, taps...].
+        output_padding: further places at the end of each axis.
+        init, dtype, seed: as ``Linear``.
+
+    Raises:
+        ArgumentError: as ``Conv1d``. Else as ``sg.nn.conv_transpose``, in ``forward``.
+    """
+
+    places: ClassVar[int] = 1
+
+    @public
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: PerAxis,
+        stride: PerAxis = 1,
+        padding: Padding = 0,
+        output_padding: int | tuple[int, ...] = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: PerAxis = 1,
+        *,
+        init: Initial = "uniform",
+        dtype: Any = "float32",
+        seed: Seed = None,
+    ) -> None:
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.kernel_size = taps_of(type(self).__name__, kernel_size, self.places)
+        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
+        self.output_padding = output_padding
+        each = channels_in_groups(type(self).__name__, (out_channels, in_channels), groups)
+        shape = (in_channels, each, *self.kernel_size)
+        name, random = named("convtranspose"), source(seed)
+        fans = (each * prod(self.kernel_size), in_channels * prod(self.kernel_size) // groups)
+        self.weight = first_value(f"{name}.weight", shape, init, fans, random, dtype)
+        self.bias = (
+            first_value(f"{name}.bias", (out_channels,), "uniform", fans, random, dtype)
+            if bias
+            else None
+        )
+
+    def forward(self, x: Any) -> Any:
+        """[n, out_channels, image...]."""
+        return conv_transpose(
+            x,
+            self.weight,
+            self.bias,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+            output_padding=self.output_padding,
+        )
+
+
+class ConvTranspose2d(ConvTranspose1d):
+    """As ``ConvTranspose1d``, of images [n, in_channels, h, w]."""
+
+    places = 2
+
+
+class ConvTranspose3d(ConvTranspose1d):
+    """As ``ConvTranspose1d``, of volumes [n, in_channels, d, h, w]."""
+
+    places = 3
+
+
+def taps_of(name: str, kernel_size: PerAxis, places: int) -> tuple[int, ...]:
+    """The taps along each axis.
+
+    Raises:
+        ArgumentError: not one for each axis, or fewer than one.
+    """
+    found = (kernel_size,) * places if isinstance(kernel_size, int) else tuple(kernel_size)
+    if len(found) != places or any(type(size) is not int or size < 1 for size in found):
+        raise ArgumentError(
+            f"{name}: kernel_size={kernel_size!r}: {places} whole number{'s'[: places > 1]}, or one"
+        )
+    return found
+
+
+def channels_in_groups(name: str, channels: tuple[int, int], groups: int) -> int:
+    """How many of the first kind of channels each of the other sees.
+
+    Raises:
+        ArgumentError: groups that do not divide both.
+    """
+    if type(groups) is not int or groups < 1 or any(count % groups for count in channels):
+        raise ArgumentError(f"{name}: {groups} groups do not divide channels {channels}")
+    return channels[0] // groups

@@ -1,0 +1,41 @@
+"""Elements that are left out, in training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from staticgrad.errors import ArgumentError
+from staticgrad.errors.wording import shown
+from staticgrad.functions.random import Generator
+from staticgrad.ir.calls import public
+from staticgrad.nn.initial import source
+from staticgrad.nn.module import Module, named
+from staticgrad.ops.operands import is_number
+
+
+class Dropout(Module):
+    """In training each element is 0 with probability ``p``, and the others are divided by 1 - p.
+
+    Srivastava et al., JMLR 15 (2014). Its generator draws the same bits for one seed and step in
+    both worlds, and is a part of ``state_dict``.
+
+    Args:
+        p: the probability, in [0, 1).
+        seed: of the generator; by default drawn from the source of ``manual_seed``.
+
+    Raises:
+        ArgumentError: p outside of [0, 1).
+    """
+
+    @public
+    def __init__(self, p: float = 0.5, *, seed: int | None = None) -> None:
+        if not is_number(p) or not 0.0 <= p < 1.0:
+            raise ArgumentError(f"Dropout: the probability {shown(p)} is not in [0, 1)")
+        own = int(source(None).integers(np.iinfo(np.int64).max)) if seed is None else seed
+        self.p, self.generator = p, Generator(own, named("dropout"))
+
+    def forward(self, x: Any) -> Any:
+        """The shape of x."""
+        return self.generator.dropout(x, self.p) if self.training and self.p else x

@@ -1,0 +1,116 @@
+"""First values of parameters, by name.
+
+With fans the numbers of inputs and outputs of a unit, [in, out]:
+
+    uniform            +-1 / sqrt(in)              LeCun et al., "Efficient backprop", 1998
+    xavier_uniform     +-sqrt(6 / (in + out))      Glorot and Bengio, AISTATS 2010
+    xavier_normal      sd sqrt(2 / (in + out))
+    kaiming_uniform    +-sqrt(6 / in)              He et al., ICCV 2015
+    kaiming_normal     sd sqrt(2 / in)
+    normal             sd 1;  small_normal: sd 0.02, of language models
+    orthogonal         rows or columns orthonormal Saxe et al., ICLR 2014
+    zeros, ones
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod, sqrt
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.errors import ArgumentError
+from staticgrad.errors.wording import did_you_mean, shown
+from staticgrad.functions.creation import parameter
+from staticgrad.ir.nodes import Parameter
+from staticgrad.ir.op import Array
+
+#: A name, or a function of a shape and a generator of NumPy that gives an array.
+Initial = str | Callable[..., Any]
+#: A number, or a generator of NumPy; None: the process' own (``manual_seed``).
+Seed = int | np.random.Generator | None
+
+
+class _Own:
+    """The process' source of first values."""
+
+    random = np.random.default_rng(0)
+
+
+_own: Final = _Own()
+
+
+def manual_seed(seed: int) -> None:
+    """Let the first values of modules made from here on follow from ``seed``; at first it is 0."""
+    _own.random = np.random.default_rng(seed)
+
+
+def source(seed: Seed) -> np.random.Generator:
+    """The generator that a seed names."""
+    if seed is None:
+        return _own.random
+    return seed if isinstance(seed, np.random.Generator) else np.random.default_rng(seed)
+
+
+def _orthogonal(random: Any, shape: tuple[int, ...], fans: tuple[int, int]) -> Array:
+    rows = shape[0] if shape else 1
+    flat = random.normal(size=(rows, prod(shape[1:])))
+    turned = flat.T if rows < flat.shape[1] else flat
+    q, r = np.linalg.qr(turned)
+    q = q * np.sign(np.diagonal(r))
+    found: Array = (q.T if rows < flat.shape[1] else q).reshape(shape)
+    return found
+
+
+def _bounded(bound: Callable[[int, int], float]) -> Callable[..., Array]:
+    return lambda random, shape, fans: random.uniform(-bound(*fans), bound(*fans), shape)
+
+
+def _spread(sd: Callable[[int, int], float]) -> Callable[..., Array]:
+    return lambda random, shape, fans: random.normal(0.0, sd(*fans), shape)
+
+
+INITIAL: Final[dict[str, Callable[..., Array]]] = {
+    "uniform": _bounded(lambda given, out: 1.0 / sqrt(max(given, 1))),
+    "xavier_uniform": _bounded(lambda given, out: sqrt(6.0 / max(given + out, 1))),
+    "xavier_normal": _spread(lambda given, out: sqrt(2.0 / max(given + out, 1))),
+    "kaiming_uniform": _bounded(lambda given, out: sqrt(6.0 / max(given, 1))),
+    "kaiming_normal": _spread(lambda given, out: sqrt(2.0 / max(given, 1))),
+    "normal": _spread(lambda given, out: 1.0),
+    "small_normal": _spread(lambda given, out: 0.02),
+    "orthogonal": _orthogonal,
+    "zeros": lambda random, shape, fans: np.zeros(shape),
+    "ones": lambda random, shape, fans: np.ones(shape),
+}
+
+
+def first_value(
+    name: str,
+    shape: tuple[int, ...],
+    how: Initial,
+    fans: tuple[int, int],
+    random: np.random.Generator,
+    dtype: Any,
+) -> Parameter:
+    """A parameter with first values.
+
+    Raises:
+        ArgumentError: an unknown name of first values, or a size below 0.
+        ParameterValueError: a function of the user's gives another shape.
+    """
+    if any(size < 0 for size in shape):
+        raise ArgumentError(f"{name}: a shape of {shape}: sizes are 0 or more")
+    if callable(how):
+        made = np.asarray(how(shape, random))
+    elif how in INITIAL:
+        made = INITIAL[how](random, shape, fans)
+    else:
+        raise ArgumentError(
+            f"{name}: init={shown(how)} is unknown",
+            hint=did_you_mean(str(how), [*INITIAL])
+            or f"one of {', '.join(INITIAL)}, or a function",
+        )
+    if made.shape != shape:
+        raise ArgumentError(f"{name}: init gives shape {made.shape}, not {shape}")
+    return parameter(name, made, dtype)

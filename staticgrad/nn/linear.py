@@ -1,0 +1,71 @@
+"""Layers of products with a matrix, and of shapes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from staticgrad.functions import matmul, reshape
+from staticgrad.ir.calls import public
+from staticgrad.nn.initial import Initial, Seed, first_value, source
+from staticgrad.nn.module import Module, named
+
+
+class Linear(Module):
+    """``x @ weight + bias``, for x [..., in_features]: [..., out_features].
+
+    Args:
+        in_features, out_features: sizes; weight is [in_features, out_features].
+        bias: whether there is one, [out_features].
+        init: first values of the weight, by name or as a function (``nn/initial.py``); those of
+            the bias are "uniform", too.
+        dtype: of the parameters.
+        seed: a number or a generator of NumPy; by default that of ``manual_seed``.
+
+    Raises:
+        ArgumentError: a size below 0, or an unknown ``init``.
+    """
+
+    @public
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        init: Initial = "uniform",
+        dtype: Any = "float32",
+        seed: Seed = None,
+    ) -> None:
+        self.in_features, self.out_features = in_features, out_features
+        name, random, fans = named("linear"), source(seed), (in_features, out_features)
+        self.weight = first_value(f"{name}.weight", fans, init, fans, random, dtype)
+        self.bias = (
+            first_value(f"{name}.bias", (out_features,), "uniform", fans, random, dtype)
+            if bias
+            else None
+        )
+
+    def forward(self, x: Any) -> Any:
+        """[..., out_features]."""
+        out = matmul(x, self.weight)
+        return out if self.bias is None else out + self.bias
+
+
+class Identity(Module):
+    """x itself."""
+
+    def forward(self, x: Any) -> Any:
+        """x."""
+        return x
+
+
+class Flatten(Module):
+    """The axes from ``start`` on as one: [n, c, h, w] becomes [n, c * h * w]."""
+
+    @public
+    def __init__(self, start: int = 1) -> None:
+        self.start = start
+
+    def forward(self, x: Any) -> Any:
+        """The leading axes, and one more."""
+        return reshape(x, (*x.shape[: self.start], -1))

@@ -1,0 +1,225 @@
+"""Module: a function with parameters, made of its attributes.
+
+Nothing is registered. A module's parameters are those among its attributes, in lists, tuples and
+dicts of them, and in modules there; paths of attributes name them (``layers.0.weight``). A module
+is a tree as lists and dicts are, whose leaves are its parameters and arrays, so that functions take
+and give modules. Everything else that it holds is static: where ``sg.function`` meets a module,
+another number, flag or mode (``train``, ``eval``) is another program.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+
+import numpy as np
+
+from staticgrad.errors import ArgumentError, ParameterValueError
+from staticgrad.errors.wording import kind_of, shown
+from staticgrad.functions.random import Generator
+from staticgrad.functions.trees import Contents, flatten
+from staticgrad.ir.nodes import Parameter
+from staticgrad.ir.op import Array
+from staticgrad.ir.value import Value
+from staticgrad.ir.worlds import computing, computing_kind, in_graphs
+from staticgrad.storage.parameter import write_all
+
+#: Kinds of layers -> how many have been named so far.
+_named: Final[defaultdict[str, Iterator[int]]] = defaultdict(itertools.count)
+
+
+class Module:
+    """A function with parameters: subclasses set attributes, ``forward`` says what it computes.
+
+    ``__init__`` of a subclass needs not call this one's, for there is none. ``forward`` is ordinary
+    code over ordinary functions. Called with tensors it computes at once, with values of a graph it
+    builds more of the graph.
+
+    Attributes:
+        training: whether it behaves as in training (dropout drops); set by ``train`` and ``eval``.
+        states: names of attributes that ``state_dict`` keeps, but optimizers do not step.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> class Scaled(sg.nn.Module):
+    ...     def __init__(self):
+    ...         self.inner = sg.nn.Linear(3, 2)
+    ...         self.scale = sg.parameter("scale", np.ones(2, "float32"))
+    ...     def forward(self, x):
+    ...         return self.inner(x) * self.scale
+    >>> model = Scaled()
+    >>> model
+    Scaled: 10 parameters
+      inner: Linear(3, 2): weight f32[3, 2], bias f32[2]
+      scale f32[2]
+    >>> list(model.state_dict())
+    ['inner.weight', 'inner.bias', 'scale']
+    >>> sg.function(model)(np.ones((4, 3), "float32")).shape
+    (4, 2)
+    """
+
+    training: bool = True
+    states: ClassVar[tuple[str, ...]] = ()
+
+    if TYPE_CHECKING:
+        forward: Any
+    else:
+
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            """What the module computes; subclasses say."""
+            raise ArgumentError(
+                f"{type(self).__name__} does not say what it computes",
+                hint="def forward(self, x): in the class",
+            )
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What ``forward`` gives, in the world of its operands."""
+        with _world_of(args, kwargs):
+            return self.forward(*args, **kwargs)
+
+    # -- what it holds ----------------------------------------------------------------------------
+
+    def tree_contents(self) -> Contents:
+        """Its attributes, by name: those that hold values or arrays, and all others."""
+        parts = {name: value for name, value in vars(self).items() if _holds_values(value)}
+        return Contents(parts, {n: v for n, v in vars(self).items() if n not in parts})
+
+    def modules(self) -> Iterator[Module]:
+        """This module and those inside of it, each once."""
+        for _, module in self.named_modules():
+            yield module
+
+    def named_modules(self) -> Iterator[tuple[str, Module]]:
+        """This module, whose path is empty, and those inside of it with their paths, each once."""
+        seen: set[int] = set()
+        for path, found in _inside("", self):
+            if isinstance(found, Module) and id(found) not in seen:
+                seen.add(id(found))
+                yield path, found
+
+    def parameters(self) -> list[Parameter]:
+        """What optimizers step: each parameter once, in the order in which attributes were set."""
+        return [parameter for _, parameter in self.named_parameters()]
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """The same, with paths."""
+        return ((path, p) for path, p, is_state in _stored(self) if not is_state)
+
+    def state_dict(self) -> dict[str, Array]:
+        """Copies of all that it keeps, by path: parameters, running statistics, generators."""
+        return {path: np.array(p.value) for path, p, _ in _stored(self)}
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+        """Set what it keeps, all of it or nothing.
+
+        Args:
+            state: arrays by path, as ``state_dict`` gives them.
+            strict: names that only one side has are an error, too.
+
+        Raises:
+            ParameterValueError: with all that is different: missing and unknown names, shapes,
+                element types.
+        """
+        if not isinstance(state, Mapping):
+            raise ParameterValueError(
+                f"load_state_dict takes arrays by name, not {kind_of(state)}",
+                hint="model.load_state_dict(other.state_dict())",
+            )
+        own = {path: parameter for path, parameter, _ in _stored(self)}
+        differences = [f"{name}: missing" for name in own if name not in state]
+        differences += [f"{shown(name)}: unknown" for name in state if name not in own]
+        differences = differences if strict else []
+        pairs = []
+        for name in own.keys() & state.keys():
+            store = own[name].store
+            try:
+                pairs.append((store, store.fitted(state[name])))
+            except ParameterValueError as error:
+                differences.append(f"{name}: {error.headline}")
+        if differences:
+            count = len(differences)
+            raise ParameterValueError(
+                f"{type(self).__name__} and the state differ in {count} place{'s'[: count > 1]}",
+                details=sorted(differences),
+                hint="nothing was changed",
+            )
+        write_all(pairs)
+
+    # -- modes ------------------------------------------------------------------------------------
+
+    def train(self, mode: bool = True) -> Self:
+        """Behave as in training, or not; returns the module."""
+        for module in self.modules():
+            module.training = bool(mode)
+        return self
+
+    def eval(self) -> Self:
+        """Behave as after training; returns the module."""
+        return self.train(False)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients that backward passes have left in the parameters."""
+        for parameter in self.parameters():
+            parameter.zero_grad()
+
+    def __repr__(self) -> str:
+        from staticgrad.nn.drawing import drawn  # who draws none does without
+
+        return drawn(self)
+
+
+def named(kind: str) -> str:
+    """A name for the parameters of one more layer of a kind: ``linear``, ``linear1`` and so on."""
+    number = next(_named[kind])
+    return f"{kind}{number}" if number else kind
+
+
+def _world_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> computing:
+    """That of the first operand that is no parameter: where there is none, the present one."""
+    for leaf in itertools.chain(args, kwargs.values(), flatten((args, kwargs))[0]):
+        if isinstance(leaf, Value) and not leaf.is_stored:
+            return computing(type(leaf).kind) if leaf.computes else in_graphs()  # type: ignore[attr-defined]
+    return computing(computing_kind())
+
+
+def _holds_values(attribute: Any) -> bool:
+    if isinstance(attribute, list | tuple):
+        return any(map(_holds_values, attribute))
+    if isinstance(attribute, dict):
+        return any(map(_holds_values, attribute.values()))
+    return isinstance(attribute, Value | np.ndarray | Module)
+
+
+def _inside(path: str, found: Any) -> Iterator[tuple[str, Any]]:
+    """An attribute and what is inside of it: modules, generators and parameters, with paths."""
+    if isinstance(found, Module | Generator | Parameter):
+        yield path, found
+    for name, each in contents(found):
+        yield from _inside(f"{path}.{name}" if path else str(name), each)
+
+
+def contents(found: Any) -> list[tuple[Any, Any]]:
+    """What is directly inside of a module or container, by name."""
+    if isinstance(found, Module):
+        return [*vars(found).items()]
+    if isinstance(found, Generator):
+        return [("key", found.key), ("step", found.step)]
+    if isinstance(found, dict):
+        return [*found.items()]
+    return [*enumerate(found)] if isinstance(found, list | tuple) else []
+
+
+def _stored(module: Module) -> Iterator[tuple[str, Parameter, bool]]:
+    """Every parameter once, with its path, and whether no optimizer steps it."""
+    states = {
+        id(parameter)
+        for each in module.modules()
+        for name in each.states
+        for _, parameter in _inside("", getattr(each, name, None))
+    }
+    seen = set()
+    for path, found in _inside("", module):
+        if isinstance(found, Parameter) and found.node not in seen:
+            seen.add(found.node)
+            yield path, found, id(found) in states or not found.dtype.is_float

@@ -1,0 +1,121 @@
+"""Attention with several heads, positions as rotations, and a cache of what was seen."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from staticgrad.errors import ArgumentError
+from staticgrad.functions import arange, at, reshape, swapaxes
+from staticgrad.functions.attention import attention
+from staticgrad.functions.rotary import rotary
+from staticgrad.ir.calls import public
+from staticgrad.nn.dropout import Dropout
+from staticgrad.nn.initial import Initial, Seed, source
+from staticgrad.nn.linear import Linear
+from staticgrad.nn.module import Module
+
+
+class Cache(NamedTuple):
+    """Keys and values of what was seen, [batch, heads, most, size], and how much that is."""
+
+    keys: Any
+    values: Any
+    length: Any
+
+
+class MultiHeadAttention(Module):
+    """Attention of ``num_heads`` heads, each over a part of the features (arXiv 1706.03762).
+
+    Args:
+        embed_dim: features of queries and results; the heads divide them.
+        num_heads: how many.
+        dropout: the share of the result's elements that is 0, in training.
+        bias: whether the four layers ``query``, ``key``, ``value`` and ``out`` have biases.
+        kdim, vdim: features of keys and values; by default those of queries.
+        causal: forbid every query the keys after it.
+        rotary: turn queries and keys by their places (``sg.nn.rotary``).
+        init, dtype, seed: of the layers, as ``Linear``; "xavier_uniform" by default.
+
+    Raises:
+        ArgumentError: heads that do not divide the features.
+    """
+
+    @public
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        bias: bool = True,
+        kdim: int | None = None,
+        vdim: int | None = None,
+        *,
+        causal: bool = False,
+        rotary: bool = False,
+        init: Initial = "xavier_uniform",
+        dtype: Any = "float32",
+        seed: Seed = None,
+    ) -> None:
+        if num_heads < 1 or embed_dim % num_heads:
+            raise ArgumentError(
+                f"MultiHeadAttention: {num_heads} heads do not divide {embed_dim} features"
+            )
+        self.embed_dim, self.num_heads = embed_dim, num_heads
+        self.causal, self.rotary = causal, rotary
+        options: Any = {"init": init, "dtype": dtype, "seed": source(seed)}
+        self.query = Linear(embed_dim, embed_dim, bias, **options)
+        self.key = Linear(kdim or embed_dim, embed_dim, bias, **options)
+        self.value = Linear(vdim or embed_dim, embed_dim, bias, **options)
+        self.out = Linear(embed_dim, embed_dim, bias, **options)
+        self.dropout = Dropout(dropout) if dropout else None
+
+    def forward(
+        self, query: Any, key: Any = None, value: Any = None, mask: Any = None, cache: Any = None
+    ) -> Any:
+        """[batch, t, embed_dim]; with a cache the pair of that and the cache of all seen so far.
+
+        Args:
+            query: [batch, t, embed_dim].
+            key, value: [batch, s, kdim] and [batch, s, vdim]; by default query and key.
+            mask: bools that broadcast to [batch, heads, t, s]: False forbids a key to a query.
+            cache: of ``empty_cache``, or what the call before gave: keys and values of this call
+                are put behind those that are there, and queries see all of them.
+        """
+        key = query if key is None else key
+        q, k = self._heads(self.query(query)), self._heads(self.key(key))
+        v = self._heads(self.value(key if value is None else value))
+        start = 0 if cache is None else cache.length
+        if self.rotary:
+            q, k = rotary(q, start), rotary(k, start)
+        if cache is not None:
+            cache, mask = self._joined(cache, k, v, mask)
+            k, v = cache.keys, cache.values
+        found = attention(q, k, v, mask, causal=self.causal and cache is None)
+        rows = swapaxes(found, 1, 2)
+        out = self.out(reshape(rows, (*rows.shape[:2], self.embed_dim)))
+        if self.dropout is not None:
+            out = self.dropout(out)
+        return out if cache is None else (out, cache)
+
+    def empty_cache(self, batch: int, most: int, dtype: Any = "float32") -> Cache:
+        """A cache of arrays for ``most`` places; nothing has been seen."""
+        shape = (batch, self.num_heads, most, self.embed_dim // self.num_heads)
+        return Cache(np.zeros(shape, dtype), np.zeros(shape, dtype), np.int64(0))
+
+    def _heads(self, x: Any) -> Any:
+        """[batch, heads, t, size]."""
+        batch, time, features = x.shape
+        size = features // self.num_heads
+        return swapaxes(reshape(x, (batch, time, self.num_heads, size)), 1, 2)
+
+    def _joined(self, cache: Cache, k: Any, v: Any, mask: Any) -> tuple[Cache, Any]:
+        """The cache with further keys and values, and which of its places queries may see."""
+        time, most = k.shape[2], cache.keys.shape[2]
+        places = arange(time, like=k) + cache.length
+        keys = at(cache.keys)[:, :, places].set(k)
+        values = at(cache.values)[:, :, places].set(v)
+        last = places[:, None] if self.causal else cache.length + time - 1
+        seen = arange(most, like=k) <= last
+        return Cache(keys, values, cache.length + time), seen if mask is None else seen & mask

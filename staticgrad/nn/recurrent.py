@@ -1,0 +1,145 @@
+"""Layers along time: sequences are [time, batch, features], unless the batch comes first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from staticgrad.errors import ArgumentError
+from staticgrad.functions import concatenate, stack, swapaxes
+from staticgrad.functions.recurrent import gru, lstm, rnn
+from staticgrad.ir.calls import public
+from staticgrad.nn.dropout import Dropout
+from staticgrad.nn.initial import Initial, Seed, first_value, source
+from staticgrad.nn.module import Module, named
+
+
+class Direction(Module):
+    """Weights of one layer in one direction: ``weight`` of its inputs, ``recurrent`` of states.
+
+    ``bias`` is that of all gates, ``bias_new`` that of the state's part of a GRU's new gate.
+    """
+
+    def __init__(
+        self, sizes: tuple[int, int], gates: int, bias: bool, init: Initial, dtype: Any, random: Any
+    ) -> None:
+        inputs, hidden = sizes
+        name, fans, wide = named("recurrent"), (hidden, hidden), gates * hidden
+        shapes = {"weight": (inputs, wide), "recurrent": (hidden, wide)}
+        shapes |= {"bias": (wide,)} if bias else {}  # type: ignore[dict-item]
+        shapes |= {"bias_new": (hidden,)} if bias and gates == 3 else {}  # type: ignore[dict-item]
+        self.bias = self.bias_new = None
+        for attribute, shape in shapes.items():
+            how = "uniform" if attribute.startswith("bias") else init
+            made = first_value(f"{name}.{attribute}", shape, how, fans, random, dtype)
+            setattr(self, attribute, made)
+
+    weight: Any
+    recurrent: Any
+    bias: Any
+    bias_new: Any
+
+    def forward(self, layer: Callable[..., Any], x: Any, state: Any, **options: Any) -> Any:
+        """The outputs and the last state of a layer along time."""
+        if self.bias_new is not None:
+            options["b_new"] = self.bias_new
+        bias = 0.0 if self.bias is None else self.bias
+        return layer(x, self.weight, self.recurrent, bias, state, **options)
+
+
+class RNN(Module):
+    """Layers of ``tanh(x @ weight + h @ recurrent + bias)`` along time, one upon another.
+
+    Args:
+        input_size, hidden_size: features of inputs and of states.
+        num_layers: how many; each takes the outputs of the one below.
+        bias: whether there are biases.
+        batch_first: sequences are [batch, time, features].
+        dropout: the share of outputs that a layer does not hand on, in training.
+        bidirectional: each layer goes both ways, and gives both outputs side by side.
+        init: first values of the weights, of ``hidden_size`` inputs; dtype, seed: as ``Linear``.
+
+    Raises:
+        ArgumentError: fewer than one layer; else as ``Linear`` and ``Dropout``.
+    """
+
+    layer: ClassVar[Callable[..., Any]] = staticmethod(rnn)
+    gates: ClassVar[int] = 1
+
+    @public
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        init: Initial = "uniform",
+        dtype: Any = "float32",
+        seed: Seed = None,
+    ) -> None:
+        if type(num_layers) is not int or num_layers < 1:
+            raise ArgumentError(f"{type(self).__name__}: {num_layers} layers")
+        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.batch_first, self.bidirectional = batch_first, bidirectional
+        random, ways = source(seed), 1 + bidirectional
+        sizes = [(input_size if k < ways else ways * hidden_size) for k in range(num_layers * ways)]
+        self.directions = [
+            Direction((size, hidden_size), self.gates, bias, init, dtype, random) for size in sizes
+        ]
+        self.dropout = Dropout(dropout) if dropout else None
+
+    def forward(self, x: Any, state: Any = None, *, lengths: Any = None) -> tuple[Any, Any]:
+        """The outputs, and the last states [layers * directions, batch, hidden].
+
+        Args:
+            x: [time, batch, input_size]; [batch, time, input_size] where the batch comes first.
+            state: the first states, as they are given back (of an LSTM a pair); zeros by default.
+            lengths: how many times of each sequence count, integers [batch].
+        """
+        out = swapaxes(x, 0, 1) if self.batch_first else x
+        ways, lasts = 1 + self.bidirectional, []
+        for k in range(0, len(self.directions), ways):
+            found = []
+            for way in range(ways):
+                first = None if state is None else self._of_layer(state, k + way)
+                options = {"lengths": lengths, "reverse": way == 1}
+                given, last = self.directions[k + way](self.layer, out, first, **options)
+                found.append(given)
+                lasts.append(last)
+            out = concatenate(found, -1) if ways > 1 else found[0]
+            if self.dropout is not None and k + ways < len(self.directions):
+                out = self.dropout(out)
+        return swapaxes(out, 0, 1) if self.batch_first else out, self._joined(lasts)
+
+    def _of_layer(self, state: Any, number: int) -> Any:
+        return state[number]
+
+    def _joined(self, lasts: list[Any]) -> Any:
+        return stack(lasts, 0)
+
+
+class GRU(RNN):
+    """As ``RNN``, of gated units (Cho et al., arXiv 1406.1078): gates reset, update, new."""
+
+    layer = staticmethod(gru)
+    gates = 3
+
+
+class LSTM(RNN):
+    """As ``RNN``, of long short-term memory: gates input, forget, cell, output.
+
+    Hochreiter and Schmidhuber, 1997. States are pairs (h, c).
+    """
+
+    layer = staticmethod(lstm)
+    gates = 4
+
+    def _of_layer(self, state: Any, number: int) -> Any:
+        return state[0][number], state[1][number]
+
+    def _joined(self, lasts: list[Any]) -> Any:
+        return stack([h for h, _ in lasts], 0), stack([c for _, c in lasts], 0)

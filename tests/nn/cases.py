@@ -1,0 +1,158 @@
+"""Every module: how it is made, what it takes, and what it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import staticgrad as sg
+from tests.nn import oracles as of
+
+D: Any = {"dtype": "float64"}
+IDS = np.array([[0, 3], [4, 3]])
+
+
+class Case(NamedTuple):
+    """``oracle`` takes the state and the arrays; None: the module draws random numbers."""
+
+    make: Callable[[], Any]
+    shapes: tuple[Any, ...]
+    oracle: Callable[..., Any] | None
+    in_eval: Callable[..., Any] | None = None
+
+
+def plain(make: Callable[[], Any], oracle: Callable[[Any], Any]) -> Case:
+    return Case(make, ((3, 4),), lambda s, x: oracle(x))
+
+
+def softmax(x: Any) -> Any:
+    return np.exp(x) / np.exp(x).sum(-1, keepdims=True)
+
+
+nn = sg.nn
+#: The class of a module, and perhaps an aspect of it, -> case.
+CASES: dict[str, Case] = {
+    "Linear": Case(lambda: nn.Linear(3, 2, **D), ((4, 5, 3),), of.linear),
+    "Linear without bias": Case(lambda: nn.Linear(3, 2, False, **D), ((4, 3),), of.linear),
+    "Identity": plain(lambda: nn.Identity(), lambda x: x),
+    "Flatten": Case(lambda: nn.Flatten(), ((2, 3, 4),), lambda s, x: x.reshape(2, 12)),
+    "Embedding": Case(lambda: nn.Embedding(5, 3, **D), (IDS,), lambda s, i: s["weight"][i]),
+    "LayerNorm": Case(lambda: nn.LayerNorm(4, **D), ((3, 4),), of.layer_norm),
+    "LayerNorm plain": Case(
+        lambda: nn.LayerNorm(4, 1e-3, False), ((3, 4),), lambda s, x: of.layer_norm(s, x, 1e-3)
+    ),
+    "RMSNorm": Case(lambda: nn.RMSNorm(4, **D), ((3, 4),), of.rms_norm),
+    "GroupNorm": Case(
+        lambda: nn.GroupNorm(2, 6, **D), ((2, 6, 3),), lambda s, x: of.group_norm(s, x, 2)
+    ),
+    **{
+        name: Case(
+            lambda name=name: getattr(nn, name)(3, **D),
+            (shape,),
+            lambda s, x: of.batch_norm(s, x, True),
+            lambda s, x: of.batch_norm(s, x, False),
+        )
+        for name, shape in (
+            ("BatchNorm1d", (5, 3)),
+            ("BatchNorm2d", (2, 3, 2, 2)),
+            ("BatchNorm3d", (2, 3, 2, 1, 2)),
+        )
+    },
+    "Dropout": Case(lambda: nn.Dropout(0.5, seed=3), ((6, 4),), None, lambda s, x: x),
+    "Sequential": Case(
+        lambda: nn.Sequential(nn.Linear(3, 4, **D), sg.tanh, nn.Linear(4, 2, **D)),
+        ((5, 3),),
+        lambda s, x: of.linear(
+            of.part(s, "layers.2"), np.tanh(of.linear(of.part(s, "layers.0"), x))
+        ),
+    ),
+    "Conv1d": Case(
+        lambda: nn.Conv1d(2, 4, 3, stride=2, padding=1, groups=2, **D),
+        ((2, 2, 7),),
+        lambda s, x: of.conv(s, x, 2, 1, 2),
+    ),
+    "Conv2d": Case(
+        lambda: nn.Conv2d(2, 3, (2, 3), padding=1, **D),
+        ((2, 2, 4, 5),),
+        lambda s, x: of.conv(s, x, 1, 1),
+    ),
+    "Conv3d": Case(lambda: nn.Conv3d(1, 2, 2, **D), ((1, 1, 3, 3, 3),), of.conv),
+    "ConvTranspose1d": Case(
+        lambda: nn.ConvTranspose1d(2, 3, 3, stride=2, padding=1, **D),
+        ((2, 2, 4),),
+        lambda s, x: of.conv_transpose(s, x, 2, 1),
+    ),
+    "ConvTranspose2d": Case(
+        lambda: nn.ConvTranspose2d(2, 3, 2, stride=2, **D),
+        ((1, 2, 3, 3),),
+        lambda s, x: of.conv_transpose(s, x, 2),
+    ),
+    "ConvTranspose3d": Case(
+        lambda: nn.ConvTranspose3d(1, 2, 2, **D), ((1, 1, 2, 2, 2),), of.conv_transpose
+    ),
+    **{
+        f"{kind}Pool{n}d": Case(
+            lambda kind=kind, n=n: getattr(nn, f"{kind}Pool{n}d")(2, 1, 1),
+            ((2, 2, *(4, 3, 3)[:n]),),
+            lambda s, x, how=how: of.pool(x, 2, 1, 1, how),
+        )
+        for kind, how in (("Max", "max"), ("Avg", "mean"))
+        for n in (1, 2, 3)
+    },
+    **{
+        f"Adaptive{kind}Pool{n}d": Case(
+            lambda kind=kind, n=n: getattr(nn, f"Adaptive{kind}Pool{n}d")(2),
+            ((2, 2, *(5, 4)[:n]),),
+            lambda s, x, how=how: of.adaptive(x, 2, how),
+        )
+        for kind, how in (("Max", "max"), ("Avg", "mean"))
+        for n in (1, 2)
+    },
+    "RNN": Case(
+        lambda: nn.RNN(3, 2, 2, bidirectional=True, **D),
+        ((4, 2, 3),),
+        lambda s, x: of.recurrent(s, x, "rnn", 2, 2),
+    ),
+    "GRU": Case(lambda: nn.GRU(3, 2, **D), ((4, 2, 3),), lambda s, x: of.recurrent(s, x, "gru")),
+    "LSTM": Case(
+        lambda: nn.LSTM(3, 2, 2, **D), ((4, 2, 3),), lambda s, x: of.recurrent(s, x, "lstm", 2)
+    ),
+    "LSTM dropout": Case(
+        lambda: nn.LSTM(3, 2, 2, dropout=0.5, batch_first=True, **D), ((2, 4, 3),), None
+    ),
+    "MultiHeadAttention": Case(
+        lambda: nn.MultiHeadAttention(8, 2, causal=True, rotary=True, **D),
+        ((2, 5, 8),),
+        lambda s, x: of.attention(s, x, 2, True, True),
+    ),
+    "MultiHeadAttention of others": Case(
+        lambda: nn.MultiHeadAttention(4, 2, kdim=3, vdim=3, **D),
+        ((2, 3, 4), (2, 5, 3)),
+        lambda s, x, y: of.attention(s, x, 2, False, False, y),
+    ),
+    "TransformerBlock": Case(
+        lambda: nn.TransformerBlock(4, 2, causal=True, **D),
+        ((2, 3, 4),),
+        lambda s, x: of.block(s, x, 2, True),
+    ),
+    "TransformerBlock dropout": Case(
+        lambda: nn.TransformerBlock(
+            4, 2, 6, 0.25, norm="layer", norm_first=False, causal=True, **D
+        ),
+        ((2, 3, 4),),
+        None,
+        lambda s, x: of.block(s, x, 2, False),
+    ),
+    "ReLU": plain(lambda: nn.ReLU(), lambda x: np.maximum(x, 0.0)),
+    "LeakyReLU": plain(lambda: nn.LeakyReLU(0.2), lambda x: np.where(x > 0, x, 0.2 * x)),
+    "ELU": plain(lambda: nn.ELU(0.5), lambda x: np.where(x > 0, x, 0.5 * np.expm1(x))),
+    "GELU": plain(lambda: nn.GELU(), of.gelu),
+    "SiLU": plain(lambda: nn.SiLU(), lambda x: x * of.sigmoid(x)),
+    "Softplus": plain(lambda: nn.Softplus(), lambda x: np.log1p(np.exp(x))),
+    "Sigmoid": plain(lambda: nn.Sigmoid(), of.sigmoid),
+    "Tanh": plain(lambda: nn.Tanh(), np.tanh),
+    "Softmax": plain(lambda: nn.Softmax(), softmax),
+    "LogSoftmax": plain(lambda: nn.LogSoftmax(), lambda x: np.log(softmax(x))),
+}

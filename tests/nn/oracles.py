@@ -1,0 +1,179 @@
+"""What modules compute, in NumPy's float64, by hand: from their state and arrays."""
+
+from __future__ import annotations
+
+from itertools import product
+from math import erf, sqrt
+from typing import Any
+
+import numpy as np
+
+State = dict[str, Any]
+
+
+def part(state: State, name: str) -> State:
+    """The state of the module at a path."""
+    cut = f"{name}."
+    return {key.removeprefix(cut): each for key, each in state.items() if key.startswith(cut)}
+
+
+def linear(s: State, x: Any) -> Any:
+    return x @ s["weight"] + s.get("bias", 0.0)
+
+
+def layer_norm(s: State, x: Any, eps: float = 1e-5) -> Any:
+    away = x - x.mean(-1, keepdims=True)
+    out = away / np.sqrt((away**2).mean(-1, keepdims=True) + eps)
+    return out * s.get("weight", 1.0) + s.get("bias", 0.0)
+
+
+def rms_norm(s: State, x: Any, eps: float = 1e-5) -> Any:
+    return x / np.sqrt((x**2).mean(-1, keepdims=True) + eps) * s["weight"]
+
+
+def group_norm(s: State, x: Any, groups: int) -> Any:
+    out = np.empty_like(x)
+    each = x.shape[1] // groups
+    for n, g in product(range(len(x)), range(groups)):
+        own = x[n, g * each : (g + 1) * each]
+        out[n, g * each : (g + 1) * each] = (own - own.mean()) / np.sqrt(own.var() + 1e-5)
+    shape = (-1, *(1,) * (x.ndim - 2))
+    return out * s["weight"].reshape(shape) + s["bias"].reshape(shape)
+
+
+def batch_norm(s: State, x: Any, training: bool) -> Any:
+    over = tuple(k for k in range(x.ndim) if k != 1)
+    mean, var = (x.mean(over), x.var(over)) if training else (s["running_mean"], s["running_var"])
+    shape = (-1, *(1,) * (x.ndim - 2))
+    out = (x - mean.reshape(shape)) / np.sqrt(var.reshape(shape) + 1e-5)
+    return out * s["weight"].reshape(shape) + s["bias"].reshape(shape)
+
+
+def conv(s: State, x: Any, stride: int = 1, padding: int = 0, groups: int = 1) -> Any:
+    w = s["weight"]
+    places, taps = x.ndim - 2, w.shape[2:]
+    x = np.pad(x, [(0, 0), (0, 0), *[(padding, padding)] * places])
+    sizes = [(n - k) // stride + 1 for n, k in zip(x.shape[2:], taps, strict=True)]
+    out = np.zeros((len(x), len(w), *sizes))
+    each, filters = w.shape[1], len(w) // groups
+    for o, at in product(range(len(w)), product(*map(range, sizes))):
+        first = (o // filters) * each
+        window = tuple(slice(a * stride, a * stride + k) for a, k in zip(at, taps, strict=True))
+        seen = x[(slice(None), slice(first, first + each), *window)]
+        out[(slice(None), o, *at)] = (seen * w[o]).reshape(len(x), -1).sum(1)
+    return out + s["bias"].reshape(-1, *(1,) * places)
+
+
+def conv_transpose(s: State, x: Any, stride: int = 1, padding: int = 0) -> Any:
+    w = s["weight"]
+    taps, places = w.shape[2:], x.ndim - 2
+    sizes = [(n - 1) * stride + k for n, k in zip(x.shape[2:], taps, strict=True)]
+    out = np.zeros((len(x), w.shape[1], *sizes))
+    for at in product(*map(range, x.shape[2:])):
+        window = tuple(slice(a * stride, a * stride + k) for a, k in zip(at, taps, strict=True))
+        out[(slice(None), slice(None), *window)] += np.tensordot(
+            x[(slice(None), slice(None), *at)], w, axes=(1, 0)
+        )
+    inner = [slice(padding, n - padding) for n in sizes]
+    return out[(slice(None), slice(None), *inner)] + s["bias"].reshape(-1, *(1,) * places)
+
+
+def pool(x: Any, size: int, stride: int, padding: int, how: str) -> Any:
+    places = x.ndim - 2
+    fill = -np.inf if how == "max" else 0.0
+    x = np.pad(x, [(0, 0), (0, 0), *[(padding, padding)] * places], constant_values=fill)
+    sizes = [(n - size) // stride + 1 for n in x.shape[2:]]
+    out = np.zeros((*x.shape[:2], *sizes))
+    over = tuple(range(2, x.ndim))
+    for at in product(*map(range, sizes)):
+        window = x[(slice(None), slice(None), *(slice(a * stride, a * stride + size) for a in at))]
+        out[(slice(None), slice(None), *at)] = getattr(window, how)(over)
+    return out
+
+
+def adaptive(x: Any, parts: int, how: str) -> Any:
+    for axis in range(2, x.ndim):
+        n = x.shape[axis]
+        x = np.stack(
+            [
+                getattr(x.take(range(i * n // parts, -(-(i + 1) * n // parts)), axis), how)(axis)
+                for i in range(parts)
+            ],
+            axis,
+        )
+    return x
+
+
+def sigmoid(x: Any) -> Any:
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+def recurrent(s: State, x: Any, kind: str, layers: int = 1, ways: int = 1) -> Any:
+    """Outputs and last states."""
+    lasts = []
+    for layer in range(layers):
+        outs = []
+        for way in range(ways):
+            own = part(s, f"directions.{layer * ways + way}")
+            w, u, b = own["weight"], own["recurrent"], own.get("bias", 0.0)
+            h = c = np.zeros((x.shape[1], len(u)))
+            rows = []
+            for each in x[::-1] if way else x:
+                if kind == "rnn":
+                    h = np.tanh(each @ w + h @ u + b)
+                elif kind == "lstm":
+                    i, f, g, o = np.split(each @ w + h @ u + b, 4, -1)
+                    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+                    h = sigmoid(o) * np.tanh(c)
+                else:
+                    (r, z, n), (hr, hz, hn) = (np.split(y, 3, -1) for y in (each @ w + b, h @ u))
+                    z = sigmoid(z + hz)
+                    h = (1 - z) * np.tanh(n + sigmoid(r + hr) * (hn + own["bias_new"])) + z * h
+                rows.append(h)
+            outs.append(np.stack(rows[::-1] if way else rows))
+            lasts.append((h, c))
+        x = np.concatenate(outs, -1)
+    hs = np.stack([h for h, _ in lasts])
+    return [x, hs, np.stack([c for _, c in lasts])] if kind == "lstm" else [x, hs]
+
+
+def turned(x: Any, start: int = 0) -> Any:
+    """Rotary positions, as complex numbers."""
+    half = x.shape[-1] // 2
+    angles = np.arange(start, start + x.shape[-2])[:, None] * 10000.0 ** (-np.arange(half) / half)
+    z = (x[..., :half] + 1j * x[..., half:]) * np.exp(1j * angles)
+    return np.concatenate([z.real, z.imag], -1)
+
+
+def attention(s: State, x: Any, heads: int, causal: bool, rotary: bool, context: Any = None) -> Any:
+    seen = x if context is None else context
+    q, k, v = (linear(part(s, n), y) for n, y in (("query", x), ("key", seen), ("value", seen)))
+    size, outs = q.shape[-1] // heads, []
+    for head in range(heads):
+        a, b, c = (y[..., head * size : (head + 1) * size] for y in (q, k, v))
+        a, b = (turned(a), turned(b)) if rotary else (a, b)
+        scores = a @ b.swapaxes(-1, -2) / sqrt(size)
+        if causal:
+            scores = np.where(np.tri(scores.shape[-2], scores.shape[-1]) > 0, scores, -np.inf)
+        shares = np.exp(scores - scores.max(-1, keepdims=True))
+        outs.append(shares / shares.sum(-1, keepdims=True) @ c)
+    return linear(part(s, "out"), np.concatenate(outs, -1))
+
+
+def gelu(x: Any) -> Any:
+    return x * 0.5 * (1.0 + np.vectorize(erf)(x / sqrt(2.0)))
+
+
+def block(s: State, x: Any, heads: int, norm_first: bool) -> Any:
+    def mlp(y: Any) -> Any:
+        return linear(part(s, "down"), gelu(linear(part(s, "up"), y)))
+
+    def seen(y: Any) -> Any:
+        return attention(part(s, "attention"), y, heads, True, False)
+
+    one, other = part(s, "norm_attention"), part(s, "norm_mlp")
+    if norm_first:
+        x = x + seen(layer_norm(one, x))
+        return x + mlp(layer_norm(other, x))
+    x = layer_norm(one, x + seen(x))
+    return layer_norm(other, x + mlp(x))
