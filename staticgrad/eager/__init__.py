@@ -17,23 +17,6 @@ from staticgrad.eager.checkpoint import checkpoint
 from staticgrad.eager.data import DataLoader, TensorDataset
 from staticgrad.eager.differentiate import clip_grad_norm, grad, gradcheck
 from staticgrad.eager.function import Function
-from staticgrad.eager.layers import (
-    BCE,
-    GELU,
-    MSE,
-    CrossEntropy,
-    Dropout,
-    Embedding,
-    LayerNorm,
-    Linear,
-    Module,
-    ReLU,
-    Sequential,
-    Sigmoid,
-    Softmax,
-    Tanh,
-    manual_seed,
-)
 from staticgrad.eager.modes import (
     detect_mutation,
     enable_autograd,
@@ -44,23 +27,9 @@ from staticgrad.eager.random import Generator
 from staticgrad.eager.tensor import Tensor
 
 __all__ = [
-    "BCE",
-    "CrossEntropy",
     "DataLoader",
-    "Dropout",
-    "Embedding",
     "Function",
-    "GELU",
     "Generator",
-    "LayerNorm",
-    "Linear",
-    "MSE",
-    "Module",
-    "ReLU",
-    "Sequential",
-    "Sigmoid",
-    "Softmax",
-    "Tanh",
     "Tensor",
     "TensorDataset",
     "checkpoint",
@@ -70,7 +39,6 @@ __all__ = [
     "enable_grad",
     "grad",
     "gradcheck",
-    "manual_seed",
     "no_grad",
 ]
 

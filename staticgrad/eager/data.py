@@ -1,4 +1,4 @@
-"""Batches of arrays, shuffled by a seed; class labels as integers."""
+"""Batches of arrays, shuffled by a seed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from staticgrad.eager.tensor import Tensor
-from staticgrad.errors import ArgumentError, DTypeError, ShapeError
+from staticgrad.errors import ArgumentError, ShapeError
 from staticgrad.ir.calls import public
 from staticgrad.ir.op import Array
-from staticgrad.ops.elementwise import array_dtype
 from staticgrad.types.arrays import array_of
 
 
@@ -78,16 +77,3 @@ class DataLoader:
             yield tuple(
                 [Tensor(a, dtype=self.dtype if a.dtype.kind == "f" else a.dtype) for a in arrays]
             )
-
-
-def integers(what: str, data: Any) -> Array:
-    """``data`` as int64: class labels or ids, which a tensor holds as floats by default.
-
-    Raises:
-        DTypeError: no numbers, or numbers that are not whole.
-    """
-    array_dtype(what, data)
-    array = array_of(data, what)
-    if array.dtype.kind == "f" and not np.array_equal(array, np.rint(array)):
-        raise DTypeError(f"{what} are whole numbers", hint="pass an array of integers")
-    return array if array.dtype.kind in "iu" else array.astype(np.int64)

@@ -16,11 +16,13 @@ import numpy as np
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError
 from staticgrad.functions import random
+from staticgrad.functions.draws import GENERATORS
 from staticgrad.ops.operands import integer
 from staticgrad.ops.philox import FOLDED
 
 _generators: Final[WeakSet[Generator]] = WeakSet()
-State = tuple[list[tuple["Generator", tuple[int, int]]], Any]
+#: Eager generators, others with the number of their draws, and NumPy's.
+State = tuple[list[tuple["Generator", tuple[int, int]]], list[tuple[Any, int]], Any]
 
 
 class Generator(random.Generator):
@@ -73,7 +75,8 @@ class Generator(random.Generator):
 
 def states() -> State:
     """Where every generator stands, and NumPy's global state."""
-    return [(g, g.state) for g in list(_generators)], np.random.get_state()
+    others = [(each, each.streams) for each in list(GENERATORS) if not isinstance(each, Generator)]
+    return [(g, g.state) for g in list(_generators)], others, np.random.get_state()
 
 
 @contextmanager
@@ -90,4 +93,6 @@ def replayed(before: State) -> Iterator[None]:
 def _restore(state: State) -> None:
     for generator, own in state[0]:
         generator.state = own
-    np.random.set_state(state[1])
+    for each, streams in state[1]:
+        each.streams = streams
+    np.random.set_state(state[2])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-_LAYER: Final = "layers are functions: sg.nn has them, x @ w + b is a dense one"
+_LAYER: Final = "modules stand in sg.nn: sg.nn.Linear(8, 4), sg.nn.Sequential(...), sg.nn.Module"
 _RUN: Final = "f = sg.compile(value), then f.run(feeds)"
 _TAPE: Final = "from staticgrad.eager import Tensor: define-by-run, with backward()"
 _SAVE: Final = (
@@ -114,7 +114,7 @@ MISSING: Final = {
     ),
     "one of several functions by an index: sg.switch(index, functions)": "case",
     "a function over batches: sg.vmap(f)": "pmap vectorize",
-    "recurrent layers are functions: sg.nn.lstm(x, w, u, b), sg.nn.gru, sg.nn.rnn": (
+    "recurrent layers: the modules sg.nn.LSTM, GRU, RNN; functions sg.nn.lstm_cell and so on": (
         "RNN LSTM GRU LSTMCell GRUCell RNNCell"
     ),
     "a subclass of sg.optim.Optimizer adds an optimizer; there are SGD, Adam, AdamW, RMSProp,"

@@ -93,7 +93,7 @@ def flatten(tree: Any) -> tuple[list[Any], Tree]:
 def _flattened(tree: Any, leaves: list[Any]) -> Tree:
     if tree is None:
         return Tree(None)
-    if hasattr(type(tree), "tree_contents"):
+    if is_module(tree):
         held = tree.tree_contents()
         parts = [_flattened(part, leaves) for part in held.parts.values()]
         return Tree(type(tree), tuple(held.parts), tuple(parts), Contents({}, held.static))
@@ -110,6 +110,11 @@ def _flattened(tree: Any, leaves: list[Any]) -> Tree:
         leaves.append(tree)
         return Tree(object)
     return Tree(kind, keys, tuple([_flattened(item, leaves) for item in items]))
+
+
+def is_module(tree: Any) -> bool:
+    """Whether ``tree`` is an object that says what it holds (``Contents``)."""
+    return hasattr(type(tree), "tree_contents")
 
 
 def is_record(tree: Any) -> bool:

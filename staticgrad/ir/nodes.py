@@ -281,7 +281,8 @@ class Parameter(Symbolic):
             raise GraphError(
                 f"update of parameter {self.name!r}: {shown(value)} has no numbers here",
                 hint="inside of a function under @sg.function it is an update of each call\n"
-                "in a graph: sg.Graph(outputs, updates={w: value})",
+                "in a graph: sg.Graph(outputs, updates={w: value}); of modules sg.nn.updates()"
+                " collects them",
                 related=[describe(self, 0), describe(value, 1, "its next value")],
             )
         else:

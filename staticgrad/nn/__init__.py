@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from staticgrad.nn.dropout import Dropout as Dropout
     from staticgrad.nn.embeddings import Embedding as Embedding
     from staticgrad.nn.initial import manual_seed as manual_seed
-    from staticgrad.nn.linear import Flatten as Flatten, Identity as Identity, Linear as Linear
+    from staticgrad.nn.linear import Flatten as Flatten, Linear as Linear
     from staticgrad.nn.module import Module as Module
     from staticgrad.nn.multi_head import MultiHeadAttention as MultiHeadAttention
     from staticgrad.nn.normalization import (
@@ -78,7 +78,7 @@ _HOMES: Final = {
     "dropout": "Dropout",
     "embeddings": "Embedding",
     "initial": "manual_seed",
-    "linear": "Flatten Identity Linear",
+    "linear": "Flatten Linear",
     "module": "Module",
     "normalization": "GroupNorm LayerNorm RMSNorm",
     "pooling": (

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from inspect import Parameter as Argument, signature
 from math import prod
 from typing import Any
 
 from staticgrad.functions.random import Generator
+from staticgrad.functions.trees import is_module
 from staticgrad.ir.nodes import Parameter
-from staticgrad.nn.module import Module, contents
 
 
-def drawn(module: Module) -> str:
+def drawn(module: Any, parameters: Sequence[Parameter]) -> str:
     """The module in a line, if nothing inside of it is a module; else a line for each."""
     lines = list(_lines("", module))
     if len(lines) == 1:
         return lines[0]
-    count = sum(prod(map(int, p.shape)) for p in module.parameters())
+    count = sum(prod(map(int, p.shape)) for p in parameters)
     lines[0] = f"{lines[0]}: {count:,} parameter{'s'[: count != 1]}"
     return "\n".join(lines)
 
 
-def _lines(name: str, module: Module) -> Iterator[str]:
+def _lines(name: str, module: Any) -> Iterator[str]:
     inner = [(path, each) for path, each in _entries("", module) if _has_line(each)]
     title = f"{name}: {_called(module)}" if name else _called(module)
     own = [f"{path} {p.type}" for path, p in _entries("", module) if isinstance(p, Parameter)]
@@ -31,19 +31,19 @@ def _lines(name: str, module: Module) -> Iterator[str]:
         return
     yield title + _mode(module)
     for path, each in inner:
-        if isinstance(each, Module):
+        if is_module(each):
             yield from (f"  {line}" for line in _lines(path, each))
         else:
             yield f"  {path}: {getattr(each, '__name__', each)}"
     yield from (f"  {line}" for line in own)
 
 
-def _mode(module: Module) -> str:
+def _mode(module: Any) -> str:
     return "" if module.training else " (eval)"
 
 
 def _has_line(each: Any) -> bool:
-    return isinstance(each, Module) or (callable(each) and not isinstance(each, type | Generator))
+    return is_module(each) or (callable(each) and not isinstance(each, type | Generator))
 
 
 def _entries(path: str, found: Any) -> Iterator[tuple[str, Any]]:
@@ -55,7 +55,7 @@ def _entries(path: str, found: Any) -> Iterator[tuple[str, Any]]:
             yield from _entries(inner, each)
 
 
-def _called(module: Module) -> str:
+def _called(module: Any) -> str:
     """The class with those arguments that the module keeps under their names."""
     own = vars(module)
     given = []
@@ -68,3 +68,14 @@ def _called(module: Module) -> str:
         required = default is Argument.empty and argument.kind is not Argument.KEYWORD_ONLY
         given.append(repr(value) if required else f"{name}={value!r}")
     return f"{type(module).__name__}({', '.join(given)})" if given else type(module).__name__
+
+
+def contents(found: Any) -> list[tuple[Any, Any]]:
+    """What is directly inside of a module or container, by name."""
+    if is_module(found):
+        return [*vars(found).items()]
+    if isinstance(found, Generator):
+        return [("key", found.key), ("step", found.step)]
+    if isinstance(found, dict):
+        return [*found.items()]
+    return [*enumerate(found)] if isinstance(found, list | tuple) else []

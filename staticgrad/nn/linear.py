@@ -51,14 +51,6 @@ class Linear(Module):
         return out if self.bias is None else out + self.bias
 
 
-class Identity(Module):
-    """x itself."""
-
-    def forward(self, x: Any) -> Any:
-        """x."""
-        return x
-
-
 class Flatten(Module):
     """The axes from ``start`` on as one: [n, c, h, w] becomes [n, c * h * w]."""
 

@@ -24,6 +24,7 @@ from staticgrad.ir.nodes import Parameter
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
 from staticgrad.ir.worlds import computing, computing_kind, in_graphs
+from staticgrad.nn.drawing import contents, drawn
 from staticgrad.storage.parameter import write_all
 
 #: Kinds of layers -> how many have been named so far.
@@ -164,9 +165,7 @@ class Module:
             parameter.zero_grad()
 
     def __repr__(self) -> str:
-        from staticgrad.nn.drawing import drawn  # who draws none does without
-
-        return drawn(self)
+        return drawn(self, self.parameters())
 
 
 def named(kind: str) -> str:
@@ -197,17 +196,6 @@ def _inside(path: str, found: Any) -> Iterator[tuple[str, Any]]:
         yield path, found
     for name, each in contents(found):
         yield from _inside(f"{path}.{name}" if path else str(name), each)
-
-
-def contents(found: Any) -> list[tuple[Any, Any]]:
-    """What is directly inside of a module or container, by name."""
-    if isinstance(found, Module):
-        return [*vars(found).items()]
-    if isinstance(found, Generator):
-        return [("key", found.key), ("step", found.step)]
-    if isinstance(found, dict):
-        return [*found.items()]
-    return [*enumerate(found)] if isinstance(found, list | tuple) else []
 
 
 def _stored(module: Module) -> Iterator[tuple[str, Parameter, bool]]:

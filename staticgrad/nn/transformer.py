@@ -24,7 +24,7 @@ class TransformerBlock(Module):
         num_heads: heads of the attention.
         mlp_dim: features between the two layers; by default 4 * embed_dim.
         dropout: the share of both sums' second operands that is 0, in training.
-        activation: between the two layers; a function or a module.
+        activation: between the two layers, a function or a module; ``sg.nn.gelu`` by default.
         norm: "layer" or "rms".
         norm_first: normalise what the parts take (Xiong et al., arXiv 2002.04745), not the sums.
         bias, causal, rotary, init, dtype, seed: as ``MultiHeadAttention``.
@@ -40,7 +40,7 @@ class TransformerBlock(Module):
         num_heads: int,
         mlp_dim: int | None = None,
         dropout: float = 0.0,
-        activation: Callable[..., Any] = gelu,
+        activation: Callable[..., Any] | None = None,
         *,
         norm: Literal["layer", "rms"] = "layer",
         norm_first: bool = True,
@@ -65,7 +65,7 @@ class TransformerBlock(Module):
         )
         self.norm_mlp = layer(embed_dim, dtype=dtype)
         self.up = Linear(embed_dim, mlp_dim or 4 * embed_dim, bias, **options)
-        self.activation = activation
+        self.activation = activation or gelu
         self.down = Linear(mlp_dim or 4 * embed_dim, embed_dim, bias, **options)
         self.dropout = Dropout(dropout) if dropout else None
 

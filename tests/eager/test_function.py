@@ -11,11 +11,8 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.eager import (
-    Dropout,
     Function,
     Generator,
-    Linear,
-    Sequential,
     Tensor,
     checkpoint,
     grad,
@@ -197,7 +194,7 @@ def test_checkpoints_nest_and_differentiate_again() -> None:
 
 
 def test_random_numbers_come_out_the_same_in_a_checkpoint() -> None:
-    generator, drop = Generator(3), Dropout(0.5, seed=4)
+    generator, drop = Generator(3), sg.nn.Dropout(0.5, seed=4)
 
     def noisy(x: Tensor) -> Tensor:
         noise = generator.normal(shape=(64,)) + np.float32(np.random.rand())
@@ -216,7 +213,7 @@ def test_random_numbers_come_out_the_same_in_a_checkpoint() -> None:
 
 
 def test_checkpoints_of_layers_and_of_nothing() -> None:
-    net = Sequential(Linear(3, 4), Linear(4, 2))
+    net = sg.nn.Sequential(sg.nn.Linear(3, 4), sg.nn.Linear(4, 2))
     x = Tensor(np.ones((5, 3)))
     y = checkpoint(net, x)  # only the parameters need gradients
     y.sum().backward()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.eager import CrossEntropy, Linear, ReLU, Sequential, Tensor
+from staticgrad.eager import Tensor
 
 SIZES = (30, 24, 16, 5)
 STEPS = 50
@@ -32,16 +32,14 @@ def compiled_losses(initial: Any, batches: Any, dtype: str) -> list[float]:
 def eager_losses(initial: Any, batches: Any, dtype: str) -> list[float]:
     layers: list[Any] = []
     for w0, b0 in initial:
-        layer = Linear(*w0.shape, dtype=dtype)
-        layer.weight.data, layer.bias.data = w0.copy(), b0.copy()
-        layers += [layer, ReLU()]
-    net, losses = Sequential(*layers[:-1]), []
-    optimizer = sg.optim.SGD(0.1, momentum=0.5).on(net.parameters())
+        layer = sg.nn.Linear(*w0.shape, dtype=dtype)
+        layer.load_state_dict({"weight": w0, "bias": b0})
+        layers += [layer, sg.nn.ReLU()]
+    net, losses = sg.nn.Sequential(*layers[:-1]), []
+    optimizer = sg.optim.SGD(0.1, momentum=0.5)
     for a, c in batches:
-        optimizer.zero_grad()
-        loss = CrossEntropy()(net(Tensor(a, dtype=dtype)), c)
-        loss.backward()
-        optimizer.step()
+        loss = sg.nn.cross_entropy(net(Tensor(a, dtype=dtype)), c)
+        optimizer.minimize(loss)
         losses.append(loss.item())
     return losses
 

@@ -36,7 +36,6 @@ nn = sg.nn
 CASES: dict[str, Case] = {
     "Linear": Case(lambda: nn.Linear(3, 2, **D), ((4, 5, 3),), of.linear),
     "Linear without bias": Case(lambda: nn.Linear(3, 2, False, **D), ((4, 3),), of.linear),
-    "Identity": plain(lambda: nn.Identity(), lambda x: x),
     "Flatten": Case(lambda: nn.Flatten(), ((2, 3, 4),), lambda s, x: x.reshape(2, 12)),
     "Embedding": Case(lambda: nn.Embedding(5, 3, **D), (IDS,), lambda s, i: s["weight"][i]),
     "LayerNorm": Case(lambda: nn.LayerNorm(4, **D), ((3, 4),), of.layer_norm),
