@@ -8,7 +8,7 @@ parameter.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,7 @@ from passes.fusion.updates import PendingStep, Update, copied_updates, in_order
 from passes.loops.tested_trips import with_tested_trips
 from passes.lowering.bodies import LoweredBodies, lower_bodies
 from passes.lowering.calls import LoweredCall, lower_call
+from passes.lowering.known_sizes import kernels_told
 from passes.lowering.operands import LoweredStep
 from passes.lowering.signatures import Lowerings
 from staticgrad.errors import GraphError
@@ -106,10 +107,20 @@ def scheduled(placed: WithCopies) -> Fusion:
         raise GraphError(
             "the schedule has a cycle", hint="this is a defect of staticgrad; please report it"
         )
-    steps = tuple(_renamed(work.step, builder.new_names) for work in ordered)
+    steps = _told([_renamed(work.step, builder.new_names) for work in ordered])
     schedule = Schedule(graph.name, tuple(builder.buffers.values()), steps, builder.outputs)
     numbers = tuple(work.group for work in ordered)
     return Fusion(schedule, builder.groups, numbers, builder.late)
+
+
+def _told(steps: Sequence[BoundStep]) -> tuple[BoundStep, ...]:
+    """The steps, with kernels that rely on what holds of the sizes in all of them."""
+    uses = [(step.kernel, step.arguments) for step in steps if isinstance(step, KernelStep)]
+    told = kernels_told(uses)
+    return tuple(
+        replace(step, kernel=told[step.kernel]) if isinstance(step, KernelStep) else step
+        for step in steps
+    )
 
 
 class _Builder:

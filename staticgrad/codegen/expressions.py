@@ -20,6 +20,7 @@ from staticgrad.codegen.source_lines import (
     primitive as primitive,
 )
 from staticgrad.ir.expr import BLOCKS, Access, Expr, Position, postorder
+from staticgrad.ir.known import Known, known_of
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import DType
 
@@ -72,14 +73,23 @@ class Unit:
 
     ``helpers`` are the functions that the kernel calls, in order of need; ``once`` are lines before
     the loop over iterations. ``vector_bits`` is the width of the
-    registers that the code is written for; no result depends on it. No two values of a kernel
-    have one name, for a name has one type in the language of the backends.
+    registers that the code is written for; no result depends on it. ``known`` is what holds of
+    integer arguments. No two values of a kernel have one name, for a name has one type in the
+    language of the backends.
     """
 
     helpers: dict[str, str] = field(default_factory=dict)
     named: int = 0
     vector_bits: int = 512
     once: Lines = field(default_factory=lambda: Lines(1))
+    known: Mapping[str, Known] = field(default_factory=dict)
+
+    def told(self, extent: str | int) -> Known:
+        """What holds of a number as source, if it is an argument or a literal."""
+        text = str(extent)
+        if text.isdecimal():
+            return known_of(text, [int(text)])
+        return self.known.get(text, Known(text))
 
     def fresh(self, prefix: str) -> str:
         """A name that no other value of the kernel has."""

@@ -17,10 +17,11 @@ from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, scaled, total
 from staticgrad.codegen.packing import WAY, Packing
 from staticgrad.codegen.prefetching import touched_by_next_tile
+from staticgrad.codegen.product_streams import write_few_rows, write_one_step
 from staticgrad.codegen.small_products import is_small, write_small_product
 from staticgrad.codegen.stages import base_text, scope_for, write_store
 from staticgrad.codegen.tiles import Tiles
-from staticgrad.codegen.vectors import SHORT, Bodies, whole_vectors, work, write_vector_loop
+from staticgrad.codegen.vectors import SHORT, work
 from staticgrad.ir.kernel import GEMM_BLOCK, Kernel
 from staticgrad.ir.kernel_stages import CHUNK, FEWEST, PANELS, STREAMED, Gemm, panel_columns
 
@@ -33,10 +34,6 @@ SOME_ROWS: Final = 64
 NEAR: Final = 1 << 17
 #: Inner indices up to which rows that lie across memory are read there, if they fill tiles.
 SHALLOW: Final = 128
-#: Columns that are taken together then, times rows: a multiple of all panels'.
-WIDEST: Final = 4096
-#: Elements of which parts of a stream of results are multiples: some lines of memory.
-PART: Final = 64
 #: How many inner indices ahead a panel is brought near that is read where it lies.
 AHEAD: Final = 12
 _MATRIX = frozenset({"i", "j", "k"})
@@ -47,10 +44,10 @@ def write_gemm(kernel: Kernel, stage: Gemm, out: Lines, unit: Unit) -> None:
     if is_small(kernel, stage):
         write_small_product(kernel, stage, out, unit)
     else:
-        _PlainProduct(kernel, stage, unit).write(out)
+        PlainProduct(kernel, stage, unit).write(out)
 
 
-class _PlainProduct:
+class PlainProduct:
     """The lines of one product of matrices."""
 
     def __init__(self, kernel: Kernel, stage: Gemm, unit: Unit) -> None:
@@ -76,6 +73,9 @@ class _PlainProduct:
         self.height = self.tiles.highest
         self.whole = PANELS * CHUNK * self.columns
         self.before = Lines()  # what the epilogue needs once for an iteration
+        m, n, k = (unit.told(extent) for extent in (self.m, self.n, self.k))
+        self.tall, self.deep, self.one_block = m.many, k.many or k.multiple > 1, k.short
+        self.fills_panels = n.multiple % self.columns == 0
 
     # the iteration
 
@@ -85,17 +85,17 @@ class _PlainProduct:
         self._write_position(out)
         panel, deep, block = Lines(), Lines(), Lines()
         self._write_panel(panel)
-        self._least(deep, "past", f"depth + {self.depth}", "stop")
+        self.least(deep, "past", f"depth + {self.depth}", "stop")
         deep.add("fresh = 1 if depth == block else 0")
         self._write_rows(deep)
         deep.add(f"for j0 in range(left, right, {self.columns}):")
         deep.extend(panel, 1)
         rows = Lines()
-        if not self.stored.is_storage:
-            self._write_streams(rows)
+        if not (self.deep or self.stored.is_storage):
+            write_one_step(self, rows)
         few = Lines()
-        if self._reads_in_place or (self.turned and not self.stored.is_storage):
-            self._write_few_rows(few)
+        if (self.across == 1 or self.turned) and not (self.tall or self.stored.is_storage):
+            write_few_rows(self, few)
         out.extend(self.before)
         if few.lines:
             out.add(f"if {self.m} <= {STREAMED} and {self.k} > 1:")
@@ -105,10 +105,11 @@ class _PlainProduct:
             out.add(f"if {self.k} == 1:")
             out.extend(rows, 1)
             out.add("    continue")
-        self._least(block, "stop", f"block + {GEMM_BLOCK}", str(self.k))
+        self.least(block, "stop", f"block + {GEMM_BLOCK}", str(self.k))
         block.add("into = 0")
-        block.add("if block > 0:")
-        block.add(f"    into = {self.whole}")
+        if not self.one_block:
+            block.add("if block > 0:")
+            block.add(f"    into = {self.whole}")
         block.add(f"for depth in range(block, stop if stop > 0 else 1, {self.depth}):")
         block.extend(deep, 1)
         out.add(f"for block in range(0, {self.k} if {self.k} > 0 else 1, {GEMM_BLOCK}):")
@@ -119,7 +120,7 @@ class _PlainProduct:
         out.add(f"chunks = ({self.m} + {CHUNK - 1}) // {CHUNK} if {self.m} > 0 else 1")
         out.add(f"chunk = (({self.m} + chunks - 1) // chunks + 7) // 8 * 8")
         out.add(f"panels = ({self.n} + {self.columns - 1}) // {self.columns}")
-        self._least(out, "group", f"chunks * panels // {FEWEST}", "chunks")
+        self.least(out, "group", f"chunks * panels // {FEWEST}", "chunks")
         out.add(f"if group > {PANELS} or {self.m} <= {STREAMED}:")
         out.add(f"    group = {PANELS}")
         out.add("if group < 1:")
@@ -130,7 +131,7 @@ class _PlainProduct:
             out.add(f"few = {FEW_ROWS}")
             out.add(f"if {self.k} * {self.down} <= {NEAR}:")
             out.add(f"    few = {SOME_ROWS}")
-        if not self.stored.is_storage:
+        if not (self.deep or self.stored.is_storage):
             out.add("reached = begin")
         if self._may_collide:
             apart = f"{self.row} % {WAY // self.dtype.itemsize} == 0"
@@ -149,11 +150,11 @@ class _PlainProduct:
         out.add("first_row = rest % chunks * chunk")
         out.add("rest = rest // chunks")
         write_decode(out, "rest", self.kernel.axes)
-        self._least(out, "last_row", "first_row + chunk", str(self.m))
-        self._least(out, "right", "left + group", str(self.n))
+        self.least(out, "last_row", "first_row + chunk", str(self.m))
+        self.least(out, "right", "left + group", str(self.n))
         out.add("count = last_row - first_row")
 
-    def _least(self, out: Lines, name: str, value: str, most: str) -> None:
+    def least(self, out: Lines, name: str, value: str, most: str) -> None:
         out.add(f"{name} = {value}")
         out.add(f"if {name} > {most}:")
         out.add(f"    {name} = {most}")
@@ -162,90 +163,9 @@ class _PlainProduct:
         """Elements of a factor as those of the tile."""
         return f"cast_{self.element}({text})" if self.stored.is_storage else text
 
-    # few rows, or one inner index
+    # the stores
 
-    def _write_few_rows(self, out: Lines) -> None:
-        """All columns of the iterations that follow: b is read in the order in which it lies."""
-        block, row, body, lanes = Lines(), Lines(), Lines(), self.lanes
-        self._write_span(out)
-        out.add(f"width = (right - left + {lanes - 1}) // {lanes} * {lanes}")
-        self._least(block, "stop", f"block + {GEMM_BLOCK}", str(self.k))
-        block.add("into = 0")
-        block.add("if block > 0:")
-        block.add(f"    into = {self.whole}")
-        place = total(self.a, scaled("first_row", self.row), scaled("block", self.inner))
-        named = {
-            "a": self.stage.a.operand,
-            "b": self.stage.b.operand,
-            "c": "tile",
-            "at": place,
-            "row": str(self.row),
-            "inner": str(self.inner),
-            "last": "count - 1",
-            "wide": "right - left",
-            "down": total(self.b, scaled("block", self.down), scaled("left", self.across)),
-            "step": str(self.across if self.turned else self.down),
-            "to": "into",
-            "depth": "stop - block",
-            "fresh": "1",
-        }
-        passed = ", ".join(named[name] for name in self.tiles.stream_arguments)
-        stream = self.tiles.few_turned_rows if self.turned else self.tiles.few_rows
-        block.add(f"{stream(self.unit)}({passed}, width{', panel' if self.turned else ''})")
-        block.add("if block > 0:")
-        block.add(f"    for at in range(0, count * width, {lanes}):")
-        both = f"load{lanes}(tile, at) + load{lanes}(tile, into + at)"
-        block.add(f"        store{lanes}(tile, at, {both})")
-        out.add(f"for block in range(0, {self.k}, {GEMM_BLOCK}):")
-        out.extend(block, 1)
-        body.add(f"acc = load{lanes}(tile, (i - first_row) * width + {VECTOR} - left)")
-        self._write_stores(body)
-        write_vector_loop(row, "left", "right", lanes, Bodies(body, body, 0, {}))
-        out.add("for i in range(first_row, last_row):")
-        out.extend(row, 1)
-
-    def _write_span(self, out: Lines) -> None:
-        """As many columns as iterations follow, up to the next multiple of what has room."""
-        widest = WIDEST // STREAMED
-        out.add(f"if left % {widest} > 0 and o > begin:")
-        out.add("    continue")  # an earlier iteration went on here
-        out.add("right = left + (end - o) * group")
-        for most in (f"(left // {widest} + 1) * {widest}", str(self.n)):
-            out.add(f"if right > {most}:")
-            out.add(f"    right = {most}")
-
-    def _write_streams(self, out: Lines) -> None:
-        """The results of all iterations that follow, as they lie: memory is one stream.
-
-        Iterations are equal parts of all elements here, not of rows and columns, so that no two
-        workers write columns of the same rows: processors bring near what lies behind a run.
-        """
-        lanes, row, body, b = self.lanes, Lines(), Lines(), self.stage.b
-        row.add(f"left = 0 if i * {self.n} > begun else begun - i * {self.n}")
-        self._least(row, "right", f"past - i * {self.n}", str(self.n))
-        one = f"load1({self.stage.a.operand}, {total(self.a, scaled('i', self.row))})"
-        row.add(f"x = splat{lanes}({one})")
-        place = total(self.b, scaled(VECTOR, self.across))
-        other = f"load({b.operand}, {place}, m)"
-        if self.across != 1:
-            other = f"load_strided({b.operand}, {place}, {self.across}, m)"
-        body.add(f"acc = {self.tiles.added('x', other, self.tiles.zero)}")
-        self._write_stores(body)
-        count = whole_vectors(work(body, self.unit), 1)
-        write_vector_loop(row, "left", "right", lanes, Bodies(body, body, count, {}))
-        out.add("if o < reached:")
-        out.add("    continue")  # an earlier iteration went on here
-        out.add("parts = groups * chunks")
-        self._least(out, "reached", "o + parts - o % parts", "end")
-        out.add(f"cells = {self.m} * {self.n}")
-        out.add(f"begun = o % parts * cells // parts // {PART} * {PART}")
-        out.add("past = cells")
-        out.add("if reached % parts > 0:")
-        out.add(f"    past = reached % parts * cells // parts // {PART} * {PART}")
-        out.add(f"for i in range(begun // {self.n}, (past + {self.n} - 1) // {self.n}):")
-        out.extend(row, 1)
-
-    def _write_stores(self, body: Lines) -> Scope:
+    def write_stores(self, body: Lines) -> Scope:
         """A vector of the results, ``acc``, through the stores' expressions."""
         scope = scope_for(self.kernel, ["i", VECTOR], self.before, body, self.unit, self.lanes)
         scope.vector_refs = frozenset({"acc"})
@@ -399,11 +319,12 @@ class _PlainProduct:
             tile.add(f"{shift}{name}({self._arguments(part)})")
         tile.add(f"if rows > {self.height}:")
         tile.add(f"    rows = {self.height}")
-        self._least(tile, "under", "top + rows", "count")
-        tile.add("if past == stop and block > 0:")
-        tile.add(f"    for at in range(to, place + under * {self.columns}, {self.lanes}):")
-        both = f"load{self.lanes}(tile, at - into) + load{self.lanes}(tile, at)"
-        tile.add(f"        store{self.lanes}(tile, at - into, {both})")
+        self.least(tile, "under", "top + rows", "count")
+        if not self.one_block:
+            tile.add("if past == stop and block > 0:")
+            tile.add(f"    for at in range(to, place + under * {self.columns}, {self.lanes}):")
+            both = f"load{self.lanes}(tile, at - into) + load{self.lanes}(tile, at)"
+            tile.add(f"        store{self.lanes}(tile, at - into, {both})")
         tile.add(f"if past == {self.k}:")
         epilogue = Lines()
         self._write_epilogue(epilogue)
@@ -465,7 +386,7 @@ class _PlainProduct:
     def _write_epilogue(self, out: Lines) -> None:
         """Each stored vector of the tile's rows through the stores' expressions."""
         body, lanes = Lines(), self.lanes
-        scope = self._write_stores(body)
+        scope = self.write_stores(body)
         rest = Lines()
         rest.add(f"for half in range(0, {self.columns} if wide > {lanes} else {lanes}, {lanes}):")
         rest.add(f"    {VECTOR} = j0 + half")
@@ -483,6 +404,10 @@ class _PlainProduct:
             whole.add(f"acc = load{lanes}(tile, {total('from_', str(half))})")
             whole.lines += touched_by_next_tile(self.stage.stores, scope)
             whole.extend(body)
+        if self.fills_panels:
+            out.add(f"m = mask{lanes}({lanes})")
+            self._write_each_row(out, whole, "to - into", 0)
+            return
         out.add(f"if wide >= {self.columns}:")
         out.add(f"    m = mask{lanes}({lanes})")
         self._write_each_row(out, whole, "to - into", 1)

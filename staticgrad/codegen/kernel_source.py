@@ -62,7 +62,7 @@ def render(kernel: Kernel, vector_bits: int = 512) -> str:
     [begin, end). ``vector_bits``: the width of the registers that it is written for, on which no
     result depends.
     """
-    unit = Unit(vector_bits=vector_bits)
+    unit = Unit(vector_bits=vector_bits, known={each.name: each for each in kernel.known})
     out = Lines(1)
     shared, own = itertools.count(), itertools.count()
     listed = kernel.listed.names if kernel.listed else ()
@@ -180,7 +180,7 @@ def _write_stages(
     for stage in stages:
         match stage:
             case Map(axis=axis):
-                span = loop or Span("0", limit(out, unit, axis, axis.past))
+                span = loop or Span("0", limit(out, unit, axis, axis.past), str(axis.extent))
                 write_map(kernel, stage, out, span, unit, abreast)
             case Columns(axis=axis):
                 write_columns(kernel, stage, out, loop or Span("0", str(axis.extent)), unit)

@@ -129,6 +129,18 @@ class LoopedProduct:
         return (("m", self.stage.i), ("n", self.stage.j), ("deep", self.stage.k))
 
     @property
+    def one_block(self) -> bool:
+        """Whether k is known to be one block at most, and to be no less than one where it has no
+        limits."""
+        return len(self.stage.k) == 1 and self.unit.told(self.stage.k[0].extent).short
+
+    @property
+    def fills_panels(self) -> bool:
+        """Whether columns are known to be whole panels."""
+        (j, *more) = self.stage.j
+        return not (more or j.past) and self.unit.told(j.extent).multiple % self.columns == 0
+
+    @property
     def begins(self) -> bool:
         """Whether k begins at a number that was kept."""
         return bool(self.stage.k[0].first)
@@ -162,8 +174,9 @@ class LoopedProduct:
         self._least(block, "stop", f"{w}_block + {GEMM_BLOCK}", f"{w}_deep")
         self._write_tables(block)
         block.add(f"{w}_into = 0")
-        block.add(f"if {w}_block > {first}:")
-        block.add(f"    {w}_into = {whole}")
+        if not self.one_block:
+            block.add(f"if {w}_block > {first}:")
+            block.add(f"    {w}_into = {whole}")
         if self.begins:
             block.add(f"{w}_start = {w}_block")
             block.add(f"if {w}_start < {w}_from:")
@@ -174,15 +187,16 @@ class LoopedProduct:
         deep.extend(tile, 1)
         block.add(f"for {w}_depth in range({self.start}, {w}_stop, {self.depth}):")
         block.extend(deep, 1)
-        block.add(f"if {w}_block > {first}:")
-        self._over_tile(
-            block, 1, f"load{self.lanes}({w}_tile, at) + load{self.lanes}({w}_tile, at + {whole})"
-        )
+        if not self.one_block:
+            block.add(f"if {w}_block > {first}:")
+            both = f"load{self.lanes}({w}_tile, at) + load{self.lanes}({w}_tile, at + {whole})"
+            self._over_tile(block, 1, both)
         out.add(f"for {w}_block in range({first}, {w}_deep, {GEMM_BLOCK}):")
         out.extend(block, 1)
         nothing = f"<= {w}_from" if self.begins else "<= 0" if self.stage.k[0].past else "== 0"
-        out.add(f"if {w}_deep {nothing}:")
-        self._over_tile(out, 1, self._zero)
+        if self.begins or self.stage.k[0].past or not self.one_block:
+            out.add(f"if {w}_deep {nothing}:")
+            self._over_tile(out, 1, self._zero)
         self._write_epilogue(out)
 
     # what the loops of k add to a place
@@ -449,10 +463,13 @@ class LoopedProduct:
             self._runs(out, lambda run: self._each_row(run, lambda row: self._vectors(row, body)))
             return
         if len(body.lines) <= FEW_LINES:  # whole vectors need no masks
-            out.add(f"if {w}_past - {w}_left == {self.columns}:")
             whole = Lines()
             whole.add(f"{w}_on = mask{self.lanes}({self.lanes})")
             self._each_row(whole, lambda row: self._each_vector(row, body))
+            if self.fills_panels:
+                out.extend(whole)
+                return
+            out.add(f"if {w}_past - {w}_left == {self.columns}:")
             out.extend(whole, 1)
             out.add("else:")
             shift += 1

@@ -67,10 +67,14 @@ from staticgrad.records import dataclass
 
 @dataclass(frozen=True)
 class Span:
-    """The vector loop of a stage: variable from ``start`` to ``stop`` (source text)."""
+    """The vector loop of a stage: variable from ``start`` to ``stop`` (source text).
+
+    ``most``: what ``stop`` is at most, if that is an argument.
+    """
 
     start: str
     stop: str
+    most: str = ""
 
 
 def base_text(access: Access, skip: frozenset[str] = frozenset({VECTOR})) -> str:
@@ -113,10 +117,11 @@ def write_map(
     bodies = _bodies(kernel, stage, out, unit, abreast)
     if stage.rows:
         rows = Lines()
-        write_vector_loop(rows, loop.start, loop.stop, kernel.lanes, bodies)
+        multiple = unit.told(loop.stop).multiple if loop.start == "0" else 1
+        write_vector_loop(rows, loop.start, loop.stop, kernel.lanes, bodies, multiple)
         write_loops(out, stage.rows, rows)
         return
-    _write_row(out, loop, kernel.lanes, bodies, sums)
+    _write_row(out, loop, kernel.lanes, bodies, sums, unit)
 
 
 def _bodies(kernel: Kernel, stage: Map, before: Lines, unit: Unit, abreast: Rows) -> Bodies:
@@ -189,7 +194,7 @@ def _write_statement(scope: Scope, statement: Statement, row: int) -> None:
 
 
 def _write_row(
-    out: Lines, loop: Span, lanes: int, bodies: Bodies, sums: Sequence[Accumulate]
+    out: Lines, loop: Span, lanes: int, bodies: Bodies, sums: Sequence[Accumulate], unit: Unit
 ) -> None:
     """The vector loop, with what is accumulated over it."""
     counted = [s for s in sums if s.blocks]
@@ -201,12 +206,17 @@ def _write_row(
         out.add(f"{s.name}_n = 0")
     for s in sums:
         out.add(f"{s.name}_a = {_accumulator(s, lanes)}")
-    if any(_in_blocks(s) for s in sums):
-        _write_blocked_loop(out, loop, lanes, bodies, sums)
+    told = unit.told(loop.stop)
+    one_block = loop.start == "0" and told.short
+    if any(_in_blocks(s) for s in sums) and not one_block:
+        _write_blocked_loop(out, loop, lanes, bodies, sums, unit)
     else:
-        write_vector_loop(out, loop.start, loop.stop, lanes, bodies)
+        multiple = told.multiple if loop.start == "0" else 1
+        write_vector_loop(out, loop.start, loop.stop, lanes, bodies, multiple)
     for s in sums:
-        if not _in_blocks(s):
+        if _in_blocks(s) and one_block:
+            out.add(f"{s.name} = {_horizontal(s)}")
+        elif not _in_blocks(s):
             out.add(f"{s.name}_h = {_horizontal(s)}")
             out.add(f"{s.name} = {from_key(s, f'{s.name}_h')}")
     for s in counted:
@@ -278,11 +288,11 @@ def _write_column_step(
 
 
 def _write_blocked_loop(
-    out: Lines, loop: Span, lanes: int, bodies: Bodies, sums: Sequence[Accumulate]
+    out: Lines, loop: Span, lanes: int, bodies: Bodies, sums: Sequence[Accumulate], unit: Unit
 ) -> None:
     """Rows in blocks; sums of several in a binary counter, which the last one empties."""
     added = [s for s in sums if _in_blocks(s)]
-    several = _several_blocks(loop)
+    several = _several_blocks(loop, unit)
     for s in added:
         if several:
             out.add(f"{s.name}_s = local_{element(s.value.dtype)}({LEVELS})")
@@ -296,7 +306,8 @@ def _write_blocked_loop(
     inner.add(f"    stop = {loop.stop}")
     for s in added:
         inner.add(f"{s.name}_a = {_accumulator(s, lanes)}")
-    write_vector_loop(inner, "block", "stop", lanes, bodies)
+    multiple = unit.told(loop.stop).multiple if loop.start == "0" else 1
+    write_vector_loop(inner, "block", "stop", lanes, bodies, multiple)
     for s in added:
         inner.add(f"{s.name} = {_horizontal(s)}")
     if several:
@@ -308,12 +319,12 @@ def _write_blocked_loop(
     out.extend(inner, 1)
 
 
-def _several_blocks(loop: Span) -> str:
+def _several_blocks(loop: Span, unit: Unit) -> str:
     """The test whether a row has several blocks; empty where it is known to have one at most.
 
     The sum of a block alone is that of the row, and short rows are many.
     """
-    if loop.start == "0" and loop.stop.isdecimal() and int(loop.stop) <= BLOCK:
+    if loop.start == "0" and unit.told(loop.most or loop.stop).short:
         return ""
     length = loop.stop if loop.start == "0" else f"{loop.stop} - {loop.start}"
     return f"if {length} > {BLOCK}:"

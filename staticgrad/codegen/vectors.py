@@ -173,10 +173,13 @@ def _moves(expr: Expr) -> bool:
     return expr.op == "index" and expr.attribute == VECTOR
 
 
-def write_vector_loop(out: Lines, start: str, stop: str, lanes: int, bodies: Bodies) -> None:
+def write_vector_loop(
+    out: Lines, start: str, stop: str, lanes: int, bodies: Bodies, multiple: int = 1
+) -> None:
     """All vectors; of those written apart the masks are constants, and cost nothing.
 
-    Where numbers are literal, what no vector would run is left out.
+    Where numbers are literal, or as many elements as a ``multiple`` of some, what no vector would
+    run is left out.
     """
     if pays_to_peel(bodies.masked, bodies.windows):
         write_peeled_loop(out, start, stop, lanes, bodies.masked, bodies.windows)
@@ -187,6 +190,11 @@ def write_vector_loop(out: Lines, start: str, stop: str, lanes: int, bodies: Bod
         step = 0
     if not step:
         out.add(f"for {VECTOR} in range({start}, {stop}, {bodies.pair * lanes}):")
+        if bodies.pair == 1 and multiple % lanes == 0:
+            out.add(f"    m = mask{lanes}({lanes})")
+            write_left(out, masked, str(lanes), 1)
+            out.extend(masked, 1)
+            return
         for number in range(1, bodies.pair):
             moved = of_row(VECTOR, number)
             out.add(f"    {moved} = {VECTOR} + {number * lanes}")
@@ -200,7 +208,7 @@ def write_vector_loop(out: Lines, start: str, stop: str, lanes: int, bodies: Bod
             out.add(f"    {of_row(VECTOR, number)} = {VECTOR} + {number * lanes}")
         out.extend(bodies.whole, 1)
         out.add(f"    {VECTOR} = {VECTOR} + {step}")
-        if length is not None and length % step == 0:
+        if multiple % step == 0 or (length is not None and length % step == 0):
             return
         out.add(f"{'if' if bodies.count == 1 else 'while'} {VECTOR} < {stop}:")
     out.add(f"    m = mask{lanes}({stop} - {VECTOR})")

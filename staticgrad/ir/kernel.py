@@ -51,6 +51,7 @@ from staticgrad.ir.kernel_stages import (
 )
 from staticgrad.ir.kernel_structure import structure
 from staticgrad.ir.kernel_turned import SQUARES, turned_loads, turned_stores
+from staticgrad.ir.known import Known
 from staticgrad.kept import cached_property
 from staticgrad.records import dataclass
 from staticgrad.types.dim import Size, maximum
@@ -75,7 +76,10 @@ GEMM_BLOCK: Final = 4096
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """Operands, integer arguments, outer axes, stages. Kernels of one text are equal."""
+    """Operands, integer arguments, outer axes, stages. Kernels of one text are equal.
+
+    ``known``: what holds of some arguments in every step, in their order.
+    """
 
     operands: tuple[Operand, ...]
     arguments: tuple[str, ...]
@@ -88,6 +92,7 @@ class Kernel:
     in_strips: bool = (
         False  # a vector of rows runs each stage before the next; no bit depends on it
     )
+    known: tuple[Known, ...] = ()
 
     @cached_property
     def text(self) -> str:

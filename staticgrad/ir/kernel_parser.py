@@ -39,6 +39,7 @@ from staticgrad.ir.kernel_stages import (
     Statement,
     Store,
 )
+from staticgrad.ir.known import Known
 from staticgrad.types.dtype import I64
 from staticgrad.types.lexis import Tokens
 
@@ -74,6 +75,7 @@ class KernelReader(ExpressionReader):
         if in_strips:
             self.expect("strips")
         listed = self._listed() if axes and self.accept("from") else None
+        known = self.separated(self._fact) if self.accept("where") else []
         self.expect("{", "the kernel's signature")
         stages: list[Stage] = []
         while not self.accept("}"):
@@ -82,8 +84,14 @@ class KernelReader(ExpressionReader):
             self.fail("a kernel needs a stage", self.at - 1)
         operands = tuple(self._operands.values())
         arguments = tuple(self._arguments)
-        outer = (axes, tuple(stages), serial, grouped, abreast, listed, in_strips)
+        outer = (axes, tuple(stages), serial, grouped, abreast, listed, in_strips, tuple(known))
         return name, Kernel(operands, arguments, *outer)
+
+    def _fact(self) -> Known:
+        """``n0 of 64 short many``: what holds of an argument."""
+        name = self._declared(self._arguments, "an integer argument")
+        multiple = self.integer("of what it is a multiple") if self.accept("of") else 1
+        return Known(name, multiple, self.accept("short"), self.accept("many"))
 
     def _outer(self) -> tuple[tuple[Axis, ...], int]:
         """``i0: n0, groups of i1: n1``: the outer loops, and how many are grouped."""

@@ -34,7 +34,8 @@ and ``stream p2[j] = %2`` stores past the caches.
 A Loop is ``loop i1: n2 { ... }`` around stages, before them ``first { @s0: f32 = carry %5 }``,
 which stands outside of the loop, and after them ``following { @s0: f32 = carry %9 }``;
 ``loop i1: n2 by 4`` takes four trips side by side. A loop may begin and end at numbers that were
-kept, ``k: n2 from @r3 to @r4``.
+kept, ``k: n2 from @r3 to @r4``. ``kernel(...; n0, n1) where n0 of 16 short, n1 many``: ``n0`` is
+always a multiple of 16 and from 1 to ``BLOCK``, ``n1`` is 0 or more than ``STREAMED``.
 ``kernel_parser`` reads the text back; this module only writes, also what a verifier would refuse.
 """
 
@@ -68,6 +69,7 @@ from staticgrad.ir.kernel_stages import (
     Store,
     roots,
 )
+from staticgrad.ir.known import Known
 from staticgrad.ir.text import element_text
 from staticgrad.types.dtype import ALL_DTYPES
 from staticgrad.types.lexis import name_text
@@ -93,8 +95,15 @@ def signature(kernel: Kernel, name: str = "") -> str:
     arguments = f"; {', '.join(map(_name, kernel.arguments))}" if kernel.arguments else ""
     serial = "serial " if kernel.serial else ""
     outer = f" over {_outer(kernel)}" if kernel.axes else ""
+    outer += f" where {', '.join(map(_known, kernel.known))}" if kernel.known else ""
     called = f" {name_text(name)}" if name else ""
     return f"{serial}kernel{called}({operands}{arguments}){outer}"
+
+
+def _known(known: Known) -> str:
+    """``n0 of 64 short many``."""
+    multiple = f" of {known.multiple}" if known.multiple > 1 else ""
+    return f"{_name(known.name)}{multiple}{' short' * known.short}{' many' * known.many}"
 
 
 def _outer(kernel: Kernel) -> str:

@@ -50,6 +50,7 @@ from staticgrad.ir.kernel_stages import (
 )
 from staticgrad.ir.kernel_strips import may_take_strips
 from staticgrad.ir.kernel_text import access_text
+from staticgrad.ir.known import LARGEST
 from staticgrad.ir.typing_rules import mistyped, mistyped_indices
 from staticgrad.types.dtype import BOOL, I32, I64, DType
 
@@ -243,6 +244,17 @@ def extents_are_arguments(kernel: Kernel) -> None:
                 broken(kernel, f"the size {expr.attribute} is no argument")
 
 
+def arguments_are_known(kernel: Kernel) -> None:
+    """What is known is known of arguments that all iterations share, in their order, once."""
+    listed = kernel.listed.names if kernel.listed else ()
+    names = [known.name for known in kernel.known]
+    if names != [name for name in kernel.arguments if name in names and name not in listed]:
+        broken(kernel, "what is known of arguments is not in their order")
+    for known in kernel.known:
+        if known.is_nothing or known.multiple < 1 or LARGEST % known.multiple:
+            broken(kernel, f"what is known of {known.name} is nothing")
+
+
 def accesses_take_arguments(kernel: Kernel) -> None:
     """What moves an access is an argument or a literal, and so are its ends."""
     declared = frozenset(kernel.arguments)
@@ -415,6 +427,7 @@ CHECKS: Final[tuple[Callable[[Kernel], None], ...]] = (
     names_are_distinct,
     names_fit,
     extents_are_arguments,
+    arguments_are_known,
     accesses_take_arguments,
     accesses_move_along_loops,
     memory_is_brought_near_in_time,

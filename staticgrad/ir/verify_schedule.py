@@ -178,6 +178,17 @@ def steps_run_what_their_kernels_count(schedule: Schedule) -> None:
             _broken(schedule, f"its kernel and arguments make {own}, not {wrong}", step)
 
 
+def sizes_are_as_known(schedule: Schedule) -> None:
+    """What a kernel relies on holds of the sizes of every step that runs it."""
+    for step in schedule.steps:
+        if isinstance(step, KernelStep) and step.kernel.known:
+            sizes = dict(zip(step.kernel.arguments, step.arguments, strict=True))
+            for known in step.kernel.known:
+                if not known.holds(sizes[known.name]):
+                    size = f"{known.name} is {sizes[known.name]}"
+                    _broken(schedule, f"{size}, which is not what its kernel relies on", step)
+
+
 def bodies_are_sound(schedule: Schedule) -> None:
     """Bodies keep these invariants too, and are bound to accesses that do what they do.
 
@@ -334,6 +345,7 @@ CHECKS: Final[tuple[Callable[[Schedule], None], ...]] = (
     kernels_are_sound,
     bodies_are_sound,
     steps_run_what_their_kernels_count,
+    sizes_are_as_known,
     operands_fit_their_buffers,
     scratch_has_room,
     steps_do_not_overwrite_what_they_read,

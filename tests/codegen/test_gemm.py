@@ -7,9 +7,9 @@ from itertools import product as product_of
 import numpy as np
 import pytest
 
-from staticgrad.codegen.gemm import WIDEST
 from staticgrad.codegen.kernel_source import render
 from staticgrad.codegen.packing import WAY
+from staticgrad.codegen.product_streams import WIDEST
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_parser import parse_kernel
 from staticgrad.ir.kernel_stages import CHUNK, STREAMED

@@ -32,6 +32,7 @@ from staticgrad.ir.kernel_stages import (
     nested,
     statements,
 )
+from staticgrad.ir.known import known_of
 from staticgrad.ir.verify_kernel import verify_kernel
 from staticgrad.types.dtype import BOOL, F32
 from tests.codegen.kernel_meaning import Array, Meaning
@@ -44,15 +45,18 @@ LONG = {"n0": (1, 2), "n1": (4097, 8200), "n2": (1, 7)}
 DEEP = {"n0": (1, 2), "n1": (5, 17), "n2": (33, 1100)}
 TALL = {"n0": (31, 33, 100), "n1": (1, 5, 17), "n2": (1, 2)}
 TALLEST = {"n0": (1100, 2100), "n1": (1, 5), "n2": (1, 2)}
+KNOWN = {"n0": (1, 3), "n1": (16, 32, 64, 128, 3), "n2": (2, 3, 64)}
 
 
 def sizes_of(kernel: Kernel, seed: int) -> dict[str, int]:
     """Every 40th kernel has rows of several blocks, or columns of several groups.
 
-    Half of those that take rows in groups have several blocks or groups of them.
+    Half of those that take rows in groups have several blocks or groups of them, and every third
+    kernel relies on what holds of its sizes.
     """
     rng = np.random.default_rng(seed)
     lengths = SIZES if seed % 40 else LONG if seed % 80 else DEEP
+    lengths = lengths if seed % 3 else KNOWN
     if kernel.grouped and seed % 2:
         lengths = TALL if seed % 41 else TALLEST
     sizes = {name: int(rng.choice(among)) for name, among in lengths.items()}
@@ -107,12 +111,22 @@ def table_of(listed: list[dict[str, Any]]) -> Array:
     return np.array(words, np.int64)
 
 
+def told(kernel: Kernel, sizes: dict[str, int]) -> Kernel:
+    """A kernel that relies on all that holds of its sizes."""
+    listed = kernel.listed.names if kernel.listed else ()
+    known = [known_of(name, [sizes[name]]) for name in kernel.arguments if name not in listed]
+    return replace(kernel, known=tuple(each for each in known if not each.is_nothing))
+
+
 def check_kernel(seed: int, modes: tuple[Mode, ...] = MODES) -> None:
     """A random kernel is accepted, reads back, and means the same to every reader."""
     kernel = random_kernel(seed)
+    sizes = sizes_of(kernel, seed)
+    if seed % 3 == 0:
+        kernel = told(kernel, sizes)
     verify_kernel(kernel)
     assert parse_kernel(str(kernel)) == kernel
-    source, sizes = render(kernel), sizes_of(kernel, seed)
+    source = render(kernel)
     words = [sizes[argument] for argument in kernel.arguments]
     wanted = memory_of(kernel, sizes, seed)
     lists = listed_of(kernel, sizes, seed)

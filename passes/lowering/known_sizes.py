@@ -1,0 +1,45 @@
+"""What kernels may rely on of their sizes: what holds in every step (``staticgrad.ir.known``).
+
+All steps of a schedule decide together, so that equal computations stay one kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_stages import Extent, Gemm, Map, nested
+from staticgrad.ir.known import known_of
+from staticgrad.types.dim import Size
+
+
+def kernels_told(uses: Iterable[tuple[Kernel, tuple[Size, ...]]]) -> dict[Kernel, Kernel]:
+    """The kernels that steps run over some sizes, with what holds of all of them, by kernel."""
+    sizes: dict[Kernel, dict[tuple[Size, ...], None]] = {}
+    for kernel, arguments in uses:
+        sizes.setdefault(kernel, {})[arguments] = None
+    return {kernel: _told(kernel, tuple(given)) for kernel, given in sizes.items()}
+
+
+def _told(kernel: Kernel, given: Sequence[tuple[Size, ...]]) -> Kernel:
+    """A kernel with what holds of its arguments in some steps, as far as its code depends on it."""
+    asked = set(_asked(kernel))
+    known = [
+        known_of(name, column)
+        for name, column in zip(kernel.arguments, zip(*given, strict=True), strict=True)
+        if name in asked
+    ]
+    found = tuple(each for each in known if not each.is_nothing)
+    return replace(kernel, known=found) if found else kernel
+
+
+def _asked(kernel: Kernel) -> Iterator[Extent]:
+    """The extents of rows and of products, which iterations share."""
+    if kernel.outer == "lanes" or kernel.listed is not None:
+        return  # the loop over lanes is cut anywhere
+    for stage, _ in nested(kernel.stages):
+        if isinstance(stage, Map):
+            yield stage.axis.extent
+        elif isinstance(stage, Gemm):
+            yield from (axis.extent for axis in stage.loops)

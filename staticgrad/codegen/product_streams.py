@@ -1,0 +1,105 @@
+"""Products of few rows, or of one inner index: what is read is a stream of memory.
+
+Iterations are cut as those of tiles are, but go on over those that follow.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
+from staticgrad.codegen.vectors import Bodies, whole_vectors, work, write_vector_loop
+from staticgrad.ir.kernel import GEMM_BLOCK
+from staticgrad.ir.kernel_stages import STREAMED
+
+if TYPE_CHECKING:
+    from staticgrad.codegen.gemm import PlainProduct
+
+#: Columns that are taken together then, times rows: a multiple of all panels'.
+WIDEST: Final = 4096
+#: Elements of which parts of a stream of results are multiples: some lines of memory.
+PART: Final = 64
+
+
+def write_few_rows(product: PlainProduct, out: Lines) -> None:
+    """All columns of the iterations that follow: b is read in the order in which it lies."""
+    block, row, body, lanes = Lines(), Lines(), Lines(), product.lanes
+    _write_span(product, out)
+    out.add(f"width = (right - left + {lanes - 1}) // {lanes} * {lanes}")
+    product.least(block, "stop", f"block + {GEMM_BLOCK}", str(product.k))
+    block.add("into = 0")
+    block.add("if block > 0:")
+    block.add(f"    into = {product.whole}")
+    place = total(product.a, scaled("first_row", product.row), scaled("block", product.inner))
+    named = {
+        "a": product.stage.a.operand,
+        "b": product.stage.b.operand,
+        "c": "tile",
+        "at": place,
+        "row": str(product.row),
+        "inner": str(product.inner),
+        "last": "count - 1",
+        "wide": "right - left",
+        "down": total(product.b, scaled("block", product.down), scaled("left", product.across)),
+        "step": str(product.across if product.turned else product.down),
+        "to": "into",
+        "depth": "stop - block",
+        "fresh": "1",
+    }
+    passed = ", ".join(named[name] for name in product.tiles.stream_arguments)
+    stream = product.tiles.few_turned_rows if product.turned else product.tiles.few_rows
+    block.add(f"{stream(product.unit)}({passed}, width{', panel' if product.turned else ''})")
+    block.add("if block > 0:")
+    block.add(f"    for at in range(0, count * width, {lanes}):")
+    both = f"load{lanes}(tile, at) + load{lanes}(tile, into + at)"
+    block.add(f"        store{lanes}(tile, at, {both})")
+    out.add(f"for block in range(0, {product.k}, {GEMM_BLOCK}):")
+    out.extend(block, 1)
+    body.add(f"acc = load{lanes}(tile, (i - first_row) * width + {VECTOR} - left)")
+    product.write_stores(body)
+    write_vector_loop(row, "left", "right", lanes, Bodies(body, body, 0, {}))
+    out.add("for i in range(first_row, last_row):")
+    out.extend(row, 1)
+
+
+def _write_span(product: PlainProduct, out: Lines) -> None:
+    """As many columns as iterations follow, up to the next multiple of what has room."""
+    widest = WIDEST // STREAMED
+    out.add(f"if left % {widest} > 0 and o > begin:")
+    out.add("    continue")  # an earlier iteration went on here
+    out.add("right = left + (end - o) * group")
+    for most in (f"(left // {widest} + 1) * {widest}", str(product.n)):
+        out.add(f"if right > {most}:")
+        out.add(f"    right = {most}")
+
+
+def write_one_step(product: PlainProduct, out: Lines) -> None:
+    """The results of all iterations that follow, as they lie: memory is one stream.
+
+    Iterations are equal parts of all elements here, not of rows and columns, so that no two
+    workers write columns of the same rows: processors bring near what lies behind a run.
+    """
+    lanes, row, body, b = product.lanes, Lines(), Lines(), product.stage.b
+    row.add(f"left = 0 if i * {product.n} > begun else begun - i * {product.n}")
+    product.least(row, "right", f"past - i * {product.n}", str(product.n))
+    one = f"load1({product.stage.a.operand}, {total(product.a, scaled('i', product.row))})"
+    row.add(f"x = splat{lanes}({one})")
+    place = total(product.b, scaled(VECTOR, product.across))
+    other = f"load({b.operand}, {place}, m)"
+    if product.across != 1:
+        other = f"load_strided({b.operand}, {place}, {product.across}, m)"
+    body.add(f"acc = {product.tiles.added('x', other, product.tiles.zero)}")
+    product.write_stores(body)
+    count = whole_vectors(work(body, product.unit), 1)
+    write_vector_loop(row, "left", "right", lanes, Bodies(body, body, count, {}))
+    out.add("if o < reached:")
+    out.add("    continue")  # an earlier iteration went on here
+    out.add("parts = groups * chunks")
+    product.least(out, "reached", "o + parts - o % parts", "end")
+    out.add(f"cells = {product.m} * {product.n}")
+    out.add(f"begun = o % parts * cells // parts // {PART} * {PART}")
+    out.add("past = cells")
+    out.add("if reached % parts > 0:")
+    out.add(f"    past = reached % parts * cells // parts // {PART} * {PART}")
+    out.add(f"for i in range(begun // {product.n}, (past + {product.n} - 1) // {product.n}):")
+    out.extend(row, 1)

@@ -1,0 +1,59 @@
+"""What a kernel may rely on of its integer arguments, whatever the sizes of the program.
+
+Kernels are generic in every size. What holds of a size in every step that runs a kernel is known
+before it is compiled: a row of a multiple of some vectors has no end to mask, one of a single block
+no counter of blocks, and products that are never flat need no code for such. ``verify_schedule``
+proves it of each step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import gcd
+from typing import Final
+
+from staticgrad.ir.kernel_stages import STREAMED
+from staticgrad.ir.summation import BLOCK
+from staticgrad.records import dataclass
+from staticgrad.types.dim import Dim, Size, bounds
+
+#: The largest multiple that is told: four vectors of the narrowest lanes that are written apart.
+LARGEST: Final = 64
+
+
+@dataclass(frozen=True)
+class Known:
+    """What holds of the argument ``name``.
+
+    It is a multiple of ``multiple``, a power of two; ``short``: it is from 1 to ``BLOCK``;
+    ``many``: it is 0, or more than ``STREAMED``.
+    """
+
+    name: str
+    multiple: int = 1
+    short: bool = False
+    many: bool = False
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether it says nothing."""
+        return self.multiple == 1 and not (self.short or self.many)
+
+    def holds(self, size: Size) -> bool:
+        """Whether it holds of a size for all values of the names in it."""
+        own = known_of(self.name, [size])
+        return (
+            own.multiple % self.multiple == 0 and own.short >= self.short and own.many >= self.many
+        )
+
+
+def known_of(name: str, sizes: Iterable[Size]) -> Known:
+    """All that holds of every one of some sizes."""
+    multiple, short, many = LARGEST, True, True
+    for size in sizes:
+        low, high = bounds(size)
+        step = gcd(*(number for _, number in size.terms)) if isinstance(size, Dim) else size
+        multiple = gcd(multiple, step)
+        short &= low is not None and low >= 1 and high is not None and high <= BLOCK
+        many &= (low is not None and low > STREAMED) or not 0 < step <= STREAMED
+    return Known(name, multiple, short, many)
