@@ -130,7 +130,7 @@ def in_order(step: Step) -> Step:
 
     def ordered() -> Any:
         found = step()
-        return np.ascontiguousarray(found) if isinstance(found, np.ndarray) else found.contiguous()
+        return found.contiguous() if hasattr(found, "contiguous") else np.ascontiguousarray(found)
 
     return ordered
 

@@ -35,12 +35,16 @@ from staticgrad.ir.kernel_turned import SHORT_STRIDE, along_memory_last
 from staticgrad.ir.rounded import element
 from staticgrad.records import dataclass
 from staticgrad.types.dim import Size
-from staticgrad.types.dtype import I64, U64, DType
+from staticgrad.types.dtype import BOOL, I64, U64, DType
 from staticgrad.types.tensor import Shape, hint_value
 
 VECTOR = "j"
 #: Elements of an axis from which on vectors may run along it instead of along the last one.
 _WIDE: Final = 32
+#: Instructions of a square tile up to which a processor's window holds the stores of several.
+_SHORT_TILE: Final = 128
+#: How many loads across memory take as long as one store across it behind a longer tile.
+_LATE: Final = 3
 
 
 @dataclass
@@ -343,16 +347,26 @@ class Lowering:
         return flat
 
 
-def axis_order(domain: Shape, walks: Iterable[Walk]) -> Sequence[int]:
-    """The axes of a domain, with that one last along which vectors run.
+def axis_order(low: Lowering, loads: Iterable[Walk], stores: Iterable[Walk]) -> Sequence[int]:
+    """The axes of the domain, with that one last along which vectors run.
 
-    It is the domain's last, or another one along which fewer operands lie across memory.
+    It is the domain's last, or another one along which fewer operands lie across memory. Stores
+    count more where a tile takes long to compute: their lines come one after the other then.
     """
-    axes, moving = range(len(domain)), dict.fromkeys(walks)
+    domain, read, written = low.group.domain, dict.fromkeys(loads), dict.fromkeys(stores)
+    axes = range(len(domain))
     wide = [axis for axis in axes[:-1] if hint_value(domain[axis]) >= _WIDE]
     if not wide:
         return axes
-    best = min((axes[-1], *wide), key=lambda axis: sum(_is_across(w, axis) for w in moving))
+    types = [low.groups.value_type(walk.base).dtype for walk in (*read, *written)]
+    lanes = max((dtype.lanes for dtype in types if not dtype.is_bool), default=BOOL.lanes)
+    each = 1 if low.group.instructions * lanes <= _SHORT_TILE else _LATE
+
+    def cost(axis: int) -> int:
+        loaded, stored = ([_is_across(walk, axis) for walk in walks] for walks in (read, written))
+        return sum(loaded) + each * sum(stored)
+
+    best = min((axes[-1], *wide), key=cost)
     return [*(axis for axis in axes if axis != best), best]
 
 

@@ -102,7 +102,7 @@ def _lower_copy(low: Lowering) -> LoweredStep:
     target = Walk(copy.target, layout.offset, layout.strides)
     source = copy.source
     walks = [target] if source is None or source.inline else [low.walk(source), target]
-    order = axis_order(low.group.domain, walks)
+    order = axis_order(low, walks[:-1], walks[-1:])
     low.loops = loops_over(low.group.domain, [order], walks, merge=True)
     axes, vector = vector_axis(low, 0)
     dtype = copy.target_type.dtype
@@ -203,9 +203,10 @@ def _lower_map(low: Lowering) -> LoweredStep:
         split = rank - group.row
         return _columns_step(low, range(split), range(split, rank), in_lanes=True)
     results = [(key, low.store_walk(key, outer_shape)) for key in group.reductions]
-    walks = [*_walks(low), *(walk for _, walk in (*stores, *results))]
+    loads, stored = _walks(low), [walk for _, walk in stores]
+    walks = [*loads, *stored, *(walk for _, walk in results)]
     segments: list[Sequence[int]] = (
-        [range(rank) if group.keeps_axes else axis_order(group.domain, walks)]
+        [range(rank) if group.keeps_axes else axis_order(low, loads, stored)]
         if not group.reductions
         else [range(rank - group.row), range(rank - group.row, rank)]
     )

@@ -118,11 +118,20 @@ class StoredTiles:
         at = f"{row} * {self.lanes}"
         scope.body.add(f"store{self.lanes}({name}, {at}, {scope.vector(store.value)})")
 
+    def bring_near(self, out: Lines) -> None:
+        """Lines that bring near where the next tiles are stored: rows begin anywhere in a line."""
+        for store in self.names:
+            access, stride = store.access, store.access.stride(VECTOR)
+            at = total(base_text(access), scaled(VECTOR, stride))
+            out.add(f"for line in range({self.lanes}, {2 * self.lanes}):")
+            for end in ("0", str(self.rows - 1)):
+                place = total(at, end, f"line * {stride}")
+                out.add(f"    prefetch_write({access.operand}, {place})")
+
     def write(self, out: Lines, unit: Unit, wide: str, high: str) -> None:
         """Lines that store all tiles: of ``high`` rows, ``wide`` elements each."""
         for store, (name, dtype) in self.names.items():
-            access = store.access
-            stride = access.stride(VECTOR)
+            access, stride = store.access, store.access.stride(VECTOR)
             at = total(base_text(access), scaled(VECTOR, stride))
             function = _storing(unit, dtype, self.lanes)
             passed = f"{access.operand}, {at}, {stride}, {high}, {wide}"
@@ -156,6 +165,7 @@ def write_turned_rows(kernel: Kernel, out: Lines, unit: Unit) -> None:
     tiles = TurnedTiles.of(kernel.turned, unit, lanes, kernel.tile_rows)
     stored = StoredTiles.of(kernel.turned_stores, unit, lanes, kernel.tile_rows)
     before, rows, inner = Lines(), Lines(), Lines()
+    stored.bring_near(rows)
     tiles.write(rows, unit, base_text, f"{extent} - {VECTOR}", "turn")
     _write_each_row(kernel, stage, tiles, stored, rows, before, unit)
     stored.write(rows, unit, f"{extent} - {VECTOR}", "turn")
