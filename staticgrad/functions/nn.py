@@ -305,7 +305,7 @@ def mse(prediction: Operand[AnyValue], target: Operand[AnyValue]) -> AnyValue:
     Raises:
         ShapeError: the shapes differ; they do not broadcast, unless one is 0-d.
     """
-    left, right = _alike("mse", prediction, target)
+    left, right = alike("mse", prediction, target)
     away = left - right
     return mean(away * away)
 
@@ -319,7 +319,7 @@ def huber(prediction: Operand[AnyValue], target: Operand[AnyValue], delta: float
         ArgumentError: a ``delta`` that is not positive.
         ShapeError: the shapes differ; they do not broadcast, unless one is 0-d.
     """
-    left, right = _alike("huber", prediction, target)
+    left, right = alike("huber", prediction, target)
     if is_number(delta) and delta <= 0:
         raise ArgumentError(f"huber: delta={delta!r} is not a positive number")
     away = left - right
@@ -402,11 +402,11 @@ def binary_cross_entropy_with_logits(
     Raises:
         ShapeError: the shapes differ; they do not broadcast, unless one is 0-d.
     """
-    scores, wanted = _alike("binary_cross_entropy_with_logits", logits, targets)
+    scores, wanted = alike("binary_cross_entropy_with_logits", logits, targets)
     return mean(softplus(scores) - wanted * scores)
 
 
-def _alike(op: str, left: Operand[AnyValue], right: Operand[AnyValue]) -> tuple[AnyValue, AnyValue]:
+def alike(op: str, left: Operand[AnyValue], right: Operand[AnyValue]) -> tuple[AnyValue, AnyValue]:
     """Two floating operands of one shape (or one of them 0-d)."""
     first, second = (floating(op, value) for value in promoted_values(op, (left, right)))
     text = f"{op}: shapes {shape_text(first.shape)} and {shape_text(second.shape)} differ"

@@ -15,6 +15,8 @@ from staticgrad.errors.elsewhere import no_such_name
 from staticgrad.functions import nn as _functions
 
 if TYPE_CHECKING:
+    from staticgrad.functions.activations import *  # noqa: F403
+    from staticgrad.functions.losses import *  # noqa: F403
     from staticgrad.functions.nn import *  # noqa: F403
     from staticgrad.nn.activations import (
         ELU as ELU,
@@ -69,26 +71,36 @@ if TYPE_CHECKING:
     from staticgrad.nn.sequential import Sequential as Sequential
     from staticgrad.nn.transformer import TransformerBlock as TransformerBlock
 
-#: File -> the modules and functions in it.
+#: File of the package -> the modules and functions in it.
 _HOMES: Final = {
-    "activations": ("ELU GELU LeakyReLU LogSoftmax ReLU SiLU Sigmoid Softmax Softplus Tanh"),
-    "multi_head": "MultiHeadAttention",
-    "batch_norms": "BatchNorm1d BatchNorm2d BatchNorm3d",
-    "convolutions": "Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d",
-    "dropout": "Dropout",
-    "embeddings": "Embedding",
-    "initial": "manual_seed",
-    "linear": "Flatten Linear",
-    "module": "Module",
-    "normalization": "GroupNorm LayerNorm RMSNorm",
-    "pooling": (
+    "functions.activations": (
+        "celu glu gumbel_softmax hardshrink hardsigmoid hardswish hardtanh log_sigmoid mish"
+        " prelu relu6 selu softmin softshrink softsign tanhshrink threshold"
+    ),
+    "functions.losses": (
+        "binary_cross_entropy cosine_embedding_loss cosine_similarity gaussian_nll_loss"
+        " hinge_embedding_loss kl_div l1_loss margin_ranking_loss multi_margin_loss"
+        " multilabel_soft_margin_loss nll_loss normalize pairwise_distance poisson_nll_loss"
+        " smooth_l1_loss soft_margin_loss triplet_margin_loss"
+    ),
+    "nn.activations": "ELU GELU LeakyReLU LogSoftmax ReLU SiLU Sigmoid Softmax Softplus Tanh",
+    "nn.multi_head": "MultiHeadAttention",
+    "nn.batch_norms": "BatchNorm1d BatchNorm2d BatchNorm3d",
+    "nn.convolutions": "Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d",
+    "nn.dropout": "Dropout",
+    "nn.embeddings": "Embedding",
+    "nn.initial": "manual_seed",
+    "nn.linear": "Flatten Linear",
+    "nn.module": "Module",
+    "nn.normalization": "GroupNorm LayerNorm RMSNorm",
+    "nn.pooling": (
         "AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveMaxPool1d AdaptiveMaxPool2d AvgPool1d"
         " AvgPool2d AvgPool3d MaxPool1d MaxPool2d MaxPool3d"
     ),
-    "recurrent": "GRU LSTM RNN",
-    "sequential": "Sequential",
-    "transformer": "TransformerBlock",
-    "noting": "updates",
+    "nn.recurrent": "GRU LSTM RNN",
+    "nn.sequential": "Sequential",
+    "nn.transformer": "TransformerBlock",
+    "nn.noting": "updates",
 }
 _FILES: Final = {name: file for file, names in _HOMES.items() for name in names.split()}
 __all__ = [*_functions.__all__, *_FILES]
@@ -102,7 +114,7 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         if name in _FILES:
-            found = getattr(import_module(f"{__name__}.{_FILES[name]}"), name)
+            found = getattr(import_module(f"staticgrad.{_FILES[name]}"), name)
         elif name in _functions.__all__:
             found = getattr(_functions, name)
         else:

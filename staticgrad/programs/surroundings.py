@@ -249,6 +249,13 @@ def _contents(container: Any) -> list[Any]:
     return sorted(container, key=id) if isinstance(container, set) else list(container)
 
 
+def _inner(container: Any, depth: int = 3) -> list[Any]:
+    """What a container holds, and those in it, as deep as programs build them by hand."""
+    found = _contents(container)
+    inner = [each for each in found if depth and isinstance(each, (tuple, *_CONTAINERS))]
+    return found + [each for part in inner if len(part) <= _FEW for each in _inner(part, depth - 1)]
+
+
 def _same(one: list[Any], other: list[Any]) -> bool:
     return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
 
@@ -264,7 +271,7 @@ class Frozen:
         ]
         self._cells = [(p, v) for p, v in places if type(p.holder) is CellType]
         self._held = [
-            (p, v, _contents(v)) for p, v in places if isinstance(v, _CONTAINERS) and len(v) <= _FEW
+            (p, v, _inner(v)) for p, v in places if isinstance(v, _CONTAINERS) and len(v) <= _FEW
         ]
 
     def changed(self) -> OuterName | None:
@@ -277,7 +284,7 @@ class Frozen:
             if place.value is not value and not _equal(place.value, value):
                 return place
         for place, container, contents in self._held:
-            now = _contents(container)
+            now = _inner(container)
             if len(now) != len(contents) or not all(map(_alike, now, contents)):
                 return place
         return None

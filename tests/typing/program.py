@@ -149,6 +149,32 @@ def tensors() -> None:
     (t * t).sum().backward()
 
 
+class Perceptron(sg.nn.Module):
+    def __init__(self, hidden: int) -> None:
+        self.layers = sg.nn.Sequential(sg.nn.Linear(2, hidden), sg.nn.relu, sg.nn.Linear(hidden, 1))
+        self.scale = sg.parameter("scale", [1.0], "float32")
+
+    def forward(self, x: Any) -> Any:
+        return self.layers(x) * self.scale
+
+
+def modules() -> None:
+    model, opt = Perceptron(3), sg.optim.SGD(0.1)
+    assert_type(model.eval().train(), Perceptron)
+    assert_type(model.parameters(), list[sg.Parameter])
+    assert_type([name for name, _ in model.named_parameters()], list[str])
+    assert_type(model.layers[1:], sg.nn.Sequential)
+    t = Tensor([[1.0, 2.0]])
+    with sg.eager_mode():
+        opt.minimize(model(t).sum())
+    assert_type(sg.nn.l1_loss(t, t), Tensor)
+    model.load_state_dict(model.state_dict())
+    norm = sg.nn.BatchNorm1d(2)
+    with sg.nn.updates() as updates:
+        y = norm(sg.input("x", ("n", 2)))
+    sg.compile(sg.Graph({"y": y}, updates)).run({"x": np.ones((3, 2), "float32")})
+
+
 def refused() -> list[Callable[[], object]]:
     """Calls that neither a type checker nor a run lets pass."""
     x = sg.input("x", (2, 3), "float32")
@@ -159,6 +185,8 @@ def refused() -> list[Callable[[], object]]:
         lambda: float(y),  # type: ignore[arg-type]
         lambda: sg.nothere(x),  # type: ignore[attr-defined]
         lambda: sg.nn.sofmax(x),  # type: ignore[attr-defined]
+        lambda: sg.nn.Liner(3, 2),  # type: ignore[attr-defined]
+        lambda: sg.nn.Linear(3),  # type: ignore[call-arg]
         lambda: sg.optim.Adm(0.1),  # type: ignore[attr-defined]
         lambda: sg.grad(y, "x"),  # type: ignore[call-overload]
         lambda: sg.compile([y]),  # type: ignore[call-overload]

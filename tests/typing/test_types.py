@@ -62,6 +62,7 @@ PARTS = (
     program.of_functions,
     program.programs,
     program.tensors,
+    program.modules,
 )
 
 

@@ -1,0 +1,183 @@
+"""More activations, by the names that they have in ``torch.nn.functional``."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from staticgrad.errors import ArgumentError, ShapeError
+from staticgrad.errors.wording import shown
+from staticgrad.functions.nn import softmax, softplus
+from staticgrad.ir.calls import publish
+from staticgrad.ir.functional import functions
+from staticgrad.ir.kinds import AnyValue
+from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.operands import axis_of, floating, is_number, promoted_values, related
+from staticgrad.ops.selection import clip, maximum, minimum, where
+from staticgrad.types import dim as dims
+
+__all__ = [
+    "celu",
+    "glu",
+    "gumbel_softmax",
+    "hardshrink",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "log_sigmoid",
+    "mish",
+    "prelu",
+    "relu6",
+    "selu",
+    "softmin",
+    "softshrink",
+    "softsign",
+    "tanhshrink",
+    "threshold",
+]
+
+_SELU_ALPHA: Final = 1.6732632423543772
+_SELU_SCALE: Final = 1.0507009873554805
+
+
+def relu6(x: Operand[AnyValue]) -> AnyValue:
+    """x held between 0 and 6."""
+    return clip(floating("relu6", x), 0.0, 6.0)
+
+
+def hardtanh(x: Operand[AnyValue], min_val: float = -1.0, max_val: float = 1.0) -> AnyValue:
+    """x held between two numbers."""
+    return clip(floating("hardtanh", x), min_val, max_val)
+
+
+def hardsigmoid(x: Operand[AnyValue]) -> AnyValue:
+    """x / 6 + 1 / 2, held between 0 and 1."""
+    value: Any = floating("hardsigmoid", x)
+    return clip(value * (1.0 / 6.0) + 0.5, 0.0, 1.0)
+
+
+def hardswish(x: Operand[AnyValue]) -> AnyValue:
+    """x * hardsigmoid(x): Howard et al., arXiv 1905.02244."""
+    value: Any = floating("hardswish", x)
+    found: AnyValue = value * hardsigmoid(value)
+    return found
+
+
+def celu(x: Operand[AnyValue], alpha: float = 1.0) -> AnyValue:
+    """x where x > 0, else alpha * (exp(x / alpha) - 1): Barron, arXiv 1704.07483."""
+    value: Any = floating("celu", x)
+    below = functions.expm1(minimum(value, 0.0) * (1.0 / alpha)) * alpha
+    return where(value <= 0, below, value)
+
+
+def selu(x: Operand[AnyValue]) -> AnyValue:
+    """1.0507 * (x where x > 0, else 1.6733 * (exp(x) - 1)): Klambauer et al., arXiv 1706.02515."""
+    value: Any = floating("selu", x)
+    below = functions.expm1(minimum(value, 0.0)) * _SELU_ALPHA
+    found: AnyValue = where(value <= 0, below, value) * _SELU_SCALE
+    return found
+
+
+def prelu(x: Operand[AnyValue], weight: Operand[AnyValue]) -> AnyValue:
+    """x where x > 0, else weight * x: He et al., arXiv 1502.01852.
+
+    Args:
+        x: [n, c, ...], or of any shape for one weight.
+        weight: one number, or one for each of c channels.
+    """
+    value: Any
+    value, slope = (floating("prelu", each) for each in promoted_values("prelu", (x, weight)))
+    if slope.ndim == 1 and value.ndim > 2:
+        slope = functions.reshape(slope, (slope.shape[0], *(1,) * (value.ndim - 2)))
+    return where(value > 0, value, slope * value)
+
+
+def mish(x: Operand[AnyValue]) -> AnyValue:
+    """x * tanh(softplus(x)): Misra, arXiv 1908.08681."""
+    value: Any = floating("mish", x)
+    found: AnyValue = value * functions.tanh(softplus(value))
+    return found
+
+
+def softsign(x: Operand[AnyValue]) -> AnyValue:
+    """x / (1 + abs(x))."""
+    value: Any = floating("softsign", x)
+    found: AnyValue = value / (functions.absolute(value) + 1.0)
+    return found
+
+
+def tanhshrink(x: Operand[AnyValue]) -> AnyValue:
+    """x - tanh(x)."""
+    value: Any = floating("tanhshrink", x)
+    found: AnyValue = value - functions.tanh(value)
+    return found
+
+
+def softshrink(x: Operand[AnyValue], lambd: float = 0.5) -> AnyValue:
+    """x brought towards 0 by ``lambd``, and 0 where it is nearer."""
+    value: Any = floating("softshrink", x)
+    found: AnyValue = value - clip(value, -lambd, lambd)
+    return found
+
+
+def hardshrink(x: Operand[AnyValue], lambd: float = 0.5) -> AnyValue:
+    """x, and 0 where it is nearer to 0 than ``lambd``."""
+    value: Any = floating("hardshrink", x)
+    return where(functions.absolute(value) <= lambd, 0.0, value)
+
+
+def threshold(x: Operand[AnyValue], threshold: float, value: float) -> AnyValue:
+    """x where it is above ``threshold``, else ``value``."""
+    own: Any = floating("threshold", x)
+    return where(own <= threshold, value, own)
+
+
+def log_sigmoid(x: Operand[AnyValue]) -> AnyValue:
+    """log(sigmoid(x)), without overflow."""
+    value: Any = floating("log_sigmoid", x)
+    found: AnyValue = -softplus(-value)
+    return found
+
+
+def glu(x: Operand[AnyValue], axis: int = -1) -> AnyValue:
+    """The first half along ``axis`` times the sigmoid of the second: Dauphin et al., 1612.08083.
+
+    Raises:
+        AxisError: there is no such axis. ShapeError: it has an odd size.
+    """
+    value: Any = floating("glu", x)
+    place = axis_of("glu", axis, value)
+    half = dims.divide_exactly(value.shape[place], 2) if value.shape[place] != 1 else None
+    if half is None:
+        raise ShapeError(
+            f"glu: axis {axis} of {value.type} has no two halves", related=related(value)
+        )
+    first, second = functions.split(value, 2, place)
+    found: AnyValue = first * functions.sigmoid(second)
+    return found
+
+
+def softmin(x: Operand[AnyValue], axis: int = -1) -> AnyValue:
+    """``softmax`` of -x."""
+    value: Any = floating("softmin", x)
+    return softmax(-value, axis)
+
+
+def gumbel_softmax(
+    x: Operand[AnyValue], generator: Any, tau: float = 1.0, axis: int = -1
+) -> AnyValue:
+    """A random draw of shares that nearly names one element: softmax((x + noise) / tau).
+
+    Jang et al., arXiv 1611.01144; the noise is Gumbel's, drawn from ``sg.random.Generator``.
+
+    Raises:
+        ArgumentError: tau is not positive.
+    """
+    if not is_number(tau) or not tau > 0:
+        raise ArgumentError(f"gumbel_softmax: tau={shown(tau)} is not positive")
+    value: Any = floating("gumbel_softmax", x)
+    drawn = generator.exponential(shape=value.shape, dtype=value.dtype.compute)
+    noise: Any = -functions.log(maximum(drawn, drawn.dtype.smallest_normal))
+    return softmax((value + functions.astype(noise, value.dtype)) * (1.0 / tau), axis)
+
+
+publish(globals(), __name__, __all__)

@@ -1,0 +1,319 @@
+"""More losses, by the names and in the order of arguments of ``torch.nn.functional``.
+
+Each takes ``reduction``: "mean" of all, "sum" of all, or "none": as many losses as there are
+elements or rows. Operands have one shape, or one of them is 0-d; they do not broadcast.
+"""
+
+from __future__ import annotations
+
+from math import log as log_of, pi
+from typing import Any, Final, Literal
+
+from staticgrad.errors import ArgumentError, DTypeError, ShapeError
+from staticgrad.errors.wording import shown
+from staticgrad.functions.aggregate import mean, sum as total
+from staticgrad.functions.nn import alike, softplus
+from staticgrad.functions.totals import norm
+from staticgrad.ir.calls import publish
+from staticgrad.ir.functional import functions
+from staticgrad.ir.kinds import AnyValue
+from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.operands import as_values, floating, is_number, related
+from staticgrad.ops.selection import maximum, where
+
+__all__ = [
+    "binary_cross_entropy",
+    "cosine_embedding_loss",
+    "cosine_similarity",
+    "gaussian_nll_loss",
+    "hinge_embedding_loss",
+    "kl_div",
+    "l1_loss",
+    "margin_ranking_loss",
+    "multi_margin_loss",
+    "multilabel_soft_margin_loss",
+    "nll_loss",
+    "normalize",
+    "pairwise_distance",
+    "poisson_nll_loss",
+    "smooth_l1_loss",
+    "soft_margin_loss",
+    "triplet_margin_loss",
+]
+
+Reduction = Literal["mean", "sum", "none"]
+#: What a logarithm of a probability is held above, so that no loss is infinite.
+_LOWEST_LOG: Final = -100.0
+
+
+def _reduced(op: str, losses: Any, reduction: str) -> Any:
+    if reduction == "mean":
+        return mean(losses)
+    if reduction == "sum":
+        return total(losses)
+    if reduction != "none":
+        raise ArgumentError(
+            f"{op}: reduction={shown(reduction)}", hint='reduction="mean", "sum" or "none"'
+        )
+    return losses
+
+
+def l1_loss(
+    prediction: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
+) -> AnyValue:
+    """abs(prediction - target)."""
+    one, other = alike("l1_loss", prediction, target)
+    found: AnyValue = _reduced("l1_loss", functions.absolute(one - other), reduction)
+    return found
+
+
+def smooth_l1_loss(
+    prediction: Operand[AnyValue],
+    target: Operand[AnyValue],
+    reduction: Reduction = "mean",
+    beta: float = 1.0,
+) -> AnyValue:
+    """r ** 2 / (2 beta) where abs(r) < beta, else abs(r) - beta / 2; r = prediction - target.
+
+    Raises:
+        ArgumentError: a ``beta`` that is not positive.
+    """
+    if not is_number(beta) or not beta > 0:
+        raise ArgumentError(f"smooth_l1_loss: beta={shown(beta)} is not a positive number")
+    one, other = alike("smooth_l1_loss", prediction, target)
+    away: Any = one - other
+    size = functions.absolute(away)
+    losses = where(size < beta, away * away * (0.5 / beta), size - 0.5 * beta)
+    found: AnyValue = _reduced("smooth_l1_loss", losses, reduction)
+    return found
+
+
+def nll_loss(
+    log_probabilities: Operand[AnyValue], labels: Operand[AnyValue], reduction: Reduction = "mean"
+) -> AnyValue:
+    """The negative log-probability [..., C] of each label [...].
+
+    Raises:
+        DTypeError: labels that are no integers. ShapeError: not one for each row.
+    """
+    scores, classes = as_values("nll_loss", log_probabilities, labels)
+    scores = floating("nll_loss", scores)
+    if not classes.dtype.is_integer:
+        raise DTypeError(f"nll_loss: the labels are {classes.type}, not integers")
+    if classes.ndim + 1 != scores.ndim:
+        raise ShapeError(
+            f"nll_loss: labels {classes.type} for log-probabilities {scores.type}: one label per"
+            " row",
+            related=related(scores, classes),
+        )
+    picked = functions.take_along_axis(scores, classes[..., None], -1)
+    found: AnyValue = _reduced("nll_loss", -functions.squeeze(picked, -1), reduction)
+    return found
+
+
+def kl_div(
+    log_probabilities: Operand[AnyValue],
+    target: Operand[AnyValue],
+    reduction: Reduction = "mean",
+    log_target: bool = False,
+) -> AnyValue:
+    """target * (log(target) - log_probabilities), 0 where the target is; summed, the divergence.
+
+    With ``log_target`` the target, too, is given by its logarithms.
+    """
+    scores, wanted = alike("kl_div", log_probabilities, target)
+    if log_target:
+        losses: Any = functions.exp(wanted) * (wanted - scores)
+    else:
+        losses = functions.xlogy(wanted, wanted) - wanted * scores
+    found: AnyValue = _reduced("kl_div", losses, reduction)
+    return found
+
+
+def binary_cross_entropy(
+    probability: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
+) -> AnyValue:
+    """-(t log p + (1 - t) log(1 - p)), logarithms held above -100.
+
+    Of log-odds ``binary_cross_entropy_with_logits`` is exact.
+    """
+    p, t = alike("binary_cross_entropy", probability, target)
+    likely: Any = maximum(functions.log(p), _LOWEST_LOG)
+    unlikely: Any = maximum(functions.log1p(-p), _LOWEST_LOG)
+    losses = -(t * likely + (1.0 - t) * unlikely)
+    found: AnyValue = _reduced("binary_cross_entropy", losses, reduction)
+    return found
+
+
+def poisson_nll_loss(
+    prediction: Operand[AnyValue],
+    target: Operand[AnyValue],
+    log_input: bool = True,
+    reduction: Reduction = "mean",
+    eps: float = 1e-8,
+) -> AnyValue:
+    """exp(x) - t * x of the logarithm x of a rate; of the rate itself x - t * log(x + eps)."""
+    x, t = alike("poisson_nll_loss", prediction, target)
+    losses: Any = functions.exp(x) - t * x if log_input else x - t * functions.log(x + eps)
+    found: AnyValue = _reduced("poisson_nll_loss", losses, reduction)
+    return found
+
+
+def gaussian_nll_loss(
+    prediction: Operand[AnyValue],
+    target: Operand[AnyValue],
+    var: Operand[AnyValue],
+    full: bool = False,
+    eps: float = 1e-6,
+    reduction: Reduction = "mean",
+) -> AnyValue:
+    """(log v + (x - t) ** 2 / v) / 2 of a variance v, held above eps; ``full``: + log(2 pi) / 2."""
+    x, t = alike("gaussian_nll_loss", prediction, target)
+    spread: Any = maximum(as_values("gaussian_nll_loss", x, var)[1], eps)
+    away: Any = x - t
+    losses = 0.5 * (functions.log(spread) + away * away / spread)
+    losses = losses + 0.5 * log_of(2.0 * pi) if full else losses
+    found: AnyValue = _reduced("gaussian_nll_loss", losses, reduction)
+    return found
+
+
+def hinge_embedding_loss(
+    x: Operand[AnyValue],
+    target: Operand[AnyValue],
+    margin: float = 1.0,
+    reduction: Reduction = "mean",
+) -> AnyValue:
+    """x where the target is 1, and max(0, margin - x) where it is -1."""
+    value, t = alike("hinge_embedding_loss", x, target)
+    losses = where(t > 0, value, maximum(margin - value, 0.0))
+    found: AnyValue = _reduced("hinge_embedding_loss", losses, reduction)
+    return found
+
+
+def margin_ranking_loss(
+    x1: Operand[AnyValue],
+    x2: Operand[AnyValue],
+    target: Operand[AnyValue],
+    margin: float = 0.0,
+    reduction: Reduction = "mean",
+) -> AnyValue:
+    """max(0, margin - t * (x1 - x2)): x1 ranks above x2 where the target is 1, below where -1."""
+    one, other = alike("margin_ranking_loss", x1, x2)
+    away, t = alike("margin_ranking_loss", one - other, target)
+    losses = maximum(margin - t * away, 0.0)
+    found: AnyValue = _reduced("margin_ranking_loss", losses, reduction)
+    return found
+
+
+def soft_margin_loss(
+    x: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
+) -> AnyValue:
+    """log(1 + exp(-t * x)) of targets 1 and -1, without overflow."""
+    value, t = alike("soft_margin_loss", x, target)
+    found: AnyValue = _reduced("soft_margin_loss", softplus(-t * value), reduction)
+    return found
+
+
+def multilabel_soft_margin_loss(
+    x: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
+) -> AnyValue:
+    """The mean along the last axis of softplus(x) - t * x: each class by itself is there or not."""
+    value, t = alike("multilabel_soft_margin_loss", x, target)
+    rows = mean(softplus(value) - t * value, -1)
+    found: AnyValue = _reduced("multilabel_soft_margin_loss", rows, reduction)
+    return found
+
+
+def multi_margin_loss(
+    x: Operand[AnyValue],
+    labels: Operand[AnyValue],
+    p: int = 1,
+    margin: float = 1.0,
+    reduction: Reduction = "mean",
+) -> AnyValue:
+    """The sum over other classes j of max(0, margin - x[label] + x[j]) ** p, by how many there are.
+
+    Args:
+        x: [..., C]; labels: integers [...].
+        p: 1 or 2.
+        margin, reduction: as above.
+
+    Raises:
+        ArgumentError: another p. DTypeError, ShapeError: as ``nll_loss``.
+    """
+    if p not in (1, 2):
+        raise ArgumentError(f"multi_margin_loss: p={shown(p)} is neither 1 nor 2")
+    scores, classes = as_values("multi_margin_loss", x, labels)
+    own: Any = -nll_loss(scores, classes, "none")[..., None]
+    over: Any = maximum(margin - own + scores, 0.0)
+    others = functions.one_hot(classes, scores.shape[-1], bool)
+    kept = where(others, 0.0, over if p == 1 else over * over)
+    found: AnyValue = _reduced("multi_margin_loss", mean(kept, -1), reduction)
+    return found
+
+
+def pairwise_distance(
+    x1: Operand[AnyValue],
+    x2: Operand[AnyValue],
+    p: float = 2.0,
+    eps: float = 1e-6,
+    keepdims: bool = False,
+) -> AnyValue:
+    """The p-norm of x1 - x2 + eps along the last axis."""
+    one, other = alike("pairwise_distance", x1, x2)
+    return norm(one - other + eps, p, -1, keepdims)
+
+
+def triplet_margin_loss(
+    anchor: Operand[AnyValue],
+    positive: Operand[AnyValue],
+    negative: Operand[AnyValue],
+    margin: float = 1.0,
+    p: float = 2.0,
+    eps: float = 1e-6,
+    reduction: Reduction = "mean",
+) -> AnyValue:
+    """max(0, d(anchor, positive) - d(anchor, negative) + margin), d ``pairwise_distance``.
+
+    Schroff et al., arXiv 1503.03832.
+    """
+    near: Any = pairwise_distance(anchor, positive, p, eps)
+    losses = maximum(near - pairwise_distance(anchor, negative, p, eps) + margin, 0.0)
+    found: AnyValue = _reduced("triplet_margin_loss", losses, reduction)
+    return found
+
+
+def cosine_similarity(
+    x1: Operand[AnyValue], x2: Operand[AnyValue], axis: int = -1, eps: float = 1e-8
+) -> AnyValue:
+    """The cosine of the angle between rows: x1 . x2 / (|x1| |x2|), lengths held above eps."""
+    one, other = alike("cosine_similarity", x1, x2)
+    squares: Any = maximum(total(one * one, axis), eps * eps)
+    lengths = functions.sqrt(squares * maximum(total(other * other, axis), eps * eps))
+    found: AnyValue = total(one * other, axis) / lengths
+    return found
+
+
+def cosine_embedding_loss(
+    x1: Operand[AnyValue],
+    x2: Operand[AnyValue],
+    target: Operand[AnyValue],
+    margin: float = 0.0,
+    reduction: Reduction = "mean",
+) -> AnyValue:
+    """1 - cosine where the target is 1, and max(0, cosine - margin) where it is -1."""
+    near: Any = cosine_similarity(x1, x2)
+    near, t = alike("cosine_embedding_loss", near, target)
+    losses = where(t > 0, 1.0 - near, maximum(near - margin, 0.0))
+    found: AnyValue = _reduced("cosine_embedding_loss", losses, reduction)
+    return found
+
+
+def normalize(x: Operand[AnyValue], p: float = 2.0, axis: int = -1, eps: float = 1e-12) -> AnyValue:
+    """x divided by its p-norm along ``axis``, which is held above eps."""
+    value: Any = floating("normalize", x)
+    found: AnyValue = value / maximum(norm(value, p, axis, keepdims=True), eps)
+    return found
+
+
+publish(globals(), __name__, __all__)

@@ -1,0 +1,233 @@
+"""Modules in programs: modes, trees, states of other models, caches, and what is refused."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.eager import Tensor
+from staticgrad.errors import ArgumentError, GraphError, ParameterValueError, RankError
+from staticgrad.functions.trees import flatten
+
+nn = sg.nn
+X = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+
+
+class Net(nn.Module):
+    """Parameters of its own, in containers, shared, and in modules in containers."""
+
+    def __init__(self, factor: float = 2.0) -> None:
+        self.blocks = [nn.Linear(3, 3), {"deep": nn.Linear(3, 3), "shared": None}]
+        self.first = self.blocks[0]
+        self.scales = (sg.parameter("one", np.ones(3, "f")), sg.parameter("two", np.ones(3, "f")))
+        self.table = np.arange(3, dtype=np.float32)
+        self.factor = factor
+
+    def forward(self, x: Any) -> Any:
+        deep: Any = self.blocks[1]
+        y = deep["deep"](self.first(x)) * self.factor + self.table
+        if self.training:
+            y = y * self.scales[0]
+        return y * self.scales[1].T
+
+
+def test_paths_and_counts() -> None:
+    net = Net()
+    names = ["blocks.0.weight", "blocks.0.bias", "blocks.1.deep.weight", "blocks.1.deep.bias"]
+    assert [name for name, _ in net.named_parameters()] == [*names, "scales.0", "scales.1"]
+    assert [path for path, _ in net.named_modules()] == ["", "blocks.0", "blocks.1.deep"]
+    assert repr(net).splitlines()[0] == "Net: 30 parameters"
+    assert len(flatten(net)[0]) == 9  # shared ones in every place, and the table
+    nn.manual_seed(5)
+    one, other = nn.Linear(3, 3), nn.Linear(3, 3)
+    nn.manual_seed(5)
+    again = nn.Linear(3, 3)
+    np.testing.assert_array_equal(one.weight.value, again.weight.value)
+    assert not np.array_equal(one.weight.value, other.weight.value)
+    assert np.abs(one.weight.value).max() <= 1 / np.sqrt(3)
+
+
+@pytest.mark.parametrize("how", ["closed over", "method", "itself"])
+def test_what_is_static_is_part_of_the_signature(how: str) -> None:
+    net = Net()
+    f = sg.function({"closed over": lambda x: net(x), "method": net.forward, "itself": net}[how])
+
+    def check(traces: int) -> None:
+        np.testing.assert_allclose(f(X), net(Tensor(X)).data, rtol=1e-5, atol=1e-6)
+        assert f.stats.traces == traces
+
+    check(1)
+    net.scales[0].value = np.full(3, 3.0)
+    net.first.weight.value = np.eye(3)
+    check(1)  # values of parameters are those of each call
+    net.eval()
+    check(2)
+    net.train()
+    check(3 if f.stats.traces == 2 else f.stats.traces)
+    traces = f.stats.traces
+    net.factor = -1.0
+    check(traces + 1)
+    net.first = nn.Linear(3, 3)
+    check(traces + 2)
+    net.blocks[1]["deep"] = nn.Linear(3, 3)  # type: ignore[index]
+    check(traces + 3)
+
+
+def test_modules_go_in_and_come_out() -> None:
+    net = Net()
+
+    @sg.function
+    def loss(model: Any, x: Any) -> Any:
+        return (model(x) ** 2).mean()
+
+    slopes = sg.grad(loss)(net, X)
+    assert isinstance(slopes, Net)
+    assert slopes.factor == net.factor
+    with sg.eager_mode():
+        (net(Tensor(X)) ** 2).mean().backward()
+    np.testing.assert_allclose(slopes.scales[0], net.scales[0].grad, rtol=1e-4)
+    np.testing.assert_allclose(
+        slopes.blocks[1]["deep"].weight,  # type: ignore[index]
+        net.blocks[1]["deep"].weight.grad,  # type: ignore[index]
+        rtol=1e-4,
+    )
+    assert loss(net, X).shape == ()
+    traces = loss.stats.traces
+    loss(net.eval(), X)
+    assert loss.stats.traces == traces + 1
+
+
+def test_states_of_other_models_are_told_in_one_error() -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2), nn.Dropout(0.5))
+    before = model.state_dict()
+    assert "layers.1.running_mean" in before
+    assert {"layers.2.generator.key", "layers.2.generator.step"} <= {*before}
+    assert "layers.1.running_mean" not in dict(model.named_parameters())
+    wrong: Any = {**before, "layers.0.weight": np.ones((2, 2)), "more": np.ones(1)}
+    wrong["layers.0.bias"] = wrong["layers.0.bias"] + 1.0
+    del wrong["layers.1.bias"]
+    with pytest.raises(ParameterValueError, match="3 places") as caught:
+        model.load_state_dict(wrong)
+    for text in ("layers.1.bias: missing", "'more': unknown", "layers.0.weight: parameter"):
+        assert text in str(caught.value)
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])
+    wrong["layers.0.weight"] = before["layers.0.weight"]
+    model.load_state_dict(wrong, strict=False)
+    np.testing.assert_array_equal(
+        model.state_dict()["layers.0.bias"], before["layers.0.bias"] + 1.0
+    )
+    with pytest.raises(ParameterValueError, match="arrays by name"):
+        model.load_state_dict([1])  # type: ignore[arg-type]
+
+
+def test_first_values_by_name() -> None:
+    sizes = {"xavier_uniform": np.sqrt(6 / 500) / np.sqrt(3), "kaiming_normal": np.sqrt(2 / 300)}
+    sizes |= {"uniform": 1 / 30, "normal": 1.0, "small_normal": 0.02, "zeros": 0.0}
+    sizes |= {"xavier_normal": np.sqrt(2 / 500), "kaiming_uniform": np.sqrt(2 / 300)}
+    for name, spread in sizes.items():
+        w = nn.Linear(300, 200, init=name, seed=1).weight.value
+        assert w.std() == pytest.approx(spread, rel=0.02), name
+    turned = nn.Linear(5, 3, init="orthogonal", dtype="float64", seed=0).weight.value
+    np.testing.assert_allclose(turned.T @ turned, np.eye(3), atol=1e-12)
+    assert (nn.Linear(2, 3, init=lambda shape, rng: np.full(shape, 7.0)).weight.value == 7).all()
+    with pytest.raises(ArgumentError, match="shape"):
+        nn.Linear(2, 3, init=lambda shape, rng: np.ones(3))
+
+
+def test_batch_statistics_move_and_serve() -> None:
+    norm, x = nn.BatchNorm1d(3, momentum=0.25), 3.0 * X + 1.0
+    f = sg.function(lambda x: norm(x))
+    mean, var = np.zeros(3), np.ones(3)
+    for count in (6, 4, 5):  # the last two by a graph of named sizes
+        rows = x[:count]
+        f(rows)
+        mean += 0.25 * (rows.mean(0) - mean)
+        var += 0.25 * (rows.var(0, ddof=1) - var)
+        np.testing.assert_allclose(norm.running_mean.value, mean, rtol=1e-5)  # type: ignore[union-attr]
+        np.testing.assert_allclose(norm.running_var.value, var, rtol=1e-5)  # type: ignore[union-attr]
+    expected = (x - mean) / np.sqrt(var + 1e-5)
+    np.testing.assert_allclose(norm.eval()(Tensor(x)).data, expected, rtol=1e-4, atol=1e-5)
+    opt = sg.optim.SGD(0.1)
+
+    @sg.function
+    def step(x: Any) -> Any:
+        loss = (norm(x) ** 2).mean()
+        opt.minimize(loss)  # the statistics are none of its parameters
+        return loss
+
+    step(x), step.eagerly(x)
+    np.testing.assert_allclose(norm.running_mean.value, mean, rtol=1e-5)  # type: ignore[union-attr]
+    assert not np.array_equal(norm.weight.value, np.ones(3))
+    with pytest.raises(GraphError, match="no numbers"):
+        norm.train()(sg.input("x", (4, 3)))
+    with pytest.raises(RankError, match="2 or 3 axes"):
+        norm(Tensor(np.ones(3)))
+
+
+@pytest.mark.parametrize("rotary", [False, True])
+def test_a_cache_gives_what_all_at_once_gives(rotary: bool) -> None:
+    block = nn.TransformerBlock(8, 2, causal=True, rotary=rotary, dtype="float64").eval()
+    x = np.random.default_rng(1).normal(size=(2, 7, 8))
+    f = sg.function(lambda x: block(x))
+    whole = f(x)
+    step = sg.function(lambda x, cache: block(x, cache=cache))
+    cache, parts = block.attention.empty_cache(2, 7, "float64"), []
+    for rows in (x[:, :3], x[:, 3:4], x[:, 4:5], x[:, 5:7]):
+        out, cache = step(rows, cache)
+        parts.append(out)
+    np.testing.assert_allclose(np.concatenate(parts, 1), whole, rtol=1e-10)
+    assert int(cache.length) == 7
+    assert step.stats.traces <= 2
+
+
+def test_recurrent_states_go_on() -> None:
+    x = np.random.default_rng(1).normal(size=(6, 2, 3))
+    for kind in (nn.RNN, nn.GRU, nn.LSTM):
+        layer = kind(3, 4, 2, dtype="float64")
+        f = sg.function(lambda x, state=None, layer=layer: layer(x, state))
+        whole, last = f(x)
+        first, state = f(x[:4])
+        second, again = f(x[4:], state)
+        np.testing.assert_allclose(np.concatenate([first, second]), whole, rtol=1e-12)
+        for one, other in zip(flatten(again)[0], flatten(last)[0], strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-12)
+        turned = kind(3, 4, 2, batch_first=True, dtype="float64")
+        turned.load_state_dict(layer.state_dict())
+        y = turned(Tensor(x.swapaxes(0, 1), dtype="float64"))[0]
+        np.testing.assert_allclose(y.data.swapaxes(0, 1), whole, rtol=1e-12)
+
+
+def test_dropout_has_one_state_in_both_worlds() -> None:
+    model = nn.Sequential(nn.Dropout(0.5, seed=1), nn.Dropout(0.25, seed=2))
+    f, x = sg.function(lambda x: model(x)), np.ones((40, 50), np.float32)
+    first, second = f(x), f.eagerly(x)
+    assert not np.array_equal(first, second)
+    state = model.state_dict()
+    third = f(x)
+    model.load_state_dict(state)
+    np.testing.assert_array_equal(f.eagerly(x), third)
+    np.testing.assert_array_equal(model.eval()(Tensor(x)).data, x)
+    assert 0.55 < (first == 0).mean() < 0.7
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    for wrong in (
+        lambda: nn.Linear(-1, 2),
+        lambda: nn.Conv2d(3, 4, (1, 2, 3)),
+        lambda: nn.Conv2d(3, 4, 3, groups=2),
+        lambda: nn.GroupNorm(4, 6),
+        lambda: nn.Dropout(1.0),
+        lambda: nn.LSTM(3, 4, 0),
+        lambda: nn.TransformerBlock(4, 2, norm="batch"),  # type: ignore[arg-type]
+        lambda: nn.BatchNorm1d(3, momentum=2.0),
+        lambda: nn.Sequential(nn.ReLU),
+    ):
+        with pytest.raises(ArgumentError):
+            wrong()
+    with pytest.raises(RankError, match=re.escape("not of 4 axes")):
+        nn.MaxPool2d(2)(Tensor(np.ones((2, 3, 4))))

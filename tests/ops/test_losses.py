@@ -1,0 +1,240 @@
+"""Activations and losses by torch's names: float64 by hand, derivatives by differences."""
+
+from __future__ import annotations
+
+from math import log, pi
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import special
+
+import staticgrad as sg
+from staticgrad.eager import Generator, Tensor, gradcheck
+from staticgrad.errors import ArgumentError, DTypeError, ShapeError
+from staticgrad.functions import activations, losses
+from tests.nn.oracles import turned
+
+RNG = np.random.default_rng(4)
+X = RNG.normal(size=(5, 4)) * 2.0
+Y = RNG.normal(size=(5, 4))
+P = RNG.uniform(0.1, 0.9, (5, 4))
+SIGNS = np.where(RNG.normal(size=(5, 4)) > 0, 1.0, -1.0)
+ROWS = np.array([1.0, -1.0, 1.0, -1.0, -1.0])
+BITS = (SIGNS > 0) * 1.0
+LABELS = np.array([0, 3, 2, 2, 1])
+#: Beyond every kink of the functions here.
+FAR = np.array([-1e3, -7.0, -4.0, -2.0, -0.3, 0.2, 0.7, 1.5, 4.0, 7.0, 1e3])
+
+nn, DRAWS, DRAWN = sg.nn, sg.random.Generator(3), Generator(5)
+#: Activation -> a call, and its values.
+ACTIVATIONS: dict[str, tuple[Any, Any]] = {
+    "celu": (
+        lambda x: nn.celu(x, 0.7),
+        lambda x: np.where(x > 0, x, 0.7 * np.expm1(np.minimum(x, 0) / 0.7)),
+    ),
+    "hardshrink": (nn.hardshrink, lambda x: np.where(abs(x) > 0.5, x, 0.0)),
+    "hardsigmoid": (nn.hardsigmoid, lambda x: np.clip(x / 6 + 0.5, 0, 1)),
+    "hardswish": (nn.hardswish, lambda x: x * np.clip(x / 6 + 0.5, 0, 1)),
+    "hardtanh": (lambda x: nn.hardtanh(x, -2.5, 1.0), lambda x: np.clip(x, -2.5, 1.0)),
+    "log_sigmoid": (nn.log_sigmoid, lambda x: -np.logaddexp(0, -x)),
+    "mish": (nn.mish, lambda x: x * np.tanh(np.logaddexp(0, x))),
+    "prelu": (lambda x: nn.prelu(x, 0.2), lambda x: np.where(x > 0, x, 0.2 * x)),
+    "relu6": (nn.relu6, lambda x: np.clip(x, 0, 6)),
+    "selu": (
+        nn.selu,
+        lambda x: (
+            1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(np.minimum(x, 0)))
+        ),
+    ),
+    "softmin": (nn.softmin, lambda x: special.softmax(-x, -1)),
+    "softshrink": (nn.softshrink, lambda x: np.sign(x) * np.maximum(abs(x) - 0.5, 0)),
+    "softsign": (nn.softsign, lambda x: x / (1 + abs(x))),
+    "tanhshrink": (nn.tanhshrink, lambda x: x - np.tanh(x)),
+    "threshold": (lambda x: nn.threshold(x, 0.5, -3.0), lambda x: np.where(x > 0.5, x, -3.0)),
+}
+
+
+def cosine(x: Any, y: Any) -> Any:
+    return (x * y).sum(-1) / np.sqrt((x * x).sum(-1) * (y * y).sum(-1))
+
+
+def distance(x: Any, y: Any, p: float = 2.0) -> Any:
+    return (abs(x - y + 1e-6) ** p).sum(-1) ** (1 / p)
+
+
+def margins(x: Any, labels: Any, p: int) -> Any:
+    own = np.take_along_axis(x, labels[:, None], 1)
+    over = np.maximum(1 - own + x, 0) ** p
+    over[np.arange(len(x)), labels] = 0
+    return over.mean(1)
+
+
+#: Loss -> a call without a reduction, its values, and its operands.
+LOSSES: dict[str, tuple[Any, Any, tuple[Any, ...]]] = {
+    "binary_cross_entropy": (
+        nn.binary_cross_entropy,
+        lambda p, t: -(t * np.log(p) + (1 - t) * np.log(1 - p)),
+        (P, BITS),
+    ),
+    "cosine_embedding_loss": (
+        lambda x, y, t, **r: nn.cosine_embedding_loss(x, y, t, 0.1, **r),
+        lambda x, y, t: np.where(t > 0, 1 - cosine(x, y), np.maximum(cosine(x, y) - 0.1, 0)),
+        (X, Y, ROWS),
+    ),
+    "gaussian_nll_loss": (
+        lambda x, t, v, **r: nn.gaussian_nll_loss(x, t, v, True, **r),
+        lambda x, t, v: 0.5 * (np.log(v) + (x - t) ** 2 / v) + 0.5 * log(2 * pi),
+        (X, Y, P),
+    ),
+    "hinge_embedding_loss": (
+        nn.hinge_embedding_loss,
+        lambda x, t: np.where(t > 0, x, np.maximum(1 - x, 0)),
+        (X, SIGNS),
+    ),
+    "kl_div": (nn.kl_div, lambda x, t: special.xlogy(t, t) - t * x, (X, P)),
+    "l1_loss": (nn.l1_loss, lambda x, y: abs(x - y), (X, Y)),
+    "margin_ranking_loss": (
+        lambda x, y, t, **r: nn.margin_ranking_loss(x, y, t, 0.3, **r),
+        lambda x, y, t: np.maximum(0.3 - t * (x - y), 0),
+        (X, Y, SIGNS),
+    ),
+    "multi_margin_loss": (
+        lambda x, i, **r: nn.multi_margin_loss(x, i, 2, **r),
+        lambda x, i: margins(x, i, 2),
+        (X, LABELS),
+    ),
+    "multilabel_soft_margin_loss": (
+        nn.multilabel_soft_margin_loss,
+        lambda x, t: (np.logaddexp(0, x) - t * x).mean(-1),
+        (X, BITS),
+    ),
+    "nll_loss": (nn.nll_loss, lambda x, i: -x[np.arange(5), i], (X, LABELS)),
+    "poisson_nll_loss": (nn.poisson_nll_loss, lambda x, t: np.exp(x) - t * x, (X, P)),
+    "smooth_l1_loss": (
+        lambda x, y, **r: nn.smooth_l1_loss(x, y, beta=0.6, **r),
+        lambda x, y: np.where(
+            abs(x - y) < 0.6, (x - y) ** 2 / 1.2, np.maximum(abs(x - y) - 0.3, 0)
+        ),
+        (X, Y),
+    ),
+    "soft_margin_loss": (nn.soft_margin_loss, lambda x, t: np.logaddexp(0, -t * x), (X, SIGNS)),
+    "triplet_margin_loss": (
+        nn.triplet_margin_loss,
+        lambda a, p, n: np.maximum(distance(a, p) - distance(a, n) + 1, 0),
+        (X, Y, P),
+    ),
+}
+#: What gives rows, not losses: a call, its values, and its operands.
+OTHERS: dict[str, tuple[Any, Any, tuple[Any, ...]]] = {
+    "cosine_similarity": (nn.cosine_similarity, cosine, (X, Y)),
+    "pairwise_distance": (
+        lambda x, y: nn.pairwise_distance(x, y, 3), lambda x, y: distance(x, y, 3), (X, Y)
+    ),
+    "normalize": (
+        nn.normalize, lambda x: x / np.sqrt((x * x).sum(-1, keepdims=True)), (X,)
+    ),
+    "glu": (nn.glu, lambda x: x[:, :2] * special.expit(x[:, 2:]), (X,)),
+    "rotary": (
+        lambda x: nn.rotary(x, 3), lambda x: turned(x, 3), (X,)
+    ),
+}  # fmt: skip
+
+
+def check(call: Any, oracle: Any, arrays: tuple[Any, ...]) -> None:
+    """Compiled, as a tensor, and by differences of each floating operand."""
+    expected = oracle(*arrays)
+    f = sg.function(call)
+    np.testing.assert_allclose(f(*arrays), expected, rtol=1e-12, atol=1e-12)
+    tensors = [Tensor(x, x.dtype.kind == "f", x.dtype) for x in arrays]
+    np.testing.assert_allclose(call(*tensors).data, expected, rtol=1e-12, atol=1e-12)
+    fixed = (BITS, SIGNS, ROWS, LABELS)
+    moved = [k for k, x in enumerate(arrays) if not any(x is each for each in fixed)]
+    for k, tensor in enumerate(tensors):
+        tensor.requires_grad = k in moved
+
+    def total(*xs: Any) -> Any:
+        weights = np.random.default_rng(0).uniform(0.5, 1.5, expected.shape)
+        return (call(*xs) * weights).sum()
+
+    assert gradcheck(total, tensors)
+    slopes = sg.grad(total, tuple(moved))(*arrays)
+    total(*tensors).backward()
+    for k, slope in zip(moved, slopes, strict=True):
+        np.testing.assert_allclose(tensors[k].grad, slope, rtol=1e-10, atol=1e-12)
+
+
+def test_all_are_tried() -> None:
+    assert {*ACTIVATIONS, "glu", "gumbel_softmax"} == {*activations.__all__}
+    assert {*LOSSES, "cosine_similarity", "normalize", "pairwise_distance"} == {*losses.__all__}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations(name: str) -> None:
+    call, oracle = ACTIVATIONS[name]
+    check(call, oracle, (FAR,))
+    x = sg.input("x", (3,), "float32")
+    ends = np.array([np.nan, -3e38, 3e38], np.float32)
+    found = sg.evaluate(sg.Graph({"y": call(x), "s": sg.grad(call(x).sum(), x)}), {"x": ends})
+    assert found["y"].dtype == np.float32
+    assert np.isnan(found["y"][0])
+    assert name in ("softmin", "selu") or np.isfinite(found["y"][1:]).all()
+    assert name == "softmin" or np.isfinite(found["s"][1:]).all()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses(name: str) -> None:
+    call, oracle, arrays = LOSSES[name]
+    check(lambda *xs: call(*xs, reduction="none"), oracle, arrays)
+    each = oracle(*arrays)
+    tensors = [Tensor(x, dtype=x.dtype) for x in arrays]
+    assert call(*tensors).item() == pytest.approx(each.mean(), rel=1e-12)
+    assert call(*tensors, reduction="sum").item() == pytest.approx(each.sum(), rel=1e-12)
+    with pytest.raises(ArgumentError, match="reduction"):
+        call(*tensors, reduction="batch")
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_rows(name: str) -> None:
+    check(*OTHERS[name])
+
+
+def test_other_arguments() -> None:
+    t, p = Tensor(X, dtype="float64"), Tensor(P, dtype="float64")
+    found = nn.kl_div(t, sg.log(p), "sum", log_target=True)
+    assert found.item() == pytest.approx((P * (np.log(P) - X)).sum())
+    found = nn.gaussian_nll_loss(t, t, 0.5)
+    assert found.item() == pytest.approx(0.5 * log(0.5))
+    found = nn.poisson_nll_loss(p, p, log_input=False)
+    assert found.item() == pytest.approx((P - P * np.log(P + 1e-8)).mean())
+    assert nn.multi_margin_loss(t, LABELS).item() == pytest.approx(margins(X, LABELS, 1).mean())
+    images, slopes = RNG.normal(size=(2, 3, 2)), np.array([0.1, 0.2, 0.3])
+    expected = np.where(images > 0, images, images * slopes[:, None])
+    np.testing.assert_allclose(
+        nn.prelu(Tensor(images, dtype="float64"), slopes).data, expected, rtol=1e-12
+    )
+    shares = sg.function(lambda x: nn.gumbel_softmax(x, DRAWS, 0.5))(X)
+    np.testing.assert_allclose(shares.sum(-1), 1.0)
+    draws = np.argmax([nn.gumbel_softmax(p[0], DRAWN).data for _ in range(4000)], -1)
+    np.testing.assert_allclose(
+        np.bincount(draws, minlength=4) / 4000, special.softmax(P[0]), atol=0.03
+    )
+
+
+def test_misuse() -> None:
+    x = sg.input("x", (2, 3), "float64")
+    with pytest.raises(ShapeError):
+        nn.l1_loss(x, x[0])
+    with pytest.raises(ShapeError):
+        nn.glu(x)
+    with pytest.raises(ShapeError, match="even"):
+        nn.rotary(x)
+    with pytest.raises(DTypeError):
+        nn.nll_loss(x, x[:, 0])
+    for wrong in (
+        lambda: nn.smooth_l1_loss(x, x, beta=0.0),
+        lambda: nn.multi_margin_loss(x, np.array([0, 1]), p=3),
+        lambda: nn.gumbel_softmax(x, DRAWS, -1.0),
+    ):
+        with pytest.raises(ArgumentError):
+            wrong()
