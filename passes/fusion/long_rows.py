@@ -40,9 +40,8 @@ def has_long_row(group: Group) -> bool:
 
 
 def may_be_in_pieces(group: Group) -> bool:
-    """Whether its rows are taken in pieces: nothing in it asks for its place in the row."""
-    plain = not (group.keeps_axes or group.checked or group.regions)
-    return plain and has_long_row(group)
+    """Whether its rows are taken in pieces: it looks nothing up, and stores no parts of values."""
+    return not (group.checked or group.regions) and has_long_row(group)
 
 
 def _in_pieces(groups: Groups, found: Sequence[Group]) -> Groups:

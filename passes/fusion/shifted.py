@@ -4,6 +4,10 @@ The gradient of a difference of neighbours adds up a few formulas of them, each 
 As values, they would be written by one kernel and read by another. But a shifted formula is the
 formula of what is shifted: where its operands lie in memory, whatever is computed, one kernel reads
 those at shifted positions, and takes zero beyond the borders. No byte depends on it.
+
+The sum of such a formula, of which the gradient is, runs over fewer elements than the gradient has.
+It goes over all of those where it adds -0.0 behind its last term, which changes no bit
+(``staticgrad.ir.summation``): then one kernel computes both, and reads the array once.
 """
 
 from __future__ import annotations
@@ -22,9 +26,12 @@ from staticgrad.ops.convert import SizeValue
 from staticgrad.ops.elementwise import Elementwise
 from staticgrad.ops.indexing import Iota
 from staticgrad.ops.movement import Broadcast, Reshape
+from staticgrad.ops.reduce import Sum
 from staticgrad.ops.selection import where
 from staticgrad.ops.slices import Pad
+from staticgrad.types.dim import Size, bounds
 from staticgrad.types.dtype import I64
+from staticgrad.types.tensor import Shape
 
 #: Operations per element of a formula that is computed again, and its nodes, at most: one more
 #: array through memory takes about as long.
@@ -39,7 +46,9 @@ def with_shifted_formulas(graph: Graph) -> Graph:
     shifting = _Shifting(graph)
 
     def rewritten(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-        return shifting.shifted(node) if isinstance(node.op, Pad) else None
+        if isinstance(node.op, Pad):
+            return shifting.shifted(node)
+        return shifting.summed(node) if isinstance(node.op, Sum) else None
 
     return DeadNodes()(graph.replace_nodes(rewritten))
 
@@ -50,6 +59,12 @@ class _Shifting:
     def __init__(self, graph: Graph) -> None:
         self._users = users_of(graph)
         self._roots = {value.key for value in graph.roots}
+        self._made: dict[tuple[Pad, int], dict[ValueKey, Symbolic]] = {}
+        #: Of the shape of what is padded: the pads that formulas take the place of.
+        self._pads: dict[Shape, list[Node]] = {}
+        for node in graph.nodes:
+            if isinstance(node.op, Pad) and _is_plain(node) and node.types[0].dtype.is_float:
+                self._pads.setdefault(node.args[0].shape, []).append(node)
 
     def shifted(self, node: Node) -> tuple[Symbolic] | None:
         """What stands for a pad; None where it stays."""
@@ -60,15 +75,66 @@ class _Shifting:
         formula = self._formula(value)
         if formula is None:
             return None
-        with within(node.origin, node.order):
-            made: dict[ValueKey, Symbolic] = {}
+        return (self._made_of(formula, node, pad, value, _zero(value)),)
+
+    def _made_of(
+        self,
+        formula: Sequence[Node],
+        node: Node,
+        pad: Pad,
+        value: Symbolic,
+        outside: bool | int | float,
+        order: int | None = None,
+    ) -> Symbolic:
+        """The formula of a padded value, for a node; what several have in common is made once."""
+        order = node.order if order is None else order
+        made = self._made.setdefault((pad, order), {})
+        with within(node.origin, order):
             for each in formula:
-                args = [_padded(pad, arg, made) for arg in each.args]
-                made[each, 0] = cast(Symbolic, each.op(*args))
+                if (each, 0) not in made:
+                    args = [_padded(pad, arg, made) for arg in each.args]
+                    made[each, 0] = cast(Symbolic, each.op(*args))
             inside, result = _inside(pad, value), made[value.key]
-            if inside is not None:
-                result = cast(Symbolic, where(inside, result, _zero(value)))
-            return (result,)
+            if inside is None:
+                return result
+            return cast(Symbolic, where(inside, result, outside))
+
+    def summed(self, node: Node) -> tuple[Symbolic] | None:
+        """A sum over the elements that a gradient has, in its phase; None where it stays."""
+        (value,) = node.args
+        op = node.op
+        assert isinstance(op, Sum)
+        if value.shape not in self._pads or not value.dtype.is_float or value.dtype.is_storage:
+            return None
+        formula = self._formula(value)
+        if formula is None or value.ndim - 1 not in op.axes:
+            return None
+        arrays = _arrays(formula)
+        for other in self._pads[value.shape]:
+            whole = other.types[0].shape
+            trimmed = [axis for axis, size in enumerate(value.shape) if size != whole[axis]]
+            if not {*trimmed} <= {*op.axes} or not all(map(_has_any, value.shape)):
+                continue
+            padded = self._formula(other.args[0])
+            if padded is None or not arrays & _arrays(padded) or self._waits(other, node):
+                continue
+            pad = Pad(whole, (0,) * value.ndim, (1,) * value.ndim)
+            terms = self._made_of(formula, node, pad, value, -0.0, other.order)
+            with within(node.origin, other.order):
+                return (cast(Symbolic, op(terms)),)
+        return None
+
+    def _waits(self, node: Node, other: Node) -> bool:
+        """Whether what reads a pad, or it itself, is computed from another node."""
+        waiting, seen = [node, *self._users[node, 0]], {node}
+        while waiting:
+            for arg in waiting.pop().args:
+                if arg.node is other:
+                    return True
+                if arg.node not in seen:
+                    seen.add(arg.node)
+                    waiting.append(arg.node)
+        return False
 
     def _formula(self, value: Symbolic) -> Sequence[Node] | None:
         """The nodes of a cheap formula of what lies in memory, operands first.
@@ -106,6 +172,23 @@ class _Shifting:
         readers = self._users[value.key]
         elements = all(isinstance(r.form, Pointwise | Reduce) or _is_plain(r) for r in readers)
         return elements and value.key not in self._roots
+
+
+def _arrays(formula: Sequence[Node]) -> set[Node]:
+    """The arrays in memory that a formula is computed of."""
+    found: set[Node] = set()
+    for value in (arg for node in formula for arg in node.args if arg.ndim and not _is_number(arg)):
+        if _lies_in_memory(value):
+            while not value.node.is_leaf:
+                value = value.node.args[0]
+            found.add(value.node)
+    return found
+
+
+def _has_any(size: Size) -> bool:
+    """Whether an axis is known to have an element: a sum of none is 0.0, not -0.0."""
+    lowest, _ = bounds(size)
+    return lowest is not None and lowest >= 1
 
 
 def _is_plain(node: Node) -> bool:

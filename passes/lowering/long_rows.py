@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 
 from passes.fusion.groups import Group, Groups, Home, Key, Walk
 from passes.fusion.walks import operand_walks
 from passes.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over, vector_axis
+from passes.lowering.windows import windowed
 from staticgrad.ir import expr as ex
-from staticgrad.ir.expr import Access, Position
+from staticgrad.ir.expr import Access, Expr, Position, postorder
+from staticgrad.ir.forms import Assemble
 from staticgrad.ir.kernel_stages import (
     Accumulate,
     Axis,
+    Extent,
     Keep,
     Map,
-    Mode,
     Scalar,
     Statement,
     Store,
 )
-from staticgrad.types.dim import Size
-from staticgrad.types.dtype import DType
 from staticgrad.types.tensor import c_strides
 
 
@@ -37,25 +37,27 @@ class _PieceLowering(Lowering):
     def lowered(self) -> LoweredStep:
         """The kernel of the group."""
         group, rank = self.group, len(self.group.domain)
+        self._known: dict[Expr, Expr] = {}
         stored = [key for key in group.stored if key not in group.reductions]
         stores = [(k, self.store_walk(k, self.groups.value_type(k).shape)) for k in stored]
         results = {key: self._result(key) for key in group.reductions}
         walks = [*operand_walks(self.groups, group), *(walk for _, walk in stores)]
         segments = [range(rank - 1), [rank - 1]]
-        self.loops = loops_over(group.domain, segments, [*walks, *results.values()], merge=True)
+        merge = not group.indexed
+        self.loops = loops_over(group.domain, segments, [*walks, *results.values()], merge)
         axes, _ = vector_axis(self, 1)
         self.piece = f"i{sum(map(len, self.loops.names))}"
         for node in group.nodes:
-            self.memo[Home(node)] = self.scalar(node)
-        body: list[Statement] = [
-            Store(self.access(walk, self.groups.value_type(key).dtype, "out"), self.memo[key])
-            for key, walk in stores
-        ]
+            assembled = isinstance(node.form, Assemble)
+            self.memo[Home(node)] = windowed(self, node) if assembled else self.scalar(node)
+        body: list[Statement] = []
+        for key, walk in stores:
+            access = self.access(walk, self.groups.value_type(key).dtype, "out")
+            body.append(Store(self._moved(access), self._in_piece(self.memo[key])))
         names = {key: f"r{n}" for n, key in enumerate(group.reductions)}
-        body += [
-            Accumulate(names[key], each.kind, self.widened(each.source))
-            for key, each in group.reductions.items()
-        ]
+        for key, each in group.reductions.items():
+            value = self._in_piece(self.widened(each.source))
+            body.append(Accumulate(names[key], each.kind, value))
         finals = [self._final(key, walk, names[key]) for key, walk in results.items()]
         left, length = f"r{len(names)}", self.extent(group.domain[-1])
         rest = ex.size(str(length)) - ex.index(self.piece) * group.pieces
@@ -75,20 +77,45 @@ class _PieceLowering(Lowering):
     def _final(self, key: Key, walk: Walk, name: str) -> Store:
         """The store of what a piece comes to."""
         dtype = self.groups.value_type(key).dtype
-        access = super().access(walk, dtype, "out")
+        access = self.access(walk, dtype, "out")
         access = Access(access.operand, (*access.strides, (self.piece, 1)))
         return Store(access, ex.ref(name, dtype))
 
-    def access(
-        self, walk: Walk, dtype: DType, mode: Mode = "in", gather: Sequence[Size] = ()
-    ) -> Access:
-        """An access along a walk; along the row it is moved by pieces and inside of them."""
-        found = super().access(walk, dtype, mode, gather)
-        step = found.stride(VECTOR)
-        if step == 0:
-            return found
-        strides = tuple(move for move in found.strides if move[0] != VECTOR)
-        terms = ((self.piece, self.group.pieces), (VECTOR, 1))
-        length = self.extent(self.group.domain[-1])
-        place = Position(terms, 0, step, length, within=True)
-        return Access(found.operand, strides, found.gather, (*found.positions, place))
+    # -- from places in a row to places in its pieces ----------------------------------------------
+
+    def _in_piece(self, root: Expr) -> Expr:
+        """An expression of an element of the row as one of an element of a piece."""
+        for expr in postorder([root]):
+            if expr in self._known:
+                continue
+            args, attribute = tuple([self._known[arg] for arg in expr.args]), expr.attribute
+            made = expr
+            if expr.op == "index" and attribute == VECTOR:
+                made = ex.index(self.piece) * self.group.pieces + expr
+            elif isinstance(attribute, Access):
+                made = Expr(expr.op, expr.dtype, args, self._moved(attribute))
+            elif args != expr.args:
+                made = Expr(expr.op, expr.dtype, args, attribute)
+            self._known[expr] = made
+        return self._known[root]
+
+    def _moved(self, access: Access) -> Access:
+        """An access of which what moves along the row is moved by pieces and inside of them."""
+        positions = [replace(each, terms=self._terms(each.terms)) for each in access.positions]
+        strides = tuple([move for move in access.strides if move[0] != VECTOR])
+        step = dict(access.strides).get(VECTOR, 0)
+        if step != 0:
+            length = self.extent(self.group.domain[-1])
+            place = Position(self._terms(((VECTOR, 1),)), 0, step, length, within=True)
+            positions.append(place)
+        return replace(access, strides=strides, positions=tuple(positions))
+
+    def _terms(self, terms: tuple[tuple[str, Extent], ...]) -> tuple[tuple[str, Extent], ...]:
+        found: list[tuple[str, Extent]] = []
+        for axis, step in terms:
+            if axis == VECTOR:
+                size = step if isinstance(step, int) else self.arguments[step]
+                far = size * self.group.pieces
+                found.append((self.piece, far if isinstance(far, int) else self.argument(far)))
+            found.append((axis, step))
+        return tuple(found)

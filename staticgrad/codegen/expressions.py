@@ -38,6 +38,11 @@ def _is_place(expr: Expr) -> bool:
     return all(each.op in made for each in postorder([expr]))
 
 
+def _runs_on(expr: Expr) -> bool:
+    """Whether an expression is the position along the vector axis."""
+    return expr.op == "index" and expr.attribute == VECTOR
+
+
 def scaled(position: str, stride: str | int) -> str:
     """position * stride, as source."""
     return "0" if stride == 0 else position if stride == 1 else f"{position} * {stride}"
@@ -249,18 +254,28 @@ class Scope:
     def _end(self, expr: Expr) -> tuple[bool, str] | None:
         """Where along the vector axis an expression ends to hold, or begins; None if nowhere.
 
-        It compares a position with what sizes and positions of loops around say.
+        It compares a position, or one behind a place, with what sizes and positions of loops around
+        say.
         """
         if expr.op not in _MIRRORED:
             return None
         at, end = expr.args
         op = expr.op
-        if end.op == "index" and end.attribute == VECTOR:
+        if self.is_vector(end):
             at, end, op = end, at, _MIRRORED[op]
-        if at.op != "index" or at.attribute != VECTOR or self._depends[end] or not _is_place(end):
+        first: Expr | None = None
+        if at.op == "add" and _runs_on(at.args[1]):
+            first, at = at.args
+        around = [each for each in (first, end) if each is not None]
+        if not _runs_on(at) or any(self._depends[e] or not _is_place(e) for e in around):
             return None
-        known = str(end.attribute) if end.op in ("size", "literal") else f"word({self.one(end)})"
+        known = self._word(end) if first is None else f"{self._word(end)} - {self._word(first)}"
         return op in ("lt", "le"), known if op in ("lt", "ge") else f"{known} + 1"
+
+    def _word(self, place: Expr) -> str:
+        """A place as a word."""
+        said = place.op in ("size", "literal")
+        return str(place.attribute) if said else f"word({self.one(place)})"
 
     def _beyond(self, lasts: bool, end: str) -> str:
         """Whether positions along the vector axis have come to an end, or not: lanes of a mask."""
