@@ -60,6 +60,7 @@ class _Shifting:
         self._users = users_of(graph)
         self._roots = {value.key for value in graph.roots}
         self._made: dict[tuple[Pad, int], dict[ValueKey, Symbolic]] = {}
+        self._later: dict[Node, set[Node]] = {}
         #: Of the shape of what is padded: the pads that formulas take the place of.
         self._pads: dict[Shape, list[Node]] = {}
         for node in graph.nodes:
@@ -113,7 +114,7 @@ class _Shifting:
         for other in self._pads[value.shape]:
             whole = other.types[0].shape
             trimmed = [axis for axis, size in enumerate(value.shape) if size != whole[axis]]
-            if not {*trimmed} <= {*op.axes} or not all(map(_has_any, value.shape)):
+            if not {*trimmed} <= {*op.axes}:
                 continue
             padded = self._formula(other.args[0])
             if padded is None or not arrays & _arrays(padded) or self._waits(other, node):
@@ -121,20 +122,33 @@ class _Shifting:
             pad = Pad(whole, (0,) * value.ndim, (1,) * value.ndim)
             terms = self._made_of(formula, node, pad, value, -0.0, other.order)
             with within(node.origin, other.order):
-                return (cast(Symbolic, op(terms)),)
+                total = cast(Symbolic, op(terms))
+                return (_of_nothing(total, [value.shape[axis] for axis in op.axes]),)
         return None
 
     def _waits(self, node: Node, other: Node) -> bool:
-        """Whether what reads a pad, or it itself, is computed from another node."""
-        waiting, seen = [node, *self._users[node, 0]], {node}
-        while waiting:
-            for arg in waiting.pop().args:
-                if arg.node is other:
-                    return True
-                if arg.node not in seen:
-                    seen.add(arg.node)
-                    waiting.append(arg.node)
-        return False
+        """Whether a pad, or a value of as many elements that is computed from it, needs another
+        node's value: then one kernel cannot compute both."""
+        behind = self._behind(other)
+        return node in behind or any(
+            each in behind and each.types[0].shape == node.types[0].shape
+            for each in self._behind(node)
+        )
+
+    def _behind(self, node: Node) -> set[Node]:
+        """All nodes that are computed from one."""
+        if node not in self._later:
+            found: set[Node] = set()
+            waiting = [node]
+            while waiting:
+                each = waiting.pop()
+                users = {
+                    user for index in range(len(each.types)) for user in self._users[each, index]
+                }
+                waiting += users - found
+                found |= users
+            self._later[node] = found
+        return self._later[node]
 
     def _formula(self, value: Symbolic) -> Sequence[Node] | None:
         """The nodes of a cheap formula of what lies in memory, operands first.
@@ -185,10 +199,14 @@ def _arrays(formula: Sequence[Node]) -> set[Node]:
     return found
 
 
-def _has_any(size: Size) -> bool:
-    """Whether an axis is known to have an element: a sum of none is 0.0, not -0.0."""
-    lowest, _ = bounds(size)
-    return lowest is not None and lowest >= 1
+def _of_nothing(total: Symbolic, sizes: Sequence[Size]) -> Symbolic:
+    """A sum over axes of these sizes: 0.0, not -0.0, where one of them has no element."""
+    open_sizes = [size for size in sizes if (bounds(size)[0] or 0) < 1]
+    if not open_sizes:
+        return total
+    tests: list[Value] = [SizeValue(size, I64)() > 0 for size in open_sizes]
+    any_there = reduce(lambda one, other: one & other, tests)
+    return cast(Symbolic, where(any_there, total, 0.0))
 
 
 def _is_plain(node: Node) -> bool:

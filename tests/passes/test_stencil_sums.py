@@ -1,0 +1,92 @@
+"""Sums of shifted slices and their gradients are one kernel, which reads the array once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from passes.fuse import fuse
+from passes.fusion.long_rows import LONG_ROW, PIECE
+from passes.pipelines import pipeline
+from staticgrad.analysis.evaluate import same_bytes
+
+LENGTH = sg.dim("length", hint=LONG_ROW)
+FORMS: dict[str, Callable[[Any], Any]] = {
+    "difference": lambda x: ((x[1:] - x[:-1]) ** 2).sum(),
+    "second difference": lambda x: ((x[2:] - 2.0 * x[1:-1] + x[:-2]) ** 2).mean(),
+    "valley": lambda x: (100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1.0 - x[:-1]) ** 2).sum(),
+    "absolute": lambda x: sg.abs(x[3:] - x[:-3]).sum(),
+}
+
+
+def both(form: Callable[[Any], Any], x: Any) -> sg.Graph:
+    value = form(x)
+    return sg.Graph({"value": value, "slope": sg.grad(value, x)})
+
+
+def totals(graph: sg.Graph) -> list[str]:
+    return [str(step.total) for step in fuse(pipeline("O1")(graph)).steps]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_value_and_gradient_are_one_kernel(form: str) -> None:
+    short = totals(both(FORMS[form], sg.input("x", (5000,))))
+    assert len([total for total in short if total != "1"]) == 0
+    long = totals(both(FORMS[form], sg.input("x", (4 * LONG_ROW,))))
+    assert long[0] == str(4 * LONG_ROW // PIECE), "pieces, which workers share"
+    assert set(long[1:]) <= {"1"}
+
+
+def test_two_axes_are_one_kernel_and_one_that_adds_up_rows() -> None:
+    x = sg.input("x", (60, 50))
+    value = ((x[1:] - x[:-1]) ** 2).sum() + ((x[:, 1:] - x[:, :-1]) ** 2).sum()
+    assert len(totals(sg.Graph({"value": value, "slope": sg.grad(value, x)}))) == 2
+
+
+def test_a_gradient_that_needs_the_sum_waits_for_it() -> None:
+    """Then the sum goes over its own elements: going over more would spare nothing."""
+    x = sg.input("x", (5000,))
+    found = both(lambda x: sg.log(FORMS["difference"](x) + 1.0), x)
+    sums = [n for n in pipeline("O1")(found).nodes if n.op.name == "sum"]
+    assert [node.args[0].shape for node in sums] == [(4999,)]
+    kernels = [step.kernel for step in fuse(pipeline("O1")(found)).steps]
+    assert not any("-0.0" in str(kernel) for kernel in kernels)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("form", FORMS)
+def test_bytes_are_those_of_single_kernels(form: str, dtype: str) -> None:
+    """Ends of vectors, blocks and pieces, in front of the last term and behind it; no term."""
+    graph = both(FORMS[form], sg.input("x", (LENGTH,), dtype))
+    ways = [sg.compile(graph, threads=n) for n in (1, 3)]
+    alone = sg.compile(graph, fuse=False)
+    for length in (3, 4, 17, 4097, 4098, PIECE + 1, PIECE + 3, 3 * PIECE + 40):
+        array = np.random.default_rng(length).normal(size=length).astype(dtype)
+        array[: length // 4] = -0.0
+        wanted = alone.run({"x": array})
+        for f in ways:
+            found = f.run({"x": array})
+            assert all(same_bytes(found[name], each) for name, each in wanted.items()), length
+
+
+def test_a_sum_of_no_terms_is_zero() -> None:
+    graph = both(FORMS["difference"], sg.input("x", (LENGTH,)))
+    found = sg.compile(graph).run({"x": np.ones(1, "f4")})
+    assert same_bytes(found["value"], np.zeros((), "f4"))
+    assert same_bytes(found["slope"], np.zeros(1, "f4"))
+
+
+def test_differences_show_that_the_values_are_right() -> None:
+    rng = np.random.default_rng(0)
+    array = rng.normal(1.0, 0.3, 300)
+    for form in ("difference", "second difference", "valley"):
+        f = sg.compile(both(FORMS[form], sg.input("x", (300,), "float64")))
+        found, along = f.run({"x": array}), rng.normal(size=300)
+        ends = [f.run({"x": array + h * along})["value"] for h in (1e-5, -1e-5)]
+        slope = (ends[0] - ends[1]) / 2e-5
+        np.testing.assert_allclose(np.dot(found["slope"], along), slope, rtol=1e-6)
+        np.testing.assert_allclose(found["value"], FORMS[form](array).astype("f8"), rtol=1e-12)
