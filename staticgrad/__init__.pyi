@@ -191,6 +191,9 @@ from staticgrad.programs.function import (
 from staticgrad.programs.matrices import (
     hessian, hvp, jacobian
 )
+from staticgrad.saving import (
+    load, save
+)
 from staticgrad.scopes import (
     scope
 )
@@ -226,7 +229,7 @@ __all__ = [
     "input", "int16", "int32", "int64", "int8", "interp", "invert", "iota", "isclose",
     "isdtype", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "jacobian", "jvp",
     "kron", "left_shift", "less", "less_equal", "lexsort", "linalg", "linear_scan", "linearize",
-    "linspace", "lint", "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2",
+    "linspace", "lint", "load", "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2",
     "logical_and", "logical_not", "logical_or", "logical_xor", "logspace", "map", "matmul",
     "matrix_transpose", "matvec", "max", "maximum", "mean", "median", "meshgrid", "min",
     "minimum", "moveaxis", "multiply", "nan", "nan_to_num", "nancumprod", "nancumsum", "nanmax",
@@ -236,7 +239,7 @@ __all__ = [
     "parse", "partition", "passes", "percentile", "permute_dims", "pi", "piecewise", "polyval",
     "positive", "pow", "power", "prod", "ptp", "quantile", "rad2deg", "random", "ravel",
     "reciprocal", "remainder", "repeat", "reshape", "resize", "result_type", "right_shift",
-    "rint", "roll", "rot90", "round", "same_graph", "scan", "scatter_add", "scope",
+    "rint", "roll", "rot90", "round", "same_graph", "save", "scan", "scatter_add", "scope",
     "searchsorted", "select", "shape", "show_config", "sigmoid", "sign", "signbit", "sin",
     "sinc", "sinh", "size", "size_value", "sliding_window_view", "sort", "special", "split",
     "sqrt", "square", "squeeze", "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes",

@@ -113,6 +113,7 @@ OTHERS = {
     "staticgrad.programs.derivatives": "grad jvp linearize value_and_grad vjp",
     "staticgrad.programs.function": "function",
     "staticgrad.programs.matrices": "hessian hvp jacobian",
+    "staticgrad.saving": "load save",
     "staticgrad.scopes": "scope",
 }
 #: Public name of a module -> where it stands.

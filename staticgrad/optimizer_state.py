@@ -6,7 +6,7 @@ made before, for a function may be traced several times. The eager twin keeps ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any, Final
@@ -14,8 +14,11 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from staticgrad.errors import SavedFileError
+from staticgrad.errors.wording import listed
 from staticgrad.functions import parameter
 from staticgrad.ir.graph import Parameter
+from staticgrad.storage.parameter import write_all
 
 #: From an owner (or None), a name, a shape and an element type: a state that is zero at first.
 Maker = Callable[[Any, str, Any, Any], Any]
@@ -68,12 +71,70 @@ def states_made_once() -> Iterator[None]:
         yield
 
 
-_states: Final[WeakKeyDictionary[object, dict[Any, Parameter]]] = WeakKeyDictionary()
+class _Memory:
+    """What one optimizer keeps: states that were made, and loaded ones that none was made for."""
+
+    def __init__(self) -> None:
+        self.made: dict[Any, Parameter] = {}
+        self.loaded: dict[str, Any] = {}
+
+    def make(self, owner: Parameter | None, name: str, shape: Any, dtype: Any) -> Parameter:
+        """A state of zeros, or of what was loaded.
+
+        Raises:
+            SavedFileError: other states were loaded, but none of that name, shape and type.
+        """
+        made = _parameter_of_zeros(owner, name, shape, dtype)
+        if not self.loaded:
+            return made
+        given = self.loaded.get(made.name)
+        if given is None:
+            raise SavedFileError(
+                f"of the state {made.name!r} nothing was loaded",
+                hint=f"the file has {listed(sorted(self.loaded))}",
+            )
+        if given.shape != made.value.shape or given.dtype != made.value.dtype:
+            raise SavedFileError(
+                f"the state {made.name!r} is {made.type}, {given.dtype.name}{[*given.shape]} in"
+                " the file"
+            )
+        made.value = self.loaded.pop(made.name)
+        return made
+
+
+_memories: Final[WeakKeyDictionary[object, _Memory]] = WeakKeyDictionary()
 
 
 def states_kept_by(optimizer: object) -> AbstractContextManager[None]:
     """Within, what an optimizer keeps is what it kept before."""
-    return states_made_by(_Kept(_states.setdefault(optimizer, {})))
+    memory = _memories.setdefault(optimizer, _Memory())
+    return states_made_by(_Kept(memory.made, memory.make))
+
+
+def kept_states(optimizer: object) -> dict[str, Any]:
+    """The arrays of all that an optimizer keeps, by name."""
+    memory = _memories.get(optimizer, _Memory())
+    return {**memory.loaded, **{p.name: p.value for p in memory.made.values()}}
+
+
+def keep_states(optimizer: object, states: Mapping[str, Any]) -> None:
+    """Let an optimizer keep these states: now, or when it makes them. All of them or none.
+
+    Raises:
+        SavedFileError: it keeps one that is not among them, or that is of another shape or type.
+    """
+    memory = _memories.setdefault(optimizer, _Memory())
+    waiting = dict(states)
+    pairs = []
+    for p in memory.made.values():
+        given = waiting.pop(p.name, None)
+        own = p.value
+        if given is None or given.shape != own.shape or given.dtype != own.dtype:
+            inside = "nothing" if given is None else f"{given.dtype.name}{[*given.shape]}"
+            raise SavedFileError(f"the state {p.name!r} is {p.type} here, {inside} in the file")
+        pairs.append((p.store, given))
+    write_all(pairs)
+    memory.loaded = waiting
 
 
 def state_of(owner: Parameter | None, name: str, shape: Any, dtype: Any) -> Parameter:

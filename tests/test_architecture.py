@@ -342,14 +342,13 @@ def test_completion_shows_the_public_names_of_a_module_only(name):
 
 @pytest.mark.parametrize("name", PUBLIC_MODULES)
 def test_what_a_module_defines_for_users_is_public_in_it(name):
-    """A function or class is in ``__all__``, or has a reason here."""
-    internal = {"staticgrad.errors": {"warn"}}
+    """A function or class is in ``__all__``."""
     own = {
         each
         for each, value in vars(importlib.import_module(name)).items()
         if getattr(value, "__module__", "") == name and not each.startswith("_")
     }
-    assert own - {*importlib.import_module(name).__all__} == internal.get(name, set())
+    assert own - {*importlib.import_module(name).__all__} == set()
 
 
 def test_completion_in_passes_shows_passes_only():

@@ -45,7 +45,7 @@ OURS = ("staticgrad", "passes", "numpy")
 OURS_LATER = (
     *("staticgrad.compiler", "staticgrad.native", "staticgrad.codegen", "staticgrad.runtime"),
     *("staticgrad.config", "staticgrad.cli", "staticgrad.optim", "staticgrad.ir.parser"),
-    *("staticgrad.ir.kernel", "staticgrad.vecmath.blocks"),
+    *("staticgrad.ir.kernel", "staticgrad.vecmath.blocks", "staticgrad.saving"),
     *("staticgrad.functions.loops", "staticgrad.functions.windows", "staticgrad.ops.windows"),
     *("staticgrad.functions.linalg", "staticgrad.functions.special", "staticgrad.functions.random"),
     *(

@@ -11,13 +11,22 @@ then what to do, in at most twelve lines (``wording.py``). ``CODES`` is the one 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar, Self
 
-from staticgrad.building import capture, user_frame
+from staticgrad.building import capture
 from staticgrad.errors.codes import CODES as CODES
+from staticgrad.errors.warned import (
+    KernelCacheWarning as KernelCacheWarning,
+    LargeConstantWarning as LargeConstantWarning,
+    PluginWarning as PluginWarning,
+    SettingWarning as SettingWarning,
+    ShapeAsValueWarning as ShapeAsValueWarning,
+    StaticgradWarning as StaticgradWarning,
+    TracingWarning as TracingWarning,
+    warn as warn,
+)
 from staticgrad.errors.wording import Related as Related, message
 from staticgrad.source import Location, SourceLine
 
@@ -401,6 +410,12 @@ class MissingPackageError(StaticgradError, ImportError):
     code = "SG506"
 
 
+class SavedFileError(StaticgradError, ValueError):
+    """A file of saved arrays that cannot be read, or does not fit."""
+
+    code = "SG509"
+
+
 class MeasurementError(StaticgradError, RuntimeError):
     """A measurement whose process failed."""
 
@@ -423,64 +438,6 @@ class UnknownSettingError(ConfigError):
     """A setting that does not exist."""
 
     code = "SG602"
-
-
-# Warnings
-
-
-class StaticgradWarning(UserWarning):
-    """Any warning of staticgrad."""
-
-    code: ClassVar[str] = "SG900"
-
-
-class LargeConstantWarning(StaticgradWarning):
-    """A large array copied into the graph as a constant."""
-
-    code = "SG901"
-
-
-class KernelCacheWarning(StaticgradWarning):
-    """A folder or file of compiled kernels that others could have written."""
-
-    code = "SG906"
-
-
-class SettingWarning(StaticgradWarning):
-    """A setting that has no effect where it is written."""
-
-    code = "SG907"
-
-
-class PluginWarning(StaticgradWarning):
-    """An installed package whose ops or passes cannot be imported."""
-
-    code = "SG908"
-
-
-class ShapeAsValueWarning(StaticgradWarning):
-    """A parameter whose first value looks like a shape."""
-
-    code = "SG909"
-
-
-class TracingWarning(StaticgradWarning):
-    """What a traced function does once, where a plain one does it at each call."""
-
-    code = "SG910"
-
-
-def warn(category: type[StaticgradWarning], text: str) -> None:
-    """Warn at the user's line that is running now, with the category's code before the text."""
-    frame = user_frame()
-    warnings.warn_explicit(
-        f"[{category.code}] {text}",
-        category,
-        filename=frame.f_code.co_filename,
-        lineno=frame.f_lineno,
-        module=frame.f_globals.get("__name__", "<unknown>"),
-        registry=frame.f_globals.setdefault("__warningregistry__", {}),
-    )
 
 
 __all__ = [

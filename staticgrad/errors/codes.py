@@ -56,6 +56,7 @@ CODES: Final[dict[str, str]] = {
     "SG506": "an optional package that is not installed",
     "SG507": "a measurement whose process failed",
     "SG508": "a program given to staticgrad that fails by itself",
+    "SG509": "a file of saved arrays that cannot be read, or does not fit",
     "SG601": "a setting with a wrong value",
     "SG602": "a setting that does not exist",
     "SG900": "a warning without a more exact class",

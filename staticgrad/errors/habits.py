@@ -13,8 +13,8 @@ _LAYER: Final = "modules stand in sg.nn: sg.nn.Linear(8, 4), sg.nn.Sequential(..
 _RUN: Final = "f = sg.compile(value), then f.run(feeds)"
 _TAPE: Final = "from staticgrad.eager import Tensor: define-by-run, with backward()"
 _SAVE: Final = (
-    "np.savez(file, **{p.name: p.value for p in parameters}) saves, p.value = array restores;\n"
-    "graphs and compiled programs pickle"
+    'sg.save("run.npz", {"model": model, "opt": opt}) saves, sg.load("run.npz", into=...) restores;'
+    "\ngraphs and compiled programs pickle"
 )
 
 #: A name in other libraries -> what to write here.
@@ -29,7 +29,7 @@ INSTEAD: Final = {
     **dict.fromkeys(("Linear", "Dense", "Module", "Sequential"), _LAYER),
     **dict.fromkeys(("seed", "default_rng", "PRNGKey"), "rng = sg.random.Generator(seed)"),
     **dict.fromkeys(("mm", "bmm"), "a @ b, or sg.matmul(a, b)"),
-    **dict.fromkeys(("save", "load", "savez", "state_dict", "load_state_dict"), _SAVE),
+    **dict.fromkeys(("savez", "state_dict", "load_state_dict"), _SAVE),
     "RMSprop": "sg.optim.RMSProp",
     "lr_scheduler": "a schedule as learning rate: sg.optim.SGD(sg.optim.cosine(0.1, steps=1000))",
     **dict.fromkeys(("DataLoader", "Dataset"), "from staticgrad.eager import DataLoader"),
@@ -133,7 +133,6 @@ OF_OPTIMIZERS: Final = {
     **dict.fromkeys(("step", "apply_gradients", "update", "train_step"), _GRAPH_STEP),
     "zero_grad": "gradients are values of the graph: there is nothing to clear",
     **dict.fromkeys(("param_groups", "parameters"), "updates(loss, params) takes the parameters"),
-    **dict.fromkeys(("state_dict", "load_state_dict"), _SAVE),
     "init": "updates(loss, params) makes the state, as parameters of the graph",
     "lr": "learning_rate, which may be a value of the graph",
 }

@@ -29,7 +29,14 @@ from staticgrad.optim.hyperparameters import require_count, require_flag, requir
 from staticgrad.optim.parameters import check_gradient, listed_parameters
 from staticgrad.optim.scaling import LossScale, are_finite
 from staticgrad.optim.schedules import RateSchedule
-from staticgrad.optimizer_state import slot, state_of, states_kept_by, states_made_once
+from staticgrad.optimizer_state import (
+    keep_states,
+    kept_states,
+    slot,
+    state_of,
+    states_kept_by,
+    states_made_once,
+)
 
 if TYPE_CHECKING:
     from staticgrad.optim.on_tensors import TensorSteps
@@ -228,6 +235,19 @@ class Optimizer(metaclass=Constructed):
         prefix = self.name or type(self).__name__.lower()
         made: Parameter = state_of(None, f"{prefix}.{name}", (), np.dtype(dtype))
         return made
+
+    def state_dict(self) -> dict[str, Any]:
+        """Copies of what ``minimize`` keeps from step to step, by name: ``w.momentum``."""
+        return kept_states(self)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what ``state_dict`` gave; before the first step it is kept until then.
+
+        Raises:
+            SavedFileError: names, shapes or types differ; the first step says so where nothing is
+                kept yet.
+        """
+        keep_states(self, state)
 
     def scheduled(self, grads: Mapping[Any, Any]) -> Updates:
         """``step`` at the learning rate of this step, where that is a schedule."""

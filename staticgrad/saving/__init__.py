@@ -1,0 +1,66 @@
+"""Parameters, optimizers, generators and numbers in a file, and back to the bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from staticgrad.saving.files import read_file, write_file
+from staticgrad.saving.trees import Restoring, content_of, tree_of
+
+__all__ = ["load", "save"]
+
+
+def save(path: Any, tree: Any) -> None:
+    """Write a tree into a file: what ``load`` needs to go on to the bit.
+
+    The file takes its place when it is whole; if anything fails, what was there stays.
+
+    Args:
+        path: ends in ``.npz``, or in ``.safetensors``, which other libraries read as well (it needs
+            the package of that name).
+        tree: parameters, modules, optimizers, generators, graphs, compiled programs, arrays,
+            tensors, numbers and texts, in dicts, lists, tuples and dataclasses.
+
+    Raises:
+        ArgumentError: something else in the tree; or another suffix.
+        MissingPackageError: ``safetensors`` is not installed.
+        OSError: the system refuses the file.
+
+    >>> import tempfile, staticgrad as sg
+    >>> w = sg.parameter("w", [1.0, 2.0])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(f"{folder}/run.npz", {"w": w, "epoch": 3})
+    ...     w.value = [0.0, 0.0]
+    ...     found = load(f"{folder}/run.npz", into={"w": w})
+    >>> found["epoch"], w.value
+    (3, array([1., 2.]))
+    """
+    write_file(Path(path), content_of(tree))
+
+
+def load(path: Any, into: Any = None) -> Any:
+    """What a file of ``save`` holds; with ``into`` it is also written into the places of a tree.
+
+    Args:
+        path: as in ``save``. Files that others wrote are a dict of arrays by name.
+        into: a tree built as the one that was saved, whose parameters, modules, optimizers,
+            generators and arrays take the values, all of them or none. Numbers and texts are in the
+            result alone. An optimizer that has not stepped yet takes its state at its first step.
+
+    Returns:
+        The containers that were saved, with arrays in the place of parameters and of what keeps
+        them by name.
+
+    Raises:
+        SavedFileError: a file that is damaged, cut off or something else; or that does not fit
+            ``into``: names, shapes and element types must be equal. Nothing has changed then.
+        ArgumentError, MissingPackageError, OSError: as ``save``.
+    """
+    found = tree_of(read_file(Path(path)), path)
+    if into is not None:
+        restoring = Restoring()
+        restoring.look(into, found)
+        restoring.check(path)
+        restoring.write()
+    return found

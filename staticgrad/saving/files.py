@@ -1,0 +1,224 @@
+"""Arrays by name in files: npz, which NumPy reads, and safetensors, which others read as well.
+
+A file is written beside its place and moved there when it is whole, so that what stood there stays
+whatever happens. What it holds beside arrays, a text, is kept with a sum over the bytes of all
+arrays, which reading checks.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+from zipfile import ZIP_STORED, BadZipFile, ZipFile
+from zlib import crc32, error as zlib_error
+
+import numpy as np
+
+from staticgrad.errors import ArgumentError, MissingPackageError, SavedFileError
+from staticgrad.records import dataclass
+from staticgrad.types.dtype import BF16
+
+Arrays = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
+_NOTE: Final = "__staticgrad__"
+_SUFFIXES: Final = (".npz", ".safetensors")
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a file holds: arrays by name, and the text beside them, None in files of others."""
+
+    arrays: Arrays
+    text: str | None
+
+
+def write_file(path: Path, content: Content) -> None:
+    """Write a file, wholly or not at all.
+
+    Raises:
+        ArgumentError: a suffix of no format. MissingPackageError: safetensors is not installed.
+        OSError: the system's.
+    """
+    write = _write_npz if _suffix(path) == ".npz" else _write_safetensors
+    arrays = {name: _plain(array) for name, array in content.arrays.items()}
+    note = json.dumps({"text": content.text, "crc32": _sum(arrays, content.text)})
+    with _replaced(path) as temporary:
+        write(temporary, arrays, note)
+
+
+def read_file(path: Path) -> Content:
+    """What a file holds.
+
+    Raises:
+        SavedFileError: it is damaged, cut off, or no file of its suffix.
+        ArgumentError, MissingPackageError, OSError: as ``write_file``.
+    """
+    read = _read_npz if _suffix(path) == ".npz" else _read_safetensors
+    arrays, note = read(path)
+    if note is None:
+        return Content(arrays, None)
+    try:
+        noted = json.loads(note)
+        text, wanted = str(noted["text"]), int(noted["crc32"])
+    except (ValueError, KeyError, TypeError):
+        raise _damaged(path, "what it says of itself cannot be read") from None
+    if _sum(arrays, text) != wanted:
+        raise _damaged(path, "its contents are not those that were written")
+    return Content(arrays, text)
+
+
+def _suffix(path: Path) -> str:
+    if path.suffix not in _SUFFIXES:
+        raise ArgumentError(
+            f"{path.name!r} ends in no known format",
+            hint="weights.npz, or weights.safetensors, which other libraries read as well",
+        )
+    return path.suffix
+
+
+def _plain(array: Any) -> np.ndarray[Any, np.dtype[Any]]:
+    """An array in C order, in the processor's order of bytes."""
+    found = np.asarray(array, order="C")
+    return found.astype(found.dtype.newbyteorder("="), copy=False)
+
+
+def _sum(arrays: Arrays, text: str | None) -> int:
+    """A sum over the text, and names, types and bytes of arrays in the order of their names."""
+    found = crc32(repr(text).encode())
+    for name in sorted(arrays):
+        array = np.asarray(arrays[name], order="C")
+        found = crc32(f"{name} {array.dtype.name} {array.shape}".encode(), found)
+        found = crc32(array.reshape(-1).view(np.uint8).data, found)
+    return found
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[Path]:
+    """Inside, a file beside ``path`` is written; then it takes its place, on the disk too."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
+        _sync(temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _damaged(path: Path, why: str) -> SavedFileError:
+    return SavedFileError(f"{path} is damaged, or was written by something else: {why}")
+
+
+# -- npz ------------------------------------------------------------------------------------------
+
+
+def _write_npz(path: Path, arrays: Arrays, note: str) -> None:
+    noted = {**arrays, _NOTE: np.frombuffer(note.encode(), np.uint8)}
+    with ZipFile(path, "x", ZIP_STORED) as whole:
+        for name, array in noted.items():
+            with whole.open(f"{name}.npy", "w", force_zip64=True) as part:
+                np.lib.format.write_array(part, _bits(array), allow_pickle=False)
+
+
+def _bits(array: Any) -> Any:
+    """Of bfloat16, which npy does not know, the words; a name says of what."""
+    return array.view(np.dtype([("bfloat16", "u2")])) if array.dtype == BF16 else array
+
+
+def _values(array: Any) -> Any:
+    return array.view(BF16.numpy) if array.dtype.names == ("bfloat16",) else array
+
+
+def _read_npz(path: Path) -> tuple[Arrays, str | None]:
+    with path.open("rb") as file:
+        try:
+            with ZipFile(file) as whole:
+                found = {
+                    entry.removesuffix(".npy"): _entry(whole, entry) for entry in whole.namelist()
+                }
+        except (
+            BadZipFile,
+            zlib_error,
+            ValueError,
+            EOFError,
+            MemoryError,
+            RuntimeError,
+            OSError,
+        ) as e:
+            raise _damaged(path, str(e)) from None
+    note = found.pop(_NOTE, None)
+    return found, None if note is None else note.tobytes().decode(errors="replace")
+
+
+def _entry(whole: ZipFile, name: str) -> Any:
+    with whole.open(name) as part:
+        array = np.lib.format.read_array(part, allow_pickle=False)
+        if part.read(1):  # and so the sum over the entry's bytes is looked at
+            raise ValueError(f"{name} is longer than its array")
+    return _values(array)
+
+
+# -- safetensors ----------------------------------------------------------------------------------
+
+
+def _library() -> Any:
+    """The package that reads and writes safetensors.
+
+    Raises:
+        MissingPackageError: it is not installed.
+    """
+    try:
+        import safetensors.numpy
+    except ModuleNotFoundError:
+        raise MissingPackageError(
+            "files of safetensors need a package that is not installed",
+            hint='pip install "staticgrad[safetensors]", or save as .npz',
+        ) from None
+    return safetensors
+
+
+def _write_safetensors(path: Path, arrays: Arrays, note: str) -> None:
+    _library().numpy.save_file(dict(arrays), str(path), metadata={_NOTE: note, "format": "np"})
+
+
+#: Names of element types in the format -> NumPy's.
+_KINDS: Final = {
+    **{f"{letter}{bits}": f"{word}{bits}" for letter, word in (("I", "int"), ("U", "uint"))
+       for bits in (8, 16, 32, 64)},
+    **{f"F{bits}": f"float{bits}" for bits in (16, 32, 64)},
+    "BOOL": "bool",
+}  # fmt: skip
+
+
+def _read_safetensors(path: Path) -> tuple[Arrays, str | None]:
+    library = _library()
+    data = path.read_bytes()
+    try:
+        found = {name: _array(path, name, view) for name, view in library.deserialize(data)}
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    except (library.SafetensorError, ValueError) as error:
+        if isinstance(error, SavedFileError):
+            raise
+        raise _damaged(path, str(error)) from None
+    return found, header.get("__metadata__", {}).get(_NOTE)
+
+
+def _array(path: Path, name: str, view: Mapping[str, Any]) -> Any:
+    kind = view["dtype"]
+    if kind != "BF16" and kind not in _KINDS:
+        raise SavedFileError(f"{path} holds {name!r} of {kind}, which has no element type here")
+    dtype = BF16.numpy if kind == "BF16" else np.dtype(_KINDS[kind])
+    return np.frombuffer(bytearray(view["data"]), dtype).reshape(view["shape"])

@@ -1,0 +1,227 @@
+"""What a tree holds: as arrays by name and a text, and written back into the same places.
+
+The text is JSON: containers with their keys, numbers as they are, and the name of each array. An
+array has the name of its path (``model.0.weight``), as other libraries have it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.errors import ArgumentError, SavedFileError, StaticgradError
+from staticgrad.errors.wording import kind_of, shown
+from staticgrad.functions.random import Generator
+from staticgrad.functions.trees import fields_of, is_record
+from staticgrad.ir.graph import Graph, Parameter
+from staticgrad.ir.value import Value
+from staticgrad.saving.files import Arrays, Content
+from staticgrad.storage.parameter import write_all
+
+_MOST_SHOWN: Final = 8
+
+
+def is_keeper(tree: Any) -> bool:
+    """Whether it gives what it keeps by name, and takes it back: modules, optimizers, loaders."""
+    return callable(getattr(tree, "state_dict", None)) and callable(
+        getattr(tree, "load_state_dict", None)
+    )
+
+
+def parts_of(tree: Any) -> dict[Any, Any] | None:
+    """The parts of a container by their keys; None of what is none.
+
+    Generators, graphs, compiled programs, and what has ``parameters()``, hold parameters.
+    """
+    if isinstance(tree, Value | type):
+        return None
+    if isinstance(tree, Mapping):
+        return dict(tree)
+    if isinstance(tree, list | tuple):
+        return dict(enumerate(tree))
+    if isinstance(tree, Generator):
+        return {"key": tree.key, "step": tree.step}
+    if is_keeper(tree):
+        return dict(tree.state_dict())
+    graph = getattr(tree, "program_graph", tree)
+    if isinstance(graph, Graph):
+        return {p.name: p for p in graph.parameters}
+    if callable(getattr(tree, "parameters", None)):
+        return {p.name: p for p in tree.parameters()}
+    return {name: getattr(tree, name) for name in fields_of(tree)} if is_record(tree) else None
+
+
+# -- to a file ------------------------------------------------------------------------------------
+
+
+def content_of(tree: Any) -> Content:
+    """What a file of ``tree`` holds.
+
+    Raises:
+        ArgumentError: something in it is neither array, number nor container; with its path.
+    """
+    arrays: dict[str, Any] = {}
+    return Content(arrays, json.dumps(_described(tree, "", arrays)))
+
+
+def _described(tree: Any, path: str, arrays: dict[str, Any]) -> Any:
+    parts = parts_of(tree)
+    if parts is not None:
+        kind = "list" if isinstance(tree, list) else "tuple" if isinstance(tree, tuple) else "dict"
+        items = []
+        for key, part in parts.items():
+            if not isinstance(key, str | int):
+                raise ArgumentError(f"save: the key {shown(key)} is neither a text nor an integer")
+            items.append([key, _described(part, f"{path}.{key}" if path else str(key), arrays)])
+        return {kind: items}
+    if type(tree) in (bool, int, float, str) or tree is None:
+        return {"value": tree}
+    array = _array_of(tree)
+    if array is None:
+        where = f" at {path!r}" if path else ""
+        raise ArgumentError(
+            f"save: {shown(tree)}{where} is {kind_of(tree)}, neither an array nor a number",
+            hint="parameters, modules, optimizers, generators, arrays, numbers and texts, in dicts,"
+            " lists and tuples",
+        )
+    name = path or "array"
+    while name in arrays:  # {"a.b": x, "a": {"b": y}}
+        name += "'"
+    arrays[name] = array
+    return {"array": name}
+
+
+def _array_of(leaf: Any) -> Any:
+    """A leaf's numbers; None of what has none."""
+    if isinstance(leaf, Parameter):
+        return leaf.value
+    if isinstance(leaf, Value):
+        return np.array(leaf.array) if leaf.computes else None  # type: ignore[attr-defined]
+    is_array = isinstance(leaf, np.ndarray | np.generic) and leaf.dtype.kind in "biufV"
+    return np.asarray(leaf) if is_array and leaf.dtype.names is None else None
+
+
+# -- from a file ----------------------------------------------------------------------------------
+
+
+def tree_of(content: Content, path: Any) -> Any:
+    """The containers, arrays and numbers of a file; of files of others the arrays by name.
+
+    Raises:
+        SavedFileError: what the file says of itself does not fit its arrays.
+    """
+    if content.text is None:
+        return dict(content.arrays)
+    try:
+        return _built(json.loads(content.text), content.arrays)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SavedFileError(f"{path} says of itself what cannot be read: {error}") from None
+
+
+def _built(described: Any, arrays: Arrays) -> Any:
+    ((kind, what),) = described.items()
+    if kind == "value":
+        return what
+    if kind == "array":
+        return arrays[what]
+    parts = [(key, _built(part, arrays)) for key, part in what]
+    if kind == "dict":
+        return dict(parts)
+    return [part for _, part in parts] if kind == "list" else tuple(part for _, part in parts)
+
+
+def _is_kept(found: Any) -> bool:
+    """Whether it is more than numbers and texts, which have no places."""
+    if isinstance(found, dict | list | tuple):
+        return any(map(_is_kept, found.values() if isinstance(found, dict) else found))
+    return isinstance(found, np.ndarray)
+
+
+class Restoring:
+    """What is written where; nothing is written before all of it has been looked at."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self._parameters: list[tuple[Parameter, Any]] = []
+        self._arrays: list[tuple[Any, Any]] = []
+        self._keepers: list[tuple[Any, Any]] = []
+
+    def look(self, tree: Any, found: Any, path: str = "") -> None:
+        """Note what of ``found`` belongs where in ``tree``, or why it does not."""
+        if is_keeper(tree):
+            if isinstance(found, dict):
+                self._keepers.append((tree, found))
+            else:
+                self._differs(path, "what a file keeps by name", found)
+            return
+        parts = parts_of(tree)
+        if parts is not None:
+            self._look_inside(parts, found, path)
+        elif isinstance(tree, Parameter):
+            self._fit(tree.value, found, path, lambda array: self._parameters.append((tree, array)))
+        elif isinstance(tree, Value | np.ndarray):
+            own = tree.array if isinstance(tree, Value) else tree  # type: ignore[attr-defined]
+            self._fit(own, found, path, lambda array: self._arrays.append((own, array)))
+
+    def write(self) -> None:
+        """Write all of it, or nothing.
+
+        Raises:
+            SavedFileError: a module or optimizer refuses what it is given.
+        """
+        done: list[tuple[Any, Any]] = []
+        try:
+            for keeper, state in self._keepers:
+                before = keeper.state_dict()
+                done.append((keeper, before))
+                keeper.load_state_dict(state)
+        except StaticgradError as error:
+            for keeper, before in done[:-1]:
+                keeper.load_state_dict(before)
+            raise SavedFileError(error.headline, hint=error.hint) from error
+        write_all([(p.store, array) for p, array in self._parameters])
+        for own, array in self._arrays:
+            np.copyto(own, array)
+
+    def _look_inside(self, parts: dict[Any, Any], found: Any, path: str) -> None:
+        given = dict(enumerate(found)) if isinstance(found, list | tuple) else found
+        if not isinstance(given, dict):
+            self._differs(path, f"{len(parts)} parts", found)
+            return
+        for key, part in parts.items():
+            inner = f"{path}.{key}" if path else str(key)
+            if key in given:
+                self.look(part, given[key], inner)
+            else:
+                self.problems.append(f"{inner} is not in the file")
+        for key in [each for each, part in given.items() if each not in parts and _is_kept(part)]:
+            inner = f"{path}.{key}" if path else str(key)
+            self.problems.append(f"{inner} is in the file alone")
+
+    def _fit(self, own: Any, found: Any, path: str, note: Callable[[Any], None]) -> None:
+        if not isinstance(found, np.ndarray):
+            self._differs(path, f"{own.dtype.name}{[*own.shape]}", found)
+        elif found.shape != own.shape or found.dtype != own.dtype:
+            inside = f"{found.dtype.name}{[*found.shape]}"
+            self._differs(path, f"{own.dtype.name}{[*own.shape]}", inside)
+        else:
+            note(found)
+
+    def _differs(self, path: str, own: str, found: Any) -> None:
+        inside = found if isinstance(found, str) else kind_of(found)
+        self.problems.append(f"{path or 'it'} is {own} here, {inside} in the file")
+
+    def check(self, path: Any) -> None:
+        """Refuse a file that does not fit.
+
+        Raises:
+            SavedFileError: with the differences.
+        """
+        if self.problems:
+            found = sorted(self.problems)
+            more = len(found) - _MOST_SHOWN
+            lines = [*found[:_MOST_SHOWN], *([f"and {more} more"] if more > 0 else [])]
+            raise SavedFileError(f"{path} does not fit: {lines[0]}", hint="\n".join(lines[1:]))

@@ -1,0 +1,284 @@
+"""``sg.save`` and ``sg.load``: every type, resumed to the bit; a wrong file changes nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
+import pytest
+import safetensors.numpy
+
+import staticgrad as sg
+from staticgrad.eager import Tensor
+from staticgrad.errors import ArgumentError, MissingPackageError, SavedFileError
+
+FORMATS = [".npz", ".safetensors"]
+every_format = pytest.mark.parametrize("suffix", FORMATS)
+KINDS = ["bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64",
+         "float16", "float32", "float64", ml_dtypes.bfloat16]  # fmt: skip
+
+
+class Pair(NamedTuple):
+    first: Any
+    second: Any
+
+
+@every_format
+def test_trees_come_back_as_they_were(suffix: str, tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    arrays = [(draw.normal(size=(2, 3)) * 9).astype(kind) for kind in KINDS]
+    tree = {
+        "arrays": arrays,
+        "odd": [arrays[-2].T, arrays[-2][::2], np.zeros((0, 4)), np.array(7), np.float32(0.1)],
+        "a.b": np.ones(1),
+        "a": {"b": np.zeros(1), 3: (True, None, -0.0, float("inf"), 10**30, "ü.'\n")},
+        "file": [],
+        "pair": Pair(1.5, np.arange(3)),
+        "tensor": Tensor([1.0, 2.0]),
+        "parameter": sg.parameter("w", np.arange(6.0).reshape(2, 3)),
+    }
+    sg.save(tmp_path / f"t{suffix}", tree)
+    found = sg.load(tmp_path / f"t{suffix}")
+    for own, back in zip([*arrays, *tree["odd"]], [*found["arrays"], *found["odd"]], strict=True):
+        assert np.asarray(own).dtype == back.dtype
+        assert np.asarray(own).shape == back.shape
+        assert np.ascontiguousarray(own).tobytes() == np.ascontiguousarray(back).tobytes()
+    assert found["a"][3] == tree["a"][3]
+    assert (found["a.b"], found["a"]["b"], found["file"]) == (1.0, 0.0, [])
+    assert found["pair"][0] == 1.5
+    assert found["tensor"].tolist() == [1.0, 2.0]
+    assert found["parameter"].tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
+    assert [*tmp_path.iterdir()] == [tmp_path / f"t{suffix}"]
+
+
+TRAINING = """
+import sys
+import numpy as np, staticgrad as sg
+
+path, first, last = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+draw = np.random.default_rng(3)
+w, b = sg.parameter("w", draw.normal(size=(4, 8))), sg.parameter("b", np.zeros(8))
+rng = sg.random.Generator(7)
+rate = sg.optim.Plateau(0.05, factor=0.5, patience=1)
+opt = sg.optim.AdamW(sg.optim.warm_up(sg.optim.cosine(0.1, 20), 3), accumulate=2,
+                     loss_scale=sg.optim.LossScale(4.0, every=3))
+other = sg.optim.SGD(rate, momentum=0.9, name="other")
+mean = sg.optim.Average([w, b], decay=0.9, warm_up=10)
+
+@sg.function
+def step(x):
+    keep = rng.uniform(shape=(5, 8)) < 0.8
+    loss = (sg.where(keep, sg.tanh(x @ w + b), 0.0) ** 2).mean() + 1.0
+    opt.minimize(loss, [w])
+    other.minimize(loss, [b])
+    mean.update()
+    rate.observe(loss)
+    return loss
+
+state = {"params": [w, b], "opt": opt, "other": other, "rng": rng, "mean": mean, "rate": rate,
+         "step": first}
+if first:
+    assert sg.load(path, into=state)["step"] == first
+for t in range(first, last):
+    loss = step(np.random.default_rng(t).normal(size=(5, 4)))
+sg.save(path, {**state, "step": last})
+digest = [p.value.tobytes().hex() for p in (w, b, *mean.parameters(), *rate.parameters())]
+print(float(loss).hex(), digest, sorted(opt.state_dict()), int(rng.step.value))
+"""
+
+
+def test_training_goes_on_to_the_bit_in_another_process(tmp_path: Path) -> None:
+    def run(name: str, first: int, last: int) -> str:
+        given = [sys.executable, "-c", TRAINING, str(tmp_path / name), str(first), str(last)]
+        return subprocess.run(given, capture_output=True, text=True, check=True).stdout
+
+    whole = run("whole.npz", 0, 10)
+    run("parts.safetensors", 0, 5)
+    assert run("parts.safetensors", 5, 10) == whole
+    assert "adamw.step" in whole
+
+
+def places() -> dict[str, Any]:
+    """Everything that can be written into, in one tree."""
+    w = sg.parameter("w", np.ones(3, "float32"))
+    opt = sg.optim.SGD(1.0, momentum=0.5)
+
+    @sg.function
+    def step(x: Any) -> Any:
+        opt.minimize((w * x).sum(), [w])
+        return w + 0.0
+
+    step(np.ones(3, "float32"))
+    return {"w": w, "opt": opt, "rng": sg.random.Generator(1), "t": Tensor([1.0]), "a": np.ones(2)}
+
+
+def digest(tree: dict[str, Any]) -> list[Any]:
+    rng, opt = tree["rng"], tree["opt"].state_dict()
+    arrays = (tree["w"].value, rng.key.value, rng.step.value, tree["t"].data, tree["a"])
+    return [a.tolist() for a in (*arrays, *opt.values())]
+
+
+def moved(tree: dict[str, Any]) -> dict[str, Any]:
+    """The same places with other numbers."""
+    tree["w"].value = np.full(3, 9.0, "float32")
+    tree["rng"].step.value = np.uint64(5)
+    tree["t"].array[...] = 4.0
+    tree["a"][...] = 5.0
+    tree["opt"].load_state_dict({"w.momentum": np.full(3, 8.0, "float32")})
+    return tree
+
+
+@every_format
+def test_a_damaged_file_is_refused_and_changes_nothing(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"f{suffix}"
+    sg.save(path, places())
+    whole, into = path.read_bytes(), moved(places())
+    before = digest(into)
+    draw = np.random.default_rng(0)
+    cuts = [whole[:k] for k in (0, 1, 7, 8, 9, *range(20, len(whole), len(whole) // 40))]
+    flips = []
+    for place in draw.integers(len(whole), size=150):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << int(draw.integers(8))
+        flips.append(bytes(flipped))
+    same = 0
+    for data in (*cuts, b"not a file" * 50, *flips):
+        path.write_bytes(data)
+        try:
+            sg.load(path, into=into)
+        except SavedFileError as error:
+            assert str(path) in str(error)  # noqa: PT017
+            assert digest(into) == before
+        else:  # a bit that says nothing: the time of an entry, a space
+            same += 1
+            assert digest(into) == digest(places())
+            moved(into)
+    assert same < 40
+    path.write_bytes(whole)
+    sg.load(path, into=into)
+    assert digest(into) == digest(places()) != before
+
+
+def other(**changed: Any) -> Any:
+    return lambda tree: {**tree, **changed}
+
+
+WRONG: dict[str, tuple[Any, str]] = {
+    "a shape": (other(w=np.ones(4, "float32")), r"w is float32\[3\] here, float32\[4\] in the"),
+    "a type": (other(w=np.ones(3)), r"w is float32\[3\] here, float64\[3\]"),
+    "a number": (other(a=3), r"a is float64\[2\] here, 3|a is float64\[2\] here, an int"),
+    "a name less": (lambda t: {k: v for k, v in t.items() if k != "t"}, "t is not in the file"),
+    "a name more": (other(more=[{"x": np.ones(1)}]), "more is in the file alone"),
+    "no dict": (lambda t: [t["w"]], "0 is in the file alone"),
+    "a state of another shape": (
+        other(opt={"w.momentum": np.ones(4, "float32")}),
+        r"'w.momentum' is f32\[3\] here, float32\[4\]",
+    ),
+    "no state": (other(opt={}), "'w.momentum' is f32"),
+    "a number for a state": (other(opt=1), "opt is what a file keeps by name here"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_file_that_does_not_fit_is_refused_and_changes_nothing(name: str, tmp_path: Path) -> None:
+    change, says = WRONG[name]
+    path, into = tmp_path / "f.npz", moved(places())
+    sg.save(path, change(places()))
+    before = digest(into)
+    with pytest.raises(SavedFileError, match=says):
+        sg.load(path, into=into)
+    assert digest(into) == before
+
+
+def test_the_first_step_says_where_loaded_state_does_not_fit() -> None:
+    w = sg.parameter("v", np.ones(3))
+    for state, says in (
+        ({"w.momentum": np.ones(3)}, "'v.momentum' nothing was loaded"),
+        ({"v.momentum": np.ones(2)}, r"'v.momentum' is f64\[3\], float64\[2\] in"),
+    ):
+        opt = sg.optim.SGD(1.0, momentum=0.5)
+        opt.load_state_dict(state)
+        assert opt.state_dict().keys() == state.keys()
+        with pytest.raises(SavedFileError, match=says):
+            sg.function(lambda x, opt=opt: opt.minimize((w * x).sum(), [w]))(np.ones(3))
+        assert w.value.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_what_stood_there_stays_where_writing_fails(tmp_path: Path, monkeypatch: Any) -> None:
+    path = tmp_path / "f.npz"
+    sg.save(path, {"a": np.ones(3)})
+    before = path.read_bytes()
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        sg.save(path, {"a": np.zeros(3)})
+    assert path.read_bytes() == before
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_files_of_others_are_arrays_by_name(tmp_path: Path) -> None:
+    arrays = {"layer.weight": np.arange(6.0).reshape(2, 3), "file": np.ones(2, "float32")}
+    np.savez(tmp_path / "a.npz", **{k.replace("file", "f"): v for k, v in arrays.items()})
+    np.savez_compressed(tmp_path / "b.npz", x=arrays["file"])
+    safetensors.numpy.save_file(arrays, tmp_path / "c.safetensors")
+    assert sg.load(tmp_path / "a.npz")["layer.weight"].tolist() == [
+        [0.0, 1.0, 2.0],
+        [3.0, 4.0, 5.0],
+    ]
+    assert sg.load(tmp_path / "b.npz")["x"].dtype == np.float32
+    into = {k: sg.parameter(k, np.zeros_like(v)) for k, v in arrays.items()}
+    found = sg.load(tmp_path / "c.safetensors", into=into)
+    assert {k: p.value.tolist() for k, p in into.items()} == {
+        k: v.tolist() for k, v in found.items()
+    }
+    sg.save(tmp_path / "d.safetensors", into)
+    theirs = safetensors.numpy.load_file(tmp_path / "d.safetensors")
+    assert {k: v.tolist() for k, v in theirs.items()} == {k: v.tolist() for k, v in arrays.items()}
+
+
+def test_graphs_and_compiled_programs_are_their_parameters(tmp_path: Path) -> None:
+    w = sg.parameter("w", np.ones(3))
+    f = sg.compile(sg.Graph({"y": w * 2.0}, sg.optim.Adam().updates((w * w).sum(), [w])))
+    f.run()
+    sg.save(tmp_path / "f.npz", f)
+    before = {p.name: p.value.copy() for p in f.program_graph.parameters}
+    f.run()
+    found = sg.load(tmp_path / "f.npz", into=f)
+    assert found.keys() == before.keys() == {"w", "w.first_moment", "w.second_moment", "adam.step"}
+    for p in f.program_graph.parameters:
+        np.testing.assert_array_equal(p.value, before[p.name])
+
+
+@pytest.mark.parametrize(
+    ("tree", "says"),
+    [
+        ({"a": [print]}, r"at 'a.0'"),
+        (sg.input("x", (2,)), "neither an array nor a number"),
+        ({"a": np.array(["text"])}, "neither an array nor a number"),
+        ({2.5: 1}, "neither a text nor an integer"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_saved_is_refused(tree: Any, says: str, tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match=says):
+        sg.save(tmp_path / "f.npz", tree)
+    with pytest.raises(ArgumentError, match="ends in no known format"):
+        sg.save(tmp_path / "f.pt", 1)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_without_the_package_it_says_what_to_install(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    with pytest.raises(MissingPackageError, match=r"staticgrad\[safetensors\]"):
+        sg.save(tmp_path / "f.safetensors", 1)
+    with pytest.raises(FileNotFoundError):
+        sg.load(tmp_path / "f.npz")
