@@ -22,7 +22,10 @@ from staticgrad.eager.at_once import (
     eager_mode
 )
 from staticgrad.errors import (
-    BudgetInfeasible, StaticgradError, StaticgradWarning
+    BudgetInfeasible, StaticgradError
+)
+from staticgrad.errors.warned import (
+    StaticgradWarning
 )
 from staticgrad.functions import (
     arccos as acos, arccosh as acosh, arcsin as asin, arcsinh as asinh, arctan as atan, arctan2

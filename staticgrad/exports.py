@@ -93,7 +93,8 @@ OTHERS = {
     "staticgrad.compiler": "Compiled compile",
     "staticgrad.config": "options show_config",
     "staticgrad.eager.at_once": "eager_mode",
-    "staticgrad.errors": "BudgetInfeasible StaticgradError StaticgradWarning",
+    "staticgrad.errors": "BudgetInfeasible StaticgradError",
+    "staticgrad.errors.warned": "StaticgradWarning",
     "staticgrad.ir.printer": "same_graph",
     "staticgrad.types.dim": "dim",
     "staticgrad.types.dtype": (
