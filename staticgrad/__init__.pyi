@@ -8,7 +8,9 @@ import staticgrad.functions.random as random
 import staticgrad.functions.special as special
 import staticgrad.nn as nn
 import staticgrad.optim as optim
+import staticgrad.programs.implicit as implicit
 import staticgrad.testing as testing
+import staticgrad.train as train
 from staticgrad.analysis.evaluate import (
     evaluate
 )
@@ -146,6 +148,9 @@ from staticgrad.ops.convert import (
 from staticgrad.ops.custom import (
     custom_vjp
 )
+from staticgrad.ops.custom_jvp import (
+    custom_jvp
+)
 from staticgrad.ops.division import (
     floor_divide, fmod, left_shift, remainder, right_shift
 )
@@ -221,34 +226,35 @@ __all__ = [
     "ceil", "checkpoint", "choose", "clip", "column_stack", "compile", "concat", "concatenate",
     "cond", "constant", "conventions", "convolve", "copysign", "corrcoef", "correlate", "cos",
     "cosh", "count_nonzero", "cov", "cross", "cumprod", "cumsum", "cumulative_prod",
-    "cumulative_sum", "custom_vjp", "deg2rad", "diag", "diagonal", "diff", "digitize", "dim",
-    "divide", "divmod", "dot", "dsplit", "dstack", "e", "eager_mode", "ediff1d", "einsum",
-    "empty", "empty_like", "equal", "erf", "erfc", "errors", "evaluate", "exp", "exp2",
-    "expand_dims", "expm1", "eye", "fabs", "finfo", "flip", "fliplr", "flipud", "float16",
-    "float32", "float64", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod",
-    "fori_loop", "full", "full_like", "function", "geomspace", "getitem", "grad", "gradient",
-    "greater", "greater_equal", "heaviside", "hessian", "histogram", "histogram_bin_edges",
-    "host_call", "hsplit", "hstack", "hvp", "hypot", "i0", "identity", "iinfo", "inf", "inner",
-    "input", "int16", "int32", "int64", "int8", "interp", "invert", "iota", "isclose",
-    "isdtype", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "jacobian", "jvp",
-    "kron", "left_shift", "less", "less_equal", "lexsort", "linalg", "linear_scan", "linearize",
-    "linspace", "lint", "load", "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2",
-    "logical_and", "logical_not", "logical_or", "logical_xor", "logspace", "map", "matmul",
-    "matrix_transpose", "matvec", "max", "maximum", "mean", "median", "meshgrid", "min",
-    "minimum", "moveaxis", "multiply", "nan", "nan_to_num", "nancumprod", "nancumsum", "nanmax",
-    "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanprod", "nanquantile", "nanstd",
-    "nansum", "nanvar", "ndim", "negative", "newaxis", "nn", "norm", "not_equal", "numba_call",
-    "ode", "one_hot", "ones", "ones_like", "optim", "options", "outer", "pad", "parameter",
-    "parse", "partition", "passes", "percentile", "permute_dims", "pi", "piecewise", "polyval",
-    "positive", "pow", "power", "prod", "ptp", "quantile", "rad2deg", "random", "ravel",
-    "reciprocal", "remainder", "repeat", "reshape", "resize", "result_type", "right_shift",
-    "rint", "roll", "rot90", "round", "same_graph", "save", "scan", "scatter_add", "scope",
-    "searchsorted", "select", "shape", "show_config", "sigmoid", "sign", "signbit", "sin",
-    "sinc", "sinh", "size", "size_value", "sliding_window_view", "sort", "special", "split",
-    "sqrt", "square", "squeeze", "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes",
-    "switch", "take", "take_along_axis", "tan", "tanh", "tensordot", "testing", "tile", "topk",
-    "trace", "transpose", "trapezoid", "tri", "tril", "triu", "trunc", "uint16", "uint32",
-    "uint64", "uint8", "unstack", "unwrap", "value_and_grad", "var", "vdot", "vecdot", "vecmat",
-    "vjp", "vmap", "vsplit", "vstack", "where", "while_loop", "xlogy", "zeros", "zeros_like"
+    "cumulative_sum", "custom_jvp", "custom_vjp", "deg2rad", "diag", "diagonal", "diff",
+    "digitize", "dim", "divide", "divmod", "dot", "dsplit", "dstack", "e", "eager_mode",
+    "ediff1d", "einsum", "empty", "empty_like", "equal", "erf", "erfc", "errors", "evaluate",
+    "exp", "exp2", "expand_dims", "expm1", "eye", "fabs", "finfo", "flip", "fliplr", "flipud",
+    "float16", "float32", "float64", "float_power", "floor", "floor_divide", "fmax", "fmin",
+    "fmod", "fori_loop", "full", "full_like", "function", "geomspace", "getitem", "grad",
+    "gradient", "greater", "greater_equal", "heaviside", "hessian", "histogram",
+    "histogram_bin_edges", "host_call", "hsplit", "hstack", "hvp", "hypot", "i0", "identity",
+    "iinfo", "implicit", "inf", "inner", "input", "int16", "int32", "int64", "int8", "interp",
+    "invert", "iota", "isclose", "isdtype", "isfinite", "isin", "isinf", "isnan", "isneginf",
+    "isposinf", "jacobian", "jvp", "kron", "left_shift", "less", "less_equal", "lexsort",
+    "linalg", "linear_scan", "linearize", "linspace", "lint", "load", "log", "log10", "log1p",
+    "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not", "logical_or",
+    "logical_xor", "logspace", "map", "matmul", "matrix_transpose", "matvec", "max", "maximum",
+    "mean", "median", "meshgrid", "min", "minimum", "moveaxis", "multiply", "nan", "nan_to_num",
+    "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile",
+    "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "ndim", "negative", "newaxis", "nn",
+    "norm", "not_equal", "numba_call", "ode", "one_hot", "ones", "ones_like", "optim",
+    "options", "outer", "pad", "parameter", "parse", "partition", "passes", "percentile",
+    "permute_dims", "pi", "piecewise", "polyval", "positive", "pow", "power", "prod", "ptp",
+    "quantile", "rad2deg", "random", "ravel", "reciprocal", "remainder", "repeat", "reshape",
+    "resize", "result_type", "right_shift", "rint", "roll", "rot90", "round", "same_graph",
+    "save", "scan", "scatter_add", "scope", "searchsorted", "select", "shape", "show_config",
+    "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size", "size_value",
+    "sliding_window_view", "sort", "special", "split", "sqrt", "square", "squeeze", "stack",
+    "std", "stop_gradient", "subtract", "sum", "swapaxes", "switch", "take", "take_along_axis",
+    "tan", "tanh", "tensordot", "testing", "tile", "topk", "trace", "train", "transpose",
+    "trapezoid", "tri", "tril", "triu", "trunc", "uint16", "uint32", "uint64", "uint8",
+    "unstack", "unwrap", "value_and_grad", "var", "vdot", "vecdot", "vecmat", "vjp", "vmap",
+    "vsplit", "vstack", "where", "while_loop", "xlogy", "zeros", "zeros_like"
 ]
 __version__: str

@@ -71,6 +71,7 @@ FUNCTIONS = {
     "staticgrad.ops.contract": "matmul",
     "staticgrad.ops.convert": "astype size_value stop_gradient",
     "staticgrad.ops.custom": "custom_vjp",
+    "staticgrad.ops.custom_jvp": "custom_jvp",
     "staticgrad.ops.division": "floor_divide fmod left_shift remainder right_shift",
     "staticgrad.ops.hyperbolic": "arccosh arcsinh arctanh cosh sinh",
     "staticgrad.ops.indexing": "iota scatter_add take take_along_axis",
@@ -120,6 +121,7 @@ OTHERS = {
 #: Public name of a module -> where it stands.
 MODULES = {
     "errors": "staticgrad.errors",
+    "implicit": "staticgrad.programs.implicit",
     "linalg": "staticgrad.functions.linalg",
     "nn": "staticgrad.nn",
     "ode": "staticgrad.functions.ode",
@@ -128,6 +130,7 @@ MODULES = {
     "random": "staticgrad.functions.random",
     "special": "staticgrad.functions.special",
     "testing": "staticgrad.testing",
+    "train": "staticgrad.train",
 }
 
 

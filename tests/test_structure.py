@@ -28,6 +28,7 @@ LAZY = {
     "staticgrad.native.scipy_library": "the package, and with it LLVM, makes code of the text",
     "staticgrad.native.user_calls": "Numba is loaded by the first function that it compiles",
     "staticgrad.programs.derivatives": "derivatives of values need no compiler",
+    "staticgrad.programs.implicit": "tensors are loaded by who has them",
     "staticgrad.programs.transformed": "tensors are loaded by who has them",
     "staticgrad.programs.function": "tensors are loaded by who runs a function at once",
     "staticgrad.optim.optimizer": "tensors are loaded by who has them",

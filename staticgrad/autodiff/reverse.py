@@ -9,7 +9,7 @@ that was written, is in ``formulas.py``.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ from staticgrad.ir.value import Value
 from staticgrad.ir.worlds import in_graphs
 from staticgrad.kept import collection_paused
 from staticgrad.ops.cotangent import (
+    TRANSPOSES,
     ZERO,
     resolve,
     rule_name,
@@ -176,6 +177,22 @@ def pulled_back(
     cone = cone_between([y for y, _ in given], targets)
     found = _GraphSweep(cone, {target.key for target in targets}).run(given)
     return [found.get(target.key) for target in targets]
+
+
+def _transposed(
+    push: Callable[[tuple[Any, ...]], Any], args: Sequence[Symbolic], ct: Symbolic
+) -> tuple[Any, ...]:
+    """What ``push``, linear in tangents, sends back to each operand for a cotangent.
+
+    Nothing of the result reads the stand-ins for tangents but a rule that is not linear on paper.
+    """
+    stand_ins = [zeros_like_type(arg.type) if arg.dtype.is_float else None for arg in args]
+    targets: Any = [each for each in stand_ins if each is not None]
+    found = iter(pulled_back([(push(tuple(stand_ins)), ct)], targets))
+    return tuple(None if each is None else next(found) for each in stand_ins)
+
+
+TRANSPOSES[Symbolic] = _transposed
 
 
 class _GraphSweep(Sweep[Node, ValueKey]):

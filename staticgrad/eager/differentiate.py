@@ -15,12 +15,12 @@ import numpy as np
 
 from staticgrad.eager import tape
 from staticgrad.eager.arraylike import owned
-from staticgrad.eager.modes import enable_grad, no_grad
+from staticgrad.eager.modes import enable_grad, modes, no_grad
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError, CheckError, DisconnectedError, GradientError
 from staticgrad.ir.calls import public
 from staticgrad.ir.op import Array
-from staticgrad.ops.cotangent import ZERO
+from staticgrad.ops.cotangent import TRANSPOSES, ZERO
 
 
 @public
@@ -79,6 +79,27 @@ def grad(
         held = {id(seed.array) for _, seed in pairs}
         results = tuple([Tensor.of(owned(ct.array, held)) for ct in results])
     return results[0] if isinstance(inputs, Tensor) else results
+
+
+def _transposed(
+    push: Callable[[tuple[Any, ...]], Any], args: Sequence[Tensor], ct: Tensor
+) -> tuple[Any, ...]:
+    """What ``push``, linear in tangents, sends back to each operand for a cotangent."""
+    stand_ins = [
+        Tensor(np.zeros(arg.shape, arg.dtype.numpy), requires_grad=True, dtype=arg.dtype)
+        if arg.dtype.is_float
+        else None
+        for arg in args
+    ]
+    is_recording = modes.recording
+    with enable_grad():
+        tangent = push(tuple(stand_ins))
+    targets = [each for each in stand_ins if each is not None]
+    found = iter(grad([tangent], targets, [ct], create_graph=is_recording, allow_disconnected=True))
+    return tuple(None if each is None else next(found) for each in stand_ins)
+
+
+TRANSPOSES[Tensor] = _transposed
 
 
 def _listed(tensors: Tensor | Sequence[Tensor]) -> list[Tensor]:

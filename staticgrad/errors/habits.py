@@ -141,7 +141,8 @@ OF_COMPILED: Final = {
     **dict.fromkeys(("eval", "forward", "predict", "call", "apply", "execute"), "f.run(feeds)"),
     **dict.fromkeys(("backward", "grad"), "compile gradients: sg.compile(sg.grad(loss, w))"),
     **dict.fromkeys(("parameters", "params", "state_dict"), "f.program_graph.parameters"),
-    **dict.fromkeys(("fit", "train", "train_step", "step"), "f.run(feeds), once per batch"),
+    **dict.fromkeys(("train", "train_step", "step"), "f.run(feeds), once per batch"),
+    "fit": "f.run(feeds), once per batch; sg.train.fit(step, batches, epochs=5) is a loop",
     **dict.fromkeys(("lower", "as_text", "ir", "asm", "code", "kernels"), "f.source, f.schedule"),
     "cost_analysis": "f.explain()",
     **dict.fromkeys(

@@ -104,6 +104,9 @@ from staticgrad.ops.convert import (
 from staticgrad.ops.custom import (
     custom_vjp
 )
+from staticgrad.ops.custom_jvp import (
+    custom_jvp
+)
 from staticgrad.ops.division import (
     floor_divide, fmod, left_shift, remainder, right_shift
 )
@@ -153,28 +156,28 @@ __all__ = [
     "cbrt", "ceil", "checkpoint", "choose", "clip", "column_stack", "concat", "concatenate",
     "cond", "constant", "conventions", "convolve", "copysign", "corrcoef", "correlate", "cos",
     "cosh", "count_nonzero", "cov", "cross", "cumprod", "cumsum", "cumulative_prod",
-    "cumulative_sum", "custom_vjp", "deg2rad", "diag", "diagonal", "diff", "digitize", "divide",
-    "divmod", "dot", "dsplit", "dstack", "ediff1d", "einsum", "equal", "erf", "erfc", "exp",
-    "exp2", "expand_dims", "expm1", "eye", "fabs", "flip", "fliplr", "flipud", "float_power",
-    "floor", "floor_divide", "fmax", "fmin", "fmod", "fori_loop", "full", "full_like",
-    "geomspace", "getitem", "gradient", "greater", "greater_equal", "heaviside", "histogram",
-    "histogram_bin_edges", "host_call", "hsplit", "hstack", "hypot", "i0", "identity", "inner",
-    "input", "interp", "invert", "iota", "isclose", "isfinite", "isin", "isinf", "isnan",
-    "isneginf", "isposinf", "kron", "left_shift", "less", "less_equal", "lexsort", "linalg",
-    "linear_scan", "linspace", "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2",
-    "logical_and", "logical_not", "logical_or", "logical_xor", "logspace", "map", "matmul",
-    "matrix_transpose", "matvec", "max", "maximum", "mean", "median", "meshgrid", "min",
-    "minimum", "moveaxis", "multiply", "nan_to_num", "nancumprod", "nancumsum", "nanmax",
-    "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanprod", "nanquantile", "nanstd",
-    "nansum", "nanvar", "negative", "nn", "norm", "not_equal", "numba_call", "one_hot", "ones",
-    "ones_like", "outer", "pad", "parameter", "partition", "percentile", "piecewise", "polyval",
-    "positive", "pow", "power", "prod", "ptp", "quantile", "rad2deg", "random", "ravel",
-    "reciprocal", "remainder", "repeat", "reshape", "resize", "right_shift", "rint", "roll",
-    "rot90", "round", "scan", "scatter_add", "searchsorted", "select", "sigmoid", "sign",
-    "signbit", "sin", "sinc", "sinh", "size_value", "sliding_window_view", "sort", "special",
-    "split", "sqrt", "square", "squeeze", "stack", "std", "stop_gradient", "subtract", "sum",
-    "swapaxes", "switch", "take", "take_along_axis", "tan", "tanh", "tensordot", "tile", "topk",
-    "trace", "transpose", "trapezoid", "tri", "tril", "triu", "trunc", "unstack", "unwrap",
-    "var", "vdot", "vecdot", "vecmat", "vmap", "vsplit", "vstack", "where", "while_loop",
-    "xlogy", "zeros", "zeros_like"
+    "cumulative_sum", "custom_jvp", "custom_vjp", "deg2rad", "diag", "diagonal", "diff",
+    "digitize", "divide", "divmod", "dot", "dsplit", "dstack", "ediff1d", "einsum", "equal",
+    "erf", "erfc", "exp", "exp2", "expand_dims", "expm1", "eye", "fabs", "flip", "fliplr",
+    "flipud", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "fori_loop",
+    "full", "full_like", "geomspace", "getitem", "gradient", "greater", "greater_equal",
+    "heaviside", "histogram", "histogram_bin_edges", "host_call", "hsplit", "hstack", "hypot",
+    "i0", "identity", "inner", "input", "interp", "invert", "iota", "isclose", "isfinite",
+    "isin", "isinf", "isnan", "isneginf", "isposinf", "kron", "left_shift", "less",
+    "less_equal", "lexsort", "linalg", "linear_scan", "linspace", "log", "log10", "log1p",
+    "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not", "logical_or",
+    "logical_xor", "logspace", "map", "matmul", "matrix_transpose", "matvec", "max", "maximum",
+    "mean", "median", "meshgrid", "min", "minimum", "moveaxis", "multiply", "nan_to_num",
+    "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile",
+    "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "negative", "nn", "norm",
+    "not_equal", "numba_call", "one_hot", "ones", "ones_like", "outer", "pad", "parameter",
+    "partition", "percentile", "piecewise", "polyval", "positive", "pow", "power", "prod",
+    "ptp", "quantile", "rad2deg", "random", "ravel", "reciprocal", "remainder", "repeat",
+    "reshape", "resize", "right_shift", "rint", "roll", "rot90", "round", "scan", "scatter_add",
+    "searchsorted", "select", "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size_value",
+    "sliding_window_view", "sort", "special", "split", "sqrt", "square", "squeeze", "stack",
+    "std", "stop_gradient", "subtract", "sum", "swapaxes", "switch", "take", "take_along_axis",
+    "tan", "tanh", "tensordot", "tile", "topk", "trace", "transpose", "trapezoid", "tri",
+    "tril", "triu", "trunc", "unstack", "unwrap", "var", "vdot", "vecdot", "vecmat", "vmap",
+    "vsplit", "vstack", "where", "while_loop", "xlogy", "zeros", "zeros_like"
 ]

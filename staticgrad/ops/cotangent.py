@@ -219,6 +219,11 @@ def stretched_axes(shape: Shape, operand: Shape) -> tuple[int, ...]:
     return (*range(added), *stretched)
 
 
+#: Kind of values -> from a function that is linear in tangents of operands, these operands and a
+#: cotangent of what it gives to their shares of it.
+TRANSPOSES: Final[dict[Any, Callable[..., tuple[Any, ...]]]] = {}
+
+
 def zeros_like_type(type: TensorType, like: AnyValue | None = None) -> AnyValue:
     """Zeros of ``type``, of the same kind of value as ``like`` (symbolic by default)."""
     kind = binding_kind(() if like is None else (like,))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from inspect import signature
-from typing import Any, Final, overload
+from typing import Any, ClassVar, Final, overload
 
 from staticgrad.errors import ArgumentError, GradientError, OpDefinitionError
 from staticgrad.errors.wording import kind_of, shown
@@ -60,12 +60,7 @@ class CustomVjp(Op, name="custom_vjp"):
         """
         if not out.dtype.is_float:
             return (None,) * (1 + len(args))
-        rule = _rules.get(self.rule)
-        if rule is None:
-            raise GradientError(
-                f"this process has no derivative rule named {self.rule!r}",
-                hint="import the module that defines it with @sg.custom_vjp",
-            )
+        rule = rule_named(self.rule)
         check_arguments(rule, 2 + len(args), f"the rule of {self.rule}", "(ct, out, *operands)")
         try:
             shares = _over_batches(rule, self.over)(ct, out, *args)
@@ -134,6 +129,9 @@ def check_arguments(rule: Rule, count: int, what: str, takes: str) -> None:
 class CustomFunction:
     """A function of values with a derivative rule of its own; ``custom_vjp`` makes it."""
 
+    kind: ClassVar[str] = "custom_vjp"
+    takes: ClassVar[str] = "ct, out, *args"
+
     def __init__(self, function: Callable[..., Any], name: str) -> None:
         self.function, self.name = function, name
         self.__doc__ = function.__doc__
@@ -150,7 +148,7 @@ class CustomFunction:
         if not callable(rule):
             raise OpDefinitionError(
                 f"{self.name}: the derivative rule is {kind_of(rule)}, not a function",
-                hint="@function.rule stands above a function: def _(ct, out, *args)",
+                hint=f"@function.rule stands above a function: def _({self.takes})",
             )
         _rules[self.name] = rule
         return rule
@@ -166,7 +164,7 @@ class CustomFunction:
         if self.name not in _rules:
             raise GradientError(
                 f"{self.name} has no derivative rule yet",
-                hint="write one below it: @function.rule, def _(ct, out, *args)",
+                hint=f"write one below it: @function.rule, def _({self.takes})",
             )
         kind, dtype = binding_kind(args), common_dtype(self.name, args)
         values = [
@@ -190,10 +188,14 @@ class CustomFunction:
                 hint="pass it as an operand, or take sg.stop_gradient of it",
                 related=related(*captured),
             )
+        return self._marked(body, values)
+
+    def _marked(self, body: Value, values: Sequence[Value]) -> Value:
+        """The body's value with the rule behind it."""
         return CustomVjp(self.name)(body, *values)
 
     def __repr__(self) -> str:
-        return f"<custom_vjp {self.name}>"
+        return f"<{self.kind} {self.name}>"
 
 
 def _captured(body: Value, values: list[Value]) -> Iterator[Symbolic]:
@@ -257,17 +259,41 @@ def custom_vjp(function: Callable[..., Any] | None = None, *, name: str = "") ->
     """
     if function is None:
         return lambda decorated: custom_vjp(decorated, name=name)
+    return made(CustomFunction, function, name)
+
+
+def made(cls: type[CustomFunction], function: Any, name: str) -> CustomFunction:
+    """A function with a rule, under its name.
+
+    Raises:
+        ArgumentError: no function, or a name that is taken.
+    """
     if not callable(function):
-        raise ArgumentError(f"custom_vjp takes a function, not {kind_of(function)}")
+        raise ArgumentError(f"{cls.kind} takes a function, not {kind_of(function)}")
     own = getattr(function, "__qualname__", None)
     if not name and own is None:
         raise ArgumentError(
-            f"{shown(function)} has no name of its own", hint="custom_vjp(function, name=...)"
+            f"{shown(function)} has no name of its own", hint=f"{cls.kind}(function, name=...)"
         )
     chosen = name or f"{function.__module__}.{own}"
     if chosen in _rules and (name or "<locals>" in chosen):
         raise ArgumentError(
             f"a derivative rule named {chosen!r} exists already",
-            hint="give each function a name of its own: @sg.custom_vjp(name=...)",
+            hint=f"give each function a name of its own: @sg.{cls.kind}(name=...)",
         )
-    return CustomFunction(function, chosen)
+    return cls(function, chosen)
+
+
+def rule_named(name: str) -> Rule:
+    """The rule of that name.
+
+    Raises:
+        GradientError: this process has none.
+    """
+    rule = _rules.get(name)
+    if rule is None:
+        raise GradientError(
+            f"this process has no derivative rule named {name!r}",
+            hint="import the module that defines it with @sg.custom_vjp or @sg.custom_jvp",
+        )
+    return rule

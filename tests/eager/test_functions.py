@@ -91,7 +91,7 @@ MADE_OF_NOTHING = (
     *("size_value", "tri", "zeros"),
 )
 #: They make values of a graph, or say what derivatives are; no operand is a tensor.
-OF_GRAPHS = ("constant", "conventions", "custom_vjp", "input", "parameter")
+OF_GRAPHS = ("constant", "conventions", "custom_jvp", "custom_vjp", "input", "parameter")
 #: They trace a function once, with values of a graph, whatever they are given.
 TRACING = ("vmap",)
 OF_VALUES = sorted({*FUNCTIONS} - {*MADE_OF_NOTHING, *OF_GRAPHS, *TRACING, *CALLS})

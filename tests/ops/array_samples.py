@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+import staticgrad as sg
 from staticgrad.ir.op import Op, op_class
 from staticgrad.ops.custom import CustomFunction
 from staticgrad.types.dtype import ALL_DTYPES, F32, F64, I64, DType
@@ -244,12 +245,29 @@ def _nothing(ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
     return (x * 0.0 * ct.astype(x.dtype).sum(),)
 
 
+def _no_tangent(tangents: Any, out: Any, x: Any) -> Any:
+    """The same, for tangents."""
+    nothing = sg.zeros_like(out)
+    if tangents[0] is None:
+        return nothing
+    return nothing * (tangents[0] * 0.0).sum().astype(out.dtype)
+
+
 CustomFunction(_nothing, "tests.nothing").rule(_nothing)
+CustomFunction(_nothing, "tests.no_tangent").rule(_no_tangent)
 
 
 @provides("custom_vjp")
 def _custom_vjp(rng: Rng) -> Iterator[Sample]:
-    op = op_class("custom_vjp")("tests.nothing")
+    yield from _marked(rng, op_class("custom_vjp")("tests.nothing"))
+
+
+@provides("custom_jvp")
+def _custom_jvp(rng: Rng) -> Iterator[Sample]:
+    yield from _marked(rng, op_class("custom_jvp")("tests.no_tangent"))
+
+
+def _marked(rng: Rng, op: Any) -> Iterator[Sample]:
     for dtype in ALL_DTYPES:
         yield Sample(op, (counted((2, 3), dtype), counted((3,), F64)))
         yield Sample(op, (counted((), dtype), counted((4, 0), F32), counted((2,), I64)))

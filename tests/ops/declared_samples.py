@@ -8,6 +8,7 @@ how it is applied to rows of n elements. ``completeness.py`` refuses an op that 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -237,11 +238,13 @@ _PRODUCT = "np.matmul(turned(x, op.transpose_a), turned(y, op.transpose_b))"
 declare("matmul", _PRODUCT, (NUMBERS, NUMBERS), _made(_product))
 
 
-def _marked(n: int, dtype: Any) -> list[Sample]:
-    return [Sample(op_class("custom_vjp")("tests.nothing"), (_rows(n, dtype), _rows(n, F64, 1)))]
+def _marked(n: int, dtype: Any, name: str, rule: str) -> list[Sample]:
+    return [Sample(op_class(name)(rule), (_rows(n, dtype), _rows(n, F64, 1)))]
 
 
-declare("custom_vjp", "x", (ALL, ALL), _made(_marked), fixed=(0,))
+for _mark, _rule in (("custom_vjp", "tests.nothing"), ("custom_jvp", "tests.no_tangent")):
+    _samples = _made(partial(_marked, name=_mark, rule=_rule))
+    declare(_mark, "x", (ALL, ALL), _samples, fixed=(0,))
 
 
 def _counted(n: int) -> Iterator[Sample]:

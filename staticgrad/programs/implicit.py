@@ -1,0 +1,234 @@
+"""Solutions of equations as functions of what stands in them: the implicit function theorem.
+
+Where F(x, a) = 0 the solution x depends on a, and dx = -(dF/dx)^-1 (dF/da) da, whatever found it
+(Griewank and Walther, Evaluating Derivatives, chapter 15). So nothing of the iteration is kept, and
+gradients cost one linear solve. Public as ``sg.implicit``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from staticgrad.errors import ArgumentError
+from staticgrad.errors.wording import kind_of
+from staticgrad.functions import linalg
+from staticgrad.ir.functional import functions
+from staticgrad.ir.value import Value
+from staticgrad.ops.custom import custom_vjp
+from staticgrad.programs.derivatives import grad
+from staticgrad.programs.matrices import jacobian
+
+__all__ = ["argmin", "fixed_point", "root"]
+
+#: Residuals below these count as none, by the bytes of an element.
+_TOLERANCES: Final = {4: 1e-5, 8: 1e-10}
+_numbers: Final = itertools.count()
+Function = Callable[..., Any]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def root(f: Function, x0: Any, *args: Any, tolerance: float | None = None, most: int = 50) -> Any:
+    """The x at which ``f(x, *args)`` is zero, by Newton's method from ``x0``.
+
+    Args:
+        f: takes x and the operands, gives as many numbers as x has, in its shape. Whatever floating
+            it reads beside must be among the operands.
+        x0: the first guess: a floating value, array or tensor of any shape; it gets no gradient.
+        args: operands, by which the solution is differentiated.
+        tolerance: stop where no residual is larger; by default 1e-10, in float32 1e-5.
+        most: stop after so many steps.
+
+    Returns:
+        The solution, in the type of ``x0``; where the steps do not arrive, the last of them.
+
+    Raises:
+        ArgumentError: no function. GradientError: ``f`` reads floating values that are no operands.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> a = sg.input("a", (), "float64")
+    >>> x = root(lambda x, a: x * x - a, sg.constant(1.0, "float64"), a)
+    >>> [round(float(y), 6) for y in sg.evaluate([x, sg.grad(x, a)], {"a": 4.0})]
+    [2.0, 0.25]
+    """
+    _check("root", f)
+
+    def solve(x: Any, *given: Any) -> Any:
+        def step(at: Any) -> Any:
+            residual, slopes = _linearized(f, at, given)
+            return at - _solved(slopes, residual)
+
+        return _repeated(step, lambda at: f(at, *given), x, tolerance, most)
+
+    return _implicit(f, solve, x0, args)
+
+
+def fixed_point(
+    f: Function, x0: Any, *args: Any, tolerance: float | None = None, most: int = 1000
+) -> Any:
+    """The x that ``f(x, *args)`` gives back, by repeating it from ``x0``.
+
+    Arguments, result and errors are those of ``root``; the residual is ``x - f(x, *args)``.
+
+    >>> import staticgrad as sg
+    >>> a = sg.input("a", (), "float64")
+    >>> x = fixed_point(lambda x, a: sg.cos(a * x), sg.constant(0.5, "float64"), a)
+    >>> [round(float(y), 6) for y in sg.evaluate([x, sg.grad(x, a)], {"a": 1.0})]
+    [0.739085, -0.297474]
+    """
+    _check("fixed_point", f)
+
+    def residual(x: Any, *given: Any) -> Any:
+        return x - f(x, *given)
+
+    def solve(x: Any, *given: Any) -> Any:
+        def step(at: Any) -> Any:
+            return f(at, *given)
+
+        return _repeated(step, lambda at: residual(at, *given), x, tolerance, most)
+
+    return _implicit(residual, solve, x0, args)
+
+
+def argmin(
+    f: Function, x0: Any, *args: Any, tolerance: float | None = None, most: int = 100
+) -> Any:
+    """The x at which ``f(x, *args)``, one number, is smallest near ``x0``.
+
+    Newton's method with Levenberg's damping: a step that is not lower is not taken, and the damping
+    grows. The Hessian is dense. Arguments, result and errors are those of ``root``; the residual is
+    the gradient.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> a = sg.input("a", (2,), "float64")
+    >>> x = argmin(lambda x, a: ((x - a) ** 2).sum() + (x**4).sum(), np.zeros(2), a)
+    >>> y, slopes = sg.evaluate([x, sg.grad(x.sum(), a)], {"a": [3.0, 0.0]})
+    >>> np.round(y, 6), np.round(slopes, 6)
+    (array([1., 0.]), array([0.142857, 1.      ]))
+    """
+    _check("argmin", f)
+
+    def slope(x: Any, *given: Any) -> Any:
+        with _recording(x):
+            at = _leaf(x)
+            return grad(f(at, *given), at)
+
+    def solve(x: Any, *given: Any) -> Any:
+        def step(state: Any) -> Any:
+            at, damping = state
+            gradient, hessian = _linearized(slope, at, given)
+            damped = hessian + damping * functions.eye(hessian.shape[0], dtype=at.dtype, like=at)
+            after = at - _solved(damped, gradient)
+            lower = f(after, *given) <= f(at, *given)
+            changed = functions.where(lower, damping * 0.1, damping * 10.0 + 1e-6)
+            return functions.where(lower, after, at), changed
+
+        def measure(state: Any) -> Any:
+            return slope(state[0], *given)
+
+        begin = functions.sum(x * 0.0) + 1e-3
+        return _repeated(step, measure, (x, begin), tolerance, most)[0]
+
+    return _implicit(slope, solve, x0, args)
+
+
+# -- one solver, one derivative --------------------------------------------------------------------
+
+
+def _check(name: str, f: Any) -> None:
+    if isinstance(f, Value) or not callable(f):
+        what = "a value" if isinstance(f, Value) else kind_of(f)
+        raise ArgumentError(
+            f"{name}: f is {what}, not a function",
+            hint=f"sg.implicit.{name}(lambda x, a: ..., x0, a)",
+        )
+
+
+def _implicit(residual: Function, solve: Function, x0: Any, args: tuple[Any, ...]) -> Any:
+    """What ``solve`` gives, with the derivatives of a zero of the residual."""
+    solution = custom_vjp(solve, name=f"staticgrad.implicit.{next(_numbers)}")
+
+    @solution.rule
+    def _(ct: Any, out: Any, first: Any, *given: Any) -> tuple[Any, ...]:
+        with _recording(out):
+            _, slopes = _linearized(residual, out, given)
+            back = _solved(functions.transpose(slopes), ct)
+            moved = [_leaf(each) if each.dtype.is_float else each for each in given]
+            targets = [each for each in moved if each.dtype.is_float]
+            pulled = functions.sum(residual(out, *moved) * -back)
+            found = iter(grad(pulled, targets, allow_disconnected=True) if targets else ())
+        return (None, *(next(found) if each.dtype.is_float else None for each in given))
+
+    return solution(x0, *args)
+
+
+def _repeated(
+    step: Function, measure: Function, begin: Any, tolerance: float | None, most: int
+) -> Any:
+    """``step`` from ``begin`` on, until no element of the measure is above the tolerance."""
+    first = begin[0] if isinstance(begin, tuple) else begin
+    least = tolerance or _TOLERANCES.get(first.dtype.numpy.itemsize, 1e-3)
+
+    def is_far(state: Any) -> Any:
+        largest = functions.max(functions.abs(measure(state[0])))
+        return functions.logical_and(state[1] < most, functions.logical_not(largest <= least))
+
+    def further(state: Any) -> Any:
+        after = step(state[0])
+        kept = tuple(map(_kept, after)) if isinstance(after, tuple) else _kept(after)
+        return kept, state[1] + 1
+
+    count = functions.sum(functions.astype(first, "int64") * 0)
+    return functions.while_loop(is_far, further, (begin, count))[0]
+
+
+def _linearized(f: Function, x: Any, given: tuple[Any, ...]) -> tuple[Any, Any]:
+    """What a function gives at x, and its derivative by x as a matrix."""
+    with _recording(x):
+        at = _leaf(x)
+        found = f(at, *given)
+        if not isinstance(found, Value) or found.shape != x.shape:
+            what = found.type if isinstance(found, Value) else kind_of(found)
+            raise ArgumentError(f"implicit: f gives {what} for x of type {x.type}, not its shape")
+        if x.computes:
+            flat = functions.ravel(found)
+            rows = [functions.ravel(grad(flat[k], at)) for k in range(x.size)]
+            return found, functions.stack(rows)
+        return found, functions.reshape(jacobian(found, at), (x.size, x.size))
+
+
+def _solved(matrix: Any, right: Any) -> Any:
+    """The solution of a linear system, in the shape of its right side."""
+    found = linalg.solve(matrix, functions.ravel(right))
+    return functions.reshape(found, right.shape)
+
+
+def _leaf(x: Any) -> Any:
+    """A value equal to x that derivatives by x stop at: x itself may depend on operands."""
+    if x.computes and not x.requires_grad:
+        from staticgrad.eager.tensor import Tensor  # who has tensors has loaded it
+
+        return Tensor(x.array, requires_grad=True, dtype=x.dtype)
+    return x * 1.0
+
+
+def _kept(x: Any) -> Any:
+    """A state for the next step: of tensors without the tape."""
+    return x.detach() if x.computes else x
+
+
+@contextmanager
+def _recording(x: Any) -> Iterator[None]:
+    """Inside, what is computed of tensors is recorded."""
+    if not x.computes:
+        yield
+        return
+    from staticgrad.eager.modes import enable_grad  # who has tensors has loaded it
+
+    with enable_grad():
+        yield

@@ -1,0 +1,141 @@
+"""Batches of arrays in an order that a seed says, and batches that are made ahead in a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from queue import Full, Queue
+from threading import Event, Thread
+from typing import Any, TypeVar
+
+import numpy as np
+
+from staticgrad.errors import ArgumentError, ShapeError
+from staticgrad.ir.calls import public
+from staticgrad.types.arrays import array_of
+
+Item = TypeVar("Item")
+
+
+class Batches:
+    """Arrays with one entry per example along axis 0, cut into batches.
+
+    Iterating goes through the examples once, and the next time in another order: that of pass k is
+    a function of the seed and k, so that ``batches.epoch(k)`` gives it again.
+
+    >>> batches = Batches(np.arange(5), size=2)
+    >>> [each.tolist() for each in batches]
+    [[0, 1], [2, 3], [4]]
+    >>> mixed = Batches(np.arange(4), np.arange(4) * 10, size=4, seed=1)
+    >>> [bool((y == 10 * x).all()) for x, y in mixed.epoch(7)]
+    [True]
+    """
+
+    @public
+    def __init__(
+        self, *arrays: Any, size: int = 32, seed: int | None = None, drop_last: bool = False
+    ) -> None:
+        """Batches of these arrays.
+
+        Args:
+            arrays: what has a shape and takes an array of indices: also a ``np.memmap``.
+            size: examples in a batch; the last one may have fewer.
+            seed: of the orders; None: as they are.
+            drop_last: leave out a last batch that has fewer.
+
+        Raises:
+            ArgumentError: no arrays, or a size below 1. ShapeError: different numbers of examples.
+        """
+        if type(size) is not int or size < 1:
+            raise ArgumentError(f"Batches: size is {size}, not a whole number from 1 on")
+        if not arrays:
+            raise ArgumentError("Batches: there are no arrays")
+        self.arrays = [
+            each if isinstance(each, np.ndarray) else array_of(each, "Batches") for each in arrays
+        ]
+        counts = [array.shape[0] if array.ndim else 0 for array in self.arrays]
+        if len(set(counts)) != 1:
+            raise ShapeError(f"Batches: arrays of {counts} examples")
+        self.size, self.seed, self.drop_last = size, seed, drop_last
+        self._count, self._passes = counts[0], 0
+
+    def __len__(self) -> int:
+        """The number of batches in a pass."""
+        return self._count // self.size if self.drop_last else -(-self._count // self.size)
+
+    def __iter__(self) -> Iterator[Any]:
+        self._passes += 1
+        return self.epoch(self._passes - 1)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Any]:
+        """The batches of one pass, from one of them on: arrays, or tuples of them."""
+        order = None
+        if self.seed is not None:
+            order = np.random.default_rng([self.seed, number]).permutation(self._count)
+        for place in range(start, len(self)):
+            chosen: Any = slice(place * self.size, (place + 1) * self.size)
+            if order is not None:
+                chosen = order[chosen]
+            found = tuple([np.ascontiguousarray(array[chosen]) for array in self.arrays])
+            yield found if len(found) > 1 else found[0]
+
+
+def prefetch(items: Iterable[Item], ahead: int = 2) -> Iterator[Item]:
+    """The same items, made in a thread while the ones before are used.
+
+    An error that making one raises is raised where it would have been given.
+
+    Args:
+        items: what to iterate over; it is left when the iterator is closed.
+        ahead: how many may wait.
+
+    Raises:
+        ArgumentError: ``ahead`` is below 1.
+
+    >>> list(prefetch(n * n for n in range(4)))
+    [0, 1, 4, 9]
+    """
+    if type(ahead) is not int or ahead < 1:
+        raise ArgumentError(f"prefetch: ahead is {ahead}, not a whole number from 1 on")
+    return _prefetched(items, ahead)
+
+
+def _prefetched(items: Iterable[Item], ahead: int) -> Iterator[Item]:
+    waiting: Queue[tuple[bool, Any]] = Queue(ahead)
+    left = Event()
+    thread = Thread(target=_make, args=(items, waiting, left), name="prefetch", daemon=True)
+    thread.start()
+    try:
+        while True:
+            is_item, what = waiting.get()
+            if is_item:
+                yield what
+            elif what is None:
+                return
+            else:
+                raise what
+    finally:
+        left.set()
+        thread.join()
+
+
+def _make(items: Iterable[Item], waiting: Queue[tuple[bool, Any]], left: Event) -> None:
+    """Put items into the queue, and behind them None or the error that making one raised."""
+    error: BaseException | None = None
+    try:
+        for item in items:
+            if not _gave(waiting, (True, item), left):
+                return
+    except BaseException as raised:  # the consumer's thread shall raise it
+        error = raised
+    _gave(waiting, (False, error), left)
+
+
+def _gave(waiting: Queue[tuple[bool, Any]], entry: tuple[bool, Any], left: Event) -> bool:
+    """Whether there was room before the consumer had left."""
+    while not left.is_set():
+        try:
+            waiting.put(entry, timeout=0.1)
+        except Full:
+            continue
+        return True
+    return False

@@ -1,0 +1,193 @@
+"""``fit``: a loop over epochs and batches that can be stopped at any step and gone on with."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import field
+from itertools import islice
+from pathlib import Path
+from threading import current_thread, main_thread
+from typing import Any
+
+from staticgrad.errors import ArgumentError
+from staticgrad.errors.wording import shown
+from staticgrad.records import dataclass
+from staticgrad.saving import load, save
+from staticgrad.train.batches import Batches, prefetch
+
+
+@dataclass
+class History:
+    """What a training has come to.
+
+    Attributes:
+        losses: the mean loss of each epoch.
+        measures: what ``validate`` gave after each.
+        stopped: why it ended before the last epoch; empty if it did not.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    measures: list[float] = field(default_factory=list)
+    stopped: str = ""
+
+    @property
+    def best(self) -> int:
+        """The epoch with the smallest measure, or loss where nothing is measured; -1 of none."""
+        found = self.measures or self.losses
+        return min(range(len(found)), key=found.__getitem__, default=-1)
+
+
+def fit(
+    step: Callable[..., Any],
+    data: Iterable[Any],
+    epochs: int = 1,
+    *,
+    validate: Callable[[], Any] | None = None,
+    patience: int | None = None,
+    state: Any = None,
+    checkpoint: Any = None,
+    progress: Callable[[str], Any] | None = None,
+) -> History:
+    """Call ``step`` on every batch of every epoch.
+
+    Where there is a checkpoint it goes on from it, at the very batch: with a ``state`` that holds
+    all that ``step`` changes, to the bit. SIGTERM ends it behind the step that runs, with a
+    checkpoint, as ``SystemExit(143)``.
+
+    Args:
+        step: takes the arrays of a batch, and gives the loss: one number. Mostly an
+            ``sg.function`` that ends with ``opt.minimize(loss)``.
+        data: batches, tuples or single arrays: ``Batches``, or a list, or what else gives the same
+            batches whenever it is iterated over. The next ones are made while a step runs.
+        epochs: how often.
+        validate: gives a measure after each epoch, to be small.
+        patience: stop after so many epochs without a smaller measure (or loss).
+        state: what a checkpoint keeps, as ``sg.save`` takes it.
+        checkpoint: the file, written after each epoch.
+        progress: is given a line of text after each batch; by default it is shown on a terminal.
+
+    Returns:
+        The history, of epochs before the checkpoint, too.
+
+    Raises:
+        ArgumentError: no number of epochs; a checkpoint without a state; a step that gives no
+            number; data without a batch. SavedFileError: a checkpoint that does not fit the state.
+    """
+    if type(epochs) is not int or epochs < 0:
+        raise ArgumentError(f"fit: epochs is {epochs}, not a whole number from 0 on")
+    if checkpoint is not None and state is None:
+        raise ArgumentError(
+            "fit: a checkpoint needs a state",
+            hint='state={"model": model, "opt": opt}: all that step changes, as sg.save takes it',
+        )
+    run = _Training(step, data, epochs, state, checkpoint, progress or _shown)
+    with run.ended_by_sigterm():
+        while run.epoch < epochs and not run.history.stopped:
+            run.through_an_epoch()
+            if validate is not None:
+                run.history.measures.append(float(validate()))
+            latest, best = len(run.history.losses) - 1, run.history.best
+            if patience is not None and latest - best >= patience:
+                run.history.stopped = f"nothing better for {patience} epochs"
+            run.save()
+    return run.history
+
+
+class _Training:
+    """Where a training is."""
+
+    def __init__(
+        self,
+        step: Callable[..., Any],
+        data: Iterable[Any],
+        epochs: int,
+        state: Any,
+        checkpoint: Any,
+        progress: Callable[[str], Any],
+    ) -> None:
+        self.step, self.data, self.epochs, self.progress = step, data, epochs, progress
+        self.state, self.checkpoint = state, None if checkpoint is None else Path(checkpoint)
+        self.history = History()
+        self.epoch = self.place = 0
+        self.total = 0.0
+        self.is_ending = False
+        if self.checkpoint is not None and self.checkpoint.exists():
+            found = load(self.checkpoint, into={"state": state})["fit"]
+            self.history = History(found["losses"], found["measures"], found["stopped"])
+            self.epoch, self.place, self.total = found["epoch"], found["place"], found["total"]
+
+    def through_an_epoch(self) -> None:
+        """The batches of an epoch that are left.
+
+        Raises:
+            ArgumentError: there are none, or the step gives no number.
+        """
+        began, count = time.perf_counter(), _length(self.data)
+        batches = prefetch(self._left())
+        for batch in batches:
+            loss = self.step(*batch) if isinstance(batch, tuple | list) else self.step(batch)
+            try:
+                self.total += float(loss)
+            except (TypeError, ValueError):
+                raise ArgumentError(
+                    f"fit: step gives {shown(loss)}, not one number", hint="return loss"
+                ) from None
+            self.place += 1
+            mean = self.total / self.place
+            took = time.perf_counter() - began
+            self.progress(
+                f"epoch {self.epoch + 1}/{self.epochs}  {self.place}{count}  loss {mean:.5g}"
+                f"  {took:.1f} s"
+            )
+            if self.is_ending:
+                batches.close()  # type: ignore[attr-defined]
+                self.save()
+                raise SystemExit(128 + signal.SIGTERM)
+        if not self.place:
+            raise ArgumentError("fit: the data gives no batch")
+        self.history.losses.append(self.total / self.place)
+        self.epoch, self.place, self.total = self.epoch + 1, 0, 0.0
+
+    def _left(self) -> Iterator[Any]:
+        if isinstance(self.data, Batches):
+            return self.data.epoch(self.epoch, self.place)
+        return islice(iter(self.data), self.place, None)
+
+    def save(self) -> None:
+        """Write the checkpoint, if there is to be one."""
+        if self.checkpoint is not None:
+            own = self.history
+            numbers = {"losses": own.losses, "measures": own.measures, "stopped": own.stopped}
+            where = {"epoch": self.epoch, "place": self.place, "total": self.total}
+            save(self.checkpoint, {"state": self.state, "fit": {**numbers, **where}})
+
+    @contextmanager
+    def ended_by_sigterm(self) -> Iterator[None]:
+        """Inside, SIGTERM lets the training end behind its step; where signals can be caught."""
+        if self.checkpoint is None or current_thread() is not main_thread():
+            yield
+            return
+
+        def end(number: int, frame: Any) -> None:
+            self.is_ending = True
+
+        before = signal.signal(signal.SIGTERM, end)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _length(data: Any) -> str:
+    return f"/{len(data)}" if hasattr(data, "__len__") else ""
+
+
+def _shown(line: str) -> None:
+    """A line in the place of the one before, on a terminal."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[K{line}")
+        sys.stderr.flush()

@@ -1,0 +1,97 @@
+"""Solutions of equations by ``sg.implicit``: found, and differentiated twice, in every world."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.eager import Tensor, grad
+from staticgrad.errors import ArgumentError, GradientError
+
+M = np.array([[0.3, -0.2, 0.1], [0.0, 0.4, 0.2], [0.2, 0.1, -0.3]])
+A = np.array([0.5, -1.0, 2.0])
+ZERO = np.zeros(3)
+
+
+def by_root(a: Any) -> Any:
+    return sg.implicit.root(lambda x, a: x + sg.tanh(M @ x) * a - a, ZERO, a)
+
+
+def by_fixed_point(a: Any) -> Any:
+    return sg.implicit.fixed_point(lambda x, a: a - sg.tanh(M @ x) * a, ZERO, a)
+
+
+def by_argmin(a: Any) -> Any:
+    return sg.implicit.argmin(
+        lambda x, a: (sg.exp(x) - a * x).sum() + 0.5 * (x @ M @ x) + 3.0 * (x * x).sum(), ZERO, a
+    )
+
+
+def residual(a: Any, x: Any, f: Any) -> Any:
+    if f is by_argmin:
+        return np.exp(x) - a + 0.5 * (M + M.T) @ x + 6.0 * x
+    return x + np.tanh(M @ x) * a - a
+
+
+every = pytest.mark.parametrize("f", [by_root, by_fixed_point, by_argmin])
+
+
+@every
+def test_solutions_and_both_derivatives(f: Any) -> None:
+    a = sg.input("a", (3,), "float64")
+    x = f(a)
+    slope = sg.grad((x * x).sum(), a)
+    second = sg.grad((slope * slope).sum(), a)
+    run = sg.compile({"x": x, "slope": slope, "second": second}).run
+
+    def central(name: str, of: Any) -> Any:
+        h = 1e-5 * np.eye(3)
+        found = [of(run({"a": A + e})[name]) - of(run({"a": A - e})[name]) for e in h]
+        return np.array(found) / 2e-5
+
+    found = run({"a": A})
+    np.testing.assert_allclose(residual(A, found["x"], f), 0.0, atol=1e-9)
+    np.testing.assert_allclose(found["slope"], central("x", lambda x: (x * x).sum()), rtol=1e-5)
+    square = central("slope", lambda g: (g * g).sum())
+    np.testing.assert_allclose(found["second"], square, rtol=1e-4, atol=1e-7)
+
+
+@every
+def test_functions_batches_and_tensors_give_the_same(f: Any) -> None:
+    def energy(a: Any) -> Any:
+        return (f(a) ** 2).sum()
+
+    slope = sg.grad(energy)(A)
+    rows = np.stack([A, A * 0.5])
+    many = sg.function(sg.vmap(lambda a: sg.grad(energy(a), a)))(rows)
+    np.testing.assert_allclose(many[0], slope, rtol=1e-7)
+    np.testing.assert_allclose(many[1], sg.grad(energy)(A * 0.5), rtol=1e-7)
+    t = Tensor(A, requires_grad=True, dtype="float64")
+    first = grad(energy(t), t, create_graph=True)
+    np.testing.assert_allclose(first.data, slope, rtol=1e-7)
+    again = grad((first * first).sum(), t)
+    wanted = sg.grad(lambda a: (sg.grad(energy)(a) ** 2).sum())(A)
+    np.testing.assert_allclose(again.data, wanted, rtol=1e-6)
+
+
+def test_float32_matrices_and_integers() -> None:
+    a, n = sg.input("a", (2, 2), "float32"), sg.input("n", (), "int64")
+    first = np.ones((2, 2), "float32")
+    x = sg.implicit.root(lambda x, a, n: x**3 - a * sg.astype(n, "float32"), first, a, n)
+    found = sg.evaluate([x, sg.grad(x.sum(), a)], {"a": np.full((2, 2), 4.0), "n": 2})
+    assert found[0].dtype == found[1].dtype == np.float32
+    np.testing.assert_allclose(found[0], 2.0, rtol=1e-5)
+    np.testing.assert_allclose(found[1], 2 / 12, rtol=1e-4)
+
+
+def test_what_is_refused() -> None:
+    a = sg.input("a", (3,), "float64")
+    with pytest.raises(ArgumentError, match="root: f is a value, not a function"):
+        sg.implicit.root(a, ZERO)
+    with pytest.raises(ArgumentError, match=r"gives f64\[\] for x of type f64\[3\]"):
+        sg.implicit.root(lambda x, a: (x * a).sum(), ZERO, a)
+    with pytest.raises(GradientError, match="not among its operands"):
+        sg.implicit.root(lambda x: x - a, ZERO)

@@ -1,0 +1,177 @@
+"""``sg.train``: batches by seed, made ahead, and a loop that goes on where it was stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.errors import ArgumentError, SavedFileError
+from staticgrad.train import Batches, History, fit, prefetch
+
+
+def test_batches_hold_every_example_once_in_an_order_of_seed_and_pass() -> None:
+    x, y = np.arange(10), np.arange(10.0) * 2
+    for size in (1, 3, 10, 99):
+        batches = Batches(x, y, size=size, seed=4)
+        passes = [[*batches], [*batches]]
+        for each in passes:
+            assert len(each) == len(batches) == -(-10 // size)
+            assert sorted(np.concatenate([a for a, _ in each]).tolist()) == x.tolist()
+            assert all((b == a * 2).all() and a.flags.c_contiguous for a, b in each)
+        again = [[*Batches(x, y, size=size, seed=4).epoch(k)] for k in (0, 1)]
+        assert [[a.tolist() for a, _ in each] for each in passes] == [
+            [a.tolist() for a, _ in each] for each in again
+        ]
+        if size < 10:
+            assert [a.tolist() for a, _ in passes[0]] != [a.tolist() for a, _ in passes[1]]
+    assert [each.tolist() for each in Batches(x, size=4, drop_last=True)] == [
+        [0, 1, 2, 3], [4, 5, 6, 7]
+    ]  # fmt: skip
+    assert [a.tolist() for a in Batches(x, size=4).epoch(0, start=2)] == [[8, 9]]
+
+
+def test_items_are_made_ahead_in_a_thread_that_ends() -> None:
+    threads, made = threading.active_count(), []
+
+    def items(count: int, fault: bool = False) -> Iterator[int]:
+        for n in range(count):
+            made.append(n)
+            yield n
+        if fault:
+            raise KeyError("gone")
+
+    assert [*prefetch(items(50), ahead=3)] == [*range(50)]
+    found = []
+    with pytest.raises(KeyError, match="gone"):  # noqa: PT012
+        for item in prefetch(items(3, fault=True)):
+            found.append(item)  # noqa: PERF402
+    assert found == [0, 1, 2]
+    made.clear()
+    endless = prefetch(items(10**9), ahead=2)
+    assert [next(endless), next(endless)] == [0, 1]
+    endless.close()  # type: ignore[attr-defined]
+    assert len(made) <= 6
+    assert threading.active_count() == threads
+
+
+X = np.random.default_rng(0).normal(size=(20, 3))
+
+
+def training() -> Any:
+    """A step, its state and its parameter: least squares, with a rate that falls."""
+    w = sg.parameter("w", np.zeros(3))
+    opt = sg.optim.Adam(sg.optim.cosine(0.1, steps=40))
+
+    @sg.function
+    def step(x: Any, y: Any) -> Any:
+        loss = ((x @ w - y) ** 2).mean()
+        opt.minimize(loss)
+        return loss
+
+    return step, {"w": w, "opt": opt}, w
+
+
+def data() -> Batches:
+    return Batches(X, X @ np.array([1.0, -2.0, 3.0]), size=6, seed=2)
+
+
+def test_it_trains_validates_and_stops_early() -> None:
+    step, _, w = training()
+    lines: list[str] = []
+    measures = iter([3.0, 2.0, 2.5, 2.0, 2.0, 1.0])
+    found = fit(step, data(), 9, validate=lambda: next(measures), patience=3, progress=lines.append)
+    assert found.measures == [3.0, 2.0, 2.5, 2.0, 2.0]
+    assert (found.best, found.stopped) == (1, "nothing better for 3 epochs")
+    assert len(found.losses) == 5
+    assert found.losses[-1] < found.losses[0]
+    assert len(lines) == 20
+    assert lines[5].startswith("epoch 2/9  2/4  loss ")
+    other, _, v = training()
+    for number in range(5):
+        for x, y in data().epoch(number):
+            other(x, y)
+    np.testing.assert_array_equal(w.value, v.value)
+    single, _, _ = training()
+    assert fit(lambda x: 1, [np.ones(2)], 2) == History([1.0, 1.0], [], "")
+    assert fit(single, [], 0) == History()
+
+
+def test_it_goes_on_from_a_checkpoint_to_the_bit(tmp_path: Path) -> None:
+    """Stopped by an error of the step anywhere, or by a new call with more epochs."""
+    step, state, w = training()
+    whole = fit(step, data(), 4, state=state)
+    path = tmp_path / "run.npz"
+
+    step, state, again = training()
+    fit(step, data(), 2, state=state, checkpoint=path)
+    step, state, again = training()
+    found = fit(step, data(), 4, state=state, checkpoint=path)
+    assert found == whole
+    np.testing.assert_array_equal(again.value, w.value)
+    assert fit(step, data(), 4, state=state, checkpoint=path) == whole
+    with pytest.raises(SavedFileError, match="is not in the file"):
+        fit(step, data(), 4, state={**state, "more": np.ones(2)}, checkpoint=path)
+
+
+ENDED = """
+import sys
+sys.path.insert(0, {root!r})
+import os, signal
+from tests.test_train import *
+step, state, w = training()
+count = 0
+
+def ended(x, y):
+    global count
+    count += 1
+    if count == {at}:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return step(x, y)
+
+print(fit(ended, data(), 3, state=state, checkpoint={path!r}), w.value.tolist())
+"""
+
+
+def test_sigterm_ends_it_behind_its_step_with_a_checkpoint(tmp_path: Path) -> None:
+    step, state, w = training()
+    whole = fit(step, data(), 3, state=state)
+    root, path = str(Path(__file__).parents[1]), str(tmp_path / "run.npz")
+    codes = []
+    for at in (3, 6, 99):
+        program = ENDED.format(root=root, path=path, at=at)
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=False
+        )
+        codes.append(done.returncode)
+    assert codes == [128 + signal.SIGTERM, 128 + signal.SIGTERM, 0], done.stderr
+    assert done.stdout == f"{whole} {w.value.tolist()}\n"
+    assert os.listdir(tmp_path) == ["run.npz"]  # noqa: PTH208
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Batches(), "there are no arrays"),
+        (lambda: Batches(X, size=0), "size is 0"),
+        (lambda: Batches(X, X[:3]), r"arrays of \[20, 3\] examples"),
+        (lambda: prefetch([], ahead=0), "ahead is 0"),
+        (lambda: fit(print, [], 1.5), "epochs is 1.5"),  # type: ignore[arg-type]
+        (lambda: fit(print, [], 1), "the data gives no batch"),
+        (lambda: fit(lambda x: x, [X]), "not one number"),
+        (lambda: fit(lambda x: None, [X]), "step gives None"),
+        (lambda: fit(print, [], checkpoint="run.npz"), "a checkpoint needs a state"),
+    ],
+)
+def test_what_is_refused(make: Any, says: str) -> None:
+    with pytest.raises((ArgumentError, ValueError), match=says):
+        make()
