@@ -84,7 +84,7 @@ def fit(
             "fit: a checkpoint needs a state",
             hint='state={"model": model, "opt": opt}: all that step changes, as sg.save takes it',
         )
-    run = _Training(step, data, epochs, state, checkpoint, progress or _shown)
+    run = _Progress(step, data, epochs, state, checkpoint, progress or _shown)
     with run.ended_by_sigterm():
         while run.epoch < epochs and not run.history.stopped:
             run.through_an_epoch()
@@ -97,7 +97,7 @@ def fit(
     return run.history
 
 
-class _Training:
+class _Progress:
     """Where a training is."""
 
     def __init__(
