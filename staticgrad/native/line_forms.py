@@ -395,14 +395,15 @@ def _number(text: str) -> Bound:
 
 NAME: Final = rf"\b(?!(?:{'|'.join(keyword.kwlist)})\b)[A-Za-z_]\w*"
 _NUMBER: Final = r"\b(?:0|[1-9]\d*)(?:\.\d+)?(?:e[+-]?\d+)?\b"
-_NAMES: Final = re.compile(NAME)
-_NUMBERS: Final = re.compile(_NUMBER)
-_WORDS: Final = re.compile(f"{NAME}|{_NUMBER}")
+_WORDS: Final = re.compile(f"({NAME}|{_NUMBER})")
 
 
-def _form_of(text: str) -> str:
-    """A line with its names and numbers left open."""
-    return _NUMBERS.sub("0", _NAMES.sub("n", text))
+def _form_of(text: str) -> tuple[str, Words]:
+    """A line with its names and numbers left open, and those."""
+    parts = _WORDS.split(text)  # every other one is a word
+    words = parts[1::2]
+    parts[1::2] = ["0" if "0" <= word[0] <= "9" else "n" for word in words]
+    return "".join(parts), words
 
 
 def _taken_apart(form: str) -> tuple[ast.stmt, Forms, int]:
@@ -451,7 +452,8 @@ class PlainLine(NamedTuple):
 @functools.lru_cache(maxsize=1 << 14)
 def statement(text: str) -> PlainLine:
     """A line without others in it."""
-    return line(_statement_form(_form_of(text)), _WORDS.findall(text))
+    form, words = _form_of(text)
+    return line(_statement_form(form), words)
 
 
 def line(form: StatementForm, words: Words) -> PlainLine:
@@ -469,7 +471,8 @@ def line(form: StatementForm, words: Words) -> PlainLine:
 @functools.lru_cache(maxsize=1 << 12)
 def expression(text: str) -> Expression:
     """An expression that stands in a line."""
-    return filled(*_expression_form(_form_of(text)), _WORDS.findall(text))
+    form, words = _form_of(text)
+    return filled(*_expression_form(form), words)
 
 
 def filled(
