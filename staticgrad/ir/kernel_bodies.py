@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NoReturn
 
 from staticgrad.errors import VerifyError
@@ -24,6 +25,7 @@ from staticgrad.ir.kernel_stages import (
     roots,
 )
 from staticgrad.ir.kernel_text import signature, statement_text
+from staticgrad.kept import cached_property
 from staticgrad.records import dataclass
 
 
@@ -49,15 +51,17 @@ class Body:
     around: tuple[Axis, ...]
     trips: tuple[Loop, ...] = ()
 
-    def expressions(self) -> Iterator[Expr]:
+    @cached_property
+    def expressions(self) -> tuple[Expr, ...]:
         """Every distinct expression, operands first."""
-        return postorder(root for statement in self.statements for root in roots(statement))
+        every = (root for statement in self.statements for root in roots(statement))
+        return tuple(postorder(every))
 
 
-def bodies(kernel: Kernel) -> Iterator[Body]:
+@lru_cache(maxsize=1)  # one invariant after the other asks for those of one kernel
+def bodies(kernel: Kernel) -> tuple[Body, ...]:
     """Every body of every stage, in the order in which they run."""
-    for stage in kernel.stages:
-        yield from bodies_of(stage, kernel.axes)
+    return tuple(body for stage in kernel.stages for body in bodies_of(stage, kernel.axes))
 
 
 def bodies_of(
@@ -102,7 +106,7 @@ def accesses(kernel: Kernel) -> Iterator[tuple[Access, tuple[Axis, ...]]]:
             yield stage.a, (*kernel.axes, *around, *stage.i, *stage.k)
             yield stage.b, (*kernel.axes, *around, *stage.k, *stage.j)
     for body in bodies(kernel):
-        for expr in body.expressions():
+        for expr in body.expressions:
             if isinstance(expr.attribute, Access):
                 yield expr.attribute, body.loops
         for statement in body.statements:

@@ -117,7 +117,7 @@ def rows_fill_lanes(kernel: Kernel) -> None:
         )
         refuse(kernel, wrong, "rows that are lanes store to one element", statement)
     for body in bodies(kernel):
-        for expr in body.expressions():
+        for expr in body.expressions:
             if isinstance(expr.attribute, Access) and expr.attribute.operand in stored:
                 broken(kernel, "a row reads where others store", access_text(expr.attribute))
 
@@ -175,7 +175,7 @@ def _trips_stand_apart(kernel: Kernel, loop: Loop) -> None:
     for store in stores:
         if store.access.stride(axis) == 0 or not _moves_alike(store.access, axis, stored):
             broken(kernel, "trips side by side store to one element", shown(store))
-    loads = (expr.attribute for body in inside for expr in body.expressions())
+    loads = (expr.attribute for body in inside for expr in body.expressions)
     for access in loads:
         if isinstance(access, Access) and not _moves_alike(access, axis, stored):
             broken(kernel, "a trip reads where others store", access_text(access))

@@ -239,7 +239,7 @@ def extents_are_arguments(kernel: Kernel) -> None:
             if isinstance(statement, Check | Search):
                 what = f"the extent of a {type(statement).__name__.lower()}"
                 _check_extent(kernel, declared, statement.extent, what)
-        for expr in body.expressions():
+        for expr in body.expressions:
             if expr.op == "size" and expr.attribute not in declared:
                 broken(kernel, f"the size {expr.attribute} is no argument")
 
@@ -338,7 +338,7 @@ def positions_name_loops(kernel: Kernel) -> None:
     """Every position that an expression asks for is that of a loop around it."""
     for body in bodies(kernel):
         around = {axis.name for axis in body.loops}
-        for expr in body.expressions():
+        for expr in body.expressions:
             if expr.op == "index" and expr.attribute not in around:
                 broken(kernel, f"no loop {expr.attribute} runs around its position")
 
@@ -349,7 +349,7 @@ def positions_name_loops(kernel: Kernel) -> None:
 def expressions_are_typed(kernel: Kernel) -> None:
     """Every primitive takes the dtypes of its operands and gives its own."""
     for body in bodies(kernel):
-        for expr in body.expressions():
+        for expr in body.expressions:
             wrong = mistyped(expr)
             if wrong:
                 broken(kernel, wrong, repr(expr))
@@ -359,7 +359,7 @@ def memory_is_typed(kernel: Kernel) -> None:
     """Loads, stores and products have the dtypes of their operands; indices are i64."""
     dtypes = {operand.name: operand.dtype for operand in kernel.operands}
     for body in bodies(kernel):
-        for expr in body.expressions():
+        for expr in body.expressions:
             if isinstance(expr.attribute, Access):
                 _check_dtype(kernel, dtypes, expr.attribute, expr.dtype, "load")
         for statement in body.statements:
