@@ -104,8 +104,11 @@ class _Copying:
     def _turned(self, source: Source) -> Key | None:
         """A root that is a value in another order of axes: the value's group stores it so.
 
-        Only where nobody else reads the value: else it lies in its own order anyway.
+        Only where nobody else reads the value: else it lies in its own order anyway. Who reads an
+        inline value in memory, as loops do, is not known.
         """
+        if source.inline:
+            return None
         number, base = self._owners.get(source.base), source.base
         group = None if number is None else self._groups[number]
         if group is None or group.kind != "map" or group.reductions or group.keeps_axes:

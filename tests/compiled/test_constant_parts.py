@@ -127,6 +127,19 @@ def test_outputs_updates_and_gradients_of_constants() -> None:
     assert "exp" not in names(f)
 
 
+def test_a_scalar_is_a_result_and_where_a_loop_begins() -> None:
+    """It is rebuilt where it is read, but for the loop and the result, for which it is stored."""
+    first = sg.tanh(sg.constant(np.float64(0.5)))
+    last = sg.fori_loop(0, 3, lambda i, c: sg.sin(c), sg.broadcast_to(first, (1, 1)))
+    graph = sg.Graph(
+        {"first": first, "turned": sg.transpose(sg.reshape(first, (1, 1))), "last": last}
+    )
+    found = sg.compile(graph).run()
+    wanted = np.tanh(0.5)
+    assert np.allclose([found["first"], found["turned"][0, 0]], wanted, rtol=1e-15)
+    assert np.allclose(found["last"], np.sin(np.sin(np.sin(wanted))), rtol=1e-14)
+
+
 def test_other_work_is_not_constant() -> None:
     x, w = sg.input("x", (3,)), sg.parameter("w", np.ones(3, "f4"))
     c, n = sg.constant(np.ones(3, "f4")), sg.input("n", ("n",))
