@@ -27,6 +27,7 @@ from passes.fusion.preparation import (
 from passes.fusion.regions import with_joined_pads
 from passes.fusion.shifted import with_shifted_formulas
 from passes.fusion.streams import with_streams
+from passes.fusion.tiles import with_tiles
 from passes.fusion.updates import PendingStep, Update, copied_updates, in_order
 from passes.loops.tested_trips import with_tested_trips
 from passes.lowering.bodies import LoweredBodies, lower_bodies
@@ -85,7 +86,7 @@ class Fusion:
 def fusion(graph: Graph, merge: bool = True) -> Fusion:
     """What ``fuse`` gives, with the groups: the same each time it is asked for the same graph."""
     computed = widen_accumulation(expand_vector_products(without_marks(graph)))
-    computed = without_stretched_windows(computed)
+    computed = with_tiles(without_stretched_windows(computed))
     if merge:
         computed = with_tested_trips(computed, fuse)
         computed = with_shifted_formulas(with_joined_pads(with_turned_invariants(computed)))

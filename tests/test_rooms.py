@@ -25,6 +25,7 @@ EXCEPTIONS = {
     "passes/fusion/invariants.py": "a formula: products in loops, of factors transposed before",
     "passes/fusion/preparation.py": "a formula: products with a vector as sums",
     "passes/fusion/regions.py": "a formula: sums of pads that lie apart as joins",
+    "passes/fusion/tiles.py": "a formula: dense convolutions as those of combined filters",
     "passes/fusion/shifted.py": "a formula: pads of a formula as that formula of pads",
     "passes/loop_pairs.py": "loops over what others stack, as it is or as blocks of rows",
     "passes/segments.py": "loops as nested ones, their arrays as rows of rows",

@@ -32,6 +32,7 @@ from passes.lowering.folded import MOST_SPREAD, lies_in_place, may_fold
 from passes.lowering.operands import LoweredStep
 from passes.lowering.stages import lower_group
 from passes.lowering.window_phases import MOST_PHASES
+from passes.lowering.window_tiles import SCRATCHES
 from staticgrad.ir.forms import (
     Gather,
     GatherAlong,
@@ -224,7 +225,7 @@ class _Reader:
             self._number(ScratchBuffer(node))
         if isinstance(node.form, WindowProduct):
             results = MOST_PHASES if node.form.result == "image" else 1
-            for number in range(1 + results):
+            for number in range(max(1 + results, SCRATCHES)):
                 self._number(ScratchBuffer(node, number))
         self._add_operation(node)
         if kind is not Pointwise:  # it may read from memory what others have inline

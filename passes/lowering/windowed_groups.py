@@ -11,6 +11,7 @@ from passes.lowering.window_phases import WindowPhases, has_phases
 from passes.lowering.window_places import WindowLowering
 from passes.lowering.window_products import WindowProducts
 from passes.lowering.window_strips import WindowStrips, lies_in_strips
+from passes.lowering.window_tiles import WindowTiles
 from staticgrad.ir.forms import WindowProduct
 
 
@@ -22,6 +23,8 @@ def lower_windows(groups: Groups, group: Group) -> LoweredStep:
             return WindowChannels(groups, group).lowered()
         if is_fed(anchor.form, anchor.types[0].dtype):
             return WindowFilters(groups, group).lowered()
+        if anchor.form.tiles:
+            return WindowTiles(groups, group).lowered()
         if has_phases(anchor.form):
             return WindowPhases(groups, group).lowered()
         strips = lies_in_strips(anchor.form)

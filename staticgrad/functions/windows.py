@@ -66,6 +66,9 @@ def conv(
         RankError: operands of other numbers of axes.
         ArgumentError: a stride or dilation below 1; groups that do not divide the channels.
         DTypeError: bools.
+
+    Three by three taps over many channels are computed in tiles of two by two results (Winograd's
+    F(2x2, 3x3)), as exactly as others: there NaN and infinities reach all results of their tiles.
     """
     image, filters = promoted_values("conv", (x, w))
     _check_filters("conv", image, filters, groups)

@@ -283,12 +283,13 @@ class WindowProduct:
     have: one term for each (n, g, c, o, window, tap) whose index lies in the image.
 
     Operands stand in the order x, y, w, but that w comes before y where both are there: (x, w)
-    gives y, (y, w) x, and (x, y) w.
+    gives y, (y, w) x, and (x, y) w. ``tiles``: w are the combined taps of tiles of two by two.
     """
 
     result: Literal["windows", "image", "filter"]
     groups: int
     axes: tuple[WindowAxis, ...]
+    tiles: bool = False
 
 
 @dataclass(frozen=True)

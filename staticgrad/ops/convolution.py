@@ -13,13 +13,18 @@ fused multiply-adds each, from 0; block results are added one after the other. I
 bits do not depend on how a kernel is cut, what follows in it, or the number of threads. What lies
 outside of the image counts as zeros: how these multiply with what is not finite is not defined.
 The references add up in double precision.
+
+Dense windows of three by three taps over many channels (``passes/fusion/tiles.py`` says which) are
+computed in tiles: y and x are then sums of sixteen such products over the channels, of differences
+of elements and of combined taps. That is as exact, and what is not finite may reach the three
+other results of its tile.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 
@@ -44,7 +49,11 @@ from staticgrad.types.tensor import Shape, TensorType
 
 
 class _WindowProduct(BilinearOp):
-    """What the three have in common; ``extents`` are the last sizes of the result."""
+    """What the three have in common; ``extents`` are the last sizes of the result.
+
+    ``tiles``: the filter is given by the combinations that tiles are computed of, w [o, c, 4, 4]
+    (``passes/fusion/tiles.py``). No derivative is taken of what is put so.
+    """
 
     flops: ClassVar[int] = 2  # per term
     result: ClassVar[Literal["windows", "image", "filter"]]
@@ -53,6 +62,7 @@ class _WindowProduct(BilinearOp):
     before: tuple[Size, ...]
     extents: tuple[Size, ...]
     groups: int = 1
+    tiles: bool = False
 
     def check(self, *types: TensorType) -> None:
         """Refuse operands that are no batches of images, or no filters.
@@ -87,6 +97,8 @@ class _WindowProduct(BilinearOp):
 
     def axes(self, image: Shape, taps: Shape, windows: Shape) -> tuple[WindowAxis, ...]:
         """The axes of the windows."""
+        if self.tiles:
+            taps = tuple([tap - 1 for tap in taps])
         return window_axes(self.strides, self.dilation, self.before, taps, image, windows)
 
     def vjp(self, ct: Any, out: Any, a: Any, b: Any) -> tuple[Any, ...]:
@@ -99,6 +111,14 @@ class _WindowProduct(BilinearOp):
         """As ``vjp``, and None for an operand that is not ``needed``."""
         raise self._undefined("its derivative", "cotangents(self, ct, out, args, needed)")
 
+    def taps_of(self, w: Array) -> Array:
+        """The filter itself."""
+        if not self.tiles:
+            return w
+        parts = np.array(_PARTS, np.float64)
+        found: Array = parts @ w.astype(np.float64) @ parts.T
+        return found[..., ::-1, ::-1] if self.result == "image" else found
+
     def other(self, kind: type[_WindowProduct], like: Any) -> _WindowProduct:
         """Another of the three over the same windows, whose result is of the type of ``like``."""
         return kind(self.strides, self.dilation, self.before, like.shape[2:], self.groups)
@@ -110,6 +130,10 @@ class _WindowProduct(BilinearOp):
     def value_range(self, of: RangeOf, a: Any, b: Any) -> Range | None:
         found = (of(a) * of(b)).summed()
         return found | Range(0.0, 0.0)  # of no terms
+
+
+#: Three taps of their four combinations: the ends, and the sums of both signs taken apart.
+_PARTS: Final = ((1, 0, 0, 0), (0, 1, -1, 0), (0, 0, 0, 1))
 
 
 def _divided(size: Size, by: int) -> Size | None:
@@ -160,6 +184,7 @@ class Conv(_WindowProduct, name="conv"):
 
     @quiet
     def reference(self, x: Array, w: Array) -> Any:
+        w = self.taps_of(w)
         wide_x, wide_w = _wide(x, w)
         images, filters = _grouped(wide_x, self.groups, 1), _grouped(wide_w, self.groups, 0)
         shape = (x.shape[0], *filters.shape[:2], *map(int, self.extents))
@@ -184,7 +209,7 @@ class Conv(_WindowProduct, name="conv"):
     def form(self, out: TensorType, *types: TensorType) -> Form:
         x, w = types
         axes = self.axes(x.shape[2:], w.shape[2:], out.shape[2:])
-        return WindowProduct(self.result, self.groups, axes)
+        return WindowProduct(self.result, self.groups, axes, self.tiles)
 
 
 class ConvImage(_WindowProduct, name="conv_image"):
@@ -209,6 +234,7 @@ class ConvImage(_WindowProduct, name="conv_image"):
 
     @quiet
     def reference(self, y: Array, w: Array) -> Any:
+        w = self.taps_of(w)
         wide_y, wide_w = _wide(y, w)
         given, filters = _grouped(wide_y, self.groups, 1), _grouped(wide_w, self.groups, 0)
         shape = (y.shape[0], self.groups, w.shape[1], *map(int, self.extents))
@@ -233,7 +259,7 @@ class ConvImage(_WindowProduct, name="conv_image"):
     def form(self, out: TensorType, *types: TensorType) -> Form:
         y, w = types
         axes = self.axes(out.shape[2:], w.shape[2:], y.shape[2:])
-        return WindowProduct(self.result, self.groups, axes)
+        return WindowProduct(self.result, self.groups, axes, self.tiles)
 
 
 class ConvFilter(_WindowProduct, name="conv_filter"):
@@ -284,4 +310,4 @@ class ConvFilter(_WindowProduct, name="conv_filter"):
     def form(self, out: TensorType, *types: TensorType) -> Form:
         x, y = types
         axes = self.axes(x.shape[2:], out.shape[2:], y.shape[2:])
-        return WindowProduct(self.result, self.groups, axes)
+        return WindowProduct(self.result, self.groups, axes, self.tiles)

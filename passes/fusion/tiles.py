@@ -1,0 +1,80 @@
+"""Dense convolutions of three by three taps, in tiles of two by two results.
+
+S. Winograd, "Arithmetic complexity of computations", 1980; A. Lavin and S. Gray, arXiv 1509.09308:
+F(2x2, 3x3) takes 16 multiplications for a tile, and an element of each filter, instead of 36. The
+filters are combined once, which is a product with a constant; ``lowering.window_tiles`` makes the
+kernels of what follows.
+
+Which convolutions are computed so is decided by what a node says of its channels and images, not by
+the size of a batch or any number that a plan has: the bits are those of the node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.building import within
+from staticgrad.ir.forms import WindowAxis, WindowProduct
+from staticgrad.ir.functional import functions
+from staticgrad.ir.graph import Graph, Node, Symbolic, constant
+from staticgrad.ops.convolution import Conv, ConvImage
+
+#: Channels on each side, and the product of both, at least; elements of an image along an axis.
+_CHANNELS: Final = 16
+_PAIRS: Final = 1024
+_EXTENT: Final = 12
+_TAPS: Final = 3
+#: The four combinations of three taps.
+_COMBINED: Final = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
+
+
+def with_tiles(graph: Graph) -> Graph:
+    """The graph whose convolutions take combined filters where they are computed in tiles."""
+
+    def rewritten(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        if not _is_dense(node):
+            return None
+        assert isinstance(node.op, Conv | ConvImage)
+        with within(node.origin, node.order):
+            filters = _combined(args[1], backwards=isinstance(node.op, ConvImage))
+        op = replace(node.op, tiles=True)
+        return Node(op, (args[0], filters), node.types, node.origin, node.order).values
+
+    if not any(isinstance(node.op, Conv | ConvImage) for node in graph.nodes):
+        return graph
+    return graph.replace_nodes(rewritten)
+
+
+def _is_dense(node: Node) -> bool:
+    """Whether a convolution, or the image of one, is computed in tiles."""
+    form, dtype = node.form, node.types[0].dtype
+    if not isinstance(form, WindowProduct) or form.result == "filter" or form.tiles:
+        return False
+    first, second = node.args[1].type.shape[:2]
+    if not (isinstance(first, int) and isinstance(second, int)):
+        return False
+    many = min(first, second) >= _CHANNELS and first * second >= _PAIRS
+    plain = dtype.is_float and not dtype.is_storage and form.groups == 1 and len(form.axes) == 2
+    return many and plain and all(map(_is_long, form.axes))
+
+
+def _is_long(axis: WindowAxis) -> bool:
+    """Whether windows of three taps lie next to each other, along an axis that is not short."""
+    long = all(not isinstance(n, int) or n >= _EXTENT for n in (axis.image, axis.windows))
+    return long and axis.step == axis.dilation == 1 and axis.taps == _TAPS
+
+
+def _combined(filters: Symbolic, backwards: bool) -> Symbolic:
+    """Filters [o, c, 4, 4] of combined taps, stored one combination after the other."""
+    first, second = filters.type.shape[:2]
+    taps = np.array(_COMBINED, filters.dtype.numpy)[:, :: -1 if backwards else 1]
+    both = constant(np.kron(taps, taps))
+    flat: Any = functions.reshape(filters, (first * second, _TAPS**2))
+    found: Any = functions.matmul(both, functions.swapaxes(flat, 0, 1))
+    apart: Any = functions.reshape(found, (4, 4, first, second))
+    result: Symbolic = functions.transpose(apart, (2, 3, 0, 1))
+    return result

@@ -1,0 +1,121 @@
+"""Dense convolutions of three by three taps in tiles, beside float64 and among themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.ir.kernel_stages import Gemm, nested
+from staticgrad.ir.schedule import Schedule
+
+RNG = np.random.default_rng(7)
+Feeds = dict[str, Any]
+
+
+def in_tiles(schedule: Schedule) -> int:
+    """How many kernels make sixteen products."""
+    found = 0
+    for step in schedule.steps:
+        for kernel in step.kernels():
+            loops = [around for s, around in nested(kernel.stages) if isinstance(s, Gemm)]
+            found += any(axis.extent == 16 for around in loops for axis in around)
+    return found
+
+
+def direct(x: np.ndarray, w: np.ndarray, pads: tuple[tuple[int, int], ...]) -> np.ndarray:
+    """The sum itself, in float64."""
+    wide = np.pad(x.astype("f8"), ((0, 0), (0, 0), *pads))
+    windows = np.lib.stride_tricks.sliding_window_view(wide, (3, 3), (2, 3))
+    return np.einsum("nchwij,ocij->nohw", windows, w.astype("f8"), optimize=True)
+
+
+def image_of(y: np.ndarray, w: np.ndarray, pads: tuple[tuple[int, int], ...]) -> np.ndarray:
+    """What a result gives each element of the image, in float64."""
+    turned = w.swapaxes(0, 1)[..., ::-1, ::-1]
+    return direct(y, turned, tuple((2 - low, 2 - high) for low, high in pads))
+
+
+GEOMETRIES = [
+    # batch, channels, results, image, border
+    (1, 32, 32, (12, 12), ((1, 1), (1, 1))),
+    (0, 32, 32, (12, 14), ((1, 1), (1, 1))),
+    (3, 33, 40, (15, 23), ((0, 2), (1, 0))),
+    (9, 64, 16, (14, 14), ((0, 0), (0, 0))),
+    (2, 17, 80, (61, 13), ((2, 1), (2, 2))),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+def test_tiles_give_the_sum_and_its_gradients(geometry: Any, dtype: str) -> None:
+    """With a batch that is named or known, on one and two threads, fused or not: the same bytes."""
+    n, c, o, image, pads = geometry
+    x, w = (
+        RNG.normal(size=(n, c, *image)).astype(dtype),
+        RNG.normal(size=(o, c, 3, 3)).astype(dtype),
+    )
+    true = direct(x, w, pads)
+    seed = RNG.normal(size=true.shape).astype(dtype)
+    results: list[Feeds] = []
+    for batch, options in ((n, {"threads": 1}), ("n", {"threads": 2}), (n, {"fuse": False})):
+        if batch == "n" and n == 0:
+            continue
+        a, b = sg.input("x", (batch, c, *image), dtype), sg.input("w", w.shape, dtype)
+        d = sg.input("d", (batch, *true.shape[1:]), dtype)
+        y = sg.nn.conv(a, b, padding=pads)
+        dx, dw = sg.grad((y * d).sum(), [a, b])
+        f = sg.compile({"y": y, "dx": dx, "dw": dw}, **options)
+        assert in_tiles(f.schedule) == 2
+        results.append(f.run({"x": x, "w": w, "d": seed}))
+    for other in results[1:]:
+        assert all(same_bytes(other[name], results[0][name]) for name in other)
+    tolerance = 2e-6 if dtype == "float32" else 4e-15
+    for name, wanted in (("y", true), ("dx", image_of(seed, w, pads))):
+        scale = np.abs(wanted).max(initial=1e-30)
+        np.testing.assert_allclose(results[0][name] / scale, wanted / scale, atol=tolerance)
+
+
+def test_what_follows_is_in_the_kernel_and_reads_what_stays_along_rows() -> None:
+    n, c, h = 3, 32, 37
+    x, w = sg.input("x", (n, c, h, 29), "float32"), sg.input("w", (c, c, 3, 3), "float32")
+    row, bias = sg.input("row", (1, c, 1, 29), "float32"), sg.input("bias", (c, 1, 1), "float32")
+    y = sg.nn.relu(sg.nn.conv(x, w, padding=1) * row + bias + x)
+    graph = sg.Graph({"y": y})
+    f = sg.compile(graph)
+    assert in_tiles(f.schedule) == 1
+    assert len(f.schedule.steps) == 2  # the filters are combined before
+    feeds = {v.node.label: RNG.normal(size=v.shape).astype("f4") for v in graph.inputs}
+    wanted = sg.evaluate(graph, feeds)["y"]
+    np.testing.assert_allclose(f.run(feeds)["y"], wanted, atol=2e-6 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize(
+    ("channels", "taps", "options"),
+    [
+        (16, 3, {}),
+        (32, 2, {}),
+        (32, 3, {"stride": 2}),
+        (32, 3, {"dilation": 2}),
+        (64, 3, {"groups": 2}),
+    ],
+)
+def test_others_are_sums_of_taps(channels: int, taps: int, options: Any) -> None:
+    x = sg.input("x", (2, channels, 20, 20), "float32")
+    w = (channels, channels // options.get("groups", 1), taps, taps)
+    f = sg.compile(sg.nn.conv(x, sg.input("w", w, "float32"), **options))
+    assert in_tiles(f.schedule) == 0
+
+
+@pytest.mark.parametrize(("rows", "sign"), [(29, 1.0), (53, -1.0)])
+def test_strips_that_differ_read_what_stays_along_rows(rows: int, sign: float) -> None:
+    """A factor with one row, behind a convolution whose last strip is shorter than others."""
+    x, w = sg.input("x", (1, 3, rows, 37), "float32"), sg.input("w", (8, 3, 3, 3), "float32")
+    row = sg.input("row", (1, 8, 1, 37), "float32")
+    graph = sg.Graph({"y": sg.nn.conv(x, w, padding=1) * row * sign})
+    feeds = {v.node.label: RNG.normal(size=v.shape).astype("f4") for v in graph.inputs}
+    wanted = sg.evaluate(graph, feeds)["y"]
+    np.testing.assert_allclose(sg.compile(graph).run(feeds)["y"], wanted, atol=1e-4)
