@@ -239,6 +239,8 @@ class _StepRun:
             self._statements(stage.stores, {**at, **outer}, {})
 
     def _loop(self, stage: Loop, at: Mapping[str, RowPlace]) -> None:
+        if stage.going:
+            raise NotWrittenOutError  # which trips are made, a run finds
         self._carry(stage.first, at)
         for trip in self._places([stage.axis]):
             if _in_rows(trip):

@@ -154,3 +154,29 @@ def test_long_trips_are_single() -> None:
     f = sg.compile(sg.while_loop(lambda v: v.max() < 50.0, lambda v: v * 1.5 + 1.0, x))
     assert not in_one_kernel(f)
     np.testing.assert_array_equal(f.run({"x": np.full(2000, 40.0)}), np.full(2000, 61.0))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("trips", "most"), [(1, 6), (5, 2), (5, None), (3, 0)])
+def test_a_loop_inside_of_a_loop_ends_by_its_own_test(
+    dtype: str, trips: int, most: int | None
+) -> None:
+    """Limits come from the outer trip, so that inner loops make other numbers of trips, or none."""
+    x = sg.input("x", (3,), dtype)
+
+    def outer(i: Any, v: Any) -> Any:
+        limit = (i + 1) % 3
+        inner = sg.while_loop(
+            lambda c: c[0] < limit,
+            lambda c: (c[0] + 1, sg.tanh(c[1] * 0.7 + x)),
+            (0, v),
+            **({} if most is None else {"most": most}),
+        )
+        return inner[1] * 1.5 + inner[0]
+
+    graph = sg.Graph({"out": sg.fori_loop(0, trips, outer, x * 0.3)})
+    f = sg.compile(graph)
+    feeds = {"x": np.array([0.3, -0.8, 1.1], dtype)}
+    found = f.run(feeds)["out"]
+    np.testing.assert_allclose(found, sg.evaluate(graph, feeds)["out"], rtol=1e-5)
+    assert same_bytes(sg.compile(graph, fuse=False).run(feeds)["out"], found)
