@@ -41,11 +41,11 @@ def image_of(y: np.ndarray, w: np.ndarray, pads: tuple[tuple[int, int], ...]) ->
 
 GEOMETRIES = [
     # batch, channels, results, image, border
-    (1, 32, 32, (12, 12), ((1, 1), (1, 1))),
-    (0, 32, 32, (12, 14), ((1, 1), (1, 1))),
-    (3, 33, 40, (15, 23), ((0, 2), (1, 0))),
-    (9, 64, 16, (14, 14), ((0, 0), (0, 0))),
-    (2, 17, 80, (61, 13), ((2, 1), (2, 2))),
+    (1, 64, 64, (24, 24), ((1, 1), (1, 1))),
+    (0, 64, 64, (24, 26), ((1, 1), (1, 1))),
+    (2, 65, 70, (25, 31), ((0, 2), (1, 0))),
+    (5, 256, 16, (26, 26), ((0, 0), (0, 0))),
+    (2, 17, 256, (45, 26), ((2, 1), (2, 2))),
 ]
 
 
@@ -80,7 +80,7 @@ def test_tiles_give_the_sum_and_its_gradients(geometry: Any, dtype: str) -> None
 
 
 def test_what_follows_is_in_the_kernel_and_reads_what_stays_along_rows() -> None:
-    n, c, h = 3, 32, 37
+    n, c, h = 3, 64, 37
     x, w = sg.input("x", (n, c, h, 29), "float32"), sg.input("w", (c, c, 3, 3), "float32")
     row, bias = sg.input("row", (1, c, 1, 29), "float32"), sg.input("bias", (c, 1, 1), "float32")
     y = sg.nn.relu(sg.nn.conv(x, w, padding=1) * row + bias + x)
@@ -96,15 +96,15 @@ def test_what_follows_is_in_the_kernel_and_reads_what_stays_along_rows() -> None
 @pytest.mark.parametrize(
     ("channels", "taps", "options"),
     [
-        (16, 3, {}),
-        (32, 2, {}),
-        (32, 3, {"stride": 2}),
-        (32, 3, {"dilation": 2}),
-        (64, 3, {"groups": 2}),
+        (32, 3, {}),
+        (64, 2, {}),
+        (64, 3, {"stride": 2}),
+        (64, 3, {"dilation": 2}),
+        (128, 3, {"groups": 2}),
     ],
 )
 def test_others_are_sums_of_taps(channels: int, taps: int, options: Any) -> None:
-    x = sg.input("x", (2, channels, 20, 20), "float32")
+    x = sg.input("x", (2, channels, 60, 60), "float32")
     w = (channels, channels // options.get("groups", 1), taps, taps)
     f = sg.compile(sg.nn.conv(x, sg.input("w", w, "float32"), **options))
     assert in_tiles(f.schedule) == 0
