@@ -34,7 +34,7 @@ KERNEL_KINDS: Final[tuple[Kind, ...]] = (
 
 #: Lines of a kernel from which on LLVM does not look for better addresses. Among few it soon has
 #: them, and the next row of a short loop then begins sooner.
-LONG: Final = 128
+LONG: Final = 80
 
 
 @dataclass(frozen=True)
