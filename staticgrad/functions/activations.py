@@ -12,7 +12,7 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import axis_of, floating, is_number, promoted_values, related
-from staticgrad.ops.selection import clip, maximum, minimum, where
+from staticgrad.ops.selection import clip, maximum, where
 from staticgrad.types import dim as dims
 
 __all__ = [
@@ -63,16 +63,22 @@ def hardswish(x: Operand[AnyValue]) -> AnyValue:
 
 
 def celu(x: Operand[AnyValue], alpha: float = 1.0) -> AnyValue:
-    """x where x > 0, else alpha * (exp(x / alpha) - 1): Barron, arXiv 1704.07483."""
+    """x where x > 0, else alpha * (exp(x / alpha) - 1): Barron, arXiv 1704.07483.
+
+    Its derivative at 0 is 1.
+    """
     value: Any = floating("celu", x)
-    below = functions.expm1(minimum(value, 0.0) * (1.0 / alpha)) * alpha
+    below = functions.expm1(where(value > 0, 0.0, value) * (1.0 / alpha)) * alpha
     return where(value <= 0, below, value)
 
 
 def selu(x: Operand[AnyValue]) -> AnyValue:
-    """1.0507 * (x where x > 0, else 1.6733 * (exp(x) - 1)): Klambauer et al., arXiv 1706.02515."""
+    """1.0507 * (x where x > 0, else 1.6733 * (exp(x) - 1)): Klambauer et al., arXiv 1706.02515.
+
+    Its derivative at 0 is 1.0507 * 1.6733.
+    """
     value: Any = floating("selu", x)
-    below = functions.expm1(minimum(value, 0.0)) * _SELU_ALPHA
+    below = functions.expm1(where(value > 0, 0.0, value)) * _SELU_ALPHA
     found: AnyValue = where(value <= 0, below, value) * _SELU_SCALE
     return found
 

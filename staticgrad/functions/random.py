@@ -28,7 +28,9 @@ from staticgrad.functions.creation import parameter
 from staticgrad.functions.draws import GENERATORS
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
+from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
+from staticgrad.ir.worlds import computing_kind
 from staticgrad.ops.elementwise import Operand, array_dtype
 from staticgrad.ops.normal_distribution import Ndtri
 from staticgrad.ops.operands import dtype_of, floating, integer, is_number, related, shape_of
@@ -243,6 +245,9 @@ class Generator:
         return RandomBits(shape, kind, stream, half)(key, self.step)
 
     def _stream(self) -> int:
+        at_once = computing_kind() is not None and running_session() is None
+        if self.streams >= FOLDED and at_once:  # nothing ends a step here
+            self.step.value, self.streams = self.step.value + np.uint64(1), 0
         if self.streams >= FOLDED:
             raise ArgumentError(
                 f"a generator makes {FOLDED} draws in a graph", hint="use another seed for more"

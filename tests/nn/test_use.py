@@ -12,6 +12,7 @@ import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.errors import ArgumentError, GraphError, ParameterValueError, RankError
 from staticgrad.functions.trees import flatten
+from staticgrad.ops.philox import FOLDED
 
 nn = sg.nn
 X = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
@@ -213,6 +214,12 @@ def test_dropout_has_one_state_in_both_worlds() -> None:
     np.testing.assert_array_equal(f.eagerly(x), third)
     np.testing.assert_array_equal(model.eval()(Tensor(x)).data, x)
     assert 0.55 < (first == 0).mean() < 0.7
+    layer = nn.Dropout(0.5, seed=1)
+    layer.generator.streams = FOLDED - 1  # as after a long loop over tensors
+    one, other, again = (layer(Tensor(x)).data for _ in range(3))
+    assert not np.array_equal(one, other)
+    assert not np.array_equal(other, again)
+    assert (int(layer.generator.step.value), layer.generator.streams) == (1, 2)
 
 
 def test_what_does_not_fit_is_refused() -> None:

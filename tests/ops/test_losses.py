@@ -182,6 +182,18 @@ def test_activations(name: str) -> None:
     assert name == "softmin" or np.isfinite(found["s"][1:]).all()
 
 
+#: Activation, a kink, and the slope there that its docstring says.
+KINKS = (("celu", 0.0, 1.0), ("selu", 0.0, 1.0507009873554805 * 1.6732632423543772))
+
+
+@pytest.mark.parametrize(("name", "place", "slope"), KINKS)
+def test_kinks(name: str, place: float, slope: float) -> None:
+    x = Tensor([place], True, "float64")
+    ACTIVATIONS[name][0](x).backward()
+    assert x.grad is not None
+    assert x.grad[0] == pytest.approx(slope, rel=1e-14)
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses(name: str) -> None:
     call, oracle, arrays = LOSSES[name]
