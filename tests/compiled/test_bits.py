@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import FeedError
 from staticgrad.ir.op import registered_ops
 from tests.compiled.agreement import as_tuple, assert_same, input_like
+from tests.compiled.test_ops import types_of
 from tests.compiled.test_programs import with_derivatives
 from tests.compiled.whole_programs import Maker
 from tests.ops.samples import Sample, samples_of
@@ -17,7 +20,7 @@ from tests.random_graphs import random_graph
 
 NAMES = [name for name in registered_ops() if "." not in name and samples_of(name)]
 FEW = 3
-SMALL = 300  # elements of all operands: plain Python takes a moment for each vector
+SMALL = 200  # elements of operands and results: plain Python takes a moment for each vector
 
 
 def plain_python(graph: sg.Graph, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -26,9 +29,15 @@ def plain_python(graph: sg.Graph, feeds: dict[str, np.ndarray]) -> dict[str, np.
         return sg.compile(graph).run(feeds)
 
 
+def elements(sample: Sample) -> int:
+    """Of operands and results: those of two columns may be many more."""
+    results = as_tuple(sample.op.infer(*types_of(sample)))
+    return sum(a.size for a in sample.arrays) + sum(prod(t.shape) for t in results)
+
+
 def few(name: str) -> list[Sample]:
     """Some samples of an op, small ones, evenly picked."""
-    sized = [(sum(a.size for a in s.arrays), s) for s in samples_of(name)]
+    sized = [(elements(s), s) for s in samples_of(name)]
     most = max(SMALL, min(size for size, _ in sized))
     small = [s for size, s in sized if size <= most]
     return small[:: -(-len(small) // FEW)]

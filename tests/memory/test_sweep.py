@@ -21,11 +21,13 @@ QUICK = ("mlp", "parts", "hessian_vector")
 
 
 def cases() -> Iterator[Any]:
-    """Cases with their numbers; those that differ from others by the class alone are slow."""
+    """Cases with their numbers; of those that differ from others by the class alone every third
+    is slow."""
     for number, case in enumerate((*plain_cases(), *mixed_cases())):
         plain = case.rate is None and case.extras is None
         alike = case.cls is not Adam and (not plain or case.cls not in (SGD, AdamW))
-        yield pytest.param(number, case, id=str(case), marks=[pytest.mark.slow] * alike)
+        mark = pytest.mark.slow if number % 3 == 0 else pytest.mark.exhaustive
+        yield pytest.param(number, case, id=str(case), marks=[mark] * alike)
 
 
 @pytest.mark.parametrize(("number", "case"), [*cases()])

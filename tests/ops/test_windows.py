@@ -110,9 +110,16 @@ def test_any_geometry(case: Any, seed: int) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=100, **QUIET)
+@settings(max_examples=40, **QUIET)
 @given(geometries(), st.integers(0, 1000))
-def test_100_geometries(case: Any, seed: int) -> None:
+def test_40_geometries(case: Any, seed: int) -> None:
+    check_geometry(case, seed)
+
+
+@pytest.mark.exhaustive
+@settings(max_examples=400, **QUIET)
+@given(geometries(), st.integers(0, 1000))
+def test_400_geometries(case: Any, seed: int) -> None:
     check_geometry(case, seed)
 
 

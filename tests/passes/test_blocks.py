@@ -150,10 +150,20 @@ def test_numbers_that_are_none() -> None:
     check_bytes(with_gradients(attention(*sources[:3]), sources), feeds)
 
 
-@pytest.mark.parametrize("backend", ["vector", pytest.param("numba", marks=pytest.mark.slow)])
-def test_backends(backend: str) -> None:
+@pytest.mark.parametrize(
+    ("backend", "derived"),
+    [
+        ("vector", True),
+        pytest.param("numba", False, marks=pytest.mark.slow),
+        pytest.param("numba", True, marks=pytest.mark.exhaustive),
+    ],
+)
+def test_backends(backend: str, derived: bool) -> None:
     sources, feeds = operands((2,), 40, 40, 16, 16, "float32")
-    outputs = with_gradients(attention(*sources[:3]), sources)
+    out = attention(*sources[:3])
+    outputs = with_gradients(out, sources) if derived else {"o": out}
+    if not derived:
+        del feeds["g"]
     found = sg.compile(outputs, backend=backend).run(feeds)
     with sg.options(jit=False):
         wanted = sg.compile(outputs).run(feeds)

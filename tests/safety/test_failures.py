@@ -42,7 +42,9 @@ def test_ctrl_c_at_the_nth_moment_of_a_step(kinds: list[str]) -> None:
     assert run_child("failing_steps", "interrupt", *kinds).count("done") == len(kinds)
 
 
-@pytest.mark.parametrize("most", [0, pytest.param(4, marks=slow)])
+@pytest.mark.parametrize(
+    "most", [0, pytest.param(2, marks=slow), pytest.param(4, marks=pytest.mark.exhaustive)]
+)
 def test_the_nth_call_of_a_compilation_fails(most: int, tmp_path: Path) -> None:
     """Every call of each function; quickly, some failures of the first call."""
     assert "done" in run_child("failing_compiles", str(tmp_path), str(most))

@@ -13,15 +13,24 @@ import pytest
 
 from tests.safety.child import ROOT, run_child
 
+#: More of the moments of steps that have many.
+MORE_MOMENTS: tuple[tuple[tuple[str, ...], dict[str, str]], ...] = (
+    (("off", "1"), {}),
+    (("off", "199"), {"STATICGRAD_JIT": "0"}),
+    (("checks", "29"), {}),
+    (("nan", "499", "read", "set", "run_sharing", "ask"), {}),
+)
+
 
 @pytest.mark.parametrize(
     ("arguments", "environment"),
     [
         (("off", "3"), {}),
         (("off", "13"), {"STATICGRAD_BACKEND": "numba"}),
-        (("off", "499"), {"STATICGRAD_JIT": "0"}),
-        (("checks", "97"), {}),
-        (("nan", "997", "read", "set", "run_sharing", "ask"), {}),
+        (("off", "997"), {"STATICGRAD_JIT": "0"}),
+        (("checks", "197"), {}),
+        (("nan", "1999", "read", "set", "run_sharing", "ask"), {}),
+        *(pytest.param(*more, marks=pytest.mark.exhaustive) for more in MORE_MOMENTS),
     ],
 )
 def test_at_every_moment_of_a_step(arguments: tuple[str, ...], environment: dict[str, str]) -> None:

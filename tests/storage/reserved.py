@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from itertools import count
 from queue import SimpleQueue
 from typing import Any
 
@@ -160,6 +161,10 @@ ACTS: tuple[Callable[[Guarded], None], ...] = (
 if hasattr(os, "fork"):
     ACTS = (*ACTS, Guarded.fork)
 each_act = pytest.mark.parametrize("act", ACTS, ids=[act.__name__ for act in ACTS])
+#: How many moments lie between two at which something comes; all of them by hand.
+each_stride = pytest.mark.parametrize(
+    "stride", [3, pytest.param(1, marks=pytest.mark.exhaustive)], ids=["some", "all"]
+)
 forks = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 
 
@@ -168,3 +173,9 @@ def done_or_waiting(future: Future[None], seconds: float) -> None:
     end = time.monotonic() + seconds
     while not future.done() and time.monotonic() < end:
         time.sleep(0.0005)
+
+
+def numbers(stride: int, *kind: object) -> Iterator[int]:
+    """The first moment, and every ``stride``-th from one on that is not the same for each kind."""
+    yield 1
+    yield from count(2 + sum(str(kind).encode()) % stride, stride)

@@ -17,7 +17,9 @@ from tests.storage.reserved import (
     Guarded,
     Other,
     each_act,
+    each_stride,
     forks,
+    numbers,
     settle,
 )
 
@@ -164,12 +166,13 @@ def test_what_an_earlier_step_left_behind_is_of_no_account() -> None:
 
 @forks
 @each_act
+@each_stride
 @pytest.mark.parametrize("main", [Guarded.run, Guarded.share])
 def test_what_interrupts_a_step_at_every_moment(
-    main: Callable[[Guarded], None], act: Callable[[Guarded], None]
+    main: Callable[[Guarded], None], act: Callable[[Guarded], None], stride: int
 ) -> None:
     guarded, refused = Guarded(), 0
-    for n in count(1):
+    for n in numbers(stride, main.__name__, act.__name__):
         guarded.prepare()
 
         def interrupt() -> None:
@@ -206,9 +209,10 @@ class Interrupt(BaseException):
 
 
 @pytest.mark.parametrize("act", ACTS[:-1], ids=[act.__name__ for act in ACTS[:-1]])
+@each_stride
 @pytest.mark.parametrize("reserved", [False, True])
 def test_an_interrupt_at_every_moment_leaves_nothing_held(
-    act: Callable[[Guarded], None], reserved: bool, other: Other
+    act: Callable[[Guarded], None], reserved: bool, stride: int, other: Other
 ) -> None:
     everything: Sequence[Callable[[Guarded], None]] = (
         Guarded.read, Guarded.set, Guarded.run, Guarded.share,
@@ -217,7 +221,9 @@ def test_an_interrupt_at_every_moment_leaves_nothing_held(
     def raise_interrupt() -> None:
         raise Interrupt
 
-    for n in count(1, 23 if act is Guarded.run_often else 1):
+    if act is Guarded.run_often:
+        stride *= 23
+    for n in numbers(stride, act.__name__, reserved):
         guarded = Guarded()
         for _ in range(SETTLED if reserved else SETTLED - 1):
             guarded.run()

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from itertools import count
 
 import pytest
 
@@ -22,7 +21,9 @@ from tests.storage.reserved import (
     Other,
     done_or_waiting,
     each_act,
+    each_stride,
     forks,
+    numbers,
     settle,
 )
 
@@ -53,13 +54,14 @@ def meet(
 
 @forks
 @each_act
+@each_stride
 @pytest.mark.parametrize("main", [Guarded.run, Guarded.share])
 def test_another_thread_at_every_moment_of_a_step(
-    main: Callable[[Guarded], None], act: Callable[[Guarded], None], other: Other
+    main: Callable[[Guarded], None], act: Callable[[Guarded], None], stride: int, other: Other
 ) -> None:
     """Of one that takes all by a token, and of one after which the locks are reserved."""
     guarded = Guarded()
-    for n in count(1):
+    for n in numbers(stride, main.__name__, act.__name__):
         guarded.prepare()
         if not meet(guarded, n, lambda: main(guarded), lambda: other.submit(act, guarded), 0.001):
             break
@@ -68,11 +70,14 @@ def test_another_thread_at_every_moment_of_a_step(
 
 @forks
 @each_act
+@each_stride
 def test_a_reserved_step_of_another_thread_at_every_moment(
-    act: Callable[[Guarded], None], other: Other
+    act: Callable[[Guarded], None], stride: int, other: Other
 ) -> None:
     guarded = Guarded()
-    for n in count(1, {Guarded.run_often: 23, Guarded.fork: 23}.get(act, 1)):
+    if act in (Guarded.run_often, Guarded.fork):
+        stride *= 23
+    for n in numbers(stride, act.__name__):
         other.submit(guarded.prepare).result(10)
         step = partial(other.submit, guarded.run, 0.002)
         if not meet(guarded, n, lambda: act(guarded), step, 0.003):
