@@ -39,9 +39,12 @@ _ABREAST: Final = 4
 _ABREAST_SHORT: Final = 2
 #: Operations from which on one is long: those of vector math.
 _LONG_OPERATION: Final = 16
-#: Bytes of a strip of rows at most, and instructions per row from which on it is worth a vector.
+#: Bytes of a strip of rows at most. What is computed once per row is worth a vector from so many
+#: instructions on, and from that part of a row's own: below, rows had better stay in the first
+#: cache from stage to stage.
 _STRIP: Final = 1 << 18
 _WORTH_STRIPS: Final = 8
+_PART_OF_ROW: Final = 1 / 16
 #: Bytes of the rows that are worked on together, at most.
 _TOGETHER: Final = 1 << 17
 #: Rows side by side are worth their code from so many rows on, a multiple of those side by side.
@@ -99,13 +102,19 @@ class _RowLowering(Lowering):
         return self.finish(stages, axes, abreast=abreast, grouped=grouped, in_strips=strip > 0)
 
     def _strip(self, stages: Sequence[Stage], axes: Sequence[Axis], grouped: int) -> int:
-        """Rows of a strip, or 0: what is computed once per row must take as long as a vector of it,
-        and a strip must stay in the cache."""
-        numbers = [n for point, nodes in self.plan.nodes.items() if point.per_row for n in nodes]
-        if not axes or sum(map(instructions, numbers)) < _WORTH_STRIPS:
+        """Rows of a strip, or 0: what is computed once per row must be worth a vector of it, and a
+        strip must stay in the cache."""
+        if not axes:
             return 0
         operands = tuple(self.operands.values())
         kernel = Kernel(operands, (), tuple(axes), tuple(stages), grouped=grouped)
+        shape = self.group.domain
+        vectors = hint_product(shape[len(shape) - self.group.row :]) / kernel.lanes
+        work = {True: 0.0, False: 0.0}
+        for point, nodes in self.plan.nodes.items():
+            work[point.per_row] += sum(map(instructions, nodes))
+        if work[True] < max(_WORTH_STRIPS, _PART_OF_ROW * vectors * work[False]):
+            return 0
         rows = hint_product(outer_shape(self.group.domain, self.group.row))
         nbytes = kernel.lanes * _row_bytes(self) * len(_streams(self))
         fits = rows >= _ROUNDS * kernel.lanes and nbytes <= _STRIP
