@@ -15,6 +15,8 @@ def test_nothing_that_exists_is_said_to_be_missing(name):
         return
     assert name not in sg.__all__
     for room in (sg.nn, sg.optim):
+        if name in room.__all__:  # sg.Linear is none: what is said of it leads to sg.nn.Linear
+            continue
         with pytest.raises(AttributeError, match=name):
             getattr(room, name)
 
