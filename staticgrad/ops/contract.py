@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from staticgrad.ops.operands import BilinearOp, promoted_values, related, shape_
 from staticgrad.types import dim as dims
 from staticgrad.types.dim import Size
 from staticgrad.types.tensor import BroadcastError, Shape, TensorType, broadcast_shapes
+
+#: Columns up to which the rows of a matrix are added one after the other, where that is a choice.
+LONGEST_DOWN: Final = 1 << 15
 
 
 class MatMul(BilinearOp, name="matmul"):
@@ -91,13 +94,14 @@ class MatMul(BilinearOp, name="matmul"):
         (rows, inner), columns = _matrix(a.shape, ta), out.shape[-1]
         by_a = by_b = None
         if needed[0]:
-            down = tb != _is_turned(b) and _is_one(rows) and not _is_one(inner)
+            down = tb != _is_turned(b) and _is_one(rows) and _is_row(inner)
             by_a = unbroadcast(
                 MatMul(tb, True, down)(b, ct) if ta else MatMul(False, not tb, down)(ct, b), a.type
             )
         if needed[1]:
             down = _is_one(inner) or ta == _is_turned(a)
             down = down and _is_one(inner) != _is_one(columns)
+            down = down and _is_row(columns if _is_one(inner) else inner)
             by_b = unbroadcast(
                 MatMul(True, ta, down)(ct, a) if tb else MatMul(not ta, False, down)(a, ct), b.type
             )
@@ -135,6 +139,12 @@ def _matrix(shape: Shape, transposed: bool) -> tuple[Size, Size]:
 def _is_one(size: Size) -> bool:
     """Whether a size is known to be 1."""
     return isinstance(size, int) and size == 1
+
+
+def _is_row(size: Size) -> bool:
+    """Whether a matrix has rows of this size that may be added up one after the other: not one
+    column, and not so many that a row and its sums leave the cache."""
+    return not isinstance(size, int) or 1 < size <= LONGEST_DOWN
 
 
 def _is_turned(x: Any) -> bool:

@@ -13,7 +13,7 @@ from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.kernel_stages import Columns, Gemm
 from staticgrad.ir.summation import tree_sum
-from staticgrad.ops.contract import MatMul
+from staticgrad.ops.contract import LONGEST_DOWN, MatMul
 
 #: (rows, inner, columns)
 SIZES = [(1, 33, 1), (40, 17, 1), (1, 300, 40), (9, 1, 20), (1, 1, 1), (1, 4097, 9), (5, 0, 1)]
@@ -88,8 +88,10 @@ def test_those_that_add_down_follow_the_column_rule(flags: tuple[bool, bool]) ->
 def test_derivatives_add_down_where_the_matrix_lies_so() -> None:
     x, v = sg.input("x", (40, 70), "float32"), sg.input("v", (70,), "float32")
     u = sg.input("u", (40,), "float32")
+    wide, w = sg.input("wide", (40, LONGEST_DOWN + 1)), sg.input("w", (LONGEST_DOWN + 1,))
     for value, by, down in (
         (x @ v, v, True),
+        (wide @ w, w, False),
         (x.T @ u, u, False),
         (u @ x.T.T, u, False),
         (u @ x, u, False),
