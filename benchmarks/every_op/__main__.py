@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.every_op.cases import LAYOUTS
-from benchmarks.every_op.parts import measured, part
-from benchmarks.every_op.report import drawing, markdown, read
+from benchmarks.every_op.parts import measured, merge, part, told
+from benchmarks.every_op.reasons import listed
+from benchmarks.every_op.report import drawing, markdown, read, summary
 
 #: What keeps every library from wider instructions, as far as it can be told to.
 AVX2: Final = {
@@ -45,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
         help="stop after so long; the next run goes on",
     )
     add("--json", type=Path, metavar="FILE", help="add to these results the points they lack")
+    add("--merge", nargs="+", type=Path, metavar="PART", help="write these to --json, and stop")
     add("--show", type=Path, metavar="FILE", help="print the table of results, and stop")
     add("--plot", type=Path, metavar="SVG", help="with --show: draw it, too")
     return found
@@ -53,8 +55,14 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the options say; the exit code."""
     options = parser().parse_args(arguments)
+    if options.merge:
+        if options.json is None:
+            parser().error("--merge needs --json")
+        merge(options.merge, options.json)
+        return 0
     if options.show:
         results = read(options.show)
+        print(f"{summary(results)}\n\n{told(options.show)}\n\n{listed(results)}\n")
         print(markdown(results), end="")
         if options.plot:
             options.plot.write_text(drawing(results), encoding="utf-8")

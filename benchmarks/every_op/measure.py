@@ -24,6 +24,8 @@ OTHER_LAYOUTS: Final = (1_000_000,)
 SAMPLE: Final = 100e-6  # seconds
 ROUNDS: Final = 7
 LONGEST: Final = 0.2  # seconds, after which two rounds are enough
+#: Seconds of a library's first call from which on there is no other: compiling takes less.
+ONCE: Final = 3.0
 #: Our time over the least of the others from which on a point is measured once more.
 DOUBTED: Final = 1.2
 #: Relative to the largest element; a few operations of each result.
@@ -102,14 +104,20 @@ def measure(case: Case, point: Point, libraries: Sequence[Library], quick: bool)
     own = next(each for each in libraries if isinstance(each, Own))
     ct = _cotangent(own, case, point, fed, rows) if point.backward else None
     steps: dict[str, Step] = {}
+    once: dict[str, float] = {}
     for library in libraries:
         if library.name in case.missing:
             found.missing[library.name] = "no such function"
             continue
         try:
             step = library.step(case, fed, point.layout, rows, ct)
+            begin = time.perf_counter()
             step()
-            steps[library.name] = step
+            spent = time.perf_counter() - begin
+            if spent < ONCE or library is own:
+                steps[library.name] = step
+            else:
+                once[library.name] = spent
         except (NotImplementedError, AttributeError, TypeError, RuntimeError) as error:
             if isinstance(library, Own):
                 raise RuntimeError(f"staticgrad fails at {point}") from error
@@ -117,11 +125,11 @@ def measure(case: Case, point: Point, libraries: Sequence[Library], quick: bool)
     found.wrong = _wrong(own, case, point, fed, rows, ct, steps[own.name])
     if point.layout == "transposed" and not point.backward:
         steps |= {f"{n}{IN_ORDER}": in_order(s) for n, s in steps.items() if n in UNORDERED}
-    found.seconds = timed(steps, 1 if quick else ROUNDS)
+    found.seconds = timed(steps, 1 if quick else ROUNDS) | once
     others = [s for name, s in found.seconds.items() if name != own.name]
     if not quick and others and found.seconds[own.name] > DOUBTED * min(others):
         again = timed(steps, ROUNDS)
-        found.seconds = {name: min(s, again[name]) for name, s in found.seconds.items()}
+        found.seconds |= {name: min(found.seconds[name], s) for name, s in again.items()}
     return found
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -50,3 +51,23 @@ def measured(path: Path, about: Mapping[str, Any]) -> set[tuple[Any, ...]]:
     entries = [json.loads(line) for line in lines]
     alike = [e for e in entries if all(e.get(key) == about[key] for key in _KIND)]
     return {tuple(entry["point"].values()) for entry in alike}
+
+
+def merge(parts: Iterable[Path], into: Path) -> None:
+    """Write the points of several files, of each the one that is read last."""
+    found: dict[tuple[Any, ...], str] = {}
+    for path in parts:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            found[tuple(json.loads(line)["point"].values())] = line
+    into.write_text("".join(f"{line}\n" for line in found.values()), encoding="utf-8")
+
+
+def told(path: Path) -> str:
+    """How many points of a file were measured of which tree, when, how, and on what machine."""
+    entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    counts = Counter(tuple(entry.get(key, "?") for key in (*_KIND, "date")) for entry in entries)
+    lines = []
+    for (tree_, machine, threads, avx2, date), count in counts.items():
+        how = f"{threads} thread{'s' * (threads != 1)}{', AVX2' * (avx2 is True)}"
+        lines.append(f"- {count} points: {date}, {machine}, {how}, trees {tree_}")
+    return "\n".join(lines)

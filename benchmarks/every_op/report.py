@@ -68,7 +68,7 @@ def markdown(cells: Sequence[Cell]) -> str:
     for label, dtype in rows:
         texts = [_text(at.get((label, dtype, column))) for column in columns]
         lines.append(f"| {label} | {dtype} | {' | '.join(texts)} |")
-    return "\n".join([summary(cells), "", *lines, ""])
+    return "\n".join([*lines, ""])
 
 
 def summary(cells: Sequence[Cell]) -> str:

@@ -22,6 +22,9 @@ from benchmarks.every_op.measure import (
     shape_of,
     timed,
 )
+from benchmarks.every_op.parts import told
+from benchmarks.every_op.reasons import reasoned
+from benchmarks.every_op.report import Cell
 from staticgrad.ir.op import op_class, registered_ops
 
 
@@ -138,3 +141,38 @@ def test_results_are_compared_in_c_order_too() -> None:
     assert {*found.seconds} == {"staticgrad", "numpy", "numpy, in C order"}
     fed = np.ones((3, 4)).T
     assert in_order(lambda: fed)().flags.c_contiguous
+
+
+def test_what_is_slower_has_its_reason_or_none(tmp_path: Path) -> None:
+    """Reasons apply to what they measured alone; parts are merged, the later ones counting."""
+
+    def cell(label: str, layout: str, size: int, ratio: float, in_order: float = 0.0) -> Cell:
+        back = layout == "strided"
+        return Cell(ratio, "numpy", 1.0, label, "float32", layout, size, back, in_order)
+
+    cells = [
+        cell("add", "transposed", 10**6, 3.0, 0.7),
+        cell("sub", "transposed", 10**6, 3.0, 1.4),
+        cell("sort", "contiguous", 10**5, 4.0),
+        cell("pow", "contiguous", 10**6, 2.0),
+        cell("neg", "strided", 10**6, 1.5),
+        *(cell("abs", "contiguous", 10**n, 1.3 if n == 6 else 1.0) for n in (5, 6, 7)),
+        *(cell("mul", "contiguous", 10**n, 1.3) for n in (5, 6)),
+    ]
+    found = {text[:24]: [c.label for c in slow] for text, slow in reasoned(cells)}
+    assert sorted(found.values()) == [
+        ["abs"],
+        ["add"],
+        ["neg"],
+        ["pow"],
+        ["sort"],
+        ["sub", "mul", "mul"],
+    ]
+    assert found[""] == ["sub", "mul", "mul"]
+    first, second, whole = (tmp_path / name for name in ("first", "second", "whole"))
+    line = {"point": {"label": "exp"}, "wrong": "", "tree": "a b", "threads": 1}
+    first.write_text(json.dumps({**line, "seconds": {}}) + "\n")
+    second.write_text(json.dumps({**line, "seconds": {}, "tree": "c d"}) + "\n")
+    assert main(["--merge", str(first), str(second), "--json", str(whole)]) == 0
+    assert whole.read_text() == second.read_text()
+    assert "1 points: ?, ?, 1 thread, trees c d" in told(whole)
