@@ -88,8 +88,12 @@ def read(name: str) -> KnownSchedule | None:
 
 
 def write(name: str, found: KnownSchedule) -> None:
-    """Keeps a schedule for later processes, unless it is too large."""
-    content = pickle.dumps(found, protocol=5)
+    """Keeps a schedule for later processes, unless it is too large, or deeper than pickle goes."""
+    try:
+        content = pickle.dumps(found, protocol=5)
+    except RecursionError:
+        config.logger.info("a schedule of so many nodes in a tree is made anew by each process")
+        return
     if len(content) <= _MOST_BYTES:
         cache.write(name, ObjectCode(content, _KIND))
 
