@@ -70,8 +70,7 @@ REASONS: Final = (
         lambda cell, _: cell.layout == "strided" and cell.backward,
     ),
     Reason(
-        "Slower at 1,000,000 elements alone, not at a tenth nor at ten times as many: arrays of 4 "
-        "to 24 MB at the edge of a cache that other machines share.",
+        "Slower at 1,000,000 elements alone, not at a tenth nor at ten times as many.",
         _is_alone,
     ),
 )
