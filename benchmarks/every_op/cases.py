@@ -21,7 +21,10 @@ INTEGERS: Final = ("int32", "int64")
 BOOL: Final = ("bool",)
 #: Leaves, sizes and marks: nothing is computed for them.
 WITHOUT_WORK: Final = frozenset(
-    {"input", "parameter", "constant", "size", "stop_gradient", "checkpoint", "custom_vjp"}
+    (
+        *("input", "parameter", "constant", "size", "stop_gradient", "checkpoint"),
+        *("custom_jvp", "custom_vjp"),
+    )
 )
 
 #: Ops over images, matrices, bodies and functions of users, whose operands are not of two axes of
