@@ -20,6 +20,7 @@ from staticgrad.errors import ArgumentError, ParameterValueError
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.random import Generator
 from staticgrad.functions.trees import Contents, flatten
+from staticgrad.ir.calls import public
 from staticgrad.ir.nodes import Parameter
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
@@ -111,6 +112,7 @@ class Module:
         """Copies of all that it keeps, by path: parameters, running statistics, generators."""
         return {path: np.array(p.value) for path, p, _ in _stored(self)}
 
+    @public
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
         """Set what it keeps, all of it or nothing.
 
@@ -149,10 +151,11 @@ class Module:
 
     # -- modes ------------------------------------------------------------------------------------
 
+    @public
     def train(self, mode: bool = True) -> Self:
         """Behave as in training, or not; returns the module."""
         for module in self.modules():
-            module.training = bool(mode)
+            module.training = mode
         return self
 
     def eval(self) -> Self:

@@ -15,6 +15,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.eager import Tensor
+from staticgrad.functions import nn
 from staticgrad.ir.op import op_class, registered_ops
 from staticgrad.ops.elementwise import Elementwise
 from tests.ops.samples import samples_of
@@ -164,15 +165,15 @@ def test_derivatives_at_nan(name):
         np.testing.assert_allclose(gradients(function, at), expected, err_msg=str(at))
 
 
-#: Functions of sg.nn of one floating value, elementwise.
+#: Functions of sg.nn of one floating value, elementwise; others are those of test_losses.
 ACTIVATIONS = ["elu", "gelu", "leaky_relu", "relu", "silu", "softplus"]
 
 
 def test_every_activation_is_tried():
     one = {
         name
-        for name, f in vars(sg.nn).items()
-        if inspect.isfunction(f) and f.__module__ == sg.nn.__name__ and not name.startswith("_")
+        for name in dir(sg.nn)
+        if inspect.isfunction(f := getattr(sg.nn, name)) and f.__module__ == nn.__name__
         and next(iter(inspect.signature(f).parameters), "") == "x"
     }  # fmt: skip
     over_axes = {"softmax", "log_softmax", "logsumexp", "layer_norm"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
@@ -204,5 +206,5 @@ def test_products_are_one_kernel_whatever_two_of_their_sizes_are_equal(turned: t
         kept = sg.input("kept", (rows, columns), "float32")
         bias = sg.input("bias", (columns,), "float32")
         (step,) = fuse(sg.Graph(sg.tanh(product + bias) * kept)).steps
-        kernels.add(step.kernel)
+        kernels.add(replace(step.kernel, known=()))  # but for what they rely on of their sizes
     assert len(kernels) == 1

@@ -157,18 +157,21 @@ def test_neighbours_differ_in_two_kernels(size: Any) -> None:
 @pytest.mark.parametrize("size", [1000, "n"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_formulas_of_neighbours_are_computed_where_they_are_read(size: Any, dtype: str) -> None:
-    """No array but the result, at any length: the value, and the gradient, one kernel each."""
+    """No array but the result, at any length: the value and the gradient are one kernel.
+
+    The sum's terms of a long row are added up in pieces, and what those gave by a second one.
+    """
     x = sg.input("x", (size,), dtype)
     head, tail = x[:-1], x[1:]
     value = (100.0 * (tail - head * head) ** 2 + (1.0 - head) ** 2).sum()
     graph = sg.Graph({"value": value, "slope": sg.grad(value, x)})
     f = sg.compile(graph)
-    assert len(f.schedule.steps) == 2
+    assert len(f.schedule.steps) == (1 if size == 1000 else 2)
     for n in (1000,) if size == 1000 else (1, 2, 16, 17, 18, 33, 1000):
         array = np.random.default_rng(n).normal(size=n).astype(dtype)
         wanted, found = sg.evaluate(graph, {"x": array}), f.run({"x": array})
         assert all(same_bytes(found[name], wanted[name]) for name in wanted), n
-        assert f.peak_bytes == 0
+        assert f.peak_bytes <= 64, "no array between them, but for the sums of pieces"
 
 
 def test_formulas_of_two_axes_are_computed_where_they_are_read() -> None:
