@@ -44,7 +44,7 @@ _LONG_OPERATION: Final = 16
 #: cache from stage to stage.
 _STRIP: Final = 1 << 18
 _WORTH_STRIPS: Final = 8
-_PART_OF_ROW: Final = 1 / 16
+_PART_OF_ROW: Final = 1 / 4
 #: Bytes of the rows that are worked on together, at most.
 _TOGETHER: Final = 1 << 17
 #: Rows side by side are worth their code from so many rows on, a multiple of those side by side.
