@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from passes.fusion.groups import Group, Groups, Key, Read
-from passes.fusion.precedence import writes_in_order
+from passes.fusion.precedence import Precedence, writes_in_order
 
 
 class Regrouping:
@@ -45,3 +46,22 @@ class Regrouping:
                 if writer is not None and writer != reader:
                     yield writer, reader
         yield from writes_in_order(self._groups.values(), self._before)
+
+    def _with_levels(
+        self,
+        reads: Mapping[int, Sequence[Read]],
+        phase: Callable[[Group, Sequence[Group]], int] = lambda group, before: group.phase,
+    ) -> dict[int, Group]:
+        """The groups by number, each of a higher level than all that come before it.
+
+        ``reads``: as of ``_edges``. ``phase``: that of a group, given those before it.
+        """
+        order = Precedence(self._groups, self._edges(reads), self._place)
+        found: dict[int, Group] = {}
+        for number in order.as_given:
+            group, before = self._groups[number], [found[each] for each in order.before(number)]
+            level = max([group.level, *[each.level + 1 for each in before]])
+            if (level, phase(group, before)) != (group.level, group.phase):
+                group = replace(group, level=level, phase=phase(group, before))
+            found[number] = group
+        return dict(sorted(found.items()))

@@ -7,7 +7,7 @@ with or without axes of size 1 in the place of the row's.
 
 from __future__ import annotations
 
-from passes.fusion.groups import Group, Source, Walk
+from passes.fusion.groups import Source, Walk
 from staticgrad.types.tensor import Shape, c_strides
 
 
@@ -41,8 +41,3 @@ def meets_rows(walk: Walk, domain: Shape, row: int) -> bool:
         extent == 1 or stride == want
         for extent, stride, want in zip(domain, walk.strides, wanted, strict=True)
     )
-
-
-def shape_of_reader(group: Group, shape: Shape) -> Shape:
-    """The shape over which a group of rows reads for a node of ``shape``."""
-    return shape if is_per_row(shape, group.domain, group.row) else group.domain

@@ -10,7 +10,7 @@ back, and if what a row takes fits into the cache (``row_rules``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from typing import Final
 
@@ -75,24 +75,12 @@ class _Joining(Regrouping):
         for number in [*self._groups]:
             self._take_out(number)
         owners = {key: self._final(number) for key, number in self._owners.items()}
-        by_number = dict(sorted(self._levelled()))
+        by_number = self._with_levels(self._reads)
         return replace(self._before, by_number=by_number, owners=owners, types=self._types)
 
     def _note_reads(self, number: int) -> None:
         for read in self._reads[number]:
             self._readers.setdefault(read.source.base, set()).add(number)
-
-    # -- who comes before whom --------------------------------------------------------------------
-
-    def _levelled(self) -> Iterator[tuple[int, Group]]:
-        """The groups, each of a higher level than all that come before it."""
-        order = Precedence(self._groups, self._edges(self._reads), self._place)
-        levels: dict[int, int] = {}
-        for number in order.as_given:
-            group = self._groups[number]
-            below = max([levels[each] for each in order.before(number)], default=-1)
-            level = levels[number] = max(group.level, below + 1)
-            yield number, group if level == group.level else replace(group, level=level)
 
     # -- joining ----------------------------------------------------------------------------------
 

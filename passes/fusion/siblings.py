@@ -8,7 +8,7 @@ not be of one phase: what they store is small beside what they read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import Final
@@ -86,7 +86,7 @@ class _Siblings(Regrouping):
         if not self._into:
             return self._before
         owners = {key: self._final(number) for key, number in self._owners.items()}
-        by_number = dict(sorted(self._settled()))
+        by_number = self._with_levels(self._reads, _latest_phase)
         return replace(self._before, by_number=by_number, owners=owners)
 
     def _merge_if_free(self, one: int, other: int) -> None:
@@ -114,20 +114,8 @@ class _Siblings(Regrouping):
         )
         del self._groups[other]
 
-    def _settled(self) -> Iterator[tuple[int, Group]]:
-        """The groups, each of a higher level than all that come before it, and of no lower phase.
 
-        What a merged group waits for may be of a later phase than some of what it computes; so
-        then are those that read that.
-        """
-        order = Precedence(self._groups, self._edges(self._reads), self._place)
-        settled: dict[int, Group] = {}
-        for number in order.as_given:
-            group = self._groups[number]
-            before = [settled[each] for each in order.before(number)]
-            level = max([group.level, *[each.level + 1 for each in before]])
-            phase = max([group.phase, *[each.phase for each in before]])
-            if (level, phase) != (group.level, group.phase):
-                group = replace(group, level=level, phase=phase)
-            settled[number] = group
-            yield number, group
+def _latest_phase(group: Group, before: Sequence[Group]) -> int:
+    """The phase of a group that waits for others: of a later phase than some of what it computes,
+    where it was merged. So then are those that read that."""
+    return max([group.phase, *[each.phase for each in before]])

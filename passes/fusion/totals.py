@@ -9,12 +9,11 @@ total adds up is stored, one number per row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
 from passes.fusion.groups import Group, Groups, Key
-from passes.fusion.precedence import Precedence
 from passes.fusion.regrouping import Regrouping
 from passes.fusion.row_values import is_per_row
 from passes.fusion.siblings import is_large
@@ -120,13 +119,12 @@ class _Splitting(Regrouping):
             )
             self._owners |= dict.fromkeys(group.reductions, number)
         whole = replace(self._before, by_number=self._groups, owners=self._owners)
-        reads = {each.number: [*whole.reads(each)] for each in whole.all}
-        early: dict[int, Group] = {}
-        order = Precedence(self._groups, self._edges(reads), self._place)
-        for number in order.as_given:
-            group, before = self._groups[number], [early[each] for each in order.before(number)]
-            level = max([group.level, *[each.level + 1 for each in before]])
-            phase = max([each.phase for each in before], default=0)
-            phase = phase if number in found else group.phase
-            early[number] = replace(group, level=level, phase=phase)
-        return replace(whole, by_number=dict(sorted(early.items())))
+        reads = {each.number: whole.reads(each) for each in whole.all}
+
+        def early(group: Group, before: Sequence[Group]) -> int:
+            """As early as it may be, for those that were found."""
+            if group.number not in found:
+                return group.phase
+            return max([each.phase for each in before], default=0)
+
+        return replace(whole, by_number=self._with_levels(reads, early))
