@@ -31,8 +31,8 @@ Rule = Callable[..., Any]
 _rules: Final[dict[str, Rule]] = {}
 
 
-class CustomVjp(Op, name="custom_vjp"):
-    """The first operand; its cotangent goes to the others, as the rule named ``rule`` says."""
+class Marker(Op):
+    """The first operand; how derivatives go by the others, the rule named ``rule`` says."""
 
     exact = True
     flops = 0
@@ -51,6 +51,48 @@ class CustomVjp(Op, name="custom_vjp"):
     def reference(self, body: Any, *arrays: Any) -> Any:
         return body
 
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """The body over the batch; the rule will be mapped over it."""
+        body = in_front(size, args[:1], over[:1])
+        letters = "".join("b" if has else "-" for has in over[1:])
+        return type(self)(self.rule, (*self.over, letters))(*body, *args[1:])
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        """The first operand: a kernel never meets the marker, nor the operands of the rule."""
+        return Identity()
+
+    def ruled(
+        self,
+        over_batch: Callable[[Rule, str], Rule],
+        takes: str,
+        operands: tuple[Any, Any, Sequence[Any]],
+    ) -> Any:
+        """What the rule gives, over batches, the innermost one first in ``over``.
+
+        Args:
+            over_batch: makes of a rule, and the letters of a batch, one over that batch.
+            takes: what the rule is called with, for messages.
+            operands: that: what comes in, the result, and the operands of the function.
+
+        Raises:
+            GradientError: this process has no rule of that name.
+            OpDefinitionError: it takes other arguments.
+        """
+        rule = rule_named(self.rule)
+        given, out, args = operands
+        check_arguments(rule, 2 + len(args), f"the rule of {self.rule}", takes)
+        for letters in self.over:
+            rule = over_batch(rule, letters)
+        try:
+            return rule(given, out, *args)
+        except Exception as error:
+            error.add_note(f"in the derivative rule of {self.rule}")
+            raise
+
+
+class CustomVjp(Marker, name="custom_vjp"):
+    """The first operand; its cotangent goes to the others, as the rule named ``rule`` says."""
+
     def vjp(self, ct: Any, out: Any, body: Any, *args: Any) -> tuple[Any, ...]:
         """The rule's cotangents.
 
@@ -60,13 +102,7 @@ class CustomVjp(Op, name="custom_vjp"):
         """
         if not out.dtype.is_float:
             return (None,) * (1 + len(args))
-        rule = rule_named(self.rule)
-        check_arguments(rule, 2 + len(args), f"the rule of {self.rule}", "(ct, out, *operands)")
-        try:
-            shares = _over_batches(rule, self.over)(ct, out, *args)
-        except Exception as error:
-            error.add_note(f"in the derivative rule of {self.rule}")
-            raise
+        shares = self.ruled(_over_batch, "(ct, out, *operands)", (ct, out, args))
         if not isinstance(shares, tuple) or len(shares) != len(args):
             raise OpDefinitionError(
                 f"{self.rule}: the rule gives {shown(shares)},"
@@ -75,28 +111,10 @@ class CustomVjp(Op, name="custom_vjp"):
             )
         return (None, *shares)
 
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
-        """The body over the batch; the rule will be mapped over it."""
-        body = in_front(size, args[:1], over[:1])
-        letters = "".join("b" if has else "-" for has in over[1:])
-        return CustomVjp(self.rule, (*self.over, letters))(*body, *args[1:])
-
-    def form(self, out: TensorType, *types: TensorType) -> Form:
-        """The first operand: a kernel never meets the marker, nor the operands of the rule."""
-        return Identity()
-
-
-def _over_batches(rule: Rule, over: tuple[str, ...]) -> Rule:
-    """A derivative rule over batches, the innermost one first in ``over``.
-
-    The share of an operand that has no batch axis is the sum over the batch.
-    """
-    for letters in over:
-        rule = _over_batch(rule, letters)
-    return rule
-
 
 def _over_batch(rule: Rule, letters: str) -> Rule:
+    """The share of an operand that has no batch axis is the sum over the batch."""
+
     def mapped(ct: Any, out: Any, *args: Any) -> Any:
         axes = (0, 0, *(0 if letter == "b" else None for letter in letters))
         shares = functions.vmap(rule, axes)(ct, out, *args)

@@ -11,36 +11,14 @@ from typing import Any, ClassVar, overload
 
 from staticgrad.errors import OpDefinitionError
 from staticgrad.errors.wording import shown
-from staticgrad.ir.forms import Form, Identity
 from staticgrad.ir.functional import functions
-from staticgrad.ir.op import Op, lift_all
 from staticgrad.ir.value import Value
-from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.cotangent import TRANSPOSES, zeros_like_type
-from staticgrad.ops.custom import CustomFunction, Rule, check_arguments, made, rule_named
-from staticgrad.types.dim import Size
-from staticgrad.types.tensor import TensorType
+from staticgrad.ops.custom import CustomFunction, Marker, Rule, made
 
 
-class CustomJvp(Op, name="custom_jvp"):
+class CustomJvp(Marker, name="custom_jvp"):
     """The first operand; its tangent is what ``rule`` says of the tangents of the others."""
-
-    exact = True
-    flops = 0
-    rule_is_foreign = True
-    rule: str
-    over: tuple[str, ...] = ()  # a letter per operand: "b" where it has a batch axis, else "-"
-
-    def prepare(self, *args: Any) -> tuple[Any, ...]:
-        """Operands as they are: nothing promotes."""
-        return lift_all(args)
-
-    def infer(self, body: TensorType, *types: TensorType) -> TensorType:
-        """The type of the first operand."""
-        return body
-
-    def reference(self, body: Any, *arrays: Any) -> Any:
-        return body
 
     def jvp(self, tangents: Sequence[Any], out: Any, body: Any, *args: Any) -> Any:
         """The rule's tangent; that of the body does not count.
@@ -72,13 +50,7 @@ class CustomJvp(Op, name="custom_jvp"):
         return (None, *TRANSPOSES[ct.kind](push, args, ct))
 
     def _pushed(self, tangents: tuple[Any, ...], out: Any, args: tuple[Any, ...]) -> Any:
-        rule = rule_named(self.rule)
-        check_arguments(rule, 2 + len(args), f"the rule of {self.rule}", "(tangents, out, *args)")
-        try:
-            found = _over_batches(rule, self.over)(tangents, out, *args)
-        except Exception as error:
-            error.add_note(f"in the derivative rule of {self.rule}")
-            raise
+        found = self.ruled(_over_batch, "(tangents, out, *args)", (tangents, out, args))
         if not isinstance(found, Value) or found.type != out.type:
             what = found.type if isinstance(found, Value) else shown(found)
             raise OpDefinitionError(
@@ -86,23 +58,6 @@ class CustomJvp(Op, name="custom_jvp"):
                 hint="return tangents[0] * slope; None among the tangents belongs to integers",
             )
         return found
-
-    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
-        """The body over the batch; the rule will be mapped over it."""
-        body = in_front(size, args[:1], over[:1])
-        letters = "".join("b" if has else "-" for has in over[1:])
-        return CustomJvp(self.rule, (*self.over, letters))(*body, *args[1:])
-
-    def form(self, out: TensorType, *types: TensorType) -> Form:
-        """The first operand: a kernel never meets the marker, nor the operands of the rule."""
-        return Identity()
-
-
-def _over_batches(rule: Rule, over: tuple[str, ...]) -> Rule:
-    """A derivative rule over batches, the innermost one first in ``over``."""
-    for letters in over:
-        rule = _over_batch(rule, letters)
-    return rule
 
 
 def _over_batch(rule: Rule, letters: str) -> Rule:
