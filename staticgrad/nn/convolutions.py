@@ -9,11 +9,34 @@ from staticgrad.errors import ArgumentError
 from staticgrad.functions.window_arguments import Padding, PerAxis
 from staticgrad.functions.windows import conv, conv_transpose
 from staticgrad.ir.calls import public
-from staticgrad.nn.initial import Initial, Seed, first_value, source
+from staticgrad.nn.initial import Initial, Seed, weight_and_bias
 from staticgrad.nn.module import Module, named
 
 
-class Conv1d(Module):
+class _OfFilters(Module):
+    """A layer with filters [channels, channels in a group, taps...], over axes of places."""
+
+    places: ClassVar[int] = 1
+    out_channels: int
+    kernel_size: tuple[int, ...]
+    groups: int
+
+    def _fill(
+        self, name: str, channels: tuple[int, int], bias: bool, given: tuple[Initial, Any, Seed]
+    ) -> None:
+        """Draw the filters, and the bias, if it has one."""
+        first, each = channels
+        taps = prod(self.kernel_size)
+        self.weight, self.bias = weight_and_bias(
+            name,
+            (first, each, *self.kernel_size),
+            self.out_channels if bias else None,
+            (each * taps, first * taps // self.groups),
+            given,
+        )
+
+
+class Conv1d(_OfFilters):
     """The cross-correlation of [n, in_channels, l] with filters: [n, out_channels, windows].
 
     Args:
@@ -28,8 +51,6 @@ class Conv1d(Module):
         ArgumentError: groups that do not divide the channels; as many sizes as there are no axes.
         Else as ``sg.nn.conv``, in ``forward``.
     """
-
-    places: ClassVar[int] = 1
 
     @public
     def __init__(
@@ -51,15 +72,7 @@ class Conv1d(Module):
         self.kernel_size = taps_of(type(self).__name__, kernel_size, self.places)
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
         each = channels_in_groups(type(self).__name__, (in_channels, out_channels), groups)
-        shape = (out_channels, each, *self.kernel_size)
-        name, random = named("conv"), source(seed)
-        fans = (each * prod(self.kernel_size), out_channels * prod(self.kernel_size) // groups)
-        self.weight = first_value(f"{name}.weight", shape, init, fans, random, dtype)
-        self.bias = (
-            first_value(f"{name}.bias", (out_channels,), "uniform", fans, random, dtype)
-            if bias
-            else None
-        )
+        self._fill(named("conv"), (out_channels, each), bias, (init, dtype, seed))
 
     def forward(self, x: Any) -> Any:
         """[n, out_channels, windows...]."""
@@ -86,7 +99,7 @@ class Conv3d(Conv1d):
     places = 3
 
 
-class ConvTranspose1d(Module):
+class ConvTranspose1d(_OfFilters):
     """``Conv1d`` transposed: each element of [n, in_channels, l] spreads over a window.
 
     Args:
@@ -98,8 +111,6 @@ class ConvTranspose1d(Module):
     Raises:
         ArgumentError: as ``Conv1d``. Else as ``sg.nn.conv_transpose``, in ``forward``.
     """
-
-    places: ClassVar[int] = 1
 
     @public
     def __init__(
@@ -123,15 +134,7 @@ class ConvTranspose1d(Module):
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
         self.output_padding = output_padding
         each = channels_in_groups(type(self).__name__, (out_channels, in_channels), groups)
-        shape = (in_channels, each, *self.kernel_size)
-        name, random = named("convtranspose"), source(seed)
-        fans = (each * prod(self.kernel_size), in_channels * prod(self.kernel_size) // groups)
-        self.weight = first_value(f"{name}.weight", shape, init, fans, random, dtype)
-        self.bias = (
-            first_value(f"{name}.bias", (out_channels,), "uniform", fans, random, dtype)
-            if bias
-            else None
-        )
+        self._fill(named("convtranspose"), (in_channels, each), bias, (init, dtype, seed))
 
     def forward(self, x: Any) -> Any:
         """[n, out_channels, image...]."""

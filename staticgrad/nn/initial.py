@@ -114,3 +114,29 @@ def first_value(
     if made.shape != shape:
         raise ArgumentError(f"{name}: init gives shape {made.shape}, not {shape}")
     return parameter(name, made, dtype)
+
+
+def weight_and_bias(
+    name: str,
+    shape: tuple[int, ...],
+    bias: int | None,
+    fans: tuple[int, int],
+    given: tuple[Initial, Any, Seed],
+) -> tuple[Parameter, Parameter | None]:
+    """A weight of some shape, and a bias of so many elements, if it is to have one.
+
+    Args:
+        name: of the layer, before those of its parameters.
+        shape, bias: of the weight, and of the bias.
+        fans: inputs and outputs of an element.
+        given: the weight's first values, the element type of both, what draws them.
+
+    Raises:
+        ArgumentError, ParameterValueError: as ``first_value``.
+    """
+    init, dtype, seed = given
+    random = source(seed)
+    weight = first_value(f"{name}.weight", shape, init, fans, random, dtype)
+    if bias is None:
+        return weight, None
+    return weight, first_value(f"{name}.bias", (bias,), "uniform", fans, random, dtype)

@@ -6,7 +6,7 @@ from typing import Any
 
 from staticgrad.functions import matmul, reshape
 from staticgrad.ir.calls import public
-from staticgrad.nn.initial import Initial, Seed, first_value, source
+from staticgrad.nn.initial import Initial, Seed, weight_and_bias
 from staticgrad.nn.module import Module, named
 
 
@@ -37,12 +37,9 @@ class Linear(Module):
         seed: Seed = None,
     ) -> None:
         self.in_features, self.out_features = in_features, out_features
-        name, random, fans = named("linear"), source(seed), (in_features, out_features)
-        self.weight = first_value(f"{name}.weight", fans, init, fans, random, dtype)
-        self.bias = (
-            first_value(f"{name}.bias", (out_features,), "uniform", fans, random, dtype)
-            if bias
-            else None
+        fans = (in_features, out_features)
+        self.weight, self.bias = weight_and_bias(
+            named("linear"), fans, out_features if bias else None, fans, (init, dtype, seed)
         )
 
     def forward(self, x: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from staticgrad.errors import RankError
@@ -100,8 +101,10 @@ class AvgPool3d(AvgPool1d):
     places = 3
 
 
-class AdaptiveAvgPool1d(OfPlaces):
-    """Means of ``output_size`` parts of nearly equal size of [n, c, l]."""
+class _Adaptive(OfPlaces):
+    """A pool of ``output_size`` parts along each axis of places."""
+
+    pool: ClassVar[Callable[..., Any]]
 
     @public
     def __init__(self, output_size: int | tuple[int, ...]) -> None:
@@ -110,7 +113,13 @@ class AdaptiveAvgPool1d(OfPlaces):
     def forward(self, x: Any) -> Any:
         """[n, c, output_size...]."""
         self.check(x)
-        return adaptive_avg_pool(x, self.output_size)
+        return type(self).pool(x, self.output_size)
+
+
+class AdaptiveAvgPool1d(_Adaptive):
+    """Means of ``output_size`` parts of nearly equal size of [n, c, l]."""
+
+    pool = staticmethod(adaptive_avg_pool)
 
 
 class AdaptiveAvgPool2d(AdaptiveAvgPool1d):
@@ -119,17 +128,10 @@ class AdaptiveAvgPool2d(AdaptiveAvgPool1d):
     places = 2
 
 
-class AdaptiveMaxPool1d(OfPlaces):
+class AdaptiveMaxPool1d(_Adaptive):
     """The largest elements of ``output_size`` parts of nearly equal size of [n, c, l]."""
 
-    @public
-    def __init__(self, output_size: int | tuple[int, ...]) -> None:
-        self.output_size = output_size
-
-    def forward(self, x: Any) -> Any:
-        """[n, c, output_size...]."""
-        self.check(x)
-        return adaptive_max_pool(x, self.output_size)
+    pool = staticmethod(adaptive_max_pool)
 
 
 class AdaptiveMaxPool2d(AdaptiveMaxPool1d):
