@@ -63,6 +63,8 @@ def key(graph: Graph, passes: Pipeline, policy: object, told: object) -> str | N
     watched = settings.check or settings.dump is not None or "passes" in settings.log
     if len(graph.nodes) < LEAST_NODES or watched or not settings.jit:
         return None
+    if cache.directory(settings) is None:
+        return None
     sources = _sources()
     if sources is None or not all(_is_own(type(each)) for each in (policy, *_each(passes))):
         return None
