@@ -1,7 +1,7 @@
 """A pass of one's own: three rules as graphs with holes, checked on random feeds, then compiled.
 
 cos(x)**2 + sin(x)**2 is 1, and sine and cosine have a parity. The rules hold for real numbers, not
-to the last bit, so each states an error. `docs/passes.md` has the rest.
+to the last bit, so each states an error. `staticgrad docs passes` has the rest.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""The command line: ``staticgrad demo | compare | doctor | cache | opt | explain | lint``.
+"""The command line: ``staticgrad demo | compare | docs | doctor | cache | opt | explain | lint``.
 
 A command computes an ``Answer``; one place prints it, as text or with ``--json`` as one JSON
 document on standard output. Exit codes: 0, it holds; 1, it does not, or staticgrad reported an
@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -316,6 +317,43 @@ def directory() -> Answer:
     found = native.cache_info().directory
     shown = None if found is None else str(found)
     return Answer({"directory": shown}, shown or "", found is not None)
+
+
+# Documentation
+
+
+@main.command()
+@click.argument("name", required=False)
+@click.option("--write", "folder", type=click.Path(file_okay=False), help="Write all as Markdown.")
+@click.option("--site", type=click.Path(file_okay=False), help="Build all as HTML, by MkDocs.")
+@answering
+def docs(name: str | None, folder: str | None, site: str | None) -> Answer:
+    """Read tutorials, the reference, error codes.
+
+    NAME is an address, first-gradient, or a name, sg.nn.gelu. Without it the pages are listed.
+    """
+    from staticgrad import documentation
+
+    if site is not None:
+        with tempfile.TemporaryDirectory() as work:
+            first = str(documentation.build(site, folder or work))
+        return Answer({"written": first}, f"written: {first}")
+    if folder is not None:
+        settings = str(documentation.write(folder))
+        return Answer({"written": settings}, f"written: {settings}")
+    if name is not None:
+        text = documentation.page(name)
+        return Answer({"name": name, "markdown": text}, _markdown(text))
+    return Answer(documentation.titles(), documentation.contents())
+
+
+def _markdown(text: str) -> object:
+    """Markdown as it looks in a terminal; elsewhere as it is."""
+    if not sys.stdout.isatty():
+        return text
+    from rich.markdown import Markdown
+
+    return Markdown(text)
 
 
 # Graphs as text

@@ -159,7 +159,7 @@ class Config:
             (``staticgrad.backends``). The results are equal. ``sg.compile(..., backend=)`` says it
             for one program.
         cache_dir: folder of compiled kernels; None: the cache folder of the user. It must be the
-            user's own, writable by nobody else; see docs/security.md.
+            user's own, writable by nobody else; see staticgrad docs security.
         cache_size: bytes of compiled kernels on disk beyond which those go that were not used for
             the longest time.
         dump: folder that takes the text after each pass; None: nothing is dumped.

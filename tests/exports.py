@@ -7,13 +7,13 @@ test compares them.
 from __future__ import annotations
 
 import importlib
-import inspect
 import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import staticgrad as sg
+from staticgrad.documentation.reference import called, first_sentence
 from staticgrad.exports import FUNCTIONS, MODULES, OTHERS, homes
 
 ROOT = Path(__file__).parents[1]
@@ -67,7 +67,7 @@ def reference() -> str:
         lines += ["", f"## `{module}`", "", *listed(names, sg)]
     for name, home in [*MODULES.items(), ("eager", "staticgrad.eager")]:
         module = importlib.import_module(home)
-        if name != "passes":  # docs/passes.md lists them
+        if name != "passes":  # guide/passes.md lists them
             shown = f"sg.{name}" if name in MODULES else home
             lines += ["", f"## `{shown}`", "", *listed(module.__all__, module)]
     return "\n".join(lines) + "\n"
@@ -78,24 +78,6 @@ def listed(names: Iterable[str], module: Any) -> Iterator[str]:
     for name in sorted(names):
         value = getattr(module, name)
         yield f"- `{name}{called(value)}`: {first_sentence(value)}".rstrip(": ")
-
-
-def called(value: Any) -> str:
-    """The parameters of what is called, with their defaults; types stand in the code."""
-    if not callable(value) or (isinstance(value, type) and issubclass(value, BaseException)):
-        return ""
-    signature = inspect.signature(value.__init__ if isinstance(value, type) else value)
-    plain = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
-    own = plain[isinstance(value, type) :]  # without self
-    return str(signature.replace(parameters=own, return_annotation=signature.empty))
-
-
-def first_sentence(value: Any) -> str:
-    """The first paragraph of a docstring in one line; of a constant what it is."""
-    if not callable(value):
-        return f"`{value!r}`"
-    code = f"{value.code}. " if getattr(value, "code", "") else ""
-    return code + " ".join((inspect.getdoc(value) or "").partition("\n\n")[0].split())
 
 
 STUBS = {

@@ -1,20 +1,19 @@
 """The table of NumPy's functions: which ones build nodes here, and why the others do not.
 
-``python -m tests.numpy_names`` writes ``docs/numpy.md``; a test compares the page with the code.
+``python -m tests.numpy_names`` writes the guide ``numpy``; a test compares it with the code.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 import staticgrad.functions
+from staticgrad.documentation.pages import GUIDE
 from staticgrad.errors.habits import MISSING, REASONS
 from staticgrad.ir.functional import FACTS, NUMPY_NAMES, numpy_function
 from tests.ops import keyword_calls
 
-PAGE = Path(__file__).parents[1] / "docs" / "numpy.md"
+PAGE = GUIDE / "numpy.md"
 
 
 def functions_of_numpy() -> list[str]:
@@ -29,7 +28,7 @@ def covered() -> list[str]:
 
 
 def page() -> str:
-    """``docs/numpy.md``."""
+    """``guide/numpy.md`` of the documentation."""
     names, there = functions_of_numpy(), covered()
     lines = [
         "# NumPy's functions",

@@ -1,4 +1,4 @@
-"""The tables of passes, rewrite rules and lints in ``docs/passes.md``.
+"""The tables of passes, rewrite rules and lints in ``staticgrad/documentation/guide/passes.md``.
 
 ``python -m tests.rule_table`` writes them; a test compares the page with the code.
 """
@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from pathlib import Path
 from types import ModuleType
 
 from passes import rules as rule_tables
@@ -14,10 +13,11 @@ from passes.pipelines import LEVELS, PASSES
 from passes.rewrite import Rewrite, Rule
 from passes.rewrite.terms import Term
 from passes.rules import TABLES
+from staticgrad.documentation.pages import GUIDE
 from staticgrad.lints import LINTS
 from tests.passes.golden_models import hits_table
 
-PAGE = Path(__file__).parents[1] / "docs" / "passes.md"
+PAGE = GUIDE / "passes.md"
 BEGIN, END = "<!-- written by python -m tests.rule_table -->", "<!-- end of what is written -->"
 
 
@@ -82,7 +82,7 @@ def generated() -> str:
 
 
 def page() -> str:
-    """``docs/passes.md`` with its generated part renewed."""
+    """``staticgrad/documentation/guide/passes.md`` with its generated part renewed."""
     text = PAGE.read_text("utf-8")
     before, _, rest = text.partition(BEGIN)
     return before + generated() + rest.partition(END)[2]

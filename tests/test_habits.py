@@ -1,10 +1,14 @@
 """What messages say of names of other libraries is true of what there is."""
 
+import functools
+import re
+
 import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.errors import habits
+from staticgrad.eager import Tensor
+from staticgrad.errors import habits, methods
 from staticgrad.ir.functional import numpy_function
 
 
@@ -42,3 +46,41 @@ def test_a_name_that_is_missing_is_not_taken_for_a_slip(name):
         getattr(sg, name)
     assert "did you mean" not in str(caught.value)
     assert caught.value.hint
+
+
+#: What people call on tensors of PyTorch; each is there, or says what is.
+_METHODS = (
+    "abs add add_ addmm all amax any argmax argsort backward bfloat16 bmm bool byte chunk clamp"
+    " clamp_ clamp_min clone contiguous copy_ cpu cuda cumsum data detach detach_ device diag dim"
+    " div div_ double dtype element_size eq erf exp exp_ expand expand_as fill_ flatten flip float"
+    " floor gather ge grad gt half index_add index_select int inverse is_contiguous is_cuda item"
+    " le lerp lgamma log log_softmax logsumexp long lt masked_fill masked_select matmul max mean"
+    " min mm movedim mul mul_ mv narrow ndim ndimension ne neg new_full new_ones new_zeros norm"
+    " numel numpy permute pow prod register_hook relu relu_ repeat repeat_interleave requires_grad"
+    " requires_grad_ reshape round rsqrt scatter scatter_ scatter_add select shape short sigmoid"
+    " sign sin size softmax sort split sqrt square squeeze std stride sub sum t tanh to tolist topk"
+    " transpose tril type type_as unbind unflatten unfold unsqueeze unsqueeze_ var view view_as"
+    " where zero_ zero_grad"
+)
+
+
+@pytest.mark.parametrize("tensor", [False, True], ids=["value", "tensor"])
+def test_each_method_of_a_torch_tensor_is_there_or_says_what_is(tensor):
+    x = Tensor([[1.0, 2.0]]) if tensor else sg.input("x", (1, 2))
+    silent, wrong = [], []
+    for name in _METHODS.split():
+        try:
+            getattr(x, name)
+        except AttributeError as error:
+            silent += [] if error.hint else [name]
+            said = re.findall(r"\bx\.(\w+)", error.hint)
+            wrong += [name for each in said if not hasattr(x, each)]
+            for path in re.findall(r"\bsg\.([\w.]+\w)", error.hint):
+                functools.reduce(getattr, path.split("."), sg)
+    assert (silent, wrong) == ([], [])
+
+
+@pytest.mark.parametrize("table", [methods.OF_VALUES, methods.OF_TENSORS], ids=["value", "tensor"])
+def test_a_method_that_exists_is_not_said_to_be_missing(table):
+    owner = Tensor if table is methods.OF_TENSORS else type(sg.input("x", ()))
+    assert [name for name in table if name in dir(owner) and name not in ("value",)] == []

@@ -1,66 +1,30 @@
 """README and ARCHITECTURE: their programs run, print what stands there, and their paths exist."""
 
-import contextlib
-import io
-import linecache
 import re
 import tomllib
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 import staticgrad.errors
 from staticgrad.cli import main
+from tests.page_programs import outputs, programs
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "ARCHITECTURE.md", "docs/policies.md")
+PAGES = ("README.md", "ARCHITECTURE.md")
 TEXTS = (*PAGES, "docs/decisions.md")
-FILE = "train.py"  # what the pages' programs are called
-_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def blocks(page: str) -> list[tuple[str, str]]:
-    """(language, text) of every fenced block."""
-    return _BLOCK.findall((ROOT / page).read_text("utf-8"))
-
-
-def programs(page: str) -> list[tuple[str, str]]:
-    """Python blocks with the output that follows: the text of the next block, if that is text."""
-    found = blocks(page)
-    after = [*found[1:], ("", "")]
-    return [
-        (source, output if kind == "text" else "")
-        for (language, source), (kind, output) in zip(found, after, strict=True)
-        if language == "python"
-    ]
-
-
-def outputs(sources: Sequence[str]) -> list[str]:
-    """What each source prints. All are one program, as for a reader who types along."""
-    text = "".join(sources)
-    linecache.cache[FILE] = (len(text), None, text.splitlines(keepends=True), FILE)
-    names: dict[str, object] = {"__name__": "__main__"}
-    printed, line = [], 0
-    for source in sources:
-        said = io.StringIO()
-        with contextlib.redirect_stdout(said):
-            exec(compile("\n" * line + source, FILE, "exec"), names)
-        printed.append(said.getvalue())
-        line += len(source.splitlines())
-    return printed
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_programs_print_what_the_page_says(page):
-    found = programs(page)
+    found = programs(ROOT / page)
     assert found
     printed = outputs([source for source, _ in found])
     assert [text.rstrip() for text in printed] == [text.rstrip() for _, text in found]
 
 
 def test_the_first_example_is_short():
-    first, output = programs("README.md")[0]
+    first, output = programs(ROOT / "README.md")[0]
     assert len(first.splitlines()) <= 25
     assert output
 
@@ -72,7 +36,7 @@ def test_paths_that_a_page_names_exist(page):
     links = {link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link}
     folder = (ROOT / page).parent
     named |= {str((folder / link).resolve().relative_to(ROOT)) for link in links}
-    assert len(named) > (10 if page in PAGES[:2] else 2)
+    assert len(named) > 10
     assert sorted(path for path in named if not list(ROOT.glob(path.rstrip("/")))) == []
 
 

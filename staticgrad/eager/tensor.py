@@ -33,8 +33,7 @@ from staticgrad.errors import (
     TapeError,
     UnknownAttributeError,
 )
-from staticgrad.errors.elsewhere import call_of
-from staticgrad.errors.habits import instead_of
+from staticgrad.errors.methods import instead_of_method
 from staticgrad.errors.wording import did_you_mean
 from staticgrad.ir.calls import carries, public
 from staticgrad.ir.nodes import Parameter
@@ -251,7 +250,7 @@ class Tensor(ArrayLike):
             known = [each for each in dir(type(self)) if not each.startswith("_")]
             raise UnknownAttributeError(
                 f"a tensor has no attribute {name!r}",
-                hint=call_of(name) or instead_of(name) or did_you_mean(name, known),
+                hint=instead_of_method(name, of_tensor=True) or did_you_mean(name, known),
             )
 
     def __repr__(self) -> str:

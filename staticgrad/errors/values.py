@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -22,13 +22,9 @@ from staticgrad.errors import (
     SymbolicValueError,
     UnknownAttributeError,
 )
-from staticgrad.errors.elsewhere import call_of
 from staticgrad.errors.habits import instead_of
+from staticgrad.errors.methods import NUMBERS, WRITE, instead_of_method
 from staticgrad.errors.wording import Related, did_you_mean, kind_of, shown
-
-_NUMBERS: Final = "for its numbers: sg.evaluate(value, feeds) or sg.compile(value).run(feeds)"
-_NO_COPY: Final = "a value never changes: use the value itself"
-_WRITE: Final = "a value never changes; x.at[key].set(y) and x.at[key].add(y) give a new one"
 
 
 def masked_array(what: str, related: Sequence[Related] = ()) -> MaskedArrayError:
@@ -40,40 +36,12 @@ def masked_array(what: str, related: Sequence[Related] = ()) -> MaskedArrayError
     )
 
 
-#: How others call it -> what to write here.
-_ELSEWHERE: Final[dict[str, str]] = {
-    **dict.fromkeys(("backward", "grad"), "gradients are values: dw, db = sg.grad(loss, [w, b])"),
-    **dict.fromkeys(("requires_grad", "requires_grad_"), "name what you want: sg.grad(loss, [w])"),
-    **dict.fromkeys(("item", "numpy", "tolist", "eval", "cpu", "asnumpy", "get_value"), _NUMBERS),
-    **dict.fromkeys(("detach", "data"), "sg.stop_gradient(x) lets no gradient through"),
-    **dict.fromkeys(("copy", "clone", "contiguous"), _NO_COPY),
-    **dict.fromkeys(("fill", "put", "itemset", "set_value", "resize"), _WRITE),
-    **dict.fromkeys(("to", "float", "double", "half", "long", "int", "type_as"), "x.astype(dtype)"),
-    **dict.fromkeys(("cuda",), "kernels run on the CPU: there is nothing to move"),
-    "run": "f = sg.compile(value), then f.run(feeds)",
-    "value": "a parameter has one; an input is fed: f.run({name: array})",
-    "assign": "sg.Graph(outputs, updates={parameter: its next value})",
-    "view": "x.reshape(shape)",
-    "permute": "x.transpose(axes)",
-    "t": "x.T",
-    "unsqueeze": "x[..., None] or sg.expand_dims(x, axis)",
-    "expand": "sg.broadcast_to(x, shape)",
-    "dim": "x.ndim",
-    **dict.fromkeys(("mm", "bmm", "matmul"), "a @ b, or sg.matmul(a, b)"),
-    "abs": "abs(x)",
-    "pow": "x ** y",
-    **dict.fromkeys(("add", "sub", "subtract", "mul", "multiply", "div", "divide"), "x + y, x * y"),
-    **dict.fromkeys(("eq", "ne", "lt", "gt", "le", "ge"), "x == y, x < y, and so on"),
-    "name": "an input's name is the key of its feed; give values names as outputs of a graph",
-}  # fmt: skip
-
-
 class NoNumbers:
     """Base of symbolic values. Subclasses say in ``_described`` how messages list them."""
 
     __slots__ = ()
     #: How to come by the numbers; a parameter has some already.
-    _numbers: ClassVar[str] = _NUMBERS
+    _numbers: ClassVar[str] = NUMBERS
 
     def _described(self) -> Related:
         """The value as an operand of a message: name, type text, where made."""
@@ -156,7 +124,7 @@ class NoNumbers:
 
     def __setitem__(self, key: object, item: object) -> NoReturn:
         raise ImmutableError(
-            f"{self!r} cannot be written into", hint=_WRITE, related=[self._described()]
+            f"{self!r} cannot be written into", hint=WRITE, related=[self._described()]
         )
 
     def __delitem__(self, key: object) -> NoReturn:
@@ -183,11 +151,10 @@ class NoNumbers:
 
     def _no_attribute(self, name: str) -> UnknownAttributeError:
         known = [each for each in dir(type(self)) if not each.startswith("_")]
+        instead = instead_of_method(name)
         return UnknownAttributeError(
             f"{self!r} has no attribute {name!r}",
-            hint=self._numbers
-            if _instead(name) is _NUMBERS
-            else _instead(name) or did_you_mean(name, known),
+            hint=self._numbers if instead is NUMBERS else instead or did_you_mean(name, known),
             related=[self._described()],
         )
 
@@ -197,15 +164,6 @@ class NoNumbers:
             hint=instead,
             related=[self._described()],
         )
-
-
-def _instead(name: str) -> str:
-    """What to write for a method of another library, if that is known."""
-    if name in _ELSEWHERE:
-        return _ELSEWHERE[name]
-    if name.endswith("_") and name.rstrip("_"):
-        return _WRITE
-    return call_of(name) or instead_of(name)
 
 
 def no_graph_attribute(name: str, known: Iterable[str]) -> AttributeError:
@@ -255,5 +213,5 @@ def no_function(function: Any) -> StaticgradError:
 def _not_covered(called: str, instead: str = "") -> SymbolicValueError:
     return SymbolicValueError(
         f"{called} takes arrays: there is no such function of values here",
-        hint=instead or "\n".join(filter(None, [instead_of(called.rpartition(".")[2]), _NUMBERS])),
+        hint=instead or "\n".join(filter(None, [instead_of(called.rpartition(".")[2]), NUMBERS])),
     )

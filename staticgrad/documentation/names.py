@@ -1,0 +1,50 @@
+"""The page of other libraries' names, made of the tables that messages are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from staticgrad.errors import habits, methods
+
+_TABLES: Final[tuple[tuple[str, str, Mapping[str, str]], ...]] = (
+    ("Functions and classes", "Under `sg`, `sg.nn` or `sg.optim`:", habits.INSTEAD),
+    ("Methods and attributes", "Of a value of a graph, `x`:", methods.OF_VALUES),
+    (
+        "Of tensors",
+        "A tensor of `staticgrad.eager` has numbers: `item`, `numpy`, `tolist`, `detach`,"
+        " `backward`, `grad` and `zero_grad` work. Otherwise as above, but for:",
+        methods.OF_TENSORS,
+    ),
+    ("Optimizers", "Of an optimizer:", habits.OF_OPTIMIZERS),
+    ("Compiled programs", "Of what `sg.compile` gives, `f`:", habits.OF_COMPILED),
+    ("Arguments", "Given by name:", habits.ARGUMENTS),
+)
+
+
+def page() -> str:
+    """Its Markdown."""
+    parts = [
+        "# Names of other libraries",
+        "What people type who know PyTorch, JAX, TensorFlow or PyTensor, and what to write here. A"
+        " message says the same where such a name is used. NumPy's names are names here, with"
+        " [the same arguments](numpy.md).",
+    ]
+    for title, lead, table in _TABLES:
+        rows = ["| there | here |", "|---|---|", *_rows(table)]
+        parts += [f"## {title}", lead, "\n".join(rows)]
+    parts += ["## Missing, and why"]
+    for reason, names in habits.MISSING.items():
+        known = ", ".join(f"`{name}`" for name in names.split())
+        parts.append(f"**{reason[0].upper()}{reason[1:]}.** {known}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _rows(table: Mapping[str, str]) -> Iterator[str]:
+    """A row for each answer, with all names that it answers."""
+    by_answer: dict[str, list[str]] = {}
+    for name, answer in table.items():
+        by_answer.setdefault(answer, []).append(name)
+    for answer, names in by_answer.items():
+        shown = answer.replace("|", r"\|").replace("\n", "; ")
+        yield f"| {', '.join(f'`{name}`' for name in names)} | {shown} |"

@@ -1,0 +1,90 @@
+"""Every page by its address, in the order of the table of contents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from staticgrad.documentation import names, reference
+from staticgrad.errors import UnknownNameError
+from staticgrad.errors.wording import did_you_mean
+
+GUIDE: Final = Path(__file__).parent / "guide"
+#: Pages that are made of the code.
+_MADE: Final[dict[str, Callable[[], str]]] = {"errors": reference.codes, "other-names": names.page}
+
+#: Part of the documentation -> the addresses of its guides, in the order in which to read them.
+CONTENTS: Final[dict[str, tuple[str, ...]]] = {
+    "": ("index",),
+    "Start": ("first-gradient", "from-numpy", "from-pytorch", "from-jax", "run-or-define"),
+    "Use": ("train-and-save", "fit-into-memory", "read-a-kernel", "compare"),
+    "Extend": ("write-an-op", "passes", "policies", "write-a-backend"),
+    "Names": ("numpy", "other-names"),
+    "Look up": ("errors", "glossary", "security"),
+}
+
+
+def pages() -> dict[str, str]:
+    """All pages: address, as in ``reference/nn``, and Markdown."""
+    found = {name: page(name) for names in CONTENTS.values() for name in names}
+    for name, room in reference.rooms().items():
+        found[f"reference/{name}"] = reference.page(room)
+    return found
+
+
+def page(name: str) -> str:
+    """One page by its address, or what the reference says of a public name.
+
+    Args:
+        name: ``first-gradient``, ``reference/nn``, ``sg.exp``, ``exp``.
+
+    Returns:
+        Its Markdown.
+
+    Raises:
+        UnknownNameError: no page and no public name.
+    """
+    if name in _MADE:
+        return _MADE[name]()
+    if any(name in names for names in CONTENTS.values()):
+        return (GUIDE / f"{name}.md").read_text("utf-8")
+    rooms = reference.rooms()
+    if name.removeprefix("reference/") in rooms and name.startswith("reference/"):
+        return reference.page(rooms[name.removeprefix("reference/")])
+    known = reference.find(name)
+    if known is not None:
+        return reference.entry(*known)
+    listed = [each for part in CONTENTS.values() for each in part]
+    public = [each for _, _, known in rooms.values() for each in known]
+    raise UnknownNameError(
+        f"there is no page and no public name {name!r}",
+        hint=did_you_mean(name, [*listed, *public]) or "staticgrad docs lists the pages",
+    )
+
+
+def title(markdown: str) -> str:
+    """The headline of a page."""
+    return markdown.partition("\n")[0].lstrip("# ")
+
+
+def contents() -> str:
+    """The table of contents as text: an address and a title in each line."""
+    parts = titles()
+    width = max(len(name) for named in parts.values() for name in named)
+    return "\n".join(
+        f"{name:<{width}}  {heading}" for named in parts.values() for name, heading in named.items()
+    )
+
+
+def titles() -> dict[str, dict[str, str]]:
+    """Part -> address -> title, of all pages; those of the reference are the last part."""
+    found = {part: {name: _title(name) for name in names} for part, names in CONTENTS.items()}
+    found["Reference"] = {
+        f"reference/{name}": heading for name, (heading, _, _) in reference.rooms().items()
+    }
+    return found
+
+
+def _title(name: str) -> str:
+    return title(page(name))

@@ -1,0 +1,121 @@
+"""The documentation: programs print what stands there, links lead somewhere, names are found."""
+
+import re
+
+import pytest
+
+import staticgrad as sg
+from staticgrad import documentation, errors
+from staticgrad.documentation import docstrings, reference
+from staticgrad.documentation.pages import GUIDE
+from staticgrad.errors import habits, methods
+from staticgrad.exports import MODULES
+from tests.page_programs import outputs, programs
+from tests.test_cli import answer, invoke
+
+GUIDES = sorted(GUIDE.glob("*.md"))
+#: Programs without an output of their own: what they show, other tests run.
+OTHERS = {"compare", "passes"}
+ADDRESSES = [name for named in documentation.titles().values() for name in named]
+
+
+@pytest.mark.parametrize(
+    "page", [p for p in GUIDES if programs(p) and p.stem not in OTHERS], ids=lambda p: p.stem
+)
+def test_programs_print_what_the_page_says(page):
+    """``python -m tests.page_programs PAGE`` writes what they print."""
+    found = programs(page)
+    printed = outputs([source for source, _ in found])
+    for said, (_, text) in zip(printed, found, strict=True):
+        assert [line.rstrip() for line in said.rstrip().splitlines()] == text.rstrip().splitlines()
+
+
+def test_every_guide_stands_in_the_contents():
+    listed = {name for named in documentation.CONTENTS.values() for name in named}
+    assert {page.stem for page in GUIDES} <= listed
+    assert len(listed) == sum(map(len, documentation.CONTENTS.values()))
+    assert invoke("docs").stdout.split()[0] == "index"
+    assert set(answer("docs")["Start"]) == set(documentation.CONTENTS["Start"])
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
+def test_links_and_names_of_a_page_lead_somewhere(page):
+    text = page.read_text("utf-8")
+    links = re.findall(r"\]\(([^)#]+)\)", text)
+    assert [link for link in links if link.removesuffix(".md") not in ADDRESSES] == []
+    for path in re.findall(r"\bsg\.(\w\w+(?:\.\w+)?)", text):
+        value: object = sg
+        for part in path.split("."):
+            value = getattr(value, part)
+    assert set(re.findall(r"\bSG\d{3}\b", text)) <= set(errors.CODES)
+
+
+def test_a_name_is_found_as_people_type_it():
+    for typed in ("sg.nn.gelu", "nn.gelu", "gelu"):
+        assert documentation.page(typed).startswith("## sg.nn.gelu\n")
+    assert "f16, f32, f64: `T[n, 3]` gives `T[n, 3]`" in documentation.page("exp")
+    assert "`T[n, 3], T[n, 3]` gives `bool[n, 3]`" in documentation.page("sg.less")
+    assert answer("docs", "sg.exp")["markdown"] == documentation.page("exp")
+    with pytest.raises(sg.StaticgradError, match=r"SG106[\s\S]*did you mean 'first-gradient'"):
+        documentation.page("first-gradiant")
+    assert "SG106" in invoke("docs", "nothing.like.it").stderr
+
+
+def test_every_public_name_is_on_one_page_of_the_reference():
+    names = [f"{path}.{name}" for _, path, known in reference.rooms().values() for name in known]
+    assert len(names) == len(set(names)) > 500
+    elsewhere = {name for name in sg.__all__ if f"sg.{name}" not in names}
+    assert elsewhere == {"__version__", *MODULES}
+
+
+def test_codes_and_names_of_others_are_on_their_pages():
+    codes, names = documentation.page("errors"), documentation.page("other-names")
+    assert [code for code in errors.CODES if f"\n## {code}\n" not in codes] == []
+    known = [*habits.INSTEAD, *methods.OF_VALUES, *habits.REASONS, *habits.ARGUMENTS]
+    assert [name for name in known if f"`{name}`" not in names] == []
+
+
+def test_a_docstring_is_read_in_parts():
+    text = """Twice ``x``.
+
+More of it,
+in two lines.
+
+Args:
+    x: a value that is
+        long.
+    *more: others.
+
+Returns: the value.
+
+Raises:
+    ShapeError, RankError: a shape.
+
+>>> 1 + 1
+2
+"""
+    found = docstrings.parsed(text)
+    assert found.paragraphs[:2] == ("Twice ``x``.", "More of it,\nin two lines.")
+    assert found.examples == [">>> 1 + 1\n2"]
+    assert set(found.sections) == {"Args", "Returns", "Raises"}
+    shown = found.markdown()
+    assert "- `x`: a value that is long.\n- `*more`: others." in shown
+    assert shown.endswith("- `ShapeError, RankError`: a shape.\n\n```python\n>>> 1 + 1\n2\n```")
+
+
+def test_the_site_is_built_without_a_warning(tmp_path, monkeypatch):
+    pytest.importorskip("mkdocs")
+    monkeypatch.setattr(reference, "dtypes", lambda value: "")  # which takes most of the time
+    result = invoke("docs", "--site", str(tmp_path / "site"))
+    assert result.exit_code == 0, result.output
+    for address in ADDRESSES:
+        text = (tmp_path / "site" / f"{address}.html").read_text("utf-8")
+        loaded = re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="(?:https?:)?//', text)
+        assert loaded == [], "it reads without a network"
+
+
+def test_a_folder_of_markdown_has_what_mkdocs_takes(tmp_path, monkeypatch):
+    monkeypatch.setattr("staticgrad.documentation.site.pages", lambda: {"reference/nn": "# A"})
+    assert answer("docs", "--write", str(tmp_path))["written"] == str(tmp_path / "mkdocs.yml")
+    assert (tmp_path / "pages" / "reference" / "nn.md").read_text() == "# A"
+    assert '"nav"' in (tmp_path / "mkdocs.yml").read_text()
