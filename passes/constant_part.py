@@ -17,7 +17,8 @@ from staticgrad.ir.graph import Constant, Graph, Input, Node, ParameterLeaf, Sym
 from staticgrad.records import dataclass
 from staticgrad.types.arrays import ArrayData
 
-#: Bytes of results that are held beyond those of the constants that the program has itself.
+#: Bytes of results that are held beyond those of the constants that the program has itself, and
+#: bytes in which these are computed once whatever the budget of the program's runs is.
 ROOM: Final = 1 << 20
 
 

@@ -2,14 +2,16 @@
 
 A budget takes the first that meets it: the loops as they are, then what is stacked for sums over
 time in segments, then segments that run again, segments of segments. Each level runs loops once
-more. A policy, which is there to need few bytes, takes segments where
-they need fewer. Sizes that are open stand at their hints.
+more, so of as many trips as the budget leaves room for, segments are a level less deep. A policy,
+which is there to need few bytes, takes segments where they need fewer. Sizes that are open stand
+at their hints.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import chain
+import math
+from collections.abc import Callable, Mapping
+from fractions import Fraction
 from typing import Final, NamedTuple
 
 from passes.loop_pairs import pairs_of
@@ -17,6 +19,7 @@ from passes.memory import Planner
 from passes.remat.base import Policy
 from passes.remat.store_all import StoreAll
 from passes.segments import with_segments
+from staticgrad.analysis.cost import plan_seconds
 from staticgrad.errors import BudgetInfeasible
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Schedule
@@ -24,6 +27,9 @@ from staticgrad.types.tensor import typical_value
 
 #: How deep segments are divided, at most: a level that runs loops once more spares less and less.
 MOST_LEVELS: Final = 3
+#: Parts of the trips that may be a level less deep, and how many are tried for a budget.
+PARTS: Final = 1024
+MOST_TRIES: Final = 4
 
 
 class Divided(NamedTuple):
@@ -32,6 +38,14 @@ class Divided(NamedTuple):
     graph: Graph
     schedule: Schedule
     planner: Planner
+
+
+class _Tried(NamedTuple):
+    """What a plan of a divided graph needs: the smallest there is, where none meets the budget."""
+
+    divided: Divided
+    peak: int
+    seconds: float
 
 
 def divided(
@@ -49,40 +63,67 @@ def divided(
         limits: what ``Planner`` takes beside one: policy, budget, workers, the least time shared.
     """
     policy, budget, *_ = limits
-    candidates = _candidates(graph, schedule, limits, range(budget is None, MOST_LEVELS + 1))
-    first = next(candidates)
+    open_sizes = {name: typical_value(size) for name, size in graph.sizes.items()}
+    at = open_sizes | dict(sizes)
+
+    def made(found: Graph) -> Divided:
+        scheduled = schedule(found)
+        return Divided(found, scheduled, Planner(scheduled, *limits))
+
+    first = made(graph)
     if (budget is None and policy == StoreAll()) or not pairs_of(graph):
         return first
-    at = {name: typical_value(size) for name, size in graph.sizes.items()} | dict(sizes)
-    best, least = first, _peak(first, at)
-    for candidate in candidates:
-        if budget is not None and least <= budget:
+    best = above = _tried(first, at)
+    for levels in range(budget is None, MOST_LEVELS + 1):
+        if budget is not None and best.peak <= budget:
             break
-        peak = _peak(candidate, at)
-        best, least = (candidate, peak) if peak < least else (best, least)
+        found = with_segments(graph, levels)
+        if found is above.divided.graph:
+            continue
+        tried = _tried(made(found), at)
+        if budget is not None and levels and tried.peak <= budget:
+
+            def less_deep(kept: Fraction, levels: int = levels) -> _Tried:
+                return _tried(made(with_segments(graph, levels, kept)), at)
+
+            return _filled(tried, above.peak, budget, less_deep).divided
+        above = tried
+        best = tried if tried.peak < best.peak else best
         if budget is None:
             break
+    return best.divided
+
+
+def _filled(
+    deep: _Tried, above: int, budget: int, less_deep: Callable[[Fraction], _Tried]
+) -> _Tried:
+    """The quickest within a budget, with as many trips as it has room for a level less deep.
+
+    Args:
+        deep: with none of them.
+        above: the bytes with all of them.
+        budget: what a plan may need.
+        less_deep: with a part of them.
+    """
+    best, low, high = deep, (Fraction(), deep.peak), (Fraction(1), above)
+    for _ in range(MOST_TRIES):
+        room = Fraction(max(budget - low[1], 0), max(high[1] - low[1], 1))
+        part = Fraction(int((low[0] + (high[0] - low[0]) * room) * PARTS), PARTS)
+        if not low[0] < part < high[0]:
+            break
+        found = less_deep(part)
+        if found.peak > budget:
+            high = part, found.peak
+        else:
+            low = part, found.peak
+            best = min(best, found, key=lambda tried: tried.seconds)
     return best
 
 
-def _candidates(
-    graph: Graph,
-    schedule: Callable[[Graph], Schedule],
-    limits: tuple[Policy, int | None, int, float],
-    levels: Iterable[int],
-) -> Iterator[Divided]:
-    """The graph as it is, then with its loops in segments, of one level after the other."""
-    before = None
-    for found in chain((graph,), (with_segments(graph, each) for each in levels)):
-        if found is not before:
-            made = schedule(found)
-            yield Divided(found, made, Planner(made, *limits))
-        before = found
-
-
-def _peak(candidate: Divided, sizes: Mapping[str, int]) -> int:
-    """The bytes of a plan, of the smallest there is where none meets the budget."""
+def _tried(candidate: Divided, sizes: Mapping[str, int]) -> _Tried:
+    """A candidate with its plan's bytes and predicted seconds."""
     try:
-        return candidate.planner.plan(sizes).peak_bytes
+        plan = candidate.planner.plan(sizes)
     except BudgetInfeasible as error:
-        return error.smallest_peak
+        return _Tried(candidate, error.smallest_peak, math.inf)
+    return _Tried(candidate, plan.peak_bytes, plan_seconds(plan))

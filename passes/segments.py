@@ -6,80 +6,95 @@ begins, and no more; the loop in the other direction runs a segment again before
 (Chen et al. 2016 for layers; Griewank and Walther 2000 for steps of time). So bytes for ``trips``
 values become bytes for ``trips / length + length`` of them, for one more run of the first loop. The
 inner pair may be taken apart again. Trips that fill no segment stand apart: the first loop makes
-them first, the other one last. Trips follow each other as before, sums are added up in the
-same order, and every value is computed by the same kernels, so that no byte of a result changes.
+them first, the other one last. Of the last trips everything may be kept that is stacked, for as
+many as there is memory for: the second loop begins with them, and they do not run again. Trips
+follow each other as before, sums are added up in the same order, and every value is computed by
+the same kernels, so that no byte of a result changes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import isqrt
-from typing import Any, NamedTuple
+from fractions import Fraction
+from typing import Any, Final, NamedTuple
 
 from passes.dce import DeadNodes
 from passes.loop_pairs import Follower, LoopPair, loop_of, pairs_of
+from passes.loops.divisions import Begin, Division, part, segment_length
 from staticgrad.analysis.users import ValueKey
 from staticgrad.building import within
 from staticgrad.ir.bodies import body_input, body_of, inlined
-from staticgrad.ir.graph import Graph, Node, Symbolic, ancestors, constant, rebuild
-from staticgrad.ops.convert import SizeValue
+from staticgrad.ir.graph import Graph, Node, Symbolic, ancestors, rebuild
 from staticgrad.ops.loops import NUMBER, Loop
 from staticgrad.ops.movement import Reshape
-from staticgrad.ops.slices import Concat, Slice
+from staticgrad.ops.slices import Slice
 from staticgrad.types.dim import Size
-from staticgrad.types.dtype import I64
 from staticgrad.types.tensor import TensorType, hint_bytes, hint_value
 
-
-def segment_length(trips: int, wanted: int | None = None, unit: int = 1) -> int | None:
-    """How many trips a segment has, a multiple of ``unit``; None: there are not two segments.
-
-    The divisor of ``trips`` next to ``wanted`` (by default its root), unless none is less than
-    twice as long or half as long: then other trips are left.
-    """
-    wanted = max(2, wanted or isqrt(trips))
-    lengths = [n for n in range(unit, trips // 2 + 1, unit) if n > 1]
-    divisors = [n for n in lengths if trips % n == 0 and wanted / 2 <= n <= wanted * 2]
-    return min(divisors or lengths, key=lambda n: (abs(n - wanted), n), default=None)
+#: No part of the trips.
+NOTHING: Final = Fraction()
 
 
-def with_segments(graph: Graph, levels: int = 1) -> Graph:
+def with_segments(graph: Graph, levels: int = 1, kept: Fraction = NOTHING) -> Graph:
     """The graph with every pair in segments, and the pairs inside of these, ``levels`` deep.
 
     Segments of a pair have about as many trips as leave the same number to each level, and whole
     blocks of what follows it; where there are none such, what follows stays behind it, whole. Of no
     level, nothing runs again: what the second loop stacks for its followers alone is that of a
-    block at a time. The graph itself where there is no pair that can be divided.
+    block at a time. Of the last trips, a part ``kept`` of all, the segments are a level less deep.
+    The graph itself where there is no pair that can be divided.
     """
-    place = 0
+    done: set[Node] = set()
     while True:
         pairs = pairs_of(graph, again=levels > 0)
-        if place >= len(pairs):
+        pair = next((each for each in pairs if each.first not in done), None)
+        if pair is None:
             return graph
-        cut = _cut(graph, pairs[place], levels)
-        graph = graph if cut is None else _divided(graph, *cut, levels)
-        # A pair of loops over segments stands where a divided one stood, unless there is none.
-        place += cut is None or len(pairs_of(graph, again=levels > 0)) == len(pairs)
+        graph, made = _with_pair_divided(graph, pair, levels, kept)
+        done |= made
 
 
-def _cut(graph: Graph, pair: LoopPair, levels: int) -> tuple[LoopPair, _Division] | None:
+def _with_pair_divided(
+    graph: Graph, pair: LoopPair, levels: int, kept: Fraction
+) -> tuple[Graph, set[Node]]:
+    """The graph with a pair in segments; the first loops of what stands there then."""
+    cut = _cut(graph, pair, levels, kept)
+    if cut is None:
+        return graph, {pair.first}
+    graph, outer, rows = _divided(graph, *cut, levels)
+    made = {each for each in (outer, rows) if each is not None}
+    pairs = pairs_of(graph, again=levels > 1) if rows is not None else []
+    for each in pairs:
+        if each.first is rows:
+            graph, more = _with_pair_divided(graph, each, levels - 1, NOTHING)
+            made |= more
+    return graph, made
+
+
+def _cut(
+    graph: Graph, pair: LoopPair, levels: int, kept: Fraction
+) -> tuple[LoopPair, Division] | None:
     """How a pair is divided, with what follows it or without; None: not at all."""
     trips = hint_value(pair.trips)
     ways = [pair]
     if levels:
         ways += [p for p in pairs_of(graph, followed=False) if p.first is pair.first]
     for way in ways:
-        wanted = round(trips ** (levels / (levels + 1))) if levels else way.unit
-        length = segment_length(trips, wanted, way.unit)
+        last = 0
+        if levels and way.stacks and isinstance(way.trips, int) and _pays(way):
+            last = int(trips * kept) // way.unit * way.unit
+        left = trips - last
+        wanted = round(left ** (levels / (levels + 1))) if levels else way.unit
+        length = segment_length(left, wanted, way.unit)
         if length is not None:
-            cut = _Division(way.trips, length, loop_of(way.second).reverse)
-            if cut.rest == 0 or _pays(way):
+            cut = Division(way.trips, length, loop_of(way.second).reverse, last)
+            if not cut.has_pieces or _pays(way):
                 return way, cut
     return None
 
 
 def _pays(pair: LoopPair) -> bool:
-    """Whether more is not stacked than is put together of segments and a rest, which is a copy."""
+    """Whether more is not stacked than is put together of segments and others, which is a copy."""
     spared = kept = 0
     ahead = [(pair.first, pair.stacks)] if pair.stacks else []  # else it stays as it is
     for node, places in (*ahead, (pair.second, pair.passed)):
@@ -89,84 +104,21 @@ def _pays(pair: LoopPair) -> bool:
     return spared > 2 * kept
 
 
-class _Division(NamedTuple):
-    """Trips in segments of a length, and a rest that the second loop makes last."""
-
-    trips: Size
-    length: int
-    reverse: bool  # which way the second loop runs
-
-    @property
-    def parts(self) -> Size:
-        """How many segments there are."""
-        return self.trips // self.length
-
-    @property
-    def rest(self) -> Size:
-        """The trips that fill none."""
-        return self.trips % self.length
-
-    @property
-    def begin(self) -> Size:
-        """The first trip of all segments."""
-        return self.rest if self.reverse else 0
-
-    @property
-    def rest_begin(self) -> Size:
-        """The first trip of the rest."""
-        return 0 if self.reverse else self.trips - self.rest
-
-    def segments(self, array: Symbolic) -> Any:
-        """An array of a row per trip as one of so many rows per segment."""
-        rows = _part(array, self.begin, self.parts * self.length)
-        return Reshape((self.parts, self.length, *array.shape[1:]))(rows)
-
-    def last(self, array: Symbolic) -> Any:
-        """The rows of the rest."""
-        return _part(array, self.rest_begin, self.rest)
-
-    def whole(self, segments: Symbolic, rest: Symbolic | None) -> Any:
-        """The array of a row per trip whose rows these are."""
-        rows: Any = Reshape((self.parts * self.length, *segments.shape[2:]))(segments)
-        if rest is None:
-            return rows
-        return Concat(0)(*((rest, rows) if self.reverse else (rows, rest)))
-
-
-class _Begin(NamedTuple):
-    """The trip with which a segment begins: ``first``, and for a loop over segments, further."""
-
-    first: Size
-    number: Any = None
-    length: int = 0
-
-    def value(self, unit: int = 1, before: Size = 0) -> Any:
-        """As a number, of blocks of so many trips behind the first few."""
-        first = (self.first - before) // unit
-        known: Any = constant(first, I64) if isinstance(first, int) else SizeValue(first, I64)()
-        return known if self.number is None else self.number * (self.length // unit) + known
-
-
-def _part(array: Symbolic, begin: Size, count: Size) -> Any:
-    """Some rows of an array."""
-    if count == array.shape[0]:
-        return array
-    starts = (begin, *(0 for _ in array.shape[1:]))
-    return Slice(starts, (count, *array.shape[1:]), (1,) * array.ndim)(array)
-
-
 class _Ahead(NamedTuple):
     """The operands of a first loop, and the carries with which its segments begin.
 
-    Nothing where it does not run again.
+    ``kept``: its stacks of the trips that do not run again. Nothing where none runs again.
     """
 
-    args: Sequence[Symbolic]
-    starts: Sequence[Symbolic]
+    args: Sequence[Symbolic] = ()
+    starts: Sequence[Symbolic] = ()
+    kept: Sequence[Symbolic] = ()
 
 
-def _divided(graph: Graph, pair: LoopPair, cut: _Division, levels: int) -> Graph:
-    """The graph with one pair in segments."""
+def _divided(
+    graph: Graph, pair: LoopPair, cut: Division, levels: int
+) -> tuple[Graph, Node | None, Node | None]:
+    """The graph with one pair in segments; its first loop over these, and over what is kept."""
     stacked = {(pair.first, loop_of(pair.first).carries + place) for place in pair.stacks}
     stacked |= {(pair.second, loop_of(pair.second).carries + place) for place in pair.passed}
     watched = {value.node for each in pair.followers for value in each.others}
@@ -177,15 +129,15 @@ def _divided(graph: Graph, pair: LoopPair, cut: _Division, levels: int) -> Graph
 
     def rewrite(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
         if node is pair.first and pair.stacks:
-            made[node], starts = _outer_first(pair, args, cut)
-            ahead.append(_Ahead(args, starts))
+            made[node], found = _outer_first(pair, args, cut)
+            ahead.append(found)
         elif node is pair.second:
             others = {
                 value.key: known.get(value.key, value)
                 for each in pair.followers
                 for value in each.others
             }
-            made.update(back.outer(args, ahead[0] if ahead else _Ahead((), ()), others))
+            made.update(back.outer(args, ahead[0] if ahead else _Ahead(), others))
         elif node in pair.ends:
             made[node] = [back.of_rest(node)]
         elif node in watched and node not in made:
@@ -198,7 +150,10 @@ def _divided(graph: Graph, pair: LoopPair, cut: _Division, levels: int) -> Graph
             known.update(((node, n), value) for n, value in enumerate(made[node]))
         return made.get(node)
 
-    return DeadNodes()(graph.replace_nodes(rewrite))
+    divided = DeadNodes()(graph.replace_nodes(rewrite))
+    first = ahead[0] if ahead else _Ahead()
+    outer = first.starts[0].node if first.starts else pair.first
+    return divided, outer, first.kept[0].node if first.kept else None
 
 
 class _SegmentInputs:
@@ -268,39 +223,46 @@ def _with_begin(body: Graph) -> Graph:
 
 
 def _outer_first(
-    pair: LoopPair, args: Sequence[Symbolic], cut: _Division
-) -> tuple[list[Symbolic], list[Symbolic]]:
-    """The results of the first loop over segments, and the carries with which those begin.
+    pair: LoopPair, args: Sequence[Symbolic], cut: Division
+) -> tuple[list[Symbolic], _Ahead]:
+    """The results of the first loop over segments, and what the other one needs of it.
 
     What the other loop alone reads is not among the results: its old values, which nobody reads any
     more, stand for it.
     """
     node, op = pair.first, loop_of(pair.first)
     carries, rows = op.carries, op.carries + op.slices
-    kept = [n for n in range(len(node.types) - carries) if n not in pair.stacks]
-    inner, counts = _inner(op, cut.length, kept)
+    others = [n for n in range(len(node.types) - carries) if n not in pair.stacks]
+    inner, counts = _inner(op, cut.length, others)
     with within(node.origin, node.order):
-        start, rest = args[:carries], list[Symbolic]()
+        start, rest, kept = args[:carries], list[Symbolic](), list[Symbolic]()
         if cut.rest != 0:
-            part, _ = _inner(op, cut.rest, kept)
-            lasts = [cut.last(arg) for arg in args[carries:rows]]
-            begin = [_Begin(cut.rest_begin).value()] * counts
-            rest = _apply(part, [*start, *lasts, *args[rows:], *begin])
+            piece, _ = _inner(op, cut.rest, others)
+            lasts = [cut.of_rest(arg) for arg in args[carries:rows]]
+            begin = [Begin(cut.rest_begin).value()] * counts
+            rest = _apply(piece, [*start, *lasts, *args[rows:], *begin])
             start = tuple(rest[:carries])
         body = _SegmentInputs(node)
         begun = body.take("c", [arg.type for arg in start])
         parts = body.take("x", [_segment_type(arg, cut.length) for arg in args[carries:rows]])
         stay = body.take("p", [arg.type for arg in args[rows:]])
-        begin = [_Begin(cut.begin, body.number, cut.length).value()] * counts
+        begin = [Begin(cut.begin, body.number, cut.length).value()] * counts
         found = _apply(inner, [*begun, *parts, *stay, *begin])
         closed = body.closed(found[:carries], [*found[carries:], *begun])
         outer = Loop(closed, cut.parts, carries, op.slices, op.reverse)
         given = [cut.segments(arg) for arg in args[carries:rows]]
         out = _apply(outer, [*start, *given, *args[rows:]])
-        results = [*out[:carries], *node.values[carries:]]
-        for n, place in enumerate(kept, carries):
-            results[carries + place] = cut.whole(out[n], rest[n] if rest else None)
-    return results, out[carries + len(kept) :]
+        if cut.kept:
+            piece, counts = _inner(op, cut.kept, [*others, *pair.stacks])
+            lasts = [cut.of_kept(arg) for arg in args[carries:rows]]
+            begin = [Begin(cut.kept_begin).value()] * counts
+            kept = _apply(piece, [*out[:carries], *lasts, *args[rows:], *begin])
+        results = [*(kept or out)[:carries], *node.values[carries:]]
+        for n, place in enumerate(others, carries):
+            pieces = [found[n] if found else None for found in (rest, kept)]
+            results[carries + place] = cut.whole(out[n], *pieces)
+    behind = carries + len(others)
+    return results, _Ahead(args, out[behind:], kept[behind:])
 
 
 class _Operands(NamedTuple):
@@ -319,7 +281,7 @@ class _Back:
     Behind a segment follows what its followers make of it.
     """
 
-    def __init__(self, pair: LoopPair, cut: _Division, levels: int) -> None:
+    def __init__(self, pair: LoopPair, cut: Division, levels: int) -> None:
         self.pair, self.cut, self.levels = pair, cut, levels
         self.node, self.op, self.ahead = pair.second, loop_of(pair.second), loop_of(pair.first)
         ends = self.op.carries, self.op.carries + self.op.slices
@@ -349,37 +311,49 @@ class _Back:
         arrays += [others[key] for key in self.apart]
         stay = [*args[rows:], *first.args[ends[1] :]]
         stay += [others[value.key] for each in followers for value in each.fixed]
-        totals = [others[value.key] for each in followers for value in each.first]
+        late = [others[value.key] for each in followers for value in each.first]
         with within(self.node.origin, self.node.order):
-            body = _SegmentInputs(self.node)
-            inside = _Operands(
-                body.take("c", [arg.type for arg in args[:carries]]),
-                body.take("c", [value.type for value in totals]),
-                body.take("x", [s.type.with_shape(s.shape[1:]) for s in first.starts]),
-                body.take("x", [_segment_type(array, cut.length) for array in arrays]),
-                body.take("p", [value.type for value in stay]),
-            )
-            begin = _Begin(cut.begin, body.number, cut.length)
-            back, late, _ = self._segment(inside, cut.length, begin)
-            closed = body.closed(
-                [*back[:carries], *late], [back[carries + place] for place in self.kept]
-            )
-            closed = with_segments(closed, self.levels - 1) if self.levels > 1 else closed
-            count, slices = carries + len(late), len(first.starts) + len(arrays)
-            outer = Loop(closed, cut.parts, count, slices, self.op.reverse)
-            segments = [cut.segments(array) for array in arrays]
-            out = _apply(outer, [*args[:carries], *totals, *first.starts, *segments, *stay])
-            back, late = out[:carries], out[carries:count]
-            own = [*back, *[out[0]] * (len(self.node.types) - carries)]
+            back, rest, kept = [*args[:carries]], list[Symbolic](), list[Symbolic]()
+            if cut.kept:
+                pieces = [cut.of_kept(array) for array in arrays]
+                given = _Operands(back, late, (), pieces, stay)
+                kept, late, _ = self._segment(given, cut.kept, Begin(cut.kept_begin), first.kept)
+                back = kept[:carries]
+            given = _Operands(back, late, first.starts, arrays, stay)
+            out = self._over_segments(given)
+            back, late = out[:carries], out[carries : carries + len(late)]
             if cut.rest != 0:
-                states, lasts = first.args[: ends[0]], [cut.last(array) for array in arrays]
-                behind = _Operands(back, late, states, lasts, stay)
-                back, late, self.rest = self._segment(behind, cut.rest, _Begin(cut.rest_begin))
-                own[:carries] = back[:carries]
-            for place, value in zip(self.kept, out[count:], strict=True):
-                last = back[carries + place] if cut.rest != 0 else None
-                own[carries + place] = cut.whole(value, last)
+                pieces = [cut.of_rest(array) for array in arrays]
+                given = _Operands(back, late, first.args[: ends[0]], pieces, stay)
+                rest, late, self.rest = self._segment(given, cut.rest, Begin(cut.rest_begin))
+                back = rest[:carries]
+            own = [*back, *[out[0]] * (len(self.node.types) - carries)]
+            for place, value in zip(self.kept, out[carries + len(late) :], strict=True):
+                parts = [piece[carries + place] if piece else None for piece in (rest, kept)]
+                own[carries + place] = cut.whole(value, *parts)
         return {self.node: own} | self._by_follower(late)
+
+    def _over_segments(self, given: _Operands) -> list[Symbolic]:
+        """The results of the loop over segments, of which whole arrays are given."""
+        cut, body = self.cut, _SegmentInputs(self.node)
+        inside = _Operands(
+            body.take("c", [value.type for value in given.carries]),
+            body.take("c", [value.type for value in given.totals]),
+            body.take("x", [s.type.with_shape(s.shape[1:]) for s in given.states]),
+            body.take("x", [_segment_type(array, cut.length) for array in given.arrays]),
+            body.take("p", [value.type for value in given.stay]),
+        )
+        carries = len(given.carries)
+        begin = Begin(cut.begin, body.number, cut.length)
+        back, late, _ = self._segment(inside, cut.length, begin)
+        stacks = [back[carries + place] for place in self.kept]
+        closed = body.closed([*back[:carries], *late], stacks)
+        closed = with_segments(closed, self.levels - 1) if self.levels > 1 else closed
+        count, slices = carries + len(late), len(given.states) + len(given.arrays)
+        outer = Loop(closed, cut.parts, count, slices, self.op.reverse)
+        segments = [cut.segments(array) for array in given.arrays]
+        operands = (*given.carries, *given.totals, *given.states, *segments, *given.stay)
+        return _apply(outer, operands)
 
     def _by_follower(self, late: Sequence[Symbolic]) -> dict[Node, Sequence[Symbolic]]:
         """What followers carry in the end, of each its own."""
@@ -391,7 +365,7 @@ class _Back:
         op, (array,) = node.op, node.args
         assert isinstance(op, Slice)
         begin, count = op.starts[0], op.lengths[0]
-        found: Symbolic = _part(self.rest[array.key], begin - self.cut.rest_begin, count)
+        found: Symbolic = part(self.rest[array.key], begin - self.cut.rest_begin, count)
         return found
 
     def _known(self, found: Sequence[Any], back: Sequence[Any]) -> dict[ValueKey, Any]:
@@ -402,14 +376,18 @@ class _Back:
         return known | {(self.node, n): back[n] for n in own}
 
     def _segment(
-        self, given: _Operands, length: Size, begin: _Begin
+        self, given: _Operands, length: Size, begin: Begin, kept: Sequence[Symbolic] = ()
     ) -> tuple[list[Symbolic], list[Symbolic], dict[ValueKey, Symbolic]]:
-        """The first loop again, the second one, the followers: what these give, what is stacked."""
-        op, ahead, found = self.op, self.ahead, list[Symbolic]()
+        """The first loop again, the second one, the followers: what these give, what is stacked.
+
+        What is ``kept`` of the first one is not computed again.
+        """
+        op, ahead, found = self.op, self.ahead, [*kept]
         own, again, rows = len(self.node.args) - op.carries - op.slices, 0, 0
         if self.pair.stacks:
             rows = ahead.slices
             again = len(self.pair.first.args) - ahead.carries - rows
+        if self.pair.stacks and not kept:
             one, counts = _inner(ahead, length, [*self.pair.stacks])
             stay = [*given.stay[own : own + again], *[begin.value()] * counts]
             found = _apply(one, [*given.states, *given.arrays[:rows], *stay])[ahead.carries :]
@@ -433,7 +411,7 @@ class _Back:
         total: list[Symbolic],
         known: Mapping[ValueKey, Symbolic],
         fixed: Sequence[Symbolic],
-        begin: _Begin,
+        begin: Begin,
     ) -> list[Symbolic]:
         """What a follower carries behind a segment."""
         op, length = loop_of(each.node), known[each.sources[0].key].shape[0]
@@ -446,7 +424,7 @@ class _Back:
             shapes = [arg.shape[1:] for arg in each.node.args[op.carries : op.carries + op.slices]]
             slices = [
                 Reshape((blocks, *shape))(
-                    _part(known[source.key], left if op.reverse else 0, blocks * each.length)
+                    part(known[source.key], left if op.reverse else 0, blocks * each.length)
                 )
                 for shape, source in zip(shapes, each.sources, strict=True)
             ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from passes.base import Pipeline, Report
-from passes.constant_part import constant_part
+from passes.constant_part import ROOM, constant_part
 from passes.divided import Divided, divided
 from passes.memory import Planner
 from passes.remat import Policy
@@ -90,15 +90,16 @@ class Scheduling:
     def _with_computed_constants(self) -> tuple[Graph, Schedule | None, str]:
         """The graph with what its constants give as constants: computed here, once, by kernels.
 
-        With the schedule that did it, and a note. Where that fails, or needs more than the budget,
-        the step computes it, and says so.
+        With the schedule that did it, and a note. Where that fails, or needs more than the budget
+        and more than ``ROOM``, the step computes it, and says so.
         """
         part = constant_part(self.graph)
         if part is None:
             return self.graph, None, ""
         once = part.graph
         schedule = self.make(once)
-        planner = Planner(schedule, budget=self.limits[1])
+        budget = self.limits[1]
+        planner = Planner(schedule, budget=None if budget is None else max(budget, ROOM))
         executor = Executor(
             once,
             self.kernels.program(schedule),

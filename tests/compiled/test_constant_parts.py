@@ -180,12 +180,17 @@ def test_a_nan_of_constants_is_named() -> None:
         f.run({"x": np.float64(1)})
 
 
-def test_a_part_beyond_the_budget_stays_in_the_step() -> None:
-    m = sg.constant(RNG.normal(size=(64, 64)))
-    y = sg.nn.softmax(sg.tanh(m @ m) @ m, axis=1)
+def test_a_large_part_beyond_the_budget_stays_in_the_step() -> None:
+    """A small one takes memory of its own, whatever the budget; a large one counts."""
     x = sg.input("x", ())
-    with pytest.raises(BudgetInfeasible):
-        sg.compile(y.sum() * x, memory_budget=100)
-    f = sg.compile(y.sum() * x, memory_budget="1MiB")
-    assert f.explanation().computed_once
-    assert f.peak_bytes == 0
+    for count, budgets in ((64, {0: 0, 100: 0}), (300, {100: -1, "1MiB": -1, "3MB": 0})):
+        m = sg.constant(np.full((count, count), 0.01))
+        y = sg.nn.softmax(sg.tanh(m @ m) @ m, axis=1).sum() * x
+        for budget, peak in budgets.items():
+            if peak < 0:
+                with pytest.raises(BudgetInfeasible):
+                    sg.compile(y, memory_budget=budget)
+                continue
+            f = sg.compile(y, memory_budget=budget)
+            assert f.explanation().computed_once
+            assert f.peak_bytes == peak

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 import staticgrad as sg
 from passes import segments
 from passes.loop_pairs import pairs_of
-from passes.segments import segment_length, with_segments
+from passes.loops.divisions import segment_length
+from passes.segments import with_segments
+from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.autodiff import sums_over_time
 from staticgrad.errors import BudgetInfeasible
@@ -54,8 +57,8 @@ def test_segments_change_no_byte(
     graph, feeds = recurrent(trips, reverse)
     passed = sg.compile(graph).graph
     wanted = bytes_of(sg.compile(graph), feeds)
-    for levels in (1, 2):
-        divided = with_segments(passed, levels)
+    for levels, kept in ((1, 0), (1, 1 / 2), (2, 1 / 3)):
+        divided = with_segments(passed, levels, Fraction(kept))
         verify_graph(divided)
         assert (divided is passed) == (segment_length(trips) is None)
         assert bytes_of(sg.compile(divided, pipeline="O0"), feeds) == wanted
@@ -77,6 +80,27 @@ def test_budgets_divide_loops_as_deep_as_they_must() -> None:
     assert peaks == sorted(peaks, reverse=True)
     with pytest.raises(BudgetInfeasible):
         sg.compile(graph, memory_budget=whole // 100, sizes={"n": 5})
+
+
+def test_a_budget_keeps_as_many_trips_as_it_has_room_for() -> None:
+    """Between a loop whose trips all run again and one of which none does, there are others."""
+    x, w = sg.input("x", (600, 16), "float32"), sg.input("w", (16, 16), "float32")
+    last, _ = sg.scan(lambda h, each: (sg.tanh(each + h @ w), None), sg.zeros((16, 16)), x)
+    graph = sg.Graph({"last": last, "dw": sg.grad((last * last).sum(), w)})
+    rng = np.random.default_rng(3)
+    feeds = {n: rng.normal(size=s).astype("f4") / 4 for n, s in (("x", (600, 16)), ("w", (16, 16)))}
+    plain = sg.compile(graph)
+    wanted = bytes_of(plain, feeds)
+    smallest = sg.compile(graph, checkpoint="recompute").peak_bytes
+    in_blocks = sg.compile(graph, memory_budget=plain.peak_bytes - 1)  # nothing runs again
+    whole, seconds = in_blocks.peak_bytes, [plan_seconds(in_blocks.plan())]
+    for part in (0.75, 0.5, 0.25, 0.1):
+        budget = int(smallest + (whole - smallest) * part)
+        f = sg.compile(graph, memory_budget=budget)
+        assert bytes_of(f, feeds) == wanted
+        assert 0.8 * budget < f.peak_bytes <= budget
+        seconds.append(plan_seconds(f.plan()))
+    assert seconds == sorted(set(seconds))
 
 
 @pytest.mark.parametrize("policy", ["sqrt", "recompute"])
@@ -126,8 +150,8 @@ def test_sums_over_time_are_those_of_blocks_whatever_the_segments(
     followed = [pair for pair in pairs_of(plain.graph) if pair.followers]
     assert {pair.unit for pair in followed} == {4}
     peaks = [plain.plan(n=5).peak_bytes]
-    for levels in (0, 1, 2):
-        divided = with_segments(plain.graph, levels)
+    for levels, kept in ((0, 0), (1, 0), (2, 1 / 4)):
+        divided = with_segments(plain.graph, levels, Fraction(kept))
         verify_graph(divided)
         f = sg.compile(divided, pipeline="O0", debug=levels == 1)
         assert bytes_of(f, feeds) == wanted
@@ -210,13 +234,16 @@ def test_numbers_of_trips_are_those_of_the_whole_loop(trips: int, reverse: bool)
     (pair,) = pairs_of(graph)
     assert pair.unit == 4
     wanted = {name: array.tobytes() for name, array in sg.evaluate(graph, feeds).items()}
-    for levels in (0, 1, 2):
-        divided = with_segments(graph, levels)
+    for levels, kept in ((0, 0), (1, 0), (1, 1 / 4), (2, 1 / 3)):
+        divided = with_segments(graph, levels, Fraction(kept))
         verify_graph(divided)
         found = sg.evaluate(divided, feeds)
         assert {name: array.tobytes() for name, array in found.items()} == wanted
         stacks = [v for node in divided.nodes for v in node.values if v.shape[:1] == (trips,)]
         assert len(stacks) == (1 if levels else 2)  # the input, and what the first loop stacks
+        of_kept = int(trips * kept) // 4 * 4
+        stacks = [v for node in divided.nodes for v in node.values if v.shape[:1] == (of_kept,)]
+        assert bool(stacks) == bool(of_kept)
 
 
 def test_only_stacks_that_the_other_loop_alone_reads_are_computed_again() -> None:
