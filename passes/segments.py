@@ -86,6 +86,8 @@ def _cut(
         left = trips - last
         wanted = round(left ** (levels / (levels + 1))) if levels else way.unit
         length = segment_length(left, wanted, way.unit)
+        if last and length is None and left >= way.unit:
+            length = way.unit  # one segment, beside those that are kept
         if length is not None:
             cut = Division(way.trips, length, loop_of(way.second).reverse, last)
             if not cut.has_pieces or _pays(way):
