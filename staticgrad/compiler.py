@@ -142,8 +142,6 @@ def compile(
         program: what to compute. One Value in, one array out; else results come in a dict.
         memory_budget: upper limit of the arena's peak, in bytes or as text (``"2MiB"``). Kernels
             run twice where that is what it takes, the cheapest first; results keep their bytes.
-            What depends on constants alone is computed now, where that takes no more than the
-            budget or 1 MiB, in memory that is free again before the first run.
         checkpoint: what is kept for the backward pass, and what is computed again: ``"store_all"``,
             ``"sqrt"``, ``"recompute"``, or an object of ``passes.remat.Policy``. With a budget, the
             peak is at most that of the policy as well. What ``sg.checkpoint`` marks is kept.
