@@ -29,6 +29,7 @@ EXCEPTIONS = {
     "passes/fusion/shifted.py": "a formula: pads of a formula as that formula of pads",
     "passes/loop_pairs.py": "loops over what others stack, as it is or as blocks of rows",
     "passes/segments.py": "loops as nested ones, their arrays as rows of rows",
+    "passes/loops/divisions.py": "arrays of rows as rows of rows, and numbers of trips",
     "staticgrad/autodiff/bodies.py": "derivatives of ops that run bodies are made of the bodies'",
     "staticgrad/autodiff/sums_of_rows.py": "a formula: sums of sums over rows, row by row",
     "staticgrad/autodiff/sums_over_time.py": "a formula: sums of products as products of stacks",
