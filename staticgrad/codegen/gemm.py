@@ -4,9 +4,10 @@ One outer iteration is a chunk of rows times a group of panels of columns (``gem
 Each element is one FMA chain in ascending k per block (``GEMM_BLOCK``), block results added in
 order, whatever the tile: rows past the end are computed and not stored.
 
-A part of k at a time, the chunk's rows are packed if they lie badly, once for all panels; then each
-panel of b, unless few tiles read it. Tiles are functions (``codegen.tiles``), which bring the next
-panel near. Behind the last part of k, each tile's rows go through the epilogue at once.
+A part of k at a time, the chunk's rows are packed if they lie badly, once for all panels, those of
+the iterations that follow in a call too; then each panel of b, unless few tiles read it. Tiles are
+functions (``codegen.tiles``), which bring the next panel near. Behind the last part of k, each
+tile's rows go through the epilogue at once.
 """
 
 from __future__ import annotations
@@ -105,6 +106,8 @@ class PlainProduct:
             out.add(f"if {self.k} == 1:")
             out.extend(rows, 1)
             out.add("    continue")
+        if self._packs_rows:
+            self._write_cover(out)
         self.least(block, "stop", f"block + {GEMM_BLOCK}", str(self.k))
         block.add("into = 0")
         if not self.one_block:
@@ -141,6 +144,7 @@ class PlainProduct:
         out.add(f"panel = {local}({(self.depth + self.lanes) * self.columns})")
         if self._packs_rows:
             out.add(f"packed = {local}({CHUNK * self._slot + 2 * self.lanes})")
+            out.add("covered = begin")
         if self._widens_squares:
             out.add(f"square = local_{element(self.stored)}({self.lanes * self.lanes})")
 
@@ -153,6 +157,21 @@ class PlainProduct:
         self.least(out, "last_row", "first_row + chunk", str(self.m))
         self.least(out, "right", "left + group", str(self.n))
         out.add("count = last_row - first_row")
+
+    def _write_cover(self, out: Lines) -> None:
+        """Iterations of the same rows as one, as far as a tile has room: rows are packed once."""
+        out.add("if o < covered:")
+        out.add("    continue")  # an earlier iteration went on here
+        out.add("covered = o + 1")
+        if not self.stored.is_storage:
+            deep = f"{self.k} > {SHALLOW} and chunks > 1"
+            out.add(f"if {'collide' if self._may_collide else deep}:")
+        shift = "" if self.stored.is_storage else "    "
+        out.add(f"{shift}covered = o + {PANELS * self.columns} // group")
+        for most in ("end", "(o // groups + 1) * groups"):
+            out.add(f"if covered > {most}:")
+            out.add(f"    covered = {most}")
+        self.least(out, "right", "left + (covered - o) * group", str(self.n))
 
     def least(self, out: Lines, name: str, value: str, most: str) -> None:
         out.add(f"{name} = {value}")

@@ -95,10 +95,16 @@ class Packing:
         name = f"shared_lines_{self._suffix}{'' if along else '_strided'}"
         place = total("at", "i * row", "k" if along else "k * inner")
         verb, stride = ("load", "") if along else ("load_strided", "inner, ")
-        value = self._widened(f"{verb}(a, {place}, {stride}mask{self.lanes}(steps - k))")
+        value = self._widened(f"{verb}(a, {place}, {stride}on)")
         out = Lines(1)
         out.add("for i in range(0, rows):")
-        out.add(f"    for k in range(0, steps, {self.lanes}):")
+        if along:
+            out.add(f"    whole = steps // {self.lanes} * {self.lanes}")
+            out.add(f"    for k in range(0, whole, {self.lanes}):")
+            lying = self._widened(f"load{self.lanes}(a, {place})")
+            out.add(f"        store{self.lanes}(packed, i * depth + k, {lying})")
+        out.add(f"    for k in range({'whole' if along else '0'}, steps, {self.lanes}):")
+        out.add(f"        on = mask{self.lanes}(steps - k)")
         out.add(f"        store{self.lanes}(packed, i * depth + k, {value})")
         _define(unit, name, LINES, out)
         return name
