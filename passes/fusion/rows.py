@@ -58,7 +58,7 @@ class _Joining(Regrouping):
         self._types = dict(groups.types)
         self._parts: dict[int, list[Group]] = {each.number: [each] for each in groups.all}
         self._reads = {each.number: groups.reads(each) for each in groups.all}
-        self._whole: dict[tuple[int, Shape], Set[Key]] = {}
+        self._whole: dict[int, dict[Shape, Set[Key]]] = {}
         self._readers: dict[Key, set[int]] = {}
         for number in self._reads:
             self._note_reads(number)
@@ -124,13 +124,12 @@ class _Joining(Regrouping):
 
     def _whole_reads(self, number: int, domain: Shape) -> Set[Key]:
         """What a group reads that is of a domain."""
-        found = self._whole.get((number, domain))
+        known = self._whole.setdefault(number, {})
+        found = known.get(domain)
         if found is None:
             bases = {read.source.base for read in self._all_reads(number)} - self._types.keys()
             shapes = ((base, self._before.value_type(base).shape) for base in bases)
-            found = self._whole[number, domain] = {
-                base for base, shape in shapes if shape == domain
-            }
+            found = known[domain] = {base for base, shape in shapes if shape == domain}
         return found
 
     def _all_reads(self, number: int) -> list[Read]:
@@ -180,7 +179,8 @@ class _Joining(Regrouping):
     def _join(self, one: int, other: int) -> None:
         """Join two groups as ``one``; of sums of columns ``other`` combines the partial results."""
         first, second = self._groups[one], self._groups[other]
-        self._whole.clear()
+        for number in (one, other):
+            self._whole.pop(number, None)
         shared = self._rules.shared(first, second)
         assert shared is not None
         if second.kind == "columns":

@@ -41,15 +41,14 @@ class _Part:
             return tuple([self.of(each) for each in part])
         if isinstance(part, DType):
             return part.code
-        if isinstance(part, Access) or not is_dataclass(part):
-            value: Hashable = part
-            return value
-        own = isinstance(part, self._statements)
         kind: Any = type(part)
-        inner = [
-            (self if own else _Part(self._statements)).of(getattr(part, n)) for n in _names(kind)
-        ]
-        return (type(part).__name__, *inner)
+        names = _names(kind)
+        if names is None:
+            value: Any = part
+            return value  # type: ignore[no-any-return]
+        own = isinstance(part, self._statements)
+        inner = [(self if own else _Part(self._statements)).of(getattr(part, n)) for n in names]
+        return (kind.__name__, *inner)
 
     def _expression(self, root: Expr) -> Hashable:
         known = self._known
@@ -82,5 +81,8 @@ def _line(expr: Expr, args: Iterable[Hashable]) -> Hashable:
 
 
 @lru_cache
-def _names(kind: type[Any]) -> tuple[str, ...]:
+def _names(kind: type[Any]) -> tuple[str, ...] | None:
+    """The fields of a part that goes by them; None for one that is a value itself."""
+    if kind is Access or not is_dataclass(kind):
+        return None
     return tuple(field.name for field in fields(kind))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from staticgrad.errors import CompileError
@@ -33,6 +33,8 @@ LONG_RUN: Final = 24
 _FLAGS: Final = '!llvm.module.flags = !{!999999}\n!999999 = !{i32 7, !"RtLibUseGOT", i32 1}\n'
 #: That is an attribute of functions; llvmlite 0.47, asked to add one, adds it to their results.
 _DECLARED: Final = re.compile(r"^(declare [^;\n]*)", re.MULTILINE)
+_PART: Final = re.compile(r"(?m)^(?=define |declare |@)")
+_NAME: Final = re.compile(r"@([\w.]+)")
 _compilers: dict[str, Compiler] = {}
 
 
@@ -156,6 +158,20 @@ def modules(source: str, backend: Compiled) -> Sequence[str]:
         return [frontend.module_text(source, symbol)]
     except translation.KernelSourceError as error:
         raise CompileError(f"a kernel could not be compiled: {error}") from error
+
+
+def merged(texts: Iterable[str]) -> str:
+    """One module of several, in which each name is defined or declared once."""
+    declared: dict[str, str] = {}
+    defined: dict[str, str] = {}
+    for text in texts:
+        for part in filter(str.strip, _PART.split(text)):
+            found = _NAME.search(part)
+            assert found is not None
+            into = declared if part.startswith("declare ") else defined
+            into.setdefault(found[1], part.rstrip("\n"))
+    named = [part for name, part in declared.items() if name not in defined]
+    return "\n".join([*named, *defined.values()])
 
 
 def parts(source: str, backend: Compiled) -> tuple[Sequence[str], Mapping[str, str]]:

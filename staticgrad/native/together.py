@@ -7,7 +7,6 @@ share, name the bundle. Whatever stops a bundle is left to who compiles its kern
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
@@ -21,8 +20,6 @@ from staticgrad.native.target import Target
 LONGEST: Final = 6000
 #: How the content of an entry begins that names a bundle.
 _NAMES: Final = b"in "
-_PART: Final = re.compile(r"(?m)^(?=define |declare |@)")
-_NAME: Final = re.compile(r"@([\w.]+)")
 
 
 def resolved(name: str, settings: config.Config) -> ObjectCode | None:
@@ -95,7 +92,7 @@ def _bundle(
     first = next(iter(texts))
     level = jit.level_of([texts[first]])
     try:
-        code = jit.compile_ir([_merged(texts.values())], first, host, level)
+        code = jit.compile_ir([jit.merged(texts.values())], first, host, level)
         loader.load(code.elf, first, host)
     except CompileError as error:
         config.log("cache", "%d kernels are compiled one by one: %s", len(texts), error)
@@ -108,17 +105,3 @@ def _bundle(
         for symbol in texts:
             cache.write(keys[symbol], ObjectCode(_NAMES + name.encode(), symbol), settings)
     return True
-
-
-def _merged(texts: Iterable[str]) -> str:
-    """One module of several, in which each name is defined or declared once."""
-    declared: dict[str, str] = {}
-    defined: dict[str, str] = {}
-    for text in texts:
-        for part in filter(str.strip, _PART.split(text)):
-            found = _NAME.search(part)
-            assert found is not None
-            into = declared if part.startswith("declare ") else defined
-            into.setdefault(found[1], part.rstrip("\n"))
-    named = [part for name, part in declared.items() if name not in defined]
-    return "\n".join([*named, *defined.values()])
