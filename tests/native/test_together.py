@@ -77,7 +77,7 @@ def test_a_kernel_that_is_refused_leaves_the_others(monkeypatch: pytest.MonkeyPa
     def refuses(*_: object) -> str:
         raise CompileError("LLVM refused a kernel")
 
-    monkeypatch.setattr(together, "_merged", refuses)
+    monkeypatch.setattr(jit, "merged", refuses)
     native.prepare([source(24.0), source(25.0)])
     assert [native.kernel(source(c)).origin for c in (24.0, 25.0)] == ["compiled"] * 2
     assert float(made(24.0)[0]) == 1251
