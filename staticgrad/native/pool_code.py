@@ -22,8 +22,9 @@ so on.
 
 Where processors are slow at handing over, as when they share no cache, a short program may take
 longer on several than on one. So the driver keeps what a run of a table takes alone and shared
-(``Head``), and does what takes less; every 512 runs it tries the other, four times. Runs of more
-than ``SHORT`` nanoseconds are shared always.
+(``Head``), and does what takes less; every 512 runs it tries the other way four times, and then the
+preferred one four times, so that no cold run of a program that begins, or whose workers slept,
+stands against warm ones. Runs of more than ``SHORT`` nanoseconds are shared always.
 
 Workers are threads of the C library, made by the first section that wants them: with all signals
 blocked, and inside the driver, whose floating-point environment they inherit. They never call into

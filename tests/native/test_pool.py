@@ -193,6 +193,29 @@ def test_what_takes_longer_shared_runs_alone() -> None:
         counted.check(520)
 
 
+def test_the_first_runs_decide_nothing() -> None:
+    """They are cold: while they are shared, the worker takes half a millisecond for its group."""
+    left = [3]
+
+    def slow(worker: int, point: int) -> None:
+        if worker == 1 and point == 1 and left[0] > 0:
+            time.sleep(0.0005)
+
+    with pool_of(2, slow) as pool:
+        counted = Counted(pool, 2, [2], 1, measures=1)
+        while left[0] > 0:
+            counted.run(native.driver())
+            left[0] -= 1
+        shared = pool.state.sections
+        counted.run(native.driver(), 4)
+        assert pool.state.sections == shared, "the next four runs were not alone"
+        counted.run(native.driver(), 5)
+        assert pool.state.sections >= shared + 4, "and then four were not shared"
+        head = native.Head(*counted.blocks[0, : native.HEAD_WORDS].tolist())
+        assert head.shared < 500_000
+        counted.check(12)
+
+
 def test_what_takes_long_is_always_shared() -> None:
     def slow(worker: int, point: int) -> None:
         if point == 1:
