@@ -98,8 +98,8 @@ MOST_PENALTY: Final = 256
 CALM: Final = 64
 #: Nanoseconds of waiting that are no reason for it.
 PATIENCE: Final = 100_000
-#: Runs that take longer are not tried alone.
-SHORT: Final = 2_000_000
+#: Runs that take longer are not tried alone: four of them would be felt.
+SHORT: Final = 20_000_000
 #: How often the caller looks whether all groups are finished before it asks the clock.
 LOOKS: Final = 1000
 

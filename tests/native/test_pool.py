@@ -217,15 +217,17 @@ def test_the_first_runs_decide_nothing() -> None:
 
 
 def test_what_takes_long_is_always_shared() -> None:
+    """Each of two workers takes longer than ``SHORT`` for its group, also where it would try."""
+
     def slow(worker: int, point: int) -> None:
         if point == 1:
-            time.sleep(0.003)
+            time.sleep(1.1e-9 * pool_code.SHORT)
 
     with pool_of(2, slow) as pool:
-        counted = Counted(pool, 2, [4], 1, measures=1)
-        counted.run(native.driver(), 12)
-        assert pool.state.sections == 12
-        counted.check(12)
+        counted = Counted(pool, 2, [2], 1, measures=1)
+        counted.run(native.driver(), 6)
+        assert pool.state.sections == 6
+        counted.check(6)
 
 
 def test_a_run_of_several_calls_is_measured_as_one() -> None:
