@@ -9,7 +9,7 @@ nodes are those after ``stabilize``, which every level runs first; ``check_stabl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -26,6 +26,7 @@ from staticgrad.ir.forms import Contract, Pointwise, WindowProduct
 from staticgrad.ir.graph import Node, Symbolic
 from staticgrad.ir.op import Op
 from staticgrad.testing.variants import LAYOUTS
+from staticgrad.types.dtype import F64
 from staticgrad.types.tensor import TensorType
 from tests.compiled.agreement import as_tuple, differing
 from tests.limits import finfo
@@ -147,6 +148,15 @@ def inexact_problem(op: Op, operands: list[np.ndarray], got: np.ndarray) -> str:
     return "" if near.all() else f"not near float64: {differing(got, true.astype(got.dtype))}"
 
 
+def _all_types(node: Node) -> Iterator[TensorType]:
+    """The types of a node's operands and results, and of all in its bodies."""
+    yield from (arg.type for arg in node.args)
+    yield from node.types
+    for body in node.op.bodies:
+        for inner in body.nodes:
+            yield from _all_types(inner)
+
+
 def body_problem(
     node: Node, sizes: Mapping[str, int], operands: list[np.ndarray], found: list[np.ndarray]
 ) -> str:
@@ -159,7 +169,7 @@ def body_problem(
     graph = sg.Graph({str(v.index): v for v in alone.values}, inputs=inputs)
     feeds = {f"p{place}": array for place, array in enumerate(operands)}
     expected = sg.evaluate(graph, feeds, sizes=dict(sizes))
-    wide = all(a.dtype.kind != "f" or a.dtype == np.float64 for a in [*operands, *found])
+    wide = all(t.dtype == F64 or not t.dtype.is_float for t in _all_types(node))
     for got, want in zip(found, expected.values(), strict=True):
         near = same_bytes(got, want)
         if got.dtype.kind == "f" and got.size:
