@@ -1,6 +1,7 @@
 """Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``."""
 
 import passes as passes
+import staticgrad.eager.xp as xp
 import staticgrad.errors as errors
 import staticgrad.functions.linalg as linalg
 import staticgrad.functions.ode as ode
@@ -255,6 +256,6 @@ __all__ = [
     "tan", "tanh", "tensordot", "testing", "tile", "topk", "trace", "train", "transpose",
     "trapezoid", "tri", "tril", "triu", "trunc", "uint16", "uint32", "uint64", "uint8",
     "unstack", "unwrap", "value_and_grad", "var", "vdot", "vecdot", "vecmat", "vjp", "vmap",
-    "vsplit", "vstack", "where", "while_loop", "xlogy", "zeros", "zeros_like"
+    "vsplit", "vstack", "where", "while_loop", "xlogy", "xp", "zeros", "zeros_like"
 ]
 __version__: str

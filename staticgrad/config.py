@@ -232,6 +232,20 @@ def options(**settings: object) -> AbstractContextManager[Config]:
 
     Blocks nest; threads started inside do not inherit. Raises ConfigError for a wrong value and
     UnknownSettingError for a wrong name.
+
+    Args:
+        settings: names and values of settings; ``sg.show_config()`` lists them.
+
+    Returns:
+        What ``with`` enters; outside of it the settings are as before.
+
+    Raises:
+        ConfigError: a value that the setting does not take. UnknownSettingError: no such setting.
+
+    >>> import staticgrad as sg
+    >>> with sg.options(threads=1):
+    ...     sg.compile(sg.input("x", ()) + 1.0).run({"x": 1.0})
+    array(2., dtype=float32)
     """
     return _held({n: _read(n, raw, f"options({n}=...)") for n, raw in settings.items()})
 

@@ -131,6 +131,7 @@ MODULES = {
     "special": "staticgrad.functions.special",
     "testing": "staticgrad.testing",
     "train": "staticgrad.train",
+    "xp": "staticgrad.eager.xp",
 }
 
 

@@ -16,8 +16,18 @@ def scope(name: str) -> AbstractContextManager[None]:
 
     Scopes nest into a path, ``encoder/block3``, which nodes, ``explain`` and errors show.
 
+    Args:
+        name: the name of the part; parts may lie in each other.
+
+    Returns:
+        What ``with`` enters.
+
     Raises:
         ArgumentError: ``name`` is not a non-empty line of text without brackets.
+
+    >>> import staticgrad as sg
+    >>> with sg.scope("head"):
+    ...     y = sg.exp(sg.input("x", ()))
     """
     if not isinstance(name, str):
         raise ArgumentError(

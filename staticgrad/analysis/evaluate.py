@@ -97,6 +97,11 @@ def evaluate(
         ArgumentError: a target or dtype that this cannot evaluate.
         OpDefinitionError: an op whose reference does not give the type that it infers.
         OutOfMemory: a result for which the system has no memory.
+
+    >>> import staticgrad as sg
+    >>> x = sg.input("x", ("n",), "float64")
+    >>> sg.evaluate({"twice": 2.0 * x}, {"x": [1.0, 2.0]})
+    {'twice': array([2., 4.])}
     """
     wide = _is_wide(dtype)
     graph = _as_graph(target)

@@ -6,9 +6,9 @@ inputs of a graph: no page can say otherwise than the code.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
 from typing import Any, Final
 
 import staticgrad as sg
@@ -35,9 +35,9 @@ def rooms() -> dict[str, Room]:
         found[f"functions-{first}-{last}"] = (title, "sg", tuple(names))
     for name, home in sorted(MODULES.items()):
         if name not in ("errors", "passes"):  # which have pages of their own
-            known = tuple(sorted(importlib.import_module(home).__all__))
+            known = tuple(sorted(import_module(home).__all__))
             found[name] = (f"sg.{name}", f"sg.{name}", known)
-    eager = importlib.import_module("staticgrad.eager")
+    eager = import_module("staticgrad.eager")
     found["eager"] = ("staticgrad.eager", "staticgrad.eager", tuple(sorted(eager.__all__)))
     return found
 
@@ -45,10 +45,10 @@ def rooms() -> dict[str, Room]:
 def page(room: Room) -> str:
     """The Markdown of a page of the reference."""
     title, path, names = room
-    owner = _owner(path)
-    head = (inspect.getdoc(owner) or "").partition("\n\n")[0] if path != "sg" else ""
+    room_of = owner(path)
+    head = (inspect.getdoc(room_of) or "").partition("\n\n")[0] if path != "sg" else ""
     parts = [f"# {title}", *([code(head)] if head else [])]
-    parts += [entry(f"{path}.{name}", getattr(owner, name)) for name in names]
+    parts += [entry(f"{path}.{name}", getattr(room_of, name)) for name in names]
     return "\n\n".join(parts) + "\n"
 
 
@@ -59,14 +59,13 @@ def find(name: str) -> tuple[str, Any] | None:
         room = path.removeprefix("sg").removeprefix("staticgrad").removeprefix(".")
         for each in names:
             if asked in (each, f"{room}.{each}".lstrip(".")):
-                return f"{path}.{each}", getattr(_owner(path), each)
+                return f"{path}.{each}", getattr(owner(path), each)
     return None
 
 
-def _owner(path: str) -> Any:
-    return sg if path == "sg" else importlib.import_module(
-        MODULES.get(path.removeprefix("sg."), path)
-    )  # fmt: skip
+def owner(path: str) -> Any:
+    """What has the names of a page: ``sg``, or one of its modules."""
+    return sg if path == "sg" else import_module(MODULES.get(path.removeprefix("sg."), path))
 
 
 def entry(path: str, value: Any) -> str:
@@ -169,7 +168,7 @@ def _tried(value: Callable[..., Any], count: int, dtype: DType) -> str | None:
 def codes() -> str:
     """The page of error codes: what each means, and the classes that carry it."""
     known: dict[str, list[type]] = {}
-    everything: Any = importlib.import_module("staticgrad.errors")
+    everything: Any = import_module("staticgrad.errors")
     for name in everything.__all__:
         kind = getattr(everything, name)
         if isinstance(kind, type) and "code" in vars(kind):

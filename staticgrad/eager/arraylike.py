@@ -6,6 +6,7 @@ Gradients are in ``tensor.py``.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
@@ -83,8 +84,38 @@ class ArrayLike(Value):
     def __int__(self) -> int:
         return int(self.array.item())
 
+    def __complex__(self) -> complex:
+        return complex(self.array.item())
+
     def __index__(self) -> int:
         return self.array.__index__()
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        """``sg.xp``. Raises ArgumentError for a version that is not known here."""
+        super().__array_namespace__(api_version=api_version)
+        return import_module("staticgrad.eager.xp")
+
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """A copy of the array for other libraries: nothing is written into a tensor.
+
+        Raises:
+            BufferError: another device, or ``copy=False``.
+        """
+        if copy is False:
+            raise BufferError("a tensor gives a copy of its array")
+        array: Any = self.array.copy()
+        return array.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        kind, number = self.array.__dlpack_device__()
+        return int(kind), int(number)
 
 
 def owned(array: Array, held: set[int]) -> Array:

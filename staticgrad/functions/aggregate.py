@@ -62,10 +62,17 @@ def sum(
         initial: one number more, added to every sum.
         where: which elements count, as bools that broadcast to x; all by default.
 
+    Returns:
+        The sums: x without the axes that were reduced.
+
     Raises:
         AxisError: there is no such axis, or one is named twice.
         DTypeError: a ``where`` that is not bool, an ``initial`` of another kind than the result.
         ShapeError, RankError: a ``where`` that does not broadcast to x, an ``initial`` of several.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.sum([[1.0, 2.0], [3.0, 4.0]], axis=0))
+    array([4., 6.])
     """
     value = as_value("sum", x)
     axes = axes_of("sum", axis, value)
@@ -91,10 +98,24 @@ def max(
     run, unless there is an ``initial``: a number that the elements are compared with, and without
     which nothing can be left out by ``where``. Other arguments as for ``sum``.
 
+    Args:
+        x: a value.
+        axis: which axes; negative ones count from the end.
+        keepdims: keep the reduced axes, with size 1.
+        initial: one more number to compare with.
+        where: which elements count.
+
+    Returns:
+        The largest elements: x without the axes that were reduced.
+
     Raises:
         EmptyReductionError: there are no elements.
         ArgumentError: a ``where`` without an ``initial``.
         AxisError: there is no such axis, or one is named twice.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.max([[1.0, 5.0], [3.0, 4.0]], axis=1))
+    array([5., 4.])
     """
     return _extreme("max", Max, x, axis, keepdims, initial, where)
 
@@ -109,10 +130,24 @@ def min(
 ) -> AnyValue:
     """The smallest element over ``axis`` (all axes by default). NaN wins. Otherwise as ``max``.
 
+    Args:
+        x: a value.
+        axis: which axes; negative ones count from the end.
+        keepdims: keep the reduced axes, with size 1.
+        initial: one more number to compare with.
+        where: which elements count.
+
+    Returns:
+        The smallest elements: x without the axes that were reduced.
+
     Raises:
         EmptyReductionError: there are no elements.
         ArgumentError: a ``where`` without an ``initial``.
         AxisError: there is no such axis, or one is named twice.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.min([[1.0, 5.0], [3.0, 4.0]], axis=1))
+    array([1., 3.])
     """
     return _extreme("min", Min, x, axis, keepdims, initial, where)
 
@@ -160,8 +195,22 @@ def mean(
 
     In ``dtype``, if one is given. For ``where`` see ``sum``.
 
+    Args:
+        x: a value.
+        axis: which axes; negative ones count from the end.
+        dtype: convert to it first.
+        keepdims: keep the reduced axes, with size 1.
+        where: which elements count.
+
+    Returns:
+        The means, floating: x without the axes that were reduced.
+
     Raises:
         AxisError: there is no such axis, or one is named twice.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.mean([[1, 2], [3, 4]], axis=1))
+    array([1.5, 3.5])
     """
     value = as_value("mean", x)
     axes = axes_of("mean", axis, value)
@@ -207,10 +256,17 @@ def var(
         mean: the mean, if it is known: with the reduced axes kept.
         correction: in place of ``ddof``.
 
+    Returns:
+        The variances, floating: x without the axes that were reduced.
+
     Raises:
         AxisError: there is no such axis, or one is named twice.
         ArgumentError: both ``ddof`` and ``correction``.
         DTypeError: a ``dtype`` that is not floating, a ``where`` that is not bool.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.var([1.0, 3.0]))
+    array(1.)
     """
     less = correction_of("var", ddof, correction)
     return _variance("var", x, axis, dtype, less, keepdims, where, mean)
@@ -253,10 +309,21 @@ def std(
 
     Arguments as for ``var``.
 
+    Args:
+        x: a value.
+        axis, dtype, ddof, keepdims, where, mean, correction: as for ``var``.
+
+    Returns:
+        The standard deviations, floating: x without the axes that were reduced.
+
     Raises:
         AxisError: there is no such axis, or one is named twice.
         ArgumentError: both ``ddof`` and ``correction``.
         DTypeError: a ``dtype`` that is not floating, a ``where`` that is not bool.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.std([1.0, 3.0]))
+    array(1.)
     """
     less = correction_of("std", ddof, correction)
     return flat_root(_variance("std", x, axis, dtype, less, keepdims, where, mean))
@@ -269,8 +336,21 @@ def any(
 
     For ``where`` see ``sum``.
 
+    Args:
+        x: bools, or numbers, which are true where they are not zero.
+        axis: which axes; all by default.
+        keepdims: keep the reduced axes, with size 1.
+        where: which elements count.
+
+    Returns:
+        Bools: x without the axes that were reduced.
+
     Raises:
         AxisError: there is no such axis, or one is named twice.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.any([[True, False], [False, False]], axis=1))
+    array([ True, False])
     """
     value = as_value("any", x)
     axes = axes_of("any", axis, value)
@@ -285,8 +365,21 @@ def all(
 
     For ``where`` see ``sum``.
 
+    Args:
+        x: bools, or numbers, which are true where they are not zero.
+        axis: which axes; all by default.
+        keepdims: keep the reduced axes, with size 1.
+        where: which elements count.
+
+    Returns:
+        Bools: x without the axes that were reduced.
+
     Raises:
         AxisError: there is no such axis, or one is named twice.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.all([[True, False], [True, True]], axis=1))
+    array([False,  True])
     """
     value = as_value("all", x)
     axes = axes_of("all", axis, value)
@@ -299,9 +392,21 @@ def argmax(x: Operand[AnyValue], axis: int | None = None, *, keepdims: bool = Fa
 
     The first of equal ones; the first NaN if there is one.
 
+    Args:
+        x: a value.
+        axis: which axis; None for all elements in C order.
+        keepdims: keep the reduced axis, with size 1.
+
+    Returns:
+        int64 positions: x without the axis.
+
     Raises:
         EmptyReductionError: there are no elements.
         AxisError: there is no such axis.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.argmax([[1.0, 5.0], [3.0, 4.0]], axis=1))
+    array([1, 1])
     """
     return _position("argmax", Max, x, axis, keepdims)
 
@@ -309,9 +414,21 @@ def argmax(x: Operand[AnyValue], axis: int | None = None, *, keepdims: bool = Fa
 def argmin(x: Operand[AnyValue], axis: int | None = None, *, keepdims: bool = False) -> AnyValue:
     """The position (int64) of the smallest element along ``axis``. Otherwise as ``argmax``.
 
+    Args:
+        x: a value.
+        axis: which axis; None for all elements in C order.
+        keepdims: keep the reduced axis, with size 1.
+
+    Returns:
+        int64 positions: x without the axis.
+
     Raises:
         EmptyReductionError: there are no elements.
         AxisError: there is no such axis.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.argmin([[1.0, 5.0], [3.0, 4.0]], axis=1))
+    array([0, 0])
     """
     return _position("argmin", Min, x, axis, keepdims)
 

@@ -43,9 +43,16 @@ def roll(x: Operand[AnyValue], shift: Any, axis: Axes = None) -> AnyValue:
         shift: an integer, or one per axis.
         axis: one axis or several; x flattened and rolled if None.
 
+    Returns:
+        The elements, moved along the axes; what falls off one end comes back at the other.
+
     Raises:
         AxisError: there is no such axis.
         ArgumentError: shifts that are no integers, or not as many as axes.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.roll([1, 2, 3], 1))
+    array([3, 1, 2])
     """
     value = as_value("roll", x)
     if axis is None:
@@ -75,10 +82,22 @@ def _rolled(x: AnyValue, shift: int, axis: int) -> AnyValue:
 def split(x: Operand[AnyValue], indices_or_sections: Any, axis: int = 0) -> list[AnyValue]:
     """x in consecutive parts along ``axis``: so many of equal size, or cut at the given positions.
 
+    Args:
+        x: a value.
+        indices_or_sections: how many parts of equal size; or a list of places to cut at.
+        axis: along which.
+
+    Returns:
+        A list of parts.
+
     Raises:
         ShapeError: a size that the number of parts does not divide.
         AxisError: there is no such axis.
         ArgumentError: no parts, or positions that are no integers.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.split([1, 2, 3, 4], 2))
+    [array([1, 2]), array([3, 4])]
     """
     value = as_value("split", x)
     place = axis_of("split", axis, value)
@@ -134,15 +153,24 @@ def repeat(x: Operand[AnyValue], repeats: Any, axis: int | None = None) -> AnyVa
         repeats: one number (or size) for all, or integers known now, one per place of the axis.
         axis: which axis.
 
+    Returns:
+        The elements, longer along the axis.
+
     Raises:
         AxisError: there is no such axis.
         ShapeError: not one number per place.
         ArgumentError: numbers that are no integers.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.repeat([1, 2], 2))
+    array([1, 1, 2, 2])
     """
     value = as_value("repeat", x)
     if axis is None:
         value, axis = ravel(value), 0
     place = axis_of("repeat", axis, value)
+    if isinstance(repeats, Value) and repeats.computes:  # a tensor: its numbers are known
+        repeats = np.asarray(repeats)
     if isinstance(repeats, list | tuple | np.ndarray) and np.ndim(repeats) > 0:
         counts = array_of(repeats, "repeat: repeats")
         text = f"repeat: {counts.size} numbers for an axis of size {value.shape[place]}"
@@ -160,8 +188,15 @@ def repeat(x: Operand[AnyValue], repeats: Any, axis: int | None = None) -> AnyVa
 def tile(x: Operand[AnyValue], reps: Any) -> AnyValue:
     """x laid side by side, ``reps`` times along each axis; missing axes come first.
 
+    Returns:
+        x beside itself, so many times along each axis.
+
     Raises:
         ArgumentError: numbers that are no sizes.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.tile([1, 2], 2))
+    array([1, 2, 1, 2])
     """
     value = as_value("tile", x)
     times = shape_of("tile", reps, value)

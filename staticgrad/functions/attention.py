@@ -33,9 +33,22 @@ def embedding(table: Operand[AnyValue], ids: Operand[AnyValue]) -> AnyValue:
     An id outside raises, in the run; negative ones count from the end. The gradient adds up the
     cotangents of equal ids, in order.
 
+    Args:
+        table: rows [entries, features].
+        ids: integers of any shape.
+
+    Returns:
+        Rows: [..., features].
+
     Raises:
         DTypeError: ids that are no integers.
         RankError: a table that is no matrix.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.embedding([[1.0, 2.0], [3.0, 4.0]], [1, 1, 0]))
+    array([[3., 4.],
+           [3., 4.],
+           [1., 2.]])
     """
     rows, ids = as_values("embedding", table, ids)
     if rows.ndim != 2:
@@ -70,6 +83,11 @@ def attention(
         RankError: an operand with fewer than two axes.
         ShapeError: sizes that do not fit.
         DTypeError: a mask that is no bool.
+
+    >>> import staticgrad as sg
+    >>> q = sg.input("q", ("batch", "time", 8))
+    >>> sg.nn.attention(q, q, q, causal=True).shape
+    (batch, time, 8)
     """
     q, k, v = (floating("attention", x) for x in promoted_values("attention", (query, key, value)))
     for operand in (q, k, v):

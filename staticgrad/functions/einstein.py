@@ -55,10 +55,17 @@ def einsum(
             is understood, too: ``einsum(a, [0, 1], b, [1, 2], [0, 2])``.
         dtype: convert the operands to it first.
 
+    Returns:
+        The sums, with the axes that the subscripts name behind ``->``.
+
     Raises:
         ArgumentError: subscripts that cannot be read, or do not fit the operands.
         ShapeError: one letter for two sizes.
         DTypeError: bools.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.einsum("ij,j->i", [[1.0, 2.0], [3.0, 4.0]], [1.0, 1.0]))
+    array([3., 7.])
     """
     text, operands = in_letters(subscripts, operands)
     check_text(text)
@@ -192,10 +199,17 @@ def tensordot(a: Operand[AnyValue], b: Operand[AnyValue], axes: Any = 2) -> AnyV
         a, b: numbers; dtypes promote.
         axes: a number of axes, or two lists: axes of a and the axes of b that they meet.
 
+    Returns:
+        The sums, with the axes of a that are left before those of b.
+
     Raises:
         ShapeError: sizes that differ.
         AxisError: there is no such axis.
         ArgumentError: not as many axes of a as of b.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.tensordot([[1.0, 2.0]], [[3.0], [4.0]], axes=1))
+    array([[11.]])
     """
     left, right = promoted_values("tensordot", (a, b))
     ours, theirs = _paired_axes(left, right, axes)

@@ -99,7 +99,18 @@ def copysign(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 
 
 def isnan(x: Operand[AnyValue]) -> AnyValue:
-    """Whether x is no number, as bool."""
+    """Whether x is no number, as bool.
+
+    Args:
+        x: a value.
+
+    Returns:
+        Bools, of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.isnan([0.0, sg.nan]))
+    array([False,  True])
+    """
     value = as_value("isnan", x)
     return functions.not_equal(value, value)
 
@@ -113,7 +124,18 @@ def isinf(x: Operand[AnyValue]) -> AnyValue:
 
 
 def isfinite(x: Operand[AnyValue]) -> AnyValue:
-    """Whether x is neither infinite nor NaN, as bool."""
+    """Whether x is neither infinite nor NaN, as bool.
+
+    Args:
+        x: a value.
+
+    Returns:
+        Bools, of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.isfinite([0.0, sg.inf]))
+    array([ True, False])
+    """
     value = as_value("isfinite", x)
     if not value.dtype.is_float:
         return functions.equal(value, value)

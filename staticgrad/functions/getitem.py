@@ -28,7 +28,7 @@ from staticgrad.ops.slices import sliced
 from staticgrad.records import dataclass
 from staticgrad.types.arrays import array_of
 from staticgrad.types.dim import Dim, Size, bounds, floordiv, maximum
-from staticgrad.types.dtype import I64
+from staticgrad.types.dtype import BOOL, I64
 
 
 @dataclass
@@ -66,7 +66,7 @@ def getitem(x: Operand[AnyValue], key: Any) -> AnyValue:
     (``x[:1]``, ``x[-1:]``, ``x[k : k + 1]``) has the literal size 1 there, which broadcasts: the
     place must exist, as for an integer, and an empty axis is an error of the run. An array or value
     of integers reads along its axis as ``take`` does; several broadcast and read together. A mask
-    is an array of bools known now, no value.
+    is an array of bools known now, or a tensor of bools; no value of a graph.
 
     Raises:
         IndexOutOfRange: an integer outside a literal size (a named size, and a slice of one place
@@ -107,7 +107,8 @@ def _unmasked(x: Value, key: tuple[Any, ...]) -> tuple[Any, ...]:
     """The key with masks that are known now as the positions where they hold, axis by axis."""
     items: list[Any] = []
     for item in key:
-        array = array_of(item, "getitem: a key") if isinstance(item, np.ndarray | list) else None
+        known = np.asarray(item) if isinstance(item, Value) and _is_known_mask(item) else item
+        array = array_of(known, "getitem: a key") if isinstance(known, np.ndarray | list) else None
         if array is not None and array.dtype == np.bool_ and array.ndim:
             items += [
                 _MaskAxis(places, n) for places, n in zip(array.nonzero(), array.shape, strict=True)
@@ -115,6 +116,11 @@ def _unmasked(x: Value, key: tuple[Any, ...]) -> tuple[Any, ...]:
         else:
             items.append(item)
     return tuple(items)
+
+
+def _is_known_mask(item: Any) -> bool:
+    """Whether it is a mask that computes at once, so that the size of what it chooses is known."""
+    return bool(item.computes) and item.dtype is BOOL and item.ndim > 0
 
 
 @dataclass(frozen=True)

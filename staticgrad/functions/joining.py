@@ -177,7 +177,7 @@ def dsplit(x: Operand[AnyValue], indices_or_sections: Any) -> list[AnyValue]:
     return split(x, indices_or_sections, 2)
 
 
-def unstack(x: Operand[AnyValue], axis: int = 0) -> list[AnyValue]:
+def unstack(x: Operand[AnyValue], axis: int = 0) -> tuple[AnyValue, ...]:
     """The parts of x at each place of ``axis``, which they lose; its size must be literal.
 
     Raises:
@@ -188,7 +188,7 @@ def unstack(x: Operand[AnyValue], axis: int = 0) -> list[AnyValue]:
     place = axis_of("unstack", axis, value)
     count = integer("unstack", "the size of the axis", value.shape[place], value)
     rest = tuple(size for k, size in enumerate(value.shape) if k != place)
-    return [reshape(part(value, place, k, 1), rest) for k in range(count)]
+    return tuple([reshape(part(value, place, k, 1), rest) for k in range(count)])
 
 
 def flipud(x: Operand[AnyValue]) -> AnyValue:

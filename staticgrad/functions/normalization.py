@@ -39,9 +39,21 @@ def rms_norm(
 
     Zhang and Sennrich, arXiv 1910.07467.
 
+    Args:
+        x: a value [..., features].
+        gain: of the size of the last axis; None for none.
+        eps: what is added to the mean square.
+
+    Returns:
+        The normalised values, floating, of x's shape.
+
     Raises:
         RankError: a 0-d operand.
         ShapeError: a gain of another shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.rms_norm([[1.0, 1.0]])).round(3)
+    array([[1., 1.]])
     """
     value = _with_axes("rms_norm", x)
     out = value * (1.0 / functions.sqrt(mean(value * value, -1, keepdims=True) + eps))

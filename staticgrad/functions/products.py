@@ -23,8 +23,18 @@ def dot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     For up to two axes each that is the matrix product; * where one is 0-d. Beyond, unlike ``@``,
     the axes of a come before those of b.
 
+    Args:
+        a, b: numbers; dtypes promote.
+
+    Returns:
+        The products, with the axes of a before those of b.
+
     Raises:
         ShapeError: inner sizes that differ.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.dot([1.0, 2.0], [3.0, 4.0]))
+    array(11.)
     """
     left, right = promoted_values("dot", (a, b))
     if left.ndim == 0 or right.ndim == 0:
@@ -46,7 +56,16 @@ def vdot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
 
 
 def outer(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
-    """out[i, j] = a[i] * b[j], both flattened in C order."""
+    """out[i, j] = a[i] * b[j], both flattened in C order.
+
+    Returns:
+        The products [n, m].
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.outer([1.0, 2.0], [3.0, 4.0]))
+    array([[3., 4.],
+           [6., 8.]])
+    """
     left, right = promoted_values("outer", (a, b))
     return reshape(left, (left.size, 1)) * reshape(right, (1, right.size))
 

@@ -60,7 +60,12 @@ def asarray(
         return obj if dtype is None else functions.astype(obj, dtype)
     if copy is False:
         raise ArgumentError("asarray: copy=False, but a constant is a copy of its data")
-    return constant(as_value("asarray", obj) if np.ndim(obj) == 0 else obj, dtype)  # type: ignore[arg-type, return-value]
+    data: Any = obj
+    if np.ndim(data) == 0:
+        data = as_value("asarray", data)
+        if data.computes:
+            return functions.astype(data, data.dtype if dtype is None else dtype)
+    return constant(data, dtype)  # type: ignore[return-value]
 
 
 def shape(a: Operand) -> Shape:

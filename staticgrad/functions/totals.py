@@ -53,10 +53,21 @@ def prod(
     one thread. No division: the gradient is right where elements are 0. ``initial`` is one factor
     more; the other arguments are as for ``sum``.
 
+    Args:
+        x: a value.
+        axis, dtype, keepdims, initial, where: as for ``sum``.
+
+    Returns:
+        The products: x without the axes that were reduced.
+
     Raises:
         AxisError: there is no such axis, or one is named twice.
         DTypeError: a ``where`` that is not bool, an ``initial`` of another kind than the result.
         ShapeError, RankError: a ``where`` that does not broadcast to x, an ``initial`` of several.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.prod([[1.0, 2.0], [3.0, 4.0]], axis=0))
+    array([3., 8.])
     """
     value = as_value("prod", x)
     axes = axes_of("prod", axis, value)
@@ -103,6 +114,8 @@ def norm(
 ) -> AnyValue:
     """The length of the vectors along ``axis``: of all elements by default, as ``np.linalg.norm``.
 
+    The gradient of a vector of zeros is 0. Nothing is scaled: squares may overflow.
+
     Args:
         x: a value; integers and bools become float64.
         ord: None: the square root of the sum of squares. Along one axis also 2, 1, inf, -inf, 0 or
@@ -112,11 +125,16 @@ def norm(
         axis: which axes; all by default.
         keepdims: keep them, with size 1.
 
-    The gradient of a vector of zeros is 0. Nothing is scaled: squares may overflow.
+    Returns:
+        The lengths: x without the axes that were reduced.
 
     Raises:
         ArgumentError: an ``ord`` that the number of axes has no norm for.
         AxisError: there is no such axis.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.norm([3.0, 4.0]))
+    array(5.)
     """
     value = floating("norm", x)
     axes = axes_of("norm", axis, value)

@@ -54,6 +54,11 @@ def lint(
     Raises:
         ArgumentError: ``without`` names a lint that there is not.
         GraphError: a program of another kind.
+
+    >>> import staticgrad as sg
+    >>> x = sg.input("x", (3,))
+    >>> [finding.rule for finding in sg.lint(sg.sqrt((x * x).sum()))]
+    ['sqrt-at-zero']
     """
     unknown = [name for name in without if name not in LINTS]
     if unknown:

@@ -254,9 +254,19 @@ class Rint(_Rounding, name="rint"):
 def add(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x + y, broadcast; dtypes promote. Integers wrap; on bools, or.
 
+    Args:
+        x, y: numbers or bools, which broadcast.
+
+    Returns:
+        The sums, in the dtype in which they meet.
+
     Raises:
         ShapeError: the shapes do not broadcast.
         DTypeError: a Python integer that the other operand's dtype cannot hold.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.add([1, 2], 0.5))
+    array([1.5, 2.5])
     """
     return Add()(x, y)
 
@@ -264,9 +274,20 @@ def add(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 def subtract(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x - y, broadcast; dtypes promote. Integers wrap.
 
+    Args:
+        x, y: numbers, which broadcast.
+
+    Returns:
+        The differences, in the dtype in which they meet.
+
     Raises:
         ShapeError: the shapes do not broadcast.
         DTypeError: two bools, or a Python integer that the other operand's dtype cannot hold.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.subtract([1, 2], [[1], [2]]))
+    array([[ 0,  1],
+           [-1,  0]])
     """
     return Sub()(x, y)
 
@@ -274,9 +295,19 @@ def subtract(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 def multiply(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x * y, broadcast; dtypes promote. Integers wrap; bools are combined by logical and.
 
+    Args:
+        x, y: numbers or bools, which broadcast.
+
+    Returns:
+        The products, in the dtype in which they meet.
+
     Raises:
         ShapeError: the shapes do not broadcast.
         DTypeError: a Python integer that the other operand's dtype cannot hold.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.multiply([1.0, 2.0], 3))
+    array([3., 6.])
     """
     return Mul()(x, y)
 
@@ -284,8 +315,18 @@ def multiply(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 def divide(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x / y, broadcast, always floating: two integers or bools give float64.
 
+    Args:
+        x, y: numbers or bools, which broadcast.
+
+    Returns:
+        The quotients, in a floating dtype.
+
     Raises:
         ShapeError: the shapes do not broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.divide([1, 2], 4))
+    array([0.25, 0.5 ])
     """
     return Div()(x, y)
 
@@ -293,8 +334,18 @@ def divide(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 def negative(x: Operand[AnyValue]) -> AnyValue:
     """-x, in the dtype of x. Integers wrap.
 
+    Args:
+        x: numbers.
+
+    Returns:
+        -x, of x's shape and dtype.
+
     Raises:
         DTypeError: x is bool.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.negative([-2, 3]))
+    array([ 2, -3])
     """
     return Neg()(x)
 
@@ -312,36 +363,101 @@ def positive(x: Operand[AnyValue]) -> AnyValue:
 
 
 def absolute(x: Operand[AnyValue]) -> AnyValue:
-    """The magnitude of x, in its dtype; the derivative at 0 is 0."""
+    """The magnitude of x, in its dtype; the derivative at 0 is 0.
+
+    Args:
+        x: numbers or bools.
+
+    Returns:
+        The magnitudes, of x's shape and dtype.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.abs([-2, 3]))
+    array([2, 3])
+    """
     return Abs()(x)
 
 
 def sign(x: Operand[AnyValue]) -> AnyValue:
     """-1, 0 or 1, in the dtype of x; NaN of NaN. Carries no gradient.
 
+    Args:
+        x: numbers.
+
+    Returns:
+        -1, 0 or 1 for each element, in x's dtype.
+
     Raises:
         DTypeError: x is bool.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.sign([-2.0, 0.0, 3.0]))
+    array([-1.,  0.,  1.])
     """
     return Sign()(x)
 
 
 def floor(x: Operand[AnyValue]) -> AnyValue:
-    """The largest whole number at most x, in the dtype of x. Carries no gradient."""
+    """The largest whole number at most x, in the dtype of x. Carries no gradient.
+
+    Args:
+        x: numbers.
+
+    Returns:
+        Whole numbers in x's dtype.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.floor([-1.5, 1.5]))
+    array([-2.,  1.])
+    """
     return Floor()(x)
 
 
 def ceil(x: Operand[AnyValue]) -> AnyValue:
-    """The smallest whole number at least x, in the dtype of x. Carries no gradient."""
+    """The smallest whole number at least x, in the dtype of x. Carries no gradient.
+
+    Args:
+        x: numbers.
+
+    Returns:
+        Whole numbers in x's dtype.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.ceil([-1.5, 1.5]))
+    array([-1.,  2.])
+    """
     return Ceil()(x)
 
 
 def trunc(x: Operand[AnyValue]) -> AnyValue:
-    """x without its fraction, in the dtype of x. Carries no gradient."""
+    """x without its fraction, in the dtype of x. Carries no gradient.
+
+    Args:
+        x: numbers.
+
+    Returns:
+        Whole numbers in x's dtype.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.trunc([-1.5, 1.5]))
+    array([-1.,  1.])
+    """
     return Trunc()(x)
 
 
 def rint(x: Operand[AnyValue]) -> AnyValue:
-    """The whole number nearest to x, ties to even, in the dtype of x. Carries no gradient."""
+    """The whole number nearest to x, ties to even, in the dtype of x. Carries no gradient.
+
+    Args:
+        x: numbers.
+
+    Returns:
+        Whole numbers in x's dtype.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.rint([0.5, 1.5]))
+    array([0., 2.])
+    """
     return Rint()(x)
 
 

@@ -261,9 +261,19 @@ class BitNot(_Bitwise, name="bit_not"):
 def equal(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x == y as bool, broadcast; dtypes promote first. False where either is NaN.
 
+    Args:
+        x, y: numbers or bools, which broadcast.
+
+    Returns:
+        Bools, of the shape in which they meet.
+
     Raises:
         ShapeError: the shapes do not broadcast.
         DTypeError: a Python integer that the other operand's dtype cannot hold.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.equal([1, 2], 2))
+    array([False,  True])
     """
     return Eq()(x, y)
 
@@ -274,7 +284,21 @@ def not_equal(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 
 
 def less(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """x < y as bool, broadcast; dtypes promote first. False with a NaN. Errors: see equal."""
+    """x < y as bool, broadcast; dtypes promote first. False with a NaN. Errors: see equal.
+
+    Args:
+        x, y: numbers or bools, which broadcast.
+
+    Returns:
+        Bools, of the shape in which they meet.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.less([1, 2], 2))
+    array([ True, False])
+    """
     return Lt()(x, y)
 
 
@@ -284,7 +308,21 @@ def less_equal(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 
 
 def greater(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """x > y as bool, broadcast; dtypes promote first. False with a NaN. Errors: see equal."""
+    """x > y as bool, broadcast; dtypes promote first. False with a NaN. Errors: see equal.
+
+    Args:
+        x, y: numbers or bools, which broadcast.
+
+    Returns:
+        Bools, of the shape in which they meet.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.greater([1, 2], 1))
+    array([False,  True])
+    """
     return Gt()(x, y)
 
 
@@ -294,12 +332,40 @@ def greater_equal(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 
 
 def logical_and(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """Both are true (not zero), as bool, broadcast. Raises ShapeError."""
+    """Both are true (not zero), as bool, broadcast. Raises ShapeError.
+
+    Args:
+        x, y: bools, or numbers, which are true where they are not zero; they broadcast.
+
+    Returns:
+        Bools, of the shape in which they meet.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.logical_and([True, False], True))
+    array([ True, False])
+    """
     return LogicalAnd()(x, y)
 
 
 def logical_or(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """At least one is true (not zero), as bool, broadcast. Raises ShapeError."""
+    """At least one is true (not zero), as bool, broadcast. Raises ShapeError.
+
+    Args:
+        x, y: bools, or numbers, which are true where they are not zero; they broadcast.
+
+    Returns:
+        Bools, of the shape in which they meet.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.logical_or([True, False], False))
+    array([ True, False])
+    """
     return LogicalOr()(x, y)
 
 
@@ -309,7 +375,18 @@ def logical_xor(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 
 
 def logical_not(x: Operand[AnyValue]) -> AnyValue:
-    """It is false (zero), as bool."""
+    """It is false (zero), as bool.
+
+    Args:
+        x: bools, or numbers, which are true where they are not zero.
+
+    Returns:
+        Bools, of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.logical_not([True, False]))
+    array([False,  True])
+    """
     return LogicalNot()(x)
 
 

@@ -190,10 +190,20 @@ def matmul(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     A vector (one axis) on the left is a row, on the right a column; its axis is not in the result.
     Integers multiply and add in their promoted dtype, and wrap.
 
+    Args:
+        a, b: numbers with one axis or more; dtypes promote.
+
+    Returns:
+        The products: [..., n, m] of [..., n, k] and [..., k, m].
+
     Raises:
         ShapeError: inner sizes that differ, or batch axes that do not broadcast.
         RankError: a 0-d operand.
         DTypeError: bools.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.matmul([[1.0, 2.0], [3.0, 4.0]], [1.0, 1.0]))
+    array([3., 7.])
     """
     left, right = promoted_values("matmul", (a, b))
     if left.ndim == 0 or right.ndim == 0:

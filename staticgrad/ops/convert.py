@@ -139,8 +139,19 @@ class SizeValue(Op, name="size"):
 def astype(x: Operand[AnyValue], dtype: Any) -> AnyValue:
     """x converted to ``dtype``; x itself if it has that dtype. Carries gradients between floats.
 
+    Args:
+        x: a value.
+        dtype: an element type, as NumPy spells it.
+
+    Returns:
+        The elements, converted; x itself where it has the dtype.
+
     Raises:
         DTypeError: ``dtype`` names no element type.
+
+    >>> import staticgrad as sg
+    >>> sg.astype(sg.input("x", ("n",), "float32"), "int64").dtype
+    sg.int64
     """
     try:
         target = as_dtype(dtype)
@@ -151,7 +162,19 @@ def astype(x: Operand[AnyValue], dtype: Any) -> AnyValue:
 
 
 def stop_gradient(x: Operand[AnyValue]) -> AnyValue:
-    """x itself, through which no gradient flows."""
+    """x itself, through which no gradient flows.
+
+    Args:
+        x: a value.
+
+    Returns:
+        The same numbers; no gradient goes through to x.
+
+    >>> import staticgrad as sg
+    >>> w = sg.input("w", (), "float64")
+    >>> sg.evaluate(sg.grad(w * sg.stop_gradient(w), w), {"w": 3.0})
+    array(3.)
+    """
     return StopGradient()(x)
 
 

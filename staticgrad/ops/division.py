@@ -134,9 +134,19 @@ def floor_divide(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 
     Integers divided by zero give 0; floats what NumPy gives (infinite, or NaN of 0 // 0).
 
+    Args:
+        x, y: numbers, which broadcast.
+
+    Returns:
+        Whole quotients, rounded down, in the dtype in which they meet.
+
     Raises:
         ShapeError: the shapes do not broadcast.
         DTypeError: bools.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.floor_divide([5, -5], 3))
+    array([ 1, -2])
     """
     return FloorDivide()(x, y)
 
@@ -146,9 +156,19 @@ def remainder(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 
     Derivatives: 1 by x and -floor(x / y) by y, at the jumps too.
 
+    Args:
+        x, y: numbers, which broadcast.
+
+    Returns:
+        What is left, with the sign of y.
+
     Raises:
         ShapeError: the shapes do not broadcast.
         DTypeError: bools.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.remainder([5, -5], 3))
+    array([2, 1])
     """
     return Remainder()(x, y)
 

@@ -147,27 +147,82 @@ class Atanh(Floating, name="atanh"):
 
 
 def sinh(x: Operand[AnyValue]) -> AnyValue:
-    """Hyperbolic sine, elementwise; integers and bools become float64."""
+    """Hyperbolic sine, elementwise; integers and bools become float64.
+
+    Args:
+        x: a value; integers and bools are converted to float64.
+
+    Returns:
+        Numbers of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.sinh([0.0, 1.0]))
+    array([0.        , 1.17520119])
+    """
     return Sinh()(x)
 
 
 def cosh(x: Operand[AnyValue]) -> AnyValue:
-    """Hyperbolic cosine, elementwise; integers and bools become float64."""
+    """Hyperbolic cosine, elementwise; integers and bools become float64.
+
+    Args:
+        x: a value; integers and bools are converted to float64.
+
+    Returns:
+        Numbers from 1 on, of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.cosh([0.0, 1.0]))
+    array([1.        , 1.54308063])
+    """
     return Cosh()(x)
 
 
 def arcsinh(x: Operand[AnyValue]) -> AnyValue:
-    """The inverse of sinh, elementwise; integers and bools become float64."""
+    """The inverse of sinh, elementwise; integers and bools become float64.
+
+    Args:
+        x: a value; integers and bools are converted to float64.
+
+    Returns:
+        Numbers of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.arcsinh([0.0, 1.0]))
+    array([0.        , 0.88137359])
+    """
     return Asinh()(x)
 
 
 def arccosh(x: Operand[AnyValue]) -> AnyValue:
-    """The inverse of cosh, elementwise; NaN below 1. Its derivative at 1 is inf."""
+    """The inverse of cosh, elementwise; NaN below 1. Its derivative at 1 is inf.
+
+    Args:
+        x: numbers from 1 on; integers and bools are converted to float64.
+
+    Returns:
+        Numbers of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.arccosh([1.0, 2.0]))
+    array([0.       , 1.3169579])
+    """
     return Acosh()(x)
 
 
 def arctanh(x: Operand[AnyValue]) -> AnyValue:
-    """The inverse of tanh, elementwise; infinite at -1 and 1, NaN beyond."""
+    """The inverse of tanh, elementwise; infinite at -1 and 1, NaN beyond.
+
+    Args:
+        x: numbers between -1 and 1; integers and bools are converted to float64.
+
+    Returns:
+        Numbers of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.arctanh([0.0, 0.5]))
+    array([0.        , 0.54930614])
+    """
     return Atanh()(x)
 
 

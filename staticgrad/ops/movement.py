@@ -187,9 +187,17 @@ def reshape(
         order: ``"C"``, the last axis fastest; ``"F"``, the first; ``"A"`` is ``"C"`` here.
         copy: of no effect: a value never changes.
 
+    Returns:
+        The same elements in the same order, under the new shape.
+
     Raises:
         ShapeError: the number of elements differs, or two sizes are -1.
         ArgumentError: an entry that is no size; another order.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.reshape([1, 2, 3, 4], (2, -1)))
+    array([[1, 2],
+           [3, 4]])
     """
     value = as_value("reshape", x)
     entries = tuple(shape) if isinstance(shape, list | tuple) else (shape,)
@@ -218,8 +226,19 @@ def _filled(x: Value, entries: tuple[Any, ...], free: int) -> Shape:
 def transpose(x: Operand[AnyValue], axes: Any = None) -> AnyValue:
     """Axis i of the result is axis ``axes[i]`` of x; all axes reversed by default.
 
+    Args:
+        x: a value.
+        axes: a permutation of its axes; None reverses them.
+
+    Returns:
+        The same elements, under permuted axes.
+
     Raises:
         AxisError: ``axes`` is no permutation of the axes of x.
+
+    >>> import staticgrad as sg
+    >>> sg.transpose(sg.input("x", ("n", 2, 3)), (0, 2, 1)).shape
+    (n, 3, 2)
     """
     value = as_value("transpose", x)
     if axes is None:
@@ -241,8 +260,19 @@ def _permuted(x: AnyValue, perm: tuple[int, ...]) -> AnyValue:
 def swapaxes(x: Operand[AnyValue], axis1: int, axis2: int) -> AnyValue:
     """x with two axes exchanged.
 
+    Args:
+        x: a value.
+        axis1, axis2: which.
+
+    Returns:
+        The same elements, with the two axes exchanged.
+
     Raises:
         AxisError: there is no such axis.
+
+    >>> import staticgrad as sg
+    >>> sg.swapaxes(sg.input("x", ("n", 2, 3)), 0, 2).shape
+    (3, 2, n)
     """
     value = as_value("swapaxes", x)
     first, second = axis_of("swapaxes", axis1, value), axis_of("swapaxes", axis2, value)
@@ -254,9 +284,20 @@ def swapaxes(x: Operand[AnyValue], axis1: int, axis2: int) -> AnyValue:
 def moveaxis(x: Operand[AnyValue], source: Axes, destination: Axes) -> AnyValue:
     """x with the axes ``source`` moved to the places ``destination``; the others keep their order.
 
+    Args:
+        x: a value.
+        source, destination: one place or several of the same number.
+
+    Returns:
+        The same elements; axes that are not named stay in their order.
+
     Raises:
         AxisError: there is no such axis, or one is named twice.
         ArgumentError: not as many places as axes.
+
+    >>> import staticgrad as sg
+    >>> sg.moveaxis(sg.input("x", ("n", 2, 3)), 0, -1).shape
+    (2, 3, n)
     """
     value = as_value("moveaxis", x)
     sources = distinct_axes("moveaxis", _listed(source), value)
@@ -279,8 +320,19 @@ def _listed(axes: Axes) -> list[Any]:
 def expand_dims(x: Operand[AnyValue], axis: Axes) -> AnyValue:
     """x with axes of size 1 inserted, so that they are the axes ``axis`` of the result.
 
+    Args:
+        x: a value.
+        axis: one place or several, counted in the result.
+
+    Returns:
+        The same elements, with more axes.
+
     Raises:
         AxisError: an axis that the result does not have, or one named twice.
+
+    >>> import staticgrad as sg
+    >>> sg.expand_dims(sg.input("x", ("n", 3)), 1).shape
+    (n, 1, 3)
     """
     value = as_value("expand_dims", x)
     given = _listed(axis)
@@ -293,9 +345,20 @@ def expand_dims(x: Operand[AnyValue], axis: Axes) -> AnyValue:
 def squeeze(x: Operand[AnyValue], axis: Axes = None) -> AnyValue:
     """x without the axes ``axis``, which must have literal size 1; without all such by default.
 
+    Args:
+        x: a value.
+        axis: one axis or several of size 1; None for all such.
+
+    Returns:
+        The same elements, with fewer axes.
+
     Raises:
         ShapeError: an axis of another size, or of a named one.
         AxisError: there is no such axis.
+
+    >>> import staticgrad as sg
+    >>> sg.squeeze(sg.input("x", ("n", 1, 3))).shape
+    (n, 3)
     """
     value = as_value("squeeze", x)
     if axis is None:
@@ -316,8 +379,15 @@ def ravel(x: Operand[AnyValue], order: str | None = "C") -> AnyValue:
 
     ``"A"`` and ``"K"``, which ask for the order in memory, are ``"C"`` here.
 
+    Returns:
+        The elements along one axis.
+
     Raises:
         ArgumentError: another order.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.ravel([[1, 2], [3, 4]]))
+    array([1, 2, 3, 4])
     """
     value = as_value("ravel", x)
     if _is_fortran("ravel", order, "CFAK"):
@@ -337,8 +407,20 @@ def _is_fortran(op: str, order: str | None, known: str) -> bool:
 def broadcast_to(x: Operand[AnyValue], shape: Any) -> AnyValue:
     """x repeated to ``shape`` by NumPy's rule: axes align at the right, literal size 1 stretches.
 
+    Args:
+        x: a value.
+        shape: one size or a tuple of sizes.
+
+    Returns:
+        x repeated along new axes, and along those of literal size 1.
+
     Raises:
         ShapeError: x does not fit ``shape``.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.broadcast_to([1, 2], (2, 2)))
+    array([[1, 2],
+           [1, 2]])
     """
     value = as_value("broadcast_to", x)
     target = shape_of("broadcast_to", shape, value)

@@ -184,9 +184,19 @@ def power(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     array of integers, which wraps; where an exponent turns out negative in a run, the result is
     1 / x ** -y without its fraction: 0, but for the bases 1 and -1.
 
+    Args:
+        x, y: numbers, which broadcast.
+
+    Returns:
+        The powers, in the dtype in which they meet.
+
     Raises:
         ShapeError: the shapes do not broadcast.
         DTypeError: integers under an exponent that is known to be negative; bools.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.power([2.0, 3.0], 2))
+    array([4., 9.])
     """
     common = common_dtype("pow", (x, y))
     exponent = _literal(y)
@@ -208,13 +218,35 @@ def power(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 
 
 def square(x: Operand[AnyValue]) -> AnyValue:
-    """x * x, in the dtype of x; bools are combined by logical and."""
+    """x * x, in the dtype of x; bools are combined by logical and.
+
+    Args:
+        x: numbers or bools.
+
+    Returns:
+        x * x, of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.square([2, -3]))
+    array([4, 9])
+    """
     (value,) = Mul().prepare(x)
     return value if value.dtype.is_bool else IntegerPow(2)(value)
 
 
 def reciprocal(x: Operand[AnyValue]) -> AnyValue:
-    """1 / x, always floating: integers and bools are converted to float64."""
+    """1 / x, always floating: integers and bools are converted to float64.
+
+    Args:
+        x: numbers.
+
+    Returns:
+        1 / x, of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.reciprocal([2.0, 4.0]))
+    array([0.5 , 0.25])
+    """
     (value,) = Div().prepare(x)
     return IntegerPow(-1)(value)
 

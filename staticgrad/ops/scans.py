@@ -178,8 +178,20 @@ def cumsum(x: Operand[AnyValue], axis: int | None = None, dtype: Any = None) -> 
     Added from the first element on. Bools and integers below 64 bits are added as int64 (unsigned:
     uint64), as NumPy does.
 
+    Args:
+        x: a value.
+        axis: along which; None flattens x first.
+        dtype: convert to it before adding.
+
+    Returns:
+        The running sums, as many as there are elements.
+
     Raises:
         AxisError: there is no such axis.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.cumsum([1.0, 2.0, 3.0]))
+    array([1., 3., 6.])
     """
     return _running("cumsum", CumSum, x, axis, dtype)
 
@@ -189,8 +201,20 @@ def cumprod(x: Operand[AnyValue], axis: int | None = None, dtype: Any = None) ->
 
     Its gradient is right where elements are 0.
 
+    Args:
+        x: a value.
+        axis: along which; None flattens x first.
+        dtype: convert to it before multiplying.
+
+    Returns:
+        The running products, as many as there are elements.
+
     Raises:
         AxisError: there is no such axis.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.cumprod([1.0, 2.0, 3.0]))
+    array([1., 2., 6.])
     """
     return _running("cumprod", CumProd, x, axis, dtype)
 

@@ -229,10 +229,21 @@ def where(
 
     A gradient counts only where its operand was chosen, whatever the other one holds.
 
+    Args:
+        condition: bools, or numbers, which are true where they are not zero.
+        x, y: what is chosen from.
+
+    Returns:
+        The chosen elements, in the dtype in which x and y meet.
+
     Raises:
         ShapeError: the shapes do not broadcast.
         DTypeError: a Python integer that the other branch's dtype cannot hold.
         ArgumentError: the condition alone, of which NumPy gives the places where it is true.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.where([True, False], [1.0, 2.0], 0.0))
+    array([1., 0.])
     """
     if x is None or y is None:
         raise ArgumentError(
@@ -246,9 +257,19 @@ def where(
 def maximum(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """The larger of x and y, broadcast; NaN if either is NaN. Equal operands share the gradient.
 
+    Args:
+        x, y: numbers or bools, which broadcast.
+
+    Returns:
+        The larger ones, in the dtype in which they meet.
+
     Raises:
         ShapeError: the shapes do not broadcast.
         DTypeError: a Python integer that the other operand's dtype cannot hold.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.maximum([1.0, 5.0], 3.0))
+    array([3., 5.])
     """
     return Maximum()(x, y)
 
@@ -256,9 +277,19 @@ def maximum(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 def minimum(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """The smaller of x and y, broadcast; NaN if either is NaN. Equal operands share the gradient.
 
+    Args:
+        x, y: numbers or bools, which broadcast.
+
+    Returns:
+        The smaller ones, in the dtype in which they meet.
+
     Raises:
         ShapeError: the shapes do not broadcast.
         DTypeError: a Python integer that the other operand's dtype cannot hold.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.minimum([1.0, 5.0], 3.0))
+    array([1., 3.])
     """
     return Minimum()(x, y)
 
@@ -336,9 +367,20 @@ def clip(
     NaN stays, and a border that is NaN gives NaN. Where min > max, max. The slope by x is 1 inside
     and on the borders; beyond, the border takes the gradient.
 
+    Args:
+        x: numbers.
+        min, max: the borders, which broadcast; None for none.
+
+    Returns:
+        The elements, in the dtype in which all meet.
+
     Raises:
         ShapeError: the shapes do not broadcast.
         DTypeError: a Python integer that the other operand's dtype cannot hold.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.clip([-2.0, 0.5, 2.0], 0.0, 1.0))
+    array([0. , 0.5, 1. ])
     """
     value = x
     if min is not None:

@@ -291,8 +291,19 @@ def sliced(x: AnyValue, starts: Shape, lengths: Shape, steps: tuple[int, ...]) -
 def flip(x: Operand[AnyValue], axis: Axes = None) -> AnyValue:
     """x with its elements in reverse order along ``axis`` (all axes by default).
 
+    Args:
+        x: a value.
+        axis: one axis or several; None for all.
+
+    Returns:
+        The elements in reverse order along the axes.
+
     Raises:
         AxisError: there is no such axis, or one is named twice.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.flip([1, 2, 3]))
+    array([3, 2, 1])
     """
     value = as_value("flip", x)
     axes = axes_of("flip", axis, value)
@@ -314,10 +325,22 @@ def concatenate(
 
     In ``dtype`` if one is given, else in the one in which they meet.
 
+    Args:
+        values: two or more values, or one.
+        axis: along which; None flattens them first.
+        dtype: convert to it.
+
+    Returns:
+        One value, as long along the axis as all together.
+
     Raises:
         ArgumentError: no values.
         ShapeError, RankError: sizes of other axes, or numbers of axes, that differ.
         AxisError: there is no such axis.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.concatenate([[1, 2], [3]]))
+    array([1, 2, 3])
     """
     operands = _several("concatenate", values, axis, dtype)
     if axis is None:
@@ -338,10 +361,23 @@ def stack(values: Sequence[Operand[AnyValue]], axis: int = 0, *, dtype: Any = No
 
     In ``dtype`` if one is given, else in the one in which they meet.
 
+    Args:
+        values: values of one shape.
+        axis: the place of the new axis.
+        dtype: convert to it.
+
+    Returns:
+        One value with one more axis, as long as there are values.
+
     Raises:
         ArgumentError: no values.
         ShapeError, RankError: shapes that differ.
         AxisError: the result has no such axis.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.stack([[1, 2], [3, 4]], axis=1))
+    array([[1, 3],
+           [2, 4]])
     """
     operands = _several("stack", values, axis, dtype)
     place = axis_of("stack", axis, operands[0], operands[0].ndim + 1)

@@ -239,9 +239,16 @@ def sort(
         order: there are no fields; None.
         descending: from the largest to the smallest, NaN first, equal elements in their order.
 
+    Returns:
+        The elements in order, of x's shape; flat where the axis is None.
+
     Raises:
         AxisError: there is no such axis.
         ArgumentError: a ``kind`` that NumPy does not know, or an ``order``.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.sort([3.0, 1.0, 2.0]))
+    array([1., 2., 3.])
     """
     return sorted_along("sort", x, axis, (kind, order, stable), descending)[0]
 
@@ -258,6 +265,19 @@ def argsort(
     """The positions (int64) along ``axis`` that put x in order; arguments as for ``sort``.
 
     Of equal elements the lowest position comes first. Raises as ``sort``.
+
+    Args:
+        x, axis, kind, order, stable, descending: as for ``sort``.
+
+    Returns:
+        int64 positions, of x's shape; flat where the axis is None.
+
+    Raises:
+        AxisError, ArgumentError: as ``sort``.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.argsort([3.0, 1.0, 2.0]))
+    array([1, 2, 0])
     """
     return sorted_along("argsort", x, axis, (kind, order, stable), descending)[1]
 
@@ -284,6 +304,10 @@ def topk(
         AxisError: there is no such axis.
         ShapeError: a negative k, or one larger than the axis.
         ArgumentError: a k that is no integer.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.topk([3.0, 1.0, 2.0], 2))
+    (array([3., 2.]), array([0, 2]))
     """
     value = as_value("topk", x)
     place = axis_of("topk", axis, value)

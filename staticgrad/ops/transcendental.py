@@ -239,22 +239,66 @@ class Erf(Floating, name="erf"):
 
 
 def exp(x: Operand[AnyValue]) -> AnyValue:
-    """e ** x, elementwise; integers and bools become float64."""
+    """e ** x, elementwise; integers and bools become float64.
+
+    Args:
+        x: a value; integers and bools are converted to float64.
+
+    Returns:
+        The powers, of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.exp([0.0, 1.0]))
+    array([1.        , 2.71828183])
+    """
     return Exp()(x)
 
 
 def expm1(x: Operand[AnyValue]) -> AnyValue:
-    """e ** x - 1, accurate near 0, elementwise; integers and bools become float64."""
+    """e ** x - 1, accurate near 0, elementwise; integers and bools become float64.
+
+    Args:
+        x: a value; integers and bools are converted to float64.
+
+    Returns:
+        exp(x) - 1, of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.expm1([0.0, 1e-12]))
+    array([0.e+00, 1.e-12])
+    """
     return Expm1()(x)
 
 
 def log(x: Operand[AnyValue]) -> AnyValue:
-    """Natural logarithm, elementwise; -inf at 0, NaN below; integers and bools become float64."""
+    """Natural logarithm, elementwise; -inf at 0, NaN below; integers and bools become float64.
+
+    Args:
+        x: a value; integers and bools are converted to float64.
+
+    Returns:
+        The logarithms, of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.log([1.0, 0.0]))
+    array([  0., -inf])
+    """
     return Log()(x)
 
 
 def log1p(x: Operand[AnyValue]) -> AnyValue:
-    """log(1 + x), accurate near 0, elementwise; integers and bools become float64."""
+    """log(1 + x), accurate near 0, elementwise; integers and bools become float64.
+
+    Args:
+        x: a value; integers and bools are converted to float64.
+
+    Returns:
+        log(1 + x), of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.log1p([0.0, 1e-12]))
+    array([0.e+00, 1.e-12])
+    """
     return Log1p()(x)
 
 
@@ -262,6 +306,16 @@ def sqrt(x: Operand[AnyValue]) -> AnyValue:
     """Square root, elementwise; NaN below 0; integers and bools become float64.
 
     Its derivative at 0 is inf.
+
+    Args:
+        x: a value; integers and bools are converted to float64.
+
+    Returns:
+        The roots, of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.sqrt([4.0, 2.0]))
+    array([2.        , 1.41421356])
     """
     return Sqrt()(x)
 
@@ -270,6 +324,16 @@ def sin(x: Operand[AnyValue]) -> AnyValue:
     """Sine of x in radians, elementwise; integers and bools become float64.
 
     Every finite x is reduced exactly, however large.
+
+    Args:
+        x: angles in radians; integers and bools are converted to float64.
+
+    Returns:
+        Numbers between -1 and 1, of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.sin([0.0, sg.pi / 2]))
+    array([0., 1.])
     """
     return Sin()(x)
 
@@ -278,22 +342,65 @@ def cos(x: Operand[AnyValue]) -> AnyValue:
     """Cosine of x in radians, elementwise; integers and bools become float64.
 
     Every finite x is reduced exactly, however large.
+
+    Args:
+        x: angles in radians; integers and bools are converted to float64.
+
+    Returns:
+        Numbers between -1 and 1, of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.cos([0.0, sg.pi]))
+    array([ 1., -1.])
     """
     return Cos()(x)
 
 
 def tanh(x: Operand[AnyValue]) -> AnyValue:
-    """Hyperbolic tangent, elementwise; integers and bools become float64."""
+    """Hyperbolic tangent, elementwise; integers and bools become float64.
+
+    Args:
+        x: a value; integers and bools are converted to float64.
+
+    Returns:
+        Numbers between -1 and 1, of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.tanh([0.0, 1.0]))
+    array([0.        , 0.76159416])
+    """
     return Tanh()(x)
 
 
 def sigmoid(x: Operand[AnyValue]) -> AnyValue:
-    """1 / (1 + exp(-x)), elementwise, right at both ends; integers and bools become float64."""
+    """1 / (1 + exp(-x)), elementwise, right at both ends; integers and bools become float64.
+
+    Args:
+        x: a value; integers and bools are converted to float64.
+
+    Returns:
+        Numbers between 0 and 1, of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.sigmoid([0.0, -1000.0]))
+    array([0.5, 0. ])
+    """
     return Sigmoid()(x)
 
 
 def erf(x: Operand[AnyValue]) -> AnyValue:
-    """The error function, elementwise; integers and bools become float64."""
+    """The error function, elementwise; integers and bools become float64.
+
+    Args:
+        x: a value; integers and bools are converted to float64.
+
+    Returns:
+        Numbers between -1 and 1, of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.erf([0.0, 1.0]))
+    array([0.        , 0.84270079])
+    """
     return Erf()(x)
 
 

@@ -163,6 +163,16 @@ def tan(x: Operand[AnyValue]) -> AnyValue:
     """Tangent of x in radians, elementwise; integers and bools become float64.
 
     Every finite x is reduced exactly, however large.
+
+    Args:
+        x: angles in radians; integers and bools are converted to float64.
+
+    Returns:
+        The tangents, of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.tan([0.0, 1.0]))
+    array([0.        , 1.55740772])
     """
     return Tan()(x)
 
@@ -171,6 +181,16 @@ def arcsin(x: Operand[AnyValue]) -> AnyValue:
     """The angle in [-pi/2, pi/2] whose sine is x, elementwise; NaN beyond 1.
 
     Its derivative at -1 and 1 is inf.
+
+    Args:
+        x: numbers between -1 and 1; integers and bools are converted to float64.
+
+    Returns:
+        Angles in radians, of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.arcsin([0.0, 1.0]))
+    array([0.        , 1.57079633])
     """
     return Asin()(x)
 
@@ -179,12 +199,33 @@ def arccos(x: Operand[AnyValue]) -> AnyValue:
     """The angle in [0, pi] whose cosine is x, elementwise; NaN beyond 1.
 
     Its derivative at -1 and 1 is -inf.
+
+    Args:
+        x: numbers between -1 and 1; integers and bools are converted to float64.
+
+    Returns:
+        Angles in radians, of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.arccos([1.0, -1.0]))
+    array([0.        , 3.14159265])
     """
     return Acos()(x)
 
 
 def arctan(x: Operand[AnyValue]) -> AnyValue:
-    """The angle in [-pi/2, pi/2] whose tangent is x, elementwise; integers become float64."""
+    """The angle in [-pi/2, pi/2] whose tangent is x, elementwise; integers become float64.
+
+    Args:
+        x: a value; integers and bools are converted to float64.
+
+    Returns:
+        Angles in radians, of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.arctan([0.0, 1.0]))
+    array([0.        , 0.78539816])
+    """
     return Atan()(x)
 
 
@@ -193,8 +234,18 @@ def arctan2(y: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
 
     Its derivatives at the origin are NaN.
 
+    Args:
+        y, x: numbers, which broadcast; integers and bools are converted to float64.
+
+    Returns:
+        Angles in radians.
+
     Raises:
         ShapeError: the shapes do not broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.arctan2(1.0, [1.0, -1.0]))
+    array([0.78539816, 2.35619449])
     """
     return Atan2()(y, x)
 
@@ -204,8 +255,18 @@ def hypot(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 
     Its derivatives at the origin are 0.
 
+    Args:
+        x, y: numbers, which broadcast; integers and bools are converted to float64.
+
+    Returns:
+        The lengths, of the shape in which they meet.
+
     Raises:
         ShapeError: the shapes do not broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.hypot(3.0, [4.0, 0.0]))
+    array([5., 3.])
     """
     return Hypot()(x, y)
 

@@ -56,6 +56,13 @@ def load(path: Any, into: Any = None) -> Any:
         SavedFileError: a file that is damaged, cut off or something else; or that does not fit
             ``into``: names, shapes and element types must be equal. Nothing has changed then.
         ArgumentError, MissingPackageError, OSError: as ``save``.
+
+    >>> import os, tempfile, numpy as np, staticgrad as sg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "run.npz")
+    ...     sg.save(path, {"w": np.ones(2), "step": 3})
+    ...     sg.load(path)
+    {'w': array([1., 1.]), 'step': 3}
     """
     found = tree_of(read_file(Path(path)), path)
     if into is not None:

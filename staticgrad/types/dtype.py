@@ -246,7 +246,7 @@ def as_dtype(spec: object) -> DType:
     try:
         # NumPy reads None as float64, which is never meant.
         found = None if spec is None else _BY_NAME.get(np.dtype(spec).name)  # type: ignore[call-overload]
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):  # of a text with commas, NumPy reads fields
         found = None
     if found is None and spec in ("bfloat16", "bf16"):
         raise TypeError(_NO_BFLOAT16)

@@ -63,6 +63,11 @@ def cholesky(a: Operand[AnyValue], *, upper: bool = False, errors: str = "raise"
         LinearAlgebraError: in the run, a matrix that is not positive definite.
         DTypeError: another dtype than float32 and float64 (integers become float64).
         RankError, ShapeError: no square matrices.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.linalg.cholesky([[4.0, 0.0], [0.0, 9.0]]))
+    array([[2., 0.],
+           [0., 3.]])
     """
     value = matrices("cholesky", a)
     op = Cholesky(checked_errors("cholesky", errors))

@@ -117,6 +117,10 @@ def solve(a: Operand[AnyValue], b: Operand[AnyValue], *, errors: str = "raise") 
         LinearAlgebraError: in the run, a singular matrix: a pivot that is exactly 0.
         DTypeError: another dtype than float32 and float64 (integers become float64).
         RankError, ShapeError: no square matrices, or a b that does not fit.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.linalg.solve([[2.0, 0.0], [0.0, 4.0]], [2.0, 4.0]))
+    array([1., 1.])
     """
     left, right, is_vector = right_side("solve", a, b)
     chosen = checked_errors("solve", errors)
@@ -130,6 +134,14 @@ def inv(a: Operand[AnyValue], *, errors: str = "raise") -> AnyValue:
     """The inverses of square matrices; ``solve`` is quicker and closer where they are multiplied.
 
     Raises as ``solve``.
+
+    Returns:
+        The inverses, of a's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.linalg.inv([[2.0, 0.0], [0.0, 4.0]]))
+    array([[0.5 , 0.  ],
+           [0.  , 0.25]])
     """
     value = squares("inv", matrices("inv", a))
     lu, permutation, _ = _factors(value)
@@ -143,8 +155,15 @@ def det(a: Operand[AnyValue]) -> AnyValue:
 
     The gradient is NaN where a matrix is singular, although there is one.
 
+    Returns:
+        The determinants: a without its last two axes.
+
     Raises:
         DTypeError, RankError, ShapeError: as ``solve``.
+
+    >>> import staticgrad as sg
+    >>> float(sg.evaluate(sg.linalg.det([[2.0, 0.0], [0.0, 4.0]])))
+    8.0
     """
     value = squares("det", matrices("det", a))
     found: Any = _determinant(value, *_factors(value))

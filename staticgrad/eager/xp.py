@@ -1,0 +1,294 @@
+"""The namespace of the array API standard, version 2024.12: ``sg.xp``.
+
+https://data-apis.org/array-api/2024.12/. Its functions are those of ``sg``, which compute at once
+unless a value of a graph is among what they are given, so that code that was written for the
+standard runs on tensors and is traced. What the standard's functions make is float64 by default.
+Some functions stand here alone, since the size of what they give depends on values.
+
+>>> import staticgrad as sg
+>>> x = sg.xp.asarray([3.0, 1.0, 3.0])
+>>> x.__array_namespace__() is sg.xp
+True
+>>> sg.xp.unique_values(x)
+Tensor([1., 3.])
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from importlib import import_module
+from types import SimpleNamespace
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.eager.at_once import eager_mode
+from staticgrad.eager.tensor import Tensor
+from staticgrad.errors import ArgumentError
+from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.errors.wording import shown
+from staticgrad.ir.value import Value
+from staticgrad.ops.elementwise import Operand
+from staticgrad.types.dtype import (
+    BOOL,
+    F32,
+    F64,
+    I8,
+    I16,
+    I32,
+    I64,
+    U8,
+    U16,
+    U32,
+    U64,
+    DType,
+    as_dtype,
+)
+
+__array_api_version__: Final = "2024.12"
+
+#: Names of the standard that are functions, constants or dtypes of ``sg``.
+_SHARED: Final = (
+    "abs acos acosh add all any arange argmax argmin argsort asarray asin asinh astype atan atan2"
+    " atanh bitwise_and bitwise_invert bitwise_left_shift bitwise_or bitwise_right_shift"
+    " bitwise_xor broadcast_arrays broadcast_to can_cast ceil clip concat copysign cos cosh"
+    " count_nonzero cumulative_prod cumulative_sum diff divide e empty empty_like equal exp"
+    " expand_dims expm1 eye flip float32 float64 floor floor_divide full full_like greater"
+    " greater_equal hypot iinfo inf int16 int32 int64 int8 isdtype isfinite isinf isnan less"
+    " less_equal linspace log log10 log1p log2 logaddexp logical_and logical_not logical_or"
+    " logical_xor matmul matrix_transpose max maximum mean meshgrid min minimum moveaxis multiply"
+    " nan negative newaxis not_equal ones ones_like permute_dims pi positive pow prod reciprocal"
+    " remainder repeat reshape result_type roll round searchsorted sign signbit sin sinh sort sqrt"
+    " square squeeze stack std subtract sum take take_along_axis tan tanh tensordot tile tril triu"
+    " trunc uint16 uint32 uint64 uint8 unstack var vecdot where zeros zeros_like"
+)
+_LINALG: Final = (
+    "cholesky cross det diagonal eigh eigvalsh inv matmul matrix_norm matrix_power matrix_rank"
+    " matrix_transpose outer pinv qr slogdet solve svd svdvals tensordot trace vecdot vector_norm"
+)
+#: What makes floats of nothing: float32 in ``sg``, where graphs are built.
+_FLOATING: Final = ("empty", "eye", "linspace", "ones", "zeros")
+#: What takes ``device="cpu"``.
+_MAKING: Final = (
+    "arange asarray empty empty_like eye full full_like linspace ones ones_like zeros zeros_like"
+)
+#: Names of the standard that stand here alone.
+_OWN: Final = (
+    "bool conj finfo from_dlpack imag linalg nextafter nonzero real unique_all unique_counts"
+    " unique_inverse unique_values"
+)
+__all__ = sorted([*_SHARED.split(), *_OWN.split()])
+
+bool = BOOL
+
+
+def unique_all(x: Operand[Tensor], /) -> Any:
+    """The different elements of a tensor, ascending; where each stands first, and how often.
+
+    Args:
+        x: a tensor: how many there are depends on its values, which a graph does not know.
+
+    Returns:
+        A named tuple ``(values, indices, inverse_indices, counts)``; each NaN counts as another
+        element, and ``values[inverse_indices]`` is x.
+
+    Raises:
+        SymbolicValueError: x is a value of a graph.
+
+    >>> unique_all(Tensor([2.0, 1.0, 2.0])).counts
+    Tensor([1, 2])
+    """
+    return _several(np.unique_all(_array(x)))
+
+
+def unique_counts(x: Operand[Tensor], /) -> Any:
+    """The different elements of a tensor, ascending, and how many of each; as ``unique_all``."""
+    return _several(np.unique_counts(_array(x)))
+
+
+def unique_inverse(x: Operand[Tensor], /) -> Any:
+    """The different elements of a tensor, ascending, and the place of each; as ``unique_all``."""
+    return _several(np.unique_inverse(_array(x)))
+
+
+def unique_values(x: Operand[Tensor], /) -> Tensor:
+    """The different elements of a tensor, ascending; as ``unique_all``."""
+    return _tensor(np.unique_values(_array(x)))
+
+
+def nonzero(x: Operand[Tensor], /) -> tuple[Tensor, ...]:
+    """The places of the elements of a tensor that are not zero, for each axis.
+
+    Args:
+        x: a tensor with one axis or more; not a value of a graph, as for ``unique_all``.
+
+    Returns:
+        As many int64 tensors as x has axes.
+
+    Raises:
+        ArgumentError: x has no axes. SymbolicValueError: x is a value of a graph.
+
+    >>> nonzero(Tensor([0.0, 3.0, 4.0]))
+    (Tensor([1, 2]),)
+    """
+    array = _array(x)
+    if array.ndim == 0:
+        raise ArgumentError("nonzero: a tensor without axes", hint="x != 0 is its answer")
+    return tuple(map(_tensor, np.nonzero(array)))
+
+
+def nextafter(x1: Operand[Tensor], x2: Operand[Tensor], /) -> Tensor:
+    """The next number after x1 towards x2, elementwise, of floating tensors; no derivative."""
+    dtype = import_module("staticgrad").result_type(x1, x2).numpy
+    return _tensor(np.nextafter(np.asarray(_array(x1), dtype), np.asarray(_array(x2), dtype)))
+
+
+def conj(x: Any, /) -> Any:
+    """x itself: there are no complex numbers."""
+    return _real(x)
+
+
+def real(x: Any, /) -> Any:
+    """x itself: there are no complex numbers."""
+    return _real(x)
+
+
+def imag(x: Any, /) -> Any:
+    """Zeros like x: there are no complex numbers."""
+    return import_module("staticgrad").zeros_like(_real(x))
+
+
+def _real(x: Any) -> Any:
+    return x if isinstance(x, Value) else _tensor(x)
+
+
+def finfo(type: Any, /) -> SimpleNamespace:
+    """The limits of a floating dtype as Python's floats, by the standard's names.
+
+    Args:
+        type: a floating dtype, or a value or array of one.
+
+    Returns:
+        Something with ``bits``, ``eps``, ``max``, ``min``, ``smallest_normal`` and ``dtype``.
+
+    Raises:
+        DTypeError: a dtype that is not floating.
+
+    >>> finfo("float32").eps
+    1.1920928955078125e-07
+    """
+    found = import_module("staticgrad").finfo(type)
+    numbers = {
+        name: float(getattr(found, name)) for name in ("eps", "max", "min", "smallest_normal")
+    }
+    return SimpleNamespace(bits=found.bits, dtype=as_dtype(found.dtype), **numbers)
+
+
+def from_dlpack(x: Any, /, *, device: str | None = None, copy: Any = None) -> Tensor:
+    """A tensor of an array of another library, by DLPack; the numbers are copied.
+
+    Args:
+        x: what has ``__dlpack__``, on the CPU.
+        device: "cpu", or None.
+        copy: False is refused: tensors do not share memory with others.
+
+    Raises:
+        ArgumentError: another device, or ``copy=False``.
+
+    >>> from_dlpack(np.arange(3))
+    Tensor([0, 1, 2])
+    """
+    if device not in (None, "cpu") or copy is False:
+        what = f"no device {shown(device)}" if copy is not False else "copy=False, but it copies"
+        raise ArgumentError(f"from_dlpack: {what}")
+    return _tensor(np.array(np.from_dlpack(x)))
+
+
+def _array(x: Any) -> Any:
+    """The numbers of an operand. Raises SymbolicValueError for a value of a graph."""
+    return np.asarray(x)
+
+
+def _several(found: Any) -> Any:
+    """NumPy's named tuple of arrays, as one of tensors."""
+    return type(found)(*map(_tensor, found))
+
+
+def _tensor(array: Any) -> Tensor:
+    return Tensor.of(np.asarray(array))
+
+
+class _Info:
+    """What ``__array_namespace_info__`` gives."""
+
+    def capabilities(self) -> dict[str, Any]:
+        return {"boolean indexing": True, "data-dependent shapes": True, "max dimensions": 64}
+
+    def default_device(self) -> str:
+        return "cpu"
+
+    def devices(self) -> list[str]:
+        return ["cpu"]
+
+    def default_dtypes(self, *, device: str | None = None) -> dict[str, DType]:
+        return {"real floating": F64, "integral": I64, "indexing": I64}
+
+    def dtypes(self, *, device: str | None = None, kind: Any = None) -> dict[str, DType]:
+        known = (BOOL, I8, I16, I32, I64, U8, U16, U32, U64, F32, F64)
+        isdtype = import_module("staticgrad").isdtype
+        return {each.name: each for each in known if kind is None or isdtype(each, kind)}
+
+
+def __array_namespace_info__() -> _Info:  # noqa: N807 - the standard's name
+    return _Info()
+
+
+def _at_once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, computing where no operand says what is meant."""
+    floating = function.__name__ in _FLOATING
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        if floating and kwargs.get("dtype") is None:
+            kwargs["dtype"] = F64
+        with eager_mode():
+            return function(*args, **kwargs)
+
+    called.__module__ = __name__
+    called.__signature__ = _with_standard(inspect.signature(function), function.__name__)  # type: ignore[attr-defined]
+    return called
+
+
+def _with_standard(signature: inspect.Signature, name: str) -> inspect.Signature:
+    """The signature with the arguments of the standard that are read, but have no effect here."""
+    more = (
+        ("copy", "device") if name == "astype" else ("device",) if name in _MAKING.split() else ()
+    )
+    known = [*signature.parameters.values()]
+    known += [
+        inspect.Parameter(each, inspect.Parameter.KEYWORD_ONLY, default=None)
+        for each in more
+        if each not in signature.parameters
+    ]
+    return signature.replace(parameters=known)
+
+
+def __getattr__(name: str) -> Any:
+    package = import_module("staticgrad")
+    if name == "linalg":
+        room = package.linalg
+        found: Any = SimpleNamespace(
+            **{each: _at_once(getattr(room, each)) for each in _LINALG.split()}
+        )
+    elif name in _SHARED.split():
+        value = getattr(package, name)
+        found = _at_once(value) if callable(value) and not isinstance(value, DType) else value
+    else:
+        raise no_such_name("sg.xp", name, tuple(__all__))
+    return globals().setdefault(name, found)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,113 @@
+"""``sg.xp``: the array API's namespace computes at once, and traces what is of a graph."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.eager import Tensor
+from staticgrad.errors import ArgumentError, DTypeError, SymbolicValueError
+from tests.ops.messages import assert_refused
+
+xp = sg.xp
+
+
+def standardized(x):
+    """Code for the standard: of whatever namespace the array has."""
+    own = x.__array_namespace__()
+    centred = x - own.mean(x, axis=0)
+    return centred / own.sqrt(own.mean(own.square(centred), axis=0)) + own.zeros(x.shape[1])
+
+
+def test_code_for_the_standard_runs_on_tensors_and_is_traced():
+    data = np.random.default_rng(0).normal(size=(5, 3))
+    wanted = (data - data.mean(0)) / data.std(0)
+    x = xp.asarray(data)
+    np.testing.assert_allclose(standardized(x).numpy(), wanted, rtol=1e-12)
+    np.testing.assert_allclose(sg.function(standardized)(data), wanted, rtol=1e-12)
+    assert isinstance(xp.sin(sg.input("x", (3,))), sg.Value)
+    assert not isinstance(xp.sin(sg.input("x", (3,))), Tensor)
+    x.requires_grad = True
+    (xp.sum(xp.square(x))).backward()
+    np.testing.assert_array_equal(x.grad, 2 * data)
+
+
+def test_what_it_makes_has_the_defaults_of_the_standard():
+    for made in (xp.zeros(2), xp.ones((2,)), xp.eye(2), xp.linspace(0, 1, 3), xp.asarray(1.5)):
+        assert isinstance(made, Tensor)
+        assert made.dtype == xp.float64
+    assert xp.arange(3).dtype == xp.asarray([1, 2]).dtype == xp.int64
+    assert xp.zeros(2, dtype=xp.float32, device="cpu").dtype == "float32"
+    assert {"device", "copy"} <= {*inspect.signature(xp.astype).parameters}
+    info = xp.__array_namespace_info__()
+    assert info.default_dtypes()["real floating"] == xp.zeros(1).dtype
+    assert [*info.dtypes(kind="bool")] == ["bool"]
+    assert (info.default_device(), info.devices()) == ("cpu", ["cpu"])
+    assert len(info.dtypes(kind=("bool", "numeric"))) == 11
+    assert {"boolean indexing", "data-dependent shapes", "max dimensions"} == {*info.capabilities()}
+
+
+def test_functions_whose_size_depends_on_values_take_tensors_only():
+    data = np.array([[3.0, 0.0], [3.0, 1.0]])
+    x = xp.asarray(data)
+    for name in ("unique_all", "unique_counts", "unique_inverse", "unique_values", "nonzero"):
+        found, wanted = getattr(xp, name)(x), getattr(np, name)(data)
+        several = wanted if isinstance(wanted, tuple) else (wanted,)
+        for one, other in zip(
+            found if isinstance(found, tuple) else (found,), several, strict=True
+        ):
+            np.testing.assert_array_equal(one.numpy(), other)
+        with assert_refused(SymbolicValueError, "needs a number"):
+            getattr(xp, name)(sg.input("x", (3,)))
+    with assert_refused(ArgumentError, "without axes"):
+        xp.nonzero(xp.asarray(1.0))
+    np.testing.assert_array_equal(x[x > 0].numpy(), data[data > 0])
+    np.testing.assert_array_equal(x[x[:, 1] > 0].numpy(), data[data[:, 1] > 0])
+    np.testing.assert_array_equal(xp.repeat(x, xp.asarray([2, 0]), axis=0), data[[0, 0]])
+    chosen = Tensor(data, requires_grad=True)
+    chosen[xp.asarray(data) > 2].sum().backward()
+    np.testing.assert_array_equal(chosen.grad, data > 2)
+    with assert_refused(ArgumentError, "bool mask", line="y[y > 0]"):
+        y = sg.input("y", (3,))
+        y[y > 0]
+
+
+def test_real_numbers_have_parts_of_complex_ones():
+    x = xp.asarray([1.0, -2.0])
+    assert xp.conj(x) is xp.real(x) is x
+    assert xp.imag(x).tolist() == [0.0, 0.0]
+    assert xp.conj(2).tolist() == 2
+    assert xp.nextafter(x, 9.0).tolist() == np.nextafter([1.0, -2.0], 9.0).tolist()
+    assert complex(x[0]) == 1.0
+
+
+def test_arrays_are_exchanged_by_dlpack():
+    x = xp.asarray([1.0, 2.0])
+    shared = np.from_dlpack(x)
+    assert shared.tolist() == xp.from_dlpack(shared).tolist() == [1.0, 2.0]
+    assert x.__dlpack_device__() == (1, 0)
+    with pytest.raises(BufferError, match="copy"):
+        x.__dlpack__(copy=False)
+    with assert_refused(ArgumentError, "copy=False"):
+        xp.from_dlpack(shared, copy=False)
+    with assert_refused(ArgumentError, "no device"):
+        xp.from_dlpack(shared, device="cuda")
+
+
+def test_limits_and_names_are_those_of_the_standard():
+    assert isinstance(xp.finfo("float32").eps, float)
+    assert xp.finfo(xp.zeros(1)).dtype == "float64"
+    with assert_refused(DTypeError, "no such limits"):
+        xp.finfo("int8")
+    assert xp.linalg.det(xp.eye(2)).item() == 1.0
+    assert xp.unstack(xp.zeros((0, 2))) == ()
+    with pytest.raises(AttributeError, match=r"sg\.xp has no 'fft'"):
+        xp.fft  # noqa: B018
+
+
+@pytest.mark.parametrize("text", ["a, b", "f4,f4", "{", "(2,)f4", ""])
+def test_a_text_that_is_no_dtype_is_neither_equal_nor_taken(text):
+    assert sg.float32 != text
+    with assert_refused(DTypeError, "is not a dtype"):
+        sg.zeros(3, text)
