@@ -6,13 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from staticgrad.documentation import names, reference
+from staticgrad.documentation import covered, names, reference
 from staticgrad.errors import UnknownNameError
 from staticgrad.errors.wording import did_you_mean
 
 GUIDE: Final = Path(__file__).parent / "guide"
 #: Pages that are made of the code.
-_MADE: Final[dict[str, Callable[[], str]]] = {"errors": reference.codes, "other-names": names.page}
+_MADE: Final[dict[str, Callable[[], str]]] = {
+    "errors": reference.codes,
+    "other-names": names.page,
+    "covered-names": covered.page,
+}
 
 #: Part of the documentation -> the addresses of its guides, in the order in which to read them.
 CONTENTS: Final[dict[str, tuple[str, ...]]] = {
@@ -20,7 +24,7 @@ CONTENTS: Final[dict[str, tuple[str, ...]]] = {
     "Start": ("first-gradient", "from-numpy", "from-pytorch", "from-jax", "run-or-define"),
     "Use": ("train-and-save", "fit-into-memory", "read-a-kernel", "compare"),
     "Extend": ("write-an-op", "passes", "policies", "write-a-backend"),
-    "Names": ("numpy", "other-names"),
+    "Names": ("numpy", "array-api", "other-names", "covered-names"),
     "Look up": ("errors", "glossary", "security"),
 }
 

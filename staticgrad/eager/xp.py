@@ -275,13 +275,18 @@ def _with_standard(signature: inspect.Signature, name: str) -> inspect.Signature
     return signature.replace(parameters=known)
 
 
+class _Room(SimpleNamespace):
+    """Functions of an extension of the standard."""
+
+    def __repr__(self) -> str:
+        return "sg.xp.linalg"
+
+
 def __getattr__(name: str) -> Any:
     package = import_module("staticgrad")
     if name == "linalg":
         room = package.linalg
-        found: Any = SimpleNamespace(
-            **{each: _at_once(getattr(room, each)) for each in _LINALG.split()}
-        )
+        found: Any = _Room(**{each: _at_once(getattr(room, each)) for each in _LINALG.split()})
     elif name in _SHARED.split():
         value = getattr(package, name)
         found = _at_once(value) if callable(value) and not isinstance(value, DType) else value

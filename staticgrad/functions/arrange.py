@@ -214,8 +214,20 @@ def tile(x: Operand[AnyValue], reps: Any) -> AnyValue:
 def diagonal(x: Operand[AnyValue], offset: int = 0, axis1: int = 0, axis2: int = 1) -> AnyValue:
     """The elements x[.., i, .., i + offset, ..] of two axes, along a new last axis.
 
+    Args:
+        x: a value with two axes or more.
+        offset: which diagonal; above the main one it is positive.
+        axis1, axis2: of which axes.
+
+    Returns:
+        The diagonals, along a new last axis.
+
     Raises:
         AxisError: there is no such axis, or both are one.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.diagonal([[1, 2], [3, 4]]))
+    array([1, 4])
     """
     value = as_value("diagonal", x)
     if value.ndim < 2:
@@ -246,8 +258,20 @@ def _at_least_0(size: Size) -> Size:
 def diag(x: Operand[AnyValue], k: int = 0) -> AnyValue:
     """The k-th diagonal of a matrix; of a vector, the matrix that has it there and 0 elsewhere.
 
+    Args:
+        x: a vector or a matrix.
+        k: which diagonal; above the main one it is positive.
+
+    Returns:
+        A vector of a matrix, a matrix of a vector.
+
     Raises:
         RankError: neither a vector nor a matrix.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.diag([1, 2]))
+    array([[1, 0],
+           [0, 2]])
     """
     value = as_value("diag", x)
     if value.ndim == 2:
@@ -268,7 +292,23 @@ def diag(x: Operand[AnyValue], k: int = 0) -> AnyValue:
 def trace(
     x: Operand[AnyValue], offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None
 ) -> AnyValue:
-    """The sum of a diagonal, in ``dtype`` if one is given. Raises as ``diagonal``."""
+    """The sum of a diagonal, in ``dtype`` if one is given. Raises as ``diagonal``.
+
+    Args:
+        x: a value with two axes or more.
+        offset, axis1, axis2: as for ``diagonal``.
+        dtype: convert to it before adding.
+
+    Returns:
+        The sums.
+
+    Raises:
+        AxisError: as ``diagonal``.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.trace([[1, 2], [3, 4]]))
+    array(5)
+    """
     return functions.sum(diagonal(x, offset, axis1, axis2), -1, dtype)
 
 
@@ -278,8 +318,18 @@ def trace(
 def broadcast_arrays(*values: Operand[AnyValue]) -> list[AnyValue]:
     """The values, each repeated to the shape in which they meet; dtypes stay.
 
+    Args:
+        values: what is to meet.
+
+    Returns:
+        A list of values of one shape.
+
     Raises:
         ShapeError: the shapes do not broadcast.
+
+    >>> import staticgrad as sg
+    >>> [each.shape for each in sg.broadcast_arrays(sg.zeros((2, 1)), sg.zeros(3))]
+    [(2, 3), (2, 3)]
     """
     operands = as_values("broadcast_arrays", *values)
     shape = broadcast("broadcast_arrays", [value.shape for value in operands])
@@ -317,8 +367,21 @@ def meshgrid(
 def rot90(x: Operand[AnyValue], k: int = 1, axes: tuple[int, int] = (0, 1)) -> AnyValue:
     """x turned by 90 degrees, ``k`` times, in the plane of two axes, from the first to the second.
 
+    Args:
+        x: a value with two axes or more.
+        k: how often.
+        axes: the plane.
+
+    Returns:
+        The same elements, turned.
+
     Raises:
         AxisError: there is no such axis.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.rot90([[1, 2], [3, 4]]))
+    array([[2, 4],
+           [1, 3]])
     """
     value = as_value("rot90", x)
     first, second = (axis_of("rot90", axis, value) for axis in axes)

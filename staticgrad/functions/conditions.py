@@ -20,12 +20,34 @@ from staticgrad.types.dtype import BOOL, F64
 
 
 def isposinf(x: Operand[AnyValue]) -> AnyValue:
-    """Whether x is infinite and positive, as bool."""
+    """Whether x is infinite and positive, as bool.
+
+    Args:
+        x: numbers.
+
+    Returns:
+        Bools, of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.isposinf([-sg.inf, sg.inf]))
+    array([False,  True])
+    """
     return _equals("isposinf", x, math.inf)
 
 
 def isneginf(x: Operand[AnyValue]) -> AnyValue:
-    """Whether x is infinite and negative, as bool."""
+    """Whether x is infinite and negative, as bool.
+
+    Args:
+        x: numbers.
+
+    Returns:
+        Bools, of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.isneginf([-sg.inf, sg.inf]))
+    array([ True, False])
+    """
     return _equals("isneginf", x, -math.inf)
 
 
@@ -45,8 +67,20 @@ def isclose(
 ) -> AnyValue:
     """Whether abs(x - y) <= atol + rtol * abs(y), or both are equal; with ``equal_nan`` both NaN.
 
+    Args:
+        x, y: numbers, which broadcast.
+        rtol, atol: how far apart they may be.
+        equal_nan: whether NaN is close to NaN.
+
+    Returns:
+        Bools, of the shape in which they meet.
+
     Raises:
         ShapeError: the shapes do not broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.isclose([1.0, 1.1], 1.0))
+    array([ True, False])
     """
     left, right = promoted_values("isclose", (x, y))
     if not left.dtype.is_float:
@@ -67,7 +101,21 @@ def allclose(
     atol: float = 1e-8,
     equal_nan: bool = False,
 ) -> AnyValue:
-    """Whether all elements are close, as a 0-d bool; see ``isclose``."""
+    """Whether all elements are close, as a 0-d bool; see ``isclose``.
+
+    Args:
+        x, y, rtol, atol, equal_nan: as for ``isclose``.
+
+    Returns:
+        One bool.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.allclose([1.0, 1.0], 1.0))
+    array(True)
+    """
     return functions.all(isclose(x, y, rtol, atol, equal_nan))
 
 
@@ -75,6 +123,20 @@ def array_equal(x: Operand[AnyValue], y: Operand[AnyValue], equal_nan: bool = Fa
     """Whether x and y have the same shape and elements, as a 0-d bool.
 
     Shapes are compared where the graph is built: named sizes that may differ are different.
+
+    Args:
+        x, y: numbers or bools.
+        equal_nan: whether NaN equals NaN.
+
+    Returns:
+        One bool.
+
+    Raises:
+        DTypeError: ``equal_nan`` is no bool.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.array_equal([1, 2], [1, 2]))
+    array(True)
     """
     left, right = promoted_values("array_equal", (x, y))
     if left.shape != right.shape:
@@ -107,10 +169,22 @@ def select(
 ) -> AnyValue:
     """Per element the choice of the first condition that holds, else ``default``; all broadcast.
 
+    Args:
+        condlist: bools, which broadcast.
+        choicelist: a value for each.
+        default: where none holds.
+
+    Returns:
+        The chosen elements.
+
     Raises:
         ArgumentError: no condition, or not one choice per condition.
         DTypeError: a condition that is not bool.
         ShapeError: the shapes do not broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.select([[True, False]], [[1.0, 2.0]], 9.0))
+    array([1., 9.])
     """
     if not condlist or len(condlist) != len(choicelist):
         raise ArgumentError(f"select: {len(condlist)} conditions, {len(choicelist)} choices")

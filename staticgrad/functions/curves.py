@@ -48,9 +48,16 @@ def diff(
         prepend, append: what stands before and after x first: of its shape on the other axes, or
             one number for all of them.
 
+    Returns:
+        The differences: n elements fewer along the axis.
+
     Raises:
         AxisError: there is no such axis.
         ArgumentError: a negative ``n``.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.diff([1.0, 4.0, 9.0]))
+    array([3., 5.])
     """
     value = as_value("diff", x)
     place = axis_of("diff", axis, value)
@@ -112,9 +119,16 @@ def trapezoid(
         dx: the distance between them, where x is not given.
         axis: the axis to integrate along, which goes.
 
+    Returns:
+        The integrals: y without the axis.
+
     Raises:
         AxisError: there is no such axis.
         ShapeError: an x that does not fit y.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.trapezoid([1.0, 3.0]))
+    array(2.)
     """
     value = floating("trapezoid", y)
     place = axis_of("trapezoid", axis, value)

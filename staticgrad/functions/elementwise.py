@@ -31,8 +31,19 @@ def round(x: Operand[AnyValue], decimals: int = 0) -> AnyValue:
 
     Integers stay as they are. Carries no gradient.
 
+    Args:
+        x: numbers.
+        decimals: how many places; negative ones are before the point.
+
+    Returns:
+        The numbers, in x's dtype.
+
     Raises:
         ArgumentError: ``decimals`` is no integer, or negative for an integer x.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.round([1.25, 1.75], 1))
+    array([1.2, 1.8])
     """
     value = as_value("round", x)
     places = integer("round", "decimals", decimals, value)
@@ -53,12 +64,34 @@ def round(x: Operand[AnyValue], decimals: int = 0) -> AnyValue:
 
 
 def fabs(x: Operand[AnyValue]) -> AnyValue:
-    """The magnitude of x, always floating; the derivative at 0 is 0."""
+    """The magnitude of x, always floating; the derivative at 0 is 0.
+
+    Args:
+        x: a value; integers and bools are converted to float64.
+
+    Returns:
+        The values, of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.fabs([-2, 3]))
+    array([2., 3.])
+    """
     return functions.absolute(floating("fabs", x))
 
 
 def sinc(x: Operand[AnyValue]) -> AnyValue:
-    """sin(pi x) / (pi x), and 1 at 0, where its derivatives are 0 and -pi ** 2 / 3."""
+    """sin(pi x) / (pi x), and 1 at 0, where its derivatives are 0 and -pi ** 2 / 3.
+
+    Args:
+        x: a value; integers and bools are converted to float64.
+
+    Returns:
+        The values, of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.sinc([0.0, 0.5]))
+    array([1.        , 0.63661977])
+    """
     value = floating("sinc", x)
     angle = value * math.pi
     near = functions.absolute(angle) < 1e-4
@@ -71,8 +104,18 @@ def sinc(x: Operand[AnyValue]) -> AnyValue:
 def float_power(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x ** y in float64, whatever the operands are.
 
+    Args:
+        x, y: numbers, which broadcast.
+
+    Returns:
+        The values, of the shape in which they meet.
+
     Raises:
         ShapeError: the shapes do not broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.float_power([2, 3], 2))
+    array([4., 9.])
     """
     left, right = (_double("float_power", operand) for operand in (x, y))
     return functions.power(left, right)
@@ -90,8 +133,18 @@ def copysign(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 
     Derivative by x: 1 where the signs agree, else -1, at zero too; by y none.
 
+    Args:
+        x, y: numbers, which broadcast.
+
+    Returns:
+        The values, of the shape in which they meet.
+
     Raises:
         ShapeError: the shapes do not broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.copysign([1.0, 2.0], -1.0))
+    array([-1., -2.])
     """
     left, right = (floating("copysign", v) for v in promoted_values("copysign", (x, y)))
     kept = functions.equal(signbit(left), signbit(right))
@@ -116,7 +169,18 @@ def isnan(x: Operand[AnyValue]) -> AnyValue:
 
 
 def isinf(x: Operand[AnyValue]) -> AnyValue:
-    """Whether x is infinite, as bool."""
+    """Whether x is infinite, as bool.
+
+    Args:
+        x: numbers.
+
+    Returns:
+        Bools, of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.isinf([0.0, sg.inf]))
+    array([False,  True])
+    """
     value = as_value("isinf", x)
     if not value.dtype.is_float:
         return functions.not_equal(value, value)
@@ -174,8 +238,19 @@ def nan_to_num(
 def heaviside(x: Operand[AnyValue], at_zero: Operand[AnyValue]) -> AnyValue:
     """0 below 0, ``at_zero`` at 0, 1 above; NaN of NaN; always floating. No gradient by x.
 
+    Args:
+        x: numbers.
+        at_zero: what stands for 0; it broadcasts.
+
+    Returns:
+        0, ``at_zero`` or 1, floating.
+
     Raises:
         ShapeError: the shapes do not broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.heaviside([-1.0, 0.0, 2.0], 0.5))
+    array([0. , 0.5, 1. ])
     """
     left, right = (floating("heaviside", v) for v in promoted_values("heaviside", (x, at_zero)))
     where, one = functions.where, np.ones((), left.dtype.numpy)
@@ -186,20 +261,52 @@ def heaviside(x: Operand[AnyValue], at_zero: Operand[AnyValue]) -> AnyValue:
 def logaddexp2(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """log2(2 ** x + 2 ** y) without overflow, broadcast; always floating.
 
+    Args:
+        x, y: numbers, which broadcast.
+
+    Returns:
+        The values, of the shape in which they meet.
+
     Raises:
         ShapeError: the shapes do not broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.logaddexp2([0.0, 3.0], 3.0))
+    array([3.169925, 4.      ])
     """
     left, right = LogAddExp().prepare(x, y)
     return LogAddExp()(left * _LN2, right * _LN2) * (1.0 / _LN2)
 
 
 def deg2rad(x: Operand[AnyValue]) -> AnyValue:
-    """Degrees as radians, x * (pi / 180), elementwise; integers and bools become float64."""
+    """Degrees as radians, x * (pi / 180), elementwise; integers and bools become float64.
+
+    Args:
+        x: a value; integers and bools are converted to float64.
+
+    Returns:
+        The values, of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.deg2rad([180.0]))
+    array([3.14159265])
+    """
     return _scaled(x, math.pi / 180.0)
 
 
 def rad2deg(x: Operand[AnyValue]) -> AnyValue:
-    """Radians as degrees, x * (180 / pi), elementwise; integers and bools become float64."""
+    """Radians as degrees, x * (180 / pi), elementwise; integers and bools become float64.
+
+    Args:
+        x: a value; integers and bools are converted to float64.
+
+    Returns:
+        The values, of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.rad2deg([sg.pi]))
+    array([180.])
+    """
     return _scaled(x, 180.0 / math.pi)
 
 
@@ -211,8 +318,18 @@ def _scaled(x: Operand[AnyValue], factor: float) -> AnyValue:
 def fmax(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """The larger of x and y, the other one where one is NaN; equal operands share the gradient.
 
+    Args:
+        x, y: numbers, which broadcast.
+
+    Returns:
+        The values, of the shape in which they meet.
+
     Raises:
         ShapeError: the shapes do not broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.fmax([1.0, sg.nan], 0.0))
+    array([1., 0.])
     """
     return _overlooking("fmax", Maximum(), x, y)
 
@@ -220,8 +337,18 @@ def fmax(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 def fmin(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """The smaller of x and y, the other one where one is NaN; equal operands share the gradient.
 
+    Args:
+        x, y: numbers, which broadcast.
+
+    Returns:
+        The values, of the shape in which they meet.
+
     Raises:
         ShapeError: the shapes do not broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.fmin([1.0, sg.nan], 0.0))
+    array([0., 0.])
     """
     return _overlooking("fmin", Minimum(), x, y)
 
@@ -238,5 +365,19 @@ def _overlooking(
 
 
 def divmod(x: Operand[AnyValue], y: Operand[AnyValue]) -> tuple[AnyValue, AnyValue]:
-    """The pair (x // y, x % y). Raises as ``floor_divide``."""
+    """The pair (x // y, x % y). Raises as ``floor_divide``.
+
+    Args:
+        x, y: numbers, which broadcast.
+
+    Returns:
+        Quotients and remainders.
+
+    Raises:
+        ShapeError, DTypeError: as ``floor_divide``.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(list(sg.divmod([5, -5], 3)))
+    [array([ 1, -2]), array([2, 1])]
+    """
     return floor_divide(x, y), remainder(x, y)

@@ -45,10 +45,17 @@ def convolve(a: Operand[AnyValue], v: Operand[AnyValue], mode: str = "full") -> 
         mode: ``"full"``, every n at which they meet; ``"same"``, as many as the longer one has
             elements, in the middle of those; ``"valid"``, where the shorter one lies inside.
 
+    Returns:
+        A vector.
+
     Raises:
         RankError: a or v is no vector.
         ShapeError: one has no elements; the sizes of both are named.
         ArgumentError: another mode.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.convolve([1.0, 2.0], [1.0, 10.0]))
+    array([ 1., 12., 20.])
     """
     long, short, _ = _by_length("convolve", a, v)
     return _filtered("convolve", long, functions.flip(short), mode)
@@ -61,10 +68,17 @@ def correlate(a: Operand[AnyValue], v: Operand[AnyValue], mode: str = "valid") -
         a, v: vectors; the shorter one has a size known at build.
         mode: as in ``convolve``.
 
+    Returns:
+        A vector.
+
     Raises:
         RankError: a or v is no vector.
         ShapeError: one has no elements; the sizes of both are named.
         ArgumentError: another mode.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.correlate([1.0, 2.0], [1.0, 10.0]))
+    array([21.])
     """
     long, short, swapped = _by_length("correlate", a, v)
     found = _filtered("correlate", long, short, mode)
@@ -175,10 +189,17 @@ def interp(
         left, right: the value before the first place and behind the last; by default those there.
         period: what x and xp are taken modulo; ``left`` and ``right`` are then without effect.
 
+    Returns:
+        The values, floating, of x's shape.
+
     Raises:
         RankError: xp or fp is no vector.
         ShapeError: they differ in size, or have no elements.
         ArgumentError: a period that is no number but 0.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.interp(0.5, [0.0, 1.0], [10.0, 20.0]))
+    array(15.)
     """
     at, places, values = (floating("interp", v) for v in promoted_values("interp", (x, xp, fp)))
     if places.ndim != 1 or values.ndim != 1:
@@ -261,9 +282,16 @@ def polyval(p: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
         p: n coefficients, n known at build; of none the result is 0.
         x: where, of any shape.
 
+    Returns:
+        The values, of x's shape.
+
     Raises:
         RankError: p is no vector.
         ArgumentError: the number of coefficients is only known at run time.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.polyval([2.0, 1.0], [0.0, 10.0]))
+    array([ 1., 21.])
     """
     coefficients, at = promoted_values("polyval", (p, x))
     if coefficients.ndim != 1:

@@ -68,12 +68,23 @@ def getitem(x: Operand[AnyValue], key: Any) -> AnyValue:
     of integers reads along its axis as ``take`` does; several broadcast and read together. A mask
     is an array of bools known now, or a tensor of bools; no value of a graph.
 
+    Args:
+        x: a value.
+        key: what stands in the brackets.
+
+    Returns:
+        The chosen elements.
+
     Raises:
         IndexOutOfRange: an integer outside a literal size (a named size, and a slice of one place
             of it, are checked in the run).
         AxisError: more indices than axes.
         ArgumentError: a mask that is only known in a run, or something that is no index.
         ShapeError: index arrays that do not broadcast, or a mask of another shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.getitem([[1, 2], [3, 4]], (0, slice(None))))
+    array([1, 2])
     """
     found = selection(x, key)
     part = found.part()

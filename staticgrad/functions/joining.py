@@ -88,7 +88,23 @@ def vstack(values: Sequence[AnyValue], *, dtype: Any = ...) -> AnyValue: ...
 @overload
 def vstack(values: Sequence[Any], *, dtype: Any = ...) -> Any: ...
 def vstack(values: Sequence[Operand[AnyValue]], *, dtype: Any = None) -> AnyValue:
-    """Matrices, or vectors as rows, one below the other. Otherwise as ``concatenate``."""
+    """Matrices, or vectors as rows, one below the other. Otherwise as ``concatenate``.
+
+    Args:
+        values: arrays.
+        dtype: convert to it.
+
+    Returns:
+        One value with two axes or more.
+
+    Raises:
+        ArgumentError, ShapeError, RankError: as ``concatenate``.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.vstack([[1, 2], [3, 4]]))
+    array([[1, 2],
+           [3, 4]])
+    """
     return concatenate([with_two_axes(value) for value in values], 0, dtype=dtype)
 
 
@@ -97,7 +113,22 @@ def hstack(values: Sequence[AnyValue], *, dtype: Any = ...) -> AnyValue: ...
 @overload
 def hstack(values: Sequence[Any], *, dtype: Any = ...) -> Any: ...
 def hstack(values: Sequence[Operand[AnyValue]], *, dtype: Any = None) -> AnyValue:
-    """Arrays side by side: along axis 1, vectors along their own. Otherwise as ``concatenate``."""
+    """Arrays side by side: along axis 1, vectors along their own. Otherwise as ``concatenate``.
+
+    Args:
+        values: arrays.
+        dtype: convert to it.
+
+    Returns:
+        One value.
+
+    Raises:
+        ArgumentError, ShapeError, RankError: as ``concatenate``.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.hstack([[1, 2], [3]]))
+    array([1, 2, 3])
+    """
     wide = [_wide(value) for value in values]
     return concatenate(wide, 0 if not wide or wide[0].ndim == 1 else 1, dtype=dtype)
 
@@ -122,7 +153,23 @@ def column_stack(values: Sequence[Operand[AnyValue]]) -> AnyValue:
 
 
 def append(x: Operand[AnyValue], values: Operand[AnyValue], axis: int | None = None) -> AnyValue:
-    """x, then ``values`` along ``axis``; both flattened for None. Raises as ``concatenate``."""
+    """x, then ``values`` along ``axis``; both flattened for None. Raises as ``concatenate``.
+
+    Args:
+        x: a value.
+        values: what comes behind it.
+        axis: along which; None flattens both.
+
+    Returns:
+        One value.
+
+    Raises:
+        ShapeError, RankError, AxisError: as ``concatenate``.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.append([1, 2], 3))
+    array([1, 2, 3])
+    """
     return concatenate([x, values], axis)
 
 
@@ -180,9 +227,20 @@ def dsplit(x: Operand[AnyValue], indices_or_sections: Any) -> list[AnyValue]:
 def unstack(x: Operand[AnyValue], axis: int = 0) -> tuple[AnyValue, ...]:
     """The parts of x at each place of ``axis``, which they lose; its size must be literal.
 
+    Args:
+        x: a value.
+        axis: which axis.
+
+    Returns:
+        As many values as the axis has places, in a tuple.
+
     Raises:
         AxisError: there is no such axis.
         ArgumentError: an axis of a named size.
+
+    >>> import staticgrad as sg
+    >>> len(sg.unstack(sg.zeros((3, 2))))
+    3
     """
     value = as_value("unstack", x)
     place = axis_of("unstack", axis, value)
@@ -192,12 +250,36 @@ def unstack(x: Operand[AnyValue], axis: int = 0) -> tuple[AnyValue, ...]:
 
 
 def flipud(x: Operand[AnyValue]) -> AnyValue:
-    """x upside down: axis 0 in reverse order. Raises AxisError."""
+    """x upside down: axis 0 in reverse order. Raises AxisError.
+
+    Args:
+        x: a value with an axis or more.
+
+    Returns:
+        The same elements.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.flipud([[1, 2], [3, 4]]))
+    array([[3, 4],
+           [1, 2]])
+    """
     return flip(x, 0)
 
 
 def fliplr(x: Operand[AnyValue]) -> AnyValue:
-    """x left to right: axis 1 in reverse order. Raises AxisError."""
+    """x left to right: axis 1 in reverse order. Raises AxisError.
+
+    Args:
+        x: a value with two axes or more.
+
+    Returns:
+        The same elements.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.fliplr([[1, 2], [3, 4]]))
+    array([[2, 1],
+           [4, 3]])
+    """
     return flip(x, 1)
 
 

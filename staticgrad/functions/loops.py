@@ -265,6 +265,9 @@ def cond(
         true_fun, false_fun: take the operands, and return trees of equal types.
         operands: trees; the functions may as well close over values.
 
+    Returns:
+        What the branch that is taken gives.
+
     Raises:
         CarryError: the functions give other types or containers.
         ArgumentError: ``pred`` is not one element.
@@ -298,6 +301,9 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
         index: one integer; below 0 it counts as 0, beyond the last branch as that.
         branches: functions of the operands that return trees of equal types.
         operands: trees; the functions may as well close over values.
+
+    Returns:
+        What the branch gives.
 
     Raises:
         CarryError: the functions give other types or containers.

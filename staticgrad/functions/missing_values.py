@@ -36,6 +36,20 @@ def nansum(
     """The sum over ``axis`` of what is no NaN; 0 of nothing. NaN elements take no gradient.
 
     Other arguments, and errors, as for ``sum``.
+
+    Args:
+        x: a value.
+        axis, dtype, keepdims, initial, where: as for ``sum``.
+
+    Returns:
+        The sums: x without the axes that were reduced.
+
+    Raises:
+        AxisError: there is no such axis.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nansum([1.0, sg.nan, 3.0]))
+    array(4.)
     """
     value = _without_nan("nansum", x, 0.0)
     return of.sum(value, axis, dtype, keepdims=keepdims, initial=initial, where=where)
@@ -53,6 +67,20 @@ def nanprod(
     """The product over ``axis`` of what is no NaN; 1 of nothing.
 
     Other arguments, and errors, as for ``prod``.
+
+    Args:
+        x: a value.
+        axis, dtype, keepdims, initial, where: as for ``sum``.
+
+    Returns:
+        The products: x without the axes that were reduced.
+
+    Raises:
+        AxisError: there is no such axis.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nanprod([1.0, sg.nan, 3.0]))
+    array(3.)
     """
     value = _without_nan("nanprod", x, 1.0)
     return prod(value, axis, dtype, keepdims=keepdims, initial=initial, where=where)
@@ -86,9 +114,20 @@ def nanmean(
 ) -> AnyValue:
     """The mean over ``axis`` of what is no NaN; NaN of nothing. Arguments as for ``mean``.
 
+    Args:
+        x: a value.
+        axis, dtype, keepdims, where: as for ``mean``.
+
+    Returns:
+        The means: x without the axes that were reduced.
+
     Raises:
         AxisError: there is no such axis.
         DTypeError: a ``dtype`` that is not floating, a ``where`` that is not bool.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nanmean([1.0, sg.nan, 3.0]))
+    array(2.)
     """
     value = _counted("nanmean", x, dtype, where)
     return nansum(value, axis, keepdims=keepdims) / _present(value, axis, keepdims)
@@ -119,6 +158,20 @@ def nanvar(
     """The squared distances from the mean of what is no NaN, summed, by their number less ``ddof``.
 
     NaN where no more than ``ddof`` elements are left. Arguments, and errors, as for ``var``.
+
+    Args:
+        x: a value.
+        axis, dtype, ddof, keepdims, where, mean, correction: as for ``var``.
+
+    Returns:
+        The variances: x without the axes that were reduced.
+
+    Raises:
+        AxisError, ArgumentError: as ``var``.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nanvar([1.0, sg.nan, 3.0]))
+    array(1.)
     """
     value = _counted("nanvar", x, dtype, where)
     less = correction_of("nanvar", ddof, correction)
@@ -139,6 +192,20 @@ def nanstd(
     """The square root of ``nanvar``; its derivative is 0 where all elements are equal.
 
     Arguments, and errors, as for ``var``.
+
+    Args:
+        x: a value.
+        axis, dtype, ddof, keepdims, where, mean, correction: as for ``var``.
+
+    Returns:
+        The standard deviations: x without the axes that were reduced.
+
+    Raises:
+        AxisError, ArgumentError: as ``var``.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nanstd([1.0, sg.nan, 3.0]))
+    array(1.)
     """
     value = _counted("nanstd", x, dtype, where)
     less = correction_of("nanstd", ddof, correction)
@@ -156,6 +223,20 @@ def nanmax(
     """The largest element over ``axis`` that is no NaN; NaN where all are.
 
     Arguments, and errors, as for ``max``.
+
+    Args:
+        x: a value.
+        axis, keepdims, initial, where: as for ``max``.
+
+    Returns:
+        The largest elements: x without the axes that were reduced.
+
+    Raises:
+        EmptyReductionError, AxisError: as ``max``.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nanmax([1.0, sg.nan, 3.0]))
+    array(3.)
     """
     value = _without_nan("nanmax", x, -math.inf)
     found = of.max(value, axis, keepdims=keepdims, initial=initial, where=where)
@@ -173,6 +254,20 @@ def nanmin(
     """The smallest element over ``axis`` that is no NaN; NaN where all are.
 
     Arguments, and errors, as for ``min``.
+
+    Args:
+        x: a value.
+        axis, keepdims, initial, where: as for ``max``.
+
+    Returns:
+        The smallest elements: x without the axes that were reduced.
+
+    Raises:
+        EmptyReductionError, AxisError: as ``max``.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nanmin([1.0, sg.nan, 3.0]))
+    array(1.)
     """
     value = _without_nan("nanmin", x, math.inf)
     found = of.min(value, axis, keepdims=keepdims, initial=initial, where=where)

@@ -84,6 +84,8 @@ def quantile(
     Of n elements in order that is number q * (n - 1), counted from 0; where this is no whole
     number, the value between its neighbours. NaN where an element is NaN.
 
+    The dtype is that of x. Positions are computed in float64.
+
     Args:
         x: a value; integers and bools become float64.
         q: a number in [0, 1], or several: then their results are stacked along a new first axis.
@@ -92,12 +94,17 @@ def quantile(
             their ``"midpoint"`` or the ``"nearest"`` (halfway: the one of even number).
         keepdims: keep the reduced axes, with size 1.
 
-    The dtype is that of x. Positions are computed in float64.
+    Returns:
+        The quantiles: x without the axes, behind the axes of q.
 
     Raises:
         ArgumentError: a q outside [0, 1] or only known in a run; another method.
         EmptyReductionError: there are no elements.
         AxisError: there is no such axis, or one is named twice.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.quantile([1.0, 2.0, 4.0], 0.5))
+    array(2.)
     """
     rows = _Rows("quantile", x, axis, keepdims)
     return _each(rows, q, 1.0, method, _quantile)
@@ -123,7 +130,22 @@ def percentile(
     method: str = "linear",
     keepdims: bool = False,
 ) -> AnyValue:
-    """``quantile``, with q in [0, 100]. Raises as ``quantile``."""
+    """``quantile``, with q in [0, 100]. Raises as ``quantile``.
+
+    Args:
+        x, axis, method, keepdims: as for ``quantile``.
+        q: parts in percent.
+
+    Returns:
+        As ``quantile``.
+
+    Raises:
+        ArgumentError, AxisError: as ``quantile``.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.percentile([1.0, 2.0, 4.0], 50))
+    array(2.)
+    """
     return _each(_Rows("percentile", x, axis, keepdims), q, 100.0, method, _quantile)
 
 

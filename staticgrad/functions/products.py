@@ -48,8 +48,18 @@ def dot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
 def vdot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     """The sum of the products of all elements, both flattened in C order.
 
+    Args:
+        a, b: numbers, of as many elements.
+
+    Returns:
+        One number.
+
     Raises:
         ShapeError: different numbers of elements.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.vdot([1.0, 2.0], [3.0, 4.0]))
+    array(11.)
     """
     left, right = promoted_values("vdot", (a, b))
     return matmul(reshape(left, left.size), reshape(right, right.size))
@@ -58,8 +68,14 @@ def vdot(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
 def outer(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     """out[i, j] = a[i] * b[j], both flattened in C order.
 
+    Args:
+        a, b: numbers; dtypes promote.
+
     Returns:
         The products [n, m].
+
+    Raises:
+        DTypeError: a dtype that does not multiply.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.outer([1.0, 2.0], [3.0, 4.0]))
@@ -73,9 +89,20 @@ def outer(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
 def vecdot(a: Operand[AnyValue], b: Operand[AnyValue], axis: int = -1) -> AnyValue:
     """The sum of the products along ``axis``; other axes broadcast.
 
+    Args:
+        a, b: numbers, which broadcast but along the axis.
+        axis: along which to add.
+
+    Returns:
+        The sums: without the axis.
+
     Raises:
         ShapeError: sizes that differ.
         AxisError: there is no such axis.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.vecdot([[1.0, 2.0]], [3.0, 4.0]))
+    array([11.])
     """
     left, right = promoted_values("vecdot", (a, b))
     left, right = (moveaxis(v, axis_of("vecdot", axis, v), -1) for v in (left, right))
@@ -96,7 +123,22 @@ def matvec(a: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
 
 
 def vecmat(x: Operand[AnyValue], a: Operand[AnyValue]) -> AnyValue:
-    """Vectors times matrices: [..., m] by [..., m, n]; otherwise as ``matvec``."""
+    """Vectors times matrices: [..., m] by [..., m, n]; otherwise as ``matvec``.
+
+    Args:
+        x: vectors.
+        a: matrices.
+
+    Returns:
+        Vectors [..., n].
+
+    Raises:
+        ShapeError: sizes that differ.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.vecmat([1.0, 1.0], [[1.0, 2.0], [3.0, 4.0]]))
+    array([4., 6.])
+    """
     left, right = promoted_values("vecmat", (x, a))
     product = matmul(expand_dims(left, -2), right)
     return reshape(product, (*product.shape[:-2], product.shape[-1]))

@@ -47,9 +47,16 @@ def asarray(
         device: "cpu", which is where all values are.
         copy: a value never changes, so that nothing is copied; a constant always is.
 
+    Returns:
+        A value of a graph; a tensor is given back, and in ``sg.eager_mode()`` made.
+
     Raises:
         ArgumentError: another device, or ``copy=False`` of what is no value.
         DTypeError: an element type that there is none of.
+
+    >>> import staticgrad as sg
+    >>> sg.asarray([1.0, 2.0]).dtype
+    sg.float64
     """
     if device not in (None, "cpu"):
         raise ArgumentError(
@@ -69,13 +76,35 @@ def asarray(
 
 
 def shape(a: Operand) -> Shape:
-    """The sizes of the axes; of a named one an expression."""
+    """The sizes of the axes; of a named one an expression.
+
+    Args:
+        a: a value or array.
+
+    Returns:
+        A tuple of ints and expressions.
+
+    >>> import staticgrad as sg
+    >>> sg.shape(sg.input("x", ("n", 3)))
+    (n, 3)
+    """
     known: Any = a
     return known.shape if isinstance(a, Value) else np.shape(known)
 
 
 def ndim(a: Operand) -> int:
-    """The number of axes."""
+    """The number of axes.
+
+    Args:
+        a: a value or array.
+
+    Returns:
+        An int.
+
+    >>> import staticgrad as sg
+    >>> sg.ndim(sg.input("x", ("n", 3)))
+    2
+    """
     known: Any = a
     return known.ndim if isinstance(a, Value) else np.ndim(known)
 
@@ -83,8 +112,19 @@ def ndim(a: Operand) -> int:
 def size(a: Operand, axis: int | tuple[int, ...] | None = None) -> Size:
     """The number of elements, or the size of ``axis``, or the product of those of several.
 
+    Args:
+        a: a value or array.
+        axis: of which axes; all by default.
+
+    Returns:
+        An int or an expression.
+
     Raises:
         AxisError: there is no such axis.
+
+    >>> import staticgrad as sg
+    >>> sg.size(sg.input("x", (2, 3)))
+    6
     """
     value = as_value("size", a)
     return product(value.shape[place] for place in axes_of("size", axis, value))
@@ -95,9 +135,19 @@ def result_type(*arrays_and_dtypes: Any) -> DType:
 
     As in ``x + y``: NumPy's rule, but an integer array that meets a floating one takes its dtype.
 
+    Args:
+        arrays_and_dtypes: values, arrays, numbers and dtypes.
+
+    Returns:
+        A dtype.
+
     Raises:
         ArgumentError: nothing to meet.
         DTypeError: an element type that there is none of.
+
+    >>> import staticgrad as sg
+    >>> sg.result_type("float32", "int64")
+    sg.float32
     """
     if not arrays_and_dtypes:
         raise ArgumentError("result_type: of nothing")
@@ -114,8 +164,20 @@ def _operand(data: Any) -> Any:
 def can_cast(from_: Any, to: Any, casting: Any = "safe") -> bool:
     """Whether elements of ``from_`` (a dtype, or a value or array of it) convert to dtype ``to``.
 
+    Args:
+        from_: a dtype, or a value or array of it.
+        to: a dtype.
+        casting: by which of NumPy's rules.
+
+    Returns:
+        A bool.
+
     Raises:
         DTypeError: an element type that there is none of.
+
+    >>> import staticgrad as sg
+    >>> sg.can_cast("int32", "float64")
+    True
     """
     return np.can_cast(_element("can_cast", from_), dtype_of("can_cast", to).numpy, casting)
 
@@ -138,8 +200,18 @@ def isdtype(dtype: Any, kind: Any) -> bool:
 def finfo(type: Any) -> np.finfo[Any]:
     """NumPy's limits of a floating dtype, or of a value's or array's: ``eps``, ``max``, ``tiny``.
 
+    Args:
+        type: a floating dtype, or a value or array of it.
+
+    Returns:
+        What ``np.finfo`` gives.
+
     Raises:
         DTypeError: an element type that is not floating.
+
+    >>> import staticgrad as sg
+    >>> float(sg.finfo("float32").max)
+    3.4028234663852886e+38
     """
     found = _element("finfo", type, "f")
     if found.kind == "V":
@@ -153,8 +225,18 @@ def finfo(type: Any) -> np.finfo[Any]:
 def iinfo(type: Any) -> np.iinfo[Any]:
     """NumPy's limits of an integer dtype, or of a value's or array's: ``min``, ``max``.
 
+    Args:
+        type: an integer dtype, or a value or array of it.
+
+    Returns:
+        What ``np.iinfo`` gives.
+
     Raises:
         DTypeError: an element type that is no integer.
+
+    >>> import staticgrad as sg
+    >>> sg.iinfo("int8").max
+    127
     """
     return np.iinfo(_element("iinfo", type, "iu"))
 

@@ -185,7 +185,22 @@ def _vector_norm(magnitude: AnyValue, ord: Any, axes: tuple[int, ...], keepdims:
 
 
 def ptp(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
-    """The largest less the smallest element over ``axis``. Raises as ``max``."""
+    """The largest less the smallest element over ``axis``. Raises as ``max``.
+
+    Args:
+        x: a value.
+        axis, keepdims: as for ``max``.
+
+    Returns:
+        The ranges: x without the axes that were reduced.
+
+    Raises:
+        EmptyReductionError, AxisError: as ``max``.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.ptp([1.0, 5.0, 3.0]))
+    array(4.)
+    """
     value = as_value("ptp", x)
     return of.max(value, axis, keepdims=keepdims) - of.min(value, axis, keepdims=keepdims)
 
@@ -193,7 +208,19 @@ def ptp(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> A
 def count_nonzero(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
     """How many elements over ``axis`` are not 0, as int64.
 
+    Args:
+        x: numbers or bools.
+        axis: which axes; all by default.
+        keepdims: keep the reduced axes, with size 1.
+
+    Returns:
+        The counts: x without the axes that were reduced.
+
     Raises:
         AxisError: there is no such axis.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.count_nonzero([[1, 0], [2, 3]], axis=0))
+    array([2, 1])
     """
     return of.sum(functions.astype(as_value("count_nonzero", x), BOOL), axis, keepdims=keepdims)

@@ -142,5 +142,15 @@ def i0(x: Operand[AnyValue]) -> AnyValue:
     """The modified Bessel function of the first kind of order 0, elementwise.
 
     Integers and bools become float64.
+
+    Args:
+        x: a value; integers and bools are converted to float64.
+
+    Returns:
+        The values, of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.i0([0.0, 1.0]))
+    array([1.        , 1.26606588])
     """
     return I0()(x)

@@ -279,7 +279,21 @@ def equal(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 
 
 def not_equal(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """x != y as bool, broadcast; dtypes promote first. True with a NaN. Errors: see equal."""
+    """x != y as bool, broadcast; dtypes promote first. True with a NaN. Errors: see equal.
+
+    Args:
+        x, y: numbers or bools, which broadcast.
+
+    Returns:
+        Bools, of the shape in which they meet.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.not_equal([1, 2], 2))
+    array([ True, False])
+    """
     return Ne()(x, y)
 
 
@@ -303,7 +317,21 @@ def less(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 
 
 def less_equal(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """x <= y as bool, broadcast; dtypes promote first. False with a NaN. Errors: see equal."""
+    """x <= y as bool, broadcast; dtypes promote first. False with a NaN. Errors: see equal.
+
+    Args:
+        x, y: numbers or bools, which broadcast.
+
+    Returns:
+        Bools, of the shape in which they meet.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.less_equal([1, 2], 2))
+    array([ True,  True])
+    """
     return Le()(x, y)
 
 
@@ -327,7 +355,21 @@ def greater(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 
 
 def greater_equal(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """x >= y as bool, broadcast; dtypes promote first. False with a NaN. Errors: see equal."""
+    """x >= y as bool, broadcast; dtypes promote first. False with a NaN. Errors: see equal.
+
+    Args:
+        x, y: numbers or bools, which broadcast.
+
+    Returns:
+        Bools, of the shape in which they meet.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.greater_equal([1, 2], 2))
+    array([False,  True])
+    """
     return Ge()(x, y)
 
 
@@ -370,7 +412,21 @@ def logical_or(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 
 
 def logical_xor(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """Exactly one is true (not zero), as bool, broadcast. Raises ShapeError."""
+    """Exactly one is true (not zero), as bool, broadcast. Raises ShapeError.
+
+    Args:
+        x, y: bools, or numbers, which are true where they are not zero; they broadcast.
+
+    Returns:
+        Bools, of the shape in which they meet.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.logical_xor([True, False], True))
+    array([False,  True])
+    """
     return LogicalXor()(x, y)
 
 
@@ -391,7 +447,21 @@ def logical_not(x: Operand[AnyValue]) -> AnyValue:
 
 
 def bitwise_and(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """x & y: logical on bools, bit by bit on integers; broadcast. Raises ShapeError, DTypeError."""
+    """x & y: logical on bools, bit by bit on integers; broadcast. Raises ShapeError, DTypeError.
+
+    Args:
+        x, y: bools or integers, which broadcast.
+
+    Returns:
+        Bools or integers, in the dtype in which they meet.
+
+    Raises:
+        ShapeError: the shapes do not broadcast. DTypeError: floats.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.bitwise_and([5, 3], 1))
+    array([1, 1])
+    """
     return _bitwise(LogicalAnd(), BitAnd(), x, y)
 
 

@@ -178,9 +178,19 @@ def fmod(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 
     Derivatives: 1 by x and -trunc(x / y) by y, at the jumps too.
 
+    Args:
+        x, y: numbers, which broadcast.
+
+    Returns:
+        The values, of the shape in which they meet.
+
     Raises:
         ShapeError: the shapes do not broadcast.
         DTypeError: bools.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.fmod([5, -5], 3))
+    array([ 2, -2])
     """
     return Fmod()(x, y)
 
@@ -188,9 +198,19 @@ def fmod(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 def left_shift(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x << y on integers, broadcast; 0 where y is negative or at least the width.
 
+    Args:
+        x, y: integers, which broadcast.
+
+    Returns:
+        Integers, in the dtype in which they meet.
+
     Raises:
         ShapeError: the shapes do not broadcast.
         DTypeError: bools or floats.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.bitwise_left_shift([1, 2], 3))
+    array([ 8, 16])
     """
     return LeftShift()(x, y)
 
@@ -198,9 +218,19 @@ def left_shift(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 def right_shift(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x >> y on integers, broadcast; for a negative y, or one of the width or more, the sign alone.
 
+    Args:
+        x, y: integers, which broadcast.
+
+    Returns:
+        Integers, in the dtype in which they meet.
+
     Raises:
         ShapeError: the shapes do not broadcast.
         DTypeError: bools or floats.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.bitwise_right_shift([16, -16], 2))
+    array([ 4, -4])
     """
     return RightShift()(x, y)
 

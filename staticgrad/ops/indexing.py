@@ -437,10 +437,23 @@ def take_along_axis(x: Operand[AnyValue], indices: Operand[AnyValue], axis: int 
     x and the indices have equal sizes on the other axes. Negative indices count from the end. One
     outside raises, in the run that meets it.
 
+    Args:
+        x: a value.
+        indices: integers, of x's shape but along the axis.
+        axis: which axis.
+
+    Returns:
+        The elements, of the shape of the indices.
+
     Raises:
         AxisError: there is no such axis.
         DTypeError: indices that are no integers.
         RankError, ShapeError: sizes of other axes that differ.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.take_along_axis([[3, 1], [2, 4]], [[1], [0]], 1))
+    array([[1],
+           [2]])
     """
     value, places = as_values("take_along_axis", x, indices)
     return TakeAlong(axis_of("take_along_axis", axis, value))(value, places)

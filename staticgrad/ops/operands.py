@@ -177,14 +177,15 @@ def distinct_axes(op: str, axes: Iterable[Any], x: Value, rank: int | None = Non
 
 
 def integer(op: str, what: str, data: Any, *values: Value) -> int:
-    """``data`` as a Python int.
+    """``data``, a number or what computes at once, as a Python int.
 
     Raises:
         ArgumentError: it is no integer, or only known at run time.
     """
-    if not isinstance(data, Value | Dim):
+    known: Any = data
+    if not isinstance(data, Value | Dim) or (isinstance(data, Value) and data.computes):
         try:
-            return index(data)
+            return index(known)
         except TypeError:
             pass
     raise ArgumentError(

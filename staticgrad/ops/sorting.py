@@ -333,9 +333,16 @@ def searchsorted(
         side: ``"left"`` or ``"right"``.
         sorter: positions that put a in order, as ``argsort`` gives them.
 
+    Returns:
+        int64 positions, of the shape of v.
+
     Raises:
         RankError: a is no vector.
         ArgumentError: another side.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.searchsorted([1.0, 3.0], [0.0, 2.0, 5.0]))
+    array([0, 1, 2])
     """
     if side not in ("left", "right"):
         raise ArgumentError(f"searchsorted: side={side!r} is neither 'left' nor 'right'")

@@ -35,6 +35,12 @@ class SGD(Optimizer):
         momentum: 0 (no slots) up to, not including, 1.
         nesterov: look ahead; needs momentum.
         weight_decay: the L2 penalty's factor.
+
+    >>> import staticgrad as sg
+    >>> w = sg.parameter("w", [1.0, 2.0])
+    >>> opt = sg.optim.SGD(0.1, momentum=0.9)
+    >>> opt.updates((w * w).sum(), [w])[w].shape
+    (2,)
     """
 
     learning_rate: Any

@@ -6,7 +6,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad import documentation, errors
-from staticgrad.documentation import docstrings, reference
+from staticgrad.documentation import covered, docstrings, reference
 from staticgrad.documentation.pages import GUIDE
 from staticgrad.errors import habits, methods
 from staticgrad.exports import MODULES
@@ -41,7 +41,7 @@ def test_every_guide_stands_in_the_contents():
 @pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
 def test_links_and_names_of_a_page_lead_somewhere(page):
     text = page.read_text("utf-8")
-    links = re.findall(r"\]\(([^)#]+)\)", text)
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     assert [link for link in links if link.removesuffix(".md") not in ADDRESSES] == []
     for path in re.findall(r"\bsg\.(\w\w+(?:\.\w+)?)", text):
         value: object = sg
@@ -73,6 +73,19 @@ def test_codes_and_names_of_others_are_on_their_pages():
     assert [code for code in errors.CODES if f"\n## {code}\n" not in codes] == []
     known = [*habits.INSTEAD, *methods.OF_VALUES, *habits.REASONS, *habits.ARGUMENTS]
     assert [name for name in known if f"`{name}`" not in names] == []
+
+
+def test_names_of_other_libraries_are_counted():
+    assert set(covered.HERE) == set(covered.library_names())
+    assert covered.is_here("torch", "relu")
+    assert covered.is_here("jax.numpy", "einsum")
+    assert not covered.is_here("torch.optim", "Rprop")
+    assert covered.is_answered("torch.nn", "CrossEntropyLoss")
+    assert covered.is_answered("torch", "cat")
+    assert not covered.is_answered("torch", "fft_r2c")
+    page = documentation.page("covered-names")
+    for module, names in covered.library_names().items():
+        assert f"| `{module}` | {len(names)} |" in page
 
 
 def test_a_docstring_is_read_in_parts():

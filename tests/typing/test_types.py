@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import staticgrad as sg
-from tests.test_readme import programs
+from tests.page_programs import programs
 from tests.typing import program
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +26,9 @@ def files(tmp_path: Path) -> list[str]:
     """Programs of users: ours, every public name, and README's from top to bottom."""
     names = "import staticgrad as sg\n" + "".join(f"sg.{n}\n" for n in sg.__all__)
     (tmp_path / "names.py").write_text(names, "utf-8")
-    (tmp_path / "readme.py").write_text("".join(s for s, _ in programs("README.md")), "utf-8")
+    (tmp_path / "readme.py").write_text(
+        "".join(s for s, _ in programs(ROOT / "README.md")), "utf-8"
+    )
     own = str(Path(program.__file__).relative_to(ROOT))
     return [own, str(tmp_path / "names.py"), str(tmp_path / "readme.py")]
 

@@ -155,6 +155,9 @@ def det(a: Operand[AnyValue]) -> AnyValue:
 
     The gradient is NaN where a matrix is singular, although there is one.
 
+    Args:
+        a: square matrices [..., n, n].
+
     Returns:
         The determinants: a without its last two axes.
 
