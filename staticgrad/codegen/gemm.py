@@ -143,7 +143,8 @@ class PlainProduct:
         out.add(f"tile = {local}({2 * self.whole})")
         out.add(f"panel = {local}({(self.depth + self.lanes) * self.columns})")
         if self._packs_rows:
-            out.add(f"packed = {local}({CHUNK * self._slot + 2 * self.lanes})")
+            room = -(-CHUNK // self.height) * self.height  # the last tile may be whole
+            out.add(f"packed = {local}({room * self._slot + 2 * self.lanes})")
             out.add("covered = begin")
         if self._widens_squares:
             out.add(f"square = local_{element(self.stored)}({self.lanes * self.lanes})")

@@ -108,6 +108,14 @@ def test_every_layout_gives_the_same_bytes(shape: tuple[int, ...], bits: int) ->
             assert_same(found, usual, f"{first} @ {second}")
 
 
+@pytest.mark.parametrize("bits", [512, 256])
+def test_a_last_tile_of_packed_rows_has_room(bits: int) -> None:
+    """It is not full: what a store has too much lay beyond local memory, and ended the process."""
+    a = RNG.integers(-9, 9, (1, CHUNK, 256)).astype("f4")
+    b = RNG.integers(-9, 9, (1, 256, 3)).astype("f4")
+    assert_same(made(a, b, ("across", "along"), "vector", bits), a @ b, "across @ along")
+
+
 @pytest.mark.parametrize("mode", LONG_BY_NUMBA)
 @pytest.mark.parametrize("letter", ["f", "d"])
 def test_rows_that_collide_in_a_cache_have_the_same_bytes(
