@@ -16,6 +16,7 @@ from passes.fusion.column_formulas import with_formulas_of_sums
 from passes.fusion.copies import WithCopies, with_copies, with_late_copies
 from passes.fusion.groups import CheckBuffer, Copied, Group, Groups, Home, Key
 from passes.fusion.invariants import with_turned_invariants
+from passes.fusion.logs import with_logged_carries
 from passes.fusion.merging import taken
 from passes.fusion.neighbours import KernelPair, neighbours
 from passes.fusion.preparation import (
@@ -90,7 +91,7 @@ def fusion(graph: Graph, merge: bool = True) -> Fusion:
     if merge:
         computed = with_tested_trips(computed, fuse)
         computed = with_shifted_formulas(with_joined_pads(with_turned_invariants(computed)))
-        computed = with_formulas_of_sums(computed)
+        computed = with_logged_carries(with_formulas_of_sums(computed))
     return scheduled(with_streams(with_copies(taken(computed, merge))))
 
 
@@ -313,6 +314,7 @@ class _Builder:
             form.carries,
             form.slices,
             form.reverse,
+            form.logged,
             group.phase,
             _label(group),
             _origins(group),

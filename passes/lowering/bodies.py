@@ -57,6 +57,8 @@ def lower_bodies(
     types += [BodyOperand("out", each.dtype) for each in node.types]
     rest = []
     for number, each in enumerate(node.types[: form.carries]):
+        if number in form.logged:
+            continue
         turn = Buffer("s", "scratch", each.dtype, each.size, origin=node.origin)
         rest.append((BodyOperand("turn", each.dtype, number), turn))
     if form.kind == "while":

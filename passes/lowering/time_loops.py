@@ -46,7 +46,7 @@ def lower_time_loop(lowered: LoweredBodies) -> LoweredStep | Stretch | None:
     read each other, has none."""
     if lowered.form.kind == "while":
         return _tested_loop(lowered)
-    if lowered.form.kind != "loop":
+    if lowered.form.kind != "loop" or lowered.form.logged:
         return None
     (schedule,) = lowered.schedules
     for rows, inner in _readings(schedule.steps):

@@ -53,7 +53,9 @@ class BodyStep(BoundOperands):
     number of the case, then its arguments; of loops so many ``carries`` as they are at first, so
     many ``slices``, arrays of which each trip takes a row, and values that stay. Then results: of a
     branch its values, of loops the last carries, then arrays of which each trip writes a row, or of
-    a ``while`` how many trips were made. Others follow (``USES``). A ``while`` has two
+    a ``while`` how many trips were made. The result of a carry that is ``logged`` has a row for
+    what each trip begins with, which it reads there, and one for what the last one ends with; each
+    trip writes the row of the next one. Others follow (``USES``). A ``while`` has two
     ``schedules``, the test and the body, a branch one for each case. ``trips``: how often the body
     of a loop runs; of a ``while`` at most.
 
@@ -70,6 +72,7 @@ class BodyStep(BoundOperands):
     carries: int = 0
     slices: int = 0
     backwards: bool = False
+    logged: tuple[int, ...] = ()
     phase: int = 0
     label: str = field(default="", compare=False)
     origins: tuple[Location, ...] = field(default=(), compare=False)
@@ -189,7 +192,7 @@ class BodyStep(BoundOperands):
             (given[n], results[n], turns.get(n, results[n])) for n in range(self.carries)
         )
         if self.kind == "loop":
-            return Control("loop", -1, self.backwards, carries)
+            return Control("loop", -1, self.backwards, carries, logged=self.logged)
         (test,) = self.numbers("test")
         return Control("while", test, False, carries, results[self.carries])
 

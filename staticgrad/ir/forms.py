@@ -233,7 +233,8 @@ class BodyForm:
     A ``loop`` runs its only body ``trips`` times, a ``while`` a test and a body at most that often
     (None: as long as the test holds), a ``branch`` one of its bodies, by its first operand. Of a
     loop the first operands are so many ``carries``, then so many ``slices``, of which each trip
-    takes a row, with ``reverse`` the last one first.
+    takes a row, with ``reverse`` the last one first. Of carries that are ``logged`` the result has
+    a row for what each trip begins with, and one for what the last one ends with.
     """
 
     kind: Literal["loop", "while", "branch"]
@@ -241,6 +242,7 @@ class BodyForm:
     carries: int = 0
     slices: int = 0
     reverse: bool = False
+    logged: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

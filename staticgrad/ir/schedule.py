@@ -136,7 +136,8 @@ class Control(NamedTuple):
     ``backwards``: the number of the trip, and the rows that it takes, begin with the last.
     ``carries``: for each carried value the accesses of its first place, of its last one, and of
     the one with which that takes turns (the same where one is enough). ``done``: the access that
-    gets how many trips were made, or -1.
+    gets how many trips were made, or -1. ``logged``: the carried values whose last place has a row
+    for what each trip begins with, and one for what the last one ends with.
     """
 
     kind: Literal["loop", "while", "branch"] = "loop"
@@ -144,6 +145,7 @@ class Control(NamedTuple):
     backwards: bool = False
     carries: tuple[tuple[int, int, int], ...] = ()
     done: int = -1
+    logged: tuple[int, ...] = ()
 
 
 class CheckWord(NamedTuple):

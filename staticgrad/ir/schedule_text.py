@@ -400,6 +400,7 @@ def _body_step_text(step: BodyStep, _: Mapping[Kernel, str]) -> str:
     if step.kind == "branch":
         return f"({operands})"
     way = " backwards" if step.backwards else ""
+    way += "".join(f" logged {number}" for number in step.logged)
     return f"({operands}) trips {step.trips} carries {step.carries} slices {step.slices}{way}"
 
 
@@ -414,7 +415,7 @@ def _read_body_step(reader: ScheduleReader, kind: Kind) -> BodyStep:
     read = reader.sequence(reader.body_operand, ")")
     trips: Size = 1
     carries = slices = 0
-    backwards = False
+    backwards, logged = False, tuple[int, ...]()
     if kind != "branch":
         reader.expect("trips", "the operands")
         trips = reader.size()
@@ -423,12 +424,14 @@ def _read_body_step(reader: ScheduleReader, kind: Kind) -> BodyStep:
         reader.expect("slices", "the carried values")
         slices = reader.integer("the number of arrays")
         backwards = reader.accept("backwards")
+        while reader.accept("logged"):
+            logged = (*logged, reader.integer("the number of a carried value"))
     end = reader.step_end()
     count = {"loop": 1, "while": 2}.get(kind, 0)
     schedules = [reader.body() for _ in range(count)] or [*reader.bodies()]
     types, operands = tuple(each for each, _ in read), tuple(bound for _, bound in read)
     return BodyStep(
-        kind, types, operands, tuple(schedules), trips, carries, slices, backwards, *end
+        kind, types, operands, tuple(schedules), trips, carries, slices, backwards, logged, *end
     )
 
 

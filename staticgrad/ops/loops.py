@@ -91,6 +91,10 @@ class Loop(_BodyOp, name="loop"):
     the last carries, then each output stacked along a new first axis. With ``reverse`` the number
     of the trip falls from trips - 1 to 0: it always is the index of the slice read and written.
     Without a trip the last carries are the first ones.
+
+    In graphs of which kernels are made, carries may be ``logged``: the result of such a one is not
+    the last, but all that it was, with ``trips + 1`` rows, of which the first, or with ``reverse``
+    the last one, is what it begins with.
     """
 
     kink = "as in the body"
@@ -99,6 +103,7 @@ class Loop(_BodyOp, name="loop"):
     carries: int
     slices: int
     reverse: bool = False
+    logged: tuple[int, ...] = ()
 
     @property
     def bodies(self) -> tuple[Graph, ...]:
@@ -112,7 +117,7 @@ class Loop(_BodyOp, name="loop"):
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         """A step of its own."""
-        return BodyForm("loop", self.trips, self.carries, self.slices, self.reverse)
+        return BodyForm("loop", self.trips, self.carries, self.slices, self.reverse, self.logged)
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...] | TensorType:
         """Types of the carries, and of the outputs with ``trips`` in front.
@@ -134,7 +139,11 @@ class Loop(_BodyOp, name="loop"):
         if isinstance(self.trips, int) and self.trips < 0:
             raise self.refuse(f"{self.trips} trips")
         stacked = [kind.with_shape((self.trips, *kind.shape)) for kind in given[self.carries :]]
-        return single((*types[: self.carries], *stacked))
+        last = [
+            kind.with_shape((self.trips + 1, *kind.shape)) if place in self.logged else kind
+            for place, kind in enumerate(types[: self.carries])
+        ]
+        return single((*last, *stacked))
 
     def _slice_of(self, kind: TensorType) -> TensorType:
         if not kind.shape:
@@ -150,13 +159,19 @@ class Loop(_BodyOp, name="loop"):
         carries, sliced, rest = arrays[: ends[0]], arrays[ends[0] : ends[1]], arrays[ends[1] :]
         trips = int(self.trips)
         stacks = [interpreter.empty(t, trips) for t in output_types(self.body)[self.carries :]]
+        states = [carries]
         for i in reversed(range(trips)) if self.reverse else range(trips):
-            given = [np.asarray(i), *carries, *(each[i] for each in sliced), *rest]
+            given = [np.asarray(i), *states[-1], *(each[i] for each in sliced), *rest]
             found = interpreter.run(self.body, given)
             carries = tuple(found[: self.carries])
+            states = [*states, carries] if self.logged else [carries]
             for stack, array in zip(stacks, found[self.carries :], strict=True):
                 stack[i] = array
-        return (*carries, *stacks)
+        last = list(carries)
+        for place in self.logged:
+            rows = [each[place] for each in states]
+            last[place] = np.stack(rows[::-1] if self.reverse else rows)
+        return (*last, *stacks)
 
 
 class While(_BodyOp, name="while"):

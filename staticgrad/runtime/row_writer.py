@@ -229,12 +229,13 @@ class _BodyWriter:
 
     def _write_loop(self) -> None:
         writer, control = self.writer, self.control
+        self._write_first_rows()
         loop, record = Loop(), len(writer.records)
         begin = writer.control(ControlKind.BEGIN)
         writer.records += [0] * len(LoopWord)
         times = writer.times
         writer.times = times * max(1, self.trips if control.kind == "loop" else 1)
-        carried = [self._turns(loop, record, *carry) for carry in control.carries]
+        carried = [self._carried(loop, number) for number in range(len(control.carries))]
         leave = -1
         for number, (_, body) in enumerate(self.bodies):
             self._write_body(number, self._bound(number, body, loop, record, carried))
@@ -250,10 +251,32 @@ class _BodyWriter:
         self._write_results(record, carried)
         self._finish(loop, record)
 
-    def _turns(
-        self, loop: Loop, record: int, first: int, last: int, other: int
-    ) -> tuple[Moved, Moved]:
+    def _write_first_rows(self) -> None:
+        """What logged values begin with goes where the first trip reads it."""
+        for number in self.control.logged:
+            first, last, _ = self.control.carries[number]
+            stride = self._row_bytes(number)
+            row = further(self._place(last), stride * self.trips * self.control.backwards)
+            self._move(row, self._place(first), stride)
+
+    def _row_bytes(self, number: int) -> int:
+        """The bytes of a carried value."""
+        return dict(self.planned.bodies[-1].buffer_bytes)[f"out.c{number}"]
+
+    def _move(self, to: Place, source: Place, nbytes: int) -> None:
+        self.writer.control(ControlKind.MOVE)
+        self.writer.point(self.writer.word(), to)
+        self.writer.point(self.writer.word(), source)
+        self.writer.word(nbytes)
+
+    def _carried(self, loop: Loop, number: int) -> tuple[Moved, Moved]:
         """Where a carried value is read, and where it is written, from trip to trip."""
+        first, last, other = self.control.carries[number]
+        if number in self.control.logged:
+            stride, place = self._row_bytes(number), self._place(last)
+            rows = [place, further(place, stride)]
+            read, written = rows[::-1] if self.control.backwards else rows
+            return self._rows(loop, read, stride), self._rows(loop, written, stride)
         one, two = self._place(last), self._place(other)
         if self.trips % 2 == 0:  # the last trip shall write the result
             one, two = two, one
@@ -293,17 +316,13 @@ class _BodyWriter:
 
     def _write_results(self, record: int, carried: Sequence[tuple[Moved, Moved]]) -> None:
         """What carries hold in the end goes where it is wanted, unless it is there."""
-        writer, nbytes = self.writer, dict(self.places.plan.buffer_bytes)
-        for (_, last, _), (read, _) in zip(self.control.carries, carried, strict=True):
-            writer.control(ControlKind.MOVE)
-            writer.point(writer.word(), self._place(last))
-            writer.point(writer.word(), read)
-            writer.word(nbytes[self.accesses[last].buffer])
+        nbytes = dict(self.places.plan.buffer_bytes)
+        for number, (read, _) in enumerate(carried):
+            if number not in self.control.logged:
+                last = self.control.carries[number][1]
+                self._move(self._place(last), read, nbytes[self.accesses[last].buffer])
         if self.control.done >= 0:
-            writer.control(ControlKind.MOVE)
-            writer.point(writer.word(), self._place(self.control.done))
-            writer.point(writer.word(), (WORDS, record + LoopWord.NUMBER))
-            writer.word(8)
+            self._move(self._place(self.control.done), (WORDS, record + LoopWord.NUMBER), 8)
 
     def _finish(self, loop: Loop, record: int) -> None:
         """Fill in the loop's record, and the entries of all that it moves."""
