@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from staticgrad.building import within
-from staticgrad.ir.bodies import body_of, walk_bodies
+from staticgrad.ir.bodies import body_of
 from staticgrad.ir.forms import CallForm
 from staticgrad.ir.graph import Graph, Node, Symbolic
 from staticgrad.ops.contract import MatMul
@@ -27,9 +27,9 @@ from staticgrad.ops.slices import Slice
 from staticgrad.types.dim import Size
 from staticgrad.types.tensor import hint_value
 
-#: Multiplications for an element of a row from which on no body is written out as one kernel: more
-#: than ``passes.lowering.written_out.MOST``.
-HEAVY: Final = 6001
+#: Multiplications for a row from which on a body is not written out as one kernel: with additions
+#: about as many expressions as ``passes.lowering.written_out.MOST``.
+HEAVY: Final = 3000
 
 
 def with_logged_carries(graph: Graph) -> Graph:
@@ -49,19 +49,27 @@ def with_logged_carries(graph: Graph) -> Graph:
 
 def _is_driven(body: Graph) -> bool:
     """Whether it is plain that a body is several kernels: it has a large product, or a routine."""
-    return any(
-        isinstance(node.form, CallForm) or (isinstance(node.op, MatMul) and _is_large(node))
-        for graph in (body, *walk_bodies(body))
-        for node in graph.nodes
-        if not node.is_leaf
-    )
+    carried = {value.node for value in body.inputs if value.node.label.startswith("c")}
+    for node in body.nodes:
+        if node.is_leaf:
+            continue
+        if any(arg.node in carried for arg in node.args):
+            carried.add(node)
+        if isinstance(node.form, CallForm) or any(map(_is_driven, node.op.bodies)):
+            return True
+        if isinstance(node.op, MatMul) and _multiplications(node, carried) >= HEAVY:
+            return True
+    return False
 
 
-def _is_large(node: Node) -> bool:
+def _multiplications(node: Node, carried: set[Node]) -> int:
+    """Those of a product for what may be a row of the loop: no other than one of its first factor,
+    where that alone depends on what is carried."""
     assert isinstance(node.op, MatMul)
     *_, rows, columns = map(hint_value, node.types[0].shape)
     inner = hint_value(node.args[0].shape[-2 if node.op.transpose_a else -1])
-    return min(rows, columns) * inner >= HEAVY
+    first, second = (arg.node in carried for arg in node.args)
+    return (columns if first and not second else min(rows, columns)) * inner
 
 
 def _stacks(node: Node, op: Loop, roots: set[tuple[Node, int]]) -> dict[int, tuple[int, bool]]:
