@@ -1,9 +1,10 @@
-"""Dense convolutions of three by three taps, in tiles of two by two results.
+"""Dense convolutions of three by three taps, and their gradients, in tiles of two by two results.
 
 S. Winograd, "Arithmetic complexity of computations", 1980; A. Lavin and S. Gray, arXiv 1509.09308:
 F(2x2, 3x3) takes 16 multiplications for a tile, and an element of each filter, instead of 36. The
 filters are combined once, which is a product with a constant; ``lowering.window_tiles`` makes the
-kernels of what follows.
+kernels of what follows. The gradient of a filter is F(3x3, 2x2), computed in parts of the batch
+that are added up.
 
 Which convolutions are computed so is decided by what a node says of its channels and images, not by
 the size of a batch or any number that a plan has: the bits are those of the node.
@@ -21,14 +22,19 @@ from staticgrad.building import within
 from staticgrad.ir.forms import WindowAxis, WindowProduct
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Node, Symbolic, constant
-from staticgrad.ops.convolution import Conv, ConvImage
+from staticgrad.ops.convolution import Conv, ConvFilter, ConvImage
 
-#: Channels on each side, and the product of both, at least; elements of an image along an axis.
-#: With registers of 256 bits less is done sooner as it is, and the choice is one for all machines.
+#: Channels on each side, at least.
 _CHANNELS: Final = 16
+#: The product of both, and elements of an image along an axis, at least; of the gradient of a
+#: filter, too. With registers of 256 bits less is done sooner as it is, and the choice is one for
+#: all machines.
 _PAIRS: Final = 4096
 _EXTENT: Final = 24
+_PAIRS_OF_FILTERS: Final = 1024
+_EXTENT_OF_FILTERS: Final = 28
 _TAPS: Final = 3
+_KINDS: Final = (Conv, ConvImage, ConvFilter)
 #: The four combinations of three taps.
 _COMBINED: Final = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
 
@@ -39,33 +45,49 @@ def with_tiles(graph: Graph) -> Graph:
     def rewritten(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
         if not _is_dense(node):
             return None
-        assert isinstance(node.op, Conv | ConvImage)
-        with within(node.origin, node.order):
-            filters = _combined(args[1], backwards=isinstance(node.op, ConvImage))
+        assert isinstance(node.op, _KINDS)
         op = replace(node.op, tiles=True)
+        with within(node.origin, node.order):
+            if isinstance(op, ConvFilter):
+                partial = op.infer(*(arg.type for arg in args))
+                return (_added_up(Node(op, args, (partial,), node.origin, node.order)),)
+            filters = _combined(args[1], backwards=isinstance(node.op, ConvImage))
         return Node(op, (args[0], filters), node.types, node.origin, node.order).values
 
-    if not any(isinstance(node.op, Conv | ConvImage) for node in graph.nodes):
+    if not any(isinstance(node.op, _KINDS) for node in graph.nodes):
         return graph
     return graph.replace_nodes(rewritten)
 
 
+def _added_up(partial: Node) -> Symbolic:
+    """The gradient of a filter by those of parts of the batch."""
+    (value,) = partial.values
+    alone = value.type.shape[0] == 1
+    found: Any = (
+        functions.reshape(value, value.type.shape[1:]) if alone else functions.sum(value, 0)
+    )
+    result: Symbolic = found
+    return result
+
+
 def _is_dense(node: Node) -> bool:
-    """Whether a convolution, or the image of one, is computed in tiles."""
+    """Whether a convolution, or the image or the filter of one, is computed in tiles."""
     form, dtype = node.form, node.types[0].dtype
-    if not isinstance(form, WindowProduct) or form.result == "filter" or form.tiles:
+    if not isinstance(form, WindowProduct) or form.tiles:
         return False
-    first, second = node.args[1].type.shape[:2]
+    of_filter = form.result == "filter"
+    first, second = (node.types[0] if of_filter else node.args[1].type).shape[:2]
     if not (isinstance(first, int) and isinstance(second, int)):
         return False
-    many = min(first, second) >= _CHANNELS and first * second >= _PAIRS
+    pairs, extent = (_PAIRS_OF_FILTERS, _EXTENT_OF_FILTERS) if of_filter else (_PAIRS, _EXTENT)
+    many = min(first, second) >= _CHANNELS and first * second >= pairs
     plain = dtype.is_float and not dtype.is_storage and form.groups == 1 and len(form.axes) == 2
-    return many and plain and all(map(_is_long, form.axes))
+    return many and plain and all(_is_long(axis, extent) for axis in form.axes)
 
 
-def _is_long(axis: WindowAxis) -> bool:
+def _is_long(axis: WindowAxis, extent: int) -> bool:
     """Whether windows of three taps lie next to each other, along an axis that is not short."""
-    long = all(not isinstance(n, int) or n >= _EXTENT for n in (axis.image, axis.windows))
+    long = all(not isinstance(n, int) or n >= extent for n in (axis.image, axis.windows))
     return long and axis.step == axis.dilation == 1 and axis.taps == _TAPS
 
 

@@ -25,8 +25,8 @@ from staticgrad.types.dtype import DType
 from staticgrad.types.tensor import hint_value
 
 #: Results of a tile along an axis, and elements of the image that it needs.
-_RESULTS: Final = 2
-_SIDE: Final = 4
+RESULTS: Final = 2
+SIDE: Final = 4
 #: What is combined of four elements of the image, and of four sums of products; signs.
 _IMAGE: Final = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
 _RESULT: Final = ((1, 1, 1, 0), (0, 1, -1, -1))
@@ -39,7 +39,7 @@ _WANTED: Final = 4
 _ROWS: Final = 16
 #: The scratch: the strip of an image with its border, its combinations, the sums of products, the
 #: results.
-_PLANE, _COMBINED, _SUMS, _TILES = range(4)
+_PLANE, COMBINED, _SUMS, _TILES = range(4)
 SCRATCHES: Final = 4
 
 
@@ -49,6 +49,7 @@ class WindowTiles(WindowProducts):
     def lowered(self) -> LoweredStep:
         """The kernel of the group: combinations, products, results, and what follows."""
         self.outer: list[Axis] = []
+        self.strip = "i1"
         self.read, self.filters = (self.groups.source(arg) for arg in self.anchor.args)
         self.dtype: DType = self.anchor.types[0].dtype
         self.over_windows = self.form.result == "windows"
@@ -56,7 +57,7 @@ class WindowTiles(WindowProducts):
         self.out, self.inner = filters if self.over_windows else filters[::-1]
         found = [a.windows if self.over_windows else a.image for a in self.form.axes]
         self.found: tuple[Size, ...] = tuple(found)
-        high, self.wide = (-(-extent // _RESULTS) for extent in found)
+        high, self.wide = (-(-extent // RESULTS) for extent in found)
         self._cut(high)
         stages: tuple[Stage, ...] = (self._copied(), self._combined(), self._products())
         return self.finish((*stages, self._summed(), self._followed()), self.outer)
@@ -66,7 +67,7 @@ class WindowTiles(WindowProducts):
         several images where they are small; and over parts of the channels where these are few."""
         batch = self.read.type.shape[0]
         wide, rows, images = (max(1, hint_value(size)) for size in (self.wide, high, batch))
-        moved = (hint_value(self.out) + hint_value(self.inner)) * _SIDE**2 * self.dtype.itemsize
+        moved = (hint_value(self.out) + hint_value(self.inner)) * SIDE**2 * self.dtype.itemsize
         tiles = max(_FEWEST_TILES, min(_NEAR // moved, _MOST_TILES))
         strips = -(-rows // max(1, tiles // wide))
         self.rows = -(-rows // strips)
@@ -91,6 +92,10 @@ class WindowTiles(WindowProducts):
         terms: tuple[tuple[str, Size], ...] = (("i0", self.images), (loop, 1))
         return AxisPlace(terms, 0, ends(0, last, batch))
 
+    def _read_channel(self, loop: str) -> AxisPlace:
+        """The channel of what is read at a loop over those of an iteration."""
+        return AxisPlace(((loop, 1),))
+
     def _channel_of(self, loop: str) -> AxisPlace:
         """The channel of the result at a loop over those of an iteration."""
         return AxisPlace((("i2", self.each), (loop, 1)))
@@ -101,22 +106,22 @@ class WindowTiles(WindowProducts):
         """The strip with its border: even and odd rows and columns apart."""
         c, image, row = self._fresh(), self._fresh(), self._fresh()
         high, wide = self.rows + 1, self.wide + 1
-        step = _RESULTS * self.rows
+        step = RESULTS * self.rows
         stores = []
-        for phase in range(_RESULTS**2):
+        for phase in range(RESULTS**2):
             places = []
             for axis, name, size, odd in zip(
-                self.form.axes, (row, VECTOR), (high, wide), divmod(phase, _RESULTS), strict=True
+                self.form.axes, (row, VECTOR), (high, wide), divmod(phase, RESULTS), strict=True
             ):
                 start = -axis.before if self.over_windows else axis.before - axis.reach
                 extent = axis.image if self.over_windows else axis.windows
-                terms: list[tuple[str, Size]] = [(name, _RESULTS)]
-                last = start + odd + _RESULTS * (size - 1)
+                terms: list[tuple[str, Size]] = [(name, RESULTS)]
+                last = start + odd + RESULTS * (size - 1)
                 if name == row:
-                    terms.insert(0, ("i1", step))
+                    terms.insert(0, (self.strip, step))
                     last = last + step * (self.strips - 1)
                 places.append(AxisPlace(tuple(terms), start + odd, ends(start, last, extent)))
-            value = self.element(self.read, (self._image_of(image), *along(c), *places))
+            value = self.element(self.read, (self._image_of(image), self._read_channel(c), *places))
             stores.append(Store(self._plane(phase, (c, image, row)), value))
         return self._over((c, self.inner), image, (row, high), wide, stores)
 
@@ -133,14 +138,14 @@ class WindowTiles(WindowProducts):
         c, image, row = loops = (self._fresh(), self._fresh(), self._fresh())
 
         def given(a: int, b: int) -> Expr:
-            phase = a % _RESULTS * _RESULTS + b % _RESULTS
-            start = a // _RESULTS * (self.wide + 1) + b // _RESULTS
+            phase = a % RESULTS * RESULTS + b % RESULTS
+            start = a // RESULTS * (self.wide + 1) + b // RESULTS
             return ex.load(self._plane(phase, loops, start), self.dtype)
 
         to = self._tile(c, image, row)
         stores = [
-            Store(self._scratch(_COMBINED, to, number * self.inner * self.tiles), value)
-            for number, value in enumerate(_both_ways(_IMAGE, _square(given)))
+            Store(self._scratch(COMBINED, to, number * self.inner * self.tiles), value)
+            for number, value in enumerate(both_ways(_IMAGE, _square(given)))
         ]
         return self._over((c, self.inner), image, (row, self.rows), self.wide, stores)
 
@@ -152,14 +157,14 @@ class WindowTiles(WindowProducts):
     def _products(self) -> Loop:
         """The sixteen products over the channels."""
         t = self._fresh()
-        b = self._scratch(_COMBINED, ((t, self.inner * self.tiles), ("k", self.tiles), (VECTOR, 1)))
+        b = self._scratch(COMBINED, ((t, self.inner * self.tiles), ("k", self.tiles), (VECTOR, 1)))
         to = self._scratch(_SUMS, ((t, self.each * self.tiles), ("i", self.tiles), (VECTOR, 1)))
         i, j = self.loop("i", self.each), self.loop(VECTOR, self.tiles)
         store = Store(to, ex.ref("acc", self.dtype))
         product = Gemm(
             (i,), (j,), (self.loop("k", self.inner),), self._filter_access(t), b, (store,)
         )
-        return Loop(Axis(t, _SIDE**2), (), (product,), ())
+        return Loop(Axis(t, SIDE**2), (), (product,), ())
 
     def _filter_access(self, t: str) -> Access:
         """The combined taps of a combination: four by four of them, one after the other."""
@@ -175,27 +180,27 @@ class WindowTiles(WindowProducts):
         moved = self._tile(o, image, row)
 
         def given(a: int, b: int) -> Expr:
-            start = (a * _SIDE + b) * self.each * self.tiles
+            start = (a * SIDE + b) * self.each * self.tiles
             return ex.load(self._scratch(_SUMS, moved, start), self.dtype)
 
-        wide = _RESULTS * self.wide
-        to = (*self._result(o, image), (row, _RESULTS * wide), (VECTOR, _RESULTS))
+        wide = RESULTS * self.wide
+        to = (*self._result(o, image), (row, RESULTS * wide), (VECTOR, RESULTS))
         stores = [
-            Store(self._scratch(_TILES, to, number // _RESULTS * wide + number % _RESULTS), value)
-            for number, value in enumerate(_both_ways(_RESULT, _square(given)))
+            Store(self._scratch(_TILES, to, number // RESULTS * wide + number % RESULTS), value)
+            for number, value in enumerate(both_ways(_RESULT, _square(given)))
         ]
         return self._over((o, self.each), image, (row, self.rows), self.wide, stores)
 
     def _result(self, channel: str, image: str) -> Sequence[tuple[str, Size]]:
         """What moves from the results of an image to those of another one."""
-        size = _RESULTS**2 * self.rows * self.wide
+        size = RESULTS**2 * self.rows * self.wide
         return ((channel, self.images * size), (image, size))
 
     def _followed(self) -> Map:
         """What follows, for the results that there are."""
         o, image, row = self._fresh(), self._fresh(), self._fresh()
-        step = _RESULTS * self.rows
-        moved = (*self._result(o, image), (row, _RESULTS * self.wide), (VECTOR, 1))
+        step = RESULTS * self.rows
+        moved = (*self._result(o, image), (row, RESULTS * self.wide), (VECTOR, 1))
         result: Expr = ex.load(self._scratch(_TILES, moved), self.dtype)
         terms: tuple[tuple[str, Size], ...] = (("i1", step), (row, 1))
         first = AxisPlace(terms, 0, ends(0, step * self.strips - 1, self.found[0]))
@@ -225,10 +230,10 @@ class WindowTiles(WindowProducts):
 
 def _square(given: Callable[[int, int], Expr]) -> list[list[Expr]]:
     """Four by four expressions."""
-    return [[given(a, b) for b in range(_SIDE)] for a in range(_SIDE)]
+    return [[given(a, b) for b in range(SIDE)] for a in range(SIDE)]
 
 
-def _both_ways(signs: Sequence[Sequence[int]], given: Sequence[Sequence[Expr]]) -> list[Expr]:
+def both_ways(signs: Sequence[Sequence[int]], given: Sequence[Sequence[Expr]]) -> list[Expr]:
     """The combinations of rows of elements, down and then along, row by row."""
     down = [_combinations(signs, column) for column in zip(*given, strict=True)]
     return [value for row in zip(*down, strict=True) for value in _combinations(signs, row)]

@@ -11,6 +11,7 @@ from passes.lowering.window_phases import WindowPhases, has_phases
 from passes.lowering.window_places import WindowLowering
 from passes.lowering.window_products import WindowProducts
 from passes.lowering.window_strips import WindowStrips, lies_in_strips
+from passes.lowering.window_tile_filters import WindowTileFilters
 from passes.lowering.window_tiles import WindowTiles
 from staticgrad.ir.forms import WindowProduct
 
@@ -19,12 +20,13 @@ def lower_windows(groups: Groups, group: Group) -> LoweredStep:
     """The kernel of a group that reads windows."""
     anchor = WindowLowering(groups, group).anchor
     if isinstance(anchor.form, WindowProduct):
+        if anchor.form.tiles:
+            filters = anchor.form.result == "filter"
+            return (WindowTileFilters if filters else WindowTiles)(groups, group).lowered()
         if is_by_channels(groups, group):
             return WindowChannels(groups, group).lowered()
         if is_fed(anchor.form, anchor.types[0].dtype):
             return WindowFilters(groups, group).lowered()
-        if anchor.form.tiles:
-            return WindowTiles(groups, group).lowered()
         if has_phases(anchor.form):
             return WindowPhases(groups, group).lowered()
         strips = lies_in_strips(anchor.form)

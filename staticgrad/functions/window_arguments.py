@@ -9,6 +9,7 @@ from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.errors.wording import shown
 from staticgrad.ir.value import Value
 from staticgrad.ops.operands import integer, related, shape_text, size_of
+from staticgrad.ops.window_axes import has_windows
 from staticgrad.records import dataclass
 from staticgrad.types import dim as dims
 from staticgrad.types.dim import Dim, Size
@@ -61,13 +62,14 @@ def windows_over(
             f"{op}: a window of {whole} over axis {x.ndim - count + axis} of size {size}"
             f" with a border of {before} and {after}"
         )
-        if not dims.at_least(size + before + after, whole, text):
+        found = (size + before + after - whole) // step + 1
+        if padding != "same" and not has_windows(found, size, text):
             raise ShapeError(
                 text,
                 hint='padding="same", a smaller window, or less dilation',
                 related=related(x),
             )
-        extents.append((size + before + after - whole) // step + 1)
+        extents.append(found)
     befores, afters = zip(*borders, strict=True)
     return Windows(taps, steps, apart, befores, afters, tuple(extents))
 

@@ -186,11 +186,13 @@ def _cropped(
         raise ArgumentError(f"conv_transpose: padding={shown(padding)}", hint='"valid" or "same"')
     pads = windows_over("conv_transpose", x, (1,) * len(spread), 1, padding, 1)
     sizes: list[Size] = []
-    for size, low, high, further in zip(spread, pads.before, pads.after, more, strict=True):
+    borders = zip(pads.before, pads.after, more, strict=True)
+    for places, size, (low, high, further) in zip(x.shape[2:], spread, borders, strict=True):
         text = f"conv_transpose: a border of {low} and {high} leaves nothing of {size + further}"
-        if not dims.at_least(size + further, low + high, text):
+        left = size + further - low - high
+        if not dims.at_least(places * left, 0, text):
             raise ShapeError(text, related=related(x))
-        sizes.append(size + further - low - high)
+        sizes.append(dims.maximum(left, 0))  # less where there is no place to spread
     return pads.before, tuple(sizes)
 
 

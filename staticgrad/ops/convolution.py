@@ -17,12 +17,15 @@ The references add up in double precision.
 Dense windows of three by three taps over many channels (``passes/fusion/tiles.py`` says which) are
 computed in tiles: y and x are then sums of sixteen such products over the channels, of differences
 of elements and of combined taps. That is as exact, and what is not finite may reach the three
-other results of its tile.
+other results of its tile. A gradient w is the sum of ``parts_of`` partial ones, each of as many
+images after each other; of a part, sixteen sums over the tiles of a strip are chains, and are added
+up strip by strip.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any, ClassVar, Final, Literal
 
@@ -52,7 +55,8 @@ class _WindowProduct(BilinearOp):
     """What the three have in common; ``extents`` are the last sizes of the result.
 
     ``tiles``: the filter is given by the combinations that tiles are computed of, w [o, c, 4, 4]
-    (``passes/fusion/tiles.py``). No derivative is taken of what is put so.
+    (``passes/fusion/tiles.py``); the gradient is given in parts, w [parts, o, c, 3, 3]. No
+    derivative is taken of what is put so.
     """
 
     flops: ClassVar[int] = 2  # per term
@@ -97,7 +101,7 @@ class _WindowProduct(BilinearOp):
 
     def axes(self, image: Shape, taps: Shape, windows: Shape) -> tuple[WindowAxis, ...]:
         """The axes of the windows."""
-        if self.tiles:
+        if self.tiles and self.result != "filter":
             taps = tuple([tap - 1 for tap in taps])
         return window_axes(self.strides, self.dilation, self.before, taps, image, windows)
 
@@ -132,6 +136,9 @@ class _WindowProduct(BilinearOp):
         return found | Range(0.0, 0.0)  # of no terms
 
 
+#: Channels on each side of a filter whose sums are taken together, and parts that there should be.
+CHANNELS_TOGETHER: Final = 64
+_WANTED_PARTS: Final = 4
 #: Three taps of their four combinations: the ends, and the sums of both signs taken apart.
 _PARTS: Final = ((1, 0, 0, 0), (0, 1, -1, 0), (0, 0, 0, 1))
 
@@ -280,10 +287,16 @@ class ConvFilter(_WindowProduct, name="conv_filter"):
         self.check(x, y)
         self.same(x.shape[0], y.shape[0], "batches differ")
         self.part(y.shape[1], "output")
-        return x.with_shape((y.shape[1], self.part(x.shape[1], "input"), *self.extents))
+        shape = (y.shape[1], self.part(x.shape[1], "input"), *self.extents)
+        return x.with_shape((parts_of(*shape[:2]), *shape) if self.tiles else shape)
 
     @quiet
     def reference(self, x: Array, y: Array) -> Any:
+        if self.tiles:
+            whole, parts = replace(self, tiles=False), parts_of(y.shape[1], x.shape[1])
+            each = -(-len(x) // parts)
+            cuts = [slice(n * each, (n + 1) * each) for n in range(parts)]
+            return np.stack([whole.reference(x[cut], y[cut]) for cut in cuts])
         wide_x, wide_y = _wide(x, y)
         images, given = _grouped(wide_x, self.groups, 1), _grouped(wide_y, self.groups, 1)
         shape = (self.groups, given.shape[2], images.shape[2], *map(int, self.extents))
@@ -309,5 +322,16 @@ class ConvFilter(_WindowProduct, name="conv_filter"):
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         x, y = types
-        axes = self.axes(x.shape[2:], out.shape[2:], y.shape[2:])
+        axes = self.axes(x.shape[2:], self.extents, y.shape[2:])
         return WindowProduct(self.result, self.groups, axes, self.tiles)
+
+
+def parts_of(out: Size, channels: Size) -> int:
+    """The parts of a batch whose sums are apart: few channels are not enough for several threads.
+
+    Of ``out`` and ``channels`` that are no numbers, one.
+    """
+    if not (isinstance(out, int) and isinstance(channels, int)):
+        return 1
+    shared = -(-out // CHANNELS_TOGETHER) * -(-channels // CHANNELS_TOGETHER)
+    return -(-_WANTED_PARTS // max(1, shared))

@@ -57,16 +57,24 @@ def check_numbers(op: str, *types: TensorType) -> None:
 
 
 def check_windows(op: str, axes: Sequence[WindowAxis], first: int) -> None:
-    """Refuse windows that no image has, or note the guard under which there is one.
+    """Refuse fewer windows than none, or note the guard under which they are not.
 
     Raises:
-        ShapeError: an image that is smaller than a window.
+        ShapeError: an image that is smaller than a window by more than a stride.
     """
     for number, axis in enumerate(axes, first):
         whole = axis.reach + 1
         text = f"{op}: a window of {whole} over axis {number} of size {axis.image}"
-        if not dims.at_least(axis.windows, 1, text):
+        if not dims.at_least(axis.windows, 0, text):
             raise ShapeError(text, hint="a window is no larger than the image and its border")
+
+
+def has_windows(windows: Size, image: Size, text: str) -> bool:
+    """Whether a window lies over an image; an image of no places may have none.
+
+    Of named sizes the guards are noted under which this is so.
+    """
+    return dims.at_least(windows, 0, text) and dims.at_least(windows * image, image, text)
 
 
 def last(places: Sequence[slice] | Sequence[int]) -> Any:

@@ -39,13 +39,21 @@ def image_of(y: np.ndarray, w: np.ndarray, pads: tuple[tuple[int, int], ...]) ->
     return direct(y, turned, tuple((2 - low, 2 - high) for low, high in pads))
 
 
+def filter_of(x: np.ndarray, y: np.ndarray, pads: tuple[tuple[int, int], ...]) -> np.ndarray:
+    """What a result gives each tap, in float64."""
+    wide = np.pad(x.astype("f8"), ((0, 0), (0, 0), *pads))
+    windows = np.lib.stride_tricks.sliding_window_view(wide, y.shape[2:], (2, 3))
+    return np.einsum("ncijhw,nohw->ocij", windows, y.astype("f8"), optimize=True)
+
+
 GEOMETRIES = [
-    # batch, channels, results, image, border
-    (1, 64, 64, (24, 24), ((1, 1), (1, 1))),
-    (0, 64, 64, (24, 26), ((1, 1), (1, 1))),
-    (2, 65, 70, (25, 31), ((0, 2), (1, 0))),
-    (5, 256, 16, (26, 26), ((0, 0), (0, 0))),
-    (2, 17, 256, (45, 26), ((2, 1), (2, 2))),
+    # batch, channels, results, image, border; how many of the three sums are in tiles
+    (1, 64, 64, (24, 24), ((1, 1), (1, 1)), 2),
+    (0, 64, 64, (28, 30), ((1, 1), (1, 1)), 3),
+    (6, 65, 70, (29, 31), ((0, 2), (1, 0)), 3),
+    (5, 256, 16, (26, 26), ((0, 0), (0, 0)), 2),
+    (2, 17, 256, (45, 28), ((2, 1), (2, 2)), 3),
+    (1, 32, 33, (28, 69), ((1, 1), (1, 1)), 1),
 ]
 
 
@@ -53,7 +61,7 @@ GEOMETRIES = [
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
 def test_tiles_give_the_sum_and_its_gradients(geometry: Any, dtype: str) -> None:
     """With a batch that is named or known, on one and two threads, fused or not: the same bytes."""
-    n, c, o, image, pads = geometry
+    n, c, o, image, pads, tiled = geometry
     x, w = (
         RNG.normal(size=(n, c, *image)).astype(dtype),
         RNG.normal(size=(o, c, 3, 3)).astype(dtype),
@@ -69,14 +77,16 @@ def test_tiles_give_the_sum_and_its_gradients(geometry: Any, dtype: str) -> None
         y = sg.nn.conv(a, b, padding=pads)
         dx, dw = sg.grad((y * d).sum(), [a, b])
         f = sg.compile({"y": y, "dx": dx, "dw": dw}, **options)
-        assert in_tiles(f.schedule) == 2
+        assert in_tiles(f.schedule) == tiled
         results.append(f.run({"x": x, "w": w, "d": seed}))
     for other in results[1:]:
         assert all(same_bytes(other[name], results[0][name]) for name in other)
     tolerance = 2e-6 if dtype == "float32" else 4e-15
-    for name, wanted in (("y", true), ("dx", image_of(seed, w, pads))):
+    sums = (("y", true), ("dx", image_of(seed, w, pads)), ("dw", filter_of(x, seed, pads)))
+    for name, wanted in sums:
         scale = np.abs(wanted).max(initial=1e-30)
-        np.testing.assert_allclose(results[0][name] / scale, wanted / scale, atol=tolerance)
+        near = 2 * tolerance if name == "dw" else tolerance  # its sums are over the batch
+        np.testing.assert_allclose(results[0][name] / scale, wanted / scale, atol=near)
 
 
 def test_what_follows_is_in_the_kernel_and_reads_what_stays_along_rows() -> None:

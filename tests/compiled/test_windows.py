@@ -101,10 +101,39 @@ def test_one_image_is_cut_further_and_keeps_its_bytes(side: int, stride: int) ->
             assert same_bytes(one, other)
 
 
+@pytest.mark.parametrize("sizes", [("h", "w"), (0, 5)], ids=str)
+def test_an_image_of_no_places_gives_nothing(sizes: tuple[str | int, ...]) -> None:
+    """Known or named; a transposed convolution has what reaches beyond its last place."""
+    x = sg.input("x", (2, 4, *sizes), "float32")
+    k, few = sg.input("k", (4, 4, 3, 3), "float32"), sg.input("few", (4, 1, 2, 1), "float32")
+    found = {
+        "dense": sg.nn.conv(x, k, padding="same", stride=2),
+        "apart": sg.nn.conv(x, few, padding="same", dilation=2, groups=4),
+        "spread": sg.nn.conv_transpose(x, k, stride=(1, 4)) * 2.0,
+        "largest": sg.nn.max_pool(x, 2),
+    }
+    random = np.random.default_rng(5)
+    loss = sum((value * value).sum() for value in found.values())
+    named = zip(("x", "k", "few"), sg.grad(loss, [x, k, few]), strict=True)
+    graph = sg.Graph(found | {f"d{name}": slope for name, slope in named})
+    run = sg.compile(graph).run
+    for places in ((0, 5), (0, 0), (7, 0), (7, 5))[: 4 if sizes[0] else 1]:
+        shapes = {"x": (2, 4, *places), "k": k.shape, "few": few.shape}
+        feeds = {name: random.normal(size=shape).astype("f4") for name, shape in shapes.items()}
+        results = run(feeds)
+        for name, wanted in sg.evaluate(graph, feeds).items():
+            assert results[name].shape == wanted.shape
+            np.testing.assert_allclose(results[name], wanted, rtol=1e-4, atol=1e-3)
+        high = places[0] + 2
+        wide = max(4 * places[1] - 1, 0)
+        assert results["spread"].shape == (2, 4, high, wide)
+        assert results["largest"].shape == (2, 4, places[0] // 2, places[1] // 2)
+
+
 def digests() -> list[str]:
     """Of a convolution and its gradients, whose sums are longer than a part of a product."""
     rng, found = np.random.default_rng(3), []
-    for stride, high, wide in ((1, 6, 21), (1, 24, 25), (2, 6, 21)):  # the second lies in tiles
+    for stride, high, wide in ((1, 6, 21), (1, 28, 29), (2, 6, 21)):  # the second lies in tiles
         x = sg.input("x", (2, 80, high, wide), "float32")
         k = sg.input("k", (75, 80, 3, 3), "float32")
         y = sg.nn.conv(x, k, stride=stride, padding=1)
