@@ -9,7 +9,7 @@ from typing import Any
 from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
 from staticgrad.ir.forms import WindowAxis
 from staticgrad.types import dim as dims
-from staticgrad.types.dim import Size
+from staticgrad.types.dim import Dim, Size
 from staticgrad.types.tensor import Shape, TensorType
 
 #: A tap, the slices of the image that it reads, and of the windows that read them.
@@ -57,23 +57,26 @@ def check_numbers(op: str, *types: TensorType) -> None:
 
 
 def check_windows(op: str, axes: Sequence[WindowAxis], first: int) -> None:
-    """Refuse fewer windows than none, or note the guard under which they are not.
+    """Refuse fewer windows than none; of named sizes, note the guard under which there is one.
+
+    An image of no places may have no windows, and so may any whose named sizes are 0.
 
     Raises:
         ShapeError: an image that is smaller than a window by more than a stride.
     """
     for number, axis in enumerate(axes, first):
-        whole = axis.reach + 1
+        whole, windows = axis.reach + 1, axis.windows
         text = f"{op}: a window of {whole} over axis {number} of size {axis.image}"
-        if not dims.at_least(axis.windows, 0, text):
+        if not dims.at_least(windows, 0, text):
             raise ShapeError(text, hint="a window is no larger than the image and its border")
+        if isinstance(axis.image, Dim) and windows != axis.image:
+            names = [(1, Dim({(name,): 1})) for name in {*dims.named_sizes(axis.image)}]
+            some = axis.image * dims.sum_of(names)
+            dims.at_least(windows * some, some, text)
 
 
 def has_windows(windows: Size, image: Size, text: str) -> bool:
-    """Whether a window lies over an image; an image of no places may have none.
-
-    Of named sizes the guards are noted under which this is so.
-    """
+    """Whether there may be a window over an image; one of no places may have none."""
     return dims.at_least(windows, 0, text) and dims.at_least(windows * image, image, text)
 
 
