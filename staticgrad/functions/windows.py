@@ -67,6 +67,8 @@ def conv(
         ArgumentError: a stride or dilation below 1; groups that do not divide the channels.
         DTypeError: bools.
 
+    An image of no places gives none, unless a window is longer than its border and a stride.
+
     Three by three taps over many channels are computed in tiles of two by two results (Winograd's
     F(2x2, 3x3)), as exactly as others: there NaN and infinities reach all results of their tiles.
     """
