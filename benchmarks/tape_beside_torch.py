@@ -25,8 +25,9 @@ import numpy as np
 
 import staticgrad as sg
 from staticgrad.comparison import Model, model
-from staticgrad.comparison.measure import one_thread, tape_peak
+from staticgrad.comparison.memory import tape_peak
 from staticgrad.comparison.models import CONTEXT, HEADS, WIDTH
+from staticgrad.comparison.stopwatch import one_thread
 from staticgrad.comparison.ways import DefineByRun, DefineThenRun
 
 Values = Mapping[str, Any]

@@ -466,6 +466,14 @@ class Compiled(Generic[Results]):
             f"<compiled {self.program_graph.name}: {len(self.kernels)} kernels, outputs {outputs}>"
         )
 
+    def _repr_html_(self) -> str:
+        from staticgrad.explained_picture import compiled_html
+
+        steps = [(self._kernels.name(step), step) for step in self.schedule.steps]
+        return compiled_html(
+            repr(self), self.program_graph, steps, self.kernels, self._latest_or_fixed()
+        )
+
     def __reduce__(self) -> tuple[object, ...]:
         return _restore, (self.program_graph, self.single, self.options)
 

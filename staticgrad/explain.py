@@ -160,6 +160,11 @@ class Explanation:
 
     __repr__ = __str__
 
+    def _repr_html_(self) -> str:
+        from staticgrad.explained_picture import explanation_html
+
+        return explanation_html(self)
+
     def _lines(self) -> Iterator[str]:
         by = ", ".join(f"{n} by {name}" for name, n in self.compilers.items())
         yield f"{self.graph}: {len(self.steps)} steps, {self.kernels} kernels{by and f', {by}'}"

@@ -14,25 +14,28 @@ from itertools import pairwise
 
 import numpy as np
 
-from staticgrad.comparison.loading import model
-from staticgrad.comparison.ways import DefineByRun, DefineThenRun, Way, training_graph
+from staticgrad.comparison.loading import subject
+from staticgrad.comparison.model import Model
+from staticgrad.comparison.ways import DefineThenRun, Way, by_run, then_run, training_graph
 
 
 def main(way: str, spec: str, size: int, started: float) -> dict[str, float]:
     """Seconds by part; see ``report.FirstResult``."""
     imports, cpu = time.monotonic() - started, time.process_time()
-    chosen = model(spec)
+    chosen = subject(spec)
     batch = chosen.draw(size, np.random.default_rng(0))
     data = time.process_time() - cpu
     marks = [time.monotonic()]
     trained: Way
     if way == "tape":
-        trained = DefineByRun(chosen)
+        trained = by_run(chosen)
         marks += [time.monotonic()] * 2
     else:
-        graph = training_graph(chosen)
+        graph = training_graph(chosen) if isinstance(chosen, Model) else None
         marks.append(time.monotonic())
-        trained = DefineThenRun(chosen, graph=graph)
+        trained = (
+            DefineThenRun(chosen, graph=graph) if isinstance(chosen, Model) else then_run(chosen)
+        )
         marks.append(time.monotonic())
     trained.step(batch)
     marks.append(time.monotonic())

@@ -5,68 +5,120 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from staticgrad.comparison.model import Model, checked, function_line, named
 from staticgrad.comparison.models import MODELS
+from staticgrad.comparison.programs import ComparedProgram, program
 from staticgrad.errors import ArgumentError, UnknownNameError
+from staticgrad.errors.wording import did_you_mean
+from staticgrad.nn.module import Module
+from staticgrad.optim import Optimizer
+from staticgrad.programs.function import Function
 
-#: A name, ``path.py:function``, a function that makes a model, or a model.
-Spec = str | Model | Callable[..., Any]
+#: A name, ``path.py:name``, a function that makes a model, or the thing itself.
+Spec = str | Model | Callable[..., Any] | tuple[Any, ...]
+_NEEDED: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-def model(spec: Spec, depth: int | None = None) -> Model:
-    """A model by its name, or a user's own.
+def subject(
+    spec: Spec,
+    arrays: Sequence[Any] = (),
+    loss: Callable[..., Any] | None = None,
+    optimizer: Optimizer | None = None,
+    depth: int | None = None,
+) -> Model | ComparedProgram:
+    """What somebody wants to have compared: a model, or a program of functions and modules.
 
     Args:
-        spec: ``linear``, ``mlp``, ``deep``, ``chars``; ``path.py:function``; or in Python the
-            function, or what it returns.
+        spec: ``linear``, ``mlp``, ``deep``, ``chars``; ``path.py:name``, or ``path.py`` where
+            there is one candidate in it; in Python the thing itself. A name in a file stands for
+            a Model, a function that returns one, a tuple of a module or function and its arrays,
+            or a function that returns that.
+        arrays: with which a module or function is called; see ``programs.program``.
+        loss: of a module.
+        optimizer: of a module, or of a function that is a loss.
         depth: how many layers, for functions with an argument ``depth``.
 
     Raises:
-        UnknownNameError: no such model, file or function.
-        ArgumentError: the function returns something else than a Model, or takes no depth; a part
-            of the model is not what it has to be.
+        UnknownNameError: no such model, file or name.
+        ArgumentError: it is none of these, or takes no depth; a part is not what it has to be.
         ProgramError: the user's file or function fails by itself.
     """
-    if isinstance(spec, Model) and depth is None:
-        return checked(spec)
-    make = _maker(spec)
-    name = spec if isinstance(spec, str) else getattr(make, "__name__", "model")
-    if depth is not None and "depth" not in inspect.signature(make).parameters:
-        raise ArgumentError(f"model {name!r} has no argument depth")
-    with named(f"{name!r}", make):
-        found = make() if depth is None else make(depth=depth)
-    if not isinstance(found, Model):
+    found = _from_file(spec) if isinstance(spec, str) and spec not in MODELS else spec
+    found = MODELS[spec] if isinstance(spec, str) and spec in MODELS else found
+    if arrays:
+        return program(found, arrays, loss, optimizer)
+    if loss is not None or optimizer is not None:
         raise ArgumentError(
-            f"model {name!r} returns {type(found).__name__}",
-            hint="it returns a staticgrad.comparison.Model",
+            "loss= and optimizer= are of a module or function that is given with its arrays",
+            hint="compare(module, x, target, optimizer=...); a Model has its own",
+        )
+    if isinstance(found, Model) and depth is None:
+        return checked(found)
+    name = spec if isinstance(spec, str) else getattr(found, "__name__", "model")
+    if callable(found) and not isinstance(found, Module | Function):
+        found = _made(found, name, depth)
+    elif depth is not None:
+        raise ArgumentError(f"model {name!r} has no argument depth")
+    if isinstance(found, Model):
+        return checked(found)
+    if isinstance(found, tuple) and found and callable(found[0]):
+        return program(found[0], found[1:])
+    if isinstance(found, Module | Function):
+        return program(found, ())  # says that there are no arrays
+    raise _no_model(spec, name, found)
+
+
+def _made(make: Callable[..., Any], name: str, depth: int | None) -> Any:
+    """What a function gives that is called without arguments, or with ``depth``."""
+    takes = inspect.signature(make)
+    if depth is not None and "depth" not in takes.parameters:
+        raise ArgumentError(f"model {name!r} has no argument depth")
+    if _needed(make):
+        raise ArgumentError(
+            f"{name!r} takes {takes}: a function of arrays needs some",
+            hint="compare(function, x, y), or in a file: def name(): return function, x, y",
             at=function_line(make),
         )
-    return checked(found)
+    with named(f"{name!r}", make):
+        return make() if depth is None else make(depth=depth)
 
 
-def _maker(spec: Any) -> Callable[..., Any]:
-    if isinstance(spec, str):
-        return MODELS.get(spec) or _from_file(spec)
-    if not callable(spec):
-        raise ArgumentError(
-            f"a model is a name, a Model or a function that returns one, not {type(spec).__name__}"
-        )
-    given: Callable[..., Any] = spec
-    return given
+def model(spec: Spec, depth: int | None = None) -> Model:
+    """A model by its name, or a user's own. Raises as ``subject``, also of what is no Model."""
+    found = subject(spec, depth=depth)
+    if not isinstance(found, Model):
+        raise ArgumentError(f"{found.name} is no Model", at=found.origin)
+    return found
 
 
-def _from_file(spec: str) -> Callable[..., Any]:
+def _no_model(spec: Any, name: str, found: Any) -> ArgumentError:
+    hint = "a Model of staticgrad.comparison, or a tuple (module or function, *arrays)"
+    if callable(spec) or isinstance(spec, str):
+        return ArgumentError(
+            f"model {name!r} is or returns {type(found).__name__}", hint=hint,
+            at=function_line(spec),
+        )  # fmt: skip
+    return ArgumentError(
+        f"a model is a name, a Model or a function that returns one, not {type(spec).__name__}",
+        hint=hint,
+    )
+
+
+def _from_file(spec: str) -> Any:
+    """What ``path.py:name`` stands for, or the only candidate of ``path.py``."""
     path, colon, name = spec.rpartition(":")
-    if not colon:
-        raise UnknownNameError(
-            f"no model is named {spec!r}", hint=f"{', '.join(MODELS)}, or path.py:function"
-        )
+    if not colon or spec.endswith(".py"):
+        path, name = spec, ""
+        if not spec.endswith(".py"):
+            raise UnknownNameError(
+                f"no model is named {spec!r}", hint=f"{', '.join(MODELS)}, or path.py:name"
+            )
     file = Path(path).resolve()
     loading = importlib.util.spec_from_file_location(_module_name(file), file)
     if loading is None or loading.loader is None or not file.is_file():
@@ -74,11 +126,40 @@ def _from_file(spec: str) -> Callable[..., Any]:
     module = importlib.util.module_from_spec(loading)
     with _beside(file, module), named(f"{path!r}", None):
         loading.loader.exec_module(module)
-    found = getattr(module, name, None)
-    if not callable(found):
-        raise UnknownNameError(f"{path!r} has no function {name!r}")
-    made: Callable[..., Any] = found
-    return made
+    if not name:
+        name = _only_candidate(path, module)
+    if not hasattr(module, name):
+        raise UnknownNameError(f"{path!r} has no {name!r}", hint=did_you_mean(name, vars(module)))
+    return getattr(module, name)
+
+
+def _only_candidate(path: str, module: ModuleType) -> str:
+    """The name of what a file has to compare: models and tuples; else its only function."""
+    own = {n: v for n, v in vars(module).items() if not n.startswith("_")}
+    ready = [n for n, v in own.items() if isinstance(v, Model) or _is_pair(v)]
+    makers = [
+        n
+        for n, v in own.items()
+        if inspect.isfunction(v) and v.__module__ == module.__name__ and not _needed(v)
+    ]
+    found = ready or makers
+    if len(found) != 1:
+        listed = ", ".join(f"{path}:{n}" for n in found) or f"{path}:name"
+        raise UnknownNameError(
+            f"{path!r} has {len(found) or 'no'} candidates for a comparison",
+            hint=f"say which: {listed}",
+        )
+    return found[0]
+
+
+def _is_pair(found: Any) -> bool:
+    return isinstance(found, tuple) and len(found) > 1 and callable(found[0])
+
+
+def _needed(function: Callable[..., Any]) -> bool:
+    """Whether a function cannot be called without arguments."""
+    takes = inspect.signature(function).parameters.values()
+    return any(p.default is p.empty and p.kind in _NEEDED for p in takes)
 
 
 def _module_name(file: Path) -> str:

@@ -2,79 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from math import isfinite
 from typing import Final
 
 import staticgrad as sg
-from staticgrad.comparison import charts
-from staticgrad.comparison.charts import Line
-from staticgrad.comparison.report import (
-    EMPTY,
-    TAPE,
-    WARM,
-    Bytes,
-    Comparison,
-    Pair,
-    nbytes,
-    number,
-    ratio,
-    seconds,
-)
+from staticgrad.comparison import lesson
+from staticgrad.comparison.page_style import SCRIPT, STYLE
+from staticgrad.comparison.report import EMPTY, TAPE, WARM, Bytes, Comparison, Pair
 from staticgrad.comparison.table import between, memory_rows, rows_of_times, timing, verdict
+from staticgrad.ir.plan_picture import plan_svg
+from staticgrad.pictures import charts, markup
+from staticgrad.pictures.charts import Line
+from staticgrad.pictures.markup import fold, table
+from staticgrad.pictures.numbers import nbytes, number, ratio, seconds
 
 BY_RUN: Final = "define by run"
 THEN_RUN: Final = "define then run"
 
-_STYLE: Final = """
-:root { color-scheme: light dark; --ink: #1c1f23; --soft: #667; --rule: #dde; --page: #fff;
-  --a: #c2571a; --b: #1f6fb5; --c: #3c8a4e; --d: #8a4fb0; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e6ea; --soft: #9aa; --rule: #334;
-  --page: #15171b; --a: #f0935a; --b: #6db3f2; --c: #7fca90; --d: #c79be6; } }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page);
-  max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.7rem; margin-bottom: .2rem; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .4rem; }
-p.why, p.sub { color: var(--soft); margin: .2rem 0 .8rem; max-width: 46rem; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: 1rem; }
-.figure b { display: block; font-size: 1.6rem; } .figure { border-top: 3px solid var(--b);
-  padding-top: .4rem; } .figure span { color: var(--soft); font-size: .9rem; }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 1rem; }
-table { border-collapse: collapse; width: 100%; font-size: .92rem; }
-th, td { text-align: left; padding: .3rem .7rem .3rem 0; border-bottom: 1px solid var(--rule);
-  vertical-align: top; } td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
-svg { width: 100%; max-width: 40rem; height: auto; font: 12px system-ui, sans-serif; }
-svg text { fill: var(--ink); } svg text.axis { fill: var(--soft); } svg .end, svg .label
-  { text-anchor: end; } svg .middle { text-anchor: middle; } svg .grid { stroke: var(--rule); }
-svg polyline { fill: none; stroke-width: 2; } svg .band { opacity: .15; stroke: none; }
-svg polyline.a { stroke: var(--a); } svg polyline.b { stroke: var(--b); }
-svg polyline.c { stroke: var(--c); } svg polyline.d { stroke: var(--d); }
-svg .a:not(polyline) { fill: var(--a); } svg .b:not(polyline) { fill: var(--b); }
-svg .c:not(polyline) { fill: var(--c); } svg .d:not(polyline) { fill: var(--d); }
-code, pre { font-size: .85em; } pre { overflow-x: auto; } summary { cursor: pointer; }
-p.alarm { border-left: 4px solid var(--a); padding-left: .8rem; max-width: 46rem; }
-"""
+_PARTS: Final = {
+    "program": "program", "graph": "graph", "passes": "passes", "kernels": "kernels",
+    "time": "time", "memory": "memory", "limits": "limits", "agreement": "agreement",
+}  # fmt: skip
 
 
 def page(found: Comparison) -> str:
-    """The page, as HTML text."""
-    body = "".join(
-        (
-            _head(found),
-            _time(found),
-            _first(found) if found.first else "",
-            _memory(found),
-            _work(found),
-            _agreement(found),
-            _program(found),
-            _abilities(found),
-        )
-    )
+    """The page, as HTML text that needs nothing else."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(found.model)}: define by run, define then run</title>"
-        f"<style>{_STYLE}</style></head><body>{body}</body></html>\n"
+        f"</head><body>{_body(found)}</body></html>\n"
+    )
+
+
+def page_fragment(found: Comparison) -> str:
+    """The page within a notebook: a frame of its own, so that both keep their styles."""
+    height = "80vh"
+    return (
+        f'<iframe srcdoc="{escape(page(found), quote=True)}" style="width:100%;height:{height};'
+        f'border:1px solid #8884;border-radius:8px" title="{escape(found.model)}"></iframe>'
+    )
+
+
+def _body(found: Comparison) -> str:
+    links = "".join(f'<a href="#{name}">{text}</a>' for name, text in _PARTS.items())
+    parts = (
+        _head(found),
+        lesson.program(found),
+        lesson.graph(found),
+        lesson.passes(found) + _work(found),
+        lesson.kernels(found.anatomy),
+        _time(found),
+        _first(found) if found.first else "",
+        _memory(found),
+        lesson.acts(found),
+        _abilities(found),
+        _agreement(found),
+    )
+    return (
+        f'<div class="sg linked"><style>{markup.STYLE}{STYLE}</style><nav>{links}</nav>'
+        f"<main>{''.join(parts)}</main><script>{SCRIPT}</script></div>"
     )
 
 
@@ -133,24 +122,42 @@ def _time(found: Comparison) -> str:
         "", f"{BY_RUN}: CPU", "wall", f"{THEN_RUN}: CPU", "wall", "ratio",
         "range",
     )  # fmt: skip
-    forward, usual = found.forward, found.usual
-    parts = [
-        seconds(max(whole.cpu - part.cpu, 0.0))
-        for whole, part in (
-            (usual.by_run, forward.by_run),
-            (usual.then_run, forward.then_run),
-        )
-    ]
     return (
-        "<h2>Time of a step</h2>"
+        '<h2 id="time">Time of a step</h2>'
         '<p class="why">The tape pays for every operation: a call into Python, an array for the '
         "result, a pass over memory. The compiled step pays once per step, and merged kernels pass "
         "over memory once for several operations. Small steps show the former, large ones both. "
         "CPU is the least processor time of a step, wall the quartiles of wall time; ratios are of "
-        "processor time, their range is that among parts of the measurement. "
-        f"Beyond the forward pass, backward and update take {parts[0]} on the tape, {parts[1]} "
-        f'compiled.</p><div class="pair">{"".join(drawn)}</div>'
-        f"{_table(heads, rows, numbers=range(1, 7))}"
+        "processor time, their range is that among parts of the measurement.</p>"
+        f'{_split(found)}<div class="pair chart">{"".join(drawn)}</div>'
+        f"{table(heads, rows, numbers=range(1, 7))}"
+    )
+
+
+def _split(found: Comparison) -> str:
+    """Forward and what comes behind it, of both ways."""
+    parts = {"f": 0.0, "b": 0.0}
+    for cost in found.anatomy.costs:
+        parts["b" if cost.phase else "f"] += cost.seconds
+    whole = found.usual.then_run.cpu
+    scale = whole / (sum(parts.values()) or 1.0)
+    graph = [parts["f"] * scale, parts["b"] * scale]
+    rows = [("compiled, forward kernels", graph[0]), ("compiled, backward and update", graph[1])]
+    if found.forward is not None:
+        tape = found.forward.by_run.cpu
+        rest = max(found.usual.by_run.cpu - tape, 0.0)
+        rows = [("tape, forward", tape), ("tape, backward and update", rest), *rows]
+        factors = f"{ratio(rest / tape)} of it on the tape, " if tape else ""
+    else:
+        rows, factors = [("tape", found.usual.by_run.cpu), *rows], ""
+    behind = ratio(graph[1] / graph[0]) if graph[0] else "-"
+    return (
+        f'<h3>Forward and backward</h3><p class="why">What follows the forward pass takes {factors}'
+        f"{behind} of it compiled: a product has two derivatives of its own size. Compiled, the "
+        "kernels of forward lines that the derivative asks for again count as backward.</p>"
+        '<div class="chart">'
+        + charts.bars(rows, seconds, "time of a step by part", "aabb" if len(rows) == 4 else "abb")
+        + "</div>"
     )
 
 
@@ -206,11 +213,12 @@ def _first(found: Comparison) -> str:
         log_y=False,
     )
     return (
-        "<h2>First result, and when compiling has paid for itself</h2>"
+        "<h3>First result, and when compiling has paid for itself</h3>"
         '<p class="why">A tape can start at once. The compiler builds the gradient, runs its '
         "passes and makes native code first; a second process finds the code on disk. In fresh "
         "processes, by the clock; CPU is processor time, as in the chart and the last column."
-        f"</p>{chart}{_table(heads, rows, numbers=range(1, 8))}"
+        f'</p><div class="chart">{chart}</div>'
+        f"{table(heads, rows, numbers=range(1, 8))}"
     )
 
 
@@ -232,26 +240,69 @@ def _memory(found: Comparison) -> str:
     values = [("tape, measured", float(usual.tape))]
     values += [(f"{policy}, planned", float(size)) for policy, size in usual.arena.items()]
     values += [(f"budget {nbytes(b.budget)}", float(b.peak)) for b in found.budgets]
-    drawn = [charts.bars(values, nbytes, "bytes of a step")]
-    if len(found.memories) > 1:
-        names = ("tape", *usual.arena)
-        series = [
-            Line(name, [(float(m.at), float(_bytes(m, name))) for m in found.memories])
-            for name in names
-        ]
-        drawn.append(charts.lines(series, "batch size", "bytes of a step", show_y=nbytes))
+    bars = charts.bars(values, nbytes, "bytes of a step", "abbb" + "d" * len(found.budgets))
+    drawn = [_timeline(found), bars]
+    grown = ((found.memories, "batch size"), (found.depth_memories, "layers"))
+    drawn += [_growth(memories, what) for memories, what in grown if len(memories) > 1]
+    drawn += [_budget_curve(found)] * bool(found.budgets)
     rows = memory_rows(found)
     heads = ("", *(f"batch size {m.at}" for m in found.memories), "predicted time")
+    arena = plan_svg(found.anatomy.plan) if found.anatomy.plan.placements else ""
     return (
-        "<h2>Memory of a step</h2>"
+        '<h2 id="memory">Memory of a step</h2>'
         '<p class="why">The tape keeps what the rules of the backward pass will read, and lets go '
         "of it as the pass goes, as other tapes do. A graph shows beforehand when each value is "
         "used last: values share one arena, whose size is exact before the first run, "
         "at every batch size. A policy or a byte budget computes values again instead of keeping "
         "them; a tape does so where the program says it. Beside parameters, the optimizer's state "
-        f'and the batch.</p><div class="pair">{"".join(drawn)}</div>'
-        + _table(heads, rows, numbers=range(1, len(heads)))
+        f'and the batch.</p><div class="pair chart">{"".join(drawn)}</div>'
+        + table(heads, rows, numbers=range(1, len(heads)))
+        + (
+            f'<h3>The arena, as it was planned</h3><div class="scroll">{arena}</div>'
+            if arena
+            else ""
+        )
     )
+
+
+def _timeline(found: Comparison) -> str:
+    """What is held from the beginning of a step to its end; policies that differ."""
+    shown, seen = [], set()
+    for each in found.timelines:
+        if each.nbytes and (each.name == TAPE or each.nbytes not in seen):
+            seen.add(each.nbytes)
+            count = len(each.nbytes)
+            ends = ((k, size) for k, size in enumerate(each.nbytes) for _ in range(2))
+            points = [(100 * (k + n % 2) / count, float(size)) for n, (k, size) in enumerate(ends)]
+            shown.append(Line(each.name, points))
+    return charts.lines(
+        shown, "percent of a step's operations", "bytes held, from its beginning to its end",
+        show_y=nbytes, log_x=False, log_y=False,
+    )  # fmt: skip
+
+
+def _growth(memories: Sequence[Bytes], what: str) -> str:
+    """Bytes against batch size or depth."""
+    names = ("tape", *memories[0].arena)
+    series: list[Line] = []
+    for name in names:
+        points = [(float(m.at), float(max(_bytes(m, name), 1))) for m in memories]
+        if not any(line.points == points for line in series):
+            series.append(Line(name, points))
+    return charts.lines(series, what, "bytes of a step", show_y=nbytes)
+
+
+def _budget_curve(found: Comparison) -> str:
+    """What a byte less costs: predicted time against the planned peak."""
+    pairs = {(float(b.peak), b.time) for b in found.budgets}
+    pairs |= {(float(found.memory.arena[p]), found.memory.times[p]) for p in found.memory.arena}
+    best = [(size, time) for size, time in sorted(pairs) if not any(
+        other < size and less <= time for other, less in pairs)]  # fmt: skip
+    return charts.lines(
+        [Line("within a budget", best)], "planned peak",
+        "predicted time, relative to keeping all", show_x=nbytes, show_y=ratio, log_x=False,
+        log_y=False, from_zero=False, class_of="d",
+    )  # fmt: skip
 
 
 def _bytes(memory: Bytes, name: str) -> int:
@@ -261,11 +312,11 @@ def _bytes(memory: Bytes, name: str) -> int:
 def _work(found: Comparison) -> str:
     rows = [(w.name, f"{w.operations:,}", nbytes(w.nbytes), number(w.flops)) for w in found.work]
     return (
-        "<h2>What one step executes</h2>"
+        "<h3>What one step executes</h3>"
         '<p class="why">A tape runs every operation that the program and its gradient name. In a '
         "graph equal expressions are computed once, what nobody reads goes, identities vanish, "
         "and neighbours become one kernel whose intermediate values never reach memory.</p>"
-        + _table(("", "operations", "results written", "FLOPs"), rows, numbers=(1, 2, 3))
+        + table(("", "operations", "results written", "FLOPs"), rows, numbers=(1, 2, 3))
     )
 
 
@@ -280,17 +331,9 @@ def _agreement(found: Comparison) -> str:
         chart = charts.lines(series, "step", "loss", log_x=False, log_y=False, from_zero=False)
     end = "." if not both.holds else ": sums are added up in another order."
     return (
-        f'<h2>Whether both ways agree</h2><p class="why">{escape(verdict(found))}{end}</p>{chart}'
-    )
-
-
-def _program(found: Comparison) -> str:
-    lines = len(found.program.splitlines())
-    return (
-        "<h2>The program</h2>"
-        '<p class="why">What is compiled: loss, gradients and updates as one graph, each node with '
-        "its type and the line of the model that it comes from; ^1 marks what differentiation made."
-        f"</p><details><summary>{lines} lines</summary><pre>{escape(found.program)}</pre></details>"
+        '<h2 id="agreement">Whether both ways agree</h2>'
+        f'<p class="why">{escape(verdict(found))}{end}</p>'
+        f'<div class="chart">{chart}</div>'
     )
 
 
@@ -299,17 +342,4 @@ def _abilities(found: Comparison) -> str:
         (a.wish, "yes" if a.by_run else "no", "yes" if a.then_run else "no", a.reason)
         for a in found.abilities
     ]
-    return "<h2>What each way can do</h2>" + _table(("", BY_RUN, THEN_RUN, "why"), rows)
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[int] = ()) -> str:
-    right = set(numbers)
-
-    def cells(tag: str, row: Sequence[str]) -> str:
-        return "".join(
-            f"<{tag}{' class=n' if k in right else ''}>{escape(cell)}</{tag}>"
-            for k, cell in enumerate(row)
-        )
-
-    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    return f"<table><thead><tr>{cells('th', heads)}</tr></thead><tbody>{body}</tbody></table>"
+    return fold("what each way can do, in short", table(("", BY_RUN, THEN_RUN, "why"), rows))

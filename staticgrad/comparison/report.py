@@ -1,16 +1,21 @@
-"""What a comparison found, as data: each figure that tables and pages show, and its spelling."""
+"""What a comparison found, as data: each figure that tables and pages show."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
+from staticgrad.analysis.pass_report import Report
+from staticgrad.artifacts import CompiledKernel
+from staticgrad.ir.graph import Graph
+from staticgrad.ir.graph_picture import Runner
+from staticgrad.ir.plan import Plan
 from staticgrad.records import dataclass
 
 #: Counts up when a field of the JSON document changes its meaning or goes.
-SCHEMA = 2
+SCHEMA = 3
 #: Wall time over processor time from which on a machine counts as busy.
 BUSY = 1.25
 
@@ -80,15 +85,15 @@ class Agreement:
     """Losses of both ways over the same steps, and how far apart both ways are, relatively.
 
     ``losses``: the largest difference of two losses; ``gradients`` of the first step and
-    ``parameters`` after the last: the largest distance, by parameter, over its norm. ``problem``
-    says why they do not agree; empty if they do.
+    ``parameters`` after the last: the largest distance, by parameter, over its norm, None where
+    there are none to compare. ``problem`` says why they do not agree; empty if they do.
     """
 
     by_run: tuple[float, ...]
     then_run: tuple[float, ...]
     losses: float
-    gradients: float
-    parameters: float
+    gradients: float | None
+    parameters: float | None
     problem: str = ""
 
     @property
@@ -131,6 +136,60 @@ class WorkRow:
 
 
 @dataclass(frozen=True)
+class HeldBytes:
+    """Bytes held from the beginning of a step to its end, at equal distances.
+
+    On the ``tape`` measured each time a function ends; else the plan of a policy, position by
+    position, whose ``phases`` are letters: forward, backward, update.
+    """
+
+    name: str
+    nbytes: tuple[int, ...]
+    phases: str = ""
+
+
+@dataclass(frozen=True)
+class Act:
+    """Something that was tried with this very program: what either way did, and what it teaches."""
+
+    title: str
+    tape: str
+    graph: str
+    moral: str
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """One run of a kernel: its name, the order of derivatives, what it computes, its lines.
+
+    ``seconds`` are the least of several runs.
+    """
+
+    kernel: str
+    phase: int
+    computes: str
+    lines: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Anatomy:
+    """The compiled program itself: its graph, what passes made of it, kernels, plan, their times.
+
+    ``runners`` are the kernels as the picture of the graph has them, ``apart`` says why two
+    neighbours are two.
+    """
+
+    graph: Graph
+    reports: tuple[Report, ...]
+    runners: tuple[Runner, ...]
+    kernels: tuple[CompiledKernel, ...]
+    plan: Plan
+    costs: tuple[StepCost, ...]
+    apart: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Ability:
     """Something that one may want to do, and what each way answers."""
 
@@ -154,13 +213,22 @@ class Comparison:
     agreement: Agreement
     batches: tuple[Pair, ...]
     depths: tuple[Pair, ...]
-    forward: Pair
+    forward: Pair | None
     first: Mapping[str, FirstResult]
     memories: tuple[Bytes, ...]
     budgets: tuple[Budgeted, ...]
     program: str
     work: tuple[WorkRow, ...]
     abilities: tuple[Ability, ...]
+    acts: tuple[Act, ...]
+    timelines: tuple[HeldBytes, ...]
+    depth_memories: tuple[Bytes, ...]
+    anatomy: Anatomy
+
+    def _repr_html_(self) -> str:
+        from staticgrad.comparison.page import page_fragment
+
+        return page_fragment(self)
 
     @property
     def usual(self) -> Pair:
@@ -208,13 +276,27 @@ class Comparison:
             {
                 "schema": SCHEMA,
                 "holds": self.agreement.holds,
-                **asdict(self),
+                **{f.name: _data(getattr(self, f.name)) for f in fields(self) if f.name in _DATA},
+                "steps": [asdict(cost) for cost in self.anatomy.costs],
                 "warnings": self.warnings,
                 "break_even": dict(self.break_even),
                 "ratios": {str(pair.at): pair.ratio for pair in self.batches},
             }
         )
         return found
+
+
+#: What JSON has of a comparison; the program itself is text there.
+_DATA = frozenset(f.name for f in fields(Comparison)) - {"anatomy"}
+
+
+def _data(found: Any) -> Any:
+    """Records as dicts, also those in tuples and dicts."""
+    if isinstance(found, tuple):
+        return [_data(each) for each in found]
+    if isinstance(found, Mapping):
+        return {key: _data(each) for key, each in found.items()}
+    return asdict(found) if is_dataclass(found) and not isinstance(found, type) else found
 
 
 def _plain(data: Any) -> Any:
@@ -229,43 +311,3 @@ def _plain(data: Any) -> Any:
 #: The states of the kernel cache in which a first result is measured.
 _STATES = ("compiled, empty cache", "compiled, warm cache")
 TAPE, EMPTY, WARM = "tape", *_STATES
-
-
-def seconds(value: float) -> str:
-    """``12.3 us``, ``4.56 ms``, ``7.89 s``: three digits."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if value >= size:
-            return f"{_digits(value / size)} {unit}"
-    return f"{value * 1e9:.0f} ns"
-
-
-def span(lower: float, upper: float) -> str:
-    """``1.17-5.41 ms``: both in the unit of the larger."""
-    shown, _, unit = seconds(upper).rpartition(" ")
-    size = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}[unit]
-    return f"{_digits(lower / size)}-{shown} {unit}"
-
-
-def nbytes(value: float) -> str:
-    """``512 B``, ``1.50 KiB``, ``2.00 MiB``."""
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if value >= size:
-            return f"{_digits(value / size)} {unit}"
-    return f"{value:.0f} B"
-
-
-def number(value: float) -> str:
-    """``950``, ``12.3 k``, ``4.56 M``, ``7.89 G``."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
-            return f"{_digits(value / size)} {unit}"
-    return f"{value:.0f}"
-
-
-def ratio(value: float) -> str:
-    """``3.40x``."""
-    return f"{_digits(value)}x"
-
-
-def _digits(value: float) -> str:
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from staticgrad.comparison.report import (
     TAPE,
     Comparison,
     Pair,
     Timing,
-    nbytes,
-    number,
-    ratio,
-    seconds,
-    span,
 )
+from staticgrad.pictures.numbers import nbytes, number, ratio, seconds, span
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+
+#: Parameters that lie farther apart than this need a word.
+_NOISE: Final = 1e-3
 
 
 def tables(found: Comparison) -> RenderableType:
@@ -46,17 +46,24 @@ def verdict(found: Comparison) -> str:
     both = found.agreement
     if not both.holds:
         return f"PROBLEM: {both.problem}"
-    return (
-        f"Both ways agree: relatively, losses of {len(both.by_run)} steps to {both.losses:.0e},"
-        f" gradients to {both.gradients:.0e}, parameters afterwards to {both.parameters:.0e}"
+    figures = [f"losses of {len(both.by_run)} steps to {both.losses:.0e}"]
+    if both.gradients is not None:
+        figures.append(f"gradients to {both.gradients:.0e}")
+    if both.parameters is not None:
+        figures.append(f"parameters afterwards to {both.parameters:.0e}")
+    noise = (
+        "; where losses agree and a parameter does not, its gradient is rounding alone, as that of"
+        " a bias in front of a normalization"
     )
+    known = both.gradients is not None or (both.parameters or 0.0) < _NOISE
+    return f"Both ways agree: relatively, {', '.join(figures)}{'' if known else noise}"
 
 
 def rows_of_times(found: Comparison) -> list[tuple[str, Pair]]:
     """What was timed, in words, with its figures."""
     return [
         *((f"batch size {pair.at}", pair) for pair in found.batches),
-        ("  its forward pass", found.forward),
+        *([("  its forward pass", found.forward)] if found.forward else []),
         *((f"{pair.at} layers", pair) for pair in found.depths),
     ]
 

@@ -1,8 +1,8 @@
 """The two ways of running a model: a tape written while it runs, and a graph compiled before.
 
 Both start from the same values, see the same batches, draw the same random numbers and update by
-the same rules. Each has ``step`` (one batch in, the loss out, parameters updated), ``forward`` (the
-loss alone) and ``gradients`` (of a batch, by name).
+the same rules. Each has ``step`` (one batch in, the loss out, parameters updated); those of a model
+also ``forward`` (the loss alone) and ``gradients`` (of a batch, by name).
 """
 
 from __future__ import annotations
@@ -17,28 +17,24 @@ import staticgrad as sg
 from staticgrad import optim
 from staticgrad.building import within
 from staticgrad.comparison.model import BATCH, Array, Batch, Model
+from staticgrad.comparison.programs import ComparedProgram
 from staticgrad.eager import Generator, Tensor, no_grad
 from staticgrad.errors import ArgumentError, GradientError
+from staticgrad.functions.trees import flatten
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.plan import Plan
 from staticgrad.optim.clipping import clipped
 
+#: What is compared: a model, or a program of functions and modules.
+Subject = Model | ComparedProgram
 _SEED: Final = 0  # of the random numbers that a loss draws
 
 
 class Way(Protocol):
-    """A model that can be trained."""
+    """What can be trained."""
 
     def step(self, batch: Batch) -> float:
         """One step of the optimizer; the loss before it."""
-        ...
-
-    def forward(self, batch: Batch) -> float:
-        """The loss, without its gradient."""
-        ...
-
-    def gradients(self, batch: Batch) -> Mapping[str, Array]:
-        """The gradient of the loss by each parameter."""
         ...
 
     def values(self) -> Mapping[str, Array]:
@@ -175,6 +171,72 @@ class DefineThenRun:
         wanted = {p.name: p for p in self.graph.parameters if p.name in self._model.parameters}
         slopes = sg.grad(loss, wanted)
         return sg.compile(sg.Graph(slopes, inputs=self.graph.inputs, name="gradients"), threads=1)
+
+
+class ProgramAtOnce:
+    """A program of functions and modules, computed line by line."""
+
+    def __init__(self, program: ComparedProgram) -> None:
+        """Its parameters begin with their start values."""
+        self._program = program
+        program.restore()
+
+    def step(self, batch: Batch) -> float:
+        """One call; the first of its results, or the mean of that."""
+        return _as_number(self._program.at_once(batch))
+
+    def values(self) -> Mapping[str, Array]:
+        """The parameters as they are now."""
+        return {p.name: p.value for p in self._program.graph.parameters if p.dtype.is_float}
+
+
+class ProgramThenRun(DefineThenRun):
+    """The graph of a program, over parameters of its own."""
+
+    def __init__(
+        self,
+        program: ComparedProgram,
+        checkpoint: str = "store_all",
+        memory_budget: int | None = None,
+    ) -> None:
+        self.graph = program.own_graph()
+        self.compiled = sg.compile(
+            self.graph, checkpoint=checkpoint, memory_budget=memory_budget, threads=1
+        )
+
+    def step(self, batch: Batch) -> float:
+        """One call of the compiled program."""
+        return _as_number(self.compiled.run(batch)["loss"])
+
+    def values(self) -> Mapping[str, Array]:
+        """The values of the graph's parameters."""
+        return {p.name: p.value for p in self.graph.parameters if p.dtype.is_float}
+
+
+def by_run(chosen: Subject) -> DefineByRun | ProgramAtOnce:
+    """What is compared, on the tape."""
+    return DefineByRun(chosen) if isinstance(chosen, Model) else ProgramAtOnce(chosen)
+
+
+def then_run(
+    chosen: Subject, checkpoint: str = "store_all", memory_budget: int | None = None
+) -> DefineThenRun:
+    """What is compared, compiled."""
+    if isinstance(chosen, Model):
+        return DefineThenRun(chosen, checkpoint, memory_budget=memory_budget)
+    return ProgramThenRun(chosen, checkpoint, memory_budget)
+
+
+def graph_of(chosen: Subject) -> sg.Graph:
+    """Its graph, whose nodes have the user's lines."""
+    return training_graph(chosen) if isinstance(chosen, Model) else chosen.graph
+
+
+def _as_number(result: Any) -> float:
+    """The first floating array of a result, as one number."""
+    arrays = [np.asarray(getattr(leaf, "data", leaf)) for leaf in flatten(result)[0]]
+    first = next((a for a in arrays if a.dtype.kind == "f"), arrays[0])
+    return float(first.item() if first.size == 1 else np.mean(first, dtype=np.float64))
 
 
 def training_graph(model: Model) -> sg.Graph:

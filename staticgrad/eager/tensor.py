@@ -259,6 +259,11 @@ class Tensor(ArrayLike):
         needs = made_by if self.grad_fn else ", requires_grad=True"
         return f"Tensor({text}{needs if self.requires_grad else ''})"
 
+    def _repr_html_(self) -> str:
+        from staticgrad.eager.picture import tensor_html
+
+        return tensor_html(self)
+
     # -- gradients --------------------------------------------------------------------------------
 
     @public

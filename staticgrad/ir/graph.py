@@ -232,6 +232,11 @@ class Graph:
 
         return summary(self)
 
+    def _repr_html_(self) -> str:
+        from staticgrad.ir.graph_picture import graph_html
+
+        return graph_html(self)
+
     def __reduce__(self) -> tuple[object, ...]:
         from staticgrad.ir.pickling import pickle_graph
 

@@ -85,6 +85,11 @@ class Plan:
             f" an arena of {self.peak_bytes} bytes>"
         )
 
+    def _repr_html_(self) -> str:
+        from staticgrad.ir.plan_picture import plan_html
+
+        return plan_html(self)
+
     @property
     def held_bytes(self) -> int:
         """About how many bytes the plan's own objects take, without the schedule.

@@ -16,7 +16,13 @@ from staticgrad.ir.graph import Graph
 from staticgrad.ir.value import Value
 from staticgrad.lints import broadcasting, derivatives, exponentials, gradients, precision
 from staticgrad.lints.program import LintedGraph, stabilized
-from staticgrad.lints.table import Finding as Finding, Lint as Lint, Severity as Severity, by_op
+from staticgrad.lints.table import (
+    Finding as Finding,
+    Findings,
+    Lint as Lint,
+    Severity as Severity,
+    by_op,
+)
 
 __all__ = ["LINTS", "Finding", "Lint", "Severity", "lint"]
 
@@ -74,7 +80,7 @@ def lint(
     ]
     kept = {(each.rule, each.at): each for each in reversed(found)}
     shown = [each for each in reversed(kept.values()) if notes or each.severity == "warning"]
-    return tuple(sorted(shown, key=_place))
+    return Findings(sorted(shown, key=_place))
 
 
 def _findings(program: LintedGraph, lints: Iterable[Lint]) -> list[Finding]:

@@ -105,6 +105,9 @@ class Finding:
     def __str__(self) -> str:
         return message(f"[{self.rule}] {self.headline}", self.at, hint=self.fix)
 
+    def _repr_html_(self) -> str:
+        return Findings([self])._repr_html_()
+
     def as_json(self) -> dict[str, Any]:
         """The finding as data, its line looked up."""
         where = self.at.resolve()
@@ -118,3 +121,20 @@ class Finding:
             "text": where.text.strip(),
             "fix": self.fix,
         }
+
+
+class Findings(tuple[Finding, ...]):
+    """What ``lint`` found: a tuple that a notebook shows as a table."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        from staticgrad.pictures.markup import fragment, paragraph, table
+
+        if not self:
+            return fragment(paragraph("no hazard found"))
+        rows = []
+        for each in self:
+            where = each.at.resolve()
+            rows.append([where.short, where.text.strip(), each.rule, each.headline, each.fix])
+        return fragment(table(("line", "", "lint", "hazard", "write instead"), rows))

@@ -26,6 +26,7 @@ from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
 from staticgrad.ir.worlds import computing, computing_kind, in_graphs
 from staticgrad.nn.drawing import contents, drawn
+from staticgrad.nn.scopes import scope_of
 from staticgrad.storage.parameter import write_all
 
 #: Kinds of layers -> how many have been named so far.
@@ -77,7 +78,7 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What ``forward`` gives, in the world of its operands."""
-        with _world_of(args, kwargs):
+        with _world_of(args, kwargs), scope_of(self):
             return self.forward(*args, **kwargs)
 
     # -- what it holds ----------------------------------------------------------------------------
@@ -169,6 +170,11 @@ class Module:
 
     def __repr__(self) -> str:
         return drawn(self, self.parameters())
+
+    def _repr_html_(self) -> str:
+        from staticgrad.nn.picture import module_html
+
+        return module_html(self)
 
 
 def named(kind: str) -> str:

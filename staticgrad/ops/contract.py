@@ -150,6 +150,8 @@ def _is_row(size: Size) -> bool:
 def _is_turned(x: Any) -> bool:
     """Whether a value is another one with its last two axes exchanged."""
     turned = False
+    if x.computes:  # a tensor has no node, and takes long to say so
+        return False
     while isinstance(op := getattr(getattr(x, "node", None), "op", None), Transpose):
         turned ^= op.perm[-2:] == (x.ndim - 1, x.ndim - 2)
         x = x.node.args[0]

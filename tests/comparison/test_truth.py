@@ -12,9 +12,9 @@ import staticgrad as sg
 from staticgrad.cli import main
 from staticgrad.comparison import Model, agreement, measure
 from staticgrad.comparison.agreement import agreement as agree
-from staticgrad.comparison.measure import Race, one_thread, pools
 from staticgrad.comparison.page import page
 from staticgrad.comparison.report import Comparison, Pair, Timing
+from staticgrad.comparison.stopwatch import Race, one_thread, pools
 from staticgrad.comparison.table import tables, verdict
 from staticgrad.comparison.ways import DefineByRun, DefineThenRun
 

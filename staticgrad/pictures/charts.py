@@ -66,10 +66,11 @@ def lines(
     log_x: bool = True,
     log_y: bool = True,
     from_zero: bool = True,
+    class_of: str = _CLASSES,
 ) -> str:
     """A line chart; ``x`` and ``y`` name the axes, ``show_x`` and ``show_y`` write their ticks.
 
-    A linear axis of y begins at 0, unless ``from_zero`` is off.
+    A linear axis of y begins at 0, unless ``from_zero`` is off. ``class_of``: of each line.
     """
     xs = [a for line in series for a, _ in line.points]
     ys = [b for line in series for _, b in line.points]
@@ -78,7 +79,7 @@ def lines(
     up = _scale(ys, _HEIGHT - _BOTTOM, _TOP, log_y, 0.06, from_zero)
     parts = [_grid(across, up, x, y, show_x, show_y, sorted(set(xs)) if log_x else None)]
     ends: list[float] = []
-    for kind, line in zip(_CLASSES, series, strict=False):
+    for kind, line in zip(class_of, series, strict=False):
         parts.append(_series(kind, line, across, up))
         at = up(line.points[-1][1])
         while any(abs(at - other) < 14 for other in ends):
@@ -95,7 +96,7 @@ def _series(kind: str, line: Line, across: _Scale, up: _Scale) -> str:
     path = " ".join(f"{across(a):.1f},{up(b):.1f}" for a, b in line.points)
     dots = "".join(
         f'<circle class="{kind}" cx="{across(a):.1f}" cy="{up(b):.1f}" r="3"/>'
-        for a, b in (line.points if len(line.points) < 30 else ())
+        for a, b in (line.points if len(line.points) < 20 else ())
     )
     band = ""
     if line.band:
@@ -106,8 +107,10 @@ def _series(kind: str, line: Line, across: _Scale, up: _Scale) -> str:
     return f'{band}<polyline class="{kind}" points="{path}"/>{dots}'
 
 
-def bars(values: Sequence[tuple[str, float]], show: Format, title: str) -> str:
-    """Horizontal bars, one per name, each with its number."""
+def bars(
+    values: Sequence[tuple[str, float]], show: Format, title: str, classes: str = _CLASSES
+) -> str:
+    """Horizontal bars, one per name, each with its number; ``classes`` are those of each."""
     top = max((value for _, value in values), default=1.0) or 1.0
     widest = max((len(name) for name, _ in values), default=0)
     left = min(16 + 7 * widest, 250)
@@ -116,7 +119,7 @@ def bars(values: Sequence[tuple[str, float]], show: Format, title: str) -> str:
     for row, (name, value) in enumerate(values):
         y = 8 + row * 30
         width = max(value / top * room, 1.0)
-        kind = _CLASSES[min(row, len(_CLASSES) - 1)]
+        kind = classes[min(row, len(classes) - 1)]
         parts.append(
             f'<text class="label" x="{left - 8}" y="{y + 15}">{escape(name)}</text>'
             f'<rect class="{kind}" x="{left}" y="{y}" width="{width:.1f}" height="20" rx="2"/>'

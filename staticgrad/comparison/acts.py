@@ -1,0 +1,240 @@
+"""What a graph cannot do, acted out on the very program that is compared.
+
+Each act tries something on the tape and in the graph and keeps what both really did: numbers,
+messages, counts. Nothing here is a claim that was not provoked.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from time import perf_counter
+from typing import Any, Final
+
+import numpy as np
+
+import staticgrad as sg
+from staticgrad.comparison.model import BATCH, Array, Batch, Model
+from staticgrad.comparison.programs import ComparedProgram
+from staticgrad.comparison.report import Act
+from staticgrad.comparison.ways import DefineByRun, DefineThenRun, Subject, by_run, graph_of
+from staticgrad.errors import StaticgradError, TracingWarning
+from staticgrad.pictures.numbers import seconds
+
+_TIMES: Final = 3
+Run = Callable[[], float]
+
+
+def acts(chosen: Subject, way: DefineThenRun) -> tuple[Act, ...]:
+    """The acts that this program allows, in the order in which a newcomer meets them."""
+    batch = chosen.draw(chosen.batch_size, np.random.default_rng(0))
+    made = (_print, _branch, _number, _edit, _size, _mistake)
+    return tuple(act for each in made for act in each(chosen, way, batch))
+
+
+def _print(chosen: Subject, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
+    """What ``print`` shows."""
+    loss = graph_of(chosen).outputs["loss"]
+    yield Act(
+        "print(loss), in the middle of the program",
+        f"{by_run(chosen).step(batch):.7g}",
+        f"{loss!r}",
+        "While a graph is built there are types and no numbers. Ask for the value as one more"
+        " output, or run the program line by line on the tape.",
+    )
+
+
+def _branch(chosen: Subject, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
+    """A branch on the loss."""
+    number = by_run(chosen).step(batch)
+    limit = float(f"{number / 2:.2g}")
+    graph = graph_of(chosen)
+    loss: Any = sg.mean(graph.outputs["loss"])
+    chose = sg.where(loss > limit, loss * 0.5, loss)
+    found = sg.compile(sg.Graph({"chosen": chose}, inputs=graph.inputs), threads=1)
+    taken = float(found.run(batch)["chosen"])
+    yield Act(
+        f"if loss > {limit:g}: loss = loss * 0.5",
+        f"loss is {number:.7g}: the branch is {'taken' if number > limit else 'not taken'}",
+        f"{_said(lambda: bool(loss > limit), with_line=False)}\n\n"
+        f"sg.where(loss > {limit:g}, loss * 0.5, loss) gives {taken:.7g}",
+        "A graph is the same whatever the numbers are. A choice stands in it with both its sides"
+        " (sg.where, sg.cond); shapes may decide in Python, they are known.",
+    )
+
+
+def _number(chosen: Subject, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
+    """A number that Python draws."""
+    runs = _noisy_model(chosen, batch) if isinstance(chosen, Model) else _noisy(chosen, batch)
+    state = np.random.get_state()
+    np.random.seed(0)
+    try:
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always", TracingWarning)
+            said = [", ".join(f"{run():.8g}" for _ in range(_TIMES)) for run in runs]
+    finally:
+        np.random.set_state(state)
+    notes = [str(each.message) for each in warned if issubclass(each.category, TracingWarning)]
+    yield Act(
+        "loss + np.random.rand(), three times on the same batch",
+        said[0], "\n\n".join([said[1], *notes[:1]]),
+        "Python runs once, when the graph is built: its random number, its clock, its counter are"
+        " frozen there. Numbers that differ are drawn from sg.random.Generator(seed), or fed.",
+    )  # fmt: skip
+
+
+def _noisy_model(chosen: Model, batch: Batch) -> tuple[Run, Run]:
+    noisy = replace(chosen, loss=_with_noise(chosen.loss, chosen.is_random))
+    compiled: list[DefineThenRun] = []
+
+    def graph() -> float:
+        compiled.extend([] if compiled else [DefineThenRun(noisy)])
+        return compiled[0].forward(batch)
+
+    return lambda: DefineByRun(noisy).forward(batch), graph
+
+
+def _noisy(chosen: ComparedProgram, batch: Batch) -> tuple[Run, Run]:
+    def with_noise(*arrays: Any) -> Any:
+        return _first(chosen.plain(*arrays)) + np.random.rand()
+
+    function, arrays = sg.function(with_noise), list(batch.values())
+
+    def from_start(run: Callable[..., Any]) -> Run:
+        def once() -> float:
+            chosen.restore()  # as the batch, the parameters are the same
+            return float(np.mean(run(*arrays)))
+
+        return once
+
+    return from_start(function.eagerly), from_start(function)
+
+
+def _with_noise(loss: Callable[..., Any], is_random: bool) -> Callable[..., Any]:
+    if is_random:
+        return lambda parameters, batch, random: loss(parameters, batch, random) + np.random.rand()
+    return lambda parameters, batch: loss(parameters, batch) + np.random.rand()
+
+
+def _first(result: Any) -> Any:
+    """The first value of a result."""
+    while isinstance(result, dict | list | tuple):
+        result = next(iter(result.values() if isinstance(result, dict) else result))
+    return result
+
+
+def _edit(chosen: Subject, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
+    """A line that is edited."""
+    known = {kernel.source for kernel in way.compiled.kernels}
+    begin = perf_counter()
+    edited = sg.compile(_edited(chosen), threads=1)
+    spent = perf_counter() - begin
+    new = sum(kernel.source not in known for kernel in edited.kernels)
+    yield Act(
+        "an edit: the loss times 3",
+        "nothing is compiled: the next step runs the new line",
+        f"built and compiled again in {seconds(spent)}: {new} of {len(edited.kernels)} kernels are"
+        f" new, {len(edited.kernels) - new} are those from before",
+        "What is edited is compiled again, kernel by kernel; a kernel is known by what it computes,"
+        " so that others are found, also on disk by the next process.",
+    )
+
+
+def _edited(chosen: Subject) -> sg.Graph:
+    if isinstance(chosen, Model):
+        loss = chosen.loss
+        return graph_of(replace(chosen, loss=lambda *given: loss(*given) * 3.0)
+                        if not chosen.is_random
+                        else replace(chosen, loss=lambda p, b, r: loss(p, b, r) * 3.0))  # fmt: skip
+    graph: Any = chosen.own_graph()
+    outputs = {**graph.outputs, "loss": graph.outputs["loss"] * 3.0}
+    return sg.Graph(outputs, graph.updates, inputs=graph.inputs, name="edited")
+
+
+def _size(chosen: Subject, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
+    """Another batch size."""
+    if BATCH not in way.graph.sizes:
+        return
+    size = chosen.batch_size + 3
+    before = way.compiled.stats
+    begin = perf_counter()
+    way.plan(size)
+    spent = perf_counter() - begin
+    after = way.compiled.stats
+    yield Act(
+        f"another batch size, {size} examples",
+        "nothing to do",
+        f"{after.compiles - before.compiles} kernels compiled, {after.plans - before.plans} plan"
+        f" made in {seconds(spent)}",
+        "Sizes have names in the graph, and kernels take them as arguments. Another number of axes"
+        " or of layers is another graph.",
+    )
+
+
+def _mistake(chosen: Subject, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
+    """An array of a wrong shape."""
+    for name, attempts in _attempts(chosen, batch):
+        tape, graph = map(_said, attempts)
+        if tape and graph:
+            yield Act(
+                f"a mistake: {name} has one column too many",
+                f"while the step runs, after all that stands above:\n{tape}",
+                f"while the graph is built, before anything has run:\n{graph}",
+                "Both name the line. A tape finds what a run passes through; a graph is checked as"
+                " a whole, its gradient and its memory too, before the first number.",
+            )
+            return
+
+
+def _attempts(
+    chosen: Subject, batch: Batch
+) -> Iterator[tuple[str, tuple[Callable[[], object], Callable[[], object]]]]:
+    """Names of arrays, and for each the step with one of another shape, run both ways."""
+    if isinstance(chosen, Model):
+        for name, array in chosen.parameters.items():
+            if np.ndim(array):
+                wrong = replace(chosen, parameters={**chosen.parameters, name: _wider(array)})
+                yield name, (_stepping(wrong, batch), _building(wrong))
+        return
+    for name, array in batch.items():
+        if array.ndim > 1:
+            wider = [*{**batch, name: _wider(array)}.values()]
+            yield name, _calling(chosen, wider)
+
+
+def _stepping(model: Model, batch: Mapping[str, Array]) -> Callable[[], object]:
+    return lambda: DefineByRun(model).forward(batch)
+
+
+def _building(model: Model) -> Callable[[], object]:
+    return lambda: graph_of(model)
+
+
+def _calling(
+    program: ComparedProgram, arrays: list[Array]
+) -> tuple[Callable[[], object], Callable[[], object]]:
+    def at_once() -> object:
+        return program.function.eagerly(*arrays)
+
+    def built() -> object:
+        return program.function.graph(*arrays)
+
+    return at_once, built
+
+
+def _wider(array: Array) -> Array:
+    return np.concatenate([array, array[..., :1]], axis=-1)
+
+
+def _said(attempt: Callable[[], object], *, with_line: bool = True) -> str:
+    """The error that an attempt meets, with its line; empty where there is none."""
+    try:
+        attempt()
+    except StaticgradError as error:
+        where = error.at.resolve()
+        line = f"\n{where.short}: {where.text.strip()}" if where.text and with_line else ""
+        return f"{error.headline}{line}"
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""

@@ -1,0 +1,129 @@
+"""What a step holds: of the tape measured, of the compiled step read from plans."""
+
+from __future__ import annotations
+
+import sys
+import tracemalloc
+from array import array
+from collections.abc import Mapping, Sequence
+from types import FrameType
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.analysis.cost import plan_seconds
+from staticgrad.comparison.model import Batch
+from staticgrad.comparison.report import Budgeted, Bytes, HeldBytes
+from staticgrad.comparison.ways import DefineThenRun, Subject, by_run, then_run
+from staticgrad.errors import BudgetInfeasible
+from staticgrad.ir.plan_picture import columns_of_steps
+from staticgrad.profiling import live_bytes
+
+POLICIES: Final = ("store_all", "sqrt", "recompute")
+#: Parts of the way from the smallest peak of a policy to that of the first.
+_BUDGETS: Final = (0.8, 0.6, 0.4, 0.2)
+#: Points of a timeline, and the most readings of the tape's memory that it is made of.
+_POINTS, _READINGS = 240, 200_000
+
+
+def bytes_at(chosen: Subject, size: int, compiled: Mapping[str, DefineThenRun]) -> Bytes:
+    """What a step holds at a batch size, by policy."""
+    batch = chosen.draw(size, np.random.default_rng(0))
+    return _bytes(size, tape_peak(chosen, batch), compiled, size)
+
+
+def bytes_of_depth(chosen: Subject, depth: int) -> Bytes:
+    """What a step of a model of so many layers holds, at its usual batch size."""
+    batch = chosen.draw(chosen.batch_size, np.random.default_rng(0))
+    compiled = {policy: then_run(chosen, policy) for policy in POLICIES}
+    return _bytes(depth, tape_peak(chosen, batch), compiled, chosen.batch_size)
+
+
+def _bytes(at: int, tape: int, compiled: Mapping[str, DefineThenRun], size: int) -> Bytes:
+    plans = {policy: way.plan(size) for policy, way in compiled.items()}
+    times = {policy: plan_seconds(plan) for policy, plan in plans.items()}
+    return Bytes(
+        at=at,
+        tape=tape,
+        arena={policy: plan.peak_bytes for policy, plan in plans.items()},
+        times={policy: own / times[POLICIES[0]] for policy, own in times.items()},
+    )
+
+
+def tape_peak(chosen: Subject, batch: Batch) -> int:
+    """Bytes that NumPy and Python hold at most during a step of the tape.
+
+    Parameters, the state of the optimizer and the batch are there before.
+    """
+    tape = by_run(chosen)
+    for _ in range(2):
+        tape.step(batch)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        tape.step(batch)
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+
+
+def timelines(chosen: Subject, compiled: Mapping[str, DefineThenRun]) -> tuple[HeldBytes, ...]:
+    """What is held from the beginning of a step to its end: on the tape, and by policy."""
+    batch = chosen.draw(chosen.batch_size, np.random.default_rng(0))
+    found = [HeldBytes("tape", _points(_readings(chosen, batch)))]
+    for policy, way in compiled.items():
+        plan = way.plan(chosen.batch_size)
+        phases = "".join(columns_of_steps(plan))
+        found.append(HeldBytes(policy, tuple(live_bytes(plan)), phases))
+    return tuple(found)
+
+
+def _readings(chosen: Subject, batch: Batch) -> list[int]:
+    """What NumPy and Python hold each time a function ends in a step of the tape.
+
+    A long step has its first readings only, at most ``_READINGS``.
+    """
+    tape = by_run(chosen)
+    held, count = array("q", bytes(8 * _READINGS)), 0
+
+    def note(frame: FrameType, event: str, arg: Any) -> None:
+        nonlocal count
+        if count < _READINGS and event in ("return", "c_return"):
+            held[count] = tracemalloc.get_traced_memory()[0]
+            count += 1
+
+    start, before = 0, sys.getprofile()
+    for _ in range(3):  # what is made once is made in the first two
+        count = 0
+        tracemalloc.start()
+        try:
+            start = tracemalloc.get_traced_memory()[0]
+            sys.setprofile(note)
+            tape.step(batch)
+        finally:
+            sys.setprofile(before)
+            tracemalloc.stop()
+    return [max(each - start, 0) for each in held[:count]]
+
+
+def _points(readings: Sequence[int]) -> tuple[int, ...]:
+    """Neighbouring readings as one, the largest of them."""
+    each = max(-(-len(readings) // _POINTS), 1)
+    return tuple(max(readings[k : k + each]) for k in range(0, len(readings), each))
+
+
+def budgets(chosen: Subject, arena: Mapping[str, int]) -> tuple[Budgeted, ...]:
+    """Plans within budgets between what the policies take; none where they all take the same."""
+    most, least = arena[POLICIES[0]], min(arena.values())
+    if least > 0.95 * most:
+        return ()
+    whole = then_run(chosen).plan(chosen.batch_size)
+    found = []
+    for part in _BUDGETS:
+        budget = int(least + part * (most - least))
+        try:
+            plan = then_run(chosen, memory_budget=budget).plan(chosen.batch_size)
+        except BudgetInfeasible:
+            continue
+        found.append(Budgeted(budget, plan.peak_bytes, plan_seconds(plan) / plan_seconds(whole)))
+    return tuple(found)

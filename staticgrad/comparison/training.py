@@ -1,0 +1,51 @@
+"""The step of a module that is compared: the lines that its picture shows where it has none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import staticgrad as sg
+from staticgrad.building import count_as_user
+from staticgrad.optim import Optimizer
+
+count_as_user(__file__)
+
+
+def loss_of(module: Callable[..., Any], loss: Callable[..., Any]) -> Callable[..., Any]:
+    """``loss(module(inputs), targets)``, a function of both in one row."""
+
+    def evaluate(inputs: Sequence[Any], targets: Sequence[Any]) -> Any:
+        output = module(*inputs)
+        return loss(output, *targets)
+
+    return evaluate
+
+
+def step_of(loss: Callable[..., Any], optimizer: Optimizer) -> Callable[..., Any]:
+    """One step of training."""
+
+    def step(*arrays: Any) -> Any:
+        found = loss(*arrays)
+        optimizer.minimize(found)
+        return found
+
+    return step
+
+
+def gradient_of(loss: Callable[..., Any], wanted: Sequence[int]) -> Callable[..., Any]:
+    """The value of a function and its gradient by some of its arguments."""
+
+    def evaluate(*arrays: Any) -> Any:
+        found = loss(*arrays)
+        return found, sg.grad(found, [arrays[k] for k in wanted])
+
+    return evaluate
+
+
+def usual_loss(output: Any, target: Any) -> Any:
+    """Cross entropy of classes, where the target has whole numbers; else the mean square."""
+    if target.type.dtype.is_float:
+        return sg.nn.mse(output, target)
+    classes = output.shape[-1]
+    return sg.nn.cross_entropy(sg.reshape(output, (-1, classes)), sg.reshape(target, (-1,)))

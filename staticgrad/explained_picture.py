@@ -1,0 +1,93 @@
+"""What notebooks show of a compiled program and of an explanation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from staticgrad.explain import Explanation, StepSection
+from staticgrad.ir.graph import Graph
+from staticgrad.ir.graph_picture import Runner, graph_svg
+from staticgrad.ir.plan import Plan
+from staticgrad.ir.plan_picture import plan_svg
+from staticgrad.ir.schedule import Step
+from staticgrad.pictures.markup import fold, fragment, paragraph, preformatted, table
+
+_MOST_SOURCE = 40_000  # characters of a kernel that are shown
+
+
+class KernelText(Protocol):
+    """A kernel as text, with its name and what it computes."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+
+
+def runners(steps: Iterable[tuple[str, Step]]) -> list[Runner]:
+    """The kernels of a schedule's steps, as the picture of a graph has them."""
+    return [
+        Runner(name, step.label, step.phase, step.origins)
+        for names, step in steps
+        for name in names.split(", ")
+    ]
+
+
+def compiled_html(
+    title: str,
+    graph: Graph,
+    steps: Sequence[tuple[str, Step]],
+    kernels: Iterable[KernelText],
+    plan: Plan | None,
+) -> str:
+    """A compiled program: its lines with their kernels, its arena, the kernels' sources."""
+    sources = "".join(
+        fold(f"{k.name}: {k.label}", preformatted(k.source, _MOST_SOURCE)) for k in kernels
+    )
+    memory = "" if plan is None else f'<div class="scroll">{plan_svg(plan)}</div>'
+    return fragment(
+        paragraph(title.strip("<>")),
+        f'<div class="scroll">{graph_svg(graph, runners(steps))}</div>',
+        memory,
+        f"<details><summary>kernels</summary>{sources}</details>",
+    )
+
+
+def explanation_html(found: Explanation) -> str:
+    """An explanation: what each pass did, the steps, why neighbours are two, the arena."""
+    plan = found.plan
+    return fragment(
+        paragraph(f"{found.graph}: {len(found.steps)} steps, {found.kernels} kernels"),
+        passes_table(found),
+        table(("step", "kernel", "order", "computes", "lines"), _rows(found.steps)),
+        "" if plan is None else f'<div class="scroll">{plan_svg(plan)}</div>',
+        fold("text", preformatted(str(found))),
+    )
+
+
+def passes_table(found: Explanation) -> str:
+    """A row for each pass: nodes before and after, bytes of all values, rules that applied."""
+    rows = [
+        (
+            each.name,
+            f"{each.nodes_before:,} to {each.nodes_after:,}" if each.changed else "unchanged",
+            f"{each.bytes_before:,} to {each.bytes_after:,}" if each.changed else "",
+            ", ".join(f"{count}x {name}" for name, count in each.hits.items()),
+        )
+        for each in found.passes
+    ]
+    return table(("pass", "nodes", "bytes of all values", "rules"), rows)
+
+
+def _rows(steps: Sequence[StepSection], before: str = "") -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for number, step in enumerate(steps):
+        own = f"{before}{number}"
+        order = "forward" if not step.phase else f"derivative {step.phase}"
+        rows.append((own, step.kernel, order, step.computes, ", ".join(step.lines)))
+        for inside in step.inside:
+            rows += _rows(inside, f"{own}.")
+    return rows

@@ -1,0 +1,211 @@
+"""A graph as a picture: its operations beside the lines that they come from. See ``ladder``.
+
+A band is a line of the program, with its scope; where there are too many, a scope or a function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from staticgrad.ir.graph import Graph, Node, ancestors
+from staticgrad.ir.op import Constant, Input, ParameterLeaf
+from staticgrad.ir.printer import print_graph
+from staticgrad.pictures.ladder import Band, Box, Chip, Column, ladder
+from staticgrad.pictures.markup import fold, fragment, paragraph, preformatted
+from staticgrad.records import dataclass
+from staticgrad.source import Location, SourceLine
+
+#: Bands of a picture; boxes of a cell, from which on equal ones are one, and those that are drawn.
+_MOST_BANDS: Final = 64
+_ALIKE, _MOST_BOXES = 6, 18
+Key = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Runner:
+    """What runs a part of a graph: a kernel's name, what it computes, whether in the derivative."""
+
+    name: str
+    label: str
+    phase: int
+    origins: tuple[Location, ...]
+
+
+def columns_of(graph: Graph) -> dict[Node, Column]:
+    """Where each node belongs: forward, backward, or to the updates alone."""
+    outputs = set(ancestors(graph.outputs.values()))
+    backward = [node for node in graph.nodes if node.order]
+    read = set(ancestors([arg for node in backward for arg in node.args]))
+    found: dict[Node, Column] = {}
+    for node in graph.nodes:
+        forward = node in outputs or node in read or node.is_leaf
+        found[node] = "b" if node.order else "f" if forward else "u"
+    return found
+
+
+def graph_svg(graph: Graph, runners: Sequence[Runner] = ()) -> str:
+    """The picture; ``runners`` are the kernels that compute it, shown behind their lines."""
+    drawn = GraphDrawing(graph, runners)
+    return ladder(drawn.bands, drawn.boxes, drawn.edges, drawn.chips, f"graph {graph.name}")
+
+
+def graph_html(graph: Graph) -> str:
+    """What a notebook shows of a graph."""
+    nodes = sum(not node.is_leaf for node in graph.nodes)
+    said = (
+        f"graph {graph.name}: {nodes:,} operations, {len(graph.parameters):,} parameters, "
+        f"results {', '.join(graph.outputs) or 'none'}"
+    )
+    return fragment(
+        paragraph(said),
+        f'<div class="scroll">{graph_svg(graph)}</div>' if nodes else "",
+        fold("text", preformatted(print_graph(graph))),
+    )
+
+
+class GraphDrawing:
+    """A graph as bands, boxes, edges and chips."""
+
+    def __init__(self, graph: Graph, runners: Sequence[Runner] = ()) -> None:
+        self._graph, self._runners = graph, runners
+        self._columns = columns_of(graph)
+        self._lines = {node: node.origin.resolve() for node in graph.nodes}
+        self.key = self._chosen()
+        self._readers: dict[Node, Node] = {}
+        for node in graph.nodes:
+            for arg in node.args:
+                self._readers.setdefault(arg.node, node)
+        self.number: dict[Key, int] = {}
+        self.places: dict[tuple[str, str], int] = {}  # scope and line -> the number of its band
+        self.bands: list[Band] = []
+        self.boxes: list[Box] = []
+        self._box_of: dict[Node, int] = {}
+        shown = [n for n in graph.nodes if not isinstance(n.op, Constant) and self._is_read(n)]
+        made = [node for node in shown if not node.is_leaf]
+        for node in sorted(made, key=lambda n: self._columns[n] != "f"):  # forward lines first
+            self._band_of(self._line(node))
+        self._fill(shown)
+        self.edges = self._edges()
+        self.chips = [chip for chip, _, _ in self._chips()]
+
+    def _is_read(self, node: Node) -> bool:
+        return not node.is_leaf or node in self._readers
+
+    def _line(self, node: Node) -> SourceLine:
+        """Of a leaf that of its first reader: there the picture has it."""
+        return self._lines[self._readers[node] if node.is_leaf else node]
+
+    def _chosen(self) -> Callable[[SourceLine], Key]:
+        """How lines are put together, so that they are not too many."""
+        lines = {(each.scope, each.short): each for each in self._lines.values()}
+        ways: tuple[Callable[[SourceLine], Key], ...] = (
+            lambda at: (at.scope, at.short),
+            lambda at: (at.short,),
+            lambda at: (at.scope, at.file, at.function),
+            lambda at: (at.file, at.function),
+        )
+        for way in ways:
+            if len({way(each) for each in lines.values()}) <= _MOST_BANDS:
+                return way
+        return lambda at: (at.file,)
+
+    def _band_of(self, line: SourceLine) -> int:
+        key = self.key(line)
+        if key not in self.number:
+            self.number[key] = len(self.bands)
+            self.bands.append(_band(f"l{len(self.bands)}", key, line))
+        self.places.setdefault((line.scope, line.short), self.number[key])
+        return self.number[key]
+
+    def _fill(self, nodes: Iterable[Node]) -> None:
+        """The boxes: a node each, or one for equal ones where a cell has many."""
+        cells: dict[tuple[int, Column], list[Node]] = {}
+        for node in nodes:
+            cell = self._band_of(self._line(node)), self._columns[node]
+            cells.setdefault(cell, []).append(node)
+        for (band, column), own in cells.items():
+            for group in _grouped(own):
+                for node in group:
+                    self._box_of[node] = len(self.boxes)
+                self.boxes.append(_box(group, band, column, self._links(band, column)))
+
+    def _links(self, band: int, column: Column) -> tuple[str, ...]:
+        own = [
+            chip.token
+            for chip, at, phase in self._chips()
+            if at == band and bool(phase) == (column != "f")
+        ]
+        return (self.bands[band].token, *dict.fromkeys(own))
+
+    def _chips(self) -> list[tuple[Chip, int, int]]:
+        """The kernels of each band, with the band and the order of derivatives.
+
+        Lines are known by base name and number, as graphs that were read from text have them.
+        """
+        found: dict[tuple[int, str], tuple[Chip, int, int]] = {}
+        for runner in self._runners:
+            for origin in runner.origins:
+                for place in origin.resolve().places:
+                    band = self.places.get((place.scope, place.short))
+                    if band is not None:
+                        chip = Chip(band, runner.name, runner.name, runner.label)
+                        found.setdefault((band, runner.name), (chip, band, runner.phase))
+        return list(found.values())
+
+    def _edges(self) -> list[tuple[int, int]]:
+        """From box to box; leaves lead to their first reader alone."""
+        found: dict[tuple[int, int], None] = {}
+        for node in self._graph.nodes:
+            for arg in node.args:
+                one = self._box_of.get(arg.node)
+                two = self._box_of.get(node)
+                near = not arg.node.is_leaf or self._readers[arg.node] is node
+                if one is not None and two is not None and one != two and near:
+                    found[one, two] = None
+        return list(found)
+
+
+def _band(token: str, key: Key, line: SourceLine) -> Band:
+    """The band of a line; of a scope, whose name is then its text; or of a function."""
+    text = line.text.strip()
+    if key[-1] == line.short:
+        if line.scope and key[0] == line.scope:
+            return Band(token, f"{line.short}  {text}", line.scope)
+        return Band(token, line.short, text or line.short)
+    return Band(token, line.short.rpartition(":")[0], f"{line.function or line.short}()")
+
+
+def _grouped(own: Sequence[Node]) -> list[list[Node]]:
+    """The nodes of a cell one by one; if they are many, equal ones together; at last by name."""
+    if len(own) <= _ALIKE:
+        return [[node] for node in own]
+    ways: tuple[Callable[[Node], object], ...] = (
+        lambda n: (n.is_leaf, _name(n) if not n.is_leaf else type(n.op), str(n.types[0])),
+        lambda n: (n.is_leaf, type(n.op)),
+    )
+    groups: dict[object, list[Node]] = {}
+    for way in ways:
+        groups = {}
+        for node in own:
+            groups.setdefault(way(node), []).append(node)
+        if len(groups) <= _MOST_BOXES:
+            break
+    return list(groups.values())
+
+
+def _name(node: Node) -> str:
+    return node.label if node.is_leaf else node.op.name
+
+
+def _box(group: Sequence[Node], band: int, column: Column, links: tuple[str, ...]) -> Box:
+    first = group[0]
+    kinds = list(dict.fromkeys(str(node.types[0]) for node in group))
+    note = kinds[0] if len(kinds) == 1 else f"{len(kinds)} types"
+    name = _name(first)
+    if first.is_leaf and len(group) > 1:
+        name = "parameter" if isinstance(first.op, ParameterLeaf) else "input"
+    listed = ", ".join(dict.fromkeys(map(_name, group)))
+    title = f"{listed}: {', '.join(kinds[:6])} from {first.origin.resolve().labelled}"
+    is_leaf = isinstance(first.op, Input | ParameterLeaf)
+    return Box(band, column, name, note, len(group), is_leaf, title, links)

@@ -1,0 +1,62 @@
+"""The memory of a step drawn as it lies: positions to the right, addresses upwards, a box each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Final
+
+from staticgrad.pictures.ladder import Column
+from staticgrad.pictures.numbers import nbytes
+from staticgrad.records import dataclass
+
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 760, 300, 74, 34, 14
+#: Boxes that are less high than this part of the arena are left out where there are many.
+_SMALL: Final = 1 / 400
+_MANY: Final = 400
+
+
+@dataclass(frozen=True)
+class Held:
+    """Bytes from ``offset`` on that hold ``name`` from position ``first`` to ``last``."""
+
+    name: str
+    offset: int
+    nbytes: int
+    first: int
+    last: int
+    column: Column
+
+
+def arena(held: Sequence[Held], positions: int, peak: int, columns: Sequence[Column]) -> str:
+    """The picture as SVG text; ``columns`` says of each position what it belongs to."""
+    across = (_WIDTH - _LEFT - 10) / max(positions, 1)
+    up = (_HEIGHT - _BOTTOM - _TOP) / max(peak, 1)
+    shown = [h for h in held if len(held) < _MANY or h.nbytes >= peak * _SMALL]
+    boxes = "".join(
+        f'<g class="pill {each.column}" data-to=""><title>{escape(each.name)}: '
+        f"{nbytes(each.nbytes)}, positions {each.first} to {each.last}</title>"
+        f'<rect x="{_LEFT + each.first * across:.1f}"'
+        f' y="{_TOP + (peak - each.offset - each.nbytes) * up:.1f}"'
+        f' width="{(each.last - each.first + 1) * across:.1f}"'
+        f' height="{max(each.nbytes * up, 0.6):.1f}"/></g>'
+        for each in shown
+    )
+    base = _HEIGHT - _BOTTOM
+    marks = "".join(
+        f'<g class="pill {column}"><rect x="{_LEFT + k * across:.1f}" y="{base + 3}" height="5"'
+        f' width="{max(across - 0.5, 0.5):.1f}"/></g>'
+        for k, column in enumerate(columns)
+    )
+    left_out = f", {len(held) - len(shown)} small ones left out" if len(held) > len(shown) else ""
+    title = f"what the arena of {nbytes(peak)} holds at each of {positions} positions{left_out}"
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img"'
+        f' aria-label="{escape(title)}"><title>{escape(title)}</title>'
+        f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - 10}" y1="{base}" y2="{base}"/>'
+        f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - 10}" y1="{_TOP}" y2="{_TOP}"/>'
+        f'<text class="axis end" x="{_LEFT - 8}" y="{_TOP + 4}">{nbytes(peak)}</text>'
+        f'<text class="axis end" x="{_LEFT - 8}" y="{base + 4}">0 B</text>{boxes}{marks}'
+        f'<text class="axis" x="{_LEFT}" y="{_HEIGHT - 6}">{positions} kernels, one after the other'
+        f"{escape(left_out)}</text></svg>"
+    )

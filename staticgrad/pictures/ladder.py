@@ -1,0 +1,193 @@
+"""A program drawn beside its own lines: a band for each line, forward left, backward right.
+
+What runs forward goes down the first column, its derivative comes up the second one beside the
+lines that it belongs to, and updates end in the third. So a picture has as many bands as the
+program has lines, however many operations these are: equal ones of a band are one box with their
+number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Final, Literal
+
+from staticgrad.records import dataclass
+
+Column = Literal["f", "b", "u"]
+COLUMNS: Final[dict[Column, str]] = {"f": "forward", "b": "backward", "u": "update"}
+_CODE, _CELL, _CHIPS, _GAP = 380, 350, 170, 14
+_ROW, _PILL, _PAD, _TOP = 44, 34, 8, 30
+_LETTER, _SMALL = 7.0, 5.6  # about the width of a letter
+_MOST_CODE: Final = 50  # characters of a line that are shown
+_MOST_EDGES: Final = 900
+_FAR: Final = 260  # from here on an edge is faint
+
+
+@dataclass(frozen=True)
+class Band:
+    """A line: a ``token`` for links, its ``label`` (``train.py:8``) and its ``text``."""
+
+    token: str
+    label: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Box:
+    """Operations of one kind: in which band and column, what they are called, and how many."""
+
+    band: int
+    column: Column
+    name: str
+    note: str
+    count: int = 1
+    is_leaf: bool = False
+    title: str = ""
+    links: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A kernel of a band: its name, and the token by which it is linked."""
+
+    band: int
+    token: str
+    name: str
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class _Place:
+    x: float
+    y: float
+    width: float
+
+    @property
+    def middle(self) -> float:
+        return self.x + self.width / 2
+
+
+def ladder(
+    bands: Sequence[Band],
+    boxes: Sequence[Box],
+    edges: Sequence[tuple[int, int]],
+    chips: Sequence[Chip] = (),
+    title: str = "the graph",
+) -> str:
+    """The picture as SVG text.
+
+    Args:
+        bands: the lines, in the order in which they first run.
+        boxes: what is computed, each in a band.
+        edges: pairs of boxes by number: the second one reads the first.
+        chips: the kernels of each band; without any there is no column of them.
+        title: what the picture is called where it cannot be seen.
+    """
+    used = [each for each in COLUMNS if any(box.column == each for box in boxes)] or ["f"]
+    left = {column: _CODE + k * (_CELL + _GAP) for k, column in enumerate(used)}
+    right = _CODE + len(used) * (_CELL + _GAP)
+    width = right + (_CHIPS if chips else 0)
+    places: dict[int, _Place] = {}
+    parts: list[str] = []
+    y = float(_TOP)
+    for number, band in enumerate(bands):
+        here = [(k, box.column) for k, box in enumerate(boxes) if box.band == number]
+        rows = [_flow([k for k, at in here if at == c], boxes, left[c], y, places) for c in used]
+        drawn, chip_rows = _chips([c for c in chips if c.band == number], right, y)
+        height = max(1, *rows, chip_rows) * _ROW + _PAD
+        parts.append(_band(number, band, y, width, height) + drawn)
+        y += height
+    heads = "".join(
+        f'<text class="axis" x="{left[c]}" y="18">{COLUMNS[c]}</text>' for c in used
+    ) + (f'<text class="axis" x="{right}" y="18">kernels</text>' if chips else "")
+    lines = "".join(
+        _edge(f"n{a} n{b}", places[a], places[b], (boxes[a].column, boxes[b].column) == ("f", "b"))
+        for a, b in edges[:_MOST_EDGES]
+        if a != b
+    )
+    pills = "".join(_pill(k, box, places[k]) for k, box in enumerate(boxes))
+    return (
+        f'<svg class="ladder" viewBox="0 0 {width:.0f} {y:.0f}" width="{width:.0f}" role="img"'
+        f' aria-label="{escape(title, quote=True)}"><title>{escape(title)}</title>'
+        f'<text class="axis" x="8" y="18">your line</text>{heads}{"".join(parts)}{lines}{pills}'
+        "</svg>"
+    )
+
+
+def _flow(
+    own: Sequence[int], boxes: Sequence[Box], left: float, top: float, places: dict[int, _Place]
+) -> int:
+    """Places for the boxes of a cell, row by row; how many rows."""
+    x, row = left, 0
+    for number in own:
+        wide = _width(boxes[number])
+        if x > left and x + wide > left + _CELL:
+            x, row = left, row + 1
+        places[number] = _Place(x, top + _PAD / 2 + row * _ROW + (_ROW - _PILL) / 2, wide)
+        x += wide + 10
+    return row + 1 if own else 0
+
+
+def _width(box: Box) -> float:
+    return min(max(_LETTER * len(_name(box)), _SMALL * len(box.note)) + 16, _CELL)
+
+
+def _name(box: Box) -> str:
+    return f"{box.name} ×{box.count}" if box.count > 1 else box.name
+
+
+def _band(number: int, band: Band, y: float, width: float, height: float) -> str:
+    text = band.text if len(band.text) <= _MOST_CODE else band.text[: _MOST_CODE - 1] + "…"
+    even = f'<rect class="even" x="0" y="{y:.0f}" width="{width:.0f}" height="{height:.0f}"/>'
+    return (
+        f'<g class="line" data-id="{band.token}">{even if number % 2 else ""}'
+        f'<text class="code" x="8" y="{y + 20:.0f}">{escape(text)}</text>'
+        f'<text class="small" x="8" y="{y + 35:.0f}">{escape(band.label)}</text></g>'
+    )
+
+
+def _pill(number: int, box: Box, at: _Place) -> str:
+    kind = f"pill {box.column}{' leaf' if box.is_leaf else ''}"
+    return (
+        f'<g class="{kind}" data-id="n{number}" data-to="{escape(" ".join(box.links))}">'
+        f"<title>{escape(box.title or box.name)}</title>"
+        f'<rect x="{at.x:.0f}" y="{at.y:.0f}" width="{at.width:.0f}" height="{_PILL}" rx="7"/>'
+        f'<text x="{at.x + 8:.0f}" y="{at.y + 15:.0f}">{escape(_name(box))}</text>'
+        f'<text class="small" x="{at.x + 8:.0f}" y="{at.y + 28:.0f}">{escape(box.note)}</text></g>'
+    )
+
+
+def _chips(chips: Sequence[Chip], left: float, top: float) -> tuple[str, int]:
+    """The kernels of a band, and how many rows they take."""
+    parts, x, row = [], left, 0
+    for chip in chips:
+        wide = _LETTER * len(chip.name) + 14
+        if x > left and x + wide > left + _CHIPS:
+            x, row = left, row + 1
+        y = top + _PAD / 2 + row * 26 + 5
+        parts.append(
+            f'<g class="pill k" data-id="{chip.token}"><title>{escape(chip.title)}</title>'
+            f'<rect x="{x:.0f}" y="{y:.0f}" width="{wide:.0f}" height="20" rx="10"/>'
+            f'<text x="{x + 7:.0f}" y="{y + 14:.0f}">{escape(chip.name)}</text></g>'
+        )
+        x += wide + 6
+    return "".join(parts), -(-(row + 1) * 26 // _ROW) if chips else 0
+
+
+def _edge(tokens: str, one: _Place, two: _Place, kept: bool) -> str:
+    """A curve from what is computed to what reads it; ``kept``: until the derivative reads it."""
+    sideways = kept or abs(one.y - two.y) < 1
+    if sideways:
+        forth = two.x >= one.x
+        x1, x2 = (one.x + one.width, two.x) if forth else (one.x, two.x + two.width)
+        y1, y2 = one.y + _PILL / 2, two.y + _PILL / 2
+        bend = (x2 - x1) / 2
+        ends = x1, y1, x1 + bend, y1, x2 - bend, y2, x2, y2
+    else:
+        y1, y2 = (one.y + _PILL, two.y) if two.y > one.y else (one.y, two.y + _PILL)
+        bend = (y2 - y1) / 2
+        ends = one.middle, y1, one.middle, y1 + bend, two.middle, y2 - bend, two.middle, y2
+    path = "M{:.0f},{:.0f}C{:.0f},{:.0f} {:.0f},{:.0f} {:.0f},{:.0f}".format(*ends)
+    far = abs(one.y - two.y) > _FAR
+    return f'<path class="edge{" kept" * kept}{" far" * far}" data-to="{tokens}" d="{path}"/>'

@@ -1,0 +1,88 @@
+"""HTML text: escaped words, tables, folded parts, and the one style of all that is shown.
+
+A fragment carries its style and no script, so that a notebook can show it. Colours follow the
+notebook's theme where it states one, else what the reader's system prefers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Final
+
+#: Colours and type. ``f`` forward, ``b`` backward, ``u`` update, ``w`` what a tape does.
+STYLE: Final = """
+.sg { color-scheme: light dark; --ink: var(--jp-content-font-color1, #1c1f23);
+  --soft: var(--jp-content-font-color2, #5b6270); --rule: #d9dce3; --page: transparent;
+  --wash: #7f8ea01a; --f: #1f6fb5; --b: #c2571a; --u: #2e7d4f; --k: #7a4fb5; --w: #c2571a;
+  color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
+@media (prefers-color-scheme: dark) { .sg { --ink: var(--jp-content-font-color1, #e6e6ea);
+  --soft: var(--jp-content-font-color2, #a3abb8); --rule: #3a404b; --f: #6db3f2; --b: #f0935a;
+  --u: #7fca90; --k: #c3a1f0; --w: #f0935a; } }
+.sg .scroll { overflow-x: auto; }
+.sg table { border-collapse: collapse; font-size: .92em; background: none; color: inherit; }
+.sg th, .sg td { text-align: left; padding: .28em .8em .28em 0; vertical-align: top;
+  border-bottom: 1px solid var(--rule); background: none; }
+.sg .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.sg code, .sg pre { font: 12.5px/1.45 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
+  background: none; color: inherit; }
+.sg pre { overflow: auto; max-height: 32em; margin: .4em 0; padding: .6em .8em;
+  background: var(--wash); border-radius: 6px; }
+.sg summary { cursor: pointer; } .sg .soft { color: var(--soft); }
+.sg svg { display: block; max-width: 100%; height: auto; font: 12px system-ui, sans-serif; }
+.sg svg text { fill: var(--ink); } .sg svg .axis { fill: var(--soft); }
+.sg svg .code { font: 12px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+.sg svg .end { text-anchor: end; } .sg svg .middle { text-anchor: middle; }
+.sg svg .small { font-size: 10px; fill: var(--soft); }
+.sg svg .grid, .sg svg .band { stroke: var(--rule); fill: none; }
+.sg svg .even { fill: var(--wash); stroke: none; }
+.sg svg .pill rect { fill-opacity: .13; stroke-width: 1.2; }
+.sg svg .pill.leaf rect { fill-opacity: 0; stroke-dasharray: 3 2; }
+.sg svg .f rect { fill: var(--f); stroke: var(--f); }
+.sg svg .b rect { fill: var(--b); stroke: var(--b); }
+.sg svg .u rect { fill: var(--u); stroke: var(--u); }
+.sg svg .k rect { fill: var(--k); stroke: var(--k); }
+.sg svg .edge { fill: none; stroke: var(--soft); stroke-opacity: .38; }
+.sg svg .edge.kept { stroke: var(--k); stroke-opacity: .5; stroke-dasharray: 4 3; }
+.sg svg .edge.far { stroke-opacity: .14; }
+"""
+
+
+def fragment(*parts: str) -> str:
+    """What a notebook shows: the parts under each other, with their style."""
+    return f'<div class="sg"><style>{STYLE}</style>{"".join(parts)}</div>'
+
+
+def fold(title: str, body: str, *, opened: bool = False) -> str:
+    """A part that opens by a click; ``title`` is text, ``body`` HTML."""
+    state = " open" if opened else ""
+    return f"<details{state}><summary>{escape(title)}</summary>{body}</details>"
+
+
+def preformatted(text: str, most: int = 120_000) -> str:
+    """Text as it is, cut where it is longer than ``most`` characters."""
+    if len(text) > most:
+        kept = text[:most].rpartition("\n")[0]
+        left = text.count("\n") - kept.count("\n")
+        text = f"{kept}\n... and {left:,} more lines"
+    return f"<pre>{escape(text)}</pre>"
+
+
+def paragraph(text: str, kind: str = "") -> str:
+    """A paragraph of text, of a class of the style."""
+    return f"<p class={kind or 'text'}>{escape(text)}</p>"
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[int] = ()) -> str:
+    """A table of texts; the columns of ``numbers`` are set to the right."""
+    right = set(numbers)
+
+    def cells(tag: str, row: Sequence[str]) -> str:
+        return "".join(
+            f"<{tag}{' class=n' if k in right else ''}>{escape(cell)}</{tag}>"
+            for k, cell in enumerate(row)
+        )
+
+    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    head = f"<thead><tr>{cells('th', heads)}</tr></thead>" if any(heads) else ""
+    return f'<div class="scroll"><table>{head}<tbody>{body}</tbody></table></div>'

@@ -1,0 +1,220 @@
+"""The page by a parser: what it has, that it stands alone, that its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad import eager
+from staticgrad.comparison import Comparison, compare, model
+from staticgrad.comparison.page import page
+from staticgrad.comparison.ways import training_graph
+from staticgrad.ir.graph_picture import GraphDrawing, graph_html
+from staticgrad.lints import LINTS
+
+X = np.random.default_rng(0).normal(size=(12, 5)).astype("float32")
+CLASSES = np.arange(12) % 3
+
+
+class Net(sg.nn.Module):
+    def __init__(self) -> None:
+        self.up, self.down = sg.nn.Linear(5, 6), sg.nn.Linear(6, 3)
+
+    def forward(self, x):
+        hidden = sg.tanh(self.up(x))
+        return self.down(hidden)
+
+
+class Reader(HTMLParser):
+    """The elements of a page: tags that are open, names, links, texts by tag."""
+
+    VOID = ("meta", "br", "hr")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.anchors: set[str] = set()
+        self.wanted: set[str] = set()
+        self.targets: set[str] = set()
+        self.texts: dict[str, list[str]] = {}
+        self.kinds: dict[str, int] = {}
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs) -> None:
+        if tag not in self.VOID:
+            self.open.append(tag)
+        given = dict(attrs)
+        self.anchors.update([given["id"]] if "id" in given else [])
+        self.ids += [given["data-id"]] if given.get("data-id") else []
+        self.targets.update((given.get("data-to") or "").split())
+        if given.get("href", "").startswith("#"):
+            self.wanted.add(given["href"][1:])
+        for name in (given.get("class") or "").split():
+            self.kinds[name] = self.kinds.get(name, 0) + 1
+
+    def handle_startendtag(self, tag: str, attrs) -> None:
+        self.handle_starttag(tag, attrs)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open:
+            self.texts.setdefault(self.open[-1], []).append(data)
+
+
+@pytest.fixture(scope="module")
+def net() -> Net:
+    return Net()
+
+
+@pytest.fixture(scope="module")
+def found(net: Net) -> Comparison:
+    before = net.state_dict()
+    made = compare(net, X, CLASSES, batches=[6], seconds=0.0)
+    after = net.state_dict()
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    return made
+
+
+def test_a_module_is_compared(found: Comparison) -> None:
+    assert found.agreement.holds, found.agreement.problem
+    assert (found.model, found.batch_size, found.parameters) == ("Net", 12, 57)
+    assert [pair.at for pair in found.batches] == [6, 12]
+    lines = {each for cost in found.anatomy.costs for each in cost.lines}
+    assert any("up Linear" in line for line in lines), "modules are scopes"
+    assert found.timelines[0].name == "tape"
+    tape = found.timelines[0].nbytes
+    assert max(tape) <= found.memory.tape * 1.5
+    for each in found.timelines[1:]:
+        assert max(each.nbytes) <= found.memory.arena[each.name]
+        assert len(each.phases) == len(each.nbytes)
+
+
+def test_the_acts_happened(found: Comparison) -> None:
+    acts = {act.title.partition(" ")[0]: act for act in found.acts}
+    assert set(acts) == {"print(loss),", "if", "loss", "an", "another", "a"}
+    three = acts["loss"].graph.partition("\n")[0].split(", ")
+    assert len(set(three)) == 1, "a number is frozen in a graph"
+    assert len(set(acts["loss"].tape.split(", "))) == 3
+    assert "is symbolic" in acts["if"].graph
+    assert acts["another"].graph.startswith("0 kernels compiled, 1 plan")
+    for said in (acts["a"].tape, acts["a"].graph):
+        assert "inner sizes differ, 6 != 5" in said
+        assert "self.up(x)" in said
+
+
+def test_the_page_stands_alone(found: Comparison) -> None:
+    text = page(found)
+    reader = Reader(text)
+    assert reader.open == []
+    assert not re.search(r'(src|href)="?[^#"]|@import|url\(|https?://(?!www.w3.org)', text)
+    assert reader.wanted <= reader.anchors
+    assert len(text) < 1_000_000
+    for svg in re.findall(r"<svg.*?</svg>", text, re.S):
+        assert "nan" not in svg.lower()
+        ElementTree.fromstring(svg)
+
+
+def test_lines_boxes_and_kernels_are_linked(found: Comparison) -> None:
+    reader = Reader(page(found))
+    assert reader.targets <= set(reader.ids)
+    by_kind = {kind: {i for i in reader.ids if i[0] == kind} for kind in "lnks"}
+    assert all(by_kind.values())
+    linked = {kind: {i for i in reader.targets if i[0] == kind} for kind in "lk"}
+    assert linked["k"] == by_kind["k"] == {kernel.name for kernel in found.anatomy.kernels}
+    assert linked["l"] == by_kind["l"]
+    assert "hidden = sg.tanh(self.up(x))" in "".join(reader.texts["span"])
+    assert {"f", "b", "u", "kept"} <= reader.kinds.keys()
+
+
+def test_a_graph_of_many_nodes_is_folded() -> None:
+    """The picture of 100 layers has the bands of one, and no page of half a megabyte."""
+    few, many = (training_graph(model("deep", depth)) for depth in (5, 100))
+    drawn = [GraphDrawing(graph) for graph in (few, many)]
+    assert len(many.nodes) > 10 * len(few.nodes)
+    assert len(drawn[0].bands) == len(drawn[1].bands) < 10
+    assert len(drawn[1].boxes) < 80
+    assert sum(box.count for box in drawn[1].boxes) > 1000
+    assert len(graph_html(many)) < 500_000
+
+
+def test_every_line_of_a_long_program_is_not_drawn() -> None:
+    lines = "\n".join(f"x = sg.tanh(x) + {k}.0" for k in range(200))
+    names = {"sg": sg, "x": sg.input("x", ("n",))}
+    exec(compile(lines, "long_program.py", "exec"), names)
+    assert len(GraphDrawing(sg.Graph(names["x"])).bands) <= 64
+
+
+def shown() -> dict:
+    x = sg.input("<x>", ("n", 4))
+    w = sg.parameter("w", np.ones((4, 3), "float32"))
+    loss = sg.log(sg.nn.softmax(x @ w)).mean()
+    graph = sg.Graph({"loss": loss}, {w: w - 0.1 * sg.grad(loss, w)})
+    f = sg.compile(graph)
+    tensor = eager.Tensor([1.0, 2.0], requires_grad=True)
+    made = (tensor * tensor).sum()
+    made.backward()
+    findings = sg.lint(next(iter(LINTS.values())).bad[0](x, x))
+    return {
+        "graph": (graph, ["<svg", "&lt;x&gt;", "matmul"]),
+        "compiled": (f, ["<svg", "def kernel", "k0"]),
+        "plan": (f.plan(n=8), ["<svg", "plan of graph"]),
+        "explanation": (f.explanation(n=8), ["fixpoint", "matmul", "derivative 1"]),
+        "findings": (findings, [findings[0].rule, "write instead"]),
+        "finding": (findings[0], [findings[0].rule]),
+        "no finding": (sg.lint(sg.Graph(x + 1.0)), ["no hazard"]),
+        "leaf": (tensor, ["f32[2]", "[2., 4.]"]),
+        "tensor": (made, ["SumBackward", "5."]),
+        "module": (Net(), ["57 parameters", "Linear(5, 6)", "up.weight"]),
+    }
+
+
+def test_what_notebooks_show() -> None:
+    for name, (each, wanted) in shown().items():
+        text = each._repr_html_()
+        assert Reader(text).open == [], name
+        for part in wanted:
+            assert part in text, (name, part)
+        assert "<x>" not in text
+        assert "<script" not in text
+
+
+def test_a_notebook_shows_the_page(found: Comparison) -> None:
+    text = found._repr_html_()
+    assert Reader(text).open == []
+    assert text.startswith("<iframe srcdoc=")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no Chromium")
+def test_the_page_in_a_browser(found: Comparison, tmp_path: Path) -> None:
+    """Its script runs: pointing at a kernel lights its boxes."""
+    probe = """<script>
+      const k = document.querySelector(".pill.k");
+      k.dispatchEvent(new PointerEvent("pointerover", {bubbles: true}));
+      document.title = [...document.querySelectorAll(".lit")].length + " lit";
+    </script>"""
+    text = page(found).replace("</body>", probe + "</body>")
+    (tmp_path / "page.html").write_text(text, encoding="utf-8")
+    shot = tmp_path / "page.png"
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
+    done = subprocess.run(
+        [*command, f"--screenshot={shot}", "--window-size=1000,2000", f"file://{tmp_path}/page.html"],
+        check=True, capture_output=True, timeout=120, text=True,
+    )  # fmt: skip
+    lit = re.search(r"<title>(\d+) lit</title>", done.stdout)
+    assert lit is not None
+    assert int(lit[1]) > 3

@@ -1,0 +1,163 @@
+"""Modules and functions as they are: what is run, what is compared, what is said of mistakes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import staticgrad as sg
+from staticgrad.cli import main
+from staticgrad.comparison.agreement import agreement
+from staticgrad.comparison.loading import subject
+from staticgrad.comparison.programs import ComparedProgram, program
+from staticgrad.comparison.ways import by_run, then_run
+from staticgrad.errors import ArgumentError, ProgramError, StaticgradError, UnknownNameError
+
+DRAW = np.random.default_rng(0)
+X = DRAW.normal(size=(8, 4)).astype("float32")
+Y = X.sum(1, keepdims=True)
+
+
+def agree(made: ComparedProgram) -> None:
+    both = agreement(made, then_run(made))
+    assert both.holds, both.problem
+    made.restore()
+
+
+def test_a_module_with_everything_trains_alike() -> None:
+    """Running statistics, dropout's generator and Adam's state, all as the module has them."""
+    net = sg.nn.Sequential(
+        sg.nn.Linear(4, 6), sg.nn.BatchNorm1d(6), sg.nn.gelu, sg.nn.Dropout(0.3), sg.nn.Linear(6, 1)
+    )
+    before = net.state_dict()
+    made = program(net, (X, Y), optimizer=sg.optim.Adam(1e-2))
+    agree(made)
+    assert made.rule == "Adam"
+    assert "batch" in made.graph.sizes
+    after = net.state_dict()
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    scopes = {node.origin.resolve().scope for node in made.graph.nodes}
+    assert {"layers.0 Linear", "layers.1 BatchNorm1d", "layers.3 Dropout"} <= scopes
+
+
+def test_other_losses_and_several_inputs() -> None:
+    class Two(sg.nn.Module):
+        def __init__(self) -> None:
+            self.w = sg.parameter("w", np.full((4, 1), 0.1, "float32"))
+
+        def forward(self, x, scale):
+            return x @ self.w * scale
+
+    agree(program(Two(), (X, Y, Y), loss=lambda out, y: sg.nn.huber(out, y)))
+    agree(program(Two(), (X, Y, Y)))
+    agree(program(Two(), (X, Y), loss=lambda out: (out**2).mean()))
+
+
+W = sg.parameter("w", np.zeros((4, 1), "float32"))
+OPTIMIZER = sg.optim.SGD(0.1, momentum=0.9)
+
+
+def loss(x, y):
+    return ((x @ W - y) ** 2).mean()
+
+
+def step(x, y):
+    found = loss(x, y)
+    OPTIMIZER.minimize(found)
+    return {"loss": found, "size": found * 2}
+
+
+@pytest.mark.parametrize(
+    ("function", "arrays", "rule", "orders"),
+    [
+        (loss, (X, Y), "plain gradient descent, learning rate 0.05", True),
+        (sg.function(loss), (X, Y), "plain gradient descent, learning rate 0.05", True),
+        (step, (X, Y), "as the function does it", True),
+        (sg.function(step), (X, Y), "as the function does it", True),
+        (lambda x: (100 * (x[1:] - x[:-1] ** 2) ** 2).sum(), (np.linspace(-1, 1, 9),),
+         "nothing: the value and its gradient are compared", True),
+        (lambda x, y: (sg.tanh(x), x * y), (X, Y), "nothing: results alone are compared", False),
+    ],
+)  # fmt: skip
+def test_functions(function, arrays, rule: str, orders: bool) -> None:
+    made = program(function, arrays)
+    assert made.rule == rule
+    assert any(node.order for node in made.graph.nodes) == orders
+    agree(made)
+    other = made.draw(5, np.random.default_rng(1))
+    ways = by_run(made), then_run(made)
+    one, two = (way.step(other) for way in ways)
+    made.restore()
+    assert one == pytest.approx(two, rel=1e-5)
+
+
+def test_a_frozen_number_is_a_problem() -> None:
+    made = program(lambda x: (x * np.random.rand()).sum(), (X,))
+    both = agreement(made, then_run(made))
+    assert "differs from time to time" in both.problem
+
+
+FILE = """
+import numpy as np
+import staticgrad as sg
+
+x = np.ones((4, 3), "float32")
+y = np.array([0, 1, 0, 1])
+net = sg.nn.Linear(3, 2)
+
+def pair():
+    return net, x, y
+"""
+
+
+def test_a_file_with_one_candidate(tmp_path: Path) -> None:
+    path = tmp_path / "only_candidate.py"
+    path.write_text(FILE)
+    try:
+        assert subject(str(path)).name == "Linear"
+        assert subject(f"{path}:pair").name == "Linear"
+        path.write_text(FILE + "\ndef other():\n    return net, x, y\n")
+        with pytest.raises(UnknownNameError, match="2 candidates") as caught:
+            subject(str(path))
+        assert f"{path}:other" in str(caught.value)
+    finally:
+        sys.path.remove(str(tmp_path))
+        sys.modules.pop("only_candidate", None)
+
+
+MISTAKES: list = [
+    (lambda: subject(sg.nn.Linear(4, 1)), ArgumentError, "needs arrays"),
+    (lambda: subject(sg.function(loss)), ArgumentError, "needs arrays"),
+    (lambda: subject(loss), ArgumentError, "needs some"),
+    (lambda: subject(sg.nn.Linear, (X, Y)), ArgumentError, "an object of a class"),
+    (lambda: subject(3, (X,)), ArgumentError, "compare takes"),
+    (lambda: subject(sg.nn.Linear(4, 1), (X,)), ArgumentError, "0 are left for the loss"),
+    (lambda: subject(sg.nn.Linear(4, 1), (X, Y, Y)), ArgumentError, "2 are left"),
+    (lambda: subject(sg.nn.Linear(3, 1), (X, Y)), StaticgradError, "inner sizes differ"),
+    (lambda: subject(loss, (X,)), ArgumentError, "given 1 arrays"),
+    (lambda: subject(loss, (X, Y), lambda out: out), ArgumentError, "loss= is for modules"),
+    (lambda: subject(loss, (X, Y), optimizer="adam"), ArgumentError, "not one of sg.optim"),
+    (lambda: subject("mlp", optimizer=sg.optim.SGD(0.1)), ArgumentError, "optimizer= are of"),
+    (lambda: subject(lambda x: 1 / 0, (X,)), ProgramError, "ZeroDivisionError"),
+    (lambda: subject(lambda x: 3.0, (X,)), StaticgradError, "nothing to compute"),
+]
+
+
+@pytest.mark.parametrize(("attempt", "error", "says"), MISTAKES)
+def test_mistakes_are_one_clear_error(attempt, error: type, says: str) -> None:
+    with pytest.raises(error) as caught:
+        attempt()
+    assert says in str(caught.value)
+
+
+def test_the_command_says_what_a_file_lacks(tmp_path: Path) -> None:
+    path = tmp_path / "nothing_here.py"
+    path.write_text("x = 1\n")
+    done = CliRunner().invoke(main, ["compare", "--model", str(path)])
+    assert done.exit_code == 1
+    assert "no candidates" in done.output
+    assert "Traceback" not in done.output
