@@ -165,7 +165,7 @@ def _demo_table(report: DemoReport) -> object:
     default="mlp",
     show_default=True,
     metavar="NAME",
-    help="linear, mlp, deep, chars, or path.py:function.",
+    help="linear, mlp, deep, chars, path.py:name, or path.py.",
 )
 @click.option(
     "--batch",
@@ -203,11 +203,12 @@ def _demo_table(report: DemoReport) -> object:
 def compare(
     spec: str, batches: tuple[int, ...], depths: tuple[int, ...], seconds: float, page: str | None
 ) -> Answer:
-    """Run a model define-by-run and define-then-run.
+    """Run a program define-by-run and define-then-run.
 
     Both ways start from the same values, see the same batches, use the same rules, and run on one
-    thread. The function of path.py:function returns a staticgrad.comparison.Model; its loss is
-    loss(parameters, batch), both by name, or loss(parameters, batch, random).
+    thread. A name in a file is a tuple of a module or function and its example arrays, a
+    staticgrad.comparison.Model, or a function that returns either; without a name the only one
+    counts. The loss of a Model is loss(parameters, batch), or loss(parameters, batch, random).
 
     Exit code 1 if the two ways do not agree: other losses, gradients or parameters, a loss that is
     no finite number, or one that is another each time.

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from staticgrad.explain import Explanation, StepSection
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.graph_picture import Runner, graph_svg
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.plan_picture import plan_svg
 from staticgrad.ir.schedule import Step
 from staticgrad.pictures.markup import fold, fragment, paragraph, preformatted, table
+
+if TYPE_CHECKING:
+    from staticgrad.explain import Explanation, StepSection
 
 _MOST_SOURCE = 40_000  # characters of a kernel that are shown
 

@@ -1,7 +1,7 @@
 """What a graph cannot do, acted out on the very program that is compared.
 
 Each act tries something on the tape and in the graph and keeps what both really did: numbers,
-messages, counts. Nothing here is a claim that was not provoked.
+messages, counts.
 """
 
 from __future__ import annotations

@@ -257,7 +257,8 @@ def test_names_that_are_none(tmp_path: Path) -> None:
 def test_the_example_of_the_page_on_comparisons() -> None:
     text = (Path(__file__).parents[2] / "docs" / "compare.md").read_text(encoding="utf-8")
     names: dict = {}
-    exec(text.partition("```python\n")[2].partition("```")[0], names)
+    for part in text.split("```python\n")[1:]:
+        exec(part.partition("```")[0], names)
     chosen = model(names["regression"])
     assert chosen.is_random
     trained_alike(chosen)
