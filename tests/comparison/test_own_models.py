@@ -22,6 +22,7 @@ from staticgrad.errors import (
     UnknownNameError,
 )
 
+GUIDE = Path(sg.__file__).parent / "documentation" / "guide"
 FILE = """
 from __future__ import annotations
 
@@ -255,7 +256,7 @@ def test_names_that_are_none(tmp_path: Path) -> None:
 
 
 def test_the_example_of_the_page_on_comparisons() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "compare.md").read_text(encoding="utf-8")
+    text = (GUIDE / "compare.md").read_text(encoding="utf-8")
     names: dict = {}
     for part in text.split("```python\n")[1:]:
         exec(part.partition("```")[0], names)
