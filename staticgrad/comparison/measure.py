@@ -28,7 +28,7 @@ from staticgrad.comparison.memory import POLICIES, budgets, bytes_at, bytes_of_d
 from staticgrad.comparison.model import BATCH, Model
 from staticgrad.comparison.programs import unchanged
 from staticgrad.comparison.report import EMPTY, TAPE, WARM, Comparison, FirstResult
-from staticgrad.comparison.stopwatch import PARTS, Race, one_thread, pools
+from staticgrad.comparison.stopwatch import PARTS, Race, one_thread, pools_while_timed
 from staticgrad.comparison.ways import Subject, by_run, graph_of, then_run
 from staticgrad.comparison.work import work
 from staticgrad.errors import MeasurementError
@@ -119,7 +119,7 @@ def _compared(
         batch_size=usual,
         rule=chosen.rule,
         machine=_machine(),
-        threads=pools(),
+        threads=pools_while_timed(),
         agreement=agreed,
         batches=tuple(race.pair() for race in timings),
         depths=tuple(race.pair() for race in layers),

@@ -34,10 +34,16 @@ def one_thread() -> Iterator[None]:
 
 
 def pools() -> int:
-    """The most threads that a library of this process takes now, as far as it can be told."""
+    """The most threads that a library of this process takes, as far as it can be told."""
     from threadpoolctl import threadpool_info
 
     return max((pool["num_threads"] for pool in threadpool_info()), default=1)
+
+
+def pools_while_timed() -> int:
+    """The same while steps are timed: a library that was loaded since is limited there, too."""
+    with one_thread():
+        return pools()
 
 
 class Race:
