@@ -12,6 +12,7 @@ from staticgrad.errors import OpDefinitionError
 from staticgrad.errors.wording import message
 from staticgrad.ir.graph import Node
 from staticgrad.lints.program import LintedGraph
+from staticgrad.pictures.markup import fragment, paragraph, table
 from staticgrad.records import dataclass
 from staticgrad.source import Location
 
@@ -129,8 +130,6 @@ class Findings(tuple[Finding, ...]):
     __slots__ = ()
 
     def _repr_html_(self) -> str:
-        from staticgrad.pictures.markup import fragment, paragraph, table
-
         if not self:
             return fragment(paragraph("no hazard found"))
         rows = []

@@ -26,6 +26,7 @@ from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
 from staticgrad.ir.worlds import computing, computing_kind, in_graphs
 from staticgrad.nn.drawing import contents, drawn
+from staticgrad.nn.picture import module_html
 from staticgrad.nn.scopes import scope_of
 from staticgrad.storage.parameter import write_all
 
@@ -172,8 +173,6 @@ class Module:
         return drawn(self, self.parameters())
 
     def _repr_html_(self) -> str:
-        from staticgrad.nn.picture import module_html
-
         return module_html(self)
 
 
