@@ -12,7 +12,6 @@ LAZY = {
     "staticgrad": "the facade loads nothing before it is asked",
     "staticgrad.arguments": "the compiler first looks whether a folder hides the package",
     "staticgrad.cli": "each command loads what it needs",
-    "staticgrad.comparison.report": "the page stands above the report, and is a method of its",
     "staticgrad.compiler": "a program loads no debug mode and no profiler that it does not use",
     "staticgrad.eager.modes": "detect_mutation alone reads settings",
     "staticgrad.eager.tensor": "functions by rows and checkpoints stand above tensors",

@@ -26,6 +26,7 @@ from staticgrad.comparison.anatomy import anatomy
 from staticgrad.comparison.loading import Spec, subject
 from staticgrad.comparison.memory import POLICIES, budgets, bytes_at, bytes_of_depth, timelines
 from staticgrad.comparison.model import BATCH, Model
+from staticgrad.comparison.page import ShownComparison
 from staticgrad.comparison.programs import unchanged
 from staticgrad.comparison.report import EMPTY, TAPE, WARM, Comparison, FirstResult
 from staticgrad.comparison.stopwatch import PARTS, Race, one_thread, pools_while_timed
@@ -70,7 +71,7 @@ def compare(
         watch: told what is being measured.
 
     Returns:
-        The report: ``as_json()``, ``save(path)`` for a page, tables in a terminal.
+        The report, as data and ``as_json()``; ``comparison.page.page`` makes its page.
 
     Raises:
         UnknownNameError, ArgumentError, ProgramError: see ``loading.subject``.
@@ -112,7 +113,7 @@ def _compared(
     memories = tuple(bytes_at(chosen, n, by_policy) for n in sizes)
     batch = chosen.draw(usual, np.random.default_rng(0))
     watch("what a graph cannot do")
-    return Comparison(
+    return ShownComparison(
         model=chosen.name,
         note=chosen.note,
         parameters=sum(np.asarray(array).size for array in chosen.parameters.values()),

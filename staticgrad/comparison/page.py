@@ -37,13 +37,14 @@ def page(found: Comparison) -> str:
     )
 
 
-def page_fragment(found: Comparison) -> str:
-    """The page within a notebook: a frame of its own, so that both keep their styles."""
-    height = "80vh"
-    return (
-        f'<iframe srcdoc="{escape(page(found), quote=True)}" style="width:100%;height:{height};'
-        f'border:1px solid #8884;border-radius:8px" title="{escape(found.model)}"></iframe>'
-    )
+class ShownComparison(Comparison):
+    """A comparison that a notebook shows as its page, in a frame: both keep their styles."""
+
+    def _repr_html_(self) -> str:
+        return (
+            f'<iframe srcdoc="{escape(page(self), quote=True)}" title="{escape(self.model)}"'
+            ' style="width:100%;height:80vh;border:1px solid #8884;border-radius:8px"></iframe>'
+        )
 
 
 def _body(found: Comparison) -> str:

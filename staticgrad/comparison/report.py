@@ -225,11 +225,6 @@ class Comparison:
     depth_memories: tuple[Bytes, ...]
     anatomy: Anatomy
 
-    def _repr_html_(self) -> str:
-        from staticgrad.comparison.page import page_fragment
-
-        return page_fragment(self)
-
     @property
     def usual(self) -> Pair:
         """The step at the usual batch size."""
