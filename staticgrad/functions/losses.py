@@ -7,12 +7,13 @@ elements or rows. Operands have one shape, or one of them is 0-d; they do not br
 from __future__ import annotations
 
 from math import log as log_of, pi
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from staticgrad.errors import ArgumentError, DTypeError, ShapeError
 from staticgrad.errors.wording import shown
 from staticgrad.functions.aggregate import mean, sum as total
-from staticgrad.functions.nn import alike, softplus
+from staticgrad.functions.common_losses import Reduction, alike, masked, of_classes, reduced
+from staticgrad.functions.nn import softplus
 from staticgrad.functions.totals import norm
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
@@ -41,21 +42,8 @@ __all__ = [
     "triplet_margin_loss",
 ]
 
-Reduction = Literal["mean", "sum", "none"]
 #: What a logarithm of a probability is held above, so that no loss is infinite.
 _LOWEST_LOG: Final = -100.0
-
-
-def _reduced(op: str, losses: Any, reduction: str) -> Any:
-    if reduction == "mean":
-        return mean(losses)
-    if reduction == "sum":
-        return total(losses)
-    if reduction != "none":
-        raise ArgumentError(
-            f"{op}: reduction={shown(reduction)}", hint='reduction="mean", "sum" or "none"'
-        )
-    return losses
 
 
 def l1_loss(
@@ -63,7 +51,7 @@ def l1_loss(
 ) -> AnyValue:
     """abs(prediction - target)."""
     one, other = alike("l1_loss", prediction, target)
-    found: AnyValue = _reduced("l1_loss", functions.absolute(one - other), reduction)
+    found: AnyValue = reduced("l1_loss", functions.absolute(one - other), reduction)
     return found
 
 
@@ -84,14 +72,20 @@ def smooth_l1_loss(
     away: Any = one - other
     size = functions.absolute(away)
     losses = where(size < beta, away * away * (0.5 / beta), size - 0.5 * beta)
-    found: AnyValue = _reduced("smooth_l1_loss", losses, reduction)
+    found: AnyValue = reduced("smooth_l1_loss", losses, reduction)
     return found
 
 
 def nll_loss(
-    log_probabilities: Operand[AnyValue], labels: Operand[AnyValue], reduction: Reduction = "mean"
+    log_probabilities: Operand[AnyValue],
+    labels: Operand[AnyValue],
+    reduction: Reduction = "mean",
+    weight: Operand[AnyValue] | None = None,
+    ignore_index: int | None = None,
 ) -> AnyValue:
     """The negative log-probability [..., C] of each label [...].
+
+    Options as in ``cross_entropy``.
 
     Raises:
         DTypeError: labels that are no integers. ShapeError: not one for each row.
@@ -106,8 +100,10 @@ def nll_loss(
             " row",
             related=related(scores, classes),
         )
+    classes, counts, share = of_classes("nll_loss", scores, classes, weight, ignore_index)
     picked = functions.take_along_axis(scores, classes[..., None], -1)
-    found: AnyValue = _reduced("nll_loss", -functions.squeeze(picked, -1), reduction)
+    losses = -functions.squeeze(picked, -1)
+    found: AnyValue = masked("nll_loss", losses, counts, share, reduction)
     return found
 
 
@@ -126,7 +122,7 @@ def kl_div(
         losses: Any = functions.exp(wanted) * (wanted - scores)
     else:
         losses = functions.xlogy(wanted, wanted) - wanted * scores
-    found: AnyValue = _reduced("kl_div", losses, reduction)
+    found: AnyValue = reduced("kl_div", losses, reduction)
     return found
 
 
@@ -141,7 +137,7 @@ def binary_cross_entropy(
     likely: Any = maximum(functions.log(p), _LOWEST_LOG)
     unlikely: Any = maximum(functions.log1p(-p), _LOWEST_LOG)
     losses = -(t * likely + (1.0 - t) * unlikely)
-    found: AnyValue = _reduced("binary_cross_entropy", losses, reduction)
+    found: AnyValue = reduced("binary_cross_entropy", losses, reduction)
     return found
 
 
@@ -155,7 +151,7 @@ def poisson_nll_loss(
     """exp(x) - t * x of the logarithm x of a rate; of the rate itself x - t * log(x + eps)."""
     x, t = alike("poisson_nll_loss", prediction, target)
     losses: Any = functions.exp(x) - t * x if log_input else x - t * functions.log(x + eps)
-    found: AnyValue = _reduced("poisson_nll_loss", losses, reduction)
+    found: AnyValue = reduced("poisson_nll_loss", losses, reduction)
     return found
 
 
@@ -173,7 +169,7 @@ def gaussian_nll_loss(
     away: Any = x - t
     losses = 0.5 * (functions.log(spread) + away * away / spread)
     losses = losses + 0.5 * log_of(2.0 * pi) if full else losses
-    found: AnyValue = _reduced("gaussian_nll_loss", losses, reduction)
+    found: AnyValue = reduced("gaussian_nll_loss", losses, reduction)
     return found
 
 
@@ -186,7 +182,7 @@ def hinge_embedding_loss(
     """x where the target is 1, and max(0, margin - x) where it is -1."""
     value, t = alike("hinge_embedding_loss", x, target)
     losses = where(t > 0, value, maximum(margin - value, 0.0))
-    found: AnyValue = _reduced("hinge_embedding_loss", losses, reduction)
+    found: AnyValue = reduced("hinge_embedding_loss", losses, reduction)
     return found
 
 
@@ -201,7 +197,7 @@ def margin_ranking_loss(
     one, other = alike("margin_ranking_loss", x1, x2)
     away, t = alike("margin_ranking_loss", one - other, target)
     losses = maximum(margin - t * away, 0.0)
-    found: AnyValue = _reduced("margin_ranking_loss", losses, reduction)
+    found: AnyValue = reduced("margin_ranking_loss", losses, reduction)
     return found
 
 
@@ -210,7 +206,7 @@ def soft_margin_loss(
 ) -> AnyValue:
     """log(1 + exp(-t * x)) of targets 1 and -1, without overflow."""
     value, t = alike("soft_margin_loss", x, target)
-    found: AnyValue = _reduced("soft_margin_loss", softplus(-t * value), reduction)
+    found: AnyValue = reduced("soft_margin_loss", softplus(-t * value), reduction)
     return found
 
 
@@ -220,7 +216,7 @@ def multilabel_soft_margin_loss(
     """The mean along the last axis of softplus(x) - t * x: each class by itself is there or not."""
     value, t = alike("multilabel_soft_margin_loss", x, target)
     rows = mean(softplus(value) - t * value, -1)
-    found: AnyValue = _reduced("multilabel_soft_margin_loss", rows, reduction)
+    found: AnyValue = reduced("multilabel_soft_margin_loss", rows, reduction)
     return found
 
 
@@ -248,7 +244,7 @@ def multi_margin_loss(
     over: Any = maximum(margin - own + scores, 0.0)
     others = functions.one_hot(classes, scores.shape[-1], bool)
     kept = where(others, 0.0, over if p == 1 else over * over)
-    found: AnyValue = _reduced("multi_margin_loss", mean(kept, -1), reduction)
+    found: AnyValue = reduced("multi_margin_loss", mean(kept, -1), reduction)
     return found
 
 
@@ -279,7 +275,7 @@ def triplet_margin_loss(
     """
     near: Any = pairwise_distance(anchor, positive, p, eps)
     losses = maximum(near - pairwise_distance(anchor, negative, p, eps) + margin, 0.0)
-    found: AnyValue = _reduced("triplet_margin_loss", losses, reduction)
+    found: AnyValue = reduced("triplet_margin_loss", losses, reduction)
     return found
 
 
@@ -305,7 +301,7 @@ def cosine_embedding_loss(
     near: Any = cosine_similarity(x1, x2)
     near, t = alike("cosine_embedding_loss", near, target)
     losses = where(t > 0, 1.0 - near, maximum(near - margin, 0.0))
-    found: AnyValue = _reduced("cosine_embedding_loss", losses, reduction)
+    found: AnyValue = reduced("cosine_embedding_loss", losses, reduction)
     return found
 
 

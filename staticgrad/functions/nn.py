@@ -1,4 +1,4 @@
-"""Activations, normalisation and losses, written with the ordinary operators.
+"""Activations and normalisation, written with the ordinary operators; losses stand beside it.
 
 Every function is a few lines over values, so that it differentiates as often as one likes, and
 fusion puts the pieces into one kernel. A floating dtype is kept. Public as ``sg.nn``.
@@ -12,15 +12,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
+from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.errors.elsewhere import no_such_name
 from staticgrad.errors.wording import shown
 from staticgrad.functions.aggregate import mean, sum as total
 from staticgrad.functions.attention import attention as attention, embedding as embedding
+from staticgrad.functions.common_losses import (
+    Reduction,
+    alike,
+    cross_entropy as cross_entropy,
+    huber as huber,
+    mse as mse,
+    reduced,
+)
 from staticgrad.functions.normalization import (
     batch_norm as batch_norm,
     batch_statistics as batch_statistics,
-    finite_or_zero,
+    constant_shift,
     group_norm as group_norm,
     largest,
     log_sum_exp,
@@ -31,20 +39,16 @@ from staticgrad.functions.rowwise import rowwise
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
-from staticgrad.ir.value import Value
 from staticgrad.ops import transcendental as of
 from staticgrad.ops.convert import stop_gradient
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.indexing import TakeAlong
-from staticgrad.ops.movement import expand_dims, reshape
+from staticgrad.ops.movement import reshape
 from staticgrad.ops.operands import (
     Axes,
     as_value,
     as_values,
     axes_of,
     floating,
-    is_number,
-    promoted_values,
     related,
     shape_text,
 )
@@ -232,7 +236,7 @@ def log_softmax(x: Operand[AnyValue], axis: Axes = -1) -> AnyValue:
     """
     value = floating("log_softmax", x)
     axes = axes_of("log_softmax", axis, value)
-    away = value - _shift(value, axes)
+    away = value - constant_shift(value, axes)
     return away - of.log(total(of.exp(away), axes, keepdims=True))
 
 
@@ -249,14 +253,9 @@ def logsumexp(x: Operand[AnyValue], axis: Axes = -1, *, keepdims: bool = False) 
     if value.ndim == 0 and axis in (None, -1, 0):
         return value
     axes = axes_of("logsumexp", axis, value)
-    out = log_sum_exp(value, _shift(value, axes), axes)
+    out = log_sum_exp(value, constant_shift(value, axes), axes)
     kept = tuple(size for k, size in enumerate(value.shape) if k not in axes)
     return out if keepdims else reshape(out, kept)
-
-
-def _shift(x: AnyValue, axes: tuple[int, ...]) -> AnyValue:
-    """The maximum over ``axes`` as a constant of the derivative; 0 where it is not finite."""
-    return finite_or_zero(stop_gradient(largest(x, axes)))
 
 
 @rowwise(1)
@@ -296,129 +295,35 @@ def _row(name: str, data: Operand[AnyValue], x: AnyValue) -> AnyValue:
     return row
 
 
-# -- losses ---------------------------------------------------------------------------------------
-
-
-def mse(prediction: Operand[AnyValue], target: Operand[AnyValue]) -> AnyValue:
-    """The mean of (prediction - target) squared, over all elements.
-
-    Raises:
-        ShapeError: the shapes differ; they do not broadcast, unless one is 0-d.
-    """
-    left, right = alike("mse", prediction, target)
-    away = left - right
-    return mean(away * away)
-
-
-def huber(prediction: Operand[AnyValue], target: Operand[AnyValue], delta: float = 1.0) -> AnyValue:
-    """The mean of r ** 2 / 2 where abs(r) <= delta, else delta * (abs(r) - delta / 2).
-
-    r = prediction - target; Huber, Ann. Math. Statist. 35 (1964).
-
-    Raises:
-        ArgumentError: a ``delta`` that is not positive.
-        ShapeError: the shapes differ; they do not broadcast, unless one is 0-d.
-    """
-    left, right = alike("huber", prediction, target)
-    if is_number(delta) and delta <= 0:
-        raise ArgumentError(f"huber: delta={delta!r} is not a positive number")
-    away = left - right
-    size = functions.absolute(away)
-    return mean(where(size <= delta, 0.5 * (away * away), delta * (size - 0.5 * delta)))
-
-
-def cross_entropy(logits: Operand[AnyValue], labels: Operand[AnyValue]) -> AnyValue:
-    """The mean over all labels of -log_softmax(logits) at the label.
-
-    Args:
-        logits: floating [..., C]: one unnormalised log-probability per class.
-        labels: integers [...], the class of each row. One outside [0, C) raises, in the run.
-
-    Raises:
-        DTypeError: labels that are no integers.
-        RankError, ShapeError: the labels do not have the shape of the logits without its last axis.
-    """
-    scores, classes = as_values("cross_entropy", logits, labels)
-    _check_labels(scores, classes)
-    scores = floating("cross_entropy", scores)
-    return mean(_surprise(scores, classes))
-
-
-@rowwise(1, 0)
-def _surprise(scores: AnyValue, classes: AnyValue) -> AnyValue:
-    """-log_softmax(scores) at the class of each row."""
-    away = scores - _shift(scores, (scores.ndim - 1,))
-    normaliser = of.log(total(of.exp(away), -1))
-    chosen = TakeAlong(scores.ndim - 1, wrap=False)(away, expand_dims(classes, -1))
-    return normaliser - reshape(chosen, normaliser.shape)
-
-
-def _check_labels(logits: Value, labels: Value) -> None:
-    if not labels.dtype.is_integer:
-        raise DTypeError(
-            f"cross_entropy: labels are integers, not {labels.dtype.numpy}",
-            hint=_how_to_label(logits, labels),
-            related=related(logits, labels),
-        )
-    if logits.ndim == 0:
-        raise RankError(
-            "cross_entropy: the logits have no axis of classes", related=related(logits)
-        )
-    text = (
-        f"cross_entropy: logits {shape_text(logits.shape)} take one label per row,"
-        f" got {shape_text(labels.shape)}"
-    )
-    if labels.ndim != logits.ndim - 1:
-        hint = ""
-        if labels.ndim == logits.ndim:
-            column = labels.shape[-1] == 1 and logits.shape[-1] != 1
-            hint = "a column of labels is labels[:, 0]" if column else "one-hot: y.argmax(axis=-1)"
-        raise RankError(text, hint=hint, related=related(logits, labels))
-    for own, of_labels in zip(logits.shape, labels.shape, strict=False):
-        if not dims.equal(own, of_labels, text):
-            raise ShapeError(text, related=related(logits, labels))
-
-
-def _how_to_label(logits: Value, labels: Value) -> str:
-    if logits.dtype.is_integer:
-        return "the logits come first: cross_entropy(logits, labels), here they are exchanged"
-    if labels.ndim == logits.ndim:
-        return (
-            "one-hot: labels.argmax(axis=-1) gives the classes\n"
-            "probabilities: -(p * sg.nn.log_softmax(logits)).sum(-1).mean()"
-        )
-    return "class ids are whole numbers: labels.astype('int64')"
+# -- a loss ---------------------------------------------------------------------------------------
 
 
 def binary_cross_entropy_with_logits(
-    logits: Operand[AnyValue], targets: Operand[AnyValue]
+    logits: Operand[AnyValue],
+    targets: Operand[AnyValue],
+    reduction: Reduction = "mean",
+    pos_weight: Operand[AnyValue] | None = None,
 ) -> AnyValue:
     """The mean of softplus(logits) - targets * logits: -log of the probability of the target.
 
     Args:
         logits: floating, log-odds of the target being 1.
         targets: of the same shape, in [0, 1].
+        reduction: "mean", "sum", or "none": as many losses as there are elements.
+        pos_weight: how much more a target of 1 counts; it broadcasts with the targets.
 
     Raises:
         ShapeError: the shapes differ; they do not broadcast, unless one is 0-d.
     """
-    scores, wanted = alike("binary_cross_entropy_with_logits", logits, targets)
-    return mean(softplus(scores) - wanted * scores)
-
-
-def alike(op: str, left: Operand[AnyValue], right: Operand[AnyValue]) -> tuple[AnyValue, AnyValue]:
-    """Two floating operands of one shape (or one of them 0-d)."""
-    first, second = (floating(op, value) for value in promoted_values(op, (left, right)))
-    text = f"{op}: shapes {shape_text(first.shape)} and {shape_text(second.shape)} differ"
-    if first.ndim and second.ndim:
-        pairs = zip(first.shape, second.shape, strict=False)
-        if first.ndim != second.ndim or not all(dims.equal(a, b, text) for a, b in pairs):
-            raise ShapeError(
-                text,
-                hint="losses do not broadcast: reshape one of the two",
-                related=related(first, second),
-            )
-    return first, second
+    name = "binary_cross_entropy_with_logits"
+    scores, wanted = alike(name, logits, targets)
+    if pos_weight is None:
+        losses: Any = softplus(scores) - wanted * scores
+    else:
+        more = as_values(name, scores, pos_weight)[1] * wanted
+        losses = (1.0 - wanted) * softplus(scores) + more * softplus(-scores)
+    found: AnyValue = reduced(name, losses, reduction)
+    return found
 
 
 #: Modules of layers that few programs have: they are imported when one is first asked for.

@@ -20,6 +20,7 @@ from staticgrad.functions.rowwise import rowwise
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
+from staticgrad.ops.convert import stop_gradient
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import reshape
 from staticgrad.ops.operands import as_values, axis_of, floating, integer, related, shape_text
@@ -198,6 +199,11 @@ def finite_or_zero(top: AnyValue) -> AnyValue:
 def log_sum_exp(x: AnyValue, shift: AnyValue, axes: int | tuple[int, ...]) -> AnyValue:
     """log(sum(exp(x))) over ``axes``, which stay as axes of size 1."""
     return log(total(exp(x - shift), axes, keepdims=True)) + shift
+
+
+def constant_shift(x: AnyValue, axes: tuple[int, ...]) -> AnyValue:
+    """The maximum over ``axes`` as a constant of the derivative; 0 where it is not finite."""
+    return finite_or_zero(stop_gradient(largest(x, axes)))
 
 
 def shares(x: AnyValue, shift: AnyValue, axes: int | tuple[int, ...]) -> AnyValue:

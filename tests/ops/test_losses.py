@@ -12,7 +12,7 @@ from scipy import special
 import staticgrad as sg
 from staticgrad.eager import Generator, Tensor, gradcheck
 from staticgrad.errors import ArgumentError, DTypeError, ShapeError
-from staticgrad.functions import activations, losses
+from staticgrad.functions import activations, common_losses, losses
 from tests.nn.oracles import turned
 
 RNG = np.random.default_rng(4)
@@ -70,6 +70,15 @@ def margins(x: Any, labels: Any, p: int) -> Any:
     return over.mean(1)
 
 
+WEIGHTS = np.array([0.5, 2.0, 1.0, 0.25])
+
+
+def rows_of(x: Any, labels: Any, smoothing: float = 0.0, weight: Any = 1.0) -> Any:
+    """Cross entropies of rows with targets that are mixtures, each class by its weight."""
+    targets = (1 - smoothing) * np.eye(4)[labels] + smoothing / 4
+    return -(targets * weight * special.log_softmax(x, -1)).sum(-1)
+
+
 #: Loss -> a call without a reduction, its values, and its operands.
 LOSSES: dict[str, tuple[Any, Any, tuple[Any, ...]]] = {
     "binary_cross_entropy": (
@@ -77,6 +86,18 @@ LOSSES: dict[str, tuple[Any, Any, tuple[Any, ...]]] = {
         lambda p, t: -(t * np.log(p) + (1 - t) * np.log(1 - p)),
         (P, BITS),
     ),
+    "binary_cross_entropy_with_logits": (
+        lambda x, t, **r: nn.binary_cross_entropy_with_logits(x, t, pos_weight=WEIGHTS, **r),
+        lambda x, t: WEIGHTS * t * np.logaddexp(0, -x) + (1 - t) * np.logaddexp(0, x),
+        (X, BITS),
+    ),
+    "cross_entropy": (nn.cross_entropy, lambda x, i: rows_of(x, i), (X, LABELS)),
+    "huber": (
+        lambda x, y, **r: nn.huber(x, y, 0.6, **r),
+        lambda x, y: special.huber(0.6, x - y),
+        (X, Y),
+    ),
+    "mse": (nn.mse, lambda x, y: (x - y) ** 2, (X, Y)),
     "cosine_embedding_loss": (
         lambda x, y, t, **r: nn.cosine_embedding_loss(x, y, t, 0.1, **r),
         lambda x, y, t: np.where(t > 0, 1 - cosine(x, y), np.maximum(cosine(x, y) - 0.1, 0)),
@@ -166,7 +187,11 @@ def check(call: Any, oracle: Any, arrays: tuple[Any, ...]) -> None:
 
 def test_all_are_tried() -> None:
     assert {*ACTIVATIONS, "glu", "gumbel_softmax"} == {*activations.__all__}
-    assert {*LOSSES, "cosine_similarity", "normalize", "pairwise_distance"} == {*losses.__all__}
+    assert {*LOSSES, "cosine_similarity", "normalize", "pairwise_distance"} == {
+        *losses.__all__,
+        *common_losses.__all__,
+        "binary_cross_entropy_with_logits",
+    }
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -206,6 +231,28 @@ def test_losses(name: str) -> None:
         call(*tensors, reduction="batch")
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("ignored", [None, 2, -100])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_classes_that_count_differently(smoothing: float, ignored: Any, weighted: bool) -> None:
+    labels = np.where(LABELS == 2, -100, LABELS) if ignored == -100 else LABELS
+    counts, own = (2 if ignored is not None else 9) != LABELS, WEIGHTS if weighted else np.ones(4)
+    each = rows_of(X, LABELS, smoothing, own) * counts
+    options: Any = {"weight": WEIGHTS if weighted else None, "ignore_index": ignored}
+
+    def loss(x: Any, reduction: Any) -> Any:
+        return nn.cross_entropy(
+            x, labels, **options, reduction=reduction, label_smoothing=smoothing
+        )
+
+    mean = each.sum() / (own[LABELS] * counts).sum()
+    for reduction, expected in (("none", each), ("sum", each.sum()), ("mean", mean)):
+        check(lambda x, how=reduction: loss(x, how), lambda x, y=expected: np.asarray(y), (X,))
+    if not smoothing:
+        logs = Tensor(special.log_softmax(X, -1), dtype="float64")
+        assert nn.nll_loss(logs, labels, **options).item() == pytest.approx(mean, rel=1e-12)
+
+
 @pytest.mark.parametrize("name", OTHERS)
 def test_rows(name: str) -> None:
     check(*OTHERS[name])
@@ -239,6 +286,10 @@ def test_misuse() -> None:
         nn.l1_loss(x, x[0])
     with pytest.raises(ShapeError):
         nn.glu(x)
+    with pytest.raises(ShapeError, match="there are 3 classes"):
+        nn.cross_entropy(x, np.array([0, 1]), np.ones(2))
+    with pytest.raises(sg.errors.IndexOutOfRange):
+        nn.cross_entropy(Tensor(X, dtype="float64"), -LABELS, label_smoothing=0.1)
     with pytest.raises(ShapeError, match="even"):
         nn.rotary(x)
     with pytest.raises(DTypeError):
@@ -247,6 +298,8 @@ def test_misuse() -> None:
         lambda: nn.smooth_l1_loss(x, x, beta=0.0),
         lambda: nn.multi_margin_loss(x, np.array([0, 1]), p=3),
         lambda: nn.gumbel_softmax(x, DRAWS, -1.0),
+        lambda: nn.cross_entropy(x, np.array([0, 1]), label_smoothing=1.5),
+        lambda: nn.cross_entropy(x, np.array([0, 1]), ignore_index=0.5),  # type: ignore[arg-type]
     ):
         with pytest.raises(ArgumentError):
             wrong()
