@@ -7,6 +7,7 @@ import staticgrad.functions.linalg as linalg
 import staticgrad.functions.ode as ode
 import staticgrad.functions.random as random
 import staticgrad.functions.special as special
+import staticgrad.functions.tree as tree
 import staticgrad.nn as nn
 import staticgrad.optim as optim
 import staticgrad.programs.implicit as implicit
@@ -254,7 +255,7 @@ __all__ = [
     "sliding_window_view", "sort", "special", "split", "sqrt", "square", "squeeze", "stack",
     "std", "stop_gradient", "subtract", "sum", "swapaxes", "switch", "take", "take_along_axis",
     "tan", "tanh", "tensordot", "testing", "tile", "topk", "trace", "train", "transpose",
-    "trapezoid", "tri", "tril", "triu", "trunc", "uint16", "uint32", "uint64", "uint8",
+    "trapezoid", "tree", "tri", "tril", "triu", "trunc", "uint16", "uint32", "uint64", "uint8",
     "unstack", "unwrap", "value_and_grad", "var", "vdot", "vecdot", "vecmat", "vjp", "vmap",
     "vsplit", "vstack", "where", "while_loop", "xlogy", "xp", "zeros", "zeros_like"
 ]

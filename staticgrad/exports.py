@@ -132,6 +132,7 @@ MODULES = {
     "testing": "staticgrad.testing",
     "train": "staticgrad.train",
     "xp": "staticgrad.eager.xp",
+    "tree": "staticgrad.functions.tree",
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
 
 from passes.fusion.cost import instructions
@@ -50,6 +50,18 @@ class Draft:
     def keeps_axes(self) -> bool:
         """Whether some axis must have a loop of its own."""
         return self.indexed or self.windowed
+
+    @property
+    def last(self) -> tuple[int, int]:
+        """By which drafts that store parts of one value have an order."""
+        return self.level, self.number
+
+    def targets(self) -> Iterator[Key]:
+        """The values of which it stores parts."""
+        found = {region.target: None for several in self.regions.values() for region in several}
+        yield from found
+        if self.transfer is not None and self.transfer.target not in found:
+            yield self.transfer.target
 
     def add(self, node: Node) -> None:
         """Take in a node."""
@@ -141,3 +153,22 @@ def root_of(draft: Draft) -> Draft:
     while draft.merged_into is not None and draft.merged_into is not root:
         draft.merged_into, draft = root, draft.merged_into
     return root
+
+
+def let_the_last_own(drafts: Iterable[Draft], homes: dict[Key, Draft]) -> None:
+    """Of drafts that store parts of one value let the last be its home.
+
+    Of equal levels that is the one of the highest number, so that drafts which store parts of
+    several values come in one order for all of them.
+    """
+    writers: dict[Key, list[Draft]] = {}
+    for draft in drafts:
+        for target in draft.targets():
+            writers.setdefault(target, []).append(draft)
+    for target, several in writers.items():
+        home, last = root_of(homes[target]), max(several, key=lambda each: each.last)
+        if home in several and home is not last:
+            if target in home.stored:
+                del home.stored[target]
+                last.stored[target] = None
+            homes[target] = last

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from passes.fusion.drafts import Draft, root_of
+from passes.fusion.drafts import Draft, let_the_last_own, root_of
 from passes.fusion.groups import (
     GroupKind,
     GroupReduction,
@@ -94,6 +94,7 @@ class _Walk:
     def groups(self) -> Groups:
         """What the walk found, frozen."""
         drafts = [draft for draft in self._drafts if draft.merged_into is None]
+        let_the_last_own(drafts, self._homes)
         return Groups(
             self.graph,
             {draft.number: draft.frozen(self._position) for draft in drafts},

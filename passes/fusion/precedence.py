@@ -164,5 +164,5 @@ def writes_in_order(present: Iterable[Group], before: Groups) -> Iterator[tuple[
         last = None if owner is None else owner.number
         if owner is not None and all(each.number != last for each in several):
             several.append(owner)
-        several.sort(key=lambda each: (each.level, each.number == last))
+        several.sort(key=lambda each: (each.level, each.number == last, each.number))
         yield from ((a.number, b.number) for a, b in pairwise(several))

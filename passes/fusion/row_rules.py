@@ -92,7 +92,8 @@ class RowRules:
             return None
         for group in (one, other):
             elements = group.domain == domain and group.row in (0, row)
-            if not elements and (group.row or not is_per_row(group.domain, domain, row)):
+            per_row = not group.row and is_per_row(group.domain, domain, row)
+            if not elements and (group.summed or not per_row):  # sums over rows are of elements
                 return None
         if row > 1 and (one.checked or other.checked):
             return None

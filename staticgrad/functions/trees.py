@@ -16,6 +16,7 @@ from staticgrad.ir.value import Value
 from staticgrad.records import dataclass
 
 _PART = "?"  # how a leaf is written in messages
+_FUNCTION = "function"
 
 
 class Contents:
@@ -50,7 +51,8 @@ class Tree:
     """The containers of a tree without its leaves.
 
     ``kind`` is dict, list, a class of tuples, a dataclass, None for no value, or ``object`` for a
-    leaf; ``keys`` name the parts. Of a module ``static`` has what is no part.
+    leaf; ``keys`` name the parts. Of a module ``static`` has what is no part; functions in its
+    lists are no leaves, but parts that hold none, and ``static`` has them.
     """
 
     kind: Any
@@ -66,13 +68,13 @@ class Tree:
     @property
     def is_record(self) -> bool:
         """Whether its parts are the fields of a dataclass, or the attributes of a module."""
-        return self.static is not None or is_dataclass(self.kind)
+        return is_dataclass(self.kind) or (self.static is not None and self.kind is not None)
 
     def __str__(self) -> str:
         if self.kind is object:
             return _PART
         if self.kind is None:
-            return "None"
+            return "None" if self.static is None else _FUNCTION
         parts = [str(part) for part in self.parts]
         if self.kind is dict:
             items = zip(self.keys, parts, strict=True)
@@ -90,12 +92,12 @@ def flatten(tree: Any) -> tuple[list[Any], Tree]:
     return leaves, _flattened(tree, leaves)
 
 
-def _flattened(tree: Any, leaves: list[Any]) -> Tree:
+def _flattened(tree: Any, leaves: list[Any], in_module: bool = False) -> Tree:
     if tree is None:
         return Tree(None)
     if is_module(tree):
         held = tree.tree_contents()
-        parts = [_flattened(part, leaves) for part in held.parts.values()]
+        parts = [_flattened(part, leaves, True) for part in held.parts.values()]
         return Tree(type(tree), tuple(held.parts), tuple(parts), Contents({}, held.static))
     if isinstance(tree, dict):
         keys, items, kind = tuple(tree), [*tree.values()], dict
@@ -106,10 +108,12 @@ def _flattened(tree: Any, leaves: list[Any]) -> Tree:
     elif is_record(tree):
         keys, kind = fields_of(tree), type(tree)
         items = [getattr(tree, name) for name in keys]
+    elif in_module and callable(tree):
+        return Tree(None, static=Contents({}, {_FUNCTION: tree}))
     else:
         leaves.append(tree)
         return Tree(object)
-    return Tree(kind, keys, tuple([_flattened(item, leaves) for item in items]))
+    return Tree(kind, keys, tuple([_flattened(item, leaves, in_module) for item in items]))
 
 
 def is_module(tree: Any) -> bool:
@@ -141,7 +145,7 @@ def _built(tree: Tree, leaves: Iterator[Any]) -> Any:
     if tree.kind is object:
         return next(leaves)
     if tree.kind is None:
-        return None
+        return None if tree.static is None else tree.static.static[_FUNCTION]
     parts = [_built(part, leaves) for part in tree.parts]
     if tree.kind is dict:
         return dict(zip(tree.keys, parts, strict=True))

@@ -23,6 +23,7 @@ from staticgrad.optim.adam import Adam, AdamW
 from staticgrad.optim.averaging import Average
 from staticgrad.optim.clipping import clip_by_global_norm, clip_by_value, global_norm
 from staticgrad.optim.groups import ParameterGroups
+from staticgrad.optim.lbfgs import LBFGS
 from staticgrad.optim.lion import Lion
 from staticgrad.optim.optimizer import Optimizer, registered_optimizers
 from staticgrad.optim.plateau import Plateau
@@ -47,6 +48,7 @@ __all__ = [
     "AdamW",
     "Average",
     "ParameterGroups",
+    "LBFGS",
     "Lion",
     "LossScale",
     "Optimizer",

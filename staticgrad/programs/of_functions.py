@@ -166,9 +166,13 @@ def hvp(f: AnyFunction, x: Any, v: Any, allow_disconnected: bool) -> Any:
 
     def rule(x: Any, v: Any, direct: bool) -> Any:
         point = DerivativePoint("hvp", x if isinstance(x, tuple) else (x,), by, direct)
-        point.check_forward()
         along = matched("hvp", "tangent", v, point.tree)
-        y = point.value(f(*point.args))
+        with recording(point):
+            y = point.value(f(*point.args))
+            if point.is_eager:  # a tape runs backwards only: reverse over reverse
+                slopes = point.slope_list(y, allow_disconnected, again=True)
+                found = point.pulled(slopes, along, allow_disconnected)
+                return mapped(point.given_back, found)
         return point.put_back(of_values.hvp(y, point.stands, along, allow_disconnected))
 
     return at_point(f, "hvp", rule, x, v, (by, allow_disconnected))

@@ -231,10 +231,10 @@ class DerivativePoint:
         """The gradient of a value with one element, in the containers of what is named."""
         return self.put_back(self.slope_list(y, allow_disconnected))
 
-    def slope_list(self, y: Any, allow_disconnected: bool) -> list[Any]:
-        """The same, one after the other."""
+    def slope_list(self, y: Any, allow_disconnected: bool, again: bool = False) -> list[Any]:
+        """The same, one after the other; ``again``: to be differentiated, too."""
         if self.is_eager:
-            return _of_tape([y], self.stands, None, allow_disconnected)
+            return _of_tape([y], self.stands, None, allow_disconnected, again)
         return list(grad(y, self.stands, None, allow_disconnected))
 
     def pulled(self, ys: Sequence[Any], cts: Sequence[Any], allow_disconnected: bool) -> Any:
@@ -260,10 +260,14 @@ def _recorded(tensor: Any) -> Any:
     return found
 
 
-def _of_tape(ys: Any, stands: Any, cts: Any, allow_disconnected: bool) -> list[Any]:
+def _of_tape(
+    ys: Any, stands: Any, cts: Any, allow_disconnected: bool, again: bool = False
+) -> list[Any]:
     from staticgrad.eager.differentiate import grad as of_tape  # who has tensors has loaded it
 
-    again = any(stand.grad_fn is not None for stand in stands)  # by who differentiates this
+    again = again or any(
+        stand.grad_fn is not None for stand in stands
+    )  # by who differentiates this
     found = of_tape(
         list(ys),
         list(stands),

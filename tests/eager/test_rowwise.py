@@ -38,7 +38,9 @@ CALLS: dict[str, tuple[Any, tuple[np.ndarray, ...], dict[str, Any]]] = {
         sg.nn.attention, (normal(*HEADS), normal(*HEADS) + 1, normal(*HEADS) - 1), {"causal": True}
     ),
     "surprise": (
-        common_losses._surprise, (normal(ROWS, WIDTH), np.random.default_rng(0).integers(0, WIDTH, ROWS)), {}
+        common_losses._surprise,
+        (normal(ROWS, WIDTH), np.random.default_rng(0).integers(0, WIDTH, ROWS)),
+        {},
     ),
 }  # fmt: skip
 every_call = pytest.mark.parametrize("name", CALLS)

@@ -303,3 +303,37 @@ def test_what_was_joined_to_a_part_that_is_taken_out_stays_in_the_group() -> Non
     feeds = {"m": draw(size=(4, 4)), "b": draw(size=4), "x": draw(size=4)}
     found = sg.compile(graph).run(feeds)["h"]
     np.testing.assert_allclose(found, sg.evaluate(graph, feeds)["h"], rtol=1e-10)
+
+
+def test_sums_over_rows_are_of_elements_not_of_what_a_row_adds_up_to() -> None:
+    """A product with a vector per row, summed over the rows: its own axis is one element."""
+    x, w, b = (
+        sg.input(name, shape, "float64")
+        for name, shape in {"x": (16, 10, 32), "w": (16, 1, 32), "b": (16, 10, 1)}.items()
+    )
+    y = 2.0 * (sg.sum(x * w, -1, keepdims=True) + b)
+    graph = sg.Graph({"y": y, "total": y.sum((0, 1))})
+    feeds = {
+        n: np.random.default_rng(0).normal(size=v.shape)
+        for n, v in zip("xwb", (x, w, b), strict=True)
+    }
+    found, expected = sg.compile(graph).run(feeds), sg.evaluate(graph, feeds)
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, rtol=1e-12, atol=1e-11)
+
+
+def test_groups_that_store_parts_of_two_joins_come_in_one_order() -> None:
+    """The derivatives of a cross product by both vectors are joins of the same three groups."""
+
+    def ratio(a: sg.Value, b: sg.Value) -> sg.Value:
+        return sg.cross(a, b)[:2] / (a * b).sum()
+
+    slopes = sg.vmap(sg.jacobian(ratio, (0, 1)))
+    a, b = np.random.default_rng(0).normal(size=(2, 80, 3))
+    one, other = sg.function(slopes)(a, b)
+    size = (a * b).sum(1)[:, None, None]
+    for found, by, sign in ((one, b, 1.0), (other, a, -1.0)):
+        zero, (u, v, w) = np.zeros(80), by.T
+        turned = sign * np.stack([np.stack([zero, w, -v], 1), np.stack([-w, zero, u], 1)], 1)
+        expected = turned / size - np.cross(a, b)[:, :2, None] * by[:, None] / size**2
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)

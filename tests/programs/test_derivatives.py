@@ -142,7 +142,14 @@ def test_tensors_use_the_tape():
     assert isinstance(slope, Tensor)
     assert not any(each.requires_grad for each in (value, slope, w))
     np.testing.assert_allclose(slope.data, slope_by_hand(W, X))
+    bent = sg.hvp(f, w, Tensor(W, dtype="float64"))
+    assert not bent.requires_grad
+    np.testing.assert_allclose(bent.data, hessian_by_hand(W, X) @ W)
     w.requires_grad = True
+    (sg.hvp(f, w, W) * Tensor(W, dtype="float64")).sum().backward()
+    third = sg.function(sg.grad(lambda v: (sg.hvp(lambda w: loss(w, X), v, W) * W).sum()))(W)
+    np.testing.assert_allclose(w.grad, third, rtol=1e-10, atol=1e-12)
+    w.zero_grad()
     (sg.grad(f)(w) * Tensor(W, dtype="float64")).sum().backward()
     np.testing.assert_allclose(w.grad, hessian_by_hand(W, X) @ W)
     y, pull = sg.vjp(lambda w: w * w, Tensor(W, dtype="float64"))

@@ -1,0 +1,60 @@
+"""A generator and a critic with an optimizer each: points on a circle from noise (arXiv 1406.2661).
+
+Both losses stand in one function. What each optimizer steps is listed, so that neither steps the
+other's parameters.
+"""
+
+import numpy as np
+from ways import show
+
+import staticgrad as sg
+
+TOLERANCE = 1e-3
+nn = sg.nn
+
+
+def network(inputs, outputs, width=32):
+    return nn.Sequential(
+        nn.Linear(inputs, width),
+        nn.LeakyReLU(0.2),
+        nn.Linear(width, width),
+        nn.LeakyReLU(0.2),
+        nn.Linear(width, outputs),
+    )
+
+
+def run(way, steps=1500, batch=128):
+    nn.manual_seed(0)
+    generator, critic = network(2, 2), network(2, 1)
+    of_generator = sg.optim.Adam(1e-3, beta1=0.5)
+    of_critic = sg.optim.Adam(2e-3, beta1=0.5, name="critic")
+    noise = sg.random.Generator(0)
+
+    def made(count):
+        return generator(noise.normal(shape=(count, 2)))
+
+    def step(real):
+        fake = made(batch)
+        doubt, belief = critic(real), critic(fake)
+        loss = (nn.softplus(-doubt) + nn.softplus(belief)).mean()
+        fooled = nn.softplus(-belief).mean()
+        of_critic.minimize(loss, critic)
+        of_generator.minimize(fooled, generator)
+        return {"critic": loss, "generator": fooled}
+
+    step, rng, losses = way(step), np.random.default_rng(0), []
+    for _ in range(steps):
+        angle = rng.uniform(0, 2 * np.pi, size=batch)
+        circle = np.stack([np.cos(angle), np.sin(angle)], 1).astype("float32")
+        losses.append([*step(circle).values()])
+    return {"losses": np.array(losses), "points": way(lambda: made(500))()}
+
+
+def check(found):
+    radius = np.hypot(*found["points"].T)
+    assert abs(np.median(radius) - 1) < 0.2
+    assert np.abs(found["points"].mean(0)).max() < 0.3
+
+
+if __name__ == "__main__":
+    check(show(run, TOLERANCE))

@@ -1,0 +1,52 @@
+"""Logistic regression by Newton's method: SciPy's trust-ncg with gradients and Hessian products.
+
+SciPy decides where to go, and asks for the loss, its gradient, and the Hessian times a vector,
+which is the derivative of the gradient along it: no Hessian is ever made. scikit-learn minimises
+the same function.
+"""
+
+import numpy as np
+from scipy.optimize import minimize
+from sklearn.datasets import load_breast_cancer
+from sklearn.linear_model import LogisticRegression
+from ways import show
+
+import staticgrad as sg
+
+TOLERANCE = 1e-6
+
+
+def data():
+    x, y = load_breast_cancer(return_X_y=True)
+    return (x - x.mean(0)) / x.std(0), y.astype("float64")
+
+
+def run(way):
+    x, y = data()
+
+    def loss(w, x, y):
+        """The sum of the losses and half the square of the weights, but for the last: the bias."""
+        logits = x @ w[:-1] + w[-1]
+        return sg.nn.binary_cross_entropy_with_logits(logits, y, "sum") + 0.5 * (w[:-1] ** 2).sum()
+
+    with_slope = way(sg.value_and_grad(loss))
+    along = way(lambda w, v, x, y: sg.hvp(lambda w: loss(w, x, y), w, v))
+    found = minimize(
+        lambda w: with_slope(w, x, y),
+        np.zeros(31),
+        method="trust-ncg",
+        jac=True,
+        hessp=lambda w, v: along(w, v, x, y),
+        options={"gtol": 1e-8},
+    )
+    return {"weights": found.x, "loss": found.fun}
+
+
+def check(found):
+    theirs = LogisticRegression(solver="newton-cholesky", tol=1e-12).fit(*data())
+    expected = np.append(theirs.coef_, theirs.intercept_)
+    np.testing.assert_allclose(found["weights"], expected, rtol=1e-6, atol=1e-8)
+
+
+if __name__ == "__main__":
+    check(show(run, TOLERANCE))

@@ -1,0 +1,50 @@
+"""A neural ordinary differential equation (arXiv 1806.07366): a spiral from samples of its course.
+
+The right side is a module; the steps of Runge and Kutta are the trips of a loop of the graph.
+"""
+
+import numpy as np
+from ways import show
+
+import staticgrad as sg
+
+TOLERANCE = 1e-6
+nn = sg.nn
+
+
+def spiral(times):
+    """Points at these times of y' = A y**3, whose course is known from fine steps."""
+    turn = np.array([[-0.1, 2.0], [-2.0, -0.1]])
+    y, found, fine = np.array([2.0, 0.0]), [], np.linspace(0, times[-1], 4001)
+    for _ in fine:
+        found.append(y)
+        for _ in range(2):
+            y = y + 0.5 * (fine[1] - fine[0]) * (turn @ y**3)
+    return np.stack([np.interp(times, fine, course) for course in np.array(found).T], 1)
+
+
+def run(way, steps=300):
+    nn.manual_seed(0)
+    slope = nn.Sequential(
+        nn.Linear(2, 24, dtype="float64"), sg.tanh, nn.Linear(24, 2, dtype="float64")
+    )
+    opt = sg.optim.Adam(1e-2)
+    times = np.linspace(0.0, 1.5, 16)
+    course = spiral(times)
+
+    def step(y0, times, course):
+        found = sg.ode.rk4(lambda t, y: slope(y**3), y0, times)
+        loss = sg.nn.l1_loss(found, course)
+        opt.minimize(loss)
+        return loss
+
+    step = way(step)
+    return {"losses": np.array([step(course[0], times, course) for _ in range(steps)])}
+
+
+def check(found):
+    assert found["losses"][-1] < 0.1 < found["losses"][0]
+
+
+if __name__ == "__main__":
+    check(show(run, TOLERANCE))

@@ -1,0 +1,99 @@
+"""Trees: dicts, lists, tuples, dataclasses and modules of values, as functions take and give them.
+
+A function of one value becomes one of a whole tree: a step of all parameters of a module, say, as a
+module. None holds no value. Names are those of ``jax.tree``. Public as ``sg.tree``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from staticgrad.errors import ArgumentError
+from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.errors.wording import kind_of
+from staticgrad.functions import trees
+from staticgrad.functions.trees import Tree
+
+__all__ = ["flatten", "leaves", "map", "unflatten"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def map(f: Callable[..., Any], tree: Any, *others: Any) -> Any:
+    """The tree of what ``f`` gives for each leaf.
+
+    Args:
+        f: takes a leaf of each tree.
+        tree: a tree of any leaves, a module too: the result is one of its class.
+        others: trees built alike.
+
+    Raises:
+        ArgumentError: no function; a tree that is built otherwise.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> sg.tree.map(lambda x, y: x + y, {"a": 1, "b": (2, None)}, {"a": 10, "b": (20, None)})
+    {'a': 11, 'b': (22, None)}
+    >>> layer = sg.nn.Linear(3, 2)
+    >>> nothing = sg.tree.map(lambda p: np.zeros(p.shape), layer)
+    >>> type(nothing).__name__, nothing.weight.shape
+    ('Linear', (3, 2))
+    """
+    if not callable(f):
+        raise ArgumentError(f"tree.map: f is {kind_of(f)}, not a function")
+    shape = trees.flatten(tree)[1]
+    for other in others:
+        found = trees.flatten(other)[1]
+        if str(found) != str(shape):
+            raise ArgumentError(
+                "tree.map: the trees are built differently", details=[f"{shape}", f"{found}"]
+            )
+    return trees.mapped(f, tree, *others)
+
+
+def leaves(tree: Any) -> list[Any]:
+    """The leaves of a tree, in order.
+
+    >>> leaves({"a": 1, "b": [2, (3,)]})
+    [1, 2, 3]
+    """
+    return trees.flatten(tree)[0]
+
+
+def flatten(tree: Any) -> tuple[list[Any], Tree]:
+    """The leaves of a tree, and its containers, which ``unflatten`` takes.
+
+    >>> print(flatten({"a": 1, "b": [2, (3,)]})[1])
+    {'a': ?, 'b': [?, (?,)]}
+    """
+    return trees.flatten(tree)
+
+
+def unflatten(tree: Any, leaves: Sequence[Any]) -> Any:
+    """The tree of these leaves.
+
+    Args:
+        tree: the containers, as ``flatten`` gives them.
+        leaves: as many as it has.
+
+    Raises:
+        ArgumentError: no such containers, or another number of leaves.
+
+    >>> unflatten(flatten({"a": 1, "b": 2})[1], "xy")
+    {'a': 'x', 'b': 'y'}
+    """
+    if not isinstance(tree, Tree):
+        raise ArgumentError(
+            f"tree.unflatten: tree is {kind_of(tree)}", hint="leaves, tree = sg.tree.flatten(x)"
+        )
+    if len(leaves) != tree.count:
+        raise ArgumentError(f"tree.unflatten: {tree} takes {tree.count} leaves, not {len(leaves)}")
+    return trees.unflatten(tree, leaves)
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> NoReturn:
+        raise no_such_name("sg.tree", name, tuple(__all__))

@@ -1,0 +1,282 @@
+"""L-BFGS: quasi-Newton steps of a function that is given whole, in a loop of the graph.
+
+Nocedal and Wright, Numerical Optimization (2nd ed.), algorithms 7.4 and 7.5. The step along a
+direction is found by bisection until the strong Wolfe conditions hold (ibid., 3.7), as Lewis and
+Overton have it (Math. Program. 141, 2013).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Final, NamedTuple
+
+from staticgrad.autodiff.reverse import grad
+from staticgrad.errors import ArgumentError, DTypeError, ShapeError
+from staticgrad.errors.wording import kind_of
+from staticgrad.functions.trees import flatten, unflatten
+from staticgrad.ir.calls import Constructed
+from staticgrad.ir.functional import functions
+from staticgrad.ir.graph import Parameter
+from staticgrad.ir.value import Value
+from staticgrad.optim.hyperparameters import require_count, require_positive
+
+#: How far the loss must fall, and the slope flatten, for a step to be taken: c1 and c2.
+_FALL: Final = 1e-4
+_FLATTER: Final = 0.9
+#: Trials along one direction.
+_TRIALS: Final = 30
+#: Pairs of steps and changes of the gradient whose product is not larger say nothing of curvature.
+_LEAST_CURVATURE: Final = 1e-10
+
+
+class Minimum(NamedTuple):
+    """Where a search has ended.
+
+    Attributes:
+        x: the place, in the containers of the start.
+        value: the loss there.
+        slope: the largest element of the gradient there.
+        iterations: steps that were taken; converged: whether the slope is below the tolerance.
+    """
+
+    x: Any
+    value: Any
+    slope: Any
+    iterations: Any
+    converged: Any
+
+
+class _At(NamedTuple):
+    """A place, the loss and the gradient there."""
+
+    x: Any
+    value: Any
+    slope: Any
+
+
+@dataclass(frozen=True)
+class LBFGS(metaclass=Constructed):
+    """L-BFGS, for losses of all data: few evaluations of an exact gradient, no learning rate.
+
+    The loss is a function of what it is minimised by, for it is evaluated at several places. In a
+    graph all steps are trips of one loop; of tensors the same rule runs at once.
+
+    Args:
+        iterations: the most steps.
+        history: how many steps the Hessian is estimated from.
+        tolerance: where no element of the gradient is larger the search ends.
+
+    Raises:
+        ArgumentError: a count below 1, or a tolerance that is not positive.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> def rosenbrock(x):
+    ...     return ((1.0 - x[:-1]) ** 2 + 100.0 * (x[1:] - x[:-1] ** 2) ** 2).sum()
+    >>> found = sg.function(lambda x: sg.optim.LBFGS().minimum(rosenbrock, x))(np.zeros(4))
+    >>> found.x.round(4), bool(found.converged)
+    (array([1., 1., 1., 1.]), True)
+    """
+
+    iterations: int = 100
+    history: int = 10
+    tolerance: float = 1e-6
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        require_count(self.iterations, "iterations")
+        require_count(self.history, "history")
+        require_positive(self.tolerance, "tolerance")
+
+    def minimum(self, f: Callable[..., Any], start: Any, *args: Any) -> Minimum:
+        """The place near ``start`` at which ``f(x, *args)`` is smallest.
+
+        Args:
+            f: takes x, in the containers of ``start``, and gives one floating number.
+            start: values, tensors or arrays of one floating dtype: one of them, or dicts, lists,
+                tuples or a module of them.
+            args: what else ``f`` takes.
+
+        Returns:
+            The place, the loss and the largest slope there; values, or of tensors tensors.
+
+        Raises:
+            ArgumentError: no function, or nothing to be moved. DTypeError: several dtypes, or one
+                that is not floating. ShapeError: ``f`` gives more than one number.
+        """
+        space = _Space(f, start, args)
+        first = space.at(space.begin)
+        steps = functions.stack([space.begin * 0.0] * self.history)
+        state = (first, (steps, steps), space.count(0), space.count(1))
+
+        def goes_on(state: Any) -> Any:
+            at, _, taken, moves = state
+            return functions.logical_and(
+                functions.logical_and(taken < self.iterations, moves > 0),
+                functions.logical_not(_largest(at.slope) <= self.tolerance),
+            )
+
+        def further(state: Any) -> Any:
+            at, pairs, taken, _ = state
+            along = -_times_inverse(at.slope, *pairs)
+            found, moved = _searched(space, at, along, taken)
+            step, change = found.x - at.x, found.slope - at.slope
+            curves = (step * change).sum() > _LEAST_CURVATURE * (change * change).sum()
+            pairs = tuple(
+                functions.where(curves, functions.concatenate([kept[1:], new[None]]), kept)
+                for kept, new in zip(pairs, (step, change), strict=True)
+            )
+            moves = functions.astype(moved, taken.dtype)
+            return found, pairs, taken + moves, moves
+
+        at, _, taken, _ = functions.while_loop(goes_on, further, state)
+        least = _largest(at.slope)
+        return Minimum(space.tree(at.x), at.value, least, taken, least <= self.tolerance)
+
+    def minimize(self, f: Callable[..., Any], params: Any, *args: Any) -> Minimum:
+        """Let parameters become those of the minimum: at each call of a traced function, or now.
+
+        Args:
+            f: takes ``params`` with other values in them: a module gives one of its class.
+            params: a module, or parameters in containers.
+            args: what else ``f`` takes.
+
+        Raises:
+            ArgumentError: something else among the parameters. Else as ``minimum``.
+        """
+        owners = flatten(params)[0]
+        for each in owners:
+            if not isinstance(each, Parameter):
+                raise ArgumentError(f"LBFGS.minimize: {kind_of(each)} is no parameter")
+        found = self.minimum(f, params, *args)
+        for parameter, value in zip(owners, flatten(found.x)[0], strict=True):
+            parameter.update(value)
+        return found
+
+
+class _Space:
+    """A function of containers, as one of a vector."""
+
+    def __init__(self, f: Any, start: Any, args: tuple[Any, ...]) -> None:
+        if isinstance(f, Value) or not callable(f):
+            what = "a value" if isinstance(f, Value) else kind_of(f)
+            raise ArgumentError(
+                f"LBFGS: the loss is {what}, not a function: it is evaluated at several places",
+                hint="LBFGS().minimize(lambda model: loss(model(x), y), model)",
+            )
+        self._f, self._args = f, args
+        leaves, self._shape = flatten(start)
+        values = [functions.ravel(leaf) for leaf in leaves]
+        self._shapes = [leaf.shape for leaf in leaves]
+        if not leaves:
+            raise ArgumentError("LBFGS: there is nothing to be moved")
+        dtypes = {value.dtype for value in values}
+        if len(dtypes) > 1 or not values[0].dtype.is_float or values[0].dtype.is_storage:
+            names = ", ".join(sorted(map(str, dtypes)))
+            raise DTypeError(f"LBFGS: moves values of one floating dtype, not {names}")
+        self.begin: Any = _detached(functions.concatenate(values) if len(values) > 1 else values[0])
+
+    def tree(self, x: Any) -> Any:
+        """A vector in the containers."""
+        leaves, first = [], 0
+        for shape in self._shapes:
+            size = prod(shape)
+            leaves.append(functions.reshape(x[first : first + size], shape))
+            first += size
+        return unflatten(self._shape, leaves)
+
+    def count(self, number: int) -> Any:
+        """A whole number that is of the world of the vector."""
+        return functions.sum(self.begin * 0.0).astype("int64") + number
+
+    def at(self, x: Any) -> _At:
+        """A place with the loss and the gradient there."""
+        if not x.computes:
+            apart = x * 1.0
+            value = self._value(apart)
+            return _At(x, value, grad(value, [apart])[0])
+        from staticgrad.eager.differentiate import grad as of_tape  # who has tensors has loaded it
+        from staticgrad.eager.modes import enable_grad
+        from staticgrad.eager.tensor import Tensor
+
+        with enable_grad():
+            leaf = Tensor(x.array, requires_grad=True, dtype=x.dtype)
+            value = self._value(leaf)
+            (slope,) = of_tape([value], [leaf])
+        return _At(x, _detached(value), _detached(slope))
+
+    def _value(self, x: Any) -> Any:
+        value = self._f(self.tree(x), *self._args)
+        if not isinstance(value, Value) or value.shape != ():
+            what = value.type if isinstance(value, Value) else kind_of(value)
+            raise ShapeError(f"LBFGS: the loss is {what}, not one number")
+        return value.astype(x.dtype)
+
+
+def _detached(x: Any) -> Any:
+    return x.detach() if x.computes else x
+
+
+def _largest(slope: Any) -> Any:
+    return functions.max(functions.absolute(slope))
+
+
+def _times_inverse(slope: Any, steps: Any, changes: Any) -> Any:
+    """The estimated inverse of the Hessian times a gradient; rows of zeros are no steps yet.
+
+    The two loops of algorithm 7.4, each a loop of the graph along the history.
+    """
+    products = (steps * changes).sum(1)
+    known = products > 0.0
+    inverses = functions.where(known, 1.0 / functions.where(known, products, 1.0), 0.0)
+
+    def down(q: Any, pair: Any) -> Any:
+        step, change, inverse = pair
+        part = inverse * (step * q).sum()
+        return q - part * change, part
+
+    def up(r: Any, pair: Any) -> Any:
+        step, change, inverse, part = pair
+        return r + step * (part - inverse * (change * r).sum()), None
+
+    q, parts = functions.scan(down, slope, (steps, changes, inverses), reverse=True)
+    size = (changes[-1] * changes[-1]).sum()
+    scale = functions.where(known[-1], products[-1] / functions.where(known[-1], size, 1.0), 1.0)
+    return functions.scan(up, scale * q, (steps, changes, inverses, parts))[0]
+
+
+def _searched(space: _Space, at: _At, along: Any, taken: Any) -> tuple[_At, Any]:
+    """A place along a direction that meets the strong Wolfe conditions, and whether it moved.
+
+    Between a step that is too short and one that is too long the middle is tried; while none was
+    too long, the double. Where no trial is good the last place that is lower counts.
+    """
+    falls = (at.slope * along).sum()
+    shorter = functions.minimum(1.0, 1.0 / functions.sum(functions.absolute(at.slope)))
+    first = functions.where(taken > 0, functions.ones_like(shorter), shorter)
+    nothing = first * 0.0
+    state = (at, first, nothing, nothing, space.count(0), space.count(0))
+
+    def goes_on(state: Any) -> Any:
+        *_, tries, is_good = state
+        return functions.logical_and(tries < _TRIALS, is_good < 1)
+
+    def further(state: Any) -> Any:
+        _, size, low, high, tries, _ = state
+        found = space.at(at.x + size * along)
+        rise = (found.slope * along).sum()
+        fell = found.value <= at.value + _FALL * size * falls
+        too_long = functions.logical_or(functions.logical_not(fell), rise > -_FLATTER * falls)
+        too_short = functions.logical_and(functions.logical_not(too_long), rise < _FLATTER * falls)
+        is_good = functions.logical_not(functions.logical_or(too_long, too_short))
+        high = functions.where(too_long, size, high)
+        low = functions.where(too_short, size, low)
+        between = functions.where(high > 0.0, 0.5 * (low + high), 2.0 * size)
+        size = functions.where(is_good, size, between)
+        return found, size, low, high, tries + 1, is_good.astype(tries.dtype)
+
+    found, *_ = functions.while_loop(goes_on, further, state)
+    is_lower = functions.logical_and(found.value < at.value, falls < 0.0)
+    kept = _At(*[functions.where(is_lower, new, old) for new, old in zip(found, at, strict=True)])
+    return kept, is_lower

@@ -1,0 +1,59 @@
+"""Twelve programs, each written once: line by line, traced and as graphs they give the same."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "examples" / "programs"
+PROGRAMS = sorted(path for path in FOLDER.glob("*.py") if path.stem != "ways")
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A program, or what they share, as a module of its own."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+    def loaded(path: Path) -> Any:
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, path.stem, module)
+        spec.loader.exec_module(module)
+        return module
+
+    return loaded
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
+def test_a_program_is_one_in_three_ways_and_does_what_it_is_for(path: Path, load: Any) -> None:
+    pytest.importorskip("sklearn")
+    ways, program = load(FOLDER / "ways.py"), load(path)
+    few = {"steps": 3} if "steps" in inspect.signature(program.run).parameters else {}
+    expected = program.run(ways.compiled, **few)
+    by_hand, at_once = program.run(ways.graph, **few), program.run(ways.eagerly, **few)
+    assert expected.keys() == by_hand.keys() == at_once.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(by_hand[name], array, name)
+        near = program.TOLERANCE
+        np.testing.assert_allclose(at_once[name], array, near, near, err_msg=name)
+    program.check(program.run(ways.compiled) if few else expected)
+
+
+def test_all_are_there_and_short() -> None:
+    assert [path.stem for path in PROGRAMS] == [
+        "bundle", "cnn", "gan", "gpt", "hmc", "logistic", "lstm", "maml", "mixture", "mlp",
+        "neural_ode", "vae",
+    ]  # fmt: skip
+    for path in (*PROGRAMS, FOLDER / "ways.py"):
+        text = path.read_text("utf-8")
+        assert len(text.splitlines()) < 120, path
+        assert ast.get_docstring(ast.parse(text)), path
