@@ -32,6 +32,7 @@ LAZY = {
     "staticgrad.programs.implicit": "tensors are loaded by who has them",
     "staticgrad.programs.transformed": "tensors are loaded by who has them",
     "staticgrad.programs.function": "tensors are loaded by who runs a function at once",
+    "staticgrad.optim.lbfgs": "tensors are loaded by who has them",
     "staticgrad.optim.optimizer": "tensors are loaded by who has them",
     "staticgrad.optim.present": "tensors are loaded by who has them",
     "staticgrad.ops.user_functions": "building loads nothing native",

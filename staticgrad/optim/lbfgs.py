@@ -31,7 +31,7 @@ _TRIALS: Final = 30
 _LEAST_CURVATURE: Final = 1e-10
 
 
-class Minimum(NamedTuple):
+class Minimized(NamedTuple):
     """Where a search has ended.
 
     Attributes:
@@ -89,7 +89,7 @@ class LBFGS(metaclass=Constructed):
         require_count(self.history, "history")
         require_positive(self.tolerance, "tolerance")
 
-    def minimum(self, f: Callable[..., Any], start: Any, *args: Any) -> Minimum:
+    def minimum(self, f: Callable[..., Any], start: Any, *args: Any) -> Minimized:
         """The place near ``start`` at which ``f(x, *args)`` is smallest.
 
         Args:
@@ -132,9 +132,9 @@ class LBFGS(metaclass=Constructed):
 
         at, _, taken, _ = functions.while_loop(goes_on, further, state)
         least = _largest(at.slope)
-        return Minimum(space.tree(at.x), at.value, least, taken, least <= self.tolerance)
+        return Minimized(space.tree(at.x), at.value, least, taken, least <= self.tolerance)
 
-    def minimize(self, f: Callable[..., Any], params: Any, *args: Any) -> Minimum:
+    def minimize(self, f: Callable[..., Any], params: Any, *args: Any) -> Minimized:
         """Let parameters become those of the minimum: at each call of a traced function, or now.
 
         Args:
