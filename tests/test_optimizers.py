@@ -126,6 +126,15 @@ def test_a_parameter_is_updated_in_one_kernel(cls: Any, options: Any) -> None:
     assert kernels == 1 or cls is not optim.Lion or kernels == 2
 
 
+@pytest.mark.parametrize("option", [{"accumulate": 4}, {"skip_nonfinite": True}])
+def test_a_condition_around_an_update_makes_it_no_second_kernel(option: Any) -> None:
+    """The new values and those that stay are chosen between in the kernel that computes them."""
+    w, g = sg.parameter("w", np.ones((64, 64), "float32")), sg.input("g", (64, 64))
+    found = sg.compile(sg.Graph({}, optim.Adam(0.1, **option).apply({w: g})))
+    of_w = [[each for each in step.writes() if "param.w" in each] for step in found.schedule.steps]
+    assert [len(each) for each in of_w if each] == [3 + ("accumulate" in option)]
+
+
 # -- what all of them share ------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from passes.fusion.draft_readers import DraftReaders
 from passes.fusion.drafts import Draft, let_the_last_own, root_of
 from passes.fusion.groups import (
     GroupKind,
@@ -34,7 +35,7 @@ from passes.fusion.lookups import is_one_hot
 from passes.fusion.sharing import ANCHORED, kept_apart
 from passes.fusion.windows import is_window
 from passes.layout import Strided
-from staticgrad.analysis.users import ValueKey, phases_of, users_of
+from staticgrad.analysis.users import phases_of
 from staticgrad.ir.forms import (
     WINDOWED,
     Assemble,
@@ -71,21 +72,18 @@ def group(graph: Graph, fuse: bool = True) -> Groups:
     return _Walk(graph, fuse).groups()
 
 
-class _Walk:
+class _Walk(DraftReaders):
     """The walk over the graph, which alone writes its drafts."""
 
     def __init__(self, graph: Graph, fuse: bool) -> None:
+        super().__init__(graph)
         self.graph = graph
         #: Where each node stands. Creation order is another one where passes have rebuilt nodes.
         self._position = {node: k for k, node in enumerate(graph.nodes)}
         self._fuse = fuse
         self._drafts: list[Draft] = []
-        self._sources: dict[ValueKey, Source] = {}
-        self._homes: dict[Key, Draft] = {}
         self._types: dict[Key, TensorType] = {}
         self._kept: set[Key] = set()
-        self._users = users_of(graph)
-        self._roots = {value.key for value in graph.roots}
         self._phases = phases_of(graph, self._users)
         self._last_phase = max(self._phases.values(), default=0)
         for node in graph.nodes:
@@ -109,13 +107,6 @@ class _Walk:
         )
 
     # -- homes ------------------------------------------------------------------------------------
-
-    def _home(self, key: Key) -> Draft | None:
-        """The draft that computes a buffer; None for leaves."""
-        draft = self._homes.get(key)
-        if draft is not None and draft.merged_into is not None:
-            draft = self._homes[key] = root_of(draft)
-        return draft
 
     def _in_memory(self, source: Source) -> Source:
         """The same value, readable from a buffer: its home will store it."""
@@ -288,10 +279,22 @@ class _Walk:
         for other in able:
             rival = other is not best and other.level == best.level
             lower = other.level < best.level
-            if rival or (lower and self._read_only_by(other, node, best, roots=True)):
+            if rival or (lower and self._comes_with(other, node, best)):
                 best = self._merge(best, other) or best
         outside = [a for a in args if self._aligned_home(a, domain) is not best]
-        return best if all(self._level(a) < best.level for a in outside) else None
+        level = max([self._level(a) for a in outside], default=0)
+        if level >= best.level and self._may_wait(best, outside):
+            best.level, best.waits = level + 1, True
+        return best if level < best.level else None
+
+    def _may_wait(self, draft: Draft, outside: Sequence[Source]) -> bool:
+        """Whether a pointwise draft may come behind numbers that its next node reads.
+
+        Nobody who has a place may read what it computes. It waits for single numbers alone (a rate,
+        the condition of a step): what takes long had better not come between it and its readers.
+        """
+        late = [each for each in outside if self._level(each) >= draft.level]
+        return not any(each.type.shape for each in late) and self._is_unread(draft)
 
     def _only_sums_read(self, node: Node) -> bool:
         users = self._users[node, 0]
@@ -383,49 +386,6 @@ class _Walk:
         """Whether nobody but ``reader`` needs anything of a pointwise draft."""
         same = self._fuse and draft.phase == self._phases[reader]
         return same and self._read_only_by(draft, reader)
-
-    def _read_only_by(
-        self, draft: Draft, reader: Node, other: Draft | None = None, roots: bool = False
-    ) -> bool:
-        """Whether nobody but ``reader`` and the nodes of ``other`` needs a pointwise draft.
-
-        With ``roots`` its values may be outputs and updates besides: a later kernel stores them.
-        """
-        if draft.kind != "map" or draft.reductions or draft.stored or draft.checked:
-            return False
-        if draft.regions:
-            return False
-        closed, elsewhere = [], None
-        for node in reversed(draft.open):
-            if self._is_read_by(node, draft, None, None):
-                closed.append(node)  # for good: nobody leaves a draft
-            elif not self._is_read_by(node, draft, reader, other, roots):
-                elsewhere = node
-                break
-        for node in closed:
-            del draft.open[node]
-        if elsewhere is not None:  # asked first the next time: most often it still is
-            draft.open[elsewhere] = draft.open.pop(elsewhere)
-        return elsewhere is None
-
-    def _is_read_by(
-        self,
-        node: Node,
-        draft: Draft,
-        reader: Node | None,
-        other: Draft | None,
-        roots: bool = False,
-    ) -> bool:
-        """Whether nobody but ``reader`` and the nodes of two drafts needs a node's value."""
-        return (roots or (node, 0) not in self._roots) and all(
-            user is reader or self._computes(user, draft, other) for user in self._users[node, 0]
-        )
-
-    def _computes(self, node: Node, draft: Draft, other: Draft | None) -> bool:
-        """Whether a node is one of these drafts'; reductions are no nodes of theirs."""
-        key = Home(node)
-        home = self._home(key)
-        return home is not None and home in (draft, other) and key not in home.reductions
 
     def _place_one_hot(self, node: Node, args: Sequence[Source]) -> None:
         """Elements that are zero but for one of each row; readers of elements may join."""
