@@ -13,6 +13,8 @@ from math import inf
 from typing import Any, Final
 from weakref import ref
 
+import numpy as np
+
 from staticgrad.compiler import Compiled, compile as compile_graph
 from staticgrad.config import in_blocks
 from staticgrad.errors import (
@@ -38,6 +40,8 @@ from staticgrad.programs.frozen import differences, random_states
 from staticgrad.programs.sizes import Spec, shapes_of
 from staticgrad.programs.surroundings import Before, Frozen, Surroundings
 
+#: Bytes from which on arrays are compared in place.
+_LARGE: Final = 1 << 13
 _STATIC_HINT: Final = (
     "in a traced function arrays have no numbers yet; an argument that is a Python number, bool or"
     " string is static, and so are those named in static=(...)"
@@ -78,7 +82,7 @@ class TracedProgram:
             return f"{place.label} is another"
         for source, held in self._arrays:
             array = source()
-            if array is not None and array.tobytes() != held.tobytes():
+            if array is not None and not _same_bytes(array, held):
                 return "an array that it reads was written to"
         return ""
 
@@ -254,6 +258,17 @@ class Tracer:
         if what not in self._warned:
             self._warned.add(what)
             warn(TracingWarning, f"{self._name} {what}: {cure}")
+
+
+def _same_bytes(one: Any, other: Any) -> bool:
+    """Whether two arrays hold the same bytes; of large ones nothing is copied."""
+    if one.nbytes != other.nbytes or one.nbytes < _LARGE:
+        return bool(one.tobytes() == other.tobytes())
+    bytes_of = [np.ascontiguousarray(a).reshape(-1).view(np.uint8) for a in (one, other)]
+    words = one.nbytes // 8 * 8
+    first, second = (each[:words].view(np.uint64) for each in bytes_of)
+    rest, others = (each[words:] for each in bytes_of)
+    return bool((first == second).all() and (rest == others).all())
 
 
 def _check_guards(traced: TracedProgram, given: CallArguments) -> None:

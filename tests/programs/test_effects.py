@@ -329,3 +329,17 @@ def in_a_body(run: Any) -> Any:
 def test_mistakes(wrong: Any, error: type[Exception], says: str):
     with pytest.raises(error, match=says):
         wrong()
+
+
+def test_a_written_byte_of_a_large_array_is_noticed_wherever_it_is() -> None:
+    table = np.zeros(5003, np.float32)  # no multiple of eight bytes
+    seen = [table, table[::-1], np.asfortranarray(np.zeros((70, 50)))]
+    f = sg.function(lambda x: x * sum(each.sum() for each in map(sg.constant, seen)))
+    for place in (0, 2501, 5002):
+        assert f(np.ones(1)) == 2 * table.sum()
+        assert f(np.ones(1)) == 2 * table.sum()
+        table[place] = 1.0
+    assert f(np.ones(1)) == 6.0
+    seen[2][3, 7] = 4.0
+    assert f(np.ones(1)) == 10.0
+    assert f.stats.traces == 5
