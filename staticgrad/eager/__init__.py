@@ -14,7 +14,6 @@ Start reading with ``tensor.py`` and ``tape.py``; the rest is built on these two
 import staticgrad.eager.shortcuts
 import staticgrad.functions  # noqa: F401 - operators and methods find their functions
 from staticgrad.eager.checkpoint import checkpoint
-from staticgrad.eager.data import DataLoader, TensorDataset
 from staticgrad.eager.differentiate import clip_grad_norm, grad, gradcheck
 from staticgrad.eager.function import Function
 from staticgrad.eager.modes import (
@@ -27,11 +26,9 @@ from staticgrad.eager.random import Generator
 from staticgrad.eager.tensor import Tensor
 
 __all__ = [
-    "DataLoader",
     "Function",
     "Generator",
     "Tensor",
-    "TensorDataset",
     "checkpoint",
     "clip_grad_norm",
     "detect_mutation",

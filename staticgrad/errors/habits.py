@@ -12,6 +12,7 @@ from typing import Final
 _LAYER: Final = "modules stand in sg.nn: sg.nn.Linear(8, 4), sg.nn.Sequential(...), sg.nn.Module"
 _RUN: Final = "f = sg.compile(value), then f.run(feeds)"
 _TAPE: Final = "from staticgrad.eager import Tensor: define-by-run, with backward()"
+_DATA: Final = "sg.train.Batches(x, y, size=32, seed=0): tuples of arrays"
 _SAVE: Final = (
     'sg.save("run.npz", {"model": model, "opt": opt}) saves, sg.load("run.npz", into=...) restores;'
     "\ngraphs and compiled programs pickle"
@@ -32,7 +33,7 @@ INSTEAD: Final = {
     **dict.fromkeys(("savez", "state_dict", "load_state_dict"), _SAVE),
     "RMSprop": "sg.optim.RMSProp",
     "lr_scheduler": "a schedule as learning rate: sg.optim.SGD(sg.optim.cosine(0.1, steps=1000))",
-    **dict.fromkeys(("DataLoader", "Dataset"), "from staticgrad.eager import DataLoader"),
+    **dict.fromkeys(("DataLoader", "Dataset", "TensorDataset"), _DATA),
     **dict.fromkeys(
         ["conv1d", "conv2d", "conv3d", "convolution", "Conv1d", "Conv2d", "Conv3d"],
         "sg.nn.conv(x, w, bias, stride=1, padding=0): images with any number of axes",

@@ -50,7 +50,8 @@ class Batches:
         if not arrays:
             raise ArgumentError("Batches: there are no arrays")
         self.arrays = [
-            each if isinstance(each, np.ndarray) else array_of(each, "Batches") for each in arrays
+            each if type(each) in (np.ndarray, np.memmap) else array_of(each, "Batches")
+            for each in arrays
         ]
         counts = [array.shape[0] if array.ndim else 0 for array in self.arrays]
         if len(set(counts)) != 1:

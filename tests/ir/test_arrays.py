@@ -11,8 +11,8 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.eager import Tensor
-from staticgrad.eager.data import TensorDataset
 from staticgrad.errors import MaskedArrayError, StaticgradError
+from staticgrad.train import Batches
 from staticgrad.types.arrays import array_of
 
 NUMBERS = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], "float32")
@@ -85,7 +85,7 @@ DOORS: dict[str, Callable[[Any], Any]] = {
     "Tensor.data": _data,
     "Tensor.grad": _grad,
     "operand of a Tensor": lambda data: (Tensor(OTHER * 0) + data).data,
-    "TensorDataset": lambda data: TensorDataset(data).arrays[0],
+    "Batches": lambda data: Batches(data).arrays[0],
     "result of host_call": _called,
 }
 
@@ -187,7 +187,7 @@ def test_every_door_says_why_there_is_no_array(door: str) -> None:
         DOORS[door](Attached())
 
 
-@pytest.mark.parametrize("door", sorted(DOORS.keys() - {"index", "TensorDataset"}))
+@pytest.mark.parametrize("door", sorted(DOORS.keys() - {"index", "Batches"}))
 @pytest.mark.parametrize(
     "data",
     [
