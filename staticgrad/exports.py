@@ -131,8 +131,8 @@ MODULES = {
     "special": "staticgrad.functions.special",
     "testing": "staticgrad.testing",
     "train": "staticgrad.train",
-    "xp": "staticgrad.eager.xp",
     "tree": "staticgrad.functions.tree",
+    "xp": "staticgrad.eager.xp",
 }
 
 
