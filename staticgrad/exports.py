@@ -23,8 +23,7 @@ FUNCTIONS = {
         "allclose array_equal array_equiv choose isclose isneginf isposinf piecewise select"
     ),
     "staticgrad.functions.creation": (
-        "arange constant eye full full_like geomspace identity input linspace logspace one_hot"
-        " ones ones_like parameter tri tril triu zeros zeros_like"
+        "arange constant full full_like input one_hot ones ones_like parameter zeros zeros_like"
     ),
     "staticgrad.functions.curves": (
         "cumulative_prod cumulative_sum diff ediff1d gradient trapezoid unwrap"
@@ -54,8 +53,10 @@ FUNCTIONS = {
     ),
     "staticgrad.functions.padding": "pad",
     "staticgrad.functions.products": "cross dot matvec outer vdot vecdot vecmat",
+    "staticgrad.functions.spaced": "geomspace linspace logspace",
     "staticgrad.functions.statistics": "average corrcoef cov",
     "staticgrad.functions.totals": "count_nonzero norm prod ptp",
+    "staticgrad.functions.triangles": "eye identity tri tril triu",
     "staticgrad.ir.graph": "Graph",
     "staticgrad.ir.nodes": "Parameter",
     "staticgrad.ir.value": "Value",

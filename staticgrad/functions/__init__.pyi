@@ -24,8 +24,8 @@ from staticgrad.functions.conditions import (
     allclose, array_equal, array_equiv, choose, isclose, isneginf, isposinf, piecewise, select
 )
 from staticgrad.functions.creation import (
-    arange, constant, eye, full, full_like, geomspace, identity, input, linspace, logspace,
-    one_hot, ones, ones_like, parameter, tri, tril, triu, zeros, zeros_like
+    arange, constant, full, full_like, input, one_hot, ones, ones_like, parameter, zeros,
+    zeros_like
 )
 from staticgrad.functions.curves import (
     cumulative_prod, cumulative_sum, diff, ediff1d, gradient, trapezoid, unwrap
@@ -69,11 +69,17 @@ from staticgrad.functions.padding import (
 from staticgrad.functions.products import (
     cross, dot, matvec, outer, vdot, vecdot, vecmat
 )
+from staticgrad.functions.spaced import (
+    geomspace, linspace, logspace
+)
 from staticgrad.functions.statistics import (
     average, corrcoef, cov
 )
 from staticgrad.functions.totals import (
     count_nonzero, norm, prod, ptp
+)
+from staticgrad.functions.triangles import (
+    eye, identity, tri, tril, triu
 )
 from staticgrad.ir.graph import (
     Graph

@@ -1,4 +1,4 @@
-"""Inputs, parameters, constants, arrays that follow from a shape, and numbers between two ends.
+"""Inputs, parameters, constants, and arrays that follow from a shape.
 
 Here the user's spelling of names, shapes and element types is read and checked. How parameters are
 stored is in ``storage/parameter.py``.
@@ -7,8 +7,7 @@ stored is in ``storage/parameter.py``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, Final, Literal, cast, overload
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,6 @@ import numpy.typing as npt
 from staticgrad.errors import (
     ArgumentError,
     DTypeError,
-    RankError,
     ShapeAsValueWarning,
     warn,
 )
@@ -35,16 +33,13 @@ from staticgrad.ir.value import Value
 from staticgrad.ir.worlds import computing_kind
 from staticgrad.ops.elementwise import Operand, array_dtype
 from staticgrad.ops.indexing import iota
-from staticgrad.ops.movement import broadcast_to, expand_dims, moveaxis, reshape
+from staticgrad.ops.movement import broadcast_to, expand_dims
 from staticgrad.ops.operands import (
     as_value,
     as_values,
-    axis_of,
     dtype_of,
-    floating,
     integer,
     is_number,
-    promoted_values,
     related,
     shape_of,
     size_of,
@@ -53,7 +48,7 @@ from staticgrad.storage.parameter import ParameterStore
 from staticgrad.types.arrays import array_of, convert_array
 from staticgrad.types.dim import Dim, Size, dim, floordiv, maximum
 from staticgrad.types.dtype import ALL_DTYPES, F32, F64, I64, DType
-from staticgrad.types.tensor import Shape, TensorType
+from staticgrad.types.tensor import TensorType
 
 _DTYPE_NAMES: Final = {name for d in ALL_DTYPES for name in (d.code, d.name)}
 
@@ -67,10 +62,18 @@ def input(name: str, shape: Any = (), dtype: Any = "float32") -> Value:
             graph); ``sg.dim(...)`` or an expression of sizes; None for a size of its own.
         dtype: the element type.
 
+    Returns:
+        The value.
+
     Raises:
         ArgumentError: a name that is no text or empty, or an entry that is no size.
         ShapeError: a negative size.
         DTypeError: an element type that there is none of.
+
+    >>> import staticgrad as sg
+    >>> x = sg.input("x", ("batch", 3))
+    >>> x
+    <x: f32[batch, 3]>
     """
     _check_name("input", name)
     if isinstance(shape, str | DType | type):
@@ -116,9 +119,18 @@ def parameter(name: str, array: npt.ArrayLike, dtype: Any = None) -> Parameter:
             but looks like a shape: ShapeAsValueWarning.
         dtype: the element type; that of the array by default.
 
+    Returns:
+        The parameter; ``value`` is its present array.
+
     Raises:
         ArgumentError: a name that is no text or empty.
         DTypeError: an element type that there is none of.
+
+    >>> import staticgrad as sg
+    >>> w = sg.parameter("w", [1.0, 2.0])
+    >>> w.value = w.value * 2.0
+    >>> w.value
+    array([2., 4.])
     """
     _check_name("parameter", name)
     if isinstance(array, tuple) and array and all(type(size) is int for size in array):
@@ -139,8 +151,15 @@ def constant(array: npt.ArrayLike, dtype: Any = None) -> Value:
         array: an array, a number, or nested lists of numbers.
         dtype: the element type; that of the array by default (Python floats: float64).
 
+    Returns:
+        The value, which stands wherever a value does.
+
     Raises:
         DTypeError: an element type that there is none of.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.constant([1.0, 2.0]) * 2.0)
+    array([2., 4.])
     """
     if isinstance(array, Symbolic):
         return array if dtype is None else cast(Symbolic, functions.astype(array, dtype))
@@ -188,9 +207,22 @@ def full(
 
     A value of the kind of ``like``, where ``fill_value`` is none itself.
 
+    Args:
+        shape: one size or a tuple of sizes, named ones too.
+        fill_value: a number, or what broadcasts to the shape.
+        dtype: the element type.
+        like: a value of the kind that the result shall have.
+
+    Returns:
+        The value, repeated.
+
     Raises:
         ShapeError: a negative size, or a value that does not broadcast to the shape.
         DTypeError: ``dtype`` names no element type.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.full((2,), 1.5))
+    array([1.5, 1.5])
     """
     filled = as_value("full", fill_value, None if like is None else binding_kind((like,)))
     if dtype is not None:
@@ -199,19 +231,70 @@ def full(
 
 
 def zeros(shape: Any, dtype: Any = F32, *, like: AnyValue | None = None) -> AnyValue:
-    """Zeros; float32 by default. For ``like`` see ``full``."""
+    """Zeros; float32 by default. For ``like`` see ``full``.
+
+    Args:
+        shape: one size or a tuple of sizes, named ones too.
+        dtype: the element type.
+        like: a value of the kind that the result shall have.
+
+    Returns:
+        Zeros, of this shape.
+
+    Raises:
+        ShapeError: a negative size. DTypeError: ``dtype`` names no element type.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.zeros((2, 2)))
+    array([[0., 0.],
+           [0., 0.]], dtype=float32)
+    """
     return full(shape, _number(0, dtype), like=like)
 
 
 def ones(shape: Any, dtype: Any = F32, *, like: AnyValue | None = None) -> AnyValue:
-    """Ones; float32 by default. For ``like`` see ``full``."""
+    """Ones; float32 by default. For ``like`` see ``full``.
+
+    Args:
+        shape: one size or a tuple of sizes, named ones too.
+        dtype: the element type.
+        like: a value of the kind that the result shall have.
+
+    Returns:
+        Ones, of this shape.
+
+    Raises:
+        ShapeError: a negative size. DTypeError: ``dtype`` names no element type.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.ones((2, 2)))
+    array([[1., 1.],
+           [1., 1.]], dtype=float32)
+    """
     return full(shape, _number(1, dtype), like=like)
 
 
 def full_like(
     x: Operand[AnyValue], fill_value: Any, dtype: Any = None, *, shape: Any = None
 ) -> AnyValue:
-    """``fill_value`` repeated to ``shape`` in ``dtype``: by default those of x."""
+    """``fill_value`` repeated to ``shape`` in ``dtype``: by default those of x.
+
+    Args:
+        x: a value.
+        fill_value: a number, or what broadcasts to the shape.
+        dtype: by default that of x.
+        shape: by default that of x.
+
+    Returns:
+        The value, repeated.
+
+    Raises:
+        ShapeError, DTypeError: as ``full``.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.full_like([1, 2], 7))
+    array([7, 7])
+    """
     like = as_value("full_like", x)
     wanted = like.dtype if dtype is None else dtype_of("full_like", dtype)
     given = isinstance(fill_value, Value)
@@ -221,12 +304,44 @@ def full_like(
 
 
 def zeros_like(x: Operand[AnyValue], dtype: Any = None, *, shape: Any = None) -> AnyValue:
-    """Zeros in ``shape`` and ``dtype``: by default those of x."""
+    """Zeros in ``shape`` and ``dtype``: by default those of x.
+
+    Args:
+        x: a value.
+        dtype: by default that of x.
+        shape: by default that of x.
+
+    Returns:
+        Zeros.
+
+    Raises:
+        ShapeError, DTypeError: as ``zeros``.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.zeros_like([1, 2]))
+    array([0, 0])
+    """
     return full_like(x, 0, dtype, shape=shape)
 
 
 def ones_like(x: Operand[AnyValue], dtype: Any = None, *, shape: Any = None) -> AnyValue:
-    """Ones in ``shape`` and ``dtype``: by default those of x."""
+    """Ones in ``shape`` and ``dtype``: by default those of x.
+
+    Args:
+        x: a value.
+        dtype: by default that of x.
+        shape: by default that of x.
+
+    Returns:
+        Ones.
+
+    Raises:
+        ShapeError, DTypeError: as ``ones``.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.ones_like([1, 2]))
+    array([1, 1])
+    """
     return full_like(x, 1, dtype, shape=shape)
 
 
@@ -246,8 +361,15 @@ def arange(
         dtype: the element type of the result; int64 by default, float64 where a number is a float.
         like: a value of the kind that the result shall have.
 
+    Returns:
+        The numbers, along one axis.
+
     Raises:
         ArgumentError: something that is no number, or a step of 0.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.arange(2, 10, 3))
+    array([2, 5, 8])
     """
     first: Any = 0 if stop is None else start
     end: Any = start if stop is None else stop
@@ -284,42 +406,6 @@ def _fractions(first: Any, end: Any, step: Any, dtype: Any, like: AnyValue | Non
     return functions.astype(line, F64 if dtype is None else dtype_of("arange", dtype))
 
 
-def eye(
-    rows: Size,
-    columns: Size | None = None,
-    k: int = 0,
-    dtype: Any = F32,
-    *,
-    like: AnyValue | None = None,
-) -> AnyValue:
-    """Ones on the k-th diagonal, zeros elsewhere: the identity matrix where it is square."""
-    shape: Shape = shape_of("eye", (rows, rows if columns is None else columns))
-    above = integer("eye", "k", k)
-    rows_of = iota(shape, 0, like=like)
-    hit = functions.equal(rows_of + above if above else rows_of, iota(shape, 1, like=like))
-    return functions.astype(hit, _single("eye", dtype))
-
-
-def tril(x: Operand[AnyValue], k: int = 0) -> AnyValue:
-    """x on and below the k-th diagonal of its last two axes, zeros above."""
-    return _triangle("tril", x, k, functions.greater_equal)
-
-
-def triu(x: Operand[AnyValue], k: int = 0) -> AnyValue:
-    """x on and above the k-th diagonal of its last two axes, zeros below."""
-    return _triangle("triu", x, k, functions.less_equal)
-
-
-def _triangle(op: str, x: Operand[AnyValue], k: int, relation: Callable[..., AnyValue]) -> AnyValue:
-    value = as_value(op, x)
-    if value.ndim < 2:
-        raise RankError(f"{op}: {value.type} has no last two axes", related=related(value))
-    shape = value.shape[-2:]
-    shifted = iota(shape, 0, like=value) + integer(op, "k", k)
-    inside = relation(shifted, iota(shape, 1, like=value))
-    return functions.where(inside, value, np.zeros((), value.dtype.numpy))
-
-
 def _number(value: int, dtype: Any) -> Any:
     kind = _single("zeros", dtype)
     return convert_array(np.asarray(value), kind)[()]
@@ -330,162 +416,26 @@ def _single(op: str, dtype: Any) -> DType:
     return F32 if dtype is None else dtype_of(op, dtype)
 
 
-@overload
-def linspace(
-    start: Operand[AnyValue],
-    stop: Operand[AnyValue],
-    num: int = ...,
-    endpoint: bool = ...,
-    retstep: Literal[False] = ...,
-    dtype: Any = ...,
-    axis: int = ...,
-) -> AnyValue: ...
-@overload
-def linspace(
-    start: Operand[AnyValue],
-    stop: Operand[AnyValue],
-    num: int = ...,
-    endpoint: bool = ...,
-    *,
-    retstep: Literal[True],
-    dtype: Any = ...,
-    axis: int = ...,
-) -> tuple[AnyValue, AnyValue]: ...
-def linspace(
-    start: Operand[AnyValue],
-    stop: Operand[AnyValue],
-    num: int = 50,
-    endpoint: bool = True,
-    retstep: bool = False,
-    dtype: Any = None,
-    axis: int = 0,
-) -> AnyValue | tuple[AnyValue, AnyValue]:
-    """``num`` numbers from ``start`` to ``stop`` at equal distances; float64 for integer ends.
-
-    start + step * k, and exactly ``stop`` at the end; gradients flow to both ends.
-
-    Args:
-        start, stop: the ends, which broadcast: numbers along a new axis for each of their elements.
-        num: how many numbers, known when the graph is built.
-        endpoint: whether ``stop`` is the last of them; else it would be the next one.
-        retstep: also return the distance.
-        dtype: the element type of the result; towards integers it is rounded down.
-        axis: which axis of the result the numbers stand along.
-
-    Raises:
-        ArgumentError: a negative number of numbers.
-        AxisError: the result has no such axis.
-        ShapeError: ends that do not broadcast.
-    """
-    line, step = _line("linspace", start, stop, num, endpoint, axis)
-    if dtype is not None:
-        line = _converted("linspace", line, dtype)
-    return (line, step) if retstep else line
-
-
-def logspace(
-    start: Operand[AnyValue],
-    stop: Operand[AnyValue],
-    num: int = 50,
-    endpoint: bool = True,
-    base: Operand[AnyValue] = 10.0,
-    dtype: Any = None,
-    axis: int = 0,
-) -> AnyValue:
-    """``base`` to the powers of ``linspace(start, stop)``. Arguments and errors as there."""
-    line, _ = _line("logspace", start, stop, num, endpoint, axis)
-    found = functions.power(base, line)
-    return found if dtype is None else functions.astype(found, dtype_of("logspace", dtype))
-
-
-def geomspace(
-    start: Operand[AnyValue],
-    stop: Operand[AnyValue],
-    num: int = 50,
-    endpoint: bool = True,
-    dtype: Any = None,
-    axis: int = 0,
-) -> AnyValue:
-    """``num`` numbers from ``start`` to ``stop``, each the same multiple of the one before.
-
-    Both ends have one sign; other ends give NaN. Arguments and errors as for ``linspace``.
-    """
-    first, last = _ends("geomspace", start, stop)
-    count = _count("geomspace", num)
-    places, _ = _line("geomspace", _zero(first), 1.0, count, endpoint, 0)
-    column = reshape(places, (count, *(1,) * first.ndim))
-    line = first * functions.power(last / first, functions.astype(column, first.dtype))
-    line = moveaxis(line, 0, axis_of("geomspace", axis, line))
-    return line if dtype is None else functions.astype(line, dtype_of("geomspace", dtype))
-
-
-def _zero(like: AnyValue) -> AnyValue:
-    return functions.full((), 0.0, like=like)
-
-
-def _ends(op: str, start: Operand[AnyValue], stop: Operand[AnyValue]) -> tuple[AnyValue, AnyValue]:
-    first, last = (floating(op, v) for v in promoted_values(op, (start, stop)))
-    first, last = functions.broadcast_arrays(first, last)
-    return first, last
-
-
-def _count(op: str, num: Any) -> int:
-    count = integer(op, "num", num)
-    if count < 0:
-        raise ArgumentError(f"{op}: {count} numbers")
-    return count
-
-
-def _line(
-    op: str, start: Operand[AnyValue], stop: Operand[AnyValue], num: Any, endpoint: bool, axis: int
-) -> tuple[AnyValue, AnyValue]:
-    """The numbers, and their distance."""
-    first, last = _ends(op, start, stop)
-    count = _count(op, num)
-    gaps = count - 1 if endpoint else count
-    step = (last - first) / float(gaps) if gaps > 0 else (last - first) * float("nan")
-    positions = reshape(iota((count,), like=first), (count, *(1,) * first.ndim))
-    places = functions.astype(positions, first.dtype)
-    line = first + ((last - first) / float(max(gaps, 1))) * places
-    if endpoint and count > 1:
-        line = functions.where(positions == count - 1, last, line)
-    return moveaxis(line, 0, axis_of(op, axis, line)), step
-
-
-def _converted(op: str, line: AnyValue, dtype: Any) -> AnyValue:
-    wanted = dtype_of(op, dtype)
-    if wanted.is_integer:
-        line = functions.floor(line)
-    return functions.astype(line, wanted)
-
-
-def identity(n: Size, dtype: Any = F32, *, like: AnyValue | None = None) -> AnyValue:
-    """The identity matrix of ``n`` rows; float32 by default."""
-    return eye(n, dtype=dtype, like=like)
-
-
-def tri(
-    rows: Size,
-    columns: Size | None = None,
-    k: int = 0,
-    dtype: Any = F32,
-    *,
-    like: AnyValue | None = None,
-) -> AnyValue:
-    """Ones on and below the k-th diagonal, zeros above."""
-    shape = shape_of("tri", (rows, rows if columns is None else columns))
-    shifted = iota(shape, 0, like=like) + integer("tri", "k", k)
-    inside = functions.greater_equal(shifted, iota(shape, 1, like=like))
-    return functions.astype(inside, F32 if dtype is None else dtype_of("tri", dtype))
-
-
 def one_hot(labels: Operand[AnyValue], classes: Size, dtype: Any = F32) -> AnyValue:
     """1 at the label and 0 elsewhere, along a new last axis of size ``classes``.
 
     A label outside [0, classes) gives a row of zeros.
 
+    Args:
+        labels: integers.
+        classes: how many there are.
+        dtype: the element type.
+
+    Returns:
+        [..., classes] of labels [...].
+
     Raises:
         DTypeError: labels that are no integers.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.one_hot([1, 0], 2))
+    array([[0., 1.],
+           [1., 0.]], dtype=float32)
     """
     (value,) = as_values("one_hot", labels)
     if not value.dtype.is_integer:
