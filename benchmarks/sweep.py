@@ -37,8 +37,8 @@ from passes.memory import Planner
 from passes.pipelines import pipeline
 
 Point = dict[str, float]
-BATCHES = (1, 8, 64, 512, 4096)
-DEPTHS = (2, 8, 32, 128)
+BATCHES = tuple(2**power for power in range(13))
+DEPTHS = (2, 4, 8, 16, 32, 64, 128)
 NODES = (500, 2_000, 8_000)
 WIDTH = 256  # of the layers of the sweep over batches
 

@@ -20,8 +20,6 @@ from staticgrad.ir.op import Array
 from staticgrad.ir.ranges import Range, RangeOf, Zero
 from staticgrad.ops.cotangent import ZERO, Partial
 from staticgrad.ops.elementwise import Floating, Operand, quiet
-from staticgrad.vecmath.inverse_trigonometric import HALF_PI
-from staticgrad.vecmath.layout import flip_sign, sign_bit
 
 
 class Tan(Floating, name="tan"):
@@ -113,16 +111,7 @@ class Atan2(Floating, name="atan2"):
         return np.arctan2(y, x)
 
     def scalar(self, y: Expr, x: Expr) -> Expr:
-        high, low = HALF_PI[x.dtype]
-        across, up = abs(x), abs(y)
-        larger, smaller = across.maximum(up), across.minimum(up)
-        infinite = smaller.eq(math.inf)
-        ratio = select(infinite, literal(1.0, x.dtype), smaller / larger)
-        angle = select(larger.eq(0.0), larger, ratio).atan()
-        angle = select(up > across, high - (angle - low), angle)
-        left = sign_bit(x).ne(0)
-        angle = select(left, (high + high) - (angle - (low + low)), angle)
-        return flip_sign(angle, sign_bit(y))
+        return y.atan2(x)
 
     def partials(self, out: Any, y: Any, x: Any) -> tuple[Partial, ...]:
         squared = x * x + y * y

@@ -20,7 +20,7 @@ from staticgrad.vecmath.gamma import gamma
 from staticgrad.vecmath.gamma_function import digamma, gammaln, trigamma
 from staticgrad.vecmath.incomplete_beta import betainc, betaln
 from staticgrad.vecmath.incomplete_gamma import gammainc, gammaincc
-from staticgrad.vecmath.inverse_trigonometric import acos, asin, atan
+from staticgrad.vecmath.inverse_trigonometric import acos, asin, atan, atan2
 from staticgrad.vecmath.lambert import lambertw
 from staticgrad.vecmath.logarithm import log, log1p, log2, log10
 from staticgrad.vecmath.normal_quantile import erfinv, ndtri
@@ -50,6 +50,7 @@ DEFINITIONS: Final[Mapping[str, Callable[..., Expr]]] = MappingProxyType(
         "log10": log10,
         "cbrt": cbrt,
         "atan": atan,
+        "atan2": atan2,
         "asin": asin,
         "acos": acos,
         "erfc": erfc,
@@ -90,7 +91,7 @@ ULP: Final[Mapping[tuple[str, DType], float]] = MappingProxyType(
         ("log1p", F32): 1.6, ("log1p", F64): 1.6,
         ("sin", F32): 1.7, ("sin", F64): 0.85,
         ("cos", F32): 1.7, ("cos", F64): 0.85,
-        ("tan", F32): 3.8, ("tan", F64): 2.2,
+        ("tan", F32): 1.6, ("tan", F64): 1.8,
         ("tanh", F32): 2.5, ("tanh", F64): 2.5,
         ("erf", F32): 1.95, ("erf", F64): 1.8,
         ("pow", F32): 0.6, ("pow", F64): 1.2,
@@ -98,7 +99,8 @@ ULP: Final[Mapping[tuple[str, DType], float]] = MappingProxyType(
         ("log2", F32): 1.4, ("log2", F64): 1.2,
         ("log10", F32): 1.15, ("log10", F64): 1.15,
         ("cbrt", F32): 0.51, ("cbrt", F64): 0.51,
-        ("atan", F32): 1.9, ("atan", F64): 1.9,
+        ("atan", F32): 1.5, ("atan", F64): 1.5,
+        ("atan2", F32): 1.7, ("atan2", F64): 1.7,
         ("asin", F32): 1.65, ("asin", F64): 1.75,
         ("acos", F32): 1.1, ("acos", F64): 1.2,
         ("erfc", F32): 4.6, ("erfc", F64): 5.0,

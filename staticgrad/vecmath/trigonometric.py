@@ -1,8 +1,10 @@
-"""sin, cos and tan: the quarter turn, the rest of it, two polynomials, one selected.
+"""sin, cos and tan: the quarter turn, the rest of it, a polynomial of each wave.
 
 |x| = n pi/2 + r with |r| <= pi/4; sin r = r + r z S(z) and cos r = 1 - z/2 + z**2 C(z), z = r**2
 (Cody & Waite 1980; fits by Lawson's iteration in 60 digits, coefficients rounded one by one with
-refits). f32 finds r in f64 for every finite x; f64 in two parts.
+refits). f32 finds r in f64 for every finite x; f64 in two parts. tan r = r + r z T(z) needs no
+quotient of two rounded waves, which is off by more than 3 units of the last place in f32; in odd
+quarters it is -1 / tan r. f32 sums its T in f64, which costs less than the second part of r.
 
 For f64 x = k 2**w from 2**49 on, k < 2**53 whole, 2/pi is needed to as many bits as w asks for. Of
 2**w 2/pi the bits above 2**1 only add whole circles, and those below 2**-170 are far below the
@@ -18,7 +20,15 @@ from typing import Final
 from staticgrad.ir.expr import Expr, literal, rarely, select, window
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import F32, F64, U32, DType
-from staticgrad.vecmath.layout import bits, flip_sign, horner, layout_of, round_scaled, sign_bit
+from staticgrad.vecmath.layout import (
+    bits,
+    even_odd,
+    flip_sign,
+    horner,
+    layout_of,
+    round_scaled,
+    sign_bit,
+)
 
 HALF_PI: Final = (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33)
 TWO_OVER_PI: Final = 0.6366197723675814
@@ -41,6 +51,20 @@ COS: Final[dict[DType, tuple[float, ...]]] = {
     F64: (
         0.04166666666666655, -0.001388888888886605, 2.4801587284423043e-05, -2.755731289347426e-07,
         2.087552610141278e-09, -1.134952760455447e-11,
+    ),
+}  # fmt: skip
+#: For |r| <= 0.875 (f32, to 2**-29.8) and |r| <= pi/4 (f64, to 2**-59.1 of the tangent).
+TAN: Final[dict[DType, tuple[float, ...]]] = {
+    F32: (
+        0.33333319814000945, 0.13333883737234015, 0.05389196442920094, 0.02237699938254814,
+        0.007020317484655883, 0.007397872947335356, -0.002881507734203724, 0.002921043805852869,
+    ),
+    F64: (
+        0.3333333333333338, 0.13333333333325273, 0.053968253972988475, 0.02186948839600851,
+        0.008863237986743917, 0.003592100132883541, 0.001456051227226231, 0.0005888349832481103,
+        0.000243859815563967, 8.327494527715931e-05, 6.774589684723989e-05,
+        -2.630134777599329e-05, 4.9194395902271195e-05, -2.4549876424516753e-05,
+        9.860048584308477e-06,
     ),
 }  # fmt: skip
 #: From here on ``quarter_turns`` holds.
@@ -67,7 +91,13 @@ class Reduced:
 
 
 def _reduce_f32(magnitude: Expr, shift: int) -> Reduced:
-    """Every finite f32, through f64.
+    """Every finite f32."""
+    r, quarter = _turned(magnitude, shift)
+    return Reduced(r.cast(F32), None, quarter)
+
+
+def _turned(magnitude: Expr, shift: int) -> tuple[Expr, Expr]:
+    """r in f64 and the quarter of every finite f32; sizes are asked for once per vector.
 
     x = k 2**w with an integer k < 2**50 may lose whole circles from its factor: x 2/pi is, but for
     multiples of 4, k ((2**w 2/pi) mod 4), that number in two parts. Each of four w serves a range
@@ -75,14 +105,22 @@ def _reduce_f32(magnitude: Expr, shift: int) -> Reduced:
     """
     x = magnitude.cast(F64)
     high, low = (literal(part, F64) for part in TURNS[0][1:])
+    usual = _rest_of_turns(x, high, low, shift)
     for border, first, second in TURNS[1:]:
         beyond = magnitude >= border
         high = select(beyond, literal(first, F64), high)
         low = select(beyond, literal(second, F64), low)
+    far = _rest_of_turns(x, high, low, shift)
+    r, quarter = rarely(magnitude >= TURNS[1][0], far, usual)
+    return r, quarter
+
+
+def _rest_of_turns(x: Expr, high: Expr, low: Expr, shift: int) -> tuple[Expr, Expr]:
+    """x (high + low) less a whole n, times pi/2, and a word whose low bits hold n + shift."""
     magic = layout_of(x).rounder + shift
     low_bits = x.fma(high, magic)
     r = x.fma(low, x.fma(high, magic - low_bits)) * HALF_PI[0]
-    return Reduced(r.cast(F32), None, bits(low_bits).cast(U32))
+    return r, bits(low_bits).cast(U32)
 
 
 def _reduce_f64(x: Expr, shift: int) -> Reduced:
@@ -184,11 +222,11 @@ def _quadrant(x: Expr, shift: int) -> tuple[Expr, Expr]:
     reduced = _reduce(x, shift)
     sine, cosine = _waves(reduced)
     sign = (reduced.quarter << (x.dtype.bits - 2)) & layout_of(x).sign_mask
-    return select(_is_odd(reduced), cosine, sine), sign
+    return select(_is_odd(reduced.quarter), cosine, sine), sign
 
 
-def _is_odd(reduced: Reduced) -> Expr:
-    return (reduced.quarter & 1).ne(0)
+def _is_odd(quarter: Expr) -> Expr:
+    return (quarter & 1).ne(0)
 
 
 def sin(x: Expr) -> Expr:
@@ -204,9 +242,28 @@ def cos(x: Expr) -> Expr:
 
 def tan(x: Expr) -> Expr:
     """tan x; NaN at inf. -0 stays -0. No float is a pole: the largest f64 result is about 2e18."""
-    reduced = _reduce(x, 0)
-    sine, cosine = _waves(reduced)
-    odd = _is_odd(reduced)
-    ratio = select(odd, cosine, sine) / select(odd, sine, cosine)
-    word = reduced.quarter << (x.dtype.bits - 1)
-    return flip_sign(ratio, word ^ sign_bit(x))
+    tangent, quarter = _TANGENTS[x.dtype](abs(x))
+    odd, one = _is_odd(quarter), literal(1.0, x.dtype)
+    ratio = select(odd, one, tangent) / select(odd, tangent, one)
+    return flip_sign(ratio, (quarter << (x.dtype.bits - 1)) ^ sign_bit(x))
+
+
+def _tangent_f32(magnitude: Expr) -> tuple[Expr, Expr]:
+    """tan r and the quarter."""
+    r, quarter = _turned(magnitude, 0)
+    z = r * r
+    return (r * z).fma(even_odd(z, z * z, TAN[F32]), r).cast(F32), quarter
+
+
+def _tangent_f64(magnitude: Expr) -> tuple[Expr, Expr]:
+    """The same; the slope of the tangent is 1 + tan**2."""
+    reduced = _reduce_f64(magnitude, 0)
+    r, low = reduced.r, reduced.low
+    assert low is not None
+    z = r * r
+    cubic, tail = r * z, even_odd(z, z * z, TAN[F64])
+    near = cubic.fma(tail, r)
+    return r + cubic.fma(tail, near.fma(near, 1.0) * low), reduced.quarter
+
+
+_TANGENTS: Final = {F32: _tangent_f32, F64: _tangent_f64}

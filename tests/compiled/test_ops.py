@@ -347,7 +347,7 @@ def test_any_size_of_one_compiled_program(name: str) -> None:
 
 
 #: Blocks of two operands and the ops that are made of them.
-OF_TWO = {"pow": "pow", "fmod": "fmod", "floor_quotient": "floor_divide"}
+OF_TWO = {"pow": "pow", "fmod": "fmod", "floor_quotient": "floor_divide", "atan2": "atan2"}
 
 
 @pytest.mark.parametrize("dtype", [F32, F64])
