@@ -7,14 +7,17 @@ operands, so that it is done once per element instead of once per copy.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate
 from typing import Any, Final, cast
 
 from passes.rewrite import Match, Rule, holes, number_of, rule, some
 from staticgrad.ir.graph import Symbolic
+from staticgrad.ir.summation import decompose
 from staticgrad.ops.contract import MatMul
 from staticgrad.ops.elementwise import Elementwise
 from staticgrad.ops.movement import Broadcast, Reshape, Transpose
+from staticgrad.ops.reduce import Reduction, Sum
 from staticgrad.ops.slices import Concat, Pad, Slice
 from staticgrad.types.dim import Size
 
@@ -76,6 +79,28 @@ def _below_broadcast(match: Match) -> Any:
     if any(source.shape != sources[0].shape for source in sources):
         return None
     return spread[0](root.node.op(*below))
+
+
+def _reduced_below(match: Match) -> Any:
+    """The reduction of what is repeated, where no repeated axis is reduced, repeated like it.
+
+    A sum keeps its order of additions only where the same axes of the operand are its last ones.
+    """
+    spread, root, source = match.op("inner"), match.root, match.x
+    axes: tuple[int, ...] = root.node.op.axes
+    below = tuple(k for k, axis in enumerate(spread.axes) if axis in axes)
+    if len(below) < len(axes) or any(
+        source.shape[k] != spread.shape[spread.axes[k]] for k in below
+    ):
+        return None  # new axes, or stretched ones
+    if isinstance(root.node.op, Sum) and root.dtype.is_float:
+        parts = decompose(source.ndim, below)
+        moved = tuple(tuple(spread.axes[k] for k in part) for part in parts)
+        if moved != decompose(match.inner.ndim, axes):
+            return None
+    kept = [axis for axis in range(match.inner.ndim) if axis not in axes]
+    places = tuple(kept.index(axis) for axis in spread.axes if axis not in axes)
+    return Broadcast(root.shape, places)(replace(root.node.op, axes=below)(source))
 
 
 def _alone(value: Symbolic) -> Symbolic | None:
@@ -220,6 +245,12 @@ RULES: Final[tuple[Rule, ...]] = (
     rule("elementwise-below-broadcast", some(Elementwise, ..., over=Broadcast), _below_broadcast,
          examples=(lambda x: -Broadcast((3, *x.shape), tuple(range(1, x.ndim + 1)))(x),
                    lambda x, y: _spread(x + y) * _spread(x - y) + 1.0)),
+    rule("reduction-below-broadcast", some(Reduction, some(Broadcast, x, name="inner")),
+         _reduced_below,
+         examples=(lambda x: _spread(x.reshape(-1)).sum(1), lambda x: _spread(x).sum(),
+                   lambda x: _spread(x.reshape(1, -1)).max(1),
+                   lambda x: Broadcast((x.size, 3), (0,))(x.reshape(-1)).sum(0),
+                   lambda x: Broadcast((3, x.size), (0, 1))(x.reshape(1, -1)).sum(0))),
     rule("slice-of-everything", some(Slice, x, name="outer"), x, where=_is_whole,
          examples=(lambda x: Slice((0,) * x.ndim, x.shape, (1,) * x.ndim)(x),)),
     rule("slice-of-slice", some(Slice, some(Slice, x, name="inner"), name="outer"), _slices,

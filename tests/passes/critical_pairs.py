@@ -29,7 +29,7 @@ from staticgrad.ops.convert import Cast
 from staticgrad.ops.elementwise import Elementwise
 from staticgrad.ops.indexing import Take, TakeAlong
 from staticgrad.ops.movement import Broadcast, Reshape, Transpose
-from staticgrad.ops.reduce import Max, Sum
+from staticgrad.ops.reduce import Max, Reduction, Sum
 from staticgrad.ops.slices import Concat, Pad, Slice
 
 Substitution = dict[str, Term]
@@ -268,6 +268,7 @@ def _samples(cls: Any, args: list[Any]) -> list[Op]:
     rank, shape = first.ndim, first.shape
     whole = tuple(range(rank))
     table: dict[Any, Callable[[], list[Op]]] = {
+        Reduction: lambda: [Sum((rank - 1,)), Max((rank - 1,))] if rank else [],
         Sum: lambda: [Sum((rank - 1,)), Sum(whole)] if rank else [],
         Max: lambda: [Max((rank - 1,)), Max(whole)] if rank else [],
         Reshape: lambda: [
