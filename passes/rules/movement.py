@@ -87,20 +87,21 @@ def _reduced_below(match: Match) -> Any:
     A sum keeps its order of additions only where the same axes of the operand are its last ones.
     """
     spread, root, source = match.op("inner"), match.root, match.x
-    axes: tuple[int, ...] = root.node.op.axes
+    op = cast(Reduction, root.node.op)
+    axes = op.axes
     below = tuple(k for k, axis in enumerate(spread.axes) if axis in axes)
     if len(below) < len(axes) or any(
         source.shape[k] != spread.shape[spread.axes[k]] for k in below
     ):
         return None  # new axes, or stretched ones
-    if isinstance(root.node.op, Sum) and root.dtype.is_float:
+    if isinstance(op, Sum) and root.dtype.is_float:
         parts = decompose(source.ndim, below)
         moved = tuple(tuple(spread.axes[k] for k in part) for part in parts)
         if moved != decompose(match.inner.ndim, axes):
             return None
     kept = [axis for axis in range(match.inner.ndim) if axis not in axes]
     places = tuple(kept.index(axis) for axis in spread.axes if axis not in axes)
-    return Broadcast(root.shape, places)(replace(root.node.op, axes=below)(source))
+    return Broadcast(root.shape, places)(replace(op, axes=below)(source))
 
 
 def _alone(value: Symbolic) -> Symbolic | None:
