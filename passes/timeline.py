@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from passes.offsets import Spans, place
 from staticgrad.analysis.liveness import Flow, InPlace, Life, SizeNumbers
 from staticgrad.kept import cached_property
+from staticgrad.planning.offsets import Spans, place
 from staticgrad.records import dataclass
 
 _LAYOUTS: Final = 64  # choices of in-place results that a timeline keeps ready

@@ -198,6 +198,9 @@ from staticgrad.ops.trigonometric import (
 from staticgrad.ops.user_functions import (
     host_call, numba_call
 )
+from staticgrad.planning.planner import (
+    plan_abstract
+)
 from staticgrad.programs.derivatives import (
     grad, jvp, linearize, value_and_grad, vjp
 )
@@ -253,16 +256,17 @@ __all__ = [
     "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "ndim", "negative", "newaxis", "nn",
     "norm", "not_equal", "numba_call", "ode", "one_hot", "ones", "ones_like", "optim",
     "options", "outer", "pad", "parameter", "parse", "partition", "passes", "percentile",
-    "permute_dims", "pi", "piecewise", "polyval", "positive", "pow", "power", "prod", "ptp",
-    "quantile", "rad2deg", "random", "ravel", "reciprocal", "remainder", "repeat", "reshape",
-    "resize", "result_type", "right_shift", "rint", "roll", "rot90", "round", "same_graph",
-    "save", "scan", "scatter_add", "scope", "searchsorted", "select", "shape", "show_config",
-    "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size", "size_value",
-    "sliding_window_view", "sort", "special", "split", "sqrt", "square", "squeeze", "stack",
-    "std", "stop_gradient", "subtract", "sum", "swapaxes", "switch", "take", "take_along_axis",
-    "tan", "tanh", "tensordot", "testing", "tile", "topk", "trace", "train", "transpose",
-    "trapezoid", "tree", "tri", "tril", "triu", "trunc", "uint16", "uint32", "uint64", "uint8",
-    "unstack", "unwrap", "value_and_grad", "var", "vdot", "vecdot", "vecmat", "vjp", "vmap",
-    "vsplit", "vstack", "where", "while_loop", "xlogy", "xp", "zeros", "zeros_like"
+    "permute_dims", "pi", "piecewise", "plan_abstract", "polyval", "positive", "pow", "power",
+    "prod", "ptp", "quantile", "rad2deg", "random", "ravel", "reciprocal", "remainder",
+    "repeat", "reshape", "resize", "result_type", "right_shift", "rint", "roll", "rot90",
+    "round", "same_graph", "save", "scan", "scatter_add", "scope", "searchsorted", "select",
+    "shape", "show_config", "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size",
+    "size_value", "sliding_window_view", "sort", "special", "split", "sqrt", "square",
+    "squeeze", "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes", "switch", "take",
+    "take_along_axis", "tan", "tanh", "tensordot", "testing", "tile", "topk", "trace", "train",
+    "transpose", "trapezoid", "tree", "tri", "tril", "triu", "trunc", "uint16", "uint32",
+    "uint64", "uint8", "unstack", "unwrap", "value_and_grad", "var", "vdot", "vecdot", "vecmat",
+    "vjp", "vmap", "vsplit", "vstack", "where", "while_loop", "xlogy", "xp", "zeros",
+    "zeros_like"
 ]
 __version__: str

@@ -1,4 +1,5 @@
-"""The command line: ``staticgrad demo | compare | docs | doctor | cache | opt | explain | lint``.
+"""The command line: ``staticgrad demo | compare | docs | doctor | cache | opt | explain | lint``,
+and ``plan``, which writes files (``plan_command.py``).
 
 A command computes an ``Answer``; one place prints it, as text or with ``--json`` as one JSON
 document on standard output. Exit codes: 0, it holds; 1, it does not, or staticgrad reported an
@@ -19,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import click
 
 import staticgrad as sg
+from staticgrad import plan_command
 from staticgrad.building import capture
 from staticgrad.config import SPELLING, read_bytes
 from staticgrad.errors import ParseError, StaticgradError
@@ -355,6 +357,11 @@ def _markdown(text: str) -> object:
     from rich.markdown import Markdown
 
     return Markdown(text)
+
+
+# Plans of problems
+
+main.add_command(plan_command.plan)
 
 
 # Graphs as text

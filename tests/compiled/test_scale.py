@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.scaling import Make, deep, everything, fan, wide
-from passes.offsets import Spans, as_they_begin, place
+from staticgrad.planning.offsets import Spans, as_they_begin, place
 
 
 @pytest.mark.parametrize("make", [deep, wide, fan])

@@ -13,12 +13,12 @@ from hypothesis import given, settings, strategies as st
 
 from passes import memory
 from passes.memory import Planner, plan
-from passes.offsets import Spans, place
 from staticgrad.analysis import plan_check
 from staticgrad.analysis.plan_check import lower_bound, peak_buffers, verify_plan
 from staticgrad.errors import UnknownNameError, VerifyError
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Binding, Schedule
+from staticgrad.planning.offsets import Spans, place
 from staticgrad.types.dim import Size, dim, evaluate
 from staticgrad.types.dtype import I64
 from tests.runtime.handmade import ADD, ADD3, COPY, FORK, NEGATE, TAKE, Builder, N

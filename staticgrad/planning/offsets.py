@@ -104,7 +104,7 @@ def place(spans: Spans, sizes: Sequence[int], bound: int) -> tuple[list[int], in
             (*key(*block), i)
             for i, block in enumerate(zip(sizes, spans.first, spans.last, strict=True))
         ]
-        offsets, height = _first_fit([entry[-1] for entry in sorted(ranked)], spans, sizes)
+        offsets, height = first_fit([entry[-1] for entry in sorted(ranked)], spans, sizes)
         if best[1] < 0 or height < best[1]:
             best = offsets, height
         if height <= bound:
@@ -112,7 +112,7 @@ def place(spans: Spans, sizes: Sequence[int], bound: int) -> tuple[list[int], in
     return best
 
 
-def _first_fit(order: Sequence[int], spans: Spans, sizes: Sequence[int]) -> tuple[list[int], int]:
+def first_fit(order: Sequence[int], spans: Spans, sizes: Sequence[int]) -> tuple[list[int], int]:
     """Place blocks one by one into the lowest gap that no block alive at the same time covers."""
     offsets = [-1] * len(sizes)
     ranges: list[tuple[int, int] | None] = [None] * len(sizes)

@@ -1,0 +1,78 @@
+"""A plan as one self-contained page: its figures, bytes over time, and where each block lies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+from typing import Final
+
+from staticgrad.planning.placed import MemoryPlan, allocations
+from staticgrad.planning.runs import Runs
+
+_WIDTH: Final = 960
+_HEIGHT: Final = 320
+_MOST_BLOCKS: Final = 4_000  # blocks that are drawn; a page of more is slow
+_STYLE: Final = """
+:root { color-scheme: light dark; --ink: #1c1f23; --soft: #667; --page: #fff; --once: #1f6fb5;
+  --again: #c2571a; --room: #3c8a4e; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e6ea; --soft: #9aa; --page: #15171b;
+  --once: #6db3f2; --again: #f0935a; --room: #7fca90; } }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page);
+  max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+pre { white-space: pre-wrap; } svg { width: 100%; height: auto; }
+svg .once { fill: var(--once); } svg .again { fill: var(--again); }
+svg .room { fill: var(--room); } svg rect { stroke: var(--page); stroke-width: .5; }
+svg .bound { stroke: var(--ink); stroke-dasharray: 4 3; } p { color: var(--soft); }
+ol { columns: 3; font-size: .85em; } li.again { color: var(--again); }
+"""
+
+
+def plan_page(plan: MemoryPlan) -> str:
+    """The page, as HTML text."""
+    name = escape(plan.net.problem.name)
+    ran: set[int] = set()
+    steps = []
+    for step in plan.sequence:
+        mark = ' class="again"' if step in ran else ""
+        ran.add(step)
+        steps.append(f"<li{mark}>{escape(plan.net.ops[step].name)}</li>")
+    return "\n".join(
+        [
+            '<!doctype html><html lang="en"><meta charset="utf-8">',
+            f"<title>{name}</title><style>{_STYLE}</style>",
+            f"<h1>{name}</h1><pre>{escape(plan.summary())}</pre>",
+            "<h2>The arena over time</h2>",
+            "<p>A block is as wide as its life and as high as its bytes; orange ones were made by",
+            "a step that ran before, green ones are workspace. The dashed line is the bound.</p>",
+            *_picture(plan),
+            "<h2>Steps</h2><p>Orange steps run again.</p><ol>",
+            *steps,
+            "</ol></html>\n",
+        ]
+    )
+
+
+def _picture(plan: MemoryPlan) -> Iterable[str]:
+    runs = Runs(plan.net, plan.sequence)
+    blocks = allocations(runs)
+    across = _WIDTH / max(len(plan.sequence), 1)
+    up = _HEIGHT / max(plan.height, 1)
+    kinds = dict.fromkeys(blocks.workspaces.values(), "room")
+    ran: set[int] = set()
+    for (t, value), block in blocks.made.items():
+        maker = plan.net.producer[value]
+        again = maker in ran and runs.first_run[maker] < t
+        kinds.setdefault(block, "again" if again else "once")
+        ran.add(maker)
+    yield f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">'
+    for block, kind in sorted(kinds.items())[:_MOST_BLOCKS]:
+        size, offset = blocks.sizes[block], plan.offsets[block]
+        if size:
+            width = (blocks.last[block] - blocks.first[block] + 1) * across
+            yield (
+                f'<rect class="{kind}" x="{blocks.first[block] * across:.2f}"'
+                f' y="{_HEIGHT - (offset + size) * up:.2f}" width="{width:.2f}"'
+                f' height="{size * up:.2f}"><title>{size} bytes</title></rect>'
+            )
+    y = _HEIGHT - plan.bound * up
+    yield f'<line class="bound" x1="0" x2="{_WIDTH}" y1="{y:.2f}" y2="{y:.2f}"/></svg>'

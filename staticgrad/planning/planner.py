@@ -1,0 +1,228 @@
+"""The cheapest plan of a problem within a budget: descents, search, placement.
+
+Sequences are sought by their load; each that is cheaper than all plans before it is placed, and
+what counts is its arena. Where no arena keeps the budget although a load does, the search aims
+lower by what placement lost.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Final, Literal, get_args
+
+from staticgrad.config import read_bytes
+from staticgrad.errors import ArgumentError, BudgetInfeasible
+from staticgrad.planning.bounds import lower_bound
+from staticgrad.planning.descents import SLOPES, descend, trim
+from staticgrad.planning.documents import problem_of, read_problem
+from staticgrad.planning.placed import MemoryPlan
+from staticgrad.planning.problem import MemoryProblem, Net
+from staticgrad.planning.runs import Runs
+from staticgrad.planning.searching import Annealing, rebuilt
+
+Effort = Literal["fast", "default", "exact"]
+PolicyName = Literal["optimal", "store_all"]
+#: Events that descents, and the search after them, may look at.
+_EFFORTS: Final[dict[str, tuple[int, int]]] = {
+    "fast": (400_000, 0),
+    "default": (1_500_000, 1_500_000),
+    "exact": (1_500_000, 1_500_000),
+}
+_LOOKS: Final = 1_000  # times that descents may, where that is more
+_TURNS: Final = 2_000  # times that the search may look at each event of a problem
+_SEARCHED: Final = 400  # ops up to which sequences are rebuilt
+_SHARE: Final = re.compile(r"\s*(\d+(?:\.\d*)?)\s*%\s*")
+_SOLVED: Final = 150  # ops up to which there is a mixed integer program
+_SECONDS: Final = 60.0  # of the solver, for each order
+_ROUNDS: Final = 3  # goals below the budget, where placement misses it
+
+
+def plan_abstract(
+    problem: MemoryProblem | Mapping[str, object] | str | Path,
+    budget: int | float | str | None = None,
+    *,
+    policy: PolicyName = "optimal",
+    effort: Effort = "default",
+    align: int = 1,
+    seed: int = 1,
+) -> MemoryPlan:
+    """The cheapest plan found whose arena needs no more than a budget.
+
+    A plan is a sequence of ops, in which one may occur several times, and an offset for every
+    allocation of it. It depends on the arguments alone, since effort is counted and not timed; but
+    for "exact", whose solver has a minute for each of two orders.
+
+    Args:
+        problem: ops and values, as ``staticgrad.planning.problem`` has them, or the document
+            (``staticgrad-memgraph/1``) or the file that describes them.
+        budget: bytes of the arena: a number, or text as "64MiB"; "50%" and 0.5 are shares of what
+            storing everything needs. None is no limit.
+        policy: "optimal" runs ops again where the budget asks for it, "store_all" never.
+        effort: "fast" for descents alone, "default" for a search after them, "exact" for a mixed
+            integer program after that, up to 150 ops: ``MemoryPlan.least`` says what it proved.
+        align: what sizes are rounded up to, and offsets are multiples of.
+        seed: of the search.
+
+    Raises:
+        VerifyError: a document that describes no problem; the message names the field.
+        ArgumentError: an argument that is none of these.
+        BudgetInfeasible: no plan was found; the error has the smallest arena found, and a bound
+            below which there is none.
+    """
+    _check_arguments(policy, effort, align)
+    net = Net.of(_read(problem), align)
+    bound = lower_bound(net)
+    everything = MemoryPlan.of(net, range(len(net.ops)), bound)
+    limit = _limit(budget, everything.height)
+    if everything.height <= limit:
+        return everything
+    best, smallest = None, everything.height
+    if policy == "optimal":
+        best, smallest = _within(net, limit, effort, seed, bound, smallest)
+        if effort == "exact" and len(net.ops) <= _SOLVED:
+            best = _proven(net, limit, bound, best)
+    if best is None:
+        raise _infeasible(net.problem, limit, smallest, bound)
+    return best
+
+
+def _check_arguments(policy: str, effort: str, align: int) -> None:
+    for label, given, known in (
+        ("policy", policy, get_args(PolicyName)),
+        ("effort", effort, get_args(Effort)),
+    ):
+        if given not in known:
+            names = ", ".join(map(repr, known))
+            raise ArgumentError(f"plan_abstract: {label}={given!r}", hint=f"it is one of {names}")
+    if align < 1:
+        raise ArgumentError(f"plan_abstract: align={align!r}", hint="it is an integer from 1 on")
+
+
+def _read(given: MemoryProblem | Mapping[str, object] | str | Path) -> MemoryProblem:
+    if isinstance(given, MemoryProblem):
+        return given
+    return read_problem(given) if isinstance(given, str | Path) else problem_of(given)
+
+
+def _limit(budget: int | float | str | None, everything: int) -> int:
+    """Bytes of the arena that a budget allows, where storing everything needs so many."""
+    if budget is None:
+        return everything
+    share = _SHARE.fullmatch(budget) if isinstance(budget, str) else None
+    if share is not None:
+        return int(everything * float(share[1]) / 100)
+    if isinstance(budget, float):
+        found = int(everything * budget) if 0 <= budget <= 1 else None
+    else:
+        found = read_bytes(budget)
+    if found is None:
+        raise ArgumentError(
+            f"plan_abstract: budget={budget!r}",
+            hint='bytes as a number or as text, "64MiB"; a share as "50%" or 0.5',
+        )
+    return found
+
+
+def _within(
+    net: Net, budget: int, effort: str, seed: int, bound: int, smallest: int
+) -> tuple[MemoryPlan | None, int]:
+    """The cheapest plan found within the budget, and the smallest arena of all that were placed."""
+    best: MemoryPlan | None = None
+    goal = budget
+    for turn in range(_ROUNDS):
+        over = 0
+        for sequence in _sequences(net, goal, effort, seed + turn):
+            if best is not None and net.cost(sequence) >= best.cost:
+                continue
+            plan = MemoryPlan.of(net, sequence, bound, budget)
+            smallest = min(smallest, plan.height)
+            if plan.height <= budget:
+                best = plan
+            elif plan.load <= budget:
+                over = max(over, plan.height - budget)
+        if best is not None or not over:
+            break
+        goal = max(bound, goal - over)
+    return best, smallest
+
+
+def _proven(net: Net, budget: int, bound: int, best: MemoryPlan | None) -> MemoryPlan | None:
+    """The best of a plan and of what the solver finds for its order of first runs, and for the
+    order of the problem; with the cost that no plan of the plan's own order undercuts."""
+    from staticgrad.planning.exact import solved
+
+    given = tuple(range(len(net.ops)))
+    orders = {given: 0.0} if best is None else {first_runs(best.sequence): 0.0, given: 0.0}
+    for order in orders:
+        found = solved(net, order, budget, _SECONDS)
+        orders[order] = found.bound
+        if found.sequence is None:
+            continue
+        if best is None or net.cost(found.sequence) < best.cost * (1.0 - 1e-9):
+            plan = MemoryPlan.of(net, found.sequence, bound, budget)
+            best = plan if plan.height <= budget else best
+    if best is None:
+        return None
+    return replace(best, least=orders.get(first_runs(best.sequence), 0.0))
+
+
+def first_runs(sequence: Sequence[int]) -> tuple[int, ...]:
+    """The order in which steps run for the first time."""
+    return tuple(dict.fromkeys(sequence))
+
+
+def _infeasible(problem: MemoryProblem, budget: int, smallest: int, bound: int) -> BudgetInfeasible:
+    error = BudgetInfeasible(
+        f"no plan of {problem.name!r} within {budget:,} bytes was found",
+        details=[
+            f"the smallest arena found needs {smallest:,} bytes; every plan needs {bound:,}",
+        ],
+        hint="raise the budget" if budget >= bound else f"no budget below {bound:,} can be met",
+    )
+    error.budget, error.smallest_peak, error.lower_bound = budget, smallest, bound
+    return error
+
+
+def _sequences(net: Net, goal: int, effort: str, seed: int) -> Iterator[Sequence[int]]:
+    """Sequences to place: what each descent ends at, then what the search makes of the best."""
+    random = Random(seed)
+    descents, search = _EFFORTS[effort]
+    events = sum(map(len, (*net.reads, *net.makes)))
+    descents = max(descents, _LOOKS * events)
+    search = min(search, _TURNS * events)
+    fitting: list[Sequence[int]] = []
+    spent = 0
+    last: list[int] = []
+    for slope in SLOPES:
+        runs = Runs(net, range(len(net.ops)))
+        descend(runs, int(goal * slope.share), slope, random, descents - spent)
+        if not runs.excess(goal):
+            trim(runs, goal, random, 0.0, descents // 4)
+            fitting.append(runs.sequence)
+        last = runs.sequence
+        yield runs.sequence
+        spent += runs.effort
+        if spent > descents:
+            break
+    start: Sequence[int] = min(fitting, key=net.cost, default=last)
+    if search and fitting and len(net.ops) <= _SEARCHED:
+        start = rebuilt(net, start, goal, random, search // 2)
+        yield start
+    if search:
+        walk = Annealing(net, start, goal, random, _heat(net, start))
+        walk.walk(search // 2)
+        if walk.best is not None:
+            runs = Runs(net, walk.best)
+            trim(runs, goal, random, 0.0, search // 8)
+            yield runs.sequence
+
+
+def _heat(net: Net, start: Sequence[int]) -> float:
+    """How much dearer a change may be at first, as a share of the cost of all ops."""
+    costs = sorted(cost for cost in net.costs if cost > 0)
+    typical = costs[len(costs) // 2] / net.total if costs else 1.0
+    return max(0.02 * (net.cost(start) - net.total) / max(net.total, 1e-300), 0.3 * typical)

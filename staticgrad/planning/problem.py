@@ -1,0 +1,345 @@
+"""The problem of recomputation, apart from any program: ops, values, and what each needs.
+
+A sequence of ops, in which one may occur several times, is a plan of it. A value lives from a run
+that makes it to its last use before the next such run, so what is stored and what is computed again
+follows from the sequence alone. ``Net`` has the same problem in numbers, for searches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import fsum
+from typing import NoReturn
+
+from staticgrad.errors import VerifyError
+from staticgrad.kept import cached_property
+from staticgrad.records import dataclass
+
+Identifier = int | str
+Pair = tuple[Identifier, Identifier]
+
+
+@dataclass(frozen=True)
+class MemoryValue:
+    """A value of ``size`` bytes. A view (``alias_of``) owns none and keeps its base allocated."""
+
+    id: Identifier
+    size: int
+    kind: str = "act"
+    alias_of: Identifier | None = None
+
+
+@dataclass(frozen=True)
+class MemoryOp:
+    """What runs: ``cost`` in any unit, ``workspace`` bytes while it does.
+
+    ``inplace`` has pairs (input, output) that may share bytes where the input dies; ``mutates`` the
+    resident values that it writes, ``reads_updated`` those that it reads as they are after that.
+    ``max_runs`` of 1 says that it must not run again, ``None`` that it may at any time.
+    """
+
+    id: Identifier
+    name: str
+    inputs: tuple[Identifier, ...]
+    outputs: tuple[Identifier, ...]
+    cost: float = 0.0
+    workspace: int = 0
+    inplace: tuple[Pair, ...] = ()
+    mutates: tuple[Identifier, ...] = ()
+    reads_updated: tuple[Identifier, ...] = ()
+    max_runs: int | None = None
+
+
+@dataclass(frozen=True)
+class MemoryProblem:
+    """Ops in an order in which they can run, their values, and what is there before and after.
+
+    ``resident`` values never lie in the arena; those ``donated`` need not outlive their last
+    reader. ``outputs`` are there at the end.
+
+    Raises:
+        VerifyError: a value or an op that contradicts the others.
+    """
+
+    values: tuple[MemoryValue, ...]
+    ops: tuple[MemoryOp, ...]
+    resident: frozenset[Identifier] = frozenset()
+    donated: frozenset[Identifier] = frozenset()
+    outputs: tuple[Identifier, ...] = ()
+    name: str = "problem"
+
+    def __post_init__(self) -> None:
+        _check_values(self)
+        _check_ops(self)
+        made = self.producers
+        for label, names in (("resident", self.resident), ("outputs", self.outputs)):
+            for name in names:
+                self._known(name, f"{label} names")
+        for name in self.donated - self.resident:
+            refuse(f"donated value {name!r} is not resident")
+        for name in self.outputs:
+            if name not in made and name not in self.resident:
+                refuse(f"output {name!r} is made by no op and not resident")
+
+    def _known(self, name: Identifier, where: str) -> None:
+        if name not in self.by_id:
+            refuse(f"{where} {name!r}, which is no value")
+
+    @cached_property
+    def by_id(self) -> dict[Identifier, MemoryValue]:
+        """Values by their names."""
+        return {value.id: value for value in self.values}
+
+    @cached_property
+    def op_by_id(self) -> dict[Identifier, MemoryOp]:
+        """Ops by their names."""
+        return {op.id: op for op in self.ops}
+
+    @cached_property
+    def producers(self) -> dict[Identifier, MemoryOp]:
+        """The op that makes a value."""
+        return {name: op for op in self.ops for name in op.outputs}
+
+    @cached_property
+    def bases(self) -> dict[Identifier, Identifier]:
+        """The value whose bytes a value has: itself, or what it is a view of."""
+        found: dict[Identifier, Identifier] = {}
+        for value in self.values:
+            base, steps = value, 0
+            while base.alias_of is not None:
+                base = self.by_id[base.alias_of]
+                steps += 1
+                if steps > len(self.values):
+                    refuse(f"value {value.id!r} is a view of itself")
+            found[value.id] = base.id
+        return found
+
+    @property
+    def cost(self) -> float:
+        """What it costs to run every op once."""
+        return fsum(op.cost for op in self.ops)
+
+    def owned(self, name: Identifier) -> int:
+        """Bytes of the arena that a value owns."""
+        value = self.by_id[name]
+        return 0 if value.alias_of is not None or name in self.resident else value.size
+
+
+def refuse(text: str) -> NoReturn:
+    """Raise the error of a problem that contradicts itself."""
+    raise VerifyError(f"memory problem: {text}")
+
+
+def _check_values(problem: MemoryProblem) -> None:
+    seen: set[Identifier] = set()
+    for value in problem.values:
+        if value.id in seen:
+            refuse(f"value {value.id!r} occurs twice")
+        seen.add(value.id)
+        if value.size < 0:
+            refuse(f"value {value.id!r} has {value.size} bytes")
+    for value in problem.values:
+        if value.alias_of is not None:
+            problem._known(value.alias_of, f"value {value.id!r} is a view of")
+    assert len(problem.bases) == len(seen)
+
+
+def _check_ops(problem: MemoryProblem) -> None:
+    """Ops that can run in the order that is given."""
+    there = set(problem.resident)
+    seen: set[Identifier] = set()
+    updated: set[Identifier] = set()
+    for op in problem.ops:
+        if op.id in seen:
+            refuse(f"op {op.id!r} occurs twice")
+        seen.add(op.id)
+        if not (op.cost >= 0 and op.workspace >= 0) or op.cost == float("inf"):
+            refuse(f"op {op.id!r} has cost {op.cost} and workspace {op.workspace}")
+        if op.max_runs is not None and op.max_runs < 1:
+            refuse(f"op {op.id!r} may run {op.max_runs} times")
+        _check_inputs(problem, op, there, updated)
+        for name in op.outputs:
+            problem._known(name, f"op {op.id!r} makes")
+            if name in there:
+                refuse(f"op {op.id!r} makes {name!r}, which is there already")
+            there.add(name)
+        _check_options(problem, op)
+        updated.update(op.mutates)
+        if missing := [n for n in op.outputs if problem.bases[n] not in there]:
+            refuse(f"op {op.id!r} makes {missing[0]!r}, a view of what is not there")
+
+
+def _check_inputs(
+    problem: MemoryProblem, op: MemoryOp, there: set[Identifier], updated: set[Identifier]
+) -> None:
+    for name in op.inputs:
+        problem._known(name, f"op {op.id!r} reads")
+        if name not in there:
+            refuse(f"op {op.id!r} reads {name!r} before an op of the list makes it")
+        if problem.bases[name] in updated and name not in op.reads_updated:
+            refuse(f"op {op.id!r} reads {name!r} after it was updated")
+
+
+def _check_options(problem: MemoryProblem, op: MemoryOp) -> None:
+    for taken, given in op.inplace:
+        if taken not in op.inputs or given not in op.outputs:
+            refuse(f"op {op.id!r} writes {given!r} over {taken!r}: no input and output of it")
+    for name in op.mutates:
+        if name not in problem.resident:
+            refuse(f"op {op.id!r} updates {name!r}, which is not resident")
+
+
+@dataclass(frozen=True)
+class Net:
+    """A problem in numbers. Its steps are the ops but for *free views*.
+
+    A free view is an op that makes nothing but views of one base, without cost or workspace: it
+    runs wherever a reader needs it, and reading such a view is reading the base. Where a base has
+    other views, its op runs once, because a second run would leave them without bytes.
+    """
+
+    problem: MemoryProblem
+    ops: tuple[MemoryOp, ...]
+    free: dict[Identifier, MemoryOp]
+    names: tuple[Identifier, ...]
+    sizes: tuple[int, ...]
+    producer: tuple[int, ...]
+    kept: tuple[bool, ...]
+    reads: tuple[tuple[int, ...], ...]
+    makes: tuple[tuple[int, ...], ...]
+    overwrites: tuple[tuple[tuple[int, int], ...], ...]
+    costs: tuple[float, ...]
+    workspace: tuple[int, ...]
+    limits: tuple[int, ...]
+    after: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, problem: MemoryProblem, align: int = 1) -> Net:
+        """The numbers of a problem, sizes rounded up to a multiple of ``align``.
+
+        ``after[i]`` are steps that must not have run before step i, because they overwrite what it
+        reads.
+        """
+        free = {n: op for op in problem.ops if _is_free(problem, op) for n in op.outputs}
+        free_ids = {op.id for op in free.values()}
+        ops = tuple(op for op in problem.ops if op.id not in free_ids)
+        number = {name: i for i, name in enumerate(n for op in ops for n in op.outputs)}
+
+        def read(names: Iterable[Identifier]) -> tuple[int, ...]:
+            # what a free view shows is read, and where another view is read, its base as well
+            shown = [n for name in names for n in _read_with(problem, name, free)]
+            return tuple(dict.fromkeys(number[n] for n in shown if n in number))
+
+        makes = tuple(tuple(number[n] for n in op.outputs) for op in ops)
+        reads = tuple(
+            tuple(v for v in read((*op.inputs, *_bases_of(problem, op))) if v not in made)
+            for op, made in zip(ops, makes, strict=True)
+        )
+        kept = {*read(problem.outputs)}
+        sizes = tuple(-(-problem.owned(name) // align) * align for name in number)
+        return cls(
+            problem=problem,
+            ops=ops,
+            free=free,
+            names=tuple(number),
+            sizes=sizes,
+            producer=tuple(step for step, made in enumerate(makes) for _ in made),
+            kept=tuple(v in kept for v in range(len(number))),
+            reads=reads,
+            makes=makes,
+            overwrites=tuple(_overwrites(problem, op, number, sizes) for op in ops),
+            costs=tuple(float(op.cost) for op in ops),
+            workspace=tuple(-(-op.workspace // align) * align for op in ops),
+            limits=_limits(problem, ops, free),
+            after=_after(problem, ops, free),
+        )
+
+    @cached_property
+    def numbers(self) -> dict[Identifier, int]:
+        """Numbers of the values that steps make, by their names."""
+        return {name: value for value, name in enumerate(self.names)}
+
+    @cached_property
+    def total(self) -> float:
+        """What it costs to run every step once."""
+        return fsum(self.costs)
+
+    def cost(self, sequence: Sequence[int]) -> float:
+        """What a sequence costs."""
+        return fsum(self.costs[step] for step in sequence)
+
+
+def _is_free(problem: MemoryProblem, op: MemoryOp) -> bool:
+    if not op.outputs or op.cost or op.workspace or op.mutates or op.max_runs is not None:
+        return False
+    bases = {problem.bases[name] for name in (*op.inputs, *op.outputs)}
+    return len(bases) == 1 and not bases & {*op.outputs}
+
+
+def _bases_of(problem: MemoryProblem, op: MemoryOp) -> list[Identifier]:
+    """Bases of the views that an op makes: it needs them as it needs inputs."""
+    return [base for name in op.outputs if (base := problem.bases[name]) != name]
+
+
+def _read_with(
+    problem: MemoryProblem, name: Identifier, free: dict[Identifier, MemoryOp]
+) -> list[Identifier]:
+    """What a reader of a value needs: it, its base, and other views that free ones are made of."""
+    needed = [name, problem.bases[name]]
+    if name in free:
+        needed += [each for n in free[name].inputs for each in _read_with(problem, n, free)]
+    return needed
+
+
+def _overwrites(
+    problem: MemoryProblem, op: MemoryOp, number: dict[Identifier, int], sizes: Sequence[int]
+) -> tuple[tuple[int, int], ...]:
+    """The pairs that plans use: of equal sizes, without views of the input."""
+    viewed = {problem.bases[v.id] for v in problem.values if v.alias_of is not None}
+    return tuple(
+        (number[taken], number[given])
+        for taken, given in op.inplace
+        if taken in number
+        and given in number
+        and taken not in viewed
+        and sizes[number[taken]] == sizes[number[given]]
+        and problem.owned(taken) >= problem.owned(given) > 0
+    )
+
+
+def _limits(
+    problem: MemoryProblem, ops: Sequence[MemoryOp], free: dict[Identifier, MemoryOp]
+) -> tuple[int, ...]:
+    """How often each step may run: updates, and what has views that are not free, once."""
+    views = [v.id for v in problem.values if v.alias_of is not None and v.id not in free]
+    viewed = {problem.bases[name] for name in views}
+    without = float("inf")
+    limits = []
+    for op in ops:
+        once = bool(op.mutates) or any(name in viewed for name in op.outputs)
+        limits.append(1 if once else int(min(op.max_runs or without, 1 << 60)))
+    return tuple(limits)
+
+
+def _after(
+    problem: MemoryProblem, ops: Sequence[MemoryOp], free: dict[Identifier, MemoryOp]
+) -> tuple[tuple[int, ...], ...]:
+    writers: dict[Identifier, list[int]] = {}
+    for step, op in enumerate(ops):
+        for name in op.mutates:
+            writers.setdefault(name, []).append(step)
+    return tuple(
+        tuple(
+            sorted(
+                {
+                    writer
+                    for name in op.inputs
+                    if name not in op.reads_updated
+                    for shown in _read_with(problem, name, free)
+                    for writer in writers.get(shown, ())
+                    if writer != step
+                }
+            )
+        )
+        for step, op in enumerate(ops)
+    )

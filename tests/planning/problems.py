@@ -1,0 +1,121 @@
+"""Small memory problems drawn at random, and the optimum of each by a search over all plans."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+
+from staticgrad.planning.problem import MemoryOp, MemoryProblem, MemoryValue
+
+State = tuple[frozenset[str], frozenset[int], frozenset[int]]
+
+
+def random_problem(seed: int, count: int = 6) -> MemoryProblem:
+    """Ops of one or two outputs, some with workspace, pairs, updates, views and limits of runs."""
+    rng = random.Random(seed)
+    values = [MemoryValue("x", 4, "input"), MemoryValue("w", 4, "param")]
+    there = ["x", "w"]
+    ops: list[MemoryOp] = []
+    for i in range(count):
+        inputs = tuple(dict.fromkeys(rng.choices(there[-4:], k=rng.randint(1, 2))))
+        made = tuple(f"v{i}{j}" for j in range(1 + (rng.random() < 0.25)))
+        values += [MemoryValue(name, rng.randint(1, 6)) for name in made]
+        sizes = {value.id: value.size for value in values}
+        taken = [n for n in inputs if n not in ("x", "w") and sizes[n] == sizes[made[0]]]
+        ops.append(
+            MemoryOp(
+                id=i,
+                name=f"op{i}",
+                inputs=inputs,
+                outputs=made,
+                cost=rng.randint(1, 9),
+                workspace=rng.choice((0, 0, 3)),
+                inplace=tuple((n, made[0]) for n in taken),
+                max_runs=1 if rng.random() < 0.15 else None,
+            )
+        )
+        there += made
+        if rng.random() < 0.2:
+            values.append(MemoryValue(f"s{i}", 0, alias_of=made[0]))
+            ops.append(MemoryOp(100 + i, f"view{i}", (made[0],), (f"s{i}",)))
+            there.append(f"s{i}")
+    if rng.random() < 0.5:
+        ops.append(MemoryOp(99, "update", (there[-1], "w"), (), 1, mutates=("w",)))
+    outputs = tuple(dict.fromkeys(rng.choices(there[2:], k=2)))
+    return MemoryProblem(tuple(values), tuple(ops), frozenset({"x", "w"}), outputs=outputs)
+
+
+def chain(length: int, seed: int = 0) -> MemoryProblem:
+    """Layers, and gradients that read theirs; sizes and costs equal without a seed."""
+    rng = random.Random(seed)
+    sizes = [rng.randint(1, 40) if seed else 1 for _ in range(length)]
+    costs = [rng.randint(1, 60) if seed else 10 for _ in range(length)]
+    ops, values = [], [MemoryValue("x", 1, "input")]
+    for i in range(length):
+        values.append(MemoryValue(f"a{i}", sizes[i]))
+        ops.append(MemoryOp(f"f{i}", f"f{i}", (f"a{i - 1}" if i else "x",), (f"a{i}",), costs[i]))
+    for i in range(length - 1, -1, -1):
+        values.append(MemoryValue(f"g{i}", sizes[i], "grad"))
+        before = ([f"g{i + 1}"] if i + 1 < length else []) + ([f"a{i - 1}"] if i else [])
+        inputs = (f"a{i}", *before)
+        ops.append(MemoryOp(f"b{i}", f"b{i}", inputs, (f"g{i}",), 2 * costs[i]))
+    return MemoryProblem(tuple(values), tuple(ops), frozenset({"x"}), outputs=("g0",))
+
+
+def optimum(problem: MemoryProblem, budget: int) -> float | None:
+    """The least cost of any plan whose load keeps the budget: Dijkstra over what is there.
+
+    Every op runs at least once, but for views without cost.
+    """
+    wanted: set[str] = {*problem.outputs}
+    for op in reversed(problem.ops):
+        if wanted.intersection(op.outputs):
+            wanted.update(op.inputs, (problem.bases[name] for name in op.outputs))
+    # what an output is made of runs in any case, so that only others are remembered
+    must = frozenset(
+        i for i, op in enumerate(problem.ops) if op.cost and not wanted.intersection(op.outputs)
+    )
+    start: State = (problem.resident, frozenset(), frozenset())
+    queue: list[tuple[float, int, State]] = [(0.0, 0, start)]
+    seen: set[State] = set()
+    number = itertools.count(1)
+    while queue:
+        cost, _, state = heapq.heappop(queue)
+        if state in seen:
+            continue
+        seen.add(state)
+        there, ran, _ = state
+        if must <= ran and there.issuperset(problem.outputs):
+            return cost
+        for more, (left, done, after) in _moves(problem, state, budget):
+            once = (i for i in done if i in must or problem.ops[i].max_runs == 1)
+            following = (left, frozenset(once), after)
+            if following not in seen:
+                heapq.heappush(queue, (cost + more, next(number), following))
+    return None
+
+
+def _moves(problem: MemoryProblem, state: State, budget: int) -> list[tuple[float, State]]:
+    there, ran, updated = state
+    found: list[tuple[float, State]] = []
+    for name in there - problem.resident:
+        gone = {v for v in there if v == name or problem.bases[v] == name}
+        found.append((0.0, (there - gone, ran, updated)))
+    alive = sum(problem.owned(name) for name in there)
+    for i, op in enumerate(problem.ops):
+        late = any(problem.bases[n] == "w" for n in op.inputs) and updated
+        once = (op.max_runs == 1 or op.mutates) and i in ran
+        if not there.issuperset(op.inputs) or late or once:
+            continue
+        fresh = [n for n in op.outputs if n not in there]
+        load = alive + sum(problem.owned(n) for n in fresh) + op.workspace
+        after = updated | {i} if op.mutates else updated
+        if load <= budget:
+            found.append((op.cost, (there.union(op.outputs), ran | {i}, after)))
+        for old, new in op.inplace:
+            viewed = any(problem.bases[v] == old for v in there if v != old)
+            if new in fresh and not viewed and load - problem.owned(new) <= budget:
+                left = there.union(op.outputs) - {old}
+                found.append((op.cost, (left, ran | {i}, after)))
+    return found

@@ -1,0 +1,94 @@
+"""``staticgrad plan`` and ``sg.plan_abstract`` on files, and problems that programs give."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import staticgrad as sg
+from passes.memory import Planner
+from passes.timeline import Timeline
+from staticgrad import cli
+from staticgrad.errors import ArgumentError, BudgetInfeasible
+from staticgrad.planning.checking import check_plan
+from staticgrad.planning.documents import problem_document, problem_of
+from tests.analysis.plan_documents import memory_documents
+from tests.planning.problems import chain
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.main, ["plan", *arguments], catch_exceptions=False)
+
+
+def test_a_file_becomes_a_plan_that_the_checker_accepts(tmp_path):
+    file, plan, page = (str(tmp_path / name) for name in ("p.json", "plan.json", "plan.html"))
+    problem = chain(16, seed=3)
+    (tmp_path / "p.json").write_text(json.dumps(problem_document(problem)), "utf-8")
+    top = sg.plan_abstract(file).height
+    said = run("--abstract", file, "--budget", "60%", "--json", plan, "--html", page)
+    assert said.exit_code == 0, said.stderr
+    document = json.loads((tmp_path / "plan.json").read_text("utf-8"))
+    found = check_plan(problem, document, budget=int(0.6 * top))
+    assert f"arena     {found.height:,} bytes" in said.stdout
+    text = (tmp_path / "plan.html").read_text("utf-8")
+    again = found.runs - len(problem.ops)
+    assert text.count('<li class="again">') == again > 0
+    assert len(re.findall("<rect ", text)) >= len(problem.ops)
+    same = sg.plan_abstract(problem_document(problem), 0.6)
+    assert same.document() == document
+
+
+def test_what_cannot_be_planned_is_said_in_a_line(tmp_path):
+    file = tmp_path / "p.json"
+    file.write_text(json.dumps(problem_document(chain(6))), "utf-8")
+    said = run("--abstract", str(file), "--budget", "1")
+    assert (said.exit_code, said.stdout) == (1, "")
+    assert said.stderr.startswith("error: [SG503] no plan of 'problem' within 1 bytes")
+    assert run("--abstract", str(file), "--budget", "much").stderr.startswith("error: [SG108]")
+    missing = run("--abstract", str(tmp_path / "none.json"))
+    assert missing.exit_code == 1
+    assert "cannot be read" in missing.stderr
+    nowhere = run("--abstract", str(file), "--json", str(tmp_path / "no" / "plan.json"))
+    assert nowhere.exit_code == 1
+    assert "cannot be written" in nowhere.stderr
+
+
+@pytest.mark.parametrize("wrong", [{"budget": 1.5}, {"policy": "best"}, {"align": 0}])
+def test_wrong_arguments_are_named(wrong):
+    with pytest.raises(ArgumentError, match=next(iter(wrong))):
+        sg.plan_abstract(chain(3), **wrong)
+
+
+def test_store_all_runs_nothing_again():
+    with pytest.raises(BudgetInfeasible):
+        sg.plan_abstract(chain(12), 0.6, policy="store_all")
+    assert sg.plan_abstract(chain(12), policy="store_all").overhead == 0
+
+
+def test_a_program_is_a_problem_whose_plans_are_its_own():
+    """Sequences go both ways: what the planner finds, the program's own layout accepts at the same
+    load or less, because it may write in place where the exported plan did not."""
+    x = sg.input("x", (64, 16), "float32")
+    ws = [sg.parameter(f"w{i}", np.eye(16, dtype="float32")) for i in range(6)]
+    h = x
+    for w in ws:
+        h = sg.tanh(h @ w)
+    loss = (h * h).mean()
+    updates = {w: w - 0.1 * g for w, g in zip(ws, sg.grad(loss, ws), strict=True)}
+    compiled = sg.compile(sg.Graph({"loss": loss}, updates=updates))
+    plan = compiled.plan()
+    graph, schedule = json.loads(json.dumps(memory_documents(plan)))
+    problem = problem_of(graph)
+    own = check_plan(problem, schedule, align=64)
+    assert own.height == plan.peak_bytes
+    found = sg.plan_abstract(problem, 0.8, align=64)
+    assert found.overhead > 0
+    steps = [int(name[1:]) for name in found.order if re.fullmatch(r"s\d+", str(name))]
+    planner = Planner(plan.schedule)
+    numbers = planner.extents.at({})
+    assert planner.repeats.is_valid(steps)
+    assert max(Timeline(planner.flow, steps, frozenset()).layout(numbers).loads) <= found.load

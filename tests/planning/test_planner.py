@@ -1,0 +1,227 @@
+"""Plans of small problems against a search over all plans, and the pieces against their words."""
+
+from __future__ import annotations
+
+import random
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from staticgrad.errors import ArgumentError, BudgetInfeasible, VerifyError
+from staticgrad.planning.bounds import lower_bound
+from staticgrad.planning.checking import check_plan
+from staticgrad.planning.documents import problem_document, problem_of, read_problem
+from staticgrad.planning.exact import solved
+from staticgrad.planning.exact_offsets import place_tightly
+from staticgrad.planning.offsets import Spans, place
+from staticgrad.planning.planner import plan_abstract
+from staticgrad.planning.problem import MemoryProblem, Net
+from staticgrad.planning.runs import Runs, is_valid
+from tests.planning.problems import chain, optimum, random_problem
+
+seeds = st.integers(0, 10_000)
+
+
+def checked(problem, budget, **options):
+    """A plan that the checker accepts, whose figures are the checker's."""
+    plan = plan_abstract(problem, budget, **options)
+    found = check_plan(problem, plan.document(), budget=budget, align=options.get("align", 1))
+    assert (found.height, found.load) == (plan.height, plan.load)
+    assert found.cost == pytest.approx(plan.cost)
+    return plan
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=seeds, share=st.sampled_from([0.9, 0.75, 0.6]))
+def test_plans_hold_and_none_is_better_than_the_optimum(seed, share):
+    problem = random_problem(seed)
+    everything = checked(problem, None)
+    budget = int(share * everything.height)
+    assert everything.bound <= everything.height
+    best = optimum(problem, budget)
+    plan = None
+    with suppress(BudgetInfeasible):
+        plan = checked(problem, budget, effort="fast")
+    assert best is None or budget >= everything.bound
+    assert plan is None or (best is not None and best <= plan.cost)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=seeds)
+def test_a_change_of_a_window_gives_the_loads_of_the_new_sequence(seed):
+    net = Net.of(random_problem(seed, 9))
+    rng = random.Random(seed)
+    runs = Runs(net, range(len(net.ops)))
+    for _ in range(30):
+        lo = rng.randrange(len(runs.sequence) + 1)
+        hi = min(len(runs.sequence), lo + rng.randint(0, 4))
+        steps = runs.sequence[lo:hi] + rng.choices(range(len(net.ops)), k=rng.randint(0, 2))
+        rng.shuffle(steps)
+        new = [*runs.sequence[:lo], *steps, *runs.sequence[hi:]]
+        change = runs.changed(lo, hi, steps)
+        if not {*range(len(net.ops))} <= {*new}:
+            continue
+        assert (change is not None) == is_valid(net, new)
+        if change is not None:
+            whole = Runs.__new__(Runs)
+            whole.net, whole.sequence = net, new
+            whole._find_loads()
+            assert [*runs.loads[: change.left], *change.loads] == whole.loads[: lo + len(steps)]
+            assert runs.loads[hi:] == whole.loads[lo + len(steps) :]
+            runs.take(change)
+
+
+@pytest.mark.parametrize(("length", "share"), [(5, 0.5), (6, 0.3)])
+def test_chains_are_planned_as_well_as_possible(length, share):
+    problem = chain(length, seed=length)
+    everything = checked(problem, None)
+    budget = everything.bound + int(share * (everything.load - everything.bound))
+    best = optimum(problem, budget)
+    plan = None
+    with suppress(BudgetInfeasible):
+        plan = checked(problem, budget)
+    assert (None if plan is None else plan.cost) == best
+
+
+def test_the_exact_plan_of_a_chain_is_proven():
+    problem = chain(6, seed=4)
+    everything = checked(problem, None)
+    for share in (0.1, 0.4):
+        budget = everything.bound + int(share * (everything.load - everything.bound))
+        plan = checked(problem, budget, effort="exact")
+        assert plan.cost == optimum(problem, budget)
+        assert plan.least == pytest.approx(plan.cost, rel=1e-4)
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=seeds)
+def test_the_solver_gives_sequences_that_run_and_fit(seed):
+    net = Net.of(random_problem(seed))
+    top = Runs(net, range(len(net.ops))).peak
+    bound = lower_bound(net)
+    budget = (bound + top) // 2
+    found = solved(net, range(len(net.ops)), budget, 10.0)
+    if found.sequence is None:
+        assert top > budget
+        return
+    assert is_valid(net, found.sequence)
+    assert Runs(net, found.sequence).peak <= budget
+    assert net.cost(found.sequence) == pytest.approx(found.bound, rel=1e-4)
+    best = optimum(net.problem, budget)
+    assert best is not None
+    assert best <= net.cost(found.sequence)
+
+
+def test_a_long_chain_fits_a_third_of_its_bytes():
+    problem = chain(24)
+    budget = plan_abstract(problem).height // 3
+    plan = checked(problem, budget, effort="fast")
+    assert plan.overhead < 0.33  # a second forward sweep would be a third
+    assert plan_abstract(problem, budget, effort="fast") == plan
+
+
+def test_below_the_bound_there_is_no_plan():
+    problem = chain(4)
+    bound = lower_bound(Net.of(problem))
+    assert optimum(problem, bound - 1) is None
+    with pytest.raises(BudgetInfeasible, match="can be met") as raised:
+        plan_abstract(problem, bound - 1)
+    assert raised.value.budget == bound - 1
+    with pytest.raises(ArgumentError, match="it is one of 'fast', 'default', 'exact'"):
+        plan_abstract(problem, bound, effort="hasty")
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=seeds)
+def test_tighter_placements_hold(seed):
+    rng = random.Random(seed)
+    first = [rng.randrange(20) for _ in range(14)]
+    spans = Spans(tuple(first), tuple(f + rng.randrange(8) for f in first), 30)
+    sizes = [rng.randrange(9) for _ in first]
+    load = max(spans.load(sizes))
+    offsets, height = place_tightly(spans, sizes, load, effort=60_000)
+    assert load <= height <= place(spans, sizes, load)[1]
+    for block, around in enumerate(spans.neighbours):
+        for other in around:
+            below = offsets[block] + sizes[block] <= offsets[other]
+            above = offsets[other] + sizes[other] <= offsets[block]
+            assert below or above or not sizes[block] * sizes[other]
+
+
+def test_a_problem_survives_its_document(tmp_path):
+    for seed in range(20):
+        problem = random_problem(seed)
+        assert problem_of(problem_document(problem)) == problem
+    path = Path(tmp_path, "problem.json")
+    path.write_text("{", "utf-8")
+    with pytest.raises(VerifyError, match=r"problem\.json is no JSON"):
+        read_problem(path)
+
+
+@pytest.mark.parametrize(
+    ("where", "wrong", "said"),
+    [
+        (("format",), "other/2", "the format is 'other/2'"),
+        (("values", 1, "size"), -3, "'size' of values[1] is -3, not an integer from 0 on"),
+        (("values", 1, "id"), 2.5, "'id' of values[1] is 2.5, not a name"),
+        (("values", 2, "id"), "x", "value 'x' occurs twice"),
+        (("values", 1, "alias_of"), "a0", "value 'a0' is a view of itself"),
+        (("ops", 1, "inputs"), ["a7"], "op 'f1' reads 'a7', which is no value"),
+        (("ops", 0, "inputs"), ["a2"], "op 'f0' reads 'a2' before an op of the list makes it"),
+        (("ops", 1, "outputs"), ["a0"], "op 'f1' makes 'a0', which is there already"),
+        (("ops", 0, "cost"), "much", "'cost' of ops[0] is 'much'"),
+        (("ops", 0, "inplace"), [["x", "a2"]], "no input and output of it"),
+        (("ops", 0, "mutates"), ["a1"], "updates 'a1', which is not resident"),
+        (("ops", 0), 7, "ops[0] is no object"),
+        (("outputs",), ["z"], "outputs names 'z', which is no value"),
+        (("donated",), ["a0"], "donated value 'a0' is not resident"),
+    ],
+)
+def test_a_wrong_problem_is_told_in_its_own_words(where, wrong, said):
+    document = problem_document(chain(3))
+    inner = document
+    for key in where[:-1]:
+        inner = inner[key]
+    inner[where[-1]] = wrong
+    with pytest.raises(VerifyError) as raised:
+        problem_of(document)
+    assert said in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ([["c", "f1"]], "step 0: op 'f1' reads 'a0', which is not there"),
+        ([["c", "f0"], ["f", "a0"], ["c", "f1"]], "step 2: op 'f1' reads 'a0'"),
+        ([["c", "f0"], ["f", "a0"], ["f", "a0"]], "frees 'a0', which is not there"),
+        ([["f", "x"]], "resident and not donated"),
+        ([["c", "f9"]], "there is no op 'f9'"),
+        ([["c", "f0"]], "the end: output 'g0' is not there"),
+        ([["c", "f0", {"offsets": {"a0": 9}}]], "not within the arena"),
+        (
+            [["c", "f0", {"offsets": {"a0": 0}}], ["c", "f1", {"offsets": {"a1": 0}}]],
+            "'a1' at [0, 1) overlaps 'a0'",
+        ),
+        ([["c", "f0", {"inplace": [["x", "a0"]]}]], "cannot write 'a0' over 'x'"),
+    ],
+)
+def test_a_wrong_plan_is_refused(steps, said):
+    with pytest.raises(VerifyError) as raised:
+        check_plan(chain(3), {"steps": steps, "arena": 8}, offsets=False)
+    assert said in str(raised.value)
+
+
+def test_updates_and_limits_are_checked():
+    problem: MemoryProblem = random_problem(next(_updating()))
+    order = [op.id for op in problem.ops]
+    check_plan(problem, {"op_order": order}, offsets=False)
+    with pytest.raises(VerifyError, match=r"was updated|updates and ran"):
+        check_plan(problem, {"op_order": [*order, 99]}, offsets=False)
+
+
+def _updating():
+    for seed in range(100):
+        if any(op.mutates for op in random_problem(seed).ops):
+            yield seed
