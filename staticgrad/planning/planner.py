@@ -29,11 +29,11 @@ PolicyName = Literal["optimal", "store_all"]
 #: Events that descents, and the search after them, may look at.
 _EFFORTS: Final[dict[str, tuple[int, int]]] = {
     "fast": (400_000, 0),
-    "default": (1_500_000, 1_500_000),
-    "exact": (1_500_000, 1_500_000),
+    "default": (1_500_000, 4_500_000),
+    "exact": (1_500_000, 4_500_000),
 }
 _LOOKS: Final = 1_000  # times that descents may, where that is more
-_TURNS: Final = 2_000  # times that the search may look at each event of a problem
+_TURNS: Final = 12_000  # times that the search may look at each event of a problem
 _SEARCHED: Final = 400  # ops up to which sequences are rebuilt
 _SHARE: Final = re.compile(r"\s*(\d+(?:\.\d*)?)\s*%\s*")
 _SOLVED: Final = 150  # ops up to which there is a mixed integer program

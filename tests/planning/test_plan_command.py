@@ -29,7 +29,9 @@ def test_a_file_becomes_a_plan_that_the_checker_accepts(tmp_path):
     problem = chain(16, seed=3)
     (tmp_path / "p.json").write_text(json.dumps(problem_document(problem)), "utf-8")
     top = sg.plan_abstract(file).height
-    said = run("--abstract", file, "--budget", "60%", "--json", plan, "--html", page)
+    said = run(
+        "--abstract", file, "--budget", "60%", "--effort", "fast", "--json", plan, "--html", page
+    )
     assert said.exit_code == 0, said.stderr
     document = json.loads((tmp_path / "plan.json").read_text("utf-8"))
     found = check_plan(problem, document, budget=int(0.6 * top))
@@ -38,7 +40,7 @@ def test_a_file_becomes_a_plan_that_the_checker_accepts(tmp_path):
     again = found.runs - len(problem.ops)
     assert text.count('<li class="again">') == again > 0
     assert len(re.findall("<rect ", text)) >= len(problem.ops)
-    same = sg.plan_abstract(problem_document(problem), 0.6)
+    same = sg.plan_abstract(problem_document(problem), 0.6, effort="fast")
     assert same.document() == document
 
 
@@ -85,7 +87,7 @@ def test_a_program_is_a_problem_whose_plans_are_its_own():
     problem = problem_of(graph)
     own = check_plan(problem, schedule, align=64)
     assert own.height == plan.peak_bytes
-    found = sg.plan_abstract(problem, 0.8, align=64)
+    found = sg.plan_abstract(problem, 0.8, effort="fast", align=64)
     assert found.overhead > 0
     steps = [int(name[1:]) for name in found.order if re.fullmatch(r"s\d+", str(name))]
     planner = Planner(plan.schedule)
