@@ -28,5 +28,5 @@ def one_hot(low: Lowering, node: Node, place: Expr) -> Expr:
     """The element of a row that is zero but for one place, at which a number was added to zero."""
     value = low.widened(low.groups.source(node.args[0]))
     zero = ex.literal(0, value.dtype)
-    here = low.index(low.axis_names()[-1])
+    here = low.positions(node.types[0].shape)[-1]
     return ex.select(here.eq(place), zero + value, zero).cast(node.types[0].dtype)

@@ -153,6 +153,21 @@ def test_one_place_of_a_row_is_set_without_a_buffer_of_zeros() -> None:
     assert "serial" not in texts[0]
 
 
+@pytest.mark.parametrize("place", [0, -1])
+def test_the_only_place_of_a_row_is_set_beside_a_longer_one(place: int) -> None:
+    """The kernel has a loop over the longer row; the row of one element has none."""
+    x, scale = sg.input("x", (5,), "float32"), sg.input("scale", (1,), "float32")
+    short, at = sg.input("short", (1,), "float32"), sg.input("at", (1,), "int64")
+    wide = (x + scale * 3.0) * x
+    slope = sg.grad((sg.take_along_axis(short, at, 0) * scale).sum(), short)
+    f = sg.compile(sg.Graph({"both": slope + wide.sum(keepdims=True), "wide": wide}))
+    found = f.run({"x": np.arange(5, dtype="f4"), "scale": np.ones(1, "f4"), "at": [place]})
+    assert found["both"] == 61.0  # 1 + 0 * 3 + 1 * 4 + 2 * 5 + 3 * 6 + 4 * 7
+    assert len(f.schedule.steps) == 1
+    with pytest.raises(sg.errors.IndexOutOfRange):
+        f.run({"x": np.zeros(5, "f4"), "scale": np.ones(1, "f4"), "at": [1]})
+
+
 def test_columns_of_few_terms_stay_apart() -> None:
     x, gain = x_of(40, 40), x_of(40, name="g")
     slope = sg.grad(sg.sum(sg.nn.softmax(x * gain) * x), gain)
