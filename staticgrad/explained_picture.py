@@ -84,12 +84,12 @@ def passes_table(found: Explanation) -> str:
     return table(("pass", "nodes", "bytes of all values", "rules"), rows)
 
 
-def _rows(steps: Sequence[StepSection], before: str = "") -> list[tuple[str, ...]]:
+def _rows(sections: Sequence[StepSection], before: str = "") -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
-    for number, step in enumerate(steps):
+    for number, section in enumerate(sections):
         own = f"{before}{number}"
-        order = "forward" if not step.phase else f"derivative {step.phase}"
-        rows.append((own, step.kernel, order, step.computes, ", ".join(step.lines)))
-        for inside in step.inside:
+        order = "forward" if not section.phase else f"derivative {section.phase}"
+        rows.append((own, section.kernel, order, section.computes, ", ".join(section.lines)))
+        for inside in section.inside:
             rows += _rows(inside, f"{own}.")
     return rows
