@@ -21,12 +21,12 @@ QUICK = ("mlp", "parts", "hessian_vector")
 
 
 def cases() -> Iterator[Any]:
-    """Cases with their numbers; of those that differ from others by the class alone every third
-    is slow."""
+    """Cases with their numbers; of those that differ from others by the class alone every
+    sixth is slow."""
     for number, case in enumerate((*plain_cases(), *mixed_cases())):
         plain = case.rate is None and case.extras is None
         alike = case.cls is not Adam and (not plain or case.cls not in (SGD, AdamW))
-        mark = pytest.mark.slow if number % 3 == 0 else pytest.mark.exhaustive
+        mark = pytest.mark.slow if number % 6 == 0 else pytest.mark.exhaustive
         yield pytest.param(number, case, id=str(case), marks=[mark] * alike)
 
 
@@ -38,9 +38,14 @@ def test_every_case_recomputes_to_the_byte(number: int, case: Case) -> None:
     assert made.check("nan" if number % 8 == 0 else False, checkpoint="sqrt") or case.waits
 
 
-@pytest.mark.parametrize(
-    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in MODELS]
-)
+def models() -> Iterator[Any]:
+    """The quick ones always, of the others every second one where slow tests run."""
+    for number, name in enumerate(MODELS):
+        mark = pytest.mark.slow if number % 2 else pytest.mark.exhaustive
+        yield name if name in QUICK else pytest.param(name, marks=mark)
+
+
+@pytest.mark.parametrize("name", [*models()])
 def test_every_model_keeps_its_promises_with_adam(name: str) -> None:
     made = subject(name, Case(Adam, rate=counted, extras=norms))
     with sg.options(check=True):
