@@ -1,6 +1,7 @@
 """What a process loads: building, differentiating and printing a graph needs NumPy and our own."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -134,3 +135,19 @@ def test_what_is_found_by_name_is_there_whatever_was_imported(program: str) -> N
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert run.stdout.strip() == BY_NAME[program]
+
+
+def test_all_functions_load_in_one_order_whatever_hashes_are() -> None:
+    """Workers of a test run find documentation by that order, and refuse to differ."""
+    program = "from staticgrad import functions as f; f.load_all(); print([*vars(f)])"
+    orders = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(orders) == 1

@@ -50,7 +50,7 @@ def load_all() -> None:
         for room in rooms:
             for name in getattr(room, "__all__", ()):
                 getattr(room, name)
-        for name in _HOMES.keys() - FUNCTIONS.keys():
+        for name in [name for name in _HOMES if name not in FUNCTIONS]:  # the same order each time
             load(name)
 
 
