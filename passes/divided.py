@@ -4,13 +4,13 @@ A budget takes the first that meets it: the loops as they are, then what is stac
 time in segments, then segments that run again, segments of segments. Each level runs loops once
 more, so of as many trips as the budget leaves room for, segments are a level less deep. A policy,
 which is there to need few bytes, takes segments where they need fewer. Sizes that are open stand
-at their hints.
+at their hints; where the plan for others is above the budget, ``Divisions`` tries every division.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set as AbstractSet
 from fractions import Fraction
 from typing import Final, NamedTuple
 
@@ -22,6 +22,7 @@ from passes.segments import with_segments
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.errors import BudgetInfeasible
 from staticgrad.ir.graph import Graph
+from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule
 from staticgrad.types.tensor import typical_value
 
@@ -38,6 +39,79 @@ class Divided(NamedTuple):
     graph: Graph
     schedule: Schedule
     planner: Planner
+
+
+class Divisions:
+    """Plans of a program within a budget, at whatever sizes, by the first division that has one.
+
+    That is the one that was chosen; where none of its plans meets the budget, the loops as they
+    are, then in segments, level after level. Those are made when they are asked for.
+    """
+
+    def __init__(self, chosen: Planner, others: Callable[[], Iterator[Divided]]) -> None:
+        """``others``: all divisions of the program's graph, in order."""
+        self._chosen = chosen
+        self._others = others
+        self._waiting: Iterator[Divided] | None = None
+        self._made: list[Divided] = []
+
+    def plan(self, sizes: Mapping[str, int], *, staged: AbstractSet[str] = frozenset()) -> Plan:
+        """The plan for these sizes, by ``Planner.plan``.
+
+        Raises:
+            BudgetInfeasible: no division has one; that of the smallest peak.
+        """
+        try:
+            return self._chosen.plan(sizes, staged=staged)
+        except BudgetInfeasible as error:
+            refused = [error]
+        for each in self._each():
+            try:
+                return each.planner.plan(sizes, staged=staged)
+            except BudgetInfeasible as error:
+                refused.append(error)
+        raise min(refused, key=lambda error: error.smallest_peak)
+
+    def graph(self, schedule: Schedule) -> Graph | None:
+        """The graph of another division's schedule; None for that of the one that was chosen."""
+        return next((each.graph for each in self._made if each.schedule is schedule), None)
+
+    def _each(self) -> Iterator[Divided]:
+        """The other divisions: those that are made, then more."""
+        yield from self._made
+        if self._waiting is None:
+            self._waiting = self._others()
+        wanted = _interface(self._chosen.schedule)
+        for each in self._waiting:
+            if _interface(each.schedule) == wanted:
+                self._made.append(each)
+                yield each
+
+
+def _interface(schedule: Schedule) -> object:
+    """What runs of a schedule know of it from outside."""
+    roles = ("input", "output", "parameter")
+    outside = {b.name: (b.role, b.label) for b in schedule.buffers if b.role in roles}
+    read = outside.keys() & {name for step in schedule.steps for name in step.reads()}
+    written = outside.keys() & {name for step in schedule.steps for name in step.writes()}
+    return schedule.outputs, outside, read, written
+
+
+def divisions(
+    graph: Graph,
+    schedule: Callable[[Graph], Schedule],
+    limits: tuple[Policy, int | None, int, float],
+) -> Iterator[Divided]:
+    """Every division of a graph, whole levels alone: none where there is no pair of loops."""
+    if not pairs_of(graph):
+        return
+    last = None
+    for levels in range(-1, MOST_LEVELS + 1):
+        found = graph if levels < 0 else with_segments(graph, levels)
+        if found is not last:
+            made = schedule(found)
+            yield Divided(found, made, Planner(made, *limits))
+        last = found
 
 
 class _Tried(NamedTuple):

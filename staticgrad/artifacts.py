@@ -8,6 +8,7 @@ hands in. The first one is checked by code that shares nothing with the planner;
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from staticgrad import backends, config, native
@@ -81,6 +82,7 @@ class Kernels:
             native.driver(),
             {kernel: code.name for kernel, code in made.items()},
             {each: native_routines.code(each.name) for each in routines(schedule)},
+            partial(self.program, parameters=parameters),
         )
 
     def name(self, step: Step) -> str:
@@ -90,7 +92,9 @@ class Kernels:
         return ", ".join(self._of[kernel].name for kernel in step.kernels())
 
     def sections(self, schedule: Schedule) -> tuple[StepSection, ...]:
-        """A program's steps as sections."""
+        """A program's steps as sections; kernels that no run has needed are compiled."""
+        if not first_steps(schedule).keys() <= self._of.keys():
+            self.program(schedule)
         return tuple(
             StepSection(
                 self.name(step),
@@ -169,7 +173,7 @@ class Plans:
         self._make, self._counts = make, counts
         self._lock = ProcessLock()
         self._kept: Kept[object, Plan] = Kept(_LIMIT)
-        self._verified = False
+        self._verified: Schedule | None = None
 
     @collection_paused()
     @in_graphs()
@@ -185,9 +189,9 @@ class Plans:
             found = self._kept.get(key)
             if found is None:
                 found = self._make(sizes, staged=staged)
-                if not self._verified or config.current().check:
+                if self._verified is not found.schedule or config.current().check:
                     verify_plan(found)
-                    self._verified = True
+                    self._verified = found.schedule
                 self._counts.add_plan(found)
                 self._kept.put(key, found, found.held_bytes)
         return found

@@ -26,7 +26,7 @@ from staticgrad.arguments import (
     read_sizes,
     unknown_size,
 )
-from staticgrad.artifacts import Kernels, Plans, reasons_apart
+from staticgrad.artifacts import CompiledKernel, Kernels, Plans, reasons_apart
 from staticgrad.building import capture
 from staticgrad.errors import (
     GraphError,
@@ -41,9 +41,7 @@ from staticgrad.explain import Explanation, Sharing, unread_of
 from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.plan import Plan
-from staticgrad.ir.schedule import Schedule
 from staticgrad.ir.value import Value
-from staticgrad.ir.verify_schedule import verify_schedule
 from staticgrad.ir.worlds import in_graphs
 from staticgrad.kept import collection_paused
 from staticgrad.native import processors
@@ -57,10 +55,10 @@ from staticgrad.stats import Counts, Stats
 
 try:
     from passes.base import Pass
-    from passes.fuse import fuse as fuse_graph, fusion
+    from passes.fuse import fusion
     from passes.pipelines import pipeline as read_pipeline
     from passes.remat import Policy, as_policy
-    from staticgrad.scheduling import Scheduling
+    from staticgrad.scheduling import Scheduling, scheduled
 except ImportError:
     refuse_shadowed_passes()
     raise
@@ -236,17 +234,16 @@ class Compiled(Generic[Results]):
                 self.threads,
                 sections.LEAST_SECTION,
             ),
-            partial(_scheduled, fuse=options.fuse),
+            partial(scheduled, fuse=options.fuse),
             None if options.debug else (options.fuse, options.backend),
             self._kernels,
             once,
         )
-        (self.schedule, self._constants, note), planner = self._scheduling.found()
+        (self.schedule, self._constants, note), planner = self._scheduling.found
         if note:
             self._counts.note(note)
         self._plans = Plans(planner.plan, self._counts)
         step = self._kernels.program(self.schedule, self.program_graph.parameters)
-        self.kernels = self._kernels.all
         self._executor = Executor(
             self.program_graph,
             step,
@@ -385,6 +382,11 @@ class Compiled(Generic[Results]):
     # -- what it was made of ----------------------------------------------------------------------
 
     @property
+    def kernels(self) -> tuple[CompiledKernel, ...]:
+        """The distinct kernels of all that has run or was explained, in order of first use."""
+        return self._kernels.all
+
+    @property
     def graph(self) -> Graph:
         """What the passes made of ``program_graph``."""
         return self._scheduling.graph
@@ -404,7 +406,7 @@ class Compiled(Generic[Results]):
             from staticgrad.runtime.probed import Watch
             from staticgrad.side_programs import side_program
 
-            return Watch(self.graph, partial(side_program, self.options.backend, _scheduled)).table
+            return Watch(self.graph, partial(side_program, self.options.backend, scheduled)).table
         if self.options.debug:
             from staticgrad.runtime.guarded import GuardedTable
 
@@ -431,16 +433,18 @@ class Compiled(Generic[Results]):
         """What ``explain`` says as data, with ``as_json``: equal for equal programs."""
         asked, once = bool(sizes) or bool(staged), self._constants
         plan = self.plan(staged=staged, **sizes) if asked else self._latest_or_fixed()
+        schedule = self.schedule if plan is None else plan.schedule
+        graph = self._scheduling.scheduled(schedule)
         return Explanation(
             graph=self.program_graph.name,
             pipeline=str(self.options.pipeline),
             passes=self._scheduling.reports,
             computed_once=() if once is None else self._kernels.sections(once),
-            steps=self._kernels.sections(self.schedule),
+            steps=self._kernels.sections(schedule),
             kernels=len(self.kernels),
             compilers=Counter(kernel.compiler for kernel in self.kernels),
-            apart=reasons_apart(fusion(self._scheduling.scheduled, self.options.fuse).neighbours()),
-            unread=unread_of(self.graph, self.schedule),
+            apart=reasons_apart(fusion(graph, self.options.fuse).neighbours()),
+            unread=unread_of(self.graph, schedule),
             open_sizes=tuple(self.program_graph.sizes),
             plan=plan,
             sharing=None if plan is None else Sharing(plan.workers, sections.shared_steps(plan)),
@@ -455,7 +459,7 @@ class Compiled(Generic[Results]):
         from staticgrad.profiling import profile_of, timed_runs
 
         table = timed_runs(self._executor, feeds or {}, runs)
-        steps = self._kernels.sections(self.schedule)
+        steps = self._kernels.sections(table.plan.schedule)
         return profile_of(
             self.program_graph.name, table, steps, lambda v, n: compile(v, threads=n).run
         )
@@ -481,13 +485,6 @@ class Compiled(Generic[Results]):
         for name, _ in self.options.sizes:
             if name not in self.program_graph.sizes:
                 raise unknown_size(name, self.program_graph.sizes)
-
-
-def _scheduled(graph: Graph, fuse: bool) -> Schedule:
-    """The kernels of a graph; the schedule is checked by code that shares nothing with fusion."""
-    schedule = fuse_graph(graph, fuse)
-    verify_schedule(schedule)
-    return schedule
 
 
 def _restore(graph: Graph, single: bool, options: Options) -> Compiled:

@@ -6,11 +6,12 @@ schedule was on disk: it follows from the program, as it did then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from passes.base import Pipeline, Report
 from passes.constant_part import ROOM, constant_part
-from passes.divided import Divided, divided
+from passes.divided import Divided, Divisions, divided, divisions
+from passes.fuse import fuse as fuse_graph
 from passes.memory import Planner
 from passes.remat import Policy
 from staticgrad import schedule_cache
@@ -18,6 +19,7 @@ from staticgrad.artifacts import Kernels
 from staticgrad.errors import BudgetInfeasible, CallError, IndexOutOfRange, OutOfMemory
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Schedule
+from staticgrad.ir.verify_schedule import verify_schedule
 from staticgrad.kept import cached_property
 from staticgrad.records import dataclass
 from staticgrad.runtime.executor import Executor, MakeTable
@@ -25,6 +27,13 @@ from staticgrad.schedule_cache import KnownSchedule
 
 #: What a planner takes beside a schedule: policy, budget, workers, the least time shared.
 Limits = tuple[Policy, int | None, int, float]
+
+
+def scheduled(graph: Graph, fuse: bool) -> Schedule:
+    """The kernels of a graph; the schedule is checked by code that shares nothing with fusion."""
+    schedule = fuse_graph(graph, fuse)
+    verify_schedule(schedule)
+    return schedule
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +54,13 @@ class Scheduling:
     kernels: Kernels
     make_table: MakeTable
 
-    def found(self) -> tuple[KnownSchedule, Planner]:
+    @cached_property
+    def found(self) -> tuple[KnownSchedule, Divisions]:
         """The schedule and its plans; it is on disk afterwards, if it can be."""
+        known, planner = self._found()
+        return known, Divisions(planner, self._others)
+
+    def _found(self) -> tuple[KnownSchedule, Planner]:
         policy, *others = self.limits
         told = (self.told, *others, *self.sizes.items())
         name = None
@@ -72,10 +86,14 @@ class Scheduling:
         """What each pass did."""
         return self._passed[1]
 
-    @property
-    def scheduled(self) -> Graph:
-        """The graph whose operations the schedule runs."""
-        return self._made[0].graph
+    def scheduled(self, schedule: Schedule) -> Graph:
+        """The graph whose operations a schedule of this program runs."""
+        return self.found[1].graph(schedule) or self._made[0].graph
+
+    def _others(self) -> Iterator[Divided]:
+        if not any(node.op.bodies for node in self.program.nodes):
+            return iter(())
+        return divisions(self._computed[0], self.make, self.limits)
 
     @cached_property
     def _passed(self) -> tuple[Graph, tuple[Report, ...]]:
@@ -83,11 +101,12 @@ class Scheduling:
 
     @cached_property
     def _made(self) -> tuple[Divided, KnownSchedule]:
-        graph, once, note = self._with_computed_constants()
+        graph, once, note = self._computed
         chosen = divided(graph, self.sizes, self.make, self.limits)
         return chosen, KnownSchedule(chosen.schedule, once, note)
 
-    def _with_computed_constants(self) -> tuple[Graph, Schedule | None, str]:
+    @cached_property
+    def _computed(self) -> tuple[Graph, Schedule | None, str]:
         """The graph with what its constants give as constants: computed here, once, by kernels.
 
         With the schedule that did it, and a note. Where that fails, or needs more than the budget

@@ -342,7 +342,7 @@ class Executor:
         shapes = dict(zip(self._names, bound.shapes, strict=True))
         sizes = bind_sizes(self._graph, shapes, self._fixed_sizes)
         plan = self._make_plan(sizes, self.buffers_of(bound.staged))
-        made = self._make_table(self._program, plan)
+        made = self._make_table(self._program.of(plan), plan)
         prepared = _Prepared(made, self._result_shapes(sizes))
         table = prepared.table
         self._tables.put(bound.key, prepared, table.held_bytes + plan.held_bytes + _RECORD)

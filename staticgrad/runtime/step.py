@@ -50,6 +50,7 @@ class Program:
     ``addresses`` holds one address per kernel object of the schedule; ``stores`` maps the labels
     of parameter buffers to their storage. Tables made from it live as long as the stores do.
     ``names`` are what messages call the kernels, ``routines`` the code of what else is called.
+    ``make`` gives other schedules of the same parameters their code.
     """
 
     schedule: Schedule
@@ -58,6 +59,13 @@ class Program:
     driver: Driver
     names: Mapping[Kernel, str] = field(default_factory=dict)
     routines: Mapping[Routine, RoutineCode] = field(default_factory=dict)
+    make: Callable[[Schedule], Program] | None = None
+
+    def of(self, plan: Plan) -> Program:
+        """The program of a plan's schedule."""
+        if plan.schedule is self.schedule or self.make is None:
+            return self
+        return self.make(plan.schedule)
 
     @property
     def codes(self) -> Codes:
