@@ -11,7 +11,10 @@ from click.testing import CliRunner
 import staticgrad as sg
 from staticgrad import cli, demo
 
-pytest.importorskip("sklearn")
+
+@pytest.fixture(scope="module", autouse=True)
+def _the_data():
+    pytest.importorskip("sklearn")  # here: a worker that runs none of these tests does not load it
 
 
 @pytest.fixture(scope="module")

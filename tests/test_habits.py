@@ -48,6 +48,21 @@ def test_a_name_that_is_missing_is_not_taken_for_a_slip(name):
     assert caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("room", "name", "place"),
+    [
+        (sg, "compare", "from staticgrad.comparison import compare"),
+        (sg, "Batches", "it is sg.train.Batches"),
+        (sg.nn, "grad", "it is sg.grad"),
+        (sg.optim, "map", "it is sg.map"),  # before sg.tree.map
+    ],
+)
+def test_a_name_of_another_module_says_where_it_is(room, name, place):
+    with pytest.raises(AttributeError) as caught:
+        getattr(room, name)
+    assert caught.value.hint == place
+
+
 #: What people call on tensors of PyTorch; each is there, or says what is.
 _METHODS = (
     "abs add add_ addmm all amax any argmax argsort backward bfloat16 bmm bool byte chunk clamp"

@@ -19,7 +19,12 @@ _ROOMS: Final = {
     "sg.random": "staticgrad.functions.random",
     "sg.special": "staticgrad.functions.special",
     "sg.testing": "staticgrad.testing",
+    "sg.train": "staticgrad.train",
+    "sg.tree": "staticgrad.functions.tree",
 }
+
+_IMPORTED: Final = ("staticgrad.comparison", "staticgrad.eager")
+"""Modules that ``sg`` has no name for: users import from them."""
 
 
 def no_such_name(room: str, name: str, known: tuple[str, ...] = ()) -> AttributeError:
@@ -34,7 +39,7 @@ def no_such_name(room: str, name: str, known: tuple[str, ...] = ()) -> Attribute
     if name.startswith("__"):
         return AttributeError(name)
     own = known or _names_in(room)
-    hint = _where(room, name) or instead_of(name) or _closest(room, name, own)
+    hint = _where(room, name) or instead_of(name) or _imported(name) or _closest(room, name, own)
     return UnknownAttributeError(f"{room} has no {name!r}", hint=hint)
 
 
@@ -82,14 +87,20 @@ def _letters(name: str) -> str:
 
 def _where(room: str, name: str) -> str:
     """Where else the name stands."""
+    if room != "sg" and name in import_module("staticgrad").__all__:
+        return f"it is sg.{name}"
     for other in _ROOMS:
         if other != room and name in _names_in(other):
             return f"it is {other}.{name}"
-    if room != "sg" and name in import_module("staticgrad").__all__:
-        return f"it is sg.{name}"
     if name in vars(import_module("staticgrad.functions.random").Generator):
         return f"a generator has it: rng = sg.random.Generator(seed), rng.{name}(...)"
     return ""
+
+
+def _imported(name: str) -> str:
+    """Where a name comes from that users import."""
+    found = (module for module in _IMPORTED if name in import_module(module).__all__)
+    return next((f"from {module} import {name}" for module in found), "")
 
 
 def _names_in(room: str) -> tuple[str, ...]:

@@ -134,8 +134,9 @@ def check(code: bytes, symbol: str, target: Target) -> None:
         raise CompileError(f"a compiled kernel is {error}") from error
     if symbol not in found.functions:
         raise CompileError(f"a compiled kernel has no entry {symbol}")
-    loaded = {name.rpartition("|")[2] for name in _addresses if name.startswith(target.key)}
-    wanted = found.undefined - LIBRARY_SYMBOLS - loaded
+    wanted = {
+        name for name in found.undefined - LIBRARY_SYMBOLS if not is_loaded(name, target)
+    }  # asked by name: a process may have loaded thousands
     strange = sorted(name for name in wanted if not (name in MATH_SYMBOLS and _present(name)))
     if strange:
         raise CompileError(f"a compiled kernel calls {', '.join(strange)}, which nobody defines")

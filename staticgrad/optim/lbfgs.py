@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from staticgrad.autodiff.reverse import grad
-from staticgrad.errors import ArgumentError, DTypeError, ShapeError
+from staticgrad.errors import ArgumentError, DTypeError, ShapeError, UnknownAttributeError
 from staticgrad.errors.wording import kind_of
 from staticgrad.functions.trees import flatten, unflatten
 from staticgrad.ir.calls import Constructed
@@ -88,6 +88,16 @@ class LBFGS(metaclass=Constructed):
         require_count(self.iterations, "iterations")
         require_count(self.history, "history")
         require_positive(self.tolerance, "tolerance")
+
+    if not TYPE_CHECKING:  # a type checker shall find what is not there
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            raise UnknownAttributeError(
+                f"LBFGS has no {name!r}",
+                hint="it takes the loss as a function: minimize(f, parameters), minimum(f, start)",
+            )
 
     def minimum(self, f: Callable[..., Any], start: Any, *args: Any) -> Minimized:
         """The place near ``start`` at which ``f(x, *args)`` is smallest.

@@ -102,9 +102,9 @@ def test_a_value_and_its_gradient_through_a_long_chain_are_one_kernel() -> None:
     assert len(fused(graph)) == 1
 
 
-@pytest.mark.parametrize("value", [arithmetic(2000), abreast(1500)], ids=["chain", "abreast"])
-def test_no_kernel_is_larger_than_the_limit(value: sg.Value) -> None:
-    found = groups_of(value)
+@pytest.mark.parametrize(("program", "count"), [(arithmetic, 2000), (abreast, 1500)])
+def test_no_kernel_is_larger_than_the_limit(program: Callable[[int], sg.Value], count: int) -> None:
+    found = groups_of(program(count))
     assert max(map(work_of, found.all)) <= LARGEST
     assert max(each.instructions for each in found.all) > LARGEST // 2
 
