@@ -20,7 +20,7 @@ from staticgrad.eager.modes import no_grad
 from staticgrad.eager.tensor import TapeLeaf, Tensor, leaf_of
 from staticgrad.errors import ArgumentError
 from staticgrad.functions.draws import GENERATORS
-from staticgrad.functions.trees import flatten, mapped, unflatten
+from staticgrad.functions.trees import flatten, unflatten
 from staticgrad.ir.nodes import Node, Parameter
 from staticgrad.ir.op import Array
 from staticgrad.ir.roots import check_updates
@@ -153,10 +153,3 @@ def read_by(loss: Any, updated: Collection[Node]) -> list[Parameter]:
             hint='sg.parameter("w", array) makes one; w.value, an array, is a constant',
         )
     return found
-
-
-def gradients(y: Any, wrt: Any, seed: Any, allow_disconnected: bool) -> Any:
-    """``sg.grad`` of a tensor, by tensors or parameters, in their containers; differentiable."""
-    stands, tree = flatten(mapped(Tensor.lift, wrt))
-    found = grad([y], stands, [seed], create_graph=True, allow_disconnected=allow_disconnected)
-    return unflatten(tree, found)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from staticgrad.errors import GradientError
 from staticgrad.ir.calls import Constructed
 from staticgrad.ir.value import Value
 from staticgrad.records import dataclass
@@ -174,3 +175,18 @@ def mapped(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
     leaves, shape = flatten(tree)
     more = [flatten(other)[0] for other in others]
     return unflatten(shape, [function(*each) for each in zip(leaves, *more, strict=True)])
+
+
+def matched(name: str, what: str, given: Any, tree: Tree) -> list[Any]:
+    """The leaves of cotangents or tangents, which come in the containers of what they belong to.
+
+    Raises:
+        GradientError: they do not.
+    """
+    leaves, own = flatten(given)
+    if own != tree:
+        raise GradientError(
+            f"{name}: the {what}s are {own}, where {tree} is due (? stands for a value)",
+            hint=f"one {what} for each value, in the same containers",
+        )
+    return leaves

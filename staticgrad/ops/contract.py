@@ -23,7 +23,7 @@ from staticgrad.ops.batch_axis import lined_up
 from staticgrad.ops.cotangent import unbroadcast
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import Transpose, reshape
-from staticgrad.ops.operands import BilinearOp, promoted_values, related, shape_text
+from staticgrad.ops.operands import BilinearOp, as_values, promoted_values, related, shape_text
 from staticgrad.types import dim as dims
 from staticgrad.types.dim import Size
 from staticgrad.types.tensor import BroadcastError, Shape, TensorType, broadcast_shapes
@@ -223,6 +223,7 @@ def matmul(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
 
 def _with_vectors(left: AnyValue, right: AnyValue) -> AnyValue:
     """The product where an operand is a vector: a matrix for the op, its axis dropped after."""
+    left, right = as_values("matmul", left, right)  # of one kind: an axis may come to one alone
     _check_vectors(left, right)
     a = reshape(left, (1, *left.shape)) if left.ndim == 1 else left
     b = reshape(right, (*right.shape, 1)) if right.ndim == 1 else right
@@ -235,6 +236,7 @@ def _with_vectors(left: AnyValue, right: AnyValue) -> AnyValue:
 
 def _one_matrix(left: AnyValue, right: AnyValue) -> AnyValue:
     """A batch times one matrix, its batch axes as rows: the matrix' gradient is one product too."""
+    left, right = as_values("matmul", left, right)
     _check_vectors(left, right)
     rows = reshape(left, (prod(left.shape[:-1]), left.shape[-1]))
     return reshape(MatMul()(rows, right), (*left.shape[:-1], right.shape[-1]))

@@ -161,10 +161,8 @@ def value_and_grad(
 
 def _by_values(y: Any, wrt: Any, seed: Any, allow_disconnected: bool) -> Any:
     """The gradient of a value, by values; of a tensor by the tape."""
-    if wrt is not FIRST and isinstance(y, Value) and y.computes:
-        from staticgrad.eager.at_once import gradients  # who has tensors has loaded most of it
-
-        return gradients(y, wrt, seed, allow_disconnected)
+    if wrt is not FIRST and are_tensors(y):
+        return rules_of_tensors().gradients(y, wrt, seed, allow_disconnected)
     return reverse.grad(y, *given(wrt, seed, allow_disconnected))
 
 
@@ -238,6 +236,8 @@ def vjp(y: Any, x: Any, ct: Any = None, allow_disconnected: bool = False) -> Any
     >>> y, pull(np.array([1.0, 10.0]))
     (array([ 9., 16.]), array([ 6., 80.]))
     """
+    if are_tensors(y):
+        return rules_of_tensors().vjp(y, x, ct, allow_disconnected)
     if not is_function(y):
         return reverse.vjp(y, x, ct, allow_disconnected)
     return rules_of_functions().vjp(y, x, ct, allow_disconnected)
@@ -298,6 +298,8 @@ def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
     >>> jvp(lambda x: x**2, np.array([3.0, 4.0]), np.array([1.0, 10.0]))
     (array([ 9., 16.]), array([ 6., 80.]))
     """
+    if are_tensors(y):
+        return rules_of_tensors().jvp(y, x, tangent, allow_disconnected)
     if not is_function(y):
         return forward.jvp(y, x, tangent, allow_disconnected)
     return rules_of_functions().jvp(y, x, tangent, allow_disconnected)
@@ -337,3 +339,17 @@ def rules_of_functions() -> Any:
     from staticgrad.programs import of_functions  # values alone do without
 
     return of_functions
+
+
+def are_tensors(y: Any) -> bool:
+    """Whether what is to be differentiated is a tensor, or the first value of containers is."""
+    while isinstance(y, list | tuple | dict) and y:
+        y = next(iter(y.values() if isinstance(y, dict) else y))
+    return isinstance(y, Value) and bool(y.computes)
+
+
+def rules_of_tensors() -> Any:
+    """What derivatives of tensors are: a module of the tape's."""
+    from staticgrad.eager import of_tensors  # who has tensors has loaded most of it
+
+    return of_tensors

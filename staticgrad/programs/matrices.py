@@ -8,7 +8,7 @@ from staticgrad.autodiff import jacobian as of_values
 from staticgrad.autodiff.structure import Key, Leaf, Structure
 from staticgrad.ir.calls import public
 from staticgrad.ir.value import Value
-from staticgrad.programs.derivatives import rules_of_functions
+from staticgrad.programs.derivatives import are_tensors, rules_of_functions, rules_of_tensors
 from staticgrad.programs.places import FIRST, AnyFunction, Wrt, given, is_function
 
 
@@ -61,7 +61,7 @@ def jacobian(
 
     Raises:
         GradientError, DisconnectedError: as ``grad``.
-        ArgumentError: another mode; tensors as arguments of the function.
+        ArgumentError: another mode.
 
     >>> import numpy as np, staticgrad as sg
     >>> x = sg.input("x", (2,), "float64")
@@ -73,9 +73,11 @@ def jacobian(
     array([[10.,  0.],
            [ 0., 14.]])
     """
+    of_values.check_mode(mode)
+    if are_tensors(y) and x is not FIRST:
+        return rules_of_tensors().jacobian(y, x, mode, allow_disconnected)
     if not is_function(y):
         return of_values.jacobian(y, *given(x, mode, allow_disconnected))
-    of_values.check_mode(mode)
     return rules_of_functions().jacobian(y, x, mode, allow_disconnected)
 
 
@@ -113,6 +115,8 @@ def hessian(y: Any, x: Any = FIRST, allow_disconnected: bool = False) -> Any:
     array([[14., 10.],
            [10.,  0.]])
     """
+    if are_tensors(y) and x is not FIRST:
+        return rules_of_tensors().hessian(y, x, allow_disconnected)
     if not is_function(y):
         return of_values.hessian(y, *given(x, allow_disconnected))
     return rules_of_functions().hessian(y, x, allow_disconnected)
@@ -163,6 +167,8 @@ def hvp(y: Any, x: Any, v: Any, allow_disconnected: bool = False) -> Any:
     >>> hvp(lambda x: (x**3).sum(), np.array([2.0, 3.0]), np.array([1.0, 10.0]))
     array([ 12., 180.])
     """
+    if are_tensors(y):
+        return rules_of_tensors().hvp(y, x, v, allow_disconnected)
     if not is_function(y):
         return of_values.hvp(y, x, v, allow_disconnected)
     return rules_of_functions().hvp(y, x, v, allow_disconnected)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from staticgrad.autodiff import forward, jacobian as of_values
+from staticgrad.autodiff import jacobian as of_values
 from staticgrad.errors import GradientError
 from staticgrad.errors.wording import shown
-from staticgrad.functions.trees import flatten, mapped, unflatten
+from staticgrad.functions.trees import flatten, mapped, matched, unflatten
 from staticgrad.ir.session import running_session
 from staticgrad.programs.arguments import is_value
 from staticgrad.programs.function import function
@@ -18,7 +18,6 @@ from staticgrad.programs.transformed import (
     as_array,
     at_point,
     made_once,
-    matched,
     places_of,
     recording,
 )
@@ -34,9 +33,9 @@ def gradient(name: str, f: AnyFunction, by: Any, has_aux: bool, allow: bool) -> 
             found, aux = f(*point.args, **kwargs), None
             if has_aux:
                 found, aux = _pair(name, found)
-            y = point.value(found)
-            slopes = point.slopes(y, allow)
-        y = point.given_back(y)
+            found = point.value(found)
+            y = point.given_back(found)  # while the tape is there
+            slopes = point.slopes(found, allow)
         if name == "grad":
             return (slopes, aux) if has_aux else slopes
         return ((y, aux), slopes) if has_aux else (y, slopes)
@@ -105,15 +104,17 @@ def linearize(f: AnyFunction, x: Any, allow_disconnected: bool) -> Any:
 def _pushing(name: str, f: AnyFunction, x: Any, direct: bool, allow: bool) -> tuple[Any, Any]:
     """What a function gives at a point, and what takes tangents to those of that."""
     point = DerivativePoint(name, x if isinstance(x, tuple) else (x,), _all_places(x), direct)
-    point.check_forward()
-    leaves, tree = flatten(f(*point.args))
-    values = point.values(leaves)
+    with recording(point):
+        leaves, tree = flatten(f(*point.args))
+        values = point.values(leaves)
+        pushed = point.pushing(values, allow)
 
     def push(tangent: Any) -> Any:
         tangents = matched(name, "tangent", tangent, point.tree)
-        return unflatten(tree, forward.jvp(values, point.stands, tangents, allow))
+        with recording(point):
+            return unflatten(tree, pushed(tangents))
 
-    return unflatten(tree, values), push
+    return unflatten(tree, [point.given_back(value) for value in values]), push
 
 
 def _all_places(x: Any) -> Any:
@@ -133,12 +134,12 @@ def jacobian(f: AnyFunction, by: Any, mode: str | None, allow_disconnected: bool
 
     def rule(args: tuple[Any, ...], kwargs: dict[str, Any], direct: bool) -> Any:
         point = DerivativePoint("jacobian", args, by, direct)
-        point.check_forward()
-        leaves, tree = flatten(f(*point.args, **kwargs))
-        rows = [
-            point.put_back(of_values.jacobian(each, point.stands, mode, allow_disconnected))
-            for each in point.values(leaves)
-        ]
+        with recording(point):
+            leaves, tree = flatten(f(*point.args, **kwargs))
+            rows = [
+                point.put_back(point.jacobian(each, mode, allow_disconnected))
+                for each in point.values(leaves)
+            ]
         return unflatten(tree, rows)
 
     return _transformed(f, "jacobian", rule, by, (mode, allow_disconnected))
@@ -149,12 +150,11 @@ def hessian(f: AnyFunction, by: Any, allow_disconnected: bool) -> Any:
 
     def rule(args: tuple[Any, ...], kwargs: dict[str, Any], direct: bool) -> Any:
         point = DerivativePoint("hessian", args, by, direct)
-        point.check_forward()
-        slopes = point.slope_list(point.value(f(*point.args, **kwargs)), allow_disconnected)
-        rows = [
-            of_values.jacobian(slope, point.stands, "forward", allow_disconnected)
-            for slope in slopes
-        ]
+        mode = "reverse" if point.is_eager else "forward"  # what takes fewer walks there
+        with recording(point):
+            y = point.value(f(*point.args, **kwargs))
+            slopes = point.slope_list(y, allow_disconnected, again=True)
+            rows = [point.jacobian(slope, mode, allow_disconnected) for slope in slopes]
         return point.put_back([point.put_back(row) for row in rows])
 
     return _transformed(f, "hessian", rule, by, allow_disconnected)
@@ -171,8 +171,7 @@ def hvp(f: AnyFunction, x: Any, v: Any, allow_disconnected: bool) -> Any:
             y = point.value(f(*point.args))
             if point.is_eager:  # a tape runs backwards only: reverse over reverse
                 slopes = point.slope_list(y, allow_disconnected, again=True)
-                found = point.pulled(slopes, along, allow_disconnected)
-                return mapped(point.given_back, found)
+                return point.pulled(slopes, along, allow_disconnected)
         return point.put_back(of_values.hvp(y, point.stands, along, allow_disconnected))
 
     return at_point(f, "hvp", rule, x, v, (by, allow_disconnected))

@@ -18,10 +18,11 @@ from weakref import ref
 
 import numpy as np
 
+from staticgrad.autodiff import forward, jacobian as of_values
 from staticgrad.autodiff.reverse import grad, vjp
 from staticgrad.errors import ArgumentError, GradientError
 from staticgrad.errors.wording import kind_of, shown
-from staticgrad.functions.trees import Tree, flatten, mapped, paths, unflatten
+from staticgrad.functions.trees import flatten, mapped, paths, unflatten
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.kinds import binding_kind, of_kind
 from staticgrad.ir.session import running_session
@@ -145,6 +146,7 @@ class DerivativePoint:
         self.places = places_of(name, by)
         self._one = not isinstance(by, list | tuple)
         self.kind = binding_kind(tuple(flatten(args)[0]))
+        self._recorded_outside = self.is_eager and _is_recording()
         if self.places is None:
             leaves, self.tree = flatten(by)
             self.stands = [of_kind(leaf, self.kind) for leaf in leaves]
@@ -170,19 +172,6 @@ class DerivativePoint:
         """Whether the arguments compute at once."""
         return bool(self.kind.computes)
 
-    def check_forward(self) -> None:
-        """Refuse tensors.
-
-        Raises:
-            ArgumentError: a tape only runs backwards.
-        """
-        if self.is_eager:
-            raise ArgumentError(
-                f"{self.name}: the arguments are tensors, and a tape runs backwards only",
-                hint="of arrays it runs compiled: t.data; of tensors there are sg.grad(f),"
-                " sg.value_and_grad(f) and sg.vjp(f, x)",
-            )
-
     def _stand(self, label: str, leaf: Any, direct: bool) -> Any:
         """The value of an argument, apart from others that are computed of the same.
 
@@ -201,7 +190,7 @@ class DerivativePoint:
                 hint="a floating array, x.astype('float32'); or name other arguments, wrt=1",
             )
         if self.is_eager:
-            return _recorded(leaf)
+            return _recorded(leaf, self._recorded_outside)
         return leaf if direct else apart(leaf)
 
     def value(self, found: Any) -> Any:
@@ -223,9 +212,16 @@ class DerivativePoint:
         return [as_value(self.name, leaf, self.kind) for leaf in leaves]
 
     def given_back(self, y: Any) -> Any:
-        """A value for the caller: a tensor without the tape that was recorded for this point."""
-        ends = self.is_eager and all(stand.grad_fn is None for stand in self.stands)
-        return y.detach() if ends else y
+        """A value for the caller: a tensor without the tape, where only this point is on it."""
+        return y.detach() if self.is_eager and not self._is_differentiated([y]) else y
+
+    def _is_differentiated(self, ys: Sequence[Any]) -> bool:
+        """Whether tensors found here may be differentiated by who called this."""
+        if not self._recorded_outside:
+            return False
+        if any(stand.grad_fn is not None for stand in self.stands):
+            return True
+        return bool(_tape().reads_others(ys, self.stands))
 
     def slopes(self, y: Any, allow_disconnected: bool) -> Any:
         """The gradient of a value with one element, in the containers of what is named."""
@@ -234,14 +230,42 @@ class DerivativePoint:
     def slope_list(self, y: Any, allow_disconnected: bool, again: bool = False) -> list[Any]:
         """The same, one after the other; ``again``: to be differentiated, too."""
         if self.is_eager:
-            return _of_tape([y], self.stands, None, allow_disconnected, again)
+            again = again or self._is_differentiated([y])
+            found = _tape().cotangents(self.name, [y], self.stands, None, allow_disconnected, again)
+            return list(found)
         return list(grad(y, self.stands, None, allow_disconnected))
 
     def pulled(self, ys: Sequence[Any], cts: Sequence[Any], allow_disconnected: bool) -> Any:
         """The cotangents, given those of several values."""
-        if self.is_eager:
-            return self.put_back(_of_tape(ys, self.stands, cts, allow_disconnected))
-        return self.put_back(vjp(list(ys), self.stands, list(cts), allow_disconnected))
+        if not self.is_eager:
+            return self.put_back(vjp(list(ys), self.stands, list(cts), allow_disconnected))
+        again = self._is_differentiated(ys) or self._is_differentiated_by(cts)
+        given = _tape().fitted(self.name, "cotangent", ys, cts)
+        found = _tape().cotangents(self.name, ys, self.stands, given, allow_disconnected, again)
+        return self.put_back(found)
+
+    def pushing(self, ys: Sequence[Any], allow_disconnected: bool) -> Callable[[Any], list[Any]]:
+        """From tangents of the arguments to those of several values."""
+        if not self.is_eager:
+            return lambda ways: forward.jvp(list(ys), self.stands, list(ways), allow_disconnected)
+        again, of_tape = self._is_differentiated(ys), _tape()
+        tangents = of_tape.Tangents(self.name, ys, self.stands, allow_disconnected)
+        return lambda ways: list(tangents.along(ways, again or self._is_differentiated_by(ways)))
+
+    def jacobian(self, y: Any, mode: str | None, allow_disconnected: bool) -> list[Any]:
+        """The Jacobian of a value by each of what is named."""
+        if not self.is_eager:
+            return list(of_values.jacobian(y, self.stands, mode, allow_disconnected))
+        again = self._is_differentiated([y])
+        found = _tape().matrices(self.name, y, self.stands, mode, allow_disconnected, again)
+        return list(found)
+
+    def _is_differentiated_by(self, given: Sequence[Any]) -> bool:
+        """Whether tangents or cotangents need gradients."""
+        return self._recorded_outside and any(
+            isinstance(each, Value) and each.computes and each.requires_grad  # type: ignore[attr-defined]
+            for each in given
+        )
 
     def put_back(self, found: Sequence[Any]) -> Any:
         """One for each value, in the containers of what is named."""
@@ -251,32 +275,27 @@ class DerivativePoint:
 # -- tensors --------------------------------------------------------------------------------------
 
 
-def _recorded(tensor: Any) -> Any:
+def _tape() -> Any:
+    """Derivatives of tensors; who has tensors has loaded most of it."""
+    from staticgrad.eager import of_tensors
+
+    return of_tensors
+
+
+def _is_recording() -> bool:
+    """Whether operations on tensors are recorded where a derivative is asked for."""
+    from staticgrad.eager.modes import modes
+
+    return modes.recording
+
+
+def _recorded(tensor: Any, outside: bool) -> Any:
     """A tensor of the same array by which a tape can be differentiated."""
-    if tensor.requires_grad:
+    if tensor.requires_grad and outside:
         return apart(tensor)
     found = tensor.detach()
     found.requires_grad = True
     return found
-
-
-def _of_tape(
-    ys: Any, stands: Any, cts: Any, allow_disconnected: bool, again: bool = False
-) -> list[Any]:
-    from staticgrad.eager.differentiate import grad as of_tape  # who has tensors has loaded it
-
-    again = again or any(
-        stand.grad_fn is not None for stand in stands
-    )  # by who differentiates this
-    found = of_tape(
-        list(ys),
-        list(stands),
-        cts,
-        create_graph=again,
-        retain_graph=again or cts is not None,  # a cotangent may come more than once
-        allow_disconnected=allow_disconnected,
-    )
-    return list(found)
 
 
 @contextmanager
@@ -316,18 +335,3 @@ def at_point(
 
     program = made_once(f, (name, key), made)
     return program(mapped(as_array, x), mapped(as_array, given))
-
-
-def matched(name: str, what: str, given: Any, tree: Tree) -> list[Any]:
-    """The leaves of cotangents or tangents, which come in the containers of what they belong to.
-
-    Raises:
-        GradientError: they do not.
-    """
-    leaves, own = flatten(given)
-    if own != tree:
-        raise GradientError(
-            f"{name}: the {what}s are {own}, where {tree} is due (? stands for a value)",
-            hint=f"one {what} for each value, in the same containers",
-        )
-    return leaves

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.eager import Tensor
+from staticgrad.eager import Tensor, no_grad
 from staticgrad.errors import (
     ArgumentError,
     DisconnectedError,
@@ -50,9 +50,17 @@ def ran(made: F, *args: Any) -> Any:
     return sg.compile(made(*inputs)).run(feeds)
 
 
+def on_the_tape(made: F, *args: Any) -> Any:
+    """A function of bare tensors, which leaves nothing on the tape."""
+    found = made(*[Tensor(each, dtype=np.asarray(each).dtype) for each in args])
+    assert not found.requires_grad
+    return found.data
+
+
 WAYS: dict[str, Callable[..., Any]] = {
     "arrays": lambda made, *args: made(*args),
     "values": ran,
+    "tensors": on_the_tape,
 }
 
 
@@ -157,14 +165,86 @@ def test_tensors_use_the_tape():
         np.testing.assert_allclose(pull(y * 0.0 + scale).data, 2 * scale * W)
     kept = sg.grad(sg.checkpoint(lambda w: f(w)))(Tensor(W, dtype="float64"))
     np.testing.assert_allclose(kept.data, slope_by_hand(W, X))
-    for wrong in (
-        lambda: sg.hessian(f)(w),
-        lambda: sg.jacobian(f)(w),
-        lambda: sg.jvp(f, w, w),
-        lambda: sg.linearize(f, w),
-    ):
-        with pytest.raises(ArgumentError, match="backwards only"):
-            wrong()
+
+
+def bare(array: Any, needs: bool = False) -> Tensor:
+    return Tensor(array, needs, "float64")
+
+
+def test_a_tape_knows_who_else_differentiates():
+    """What a function closes over needs gradients too: of a penalty on slopes, of a nested one."""
+    w, scale = bare(W), sg.parameter("scale", np.array(3.0))
+    f = lambda w: (w**3).sum() * scale  # noqa: E731
+    value, slope = sg.value_and_grad(f)(w)
+    ((slope**2).sum() + value).backward()
+    assert scale.grad == pytest.approx(((3 * W**2) ** 2).sum() * 2 * 3.0 + (W**3).sum())
+    inner = lambda a: sg.jvp(lambda w: (a * w**2).sum(), w, w)[1]  # noqa: E731
+    np.testing.assert_allclose(sg.grad(inner)(w).data, 2 * W**2)
+    a = bare(W, True)
+    sg.jacobian(lambda w: a * w**2)(w).sum().backward()
+    np.testing.assert_allclose(a.grad, 2 * W)
+    along = bare(W, True)
+    sg.jvp(lambda w: w**2, w, along)[1].sum().backward()
+    np.testing.assert_allclose(along.grad, 2 * W)
+    with no_grad():
+        for needs in (False, True):
+            slope = sg.grad(lambda w: (w**2).sum() * scale)(bare(W, needs))
+            assert not slope.requires_grad
+            np.testing.assert_allclose(slope.data, 6 * W)
+
+
+@pytest.mark.parametrize("mode", [None, "forward", "reverse"])
+def test_matrices_of_tensors_are_those_of_arrays(mode: str | None):
+    def f(pair: Any, scale: Any) -> Any:
+        w, x = pair
+        return {"y": sg.tanh(x @ w) * scale, "all": (w * w).sum(), "w": w}
+
+    args = ((W, X), np.array([1.0, 2.0, 3.0, 4.0]))
+    tensors = sg.tree.map(lambda each: bare(each), args)
+    wanted = sg.jacobian(f, (0, 1), mode, allow_disconnected=True)(*args)
+    found = sg.jacobian(f, (0, 1), mode, allow_disconnected=True)(*tensors)
+    leaves, tree = sg.tree.flatten(wanted)
+    assert sg.tree.flatten(found)[1] == tree
+    for each, array in zip(sg.tree.flatten(found)[0], leaves, strict=True):
+        np.testing.assert_allclose(each.data, array, rtol=1e-12, atol=1e-15)
+    empty = sg.jacobian(lambda x: x * 2.0, mode=mode)(bare(np.zeros((0, 2))))
+    assert empty.shape == (0, 2, 0, 2)
+
+
+def test_derivatives_of_tensors_by_tensors():
+    w = bare(W, True)
+    y = w**3
+    close = np.testing.assert_allclose
+    close(sg.vjp([y], {"w": w}, [W])["w"].data, 3 * W**3)
+    close(sg.jvp({"y": y}, w, W)["y"].data, 3 * W**3)
+    close(sg.jacobian(y, w).data, np.diag(3 * W**2))
+    close(sg.hessian(y.sum(), w).data, np.diag(6 * W))
+    close(sg.hvp(y.sum(), [w], [W])[0].data, 6 * W**2)
+    p = sg.parameter("p", W)
+    close(sg.jvp(bare(X) @ p, p, W).data, X @ W)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        (lambda w: sg.jvp(lambda w: w * w, w, w[:2]), GradientError, r"tangent is f64\[2\]"),
+        (lambda w: sg.jvp(lambda w: w * w, w, [w]), GradientError, "the tangents are"),
+        (lambda w: sg.jvp(sg.floor, w, w), DisconnectedError, "no differentiable path"),
+        (lambda w: sg.grad(lambda w: sg.floor(w).sum())(w), DisconnectedError, "^.*grad: no"),
+        (lambda w: sg.jvp(lambda w: bare(W), w, w), DisconnectedError, "jvp: no"),
+        (lambda w: sg.jacobian(lambda w: w > 0)(w), GradientError, "only floating"),
+        (lambda w: sg.hessian(lambda w: w.sum())(w), DisconnectedError, "hessian|jacobian"),
+        (lambda w: sg.hessian(lambda w: w)(w), GradientError, "seed|one element"),
+        (lambda w: sg.vjp(lambda w: w * w, w, w[:2]), GradientError, r"cotangent is f64\[2\]"),
+        (lambda w: sg.linearize(sg.floor, w), DisconnectedError, "linearize: no"),
+    ],
+)
+def test_what_tensors_refuse_names_the_line(wrong: F, error: type[Exception], message: str):
+    with pytest.raises(error, match=message) as caught:
+        wrong(bare(W))
+    assert "test_derivatives.py" in str(caught.value)
+    zeros = sg.jvp(lambda w: (sg.floor(w), w), bare(W), bare(W), allow_disconnected=True)[1]
+    np.testing.assert_allclose(zeros[0].data, 0.0 * W)
 
 
 def test_programs_are_kept_with_their_function():

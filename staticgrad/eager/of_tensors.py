@@ -1,0 +1,243 @@
+"""Derivatives of tensors by tensors: what ``sg.grad``, ``jvp`` and their kin are on a tape.
+
+A tape runs backwards only. Forward mode is two walks: the cotangents of the moved tensors are
+linear in those of the results, so what differentiates them by these, with tangents as seeds, are
+the tangents of the results (J. Townsend, "A new trick for calculating Jacobian vector products").
+The first walk is made once for all directions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.eager import tape
+from staticgrad.eager.differentiate import grad
+from staticgrad.eager.modes import enable_grad, no_grad
+from staticgrad.eager.tensor import Tensor
+from staticgrad.errors import DisconnectedError, GradientError
+from staticgrad.errors.wording import shown
+from staticgrad.functions.trees import flatten, mapped, matched, unflatten
+from staticgrad.ir.functional import functions
+from staticgrad.ir.op import Array
+from staticgrad.types.tensor import TensorType
+
+Tensors = Sequence[Tensor]
+_ZEROS: Final = "allow_disconnected=True gives zeros there"
+
+
+def reads_others(ys: Tensors, stands: Tensors) -> bool:
+    """Whether results depend on tensors that need gradients, beside ``stands``."""
+    own = {stand.edge for stand in stands}
+    edges = [edge for node in tape.nodes_behind(y.edge for y in ys) for edge in node.operands]
+    edges += [y.edge for y in ys]
+    return any(edge and edge.node is None and edge not in own for edge in edges)
+
+
+def cotangents(
+    name: str, ys: Tensors, by: Tensors, cts: Any, allow_disconnected: bool, again: bool
+) -> list[Tensor]:
+    """Those of ``by``, given those of ``ys`` (None: 1, of results with one element).
+
+    ``again``: to be differentiated in turn; else the tape is kept where there are ``cts``.
+
+    Raises:
+        GradientError: results that are not floating; one of several elements without a cotangent.
+        ShapeError: a cotangent of another shape.
+        DisconnectedError: one of ``by`` that the results do not depend on.
+    """
+    _check_floating(name, ys)
+    given = [None] * len(ys) if cts is None else cts
+    pairs = [(y, ct) for y, ct in zip(ys, given, strict=True) if y.edge is not None]
+    if not (pairs or allow_disconnected):
+        raise _disconnected(name)
+    if not pairs:
+        return [_zeros(each.type) for each in by]
+    try:
+        return list(
+            grad(
+                [y for y, _ in pairs],
+                list(by),
+                [ct for _, ct in pairs],
+                create_graph=again,
+                retain_graph=again or cts is not None,
+                allow_disconnected=allow_disconnected,
+            )
+        )
+    except DisconnectedError:
+        raise _disconnected(name) from None
+
+
+class Tangents:
+    """Tangents of results, for directions in which the tensors before them may move."""
+
+    def __init__(self, name: str, ys: Tensors, by: Tensors, allow_disconnected: bool) -> None:
+        """Raises GradientError, DisconnectedError: as ``cotangents``; the former of each result."""
+        _check_floating(name, ys)
+        self._name, self._ys, self._allow = name, ys, allow_disconnected
+        self._live = [y for y in ys if y.edge is not None]
+        self._cts = [Tensor(np.zeros(y.shape), True, y.dtype) for y in self._live]
+        if not allow_disconnected and len(self._live) < len(ys):
+            raise _disconnected(name)
+        with enable_grad():
+            self._slopes = cotangents(name, self._live, by, self._cts, True, True)
+        if not allow_disconnected and any(each.edge is None for each in self._slopes):
+            raise _disconnected(name)
+
+    def along(self, directions: Tensors, again: bool) -> list[Tensor]:
+        """The tangent of each result.
+
+        Raises:
+            GradientError: a direction of another type than what moves.
+            DisconnectedError: a result that none of what moves leads to.
+        """
+        ways = fitted(self._name, "tangent", self._slopes, directions)
+        moving = [
+            (slope, way)
+            for slope, way in zip(self._slopes, ways, strict=True)
+            if slope.edge is not None
+        ]
+        slopes, ways = [slope for slope, _ in moving], [way for _, way in moving]
+        found = iter(
+            cotangents(self._name, slopes, self._cts, ways, self._allow, again) if moving else []
+        )
+        live = {id(y): next(found, None) for y in self._live}
+        tangents = [live.get(id(y)) for y in self._ys]
+        return [_zeros(y.type) if t is None else t for y, t in zip(self._ys, tangents, strict=True)]
+
+
+def matrices(
+    name: str, y: Tensor, by: Tensors, mode: str | None, allow_disconnected: bool, again: bool
+) -> list[Tensor]:
+    """The Jacobian of ``y`` by each of ``by``: row by row, or by columns where these are fewer.
+
+    Raises:
+        GradientError, DisconnectedError: as ``cotangents``.
+    """
+    columns = sum(each.size for each in by)
+    forward = mode == "forward" if mode else columns < y.size
+    _check_floating(name, [y])
+    if not (y.size and columns):
+        return [_zeros(y.type.with_shape((*y.shape, *each.shape))) for each in by]
+    with enable_grad() if again else no_grad():
+        if not forward:
+            rows = [
+                cotangents(name, [y], by, [unit], allow_disconnected, again) for unit in _units(y)
+            ]
+            parts = zip(*rows, strict=True)
+            return [
+                functions.reshape(functions.stack(list(part)), (*y.shape, *each.shape))
+                for part, each in zip(parts, by, strict=True)
+            ]
+        tangents = Tangents(name, [y], by, allow_disconnected)
+        still = [_zeros(each.type) for each in by]
+        found = []
+        for place, each in enumerate(by):
+            ways = ([*still[:place], unit, *still[place + 1 :]] for unit in _units(each))
+            part = [tangents.along(way, again)[0] for way in ways]
+            shape = (*y.shape, *each.shape)
+            found.append(functions.reshape(functions.stack(part, axis=-1), shape))
+        return found
+
+
+def _units(tensor: Tensor) -> list[Tensor]:
+    """A unit vector of its type for each of its elements."""
+    found = []
+    for place in range(int(tensor.size)):
+        unit: Array = np.zeros(tensor.shape, tensor.dtype.numpy)
+        unit.flat[place] = 1
+        found.append(Tensor(unit, dtype=tensor.dtype))
+    return found
+
+
+# -- values that are tensors, in containers -------------------------------------------------------
+
+
+def gradients(y: Any, wrt: Any, seed: Any, allow_disconnected: bool) -> Any:
+    """``sg.grad`` of a tensor, by tensors or parameters, in their containers; differentiable."""
+    return _by(wrt, lambda by: cotangents("grad", [y], by, [seed], allow_disconnected, True))
+
+
+def vjp(y: Any, x: Any, ct: Any, allow_disconnected: bool) -> Any:
+    """``sg.vjp`` of tensors."""
+    ys, tree = flatten(y)
+    cts = matched("vjp", "cotangent", ct, tree)
+    cts = fitted("vjp", "cotangent", ys, cts)
+    return _by(x, lambda by: cotangents("vjp", ys, by, cts, allow_disconnected, True))
+
+
+def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool) -> Any:
+    """``sg.jvp`` of tensors."""
+    ys, of = flatten(y)
+    by, tree = flatten(mapped(Tensor.lift, x))
+    ways = matched("jvp", "tangent", tangent, tree)
+    return unflatten(of, Tangents("jvp", ys, by, allow_disconnected).along(ways, True))
+
+
+def jacobian(y: Any, x: Any, mode: str | None, allow_disconnected: bool) -> Any:
+    """``sg.jacobian`` of a tensor."""
+    return _by(x, lambda by: matrices("jacobian", y, by, mode, allow_disconnected, True))
+
+
+def hessian(y: Any, x: Any, allow_disconnected: bool) -> Any:
+    """``sg.hessian`` of a tensor."""
+    (slope,) = cotangents("hessian", [y], [x], None, allow_disconnected, True)
+    return matrices("hessian", slope, [x], "reverse", allow_disconnected, True)[0]
+
+
+def hvp(y: Any, x: Any, v: Any, allow_disconnected: bool) -> Any:
+    """``sg.hvp`` of a tensor: reverse over reverse."""
+    by, tree = flatten(mapped(Tensor.lift, x))
+    ways = fitted("hvp", "tangent", by, matched("hvp", "tangent", v, tree))
+    slopes = cotangents("hvp", [y], by, None, allow_disconnected, True)
+    return unflatten(tree, cotangents("hvp", slopes, by, ways, allow_disconnected, True))
+
+
+def _by(x: Any, rule: Callable[[list[Any]], list[Tensor]]) -> Any:
+    stands, tree = flatten(mapped(Tensor.lift, x))
+    return unflatten(tree, rule(stands))
+
+
+# -- what is refused ------------------------------------------------------------------------------
+
+
+def fitted(name: str, what: str, tensors: Tensors, given: Sequence[Any]) -> list[Tensor]:
+    """Cotangents or tangents as tensors of the types of what they belong to; arrays become such.
+
+    Raises:
+        GradientError: one is of another type.
+    """
+    found = [Tensor.lift(one, of.dtype) for one, of in zip(given, tensors, strict=True)]
+    for one, of in zip(found, tensors, strict=True):
+        if one.type != of.type:
+            raise GradientError(
+                f"{name}: a {what} is {one.type}, what it belongs to is {of.type}: they must be"
+                " equal"
+            )
+    return found
+
+
+def _check_floating(name: str, ys: Tensors) -> None:
+    for y in ys:
+        if not isinstance(y, Tensor):
+            raise GradientError(f"{name} differentiates tensors, not {shown(y)}")
+        if not y.dtype.is_float:
+            raise GradientError(
+                f"{name}: a tensor {y.type} is to be differentiated: only floating values have"
+                " derivatives",
+                hint="differentiate what it was made from, before the conversion",
+            )
+
+
+def _disconnected(name: str) -> DisconnectedError:
+    return DisconnectedError(
+        f"{name}: no differentiable path leads from what moves to a result",
+        hint="comparisons, floor, integers, stop_gradient and tensors that were made from arrays"
+        f" end one\n{_ZEROS}",
+    )
+
+
+def _zeros(type: TensorType) -> Tensor:
+    return Tensor(np.zeros(type.shape, type.dtype.numpy), dtype=type.dtype)
