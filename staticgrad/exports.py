@@ -19,6 +19,7 @@ FUNCTIONS = {
     "staticgrad.functions.associative": "associative_scan",
     "staticgrad.functions.at": "at",
     "staticgrad.functions.batching": "vmap",
+    "staticgrad.functions.bins": "digitize histogram histogram_bin_edges isin",
     "staticgrad.functions.conditions": (
         "allclose array_equal array_equiv choose isclose isneginf isposinf piecewise select"
     ),
@@ -48,8 +49,8 @@ FUNCTIONS = {
         "nancumprod nancumsum nanmax nanmean nanmin nanprod nanstd nansum nanvar"
     ),
     "staticgrad.functions.order_statistics": (
-        "argpartition digitize histogram histogram_bin_edges isin lexsort median nanmedian"
-        " nanpercentile nanquantile partition percentile quantile"
+        "argpartition lexsort median nanmedian nanpercentile nanquantile partition percentile"
+        " quantile"
     ),
     "staticgrad.functions.padding": "pad",
     "staticgrad.functions.products": "cross dot matvec outer vdot vecdot vecmat",

@@ -20,6 +20,9 @@ from staticgrad.functions.at import (
 from staticgrad.functions.batching import (
     vmap
 )
+from staticgrad.functions.bins import (
+    digitize, histogram, histogram_bin_edges, isin
+)
 from staticgrad.functions.conditions import (
     allclose, array_equal, array_equiv, choose, isclose, isneginf, isposinf, piecewise, select
 )
@@ -60,8 +63,8 @@ from staticgrad.functions.missing_values import (
     nancumprod, nancumsum, nanmax, nanmean, nanmin, nanprod, nanstd, nansum, nanvar
 )
 from staticgrad.functions.order_statistics import (
-    argpartition, digitize, histogram, histogram_bin_edges, isin, lexsort, median, nanmedian,
-    nanpercentile, nanquantile, partition, percentile, quantile
+    argpartition, lexsort, median, nanmedian, nanpercentile, nanquantile, partition, percentile,
+    quantile
 )
 from staticgrad.functions.padding import (
     pad

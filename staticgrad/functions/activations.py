@@ -11,7 +11,7 @@ from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.operands import axis_of, floating, is_number, promoted_values, related
+from staticgrad.ops.operands import as_value, axis_of, floating, is_number, promoted_values, related
 from staticgrad.ops.selection import clip, maximum, where
 from staticgrad.types import dim as dims
 
@@ -40,23 +40,71 @@ _SELU_SCALE: Final = 1.0507009873554805
 
 
 def relu6(x: Operand[AnyValue]) -> AnyValue:
-    """x held between 0 and 6."""
+    """x held between 0 and 6.
+
+    Args:
+        x: a value; integers and bools become float64.
+
+    Returns:
+        A floating value of its shape. Its derivative is 0 outside, 1 inside.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.relu6([-1.0, 3.0, 8.0]))
+    array([0., 3., 6.])
+    """
     return clip(floating("relu6", x), 0.0, 6.0)
 
 
 def hardtanh(x: Operand[AnyValue], min_val: float = -1.0, max_val: float = 1.0) -> AnyValue:
-    """x held between two numbers."""
+    """x held between two numbers.
+
+    Args:
+        x: a value; integers and bools become float64.
+        min_val, max_val: numbers, or values that broadcast with x.
+
+    Returns:
+        A floating value, x where that lies between them.
+
+    Raises:
+        ShapeError: bounds that do not broadcast with x.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.hardtanh([-2.0, 0.5, 2.0]))
+    array([-1. ,  0.5,  1. ])
+    """
     return clip(floating("hardtanh", x), min_val, max_val)
 
 
 def hardsigmoid(x: Operand[AnyValue]) -> AnyValue:
-    """x / 6 + 1 / 2, held between 0 and 1."""
+    """x / 6 + 1 / 2, held between 0 and 1.
+
+    Args:
+        x: a value; integers and bools become float64.
+
+    Returns:
+        A floating value of its shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.hardsigmoid([-4.0, 0.0, 1.5]))
+    array([0.  , 0.5 , 0.75])
+    """
     value: Any = floating("hardsigmoid", x)
     return clip(value * (1.0 / 6.0) + 0.5, 0.0, 1.0)
 
 
 def hardswish(x: Operand[AnyValue]) -> AnyValue:
-    """x * hardsigmoid(x): Howard et al., arXiv 1905.02244."""
+    """x * hardsigmoid(x): Howard et al., arXiv 1905.02244.
+
+    Args:
+        x: a value; integers and bools become float64.
+
+    Returns:
+        A floating value of its shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.hardswish([-4.0, 0.0, 6.0]))
+    array([-0.,  0.,  6.])
+    """
     value: Any = floating("hardswish", x)
     found: AnyValue = value * hardsigmoid(value)
     return found
@@ -66,9 +114,27 @@ def celu(x: Operand[AnyValue], alpha: float = 1.0) -> AnyValue:
     """x where x > 0, else alpha * (exp(x / alpha) - 1): Barron, arXiv 1704.07483.
 
     Its derivative at 0 is 1.
+
+    Args:
+        x: a value; integers and bools become float64.
+        alpha: a number but 0, or a value that broadcasts with x; it goes to -alpha far below 0.
+
+    Returns:
+        A floating value.
+
+    Raises:
+        ArgumentError: an ``alpha`` that is 0.
+        ShapeError: an ``alpha`` that does not broadcast with x.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.celu([-1.0, 2.0])).round(4)
+    array([-0.6321,  2.    ])
     """
+    if is_number(alpha) and alpha == 0:
+        raise ArgumentError("celu: alpha is 0, and x is divided by it")
     value: Any = floating("celu", x)
-    below = functions.expm1(where(value > 0, 0.0, value) * (1.0 / alpha)) * alpha
+    scale: Any = alpha if is_number(alpha) else as_value("celu", alpha)
+    below = functions.expm1(where(value > 0, 0.0, value) * (1.0 / scale)) * scale
     return where(value <= 0, below, value)
 
 
@@ -76,6 +142,16 @@ def selu(x: Operand[AnyValue]) -> AnyValue:
     """1.0507 * (x where x > 0, else 1.6733 * (exp(x) - 1)): Klambauer et al., arXiv 1706.02515.
 
     Its derivative at 0 is 1.0507 * 1.6733.
+
+    Args:
+        x: a value; integers and bools become float64.
+
+    Returns:
+        A floating value of its shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.selu([-1.0, 1.0])).round(4)
+    array([-1.1113,  1.0507])
     """
     value: Any = floating("selu", x)
     below = functions.expm1(where(value > 0, 0.0, value)) * _SELU_ALPHA
@@ -89,6 +165,17 @@ def prelu(x: Operand[AnyValue], weight: Operand[AnyValue]) -> AnyValue:
     Args:
         x: [n, c, ...], or of any shape for one weight.
         weight: one number, or one for each of c channels.
+
+    Returns:
+        A floating value of the shape of x.
+
+    Raises:
+        ShapeError: weights that are neither one nor one for each channel.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.prelu([[-1.0, -1.0], [2.0, -2.0]], [0.5, 0.25]))
+    array([[-0.5 , -0.25],
+           [ 2.  , -0.5 ]])
     """
     value: Any
     value, slope = (floating("prelu", each) for each in promoted_values("prelu", (x, weight)))
@@ -98,47 +185,140 @@ def prelu(x: Operand[AnyValue], weight: Operand[AnyValue]) -> AnyValue:
 
 
 def mish(x: Operand[AnyValue]) -> AnyValue:
-    """x * tanh(softplus(x)): Misra, arXiv 1908.08681."""
+    """x * tanh(softplus(x)): Misra, arXiv 1908.08681.
+
+    Args:
+        x: a value; integers and bools become float64.
+
+    Returns:
+        A floating value of its shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.mish([-1.0, 1.0])).round(4)
+    array([-0.3034,  0.8651])
+    """
     value: Any = floating("mish", x)
     found: AnyValue = value * functions.tanh(softplus(value))
     return found
 
 
 def softsign(x: Operand[AnyValue]) -> AnyValue:
-    """x / (1 + abs(x))."""
+    """x / (1 + abs(x)).
+
+    Args:
+        x: a value; integers and bools become float64.
+
+    Returns:
+        A floating value of its shape, between -1 and 1.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.softsign([-1.0, 0.0, 3.0]))
+    array([-0.5 ,  0.  ,  0.75])
+    """
     value: Any = floating("softsign", x)
     found: AnyValue = value / (functions.absolute(value) + 1.0)
     return found
 
 
 def tanhshrink(x: Operand[AnyValue]) -> AnyValue:
-    """x - tanh(x)."""
+    """x - tanh(x).
+
+    Args:
+        x: a value; integers and bools become float64.
+
+    Returns:
+        A floating value of its shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.tanhshrink([0.0, 1.0])).round(4)
+    array([0.    , 0.2384])
+    """
     value: Any = floating("tanhshrink", x)
     found: AnyValue = value - functions.tanh(value)
     return found
 
 
 def softshrink(x: Operand[AnyValue], lambd: float = 0.5) -> AnyValue:
-    """x brought towards 0 by ``lambd``, and 0 where it is nearer."""
+    """x brought towards 0 by ``lambd``, and 0 where it is nearer.
+
+    Args:
+        x: a value; integers and bools become float64.
+        lambd: a number from 0 on, or a value that broadcasts with x.
+
+    Returns:
+        A floating value.
+
+    Raises:
+        ArgumentError: a ``lambd`` that is negative.
+        ShapeError: a ``lambd`` that does not broadcast with x.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.softshrink([-2.0, 0.25, 1.0]))
+    array([-1.5,  0. ,  0.5])
+    """
     value: Any = floating("softshrink", x)
-    found: AnyValue = value - clip(value, -lambd, lambd)
+    if is_number(lambd) and not lambd >= 0:
+        raise ArgumentError(f"softshrink: lambd={shown(lambd)} is negative")
+    most: Any = lambd if is_number(lambd) else as_value("softshrink", lambd)
+    found: AnyValue = value - clip(value, -most, most)
     return found
 
 
 def hardshrink(x: Operand[AnyValue], lambd: float = 0.5) -> AnyValue:
-    """x, and 0 where it is nearer to 0 than ``lambd``."""
+    """x, and 0 where it is nearer to 0 than ``lambd``.
+
+    Args:
+        x: a value; integers and bools become float64.
+        lambd: a number, or a value that broadcasts with x.
+
+    Returns:
+        A floating value.
+
+    Raises:
+        ShapeError: a ``lambd`` that does not broadcast with x.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.hardshrink([-2.0, 0.25, 1.0]))
+    array([-2.,  0.,  1.])
+    """
     value: Any = floating("hardshrink", x)
     return where(functions.absolute(value) <= lambd, 0.0, value)
 
 
 def threshold(x: Operand[AnyValue], threshold: float, value: float) -> AnyValue:
-    """x where it is above ``threshold``, else ``value``."""
+    """x where it is above ``threshold``, else ``value``.
+
+    Args:
+        x: a value; integers and bools become float64.
+        threshold, value: numbers, or values that broadcast with x.
+
+    Returns:
+        A floating value.
+
+    Raises:
+        ShapeError: operands that do not broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.threshold([0.5, 1.0, 2.0], 1.0, -1.0))
+    array([-1., -1.,  2.])
+    """
     own: Any = floating("threshold", x)
     return where(own <= threshold, value, own)
 
 
 def log_sigmoid(x: Operand[AnyValue]) -> AnyValue:
-    """log(sigmoid(x)), without overflow."""
+    """log(sigmoid(x)), without overflow.
+
+    Args:
+        x: a value; integers and bools become float64.
+
+    Returns:
+        A floating value of its shape, 0 at most.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.log_sigmoid([-1000.0, 0.0])).round(4)
+    array([-1.000e+03, -6.931e-01])
+    """
     value: Any = floating("log_sigmoid", x)
     found: AnyValue = -softplus(-value)
     return found
@@ -147,8 +327,20 @@ def log_sigmoid(x: Operand[AnyValue]) -> AnyValue:
 def glu(x: Operand[AnyValue], axis: int = -1) -> AnyValue:
     """The first half along ``axis`` times the sigmoid of the second: Dauphin et al., 1612.08083.
 
+    Args:
+        x: a value; integers and bools become float64.
+        axis: which axis is halved.
+
+    Returns:
+        A floating value of half the size along ``axis``.
+
     Raises:
-        AxisError: there is no such axis. ShapeError: it has an odd size.
+        AxisError: there is no such axis.
+        ShapeError: it has an odd size.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.glu([1.0, 2.0, 0.0, 0.0]))
+    array([0.5, 1. ])
     """
     value: Any = floating("glu", x)
     place = axis_of("glu", axis, value)
@@ -163,7 +355,22 @@ def glu(x: Operand[AnyValue], axis: int = -1) -> AnyValue:
 
 
 def softmin(x: Operand[AnyValue], axis: int = -1) -> AnyValue:
-    """``softmax`` of -x."""
+    """``softmax`` of -x: what is smallest has the largest share.
+
+    Args:
+        x: a value; integers and bools become float64.
+        axis: one axis.
+
+    Returns:
+        A floating value of its shape; it adds up to 1 along ``axis``.
+
+    Raises:
+        AxisError: there is no such axis.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.softmin([0.0, 0.0, 1000.0]))
+    array([0.5, 0.5, 0. ])
+    """
     value: Any = floating("softmin", x)
     return softmax(-value, axis)
 
@@ -173,13 +380,33 @@ def gumbel_softmax(
 ) -> AnyValue:
     """A random draw of shares that nearly names one element: softmax((x + noise) / tau).
 
-    Jang et al., arXiv 1611.01144; the noise is Gumbel's, drawn from ``sg.random.Generator``.
+    Jang et al., arXiv 1611.01144; the noise is Gumbel's.
+
+    Args:
+        x: logarithms of weights; integers and bools become float64.
+        generator: draws the noise; of tensors one of ``staticgrad.eager``.
+        tau: above 0; the smaller, the nearer to one element.
+        axis: along which the shares add up to 1.
+
+    Returns:
+        Shares in the shape of x.
 
     Raises:
-        ArgumentError: tau is not positive.
+        ArgumentError: tau is not positive; no generator.
+        AxisError: there is no such axis.
+
+    >>> import staticgrad as sg
+    >>> shares = sg.nn.gumbel_softmax([0.0, 0.0, 9.0], sg.random.Generator(0), tau=0.1)
+    >>> sg.evaluate(shares).round(3)
+    array([0., 0., 1.])
     """
     if not is_number(tau) or not tau > 0:
         raise ArgumentError(f"gumbel_softmax: tau={shown(tau)} is not positive")
+    if not hasattr(generator, "exponential"):
+        raise ArgumentError(
+            f"gumbel_softmax: {shown(generator)} draws no numbers",
+            hint="hand over sg.random.Generator(seed)",
+        )
     value: Any = floating("gumbel_softmax", x)
     drawn = generator.exponential(shape=value.shape, dtype=value.dtype.compute)
     noise: Any = -functions.log(maximum(drawn, drawn.dtype.smallest_normal))

@@ -116,9 +116,21 @@ def split(x: Operand[AnyValue], indices_or_sections: Any, axis: int = 0) -> list
 def array_split(x: Operand[AnyValue], indices_or_sections: Any, axis: int = 0) -> list[AnyValue]:
     """As ``split``, but the first parts are one longer where the size does not divide evenly.
 
+    Args:
+        x: a value.
+        indices_or_sections: how many parts, or the positions at which parts end.
+        axis: one axis.
+
+    Returns:
+        The parts, in a list.
+
     Raises:
         AxisError: there is no such axis.
         ArgumentError: no parts, or positions that are no integers.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.array_split([1, 2, 3, 4, 5], 2))
+    [array([1, 2, 3]), array([4, 5])]
     """
     value = as_value("array_split", x)
     place = axis_of("array_split", axis, value)
@@ -187,6 +199,10 @@ def repeat(x: Operand[AnyValue], repeats: Any, axis: int | None = None) -> AnyVa
 
 def tile(x: Operand[AnyValue], reps: Any) -> AnyValue:
     """x laid side by side, ``reps`` times along each axis; missing axes come first.
+
+    Args:
+        x: a value.
+        reps: a number for the last axis, or one for each of the last axes.
 
     Returns:
         x beside itself, so many times along each axis.
@@ -342,13 +358,23 @@ def meshgrid(
     """Coordinate grids from vectors: one array per vector, each varying along one axis.
 
     Args:
-        values: vectors (or 0-d values).
+        values: vectors; what has other axes is flattened.
         indexing: ``"ij"`` puts the first vector along axis 0, ``"xy"`` along axis 1.
         sparse: leave the other axes at size 1.
 
+    Returns:
+        As many values as vectors, in a list; as many axes as vectors.
+
     Raises:
         ArgumentError: another indexing.
-        RankError: an operand with more than one axis.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.meshgrid([1, 2], [3, 4, 5]))
+    [array([[1, 2],
+           [1, 2],
+           [1, 2]]), array([[3, 3],
+           [4, 4],
+           [5, 5]])]
     """
     if indexing not in ("xy", "ij"):
         raise ArgumentError(f"meshgrid: indexing is 'xy' or 'ij', not {indexing!r}")

@@ -28,6 +28,9 @@ def associative_scan(
         reverse: combine from the end: result i is elems[n - 1] ... elems[i].
         axis: along which.
 
+    Returns:
+        A tree like ``elems``.
+
     Raises:
         ArgumentError: a size that is only known in a run (``scan`` takes one), or that differs.
         CarryError: the function gives another shape or other containers.

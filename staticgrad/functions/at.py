@@ -164,5 +164,17 @@ def _put(chosen: Selection[AnyValue], part: AnyValue) -> AnyValue:
 
 
 def at(x: Operand) -> At:
-    """Elements of x to be read, set or added to: ``sg.at(x)[2:].set(0)``, or ``x.at[2:]``."""
+    """Elements of x to be read, set or added to: ``sg.at(x)[2:].set(0)``, or ``x.at[2:]``.
+
+    Args:
+        x: a value, or an array.
+
+    Returns:
+        What takes a key, as ``x[key]`` does, and then ``get``, ``set``, ``add`` and the others of
+        ``At``; each gives a new value, x itself never changes.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.at([1, 2, 3])[1:].set(0))
+    array([1, 0, 0])
+    """
     return At(as_value("at", x))

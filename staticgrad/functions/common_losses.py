@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
 from staticgrad.errors.wording import shown
+from staticgrad.families import like
 from staticgrad.functions.aggregate import mean, sum as total
 from staticgrad.functions.normalization import constant_shift
 from staticgrad.functions.rowwise import rowwise
@@ -76,11 +77,19 @@ def mse(
     """The mean of (prediction - target) squared, over all elements.
 
     Args:
-        prediction, target: floating, of one shape, or one of them 0-d.
-        reduction: "mean", "sum", or "none": as many losses as there are elements.
+        prediction, target: floating, of one shape, or one of them 0-d; integers become float64.
+        reduction: "mean", "sum", or "none".
+
+    Returns:
+        A 0-d value, or with "none" as many losses as there are elements.
 
     Raises:
         ShapeError: the shapes differ; they do not broadcast, unless one is 0-d.
+        ArgumentError: another reduction.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.mse([1.0, 2.0], [0.0, 0.0]))
+    array(2.5)
     """
     left, right = alike("mse", prediction, target)
     away = left - right
@@ -88,6 +97,7 @@ def mse(
     return found
 
 
+@like(mse)
 def huber(
     prediction: Operand[AnyValue],
     target: Operand[AnyValue],
@@ -96,11 +106,18 @@ def huber(
 ) -> AnyValue:
     """The mean of r ** 2 / 2 where abs(r) <= delta, else delta * (abs(r) - delta / 2).
 
-    r = prediction - target; Huber, Ann. Math. Statist. 35 (1964). ``reduction`` as in ``mse``.
+    r = prediction - target; Huber, Ann. Math. Statist. 35 (1964).
+
+    Args:
+        delta: where the square ends and the line begins; positive.
 
     Raises:
-        ArgumentError: a ``delta`` that is not positive.
         ShapeError: the shapes differ; they do not broadcast, unless one is 0-d.
+        ArgumentError: a ``delta`` that is not positive; another reduction.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.huber([0.5, 3.0], 0.0, reduction="none"))
+    array([0.125, 2.5  ])
     """
     left, right = alike("huber", prediction, target)
     if is_number(delta) and delta <= 0:
@@ -133,11 +150,19 @@ def cross_entropy(
         label_smoothing: the target is a mixture of the label with this share of all classes alike
             (Szegedy et al., arXiv 1512.00567, section 7), each of them by its own weight.
 
+    Returns:
+        A 0-d value in the dtype of the logits, or the losses [...].
+
     Raises:
         DTypeError: labels that are no integers.
         RankError, ShapeError: the labels do not have the shape of the logits without its last axis;
             weights that are not [C].
         ArgumentError: a smoothing outside [0, 1], another reduction.
+
+    >>> import staticgrad as sg
+    >>> losses = sg.nn.cross_entropy([[0.0, 0.0], [100.0, 0.0]], [0, 0], reduction="none")
+    >>> sg.evaluate(losses).round(4)
+    array([0.6931, 0.    ])
     """
     scores, classes = as_values("cross_entropy", logits, labels)
     _check_labels(scores, classes)

@@ -145,10 +145,20 @@ def array_equal(x: Operand[AnyValue], y: Operand[AnyValue], equal_nan: bool = Fa
 
 
 def array_equiv(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """Whether x and y, broadcast against each other, have the same elements, as a 0-d bool.
+    """Whether x and y, broadcast against each other, have the same elements.
+
+    Args:
+        x, y: values.
+
+    Returns:
+        A 0-d bool.
 
     Raises:
         ShapeError: the shapes do not broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.array_equiv([[1, 1], [1, 1]], 1))
+    array(True)
     """
     left, right = promoted_values("array_equiv", (x, y))
     return _all_equal(left, right, False)
@@ -206,10 +216,17 @@ def choose(
         mode: of an element of a that is no choice, ``"raise"`` in the run that meets it; ``"wrap"``
             it round; ``"clip"`` it to the first or the last.
 
+    Returns:
+        Elements of the choices, in the shape that all have together.
+
     Raises:
         ArgumentError: no choice; another mode.
         DTypeError: a that is no integer.
         ShapeError: the shapes do not broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.choose([0, 1, 0], [[1, 2, 3], [10, 20, 30]]))
+    array([ 1, 20,  3])
     """
     given = functions.unstack(choices) if isinstance(choices, Value) else choices
     if not len(given):
@@ -243,9 +260,23 @@ def piecewise(
     Every function is applied to all of x; a number is a constant. One function more than conditions
     stands for where none holds, else that is 0.
 
+    Args:
+        x: a value.
+        condlist: conditions, which broadcast with x.
+        funclist: functions of x, values or numbers.
+        args, kw: handed to every function, after x.
+
+    Returns:
+        A value in the dtype of x.
+
     Raises:
         ArgumentError: too few or too many functions.
         ShapeError: the shapes do not broadcast.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> x = np.array([-2.0, 3.0])
+    >>> sg.evaluate(sg.piecewise(x, [x < 0], [lambda x: -x, lambda x: 10 * x]))
+    array([ 2., 30.])
     """
     value = as_value("piecewise", x)
     if len(funclist) - len(condlist) not in (0, 1):

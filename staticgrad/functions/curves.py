@@ -10,6 +10,7 @@ from typing import Any
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.errors.wording import shown
+from staticgrad.families import like
 from staticgrad.functions import aggregate as of
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
@@ -94,7 +95,19 @@ def ediff1d(
 ) -> AnyValue:
     """The differences between neighbours of x flattened, ``to_begin`` before and ``to_end`` after.
 
-    These are flattened, too, and converted to the dtype of x.
+    Args:
+        x: a value.
+        to_end, to_begin: values, flattened and converted to the dtype of x.
+
+    Returns:
+        A vector.
+
+    Raises:
+        DTypeError: an operand that is no array of numbers.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.ediff1d([1, 4, 9], to_begin=1))
+    array([1, 3, 5])
     """
     value = functions.ravel(x)
     between = diff(value)
@@ -173,6 +186,10 @@ def gradient(
         AxisError: there is no such axis, or one is named twice.
         ArgumentError: another number of spacings than of axes; another ``edge_order``.
         ShapeError: an axis with too few samples.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.gradient([0.0, 1.0, 4.0, 9.0], 1.0))
+    array([1., 2., 4., 5.])
     """
     value = floating("gradient", f)
     given = range(value.ndim) if axis is None else axis
@@ -240,9 +257,16 @@ def unwrap(
         axis: along which axis.
         period: a whole turn; radians by default.
 
+    Returns:
+        Angles in the shape of p.
+
     Raises:
         AxisError: there is no such axis.
         ArgumentError: a period that is no positive number.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.unwrap([0.0, 90.0, 350.0], period=360.0))
+    array([  0.,  90., -10.])
     """
     if not is_number(period) or not period > 0:
         raise ArgumentError(f"unwrap: period={shown(period)} is no positive number")
@@ -267,15 +291,29 @@ def cumulative_sum(
     dtype: Any = None,
     include_initial: bool = False,
 ) -> AnyValue:
-    """The running sum along ``axis``, which a vector does without; a 0 in front where asked for.
+    """The running sum along ``axis``, which a vector does without.
+
+    Args:
+        x: a value.
+        axis: one axis.
+        dtype: of the sum; by default that of ``sum``.
+        include_initial: begin with a 0.
+
+    Returns:
+        A value of the shape of x, one longer along ``axis`` where asked for.
 
     Raises:
         AxisError: there is no such axis.
         ArgumentError: no axis is given and x is no vector.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.cumulative_sum([1, 2, 3], include_initial=True))
+    array([0, 1, 3, 6])
     """
     return _cumulative("cumulative_sum", cumsum, x, axis, dtype, 0 if include_initial else None)
 
 
+@like(cumulative_sum)
 def cumulative_prod(
     x: Operand[AnyValue],
     /,
@@ -284,7 +322,16 @@ def cumulative_prod(
     dtype: Any = None,
     include_initial: bool = False,
 ) -> AnyValue:
-    """The running product along ``axis``, with a 1 in front where asked for. Raises as the sum."""
+    """The running product along ``axis``, which a vector does without.
+
+    Args:
+        dtype: of the product; by default that of ``prod``.
+        include_initial: begin with a 1.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.cumulative_prod([1, 2, 3], include_initial=True))
+    array([1, 1, 2, 6])
+    """
     return _cumulative("cumulative_prod", cumprod, x, axis, dtype, 1 if include_initial else None)
 
 

@@ -217,8 +217,20 @@ def nan_to_num(
 
     What is replaced takes no gradient.
 
+    Args:
+        x: a value.
+        copy: True alone.
+        nan, posinf, neginf: what stands for each; by default 0 and the ends of the range.
+
+    Returns:
+        A value of the shape of x.
+
     Raises:
         ArgumentError: ``copy=False``: nothing is written into x.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nan_to_num([1.0, float("nan"), float("inf")], posinf=9.0))
+    array([1., 0., 9.])
     """
     if not copy:
         raise ArgumentError(

@@ -139,6 +139,12 @@ def sliding_window_view(
         AxisError: there is no such axis.
         ArgumentError: another number of sizes than of axes.
         ShapeError: a window of a negative size, or larger than its axis.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.sliding_window_view([1, 2, 3, 4], 2))
+    array([[1, 2],
+           [2, 3],
+           [3, 4]])
     """
     value = as_value("sliding_window_view", x)
     given = (window_shape,) if isinstance(window_shape, int) else tuple(window_shape)
@@ -258,8 +264,16 @@ def resize(a: Operand[AnyValue], new_shape: int | tuple[int, ...]) -> AnyValue:
         a: a value, flattened.
         new_shape: sizes known at build.
 
+    Returns:
+        A value of that shape.
+
     Raises:
         ShapeError: a negative size.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.resize([1, 2, 3], (2, 4)))
+    array([[1, 2, 3, 1],
+           [2, 3, 1, 2]])
     """
     value = functions.ravel(a)
     given = (new_shape,) if isinstance(new_shape, int) else tuple(new_shape)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, overload
 
 from staticgrad.errors import ArgumentError
+from staticgrad.families import like
 from staticgrad.functions.arrange import split
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue
@@ -31,7 +32,18 @@ def atleast_1d(
     x: Operand[AnyValue], y: Operand[AnyValue], /, *more: Operand[AnyValue]
 ) -> tuple[AnyValue, ...]: ...
 def atleast_1d(*values: Operand[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
-    """x, a 0-d value as a vector of one; of several values a tuple of such."""
+    """x, a 0-d value as a vector of one.
+
+    Args:
+        values: one or several.
+
+    Returns:
+        A value; of several a tuple of them.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.atleast_1d(3.0))
+    array([3.])
+    """
     return _each("atleast_1d", _wide, values)
 
 
@@ -42,7 +54,18 @@ def atleast_2d(
     x: Operand[AnyValue], y: Operand[AnyValue], /, *more: Operand[AnyValue]
 ) -> tuple[AnyValue, ...]: ...
 def atleast_2d(*values: Operand[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
-    """x with at least two axes: a vector becomes a row; of several values a tuple of such."""
+    """x with at least two axes: a vector becomes a row.
+
+    Args:
+        values: one or several.
+
+    Returns:
+        A value; of several a tuple of them.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.atleast_2d([1, 2]))
+    array([[1, 2]])
+    """
     return _each("atleast_2d", with_two_axes, values)
 
 
@@ -55,7 +78,15 @@ def atleast_3d(
 def atleast_3d(*values: Operand[AnyValue]) -> AnyValue | tuple[AnyValue, ...]:
     """x with at least three axes: a vector becomes [1, n, 1], a matrix [m, n, 1].
 
-    Of several values a tuple of such.
+    Args:
+        values: one or several.
+
+    Returns:
+        A value; of several a tuple of them.
+
+    >>> import staticgrad as sg
+    >>> sg.atleast_3d([1, 2]).shape
+    (1, 2, 1)
     """
     return _each("atleast_3d", _deep, values)
 
@@ -138,7 +169,22 @@ def dstack(values: Sequence[AnyValue]) -> AnyValue: ...
 @overload
 def dstack(values: Sequence[Any]) -> Any: ...
 def dstack(values: Sequence[Operand[AnyValue]]) -> AnyValue:
-    """Arrays one behind the other: along axis 2. Raises as ``concatenate``."""
+    """Arrays one behind the other: along axis 2.
+
+    Args:
+        values: arrays; vectors become [1, n, 1], matrices [m, n, 1].
+
+    Returns:
+        One value with three axes or more.
+
+    Raises:
+        ArgumentError, ShapeError, RankError: as ``concatenate``.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.dstack([[1, 2], [3, 4]]))
+    array([[[1, 3],
+            [2, 4]]])
+    """
     return concatenate([_deep(value) for value in values], 2)
 
 
@@ -147,7 +193,22 @@ def column_stack(values: Sequence[AnyValue]) -> AnyValue: ...
 @overload
 def column_stack(values: Sequence[Any]) -> Any: ...
 def column_stack(values: Sequence[Operand[AnyValue]]) -> AnyValue:
-    """Vectors as the columns of a matrix; matrices side by side. Raises as ``concatenate``."""
+    """Vectors as the columns of a matrix; matrices side by side.
+
+    Args:
+        values: vectors and matrices.
+
+    Returns:
+        One matrix.
+
+    Raises:
+        ArgumentError, ShapeError, RankError: as ``concatenate``.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.column_stack([[1, 2], [3, 4]]))
+    array([[1, 3],
+           [2, 4]])
+    """
     wide = [_wide(value) for value in values]
     return concatenate([v if v.ndim > 1 else expand_dims(v, 1) for v in wide], 1)
 
@@ -176,10 +237,21 @@ def append(x: Operand[AnyValue], values: Operand[AnyValue], axis: int | None = N
 def block(blocks: Any) -> Value:
     """Blocks, in lists nested as the axes are, put together: innermost lists side by side.
 
-    Raises as ``concatenate``.
+    Args:
+        blocks: a value, or a list of lists of values; those of a list fit side by side.
+
+    Returns:
+        One value, with as many axes as lists are nested, or as its blocks have.
 
     Raises:
         ArgumentError: an empty list, or lists nested to different depths.
+        ShapeError: blocks that do not fit, as in ``concatenate``.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> sg.evaluate(sg.block([[np.eye(2), np.zeros((2, 1))], [np.ones((1, 3))]]))
+    array([[1., 0., 0.],
+           [0., 1., 0.],
+           [1., 1., 1.]])
     """
     depth = _depth(blocks)
     rank = max(depth, *(v.ndim for v in _blocks(blocks)))
@@ -209,18 +281,47 @@ def _assembled(blocks: Any, rank: int, depth: int) -> Value:
 
 
 def hsplit(x: Operand[AnyValue], indices_or_sections: Any) -> list[AnyValue]:
-    """``split`` along axis 1, a vector along its own."""
+    """``split`` along axis 1, a vector along its own.
+
+    Args:
+        x: a value.
+        indices_or_sections: how many equal parts, or the positions at which parts end.
+
+    Returns:
+        The parts, in a list.
+
+    Raises:
+        ShapeError: the axis does not divide into equal parts.
+        ArgumentError: no parts, or positions that are no integers.
+        AxisError: there is no such axis.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.hsplit([1, 2, 3, 4], 2))
+    [array([1, 2]), array([3, 4])]
+    """
     value = as_value("hsplit", x)
     return split(value, indices_or_sections, 0 if value.ndim == 1 else 1)
 
 
+@like(hsplit)
 def vsplit(x: Operand[AnyValue], indices_or_sections: Any) -> list[AnyValue]:
-    """``split`` along axis 0."""
+    """``split`` along axis 0.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.vsplit([[1, 2], [3, 4]], 2))
+    [array([[1, 2]]), array([[3, 4]])]
+    """
     return split(x, indices_or_sections, 0)
 
 
+@like(hsplit)
 def dsplit(x: Operand[AnyValue], indices_or_sections: Any) -> list[AnyValue]:
-    """``split`` along axis 2."""
+    """``split`` along axis 2.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> [part.shape for part in sg.dsplit(np.ones((1, 2, 4)), [1])]
+    [(1, 2, 1), (1, 2, 3)]
+    """
     return split(x, indices_or_sections, 2)
 
 
@@ -284,7 +385,22 @@ def fliplr(x: Operand[AnyValue]) -> AnyValue:
 
 
 def matrix_transpose(x: Operand[AnyValue]) -> AnyValue:
-    """x with its last two axes exchanged. Raises AxisError."""
+    """x with its last two axes exchanged.
+
+    Args:
+        x: matrices [..., m, n].
+
+    Returns:
+        A value [..., n, m].
+
+    Raises:
+        AxisError: fewer than two axes.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.matrix_transpose([[1, 2], [3, 4]]))
+    array([[1, 3],
+           [2, 4]])
+    """
     return functions.swapaxes(x, -1, -2)
 
 

@@ -11,10 +11,18 @@ from typing import Any, Final
 
 from staticgrad.errors import ArgumentError, DTypeError, ShapeError
 from staticgrad.errors.wording import shown
-from staticgrad.functions.aggregate import mean, sum as total
-from staticgrad.functions.common_losses import Reduction, alike, masked, of_classes, reduced
+from staticgrad.families import like
+from staticgrad.functions.aggregate import mean
+from staticgrad.functions.common_losses import (
+    Reduction,
+    alike,
+    cross_entropy,
+    masked,
+    mse,
+    of_classes,
+    reduced,
+)
 from staticgrad.functions.nn import softplus
-from staticgrad.functions.totals import norm
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
@@ -24,8 +32,6 @@ from staticgrad.ops.selection import maximum, where
 
 __all__ = [
     "binary_cross_entropy",
-    "cosine_embedding_loss",
-    "cosine_similarity",
     "gaussian_nll_loss",
     "hinge_embedding_loss",
     "kl_div",
@@ -34,27 +40,31 @@ __all__ = [
     "multi_margin_loss",
     "multilabel_soft_margin_loss",
     "nll_loss",
-    "normalize",
-    "pairwise_distance",
     "poisson_nll_loss",
     "smooth_l1_loss",
     "soft_margin_loss",
-    "triplet_margin_loss",
 ]
 
 #: What a logarithm of a probability is held above, so that no loss is infinite.
 _LOWEST_LOG: Final = -100.0
 
 
+@like(mse)
 def l1_loss(
     prediction: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
 ) -> AnyValue:
-    """abs(prediction - target)."""
+    """abs(prediction - target).
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.l1_loss([1.0, -2.0], [0.0, 0.0]))
+    array(1.5)
+    """
     one, other = alike("l1_loss", prediction, target)
     found: AnyValue = reduced("l1_loss", functions.absolute(one - other), reduction)
     return found
 
 
+@like(mse)
 def smooth_l1_loss(
     prediction: Operand[AnyValue],
     target: Operand[AnyValue],
@@ -63,8 +73,16 @@ def smooth_l1_loss(
 ) -> AnyValue:
     """r ** 2 / (2 beta) where abs(r) < beta, else abs(r) - beta / 2; r = prediction - target.
 
+    Args:
+        beta: where the square ends and the line begins; positive.
+
     Raises:
-        ArgumentError: a ``beta`` that is not positive.
+        ShapeError: the shapes differ; they do not broadcast, unless one is 0-d.
+        ArgumentError: a ``beta`` that is not positive; another reduction.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.smooth_l1_loss([0.5, 3.0], [0.0, 0.0], "none"))
+    array([0.125, 2.5  ])
     """
     if not is_number(beta) or not beta > 0:
         raise ArgumentError(f"smooth_l1_loss: beta={shown(beta)} is not a positive number")
@@ -76,6 +94,7 @@ def smooth_l1_loss(
     return found
 
 
+@like(cross_entropy)
 def nll_loss(
     log_probabilities: Operand[AnyValue],
     labels: Operand[AnyValue],
@@ -83,12 +102,22 @@ def nll_loss(
     weight: Operand[AnyValue] | None = None,
     ignore_index: int | None = None,
 ) -> AnyValue:
-    """The negative log-probability [..., C] of each label [...].
+    """The negative log-probability of each label.
 
-    Options as in ``cross_entropy``.
+    Args:
+        log_probabilities: floating [..., C], as ``log_softmax`` gives them.
+
+    Returns:
+        A 0-d value, or the losses [...].
 
     Raises:
-        DTypeError: labels that are no integers. ShapeError: not one for each row.
+        DTypeError: labels that are no integers.
+        ShapeError: not one label for each row; weights that are not [C].
+        ArgumentError: another reduction.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.nll_loss([[-0.5, -1.0], [-2.0, -0.25]], [0, 1]))
+    array(0.375)
     """
     scores, classes = as_values("nll_loss", log_probabilities, labels)
     scores = floating("nll_loss", scores)
@@ -107,6 +136,7 @@ def nll_loss(
     return found
 
 
+@like(mse)
 def kl_div(
     log_probabilities: Operand[AnyValue],
     target: Operand[AnyValue],
@@ -115,7 +145,14 @@ def kl_div(
 ) -> AnyValue:
     """target * (log(target) - log_probabilities), 0 where the target is; summed, the divergence.
 
-    With ``log_target`` the target, too, is given by its logarithms.
+    Args:
+        log_probabilities: floating, the logarithms of what is compared with the target.
+        target: probabilities of the same shape, or one of the two is 0-d.
+        log_target: the target, too, is given by its logarithms.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.kl_div(sg.log([0.5, 0.5]), [1.0, 0.0], "sum")).round(4)
+    np.float64(0.6931)
     """
     scores, wanted = alike("kl_div", log_probabilities, target)
     if log_target:
@@ -126,12 +163,20 @@ def kl_div(
     return found
 
 
+@like(mse)
 def binary_cross_entropy(
     probability: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
 ) -> AnyValue:
     """-(t log p + (1 - t) log(1 - p)), logarithms held above -100.
 
     Of log-odds ``binary_cross_entropy_with_logits`` is exact.
+
+    Args:
+        probability, target: floating in [0, 1], of one shape, or one of them 0-d.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.binary_cross_entropy([0.5, 0.0], [1.0, 1.0], "none")).round(4)
+    array([  0.6931, 100.    ])
     """
     p, t = alike("binary_cross_entropy", probability, target)
     likely: Any = maximum(functions.log(p), _LOWEST_LOG)
@@ -141,6 +186,7 @@ def binary_cross_entropy(
     return found
 
 
+@like(mse)
 def poisson_nll_loss(
     prediction: Operand[AnyValue],
     target: Operand[AnyValue],
@@ -148,13 +194,25 @@ def poisson_nll_loss(
     reduction: Reduction = "mean",
     eps: float = 1e-8,
 ) -> AnyValue:
-    """exp(x) - t * x of the logarithm x of a rate; of the rate itself x - t * log(x + eps)."""
+    """exp(x) - t * x of the logarithm x of a rate; of the rate itself x - t * log(x + eps).
+
+    Args:
+        prediction: x.
+        target: counts t, of the same shape, or one of the two is 0-d.
+        log_input: whether x is the logarithm.
+        eps: keeps the logarithm of a rate of 0 finite.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.poisson_nll_loss([0.0, 1.0], [2.0, 3.0], reduction="none")).round(4)
+    array([ 1.    , -0.2817])
+    """
     x, t = alike("poisson_nll_loss", prediction, target)
     losses: Any = functions.exp(x) - t * x if log_input else x - t * functions.log(x + eps)
     found: AnyValue = reduced("poisson_nll_loss", losses, reduction)
     return found
 
 
+@like(mse)
 def gaussian_nll_loss(
     prediction: Operand[AnyValue],
     target: Operand[AnyValue],
@@ -163,7 +221,17 @@ def gaussian_nll_loss(
     eps: float = 1e-6,
     reduction: Reduction = "mean",
 ) -> AnyValue:
-    """(log v + (x - t) ** 2 / v) / 2 of a variance v, held above eps; ``full``: + log(2 pi) / 2."""
+    """(log v + (x - t) ** 2 / v) / 2 of a variance v, held above eps; ``full``: + log(2 pi) / 2.
+
+    Args:
+        var: v, which broadcasts with the others.
+        full: whether to add the constant.
+        eps: the least variance, through which no gradient flows.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.gaussian_nll_loss([1.0, 2.0], [0.0, 2.0], 1.0))
+    array(0.25)
+    """
     x, t = alike("gaussian_nll_loss", prediction, target)
     spread: Any = maximum(as_values("gaussian_nll_loss", x, var)[1], eps)
     away: Any = x - t
@@ -173,19 +241,31 @@ def gaussian_nll_loss(
     return found
 
 
+@like(mse)
 def hinge_embedding_loss(
     x: Operand[AnyValue],
     target: Operand[AnyValue],
     margin: float = 1.0,
     reduction: Reduction = "mean",
 ) -> AnyValue:
-    """x where the target is 1, and max(0, margin - x) where it is -1."""
+    """x where the target is 1, and max(0, margin - x) where it is -1.
+
+    Args:
+        x: floating, distances.
+        target: 1 or -1, of the same shape, or one of the two is 0-d.
+        margin: how far apart those of target -1 should be.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.hinge_embedding_loss([0.5, 0.25], [1, -1], reduction="none"))
+    array([0.5 , 0.75])
+    """
     value, t = alike("hinge_embedding_loss", x, target)
     losses = where(t > 0, value, maximum(margin - value, 0.0))
     found: AnyValue = reduced("hinge_embedding_loss", losses, reduction)
     return found
 
 
+@like(mse)
 def margin_ranking_loss(
     x1: Operand[AnyValue],
     x2: Operand[AnyValue],
@@ -193,7 +273,16 @@ def margin_ranking_loss(
     margin: float = 0.0,
     reduction: Reduction = "mean",
 ) -> AnyValue:
-    """max(0, margin - t * (x1 - x2)): x1 ranks above x2 where the target is 1, below where -1."""
+    """max(0, margin - t * (x1 - x2)): x1 ranks above x2 where the target is 1, below where -1.
+
+    Args:
+        x1, x2, target: of one shape; what is 0-d goes with every shape.
+        margin: by how much one should be above the other.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.margin_ranking_loss([1.0, 1.0], [0.0, 3.0], [1, 1], reduction="none"))
+    array([0., 2.])
+    """
     one, other = alike("margin_ranking_loss", x1, x2)
     away, t = alike("margin_ranking_loss", one - other, target)
     losses = maximum(margin - t * away, 0.0)
@@ -201,25 +290,49 @@ def margin_ranking_loss(
     return found
 
 
+@like(mse)
 def soft_margin_loss(
     x: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
 ) -> AnyValue:
-    """log(1 + exp(-t * x)) of targets 1 and -1, without overflow."""
+    """log(1 + exp(-t * x)) of targets 1 and -1, without overflow.
+
+    Args:
+        x: floating, scores.
+        target: 1 or -1, of the same shape, or one of the two is 0-d.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.soft_margin_loss([0.0, 1000.0], [1, -1], "none")).round(4)
+    array([6.931e-01, 1.000e+03])
+    """
     value, t = alike("soft_margin_loss", x, target)
     found: AnyValue = reduced("soft_margin_loss", softplus(-t * value), reduction)
     return found
 
 
+@like(mse)
 def multilabel_soft_margin_loss(
     x: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
 ) -> AnyValue:
-    """The mean along the last axis of softplus(x) - t * x: each class by itself is there or not."""
+    """The mean along the last axis of softplus(x) - t * x: each class by itself is there or not.
+
+    Args:
+        x: floating [..., C], log-odds.
+        target: [..., C], 1 where a class is there, else 0.
+
+    Returns:
+        A 0-d value, or a loss for each row [...].
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.multilabel_soft_margin_loss([[0.0, 9.0]], [[1, 1]], "none")).round(4)
+    array([0.3466])
+    """
     value, t = alike("multilabel_soft_margin_loss", x, target)
     rows = mean(softplus(value) - t * value, -1)
     found: AnyValue = reduced("multilabel_soft_margin_loss", rows, reduction)
     return found
 
 
+@like(mse)
 def multi_margin_loss(
     x: Operand[AnyValue],
     labels: Operand[AnyValue],
@@ -230,12 +343,22 @@ def multi_margin_loss(
     """The sum over other classes j of max(0, margin - x[label] + x[j]) ** p, by how many there are.
 
     Args:
-        x: [..., C]; labels: integers [...].
+        x: floating [..., C], a score for each class.
+        labels: integers [...].
         p: 1 or 2.
-        margin, reduction: as above.
+        margin: by how much the score of the label should be above each other.
+
+    Returns:
+        A 0-d value, or a loss for each row [...]. The sum is divided by C.
 
     Raises:
-        ArgumentError: another p. DTypeError, ShapeError: as ``nll_loss``.
+        ArgumentError: another p, another reduction.
+        DTypeError: labels that are no integers.
+        ShapeError: not one label for each row.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.multi_margin_loss([[1.0, 0.5, -3.0]], [0]))
+    array(0.16666667)
     """
     if p not in (1, 2):
         raise ArgumentError(f"multi_margin_loss: p={shown(p)} is neither 1 nor 2")
@@ -245,70 +368,6 @@ def multi_margin_loss(
     others = functions.one_hot(classes, scores.shape[-1], bool)
     kept = where(others, 0.0, over if p == 1 else over * over)
     found: AnyValue = reduced("multi_margin_loss", mean(kept, -1), reduction)
-    return found
-
-
-def pairwise_distance(
-    x1: Operand[AnyValue],
-    x2: Operand[AnyValue],
-    p: float = 2.0,
-    eps: float = 1e-6,
-    keepdims: bool = False,
-) -> AnyValue:
-    """The p-norm of x1 - x2 + eps along the last axis."""
-    one, other = alike("pairwise_distance", x1, x2)
-    return norm(one - other + eps, p, -1, keepdims)
-
-
-def triplet_margin_loss(
-    anchor: Operand[AnyValue],
-    positive: Operand[AnyValue],
-    negative: Operand[AnyValue],
-    margin: float = 1.0,
-    p: float = 2.0,
-    eps: float = 1e-6,
-    reduction: Reduction = "mean",
-) -> AnyValue:
-    """max(0, d(anchor, positive) - d(anchor, negative) + margin), d ``pairwise_distance``.
-
-    Schroff et al., arXiv 1503.03832.
-    """
-    near: Any = pairwise_distance(anchor, positive, p, eps)
-    losses = maximum(near - pairwise_distance(anchor, negative, p, eps) + margin, 0.0)
-    found: AnyValue = reduced("triplet_margin_loss", losses, reduction)
-    return found
-
-
-def cosine_similarity(
-    x1: Operand[AnyValue], x2: Operand[AnyValue], axis: int = -1, eps: float = 1e-8
-) -> AnyValue:
-    """The cosine of the angle between rows: x1 . x2 / (|x1| |x2|), lengths held above eps."""
-    one, other = alike("cosine_similarity", x1, x2)
-    squares: Any = maximum(total(one * one, axis), eps * eps)
-    lengths = functions.sqrt(squares * maximum(total(other * other, axis), eps * eps))
-    found: AnyValue = total(one * other, axis) / lengths
-    return found
-
-
-def cosine_embedding_loss(
-    x1: Operand[AnyValue],
-    x2: Operand[AnyValue],
-    target: Operand[AnyValue],
-    margin: float = 0.0,
-    reduction: Reduction = "mean",
-) -> AnyValue:
-    """1 - cosine where the target is 1, and max(0, cosine - margin) where it is -1."""
-    near: Any = cosine_similarity(x1, x2)
-    near, t = alike("cosine_embedding_loss", near, target)
-    losses = where(t > 0, 1.0 - near, maximum(near - margin, 0.0))
-    found: AnyValue = reduced("cosine_embedding_loss", losses, reduction)
-    return found
-
-
-def normalize(x: Operand[AnyValue], p: float = 2.0, axis: int = -1, eps: float = 1e-12) -> AnyValue:
-    """x divided by its p-norm along ``axis``, which is held above eps."""
-    value: Any = floating("normalize", x)
-    found: AnyValue = value / maximum(norm(value, p, axis, keepdims=True), eps)
     return found
 
 

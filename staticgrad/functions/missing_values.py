@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from staticgrad.errors import DTypeError
+from staticgrad.families import like
 from staticgrad.functions import aggregate as of
 from staticgrad.functions.masking import Mask, correction_of, counted, mask_of
 from staticgrad.functions.totals import prod
@@ -87,19 +88,36 @@ def nanprod(
 
 
 def nancumsum(x: Operand[AnyValue], axis: int | None = None, dtype: Any = None) -> AnyValue:
-    """The running sum along ``axis`` in which NaN counts as 0; of x flattened if it is None.
+    """The running sum along ``axis`` in which NaN counts as 0.
+
+    Args:
+        x: a value.
+        axis: one axis; None for all elements, flattened.
+        dtype: of the sum; by default that of ``sum``.
+
+    Returns:
+        A value of the shape of x, or flattened.
 
     Raises:
         AxisError: there is no such axis.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nancumsum([1.0, float("nan"), 2.0]))
+    array([1., 1., 3.])
     """
     return cumsum(_without_nan("nancumsum", x, 0.0), axis, dtype)
 
 
+@like(nancumsum)
 def nancumprod(x: Operand[AnyValue], axis: int | None = None, dtype: Any = None) -> AnyValue:
-    """The running product along ``axis`` in which NaN counts as 1; of x flattened if it is None.
+    """The running product along ``axis`` in which NaN counts as 1.
 
-    Raises:
-        AxisError: there is no such axis.
+    Args:
+        dtype: of the product; by default that of ``prod``.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nancumprod([2.0, float("nan"), 3.0]))
+    array([2., 2., 6.])
     """
     return cumprod(_without_nan("nancumprod", x, 1.0), axis, dtype)
 

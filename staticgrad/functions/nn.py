@@ -139,21 +139,54 @@ _CUBIC: Final = 0.044715  # of the tanh approximation: Hendrycks and Gimpel, arX
 
 
 def relu(x: Operand[AnyValue]) -> AnyValue:
-    """0 where x <= 0, else x; NaN of NaN. Its derivative at 0 is 0, at NaN 1."""
+    """0 where x <= 0, else x; NaN of NaN. Its derivative at 0 is 0, at NaN 1.
+
+    Args:
+        x: a value of any dtype; bools become int64.
+
+    Returns:
+        A value of its shape and dtype.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.relu([-1.0, 0.0, 2.0]))
+    array([0., 0., 2.])
+    """
     value = as_value("relu", x)
     return where(value <= 0, 0, value)
 
 
 @rowwise(0)
 def silu(x: Operand[AnyValue]) -> AnyValue:
-    """x * sigmoid(x), also called swish."""
+    """x * sigmoid(x), also called swish.
+
+    Args:
+        x: a value; integers and bools become float64.
+
+    Returns:
+        A floating value of its shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.silu([-1.0, 0.0, 1.0])).round(4)
+    array([-0.2689,  0.    ,  0.7311])
+    """
     value = floating("silu", x)
     return value * of.sigmoid(value)
 
 
 @rowwise(0)
 def softplus(x: Operand[AnyValue]) -> AnyValue:
-    """log(1 + exp(x)), without overflow. Its derivative is sigmoid(x), at 0 too."""
+    """log(1 + exp(x)), without overflow. Its derivative is sigmoid(x), at 0 too.
+
+    Args:
+        x: a value; integers and bools become float64.
+
+    Returns:
+        A floating value of its shape, 0 at least.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.softplus([-1000.0, 0.0, 1000.0])).round(4)
+    array([0.000e+00, 6.931e-01, 1.000e+03])
+    """
     value = floating("softplus", x)
     positive = value > 0
     return where(positive, value, 0.0) + of.log1p(of.exp(where(positive, -value, value)))
@@ -171,8 +204,15 @@ def gelu(x: Operand[AnyValue], approximate: bool | str = False) -> AnyValue:
         x: a value; integers and bools become float64.
         approximate: True or ``"tanh"`` for the approximation; False or ``"none"``.
 
+    Returns:
+        A floating value of its shape.
+
     Raises:
         ArgumentError: another ``approximate``.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.gelu([-1.0, 0.0, 1.0])).round(4)
+    array([-0.1587,  0.    ,  0.8413])
     """
     value = floating("gelu", x)
     known = type(approximate) in (bool, str, np.bool_) and approximate in _APPROXIMATIONS
@@ -192,6 +232,20 @@ def elu(x: Operand[AnyValue], alpha: float = 1.0) -> AnyValue:
     """x where x > 0, else alpha * (exp(x) - 1). Its derivative at 0 is alpha.
 
     Clevert, Unterthiner and Hochreiter, arXiv 1511.07289.
+
+    Args:
+        x: a value; integers and bools become float64.
+        alpha: a number, or a value that broadcasts with x; x goes to -alpha far below 0.
+
+    Returns:
+        A floating value.
+
+    Raises:
+        ShapeError: an ``alpha`` that does not broadcast with x.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.elu([-1.0, 2.0])).round(4)
+    array([-0.6321,  2.    ])
     """
     value = floating("elu", x)
     positive = value > 0
@@ -199,7 +253,22 @@ def elu(x: Operand[AnyValue], alpha: float = 1.0) -> AnyValue:
 
 
 def leaky_relu(x: Operand[AnyValue], slope: float = 0.01) -> AnyValue:
-    """x where x > 0, else slope * x. Its derivative at 0 is the slope."""
+    """x where x > 0, else slope * x. Its derivative at 0 is the slope.
+
+    Args:
+        x: a value; integers and bools become float64.
+        slope: a number, or a value that broadcasts with x.
+
+    Returns:
+        A floating value.
+
+    Raises:
+        ShapeError: a ``slope`` that does not broadcast with x.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.leaky_relu([-1.0, 2.0], 0.25))
+    array([-0.25,  2.  ])
+    """
     value = floating("leaky_relu", x)
     return where(value > 0, value, functions.multiply(slope, value))
 
@@ -217,8 +286,15 @@ def softmax(x: Operand[AnyValue], axis: Axes = -1) -> AnyValue:
         x: a value; integers and bools become float64.
         axis: one axis or several; None for all.
 
+    Returns:
+        A floating value of its shape; it adds up to 1 over ``axis``.
+
     Raises:
         AxisError: there is no such axis, or one is named twice.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.softmax([0.0, 0.0, -1000.0]))
+    array([0.5, 0.5, 0. ])
     """
     value = floating("softmax", x)
     axes = axes_of("softmax", axis, value)
@@ -229,10 +305,19 @@ def softmax(x: Operand[AnyValue], axis: Axes = -1) -> AnyValue:
 def log_softmax(x: Operand[AnyValue], axis: Axes = -1) -> AnyValue:
     """The logarithm of ``softmax``: x less its ``logsumexp`` over ``axis``, without overflow.
 
-    Arguments as for ``softmax``.
+    Args:
+        x: a value; integers and bools become float64.
+        axis: one axis or several; None for all.
+
+    Returns:
+        A floating value of its shape, 0 at most.
 
     Raises:
         AxisError: there is no such axis, or one is named twice.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.log_softmax([0.0, 0.0, -1000.0])).round(4)
+    array([-6.9310000e-01, -6.9310000e-01, -1.0006931e+03])
     """
     value = floating("log_softmax", x)
     axes = axes_of("log_softmax", axis, value)
@@ -243,11 +328,22 @@ def log_softmax(x: Operand[AnyValue], axis: Axes = -1) -> AnyValue:
 def logsumexp(x: Operand[AnyValue], axis: Axes = -1, *, keepdims: bool = False) -> AnyValue:
     """log(sum(exp(x))) over ``axis``, without overflow; of a 0-d value, which has no axis, itself.
 
-    -inf where all elements are -inf or there are none, +inf where one is +inf. Arguments as for
-    ``softmax``.
+    -inf where all elements are -inf or there are none, +inf where one is +inf.
+
+    Args:
+        x: a value; integers and bools become float64.
+        axis: one axis or several; None for all.
+        keepdims: keep the reduced axes, with size 1.
+
+    Returns:
+        A floating value without these axes.
 
     Raises:
         AxisError: there is no such axis, or one is named twice.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.logsumexp([[0.0, 0.0], [1000.0, 1000.0]])).round(4)
+    array([6.9310000e-01, 1.0006931e+03])
     """
     value = floating("logsumexp", x)
     if value.ndim == 0 and axis in (None, -1, 0):
@@ -267,12 +363,24 @@ def layer_norm(
 ) -> AnyValue:
     """(x - mean) / sqrt(variance + eps) along the last axis, times ``gain``, plus ``bias``.
 
-    Ba, Kiros and Hinton, arXiv 1607.06450. The variance is the mean square; ``gain`` and ``bias``
-    have the size of the last axis.
+    Ba, Kiros and Hinton, arXiv 1607.06450. The variance is the mean square.
+
+    Args:
+        x: a value; integers and bools become float64.
+        gain, bias: of the size of the last axis; none by default.
+        eps: added to the variance.
+
+    Returns:
+        A floating value of the shape of x.
 
     Raises:
         RankError: a 0-d operand.
         ShapeError: a gain or bias of another shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.layer_norm([[1.0, 3.0], [0.0, 20.0]])).round(3)
+    array([[-1.,  1.],
+           [-1.,  1.]])
     """
     value = floating("layer_norm", x)
     if value.ndim == 0:
@@ -312,8 +420,17 @@ def binary_cross_entropy_with_logits(
         reduction: "mean", "sum", or "none": as many losses as there are elements.
         pos_weight: how much more a target of 1 counts; it broadcasts with the targets.
 
+    Returns:
+        A 0-d value, or the losses in the shape of the logits.
+
     Raises:
         ShapeError: the shapes differ; they do not broadcast, unless one is 0-d.
+        ArgumentError: another reduction.
+
+    >>> import staticgrad as sg
+    >>> loss = sg.nn.binary_cross_entropy_with_logits([0.0, 1000.0], [1.0, 1.0], "none")
+    >>> sg.evaluate(loss).round(4)
+    array([0.6931, 0.    ])
     """
     name = "binary_cross_entropy_with_logits"
     scores, wanted = alike(name, logits, targets)

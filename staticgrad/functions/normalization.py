@@ -82,10 +82,18 @@ def batch_norm(
         axis: which axis.
         eps: added to the variance.
 
+    Returns:
+        A floating value of the shape of x.
+
     Raises:
         AxisError: there is no such axis.
         ArgumentError: statistics that are no pair.
         ShapeError: numbers that are not one per channel.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.batch_norm([[0.0, 1.0], [2.0, 5.0]])).round(3)
+    array([[-1., -1.],
+           [ 1.,  1.]])
     """
     value = _with_axes("batch_norm", x)
     place = axis_of("batch_norm", axis, value)
@@ -103,8 +111,20 @@ def batch_norm(
 def batch_statistics(x: Operand[AnyValue], axis: int = 1) -> tuple[AnyValue, AnyValue]:
     """Mean and variance (mean square) per channel, over all axes but ``axis``.
 
+    Args:
+        x: a value; integers and bools become float64.
+        axis: which axis counts channels.
+
+    Returns:
+        Two vectors, of a number for each channel.
+
     Raises:
         AxisError: there is no such axis.
+
+    >>> import staticgrad as sg
+    >>> mean, variance = sg.nn.batch_statistics([[0.0, 1.0], [2.0, 5.0]])
+    >>> sg.evaluate([mean, variance])
+    [array([1., 3.]), array([1., 4.])]
     """
     value = _with_axes("batch_statistics", x)
     place = axis_of("batch_statistics", axis, value)
@@ -127,12 +147,26 @@ def group_norm(
     """(x - mean) / sqrt(variance + eps) over groups of channels and the axes after them.
 
     Wu and He, arXiv 1803.08494. Each element of the axes before the channels has statistics of its
-    own; gain and bias are one number per channel.
+    own.
+
+    Args:
+        x: a value; its axis ``axis`` counts channels.
+        groups: how many; they divide the channels.
+        gain, bias: one number per channel; none by default.
+        axis: which axis.
+        eps: added to the variance.
+
+    Returns:
+        A floating value of the shape of x.
 
     Raises:
         AxisError: there is no such axis.
         ArgumentError: fewer than one group.
         ShapeError: channels that are not so many equal groups, or numbers not one per channel.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.group_norm([[0.0, 2.0, 10.0, 10.0]], 2)).round(3)
+    array([[-1.,  1.,  0.,  0.]])
     """
     value = _with_axes("group_norm", x)
     place = axis_of("group_norm", axis, value)

@@ -1,9 +1,7 @@
-"""Medians, quantiles, histograms, membership: what follows from elements put in order.
+"""Medians, quantiles, orders by several keys: what follows from elements put in order.
 
-All of it is made of the sorts and searches of ``sorting``; nothing here is an op. The gradient of a
-quantile goes to the elements that it lies between. Probabilities are numbers known at build. The
-bin of an element is found by a search among the edges, so that counts agree with the edges that are
-returned.
+All of it is made of the sorts of ``sorting``; nothing here is an op. The gradient of a quantile
+goes to the elements that it lies between. Probabilities are numbers known at build.
 """
 
 from __future__ import annotations
@@ -17,31 +15,30 @@ import numpy as np
 from staticgrad.errors import (
     ArgumentError,
     EmptyReductionError,
-    RankError,
+    ShapeError,
 )
+from staticgrad.families import like
 from staticgrad.functions import aggregate as of
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.indexing import TakeAlong, iota, scatter_add, take
-from staticgrad.ops.movement import moveaxis, ravel, reshape
+from staticgrad.ops.indexing import TakeAlong, take
+from staticgrad.ops.movement import moveaxis, reshape
 from staticgrad.ops.operands import (
     Axes,
     as_value,
-    as_values,
     axes_of,
     axis_of,
     floating,
-    integer,
-    promoted_values,
     related,
+    shape_text,
 )
 from staticgrad.ops.selection import where
 from staticgrad.ops.slices import part, stack
-from staticgrad.ops.sorting import argsort, searchsorted, sort, sorted_along
+from staticgrad.ops.sorting import argsort, sort, sorted_along
 from staticgrad.types.arrays import array_of
-from staticgrad.types.dim import Dim, Size, floordiv
+from staticgrad.types.dim import Dim, Size, equal, floordiv
 from staticgrad.types.dtype import F64, I64
 from staticgrad.types.tensor import Shape
 
@@ -49,13 +46,23 @@ _METHODS: Final = ("linear", "lower", "higher", "midpoint", "nearest")
 
 
 def median(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
-    """The middle element over ``axis`` (all axes by default), or the mean of the two middle ones.
+    """The middle element over ``axis``, or the mean of the two middle ones; NaN where one is NaN.
 
-    NaN where an element is NaN. Integers and bools become float64.
+    Args:
+        x: a value; integers and bools become float64.
+        axis: which axes; all by default.
+        keepdims: keep the reduced axes, with size 1.
+
+    Returns:
+        A floating value without these axes.
 
     Raises:
         EmptyReductionError: there are no elements.
         AxisError: there is no such axis, or one is named twice.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.median([[1, 9, 2], [4, 6, 5]], axis=1))
+    array([2., 5.])
     """
     rows = _Rows("median", x, axis, keepdims)
     count = rows.count
@@ -63,8 +70,14 @@ def median(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -
     return rows.result(_middle(left, right, count - 2 * floordiv(count, 2)))
 
 
+@like(median)
 def nanmedian(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
-    """``median`` of what is no NaN; NaN where all are. Raises as ``median``."""
+    """``median`` of what is no NaN; NaN where all are.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nanmedian([1.0, float("nan"), 3.0]))
+    array(2.)
+    """
     rows = _Rows("nanmedian", x, axis, keepdims)
     count = rows.numbers()
     left, right = rows.at((count - 1) // 2), rows.at(count // 2)
@@ -110,6 +123,7 @@ def quantile(
     return _each(rows, q, 1.0, method, _quantile)
 
 
+@like(quantile)
 def nanquantile(
     x: Operand[AnyValue],
     q: Any,
@@ -118,7 +132,12 @@ def nanquantile(
     method: str = "linear",
     keepdims: bool = False,
 ) -> AnyValue:
-    """``quantile`` of what is no NaN; NaN where all are. Raises as ``quantile``."""
+    """``quantile`` of what is no NaN; NaN where all are.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nanquantile([1.0, float("nan"), 3.0], 0.25))
+    array(1.5)
+    """
     return _each(_Rows("nanquantile", x, axis, keepdims), q, 1.0, method, _nanquantile)
 
 
@@ -149,6 +168,7 @@ def percentile(
     return _each(_Rows("percentile", x, axis, keepdims), q, 100.0, method, _quantile)
 
 
+@like(percentile)
 def nanpercentile(
     x: Operand[AnyValue],
     q: Any,
@@ -157,7 +177,12 @@ def nanpercentile(
     method: str = "linear",
     keepdims: bool = False,
 ) -> AnyValue:
-    """``nanquantile``, with q in [0, 100]. Raises as ``quantile``."""
+    """``percentile`` of what is no NaN; NaN where all are.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nanpercentile([1.0, float("nan"), 3.0], 25))
+    array(1.5)
+    """
     return _each(_Rows("nanpercentile", x, axis, keepdims), q, 100.0, method, _nanquantile)
 
 
@@ -290,142 +315,38 @@ def _interpolated(left: AnyValue, right: AnyValue, weight: Any) -> AnyValue:
 # -- places among edges, membership ---------------------------------------------------------------
 
 
-def digitize(x: Operand[AnyValue], bins: Operand[AnyValue], right: bool = False) -> AnyValue:
-    """The number of the bin that each element of x falls into, as int64: 0 below the first edge.
-
-    Args:
-        x: a value.
-        bins: a vector of edges. An array may also descend; a value of the graph ascends.
-        right: an element that equals an edge belongs to the bin on its left.
-
-    Raises:
-        ArgumentError: an array that neither ascends nor descends.
-        RankError: bins that are no vector.
-    """
-    side = "left" if right else "right"
-    if isinstance(bins, Value):
-        return searchsorted(bins, x, side)
-    edges = array_of(bins, "digitize: bins")
-    if np.all(edges[:-1] <= edges[1:]):
-        return searchsorted(edges, x, side)
-    if not np.all(edges[:-1] >= edges[1:]):
-        raise ArgumentError("digitize: the edges neither ascend nor descend")
-    return edges.size - searchsorted(edges[::-1], x, side)
-
-
-def isin(
-    element: Operand[AnyValue], test_elements: Operand[AnyValue], *, invert: bool = False
-) -> AnyValue:
-    """Whether each element is among the others, as bool; ``invert``: is not. NaN is among none.
-
-    The others are put in order and searched: n log m operations for n elements and m others.
-    """
-    among, others = promoted_values("isin", (element, test_elements))
-    row = ravel(others)
-    if row.size == 0:
-        return functions.full(among.shape, np.bool_(invert), like=among)
-    row = sort(row)
-    last = functions.size_value(row.shape[0] - 1, I64)
-    places = functions.minimum(searchsorted(row, among), last)
-    found = take(row, places, 0)
-    return found != among if invert else found == among
-
-
-Range = tuple[float, float] | None
-
-
-def histogram(
-    x: Operand[AnyValue],
-    bins: Operand[AnyValue] | int = 10,
-    range: Range = None,
-    density: bool | None = None,
-    weights: Operand[AnyValue] | None = None,
-) -> tuple[AnyValue, AnyValue]:
-    """The number of elements of x in each bin, and the bins' edges.
-
-    A bin holds what is not below its left and below its right edge, the last one also its right
-    edge. What lies outside the edges, and NaN, is not counted.
-
-    Args:
-        x: a value of any shape.
-        bins: how many bins of one width, or a vector of ascending edges.
-        range: where the first and last of ``bins`` bins end; by default the smallest and the
-            largest element (a named size must not be 0 then).
-        density: divide by the total and the bins' widths.
-        weights: a value of the shape of x, added up in place of counts; its gradient passes.
-
-    Returns:
-        Counts (int64; the dtype of the weights; float64 for densities of counts) and edges.
-
-    Raises:
-        ArgumentError: no bins, or a range that does not ascend.
-        RankError: edges that are no vector.
-        ShapeError: weights of another shape than x.
-    """
-    row = as_value("histogram", x)
-    edges = histogram_bin_edges(row, bins, range)
-    elements, ends = promoted_values("histogram", (ravel(row), edges))
-    count = ends.shape[0] - 1
-    last = part(ends, 0, count, 1)
-    place = searchsorted(ends, elements, "right") - 1
-    beyond = functions.size_value(count, I64)  # one bin more, for what lies outside
-    place = where(elements == last, beyond - 1, place)
-    place = where((place < 0) | (place >= beyond), beyond, place)
-    if weights is None:
-        added = functions.full(elements.shape, 1, I64, like=elements)
-    else:
-        added = ravel(functions.broadcast_to(as_values("histogram", row, weights)[1], row.shape))
-    found = part(scatter_add(added, place, count + 1), 0, 0, count)
-    if density:
-        found = floating("histogram", found)
-        found = found / (of.sum(found) * functions.diff(edges))
-    return found, edges
-
-
-def histogram_bin_edges(
-    x: Operand[AnyValue], bins: Operand[AnyValue] | int = 10, range: Range = None
-) -> AnyValue:
-    """The edges that ``histogram`` would use, ascending; arguments and errors as there."""
-    value = as_value("histogram", x)
-    if isinstance(bins, Value | np.ndarray | list | tuple):
-        _, edges = as_values("histogram", value, bins)
-        if edges.ndim != 1:
-            raise RankError(f"histogram: edges {edges.type} are no vector", related=related(edges))
-        return edges
-    count = integer("histogram", "bins", bins, value)
-    if count < 1:
-        raise ArgumentError(f"histogram: {count} bins", related=related(value))
-    floats = floating("histogram", value)
-    if range is None and value.size != 0:
-        return _spread(of.min(floats), of.max(floats), count)
-    low, high = map(float, range or (0.0, 1.0))
-    if not low <= high:
-        raise ArgumentError(f"histogram: the range from {low} to {high} does not ascend")
-    if low == high:
-        low, high = low - 0.5, high + 0.5
-    ends = np.linspace(low, high, count + 1, dtype=floats.dtype.numpy)
-    return as_values("histogram", value, ends)[1]
-
-
-def _spread(low: AnyValue, high: AnyValue, count: int) -> AnyValue:
-    """``count`` equal steps from low to high; around them by a half where they are equal."""
-    alone: Any = low == high
-    low, high = where(alone, low - 0.5, low), where(alone, high + 0.5, high)
-    place = functions.astype(iota((count + 1,), like=low), low.dtype)
-    step = (high - low) / float(count)
-    return where(place == float(count), high, place * step + low)
-
-
 def partition(x: Operand[AnyValue], kth: Any, axis: int | None = -1) -> AnyValue:
     """x sorted along ``axis``, which is one of the orders that NumPy's ``partition`` may give.
 
-    ``kth`` is not looked at: every position holds what a sort puts there. Raises as ``sort``.
+    Args:
+        x: a value.
+        kth: not looked at: every position holds what a sort puts there.
+        axis: one axis; None for all elements, flattened.
+
+    Returns:
+        A value of the shape of x, or flattened.
+
+    Raises:
+        AxisError: there is no such axis.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.partition([3, 1, 2], 1))
+    array([1, 2, 3])
     """
     return sorted_along("partition", x, axis, (None, None, None), False)[0]
 
 
+@like(partition)
 def argpartition(x: Operand[AnyValue], kth: Any, axis: int | None = -1) -> AnyValue:
-    """The positions that sort x along ``axis``; see ``partition``. Raises as ``sort``."""
+    """The positions that sort x along ``axis``; see ``partition``.
+
+    Returns:
+        Positions along ``axis``, int64.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.argpartition([3, 1, 2], 1))
+    array([1, 2, 0])
+    """
     return sorted_along("argpartition", x, axis, (None, None, None), False)[1]
 
 
@@ -438,16 +359,30 @@ def lexsort(keys: Any, axis: int = -1) -> Value:
         keys: a list or tuple of values of one shape, or one value with the keys along axis 0.
         axis: one axis of a key.
 
+    Returns:
+        Positions in the shape of a key, int64.
+
     Raises:
         ArgumentError: there are no keys.
         AxisError: there is no such axis.
         ShapeError: keys of different shapes.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.lexsort([[2, 1, 0], [0, 1, 0]]))
+    array([2, 0, 1])
     """
     if isinstance(keys, Value):
         keys = functions.unstack(keys)
     values = [as_value("lexsort", key) for key in keys]
     if not values:
         raise ArgumentError("lexsort: there are no keys")
+    for value in values[1:]:
+        text = (
+            f"lexsort: keys of shapes {shape_text(values[0].shape)} and {shape_text(value.shape)}"
+        )
+        pairs = zip(values[0].shape, value.shape, strict=False)
+        if value.ndim != values[0].ndim or not all(equal(a, b, text) for a, b in pairs):
+            raise ShapeError(text, related=related(values[0], value))
     place = axis_of("lexsort", axis, values[0])
     found = argsort(values[0], place)
     for value in values[1:]:

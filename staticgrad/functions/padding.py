@@ -55,10 +55,17 @@ def pad(
         stat_length: how many elements count, one or in pairs; all by default.
         reflect_type: only ``"even"``.
 
+    Returns:
+        A value in the dtype of x, larger by both widths along each axis.
+
     Raises:
         ArgumentError: ``pad_width`` or another argument has another form; another mode.
         ShapeError: elements repeated of an axis that has none.
         DTypeError: a ramp, mean or median of integers.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.pad([1, 2, 3], (1, 2), "edge"))
+    array([1, 1, 2, 3, 3, 3])
     """
     value = as_value("pad", x)
     if mode not in _MODES:
@@ -82,12 +89,6 @@ def pad(
     )
     if mode == "constant":
         return _with_constants(value, pairs, constant_values)
-    if mode in ("linear_ramp", "mean", "median") and not value.dtype.is_float:
-        raise DTypeError(
-            f"pad: mode={mode!r} takes floating elements, got {value.dtype.numpy}",
-            hint="x.astype('float64')",
-            related=related(value),
-        )
     return _around(value, pairs, mode, (end_values, stat_length))
 
 
@@ -95,6 +96,12 @@ def _around(
     value: AnyValue, pairs: list[tuple[Size, Size]], mode: str, options: tuple[Any, Any]
 ) -> AnyValue:
     """Every mode but the constants, one axis after the other."""
+    if mode in ("linear_ramp", "mean", "median") and not value.dtype.is_float:
+        raise DTypeError(
+            f"pad: mode={mode!r} takes floating elements, got {value.dtype.numpy}",
+            hint="x.astype('float64')",
+            related=related(value),
+        )
     ends = _pairs(value, options[0], "end_values")
     lengths = _pairs(value, options[1], "stat_length")
     for axis, sides in enumerate(pairs):

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from staticgrad.errors import ArgumentError, ShapeError
 from staticgrad.errors.wording import shown
+from staticgrad.families import like
 from staticgrad.functions.window_arguments import (
     Padding,
     PerAxis,
@@ -58,12 +59,18 @@ def max_pool(
     Raises:
         ShapeError: an image smaller than a window, a window inside of the border.
         RankError, ArgumentError, DTypeError: as ``conv``.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> sg.evaluate(sg.nn.max_pool(np.arange(16.0).reshape(1, 1, 4, 4), 2))
+    array([[[[ 5.,  7.],
+             [13., 15.]]]])
     """
     value = as_value("max_pool", x)
     found = _pool("max_pool", value, kernel_size, stride, padding, dilation)
     return _by_axes(WindowMax, value, found)
 
 
+@like(max_pool)
 def avg_pool(
     x: Operand[AnyValue],
     kernel_size: PerAxis,
@@ -72,9 +79,24 @@ def avg_pool(
     padding: Padding = "valid",
     count_padding: bool = False,
 ) -> AnyValue:
-    """The mean of each window of [n, c, places...]; with ``count_padding`` zeros around count too.
+    """The mean of each window of [n, c, places...].
 
-    Other arguments and errors as ``max_pool``.
+    Args:
+        padding: as ``conv``.
+        count_padding: whether zeros of the border count; by default a mean is of the places that
+            are there.
+
+    Returns:
+        [n, c, windows...], floating.
+
+    Raises:
+        ShapeError: an image smaller than a window, a window inside of the border.
+        RankError, ArgumentError: as ``conv``.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> sg.evaluate(sg.nn.avg_pool(np.arange(16.0).reshape(1, 1, 4, 4), 2))
+    array([[[[ 2.5,  4.5],
+             [10.5, 12.5]]]])
     """
     value = floating("avg_pool", x)
     found = _pool("avg_pool", value, kernel_size, stride, padding, 1)
@@ -96,6 +118,7 @@ def _counts(x: AnyValue, found: Windows) -> Any:
     return counts
 
 
+@like(max_pool)
 def lp_pool(
     x: Operand[AnyValue],
     p: float,
@@ -106,10 +129,20 @@ def lp_pool(
 ) -> AnyValue:
     """(sum of abs(x) ** p) ** (1 / p) over each window of [n, c, places...].
 
-    Other arguments and errors as ``max_pool``.
+    Args:
+        p: a positive number.
+        padding: as ``conv``; zeros.
+
+    Returns:
+        [n, c, windows...].
 
     Raises:
         ArgumentError: p that is no positive number.
+        ShapeError, RankError: as ``avg_pool``.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> sg.evaluate(sg.nn.lp_pool(np.array([[[3.0, 4.0, 6.0, 8.0]]]), 2.0, 2))
+    array([[[ 5., 10.]]])
     """
     if not is_number(p) or p <= 0:
         raise ArgumentError(f"lp_pool: p={shown(p)} is no positive number")
@@ -128,17 +161,34 @@ def adaptive_max_pool(x: Operand[AnyValue], extents: int | tuple[int, ...]) -> A
     Part i of m over h places has those from floor(i h / m) to ceil((i + 1) h / m), as PyTorch has
     it; where m divides h they have equal size and do not overlap.
 
+    Args:
+        x: [n, c, places...].
+        extents: how many parts, for all axes of places or for each.
+
+    Returns:
+        [n, c, extents...].
+
     Raises:
         ArgumentError: extents below 1.
         ShapeError: an axis without elements, or of a named size that they do not divide.
         RankError: not one for each axis of places.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> sg.evaluate(sg.nn.adaptive_max_pool(np.arange(6.0).reshape(1, 1, 6), 3))
+    array([[[1., 3., 5.]]])
     """
     value = as_value("adaptive_max_pool", x)
     return _adaptive("adaptive_max_pool", "max", value, extents)
 
 
+@like(adaptive_max_pool)
 def adaptive_avg_pool(x: Operand[AnyValue], extents: int | tuple[int, ...]) -> AnyValue:
-    """The means of [n, c, places...] in ``extents`` parts: as ``adaptive_max_pool``."""
+    """The means of [n, c, places...] in ``extents`` parts: as ``adaptive_max_pool``.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> sg.evaluate(sg.nn.adaptive_avg_pool(np.arange(6.0).reshape(1, 1, 6), 3))
+    array([[[0.5, 2.5, 4.5]]])
+    """
     value = floating("adaptive_avg_pool", x)
     return _adaptive("adaptive_avg_pool", "mean", value, extents)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from staticgrad.errors import ArgumentError
+from staticgrad.errors import ArgumentError, RankError
 from staticgrad.functions.joining import unstack
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
+from staticgrad.ir.value import Value
 from staticgrad.ops.contract import matmul
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import expand_dims, moveaxis, reshape
@@ -111,13 +112,26 @@ def vecdot(a: Operand[AnyValue], b: Operand[AnyValue], axis: int = -1) -> AnyVal
 
 
 def matvec(a: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
-    """Matrices times vectors: [..., m, n] by [..., n]; leading axes broadcast.
+    """Matrices times vectors; leading axes broadcast.
+
+    Args:
+        a: matrices [..., m, n].
+        x: vectors [..., n].
+
+    Returns:
+        Vectors [..., m].
 
     Raises:
         ShapeError: sizes that differ.
         RankError: no matrix, or no vector.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.matvec([[1, 2], [3, 4]], [1, 1]))
+    array([3, 7])
     """
     left, right = promoted_values("matvec", (a, x))
+    _at_least("matvec", left, 2)
+    _at_least("matvec", right, 1)
     product = matmul(left, expand_dims(right, -1))
     return reshape(product, product.shape[:-1])
 
@@ -134,14 +148,23 @@ def vecmat(x: Operand[AnyValue], a: Operand[AnyValue]) -> AnyValue:
 
     Raises:
         ShapeError: sizes that differ.
+        RankError: no vector, or no matrix.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.vecmat([1.0, 1.0], [[1.0, 2.0], [3.0, 4.0]]))
     array([4., 6.])
     """
     left, right = promoted_values("vecmat", (x, a))
+    _at_least("vecmat", left, 1)
+    _at_least("vecmat", right, 2)
     product = matmul(expand_dims(left, -2), right)
     return reshape(product, (*product.shape[:-2], product.shape[-1]))
+
+
+def _at_least(op: str, value: Value, rank: int) -> None:
+    if value.ndim < rank:
+        kind = "vector" if rank == 1 else "matrix"
+        raise RankError(f"{op}: {value.type} is no {kind}", related=related(value))
 
 
 def cross(
@@ -160,10 +183,17 @@ def cross(
         axisc: the axis of the product.
         axis: all three.
 
+    Returns:
+        The products, in the shape of both.
+
     Raises:
         AxisError: there is no such axis.
         ArgumentError: an axis of another size.
         ShapeError: other axes that do not broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.cross([1, 0, 0], [0, 1, 0]))
+    array([0, 0, 1])
     """
     left, right = promoted_values("cross", (a, b))
     sides = (axisa, axisb) if axis is None else (axis, axis)

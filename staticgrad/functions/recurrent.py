@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from staticgrad.errors import RankError, ShapeError
+from staticgrad.families import like
 from staticgrad.functions.loops import scan
 from staticgrad.functions.trees import mapped
 from staticgrad.ir.functional import functions
@@ -25,19 +26,71 @@ Step = Callable[[Any, Any, Any], Any]
 
 
 def rnn_cell(x: Any, h: Any, w: Any, u: Any, b: Any = 0.0) -> Any:
-    """``tanh(x @ w + h @ u + b)``: the next state [batch, hidden]."""
+    """``tanh(x @ w + h @ u + b)``: the next state.
+
+    Args:
+        x: inputs of one time [batch, features].
+        h: the state [batch, hidden].
+        w, u: weights [features, hidden] and [hidden, hidden].
+        b: bias [hidden].
+
+    Returns:
+        The next state [batch, hidden].
+
+    Raises:
+        ShapeError: operands that do not fit together.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> sg.evaluate(sg.nn.rnn_cell([[1.0]], [[0.0]], np.eye(1), np.eye(1))).round(4)
+    array([[0.7616]])
+    """
     return _rnn_step(functions.matmul(x, w) + b, h, u)
 
 
 def lstm_cell(x: Any, state: tuple[Any, Any], w: Any, u: Any, b: Any = 0.0) -> tuple[Any, Any]:
-    """The next state (h, c), each [batch, hidden]; gates: input, forget, cell, output."""
+    """The next state (h, c) of an LSTM; gates: input, forget, cell, output.
+
+    Args:
+        x: inputs of one time [batch, features].
+        state: the pair (h, c), each [batch, hidden].
+        w, u: weights [features, 4 * hidden] and [hidden, 4 * hidden], the gates side by side.
+        b: bias [4 * hidden].
+
+    Returns:
+        The next pair (h, c), each [batch, hidden].
+
+    Raises:
+        ShapeError: operands that do not fit together.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> state = sg.zeros((1, 1)), sg.zeros((1, 1))
+    >>> h, c = sg.nn.lstm_cell([[1.0]], state, np.ones((1, 4)), np.ones((1, 4)))
+    >>> [each.round(4) for each in sg.evaluate([h, c])]
+    [array([[0.3696]]), array([[0.5568]])]
+    """
     return _lstm_step(functions.matmul(x, w) + b, state, u)
 
 
 def gru_cell(x: Any, h: Any, w: Any, u: Any, b: Any = 0.0, b_new: Any = 0.0) -> Any:
-    """The next state [batch, hidden] of a GRU; gates: reset, update, new.
+    """The next state of a GRU; gates: reset, update, new.
 
-    ``b_new`` is added to the state's part of the new gate, before the reset gate multiplies it.
+    Args:
+        x: inputs of one time [batch, features].
+        h: the state [batch, hidden].
+        w, u: weights [features, 3 * hidden] and [hidden, 3 * hidden], the gates side by side.
+        b: bias [3 * hidden].
+        b_new: added to the state's part of the new gate, before the reset gate multiplies it.
+
+    Returns:
+        The next state [batch, hidden].
+
+    Raises:
+        ShapeError: operands that do not fit together.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> h = sg.nn.gru_cell([[1.0]], sg.zeros((1, 1)), np.ones((1, 3)), np.ones((1, 3)))
+    >>> sg.evaluate(h).round(4)
+    array([[0.2048]])
     """
     return _gru_step(functions.matmul(x, w) + b, h, u, b_new)
 
@@ -81,23 +134,55 @@ def rnn(
     Raises:
         RankError: x has not three axes.
         ShapeError: weights that do not fit.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> outputs, last = sg.nn.rnn(np.ones((3, 1, 2)), np.ones((2, 1)), np.ones((1, 1)))
+    >>> sg.evaluate(outputs).round(4).ravel()
+    array([0.964 , 0.9947, 0.995 ])
     """
     return _layer("rnn", _rnn_step, 1, x, w, u, b, state, lengths, reverse)
 
 
+@like(rnn)
 def lstm(
     x: Any, w: Any, u: Any, b: Any = 0.0, state: Any = None, *, lengths: Any = None,
     reverse: bool = False,
 ) -> tuple[Any, Any]:  # fmt: skip
-    """An LSTM along time: as ``rnn``; w is [features, 4 * hidden], the state a pair (h, c)."""
+    """An LSTM along time: as ``rnn``, with a state of two parts.
+
+    Args:
+        w, u, b: weights [features, 4 * hidden] and [hidden, 4 * hidden], bias [4 * hidden]; gates:
+            input, forget, cell, output.
+        state: the first pair (h, c), each [batch, hidden]; zeros by default.
+
+    Returns:
+        The outputs [time, batch, hidden], and the last pair (h, c).
+
+    >>> import numpy as np, staticgrad as sg
+    >>> outputs, (h, c) = sg.nn.lstm(np.ones((3, 1, 2)), np.ones((2, 4)), np.ones((1, 4)))
+    >>> sg.evaluate(outputs).round(4).ravel()
+    array([0.6083, 0.8726, 0.9353])
+    """
     return _layer("lstm", _lstm_step, 4, x, w, u, b, state, lengths, reverse)
 
 
+@like(rnn)
 def gru(
     x: Any, w: Any, u: Any, b: Any = 0.0, state: Any = None, *, b_new: Any = 0.0,
     lengths: Any = None, reverse: bool = False,
 ) -> tuple[Any, Any]:  # fmt: skip
-    """A GRU along time: as ``rnn``; w is [features, 3 * hidden], ``b_new`` as in ``gru_cell``."""
+    """A GRU along time: as ``rnn``.
+
+    Args:
+        w, u, b: weights [features, 3 * hidden] and [hidden, 3 * hidden], bias [3 * hidden]; gates:
+            reset, update, new.
+        b_new: added to the state's part of the new gate, before the reset gate multiplies it.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> outputs, last = sg.nn.gru(np.ones((3, 1, 2)), np.ones((2, 3)), np.ones((1, 3)))
+    >>> sg.evaluate(outputs).round(4).ravel()
+    array([0.1149, 0.207 , 0.2832])
+    """
 
     def step(gates: Any, h: Any, u: Any) -> Any:
         return _gru_step(gates, h, u, b_new)
@@ -119,6 +204,16 @@ def bidirectional(
 
     Returns:
         The outputs of both side by side [time, batch, 2 * hidden], and both last states.
+
+    Raises:
+        RankError, ShapeError: as the layer.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> weights = np.ones((2, 1)), np.zeros((1, 1)), 0.0
+    >>> x = np.ones((3, 1, 2)) * [[[1.0]], [[2.0]], [[3.0]]]
+    >>> outputs, _ = sg.nn.bidirectional(sg.nn.rnn, x, weights, weights)
+    >>> sg.evaluate(outputs).shape
+    (3, 1, 2)
     """
     one, first = layer(x, *ahead, **options)
     other, second = layer(x, *back, reverse=True, **options)
@@ -138,6 +233,15 @@ def stacked(
 
     Returns:
         The outputs of the last layer, and the last state of each.
+
+    Raises:
+        RankError, ShapeError: as the layer.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> layers = [(np.ones((2, 1)), np.eye(1)), (np.ones((1, 1)), np.eye(1))]
+    >>> outputs, states = sg.nn.stacked(sg.nn.rnn, np.ones((3, 1, 2)), layers)
+    >>> sg.evaluate(outputs).shape, len(states)
+    ((3, 1, 1), 2)
     """
     states = []
     for each in weights:

@@ -28,9 +28,16 @@ def resize(x: Operand[AnyValue], shape: int | tuple[int, ...], method: str = "ne
         method: ``"nearest"``, the element whose cell that lies in; ``"bilinear"``, linear between
             two elements of each axis, beyond the outermost ones these.
 
+    Returns:
+        The images in that size.
+
     Raises:
         ArgumentError: another method; more sizes than axes, or sizes only known at run time.
         ShapeError: a size that is not positive.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.resize([[0.0, 4.0]], 4, "bilinear"))
+    array([[0., 1., 3., 4.]])
     """
     value = as_value("resize", x)
     if method not in _METHODS:

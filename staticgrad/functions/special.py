@@ -10,23 +10,32 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from staticgrad.errors import ArgumentError
 from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.functions.gamma_functions import (
+    beta as beta,
+    betainc as betainc,
+    betaln as betaln,
+    digamma as digamma,
+    gamma as gamma,
+    gammainc as gammainc,
+    gammaincc as gammaincc,
+    gammaln as gammaln,
+    polygamma as polygamma,
+    zeta as zeta,
+)
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import SPECIAL
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops import (
     bessel,
     entropy,
-    gamma as gammas,
-    incomplete,
     normal_distribution as normal,
 )
 from staticgrad.ops.bessel import i0 as i0
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.operands import as_value, floating, integer
+from staticgrad.ops.operands import as_value, floating
 from staticgrad.ops.special import erfc as erfc, xlogy as xlogy
-from staticgrad.ops.transcendental import Exp, Sigmoid, erf as erf
+from staticgrad.ops.transcendental import Sigmoid, erf as erf
 
 __all__ = [
     "beta",
@@ -67,182 +76,6 @@ def __dir__() -> list[str]:
 
 
 _MINUS_ROOT_HALF: Final = -math.sqrt(0.5)
-
-
-def gamma(x: Operand[AnyValue]) -> AnyValue:
-    """The gamma function; inf at 0, -inf at -0, NaN at negative whole numbers.
-
-    Beyond 171.6 (float32: 35) it overflows, where ``gammaln`` does not.
-
-    Args:
-        x: a value; integers and bools are converted to float64.
-
-    Returns:
-        The values, of x's shape.
-
-    >>> import staticgrad as sg
-    >>> sg.evaluate(sg.special.gamma([1.0, 5.0]))
-    array([ 1., 24.])
-    """
-    return gammas.Gamma()(x)
-
-
-def gammaln(x: Operand[AnyValue]) -> AnyValue:
-    """log(abs(gamma(x))); inf at 0 and at negative whole numbers.
-
-    Derivatives of every order are ``digamma`` and ``polygamma``. Next to a zero below 0 the error
-    is one of the terms that cancel there, not of the result; the same goes for ``digamma``.
-
-    Args:
-        x: a value; integers and bools are converted to float64.
-
-    Returns:
-        The values, of x's shape.
-
-    >>> import staticgrad as sg
-    >>> sg.evaluate(sg.special.gammaln([1.0, 100.0]))
-    array([  0.        , 359.13420537])
-    """
-    return gammas.GammaLn()(x)
-
-
-def digamma(x: Operand[AnyValue]) -> AnyValue:
-    """The derivative of ``gammaln``; -inf at 0, NaN at negative whole numbers.
-
-    Args:
-        x: a value; integers and bools are converted to float64.
-
-    Returns:
-        The values, of x's shape.
-
-    >>> import staticgrad as sg
-    >>> sg.evaluate(sg.special.digamma([1.0, 2.0]))
-    array([-0.57721566,  0.42278434])
-    """
-    return gammas.Digamma()(x)
-
-
-def polygamma(n: int, x: Operand[AnyValue]) -> AnyValue:
-    """The derivative of order ``n`` of ``digamma``; inf at 0 and at negative whole numbers.
-
-    Args:
-        n: a whole number known at build; 0 is ``digamma`` itself.
-        x: a value.
-
-    Raises:
-        ArgumentError: ``n`` is negative, or above 170.
-    """
-    order = integer("polygamma", "n", n)
-    if not 0 <= order <= 170:
-        raise ArgumentError(f"polygamma: n={order} is not from 0 to 170")
-    return gammas.Polygamma(order)(x) if order else gammas.Digamma()(x)
-
-
-def gammainc(a: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
-    """The lower incomplete gamma function, regularized: 0 at x = 0, 1 at inf; NaN below 0.
-
-    There is a derivative by x, none by a.
-
-    Args:
-        a, x: numbers, which broadcast.
-
-    Returns:
-        The values, of the shape in which they meet.
-
-    Raises:
-        ShapeError: the shapes do not broadcast.
-
-    >>> import staticgrad as sg
-    >>> sg.evaluate(sg.special.gammainc(1.0, [0.0, 1.0]))
-    array([0.        , 0.63212056])
-    """
-    return incomplete.GammaInc()(a, x)
-
-
-def gammaincc(a: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
-    """1 - gammainc(a, x), accurate where that vanishes.
-
-    There is a derivative by x, none by a.
-
-    Args:
-        a, x: numbers, which broadcast.
-
-    Returns:
-        The values, of the shape in which they meet.
-
-    Raises:
-        ShapeError: the shapes do not broadcast.
-
-    >>> import staticgrad as sg
-    >>> sg.evaluate(sg.special.gammaincc(1.0, [0.0, 1.0]))
-    array([1.        , 0.36787944])
-    """
-    return incomplete.GammaIncC()(a, x)
-
-
-def beta(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
-    """gamma(a) * gamma(b) / gamma(a + b) for positive a and b; NaN below 0.
-
-    It is exp(betaln(a, b)), so that its relative error grows with the size of that.
-
-    Args:
-        a, b: numbers, which broadcast.
-
-    Returns:
-        The values, of the shape in which they meet.
-
-    Raises:
-        ShapeError: the shapes do not broadcast.
-
-    >>> import staticgrad as sg
-    >>> sg.evaluate(sg.special.beta(2.0, 3.0))
-    array(0.08333333)
-    """
-    return Exp()(incomplete.BetaLn()(a, b))
-
-
-def betaln(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
-    """log(beta(a, b)) for positive a and b; inf where one is 0, NaN below.
-
-    Args:
-        a, b: numbers, which broadcast.
-
-    Returns:
-        The values, of the shape in which they meet.
-
-    Raises:
-        ShapeError: the shapes do not broadcast.
-
-    >>> import staticgrad as sg
-    >>> sg.evaluate(sg.special.betaln(2.0, 3.0))
-    array(-2.48490665)
-    """
-    return incomplete.BetaLn()(a, b)
-
-
-def betainc(a: Operand[AnyValue], b: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
-    """The incomplete beta function, regularized: 0 at x = 0, 1 at 1, NaN outside.
-
-    There is a derivative by x, none by a and b. Beyond (a + 1) / (a + b + 2) it is 1 minus the
-    other tail, so that its error is relative to 1 there. NaN where parameters are so large (from
-    some millions on) that the fraction does not converge.
-
-    Raises:
-        ShapeError: the shapes do not broadcast.
-    """
-    return incomplete.BetaInc()(a, b, x)
-
-
-def zeta(x: Operand[AnyValue], q: Operand[AnyValue] = 1.0) -> AnyValue:
-    """Hurwitz' zeta function, the sum of (q + k) ** -x over k = 0, 1, ...; of q = 1 Riemann's.
-
-    inf at x = 1 and at whole q from 0 down; NaN for x below 1 and other negative q. There is a
-    derivative by q, none by x.
-
-    Raises:
-        ShapeError: the shapes do not broadcast.
-    """
-    return gammas.Zeta()(x, q)
 
 
 def erfcx(x: Operand[AnyValue]) -> AnyValue:
@@ -397,8 +230,18 @@ def i1e(x: Operand[AnyValue]) -> AnyValue:
 def xlog1py(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x * log1p(y), and 0 where x is 0 (unless y is NaN); its derivatives there are 0 too.
 
+    Args:
+        x, y: values that broadcast; integers become float64.
+
+    Returns:
+        A floating value.
+
     Raises:
         ShapeError: the shapes do not broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.special.xlog1py([0.0, 2.0], [-1.0, 1.0])).round(4)
+    array([0.    , 1.3863])
     """
     return entropy.XLog1PY()(x, y)
 
@@ -420,7 +263,18 @@ def logit(p: Operand[AnyValue]) -> AnyValue:
 
 
 def expit(x: Operand[AnyValue]) -> AnyValue:
-    """1 / (1 + exp(-x)), right at both ends; ``sg.sigmoid``."""
+    """1 / (1 + exp(-x)), right at both ends; ``sg.sigmoid``.
+
+    Args:
+        x: a value; integers and bools become float64.
+
+    Returns:
+        A floating value of its shape, between 0 and 1.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.special.expit([-1000.0, 0.0, 1000.0]))
+    array([0. , 0.5, 1. ])
+    """
     return Sigmoid()(x)
 
 
@@ -443,8 +297,18 @@ def entr(x: Operand[AnyValue]) -> AnyValue:
 def rel_entr(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x * log(x / y) for positive x and y; 0 at x = 0 for y >= 0, inf elsewhere.
 
+    Args:
+        x, y: values that broadcast; integers become float64.
+
+    Returns:
+        A floating value.
+
     Raises:
         ShapeError: the shapes do not broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.special.rel_entr([0.0, 1.0, -1.0], 2.0)).round(4)
+    array([ 0.    , -0.6931,     inf])
     """
     return entropy.RelEntr()(x, y)
 

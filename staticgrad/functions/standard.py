@@ -183,11 +183,21 @@ def can_cast(from_: Any, to: Any, casting: Any = "safe") -> bool:
 
 
 def isdtype(dtype: Any, kind: Any) -> bool:
-    """Whether ``dtype`` is of ``kind``: a dtype, "bool", "integral", "real floating", "numeric",
-    "signed integer", "unsigned integer" or "complex floating", or one of a tuple of such.
+    """Whether ``dtype`` is of a kind.
+
+    Args:
+        dtype: an element type, or what names one.
+        kind: a dtype, "bool", "integral", "real floating", "numeric", "signed integer", "unsigned
+            integer" or "complex floating", or a tuple of such.
+
+    Returns:
+        Whether it is one of them.
 
     Raises:
         DTypeError: an element type that there is none of.
+
+    >>> isdtype("float32", "real floating"), isdtype("int8", ("bool", "unsigned integer"))
+    (True, False)
     """
     if isinstance(kind, tuple):
         return any(isdtype(dtype, each) for each in kind)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal, overload
 
 from staticgrad.errors import DTypeError, RankError, ShapeError
+from staticgrad.families import like
 from staticgrad.functions import aggregate as of
 from staticgrad.functions.joining import with_two_axes
 from staticgrad.ir.functional import functions
@@ -64,9 +65,16 @@ def average(
         returned: also return the sum of the weights, in the shape of the mean.
         keepdims: keep the reduced axes, with size 1.
 
+    Returns:
+        The mean, a floating value; with ``returned`` the pair of it and the sum of weights.
+
     Raises:
         ShapeError: weights that do not broadcast with x.
         AxisError: there is no such axis.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.average([1.0, 2.0, 6.0], weights=[1.0, 1.0, 2.0]))
+    array(3.75)
     """
     if weights is None:
         value = as_value("average", x)
@@ -123,10 +131,18 @@ def cov(
         aweights: how much each observation counts: numbers [n] that are not negative.
         dtype: a floating dtype to convert to first.
 
+    Returns:
+        A symmetric matrix, of the covariance of each pair.
+
     Raises:
         RankError: more than two axes; weights that are no vector.
         ShapeError: another number of observations in y, or of weights.
         DTypeError: ``fweights`` that are no integers; a ``dtype`` that is not floating.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.cov([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]]))
+    array([[ 1., -1.],
+           [-1.,  1.]])
     """
     if y is not None:
         m, y = as_values("cov", m, y)
@@ -174,6 +190,7 @@ def _size(size: Size, like: Value) -> Any:
     return float(size) if isinstance(size, int) else functions.size_value(size, like.dtype)
 
 
+@like(cov)
 def corrcoef(
     x: Operand[AnyValue],
     y: Operand[AnyValue] | None = None,
@@ -183,7 +200,18 @@ def corrcoef(
 ) -> AnyValue:
     """The correlation coefficients of variables: ``cov`` over the standard deviations of both.
 
-    Held between -1 and 1. Arguments, and errors, as for ``cov``.
+    Returns:
+        A symmetric matrix of numbers, held between -1 and 1.
+
+    Raises:
+        RankError: more than two axes.
+        ShapeError: another number of observations in y.
+        DTypeError: a ``dtype`` that is not floating.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.corrcoef([1.0, 2.0, 3.0], [3.0, 2.0, 1.0])).round(6)
+    array([[ 1., -1.],
+           [-1.,  1.]])
     """
     found = cov(x, y, rowvar, dtype=dtype)
     if not found.ndim:

@@ -30,6 +30,9 @@ def map(f: Callable[..., Any], tree: Any, *others: Any) -> Any:
         tree: a tree of any leaves, a module too: the result is one of its class.
         others: trees built alike.
 
+    Returns:
+        A tree built alike.
+
     Raises:
         ArgumentError: no function; a tree that is built otherwise.
 
@@ -56,6 +59,15 @@ def map(f: Callable[..., Any], tree: Any, *others: Any) -> Any:
 def leaves(tree: Any) -> list[Any]:
     """The leaves of a tree, in order.
 
+    Args:
+        tree: dicts, lists, tuples, dataclasses and modules, nested; None has no leaf.
+
+    Returns:
+        The leaves, in a list; of a dict in the order of its keys.
+
+    Raises:
+        ArgumentError: containers that cannot be taken apart.
+
     >>> leaves({"a": 1, "b": [2, (3,)]})
     [1, 2, 3]
     """
@@ -64,6 +76,15 @@ def leaves(tree: Any) -> list[Any]:
 
 def flatten(tree: Any) -> tuple[list[Any], Tree]:
     """The leaves of a tree, and its containers, which ``unflatten`` takes.
+
+    Args:
+        tree: dicts, lists, tuples, dataclasses and modules, nested; None has no leaf.
+
+    Returns:
+        The leaves, in a list, and the containers.
+
+    Raises:
+        ArgumentError: containers that cannot be taken apart.
 
     >>> print(flatten({"a": 1, "b": [2, (3,)]})[1])
     {'a': ?, 'b': [?, (?,)]}
@@ -77,6 +98,9 @@ def unflatten(tree: Any, leaves: Sequence[Any]) -> Any:
     Args:
         tree: the containers, as ``flatten`` gives them.
         leaves: as many as it has.
+
+    Returns:
+        The tree, of containers of their own.
 
     Raises:
         ArgumentError: no such containers, or another number of leaves.

@@ -71,6 +71,10 @@ def conv(
 
     Three by three taps over many channels are computed in tiles of two by two results (Winograd's
     F(2x2, 3x3)), as exactly as others: there NaN and infinities reach all results of their tiles.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> sg.evaluate(sg.nn.conv(np.arange(5.0).reshape(1, 1, 5), np.array([[[-1.0, 0.0, 1.0]]])))
+    array([[[2., 2., 2.]]])
     """
     image, filters = promoted_values("conv", (x, w))
     _check_filters("conv", image, filters, groups)
@@ -104,8 +108,7 @@ def conv_transpose(
 ) -> AnyValue:
     """``conv`` transposed: every element of x spreads over a window of the result.
 
-    The gradient of ``conv`` with respect to its image, as a function. Strides make the result
-    larger.
+    The gradient of ``conv`` by its image, as a function. Strides make the result larger.
 
     Args:
         x: [n, c, places...].
@@ -123,6 +126,11 @@ def conv_transpose(
     Raises:
         ShapeError: channels that do not fit the filter, a border larger than the result.
         RankError, ArgumentError, DTypeError: as ``conv``.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> w = np.array([[[1.0, 2.0]]])
+    >>> sg.evaluate(sg.nn.conv_transpose(np.array([[[1.0, 10.0]]]), w, stride=2))
+    array([[[ 1.,  2., 10., 20.]]])
     """
     image, filters = promoted_values("conv_transpose", (x, w))
     _check_transposed(image, filters, groups)
@@ -242,9 +250,24 @@ def unfold(
     padding: Padding = "valid",
     dilation: PerAxis = 1,
 ) -> AnyValue:
-    """All windows of [n, c, places...]: [n, c, taps..., windows...]; zeros in the border.
+    """All windows of [n, c, places...], side by side; zeros in the border.
 
-    Arguments and errors as ``max_pool``.
+    Args:
+        x: [n, c, places...].
+        kernel_size: taps of a window, for all axes of places or for each.
+        stride, padding, dilation: as ``conv``.
+
+    Returns:
+        [n, c, taps..., windows...].
+
+    Raises:
+        ShapeError: an image smaller than a window.
+        RankError, ArgumentError, DTypeError: as ``conv``.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> sg.evaluate(sg.nn.unfold(np.arange(4.0).reshape(1, 1, 4), 2))
+    array([[[[0., 1., 2.],
+             [1., 2., 3.]]]])
     """
     value = as_value("unfold", x)
     taps = literal_taps("unfold", kernel_size, spatial("unfold", value, 2), value)
@@ -273,6 +296,11 @@ def fold(
     Raises:
         ShapeError: windows that are not those of such an image.
         RankError, ArgumentError, DTypeError: as ``max_pool``.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> windows = sg.nn.unfold(np.arange(4.0).reshape(1, 1, 4), 2)
+    >>> sg.evaluate(sg.nn.fold(windows, 4))
+    array([[[0., 2., 4., 3.]]])
     """
     value = as_value("fold", y)
     count = spatial("fold", value, 2, "the windows") // 2

@@ -16,6 +16,7 @@ from staticgrad.functions import nn as _functions
 
 if TYPE_CHECKING:
     from staticgrad.functions.activations import *  # noqa: F403
+    from staticgrad.functions.distances import *  # noqa: F403
     from staticgrad.functions.losses import *  # noqa: F403
     from staticgrad.functions.nn import *  # noqa: F403
     from staticgrad.nn.activations import (
@@ -77,11 +78,13 @@ _HOMES: Final = {
         "celu glu gumbel_softmax hardshrink hardsigmoid hardswish hardtanh log_sigmoid mish"
         " prelu relu6 selu softmin softshrink softsign tanhshrink threshold"
     ),
+    "functions.distances": (
+        "cosine_embedding_loss cosine_similarity normalize pairwise_distance triplet_margin_loss"
+    ),
     "functions.losses": (
-        "binary_cross_entropy cosine_embedding_loss cosine_similarity gaussian_nll_loss"
-        " hinge_embedding_loss kl_div l1_loss margin_ranking_loss multi_margin_loss"
-        " multilabel_soft_margin_loss nll_loss normalize pairwise_distance poisson_nll_loss"
-        " smooth_l1_loss soft_margin_loss triplet_margin_loss"
+        "binary_cross_entropy gaussian_nll_loss hinge_embedding_loss kl_div l1_loss"
+        " margin_ranking_loss multi_margin_loss multilabel_soft_margin_loss nll_loss"
+        " poisson_nll_loss smooth_l1_loss soft_margin_loss"
     ),
     "nn.activations": "ELU GELU LeakyReLU LogSoftmax ReLU SiLU Sigmoid Softmax Softplus Tanh",
     "nn.multi_head": "MultiHeadAttention",

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from staticgrad.errors import ArgumentError
+from staticgrad.families import like
 from staticgrad.functions.linalg.matrices import checked_errors, matrices
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
@@ -59,6 +60,9 @@ def cholesky(a: Operand[AnyValue], *, upper: bool = False, errors: str = "raise"
         upper: the upper triangular U with U.T @ U = a, of the upper triangle.
         errors: "raise", or "nan": matrices that are not positive definite give NaN.
 
+    Returns:
+        Matrices of a's shape.
+
     Raises:
         LinearAlgebraError: in the run, a matrix that is not positive definite.
         DTypeError: another dtype than float32 and float64 (integers become float64).
@@ -77,17 +81,26 @@ def cholesky(a: Operand[AnyValue], *, upper: bool = False, errors: str = "raise"
 def qr(a: Operand[AnyValue], mode: str = "reduced") -> Any:
     """Q with orthonormal columns and R upper triangular, with Q @ R = a.
 
+    There is a derivative where the first k columns do not depend on each other (elsewhere it is
+    infinite or NaN), and of a complete Q where m <= n.
+
     Args:
         a: matrices [..., m, n] of float32 or float64, k = min(m, n).
         mode: "reduced" (Q [..., m, k], R [..., k, n]), "complete" (Q [..., m, m], R [..., m, n]) or
             "r" (R alone).
 
-    There is a derivative where the first k columns do not depend on each other (elsewhere it is
-    infinite or NaN), and of a complete Q where m <= n.
+    Returns:
+        The pair (Q, R), or R.
 
     Raises:
         ArgumentError: another mode.
         DTypeError, RankError: as ``cholesky``.
+
+    >>> import staticgrad as sg
+    >>> q, r = sg.linalg.qr([[3.0, 1.0], [4.0, 2.0]])
+    >>> sg.evaluate(q @ r).round(6)
+    array([[3., 1.],
+           [4., 2.]])
     """
     if mode not in ("reduced", "complete", "r"):
         raise ArgumentError(
@@ -109,25 +122,42 @@ def _lower_of(op: str, a: Operand[AnyValue], uplo: str) -> AnyValue:
 def eigh(a: Operand[AnyValue], UPLO: str = "L", *, errors: str = "raise") -> EighResult:  # noqa: N803
     """Ascending eigenvalues w and eigenvectors V of symmetric matrices: a @ V = V * w.
 
+    The sign of an eigenvector is LAPACK's choice. Vectors of equal eigenvalues are not unique, and
+    their gradient is NaN or infinite; that of the values alone is not (``eigvalsh``).
+
     Args:
         a: matrices [..., n, n] of float32 or float64; only the triangle ``UPLO`` is read, and
             the gradient is that of its elements.
         UPLO: "L" or "U".
         errors: "raise", or "nan": matrices that hold NaN give NaN.
 
-    The sign of an eigenvector is LAPACK's choice. Vectors of equal eigenvalues are not unique, and
-    their gradient is NaN or infinite; that of the values alone is not (``eigvalsh``).
+    Returns:
+        A named pair: ``eigenvalues`` [..., n] and ``eigenvectors`` [..., n, n], as columns.
 
     Raises:
         LinearAlgebraError: in the run, no convergence, as of NaN.
         ArgumentError, DTypeError, RankError, ShapeError: as ``cholesky``.
+
+    >>> import staticgrad as sg
+    >>> found = sg.linalg.eigh([[2.0, 1.0], [1.0, 2.0]])
+    >>> sg.evaluate(found.eigenvalues).round(6)
+    array([1., 3.])
     """
     found: Any = Eigh(checked_errors("eigh", errors))(_lower_of("eigh", a, UPLO))
     return EighResult(found[0], adjoint(found[1]))
 
 
+@like(eigh)
 def eigvalsh(a: Operand[AnyValue], UPLO: str = "L", *, errors: str = "raise") -> AnyValue:  # noqa: N803
-    """Ascending eigenvalues of symmetric matrices; arguments and errors as for ``eigh``."""
+    """Ascending eigenvalues of symmetric matrices; their gradients are finite where some are equal.
+
+    Returns:
+        The eigenvalues [..., n].
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.linalg.eigvalsh([[2.0, 1.0], [1.0, 2.0]])).round(6)
+    array([1., 3.])
+    """
     return EigvalsH(checked_errors("eigvalsh", errors))(_lower_of("eigvalsh", a, UPLO))
 
 
@@ -141,6 +171,9 @@ def svd(
 ) -> Any:
     """U, descending singular values S and Vh, with (U * S) @ Vh = a.
 
+    The gradients of U and Vh are NaN or infinite where singular values are equal, or one is 0; that
+    of S alone is not (``svdvals``). Full bases have a gradient where m = n.
+
     Args:
         a: matrices [..., m, n] of float32 or float64, k = min(m, n).
         full_matrices: U [..., m, m] and Vh [..., n, n]; else U [..., m, k] and Vh [..., k, n].
@@ -148,12 +181,18 @@ def svd(
         hermitian: a is symmetric, of which the lower triangle is read; by its eigenvalues.
         errors: "raise", or "nan": matrices that hold NaN give NaN.
 
-    The gradients of U and Vh are NaN or infinite where singular values are equal, or one is 0; that
-    of S alone is not (``svdvals``). Full bases have a gradient where m = n.
+    Returns:
+        A named triple: ``U``, ``S`` [..., k] and ``Vh``; or S alone.
 
     Raises:
         LinearAlgebraError: in the run, no convergence, as of NaN.
         DTypeError, RankError: as ``cholesky``.
+
+    >>> import staticgrad as sg
+    >>> u, s, vh = sg.linalg.svd([[0.0, 2.0], [3.0, 0.0]])
+    >>> sg.evaluate([s, (u * s) @ vh])
+    [array([3., 2.]), array([[0., 2.],
+           [3., 0.]])]
     """
     if not compute_uv:
         return _symmetric_values(a, errors) if hermitian else svdvals(a, errors=errors)
@@ -164,8 +203,20 @@ def svd(
     return SVDResult(*found)
 
 
+@like(svd)
 def svdvals(x: Operand[AnyValue], /, *, errors: str = "raise") -> AnyValue:
-    """Descending singular values of matrices [..., m, n]. Raises as ``svd``."""
+    """Descending singular values of matrices; their gradients are finite where some are equal.
+
+    Args:
+        x: matrices [..., m, n] of float32 or float64.
+
+    Returns:
+        The singular values [..., min(m, n)].
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.linalg.svdvals([[0.0, 2.0], [3.0, 0.0]]))
+    array([3., 2.])
+    """
     return SVDVals(checked_errors("svdvals", errors))(matrices("svdvals", x))
 
 
@@ -196,8 +247,18 @@ def lu(a: Operand[AnyValue], *, p_indices: bool = False) -> LUResult:
             of U, and no derivative.
         p_indices: P as indices of rows: L[p] @ U = a.
 
+    Returns:
+        A triple (P, L, U).
+
     Raises:
         DTypeError, RankError: as ``cholesky``.
+
+    >>> import staticgrad as sg
+    >>> p, l, u = sg.linalg.lu([[0.0, 2.0], [3.0, 0.0]])
+    >>> sg.evaluate([p, l @ u])
+    [array([[0., 1.],
+           [1., 0.]]), array([[3., 0.],
+           [0., 2.]])]
     """
     value = matrices("lu", a)
     found: Any = LU()(adjoint(value))  # of the transpose, columns exchanged

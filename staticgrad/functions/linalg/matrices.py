@@ -135,8 +135,19 @@ def identity_like(x: AnyValue) -> AnyValue:
 def diagonal(x: Operand[AnyValue], /, *, offset: int = 0) -> AnyValue:
     """The diagonals of matrices: of the last two axes, unlike ``sg.diagonal``.
 
+    Args:
+        x: matrices [..., m, n].
+        offset: how far above the main diagonal; below it where negative.
+
+    Returns:
+        The diagonals, along the last axis.
+
     Raises:
         RankError: fewer than two axes.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.linalg.diagonal([[1, 2], [3, 4]]))
+    array([1, 4])
     """
     value = as_matrices("diagonal", x)
     return functions.diagonal(value, offset, value.ndim - 2, value.ndim - 1)
@@ -145,8 +156,20 @@ def diagonal(x: Operand[AnyValue], /, *, offset: int = 0) -> AnyValue:
 def trace(x: Operand[AnyValue], /, *, offset: int = 0, dtype: Any = None) -> AnyValue:
     """The sums of the diagonals of matrices: of the last two axes, unlike ``sg.trace``.
 
+    Args:
+        x: matrices [..., m, n].
+        offset: how far above the main diagonal; below it where negative.
+        dtype: of the sum.
+
+    Returns:
+        The sums [...].
+
     Raises:
         RankError: fewer than two axes.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.linalg.trace([[1, 2], [3, 4]]))
+    array(5)
     """
     return functions.sum(diagonal(x, offset=offset), -1, dtype)
 
@@ -154,8 +177,19 @@ def trace(x: Operand[AnyValue], /, *, offset: int = 0, dtype: Any = None) -> Any
 def outer(x1: Operand[AnyValue], x2: Operand[AnyValue], /) -> AnyValue:
     """out[i, j] = x1[i] * x2[j] of two vectors.
 
+    Args:
+        x1, x2: vectors [m] and [n].
+
+    Returns:
+        A matrix [m, n].
+
     Raises:
         RankError: an operand that is no vector.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.linalg.outer([1, 2], [3, 4]))
+    array([[3, 4],
+           [6, 8]])
     """
     for each in (x1, x2):
         if as_value("outer", each).ndim != 1:
@@ -164,7 +198,24 @@ def outer(x1: Operand[AnyValue], x2: Operand[AnyValue], /) -> AnyValue:
 
 
 def cross(x1: Operand[AnyValue], x2: Operand[AnyValue], /, *, axis: int = -1) -> AnyValue:
-    """The vector product along an axis of 3 elements; others broadcast. Raises as ``sg.cross``."""
+    """The vector product along an axis of 3 elements; others broadcast.
+
+    Args:
+        x1, x2: values of equal rank, with 3 elements along ``axis``.
+        axis: the axis of the vectors, in both and in the result.
+
+    Returns:
+        The products, in the shape of both.
+
+    Raises:
+        AxisError: there is no such axis.
+        ArgumentError: an axis of another size.
+        ShapeError: other axes that do not broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.linalg.cross([1, 0, 0], [0, 1, 0]))
+    array([0, 0, 1])
+    """
     return general_cross(x1, x2, axis=axis)
 
 
@@ -183,12 +234,21 @@ def as_matrices(op: str, x: Operand[AnyValue]) -> AnyValue:
 def multi_dot(arrays: Sequence[Operand[AnyValue]]) -> AnyValue:
     """The product of two or more matrices, in the order that takes the fewest operations.
 
-    The first and the last may be vectors. Named sizes count by their hints.
+    Args:
+        arrays: matrices whose sizes fit; the first and the last may be vectors. Named sizes
+            count by their hints.
+
+    Returns:
+        Their product: a matrix, a vector, or 0-d.
 
     Raises:
         ArgumentError: fewer than two operands.
         RankError: an operand inside that is no matrix.
         ShapeError: sizes that do not fit.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> sg.evaluate(sg.linalg.multi_dot([np.eye(2), [[1.0, 2.0], [3.0, 4.0]], [1.0, 1.0]]))
+    array([3., 7.])
     """
     values = list(promoted_values("multi_dot", arrays))
     if len(values) < 2:

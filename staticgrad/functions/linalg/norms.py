@@ -33,8 +33,15 @@ def vector_norm(
         keepdims: keep them, with size 1.
         ord: 2, 1, inf, -inf, 0 or another number, as for ``sg.norm``.
 
+    Returns:
+        A floating value without these axes.
+
     Raises:
         AxisError: there is no such axis.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.linalg.vector_norm([[3.0, 4.0], [0.0, 2.0]], axis=1))
+    array([5., 2.])
     """
     value = floating("vector_norm", x)
     return totals.vector_norm_over(value, ord, axis, keepdims)
@@ -50,10 +57,17 @@ def matrix_norm(x: Operand[AnyValue], /, *, keepdims: bool = False, ord: Any = "
             values; 2 and -2: the largest and the smallest one; 1 and -1: the largest and smallest
             sum of magnitudes of a column; inf and -inf: of a row.
 
+    Returns:
+        A norm for each matrix [...].
+
     Raises:
         RankError: fewer than two axes.
         ArgumentError: another ``ord``.
         LinearAlgebraError: in the run, singular values of a matrix that holds NaN.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.linalg.matrix_norm([[1.0, -2.0], [2.0, 4.0]]))
+    array(5.)
     """
     value = matrices("matrix_norm", x)
     return norm_of_matrices("matrix_norm", value, ord, keepdims)
@@ -67,9 +81,16 @@ def cond(x: Operand[AnyValue], p: Any = None) -> AnyValue:
         p: None or 2: the largest singular value by the smallest one, -2 the inverse; another
             ``ord`` of ``matrix_norm``: the norm times that of the inverse.
 
+    Returns:
+        A number for each matrix [...], inf of a singular one.
+
     Raises:
         RankError, ShapeError, ArgumentError: as ``matrix_norm``.
         LinearAlgebraError: in the run, as ``svdvals``.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.linalg.cond([[1.0, 0.0], [0.0, 0.25]]))
+    array(4.)
     """
     value = matrices("cond", x)
     if p in (None, 2, -2):
@@ -89,7 +110,7 @@ def matrix_rank(
     *,
     rtol: Operand[AnyValue] | None = None,
 ) -> AnyValue:
-    """How many singular values of matrices are above a threshold, as int64.
+    """How many singular values of matrices are above a threshold.
 
     Args:
         A: matrices [..., m, n]; of a vector whether any element is not 0.
@@ -98,9 +119,16 @@ def matrix_rank(
         rtol: the threshold by the largest singular value; by default max(m, n) times the dtype's
             epsilon.
 
+    Returns:
+        A count for each matrix [...], int64.
+
     Raises:
         ArgumentError: both ``tol`` and ``rtol``.
         LinearAlgebraError: in the run, as ``svdvals``.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.linalg.matrix_rank([[1.0, 2.0], [2.0, 4.0]]))
+    array(1)
     """
     value = floating("matrix_rank", A)
     if value.ndim < 2:

@@ -37,8 +37,16 @@ def expm(a: Operand[AnyValue], *, max_squarings: int = _MOST_SQUARINGS) -> AnyVa
         a: matrices [..., n, n] of float32 or float64.
         max_squarings: enough for norms up to 5.4 * 2**max_squarings; those beyond give NaN.
 
+    Returns:
+        The exponentials, of a's shape.
+
     Raises:
         DTypeError, RankError, ShapeError: as ``solve``.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.linalg.expm([[0.0, 1.0], [0.0, 0.0]])).round(6)
+    array([[1., 1.],
+           [0., 1.]])
     """
     value = squares("expm", matrices("expm", a))
     if value.shape[-1] == 0:
@@ -69,10 +77,22 @@ def _approximated(a: Any) -> Any:
 def matrix_power(a: Operand[AnyValue], n: int) -> AnyValue:
     """The n-th power of square matrices, by repeated squaring; of the inverse where n is negative.
 
+    Args:
+        a: matrices [..., k, k].
+        n: an integer; 0 gives the identity.
+
+    Returns:
+        The powers, of a's shape.
+
     Raises:
         RankError, ShapeError: no square matrices.
         ArgumentError: n is no integer.
         LinearAlgebraError: in the run, a singular matrix and a negative n.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.linalg.matrix_power([[1, 1], [0, 1]], 5))
+    array([[1, 5],
+           [0, 1]])
     """
     power = integer("matrix_power", "n", n)
     value = squares("matrix_power", as_matrices("matrix_power", a))

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from staticgrad.errors import ArgumentError
+from staticgrad.families import like
 from staticgrad.functions.linalg.factors import svd
 from staticgrad.functions.linalg.matrices import (
     checked_errors,
@@ -113,6 +114,9 @@ def solve(a: Operand[AnyValue], b: Operand[AnyValue], *, errors: str = "raise") 
         b: a vector [n], or columns [..., n, k].
         errors: "raise", or "nan": singular matrices give infinities and NaN.
 
+    Returns:
+        x, of b's shape behind the axes that broadcast.
+
     Raises:
         LinearAlgebraError: in the run, a singular matrix: a pivot that is exactly 0.
         DTypeError: another dtype than float32 and float64 (integers become float64).
@@ -130,13 +134,17 @@ def solve(a: Operand[AnyValue], b: Operand[AnyValue], *, errors: str = "raise") 
     return unfolded(found, right, left, is_vector)
 
 
+@like(solve)
 def inv(a: Operand[AnyValue], *, errors: str = "raise") -> AnyValue:
     """The inverses of square matrices; ``solve`` is quicker and closer where they are multiplied.
 
-    Raises as ``solve``.
-
     Returns:
         The inverses, of a's shape.
+
+    Raises:
+        LinearAlgebraError: in the run, a singular matrix: a pivot that is exactly 0.
+        DTypeError: another dtype than float32 and float64 (integers become float64).
+        RankError, ShapeError: no square matrices.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.linalg.inv([[2.0, 0.0], [0.0, 4.0]]))
@@ -178,8 +186,19 @@ def slogdet(a: Operand[AnyValue]) -> SlogdetResult:
 
     The sign has no gradient, and that of the logarithm is infinite or NaN where a is singular.
 
+    Args:
+        a: matrices [..., n, n] of float32 or float64.
+
+    Returns:
+        A named pair: ``sign`` [...] and ``logabsdet`` [...].
+
     Raises:
         DTypeError, RankError, ShapeError: as ``solve``.
+
+    >>> import staticgrad as sg
+    >>> found = sg.linalg.slogdet([[0.0, 2.0], [3.0, 0.0]])
+    >>> sg.evaluate([found.sign, sg.exp(found.logabsdet)])
+    [array(-1.), array(6.)]
     """
     value = squares("slogdet", matrices("slogdet", a))
     lu, permutation, swaps = _factors(value)
@@ -206,10 +225,17 @@ def solve_triangular(
         unit_diagonal: take the diagonal for ones.
         errors: "raise", or "nan": a 0 on the diagonal gives infinities and NaN.
 
+    Returns:
+        x, of b's shape behind the axes that broadcast.
+
     Raises:
         LinearAlgebraError: in the run, a 0 on the diagonal.
         ArgumentError: another ``trans``.
         DTypeError, RankError, ShapeError: as ``solve``.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.linalg.solve_triangular([[2.0, 1.0], [9.0, 4.0]], [4.0, 8.0]))
+    array([1., 2.])
     """
     if trans not in (0, 1, 2, "N", "T", "C"):
         raise ArgumentError(f"solve_triangular: trans={trans!r} is none of 0, 1, 'N' and 'T'")
@@ -237,9 +263,16 @@ def solve_tridiagonal(
         b: a vector [n], or columns [..., n, k].
         errors: "raise", or "nan" for singular matrices.
 
+    Returns:
+        x, of b's shape behind the axes that broadcast.
+
     Raises:
         LinearAlgebraError: in the run, a singular matrix.
         DTypeError, RankError, ShapeError: operands that do not fit together.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.linalg.solve_tridiagonal([1.0], [2.0, 2.0], [1.0], [3.0, 3.0]))
+    array([1., 1.])
     """
     below, middle, above, right = promoted_values("solve_tridiagonal", (lower, diagonal, upper, b))
     is_vector = right.ndim == 1
@@ -285,21 +318,29 @@ def pinv(
     rtol: Operand[AnyValue] | None = None,
     errors: str = "raise",
 ) -> AnyValue:
-    """The pseudo-inverses of matrices [..., m, n], by singular values.
+    """The pseudo-inverses of matrices, by singular values.
+
+    The derivative holds where the rank does not change.
 
     Args:
-        a: float32 or float64.
+        a: matrices [..., m, n] of float32 or float64.
         rcond, rtol: singular values up to ``rtol`` times the largest one count as 0; by default
             max(m, n) times the dtype's epsilon.
         hermitian: a is symmetric, of which the lower triangle is read.
         errors: as for ``svd``.
 
-    The derivative holds where the rank does not change.
+    Returns:
+        Matrices [..., n, m].
 
     Raises:
         LinearAlgebraError: in the run, no convergence, as of NaN.
         ArgumentError: both ``rcond`` and ``rtol``.
         DTypeError, RankError: as ``svd``.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.linalg.pinv([[2.0, 0.0], [0.0, 0.0]]))
+    array([[0.5, 0. ],
+           [0. , 0. ]])
     """
     if rcond is not None and rtol is not None:
         raise ArgumentError("pinv: rcond and rtol are two names of one argument")
@@ -329,6 +370,11 @@ def lstsq(
 
     Raises:
         DTypeError, RankError, ShapeError: operands that do not fit together.
+
+    >>> import staticgrad as sg
+    >>> x, *_ = sg.linalg.lstsq([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]], [1.0, 3.0, 5.0])
+    >>> sg.evaluate(x).round(6)
+    array([1., 2.])
     """
     left, right, is_vector = right_side("lstsq", a, b)
     u, s, v = svd(left, full_matrices=False)

@@ -1,0 +1,112 @@
+"""Docstrings of families: what functions or classes say alike is written once, with the first.
+
+``@like(mse)`` completes a docstring when it is defined, so that ``help`` and the reference show
+what each member takes, gives and raises.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Final, TypeVar
+
+Member = TypeVar("Member", bound=Callable[..., Any])
+
+Sections = dict[str, str]
+
+_ORDER: Final = ("", "Args:", "Returns:", "Raises:", ">>> ")
+_NAMES: Final = re.compile(r"^    ([\w*]+(?:, [\w*]+)*):", re.MULTILINE)
+
+
+def like(first: Callable[..., Any]) -> Callable[[Member], Member]:
+    """A decorator: take from the docstring of ``first`` what the member's own leaves out.
+
+    Args:
+        first: a function or class, whose docstring has sections. What it says of arguments that
+            the member takes and does not explain itself is added to the member's; so are
+            "Returns" and "Raises" where the member has no such section.
+
+    Returns:
+        What gives the member itself, its docstring completed.
+
+    >>> def half(x, places=2):
+    ...     '''Half of x.
+    ...
+    ...     Args:
+    ...         x: a number.
+    ...         places: how many are kept.
+    ...
+    ...     Returns:
+    ...         A number.
+    ...     '''
+    >>> @like(half)
+    ... def third(x, places=2):
+    ...     '''A third of x.'''
+    >>> print(third.__doc__)
+    A third of x.
+    <BLANKLINE>
+    Args:
+        x: a number.
+        places: how many are kept.
+    <BLANKLINE>
+    Returns:
+        A number.
+    """
+
+    theirs = _parts(first.__doc__ or "")  # none has one under python -OO
+
+    def completed(member: Member) -> Member:
+        if member.__doc__ and theirs:
+            member.__doc__ = _together(member, theirs)
+        return member
+
+    return completed
+
+
+def _together(member: Callable[..., Any], theirs: Sections) -> str:
+    own = dict(_parts(member.__doc__ or ""))
+    code = (member.__init__ if isinstance(member, type) else member).__code__  # type: ignore[misc]
+    takes = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    said = _entries(own.get("Args:", ""))
+    known = {name for names in said for name in names}
+    found = said | {
+        names: text
+        for names, text in _entries(theirs.get("Args:", "")).items()
+        if known.isdisjoint(names) and any(name in takes for name in names)
+    }
+    if found:
+        in_order = sorted(
+            found, key=lambda names: takes.index(names[0]) if names[0] in takes else -1
+        )
+        own["Args:"] = "\n".join(["Args:", *(found[names] for names in in_order)])
+    for section in ("Returns:", "Raises:"):
+        if section in theirs:
+            own.setdefault(section, theirs[section])
+    return "\n\n".join(own[section] for section in _ORDER if own.get(section))
+
+
+@cache
+def _parts(text: str) -> Sections:
+    """Section -> its text with its headline; all before the first section has the name ""."""
+    text, found, name = inspect.cleandoc(text), {"": ""}, ""
+    for block in text.split("\n\n"):
+        first = block.partition("\n")[0]
+        if first in _ORDER or first.startswith(">>> "):
+            name = first if first in _ORDER else ">>> "
+        elif not first.startswith(" ") and name != ">>> ":
+            name = ""
+        found[name] = f"{found[name]}\n\n{block}" if found.get(name) else block
+    return found
+
+
+@cache
+def _entries(section: str) -> dict[tuple[str, ...], str]:
+    """Names of arguments that are explained together -> their lines."""
+    starts = list(_NAMES.finditer(section))
+    ends = [each.start() for each in starts[1:]] + [len(section)] * bool(starts)
+    return {
+        tuple(each[1].split(", ")): section[each.start() : end].rstrip()
+        for each, end in zip(starts, ends, strict=True)
+    }
