@@ -39,6 +39,8 @@ class RowPoint(NamedTuple):
         return self.stage + self.per_row
 
 
+#: Behind the first stage, which brings the row near.
+_FIRST: Final = RowPoint(0, True)
 #: Behind all stages.
 _END: Final = RowPoint(1 << 30, True)
 
@@ -59,9 +61,8 @@ class RowPlan:
     elements that the row keeps in memory, each with the result in whose place, or None: only the
     first point that needs one computes it. ``numbers``: nodes of one element per row that later
     points read. ``results``: of each stage the reductions; ``columns``: and the sums over
-    rows; ``stores``: what is stored at each point; ``checks``: the
-    look-ups whose places are checked there. Stages are
-    counted from 0.
+    rows; ``stores``: what is stored at each point; ``checks``: the look-ups whose places are
+    checked there, and whose elements are read. Stages are counted from 0.
     """
 
     stages: int
@@ -90,7 +91,7 @@ class _Planning:
         self._waiting = dict(group.reductions)
         self._find_homes()
         self._checks = {
-            node: self._home[Home(node)] if picks else self._checked_at(node)
+            node: self._picked_at(node) if picks else self._checked_at(node)
             for node in group.nodes
             if (picks := isinstance(node.form, GatherAlong)) or isinstance(node.form, ScatterAlong)
         }
@@ -212,6 +213,11 @@ class _Planning:
         """Where the place that a node sets is known."""
         known = self._known(self._groups.source(node.args[1]))
         return RowPoint(-1, True) if known is None else known
+
+    def _picked_at(self, node: Node) -> RowPoint:
+        """Where an element is read of the row: as soon as its place is known and the row was read,
+        so that a result may be written over the row from then on."""
+        return min(self._home[Home(node)], max(self._checked_at(node), _FIRST))
 
     def _find_results_below(self, node: Node) -> None:
         for arg in node.args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -32,6 +32,7 @@ from staticgrad.ir.kernel_stages import (
 )
 from staticgrad.ir.kernel_strips import may_take_strips
 from staticgrad.ir.rounded import element
+from staticgrad.types.dtype import DType
 from staticgrad.types.tensor import hint_product
 
 #: Rows side by side where some stage has a long operation, and where none has.
@@ -68,6 +69,7 @@ class _RowLowering(Lowering):
         self.plan = row_plan(self.groups, group)
         self.shape = group.domain
         self.places: dict[Node, Expr] = {}
+        self.picked: dict[tuple[object, object], Expr] = {}  # what is kept of a place of an operand
         results = {key: f"r{n}" for n, key in enumerate(group.reductions)}
         numbers = [node for node in group.nodes if node in self.plan.numbers]
         self.names: dict[Key, str] = results
@@ -133,15 +135,16 @@ class _RowLowering(Lowering):
         """What is computed in a context, and what becomes of it."""
         plan, group, self.memo, self.loads = self.plan, self.group, {}, {}
         nodes = plan.nodes.get(context, ())
+        self.present = {*nodes}
         body: list[Statement] = []
         waiting = dict.fromkeys(plan.checks.get(context, ()))  # some look at what is computed here
         for node in nodes:
             if node in waiting:
                 del waiting[node]
-                body.append(self._looked_up(node))
+                body += self._looked_up(node)
             self.shape = node.types[0].shape
             self.memo[Home(node)] = self._computed(node)
-        body += [self._looked_up(node) for node in waiting]
+        body += [statement for node in waiting for statement in self._looked_up(node)]
         self.shape = self.group.domain
         if not context.per_row:
             body += [self._kept_store(node) for node in nodes if self._is_kept_apart(node)]
@@ -160,11 +163,53 @@ class _RowLowering(Lowering):
             body.append(self.stored(access, self._result(key), streamed and not context.per_row))
         return tuple(body)
 
-    def _looked_up(self, node: Node) -> Statement:
-        """The check of a place in the row, which is known from then on."""
+    def _looked_up(self, node: Node) -> Sequence[Statement]:
+        """The check of a place in the row, which is known from then on.
+
+        What is picked there and is not computed in this context is read at once, and kept.
+        """
         self.shape = node.args[1].type.shape
-        self.places[node] = checked_place(self, node)
-        return self.checks[-1]
+        place = self.places[node] = checked_place(self, node)
+        check = self.checks[-1]
+        if isinstance(node.form, ScatterAlong) or node in self.present:
+            return [check]
+        loads = [load for load in self._picks(node, place) if load.op == "load" and load.args]
+        return [check, *map(self._kept_pick, loads)]
+
+    def _picks(self, node: Node, place: Expr) -> Iterator[Expr]:
+        """The loads at its place that a picked element is computed from."""
+        self.shape = node.types[0].shape
+        data = self.groups.source(node.args[0])
+        if not computes(self.groups, self.group, data):
+            yield self._picked(node)
+            return
+        waiting, seen = [data], {data.base}
+        while waiting:
+            source = waiting.pop()
+            if not computes(self.groups, self.group, source):
+                yield self._again(source, place)
+            elif not self._is_number(source):
+                below = map(self.groups.source, source.base.node.args)
+                fresh = [each for each in below if not each.inline and each.base not in seen]
+                seen.update(each.base for each in fresh)
+                waiting += fresh
+
+    def _is_number(self, source: Source) -> bool:
+        """Whether a value of the group is one of the row, which is not computed again."""
+        shape = source.base.node.types[0].shape
+        is_result = source.base in self.group.reductions
+        return is_result or is_per_row(shape, self.group.domain, self.group.row)
+
+    def _kept_pick(self, loaded: Expr) -> Keep:
+        dtype, number = loaded.dtype, len(self.names) + len(self.picked)
+        name = f"r{number}"
+        self.picked[loaded.attribute, loaded.args[0].attribute] = ex.ref(name, dtype.compute)
+        return Keep(name, loaded.cast(dtype.compute))
+
+    def _at_place(self, access: Access, dtype: DType, place: Expr) -> Expr:
+        """The element of an operand at a place of the row, or what is kept of it."""
+        kept = self.picked.get((access, place.attribute))
+        return ex.load(access, dtype, place) if kept is None else kept.cast(dtype)
 
     def _computed(self, node: Node) -> Expr:
         """One element of a node."""
@@ -181,15 +226,13 @@ class _RowLowering(Lowering):
             return self._again(data, place)
         walk, _, stride = gather_walks(self.groups, node)
         dtype = node.types[0].dtype
-        return ex.load(self.access(walk, dtype, gather=(stride,)), dtype, place)
+        return self._at_place(self.access(walk, dtype, gather=(stride,)), dtype, place)
 
     def _again(self, source: Source, place: Expr) -> Expr:
         """An element at another place of the row."""
         node, group = source.base.node, self.group
         own = computes(self.groups, group, source)
-        if source.inline or (own and is_per_row(node.types[0].shape, group.domain, group.row)):
-            return self.value(source)
-        if own and source.base in group.reductions:
+        if source.inline or (own and self._is_number(source)):
             return self.value(source)
         dtype = source.type.dtype
         if own:
@@ -203,7 +246,7 @@ class _RowLowering(Lowering):
         if len(moves) == len(access.strides):
             return ex.load(access, dtype)
         along = (access.stride(VECTOR),)
-        return ex.load(Access(access.operand, tuple(moves), along), dtype, place)
+        return self._at_place(Access(access.operand, tuple(moves), along), dtype, place)
 
     def _column(self, key: Key) -> ColumnAccumulate:
         reduction = self.group.columns[key]

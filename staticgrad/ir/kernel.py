@@ -22,6 +22,7 @@ from math import prod
 from typing import Final, Literal
 
 from staticgrad.ir.expr import BLOCKS, Access, Expr, Position, postorder
+from staticgrad.ir.kernel_in_place import in_place_pairs
 from staticgrad.ir.kernel_stages import (
     LANES,
     Accumulate,
@@ -34,8 +35,6 @@ from staticgrad.ir.kernel_stages import (
     Map,
     Operand,
     Order,
-    Scalar,
-    Search,
     Sort,
     Stage,
     Statement,
@@ -187,9 +186,11 @@ class Kernel:
 
     @cached_property
     def in_place(self) -> frozenset[tuple[str, str]]:
-        """Pairs (out, in) of operands that may share bytes: each element is read only where, and
-        before, it is written."""
-        return frozenset(_in_place_pairs(self))
+        """Pairs (out, in) of operands that may share bytes: no row reads an element of ``in`` after
+        any row wrote it. See ``kernel_in_place``."""
+        if self.serial:
+            return frozenset()
+        return frozenset(in_place_pairs(self.axes, self.stages, self.operands))
 
     def iterations(self, arguments: Sequence[Size]) -> Size:
         """How many outer iterations there are where the integer arguments have these values."""
@@ -343,65 +344,3 @@ def _farthest(place: Position, axes: Mapping[str, Axis], values: Mapping[str, Si
     for name, step in place.terms:
         last = last + (_extent(axes[name], values) - 1) * _number(step, values)
     return last
-
-
-def _in_place_pairs(kernel: Kernel) -> list[tuple[str, str]]:
-    single = len(kernel.stages) == 1
-    kinds = (Map, Scalar, Gemm) if single else (Map, Scalar)
-    known = all(isinstance(s, kinds) and not getattr(s, "fed", ()) for s in kernel.stages)
-    if kernel.serial or not known:
-        return []
-    loads: dict[str, set[Access]] = {}
-    last_load: dict[str, int] = {}  # operand -> the last statement that reads its memory
-    every: list[Statement] = []
-    for stage in kernel.stages:
-        evaluated: set[Expr] = set()
-        for position, statement in enumerate(statements(stage), len(every)):
-            for expr in postorder(roots(statement)):
-                if expr.op == "load" and expr not in evaluated:
-                    assert isinstance(expr.attribute, Access)
-                    loads.setdefault(expr.attribute.operand, set()).add(expr.attribute)
-                    last_load[expr.attribute.operand] = position
-                evaluated.add(expr)
-        every += statements(stage)
-    forbidden = {s.operand for s in every if isinstance(s, Search)}
-    forbidden |= {name for s in kernel.stages if isinstance(s, Gemm) for name in _factors(s)}
-    if not single:  # a row may read a result again, and finds what it stored there
-        forbidden |= {operand.name for operand in kernel.operands if operand.mode != "in"}
-    pairs, stored = [], set[str]() if single else _scattered(every)
-    for position, store in enumerate(every):
-        if not isinstance(store, Store) or store.access.gather:
-            continue
-        if not single and store.access.operand in stored:
-            continue  # the first store counts: the row begins to write there
-        stored.add(store.access.operand)
-        pairs += [
-            (store.access.operand, operand)
-            for operand, accesses in loads.items()
-            if last_load[operand] <= position
-            and operand not in forbidden
-            and _same_place(kernel, store.access, operand, accesses)
-        ]
-    return pairs
-
-
-def _scattered(every: Sequence[Statement]) -> set[str]:
-    """The operands that are stored to at more than one place."""
-    places: dict[str, set[Access]] = {}
-    for store in every:
-        if isinstance(store, Store):
-            places.setdefault(store.access.operand, set()).add(store.access)
-    return {operand for operand, accesses in places.items() if len(accesses) > 1}
-
-
-def _factors(stage: Gemm) -> tuple[str, str]:
-    return stage.a.operand, stage.b.operand
-
-
-def _same_place(kernel: Kernel, stored: Access, operand: str, read: set[Access]) -> bool:
-    """Whether an operand is only read where something is stored, and is as wide."""
-    where = (stored.strides, stored.positions)
-    width = kernel.operand(operand).dtype.itemsize
-    return width == kernel.operand(stored.operand).dtype.itemsize and all(
-        (access.strides, access.positions) == where and not access.gather for access in read
-    )

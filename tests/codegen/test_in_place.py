@@ -1,0 +1,184 @@
+"""Results over operands: each pair that a kernel names is run so, its rows in reverse order.
+
+What is refused, and why it has to be: a run in one buffer would give other bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.codegen.kernel_source import render
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_parser import parse_kernel
+from staticgrad.ir.verify_kernel import verify_kernel
+from tests.codegen.kernel_meaning import Array, Meaning
+from tests.codegen.random_kernels import random_kernel
+from tests.codegen.test_random_kernels import memory_of, sizes_of
+from tests.native.support import assert_same, call
+
+#: Random kernels that have pairs of several stages, bools over bytes among them.
+SOME = (46, 86, 88)
+
+
+def numbers_of(kernel: Kernel, sizes: dict[str, int], seed: int) -> dict[str, Array]:
+    """Memory of numbers alone: a NaN in a row would hide what is read of the others."""
+    memory = memory_of(kernel, sizes, seed)
+    floats = {name for name, array in memory.items() if array.dtype.kind == "f"}
+    return {
+        n: np.nan_to_num(a, posinf=7, neginf=-7) if n in floats else a for n, a in memory.items()
+    }
+
+
+def in_one_buffer(
+    kernel: Kernel, out: str, into: str, seed: int, sizes: dict[str, int], step: int = -1
+) -> Any:
+    """All memory after a run with the result over the operand, rows one by one, and apart."""
+    found, wanted = numbers_of(kernel, sizes, seed), numbers_of(kernel, sizes, seed)
+    found[out] = found[into].view(found[out].dtype)
+    wanted[out] = wanted[into].copy().view(wanted[out].dtype)
+    Meaning(kernel, wanted, sizes).run()
+    words = [sizes[argument] for argument in kernel.arguments]
+    shared = [found[o.name] for o in kernel.operands if not o.is_own]
+    own = [found[o.name] for o in kernel.operands if o.is_own]
+    count = int(kernel.iterations(words))  # type: ignore[call-overload]
+    source = render(kernel)
+    for row in range(count)[::step]:
+        call(source, shared, words, row, row + 1, own=own, mode="vector")
+    return found, wanted
+
+
+def check_pairs(kernel: Kernel, seed: int, sizes: dict[str, int]) -> None:
+    """Every result of a kernel keeps its bytes, whichever pair shares a buffer."""
+    for out, into in sorted(kernel.in_place):
+        found, wanted = in_one_buffer(kernel, out, into, seed, sizes)
+        for operand in kernel.operands:
+            if operand.mode == "out":
+                name = operand.name
+                what = f"kernel {seed} at {sizes}: {name}, {out} over {into}\n{kernel}"
+                assert_same(as_numbers(found[name]), as_numbers(wanted[name]), what)
+
+
+def as_numbers(array: Array) -> Array:
+    return array.view("u1") if array.dtype == np.bool_ else array
+
+
+def pairs_of_random(seed: int) -> None:
+    kernel = random_kernel(seed)
+    if kernel.listed is None:
+        check_pairs(kernel, seed, sizes_of(kernel, seed))
+
+
+@pytest.mark.parametrize("seed", SOME)
+def test_a_result_over_an_operand_has_its_bytes(seed: int) -> None:
+    assert random_kernel(seed).in_place
+    pairs_of_random(seed)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("seed", range(1, 601))
+def test_results_over_operands_of_six_hundred_kernels(seed: int) -> None:
+    pairs_of_random(seed)
+
+
+PICKED = """\
+kernel(p0: in f32, p1: in i64, p2: check i64, p3: out f32, p4: out f32; n0, n1) over i0: n0 {
+  map j: n1 {
+    %0: f32 = load p0[i0*n1 + j]
+    @r0: f32 = max %0
+  }
+  scalar {
+    %1: i64 = load p1[i0]
+    @c0: i64 = check %1 in n1 at i0 to p2
+    %2: f32 = load p0[i0*n1 + @c0]
+    store p3[i0] = %2
+  }
+  map j: n1 {
+    %3: f32 = load p0[i0*n1 + j]
+    %4: f32 = sub %3, @r0
+    store p4[i0*n1 + j] = %4
+  }
+}
+"""
+
+
+def kernel_of(text: str, *changes: tuple[str, str]) -> Kernel:
+    for before, after in changes:
+        assert before in text
+        text = text.replace(before, after)
+    kernel = parse_kernel(text)
+    verify_kernel(kernel)
+    return kernel
+
+
+def test_an_element_of_the_row_may_be_picked_before_the_row_is_written() -> None:
+    kernel = kernel_of(PICKED)
+    assert ("p4", "p0") in kernel.in_place
+    for seed in range(3):
+        check_pairs(kernel, seed, {"n0": 5, "n1": 7, "n2": 7, "n4": 50})
+
+
+# Each breaks the rule in one place, and gives other bytes in one order of the rows or the other.
+BROKEN: dict[str, tuple[tuple[str, str], ...]] = {
+    "a pick of another row": (("[i0*n1 + @c0]", "[@c0]"),),
+    "a pick from more than the row": (("check %1 in n1", "check %1 in n2"),),
+    "a row that begins in the one before": (("map j: n1 {\n    %0", "map j: n2 {\n    %0"),),
+    "rows of a stage that store to one element": (
+        ("map j: n1 {\n    %3", "map i1: 2, j: n1 {\n    %3"),
+    ),
+    "a load behind the store": (
+        ("@r0\n    store p4[i0*n1 + j] = %4", "@r0\n    store p4[i0*n1 + j] = %4\n  }\n"
+         "  scalar {\n    %5: f32 = load p0[i0*n1]\n    store p3[i0] = %5"),
+    ),
+    "a neighbour in the stage of the store": (
+        ("%4: f32 = sub %3, @r0", "%6: f32 = load p0[i0*n1 + [j + -1 in n1]] else f32(0.0)\n"
+         "    %7: f32 = sub %3, @r0\n    %4: f32 = add %7, %6"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_what_would_give_other_bytes_is_no_pair(what: str) -> None:
+    changes = BROKEN[what]
+    if "behind" in what:
+        changes = (("    store p3[i0] = %2\n", "    store p5[i0] = %2\n"), *changes)
+        changes = (("p4: out f32;", "p4: out f32, p5: out f32;"), *changes)
+    text = PICKED.replace("; n0, n1)", "; n0, n1, n2)") if "n2" in str(changes) else PICKED
+    kernel = kernel_of(text, *changes)
+    assert ("p4", "p0") not in kernel.in_place
+    sizes = {"n0": 5, "n1": 100, "n2": 250, "n4": 1000}
+    differ = False
+    for seed in range(4):
+        found, wanted = in_one_buffer(kernel, "p4", "p0", seed, sizes, (-1) ** seed)
+        outs = [o.name for o in kernel.operands if o.mode == "out"]
+        differ |= any(not np.array_equal(found[o], wanted[o], equal_nan=True) for o in outs)
+    assert differ
+
+
+def losses() -> dict[str, Any]:
+    nn = sg.nn
+    return {
+        "cross_entropy": nn.cross_entropy,
+        "weighted": lambda z, t: nn.cross_entropy(z, t, weight=sg.constant(np.ones(40, "f4"))),
+        "ignored": lambda z, t: nn.cross_entropy(z, t, ignore_index=3),
+        "nll_loss": lambda z, t: nn.nll_loss(nn.log_softmax(z), t),
+        "by hand": lambda z, t: -sg.take_along_axis(nn.log_softmax(z), t[:, None], 1)[:, 0].mean(),
+    }
+
+
+@pytest.mark.parametrize("name", losses())
+def test_a_cross_entropy_keeps_one_copy_of_the_logits(name: str) -> None:
+    rng = np.random.default_rng(1)
+    x, t = sg.input("x", (300, 8)), sg.input("t", (300,), "int64")
+    w = sg.parameter("w", rng.normal(size=(8, 40)).astype("f4"))
+    loss = losses()[name](x @ w, t)
+    graph = sg.Graph({"loss": loss, "dw": sg.grad(loss, w)})
+    f = sg.compile(graph)
+    assert f.plan().peak_bytes <= 1.2 * 300 * 40 * 4
+    feeds = {"x": rng.normal(size=(300, 8)).astype("f4"), "t": rng.integers(0, 40, 300)}
+    found, apart = f.run(feeds), sg.compile(graph, fuse=False).run(feeds)
+    for key in found:
+        assert found[key].tobytes() == apart[key].tobytes()
