@@ -78,7 +78,7 @@ class Spans:
 
 
 #: Sort keys of a block by (size, first, last); the order of a try, most successful first.
-_KEYS: Final[tuple[Callable[[int, int, int], tuple[int, ...]], ...]] = (
+ORDERS: Final[tuple[Callable[[int, int, int], tuple[int, ...]], ...]] = (
     lambda size, first, last: (-size, first, last),
     lambda size, first, last: (first - last, -size, first),
     lambda size, first, last: (-size * (last - first + 1), first, last),
@@ -99,7 +99,7 @@ def place(spans: Spans, sizes: Sequence[int], bound: int) -> tuple[list[int], in
         tries = (as_they_begin(spans, sizes), as_they_begin(spans.reversed(), sizes))
         return min(tries, key=lambda placed: placed[1])
     best: tuple[list[int], int] = ([], -1)
-    for key in _KEYS:
+    for key in ORDERS:
         ranked = [
             (*key(*block), i)
             for i, block in enumerate(zip(sizes, spans.first, spans.last, strict=True))

@@ -1,0 +1,127 @@
+"""Functions over arrays of whole numbers, as machine code.
+
+    run = words.compiled(search)         # def search(s: Search) -> int, Search a record of arrays
+    run(s)                               # what search(s) gives, s changed alike
+
+A function takes one record whose fields are all ``array("q")``, and calls others that do. Its text
+keeps to what the kernel language has (``vocabulary.md``): names, items, tests, loops, numbers of 64
+bits that must not overflow; no array is replaced. It is written as a kernel whose words are the
+addresses of the arrays, so it lies in the cache with the kernels.
+"""
+
+from __future__ import annotations
+
+import ast
+import ctypes
+import functools
+import inspect
+import textwrap
+from array import array
+from collections.abc import Callable
+from typing import Any, Final
+
+from staticgrad import config, native
+from staticgrad.native import jit
+from staticgrad.native.constants import ENTRY
+
+_ENTRY_WORDS: Final = (ctypes.c_int64,) * 4
+
+
+@functools.cache
+def compiled(function: Callable[[Any], int]) -> Callable[[Any], int]:
+    """The machine code of a function of one record.
+
+    Raises CompileError, CPUError, SelfTestError and OutOfMemory as ``native.kernel`` does, OSError
+    where the source is not at hand.
+    """
+    text = source(function)
+    symbol = jit.symbol_of(text, "vector")
+    address, _ = native.object_code(
+        f"vector\0{text}",
+        symbol,
+        lambda host: jit.compile_source(text, host),
+        config.current(),
+    )
+    call = ctypes.CFUNCTYPE(None, *_ENTRY_WORDS)(address)
+    names = _fields(function)
+
+    def run(record: Any) -> int:
+        words = array("q", [0] * (len(names) + 1))
+        for place, name in enumerate(names):
+            words[place] = getattr(record, name).buffer_info()[0]
+        call(words.buffer_info()[0], 0, 0, 1)
+        return words[-1]
+
+    return run
+
+
+def _fields(function: Callable[[Any], int]) -> tuple[str, ...]:
+    """The fields of the record that a function takes, in order."""
+    (parameter, *_) = inspect.signature(function, eval_str=True).parameters.values()
+    return tuple(parameter.annotation.__annotations__)
+
+
+def source(function: Callable[[Any], int]) -> str:
+    """The kernel source of a function and of those that it calls."""
+    names = _fields(function)
+    done: dict[str, str] = {}
+    _write(function, names, done)
+    result = f"store1(t, {len(names)}, i64x1({function.__name__}(t)))"
+    return "\n\n\n".join([*done.values(), f"def {ENTRY}(t, own, begin, end):\n    {result}\n"])
+
+
+def _write(function: Any, names: tuple[str, ...], done: dict[str, str]) -> None:
+    """Add the text of a function, behind those that it calls."""
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    assert isinstance(tree, ast.FunctionDef)
+    seen = function.__globals__
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            called = seen.get(node.func.id)
+            if inspect.isfunction(called) and called.__name__ not in done:
+                _write(called, names, done)
+    tree.returns = None
+    for argument in tree.args.args:
+        argument.annotation = None
+    if ast.get_docstring(tree) is not None:
+        del tree.body[0]
+    record = tree.args.args[0].arg
+    written = _Words(record, names, seen).visit(tree)
+    done[function.__name__] = ast.unparse(ast.fix_missing_locations(written))
+
+
+class _Words(ast.NodeTransformer):
+    """Fields as pointers of the record, items that are set as stores, names of numbers as these."""
+
+    def __init__(self, record: str, names: tuple[str, ...], seen: dict[str, Any]) -> None:
+        self.record = record
+        self.names = names
+        self.seen = seen
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        """``s.base``"""
+        place = self.names.index(node.attr)
+        return ast.parse(f"ptr_i64({self.record}[{place}])", mode="eval").body
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        """A number that the module names."""
+        value = self.seen.get(node.id)
+        if isinstance(node.ctx, ast.Load) and type(value) is int:
+            return ast.Constant(value)
+        return node
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST:
+        """``base[b] = top``"""
+        (target,) = node.targets
+        value = self.visit(node.value)
+        if not isinstance(target, ast.Subscript):
+            return ast.Assign(node.targets, value)
+        call = ast.parse("store1(a, i, i64x1(v))").body[0]
+        assert isinstance(call, ast.Expr)
+        assert isinstance(call.value, ast.Call)
+        call.value.args[0] = self.visit(target.value)
+        call.value.args[1] = self.visit(target.slice)
+        inner = call.value.args[2]
+        assert isinstance(inner, ast.Call)
+        inner.args[0] = value
+        return call

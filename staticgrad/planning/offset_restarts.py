@@ -1,0 +1,209 @@
+"""Orders of blocks for the search for offsets, and restarts that put first what was to blame.
+
+How long a search takes depends on the order in which blocks are tried, by factors of thousands, so
+many orders get short limits (Luby, Sinclair and Zuckerman, 1993): first plain ones, then random
+ones, in which blocks of the sections that failed come sooner. Effort is counted in blocks looked
+at, so what is found depends on the blocks alone.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from math import exp
+from random import Random
+from typing import Final
+
+from staticgrad.planning import offset_arrays
+from staticgrad.planning.offset_arrays import IMPOSSIBLE, KNOWN, SPENT, OffsetSearch
+from staticgrad.planning.offsets import Spans
+
+#: (least effort for each block, runs) of the cycles of restarts.
+_CYCLES: Final = ((1_000, 511), (4_000, 127))
+_FIRST_EFFORT: Final = 150  # for each block, of the plain orders
+
+
+class Restarts:
+    """Searches for offsets of some blocks; ``run`` is ``offset_search.search``, or its machine
+    code. ``effort`` is what they took together."""
+
+    def __init__(
+        self, spans: Spans, sizes: Sequence[int], run: Callable[[OffsetSearch], int]
+    ) -> None:
+        self.run = run
+        self.count = len(sizes)
+        self.blocks = [b for b in range(len(sizes)) if sizes[b]]
+        self.sizes = [sizes[b] for b in self.blocks]
+        self.length = [spans.last[b] - spans.first[b] + 1 for b in self.blocks]
+        self.low, self.high, self.sections = _sections(spans, self.blocks)
+        self.load = _loads(self.low, self.high, self.sizes, self.sections)
+        self.members = sum(self.high) - sum(self.low)
+        self.search = OffsetSearch.of(len(self.blocks), self.sections, self.members)
+        random = Random(5)
+        self.weight = [random.randrange(1, 1 << 31) for _ in self.blocks]
+        self.height = -1
+        self.effort = self.last = 0
+        self.order: Sequence[int] = ()
+        self.turns: dict[int, Iterator[tuple[list[int], int, int]]] = {}
+
+    def tried(self, height: int, effort: int) -> int:
+        """PLACED (``placed`` tells where), IMPOSSIBLE, or SPENT when the effort is spent. What was
+        tried for a height before is not tried again."""
+        if max(self.load, default=0) > height:
+            return IMPOSSIBLE
+        if height != self.height:
+            self.height = height
+            self.search.known[:] = array("q", bytes(8 * KNOWN))
+        turns = self.turns.setdefault(height, self._turns())
+        stop = self.effort + effort
+        while self.effort < stop:
+            order, limit, flush = next(turns)
+            state = self._run(order, min(limit, stop - self.effort), flush)
+            if state != SPENT:
+                self.order = order
+                return state
+        return SPENT
+
+    def placed(self) -> tuple[list[int], int]:
+        """Offsets by block number, and their height, of the last that was PLACED."""
+        found = [0] * self.count
+        height = 0
+        for rank, block in enumerate(self.order):
+            base = self.search.base[rank]
+            found[self.blocks[block]] = base
+            height = max(height, base + self.sizes[block])
+        return found, height
+
+    def _turns(self) -> Iterator[tuple[list[int], int, int]]:
+        """Orders to try, each with its limit and how much it likes level ends."""
+        random = Random(0)
+        count = len(self.blocks)
+        plain = self._plain()
+        keys = self._keys()
+        limit = _FIRST_EFFORT * count
+        cycle = 0
+        restarts: Iterator[tuple[list[int], int, int]] = iter(())
+        while True:
+            used = 0
+            for order in plain:
+                yield order, limit, 0
+                used += self.last
+            limit *= 2
+            left = 3 * used
+            while left > 0:
+                found = next(restarts, None)
+                if found is None:
+                    restarts = self._cycle(*_CYCLES[cycle % 2], keys, random)
+                    cycle += 1
+                    found = next(restarts)
+                yield found
+                left -= self.last
+
+    def _cycle(
+        self, unit: int, runs: int, keys: Sequence[Sequence[float]], random: Random
+    ) -> Iterator[tuple[list[int], int, int]]:
+        """Random orders; sections that fail grow hot, and hot blocks come sooner."""
+        count = len(self.blocks)
+        heat = [0.0] * self.sections
+        blame = self.search.blame
+        for k in range(1, runs + 1):
+            top = max(1.0, *heat)
+            hot = [max(heat[a:b]) / top for a, b in zip(self.low, self.high, strict=True)]
+            key = random.choice(keys)
+            noisy = [value * exp(0.3 * random.gauss(0.0, 1.0)) for value in key]
+            if random.random() < 0.5:
+                rank = [(-round(hot[b], 1), -noisy[b], b) for b in range(count)]
+            else:
+                rank = [(-noisy[b] * (0.05 + hot[b]), 0.0, b) for b in range(count)]
+            for section in range(self.sections):
+                blame[section] = 0
+            yield [entry[2] for entry in sorted(rank)], unit * count * _luby(k), k % 2 * count
+            total = max(1, sum(blame[: self.sections]))
+            heat = [0.9 * heat[i] + blame[i] / total for i in range(self.sections)]
+
+    def _keys(self) -> list[list[float]]:
+        area = [float(s * n) for s, n in zip(self.sizes, self.length, strict=True)]
+        width = [float(b - a) for a, b in zip(self.low, self.high, strict=True)]
+        return [area, width, [float(s) for s in self.sizes], [a**0.5 for a in area]]
+
+    def _plain(self) -> list[list[int]]:
+        """Blocks by the load of their worst section, width, area, length or size."""
+        worst = [max(self.load[a:b]) for a, b in zip(self.low, self.high, strict=True)]
+        width = [b - a for a, b in zip(self.low, self.high, strict=True)]
+        area = [s * n for s, n in zip(self.sizes, self.length, strict=True)]
+        size, length = self.sizes, self.length
+        orders = (
+            (worst, area, width),
+            (width, area, worst),
+            (worst, width, area),
+            (area,),
+            (worst, length, size),
+            (length, size),
+            (size, length),
+            (worst, size, length),
+        )
+        found = []
+        for keys in orders:
+            rank = [(*(-key[b] for key in keys), b) for b in range(len(self.blocks))]
+            found.append([entry[-1] for entry in sorted(rank)])
+        return found
+
+    def _run(self, order: Sequence[int], limit: int, flush: int) -> int:
+        s = self.search
+        seen: dict[tuple[int, int, int], int] = {}
+        for rank, block in enumerate(order):
+            s.low[rank] = self.low[block]
+            s.high[rank] = self.high[block]
+            s.size[rank] = self.sizes[block]
+            s.weight[rank] = self.weight[block]
+            same = self.low[block], self.high[block], self.sizes[block]
+            s.twin[rank] = seen.get(same, -1)
+            seen[same] = rank
+        words = s.words
+        words[offset_arrays.BLOCKS] = len(self.blocks)
+        words[offset_arrays.SECTIONS] = self.sections
+        words[offset_arrays.HEIGHT] = self.height
+        words[offset_arrays.EFFORT] = limit
+        words[offset_arrays.FLUSH] = flush
+        state = self.run(s)
+        self.last = limit - words[offset_arrays.EFFORT] + 1
+        self.effort += self.last
+        return state
+
+
+def _luby(k: int) -> int:
+    """The k-th number of 1, 1, 2, 1, 1, 2, 4, ..."""
+    while k & (k + 1):
+        k -= (1 << (k.bit_length() - 1)) - 1
+    return (k + 1) // 2
+
+
+def _sections(spans: Spans, blocks: Sequence[int]) -> tuple[list[int], list[int], int]:
+    """The largest sets of blocks alive together, in time: of each block the first, the one behind
+    its last; and how many there are."""
+    begins = sorted(spans.first[b] for b in blocks)
+    kept: list[int] = []
+    behind = 0
+    for end in sorted({spans.last[b] for b in blocks}):
+        begun = bisect_left(begins, end + 1)
+        if begun > behind:
+            kept.append(end)
+        behind = begun
+    low = [bisect_left(kept, spans.first[b]) for b in blocks]
+    high = [bisect_left(kept, spans.last[b] + 1) for b in blocks]
+    return low, high, len(kept)
+
+
+def _loads(
+    low: Sequence[int], high: Sequence[int], sizes: Sequence[int], sections: int
+) -> list[int]:
+    found = [0] * (sections + 1)
+    for begin, end, size in zip(low, high, sizes, strict=True):
+        found[begin] += size
+        found[end] -= size
+    total = 0
+    for section, change in enumerate(found):
+        total += change
+        found[section] = total
+    return found[:sections]

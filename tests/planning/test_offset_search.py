@@ -1,0 +1,120 @@
+"""The search for offsets: what it proves and finds, and that its machine code does the same."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from staticgrad.native import words
+from staticgrad.planning.exact_offsets import place_tightly
+from staticgrad.planning.offset_arrays import IMPOSSIBLE, PLACED
+from staticgrad.planning.offset_fits import best_fit, fit
+from staticgrad.planning.offset_restarts import Restarts
+from staticgrad.planning.offset_search import search
+from staticgrad.planning.offsets import ORDERS, Spans, first_fit, place
+
+
+def spans_of(blocks):
+    first, last = ([block[k] for block in blocks] for k in (0, 1))
+    return Spans(tuple(first), tuple(last), max(last) + 1)
+
+
+def holds(spans, sizes, offsets):
+    """No two blocks that live together share a byte; the height."""
+    for b, around in enumerate(spans.neighbours):
+        for c in around:
+            apart = offsets[b] + sizes[b] <= offsets[c] or offsets[c] + sizes[c] <= offsets[b]
+            assert apart or not sizes[b] * sizes[c]
+    return max(at + size for at, size in zip(offsets, sizes, strict=True))
+
+
+def least_height(spans, sizes):
+    """The height of the best placement: blocks one on another, in every order of placing."""
+
+    @cache
+    def best(placed):
+        done = {b for b, _ in placed}
+        if len(done) == len(sizes):
+            return max(at + sizes[b] for b, at in placed)
+        return min(
+            best(tuple(sorted((*placed, (b, at)))))
+            for b in range(len(sizes))
+            if b not in done
+            for at in [
+                max((o + sizes[c] for c, o in placed if c in spans.neighbours[b]), default=0)
+            ]
+        )
+
+    return best(())
+
+
+def cut_rectangle(rng, steps, height, count):
+    """Blocks that fill a rectangle of steps and bytes, cut across and along by turns."""
+    pieces = [(0, steps, 0, height)]
+    while len(pieces) < count:
+        begin, end, low, high = pieces.pop(rng.randrange(len(pieces)))
+        if rng.random() < 0.5 and end - begin > 1:
+            at = rng.randrange(begin + 1, end)
+            pieces += [(begin, at, low, high), (at, end, low, high)]
+        elif high - low > 1:
+            at = rng.randrange(low + 1, high)
+            pieces += [(begin, end, low, at), (begin, end, at, high)]
+        else:
+            pieces.append((begin, end, low, high))
+    return [(begin, end - 1, high - low) for begin, end, low, high in pieces]
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_the_search_proves_what_does_not_fit_and_finds_what_does(seed):
+    rng = random.Random(seed)
+    blocks = [(f := rng.randrange(6), f + rng.randrange(4), rng.randint(1, 7)) for _ in range(6)]
+    spans, sizes = spans_of(blocks), [block[2] for block in blocks]
+    least = least_height(spans, sizes)
+    for run in (search, words.compiled(search)):
+        assert Restarts(spans, sizes, run).tried(least - 1, 100_000) == IMPOSSIBLE
+        restarts = Restarts(spans, sizes, run)
+        assert restarts.tried(least, 100_000) == PLACED
+        offsets, height = restarts.placed()
+        assert height == least == holds(spans, sizes, offsets)
+
+
+def test_machine_code_goes_the_same_way():
+    for seed in range(6):
+        blocks = cut_rectangle(random.Random(seed), 40, 200, 40)
+        spans, sizes = spans_of(blocks), [block[2] for block in blocks]
+        found = []
+        for run in (search, words.compiled(search)):
+            restarts = Restarts(spans, sizes, run)
+            state = restarts.tried(200, 60_000)
+            again = restarts.tried(201, 20_000)  # a new height forgets what it knew
+            found.append((state, again, restarts.effort, restarts.search.base.tolist()))
+        assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(("seed", "count"), [(1, 60), (2, 120)])
+def test_a_rectangle_is_put_together_again(seed, count):
+    blocks = cut_rectangle(random.Random(seed), 80, 2_000, count)
+    spans, sizes = spans_of(blocks), [block[2] for block in blocks]
+    assert place(spans, sizes, 2_000)[1] > 2_000
+    offsets, height = place_tightly(spans, sizes, 2_000)
+    assert height == 2_000 == holds(spans, sizes, offsets)
+    assert place_tightly(spans, sizes, 2_000) == (offsets, height)
+
+
+def test_first_fit_of_many_blocks_is_first_fit():
+    rng = random.Random(4)
+    blocks = [(f := rng.randrange(60), f + rng.randrange(9), rng.randrange(9)) for _ in range(120)]
+    spans, sizes = spans_of(blocks), [block[2] for block in blocks]
+    sized = [b for b in range(len(sizes)) if sizes[b]]
+    heights = []
+    for key in ORDERS:
+        order = sorted(sized, key=lambda b: (*key(sizes[b], spans.first[b], spans.last[b]), b))
+        zero = [b for b in range(len(sizes)) if not sizes[b]]
+        heights.append(first_fit([*order, *zero], spans, sizes)[1])
+    for run in (fit, words.compiled(fit)):
+        offsets, height = best_fit(spans, sizes, 0, ([], 1 << 60), run)
+        assert height == min(heights) == holds(spans, sizes, offsets)
