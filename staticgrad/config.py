@@ -307,7 +307,11 @@ def settings(**arguments: object) -> tuple[Setting, ...]:
 
 
 def show_config() -> str:
-    """One line per setting: its value, where that came from, what it does."""
+    """One line per setting: its value, where that came from, what it does.
+
+    >>> print(show_config().splitlines()[0].split()[0])
+    jit
+    """
     rows = [(str(setting), setting.meaning) for setting in settings()]
     width = max(len(shown) for shown, _ in rows)
     return "\n".join(f"{shown:<{width}}  {meaning}" for shown, meaning in rows)

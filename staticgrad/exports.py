@@ -63,24 +63,25 @@ FUNCTIONS = {
     "staticgrad.ir.value": "Value",
     "staticgrad.ops.bessel": "i0",
     "staticgrad.ops.arithmetic": (
-        "abs=absolute absolute add ceil divide floor multiply negative positive rint sign"
-        " signbit subtract trunc"
+        "abs=absolute absolute add divide multiply negative positive sign signbit subtract"
     ),
-    "staticgrad.ops.compare": (
-        "bitwise_and bitwise_or bitwise_xor equal greater greater_equal invert less less_equal"
-        " logical_and logical_not logical_or logical_xor not_equal"
-    ),
+    "staticgrad.ops.compare": "equal greater greater_equal less less_equal not_equal",
     "staticgrad.ops.contract": "matmul",
     "staticgrad.ops.convert": "astype size_value stop_gradient",
     "staticgrad.ops.custom": "custom_vjp",
     "staticgrad.ops.custom_jvp": "custom_jvp",
     "staticgrad.ops.division": "floor_divide fmod left_shift remainder right_shift",
     "staticgrad.ops.hyperbolic": "arccosh arcsinh arctanh cosh sinh",
-    "staticgrad.ops.indexing": "iota scatter_add take take_along_axis",
+    "staticgrad.ops.indexing": "scatter_add take take_along_axis",
+    "staticgrad.ops.logic": (
+        "bitwise_and bitwise_or bitwise_xor invert logical_and logical_not logical_or logical_xor"
+    ),
     "staticgrad.ops.movement": (
         "broadcast_to expand_dims moveaxis ravel reshape squeeze swapaxes transpose"
     ),
+    "staticgrad.ops.positions": "iota",
     "staticgrad.ops.powers": "pow=power power reciprocal square",
+    "staticgrad.ops.rounding": "ceil floor rint trunc",
     "staticgrad.ops.scans": "cumprod cumsum linear_scan",
     "staticgrad.ops.selection": "clip maximum minimum where",
     "staticgrad.ops.slices": "concat=concatenate concatenate flip stack",

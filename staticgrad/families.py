@@ -67,8 +67,11 @@ def like(first: Callable[..., Any]) -> Callable[[Member], Member]:
 
 def _together(member: Callable[..., Any], theirs: Sections) -> str:
     own = dict(_parts(member.__doc__ or ""))
-    code = (member.__init__ if isinstance(member, type) else member).__code__  # type: ignore[misc]
-    takes = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    code = inspect.unwrap(member.__init__ if isinstance(member, type) else member).__code__  # type: ignore[misc]
+    starred = bool(code.co_flags & inspect.CO_VARARGS) + bool(
+        code.co_flags & inspect.CO_VARKEYWORDS
+    )
+    takes = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + starred]
     said = _entries(own.get("Args:", ""))
     known = {name for names in said for name in names}
     found = said | {

@@ -25,7 +25,22 @@ Maker = Callable[[Any, str, Any, Any], Any]
 
 
 def slot(p: Parameter, name: str) -> Parameter:
-    """State of one parameter, zero at first: of its shape, in the dtype in which it is computed."""
+    """State of one parameter, zero at first: for optimizers of your own.
+
+    Args:
+        p: the parameter.
+        name: what it is called behind the parameter's name.
+
+    Returns:
+        A parameter of its shape, in the dtype in which it is computed.
+
+    Raises:
+        ArgumentError: an empty name.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> slot(sg.parameter("w", np.ones(3, "float16")), "momentum")
+    <w.momentum: f32[3]>
+    """
     return state_of(p, name, p.shape, p.dtype.compute.numpy)
 
 

@@ -24,8 +24,8 @@ from staticgrad.ir.graph import Graph, Node, Symbolic
 from staticgrad.ir.value import Value
 from staticgrad.ops.convert import SizeValue
 from staticgrad.ops.elementwise import Elementwise
-from staticgrad.ops.indexing import Iota
 from staticgrad.ops.movement import Broadcast, Reshape
+from staticgrad.ops.positions import Iota
 from staticgrad.ops.reduce import Sum
 from staticgrad.ops.selection import where
 from staticgrad.ops.slices import Pad

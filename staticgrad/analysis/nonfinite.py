@@ -23,7 +23,7 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Constant, Graph, Input, Node, Parameter, ParameterLeaf, Symbolic
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
-from staticgrad.ops.compare import logical_and, logical_not
+from staticgrad.ops.logic import logical_and, logical_not
 from staticgrad.records import dataclass
 from staticgrad.source import Location
 from staticgrad.types.dtype import as_dtype

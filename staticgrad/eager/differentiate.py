@@ -112,11 +112,21 @@ def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
     ``g * (max_norm / max(norm, max_norm))``: Pascanu et al. (ICML 2013), algorithm 1. A NaN among
     them makes all of them NaN. The norm is computed in float64, without overflow.
 
+    Args:
+        params: tensors; those without a gradient do not count.
+        max_norm: a positive number.
+
     Returns:
         The norm before; 0 if there are no gradients.
 
     Raises:
         ArgumentError: a ``max_norm`` that is not positive.
+
+    >>> from staticgrad.eager import Tensor
+    >>> x = Tensor([3.0, 4.0], requires_grad=True)
+    >>> (x * x * 0.5).sum().backward()
+    >>> clip_grad_norm([x], 1.0), x.grad
+    (5.0, array([0.6, 0.8], dtype=float32))
     """
     if not max_norm > 0:
         raise ArgumentError(f"clip_grad_norm: max_norm is {max_norm}, not positive")
@@ -152,8 +162,15 @@ def gradcheck(
         atol, rtol: ``abs(found - expected) <= atol + rtol * abs(expected)`` must hold.
         raise_exception: raise instead of returning False.
 
+    Returns:
+        Whether they agree.
+
     Raises:
         CheckError: they disagree; shows where most.
+
+    >>> from staticgrad.eager import Tensor
+    >>> gradcheck(lambda x: x * x, Tensor([1.0, 2.0], requires_grad=True))
+    True
     """
     given = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     wide = [_widened(tensor) for tensor in given]

@@ -52,6 +52,19 @@ class Function:
     ``forward(ctx, *args)`` gets the arguments as they are and gives a tensor or array, or a tuple
     of them; nothing inside is recorded. ``backward(ctx, *cts)`` gets a tensor per result and gives
     one cotangent (tensor, array, or None) per argument of ``forward``.
+
+    >>> from staticgrad.eager import Function, Tensor
+    >>> class Twice(Function):
+    ...     @staticmethod
+    ...     def forward(ctx, x):
+    ...         return x * 2.0
+    ...     @staticmethod
+    ...     def backward(ctx, ct):
+    ...         return ct * 2.0
+    >>> x = Tensor([1.0, 3.0], requires_grad=True)
+    >>> Twice.apply(x).sum().backward()
+    >>> x.grad
+    array([2., 2.], dtype=float32)
     """
 
     @staticmethod

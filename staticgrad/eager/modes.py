@@ -57,13 +57,29 @@ class _Mode(ContextDecorator):
 
 
 class no_grad(_Mode):  # noqa: N801 - the name this idea has everywhere
-    """Inside, nothing is recorded: ``with no_grad(): ...``, or ``@no_grad()`` on a function."""
+    """Inside, nothing is recorded: ``with no_grad(): ...``, or ``@no_grad()`` on a function.
+
+    >>> from staticgrad.eager import Tensor
+    >>> x = Tensor(2.0, requires_grad=True)
+    >>> with no_grad():
+    ...     y = x * x
+    >>> y.requires_grad
+    False
+    """
 
     setting = ("recording", False)
 
 
 class enable_grad(_Mode):  # noqa: N801
-    """Inside, operations are recorded, also within ``no_grad``."""
+    """Inside, operations are recorded, also within ``no_grad``.
+
+    >>> from staticgrad.eager import Tensor
+    >>> x = Tensor(2.0, requires_grad=True)
+    >>> with no_grad(), enable_grad():
+    ...     y = x * x
+    >>> y.requires_grad
+    True
+    """
 
     setting = ("recording", True)
 
@@ -74,6 +90,18 @@ class detect_mutation(_Mode):  # noqa: N801
     A backward pass over it raises TapeError, before any gradient changes, where an array that the
     operation read or made has changed since: it names the operation and the line. Costs a pass over
     every array.
+
+    >>> from staticgrad.eager import Tensor
+    >>> from staticgrad.errors import TapeError
+    >>> x = Tensor([1.0, 2.0], requires_grad=True)
+    >>> with detect_mutation():
+    ...     y = (x * x).sum()
+    >>> x.data[0] = 5.0
+    >>> try:
+    ...     y.backward()
+    ... except TapeError as error:
+    ...     print(error.code)
+    SG303
     """
 
     setting = ("checking", True)
@@ -85,6 +113,8 @@ def enable_autograd(quiet: bool = False) -> None:
 
     Args:
         quiet: say nothing about it to the logger ``staticgrad``.
+
+    >>> enable_autograd()
     """
     if not modes.recording and not quiet:
         from staticgrad.config import logger  # logging is loaded when somebody logs

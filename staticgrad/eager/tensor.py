@@ -60,6 +60,12 @@ class Tensor(ArrayLike):
         requires_grad: whether operations on it are recorded; so for the results of such.
         grad_fn: the recorded operation that made it, or None.
         edge: where its gradient arrives; None where it needs none.
+
+    >>> from staticgrad.eager import Tensor
+    >>> x = Tensor([1.0, 2.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    array([2., 4.], dtype=float32)
     """
 
     __slots__ = ("__weakref__", "_grad", "_parked", "edge", "type")
@@ -79,6 +85,11 @@ class Tensor(ArrayLike):
     @public
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None) -> None:
         """A tensor of a copy of ``data``: float32, unless ``dtype`` says otherwise.
+
+        Args:
+            data: numbers: an array, a list, a number, another tensor.
+            requires_grad: whether operations on it are recorded.
+            dtype: of its elements.
 
         Raises:
             DTypeError: an element type that there is none of.

@@ -26,7 +26,7 @@ import numpy as np
 
 from staticgrad.eager.at_once import eager_mode
 from staticgrad.eager.tensor import Tensor
-from staticgrad.errors import ArgumentError
+from staticgrad.errors import ArgumentError, ShapeError
 from staticgrad.errors.elsewhere import no_such_name
 from staticgrad.errors.wording import shown
 from staticgrad.ir.value import Value
@@ -104,17 +104,47 @@ def unique_all(x: Operand[Tensor], /) -> Any:
 
 
 def unique_counts(x: Operand[Tensor], /) -> Any:
-    """The different elements of a tensor, ascending, and how many of each; as ``unique_all``."""
+    """The different elements of a tensor, ascending, and how many of each; as ``unique_all``.
+
+    Args:
+        x: a tensor of any shape.
+
+    Returns:
+        A named pair of vectors: ``values`` and ``counts``.
+
+    >>> unique_counts(Tensor([2.0, 1.0, 2.0])).counts
+    Tensor([1, 2])
+    """
     return _several(np.unique_counts(_array(x)))
 
 
 def unique_inverse(x: Operand[Tensor], /) -> Any:
-    """The different elements of a tensor, ascending, and the place of each; as ``unique_all``."""
+    """The different elements of a tensor, ascending, and the place of each; as ``unique_all``.
+
+    Args:
+        x: a tensor of any shape.
+
+    Returns:
+        A named pair: the vector ``values``, and ``inverse_indices`` in the shape of x.
+
+    >>> unique_inverse(Tensor([2.0, 1.0, 2.0])).inverse_indices
+    Tensor([1, 0, 1])
+    """
     return _several(np.unique_inverse(_array(x)))
 
 
 def unique_values(x: Operand[Tensor], /) -> Tensor:
-    """The different elements of a tensor, ascending; as ``unique_all``."""
+    """The different elements of a tensor, ascending; as ``unique_all``.
+
+    Args:
+        x: a tensor of any shape.
+
+    Returns:
+        A vector.
+
+    >>> unique_values(Tensor([2.0, 1.0, 2.0]))
+    Tensor([1., 2.])
+    """
     return _tensor(np.unique_values(_array(x)))
 
 
@@ -140,28 +170,84 @@ def nonzero(x: Operand[Tensor], /) -> tuple[Tensor, ...]:
 
 
 def nextafter(x1: Operand[Tensor], x2: Operand[Tensor], /) -> Tensor:
-    """The next number after x1 towards x2, elementwise, of floating tensors; no derivative."""
+    """The next number after x1 towards x2, elementwise; no derivative.
+
+    Args:
+        x1, x2: tensors, which broadcast; integers count as float64.
+
+    Returns:
+        A floating tensor.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+
+    >>> float(nextafter(Tensor(1.0), Tensor(2.0))) - 1.0
+    1.1920928955078125e-07
+    """
     dtype = import_module("staticgrad").result_type(x1, x2).numpy
-    return _tensor(np.nextafter(np.asarray(_array(x1), dtype), np.asarray(_array(x2), dtype)))
+    first, second = (np.asarray(_array(x), dtype) for x in (x1, x2))
+    try:
+        return _tensor(np.nextafter(first, second))
+    except ValueError as error:
+        raise ShapeError(f"nextafter: {error}") from None
 
 
 def conj(x: Any, /) -> Any:
-    """x itself: there are no complex numbers."""
+    """x itself: there are no complex numbers.
+
+    Args:
+        x: a tensor.
+
+    Returns:
+        x.
+
+    Raises:
+        DTypeError: x is no array of numbers.
+
+    >>> conj(Tensor([1.0, -2.0]))
+    Tensor([ 1., -2.])
+    """
     return _real(x)
 
 
 def real(x: Any, /) -> Any:
-    """x itself: there are no complex numbers."""
+    """x itself: there are no complex numbers.
+
+    Args:
+        x: a tensor.
+
+    Returns:
+        x.
+
+    Raises:
+        DTypeError: x is no array of numbers.
+
+    >>> real(Tensor([1.0, -2.0]))
+    Tensor([ 1., -2.])
+    """
     return _real(x)
 
 
 def imag(x: Any, /) -> Any:
-    """Zeros like x: there are no complex numbers."""
+    """Zeros like x: there are no complex numbers.
+
+    Args:
+        x: a tensor.
+
+    Returns:
+        A tensor of its shape and dtype.
+
+    Raises:
+        DTypeError: x is no array of numbers.
+
+    >>> imag(Tensor([1.0, -2.0]))
+    Tensor([0., 0.])
+    """
     return import_module("staticgrad").zeros_like(_real(x))
 
 
 def _real(x: Any) -> Any:
-    return x if isinstance(x, Value) else _tensor(x)
+    return x if isinstance(x, Value) else Tensor(x)
 
 
 def finfo(type: Any, /) -> SimpleNamespace:
@@ -193,6 +279,9 @@ def from_dlpack(x: Any, /, *, device: str | None = None, copy: Any = None) -> Te
         x: what has ``__dlpack__``, on the CPU.
         device: "cpu", or None.
         copy: False is refused: tensors do not share memory with others.
+
+    Returns:
+        A tensor of its shape and dtype.
 
     Raises:
         ArgumentError: another device, or ``copy=False``.

@@ -94,15 +94,14 @@ from staticgrad.ir.value import (
     Value
 )
 from staticgrad.ops.arithmetic import (
-    absolute as abs, absolute, add, ceil, divide, floor, multiply, negative, positive, rint,
-    sign, signbit, subtract, trunc
+    absolute as abs, absolute, add, divide, multiply, negative, positive, sign, signbit,
+    subtract
 )
 from staticgrad.ops.bessel import (
     i0
 )
 from staticgrad.ops.compare import (
-    bitwise_and, bitwise_or, bitwise_xor, equal, greater, greater_equal, invert, less,
-    less_equal, logical_and, logical_not, logical_or, logical_xor, not_equal
+    equal, greater, greater_equal, less, less_equal, not_equal
 )
 from staticgrad.ops.contract import (
     matmul
@@ -123,13 +122,23 @@ from staticgrad.ops.hyperbolic import (
     arccosh, arcsinh, arctanh, cosh, sinh
 )
 from staticgrad.ops.indexing import (
-    iota, scatter_add, take, take_along_axis
+    scatter_add, take, take_along_axis
+)
+from staticgrad.ops.logic import (
+    bitwise_and, bitwise_or, bitwise_xor, invert, logical_and, logical_not, logical_or,
+    logical_xor
 )
 from staticgrad.ops.movement import (
     broadcast_to, expand_dims, moveaxis, ravel, reshape, squeeze, swapaxes, transpose
 )
+from staticgrad.ops.positions import (
+    iota
+)
 from staticgrad.ops.powers import (
     power as pow, power, reciprocal, square
+)
+from staticgrad.ops.rounding import (
+    ceil, floor, rint, trunc
 )
 from staticgrad.ops.scans import (
     cumprod, cumsum, linear_scan

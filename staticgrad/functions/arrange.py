@@ -17,7 +17,6 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, broadcast
-from staticgrad.ops.indexing import iota
 from staticgrad.ops.movement import broadcast_to, expand_dims, moveaxis, ravel, reshape, with_size
 from staticgrad.ops.operands import (
     Axes,
@@ -28,6 +27,7 @@ from staticgrad.ops.operands import (
     related,
     shape_of,
 )
+from staticgrad.ops.positions import iota
 from staticgrad.ops.slices import concatenate, flip, part, sliced, with_zeros
 from staticgrad.types import dim as dims
 from staticgrad.types.arrays import array_of

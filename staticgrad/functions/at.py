@@ -17,9 +17,10 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, lifted
-from staticgrad.ops.indexing import ScatterIntoAxis, iota
+from staticgrad.ops.indexing import ScatterIntoAxis
 from staticgrad.ops.movement import broadcast_to, moveaxis, reshape
 from staticgrad.ops.operands import as_value
+from staticgrad.ops.positions import iota
 from staticgrad.ops.selection import where
 from staticgrad.ops.slices import Pad
 from staticgrad.records import dataclass

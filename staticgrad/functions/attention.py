@@ -20,8 +20,8 @@ from staticgrad.ir.value import Value
 from staticgrad.ops.contract import MatMul
 from staticgrad.ops.convert import stop_gradient
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.indexing import iota
 from staticgrad.ops.operands import as_value, as_values, floating, promoted_values, related
+from staticgrad.ops.positions import iota
 from staticgrad.ops.selection import where
 from staticgrad.types.dim import Dim
 from staticgrad.types.dtype import I64

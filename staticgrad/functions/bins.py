@@ -20,7 +20,7 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.indexing import iota, scatter_add, take
+from staticgrad.ops.indexing import scatter_add, take
 from staticgrad.ops.movement import ravel
 from staticgrad.ops.operands import (
     as_value,
@@ -30,6 +30,7 @@ from staticgrad.ops.operands import (
     promoted_values,
     related,
 )
+from staticgrad.ops.positions import iota
 from staticgrad.ops.selection import where
 from staticgrad.ops.slices import part
 from staticgrad.ops.sorting import searchsorted, sort

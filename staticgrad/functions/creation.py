@@ -32,7 +32,6 @@ from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.value import Value
 from staticgrad.ir.worlds import computing_kind
 from staticgrad.ops.elementwise import Operand, array_dtype
-from staticgrad.ops.indexing import iota
 from staticgrad.ops.movement import broadcast_to, expand_dims
 from staticgrad.ops.operands import (
     as_value,
@@ -44,6 +43,7 @@ from staticgrad.ops.operands import (
     shape_of,
     size_of,
 )
+from staticgrad.ops.positions import iota
 from staticgrad.storage.parameter import ParameterStore
 from staticgrad.types.arrays import array_of, convert_array
 from staticgrad.types.dim import Dim, Size, dim, floordiv, maximum

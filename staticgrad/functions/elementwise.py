@@ -14,10 +14,11 @@ import numpy as np
 from staticgrad.errors import ArgumentError
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue
-from staticgrad.ops.arithmetic import divide, multiply, rint, signbit
+from staticgrad.ops.arithmetic import divide, multiply, signbit
 from staticgrad.ops.division import floor_divide, remainder
 from staticgrad.ops.elementwise import Elementwise, Operand
 from staticgrad.ops.operands import as_value, floating, integer, promoted_values, related
+from staticgrad.ops.rounding import rint
 from staticgrad.ops.selection import Maximum, Minimum, where
 from staticgrad.ops.special import LogAddExp
 from staticgrad.ops.trigonometric import Tan

@@ -17,7 +17,6 @@ from staticgrad.functions.windows import conv
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.indexing import iota
 from staticgrad.ops.movement import moveaxis
 from staticgrad.ops.operands import (
     as_value,
@@ -28,6 +27,7 @@ from staticgrad.ops.operands import (
     promoted_values,
     related,
 )
+from staticgrad.ops.positions import iota
 from staticgrad.ops.selection import where
 from staticgrad.ops.sorting import searchsorted
 from staticgrad.types.dim import Dim, Size

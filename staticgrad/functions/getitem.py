@@ -21,9 +21,10 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, broadcast
-from staticgrad.ops.indexing import checked, iota
+from staticgrad.ops.indexing import checked
 from staticgrad.ops.movement import moveaxis, reshape
 from staticgrad.ops.operands import as_value, integer, related
+from staticgrad.ops.positions import iota
 from staticgrad.ops.slices import sliced
 from staticgrad.records import dataclass
 from staticgrad.types.arrays import array_of

@@ -175,6 +175,13 @@ def map_slices(f: Callable[[Any], Any], xs: Any) -> Any:
 
     One slice at a time, in one node of the graph; what broadcasts is better written without it.
 
+    Args:
+        f: takes a slice of each, in the containers of ``xs``.
+        xs: a value, or values in containers, of equal first sizes.
+
+    Returns:
+        What ``f`` gives, with the axis of slices in front.
+
     Raises:
         ArgumentError: there are no slices.
 

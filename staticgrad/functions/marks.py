@@ -31,6 +31,9 @@ def checkpoint(x: Any) -> Any:
     Returns:
         The value, or the function.
 
+    Raises:
+        DTypeError: something that is no value, array or function.
+
     >>> import staticgrad as sg
     >>> x, w = sg.input("x", (3,), "float64"), sg.parameter("w", [1.0, 2.0, 3.0])
     >>> layer = checkpoint(lambda x: sg.tanh(x * w))

@@ -17,9 +17,10 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.indexing import iota, take
+from staticgrad.ops.indexing import take
 from staticgrad.ops.movement import broadcast_to, reshape
 from staticgrad.ops.operands import as_value, axis_of, is_number, related, size_of
+from staticgrad.ops.positions import iota
 from staticgrad.ops.slices import Pad, concatenate, part
 from staticgrad.types import dim as dims
 from staticgrad.types.dim import Dim, Size

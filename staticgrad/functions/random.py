@@ -67,6 +67,14 @@ class Generator:
     Attributes:
         key, step: the parameters (0-d uint64) that all draws read. Setting ``key.value`` seeds
             again without compiling again; setting ``step.value`` goes back to an earlier run.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> generator = sg.random.Generator(seed=1)
+    >>> f = sg.compile(sg.Graph({"x": generator.normal(shape=(2,))}, updates=generator.updates))
+    >>> first, second = f.run()["x"], f.run()["x"]
+    >>> generator.step.value = np.uint64(0)
+    >>> bool((f.run()["x"] == first).all()), bool((second == first).any())
+    (True, False)
     """
 
     key: Parameter

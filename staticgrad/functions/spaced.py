@@ -8,9 +8,9 @@ from staticgrad.errors import ArgumentError
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.indexing import iota
 from staticgrad.ops.movement import moveaxis, reshape
 from staticgrad.ops.operands import axis_of, dtype_of, floating, integer, promoted_values
+from staticgrad.ops.positions import iota
 
 
 @overload

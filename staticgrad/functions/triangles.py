@@ -11,8 +11,8 @@ from staticgrad.errors import RankError
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.indexing import iota
 from staticgrad.ops.operands import as_value, dtype_of, integer, related, shape_of
+from staticgrad.ops.positions import iota
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import F32
 from staticgrad.types.tensor import Shape

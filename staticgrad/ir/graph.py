@@ -47,6 +47,16 @@ class Graph:
     ``outputs`` maps names to values, ``updates`` pairs parameters with their next value; outputs
     and updates read the old values, all updates happen at once. ``found`` is what a pass found out
     about the graph, under a name, for the pass that asks next; it is no part of the graph.
+
+    >>> import staticgrad as sg
+    >>> x = sg.input("x", ("n",), "float64")
+    >>> print(sg.Graph({"y": x * 2.0}, name="twice"))
+    staticgrad-ir 1
+    graph twice(%x: f64[n]) {
+      %0: f64[] = constant{value=2.0}   # <d>:1
+      %1: f64[n] = mul(%x, %0)   # <d>:1
+      return y = %1
+    }
     """
 
     __slots__ = (

@@ -173,10 +173,20 @@ set_default_kind(Symbolic)
 
 
 class Parameter(Symbolic):
-    """A symbolic value with a stored array that updates may replace.
+    """A symbolic value with a stored array that updates may replace; ``sg.parameter`` makes it.
 
     Beside a tensor, and inside of ``sg.eager_mode()``, it is the tensor of its present array, a
     leaf of the tape: ``backward`` leaves its gradient in ``grad``.
+
+    Args:
+        node: what stands for it in graphs.
+        index: 0.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> w = sg.parameter("w", np.zeros(2))
+    >>> w.value = [1.0, 2.0]
+    >>> w, w.value
+    (<w: f64[2]>, array([1., 2.]))
     """
 
     __slots__ = ()

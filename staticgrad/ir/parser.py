@@ -51,10 +51,19 @@ def parse(
         inputs: name -> the input to use instead of a new one.
         file: what messages call the text.
 
+    Returns:
+        The graph, which prints as this text.
+
     Raises:
         ParseError: the text is no graph; with the line, the column and the reason.
         UnknownNameError: a name bound here that the text does not have.
         ArgumentError: no text; an array whose content is not that of its digest.
+
+    >>> import staticgrad as sg
+    >>> x = sg.input("x", ("n",), "float64")
+    >>> graph = sg.Graph({"y": sg.tanh(x)})
+    >>> sg.same_graph(parse(str(graph)), graph)
+    True
     """
     if not isinstance(text, str):
         raise ArgumentError(

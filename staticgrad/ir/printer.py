@@ -26,7 +26,8 @@ from typing import Any, Final
 
 import numpy.typing as npt
 
-from staticgrad.errors import OpDefinitionError
+from staticgrad.errors import ArgumentError, OpDefinitionError
+from staticgrad.errors.wording import kind_of
 from staticgrad.ir.document import header_line, size_line, size_lines
 from staticgrad.ir.graph import Constant, Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.ir.op import Op
@@ -249,7 +250,27 @@ def _arrays_in(value: object) -> Iterator[ArrayData]:
 
 
 def same_graph(left: Graph, right: Graph) -> bool:
-    """Whether two graphs are structurally equal."""
+    """Whether two graphs are structurally equal.
+
+    Nodes are compared in order, by op, operands and type; lines of programs do not count.
+
+    Args:
+        left, right: graphs.
+
+    Returns:
+        Whether they are.
+
+    Raises:
+        ArgumentError: something else than graphs.
+
+    >>> import staticgrad as sg
+    >>> x = sg.input("x", (), "float64")
+    >>> same_graph(sg.Graph({"y": x + 1.0}), sg.Graph({"y": x + 2.0}))
+    False
+    """
+    for graph in (left, right):
+        if not isinstance(graph, Graph):
+            raise ArgumentError(f"same_graph takes graphs, not {kind_of(graph)}")
     return first_difference(left, right) is None
 
 

@@ -31,7 +31,13 @@ functions: Final[Any] = functional.functions
 
 
 class Value(StandardArray):
-    """An operand: has a type, carries the operators. Compare with ``is``; ``==`` is elementwise."""
+    """An operand: has a type, carries the operators. Compare with ``is``; ``==`` is elementwise.
+
+    >>> import staticgrad as sg
+    >>> x = sg.input("x", ("n", 3), "float64")
+    >>> isinstance(x, Value), (x * 2.0).type, x.sum(0).shape
+    (True, f64[n, 3], (3,))
+    """
 
     __slots__ = ()
     __array_priority__ = 1000.0

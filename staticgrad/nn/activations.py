@@ -20,7 +20,12 @@ from staticgrad.nn.module import Module
 
 
 class ReLU(Module):
-    """x where x > 0, else 0."""
+    """x where x > 0, else 0, as ``sg.nn.relu``.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.ReLU()(sg.constant([-1.0, 2.0])))
+    array([0., 2.])
+    """
 
     def forward(self, x: Any) -> Any:
         """The shape of x."""
@@ -28,7 +33,15 @@ class ReLU(Module):
 
 
 class LeakyReLU(Module):
-    """x where x > 0, else negative_slope * x."""
+    """x where x > 0, else negative_slope * x.
+
+    Args:
+        negative_slope: a number.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.LeakyReLU(0.5)(sg.constant([-1.0, 2.0])))
+    array([-0.5,  2. ])
+    """
 
     @public
     def __init__(self, negative_slope: float = 0.01) -> None:
@@ -40,7 +53,15 @@ class LeakyReLU(Module):
 
 
 class ELU(Module):
-    """x where x > 0, else alpha * (exp(x) - 1)."""
+    """x where x > 0, else alpha * (exp(x) - 1).
+
+    Args:
+        alpha: a number.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.ELU()(sg.constant([-1.0, 2.0]))).round(4)
+    array([-0.6321,  2.    ])
+    """
 
     @public
     def __init__(self, alpha: float = 1.0) -> None:
@@ -52,7 +73,15 @@ class ELU(Module):
 
 
 class GELU(Module):
-    """x times the normal distribution function at x; ``approximate="tanh"`` as ``sg.nn.gelu``."""
+    """x times the normal distribution function at x.
+
+    Args:
+        approximate: "none", or "tanh" for the approximation of ``sg.nn.gelu``.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.GELU("tanh")(sg.constant([-1.0, 1.0]))).round(4)
+    array([-0.1588,  0.8412])
+    """
 
     @public
     def __init__(self, approximate: str = "none") -> None:
@@ -64,7 +93,12 @@ class GELU(Module):
 
 
 class SiLU(Module):
-    """x * sigmoid(x)."""
+    """x * sigmoid(x).
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.SiLU()(sg.constant([-1.0, 1.0]))).round(4)
+    array([-0.2689,  0.7311])
+    """
 
     def forward(self, x: Any) -> Any:
         """The shape of x."""
@@ -72,7 +106,12 @@ class SiLU(Module):
 
 
 class Softplus(Module):
-    """log(1 + exp(x))."""
+    """log(1 + exp(x)).
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.Softplus()(sg.constant([0.0, 1000.0]))).round(4)
+    array([6.931e-01, 1.000e+03])
+    """
 
     def forward(self, x: Any) -> Any:
         """The shape of x."""
@@ -80,7 +119,12 @@ class Softplus(Module):
 
 
 class Sigmoid(Module):
-    """1 / (1 + exp(-x))."""
+    """1 / (1 + exp(-x)).
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.Sigmoid()(sg.constant([0.0, 1000.0])))
+    array([0.5, 1. ])
+    """
 
     def forward(self, x: Any) -> Any:
         """The shape of x."""
@@ -88,7 +132,12 @@ class Sigmoid(Module):
 
 
 class Tanh(Module):
-    """The hyperbolic tangent."""
+    """The hyperbolic tangent.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.Tanh()(sg.constant([0.0, 1.0]))).round(4)
+    array([0.    , 0.7616])
+    """
 
     def forward(self, x: Any) -> Any:
         """The shape of x."""
@@ -96,7 +145,15 @@ class Tanh(Module):
 
 
 class Softmax(Module):
-    """exp(x) divided by its sum along ``axis``."""
+    """exp(x) divided by its sum along ``axis``.
+
+    Args:
+        axis: one axis.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.Softmax()(sg.constant([0.0, 0.0, -1000.0])))
+    array([0.5, 0.5, 0. ])
+    """
 
     @public
     def __init__(self, axis: int = -1) -> None:
@@ -108,7 +165,15 @@ class Softmax(Module):
 
 
 class LogSoftmax(Module):
-    """The logarithm of ``Softmax``."""
+    """The logarithm of ``Softmax``.
+
+    Args:
+        axis: one axis.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.LogSoftmax()(sg.constant([0.0, 0.0, -1000.0]))).round(4)
+    array([-6.9310000e-01, -6.9310000e-01, -1.0006931e+03])
+    """
 
     @public
     def __init__(self, axis: int = -1) -> None:

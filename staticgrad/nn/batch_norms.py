@@ -6,6 +6,7 @@ from math import prod
 from typing import Any, ClassVar
 
 from staticgrad.errors import ArgumentError, RankError
+from staticgrad.families import like
 from staticgrad.functions import astype, constant, size_value, stop_gradient
 from staticgrad.functions.nn import batch_norm, batch_statistics
 from staticgrad.ir.calls import public
@@ -35,6 +36,15 @@ class BatchNorm1d(Module):
 
     Raises:
         ArgumentError: a momentum outside of [0, 1]. RankError: an operand of another rank.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> layer = sg.nn.BatchNorm1d(1)
+    >>> call = sg.function(layer)
+    >>> call(np.array([[0.0], [2.0]], "float32")).round(3)
+    array([[-1.],
+           [ 1.]], dtype=float32)
+    >>> layer.running_mean.value
+    array([0.1], dtype=float32)
     """
 
     states = ("running_mean", "running_var")
@@ -100,13 +110,25 @@ def _correction(x: Any) -> Any:
     return many / (many - 1.0)
 
 
+@like(BatchNorm1d)
 class BatchNorm2d(BatchNorm1d):
-    """As ``BatchNorm1d``, of images [n, c, h, w]."""
+    """As ``BatchNorm1d``, of images [n, c, h, w].
+
+    >>> import staticgrad as sg
+    >>> sg.nn.BatchNorm2d(8)
+    BatchNorm2d(8): weight f32[8], bias f32[8], running_mean f32[8], running_var f32[8]
+    """
 
     ranks = (4,)
 
 
+@like(BatchNorm1d)
 class BatchNorm3d(BatchNorm1d):
-    """As ``BatchNorm1d``, of volumes [n, c, d, h, w]."""
+    """As ``BatchNorm1d``, of volumes [n, c, d, h, w].
+
+    >>> import staticgrad as sg
+    >>> sg.nn.BatchNorm3d(8)
+    BatchNorm3d(8): weight f32[8], bias f32[8], running_mean f32[8], running_var f32[8]
+    """
 
     ranks = (5,)

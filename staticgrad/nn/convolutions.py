@@ -6,6 +6,7 @@ from math import prod
 from typing import Any, ClassVar
 
 from staticgrad.errors import ArgumentError
+from staticgrad.families import like
 from staticgrad.functions.window_arguments import Padding, PerAxis
 from staticgrad.functions.windows import conv, conv_transpose
 from staticgrad.ir.calls import public
@@ -50,6 +51,11 @@ class Conv1d(_OfFilters):
     Raises:
         ArgumentError: groups that do not divide the channels; as many sizes as there are no axes.
         Else as ``sg.nn.conv``, in ``forward``.
+
+    >>> import staticgrad as sg
+    >>> layer = sg.nn.Conv1d(2, 4, kernel_size=3)
+    >>> layer(sg.input("x", ("batch", 2, 10), "float32")).shape
+    (batch, 4, 8)
     """
 
     @public
@@ -87,29 +93,49 @@ class Conv1d(_OfFilters):
         )
 
 
+@like(Conv1d)
 class Conv2d(Conv1d):
-    """As ``Conv1d``, of images [n, in_channels, h, w]."""
+    """As ``Conv1d``, of images [n, in_channels, h, w].
+
+    >>> import staticgrad as sg
+    >>> layer = sg.nn.Conv2d(3, 8, kernel_size=3, padding=1)
+    >>> layer(sg.input("x", ("batch", 3, 32, 32), "float32")).shape
+    (batch, 8, 32, 32)
+    """
 
     places = 2
 
 
+@like(Conv1d)
 class Conv3d(Conv1d):
-    """As ``Conv1d``, of volumes [n, in_channels, d, h, w]."""
+    """As ``Conv1d``, of volumes [n, in_channels, d, h, w].
+
+    >>> import staticgrad as sg
+    >>> layer = sg.nn.Conv3d(1, 2, kernel_size=3, stride=2)
+    >>> layer(sg.input("x", ("batch", 1, 9, 9, 9), "float32")).shape
+    (batch, 2, 4, 4, 4)
+    """
 
     places = 3
 
 
+@like(Conv1d)
 class ConvTranspose1d(_OfFilters):
     """``Conv1d`` transposed: each element of [n, in_channels, l] spreads over a window.
 
     Args:
-        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: as
-            ``Conv1d``; weight is [in_channels, out_channels / groups, taps...].
+        kernel_size: taps, for all axes of places or for each; weight is [in_channels,
+            out_channels / groups, taps...].
+        stride, padding, dilation, groups: of the convolution that is transposed.
         output_padding: further places at the end of each axis.
-        init, dtype, seed: as ``Linear``.
 
     Raises:
         ArgumentError: as ``Conv1d``. Else as ``sg.nn.conv_transpose``, in ``forward``.
+
+    >>> import staticgrad as sg
+    >>> layer = sg.nn.ConvTranspose1d(4, 2, kernel_size=2, stride=2)
+    >>> layer(sg.input("x", ("batch", 4, 10), "float32")).shape
+    (batch, 2, 20)
     """
 
     @public
@@ -150,14 +176,28 @@ class ConvTranspose1d(_OfFilters):
         )
 
 
+@like(ConvTranspose1d)
 class ConvTranspose2d(ConvTranspose1d):
-    """As ``ConvTranspose1d``, of images [n, in_channels, h, w]."""
+    """As ``ConvTranspose1d``, of images [n, in_channels, h, w].
+
+    >>> import staticgrad as sg
+    >>> layer = sg.nn.ConvTranspose2d(8, 3, kernel_size=2, stride=2)
+    >>> layer(sg.input("x", ("batch", 8, 16, 16), "float32")).shape
+    (batch, 3, 32, 32)
+    """
 
     places = 2
 
 
+@like(ConvTranspose1d)
 class ConvTranspose3d(ConvTranspose1d):
-    """As ``ConvTranspose1d``, of volumes [n, in_channels, d, h, w]."""
+    """As ``ConvTranspose1d``, of volumes [n, in_channels, d, h, w].
+
+    >>> import staticgrad as sg
+    >>> layer = sg.nn.ConvTranspose3d(2, 1, kernel_size=2, stride=2)
+    >>> layer(sg.input("x", ("batch", 2, 4, 4, 4), "float32")).shape
+    (batch, 1, 8, 8, 8)
+    """
 
     places = 3
 

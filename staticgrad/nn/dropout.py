@@ -27,6 +27,13 @@ class Dropout(Module):
 
     Raises:
         ArgumentError: p outside of [0, 1).
+
+    >>> import staticgrad as sg
+    >>> layer = sg.nn.Dropout(0.5, seed=1)
+    >>> sg.evaluate(layer(sg.constant([1.0, 1.0, 1.0, 1.0])))
+    array([2., 2., 0., 2.])
+    >>> sg.evaluate(layer.eval()(sg.constant([1.0, 1.0, 1.0, 1.0])))
+    array([1., 1., 1., 1.])
     """
 
     @public

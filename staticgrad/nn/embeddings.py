@@ -20,6 +20,11 @@ class Embedding(Module):
 
     Raises:
         ArgumentError: as ``Linear``. An id that there is none of raises in the run.
+
+    >>> import staticgrad as sg
+    >>> layer = sg.nn.Embedding(10, 3)
+    >>> layer(sg.input("ids", ("batch", 5), "int64")).shape
+    (batch, 5, 3)
     """
 
     @public

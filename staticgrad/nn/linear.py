@@ -23,6 +23,13 @@ class Linear(Module):
 
     Raises:
         ArgumentError: a size below 0, or an unknown ``init``.
+
+    >>> import staticgrad as sg
+    >>> layer = sg.nn.Linear(3, 2)
+    >>> layer
+    Linear(3, 2): weight f32[3, 2], bias f32[2]
+    >>> layer(sg.input("x", ("batch", 3), "float32")).shape
+    (batch, 2)
     """
 
     @public
@@ -49,7 +56,15 @@ class Linear(Module):
 
 
 class Flatten(Module):
-    """The axes from ``start`` on as one: [n, c, h, w] becomes [n, c * h * w]."""
+    """The axes from ``start`` on as one: [n, c, h, w] becomes [n, c * h * w].
+
+    Args:
+        start: the first of them.
+
+    >>> import staticgrad as sg
+    >>> sg.nn.Flatten()(sg.input("x", ("batch", 3, 4, 4), "float32")).shape
+    (batch, 48)
+    """
 
     @public
     def __init__(self, start: int = 1) -> None:

@@ -40,6 +40,11 @@ class MultiHeadAttention(Module):
 
     Raises:
         ArgumentError: heads that do not divide the features.
+
+    >>> import staticgrad as sg
+    >>> layer = sg.nn.MultiHeadAttention(8, num_heads=2, causal=True)
+    >>> layer(sg.input("x", ("batch", "time", 8), "float32")).shape
+    (batch, time, 8)
     """
 
     @public

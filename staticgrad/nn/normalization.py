@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from staticgrad.errors import ArgumentError
+from staticgrad.families import like
 from staticgrad.functions.nn import group_norm, layer_norm, rms_norm
 from staticgrad.ir.calls import public
 from staticgrad.nn.initial import first_value, source
@@ -31,6 +32,12 @@ class LayerNorm(Module):
         elementwise_affine: whether there are weight and bias at all.
         bias: whether there is a bias, if there is a weight.
         dtype: of the parameters.
+
+    >>> import staticgrad as sg
+    >>> layer = sg.nn.LayerNorm(2, dtype="float64")
+    >>> sg.evaluate(layer(sg.constant([[1.0, 3.0], [0.0, 20.0]]))).round(3)
+    array([[-1.,  1.],
+           [-1.,  1.]])
     """
 
     @public
@@ -61,8 +68,20 @@ class LayerNorm(Module):
         return layer_norm(x, self.weight, self.bias, self.eps)
 
 
+@like(LayerNorm)
 class RMSNorm(Module):
-    """x / sqrt(mean(x ** 2) + eps) along the last axis, times ``weight``; as ``LayerNorm``."""
+    """x / sqrt(mean(x ** 2) + eps) along the last axis, times ``weight``.
+
+    Args:
+        eps: added to the mean square.
+        elementwise_affine: whether there is a weight.
+
+    >>> import staticgrad as sg
+    >>> layer = sg.nn.RMSNorm(2, dtype="float64")
+    >>> sg.evaluate(layer(sg.constant([[3.0, 3.0], [0.0, -2.0]]))).round(3)
+    array([[ 1.   ,  1.   ],
+           [ 0.   , -1.414]])
+    """
 
     weight: Any
 
@@ -95,6 +114,11 @@ class GroupNorm(Module):
 
     Raises:
         ArgumentError: groups that do not divide the channels.
+
+    >>> import staticgrad as sg
+    >>> layer = sg.nn.GroupNorm(2, 4, dtype="float64")
+    >>> sg.evaluate(layer(sg.constant([[0.0, 2.0, 10.0, 10.0]]))).round(3)
+    array([[-1.,  1.,  0.,  0.]])
     """
 
     weight: Any

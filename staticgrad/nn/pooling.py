@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from staticgrad.errors import RankError
+from staticgrad.families import like
 from staticgrad.functions.pooling import (
     adaptive_avg_pool,
     adaptive_max_pool,
@@ -33,7 +34,18 @@ class OfPlaces(Module):
 
 
 class MaxPool1d(OfPlaces):
-    """The largest element of each window of [n, c, l]; arguments as ``sg.nn.max_pool``."""
+    """The largest element of each window of [n, c, l]; NaN wins.
+
+    Args:
+        kernel_size: taps of a window, for all axes of places or for each.
+        stride: places from one window to the next; by default as many as taps.
+        padding: places around, which never are the largest.
+        dilation: places from one tap to the next.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> sg.evaluate(sg.nn.MaxPool1d(2)(sg.constant([[[1.0, 3.0, 2.0, 0.0]]])))
+    array([[[3., 2.]]])
+    """
 
     @public
     def __init__(
@@ -53,22 +65,42 @@ class MaxPool1d(OfPlaces):
         return max_pool(x, self.kernel_size, stride=self.stride, **options)
 
 
+@like(MaxPool1d)
 class MaxPool2d(MaxPool1d):
-    """As ``MaxPool1d``, of images [n, c, h, w]."""
+    """As ``MaxPool1d``, of images [n, c, h, w].
+
+    >>> import staticgrad as sg
+    >>> sg.nn.MaxPool2d(2)(sg.input("x", ("batch", 3, 8, 8), "float32")).shape
+    (batch, 3, 4, 4)
+    """
 
     places = 2
 
 
+@like(MaxPool1d)
 class MaxPool3d(MaxPool1d):
-    """As ``MaxPool1d``, of volumes [n, c, d, h, w]."""
+    """As ``MaxPool1d``, of volumes [n, c, d, h, w].
+
+    >>> import staticgrad as sg
+    >>> sg.nn.MaxPool3d(2)(sg.input("x", ("batch", 3, 8, 8, 8), "float32")).shape
+    (batch, 3, 4, 4, 4)
+    """
 
     places = 3
 
 
 class AvgPool1d(OfPlaces):
-    """The mean of each window of [n, c, l]; arguments as ``sg.nn.avg_pool``.
+    """The mean of each window of [n, c, l].
 
-    ``count_include_pad``, True here as elsewhere, lets the zeros around count.
+    Args:
+        kernel_size: taps of a window, for all axes of places or for each.
+        stride: places from one window to the next; by default as many as taps.
+        padding: zeros around.
+        count_include_pad: whether these count; True here as elsewhere.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.AvgPool1d(2)(sg.constant([[[1.0, 3.0, 2.0, 0.0]]])))
+    array([[[2., 1.]]])
     """
 
     @public
@@ -89,14 +121,26 @@ class AvgPool1d(OfPlaces):
         return avg_pool(x, self.kernel_size, stride=self.stride, **options)
 
 
+@like(AvgPool1d)
 class AvgPool2d(AvgPool1d):
-    """As ``AvgPool1d``, of images [n, c, h, w]."""
+    """As ``AvgPool1d``, of images [n, c, h, w].
+
+    >>> import staticgrad as sg
+    >>> sg.nn.AvgPool2d(2)(sg.input("x", ("batch", 3, 8, 8), "float32")).shape
+    (batch, 3, 4, 4)
+    """
 
     places = 2
 
 
+@like(AvgPool1d)
 class AvgPool3d(AvgPool1d):
-    """As ``AvgPool1d``, of volumes [n, c, d, h, w]."""
+    """As ``AvgPool1d``, of volumes [n, c, d, h, w].
+
+    >>> import staticgrad as sg
+    >>> sg.nn.AvgPool3d(2)(sg.input("x", ("batch", 3, 8, 8, 8), "float32")).shape
+    (batch, 3, 4, 4, 4)
+    """
 
     places = 3
 
@@ -117,24 +161,52 @@ class _Adaptive(OfPlaces):
 
 
 class AdaptiveAvgPool1d(_Adaptive):
-    """Means of ``output_size`` parts of nearly equal size of [n, c, l]."""
+    """Means of ``output_size`` parts of nearly equal size of [n, c, l].
+
+    Args:
+        output_size: how many parts, for all axes of places or for each.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.AdaptiveAvgPool1d(2)(sg.constant([[[1.0, 3.0, 2.0, 0.0]]])))
+    array([[[2., 1.]]])
+    """
 
     pool = staticmethod(adaptive_avg_pool)
 
 
+@like(AdaptiveAvgPool1d)
 class AdaptiveAvgPool2d(AdaptiveAvgPool1d):
-    """As ``AdaptiveAvgPool1d``, of images [n, c, h, w]."""
+    """As ``AdaptiveAvgPool1d``, of images [n, c, h, w].
+
+    >>> import staticgrad as sg
+    >>> sg.nn.AdaptiveAvgPool2d(1)(sg.input("x", ("batch", 3, 8, 8), "float32")).shape
+    (batch, 3, 1, 1)
+    """
 
     places = 2
 
 
 class AdaptiveMaxPool1d(_Adaptive):
-    """The largest elements of ``output_size`` parts of nearly equal size of [n, c, l]."""
+    """The largest elements of ``output_size`` parts of nearly equal size of [n, c, l].
+
+    Args:
+        output_size: how many parts, for all axes of places or for each.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.AdaptiveMaxPool1d(2)(sg.constant([[[1.0, 3.0, 2.0, 0.0]]])))
+    array([[[3., 2.]]])
+    """
 
     pool = staticmethod(adaptive_max_pool)
 
 
+@like(AdaptiveMaxPool1d)
 class AdaptiveMaxPool2d(AdaptiveMaxPool1d):
-    """As ``AdaptiveMaxPool1d``, of images [n, c, h, w]."""
+    """As ``AdaptiveMaxPool1d``, of images [n, c, h, w].
+
+    >>> import staticgrad as sg
+    >>> sg.nn.AdaptiveMaxPool2d(2)(sg.input("x", ("batch", 3, 8, 8), "float32")).shape
+    (batch, 3, 2, 2)
+    """
 
     places = 2

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from staticgrad.errors import ArgumentError
+from staticgrad.families import like
 from staticgrad.functions import concatenate, stack, swapaxes
 from staticgrad.functions.recurrent import gru, lstm, rnn
 from staticgrad.ir.calls import public
@@ -57,10 +58,17 @@ class RNN(Module):
         batch_first: sequences are [batch, time, features].
         dropout: the share of outputs that a layer does not hand on, in training.
         bidirectional: each layer goes both ways, and gives both outputs side by side.
-        init: first values of the weights, of ``hidden_size`` inputs; dtype, seed: as ``Linear``.
+        init: first values of the weights, of ``hidden_size`` inputs.
+        dtype, seed: as ``Linear``.
 
     Raises:
         ArgumentError: fewer than one layer; else as ``Linear`` and ``Dropout``.
+
+    >>> import staticgrad as sg
+    >>> layer = sg.nn.RNN(3, 4, num_layers=2)
+    >>> outputs, states = layer(sg.input("x", ("time", "batch", 3), "float32"))
+    >>> outputs.shape
+    (time, batch, 4)
     """
 
     layer: ClassVar[Callable[..., Any]] = staticmethod(rnn)
@@ -122,17 +130,30 @@ class RNN(Module):
         return stack(lasts, 0)
 
 
+@like(RNN)
 class GRU(RNN):
-    """As ``RNN``, of gated units (Cho et al., arXiv 1406.1078): gates reset, update, new."""
+    """As ``RNN``, of gated units (Cho et al., arXiv 1406.1078): gates reset, update, new.
+
+    >>> import staticgrad as sg
+    >>> outputs, states = sg.nn.GRU(3, 4)(sg.input("x", ("time", "batch", 3), "float32"))
+    >>> outputs.shape
+    (time, batch, 4)
+    """
 
     layer = staticmethod(gru)
     gates = 3
 
 
+@like(RNN)
 class LSTM(RNN):
     """As ``RNN``, of long short-term memory: gates input, forget, cell, output.
 
     Hochreiter and Schmidhuber, 1997. States are pairs (h, c).
+
+    >>> import staticgrad as sg
+    >>> outputs, states = sg.nn.LSTM(3, 4)(sg.input("x", ("time", "batch", 3), "float32"))
+    >>> outputs.shape
+    (time, batch, 4)
     """
 
     layer = staticmethod(lstm)

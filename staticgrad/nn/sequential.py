@@ -13,6 +13,12 @@ from staticgrad.nn.module import Module
 class Sequential(Module):
     """Modules and functions, each of what the one before gives.
 
+    Args:
+        layers: what can be called with one value.
+
+    Raises:
+        ArgumentError: something that cannot be called.
+
     >>> import staticgrad as sg
     >>> sg.nn.Sequential(sg.nn.Linear(8, 4), sg.nn.gelu, sg.nn.Dropout(0.1), sg.nn.Linear(4, 2))
     Sequential: 46 parameters
@@ -20,9 +26,6 @@ class Sequential(Module):
       layers.1: gelu
       layers.2: Dropout(p=0.1)
       layers.3: Linear(4, 2): weight f32[4, 2], bias f32[2]
-
-    Raises:
-        ArgumentError: something that cannot be called.
     """
 
     def __init__(self, *layers: Callable[..., Any]) -> None:

@@ -31,6 +31,11 @@ class TransformerBlock(Module):
 
     Raises:
         ArgumentError: an unknown ``norm``; else as ``MultiHeadAttention``.
+
+    >>> import staticgrad as sg
+    >>> block = sg.nn.TransformerBlock(8, num_heads=2, causal=True)
+    >>> block(sg.input("x", ("batch", "time", 8), "float32")).shape
+    (batch, time, 8)
     """
 
     @public

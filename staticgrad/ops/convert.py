@@ -184,10 +184,22 @@ def apart(x: AnyValue) -> AnyValue:
 
 
 def size_value(size: Size, dtype: Any = F64) -> Any:
-    """A size as a 0-d value of ``dtype``; of a literal size, a NumPy scalar (an operand like any).
+    """A size as a 0-d value, to compute with.
+
+    Args:
+        size: a size of a shape, as ``x.shape[0]``.
+        dtype: of the result.
+
+    Returns:
+        A 0-d value; of a literal size, a NumPy scalar (an operand like any).
 
     Raises:
         TypeError: ``dtype`` names no element type.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> x = sg.input("x", ("n",), "float64")
+    >>> sg.evaluate(x.sum() / sg.size_value(x.shape[0]), {"x": np.ones(5)})
+    array(1.)
     """
     target = as_dtype(dtype)
     return (

@@ -259,6 +259,9 @@ def custom_vjp(function: Callable[..., Any] | None = None, *, name: str = "") ->
         name: what the text of graphs calls the rule; by default ``module.function``. A graph that
             was parsed or unpickled finds the rule by it, in a process that has defined it.
 
+    Returns:
+        The function, with a method ``rule`` that takes the rule; without a function a decorator.
+
     Raises:
         ArgumentError: no function; or a function inside another takes a name that is taken: two
             functions made by one piece of code would share a rule.

@@ -107,6 +107,9 @@ def custom_jvp(function: Callable[..., Any] | None = None, *, name: str = "") ->
         name: what the text of graphs calls the rule; by default ``module.function``, as of
             ``custom_vjp``.
 
+    Returns:
+        The function, with a method ``rule`` that takes the rule; without a function a decorator.
+
     Raises:
         ArgumentError: no function; or a function inside another takes a name that is taken.
 

@@ -16,11 +16,10 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError, DTypeError, IndexOutOfRange, RankError, ShapeError
 from staticgrad.errors.wording import Related, shown
-from staticgrad.ir.expr import Expr
-from staticgrad.ir.forms import Form, Gather, GatherAlong, Pointwise, ScatterAdd, ScatterAlong
+from staticgrad.ir.forms import Form, Gather, GatherAlong, ScatterAdd, ScatterAlong
 from staticgrad.ir.functional import functions
-from staticgrad.ir.kinds import AnyValue, binding_kind
-from staticgrad.ir.op import Array, Op
+from staticgrad.ir.kinds import AnyValue
+from staticgrad.ir.op import Array
 from staticgrad.ir.ranges import EMPTY, Range, RangeOf
 from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.elementwise import Operand
@@ -29,15 +28,12 @@ from staticgrad.ops.operands import (
     LinearOp,
     as_values,
     axis_of,
-    dtype_of,
     integer,
     related,
-    shape_of,
     size_of,
 )
 from staticgrad.source import Location
 from staticgrad.types import dim as dims
-from staticgrad.types.arrays import convert_array
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType
 from staticgrad.types.tensor import Shape, TensorType
@@ -244,43 +240,6 @@ class ScatterIntoAlong(LinearOp, name="scatter_along"):
         return of(x).summed() | EMPTY
 
 
-class Iota(Op, name="iota"):
-    """The position along ``axis``, for every element of ``shape``, in ``dtype``."""
-
-    exact = True
-    differentiable = False
-    flops = 0
-    shape: tuple[Size, ...]
-    axis: int
-    dtype: DType
-
-    def infer(self) -> TensorType:
-        """The dtype and shape asked for.
-
-        Raises:
-            RankError: the shape has no such axis.
-        """
-        if not 0 <= self.axis < len(self.shape):
-            raise RankError(f"iota: no axis {self.axis} in the shape {self.shape}")
-        return TensorType(self.dtype, self.shape)
-
-    def reference(self) -> Any:
-        own = [size if k == self.axis else 1 for k, size in enumerate(self.shape)]
-        positions = convert_array(np.arange(self.shape[self.axis]), self.dtype)  # type: ignore[arg-type]
-        return np.broadcast_to(positions.reshape(own), self.shape)  # type: ignore[arg-type]
-
-    def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
-        """No operands, no cotangents."""
-        return ()
-
-    def scalar(self, *positions: Expr) -> Expr:
-        """The element at ``positions``, one i64 per axis."""
-        return positions[self.axis].cast(self.dtype)
-
-    def form(self, out: TensorType, *types: TensorType) -> Form:
-        return Pointwise(self.scalar, indexed=True)
-
-
 def _along(indices: Any, size: Size, before: Shape, after: Shape) -> Any:
     """Indices of each element of a batch as one axis, repeated over the axes around theirs."""
     count = prod(indices.shape[1:])
@@ -467,24 +426,24 @@ def scatter_add(
     The transpose of ``take``: x has the axes of the indices, which become the axis ``axis`` of the
     result. Sums per group: ``scatter_add(values, group_of, groups)``.
 
+    Args:
+        x: what is added: numbers.
+        indices: integers; below 0 they count from the end, outside they raise in the run.
+        size: how many places there are.
+        axis: where they are in the result.
+
+    Returns:
+        A value in the dtype of x.
+
     Raises:
-        AxisError: there is no such axis.
+        AxisError: x has no axis there.
         DTypeError: indices that are no integers, or bools to add.
-        RankError, ShapeError: x does not have the axes of the indices.
+        ShapeError: x does not have the axes of the indices.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.scatter_add([1.0, 2.0, 4.0], [0, 2, 0], 3))
+    array([5., 0., 2.])
     """
     value, places = as_values("scatter_add", x, indices)
     place = axis_of("scatter_add", axis, value, value.ndim - places.ndim + 1)
     return ScatterIntoAxis(place, size_of("scatter_add", size, value))(value, places)
-
-
-def iota(shape: Any, axis: int = -1, dtype: Any = I64, like: AnyValue | None = None) -> AnyValue:
-    """The position along ``axis`` for every element of ``shape``; a value of the kind of ``like``.
-
-    Raises:
-        RankError: the shape has no such axis.
-        DTypeError: ``dtype`` names no element type.
-    """
-    sizes: Shape = shape_of("iota", shape)
-    place = integer("iota", "axis", axis)
-    op = Iota(sizes, place + len(sizes) if place < 0 else place, dtype_of("iota", dtype))
-    return binding_kind(() if like is None else (like,)).bind(op, ())

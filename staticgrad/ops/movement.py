@@ -377,7 +377,9 @@ def squeeze(x: Operand[AnyValue], axis: Axes = None) -> AnyValue:
 def ravel(x: Operand[AnyValue], order: str | None = "C") -> AnyValue:
     """All elements of x along one axis: the last axis fastest, the first one for ``"F"``.
 
-    ``"A"`` and ``"K"``, which ask for the order in memory, are ``"C"`` here.
+    Args:
+        x: a value.
+        order: "C" or "F"; ``"A"`` and ``"K"``, which ask for the order in memory, are ``"C"`` here.
 
     Returns:
         The elements along one axis.

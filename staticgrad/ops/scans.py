@@ -225,9 +225,20 @@ def linear_scan(a: Operand[AnyValue], b: Operand[AnyValue], axis: int = -1) -> A
     The recurrence of moving averages and of linear state spaces. A kernel runs through the axis in
     order, through several rows at a time.
 
+    Args:
+        a, b: values.
+        axis: one axis.
+
+    Returns:
+        A value of the shape of both.
+
     Raises:
         ShapeError: the shapes do not broadcast.
         AxisError: there is no such axis.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.linear_scan(0.5, [1.0, 1.0, 1.0]))
+    array([1.  , 1.5 , 1.75])
     """
     left, right = promoted_values("linear_scan", (a, b))
     total = functions.broadcast_arrays(left, right)

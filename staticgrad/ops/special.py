@@ -205,15 +205,36 @@ def exp2(x: Operand[AnyValue]) -> AnyValue:
 
 
 def log2(x: Operand[AnyValue]) -> AnyValue:
-    """Logarithm to base 2, elementwise; -inf at 0, NaN below; integers and bools become float64.
+    """Logarithm to base 2, elementwise; -inf at 0, NaN below.
 
     Powers of two give whole numbers exactly.
+
+    Args:
+        x: a value; integers and bools become float64.
+
+    Returns:
+        A floating value of its shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.log2([0.5, 1.0, 8.0]))
+    array([-1.,  0.,  3.])
     """
     return Log2()(x)
 
 
 def log10(x: Operand[AnyValue]) -> AnyValue:
-    """Logarithm to base 10, elementwise; -inf at 0, NaN below. Integers become float64."""
+    """Logarithm to base 10, elementwise; -inf at 0, NaN below.
+
+    Args:
+        x: a value; integers and bools become float64.
+
+    Returns:
+        A floating value of its shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.log10([1.0, 1000.0]))
+    array([0., 3.])
+    """
     return Log10()(x)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError, CallError, GradientError, OpDefinitionError
 from staticgrad.errors.wording import kind_of, shown
+from staticgrad.families import like
 from staticgrad.ir.forms import CallForm, Form
 from staticgrad.ir.op import Array, Op, lift_all
 from staticgrad.ir.value import Value
@@ -213,6 +214,9 @@ def host_call(
 ) -> Any:
     """What a Python function of arrays gives, as a value: NumPy code inside of a compiled step.
 
+    The call holds the interpreter's lock, on the thread that runs the program, while no other step
+    runs. What it raises, the run raises, before any parameter changes.
+
     Args:
         function: takes a NumPy array (a copy) for each operand, and gives an array, or a tuple of
             them. It must be pure: equal calls are made once, one that nobody reads not at all.
@@ -223,8 +227,8 @@ def host_call(
             several results ``ct`` and ``out`` are tuples. It may call ``host_call`` again.
         name: what the text of graphs calls the function; by default ``module.function``.
 
-    The call holds the interpreter's lock, on the thread that runs the program, while no other step
-    runs. What it raises, the run raises, before any parameter changes.
+    Returns:
+        A value of that type; of a list of types a tuple of values.
 
     Raises:
         CallError: in the run, other results than ``types`` says.
@@ -240,6 +244,7 @@ def host_call(
     return _called(HostCall, function, args, types, vjp, name)
 
 
+@like(host_call)
 def numba_call(
     function: Callable[..., Any],
     *args: Any,
@@ -249,14 +254,23 @@ def numba_call(
 ) -> Any:
     """What a function gives that Numba compiles in nopython mode: called without the lock.
 
-    Arguments as for ``host_call``. The function may have been jitted (``numba.njit``). It takes
-    read-only arrays in C order, numbers for operands without axes, and gives arrays of exactly
-    the shapes that ``types`` says, or numbers. It is compiled by the first program that runs it;
-    evaluated, and with ``STATICGRAD_JIT=0``, it is plain Python.
+    It is compiled by the first program that runs it; evaluated, and with ``STATICGRAD_JIT=0``, it
+    is plain Python.
+
+    Args:
+        function: jitted (``numba.njit``) or not. It takes read-only arrays in C order, numbers for
+            operands without axes, and gives arrays of exactly the shapes that ``types`` says, or
+            numbers.
 
     Raises:
         CallError: in the run, an exception, or other shapes.
         CompileError: Numba does not compile it.
         ArgumentError, GradientError: as ``host_call``.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> x = sg.input("x", (3,), "float64")
+    >>> y = sg.numba_call(lambda x: np.cumsum(x), x, types=x)
+    >>> sg.evaluate(y, {"x": [1.0, 2.0, 3.0]})
+    array([1., 3., 6.])
     """
     return _called(NumbaCall, function, args, types, vjp, name)

@@ -40,6 +40,14 @@ class Adafactor(Optimizer):
         decay: in (0, 1]; epsilon: added to squares; threshold: of the clipping of updates.
         relative: scale steps with the parameter; least_scale: its scale at least.
         weight_decay: decoupled, scaled by a.
+
+    >>> from staticgrad.eager import Tensor
+    >>> w = Tensor([[1.0, -2.0]], requires_grad=True)
+    >>> steps = Adafactor().on([w])
+    >>> (w * w).sum().backward()
+    >>> steps.step()
+    >>> w.data.round(4)
+    array([[ 0.9842, -1.9842]], dtype=float32)
     """
 
     learning_rate: Any = None

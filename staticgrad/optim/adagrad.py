@@ -28,6 +28,14 @@ class Adagrad(Optimizer):
         learning_rate: a number, a 0-d floating value, or a schedule.
         epsilon: added to the root, outside it.
         weight_decay: the L2 penalty's factor.
+
+    >>> from staticgrad.eager import Tensor
+    >>> w = Tensor([1.0, -2.0], requires_grad=True)
+    >>> steps = Adagrad(0.5).on([w])
+    >>> (w * w).sum().backward()
+    >>> steps.step()
+    >>> w.data.round(4)
+    array([ 0.5, -1.5], dtype=float32)
     """
 
     learning_rate: Any = 1e-2

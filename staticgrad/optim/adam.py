@@ -32,6 +32,16 @@ class Adam(Optimizer):
     Args:
         learning_rate: a number, or a 0-d floating value.
         beta1, beta2: decay of the moments, in [0, 1); epsilon: added to the root, outside it.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> w, opt = sg.parameter("w", np.array([1.0, -2.0])), sg.optim.Adam(0.1)
+    >>> @sg.function
+    ... def step(x):
+    ...     loss = ((w - x) ** 2).sum()
+    ...     opt.minimize(loss)
+    ...     return loss
+    >>> step(np.zeros(2)), w.value.round(4)
+    (array(5.), array([ 0.9, -1.9]))
     """
 
     learning_rate: Any = 1e-3
@@ -78,6 +88,14 @@ class AdamW(Adam):
     Args:
         learning_rate, beta1, beta2, epsilon: as in Adam.
         weight_decay: the factor of p.
+
+    >>> from staticgrad.eager import Tensor
+    >>> w = Tensor([1.0, -2.0], requires_grad=True)
+    >>> steps = AdamW(0.1, weight_decay=0.5).on([w])
+    >>> (w * w).sum().backward()
+    >>> steps.step()
+    >>> w.data.round(4)
+    array([ 0.85, -1.8 ], dtype=float32)
     """
 
     weight_decay: float = 1e-2

@@ -12,13 +12,20 @@ from staticgrad.optim.hyperparameters import require_positive
 
 
 def global_norm(grads: Any) -> Any:
-    """The Euclidean norm of all gradients as one vector; a 0-d value.
+    """The Euclidean norm of all gradients as one vector.
 
     Args:
         grads: values in a list, tuple or dict; their squares are added in that order.
 
+    Returns:
+        A 0-d value.
+
     Raises:
         ArgumentError: there are none.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(global_norm([sg.constant([3.0]), sg.constant([0.0, 4.0])]))
+    array(5.)
     """
     return _norm(leaves(grads))
 
@@ -27,10 +34,22 @@ def clip_by_global_norm(grads: Any, max_norm: float) -> Any:
     """The gradients, scaled together so that their global norm is at most ``max_norm``.
 
     ``g * (max_norm / max(norm, max_norm))``: Pascanu et al. (ICML 2013), algorithm 1. A NaN among
-    them makes all of them NaN. Returns the containers of ``grads``.
+    them makes all of them NaN.
+
+    Args:
+        grads: values in a list, tuple or dict.
+        max_norm: a positive number.
+
+    Returns:
+        Values in the containers of ``grads``.
 
     Raises:
         ArgumentError: no gradients, or a ``max_norm`` that is not positive.
+
+    >>> import staticgrad as sg
+    >>> clipped = clip_by_global_norm({"w": sg.constant([3.0, 4.0])}, 1.0)
+    >>> sg.evaluate(clipped["w"])
+    array([0.6, 0.8])
     """
     require_positive(max_norm, "max_norm")
     scale = _scale(leaves(grads), max_norm)
@@ -40,10 +59,20 @@ def clip_by_global_norm(grads: Any, max_norm: float) -> Any:
 def clip_by_value(grads: Any, max_value: float) -> Any:
     """The gradients, each element at most ``max_value`` away from zero; NaN stays NaN.
 
-    Returns the containers of ``grads``.
+    Args:
+        grads: values in a list, tuple or dict.
+        max_value: a positive number.
+
+    Returns:
+        Values in the containers of ``grads``.
 
     Raises:
         ArgumentError: a ``max_value`` that is not positive.
+
+    >>> import staticgrad as sg
+    >>> clipped = clip_by_value({"w": sg.constant([0.5, -4.0])}, 1.0)
+    >>> sg.evaluate(clipped["w"])
+    array([ 0.5, -1. ])
     """
     require_positive(max_value, "max_value")
     leaves(grads)

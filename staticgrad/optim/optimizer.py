@@ -66,6 +66,10 @@ class Optimizer(metaclass=Constructed):
             are not finite are skipped. A number, or ``LossScale()``, which finds one.
         name: prefix of the state that belongs to no single parameter (``sgd.micro_step``); give
             two optimizers of one graph two names.
+
+    >>> import staticgrad as sg
+    >>> issubclass(sg.optim.SGD, Optimizer), sg.optim.SGD(0.1, max_norm=1.0).max_norm
+    (True, 1.0)
     """
 
     accumulate: int = 1
@@ -321,7 +325,12 @@ def in_compute_dtype(gradient: Any, p: Any) -> Any:
 
 
 def registered_optimizers() -> tuple[type[Optimizer], ...]:
-    """Every class of optimizers that there is, in the order of definition, a base before others."""
+    """Every class of optimizers that there is, in the order of definition, a base before others.
+
+    >>> import staticgrad as sg
+    >>> sg.optim.Adam in registered_optimizers()
+    True
+    """
     found: dict[type[Optimizer], None] = {}
     waiting = Optimizer.__subclasses__()
     while waiting:

@@ -34,6 +34,14 @@ class RMSProp(Optimizer):
         decay: of the moments, in [0, 1); epsilon: added to the root, outside it.
         momentum: 0 (no slot) up to, not including, 1; centered: divide by the deviation.
         weight_decay: the L2 penalty's factor.
+
+    >>> from staticgrad.eager import Tensor
+    >>> w = Tensor([1.0, -2.0], requires_grad=True)
+    >>> steps = RMSProp(0.1).on([w])
+    >>> (w * w).sum().backward()
+    >>> steps.step()
+    >>> w.data.round(4)
+    array([ 0., -1.], dtype=float32)
     """
 
     learning_rate: Any = 1e-2

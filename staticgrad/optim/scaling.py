@@ -29,6 +29,10 @@ class LossScale(metaclass=Constructed):
 
     Raises:
         ArgumentError: a number that is neither.
+
+    >>> import staticgrad as sg
+    >>> sg.optim.SGD(0.1, loss_scale=sg.optim.LossScale(initial=2.0**10, every=100)).loss_scale
+    LossScale(initial=1024.0, every=100)
     """
 
     initial: float = 65536.0

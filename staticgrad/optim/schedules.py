@@ -80,8 +80,18 @@ class RateSchedule(metaclass=Constructed):
 def constant(rate: float) -> RateSchedule:
     """The same rate in every step.
 
+    Args:
+        rate: 0 or more.
+
+    Returns:
+        A schedule, for ``learning_rate`` of an optimizer.
+
     Raises:
         ArgumentError: a rate that is not 0 or more.
+
+    >>> import staticgrad as sg
+    >>> sg.optim.SGD(constant(0.1)).learning_rate
+    constant(rate=0.1)
     """
     _check(rate)
     return RateSchedule(partial(_constant, rate=rate))
@@ -90,8 +100,21 @@ def constant(rate: float) -> RateSchedule:
 def step_decay(rate: float, every: float, factor: float = 0.1) -> RateSchedule:
     """``rate * factor**floor(t / every)``.
 
+    Args:
+        rate: of the first steps.
+        every: after how many steps it is multiplied.
+        factor: by what.
+
+    Returns:
+        A schedule, for ``learning_rate`` of an optimizer.
+
     Raises:
         ArgumentError: ``every`` or ``factor`` is not positive.
+
+    >>> import staticgrad as sg
+    >>> rate = step_decay(1.0, every=10)
+    >>> [float(sg.evaluate(rate(sg.constant(t))).round(3)) for t in (0.0, 9.0, 10.0, 25.0)]
+    [1.0, 1.0, 0.1, 0.01]
     """
     _check(rate, every=every, factor=factor)
     return RateSchedule(partial(_step_decay, rate=rate, every=every, factor=factor))
@@ -100,8 +123,21 @@ def step_decay(rate: float, every: float, factor: float = 0.1) -> RateSchedule:
 def exponential(rate: float, factor: float, every: float = 1) -> RateSchedule:
     """``rate * factor**(t / every)``.
 
+    Args:
+        rate: of the first step.
+        factor: by what it is multiplied in ``every`` steps.
+        every: a number of steps.
+
+    Returns:
+        A schedule, for ``learning_rate`` of an optimizer.
+
     Raises:
         ArgumentError: ``every`` or ``factor`` is not positive.
+
+    >>> import staticgrad as sg
+    >>> rate = exponential(1.0, 0.25, every=2)
+    >>> [float(sg.evaluate(rate(sg.constant(t)))) for t in (0.0, 1.0, 2.0)]
+    [1.0, 0.5, 0.25]
     """
     _check(rate, every=every, factor=factor)
     return RateSchedule(partial(_exponential, rate=rate, factor=factor, every=every))
@@ -112,8 +148,21 @@ def cosine(rate: float, steps: float, least: float = 0.0) -> RateSchedule:
 
     ``least + (rate - least) * (1 + cos(pi * min(t / steps, 1))) / 2``
 
+    Args:
+        rate: of the first step.
+        steps: how many it takes down to the least.
+        least: the last rate.
+
+    Returns:
+        A schedule, for ``learning_rate`` of an optimizer.
+
     Raises:
         ArgumentError: ``steps`` is not positive, or a rate not 0 or more.
+
+    >>> import staticgrad as sg
+    >>> rate = cosine(1.0, steps=10)
+    >>> [float(sg.evaluate(rate(sg.constant(t))).round(3)) for t in (0.0, 5.0, 10.0, 20.0)]
+    [1.0, 0.5, 0.0, 0.0]
     """
     _check(rate, steps=steps)
     require_between(least, "least", 0, inf, "0 or more")
@@ -125,8 +174,20 @@ def warm_up(then: RateSchedule | float, steps: float) -> RateSchedule:
 
     ``(t + 1) / (steps + 1) * then(0)`` in the first ``steps`` steps, then ``then(t - steps)``.
 
+    Args:
+        then: a schedule, or a rate.
+        steps: how many the line takes.
+
+    Returns:
+        A schedule, for ``learning_rate`` of an optimizer.
+
     Raises:
         ArgumentError: ``steps`` is not positive; ``then`` is no schedule or rate.
+
+    >>> import staticgrad as sg
+    >>> rate = warm_up(1.0, steps=3)
+    >>> [float(sg.evaluate(rate(sg.constant(t))).round(3)) for t in (0.0, 1.0, 2.0, 3.0, 9.0)]
+    [0.25, 0.5, 0.75, 1.0, 1.0]
     """
     following = then if isinstance(then, RateSchedule) else constant(then)
     require_positive(steps, "steps")
@@ -139,11 +200,22 @@ def one_cycle(
     """Half a cosine up to ``rate`` and one down: Smith and Topin (2019).
 
     Args:
-        rate: the highest; steps: of the whole cycle; rise: the part of them that goes up.
-        first: it begins at ``rate / first``; last: it ends at ``rate / first / last``.
+        rate: the highest, 0 or more.
+        steps: of the whole cycle.
+        rise: the part of them that goes up.
+        first: it begins at ``rate / first``.
+        last: it ends at ``rate / first / last``.
+
+    Returns:
+        A schedule, for ``learning_rate`` of an optimizer.
 
     Raises:
-        ArgumentError: one that is not positive, ``rise`` outside of (0, 1).
+        ArgumentError: a negative rate, another that is not positive, ``rise`` outside of (0, 1).
+
+    >>> import staticgrad as sg
+    >>> rate = one_cycle(1.0, steps=10)
+    >>> [float(sg.evaluate(rate(sg.constant(t))).round(3)) for t in (0.0, 3.0, 10.0)]
+    [0.04, 1.0, 0.0]
     """
     _check(rate, steps=steps, first=first, last=last)
     require_positive(rise, "rise")

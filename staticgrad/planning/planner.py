@@ -67,11 +67,25 @@ def plan_abstract(
         align: what sizes are rounded up to, and offsets are multiples of.
         seed: of the search.
 
+    Returns:
+        The plan: ``sequence``, ``offsets``, the ``height`` of its arena, and its ``cost``.
+
     Raises:
         VerifyError: a document that describes no problem; the message names the field.
         ArgumentError: an argument that is none of these.
         BudgetInfeasible: no plan was found; the error has the smallest arena found, and a bound
             below which there is none.
+
+    >>> from staticgrad.planning.problem import MemoryOp, MemoryProblem, MemoryValue
+    >>> values = [MemoryValue(name, 100) for name in "abc"]
+    >>> ops = [
+    ...     MemoryOp(0, "make", (), ("a",)),
+    ...     MemoryOp(1, "one", ("a",), ("b",)),
+    ...     MemoryOp(2, "other", ("a", "b"), ("c",)),
+    ... ]
+    >>> plan = plan_abstract(MemoryProblem(tuple(values), tuple(ops), outputs=("c",)))
+    >>> plan.sequence, plan.height
+    ((0, 1, 2), 300)
     """
     _check_arguments(policy, effort, align)
     net = Net.of(_read(problem), align)

@@ -13,6 +13,7 @@ from staticgrad.autodiff import forward, reverse
 from staticgrad.autodiff.structure import Key, Leaf, Structure
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import shown
+from staticgrad.families import like
 from staticgrad.ir.calls import public
 from staticgrad.ir.value import Value
 from staticgrad.programs.places import FIRST, AnyFunction, Wrt, given, is_function
@@ -128,6 +129,7 @@ def value_and_grad(
     argnums: int | tuple[int, ...] | None = None,
     has_aux: bool = False,
 ) -> AnyFunction: ...
+@like(grad)
 @public
 def value_and_grad(
     y: Any,
@@ -139,9 +141,11 @@ def value_and_grad(
 ) -> Any:
     """``y`` itself and its gradient: ``(y, grad(y, wrt))``, to be returned from one graph.
 
-    Both are parts of the same graph, so that asking for both costs no second forward pass. Of a
-    function, a function that gives both; with ``has_aux``, ``((y, aux), gradient)``. Arguments and
-    errors as ``grad``.
+    Both are parts of the same graph, so that asking for both costs no second forward pass.
+
+    Returns:
+        The pair. Of a function, a function that gives it; with ``has_aux``,
+        ``((y, aux), gradient)``.
 
     >>> import numpy as np, staticgrad as sg
     >>> x = sg.input("x", (), "float64")

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import kind_of
+from staticgrad.families import like
 from staticgrad.functions import linalg
 from staticgrad.ir.functional import functions
 from staticgrad.ir.value import Value
@@ -68,12 +69,13 @@ def root(f: Function, x0: Any, *args: Any, tolerance: float | None = None, most:
     return _implicit(f, solve, x0, args)
 
 
+@like(root)
 def fixed_point(
     f: Function, x0: Any, *args: Any, tolerance: float | None = None, most: int = 1000
 ) -> Any:
     """The x that ``f(x, *args)`` gives back, by repeating it from ``x0``.
 
-    Arguments, result and errors are those of ``root``; the residual is ``x - f(x, *args)``.
+    The residual, which the tolerance is for, is ``x - f(x, *args)``.
 
     >>> import staticgrad as sg
     >>> a = sg.input("a", (), "float64")
@@ -95,14 +97,18 @@ def fixed_point(
     return _implicit(residual, solve, x0, args)
 
 
+@like(root)
 def argmin(
     f: Function, x0: Any, *args: Any, tolerance: float | None = None, most: int = 100
 ) -> Any:
     """The x at which ``f(x, *args)``, one number, is smallest near ``x0``.
 
     Newton's method with Levenberg's damping: a step that is not lower is not taken, and the damping
-    grows. The Hessian is dense. Arguments, result and errors are those of ``root``; the residual is
-    the gradient.
+    grows. The Hessian is dense. The residual, which the tolerance is for, is the gradient.
+
+    Args:
+        f: takes x and the operands, gives one number. Whatever floating it reads beside must be
+            among the operands.
 
     >>> import numpy as np, staticgrad as sg
     >>> a = sg.input("a", (2,), "float64")

@@ -17,8 +17,10 @@ def assert_same_graph(found: Graph | Value, expected: Graph | Value) -> None:
     """Refuse two graphs that differ in structure, with the first line in which they do.
 
     Nodes are compared in order: ops with attributes, operands, types; then inputs, parameters (by
-    name and type), sizes, outputs and updates. Names of graphs, lines and orders do not count. A
-    value stands for the graph that computes it.
+    name and type), sizes, outputs and updates. Names of graphs, lines and orders do not count.
+
+    Args:
+        found, expected: graphs; a value stands for the graph that computes it.
 
     Raises:
         CheckError: they differ; one line of each is shown.

@@ -109,6 +109,9 @@ def check_op(
     Raises:
         CheckError: something does not hold; shows the sample.
         ArgumentError: no op, no samples, or samples of a dtype that is not among ``dtypes``.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> check_op(sg.ops.transcendental.Tanh(), [(np.array([0.5, -1.0]),)], compiled=False)
     """
     smooth, further = _copies(samples), _copies(rough)
     given = [*smooth, *further]

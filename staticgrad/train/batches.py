@@ -89,6 +89,9 @@ def prefetch(items: Iterable[Item], ahead: int = 2) -> Iterator[Item]:
         items: what to iterate over; it is left when the iterator is closed.
         ahead: how many may wait.
 
+    Returns:
+        An iterator over them, in their order.
+
     Raises:
         ArgumentError: ``ahead`` is below 1.
 

@@ -24,10 +24,13 @@ from staticgrad.train.batches import Batches, prefetch
 class History:
     """What a training has come to.
 
-    Attributes:
+    Args:
         losses: the mean loss of each epoch.
         measures: what ``validate`` gave after each.
         stopped: why it ended before the last epoch; empty if it did not.
+
+    >>> History([0.9, 0.4, 0.5]).best
+    1
     """
 
     losses: list[float] = field(default_factory=list)
@@ -76,6 +79,13 @@ def fit(
     Raises:
         ArgumentError: no number of epochs; a checkpoint without a state; a step that gives no
             number; data without a batch. SavedFileError: a checkpoint that does not fit the state.
+
+    >>> weights = [1.0]
+    >>> def step(x):
+    ...     weights[0] *= x
+    ...     return weights[0]
+    >>> fit(step, [0.5, 0.5], epochs=2).losses
+    [0.375, 0.09375]
     """
     if type(epochs) is not int or epochs < 0:
         raise ArgumentError(f"fit: epochs is {epochs}, not a whole number from 0 on")

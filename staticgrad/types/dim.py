@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import field
 from functools import lru_cache
-from math import gcd, inf
+from math import gcd
 from operator import index
 from typing import Final
 
@@ -25,6 +25,7 @@ from staticgrad.building import current, within
 from staticgrad.errors.sizes import UnknownNumber, check_size, over_sizes
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import ALL_DTYPES
+from staticgrad.types.intervals import Bounds, product, quotient
 from staticgrad.types.lexis import name_text
 from staticgrad.types.size_weight import check_product, terms_weight
 
@@ -237,8 +238,16 @@ def dim(
         min, max, multiple_of: promises about the value, checked on the feeds; they decide shapes.
         hint: a typical value; cost decisions use it, correctness never does.
 
+    Returns:
+        A size, for shapes of inputs; sizes are added, multiplied and divided.
+
     Raises:
         ArgumentError: an empty name, bounds that no size can meet, a hint outside of them.
+
+    >>> import staticgrad as sg
+    >>> n = sg.dim("n", min=1)
+    >>> sg.concatenate([sg.input("x", (n, 3), "float32")] * 2).shape
+    (2*n, 3)
     """
     check_size(name, min, max, hint, multiple_of)
     return _of_atom(Named(name, min, max, multiple_of, hint))
@@ -354,9 +363,6 @@ def _multiple_atom(numerator: Size, denominator: Size) -> bool:
     return True
 
 
-Bounds = tuple[int | None, int | None]  # lowest and highest value; None: unbounded
-
-
 @lru_cache(maxsize=4096)
 def bounds(size: Size) -> Bounds:
     """An interval that holds every value of ``size``; None where it is unbounded."""
@@ -365,43 +371,21 @@ def bounds(size: Size) -> Bounds:
     for monomial, c in _terms(size):
         term: Bounds = (c, c)
         for atom in monomial:
-            term = _product(term, _atom_bounds(atom))
+            term = product(term, _atom_bounds(atom))
         low = None if low is None or term[0] is None else low + term[0]
         high = None if high is None or term[1] is None else high + term[1]
     return low, high
-
-
-def _product(left: Bounds, right: Bounds) -> Bounds:
-    """The interval of a product; an open end counts as infinite, and 0 times infinite is 0."""
-    corners = [a * b if a and b else 0 for a in _ends(left) for b in _ends(right)]
-    low, high = min(corners), max(corners)
-    return (low if isinstance(low, int) else None), (high if isinstance(high, int) else None)
-
-
-def _ends(interval: Bounds) -> tuple[int | float, int | float]:
-    low, high = interval
-    return (-inf if low is None else low), (inf if high is None else high)
 
 
 def _atom_bounds(atom: Atom) -> Bounds:
     if isinstance(atom, Named):
         return atom.min, atom.max
     if isinstance(atom, FloorDiv):
-        return _quotient_bounds(bounds(atom.numerator), atom.denominator)
+        by = atom.denominator
+        return quotient(bounds(atom.numerator), by if isinstance(by, int) else bounds(by))
     (a, b), (c, d) = bounds(atom.left), bounds(atom.right)
     lows = [v for v in (a, c) if v is not None]
     return (max(lows) if lows else None), (None if b is None or d is None else max(b, d))
-
-
-def _quotient_bounds(numerator: Bounds, denominator: Size) -> Bounds:
-    low, high = numerator
-    if isinstance(denominator, int):  # positive in canonical form
-        return (None if low is None else low // denominator), (
-            None if high is None else high // denominator
-        )
-    smallest, _ = bounds(denominator)
-    never_negative = low is not None and low >= 0 and smallest is not None and smallest >= 0
-    return (0, high) if never_negative else (None, None)
 
 
 def evaluate(size: Size, values: Mapping[str, int]) -> int:

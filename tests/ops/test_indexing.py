@@ -17,7 +17,8 @@ from staticgrad.errors import (
     ShapeError,
     SizeGuardError,
 )
-from staticgrad.ops.indexing import Iota, ScatterIntoAlong, Take, TakeAlong
+from staticgrad.ops.indexing import ScatterIntoAlong, Take, TakeAlong
+from staticgrad.ops.positions import Iota
 from staticgrad.types.dtype import ALL_DTYPES, I64
 from tests.ops.graphs import run
 from tests.ops.messages import assert_refused

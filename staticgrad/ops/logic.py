@@ -1,0 +1,271 @@
+"""Logic on bools, and the same bit by bit on integers: whatever the operands, one function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from staticgrad.families import like
+from staticgrad.ir.expr import Expr
+from staticgrad.ir.functional import NUMPY_NAMES
+from staticgrad.ir.kinds import AnyValue
+from staticgrad.ir.op import Array
+from staticgrad.ops.compare import Truth
+from staticgrad.ops.elementwise import Elementwise, Operand, common_dtype
+from staticgrad.types.dtype import BOOL, DType
+
+
+class _Logical(Truth):
+    """Operands count as their truth, x != 0 (so NaN is true); inside, they are bool."""
+
+    kinds = "b"
+    hint = "compare with 0 first: x != 0"
+
+    def operand_dtype(self, common: DType) -> DType:
+        return BOOL
+
+
+class LogicalAnd(_Logical, name="logical_and"):
+    """Both are true."""
+
+    commutative = True
+
+    def reference(self, x: Array, y: Array) -> Any:
+        return np.logical_and(x, y)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        return x & y
+
+
+class LogicalOr(_Logical, name="logical_or"):
+    """At least one is true."""
+
+    commutative = True
+
+    def reference(self, x: Array, y: Array) -> Any:
+        return np.logical_or(x, y)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        return x | y
+
+
+class LogicalXor(_Logical, name="logical_xor"):
+    """Exactly one is true."""
+
+    commutative = True
+
+    def reference(self, x: Array, y: Array) -> Any:
+        return np.logical_xor(x, y)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        return x ^ y
+
+
+class LogicalNot(_Logical, name="logical_not"):
+    """It is false."""
+
+    def reference(self, x: Array) -> Any:
+        return np.logical_not(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        return ~x
+
+
+class _Bitwise(Elementwise):
+    """Logic bit by bit, on integers; carries no gradient."""
+
+    exact = True
+    differentiable = False
+    kinds = "iu"
+    hint = (
+        "bitwise logic takes bools or integers; compare first, in parentheses:"
+        " (x > 0) & (x < 1)\nor convert with astype"
+    )
+
+
+class BitAnd(_Bitwise, name="bit_and"):
+    """x & y on integers."""
+
+    commutative = True
+
+    def reference(self, x: Array, y: Array) -> Any:
+        return np.bitwise_and(x, y)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        return x & y
+
+
+class BitOr(_Bitwise, name="bit_or"):
+    """x | y on integers."""
+
+    commutative = True
+
+    def reference(self, x: Array, y: Array) -> Any:
+        return np.bitwise_or(x, y)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        return x | y
+
+
+class BitXor(_Bitwise, name="bit_xor"):
+    """x ^ y on integers."""
+
+    commutative = True
+
+    def reference(self, x: Array, y: Array) -> Any:
+        return np.bitwise_xor(x, y)
+
+    def scalar(self, x: Expr, y: Expr) -> Expr:
+        return x ^ y
+
+
+class BitNot(_Bitwise, name="bit_not"):
+    """~x on integers: every bit flipped."""
+
+    def reference(self, x: Array) -> Any:
+        return np.invert(x)
+
+    def scalar(self, x: Expr) -> Expr:
+        return ~x
+
+
+def logical_and(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+    """Both are true (not zero), as bool, broadcast. Raises ShapeError.
+
+    Args:
+        x, y: bools, or numbers, which are true where they are not zero; they broadcast.
+
+    Returns:
+        Bools, of the shape in which they meet.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.logical_and([True, False], True))
+    array([ True, False])
+    """
+    return LogicalAnd()(x, y)
+
+
+def logical_or(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+    """At least one is true (not zero), as bool, broadcast. Raises ShapeError.
+
+    Args:
+        x, y: bools, or numbers, which are true where they are not zero; they broadcast.
+
+    Returns:
+        Bools, of the shape in which they meet.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.logical_or([True, False], False))
+    array([ True, False])
+    """
+    return LogicalOr()(x, y)
+
+
+def logical_xor(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+    """Exactly one is true (not zero), as bool, broadcast. Raises ShapeError.
+
+    Args:
+        x, y: bools, or numbers, which are true where they are not zero; they broadcast.
+
+    Returns:
+        Bools, of the shape in which they meet.
+
+    Raises:
+        ShapeError: the shapes do not broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.logical_xor([True, False], True))
+    array([False,  True])
+    """
+    return LogicalXor()(x, y)
+
+
+def logical_not(x: Operand[AnyValue]) -> AnyValue:
+    """It is false (zero), as bool.
+
+    Args:
+        x: bools, or numbers, which are true where they are not zero.
+
+    Returns:
+        Bools, of x's shape.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.logical_not([True, False]))
+    array([False,  True])
+    """
+    return LogicalNot()(x)
+
+
+def bitwise_and(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+    """x & y: logical on bools, bit by bit on integers; broadcast. Raises ShapeError, DTypeError.
+
+    Args:
+        x, y: bools or integers, which broadcast.
+
+    Returns:
+        Bools or integers, in the dtype in which they meet.
+
+    Raises:
+        ShapeError: the shapes do not broadcast. DTypeError: floats.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.bitwise_and([5, 3], 1))
+    array([1, 1])
+    """
+    return _bitwise(LogicalAnd(), BitAnd(), x, y)
+
+
+@like(bitwise_and)
+def bitwise_or(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+    """x | y: logical on bools, bit by bit on integers; broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.bitwise_or([5, 6], 3))
+    array([7, 7])
+    """
+    return _bitwise(LogicalOr(), BitOr(), x, y)
+
+
+@like(bitwise_and)
+def bitwise_xor(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
+    """x ^ y: logical on bools, bit by bit on integers; broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.bitwise_xor([5, 6], 3))
+    array([6, 5])
+    """
+    return _bitwise(LogicalXor(), BitXor(), x, y)
+
+
+def invert(x: Operand[AnyValue]) -> AnyValue:
+    """~x: logical not on bools, every bit flipped on integers.
+
+    Args:
+        x: bools or integers.
+
+    Returns:
+        A value of its shape and dtype.
+
+    Raises:
+        DTypeError: x is floating.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.bitwise_invert([True, False])), sg.evaluate(sg.bitwise_invert([0, 5]))
+    (array([False,  True]), array([-1, -6]))
+    """
+    return _bitwise(LogicalNot(), BitNot(), x)
+
+
+def _bitwise(on_bools: Elementwise, on_integers: Elementwise, *args: Operand[AnyValue]) -> AnyValue:
+    op = on_bools if common_dtype(on_integers.name, args).is_bool else on_integers
+    return op(*args)
+
+
+NUMPY_NAMES.update(bitwise_not="invert", bitwise_invert="invert")
