@@ -78,11 +78,8 @@ def plan_abstract(
 
     >>> from staticgrad.planning.problem import MemoryOp, MemoryProblem, MemoryValue
     >>> values = [MemoryValue(name, 100) for name in "abc"]
-    >>> ops = [
-    ...     MemoryOp(0, "make", (), ("a",)),
-    ...     MemoryOp(1, "one", ("a",), ("b",)),
-    ...     MemoryOp(2, "other", ("a", "b"), ("c",)),
-    ... ]
+    >>> ops = [MemoryOp(0, "make", (), ("a",)), MemoryOp(1, "one", ("a",), ("b",))]
+    >>> ops += [MemoryOp(2, "other", ("a", "b"), ("c",))]
     >>> plan = plan_abstract(MemoryProblem(tuple(values), tuple(ops), outputs=("c",)))
     >>> plan.sequence, plan.height
     ((0, 1, 2), 300)

@@ -83,9 +83,8 @@ def check_op(
     - exchanging the operands of a ``commutative`` op changes no bit.
 
     An elementwise op is also tried in every dtype of its ``kinds``, refuses every other with a
-    StaticgradError, and takes 0-d shapes, broadcasting, and any size: 0, 1, and those round the
-    widths of lanes and the length of a block. An op that refuses one of these fails the check: an
-    op for operands of some shapes only is no ``Elementwise``.
+    StaticgradError, and takes 0-d shapes, broadcasting, and any size: 0, 1, those round the widths
+    of lanes and the length of a block. One that refuses some of these is no ``Elementwise``.
 
     Derivatives up to ``order`` agree in float64 with differences, in both modes (see
     ``check_gradients``): at the samples, at the samples with other signs and sizes where the
@@ -100,10 +99,8 @@ def check_op(
         rough: further samples, at kinks or outside the domain: no derivatives are compared there.
         order: the highest order of derivatives.
         edges: try special values too.
-        rtol, atol: relative and absolute error allowed to an op that is not exact, in units of
-            the dtype's epsilon.
-        dtypes: the floating dtypes that the op takes, float64 among them, in which derivatives
-            are compared; the op must refuse the others.
+        rtol, atol: error allowed to an op that is not exact, in units of the dtype's epsilon.
+        dtypes: the floating dtypes that the op takes, float64 among them; it refuses the others.
         compiled: compile and compare; by default where numba and llvmlite are installed.
 
     Raises:
@@ -118,8 +115,8 @@ def check_op(
     if not given:
         raise ArgumentError(f"check_op: there are no samples of {_checked(op).name}")
     native = all(map(util.find_spec, ("numba", "llvmlite"))) if compiled is None else compiled
-    check = _OpCheck(_checked(op), rtol, atol, native, _declared(op, dtypes, given))
-    check.all(smooth, given, order, edges)
+    declared = _declared(op, dtypes, given)
+    _OpCheck(_checked(op), rtol, atol, native, declared).all(smooth, given, order, edges)
 
 
 def _copies(samples: Iterable[Sequence[npt.ArrayLike]]) -> list[tuple[Array, ...]]:

@@ -64,8 +64,8 @@ def fit(
     Args:
         step: takes the arrays of a batch, and gives the loss: one number. Mostly an
             ``sg.function`` that ends with ``opt.minimize(loss)``.
-        data: batches, tuples or single arrays: ``Batches``, or a list, or what else gives the same
-            batches whenever it is iterated over. The next ones are made while a step runs.
+        data: batches, tuples or single arrays: ``Batches``, a list, or what gives the same batches
+            again when it is iterated over. The next ones are made while a step runs.
         epochs: how often.
         validate: gives a measure after each epoch, to be small.
         patience: stop after so many epochs without a smaller measure (or loss).
@@ -78,14 +78,11 @@ def fit(
 
     Raises:
         ArgumentError: no number of epochs; a checkpoint without a state; a step that gives no
-            number; data without a batch. SavedFileError: a checkpoint that does not fit the state.
+            number; data without a batch. SavedFileError: a checkpoint of another state.
 
-    >>> weights = [1.0]
-    >>> def step(x):
-    ...     weights[0] *= x
-    ...     return weights[0]
-    >>> fit(step, [0.5, 0.5], epochs=2).losses
-    [0.375, 0.09375]
+    >>> losses = iter([0.5, 0.25, 0.125, 0.125])
+    >>> fit(lambda x: next(losses), ["a", "b"], epochs=2).losses
+    [0.375, 0.125]
     """
     if type(epochs) is not int or epochs < 0:
         raise ArgumentError(f"fit: epochs is {epochs}, not a whole number from 0 on")
