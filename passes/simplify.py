@@ -5,7 +5,7 @@ error.
 from __future__ import annotations
 
 from passes.rewrite.base import Rewrite
-from passes.rules import EXACT, STABILIZING, VALUE
+from passes.rules import EXACT, LATER, STABILIZING, VALUE
 
 
 class Simplify(Rewrite, name="simplify"):
@@ -15,6 +15,7 @@ class Simplify(Rewrite, name="simplify"):
     """
 
     rules = EXACT
+    later = LATER
 
 
 class Algebra(Rewrite, name="algebra"):

@@ -12,7 +12,7 @@ from passes import rules as rule_tables
 from passes.pipelines import LEVELS, PASSES
 from passes.rewrite import Rewrite, Rule
 from passes.rewrite.terms import Term
-from passes.rules import TABLES
+from passes.rules.tables import TABLES
 from staticgrad.documentation.pages import GUIDE
 from staticgrad.lints import LINTS
 from tests.passes.golden_models import hits_table

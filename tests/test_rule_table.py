@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from passes.rules import RULES
+from passes.rules.tables import RULES
 from tests import rule_table
 
 BLOCKS = re.compile(r"```(python|text)\n(.*?)```", re.DOTALL)

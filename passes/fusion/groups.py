@@ -10,7 +10,7 @@ position that failed, and a value that must lie elsewhere, or in another order, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AbstractSet
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Literal, NamedTuple
 
 from passes.layout import Strided
@@ -190,7 +190,8 @@ class Group:
     ``regions``: its values that are parts of others, and where they lie in those.
     ``pieces``: of so many elements its reductions give a result each, not of a row.
     ``streamed``: its values that it stores past the caches. ``trimmed``: those of a block that
-    nobody reads where masks forbid it.
+    nobody reads where masks forbid it. ``image``: what computes the elements that its windows are
+    read of, over a domain of its own; what is stored of those stands in ``stored``, too.
     """
 
     number: int
@@ -215,6 +216,7 @@ class Group:
     pieces: int = 0
     streamed: tuple[Key, ...] = ()
     trimmed: frozenset[Key] = frozenset()
+    image: Group | None = None
 
     @property
     def targets(self) -> Sequence[Key]:
@@ -238,7 +240,8 @@ class Group:
         if self.transfer is not None:
             return (self.transfer.target.node,)
         results = [key.node for key in (*self.reductions, *self.columns)]
-        return tuple(dict.fromkeys([*self.nodes, *results]))
+        before = () if self.image is None else self.image.members
+        return tuple(dict.fromkeys([*before, *self.nodes, *results]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -296,7 +299,17 @@ class Groups:
             found = self.known_reads[group] = [*self._reads(group)]
         return found
 
+    def of_image(self, group: Group) -> Groups:
+        """The groups with what computes the image of one of them in its place."""
+        assert group.image is not None
+        nodes = {*group.image.nodes}
+        stored = tuple(key for key in group.stored if key.node in nodes)
+        found = {group.number: replace(group.image, stored=stored)}
+        return replace(self, by_number={**self.by_number, **found}, known_reads={})
+
     def _reads(self, group: Group) -> Iterator[Read]:
+        if group.image is not None:
+            yield from self._reads(group.image)
         sources = self.sources
         waiting = [
             Read(node, sources[arg.key], elementwise)

@@ -17,6 +17,7 @@ from passes.fusion.cutting import cut
 from passes.fusion.grouping import group
 from passes.fusion.groups import Group, Groups, Home, Key, meets_elements, stored_bytes
 from passes.fusion.long_rows import in_pieces
+from passes.fusion.pools import with_pools
 from passes.fusion.regrouping import Regrouping
 from passes.fusion.rows import joined
 from passes.fusion.sharing import kept_apart
@@ -35,7 +36,8 @@ def fused(graph: Graph, merge: bool = True) -> Groups:
     found = with_totals_apart(read_together(group(graph, merge)))
     if not merge:
         return found
-    return in_pieces(cut(sunk(joined(blocked(merged(joined(found))), across=True))))
+    whole = cut(sunk(joined(blocked(merged(joined(found))), across=True)))
+    return with_pools(in_pieces(whole))
 
 
 def leave(graph: Graph, groups: Groups) -> None:

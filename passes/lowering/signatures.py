@@ -182,6 +182,8 @@ class _Reader:
             group.pieces,
             *counts,
         )
+        if group.image is not None:
+            self._add_image(group)
         for node in group.nodes:
             self._add_node(node)
         if group.kind == "map" and may_fold(group):
@@ -208,6 +210,16 @@ class _Reader:
         if group.transfer is not None:
             self._add_transfer(group.transfer)
         return Signature(tuple(text), tuple(self._keys), tuple(self._offsets))
+
+    def _add_image(self, group: Group) -> None:
+        """What computes the elements that windows are read of, over a domain of its own."""
+        groups = self._groups
+        self._groups = groups.of_image(group)
+        self._group = image = self._groups.by_number[group.number]
+        self._text += (image.kind, self._codes.of_shared(image.domain), len(image.nodes))
+        for node in image.nodes:
+            self._add_node(node)
+        self._groups, self._group = groups, group
 
     def _number(self, key: Key) -> int:
         return self._keys.setdefault(key, len(self._keys))

@@ -12,6 +12,7 @@ from itertools import product
 from typing import Final
 
 from passes.lowering.operands import VECTOR, LoweredStep
+from passes.lowering.taps import largest_of, place_of, sum_of
 from passes.lowering.window_places import (
     AxisPlace,
     WindowLowering,
@@ -113,12 +114,11 @@ class WindowMaps(WindowLowering):
 
     def summed(self, lead: Sequence[AxisPlace], loops: Sequence[str]) -> Expr:
         """The sum of the taps."""
-        return reduce(lambda one, other: one + other, (v for v, _ in self.taps(lead, loops)))
+        return sum_of(value for value, _ in self.taps(lead, loops))
 
     def largest(self, lead: Sequence[AxisPlace], loops: Sequence[str]) -> Expr:
         """The largest of the taps."""
-        found = [value for value, _ in self.taps(lead, loops, self._least)]
-        return reduce(lambda one, other: one.maximum(other), found)
+        return largest_of(value for value, _ in self.taps(lead, loops, self._least))
 
     @property
     def _least(self) -> bool | int | float:
@@ -132,23 +132,12 @@ class WindowMaps(WindowLowering):
         most = -least if dtype.is_float else ~int(least)
         low = [*self.taps(lead, loops, least)]
         high = [*self.taps(lead, loops, most)] if any(b for _, b in low) else low
-        (best, bounded), *rest = low
-        at = ex.literal(0, self.dtype)
-        met = _inside(best, high[0][0], least, most) if bounded else None
-        for number, ((value, outside), (other, _)) in enumerate(
-            zip(rest, high[1:], strict=True), 1
-        ):
-            better = value > best
-            if dtype.is_float:
-                better = better | (value.ne(value) & best.eq(best))
-            inside = _inside(value, other, least, most) if outside else None
-            if met is not None:
-                first = ~met if inside is None else inside & ~met
-                better = better | first
-                met = None if inside is None else met | inside
-            at = ex.select(better, ex.literal(number, self.dtype), at)
-            best = ex.select(better, value, best)
-        return at
+        found = zip(low, high, strict=True)
+        inside = [
+            _inside(value, other, least, most) if bounded else None
+            for (value, bounded), (other, _) in found
+        ]
+        return place_of([value for value, _ in low], self.dtype, inside)
 
     def taken(self, lead: Sequence[AxisPlace], loops: Sequence[str]) -> Expr:
         """The tap at the place that the second operand says."""

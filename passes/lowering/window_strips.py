@@ -18,7 +18,7 @@ from passes.lowering.window_places import AxisPlace, along, ends
 from passes.lowering.window_products import WindowProducts, name_of
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
-from staticgrad.ir.forms import WindowAxis, WindowProduct
+from staticgrad.ir.forms import WindowAxis
 from staticgrad.ir.kernel_stages import Ahead, Axis, Extent, Gemm, Map, Stage, Store, panel_columns
 from staticgrad.records import dataclass
 from staticgrad.types.dim import Size, maximum
@@ -32,16 +32,7 @@ _LEAST: Final = 128
 _WANTED: Final = 4
 _WORTH: Final = 256
 _ROWS: Final = 16
-_PLANE, _RESULT = 0, 1
-
-
-def lies_in_strips(form: WindowProduct) -> bool:
-    """Whether a product's windows lie next to each other, and are more than single elements."""
-    return (
-        form.result != "filter"
-        and all(axis.step == 1 for axis in form.axes)
-        and any(axis.taps != 1 for axis in form.axes)
-    )
+_PLANE, RESULT = 0, 1
 
 
 @dataclass(frozen=True)
@@ -194,7 +185,7 @@ class WindowStrips(WindowProducts):
         return AxisPlace(tuple(terms), start, ends(start, high, extent))
 
     def _multiplied(
-        self, out: Size, inner: Size, along_axes: Sequence[Taps], result: int = _RESULT
+        self, out: Size, inner: Size, along_axes: Sequence[Taps], result: int = RESULT
     ) -> Gemm:
         """The product over all places of the strip, to one of the results."""
         c, *taps = self._inner([inner, *(each.count for each in along_axes)])
@@ -238,7 +229,7 @@ class WindowStrips(WindowProducts):
         moved = [(i, self.argument(self.panels))]
         moved += [(n, self.argument(s)) for n, s in zip(names, self.apart, strict=True)]
         dtype = self.read.type.dtype
-        result: Expr = ex.load(self._scratch(_RESULT, moved), dtype.compute).cast(dtype)
+        result: Expr = ex.load(self._scratch(RESULT, moved), dtype.compute).cast(dtype)
         high = self.strip * (-(-found[0] // self.strip)) - 1
         terms = ((self.strips, self.strip), (names[0], 1))
         first = AxisPlace(terms, 0, ends(0, high, found[0]))

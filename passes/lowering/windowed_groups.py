@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from passes.fusion.groups import Group, Groups
 from passes.lowering.operands import LoweredStep
+from passes.lowering.pooled import PooledMaps, PooledStrips
 from passes.lowering.window_channels import WindowChannels, is_by_channels
 from passes.lowering.window_filters import WindowFilters, is_fed
 from passes.lowering.window_maps import WindowMaps
 from passes.lowering.window_phases import WindowPhases, has_phases
 from passes.lowering.window_places import WindowLowering
 from passes.lowering.window_products import WindowProducts
-from passes.lowering.window_strips import WindowStrips, lies_in_strips
+from passes.lowering.window_strips import WindowStrips
 from passes.lowering.window_tile_filters import WindowTileFilters
 from passes.lowering.window_tiles import WindowTiles
 from staticgrad.ir.forms import WindowProduct
@@ -18,6 +19,9 @@ from staticgrad.ir.forms import WindowProduct
 
 def lower_windows(groups: Groups, group: Group) -> LoweredStep:
     """The kernel of a group that reads windows."""
+    if group.image is not None:
+        pooled = PooledStrips if group.image.kind == "windows" else PooledMaps
+        return pooled.over(groups, group).lowered()
     anchor = WindowLowering(groups, group).anchor
     if isinstance(anchor.form, WindowProduct):
         if anchor.form.tiles:
@@ -29,6 +33,6 @@ def lower_windows(groups: Groups, group: Group) -> LoweredStep:
             return WindowFilters(groups, group).lowered()
         if has_phases(anchor.form):
             return WindowPhases(groups, group).lowered()
-        strips = lies_in_strips(anchor.form)
+        strips = anchor.form.lies_in_strips
         return (WindowStrips if strips else WindowProducts)(groups, group).lowered()
     return WindowMaps(groups, group).lowered()

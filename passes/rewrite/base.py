@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
 from typing import ClassVar
 
 from passes.base import Pass, Watch
@@ -15,12 +16,16 @@ from staticgrad.ir.graph import Graph
 class Rewrite(Pass):
     """A pass that applies ``rules`` until none applies.
 
+    ``later``: op -> the module whose ``RULES`` join those of the pass where a graph has that op.
+    Few graphs have, and the module loads the ops that its rules are about.
+
     Options:
         without: names of rules to leave out.
         limit: stop after so many rewrites; -1 for no limit.
     """
 
     rules: ClassVar[tuple[Rule, ...]] = ()
+    later: ClassVar[Mapping[str, str]] = {}
 
     without: tuple[str, ...] = ()
     limit: int = -1
@@ -33,6 +38,8 @@ class Rewrite(Pass):
         """
         unknown = sorted(set(self.without) - set(table(self.rules)))
         if unknown:
+            unknown = sorted({*unknown} - set(table(self._of_ops(self.later))))
+        if unknown:
             raise PipelineError(f"pass {self.name!r} has no rule {', '.join(map(repr, unknown))}")
 
     def __call__(self, graph: Graph) -> Graph:
@@ -41,6 +48,13 @@ class Rewrite(Pass):
 
     def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
         """The rewritten graph, and how often each rule applied."""
-        chosen = [each for each in self.rules if each.name not in self.without]
+        later = self.later and {*self.later} & {node.op.name for node in program.nodes}
+        rules = (*self.rules, *self._of_ops(later))
+        chosen = [each for each in rules if each.name not in self.without]
         limit = None if self.limit < 0 else self.limit
         return rewrite(program, chosen, limit=limit, watch=watch)
+
+    def _of_ops(self, names: Iterable[str]) -> Iterator[Rule]:
+        """The further rules of a graph that has these ops."""
+        for module in dict.fromkeys(self.later[name] for name in sorted(names)):
+            yield from import_module(module).RULES

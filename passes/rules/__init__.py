@@ -1,4 +1,4 @@
-"""The tables of rewrite rules, by subject; ``RULES`` has all of them by name.
+"""The tables of rewrite rules, by subject; ``tables.RULES`` has all of them by name.
 
 A rule states its class: ``exact`` keeps every byte, ``stable`` comes closer to the true value,
 ``value`` holds within a stated error. Every rule here is tested by ``tests/passes/test_rules.py``
@@ -29,3 +29,7 @@ VALUE: Final = tuple(rule for rule in RULES.values() if rule.kind == "value")
 STABLE: Final = tuple(rule for rule in RULES.values() if rule.kind == "stable")
 #: What stabilisation applies: also exact ones that bring formulas into the form that is looked for.
 STABILIZING: Final = (*STABLE, RULES["reshape-twice"], RULES["reshape-to-itself"])
+#: Op -> the module of exact rules that only graphs with that op need: loading it takes time.
+LATER: Final[Mapping[str, str]] = dict.fromkeys(
+    ("window_max", "window_place"), "passes.rules.windows"
+)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from staticgrad.ir.forms import Form, Identity, Pointwise
+from staticgrad.ir.forms import Form, Identity, Pointwise, WindowReduce
 from staticgrad.ir.graph import Graph, Node
 
 ValueKey = tuple[Node, int]
@@ -49,17 +49,24 @@ def phases_of(graph: Graph, users: Mapping[ValueKey, Sequence[Node]]) -> dict[No
     """The highest derivative order among each node and all it depends on.
 
     A pointwise node, or a mark, that only later phases read belongs to the first of them: computed
-    there, with its readers, it need not be stored across the border.
+    there, with its readers, it need not be stored across the border. Places of maxima belong to the
+    phase of what they are found in: they are a small part of its bytes.
     """
     roots = {value.key for value in graph.roots}
     phases: dict[Node, int] = {}
     for node in graph.nodes:
-        phases[node] = max([node.order, *[phases[arg.node] for arg in node.args]])
+        order = 0 if _is_place(node.form) else node.order
+        phases[node] = max([order, *[phases[arg.node] for arg in node.args]])
     for node in reversed(graph.nodes):
         first = min([phases[user] for user in users[node, 0]], default=0)
         if first > phases[node] and _runs_anywhere(node.form) and (node, 0) not in roots:
             phases[node] = first
     return phases
+
+
+def _is_place(form: Form) -> bool:
+    """Whether a node of this form says where in windows something stands."""
+    return isinstance(form, WindowReduce) and form.kind == "place"
 
 
 def _runs_anywhere(form: Form) -> bool:

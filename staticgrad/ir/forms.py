@@ -293,6 +293,13 @@ class WindowProduct:
     axes: tuple[WindowAxis, ...]
     tiles: bool = False
 
+    @property
+    def lies_in_strips(self) -> bool:
+        """Whether windows lie next to each other, and are more than single elements."""
+        next_to_each_other = all(axis.step == 1 for axis in self.axes)
+        several = any(axis.taps != 1 for axis in self.axes)
+        return self.result != "filter" and next_to_each_other and several
+
 
 @dataclass(frozen=True)
 class WindowReduce:

@@ -17,7 +17,7 @@ import staticgrad as sg
 from passes.cse import CommonSubexpressions
 from passes.rewrite import Rule, hole, holes, rewrite, rule, some
 from passes.rewrite.terms import Applied, Hole, filled, subterms
-from passes.rules import RULES
+from passes.rules.tables import RULES
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import PipelineError, StaticgradError
 from staticgrad.ir.verify import verify_graph

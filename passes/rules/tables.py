@@ -1,0 +1,14 @@
+"""Every table of rewrite rules, those too that are loaded with the ops that they are about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from passes import rules
+from passes.rewrite.rule import Rule, table
+from passes.rules import windows
+
+#: Table -> its rules, in the order in which they are tried.
+TABLES: Final[Mapping[str, tuple[Rule, ...]]] = {**rules.TABLES, "windows": windows.RULES}
+RULES: Final[Mapping[str, Rule]] = table(each for found in TABLES.values() for each in found)
