@@ -173,6 +173,8 @@ class _Neighbours:
                 return OtherElements(source.type.shape, source.layout.strides)
             if source.type.shape != other.domain:
                 return OtherSpace(source.type.shape, other.domain)
+        if one.image is not None and one.domain != other.domain:
+            return OtherSpace(one.domain, other.domain)
         return None
 
     def of_rows(self, one: Group, other: Group, reads: Sequence[Read]) -> Reason | None:

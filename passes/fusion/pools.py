@@ -12,7 +12,7 @@ from dataclasses import replace
 from math import prod
 from typing import Final
 
-from passes.fusion.groups import Group, Groups, Home, Key, Read, meets_elements
+from passes.fusion.groups import Group, Groups, Home, Key, Read, Source, meets_elements
 from passes.fusion.regrouping import Regrouping
 from staticgrad.ir.forms import Pointwise, WindowAxis, WindowProduct, WindowReduce
 from staticgrad.ir.graph import Node
@@ -82,31 +82,28 @@ class _Pools(Regrouping):
 
     def result(self) -> Groups:
         """The groups after that."""
-        pools: dict[Key, list[Group]] = {}
+        pools: dict[int, list[Group]] = {}
         for group in self._before.all:
             node = _pool(group)
-            if node is not None:
-                pools.setdefault(self._before.source(node.args[0]).base, []).append(group)
-        for base, several in pools.items():
-            image = self._before.home(base)
-            if image is not None and image.number not in self._into:
-                self._merge_if_spared(image, base, several)
+            image = None if node is None else self._before.home(_read(self._before, node).base)
+            if image is not None:
+                pools.setdefault(image.number, []).append(group)
+        for number, several in pools.items():
+            self._merge_if_spared(self._before.by_number[number], several)
         if not self._into:
             return self._before
         owners = {key: self._final(number) for key, number in self._owners.items()}
         return replace(self._before, by_number=self._groups, owners=owners, known_reads={})
 
-    def _merge_if_spared(self, image: Group, base: Key, several: Sequence[Group]) -> None:
+    def _merge_if_spared(self, image: Group, several: Sequence[Group]) -> None:
         axes = _axes(several[0])
-        if not _is_image(image, axes) or not self._agree(image, base, several):
+        if not _is_image(image, axes) or not self._agree(image, several):
             return
         inside = {*image.nodes, *(node for each in several for node in each.nodes)}
         stored = [key for key in image.stored if not self._is_spared(key, inside)]
-        whole = all(
-            axis.taps == axis.step and axis.windows * axis.step == axis.image for axis in axes
-        )
-        wanted = any(Home(node) in self._before.roots for node in image.nodes)
-        if base in stored or ((stored or wanted) and not whole):
+        whole = all(a.taps == a.step and a.windows * a.step == a.image for a in axes)
+        shown = stored or any(Home(node) in self._before.roots for node in image.nodes)
+        if len(stored) == len(image.stored) or (shown and not whole):
             return
         number = image.number
         self._groups[number] = replace(
@@ -122,7 +119,7 @@ class _Pools(Regrouping):
             self._into[each.number] = number
             del self._groups[each.number]
 
-    def _agree(self, image: Group, base: Key, several: Sequence[Group]) -> bool:
+    def _agree(self, image: Group, several: Sequence[Group]) -> bool:
         """Whether all may be one kernel: of one geometry, phase and size, and nothing between."""
         first, axes = several[0], _axes(several[0])
         if image.domain == first.domain or any(
@@ -134,17 +131,17 @@ class _Pools(Regrouping):
         if sum(each.instructions for each in several) + taps * image.instructions > _LARGEST:
             return False
         return all(
-            self._may_be_read(read, image, base, several)
+            self._may_be_read(read, image, several)
             for each in several
             for read in self._before.reads(each)
         )
 
-    def _may_be_read(self, read: Read, image: Group, base: Key, several: Sequence[Group]) -> bool:
+    def _may_be_read(self, read: Read, image: Group, several: Sequence[Group]) -> bool:
         """Whether pools may read this in the kernel of their image: from it, or from memory."""
         source, home = read.source, self._before.home(read.source.base)
         if home is image:
             is_pool = isinstance(read.reader.form, WindowReduce)
-            return source.base == base and is_pool and meets_elements(source, image.domain)
+            return is_pool and meets_elements(source, image.domain)
         if home in several:
             return read.elementwise and meets_elements(source, several[0].domain)
         return home is None or home.level < image.level
@@ -154,6 +151,11 @@ class _Pools(Regrouping):
         groups = self._before
         alone = isinstance(key, Home) and key not in groups.roots and key not in groups.kept
         return alone and all(user in inside for user in groups.users[key.node, 0])
+
+
+def _read(groups: Groups, node: Node) -> Source:
+    """What a pool reads."""
+    return groups.source(node.args[0])
 
 
 def _axes(group: Group) -> tuple[WindowAxis, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from typing import Final, Self
 
-from passes.fusion.groups import Group, Groups, Home
+from passes.fusion.groups import Group, Groups, Home, Key
 from passes.lowering.operands import VECTOR, LoweredStep
 from passes.lowering.taps import largest_of, place_of, sum_of
 from passes.lowering.window_places import AxisPlace, WindowLowering, along, ends
@@ -65,19 +65,20 @@ class _Pooled(WindowLowering):
         ``moved`` goes on to a tap, and evaluates the image there.
         """
         pools = [node for node in self.pools.nodes if isinstance(node.form, WindowReduce)]
-        read = self.groups.source(pools[0].args[0])
+        read = [self.groups.source(node.args[0]) for node in pools]
+        found: dict[Key, list[Expr]] = {source.base: [] for source in read}
         stores: list[Store] = []
-        found: list[Expr] = []
         for tap in taps:
             moved(tap)
-            found.append(self.widened(read))
+            for source in dict.fromkeys(read):
+                found[source.base].append(self.widened(source))
             stores += self._stored()
         self.group, self.groups = self.pools, self.all_groups
         self.move_to(places)
         for node in self.pools.nodes:
             if isinstance(node.form, WindowReduce):
-                dtype = node.types[0].dtype
-                self.memo[Home(node)] = _POOLED[node.form.kind](found, dtype).cast(dtype)
+                dtype, taken = node.types[0].dtype, found[self.groups.source(node.args[0]).base]
+                self.memo[Home(node)] = _POOLED[node.form.kind](taken, dtype).cast(dtype)
             else:
                 self.memo[Home(node)] = self.scalar(node)
         return (*stores, *self._stored())
