@@ -1,9 +1,9 @@
 """Convolutions of three by three taps in tiles of two by two results, with fewer multiplications.
 
 A tile of results needs four by four elements of the image. These are combined by additions
-(``_IMAGE``), then there are sixteen products over the channels with the combined filters
+(``IMAGE``), then there are sixteen products over the channels with the combined filters
 (``passes/fusion/tiles.py``), one for each combination, and sums of those are the results
-(``_RESULT``). An iteration takes a strip of an image, of which all that passes between stages stays
+(``RESULT``). An iteration takes a strip of an image, of which all that passes between stages stays
 in the second cache. Of the strip even and odd rows and columns are copied apart, border and all:
 there what tiles next to each other need lies next to each other, too.
 """
@@ -28,8 +28,8 @@ from staticgrad.types.tensor import hint_value
 RESULTS: Final = 2
 SIDE: Final = 4
 #: What is combined of four elements of the image, and of four sums of products; signs.
-_IMAGE: Final = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
-_RESULT: Final = ((1, 1, 1, 0), (0, 1, -1, -1))
+IMAGE: Final = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
+RESULT: Final = ((1, 1, 1, 0), (0, 1, -1, -1))
 #: Bytes of what the products read and write for the tiles of an iteration, about; and its tiles.
 _NEAR: Final = 1 << 19
 _FEWEST_TILES: Final = 64
@@ -39,7 +39,7 @@ _WANTED: Final = 4
 _ROWS: Final = 16
 #: The scratch: the strip of an image with its border, its combinations, the sums of products, the
 #: results.
-_PLANE, COMBINED, _SUMS, _TILES = range(4)
+PLANE, COMBINED, SUMS, TILES = range(4)
 SCRATCHES: Final = 4
 
 
@@ -131,7 +131,7 @@ class WindowTiles(WindowProducts):
         size = (self.rows + 1) * (self.wide + 1)
         whole = self.images * size
         moved = ((c, whole), (image, size), (row, self.wide + 1), (VECTOR, 1))
-        return self._scratch(_PLANE, moved, phase * self.inner * whole + start)
+        return self._scratch(PLANE, moved, phase * self.inner * whole + start)
 
     def _combined(self) -> Map:
         """Of four by four elements the sixteen combinations, for each tile."""
@@ -145,7 +145,7 @@ class WindowTiles(WindowProducts):
         to = self._tile(c, image, row)
         stores = [
             Store(self._scratch(COMBINED, to, number * self.inner * self.tiles), value)
-            for number, value in enumerate(both_ways(_IMAGE, _square(given)))
+            for number, value in enumerate(both_ways(IMAGE, square(given)))
         ]
         return self._over((c, self.inner), image, (row, self.rows), self.wide, stores)
 
@@ -158,7 +158,7 @@ class WindowTiles(WindowProducts):
         """The sixteen products over the channels."""
         t = self._fresh()
         b = self._scratch(COMBINED, ((t, self.inner * self.tiles), ("k", self.tiles), (VECTOR, 1)))
-        to = self._scratch(_SUMS, ((t, self.each * self.tiles), ("i", self.tiles), (VECTOR, 1)))
+        to = self._scratch(SUMS, ((t, self.each * self.tiles), ("i", self.tiles), (VECTOR, 1)))
         i, j = self.loop("i", self.each), self.loop(VECTOR, self.tiles)
         store = Store(to, ex.ref("acc", self.dtype))
         product = Gemm(
@@ -181,13 +181,13 @@ class WindowTiles(WindowProducts):
 
         def given(a: int, b: int) -> Expr:
             start = (a * SIDE + b) * self.each * self.tiles
-            return ex.load(self._scratch(_SUMS, moved, start), self.dtype)
+            return ex.load(self._scratch(SUMS, moved, start), self.dtype)
 
         wide = RESULTS * self.wide
         to = (*self._result(o, image), (row, RESULTS * wide), (VECTOR, RESULTS))
         stores = [
-            Store(self._scratch(_TILES, to, number // RESULTS * wide + number % RESULTS), value)
-            for number, value in enumerate(both_ways(_RESULT, _square(given)))
+            Store(self._scratch(TILES, to, number // RESULTS * wide + number % RESULTS), value)
+            for number, value in enumerate(both_ways(RESULT, square(given)))
         ]
         return self._over((o, self.each), image, (row, self.rows), self.wide, stores)
 
@@ -201,7 +201,7 @@ class WindowTiles(WindowProducts):
         o, image, row = self._fresh(), self._fresh(), self._fresh()
         step = RESULTS * self.rows
         moved = (*self._result(o, image), (row, RESULTS * self.wide), (VECTOR, 1))
-        result: Expr = ex.load(self._scratch(_TILES, moved), self.dtype)
+        result: Expr = ex.load(self._scratch(TILES, moved), self.dtype)
         terms: tuple[tuple[str, Size], ...] = (("i1", step), (row, 1))
         first = AxisPlace(terms, 0, ends(0, step * self.strips - 1, self.found[0]))
         self.places = (self._image_of(image), self._channel_of(o), first, *along(VECTOR))
@@ -228,7 +228,7 @@ class WindowTiles(WindowProducts):
         return Access(self.scratch[key], strides, (), places)
 
 
-def _square(given: Callable[[int, int], Expr]) -> list[list[Expr]]:
+def square(given: Callable[[int, int], Expr]) -> list[list[Expr]]:
     """Four by four expressions."""
     return [[given(a, b) for b in range(SIDE)] for a in range(SIDE)]
 
