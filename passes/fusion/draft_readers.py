@@ -32,9 +32,7 @@ class DraftReaders:
 
         With ``roots`` its values may be outputs and updates besides: a later kernel stores them.
         """
-        if draft.kind != "map" or draft.reductions or draft.stored or draft.checked:
-            return False
-        if draft.regions:
+        if not _is_unbound(draft):
             return False
         closed, elsewhere = [], None
         for node in reversed(draft.open):
@@ -83,10 +81,14 @@ class DraftReaders:
 
     def _is_unread(self, draft: Draft, other: Draft | None = None) -> bool:
         """Whether nobody with a place, but for the nodes of two drafts, reads a pointwise one."""
-        if draft.kind != "map" or draft.reductions or draft.stored or draft.regions:
-            return False
-        return not draft.checked and all(
+        return _is_unbound(draft) and all(
             (user, 0) not in self._sources or self._home(Home(user)) in (draft, other or draft)
             for node in draft.nodes
             for user in self._users[node, 0]
         )
+
+
+def _is_unbound(draft: Draft) -> bool:
+    """Whether a draft is pointwise, and nothing says yet where its values are."""
+    bound = draft.reductions or draft.stored or draft.checked or draft.regions
+    return draft.kind == "map" and not bound
