@@ -1,5 +1,6 @@
 """One kernel cache, one set of seeds and one hypothesis profile for the whole run."""
 
+import gc
 import os
 import random
 import shutil
@@ -31,6 +32,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("staticgrad")
+    # A worker holds a million objects of collected tests: walking them was a tenth of the run.
+    gc.set_threshold(20_000, 50, 50)
     if hasattr(config, "workerinput"):
         return  # a worker of xdist: it inherits the environment made below
     for variable in [name for name in os.environ if name.startswith(_PREFIX)]:
