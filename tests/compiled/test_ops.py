@@ -137,7 +137,7 @@ def test_samples_agree(name: str) -> None:
 @every_op
 @pytest.mark.parametrize(
     "parts",
-    [pytest.param(4, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.exhaustive)],
+    [pytest.param(12, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.exhaustive)],
 )
 def test_all_samples_agree(name: str, parts: int) -> None:
     """Of few parts every sample; of more every so many of them, others for each op."""

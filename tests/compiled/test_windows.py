@@ -18,7 +18,6 @@ from staticgrad.analysis.evaluate import same_bytes
 
 WAYS: tuple[dict[str, Any], ...] = ({"threads": 1}, {"threads": 3}, {"fuse": False})
 SLOW_WAYS: tuple[dict[str, Any], ...] = (
-    {"backend": "numba"},
     {"pipeline": "O0"},
     {"checkpoint": "recompute"},
 )
@@ -64,6 +63,11 @@ def test_every_way_gives_the_same_bytes(dtype: str) -> None:
 @pytest.mark.slow
 def test_slow_ways_give_the_same_bytes() -> None:
     check_ways("float32", SLOW_WAYS)
+
+
+@pytest.mark.exhaustive
+def test_the_other_compiler_gives_the_same_bytes() -> None:
+    check_ways("float32", ({"backend": "numba"},))
 
 
 def test_bytes_do_not_depend_on_what_follows() -> None:

@@ -15,7 +15,7 @@ import pytest
 import staticgrad as sg
 from passes.fuse import fuse
 from passes.memory import Planner
-from staticgrad import artifacts, compiler
+from staticgrad import artifacts, scheduling
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import ArgumentError, UnknownFeedError, VerifyError
 from staticgrad.ir.plan import Plan
@@ -183,7 +183,7 @@ def test_every_schedule_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
         schedule = fuse(graph, merge)
         return dataclasses.replace(schedule, steps=schedule.steps[1:])
 
-    monkeypatch.setattr(compiler, "fuse_graph", without_its_first_step)
+    monkeypatch.setattr(scheduling, "fuse_graph", without_its_first_step)
     with pytest.raises(VerifyError, match="which no earlier step writes"):
         sg.compile(training(2))
 

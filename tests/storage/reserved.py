@@ -163,7 +163,7 @@ if hasattr(os, "fork"):
 each_act = pytest.mark.parametrize("act", ACTS, ids=[act.__name__ for act in ACTS])
 #: How many moments lie between two at which something comes; all of them by hand.
 each_stride = pytest.mark.parametrize(
-    "stride", [3, pytest.param(1, marks=pytest.mark.exhaustive)], ids=["some", "all"]
+    "stride", [7, pytest.param(1, marks=pytest.mark.exhaustive)], ids=["some", "all"]
 )
 forks = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 
