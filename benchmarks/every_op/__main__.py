@@ -16,7 +16,7 @@ from typing import Final
 from benchmarks.every_op.cases import LAYOUTS
 from benchmarks.every_op.parts import measured, merge, part, told
 from benchmarks.every_op.reasons import listed
-from benchmarks.every_op.report import drawing, markdown, read, summary
+from benchmarks.every_op.report import SLOWER, drawing, markdown, read, summary
 
 #: What keeps every library from wider instructions, as far as it can be told to.
 AVX2: Final = {
@@ -45,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
         default=float("inf"),
         help="stop after so long; the next run goes on",
     )
+    add("--slower", action="store_true", help="only points where those of --json are slower")
     add("--json", type=Path, metavar="FILE", help="add to these results the points they lack")
     add("--merge", nargs="+", type=Path, metavar="PART", help="write these to --json, and stop")
     add("--show", type=Path, metavar="FILE", help="print the table of results, and stop")
@@ -84,6 +85,10 @@ def _measure(options: argparse.Namespace) -> int:
         for case, point in points(chosen, options.size or SIZES)
         if (not options.layout or point.layout in options.layout) and astuple(point) not in known
     ]
+    if options.slower:
+        cells = (cell for cell in read(options.json) if cell.ratio > SLOWER)
+        slower = {(c.label, c.dtype, c.layout, c.size, c.backward) for c in cells}
+        waiting = [(case, point) for case, point in waiting if astuple(point) in slower]
     start, wrong = time.monotonic(), 0
     with (
         options.json.open("a", encoding="utf-8")

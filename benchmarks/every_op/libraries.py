@@ -20,6 +20,8 @@ KEPT = 8  # of a topk
 #: Those whose results lie as the operands do; how such a call and a copy in C order are named.
 UNORDERED = ("numpy", "torch")
 IN_ORDER = ", in C order"
+#: How a call is named that follows others of the same library.
+AGAIN = ", again"
 
 
 class Space:

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.every_op.libraries import IN_ORDER, UNORDERED
+from benchmarks.every_op.libraries import AGAIN, IN_ORDER, UNORDERED
 
 OWN: Final = "staticgrad"
 #: A ratio from which on a cell counts as slower, beyond the noise of a shared machine.
@@ -22,6 +22,7 @@ class Cell:
     """A measured point: the ratio to the fastest peer, who that is, and our seconds.
 
     ``in_order``: the ratio to the fastest of those whose results lie in C order, as ours do.
+    ``again``: the ratio of calls that follow others of the same library; 0: not measured.
     """
 
     ratio: float
@@ -33,6 +34,7 @@ class Cell:
     size: int
     backward: bool
     in_order: float = 0.0
+    again: float = 0.0
 
     @property
     def column(self) -> tuple[bool, str, int]:
@@ -47,13 +49,17 @@ def read(path: Path) -> list[Cell]:
         entry = json.loads(line)
         seconds = dict(entry["seconds"])
         own = seconds.pop(OWN)
+        behind = {name: seconds.pop(name) for name in [*seconds] if name.endswith(AGAIN)}
         ordered = {name: seconds.pop(name) for name in [*seconds] if name.endswith(IN_ORDER)}
         unordered = UNORDERED if ordered else ()
         if seconds and not entry["wrong"]:
             peer = min(seconds, key=seconds.__getitem__)
             same = [s for name, s in seconds.items() if name not in unordered]
             in_order = own / min([*same, *ordered.values()])
-            cell = Cell(own / seconds[peer], peer, own, **entry["point"], in_order=in_order)
+            last = behind.pop(f"{OWN}{AGAIN}", 0.0)
+            again = last / min(behind.values()) if behind else 0.0
+            ratio, point = own / seconds[peer], entry["point"]
+            cell = Cell(ratio, peer, own, **point, in_order=in_order, again=again)
             found[tuple(entry["point"].values())] = cell
     return [*found.values()]
 

@@ -139,6 +139,20 @@ def test_results_are_compared_in_c_order_too() -> None:
     point = Point("add", "float32", "transposed", 1000, backward=False)
     found = measure(case, point, [Own(1), Numpy(1)], quick=True)
     assert {*found.seconds} == {"staticgrad", "numpy", "numpy, in C order"}
+
+
+def test_calls_behind_others_are_counted_alone() -> None:
+    """Of each turn the last call counts: the four before it fill the caches."""
+    now, calls = [0.0], list[str]()
+
+    def step(name: str) -> None:
+        calls.append(name)
+        now[0] += 1.0 if calls[-5:].count(name) < 5 else 0.25
+
+    steps = {name: lambda name=name: step(name) for name in "ab"}
+    found = timed(steps, 2, clock=lambda: now[0], behind_others=True)
+    assert found == {"a": 0.25, "b": 0.25}
+    assert "".join(calls) == "ab" + 2 * ("a" * 5 + "b" * 5)
     fed = np.ones((3, 4)).T
     assert in_order(lambda: fed)().flags.c_contiguous
 
@@ -146,9 +160,11 @@ def test_results_are_compared_in_c_order_too() -> None:
 def test_what_is_slower_has_its_reason_or_none(tmp_path: Path) -> None:
     """Reasons apply to what they measured alone; parts are merged, the later ones counting."""
 
-    def cell(label: str, layout: str, size: int, ratio: float, in_order: float = 0.0) -> Cell:
+    def cell(
+        label: str, layout: str, size: int, ratio: float, in_order: float = 0.0, again: float = 0.0
+    ) -> Cell:
         back = layout == "strided"
-        return Cell(ratio, "numpy", 1.0, label, "float32", layout, size, back, in_order)
+        return Cell(ratio, "numpy", 1.0, label, "float32", layout, size, back, in_order, again)
 
     cells = [
         cell("add", "transposed", 10**6, 3.0, 0.7),
@@ -156,6 +172,8 @@ def test_what_is_slower_has_its_reason_or_none(tmp_path: Path) -> None:
         cell("sort", "contiguous", 10**5, 4.0),
         cell("pow", "contiguous", 10**6, 2.0),
         cell("neg", "strided", 10**6, 1.5),
+        cell("exp", "broadcast", 10**6, 1.5, 1.5, 1.1),
+        cell("log", "broadcast", 10**6, 1.5, 1.5, 1.3),
         *(cell("abs", "contiguous", 10**n, 1.3 if n == 6 else 1.0) for n in (5, 6, 7)),
         *(cell("mul", "contiguous", 10**n, 1.3) for n in (5, 6)),
     ]
@@ -163,12 +181,13 @@ def test_what_is_slower_has_its_reason_or_none(tmp_path: Path) -> None:
     assert sorted(found.values()) == [
         ["abs"],
         ["add"],
+        ["exp"],
         ["neg"],
         ["pow"],
         ["sort"],
-        ["sub", "mul", "mul"],
+        ["sub", "log", "mul", "mul"],
     ]
-    assert found[""] == ["sub", "mul", "mul"]
+    assert found[""] == ["sub", "log", "mul", "mul"]
     first, second, whole = (tmp_path / name for name in ("first", "second", "whole"))
     line = {"point": {"label": "exp"}, "wrong": "", "tree": "a b", "threads": 1}
     first.write_text(json.dumps({**line, "seconds": {}}) + "\n")
