@@ -28,6 +28,7 @@ from staticgrad.ir.forms import (
     Contract,
     Gather,
     GatherAlong,
+    Pointwise,
     ScatterAdd,
     SearchForm,
 )
@@ -157,14 +158,36 @@ def sums_across(groups: Groups, group: Group) -> bool:
     if any(key not in group.reductions for key in group.stored):
         return False
     last = len(group.domain) - group.row - 1
-    if last < 0 or group.keeps_axes or group.checked or group.regions:
+    if last < 0 or group.windowed or group.checked or group.regions:
         return False
+    if group.indexed and not (group.row == 1 and all(map(_is_pointwise, group.nodes))):
+        return False  # positions along merged axes are not known
     if len(group.reductions) != 1 and not _all_in_order(group.reductions.values()):
         return False
     moves = {(w.strides[last], w.strides[-1]) for w in operand_walks(groups, group)}
     across = any(kept == 1 and term not in (0, 1) for kept, term in moves)
     along = any(kept not in (0, 1) for kept, _ in moves)
     return across and not along and hint_value(group.domain[last]) >= _FEWEST_ACROSS
+
+
+def sums_along(groups: Groups, group: Group) -> bool:
+    """Whether what a group of columns reduces, in any order, lies along memory and not across it.
+
+    Then each result is that of a row, and nothing is turned.
+    """
+    if group.keeps_axes or group.checked or group.regions:
+        return False
+    reductions = group.reductions.values()
+    if any(COMBINERS[each.kind].is_ordered(each.source.type.dtype) for each in reductions):
+        return False
+    kept, summed = len(group.domain) - 1, group.summed[-1]
+    moves = {(w.strides[kept], w.strides[summed]) for w in operand_walks(groups, group)}
+    along = any(term == 1 and result not in (0, 1) for result, term in moves)
+    return along and not any(result == 1 for result, _ in moves)
+
+
+def _is_pointwise(node: Node) -> bool:
+    return isinstance(node.form, Pointwise)
 
 
 def _all_in_order(reductions: Iterable[GroupReduction]) -> bool:

@@ -25,6 +25,7 @@ from passes.fusion.walks import (
     operand_walks,
     source_walks,
     sums_across,
+    sums_along,
 )
 from passes.layout import Strided
 from passes.lowering.blocks import lower_block
@@ -262,7 +263,34 @@ def _reduced(low: Lowering, key: Key, target: Walk, name: str) -> Store:
 def _lower_columns(low: Lowering) -> LoweredStep:
     group = low.group
     kept = [a for a in range(len(group.domain)) if a not in group.summed]
+    if sums_along(low.groups, group) and (step := _rows_step(low, kept)) is not None:
+        return step
     return _columns_step(low, kept, group.summed, in_lanes=False)
+
+
+def _rows_step(low: Lowering, kept: Sequence[int]) -> LoweredStep | None:
+    """The reductions of a group of columns, each along its terms; None: they are not one run."""
+    group = low.group
+    results = _column_results(group, kept)
+    walks = [*_walks(low), *(walk for _, walk in results)]
+    low.loops = loops_over(group.domain, [kept, group.summed], walks, merge=not group.indexed)
+    if len(low.loops.flat(1)) != 1:
+        return None
+    axes, vector = vector_axis(low, 1)
+    _evaluate_nodes(low)
+    names = {key: f"r{n}" for n, key in enumerate(group.reductions)}
+    body = [_accumulated(low, names[key], each) for key, each in group.reductions.items()]
+    finals = [_reduced(low, key, walk, names[key]) for key, walk in results]
+    return low.finish([Map(vector, tuple(body)), Scalar(tuple(finals))], axes)
+
+
+def _column_results(group: Group, kept: Sequence[int]) -> list[tuple[Key, Walk]]:
+    """The results of reductions over all axes but those kept, each with its walk."""
+    shape = tuple(group.domain[a] for a in kept)
+    strides: list[Size] = [0] * len(group.domain)
+    for axis, stride in zip(kept, c_strides(shape), strict=True):
+        strides[axis] = stride
+    return [(key, Walk(key, 0, tuple(strides))) for key in group.reductions]
 
 
 def _columns_step(
@@ -270,11 +298,7 @@ def _columns_step(
 ) -> LoweredStep:
     """The reductions of a group over the axes ``summed``, a vector of results at a time."""
     group = low.group
-    shape = tuple(group.domain[a] for a in kept)
-    strides: list[Size] = [0] * len(group.domain)
-    for axis, stride in zip(kept, c_strides(shape), strict=True):
-        strides[axis] = stride
-    results = [(key, Walk(key, 0, tuple(strides))) for key in group.reductions]
+    results = _column_results(group, kept)
     walks = [*_walks(low), *(walk for _, walk in results)]
     low.loops = loops_over(group.domain, [kept, summed], walks, merge=not group.indexed)
     flat = low.loops.flat(0)

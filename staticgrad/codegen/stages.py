@@ -7,6 +7,7 @@ counter. This module knows the loops; expressions are written by ``codegen.expre
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from staticgrad.codegen.abreast import (
     Rows,
@@ -15,20 +16,28 @@ from staticgrad.codegen.abreast import (
     renamed,
     scopes_abreast,
 )
-from staticgrad.codegen.counters import LEVELS, Counter, combine, write_fold, write_push
+from staticgrad.codegen.counters import LEVELS, combine, write_fold, write_push
 from staticgrad.codegen.expressions import (
     VECTOR,
     Lines,
     Scope,
     Unit,
     element,
-    number,
     position_source,
     scaled,
     total,
 )
-from staticgrad.codegen.extremes import from_key, key_dtype, neutral_key, write_key
+from staticgrad.codegen.extremes import from_key
 from staticgrad.codegen.interleaved import Interleaved, interleaved
+from staticgrad.codegen.lane_steps import (
+    accumulator,
+    counter_of,
+    horizontal,
+    in_blocks,
+    needed,
+    nothing_added,
+    write_lane_step,
+)
 from staticgrad.codegen.peeling import pays_to_peel
 from staticgrad.codegen.prefetching import WAITING, write_touches
 from staticgrad.codegen.searching import write_search
@@ -46,6 +55,7 @@ from staticgrad.codegen.vectors import (
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import Access, Position
 from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_found import is_first, may_leave
 from staticgrad.ir.kernel_stages import (
     Accumulate,
     Axis,
@@ -61,7 +71,7 @@ from staticgrad.ir.kernel_stages import (
     Store,
     roots,
 )
-from staticgrad.ir.summation import BLOCK, lanes as sum_lanes
+from staticgrad.ir.summation import BLOCK
 from staticgrad.records import dataclass
 
 
@@ -114,17 +124,24 @@ def write_map(
     """The vector loop of a Map; its accumulations become one-lane variables of their names."""
     added = [s for s in stage.body if isinstance(s, Accumulate)]
     sums = [renamed(s, row) for s in added for row in range(abreast.count)]
-    bodies = _bodies(kernel, stage, out, unit, abreast)
+    bodies = _bodies(kernel, stage, out, unit, abreast, (loop.start, loop.stop))
     if stage.rows:
         rows = Lines()
         multiple = unit.told(loop.stop).multiple if loop.start == "0" else 1
         write_vector_loop(rows, loop.start, loop.stop, kernel.lanes, bodies, multiple)
         write_loops(out, stage.rows, rows)
         return
+    first = [f"{s.name}_d" for s in sums if is_first(s)]
+    for name in first:
+        out.add(f"{name} = 0")
+    if may_leave(stage):
+        bodies = replace(bodies, left=f"{' + '.join(first)} == {len(first)}")
     _write_row(out, loop, kernel.lanes, bodies, sums, unit)
 
 
-def _bodies(kernel: Kernel, stage: Map, before: Lines, unit: Unit, abreast: Rows) -> Bodies:
+def _bodies(
+    kernel: Kernel, stage: Map, before: Lines, unit: Unit, abreast: Rows, ends: tuple[str, str]
+) -> Bodies:
     """The body of a Map's loop; what does not move along the loop goes to ``before``."""
     inner, runs = [axis.name for axis in stage.loops], interleaved(stage)
 
@@ -132,7 +149,7 @@ def _bodies(kernel: Kernel, stage: Map, before: Lines, unit: Unit, abreast: Rows
         return scope_for(kernel, inner, before, Lines(), unit, kernel.lanes)
 
     scopes = scopes_abreast(abreast, first())
-    masked = _body(scopes, stage, runs, abreast.switched)
+    masked = _body(scopes, stage, runs, ends, abreast.switched)
     lines, windows = work(masked, unit), scopes[0].windows
     if any(isinstance(s, Accumulate) and s.blocks for s in stage.body):  # they are few
         return Bodies(masked, masked, 0, windows)
@@ -142,7 +159,7 @@ def _bodies(kernel: Kernel, stage: Map, before: Lines, unit: Unit, abreast: Rows
     mixed = abreast.count == 1 and may_stand_abreast(kernel, stage, runs)
     if mixed and not abreast.left and take_pairs(stage, kernel.lanes, lines):
         scopes = vectors_abreast(first(), 2, masked=True)
-        masked = _body(scopes, stage, runs)
+        masked = _body(scopes, stage, runs, ends)
         masked.lines[:0] = write_touches(kernel, stage, scopes, True).lines
         return Bodies(masked, masked, 0, windows, pair=2)
     count = 0 if abreast.left else whole_vectors(lines, 1)
@@ -152,12 +169,18 @@ def _bodies(kernel: Kernel, stage: Map, before: Lines, unit: Unit, abreast: Rows
     if not count:
         return Bodies(masked, masked, 0, windows)
     scopes = vectors_abreast(first(), count) if count > 1 else scopes_abreast(abreast, first())
-    whole = _body(scopes, stage, runs, abreast.switched)
+    whole = _body(scopes, stage, runs, ends, abreast.switched)
     whole.lines[:0] = write_touches(kernel, stage, scopes, lines > WAITING).lines
     return Bodies(masked, whole, count, windows)
 
 
-def _body(scopes: Sequence[Scope], stage: Map, runs: Interleaved, switched: bool = False) -> Lines:
+def _body(
+    scopes: Sequence[Scope],
+    stage: Map,
+    runs: Interleaved,
+    ends: tuple[str, str],
+    switched: bool = False,
+) -> Lines:
     """The statements of a Map for rows, or vectors, side by side."""
     for own in scopes:
         own.runs = runs.loads
@@ -166,13 +189,13 @@ def _body(scopes: Sequence[Scope], stage: Map, runs: Interleaved, switched: bool
             _write_column_step(scopes, statement, switched)
             continue
         if len(scopes) > 1:
-            emit_abreast(scopes, roots(statement))
+            emit_abreast(scopes, needed(statement))
         for own in scopes:
             if id(statement) in runs.waiting:
                 own.emit(roots(statement))
                 runs.last.get(id(statement), _nothing)(own)
             else:
-                _write_statement(own, statement, own.row)
+                _write_statement(own, statement, ends)
     return scopes[0].body
 
 
@@ -180,13 +203,14 @@ def _nothing(scope: Scope) -> None:
     """Stores that are written together wait for the last one."""
 
 
-def _write_statement(scope: Scope, statement: Statement, row: int) -> None:
-    """A statement for the row of a number, among those side by side."""
+def _write_statement(scope: Scope, statement: Statement, ends: tuple[str, str]) -> None:
+    """A statement for the row of a scope, among those side by side; ``ends``: of its loop."""
+    row = scope.row
     match statement:
         case Store():
             write_store(scope, statement)
         case Accumulate():
-            _write_lane_step(scope, renamed(statement, row))
+            write_lane_step(scope, renamed(statement, row), ends)
         case Check():
             write_lookup(scope, renamed(statement, row))
         case Search():
@@ -205,71 +229,23 @@ def _write_row(
         out.add(f"{s.name}_l = local_{code}({lanes})")
         out.add(f"{s.name}_n = 0")
     for s in sums:
-        out.add(f"{s.name}_a = {_accumulator(s, lanes)}")
+        out.add(f"{s.name}_a = {accumulator(s, lanes)}")
     told = unit.told(loop.stop)
     one_block = loop.start == "0" and told.short
-    if any(_in_blocks(s) for s in sums) and not one_block:
+    if any(in_blocks(s) for s in sums) and not one_block:
         _write_blocked_loop(out, loop, lanes, bodies, sums, unit)
     else:
         multiple = told.multiple if loop.start == "0" else 1
         write_vector_loop(out, loop.start, loop.stop, lanes, bodies, multiple)
     for s in sums:
-        if _in_blocks(s) and one_block:
-            out.add(f"{s.name} = {_horizontal(s)}")
-        elif not _in_blocks(s):
-            out.add(f"{s.name}_h = {_horizontal(s)}")
+        if in_blocks(s) and one_block:
+            out.add(f"{s.name} = {horizontal(s)}")
+        elif not in_blocks(s):
+            out.add(f"{s.name}_h = {horizontal(s)}")
             out.add(f"{s.name} = {from_key(s, f'{s.name}_h')}")
     for s in counted:
-        out.add(f"{s.name} = {_nothing_added(s)}")
-        write_fold(out, {s.name: _counter(s)})
-
-
-def _in_blocks(statement: Accumulate) -> bool:
-    """Whether blocks of a row are reduced apart and combined by the counter rule."""
-    return COMBINERS[statement.kind].rule == "tree"
-
-
-def _accumulator(statement: Accumulate, lanes: int) -> str:
-    code = element(key_dtype(statement))
-    return f"{code}x{_width(statement, lanes)}({neutral_key(statement)})"
-
-
-def _width(statement: Accumulate, lanes: int) -> int:
-    """Lanes of an accumulator: sums have as many as their tree says, whatever the loop's."""
-    return min(sum_lanes(statement.value.dtype), lanes)
-
-
-def _horizontal(statement: Accumulate) -> str:
-    return f"{COMBINERS[statement.kind].horizontal}({statement.name}_a)"
-
-
-def _write_lane_step(scope: Scope, statement: Accumulate) -> None:
-    """Fold one vector of values into the accumulator lanes of a row, or push each of them."""
-    scope.emit(roots(statement))
-    combiner = COMBINERS[statement.kind]
-    value = scope.vector(statement.value)
-    neutral = number(combiner.identity(statement.value.dtype))
-    scope.body.add(f"{statement.name}_v = select_mask({scope.mask}, {value}, {neutral})")
-    if statement.blocks:
-        _write_pushes(scope, statement)
-        return
-    parts = [write_key(scope.body, f"{statement.name}_v", statement)]
-    if _width(statement, scope.lanes) < scope.lanes:
-        parts = [f"low({parts[0]})", f"high({parts[0]})"]
-    for part in parts:
-        scope.body.add(f"{statement.name}_a = {combine(combiner, f'{statement.name}_a', part)}")
-
-
-def _write_pushes(scope: Scope, statement: Accumulate) -> None:
-    """Add the lanes of a vector to the counter, as many as it has: behind the end they are neutral,
-    which changes no bit."""
-    name, each = statement.name, Lines()
-    each.add(f"{name}_b = load1({name}_l, {name}_k)")
-    write_push(each, {f"{name}_b": _counter(statement)})
-    each.add(f"{name}_n = {name}_n + 1")
-    scope.body.add(f"store{scope.lanes}({name}_l, 0, {name}_v)")
-    scope.body.add(f"for {name}_k in range(0, {scope.lanes}):")
-    scope.body.extend(each, 1)
+        out.add(f"{s.name} = {nothing_added(s)}")
+        write_fold(out, {s.name: counter_of(s)})
 
 
 def _write_column_step(
@@ -291,12 +267,12 @@ def _write_blocked_loop(
     out: Lines, loop: Span, lanes: int, bodies: Bodies, sums: Sequence[Accumulate], unit: Unit
 ) -> None:
     """Rows in blocks; sums of several in a binary counter, which the last one empties."""
-    added = [s for s in sums if _in_blocks(s)]
+    added = [s for s in sums if in_blocks(s)]
     several = _several_blocks(loop, unit)
     for s in added:
         if several:
             out.add(f"{s.name}_s = local_{element(s.value.dtype)}({LEVELS})")
-        out.add(f"{s.name} = {_nothing_added(s)}")
+        out.add(f"{s.name} = {nothing_added(s)}")
     if several:
         out.add("blocks = 0")
     out.add(f"for block in range({loop.start}, {loop.stop}, {BLOCK}):")
@@ -305,15 +281,15 @@ def _write_blocked_loop(
     inner.add(f"if stop > {loop.stop}:")
     inner.add(f"    stop = {loop.stop}")
     for s in added:
-        inner.add(f"{s.name}_a = {_accumulator(s, lanes)}")
+        inner.add(f"{s.name}_a = {accumulator(s, lanes)}")
     multiple = unit.told(loop.stop).multiple if loop.start == "0" else 1
     write_vector_loop(inner, "block", "stop", lanes, bodies, multiple)
     for s in added:
-        inner.add(f"{s.name} = {_horizontal(s)}")
+        inner.add(f"{s.name} = {horizontal(s)}")
     if several:
         inner.add(several)
         rest.add(f"final = 1 if stop == {loop.stop} else 0")
-        write_push(rest, {s.name: _counter(s) for s in added}, "final")
+        write_push(rest, {s.name: counter_of(s) for s in added}, "final")
         rest.add("blocks = blocks + 1")
         inner.extend(rest, 1)
     out.extend(inner, 1)
@@ -328,18 +304,6 @@ def _several_blocks(loop: Span, unit: Unit) -> str:
         return ""
     length = loop.stop if loop.start == "0" else f"{loop.stop} - {loop.start}"
     return f"if {length} > {BLOCK}:"
-
-
-def _nothing_added(statement: Accumulate) -> str:
-    """The result over no elements."""
-    dtype = statement.value.dtype
-    return f"{element(dtype)}x1({number(COMBINERS[statement.kind].empty(dtype))})"
-
-
-def _counter(statement: Accumulate) -> Counter:
-    """The counter of a row's blocks."""
-    pushed = f"{statement.name}_n" if statement.blocks else "blocks"
-    return Counter(COMBINERS[statement.kind], f"{statement.name}_s", pushed, 1, 1)
 
 
 def limit(out: Lines, unit: Unit, axis: Axis, name: str) -> str:

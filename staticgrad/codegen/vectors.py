@@ -51,7 +51,7 @@ class Bodies:
     """A loop's body for one vector under a mask ``m``, and for ``count`` whole ones (0: none).
 
     ``windows``: masks of ends that some vectors cross. Where ``pair`` is 2, ``masked`` is for two
-    vectors, each under a mask of its own.
+    vectors, each under a mask of its own. ``left``: what holds when no later vector counts.
     """
 
     masked: Lines
@@ -59,6 +59,7 @@ class Bodies:
     count: int
     windows: Mapping[str, Inside]
     pair: int = 1
+    left: str = ""
 
 
 def work(body: Lines, unit: Unit) -> int:
@@ -200,14 +201,7 @@ def write_vector_loop(
             out.add(f"    {moved} = {VECTOR} + {number * lanes}")
             out.add(f"    {of_row('m', number)} = mask{lanes}({stop} - {moved})")
     else:
-        out.add(f"m = mask{lanes}({lanes})")
-        write_left(out, bodies.whole, str(lanes), 0)
-        out.add(f"{VECTOR} = {start}")
-        out.add(f"while {VECTOR} + {step} <= {stop}:")
-        for number in range(1, bodies.count):
-            out.add(f"    {of_row(VECTOR, number)} = {VECTOR} + {number * lanes}")
-        out.extend(bodies.whole, 1)
-        out.add(f"    {VECTOR} = {VECTOR} + {step}")
+        _write_whole(out, start, stop, lanes, bodies)
         if multiple % step == 0 or (length is not None and length % step == 0):
             return
         out.add(f"{'if' if bodies.count == 1 else 'while'} {VECTOR} < {stop}:")
@@ -216,3 +210,24 @@ def write_vector_loop(
     out.extend(masked, 1)
     if step and bodies.count > 1:
         out.add(f"    {VECTOR} = {VECTOR} + {lanes}")
+
+
+def _write_whole(out: Lines, start: str, stop: str, lanes: int, bodies: Bodies) -> None:
+    """Whole vectors, from ``start`` on, while there are as many as the body takes."""
+    step = lanes * bodies.count
+    out.add(f"m = mask{lanes}({lanes})")
+    write_left(out, bodies.whole, str(lanes), 0)
+    out.add(f"{VECTOR} = {start}")
+    out.add(f"while {VECTOR} + {step} <= {stop}:")
+    for number in range(1, bodies.count):
+        out.add(f"    {of_row(VECTOR, number)} = {VECTOR} + {number * lanes}")
+    out.extend(bodies.whole, 1)
+    if bodies.left:
+        out.add(f"    if {bodies.left}:")
+        out.add("        break")
+    out.add(f"    {VECTOR} = {VECTOR} + {step}")
+    touches = [line for line in bodies.whole.lines if line.startswith("prefetch")]
+    if bodies.left and touches:  # the next rows come near all the same
+        out.add(f"while {VECTOR} + {step} <= {stop}:")
+        for line in (*touches, f"{VECTOR} = {VECTOR} + {step}"):
+            out.add(f"    {line}")
