@@ -24,6 +24,8 @@ from staticgrad.records import dataclass
 
 #: Vectors of columns side by side: 1 KiB of each row in a run, and of a row's lanes 16 KiB.
 SIDE_BY_SIDE: Final = 16
+#: Rows that are read side by side, each along all columns of a chunk.
+ROWS_TOGETHER: Final = 8
 #: Rows of one lane that are added at a time, so that its accumulators are loaded and stored once.
 OF_A_LANE: Final = 4
 
@@ -47,11 +49,13 @@ class ColumnRule(ABC):
     value: str
     several: tuple[Several, ...]
     tiles: Lines  # what fills the tiles that ``inside`` reads, of a block of rows
+    across: int = SIDE_BY_SIDE  # vectors of columns side by side
+    together: Several | None = None  # what rows side by side give, where they are read whole
 
     @property
     def width(self) -> int:
         """Columns side by side."""
-        return SIDE_BY_SIDE * self.lanes
+        return self.across * self.lanes
 
     @property
     def combiner(self) -> Combiner:
@@ -271,6 +275,9 @@ def _through_rows(rules: Sequence[Open], out: Lines) -> None:
     """
     lanes, first = rules[0].lanes, rules[0]
     out.add(f"m = mask{lanes}({lanes})")
+    if first.together is not None:
+        _whole_rows(rules, first.together, out)
+        return
     out.add(f"{VECTOR} = chunk")
     for which, several in enumerate(first.several):
         count = len(several.values)
@@ -285,6 +292,51 @@ def _through_rows(rules: Sequence[Open], out: Lines) -> None:
     out.add(f"    m = mask{lanes}(past - {VECTOR})")
     out.extend(_rows_of_a_block(rules, first.inside, [[rule.value] for rule in rules]), 1)
     out.add(f"    {VECTOR} = {VECTOR} + {lanes}")
+
+
+def _whole_rows(rules: Sequence[Open], together: Several, out: Lines) -> None:
+    """The rows of a block, some at a time, each along all whole vectors of the chunk.
+
+    So memory sends runs of rows, and what has grown so far is loaded and stored once for them.
+    """
+    first, lanes, count = rules[0], rules[0].lanes, ROWS_TOGETHER
+    clear = Lines()
+    for rule in rules:
+        at = f"{VECTOR} - chunk"
+        clear.add(f"store{lanes}({rule.place}, {at}, {rule.begin(f'({at})')})")
+    out.add(f"full = chunk + (past - chunk) // {lanes} * {lanes}")
+    out.add(f"for {VECTOR} in range(chunk, full, {lanes}):")
+    out.extend(clear, 1)
+    out.add(f"whole = block + (stop - block) // {count} * {count}")
+    out.add(f"for around in range(block, whole, {count}):")
+    several, one = Lines(), Lines()
+    for other in range(count):
+        flat = of_row("row", other)
+        several.add(f"{flat} = around + {other}")
+        write_decode(several, flat, first.stage.rows, other)
+    several.add(f"for {VECTOR} in range(chunk, full, {lanes}):")
+    several.extend(_grown(rules, together.inside, [together.values]), 1)
+    out.extend(several, 1)
+    one.add(f"for {VECTOR} in range(chunk, full, {lanes}):")
+    one.extend(_grown(rules, first.inside, [(rule.value,) for rule in rules]), 1)
+    first.for_each_row(out, "whole", "stop", one)
+    out.add("if full < past:")
+    out.add(f"    {VECTOR} = full")
+    out.add(f"    m = mask{lanes}(past - full)")
+    out.extend(_rows_of_a_block(rules, first.inside, [[rule.value] for rule in rules]), 1)
+
+
+def _grown(rules: Sequence[Open], inside: Lines, values: Sequence[Sequence[str]]) -> Lines:
+    """Vectors of rows, one after the other, onto what their columns have grown to."""
+    out, lanes = Lines(), rules[0].lanes
+    out.extend(inside)
+    for rule, own in zip(rules, values, strict=True):
+        at = f"({VECTOR} - chunk)"
+        out.add(f"{rule.running} = load{lanes}({rule.place}, {at})")
+        for value in own:
+            rule.grow(out, rule.running, value)
+        out.add(f"store{lanes}({rule.place}, {at}, {rule.running})")
+    return out
 
 
 def _rows_of_a_block(

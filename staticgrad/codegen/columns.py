@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 from staticgrad.codegen.abreast import Rows, emit_abreast, scopes_abreast
 from staticgrad.codegen.column_rules import (
     OF_A_LANE,
+    ROWS_TOGETHER,
     SIDE_BY_SIDE,
     ByGroups,
     ByLanes,
@@ -30,9 +31,9 @@ from staticgrad.codegen.stages import Span, base_text, scope_for, write_store
 from staticgrad.codegen.turned import TurnedTiles
 from staticgrad.codegen.vectors import may_be_mixed, vectors_abreast, whole_vectors, work
 from staticgrad.ir.combiners import COMBINERS
-from staticgrad.ir.expr import Access, Expr
+from staticgrad.ir.expr import BLOCKS, Access, Expr, postorder
 from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import Accumulate, Columns, roots, small
+from staticgrad.ir.kernel_stages import Accumulate, Columns, nested, roots, small
 from staticgrad.ir.kernel_turned import loads_across
 from staticgrad.ir.summation import COLUMN_BLOCK, lanes as sum_lanes
 
@@ -44,13 +45,19 @@ HELD: Final = 24
 WAITING: Final = 16
 #: Rows ahead that are brought near where all columns of a chunk are read of each row in turn.
 NEXT_ROWS: Final = 2
+#: Vectors of columns of which rows are read whole: 4 KiB of each.
+WIDE: Final = 64
+#: Reductions of a kernel that read so, at most.
+MOST_WHOLE: Final = 2
+#: Operations of what is reduced, loads included, where that is nearly nothing but to read.
+FEW: Final = 4
 _Down = TypeVar("_Down", Unrolled, Running, ByGroups)
 
 
 def write_columns(kernel: Kernel, stage: Columns, out: Lines, loop: Span, unit: Unit) -> None:
     """For each few vectors of columns: all rows, in the order of the rule; then the stores."""
     before, chunk, final = Lines(), Lines(), Lines()
-    width = SIDE_BY_SIDE * kernel.lanes
+    width = _across(kernel, stage) * kernel.lanes
     chunk.add(f"past = chunk + {width}")
     chunk.add(f"if past > {loop.stop}:")
     chunk.add(f"    past = {loop.stop}")
@@ -81,7 +88,7 @@ def _passes(stage: Columns, unit: Unit) -> list[tuple[Accumulate, ...]]:
         kind = _rule_of(stage, s)
         if kind is ByLanes:
             lanes.setdefault(sum_lanes(s.value.dtype), []).append(s)
-        elif kind is ByGroups and not _across(stage, s):
+        elif kind is ByGroups and not _turned(stage, s):
             groups.append(s)
         else:
             found.append((s,))
@@ -128,7 +135,7 @@ def _down_rows(
     inner = [VECTOR, *(axis.name for axis in stage.rows)]
     scope = scope_for(kernel, inner, before, Lines(), unit, kernel.lanes)
     is_down = _rule_of(stage, sums[0]) is not Unrolled
-    loads = _across(stage, sums[0]) if is_down else ()
+    loads = _turned(stage, sums[0]) if is_down else ()
     turned = TurnedTiles.of(loads, unit, kernel.lanes, COLUMN_BLOCK) if loads else None
     rows = Lines()
     if turned is not None:
@@ -136,6 +143,8 @@ def _down_rows(
     scope.emit([root for s in sums for root in roots(s)])
     values, lines = [scope.vector(s.value) for s in sums], work(scope.body, unit)
     mixed = turned is None and is_down and may_be_mixed(sums)
+    whole = _together(kernel, stage, sums[0], before, unit) if _are_whole(kernel, stage) else None
+    mixed &= whole is None
     several = _several(kernel, stage, sums, before, unit, lines) if mixed else [()] * len(sums)
     if turned is not None:
         turned.declare(before)
@@ -143,12 +152,39 @@ def _down_rows(
         place = partial(_first_of_block, around)
         turned.write(rows, unit, place, f"past - {VECTOR}", "stop - block")
     return [
-        kind(stage, s, kernel.lanes, scope.body, value, each, rows)
+        kind(stage, s, kernel.lanes, scope.body, value, each, rows, _across(kernel, stage), whole)
         for s, value, each in zip(sums, values, several, strict=True)
     ]
 
 
-def _across(stage: Columns, s: Accumulate) -> Sequence[Expr]:
+def _across(kernel: Kernel, stage: Columns) -> int:
+    """Vectors of columns side by side: where rows are read whole, as many as 4 KiB of each."""
+    return WIDE if _are_whole(kernel, stage) else SIDE_BY_SIDE
+
+
+def _are_whole(kernel: Kernel, stage: Columns) -> bool:
+    """Whether rows are read whole: one reduction of what is loaded, and hardly computed.
+
+    Of few in a kernel, since each takes 168 KiB of the stack.
+    """
+    several = sum(isinstance(each, Columns) for each, _ in nested(kernel.stages))
+    if len(stage.body) > 1 or several > MOST_WHOLE:
+        return False
+    (s,) = stage.body
+    exprs = [*postorder(roots(s))]
+    short = len(exprs) <= FEW and not any(e.op in BLOCKS for e in exprs)
+    plain = all(_is_plain(e.attribute) for e in exprs if isinstance(e.attribute, Access))
+    loads = sum(e.op == "load" for e in exprs)
+    down = _rule_of(stage, s) in (ByGroups, Running) and not _turned(stage, s)
+    return down and short and plain and loads > 0 and may_be_mixed([s])
+
+
+def _is_plain(access: Access) -> bool:
+    """Whether vectors of an access lie along memory, all of them inside its ends."""
+    return access.stride(VECTOR) == 1 and not access.gather and not access.bounded
+
+
+def _turned(stage: Columns, s: Accumulate) -> Sequence[Expr]:
     """Loads of what lies along memory from row to row: it is turned, a block of rows at a time."""
     return tuple(loads_across(roots(s), stage.rows[0].name, VECTOR)) if len(stage.rows) == 1 else ()
 
@@ -183,6 +219,15 @@ def _several(
         for each, own in zip(found, values, strict=True):
             each.append(Several(inside, own))
     return [tuple(each) for each in found]
+
+
+def _together(kernel: Kernel, stage: Columns, s: Accumulate, before: Lines, unit: Unit) -> Several:
+    """What rows side by side give for one vector of columns."""
+    inner = [VECTOR, *(axis.name for axis in stage.rows)]
+    first = scope_for(kernel, inner, before, Lines(), unit, kernel.lanes)
+    scopes = scopes_abreast(Rows(stage.rows, (), (), ROWS_TOGETHER, left=False), first)
+    emit_abreast(scopes, roots(s))
+    return Several(first.body, tuple([scope.vector(s.value) for scope in scopes]))
 
 
 def _in_lanes(
