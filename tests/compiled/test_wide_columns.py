@@ -27,10 +27,23 @@ def test_sums_down_columns(columns: int, dtype: str) -> None:
             assert_same(found[name], wanted[name], f"{name} of {rows} rows")
 
 
+@pytest.mark.parametrize("kind", ["sum", "max"])
+def test_whole_rows_side_by_side(kind: str) -> None:
+    """One reduction of what is only read: chunks of columns, rows that are not eight, a rest."""
+    for columns in (7, 48, 1041):
+        x = sg.input("x", ("rows", columns), "float64")
+        graph = sg.Graph({kind: getattr(x, kind)(axis=0)})
+        f = sg.compile(graph)
+        assert "for around in" in f.kernels[0].source
+        for rows in (1, 9, 41, 1100):
+            feeds = {"x": RNG.normal(size=(rows, columns))}
+            assert_same(f.run(feeds)[kind], sg.evaluate(graph, feeds)[kind], f"{rows}, {columns}")
+
+
 def test_sums_down_columns_as_plain_python() -> None:
-    x = sg.input("x", ("rows", 128), "float32")
+    x = sg.input("x", ("rows", 40), "float32")
     graph = sg.Graph({"sum": x.sum(axis=0)})
-    feeds = {"x": RNG.normal(size=(40, 128)).astype("f4")}
+    feeds = {"x": RNG.normal(size=(73, 40)).astype("f4")}
     with sg.options(jit=False):
         found = sg.compile(graph).run(feeds)
     assert_same(found["sum"], sg.evaluate(graph, feeds)["sum"], "sum")
