@@ -19,6 +19,7 @@ from passes.memory import Planner
 from passes.remat.base import Policy
 from passes.remat.store_all import StoreAll
 from passes.segments import with_segments
+from staticgrad.analysis.budgets import Limit
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.errors import BudgetInfeasible
 from staticgrad.ir.graph import Graph
@@ -100,7 +101,7 @@ def _interface(schedule: Schedule) -> object:
 def divisions(
     graph: Graph,
     schedule: Callable[[Graph], Schedule],
-    limits: tuple[Policy, int | None, int, float],
+    limits: tuple[Policy, int | Limit | None, int, float],
 ) -> Iterator[Divided]:
     """Every division of a graph, whole levels alone: none where there is no pair of loops."""
     if not pairs_of(graph):
@@ -126,7 +127,7 @@ def divided(
     graph: Graph,
     sizes: Mapping[str, int],
     schedule: Callable[[Graph], Schedule],
-    limits: tuple[Policy, int | None, int, float],
+    limits: tuple[Policy, int | Limit | None, int, float],
 ) -> Divided:
     """The graph with its loops as they are, or in segments.
 
@@ -136,7 +137,7 @@ def divided(
         schedule: makes the schedule of a graph.
         limits: what ``Planner`` takes beside one: policy, budget, workers, the least time shared.
     """
-    policy, budget, *_ = limits
+    policy, wanted, *_ = limits
     open_sizes = {name: typical_value(size) for name, size in graph.sizes.items()}
     at = open_sizes | dict(sizes)
 
@@ -145,8 +146,9 @@ def divided(
         return Divided(found, scheduled, Planner(scheduled, *limits))
 
     first = made(graph)
-    if (budget is None and policy == StoreAll()) or not pairs_of(graph):
+    if (wanted is None and policy == StoreAll()) or not pairs_of(graph):
         return first
+    budget = first.planner.budget_at(at)
     best = above = _tried(first, at)
     for levels in range(budget is None, MOST_LEVELS + 1):
         if budget is not None and best.peak <= budget:

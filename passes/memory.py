@@ -19,6 +19,7 @@ from passes.remat.front import Point, front, lowest
 from passes.remat.store_all import StoreAll
 from passes.timeline import ArenaLayout, Placed, Timeline
 from staticgrad.analysis.budget_error import over_budget
+from staticgrad.analysis.budgets import Limit
 from staticgrad.analysis.cost import FASTEST, all_seconds
 from staticgrad.analysis.liveness import Extents, Flow, SizeNumbers
 from staticgrad.analysis.lookups import failing_checks
@@ -40,7 +41,7 @@ def plan(
     *,
     staged: AbstractSet[str] = frozenset(),
     policy: Policy = _STORE_ALL,
-    budget: int | None = None,
+    budget: int | Limit | None = None,
     workers: int = 1,
 ) -> Plan:
     """The plan of a schedule for one set of sizes; ``Planner`` when there will be more of them."""
@@ -55,7 +56,7 @@ class Planner:
         self,
         schedule: Schedule,
         policy: Policy = _STORE_ALL,
-        budget: int | None = None,
+        budget: int | Limit | None = None,
         workers: int = 1,
         least_shared: float = 0.0,
     ) -> None:
@@ -125,15 +126,25 @@ class Planner:
         """The plan for these sizes and so many workers."""
         numbers = self._numbers(sizes, workers)
         copied = frozenset(self.flow.index[name] for name in staged)
-        chosen = self._chosen(sizes, numbers, copied, workers)
+        budget = self.budget_at(sizes)
+        chosen = self._chosen(sizes, numbers, copied, workers, budget)
         made = self._plan(sizes, numbers, copied, chosen, workers)
-        if self.budget is not None and made.peak_bytes > self.budget:
+        if budget is not None and made.peak_bytes > budget:
             uncopied = self._smallest_uncopied(sizes) if copied else None
-            raise over_budget(made, self.budget, uncopied)
+            error = over_budget(made, budget, uncopied)
+            if not isinstance(self.budget, int) and self.budget is not None:
+                error.details += (self.budget.words(sizes),)
+            raise error
         if self.policy == _STORE_ALL or len(made.steps) > len(self.schedule.steps):
             return made
         wanting = f"policy {self.policy.name or self.policy!r} proposed nothing that needs fewer"
         return replace(made, remark=f"nothing is computed again: {wanting} bytes")
+
+    def budget_at(self, sizes: Mapping[str, int]) -> int | None:
+        """The bytes that the budget allows at these sizes; None where there is none."""
+        if self.budget is None or isinstance(self.budget, int):
+            return self.budget
+        return self.budget.at(sizes)
 
     def _workers(self, sizes: Mapping[str, int]) -> int:
         """How many workers a plan for these sizes is for."""
@@ -166,13 +177,14 @@ class Planner:
         numbers: SizeNumbers,
         staged: frozenset[int],
         workers: int,
+        budget: int | None,
     ) -> Point:
         """The policy's plan, or the front's cheapest within the budget; the smallest if none is."""
         own = self._by_policy(numbers, staged)
-        if self.budget is None or (self.policy == _STORE_ALL and own.height <= self.budget):
+        if budget is None or (self.policy == _STORE_ALL and own.height <= budget):
             return own
         points = self._front(sizes, numbers, staged, workers)
-        limit = min(self.budget, own.height)
+        limit = min(budget, own.height)
         fitting = [point for point in points if point.height <= limit]
         if fitting:
             return fitting[0]

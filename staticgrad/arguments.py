@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from operator import index
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from staticgrad.config import SPELLING, read_bytes
+from staticgrad.analysis.budgets import BudgetFit, BudgetShare
+from staticgrad.config import SHARES, SPELLING, read_bytes, read_share
 from staticgrad.errors import ArgumentError, UnknownFeedError, UnknownNameError
 from staticgrad.errors.wording import did_you_mean, kind_of, listed, shown
 from staticgrad.ir.graph import Graph, Symbolic
+from staticgrad.native import physical_memory
+from staticgrad.records import dataclass
 from staticgrad.types.dim import Dim
 
 if TYPE_CHECKING:
     from passes.base import Pass
+    from passes.remat import Policy
 
 
 #: What ``compile`` takes beside the program.
@@ -24,6 +28,25 @@ _OPTIONS: Final = (
     "memory_budget", "checkpoint", "sizes", "pipeline", "fuse", "debug", "backend",
     "threads",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a program was compiled; part of its pickle.
+
+    ``memory_budget``: bytes, a share, or what fits; None for no limit. ``checkpoint``: the policy,
+    by name or itself. ``backend`` and ``threads``: None where the setting of whoever compiles
+    decides.
+    """
+
+    memory_budget: int | BudgetShare | BudgetFit | None = None
+    checkpoint: str | Policy = "store_all"
+    sizes: tuple[tuple[str, int], ...] = ()
+    pipeline: str | Pass = "O1"
+    fuse: bool = True
+    debug: bool | Literal["nan"] = False
+    backend: str | None = None
+    threads: int | str | None = None
 
 
 def read_program(program: object) -> tuple[Graph, bool]:
@@ -122,18 +145,49 @@ def unknown_size(name: object, known: Iterable[str]) -> UnknownNameError:
     )
 
 
-def read_budget(budget: Any) -> int | None:
-    """A number of bytes from a number or a text with a unit; None for no limit.
+def read_budget(budget: Any) -> int | BudgetShare | BudgetFit | None:
+    """A number of bytes, a share of what storing everything needs, or what memory has room for.
 
     Raises:
-        ArgumentError: neither.
+        ArgumentError: it is none of them, or a share that is not above 0 and at most 1.
     """
-    if budget is None:
-        return None
+    if budget is None or isinstance(budget, BudgetShare | BudgetFit):
+        return budget
+    if isinstance(budget, str) and budget.strip().lower() == "fit":
+        return BudgetFit()
+    share = read_share(budget)
+    if share is not None:
+        return BudgetShare(share)
     found = read_bytes(budget)
+    if found is None and (isinstance(budget, float) or "%" in str(budget)):
+        raise ArgumentError(
+            f"memory_budget={budget!r}: a share of what storing everything needs is above 0 and at"
+            " most 1 (100%)",
+            hint="bytes are a whole number, 2_000_000, or text with a unit, '2MB'",
+        )
     if found is None:
-        raise ArgumentError(f"memory_budget={budget!r} is not a number of bytes", hint=SPELLING)
+        raise ArgumentError(
+            f"memory_budget={budget!r} is no number of bytes, no share and not 'fit'",
+            hint=f"{SPELLING}; {SHARES}; 'fit' is what memory has room for",
+        )
     return found
+
+
+def room_here(budget: int | BudgetShare | BudgetFit | None) -> int | BudgetShare | BudgetFit | None:
+    """A budget in which "fit" knows what this process may have.
+
+    Raises:
+        ArgumentError: the system does not say.
+    """
+    if not isinstance(budget, BudgetFit) or budget.room is not None:
+        return budget
+    room = physical_memory.allowed()
+    if room is None:
+        raise ArgumentError(
+            "memory_budget='fit': this system does not say how much memory a process may have",
+            hint="a number of bytes, '8GiB', or a share, '50%'",
+        )
+    return BudgetFit(room)
 
 
 def feeds_by_keyword(names: Iterable[str]) -> UnknownFeedError:

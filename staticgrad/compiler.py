@@ -17,6 +17,7 @@ import numpy.typing as npt
 from staticgrad import config
 from staticgrad.analysis.binding import Feeds, check_sizes, named_inputs
 from staticgrad.arguments import (
+    Options,
     feeds_by_keyword,
     read_budget,
     read_fuse,
@@ -24,6 +25,7 @@ from staticgrad.arguments import (
     read_program,
     read_size,
     read_sizes,
+    room_here,
     unknown_size,
 )
 from staticgrad.artifacts import CompiledKernel, Kernels, Plans, reasons_apart
@@ -46,7 +48,6 @@ from staticgrad.ir.worlds import in_graphs
 from staticgrad.kept import collection_paused
 from staticgrad.native import processors
 from staticgrad.native.environment import default_environment
-from staticgrad.records import dataclass
 from staticgrad.runtime import sections
 from staticgrad.runtime.bound import BoundRun
 from staticgrad.runtime.executor import Executor, MakeTable, Memory
@@ -77,29 +78,11 @@ Array = npt.NDArray[Any]
 Compilable = Graph | Value | Mapping[str, Value]
 
 
-@dataclass(frozen=True)
-class Options:
-    """How a program was compiled; part of its pickle.
-
-    ``memory_budget`` is in bytes, None for no limit; ``checkpoint`` the policy, by name or itself;
-    ``backend`` and ``threads`` None where the setting of whoever compiles decides.
-    """
-
-    memory_budget: int | None = None
-    checkpoint: str | Policy = "store_all"
-    sizes: tuple[tuple[str, int], ...] = ()
-    pipeline: str | Pass = "O1"
-    fuse: bool = True
-    debug: bool | Literal["nan"] = False
-    backend: str | None = None
-    threads: int | str | None = None
-
-
 @overload
 def compile(
     program: Value,
     *,
-    memory_budget: int | str | None = None,
+    memory_budget: float | str | None = None,
     checkpoint: str | Policy = "store_all",
     sizes: Mapping[str, int] | None = None,
     pipeline: str | Pass = "O1",
@@ -112,7 +95,7 @@ def compile(
 def compile(
     program: Graph | Mapping[str, Value],
     *,
-    memory_budget: int | str | None = None,
+    memory_budget: float | str | None = None,
     checkpoint: str | Policy = "store_all",
     sizes: Mapping[str, int] | None = None,
     pipeline: str | Pass = "O1",
@@ -125,7 +108,7 @@ def compile(
 def compile(
     program: Compilable,
     *,
-    memory_budget: int | str | None = None,
+    memory_budget: float | str | None = None,
     checkpoint: str | Policy = "store_all",
     sizes: Mapping[str, int] | None = None,
     pipeline: str | Pass = "O1",
@@ -138,7 +121,9 @@ def compile(
 
     Args:
         program: what to compute. One Value in, one array out; else results come in a dict.
-        memory_budget: upper limit of the arena's peak, in bytes or as text (``"2MiB"``). Kernels
+        memory_budget: upper limit of the arena's peak: bytes (``2_000_000``, ``"2MiB"``), a share
+            of what storing everything needs (``0.5``, ``"50%"``), or ``"fit"``: what the machine's
+            memory, or its container's, has room for beside feeds, parameters and results. Kernels
             run twice where that is what it takes, the cheapest first; results keep their bytes.
         checkpoint: what is kept for the backward pass, and what is computed again: ``"store_all"``,
             ``"sqrt"``, ``"recompute"``, or an object of ``passes.remat.Policy``. With a budget, the
@@ -236,7 +221,7 @@ class Compiled(Generic[Results]):
             dict(options.sizes),
             (
                 as_policy(options.checkpoint),
-                options.memory_budget,
+                room_here(options.memory_budget),
                 self.threads,
                 sections.LEAST_SECTION,
             ),

@@ -22,6 +22,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from numbers import Integral, Real
 from operator import index
 from pathlib import Path
 from types import MappingProxyType
@@ -452,3 +453,20 @@ def read_bytes(raw: Any) -> int | None:
     except TypeError:
         return None
     return found if found >= 0 else None
+
+
+#: What a message says about shares.
+SHARES: Final = "a share of what storing everything needs is 0.5 or '50%'"
+_PERCENT: Final = re.compile(r"\s*(\d{1,3}(?:\.\d{1,20})?)\s*%\s*")
+
+
+def read_share(raw: Any) -> float | None:
+    """The part, above 0 and at most 1, that a fraction or a text with % says; None: neither."""
+    match = _PERCENT.fullmatch(raw) if isinstance(raw, str) else None
+    if match is not None:
+        found = float(match[1]) / 100
+    elif isinstance(raw, Real) and not isinstance(raw, Integral):
+        found = float(raw)
+    else:
+        return None
+    return found if 0 < found <= 1 else None

@@ -14,7 +14,9 @@ from passes.divided import Divided, Divisions, divided, divisions
 from passes.fuse import fuse as fuse_graph
 from passes.memory import Planner
 from passes.remat import Policy
+from passes.remat.store_all import StoreAll
 from staticgrad import schedule_cache
+from staticgrad.analysis.budgets import AtSizes, BudgetFit, BudgetShare, Limit
 from staticgrad.artifacts import Kernels
 from staticgrad.errors import BudgetInfeasible, CallError, IndexOutOfRange, OutOfMemory
 from staticgrad.ir.graph import Graph
@@ -26,7 +28,7 @@ from staticgrad.runtime.executor import Executor, MakeTable
 from staticgrad.schedule_cache import KnownSchedule
 
 #: What a planner takes beside a schedule: policy, budget, workers, the least time shared.
-Limits = tuple[Policy, int | None, int, float]
+Limits = tuple[Policy, int | BudgetShare | BudgetFit | None, int, float]
 
 
 def scheduled(graph: Graph, fuse: bool) -> Schedule:
@@ -74,7 +76,7 @@ class Scheduling:
             return known, made.planner
         if known.once is not None:
             self.kernels.program(known.once)  # whose kernels reports name
-        return known, Planner(known.schedule, *self.limits)
+        return known, Planner(known.schedule, *self._limits)
 
     @property
     def graph(self) -> Graph:
@@ -91,9 +93,28 @@ class Scheduling:
         return self.found[1].graph(schedule) or self._made[0].graph
 
     def _others(self) -> Iterator[Divided]:
-        if not any(node.op.bodies for node in self.program.nodes):
+        if not self._has_bodies:
             return iter(())
-        return divisions(self._computed[0], self.make, self.limits)
+        return divisions(self._computed[0], self.make, self._limits)
+
+    @property
+    def _has_bodies(self) -> bool:
+        return any(node.op.bodies for node in self.program.nodes)
+
+    @cached_property
+    def _limits(self) -> tuple[Policy, int | Limit | None, int, float]:
+        """The limits, in which a budget knows what it is at any sizes."""
+        policy, budget, workers, least = self.limits
+        if isinstance(budget, BudgetShare | BudgetFit):
+            limit = AtSizes(budget, lambda sizes: self._everything.plan(sizes))
+            return policy, limit, workers, least
+        return policy, budget, workers, least
+
+    @cached_property
+    def _everything(self) -> Planner:
+        """Plans that store everything, of loops as they are."""
+        whole = self.make(self._computed[0]) if self._has_bodies else self.found[0].schedule
+        return Planner(whole, StoreAll(), None, *self.limits[2:])
 
     @cached_property
     def _passed(self) -> tuple[Graph, tuple[Report, ...]]:
@@ -102,7 +123,7 @@ class Scheduling:
     @cached_property
     def _made(self) -> tuple[Divided, KnownSchedule]:
         graph, once, note = self._computed
-        chosen = divided(graph, self.sizes, self.make, self.limits)
+        chosen = divided(graph, self.sizes, self.make, self._limits)
         return chosen, KnownSchedule(chosen.schedule, once, note)
 
     @cached_property
@@ -118,7 +139,8 @@ class Scheduling:
         once = part.graph
         schedule = self.make(once)
         budget = self.limits[1]
-        planner = Planner(schedule, budget=None if budget is None else max(budget, ROOM))
+        limit = budget if budget is None or isinstance(budget, int) else 0
+        planner = Planner(schedule, budget=None if limit is None else max(limit, ROOM))
         executor = Executor(
             once,
             self.kernels.program(schedule),

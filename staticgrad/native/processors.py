@@ -9,15 +9,13 @@ hardware threads of one core share its arithmetic, so cores are counted.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Final, Literal
 
-_GROUPS: Final = Path("/proc/self/cgroup")
-_MOUNTS: Final = Path("/proc/self/mountinfo")
+from staticgrad.native.control_groups import GROUPS, MOUNTS, limits
+
 _CORES: Final = Path("/sys/devices/system/cpu")
-#: The share of processors that a group's folder says; None: no limit.
-_Share = Callable[[Path], float | None]
 
 
 def threads(asked: int | Literal["auto"]) -> int:
@@ -32,7 +30,7 @@ def allowed() -> int:
     except AttributeError:  # not on every system
         usable = set(range(os.cpu_count() or 1))
     found = _cores(usable, _CORES)
-    limit = quota(_GROUPS, _MOUNTS)
+    limit = quota(GROUPS, MOUNTS)
     return max(1, found if limit is None else min(found, int(limit)))
 
 
@@ -50,40 +48,7 @@ def _cores(usable: Iterable[int], folder: Path) -> int:
 
 def quota(groups: Path, mounts: Path) -> float | None:
     """The least share of processors that the control groups of the process have; None: no limit."""
-    return min(_shares(groups, mounts), default=None)
-
-
-def _shares(groups: Path, mounts: Path) -> Iterator[float]:
-    try:
-        own = [line.split(":", 2) for line in groups.read_text().splitlines()]
-        mounted = [line.split() for line in mounts.read_text().splitlines()]
-    except (OSError, UnicodeDecodeError):
-        return
-    for words in mounted:
-        if "-" not in words or len(words) < 5:
-            continue
-        behind = words[words.index("-") + 1 :]
-        kind, options = behind[0], behind[-1].split(",")
-        for number, controllers, path in (group for group in own if len(group) == 3):
-            if kind == "cgroup2" and number == "0":
-                yield from _along(Path(words[4]), words[3], path, _second_share)
-            elif kind == "cgroup" and "cpu" in controllers.split(",") and "cpu" in options:
-                yield from _along(Path(words[4]), words[3], path, _first_share)
-
-
-def _along(mount: Path, root: str, path: str, share: _Share) -> Iterator[float]:
-    """The shares of a group and of those that it is in, as far as they can be seen."""
-    try:
-        inside = PurePosixPath(path).relative_to(root)
-    except ValueError:  # the group is not below what is mounted: a container sees its own as root
-        inside = PurePosixPath()
-    for folder in (inside, *inside.parents):
-        try:
-            found = share(mount / folder)
-        except (OSError, ValueError):
-            continue
-        if found is not None and found > 0:
-            yield found
+    return min(limits("cpu", _second_share, _first_share, groups, mounts), default=None)
 
 
 def _second_share(folder: Path) -> float | None:

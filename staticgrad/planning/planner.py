@@ -7,14 +7,13 @@ lower by what placement lost.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Final, Literal, get_args
 
-from staticgrad.config import read_bytes
+from staticgrad.config import read_bytes, read_share
 from staticgrad.errors import ArgumentError, BudgetInfeasible
 from staticgrad.planning.bounds import lower_bound
 from staticgrad.planning.descents import SLOPES, descend, trim
@@ -35,7 +34,6 @@ _EFFORTS: Final[dict[str, tuple[int, int]]] = {
 _LOOKS: Final = 1_000  # times that descents may, where that is more
 _TURNS: Final = 12_000  # times that the search may look at each event of a problem
 _SEARCHED: Final = 400  # ops up to which sequences are rebuilt
-_SHARE: Final = re.compile(r"\s*(\d+(?:\.\d*)?)\s*%\s*")
 _SOLVED: Final = 150  # ops up to which there is a mixed integer program
 _SECONDS: Final = 60.0  # of the solver, for each order
 _ROUNDS: Final = 3  # goals below the budget, where placement misses it
@@ -123,13 +121,8 @@ def _limit(budget: int | float | str | None, everything: int) -> int:
     """Bytes of the arena that a budget allows, where storing everything needs so many."""
     if budget is None:
         return everything
-    share = _SHARE.fullmatch(budget) if isinstance(budget, str) else None
-    if share is not None:
-        return int(everything * float(share[1]) / 100)
-    if isinstance(budget, float):
-        found = int(everything * budget) if 0 <= budget <= 1 else None
-    else:
-        found = read_bytes(budget)
+    share = read_share(budget)
+    found = read_bytes(budget) if share is None else int(everything * share)
     if found is None:
         raise ArgumentError(
             f"plan_abstract: budget={budget!r}",
