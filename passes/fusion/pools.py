@@ -72,8 +72,10 @@ def _is_image(group: Group, axes: Sequence[WindowAxis]) -> bool:
         form = node.form
         if isinstance(form, WindowProduct) and group.kind == "windows" and group.image is None:
             apart = node.args[1].type.shape[1] == 1 and node.args[1].type.shape[0] == form.groups
-            strips = form.result == "windows" and form.lies_in_strips and not form.tiles
-            return strips and not apart and len(axes) <= len(form.axes)
+            strips = form.result == "windows" and form.lies_in_strips and not apart
+            if form.tiles:
+                return strips and [axis.step for axis in axes] == [2, 2]
+            return strips and len(axes) <= len(form.axes)
     return False
 
 

@@ -14,8 +14,10 @@ from typing import Final, Self
 from passes.fusion.groups import Group, Groups, Home, Key
 from passes.lowering.operands import VECTOR, LoweredStep
 from passes.lowering.taps import largest_of, place_of, sum_of
+from passes.lowering.window_flat_tiles import WindowFlatTiles
 from passes.lowering.window_places import AxisPlace, WindowLowering, along, ends
 from passes.lowering.window_strips import RESULT, WindowStrips
+from passes.lowering.window_tiles import RESULTS, TILES
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Expr, Position
 from staticgrad.ir.forms import WindowAxis, WindowProduct, WindowReduce
@@ -152,6 +154,28 @@ class PooledStrips(_Pooled, WindowStrips):
             positions.append(Position((), self.argument(start)))
         dtype = self.read.type.dtype
         return ex.load(self._scratch(RESULT, moved, *positions), dtype.compute).cast(dtype)
+
+
+class PooledTiles(_Pooled, WindowFlatTiles):
+    """Pools over tiles of two by two results: each is a window, or has one."""
+
+    def _followed(self) -> Map:
+        o, image, row = self._fresh(), self._fresh(), self._fresh()
+        lead = self._lead(image, o)
+        sums = (*self._result(o, image), (row, RESULTS * self.pitch))
+
+        def moved(tap: Tap) -> None:
+            odd, place = tap
+            across = AxisPlace(((VECTOR, RESULTS),), place)
+            result = self._every_second(TILES, sums, odd * RESULTS * self.run, place)
+            places = (*lead, self._row_of_results(row, odd), across)
+            self.evaluated(places, ex.load(result, self.dtype))
+
+        high, wide = self.pools.domain[2:]
+        terms: tuple[tuple[str, Size], ...] = ((self.strip, self.rows), (row, 1))
+        first = AxisPlace(terms, 0, ends(0, self.rows * self.strips - 1, high))
+        stores = self.pooled(self.taps(2), moved, (*lead, first, *along(VECTOR)))
+        return self._over((o, self.each), image, (row, self.rows), wide, stores)
 
 
 class PooledMaps(_Pooled):

@@ -6,7 +6,7 @@ from typing import Final
 
 from passes.fusion.groups import Group, Groups
 from passes.lowering.operands import LoweredStep
-from passes.lowering.pooled import PooledMaps, PooledStrips
+from passes.lowering.pooled import PooledMaps, PooledStrips, PooledTiles
 from passes.lowering.window_channels import WindowChannels, is_by_channels
 from passes.lowering.window_filters import WindowFilters, is_fed
 from passes.lowering.window_flat_tiles import WindowFlatTiles
@@ -27,8 +27,7 @@ WHOLE: Final = 16
 def lower_windows(groups: Groups, group: Group) -> LoweredStep:
     """The kernel of a group that reads windows."""
     if group.image is not None:
-        pooled = PooledStrips if group.image.kind == "windows" else PooledMaps
-        return pooled.over(groups, group).lowered()
+        return _pooled(group.image).over(groups, group).lowered()
     anchor = WindowLowering(groups, group).anchor
     if isinstance(anchor.form, WindowProduct):
         if anchor.form.tiles:
@@ -51,3 +50,12 @@ def _tiles(form: WindowProduct) -> type[WindowTiles]:
     last = form.axes[-1]
     extent = hint_value(last.windows if form.result == "windows" else last.image)
     return WindowFlatTiles if -(-extent // RESULTS) % WHOLE else WindowTiles
+
+
+def _pooled(image: Group) -> type[PooledMaps | PooledStrips | PooledTiles]:
+    """How pools are computed with their image."""
+    forms = (node.form for node in image.nodes)
+    form = next((each for each in forms if isinstance(each, WindowProduct)), None)
+    if form is None:
+        return PooledMaps
+    return PooledTiles if form.tiles else PooledStrips
