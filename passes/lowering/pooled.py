@@ -162,7 +162,7 @@ class PooledTiles(_Pooled, WindowFlatTiles):
     def _followed(self) -> Map:
         o, image, row = self._fresh(), self._fresh(), self._fresh()
         lead = self._lead(image, o)
-        sums = (*self._result(o, image), (row, RESULTS * self.pitch))
+        sums = (*self._result(o, image), (row, RESULTS * self.across))
 
         def moved(tap: Tap) -> None:
             odd, place = tap

@@ -27,7 +27,7 @@ from passes.lowering.window_tiles import (
 )
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
-from staticgrad.ir.kernel_stages import Map, Store
+from staticgrad.ir.kernel_stages import Map, Store, panel_columns
 from staticgrad.types.dim import Size
 
 
@@ -36,16 +36,20 @@ class WindowFlatTiles(WindowTiles):
 
     def _cut(self, high: Size) -> None:
         super()._cut(high)
-        self.pitch = self.wide + 1
-        self.run = self.rows * self.pitch
-        self.tiles = self.images * self.run
+        self.run = self.rows * self.across
+        width = panel_columns(self.dtype)
+        self.tiles = -(-self.images * self.run // width) * width  # so that panels are whole
+
+    @property
+    def across(self) -> Size:
+        return self.wide + 1
 
     # -- stages -----------------------------------------------------------------------------------
 
     def _copied(self) -> Map:
         """The strip with its border: even and odd rows apart."""
         c, image, row = self._fresh(), self._fresh(), self._fresh()
-        step, high, wide = RESULTS * self.rows, self.rows + 1, RESULTS * self.pitch
+        step, high, wide = RESULTS * self.rows, self.rows + 1, RESULTS * self.across
         down, across = self.form.axes
         stores = []
         for odd in range(RESULTS):
@@ -70,12 +74,12 @@ class WindowFlatTiles(WindowTiles):
     @property
     def _plane_size(self) -> Size:
         """Elements of even or odd rows of the images of a channel."""
-        return self.images * (self.rows + 1) * RESULTS * self.pitch
+        return self.images * (self.rows + 1) * RESULTS * self.across
 
     def _combined(self) -> Map:
         """Of four by four elements the sixteen combinations, for each tile."""
         c, image = self._fresh(), self._fresh()
-        wide = RESULTS * self.pitch
+        wide = RESULTS * self.across
 
         def given(a: int, b: int) -> Expr:
             moved = ((c, self._plane_size), (image, (self.rows + 1) * wide))
@@ -83,7 +87,7 @@ class WindowFlatTiles(WindowTiles):
             return ex.load(self._every_second(PLANE, moved, start, b), self.dtype)
 
         stores = [
-            Store(self._scratch(COMBINED, self._tile_of(c, image), n * self.inner * self.tiles), v)
+            Store(self._scratch(COMBINED, self._tile_of(c, image), n * self.apart(self.inner)), v)
             for n, v in enumerate(both_ways(IMAGE, square(given)))
         ]
         return self._along_run((c, self.inner), image, stores)
@@ -97,7 +101,7 @@ class WindowFlatTiles(WindowTiles):
         o, image = self._fresh(), self._fresh()
 
         def given(a: int, b: int) -> Expr:
-            start = (a * SIDE + b) * self.each * self.tiles
+            start = (a * SIDE + b) * self.apart(self.each)
             return ex.load(self._scratch(SUMS, self._tile_of(o, image), start), self.dtype)
 
         stores = []
@@ -116,7 +120,7 @@ class WindowFlatTiles(WindowTiles):
     def _followed(self) -> Map:
         """What follows, for the results that there are."""
         o, image, row = self._fresh(), self._fresh(), self._fresh()
-        moved = (*self._result(o, image), (row, RESULTS * self.pitch), (VECTOR, 1))
+        moved = (*self._result(o, image), (row, RESULTS * self.across), (VECTOR, 1))
         stores: list[Store] = []
         for odd in range(RESULTS):
             self.move_to((*self._lead(image, o), self._row_of_results(row, odd), *along(VECTOR)))

@@ -128,7 +128,7 @@ class WindowTileFilters(WindowTiles):
         square = [[given(a, b) for b in range(RESULTS)] for a in range(RESULTS)]
         to = self._tile(o, image, row)
         stores = [
-            Store(self._scratch(_GIVENS, to, number * self.each * self.tiles), value)
+            Store(self._scratch(_GIVENS, to, number * self.apart(self.each)), value)
             for number, value in enumerate(both_ways(_GIVEN, square))
         ]
         return self._over((o, self.each), image, (row, self.rows), self.wide, stores)
@@ -136,8 +136,8 @@ class WindowTileFilters(WindowTiles):
     def _products(self) -> Loop:
         """The sixteen products over the tiles of a strip, added to the sums."""
         t = self._fresh()
-        a = self._scratch(_GIVENS, ((t, self.each * self.tiles), ("i", self.tiles), ("k", 1)))
-        b = self._scratch(COMBINED, ((t, self.inner * self.tiles), ("k", 1), (VECTOR, self.tiles)))
+        a = self._scratch(_GIVENS, ((t, self.apart(self.each)), ("i", self.tiles), ("k", 1)))
+        b = self._scratch(COMBINED, ((t, self.apart(self.inner)), ("k", 1), (VECTOR, self.tiles)))
         to = self._added(t, "i")
         value = ex.load(to, self.dtype) + ex.ref("acc", self.dtype)
         i, j = self.loop("i", self.each), self.loop(VECTOR, self.inner)

@@ -37,6 +37,9 @@ _MOST_TILES: Final = 256
 #: Iterations that there should be, and channels of one, of which a multiple is taken.
 _WANTED: Final = 4
 _ROWS: Final = 16
+#: Bytes that lie at one place of the nearest cache, and how far from there the next one begins.
+_PAGE: Final = 1 << 12
+_BESIDE: Final = 1 << 8
 #: The scratch: the strip of an image with its border, its combinations, the sums of products, the
 #: results.
 PLANE, COMBINED, SUMS, TILES = range(4)
@@ -66,7 +69,7 @@ class WindowTiles(WindowProducts):
         """Iterate over strips of ``high`` rows of tiles, each about as long as another one; over
         several images where they are small; and over parts of the channels where these are few."""
         batch = self.read.type.shape[0]
-        wide, rows, images = (max(1, hint_value(size)) for size in (self.wide, high, batch))
+        wide, rows, images = (max(1, hint_value(size)) for size in (self.across, high, batch))
         moved = (hint_value(self.out) + hint_value(self.inner)) * SIDE**2 * self.dtype.itemsize
         tiles = max(_FEWEST_TILES, min(_NEAR // moved, _MOST_TILES))
         strips = -(-rows // max(1, tiles // wide))
@@ -78,6 +81,11 @@ class WindowTiles(WindowProducts):
         groups = (-(-batch // self.images), self.strips, self.out // self.each)
         self.outer = [self.loop(f"i{n}", extent) for n, extent in enumerate(groups)]
         self.tiles = self.images * self.rows * self.wide
+
+    @property
+    def across(self) -> Size:
+        """Tiles from one row to the next."""
+        return self.wide
 
     def _part_of_channels(self, iterations: int) -> int:
         """The channels of an iteration: fewer than there are where iterations would be too few."""
@@ -144,7 +152,7 @@ class WindowTiles(WindowProducts):
 
         to = self._tile(c, image, row)
         stores = [
-            Store(self._scratch(COMBINED, to, number * self.inner * self.tiles), value)
+            Store(self._scratch(COMBINED, to, number * self.apart(self.inner)), value)
             for number, value in enumerate(both_ways(IMAGE, square(given)))
         ]
         return self._over((c, self.inner), image, (row, self.rows), self.wide, stores)
@@ -154,11 +162,19 @@ class WindowTiles(WindowProducts):
         size = self.rows * self.wide
         return ((channel, self.tiles), (image, size), (row, self.wide), (VECTOR, 1))
 
+    def apart(self, channels: Size) -> Size:
+        """Elements from one of the sixteen combinations of channels to the next.
+
+        All are written, or read, together: they do not begin at one place of the nearest cache.
+        """
+        size, itemsize = channels * self.tiles, self.dtype.itemsize
+        return size + (_BESIDE - hint_value(size) * itemsize) % _PAGE // itemsize
+
     def _products(self) -> Loop:
         """The sixteen products over the channels."""
         t = self._fresh()
-        b = self._scratch(COMBINED, ((t, self.inner * self.tiles), ("k", self.tiles), (VECTOR, 1)))
-        to = self._scratch(SUMS, ((t, self.each * self.tiles), ("i", self.tiles), (VECTOR, 1)))
+        b = self._scratch(COMBINED, ((t, self.apart(self.inner)), ("k", self.tiles), (VECTOR, 1)))
+        to = self._scratch(SUMS, ((t, self.apart(self.each)), ("i", self.tiles), (VECTOR, 1)))
         i, j = self.loop("i", self.each), self.loop(VECTOR, self.tiles)
         store = Store(to, ex.ref("acc", self.dtype))
         product = Gemm(
@@ -180,7 +196,7 @@ class WindowTiles(WindowProducts):
         moved = self._tile(o, image, row)
 
         def given(a: int, b: int) -> Expr:
-            start = (a * SIDE + b) * self.each * self.tiles
+            start = (a * SIDE + b) * self.apart(self.each)
             return ex.load(self._scratch(SUMS, moved, start), self.dtype)
 
         wide = RESULTS * self.wide
