@@ -65,7 +65,7 @@ def check(graph: sg.Graph, feeds: dict[str, Any], dtype: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "convolved"), [*((name, True) for name in PROGRAMS), ([*PROGRAMS][0], False)]
+    ("name", "convolved"), [*((name, True) for name in PROGRAMS), (next(iter(PROGRAMS)), False)]
 )
 def test_one_kernel_has_the_image_and_its_windows(name: str, convolved: bool) -> None:
     """Rows and columns that no window reads; of float64 vectors are shorter."""
