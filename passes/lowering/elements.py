@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
+from math import prod
 from typing import Final
 
 from passes.lowering.written_cases import branch_of, write_branch
@@ -118,15 +119,43 @@ class _StepRun:
     # -- loops ------------------------------------------------------------------------------------
 
     def expected(self) -> int:
-        """About how many expressions it takes."""
+        """About how many expressions it takes.
+
+        Raises:
+            NotWrittenOutError: a stage combines rows, or is of another kind.
+        """
         count = 0
         for stage, around in nested(self.kernel.stages):
+            self._refuse(stage)
             exprs = postorder(root for s in statements(stage) for root in roots(s))
             each = sum(1 for _ in exprs) + len(statements(stage))
             for axis in (*self.kernel.axes, *around, *loops_of(stage)):
                 each *= len(self._along(axis))
             count += each
         return count
+
+    def _refuse(self, stage: Stage) -> None:
+        """Stop where a stage cannot be written out, before anything is."""
+        axes: Sequence[Axis] = ()
+        match stage:
+            case Map(body=body, loops=loops) if any(isinstance(s, Accumulate) for s in body):
+                axes = loops
+            case Map() | Scalar():
+                pass
+            case Columns(rows=rows):
+                axes = rows
+            case Gemm(k=axes):
+                is_narrow = self.kernel.operand(stage.a.operand).dtype.is_storage
+                if is_narrow or prod(len(self._along(axis)) for axis in axes) > GEMM_BLOCK:
+                    raise NotWrittenOutError
+            case Loop(axis=axis):
+                axes = [axis]
+                if stage.going:
+                    raise NotWrittenOutError  # which trips are made, a run finds
+            case _:
+                raise NotWrittenOutError
+        if any(place.row != 0 for axis in axes for place in self._along(axis)):
+            raise NotWrittenOutError  # it would combine rows
 
     def _number(self, extent: Extent) -> Size:
         return extent if isinstance(extent, int) else self._sizes[extent]
@@ -173,8 +202,6 @@ class _StepRun:
     ) -> None:
         terms: dict[str, list[Expr]] = {s.name: [] for s in body if isinstance(s, Accumulate)}
         for inner in self._places(loops):
-            if terms and _in_rows(inner):
-                raise NotWrittenOutError  # it would combine rows
             self._statements(body, {**at, **inner}, terms)
         for s in body:
             if isinstance(s, Accumulate):
@@ -209,8 +236,6 @@ class _StepRun:
         for inner in self._places([stage.axis]):
             here, terms = {**at, **inner}, {s.name: list[Expr]() for s in stage.body}
             for row in self._places(stage.rows):
-                if _in_rows(row):
-                    raise NotWrittenOutError
                 self._statements(stage.body, {**here, **row}, terms)
             for s in stage.body:
                 self._results[s.name] = self.elements.combined(
@@ -220,11 +245,7 @@ class _StepRun:
 
     def _gemm(self, stage: Gemm, at: Mapping[str, RowPlace]) -> None:
         elements, dtype = self.elements, self.kernel.operand(stage.a.operand).dtype
-        if dtype.is_storage:
-            raise NotWrittenOutError
         chain = [*self._places(stage.k)]
-        if len(chain) > GEMM_BLOCK or any(map(_in_rows, chain)):
-            raise NotWrittenOutError
         for outer in self._places((*stage.i, *stage.j)):
             total = elements.literal(0, dtype)
             for inner in chain:
@@ -239,12 +260,8 @@ class _StepRun:
             self._statements(stage.stores, {**at, **outer}, {})
 
     def _loop(self, stage: Loop, at: Mapping[str, RowPlace]) -> None:
-        if stage.going:
-            raise NotWrittenOutError  # which trips are made, a run finds
         self._carry(stage.first, at)
         for trip in self._places([stage.axis]):
-            if _in_rows(trip):
-                raise NotWrittenOutError
             self._stages(stage.stages, {**at, **trip})
             self._carry(stage.following, {**at, **trip})
 

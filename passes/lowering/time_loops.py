@@ -13,16 +13,19 @@ the trips of one. What is carried goes through memory between them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 from typing import Final
 
 from passes.lowering.bodies import ENDLESS, LoweredBodies
+from passes.lowering.joined_trips import JoinedTrips
 from passes.lowering.operands import LoweredStep
 from passes.lowering.tested_loops import TestedLoop
 from passes.lowering.written_cases import branch_of
 from passes.lowering.written_loops import NoFirstRowError, Reading, Stretch, WrittenLoop
 from passes.lowering.written_out import NotWrittenOutError
-from staticgrad.analysis.cost import ROWS, Machine, all_seconds, step_seconds
+from staticgrad.analysis.cost import FASTEST, ROWS, Machine, all_seconds, step_seconds
 from staticgrad.ir.kernel_stages import loops_of, nested
 from staticgrad.ir.schedule import Step
 from staticgrad.types.dim import Size
@@ -36,6 +39,10 @@ _LONGEST: Final = 0.02
 _ONE_LANE: Final = Machine(map_flops=1e10, bandwidth=1e12, launch=0.0)
 #: What the driver's kernels of few elements take: one waits for what the one before has stored.
 _WAITING: Final = Machine(launch=1.5e-8)
+#: What each stage of a trip waits for the one before, where rows lie in memory.
+_STAGE: Final = 2.5e-9
+#: Predicted seconds of a step from which on workers share it (``runtime/sections.py``).
+_SHARED: Final = 3e-6
 #: Trips of a stretch, at least, so that it pays to keep what is carried; and at most.
 _SHORTEST: Final = 8
 _MOST_TRIPS: Final = 1 << 20
@@ -74,16 +81,39 @@ def _tested_loop(lowered: LoweredBodies) -> LoweredStep | None:
     """The kernel of a loop that ends by a test, if it is short whatever the test says."""
     if not isinstance(lowered.trips, int) or lowered.trips >= ENDLESS:
         return None
-    whole = TestedLoop(lowered)
+    steps = [step for schedule in lowered.schedules for step in schedule.steps]
+    kinds = (TestedLoop,) if _is_worth_sharing(steps) else (TestedLoop, JoinedTrips)
+    made = [found for kind in kinds if (found := _written(kind(lowered)))]
+    each, best = min(made, key=itemgetter(0), default=(math.inf, None))
+    if best is None or each > _driven_seconds(steps) * max(1, lowered.trips):
+        return None
+    return None if _stretch(lowered.trips, _seconds(best)) else best.step()
+
+
+def _is_worth_sharing(steps: Sequence[Step]) -> bool:
+    """Whether workers would share one of these steps."""
+    kernels = [step for step in steps if not step.bodies()]
+    arguments = [tuple(map(hint_value, step.arguments)) for step in kernels]
+    return max(all_seconds(kernels, arguments, FASTEST), default=0.0) >= _SHARED
+
+
+def _written(loop: TestedLoop | JoinedTrips) -> tuple[float, TestedLoop | JoinedTrips] | None:
+    """A kernel that is made, with what it is predicted to take, if it can be made."""
     try:
-        whole.write()
+        loop.write()
     except NotWrittenOutError:
         return None
-    slow = _is_slower_than_driven(lowered, whole, Reading(None, True, False))
-    return None if slow or _stretch(lowered.trips, _seconds(whole)) else whole.step()
+    if isinstance(loop, TestedLoop):
+        return _one_lane_seconds(loop), loop
+    return _seconds(loop) + hint_value(loop.trips) * loop.stages_of_trip * _STAGE, loop
 
 
-def _seconds(loop: WrittenLoop) -> float:
+def _one_lane_seconds(loop: WrittenLoop) -> float:
+    """What a kernel of numbers is predicted to take."""
+    return step_seconds(loop.kernel, [hint_value(size) for size in loop.arguments], _ONE_LANE)
+
+
+def _seconds(loop: WrittenLoop | JoinedTrips) -> float:
     """What a kernel is predicted to take."""
     return step_seconds(loop.kernel, [hint_value(size) for size in loop.arguments], ROWS)
 
@@ -92,9 +122,8 @@ def _is_slower_than_driven(lowered: LoweredBodies, loop: WrittenLoop, reading: R
     """Whether trips of the only row, or of rows for which all cases of a branch are computed, are
     predicted to take longer than the driver's."""
     steps = [step for schedule in lowered.schedules for step in schedule.steps]
-    sizes = [hint_value(size) for size in loop.arguments]
     if reading.rows is None:
-        whole = step_seconds(loop.kernel, sizes, _ONE_LANE)
+        whole = _one_lane_seconds(loop)
     elif any(map(branch_of, steps)):
         whole = _seconds(loop)
     else:

@@ -95,7 +95,8 @@ def trips_over(name: str, values: Sequence[Any], length: Any) -> Size:
         count = value.shape[0]
         if isinstance(count, int) and isinstance(trips, int) and count != trips:
             wanted = f"{values[0]!r} has {trips}" if length is None else f"length is {trips}"
-            raise ShapeError(f"{name}: {value!r} has {count} slices, {wanted}")
+            hint = "a trip takes a row of each: all have as many, x[:n] has the first n"
+            raise ShapeError(f"{name}: {value!r} has {count} slices, {wanted}", hint=hint)
     return trips
 
 

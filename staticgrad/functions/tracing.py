@@ -234,9 +234,11 @@ def check_structure(name: str, given: Tree, taken: Tree) -> None:
         CarryError: with both.
     """
     if given != taken:
+        forgotten = "a function without return gives None: it ends with return carry"
+        returned = "a carry returns in the containers in which it came, cases give the same ones"
         raise CarryError(
             f"{name}: the function gives {given}, where {taken} is due (? stands for a value)",
-            hint="a carry returns in the containers in which it came, cases give the same ones",
+            hint=forgotten if str(given) == "None" else returned,
         )
 
 

@@ -102,7 +102,7 @@ class Graph:
             name,
         )
         check_names(self.inputs, self.parameters, describe)
-        check_from_outside(self.inputs)
+        check_from_outside(self.inputs, nodes)
 
     def _fill(
         self,

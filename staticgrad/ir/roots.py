@@ -8,6 +8,7 @@ derived here from its roots; they are never stored.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
@@ -206,19 +207,21 @@ def check_names(
 BODY_INPUTS: Final[WeakSet[Node]] = WeakSet()
 
 
-def check_from_outside(inputs: Sequence[Symbolic]) -> None:
+def check_from_outside(inputs: Sequence[Symbolic], nodes: Iterable[Node]) -> None:
     """Refuse a graph that reads what the body of a loop or branch was given.
 
     Raises:
-        GraphError: with the line of the loop.
+        GraphError: with the line of the loop, and the first that reads the value.
     """
     for value in inputs if BODY_INPUTS else ():
         if value.node in BODY_INPUTS:
+            readers = (node for node in nodes if any(arg.node is value.node for arg in node.args))
+            read = [("read at", str(n.types[0]), n.origin) for n in islice(readers, 1)]
             raise GraphError(
                 f"a value inside of a loop or of vmap ({value.type}) is used outside of it",
                 hint="a trip hands values on by what its function returns: as the carry, or as an"
                 " output\ninside, nothing is compiled or evaluated: there are no numbers yet",
-                related=[("made for", str(value.type), value.node.origin)],
+                related=[("made for", str(value.type), value.node.origin), *read],
             )
 
 

@@ -1,0 +1,237 @@
+"""The kernel of a loop that ends by a test, made of the stages of its bodies' kernels.
+
+What is carried lies in rows of scratch, and each trip runs the stages of all kernels of the body
+and of the test over them, one behind the other. So rows stay vectors, however long they are, where
+``tested_loops`` writes out every number; and no trip goes back to the driver. A carry has one
+place where the kernel that writes it may write over what it reads, and nobody reads the old one
+behind it; else the next one has a place of its own, and is copied at the end of a trip.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from passes.fusion.groups import Key, ScratchBuffer
+from passes.lowering.bodies import LoweredBodies
+from passes.lowering.joined_stages import JoinedNames, JoinedStages
+from passes.lowering.operands import LoweredStep
+from passes.lowering.steady import TRIPS
+from passes.lowering.written_out import NotWrittenOutError, bound_places
+from staticgrad.ir import expr as ex
+from staticgrad.ir.expr import Access, Expr
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_stages import (
+    LANES,
+    Axis,
+    Carry,
+    Keep,
+    Loop,
+    Map,
+    Operand,
+    Scalar,
+    Stage,
+    Store,
+    nested,
+    operands_read,
+)
+from staticgrad.ir.schedule import Buffer, Schedule
+from staticgrad.types.dim import Size
+from staticgrad.types.dtype import BOOL, I64
+
+#: Scratch besides rows: the number of the trip, and what the test has found.
+_NUMBER: Final = "number"
+_GOES: Final = "goes"
+
+
+class JoinedTrips:
+    """The kernel of a ``while`` as it is made."""
+
+    kernel: Kernel
+    #: How many stages a trip has, each of which waits for the one before.
+    stages_of_trip: int
+
+    def __init__(self, bodies: LoweredBodies) -> None:
+        """``bodies``: those of a ``while`` of so many trips at most."""
+        self._bodies, self._names = bodies, JoinedNames()
+        self._test, self._body = bodies.schedules
+        self._node = bodies.writes[0].node
+        self._carries = [self._body.by_name[f"out.c{n}"] for n in range(bodies.form.carries)]
+        self._moved = [n for n in range(bodies.form.carries) if not self._has_one_place(n)]
+
+    def write(self) -> None:
+        """Make the kernel.
+
+        Raises:
+            NotWrittenOutError: a body has steps of another kind.
+        """
+        stages = self._stages()
+        read = operands_read(stages)
+        self._used: dict[int | str, Operand] = {
+            n: o for n, o in self._names.operands.items() if o.mode != "in" or o.name in read
+        }
+        names = tuple(self._names.sizes.values())
+        self.kernel = Kernel(tuple(self._used.values()), names, (), stages)
+
+    @property
+    def trips(self) -> Size:
+        """How many trips it makes at most."""
+        return self._bodies.trips
+
+    @property
+    def arguments(self) -> tuple[Size, ...]:
+        """The integer arguments of the kernel."""
+        return tuple(self._names.sizes)
+
+    def step(self) -> LoweredStep:
+        """The step that runs the loop."""
+        sizes, rooms = self.arguments, self._names.rooms
+        scratch = {name: ScratchBuffer(self._node, n) for n, name in enumerate(rooms)}
+        bound: list[tuple[Key, Size]] = [
+            (scratch[n], 0) if isinstance(n, str) else self._bodies.operands[n] for n in self._used
+        ]
+        modes = [operand.mode for operand in self._used.values()]
+        keys = [(key, mode) for (key, _), mode in zip(bound, modes, strict=True)]
+        return LoweredStep(
+            self.kernel,
+            tuple(bound),
+            sizes,
+            self.kernel.iterations(sizes),
+            self.kernel.grain(sizes),
+            touched=tuple(dict.fromkeys(key for key, _ in keys)),
+            reads=tuple(dict.fromkeys(key for key, mode in keys if mode == "in")),
+            writes=tuple(dict.fromkeys(key for key, mode in keys if mode == "out")),
+            scratch=tuple((scratch[name], *room) for name, room in rooms.items()),
+        )
+
+    # -- stages -----------------------------------------------------------------------------------
+
+    def _stages(self) -> tuple[Stage, ...]:
+        """Rows come in, trips are made while the test holds, rows go out."""
+        names, carries = self._names, self._bodies.form.carries
+        begin = [
+            self._copied(self._row(n), names.operand(n, each.dtype, "in"), each)
+            for n, each in enumerate(self._carries)
+        ]
+        tested, goes = self._tested(ex.literal(0, I64))
+        begin += tested
+        done = ex.apply("add", ex.index(TRIPS), ex.literal(1, I64))
+        trip = self._joined(self._body)
+        trip += [self._copied(self._row(n), self._next(n), self._carries[n]) for n in self._moved]
+        tested, goes_on = self._tested(done)
+        trip += tested
+        going, count, made = names.state(BOOL), names.state(I64), names.result(I64)
+        trip.append(Scalar((Keep(str(made.attribute), done),)))
+        last = [
+            self._copied(self._out(n, each), self._row(n), each)
+            for n, each in enumerate(self._carries)
+            if self._bodies.writes[n] in self._bodies.stored
+        ]
+        if self._bodies.writes[carries] in self._bodies.stored:
+            to = names.operand(self._given + carries, I64, "out")
+            last.append(Scalar((Store(Access(to), count),)))
+        self.stages_of_trip = len(list(nested(trip)))
+        state, total = str(going.attribute), str(count.attribute)
+        trips = Loop(
+            Axis(TRIPS, names.argument(self._bodies.trips)),
+            (Carry(state, goes), Carry(total, ex.literal(0, I64))),
+            tuple(trip),
+            (Carry(state, goes_on), Carry(total, made)),
+            going=state,
+        )
+        return (*begin, trips, *last)
+
+    def _tested(self, number: Expr) -> tuple[list[Stage], Expr]:
+        """The stages of the test before the trip of a number, and what it finds."""
+        steps = [step for each in self._bodies.schedules for step in each.steps]
+        stages: list[Stage] = []
+        if any("in.i" in step.reads() for step in steps):
+            place = self._names.scratch(_NUMBER, I64, 1)
+            stages.append(Scalar((Store(Access(place), number),)))
+        stages += self._joined(self._test)
+        found = self._names.result(BOOL)
+        goes = ex.load(Access(self._names.scratch(_GOES, BOOL, 1)), BOOL)
+        return [*stages, Scalar((Keep(str(found.attribute), goes),))], found
+
+    def _joined(self, schedule: Schedule) -> list[Stage]:
+        """The stages of all kernels of a body."""
+
+        def memory(buffer: Buffer) -> str:
+            return self._memory(buffer, schedule)
+
+        steps = schedule.steps
+        joined = (JoinedStages(self._names, each, schedule, memory) for each in steps)
+        return [stage for each in joined for stage in each.stages()]
+
+    def _copied(self, to: str, source: str, each: Buffer) -> Stage:
+        """A row that is copied."""
+        if each.size == 1:
+            return Scalar((Store(Access(to), ex.load(Access(source), each.dtype)),))
+        along = ((LANES, 1),)
+        value = ex.load(Access(source, along), each.dtype)
+        axis = Axis(LANES, self._names.argument(each.size))
+        return Map(axis, (Store(Access(to, along), value),))
+
+    # -- where rows are ---------------------------------------------------------------------------
+
+    @property
+    def _given(self) -> int:
+        """How many operands of the loop are values that go in."""
+        return sum(each.use == "in" for each in self._bodies.types)
+
+    def _has_one_place(self, number: int) -> bool:
+        """Whether a trip may write a carry over what it was."""
+        old, new = f"in.c{number}", f"out.c{number}"
+        steps = self._body.steps
+        writers = [n for n, step in enumerate(steps) if new in step.writes()]
+        readers = [n for n, step in enumerate(steps) if old in step.reads()]
+        if len(writers) != 1 or any(n > writers[0] for n in readers):
+            return False
+        kernels = steps[writers[0]].kernels()
+        if writers[0] not in readers:
+            return True
+        places = bound_places(steps[writers[0]])
+        results = [name for name, place in places.items() if place[0] == new]
+        return len(kernels) == 1 and all(
+            place == (old, 0) and all((out, name) in kernels[0].in_place for out in results)
+            for name, place in places.items()
+            if place[0] == old
+        )
+
+    def _row(self, number: int) -> str:
+        """Where a carry is."""
+        each = self._carries[number]
+        return self._names.scratch(f"c{number}", each.dtype, each.size)
+
+    def _next(self, number: int) -> str:
+        """Where a trip writes a carry."""
+        each = self._carries[number]
+        if number not in self._moved:
+            return self._row(number)
+        return self._names.scratch(f"next c{number}", each.dtype, each.size)
+
+    def _out(self, number: int, each: Buffer) -> str:
+        return self._names.operand(self._given + number, each.dtype, "out")
+
+    def _memory(self, buffer: Buffer, schedule: Schedule) -> str:
+        """The operand for a buffer of a body.
+
+        Raises:
+            NotWrittenOutError: there is none.
+        """
+        name = buffer.name
+        if buffer.role in ("temp", "scratch"):
+            own = "test" if schedule is self._test else "body"
+            return self._names.scratch(f"{own} {name}", buffer.dtype, buffer.size)
+        if name == "in.i":
+            return self._names.scratch(_NUMBER, I64, 1)
+        if name == "out.go":
+            return self._names.scratch(_GOES, BOOL, 1)
+        kind, _, label = name.partition(".")
+        if kind not in ("in", "out") or label[:1] not in "cp":
+            raise NotWrittenOutError
+        number = int(label[1:])
+        if kind == "out":
+            return self._next(number)
+        if label[0] == "c":
+            return self._row(number)
+        return self._names.operand(self._bodies.form.carries + number, buffer.dtype, "in")
