@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from math import isnan
-from typing import Final
+from typing import Final, NamedTuple
 
 from passes.lowering.written_out import NotWrittenOutError, bound_places
 from staticgrad.ir import expr as ex
@@ -75,13 +75,21 @@ class JoinedNames:
         return ex.ref(f"s{self._states - 1}", dtype)
 
 
+class Memory(NamedTuple):
+    """Where a buffer is: an operand, and how a trip moves in it."""
+
+    operand: str
+    strides: tuple[tuple[str, str], ...] = ()
+    positions: tuple[Position, ...] = ()
+
+
 class JoinedStages:
     """One step whose stages become those of another kernel."""
 
     def __init__(
-        self, names: JoinedNames, step: Step, schedule: Schedule, memory: Callable[[Buffer], str]
+        self, names: JoinedNames, step: Step, schedule: Schedule, memory: Callable[[Buffer], Memory]
     ) -> None:
-        """``memory``: the operand for a buffer of the schedule that has the step.
+        """``memory``: where a buffer of the schedule that has the step is.
 
         Raises:
             NotWrittenOutError: the step is no kernel, or its rows are taken together.
@@ -225,9 +233,10 @@ class JoinedStages:
         if begin != 0:
             start = begin if isinstance(begin, int) else self._names.argument(begin)
             positions.append(Position((), start))
-        operand = self._memory(self._schedule.by_name[name])
+        memory = self._memory(self._schedule.by_name[name])
+        strides = [*memory.strides, *strides]
         gather = tuple(map(self._extent, access.gather))
-        return Access(operand, tuple(strides), gather, tuple(positions))
+        return Access(memory.operand, tuple(strides), gather, (*memory.positions, *positions))
 
     # -- loops and sizes --------------------------------------------------------------------------
 

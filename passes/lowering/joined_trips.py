@@ -1,24 +1,26 @@
-"""The kernel of a loop that ends by a test, made of the stages of its bodies' kernels.
+"""The kernel of a loop, made of the stages of its bodies' kernels.
 
 What is carried lies in rows of scratch, and each trip runs the stages of all kernels of the body
-and of the test over them, one behind the other. So rows stay vectors, however long they are, where
-``tested_loops`` writes out every number; and no trip goes back to the driver. A carry has one
+and of the test over them, one behind the other. So rows that read each other stay vectors, however
+long they are, where ``written_loops`` and ``tested_loops`` write out every number; and no trip goes
+back to the driver. Slices are read and stacks written where they lie. A carry has one
 place where the kernel that writes it may write over what it reads, and nobody reads the old one
 behind it; else the next one has a place of its own, and is copied at the end of a trip.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from passes.fusion.groups import Key, ScratchBuffer
 from passes.lowering.bodies import LoweredBodies
-from passes.lowering.joined_stages import JoinedNames, JoinedStages
+from passes.lowering.joined_stages import JoinedNames, JoinedStages, Memory
 from passes.lowering.operands import LoweredStep
 from passes.lowering.steady import TRIPS
 from passes.lowering.written_out import NotWrittenOutError, bound_places
 from staticgrad.ir import expr as ex
-from staticgrad.ir.expr import Access, Expr
+from staticgrad.ir.expr import Access, Expr, Position
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import (
     LANES,
@@ -44,16 +46,17 @@ _GOES: Final = "goes"
 
 
 class JoinedTrips:
-    """The kernel of a ``while`` as it is made."""
+    """The kernel of a loop as it is made, of one that ends by a test or of so many trips."""
 
     kernel: Kernel
     #: How many stages a trip has, each of which waits for the one before.
     stages_of_trip: int
 
     def __init__(self, bodies: LoweredBodies) -> None:
-        """``bodies``: those of a ``while`` of so many trips at most."""
+        """``bodies``: those of a loop without a log."""
         self._bodies, self._names = bodies, JoinedNames()
-        self._test, self._body = bodies.schedules
+        self._body = bodies.schedules[-1]
+        self._is_tested = bodies.form.kind == "while"
         self._node = bodies.writes[0].node
         self._carries = [self._body.by_name[f"out.c{n}"] for n in range(bodies.form.carries)]
         self._moved = [n for n in range(bodies.form.carries) if not self._has_one_place(n)]
@@ -106,33 +109,55 @@ class JoinedTrips:
     # -- stages -----------------------------------------------------------------------------------
 
     def _stages(self) -> tuple[Stage, ...]:
-        """Rows come in, trips are made while the test holds, rows go out."""
-        names, carries = self._names, self._bodies.form.carries
+        """Rows come in, trips are made, rows go out."""
         begin = [
-            self._copied(self._row(n), names.operand(n, each.dtype, "in"), each)
+            self._copied(self._row(n), self._names.operand(n, each.dtype, "in"), each)
             for n, each in enumerate(self._carries)
         ]
-        tested, goes = self._tested(ex.literal(0, I64))
-        begin += tested
-        done = ex.apply("add", ex.index(TRIPS), ex.literal(1, I64))
-        trip = self._joined(self._body)
-        trip += [self._copied(self._row(n), self._next(n), self._carries[n]) for n in self._moved]
-        tested, goes_on = self._tested(done)
-        trip += tested
-        going, count, made = names.state(BOOL), names.state(I64), names.result(I64)
-        trip.append(Scalar((Keep(str(made.attribute), done),)))
         last = [
             self._copied(self._out(n, each), self._row(n), each)
             for n, each in enumerate(self._carries)
             if self._bodies.writes[n] in self._bodies.stored
         ]
+        if self._is_tested:
+            return (*begin, *self._tested_trips(), *last)
+        trip = [*self._numbered(self._number()), *self._trip()]
+        self.stages_of_trip = len(list(nested(trip)))
+        return (*begin, Loop(self._axis, (), tuple(trip), ()), *last)
+
+    @property
+    def _axis(self) -> Axis:
+        return Axis(TRIPS, self._names.argument(self._bodies.trips))
+
+    def _number(self) -> Expr:
+        """The number of the trip of a loop that does not end by a test."""
+        if not self._bodies.form.reverse:
+            return ex.index(TRIPS)
+        last = ex.size(self._names.argument(self._bodies.trips - 1))
+        return ex.apply("sub", last, ex.index(TRIPS))
+
+    def _trip(self) -> list[Stage]:
+        """The stages of a trip."""
+        moved = [self._copied(self._row(n), self._next(n), self._carries[n]) for n in self._moved]
+        return [*self._joined(self._body), *moved]
+
+    def _tested_trips(self) -> Sequence[Stage]:
+        """What the test finds first, the trips, and how many were made."""
+        names, carries = self._names, self._bodies.form.carries
+        begin, goes = self._tested(ex.literal(0, I64))
+        done = ex.apply("add", ex.index(TRIPS), ex.literal(1, I64))
+        again, goes_on = self._tested(done)
+        trip = [*self._trip(), *again]
+        going, count, made = names.state(BOOL), names.state(I64), names.result(I64)
+        trip.append(Scalar((Keep(str(made.attribute), done),)))
+        last = []
         if self._bodies.writes[carries] in self._bodies.stored:
             to = names.operand(self._given + carries, I64, "out")
             last.append(Scalar((Store(Access(to), count),)))
         self.stages_of_trip = len(list(nested(trip)))
         state, total = str(going.attribute), str(count.attribute)
         trips = Loop(
-            Axis(TRIPS, names.argument(self._bodies.trips)),
+            self._axis,
             (Carry(state, goes), Carry(total, ex.literal(0, I64))),
             tuple(trip),
             (Carry(state, goes_on), Carry(total, made)),
@@ -142,20 +167,22 @@ class JoinedTrips:
 
     def _tested(self, number: Expr) -> tuple[list[Stage], Expr]:
         """The stages of the test before the trip of a number, and what it finds."""
-        steps = [step for each in self._bodies.schedules for step in each.steps]
-        stages: list[Stage] = []
-        if any("in.i" in step.reads() for step in steps):
-            place = self._names.scratch(_NUMBER, I64, 1)
-            stages.append(Scalar((Store(Access(place), number),)))
-        stages += self._joined(self._test)
+        stages = [*self._numbered(number), *self._joined(self._bodies.schedules[0])]
         found = self._names.result(BOOL)
         goes = ex.load(Access(self._names.scratch(_GOES, BOOL, 1)), BOOL)
         return [*stages, Scalar((Keep(str(found.attribute), goes),))], found
 
+    def _numbered(self, number: Expr) -> Iterator[Stage]:
+        """The number of a trip goes where kernels read it."""
+        steps = [step for each in self._bodies.schedules for step in each.steps]
+        if any("in.i" in step.reads() for step in steps):
+            place = self._names.scratch(_NUMBER, I64, 1)
+            yield Scalar((Store(Access(place), number),))
+
     def _joined(self, schedule: Schedule) -> list[Stage]:
         """The stages of all kernels of a body."""
 
-        def memory(buffer: Buffer) -> str:
+        def memory(buffer: Buffer) -> Memory:
             return self._memory(buffer, schedule)
 
         steps = schedule.steps
@@ -212,26 +239,42 @@ class JoinedTrips:
     def _out(self, number: int, each: Buffer) -> str:
         return self._names.operand(self._given + number, each.dtype, "out")
 
-    def _memory(self, buffer: Buffer, schedule: Schedule) -> str:
-        """The operand for a buffer of a body.
+    def _memory(self, buffer: Buffer, schedule: Schedule) -> Memory:
+        """Where a buffer of a body is.
 
         Raises:
-            NotWrittenOutError: there is none.
+            NotWrittenOutError: nowhere.
         """
-        name = buffer.name
+        form, name, dtype = self._bodies.form, buffer.name, buffer.dtype
         if buffer.role in ("temp", "scratch"):
-            own = "test" if schedule is self._test else "body"
-            return self._names.scratch(f"{own} {name}", buffer.dtype, buffer.size)
+            own = "body" if schedule is self._body else "test"
+            return Memory(self._names.scratch(f"{own} {name}", dtype, buffer.size))
         if name == "in.i":
-            return self._names.scratch(_NUMBER, I64, 1)
+            return Memory(self._names.scratch(_NUMBER, I64, 1))
         if name == "out.go":
-            return self._names.scratch(_GOES, BOOL, 1)
-        kind, _, label = name.partition(".")
-        if kind not in ("in", "out") or label[:1] not in "cp":
-            raise NotWrittenOutError
-        number = int(label[1:])
-        if kind == "out":
-            return self._next(number)
-        if label[0] == "c":
-            return self._row(number)
-        return self._names.operand(self._bodies.form.carries + number, buffer.dtype, "in")
+            return Memory(self._names.scratch(_GOES, BOOL, 1))
+        kind = name.rstrip("0123456789")
+        number = int(name.removeprefix(kind) or 0)
+        match kind:
+            case "in.c":
+                return Memory(self._row(number))
+            case "out.c":
+                return Memory(self._next(number))
+            case "in.p":
+                skipped = form.carries + form.slices
+                return Memory(self._names.operand(skipped + number, dtype, "in"))
+            case "in.x":
+                given = self._names.operand(form.carries + number, dtype, "in")
+                return self._by_trips(given, buffer.size)
+            case "out.y":
+                stack = self._names.operand(self._given + form.carries + number, dtype, "out")
+                return self._by_trips(stack, buffer.size)
+        raise NotWrittenOutError
+
+    def _by_trips(self, operand: str, size: Size) -> Memory:
+        """Memory of so many elements for each trip."""
+        stride = self._names.argument(size)
+        if not self._bodies.form.reverse:
+            return Memory(operand, ((TRIPS, stride),))
+        last = self._names.argument(self._bodies.trips - 1)
+        return Memory(operand, (), (Position(((TRIPS, -1),), last, stride),))

@@ -13,9 +13,7 @@ the trips of one. What is carried goes through memory between them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
-from operator import itemgetter
 from typing import Final
 
 from passes.lowering.bodies import ENDLESS, LoweredBodies
@@ -39,6 +37,8 @@ _LONGEST: Final = 0.02
 _ONE_LANE: Final = Machine(map_flops=1e10, bandwidth=1e12, launch=0.0)
 #: What the driver's kernels of few elements take: one waits for what the one before has stored.
 _WAITING: Final = Machine(launch=1.5e-8)
+#: A processor whose rows lie in its first cache.
+_NEAR: Final = Machine(bandwidth=2e11, launch=0.0)
 #: What each stage of a trip waits for the one before, where rows lie in memory.
 _STAGE: Final = 2.5e-9
 #: Predicted seconds of a step from which on workers share it (``runtime/sections.py``).
@@ -56,6 +56,7 @@ def lower_time_loop(lowered: LoweredBodies) -> LoweredStep | Stretch | None:
     if lowered.form.kind != "loop" or lowered.form.logged:
         return None
     (schedule,) = lowered.schedules
+    joined = _joined(lowered)
     for rows, inner in _readings(schedule.steps):
         for ends in (False, True):
             reading = Reading(rows, inner, ends)
@@ -63,6 +64,8 @@ def lower_time_loop(lowered: LoweredBodies) -> LoweredStep | Stretch | None:
                 whole = WrittenLoop(lowered, schedule, reading)
                 whole.write()
                 if _is_slower_than_driven(lowered, whole, reading):
+                    break
+                if joined and rows is None and joined[0] < _one_lane_seconds(whole):
                     break
                 length = _stretch(lowered.trips, _seconds(whole))
                 if not length:
@@ -74,20 +77,43 @@ def lower_time_loop(lowered: LoweredBodies) -> LoweredStep | Stretch | None:
                 continue
             except NotWrittenOutError:
                 break
-    return None
+    return joined[1].step() if joined else None
+
+
+def _joined(lowered: LoweredBodies) -> tuple[float, JoinedTrips] | None:
+    """The kernel of a short loop of the bodies' stages, if it is quicker than the driver; with what
+    it is predicted to take."""
+    steps = [step for schedule in lowered.schedules for step in schedule.steps]
+    trips = max(1, hint_value(lowered.trips))
+    if not isinstance(lowered.trips, int) or _is_worth_sharing(steps):
+        return None
+    loop = JoinedTrips(lowered)
+    try:
+        loop.write()
+    except NotWrittenOutError:
+        return None
+    alone = _seconds(loop)
+    sizes = [hint_value(size) for size in loop.arguments]
+    seconds = step_seconds(loop.kernel, sizes, _NEAR) + trips * loop.stages_of_trip * _STAGE
+    if seconds > _driven_seconds(steps) * trips or _stretch(lowered.trips, alone):
+        return None
+    return seconds, loop
 
 
 def _tested_loop(lowered: LoweredBodies) -> LoweredStep | None:
     """The kernel of a loop that ends by a test, if it is short whatever the test says."""
     if not isinstance(lowered.trips, int) or lowered.trips >= ENDLESS:
         return None
-    steps = [step for schedule in lowered.schedules for step in schedule.steps]
-    kinds = (TestedLoop,) if _is_worth_sharing(steps) else (TestedLoop, JoinedTrips)
-    made = [found for kind in kinds if (found := _written(kind(lowered)))]
-    each, best = min(made, key=itemgetter(0), default=(math.inf, None))
-    if best is None or each > _driven_seconds(steps) * max(1, lowered.trips):
-        return None
-    return None if _stretch(lowered.trips, _seconds(best)) else best.step()
+    joined, whole = _joined(lowered), TestedLoop(lowered)
+    try:
+        whole.write()
+        slow = _is_slower_than_driven(lowered, whole, Reading(None, True, False))
+        slow |= joined is not None and joined[0] < _one_lane_seconds(whole)
+        if not slow and not _stretch(lowered.trips, _seconds(whole)):
+            return whole.step()
+    except NotWrittenOutError:
+        pass
+    return joined[1].step() if joined else None
 
 
 def _is_worth_sharing(steps: Sequence[Step]) -> bool:
@@ -95,17 +121,6 @@ def _is_worth_sharing(steps: Sequence[Step]) -> bool:
     kernels = [step for step in steps if not step.bodies()]
     arguments = [tuple(map(hint_value, step.arguments)) for step in kernels]
     return max(all_seconds(kernels, arguments, FASTEST), default=0.0) >= _SHARED
-
-
-def _written(loop: TestedLoop | JoinedTrips) -> tuple[float, TestedLoop | JoinedTrips] | None:
-    """A kernel that is made, with what it is predicted to take, if it can be made."""
-    try:
-        loop.write()
-    except NotWrittenOutError:
-        return None
-    if isinstance(loop, TestedLoop):
-        return _one_lane_seconds(loop), loop
-    return _seconds(loop) + hint_value(loop.trips) * loop.stages_of_trip * _STAGE, loop
 
 
 def _one_lane_seconds(loop: WrittenLoop) -> float:
