@@ -75,7 +75,7 @@ class JoinedNames:
         return ex.ref(f"s{self._states - 1}", dtype)
 
 
-class Memory(NamedTuple):
+class JoinedMemory(NamedTuple):
     """Where a buffer is: an operand, and how a trip moves in it."""
 
     operand: str
@@ -87,7 +87,11 @@ class JoinedStages:
     """One step whose stages become those of another kernel."""
 
     def __init__(
-        self, names: JoinedNames, step: Step, schedule: Schedule, memory: Callable[[Buffer], Memory]
+        self,
+        names: JoinedNames,
+        step: Step,
+        schedule: Schedule,
+        memory: Callable[[Buffer], JoinedMemory],
     ) -> None:
         """``memory``: where a buffer of the schedule that has the step is.
 

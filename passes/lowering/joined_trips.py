@@ -15,7 +15,7 @@ from typing import Final
 
 from passes.fusion.groups import Key, ScratchBuffer
 from passes.lowering.bodies import LoweredBodies
-from passes.lowering.joined_stages import JoinedNames, JoinedStages, Memory
+from passes.lowering.joined_stages import JoinedMemory, JoinedNames, JoinedStages
 from passes.lowering.operands import LoweredStep
 from passes.lowering.steady import TRIPS
 from passes.lowering.written_out import NotWrittenOutError, bound_places
@@ -182,7 +182,7 @@ class JoinedTrips:
     def _joined(self, schedule: Schedule) -> list[Stage]:
         """The stages of all kernels of a body."""
 
-        def memory(buffer: Buffer) -> Memory:
+        def memory(buffer: Buffer) -> JoinedMemory:
             return self._memory(buffer, schedule)
 
         steps = schedule.steps
@@ -239,7 +239,7 @@ class JoinedTrips:
     def _out(self, number: int, each: Buffer) -> str:
         return self._names.operand(self._given + number, each.dtype, "out")
 
-    def _memory(self, buffer: Buffer, schedule: Schedule) -> Memory:
+    def _memory(self, buffer: Buffer, schedule: Schedule) -> JoinedMemory:
         """Where a buffer of a body is.
 
         Raises:
@@ -248,21 +248,21 @@ class JoinedTrips:
         form, name, dtype = self._bodies.form, buffer.name, buffer.dtype
         if buffer.role in ("temp", "scratch"):
             own = "body" if schedule is self._body else "test"
-            return Memory(self._names.scratch(f"{own} {name}", dtype, buffer.size))
+            return JoinedMemory(self._names.scratch(f"{own} {name}", dtype, buffer.size))
         if name == "in.i":
-            return Memory(self._names.scratch(_NUMBER, I64, 1))
+            return JoinedMemory(self._names.scratch(_NUMBER, I64, 1))
         if name == "out.go":
-            return Memory(self._names.scratch(_GOES, BOOL, 1))
+            return JoinedMemory(self._names.scratch(_GOES, BOOL, 1))
         kind = name.rstrip("0123456789")
         number = int(name.removeprefix(kind) or 0)
         match kind:
             case "in.c":
-                return Memory(self._row(number))
+                return JoinedMemory(self._row(number))
             case "out.c":
-                return Memory(self._next(number))
+                return JoinedMemory(self._next(number))
             case "in.p":
                 skipped = form.carries + form.slices
-                return Memory(self._names.operand(skipped + number, dtype, "in"))
+                return JoinedMemory(self._names.operand(skipped + number, dtype, "in"))
             case "in.x":
                 given = self._names.operand(form.carries + number, dtype, "in")
                 return self._by_trips(given, buffer.size)
@@ -271,10 +271,10 @@ class JoinedTrips:
                 return self._by_trips(stack, buffer.size)
         raise NotWrittenOutError
 
-    def _by_trips(self, operand: str, size: Size) -> Memory:
+    def _by_trips(self, operand: str, size: Size) -> JoinedMemory:
         """Memory of so many elements for each trip."""
         stride = self._names.argument(size)
         if not self._bodies.form.reverse:
-            return Memory(operand, ((TRIPS, stride),))
+            return JoinedMemory(operand, ((TRIPS, stride),))
         last = self._names.argument(self._bodies.trips - 1)
-        return Memory(operand, (), (Position(((TRIPS, -1),), last, stride),))
+        return JoinedMemory(operand, (), (Position(((TRIPS, -1),), last, stride),))
