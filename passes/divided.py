@@ -73,6 +73,11 @@ class Divisions:
                 refused.append(error)
         raise min(refused, key=lambda error: error.smallest_peak)
 
+    def planners(self) -> Iterator[Planner]:
+        """Those of all divisions, the chosen one first."""
+        yield self._chosen
+        yield from (each.planner for each in self._each())
+
     def graph(self, schedule: Schedule) -> Graph | None:
         """The graph of another division's schedule; None for that of the one that was chosen."""
         return next((each.graph for each in self._made if each.schedule is schedule), None)

@@ -228,6 +228,9 @@ from staticgrad.saving import (
 from staticgrad.scopes import (
     scope
 )
+from staticgrad.tradeoffs import (
+    tradeoff
+)
 from staticgrad.types.dim import (
     dim
 )
@@ -275,10 +278,10 @@ __all__ = [
     "shape", "show_config", "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size",
     "size_value", "sliding_window_view", "sort", "special", "split", "sqrt", "square",
     "squeeze", "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes", "switch", "take",
-    "take_along_axis", "tan", "tanh", "tensordot", "testing", "tile", "topk", "trace", "train",
-    "transpose", "trapezoid", "tree", "tri", "tril", "triu", "trunc", "uint16", "uint32",
-    "uint64", "uint8", "unstack", "unwrap", "value_and_grad", "var", "vdot", "vecdot", "vecmat",
-    "vjp", "vmap", "vsplit", "vstack", "where", "while_loop", "xlogy", "xp", "zeros",
-    "zeros_like"
+    "take_along_axis", "tan", "tanh", "tensordot", "testing", "tile", "topk", "trace",
+    "tradeoff", "train", "transpose", "trapezoid", "tree", "tri", "tril", "triu", "trunc",
+    "uint16", "uint32", "uint64", "uint8", "unstack", "unwrap", "value_and_grad", "var", "vdot",
+    "vecdot", "vecmat", "vjp", "vmap", "vsplit", "vstack", "where", "while_loop", "xlogy", "xp",
+    "zeros", "zeros_like"
 ]
 __version__: str

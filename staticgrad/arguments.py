@@ -136,6 +136,27 @@ def read_size(name: object, value: Any) -> int:
     return found
 
 
+def all_sizes(
+    declared: Iterable[str], fixed: Mapping[str, int], given: Mapping[str, Any]
+) -> dict[str, int]:
+    """A value for each size that a graph declares, of those that are fixed and that are given.
+
+    Raises:
+        ArgumentError: a value that is no number of elements.
+        UnknownNameError: a size that the graph does not have, or one that is missing.
+    """
+    declared = [*declared]
+    known = {**fixed, **{name: read_size(name, value) for name, value in given.items()}}
+    for name in known:
+        if name not in declared:
+            raise unknown_size(name, declared)
+    for name in declared:
+        if name not in known:
+            hint = f"its sizes are {', '.join(declared)}"
+            raise UnknownNameError(f"size {name!r} is missing", hint=hint)
+    return {name: known[name] for name in declared}
+
+
 def unknown_size(name: object, known: Iterable[str]) -> UnknownNameError:
     """The error for a size that the graph does not have."""
     names = [*known]

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from contextvars import copy_context
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, overload
 
 import numpy.typing as npt
@@ -18,12 +19,12 @@ from staticgrad import config
 from staticgrad.analysis.binding import Feeds, check_sizes, named_inputs
 from staticgrad.arguments import (
     Options,
+    all_sizes,
     feeds_by_keyword,
     read_budget,
     read_fuse,
     read_passes,
     read_program,
-    read_size,
     read_sizes,
     room_here,
     unknown_size,
@@ -34,7 +35,6 @@ from staticgrad.errors import (
     GraphError,
     ParseError,
     UnknownAttributeError,
-    UnknownNameError,
 )
 from staticgrad.errors.elsewhere import refuse_shadowed_passes
 from staticgrad.errors.habits import OF_COMPILED
@@ -309,20 +309,10 @@ class Compiled(Generic[Results]):
             SizeGuardError: sizes that the graph's conditions exclude.
             BudgetInfeasible: the plan needs more than ``memory_budget``.
         """
-        asked = {name: read_size(name, value) for name, value in sizes.items()}
-        known = {**dict(self.options.sizes), **asked}
-        declared = self.program_graph.sizes
-        for name in known:
-            if name not in declared:
-                raise unknown_size(name, declared)
-        missing = [name for name in declared if name not in known]
-        if missing:
-            raise UnknownNameError(
-                f"size {missing[0]!r} is missing", hint=f"its sizes are {', '.join(declared)}"
-            )
+        known = all_sizes(self.program_graph.sizes, dict(self.options.sizes), sizes)
         copied = self._executor.buffers_of(named_inputs(self.program_graph, staged, "staged"))
         check_sizes(self.program_graph, known)
-        return self._plans.plan({name: known[name] for name in declared}, copied)
+        return self._plans.plan(known, copied)
 
     @property
     def peak_bytes(self) -> int:
@@ -440,6 +430,29 @@ class Compiled(Generic[Results]):
             plan=plan,
             sharing=None if plan is None else Sharing(plan.workers, sections.shared_steps(plan)),
         )
+
+    def report(self, path: str | Path, **sizes: int) -> Path:
+        """Write a page of one file: which tensors, scopes and lines hold memory when, in the plan
+        and where everything is stored, what is computed again, and what less memory would cost.
+
+        Args:
+            path: where to write it, ``"memory.html"``.
+            sizes: values of the named sizes that ``compile`` was not told.
+
+        Returns:
+            The path.
+
+        Raises:
+            UnknownNameError, SizeGuardError, BudgetInfeasible: as ``plan``.
+            OSError: the file cannot be written.
+        """
+        from staticgrad.memory_report import memory_page
+        from staticgrad.tradeoffs import tradeoff
+
+        plan, written = self.plan(**sizes), Path(path)
+        page = memory_page(self.program_graph.name, plan, tradeoff(self, sizes))
+        written.write_text(page, "utf-8")
+        return written
 
     def profile(self, feeds: Feeds | None = None, *, runs: int = 10) -> Profile:
         """What each step takes with these feeds: time, bytes, operations, share of the limits.

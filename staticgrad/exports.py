@@ -121,6 +121,7 @@ OTHERS = {
     "staticgrad.programs.matrices": "hessian hvp jacobian",
     "staticgrad.saving": "load save",
     "staticgrad.scopes": "scope",
+    "staticgrad.tradeoffs": "tradeoff",
 }
 #: Public name of a module -> where it stands.
 MODULES = {

@@ -78,6 +78,10 @@ class Scheduling:
             self.kernels.program(known.once)  # whose kernels reports name
         return known, Planner(known.schedule, *self._limits)
 
+    def planners(self) -> Iterator[Planner]:
+        """The planners of all divisions of the program, that of its schedule first."""
+        return self.found[1].planners()
+
     @property
     def graph(self) -> Graph:
         """What the passes made of the program."""

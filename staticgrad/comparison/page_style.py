@@ -30,13 +30,6 @@ nav a:hover { color: var(--ink); }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr));
   gap: 1rem 1.6rem; }
 .sg p.alarm { border-left: 4px solid var(--b); padding-left: .8rem; max-width: 52rem; }
-.sg svg polyline { fill: none; stroke-width: 2; }
-.sg svg polygon.band { opacity: .15; stroke: none; }
-.sg svg polyline.a { stroke: var(--w); } .sg svg polyline.b { stroke: var(--f); }
-.sg svg polyline.c { stroke: var(--u); } .sg svg polyline.d { stroke: var(--k); }
-.sg .chart .a:not(polyline) { fill: var(--w); } .sg .chart .b:not(polyline) { fill: var(--f); }
-.sg .chart .c:not(polyline) { fill: var(--u); } .sg .chart .d:not(polyline) { fill: var(--k); }
-.sg .chart svg { width: 100%; max-width: 44rem; } .sg svg .label { text-anchor: end; }
 .act { border: 1px solid var(--rule); border-radius: 10px; margin: 1rem 0; padding: .9rem 1rem; }
 .act h3 { margin: 0 0 .5rem; } .act pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 .act .tape { border-left: 3px solid var(--w); padding-left: .7rem; }

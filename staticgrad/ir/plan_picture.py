@@ -10,8 +10,8 @@ from staticgrad.pictures.markup import fold, fragment, paragraph, preformatted
 
 
 def plan_svg(plan: Plan) -> str:
-    """The arena over the positions; a box has the colour of what writes it."""
-    by_name, columns = plan.schedule.by_name, columns_of_steps(plan)
+    """The arena over the positions; a box has the colour of what writes it, at first or again."""
+    by_name, columns = plan.schedule.by_name, columns_with_repeats(plan)
     held = [
         Held(
             _called(by_name[p.buffer]), p.offset, p.nbytes, p.first, p.last,
@@ -31,6 +31,16 @@ def columns_of_steps(plan: Plan) -> list[Column]:
         step = plan.schedule.steps[planned.step]
         updates = any(roles[name] == "parameter" for name in step.writes())
         found.append("u" if updates else "b" if step.phase else "f")
+    return found
+
+
+def columns_with_repeats(plan: Plan) -> list[Column]:
+    """The same; what a step computes again has a column of its own."""
+    found, ran = columns_of_steps(plan), set[int]()
+    for position, planned in enumerate(plan.steps):
+        if planned.step in ran:
+            found[position] = "k"
+        ran.add(planned.step)
     return found
 
 

@@ -45,6 +45,13 @@ STYLE: Final = """
 .sg svg .edge { fill: none; stroke: var(--soft); stroke-opacity: .38; }
 .sg svg .edge.kept { stroke: var(--k); stroke-opacity: .5; stroke-dasharray: 4 3; }
 .sg svg .edge.far { stroke-opacity: .14; }
+.sg svg polyline { fill: none; stroke-width: 2; }
+.sg svg polygon.band { opacity: .15; stroke: none; }
+.sg svg polyline.a { stroke: var(--w); } .sg svg polyline.b { stroke: var(--f); }
+.sg svg polyline.c { stroke: var(--u); } .sg svg polyline.d { stroke: var(--k); }
+.sg .chart .a:not(polyline) { fill: var(--w); } .sg .chart .b:not(polyline) { fill: var(--f); }
+.sg .chart .c:not(polyline) { fill: var(--u); } .sg .chart .d:not(polyline) { fill: var(--k); }
+.sg .chart svg { width: 100%; max-width: 44rem; } .sg svg .label { text-anchor: end; }
 """
 
 

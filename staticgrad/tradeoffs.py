@@ -1,0 +1,251 @@
+"""What less memory costs: the plans that a program has at some sizes, before a kernel is compiled.
+
+The rows are the plans that a budget chooses from, of every division of the program's loops; what is
+both larger and slower than another is left out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from passes.divided import divisions
+from passes.memory import Planner
+from passes.pipelines import pipeline as read_pipeline
+from passes.remat.store_all import StoreAll
+from staticgrad import config
+from staticgrad.analysis.binding import check_sizes
+from staticgrad.analysis.cost import plan_seconds
+from staticgrad.analysis.plan_check import lower_bound
+from staticgrad.arguments import (
+    all_sizes,
+    read_budget,
+    read_fuse,
+    read_passes,
+    read_program,
+    read_sizes,
+    room_here,
+)
+from staticgrad.errors import ArgumentError
+from staticgrad.ir.calls import public
+from staticgrad.ir.plan import Plan
+from staticgrad.ir.worlds import in_graphs
+from staticgrad.kept import collection_paused
+from staticgrad.native import processors
+from staticgrad.native.environment import default_environment
+from staticgrad.pictures import charts
+from staticgrad.pictures.charts import Line
+from staticgrad.pictures.markup import fragment, paragraph, table
+from staticgrad.pictures.numbers import seconds
+from staticgrad.records import dataclass
+from staticgrad.runtime.sections import LEAST_SECTION
+from staticgrad.scheduling import Scheduling, scheduled
+
+if TYPE_CHECKING:
+    from staticgrad.compiler import Compilable, Compiled
+
+#: The name and version of the document that ``as_json`` gives.
+SCHEMA = "staticgrad-tradeoff/1"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One plan: the bytes of its arena, its predicted seconds, how many kernels run again."""
+
+    peak_bytes: int
+    seconds: float
+    again: int
+    plan: Plan = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Tradeoff:
+    """The plans of a program at some sizes: ``choices`` from the quickest to the smallest.
+
+    ``lower_bound``: bytes that no plan of these kernels can do without. Prints as a table;
+    notebooks draw it.
+    """
+
+    graph: str
+    sizes: tuple[tuple[str, int], ...]
+    choices: tuple[Choice, ...]
+    lower_bound: int
+
+    @property
+    def everything(self) -> Choice:
+        """The plan that computes nothing twice."""
+        return self.choices[0]
+
+    @property
+    def smallest(self) -> Choice:
+        """The plan that needs the fewest bytes."""
+        return self.choices[-1]
+
+    def within(self, budget: float | str) -> Choice | None:
+        """The quickest plan within a budget, spelt as ``memory_budget``; None if there is none.
+
+        Raises:
+            ArgumentError: it is no budget.
+        """
+        wanted = room_here(read_budget(budget))
+        if wanted is None:
+            return self.everything
+        most = wanted if isinstance(wanted, int) else wanted.of(self.everything.plan)
+        return next((each for each in self.choices if each.peak_bytes <= most), None)
+
+    def share(self, choice: Choice) -> float:
+        """The bytes of a choice beside those of storing everything."""
+        return choice.peak_bytes / max(self.everything.peak_bytes, 1)
+
+    def extra(self, choice: Choice) -> float:
+        """The predicted time of a choice beside that of storing everything, less one."""
+        return choice.seconds / self.everything.seconds - 1 if self.everything.seconds else 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """All figures as JSON has them."""
+        return {
+            "schema": SCHEMA,
+            "graph": self.graph,
+            "sizes": dict(self.sizes),
+            "lower_bound": self.lower_bound,
+            "choices": [
+                {"peak_bytes": c.peak_bytes, "seconds": c.seconds, "again": c.again}
+                for c in self.choices
+            ],
+        }
+
+    def __str__(self) -> str:
+        heads, rows = _HEADS, self._rows()
+        widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+        lines = [
+            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+            for row in (heads, *rows)
+        ]
+        bound = f"no plan of these kernels needs fewer than {self.lower_bound:,} bytes"
+        return "\n".join([self._title(), *lines, bound])
+
+    def svg(self, chosen: Plan | None = None) -> str:
+        """Predicted time against bytes as SVG text; ``chosen`` is marked."""
+        top = self.everything.peak_bytes
+        unit, size = next(each for each in _UNITS if top >= each[1] or each[1] == 1)
+        points = [(c.peak_bytes / size, c.seconds) for c in self.choices]
+        times = [time for _, time in points]
+        bound = self.lower_bound / size
+        series = [Line("plans", points), Line("bound", [(bound, t) for t in (0.0, max(times))])]
+        if chosen is not None:
+            series.append(Line("this one", [(chosen.peak_bytes / size, plan_seconds(chosen))]))
+        drawn = charts.lines(
+            series, f"{unit} of the arena", "predicted time of a run",
+            show_y=seconds, log_x=False, log_y=False, class_of="bac",
+        )  # fmt: skip
+        return f'<div class="chart">{drawn}</div>'
+
+    def _repr_html_(self) -> str:
+        return fragment(
+            paragraph(self._title()),
+            self.svg(),
+            self.html_table(),
+            paragraph(f"no plan of these kernels needs fewer than {self.lower_bound:,} bytes"),
+        )
+
+    def html_table(self) -> str:
+        """The choices as an HTML table."""
+        return table(_HEADS, self._rows(), range(len(_HEADS)))
+
+    def _title(self) -> str:
+        at = ", ".join(f"{name}={size}" for name, size in self.sizes)
+        return f"{self.graph}{' at ' + at if at else ''}: {len(self.choices)} plans"
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [
+            (
+                f"{c.peak_bytes:,}", f"{self.share(c):.1%}", seconds(c.seconds),
+                f"{self.extra(c):+.1%}", f"{c.again:,}",
+            )
+            for c in self.choices
+        ]  # fmt: skip
+
+
+_UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("bytes", 1))
+_HEADS = ("bytes", "share", "predicted", "more time", "kernels again")
+
+
+@public
+@collection_paused()
+@config.read_once()
+@default_environment()
+@in_graphs()
+def tradeoff(
+    program: Compilable | Compiled,
+    sizes: Mapping[str, int] | None = None,
+    *,
+    pipeline: str = "O1",
+    fuse: bool = True,
+    threads: int | str | None = None,
+) -> Tradeoff:
+    """The plans that a ``memory_budget`` would choose from, without compiling a kernel.
+
+    Args:
+        program: a Graph, a Value, a dict of Values, or a compiled program, whose own kernels and
+            threads are then meant. Of an ``sg.function``, ``f.graph(x, y)``.
+        sizes: a value for each named size.
+        pipeline: the passes to run first, as ``compile`` takes them.
+        fuse: merge neighbouring operations into kernels, as ``compile`` takes it.
+        threads: how many may run it, as ``compile`` takes it: each has scratch of its own.
+
+    Returns:
+        The choices, from the quickest to the smallest, with their predicted times.
+
+    Raises:
+        ArgumentError: what is given is no program.
+        UnknownNameError: a size that the graph does not have, or one that is missing.
+        SizeGuardError: sizes that the graph's conditions exclude.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> x = sg.input("x", (256, 64))
+    >>> ws = [sg.parameter(f"w{k}", np.eye(64, dtype="float32")) for k in range(4)]
+    >>> h = x
+    >>> for w in ws:
+    ...     h = sg.tanh(h @ w)
+    >>> found = sg.tradeoff({"dw": sg.grad((h * h).mean(), ws)[0]})
+    >>> found.smallest.peak_bytes < found.everything.peak_bytes
+    True
+    """
+    scheduling = getattr(program, "_scheduling", None)
+    if isinstance(scheduling, Scheduling):
+        graph, told = scheduling.program, dict(scheduling.sizes)
+        planners = [*scheduling.planners()]
+    else:
+        if hasattr(program, "graph") and callable(program):
+            raise ArgumentError(
+                "tradeoff takes a graph, not a function", hint="sg.tradeoff(f.graph(x, y))"
+            )
+        (graph, _), told = read_program(program), {}
+        passed, _ = read_pipeline(read_passes(pipeline)).run(graph)
+        make = partial(scheduled, fuse=read_fuse(fuse))
+        workers = processors.threads(config.current(threads=threads).threads)
+        limits = (StoreAll(), None, workers, LEAST_SECTION)
+        planners = [each.planner for each in divisions(passed, make, limits)]
+        planners = planners or [Planner(make(passed), *limits)]
+    at = all_sizes(graph.sizes, told, dict(read_sizes(sizes)))
+    check_sizes(graph, at)
+    return _of_planners(graph.name, at, planners)
+
+
+def _of_planners(name: str, sizes: Mapping[str, int], planners: Iterable[Planner]) -> Tradeoff:
+    """The best of what some planners have."""
+    plans = [plan for planner in planners for plan, _ in planner.front(sizes)]
+    choices = sorted((_choice(plan) for plan in plans), key=lambda c: (c.seconds, c.peak_bytes))
+    kept: list[Choice] = []
+    for each in choices:
+        if not kept or each.peak_bytes < kept[-1].peak_bytes:
+            kept.append(each)
+    return Tradeoff(name, tuple(sizes.items()), tuple(kept), min(map(lower_bound, plans)))
+
+
+def _choice(plan: Plan) -> Choice:
+    runs = Counter(planned.step for planned in plan.steps)
+    return Choice(plan.peak_bytes, plan_seconds(plan), sum(runs.values()) - len(runs), plan)

@@ -1,0 +1,145 @@
+"""Plans of a program before a kernel is compiled, and the page of its memory. The oracle of the
+plans are budgets in bytes; of bytes over time, the placements counted one by one."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad import backends
+from staticgrad.analysis.cost import plan_seconds
+from staticgrad.errors import ArgumentError, BudgetInfeasible, UnknownNameError
+from staticgrad.ir.plan_picture import columns_with_repeats
+from staticgrad.memory_report import held_bands
+from staticgrad.profiling import live_bytes
+
+
+def network() -> sg.Graph:
+    """Four layers over open rows, in scopes, one of an awkward name."""
+    h = sg.input("x", ("n", 24))
+    weights = [sg.parameter(f"w{k}", np.eye(24, dtype="f4")) for k in range(4)]
+    for k, w in enumerate(weights):
+        with sg.scope("<b>&" if k == 3 else f"layer{k}"):
+            h = sg.tanh(h @ w)
+    loss = (h * h).mean()
+    return sg.Graph({"loss": loss}, sg.optim.SGD(0.1).updates(loss, weights), name="net<1>")
+
+
+def test_each_choice_is_what_its_budget_plans(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = network()
+    monkeypatch.setattr(backends, "compiled", None)  # no kernel is compiled
+    found = sg.tradeoff(graph, {"n": 300})
+    monkeypatch.undo()
+    assert len(found.choices) > 2
+    sizes, times = [c.peak_bytes for c in found.choices], [c.seconds for c in found.choices]
+    assert sizes == sorted(sizes, reverse=True)
+    assert times == sorted(times)
+    assert found.everything.peak_bytes == sg.compile(graph).plan(n=300).peak_bytes
+    assert found.everything.again == 0
+    for choice in (found.choices[1], found.smallest):
+        plan = sg.compile(graph, memory_budget=choice.peak_bytes).plan(n=300)
+        assert (plan.peak_bytes, plan_seconds(plan)) == (choice.peak_bytes, choice.seconds)
+        assert choice.again == len(plan.steps) - len(plan.schedule.steps) > 0
+    with pytest.raises(BudgetInfeasible) as told:
+        sg.compile(graph, memory_budget=found.smallest.peak_bytes - 1).plan(n=300)
+    assert told.value.smallest_peak == found.smallest.peak_bytes
+    assert told.value.lower_bound == found.lower_bound <= found.smallest.peak_bytes
+    half = found.within("80%")
+    assert half is not None
+    assert half.peak_bytes <= 0.8 * found.everything.peak_bytes
+    assert found.within(found.smallest.peak_bytes - 1) is None
+    assert sg.tradeoff(sg.compile(graph), {"n": 300}) == found
+    document = json.loads(json.dumps(found.as_json()))
+    assert [c["peak_bytes"] for c in document["choices"]] == sizes
+    assert str(found).splitlines()[2].split()[:2] == [f"{sizes[0]:,}", "100.0%"]
+    balanced(found._repr_html_())
+
+
+def test_loops_give_the_plans_of_all_their_divisions() -> None:
+    x, w = sg.input("x", (64, 40, 8)), sg.input("w", (8, 8))
+    h, _ = sg.scan(lambda h, each: (sg.tanh(each + h @ w),) * 2, sg.zeros((40, 8)), x)
+    found = sg.tradeoff({"dw": sg.grad((h * h).sum(), w)})
+    assert found.smallest.peak_bytes < 0.5 * found.everything.peak_bytes
+
+
+def test_what_has_no_tradeoff_is_told() -> None:
+    graph = network()
+    for sizes, word in ((None, "missing"), ({"m": 3, "n": 3}, "no size 'm'")):
+        with pytest.raises(UnknownNameError, match=word):
+            sg.tradeoff(graph, sizes)
+    with pytest.raises(ArgumentError, match="not a function") as told:
+        sg.tradeoff(sg.function(lambda x: x * 2))  # type: ignore[arg-type]
+    assert "f.graph(x, y)" in told.value.hint
+    single = sg.tradeoff(sg.input("x", (3,)) * 2)
+    assert (len(single.choices), single.smallest.peak_bytes) == (1, 0)
+    balanced(single._repr_html_())
+
+
+def test_bytes_over_time_are_those_of_the_placements() -> None:
+    plan = sg.compile(network(), checkpoint="recompute").plan(n=50)
+    bands = held_bands(plan, lambda buffer: buffer.name)
+    assert [sum(each) for each in zip(*(b.held for b in bands), strict=True)] == live_bytes(plan)
+    again = [k for k, column in enumerate(columns_with_repeats(plan)) if column == "k"]
+    assert len(again) == len(plan.steps) - len(plan.schedule.steps) > 0
+
+
+class Balance(HTMLParser):
+    """Notes every tag, and that each is closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.said: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        assert not {"src", "href"} & {name for name, _ in attrs}
+        if tag not in ("meta", "line", "rect", "circle"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: Any) -> None:
+        pass
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.said.append(data)
+
+
+def balanced(page: str) -> str:
+    """The words of a page whose tags are closed, and that reads no other file."""
+    parser = Balance()
+    parser.feed(page)
+    assert parser.open == []
+    return " ".join(parser.said)
+
+
+def test_the_page_says_what_is_held_by_scope_line_and_tensor(tmp_path: Path) -> None:
+    f = sg.compile(network(), memory_budget=0.6)
+    path = f.report(tmp_path / "memory.html", n=200)
+    page = path.read_text("utf-8")
+    words = balanced(page)
+    for wanted in (
+        "Memory of net<1> at n=200",
+        "layer0",
+        "<b>&",
+        "by source line",
+        "by scope",
+        "What is computed again",
+        "Everything is stored",
+        Path(__file__).name,
+    ):
+        assert wanted in words, wanted  # fmt: skip
+    assert "<script" not in page
+    assert "http" not in page
+    small = sg.compile(sg.input("x", (3,)) * 2).report(str(tmp_path / "small.html"))
+    balanced(small.read_text("utf-8"))
+    with pytest.raises(UnknownNameError):
+        f.report(tmp_path / "other.html")
+    assert not (tmp_path / "other.html").exists()
