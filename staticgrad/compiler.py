@@ -121,32 +121,30 @@ def compile(
 
     Args:
         program: what to compute. One Value in, one array out; else results come in a dict.
-        memory_budget: upper limit of the arena's peak: bytes (``2_000_000``, ``"2MiB"``), a share
-            of what storing everything needs (``0.5``, ``"50%"``), or ``"fit"``: what the machine's
-            memory, or its container's, has room for beside feeds, parameters and results. Kernels
+        memory_budget: upper limit of the arena: bytes (``"2MiB"``), a share of what storing all
+            needs (``0.5``, ``"50%"``), or ``"fit"``, what physical memory has room for. Kernels
             run twice where that is what it takes, the cheapest first; results keep their bytes.
         checkpoint: what is kept for the backward pass, and what is computed again: ``"store_all"``,
             ``"sqrt"``, ``"recompute"``, or an object of ``passes.remat.Policy``. With a budget, the
             peak is at most that of the policy as well. What ``sg.checkpoint`` marks is kept.
         sizes: values of named sizes that every run will have; the feeds must agree.
-        pipeline: the passes to run first, as text, or a level (``"O0"``, ``"O1"``), or a
-            ``passes.base.Pass`` or ``Pipeline`` itself.
+        pipeline: the passes to run first: text, a level (``"O1"``), or a ``passes.base.Pass``.
         fuse: merge neighbouring operations into kernels; the bytes of results do not depend on it.
         debug: run step by step and suspiciously; results keep their bytes. True: every kernel's
             reads and writes are checked against the plan, in poisoned memory between red zones
             (``staticgrad.runtime.guarded``). ``"nan"``: a run in which an operation makes a NaN
             or an infinity of finite numbers raises NonFiniteError (``staticgrad.runtime.probed``).
-            None: the setting ``debug``, which is False by default. Plans and stats are those of a
-            plain program; the memory and kernels that debugging itself takes are beside them.
+            None: the setting ``debug``, False by default. Plans and stats are a plain program's;
+            the memory and kernels that debugging itself takes are beside them.
         backend: who compiles the kernels, by name; results keep their bytes. ``"vector"`` writes
             LLVM IR for a kernel's source, ``"numba"`` jits it with Numba, ``"auto"`` is the former,
             and the latter for a source that it refuses; others can be registered
             (``staticgrad.backends``). None: the setting ``backend`` of whoever compiles, now and
             where a pickle is loaded: ``sg.options``, then ``STATICGRAD_BACKEND``, then
             ``pyproject.toml``, then ``"auto"``. ``f.kernels`` and ``f.explain()`` say which ran.
-        threads: how many threads may run it, the calling one included; results keep their bytes.
-            ``"auto"``, the default: as many as there are processors for them. Each has scratch of
-            its own; short programs keep to the calling thread. None: the setting, as above.
+        threads: how many threads may run it, each with its scratch; results keep their bytes.
+            ``"auto"``, the default: as many as there are processors for them; short programs keep
+            to the calling thread. None: the setting, as above.
 
     Raises:
         ArgumentError: an option of the wrong kind, or an unknown policy.
