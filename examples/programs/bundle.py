@@ -6,7 +6,7 @@ normal equations (Schur complement; Triggs et al., Bundle adjustment: a modern s
 """
 
 import numpy as np
-from ways import show
+from ways import Array, Found, Way, show
 
 import staticgrad as sg
 
@@ -14,7 +14,7 @@ TOLERANCE = 1e-7
 CAMERAS, POINTS = 4, 20
 
 
-def rotated(turn, x):
+def rotated(turn: sg.Value, x: sg.Value) -> sg.Value:
     """x turned about an axis by an angle, both given by one vector (Rodrigues' formula)."""
     angle = sg.sqrt((turn * turn).sum() + 1e-16)
     axis = turn / angle
@@ -22,13 +22,13 @@ def rotated(turn, x):
     return sg.cos(angle) * (x - along) + sg.sin(angle) * sg.cross(axis, x) + along
 
 
-def seen(camera, point):
+def seen(camera: sg.Value, point: sg.Value) -> sg.Value:
     """Where a camera (turn, place, focal length) sees a point."""
     x = rotated(camera[:3], point) + camera[3:6]
     return camera[6] * x[:2] / x[2]
 
 
-def scene():
+def scene() -> tuple[Array, Array, Array, Array]:
     rng = np.random.default_rng(0)
     points = rng.uniform(-1, 1, size=(POINTS, 3))
     cameras = np.concatenate([rng.normal(size=(CAMERAS, 3)) * 0.2, np.zeros((CAMERAS, 4))], 1)
@@ -36,16 +36,20 @@ def scene():
     return cameras, points, rng.normal(size=(CAMERAS, 7)) * 0.03, rng.normal(size=(POINTS, 3)) * 0.1
 
 
-def run(way, steps=12):
+def run(way: Way, steps: int = 12) -> Found:
     cameras, points, away, off = scene()
     pairs = np.stack(np.meshgrid(np.arange(CAMERAS), np.arange(POINTS), indexing="ij"))
     of_camera, of_point = pairs.reshape(2, -1)
-    observed = way(lambda c, p: sg.vmap(seen)(c[of_camera], p[of_point]))(cameras, points)
 
-    def residuals(cameras, points):
-        return sg.vmap(seen)(cameras[of_camera], points[of_point]) - observed
+    def observations(cameras: sg.Value, points: sg.Value) -> sg.Value:
+        return sg.vmap(seen)(cameras[of_camera], points[of_point])
 
-    def step(cameras, points, damping):
+    observed = way(observations)(cameras, points)
+
+    def residuals(cameras: sg.Value, points: sg.Value) -> sg.Value:
+        return observations(cameras, points) - observed
+
+    def step(cameras: sg.Value, points: sg.Value, damping: sg.Value) -> dict[str, sg.Value]:
         r = residuals(cameras, points)
         blocks = sg.vmap(sg.jacobian(seen, (0, 1)))(cameras[of_camera], points[of_point])
         by_camera = blocks[0].reshape(CAMERAS, POINTS, 2, 7)
@@ -69,26 +73,23 @@ def run(way, steps=12):
         )
         new_cameras, new_points = cameras - moved, points - shifted
         before, after = (r * r).sum(), (residuals(new_cameras, new_points) ** 2).sum()
-        better = after < before
+        is_less = after < before
         return {
-            "cameras": sg.where(better, new_cameras, cameras),
-            "points": sg.where(better, new_points, points),
-            "damping": sg.where(better, damping * 0.1, damping * 10.0),
+            "cameras": sg.where(is_less, new_cameras, cameras),
+            "points": sg.where(is_less, new_points, points),
+            "damping": sg.where(is_less, damping * 0.1, damping * 10.0),
             "error": before,
         }
 
-    step, found, errors = (
-        way(step),
-        {"cameras": cameras + away, "points": points + off, "damping": np.float64(1e-2)},
-        [],
-    )
+    better, errors = way(step), list[Array]()
+    found = {"cameras": cameras + away, "points": points + off, "damping": np.array(1e-2)}
     for _ in range(steps):
-        found = step(found["cameras"], found["points"], found["damping"])
+        found = better(found["cameras"], found["points"], found["damping"])
         errors.append(found["error"])
     return {"errors": np.array(errors), "points": found["points"]}
 
 
-def check(found):
+def check(found: Found) -> None:
     assert found["errors"][0] > 0.1
     assert found["errors"][-1] < 1e-16
 

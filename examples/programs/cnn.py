@@ -1,8 +1,10 @@
 """Digits by a convolutional network with batch norm, whose running statistics are updates, too."""
 
+from typing import Any
+
 import numpy as np
 from sklearn.datasets import load_digits
-from ways import show
+from ways import Array, Found, Way, show
 
 import staticgrad as sg
 
@@ -10,9 +12,10 @@ TOLERANCE = 2e-4
 nn = sg.nn
 
 
-def run(way, steps=120):
-    images, labels = load_digits(return_X_y=True)
-    images = (images / 16).astype("float32").reshape(-1, 1, 8, 8)
+def run(way: Way, steps: int = 120) -> Found:
+    digits: Any = load_digits()
+    labels: Array = digits.target
+    images: Array = (digits.data / 16).astype("float32").reshape(-1, 1, 8, 8)
     nn.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(1, 8, 3, padding="same", bias=False),
@@ -27,21 +30,24 @@ def run(way, steps=120):
     )
     opt = sg.optim.Adam(1e-2)
 
-    def step(x, y):
+    def step(x: sg.Value, y: sg.Value) -> sg.Value:
         loss = nn.cross_entropy(model(x), y)
         opt.minimize(loss)
         return loss
 
-    step = way(step)
+    def classify(x: sg.Value) -> sg.Value:
+        return sg.argmax(model(x), axis=1)
+
+    stepped = way(step)
     batches = sg.train.Batches(images[:1500], labels[:1500], size=50, seed=1)
-    losses = [step(x, y) for k in range(-(-steps // 30)) for x, y in batches.epoch(k)][:steps]
+    losses = [stepped(x, y) for k in range(-(-steps // 30)) for x, y in batches.epoch(k)][:steps]
     model.eval()  # another program: the running statistics take the place of the batch's
-    classes = way(lambda x: sg.argmax(model(x), axis=1))(images[1500:])
+    classes = way(classify)(images[1500:])
     states = {name: array for name, array in model.state_dict().items() if "running" in name}
     return {"losses": np.array(losses), "right": np.mean(classes == labels[1500:]), **states}
 
 
-def check(found):
+def check(found: Found) -> None:
     assert found["right"] > 0.85
     assert found["losses"][-15:].mean() < 0.2
 

@@ -5,7 +5,7 @@ other's parameters.
 """
 
 import numpy as np
-from ways import show
+from ways import Array, Found, Way, show
 
 import staticgrad as sg
 
@@ -13,7 +13,7 @@ TOLERANCE = 1e-3
 nn = sg.nn
 
 
-def network(inputs, outputs, width=32):
+def network(inputs: int, outputs: int, width: int = 32) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(inputs, width),
         nn.LeakyReLU(0.2),
@@ -23,17 +23,17 @@ def network(inputs, outputs, width=32):
     )
 
 
-def run(way, steps=1500, batch=128):
+def run(way: Way, steps: int = 1500, batch: int = 128) -> Found:
     nn.manual_seed(0)
     generator, critic = network(2, 2), network(2, 1)
     of_generator = sg.optim.Adam(1e-3, beta1=0.5)
     of_critic = sg.optim.Adam(2e-3, beta1=0.5, name="critic")
     noise = sg.random.Generator(0)
 
-    def made(count):
+    def made(count: int) -> sg.Value:
         return generator(noise.normal(shape=(count, 2)))
 
-    def step(real):
+    def step(real: sg.Value) -> dict[str, sg.Value]:
         fake = made(batch)
         doubt, belief = critic(real), critic(fake)
         loss = (nn.softplus(-doubt) + nn.softplus(belief)).mean()
@@ -42,15 +42,15 @@ def run(way, steps=1500, batch=128):
         of_generator.minimize(fooled, generator)
         return {"critic": loss, "generator": fooled}
 
-    step, rng, losses = way(step), np.random.default_rng(0), []
+    stepped, rng, losses = way(step), np.random.default_rng(0), list[list[Array]]()
     for _ in range(steps):
         angle = rng.uniform(0, 2 * np.pi, size=batch)
         circle = np.stack([np.cos(angle), np.sin(angle)], 1).astype("float32")
-        losses.append([*step(circle).values()])
+        losses.append([*stepped(circle).values()])
     return {"losses": np.array(losses), "points": way(lambda: made(500))()}
 
 
-def check(found):
+def check(found: Found) -> None:
     radius = np.hypot(*found["points"].T)
     assert abs(np.median(radius) - 1) < 0.2
     assert np.abs(found["points"].mean(0)).max() < 0.3

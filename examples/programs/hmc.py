@@ -5,7 +5,7 @@ chains are a parameter that each call updates.
 """
 
 import numpy as np
-from ways import show
+from ways import Found, Way, show
 
 import staticgrad as sg
 
@@ -15,24 +15,27 @@ MEAN = np.array([1.0, -2.0])
 COVARIANCE = np.array([[1.0, 0.8], [0.8, 1.5]])
 
 
-def run(way, steps=200):
+def run(way: Way, steps: int = 200) -> Found:
     rng, places = sg.random.Generator(0), sg.parameter("places", np.zeros((CHAINS, 2)))
     precision = np.linalg.inv(COVARIANCE)
 
-    def energy(q):
+    def energy(q: sg.Value) -> sg.Value:
         """Minus the logarithm of the density at each place, [..., 2]."""
         away = q - MEAN
         return 0.5 * ((away @ precision) * away).sum(-1)
 
-    slope = sg.grad(lambda q: energy(q).sum())
+    def total(q: sg.Value) -> sg.Value:
+        return energy(q).sum()
 
-    def leap(_, state):
+    slope = sg.grad(total)
+
+    def leap(_: sg.Value, state: tuple[sg.Value, sg.Value]) -> tuple[sg.Value, sg.Value]:
         q, p = state
         p = p - 0.5 * LEAP * slope(q)
         q = q + LEAP * p
         return q, p - 0.5 * LEAP * slope(q)
 
-    def step():
+    def step() -> dict[str, sg.Value]:
         momenta = rng.normal(shape=(CHAINS, 2), dtype="float64")
         q, p = sg.fori_loop(0, LEAPS, leap, (places, momenta))
         before = energy(places) + 0.5 * (momenta**2).sum(-1)
@@ -42,12 +45,12 @@ def run(way, steps=200):
         places.update(now)
         return {"places": now, "taken": taken.mean()}
 
-    step = way(step)
-    found = [step() for _ in range(steps)]
+    stepped = way(step)
+    found = [stepped() for _ in range(steps)]
     return {name: np.stack([each[name] for each in found]) for name in found[0]}
 
 
-def check(found):
+def check(found: Found) -> None:
     seen = found["places"][20:].reshape(-1, 2)
     np.testing.assert_allclose(seen.mean(0), MEAN, atol=0.06)
     np.testing.assert_allclose(np.cov(seen.T), COVARIANCE, atol=0.12)

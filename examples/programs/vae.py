@@ -1,8 +1,10 @@
 """Digits by a variational autoencoder (arXiv 1312.6114): a layer that draws, and a loss with it."""
 
+from typing import Any
+
 import numpy as np
 from sklearn.datasets import load_digits
-from ways import show
+from ways import Array, Found, Way, show
 
 import staticgrad as sg
 
@@ -11,12 +13,12 @@ nn = sg.nn
 
 
 class Autoencoder(nn.Module):
-    def __init__(self, latent=4):
+    def __init__(self, latent: int = 4) -> None:
         self.encoder = nn.Sequential(nn.Linear(64, 48), sg.tanh, nn.Linear(48, 2 * latent))
         self.decoder = nn.Sequential(nn.Linear(latent, 48), sg.tanh, nn.Linear(48, 64))
         self.noise = sg.random.Generator(0)
 
-    def forward(self, x):
+    def forward(self, x: sg.Value) -> tuple[sg.Value, sg.Value]:
         """What is left of x, as log-odds of each pixel, and how far the code is from N(0, 1)."""
         mean, log_variance = sg.split(self.encoder(x), 2, axis=-1)
         code = mean + sg.exp(0.5 * log_variance) * self.noise.normal(shape=mean.shape)
@@ -24,32 +26,33 @@ class Autoencoder(nn.Module):
         return self.decoder(code), away.sum(-1).mean()
 
 
-def run(way, steps=300):
-    images = (load_digits().data / 16).astype("float32")
+def run(way: Way, steps: int = 300) -> Found:
+    digits: Any = load_digits()
+    images: Array = (digits.data / 16).astype("float32")
     nn.manual_seed(0)
     model, opt = Autoencoder(), sg.optim.Adam(5e-3)
 
-    def step(x):
+    def step(x: sg.Value) -> dict[str, sg.Value]:
         logits, away = model(x)
         surprise = nn.binary_cross_entropy_with_logits(logits, x, reduction="none")
         loss = surprise.sum(-1).mean() + away
         opt.minimize(loss)
         return {"loss": loss, "away": away}
 
-    step, losses = way(step), []
+    stepped, losses = way(step), list[list[Array]]()
     batches = sg.train.Batches(images, size=128, seed=1)
     for k in range(steps):
-        found = step(next(batches.epoch(k)))
+        found = stepped(next(batches.epoch(k)))
         losses.append([found["loss"], found["away"]])
 
-    def drawn():
+    def drawn() -> sg.Value:
         code = model.noise.normal(shape=(5, 4))
         return sg.sigmoid(model.decoder(code))
 
     return {"losses": np.array(losses), "drawn": way(drawn)()}
 
 
-def check(found):
+def check(found: Found) -> None:
     loss, away = found["losses"][-10:].mean(0)
     assert loss < 28.0
     assert 1.0 < away < 6.0

@@ -207,7 +207,7 @@ def _reaches(result: Symbolic, parameter: Symbolic) -> bool:
     return parameter.node in set(Graph(result).nodes)
 
 
-def _traced(step: Step, example: dict[str, Array], count: int) -> Function:
+def _traced(step: Step, example: dict[str, Array], count: int) -> Function[..., Any]:
     """The step as a function of arrays of these names, whose examples are counted."""
     inner = step
 

@@ -10,10 +10,18 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from operator import index
-from typing import Any
+from typing import Any, overload
 
 from staticgrad.errors import ArgumentError, AxisError, ShapeError
 from staticgrad.errors.wording import kind_of, shown
+from staticgrad.functions.call_types import (
+    Gradient,
+    OfArrays,
+    OfValue,
+    P,
+    R,
+    ValueAndGradient,
+)
 from staticgrad.functions.tracing import Trace, Traced, as_results, called, labelled
 from staticgrad.functions.trees import Tree, flatten, is_record, paths, unflatten
 from staticgrad.ir.bodies import body_of
@@ -29,9 +37,27 @@ from staticgrad.types.dim import Dim, Size
 from staticgrad.types.tensor import TensorType
 
 
+@overload
 def vmap(
-    f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0, *, axis_size: Any = None
-) -> Callable[..., Any]:
+    f: Gradient[P], in_axes: Any = 0, out_axes: Any = 0, *, axis_size: Any = None
+) -> Gradient[P]: ...
+@overload
+def vmap(
+    f: ValueAndGradient[P, R], in_axes: Any = 0, out_axes: Any = 0, *, axis_size: Any = None
+) -> ValueAndGradient[P, R]: ...
+@overload
+def vmap(
+    f: OfValue[P], in_axes: Any = 0, out_axes: Any = 0, *, axis_size: Any = None
+) -> OfValue[P]: ...
+@overload
+def vmap(
+    f: OfArrays[P, R], in_axes: Any = 0, out_axes: Any = 0, *, axis_size: Any = None
+) -> Callable[P, R]: ...
+@overload
+def vmap(
+    f: Callable[P, R], in_axes: Any = 0, out_axes: Any = 0, *, axis_size: Any = None
+) -> Callable[P, R]: ...
+def vmap(f: Any, in_axes: Any = 0, out_axes: Any = 0, *, axis_size: Any = None) -> Any:
     """``f`` over batches: what it gives for each element along an axis, stacked, without a loop.
 
     ``f`` is written for one element and is called once, with values of an element's shape; what it

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from staticgrad.errors import ArgumentError, CarryError, DTypeError
+from staticgrad.functions.call_types import R, T
 from staticgrad.functions.draws import Draws
 from staticgrad.functions.eager_loops import (
     is_eager,
@@ -61,12 +62,12 @@ Trip = Callable[[Any, Any, Any], tuple[Any, Any]]
 
 
 def scan(
-    f: Callable[[Any, Any], tuple[Any, Any]],
+    f: Callable[[Any, Any], tuple[R, T]],
     init: Any,
     xs: Any = None,
     length: Any = None,
     reverse: bool = False,
-) -> tuple[Any, Any]:
+) -> tuple[R, T]:
     """Run ``f`` along the first axis of ``xs``, carrying a state from trip to trip.
 
     As ``for x in xs: carry, y = f(carry, x)``, as one node of the graph whatever the length.
@@ -118,10 +119,10 @@ def _scan(
 def fori_loop(
     lower: Any,
     upper: Any,
-    body_fun: Callable[[Any, Any], Any],
+    body_fun: Callable[[Any, Any], R],
     init_val: Any,
     most: Any = None,
-) -> Any:
+) -> R:
     """``for i in range(lower, upper): carry = body_fun(i, carry)``, as one node of the graph.
 
     Args:
@@ -170,7 +171,7 @@ def fori_loop(
     return _loop("fori_loop", named_after(body_fun, trip), init_val, [], trips, False)[0]
 
 
-def map_slices(f: Callable[[Any], Any], xs: Any) -> Any:
+def map_slices(f: Callable[[Any], R], xs: Any) -> R:
     """``f`` of every slice of ``xs`` along its first axis, stacked: ``sg.map``.
 
     One slice at a time, in one node of the graph; what broadcasts is better written without it.
@@ -200,10 +201,10 @@ def map_slices(f: Callable[[Any], Any], xs: Any) -> Any:
 
 def while_loop(
     cond_fun: Callable[[Any], Any],
-    body_fun: Callable[[Any], Any],
+    body_fun: Callable[[Any], R],
     init_val: Any,
     most: Any = None,
-) -> Any:
+) -> R:
     """``while cond_fun(carry): carry = body_fun(carry)``, as one node of the graph.
 
     Args:
@@ -260,9 +261,7 @@ def while_loop(
     return unflatten(tree, _applied(op, carries, captured)[: len(carries)])
 
 
-def cond(
-    pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any], *operands: Any
-) -> Any:
+def cond(pred: Any, true_fun: Callable[..., R], false_fun: Callable[..., R], *operands: Any) -> R:
     """``true_fun(*operands) if pred else false_fun(*operands)``; only the one that is taken runs.
 
     ``where`` computes both and chooses by element; this chooses one computation for the whole.
@@ -301,7 +300,7 @@ def cond(
     return _branch("cond", chosen, (false_fun, true_fun), operands)
 
 
-def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -> Any:
+def switch(index: Any, branches: Sequence[Callable[..., R]], *operands: Any) -> R:
     """``branches[index](*operands)``; only the one that is taken runs.
 
     Args:

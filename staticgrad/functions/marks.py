@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, overload
 
+from staticgrad.functions.call_types import P, R
 from staticgrad.functions.trees import flatten, mapped, unflatten
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.kinds import AnyValue, Operand, binding_kind
@@ -14,7 +15,7 @@ from staticgrad.ops.convert import Checkpoint
 
 
 @overload
-def checkpoint(x: Callable[..., Any]) -> Callable[..., Any]: ...
+def checkpoint(x: Callable[P, R]) -> Callable[P, R]: ...
 @overload
 def checkpoint(x: Operand[AnyValue]) -> AnyValue: ...
 def checkpoint(x: Any) -> Any:

@@ -18,6 +18,7 @@ from typing import Any, Final
 from staticgrad.errors import ArgumentError, CarryError, RankError
 from staticgrad.errors.wording import shown
 from staticgrad.functions import adjoint as adjoints
+from staticgrad.functions.call_types import R
 from staticgrad.functions.loop_arguments import check_function
 from staticgrad.functions.loops import fori_loop, scan, while_loop
 from staticgrad.functions.tracing import check_structure, named_after
@@ -55,7 +56,9 @@ _ERROR: Final = (
 _SAFETY, _LEAST, _MOST = 0.9, 0.2, 5.0
 
 
-def rk4(f: Slope, y: Any, times: Any, steps: int = 1, *, adjoint: bool = False) -> Any:
+def rk4(
+    f: Callable[[Any, Any], R], y: Any, times: Any, steps: int = 1, *, adjoint: bool = False
+) -> R:
     """The solution of ``y' = f(t, y)`` by the classical method of fourth order.
 
     Args:

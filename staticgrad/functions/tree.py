@@ -7,13 +7,15 @@ module. None holds no value. Names are those of ``jax.tree``. Public as ``sg.tre
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.elsewhere import no_such_name
 from staticgrad.errors.wording import kind_of
 from staticgrad.functions import trees
 from staticgrad.functions.trees import Tree
+
+TreeOf = TypeVar("TreeOf")
 
 __all__ = ["flatten", "leaves", "map", "unflatten"]
 
@@ -22,7 +24,7 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-def map(f: Callable[..., Any], tree: Any, *others: Any) -> Any:
+def map(f: Callable[..., Any], tree: TreeOf, *others: Any) -> TreeOf:
     """The tree of what ``f`` gives for each leaf.
 
     Args:
@@ -53,7 +55,8 @@ def map(f: Callable[..., Any], tree: Any, *others: Any) -> Any:
             raise ArgumentError(
                 "tree.map: the trees are built differently", details=[f"{shape}", f"{found}"]
             )
-    return trees.mapped(f, tree, *others)
+    mapped: TreeOf = trees.mapped(f, tree, *others)
+    return mapped
 
 
 def leaves(tree: Any) -> list[Any]:

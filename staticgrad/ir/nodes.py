@@ -26,7 +26,7 @@ from staticgrad.errors.values import NoNumbers
 from staticgrad.errors.wording import shown
 from staticgrad.ir.forms import Form
 from staticgrad.ir.kinds import set_default_kind
-from staticgrad.ir.op import Constant, Input, Op, ParameterLeaf, as_array
+from staticgrad.ir.op import Array, Constant, Input, Op, ParameterLeaf, as_array
 from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
 from staticgrad.ir.worlds import computing_kind, register_parameters
@@ -209,7 +209,7 @@ class Parameter(Symbolic):
         return self.store.name
 
     @property
-    def value(self) -> Any:
+    def value(self) -> Array:
         """A copy of the current value, read-only: writing to it would not reach the parameter.
 
         ``w.value = array`` sets it, ``w.value -= step`` too; ``w.value.copy()`` is an array to work

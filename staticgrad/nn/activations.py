@@ -16,10 +16,10 @@ from staticgrad.functions.nn import (
     softplus,
 )
 from staticgrad.ir.calls import public
-from staticgrad.nn.module import Module
+from staticgrad.nn.module import Layer
 
 
-class ReLU(Module):
+class ReLU(Layer):
     """x where x > 0, else 0, as ``sg.nn.relu``.
 
     >>> import staticgrad as sg
@@ -32,7 +32,7 @@ class ReLU(Module):
         return relu(x)
 
 
-class LeakyReLU(Module):
+class LeakyReLU(Layer):
     """x where x > 0, else negative_slope * x.
 
     Args:
@@ -52,7 +52,7 @@ class LeakyReLU(Module):
         return leaky_relu(x, self.negative_slope)
 
 
-class ELU(Module):
+class ELU(Layer):
     """x where x > 0, else alpha * (exp(x) - 1).
 
     Args:
@@ -72,7 +72,7 @@ class ELU(Module):
         return elu(x, self.alpha)
 
 
-class GELU(Module):
+class GELU(Layer):
     """x times the normal distribution function at x.
 
     Args:
@@ -92,7 +92,7 @@ class GELU(Module):
         return gelu(x, self.approximate)
 
 
-class SiLU(Module):
+class SiLU(Layer):
     """x * sigmoid(x).
 
     >>> import staticgrad as sg
@@ -105,7 +105,7 @@ class SiLU(Module):
         return silu(x)
 
 
-class Softplus(Module):
+class Softplus(Layer):
     """log(1 + exp(x)).
 
     >>> import staticgrad as sg
@@ -118,7 +118,7 @@ class Softplus(Module):
         return softplus(x)
 
 
-class Sigmoid(Module):
+class Sigmoid(Layer):
     """1 / (1 + exp(-x)).
 
     >>> import staticgrad as sg
@@ -131,7 +131,7 @@ class Sigmoid(Module):
         return sigmoid(x)
 
 
-class Tanh(Module):
+class Tanh(Layer):
     """The hyperbolic tangent.
 
     >>> import staticgrad as sg
@@ -144,7 +144,7 @@ class Tanh(Module):
         return tanh(x)
 
 
-class Softmax(Module):
+class Softmax(Layer):
     """exp(x) divided by its sum along ``axis``.
 
     Args:
@@ -164,7 +164,7 @@ class Softmax(Module):
         return softmax(x, self.axis)
 
 
-class LogSoftmax(Module):
+class LogSoftmax(Layer):
     """The logarithm of ``Softmax``.
 
     Args:

@@ -12,12 +12,12 @@ from staticgrad.functions.nn import batch_norm, batch_statistics
 from staticgrad.ir.calls import public
 from staticgrad.ir.nodes import Parameter
 from staticgrad.nn.initial import first_value, source
-from staticgrad.nn.module import Module, named
+from staticgrad.nn.module import Layer, named
 from staticgrad.nn.normalization import scale_and_shift
 from staticgrad.ops.operands import is_number
 
 
-class BatchNorm1d(Module):
+class BatchNorm1d(Layer):
     """Each channel of [n, c] or [n, c, l] by mean and variance, times ``weight``, plus ``bias``.
 
     In training these are the batch's, and the running ones move towards them (Ioffe and Szegedy,

@@ -11,10 +11,10 @@ from staticgrad.functions.window_arguments import Padding, PerAxis
 from staticgrad.functions.windows import conv, conv_transpose
 from staticgrad.ir.calls import public
 from staticgrad.nn.initial import Initial, Seed, weight_and_bias
-from staticgrad.nn.module import Module, named
+from staticgrad.nn.module import Layer, named
 
 
-class _OfFilters(Module):
+class _OfFilters(Layer):
     """A layer with filters [channels, channels in a group, taps...], over axes of places."""
 
     places: ClassVar[int] = 1

@@ -11,11 +11,11 @@ from staticgrad.errors.wording import shown
 from staticgrad.functions.random import Generator
 from staticgrad.ir.calls import public
 from staticgrad.nn.initial import source
-from staticgrad.nn.module import Module, named
+from staticgrad.nn.module import Layer, named
 from staticgrad.ops.operands import is_number
 
 
-class Dropout(Module):
+class Dropout(Layer):
     """In training each element is 0 with probability ``p``, and the others are divided by 1 - p.
 
     Srivastava et al., JMLR 15 (2014). Its generator draws the same bits for one seed and step in

@@ -7,10 +7,10 @@ from typing import Any
 from staticgrad.functions.attention import embedding
 from staticgrad.ir.calls import public
 from staticgrad.nn.initial import Initial, Seed, first_value, source
-from staticgrad.nn.module import Module, named
+from staticgrad.nn.module import Layer, named
 
 
-class Embedding(Module):
+class Embedding(Layer):
     """The rows of ``weight`` that ids name: of ids [...] it gives [..., embedding_dim].
 
     Args:

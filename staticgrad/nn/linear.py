@@ -7,10 +7,10 @@ from typing import Any
 from staticgrad.functions import matmul, reshape
 from staticgrad.ir.calls import public
 from staticgrad.nn.initial import Initial, Seed, weight_and_bias
-from staticgrad.nn.module import Module, named
+from staticgrad.nn.module import Layer, named
 
 
-class Linear(Module):
+class Linear(Layer):
     """``x @ weight + bias``, for x [..., in_features]: [..., out_features].
 
     Args:
@@ -55,7 +55,7 @@ class Linear(Module):
         return out if self.bias is None else out + self.bias
 
 
-class Flatten(Module):
+class Flatten(Layer):
     """The axes from ``start`` on as one: [n, c, h, w] becomes [n, c * h * w].
 
     Args:

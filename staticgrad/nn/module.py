@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self, TypeVar
 
 import numpy as np
 
 from staticgrad.errors import ArgumentError, ParameterValueError
 from staticgrad.errors.wording import kind_of, shown
+from staticgrad.functions.call_types import P, R
 from staticgrad.functions.random import Generator
 from staticgrad.functions.trees import Contents, flatten
 from staticgrad.ir.calls import public
+from staticgrad.ir.kinds import AnyValue, Operand
 from staticgrad.ir.nodes import Parameter
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
@@ -32,6 +34,17 @@ from staticgrad.storage.parameter import write_all
 
 #: Kinds of layers -> how many have been named so far.
 _named: Final[defaultdict[str, Iterator[int]]] = defaultdict(itertools.count)
+
+
+R_co = TypeVar("R_co", covariant=True)
+
+
+class WithForward(Protocol[P, R_co]):
+    """A module as its ``forward`` is typed: calls take and give the same."""
+
+    @property
+    def forward(self) -> Callable[P, R_co]:
+        """What it computes."""
 
 
 class Module:
@@ -77,7 +90,7 @@ class Module:
                 hint="def forward(self, x): in the class",
             )
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self: WithForward[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """What ``forward`` gives, in the world of its operands."""
         with _world_of(args, kwargs), scope_of(self):
             return self.forward(*args, **kwargs)
@@ -174,6 +187,14 @@ class Module:
 
     def _repr_html_(self) -> str:
         return module_html(self)
+
+
+class Layer(Module):
+    """A module that gives a value for one, of the same kind: of tensors a tensor."""
+
+    if TYPE_CHECKING:
+
+        def __call__(self, x: Operand[AnyValue]) -> AnyValue: ...
 
 
 def named(kind: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from staticgrad.functions import arange, at, reshape, swapaxes
 from staticgrad.functions.attention import attention
 from staticgrad.functions.rotary import rotary
 from staticgrad.ir.calls import public
+from staticgrad.ir.kinds import AnyValue, Operand
 from staticgrad.nn.dropout import Dropout
 from staticgrad.nn.initial import Initial, Seed, source
 from staticgrad.nn.linear import Linear
@@ -75,6 +76,31 @@ class MultiHeadAttention(Module):
         self.value = Linear(vdim or embed_dim, embed_dim, bias, **options)
         self.out = Linear(embed_dim, embed_dim, bias, **options)
         self.dropout = Dropout(dropout) if dropout else None
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __call__(
+            self,
+            query: Operand[AnyValue],
+            key: Any = None,
+            value: Any = None,
+            mask: Any = None,
+            cache: None = None,
+        ) -> AnyValue: ...
+        @overload
+        def __call__(
+            self,
+            query: Operand[AnyValue],
+            key: Any = None,
+            value: Any = None,
+            mask: Any = None,
+            *,
+            cache: Cache,
+        ) -> tuple[AnyValue, Cache]: ...
+        @overload
+        def __call__(self, query: Any, *args: Any, **kwargs: Any) -> Any: ...
+        def __call__(self, query: Any, *args: Any, **kwargs: Any) -> Any: ...
 
     def forward(
         self, query: Any, key: Any = None, value: Any = None, mask: Any = None, cache: Any = None

@@ -9,7 +9,7 @@ from staticgrad.families import like
 from staticgrad.functions.nn import group_norm, layer_norm, rms_norm
 from staticgrad.ir.calls import public
 from staticgrad.nn.initial import first_value, source
-from staticgrad.nn.module import Module, named
+from staticgrad.nn.module import Layer, named
 
 
 def scale_and_shift(
@@ -23,7 +23,7 @@ def scale_and_shift(
         setattr(module, attribute, made)
 
 
-class LayerNorm(Module):
+class LayerNorm(Layer):
     """(x - mean) / sqrt(variance + eps) along the last axis, times ``weight``, plus ``bias``.
 
     Args:
@@ -69,7 +69,7 @@ class LayerNorm(Module):
 
 
 @like(LayerNorm)
-class RMSNorm(Module):
+class RMSNorm(Layer):
     """x / sqrt(mean(x ** 2) + eps) along the last axis, times ``weight``.
 
     Args:
@@ -102,7 +102,7 @@ class RMSNorm(Module):
         return rms_norm(x, self.weight, self.eps)
 
 
-class GroupNorm(Module):
+class GroupNorm(Layer):
     """Each group of channels of [n, c, ...], with the axes behind, by its mean and variance.
 
     Args:

@@ -15,10 +15,10 @@ from staticgrad.functions.pooling import (
 )
 from staticgrad.functions.window_arguments import Padding, PerAxis
 from staticgrad.ir.calls import public
-from staticgrad.nn.module import Module
+from staticgrad.nn.module import Layer
 
 
-class OfPlaces(Module):
+class OfPlaces(Layer):
     """A layer of [n, c, places...], of so many axes of places."""
 
     places: ClassVar[int] = 1

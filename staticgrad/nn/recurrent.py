@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from staticgrad.errors import ArgumentError
 from staticgrad.families import like
 from staticgrad.functions import concatenate, stack, swapaxes
 from staticgrad.functions.recurrent import gru, lstm, rnn
 from staticgrad.ir.calls import public
+from staticgrad.ir.kinds import AnyValue, Operand
 from staticgrad.nn.dropout import Dropout
 from staticgrad.nn.initial import Initial, Seed, first_value, source
 from staticgrad.nn.module import Module, named
@@ -123,6 +124,12 @@ class RNN(Module):
                 out = self.dropout(out)
         return swapaxes(out, 0, 1) if self.batch_first else out, self._joined(lasts)
 
+    if TYPE_CHECKING:
+
+        def __call__(
+            self, x: Operand[AnyValue], state: Any = None, *, lengths: Any = None
+        ) -> tuple[AnyValue, Any]: ...
+
     def _of_layer(self, state: Any, number: int) -> Any:
         return state[number]
 
@@ -143,6 +150,12 @@ class GRU(RNN):
     layer = staticmethod(gru)
     gates = 3
 
+    if TYPE_CHECKING:
+
+        def __call__(
+            self, x: Operand[AnyValue], state: Any = None, *, lengths: Any = None
+        ) -> tuple[AnyValue, AnyValue]: ...
+
 
 @like(RNN)
 class LSTM(RNN):
@@ -158,6 +171,12 @@ class LSTM(RNN):
 
     layer = staticmethod(lstm)
     gates = 4
+
+    if TYPE_CHECKING:
+
+        def __call__(
+            self, x: Operand[AnyValue], state: Any = None, *, lengths: Any = None
+        ) -> tuple[AnyValue, tuple[AnyValue, AnyValue]]: ...
 
     def _of_layer(self, state: Any, number: int) -> Any:
         return state[0][number], state[1][number]

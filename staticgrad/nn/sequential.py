@@ -7,10 +7,10 @@ from typing import Any, overload
 
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import kind_of, shown
-from staticgrad.nn.module import Module
+from staticgrad.nn.module import Layer
 
 
-class Sequential(Module):
+class Sequential(Layer):
     """Modules and functions, each of what the one before gives.
 
     Args:

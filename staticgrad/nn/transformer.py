@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from staticgrad.errors import ArgumentError
 from staticgrad.functions.nn import gelu
 from staticgrad.ir.calls import public
+from staticgrad.ir.kinds import AnyValue, Operand
 from staticgrad.nn.dropout import Dropout
 from staticgrad.nn.initial import Initial, Seed, source
 from staticgrad.nn.linear import Linear
 from staticgrad.nn.module import Module
-from staticgrad.nn.multi_head import MultiHeadAttention
+from staticgrad.nn.multi_head import Cache, MultiHeadAttention
 from staticgrad.nn.normalization import LayerNorm, RMSNorm
 
 
@@ -73,6 +74,20 @@ class TransformerBlock(Module):
         self.activation = activation or gelu
         self.down = Linear(mlp_dim or 4 * embed_dim, embed_dim, bias, **options)
         self.dropout = Dropout(dropout) if dropout else None
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __call__(
+            self, x: Operand[AnyValue], mask: Any = None, cache: None = None
+        ) -> AnyValue: ...
+        @overload
+        def __call__(
+            self, x: Operand[AnyValue], mask: Any = None, *, cache: Cache
+        ) -> tuple[AnyValue, Cache]: ...
+        @overload
+        def __call__(self, x: Operand[AnyValue], mask: Any = None, cache: Any = None) -> Any: ...
+        def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
     def forward(self, x: Any, mask: Any = None, cache: Any = None) -> Any:
         """The shape of x [batch, t, embed_dim]; with a cache a pair, as ``MultiHeadAttention``."""

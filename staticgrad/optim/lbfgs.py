@@ -42,10 +42,10 @@ class Minimized(NamedTuple):
     """
 
     x: Any
-    value: Any
-    slope: Any
-    iterations: Any
-    converged: Any
+    value: Value
+    slope: Value
+    iterations: Value
+    converged: Value
 
 
 class _At(NamedTuple):

@@ -7,14 +7,18 @@ Of values they are those of ``autodiff``: more nodes of the graph. Of functions 
 
 from __future__ import annotations
 
-from typing import Any, overload
+from collections.abc import Callable
+from typing import Any, Literal, overload
 
 from staticgrad.autodiff import forward, reverse
 from staticgrad.autodiff.structure import Key, Leaf, Structure
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import shown
 from staticgrad.families import like
+from staticgrad.functions.call_types import Fed, Gradient, OfArrays, P, R, ValueAndGradient
 from staticgrad.ir.calls import public
+from staticgrad.ir.kinds import AnyValue
+from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
 from staticgrad.programs.places import FIRST, AnyFunction, Wrt, given, is_function
 
@@ -36,14 +40,30 @@ def grad(
 @overload
 def grad(y: Value, wrt: Structure, seed: Any = None, allow_disconnected: bool = False) -> Any: ...
 @overload
+def grad(  # type: ignore[overload-overlap]
+    y: Gradient[P], *, allow_disconnected: bool = False, has_aux: Literal[False] = False
+) -> Gradient[P]: ...
+@overload
 def grad(
-    y: AnyFunction,
+    y: Callable[P, Value], *, allow_disconnected: bool = False, has_aux: Literal[False] = False
+) -> Gradient[P]: ...
+@overload
+def grad(
+    y: Callable[P, Any],
+    wrt: tuple[int, ...],
+    *,
+    allow_disconnected: bool = False,
+    has_aux: Literal[False] = False,
+) -> OfArrays[P, tuple[Any, ...]]: ...
+@overload
+def grad(
+    y: Callable[P, Any],
     wrt: Wrt = 0,
     *,
     allow_disconnected: bool = False,
     argnums: int | tuple[int, ...] | None = None,
     has_aux: bool = False,
-) -> AnyFunction: ...
+) -> OfArrays[P, Any]: ...
 @public
 def grad(
     y: Any,
@@ -122,13 +142,20 @@ def value_and_grad(
 ) -> tuple[Value, Any]: ...
 @overload
 def value_and_grad(
-    y: AnyFunction,
+    y: Callable[P, R],
+    *,
+    allow_disconnected: bool = False,
+    has_aux: Literal[False] = False,
+) -> ValueAndGradient[P, R]: ...
+@overload
+def value_and_grad(
+    y: Callable[P, Any],
     wrt: Wrt = 0,
     allow_disconnected: bool = False,
     *,
     argnums: int | tuple[int, ...] | None = None,
     has_aux: bool = False,
-) -> AnyFunction: ...
+) -> OfArrays[P, tuple[Any, Any]]: ...
 @like(grad)
 @public
 def value_and_grad(
@@ -196,7 +223,25 @@ def _check_words(name: str, argnums: Any, has_aux: bool) -> None:
 
 
 @overload
-def vjp(y: AnyFunction, x: Any, ct: Any = None, allow_disconnected: bool = False) -> Any: ...
+def vjp(
+    y: Callable[[Value], Value], x: Fed, ct: None = None, allow_disconnected: bool = False
+) -> tuple[Array, Callable[[Any], Array]]: ...
+@overload
+def vjp(
+    y: Callable[[Value], Value], x: Fed, ct: Any, allow_disconnected: bool = False
+) -> tuple[Array, Array]: ...
+@overload
+def vjp(
+    y: Callable[[Value], R], x: AnyValue, ct: None = None, allow_disconnected: bool = False
+) -> tuple[R, Callable[[Any], AnyValue]]: ...
+@overload
+def vjp(
+    y: Callable[[Value], R], x: AnyValue, ct: Any, allow_disconnected: bool = False
+) -> tuple[R, AnyValue]: ...
+@overload
+def vjp(
+    y: AnyFunction, x: Any, ct: Any = None, allow_disconnected: bool = False
+) -> tuple[Any, Any]: ...
 @overload
 def vjp(y: Value | Structure, x: Value, ct: Any, allow_disconnected: bool = False) -> Value: ...
 @overload
@@ -247,6 +292,14 @@ def vjp(y: Any, x: Any, ct: Any = None, allow_disconnected: bool = False) -> Any
     return rules_of_functions().vjp(y, x, ct, allow_disconnected)
 
 
+@overload
+def jvp(
+    y: Callable[[Value], Value], x: Fed, tangent: Any, allow_disconnected: bool = False
+) -> tuple[Array, Array]: ...
+@overload
+def jvp(
+    y: Callable[[Value], R], x: Value, tangent: Any, allow_disconnected: bool = False
+) -> tuple[R, R]: ...
 @overload
 def jvp(
     y: AnyFunction, x: Any, tangent: Any, allow_disconnected: bool = False
@@ -309,8 +362,20 @@ def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
     return rules_of_functions().jvp(y, x, tangent, allow_disconnected)
 
 
+@overload
+def linearize(
+    f: Callable[[Value], Value], x: Fed, allow_disconnected: bool = False
+) -> tuple[Array, Callable[[Any], Array]]: ...
+@overload
+def linearize(
+    f: Callable[[Value], R], x: Value, allow_disconnected: bool = False
+) -> tuple[R, Callable[[Any], R]]: ...
+@overload
+def linearize(
+    f: AnyFunction, x: Any, allow_disconnected: bool = False
+) -> tuple[Any, AnyFunction]: ...
 @public
-def linearize(f: AnyFunction, x: Any, allow_disconnected: bool = False) -> tuple[Any, AnyFunction]:
+def linearize(f: Any, x: Any, allow_disconnected: bool = False) -> tuple[Any, Any]:
     """What a function gives at a point, and its derivative there as a function of tangents.
 
     Args:

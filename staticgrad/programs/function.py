@@ -12,16 +12,26 @@ from collections.abc import Callable, Mapping, Sequence
 from inspect import Signature, signature
 from threading import RLock
 from types import MethodType
-from typing import Any, Final, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Protocol, overload
 
 import numpy as np
 
 from staticgrad.compiler import Compiled
 from staticgrad.errors import ArgumentError, GraphError, StaticgradWarning, warn
 from staticgrad.errors.wording import kind_of, shown
+from staticgrad.functions.call_types import (
+    Gradient,
+    OfArrays,
+    OfValue,
+    P,
+    R,
+    T,
+    ValueAndGradient,
+)
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Schedule
 from staticgrad.ir.session import running_session
+from staticgrad.ir.value import Value
 from staticgrad.ir.worlds import computing
 from staticgrad.programs.arguments import CallArguments, bound_to
 from staticgrad.programs.sizes import Spec, fits, shapes_of, spec_of
@@ -51,7 +61,13 @@ class _Signature:
         self.is_literal = False  # the function refused named sizes
 
 
-class Function:
+class FunctionMaker(Protocol):
+    """A decorator that makes functions of arrays."""
+
+    def __call__(self, f: Callable[P, R], /) -> Function[P, R]: ...
+
+
+class Function(OfArrays[P, R]):
     """A function of arrays that runs compiled; ``sg.function`` makes it."""
 
     def __init__(
@@ -85,7 +101,7 @@ class Function:
         """As a method: the object that has it is its first argument."""
         return self if owner is None else MethodType(self, owner)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def _called(self, *args: Any, **kwargs: Any) -> Any:
         """The results for arrays, as arrays. Of values and tensors it is the plain function.
 
         Raises:
@@ -111,7 +127,7 @@ class Function:
             self._known[alike] = traced
         return traced.run(given.arrays, self._options)
 
-    def eagerly(self, *args: Any, **kwargs: Any) -> Any:
+    def _eagerly(self, *args: Any, **kwargs: Any) -> Any:
         """What a call with these arguments gives and does, computed line by line on the tape.
 
         Nothing is traced or compiled: Python runs the function with tensors in the place of its
@@ -132,6 +148,14 @@ class Function:
 
         with self._tracer.drawing():
             return run_at_once(call, [*given.arrays.values()])
+
+    if TYPE_CHECKING:  # the types of calls are those of the base
+
+        @property
+        def eagerly(self) -> OfArrays[P, R]: ...
+
+    else:
+        __call__, eagerly = _called, _eagerly
 
     def graph(self, *args: Any, **kwargs: Any) -> Graph:
         """The graph that a call with these arguments runs.
@@ -322,12 +346,44 @@ def _check_static(f: Callable[..., Any], names: tuple[str, ...]) -> None:
 
 @overload
 def function(
-    f: Callable[..., Any],
+    f: Gradient[Concatenate[T, P]],
     *,
     static: str | Sequence[str] = (),
     sizes: Mapping[str, Sequence[str | None]] | None = None,
     **options: Any,
-) -> Function: ...
+) -> Function[Concatenate[T, P], T]: ...
+@overload
+def function(
+    f: ValueAndGradient[Concatenate[T, P], R],
+    *,
+    static: str | Sequence[str] = (),
+    sizes: Mapping[str, Sequence[str | None]] | None = None,
+    **options: Any,
+) -> Function[Concatenate[T, P], tuple[R, T]]: ...
+@overload
+def function(
+    f: OfValue[P],
+    *,
+    static: str | Sequence[str] = (),
+    sizes: Mapping[str, Sequence[str | None]] | None = None,
+    **options: Any,
+) -> Function[P, Value]: ...
+@overload
+def function(
+    f: OfArrays[P, R],
+    *,
+    static: str | Sequence[str] = (),
+    sizes: Mapping[str, Sequence[str | None]] | None = None,
+    **options: Any,
+) -> Function[P, R]: ...
+@overload
+def function(
+    f: Callable[P, R],
+    *,
+    static: str | Sequence[str] = (),
+    sizes: Mapping[str, Sequence[str | None]] | None = None,
+    **options: Any,
+) -> Function[P, R]: ...
 @overload
 def function(
     f: None = None,
@@ -335,7 +391,7 @@ def function(
     static: str | Sequence[str] = (),
     sizes: Mapping[str, Sequence[str | None]] | None = None,
     **options: Any,
-) -> Callable[[Callable[..., Any]], Function]: ...
+) -> FunctionMaker: ...
 def function(
     f: Any = None,
     *,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, overload
 
 from staticgrad.autodiff import jacobian as of_values
 from staticgrad.autodiff.structure import Key, Leaf, Structure
+from staticgrad.functions.call_types import Fed, Gradient, OfArrays, OfValue, P
 from staticgrad.ir.calls import public
+from staticgrad.ir.kinds import AnyValue
+from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
 from staticgrad.programs.derivatives import are_tensors, rules_of_functions, rules_of_tensors
 from staticgrad.programs.places import FIRST, AnyFunction, Wrt, given, is_function
@@ -33,9 +37,24 @@ def jacobian(
     y: Value, x: Structure, mode: str | None = None, allow_disconnected: bool = False
 ) -> Any: ...
 @overload
+def jacobian(  # type: ignore[overload-overlap]
+    y: Gradient[P], *, mode: str | None = None, allow_disconnected: bool = False
+) -> OfValue[P]: ...
+@overload
 def jacobian(
-    y: AnyFunction, x: Wrt = 0, mode: str | None = None, allow_disconnected: bool = False
-) -> AnyFunction: ...
+    y: Callable[P, Value], *, mode: str | None = None, allow_disconnected: bool = False
+) -> Gradient[P]: ...
+@overload
+def jacobian(
+    y: Callable[P, Value],
+    x: tuple[int, int],
+    mode: str | None = None,
+    allow_disconnected: bool = False,
+) -> OfArrays[P, tuple[Value, Value]]: ...
+@overload
+def jacobian(
+    y: Callable[P, Any], x: Wrt = 0, mode: str | None = None, allow_disconnected: bool = False
+) -> OfArrays[P, Any]: ...
 @public
 def jacobian(
     y: Any, x: Any = FIRST, mode: str | None = None, allow_disconnected: bool = False
@@ -84,7 +103,11 @@ def jacobian(
 @overload
 def hessian(y: Value, x: Value, allow_disconnected: bool = False) -> Value: ...
 @overload
-def hessian(y: AnyFunction, x: Wrt = 0, allow_disconnected: bool = False) -> AnyFunction: ...
+def hessian(y: Callable[P, Value], *, allow_disconnected: bool = False) -> OfValue[P]: ...
+@overload
+def hessian(
+    y: Callable[P, Any], x: Wrt = 0, allow_disconnected: bool = False
+) -> OfArrays[P, Any]: ...
 @public
 def hessian(y: Any, x: Any = FIRST, allow_disconnected: bool = False) -> Any:
     """The second derivatives of ``y``, a 0-d value, by every pair of elements of ``x``, one value.
@@ -136,6 +159,10 @@ def hvp(
 ) -> dict[Key, Value]: ...
 @overload
 def hvp(y: Value, x: Structure, v: Any, allow_disconnected: bool = False) -> Any: ...
+@overload
+def hvp(y: AnyFunction, x: Fed, v: Any, allow_disconnected: bool = False) -> Array: ...
+@overload
+def hvp(y: AnyFunction, x: AnyValue, v: Any, allow_disconnected: bool = False) -> AnyValue: ...
 @overload
 def hvp(y: AnyFunction, x: Any, v: Any, allow_disconnected: bool = False) -> Any: ...
 @public

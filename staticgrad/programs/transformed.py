@@ -57,7 +57,7 @@ class Transformed:
         return self.program(*given, **kwargs)
 
     @functools.cached_property
-    def program(self) -> Function:
+    def program(self) -> Function[..., Any]:
         """The traced function."""
 
         def direct(*args: Any, **kwargs: Any) -> Any:
@@ -324,7 +324,7 @@ def at_point(
     if running_session() is not None or any(map(is_value, flatten((x, given))[0])):
         return rule(x, given, False)
 
-    def made() -> Function:
+    def made() -> Function[..., Any]:
         def direct(x: Any, given: Any) -> Any:
             return rule(x, given, True)
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from queue import Full, Queue
 from threading import Event, Thread
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import numpy as np
 
 from staticgrad.errors import ArgumentError, ShapeError
 from staticgrad.ir.calls import public
+from staticgrad.ir.op import Array
 from staticgrad.types.arrays import array_of
 
 Item = TypeVar("Item")
+B = TypeVar("B")
 
 
-class Batches:
+class Batches(Generic[B]):
     """Arrays with one entry per example along axis 0, cut into batches.
 
     Iterating goes through the examples once, and the next time in another order: that of pass k is
@@ -29,6 +31,38 @@ class Batches:
     >>> [bool((y == 10 * x).all()) for x, y in mixed.epoch(7)]
     [True]
     """
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __init__(
+            self: Batches[Array],
+            array: Any,
+            /,
+            *,
+            size: int = 32,
+            seed: int | None = None,
+            drop_last: bool = False,
+        ) -> None: ...
+        @overload
+        def __init__(
+            self: Batches[tuple[Array, Array]],
+            first: Any,
+            second: Any,
+            /,
+            *,
+            size: int = 32,
+            seed: int | None = None,
+            drop_last: bool = False,
+        ) -> None: ...
+        @overload
+        def __init__(
+            self: Batches[tuple[Array, ...]],
+            *arrays: Any,
+            size: int = 32,
+            seed: int | None = None,
+            drop_last: bool = False,
+        ) -> None: ...
 
     @public
     def __init__(
@@ -63,11 +97,11 @@ class Batches:
         """The number of batches in a pass."""
         return self._count // self.size if self.drop_last else -(-self._count // self.size)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[B]:
         self._passes += 1
         return self.epoch(self._passes - 1)
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[Any]:
+    def epoch(self, number: int, start: int = 0) -> Iterator[B]:
         """The batches of one pass, from one of them on: arrays, or tuples of them."""
         order = None
         if self.seed is not None:
@@ -76,7 +110,7 @@ class Batches:
             chosen: Any = slice(place * self.size, (place + 1) * self.size)
             if order is not None:
                 chosen = order[chosen]
-            found = tuple([np.ascontiguousarray(array[chosen]) for array in self.arrays])
+            found: Any = tuple([np.ascontiguousarray(array[chosen]) for array in self.arrays])
             yield found if len(found) > 1 else found[0]
 
 

@@ -110,7 +110,6 @@ def of_functions() -> None:
         return (x * x).sum() * scale
 
     x = np.ones(3)
-    assert_type(sg.grad(f), Callable[..., Any])
     slope: Array = sg.grad(f)(x, scale=2.0)
     value, (first, aside) = sg.value_and_grad(f, argnums=(0, 1))(x, 2.0)
     blocks: Array = sg.hessian(sg.checkpoint(f), 0)(x)
@@ -121,7 +120,71 @@ def of_functions() -> None:
     rest: Array = sg.hvp(f, x, pulled) + blocks @ rows @ x + y + z
     assert rest.shape == (3,)
     w = sg.parameter("w", x)
-    assert_type(sg.grad(lambda: (w * w).sum(), [w]), Callable[..., Any])
+    assert_type(sg.grad(lambda: (w * w).sum(), [w])(), Any)
+
+
+def loss(w: sg.Value, x: sg.Value) -> sg.Value:
+    return ((x @ w) ** 2).sum()
+
+
+def sizes(w: sg.Value, x: sg.Value) -> dict[str, sg.Value]:
+    return {"w": w, "x": x}
+
+
+def cubes(x: sg.Value) -> sg.Value:
+    return x**3
+
+
+@sg.function
+def both(w: sg.Value, x: sg.Value) -> tuple[sg.Value, sg.Value]:
+    """In here values, outside arrays."""
+    assert_type(sg.grad(loss)(w, x), sg.Value)
+    assert_type(sg.value_and_grad(loss)(w, x), tuple[sg.Value, sg.Value])
+    assert_type(sg.vmap(loss, in_axes=(None, 0))(w, x), sg.Value)
+    assert_type(sg.vmap(sg.grad(loss), in_axes=(None, 0))(w, x), sg.Value)
+    assert_type(sg.hessian(loss)(w, x), sg.Value)
+    assert_type(sg.jvp(cubes, w, w), tuple[sg.Value, sg.Value])
+    assert_type(sg.vjp(cubes, w, w), tuple[sg.Value, sg.Value])
+    assert_type(sg.hvp(lambda w: loss(w, x), w, w), sg.Value)
+    assert_type(sg.checkpoint(loss)(w, x), sg.Value)
+    last, all_of_them = sg.scan(add, w, x)
+    assert_type(last, sg.Value)
+    assert_type(all_of_them, tuple[sg.Value, sg.Value])
+    assert_type(sg.fori_loop(0, 3, lambda _, w: w * 1.0, w) is w, bool)
+    return w + last * 0.0, sg.grad(loss)(w, x)
+
+
+def add(total: sg.Value, each: sg.Value) -> tuple[sg.Value, tuple[sg.Value, sg.Value]]:
+    return total + each, (total, each)
+
+
+@sg.function(static="power")
+def raised(x: sg.Value, power: int) -> sg.Value:
+    return x**power
+
+
+def of_arrays() -> None:
+    w, x = np.ones(3), np.ones((2, 3))
+    assert_type(both(w, x), tuple[Array, Array])
+    assert_type(both.eagerly(w, x), tuple[Array, Array])
+    assert_type(both.graph(w, x), sg.Graph)
+    assert_type(raised(x, 2), Array)
+    assert_type(sg.function(sizes)(w, x), dict[str, Array])
+    assert_type(sg.grad(loss)(w, x), Array)
+    slope = sg.grad(cubes)
+    assert_type(sg.grad(slope)(2.0), Array)
+    assert_type(sg.jvp(cubes, w, w), tuple[Array, Array])
+    assert_type(sg.value_and_grad(loss)(w, x), tuple[Array, Array])
+    assert_type(sg.jacobian(loss)(w, x), Array)
+    slopes = sg.grad(loss)
+    assert_type(sg.jacobian(slopes)(w, x), Array)
+    assert_type(sg.hessian(loss)(w, x), Array)
+    mapped = sg.vmap(slopes, in_axes=(None, 0))
+    all_slopes: Array = sg.function(mapped)(w, x)
+    assert all_slopes.shape == (2, 3)
+    assert_type(sg.hvp(cubes, 2.0, 1.0), Array)
+    rows, labels = next(sg.train.Batches(x, w[:2]).epoch(0))
+    assert_type((rows, labels), tuple[Array, Array])
 
 
 def programs() -> None:
@@ -154,8 +217,25 @@ class Perceptron(sg.nn.Module):
         self.layers = sg.nn.Sequential(sg.nn.Linear(2, hidden), sg.nn.relu, sg.nn.Linear(hidden, 1))
         self.scale = sg.parameter("scale", [1.0], "float32")
 
-    def forward(self, x: Any) -> Any:
-        return self.layers(x) * self.scale
+    def forward(self, x: sg.Value) -> sg.Value:
+        h = self.layers(x)
+        assert_type(h, sg.Value)
+        return h * self.scale
+
+
+class Reader(sg.nn.Module):
+    def __init__(self) -> None:
+        self.lstm, self.gru = sg.nn.LSTM(2, 2), sg.nn.GRU(2, 2)
+        self.block = sg.nn.TransformerBlock(2, 1)
+
+    def forward(self, x: sg.Value, scale: float = 1.0) -> tuple[sg.Value, sg.Value]:
+        out, (h, c) = self.lstm(x)
+        found, last = self.gru(out)
+        assert_type(
+            (out, h, c, found, last), tuple[sg.Value, sg.Value, sg.Value, sg.Value, sg.Value]
+        )
+        assert_type(self.block(out), sg.Value)
+        return self.block(found) * scale, h + c
 
 
 def modules() -> None:
@@ -165,6 +245,13 @@ def modules() -> None:
     assert_type([name for name, _ in model.named_parameters()], list[str])
     assert_type(model.layers[1:], sg.nn.Sequential)
     t = Tensor([[1.0, 2.0]])
+    assert_type(model.layers(t), Tensor)
+    assert_type(sg.nn.Linear(2, 2)(sg.input("x", (1, 2))), sg.Value)
+    assert_type(model(sg.input("x", (1, 2))), sg.Value)
+    reader = Reader()
+    sequence = sg.input("sequence", (3, 1, 2))
+    assert_type(reader(sequence, scale=2.0), tuple[sg.Value, sg.Value])
+    assert_type(sg.function(model)(np.ones((1, 2), "float32")), Array)
     with sg.eager_mode():
         opt.minimize(model(t).sum())
     assert_type(sg.nn.l1_loss(t, t), Tensor)
