@@ -222,6 +222,9 @@ from staticgrad.programs.function import (
 from staticgrad.programs.matrices import (
     hessian, hvp, jacobian
 )
+from staticgrad.programs.sparse import (
+    sparse_hessian, sparse_jacobian
+)
 from staticgrad.saving import (
     load, save
 )
@@ -276,12 +279,12 @@ __all__ = [
     "repeat", "reshape", "resize", "result_type", "right_shift", "rint", "roll", "rot90",
     "round", "same_graph", "save", "scan", "scatter_add", "scope", "searchsorted", "select",
     "shape", "show_config", "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size",
-    "size_value", "sliding_window_view", "sort", "special", "split", "sqrt", "square",
-    "squeeze", "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes", "switch", "take",
-    "take_along_axis", "tan", "tanh", "tensordot", "testing", "tile", "topk", "trace",
-    "tradeoff", "train", "transpose", "trapezoid", "tree", "tri", "tril", "triu", "trunc",
-    "uint16", "uint32", "uint64", "uint8", "unstack", "unwrap", "value_and_grad", "var", "vdot",
-    "vecdot", "vecmat", "vjp", "vmap", "vsplit", "vstack", "where", "while_loop", "xlogy", "xp",
-    "zeros", "zeros_like"
+    "size_value", "sliding_window_view", "sort", "sparse_hessian", "sparse_jacobian", "special",
+    "split", "sqrt", "square", "squeeze", "stack", "std", "stop_gradient", "subtract", "sum",
+    "swapaxes", "switch", "take", "take_along_axis", "tan", "tanh", "tensordot", "testing",
+    "tile", "topk", "trace", "tradeoff", "train", "transpose", "trapezoid", "tree", "tri",
+    "tril", "triu", "trunc", "uint16", "uint32", "uint64", "uint8", "unstack", "unwrap",
+    "value_and_grad", "var", "vdot", "vecdot", "vecmat", "vjp", "vmap", "vsplit", "vstack",
+    "where", "while_loop", "xlogy", "xp", "zeros", "zeros_like"
 ]
 __version__: str

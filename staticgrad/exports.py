@@ -119,6 +119,7 @@ OTHERS = {
     "staticgrad.programs.derivatives": "grad jvp linearize value_and_grad vjp",
     "staticgrad.programs.function": "function",
     "staticgrad.programs.matrices": "hessian hvp jacobian",
+    "staticgrad.programs.sparse": "sparse_hessian sparse_jacobian",
     "staticgrad.saving": "load save",
     "staticgrad.scopes": "scope",
     "staticgrad.tradeoffs": "tradeoff",

@@ -1,0 +1,251 @@
+"""Which elements of an output depend on which of an input, from the forms of the nodes between.
+
+Walked over a graph that is linear in the input, a tangent for one, this is where its Jacobian may
+have elements other than zero, whatever the numbers: rules of users, conditions and conventions at
+kinks have left their tangents, or none. A pattern is a sparse matrix of ones, a row for each
+element of a value and a column for each of the input.
+
+What a form does not say (routines, loops, sorts, windows that put) counts as if every element of
+the result depended on every one of the operands: the pattern may have more than the derivative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.ir.forms import (
+    Assemble,
+    Contract,
+    Gather,
+    GatherAlong,
+    Identity,
+    Pointwise,
+    Reduce,
+    ReshapeForm,
+    Scan,
+    ScatterAdd,
+    ScatterAlong,
+    View,
+    WindowProduct,
+    WindowReduce,
+)
+from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
+
+#: A sparse matrix of SciPy's, which has no types.
+Pattern = Any
+#: Share of a constant matrix above which its zeros are not looked at.
+_MOSTLY_FULL: Final = 0.5
+
+
+def dependence(graph: Graph, of: Symbolic, by: Symbolic) -> Pattern:
+    """The pattern of one value of a graph with literal sizes by an input of it."""
+    count = _count(by.shape)
+    known: dict[Any, Pattern] = {by.key: _sparse().eye_array(count, dtype=np.int8, format="csr")}
+    for node in graph.nodes:
+        patterns = [known.get(arg.key) for arg in node.args]
+        if any(pattern is not None for pattern in patterns):
+            found = _through(node, patterns)
+            if found is None:
+                rows = _any_row(patterns)
+                found = [_rows(rows, np.zeros(_count(t.shape), np.intp)) for t in node.types]
+            known.update(zip((value.key for value in node.values), found, strict=True))
+    if of.key not in known:
+        return _sparse().csr_array((_count(of.shape), count), dtype=np.int8)
+    return known[of.key]
+
+
+def _sparse() -> Any:
+    """The module, which takes a moment to load."""
+    from scipy import sparse
+
+    return sparse
+
+
+# -- matrices of ones -----------------------------------------------------------------------------
+
+
+def _ones(matrix: Pattern) -> Pattern:
+    matrix = matrix.tocsr()
+    matrix.sum_duplicates()
+    matrix.data = np.ones_like(matrix.data, np.int8)
+    return matrix
+
+
+def _plus(a: Pattern, b: Pattern) -> Pattern:
+    return _ones(a + b)
+
+
+def _rows(pattern: Pattern, places: Any) -> Pattern:
+    """The rows at these places, one after the other."""
+    return pattern[np.ravel(places)]
+
+
+def _linked(pattern: Pattern, out: Any, operand: Any, count: int) -> Pattern:
+    """The pattern of ``count`` elements, of which those at ``out`` read those at ``operand``."""
+    out, operand = np.ravel(out), np.ravel(operand)
+    shape = (count, pattern.shape[0])
+    links = _sparse().csr_array((np.ones(len(out), np.int32), (out, operand)), shape=shape)
+    return _ones(links @ pattern.astype(np.int32))
+
+
+def _any_row(patterns: Sequence[Pattern | None]) -> Pattern:
+    """One row: the columns on which anything depends."""
+    known = [p.astype(np.int32) for p in patterns if p is not None]
+    columns = sum(np.asarray(p.sum(axis=0)).ravel() for p in known)
+    return _sparse().csr_array((np.asarray(columns)[None] > 0).astype(np.int8))
+
+
+def _count(shape: Any) -> int:
+    """How many elements, of literal sizes."""
+    return int(np.prod(shape, dtype=np.int64))
+
+
+def _numbered(shape: Any) -> Any:
+    return np.arange(_count(shape)).reshape(tuple(shape))
+
+
+# -- forms ----------------------------------------------------------------------------------------
+
+
+def _through(node: Node, patterns: Sequence[Pattern | None]) -> list[Pattern] | None:
+    """The patterns of the results; None where nothing is known of them."""
+    if len(node.types) != 1:
+        return None
+    form: Any = node.form
+    out: Any = node.types[0].shape
+    places = [k for k, pattern in enumerate(patterns) if pattern is not None]
+    shapes: list[Any] = [arg.shape for arg in node.args]
+    if isinstance(form, Pointwise):
+        read = [_rows(patterns[k], np.broadcast_to(_numbered(shapes[k]), out)) for k in places]
+        return [reduce(_plus, read)]
+    if isinstance(form, Assemble):
+        numbers = _numbered(out)
+        parts = []
+        for k in places:
+            region = form.regions[k]
+            axes = [
+                start + step * np.arange(size)
+                for start, step, size in zip(region.starts, region.steps, shapes[k], strict=True)
+            ]
+            landed = numbers[np.ix_(*axes)]
+            parts.append(_linked(patterns[k], landed, _numbered(shapes[k]), _count(out)))
+        return [reduce(_plus, parts)]
+    if isinstance(form, Identity):
+        return [patterns[0]] if places == [0] else None
+    if len(places) != 1:
+        return None
+    found = _through_one(node, form, places[0], patterns[places[0]])
+    return None if found is None else [found]
+
+
+def _through_one(node: Node, form: Any, place: int, pattern: Pattern) -> Pattern | None:
+    """The pattern of a result with one operand that depends on the input."""
+    out: Any = node.types[0].shape
+    shape: Any = node.args[place].shape
+    numbers, count = _numbered(shape), _count(out)
+    if isinstance(form, ReshapeForm):
+        return pattern
+    if isinstance(form, View):
+        along = np.ogrid[tuple(slice(size) for size in out)]
+        axes = [
+            axis.start + (axis.step * along[axis.source] if axis.source is not None else 0)
+            for axis in form.axes
+        ]
+        return _rows(pattern, np.broadcast_to(numbers[tuple(axes)], out))
+    if isinstance(form, Reduce):
+        kept = tuple(1 if k in form.axes else size for k, size in enumerate(shape))
+        return _linked(pattern, np.broadcast_to(_numbered(kept), shape), numbers, count)
+    if isinstance(form, Scan):
+        before = np.tril(np.ones((shape[form.axis],) * 2, bool))
+        at, of = np.nonzero(before)
+        front = np.moveaxis(numbers, form.axis, 0)
+        return _linked(pattern, front[at], front[of], count)
+    if isinstance(form, Contract):
+        return _through_product(node, form, place, pattern)
+    if isinstance(form, Gather | GatherAlong | ScatterAdd | ScatterAlong) and place == 0:
+        return _through_places(node, form, pattern)
+    if isinstance(form, WindowProduct | WindowReduce):
+        return _through_windows(node, form, place, pattern)
+    return None
+
+
+def _through_places(node: Node, form: Any, pattern: Pattern) -> Pattern | None:
+    """Elements that are looked up, or put, at places: known ones, or any along the axis."""
+    op = node.args[1].node.op
+    out: Any = node.types[0].shape
+    shape: Any = node.args[0].shape
+    if not isinstance(op, Constant):
+        return None
+    take: Any = np.take if isinstance(form, Gather | ScatterAdd) else np.take_along_axis
+    places: Any = np.asarray(op.data.array)
+    if isinstance(form, Gather | GatherAlong):
+        return _rows(pattern, take(_numbered(shape), places, form.axis))
+    landed = take(_numbered(out), places, form.axis)
+    return _linked(pattern, landed, _numbered(shape), _count(out))
+
+
+def _through_product(node: Node, form: Contract, place: int, pattern: Pattern) -> Pattern:
+    """A product with a matrix, of which a constant's zeros count; of others none are known."""
+    out = _numbered(node.types[0].shape)
+    numbers = _numbered(node.args[place].shape)
+    other, turned = node.args[1 - place], (form.transpose_b, form.transpose_a)[place]
+    if (form.transpose_a, form.transpose_b)[place]:
+        numbers = np.swapaxes(numbers, -1, -2)
+    if place == 1:  # the transposed product: [j, k] by [k, i]
+        out, numbers = np.swapaxes(out, -1, -2), np.swapaxes(numbers, -1, -2)
+    batch, (rows, inner) = out.shape[:-2], numbers.shape[-2:]
+    numbers = np.broadcast_to(numbers, (*batch, rows, inner))
+    op = other.node.op
+    if isinstance(op, Constant):
+        matrix = np.asarray(op.data.array) != 0
+        matrix = np.swapaxes(matrix, -1, -2) if turned else matrix
+        matrix = np.swapaxes(matrix, -1, -2) if place == 1 else matrix
+        if matrix.mean() <= _MOSTLY_FULL:
+            *at, k, j = np.nonzero(np.broadcast_to(matrix, (*batch, inner, out.shape[-1])))
+            rest: Any = slice(None)
+            read, landed = numbers[(*at, rest, k)], out[(*at, rest, j)]
+            return _linked(pattern, landed, read, out.size)
+    whole = _numbered((*batch, rows, 1))
+    any_inner = _linked(pattern, np.broadcast_to(whole, numbers.shape), numbers, whole.size)
+    found = np.empty(out.size, np.intp)
+    found[out.ravel()] = np.broadcast_to(whole, out.shape).ravel()
+    return _rows(any_inner, found)
+
+
+def _through_windows(node: Node, form: Any, place: int, pattern: Pattern) -> Pattern | None:
+    """Windows over an image, or back: a product of what each axis links."""
+    sparse = _sparse()
+    shape: Any = node.args[place].shape
+    out: Any = node.types[0].shape
+    if place != 0 or (isinstance(form, WindowProduct) and form.result == "filter"):
+        return None
+    if isinstance(form, WindowReduce):
+        if form.kind not in ("sum", "max", "take"):
+            return None
+        links = sparse.eye_array(_count(shape[: len(shape) - len(form.axes)]), dtype=np.int32)
+    else:
+        groups, (given, made) = form.groups, (shape[1], out[1])
+        each = np.ones((made // groups, given // groups), np.int32)
+        links = sparse.kron(
+            sparse.eye_array(shape[0], dtype=np.int32),
+            sparse.kron(sparse.eye_array(groups, dtype=np.int32), each),
+        )
+    back = isinstance(form, WindowProduct) and form.result == "image"
+    for axis in form.axes:
+        link = _window_links(axis)
+        links = sparse.kron(links, link.T if back else link)
+    return _ones(links.tocsr() @ pattern.astype(np.int32))
+
+
+def _window_links(axis: Any) -> Any:
+    """A row for each window, with ones at the elements that it reads."""
+    windows, taps = np.meshgrid(np.arange(axis.windows), np.arange(axis.taps), indexing="ij")
+    at = axis.step * windows + axis.dilation * taps - axis.before
+    inside = (at >= 0) & (at < axis.image)
+    ones = np.ones(int(inside.sum()), np.int32)
+    shape = (axis.windows, axis.image)
+    return _sparse().csr_array((ones, (windows[inside], at[inside])), shape=shape)

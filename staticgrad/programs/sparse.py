@@ -1,0 +1,331 @@
+"""Sparse Jacobians and Hessians of functions of arrays: a few products for many columns.
+
+The pattern comes from the graph (``autodiff/sparsity.py``), a colouring says which columns share a
+product (``autodiff/colouring.py``), and one compiled program computes all products side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from threading import RLock
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from staticgrad.autodiff.colouring import (
+    column_colours,
+    read_columns,
+    read_rows,
+    read_symmetric,
+    star_colours,
+    units,
+)
+from staticgrad.autodiff.sparsity import dependence
+from staticgrad.errors import ArgumentError, GradientError, ShapeError
+from staticgrad.errors.wording import kind_of, shown
+from staticgrad.functions.batching import vmap
+from staticgrad.functions.creation import input as graph_input
+from staticgrad.functions.trees import flatten, unflatten
+from staticgrad.ir.calls import public
+from staticgrad.ir.graph import Graph
+from staticgrad.ir.session import running_session
+from staticgrad.ir.worlds import in_graphs
+from staticgrad.programs import of_functions
+from staticgrad.programs.arguments import is_value
+from staticgrad.programs.function import Function
+from staticgrad.programs.places import AnyFunction, is_function
+
+#: How far a product with the matrix may be from the derivative along the vector, by eps ** this.
+_NEAR: Final = 0.4
+
+
+class _Products(NamedTuple):
+    """How a matrix is found: its pattern (CSR), a colour for each column, or each row, and by what
+    it is multiplied, a sum of unit vectors for each colour.
+    """
+
+    pattern: Any
+    colours: Any
+    forward: bool
+    seeds: Any
+
+
+class SparseDerivative:
+    """A function that gives a matrix of derivatives as a sparse array of SciPy's."""
+
+    def __init__(
+        self, f: AnyFunction, name: str, wrt: int, sparsity: Any, mode: str | None, symmetric: bool
+    ) -> None:
+        self._name, self._wrt, self._sparsity, self._mode = name, wrt, sparsity, mode
+        self._symmetric = symmetric
+        self._f = of_functions.gradient("grad", f, wrt, False, True) if symmetric else f
+        self._known: dict[Any, _Products] = {}
+        self._lock = RLock()
+        self._forward: Function[..., Any] = Function(self._along, (), {}, {})
+        self._reverse: Function[..., Any] = Function(self._back, (), {}, {})
+
+    @public
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The matrix at these arguments: a row for each element of the result, in C order.
+
+        Raises:
+            ArgumentError: values of a graph or tensors; an argument that is no floating array.
+            GradientError: the function gives no one floating value; a pattern that was given
+                leaves out derivatives.
+            ShapeError: a pattern of another shape.
+        """
+        args, x = self._checked(args, kwargs)
+        key = self._key(args, kwargs)
+        with self._lock:
+            known = self._known.get(key)
+        products = known or self._products(args, kwargs)
+        found = self._matrix(products, args, kwargs, x)
+        if known is None:
+            if self._sparsity is not None:
+                self._check(found, args, kwargs, x)
+            with self._lock:
+                self._known[key] = products
+        return found
+
+    @public
+    def pattern(self, *args: Any, **kwargs: Any) -> Any:
+        """Where elements may be other than zero, for arguments of these shapes: ones.
+
+        Raises:
+            As a call.
+        """
+        args, _ = self._checked(args, kwargs)
+        return self._products(args, kwargs).pattern.copy()
+
+    @public
+    def products(self, *args: Any, **kwargs: Any) -> int:
+        """How many products with the matrix a call with arguments of these shapes computes.
+
+        Raises:
+            As a call.
+        """
+        args, _ = self._checked(args, kwargs)
+        found = self._products(args, kwargs)
+        return len(found.seeds) if found.pattern.nnz else 0
+
+    # -- what is computed -------------------------------------------------------------------------
+
+    def _along(self, args: Any, kwargs: Any, seeds: Any) -> Any:
+        """Tangents of the result, for tangents of the argument."""
+        f, x = self._of_one(args, kwargs)
+        return vmap(lambda seed: of_functions.jvp(f, x, seed, True)[1])(seeds)
+
+    def _back(self, args: Any, kwargs: Any, seeds: Any) -> Any:
+        """Cotangents of the argument, for cotangents of the result."""
+        f, x = self._of_one(args, kwargs)
+        return vmap(lambda seed: of_functions.vjp(f, x, seed, True)[1])(seeds)
+
+    def _of_one(self, args: Any, kwargs: Any) -> tuple[AnyFunction, Any]:
+        """The function of the argument alone, and the argument."""
+
+        def f(x: Any) -> Any:
+            found = self._f(*args[: self._wrt], x, *args[self._wrt + 1 :], **kwargs)
+            if flatten(found)[1].kind is not object:
+                raise GradientError(f"{self._name}: the function gives containers, not one value")
+            return found
+
+        return f, args[self._wrt]
+
+    def _matrix(self, found: _Products, args: Any, kwargs: Any, x: Any) -> Any:
+        pattern, colours = found.pattern, found.colours
+        if not pattern.nnz:
+            data = np.zeros(0, x.dtype)
+        else:
+            program = self._forward if found.forward else self._reverse
+            products = program(args, kwargs, found.seeds).reshape(len(found.seeds), -1)
+            if self._symmetric:
+                data = read_symmetric(pattern, colours, products)
+            elif found.forward:
+                data = read_columns(pattern, colours, products)
+            else:
+                data = read_rows(pattern, colours, products)
+        own = (data, pattern.indices.copy(), pattern.indptr.copy())
+        return type(pattern)(own, shape=pattern.shape)
+
+    # -- patterns ---------------------------------------------------------------------------------
+
+    def _products(self, args: Any, kwargs: Any) -> _Products:
+        tangent, made = self._linear(args, kwargs)
+        pattern = self._own_pattern(tangent, made)
+        if self._symmetric:
+            pattern = _ones(pattern + pattern.T)
+            colours = star_colours(pattern)
+            return _Products(pattern, colours, True, units(colours, tangent))
+        ways = {
+            forward: column_colours(pattern if forward else pattern.T)
+            for forward in (True, False)
+            if self._mode in (None, "forward" if forward else "reverse")
+        }
+        forward = min(ways, key=lambda way: (ways[way].max(initial=-1), not way))
+        seeds = units(ways[forward], tangent if forward else made)
+        return _Products(pattern, ways[forward], forward, seeds)
+
+    def _own_pattern(self, tangent: Any, made: Any) -> Any:
+        """That of the graph, or what was given in its place."""
+        if self._sparsity is None:
+            return _ones(dependence(Graph({"tangent": made}), made, tangent))
+        given = _ones(self._sparsity)
+        shape = (prod(made.shape), prod(tangent.shape))
+        if given.shape != shape:
+            raise ShapeError(
+                f"{self._name}: the pattern is {given.shape}, the matrix is {shape}",
+                hint="a row for each element of the result, a column for each of the argument",
+            )
+        return given
+
+    def _linear(self, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """A tangent of the argument as an input of a graph, and that of the result."""
+        leaves, tree = flatten((args, kwargs))
+        with in_graphs():
+            values = [
+                graph_input(f"argument{k}", each.shape, each.dtype)
+                if isinstance(each, np.ndarray | np.generic)
+                else each
+                for k, each in enumerate(leaves)
+            ]
+            given, named = unflatten(tree, values)
+            f, x = self._of_one(given, named)
+            tangent = graph_input("tangent", x.shape, x.dtype)
+            return tangent, of_functions.jvp(f, x, tangent, True)[1]
+
+    def _check(self, matrix: Any, args: Any, kwargs: Any, x: Any) -> None:
+        """Compare a product with the derivative along a vector, which needs no pattern."""
+        along = np.random.default_rng(0).uniform(0.5, 1.5, x.shape).astype(x.dtype)
+        wanted = self._forward(args, kwargs, along[None]).ravel()
+        found = matrix @ along.ravel()
+        near = float(np.finfo(x.dtype).eps) ** _NEAR
+        scale = near * float(np.abs(wanted).max(initial=0.0))
+        if not np.allclose(found, wanted, near, scale, equal_nan=True):
+            raise GradientError(
+                f"{self._name}: the pattern leaves out elements of the matrix that are not zero",
+                hint="sparsity=None finds one from the graph; f.pattern(*args) shows it",
+            )
+
+    # -- arguments --------------------------------------------------------------------------------
+
+    def _checked(self, args: tuple[Any, ...], kwargs: Any) -> tuple[tuple[Any, ...], Any]:
+        """The arguments, and the one that the matrix is by, an array."""
+        if running_session() is not None or any(map(is_value, flatten((args, kwargs))[0])):
+            raise ArgumentError(
+                f"{self._name}: sparse matrices are SciPy's, and are made of arrays alone",
+                hint="in a graph: sg.jacobian(f), or products by sg.jvp and sg.vjp",
+            )
+        if self._wrt >= len(args):
+            raise ArgumentError(f"{self._name}: there is no argument {self._wrt} by position")
+        x = args[self._wrt]
+        x = np.asarray(x) if isinstance(x, np.ndarray | np.generic | float) else x
+        if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
+            raise ArgumentError(
+                f"{self._name}: argument {self._wrt} is {shown(args[self._wrt])},"
+                " not a floating array"
+            )
+        return (*args[: self._wrt], x, *args[self._wrt + 1 :]), x
+
+    def _key(self, args: Any, kwargs: Any) -> Any:
+        leaves, tree = flatten((args, kwargs))
+        return str(tree), tuple(
+            (each.shape, each.dtype) if isinstance(each, np.ndarray | np.generic) else repr(each)
+            for each in leaves
+        )
+
+    def __repr__(self) -> str:
+        return f"<{self._name}>"
+
+
+def _ones(matrix: Any) -> Any:
+    """A pattern as a CSR array of ones, without zeros that are written down."""
+    from scipy.sparse import csr_array
+
+    found = csr_array(matrix != 0) if isinstance(matrix, np.ndarray) else csr_array(matrix)
+    found.eliminate_zeros()
+    found.sum_duplicates()
+    found.data = np.ones(found.nnz, np.int8)
+    return found
+
+
+@public
+def sparse_jacobian(
+    f: Callable[..., Any], wrt: int = 0, *, sparsity: Any = None, mode: str | None = None
+) -> SparseDerivative:
+    """The Jacobian of a function of arrays as a sparse matrix, by few products with it.
+
+    Which elements may be other than zero is read from the graph of the derivative, once for each
+    set of shapes. Columns without a common row share a product (``mode="forward"``), or rows
+    without a common column (``"reverse"``): a band of width w takes w products, whatever its
+    length (Curtis, Powell and Reid, 1974; Gebremedhin et al., 2005).
+
+    Args:
+        f: takes arrays, and gives one floating value.
+        wrt: the place of the argument, a floating array, by which it is differentiated.
+        sparsity: a pattern in the place of the graph's, a sparse or dense matrix whose elements
+            other than zero say where derivatives may be. The first call checks it by one product.
+        mode: ``"forward"`` or ``"reverse"``; by default the one that takes fewer products.
+
+    Returns:
+        A function of the same arguments that gives a ``scipy.sparse.csr_array`` of f's elements by
+        those of the argument, both in C order. Its ``pattern(*args)`` is the pattern, and
+        ``products(*args)`` the number of products of a call.
+
+    Raises:
+        ArgumentError: no function; another mode.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> second = sparse_jacobian(lambda x: x[2:] - 2.0 * x[1:-1] ** 2 + x[:-2])
+    >>> second(np.arange(5.0)).toarray()
+    array([[  1.,  -4.,   1.,   0.,   0.],
+           [  0.,   1.,  -8.,   1.,   0.],
+           [  0.,   0.,   1., -12.,   1.]])
+    >>> second.products(np.zeros(1000))
+    3
+    """
+    _check_function("sparse_jacobian", f, wrt)
+    if mode not in (None, "forward", "reverse"):
+        raise ArgumentError(f"sparse_jacobian: mode={mode!r} is neither 'forward' nor 'reverse'")
+    return SparseDerivative(f, "sparse_jacobian", wrt, sparsity, mode, symmetric=False)
+
+
+@public
+def sparse_hessian(
+    f: Callable[..., Any], wrt: int = 0, *, sparsity: Any = None
+) -> SparseDerivative:
+    """The second derivatives of a function of arrays as a sparse matrix, by few products with it.
+
+    As ``sparse_jacobian`` of the gradient; since the matrix is symmetric an element may be read in
+    its row or in its column, and a star colouring takes fewer products (Coleman and More, 1984).
+
+    Args:
+        f: takes arrays, and gives one floating value of one element.
+        wrt: the place of the argument, a floating array.
+        sparsity: a pattern in the place of the graph's, as in ``sparse_jacobian``.
+
+    Returns:
+        A function of the same arguments that gives a ``scipy.sparse.csr_array`` of the argument's
+        elements by its elements; with ``pattern`` and ``products``.
+
+    Raises:
+        ArgumentError: no function.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> chain = sparse_hessian(lambda x: (x[1:] * x[:-1] ** 2).sum())
+    >>> chain(np.array([1.0, 2.0, 3.0])).toarray()
+    array([[4., 2., 0.],
+           [2., 6., 4.],
+           [0., 4., 0.]])
+    """
+    _check_function("sparse_hessian", f, wrt)
+    return SparseDerivative(f, "sparse_hessian", wrt, sparsity, None, symmetric=True)
+
+
+def _check_function(name: str, f: Any, wrt: Any) -> None:
+    if not is_function(f):
+        raise ArgumentError(
+            f"{name}: f is {kind_of(f)}, not a function", hint=f"sg.{name}(lambda x: ...)(array)"
+        )
+    if type(wrt) is not int or wrt < 0:
+        raise ArgumentError(f"{name}: wrt is {shown(wrt)}, not a place: 0 is the first argument")
