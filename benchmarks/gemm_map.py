@@ -27,6 +27,8 @@ from math import exp, log
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.machine import AVX2
+
 SIZES: Final = (1, 8, 64, 256, 1024, 4096)
 FORMS: Final = ("nn", "nt", "tn", "tt")
 LIBRARIES: Final = ("staticgrad", "numpy", "torch")
@@ -241,6 +243,7 @@ def main() -> None:
     reader.add_argument("--threads", type=int, default=1)
     reader.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long")
     reader.add_argument("--library", default=",".join(LIBRARIES), help="some of them")
+    reader.add_argument("--avx2", action="store_true", help="no library uses wider instructions")
     reader.add_argument("--into", type=Path, help="the JSON file that cells are added to")
     reader.add_argument("--report", type=Path, help="print the table of a JSON file")
     reader.add_argument("--picture", type=Path, help="draw the map of the reported file")
@@ -252,7 +255,8 @@ def main() -> None:
             given.picture.write_bytes(picture(found))
         return
     wanted = {"OPENBLAS_NUM_THREADS": str(given.threads), "OMP_NUM_THREADS": str(given.threads)}
-    pinned = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+    wanted |= AVX2 if given.avx2 else {}
+    pinned = {"OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"} - wanted.keys()
     if any(os.environ.get(k) != v for k, v in wanted.items()) or any(
         p in os.environ for p in pinned
     ):

@@ -11,22 +11,12 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import astuple
 from pathlib import Path
-from typing import Final
 
 from benchmarks.every_op.cases import LAYOUTS
 from benchmarks.every_op.parts import measured, merge, part, told
 from benchmarks.every_op.reasons import listed
 from benchmarks.every_op.report import SLOWER, drawing, markdown, read, summary
-
-#: What keeps every library from wider instructions, as far as it can be told to.
-AVX2: Final = {
-    "STATICGRAD_TARGET": "x86-64-v3",
-    "OPENBLAS_CORETYPE": "Haswell",
-    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
-    "ATEN_CPU_CAPABILITY": "avx2",
-    "ONEDNN_MAX_CPU_ISA": "AVX2",
-    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
-}
+from benchmarks.machine import AVX2
 
 
 def parser() -> argparse.ArgumentParser:

@@ -104,6 +104,23 @@ def _reduced_below(match: Match) -> Any:
     return Broadcast(root.shape, places)(replace(op, axes=below)(source))
 
 
+def _reduced_once(match: Match) -> Any:
+    """One reduction for the axes that are kept and along which all is repeated; repeated itself."""
+    spread, root, source = match.op("inner"), match.root, match.x
+    op = cast(Reduction, root.node.op)
+    own = {axis: source.shape[k] for k, axis in enumerate(spread.axes)}
+    once = {
+        axis
+        for axis, extent in enumerate(spread.shape)
+        if axis not in op.axes and extent != 1 and own.get(axis) != extent
+    }
+    if not once:
+        return None
+    shape = tuple(1 if axis in once else extent for axis, extent in enumerate(spread.shape))
+    reduced = op(Broadcast(shape, spread.axes)(source))
+    return Broadcast(root.shape, tuple(range(root.ndim)))(reduced)
+
+
 def _alone(value: Symbolic) -> Symbolic | None:
     """The 0-d constant that ``value`` repeats, if it is one."""
     while not value.node.is_leaf and isinstance(value.node.op, Broadcast | Reshape | Transpose):
@@ -252,6 +269,11 @@ RULES: Final[tuple[Rule, ...]] = (
                    lambda x: _spread(x.reshape(1, -1)).max(1),
                    lambda x: Broadcast((x.size, 3), (0,))(x.reshape(-1)).sum(0),
                    lambda x: Broadcast((3, x.size), (0, 1))(x.reshape(1, -1)).sum(0))),
+    rule("reduction-of-repeated-columns", some(Reduction, some(Broadcast, x, name="inner")),
+         _reduced_once,
+         examples=(lambda x: Broadcast((5, 3), ())(x.sum()).sum(0),
+                   lambda x: Broadcast((3, x.size, 4), (1, 2))(x.reshape(-1, 1)).max(1),
+                   lambda x: Broadcast((x.size, 40), (0,))(x.reshape(-1)).sum(0))),
     rule("slice-of-everything", some(Slice, x, name="outer"), x, where=_is_whole,
          examples=(lambda x: Slice((0,) * x.ndim, x.shape, (1,) * x.ndim)(x),)),
     rule("slice-of-slice", some(Slice, some(Slice, x, name="inner"), name="outer"), _slices,

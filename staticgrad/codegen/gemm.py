@@ -18,7 +18,12 @@ from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, scaled, total
 from staticgrad.codegen.packing import WAY, Packing
 from staticgrad.codegen.prefetching import touched_by_next_tile
-from staticgrad.codegen.product_streams import write_few_rows, write_one_step
+from staticgrad.codegen.product_streams import (
+    FEW_TERMS,
+    write_few_rows,
+    write_few_terms,
+    write_one_step,
+)
 from staticgrad.codegen.small_products import is_small, write_small_product
 from staticgrad.codegen.stages import base_text, scope_for, write_store
 from staticgrad.codegen.tiles import Tiles
@@ -76,6 +81,7 @@ class PlainProduct:
         self.before = Lines()  # what the epilogue needs once for an iteration
         m, n, k = (unit.told(extent) for extent in (self.m, self.n, self.k))
         self.tall, self.deep, self.one_block = m.many, k.many or k.multiple > 1, k.short
+        self.flat = k.multiple <= FEW_TERMS and not any(store.add for store in stage.stores)
         self.fills_panels = n.multiple % self.columns == 0
 
     # the iteration
@@ -92,8 +98,11 @@ class PlainProduct:
         deep.add(f"for j0 in range(left, right, {self.columns}):")
         deep.extend(panel, 1)
         rows = Lines()
+        terms = Lines()
         if not (self.deep or self.stored.is_storage):
             write_one_step(self, rows)
+        if self.flat and self.across == 1 and not self.stored.is_storage:
+            write_few_terms(self, terms)
         few = Lines()
         if (self.across == 1 or self.turned) and not (self.tall or self.stored.is_storage):
             write_few_rows(self, few)
@@ -105,6 +114,10 @@ class PlainProduct:
         if rows.lines:
             out.add(f"if {self.k} == 1:")
             out.extend(rows, 1)
+            out.add("    continue")
+        if terms.lines:
+            out.add(f"if {self.k} > 1 and {self.k} <= {FEW_TERMS}:")
+            out.extend(terms, 1)
             out.add("    continue")
         if self._packs_rows:
             self._write_cover(out)

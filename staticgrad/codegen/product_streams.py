@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from staticgrad.codegen.abreast import of_row
 from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
 from staticgrad.codegen.vectors import Bodies, whole_vectors, work, write_vector_loop
 from staticgrad.ir.kernel import GEMM_BLOCK
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 WIDEST: Final = 4096
 #: Elements of which parts of a stream of results are multiples: some lines of memory.
 PART: Final = 64
+#: Inner indices up to which a result takes no longer to compute than to store.
+FEW_TERMS: Final = 8
+#: Rows that are computed side by side then, and lines of what is stored up to which they are.
+TERMS_ABREAST: Final = 4
+_PLAIN: Final = 4
 
 
 def write_few_rows(product: PlainProduct, out: Lines) -> None:
@@ -71,6 +77,34 @@ def _write_span(product: PlainProduct, out: Lines) -> None:
     for most in (f"(left // {widest} + 1) * {widest}", str(product.n)):
         out.add(f"if right > {most}:")
         out.add(f"    right = {most}")
+
+
+def write_few_terms(product: PlainProduct, out: Lines) -> None:
+    """All columns of the iterations that follow, some rows at a time, from registers to memory."""
+    lanes, b, body, tile, rows = product.lanes, product.stage.b, Lines(), Lines(), Lines()
+    product.write_stores(body)
+    if work(body, product.unit) > _PLAIN:
+        return
+    names = [of_row("sum", row) for row in range(TERMS_ABREAST)]
+    for row, name in enumerate(names):
+        tile.add(f"{name} = {product.tiles.zero}")
+        product.least(rows, of_row("line", row), f"from_ + {row}", "last_row - 1")
+    place = total(product.b, scaled("k", product.down), VECTOR)
+    tile.add(f"for k in range(0, {product.k}):")
+    tile.add(f"    y = load({b.operand}, {place}, m)")
+    for row, name in enumerate(names):
+        moved = scaled(of_row("line", row), product.row), scaled("k", product.inner)
+        one = f"splat{lanes}(load1({product.stage.a.operand}, {total(product.a, *moved)}))"
+        tile.add(f"    {name} = {product.tiles.added(one, 'y', name)}")
+    for row, name in enumerate(names):  # no row twice: what is stored may be read from its place
+        tile.add(f"if from_ + {row} < last_row:")
+        tile.add(f"    i = {of_row('line', row)}")
+        tile.add(f"    acc = {name}")
+        tile.extend(body, 1)
+    _write_span(product, out)
+    write_vector_loop(rows, "left", "right", lanes, Bodies(tile, tile, 1, {}))
+    out.add(f"for from_ in range(first_row, last_row, {TERMS_ABREAST}):")
+    out.extend(rows, 1)
 
 
 def write_one_step(product: PlainProduct, out: Lines) -> None:

@@ -161,3 +161,25 @@ def test_what_stands_before_and_behind_shares_the_kernel() -> None:
     assert type(first).__name__ == "Map"
     assert len(first.body) == 1  # neither tanh nor the terms are stored
     assert type(last).__name__ == "Scalar"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+def test_products_of_few_terms_go_from_registers_to_memory(dtype: str) -> None:
+    """Each row once, also where the result is written over what is added to it: no row of a last
+    few may be computed twice."""
+    random = np.random.default_rng(4)
+    for rows, inner, columns in ((3, 2, 5), (9, 3, 33), (113, 7, 40), (6, 8, 2100)):
+        a, b, start = (
+            random.integers(-4, 4, shape).astype(dtype)
+            for shape in ((rows, inner), (inner, columns), (rows, columns))
+        )
+        x, y = sg.input("x", ("m", "k"), dtype), sg.input("y", ("k", "n"), dtype)
+        turned = sg.input("turned", ("k", "m"), dtype)
+        sums = sg.compile(sg.Graph({"nn": x @ y, "tn": turned.T @ y}))
+        found = sums.run({"x": a, "y": b, "turned": np.ascontiguousarray(a.T)})
+        assert same_bytes(found["nn"], a @ b)
+        assert same_bytes(found["tn"], a @ b)
+        if dtype != "int32":
+            w = sg.parameter("w", start)
+            sg.compile(sg.Graph({}, updates={w: w - x @ y})).run({"x": a, "y": b})
+            assert same_bytes(w.value, start - a @ b)
