@@ -233,4 +233,6 @@ def test_products_share_their_tiles_and_what_packs_them(layouts: tuple[str, str]
     packed = {"across": ["rows"], "along": ["lines"]}.get(layouts[0], [])
     assert names == {"tiles", "panel", "streams", *packed}
     assert "transpose" not in found[0].kernel
-    assert found[0].kernel.count("@llvm.masked.load.v16f32.p0(ptr %") <= 1  # a stream's last vector
+    assert (
+        found[0].kernel.count("@llvm.masked.load.v16f32.p0(ptr %") <= 2
+    )  # last vectors of streams
