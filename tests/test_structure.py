@@ -28,7 +28,7 @@ LAZY = {
     "staticgrad.native.lapack": "the package, and with it LLVM, makes code of the recipes",
     "staticgrad.native.scipy_library": "the package, and with it LLVM, makes code of the text",
     "staticgrad.native.user_calls": "Numba is loaded by the first function that it compiles",
-    "staticgrad.planning.exact_offsets": "long searches alone need a compiler",
+    "staticgrad.planning.machine": "placements that first fit finds need no compiler",
     "staticgrad.planning.planner": "effort='exact' alone needs SciPy's solver",
     "staticgrad.programs.derivatives": "derivatives of values need no compiler",
     "staticgrad.programs.implicit": "tensors are loaded by who has them",

@@ -9,16 +9,15 @@ find the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from collections.abc import Sequence
+from typing import Final
 
-from staticgrad import config
-from staticgrad.errors import StaticgradError
+from staticgrad.planning.machine import machine_code
 from staticgrad.planning.offset_arrays import IMPOSSIBLE, PLACED
 from staticgrad.planning.offset_fits import best_fit, fit
 from staticgrad.planning.offset_restarts import Restarts
 from staticgrad.planning.offset_search import search
-from staticgrad.planning.offsets import Spans, place
+from staticgrad.planning.offsets import Spans, place, swept
 
 #: Effort of a search that takes about a tenth of a second, one, and ten.
 BRIEF: Final = 30_000_000
@@ -30,9 +29,8 @@ _SHARES: Final = (1.05, 1.02)  # of the bound: heights that are tried then
 #: Blocks, and sections that they live in together, up to which there is a search.
 _MOST_BLOCKS: Final = 2_000
 _MOST_MEMBERS: Final = 1_000_000
+_FEW: Final = 200  # blocks up to which first fit takes no time
 _MOST_FITTED: Final = 30_000  # blocks up to which first fit, quadratic, tries all orders
-
-_Record = TypeVar("_Record")
 
 
 def place_tightly(
@@ -47,21 +45,27 @@ def place_tightly(
         bound: a height that is low enough, the maximum load or more.
         effort: about how many blocks are looked at; 0 is ``place``.
     """
-    best = place(spans, sizes, bound)
-    if best[1] <= bound or effort <= 0 or len(sizes) > _MOST_FITTED:
+    best = _first_fit(spans, sizes, bound)
+    if best[1] <= bound or effort <= 0 or len(sizes) > _MOST_BLOCKS:
         return best
-    if len(sizes) > _MOST_BLOCKS:
-        run = _machine_code(fit)
-        return best if run is None else best_fit(spans, sizes, bound, best, run)
     searched = Restarts(spans, sizes, search)
     if searched.members > _MOST_MEMBERS:
         return best
     if searched.tried(bound, min(effort, _INTERPRETED)) == PLACED:
         return searched.placed()
     if effort > _INTERPRETED:
-        searched.run = _machine_code(search) or search
+        searched.run = machine_code(search) or search
         best = _lowered(searched, bound, effort if searched.run is not search else 0, best)
     return best
+
+
+def _first_fit(spans: Spans, sizes: Sequence[int], bound: int) -> tuple[list[int], int]:
+    """As ``place``; of many blocks by machine code, so that all orders are tried."""
+    run = machine_code(fit) if _FEW < len(sizes) <= _MOST_FITTED else None
+    if run is None:
+        return place(spans, sizes, bound)
+    best = min(swept(spans, sizes), key=lambda placed: placed[1])
+    return best_fit(spans, sizes, bound, best, run)
 
 
 def _lowered(
@@ -83,13 +87,3 @@ def _lowered(
         if best[1] <= bound or (share == 1.0 and state == IMPOSSIBLE):
             break
     return best
-
-
-def _machine_code(function: Callable[[_Record], int]) -> Callable[[_Record], int] | None:
-    """A function compiled, if there is a compiler."""
-    from staticgrad.native import words
-
-    try:
-        return words.compiled(function) if config.current().jit else None
-    except (StaticgradError, OSError):
-        return None

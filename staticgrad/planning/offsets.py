@@ -96,8 +96,7 @@ def place(spans: Spans, sizes: Sequence[int], bound: int) -> tuple[list[int], in
         bound: the maximum load; a placement that reaches it is taken at once.
     """
     if spans.pairs > MOST_PAIRS:
-        tries = (as_they_begin(spans, sizes), as_they_begin(spans.reversed(), sizes))
-        return min(tries, key=lambda placed: placed[1])
+        return min(swept(spans, sizes), key=lambda placed: placed[1])
     best: tuple[list[int], int] = ([], -1)
     for key in ORDERS:
         ranked = [
@@ -110,6 +109,11 @@ def place(spans: Spans, sizes: Sequence[int], bound: int) -> tuple[list[int], in
         if height <= bound:
             break
     return best
+
+
+def swept(spans: Spans, sizes: Sequence[int]) -> tuple[tuple[list[int], int], ...]:
+    """Blocks placed as they begin, and as they begin where time runs backwards."""
+    return as_they_begin(spans, sizes), as_they_begin(spans.reversed(), sizes)
 
 
 def first_fit(order: Sequence[int], spans: Spans, sizes: Sequence[int]) -> tuple[list[int], int]:

@@ -7,7 +7,7 @@ lower by what placement lost.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -16,24 +16,24 @@ from typing import Final, Literal, get_args
 from staticgrad.config import read_bytes, read_share
 from staticgrad.errors import ArgumentError, BudgetInfeasible
 from staticgrad.planning.bounds import lower_bound
-from staticgrad.planning.descents import SLOPES, descend, trim
+from staticgrad.planning.descents import SLOPES, Descents
 from staticgrad.planning.documents import problem_of, read_problem
 from staticgrad.planning.placed import MemoryPlan
 from staticgrad.planning.problem import MemoryProblem, Net
-from staticgrad.planning.runs import Runs
 from staticgrad.planning.searching import Annealing, rebuilt
 
 Effort = Literal["fast", "default", "exact"]
 PolicyName = Literal["optimal", "store_all"]
-#: Events that descents, and the search after them, may look at.
-_EFFORTS: Final[dict[str, tuple[int, int]]] = {
-    "fast": (400_000, 0),
-    "default": (1_500_000, 4_500_000),
-    "exact": (1_500_000, 4_500_000),
+#: Effort of descents and of rebuilding, and events that the walk over sequences may look at.
+_EFFORTS: Final[dict[str, tuple[int, int, int]]] = {
+    "fast": (40_000_000, 0, 0),
+    "default": (40_000_000, 60_000_000, 1_500_000),
+    "exact": (40_000_000, 60_000_000, 1_500_000),
 }
-_LOOKS: Final = 1_000  # times that descents may, where that is more
-_TURNS: Final = 12_000  # times that the search may look at each event of a problem
-_SEARCHED: Final = 400  # ops up to which sequences are rebuilt
+_LOOKS: Final = 20_000  # more effort for each event of a problem
+_REBUILT: Final = 2_000  # ops up to which sequences are rebuilt
+_WALKED: Final = 400  # ops up to which the walk has time to get somewhere
+_TRIES: Final = 5  # sequences that are placed, the cheapest first
 _SOLVED: Final = 150  # ops up to which there is a mixed integer program
 _SECONDS: Final = 60.0  # of the solver, for each order
 _ROUNDS: Final = 3  # goals below the budget, where placement misses it
@@ -91,7 +91,8 @@ def plan_abstract(
         return everything
     best, smallest = None, everything.height
     if policy == "optimal":
-        best, smallest = _within(net, limit, effort, seed, bound, smallest)
+        tried = effort if limit >= bound else "fast"
+        best, smallest = _within(net, limit, tried, seed, bound, smallest)
         if effort == "exact" and len(net.ops) <= _SOLVED:
             best = _proven(net, limit, bound, best)
     if best is None:
@@ -135,23 +136,25 @@ def _within(
     net: Net, budget: int, effort: str, seed: int, bound: int, smallest: int
 ) -> tuple[MemoryPlan | None, int]:
     """The cheapest plan found within the budget, and the smallest arena of all that were placed."""
-    best: MemoryPlan | None = None
+    descents = Descents(net)
     goal = budget
     for turn in range(_ROUNDS):
+        found = _sequences(descents, goal, effort, seed + turn)
         over = 0
-        for sequence in _sequences(net, goal, effort, seed + turn):
-            if best is not None and net.cost(sequence) >= best.cost:
-                continue
+        for load, _, sequence in sorted(found, key=lambda each: (each[0] > goal, each[1]))[:_TRIES]:
+            if load > goal:
+                lowest = min(found)
+                smallest = min(smallest, MemoryPlan.of(net, lowest[2], bound, budget).height)
+                break
             plan = MemoryPlan.of(net, sequence, bound, budget)
             smallest = min(smallest, plan.height)
             if plan.height <= budget:
-                best = plan
-            elif plan.load <= budget:
-                over = max(over, plan.height - budget)
-        if best is not None or not over:
+                return plan, smallest
+            over = max(over, plan.height - budget)
+        if not over or goal == bound:
             break
         goal = max(bound, goal - over)
-    return best, smallest
+    return None, smallest
 
 
 def _proven(net: Net, budget: int, bound: int, best: MemoryPlan | None) -> MemoryPlan | None:
@@ -191,38 +194,38 @@ def _infeasible(problem: MemoryProblem, budget: int, smallest: int, bound: int) 
     return error
 
 
-def _sequences(net: Net, goal: int, effort: str, seed: int) -> Iterator[Sequence[int]]:
-    """Sequences to place: what each descent ends at, then what the search makes of the best."""
-    random = Random(seed)
-    descents, search = _EFFORTS[effort]
+def _sequences(
+    descents: Descents, goal: int, effort: str, seed: int
+) -> list[tuple[int, float, list[int]]]:
+    """Loads, costs and sequences: what each descent ends at, trimmed, and what the searches make
+    of the cheapest that keeps the goal."""
+    net, random = descents.net, Random(seed)
+    descending, rebuilding, annealing = _EFFORTS[effort]
     events = sum(map(len, (*net.reads, *net.makes)))
-    descents = max(descents, _LOOKS * events)
-    search = min(search, _TURNS * events)
-    fitting: list[Sequence[int]] = []
-    spent = 0
-    last: list[int] = []
+    descending += _LOOKS * events
+    found: list[tuple[int, float, list[int]]] = []
+    given = list(range(len(net.ops)))
+    stop = descents.effort + descending
     for slope in SLOPES:
-        runs = Runs(net, range(len(net.ops)))
-        descend(runs, int(goal * slope.share), slope, random, descents - spent)
-        if not runs.excess(goal):
-            trim(runs, goal, random, 0.0, descents // 4)
-            fitting.append(runs.sequence)
-        last = runs.sequence
-        yield runs.sequence
-        spent += runs.effort
-        if spent > descents:
+        least = int(goal * slope.share)
+        sequence = descents.descended(given, least, slope, random, stop - descents.effort)
+        if descents.peak <= goal:
+            sequence = descents.trimmed(sequence, goal, random, 0.0, descending // 4)
+        found.append((descents.peak, net.cost(sequence), sequence))
+        if descents.effort > stop:
             break
-    start: Sequence[int] = min(fitting, key=net.cost, default=last)
-    if search and fitting and len(net.ops) <= _SEARCHED:
-        start = rebuilt(net, start, goal, random, search // 2)
-        yield start
-    if search:
-        walk = Annealing(net, start, goal, random, _heat(net, start))
-        walk.walk(search // 2)
+    start = min(found, key=lambda each: (each[0] > goal, each[1]))
+    if start[0] <= goal and rebuilding and len(net.ops) <= _REBUILT:
+        sequence = rebuilt(descents, start[2], goal, random, rebuilding + _LOOKS * events)
+        start = goal, net.cost(sequence), sequence
+        found.append(start)
+    if annealing and len(net.ops) <= _WALKED:
+        walk = Annealing(net, start[2], goal, random, _heat(net, start[2]))
+        walk.walk(annealing)
         if walk.best is not None:
-            runs = Runs(net, walk.best)
-            trim(runs, goal, random, 0.0, search // 8)
-            yield runs.sequence
+            sequence = descents.trimmed(walk.best, goal, random, 0.0, descending // 4)
+            found.append((descents.peak, net.cost(sequence), sequence))
+    return found
 
 
 def _heat(net: Net, start: Sequence[int]) -> float:

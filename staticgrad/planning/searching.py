@@ -15,32 +15,38 @@ from math import exp
 from random import Random
 from typing import Final
 
-from staticgrad.planning.descents import Slope, descend, trim
+from staticgrad.planning.descents import Descents, Slope
 from staticgrad.planning.problem import Net
 from staticgrad.planning.runs import Change, Runs
 
 _WORSE: Final = 0.03  # share of the overhead that a rebuilt sequence may be dearer by
+_ROUND: Final = 15_000  # effort of what a rebuild does beside descending and trimming
 
 
-def rebuilt(net: Net, start: Sequence[int], budget: int, random: Random, limit: int) -> list[int]:
+def rebuilt(
+    descents: Descents, start: Sequence[int], budget: int, random: Random, limit: int
+) -> list[int]:
     """The cheapest sequence within the budget that ruin and rebuild finds from one within it."""
+    net = descents.net
     best = current = list(start)
     cost = least = net.cost(best)
-    effort = 0
-    while effort < limit:
-        runs = Runs(net, _ruined(current, random))
+    stop = descents.effort + limit
+    while descents.effort < stop:
+        descents.effort += _ROUND
         share = 1.0 - 0.25 * random.random() ** 2 if random.random() < 0.7 else 1.0
-        power = 0.0 if random.random() < 0.6 else 1.0
-        slope = Slope(noise=1.2 * random.random(), power=power)
-        descend(runs, int(budget * share), slope, random, limit // 4)
-        if not runs.excess(budget):
-            trim(runs, budget, random, 1.0 if random.random() < 0.5 else 0.0, limit // 4)
-            found = runs.cost
-            if found <= cost + (cost - net.total) * _WORSE * random.random() ** 3:
-                current, cost = runs.sequence, found
-            if found < least:
-                best, least = runs.sequence, found
-        effort += runs.effort + 1
+        flat = float(random.random() < 0.6)
+        slope = Slope(noise=1.2 * random.random(), flat=flat, steep=1.0 - flat)
+        ruined = _ruined(current, random)
+        found = descents.descended(ruined, int(budget * share), slope, random, limit // 4)
+        if descents.peak > budget:
+            continue
+        noise = float(random.random() < 0.5)
+        found = descents.trimmed(found, budget, random, noise, limit // 4)
+        price = net.cost(found)
+        if price <= cost + (cost - net.total) * _WORSE * random.random() ** 3:
+            current, cost = found, price
+        if price < least:
+            best, least = found, price
     return best
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from staticgrad.config import options
 from staticgrad.errors import ArgumentError, BudgetInfeasible, VerifyError
 from staticgrad.planning.bounds import lower_bound
 from staticgrad.planning.checking import check_plan
+from staticgrad.planning.descents import SLOPES, Descents
 from staticgrad.planning.documents import problem_document, problem_of, read_problem
 from staticgrad.planning.exact import solved
 from staticgrad.planning.exact_offsets import place_tightly
@@ -24,10 +26,11 @@ from tests.planning.problems import chain, optimum, random_problem
 seeds = st.integers(0, 10_000)
 
 
-def checked(problem, budget, **options):
+def checked(problem, budget, **arguments):
     """A plan that the checker accepts, whose figures are the checker's."""
-    plan = plan_abstract(problem, budget, **options)
-    found = check_plan(problem, plan.document(), budget=budget, align=options.get("align", 1))
+    plan = plan_abstract(problem, budget, **arguments)
+    limit = None if isinstance(budget, float) else budget
+    found = check_plan(problem, plan.document(), budget=limit, align=arguments.get("align", 1))
     assert (found.height, found.load) == (plan.height, plan.load)
     assert found.cost == pytest.approx(plan.cost)
     return plan
@@ -120,6 +123,36 @@ def test_a_long_chain_fits_a_third_of_its_bytes():
     plan = checked(problem, budget, effort="fast")
     assert plan.overhead < 0.33  # a second forward sweep would be a third
     assert plan_abstract(problem, budget, effort="fast") == plan
+
+
+def test_a_chain_of_thousands_of_ops_fits_half_its_bytes():
+    problem = chain(2_001, seed=1)
+    plan = checked(problem, 0.5, effort="fast")
+    assert plan.overhead < 0.1
+    assert plan.height <= 1.01 * plan.load
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=seeds)
+def test_machine_code_descends_as_it_is_written(seed):
+    net = Net.of(random_problem(seed, 12))
+    given_order = range(len(net.ops))
+    goal = int(0.75 * Runs(net, given_order).peak)
+    found = []
+    for jit in (True, False):
+        with options(jit=jit):
+            descents = Descents(net)
+        for slope in SLOPES:
+            low = descents.descended(
+                given_order, int(goal * slope.share), slope, random.Random(1), 10**9
+            )
+            found.append((low, descents.peak))
+            found.append((descents.trimmed(low, goal, random.Random(2), 1.0, 10**9), descents.peak))
+    half = len(found) // 2
+    assert found[:half] == found[half:]
+    for sequence, peak in found:
+        assert is_valid(net, sequence)
+        assert Runs(net, sequence).peak == peak
 
 
 def test_below_the_bound_there_is_no_plan():
