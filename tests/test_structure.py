@@ -29,7 +29,7 @@ LAZY = {
     "staticgrad.native.scipy_library": "the package, and with it LLVM, makes code of the text",
     "staticgrad.native.user_calls": "Numba is loaded by the first function that it compiles",
     "staticgrad.planning.machine": "placements that first fit finds need no compiler",
-    "staticgrad.planning.planner": "effort='exact' alone needs SciPy's solver",
+    "staticgrad.planning.planner": "effort='exact' and others' policies alone need SciPy",
     "staticgrad.programs.derivatives": "derivatives of values need no compiler",
     "staticgrad.programs.implicit": "tensors are loaded by who has them",
     "staticgrad.programs.transformed": "tensors are loaded by who has them",

@@ -75,6 +75,10 @@ class Descents:
         words[sequence_arrays.RANDOM] = random.randrange(1, 1 << 31) if slope.noise else 1
         return self._run(self._descend, sequence, goal, limit)
 
+    def laid_out(self, sequence: Sequence[int]) -> list[int]:
+        """The sequence without idle runs."""
+        return self._run(self._descend, sequence, 1 << 60, 0)
+
     def trimmed(
         self, sequence: Sequence[int], goal: int, random: Random, noise: float, limit: int
     ) -> list[int]:

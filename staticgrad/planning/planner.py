@@ -23,7 +23,7 @@ from staticgrad.planning.problem import MemoryProblem, Net
 from staticgrad.planning.searching import Annealing, rebuilt
 
 Effort = Literal["fast", "default", "exact"]
-PolicyName = Literal["optimal", "store_all"]
+PolicyName = Literal["optimal", "store_all", "sqrt", "chen", "chain", "min_cut", "milp", "rounded"]
 #: Effort of descents and of rebuilding, and events that the walk over sequences may look at.
 _EFFORTS: Final[dict[str, tuple[int, int, int]]] = {
     "fast": (40_000_000, 0, 0),
@@ -33,8 +33,9 @@ _EFFORTS: Final[dict[str, tuple[int, int, int]]] = {
 _LOOKS: Final = 20_000  # more effort for each event of a problem
 _REBUILT: Final = 2_000  # ops up to which sequences are rebuilt
 _WALKED: Final = 400  # ops up to which the walk has time to get somewhere
-_TRIES: Final = 5  # sequences that are placed, the cheapest first
+_TRIES: Final = 8  # sequences that are placed, the cheapest first
 _SOLVED: Final = 150  # ops up to which there is a mixed integer program
+_BY_SOLVER: Final = ("milp", "rounded")
 _SECONDS: Final = 60.0  # of the solver, for each order
 _ROUNDS: Final = 3  # goals below the budget, where placement misses it
 
@@ -59,7 +60,10 @@ def plan_abstract(
             (``staticgrad-memgraph/1``) or the file that describes them.
         budget: bytes of the arena: a number, or text as "64MiB"; "50%" and 0.5 are shares of what
             storing everything needs. None is no limit.
-        policy: "optimal" runs ops again where the budget asks for it, "store_all" never.
+        policy: "optimal" searches for the ops to run again, "store_all" runs none again. The others
+            are of other planners (``staticgrad.planning.policies``), and take none of its search:
+            "sqrt" and "chen" make segments, "chain" is a dynamic program over blocks, "min_cut"
+            stores the fewest bytes; "milp" and "rounded" take a solver's minute, up to 150 ops.
         effort: "fast" for descents alone, "default" for a search after them, "exact" for a mixed
             integer program after that, up to 150 ops: ``MemoryPlan.least`` says what it proved.
         align: what sizes are rounded up to, and offsets are multiples of.
@@ -95,6 +99,12 @@ def plan_abstract(
         best, smallest = _within(net, limit, tried, seed, bound, smallest)
         if effort == "exact" and len(net.ops) <= _SOLVED:
             best = _proven(net, limit, bound, best)
+    elif policy != "store_all" and (policy not in _BY_SOLVER or len(net.ops) <= _SOLVED):
+        from staticgrad.planning import policies
+
+        descents = Descents(net)
+        found = policies.proposed(descents, policy, limit)
+        best, smallest, _ = _cheapest(net, found, limit, bound, smallest)
     if best is None:
         raise _infeasible(net.problem, limit, smallest, bound)
     return best
@@ -140,21 +150,34 @@ def _within(
     goal = budget
     for turn in range(_ROUNDS):
         found = _sequences(descents, goal, effort, seed + turn)
-        over = 0
-        for load, _, sequence in sorted(found, key=lambda each: (each[0] > goal, each[1]))[:_TRIES]:
-            if load > goal:
-                lowest = min(found)
-                smallest = min(smallest, MemoryPlan.of(net, lowest[2], bound, budget).height)
-                break
-            plan = MemoryPlan.of(net, sequence, bound, budget)
-            smallest = min(smallest, plan.height)
-            if plan.height <= budget:
-                return plan, smallest
-            over = max(over, plan.height - budget)
-        if not over or goal == bound:
-            break
+        best, smallest, over = _cheapest(net, found, budget, bound, smallest)
+        if best is not None or not over or goal == bound:
+            return best, smallest
         goal = max(bound, goal - over)
     return None, smallest
+
+
+def _cheapest(
+    net: Net,
+    found: Sequence[tuple[int, float, list[int]]],
+    budget: int,
+    bound: int,
+    smallest: int,
+) -> tuple[MemoryPlan | None, int, int]:
+    """The plan of the cheapest sequence whose arena keeps the budget, the smallest arena of all
+    that were placed, and by how much arenas exceeded the budget where loads do not."""
+    over = 0
+    fitting = {cost: sequence for load, cost, sequence in found if load <= budget}
+    for cost in sorted(fitting)[:_TRIES]:
+        plan = MemoryPlan.of(net, fitting[cost], bound, budget)
+        smallest = min(smallest, plan.height)
+        if plan.height <= budget:
+            return plan, smallest, 0
+        over = max(over, plan.height - budget)
+    if not fitting and found:
+        lowest = min(found)
+        smallest = min(smallest, MemoryPlan.of(net, lowest[2], bound, budget).height)
+    return None, smallest, over
 
 
 def _proven(net: Net, budget: int, bound: int, best: MemoryPlan | None) -> MemoryPlan | None:
@@ -214,6 +237,8 @@ def _sequences(
         found.append((descents.peak, net.cost(sequence), sequence))
         if descents.effort > stop:
             break
+    if rebuilding and len(net.ops) <= _REBUILT:
+        found += _by_others(descents, goal, random, descending // 4)
     start = min(found, key=lambda each: (each[0] > goal, each[1]))
     if start[0] <= goal and rebuilding and len(net.ops) <= _REBUILT:
         sequence = rebuilt(descents, start[2], goal, random, rebuilding + _LOOKS * events)
@@ -226,6 +251,34 @@ def _sequences(
             sequence = descents.trimmed(walk.best, goal, random, 0.0, descending // 4)
             found.append((descents.peak, net.cost(sequence), sequence))
     return found
+
+
+def _by_others(
+    descents: Descents, goal: int, random: Random, limit: int
+) -> list[tuple[int, float, list[int]]]:
+    """What other policies propose, and the cheapest and the lowest of each brought to the goal."""
+    from staticgrad.planning import policies
+
+    found = []
+    for policy in policies.STARTS:
+        theirs = policies.proposed(descents, policy, goal)
+        found += theirs
+        for _, _, sequence in _ends(theirs, goal):
+            low = descents.descended(sequence, goal, SLOPES[0], random, limit)
+            if descents.peak <= goal:
+                low = descents.trimmed(low, goal, random, 0.0, limit)
+            found.append((descents.peak, descents.net.cost(low), low))
+    return found
+
+
+def _ends(
+    found: Sequence[tuple[int, float, list[int]]], goal: int
+) -> list[tuple[int, float, list[int]]]:
+    """The cheapest that keeps the goal, or the lowest if none does, and the cheapest of all."""
+    if not found:
+        return []
+    first = min(found, key=lambda each: (each[0] > goal, each[1] if each[0] <= goal else each[0]))
+    return [first, min(found, key=lambda each: each[1])]
 
 
 def _heat(net: Net, start: Sequence[int]) -> float:

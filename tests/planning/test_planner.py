@@ -17,6 +17,7 @@ from staticgrad.planning.descents import SLOPES, Descents
 from staticgrad.planning.documents import problem_document, problem_of, read_problem
 from staticgrad.planning.exact import solved
 from staticgrad.planning.exact_offsets import place_tightly
+from staticgrad.planning.fronts import plan_front
 from staticgrad.planning.offsets import Spans, place
 from staticgrad.planning.planner import plan_abstract
 from staticgrad.planning.problem import MemoryProblem, Net
@@ -153,6 +154,34 @@ def test_machine_code_descends_as_it_is_written(seed):
     for sequence, peak in found:
         assert is_valid(net, sequence)
         assert Runs(net, sequence).peak == peak
+
+
+def test_no_policy_undercuts_the_search():
+    problem = chain(9, seed=1)
+    budget = int(0.6 * plan_abstract(problem).height)
+    best = checked(problem, budget).cost
+    met = {}
+    for policy in ("sqrt", "chen", "chain", "min_cut", "milp", "rounded"):
+        with suppress(BudgetInfeasible):
+            met[policy] = checked(problem, budget, policy=policy).cost
+    assert {"sqrt", "chain", "milp"} <= {*met}
+    assert min(met.values()) >= best * (1.0 - 1e-9)
+    assert met["milp"] <= met["chain"] * (1.0 + 1e-9)
+
+
+def test_a_front_costs_no_less_where_there_are_fewer_bytes():
+    problem = random_problem(8, 14)
+    everything = plan_abstract(problem).height
+    bound = lower_bound(Net.of(problem))
+    budgets = [*range(bound - 1, everything + 1)][::-1]
+    plans = plan_front(problem, budgets, effort="fast")
+    assert plans[0].overhead == 0
+    assert plans[-1] is None
+    costs = [float("inf") if plan is None else plan.cost for plan in plans]
+    assert costs == sorted(costs)
+    for budget, plan in zip(budgets, plans, strict=True):
+        if plan is not None:
+            check_plan(problem, plan.document(), budget=budget)
 
 
 def test_below_the_bound_there_is_no_plan():
