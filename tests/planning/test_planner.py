@@ -157,8 +157,8 @@ def test_machine_code_descends_as_it_is_written(seed):
 
 
 def test_no_policy_undercuts_the_search():
-    problem = chain(9, seed=1)
-    budget = int(0.6 * plan_abstract(problem).height)
+    problem = chain(12, seed=1)
+    budget = int(0.8 * plan_abstract(problem).height)
     best = checked(problem, budget).cost
     met = {}
     for policy in ("sqrt", "chen", "chain", "min_cut", "milp", "rounded"):
