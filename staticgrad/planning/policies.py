@@ -1,8 +1,8 @@
 """Policies of others, by name: sequences for a budget, as baselines and as starts of the search.
 
-The *forward* steps are those up to the largest load of the given order; the steps behind it read
-what they left. A policy says which forward values are kept until then, and in which pieces the
-others are made again; lives follow from the sequence.
+The *forward* steps are those up to the first output, or to the largest load, of the given order;
+the steps behind them read what they left. A policy says which forward values are kept until then,
+and in which pieces the others are made again; lives follow from the sequence.
 
 - ``sqrt``: segments of equally many forward steps (Chen et al., Training deep nets with sublinear
   memory cost, arXiv 1604.06174, the plain form).
@@ -37,10 +37,16 @@ SECONDS: Final = 60.0  # of a solver
 _SEGMENTS: Final = 48  # segmentations that are tried
 
 
-def turning_point(net: Net) -> int:
-    """How many steps of the given order are forward: those up to the largest load."""
+def turning_points(net: Net) -> list[int]:
+    """How many steps of the given order are forward: those up to the first that makes an output or
+    updates something, and those up to the largest load."""
     runs = Runs(net, range(len(net.ops)))
-    return runs.loads.index(runs.peak) + 1 if runs.loads else 0
+    ends = [runs.loads.index(runs.peak) + 1] if runs.loads else [0]
+    for step, op in enumerate(net.ops):
+        if op.mutates or any(net.kept[value] for value in net.makes[step]):
+            ends.append(step + 1)
+            break
+    return sorted({*ends})
 
 
 def in_segments(net: Net, forward: int, borders: Sequence[int]) -> list[int]:
@@ -80,25 +86,24 @@ def _crossing(net: Net, forward: int, segment_of: dict[int, int]) -> set[int]:
 
 def equal_steps(net: Net, goal: int) -> Iterator[list[int]]:
     """Segmentations into 2, 3, ... segments of equally many forward steps."""
-    forward = turning_point(net)
-    for count in _counts(forward):
-        borders = sorted({forward * k // count for k in range(1, count)})
-        yield in_segments(net, forward, borders)
+    for forward in turning_points(net):
+        for count in _counts(forward):
+            borders = sorted({forward * k // count for k in range(1, count)})
+            yield in_segments(net, forward, borders)
 
 
 def equal_bytes(net: Net, goal: int) -> Iterator[list[int]]:
     """The same with equally many bytes of forward values each."""
-    forward = turning_point(net)
-    made = [sum(net.sizes[value] for value in net.makes[step]) for step in range(forward)]
-    whole = sum(made)
-    for count in _counts(forward):
-        borders, filled = [], 0
-        for step, size in enumerate(made):
-            filled += size
-            if filled * count > whole:
-                borders.append(step + 1)
-                filled = 0
-        yield in_segments(net, forward, [border for border in borders if border < forward])
+    for forward in turning_points(net):
+        made = [sum(net.sizes[value] for value in net.makes[step]) for step in range(forward)]
+        for count in _counts(forward):
+            borders, filled = [], 0
+            for step, size in enumerate(made):
+                filled += size
+                if filled * count > sum(made):
+                    borders.append(step + 1)
+                    filled = 0
+            yield in_segments(net, forward, [border for border in borders if border < forward])
 
 
 def _counts(forward: int) -> list[int]:
@@ -142,7 +147,7 @@ def _made_again(net: Net, value: int, there: set[int]) -> list[int]:
 def min_cut(net: Net, goal: int) -> Iterator[list[int]]:
     """The fewest bytes that cross from forward to backward steps, where steps that cost more than a
     threshold are not made again."""
-    forward = turning_point(net)
+    forward = turning_points(net)[0]
     costs = sorted({net.costs[step] for step in range(forward)})
     for k in range(8):
         most = costs[min(len(costs) - 1, len(costs) * (8 - k) // 8)] if costs else 0.0
@@ -176,7 +181,8 @@ def _cut(net: Net, forward: int, most: float) -> list[int]:
 
 
 def _chain(net: Net, goal: int) -> Iterator[list[int]]:
-    return chain_sequences(net, turning_point(net), goal)
+    for forward in turning_points(net):
+        yield from chain_sequences(net, forward, goal)
 
 
 def _milp(net: Net, goal: int) -> Iterator[list[int]]:
