@@ -93,14 +93,14 @@ def chain_sequences(net: Net, forward: int, goal: int) -> Iterator[list[int]]:
     blocks = blocks_of(net, forward)
     if len(blocks.forward) < 3:
         return
-    program = _Program(blocks, goal)
+    program = _ChainProgram(blocks, goal)
     for share in _SHARES:
         sequence = program.sequence(int(share * _SLOTS))
         if sequence:
             yield sequence
 
 
-class _Program:
+class _ChainProgram:
     """Costs of all stretches of blocks, for all numbers of slots."""
 
     def __init__(self, blocks: Blocks, goal: int) -> None:
