@@ -93,21 +93,30 @@ def plan_abstract(
     limit = _limit(budget, everything.height)
     if everything.height <= limit:
         return everything
-    best, smallest = None, everything.height
+    best, smallest = _found(net, limit, policy, effort, seed, bound, everything.height)
+    if best is None:
+        raise _infeasible(net.problem, limit, smallest, bound)
+    return best
+
+
+def _found(
+    net: Net, limit: int, policy: str, effort: str, seed: int, bound: int, smallest: int
+) -> tuple[MemoryPlan | None, int]:
+    """What a policy finds within a limit of bytes, and the smallest arena that it met."""
     if policy == "optimal":
         tried = effort if limit >= bound else "fast"
         best, smallest = _within(net, limit, tried, seed, bound, smallest)
         if effort == "exact" and len(net.ops) <= _SOLVED:
             best = _proven(net, limit, bound, best)
-    elif policy != "store_all" and (policy not in _BY_SOLVER or len(net.ops) <= _SOLVED):
-        from staticgrad.planning import policies
+        return best, smallest
+    if policy == "store_all" or (policy in _BY_SOLVER and len(net.ops) > _SOLVED):
+        return None, smallest
+    from staticgrad.planning import policies
 
-        descents = Descents(net)
-        found = policies.proposed(descents, policy, limit)
-        best, smallest, _ = _cheapest(net, found, limit, bound, smallest)
-    if best is None:
-        raise _infeasible(net.problem, limit, smallest, bound)
-    return best
+    descents = Descents(net)
+    found = policies.proposed(descents, policy, limit)
+    best, smallest, _ = _cheapest(net, found, limit, bound, smallest)
+    return best, smallest
 
 
 def _check_arguments(policy: str, effort: str, align: int) -> None:
