@@ -99,3 +99,50 @@ def test_each_method_of_a_torch_tensor_is_there_or_says_what_is(tensor):
 def test_a_method_that_exists_is_not_said_to_be_missing(table):
     owner = Tensor if table is methods.OF_TENSORS else type(sg.input("x", ()))
     assert [name for name in table if name in dir(owner) and name not in ("value",)] == []
+
+
+_OF_MODULES = (
+    "add_module apply bfloat16 buffers children compile cpu cuda double eval float forward half"
+    " load_state_dict modules named_buffers named_children named_modules named_parameters"
+    " parameters register_backward_hook register_buffer register_forward_hook register_parameter"
+    " requires_grad_ state_dict to train type zero_grad"
+)
+
+
+def test_each_method_of_a_torch_module_is_there_or_says_what_is():
+    layer, silent = sg.nn.Linear(2, 2), []
+    for name in _OF_MODULES.split():
+        try:
+            getattr(layer, name)
+        except AttributeError as error:
+            silent += [] if error.hint else [name]
+            for path in re.findall(r"\bsg\.([\w.]+\w)", error.hint):
+                functools.reduce(getattr, path.split("."), sg)
+            for said in re.findall(r"\bmodel\.(\w+)", error.hint):
+                assert hasattr(layer, said)
+    assert silent == []
+    with pytest.raises(AttributeError, match="Linear has no 'wieght'") as caught:
+        print(layer.wieght)
+    assert "weight" in caught.value.hint
+    assert not hasattr(layer, "__array_struct__")
+    assert not hasattr(layer, "no_such")
+
+
+@pytest.mark.parametrize(
+    ("call", "hint"),
+    [
+        (lambda: sg.nn.functional, r"sg\.nn\.relu"),
+        (lambda: sg.nn.init, "xavier_uniform"),
+        (lambda: sg.nn.Parameter, r"sg\.parameter\(name"),
+        (lambda: sg.randn, r"rng\.uniform"),
+        (lambda: sg.utils, r"sg\.train\.Batches"),
+        (lambda: sg.optim.Adam(eps=1e-8), "write epsilon="),
+        (lambda: sg.input("x", (2, 3)).flatten(1), r"x\.reshape"),
+        (lambda: sg.input("x", (2, 3, 4)).transpose(1, 2), "swapaxes"),
+        (lambda: sg.zeros(3, 4), "one argument"),
+    ],
+)
+def test_what_newcomers_from_torch_typed_is_answered(call, hint):
+    with pytest.raises(sg.StaticgradError) as caught:
+        call()
+    assert re.search(hint, caught.value.hint), caught.value.hint

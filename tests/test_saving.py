@@ -282,3 +282,13 @@ def test_without_the_package_it_says_what_to_install(tmp_path: Path, monkeypatch
         sg.save(tmp_path / "f.safetensors", 1)
     with pytest.raises(FileNotFoundError):
         sg.load(tmp_path / "f.npz")
+
+
+def test_a_checkpoint_says_where_its_state_lies(tmp_path: Path) -> None:
+    state = {"w": sg.parameter("w", np.zeros(2))}
+    path = tmp_path / "run.npz"
+    sg.train.fit(lambda x: 1.0, [1], state=state, checkpoint=path)
+    with pytest.raises(SavedFileError, match="w is not in the file") as caught:
+        sg.load(path, into=state)
+    assert 'into={"state": ...}' in caught.value.hint
+    assert {*sg.load(path, into={"state": state})} == {"state", "fit"}

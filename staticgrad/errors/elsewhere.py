@@ -87,6 +87,8 @@ def _letters(name: str) -> str:
 
 def _where(room: str, name: str) -> str:
     """Where else the name stands."""
+    if name == "Parameter" and room != "sg":  # the class is there, a function makes them
+        return "it is sg.parameter(name, array)"
     if room != "sg" and name in import_module("staticgrad").__all__:
         return f"it is sg.{name}"
     for other in _ROOMS:

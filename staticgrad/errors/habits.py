@@ -30,6 +30,13 @@ INSTEAD: Final = {
     **dict.fromkeys(("Linear", "Dense", "Module", "Sequential"), _LAYER),
     **dict.fromkeys(("seed", "default_rng", "PRNGKey"), "rng = sg.random.Generator(seed)"),
     **dict.fromkeys(("mm", "bmm"), "a @ b, or sg.matmul(a, b)"),
+    **dict.fromkeys(
+        ("rand", "randn", "randint", "rand_like", "randn_like"),
+        "rng = sg.random.Generator(seed), then rng.uniform, normal or integers(..., shape=(3,))",
+    ),
+    "functional": "its functions stand in sg.nn: sg.nn.relu(x), sg.nn.mse(prediction, target)",
+    "init": 'layers take initialisers by name: sg.nn.Linear(8, 4, init="xavier_uniform", seed=0)',
+    **dict.fromkeys(("utils", "data"), _DATA),
     **dict.fromkeys(("savez", "state_dict", "load_state_dict"), _SAVE),
     "RMSprop": "sg.optim.RMSProp",
     "lr_scheduler": "a schedule as learning rate: sg.optim.SGD(sg.optim.cosine(0.1, steps=1000))",
@@ -167,6 +174,32 @@ OF_OPTIMIZERS: Final = {
     "init": "updates(loss, params) makes the state, as parameters of the graph",
     "lr": "learning_rate, which may be a value of the graph",
 }
+_MOVED: Final = "nothing: kernels run on the CPU"
+#: What modules of other libraries do -> what to write here.
+OF_MODULES: Final = {
+    **dict.fromkeys(("cuda", "cpu", "to_empty", "share_memory"), _MOVED),
+    "to": _MOVED + '; other element types are made so: sg.nn.Linear(8, 4, dtype="float64")',
+    **dict.fromkeys(
+        ("half", "float", "double", "bfloat16", "type"), "sg.nn.Linear(8, 4, dtype=...)"
+    ),
+    "zero_grad": "gradients are values of the graph: there is nothing to clear",
+    "compile": "step = sg.function(step): a function that calls the module is compiled",
+    **dict.fromkeys(
+        ("register_parameter", "register_buffer", "add_module", "register_module"),
+        "an attribute: self.w = sg.parameter(name, array), self.layer = sg.nn.Linear(8, 4);"
+        "\nthe class attribute states = (name,) keeps one from optimizers",
+    ),
+    **dict.fromkeys(("children", "named_children"), "model.modules(), model.named_modules()"),
+    **dict.fromkeys(("buffers", "named_buffers"), "model.state_dict(): parameters and states"),
+    **dict.fromkeys(
+        ("register_forward_hook", "register_backward_hook", "register_full_backward_hook"),
+        "sg.custom_vjp(f): what f's rule does happens to the gradient",
+    ),
+    "requires_grad_": "opt.minimize(loss, params): name what is to be trained",
+    **dict.fromkeys(("apply", "map"), "sg.tree.map(f, model)"),
+    **dict.fromkeys(("fit", "fit_generator"), "sg.train.fit(step, batches, epochs=5)"),
+    "summary": "print(model)",
+}
 #: What compiled functions of other libraries do -> what to write here.
 OF_COMPILED: Final = {
     **dict.fromkeys(("eval", "forward", "predict", "call", "apply", "execute"), "f.run(feeds)"),
@@ -174,7 +207,7 @@ OF_COMPILED: Final = {
     **dict.fromkeys(("parameters", "params", "state_dict"), "f.program_graph.parameters"),
     **dict.fromkeys(("train", "train_step", "step"), "f.run(feeds), once per batch"),
     "fit": "f.run(feeds), once per batch; sg.train.fit(step, batches, epochs=5) is a loop",
-    **dict.fromkeys(("lower", "as_text", "ir", "asm", "code", "kernels"), "f.source, f.schedule"),
+    **dict.fromkeys(("lower", "as_text", "ir", "asm", "code"), "f.source, f.schedule"),
     "cost_analysis": "f.explain()",
     **dict.fromkeys(
         ("backend", "compiler"),
@@ -203,6 +236,9 @@ ARGUMENTS: Final = {
     "input": "x",
     "other": "y",
     "betas": "beta1 and beta2",
+    "eps": "epsilon",
+    "negative_slope": "slope",
+    "start_dim": "x.reshape(x.shape[0], -1), or sg.nn.Flatten(start)",
     "params": "wrt",
     "parameters": "wrt",
     "updates": "a graph: sg.compile(sg.Graph(outputs, updates))",

@@ -12,12 +12,13 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Protocol, Self, TypeVar
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, ParameterValueError
-from staticgrad.errors.wording import kind_of, shown
+from staticgrad.errors import ArgumentError, ParameterValueError, UnknownAttributeError
+from staticgrad.errors.habits import OF_MODULES
+from staticgrad.errors.wording import did_you_mean, kind_of, shown
 from staticgrad.functions.call_types import P, R
 from staticgrad.functions.random import Generator
 from staticgrad.functions.trees import Contents, flatten
@@ -82,6 +83,14 @@ class Module:
     if TYPE_CHECKING:
         forward: Any
     else:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            raise UnknownAttributeError(
+                f"{type(self).__name__} has no {name!r}",
+                hint=OF_MODULES.get(name) or did_you_mean(name, [*dir(type(self)), *vars(self)]),
+            )
 
         def forward(self, *args: Any, **kwargs: Any) -> Any:
             """What the module computes; subclasses say."""

@@ -320,6 +320,8 @@ def dtype_hint(spec: object) -> str:
     name = str(spec)
     if name in ("bfloat16", "bf16"):
         return "pip install 'staticgrad[bfloat16]'"
+    if isinstance(spec, int):
+        return "a shape is one argument, a tuple of its sizes: sg.zeros((3, 4))"
     if "complex" in name:
         return "there are no complex numbers here: keep real and imaginary part apart"
     if isinstance(spec, np.dtype) and spec.kind in "OUS":

@@ -8,7 +8,7 @@ parts together stand in ``slices.py``, indexing with ``[]`` in ``subscript.py``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -248,6 +248,7 @@ def transpose(x: Operand[AnyValue], axes: Any = None) -> AnyValue:
     if len(perm) != value.ndim:
         raise AxisError(
             f"transpose: {tuple(given)} names {len(perm)} of the {value.ndim} axes of {value.type}",
+            hint="x.swapaxes(axis, other) exchanges two axes" if len(perm) == 2 else "",
             related=related(value),
         )
     return _permuted(value, tuple(perm))
@@ -397,12 +398,19 @@ def ravel(x: Operand[AnyValue], order: str | None = "C") -> AnyValue:
     return reshape(value, value.size)
 
 
+#: Others' ``flatten`` takes the first axis to flatten.
+_HINT_OF_ORDER: Final = "from an axis on: x.reshape(*x.shape[:axis], -1), or sg.nn.Flatten(axis)"
+
+
 def _is_fortran(op: str, order: str | None, known: str) -> bool:
     """Whether the first axis is the fastest."""
     if order == "C" or order is None:
         return False
     if order not in [*known]:
-        raise ArgumentError(f"{op}: order={shown(order)}", hint=f"one of {', '.join(known)}")
+        raise ArgumentError(
+            f"{op}: order={shown(order)}",
+            hint=f"one of {', '.join(known)}; {_HINT_OF_ORDER}",
+        )
     return order == "F"
 
 

@@ -39,6 +39,7 @@ from staticgrad.programs.arguments import CallArguments
 from staticgrad.programs.frozen import differences, random_states
 from staticgrad.programs.sizes import Spec, shapes_of
 from staticgrad.programs.surroundings import Before, Frozen, Surroundings
+from staticgrad.types.arrays import ArrayData, convert_array
 
 #: Bytes from which on arrays are compared in place.
 _LARGE: Final = 1 << 13
@@ -68,12 +69,12 @@ class TracedProgram:
         self._read = {value.node.label for value in graph.inputs} if graph else set()
         self._compiled: dict[Any, Compiled] = {}  # by the settings of ``options`` blocks
         self._frozen: Frozen | None = None
-        self._arrays: list[tuple[ref[Any], Any]] = []
+        self._arrays: list[tuple[ref[Any], ArrayData]] = []
 
     def freeze(self, around: Surroundings, noted: Session) -> None:
         """Remember what it was traced from: names around the function, arrays in its graph."""
         self._frozen = Frozen(around)
-        self._arrays = [(array, data.array) for array, data in noted.arrays if array() is not None]
+        self._arrays = [(array, data) for array, data in noted.arrays if array() is not None]
 
     def changed(self) -> str:
         """What is other than when it was traced, in words; empty if it still holds."""
@@ -82,7 +83,7 @@ class TracedProgram:
             return f"{place.label} is another"
         for source, held in self._arrays:
             array = source()
-            if array is not None and not _same_bytes(array, held):
+            if array is not None and not _same_numbers(array, held):
                 return "an array that it reads was written to"
         return ""
 
@@ -258,6 +259,13 @@ class Tracer:
         if what not in self._warned:
             self._warned.add(what)
             warn(TracingWarning, f"{self._name} {what}: {cure}")
+
+
+def _same_numbers(source: Any, held: ArrayData) -> bool:
+    """Whether a constant still holds what its array does, in the dtype that it took."""
+    if source.dtype != held.array.dtype:
+        source = convert_array(source.astype(source.dtype.newbyteorder("=")), held.dtype)
+    return _same_bytes(source, held.array)
 
 
 def _same_bytes(one: Any, other: Any) -> bool:

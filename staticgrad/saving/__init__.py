@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from staticgrad.saving.files import read_file, write_file
 from staticgrad.saving.trees import Restoring, content_of, tree_of
@@ -39,6 +39,18 @@ def save(path: Any, tree: Any) -> None:
     write_file(Path(path), content_of(tree))
 
 
+_CHECKPOINT: Final = 'sg.train.fit wrote it: sg.load(path, into={"state": ...})'
+
+
+def _is_checkpoint(found: Any, into: Any) -> bool:
+    """Whether a tree that is asked for lies one deeper, as ``sg.train.fit`` saves it."""
+    return (
+        isinstance(found, dict)
+        and {*found} == {"state", "fit"}
+        and (not isinstance(into, dict) or "state" not in into)
+    )
+
+
 def load(path: Any, into: Any = None) -> Any:
     """What a file of ``save`` holds; with ``into`` it is also written into the places of a tree.
 
@@ -68,6 +80,6 @@ def load(path: Any, into: Any = None) -> Any:
     if into is not None:
         restoring = Restoring()
         restoring.look(into, found)
-        restoring.check(path)
+        restoring.check(path, _CHECKPOINT if _is_checkpoint(found, into) else "")
         restoring.write()
     return found

@@ -214,8 +214,8 @@ class Restoring:
         inside = found if isinstance(found, str) else kind_of(found)
         self.problems.append(f"{path or 'it'} is {own} here, {inside} in the file")
 
-    def check(self, path: Any) -> None:
-        """Refuse a file that does not fit.
+    def check(self, path: Any, cure: str = "") -> None:
+        """Refuse a file that does not fit; ``cure`` is said first.
 
         Raises:
             SavedFileError: with the differences.
@@ -224,4 +224,6 @@ class Restoring:
             found = sorted(self.problems)
             more = len(found) - _MOST_SHOWN
             lines = [*found[:_MOST_SHOWN], *([f"and {more} more"] if more > 0 else [])]
-            raise SavedFileError(f"{path} does not fit: {lines[0]}", hint="\n".join(lines[1:]))
+            raise SavedFileError(
+                f"{path} does not fit: {lines[0]}", hint="\n".join(filter(None, [cure, *lines[1:]]))
+            )

@@ -343,3 +343,16 @@ def test_a_written_byte_of_a_large_array_is_noticed_wherever_it_is() -> None:
     seen[2][3, 7] = 4.0
     assert f(np.ones(1)) == 10.0
     assert f.stats.traces == 5
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "bool", ">f8", "float32"])
+def test_an_array_that_became_a_constant_of_another_dtype_has_not_changed(dtype):
+    """It is compared as what it became: the function is traced once, until it is written to."""
+    counts = np.array([1, 0, 1]).astype(dtype)
+    f = sg.function(lambda x: (x * counts).sum() + (x + counts.astype("float64")).sum())
+    for factor in (1.0, 2.0):
+        np.testing.assert_allclose(f(factor * np.ones(3)), 5.0 * factor + 2.0)
+    assert f.stats.traces == 1
+    counts[1] = 1
+    np.testing.assert_allclose(f(np.ones(3)), 9.0)
+    assert f.stats.traces == 2
