@@ -128,29 +128,28 @@ def compile(
             ``"sqrt"``, ``"recompute"``, or an object of ``passes.remat.Policy``. With a budget, the
             peak is at most that of the policy as well. What ``sg.checkpoint`` marks is kept.
         sizes: values of named sizes that every run will have; the feeds must agree.
-        pipeline: the passes to run first: text, a level (``"O1"``), or a ``passes.base.Pass``.
+        pipeline: the passes to run first: text, a level (``"O0"``, ``"O1"``), or a ``Pass``.
         fuse: merge neighbouring operations into kernels; the bytes of results do not depend on it.
-        debug: run step by step and suspiciously; results keep their bytes. True: every kernel's
-            reads and writes are checked against the plan, in poisoned memory between red zones
-            (``staticgrad.runtime.guarded``). ``"nan"``: a run in which an operation makes a NaN
-            or an infinity of finite numbers raises NonFiniteError (``staticgrad.runtime.probed``).
-            None: the setting ``debug``, False by default. Plans and stats are a plain program's;
-            the memory and kernels that debugging itself takes are beside them.
-        backend: who compiles the kernels, by name; results keep their bytes. ``"vector"`` writes
-            LLVM IR for a kernel's source, ``"numba"`` jits it with Numba, ``"auto"`` is the former,
-            and the latter for a source that it refuses; others can be registered
-            (``staticgrad.backends``). None: the setting ``backend`` of whoever compiles, now and
-            where a pickle is loaded: ``sg.options``, then ``STATICGRAD_BACKEND``, then
-            ``pyproject.toml``, then ``"auto"``. ``f.kernels`` and ``f.explain()`` say which ran.
-        threads: how many threads may run it, each with its scratch; results keep their bytes.
-            ``"auto"``, the default: as many as there are processors for them; short programs keep
-            to the calling thread. None: the setting, as above.
+        debug: True: every kernel's reads and writes are checked against the plan, in poisoned
+            memory between red zones. ``"nan"``: an operation that makes a NaN or an infinity of
+            finite numbers raises NonFiniteError. Results keep their bytes. None: the setting.
+        backend: who compiles the kernels; results keep their bytes. ``"vector"`` writes LLVM IR,
+            ``"numba"`` jits, ``"auto"`` is the former, and the latter for what it refuses; or one
+            of ``staticgrad.backends``. None: the setting, also where a pickle is loaded.
+        threads: how many threads may run it, the calling one included; results keep their bytes.
+            ``"auto"``: as many as there are processors for them. None: the setting.
+
+    Returns:
+        The program: ``run`` it with feeds, ask for its ``plan``.
 
     Raises:
-        ArgumentError: an option of the wrong kind, or an unknown policy.
-        ConfigError: ``debug``, ``backend`` or ``threads`` is none of its values.
+        ArgumentError, ConfigError: an option of the wrong kind; an unknown policy or backend.
         BudgetInfeasible: all sizes are known, and the step needs more than the budget.
         CompileError, CPUError: a kernel, or this machine, cannot be compiled for.
+
+    >>> import staticgrad as sg
+    >>> compile(sg.input("x", ("n",), "float64") * 2.0).run({"x": [1.0, 2.0]})
+    array([2., 4.])
     """
     as_policy(checkpoint)
     settings = config.current(debug=debug, backend=backend, threads=threads)
@@ -196,9 +195,10 @@ class Compiled(Generic[Results]):
     @default_environment()
     @in_graphs()
     def __init__(self, program: Compilable, options: Options) -> None:
-        """Compile at once; see ``compile``.
+        """Compile at once. ``program_graph`` is the graph as given, whose guards feeds must meet.
 
-        ``program_graph`` is the graph as given, whose conditions the feeds must meet.
+        Args:
+            program, options: what ``compile`` was given.
         """
         self.program_graph, self.single = read_program(program)
         self.options = options

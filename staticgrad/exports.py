@@ -1,9 +1,9 @@
 """Every public name of ``staticgrad``, once: the module that defines it.
 
 The facade (``staticgrad/__init__.py``), the package of functions (``staticgrad/functions``),
-what type checkers read of both (their ``.pyi``) and ``docs/reference.md`` are derived from these
-tables. To add a public function, write it and name it here; ``python -m tests.exports`` writes the
-stubs and the page, which a test compares with the tables. Arguments, types and overloads stand
+what type checkers read of both (their ``.pyi``) and the reference (``staticgrad docs``) are derived
+from these tables. To add a public function, write it and name it here; ``python -m tests.exports``
+writes the stubs, which a test compares with the tables. Arguments, types and overloads stand
 with the definition alone. Nothing is imported here.
 """
 
