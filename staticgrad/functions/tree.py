@@ -15,7 +15,7 @@ from staticgrad.errors.wording import kind_of
 from staticgrad.functions import trees
 from staticgrad.functions.trees import Tree
 
-TreeOf = TypeVar("TreeOf")
+_TreeOf = TypeVar("_TreeOf")
 
 __all__ = ["flatten", "leaves", "map", "unflatten"]
 
@@ -24,7 +24,7 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-def map(f: Callable[..., Any], tree: TreeOf, *others: Any) -> TreeOf:
+def map(f: Callable[..., Any], tree: _TreeOf, *others: Any) -> _TreeOf:
     """The tree of what ``f`` gives for each leaf.
 
     Args:
@@ -55,7 +55,7 @@ def map(f: Callable[..., Any], tree: TreeOf, *others: Any) -> TreeOf:
             raise ArgumentError(
                 "tree.map: the trees are built differently", details=[f"{shape}", f"{found}"]
             )
-    mapped: TreeOf = trees.mapped(f, tree, *others)
+    mapped: _TreeOf = trees.mapped(f, tree, *others)
     return mapped
 
 
