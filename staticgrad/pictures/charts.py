@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from html import escape
 from typing import Final
 
+from staticgrad.pictures.numbers import nbytes
 from staticgrad.records import dataclass
 
 _WIDTH: Final = 560
@@ -38,6 +40,7 @@ class _Scale:
     start: float
     end: float
     log: bool
+    binary: bool = False
 
     def __call__(self, value: float) -> float:
         low, high, at = self.low, self.high, value
@@ -48,9 +51,13 @@ class _Scale:
 
     def ticks(self) -> list[float]:
         if not self.log:
-            step = _round_step((self.high - self.low) / 4)
+            size = (self.high - self.low) / 4
+            step = _round_step(size, self.binary)
             first = math.ceil(self.low / step)
             return [k * step for k in range(first, math.floor(self.high / step + 1e-9) + 1)]
+        if self.binary:
+            octaves = range(math.ceil(math.log2(self.low)), math.floor(math.log2(self.high)) + 1)
+            return [2.0**octave for octave in octaves if octave % (len(octaves) // 6 + 1) == 0]
         decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
         several = len(decades) > 3
         marks = [m * 10.0**d for d in decades for m in ((1,) if several else (1, 2, 5))]
@@ -70,13 +77,16 @@ def lines(
 ) -> str:
     """A line chart; ``x`` and ``y`` name the axes, ``show_x`` and ``show_y`` write their ticks.
 
-    A linear axis of y begins at 0, unless ``from_zero`` is off. ``class_of``: of each line.
+    A linear axis of y begins at 0, unless ``from_zero`` is off. ``class_of``: of each line. Ticks
+    that are written as bytes stand at round numbers of KiB or MiB.
     """
     xs = [a for line in series for a, _ in line.points]
     ys = [b for line in series for _, b in line.points]
     ys += [b for line in series for pair in line.band for b in pair]
     across = _scale(xs, _LEFT, _WIDTH - _RIGHT, log_x, 0.0)
+    across = replace(across, binary=show_x is nbytes)
     up = _scale(ys, _HEIGHT - _BOTTOM, _TOP, log_y, 0.06, from_zero)
+    up = replace(up, binary=show_y is nbytes)
     parts = [_grid(across, up, x, y, show_x, show_y, sorted(set(xs)) if log_x else None)]
     ends: list[float] = []
     for kind, line in zip(class_of, series, strict=False):
@@ -167,9 +177,11 @@ def _scale(
     return _Scale(low - room, high + room, start, end, False)
 
 
-def _round_step(size: float) -> float:
+def _round_step(size: float, binary: bool) -> float:
     if size <= 0:
         return 1.0
+    if binary:
+        return 2.0 ** math.ceil(math.log2(size * 0.999))
     unit = 10.0 ** math.floor(math.log10(size))
     return next(m * unit for m in (1, 2, 5, 10) if m * unit >= size * 0.999)
 

@@ -122,6 +122,20 @@ def test_charts_put_points_where_they_belong():
     assert "&lt;b&gt;" in charts.bars([("<b>", 1.0)], str, "t")
 
 
+@pytest.mark.parametrize(
+    ("largest", "log", "shown"),
+    [
+        (7 * 2**20, False, ["0 B", "2.00 MiB", "4.00 MiB", "6.00 MiB"]),
+        (2000, False, ["0 B", "512 B", "1.00 KiB", "1.50 KiB"]),
+        (2**24, True, ["64.0 KiB", "256 KiB", "1.00 MiB", "4.00 MiB", "16.0 MiB"]),
+    ],
+)
+def test_bytes_stand_at_round_numbers(largest, log, shown):
+    line = charts.Line("a", [(1, 2.0**16 if log else 0.0), (10, largest)])
+    svg = charts.lines([line], "x", "y", show_y=nbytes, log_y=log)
+    assert re.findall(r'class="axis end"[^>]*>([^<]*)<', svg) == shown
+
+
 def test_numbers_as_people_read_them():
     assert [seconds(v) for v in (2.5, 0.0123, 4.5e-6, 3e-9)] == [
         "2.50 s", "12.3 ms", "4.50 us", "3 ns",
