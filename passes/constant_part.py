@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import numpy as np
+
 from passes.dce import DeadNodes
 from passes.fusion.preparation import without_marks
 from staticgrad.ir.forms import Identity, ReshapeForm, View
@@ -37,6 +39,11 @@ class ConstantPart:
         """The part as a program; its outputs are called by their numbers."""
         named = {str(number): value for number, value in enumerate(self.values)}
         return Graph(named, name=f"{self.whole.name} once")
+
+    def unfilled(self) -> Graph:
+        """The whole with zeros in the place of the part's results, for who asks for plans alone."""
+        kinds = [(value.type.shape, value.dtype.numpy) for value in self.values]
+        return self.replaced({str(n): np.zeros(*kind) for n, kind in enumerate(kinds)})
 
     def replaced(self, arrays: Mapping[str, Any]) -> Graph:
         """The whole with the part's results as constants, at their lines and orders."""

@@ -12,6 +12,7 @@ from dataclasses import field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from passes.constant_part import constant_part
 from passes.divided import divisions
 from passes.memory import Planner
 from passes.pipelines import pipeline as read_pipeline
@@ -225,6 +226,8 @@ def tradeoff(
             )
         (graph, _), told = read_program(program), {}
         passed, _ = read_pipeline(read_passes(pipeline)).run(graph)
+        part = constant_part(passed)  # what ``compile`` computes once, no step does
+        passed = passed if part is None else part.unfilled()
         make = partial(scheduled, fuse=read_fuse(fuse))
         workers = processors.threads(config.current(threads=threads).threads)
         limits = (StoreAll(), None, workers, LEAST_SECTION)

@@ -68,6 +68,15 @@ def test_loops_give_the_plans_of_all_their_divisions() -> None:
     assert found.smallest.peak_bytes < 0.5 * found.everything.peak_bytes
 
 
+def test_what_is_computed_once_is_in_no_plan() -> None:
+    x = sg.input("x", ("batch", 4))
+    table = sg.tanh(sg.constant(np.ones((4, 64), "float32"))) @ np.ones((64, 32), "float32")
+    graph = sg.Graph(((x @ table) ** 2).sum())
+    assert str(sg.tradeoff(graph, {"batch": 64})) == str(
+        sg.tradeoff(sg.compile(graph), {"batch": 64})
+    )
+
+
 def test_what_has_no_tradeoff_is_told() -> None:
     graph = network()
     for sizes, word in ((None, "missing"), ({"m": 3, "n": 3}, "no size 'm'")):
