@@ -37,7 +37,7 @@ from staticgrad.ir.kernel_stages import (
     operands_read,
 )
 from staticgrad.ir.schedule import Buffer, Schedule
-from staticgrad.types.dim import Size
+from staticgrad.types.dim import Size, bounds
 from staticgrad.types.dtype import BOOL, I64
 
 #: Scratch besides rows: the number of the trip, and what the test has found.
@@ -65,7 +65,8 @@ class JoinedTrips:
         """Make the kernel.
 
         Raises:
-            NotWrittenOutError: a body has steps of another kind.
+            NotWrittenOutError: a body has steps of another kind, or it cannot be shown that what
+                they lay in scratch has room there.
         """
         stages = self._stages()
         read = operands_read(stages)
@@ -74,6 +75,12 @@ class JoinedTrips:
         }
         names = tuple(self._names.sizes.values())
         self.kernel = Kernel(tuple(self._used.values()), names, (), stages)
+        needed = self.kernel.room(self.arguments)
+        for name, (_, size) in self._names.rooms.items():
+            operand = self._names.operands[name].name
+            left = bounds(size - needed.get(operand, 0))[0]
+            if left is None or left < 0:
+                raise NotWrittenOutError
 
     @property
     def trips(self) -> Size:

@@ -295,7 +295,7 @@ def maximum(left: Size, right: Size) -> Size:
 
 def _is_at_most(left: Size, right: Size) -> bool:
     """Whether that holds for all values of the names, as far as bounds tell."""
-    parts, others = maximum_of(left), {right, *maximum_of(right)}
+    parts, others = _alternatives(left), {right, *_alternatives(right)}
     highs = [[bounds(part - other)[1] for other in others] for part in parts]
     return all(any(high is not None and high <= 0 for high in row) for row in highs)
 
@@ -306,6 +306,14 @@ def maximum_of(size: Size) -> tuple[Size, ...]:
     if others or coefficient != 1 or len(monomial) != 1 or not isinstance(monomial[0], MaxSize):
         return (size,)
     return monomial[0].left, monomial[0].right
+
+
+def _alternatives(size: Size) -> tuple[Size, ...]:
+    """All sizes of which it is the maximum, of maxima of maxima as well, or itself alone."""
+    parts = maximum_of(size)
+    if len(parts) == 1:
+        return parts
+    return tuple(each for part in parts for each in _alternatives(part))
 
 
 def divide_exactly(numerator: Size, denominator: Size) -> Size | None:

@@ -12,7 +12,7 @@ from scipy import special
 import staticgrad as sg
 from staticgrad.eager import Generator, Tensor, gradcheck
 from staticgrad.errors import ArgumentError, DTypeError, ShapeError
-from staticgrad.functions import activations, common_losses, losses
+from staticgrad.functions import activations, common_losses, distances, losses
 from tests.nn.oracles import turned
 
 RNG = np.random.default_rng(4)
@@ -189,6 +189,7 @@ def test_all_are_tried() -> None:
     assert {*ACTIVATIONS, "glu", "gumbel_softmax"} == {*activations.__all__}
     assert {*LOSSES, "cosine_similarity", "normalize", "pairwise_distance"} == {
         *losses.__all__,
+        *distances.__all__,
         *common_losses.__all__,
         "binary_cross_entropy_with_logits",
     }
