@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from staticgrad.analysis.cost import plan_seconds
@@ -134,15 +135,7 @@ def held_bands(plan: Plan, key: Callable[[Buffer], str]) -> list[HeldBand]:
             held = changes.setdefault(key(buffers[place.buffer]), [0] * (count + 1))
             held[first] += place.nbytes
             held[past] -= place.nbytes
-    return [HeldBand(name, _running(held[:count])) for name, held in changes.items()]
-
-
-def _running(changes: Sequence[int]) -> list[int]:
-    total, found = 0, []
-    for change in changes:
-        total += change
-        found.append(total)
-    return found
+    return [HeldBand(name, list(accumulate(held[:count]))) for name, held in changes.items()]
 
 
 def _own_lives(plan: Plan) -> list[tuple[Placement, int]]:

@@ -16,7 +16,7 @@ from passes.fusion.groups import Group, Groups, Home, Key, Read, Source, meets_e
 from passes.fusion.regrouping import Regrouping
 from staticgrad.ir.forms import Pointwise, WindowAxis, WindowProduct, WindowReduce
 from staticgrad.ir.graph import Node
-from staticgrad.types.dim import bounds
+from staticgrad.types.dim import is_at_least
 
 _KINDS: Final = ("sum", "max", "place")
 #: Taps of a window, at most: each is an image evaluated, all of them one body of a loop.
@@ -57,8 +57,7 @@ def _are_apart(axes: Sequence[WindowAxis]) -> bool:
 
 def _lie_inside(axis: WindowAxis) -> bool:
     """Whether the last window ends in the image, as far as sizes tell."""
-    left = bounds(axis.image - 1 - axis.reach - axis.step * (axis.windows - 1))[0]
-    return left is not None and left >= 0
+    return is_at_least(axis.image, axis.step * (axis.windows - 1) + axis.reach + 1)
 
 
 def _is_image(group: Group, axes: Sequence[WindowAxis]) -> bool:

@@ -20,7 +20,7 @@ from staticgrad.ops.arithmetic import Add
 from staticgrad.ops.cotangent import zeros_like_type
 from staticgrad.ops.movement import Reshape
 from staticgrad.ops.slices import Concat, Pad
-from staticgrad.types.dim import Size, bounds
+from staticgrad.types.dim import Size, is_at_least
 from staticgrad.types.tensor import hint_value
 
 
@@ -123,7 +123,7 @@ def _apart(terms: Sequence[Symbolic], first: int, last: int) -> Iterator[_PadsAp
     regions = {place: _region(terms[place], axis) for place in range(first, last)}
     order = sorted(regions, key=lambda place: tuple(map(hint_value, regions[place])))
     neighbours = pairwise([regions[place] for place in order])
-    if all(_is_at_least(begin, end) for (_, end), (begin, _) in neighbours):
+    if all(is_at_least(begin, end) for (_, end), (begin, _) in neighbours):
         yield _PadsApart(first, last, axis, tuple(order))
 
 
@@ -131,11 +131,6 @@ def _region(value: Symbolic, axis: int) -> tuple[Size, Size]:
     """Where a pad's region begins and ends along an axis."""
     start = cast(Pad, value.node.op).starts[axis]
     return start, start + value.node.args[0].shape[axis]
-
-
-def _is_at_least(one: Size, other: Size) -> bool:
-    low = bounds(one - other)[0]
-    return low is not None and low >= 0
 
 
 def _joined(

@@ -37,7 +37,7 @@ from staticgrad.ir.kernel_stages import (
     operands_read,
 )
 from staticgrad.ir.schedule import Buffer, Schedule
-from staticgrad.types.dim import Size, bounds
+from staticgrad.types.dim import Size, is_at_least
 from staticgrad.types.dtype import BOOL, I64
 
 #: Scratch besides rows: the number of the trip, and what the test has found.
@@ -77,9 +77,7 @@ class JoinedTrips:
         self.kernel = Kernel(tuple(self._used.values()), names, (), stages)
         needed = self.kernel.room(self.arguments)
         for name, (_, size) in self._names.rooms.items():
-            operand = self._names.operands[name].name
-            left = bounds(size - needed.get(operand, 0))[0]
-            if left is None or left < 0:
+            if not is_at_least(size, needed.get(self._names.operands[name].name, 0)):
                 raise NotWrittenOutError
 
     @property
@@ -94,23 +92,16 @@ class JoinedTrips:
 
     def step(self) -> LoweredStep:
         """The step that runs the loop."""
-        sizes, rooms = self.arguments, self._names.rooms
+        rooms = self._names.rooms
         scratch = {name: ScratchBuffer(self._node, n) for n, name in enumerate(rooms)}
         bound: list[tuple[Key, Size]] = [
             (scratch[n], 0) if isinstance(n, str) else self._bodies.operands[n] for n in self._used
         ]
-        modes = [operand.mode for operand in self._used.values()]
-        keys = [(key, mode) for (key, _), mode in zip(bound, modes, strict=True)]
-        return LoweredStep(
+        return LoweredStep.of_loop(
             self.kernel,
             tuple(bound),
-            sizes,
-            self.kernel.iterations(sizes),
-            self.kernel.grain(sizes),
-            touched=tuple(dict.fromkeys(key for key, _ in keys)),
-            reads=tuple(dict.fromkeys(key for key, mode in keys if mode == "in")),
-            writes=tuple(dict.fromkeys(key for key, mode in keys if mode == "out")),
-            scratch=tuple((scratch[name], *room) for name, room in rooms.items()),
+            self.arguments,
+            tuple((scratch[name], *room) for name, room in rooms.items()),
         )
 
     # -- stages -----------------------------------------------------------------------------------

@@ -114,6 +114,28 @@ class LoweredStep:
     writes: tuple[Key, ...]
     scratch: tuple[tuple[Key, DType, Size], ...] = ()
 
+    @classmethod
+    def of_loop(
+        cls,
+        kernel: Kernel,
+        operands: tuple[tuple[Key, Size], ...],
+        arguments: tuple[Size, ...],
+        scratch: tuple[tuple[Key, DType, Size], ...] = (),
+    ) -> LoweredStep:
+        """The step of a kernel that is written out from a loop's bodies, not from a group."""
+        used = [(key, each.mode) for (key, _), each in zip(operands, kernel.operands, strict=True)]
+        return cls(
+            kernel,
+            operands,
+            arguments,
+            kernel.iterations(arguments),
+            kernel.grain(arguments),
+            touched=tuple(dict.fromkeys(key for key, _ in used)),
+            reads=tuple(dict.fromkeys(key for key, mode in used if mode == "in")),
+            writes=tuple(dict.fromkeys(key for key, mode in used if mode == "out")),
+            scratch=scratch,
+        )
+
 
 @dataclass
 class Lowering:

@@ -21,7 +21,7 @@ from staticgrad.ir.forms import WINDOWED, WindowAxis
 from staticgrad.ir.graph import Node
 from staticgrad.ir.kernel_stages import Axis, Extent, Mode, Store
 from staticgrad.records import dataclass
-from staticgrad.types.dim import Size, bounds
+from staticgrad.types.dim import Size, is_at_least
 from staticgrad.types.dtype import DType
 from staticgrad.types.tensor import Shape
 
@@ -49,9 +49,7 @@ def along(*loops: str) -> tuple[AxisPlace, ...]:
 
 def ends(low: Size, high: Size, extent: Size) -> Size | None:
     """The extent of an axis, if places from ``low`` to ``high`` may leave it."""
-    first, last = bounds(low)[0], bounds(extent - 1 - high)[0]
-    inside = first is not None and first >= 0 and last is not None and last >= 0
-    return None if inside else extent
+    return None if is_at_least(low, 0) and is_at_least(extent, high + 1) else extent
 
 
 def tap_place(axis: WindowAxis, window: str, tap: int) -> AxisPlace:

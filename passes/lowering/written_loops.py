@@ -155,19 +155,8 @@ class WrittenLoop:
 
     def step(self) -> LoweredStep:
         """The step that runs the loop."""
-        sizes, used = tuple(self._sizes), self._operands
-        bound = [self._bound(number) for number in used]
-        keys = [(key, used[n].mode) for n, (key, _) in zip(used, bound, strict=True)]
-        return LoweredStep(
-            self.kernel,
-            tuple(bound),
-            sizes,
-            self.kernel.iterations(sizes),
-            self.kernel.grain(sizes),
-            touched=tuple(dict.fromkeys(key for key, _ in keys)),
-            reads=tuple(dict.fromkeys(key for key, mode in keys if mode == "in")),
-            writes=tuple(dict.fromkeys(key for key, mode in keys if mode == "out")),
-        )
+        bound = tuple(self._bound(number) for number in self._operands)
+        return LoweredStep.of_loop(self.kernel, bound, self.arguments)
 
     def _bound(self, number: int | str) -> tuple[Key, Size]:
         """What an operand of the loop stands for."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 from passes.rewrite import Match, Rule, holes, rule, some
 from staticgrad import functions as sg
 from staticgrad.ops.windows import WindowMax, WindowPlace, WindowPut
-from staticgrad.types import dim as dims
+from staticgrad.types.dim import is_at_least
 
 x, y = holes("x y")
 _POSITIVE: Final = sg.where(x <= 0, 0, x)
@@ -21,9 +21,10 @@ def _lies_inside(match: Match) -> bool:
     """Whether every window has an element of the image, so that none is below all numbers."""
     pool = match.op("pool")
     axes = pool.axes(pool.image(match.x), pool.extents)
-    last = [dims.bounds(axis.image - 1 - axis.step * (axis.windows - 1))[0] for axis in axes]
-    first = all(axis.before == 0 for axis in axes)
-    return first and all(each is not None and each >= 0 for each in last)
+    return all(
+        axis.before == 0 and is_at_least(axis.image, axis.step * (axis.windows - 1) + 1)
+        for axis in axes
+    )
 
 
 def _is_gradient(match: Match) -> bool:

@@ -29,6 +29,7 @@ from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError, ShapeError
 from staticgrad.errors.elsewhere import no_such_name
 from staticgrad.errors.wording import shown
+from staticgrad.families import like
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand
 from staticgrad.types.dtype import (
@@ -210,17 +211,9 @@ def conj(x: Any, /) -> Any:
     return _real(x)
 
 
+@like(conj)
 def real(x: Any, /) -> Any:
     """x itself: there are no complex numbers.
-
-    Args:
-        x: a tensor.
-
-    Returns:
-        x.
-
-    Raises:
-        DTypeError: x is no array of numbers.
 
     >>> real(Tensor([1.0, -2.0]))
     Tensor([ 1., -2.])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from staticgrad.errors import ArgumentError
+from staticgrad.families import like
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops import (
     gamma as gammas,
@@ -33,17 +34,12 @@ def gamma(x: Operand[AnyValue]) -> AnyValue:
     return gammas.Gamma()(x)
 
 
+@like(gamma)
 def gammaln(x: Operand[AnyValue]) -> AnyValue:
     """log(abs(gamma(x))); inf at 0 and at negative whole numbers.
 
     Derivatives of every order are ``digamma`` and ``polygamma``. Next to a zero below 0 the error
     is one of the terms that cancel there, not of the result; the same goes for ``digamma``.
-
-    Args:
-        x: a value; integers and bools are converted to float64.
-
-    Returns:
-        The values, of x's shape.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.special.gammaln([1.0, 100.0]))
@@ -52,14 +48,9 @@ def gammaln(x: Operand[AnyValue]) -> AnyValue:
     return gammas.GammaLn()(x)
 
 
+@like(gamma)
 def digamma(x: Operand[AnyValue]) -> AnyValue:
     """The derivative of ``gammaln``; -inf at 0, NaN at negative whole numbers.
-
-    Args:
-        x: a value; integers and bools are converted to float64.
-
-    Returns:
-        The values, of x's shape.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.special.digamma([1.0, 2.0]))
@@ -112,19 +103,11 @@ def gammainc(a: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
     return incomplete.GammaInc()(a, x)
 
 
+@like(gammainc)
 def gammaincc(a: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
     """1 - gammainc(a, x), accurate where that vanishes.
 
     There is a derivative by x, none by a.
-
-    Args:
-        a, x: numbers, which broadcast.
-
-    Returns:
-        The values, of the shape in which they meet.
-
-    Raises:
-        ShapeError: the shapes do not broadcast.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.special.gammaincc(1.0, [0.0, 1.0]))
@@ -154,17 +137,9 @@ def beta(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     return Exp()(incomplete.BetaLn()(a, b))
 
 
+@like(beta)
 def betaln(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     """log(beta(a, b)) for positive a and b; inf where one is 0, NaN below.
-
-    Args:
-        a, b: numbers, which broadcast.
-
-    Returns:
-        The values, of the shape in which they meet.
-
-    Raises:
-        ShapeError: the shapes do not broadcast.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.special.betaln(2.0, 3.0))

@@ -28,7 +28,7 @@ from staticgrad.ops.positions import iota
 from staticgrad.ops.slices import sliced
 from staticgrad.records import dataclass
 from staticgrad.types.arrays import array_of
-from staticgrad.types.dim import Dim, Size, bounds, floordiv, maximum
+from staticgrad.types.dim import Dim, Size, floordiv, is_at_least, maximum
 from staticgrad.types.dtype import BOOL, I64
 
 
@@ -208,8 +208,7 @@ def _index_of(x: Value, item: Any, axis: int) -> Size:
     found: Size = item if isinstance(item, Dim) else int(item)
     if isinstance(found, int) and found < 0:
         found = size + found
-    above, below = bounds(found)[1], bounds(size - found)[1]
-    if (above is not None and above < 0) or (below is not None and below < 1):
+    if is_at_least(-1, found) or is_at_least(found, size):
         raise IndexOutOfRange(
             f"index {item} is out of range for axis {axis} of size {size}",
             hint=f"its indices go from 0 to {size - 1}" if size != 0 else "it has no elements",
@@ -254,8 +253,7 @@ def _only_place(start: Size | None, stop: Size | None, step: int, size: Size) ->
         span, before = first - (-1 if stop is None else stop), size - 1 - first
     if not isinstance(span, int) or not 1 <= span <= abs(step):
         return None
-    unclipped = bounds(before)[0]
-    return first if span == 1 or (unclipped is not None and unclipped >= 0) else None
+    return first if span == 1 or is_at_least(before, 0) else None
 
 
 def _bound(x: Value, bound: Any, size: Size) -> Size:

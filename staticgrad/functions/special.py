@@ -11,6 +11,7 @@ import math
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.families import like
 from staticgrad.functions.gamma_functions import (
     beta as beta,
     betainc as betainc,
@@ -94,14 +95,9 @@ def erfcx(x: Operand[AnyValue]) -> AnyValue:
     return normal.Erfcx()(x)
 
 
+@like(erfcx)
 def erfinv(x: Operand[AnyValue]) -> AnyValue:
     """Where ``erf`` is x; infinite at -1 and 1, NaN beyond.
-
-    Args:
-        x: a value; integers and bools are converted to float64.
-
-    Returns:
-        The values, of x's shape.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.special.erfinv([0.0, 0.5]))
@@ -110,14 +106,9 @@ def erfinv(x: Operand[AnyValue]) -> AnyValue:
     return normal.ErfInv()(x)
 
 
+@like(erfcx)
 def erfcinv(x: Operand[AnyValue]) -> AnyValue:
     """Where ``erfc`` is x, accurate next to 0; inf at 0, -inf at 2, NaN beyond.
-
-    Args:
-        x: a value; integers and bools are converted to float64.
-
-    Returns:
-        The values, of x's shape.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.special.erfcinv([1.0, 0.5]))
@@ -127,14 +118,9 @@ def erfcinv(x: Operand[AnyValue]) -> AnyValue:
     return normal.Ndtri()(value * 0.5) * _MINUS_ROOT_HALF
 
 
+@like(erfcx)
 def ndtr(x: Operand[AnyValue]) -> AnyValue:
     """The fraction of the standard normal distribution below x, accurate where it vanishes.
-
-    Args:
-        x: a value; integers and bools are converted to float64.
-
-    Returns:
-        The values, of x's shape.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.special.ndtr([0.0, 1.0]))
@@ -143,14 +129,9 @@ def ndtr(x: Operand[AnyValue]) -> AnyValue:
     return normal.Ndtr()(x)
 
 
+@like(erfcx)
 def log_ndtr(x: Operand[AnyValue]) -> AnyValue:
     """log(ndtr(x)), without underflow far below 0 and accurate far above.
-
-    Args:
-        x: a value; integers and bools are converted to float64.
-
-    Returns:
-        The values, of x's shape.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.special.log_ndtr([0.0, -40.0]))
@@ -175,16 +156,11 @@ def ndtri(p: Operand[AnyValue]) -> AnyValue:
     return normal.Ndtri()(p)
 
 
+@like(erfcx)
 def i1(x: Operand[AnyValue]) -> AnyValue:
     """The modified Bessel function of the first kind of order 1.
 
     At 0 derivatives of orders above the second are given as 0.
-
-    Args:
-        x: a value; integers and bools are converted to float64.
-
-    Returns:
-        The values, of x's shape.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.special.i1([0.0, 1.0]))
@@ -193,14 +169,9 @@ def i1(x: Operand[AnyValue]) -> AnyValue:
     return bessel.I1()(x)
 
 
+@like(erfcx)
 def i0e(x: Operand[AnyValue]) -> AnyValue:
     """exp(-abs(x)) * i0(x), which does not overflow. Its derivative at 0 is given as 0.
-
-    Args:
-        x: a value; integers and bools are converted to float64.
-
-    Returns:
-        The values, of x's shape.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.special.i0e([0.0, 1.0]))
@@ -209,16 +180,11 @@ def i0e(x: Operand[AnyValue]) -> AnyValue:
     return bessel.I0e()(x)
 
 
+@like(erfcx)
 def i1e(x: Operand[AnyValue]) -> AnyValue:
     """exp(-abs(x)) * i1(x), which does not overflow.
 
     Its derivative at 0 is 1/2; those of higher orders are given as 0.
-
-    Args:
-        x: a value; integers and bools are converted to float64.
-
-    Returns:
-        The values, of x's shape.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.special.i1e([0.0, 1.0]))
@@ -246,14 +212,9 @@ def xlog1py(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     return entropy.XLog1PY()(x, y)
 
 
+@like(ndtri)
 def logit(p: Operand[AnyValue]) -> AnyValue:
     """log(p / (1 - p)), the inverse of ``expit``; infinite at 0 and 1, NaN beyond.
-
-    Args:
-        p: numbers between 0 and 1.
-
-    Returns:
-        The values, of p's shape.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.special.logit([0.5, 0.9]))
@@ -278,14 +239,9 @@ def expit(x: Operand[AnyValue]) -> AnyValue:
     return Sigmoid()(x)
 
 
+@like(erfcx)
 def entr(x: Operand[AnyValue]) -> AnyValue:
     """-x * log(x): 0 at 0, -inf below.
-
-    Args:
-        x: a value; integers and bools are converted to float64.
-
-    Returns:
-        The values, of x's shape.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.special.entr([0.0, 1.0]))
@@ -294,17 +250,9 @@ def entr(x: Operand[AnyValue]) -> AnyValue:
     return entropy.Entr()(x)
 
 
+@like(xlog1py)
 def rel_entr(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x * log(x / y) for positive x and y; 0 at x = 0 for y >= 0, inf elsewhere.
-
-    Args:
-        x, y: values that broadcast; integers become float64.
-
-    Returns:
-        A floating value.
-
-    Raises:
-        ShapeError: the shapes do not broadcast.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.special.rel_entr([0.0, 1.0, -1.0], 2.0)).round(4)
@@ -332,16 +280,11 @@ def kl_div(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     return entropy.KlDiv()(x, y)
 
 
+@like(erfcx)
 def lambertw(x: Operand[AnyValue]) -> AnyValue:
     """The real solution w >= -1 of w * exp(w) = x: the principal branch; NaN below -1/e.
 
     SciPy's gives complex numbers, and other branches.
-
-    Args:
-        x: a value; integers and bools are converted to float64.
-
-    Returns:
-        The values, of x's shape.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.special.lambertw([0.0, 1.0]))

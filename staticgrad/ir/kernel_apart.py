@@ -9,7 +9,7 @@ from staticgrad.ir.expr import Access
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_bodies import accesses
 from staticgrad.ir.kernel_stages import Axis, Extent
-from staticgrad.types.dim import Size, bounds
+from staticgrad.types.dim import Size, is_at_least
 from staticgrad.types.tensor import hint_value
 
 
@@ -68,13 +68,8 @@ def _apart(
     run: Size = 1
     for stride, extent in inner:
         run = run + (extent - 1) * stride
-    if not all(_is_at_least(after, before + run) for before, after in pairwise(places)):
+    if not all(is_at_least(after, before + run) for before, after in pairwise(places)):
         return False
-    if outer and not _is_at_least(outer[-1][0], places[-1] - places[0] + run):
+    if outer and not is_at_least(outer[-1][0], places[-1] - places[0] + run):
         return False
-    return all(_is_at_least(one[0], two[0] * two[1]) for one, two in pairwise(outer))
-
-
-def _is_at_least(one: Size, other: Size) -> bool:
-    low = bounds(one - other)[0]
-    return low is not None and low >= 0
+    return all(is_at_least(one[0], two[0] * two[1]) for one, two in pairwise(outer))

@@ -17,7 +17,7 @@ from staticgrad.ir.kernel_apart import stores_apart
 from staticgrad.ir.schedule import BoundOperands, Buffer, KernelStep, Schedule, Step, StepBody
 from staticgrad.ir.schedule_text import buffer_text, kernel_names, sizes_in, step_text
 from staticgrad.ir.verify_kernel import verify_kernel
-from staticgrad.types.dim import Named, Size, bounds, named_sizes
+from staticgrad.types.dim import Named, Size, bounds, is_at_least, named_sizes
 
 _LABELLED: Final = ("input", "parameter", "output")
 #: What a kernel may do, by mode, with a buffer of each role.
@@ -243,9 +243,8 @@ def scratch_has_room(schedule: Schedule) -> None:
         room = step.kernel.room(step.arguments)
         for operand, binding in zip(step.kernel.operands, step.operands, strict=True):
             if operand.mode == "scratch":
-                left = schedule.by_name[binding.buffer].size - binding.offset - room[operand.name]
-                low = left if isinstance(left, int) else bounds(left)[0]
-                if low is None or low < 0:
+                held = schedule.by_name[binding.buffer].size - binding.offset
+                if not is_at_least(held, room[operand.name]):
                     wrong = f"{operand.name} needs {room[operand.name]} elements"
                     _broken(schedule, f"{wrong}, more than {binding.buffer!r} has", step)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from staticgrad.families import like
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.functional import NUMPY_NAMES
@@ -26,52 +24,6 @@ class _Logical(Truth):
         return BOOL
 
 
-class LogicalAnd(_Logical, name="logical_and"):
-    """Both are true."""
-
-    commutative = True
-
-    def reference(self, x: Array, y: Array) -> Any:
-        return np.logical_and(x, y)
-
-    def scalar(self, x: Expr, y: Expr) -> Expr:
-        return x & y
-
-
-class LogicalOr(_Logical, name="logical_or"):
-    """At least one is true."""
-
-    commutative = True
-
-    def reference(self, x: Array, y: Array) -> Any:
-        return np.logical_or(x, y)
-
-    def scalar(self, x: Expr, y: Expr) -> Expr:
-        return x | y
-
-
-class LogicalXor(_Logical, name="logical_xor"):
-    """Exactly one is true."""
-
-    commutative = True
-
-    def reference(self, x: Array, y: Array) -> Any:
-        return np.logical_xor(x, y)
-
-    def scalar(self, x: Expr, y: Expr) -> Expr:
-        return x ^ y
-
-
-class LogicalNot(_Logical, name="logical_not"):
-    """It is false."""
-
-    def reference(self, x: Array) -> Any:
-        return np.logical_not(x)
-
-    def scalar(self, x: Expr) -> Expr:
-        return ~x
-
-
 class _Bitwise(Elementwise):
     """Logic bit by bit, on integers; carries no gradient."""
 
@@ -84,50 +36,76 @@ class _Bitwise(Elementwise):
     )
 
 
-class BitAnd(_Bitwise, name="bit_and"):
-    """x & y on integers."""
+class _And:
+    """One function of bools and of the bits of integers."""
 
     commutative = True
 
     def reference(self, x: Array, y: Array) -> Any:
-        return np.bitwise_and(x, y)
+        return x & y
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
         return x & y
 
 
-class BitOr(_Bitwise, name="bit_or"):
-    """x | y on integers."""
-
+class _Or:
     commutative = True
 
     def reference(self, x: Array, y: Array) -> Any:
-        return np.bitwise_or(x, y)
+        return x | y
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
         return x | y
 
 
-class BitXor(_Bitwise, name="bit_xor"):
-    """x ^ y on integers."""
-
+class _Xor:
     commutative = True
 
     def reference(self, x: Array, y: Array) -> Any:
-        return np.bitwise_xor(x, y)
+        return x ^ y
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
         return x ^ y
 
 
-class BitNot(_Bitwise, name="bit_not"):
-    """~x on integers: every bit flipped."""
-
+class _Not:
     def reference(self, x: Array) -> Any:
-        return np.invert(x)
+        return ~x
 
     def scalar(self, x: Expr) -> Expr:
         return ~x
+
+
+class LogicalAnd(_And, _Logical, name="logical_and"):
+    """Both are true."""
+
+
+class LogicalOr(_Or, _Logical, name="logical_or"):
+    """At least one is true."""
+
+
+class LogicalXor(_Xor, _Logical, name="logical_xor"):
+    """Exactly one is true."""
+
+
+class LogicalNot(_Not, _Logical, name="logical_not"):
+    """It is false."""
+
+
+class BitAnd(_And, _Bitwise, name="bit_and"):
+    """x & y on integers."""
+
+
+class BitOr(_Or, _Bitwise, name="bit_or"):
+    """x | y on integers."""
+
+
+class BitXor(_Xor, _Bitwise, name="bit_xor"):
+    """x ^ y on integers."""
+
+
+class BitNot(_Not, _Bitwise, name="bit_not"):
+    """~x on integers: every bit flipped."""
 
 
 def logical_and(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:

@@ -97,8 +97,7 @@ def _check_range(axis: int, size: Size, start: Size, length: Size, step: int) ->
     inner = _if_any(length)
     first, last = (start, start + step * (inner - 1))[:: 1 if step > 0 else -1]
     for low, high in ((0, first), (last + 1, size)):
-        below = dims.bounds(high - low)[0]
-        if below is not None and below >= 0:
+        if dims.is_at_least(high, low):
             continue
         # Multiplied by the length: an empty part may start anywhere.
         if not dims.at_least(high * length, low * length, _range_text(axis, size, start, length)):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from math import exp
 from random import Random
 from typing import Final
@@ -202,8 +203,4 @@ def _loads(
     for begin, end, size in zip(low, high, sizes, strict=True):
         found[begin] += size
         found[end] -= size
-    total = 0
-    for section, change in enumerate(found):
-        total += change
-        found[section] = total
-    return found[:sections]
+    return list(accumulate(found[:sections]))

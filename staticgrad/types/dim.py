@@ -287,17 +287,17 @@ def _floordiv_by_int(numerator: Size, denominator: int) -> Size:
 def maximum(left: Size, right: Size) -> Size:
     """The larger of two sizes; decided at once where the bounds of the names allow it."""
     for smaller, larger in ((right, left), (left, right)):
-        if _is_at_most(smaller, larger):
+        if is_at_least(larger, smaller):
             return larger
     first, second = sorted((left, right), key=lambda size: (isinstance(size, int), str(size)))
     return _of_atom(MaxSize(first, second))
 
 
-def _is_at_most(left: Size, right: Size) -> bool:
+def is_at_least(left: Size, right: Size) -> bool:
     """Whether that holds for all values of the names, as far as bounds tell."""
-    parts, others = _alternatives(left), {right, *_alternatives(right)}
-    highs = [[bounds(part - other)[1] for other in others] for part in parts]
-    return all(any(high is not None and high <= 0 for high in row) for row in highs)
+    others, parts = {left, *_alternatives(left)}, _alternatives(right)
+    lows = [[bounds(other - part)[0] for other in others] for part in parts]
+    return all(any(low is not None and low >= 0 for low in row) for row in lows)
 
 
 def maximum_of(size: Size) -> tuple[Size, ...]:
