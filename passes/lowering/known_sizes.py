@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import Extent, Gemm, Map, nested
-from staticgrad.ir.known import known_of
+from staticgrad.ir.known import Known, known_of
 from staticgrad.types.dim import Size
 
 
@@ -24,9 +24,11 @@ def kernels_told(uses: Iterable[tuple[Kernel, tuple[Size, ...]]]) -> dict[Kernel
 
 def _told(kernel: Kernel, given: Sequence[tuple[Size, ...]]) -> Kernel:
     """A kernel with what holds of its arguments in some steps, as far as its code depends on it."""
-    asked = set(_asked(kernel))
+    asked: dict[Extent, bool] = {}
+    for extent, in_product in _asked(kernel):
+        asked[extent] = asked.get(extent, False) or in_product
     known = [
-        known_of(name, column)
+        _heard(known_of(name, column), asked[name])
         for name, column in zip(kernel.arguments, zip(*given, strict=True), strict=True)
         if name in asked
     ]
@@ -34,12 +36,17 @@ def _told(kernel: Kernel, given: Sequence[tuple[Size, ...]]) -> Kernel:
     return replace(kernel, known=found) if found else kernel
 
 
-def _asked(kernel: Kernel) -> Iterator[Extent]:
-    """The extents of rows and of products, which iterations share."""
+def _heard(known: Known, in_product: bool) -> Known:
+    """What code may depend on: bounds are asked of products alone."""
+    return known if in_product else replace(known, most=0)
+
+
+def _asked(kernel: Kernel) -> Iterator[tuple[Extent, bool]]:
+    """The extents of rows and of products, which iterations share, and whether they are these."""
     if kernel.outer == "lanes" or kernel.listed is not None:
         return  # the loop over lanes is cut anywhere
     for stage, _ in nested(kernel.stages):
         if isinstance(stage, Map):
-            yield stage.axis.extent
+            yield stage.axis.extent, False
         elif isinstance(stage, Gemm):
-            yield from (axis.extent for axis in stage.loops)
+            yield from ((axis.extent, stage.plain) for axis in stage.loops)

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Final
 
 from staticgrad.codegen.abreast import write_decode
+from staticgrad.codegen.direct_products import is_direct, write_direct
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, scaled, total
 from staticgrad.codegen.packing import WAY, Packing
 from staticgrad.codegen.prefetching import touched_by_next_tile
@@ -50,7 +51,8 @@ def write_gemm(kernel: Kernel, stage: Gemm, out: Lines, unit: Unit) -> None:
     if is_small(kernel, stage):
         write_small_product(kernel, stage, out, unit)
     else:
-        PlainProduct(kernel, stage, unit).write(out)
+        product = PlainProduct(kernel, stage, unit)
+        (write_direct if is_direct(product) else PlainProduct.write)(product, out)
 
 
 class PlainProduct:
@@ -83,13 +85,15 @@ class PlainProduct:
         self.tall, self.deep, self.one_block = m.many, k.many or k.multiple > 1, k.short
         self.flat = k.multiple <= FEW_TERMS and not any(store.add for store in stage.stores)
         self.fills_panels = n.multiple % self.columns == 0
+        self.most_columns, self.most_terms = n.most, k.most
 
     # the iteration
 
     def write(self, out: Lines) -> None:
         """A chunk of rows times a group of panels."""
+        self.declare_sizes(self.unit.once)
         self._declare(self.unit.once)
-        self._write_position(out)
+        self.write_position(out)
         panel, deep, block = Lines(), Lines(), Lines()
         self._write_panel(panel)
         self.least(deep, "past", f"depth + {self.depth}", "stop")
@@ -131,8 +135,8 @@ class PlainProduct:
         out.add(f"for block in range(0, {self.k} if {self.k} > 0 else 1, {GEMM_BLOCK}):")
         out.extend(block, 1)
 
-    def _declare(self, out: Lines) -> None:
-        """Sizes and local memory, before the loop over iterations."""
+    def declare_sizes(self, out: Lines) -> None:
+        """What iterations are, before the loop over them."""
         out.add(f"chunks = ({self.m} + {CHUNK - 1}) // {CHUNK} if {self.m} > 0 else 1")
         out.add(f"chunk = (({self.m} + chunks - 1) // chunks + 7) // 8 * 8")
         out.add(f"panels = ({self.n} + {self.columns - 1}) // {self.columns}")
@@ -143,12 +147,15 @@ class PlainProduct:
         out.add("    group = 1")
         out.add("groups = (panels + group - 1) // group")
         out.add(f"group = group * {self.columns}")
+        if not (self.deep or self.stored.is_storage):
+            out.add("reached = begin")
+
+    def _declare(self, out: Lines) -> None:
+        """Local memory, and what it is used for."""
         if self._reads_in_place:
             out.add(f"few = {FEW_ROWS}")
             out.add(f"if {self.k} * {self.down} <= {NEAR}:")
             out.add(f"    few = {SOME_ROWS}")
-        if not (self.deep or self.stored.is_storage):
-            out.add("reached = begin")
         if self._may_collide:
             apart = f"{self.row} % {WAY // self.dtype.itemsize} == 0"
             out.add(f"collide = {apart} and {self.m} > {FEW_ROWS} and {self.n} > {self.columns}")
@@ -162,7 +169,8 @@ class PlainProduct:
         if self._widens_squares:
             out.add(f"square = local_{element(self.stored)}({self.lanes * self.lanes})")
 
-    def _write_position(self, out: Lines) -> None:
+    def write_position(self, out: Lines) -> None:
+        """The rows and columns of the iteration."""
         out.add("left = o % groups * group")
         out.add("rest = o // groups")
         out.add("first_row = rest % chunks * chunk")
@@ -296,6 +304,11 @@ class PlainProduct:
             out.extend(packed)
         self._write_tiles(out)
 
+    @property
+    def lies(self) -> str:
+        """How columns of b are to each other, as those who pack them call it."""
+        return "turned" if self.turned else "along" if self.across == 1 else "strided"
+
     def _write_ahead(self, out: Lines) -> None:
         """The panel that is packed next, of which tiles bring a line near at each step."""
         out.add(f"next_j = j0 + {self.columns}")
@@ -314,12 +327,10 @@ class PlainProduct:
         if self._widens_squares:
             self._write_turned_pack(out)
             return
-        lies = "turned" if self.turned else "along" if self.across == 1 else "strided"
         place = total(self.b, scaled("depth", self.down), scaled("j0", self.across))
-        out.add(
-            f"{self.packing.panel(self.unit, self.columns, lies)}({self.stage.b.operand}, panel, "
-            f"{place}, {self.down}, {self.across}, past - depth, wide, 0)"
-        )
+        pack = self.packing.panel(self.unit, self.columns, self.lies)
+        passed = f"{place}, {self.down}, {self.across}, past - depth, wide, 0"
+        out.add(f"{pack}({self.stage.b.operand}, panel, {passed})")
 
     def _write_turned_pack(self, out: Lines) -> None:
         """The same of squares, transposed in registers as they are stored, and widened then."""

@@ -30,7 +30,7 @@ _PLAIN: Final = 4
 def write_few_rows(product: PlainProduct, out: Lines) -> None:
     """All columns of the iterations that follow: b is read in the order in which it lies."""
     block, row, body, lanes = Lines(), Lines(), Lines(), product.lanes
-    _write_span(product, out)
+    write_span(product, out)
     out.add(f"width = (right - left + {lanes - 1}) // {lanes} * {lanes}")
     product.least(block, "stop", f"block + {GEMM_BLOCK}", str(product.k))
     block.add("into = 0")
@@ -68,7 +68,7 @@ def write_few_rows(product: PlainProduct, out: Lines) -> None:
     out.extend(row, 1)
 
 
-def _write_span(product: PlainProduct, out: Lines) -> None:
+def write_span(product: PlainProduct, out: Lines) -> None:
     """As many columns as iterations follow, up to the next multiple of what has room."""
     widest = WIDEST // STREAMED
     out.add(f"if left % {widest} > 0 and o > begin:")
@@ -101,7 +101,7 @@ def write_few_terms(product: PlainProduct, out: Lines) -> None:
         tile.add(f"    i = {of_row('line', row)}")
         tile.add(f"    acc = {name}")
         tile.extend(body, 1)
-    _write_span(product, out)
+    write_span(product, out)
     write_vector_loop(rows, "left", "right", lanes, Bodies(tile, tile, 1, {}))
     out.add(f"for from_ in range(first_row, last_row, {TERMS_ABREAST}):")
     out.extend(rows, 1)

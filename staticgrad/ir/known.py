@@ -19,6 +19,8 @@ from staticgrad.types.dim import Dim, Size, bounds
 
 #: The largest multiple that is told: four vectors of the narrowest lanes that are written apart.
 LARGEST: Final = 64
+#: Bounds that are told: of what is longer, code does not depend on.
+BOUNDS: Final = (8, 16, 32, 64)
 
 
 @dataclass(frozen=True)
@@ -26,34 +28,41 @@ class Known:
     """What holds of the argument ``name``.
 
     It is a multiple of ``multiple``, a power of two; ``short``: it is from 1 to ``BLOCK``;
-    ``many``: it is 0, or more than ``STREAMED``.
+    ``many``: it is 0, or more than ``STREAMED``; ``most``: it is no more than that, unless 0.
     """
 
     name: str
     multiple: int = 1
     short: bool = False
     many: bool = False
+    most: int = 0
 
     @property
     def is_nothing(self) -> bool:
         """Whether it says nothing."""
-        return self.multiple == 1 and not (self.short or self.many)
+        return self.multiple == 1 and not (self.short or self.many or self.most)
 
     def holds(self, size: Size) -> bool:
         """Whether it holds of a size for all values of the names in it."""
         own = known_of(self.name, [size])
+        bounded = not self.most or 0 < own.most <= self.most
         return (
-            own.multiple % self.multiple == 0 and own.short >= self.short and own.many >= self.many
+            bounded
+            and own.multiple % self.multiple == 0
+            and own.short >= self.short
+            and own.many >= self.many
         )
 
 
 def known_of(name: str, sizes: Iterable[Size]) -> Known:
     """All that holds of every one of some sizes."""
-    multiple, short, many = LARGEST, True, True
+    multiple, short, many, longest = LARGEST, True, True, 0
     for size in sizes:
         low, high = bounds(size)
         step = gcd(*(number for _, number in size.terms)) if isinstance(size, Dim) else size
         multiple = gcd(multiple, step)
         short &= low is not None and low >= 1 and high is not None and high <= BLOCK
         many &= (low is not None and low > STREAMED) or not 0 < step <= STREAMED
-    return Known(name, multiple, short, many)
+        longest = max(longest, BOUNDS[-1] + 1 if high is None else high)
+    most = next((bound for bound in BOUNDS if longest <= bound), 0)
+    return Known(name, multiple, short, many, most)

@@ -7,6 +7,7 @@ from itertools import pairwise, product as product_of
 import numpy as np
 import pytest
 
+from staticgrad.codegen import direct_products
 from staticgrad.codegen.kernel_source import render
 from staticgrad.codegen.packing import WAY
 from staticgrad.codegen.product_streams import WIDEST
@@ -184,6 +185,41 @@ def test_small_products_have_the_bytes_of_tiles(dtype: str, mode: Mode) -> None:
             tiled = made(a, b, layouts, "vector", 512, c)
             small = made(a, b, layouts, mode, 256, c, literal=True)
             assert_same(small, tiled, f"{layouts} {m}x{n}x{k}")
+
+
+#: Counts, rows, columns and terms: few columns, a panel of them, few terms, rows beyond a tile.
+DIRECT = [(2, 9, 10, 10), (1, 115, 5, 70), (1, 30, 17, 300), (1, 7, 70, 9), (1, 38, 130, 64)]
+
+
+@pytest.mark.parametrize(("letter", "bits"), [("f", 512), ("d", 256), ("l", 512)])
+@pytest.mark.parametrize("plain", [0, 99])
+def test_products_without_tiles_have_their_bytes(
+    letter: str, bits: int, plain: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their epilogue in registers and behind them, also where they subtract from their place."""
+    monkeypatch.setattr(direct_products, "_PLAIN", plain)
+    for (count, m, n, k), layouts in zip(DIRECT * 2, product_of(LAYOUTS, LAYOUTS), strict=False):
+        a, b, c = (
+            (4 * RNG.normal(size=(count, *size))).astype(letter)
+            for size in ((m, k), (k, n), (m, n))
+        )
+        start = None if m == 7 else c
+        tiled = made(a, b, ("along", "along"), "vector", 512, start)
+        found = made(a, b, layouts, "vector", bits, start, literal=True)
+        assert_same(found, tiled, f"{layouts} {m}x{n}x{k}")
+
+
+def test_what_is_known_of_sizes_decides_about_tiles() -> None:
+    for sizes, layouts, packs in [
+        ((40, 16, 4096), ("along", "along"), False),
+        ((40, 33, 65), ("along", "along"), True),
+        ((40, 16, 4097), ("along", "along"), True),
+        ((40, 16, 65), ("along", "across"), True),
+        ((40, 500, 64), ("along", "across"), False),
+        ((2, 500, 64), ("along", "along"), True),
+    ]:
+        source = render(product(*layouts, "f32", True, sizes))
+        assert ("shared_tiles" in source) == packs, sizes
 
 
 def test_small_products_share_nothing() -> None:

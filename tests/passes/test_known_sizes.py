@@ -52,15 +52,17 @@ def test_named_and_literal_sizes_have_the_same_bytes(
     [
         ([128], Known("n", 64, True, True)),
         ([128, 48], Known("n", 16, True, True)),
-        ([1], Known("n", 1, True, False)),
-        ([0], Known("n", 64, False, True)),
+        ([1], Known("n", 1, True, False, 8)),
+        ([0], Known("n", 64, False, True, 8)),
         ([4097], Known("n", 1, False, True)),
         ([64 * BATCH], Known("n", 64, False, True)),
         ([64 * BATCH + 32, 3], Known("n", 1, False, True)),
         ([BATCH], Known("n")),
         ([BATCH + 3], Known("n", many=True)),
         ([2 * BATCH], Known("n", 2)),
-        ([sg.dim("rows", min=1, max=40)], Known("n", short=True)),
+        ([sg.dim("rows", min=1, max=40)], Known("n", short=True, most=64)),
+        ([9, 16], Known("n", 1, True, True, 16)),
+        ([10, 65], Known("n", 1, True, True)),
     ],
 )
 def test_what_holds_of_sizes(sizes: list[sg.Dim | int], wanted: Known) -> None:
@@ -92,7 +94,7 @@ def test_a_step_of_other_sizes_is_refused() -> None:
     assert parse_schedule(str(schedule)) == schedule
     step = kernels_of(schedule)[0]
     (known,) = (each for each in step.kernel.known if each.multiple == 32)
-    for wrong in (replace(known, multiple=64), Known("n9", 2)):
+    for wrong in (replace(known, multiple=64), replace(known, most=16), Known("n9", 2)):
         told = tuple(wrong if each is known else each for each in step.kernel.known)
         changed = replace(step, kernel=replace(step.kernel, known=told))
         with pytest.raises(VerifyError):

@@ -1,0 +1,196 @@
+"""Products of few columns, or of few terms, straight from registers to where results lie.
+
+Of such a product, packing and a tile in local memory take as long as the multiplications. Rows go
+side by side through all terms of one vector of columns, which a processor reads where it lies: with
+an element of each row repeated, every step is one instruction. A second factor that lies turned is
+packed first, and so are a tile's rows where they lie across memory and are read again and again.
+Each element is the FMA chain of all products (``codegen.gemm``).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from staticgrad.codegen.abreast import of_row
+from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
+from staticgrad.codegen.product_streams import write_one_step, write_span
+from staticgrad.codegen.vectors import Bodies, work, write_vector_loop
+
+if TYPE_CHECKING:
+    from staticgrad.codegen.gemm import PlainProduct
+
+#: Rows side by side, and those of the last tiles, in which rows past the end repeat the last one:
+#: as many chains as a processor adds to before the first one is done. The same where a vector is
+#: two registers, and each row two chains.
+HEIGHTS: Final = (8, 4)
+NARROW_HEIGHTS: Final = (4, 4)
+#: Lines of an epilogue up to which it is written for each row of a tile, its sums in registers.
+_PLAIN: Final = 12
+
+
+def is_direct(product: PlainProduct) -> bool:
+    """Whether so few columns or terms are known of it that hardly anything is packed.
+
+    Of few rows all columns are read in their order. Masks of registers of 256 bits are vectors
+    themselves, which are made anew for every load.
+    """
+    if product.stored.is_storage or any(store.add for store in product.stage.stores):
+        return False
+    narrow = 0 < product.most_columns <= product.columns
+    if product.most_terms:
+        return narrow or (product.tall and (product.rows == "along" or product.across == 1))
+    return narrow and product.one_block and product.across == 1 and product.tiles.wide
+
+
+def write_direct(product: PlainProduct, out: Lines) -> None:
+    """The body for one outer iteration ``o``."""
+    direct = _DirectProduct(product)
+    product.declare_sizes(product.unit.once)
+    product.write_position(out)
+    tiles, flat = Lines(), Lines()
+    direct.write(tiles)
+    if not product.deep:
+        write_one_step(product, flat)
+    out.extend(product.before)
+    if flat.lines:
+        out.add(f"if {product.k} == 1:")
+        out.extend(flat, 1)
+        out.add("    continue")
+    out.extend(tiles)
+
+
+class _DirectProduct:
+    """The lines of one product."""
+
+    def __init__(self, product: PlainProduct) -> None:
+        self.product, self.lanes = product, product.lanes
+        self.narrow = 0 < product.most_columns <= product.columns
+        self.packs = product.across != 1 or (self.narrow and not product.tiles.wide)
+        self.packs_rows = product.rows == "across" and not (self.packs or self.narrow)
+        self.columns = product.columns  # of a panel
+        if 0 < product.most_columns <= self.lanes:
+            self.columns = self.lanes
+        self.heights = HEIGHTS if product.tiles.wide else NARROW_HEIGHTS
+        self.epilogue = Lines()
+        product.write_stores(self.epilogue)
+        self.in_registers = work(self.epilogue, product.unit) <= _PLAIN
+
+    def write(self, out: Lines) -> None:
+        """All rows and columns of the iteration."""
+        p, local = self.product, f"local_{self.product.element}"
+        if not self.in_registers:
+            p.unit.once.add(f"tile = {local}({self.heights[0] * self.lanes})")
+        if not self.packs:
+            if not self.narrow:
+                write_span(p, out)
+            if self.packs_rows:
+                room = p.most_terms * self.heights[0] + self.lanes
+                p.unit.once.add(f"packed = {local}({room})")
+            self._write_columns(out, "left", "right")
+            return
+        p.unit.once.add(f"panel = {local}({(p.most_terms + self.lanes) * self.columns})")
+        out.add(f"for j0 in range(left, right, {self.columns}):")
+        panel = Lines()
+        place = total(p.b, scaled("j0", p.across))
+        pack = p.packing.panel(p.unit, self.columns, p.lies)
+        panel.add(
+            f"{pack}({p.stage.b.operand}, panel, {place}, {p.down}, {p.across}, {p.k}, "
+            f"{p.n} - j0, 0)"
+        )
+        p.least(panel, "past", f"j0 + {self.columns}", "right")
+        self._write_columns(panel, "j0", "past")
+        out.extend(panel, 1)
+
+    def _write_columns(self, out: Lines, start: str, stop: str) -> None:
+        """All rows for the columns from ``start`` to ``stop``, which are taken row by row.
+
+        A panel, and few columns, are taken vector by vector: no tile computes what all share.
+        """
+        if self.packs or self.narrow:
+            rows = Lines()
+            self._write_rows(rows, "", "")
+            fills = not 0 < self.product.most_columns < self.lanes
+            vectors = Bodies(rows, rows, int(fills), {})
+            write_vector_loop(out, start, stop, self.lanes, vectors)
+        else:
+            self._write_rows(out, start, stop)
+
+    def _write_rows(self, out: Lines, start: str, stop: str) -> None:
+        """Tiles of all rows, each with the columns from ``start`` to ``stop``, if given."""
+        highest, least = self.heights
+        out.add("top = first_row")
+        for height, more, whole in (
+            (highest, f"top + {highest} <= last_row", True),
+            (least, "top < last_row", False),
+        ):
+            tile, rows = Lines(), Lines()
+            if not whole:
+                for row in range(1, height):
+                    self.product.least(rows, of_row("line", row), f"top + {row}", "last_row - 1")
+            if self.packs_rows:
+                self._write_packed(rows)
+            self._write_tile(tile, height, whole)
+            if stop:
+                write_vector_loop(rows, start, stop, self.lanes, Bodies(tile, tile, 1, {}))
+            else:
+                rows.extend(tile)
+            rows.add(f"top = top + {height}")
+            out.add(f"while {more}:")
+            out.extend(rows, 1)
+
+    def _write_packed(self, out: Lines) -> None:
+        """The rows of a tile, of each k behind those of another."""
+        p, highest = self.product, self.heights[0]
+        pack = p.packing.rows(p.unit, highest, p.depth + self.lanes // highest)
+        passed = f"{total(p.a, 'top')}, {p.inner}, {p.k}, 0, 0, {highest}, {p.m} - top"
+        out.add(f"{pack}({p.stage.a.operand}, packed, {passed})")
+
+    def _write_tile(self, out: Lines, height: int, whole: bool) -> None:
+        """The sums of a vector of columns of some rows from ``top`` on, and what is stored."""
+        p, lanes, names = self.product, self.lanes, [of_row("sum", row) for row in range(height)]
+        lines = [
+            (f"(top + {row})" if whole else of_row("line", row)) if row else "top"
+            for row in range(height)
+        ]
+        for name in names:
+            out.add(f"{name} = {p.tiles.zero}")
+        out.add(f"for k in range(0, {p.k}):")
+        if self.packs:
+            out.add(f"    y = load{lanes}(panel, k * {self.columns} + {VECTOR} - j0)")
+        else:
+            place = total(p.b, scaled("k", p.down), VECTOR)
+            out.add(f"    y = load({p.stage.b.operand}, {place}, m)")
+        for row, (name, line) in enumerate(zip(names, lines, strict=True)):
+            place = total(p.a, scaled(line, p.row), scaled("k", p.inner))
+            one = f"splat{lanes}(load1({p.stage.a.operand}, {place}))"
+            if self.packs_rows:
+                one = f"splat{lanes}(load1(packed, {total(f'k * {self.heights[0]}', str(row))}))"
+            out.add(f"    {name} = {p.tiles.added(one, 'y', name)}")
+        if self.in_registers:
+            self._write_registers(out, names, whole)
+        else:
+            self._write_stored(out, names, whole)
+
+    def _write_registers(self, out: Lines, names: list[str], whole: bool) -> None:
+        """The epilogue of every row: no row twice, as what is stored may be read from its place."""
+        for row, name in enumerate(names):
+            if row and not whole:
+                out.add(f"if top + {row} < last_row:")
+            shift = int(bool(row and not whole))
+            body = Lines()
+            body.add(f"i = top + {row}")
+            body.add(f"acc = {name}")
+            body.extend(self.epilogue)
+            out.extend(body, shift)
+
+    def _write_stored(self, out: Lines, names: list[str], whole: bool) -> None:
+        """The sums as they lie in local memory, and the epilogue in a loop over them."""
+        for row, name in enumerate(names):
+            out.add(f"store{self.lanes}(tile, {row * self.lanes}, {name})")
+        past = f"top + {len(names)}"
+        if not whole:
+            self.product.least(out, "under", past, "last_row")
+            past = "under"
+        out.add(f"for i in range(top, {past}):")
+        out.add(f"    acc = load{self.lanes}(tile, (i - top) * {self.lanes})")
+        out.extend(self.epilogue, 1)
