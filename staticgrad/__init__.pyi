@@ -50,9 +50,6 @@ from staticgrad.functions.associative import (
 from staticgrad.functions.at import (
     at
 )
-from staticgrad.functions.batching import (
-    vmap
-)
 from staticgrad.functions.bins import (
     digitize, histogram, histogram_bin_edges, isin
 )
@@ -212,6 +209,9 @@ from staticgrad.ops.user_functions import (
 )
 from staticgrad.planning.planner import (
     plan_abstract
+)
+from staticgrad.programs.batched import (
+    vmap
 )
 from staticgrad.programs.derivatives import (
     grad, jvp, linearize, value_and_grad, vjp

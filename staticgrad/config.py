@@ -447,7 +447,8 @@ def read_bytes(raw: Any) -> int | None:
     """The number of bytes that a whole number or a text with a unit stands for; None: neither."""
     match = _WRITTEN.fullmatch(raw) if isinstance(raw, str) else None
     if match is not None and match[2].lower() in _UNITS:
-        return int(float(match[1]) * _UNITS[match[2].lower()])
+        unit = _UNITS[match[2].lower()]
+        return int(float(match[1]) * unit) if unit > 1 or "." not in match[1] else None
     try:
         found = -1 if isinstance(raw, bool) else index(raw)
     except TypeError:
@@ -458,15 +459,16 @@ def read_bytes(raw: Any) -> int | None:
 #: What a message says about shares.
 SHARES: Final = "a share of what storing everything needs is 0.5 or '50%'"
 _PERCENT: Final = re.compile(r"\s*(\d{1,3}(?:\.\d{1,20})?)\s*%\s*")
+_FRACTION: Final = re.compile(r"\s*\d?\.\d{1,20}\s*")
 
 
 def read_share(raw: Any) -> float | None:
-    """The part, above 0 and at most 1, that a fraction or a text with % says; None: neither."""
-    match = _PERCENT.fullmatch(raw) if isinstance(raw, str) else None
-    if match is not None:
-        found = float(match[1]) / 100
-    elif isinstance(raw, Real) and not isinstance(raw, Integral):
-        found = float(raw)
-    else:
-        return None
+    """The part, above 0 and at most 1, that a fraction or a text says, "0.5", "50%"; or None."""
+    fraction = isinstance(raw, Real) and not isinstance(raw, Integral)
+    if isinstance(raw, str):
+        match = _PERCENT.fullmatch(raw)
+        if match is not None:
+            raw = float(match[1]) / 100
+        fraction = match is not None or _FRACTION.fullmatch(raw) is not None
+    found = float(raw) if fraction else 0.0
     return found if 0 < found <= 1 else None

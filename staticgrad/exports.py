@@ -18,7 +18,6 @@ FUNCTIONS = {
     ),
     "staticgrad.functions.associative": "associative_scan",
     "staticgrad.functions.at": "at",
-    "staticgrad.functions.batching": "vmap",
     "staticgrad.functions.bins": "digitize histogram histogram_bin_edges isin",
     "staticgrad.functions.conditions": (
         "allclose array_equal array_equiv choose isclose isneginf isposinf piecewise select"
@@ -90,6 +89,7 @@ FUNCTIONS = {
     "staticgrad.ops.transcendental": "cos erf exp expm1 log log1p sigmoid sin sqrt tanh",
     "staticgrad.ops.user_functions": "host_call numba_call",
     "staticgrad.ops.trigonometric": "arccos arcsin arctan arctan2 hypot tan",
+    "staticgrad.programs.batched": "vmap",
 }
 #: Module -> what the facade takes from it; of ``staticgrad.functions`` the standard's other names.
 OTHERS = {

@@ -17,9 +17,6 @@ from staticgrad.functions.associative import (
 from staticgrad.functions.at import (
     at
 )
-from staticgrad.functions.batching import (
-    vmap
-)
 from staticgrad.functions.bins import (
     digitize, histogram, histogram_bin_edges, isin
 )
@@ -163,6 +160,9 @@ from staticgrad.ops.trigonometric import (
 )
 from staticgrad.ops.user_functions import (
     host_call, numba_call
+)
+from staticgrad.programs.batched import (
+    vmap
 )
 
 __all__ = [

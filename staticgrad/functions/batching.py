@@ -1,4 +1,4 @@
-"""``vmap``: a function of single elements as one over batches of them.
+"""What ``vmap`` builds: a function of single elements, over batches of them.
 
 The function is called once, with values that stand for an element each, as a loop calls its own;
 what it builds is built again over the batch, op by op (``ops/batching.py``). The result is an
@@ -10,18 +10,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from operator import index
-from typing import Any, overload
+from typing import Any
 
 from staticgrad.errors import ArgumentError, AxisError, ShapeError
-from staticgrad.errors.wording import kind_of, shown
-from staticgrad.functions.call_types import (
-    Gradient,
-    OfArrays,
-    OfValue,
-    P,
-    R,
-    ValueAndGradient,
-)
+from staticgrad.errors.wording import shown
 from staticgrad.functions.tracing import Trace, Traced, as_results, called, labelled
 from staticgrad.functions.trees import Tree, flatten, is_record, paths, unflatten
 from staticgrad.ir.bodies import body_of
@@ -37,85 +29,25 @@ from staticgrad.types.dim import Dim, Size
 from staticgrad.types.tensor import TensorType
 
 
-@overload
-def vmap(
-    f: Gradient[P], in_axes: Any = 0, out_axes: Any = 0, *, axis_size: Any = None
-) -> Gradient[P]: ...
-@overload
-def vmap(
-    f: ValueAndGradient[P, R], in_axes: Any = 0, out_axes: Any = 0, *, axis_size: Any = None
-) -> ValueAndGradient[P, R]: ...
-@overload
-def vmap(
-    f: OfValue[P], in_axes: Any = 0, out_axes: Any = 0, *, axis_size: Any = None
-) -> OfValue[P]: ...
-@overload
-def vmap(
-    f: OfArrays[P, R], in_axes: Any = 0, out_axes: Any = 0, *, axis_size: Any = None
-) -> Callable[P, R]: ...
-@overload
-def vmap(
-    f: Callable[P, R], in_axes: Any = 0, out_axes: Any = 0, *, axis_size: Any = None
-) -> Callable[P, R]: ...
-def vmap(f: Any, in_axes: Any = 0, out_axes: Any = 0, *, axis_size: Any = None) -> Any:
-    """``f`` over batches: what it gives for each element along an axis, stacked, without a loop.
-
-    ``f`` is written for one element and is called once, with values of an element's shape; what it
-    builds is computed for all elements at a time. It may close over values and parameters, hold
-    loops and branches, take gradients, and be mapped again. What it draws at random is drawn for
-    each element apart, with the bits of ``sg.map``. In a branch on a condition that differs
-    among elements all cases are computed, and a ``while_loop`` computes until its test fails for
-    all of them; what an element does not take is left out.
+def over_elements(
+    f: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    axes: tuple[Any, Any],
+    size: Any,
+) -> Any:
+    """What a function gives for each element of a batch, stacked.
 
     Args:
-        f: takes trees of values and returns one: dicts, lists, tuples, named tuples,
-            dataclasses and None.
-        in_axes: the axis of elements in each argument; None for one that all elements share,
-            whatever it is. One for all arguments, or a tuple of one for each; where an argument is
-            a tree, one for all of it or a tree of the same containers. Arguments by keyword have
-            their elements along their first axis.
-        out_axes: where the axis of elements stands in each result, likewise. A result that depends
-            on no element is repeated for each; with None it is given once.
-        axis_size: how many elements there are; by default the size of the axes. It may be a named
-            size.
-
-    Returns:
-        The function over batches. Values of a graph and arrays give values of a graph, tensors give
-        tensors. ``sg.function(sg.vmap(f))`` takes arrays and gives arrays.
+        f: takes the arguments of one element.
+        args, kwargs: the arguments of the batch.
+        axes, size: ``in_axes`` and ``out_axes``, and ``axis_size``, as ``sg.vmap`` takes them.
 
     Raises:
-        ArgumentError: no argument has an axis of elements; ``in_axes`` or ``out_axes`` do not fit
-            the containers; a result depends on elements where ``out_axes`` is None.
-        AxisError: there is no such axis.
-        ShapeError: axes of elements of different sizes. Of named ones a run checks it.
-
-    >>> import staticgrad as sg
-    >>> w, x = sg.input("w", (3,), "float64"), sg.input("x", ("n", 3), "float64")
-    >>> slopes = vmap(lambda each: sg.grad((w @ each) ** 2, w))(x)
-    >>> sg.evaluate(slopes, {"w": [1.0, 0.0, 0.0], "x": [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]})
-    array([[ 2.,  4.,  6.],
-           [32., 40., 48.]])
+        ArgumentError, AxisError, ShapeError: as ``sg.vmap``.
     """
-    _check_function(f)
-
-    @functools.wraps(f, updated=())
-    def over_batches(*args: Any, **kwargs: Any) -> Any:
-        return _Batches(args, kwargs, in_axes, axis_size).result(f, out_axes)
-
-    return over_batches
-
-
-def _check_function(f: Any) -> None:
-    """Refuse what is no function.
-
-    Raises:
-        ArgumentError: with what it is.
-    """
-    if isinstance(f, Value) or not callable(f):
-        what = "a value" if isinstance(f, Value) else kind_of(f)
-        raise ArgumentError(
-            f"vmap: f is {what}, not a function", hint="sg.vmap(lambda x: ...)(batch)"
-        )
+    in_axes, out_axes = axes
+    return _Batches(args, kwargs, in_axes, size).result(f, out_axes)
 
 
 class _Batches:

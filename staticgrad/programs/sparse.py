@@ -24,7 +24,7 @@ from staticgrad.autodiff.colouring import (
 from staticgrad.autodiff.sparsity import dependence
 from staticgrad.errors import ArgumentError, GradientError, ShapeError
 from staticgrad.errors.wording import kind_of, shown
-from staticgrad.functions.batching import vmap
+from staticgrad.functions.batching import over_elements
 from staticgrad.functions.creation import input as graph_input
 from staticgrad.functions.trees import flatten, unflatten
 from staticgrad.ir.calls import public
@@ -114,12 +114,20 @@ class SparseDerivative:
     def _along(self, args: Any, kwargs: Any, seeds: Any) -> Any:
         """Tangents of the result, for tangents of the argument."""
         f, x = self._of_one(args, kwargs)
-        return vmap(lambda seed: of_functions.jvp(f, x, seed, True)[1])(seeds)
+
+        def products(seed: Any) -> Any:
+            return of_functions.jvp(f, x, seed, True)[1]
+
+        return over_elements(products, (seeds,), {}, (0, 0), None)
 
     def _back(self, args: Any, kwargs: Any, seeds: Any) -> Any:
         """Cotangents of the argument, for cotangents of the result."""
         f, x = self._of_one(args, kwargs)
-        return vmap(lambda seed: of_functions.vjp(f, x, seed, True)[1])(seeds)
+
+        def products(seed: Any) -> Any:
+            return of_functions.vjp(f, x, seed, True)[1]
+
+        return over_elements(products, (seeds,), {}, (0, 0), None)
 
     def _of_one(self, args: Any, kwargs: Any) -> tuple[AnyFunction, Any]:
         """The function of the argument alone, and the argument."""

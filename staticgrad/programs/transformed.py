@@ -160,8 +160,9 @@ class DerivativePoint:
                 )
         chosen = tuple([self.args[place] for place in self.places])
         leaves, self.tree = flatten(chosen[0] if self._one else chosen)
-        what = f"argument {self.places[0]}" if self._one else "the arguments"
-        pairs = zip(paths(self.tree, what), leaves, strict=True)
+        parts = zip(self.places, [self.tree] if self._one else self.tree.parts, strict=True)
+        labels = [label for place, part in parts for label in paths(part, f"argument {place}")]
+        pairs = zip(labels, leaves, strict=True)
         self.stands = [self._stand(label, leaf, direct) for label, leaf in pairs]
         found = unflatten(self.tree, self.stands)
         for place, own in zip(self.places, [found] if self._one else found, strict=True):

@@ -40,7 +40,9 @@ def recurrence() -> sg.Graph:
     return sg.Graph({"loss": loss, "dw": sg.grad(loss, w)})
 
 
-@pytest.mark.parametrize(("made", "share"), [(chain, 0.5), (chain, "50 %"), (recurrence, 0.6)])
+@pytest.mark.parametrize(
+    ("made", "share"), [(chain, 0.5), (chain, "50 %"), (chain, "0.5"), (recurrence, 0.6)]
+)
 def test_a_share_is_of_what_storing_everything_needs_at_those_sizes(made: Any, share: Any) -> None:
     graph = made()
     everything, shared = sg.compile(graph), sg.compile(graph, memory_budget=share)
@@ -82,7 +84,7 @@ def test_what_fits_stands_beside_feeds_and_parameters(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    "budget", [0.0, 1.01, -0.5, float("nan"), "0%", "101%", "%", "fits", [0.5]]
+    "budget", [0.0, 1.01, -0.5, float("nan"), "0%", "101%", "%", "fits", "1.5", [0.5]]
 )
 def test_what_is_no_budget_is_refused(budget: Any) -> None:
     with pytest.raises(ArgumentError, match="memory_budget="):

@@ -46,7 +46,7 @@ SIZES = (0, 1, 7, 8, 15, 16, 17, 31, 32, 33, 257)
 MOST_SAMPLES = 16  # of one op in a quick test: a kernel takes some 10 ms to compile
 MOST_ELEMENTWISE = 6
 MOST_PRODUCTS = 8  # a matrix product 50 ms
-MOST_BY_NUMBA = 3  # which takes half a second for one
+MOST_BY_NUMBA = 2  # which takes half a second for one
 
 every_op = pytest.mark.parametrize("name", NAMES)
 
