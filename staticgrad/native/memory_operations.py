@@ -301,6 +301,11 @@ def _transpose(lanes: int) -> None:
     define(f"transpose{lanes}", result, emit)
 
 
+#: Lanes between those that a square exchanges where LLVM stops to look back: it looks for one
+#: shuffle in the place of any few, finds none, and takes a third longer for that.
+FENCED: Final = 4
+
+
 def _exchanged(out: Emitter, kind: Vector, rows: list[str]) -> list[str]:
     """The transpose of a square of as many vectors as they have lanes."""
     bit = 1
@@ -314,7 +319,15 @@ def _exchanged(out: Emitter, kind: Vector, rows: list[str]) -> list[str]:
                     out.do(f"shufflevector {pair}, {choice(lanes)}") for lanes in (upper, lower)
                 )
         bit *= 2
+        if kind.element.name == "f32" and bit == FENCED:
+            rows = [_fenced(out, kind, row) for row in rows]
     return rows
+
+
+def _fenced(out: Emitter, kind: Vector, value: str) -> str:
+    """The same value, of which LLVM does not look at how it was made."""
+    name = f"llvm.arithmetic.fence.{_mangled(kind)}"
+    return out.intrinsic(kind.llvm, name, [(kind.llvm, value)])
 
 
 def choice(lanes: list[int]) -> str:
