@@ -15,7 +15,7 @@ from typing import Final
 
 from passes.order import Order, candidate_orders
 from passes.remat.base import Policy, Problem
-from passes.remat.front import Point, front, lowest
+from passes.remat.front import Front, Point, lowest
 from passes.remat.store_all import StoreAll
 from passes.timeline import ArenaLayout, Placed, Timeline
 from staticgrad.analysis.budget_error import over_budget
@@ -33,6 +33,7 @@ from staticgrad.kept import Kept, cached_property, collection_paused
 _TIMELINES: Final = 64 << 20  # bytes of timelines kept; one per order and set of staged inputs
 _FRONTS: Final = 16 << 20  # bytes of fronts kept; one per sizes and set of staged inputs
 _STORE_ALL: Final = StoreAll()
+_FrontKey = tuple[tuple[tuple[str, int], ...], frozenset[int], int]  # sizes, staged, workers
 
 
 def plan(
@@ -84,7 +85,7 @@ class Planner:
             for count in {1, workers}
         }
         self._timelines: Kept[tuple[Order, frozenset[int]], Timeline] = Kept(_TIMELINES)
-        self._fronts: Kept[object, tuple[Point, ...]] = Kept(_FRONTS)
+        self._fronts: Kept[_FrontKey, Front] = Kept(_FRONTS)
 
     @cached_property
     def orders(self) -> tuple[Order, ...]:
@@ -183,12 +184,15 @@ class Planner:
         own = self._by_policy(numbers, staged)
         if budget is None or (self.policy == _STORE_ALL and own.height <= budget):
             return own
-        points = self._front(sizes, numbers, staged, workers)
-        limit = min(budget, own.height)
-        fitting = [point for point in points if point.height <= limit]
-        if fitting:
-            return fitting[0]
-        return own if own.height <= points[-1].height else points[-1]
+        problem = self._problem(numbers, staged)
+        key = (tuple(sorted(sizes.items())), staged, workers)
+        front = self._front(key, problem, sizes)
+        found = front.within(problem, min(budget, own.height))
+        if found is None:
+            smallest = front.smallest(problem)
+            found = own if own.height <= smallest.height else smallest
+        self._fronts.put(key, front, front.held_bytes)
+        return found
 
     def _smallest_uncopied(self, sizes: Mapping[str, int]) -> int:
         """The peak where no feed is copied, of the smallest plan if none meets the budget."""
@@ -204,7 +208,11 @@ class Planner:
         workers = self._workers(sizes)
         numbers = self._numbers(sizes, workers)
         copied = frozenset(self.flow.index[name] for name in staged)
-        points = self._front(sizes, numbers, copied, workers)
+        problem = self._problem(numbers, copied)
+        key = (tuple(sorted(sizes.items())), copied, workers)
+        found = self._front(key, problem, sizes)
+        points = found.points(problem)
+        self._fronts.put(key, found, found.held_bytes)
         return tuple((self._plan(sizes, numbers, copied, p, workers), p.seconds) for p in points)
 
     def _by_policy(self, numbers: SizeNumbers, staged: frozenset[int]) -> Point:
@@ -223,20 +231,14 @@ class Planner:
         seconds = all_seconds(self.schedule.steps, numbers.arguments)
         return Problem(self.flow, self.repeats, numbers, staged, self.orders, seconds, self._kept)
 
-    def _front(
-        self,
-        sizes: Mapping[str, int],
-        numbers: SizeNumbers,
-        staged: frozenset[int],
-        workers: int = 1,
-    ) -> tuple[Point, ...]:
-        key = (tuple(sorted(sizes.items())), staged, workers)
+    def _front(self, key: _FrontKey, problem: Problem, sizes: Mapping[str, int]) -> Front:
+        """The front of some sizes, staged inputs, and a number of workers."""
         found = self._fronts.get(key)
         if found is None:
-            placed = self._timeline(self.orders[0], staged).layout(numbers).placed()
-            listed = self._plan(sizes, numbers, staged, Point.of(placed, 0.0), workers)
-            found = front(self._problem(numbers, staged), lower_bound(listed))
-            self._fronts.put(key, found, sum(point.held_bytes for point in found))
+            _, staged, workers = key
+            placed = self._timeline(self.orders[0], staged).layout(problem.numbers).placed()
+            listed = self._plan(sizes, problem.numbers, staged, Point.of(placed, 0.0), workers)
+            found = Front(problem, lower_bound(listed))
         return found
 
     def _timeline(self, order: Order, staged: frozenset[int]) -> Timeline:

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from staticgrad.analysis.liveness import Flow, InPlace, Life, SizeNumbers
 from staticgrad.kept import cached_property
+from staticgrad.planning.exact_offsets import place_tightly
 from staticgrad.planning.offsets import Spans, place
 from staticgrad.records import dataclass
 
@@ -113,9 +114,15 @@ class ArenaLayout:
         """The most bytes alive at once: no placement needs fewer."""
         return max(self.loads, default=0)
 
-    def placed(self) -> Placed:
-        """The layout with an offset for each block."""
-        return Placed(self, *place(self.spans, self.sizes, self.load))
+    def placed(self, effort: int = 0) -> Placed:
+        """The layout with an offset for each block; more effort finds lower arenas.
+
+        Args:
+            effort: about how many blocks are looked at where first fit misses the load.
+        """
+        if effort <= 0:  # nothing is compiled for what no budget asks for
+            return Placed(self, *place(self.spans, self.sizes, self.load))
+        return Placed(self, *place_tightly(self.spans, self.sizes, self.load, effort))
 
 
 @dataclass(frozen=True)

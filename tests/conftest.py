@@ -5,11 +5,14 @@ import os
 import random
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+
+from passes.remat import search
 
 _PREFIX = "STATICGRAD_"
 _OWN_CACHE = pytest.StashKey[str]()
@@ -52,6 +55,16 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     folder = config.stash.get(_OWN_CACHE, None)
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _short_searches() -> Iterator[None]:
+    """Budgets are planned with a twentieth of the effort: what must hold of plans does not depend
+    on it, and hundreds of tests plan one."""
+    each, most = search.EFFORT
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "EFFORT", (each // 20, most))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -1,30 +1,33 @@
 """The front: plans of one schedule and one set of sizes, from the cheapest to the smallest.
 
 A budget takes the cheapest plan of the front that meets it, so that predicted cost never grows with
-the budget. The front depends on the schedule and the sizes alone: policies and greedy descents fill
-it, with an effort that is counted, and what is both dearer and larger than another is left out.
+the budget. The front depends on the schedule and the sizes alone: what policies propose, what
+greedy descents and what the search finds fills it, with an effort that is counted, and what is both
+dearer and larger than another is left out. Offsets are sought when a budget asks for them.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
+from passes.remat.abstract import abstracted
 from passes.remat.base import Policy, Problem, Steps
 from passes.remat.greedy import Descent
 from passes.remat.proposals import proposed
 from passes.remat.recompute import Recompute
-from passes.remat.sqrt import Sqrt
-from passes.remat.store_all import StoreAll
+from passes.remat.search import BudgetSearch, Found
 from passes.timeline import Placed
 from staticgrad.records import dataclass
 
-_LEVELS: Final = 16  # targets of a descent
-_POLICIES: Final[tuple[Policy, ...]] = (StoreAll(), Sqrt(), Recompute())
-#: Policies whose plans descents start from, with the positions that each may lay out: a second or
-#: two for some hundred steps.
-_STARTS: Final[tuple[tuple[Policy, int], ...]] = ((StoreAll(), 110_000), (Recompute(), 30_000))
+_PLACING: Final = 100_000_000  # effort to place one sequence, half a second at most
+_LEVELS: Final = 16  # targets of a greedy descent
+#: Positions that greedy descents may lay out, from the best order and from the lowest proposal, and
+#: the steps up to which there are any: beyond, they get nowhere before these are spent.
+_GREEDY: Final = (110_000, 30_000)
+_DESCENDED: Final = 3_000
 
 
 @dataclass(frozen=True)
@@ -65,51 +68,108 @@ def lowest(problem: Problem, policy: Policy) -> Point:
     for layout in sorted(layouts, key=lambda candidate: candidate.load):
         if best is not None and layout.load > best.height:
             break
-        found = Point.of(layout.placed(), problem.cost(layout.timeline.sequence))
+        found = Point.of(layout.placed(_PLACING), problem.cost(layout.timeline.sequence))
         if best is None or (found.height, found.seconds) < (best.height, best.seconds):
             best = found
     assert best is not None
     return best
 
 
-def front(problem: Problem, bound: int) -> tuple[Point, ...]:
-    """Plans by falling arena and rising cost.
+class Front:
+    """Sequences of one schedule at one set of sizes by rising cost and falling load, and where
+    those that a budget asked for have their lives."""
 
-    Args:
-        problem: the schedule at concrete sizes.
-        bound: bytes that no plan can do without; descents aim no lower.
-    """
-    found = {policy: lowest(problem, policy) for policy in _POLICIES}
-    points = list(found.values())
-    for policy, effort in _STARTS:
-        start = tuple(found[policy].sequence)
-        points += _descend(problem, start, bound, problem.effort + effort)
-    return _undominated(points)
+    def __init__(self, problem: Problem, bound: int) -> None:
+        """Find the sequences.
+
+        Args:
+            problem: the schedule at concrete sizes; not kept.
+            bound: bytes that no plan can do without; the search aims no lower.
+        """
+        found = _found(problem, bound)
+        self._costs = [problem.cost(each.ops) for each in found]
+        self._loads = [each.load for each in found]
+        self._sequences = [array("i", each.ops) for each in found]
+        self._points: dict[int, Point | None] = {}  # None: the schedule forbids the sequence
+
+    @property
+    def held_bytes(self) -> int:
+        """About how many bytes the front takes."""
+        placed = sum(point.held_bytes for point in self._points.values() if point is not None)
+        return placed + sum(200 + 4 * len(sequence) for sequence in self._sequences)
+
+    def within(self, problem: Problem, limit: int) -> Point | None:
+        """The cheapest plan of at most so many bytes."""
+        for at, load in enumerate(self._loads):
+            point = self._point(problem, at) if load <= limit else None
+            if point is not None and point.height <= limit:
+                return point
+        return None
+
+    def smallest(self, problem: Problem) -> Point:
+        """The plan of the fewest bytes, of equals the cheapest."""
+        best: Point | None = None
+        for at in reversed(range(len(self._loads))):
+            if best is not None and self._loads[at] > best.height:
+                break
+            point = self._point(problem, at)
+            if point is None:
+                continue
+            if best is None or (point.height, point.seconds) <= (best.height, best.seconds):
+                best = point
+        assert best is not None  # orders are valid
+        return best
+
+    def points(self, problem: Problem) -> tuple[Point, ...]:
+        """All plans that none equals or beats in both arena and cost, the cheapest first."""
+        kept: list[Point] = []
+        for at in range(len(self._loads)):
+            point = self._point(problem, at)
+            if point is not None and (not kept or point.height < kept[-1].height):
+                kept.append(point)
+        return tuple(kept)
+
+    def _point(self, problem: Problem, at: int) -> Point | None:
+        """A sequence with offsets; what they are does not depend on who asked first."""
+        if at not in self._points:
+            sequence = tuple(self._sequences[at])
+            point = None
+            if problem.repeats.is_valid(sequence):
+                placed = problem.layout(sequence).placed(_PLACING)
+                point = Point.of(placed, self._costs[at])
+            self._points[at] = point
+        return self._points[at]
 
 
-def _descend(problem: Problem, start: Steps, bound: int, limit: int) -> list[Point]:
-    """A point for each target that a descent reaches, and where it ends."""
-    descent = Descent(problem, start, limit)
+def _found(problem: Problem, bound: int) -> list[Found]:
+    """Sequences of steps by rising cost and falling load."""
+    abstract = abstracted(problem)
+    search = BudgetSearch(abstract.net, bound)
+    for order in problem.orders:
+        search.begin_with(abstract.ops(order))
+    for sequence in proposed(Recompute(), problem):
+        search.add(abstract.ops(sequence))
+    if len(problem.flow.schedule.steps) <= _DESCENDED:
+        for start, effort in zip((problem.order, search.lowest().ops), _GREEDY, strict=True):
+            steps = start if start is problem.order else abstract.steps(start)
+            for sequence in _descend(problem, steps, bound, problem.effort + effort):
+                search.add(abstract.ops(sequence))
+    found = [replace(each, ops=tuple(abstract.steps(each.ops))) for each in search.found()]
+    order = tuple(problem.order)  # of equal orders the search keeps any; they differ in checks
+    return [Found(problem.layout(order).load, problem.cost(order), order), *found]
+
+
+def _descend(problem: Problem, start: Steps, bound: int, limit: int) -> Iterator[Steps]:
+    """A sequence for each target that a greedy descent reaches, and where it ends."""
+    descent = Descent(problem, tuple(start), limit)
     top = descent.layout.load
-    found = []
     for level in range(1, _LEVELS + 1):
         target = int(top * (bound / top) ** (level / _LEVELS)) if top else 0
         if descent.layout.load <= target:
             continue
         reached = descent.to(target)
-        sequence = descent.sequence
-        if not problem.repeats.is_valid(sequence):
+        if not problem.repeats.is_valid(descent.sequence):
             break
-        found.append(Point.of(descent.layout.placed(), problem.cost(sequence)))
+        yield descent.sequence
         if not reached:
             break
-    return found
-
-
-def _undominated(points: Sequence[Point]) -> tuple[Point, ...]:
-    """The points that no other beats or equals in both arena and cost."""
-    kept: list[Point] = []
-    for point in sorted(points, key=lambda p: (p.seconds, p.height)):
-        if not kept or point.height < kept[-1].height:
-            kept.append(point)
-    return tuple(kept)

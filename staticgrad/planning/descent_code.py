@@ -6,6 +6,7 @@ The functions are such as ``staticgrad.native.words`` compiles.
 from __future__ import annotations
 
 from staticgrad.planning.sequence_arrays import (
+    BEYOND_ALL,
     EFFORT,
     EXCESS,
     FLAT,
@@ -16,6 +17,7 @@ from staticgrad.planning.sequence_arrays import (
     MOST_GROUPS,
     MOST_REFUSED,
     NOISE,
+    PEAK,
     RANDOM,
     REFUSED,
     SPANS,
@@ -45,6 +47,8 @@ def descend(s: SequenceArrays) -> int:
     """
     words = s.words
     lay_out(s)
+    if words[PEAK] >= BEYOND_ALL:
+        return 0
     words[REFUSED] = 0
     words[GROUPS] = 1 + words[LENGTH] // 1024
     if words[GROUPS] > MOST_GROUPS:

@@ -10,6 +10,7 @@ back to it replaces a dear run by several cheap ones.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final
@@ -54,13 +55,15 @@ class Descents:
         self.net = net
         self.effort = 0
         self._arrays = SequenceArrays.of(net)
+        self._events = [len(r) + len(m) for r, m in zip(net.reads, net.makes, strict=True)]
         self._dear = sorted(range(len(net.ops)), key=lambda step: -net.costs[step])
         self._descend, self._factor = _code_of(descent_code.descend)
         self._trim, _ = _code_of(descent_code.trim)
 
     @property
     def peak(self) -> int:
-        """The largest load of the sequence that was found last."""
+        """The largest load of the sequence that was found last; beyond all where it is no valid
+        one, or too long to be looked at."""
         return self._arrays.words[sequence_arrays.PEAK]
 
     def descended(
@@ -89,8 +92,7 @@ class Descents:
             costs = self.net.costs
             key = {step: -costs[step] * (1.0 + noise * (random.random() - 0.5)) for step in dear}
             dear = sorted(dear, key=key.__getitem__)
-        for place, step in enumerate(dear):
-            self._arrays.dear[place] = step
+        self._arrays.dear[: len(dear)] = array("q", dear)
         return self._run(self._trim, sequence, goal, limit)
 
     def _run(
@@ -102,10 +104,12 @@ class Descents:
     ) -> list[int]:
         arrays, limit = self._arrays, max(1, limit // self._factor)
         words = arrays.words
-        if len(sequence) > words[sequence_arrays.ROOM]:
+        events = sum(map(self._events.__getitem__, sequence))
+        too_long = len(sequence) > words[sequence_arrays.ROOM]
+        if too_long or events > words[sequence_arrays.EVENT_ROOM]:
+            words[sequence_arrays.PEAK] = sequence_arrays.BEYOND_ALL
             return list(sequence)
-        for t, step in enumerate(sequence):
-            arrays.trial[t] = step
+        arrays.trial[: len(sequence)] = array("q", sequence)
         words[sequence_arrays.TRIAL] = len(sequence)
         words[sequence_arrays.GOAL] = goal
         words[sequence_arrays.EFFORT] = limit

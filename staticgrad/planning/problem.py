@@ -7,7 +7,7 @@ follows from the sequence alone. ``Net`` has the same problem in numbers, for se
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from math import fsum
 from typing import NoReturn
 
@@ -212,13 +212,14 @@ class Net:
     workspace: tuple[int, ...]
     limits: tuple[int, ...]
     after: tuple[tuple[int, ...], ...]
+    ends: tuple[tuple[int, ...], ...]
 
     @classmethod
     def of(cls, problem: MemoryProblem, align: int = 1) -> Net:
         """The numbers of a problem, sizes rounded up to a multiple of ``align``.
 
         ``after[i]`` are steps that must not have run before step i, because they overwrite what it
-        reads.
+        reads; ``ends[i]`` are values that are gone after step i, none unless a caller says so.
         """
         free = {n: op for op in problem.ops if _is_free(problem, op) for n in op.outputs}
         free_ids = {op.id for op in free.values()}
@@ -237,6 +238,7 @@ class Net:
         )
         kept = {*read(problem.outputs)}
         sizes = tuple(-(-problem.owned(name) // align) * align for name in number)
+        viewed = {problem.bases[v.id] for v in problem.values if v.alias_of is not None}
         return cls(
             problem=problem,
             ops=ops,
@@ -247,17 +249,24 @@ class Net:
             kept=tuple(v in kept for v in range(len(number))),
             reads=reads,
             makes=makes,
-            overwrites=tuple(_overwrites(problem, op, number, sizes) for op in ops),
+            overwrites=tuple(_overwrites(problem, op, number, sizes, viewed) for op in ops),
             costs=tuple(float(op.cost) for op in ops),
             workspace=tuple(-(-op.workspace // align) * align for op in ops),
             limits=_limits(problem, ops, free),
             after=_after(problem, ops, free),
+            ends=((),) * len(ops),
         )
 
     @cached_property
     def numbers(self) -> dict[Identifier, int]:
         """Numbers of the values that steps make, by their names."""
         return {name: value for value, name in enumerate(self.names)}
+
+    @cached_property
+    def enders(self) -> dict[int, frozenset[int]]:
+        """Of values that steps end, the steps that do."""
+        values = {value for ended in self.ends for value in ended}
+        return {v: frozenset(i for i, gone in enumerate(self.ends) if v in gone) for v in values}
 
     @cached_property
     def total(self) -> float:
@@ -292,10 +301,13 @@ def _read_with(
 
 
 def _overwrites(
-    problem: MemoryProblem, op: MemoryOp, number: dict[Identifier, int], sizes: Sequence[int]
+    problem: MemoryProblem,
+    op: MemoryOp,
+    number: dict[Identifier, int],
+    sizes: Sequence[int],
+    viewed: Collection[Identifier],
 ) -> tuple[tuple[int, int], ...]:
     """The pairs that plans use: of equal sizes, without views of the input."""
-    viewed = {problem.bases[v.id] for v in problem.values if v.alias_of is not None}
     return tuple(
         (number[taken], number[given])
         for taken, given in op.inplace

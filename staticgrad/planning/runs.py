@@ -88,19 +88,25 @@ class Runs:
         net, old = self.net, self.sequence[lo:hi]
         if not self._allowed(lo, old, steps):
             return None
-        values = {v for step in (*old, *steps) for v in (*net.reads[step], *net.makes[step])}
+        values = {
+            value
+            for step in (*old, *steps)
+            for value in (*net.reads[step], *net.makes[step], *net.ends[step])
+        }
         self.effort += 2 * len(values) + len(steps)
         after = {value: self._after(value, hi) for value in values}
         walk = _LoadWalk(net, after)
         end = self.across[hi] if hi < len(self.across) else 0
         loads, _ = walk.backwards(steps, end)
+        if walk.broken:
+            return None
         left, moved = lo, []
         for value in values:
             needs, needed = walk.need[value], self.needed(value, lo)
             if needs == needed:
                 continue
             i = bisect_left(self.events[value], 2 * lo)
-            if not i:
+            if not i or (needs and self._is_ended(value, self.events[value][i - 1], lo)):
                 return None
             moved.append((self.events[value][i - 1] >> 1, value, needs))
             left = min(left, moved[-1][0])
@@ -112,6 +118,13 @@ class Runs:
         for at in {at for at, _, _ in moved}:
             before[at - left] += self._saved_before(at, moved)
         return Change(lo, hi, tuple(steps), left, (*before, *loads))
+
+    def _is_ended(self, value: int, event: int, lo: int) -> bool:
+        """Whether a step from an event of the value on ends it before step ``lo``."""
+        enders = self.net.enders.get(value)
+        if enders is None:
+            return False
+        return not enders.isdisjoint(self.sequence[(event >> 1) + (event & 1) : lo])
 
     def _allowed(self, lo: int, old: Sequence[int], steps: Sequence[int]) -> bool:
         """Whether updates stay behind those who read what they write, and limits of runs hold."""
@@ -194,6 +207,7 @@ class _LoadWalk:
     def __init__(self, net: Net, need: Sequence[bool] | dict[int, bool]) -> None:
         self.net = net
         self.need = dict(enumerate(need)) if not isinstance(need, dict) else dict(need)
+        self.broken = False  # whether a later step needs what one before it has ended
 
     def backwards(self, steps: Sequence[int], alive: int) -> tuple[list[int], list[int]]:
         """Loads of the steps, and bytes alive before each and after the last."""
@@ -202,6 +216,8 @@ class _LoadWalk:
         loads, across = [], [alive]
         for step in reversed(steps):
             load = alive + net.workspace[step]
+            if net.ends[step] and any(need[value] for value in net.ends[step]):
+                self.broken = True
             if net.overwrites[step]:
                 load -= _saved(net, step, need.__getitem__)
             for value in net.makes[step]:
@@ -263,5 +279,6 @@ def is_valid(net: Net, sequence: Sequence[int]) -> bool:
             return False
         if any(writer in ran for writer in net.after[step]):
             return False
+        made.difference_update(net.ends[step])
         made.update(net.makes[step])
     return len(ran) == len(net.ops)

@@ -36,8 +36,8 @@ def rebuilt(
         share = 1.0 - 0.25 * random.random() ** 2 if random.random() < 0.7 else 1.0
         flat = float(random.random() < 0.6)
         slope = Slope(noise=1.2 * random.random(), flat=flat, steep=1.0 - flat)
-        ruined = _ruined(current, random)
-        found = descents.descended(ruined, int(budget * share), slope, random, limit // 4)
+        left = ruined(current, random)
+        found = descents.descended(left, int(budget * share), slope, random, limit // 4)
         if descents.peak > budget:
             continue
         noise = float(random.random() < 0.5)
@@ -50,7 +50,7 @@ def rebuilt(
     return best
 
 
-def _ruined(sequence: Sequence[int], random: Random) -> list[int]:
+def ruined(sequence: Sequence[int], random: Random) -> list[int]:
     """Without a random share of its repeated runs: everywhere, or in a window."""
     length, share = len(sequence), random.random() ** 2
     lo = int(random.random() * length) if random.random() < 0.5 else 0

@@ -33,9 +33,11 @@ REFUSED: Final = 19
 SPANS: Final = 20
 ALIVE: Final = 21
 GROUPS: Final = 22  # of values, of each of which one gap is dropped at a time
-WORDS: Final = 23
+BROKEN: Final = 23  # whether a step of the trial ends what a later one needs
+WORDS: Final = 24
 
 SCALE: Final = 1 << 32  # what the cost of all steps counts
+BEYOND_ALL: Final = 1 << 60  # the load of a sequence that no plan may have
 _SIZES: Final = 1 << 20  # what the largest value counts as a gain
 MOST_GROUPS: Final = 64
 LONGEST: Final = 500  # steps of a closure
@@ -56,6 +58,8 @@ class SequenceArrays:
     over_given: array[int]
     after_at: array[int]
     after: array[int]
+    ends_at: array[int]
+    ends: array[int]
     size: array[int]
     weight: array[int]
     kept: array[int]
@@ -115,6 +119,7 @@ class SequenceArrays:
             ("makes", net.makes),
             ("over", taken),
             ("after", net.after),
+            ("ends", net.ends),
         ):
             found[f"{name}_at"] = accumulate(map(len, lists), initial=0)
             found["over_taken" if name == "over" else name] = _joined(lists)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from staticgrad.planning.sequence_arrays import (
     ALIVE,
+    BEYOND_ALL,
+    BROKEN,
     EFFORT,
     EVENT_ROOM,
     EXCESS,
@@ -84,7 +86,8 @@ def drop_idle(s: SequenceArrays) -> int:
 
 
 def find_loads(s: SequenceArrays) -> int:
-    """The loads of the trial, its peak, and its excess."""
+    """The loads of the trial, its peak, and its excess; beyond all where a step of it ends what a
+    later one needs."""
     words = s.words
     need = s.need
     size = s.size
@@ -95,6 +98,7 @@ def find_loads(s: SequenceArrays) -> int:
         if s.kept[value] == 1:
             alive = alive + size[value]
     words[ALIVE] = alive
+    words[BROKEN] = 0
     excess = 0
     peak = 0
     length = words[TRIAL]
@@ -111,6 +115,9 @@ def find_loads(s: SequenceArrays) -> int:
             peak = load
         if load > goal:
             excess = excess + load - goal
+    if words[BROKEN] > 0:
+        excess = BEYOND_ALL
+        peak = BEYOND_ALL
     words[TRIAL_EXCESS] = excess
     words[TRIAL_PEAK] = peak
     words[EFFORT] = words[EFFORT] - 2 * length
@@ -123,6 +130,8 @@ def _there(s: SequenceArrays, step: int) -> int:
     need = s.need
     alive = words[ALIVE]
     more = 0
+    for i in range(s.ends_at[step], s.ends_at[step + 1]):
+        words[BROKEN] = words[BROKEN] + need[s.ends[i]]
     for i in range(s.makes_at[step], s.makes_at[step + 1]):
         value = s.makes[i]
         if need[value] == 1:

@@ -15,7 +15,7 @@ from passes.fuse import fuse
 from passes.memory import Planner, plan
 from passes.pipelines import pipeline
 from passes.remat import Policy, Problem, Recompute, Sqrt, as_policy
-from passes.remat.front import front
+from passes.remat.front import Front
 from staticgrad.errors import ArgumentError, PolicyError
 from staticgrad.ir.schedule import Schedule
 from tests.memory.models import MODELS
@@ -201,8 +201,9 @@ def test_steps_that_cost_nothing_have_a_front() -> None:
     numbers = planner.extents.at({"n": 100})
     problem = planner._problem(numbers, frozenset())
     free = dataclasses.replace(problem, seconds=[0.0] * len(problem.seconds))
-    assert front(free, 0)
+    assert Front(free, 0).points(free)
     layered = Planner(layers(12))
     problem = layered._problem(layered.extents.at({"n": 100}), frozenset())
-    points = front(dataclasses.replace(problem, seconds=[0.0] * len(problem.seconds)), 0)
-    assert points[-1].height < 0.5 * layered.plan({"n": 100}).peak_bytes
+    free = dataclasses.replace(problem, seconds=[0.0] * len(problem.seconds))
+    smallest = Front(free, 0).smallest(free)
+    assert smallest.height < 0.5 * layered.plan({"n": 100}).peak_bytes

@@ -1,0 +1,178 @@
+"""A schedule at concrete sizes as a problem of ``staticgrad.planning``, and sequences back from it.
+
+Values of that problem are what buffers of the arena hold, one for each step that writes a buffer:
+the bytes of the one before are taken over. What lies elsewhere has no bytes there, and only says
+what must come before what. Words of checks are left out; the layout of a sequence has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Final
+
+from passes.remat.base import Problem, Steps
+from staticgrad.planning.problem import (
+    Identifier,
+    MemoryOp,
+    MemoryProblem,
+    MemoryValue,
+    Net,
+    Pair,
+)
+from staticgrad.records import dataclass
+
+_STAGED: Final = "staged"  # the op that copies feeds
+_LOOKED: Final = "looked"  # the op, and what it makes, that updates wait for: indices were checked
+
+
+@dataclass(frozen=True)
+class Abstract:
+    """A problem in the planner's terms; ``step_of`` is the step of each op, -1 of those of none."""
+
+    net: Net
+    step_of: tuple[int, ...]
+
+    def steps(self, ops: Iterable[int]) -> Steps:
+        """The steps of a sequence of ops."""
+        return tuple(step for op in ops if (step := self.step_of[op]) >= 0)
+
+    def ops(self, sequence: Steps) -> list[int]:
+        """The ops of a sequence of steps; those without a step as soon as they can run."""
+        op_of = {step: op for op, step in enumerate(self.step_of)}
+        waiting = {op: {*self.net.reads[op]} for op, step in enumerate(self.step_of) if step < 0}
+        found = [op for op, values in waiting.items() if not values]
+        for step in sequence:
+            found.append(op_of[step])
+            for other, values in waiting.items():
+                if values:
+                    values.difference_update(self.net.makes[found[-1]])
+                    found += [other] if not values else []
+        return found
+
+
+def abstracted(problem: Problem) -> Abstract:
+    """The schedule as a problem of the planner."""
+    return _Translation(problem).result()
+
+
+class _Translation:
+    """One walk over the steps; ``there`` has the value that a buffer holds so far."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem, self.flow = problem, problem.flow
+        self.roles = [buffer.role for buffer in problem.flow.schedule.buffers]
+        self.inside = [buffer.in_arena for buffer in problem.flow.schedule.buffers]
+        self.values: list[MemoryValue] = []
+        self.there: dict[int, Identifier] = {}
+        self.ops: list[MemoryOp] = []
+        self.step_of: list[int] = []
+        self.held: dict[int, list[Identifier]] = {}  # values of each buffer, one after another
+
+    def result(self) -> Abstract:
+        flow = self.flow
+        updated = {b for s in flow.commits for b in flow.writes[s] if self.roles[b] == "parameter"}
+        resident = [self._value(flow.names[buffer], 0, buffer) for buffer in sorted(updated)]
+        staged = [
+            self._value(flow.names[b], self.problem.numbers.aligned(b), b)
+            for b in sorted(self.problem.staged)
+        ]
+        if staged:
+            self._add(MemoryOp(_STAGED, _STAGED, (), tuple(staged), max_runs=1))
+        checked = ""
+        for step in range(len(flow.writes)):
+            if flow.checks and not checked and step in flow.commits:
+                checked = _LOOKED
+                looks = tuple(map(_look, flow.checks))
+                made = (self._value(checked, 0),)
+                self._add(MemoryOp(_LOOKED, _LOOKED, looks, made, max_runs=1))
+            self._add(self._op(step, checked), step)
+        problem = MemoryProblem(
+            values=tuple(self.values),
+            ops=tuple(self.ops),
+            resident=frozenset(resident),
+            outputs=tuple(v for b, v in self.there.items() if self.roles[b] == "output"),
+            name=flow.schedule.name,
+        )
+        net = Net.of(problem)
+        return Abstract(replace(net, ends=self._ends(net)), tuple(self.step_of))
+
+    def _ends(self, net: Net) -> tuple[tuple[int, ...], ...]:
+        """Per op, what buffers that it writes may hold at other times."""
+        numbers = {b: [net.numbers[v] for v in found] for b, found in self.held.items()}
+        ends = []
+        for op, step in enumerate(self.step_of):
+            written = self.flow.writes[step] if step >= 0 else ()
+            versions = (v for b in written if len(numbers.get(b, ())) > 1 for v in numbers[b])
+            ends.append(tuple(v for v in versions if v not in net.makes[op]))
+        return tuple(ends)
+
+    def _add(self, op: MemoryOp, step: int = -1) -> None:
+        self.ops.append(op)
+        self.step_of.append(step)
+
+    def _value(self, name: Identifier, size: int, buffer: int | None = None) -> Identifier:
+        self.values.append(MemoryValue(name, size))
+        if buffer is not None:
+            self.there[buffer] = name
+        return name
+
+    def _op(self, step: int, checked: str) -> MemoryOp:
+        flow, problem = self.flow, self.problem
+        pairs = self._in_place(step)
+        inputs = [self.there[b] for b in flow.reads[step] if b in self.there]
+        outputs: list[Identifier] = []
+        mutates: list[Identifier] = []
+        for buffer in flow.writes[step]:
+            before = self.there.get(buffer)
+            if self.roles[buffer] == "parameter":
+                mutates.append(flow.names[buffer])
+            elif self.roles[buffer] not in ("temp", "output"):
+                continue
+            outputs.append(self._written(buffer, step))
+            if before is not None and self.roles[buffer] != "parameter":
+                inputs.append(before)
+                pairs.append((before, outputs[-1]))
+        if step in flow.checks:
+            outputs.append(self._value(_look(step), 0))
+        if mutates and checked:
+            inputs.append(checked)
+        unit = problem.repeats.unit[step]
+        written = {b for each in unit for b in flow.writes[each]}
+        again = problem.repeats.repeatable[step] and problem.kept.isdisjoint(written)
+        scratch = (b for b in flow.writes[step] if self.roles[b] == "scratch")
+        return MemoryOp(
+            id=step,
+            name=flow.schedule.steps[step].label,
+            inputs=tuple(dict.fromkeys(inputs)),
+            outputs=tuple(outputs),
+            cost=problem.seconds[step],
+            workspace=sum(map(problem.numbers.aligned, scratch)),
+            inplace=tuple(pairs),
+            mutates=tuple(mutates),
+            max_runs=None if again else 1,
+        )
+
+    def _written(self, buffer: int, step: int) -> Identifier:
+        """The value that a buffer holds when a step has written it."""
+        name: Identifier = self.flow.names[buffer]
+        size = self.problem.numbers.aligned(buffer) if self.inside[buffer] else 0
+        if buffer in self.there:
+            name = f"{name} by {step}"
+        self.held.setdefault(buffer, []).append(name)
+        return self._value(name, size, buffer)
+
+    def _in_place(self, step: int) -> list[Pair]:
+        """Pairs (operand, result) of a step that may share bytes at these sizes."""
+        offsets = self.problem.numbers.offsets[step]
+        return [
+            (self.there[pair.into], self.flow.names[pair.out])
+            for pair in self.flow.in_place[step]
+            if offsets[pair.out_operand] == offsets[pair.into_operand]
+            and pair.out not in self.there
+            and pair.into in self.there
+        ]
+
+
+def _look(step: int) -> str:
+    return f"checks of {step}"

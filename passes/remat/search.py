@@ -1,0 +1,174 @@
+"""Sequences with repeats for many budgets at once, by the planner of abstract problems.
+
+Descents go down from each start through levels of bytes and leave a sequence at each. From the
+cheapest of each level, repeated runs are taken out at random, and others found in their place.
+Effort is counted, not timed, and grows with the schedule: a problem always gives the same
+sequences.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections.abc import Iterator, Sequence
+from random import Random
+from typing import Final
+
+from staticgrad.planning.descents import SLOPES, Descents, Slope
+from staticgrad.planning.problem import Net
+from staticgrad.planning.searching import ruined
+from staticgrad.records import dataclass
+
+_LEVELS: Final = 20  # of equal bytes, from the lowest order down
+_LOWER: Final = 0.7  # ratio of levels below the last of those
+#: Effort of a search, in about five nanoseconds: for each op, and at most.
+EFFORT = (150_000, 150_000_000)
+_DESCENDING: Final = 0.4  # share of it for descents, where sequences are rebuilt after them
+_REBUILT: Final = 600  # ops up to which sequences are taken apart and built again
+_STARTS: Final = 6  # sequences with repeats that descents begin with
+_ROUND: Final = 25_000  # effort of what a rebuild does beside descending and trimming
+_WORSE: Final = 0.03  # share of the overhead that a rebuilt sequence may be dearer by
+
+
+@dataclass(frozen=True)
+class Found:
+    """A sequence of ops with its load and its cost."""
+
+    load: int
+    cost: float
+    ops: tuple[int, ...]
+
+
+class Cheapest:
+    """Sequences of which none has both a higher load and a higher cost than another."""
+
+    def __init__(self) -> None:
+        self.found: list[Found] = []  # by rising load and falling cost
+
+    def add(self, new: Found) -> None:
+        """Keep a sequence if none is as good."""
+        at = bisect_right(self.found, new.load, key=lambda each: each.load)
+        if at and self.found[at - 1].cost <= new.cost:
+            return
+        left = [each for each in self.found if each.load < new.load or each.cost < new.cost]
+        insort(left, new, key=lambda each: each.load)
+        self.found = left
+
+    def within(self, load: int) -> Found | None:
+        """The cheapest with at most this load."""
+        at = bisect_right(self.found, load, key=lambda each: each.load)
+        return self.found[at - 1] if at else None
+
+
+class BudgetSearch:
+    """A search for sequences of falling load and rising cost; it keeps the best of all it is given.
+
+    ``floor`` are bytes that no plan can do without.
+    """
+
+    def __init__(self, net: Net, floor: int) -> None:
+        self.net, self.floor = net, floor
+        self.descents = Descents(net)
+        self.cheapest = Cheapest()
+        self.random = Random(1)
+        self.orders: list[Found] = []
+        self.levels: list[int] = []
+        each, most = EFFORT
+        self.effort = min(each * len(net.ops), most)
+
+    def begin_with(self, order: Sequence[int]) -> None:
+        """Add a valid order without repeats, of which there is one at least."""
+        self.orders.append(self.add(order))
+
+    def add(self, sequence: Sequence[int]) -> Found:
+        """Add a valid sequence; it without idle runs."""
+        return self._kept(self.descents.laid_out(sequence))
+
+    def lowest(self) -> Found:
+        """The sequence of the lowest load so far."""
+        return self.cheapest.found[0]
+
+    def found(self) -> list[Found]:
+        """The cheapest of each load, from the cheapest to the smallest."""
+        self.descents.effort = 0
+        self.levels = [*_levels(min(order.load for order in self.orders), self.floor)]
+        rebuilds = len(self.net.ops) <= _REBUILT
+        limit = int(self.effort * (_DESCENDING if rebuilds else 1.0))
+        for start, slope in self._descents():
+            if self.descents.effort >= limit:
+                break
+            self._down(start.ops, slope)
+        if rebuilds:
+            self._rebuild()
+        return self.cheapest.found[::-1]
+
+    def _kept(self, ops: list[int]) -> Found:
+        """What the descents found last, kept if none is as good."""
+        found = Found(self.descents.peak, self.net.cost(ops), tuple(ops))
+        self.cheapest.add(found)
+        return found
+
+    def _descents(self) -> Iterator[tuple[Found, Slope]]:
+        """Starts and slopes, in the order in which they are tried: the orders, and some of the
+        sequences with repeats, the lowest among them."""
+        repeated = [each for each in self.cheapest.found if len(each.ops) > len(self.net.ops)]
+        starts = sorted(self.orders, key=lambda found: found.load)
+        starts += repeated[:: max(1, len(repeated) // _STARTS)]
+        for slope in SLOPES:
+            for start in starts:
+                yield start, slope
+
+    def _down(self, start: Sequence[int], slope: Slope) -> None:
+        """Leave a sequence at each level on the way down."""
+        descents, ops = self.descents, start
+        for goal in self.levels:
+            ops = descents.descended(
+                ops, int(goal * slope.share), slope, self.random, self.effort // 4
+            )
+            peak = descents.peak
+            self._kept(ops)
+            self._trim(ops, max(goal, peak), 0.0)
+            if peak > goal:
+                break
+
+    def _trim(self, ops: Sequence[int], goal: int, noise: float) -> Found:
+        """What is left where runs go that a goal does not ask for."""
+        return self._kept(self.descents.trimmed(ops, goal, self.random, noise, self.effort // 20))
+
+    def _rebuild(self) -> None:
+        """Take runs of the cheapest of each level out, at random, and go down again."""
+        current: dict[int, Found] = {}
+        while self.descents.effort < self.effort:
+            before = self.descents.effort
+            for goal in self.levels:
+                best = self.cheapest.within(goal)
+                if best is not None and len(best.ops) > len(self.net.ops):
+                    current[goal] = self._rebuilt(current.get(goal, best), best, goal)
+            if self.descents.effort == before:
+                break
+
+    def _rebuilt(self, start: Found, best: Found, goal: int) -> Found:
+        """What one round makes of a sequence: another, if that is not much dearer than the best."""
+        descents, random = self.descents, self.random
+        share = 1.0 - 0.25 * random.random() ** 2 if random.random() < 0.7 else 1.0
+        flat = float(random.random() < 0.6)
+        slope = Slope(noise=1.2 * random.random(), flat=flat, steep=1.0 - flat)
+        left = ruined(start.ops, random)
+        descents.effort += _ROUND + 20 * len(left)
+        ops = descents.descended(left, int(goal * share), slope, random, self.effort // 20)
+        if descents.peak > goal:
+            return start
+        found = self._trim(ops, goal, float(random.random() < 0.5))
+        bar = best.cost + (best.cost - self.net.total) * _WORSE * random.random() ** 3
+        return found if found.cost <= bar else best
+
+
+def _levels(top: int, floor: int) -> Iterator[int]:
+    """Goals below the load of the best order, down to what no plan can do without."""
+    for level in range(_LEVELS - 1, 0, -1):
+        if top * level // _LEVELS > floor:
+            yield top * level // _LEVELS
+    goal = int(top / _LEVELS * _LOWER)
+    while goal > floor:
+        yield goal
+        goal = int(goal * _LOWER)
+    yield floor

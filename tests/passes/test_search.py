@@ -1,0 +1,100 @@
+"""Schedules as abstract problems, and the search over sequences of them."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+import staticgrad as sg
+from passes.fuse import fuse
+from passes.memory import Planner
+from passes.pipelines import pipeline
+from passes.remat.abstract import abstracted
+from passes.remat.base import Problem
+from passes.remat.recompute import Recompute
+from passes.remat.search import BudgetSearch
+from staticgrad.planning.descents import SLOPES, Descents
+from staticgrad.planning.runs import Runs, is_valid
+from tests.memory.models import BATCH, MODELS
+
+WORDS = 1024  # bytes of check words, which abstract problems leave out
+
+
+def problem_of(name: str, staged: bool = False) -> Problem:
+    """A step of SGD of one model, under fusion, at its batch."""
+    model = MODELS[name]()
+    updates = sg.optim.SGD(0.1).updates(model.loss, model.params)
+    graph = sg.Graph({"loss": model.loss, **model.outputs}, {**dict(updates), **model.updates})
+    planner = Planner(fuse(pipeline("O1")(graph)))
+    inputs = (i for i, b in enumerate(planner.schedule.buffers) if b.role == "input")
+    numbers = planner.extents.at({"batch": BATCH})
+    return planner._problem(numbers, frozenset(inputs if staged else ()))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_loads_and_limits_are_those_of_the_schedule(name: str) -> None:
+    problem = problem_of(name, staged=len(name) % 2 > 0)
+    abstract = abstracted(problem)
+    proposals = [*problem.orders, *Recompute().sequences(problem)][:8]
+    search = BudgetSearch(abstract.net, 0)
+    for order in problem.orders:
+        search.begin_with(abstract.ops(order))
+    for sequence in (*proposals, *(abstract.steps(each.ops) for each in search.found())):
+        assert problem.repeats.fault(sequence) is None
+        ops = abstract.ops(sequence)
+        assert [*abstract.steps(ops)] == [*sequence]
+        assert is_valid(abstract.net, ops)
+        away = problem.layout(sequence).load - Runs(abstract.net, ops).peak
+        # a run whose results nobody reads is left out by the search
+        assert 0 <= away <= WORDS or len(Runs(abstract.net, ops).sequence) < len(ops)
+        cost = abstract.net.cost(ops)
+        assert cost == pytest.approx(problem.cost(sequence))
+
+
+@pytest.mark.parametrize("name", ["u_shaped", "parts"])
+def test_changes_that_a_schedule_forbids_are_refused(name: str) -> None:
+    """Parts of a buffer are written in turn: what abstract changes do, the schedule allows."""
+    problem, random = problem_of(name), Random(3)
+    abstract = abstracted(problem)
+    assert any(abstract.net.ends)
+    runs = Runs(abstract.net, abstract.ops(problem.order))
+    allowed = 0
+    for _ in range(400):
+        t = random.randrange(1, len(runs.sequence))
+        value = random.randrange(len(abstract.net.sizes))
+        steps = runs.closure(value, t) if runs.events[value][0] < 2 * t else None
+        change = None if steps is None else runs.changed(t, t, steps)
+        if change is None:
+            continue
+        allowed += 1
+        ops = [*runs.sequence[:t], *change.steps, *runs.sequence[t:]]
+        assert problem.repeats.fault(abstract.steps(ops)) is None
+        if random.random() < 0.2:
+            runs.take(change)
+    assert allowed > 20
+
+
+def test_a_long_chain_is_halved_at_half_the_forward_steps() -> None:
+    h = x = sg.input("x", ("batch", 16), "float32")
+    weights = [sg.parameter(f"w{i}", [[0.1] * 16] * 16) for i in range(200)]
+    for w in weights:
+        h = sg.tanh(h @ w)
+    graph = sg.Graph({"x": x.sum()}, sg.optim.SGD(0.1).updates((h * h).mean(), weights))
+    planner = Planner(fuse(pipeline("O1")(graph)))
+    problem = planner._problem(planner.extents.at({"batch": 64}), frozenset())
+    abstract = abstracted(problem)
+    order = abstract.ops(problem.order)
+    descents = Descents(abstract.net)
+    descents.laid_out(order)
+    goal = descents.peak // 2
+    ops = descents.descended(order, goal, SLOPES[0], Random(1), 100_000_000)
+    assert descents.peak <= goal
+    assert is_valid(abstract.net, ops)
+    # every second value is made again from the one before: half of the forward steps
+    forward = sum(problem.seconds[s] for s in range(len(problem.seconds)) if _is_first(problem, s))
+    assert abstract.net.cost(ops) - abstract.net.total <= 0.55 * forward
+
+
+def _is_first(problem: Problem, step: int) -> bool:
+    return problem.flow.schedule.steps[step].phase == 0
