@@ -14,14 +14,12 @@ from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
 from staticgrad.codegen.product_steps import flat_step, steps_of
 from staticgrad.codegen.products import LoopedProduct
 from staticgrad.codegen.stages import base_text
-from staticgrad.codegen.tiled_products import TiledProduct
+from staticgrad.codegen.tiled_products import DEPTH, TiledProduct
 from staticgrad.ir.kernel_stages import Axis
 from staticgrad.records import dataclass
 
 #: Runs whose distances a table has.
 RUNS: Final = 4096
-#: Inner indices of a part where nothing is packed.
-DEPTH: Final = 640
 
 
 @dataclass
@@ -124,13 +122,8 @@ class LyingProduct(PlacedProduct):
 
     def write_tile(self, out: Lines) -> None:
         """As others, with the distances of the rows first, in tiles of equal heights if two do."""
-        w, heights = self.name, self.tiles.heights[max(self.tiles.heights)]
-        self._least(out, "last", f"{w}_first + {self.chunk}", f"{w}_m")
-        out.add(f"{w}_tall = {self.rows}")
-        if 2 * heights[1] > self.rows:
-            out.add(f"if {w}_last - {w}_first > {self.rows}:")
-            out.add(f"    if {w}_last - {w}_first <= {2 * heights[1]}:")
-            out.add(f"        {w}_tall = {heights[1]}")
+        self._least(out, "last", f"{self}_first + {self.chunk}", f"{self}_m")
+        self.write_tall(out)
         if self.is_placed:
             self.write_places(out)
         super().write_tile(out)

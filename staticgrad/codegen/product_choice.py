@@ -7,7 +7,7 @@ from staticgrad.codegen.expressions import Lines, Unit
 from staticgrad.codegen.fed_products import FedProduct
 from staticgrad.codegen.placed_products import LyingProduct
 from staticgrad.codegen.products import LoopedProduct
-from staticgrad.codegen.tiled_products import TiledProduct
+from staticgrad.codegen.tiled_products import TiledProduct, WholePanels
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import Gemm, small
 
@@ -41,6 +41,9 @@ def _chosen(kernel: Kernel, stage: Gemm, unit: Unit) -> LoopedProduct:
     if small(stage.i):
         return plain
     if plain.lies:
+        whole = WholePanels(kernel, stage, unit, name, stored)
+        if whole.is_possible:
+            return whole
         lying = LyingProduct(kernel, stage, unit, name, stored)
         if lying.is_looked_up:
             return lying

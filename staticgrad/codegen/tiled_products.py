@@ -7,6 +7,8 @@ them, and else packed, a tile at a time.
 
 from __future__ import annotations
 
+from typing import Final
+
 from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
 from staticgrad.codegen.product_steps import flat_step, steps_of
@@ -14,6 +16,9 @@ from staticgrad.codegen.products import LoopedProduct
 from staticgrad.codegen.stages import base_text
 from staticgrad.codegen.tiles import Tiles
 from staticgrad.records import dataclass
+
+#: Inner indices of a part where nothing is packed.
+DEPTH: Final = 640
 
 
 @dataclass
@@ -97,6 +102,15 @@ class TiledProduct(LoopedProduct):
         base = base_text(self.stage.a, frozenset(self.inner))
         out.add(f"{self}_a = {total(base, scaled(f'{self}_depth', self.step or 0))}")
 
+    def write_tall(self, out: Lines) -> None:
+        """Tiles of equal heights, if two do."""
+        w, heights = self.name, self.tiles.heights[max(self.tiles.heights)]
+        out.add(f"{w}_tall = {self.rows}")
+        if 2 * heights[1] > self.rows:
+            out.add(f"if {w}_last - {w}_first > {self.rows}:")
+            out.add(f"    if {w}_last - {w}_first <= {2 * heights[1]}:")
+            out.add(f"        {w}_tall = {heights[1]}")
+
     def arguments(self, part: int) -> dict[str, str]:
         """What a tile is called with, for a part of the panel."""
         w, packs, keeps = self.name, self.packs_rows, self.keeps_panels
@@ -119,4 +133,49 @@ class TiledProduct(LoopedProduct):
             "ahead": f"{w}_ahead" if keeps else "0",
             "hop": scaled(f"{w}_packs", across) if keeps else "0",
             "leap": scaled(f"{w}_packs", self.lanes) if keeps else "0",
+        }
+
+
+@dataclass
+class WholePanels(TiledProduct):
+    """One whose columns are whole panels of a matrix, and rows those of another: nothing is packed.
+
+    A tile brings the rows of the next panel near.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.depth = DEPTH
+        self.down = flat_step(steps_of(self.stage.b, self.inner), self.stage.k)
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether the factors lie so."""
+        return self.lies and self.fills_panels and not self.packs_rows and self.down is not None
+
+    @property
+    def reads_panel(self) -> bool:
+        return True
+
+    @property
+    def tall(self) -> str:
+        return f"{self}_tall"
+
+    def write_tile(self, out: Lines) -> None:
+        self._least(out, "last", f"{self}_first + {self.chunk}", f"{self}_m")
+        self.write_tall(out)
+        super().write_tile(out)
+
+    def arguments(self, part: int) -> dict[str, str]:
+        w, b = self.name, self.stage.b
+        base = base_text(b, frozenset({VECTOR, *self.inner}))
+        first = total(base, scaled(f"{w}_depth", self.down or 0), f"{w}_left", str(part))
+        return super().arguments(part) | {
+            "b": b.operand,
+            "near": b.operand,
+            "down": first,
+            "step": str(self.down),
+            "ahead": total(first, str(self.columns)),
+            "hop": str(self.down),
+            "leap": scaled(str(self.lanes), self.down or 0),
         }

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from staticgrad.errors import CompileError
-from staticgrad.native import headroom, lane_masks, target as targets
+from staticgrad.native import headroom, lane_masks, masked_access, target as targets
 from staticgrad.native.lock import LOCK
 from staticgrad.native.target import Target
 from staticgrad.native.undisturbed import undisturbed
@@ -83,7 +83,8 @@ class Compiler:
         """The texts as one optimised module; the first defines what is seen from outside."""
         header = f'target datalayout = "{self.layout}"\ntarget triple = "{self.target.triple}"\n'
         if self.target.vector_bits < lane_masks.WIDE:
-            texts = [lane_masks.spread(text) for text in texts]
+            called = [masked_access.called(text, self.target.cpu) for text in texts]
+            texts = [lane_masks.spread(text) for text in called]
         first, *rest = [_DECLARED.sub(r"\1 nonlazybind", text) for text in texts]
         module = self.llvm.parse_assembly(f"{header}{first}\n{self.attributes()}\n{_FLAGS}")
         entries = {function.name for function in module.functions if not function.is_declaration}

@@ -1,6 +1,7 @@
 """Lanes that are off touch no memory: arrays that end at an inaccessible page."""
 
 import ctypes
+import itertools
 import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -95,6 +96,34 @@ def test_masked_lanes_touch_nothing(name: str, mode: Mode, fence: Guarded) -> No
                 array[:] = before
                 call(edge_source(name, lanes), [array], [far], 0, count, mode=mode)
                 np.testing.assert_array_equal(array, before)
+
+
+@pytest.mark.parametrize("target", ["host", "x86-64-v3"])
+@pytest.mark.parametrize("name", ["b8", "i16"])
+def test_narrow_lanes_in_any_stretch_of_a_vector(name: str, target: str, fence: Guarded) -> None:
+    """What is on from ``first`` to ``last`` is copied; nothing else is read or written."""
+    dtype = ELEMENTS[name].numpy
+    source = """
+def kernel(t, own, begin, end):
+    p = ptr_NAME(t[0]); q = ptr_NAME(t[1])
+    m = maskLANES(t[5]) & (maskLANES(LANES) ^ maskLANES(t[4]))
+    store(q, t[3], load(p, t[2], m), m)
+"""
+    with target_of(target):
+        for lanes in LANES:
+            text = source.replace("NAME", name).replace("LANES", str(lanes))
+            for first, last in itertools.combinations(range(lanes + 1), 2):
+                behind, before = fence.at_end(dtype, last), fence.at_start(dtype, last - first)
+                for fenced, at in ((behind, 0), (before, -first)):
+                    inside, copied = np.zeros((2, 3 * lanes), dtype)
+                    inside[lanes + first : lanes + last] = 1
+                    fenced[:] = 1
+                    call(text, [fenced, copied], [at, lanes, first, last], 0, 1)
+                    np.testing.assert_array_equal(copied, inside)
+                    fenced[:] = 0
+                    call(text, [inside, fenced], [lanes, at, first, last], 0, 1)
+                    assert (fenced[at + first :] == 1).all()
+                    assert fenced.sum() == last - first
 
 
 @pytest.mark.parametrize("name", ["host", "x86-64-v3"])
