@@ -195,6 +195,13 @@ def test_a_file_that_does_not_fit_is_refused_and_changes_nothing(name: str, tmp_
     assert digest(into) == before
 
 
+def test_a_module_says_where_a_file_differs(tmp_path: Path) -> None:
+    path = tmp_path / "m.npz"
+    sg.save(path, sg.nn.Sequential(sg.nn.Linear(2, 3)))
+    with pytest.raises(SavedFileError, match=r"'layers.0.bias': unknown[^$]*weight: missing"):
+        sg.load(path, sg.nn.Linear(2, 3))
+
+
 def test_the_first_step_says_where_loaded_state_does_not_fit() -> None:
     w = sg.parameter("v", np.ones(3))
     for state, says in (

@@ -17,6 +17,8 @@ _SAVE: Final = (
     'sg.save("run.npz", {"model": model, "opt": opt}) saves, sg.load("run.npz", into=...) restores;'
     "\ngraphs and compiled programs pickle"
 )
+_BY_AXES: Final = "modules have the number of axes in their names: Conv2d, BatchNorm1d, MaxPool3d"
+_AS_RATE: Final = ", as the learning rate of an optimizer"
 
 #: A name in other libraries -> what to write here.
 INSTEAD: Final = {
@@ -79,7 +81,23 @@ INSTEAD: Final = {
     **dict.fromkeys(("scaled_dot_product_attention", "dot_product_attention"), "sg.nn.attention"),
     **dict.fromkeys(("Identity", "Unflatten"), "a function: modules take any"),
     **dict.fromkeys(("ModuleList", "ModuleDict", "ParameterList"), "a list or dict of modules"),
-    **dict.fromkeys(("interpolate", "upsample"), "sg.nn.resize(x, shape, method)"),
+    **dict.fromkeys(("interpolate", "upsample", "Upsample"), "sg.nn.resize(x, shape, method)"),
+    **dict.fromkeys(
+        ("TransformerEncoderLayer", "TransformerEncoder", "TransformerDecoderLayer"),
+        "sg.nn.TransformerBlock(features, heads)",
+    ),
+    **dict.fromkeys(("Conv", "ConvTranspose", "BatchNorm", "MaxPool", "AvgPool"), _BY_AXES),
+    **dict.fromkeys(("InstanceNorm1d", "InstanceNorm2d"), "sg.nn.GroupNorm, a group a channel"),
+    **dict.fromkeys(("StepLR", "MultiStepLR"), "sg.optim.step_decay(rate, every)" + _AS_RATE),
+    "CosineAnnealingLR": "sg.optim.cosine(rate, steps)" + _AS_RATE,
+    "OneCycleLR": "sg.optim.one_cycle(rate, steps)" + _AS_RATE,
+    "LambdaLR": "sg.optim.RateSchedule(lambda step: ...)" + _AS_RATE,
+    "ReduceLROnPlateau": "sg.optim.Plateau",
+    **dict.fromkeys(("EMA", "swa_utils", "AveragedModel"), "sg.optim.Average"),
+    "GradScaler": "sg.optim.LossScale, as loss_scale= of an optimizer",
+    **dict.fromkeys(
+        ("clip_grad_norm_", "clip_grad_value_"), "max_norm= and max_value= of an optimizer"
+    ),
     **dict.fromkeys(("ZeroPad2d", "ConstantPad2d", "ReflectionPad2d"), "sg.pad(x, widths, mode)"),
     **dict.fromkeys(("swish", "hard_swish"), "sg.nn.silu(x), sg.nn.hardswish(x)"),
     **dict.fromkeys(("ger", "outer_product"), "sg.outer(a, b)"),
@@ -156,7 +174,7 @@ MISSING: Final = {
         "RNN LSTM GRU LSTMCell GRUCell RNNCell"
     ),
     "a subclass of sg.optim.Optimizer adds an optimizer; there are SGD, Adam, AdamW, RMSProp,"
-    " Adagrad, Lion, Adafactor": "Adadelta Adamax NAdam RAdam LBFGS Muon",
+    " Adagrad, Lion, Adafactor": "Adadelta Adamax NAdam RAdam Rprop Muon",
     "there are no sparse arrays; sg.take and sg.scatter_add read and add at indices": (
         "sparse coo_matrix csr_matrix spmm to_sparse"
     ),

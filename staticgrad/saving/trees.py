@@ -181,7 +181,7 @@ class Restoring:
         except StaticgradError as error:
             for keeper, before in done[:-1]:
                 keeper.load_state_dict(before)
-            raise SavedFileError(error.headline, hint=error.hint) from error
+            raise SavedFileError(error.headline, details=error.details, hint=error.hint) from error
         write_all([(p.store, array) for p, array in self._parameters])
         for own, array in self._arrays:
             np.copyto(own, array)
