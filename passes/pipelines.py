@@ -22,6 +22,7 @@ from passes.cse import CommonSubexpressions
 from passes.dce import DeadNodes
 from passes.fold import Fold
 from passes.loops.whole import MergedLoops
+from passes.narrow import Narrow
 from passes.residuals import Residuals
 from passes.simplify import Algebra, Simplify, Stabilize
 from staticgrad.errors import ParseError, PipelineError, PluginWarning, warn
@@ -38,6 +39,7 @@ PASSES: Final[tuple[type[Pass], ...]] = (
     CommonSubexpressions,
     Fold,
     Residuals,
+    Narrow,
 )
 
 #: Where other packages announce their passes.

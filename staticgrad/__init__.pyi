@@ -136,6 +136,9 @@ from staticgrad.ir.value import (
 from staticgrad.lints import (
     lint
 )
+from staticgrad.mixed_precision import (
+    precision
+)
 from staticgrad.ops.arithmetic import (
     absolute as abs, absolute, add, divide, multiply, negative, positive, sign, signbit,
     subtract
@@ -275,16 +278,16 @@ __all__ = [
     "norm", "not_equal", "numba_call", "ode", "one_hot", "ones", "ones_like", "optim",
     "options", "outer", "pad", "parameter", "parse", "partition", "passes", "percentile",
     "permute_dims", "pi", "piecewise", "plan_abstract", "polyval", "positive", "pow", "power",
-    "prod", "ptp", "quantile", "rad2deg", "random", "ravel", "reciprocal", "remainder",
-    "repeat", "reshape", "resize", "result_type", "right_shift", "rint", "roll", "rot90",
-    "round", "same_graph", "save", "scan", "scatter_add", "scope", "searchsorted", "select",
-    "shape", "show_config", "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size",
-    "size_value", "sliding_window_view", "sort", "sparse_hessian", "sparse_jacobian", "special",
-    "split", "sqrt", "square", "squeeze", "stack", "std", "stop_gradient", "subtract", "sum",
-    "swapaxes", "switch", "take", "take_along_axis", "tan", "tanh", "tensordot", "testing",
-    "tile", "topk", "trace", "tradeoff", "train", "transpose", "trapezoid", "tree", "tri",
-    "tril", "triu", "trunc", "uint16", "uint32", "uint64", "uint8", "unstack", "unwrap",
-    "value_and_grad", "var", "vdot", "vecdot", "vecmat", "vjp", "vmap", "vsplit", "vstack",
-    "where", "while_loop", "xlogy", "xp", "zeros", "zeros_like"
+    "precision", "prod", "ptp", "quantile", "rad2deg", "random", "ravel", "reciprocal",
+    "remainder", "repeat", "reshape", "resize", "result_type", "right_shift", "rint", "roll",
+    "rot90", "round", "same_graph", "save", "scan", "scatter_add", "scope", "searchsorted",
+    "select", "shape", "show_config", "sigmoid", "sign", "signbit", "sin", "sinc", "sinh",
+    "size", "size_value", "sliding_window_view", "sort", "sparse_hessian", "sparse_jacobian",
+    "special", "split", "sqrt", "square", "squeeze", "stack", "std", "stop_gradient",
+    "subtract", "sum", "swapaxes", "switch", "take", "take_along_axis", "tan", "tanh",
+    "tensordot", "testing", "tile", "topk", "trace", "tradeoff", "train", "transpose",
+    "trapezoid", "tree", "tri", "tril", "triu", "trunc", "uint16", "uint32", "uint64", "uint8",
+    "unstack", "unwrap", "value_and_grad", "var", "vdot", "vecdot", "vecmat", "vjp", "vmap",
+    "vsplit", "vstack", "where", "while_loop", "xlogy", "xp", "zeros", "zeros_like"
 ]
 __version__: str

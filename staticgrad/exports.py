@@ -115,6 +115,7 @@ OTHERS = {
     "staticgrad.functions.standard": (
         "asarray can_cast e finfo iinfo inf isdtype nan ndim newaxis pi result_type shape size"
     ),
+    "staticgrad.mixed_precision": "precision",
     "staticgrad.planning.planner": "plan_abstract",
     "staticgrad.programs.derivatives": "grad jvp linearize value_and_grad vjp",
     "staticgrad.programs.function": "function",

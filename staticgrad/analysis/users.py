@@ -49,7 +49,8 @@ def phases_of(graph: Graph, users: Mapping[ValueKey, Sequence[Node]]) -> dict[No
     """The highest derivative order among each node and all it depends on.
 
     A pointwise node, or a mark, that only later phases read belongs to the first of them: computed
-    there, with its readers, it need not be stored across the border. Places of maxima belong to the
+    there, with its readers, it need not be stored across the border. What rounds a value to be
+    stored stays, for it is there to be stored in the place of that. Places of maxima belong to the
     phase of what they are found in: they are a small part of its bytes.
     """
     roots = {value.key for value in graph.roots}
@@ -59,7 +60,7 @@ def phases_of(graph: Graph, users: Mapping[ValueKey, Sequence[Node]]) -> dict[No
         phases[node] = max([order, *[phases[arg.node] for arg in node.args]])
     for node in reversed(graph.nodes):
         first = min([phases[user] for user in users[node, 0]], default=0)
-        if first > phases[node] and _runs_anywhere(node.form) and (node, 0) not in roots:
+        if first > phases[node] and _runs_anywhere(node) and (node, 0) not in roots:
             phases[node] = first
     return phases
 
@@ -69,6 +70,14 @@ def _is_place(form: Form) -> bool:
     return isinstance(form, WindowReduce) and form.kind == "place"
 
 
-def _runs_anywhere(form: Form) -> bool:
-    """Whether a node of this form costs its readers nothing that they would not do themselves."""
-    return isinstance(form, Pointwise) or (isinstance(form, Identity) and not form.kept)
+def _runs_anywhere(node: Node) -> bool:
+    """Whether a node costs its readers nothing that they would not do themselves."""
+    if isinstance(node.form, Identity):
+        return not node.form.kept
+    return isinstance(node.form, Pointwise) and not _is_rounded(node)
+
+
+def _is_rounded(node: Node) -> bool:
+    """Whether a node gives its operand in a dtype that is for storage."""
+    stored = node.types[0].dtype
+    return len(node.args) == 1 and stored.is_storage and node.args[0].dtype is stored.compute

@@ -22,7 +22,7 @@ _MADE: Final[dict[str, Callable[[], str]]] = {
 CONTENTS: Final[dict[str, tuple[str, ...]]] = {
     "": ("index",),
     "Start": ("first-gradient", "from-numpy", "from-pytorch", "from-jax", "run-or-define"),
-    "Use": ("train-and-save", "fit-into-memory", "read-a-kernel", "compare"),
+    "Use": ("train-and-save", "fit-into-memory", "mixed-precision", "read-a-kernel", "compare"),
     "Extend": ("write-an-op", "passes", "policies", "write-a-backend"),
     "Names": ("numpy", "array-api", "other-names", "covered-names"),
     "Look up": ("errors", "glossary", "security"),

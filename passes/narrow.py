@@ -1,0 +1,261 @@
+"""Mixed precision: values that cross from one kernel to another are stored in a narrow float.
+
+A value is rounded by two conversions, to a dtype that is for storage only and back. So it takes
+half the bytes where it lies in memory, and everything is still computed and added up in float32.
+Which values are rounded follows from the graph alone, not from how kernels are made of it, so that
+results do not depend on the machine. What nobody would store is not rounded: that would cost digits
+and spare nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import Final
+
+from passes.base import Pass, Watch
+from passes.dce import DeadNodes
+from passes.narrow_loops import is_slice, is_stack, reading, stacking
+from staticgrad.analysis.users import ValueKey, phases_of, users_of
+from staticgrad.errors import PipelineError
+from staticgrad.errors.wording import did_you_mean, listed
+from staticgrad.ir.forms import Identity, Pointwise, Reduce, ReshapeForm, View
+from staticgrad.ir.graph import Graph, Node, Symbolic, rebuild
+from staticgrad.ir.op import registered_ops
+from staticgrad.ops.convert import Cast
+from staticgrad.types.dtype import F32, DType, as_dtype
+
+#: What values may be rounded to; ``float32`` rounds nothing, and shows what else the pass does.
+DTYPES: Final = ("bfloat16", "float16", "float32")
+#: Who may read what was rounded.
+READERS: Final = ("all", "backward")
+
+
+class Narrow(Pass, name="narrow"):
+    """Round float32 values that are stored, by two conversions: half the bytes, sums in float32.
+
+    Options:
+        dtype: ``bfloat16``, with the range of float32 and 8 digits, or ``float16``, with 11 digits
+            up to 65504. ``float32`` rounds nothing.
+        ops: names of the ops whose results are rounded: patterns of ``fnmatch`` separated by
+            spaces, those behind ``!`` left out: ``"tanh mul"``, ``"* !exp"``.
+        scopes: the same of the named scopes that they were built in; a scope includes those inside.
+        readers: ``backward``: gradients alone read what was rounded, so that every value of the
+            forward part is exact and residuals take fewer bytes; ``all``: so does everybody who
+            needs the value in memory, or in a later derivative.
+
+    Never rounded are feeds, parameters, constants, results of reductions (they are small, and
+    exponentials of them are not), values of one element, and what the program returns or writes.
+    What a loop stacks for its gradient is stacked narrow. Run it last: ``cse`` would have all
+    readers share one wide copy.
+    """
+
+    keeps = "close"
+    inside = False
+    dtype: str = "bfloat16"
+    ops: str = "*"
+    scopes: str = "*"
+    readers: str = "backward"
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            PipelineError: a dtype, a kind of readers, or an op that there is not.
+        """
+        for name, value, known in (
+            ("dtype", self.dtype, DTYPES),
+            ("readers", self.readers, READERS),
+        ):
+            if value not in known:
+                raise PipelineError(f"narrow: {name}={value!r} is none of {listed(known)}")
+        names = [*registered_ops()]
+        for each in self.ops.split():
+            plain = each.removeprefix("!")
+            if not any(fnmatchcase(name, plain) for name in names):
+                raise PipelineError(
+                    f"narrow: ops={self.ops!r}: no op is named {plain!r}",
+                    hint=did_you_mean(plain, names) or "names as graphs print them: tanh, matmul",
+                )
+
+    def unrounded(self) -> Pass:
+        """The same changes to the graph, without the rounding."""
+        return replace(self, dtype="float32")
+
+    def __call__(self, graph: Graph) -> Graph:
+        """The graph with its rounded values."""
+        return self.traced(graph)[0]
+
+    def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
+        """The same, and how many values were rounded."""
+        chosen = _Chosen(program, self)
+        if not chosen.bases:
+            return program, {}
+        graph = _Rounding(program, chosen, as_dtype(self.dtype)).result()
+        return graph, {self.name: len(chosen.bases)}
+
+    def takes_op(self, node: Node) -> bool:
+        """Whether results of this node are to be rounded, by its op and its scope."""
+        return _matches(self.ops, [node.op.name]) and _matches(
+            self.scopes, [*_around(node.origin.scope)]
+        )
+
+
+def _matches(patterns: str, names: Sequence[str]) -> bool:
+    """Whether one of the names is meant by the patterns, and none of those behind ``!``."""
+    wanted = [each for each in patterns.split() if not each.startswith("!")] or ["*"]
+    refused = [each[1:] for each in patterns.split() if each.startswith("!")]
+    return any(fnmatchcase(name, each) for name in names for each in wanted) and not any(
+        fnmatchcase(name, each) for name in names for each in refused
+    )
+
+
+def _around(scope: str) -> Iterator[str]:
+    """A scope and those around it: ``encoder/block3`` and ``encoder``."""
+    parts = scope.split("/")
+    for count in range(len(parts), 0, -1):
+        yield "/".join(parts[:count])
+
+
+def is_seen(node: Node) -> bool:
+    """Whether a node is its operand seen otherwise, where that lies."""
+    return isinstance(node.form, View | ReshapeForm | Identity) and len(node.args) == 1
+
+
+def base_of(value: Symbolic) -> Symbolic:
+    """What a value is a view of."""
+    while is_seen(value.node):
+        (value,) = value.node.args
+    return value
+
+
+class _Chosen:
+    """What is rounded, and who reads it so."""
+
+    def __init__(self, graph: Graph, options: Narrow) -> None:
+        self.options = options
+        self.users = users_of(graph)
+        self.phases = phases_of(graph, self.users)
+        self._kept = {base_of(value).key for value in graph.roots}
+        self.bases: dict[ValueKey, None] = {}
+        for node in graph.nodes:
+            if is_seen(node):
+                continue
+            for arg in node.args:
+                base = base_of(arg)
+                if base.key not in self.bases and self._may(base) and self._counts(node, base):
+                    self.bases[base.key] = None
+
+    def reads(self, node: Node, value: Symbolic) -> bool:
+        """Whether a node reads a value rounded."""
+        base = base_of(value)
+        if base.key not in self.bases or is_seen(node):
+            return False
+        return self.options.readers == "all" or self.phases[node] > self.phases[base.node]
+
+    def by_all(self, key: ValueKey) -> bool:
+        """Whether everybody who reads a value, or a view of it, reads it rounded."""
+        waiting = [key]
+        for value in waiting:
+            for user in self.users[value]:
+                if is_seen(user):
+                    waiting.append((user, 0))
+                elif not self.reads(user, Symbolic(*value)):
+                    return False
+        return True
+
+    def _may(self, base: Symbolic) -> bool:
+        """Whether a value that is no view may be rounded."""
+        node, kind = base.node, base.type
+        if kind.dtype is not F32 or node.is_leaf or kind.rank == 0 or base.key in self._kept:
+            return False
+        if isinstance(node.form, Reduce) or (
+            isinstance(node.op, Cast) and node.args[0].dtype.is_storage
+        ):
+            return False
+        return self.options.takes_op(node)
+
+    def _counts(self, reader: Node, base: Symbolic) -> bool:
+        """Whether a reader is why a value lies in memory."""
+        if self.phases[reader] > self.phases[base.node]:
+            return True
+        return self.options.readers == "all" and not isinstance(reader.form, Pointwise | Reduce)
+
+
+class _Rounding:
+    """A graph while it is built again with rounded values."""
+
+    def __init__(self, graph: Graph, chosen: _Chosen, dtype: DType) -> None:
+        self.graph, self.chosen, self.dtype = graph, chosen, dtype
+        self.nodes: list[Node] = []
+        self.exact: dict[ValueKey, Symbolic] = {}  # of what is another node now
+        self.narrow: dict[ValueKey, Symbolic] = {}
+        self.shared: dict[ValueKey, Symbolic] = {}  # widened for readers of the value's own phase
+
+    def result(self) -> Graph:
+        """The graph."""
+        for node in self.graph.nodes:
+            self._add(node)
+        return DeadNodes()(self.graph.with_nodes(self.nodes, self.exact))
+
+    def _add(self, node: Node) -> None:
+        """A node over what its operands have become, and its results that are rounded."""
+        own: dict[ValueKey, Symbolic] = {}
+        slices = [
+            place
+            for place, arg in enumerate(node.args)
+            if is_slice(node, place) and self.chosen.reads(node, arg)
+        ]
+        args = tuple(
+            self._narrow_of(arg) if place in slices else self._read(node, arg, own)
+            for place, arg in enumerate(node.args)
+        )
+        stacks = [
+            index
+            for index in range(len(node.types))
+            if is_stack(node, index)
+            and (node, index) in self.chosen.bases
+            and self.chosen.by_all((node, index))
+        ]
+        new = node
+        if slices or stacks:
+            new = stacking(reading(node, args, slices), stacks, self.dtype)
+        elif any(a.key != b.key for a, b in zip(args, node.args, strict=True)):
+            new = rebuild(node, args)
+        self.nodes.append(new)
+        order = self.chosen.phases[node]
+        for index, (value, given) in enumerate(zip(node.values, new.values, strict=True)):
+            if index in stacks:
+                self.narrow[value.key] = given
+                given = self._cast(given, F32, node, order)
+            elif value.key in self.chosen.bases:
+                self.narrow[value.key] = self._cast(given, self.dtype, node, order)
+            if given.key != value.key:
+                self.exact[value.key] = given
+
+    def _read(self, node: Node, value: Symbolic, own: dict[ValueKey, Symbolic]) -> Symbolic:
+        """An operand as a node reads it, which has widened its ``own`` already."""
+        if not self.chosen.reads(node, value):
+            return self.exact.get(value.key, value)
+        phase = self.chosen.phases[node]
+        known = self.shared if phase == self.chosen.phases[base_of(value).node] else own
+        if value.key not in known:
+            known[value.key] = self._cast(self._narrow_of(value), F32, node, phase)
+        return known[value.key]
+
+    def _narrow_of(self, value: Symbolic) -> Symbolic:
+        """A rounded value, or the same view of it as one has of the exact one."""
+        if value.key not in self.narrow:
+            node = value.node
+            (viewed,) = node.args
+            new = rebuild(node, (self._narrow_of(viewed),))
+            self.nodes.append(new)
+            self.narrow[value.key] = new.values[value.index]
+        return self.narrow[value.key]
+
+    def _cast(self, value: Symbolic, dtype: DType, at: Node, order: int) -> Symbolic:
+        """A value converted, at the line of a node."""
+        new = Node(Cast(dtype), (value,), (value.type.with_dtype(dtype),), at.origin, order)
+        self.nodes.append(new)
+        return Symbolic(new)

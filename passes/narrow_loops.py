@@ -1,0 +1,58 @@
+"""Loops that read and stack narrow values: conversions stand in their bodies, a slice at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import cast
+
+from staticgrad.building import within
+from staticgrad.ir.bodies import body_input, body_of, rebuilt
+from staticgrad.ir.graph import Graph, Node, Symbolic
+from staticgrad.ops.convert import Cast
+from staticgrad.ops.loops import Loop
+from staticgrad.types.dtype import F32, DType
+
+
+def is_slice(node: Node, place: int) -> bool:
+    """Whether an operand of a node is an array of which a loop reads a slice in each trip."""
+    op = node.op
+    return isinstance(op, Loop) and op.carries <= place < op.carries + op.slices
+
+
+def is_stack(node: Node, index: int) -> bool:
+    """Whether a result of a node is what a loop stacks."""
+    return isinstance(node.op, Loop) and index >= node.op.carries
+
+
+def reading(node: Node, args: tuple[Symbolic, ...], narrow: Collection[int]) -> Node:
+    """A loop over other operands, of which those at some places have slices that it widens."""
+    loop = node.op
+    assert isinstance(loop, Loop)
+    inputs: list[Symbolic] = []
+    known: dict[tuple[Node, int], Symbolic] = {}
+    for place, old in enumerate(loop.body.inputs, -1):  # the number of the trip is no operand
+        kind = old.type.with_dtype(args[place].dtype) if place in narrow else old.type
+        new = body_input(old.node.label, kind, old.node.origin, old.node.order)
+        inputs.append(new)
+        known[old.key] = _converted(new, F32) if place in narrow else new
+    body = body_of(inputs, rebuilt(loop.body, known)) if narrow else loop.body
+    return Node(replace(loop, body=body), args, node.types, node.origin, node.order)
+
+
+def stacking(node: Node, narrow: Collection[int], dtype: DType) -> Node:
+    """A loop that rounds some of what it stacks."""
+    loop = node.op
+    assert isinstance(loop, Loop)
+    if not narrow:
+        return node
+    named = enumerate(loop.body.outputs.items())
+    outputs = {name: _converted(v, dtype) if k in narrow else v for k, (name, v) in named}
+    body: Graph = body_of(loop.body.inputs, outputs)
+    kinds = tuple(t.with_dtype(dtype) if k in narrow else t for k, t in enumerate(node.types))
+    return Node(replace(loop, body=body), node.args, kinds, node.origin, node.order)
+
+
+def _converted(value: Symbolic, dtype: DType) -> Symbolic:
+    with within(value.node.origin, value.node.order):
+        return cast(Symbolic, Cast(dtype)(value))

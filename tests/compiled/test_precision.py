@@ -1,0 +1,61 @@
+"""``sg.precision``: what narrow values cost and save, against both programs run by hand."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.errors import ArgumentError, FeedError, PipelineError
+from tests.compiled.test_tradeoff import balanced
+from tests.passes.test_narrow import layers
+
+
+def test_errors_and_bytes_are_those_of_both_programs() -> None:
+    loss, weights, feeds = layers()
+    (slope,) = sg.grad(loss, weights[:1])
+    before = weights[0].value.copy()
+    step = sg.Graph({"loss": loss, "top": loss > 0}, updates={weights[0]: weights[0] - slope})
+    found = sg.precision(step, feeds, dtype=sg.float16, runs=1)
+    np.testing.assert_array_equal(weights[0].value, before)
+    both = {"loss": loss, "next": weights[0] - slope}
+    exact = sg.compile(both).run(feeds)
+    narrow = sg.compile(both, pipeline=found.pipeline).run(feeds)
+    assert [(e.name, e.largest == 0) for e in found.errors] == [
+        ("loss", True), ("top", True), ("next w0", False),
+    ]  # fmt: skip
+    apart = np.abs(narrow["next"].astype("f8") - exact["next"])
+    size = np.sqrt(np.mean(exact["next"].astype("f8") ** 2))
+    last = found.errors[-1]
+    np.testing.assert_allclose([last.largest, last.mean], [apart.max() / size, apart.mean() / size])
+    assert (found.ulp, found.rounded, last.overflowed) == (2.0**-10, 5, 0)
+    peaks = [sg.compile(step, pipeline=p).plan(n=70).peak_bytes for p in ("O1", found.pipeline)]
+    assert [found.exact.peak_bytes, found.narrow.peak_bytes] == peaks
+    told = json.loads(json.dumps(found.as_json()))
+    assert (told["rounded"], told["narrow"]["peak_bytes"]) == (5, peaks[1])
+    assert "next w0" in str(found)
+    balanced(found._repr_html_())
+
+
+def test_what_overflows_is_counted() -> None:
+    x = sg.input("x", (4,), "float32")
+    h = sg.exp(x)
+    graph = {"loss": (h * h).sum() * 0, "slope": sg.grad((h * h * 1e-5).sum(), x)}
+    found = sg.precision(graph, {"x": [1.0, 12.0, 13.0, 2.0]}, dtype="float16", pipeline="O0")
+    assert [e.overflowed for e in found.errors] == [0, 2]
+    assert sg.precision(h, {"x": np.zeros(4)}, runs=1).rounded == 0
+
+
+def test_what_cannot_be_compared_is_told() -> None:
+    y = sg.tanh(sg.input("x", (3,)))
+    with pytest.raises(ArgumentError, match="not a function") as told:
+        sg.precision(sg.function(lambda x: x * 2))  # type: ignore[arg-type]
+    assert "f.graph(x, y)" in told.value.hint
+    with pytest.raises(ArgumentError, match="runs=0"):
+        sg.precision(y, {"x": np.zeros(3)}, runs=0)
+    with pytest.raises(PipelineError, match="bfloat16"):
+        sg.precision(y, {"x": np.zeros(3)}, dtype="int8")
+    with pytest.raises(FeedError):
+        sg.precision(y)

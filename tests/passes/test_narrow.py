@@ -1,0 +1,177 @@
+"""Mixed precision: who reads rounded values, what they cost, and with what they combine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from passes.narrow import Narrow
+from passes.pipelines import pipeline
+from passes.validation import mismatch
+from staticgrad import optim
+from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.errors import PassMismatchError, PipelineError
+from staticgrad.ir.bodies import walk_bodies
+from staticgrad.ir.verify import verify_graph
+from staticgrad.types.dtype import as_dtype
+
+WIDTH = 24
+ROUNDINGS = ("bfloat16", "float16")
+
+
+def layers(depth: int = 4) -> tuple[sg.Value, list[sg.Parameter], dict[str, Any]]:
+    """A perceptron whose layers have scopes, and a normalisation with a reduction between them."""
+    random = np.random.default_rng(0)
+    h: sg.Value = sg.input("x", ("n", WIDTH), "float32")
+    made = [random.normal(size=(WIDTH, WIDTH)).astype("float32") / 5 for _ in range(depth)]
+    weights = [sg.parameter(f"w{k}", array) for k, array in enumerate(made)]
+    for k, w in enumerate(weights):
+        with sg.scope("encoder" if k % 2 else "decoder"), sg.scope(f"layer{k}"):
+            h = sg.tanh(h @ w)
+    h = h - h.mean(axis=1, keepdims=True)
+    return (h * h).sum(), weights, {"x": random.normal(size=(70, WIDTH)).astype("float32")}
+
+
+def scanned() -> tuple[sg.Value, list[sg.Parameter], dict[str, Any]]:
+    """A loop whose slices are computed, and which stacks what its gradient reads."""
+    random = np.random.default_rng(1)
+    x = sg.input("x", (12, "n", WIDTH), "float32")
+    w = sg.parameter("w", random.normal(size=(WIDTH, WIDTH)).astype("float32") / 5)
+
+    def trip(h: sg.Value, each: sg.Value) -> tuple[sg.Value, sg.Value]:
+        h = sg.tanh(h @ w + sg.sin(each * 2))
+        return h, h * each
+
+    last, all_of_them = sg.scan(trip, x[0] * 0, sg.cos(x))
+    loss = (all_of_them**2).mean() + last.sum()
+    return loss, [w], {"x": random.normal(size=(12, 40, WIDTH)).astype("float32")}
+
+
+PROGRAMS = {"layers": layers, "scanned": scanned}
+
+
+def graph_of(made: Any) -> tuple[sg.Graph, dict[str, Any]]:
+    """The loss with its gradients, and feeds."""
+    loss, weights, feeds = made()
+    slopes = sg.grad(loss, weights)
+    return sg.Graph(
+        {"loss": loss, **{w.name: g for w, g in zip(weights, slopes, strict=True)}}
+    ), feeds
+
+
+def narrow_nodes(graph: sg.Graph) -> list[Any]:
+    """The nodes, in bodies too, that give a value of a storage dtype."""
+    every = [graph, *walk_bodies(graph)]
+    return [n for g in every for n in g.nodes if any(t.dtype.is_storage for t in n.types)]
+
+
+@pytest.mark.parametrize("dtype", ROUNDINGS)
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_gradients_alone_read_what_is_rounded(name: str, dtype: str) -> None:
+    graph, feeds = graph_of(PROGRAMS[name])
+    passed = pipeline("O1")(graph)
+    after = Narrow(dtype)(passed)
+    verify_graph(after)
+    assert sg.same_graph(
+        sg.parse(str(after), parameters={p.name: p.value for p in graph.parameters}), after
+    )
+    assert narrow_nodes(after)
+    assert Narrow(dtype)(after) is after
+    wanted, found = sg.evaluate(graph, feeds), sg.evaluate(after, feeds)
+    assert same_bytes(wanted["loss"], found["loss"])
+    ulp = 2.0 ** (1 - as_dtype(dtype).digits)
+    for key in found.keys() - {"loss"}:
+        apart = np.abs(found[key] - wanted[key]).max() / np.abs(wanted[key]).max()
+        assert 0 < apart < 2 * ulp
+    ran = sg.compile(graph, pipeline=f"O1,narrow{{dtype={dtype!r}}}").run(feeds)
+    for key, array in found.items():
+        np.testing.assert_allclose(ran[key], array, rtol=1e-4, atol=1e-4 * np.abs(array).max())
+
+
+@pytest.mark.parametrize("readers", ["backward", "all"])
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_bits_do_not_depend_on_budgets_policies_or_threads(name: str, readers: str) -> None:
+    graph, feeds = graph_of(PROGRAMS[name])
+    text = f"O1,narrow{{readers={readers!r}}}"
+    whole = sg.compile(graph, pipeline=text, threads=1)
+    wanted = whole.run(feeds)
+    exact = sg.compile(graph)
+    exact.run(feeds)
+    assert whole.peak_bytes < exact.peak_bytes
+    options: tuple[dict[str, Any], ...] = (
+        {"checkpoint": "recompute"}, {"threads": 2},
+        {"checkpoint": "sqrt", "memory_budget": whole.peak_bytes - 64},
+    )  # fmt: skip
+    for each in options:
+        found = sg.compile(graph, pipeline=text, **each).run(feeds)
+        assert all(same_bytes(found[key], wanted[key]) for key in wanted), each
+
+
+def test_what_the_program_gives_is_not_rounded() -> None:
+    x = sg.input("x", (8, 8), "float32")
+    h = sg.tanh(x @ x)
+    loss = (sg.exp(h) * h).sum()
+    graph = sg.Graph({"h": h, "loss": loss, "slope": sg.grad(loss, x)})
+    assert [n.args[0].node.op.name for n in narrow_nodes(Narrow()(graph))] == ["exp"]
+    views = sg.Graph({"h": h.T, "slope": sg.grad((h @ h).sum(), x)})
+    assert Narrow(ops="tanh")(views) is views
+
+
+def test_ops_and_scopes_are_chosen_by_patterns() -> None:
+    graph, _ = graph_of(layers)
+
+    def rounded(**options: Any) -> list[str]:
+        nodes = narrow_nodes(pipeline(f"O1,{Narrow(**options)}")(graph))
+        return [node.origin.scope.rpartition("/")[2] for node in nodes]
+
+    assert rounded(scopes="encoder") == ["layer1", "layer3"]
+    assert rounded(scopes="*/layer[12] decoder/layer0") == ["layer0", "layer1", "layer2"]
+    assert rounded(ops="* !tanh", scopes="* !*coder") == [""] * len(rounded(scopes="* !*coder"))
+    assert rounded(ops="!tanh", scopes="encoder") == []
+
+
+def test_options_that_there_are_not_are_refused() -> None:
+    for options, says in (
+        ({"dtype": "int8"}, "none of bfloat16, float16"),
+        ({"readers": "forward"}, "none of all, backward"),
+        ({"ops": "tanh mtmul"}, "no op is named 'mtmul'"),
+    ):
+        with pytest.raises(PipelineError, match=says):
+            Narrow(**options)  # type: ignore[arg-type]
+    with pytest.raises(PipelineError, match="no op is named"):
+        sg.compile(sg.tanh(sg.input("x", (3,))), pipeline="narrow{ops='thanh'}")
+
+
+def test_checks_compare_without_the_rounding_and_find_what_else_is_wrong() -> None:
+    graph, _ = graph_of(scanned)
+    for readers in ("all", "backward"):
+        passes = pipeline(f"narrow{{readers={readers!r}}}")
+        passes.run(graph, check=True)
+        assert mismatch(graph, passes.unrounded()(graph), "exact") is None
+
+    class Wrong(Narrow, name="wrong"):
+        def __call__(self, graph: sg.Graph) -> sg.Graph:
+            doubled = {name: value * 2 for name, value in graph.outputs.items()}
+            return sg.Graph(doubled, inputs=graph.inputs, name=graph.name)
+
+        traced = Narrow.__mro__[1].traced  # type: ignore[attr-defined]
+
+    with pytest.raises(PassMismatchError, match="pass wrong"):
+        pipeline(Wrong()).run(graph, check=True)
+
+
+@pytest.mark.parametrize("made", [layers, scanned])
+def test_training_in_half_the_bytes_with_a_loss_scale(made: Any) -> None:
+    losses = []
+    for text in ("O1", "O1,narrow{dtype='float16'}"):
+        loss, weights, feeds = made()
+        adam = optim.Adam(0.01, loss_scale=optim.LossScale(2.0**8))
+        step = sg.Graph({"loss": loss}, updates=adam.updates(loss, weights))
+        f = sg.compile(step, pipeline=text)
+        losses.append([float(f.run(feeds)["loss"]) for _ in range(12)])
+    exact, narrow = np.array(losses)
+    assert exact[-1] < 0.9 * exact[0]
+    assert 0 < np.abs(narrow - exact).max() < 0.01 * abs(exact[0])
