@@ -168,7 +168,9 @@ class _Chosen:
     def _may(self, base: Symbolic) -> bool:
         """Whether a value that is no view may be rounded."""
         node, kind = base.node, base.type
-        if kind.dtype is not F32 or node.is_leaf or kind.rank == 0 or base.key in self._kept:
+        if kind.dtype is not F32 or node.is_leaf:
+            return False
+        if not kind.shape or base.key in self._kept:
             return False
         if isinstance(node.form, Reduce) or (
             isinstance(node.op, Cast) and node.args[0].dtype.is_storage
