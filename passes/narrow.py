@@ -135,6 +135,7 @@ class _Chosen:
 
     def __init__(self, graph: Graph, options: Narrow) -> None:
         self.options = options
+        self._wide = as_dtype(options.dtype).compute
         self.users = users_of(graph)
         self.phases = phases_of(graph, self.users)
         self._kept = {base_of(value).key for value in graph.roots}
@@ -168,7 +169,7 @@ class _Chosen:
     def _may(self, base: Symbolic) -> bool:
         """Whether a value that is no view may be rounded."""
         node, kind = base.node, base.type
-        if kind.dtype is not F32 or node.is_leaf:
+        if kind.dtype is not self._wide or node.is_leaf:
             return False
         if not kind.shape or base.key in self._kept:
             return False
