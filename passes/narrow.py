@@ -16,7 +16,7 @@ from typing import Final
 
 from passes.base import Pass, Watch
 from passes.dce import DeadNodes
-from passes.narrow_loops import is_slice, is_stack, reading, stacking
+from passes.loops.rounded_slices import is_slice, is_stack, reading, stacking
 from staticgrad.analysis.users import ValueKey, phases_of, users_of
 from staticgrad.errors import PipelineError
 from staticgrad.errors.wording import did_you_mean, listed
@@ -92,7 +92,7 @@ class Narrow(Pass, name="narrow"):
         chosen = _Chosen(program, self)
         if not chosen.bases:
             return program, {}
-        graph = _Rounding(program, chosen, as_dtype(self.dtype)).result()
+        graph = _Rounded(program, chosen, as_dtype(self.dtype)).result()
         return graph, {self.name: len(chosen.bases)}
 
     def takes_op(self, node: Node) -> bool:
@@ -186,7 +186,7 @@ class _Chosen:
         return self.options.readers == "all" and not isinstance(reader.form, Pointwise | Reduce)
 
 
-class _Rounding:
+class _Rounded:
     """A graph while it is built again with rounded values."""
 
     def __init__(self, graph: Graph, chosen: _Chosen, dtype: DType) -> None:

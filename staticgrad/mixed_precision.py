@@ -187,25 +187,34 @@ def precision(
     (0.0, True)
     >>> f = sg.compile(program, pipeline=found.pipeline)
     """
+    narrow = Narrow(dtype if isinstance(dtype, str) else as_dtype(dtype).name, ops, scopes, readers)
+    return _compared(_graph_of(program, runs), feeds or {}, narrow, pipeline, memory_budget, runs)
+
+
+def _graph_of(program: Any, runs: object) -> Graph:
+    """The program's graph; ``runs`` is a number of runs."""
     if callable(getattr(program, "graph", None)):
         raise ArgumentError(
             "precision takes a graph, not a function", hint="sg.precision(f.graph(x, y), feeds)"
         )
     if type(runs) is not int or runs < 1:
         raise ArgumentError(f"precision: runs={runs!r} is no positive number")
-    graph = program.program_graph if isinstance(program, Compiled) else read_program(program)[0]
-    narrow = Narrow(dtype if isinstance(dtype, str) else as_dtype(dtype).name, ops, scopes, readers)
+    return program.program_graph if isinstance(program, Compiled) else read_program(program)[0]
+
+
+def _compared(
+    graph: Graph, feeds: Mapping[Any, Any], narrow: Narrow, pipeline: object, budget: Any, runs: int
+) -> Precision:
+    """The program with a pass and without it."""
     before = read_pipeline(read_passes(pipeline))
     after = Pipeline((*before.passes, narrow))
     unmoved = _without_updates(graph)
-    fed = bind_feeds(graph, feeds or {})
+    fed = bind_feeds(graph, feeds)
     sizes = bind_sizes(graph, {name: array.shape for name, array in fed.items()})
-    both = [
-        compile(unmoved, pipeline=each, memory_budget=memory_budget) for each in (before, after)
-    ]
+    both = [compile(unmoved, pipeline=each, memory_budget=budget) for each in (before, after)]
     (wanted, found), times = _run(both, fed, runs)
     if unmoved is not graph:
-        both = [compile(graph, pipeline=p, memory_budget=memory_budget) for p in (before, after)]
+        both = [compile(graph, pipeline=each, memory_budget=budget) for each in (before, after)]
     peaks = [each.plan(**sizes).peak_bytes for each in both]
     exact, narrowed = (Cost(*each) for each in zip(peaks, times, strict=True))
     rounded = sum(report.hits.get(narrow.name, 0) for report in after.run(graph)[1])

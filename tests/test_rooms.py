@@ -19,7 +19,10 @@ NAMING = ("staticgrad/ops/", "staticgrad/functions/", "passes/rules/", "staticgr
 #: Files beyond these that name ops, each with the reason.
 EXCEPTIONS = {
     **dict.fromkeys(
-        [f"passes/loops/{name}.py" for name in ("merging", "pruning", "stacking", "tested_trips")],
+        [
+            f"passes/loops/{name}.py"
+            for name in ("merging", "pruning", "rounded_slices", "stacking", "tested_trips")
+        ],
         "what loops and branches hold and carry is known to passes over them",
     ),
     "passes/fusion/invariants.py": "a formula: products in loops, of factors transposed before",
@@ -29,6 +32,7 @@ EXCEPTIONS = {
     "passes/fusion/tiles.py": "a formula: dense convolutions as those of combined filters",
     "passes/fusion/shifted.py": "a formula: pads of a formula as that formula of pads",
     "passes/loop_pairs.py": "loops over what others stack, as it is or as blocks of rows",
+    "passes/narrow.py": "values between two conversions",
     "passes/segments.py": "loops as nested ones, their arrays as rows of rows",
     "passes/loops/divisions.py": "arrays of rows as rows of rows, and numbers of trips",
     "staticgrad/autodiff/bodies.py": "derivatives of ops that run bodies are made of the bodies'",
