@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from inspect import Parameter, Signature, signature
 from typing import Any, overload
 
 from staticgrad.errors import ArgumentError
@@ -17,6 +19,7 @@ from staticgrad.functions.call_types import (
     ValueAndGradient,
 )
 from staticgrad.ir.value import Value
+from staticgrad.programs.function import Function
 from staticgrad.programs.transformed import Transformed, made_once
 from staticgrad.types.dim import Dim
 
@@ -91,9 +94,47 @@ def vmap(f: Any, in_axes: Any = 0, out_axes: Any = 0, *, axis_size: Any = None) 
     def rule(args: tuple[Any, ...], kwargs: dict[str, Any], direct: bool) -> Any:
         return over_elements(f, args, kwargs, (in_axes, out_axes), axis_size)
 
-    def made() -> Transformed:
-        return Transformed(f, "vmap", rule)
+    def made() -> _Mapped:
+        return _Mapped(f, "vmap", rule)
 
     if isinstance(axis_size, Dim):
         return made()
     return made_once(f, ("vmap", repr(in_axes), repr(out_axes), repr(axis_size)), made)
+
+
+class _Mapped(Transformed):
+    """A function over batches.
+
+    It has a program for each way of calling: what a call leaves to defaults has no axis of
+    elements, and arguments by keyword have theirs in front, whatever ``in_axes`` says.
+    """
+
+    @cached_property
+    def _ways(self) -> dict[tuple[int, frozenset[str]], Function[..., Any]]:
+        return {}
+
+    def program_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Function[..., Any]:
+        """The traced function that takes as many arguments by position, and these by name."""
+        way = len(args), frozenset(kwargs)
+        if way not in self._ways:
+            self._ways[way] = self.traced(self._as_called(len(args), kwargs))
+        return self._ways[way]
+
+    def _as_called(self, count: int, names: Mapping[str, Any]) -> Signature | None:
+        """The parameters of the function that a call gives; None: they do not fit it."""
+        try:
+            takes = signature(self)
+            takes.bind(*[None] * count, **dict.fromkeys(names))
+        except (TypeError, ValueError):
+            return None
+        known = [*takes.parameters.values()]
+        by_place = [p for p in known if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        rest = [p for p in known if p.kind == p.VAR_POSITIONAL and count > len(by_place)]
+        given = [p.replace(default=Parameter.empty) for p in by_place[:count]]
+        named = [
+            p.replace(default=Parameter.empty, kind=p.KEYWORD_ONLY)
+            for p in known
+            if p.name in names
+        ]
+        more = [p for p in known if p.kind == p.VAR_KEYWORD]
+        return Signature([*given, *rest, *named, *more])

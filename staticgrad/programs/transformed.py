@@ -8,9 +8,9 @@ graph. Called with tensors it uses the tape. Called with arrays it is traced and
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from inspect import signature
+from inspect import Signature, signature
 from operator import index
 from types import FunctionType
 from typing import Any, Final
@@ -54,16 +54,27 @@ class Transformed:
             mapped(as_array, each) if place in self._places else each
             for place, each in enumerate(args)
         ]
-        return self.program(*given, **kwargs)
+        return self.program_of(given, kwargs)(*given, **kwargs)
+
+    def program_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Function[..., Any]:
+        """The traced function that runs a call with these arguments."""
+        found: Function[..., Any] = self.program
+        return found
 
     @functools.cached_property
     def program(self) -> Function[..., Any]:
-        """The traced function."""
+        """The traced function; it fills in what a call leaves to defaults."""
+        return self.traced()
+
+    def traced(self, takes: Signature | None = None) -> Function[..., Any]:
+        """A function that is traced by the rule; ``takes``: other arguments than those of ``f``."""
 
         def direct(*args: Any, **kwargs: Any) -> Any:
             return self._rule(args, kwargs, True)
 
         functools.update_wrapper(direct, self, updated=())
+        if takes is not None:
+            vars(direct)["__signature__"] = takes
         return Function(direct, (), {}, {})
 
     def __repr__(self) -> str:

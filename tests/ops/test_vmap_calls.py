@@ -160,13 +160,28 @@ def test_arrays_are_mapped_at_once():
         found = mapped(X[:rows], 2.0)["y"]
         assert isinstance(found, np.ndarray)
         np.testing.assert_allclose(found, X[:rows] @ [2.0, 4.0, 6.0])
-    assert mapped.program.stats.traces <= 2
+    assert mapped.program_of((X, 2.0), {}).stats.traces <= 2
     slopes = sg.vmap(sg.vmap(sg.grad(lambda x: sg.sin(x))))(X)
     np.testing.assert_allclose(slopes, np.cos(X), rtol=1e-15)
     inside = sg.function(lambda x: sg.vmap(lambda row: row + x)(X).sum(0))
     np.testing.assert_allclose(inside(X[0]), (X + X[0]).sum(0), rtol=1e-15)
     with pytest.raises(ShapeError, match="argument 2 has 4 elements"):
         sg.vmap(lambda x, y: x @ y)(X[:3], X)
+
+
+def test_what_a_call_with_arrays_leaves_out_has_no_elements():
+    def f(x: Any, scale: float = 2.0, *, errors: str = "raise") -> Any:
+        return x * scale
+
+    np.testing.assert_array_equal(sg.vmap(f)(X), 2.0 * X)
+    np.testing.assert_array_equal(sg.vmap(f, in_axes=(0, None))(X, 3.0), 3.0 * X)
+    np.testing.assert_array_equal(sg.vmap(f)(X, scale=X[:, 0]), X * X[:, :1])
+    np.testing.assert_array_equal(sg.vmap(f)(X, X[:, 0]), X * X[:, :1])
+    inverse = sg.vmap(sg.linalg.inv)(np.stack([np.eye(2), 2.0 * np.eye(2)]))
+    np.testing.assert_array_equal(inverse, [np.eye(2), np.eye(2) / 2.0])
+    for call in (lambda: sg.vmap(f)(), lambda: sg.vmap(f)(X, X, X), lambda: sg.vmap(f)(X, y=X)):
+        with pytest.raises(ArgumentError):
+            call()
 
 
 def test_named_sizes_agree_in_a_run():
