@@ -3,10 +3,10 @@
 A value of an earlier phase that a later one reads is stored in between. Where fewer bytes would be
 stored if cheap elementwise ops ran again, over what is stored or alive anyway, the later phase gets
 clones of them, in its own derivative order. A clone is the same op over the same operands, so no
-byte changes; and it must cost nothing, so fusion is asked: one that no kernel could keep to itself
-is not made. An answer takes as long as fusion does, so the gain is estimated first, and fusion is
-asked about choices that could spare a part of what is stored. Whether whole kernels run again is
-decided later (``passes.remat``).
+byte changes. What it takes to run again is weighed against the bytes; and it must not be a kernel,
+so fusion is asked: a clone that no kernel could keep to itself is not made. An answer takes as long
+as fusion does, so the gain is estimated first, and fusion is asked about choices that could spare a
+part of what is stored. Whether whole kernels run again is decided later (``passes.remat``).
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from passes.fusion.groups import Group, Home
 from passes.fusion.merging import fused, leave
 from passes.fusion.preparation import is_mark, leave_unmarked, unmarked
 from passes.fusion.regions import leave_joined, with_joined_pads
+from passes.residual_values import CHEAP, bases, below, reads_elements, through, work
 from staticgrad.analysis.users import ValueKey, phases_of, users_of
 from staticgrad.analysis.vertex_cut import vertex_cut
-from staticgrad.ir.forms import Identity, Pointwise, Reduce, ReshapeForm, View
+from staticgrad.ir.forms import Identity, Pointwise
 from staticgrad.ir.graph import Graph, Node, Symbolic, rebuild
 from staticgrad.kept import cached_property
 from staticgrad.records import dataclass
@@ -44,14 +45,14 @@ class Residuals(Pass, name="residuals"):
     """Clone cheap producers of residuals into the phase that reads them, where that stores less.
 
     Options:
-        flops: an op that takes more operations per element is not run again.
+        flops: operations that four bytes less are worth; ops of few operations count for none.
 
     Bytes are weighed at the hints of sizes. ``cse`` without ``border=True`` must not follow: it
     would merge a clone with what it is a clone of.
     """
 
     inside = False
-    flops: int = 8
+    flops: int = 48
 
     def __call__(self, graph: Graph) -> Graph:
         """The graph with its clones."""
@@ -69,7 +70,7 @@ class Residuals(Pass, name="residuals"):
             border = _Border(graph, phase, self.flops, known)
             graph, count = self._at_border(border)
             cloned += count
-            tangled += border.tangled
+            tangled += len(border.tangled)
         if graph in known:
             known[graph].leave()
         if not cloned:
@@ -88,19 +89,20 @@ class Residuals(Pass, name="residuals"):
         if not border.chosen(set()):
             return graph, 0
         found = [_settled(border, alone) for alone in (False, True)]
-        stored = border.nbytes
+        least = border.price(border.nbytes)
         best = graph, 0
-        for after, count in found:
+        for after, clones in found:
             if after in (graph, best[0]):
                 continue
             nbytes = _Border(after, border.phase, self.flops, border.known).nbytes
-            if nbytes < stored:
-                stored, best = nbytes, (after, count)
+            price = border.price(nbytes) + sum(map(work, clones))
+            if nbytes < border.nbytes and price < least:
+                least, best = price, (after, len(clones))
         return best
 
 
-def _settled(border: _Border, alone: bool) -> tuple[Graph, int]:
-    """The graph with those clones that add no kernel, and the number of the clones.
+def _settled(border: _Border, alone: bool) -> tuple[Graph, Sequence[Node]]:
+    """The graph with those clones that add no kernel, and the clones.
 
     With ``alone``, readers get clones to themselves before a value is given up.
     """
@@ -120,10 +122,10 @@ def _settled(border: _Border, alone: bool) -> tuple[Graph, int]:
             stored = {node for node, clone in own if groups.stores((clone, 0))}
             if not stored:
                 fits = len(groups) <= len(border.groups)
-                return (after, len(clones)) if fits else (border.graph, 0)
+                return (after, [clone for _, clone in clones]) if fits else (border.graph, ())
         refused |= stored & apart if alone else stored
         apart |= stored
-    return border.graph, 0
+    return border.graph, ()
 
 
 class _Kernels:
@@ -171,18 +173,19 @@ class _Border:
         self._weights: dict[ValueKey, int] = {}
         self._chosen: dict[frozenset[Node], list[Node]] = {}
         self._trials: dict[tuple[object, ...], Trial | None] = {}
-        self.tangled = 0  # regions that take too many rounds
+        self.tangled: set[ValueKey] = set()  # of regions that take too many rounds
         self.stored = {value.key for value in graph.roots}  # alive behind the border, whatever
         for node in graph.nodes:
             if self.phases[node] >= phase:
                 self._sort_operands(node)
+        self._most = self._bytes_of(self.crossing.keys())  # before fusion is asked
 
     @cached_property
     def marked(self) -> set[ValueKey]:
         """What the user wants kept."""
         forms = ((node, node.form) for node in self.graph.nodes)
         same = [node for node, form in forms if isinstance(form, Identity) and form.kept]
-        return {key for node in same for key in _bases(node.args[0])}
+        return {key for node in same for key in bases(node.args[0])}
 
     @cached_property
     def groups(self) -> _Kernels:
@@ -197,9 +200,26 @@ class _Border:
     @cached_property
     def nbytes(self) -> int:
         """Bytes stored before the border for behind it, sizes at their hints."""
-        bases = {_bases(Symbolic(*key))[-1] for key in (*self.crossing, *self.behind)}
-        kinds = [node.types[index] for node, index in bases if not node.is_leaf]
+        return self._bytes_of({*self.crossing} - self.inside)
+
+    def _bytes_of(self, crossing: Set[ValueKey]) -> int:
+        found = {bases(Symbolic(*key))[-1] for key in (*crossing, *self.behind)}
+        kinds = [node.types[index] for node, index in found if not node.is_leaf]
         return sum(hint_bytes(kind) for kind in kinds)
+
+    @cached_property
+    def inside(self) -> set[ValueKey]:
+        """What crosses within one kernel of both phases, so that nobody need store it."""
+        return {
+            key
+            for key in self.crossing
+            if (home := self._home(key)) is not None
+            and all(
+                self._home((user, 0)) is home
+                for user in self.users[key]
+                if self.phases[user] >= self.phase
+            )
+        }
 
     def chosen(self, refused: Set[Node]) -> list[Node]:
         """The nodes to clone, in the order of the graph; none of those that are refused.
@@ -208,21 +228,34 @@ class _Border:
         """
         key = frozenset(refused)
         if key not in self._chosen:
-            regions = _Regions(self, refused)
-            offers = [offer for values in regions if (offer := regions.offer(values))]
-            if self._is_worth_it(offers):
-                offers = [
-                    each for each in offers if self.added(each.kept) <= self.spared(each.wanted)
-                ]
-            found: set[Node] = set()
-            if self._is_worth_it(offers):
-                found.update(node for offer in offers for node in regions.nodes(offer))
+            found = self._found(refused)
+            if not found:  # what takes long may stand in the way of what does not
+                long = {node for node in self.graph.nodes if node.op.flops > CHEAP}
+                found = self._found(refused | long)
             self._chosen[key] = [node for node in self.graph.nodes if node in found]
         return self._chosen[key]
 
+    def _found(self, refused: Set[Node]) -> set[Node]:
+        """The nodes to clone, none of those that are refused."""
+        regions, offers = self._offers(refused)
+        if not self._is_worth_it(offers):
+            return set()
+        if not self.inside <= self.stored:  # as fusion says, which is asked now
+            self.stored |= self.inside
+            self._weights.clear()
+            regions, offers = self._offers(refused)
+        offers = [each for each in offers if self.added(each.kept) <= self.spared(each.wanted)]
+        if not self._is_worth_it(offers):
+            return set()
+        return {node for offer in offers for node in regions.nodes(offer)}
+
+    def _offers(self, refused: Set[Node]) -> tuple[_Regions, list[_Offer]]:
+        regions = _Regions(self, refused)
+        return regions, [offer for values in regions if (offer := regions.offer(values))]
+
     def _is_worth_it(self, offers: Iterable[_Offer]) -> bool:
         gain = sum(offer.gain for offer in offers)
-        return gain > 0 and gain >= LEAST_PART * self.nbytes
+        return gain > 0 and gain >= LEAST_PART * self._most
 
     def between_products(self, chosen: Sequence[Node], apart: Set[Node]) -> set[Node]:
         """The chosen nodes with a clone for kernels of several products, which must be stored.
@@ -277,16 +310,16 @@ class _Border:
 
         def over(args: Sequence[Symbolic]) -> tuple[Symbolic, ...]:
             clones: dict[Node, Node] = {}  # that this reader reads
-            for node in sorted(_below(args, place, shared), key=place.__getitem__):
+            for node in sorted(below(args, place, shared), key=place.__getitem__):
                 if node in shared:
                     clones[node] = shared[node]
                     continue
-                own = _through(clones, node.args)
+                own = through(clones, node.args)
                 clones[node] = Node(node.op, own, node.types, node.origin, self.phase)
                 made.append((node, clones[node]))
                 if node not in apart:
                     shared[node] = clones[node]
-            return _through(clones, args)
+            return through(clones, args)
 
         def reading(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
             if self.phases[node] != self.phase or not any(arg.node in place for arg in args):
@@ -305,13 +338,17 @@ class _Border:
         return found
 
     def _weigh(self, key: ValueKey) -> int:
-        bases = _bases(Symbolic(*key))
-        node, index = bases[-1]
-        if node.is_leaf or not self.stored.isdisjoint(bases):
+        same = bases(Symbolic(*key))
+        node, index = same[-1]
+        if node.is_leaf or not self.stored.isdisjoint(same):
             return 0
         if not node.args and isinstance(node.form, Pointwise):
             return 0  # a size or a position: rebuilt by whoever reads it
         return hint_bytes(node.types[index])
+
+    def price(self, nbytes: int) -> int:
+        """What bytes stored are worth, in the unit of ``work``."""
+        return nbytes * max(self.flops, 0)
 
     def added(self, kept: Iterable[ValueKey]) -> int:
         """Bytes of those values that no kernel writes as yet."""
@@ -339,23 +376,18 @@ class _Border:
         form = node.form
         if is_mark(node):
             return True
-        return (
-            isinstance(form, Pointwise)
-            and not form.indexed
-            and node.op.flops <= self.flops
-            and (node, 0) not in self.marked
-        )
+        return isinstance(form, Pointwise) and not form.indexed and (node, 0) not in self.marked
 
     def _sort_operands(self, reader: Node) -> None:
         """Sort operands: those that a fused kernel could compute for itself, those in memory."""
         own = self.phases[reader] == self.phase
         for arg in reader.args:
             if self.phases[arg.node] < self.phase and not arg.node.is_leaf:
-                if own and _reads_elements(reader, arg):
+                if own and reads_elements(reader, arg):
                     self.crossing[arg.key] = None
                 else:
                     self.behind[arg.key] = None
-                    self.stored.update(_bases(arg))
+                    self.stored.update(bases(arg))
 
 
 @dataclass(frozen=True)
@@ -411,21 +443,23 @@ class _Regions:
         """What a connected set of values could do, if anything."""
         number = {key: place for place, key in enumerate(values)}
         wanted = [key for key in values if key in self.border.crossing]
+        weight = self.border.weight
         cut = vertex_cut(
-            [self.border.weight(key) for key in values],
+            [self.border.price(weight(key)) for key in values],
             [(number[x], number[key]) for key in values for x in self.operands.get(key, ())],
             [number[key] for key in values if key not in self.operands],
             [number[key] for key in wanted],
             MOST_ROUNDS,
+            [work(key[0]) if key in self.operands else 0 for key in values],
         )
         if cut is None:
-            self.border.tangled += not self.refused
+            if not self.refused:
+                self.border.tangled.add(values[0])
             return None
         kept = frozenset(values[place] for place in cut)
         again = [key for key in wanted if key not in kept]
         if not again:
             return None
-        weight = self.border.weight
         return _Offer(again, kept, sum(map(weight, wanted)) - sum(map(weight, kept)))
 
     def nodes(self, offer: _Offer) -> Iterator[Node]:
@@ -438,42 +472,3 @@ class _Regions:
             below = [x for x in self.operands[key] if x not in offer.kept and x not in seen]
             waiting += dict.fromkeys(below)
             seen.update(below)
-
-
-def _through(clones: Mapping[Node, Node], args: Sequence[Symbolic]) -> tuple[Symbolic, ...]:
-    """The operands, clones in the place of what they are clones of."""
-    return tuple(Symbolic(clones.get(arg.node, arg.node), arg.index) for arg in args)
-
-
-def _below(
-    args: Sequence[Symbolic], nodes: Mapping[Node, object], ends: Mapping[Node, object]
-) -> set[Node]:
-    """Those of ``nodes`` that the operands depend on, by way of others of them alone.
-
-    Nothing below one of ``ends`` counts.
-    """
-    found: set[Node] = set()
-    waiting = [arg.node for arg in args]
-    while waiting:
-        node = waiting.pop()
-        if node in nodes and node not in found:
-            found.add(node)
-            if node not in ends:
-                waiting += [arg.node for arg in node.args]
-    return found
-
-
-def _reads_elements(reader: Node, arg: Symbolic) -> bool:
-    """Whether a fused kernel meets the element of ``arg`` where it needs it."""
-    form = reader.form
-    if isinstance(form, Pointwise) or is_mark(reader):
-        return arg.shape == reader.types[0].shape
-    return isinstance(form, Reduce)
-
-
-def _bases(value: Symbolic) -> Sequence[ValueKey]:
-    """The value, and what it is a view of, down to what lies in memory."""
-    found = [value.key]
-    while isinstance(found[-1][0].form, View | Identity | ReshapeForm):
-        found.append(found[-1][0].args[0].key)
-    return found

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
+from passes.fusion.absorbing import absorbed
 from passes.fusion.blocks import blocked
 from passes.fusion.cutting import cut
 from passes.fusion.grouping import group
@@ -33,7 +34,7 @@ _NOTE: Final = "groups"
 
 def fused(graph: Graph, merge: bool = True) -> Groups:
     """The groups of a graph in the end; with ``merge`` off one for every node that computes."""
-    found = with_totals_apart(read_together(group(graph, merge)))
+    found = with_totals_apart(read_together(absorbed(group(graph, merge))))
     if not merge:
         return found
     whole = cut(sunk(joined(blocked(merged(joined(found))), across=True)))

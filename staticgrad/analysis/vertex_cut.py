@@ -17,6 +17,7 @@ def vertex_cut(
     sources: Iterable[int],
     sinks: Iterable[int],
     most_rounds: int | None = None,
+    costs: Sequence[int] = (),
 ) -> set[int] | None:
     """A set of vertices that every path from a source to a sink passes, of least total weight.
 
@@ -24,18 +25,29 @@ def vertex_cut(
     vertex of weight 0 is, where a path from it leads to a sink. None where that would take more
     than ``most_rounds``, each of which is linear in the edges but for very tangled graphs.
 
+    With ``costs``, one for each vertex, those between the set and the sinks have a price as well:
+    the total of the weights of the set and of the costs of those is least.
+
     >>> sorted(vertex_cut([8, 4, 4, 4], [(0, 1), (0, 2), (0, 3)], [0], [1, 2, 3]))
     [0]
     >>> sorted(vertex_cut([8, 4, 4], [(0, 1), (0, 2)], [0], [1, 2]))
     [1, 2]
+    >>> sorted(vertex_cut([4, 4, 4], [(0, 1), (0, 2)], [0], [1, 2], costs=[0, 1, 5]))
+    [1, 2]
+    >>> edges = [(0, 1), (0, 2), (0, 3)]
+    >>> sorted(vertex_cut([4, 4, 4, 4], edges, [0], [1, 2, 3], costs=[0, 1, 1, 5]))
+    [0, 3]
     """
     size = len(weights)
-    start, end, enough = 2 * size, 2 * size + 1, sum(weights) + 1
+    start, end, enough = 2 * size, 2 * size + 1, sum(weights) + sum(costs) + 1
     network = _Network(2 * size + 2)
     for vertex, weight in enumerate(weights):
         network.link(2 * vertex, 2 * vertex + 1, weight)
     for before, after in edges:
         network.link(2 * before + 1, 2 * after, enough)
+    for vertex, cost in enumerate(costs):
+        if cost:
+            network.link(start, 2 * vertex, cost)
     for vertex in sources:
         network.link(start, 2 * vertex, enough)
     for vertex in sinks:

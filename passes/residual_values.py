@@ -1,0 +1,63 @@
+"""How values are read behind a border, what they are views of, what it takes to run them again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from passes.fusion.preparation import is_mark
+from staticgrad.analysis.users import ValueKey
+from staticgrad.ir.forms import Identity, Pointwise, Reduce, ReshapeForm, View
+from staticgrad.ir.graph import Node, Symbolic
+from staticgrad.types.tensor import hint_value
+
+#: Bytes that are worth ``flops`` operations.
+WORTH_BYTES: Final = 4
+#: An op of so few operations is done while others wait for memory.
+CHEAP: Final = 8
+
+
+def work(node: Node) -> int:
+    """What it takes to run a node again: operations, by the bytes whose worth is given in them."""
+    if is_mark(node) or node.op.flops <= CHEAP:
+        return 0
+    return node.op.flops * hint_value(node.types[0].size) * WORTH_BYTES
+
+
+def through(clones: Mapping[Node, Node], args: Sequence[Symbolic]) -> tuple[Symbolic, ...]:
+    """The operands, clones in the place of what they are clones of."""
+    return tuple(Symbolic(clones.get(arg.node, arg.node), arg.index) for arg in args)
+
+
+def below(
+    args: Sequence[Symbolic], nodes: Mapping[Node, object], ends: Mapping[Node, object]
+) -> set[Node]:
+    """Those of ``nodes`` that the operands depend on, by way of others of them alone.
+
+    Nothing below one of ``ends`` counts.
+    """
+    found: set[Node] = set()
+    waiting = [arg.node for arg in args]
+    while waiting:
+        node = waiting.pop()
+        if node in nodes and node not in found:
+            found.add(node)
+            if node not in ends:
+                waiting += [arg.node for arg in node.args]
+    return found
+
+
+def reads_elements(reader: Node, arg: Symbolic) -> bool:
+    """Whether a fused kernel meets the element of ``arg`` where it needs it."""
+    form = reader.form
+    if isinstance(form, Pointwise) or is_mark(reader):
+        return arg.shape == reader.types[0].shape
+    return isinstance(form, Reduce)
+
+
+def bases(value: Symbolic) -> Sequence[ValueKey]:
+    """The value, and what it is a view of, down to what lies in memory."""
+    found = [value.key]
+    while isinstance(found[-1][0].form, View | Identity | ReshapeForm):
+        found.append(found[-1][0].args[0].key)
+    return found
