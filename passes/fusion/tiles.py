@@ -24,13 +24,11 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Node, Symbolic, constant
 from staticgrad.ops.convolution import Conv, ConvFilter, ConvImage
 
-#: Channels on each side, at least.
+#: Channels on each side, and elements of an image along an axis, at least, of results and images.
 _CHANNELS: Final = 16
-#: The product of both, and elements of an image along an axis, at least; of the gradient of a
-#: filter, too. With registers of 256 bits less is done sooner as it is, and the choice is one for
-#: all machines.
-_PAIRS: Final = 4096
-_EXTENT: Final = 24
+_EXTENT: Final = 14
+#: Of the gradient of a filter: the product of the channels, and elements of an image along an axis,
+#: at least. With registers of 256 bits these lose at first, and the choice is one for all machines.
 _PAIRS_OF_FILTERS: Final = 1024
 _EXTENT_OF_FILTERS: Final = 28
 _TAPS: Final = 3
@@ -79,7 +77,7 @@ def _is_dense(node: Node) -> bool:
     first, second = (node.types[0] if of_filter else node.args[1].type).shape[:2]
     if not (isinstance(first, int) and isinstance(second, int)):
         return False
-    pairs, extent = (_PAIRS_OF_FILTERS, _EXTENT_OF_FILTERS) if of_filter else (_PAIRS, _EXTENT)
+    pairs, extent = (_PAIRS_OF_FILTERS, _EXTENT_OF_FILTERS) if of_filter else (0, _EXTENT)
     many = min(first, second) >= _CHANNELS and first * second >= pairs
     plain = dtype.is_float and not dtype.is_storage and form.groups == 1 and len(form.axes) == 2
     return many and plain and all(_is_long(axis, extent) for axis in form.axes)

@@ -38,7 +38,7 @@ class WindowFlatTiles(WindowTiles):
         super()._cut(high)
         self.run = self.rows * self.across
         width = panel_columns(self.dtype)
-        self.tiles = -(-self.images * self.run // width) * width  # so that panels are whole
+        self.tiles = -(-self.there * self.run // width) * width  # so that panels are whole
 
     @property
     def across(self) -> Size:
@@ -74,7 +74,7 @@ class WindowFlatTiles(WindowTiles):
     @property
     def _plane_size(self) -> Size:
         """Elements of even or odd rows of the images of a channel."""
-        return self.images * (self.rows + 1) * RESULTS * self.across
+        return self.there * (self.rows + 1) * RESULTS * self.across
 
     def _combined(self) -> Map:
         """Of four by four elements the sixteen combinations, for each tile."""
@@ -115,7 +115,7 @@ class WindowFlatTiles(WindowTiles):
     def _result(self, channel: str, image: str) -> Sequence[tuple[str, Size]]:
         """What moves from the results of an image to those of another one."""
         size = RESULTS**2 * self.run
-        return ((channel, self.images * size), (image, size))
+        return ((channel, self.there * size), (image, size))
 
     def _followed(self) -> Map:
         """What follows, for the results that there are."""
@@ -153,5 +153,5 @@ class WindowFlatTiles(WindowTiles):
 
     def _along_run(self, channel: tuple[str, Size], image: str, stores: Sequence[Store]) -> Map:
         """Stores for each channel, image and tile."""
-        rows = (self.loop(*channel), self.loop(image, self.images))
+        rows = (self.loop(*channel), self.loop(image, self.there))
         return Map(self.loop(VECTOR, self.run), tuple(stores), rows)

@@ -65,7 +65,7 @@ class WindowTileFilters(WindowTiles):
         high, self.wide = (-(-axis.windows // RESULTS) for axis in self.form.axes)
         rows, wide = (max(1, hint_value(size)) for size in (high, self.wide))
         strips = -(-rows // max(1, _TILES // wide))
-        self.images, self.rows = 1, -(-rows // strips)
+        self.there, self.rows = 1, -(-rows // strips)
         self.strips: Size = -(-high // self.rows)
         self.tiles = self.rows * self.wide
 

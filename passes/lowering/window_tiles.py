@@ -20,7 +20,7 @@ from passes.lowering.window_products import WindowProducts
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
 from staticgrad.ir.kernel_stages import Axis, Gemm, Loop, Map, Stage, Store
-from staticgrad.types.dim import Size
+from staticgrad.types.dim import Size, minimum
 from staticgrad.types.dtype import DType
 from staticgrad.types.tensor import hint_value
 
@@ -80,7 +80,8 @@ class WindowTiles(WindowProducts):
         self.each = self._part_of_channels(-(-images // self.images) * strips)
         groups = (-(-batch // self.images), self.strips, self.out // self.each)
         self.outer = [self.loop(f"i{n}", extent) for n, extent in enumerate(groups)]
-        self.tiles = self.images * self.rows * self.wide
+        self.there: Size = minimum(self.images, batch)
+        self.tiles = self.there * self.rows * self.wide
 
     @property
     def across(self) -> Size:
@@ -137,7 +138,7 @@ class WindowTiles(WindowProducts):
         """Where rows and columns of one of the four kinds lie."""
         c, image, row = loops
         size = (self.rows + 1) * (self.wide + 1)
-        whole = self.images * size
+        whole = self.there * size
         moved = ((c, whole), (image, size), (row, self.wide + 1), (VECTOR, 1))
         return self._scratch(PLANE, moved, phase * self.inner * whole + start)
 
@@ -210,7 +211,7 @@ class WindowTiles(WindowProducts):
     def _result(self, channel: str, image: str) -> Sequence[tuple[str, Size]]:
         """What moves from the results of an image to those of another one."""
         size = RESULTS**2 * self.rows * self.wide
-        return ((channel, self.images * size), (image, size))
+        return ((channel, self.there * size), (image, size))
 
     def _followed(self) -> Map:
         """What follows, for the results that there are."""
@@ -233,7 +234,7 @@ class WindowTiles(WindowProducts):
         stores: Sequence[Store],
     ) -> Map:
         """Stores for each channel, image, row and element of it."""
-        rows = (self.loop(*channel), self.loop(image, self.images), self.loop(*row))
+        rows = (self.loop(*channel), self.loop(image, self.there), self.loop(*row))
         return Map(self.loop(VECTOR, wide), tuple(stores), rows)
 
     def _scratch(self, number: int, moved: Iterable[tuple[str, Size]], start: Size = 0) -> Access:

@@ -7,6 +7,7 @@ columns do not fill a panel, chains stand in the kernel itself.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from typing import Final
 
 from staticgrad.codegen.abreast import write_decode
@@ -15,6 +16,7 @@ from staticgrad.codegen.product_steps import flat_step, steps_of
 from staticgrad.codegen.products import LoopedProduct
 from staticgrad.codegen.stages import base_text
 from staticgrad.codegen.tiled_products import DEPTH, TiledProduct
+from staticgrad.ir.expr import Access
 from staticgrad.ir.kernel_stages import Axis
 from staticgrad.records import dataclass
 
@@ -105,7 +107,7 @@ class LyingProduct(PlacedProduct):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.depth, self.is_placed = DEPTH, False
-        self.tiles = replace(self.tiles, looked=True)
+        self.tiles = replace(self.tiles, looked=True, apart=self.straight is not None)
         if self.packs_rows:
             self.place_rows(self.stage.k)
 
@@ -113,6 +115,10 @@ class LyingProduct(PlacedProduct):
     def reads_panel(self) -> bool:
         """Panels that are whole need no masks, whatever a vector takes."""
         return self.lies
+
+    @cached_property
+    def straight(self) -> Access | None:
+        return self.scratch_of_results()
 
     @property
     def is_looked_up(self) -> bool:
@@ -140,6 +146,9 @@ class LyingProduct(PlacedProduct):
 
     def write_chains(self, out: Lines) -> None:
         """A tile of rows, or chains in the kernel where columns do not fill a panel."""
+        if self.fills_panels:
+            super().write_chains(out)
+            return
         tiles, chains = Lines(), Lines()
         super().write_chains(tiles)
         LoopedProduct.write_chains(self, chains)

@@ -82,6 +82,11 @@ class LoopedProduct:
         """Rows from one tile to the next."""
         return str(self.rows)
 
+    @property
+    def left_over(self) -> str:
+        """The first row of the chunk whose results are not where they belong."""
+        return f"{self}_first"
+
     def declare(self, out: Lines) -> None:
         """Extents, local memory and tables, before the loop over iterations."""
         w = self.name
@@ -483,7 +488,7 @@ class LoopedProduct:
         each = Lines()
         write_decode(each, f"{self}_row", self.stage.i)
         inside(each)
-        out.add(f"for {self}_row in range({self}_first, {self}_last):")
+        out.add(f"for {self}_row in range({self.left_over}, {self}_last):")
         out.extend(each, 1)
 
     def _each_vector(self, out: Lines, inside: Lines) -> None:

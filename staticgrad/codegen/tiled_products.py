@@ -7,6 +7,9 @@ them, and else packed, a tile at a time.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
 from typing import Final
 
 from staticgrad.codegen.abreast import write_decode
@@ -15,6 +18,9 @@ from staticgrad.codegen.product_steps import flat_step, steps_of
 from staticgrad.codegen.products import LoopedProduct
 from staticgrad.codegen.stages import base_text
 from staticgrad.codegen.tiles import Tiles
+from staticgrad.ir.expr import Access
+from staticgrad.ir.kernel import GEMM_BLOCK
+from staticgrad.ir.kernel_names import PRODUCT
 from staticgrad.records import dataclass
 
 #: Inner indices of a part where nothing is packed.
@@ -60,7 +66,7 @@ class TiledProduct(LoopedProduct):
 
     def write_chains(self, out: Lines) -> None:
         """A tile of rows, from ``depth`` to ``end``."""
-        w = self.name
+        w, vectors = self.name, max(self.tiles.heights)
         out.add(f"{w}_count = {w}_last - {w}_top")
         out.add(f"if {w}_count > {self.tall}:")
         out.add(f"    {w}_count = {self.tall}")
@@ -74,15 +80,71 @@ class TiledProduct(LoopedProduct):
         out.add(f"{w}_wide = {w}_past - {w}_left")
         out.add(f"{w}_to = {w}_into + ({w}_top - {w}_first) * {self.columns}")
         out.add(f"{w}_fresh = 1 if {w}_depth == {self.start} else 0")
-        vectors = max(self.tiles.heights)
         for part in range(0, self.columns, vectors * self.lanes):
             shift = ""
             if part:
                 out.add(f"if {w}_wide > {part}:")
                 shift = "    "
-            name = self.tiles.function(self.unit, vectors)
-            named = self.arguments(part)
-            out.add(f"{shift}{name}({', '.join(named[n] for n in self.tiles.arguments)})")
+            if self.straight is None:
+                out.add(shift + self._call(vectors, self.arguments(part)))
+                continue
+            named = self.arguments(part) | {"width": str(self.columns)}
+            out.add(f"{shift}if {w}_top < {w}_kept:")
+            out.add(f"{shift}    {self._call(vectors, named | self._stored(self.straight, part))}")
+            out.add(f"{shift}else:")
+            out.add(f"{shift}    {self._call(vectors, named)}")
+
+    def _call(self, vectors: int, named: Mapping[str, str]) -> str:
+        name = self.tiles.function(self.unit, vectors)
+        return f"{name}({', '.join(named[n] for n in self.tiles.arguments)})"
+
+    # -- results that tiles store where they belong -----------------------------------------------
+
+    @cached_property
+    def straight(self) -> Access | None:
+        """Where tiles store results that nothing follows, if they may: other threads see none of
+        it, and columns are whole panels."""
+        return None
+
+    @property
+    def left_over(self) -> str:
+        return super().left_over if self.straight is None else f"{self}_kept"
+
+    def scratch_of_results(self) -> Access | None:
+        """The scratch that takes the results as they are, row by row."""
+        stores, axes = self.stage.stores, self.stage.i
+        limited = self.begins or axes[0].past or self.stage.k[0].past
+        if len(stores) != 1 or len(axes) != 1 or limited or not self.fills_panels:
+            return None
+        (store,) = stores
+        to, value = store.access, store.value
+        mine = self.kernel.operand(to.operand)
+        alone = to.operand not in {self.stage.a.operand, self.stage.b.operand}
+        plain = value.op == "ref" and value.attribute == PRODUCT
+        simple = plain and not (store.indices or store.add or to.bounded)
+        lies = to.stride(VECTOR) == 1 and to.stride(axes[0].name) != 0
+        return to if mine.mode == "scratch" and alone and simple and lies else None
+
+    def _write_kept(self, out: Lines) -> None:
+        """The rows whose tiles store: those of no tile that has more rows than there are."""
+        w, heights = self.name, self.tiles.heights[max(self.tiles.heights)]
+        out.add(f"{w}_rest = ({w}_last - {w}_first) % {self.tall}")
+        out.add(f"{w}_kept = {w}_last")
+        whole = " and ".join(f"{w}_rest != {height}" for height in (0, *heights))
+        out.add(f"if {whole}:")
+        out.add(f"    {w}_kept = {w}_last - {w}_rest")
+        if not self.one_block:
+            for other in (f"> {GEMM_BLOCK}", "== 0"):
+                out.add(f"if {w}_deep {other}:")
+                out.add(f"    {w}_kept = {w}_first")
+
+    def _stored(self, to: Access, part: int) -> dict[str, str]:
+        """What a tile is called with that stores."""
+        w, axis = self.name, self.stage.i[0].name
+        around = base_text(to, frozenset({VECTOR, axis}))
+        row = scaled(f"{w}_top", to.stride(axis))
+        place = total(around, row, f"{w}_left", str(part))
+        return {"c": to.operand, "to": place, "width": str(to.stride(axis))}
 
     def _write_ahead(self, out: Lines) -> None:
         """The panel that is packed next: the processor brings no rows near that lie so far apart.
@@ -103,13 +165,15 @@ class TiledProduct(LoopedProduct):
         out.add(f"{self}_a = {total(base, scaled(f'{self}_depth', self.step or 0))}")
 
     def write_tall(self, out: Lines) -> None:
-        """Tiles of equal heights, if two do."""
+        """Tiles of equal heights, if two do; and which of them store."""
         w, heights = self.name, self.tiles.heights[max(self.tiles.heights)]
         out.add(f"{w}_tall = {self.rows}")
         if 2 * heights[1] > self.rows:
             out.add(f"if {w}_last - {w}_first > {self.rows}:")
             out.add(f"    if {w}_last - {w}_first <= {2 * heights[1]}:")
             out.add(f"        {w}_tall = {heights[1]}")
+        if self.straight is not None:
+            self._write_kept(out)
 
     def arguments(self, part: int) -> dict[str, str]:
         """What a tile is called with, for a part of the panel."""
@@ -146,6 +210,7 @@ class WholePanels(TiledProduct):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.depth = DEPTH
+        self.tiles = replace(self.tiles, apart=self.straight is not None)
         self.down = flat_step(steps_of(self.stage.b, self.inner), self.stage.k)
 
     @property
@@ -156,6 +221,10 @@ class WholePanels(TiledProduct):
     @property
     def reads_panel(self) -> bool:
         return True
+
+    @cached_property
+    def straight(self) -> Access | None:
+        return self.scratch_of_results()
 
     @property
     def tall(self) -> str:

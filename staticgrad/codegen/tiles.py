@@ -28,7 +28,8 @@ class Tiles:
     """The tiles of one product: sums of ``element`` over k of a row of a times vectors of b.
 
     ``rows`` says how a lies (``placed``: rows, and runs of k, begin where words say), ``wide`` that
-    a vector is one register, ``looked`` that the places of b are looked up in words.
+    a vector is one register, ``looked`` that the places of b are looked up in words, ``apart`` that
+    rows of c lie so far apart as the tile is told.
     """
 
     element: str
@@ -37,6 +38,7 @@ class Tiles:
     rows: Rows
     wide: bool
     looked: bool = False
+    apart: bool = False
 
     @property
     def heights(self) -> Mapping[int, tuple[int, ...]]:
@@ -64,7 +66,7 @@ class Tiles:
         does, of which ``went`` are passed over. ``c``
         goes on unless ``fresh``, by ``depth`` steps of k. ``near`` is memory whose lines are
         brought near, from ``ahead`` on, ``hop`` apart; every so many lanes, ``leap`` from where
-        those began.
+        those began. Rows of c are ``width`` apart, or two vectors.
         """
         strides = {
             "along": ("row",),
@@ -80,6 +82,7 @@ class Tiles:
             "down",
             *(("reads", "lead") if self.looked else ("step",)),
             "to",
+            *(("width",) if self.apart else ()),
             "depth",
             "fresh",
             "ahead",
@@ -93,8 +96,8 @@ class Tiles:
 
         It computes the least tile that covers ``last`` and the rows before it.
         """
-        looked = "_looked" if self.looked else ""
-        name = f"shared_tiles{vectors}_{self.element}_{self.rows}{looked}"
+        kind = f"{'_looked' if self.looked else ''}{'_apart' if self.apart else ''}"
+        name = f"shared_tiles{vectors}_{self.element}_{self.rows}{kind}"
         if name not in unit.helpers:
             out = Lines(1)
             for r in range(self.highest if self.rows != "across" else 0):
@@ -120,11 +123,7 @@ class Tiles:
 
     def _tile(self, height: int, vectors: int) -> Lines:
         out, lanes = Lines(), self.lanes
-        cells = {
-            f"c{r}_{v}": total("to", str((2 * r + v) * lanes))
-            for r in range(height)
-            for v in range(vectors)
-        }
+        cells = {f"c{r}_{v}": self._place(r, v) for r in range(height) for v in range(vectors)}
         out.add("if fresh == 1:")
         for cell in cells:
             out.add(f"    {cell} = {self.zero}")
@@ -135,6 +134,12 @@ class Tiles:
         for cell, place in cells.items():
             out.add(f"store{lanes}(c, {place}, {cell})")
         return out
+
+    def _place(self, row: int, vector: int) -> str:
+        """Where a vector of a row of the results lies."""
+        if not self.apart:
+            return total("to", str((2 * row + vector) * self.lanes))
+        return total("to", scaled("width", row), str(vector * self.lanes))
 
     def _write_steps(self, out: Lines, step: Lines) -> None:
         """``step`` for every k, with a line brought near in each, or run by run."""

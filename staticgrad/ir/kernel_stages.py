@@ -13,7 +13,7 @@ from typing import Final, Literal
 from staticgrad.ir.expr import Access, Expr, postorder
 from staticgrad.ir.summation import COLUMN_BLOCK, GROUPS, SHORTEST_GROUP
 from staticgrad.records import dataclass
-from staticgrad.types.dim import Size, maximum
+from staticgrad.types.dim import Size, maximum, minimum
 from staticgrad.types.dtype import I64, DType
 
 Extent = str | int  # an integer argument's name, or a literal
@@ -413,16 +413,12 @@ def gemm_iterations(stage: Gemm, dtype: DType, rows: Size, columns: Size) -> Siz
     if stage.plain:
         width = panel_columns(dtype)
         chunks, panels = (rows + (CHUNK - 1)) // CHUNK, (columns + (width - 1)) // width
-        shared = _least(chunks, chunks * panels // FEWEST)
+        shared = minimum(chunks, chunks * panels // FEWEST)
         wanted = maximum(shared, PANELS * (STREAMED + 1 - rows))
-        group = maximum(_least(wanted, PANELS), 1)
+        group = maximum(minimum(wanted, PANELS), 1)
         return chunks * ((panels + (group - 1)) // group)
     _, chunk, panel = gemm_tile(stage, dtype)
     return ((rows + (chunk - 1)) // chunk) * ((columns + (panel - 1)) // panel)
-
-
-def _least(one: Size, other: Size) -> Size:
-    return one + other - maximum(one, other)
 
 
 def operands_read(stages: Iterable[Stage]) -> set[str]:

@@ -293,6 +293,11 @@ def maximum(left: Size, right: Size) -> Size:
     return _of_atom(MaxSize(first, second))
 
 
+def minimum(left: Size, right: Size) -> Size:
+    """The smaller of two sizes."""
+    return left + right - maximum(left, right)
+
+
 def is_at_least(left: Size, right: Size) -> bool:
     """Whether that holds for all values of the names, as far as bounds tell."""
     others, parts = {left, *_alternatives(left)}, _alternatives(right)
