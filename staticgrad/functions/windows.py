@@ -71,6 +71,8 @@ def conv(
 
     Three by three taps over many channels are computed in tiles of two by two results (Winograd's
     F(2x2, 3x3)), as exactly as others: there NaN and infinities reach all results of their tiles.
+    What a tap reads of the border, and what strides leave out, may count as zero times the tap:
+    NaN and infinities of filters and cotangents may reach results that only zeros belong to.
 
     >>> import numpy as np, staticgrad as sg
     >>> sg.evaluate(sg.nn.conv(np.arange(5.0).reshape(1, 1, 5), np.array([[[-1.0, 0.0, 1.0]]])))
