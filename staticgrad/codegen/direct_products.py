@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from staticgrad.codegen.abreast import of_row
 from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
-from staticgrad.codegen.product_streams import write_one_step, write_span
+from staticgrad.codegen.product_streams import write_few_rows, write_one_step, write_span
 from staticgrad.codegen.vectors import Bodies, work, write_vector_loop
+from staticgrad.ir.kernel_stages import STREAMED
 
 if TYPE_CHECKING:
     from staticgrad.codegen.gemm import PlainProduct
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 #: two registers, and each row two chains.
 HEIGHTS: Final = (8, 4)
 NARROW_HEIGHTS: Final = (4, 4)
+#: Rows up to which so few of them are one tile, by rows of a usual one.
+_HIGHEST: Final = {8: 10, 4: 5}
 #: Lines of an epilogue up to which it is written for each row of a tile, its sums in registers.
 _PLAIN: Final = 12
 
@@ -31,14 +34,14 @@ _PLAIN: Final = 12
 def is_direct(product: PlainProduct) -> bool:
     """Whether so few columns or terms are known of it that hardly anything is packed.
 
-    Of few rows all columns are read in their order. Masks of registers of 256 bits are vectors
+    Masks of registers of 256 bits are vectors
     themselves, which are made anew for every load.
     """
     if product.stored.is_storage or any(store.add for store in product.stage.stores):
         return False
     narrow = 0 < product.most_columns <= product.columns
     if product.most_terms:
-        return narrow or (product.tall and (product.rows == "along" or product.across == 1))
+        return narrow or product.rows == "along" or product.across == 1
     return narrow and product.one_block and product.across == 1 and product.tiles.wide
 
 
@@ -47,16 +50,29 @@ def write_direct(product: PlainProduct, out: Lines) -> None:
     direct = _DirectProduct(product)
     product.declare_sizes(product.unit.once)
     product.write_position(out)
-    tiles, flat = Lines(), Lines()
+    tiles, few, flat = Lines(), Lines(), Lines()
     direct.write(tiles)
+    if direct.streams:
+        write_few_rows(product, few)
     if not product.deep:
         write_one_step(product, flat)
     out.extend(product.before)
-    if flat.lines:
-        out.add(f"if {product.k} == 1:")
-        out.extend(flat, 1)
-        out.add("    continue")
+    rows = f"{product.m} <= {STREAMED} and {product.k} > 1"
+    for lines, test in ((few, rows), (flat, f"{product.k} == 1")):
+        if lines.lines:
+            out.add(f"if {test}:")
+            out.extend(lines, 1)
+            out.add("    continue")
     out.extend(tiles)
+
+
+def _heights(product: PlainProduct) -> tuple[int, int]:
+    """Rows of a tile, and of a last one; few rows, as far as they are known, are equal tiles."""
+    highest, least = HEIGHTS if product.tiles.wide else NARROW_HEIGHTS
+    most = _HIGHEST[highest]
+    if 0 < product.most_rows <= 2 * most:
+        highest = -(-product.most_rows // -(-product.most_rows // most))
+    return highest, min(highest, least)
 
 
 class _DirectProduct:
@@ -70,7 +86,10 @@ class _DirectProduct:
         self.columns = product.columns  # of a panel
         if 0 < product.most_columns <= self.lanes:
             self.columns = self.lanes
-        self.heights = HEIGHTS if product.tiles.wide else NARROW_HEIGHTS
+        self.heights = _heights(product)
+        lies = product.across == 1 or product.turned
+        #: Whether there may be so few rows that all columns are read in their order.
+        self.streams = lies and not (self.narrow or product.tall)
         self.epilogue = Lines()
         product.write_stores(self.epilogue)
         self.in_registers = work(self.epilogue, product.unit) <= _PLAIN
@@ -78,8 +97,12 @@ class _DirectProduct:
     def write(self, out: Lines) -> None:
         """All rows and columns of the iteration."""
         p, local = self.product, f"local_{self.product.element}"
-        if not self.in_registers:
-            p.unit.once.add(f"tile = {local}({self.heights[0] * self.lanes})")
+        if self.streams or not self.in_registers:
+            room = 2 * p.whole if self.streams else self.heights[0] * self.lanes
+            p.unit.once.add(f"tile = {local}({room})")
+        if self.packs or self.streams:
+            steps = p.depth if self.streams else p.most_terms
+            p.unit.once.add(f"panel = {local}({(steps + self.lanes) * p.columns})")
         if not self.packs:
             if not self.narrow:
                 write_span(p, out)
@@ -88,7 +111,6 @@ class _DirectProduct:
                 p.unit.once.add(f"packed = {local}({room})")
             self._write_columns(out, "left", "right")
             return
-        p.unit.once.add(f"panel = {local}({(p.most_terms + self.lanes) * self.columns})")
         out.add(f"for j0 in range(left, right, {self.columns}):")
         panel = Lines()
         place = total(p.b, scaled("j0", p.across))

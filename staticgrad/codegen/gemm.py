@@ -85,7 +85,7 @@ class PlainProduct:
         self.tall, self.deep, self.one_block = m.many, k.many or k.multiple > 1, k.short
         self.flat = k.multiple <= FEW_TERMS and not any(store.add for store in stage.stores)
         self.fills_panels = n.multiple % self.columns == 0
-        self.most_columns, self.most_terms = n.most, k.most
+        self.most_rows, self.most_columns, self.most_terms = m.most, n.most, k.most
 
     # the iteration
 

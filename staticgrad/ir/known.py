@@ -19,8 +19,8 @@ from staticgrad.types.dim import Dim, Size, bounds
 
 #: The largest multiple that is told: four vectors of the narrowest lanes that are written apart.
 LARGEST: Final = 64
-#: Bounds that are told: of what is longer, code does not depend on.
-BOUNDS: Final = (8, 16, 32, 64)
+#: The largest bound that is told: no code depends on that of what is longer.
+BOUND: Final = 64
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,5 @@ def known_of(name: str, sizes: Iterable[Size]) -> Known:
         multiple = gcd(multiple, step)
         short &= low is not None and low >= 1 and high is not None and high <= BLOCK
         many &= (low is not None and low > STREAMED) or not 0 < step <= STREAMED
-        longest = max(longest, BOUNDS[-1] + 1 if high is None else high)
-    most = next((bound for bound in BOUNDS if longest <= bound), 0)
-    return Known(name, multiple, short, many, most)
+        longest = max(longest, 1, BOUND + 1 if high is None else high)
+    return Known(name, multiple, short, many, longest if longest <= BOUND else 0)

@@ -50,7 +50,7 @@ from staticgrad.ir.kernel_stages import (
 )
 from staticgrad.ir.kernel_strips import may_take_strips
 from staticgrad.ir.kernel_text import access_text
-from staticgrad.ir.known import BOUNDS, LARGEST
+from staticgrad.ir.known import BOUND, LARGEST
 from staticgrad.ir.typing_rules import mistyped, mistyped_indices
 from staticgrad.types.dtype import BOOL, I32, I64, DType
 
@@ -251,7 +251,7 @@ def arguments_are_known(kernel: Kernel) -> None:
     if names != [name for name in kernel.arguments if name in names and name not in listed]:
         broken(kernel, "what is known of arguments is not in their order")
     for known in kernel.known:
-        wrong = known.multiple < 1 or LARGEST % known.multiple or known.most not in (0, *BOUNDS)
+        wrong = known.multiple < 1 or LARGEST % known.multiple or not 0 <= known.most <= BOUND
         if known.is_nothing or wrong:
             broken(kernel, f"what is known of {known.name} is nothing")
 

@@ -179,6 +179,12 @@ def test_products_of_few_terms_go_from_registers_to_memory(dtype: str) -> None:
         found = sums.run({"x": a, "y": b, "turned": np.ascontiguousarray(a.T)})
         assert same_bytes(found["nn"], a @ b)
         assert same_bytes(found["tn"], a @ b)
+        if columns == 40:  # of a number of rows that is named, two or more
+            known, wide = sg.input("x", ("m", inner), dtype), sg.input("y", b.shape[::-1], dtype)
+            half = sg.compile(sg.Graph({"nn": known @ sg.transpose(wide)}))
+            for part in (a, a[:2], a[:1]):
+                found = half.run({"x": part, "y": np.ascontiguousarray(b.T)})
+                assert same_bytes(found["nn"], part @ b)
         if dtype != "int32":
             w = sg.parameter("w", start)
             sg.compile(sg.Graph({}, updates={w: w - x @ y})).run({"x": a, "y": b})
