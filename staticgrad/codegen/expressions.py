@@ -136,6 +136,7 @@ class Scope:
     row: int = 0
     runs: Mapping[Expr, Callable[[Scope], None]] = field(default_factory=dict)
     mask: str = "m"
+    whole: bool = False  # all lanes are on
     vector_refs: frozenset[str] = frozenset()
     moved: dict[str, frozenset[str]] = field(
         default_factory=dict

@@ -3,17 +3,19 @@
 Loads of every second element from two places are two loads of whole vectors, of which the even and
 the odd lanes are taken; of every s-th element from several places, a square of memory transposed in
 registers. Stores are the same the other way round. Gathered lane by lane, each would touch as many
-lines of memory as there are lanes.
+lines of memory as there are lanes. Where rows follow each other without a gap, and all lanes are
+on, whole vectors are read, and their lanes dealt out: in turn to two, three, five or seven vectors,
+and those of each again, until a vector has one element of every row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from functools import partial
 from typing import Final, NamedTuple
 
-from staticgrad.codegen.expressions import VECTOR, Lines, Scope, element, total
+from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, total
 from staticgrad.ir.expr import Access, Expr, Position, postorder
 from staticgrad.ir.kernel_stages import Map, Store, roots
 from staticgrad.records import dataclass
@@ -25,6 +27,16 @@ LONGEST: Final = 32
 MANY: Final = 8
 #: Whole vectors, of which every other lane is taken, make up for two places; squares for more.
 PLACES: Final = 3
+
+
+#: Rows whose elements are dealt out, at most, and shuffles for each vector: squares take no more.
+#: Of shorter rows much of a square is empty.
+DEALT: Final = 16
+_SHUFFLES: Final = 5
+_SHORT: Final = 8
+_PRIMES: Final = (2, 3, 5, 7)
+#: Bits of registers that shuffle any lanes of two vectors at once.
+_WIDE: Final = 512
 
 
 class _Step(NamedTuple):
@@ -49,6 +61,23 @@ class _InterleavedRun:
     many: bool = False
 
     @property
+    def factors(self) -> tuple[int, ...]:
+        """Among how many the lanes of neighbouring rows are dealt, one time after another."""
+        if self.pairs or self.step > DEALT or self.starts != (*range(self.step),):
+            return ()
+        left, found = self.step, []
+        for prime in _PRIMES:
+            while left % prime == 0:
+                found.append(prime)
+                left //= prime
+        few = sum(found) - len(found) <= _SHUFFLES or self.step < _SHORT
+        return tuple(found) if left == 1 and few else ()
+
+    def is_dealt(self, scope: Scope) -> bool:
+        """Whether whole vectors are read or written; narrow registers do not shuffle so."""
+        return bool(scope.whole and self.factors and scope.unit.vector_bits >= _WIDE)
+
+    @property
     def pairs(self) -> bool:
         """Whether every element of the memory is taken, in turn."""
         return self.step == 2
@@ -65,6 +94,13 @@ class Interleaved:
     loads: Mapping[Expr, Callable[[Scope], None]] = field(default_factory=dict)
     waiting: frozenset[int] = frozenset()
     last: Mapping[int, Callable[[Scope], None]] = field(default_factory=dict)
+
+
+def takes_whole_rows(runs: Interleaved, unit: Unit) -> bool:
+    """Whether vectors that are all on are loaded or stored in another way than masked ones."""
+    written = (*runs.loads.values(), *runs.last.values())
+    dealt = any(isinstance(each, partial) and each.args[0].factors for each in written)
+    return dealt and unit.vector_bits >= _WIDE
 
 
 def interleaved(stage: Map) -> Interleaved:
@@ -166,8 +202,14 @@ def _write_loads(run: _InterleavedRun, exprs: list[list[Expr]], scope: Scope) ->
     lines, access, lanes = scope.body, scope.access(run.access), scope.lanes
     place = scope.place(access, (), vector=True)
     names = [scope.unit.fresh("v") for _ in run.starts]
-    lines.counted = True
-    if run.pairs:
+    lines.counted |= not run.is_dealt(scope)
+    if run.is_dealt(scope):
+        rows = [scope.unit.fresh("v") for _ in names]
+        for number, name in enumerate(rows):
+            there = total(place, str(number * lanes))
+            lines.add(f"{name} = load{lanes}({access.operand}, {there})")
+        names = _dealt(scope, rows, run.factors)
+    elif run.pairs:
         halves = [scope.unit.fresh("v") for _ in names]
         for number, name in enumerate(halves):
             there = total(place, str(number * lanes))
@@ -175,19 +217,26 @@ def _write_loads(run: _InterleavedRun, exprs: list[list[Expr]], scope: Scope) ->
         for word, name in zip(("even", "odd"), names, strict=True):
             lines.add(f"{name} = {word}({', '.join(halves)})")
     else:
-        tile = _tile(scope, exprs[0][0], -(-len(names) // lanes))
-        for first in range(0, len(names), lanes):
-            size = f"{run.step}, left, {len(names) - first}"
-            there, to = total(place, str(first)), f"{tile}, {first * lanes}"
-            if run.many:
-                name = _square(scope, exprs[0][0])
-                lines.add(f"{name}({access.operand}, {there}, {size}, {to})")
-            else:
-                lines.add(f"transpose{lanes}({access.operand}, {there}, {size}, {to}, {lanes})")
-        for number, name in enumerate(names):
-            lines.add(f"{name} = load{lanes}({tile}, {number * lanes})")
+        _write_squares(run, exprs[0][0], names, scope)
     for name, alike in zip(names, exprs, strict=True):
         scope.names |= dict.fromkeys(alike, name)
+
+
+def _write_squares(run: _InterleavedRun, model: Expr, names: list[str], scope: Scope) -> None:
+    """Lines that load the places of a run by squares of memory, which are transposed."""
+    lines, access, lanes = scope.body, scope.access(run.access), scope.lanes
+    place = scope.place(access, (), vector=True)
+    tile = _tile(scope, model, -(-len(names) // lanes))
+    for first in range(0, len(names), lanes):
+        size = f"{run.step}, left, {len(names) - first}"
+        there, to = total(place, str(first)), f"{tile}, {first * lanes}"
+        if run.many:
+            name = _square(scope, model)
+            lines.add(f"{name}({access.operand}, {there}, {size}, {to})")
+        else:
+            lines.add(f"transpose{lanes}({access.operand}, {there}, {size}, {to}, {lanes})")
+    for number, name in enumerate(names):
+        lines.add(f"{name} = load{lanes}({tile}, {number * lanes})")
 
 
 def _write_stores(run: _InterleavedRun, stores: list[Store], scope: Scope) -> None:
@@ -195,6 +244,12 @@ def _write_stores(run: _InterleavedRun, stores: list[Store], scope: Scope) -> No
     lines, access, lanes = scope.body, scope.access(run.access), scope.lanes
     place = scope.place(access, (), vector=True)
     values = [scope.vector(store.value) for store in stores]
+    if run.is_dealt(scope):
+        for number, value in enumerate(_in_turn(scope, values, run.factors)):
+            lines.add(
+                f"store{lanes}({access.operand}, {total(place, str(number * lanes))}, {value})"
+            )
+        return
     lines.counted = True
     if run.pairs:
         for number, word in enumerate(("zip_low", "zip_high")):
@@ -212,6 +267,36 @@ def _write_stores(run: _InterleavedRun, stores: list[Store], scope: Scope) -> No
         there, value = total(place, str(first), f"{row} * {run.step}"), f"{row} * {lanes}"
         mask = f"mask{lanes}({len(values) - first})"
         lines.add(f"    store({access.operand}, {there}, load{lanes}({back}, {value}), {mask})")
+
+
+def _dealt(scope: Scope, vectors: Sequence[str], factors: Sequence[int]) -> list[str]:
+    """Vectors of one element of each row, from all elements one behind the other."""
+    if not factors:
+        return list(vectors)
+    first, *rest = factors
+    found = [""] * len(vectors)
+    for number in range(first):
+        stream = []
+        for at in range(0, len(vectors), first):
+            stream.append(scope.unit.fresh("v"))
+            taken = ", ".join(vectors[at : at + first])
+            scope.body.add(f"{stream[-1]} = every{number}({taken})")
+        found[number::first] = _dealt(scope, stream, rest)
+    return found
+
+
+def _in_turn(scope: Scope, vectors: Sequence[str], factors: Sequence[int]) -> list[str]:
+    """The inverse: all elements one behind the other, from vectors of one of each row."""
+    if not factors:
+        return list(vectors)
+    first, *rest = factors
+    streams = [_in_turn(scope, vectors[number::first], rest) for number in range(first)]
+    found = []
+    for together in zip(*streams, strict=True):
+        for number in range(first):
+            found.append(scope.unit.fresh("v"))
+            scope.body.add(f"{found[-1]} = turn{number}({', '.join(together)})")
+    return found
 
 
 def _square(scope: Scope, model: Expr) -> str:

@@ -28,7 +28,7 @@ from staticgrad.codegen.expressions import (
     total,
 )
 from staticgrad.codegen.extremes import from_key
-from staticgrad.codegen.interleaved import Interleaved, interleaved
+from staticgrad.codegen.interleaved import Interleaved, interleaved, takes_whole_rows
 from staticgrad.codegen.lane_steps import (
     accumulator,
     counter_of,
@@ -154,8 +154,15 @@ def _bodies(
     if any(isinstance(s, Accumulate) and s.blocks for s in stage.body):  # they are few
         return Bodies(masked, masked, 0, windows)
     if pays_to_peel(masked, windows) or (lines <= SHORT and not abreast.left):
-        masked.lines[:0] = write_touches(kernel, stage, scopes, kernel.streams).lines
-        return Bodies(masked, masked, 1, windows)
+        touches = write_touches(kernel, stage, scopes, kernel.streams).lines
+        whole = masked
+        if takes_whole_rows(runs, unit):
+            whole = _body(
+                scopes_abreast(abreast, first()), stage, runs, ends, abreast.switched, True
+            )
+            whole.lines[:0] = touches
+        masked.lines[:0] = touches
+        return Bodies(masked, whole, 1, windows)
     mixed = abreast.count == 1 and may_stand_abreast(kernel, stage, runs)
     if mixed and not abreast.left and take_pairs(stage, kernel.lanes, lines):
         scopes = vectors_abreast(first(), 2, masked=True)
@@ -169,7 +176,7 @@ def _bodies(
     if not count:
         return Bodies(masked, masked, 0, windows)
     scopes = vectors_abreast(first(), count) if count > 1 else scopes_abreast(abreast, first())
-    whole = _body(scopes, stage, runs, ends, abreast.switched)
+    whole = _body(scopes, stage, runs, ends, abreast.switched, whole=True)
     whole.lines[:0] = write_touches(kernel, stage, scopes, lines > WAITING).lines
     return Bodies(masked, whole, count, windows)
 
@@ -180,10 +187,11 @@ def _body(
     runs: Interleaved,
     ends: tuple[str, str],
     switched: bool = False,
+    whole: bool = False,
 ) -> Lines:
-    """The statements of a Map for rows, or vectors, side by side."""
+    """The statements of a Map for rows, or vectors, side by side; ``whole`` ones or masked."""
     for own in scopes:
-        own.runs = runs.loads
+        own.runs, own.whole = runs.loads, whole
     for statement in stage.body:
         if isinstance(statement, ColumnAccumulate):
             _write_column_step(scopes, statement, switched)

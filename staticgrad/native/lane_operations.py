@@ -7,6 +7,7 @@ A horizontal operation is a tree by halving - lane l meets lane l + L/2 - which 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from staticgrad.native import emitter as text
 from staticgrad.native.cast_operations import convert
@@ -24,6 +25,9 @@ from staticgrad.native.operations import (
     meet,
     vector_operand,
 )
+
+#: Vectors of which lanes are taken in turn, at most.
+MOST_IN_TURN: Final = 7
 
 
 def _half(first: int) -> Emit:
@@ -69,6 +73,45 @@ def _alike(a: Kind, b: Kind) -> Kind | None:
     return a if isinstance(a, Vector) and a.lanes > 1 and a == b else None
 
 
+def _in_turn(number: int, count: int, lanes: int) -> list[tuple[int, int]]:
+    """Of which vector, and where in it, each lane is of the vector ``number`` of some in turn."""
+    return [divmod(number * lanes + lane, count)[::-1] for lane in range(lanes)]
+
+
+def _every(number: int, count: int, lanes: int) -> list[tuple[int, int]]:
+    """The same of every ``count``-th lane of some one behind the other, ``number`` the first."""
+    return [divmod(number + count * lane, lanes) for lane in range(lanes)]
+
+
+def _gathered(number: int, places: Callable[[int, int, int], list[tuple[int, int]]]) -> Emit:
+    """Lanes of several vectors, from two at a time."""
+
+    def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+        kind, lanes, found = kinds[0], kind_lanes(kinds[0]), str(values[0])
+        wanted = places(number, len(values), lanes)
+        for new in range(1, len(values)):
+            order = ", ".join(
+                f"i32 {lanes + at if of == new else at if of == 0 and new == 1 else lane}"
+                for lane, (of, at) in enumerate(wanted)
+            )
+            pair = f"{kind.llvm} {found}, {kind.llvm} {values[new]}"
+            found = out.do(f"shufflevector {pair}, <{lanes} x i32> <{order}>")
+        return found
+
+    return emit
+
+
+def _several(number: int) -> Rule:
+    """Vectors of one kind, more than ``number``, and as many as have words."""
+
+    def result(*kinds: Kind) -> Kind | None:
+        if not max(number, 1) < len(kinds) <= MOST_IN_TURN:
+            return None
+        return kinds[0] if all(_alike(kinds[0], kind) is not None for kind in kinds) else None
+
+    return result
+
+
 def _horizontal(combine: Operation) -> Emit:
     """Lane l meets lane l + L/2 until one is left."""
 
@@ -99,6 +142,9 @@ define("even", _alike, _picked(lambda n: [*range(0, 2 * n, 2)]))
 define("odd", _alike, _picked(lambda n: [*range(1, 2 * n, 2)]))
 define("zip_low", _alike, _picked(lambda n: [k // 2 + n * (k % 2) for k in range(n)]))
 define("zip_high", _alike, _picked(lambda n: [(k + n) // 2 + n * (k % 2) for k in range(n)]))
+for _number in range(MOST_IN_TURN):
+    define(f"every{_number}", _several(_number), _gathered(_number, _every))
+    define(f"turn{_number}", _several(_number), _gathered(_number, _in_turn))
 define("hsum", _one_lane("iuf"), _horizontal(OPERATORS["add"]))
 define("hprod", _one_lane("iuf"), _horizontal(OPERATORS["mul"]))
 define("hmax", _one_lane("biuf"), _horizontal(FUNCTIONS["maximum"]))

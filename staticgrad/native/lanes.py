@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -287,6 +287,30 @@ def _zipped(part: int) -> Callable[[Lanes, Lanes], Lanes]:
     return operation
 
 
+def _every(number: int) -> Callable[..., Lanes]:
+    def operation(*vectors: Lanes) -> Lanes:
+        return Lanes(vectors[0].kind, _behind(number, vectors).ravel()[number :: len(vectors)])
+
+    return operation
+
+
+def _in_turn(number: int) -> Callable[..., Lanes]:
+    def operation(*vectors: Lanes) -> Lanes:
+        count = vectors[0].kind.lanes
+        both = _behind(number, vectors).T.ravel()
+        return Lanes(vectors[0].kind, both[number * count : (number + 1) * count])
+
+    return operation
+
+
+def _behind(number: int, vectors: Sequence[Lanes]) -> np.ndarray:
+    """The lanes of several vectors, a row each."""
+    kinds = {vector.kind for vector in vectors}
+    if len(kinds) > 1 or vectors[0].kind.lanes == 1 or not max(number, 1) < len(vectors):
+        raise TypeError("lanes in turn are those of several vectors of one kind")
+    return np.stack([vector.data for vector in vectors])
+
+
 def _half(v: Lanes, part: int) -> Lanes:
     if v.kind.lanes == 1:
         raise TypeError("one lane has no halves")
@@ -440,6 +464,9 @@ def _vocabulary() -> dict[str, Callable[..., Any]]:
         for lanes in LANES:
             kind = vector(element, lanes)
             found[kind.name] = _constructor(kind)
+    for number in range(7):
+        found[f"every{number}"] = _every(number)
+        found[f"turn{number}"] = _in_turn(number)
     for lanes in LANES:
         found[f"splat{lanes}"] = _broadcast(lanes)
         found[f"iota{lanes}"] = _counting(lanes)

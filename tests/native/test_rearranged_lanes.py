@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 
@@ -42,7 +44,37 @@ def test_lanes_are_picked_from_two_vectors(name: str) -> None:
             assert_same(found, wanted, f"{name}x{lanes} {mode}")
 
 
-@pytest.mark.parametrize("text", ["even(f32x1(0), f32x1(1))", "odd(f32x4(0), f32x8(0))"])
+@pytest.mark.parametrize("name", ["f32", "i64", "b8"])
+def test_lanes_of_several_vectors_are_dealt_out_and_taken_in_turn(name: str) -> None:
+    random = np.random.default_rng(0)
+    for count, lanes in product(range(2, 8), LANES[1:]):
+        rows = random.integers(0, 2 if name == "b8" else 99, (count, lanes))
+        a = rows.astype(ELEMENTS[name].numpy)
+        head = ["def kernel(t, own, begin, end):", f"    p = ptr_{name}(t[0])"]
+        lines = [*head, f"    q = ptr_{name}(t[1])"]
+        lines += [f"    v{n} = load{lanes}(p, {n * lanes})" for n in range(count)]
+        every = ", ".join(f"v{n}" for n in range(count))
+        for n, word in product(range(count), ("every", "turn")):
+            to = (n + count * (word == "turn")) * lanes
+            lines.append(f"    store{lanes}(q, {to}, {word}{n}({every}))")
+        wanted = np.array([a.reshape(lanes, count).T, a.T.reshape(count, lanes)], order="C")
+        modes: tuple[Mode, ...] = MODES if (count, lanes) == (5, 16) else ("vector", "python")
+        for mode in modes:
+            found = np.zeros_like(wanted)
+            call("\n".join(lines) + "\n", [a, found], [], 0, 1, mode=mode)
+            assert_same(found, wanted, f"{name}x{lanes} of {count} {mode}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "every2(f32x4(0), f32x4(1))",
+        "turn0(f32x4(0))",
+        "turn1(f32x4(0), f64x4(0))",
+        "even(f32x1(0), f32x1(1))",
+        "odd(f32x4(0), f32x8(0))",
+    ],
+)
 def test_lanes_of_one_kind_and_more_than_one_are_picked(text: str) -> None:
     source = f"def kernel(t, own, begin, end):\n    v = {text}\n"
     for backend in ("vector", "numba"):
