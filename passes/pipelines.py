@@ -195,7 +195,11 @@ class _PipelineReader:
                 continue
             self.at = end
             return value
-        raise self.error("expected a Python literal")
+        word = re.match(r"[A-Za-z]\w*", self.text[self.at :])
+        raise self.error(
+            "expected a Python literal",
+            hint=f"text stands in quotes: {word[0]!r}" if word else "",
+        )
 
     def skip(self) -> None:
         while self.at < len(self.text) and self.text[self.at].isspace():

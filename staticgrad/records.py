@@ -221,7 +221,8 @@ def _code(forms: tuple[str, ...], kind: str, followed: bool) -> CodeType:
         lines = [f"self.{name} = {value}" for name, value in values.items()]
     lines += ["self.__post_init__()"] if followed else []
     namespace: dict[str, Any] = {}
-    exec(f"def __init__({', '.join(parameters)}):\n " + "\n ".join(lines or ["pass"]), namespace)
+    text = f"def __init__({', '.join(parameters)}):\n " + "\n ".join(lines or ["pass"])
+    exec(compile(text, "<staticgrad record>", "exec"), namespace)  # no frame of a user's
     code: CodeType = namespace["__init__"].__code__
     return code
 

@@ -218,7 +218,7 @@ class PassMismatchError(StaticgradError):
 
 
 class PipelineError(StaticgradError, ValueError):
-    """A pipeline whose passes do not follow each other."""
+    """A pipeline whose passes do not follow each other, or an option that a pass refuses."""
 
     code = "SG205"
 

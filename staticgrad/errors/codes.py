@@ -25,7 +25,7 @@ CODES: Final[dict[str, str]] = {
     "SG202": "text that is no graph, schedule, plan or pipeline",
     "SG203": "an invariant of a graph, schedule or plan that does not hold",
     "SG204": "a pass that changed what the graph computes",
-    "SG205": "a pipeline whose passes do not follow each other",
+    "SG205": "a pipeline whose passes do not follow each other, or an option that a pass refuses",
     "SG206": "the definition of an op that contradicts itself",
     "SG207": "a check of a derivative, an op or a graph that fails",
     "SG208": "a pass that changed what a graph takes or gives, or that gave no graph",
