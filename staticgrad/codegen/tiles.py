@@ -21,6 +21,8 @@ Rows = Literal["along", "across", "any", "placed"]
 #: less those of the factors. A vector of 512 bits may be two registers.
 WIDE: Final = {2: (14, 8, 4), 1: (14, 8)}
 NARROW: Final = {1: (6, 4, 2)}
+#: The same of placed rows, which are taps of filters: often three by three.
+PLACED: Final = {2: (14, 9, 4), 1: (14, 9)}
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,9 @@ class Tiles:
     @property
     def heights(self) -> Mapping[int, tuple[int, ...]]:
         """Rows of the tiles of so many vectors, the highest first."""
-        return WIDE if self.wide else NARROW
+        if not self.wide:
+            return NARROW
+        return PLACED if self.rows == "placed" else WIDE
 
     @property
     def highest(self) -> int:
