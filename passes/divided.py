@@ -11,21 +11,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Set as AbstractSet
-from fractions import Fraction
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from passes.loop_pairs import pairs_of
 from passes.memory import Planner
 from passes.remat.base import Policy
 from passes.remat.store_all import StoreAll
-from passes.segments import with_segments
 from staticgrad.analysis.budgets import Limit
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.errors import BudgetInfeasible
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule
+from staticgrad.records import NamedTuple
 from staticgrad.types.tensor import typical_value
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 #: How deep segments are divided, at most: a level that runs loops once more spares less and less.
 MOST_LEVELS: Final = 3
@@ -111,6 +113,8 @@ def divisions(
     """Every division of a graph, whole levels alone: none where there is no pair of loops."""
     if not pairs_of(graph):
         return
+    from passes.segments import with_segments
+
     last = None
     for levels in range(-1, MOST_LEVELS + 1):
         found = graph if levels < 0 else with_segments(graph, levels)
@@ -153,6 +157,8 @@ def divided(
     first = made(graph)
     if (wanted is None and policy == StoreAll()) or not pairs_of(graph):
         return first
+    from passes.segments import with_segments
+
     budget = first.planner.budget_at(at)
     best = above = _tried(first, at)
     for levels in range(budget is None, MOST_LEVELS + 1):
@@ -186,6 +192,8 @@ def _filled(
         budget: what a plan may need.
         less_deep: with a part of them.
     """
+    from fractions import Fraction
+
     best, low, high = deep, (Fraction(), deep.peak), (Fraction(1), above)
     for _ in range(MOST_TRIES):
         room = Fraction(max(budget - low[1], 0), max(high[1] - low[1], 1))

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from passes.dce import DeadNodes
 from passes.loop_pairs import Follower, LoopPair, loop_of, pairs_of
@@ -28,6 +28,7 @@ from staticgrad.ir.graph import Graph, Node, Symbolic, ancestors, rebuild
 from staticgrad.ops.loops import NUMBER, Loop
 from staticgrad.ops.movement import Reshape
 from staticgrad.ops.slices import Slice
+from staticgrad.records import NamedTuple
 from staticgrad.types.dim import Size
 from staticgrad.types.tensor import TensorType, hint_bytes, hint_value
 

@@ -7,13 +7,13 @@ sequence may run a step several times; each life of a buffer then has its own pl
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from staticgrad.analysis.liveness import Flow, InPlace, Life, SizeNumbers
 from staticgrad.kept import cached_property
 from staticgrad.planning.exact_offsets import place_tightly
 from staticgrad.planning.offsets import Spans, place
-from staticgrad.records import dataclass
+from staticgrad.records import NamedTuple, dataclass
 
 _LAYOUTS: Final = 64  # choices of in-place results that a timeline keeps ready
 

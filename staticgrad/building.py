@@ -19,8 +19,9 @@ import re
 import sys
 from contextvars import ContextVar
 from types import FrameType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from staticgrad.records import NamedTuple
 from staticgrad.source import Location, Origin
 
 _ROOT: Final = __file__.rpartition(f"{os.sep}staticgrad{os.sep}")[0]

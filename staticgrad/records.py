@@ -6,20 +6,25 @@ process starts: a third of a millisecond for each of more than 250 classes. Here
 share the code of ``__init__``, in which their names are put. ``fields``, ``replace``,
 ``is_dataclass`` and type checkers see what they know. Other options (order, kw_only) are left to
 the standard library.
+
+``NamedTuple`` is that of ``typing`` in the same way: that one compiles the ``__new__`` of each
+class, and each annotation by itself, in a fifth of a millisecond.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass
+    from typing import NamedTuple as NamedTuple
 else:
 
     def dataclass(cls=None, /, *, repr=True, eq=True, frozen=False, slots=False, **others):
@@ -32,6 +37,17 @@ else:
             return _record(cls, repr, eq, frozen, slots)
 
         return made if cls is None else made(cls)
+
+    class _NamedTupleMaker(type):
+        """Makes the classes whose base is ``NamedTuple``, which are tuples alone."""
+
+        def __new__(cls, name, bases, body):
+            if not bases:
+                return super().__new__(cls, name, bases, body)
+            return _named_tuple(name, body)
+
+    class NamedTuple(metaclass=_NamedTupleMaker):
+        """The base; fields are annotated names, with defaults, as in ``typing.NamedTuple``."""
 
 
 class _Made:
@@ -274,3 +290,83 @@ def _delattr(cls: type[Any], fields: Fields) -> Callable[[Any, str], None]:
         super(cls, self).__delattr__(name)
 
     return refuse_to_delete
+
+
+# -- named tuples ---------------------------------------------------------------------------------
+
+
+def _named_tuple(name: str, body: dict[str, Any]) -> type[Any]:
+    """The class of tuples whose fields are what ``body`` annotates."""
+    kinds = body.get("__annotations__", {})
+    names = tuple(kinds)
+    defaults = {each: body.pop(each) for each in names if each in body}
+    if tuple(defaults) != names[len(names) - len(defaults) :]:
+        raise TypeError(f"a field of {name} without a default follows one with a default")
+    own = {each: made for each, made in body.items() if each != "__new__"}
+    if len(own) < len(body) or not _SHARED.keys().isdisjoint(own):
+        raise AttributeError(f"{name} replaces a method that named tuples have")
+    code = _tuple_code(len(names)).replace(co_varnames=("_cls", *names))
+    make = FunctionType(code, {"_tuple": tuple.__new__}, "__new__", tuple(defaults.values()))
+    make.__qualname__, make.__annotations__ = f"{name}.__new__", kinds
+    getters = {each: _GETTER(at, f"Alias for field number {at}") for at, each in enumerate(names)}
+    listed = {"_fields": names, "_field_defaults": defaults, "__match_args__": names}
+    shown = {"__doc__": f"{name}({', '.join(names)})", "__slots__": ()}
+    made: type[Any] = type(
+        name, (tuple,), {**shown, **_SHARED, **listed, "__new__": make, **getters, **own}
+    )
+    return made
+
+
+#: What reads one field: as quick as an index.
+_GETTER: Final[Any] = collections._tuplegetter  # type: ignore[attr-defined]
+
+
+@functools.cache
+def _tuple_code(count: int) -> CodeType:
+    """The code of ``__new__`` over so many fields, which ``_named_tuple`` names."""
+    fields = "".join([f"_{place}, " for place in range(count)])
+    namespace: dict[str, Any] = {}
+    exec(f"def __new__(_cls, {fields}):\n return _tuple(_cls, ({fields}))", namespace)
+    code: CodeType = namespace["__new__"].__code__
+    return code
+
+
+def _from_values(cls: Any, values: Iterable[Any]) -> Any:
+    """A tuple of this class of as many values as it has fields."""
+    found = tuple.__new__(cls, values)
+    if len(found) != len(cls._fields):
+        raise TypeError(f"Expected {len(cls._fields)} arguments, got {len(found)}")
+    return found
+
+
+def _replaced(self: Any, /, **values: Any) -> Any:
+    """The same with other values in some fields."""
+    found = self._make(map(values.pop, self._fields, self))
+    if values:
+        raise ValueError(f"Got unexpected field names: {[*values]!r}")
+    return found
+
+
+def _as_dictionary(self: Any) -> dict[str, Any]:
+    """The values by the names of their fields."""
+    return dict(zip(self._fields, self, strict=True))
+
+
+def _shown(self: Any) -> str:
+    inner = ", ".join([f"{n}={v!r}" for n, v in zip(self._fields, self, strict=True)])
+    return f"{type(self).__name__}({inner})"
+
+
+def _plain_tuple(self: Any) -> tuple[Any, ...]:
+    """The values, for copies and pickles."""
+    return tuple(self)
+
+
+#: The methods that named tuples have in common.
+_SHARED: Final[Mapping[str, Any]] = {
+    "_make": classmethod(_from_values),
+    "_replace": _replaced,
+    "_asdict": _as_dictionary,
+    "__repr__": _shown,
+    "__getnewargs__": _plain_tuple,
+}

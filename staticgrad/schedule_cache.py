@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
 from types import CodeType
-from typing import Final, NamedTuple
+from typing import Final
 
 from passes.base import Fixpoint, Pass, Pipeline
 from staticgrad import config
@@ -29,6 +29,7 @@ from staticgrad.ir.printer import op_text, signature
 from staticgrad.ir.schedule import Schedule
 from staticgrad.native import cache, target
 from staticgrad.native.jit import ObjectCode
+from staticgrad.records import NamedTuple
 from staticgrad.source import Location, Origin
 
 #: Nodes from which on passes and fusion take longer than an entry does.
@@ -125,14 +126,14 @@ def _sources() -> str | None:
     found = []
     try:
         for package in _PACKAGES:
-            folders = [Path(__file__).parent.with_name(package)]
+            folders = [str(Path(__file__).parent.with_name(package))]
             for folder in folders:
                 for entry in sorted(os.scandir(folder), key=lambda each: each.name):
-                    if entry.is_dir() and entry.name != "__pycache__":
-                        folders.append(Path(entry.path))
-                    elif entry.name.endswith(".py"):
+                    if entry.name.endswith(".py"):
                         status = entry.stat()
                         found.append(f"{entry.path} {status.st_mtime_ns} {status.st_size}")
+                    elif "." not in entry.name and entry.name != "__pycache__" and entry.is_dir():
+                        folders.append(entry.path)
     except OSError:
         return None
     return blake2b("\n".join(found).encode(), digest_size=16).hexdigest()

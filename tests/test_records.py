@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import inspect
 import pickle
+import typing
 from collections.abc import Callable
 from dataclasses import field
 from pathlib import Path
@@ -264,3 +265,73 @@ def test_modules_make_their_data_classes_as_records() -> None:
             assert "dataclass" not in named or path.relative_to(root).as_posix().startswith(
                 others
             ), path
+
+
+def named(base: Any) -> Any:
+    class Point(base):
+        """Two numbers and a note."""
+
+        x: int
+        y: float = 2.0
+        note: str = ""
+
+        @property
+        def total(self) -> float:
+            """Both."""
+            return self.x + self.y
+
+    return Point
+
+
+Named = named(records.NamedTuple)
+Named.__qualname__ = "Named"
+
+
+def test_named_tuples_are_those_of_typing():
+    other = named(typing.NamedTuple)
+    for make in (Named, other):
+        point = make(1, note="n")
+        assert point == (1, 2.0, "n")
+        assert (point.x, point.note, point.total) == (1, "n", 3.0)
+        assert repr(point) == "Point(x=1, y=2.0, note='n')"
+        assert point._replace(y=5)._asdict() == {"x": 1, "y": 5, "note": "n"}
+        assert make._make([1, 2, "q"]) == (1, 2, "q")
+        with pytest.raises(TypeError, match="Expected 3 arguments, got 1"):
+            make._make([1])
+        with pytest.raises(ValueError, match="unexpected field names"):
+            point._replace(z=1)
+        with pytest.raises(TypeError, match="missing 1 required positional argument: 'x'"):
+            make()
+        with pytest.raises(AttributeError):
+            point.x = 2
+    for name in ("_fields", "_field_defaults", "__match_args__", "__doc__", "__mro__"):
+        mine, theirs = getattr(Named, name), getattr(other, name)
+        assert mine == theirs or (name == "__mro__" and mine[1:] == theirs[1:])
+    assert [*inspect.signature(Named).parameters] == [*inspect.signature(other).parameters]
+    assert typing.get_type_hints(Named) == typing.get_type_hints(other)
+
+
+def test_named_tuples_are_copied_and_pickled():
+    point = Named(1, note="n")
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        again = pickle.loads(pickle.dumps(point, protocol))
+        assert again == point
+        assert type(again) is Named
+    assert type(copy.deepcopy(point)) is Named
+
+
+@pytest.mark.parametrize("base", [records.NamedTuple, typing.NamedTuple])
+def test_named_tuples_refuse_what_those_of_typing_refuse(base):
+    with pytest.raises(TypeError):
+
+        class Late(base):
+            x: int = 1
+            y: int
+
+    with pytest.raises(AttributeError):
+
+        class Own(base):
+            x: int
+
+            def __new__(cls):
+                return None

@@ -6,6 +6,7 @@ from tests.structure_report import ROOT, Tree, rows, table
 
 LAZY = {
     "passes.base": "only check=True compares graphs",
+    "passes.divided": "few programs have loops that a budget divides",
     "passes.fuse": "few programs have loops",
     "passes.lowering.stages": "few programs have windows",
     "passes.rewrite": "the base class needs the package's own names",

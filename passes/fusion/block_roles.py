@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import copysign
-from typing import Final, NamedTuple
+from typing import Final
 
 from passes.fusion.diagonals import chosen
 from passes.fusion.groups import Group, Groups, Home, Key
 from staticgrad.ir.forms import Contract
 from staticgrad.ir.graph import Node
-from staticgrad.records import dataclass
+from staticgrad.records import NamedTuple, dataclass
 
 #: Rows of a tile.
 TILE: Final = 32

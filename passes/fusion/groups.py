@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AbstractSet
 from dataclasses import field, replace
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from passes.layout import Strided
 from staticgrad.analysis.users import ValueKey
 from staticgrad.ir.forms import Pointwise, Region
 from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
-from staticgrad.records import dataclass
+from staticgrad.records import NamedTuple, dataclass
 from staticgrad.source import Location
 from staticgrad.types.dim import Size
 from staticgrad.types.tensor import Shape, TensorType, hint_bytes

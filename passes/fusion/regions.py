@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Final, NamedTuple, cast
+from typing import Final, cast
 
 from passes.dce import DeadNodes
 from staticgrad.analysis.users import users_of
@@ -20,6 +20,7 @@ from staticgrad.ops.arithmetic import Add
 from staticgrad.ops.cotangent import zeros_like_type
 from staticgrad.ops.movement import Reshape
 from staticgrad.ops.slices import Concat, Pad
+from staticgrad.records import NamedTuple
 from staticgrad.types.dim import Size, is_at_least
 from staticgrad.types.tensor import hint_value
 

@@ -6,12 +6,13 @@ The loop that runs first makes them in this order, the other one backwards.
 from __future__ import annotations
 
 from math import isqrt
-from typing import Any, NamedTuple
+from typing import Any
 
 from staticgrad.ir.graph import Symbolic, constant
 from staticgrad.ops.convert import SizeValue
 from staticgrad.ops.movement import Reshape
 from staticgrad.ops.slices import Concat, Slice
+from staticgrad.records import NamedTuple
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from math import isnan
-from typing import Final, NamedTuple
+from typing import Final
 
 from passes.lowering.written_out import NotWrittenOutError, bound_places
 from staticgrad.ir import expr as ex
@@ -30,6 +30,7 @@ from staticgrad.ir.kernel_stages import (
     nested,
 )
 from staticgrad.ir.schedule import Buffer, Schedule, Step
+from staticgrad.records import NamedTuple
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType
 

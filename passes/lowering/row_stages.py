@@ -10,14 +10,14 @@ its dtype, else in scratch.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from passes.fusion.cost import instructions
 from passes.fusion.groups import Group, Groups, Home, Key, Source
 from passes.fusion.row_values import is_per_row
 from staticgrad.ir.forms import GatherAlong, ScatterAlong
 from staticgrad.ir.graph import Node
-from staticgrad.records import dataclass
+from staticgrad.records import NamedTuple, dataclass
 
 #: Instructions from which on it is quicker to read a value of an element again than to compute it.
 _WORTH_KEEPING: Final = 5

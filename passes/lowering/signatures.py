@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final
 
 from passes.fusion.groups import (
     CheckBuffer,
@@ -44,7 +44,7 @@ from staticgrad.ir.forms import (
 )
 from staticgrad.ir.graph import Constant, Node
 from staticgrad.ir.kernel import Kernel
-from staticgrad.records import dataclass
+from staticgrad.records import NamedTuple, dataclass
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import DType
 

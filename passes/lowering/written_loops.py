@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final
 
 from passes.fusion.groups import CheckBuffer, Key
 from passes.lowering.bodies import LoweredBodies
@@ -42,6 +42,7 @@ from staticgrad.ir.kernel_stages import (
 )
 from staticgrad.ir.kernel_turned import SHORT_STRIDE
 from staticgrad.ir.schedule import Buffer, Role, Schedule
+from staticgrad.records import NamedTuple
 from staticgrad.types.dim import Size, bounds, maximum
 from staticgrad.types.dtype import I64, DType
 

@@ -12,7 +12,7 @@ from copy import copy
 from functools import reduce
 from itertools import count
 from math import isnan
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from staticgrad.analysis.interpret import interpret
 from staticgrad.ir import expr as ex
@@ -20,6 +20,7 @@ from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import BLOCKS, Expr
 from staticgrad.ir.schedule import Schedule, Step
 from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, in_lanes, lanes
+from staticgrad.records import NamedTuple
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType
 

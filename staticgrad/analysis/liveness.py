@@ -20,12 +20,12 @@ from collections.abc import (
 )
 from dataclasses import field, replace
 from operator import itemgetter
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 from staticgrad.errors import VerifyError
 from staticgrad.ir.plan import Plan, own_stride
 from staticgrad.ir.schedule import Role, Schedule, Step
-from staticgrad.records import dataclass
+from staticgrad.records import NamedTuple, dataclass
 from staticgrad.storage.parameter import ALIGNMENT
 from staticgrad.types.dim import Dim, Size, evaluate
 from staticgrad.types.tensor import hint_value

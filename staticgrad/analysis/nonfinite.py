@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from staticgrad.ir.graph import Constant, Graph, Input, Node, Parameter, Paramet
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
 from staticgrad.ops.logic import logical_and, logical_not
-from staticgrad.records import dataclass
+from staticgrad.records import NamedTuple, dataclass
 from staticgrad.source import Location
 from staticgrad.types.dtype import as_dtype
 from staticgrad.types.tensor import TensorType

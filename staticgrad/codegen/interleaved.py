@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, total
 from staticgrad.ir.expr import Access, Expr, Position, postorder
 from staticgrad.ir.kernel_stages import Map, Store, roots
-from staticgrad.records import dataclass
+from staticgrad.records import NamedTuple, dataclass
 
 #: The longest row of which each element has its place in a transposed square.
 LONGEST: Final = 32

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterable
 from contextvars import Context
 from operator import attrgetter
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from staticgrad.ir.rounded import rounded
 from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import Masked, shares_of
 from staticgrad.ops.elementwise import quiet
+from staticgrad.records import NamedTuple
 from staticgrad.types.dtype import DType, as_dtype
 from staticgrad.types.tensor import TensorType
 

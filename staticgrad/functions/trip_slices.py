@@ -8,11 +8,11 @@ all trips read is added up as a whole in each of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from staticgrad.ir.bodies import body_input, body_of, rebuilt
 from staticgrad.ir.forms import Gather
 from staticgrad.ir.graph import Graph, Node, Symbolic
+from staticgrad.records import NamedTuple
 from staticgrad.types.dim import Size
 
 

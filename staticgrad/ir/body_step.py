@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import field
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import Loop, Mode, nested
@@ -18,7 +18,7 @@ from staticgrad.ir.schedule import (
     StepBody,
 )
 from staticgrad.kept import cached_property
-from staticgrad.records import dataclass
+from staticgrad.records import NamedTuple, dataclass
 from staticgrad.source import Location
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import DType

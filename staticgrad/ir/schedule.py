@@ -9,14 +9,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import field, replace
-from typing import Any, Literal, NamedTuple, Protocol, Self, cast
+from typing import Any, Literal, Protocol, Self, cast
 
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_reach import Reach, reaches
 from staticgrad.ir.kernel_stages import Mode, is_own
 from staticgrad.ir.routine import Routine
 from staticgrad.kept import cached_property
-from staticgrad.records import dataclass
+from staticgrad.records import NamedTuple, dataclass
 from staticgrad.source import Location
 from staticgrad.types.arrays import ArrayData
 from staticgrad.types.dim import Size

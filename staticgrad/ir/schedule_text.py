@@ -29,7 +29,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final, NamedTuple, get_args
+from typing import Any, Final, get_args
 
 import numpy.typing as npt
 
@@ -44,6 +44,7 @@ from staticgrad.ir.printer import comment
 from staticgrad.ir.routine import Routine
 from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Schedule, Step
 from staticgrad.ir.text import INLINE_ELEMENTS, value_text
+from staticgrad.records import NamedTuple
 from staticgrad.source import Location, SourceLine
 from staticgrad.types.arrays import ArrayData
 from staticgrad.types.dim import Size

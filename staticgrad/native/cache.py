@@ -209,8 +209,10 @@ def write(name: str, code: ObjectCode, settings: config.Config | None = None) ->
         path = folder / f"{_UNFINISHED}{os.getpid()}-{next(_numbers)}-{time.time_ns()}"
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         temporary = path
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
+        try:
+            _write_all(handle, content)
+        finally:
+            os.close(handle)
         temporary.replace(path_of(folder, name))
         stored = True
     except OSError as error:
@@ -221,6 +223,13 @@ def write(name: str, code: ObjectCode, settings: config.Config | None = None) ->
                 temporary.unlink()
     _make_room(folder, len(content), settings.cache_size)
     return stored
+
+
+def _write_all(handle: int, content: bytes) -> None:
+    """All bytes into an open file."""
+    left = memoryview(content)
+    while left:
+        left = left[os.write(handle, left) :]
 
 
 def _make_room(folder: Path, added: int, limit: int) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Final, NamedTuple
+from typing import Final
+
+from staticgrad.records import NamedTuple
 
 ENTRY: Final = "kernel"
 """The function of a source that is called as ``kernel(record, own, begin, end)``."""

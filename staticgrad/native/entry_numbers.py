@@ -7,10 +7,11 @@ floating-point environment, to the place in the arena where its plan has a copy 
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from staticgrad.native.entry_text import EntryCode
 from staticgrad.native.entry_words import CallWord, ObjectField
+from staticgrad.records import NamedTuple
 
 #: Whether conversions are those of the default environment: MXCSR without its flags, FPCR.
 _X86: Final = """declare void @llvm.x86.sse.stmxcsr(ptr)

@@ -8,11 +8,12 @@ the loop gives it. A join that nobody reads is not written.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from staticgrad.native.emitter import Emitter
 from staticgrad.native.kinds import WORD, Kind
 from staticgrad.native.translation import Bound, text_of
+from staticgrad.records import NamedTuple
 
 
 class Path(NamedTuple):

@@ -14,11 +14,12 @@ import keyword
 import re
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from staticgrad.native.kinds import NOTHING, REAL, WORD
 from staticgrad.native.operations import FUNCTIONS, OPERATORS, Operation
 from staticgrad.native.translation import Bound
+from staticgrad.records import NamedTuple
 
 if TYPE_CHECKING:
     from staticgrad.native.syntax_reader import SyntaxReader

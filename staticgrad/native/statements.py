@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from staticgrad.native import line_forms
 from staticgrad.native.line_forms import (
@@ -22,6 +22,7 @@ from staticgrad.native.line_forms import (
     NotPlainError,
     Words,
 )
+from staticgrad.records import NamedTuple
 
 
 class Plain(NamedTuple):

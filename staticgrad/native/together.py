@@ -71,11 +71,12 @@ def _is_there(symbol: str, host: Target, settings: config.Config) -> bool:
 
 def _modules(texts: Mapping[str, str]) -> Iterator[dict[str, str]]:
     """Texts by symbol, those that go into a module together: of one level, and not too long."""
+    levels = {symbol: jit.level_of([text]) for symbol, text in texts.items()}
     for level in (1, 2):
         part: dict[str, str] = {}
         lines = 0
         for symbol, text in texts.items():
-            if jit.level_of([text]) == level:
+            if levels[symbol] == level:
                 if part and lines + text.count("\n") > LONGEST:
                     yield part
                     part, lines = {}, 0

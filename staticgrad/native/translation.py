@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from staticgrad.native import (
     call_operations,
@@ -33,7 +33,7 @@ from staticgrad.native.kinds import (
     Vector,
 )
 from staticgrad.native.operations import FUNCTIONS, OPERATORS, Operation
-from staticgrad.records import dataclass
+from staticgrad.records import NamedTuple, dataclass
 
 FUNCTION = Scalar("function", "function")
 TIMELESS = (RANGE, FUNCTION, NOTHING)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from staticgrad.nn.dropout import Dropout
 from staticgrad.nn.initial import Initial, Seed, source
 from staticgrad.nn.linear import Linear
 from staticgrad.nn.module import Module
+from staticgrad.records import NamedTuple
 
 
 class Cache(NamedTuple):

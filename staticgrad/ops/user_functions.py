@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from staticgrad.ir.op import Array, Op, lift_all
 from staticgrad.ir.value import Value
 from staticgrad.ops.custom import check_arguments
 from staticgrad.ops.operands import as_values, dtype_of, shape_of
+from staticgrad.records import NamedTuple
 from staticgrad.types.arrays import array_of
 from staticgrad.types.dim import dim
 from staticgrad.types.tensor import TensorType

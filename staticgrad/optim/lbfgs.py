@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from staticgrad.autodiff.reverse import grad
 from staticgrad.errors import ArgumentError, DTypeError, ShapeError, UnknownAttributeError
@@ -21,6 +21,7 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.value import Value
 from staticgrad.optim.hyperparameters import require_count, require_positive
+from staticgrad.records import NamedTuple
 
 #: How far the loss must fall, and the slope flatten, for a step to be taken: c1 and c2.
 _FALL: Final = 1e-4

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import prod
 from threading import RLock
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 
@@ -35,6 +35,7 @@ from staticgrad.programs import of_functions
 from staticgrad.programs.arguments import is_value
 from staticgrad.programs.function import Function
 from staticgrad.programs.places import AnyFunction, is_function
+from staticgrad.records import NamedTuple
 
 #: How far a product with the matrix may be from the derivative along the vector, by eps ** this.
 _NEAR: Final = 0.4

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ import numpy.typing as npt
 from staticgrad.native import entry as native_entry
 from staticgrad.native.constants import ENDLESS
 from staticgrad.native.entry_words import HeadWord, HoldWord, PlaceWord, RecordWord
+from staticgrad.records import NamedTuple
 from staticgrad.runtime.arena import address_of
 from staticgrad.runtime.outputs import OutputPool
 from staticgrad.runtime.step import ParameterLocks, Table

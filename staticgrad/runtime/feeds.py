@@ -11,7 +11,7 @@ down. Feeds are never written, and no reference to them outlives the run.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from staticgrad.analysis.binding import Feeds, feed_array, name_feeds
 from staticgrad.errors.wording import kind_of
 from staticgrad.ir.graph import Graph
 from staticgrad.native.environment import default_environment
+from staticgrad.records import NamedTuple
 from staticgrad.types.arrays import convert_array
 from staticgrad.types.dtype import as_dtype
 

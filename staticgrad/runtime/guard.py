@@ -12,14 +12,14 @@ from __future__ import annotations
 import ctypes
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from staticgrad.errors import KernelAccessError
 from staticgrad.ir.plan import Placement, Plan
-from staticgrad.records import dataclass
+from staticgrad.records import NamedTuple, dataclass
 from staticgrad.runtime.arena import Arena, address_of
 from staticgrad.runtime.places import ARENA
 from staticgrad.storage.parameter import ALIGNMENT, aligned_bytes, write_together

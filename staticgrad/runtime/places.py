@@ -5,10 +5,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from staticgrad.errors import VerifyError
 from staticgrad.ir.plan import Plan, own_stride
+from staticgrad.records import NamedTuple
 from staticgrad.types.dim import evaluate
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ second, and so on. In a loop inside another one those may change, too: they are 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from staticgrad.analysis.barriers import barriers
 from staticgrad.analysis.cost import FASTEST, ROWS, call_seconds, plan_seconds
@@ -18,6 +17,7 @@ from staticgrad.ir.routine import Routine
 from staticgrad.ir.schedule import Call, Step, StepBody
 from staticgrad.native import HEAD_WORDS, Row
 from staticgrad.native.control_code import ControlKind, EntryWord, LoopWord
+from staticgrad.records import NamedTuple
 from staticgrad.runtime.arena import address_of
 from staticgrad.runtime.places import ARENA, FIXED, WORDS, BufferPlaces, Moved, Place, further
 from staticgrad.runtime.sections import PlannedRow

@@ -9,12 +9,13 @@ depends on where the cut is, nor on who runs it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from staticgrad.analysis.barriers import barriers
 from staticgrad.analysis.cost import FASTEST, all_seconds
 from staticgrad.ir.plan import Plan
 from staticgrad.native import Row
+from staticgrad.records import NamedTuple
 
 #: Predicted seconds of rows that are worth sharing: handing over takes a third of a microsecond,
 #: and on processors that are slow at it some two.

@@ -17,14 +17,14 @@ from staticgrad.errors import ParseError
 
 _BARE: Final = re.compile(r"[A-Za-z_]\w*(?:\.\w+)*", re.ASCII)
 #: What a quoted name writes as \u{...}: controls, line breaks, surrogates, marks without a shape.
-_HIDDEN: Final = re.compile(
+_HIDDEN: Final = (
     '[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff"\\\\]'
 )
 _STRING: Final = r'"(?:[^"\\\x00-\x1f\x7f-\x9f\u2028\u2029]|\\[^\n])*"'
-_ESCAPE: Final = re.compile(r'\\(?:u\{([0-9A-Fa-f]{1,6})\}|(["\\])|(.))')
+_ESCAPE: Final = r'\\(?:u\{([0-9A-Fa-f]{1,6})\}|(["\\])|(.))'
 
-_TOKEN: Final = re.compile(
-    rf"""[ \t]*(?:
+#: Only who reads a text needs it compiled.
+_TOKEN: Final = rf"""[ \t]*(?:
     (?P<name>[A-Za-z_]\w*(?:\.\w+)*)
     |(?P<value>[%@](?:\w+(?:\.\w+)*|{_STRING}))
     |(?P<float>\d+(?:\.\d+(?:[eE][+-]?\d+)?|[eE][+-]?\d+))
@@ -35,9 +35,7 @@ _TOKEN: Final = re.compile(
     |(?P<comment>\#[^\n]*)
     |(?P<break>\n[ \t\n]*)
     |(?P<last>\Z)
-    |(?P<wrong>.))""",
-    re.VERBOSE | re.ASCII | re.DOTALL,
-)
+    |(?P<wrong>.))"""
 
 
 def name_text(name: str, reserved: Collection[str] = ()) -> str:
@@ -49,7 +47,7 @@ def name_text(name: str, reserved: Collection[str] = ()) -> str:
 
 def quoted(text: str) -> str:
     r"""``text`` between double quotes; what cannot stand there as it is becomes ``\u{...}``."""
-    return '"' + _HIDDEN.sub(_escape, text) + '"'
+    return '"' + re.sub(_HIDDEN, _escape, text) + '"'
 
 
 def _escape(match: re.Match[str]) -> str:
@@ -63,7 +61,7 @@ def unquoted(token: str) -> str:
     Raises:
         ValueError: an escape that does not exist, or a code point beyond Unicode.
     """
-    return _ESCAPE.sub(_unescape, token[1:-1])
+    return re.sub(_ESCAPE, _unescape, token[1:-1])
 
 
 def _unescape(match: re.Match[str]) -> str:
@@ -94,7 +92,7 @@ class Tokens:
     def _cut(self) -> None:
         add_kind, add_text, add_start = self.kinds.append, self.texts.append, self.starts.append
         fresh_line = True
-        for match in _TOKEN.finditer(self.text):
+        for match in re.finditer(_TOKEN, self.text, re.VERBOSE | re.ASCII | re.DOTALL):
             kind = match.lastgroup or "wrong"
             if kind == "break":
                 fresh_line = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from staticgrad.ops.linalg.lu import LU
 from staticgrad.ops.linalg.qr import QR
 from staticgrad.ops.linalg.svd import SVD, SVDVals
 from staticgrad.ops.slices import part
+from staticgrad.records import NamedTuple
 
 
 class QRResult(NamedTuple):

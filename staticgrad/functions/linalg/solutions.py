@@ -7,7 +7,7 @@ differentiate again.
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from staticgrad.ops.linalg.base import adjoint, as_rows, diagonal_of, mirrored, 
 from staticgrad.ops.linalg.lu import LU, LUSolve
 from staticgrad.ops.linalg.triangular import TriangularSolve, TridiagonalSolve
 from staticgrad.ops.operands import promoted_values
+from staticgrad.records import NamedTuple
 from staticgrad.types.dim import Size
 
 
