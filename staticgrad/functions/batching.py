@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from operator import index
 from typing import Any
 
@@ -20,6 +21,7 @@ from staticgrad.ir.bodies import body_of
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.value import Value
+from staticgrad.ir.worlds import holding, present
 from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.batching import over_batch
 from staticgrad.ops.movement import with_size
@@ -95,15 +97,18 @@ class _Batches:
         }
         leaves = [inputs.get(place, leaf) for place, leaf in enumerate(self.leaves)]
         args, kwargs = unflatten(self.tree, leaves)
-        found, tree = called("vmap", functools.partial(f, *args, **kwargs))
-        results = tuple(as_results("vmap", found))
-        trace.parts.append(Traced((trace.first, *inputs.values()), results))
+        held = _Held(trace)
+        with holding(held) if self.is_eager else nullcontext():
+            found, tree = called("vmap", functools.partial(f, *args, **kwargs))
+        leaves = [held(leaf) if getattr(leaf, "computes", False) else leaf for leaf in found]
+        given = (trace.first, *inputs.values(), *held.inputs)
+        trace.parts.append(Traced(given, tuple(as_results("vmap", leaves))))
         (part,), captured = trace.close(once=not self.is_eager)
-        operands = [*self.given.values()]
+        operands = present((*self.given.values(), *held.tensors, *captured))
         number = functions.iota((self.size,), like=operands[0] if operands else None)
-        over = [True, *self.over, *[False] * len(captured)]
+        over = [True, *self.over, *[False] * (len(operands) - len(self.over))]
         body = body_of(part.given, labelled("y", part.results))
-        outs = over_batch(body, [number, *operands, *captured], over, self.size)
+        outs = over_batch(body, [number, *operands], over, self.size)
         axes = _spread("out_axes", out_axes, tree)
         placed = zip(paths(tree, "the result"), outs, axes, strict=True)
         return unflatten(tree, [self._placed(name, *out, axis) for name, out, axis in placed])
@@ -130,6 +135,33 @@ class _Batches:
                 related=related(value),
             )
         return functions.moveaxis(batch, 0, axis)
+
+
+class _Held:
+    """Tensors that a mapped function closes over, and the inputs that stand for them."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self._known: dict[int, tuple[Any, Any]] = {}
+
+    def __call__(self, tensor: Any) -> Any:
+        """What stands for a tensor in what is traced."""
+        if id(tensor) not in self._known:
+            value = self._trace.input(f"t{len(self._known)}", tensor.type)
+            # as old as the trace: what is traced inside of it reads this from outside
+            value.node.serial = self._trace.first.node.serial
+            self._known[id(tensor)] = tensor, value
+        return self._known[id(tensor)][1]
+
+    @property
+    def tensors(self) -> list[Any]:
+        """The tensors, in the order of ``inputs``."""
+        return [tensor for tensor, _ in self._known.values()]
+
+    @property
+    def inputs(self) -> list[Any]:
+        """What stands for them."""
+        return [value for _, value in self._known.values()]
 
 
 def _element(kind: TensorType) -> TensorType:

@@ -100,13 +100,13 @@ def trips_over(name: str, values: Sequence[Any], length: Any) -> Size:
     return trips
 
 
-def bound_of(name: str, number: Any) -> Any:
-    """A bound that only a run knows, as int64.
+def bound_of(name: str, number: Any, kind: type[Any]) -> Any:
+    """A bound that only a run knows, as int64 of a kind.
 
     Raises:
         DTypeError: no integers. ArgumentError: several.
     """
-    value = as_value(name, number)
+    value = as_value(name, number, kind)
     if not value.dtype.is_integer:
         raise DTypeError(f"{name}: the bound {shown(number)} is {value.type}, not an integer")
     if value.shape:

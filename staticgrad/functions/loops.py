@@ -47,6 +47,7 @@ from staticgrad.functions.trip_slices import with_slices
 from staticgrad.ir.bodies import body_of
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Symbolic, constant
+from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Op
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import is_weak
@@ -104,7 +105,8 @@ def _scan(
 ) -> tuple[Any, Any]:
     check_function(name, "f", f, "carry", "x")
     slices, shape = flatten(xs)
-    values = [as_value(name, each) for each in slices]
+    kind = binding_kind((*flatten(init)[0], *slices))
+    values = [as_value(name, each, kind) for each in slices]
     trips = trips_over(name, values, length)
 
     def trip(_: Any, carry: Any, each: Sequence[Any]) -> tuple[Any, Any]:
@@ -148,7 +150,8 @@ def fori_loop(
     """
     check_function("fori_loop", "body_fun", body_fun, "i", "carry")
     if isinstance(lower, Value) or isinstance(upper, Value):
-        first, last = (bound_of("fori_loop", each) for each in (lower, upper))
+        kind = binding_kind((lower, upper))
+        first, last = (bound_of("fori_loop", each, kind) for each in (lower, upper))
 
         def test(carry: Any) -> Any:
             return carry[0] < last
@@ -289,7 +292,7 @@ def cond(pred: Any, true_fun: Callable[..., R], false_fun: Callable[..., R], *op
     check_function("cond", "false_fun", false_fun, *given)
     if isinstance(pred, bool):
         return (true_fun if pred else false_fun)(*operands)
-    value = as_value("cond", pred)
+    value = as_value("cond", pred, binding_kind((pred, *flatten(list(operands))[0])))
     check_one("cond", "the condition", value)
     if value.dtype.is_float:
         raise DTypeError(
@@ -330,7 +333,7 @@ def switch(index: Any, branches: Sequence[Callable[..., R]], *operands: Any) -> 
         raise ArgumentError("switch: there are no branches")
     if isinstance(index, int) and not isinstance(index, bool):
         return functions_[min(max(index, 0), len(functions_) - 1)](*operands)
-    value = as_value("switch", index)
+    value = as_value("switch", index, binding_kind((index, *flatten(list(operands))[0])))
     check_one("switch", "the index", value)
     if not value.dtype.is_integer:
         raise DTypeError(f"switch: the index is {value.type}, not an integer")

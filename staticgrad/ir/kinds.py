@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from staticgrad.errors import DTypeError
 from staticgrad.ir.value import Value
-from staticgrad.ir.worlds import computing_kind
+from staticgrad.ir.worlds import computing_kind, is_holding
 from staticgrad.types.dim import Dim
 
 if TYPE_CHECKING:
@@ -97,11 +97,16 @@ def binding_kind(args: tuple[Any, ...]) -> type[Any]:
 
 
 def _where_they_meet(one: type[Value], other: type[Value], args: tuple[Any, ...]) -> type[Value]:
-    """The kind of all that are no parameters, if that is a graph's or computes at once."""
+    """The kind of all that are no parameters, if that is a graph's or computes at once.
+
+    That of graphs where what computes at once may stand in them.
+    """
     values = [arg for arg in args if isinstance(arg, Value) and not arg.is_stored]
     kinds = {getattr(arg, "kind", type(arg)) for arg in values}
     if len(kinds) == 1 and ((kind := kinds.pop()).computes or kind is _DEFAULT_KIND[0]):
         return kind
+    if is_holding() and all(kind.computes or kind is _DEFAULT_KIND[0] for kind in kinds):
+        return _DEFAULT_KIND[0]
     names = f"{one.__name__} and {other.__name__}"
     raise DTypeError(
         f"values of two kinds cannot meet in one op: {names}", hint=other.meeting or one.meeting

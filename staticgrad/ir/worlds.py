@@ -8,12 +8,17 @@ alone, too, and operations without operands compute at once. What builds graphs 
 
 from __future__ import annotations
 
-from contextlib import ContextDecorator
+from collections.abc import Callable, Iterator
+from contextlib import ContextDecorator, contextmanager
 from contextvars import ContextVar, Token
 from typing import Any, Final, Self
 
 #: What operations without operands give in this context; None: values of a graph.
 _computing: Final[ContextVar[Any]] = ContextVar("staticgrad_computing", default=None)
+#: What stands for a tensor among values of a graph, where a graph is built to compute at once.
+_holding: Final[ContextVar[Callable[[Any], Any] | None]] = ContextVar(
+    "staticgrad_holding", default=None
+)
 #: The class of parameters, which stands above this file, once it is defined.
 _parameters: Final[list[type]] = []
 
@@ -50,8 +55,34 @@ def in_graphs() -> computing:
     return computing(None)
 
 
+@contextmanager
+def holding(hold: Callable[[Any], Any] | None) -> Iterator[None]:
+    """Inside, ``hold`` gives what stands for what computes at once beside values of a graph."""
+    token = _holding.set(hold)
+    try:
+        yield
+    finally:
+        _holding.reset(token)
+
+
+def is_holding() -> bool:
+    """Whether what computes at once may stand beside values of a graph."""
+    return _holding.get() is not None
+
+
+def _beside_graphs(args: tuple[Any, ...], hold: Callable[[Any], Any]) -> tuple[Any, ...]:
+    computes = [getattr(arg.__class__, "computes", None) for arg in args]
+    kinds = zip(args, computes, strict=True)
+    if not any(does is False and arg.__class__ not in _parameters for arg, does in kinds):
+        return args
+    return tuple([hold(arg) if does else arg for arg, does in zip(args, computes, strict=True)])
+
+
 def present(args: tuple[Any, ...]) -> tuple[Any, ...]:
     """``args``, with the present arrays of parameters that stand among what computes at once."""
+    hold = _holding.get()
+    if hold is not None:
+        args = _beside_graphs(args, hold)
     for arg in args:
         if arg.__class__ in _parameters:
             break

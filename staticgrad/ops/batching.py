@@ -95,7 +95,8 @@ def _as_it_is(node: Node, args: Sequence[Any], kind: Any) -> Sequence[Any]:
     if kind.computes:
         if isinstance(node.op, Constant):
             return [kind.lift(node.op.data.array)]
-        return _tuple(node.op(*args))
+        # an op without operands would bind to a graph
+        return _tuple(node.op(*args) if args else kind.bind(node.op, ()))
     if isinstance(node.op, Constant):
         return node.values
     copy = Node(node.op, tuple(args), node.types, node.origin, node.order)
@@ -250,8 +251,8 @@ def _until_all(op: While, size: Size, args: Sequence[Any], over: Sequence[bool])
     count = op.carries
     carries = in_front(size, args[:count], over[:count])
     rest, has = args[count:], [*[True] * count, *over[count:]]
-    trips = functions.zeros((size,), I64)
-    number = functions.constant(0, I64)
+    trips = functions.zeros((size,), I64, like=args[0])
+    number = functions.zeros((), I64, like=args[0])
     ((going, _),) = over_batch(op.test, [number, *carries, *rest], [False, *has], size)
     i = body_input("i", NUMBER, *here())
     flags = body_input("c0", TensorType(BOOL, (size,)), *here())
@@ -316,7 +317,7 @@ def _case_for_all(
         *(body_input(f"p{k + 1}", arg.type, *here()) for k, arg in enumerate(operands)),
     ]
     taken = results(for_all(flags, False, inputs[1:], has, size))
-    skipped: list[Any] = [functions.zeros(value.shape, value.dtype) for value in taken]
+    skipped: list[Any] = [functions.zeros(value.shape, value.dtype, like=flags) for value in taken]
     bodies = [
         body_of(inputs, dict(zip(case.outputs, each, strict=True))) for each in (skipped, taken)
     ]

@@ -7,9 +7,9 @@ Everything else (numbers, strings, bools, None, functions, objects) is part of t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from inspect import BoundArguments, Signature
+from inspect import BoundArguments, Signature, signature
 from operator import is_
-from typing import Any
+from typing import Any, Final
 
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import kind_of, shown
@@ -20,6 +20,15 @@ from staticgrad.ir.value import Value
 from staticgrad.ops.operands import dtype_of
 from staticgrad.types.dtype import DType, as_dtype
 
+
+class _Optional:
+    """The default of an argument that stays away where it is not given."""
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+_OPTIONAL: Final = _Optional()
 _ARRAYS = ("__array__", "__array_interface__", "__dlpack__")
 
 
@@ -104,7 +113,26 @@ def bound_to(takes: Signature, name: str, args: Any, kwargs: Any) -> BoundArgume
     except TypeError as error:
         raise ArgumentError(f"{name}{takes}: {error}") from None
     bound.apply_defaults()
+    for unset in [each for each, value in bound.arguments.items() if value is _OPTIONAL]:
+        del bound.arguments[unset]
     return bound
+
+
+def without_defaults(f: Callable[..., Any]) -> Signature | None:
+    """What a function takes, as ``bound_to`` fills no default in; None where it does not say so.
+
+    For whom an argument that nobody gave is another one than its default: a default of ``vmap``'s
+    function has no axis of elements.
+    """
+    try:
+        known = signature(f)
+    except (TypeError, ValueError):
+        return None
+    parameters = [
+        each if each.default is Signature.empty else each.replace(default=_OPTIONAL)
+        for each in known.parameters.values()
+    ]
+    return known.replace(parameters=parameters)
 
 
 def is_array(leaf: Any) -> bool:

@@ -19,6 +19,7 @@ from staticgrad.functions.call_types import (
     ValueAndGradient,
 )
 from staticgrad.ir.value import Value
+from staticgrad.programs.arguments import without_defaults
 from staticgrad.programs.function import Function
 from staticgrad.programs.transformed import Transformed, made_once
 from staticgrad.types.dim import Dim
@@ -95,7 +96,9 @@ def vmap(f: Any, in_axes: Any = 0, out_axes: Any = 0, *, axis_size: Any = None) 
         return over_elements(f, args, kwargs, (in_axes, out_axes), axis_size)
 
     def made() -> _Mapped:
-        return _Mapped(f, "vmap", rule)
+        found = _Mapped(f, "vmap", rule)
+        found.__signature__ = without_defaults(f)  # for whoever traces a call of it
+        return found
 
     if isinstance(axis_size, Dim):
         return made()

@@ -39,6 +39,8 @@ Rule = Callable[[tuple[Any, ...], dict[str, Any], bool], Any]
 class Transformed:
     """A function made of another one; ``program`` is what calls with arrays run."""
 
+    __signature__: Signature | None  # set where it is not that of the other one
+
     def __init__(self, f: Any, name: str, rule: Rule, places: tuple[int, ...] = ()) -> None:
         """By a rule; at ``places`` Python numbers are arrays."""
         functools.update_wrapper(self, f, updated=())

@@ -1,0 +1,148 @@
+"""``vmap`` of tensors: the stack of what each element gives; derivatives inside and outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.eager import Tensor
+
+random = np.random.default_rng(0)
+X = random.normal(size=(4, 3))
+M = random.normal(size=(4, 3, 3)) + 3 * np.eye(3)
+COUNTS = np.array([1, 4, 0, 2])
+BATCHES = random.normal(size=(4, 2, 3))
+
+
+@sg.custom_vjp(name="tests.eager.doubled")
+def doubled(x: Any, y: Any) -> Any:
+    return sg.sin(y) * x
+
+
+@doubled.rule
+def _(ct: Any, out: Any, x: Any, y: Any) -> Any:
+    return ct * sg.sin(y), 2 * ct * sg.cos(y) * x
+
+
+def scanned(h: Any, b: Any) -> Any:
+    """A loop that closes over a value of the element, and over a position."""
+    last, every = sg.scan(lambda c, i: (sg.tanh(c * b + i), c), h, np.arange(3.0))
+    return last + every.sum(axis=0)
+
+
+def halved(h: Any) -> Any:
+    return sg.while_loop(lambda c: (c * c).sum() > 1.0, lambda c: c * 0.7, h, most=20)
+
+
+FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
+    "inverse": (sg.linalg.inv, (M,)),
+    "factors": (lambda a: sg.linalg.cholesky(a @ a.T), (M,)),
+    "exponential": (sg.linalg.expm, (M * 0.1,)),
+    "its own rule": (doubled, (X, X + 1)),
+    "loop": (scanned, (X, X + 1)),
+    "as many trips as it wants": (
+        lambda n, h: sg.fori_loop(0, n, lambda i, c: c + i, h),
+        (COUNTS, X),
+    ),
+    "while": (halved, (X * 3,)),
+    "branch": (lambda n, h: sg.switch(n, [sg.sin, sg.exp, lambda v: v * v], h), (COUNTS, X)),
+    "sort": (lambda v: sg.sort(v) * np.arange(3.0), (X,)),
+    "matrix of slopes": (lambda v: sg.jacobian(lambda u: sg.sin(u) * u.sum())(v), (X,)),
+    "curvature": (lambda v: sg.hessian(lambda u: (sg.sin(u) * u).sum())(v), (X,)),
+    "mapped inside": (lambda b: sg.vmap(lambda v: sg.cumsum(v) * b.sum())(b), (BATCHES,)),
+}
+
+
+#: Those that are linear, or whose number of trips no gradient knows.
+STRAIGHT = {"as many trips as it wants", "while", "sort", "mapped inside"}
+
+
+def tensors(arrays: Any) -> list[Tensor]:
+    return [Tensor(each, dtype=str(each.dtype)) for each in arrays]
+
+
+def stacked(f: Callable[..., Any], arrays: tuple[np.ndarray, ...]) -> np.ndarray:
+    """An element at a time."""
+    return np.stack([f(*tensors(each)).numpy() for each in zip(*arrays, strict=True)])
+
+
+def slope(f: Callable[..., Any]) -> Callable[..., Any]:
+    """The gradient by the last argument."""
+    return lambda *a: sg.grad(lambda v: (f(*a[:-1], v) * 1.3).sum())(a[-1])
+
+
+def along(f: Callable[..., Any]) -> Callable[..., Any]:
+    """The tangent of the last argument's moving along itself."""
+    return lambda *a: sg.jvp(lambda v: f(*a[:-1], v), (a[-1],), (a[-1] * 0.5,))[1]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_is_the_stack_of_its_elements_and_so_are_its_derivatives(name: str) -> None:
+    f, arrays = FUNCTIONS[name]
+    made = [f, along(f)] if name in STRAIGHT else [f, slope(f), along(slope(f))]
+    for each in made:
+        found = sg.vmap(each)(*tensors(arrays))
+        assert isinstance(found, Tensor)
+        np.testing.assert_allclose(found.numpy(), stacked(each, arrays), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["its own rule", "loop", "inverse"])
+def test_is_differentiated_over_the_batch(name: str) -> None:
+    f, arrays = FUNCTIONS[name]
+    for each in (slope, along):
+        found = each(sg.vmap(slope(f)))(*tensors(arrays))
+        np.testing.assert_allclose(found.numpy(), stacked(each(slope(f)), arrays), rtol=1e-9)
+
+
+def test_tensors_that_a_function_closes_over_are_shared_and_get_gradients() -> None:
+    w, x = (Tensor(each, requires_grad=True, dtype="float64") for each in (M[0], X))
+    p = sg.parameter("p", X[0])
+
+    def trip(c: Any, row: Any) -> tuple[Any, Any]:
+        return sg.tanh(c @ w + row), w.sum() * c
+
+    def f(v: Any) -> Any:
+        last, every = sg.scan(trip, v * p, w * 0.1)
+        inner = sg.vmap(lambda row: (row * v + x[0]).sum() * w)(w)
+        mapped = sg.vmap(lambda row: row * v[0])(x)
+        return last + every.sum(0) + inner.sum((0, 1)) + mapped.sum(0), w, sg.concat([v, x[1]], 0)
+
+    found = sg.vmap(f)(x)
+    by_hand = [f(row) for row in x]
+    for one, several in zip(found, zip(*by_hand, strict=True), strict=True):
+        expected = np.stack([each.numpy() for each in several])
+        np.testing.assert_allclose(one.numpy(), expected, rtol=1e-12)
+    wanted = sg.grad(sum((sg.sin(a).sum() for a, _, _ in by_hand), 0.0), [w, x, p])
+    for one, other in zip(sg.grad(sg.sin(found[0]).sum(), [w, x, p]), wanted, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-9)
+
+
+def test_what_a_function_takes_by_default_has_no_axis_of_elements() -> None:
+    def scaled(x: Any, factor: float = 2.0, offset: Any = None) -> Any:
+        return x * factor if offset is None else x * factor + offset
+
+    for f in (
+        sg.vmap(scaled),
+        sg.function(sg.vmap(scaled)),
+        sg.grad(lambda x: sg.vmap(scaled)(x).sum()),
+    ):
+        np.testing.assert_array_equal(f(X), np.full_like(X, 2.0) if "grad" in repr(f) else X * 2)
+    np.testing.assert_array_equal(sg.vmap(scaled)(X, offset=X), X * 3)
+    np.testing.assert_array_equal(sg.vmap(scaled, (0, None))(X, 3.0), X * 3)
+    np.testing.assert_array_equal(sg.vmap(sg.sort)(X), np.sort(X))
+    np.testing.assert_allclose(sg.vmap(sg.linalg.inv)(M), np.linalg.inv(M), rtol=1e-10)
+
+
+def test_arrays_and_numbers_stand_in_loops_over_tensors() -> None:
+    (h,) = tensors([X[0]])
+    last, every = sg.scan(lambda c, i: (c * 0.5 + i, c), h, np.arange(3.0))
+    np.testing.assert_allclose(last.numpy(), X[0] / 8 + 2.5)
+    assert every.shape == (3, 3)
+    (count,) = tensors([COUNTS[1]])
+    np.testing.assert_allclose(sg.fori_loop(0, count, lambda i, c: c + i, h).numpy(), X[0] + 6)
+    np.testing.assert_allclose(sg.cond(np.array(0), sg.sin, sg.exp, h).numpy(), np.exp(X[0]))
+    np.testing.assert_allclose(sg.switch(np.array(0), [sg.sin, sg.exp], h).numpy(), np.sin(X[0]))
