@@ -31,7 +31,7 @@ PLACES: Final = 3
 
 #: Rows whose elements are dealt out, at most, and shuffles for each vector: squares take no more.
 #: Of shorter rows much of a square is empty.
-DEALT: Final = 16
+DEALT: Final = 18
 _SHUFFLES: Final = 5
 _SHORT: Final = 8
 _PRIMES: Final = (2, 3, 5, 7)
