@@ -18,7 +18,6 @@ from passes.fusion.groups import CheckBuffer, Copied, Group, Groups, Home, Key
 from passes.fusion.invariants import with_turned_invariants
 from passes.fusion.logs import with_logged_carries
 from passes.fusion.merging import taken
-from passes.fusion.neighbours import KernelPair, neighbours
 from passes.fusion.preparation import (
     expand_vector_products,
     widen_accumulation,
@@ -48,6 +47,7 @@ from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType
 
 if TYPE_CHECKING:
+    from passes.fusion.neighbours import KernelPair
     from passes.lowering.written_loops import Stretch
 
 
@@ -77,6 +77,8 @@ class Fusion:
 
     def neighbours(self) -> list[KernelPair]:
         """Every pair of steps of which one reads what the other computes, and why they are two."""
+        from passes.fusion.neighbours import neighbours
+
         step = {number: place for place, number in enumerate(self.steps)}
         return [
             replace(pair, computed_in=step[pair.computed_in], read_in=step[pair.read_in])

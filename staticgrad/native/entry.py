@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.native import entry_run, entry_text
-from staticgrad.native.entry_text import SYMBOL
 from staticgrad.native.entry_words import WRITABLE, CallWord, ObjectField
 from staticgrad.native.lock import LOCK
 
@@ -166,15 +164,18 @@ def _methods() -> list[_Method]:
 
 def _make_methods() -> tuple[_Method, _Method]:
     from staticgrad import config, native
+    from staticgrad.native import entry_run, entry_text
     from staticgrad.native.target import host
+
+    symbol = entry_text.SYMBOL
 
     def compile_for(target: Target) -> ObjectCode:
         from staticgrad.native.jit import compile_ir
 
-        return compile_ir([text], SYMBOL, target)
+        return compile_ir([text], symbol, target)
 
     text = f"{entry_text.text()}\n{entry_run.text(host().triple)}"
-    address, _ = native.object_code(text, SYMBOL, compile_for, config.current())
+    address, _ = native.object_code(text, symbol, compile_for, config.current())
     return (
         _Method(b"run", address, _METHOD_ONE_ARGUMENT, None),
         _Method(b"run_bound", address, _METHOD_NO_ARGUMENTS, None),

@@ -1,76 +1,65 @@
 """The table of the vector-math blocks: name to definition, and the error of each.
 
-It loads every block's file, so only those who expand or price blocks import it: an op that needs a
-few bits of a float takes them from ``layout``.
+A program has few blocks, and a file takes as long to load as a small kernel to write: a block's
+file is loaded when the block is expanded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from types import MappingProxyType
 from typing import Final
 
 from staticgrad.ir.expr import Expr
 from staticgrad.types.dtype import F32, F64, DType
-from staticgrad.vecmath.bessel import i0e, i1e
-from staticgrad.vecmath.division import floor_quotient, fmod
-from staticgrad.vecmath.error_function import erf, erfc
-from staticgrad.vecmath.exponential import exp, exp2, expm1, tanh
-from staticgrad.vecmath.gamma import gamma
-from staticgrad.vecmath.gamma_function import digamma, gammaln, trigamma
-from staticgrad.vecmath.incomplete_beta import betainc, betaln
-from staticgrad.vecmath.incomplete_gamma import gammainc, gammaincc
-from staticgrad.vecmath.inverse_trigonometric import acos, asin, atan, atan2
-from staticgrad.vecmath.lambert import lambertw
-from staticgrad.vecmath.logarithm import log, log1p, log2, log10
-from staticgrad.vecmath.normal_quantile import erfinv, ndtri
-from staticgrad.vecmath.power import cbrt, int_pow, pow_
-from staticgrad.vecmath.scaled_error_function import erfcx, ndtr
-from staticgrad.vecmath.trigonometric import cos, sin, tan
-from staticgrad.vecmath.zeta import zeta
 
-DEFINITIONS: Final[Mapping[str, Callable[..., Expr]]] = MappingProxyType(
-    {
-        "exp": exp,
-        "expm1": expm1,
-        "log": log,
-        "log1p": log1p,
-        "sin": sin,
-        "cos": cos,
-        "tan": tan,
-        "ndtri": ndtri,
-        "fmod": fmod,
-        "floor_quotient": floor_quotient,
-        "tanh": tanh,
-        "erf": erf,
-        "pow": pow_,
-        "int_pow": int_pow,
-        "exp2": exp2,
-        "log2": log2,
-        "log10": log10,
-        "cbrt": cbrt,
-        "atan": atan,
-        "atan2": atan2,
-        "asin": asin,
-        "acos": acos,
-        "erfc": erfc,
-        "erfinv": erfinv,
-        "erfcx": erfcx,
-        "ndtr": ndtr,
-        "gamma": gamma,
-        "gammaln": gammaln,
-        "digamma": digamma,
-        "trigamma": trigamma,
-        "i0e": i0e,
-        "i1e": i1e,
-        "lambertw": lambertw,
-        "zeta": zeta,
-        "gammainc": gammainc,
-        "gammaincc": gammaincc,
-        "betainc": betainc,
-        "betaln": betaln,
-    }
-)
+#: The blocks that each file of this package defines.
+_DEFINED_IN: Final[Mapping[str, str]] = {
+    "bessel": "i0e i1e",
+    "division": "fmod floor_quotient",
+    "error_function": "erf erfc",
+    "exponential": "exp expm1 tanh exp2",
+    "gamma": "gamma",
+    "gamma_function": "gammaln digamma trigamma",
+    "incomplete_beta": "betainc betaln",
+    "incomplete_gamma": "gammainc gammaincc",
+    "inverse_trigonometric": "atan atan2 asin acos",
+    "lambert": "lambertw",
+    "logarithm": "log log1p log2 log10",
+    "normal_quantile": "ndtri erfinv",
+    "power": "pow int_pow cbrt",
+    "scaled_error_function": "erfcx ndtr",
+    "trigonometric": "sin cos tan",
+    "zeta": "zeta",
+}
+#: Blocks whose names Python has taken: their functions end in an underscore.
+_TAKEN: Final = ("pow",)
+
+
+class _Definitions(Mapping[str, Callable[..., Expr]]):
+    """The functions that define blocks, by name; a file is loaded by its first block."""
+
+    def __init__(self) -> None:
+        pairs = _DEFINED_IN.items()
+        self._files = {name: file for file, names in pairs for name in names.split()}
+
+    def __getitem__(self, name: str) -> Callable[..., Expr]:
+        module = import_module(f"staticgrad.vecmath.{self._files[name]}")
+        found: Callable[..., Expr] = getattr(module, f"{name}_" if name in _TAKEN else name)
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._files
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
+DEFINITIONS: Final[Mapping[str, Callable[..., Expr]]] = _Definitions()
 
 #: The blocks of many lines: kernels call one function that is compiled once for all of them.
 LONG: Final = frozenset(
