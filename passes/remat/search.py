@@ -25,7 +25,7 @@ EFFORT = (150_000, 150_000_000)
 _DESCENDING: Final = 0.4  # share of it for descents, where sequences are rebuilt after them
 _REBUILT: Final = 600  # ops up to which sequences are taken apart and built again
 _STARTS: Final = 6  # sequences with repeats that descents begin with
-_ROUND: Final = 25_000  # effort of what a rebuild does beside descending and trimming
+_CALL: Final = 10_000  # effort of what stands around each descent
 _WORSE: Final = 0.03  # share of the overhead that a rebuilt sequence may be dearer by
 
 
@@ -83,10 +83,6 @@ class BudgetSearch:
         """Add a valid sequence; it without idle runs."""
         return self._kept(self.descents.laid_out(sequence))
 
-    def lowest(self) -> Found:
-        """The sequence of the lowest load so far."""
-        return self.cheapest.found[0]
-
     def found(self) -> list[Found]:
         """The cheapest of each load, from the cheapest to the smallest."""
         self.descents.effort = 0
@@ -103,6 +99,7 @@ class BudgetSearch:
 
     def _kept(self, ops: list[int]) -> Found:
         """What the descents found last, kept if none is as good."""
+        self.descents.effort += _CALL + 5 * len(ops)
         found = Found(self.descents.peak, self.net.cost(ops), tuple(ops))
         self.cheapest.add(found)
         return found
@@ -153,7 +150,7 @@ class BudgetSearch:
         flat = float(random.random() < 0.6)
         slope = Slope(noise=1.2 * random.random(), flat=flat, steep=1.0 - flat)
         left = ruined(start.ops, random)
-        descents.effort += _ROUND + 20 * len(left)
+        descents.effort += _CALL + 20 * len(left)
         ops = descents.descended(left, int(goal * share), slope, random, self.effort // 20)
         if descents.peak > goal:
             return start
