@@ -14,8 +14,9 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -183,18 +184,16 @@ def overhead(points: tuple[tuple[Plan, float], ...], share: float) -> float | No
 
 def load(made: Plan) -> int:
     """The most bytes that are alive at one position of a plan, in-place results counted once."""
-    by_step: list[list[tuple[int, int]]] = [[] for _ in made.steps]
-    for place in made.placements:
-        for at in range(place.first, place.last + 1):
-            by_step[at].append((place.offset, place.offset + -(-place.nbytes // 64) * 64))
-    return max(sum(_covered(sorted(found))) for found in by_step)
-
-
-def _covered(ranges: list[tuple[int, int]]) -> Iterator[int]:
-    behind = 0
-    for begin, end in ranges:
-        yield max(end - max(begin, behind), 0)
-        behind = max(behind, end)
+    change = [0] * (len(made.steps) + 1)
+    behind: dict[int, int] = {}  # offset: the last position of what lies there
+    for place in sorted(made.placements, key=lambda each: (each.first, each.last)):
+        # what begins where something else still lives has taken over its bytes
+        begin = max(place.first, behind.get(place.offset, -1) + 1)
+        if place.nbytes and place.last >= begin:
+            behind[place.offset] = place.last
+            change[begin] += -(-place.nbytes // 64) * 64
+            change[place.last + 1] -= -(-place.nbytes // 64) * 64
+    return max(accumulate(change))
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -20,11 +20,13 @@ from staticgrad.records import dataclass
 
 _LEVELS: Final = 20  # of equal bytes, from the lowest order down
 _LOWER: Final = 0.7  # ratio of levels below the last of those
-#: Effort of a search, in about five nanoseconds: for each op, and at most.
-EFFORT = (150_000, 150_000_000)
+#: Effort of a search, in about five nanoseconds: for each op, and at most; but for each op of the
+#: longest at least.
+EFFORT = (150_000, 150_000_000, 40_000)
 _DESCENDING: Final = 0.4  # share of it for descents, where sequences are rebuilt after them
 _REBUILT: Final = 600  # ops up to which sequences are taken apart and built again
 _STARTS: Final = 6  # sequences with repeats that descents begin with
+_ANEW: Final = 5  # levels after which a long schedule's descent begins anew
 _CALL: Final = 10_000  # effort of what stands around each descent
 _WORSE: Final = 0.03  # share of the overhead that a rebuilt sequence may be dearer by
 
@@ -72,8 +74,9 @@ class BudgetSearch:
         self.random = Random(1)
         self.orders: list[Found] = []
         self.levels: list[int] = []
-        each, most = EFFORT
-        self.effort = min(each * len(net.ops), most)
+        each, most, least = EFFORT
+        self.effort = max(min(each * len(net.ops), most), least * len(net.ops))
+        self.rebuilds = len(net.ops) <= _REBUILT
 
     def begin_with(self, order: Sequence[int]) -> None:
         """Add a valid order without repeats, of which there is one at least."""
@@ -87,13 +90,12 @@ class BudgetSearch:
         """The cheapest of each load, from the cheapest to the smallest."""
         self.descents.effort = 0
         self.levels = [*_levels(min(order.load for order in self.orders), self.floor)]
-        rebuilds = len(self.net.ops) <= _REBUILT
-        limit = int(self.effort * (_DESCENDING if rebuilds else 1.0))
+        limit = int(self.effort * (_DESCENDING if self.rebuilds else 1.0))
         for start, slope in self._descents():
             if self.descents.effort >= limit:
                 break
             self._down(start.ops, slope)
-        if rebuilds:
+        if self.rebuilds:
             self._rebuild()
         return self.cheapest.found[::-1]
 
@@ -115,9 +117,12 @@ class BudgetSearch:
                 yield start, slope
 
     def _down(self, start: Sequence[int], slope: Slope) -> None:
-        """Leave a sequence at each level on the way down."""
+        """Leave a sequence at each level on the way down. That of a long schedule, of which a step
+        drops many values, begins anew now and then: it finds others."""
         descents, ops = self.descents, start
-        for goal in self.levels:
+        for place, goal in enumerate(self.levels, 1):
+            if not self.rebuilds and place % _ANEW == 0:
+                ops = start
             ops = descents.descended(
                 ops, int(goal * slope.share), slope, self.random, self.effort // 4
             )
