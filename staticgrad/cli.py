@@ -1,5 +1,5 @@
 """The command line: ``staticgrad demo | compare | docs | doctor | cache | opt | explain | lint``,
-and ``plan``, which writes files (``plan_command.py``).
+and ``plan | tradeoff``, which write files (``plan_command.py``).
 
 A command computes an ``Answer``; one place prints it, as text or with ``--json`` as one JSON
 document on standard output. Exit codes: 0, it holds; 1, it does not, or staticgrad reported an
@@ -24,6 +24,7 @@ from staticgrad import plan_command
 from staticgrad.building import capture
 from staticgrad.config import SPELLING, read_bytes
 from staticgrad.errors import ParseError, StaticgradError
+from staticgrad.plan_command import GRAPH_FILE, named_size, read_graph
 from staticgrad.records import dataclass
 
 if TYPE_CHECKING:
@@ -362,15 +363,14 @@ def _markdown(text: str) -> object:
 # Plans of problems
 
 main.add_command(plan_command.plan)
+main.add_command(plan_command.tradeoff)
 
 
 # Graphs as text
 
-_GRAPH_FILE: Final = click.File("r", encoding="utf-8", errors="replace")
-
 
 @main.command("opt")
-@click.argument("file", type=_GRAPH_FILE, default="-")
+@click.argument("file", type=GRAPH_FILE, default="-")
 @click.option(
     "-p",
     "--pipeline",
@@ -408,7 +408,7 @@ def opt(
             click.echo(str(rewriting), err=True)
 
     chosen = pipeline(passes)
-    graph, reports = chosen.run(_read_graph(file), disable=disable, watch=watch)
+    graph, reports = chosen.run(read_graph(file), disable=disable, watch=watch)
     text = str(graph).rstrip("\n")
     if report:
         took = [f"{each}, {each.seconds * 1e3:.2f} ms" for each in reports]
@@ -420,7 +420,7 @@ def opt(
 
 
 @main.command()
-@click.argument("file", type=_GRAPH_FILE, default="-")
+@click.argument("file", type=GRAPH_FILE, default="-")
 @click.option("--size", "sizes", multiple=True, metavar="NAME=N", help="A named size; repeatable.")
 @click.option("--source", is_flag=True, help="Print the generated source of every kernel, too.")
 @answering
@@ -430,8 +430,8 @@ def explain(file: IO[str], sizes: tuple[str, ...], source: bool) -> Answer:
     The graph is read from FILE, by default standard input. Its memory depends on its named sizes:
     give them all, --size batch=64.
     """
-    known = dict(map(_size, sizes))
-    program = sg.compile(_read_graph(file), sizes=known)
+    known = dict(map(named_size, sizes))
+    program = sg.compile(read_graph(file), sizes=known)
     explanation = program.explanation()
     data = explanation.as_json()
     if source:
@@ -441,7 +441,7 @@ def explain(file: IO[str], sizes: tuple[str, ...], source: bool) -> Answer:
 
 
 @main.command("lint")
-@click.argument("file", type=_GRAPH_FILE, default="-")
+@click.argument("file", type=GRAPH_FILE, default="-")
 @click.option("--without", multiple=True, metavar="LINT", help="Leave a lint out; repeatable.")
 @click.option("--notes", is_flag=True, help="Also show what is less certain.")
 @answering
@@ -450,20 +450,9 @@ def lint(file: IO[str], without: tuple[str, ...], notes: bool) -> Answer:
 
     The graph is read from FILE, by default standard input. Exit code 1 if there are any.
     """
-    found = sg.lint(_read_graph(file), without=without, notes=notes)
+    found = sg.lint(read_graph(file), without=without, notes=notes)
     data = {"holds": not found, "findings": [finding.as_json() for finding in found]}
     return Answer(data, "\n\n".join(map(str, found)) or "no hazards found", not found)
-
-
-def _read_graph(file: IO[str]) -> sg.Graph:
-    return sg.parse(file.read(), file=getattr(file, "name", "<stdin>"))
-
-
-def _size(text: str) -> tuple[str, int]:
-    name, _, number = text.rpartition("=")
-    if not name or not number.isdecimal():
-        raise click.BadParameter(f"{text!r} is not NAME=N", param_hint="--size")
-    return name, int(number)
 
 
 # How things look

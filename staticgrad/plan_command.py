@@ -1,24 +1,30 @@
-"""The command ``staticgrad plan``: a problem of recomputation from a file to a plan.
+"""``staticgrad plan`` and ``staticgrad tradeoff``: what is stored and what runs again, from files.
 
-It stands apart from the other commands because its documents go to files; what it prints is the
-plan's figures.
+The one plans an abstract problem, the other lists what a budget chooses from for a graph's text.
+They stand apart from the other commands because their documents go to files; what they print are
+the figures.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import get_args
+from typing import IO, Final, get_args
 
 import click
 
-from staticgrad.errors import StaticgradError
+import staticgrad as sg
+from staticgrad.errors import BudgetInfeasible, StaticgradError
 from staticgrad.planning.page import plan_page
 from staticgrad.planning.placed import MemoryPlan
 from staticgrad.planning.planner import Effort, PolicyName, plan_abstract
 
 _FILE = click.Path(dir_okay=False)
+#: A graph's text, from a file or from standard input.
+GRAPH_FILE: Final = click.File("r", encoding="utf-8", errors="replace")
 
 
 @click.command()
@@ -43,18 +49,77 @@ def plan(
     The file has ops and values (staticgrad-memgraph/1), the plan is staticgrad-schedule/1. Exit
     code 1: the file is no problem, or no plan within the budget was found.
     """
-    given = int(budget) if budget is not None and budget.strip().isdecimal() else budget
+    with _told():
+        found = plan_abstract(file, _bytes(budget), policy=policy, effort=effort, align=align)
+    for path, text in ((written, _document(found)), (page, plan_page(found))):
+        if path is not None:
+            _write(path, text)
+    click.echo(found.summary())
+
+
+@click.command()
+@click.argument("file", type=GRAPH_FILE, default="-")
+@click.option("--size", "sizes", multiple=True, metavar="NAME=N", help="A named size; repeatable.")
+@click.option("--budget", metavar="BYTES", help="Show the plan of it: 1000000, 64MiB, 50%, fit.")
+@click.option("--json", "written", type=_FILE, help="Write the plans' figures as JSON.")
+@click.option("--html", "page", type=_FILE, help="Write the plan's memory as a page.")
+def tradeoff(
+    file: IO[str], sizes: tuple[str, ...], budget: str | None, written: str | None, page: str | None
+) -> None:
+    """List what less memory costs, before compiling.
+
+    The graph is read from FILE, by default standard input. The page is of the plan of the budget,
+    or of the one that stores everything. Exit code 1: no plan is within the budget.
+    """
+    known = dict(map(named_size, sizes))
+    with _told():
+        found = sg.tradeoff(read_graph(file), known)
+        given = _bytes(budget)
+        chosen = found.everything if given is None else found.within(given)
+        if chosen is None:
+            raise BudgetInfeasible(
+                f"no plan found of {found.graph!r} is within {budget}",
+                hint=f"the smallest needs {found.smallest.peak_bytes:,} bytes",
+            )
+    if written is not None:
+        _write(written, json.dumps(found.as_json(), indent=1) + "\n")
+    if page is not None:
+        from staticgrad.memory_report import memory_page
+
+        _write(page, memory_page(found.graph, chosen.plan, found))
+    click.echo(found)
+    if budget is not None:
+        share, more = f"{found.share(chosen):.1%}", f"{found.extra(chosen):+.1%}"
+        click.echo(f"within {budget}: {chosen.peak_bytes:,} bytes, {share}, {more} of time")
+
+
+def read_graph(file: IO[str]) -> sg.Graph:
+    """The graph whose text a file has."""
+    return sg.parse(file.read(), file=getattr(file, "name", "<stdin>"))
+
+
+def named_size(text: str) -> tuple[str, int]:
+    """``NAME=N`` as a name and a number."""
+    name, _, number = text.rpartition("=")
+    if not name or not number.isdecimal():
+        raise click.BadParameter(f"{text!r} is not NAME=N", param_hint="--size")
+    return name, int(number)
+
+
+def _bytes(budget: str | None) -> int | str | None:
+    return int(budget) if budget is not None and budget.strip().isdecimal() else budget
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """An error of staticgrad on standard error, and exit code 1."""
     try:
-        found = plan_abstract(file, given, policy=policy, effort=effort, align=align)
+        yield
     except StaticgradError as error:
         more = [*error.details, *([f"hint: {error.hint}"] if error.hint else [])]
         text = "\n".join([error.headline, *(f"  {line}" for line in more)])
         click.echo(f"error: [{error.code}] {text}", err=True)
         sys.exit(1)
-    for path, text in ((written, _document(found)), (page, plan_page(found))):
-        if path is not None:
-            _write(path, text)
-    click.echo(found.summary())
 
 
 def _document(found: MemoryPlan) -> str:

@@ -7,10 +7,10 @@ both larger and slower than another is left out.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from passes.constant_part import constant_part
 from passes.divided import divisions
@@ -32,6 +32,7 @@ from staticgrad.arguments import (
 )
 from staticgrad.errors import ArgumentError
 from staticgrad.ir.calls import public
+from staticgrad.ir.graph import Graph
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.worlds import in_graphs
 from staticgrad.kept import collection_paused
@@ -50,6 +51,14 @@ if TYPE_CHECKING:
 
 #: The name and version of the document that ``as_json`` gives.
 SCHEMA = "staticgrad-tradeoff/1"
+
+
+class HasGraphs(Protocol):
+    """A function that is traced: of arguments it has a graph."""
+
+    def graph(self, *arguments: Any, **named: Any) -> Graph:
+        """The graph of a call."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -180,9 +189,10 @@ _HEADS = ("bytes", "share", "predicted", "more time", "kernels again")
 @default_environment()
 @in_graphs()
 def tradeoff(
-    program: Compilable | Compiled,
+    program: Compilable | Compiled | HasGraphs,
     sizes: Mapping[str, int] | None = None,
     *,
+    arguments: Sequence[Any] | None = None,
     pipeline: str = "O1",
     fuse: bool = True,
     threads: int | str | None = None,
@@ -191,8 +201,9 @@ def tradeoff(
 
     Args:
         program: a Graph, a Value, a dict of Values, or a compiled program, whose own kernels and
-            threads are then meant. Of an ``sg.function``, ``f.graph(x, y)``.
+            threads are then meant; or an ``sg.function``.
         sizes: a value for each named size.
+        arguments: of a function, those of a call, whose shapes and dtypes it is traced with.
         pipeline: the passes to run first, as ``compile`` takes them.
         fuse: merge neighbouring operations into kernels, as ``compile`` takes it.
         threads: how many may run it, as ``compile`` takes it: each has scratch of its own.
@@ -201,7 +212,8 @@ def tradeoff(
         The choices, from the quickest to the smallest, with their predicted times.
 
     Raises:
-        ArgumentError: what is given is no program.
+        ArgumentError: what is given is no program; a function without ``arguments``, or something
+            else with them.
         UnknownNameError: a size that the graph does not have, or one that is missing.
         SizeGuardError: sizes that the graph's conditions exclude.
 
@@ -215,15 +227,14 @@ def tradeoff(
     >>> found.smallest.peak_bytes < found.everything.peak_bytes
     True
     """
+    of_calls = getattr(program, "graph", None)  # of a function; of a compiled program, its graph
+    if arguments is not None or callable(of_calls):
+        program = _traced(of_calls, arguments)
     scheduling = getattr(program, "_scheduling", None)
     if isinstance(scheduling, Scheduling):
         graph, told = scheduling.program, dict(scheduling.sizes)
         planners = [*scheduling.planners()]
     else:
-        if hasattr(program, "graph") and callable(program):
-            raise ArgumentError(
-                "tradeoff takes a graph, not a function", hint="sg.tradeoff(f.graph(x, y))"
-            )
         (graph, _), told = read_program(program), {}
         passed, _ = read_pipeline(read_passes(pipeline)).run(graph)
         part = constant_part(passed)  # what ``compile`` computes once, no step does
@@ -236,6 +247,19 @@ def tradeoff(
     at = all_sizes(graph.sizes, told, dict(read_sizes(sizes)))
     check_sizes(graph, at)
     return _of_planners(graph.name, at, planners)
+
+
+def _traced(of_calls: object, arguments: Sequence[Any] | None) -> Graph:
+    """The graph of a function's call."""
+    if not callable(of_calls):
+        raise ArgumentError("tradeoff: arguments are of a function, and this is none")
+    if isinstance(arguments, str) or not isinstance(arguments, Sequence):
+        raise ArgumentError(
+            "tradeoff: a function is traced with the arguments of a call, in a list or a tuple",
+            hint="sg.tradeoff(f, arguments=(x, y))",
+        )
+    found: Graph = of_calls(*arguments)
+    return found
 
 
 def _of_planners(name: str, sizes: Mapping[str, int], planners: Iterable[Planner]) -> Tradeoff:

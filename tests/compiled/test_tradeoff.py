@@ -82,9 +82,33 @@ def test_what_has_no_tradeoff_is_told() -> None:
     for sizes, word in ((None, "missing"), ({"m": 3, "n": 3}, "no size 'm'")):
         with pytest.raises(UnknownNameError, match=word):
             sg.tradeoff(graph, sizes)
-    with pytest.raises(ArgumentError, match="not a function") as told:
-        sg.tradeoff(sg.function(lambda x: x * 2))  # type: ignore[arg-type]
-    assert "f.graph(x, y)" in told.value.hint
+    double = sg.function(lambda x: x * 2)
+    for wrong in (None, "x", 3):
+        with pytest.raises(ArgumentError, match="the arguments of a call") as told:
+            sg.tradeoff(double, arguments=wrong)
+        assert "arguments=(x, y)" in told.value.hint
+    with pytest.raises(ArgumentError, match="this is none"):
+        sg.tradeoff(graph, sizes, arguments=(np.ones(3),))
+
+
+def test_a_function_is_traced_with_the_arguments_of_a_call() -> None:
+    weights = [np.eye(24, dtype="f4") for _ in range(4)]
+
+    @sg.function
+    def slopes(weights: list[Any], x: Any) -> Any:
+        def loss(weights: list[Any]) -> Any:
+            h = x
+            for w in weights:
+                h = sg.tanh(h @ w)
+            return (h * h).mean()
+
+        return sg.grad(loss)(weights)
+
+    call = weights, np.ones((300, 24), "f4")
+    found = sg.tradeoff(slopes, arguments=call)
+    assert str(found) == str(sg.tradeoff(slopes.graph(*call)))
+    assert found.smallest.peak_bytes < found.everything.peak_bytes
+    assert found.everything.peak_bytes == slopes.compile(*call).plan().peak_bytes
     single = sg.tradeoff(sg.input("x", (3,)) * 2)
     assert (len(single.choices), single.smallest.peak_bytes) == (1, 0)
     balanced(single._repr_html_())

@@ -94,3 +94,35 @@ def test_a_program_is_a_problem_whose_plans_are_its_own():
     numbers = planner.extents.at({})
     assert planner.repeats.is_valid(steps)
     assert max(Timeline(planner.flow, steps, frozenset()).layout(numbers).loads) <= found.load
+
+
+def tradeoff(*arguments, text=None):
+    return CliRunner().invoke(
+        cli.main, ["tradeoff", *arguments], input=text, catch_exceptions=False
+    )
+
+
+def test_the_plans_of_a_graph_are_listed_and_written(tmp_path):
+    x = h = sg.input("x", ("n", 24))
+    for k in range(4):
+        h = sg.tanh(h @ sg.parameter(f"w{k}", np.eye(24, dtype="f4")))
+    graph = sg.Graph({"dx": sg.grad((h * h).mean(), x)}, name="net")
+    file, figures, page = (str(tmp_path / name) for name in ("net.sg", "t.json", "t.html"))
+    (tmp_path / "net.sg").write_text(str(graph), "utf-8")
+    found = sg.tradeoff(graph, {"n": 300})
+    said = tradeoff(file, "--size", "n=300", "--json", figures, "--html", page, "--budget", "80%")
+    assert said.exit_code == 0, said.stderr
+    chosen = found.within("80%")
+    last = f"within 80%: {chosen.peak_bytes:,} bytes, {found.share(chosen):.1%}"
+    assert said.stdout.startswith(f"{found}\n{last}, +")
+    assert json.loads((tmp_path / "t.json").read_text("utf-8")) == found.as_json()
+    assert "Memory of net at n=300" in (tmp_path / "t.html").read_text("utf-8")
+    assert tradeoff("-", "--size", "n=300", text=str(graph)).stdout == f"{found}\n"
+    few = tradeoff(file, "--size", "n=300", "--budget", "1")
+    assert (few.exit_code, few.stdout) == (1, "")
+    assert few.stderr == (
+        "error: [SG503] no plan found of 'net' is within 1\n"
+        f"  hint: the smallest needs {found.smallest.peak_bytes:,} bytes\n"
+    )
+    assert tradeoff(file).stderr.startswith("error: [SG106] size 'n' is missing")
+    assert "is not NAME=N" in tradeoff(file, "--size", "n").stderr
