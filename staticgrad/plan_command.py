@@ -18,6 +18,7 @@ import click
 
 import staticgrad as sg
 from staticgrad.errors import BudgetInfeasible, StaticgradError
+from staticgrad.memory_report import memory_page
 from staticgrad.planning.page import plan_page
 from staticgrad.planning.placed import MemoryPlan
 from staticgrad.planning.planner import Effort, PolicyName, plan_abstract
@@ -84,8 +85,6 @@ def tradeoff(
     if written is not None:
         _write(written, json.dumps(found.as_json(), indent=1) + "\n")
     if page is not None:
-        from staticgrad.memory_report import memory_page
-
         _write(page, memory_page(found.graph, chosen.plan, found))
     click.echo(found)
     if budget is not None:
