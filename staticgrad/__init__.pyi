@@ -41,8 +41,8 @@ from staticgrad.functions.aggregate import (
     all, any, argmax, argmin, max, mean, min, std, sum, var
 )
 from staticgrad.functions.arrange import (
-    array_split, broadcast_arrays, diag, diagonal, meshgrid, repeat, roll, rot90, split, tile,
-    trace
+    array_split, broadcast_arrays, diag, diagflat, diagonal, meshgrid, repeat, roll, rot90,
+    split, tile, trace
 )
 from staticgrad.functions.associative import (
     associative_scan
@@ -63,6 +63,9 @@ from staticgrad.functions.creation import (
 from staticgrad.functions.curves import (
     cumulative_prod, cumulative_sum, diff, ediff1d, gradient, trapezoid, unwrap
 )
+from staticgrad.functions.divisors import (
+    gcd, lcm
+)
 from staticgrad.functions.einstein import (
     einsum, inner, kron, tensordot
 )
@@ -75,6 +78,9 @@ from staticgrad.functions.filters import (
 )
 from staticgrad.functions.getitem import (
     getitem
+)
+from staticgrad.functions.insertion import (
+    insert
 )
 from staticgrad.functions.joining import (
     append, atleast_1d, atleast_2d, atleast_3d, block, column_stack, dsplit, dstack, fliplr,
@@ -90,7 +96,8 @@ from staticgrad.functions.marks import (
     checkpoint
 )
 from staticgrad.functions.missing_values import (
-    nancumprod, nancumsum, nanmax, nanmean, nanmin, nanprod, nanstd, nansum, nanvar
+    nanargmax, nanargmin, nancumprod, nancumsum, nanmax, nanmean, nanmin, nanprod, nanstd,
+    nansum, nanvar
 )
 from staticgrad.functions.order_statistics import (
     argpartition, lexsort, median, nanmedian, nanpercentile, nanquantile, partition, percentile,
@@ -258,36 +265,37 @@ __all__ = [
     "ceil", "checkpoint", "choose", "clip", "column_stack", "compile", "concat", "concatenate",
     "cond", "constant", "conventions", "convolve", "copysign", "corrcoef", "correlate", "cos",
     "cosh", "count_nonzero", "cov", "cross", "cumprod", "cumsum", "cumulative_prod",
-    "cumulative_sum", "custom_jvp", "custom_vjp", "deg2rad", "diag", "diagonal", "diff",
-    "digitize", "dim", "divide", "divmod", "dot", "dsplit", "dstack", "e", "eager_mode",
+    "cumulative_sum", "custom_jvp", "custom_vjp", "deg2rad", "diag", "diagflat", "diagonal",
+    "diff", "digitize", "dim", "divide", "divmod", "dot", "dsplit", "dstack", "e", "eager_mode",
     "ediff1d", "einsum", "empty", "empty_like", "equal", "erf", "erfc", "errors", "evaluate",
     "exp", "exp2", "expand_dims", "expm1", "eye", "fabs", "finfo", "flip", "fliplr", "flipud",
     "float16", "float32", "float64", "float_power", "floor", "floor_divide", "fmax", "fmin",
-    "fmod", "fori_loop", "full", "full_like", "function", "geomspace", "getitem", "grad",
+    "fmod", "fori_loop", "full", "full_like", "function", "gcd", "geomspace", "getitem", "grad",
     "gradient", "greater", "greater_equal", "heaviside", "hessian", "histogram",
     "histogram_bin_edges", "host_call", "hsplit", "hstack", "hvp", "hypot", "i0", "identity",
-    "iinfo", "implicit", "inf", "inner", "input", "int16", "int32", "int64", "int8", "interp",
-    "invert", "iota", "isclose", "isdtype", "isfinite", "isin", "isinf", "isnan", "isneginf",
-    "isposinf", "jacobian", "jvp", "kron", "left_shift", "less", "less_equal", "lexsort",
-    "linalg", "linear_scan", "linearize", "linspace", "lint", "load", "log", "log10", "log1p",
-    "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not", "logical_or",
-    "logical_xor", "logspace", "map", "matmul", "matrix_transpose", "matvec", "max", "maximum",
-    "mean", "median", "meshgrid", "min", "minimum", "moveaxis", "multiply", "nan", "nan_to_num",
-    "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile",
-    "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "ndim", "negative", "newaxis", "nn",
-    "norm", "not_equal", "numba_call", "ode", "one_hot", "ones", "ones_like", "optim",
-    "options", "outer", "pad", "parameter", "parse", "partition", "passes", "percentile",
-    "permute_dims", "pi", "piecewise", "plan_abstract", "polyval", "positive", "pow", "power",
-    "precision", "prod", "ptp", "quantile", "rad2deg", "random", "ravel", "reciprocal",
-    "remainder", "repeat", "reshape", "resize", "result_type", "right_shift", "rint", "roll",
-    "rot90", "round", "same_graph", "save", "scan", "scatter_add", "scope", "searchsorted",
-    "select", "shape", "show_config", "sigmoid", "sign", "signbit", "sin", "sinc", "sinh",
-    "size", "size_value", "sliding_window_view", "sort", "sparse_hessian", "sparse_jacobian",
-    "special", "split", "sqrt", "square", "squeeze", "stack", "std", "stop_gradient",
-    "subtract", "sum", "swapaxes", "switch", "take", "take_along_axis", "tan", "tanh",
-    "tensordot", "testing", "tile", "topk", "trace", "tradeoff", "train", "transpose",
-    "trapezoid", "tree", "tri", "tril", "triu", "trunc", "uint16", "uint32", "uint64", "uint8",
-    "unstack", "unwrap", "value_and_grad", "var", "vdot", "vecdot", "vecmat", "vjp", "vmap",
-    "vsplit", "vstack", "where", "while_loop", "xlogy", "xp", "zeros", "zeros_like"
+    "iinfo", "implicit", "inf", "inner", "input", "insert", "int16", "int32", "int64", "int8",
+    "interp", "invert", "iota", "isclose", "isdtype", "isfinite", "isin", "isinf", "isnan",
+    "isneginf", "isposinf", "jacobian", "jvp", "kron", "lcm", "left_shift", "less",
+    "less_equal", "lexsort", "linalg", "linear_scan", "linearize", "linspace", "lint", "load",
+    "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not",
+    "logical_or", "logical_xor", "logspace", "map", "matmul", "matrix_transpose", "matvec",
+    "max", "maximum", "mean", "median", "meshgrid", "min", "minimum", "moveaxis", "multiply",
+    "nan", "nan_to_num", "nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax",
+    "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanprod", "nanquantile", "nanstd",
+    "nansum", "nanvar", "ndim", "negative", "newaxis", "nn", "norm", "not_equal", "numba_call",
+    "ode", "one_hot", "ones", "ones_like", "optim", "options", "outer", "pad", "parameter",
+    "parse", "partition", "passes", "percentile", "permute_dims", "pi", "piecewise",
+    "plan_abstract", "polyval", "positive", "pow", "power", "precision", "prod", "ptp",
+    "quantile", "rad2deg", "random", "ravel", "reciprocal", "remainder", "repeat", "reshape",
+    "resize", "result_type", "right_shift", "rint", "roll", "rot90", "round", "same_graph",
+    "save", "scan", "scatter_add", "scope", "searchsorted", "select", "shape", "show_config",
+    "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size", "size_value",
+    "sliding_window_view", "sort", "sparse_hessian", "sparse_jacobian", "special", "split",
+    "sqrt", "square", "squeeze", "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes",
+    "switch", "take", "take_along_axis", "tan", "tanh", "tensordot", "testing", "tile", "topk",
+    "trace", "tradeoff", "train", "transpose", "trapezoid", "tree", "tri", "tril", "triu",
+    "trunc", "uint16", "uint32", "uint64", "uint8", "unstack", "unwrap", "value_and_grad",
+    "var", "vdot", "vecdot", "vecmat", "vjp", "vmap", "vsplit", "vstack", "where", "while_loop",
+    "xlogy", "xp", "zeros", "zeros_like"
 ]
 __version__: str

@@ -14,7 +14,8 @@ __all__ = ["FUNCTIONS", "MODULES", "OTHERS", "homes"]
 FUNCTIONS = {
     "staticgrad.functions.aggregate": "all any argmax argmin max mean min std sum var",
     "staticgrad.functions.arrange": (
-        "array_split broadcast_arrays diag diagonal meshgrid repeat roll rot90 split tile trace"
+        "array_split broadcast_arrays diag diagflat diagonal meshgrid repeat roll rot90 split tile"
+        " trace"
     ),
     "staticgrad.functions.associative": "associative_scan",
     "staticgrad.functions.at": "at",
@@ -28,6 +29,7 @@ FUNCTIONS = {
     "staticgrad.functions.curves": (
         "cumulative_prod cumulative_sum diff ediff1d gradient trapezoid unwrap"
     ),
+    "staticgrad.functions.divisors": "gcd lcm",
     "staticgrad.functions.einstein": "einsum inner kron tensordot",
     "staticgrad.functions.elementwise": (
         "copysign deg2rad divmod fabs float_power fmax fmin heaviside isfinite isinf isnan"
@@ -37,6 +39,7 @@ FUNCTIONS = {
         "convolve correlate interp polyval resize sliding_window_view"
     ),
     "staticgrad.functions.getitem": "getitem",
+    "staticgrad.functions.insertion": "insert",
     "staticgrad.functions.joining": (
         "append atleast_1d atleast_2d atleast_3d block column_stack dsplit dstack fliplr flipud"
         " hsplit hstack matrix_transpose unstack vsplit vstack"
@@ -45,7 +48,8 @@ FUNCTIONS = {
     "staticgrad.functions.loops": "cond fori_loop map=map_slices scan switch while_loop",
     "staticgrad.functions.marks": "checkpoint",
     "staticgrad.functions.missing_values": (
-        "nancumprod nancumsum nanmax nanmean nanmin nanprod nanstd nansum nanvar"
+        "nanargmax nanargmin nancumprod nancumsum nanmax nanmean nanmin nanprod nanstd nansum"
+        " nanvar"
     ),
     "staticgrad.functions.order_statistics": (
         "argpartition lexsort median nanmedian nanpercentile nanquantile partition percentile"

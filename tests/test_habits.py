@@ -146,3 +146,35 @@ def test_what_newcomers_from_torch_typed_is_answered(call, hint):
     with pytest.raises(sg.StaticgradError) as caught:
         call()
     assert re.search(hint, caught.value.hint), caught.value.hint
+
+
+#: What people type in their first hour, by where they type it.
+_FIRST_HOUR = {
+    "nn": "bilinear alpha_dropout instance_norm ctc_loss grid_sample pixel_shuffle pdist",
+    "optim": (
+        "lamb yogi amsgrad nadamw chain apply_updates cosine_decay_schedule join_schedules ema"
+        " MultiSteps masked inject_hyperparams add_decayed_weights SparseAdam tree_utils"
+    ),
+    "": (
+        "r_ ogrid trapz in1d degrees errstate ndindex randperm inference_mode is_tensor numpy lerp"
+        " set_default_dtype autograd FloatTensor cdist jacrev lax device_put make_jaxpr eval_shape"
+    ),
+}
+
+
+def test_what_people_type_in_their_first_hour_is_answered():
+    silent = []
+    for room, names in _FIRST_HOUR.items():
+        for name in names.split():
+            with pytest.raises(AttributeError) as caught:
+                getattr(getattr(sg, room) if room else sg, name)
+            silent += [] if caught.value.hint else [name]
+            for path in re.findall(r"\bsg\.([\w.]+\w)", caught.value.hint):
+                functools.reduce(getattr, path.split("."), sg)
+    assert silent == []
+
+
+def test_an_optimizer_says_what_was_said_of_it():
+    opt = sg.optim.SGD(0.1, momentum=0.9, max_norm=1.0)
+    assert repr(opt) == "SGD(learning_rate=0.1, momentum=0.9, max_norm=1.0)"
+    assert repr(sg.optim.Adam(sg.input("rate", ()))) == "Adam(learning_rate=<rate: f32[]>)"

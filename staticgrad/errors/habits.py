@@ -18,6 +18,8 @@ _SAVE: Final = (
     "\ngraphs and compiled programs pickle"
 )
 _BY_AXES: Final = "modules have the number of axes in their names: Conv2d, BatchNorm1d, MaxPool3d"
+_CHAIN: Final = "arguments of an optimizer: max_norm, max_value, weight_decay, accumulate"
+_OWN_RATE: Final = "sg.optim.RateSchedule(lambda step: ...), as the learning rate of an optimizer"
 _AS_RATE: Final = ", as the learning rate of an optimizer"
 
 #: A name in other libraries -> what to write here.
@@ -27,7 +29,10 @@ INSTEAD: Final = {
     **dict.fromkeys(("array",), "sg.constant(array); most functions take arrays as is"),
     **dict.fromkeys(("Function", "Session", "session"), _RUN),
     "jit": "sg.function, above a function of arrays; of values sg.compile(y).run(feeds)",
-    **dict.fromkeys(("Tensor", "no_grad", "tape", "GradientTape", "Function"), _TAPE),
+    **dict.fromkeys(
+        ("Tensor", "FloatTensor", "LongTensor", "no_grad", "tape", "GradientTape"), _TAPE
+    ),
+    **dict.fromkeys(("inference_mode", "set_grad_enabled"), _TAPE),
     **dict.fromkeys(("gradients", "backward"), "sg.grad(loss, wrt)"),
     **dict.fromkeys(("Linear", "Dense", "Module", "Sequential"), _LAYER),
     **dict.fromkeys(("seed", "default_rng", "PRNGKey"), "rng = sg.random.Generator(seed)"),
@@ -61,6 +66,50 @@ INSTEAD: Final = {
     ),
     **dict.fromkeys(("im2col", "Unfold"), "sg.nn.unfold(x, kernel_size)"),
     **dict.fromkeys(("col2im", "Fold"), "sg.nn.fold(y, extents)"),
+    "degrees": "sg.rad2deg(x)",
+    "radians": "sg.deg2rad(x)",
+    "trapz": "sg.trapezoid(y, x)",
+    "in1d": "sg.isin(x, values)",
+    "lerp": "x + weight * (y - x)",
+    **dict.fromkeys(("addcmul", "addcdiv"), "x + number * a * b, x + number * a / b"),
+    **dict.fromkeys(("cdist", "pdist"), "sg.linalg.norm(x[:, None] - y, axis=-1)"),
+    "cartesian_prod": "sg.stack(sg.meshgrid(a, b, indexing='ij'), -1).reshape(-1, 2)",
+    "randperm": "rng.uniform(shape=(n,)).argsort(), of rng = sg.random.Generator(seed)",
+    "sum_to_size": "x.sum(axes, keepdims=True)",
+    "rename": "sg.Graph({name: value}): values have names as outputs",
+    **dict.fromkeys(("jacfwd", "jacrev"), "sg.jacobian(f), which takes mode="),
+    "numpy": "its functions stand in sg: sg.sin(x), and methods on values: x.sum()",
+    "ma": "a mask is an array of its own: sg.where(mask, x, 0)",
+    "lax": "its functions stand in sg: sg.scan, sg.cond, sg.while_loop, sg.map",
+    "make_jaxpr": "print(sg.function(f).graph(x))",
+    "eval_shape": "sg.function(f).graph(x).outputs, whose values have shape and dtype",
+    "ShapeDtypeStruct": "sg.input(name, shape, dtype)",
+    **dict.fromkeys(("device_put", "block_until_ready"), "nothing: results are arrays of NumPy"),
+    "debug": "sg.compile(value, debug=True)",
+    "autograd": "sg.grad(loss, wrt); sg.custom_vjp(f) for a rule of your own",
+    "is_tensor": "isinstance(x, sg.Value)",
+    "bilinear": 'sg.einsum("bi,oij,bj->bo", x, w, y)',
+    **dict.fromkeys(
+        ("alpha_dropout", "dropout2d"),
+        "sg.nn.Dropout(rate), rng.dropout(x, rate) of a sg.random.Generator(seed)",
+    ),
+    "instance_norm": "sg.nn.group_norm(x, channels)",
+    "pixel_shuffle": "x.reshape(n, c, r, r, h, w), its axes transposed, and reshape again",
+    "multi_head_attention_forward": "sg.nn.MultiHeadAttention(features, heads)",
+    "softmax_cross_entropy_with_integer_labels": "sg.nn.cross_entropy(logits, labels)",
+    "cosine_decay_schedule": "sg.optim.cosine(rate, steps)" + _AS_RATE,
+    "warmup_cosine_decay_schedule": "sg.optim.warm_up(...) of sg.optim.cosine(...)" + _AS_RATE,
+    **dict.fromkeys(
+        ("linear_schedule", "piecewise_constant_schedule", "join_schedules"), _OWN_RATE
+    ),
+    "constant_schedule": "sg.optim.constant(rate)" + _AS_RATE,
+    "apply_updates": "sg.Graph(outputs, updates=opt.updates(loss, params))",
+    **dict.fromkeys(("chain", "scale", "scale_by_adam", "add_decayed_weights"), _CHAIN),
+    "masked": "sg.optim.ParameterGroups: an optimizer for each group of parameters",
+    "inject_hyperparams": "the learning rate may be a value of the graph, or a schedule",
+    "MultiSteps": "accumulate= of an optimizer",
+    "ema": "sg.optim.Average",
+    "tree_utils": "sg.tree.map(f, tree)",
     "half": "sg.float16",
     "gather": "sg.take_along_axis(x, indices, axis)",
     "index_select": "sg.take(x, indices, axis)",
@@ -133,17 +182,18 @@ MISSING: Final = {
         "copyto fill_diagonal place put put_along_axis putmask scatter_ index_put"
     ),
     "a composite that nobody has written yet": (
-        "apply_along_axis apply_over_axes bmat diagflat histogram2d"
-        " histogramdd insert ldexp nanargmax nanargmin rollaxis vander"
+        "affine_grid apply_along_axis apply_over_axes bmat ctc_loss grid_sample histogram2d"
+        " histogramdd ldexp local_response_norm rollaxis vander"
     ),
     "an op on bits or number pairs that nobody has written yet": (
-        "bitwise_count frexp gcd lcm modf nextafter packbits spacing unpackbits"
+        "bitwise_count frexp modf nextafter packbits spacing unpackbits"
     ),
     "a special function without a kernel": ("jv spence"),
     "makes an array of numbers known at build: use NumPy's, and index or compute with it": (
-        "bartlett blackman diag_indices diag_indices_from hamming hanning indices ix_"
-        " kaiser mask_indices poly polyadd polyder polydiv polyfit polyint polymul polysub"
-        " ravel_multi_index roots tril_indices tril_indices_from triu_indices"
+        "bartlett blackman c_ combinations diag_indices diag_indices_from hamming hanning indices"
+        " ix_ kaiser mask_indices ndenumerate ndindex ogrid poly polyadd"
+        " polyder polydiv polyfit polyint polymul polynomial polysub"
+        " r_ ravel_multi_index roots tril_indices tril_indices_from triu_indices"
         " triu_indices_from unravel_index"
     ),
     "makes arrays from other data: use NumPy's, and sg.constant or a feed": (
@@ -153,11 +203,13 @@ MISSING: Final = {
     ),
     "is about memory, files, printing, dtypes or settings": (
         "array2string array_repr array_str base_repr binary_repr broadcast_shapes"
-        " common_type einsum_path format_float_positional format_float_scientific get_include"
-        " get_printoptions getbufsize geterr geterrcall info isdtype isfortran isscalar issubdtype"
+        " byteswap common_type dumps einsum_path errstate format_float_positional"
+        " format_float_scientific get_include get_printoptions getbufsize geterr geterrcall info"
+        " isdtype isfortran isscalar issubdtype"
         " iterable may_share_memory min_scalar_type mintypecode nested_iters printoptions"
         " promote_types save savetxt savez savez_compressed set_printoptions setbufsize"
-        " seterr seterrcall shares_memory show_config show_runtime test typename"
+        " set_default_dtype seterr seterrcall shares_memory show_config show_runtime test tobytes"
+        " tofile typename"
     ),
     "there are no dates": (
         "busday_count busday_offset datetime_as_string datetime_data is_busday isnat"
@@ -174,7 +226,10 @@ MISSING: Final = {
         "RNN LSTM GRU LSTMCell GRUCell RNNCell"
     ),
     "a subclass of sg.optim.Optimizer adds an optimizer; there are SGD, Adam, AdamW, RMSProp,"
-    " Adagrad, Lion, Adafactor": "Adadelta Adamax NAdam RAdam Rprop Muon",
+    " Adagrad, Lion, Adafactor": (
+        "Adadelta Adamax NAdam RAdam Rprop Muon SparseAdam adabelief amsgrad lamb lars lookahead"
+        " nadamw noisy_sgd novograd sam yogi"
+    ),
     "there are no sparse arrays; sg.take and sg.scatter_add read and add at indices": (
         "sparse coo_matrix csr_matrix spmm to_sparse"
     ),

@@ -34,6 +34,9 @@ OF_VALUES: Final[dict[str, str]] = {
     **dict.fromkeys(("bool", "byte"), 'x.astype("bool"), x.astype("uint8")'),
     **dict.fromkeys(("cuda", "pin_memory"), _NOT_MOVED),
     **dict.fromkeys(("is_cuda", "is_contiguous", "stride", "strides", "data_ptr", "flags"), _ASKED),
+    **dict.fromkeys(("storage", "layout", "base", "names"), _ASKED),
+    **dict.fromkeys(("is_leaf", "grad_fn"), "x.node: what computes a value, x.node.args of what"),
+    "flat": "x.reshape(-1)",
     "run": "f = sg.compile(value), then f.run(feeds)",
     "value": "a parameter has one; an input is fed: f.run({name: array})",
     "assign": "sg.Graph(outputs, updates={parameter: its next value})",
@@ -90,6 +93,7 @@ OF_TENSORS: Final[dict[str, str]] = {
     "requires_grad_": "x.requires_grad = True",
     "run": "it has run already: x.numpy()",
     "value": "x.data is the array",
+    "is_leaf": "x.requires_grad; x.grad after backward, of a tensor that asked for it",
     "assign": "x.data = array",
     **dict.fromkeys(("copy", "clone"), "a tensor never changes by an operation: use it itself"),
 }

@@ -8,8 +8,8 @@ from staticgrad.functions.aggregate import (
     all, any, argmax, argmin, max, mean, min, std, sum, var
 )
 from staticgrad.functions.arrange import (
-    array_split, broadcast_arrays, diag, diagonal, meshgrid, repeat, roll, rot90, split, tile,
-    trace
+    array_split, broadcast_arrays, diag, diagflat, diagonal, meshgrid, repeat, roll, rot90,
+    split, tile, trace
 )
 from staticgrad.functions.associative import (
     associative_scan
@@ -30,6 +30,9 @@ from staticgrad.functions.creation import (
 from staticgrad.functions.curves import (
     cumulative_prod, cumulative_sum, diff, ediff1d, gradient, trapezoid, unwrap
 )
+from staticgrad.functions.divisors import (
+    gcd, lcm
+)
 from staticgrad.functions.einstein import (
     einsum, inner, kron, tensordot
 )
@@ -42,6 +45,9 @@ from staticgrad.functions.filters import (
 )
 from staticgrad.functions.getitem import (
     getitem
+)
+from staticgrad.functions.insertion import (
+    insert
 )
 from staticgrad.functions.joining import (
     append, atleast_1d, atleast_2d, atleast_3d, block, column_stack, dsplit, dstack, fliplr,
@@ -57,7 +63,8 @@ from staticgrad.functions.marks import (
     checkpoint
 )
 from staticgrad.functions.missing_values import (
-    nancumprod, nancumsum, nanmax, nanmean, nanmin, nanprod, nanstd, nansum, nanvar
+    nanargmax, nanargmin, nancumprod, nancumsum, nanmax, nanmean, nanmin, nanprod, nanstd,
+    nansum, nanvar
 )
 from staticgrad.functions.order_statistics import (
     argpartition, lexsort, median, nanmedian, nanpercentile, nanquantile, partition, percentile,
@@ -174,28 +181,29 @@ __all__ = [
     "cbrt", "ceil", "checkpoint", "choose", "clip", "column_stack", "concat", "concatenate",
     "cond", "constant", "conventions", "convolve", "copysign", "corrcoef", "correlate", "cos",
     "cosh", "count_nonzero", "cov", "cross", "cumprod", "cumsum", "cumulative_prod",
-    "cumulative_sum", "custom_jvp", "custom_vjp", "deg2rad", "diag", "diagonal", "diff",
-    "digitize", "divide", "divmod", "dot", "dsplit", "dstack", "ediff1d", "einsum", "equal",
-    "erf", "erfc", "exp", "exp2", "expand_dims", "expm1", "eye", "fabs", "flip", "fliplr",
-    "flipud", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod", "fori_loop",
-    "full", "full_like", "geomspace", "getitem", "gradient", "greater", "greater_equal",
-    "heaviside", "histogram", "histogram_bin_edges", "host_call", "hsplit", "hstack", "hypot",
-    "i0", "identity", "inner", "input", "interp", "invert", "iota", "isclose", "isfinite",
-    "isin", "isinf", "isnan", "isneginf", "isposinf", "kron", "left_shift", "less",
-    "less_equal", "lexsort", "linalg", "linear_scan", "linspace", "log", "log10", "log1p",
-    "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not", "logical_or",
-    "logical_xor", "logspace", "map", "matmul", "matrix_transpose", "matvec", "max", "maximum",
-    "mean", "median", "meshgrid", "min", "minimum", "moveaxis", "multiply", "nan_to_num",
-    "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin", "nanpercentile",
-    "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "negative", "nn", "norm",
-    "not_equal", "numba_call", "one_hot", "ones", "ones_like", "outer", "pad", "parameter",
-    "partition", "percentile", "piecewise", "polyval", "positive", "pow", "power", "prod",
-    "ptp", "quantile", "rad2deg", "random", "ravel", "reciprocal", "remainder", "repeat",
-    "reshape", "resize", "right_shift", "rint", "roll", "rot90", "round", "scan", "scatter_add",
-    "searchsorted", "select", "sigmoid", "sign", "signbit", "sin", "sinc", "sinh", "size_value",
-    "sliding_window_view", "sort", "special", "split", "sqrt", "square", "squeeze", "stack",
-    "std", "stop_gradient", "subtract", "sum", "swapaxes", "switch", "take", "take_along_axis",
-    "tan", "tanh", "tensordot", "tile", "topk", "trace", "transpose", "trapezoid", "tri",
-    "tril", "triu", "trunc", "unstack", "unwrap", "var", "vdot", "vecdot", "vecmat", "vmap",
-    "vsplit", "vstack", "where", "while_loop", "xlogy", "zeros", "zeros_like"
+    "cumulative_sum", "custom_jvp", "custom_vjp", "deg2rad", "diag", "diagflat", "diagonal",
+    "diff", "digitize", "divide", "divmod", "dot", "dsplit", "dstack", "ediff1d", "einsum",
+    "equal", "erf", "erfc", "exp", "exp2", "expand_dims", "expm1", "eye", "fabs", "flip",
+    "fliplr", "flipud", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod",
+    "fori_loop", "full", "full_like", "gcd", "geomspace", "getitem", "gradient", "greater",
+    "greater_equal", "heaviside", "histogram", "histogram_bin_edges", "host_call", "hsplit",
+    "hstack", "hypot", "i0", "identity", "inner", "input", "insert", "interp", "invert", "iota",
+    "isclose", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "kron", "lcm",
+    "left_shift", "less", "less_equal", "lexsort", "linalg", "linear_scan", "linspace", "log",
+    "log10", "log1p", "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not",
+    "logical_or", "logical_xor", "logspace", "map", "matmul", "matrix_transpose", "matvec",
+    "max", "maximum", "mean", "median", "meshgrid", "min", "minimum", "moveaxis", "multiply",
+    "nan_to_num", "nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanmean",
+    "nanmedian", "nanmin", "nanpercentile", "nanprod", "nanquantile", "nanstd", "nansum",
+    "nanvar", "negative", "nn", "norm", "not_equal", "numba_call", "one_hot", "ones",
+    "ones_like", "outer", "pad", "parameter", "partition", "percentile", "piecewise", "polyval",
+    "positive", "pow", "power", "prod", "ptp", "quantile", "rad2deg", "random", "ravel",
+    "reciprocal", "remainder", "repeat", "reshape", "resize", "right_shift", "rint", "roll",
+    "rot90", "round", "scan", "scatter_add", "searchsorted", "select", "sigmoid", "sign",
+    "signbit", "sin", "sinc", "sinh", "size_value", "sliding_window_view", "sort", "special",
+    "split", "sqrt", "square", "squeeze", "stack", "std", "stop_gradient", "subtract", "sum",
+    "swapaxes", "switch", "take", "take_along_axis", "tan", "tanh", "tensordot", "tile", "topk",
+    "trace", "transpose", "trapezoid", "tri", "tril", "triu", "trunc", "unstack", "unwrap",
+    "var", "vdot", "vecdot", "vecmat", "vmap", "vsplit", "vstack", "where", "while_loop",
+    "xlogy", "zeros", "zeros_like"
 ]

@@ -305,6 +305,27 @@ def diag(x: Operand[AnyValue], k: int = 0) -> AnyValue:
     return functions.where(hit, across, np.zeros((), value.dtype.numpy))
 
 
+def diagflat(x: Operand[AnyValue], k: int = 0) -> AnyValue:
+    """A matrix with the elements of x, in C order, on diagonal k, zeros elsewhere.
+
+    Args:
+        x: a value of any axes.
+        k: which diagonal; above the main one where positive.
+
+    Returns:
+        A square matrix with a row for each element, and ``abs(k)`` more.
+
+    Raises:
+        ArgumentError: as ``diag``.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.diagflat([[1, 2]]))
+    array([[1, 0],
+           [0, 2]])
+    """
+    return diag(reshape(as_value("diagflat", x), (-1,)), k)
+
+
 def trace(
     x: Operand[AnyValue], offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None
 ) -> AnyValue:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -46,6 +46,13 @@ _MINIMIZE: Final = (
     " sg.Graph({'loss': loss}, opt.updates(loss, ws))"
 )
 Updates = dict[Parameter, Any]
+
+
+def _is_default(value: object, default: object) -> bool:
+    """Whether a setting is its default; an array, or a value of a graph, never is."""
+    return value is default or (
+        type(value) is type(default) and not isinstance(value, Value) and bool(value == default)
+    )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -98,6 +105,16 @@ class Optimizer(metaclass=Constructed):
             if name.startswith("_"):
                 raise AttributeError(name)
             raise _no_attribute(self, name)
+
+    def __repr__(self) -> str:
+        """What was said of it: the learning rate, and what differs from its default."""
+        given = sorted(fields(self), key=lambda each: bool(each.kw_only))
+        said = [
+            f"{each.name}={getattr(self, each.name)!r}"
+            for each in given
+            if each.default is MISSING or not _is_default(getattr(self, each.name), each.default)
+        ]
+        return f"{type(self).__name__}({', '.join(said)})"
 
     def updates(self, loss: Any, params: Any) -> Updates:
         """The next value of every parameter, and of the state that this call makes for them.
@@ -231,6 +248,8 @@ class Optimizer(metaclass=Constructed):
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
+        if "__repr__" not in vars(cls):  # a data class would write every setting
+            cls.__repr__ = Optimizer.__repr__  # type: ignore[method-assign]
         if "step" in cls.__dict__:
             cls.step = _graph_step(cls.step)  # type: ignore[method-assign]
 

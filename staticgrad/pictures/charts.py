@@ -17,7 +17,7 @@ from staticgrad.records import dataclass
 
 _WIDTH: Final = 560
 _HEIGHT: Final = 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 130, 16, 46
+_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 130, 28, 46
 _CLASSES: Final = "abcd"
 Format = Callable[[float], str]
 
@@ -91,15 +91,24 @@ def lines(
     ends: list[float] = []
     for kind, line in zip(class_of, series, strict=False):
         parts.append(_series(kind, line, across, up))
-        at = up(line.points[-1][1])
-        while any(abs(at - other) < 14 for other in ends):
-            at += 14
+        at = _free(up(line.points[-1][1]), ends)
         ends.append(at)
         right = across(line.points[-1][0]) + 8
         parts.append(
             f'<text class="{kind}" x="{right:.1f}" y="{at + 4:.1f}">{escape(line.name)}</text>'
         )
     return _svg(f"{y} against {x}", _HEIGHT, parts)
+
+
+def _free(at: float, taken: Sequence[float]) -> float:
+    """Where a name stands beside others: below them, or above where the axis of x begins there."""
+    for step in (14, -14):
+        found = at
+        while any(abs(found - other) < 14 for other in taken):
+            found += step
+        if found <= _HEIGHT - _BOTTOM:
+            return found
+    return found
 
 
 def _series(kind: str, line: Line, across: _Scale, up: _Scale) -> str:
@@ -160,7 +169,7 @@ def _grid(
     ]
     middle = (_LEFT + across.end) / 2
     parts.append(f'<text class="axis middle" x="{middle}" y="{_HEIGHT - 8}">{escape(x)}</text>')
-    parts.append(f'<text class="axis" x="4" y="{_TOP - 4}">{escape(y)}</text>')
+    parts.append(f'<text class="axis" x="4" y="12">{escape(y)}</text>')
     return "".join(parts)
 
 

@@ -49,6 +49,9 @@ CALLS: dict[str, Any] = {
     "host_call": lambda x, v, i: sg.host_call(np.sort, x, types=x),
     "numba_call": lambda x, v, i: sg.numba_call(np.sort, x, types=x),
     "huber": lambda x, v, i: sg.nn.huber(x, 2.0 * x, 0.3),
+    "gcd": lambda x, v, i: sg.gcd(i * 6, 4),
+    "lcm": lambda x, v, i: sg.lcm(i * 6, 4),
+    "insert": lambda x, v, i: sg.insert(x, 1, v, 0),
     "invert": lambda x, v, i: ~(x > 0.5),
     **{
         f"linalg.{name}": lambda x, v, i, name=name: getattr(sg.linalg, name)(x @ x.T + np.eye(3))

@@ -39,6 +39,8 @@ CREATION: Final = (
 BASES: Final[dict[str, tuple[Any, ...]]] = {
     **dict.fromkeys(
         (
+            "nanargmax",
+            "nanargmin",
             "nancumprod",
             "nancumsum",
             "nanmax",
@@ -116,6 +118,7 @@ BASES: Final[dict[str, tuple[Any, ...]]] = {
     "geomspace": (1.0, 8.0),
     "gradient": (A,),
     "identity": (3,),
+    "insert": (V, 1, 7.5),
     "interp": ([0.5, 1.7, 9.0, -1.0], [0.0, 1.0, 3.0], [2.0, 5.0, 1.0]),
     "isin": (INTS, [5, 1, 9]),
     "lexsort": ([INTS, V],),
