@@ -119,6 +119,27 @@ def test_fronts_do_not_depend_on_what_was_asked_before() -> None:
     assert one.front({"n": 20}) == two.front({"n": 20})
 
 
+def test_plans_under_budgets_do_not_depend_on_what_was_asked_before() -> None:
+    schedule, sizes = layers(12), {"n": 300}
+    top = plan(schedule, sizes).peak_bytes
+    budgets = [top * share // 20 for share in (19, 16, 13, 10, 8)]
+
+    def planned(planner: Planner, order: list[int]) -> list[object]:
+        found = {}
+        for budget in order:
+            planner.budget = budget
+            found[budget] = planner.plan(sizes)
+        return [found[budget] for budget in budgets]
+
+    asked = Planner(schedule)
+    asked.front({"n": 290})
+    asked.front(sizes)
+    alone = [Planner(schedule, budget=budget).plan(sizes) for budget in budgets]
+    assert planned(Planner(schedule), budgets) == alone
+    assert planned(asked, budgets[::-1]) == alone
+    assert len({made.peak_bytes for made in alone}) > 2
+
+
 def test_below_the_smallest_peak_there_is_a_bound() -> None:
     schedule, sizes = layers(12), {"n": 100}
     smallest = Planner(schedule).front(sizes)[-1][0]
