@@ -99,6 +99,8 @@ class _Siblings(Regrouping):
             return
         if kept_apart(first, second) is not None:
             return
+        if one in self._order.before(other) or other in self._order.before(one):
+            return  # its rows are read once more: what it needs is not known before their end
         if not self._order.may_merge(one, other):
             return
         self._order.merge(one, other)

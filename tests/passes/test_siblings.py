@@ -68,6 +68,16 @@ def test_bytes_at_any_size_of_a_named_axis(rows: int) -> None:
     assert_bytes_of_single_kernels(logistic("n", 48, "float32"), n=rows)
 
 
+@pytest.mark.parametrize("size", ["n", 70_000])
+def test_a_reduction_that_reads_another_of_one_row_waits_for_it(size: Any) -> None:
+    """They were one kernel, which read what it had not written yet, and the program was refused."""
+    x, a = sg.input("x", (size,), "float32"), sg.input("a", (size,), "float32")
+    least = x.min()
+    outputs = {"least": least, "rest": sg.where(x > least, 0.0, a).sum()}
+    assert readers_of(outputs) == 2
+    assert_bytes_of_single_kernels(outputs, n=300)
+
+
 def test_what_waits_for_the_other_reads_the_matrix_again() -> None:
     x = sg.input("x", (400, 400), "float32")
     w = sg.input("w", (400,), "float32")
