@@ -1,0 +1,208 @@
+"""Training steps under budgets: arena, memory of the process and time, beside what was predicted.
+
+    python -m benchmarks.time_budgets [--only TEXT] [--calls 8] [--into FILE] [--markdown]
+
+Four models make a step of SGD each: a perceptron of 100 layers, a GPT of 12 blocks, an LSTM by
+``sg.scan`` over 200 steps of time, and a U-Net of four widths. A row is a process of its own on one
+thread. Its budget is a share of the arena that storing everything needs, or the smallest plan
+found; one that no plan found meets is refused. ``process`` is the growth of the resident memory in
+the first call (Linux counts it), ``ms`` the least of the calls behind it; more time is what a row
+takes beside the row of 100 %, predicted by the plan and measured. All rows of a model have to give
+the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+import staticgrad as sg
+from benchmarks.implementations.with_staticgrad import Staticgrad
+from benchmarks.machine import describe
+from benchmarks.workloads import gpt
+from staticgrad.analysis.cost import plan_seconds
+
+SHARES: Final = ("100%", "50%", "25%", "smallest")
+#: A graph of one step, and its feeds.
+Step = tuple[sg.Graph, Mapping[str, np.ndarray]]
+
+
+class _Weights:
+    """Parameters that are the same in every run."""
+
+    def __init__(self) -> None:
+        self.random = np.random.default_rng(0)
+        self.made: list[Any] = []
+
+    def __call__(self, *shape: int) -> Any:
+        start = self.random.normal(0.0, shape[0] ** -0.5, shape).astype("float32")
+        self.made.append(sg.parameter(f"w{len(self.made)}", start))
+        return self.made[-1]
+
+    def step(self, loss: Any, feeds: Mapping[str, np.ndarray]) -> Step:
+        """One step of SGD."""
+        return sg.Graph({"loss": loss}, sg.optim.SGD(1e-3).updates(loss, self.made)), feeds
+
+
+def deep() -> Step:
+    """A perceptron of 100 layers of 128 over 512 rows, its activation a GELU."""
+    weights = _Weights()
+    h = sg.input("x", (512, 128))
+    for _ in range(100):
+        h = sg.nn.gelu(h @ weights(128, 128))
+    feeds = {"x": np.random.default_rng(1).normal(size=(512, 128)).astype("float32")}
+    return weights.step((h * h).mean(), feeds)
+
+
+def transformer() -> Step:
+    """The GPT of the benchmarks with 12 blocks of 128, context 64, batch 8."""
+    data = gpt.transformer(12, 128, 64, 8, 65)(np.random.default_rng(0))
+    weights = _Weights()
+    values: dict[str, Any] = {}
+    for name, array in data.variables.items():
+        values[name] = sg.parameter(name, array.astype("float32"))
+        weights.made.append(values[name])
+    for name, tokens in data.feeds.items():
+        values[name] = sg.input(name, tokens.shape, "int64")
+    loss, _ = gpt.loss(Staticgrad(), values, data.sizes)
+    return weights.step(loss, {name: each.astype("int64") for name, each in data.feeds.items()})
+
+
+def recurrent() -> Step:
+    """An LSTM of 64 over 200 steps of time and 32 rows."""
+    weights = _Weights()
+    w, u = weights(64, 256), weights(64, 256)
+    x = sg.input("x", (200, 32, 64))
+
+    def cell(state: Any, each: Any) -> Any:
+        h, c = state
+        gates = each @ w + h @ u
+        keep, new, out, what = (gates[:, 64 * k : 64 * k + 64] for k in range(4))
+        c = sg.sigmoid(keep) * c + sg.sigmoid(new) * sg.tanh(what)
+        h = sg.sigmoid(out) * sg.tanh(c)
+        return (h, c), h
+
+    _, states = sg.scan(cell, (sg.zeros((32, 64)), sg.zeros((32, 64))), x)
+    feeds = {"x": np.random.default_rng(1).normal(size=(200, 32, 64)).astype("float32")}
+    return weights.step((states * states).mean(), feeds)
+
+
+def u_net() -> Step:
+    """Convolutions of 16 to 64 channels down to a quarter of 32 x 32 and up again, batch 8."""
+    weights = _Weights()
+    h = sg.input("x", (8, 4, 32, 32))
+    skips, before = [], 4
+
+    def convolved(h: Any, inner: int, outer: int) -> Any:
+        return sg.nn.relu(sg.nn.conv(h, weights(outer, inner, 3, 3), padding=1))
+
+    for width in (16, 32):
+        h = convolved(convolved(h, before, width), width, width)
+        skips.append(h)
+        h, before = sg.nn.max_pool(h, 2), width
+    h, before = convolved(h, before, 64), 64
+    for width, skip in zip((32, 16), reversed(skips), strict=True):
+        h = sg.repeat(sg.repeat(h, 2, axis=2), 2, axis=3)
+        h = convolved(sg.concat([h, skip], 1), before + width, width)
+        before = width
+    feeds = {"x": np.random.default_rng(1).normal(size=(8, 4, 32, 32)).astype("float32")}
+    return weights.step((h * h).mean(), feeds)
+
+
+MODELS: Final = {"deep100": deep, "gpt12": transformer, "lstm by scan": recurrent, "u-net": u_net}
+
+
+def measured(model: str, share: str, calls: int) -> dict[str, Any]:
+    """One row."""
+    graph, feeds = MODELS[model]()
+    budget: int | str = share
+    if share == "smallest":
+        budget = sg.tradeoff(graph).smallest.peak_bytes
+    try:
+        f = sg.compile(graph, threads=1, memory_budget=None if share == "100%" else budget)
+        plan = f.plan()
+    except sg.BudgetInfeasible as error:
+        return {"model": model, "share": share, "refused": error.smallest_peak}
+    before = _resident()
+    digest = hashlib.sha256(np.asarray(f.run(feeds)["loss"]).tobytes())
+    grown = _resident() - before
+    times = []
+    for _ in range(calls):
+        start = time.perf_counter()
+        found = f.run(feeds)
+        times.append(time.perf_counter() - start)
+        digest.update(np.asarray(found["loss"]).tobytes())
+    return {
+        "model": model, "share": share, "arena": plan.peak_bytes, "process": grown,
+        "steps": len(plan.steps), "predicted": plan_seconds(plan), "seconds": min(times),
+        "digest": digest.hexdigest()[:16],
+    }  # fmt: skip
+
+
+def _resident() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows as Markdown."""
+    lines = [
+        "| model | budget | arena, bytes | process | steps | ms | more time | predicted |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    whole = {row["model"]: row for row in rows if row["share"] == "100%"}
+    for row in rows:
+        if "refused" in row:
+            lines.append(f"| {row['model']} | {row['share']} | refused | | | | | |")
+            continue
+        first = whole.get(row["model"], row)
+        more, said = (row[key] / first[key] - 1.0 for key in ("seconds", "predicted"))
+        lines.append(
+            f"| {row['model']} | {row['share']} | {row['arena']:,} | {row['process']:,} "
+            f"| {row['steps']} | {1e3 * row['seconds']:.2f} | {more:+.1%} | {said:+.1%} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the rows, each in a process of its own, and say what they give."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", default="", help="models whose names have this text")
+    parser.add_argument("--calls", type=int, default=8)
+    parser.add_argument("--into", type=Path, help="a file of rows, to which these are added")
+    parser.add_argument("--markdown", action="store_true", help="print a table")
+    parser.add_argument("--row", nargs=2, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.row:
+        model, share = given.row
+        print(json.dumps(measured(model, share, given.calls)))
+        return
+    known = json.loads(given.into.read_text("utf-8")) if given.into and given.into.exists() else {}
+    rows = [row for row in known.get("rows", ()) if given.only not in row["model"]]
+    for model in [name for name in MODELS if given.only in name]:
+        for share in SHARES:
+            command = [sys.executable, "-m", "benchmarks.time_budgets", "--row", model, share]
+            said = subprocess.run(
+                [*command, "--calls", str(given.calls)], check=True, capture_output=True, text=True
+            )
+            rows.append(json.loads(said.stdout))
+    for model in MODELS:
+        digests = {row["digest"] for row in rows if row["model"] == model and "digest" in row}
+        assert len(digests) < 2, f"{model}: results differ"
+    if given.into:
+        document = {"machine": known.get("machine", describe()), "rows": rows}
+        given.into.write_text(json.dumps(document, indent=1, default=vars) + "\n", "utf-8")
+    print(table(rows) if given.markdown else json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()
