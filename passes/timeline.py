@@ -11,7 +11,6 @@ from typing import Final
 
 from staticgrad.analysis.liveness import Flow, InPlace, Life, SizeNumbers
 from staticgrad.kept import cached_property
-from staticgrad.planning.exact_offsets import place_tightly
 from staticgrad.planning.offsets import Spans, place
 from staticgrad.records import NamedTuple, dataclass
 
@@ -122,6 +121,8 @@ class ArenaLayout:
         """
         if effort <= 0:  # nothing is compiled for what no budget asks for
             return Placed(self, *place(self.spans, self.sizes, self.load))
+        from staticgrad.planning.exact_offsets import place_tightly
+
         return Placed(self, *place_tightly(self.spans, self.sizes, self.load, effort))
 
 

@@ -11,16 +11,17 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from passes.remat.abstract import abstracted
 from passes.remat.base import Policy, Problem, Steps
 from passes.remat.greedy import Descent
 from passes.remat.proposals import proposed
 from passes.remat.recompute import Recompute
-from passes.remat.search import BudgetSearch, Found
 from passes.timeline import Placed
 from staticgrad.records import dataclass
+
+if TYPE_CHECKING:
+    from passes.remat.search import Found
 
 _PLACING: Final = 100_000_000  # effort to place one sequence of a front, half a second at most
 _CHOOSING: Final = 10_000_000  # effort to place each of several of which one is taken
@@ -148,6 +149,10 @@ class Front:
 
 def _found(problem: Problem, bound: int) -> list[Found]:
     """Sequences of steps by rising cost and falling load."""
+    # a program without a budget starts without the search
+    from passes.remat.abstract import abstracted
+    from passes.remat.search import BudgetSearch, Found
+
     abstract = abstracted(problem)
     search = BudgetSearch(abstract.net, bound)
     for order in problem.orders:
