@@ -73,9 +73,10 @@ class _Translation:
         flow = self.flow
         updated = {b for s in flow.commits for b in flow.writes[s] if self.roles[b] == "parameter"}
         resident = [self._value(flow.names[buffer], 0, buffer) for buffer in sorted(updated)]
+        read = {b for reads in flow.reads for b in reads}  # nobody copies what no step reads
         staged = [
             self._value(flow.names[b], self.problem.numbers.aligned(b), b)
-            for b in sorted(self.problem.staged)
+            for b in sorted(self.problem.staged & read)
         ]
         if staged:
             self._add(MemoryOp(_STAGED, _STAGED, (), tuple(staged), max_runs=1))
