@@ -9,7 +9,8 @@ borders lie is for the policies.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
+from itertools import accumulate
 
 from passes.remat.base import Problem, Steps
 from staticgrad.records import dataclass
@@ -62,7 +63,7 @@ class Forward:
             size = self.problem.numbers.aligned(buffer)
             change[begin] += size
             change[self.last_read[buffer]] -= size
-        return _running(change)[: self.places]
+        return list(accumulate(change))[: self.places]
 
     def bytes_crossing(self) -> list[int]:
         """Bytes of the ``crossing`` buffers that each place computes."""
@@ -114,11 +115,3 @@ class Forward:
                 }
                 place += 1
         return done
-
-
-def _running(changes: Sequence[int]) -> list[int]:
-    total, found = 0, []
-    for change in changes:
-        total += change
-        found.append(total)
-    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from staticgrad.errors import DTypeError
+from staticgrad.families import like
 from staticgrad.functions.loops import while_loop
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
@@ -35,19 +36,14 @@ def gcd(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     return _divisors("gcd", x, y)[0]
 
 
+@like(gcd)
 def lcm(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """The least common multiple of each two elements, 0 or more; 0 where one is 0.
 
     Integers wrap where the dtype cannot hold it. Carries no gradient.
 
-    Args:
-        x, y: integers; they broadcast.
-
     Returns:
         The multiples, in the common dtype.
-
-    Raises:
-        DTypeError: no integers. ShapeError: they do not broadcast.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.lcm([12, 0, -7], 18))

@@ -292,21 +292,11 @@ def nanmin(
     return found if initial is not None else _or_nan(as_value("nanmin", x), found, axis, keepdims)
 
 
+@like(of.argmax)
 def nanargmax(x: Operand[AnyValue], axis: int | None = None, *, keepdims: bool = False) -> AnyValue:
     """The position (int64) of the largest element along ``axis`` that is no NaN; 0 where all are.
 
     The first of equal ones. NumPy raises where all are NaN, which only a run knows.
-
-    Args:
-        x: a value.
-        axis: which axis; None for all elements in C order.
-        keepdims: keep the reduced axis, with size 1.
-
-    Returns:
-        int64 positions: x without the axis.
-
-    Raises:
-        EmptyReductionError, AxisError: as ``argmax``.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.nanargmax([1.0, sg.nan, 3.0]))
@@ -316,21 +306,11 @@ def nanargmax(x: Operand[AnyValue], axis: int | None = None, *, keepdims: bool =
     return of.argmax(value, axis, keepdims=keepdims)
 
 
+@like(of.argmin)
 def nanargmin(x: Operand[AnyValue], axis: int | None = None, *, keepdims: bool = False) -> AnyValue:
     """The position (int64) of the smallest element along ``axis`` that is no NaN; 0 where all are.
 
     The first of equal ones. NumPy raises where all are NaN, which only a run knows.
-
-    Args:
-        x: a value.
-        axis: which axis; None for all elements in C order.
-        keepdims: keep the reduced axis, with size 1.
-
-    Returns:
-        int64 positions: x without the axis.
-
-    Raises:
-        EmptyReductionError, AxisError: as ``argmin``.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.nanargmin([sg.nan, 1.0, 3.0]))

@@ -125,9 +125,12 @@ def missing(code: bytes, target: Target) -> list[str]:
     return [name for name in shared if not is_loaded(name, target)]
 
 
-def check(code: bytes, symbol: str, target: Target) -> None:
-    """Raises CompileError unless the object defines ``symbol`` and wants only library symbols, and
-    functions that are loaded."""
+def check(code: bytes, symbol: str, target: Target) -> Symbols:
+    """The symbols of an object that may be loaded.
+
+    Raises CompileError unless the object defines ``symbol`` and wants only library symbols, and
+    functions that are loaded.
+    """
     try:
         found = symbols(code)
     except ValueError as error:
@@ -140,6 +143,7 @@ def check(code: bytes, symbol: str, target: Target) -> None:
     strange = sorted(name for name in wanted if not (name in MATH_SYMBOLS and _present(name)))
     if strange:
         raise CompileError(f"a compiled kernel calls {', '.join(strange)}, which nobody defines")
+    return found
 
 
 def _present(name: str) -> bool:
@@ -170,9 +174,8 @@ def load(code: bytes, symbol: str, target: Target) -> int:
         known = _addresses.get(name)
         if known is not None:
             return known
-        check(code, symbol, target)
+        entries = sorted(check(code, symbol, target).entries)
         headroom.require(headroom.LOAD, "loading a kernel")
-        entries = sorted(symbols(code).entries)
         found = undisturbed(lambda: _link(code, entries, target))
         if not found.get(symbol):
             raise CompileError(f"{symbol} could not be loaded")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import cached_property
-from inspect import Parameter, Signature, signature
+from inspect import Signature, signature
 from typing import Any, overload
 
 from staticgrad.errors import ArgumentError
@@ -106,38 +106,32 @@ def vmap(f: Any, in_axes: Any = 0, out_axes: Any = 0, *, axis_size: Any = None) 
 
 
 class _Mapped(Transformed):
-    """A function over batches.
-
-    It has a program for each way of calling: what a call leaves to defaults has no axis of
-    elements, and arguments by keyword have theirs in front, whatever ``in_axes`` says.
-    """
+    """A function over batches, with a program for each choice of arguments given by name: those
+    have their elements in front, whatever ``in_axes`` says of places."""
 
     @cached_property
-    def _ways(self) -> dict[tuple[int, frozenset[str]], Function[..., Any]]:
+    def _programs(self) -> dict[frozenset[str], Function[..., Any]]:
         return {}
 
     def program_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Function[..., Any]:
-        """The traced function that takes as many arguments by position, and these by name."""
-        way = len(args), frozenset(kwargs)
-        if way not in self._ways:
-            self._ways[way] = self.traced(self._as_called(len(args), kwargs))
-        return self._ways[way]
-
-    def _as_called(self, count: int, names: Mapping[str, Any]) -> Signature | None:
-        """The parameters of the function that a call gives; None: they do not fit it."""
+        """The traced function for calls that give these arguments by name."""
         try:
             takes = signature(self)
-            takes.bind(*[None] * count, **dict.fromkeys(names))
+            takes.bind(*args, **kwargs)
         except (TypeError, ValueError):
-            return None
-        known = [*takes.parameters.values()]
-        by_place = [p for p in known if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        rest = [p for p in known if p.kind == p.VAR_POSITIONAL and count > len(by_place)]
-        given = [p.replace(default=Parameter.empty) for p in by_place[:count]]
-        named = [
-            p.replace(default=Parameter.empty, kind=p.KEYWORD_ONLY)
-            for p in known
-            if p.name in names
-        ]
-        more = [p for p in known if p.kind == p.VAR_KEYWORD]
-        return Signature([*given, *rest, *named, *more])
+            return super().program_of(args, kwargs)  # which says what is wrong
+        names = frozenset(kwargs)
+        if names not in self._programs:
+            self._programs[names] = self.traced(_with_names(takes, names))
+        return self._programs[names]
+
+
+def _with_names(takes: Signature, names: Set[str]) -> Signature:
+    """A signature whose parameters of these names are given by name alone."""
+    parameters = [
+        each.replace(kind=each.KEYWORD_ONLY)
+        if each.name in names and each.kind is each.POSITIONAL_OR_KEYWORD
+        else each
+        for each in takes.parameters.values()
+    ]
+    return takes.replace(parameters=sorted(parameters, key=lambda each: each.kind))

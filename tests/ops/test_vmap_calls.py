@@ -177,6 +177,7 @@ def test_what_a_call_with_arrays_leaves_out_has_no_elements():
     np.testing.assert_array_equal(sg.vmap(f, in_axes=(0, None))(X, 3.0), 3.0 * X)
     np.testing.assert_array_equal(sg.vmap(f)(X, scale=X[:, 0]), X * X[:, :1])
     np.testing.assert_array_equal(sg.vmap(f)(X, X[:, 0]), X * X[:, :1])
+    np.testing.assert_array_equal(sg.vmap(f, in_axes=(0,))(X, scale=X[:, 0]), X * X[:, :1])
     inverse = sg.vmap(sg.linalg.inv)(np.stack([np.eye(2), 2.0 * np.eye(2)]))
     np.testing.assert_array_equal(inverse, [np.eye(2), np.eye(2) / 2.0])
     for call in (lambda: sg.vmap(f)(), lambda: sg.vmap(f)(X, X, X), lambda: sg.vmap(f)(X, y=X)):
