@@ -10,7 +10,6 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-import re
 from dataclasses import replace
 from typing import Any, Final
 
@@ -66,8 +65,6 @@ class Function:
         return self.body.count("\n") > LONG and "stream(" not in self.body
 
 
-#: Where a part of a source begins that may be one function.
-_PART: Final = re.compile(r"^(?=def )", re.MULTILINE)
 #: Text of a helper's part -> the function, with the line numbers of the part.
 _parsed: Final[dict[str, Function]] = {}
 
@@ -105,7 +102,7 @@ def _functions_by_part(source: str) -> list[Function] | None:
     within a string, a bracket or a line.
     """
     functions, above = [], 0
-    for part in filter(None, _PART.split(source)):
+    for part in parts_of(source):
         function = _parsed.get(part)
         if function is None:
             syntax = statements.read(part)
@@ -116,8 +113,14 @@ def _functions_by_part(source: str) -> list[Function] | None:
             if function.name != ENTRY:
                 _parsed[part] = function
         functions.append(replace(function, above=above + function.above))
-        above += part.count("\n")
+        above += part.count("\n") + 1
     return functions
+
+
+def parts_of(source: str) -> list[str]:
+    """A source without the ends of lines before which it is cut: there a function may begin."""
+    first, *others = source.split("\ndef ")
+    return [first, *[f"def {each}" for each in others]]
 
 
 def _plain(part: str, syntax: Syntax) -> Function:

@@ -31,9 +31,8 @@ LONG_RUN: Final = 24
 #: LLVM adds calls of: ``loader`` lays out all that an object needs before it loads it, and such
 #: tables count, whereas stubs that LLVM's loader would add do not.
 _FLAGS: Final = '!llvm.module.flags = !{!999999}\n!999999 = !{i32 7, !"RtLibUseGOT", i32 1}\n'
-#: That is an attribute of functions; llvmlite 0.47, asked to add one, adds it to their results.
-_DECLARED: Final = re.compile(r"^(declare [^;\n]*)", re.MULTILINE)
-_PART: Final = re.compile(r"(?m)^(?=define |declare |@)")
+#: How the first lines of functions, declarations and variables begin.
+_STARTS: Final = ("define ", "declare ", "@")
 _NAME: Final = re.compile(r"@([\w.]+)")
 _compilers: dict[str, Compiler] = {}
 
@@ -85,7 +84,7 @@ class Compiler:
         if self.target.vector_bits < lane_masks.WIDE:
             called = [masked_access.called(text, self.target.cpu) for text in texts]
             texts = [lane_masks.spread(text) for text in called]
-        first, *rest = [_DECLARED.sub(r"\1 nonlazybind", text) for text in texts]
+        first, *rest = map(_bound_at_once, texts)
         module = self.llvm.parse_assembly(f"{header}{first}\n{self.attributes()}\n{_FLAGS}")
         entries = {function.name for function in module.functions if not function.is_declaration}
         for text in rest:
@@ -161,12 +160,32 @@ def modules(source: str, backend: Compiled) -> Sequence[str]:
         raise CompileError(f"a kernel could not be compiled: {error}") from error
 
 
+def _bound_at_once(text: str) -> str:
+    """A module whose declarations are ``nonlazybind``.
+
+    That is an attribute of functions; llvmlite 0.47, asked to add one, adds it to their results.
+    """
+    lines = text.split("\n")
+    for place, line in enumerate(lines):
+        if line.startswith("declare "):
+            declared, semicolon, comment = line.partition(";")
+            lines[place] = f"{declared} nonlazybind{semicolon}{comment}"
+    return "\n".join(lines)
+
+
+def _parts_of(text: str) -> list[str]:
+    """A module's text, cut before its functions, declarations and variables."""
+    for start in _STARTS:
+        text = text.replace(f"\n{start}", f"\n\0{start}")
+    return text.split("\0")
+
+
 def merged(texts: Iterable[str]) -> str:
     """One module of several, in which each name is defined or declared once."""
     declared: dict[str, str] = {}
     defined: dict[str, str] = {}
     for text in texts:
-        for part in filter(str.strip, _PART.split(text)):
+        for part in filter(str.strip, _parts_of(text)):
             found = _NAME.search(part)
             assert found is not None
             into = declared if part.startswith("declare ") else defined

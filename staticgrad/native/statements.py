@@ -78,8 +78,8 @@ class Syntax(NamedTuple):
 _HEADER: Final = re.compile(r"def (\w+)\(((?:\w+(?:, \w+)*)?)\):")
 _FOR: Final = re.compile(rf"for ({NAME}) in (.*):")
 _STEP: Final = "    "
-#: Characters of which Python's parser says what they mean.
-_ODD: Final = re.compile(r"""[^ -~\n]|["'#\\;`]""")
+#: Characters of which Python's parser says what they mean, as of all that are not ASCII or printed.
+_ODD: Final = "\"'#\\;`"
 
 
 class _Lines:
@@ -152,7 +152,7 @@ def read(part: str) -> Syntax | None:
     """The one function of a text; None where the text is not plain enough to tell."""
     lines = part.rstrip("\n").split("\n")
     header = _HEADER.fullmatch(lines[0])
-    if header is None or _ODD.search(part):
+    if header is None or not _has_plain_characters(part):
         return None
     reader = _Lines(lines)
     try:
@@ -163,6 +163,11 @@ def read(part: str) -> Syntax | None:
         return None
     name, parameters = header.groups()
     return _syntax(name, tuple(filter(None, parameters.split(", "))), body, reader.counts)
+
+
+def _has_plain_characters(text: str) -> bool:
+    plain = text.isascii() and text.replace("\n", "").isprintable()
+    return plain and not any(odd in text for odd in _ODD)
 
 
 def of_tree(tree: ast.FunctionDef) -> Syntax:

@@ -96,7 +96,7 @@ def test_kernels_on_file_are_read_by_their_lines(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = path.read_text().partition(BETWEEN)[2]
-    parts = [each for each in frontend._PART.split(source) if each.strip()]
+    parts = [each for each in frontend.parts_of(source) if each.strip()]
     assert parts
     assert all(statements.read(each) is not None for each in parts)
     assert outcome(source) == by_trees(source, monkeypatch)
