@@ -73,11 +73,11 @@ class PlainProduct:
             self.element,
             self.lanes,
             self.dtype.is_float,
-            "along" if self.inner == 1 else "across" if self.row == 1 else "any",
             self.lanes * self.dtype.bits <= unit.vector_bits,
         )
         self.packing = Packing(self.element, self.lanes, element(self.stored))
-        self.rows, self.turned = self.tiles.rows, self.down == 1 != self.across
+        self.rows = "along" if self.inner == 1 else "across" if self.row == 1 else "any"
+        self.turned = self.down == 1 != self.across
         self.height = self.tiles.highest
         self.whole = PANELS * CHUNK * self.columns
         self.before = Lines()  # what the epilogue needs once for an iteration
@@ -409,12 +409,13 @@ class PlainProduct:
         chosen = self.rows == "across" or self._may_collide
         a = f"ptr_{self.element}(a_at)" if chosen else self.stage.a.operand
         hop = str(self.across if self.turned else self.down)
+        row = "row" if self._may_collide else str(self.depth if packed else self.row)
         named = {
             "a": "packed" if packed and self.rows != "across" else a,
             "b": f"ptr_{self.element}(b_at)",
             "c": "tile",
             "near": self.stage.b.operand,
-            "row": "row" if self._may_collide else str(self.depth if packed else self.row),
+            "row": "1" if self.rows == "across" else row,
             "last": "rows - 1",
             "inner": "inner" if self.rows == "across" else "1" if packed else str(self.inner),
             "down": total("down", str(part)),

@@ -36,7 +36,7 @@ class PlacedProduct(TiledProduct):
         self.around, self.along = axes[:count], axes[count:]
         if self.is_placed:
             self.packs_rows = False
-            self.tiles = replace(self.tiles, rows="placed")
+            self.tiles = replace(self.tiles, placed=True)
 
     def _step(self, axes: tuple[Axis, ...]) -> int | str | None:
         """The stride of rows along some loops of k, if it is one."""

@@ -40,7 +40,7 @@ class _SmallProduct:
         self.kernel, self.stage, self.unit = kernel, stage, unit
         dtype = kernel.operand(stage.a.operand).dtype
         self.lanes, self.element = dtype.lanes, element(dtype)
-        self.tiles = Tiles(self.element, self.lanes, dtype.is_float, "any", True)
+        self.tiles = Tiles(self.element, self.lanes, dtype.is_float, wide=True)
         self.rows, self.columns, self.inner = (
             int(axes[0].extent) for axes in (stage.i, stage.j, stage.k)
         )

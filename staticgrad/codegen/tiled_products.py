@@ -42,11 +42,6 @@ class TiledProduct(LoopedProduct):
             self.element,
             self.lanes,
             self.dtype.is_float,
-            "along"
-            if self.packs_rows or self.step == 1
-            else "across"
-            if a.stride("i") == 1
-            else "any",
             not self.split,
         )
         self.rows, self.columns = self.tiles.highest, 2 * self.lanes

@@ -10,35 +10,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Final, Literal
+from typing import Final
 
 from staticgrad.codegen.expressions import Lines, Unit, number, scaled, total
 from staticgrad.records import dataclass
 
-#: How rows of the first factor lie: along memory, across it, neither, or as words say.
-Rows = Literal["along", "across", "any", "placed"]
 #: Heights of tiles by their vectors, the highest first: accumulators are what the registers hold,
 #: less those of the factors. A vector of 512 bits may be two registers.
 WIDE: Final = {2: (14, 8, 4), 1: (14, 8)}
 NARROW: Final = {1: (6, 4, 2)}
 #: The same of placed rows, which are taps of filters: often three by three.
 PLACED: Final = {2: (14, 9, 4), 1: (14, 9)}
+#: How rows of the first factor lie that are not placed.
+STRIDES: Final = ("row", "inner")
 
 
 @dataclass(frozen=True)
 class Tiles:
     """The tiles of one product: sums of ``element`` over k of a row of a times vectors of b.
 
-    ``rows`` says how a lies (``placed``: rows, and runs of k, begin where words say), ``wide`` that
-    a vector is one register, ``looked`` that the places of b are looked up in words, ``apart`` that
-    rows of c lie so far apart as the tile is told.
+    ``wide`` says that a vector is one register, ``placed`` that rows of a, and runs of k, begin
+    where words say, ``looked`` that the places of b are looked up in words, ``apart`` that rows of
+    c lie so far apart as the tile is told. Rows along memory and across it are one function: two
+    would take twice as long to compile, and run within 1 % of it.
     """
 
     element: str
     lanes: int
     floating: bool
-    rows: Rows
     wide: bool
+    placed: bool = False
     looked: bool = False
     apart: bool = False
 
@@ -47,7 +48,7 @@ class Tiles:
         """Rows of the tiles of so many vectors, the highest first."""
         if not self.wide:
             return NARROW
-        return PLACED if self.rows == "placed" else WIDE
+        return PLACED if self.placed else WIDE
 
     @property
     def highest(self) -> int:
@@ -72,15 +73,9 @@ class Tiles:
         brought near, from ``ahead`` on, ``hop`` apart; every so many lanes, ``leap`` from where
         those began. Rows of c are ``width`` apart, or two vectors.
         """
-        strides = {
-            "along": ("row",),
-            "across": ("inner",),
-            "any": ("row", "inner"),
-            "placed": ("inner", "places", "top", "runs", "run", "went"),
-        }
         places = (
             "at",
-            *strides[self.rows],
+            *(("inner", "places", "top", "runs", "run", "went") if self.placed else STRIDES),
             "last",
             "wide",
             "down",
@@ -100,14 +95,16 @@ class Tiles:
 
         It computes the least tile that covers ``last`` and the rows before it.
         """
-        kind = f"{'_looked' if self.looked else ''}{'_apart' if self.apart else ''}"
-        name = f"shared_tiles{vectors}_{self.element}_{self.rows}{kind}"
+        kinds = ("placed", self.placed), ("looked", self.looked), ("apart", self.apart)
+        kind = "".join(f"_{name}" for name, is_so in kinds if is_so)
+        name = f"shared_tiles{vectors}_{self.element}{kind}"
         if name not in unit.helpers:
             out = Lines(1)
-            for r in range(self.highest if self.rows != "across" else 0):
-                row = f"({r} if last > {r} else last)"
-                placed = f"places[top + {row}]"
-                out.add(f"a{r} = at + {placed if self.rows == 'placed' else f'{row} * row'}")
+            for r in range(self.highest):
+                if self.placed:
+                    out.add(f"a{r} = at + places[top + ({r} if last > {r} else last)]")
+                else:
+                    out.add(f"a{r} = a{r - 1} + (row if last >= {r} else 0)" if r else "a0 = at")
             for v in sorted((v for v in self.heights if v <= vectors), reverse=True):
                 if v < vectors:
                     out.add("else:")
@@ -147,14 +144,13 @@ class Tiles:
 
     def _write_steps(self, out: Lines, step: Lines) -> None:
         """``step`` for every k, with a line brought near in each, or run by run."""
-        if self.rows == "placed" and self.wide:
+        if self.placed and self.wide:
             self._write_runs(out, step)
             return
-        if self.rows == "placed":
+        if self.placed:
             self._write_runs_as_one(out, step)
             return
-        if self.rows in ("across", "any"):
-            out.add(f"here = {'at' if self.rows == 'across' else '0'}")
+        out.add("here = 0")
         if self.looked:
             out.add("for k in range(0, depth):")
             out.extend(step, 1)
@@ -207,14 +203,11 @@ class Tiles:
             place = total("down", "moved" if self.looked else "0", str(v * self.lanes))
             step.add(f"b{v} = load{self.lanes}(b, {place})")
         for r in range(height):
-            base = ("here", str(r)) if self.rows == "across" else (f"a{r}",)
-            moved = () if self.rows == "across" else ("k" if self.rows == "along" else "here",)
-            step.add(f"x = splat{self.lanes}(load1(a, {total(*base, *moved)}))")
+            step.add(f"x = splat{self.lanes}(load1(a, a{r} + here))")
             for v in range(vectors):
                 cell = f"c{r}_{v}"
                 step.add(f"{cell} = {self.added('x', f'b{v}', cell)}")
-        if self.rows != "along":
-            step.add("here = here + inner")
+        step.add("here = here + inner")
         step.add("lead = lead + 1" if self.looked else "down = down + step")
         return step
 
@@ -225,7 +218,7 @@ class Tiles:
     @property
     def stream_arguments(self) -> tuple[str, ...]:
         """Names of the arguments of what computes a few rows: those of tiles up to ``fresh``."""
-        names = replace(self, rows="any").arguments
+        names = replace(self, placed=False).arguments
         return (*names[:3], *names[4 : names.index("ahead")])
 
     def few_rows(self, unit: Unit) -> str:

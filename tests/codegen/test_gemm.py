@@ -260,15 +260,16 @@ def test_blocks_of_a_long_chain_are_added_in_order(bits: int) -> None:
         assert_same(found, (parts[0] + parts[1]) + parts[2], str(layouts))
 
 
-@pytest.mark.parametrize("layouts", [("along", "along"), ("across", "across")])
-def test_products_share_their_tiles_and_what_packs_them(layouts: tuple[str, str]) -> None:
-    plain, update = (render(product(*layouts, "f32", update)) for update in (False, True))
-    found = [frontend.modules(source, "k") for source in (plain, update)]
-    assert found[0].shared == found[1].shared
-    names = {name.split("_")[1].rstrip("0123456789") for name in found[0].shared}
-    packed = {"across": ["rows"], "along": ["lines"]}.get(layouts[0], [])
-    assert names == {"tiles", "panel", "streams", *packed}
-    assert "transpose" not in found[0].kernel
-    assert (
-        found[0].kernel.count("@llvm.masked.load.v16f32.p0(ptr %") <= 2
-    )  # last vectors of streams
+def test_products_share_their_tiles_and_what_packs_them() -> None:
+    tiles = set()
+    for lies, packed in (("along", ["lines"]), ("across", ["rows"])):
+        plain, update = (render(product(lies, lies, "f32", update)) for update in (False, True))
+        found = [frontend.modules(source, "k") for source in (plain, update)]
+        assert found[0].shared == found[1].shared
+        names = {name.split("_")[1].rstrip("0123456789") for name in found[0].shared}
+        assert names == {"tiles", "panel", "streams", *packed}
+        tiles |= {name for name in found[0].shared if name.startswith("shared_tiles")}
+        kernel = found[0].kernel
+        assert "transpose" not in kernel
+        assert kernel.count("@llvm.masked.load.v16f32.p0(ptr %") <= 2  # last vectors of streams
+    assert len(tiles) == 1, "rows along memory and across it have tiles of their own"
