@@ -84,6 +84,8 @@ class _Walk(DraftReaders):
         self._drafts: list[Draft] = []
         self._types: dict[Key, TensorType] = {}
         self._kept: set[Key] = set()
+        #: Copies of values in C order, by what they are read of.
+        self._copies: dict[tuple[Key, Shape, Strided], Home] = {}
         self._phases = phases_of(graph, self._users)
         self._last_phase = max(self._phases.values(), default=0)
         for node in graph.nodes:
@@ -227,11 +229,20 @@ class _Walk(DraftReaders):
         if isinstance(form, View):
             self._alias(node, arg, arg.layout.viewed(form, node.types[0].rank))
             return
-        layout = arg.layout.reshaped(arg.type.shape, node.types[0].shape)
-        if layout is not None:
-            self._alias(node, arg, layout)
+        shape = node.types[0].shape
+        layout = arg.layout.reshaped(arg.type.shape, shape)
+        if layout is None:
+            self._place_copy(node, arg)
         else:
+            self._alias(node, arg, layout)
+
+    def _place_copy(self, node: Node, arg: Source) -> None:
+        """A value in C order, for which a copy is made unless one has its elements so."""
+        known = self._copies.setdefault((arg.base, arg.type.shape, arg.layout), Home(node))
+        if known.node is node or arg.inline:
             self._own(node, self._copy(arg, Home(node), arg.type, self._phases[node]))
+        else:
+            self._alias(node, self._sources[known], Strided.contiguous(node.types[0].shape))
 
     def _place_pointwise(self, node: Node, form: Pointwise, args: Sequence[Source]) -> None:
         depth, uniform, indexed = 1, not form.indexed, form.indexed

@@ -18,12 +18,15 @@ from passes.fusion.groups import Group, Groups, Home, Key, meets_elements
 from passes.fusion.sharing import most_instructions
 from passes.fusion.siblings import is_large
 from staticgrad.ir.forms import Pointwise
-from staticgrad.ir.graph import Node, ParameterLeaf
+from staticgrad.ir.graph import Node
 from staticgrad.types.tensor import hint_product, hint_value
 
 #: Groups that a value may leave, and those that may compute it instead.
 _FROM: Final = ("map", "gemm")
 _INTO: Final = ("columns", "gemm")
+#: Where the values of products go besides: a tile has the product itself in registers, but who
+#: reads that in memory anyway reads no more.
+_INTO_OF: Final = {"map": _INTO, "gemm": (*_INTO, "rows")}
 #: Instructions that a reader takes over, at most: it computes them among its own.
 _MOST_MOVED: Final = 12
 #: Bytes that this spares, at least, and elements of an array: of less no run takes notice.
@@ -44,7 +47,12 @@ class _Sinking:
         self._groups = dict(groups.by_number)
         self._owners = dict(groups.owners)
         self._position = {node: k for k, node in enumerate(groups.graph.nodes)}
-        self._updated = {parameter.node for parameter, _ in groups.graph.updates}
+        #: Parameters, and the level at which each is written.
+        self._updated = {
+            parameter.node: 0 if home is None else home.level
+            for parameter, value in groups.graph.updates
+            for home in [groups.home(groups.source(value).base)]
+        }
         self._sizes: dict[Key, tuple[int, int]] = {}  # elements of a buffer, and bytes of one
         #: The groups that have each node; of those that move, one.
         self._homes: dict[Node, list[int]] = {}
@@ -85,9 +93,6 @@ class _Sinking:
         if key in groups.roots or key in groups.kept or len(self._homes[node]) > 1:
             return False
         sources = [groups.source(arg) for arg in node.args]
-        leaves = [each.base.node for each in sources if groups.home(each.base) is None]
-        if any(isinstance(leaf.op, ParameterLeaf) and leaf in self._updated for leaf in leaves):
-            return False  # who writes it would wait for one more
         return all(each.uniform for each in sources if each.inline)
 
     def _only_reader(self, group: Group, node: Node, chosen: Mapping[Node, int]) -> int | None:
@@ -99,14 +104,20 @@ class _Sinking:
                 continue
             homes = self._homes.get(user, [])
             reader = self._groups[homes[0]] if len(homes) == 1 else group
-            found.add(reader.number if self._reads(group, reader, node, user) else None)
+            moves = self._reads(group, reader, node, user) and self._may_read(reader, node)
+            found.add(reader.number if moves else None)
         return found.pop() if len(found) == 1 else None
 
     def _reads(self, group: Group, reader: Group, node: Node, user: Node) -> bool:
         """Whether a group reads a value of another one by elements, and might compute it."""
-        if reader is group or reader.kind not in _INTO or reader.phase != group.phase:
+        if reader is group or reader.kind not in _INTO_OF[group.kind]:
             return False
-        if reader.parts is not None or reader.domain != group.domain or reader.copied:
+        if (
+            reader.phase != group.phase
+            or reader.parts is not None
+            or reader.domain != group.domain
+            or reader.copied
+        ):
             return False
         key = Home(node)
         reductions = [r.source for k, r in reader.reductions.items() if k.node is user]
@@ -114,6 +125,15 @@ class _Sinking:
         own = [each for each in args if each.base == key]
         element = bool(reductions) or isinstance(user.form, Pointwise)
         return element and all(meets_elements(each, reader.domain) for each in own)
+
+    def _may_read(self, reader: Group, node: Node) -> bool:
+        """Whether nobody who writes a parameter that ``node`` reads waits for one more reader.
+
+        One of a lower level might come before. Of products, one of no lower level comes later.
+        """
+        sources = [self._before.source(arg) for arg in node.args]
+        written = [self._updated[s.base.node] for s in sources if s.base.node in self._updated]
+        return not written or (reader.kind not in _INTO and min(written) >= reader.level)
 
     # -- what a move costs -------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ How operands are addressed and expressions written stands in ``operands``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from passes.fusion.groups import (
@@ -27,12 +27,13 @@ from passes.fusion.walks import (
     sums_across,
     sums_along,
 )
-from passes.layout import Strided
+from passes.layout import Strided, collapse
 from passes.lowering.blocks import lower_block
 from passes.lowering.folded import lower_folded
 from passes.lowering.long_rows import lower_pieces
 from passes.lowering.operands import (
     VECTOR,
+    Loops,
     LoweredStep,
     Lowering,
     axis_order,
@@ -330,12 +331,20 @@ def _lower_gemm(low: Lowering) -> LoweredStep:
     inner = a.type.shape[-2 if form.transpose_a else -1]
     stores = _stores(low)
     walks = [a_walk, b_walk, *_walks(low), *(w for _, w in stores)]
-    segments = [list(range(rank - 2)), [rank - 2], [rank - 1]]
-    low.loops = loops_over(group.domain, segments[:1], walks, merge=not group.indexed)
-    _keep_matrix_axes(low, walks, rank)
+    together = None if group.indexed else _rows_together(group.domain, walks, {a_walk: a_rows})
+    if together is None:
+        segments = [list(range(rank - 2)), [rank - 2], [rank - 1]]
+        low.loops = loops_over(group.domain, segments[:1], walks, merge=not group.indexed)
+        rows = group.domain[-2]
+        moves = {walk: walk.strides[-2] for walk in walks}
+    else:
+        low.loops = Loops([[]], [[]], dict.fromkeys(walks, ()), [])
+        rows, moves = together
+        a_rows, moves[a_walk] = moves[a_walk], 0
+    _keep_matrix_axes(low, rows, moves)
     batch = low.loops.flat(0)
     axes = [Axis(name, low.extent(extent)) for name, extent in batch]
-    dtype, sizes = a.type.dtype, {"k": inner, "i": group.domain[-2], "j": group.domain[-1]}
+    dtype, sizes = a.type.dtype, {"k": inner, "i": rows, "j": group.domain[-1]}
     small = is_small_product((sizes["i"], sizes["j"], sizes["k"]), b_columns, dtype)
     k, i, j = (  # in this order, so that what is as wide as the result has the name of its columns
         Axis(name, size if small and isinstance(size, int) else low.sized(size))
@@ -374,18 +383,30 @@ def _matrix(low: Lowering, source: Source, transposed: bool) -> tuple[Walk, Size
     return Walk(source.base, source.layout.offset, (*batch, 0, 0)), rows, columns
 
 
-def _keep_matrix_axes(low: Lowering, walks: Sequence[Walk], rank: int) -> None:
-    """Add the two matrix axes, uncollapsed, to the loops."""
+def _rows_together(
+    domain: Shape, walks: Sequence[Walk], by_rows: Mapping[Walk, Size]
+) -> tuple[Size, dict[Walk, Size]] | None:
+    """The rows of all matrices of a batch as those of one: how many, and each walk's move by one.
+
+    ``by_rows``: the moves of matrices by a row. None where some walk does not take all rows alike.
+    """
+    found = dict.fromkeys(walks)
+    moves = [(*w.strides[:-2], by_rows.get(w, w.strides[-2])) for w in found]
+    extents, merged = collapse(domain[:-1], moves)
+    if len(extents) != 1:
+        return None
+    return extents[0], {w: move for w, (move,) in zip(found, merged, strict=True)}
+
+
+def _keep_matrix_axes(low: Lowering, rows: Size, moves: Mapping[Walk, Size]) -> None:
+    """Add the two matrix axes, uncollapsed, to the loops; ``moves``: of each walk by a row."""
+    rank = len(low.group.domain)
     low.loops.names += [["i"], ["j"]]
     low.loops.axes += [rank - 2, rank - 1]
-    low.loops.extents += [[low.group.domain[-2]], [low.group.domain[-1]]]
-    for walk in dict.fromkeys(walks):
-        moves = [
-            (n, walk.strides[a])
-            for n, a in (("i", rank - 2), ("j", rank - 1))
-            if walk.strides[a] != 0
-        ]
-        low.loops.strides[walk] = (*low.loops.strides[walk], *moves)
+    low.loops.extents += [[rows], [low.group.domain[-1]]]
+    for walk, move in moves.items():
+        steps = [(n, s) for n, s in (("i", move), ("j", walk.strides[-1])) if s != 0]
+        low.loops.strides[walk] = (*low.loops.strides[walk], *steps)
 
 
 def _lower_scatter(low: Lowering) -> LoweredStep:

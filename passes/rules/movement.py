@@ -11,7 +11,9 @@ from dataclasses import replace
 from itertools import accumulate
 from typing import Any, Final, cast
 
+from passes.layout import Strided, collapse
 from passes.rewrite import Match, Rule, holes, number_of, rule, some
+from staticgrad.ir.forms import View
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.summation import decompose
 from staticgrad.ops.contract import MatMul
@@ -22,6 +24,8 @@ from staticgrad.ops.slices import Concat, Pad, Slice
 from staticgrad.types.dim import Size
 
 x, y = holes("x y")
+#: Ops whose result may be the bytes of their operand.
+_VIEWS: Final = (Transpose, Broadcast, Slice, Reshape)
 
 
 def _keeps_type(match: Match) -> bool:
@@ -224,6 +228,44 @@ def _transposed_operand(match: Match) -> Any:
     return MatMul(flags[0], flags[1], product.down)(*args)
 
 
+def _rows_of_batch(match: Match) -> Any:
+    """The product of a batch with one matrix, of the batch as it is.
+
+    The rows of a batch are those of one matrix (``matmul`` makes it so), and its results a batch
+    again. What follows then reads elements of the product, not of a reshape of it, and shares its
+    kernel, which takes all rows of the batch as one matrix all the same.
+    """
+    product, shape = match.op("inner"), match.root.shape
+    a, b = match.inner.node.args
+    inner = a.shape[-1]
+    if product.transpose_a or product.down or (a.ndim, b.ndim) != (2, 2) or len(shape) < 3:
+        return None
+    if shape[-1] != b.shape[-2 if product.transpose_b else -1] or 1 in (*shape[-2:], inner):
+        return None  # another matrix, or a product with a vector
+    rows = a.node.args[0] if isinstance(a.node.op, Reshape) else a
+    batch = cast(Symbolic, Reshape((*shape[:-1], inner))(rows))
+    if match.readers("inner") > 1 or not _lies_in_rows(batch):
+        return None
+    return MatMul(False, product.transpose_b)(batch, b)
+
+
+def _lies_in_rows(batch: Symbolic) -> bool:
+    """Whether the rows of a batch lie at one distance from each other, all of them."""
+    chain = [batch]
+    while isinstance(chain[-1].node.op, _VIEWS):
+        chain.append(chain[-1].node.args[0])
+    layout = Strided.contiguous(chain.pop().shape)
+    for value in reversed(chain):
+        form, (source,) = value.node.form, value.node.args
+        if isinstance(form, View):
+            layout = layout.viewed(form, value.ndim)
+        else:  # what takes a copy lies in order
+            moved = layout.reshaped(source.shape, value.shape)
+            layout = moved or Strided.contiguous(value.shape)
+    extents, _ = collapse(batch.shape[:-1], [layout.strides[:-1]])
+    return len(extents) <= 1
+
+
 def _exchanged(rank: int) -> tuple[int, ...]:
     return (*range(rank - 2), rank - 1, rank - 2)
 
@@ -290,4 +332,8 @@ RULES: Final[tuple[Rule, ...]] = (
     rule("transpose-into-product", some(MatMul, ..., name="outer", over=Transpose),
          _transposed_operand,
          examples=(lambda x: x.reshape(-1, 1).T @ x.reshape(-1, 1),)),
+    rule("product-of-batch", some(Reshape, some(MatMul, ..., name="inner")),
+         _rows_of_batch,
+         examples=(lambda x: Reshape((x.size, 4, 3))(
+             Concat(0)(*[x.reshape(-1)] * 8).reshape(-1, 2) @ Broadcast((2, 3), ())(x.sum())),)),
 )  # fmt: skip
