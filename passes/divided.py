@@ -13,7 +13,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Set as AbstractSet
 from typing import TYPE_CHECKING, Final
 
-from passes.loop_pairs import pairs_of
 from passes.memory import Planner
 from passes.remat.base import Policy
 from passes.remat.store_all import StoreAll
@@ -105,13 +104,20 @@ def _interface(schedule: Schedule) -> object:
     return schedule.outputs, outside, read, written
 
 
+def _has_pairs(graph: Graph) -> bool:
+    """Whether there are pairs of loops, which could be divided."""
+    from passes.loop_pairs import pairs_of  # few programs are asked
+
+    return bool(pairs_of(graph))
+
+
 def divisions(
     graph: Graph,
     schedule: Callable[[Graph], Schedule],
     limits: tuple[Policy, int | Limit | None, int, float],
 ) -> Iterator[Divided]:
     """Every division of a graph, whole levels alone: none where there is no pair of loops."""
-    if not pairs_of(graph):
+    if not _has_pairs(graph):
         return
     from passes.segments import with_segments
 
@@ -155,7 +161,7 @@ def divided(
         return Divided(found, scheduled, Planner(scheduled, *limits))
 
     first = made(graph)
-    if (wanted is None and policy == StoreAll()) or not pairs_of(graph):
+    if (wanted is None and policy == StoreAll()) or not _has_pairs(graph):
         return first
     from passes.segments import with_segments
 

@@ -30,8 +30,6 @@ from passes.fusion.streams import with_streams
 from passes.fusion.tiles import with_tiles
 from passes.fusion.updates import PendingStep, Update, copied_updates, in_order
 from passes.loops.tested_trips import with_tested_trips
-from passes.lowering.bodies import LoweredBodies, lower_bodies
-from passes.lowering.calls import LoweredCall, lower_call
 from passes.lowering.known_sizes import kernels_told
 from passes.lowering.operands import LoweredStep
 from passes.lowering.signatures import Lowerings
@@ -48,6 +46,8 @@ from staticgrad.types.dtype import I64, DType
 
 if TYPE_CHECKING:
     from passes.fusion.neighbours import KernelPair
+    from passes.lowering.bodies import LoweredBodies
+    from passes.lowering.calls import LoweredCall
     from passes.lowering.written_loops import Stretch
 
 
@@ -228,7 +228,8 @@ class _Builder:
         lowered: LoweredStep | LoweredCall | LoweredBodies
         step: BoundStep
         if group.kind == "body":
-            from passes.lowering.time_loops import lower_time_loop  # few have loops
+            from passes.lowering.bodies import lower_bodies  # few have loops
+            from passes.lowering.time_loops import lower_time_loop
             from passes.lowering.written_loops import Stretch
 
             bodies = lower_bodies(groups, group, self._schedules(group))
@@ -240,6 +241,8 @@ class _Builder:
             lowered = kernel or bodies
             step = self._step(group, kernel) if kernel else self._body_step(group, bodies)
         elif group.kind == "call":
+            from passes.lowering.calls import lower_call
+
             lowered = lower_call(groups, group)
             step = self._call_step(group, lowered)
         else:

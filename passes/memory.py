@@ -18,7 +18,6 @@ from passes.remat.base import Policy, Problem
 from passes.remat.front import Front, Point, lowest
 from passes.remat.store_all import StoreAll
 from passes.timeline import ArenaLayout, Placed, Timeline
-from staticgrad.analysis.budget_error import over_budget
 from staticgrad.analysis.budgets import Limit
 from staticgrad.analysis.cost import FASTEST, all_seconds
 from staticgrad.analysis.liveness import Extents, Flow, SizeNumbers
@@ -131,6 +130,8 @@ class Planner:
         chosen = self._chosen(sizes, numbers, copied, workers, budget)
         made = self._plan(sizes, numbers, copied, chosen, workers)
         if budget is not None and made.peak_bytes > budget:
+            from staticgrad.analysis.budget_error import over_budget
+
             uncopied = self._smallest_uncopied(sizes) if copied else None
             error = over_budget(made, budget, uncopied)
             if not isinstance(self.budget, int) and self.budget is not None:

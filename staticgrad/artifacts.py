@@ -15,7 +15,6 @@ from staticgrad import backends, config, native
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import CompileError
-from staticgrad.explain import Apart, StepSection
 from staticgrad.ir.call_step import CallStep, routines
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.kernel import Kernel
@@ -31,6 +30,7 @@ from staticgrad.stats import Counts
 
 if TYPE_CHECKING:
     from passes.fusion.neighbours import KernelPair
+    from staticgrad.explain import Apart, StepSection
 
 _LIMIT: Final = 32 << 20  # bytes of plans that are kept
 
@@ -93,6 +93,8 @@ class Kernels:
 
     def sections(self, schedule: Schedule) -> tuple[StepSection, ...]:
         """A program's steps as sections; kernels that no run has needed are compiled."""
+        from staticgrad.explain import StepSection
+
         if not first_steps(schedule).keys() <= self._of.keys():
             self.program(schedule)
         return tuple(
@@ -145,6 +147,8 @@ def machine_code(kernel: Kernel, step: Step, backend: str | None) -> backends.Co
 
 def reasons_apart(pairs: Iterable[KernelPair]) -> tuple[Apart, ...]:
     """Why neighbouring steps are two, as a section."""
+    from staticgrad.explain import Apart
+
     return tuple(
         Apart(
             pair.computed_in,

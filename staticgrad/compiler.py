@@ -39,7 +39,6 @@ from staticgrad.errors import (
 from staticgrad.errors.elsewhere import refuse_shadowed_passes
 from staticgrad.errors.habits import OF_COMPILED
 from staticgrad.errors.wording import did_you_mean
-from staticgrad.explain import Explanation, Sharing, unread_of
 from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.plan import Plan
@@ -49,7 +48,6 @@ from staticgrad.kept import collection_paused
 from staticgrad.native import processors
 from staticgrad.native.environment import default_environment
 from staticgrad.runtime import sections
-from staticgrad.runtime.bound import BoundRun
 from staticgrad.runtime.executor import Executor, MakeTable, Memory
 from staticgrad.runtime.step import Table
 from staticgrad.stats import Counts, Stats
@@ -67,7 +65,9 @@ except ImportError:
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as WithDefault
 
+    from staticgrad.explain import Explanation
     from staticgrad.profiling import Profile
+    from staticgrad.runtime.bound import BoundRun
 
     #: What a run gives: an array or a dict of them.
     Results = WithDefault("Results", default=Any)
@@ -410,6 +410,8 @@ class Compiled(Generic[Results]):
 
     def explanation(self, *, staged: object = (), **sizes: int) -> Explanation:
         """What ``explain`` says as data, with ``as_json``: equal for equal programs."""
+        from staticgrad.explain import Explanation, Sharing, unread_of
+
         asked, once = bool(sizes) or bool(staged), self._constants
         plan = self.plan(staged=staged, **sizes) if asked else self._latest_or_fixed()
         schedule = self.schedule if plan is None else plan.schedule

@@ -14,7 +14,7 @@ from typing import Final
 from passes.fusion.diagonals import chosen
 from passes.fusion.groups import Group, Groups, Home, Key
 from staticgrad.ir.forms import Contract
-from staticgrad.ir.graph import Node
+from staticgrad.ir.graph import Node, Symbolic
 from staticgrad.records import NamedTuple, dataclass
 
 #: Rows of a tile.
@@ -92,6 +92,7 @@ class _RolesReader:
     def __init__(self, groups: Groups, group: Group) -> None:
         self.groups, self.group = groups, group
         self.stored = frozenset(group.stored)
+        self._operands: dict[Node, Sequence[Key]] = {}  # as far as they were asked
         self.position = {node: k for k, node in enumerate(self._in_order())}
         self.scores: list[Node] = []
         self.over_rows: list[Node] = []
@@ -102,15 +103,15 @@ class _RolesReader:
         for node in self.position:
             self._place(node)
         self.kept: list[Key] = []
-        found = [chosen(groups, node) for node in self.elementwise if Home(node) in self.wide]
-        self.reach = max([choice[0] for choice in found if choice], default=-1)
+        choices = {
+            key: choice
+            for key in map(Home, self.elementwise)
+            if key in self.wide and (choice := chosen(groups, key.node))
+        }
+        self.reach = max([reach for reach, _ in choices.values()], default=-1)
         self.beyond: dict[Key, bool | int | float] = {}  # what masks leave of values
         if self._skips():
-            self.beyond = {
-                Home(node): choice[1]
-                for node in self.elementwise
-                if Home(node) in self.wide and (choice := chosen(groups, node))
-            }
+            self.beyond = {key: literal for key, (_, literal) in choices.items()}
         self.wanted = self._wanted_beyond()
 
     def _in_order(self) -> list[Node]:
@@ -120,7 +121,7 @@ class _RolesReader:
         waiting = [*reversed(nodes)]
         while waiting:
             node = waiting[-1]
-            bases = [base for arg in node.args for base in self._bases(arg.node, arg.index)]
+            bases = self._operands_of(node)
             before = [b.node for b in bases if b.node in nodes and b.node not in found]
             if before and node not in found:
                 waiting += before
@@ -162,10 +163,11 @@ class _RolesReader:
                 continue
             if Home(node) in self.group.reductions:
                 continue
-            args = [
-                arg for k, arg in enumerate(node.args) if k != 1 or Home(node) not in self.beyond
-            ]
-            found |= {base for arg in args for base in self._bases(arg.node, arg.index)}
+            if Home(node) in self.beyond:
+                args = [arg for k, arg in enumerate(node.args) if k != 1]
+                found |= {base for arg in args for base in self._bases(arg)}
+            else:
+                found.update(self._operands_of(node))
         return found
 
     def _place(self, node: Node) -> None:
@@ -247,12 +249,20 @@ class _RolesReader:
             return False
         if isinstance(user.form, Contract):
             return False
-        bases = {base for arg in user.args for base in self._bases(arg.node, arg.index)}
+        bases = self._operands_of(user)
         return all(base == Home(node) or not self._computes(base) for base in bases)
 
-    def _bases(self, node: Node, index: int) -> Iterator[Key]:
+    def _operands_of(self, node: Node) -> Sequence[Key]:
+        """What the operands of a node are read from."""
+        found = self._operands.get(node)
+        if found is None:
+            found = [base for arg in node.args for base in self._bases(arg)]
+            self._operands[node] = found
+        return found
+
+    def _bases(self, value: Symbolic) -> Iterator[Key]:
         """What a value is read from, those behind inline values too."""
-        waiting = [self.groups.sources[node, index]]
+        waiting = [self.groups.source(value)]
         while waiting:
             source = waiting.pop()
             if source.inline:
@@ -286,31 +296,32 @@ class _RolesReader:
         """What must be stored: for others, for products, and for later walks."""
         products = [*self.over_rows, *self.over_columns]
         wanted = {self.groups.source(node.args[0]).base for node in products}
+        last = self._last_levels()
         for key in self.wide:
             if key in self.kept or key.node in done or key.node in self.scores:
                 continue
-            if key in self.stored or key in wanted or self._is_read_later(key):
+            later = last.get(key, 0) > self.wide[key] and not self._is_cheap(key)
+            if key in self.stored or key in wanted or later:
                 self.kept.append(key)
 
-    def _is_read_later(self, key: Key) -> bool:
-        """Whether a later walk reads a value that is not as quickly computed again."""
-        if key.node.op.flops <= _CHEAP and all(
-            base not in self.wide or base in self.kept
-            for arg in key.node.args
-            for base in self._bases(arg.node, arg.index)
-        ):
+    def _is_cheap(self, key: Key) -> bool:
+        """Whether a value is as quickly computed again by who reads it later."""
+        if key.node.op.flops > _CHEAP:
             return False
-        level = self.wide[key]
-        return any(reader > level for reader in self._reading_levels(key))
+        bases = self._operands_of(key.node)
+        return all(base not in self.wide or base in self.kept for base in bases)
 
-    def _reading_levels(self, key: Key) -> Iterator[int]:
-        """The walks in which nodes or reductions read a value."""
+    def _last_levels(self) -> dict[Key, int]:
+        """The last walk in which nodes or reductions read a value."""
+        found: dict[Key, int] = {}
         for node in self.elementwise:
-            if any(key == base for arg in node.args for base in self._bases(arg.node, arg.index)):
-                yield self.wide.get(Home(node), 0)
+            level = self.wide.get(Home(node), 0)
+            for base in self._operands_of(node):
+                found[base] = max(found.get(base, 0), level)
         for result, reduction in self.group.reductions.items():
-            if reduction.source.base == key:
-                yield self.per_row[result] - 1
+            base = reduction.source.base
+            found[base] = max(found.get(base, 0), self.per_row[result] - 1)
+        return found
 
     def _needed(self, wanted: Sequence[Key], level: int, done: set[Node]) -> tuple[Node, ...]:
         """The nodes that a walk computes, in order, of values that it does not find stored."""
@@ -326,8 +337,7 @@ class _RolesReader:
             if key in self.group.reductions:
                 continue
             found.add(node)
-            for arg in node.args:
-                waiting += [b.node for b in self._bases(arg.node, arg.index) if self._computes(b)]
+            waiting += [b.node for b in self._operands_of(node) if self._computes(b)]
         return tuple(sorted(found, key=self.position.__getitem__))
 
     # -- scratch -----------------------------------------------------------------------------------
@@ -364,12 +374,7 @@ class _RolesReader:
         """The number of the last stage that reads each kept value; products of rows come last."""
         found = dict.fromkeys(self.kept, 0)
         for number, stage in enumerate(stages, 1):
-            reads = [
-                base
-                for node in stage.nodes
-                for arg in node.args
-                for base in self._bases(arg.node, arg.index)
-            ]
+            reads = [base for node in stage.nodes for base in self._operands_of(node)]
             reads += [self.group.reductions[key].source.base for key in stage.reductions]
             found |= {key: number for key in reads if key in found}
         for node in self.over_rows:

@@ -42,14 +42,16 @@ def chosen(groups: Groups, node: Node) -> tuple[int, bool | int | float] | None:
     form = node.form
     if not isinstance(form, Pointwise) or len(node.args) != 3 or form.sizes or form.indexed:
         return None
-    refs = [ex.ref(str(k), arg.type.dtype.compute) for k, arg in enumerate(node.args)]
-    made = form.scalar(*refs)
     condition, _, other = map(groups.source, node.args)
     literal = other.base.node.op
-    if made.op != "select" or made.args != tuple(refs) or not isinstance(literal, Constant):
+    if not (isinstance(literal, Constant) and other.inline and other.uniform):
+        return None
+    refs = [ex.ref(str(k), arg.type.dtype.compute) for k, arg in enumerate(node.args)]
+    made = form.scalar(*refs)
+    if made.op != "select" or made.args != tuple(refs):
         return None
     reach = reach_of(groups, condition)
-    if reach is None or not (other.inline and other.uniform):
+    if reach is None:
         return None
     number = literal.data.array[()].item()
     return reach, number

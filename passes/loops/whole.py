@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from passes.base import Pass, Watch
-from passes.loops.merging import merged
-from passes.loops.pruning import pruned
-from passes.loops.stacking import stacked
 from staticgrad.ir.graph import Graph
 
 
@@ -29,6 +26,10 @@ class MergedLoops(Pass, name="loops"):
         """The same; how many loops were merged and pruned, and how many values stacked."""
         if not any(node.op.bodies for node in program.nodes):
             return program, {}
+        from passes.loops.merging import merged  # few programs have loops
+        from passes.loops.pruning import pruned
+        from passes.loops.stacking import stacked
+
         graph, fewer = pruned(program)
         graph, merges = merged(graph)
         graph, stacks = stacked(graph)

@@ -31,8 +31,6 @@ from passes.layout import Strided
 from passes.lowering.folded import MOST_SPREAD, lies_in_place, may_fold
 from passes.lowering.operands import LoweredStep
 from passes.lowering.stages import lower_group
-from passes.lowering.window_phases import MOST_PHASES
-from passes.lowering.window_tiles import SCRATCHES
 from staticgrad.ir.forms import (
     Gather,
     GatherAlong,
@@ -236,6 +234,9 @@ class _Reader:
         if self._group.kind == "rows":
             self._number(ScratchBuffer(node))
         if isinstance(node.form, WindowProduct):
+            from passes.lowering.window_phases import MOST_PHASES  # few programs have windows
+            from passes.lowering.window_tiles import SCRATCHES
+
             results = MOST_PHASES if node.form.result == "image" else 1
             for number in range(max(1 + results, SCRATCHES)):
                 self._number(ScratchBuffer(node, number))

@@ -30,7 +30,6 @@ from passes.fusion.walks import (
 from passes.layout import Strided, collapse
 from passes.lowering.blocks import lower_block
 from passes.lowering.folded import lower_folded
-from passes.lowering.long_rows import lower_pieces
 from passes.lowering.operands import (
     VECTOR,
     Loops,
@@ -42,9 +41,6 @@ from passes.lowering.operands import (
 )
 from passes.lowering.row_lookups import checked_place, one_hot
 from passes.lowering.rows import lower_rows, memory_ahead, rows_abreast
-from passes.lowering.scans import lower_scan
-from passes.lowering.short_rows import lower_short_rows
-from passes.lowering.windows import windowed
 from staticgrad.ir import expr as ex, forms
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import Access, Expr
@@ -76,16 +72,23 @@ _SHORTEST: Final = 64
 
 
 def lower_group(groups: Groups, group: Group) -> LoweredStep:
-    """The kernel that computes ``group``, one of ``groups``."""
+    """The kernel that computes ``group``, one of ``groups``.
+
+    What writes kinds of groups that few programs have is loaded with the first of them.
+    """
     if group.kind == "block":
         return lower_block(groups, group)
     if group.pieces:
+        from passes.lowering.long_rows import lower_pieces
+
         return lower_pieces(groups, group)
     if group.kind == "windows":
-        from passes.lowering.windowed_groups import lower_windows  # few programs have windows
+        from passes.lowering.windowed_groups import lower_windows
 
         return lower_windows(groups, group)
     if has_short_rows(group):
+        from passes.lowering.short_rows import lower_short_rows
+
         return lower_short_rows(groups, group)
     if group.kind == "rows":
         return lower_rows(groups, group)
@@ -130,6 +133,8 @@ def _evaluate_nodes(low: Lowering) -> None:
         elif isinstance(form, forms.ScatterAlong):
             low.memo[Home(node)] = one_hot(low, node, checked_place(low, node))
         elif isinstance(form, forms.Assemble):
+            from passes.lowering.windows import windowed
+
             low.memo[Home(node)] = windowed(low, node)
         elif isinstance(form, Pointwise):
             low.memo[Home(node)] = low.scalar(node)
@@ -473,6 +478,12 @@ def _lower_sort(low: Lowering) -> LoweredStep:
     return low.finish([Sort(along, kept, order, stores)], axes)
 
 
+def _lower_scan(low: Lowering) -> LoweredStep:
+    from passes.lowering.scans import lower_scan
+
+    return lower_scan(low)
+
+
 def _without(strides: Shape, axis: int) -> Shape:
     return tuple(0 if k == axis else stride for k, stride in enumerate(strides))
 
@@ -483,6 +494,6 @@ _LOWERINGS = {
     "columns": _lower_columns,
     "gemm": _lower_gemm,
     "scatter": _lower_scatter,
-    "scan": lower_scan,
+    "scan": _lower_scan,
     "sort": _lower_sort,
 }

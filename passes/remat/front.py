@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from passes.remat.base import Policy, Problem, Steps
-from passes.remat.greedy import Descent
 from passes.remat.proposals import proposed
 from passes.remat.recompute import Recompute
 from passes.timeline import Placed
@@ -181,6 +180,8 @@ def _lowest_proposal(problem: Problem, proposals: Sequence[Steps], loads: Sequen
 
 def _descend(problem: Problem, start: Steps, bound: int, limit: int) -> Iterator[Steps]:
     """A sequence for each target that a greedy descent reaches, and where it ends."""
+    from passes.remat.greedy import Descent
+
     descent = Descent(problem, start, limit)
     top = descent.layout.load
     for level in range(1, _LEVELS + 1):

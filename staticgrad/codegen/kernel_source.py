@@ -26,8 +26,6 @@ from staticgrad.codegen.expressions import Lines, Unit, element
 from staticgrad.codegen.gemm import write_gemm
 from staticgrad.codegen.groups import write_group, write_group_length
 from staticgrad.codegen.product_choice import write_product
-from staticgrad.codegen.row_lanes import write_rows_in_lanes
-from staticgrad.codegen.sorting import write_sort
 from staticgrad.codegen.stages import (
     Span,
     limit,
@@ -36,8 +34,6 @@ from staticgrad.codegen.stages import (
     write_map,
     write_scalar,
 )
-from staticgrad.codegen.strips import write_strips
-from staticgrad.codegen.turned import write_turned_rows
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import (
     Axis,
@@ -94,7 +90,7 @@ def render(kernel: Kernel, vector_bits: int = 512) -> str:
         out.add("for o in range(begin, end):")
         out.extend(inner, 1)
     elif kernel.in_lanes or kernel.in_tiles:
-        (write_rows_in_lanes if kernel.in_lanes else write_turned_rows)(kernel, out, unit)
+        _write_rows_together(kernel, out, unit)
     else:
         rest = Lines()
         _write_rows(kernel, unit, kernel.axes, "o", rest, "begin", "end")
@@ -112,6 +108,18 @@ def render(kernel: Kernel, vector_bits: int = 512) -> str:
     )
 
 
+def _write_rows_together(kernel: Kernel, out: Lines, unit: Unit) -> None:
+    """Rows of which each lane takes one, or of which a square is turned."""
+    if kernel.in_lanes:
+        from staticgrad.codegen.row_lanes import write_rows_in_lanes
+
+        write_rows_in_lanes(kernel, out, unit)
+    else:
+        from staticgrad.codegen.turned import write_turned_rows
+
+        write_turned_rows(kernel, out, unit)
+
+
 def _write_rows(
     kernel: Kernel, unit: Unit, axes: Sequence[Axis], at: str, out: Lines, start: str, stop: str
 ) -> None:
@@ -121,6 +129,8 @@ def _write_rows(
     """
     turns = partial(_write_turns, kernel, unit, axes, at)
     if kernel.in_strips:
+        from staticgrad.codegen.strips import write_strips
+
         write_strips(kernel, unit, at, out, start, stop, turns)
     else:
         turns(out, start, stop, kernel.stages)
@@ -187,6 +197,8 @@ def _write_stages(
             case Scalar():
                 write_scalar(kernel, stage, out, unit, abreast)
             case Sort():
+                from staticgrad.codegen.sorting import write_sort
+
                 write_sort(kernel, stage, out, unit)
             case Gemm():
                 write_product(kernel, stage, out, unit)

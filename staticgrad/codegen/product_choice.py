@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.expressions import Lines, Unit
-from staticgrad.codegen.fed_products import FedProduct
-from staticgrad.codegen.placed_products import LyingProduct
 from staticgrad.codegen.products import LoopedProduct
 from staticgrad.codegen.tiled_products import TiledProduct, WholePanels
 from staticgrad.ir.kernel import Kernel
@@ -37,6 +35,8 @@ def _chosen(kernel: Kernel, stage: Gemm, unit: Unit) -> LoopedProduct:
     stored, name = kernel.operand(stage.a.operand).dtype, unit.fresh("w")
     plain = LoopedProduct(kernel, stage, unit, name, stored)
     if stage.fed:
+        from staticgrad.codegen.fed_products import FedProduct  # of windows
+
         return FedProduct(kernel, stage, unit, name, stored)
     if small(stage.i):
         return plain
@@ -44,6 +44,8 @@ def _chosen(kernel: Kernel, stage: Gemm, unit: Unit) -> LoopedProduct:
         whole = WholePanels(kernel, stage, unit, name, stored)
         if whole.is_possible:
             return whole
+        from staticgrad.codegen.placed_products import LyingProduct
+
         lying = LyingProduct(kernel, stage, unit, name, stored)
         if lying.is_looked_up:
             return lying

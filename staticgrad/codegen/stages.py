@@ -40,7 +40,6 @@ from staticgrad.codegen.lane_steps import (
 )
 from staticgrad.codegen.peeling import pays_to_peel
 from staticgrad.codegen.prefetching import WAITING, write_touches
-from staticgrad.codegen.searching import write_search
 from staticgrad.codegen.vectors import (
     SHORT,
     Bodies,
@@ -379,6 +378,8 @@ def write_lookup(scope: Scope, lookup: Check | Search) -> None:
     """``lookup`` has the name of its row."""
     scope.emit(roots(lookup))
     if isinstance(lookup, Search):
+        from staticgrad.codegen.searching import write_search
+
         write_search(scope, lookup)
     elif scope.is_vector(lookup.index) or scope.is_vector(lookup.position):
         _write_vector_check(scope, lookup)

@@ -477,14 +477,15 @@ def postorder(roots: Iterable[Expr], known: Iterable[int] = ()) -> Iterator[Expr
     Those whose ids are ``known`` are left out, and what only they need.
     """
     done = set(known)
-    stack = [(root, False) for root in reversed(list(roots))]
+    stack = [*reversed([*roots])]
     while stack:
-        node, expanded = stack.pop()
+        node = stack[-1]
         if id(node) in done:
+            stack.pop()
             continue
-        if expanded:
+        waiting = [arg for arg in reversed(node.args) if id(arg) not in done]
+        if waiting:
+            stack += waiting
+        else:
             done.add(id(node))
             yield node
-            continue
-        stack.append((node, True))
-        stack.extend((arg, False) for arg in reversed(node.args) if id(arg) not in done)

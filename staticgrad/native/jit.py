@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from staticgrad.errors import CompileError
-from staticgrad.native import headroom, lane_masks, masked_access, target as targets
+from staticgrad.native import headroom, target as targets
 from staticgrad.native.lock import LOCK
 from staticgrad.native.target import Target
 from staticgrad.native.undisturbed import undisturbed
@@ -81,7 +81,9 @@ class Compiler:
     def module(self, texts: Sequence[str]) -> Any:
         """The texts as one optimised module; the first defines what is seen from outside."""
         header = f'target datalayout = "{self.layout}"\ntarget triple = "{self.target.triple}"\n'
-        if self.target.vector_bits < lane_masks.WIDE:
+        if not self.target.has_mask_registers:
+            from staticgrad.native import lane_masks, masked_access
+
             called = [masked_access.called(text, self.target.cpu) for text in texts]
             texts = [lane_masks.spread(text) for text in called]
         first, *rest = map(_bound_at_once, texts)

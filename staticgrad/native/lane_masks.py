@@ -10,8 +10,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-#: Bits of the vector registers of targets on which masks have registers of their own.
-WIDE: Final = 512
 _MADE: Final = re.compile(r"^( *)(%[\w.$-]+) = bitcast i(\d+) (%[\w.$-]+) to <\3 x i1>", re.M)
 
 

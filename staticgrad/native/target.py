@@ -37,6 +37,11 @@ class Target:
     level: int
 
     @property
+    def has_mask_registers(self) -> bool:
+        """Whether masks of lanes have registers of their own."""
+        return self.vector_bits >= 512
+
+    @property
     def key(self) -> str:
         """The text by which cached code is found."""
         return f"{self.triple}|{self.cpu}|{self.features}|{self.vector_bits}"

@@ -255,6 +255,10 @@ class Entry:
         others = [each for each in self._records if each.table is not record.table]
         self.keep([record, *others[: MOST_RECORDS - 1]])
 
+    def takes_long(self, table: Table) -> bool:
+        """Whether loops of a plan that only their tests end take longer than a run of it may."""
+        return table.loop_nanoseconds > FUEL
+
     def refuse(self, table: Table) -> None:
         """Let it run a plan no more; while closed."""
         if any(each.table is table for each in self._records):

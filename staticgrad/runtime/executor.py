@@ -10,28 +10,28 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import copy_context
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from staticgrad.analysis.binding import Feeds, bind_sizes, concrete_shape
-from staticgrad.analysis.budget_error import name_reasons
 from staticgrad.errors import BudgetInfeasible, FeedError, ReentryError
 from staticgrad.ir.graph import Graph, Symbolic
 from staticgrad.ir.plan import Plan
 from staticgrad.kept import Kept
-from staticgrad.native.entry import unused_references
 from staticgrad.native.environment import default_environment
 from staticgrad.native.lock import ProcessLock
 from staticgrad.records import dataclass
 from staticgrad.runtime.arena import Arena, address_of
-from staticgrad.runtime.bound import BoundRun
-from staticgrad.runtime.entry import FUEL, Entry, Port, TableRecord
 from staticgrad.runtime.feeds import BoundFeeds, FeedBinder, copy_feed
 from staticgrad.runtime.outputs import OutputPool, check_apart, given_outputs
 from staticgrad.runtime.step import ParameterLocks, Program, Table
 from staticgrad.storage.locks import is_inside_another
+
+if TYPE_CHECKING:
+    from staticgrad.runtime.bound import BoundRun
+    from staticgrad.runtime.entry import Entry, TableRecord
 
 Array = npt.NDArray[Any]
 #: (sizes, buffer names of staged inputs) -> plan; raises when there is none within the budget.
@@ -152,6 +152,8 @@ class Executor:
         if out is not None:
             self._given(out, self._result_shapes(sizes), bound)
             out = out if isinstance(out, Mapping) else {next(iter(self._dtypes)): out}
+        from staticgrad.runtime.bound import BoundRun
+
         return BoundRun(self, self._feeds.named(feeds), out)
 
     def run_bound(self, feeds: Feeds, out: object, whose: BoundRun[Any]) -> Any:
@@ -169,6 +171,8 @@ class Executor:
             with self._lock.taken:
                 return self._run_alone(bound, out, whose)
         except BudgetInfeasible as error:
+            from staticgrad.analysis.budget_error import name_reasons
+
             name_reasons(error, self._feeds.reasons(feeds, bound))
             raise
 
@@ -223,7 +227,7 @@ class Executor:
             np.copyto(results[name], results[first])
         self._latest = table
         self._runs += 1
-        if table.loop_nanoseconds > FUEL and self._entry is not None:
+        if self._entry is not None and self._entry.takes_long(table):
             self._entry.refuse(table)
         elif table.is_native and bound.staged <= self._numbers and not self._twins:
             self._admit(prepared, bound, results, whose)
@@ -249,6 +253,8 @@ class Executor:
             return
         record = prepared.record
         if record is None or record.base != self._arena.base:
+            from staticgrad.runtime.entry import TableRecord
+
             shapes = (bound.shapes, [*prepared.shapes.values()])
             ports = (entry.inputs, entry.outputs)
             record = TableRecord(bound.key, prepared.table, self._arena.base, ports, shapes)
@@ -262,6 +268,9 @@ class Executor:
 
     def _make_entry(self) -> Entry | None:
         """The native entry; None where there is none for this driver, or on this interpreter."""
+        from staticgrad.native.entry import unused_references
+        from staticgrad.runtime.entry import Entry, Port
+
         driver = getattr(self._program.driver, "address", None)
         if driver is None or unused_references() is None:
             return None
