@@ -6,6 +6,7 @@ It knows how values are spelled, not what the operations of the kernel language 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import struct
@@ -24,6 +25,12 @@ External = tuple[str, tuple[str, ...]]
 
 def literal(element: Element, value: int | float | bool) -> str:
     """The LLVM constant of a Python number in exactly this element type."""
+    return _spelled(element, value, repr(value))
+
+
+@functools.lru_cache(maxsize=1 << 10)
+def _spelled(element: Element, value: int | float | bool, text: str) -> str:
+    """The same; ``text`` tells numbers apart that are equal, such as zeros of both signs."""
     exact = literal_value(element, value)
     if element.kind != "f":
         return str(int(exact))

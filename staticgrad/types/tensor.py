@@ -31,7 +31,7 @@ class TensorType:
     @property
     def size(self) -> Size:
         """Number of elements."""
-        return product(self.shape)
+        return _elements(self.shape)
 
     @property
     def nbytes(self) -> Size:
@@ -69,6 +69,11 @@ def product(sizes: Iterable[Size]) -> Size:
         else:
             literal *= size
     return prod(named, start=literal)
+
+
+@lru_cache(maxsize=1024)
+def _elements(shape: Shape) -> Size:
+    return product(shape)
 
 
 class BroadcastError(Exception):
