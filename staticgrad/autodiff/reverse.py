@@ -139,7 +139,8 @@ def slopes_of_free(loss: Any, updated: Container[Node]) -> dict[Parameter, Any]:
     if not found:
         raise ArgumentError(
             "minimize: the loss depends on no parameter that is free",
-            hint='sg.parameter("w", array), outside of the function, makes one',
+            hint='sg.parameter("w", array), outside of the function, makes one\n'
+            "one that this call has updated before is not free",
         )
     return found
 

@@ -54,11 +54,9 @@ class ArrayLike(Value):
         return self.array.tolist()
 
     def transpose(self, *axes: Any) -> Self:
-        """The last two axes exchanged; by two integers those two; a tuple permutes them all."""
-        if not axes:
-            return self.transpose(-1, -2) if self.ndim > 1 else self
+        """The axes in reverse; by two integers those two exchanged; by a tuple all permuted."""
         if len(axes) != 2:
-            return self.permute(*axes)
+            return self.permute(*axes or (None,))
         return cast(Self, functions.swapaxes(self, *axes))
 
     def permute(self, *axes: Any) -> Self:

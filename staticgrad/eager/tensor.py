@@ -28,12 +28,13 @@ from staticgrad.eager.tape import Edge, Handle, Hook
 from staticgrad.errors import (
     DTypeError,
     GradientError,
+    ImmutableError,
     OpDefinitionError,
     ShapeError,
     TapeError,
     UnknownAttributeError,
 )
-from staticgrad.errors.methods import instead_of_method
+from staticgrad.errors.methods import WRITE, instead_of_method
 from staticgrad.errors.wording import did_you_mean
 from staticgrad.ir.calls import carries, public
 from staticgrad.ir.nodes import Parameter
@@ -74,7 +75,8 @@ class Tensor(ArrayLike):
     meeting = (
         "a tensor computes at once, a graph has no numbers yet: in a graph, the array of a tensor t"
         " is sg.parameter(name, t.data) or sg.constant(t.data)\nwhat is computed of parameters"
-        " alone is a value of a graph, but not inside of sg.eager_mode()"
+        " alone, or of nothing as sg.zeros(3), is a value of a graph, but not inside of"
+        " sg.eager_mode()"
     )
     computes = True
     type: TensorType
@@ -263,6 +265,9 @@ class Tensor(ArrayLike):
                 f"a tensor has no attribute {name!r}",
                 hint=instead_of_method(name, of_tensor=True) or did_you_mean(name, known),
             )
+
+    def __setitem__(self, key: object, item: object) -> NoReturn:
+        raise ImmutableError("a tensor cannot be written into", hint=WRITE)
 
     def __repr__(self) -> str:
         text = np.array2string(self.data, prefix="Tensor(", separator=", ")

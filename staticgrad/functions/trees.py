@@ -14,6 +14,7 @@ from typing import Any
 from staticgrad.errors import GradientError
 from staticgrad.ir.calls import Constructed
 from staticgrad.ir.value import Value
+from staticgrad.ir.worlds import held
 from staticgrad.records import dataclass
 
 _PART = "?"  # how a leaf is written in messages
@@ -180,6 +181,9 @@ def mapped(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
 def matched(name: str, what: str, given: Any, tree: Tree) -> list[Any]:
     """The leaves of cotangents or tangents, which come in the containers of what they belong to.
 
+    In a function that is mapped over tensors a tensor is what stands for it, so that it is no
+    constant, and gets a gradient.
+
     Raises:
         GradientError: they do not.
     """
@@ -189,4 +193,4 @@ def matched(name: str, what: str, given: Any, tree: Tree) -> list[Any]:
             f"{name}: the {what}s are {own}, where {tree} is due (? stands for a value)",
             hint=f"one {what} for each value, in the same containers",
         )
-    return leaves
+    return [held(leaf) for leaf in leaves]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import inspect
 from abc import ABCMeta
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import CodeType
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -380,6 +380,21 @@ def _unknown(name: str, word: str, ours: inspect.Signature) -> UnknownArgumentEr
 def _names(ours: inspect.Signature) -> list[str]:
     """What a user may pass by name."""
     return [name for name in ours.parameters if name != "self"]
+
+
+def check_keywords(
+    name: str, given: Iterable[str], taker: Callable[..., Any], without: Sequence[str]
+) -> None:
+    """Refuse words that are handed on to ``taker`` later, unless it takes them.
+
+    Raises:
+        UnknownArgumentError: with the first that it does not take, or is ``without``.
+    """
+    ours = inspect.signature(taker)
+    known = [each for word, each in ours.parameters.items() if word not in without]
+    for word in given:
+        if word in without or word not in ours.parameters:
+            raise _unknown(name, word, ours.replace(parameters=known))
 
 
 def _check(name: str, ours: inspect.Signature, args: Any, kwargs: Any) -> None:

@@ -27,6 +27,7 @@ from staticgrad.errors.wording import shown
 from staticgrad.ir.forms import Form
 from staticgrad.ir.kinds import set_default_kind
 from staticgrad.ir.op import Array, Constant, Input, Op, ParameterLeaf, as_array
+from staticgrad.ir.roots import check_updates
 from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
 from staticgrad.ir.worlds import computing_kind, register_parameters
@@ -263,8 +264,9 @@ class Parameter(Symbolic):
                 tensor.
 
         Raises:
-            GraphError: a value of a graph where no function is traced; or in a body, which may run
-                several times or not at all.
+            GraphError: a value of a graph where no function is traced; one of another type; a
+                second update in one trace; or one in a body, which may run several times or not
+                at all.
             ParameterValueError: an array that does not fit.
 
         >>> import staticgrad as sg
@@ -286,7 +288,12 @@ class Parameter(Symbolic):
                     " update the parameter outside",
                 )
             kept = own or noted.computes
-            noted.updates.append((self, value if kept else constant(value, self.dtype)))
+            pair = (self, value if kept else constant(value, self.dtype))
+            earlier = [each for each in noted.updates if each[0].node is self.node]
+            check_updates(
+                [*earlier, pair], noted.computes
+            )  # at this line, not where the trace ends
+            noted.updates.append(pair)
         elif own and value.kind is Symbolic:
             raise GraphError(
                 f"update of parameter {self.name!r}: {shown(value)} has no numbers here",

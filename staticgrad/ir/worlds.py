@@ -70,6 +70,12 @@ def is_holding() -> bool:
     return _holding.get() is not None
 
 
+def held(value: Any) -> Any:
+    """What stands for ``value`` beside values of a graph, where that may be; else ``value``."""
+    hold = _holding.get()
+    return hold(value) if hold is not None and getattr(value, "computes", False) else value
+
+
 def _beside_graphs(args: tuple[Any, ...], hold: Callable[[Any], Any]) -> tuple[Any, ...]:
     computes = [getattr(arg.__class__, "computes", None) for arg in args]
     kinds = zip(args, computes, strict=True)

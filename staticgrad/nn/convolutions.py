@@ -12,6 +12,7 @@ from staticgrad.functions.windows import conv, conv_transpose
 from staticgrad.ir.calls import public
 from staticgrad.nn.initial import Initial, Seed, weight_and_bias
 from staticgrad.nn.module import Layer, named
+from staticgrad.ops.operands import integer
 
 
 class _OfFilters(Layer):
@@ -208,8 +209,9 @@ def taps_of(name: str, kernel_size: PerAxis, places: int) -> tuple[int, ...]:
     Raises:
         ArgumentError: not one for each axis, or fewer than one.
     """
-    found = (kernel_size,) * places if isinstance(kernel_size, int) else tuple(kernel_size)
-    if len(found) != places or any(type(size) is not int or size < 1 for size in found):
+    given = kernel_size if isinstance(kernel_size, list | tuple) else (kernel_size,) * places
+    found = tuple(integer(name, "kernel_size", size) for size in given)
+    if len(found) != places or min(found) < 1:
         raise ArgumentError(
             f"{name}: kernel_size={kernel_size!r}: {places} whole number{'s'[: places > 1]}, or one"
         )
@@ -222,6 +224,8 @@ def channels_in_groups(name: str, channels: tuple[int, int], groups: int) -> int
     Raises:
         ArgumentError: groups that do not divide both.
     """
-    if type(groups) is not int or groups < 1 or any(count % groups for count in channels):
+    groups = integer(name, "groups", groups)
+    sizes = [integer(name, "channels", count) for count in channels]
+    if groups < 1 or any(count % groups for count in sizes):
         raise ArgumentError(f"{name}: {groups} groups do not divide channels {channels}")
-    return channels[0] // groups
+    return sizes[0] // groups

@@ -25,6 +25,7 @@ from staticgrad.errors.wording import did_you_mean, shown
 from staticgrad.functions.creation import parameter
 from staticgrad.ir.nodes import Parameter
 from staticgrad.ir.op import Array
+from staticgrad.ops.operands import integer
 
 #: A name, or a function of a shape and a generator of NumPy that gives an array.
 Initial = str | Callable[..., Any]
@@ -108,9 +109,10 @@ def first_value(
     """A parameter with first values.
 
     Raises:
-        ArgumentError: an unknown name of first values, or a size below 0.
+        ArgumentError: an unknown name of first values, or a size below 0 or no integer.
         ParameterValueError: a function of the user's gives another shape.
     """
+    shape = tuple(integer(name, "size", size) for size in shape)
     if any(size < 0 for size in shape):
         raise ArgumentError(f"{name}: a shape of {shape}: sizes are 0 or more")
     if callable(how):

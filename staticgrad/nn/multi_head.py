@@ -16,6 +16,7 @@ from staticgrad.nn.dropout import Dropout
 from staticgrad.nn.initial import Initial, Seed, source
 from staticgrad.nn.linear import Linear
 from staticgrad.nn.module import Module
+from staticgrad.ops.operands import integer
 from staticgrad.records import NamedTuple
 
 
@@ -65,6 +66,8 @@ class MultiHeadAttention(Module):
         dtype: Any = "float32",
         seed: Seed = None,
     ) -> None:
+        num_heads = integer("MultiHeadAttention", "num_heads", num_heads)
+        embed_dim = integer("MultiHeadAttention", "embed_dim", embed_dim)
         if num_heads < 1 or embed_dim % num_heads:
             raise ArgumentError(
                 f"MultiHeadAttention: {num_heads} heads do not divide {embed_dim} features"

@@ -10,6 +10,7 @@ from staticgrad.functions.nn import group_norm, layer_norm, rms_norm
 from staticgrad.ir.calls import public
 from staticgrad.nn.initial import first_value, source
 from staticgrad.nn.module import Layer, named
+from staticgrad.ops.operands import integer
 
 
 def scale_and_shift(
@@ -134,6 +135,8 @@ class GroupNorm(Layer):
         *,
         dtype: Any = "float32",
     ) -> None:
+        num_groups = integer("GroupNorm", "num_groups", num_groups)
+        num_channels = integer("GroupNorm", "num_channels", num_channels)
         if num_groups < 1 or num_channels % num_groups:
             raise ArgumentError(
                 f"GroupNorm: {num_channels} channels are not {num_groups} equal groups"

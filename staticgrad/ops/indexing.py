@@ -23,7 +23,7 @@ from staticgrad.ir.op import Array
 from staticgrad.ir.ranges import EMPTY, Range, RangeOf
 from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.movement import ravel
+from staticgrad.ops.movement import broadcast_to, ravel
 from staticgrad.ops.operands import (
     LinearOp,
     as_values,
@@ -390,19 +390,21 @@ def within(op: str, indices: AnyValue, size: Size, mode: str) -> AnyValue:
     return functions.maximum(functions.minimum(places, length - 1), 0)
 
 
-def take_along_axis(x: Operand[AnyValue], indices: Operand[AnyValue], axis: int = -1) -> AnyValue:
+def take_along_axis(
+    x: Operand[AnyValue], indices: Operand[AnyValue], axis: int | None = -1
+) -> AnyValue:
     """x read at one position per element along ``axis``: out[i, j] = x[i, indices[i, j]].
 
-    x and the indices have equal sizes on the other axes. Negative indices count from the end. One
-    outside raises, in the run that meets it.
+    x and the indices have as many axes, whose sizes are equal or broadcast, but along the axis.
+    Negative indices count from the end. One outside raises, in the run that meets it.
 
     Args:
         x: a value.
-        indices: integers, of x's shape but along the axis.
-        axis: which axis.
+        indices: integers.
+        axis: which axis; None for x flattened, of which one axis of indices reads.
 
     Returns:
-        The elements, of the shape of the indices.
+        The elements: along the axis as many as indices, along others as x and the indices meet.
 
     Raises:
         AxisError: there is no such axis.
@@ -415,7 +417,21 @@ def take_along_axis(x: Operand[AnyValue], indices: Operand[AnyValue], axis: int 
            [2]])
     """
     value, places = as_values("take_along_axis", x, indices)
-    return TakeAlong(axis_of("take_along_axis", axis, value))(value, places)
+    if axis is None:
+        return TakeAlong(0)(ravel(value), places)
+    place = axis_of("take_along_axis", axis, value)
+    if value.ndim == places.ndim:  # otherwise the op refuses them
+        value, places = _stretched(value, places, place), _stretched(places, value, place)
+    return TakeAlong(place)(value, places)
+
+
+def _stretched(x: AnyValue, to: AnyValue, axis: int) -> AnyValue:
+    """x with the sizes of ``to`` where its own are a literal 1, but along ``axis``."""
+    sizes = list(x.shape)
+    for k, (own, other) in enumerate(zip(x.shape, to.shape, strict=True)):
+        if own == 1 and k != axis:
+            sizes[k] = other
+    return broadcast_to(x, tuple(sizes))
 
 
 def scatter_add(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, Protocol, overload
 
 import numpy as np
 
-from staticgrad.compiler import Compiled
+from staticgrad.compiler import Compiled, compile as compile_program
 from staticgrad.errors import ArgumentError, GraphError, StaticgradWarning, warn
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.call_types import (
@@ -28,6 +28,7 @@ from staticgrad.functions.call_types import (
     T,
     ValueAndGradient,
 )
+from staticgrad.ir.calls import check_keywords
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Schedule
 from staticgrad.ir.session import running_session
@@ -77,6 +78,8 @@ class Function(OfArrays[P, R]):
         sizes: Mapping[str, Sequence[str | None]],
         options: Mapping[str, Any],
     ) -> None:
+        if options:
+            check_keywords("function", options, compile_program, ("program",))
         functools.update_wrapper(self, function)
         self._name: str = getattr(function, "__qualname__", repr(function))
         self._function, self._static, self._options = function, static, dict(options)
@@ -431,7 +434,7 @@ def function(
 
     Raises:
         ArgumentError: no function, or one that does not say what it takes; ``static`` names no
-            argument of it.
+            argument of it. UnknownArgumentError: options that ``sg.compile`` does not take.
 
     >>> import numpy as np
     >>> @function

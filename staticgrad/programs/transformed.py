@@ -23,10 +23,11 @@ from staticgrad.autodiff.reverse import grad, vjp
 from staticgrad.errors import ArgumentError, GradientError
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.trees import flatten, mapped, paths, unflatten
-from staticgrad.ir.graph import Parameter
+from staticgrad.ir.graph import Parameter, Symbolic
 from staticgrad.ir.kinds import binding_kind, of_kind
 from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
+from staticgrad.ir.worlds import held, is_holding
 from staticgrad.ops.convert import apart
 from staticgrad.ops.operands import as_value
 from staticgrad.programs.arguments import is_value
@@ -159,6 +160,8 @@ class DerivativePoint:
         self.places = places_of(name, by)
         self._one = not isinstance(by, list | tuple)
         self.kind = binding_kind(tuple(flatten(args)[0]))
+        if is_holding():  # what is mapped over tensors may be read without being an argument
+            self.kind = Symbolic
         self._recorded_outside = self.is_eager and _is_recording()
         if self.places is None:
             leaves, self.tree = flatten(by)
@@ -205,7 +208,7 @@ class DerivativePoint:
             )
         if self.is_eager:
             return _recorded(leaf, self._recorded_outside)
-        return leaf if direct else apart(leaf)
+        return leaf if direct else apart(held(leaf))
 
     def value(self, found: Any) -> Any:
         """What the function gave, as one value.

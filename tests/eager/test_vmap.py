@@ -98,6 +98,30 @@ def test_is_differentiated_over_the_batch(name: str) -> None:
         np.testing.assert_allclose(found.numpy(), stacked(each(slope(f)), arrays), rtol=1e-9)
 
 
+def test_derivatives_inside_are_taken_by_tensors_that_a_function_closes_over() -> None:
+    def loss(w: Any, x: Any) -> Any:
+        return ((w @ x) ** 2).sum()
+
+    def of(w: Any) -> list[Callable[[Any], Any]]:
+        return [
+            lambda x: loss(w - 0.1 * sg.grad(loss)(w, x), x),
+            lambda x: loss(w - 0.1 * sg.grad(lambda v: loss(v, x))(w), x),
+            lambda x: sg.jvp(lambda v: loss(v, x), w, w)[1],
+            lambda x: sg.vjp(lambda v: v * x, w, w)[1].sum(),
+            lambda x: sg.hvp(lambda v: loss(v, x), w, w * w).sum(),
+            lambda x: (sg.hessian(lambda v: loss(v, x) * v[0])(w) @ w).sum(),
+        ]
+
+    for place in range(len(of(None))):
+        w = Tensor(X[0], requires_grad=True, dtype="float64")
+        found = sg.vmap(of(w)[place])(Tensor(X, dtype="float64")).sum()
+        found.backward()
+        traced = sg.value_and_grad(lambda w, place=place: sg.vmap(of(w)[place])(X).sum())
+        value, slope = traced(X[0])
+        np.testing.assert_allclose(found.numpy(), value, rtol=1e-9)
+        np.testing.assert_allclose(w.grad, slope, rtol=1e-9)
+
+
 def test_tensors_that_a_function_closes_over_are_shared_and_get_gradients() -> None:
     w, x = (Tensor(each, requires_grad=True, dtype="float64") for each in (M[0], X))
     p = sg.parameter("p", X[0])

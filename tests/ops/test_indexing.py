@@ -110,6 +110,21 @@ def test_take_along_axis_as_numpy(axis, rng):
     np.testing.assert_array_equal(found, np.take_along_axis(array, places - 1, axis))
 
 
+def test_take_along_axis_broadcasts_other_axes_as_numpy(rng):
+    array, places = rng.normal(size=(3, 4, 5)), rng.integers(-4, 4, (3, 2, 1))
+    x, rows = sg.input("x", ("n", 4, 5), "float64"), sg.input("rows", ("n", 2, 1), "int64")
+    y = sg.take_along_axis(x, rows, axis=1)
+    feeds = {"x": array, "rows": places}
+    np.testing.assert_array_equal(run(y, feeds), np.take_along_axis(array, places, 1))
+    counts = (places % 4 == np.arange(4)).sum(axis=1)  # how often each row is read
+    slopes = run(sg.grad(y.sum(), x), feeds)
+    np.testing.assert_array_equal(slopes, np.repeat(counts[:, :, None], 5, axis=2))
+    flat = run(np.take_along_axis(x, np.array([7, -1]), axis=None), {"x": array})
+    np.testing.assert_array_equal(flat, np.take_along_axis(array, np.array([7, -1]), None))
+    few = run(sg.take_along_axis(array[:1], places, axis=1))
+    np.testing.assert_array_equal(few, np.take_along_axis(array[:1], places, 1))
+
+
 def test_the_gradient_of_take_along_adds_duplicates():
     x = sg.input("x", (2, 3), "float64")
     taken = sg.take_along_axis(x, np.array([[0, 0, 2], [1, -2, 1]]))
