@@ -1,19 +1,18 @@
 """The front: plans of one schedule and one set of sizes, from the cheapest to the smallest.
 
 A budget takes the cheapest plan of the front that meets it, so that predicted cost never grows with
-the budget. The front depends on the schedule and the sizes alone: what policies propose, what
-greedy descents and what the search finds fills it, with an effort that is counted, and what is both
-dearer and larger than another is left out. Offsets are sought when a budget asks for them.
+the budget. The front depends on the schedule and the sizes alone: what policies propose and what
+the search finds fills it, with an effort that is counted, and what is both dearer and larger than
+another is left out. Offsets are sought when a budget asks for them.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from passes.remat.base import Policy, Problem, Steps
+from passes.remat.base import Policy, Problem
 from passes.remat.proposals import proposed
 from passes.remat.recompute import Recompute
 from passes.timeline import Placed
@@ -24,11 +23,6 @@ if TYPE_CHECKING:
 
 _PLACING: Final = 100_000_000  # effort to place one sequence of a front, half a second at most
 _CHOOSING: Final = 10_000_000  # effort to place each of several of which one is taken
-_LEVELS: Final = 16  # targets of a greedy descent
-#: Positions that greedy descents may lay out, from the best order and from the lowest proposal, and
-#: the steps up to which there are any: beyond, they get nowhere before these are spent.
-_GREEDY: Final = (110_000, 30_000)
-_DESCENDED: Final = 3_000
 
 
 @dataclass(frozen=True)
@@ -64,16 +58,12 @@ def lowest(problem: Problem, policy: Policy) -> Point:
     Raises:
         PolicyError: it proposes no valid sequence.
     """
-    return _lowest_of(problem, proposed(policy, problem), _CHOOSING)
-
-
-def _lowest_of(problem: Problem, sequences: Sequence[Steps], effort: int = 0) -> Point:
     best: Point | None = None
-    layouts = [problem.layout(sequence) for sequence in sequences]
+    layouts = [problem.layout(sequence) for sequence in proposed(policy, problem)]
     for layout in sorted(layouts, key=lambda candidate: candidate.load):
         if best is not None and layout.load > best.height:
             break
-        found = Point.of(layout.placed(effort), problem.cost(layout.timeline.sequence))
+        found = Point.of(layout.placed(_CHOOSING), problem.cost(layout.timeline.sequence))
         if best is None or (found.height, found.seconds) < (best.height, best.seconds):
             best = found
     assert best is not None
@@ -156,41 +146,8 @@ def _found(problem: Problem, bound: int) -> list[Found]:
     search = BudgetSearch(abstract.net, bound)
     for order in problem.orders:
         search.begin_with(abstract.ops(order))
-    proposals = proposed(Recompute(), problem)
-    loads = [search.add(abstract.ops(sequence)).load for sequence in proposals]
-    if len(problem.flow.schedule.steps) <= _DESCENDED:
-        order = tuple(_lowest_of(problem, problem.orders).sequence)
-        starts = (order, _lowest_proposal(problem, proposals, loads))
-        for start, effort in zip(starts, _GREEDY, strict=True):
-            for sequence in _descend(problem, start, bound, problem.effort + effort):
-                search.add(abstract.ops(sequence))
+    for sequence in proposed(Recompute(), problem):
+        search.add(abstract.ops(sequence))
     found = [replace(each, ops=tuple(abstract.steps(each.ops))) for each in search.found()]
     order = tuple(problem.order)  # of equal orders the search keeps any; they differ in checks
     return [Found(problem.layout(order).load, problem.cost(order), order), *found]
-
-
-def _lowest_proposal(problem: Problem, proposals: Sequence[Steps], loads: Sequence[int]) -> Steps:
-    """The proposal of the lowest arena; ``loads`` are bytes that each needs at least, so that few
-    are laid out."""
-    first = proposals[min(range(len(loads)), key=loads.__getitem__)]
-    height = _lowest_of(problem, [first]).height
-    likely = [each for each, load in zip(proposals, loads, strict=True) if load <= height]
-    return tuple(_lowest_of(problem, likely).sequence)
-
-
-def _descend(problem: Problem, start: Steps, bound: int, limit: int) -> Iterator[Steps]:
-    """A sequence for each target that a greedy descent reaches, and where it ends."""
-    from passes.remat.greedy import Descent
-
-    descent = Descent(problem, start, limit)
-    top = descent.layout.load
-    for level in range(1, _LEVELS + 1):
-        target = int(top * (bound / top) ** (level / _LEVELS)) if top else 0
-        if descent.layout.load <= target:
-            continue
-        reached = descent.to(target)
-        if not problem.repeats.is_valid(descent.sequence):
-            break
-        yield descent.sequence
-        if not reached:
-            break

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from random import Random
 from typing import Final
 
@@ -19,10 +20,10 @@ from staticgrad.planning.searching import ruined
 from staticgrad.records import dataclass
 
 _LEVELS: Final = 20  # of equal bytes, from the lowest order down
-_LOWER: Final = 0.7  # ratio of levels below the last of those
+_LOWER: Final = 0.87  # ratio of levels where those would be further apart
 #: Effort of a search, in about five nanoseconds: for each op, and at most; but for each op of the
 #: longest at least.
-EFFORT = (150_000, 150_000_000, 40_000)
+EFFORT = (900_000, 400_000_000, 40_000)
 _DESCENDING: Final = 0.4  # share of it for descents, where sequences are rebuilt after them
 _REBUILT: Final = 600  # ops up to which sequences are taken apart and built again
 _STARTS: Final = 6  # sequences with repeats that descents begin with
@@ -89,7 +90,8 @@ class BudgetSearch:
     def found(self) -> list[Found]:
         """The cheapest of each load, from the cheapest to the smallest."""
         self.descents.effort = 0
-        self.levels = [*_levels(min(order.load for order in self.orders), self.floor)]
+        self.orders.sort(key=lambda found: found.load)
+        self.levels = [*_levels(self.orders[0].load, self.floor)]
         limit = int(self.effort * (_DESCENDING if self.rebuilds else 1.0))
         for start, slope in self._descents():
             if self.descents.effort >= limit:
@@ -110,7 +112,7 @@ class BudgetSearch:
         """Starts and slopes, in the order in which they are tried: the orders, and some of the
         sequences with repeats, the lowest among them."""
         repeated = [each for each in self.cheapest.found if len(each.ops) > len(self.net.ops)]
-        starts = sorted(self.orders, key=lambda found: found.load)
+        starts = [*self.orders]
         starts += repeated[:: max(1, len(repeated) // _STARTS)]
         for slope in SLOPES:
             for start in starts:
@@ -137,16 +139,30 @@ class BudgetSearch:
         return self._kept(self.descents.trimmed(ops, goal, self.random, noise, self.effort // 20))
 
     def _rebuild(self) -> None:
-        """Take runs of the cheapest of each level out, at random, and go down again."""
+        """Take runs of the cheapest of each level out, at random, and go down again: to the level,
+        to somewhere above it, and below all that was reached."""
         current: dict[int, Found] = {}
+        spread = 0.0
         while self.descents.effort < self.effort:
             before = self.descents.effort
-            for goal in self.levels:
+            for number, (above, level) in enumerate(pairwise((self.orders[0].load, *self.levels))):
+                goal = level + int((above - level) * spread)
                 best = self.cheapest.within(goal)
                 if best is not None and len(best.ops) > len(self.net.ops):
-                    current[goal] = self._rebuilt(current.get(goal, best), best, goal)
+                    start = current.get(number, best)
+                    start = start if start.load <= goal else best
+                    current[number] = self._rebuilt(start, best, goal)
+            self._lower()
+            spread = max(0.0, self.random.random() - 0.25)
             if self.descents.effort == before:
                 break
+
+    def _lower(self) -> None:
+        """Look for a sequence below the smallest."""
+        least = self.cheapest.found[0]
+        if least.load > self.floor and len(least.ops) > len(self.net.ops):
+            goal = max(self.floor, int(least.load * (1.0 - 0.1 * self.random.random())))
+            self._rebuilt(least, least, goal)
 
     def _rebuilt(self, start: Found, best: Found, goal: int) -> Found:
         """What one round makes of a sequence: another, if that is not much dearer than the best."""
@@ -166,11 +182,10 @@ class BudgetSearch:
 
 def _levels(top: int, floor: int) -> Iterator[int]:
     """Goals below the load of the best order, down to what no plan can do without."""
-    for level in range(_LEVELS - 1, 0, -1):
-        if top * level // _LEVELS > floor:
-            yield top * level // _LEVELS
-    goal = int(top / _LEVELS * _LOWER)
-    while goal > floor:
+    goal = top
+    while True:
+        goal = min(goal - 1, max(goal - top // _LEVELS, int(goal * _LOWER)))
+        if goal <= floor:
+            break
         yield goal
-        goal = int(goal * _LOWER)
     yield floor

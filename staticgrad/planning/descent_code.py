@@ -38,6 +38,7 @@ from staticgrad.planning.sequence_code import (
     insert_closure,
     lay_out,
 )
+from staticgrad.planning.settle_code import settle
 
 
 def descend(s: SequenceArrays) -> int:
@@ -95,6 +96,8 @@ def _drop_gaps(s: SequenceArrays) -> int:
         s.best_at[last] = s.best_at[left]
         s.best_value[left] = value
         s.best_at[left] = at
+    if settle(s) == 0:
+        return 0
     drop_idle(s)
     find_loads(s)
     if words[TRIAL_EXCESS] < words[EXCESS]:

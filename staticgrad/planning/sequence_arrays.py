@@ -34,7 +34,8 @@ SPANS: Final = 20
 ALIVE: Final = 21
 GROUPS: Final = 22  # of values, of each of which one gap is dropped at a time
 BROKEN: Final = 23  # whether a step of the trial ends what a later one needs
-WORDS: Final = 24
+SETTLED: Final = 24  # steps of the trial behind which updates no longer wait
+WORDS: Final = 25
 
 SCALE: Final = 1 << 32  # what the cost of all steps counts
 BEYOND_ALL: Final = 1 << 60  # the load of a sequence that no plan may have
@@ -74,7 +75,6 @@ class SequenceArrays:
     trial_load: array[int]
     need: array[int]
     count: array[int]
-    first: array[int]
     event_at: array[int]
     event: array[int]
     fill: array[int]
@@ -86,6 +86,9 @@ class SequenceArrays:
     place: array[int]
     mark: array[int]
     used: array[int]
+    due: array[int]
+    waiting: array[int]
+    held: array[int]
     best: array[int]
     best_value: array[int]
     best_at: array[int]
@@ -124,8 +127,8 @@ class SequenceArrays:
             found[f"{name}_at"] = accumulate(map(len, lists), initial=0)
             found["over_taken" if name == "over" else name] = _joined(lists)
         found["over_given"] = _joined(given)
-        by_value = {"need", "event_at", "fill"}
-        by_step = {"count", "first", "run_at", "mark", "dear"}
+        by_value = {"need", "event_at", "fill", "held"}
+        by_step = {"count", "run_at", "mark", "dear", "due", "waiting"}
         lengths = {"words": WORDS, "event": event_room, "used": values}
         for name in cls.__annotations__:
             if name not in found:

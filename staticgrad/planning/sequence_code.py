@@ -169,8 +169,8 @@ def _saved(s: SequenceArrays, step: int) -> int:
 
 
 def find_events(s: SequenceArrays) -> int:
-    """By value, ``2 * t`` for each step that reads it and ``2 * t + 1`` that makes it; first runs
-    and counts of steps."""
+    """By value, ``2 * t`` for each step that reads it and ``2 * t + 1`` that makes it; counts of
+    steps."""
     words = s.words
     at = s.event_at
     fill = s.fill
@@ -179,11 +179,9 @@ def find_events(s: SequenceArrays) -> int:
         at[value] = 0
     for step in range(0, words[STEPS]):
         s.count[step] = 0
-        s.first[step] = length
     for k in range(0, length):
         step = s.sequence[length - 1 - k]
         s.count[step] = s.count[step] + 1
-        s.first[step] = length - 1 - k
         for i in range(s.reads_at[step], s.reads_at[step + 1]):
             at[s.reads[i] + 1] = at[s.reads[i] + 1] + 1
         for i in range(s.makes_at[step], s.makes_at[step + 1]):
@@ -227,7 +225,7 @@ def find_closure(s: SequenceArrays, value: int, t: int) -> int:
     stamp = words[STAMP] + 1
     words[STAMP] = stamp
     step = s.producer[value]
-    if _may_run(s, step, t) == 0:
+    if s.count[step] >= s.limit[step]:
         return -1
     found = 0
     depth = 0
@@ -242,7 +240,7 @@ def find_closure(s: SequenceArrays, value: int, t: int) -> int:
             needed = s.reads[at]
             maker = s.producer[needed]
             if s.mark[maker] != stamp and lives(s, needed, t) == 0:
-                if _may_run(s, maker, t) == 0 or found + depth > LONGEST:
+                if s.count[maker] >= s.limit[maker] or found + depth > LONGEST:
                     return -1
                 s.mark[maker] = stamp
                 depth = depth + 1
@@ -254,16 +252,6 @@ def find_closure(s: SequenceArrays, value: int, t: int) -> int:
             depth = depth - 1
     words[EFFORT] = words[EFFORT] - 4 * found
     return found
-
-
-def _may_run(s: SequenceArrays, step: int, t: int) -> int:
-    """Whether a step may run once more, before step t."""
-    if s.count[step] >= s.limit[step]:
-        return 0
-    for i in range(s.after_at[step], s.after_at[step + 1]):
-        if s.first[s.after[i]] < t:
-            return 0
-    return 1
 
 
 def insert_closure(s: SequenceArrays, t: int, count: int) -> int:

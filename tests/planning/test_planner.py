@@ -20,7 +20,7 @@ from staticgrad.planning.exact_offsets import place_tightly
 from staticgrad.planning.fronts import plan_front
 from staticgrad.planning.offsets import Spans, place
 from staticgrad.planning.planner import plan_abstract
-from staticgrad.planning.problem import MemoryProblem, Net
+from staticgrad.planning.problem import MemoryOp, MemoryProblem, MemoryValue, Net
 from staticgrad.planning.runs import Runs, is_valid
 from tests.planning.problems import chain, optimum, random_problem
 
@@ -287,3 +287,27 @@ def _updating():
     for seed in range(100):
         if any(op.mutates for op in random_problem(seed).ops):
             yield seed
+
+
+def test_updates_wait_for_what_runs_again():
+    """``a`` reads ``w`` and has to run again for ``q``, so the update goes behind it, and with it
+    what reads the new value."""
+    values = [MemoryValue(name, 10) for name in "h"] + [MemoryValue(name, 1) for name in "smno"]
+    ops = (
+        MemoryOp("a", "a", ("w",), ("h",), 1.0),
+        MemoryOp("b", "b", ("h",), ("s",), 1.0),
+        MemoryOp("k", "k", ("s",), ("m",), 1.0, workspace=10),
+        MemoryOp("u", "u", ("m", "w"), ("n",), 1.0, mutates=("w",), max_runs=1),
+        MemoryOp("z", "z", ("n",), ("y",), 1.0),
+        MemoryOp("q", "q", ("h", "m"), ("o",), 1.0),
+    )
+    values += [MemoryValue("w", 5), MemoryValue("y", 1)]
+    problem = MemoryProblem(
+        tuple(values), ops, resident=frozenset("w"), outputs=("y", "o"), name="waiting"
+    )
+    net = Net.of(problem)
+    descents = Descents(net)
+    found = descents.descended(range(len(ops)), 15, SLOPES[0], random.Random(1), 1_000_000)
+    assert descents.peak <= 15
+    assert is_valid(net, found)
+    assert [net.ops[step].id for step in found] == ["a", "b", "k", "a", "u", "z", "q"]
