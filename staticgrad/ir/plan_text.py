@@ -33,7 +33,7 @@ from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_text import INDENT
 from staticgrad.ir.plan import Placement, Plan, PlannedStep
 from staticgrad.ir.schedule import Schedule, Step
-from staticgrad.ir.schedule_text import ScheduleReader, kernel_names, schedule_lines, sizes_in
+from staticgrad.ir.schedule_text import ScheduleReader, kernel_names, schedule_lines
 from staticgrad.types.dim import Named
 from staticgrad.types.lexis import Tokens, name_text
 
@@ -42,7 +42,7 @@ from staticgrad.types.lexis import Tokens, name_text
 
 def print_plan(plan: Plan, *, comments: bool = True) -> str:
     """The canonical text; without ``comments`` nothing in it names the user's files."""
-    lines = [header_line("plan"), *size_lines(distinct_sizes(sizes_in(plan.schedule)))]
+    lines = [header_line("plan"), *size_lines(distinct_sizes(plan.schedule.sizes()))]
     lines += schedule_lines(plan.schedule, comments)
     return "\n".join([*lines, *_plan_lines(plan)]) + "\n"
 

@@ -411,6 +411,18 @@ class Schedule:
             object.__setattr__(self, "_by_name", cached)
         return cached
 
+    def sizes(self) -> Iterator[Size]:
+        """Every size in the order of the text."""
+        for buffer in self.buffers:
+            yield buffer.size
+        for step in self.steps:
+            for access in step.accesses():
+                yield access.begin
+            yield from step.arguments
+            yield step.total
+            for body in step.bodies():
+                yield from body.schedule.sizes()
+
     @property
     def kernels(self) -> tuple[Kernel, ...]:
         """Distinct kernels in order of first use."""

@@ -59,21 +59,8 @@ _ROLES: Final = ("input", "parameter", "constant", "temp", "output", "scratch", 
 
 def print_schedule(schedule: Schedule, *, comments: bool = True) -> str:
     """The canonical text; without ``comments`` nothing in it names the user's files."""
-    lines = [header_line("schedule"), *size_lines(distinct_sizes(sizes_in(schedule)))]
+    lines = [header_line("schedule"), *size_lines(distinct_sizes(schedule.sizes()))]
     return "\n".join([*lines, *schedule_lines(schedule, comments)]) + "\n"
-
-
-def sizes_in(schedule: Schedule) -> Iterator[Size]:
-    """Every size in the order of the text."""
-    for buffer in schedule.buffers:
-        yield buffer.size
-    for step in schedule.steps:
-        for access in step.accesses():
-            yield access.begin
-        yield from step.arguments
-        yield step.total
-        for body in step.bodies():
-            yield from sizes_in(body.schedule)
 
 
 def kernel_names(schedule: Schedule) -> dict[Kernel, str]:

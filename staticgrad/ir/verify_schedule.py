@@ -15,7 +15,6 @@ from staticgrad.errors import VerifyError
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_apart import stores_apart
 from staticgrad.ir.schedule import BoundOperands, Buffer, KernelStep, Schedule, Step, StepBody
-from staticgrad.ir.schedule_text import buffer_text, kernel_names, sizes_in, step_text
 from staticgrad.ir.verify_kernel import verify_kernel
 from staticgrad.types.dim import Named, Size, bounds, is_at_least, named_sizes
 
@@ -48,6 +47,8 @@ def verify_schedule(schedule: Schedule) -> None:
 
 
 def _broken(schedule: Schedule, headline: str, at: Step | Buffer | None = None) -> NoReturn:
+    from staticgrad.ir.schedule_text import buffer_text, kernel_names, step_text
+
     where = f"schedule {schedule.name!r}"
     if at is None:
         raise VerifyError(f"{where}: {headline}")
@@ -112,7 +113,7 @@ def _is_negative(size: Size) -> bool:
 def size_names_agree(schedule: Schedule) -> None:
     """One named size has one set of promises, wherever it occurs."""
     declared: dict[str, Named] = {}
-    for size in dict.fromkeys(sizes_in(schedule)):
+    for size in dict.fromkeys(schedule.sizes()):
         for named in () if isinstance(size, int) else named_sizes(size):
             if declared.setdefault(named.name, named) != named:
                 _broken(schedule, f"size {named.name!r} is declared twice, with different bounds")
@@ -138,6 +139,8 @@ def _check_kernel(schedule: Schedule, step: Step, kernel: Kernel) -> None:
         headline, details = error.headline, error.details
     else:
         return
+    from staticgrad.ir.schedule_text import kernel_names, step_text
+
     names = kernel_names(schedule)
     raise VerifyError(
         f"schedule {schedule.name!r}, {names[kernel]} ({step.label}): {headline}",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, overload
 
-from staticgrad.autodiff import forward, reverse
+from staticgrad.autodiff import reverse
 from staticgrad.autodiff.structure import Key, Leaf, Structure
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import shown
@@ -358,6 +358,8 @@ def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
     if are_tensors(y):
         return rules_of_tensors().jvp(y, x, tangent, allow_disconnected)
     if not is_function(y):
+        from staticgrad.autodiff import forward
+
         return forward.jvp(y, x, tangent, allow_disconnected)
     return rules_of_functions().jvp(y, x, tangent, allow_disconnected)
 
