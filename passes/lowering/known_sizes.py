@@ -49,4 +49,4 @@ def _asked(kernel: Kernel) -> Iterator[tuple[Extent, bool]]:
         if isinstance(stage, Map):
             yield stage.axis.extent, False
         elif isinstance(stage, Gemm):
-            yield from ((axis.extent, stage.plain) for axis in stage.loops)
+            yield from ((axis.extent, True) for axis in stage.loops)

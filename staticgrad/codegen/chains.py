@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from staticgrad.codegen.expressions import VECTOR, Lines, number, scaled, total
 from staticgrad.codegen.product_steps import flat_step, steps_of
 from staticgrad.codegen.stages import base_text
+from staticgrad.codegen.trips import is_fresh
 from staticgrad.ir.kernel_stages import small
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def write_call(out: Lines, product: LoopedProduct) -> None:
         "wide": f"{w}_past - {w}_left",
         "to": f"{w}_into + ({w}_top - {w}_first) * {product.columns}",
         "depth": f"{w}_end - {w}_depth",
-        "fresh": f"1 if {w}_depth == {product.start} else 0",
+        "fresh": is_fresh(product),
     }
     out.add(f"{axis} = {w}_top")
     out.add(f"{_function(product)}({', '.join(named[name] for name in ARGUMENTS)})")

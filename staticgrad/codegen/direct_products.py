@@ -132,7 +132,7 @@ class _DirectProduct:
             rows = Lines()
             self._write_rows(rows, "", "")
             fills = not 0 < self.product.most_columns < self.lanes
-            vectors = Bodies(rows, rows, int(fills), {})
+            vectors = Bodies(rows, rows, int(fills and not self.product.tiles.wide), {})
             write_vector_loop(out, start, stop, self.lanes, vectors)
         else:
             self._write_rows(out, start, stop)
@@ -153,7 +153,8 @@ class _DirectProduct:
                 self._write_packed(rows)
             self._write_tile(tile, height, whole)
             if stop:
-                write_vector_loop(rows, start, stop, self.lanes, Bodies(tile, tile, 1, {}))
+                bodies = Bodies(tile, tile, int(not self.product.tiles.wide), {})
+                write_vector_loop(rows, start, stop, self.lanes, bodies)
             else:
                 rows.extend(tile)
             rows.add(f"top = top + {height}")

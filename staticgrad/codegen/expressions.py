@@ -89,6 +89,11 @@ class Unit:
     once: Lines = field(default_factory=lambda: Lines(1))
     known: Mapping[str, Known] = field(default_factory=dict)
 
+    @property
+    def has_masks(self) -> bool:
+        """Whether masks have registers of their own."""
+        return self.vector_bits >= 512
+
     def told(self, extent: str | int) -> Known:
         """What holds of a number as source, if it is an argument or a literal."""
         text = str(extent)
@@ -136,7 +141,6 @@ class Scope:
     row: int = 0
     runs: Mapping[Expr, Callable[[Scope], None]] = field(default_factory=dict)
     mask: str = "m"
-    whole: bool = False  # all lanes are on
     vector_refs: frozenset[str] = frozenset()
     moved: dict[str, frozenset[str]] = field(
         default_factory=dict

@@ -40,12 +40,12 @@ class FedProduct(PlacedProduct):
     def write_tile(self, out: Lines) -> None:
         """A chunk of rows from ``first`` on, a panel of columns from ``left`` on."""
         w, trip = self.name, Lines()
-        self._least(out, "last", f"{w}_first + {self.chunk}", f"{w}_m")
-        self._least(out, "past", f"{w}_left + {self.columns}", f"{w}_n")
+        self.least(out, "last", f"{w}_first + {self.chunk}", f"{w}_m")
+        self.least(out, "past", f"{w}_left + {self.columns}", f"{w}_n")
         if self.is_placed:
             self.write_places(out)
         out.add(f"{w}_each = {' * '.join(str(axis.extent) for axis in self.rest)}")
-        self._over_tile(out, 0, self._zero)
+        self.over_tile(out, 0, self.zero)
         trip.add(f"{self.first.name} = {w}_trip")
         for stage in self.stage.fed:
             span = Span("0", str(stage.axis.extent))
@@ -62,14 +62,14 @@ class FedProduct(PlacedProduct):
         """Inner indices from ``depth`` on, of one position, one block and one table."""
         w, part, tiles, pack = self.name, Lines(), Lines(), Lines()
         part.add(f"{w}_block = {w}_depth // {GEMM_BLOCK} * {GEMM_BLOCK}")
-        self._least(part, "stop", f"{w}_block + {GEMM_BLOCK}", f"{w}_deep")
-        self._least(part, "end", f"{w}_depth + {self.depth}", f"{w}_stop")
+        self.least(part, "stop", f"{w}_block + {GEMM_BLOCK}", f"{w}_deep")
+        self.least(part, "end", f"{w}_depth + {self.depth}", f"{w}_stop")
         self._ends(part, f"{w}_origin + {w}_each")
         if self.is_placed:
             self._tell_runs(part)
         self._write_pack(pack)
         self.write_chains(tiles)
-        self._write_tables(part)
+        self.write_tables(part)
         part.extend(pack)
         part.add(f"{w}_into = 0")
         part.add(f"if {w}_block > 0:")
@@ -78,7 +78,7 @@ class FedProduct(PlacedProduct):
         part.extend(tiles, 1)
         part.add(f"if {w}_block > 0 and {w}_end == {w}_stop:")
         whole, block = (f"load{self.lanes}({w}_tile, at{more})" for more in ("", f" + {self.room}"))
-        self._over_tile(part, 1, f"{whole} + {block}")
+        self.over_tile(part, 1, f"{whole} + {block}")
         part.add(f"{w}_depth = {w}_end")
         return part
 

@@ -28,6 +28,7 @@ from staticgrad.codegen.product_streams import (
 from staticgrad.codegen.small_products import is_small, write_small_product
 from staticgrad.codegen.stages import base_text, scope_for, write_store
 from staticgrad.codegen.tiles import Tiles
+from staticgrad.codegen.trips import write_trips
 from staticgrad.codegen.vectors import SHORT, work
 from staticgrad.ir.kernel import GEMM_BLOCK, Kernel
 from staticgrad.ir.kernel_stages import CHUNK, FEWEST, PANELS, STREAMED, Gemm, panel_columns
@@ -85,6 +86,7 @@ class PlainProduct:
         self.tall, self.deep, self.one_block = m.many, k.many or k.multiple > 1, k.short
         self.flat = k.multiple <= FEW_TERMS and not any(store.add for store in stage.stores)
         self.fills_panels = n.multiple % self.columns == 0
+        self.one_part = self.one_block and 0 < k.most <= self.depth
         self.most_rows, self.most_columns, self.most_terms = m.most, n.most, k.most
 
     # the iteration
@@ -96,8 +98,12 @@ class PlainProduct:
         self.write_position(out)
         panel, deep, block = Lines(), Lines(), Lines()
         self._write_panel(panel)
-        self.least(deep, "past", f"depth + {self.depth}", "stop")
-        deep.add("fresh = 1 if depth == block else 0")
+        if self.one_part:
+            deep.add("past = stop")
+            deep.add("fresh = 1")
+        else:
+            self.least(deep, "past", f"depth + {self.depth}", "stop")
+            deep.add("fresh = 1 if depth == block else 0")
         self._write_rows(deep)
         deep.add(f"for j0 in range(left, right, {self.columns}):")
         deep.extend(panel, 1)
@@ -125,15 +131,18 @@ class PlainProduct:
             out.add("    continue")
         if self._packs_rows:
             self._write_cover(out)
-        self.least(block, "stop", f"block + {GEMM_BLOCK}", str(self.k))
-        block.add("into = 0")
-        if not self.one_block:
+        if self.one_block:
+            block.add(f"stop = {self.k}")
+            block.add("into = 0")
+        else:
+            self.least(block, "stop", f"block + {GEMM_BLOCK}", str(self.k))
+            block.add("into = 0")
             block.add("if block > 0:")
             block.add(f"    into = {self.whole}")
-        block.add(f"for depth in range(block, stop if stop > 0 else 1, {self.depth}):")
-        block.extend(deep, 1)
-        out.add(f"for block in range(0, {self.k} if {self.k} > 0 else 1, {GEMM_BLOCK}):")
-        out.extend(block, 1)
+        parts = "block", "stop" if self.one_block else "stop if stop > 0 else 1", self.depth
+        write_trips(block, "depth", parts, deep, self.one_part)
+        blocks = "0", f"{self.k} if {self.k} > 0 else 1", GEMM_BLOCK
+        write_trips(out, "block", blocks, block, self.one_block)
 
     def declare_sizes(self, out: Lines) -> None:
         """What iterations are, before the loop over them."""
@@ -369,10 +378,11 @@ class PlainProduct:
             tile.add(f"    for at in range(to, place + under * {self.columns}, {self.lanes}):")
             both = f"load{self.lanes}(tile, at - into) + load{self.lanes}(tile, at)"
             tile.add(f"        store{self.lanes}(tile, at - into, {both})")
-        tile.add(f"if past == {self.k}:")
         epilogue = Lines()
         self._write_epilogue(epilogue)
-        tile.extend(epilogue, 1)
+        if not self.one_part:
+            tile.add(f"if past == {self.k}:")
+        tile.extend(epilogue, int(not self.one_part))
         next_line = scaled(str(self.across), self.lanes) if self.turned else str(self.lanes)
         tile.add("if top == 0:")
         tile.add(f"    ahead = ahead + {next_line}")
@@ -443,12 +453,18 @@ class PlainProduct:
         if work(body, self.unit) > SHORT:
             out.extend(rest)
             return
-        whole = Lines()
+        whole, masked = Lines(), self.tiles.wide and not self.fills_panels
         for half in range(0, self.columns, lanes):
+            if masked:
+                out.add(f"on{half} = mask{lanes}({f'wide - {half}' if half else 'wide'})")
+                whole.add(f"m = on{half}")
             whole.add(f"{VECTOR} = {total('j0', str(half))}")
             whole.add(f"acc = load{lanes}(tile, {total('from_', str(half))})")
             whole.lines += touched_by_next_tile(self.stage.stores, scope)
             whole.extend(body)
+        if masked:
+            self._write_each_row(out, whole, "to - into", 0)
+            return
         if self.fills_panels:
             out.add(f"m = mask{lanes}({lanes})")
             self._write_each_row(out, whole, "to - into", 0)

@@ -15,7 +15,7 @@ from dataclasses import field
 from functools import partial
 from typing import Final
 
-from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, total
+from staticgrad.codegen.expressions import VECTOR, Lines, Scope, element, total
 from staticgrad.ir.expr import Access, Expr, Position, postorder
 from staticgrad.ir.kernel_stages import Map, Store, roots
 from staticgrad.records import NamedTuple, dataclass
@@ -35,8 +35,6 @@ DEALT: Final = 18
 _SHUFFLES: Final = 5
 _SHORT: Final = 8
 _PRIMES: Final = (2, 3, 5, 7)
-#: Bits of registers that shuffle any lanes of two vectors at once.
-_WIDE: Final = 512
 
 
 class _Step(NamedTuple):
@@ -75,12 +73,16 @@ class _InterleavedRun:
 
     def is_dealt(self, scope: Scope) -> bool:
         """Whether whole vectors are read or written; narrow registers do not shuffle so."""
-        return bool(scope.whole and self.factors and scope.unit.vector_bits >= _WIDE)
+        return bool(self.factors and scope.unit.has_masks)
 
     @property
     def pairs(self) -> bool:
         """Whether every element of the memory is taken, in turn."""
         return self.step == 2
+
+    def on(self, lanes: int, number: int) -> str:
+        """The mask of one of the vectors that have all elements of some rows."""
+        return f"mask{lanes}({self.step} * left{f' - {number * lanes}' if number else ''})"
 
 
 @dataclass(frozen=True)
@@ -94,13 +96,6 @@ class Interleaved:
     loads: Mapping[Expr, Callable[[Scope], None]] = field(default_factory=dict)
     waiting: frozenset[int] = frozenset()
     last: Mapping[int, Callable[[Scope], None]] = field(default_factory=dict)
-
-
-def takes_whole_rows(runs: Interleaved, unit: Unit) -> bool:
-    """Whether vectors that are all on are loaded or stored in another way than masked ones."""
-    written = (*runs.loads.values(), *runs.last.values())
-    dealt = any(isinstance(each, partial) and each.args[0].factors for each in written)
-    return dealt and unit.vector_bits >= _WIDE
 
 
 def interleaved(stage: Map) -> Interleaved:
@@ -202,18 +197,18 @@ def _write_loads(run: _InterleavedRun, exprs: list[list[Expr]], scope: Scope) ->
     lines, access, lanes = scope.body, scope.access(run.access), scope.lanes
     place = scope.place(access, (), vector=True)
     names = [scope.unit.fresh("v") for _ in run.starts]
-    lines.counted |= not run.is_dealt(scope)
+    lines.counted = True
     if run.is_dealt(scope):
         rows = [scope.unit.fresh("v") for _ in names]
         for number, name in enumerate(rows):
             there = total(place, str(number * lanes))
-            lines.add(f"{name} = load{lanes}({access.operand}, {there})")
+            lines.add(f"{name} = load({access.operand}, {there}, {run.on(lanes, number)})")
         names = _dealt(scope, rows, run.factors)
     elif run.pairs:
         halves = [scope.unit.fresh("v") for _ in names]
         for number, name in enumerate(halves):
             there = total(place, str(number * lanes))
-            lines.add(f"{name} = load({access.operand}, {there}, {_half(lanes, number)})")
+            lines.add(f"{name} = load({access.operand}, {there}, {run.on(lanes, number)})")
         for word, name in zip(("even", "odd"), names, strict=True):
             lines.add(f"{name} = {word}({', '.join(halves)})")
     else:
@@ -244,17 +239,16 @@ def _write_stores(run: _InterleavedRun, stores: list[Store], scope: Scope) -> No
     lines, access, lanes = scope.body, scope.access(run.access), scope.lanes
     place = scope.place(access, (), vector=True)
     values = [scope.vector(store.value) for store in stores]
+    lines.counted = True
     if run.is_dealt(scope):
         for number, value in enumerate(_in_turn(scope, values, run.factors)):
-            lines.add(
-                f"store{lanes}({access.operand}, {total(place, str(number * lanes))}, {value})"
-            )
+            there, on = total(place, str(number * lanes)), run.on(lanes, number)
+            lines.add(f"store({access.operand}, {there}, {value}, {on})")
         return
-    lines.counted = True
     if run.pairs:
         for number, word in enumerate(("zip_low", "zip_high")):
             there, value = total(place, str(number * lanes)), f"{word}({', '.join(values)})"
-            lines.add(f"store({access.operand}, {there}, {value}, {_half(lanes, number)})")
+            lines.add(f"store({access.operand}, {there}, {value}, {run.on(lanes, number)})")
         return
     tile, back = (_tile(scope, stores[0].value, n) for n in (-(-len(values) // lanes), 1))
     for number, value in enumerate(values):
@@ -307,11 +301,6 @@ def _square(scope: Scope, model: Expr) -> str:
 def {name}(p, at, stride, high, wide, q, to):
     transpose{lanes}(p, at, stride, high, wide, q, to, {lanes})"""
     return name
-
-
-def _half(lanes: int, number: int) -> str:
-    """The mask of the first or second vector of pairs."""
-    return f"mask{lanes}(2 * left{f' - {lanes}' if number else ''})"
 
 
 def _tile(scope: Scope, model: Expr, squares: int) -> str:

@@ -10,17 +10,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from staticgrad.codegen.expressions import VECTOR, Inside, Lines
+from staticgrad.codegen.expressions import VECTOR, Inside, Lines, Unit
 from staticgrad.codegen.interleaved import write_left
 
-#: Lines of a body that is written twice, at most.
+#: Lines of a body that is written twice, at most; where masks have registers of their own, longer
+#: ones hardly notice them.
 LONGEST: Final = 96
+LONGEST_WITH_MASKS: Final = 32
 
 
-def pays_to_peel(body: Lines, windows: Mapping[str, Inside]) -> bool:
-    """Whether a loop has masks of its loads' ends, and is short enough to be written twice."""
-    crossed = any(each.place is None for each in windows.values())
-    return crossed and len(body.lines) <= LONGEST
+def is_crossed(windows: Mapping[str, Inside]) -> bool:
+    """Whether a loop has masks of its loads' ends, which some vectors cross."""
+    return any(each.place is None for each in windows.values())
+
+
+def pays_to_peel(body: Lines, unit: Unit) -> bool:
+    """Whether such a loop's body is short enough to be written twice."""
+    return len(body.lines) <= (LONGEST_WITH_MASKS if unit.has_masks else LONGEST)
 
 
 def write_peeled_loop(

@@ -73,7 +73,7 @@ class PlacedProduct(TiledProduct):
         write_decode(each, f"{w}_at", self.around)
         each.add(f"store1({w}_runs, {w}_at - {w}_number, i64x1({moved}))")
         made.add(f"{w}_told = {w}_number")
-        self._least(made, "made", f"{w}_number + {RUNS + 1}", f"{count} // {self.run} + 1")
+        self.least(made, "made", f"{w}_number + {RUNS + 1}", f"{count} // {self.run} + 1")
         made.add(f"for {w}_at in range({w}_number, {w}_made):")
         made.extend(each, 1)
         out.add(f"if {w}_told != {w}_number:")
@@ -128,7 +128,7 @@ class LyingProduct(PlacedProduct):
 
     def write_tile(self, out: Lines) -> None:
         """As others, with the distances of the rows first, in tiles of equal heights if two do."""
-        self._least(out, "last", f"{self}_first + {self.chunk}", f"{self}_m")
+        self.least(out, "last", f"{self}_first + {self.chunk}", f"{self}_m")
         self.write_tall(out)
         if self.is_placed:
             self.write_places(out)
@@ -138,8 +138,8 @@ class LyingProduct(PlacedProduct):
     def tall(self) -> str:
         return f"{self}_tall"
 
-    def _write_tables(self, out: Lines) -> None:
-        super()._write_tables(out)
+    def write_tables(self, out: Lines) -> None:
+        super().write_tables(out)
         if self.is_placed:
             out.add(f"{self}_number = {self}_block // {self.run}")
             self.write_runs(out, f"{self}_stop")

@@ -6,6 +6,7 @@ from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.expressions import Lines, Unit
 from staticgrad.codegen.products import LoopedProduct
 from staticgrad.codegen.tiled_products import TiledProduct, WholePanels
+from staticgrad.codegen.trips import write_trips
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import Gemm, small
 
@@ -25,9 +26,9 @@ def write_product(kernel: Kernel, stage: Gemm, out: Lines, unit: Unit) -> None:
         write_decode(out, "rest", kernel.axes)
         out.extend(tile)
         return
-    out.add(f"for {w}_first in range(0, {w}_m, {w.chunk}):")
-    out.add(f"    for {w}_left in range(0, {w}_n, {w.columns}):")
-    out.extend(tile, 2)
+    chunk = Lines()
+    write_trips(chunk, f"{w}_left", ("0", f"{w}_n", w.columns), tile, w.once.panel)
+    write_trips(out, f"{w}_first", ("0", f"{w}_m", w.chunk), chunk, w.once.chunk)
 
 
 def _chosen(kernel: Kernel, stage: Gemm, unit: Unit) -> LoopedProduct:

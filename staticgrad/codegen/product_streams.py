@@ -102,7 +102,8 @@ def write_few_terms(product: PlainProduct, out: Lines) -> None:
         tile.add(f"    acc = {name}")
         tile.extend(body, 1)
     write_span(product, out)
-    write_vector_loop(rows, "left", "right", lanes, Bodies(tile, tile, 1, {}))
+    whole = int(not product.tiles.wide)  # masks of narrow registers are vectors
+    write_vector_loop(rows, "left", "right", lanes, Bodies(tile, tile, whole, {}))
     out.add(f"for from_ in range(first_row, last_row, {TERMS_ABREAST}):")
     out.extend(rows, 1)
 

@@ -22,6 +22,7 @@ from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element, number,
 from staticgrad.codegen.packing import Packing
 from staticgrad.codegen.product_steps import along_vectors, flat_step, steps_of
 from staticgrad.codegen.stages import base_text, limit, scope_for, write_store
+from staticgrad.codegen.trips import Once, first_of_block, write_blocks
 from staticgrad.ir.expr import Access, Position, load
 from staticgrad.ir.kernel import GEMM_BLOCK, Kernel
 from staticgrad.ir.kernel_names import PRODUCT
@@ -61,11 +62,6 @@ class LoopedProduct:
 
     def __str__(self) -> str:
         return self.name
-
-    @property
-    def start(self) -> str:
-        """The first inner index of a block."""
-        return f"{self}_start" if self.begins else f"{self}_block"
 
     @property
     def room(self) -> int:
@@ -133,11 +129,10 @@ class LoopedProduct:
         """The loops, with the letters of their flattened extents."""
         return (("m", self.stage.i), ("n", self.stage.j), ("deep", self.stage.k))
 
-    @property
-    def one_block(self) -> bool:
-        """Whether k is known to be one block at most, and to be no less than one where it has no
-        limits."""
-        return len(self.stage.k) == 1 and self.unit.told(self.stage.k[0].extent).short
+    @cached_property
+    def once(self) -> Once:
+        """Which of the loops are known to have one trip."""
+        return Once.of(self)
 
     @property
     def fills_panels(self) -> bool:
@@ -160,13 +155,12 @@ class LoopedProduct:
             out.add(f"{w}_from = {limit(out, self.unit, k, k.first)}")
             out.add(f"if {w}_from < 0:")
             out.add(f"    {w}_from = 0")
-            out.add(f"{w}_block0 = {w}_from // {GEMM_BLOCK} * {GEMM_BLOCK}")
+            if not self.once.block:
+                out.add(f"{w}_block0 = {w}_from // {GEMM_BLOCK} * {GEMM_BLOCK}")
 
     def write_tile(self, out: Lines) -> None:
         """A chunk of rows from ``first`` on, a panel of columns from ``left`` on."""
-        w, block, deep = self.name, Lines(), Lines()
-        whole, first = self.room, f"{self}_block0" if self.begins else "0"
-        tile, pack = Lines(), Lines()
+        w, tile, pack = self.name, Lines(), Lines()
         self.write_chains(tile)
         if self.keeps_panels:
             turned = Lines()
@@ -174,34 +168,12 @@ class LoopedProduct:
             kept_panels.write_packed(pack, w, self.columns, self.depth, turned)
         elif not self.reads_panel:
             self._write_pack(pack)
-        self._least(out, "last", f"{w}_first + {self.chunk}", f"{w}_m")
-        self._least(out, "past", f"{w}_left + {self.columns}", f"{w}_n")
-        self._least(block, "stop", f"{w}_block + {GEMM_BLOCK}", f"{w}_deep")
-        self._write_tables(block)
-        block.add(f"{w}_into = 0")
-        if not self.one_block:
-            block.add(f"if {w}_block > {first}:")
-            block.add(f"    {w}_into = {whole}")
-        if self.begins:
-            block.add(f"{w}_start = {w}_block")
-            block.add(f"if {w}_start < {w}_from:")
-            block.add(f"    {w}_start = {w}_from")
-        self._least(deep, "end", f"{w}_depth + {self.depth}", f"{w}_stop")
-        deep.extend(pack)
-        deep.add(f"for {w}_top in range({w}_first, {w}_last, {self.tall}):")
-        deep.extend(tile, 1)
-        block.add(f"for {w}_depth in range({self.start}, {w}_stop, {self.depth}):")
-        block.extend(deep, 1)
-        if not self.one_block:
-            block.add(f"if {w}_block > {first}:")
-            both = f"load{self.lanes}({w}_tile, at) + load{self.lanes}({w}_tile, at + {whole})"
-            self._over_tile(block, 1, both)
-        out.add(f"for {w}_block in range({first}, {w}_deep, {GEMM_BLOCK}):")
-        out.extend(block, 1)
-        nothing = f"<= {w}_from" if self.begins else "<= 0" if self.stage.k[0].past else "== 0"
-        if self.begins or self.stage.k[0].past or not self.one_block:
-            out.add(f"if {w}_deep {nothing}:")
-            self._over_tile(out, 1, self._zero)
+        self.least(out, "last", f"{w}_first + {self.chunk}", f"{w}_m")
+        if self.once.panel:
+            out.add(f"{w}_past = {self.columns if self.fills_panels else f'{w}_n'}")
+        else:
+            self.least(out, "past", f"{w}_left + {self.columns}", f"{w}_n")
+        write_blocks(self, out, pack, tile)
         self._write_epilogue(out)
 
     # what the loops of k add to a place
@@ -214,7 +186,7 @@ class LoopedProduct:
         self.tables[label] = steps
         return ((f"{self}_{label}", 1),)
 
-    def _write_tables(self, out: Lines) -> None:
+    def write_tables(self, out: Lines) -> None:
         """The words of a block of k, unless they are there."""
         w, inner = self.name, Lines()
         if not self.tables:
@@ -334,7 +306,7 @@ class LoopedProduct:
 
     def _decode_row(self, out: Lines, row: str) -> None:
         """The loops of i at a row of the tile, or at the last one."""
-        self._least(out, "here", total(f"{self}_top", row), f"{self}_m - 1")
+        self.least(out, "here", total(f"{self}_top", row), f"{self}_m - 1")
         write_decode(out, f"{self}_here", self.stage.i)
 
     # loops
@@ -344,7 +316,7 @@ class LoopedProduct:
         w, run = self.name, Lines()
         write_decode(run, f"{w}_c", self.stage.j)
         run.add(f"{w}_shift = {VECTOR} - {w}_c")
-        self._least(run, "run_end", f"{self.stage.j[-1].extent} - {w}_shift", f"{w}_past")
+        self.least(run, "run_end", f"{self.stage.j[-1].extent} - {w}_shift", f"{w}_past")
         inside(run)
         run.add(f"{w}_c = {w}_run_end")
         out.add(f"{w}_c = {w}_left")
@@ -363,19 +335,19 @@ class LoopedProduct:
         """Inner indices from ``depth`` to ``end``, ``run`` of the innermost k at a time."""
         w, run = self.name, Lines()
         write_decode(run, f"{w}_at", self.stage.k)
-        self._least(run, "run", f"{self.stage.k[-1].extent} - k", f"{w}_end - {w}_at")
+        self.least(run, "run", f"{self.stage.k[-1].extent} - k", f"{w}_end - {w}_at")
         run.extend(body)
         run.add(f"{w}_at = {w}_at + {w}_run")
         out.add(f"{w}_at = {w}_depth")
         out.add(f"while {w}_at < {w}_end:")
         out.extend(run, 1)
 
-    def _least(self, out: Lines, name: str, value: str, most: str) -> None:
+    def least(self, out: Lines, name: str, value: str, most: str) -> None:
         out.add(f"{self}_{name} = {value}")
         out.add(f"if {self}_{name} > {most}:")
         out.add(f"    {self}_{name} = {most}")
 
-    def _over_tile(self, out: Lines, deeper: int, value: str) -> None:
+    def over_tile(self, out: Lines, deeper: int, value: str) -> None:
         """Every vector of the chunk's results."""
         shift = "    " * deeper
         out.add(f"{shift}for at in range(0, {self.chunk * self.columns}, {self.lanes}):")
@@ -384,7 +356,7 @@ class LoopedProduct:
     # arithmetic
 
     @property
-    def _zero(self) -> str:
+    def zero(self) -> str:
         return f"{self.element}x{self.lanes}({number(0.0 if self.dtype.is_float else 0)})"
 
     def write_chains(self, out: Lines) -> None:
@@ -398,9 +370,9 @@ class LoopedProduct:
         steps = () if self.packs_rows else self._along_k("a", steps_of(a, self.inner))
         self.write_rows(out)
         out.add(f"{w}_at0 = {w}_into + ({w}_top - {w}_first) * {self.columns}")
-        out.add(f"if {w}_depth == {self.start}:")
+        out.add(f"if {w}_depth == {first_of_block(self)}:")
         for r, v in cells:
-            out.add(f"    {w}_c{r}_{v} = {self._zero}")
+            out.add(f"    {w}_c{r}_{v} = {self.zero}")
         out.add("else:")
         for cell in cells:
             out.add(f"    {w}_c{cell[0]}_{cell[1]} = load{lanes}({w}_tile, {places[cell]})")
@@ -467,7 +439,7 @@ class LoopedProduct:
         if len(self.stage.j) > 1 or self.kernel.outer == "tiles":
             self._runs(out, lambda run: self._each_row(run, lambda row: self._vectors(row, body)))
             return
-        if len(body.lines) <= FEW_LINES:  # whole vectors need no masks
+        if len(body.lines) <= FEW_LINES and (self.fills_panels or self.split):
             whole = Lines()
             whole.add(f"{w}_on = mask{self.lanes}({self.lanes})")
             self._each_row(whole, lambda row: self._each_vector(row, body))

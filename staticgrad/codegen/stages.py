@@ -28,7 +28,7 @@ from staticgrad.codegen.expressions import (
     total,
 )
 from staticgrad.codegen.extremes import from_key
-from staticgrad.codegen.interleaved import Interleaved, interleaved, takes_whole_rows
+from staticgrad.codegen.interleaved import Interleaved, interleaved
 from staticgrad.codegen.lane_steps import (
     accumulator,
     counter_of,
@@ -38,9 +38,10 @@ from staticgrad.codegen.lane_steps import (
     nothing_added,
     write_lane_step,
 )
-from staticgrad.codegen.peeling import pays_to_peel
+from staticgrad.codegen.peeling import is_crossed, pays_to_peel
 from staticgrad.codegen.prefetching import WAITING, write_touches
 from staticgrad.codegen.vectors import (
+    MASKED,
     SHORT,
     Bodies,
     may_stand_abreast,
@@ -149,19 +150,13 @@ def _bodies(
 
     scopes = scopes_abreast(abreast, first())
     masked = _body(scopes, stage, runs, ends, abreast.switched)
-    lines, windows = work(masked, unit), scopes[0].windows
+    lines, crossed = work(masked, unit), is_crossed(scopes[0].windows)
+    windows = scopes[0].windows if crossed and pays_to_peel(masked, unit) else {}
     if any(isinstance(s, Accumulate) and s.blocks for s in stage.body):  # they are few
         return Bodies(masked, masked, 0, windows)
-    if pays_to_peel(masked, windows) or (lines <= SHORT and not abreast.left):
-        touches = write_touches(kernel, stage, scopes, kernel.streams).lines
-        whole = masked
-        if takes_whole_rows(runs, unit):
-            whole = _body(
-                scopes_abreast(abreast, first()), stage, runs, ends, abreast.switched, True
-            )
-            whole.lines[:0] = touches
-        masked.lines[:0] = touches
-        return Bodies(masked, whole, 1, windows)
+    if windows or (lines <= SHORT and not abreast.left):
+        masked.lines[:0] = write_touches(kernel, stage, scopes, kernel.streams).lines
+        return Bodies(masked, masked, 1, windows)
     mixed = abreast.count == 1 and may_stand_abreast(kernel, stage, runs)
     if mixed and not abreast.left and take_pairs(stage, kernel.lanes, lines):
         scopes = vectors_abreast(first(), 2, masked=True)
@@ -171,11 +166,13 @@ def _bodies(
     count = 0 if abreast.left else whole_vectors(lines, 1)
     if mixed and not abreast.left:
         count = whole_vectors_of(masked, lines, unit)
+    elif unit.has_masks and (crossed or lines > MASKED):
+        count = 0
     masked.lines[:0] = write_touches(kernel, stage, scopes, True).lines
     if not count:
         return Bodies(masked, masked, 0, windows)
     scopes = vectors_abreast(first(), count) if count > 1 else scopes_abreast(abreast, first())
-    whole = _body(scopes, stage, runs, ends, abreast.switched, whole=True)
+    whole = _body(scopes, stage, runs, ends, abreast.switched)
     whole.lines[:0] = write_touches(kernel, stage, scopes, lines > WAITING).lines
     return Bodies(masked, whole, count, windows)
 
@@ -186,11 +183,10 @@ def _body(
     runs: Interleaved,
     ends: tuple[str, str],
     switched: bool = False,
-    whole: bool = False,
 ) -> Lines:
-    """The statements of a Map for rows, or vectors, side by side; ``whole`` ones or masked."""
+    """The statements of a Map for rows, or vectors, side by side."""
     for own in scopes:
-        own.runs, own.whole = runs.loads, whole
+        own.runs = runs.loads
     for statement in stage.body:
         if isinstance(statement, ColumnAccumulate):
             _write_column_step(scopes, statement, switched)
@@ -237,8 +233,8 @@ def _write_row(
         out.add(f"{s.name}_n = 0")
     for s in sums:
         out.add(f"{s.name}_a = {accumulator(s, lanes)}")
-    told = unit.told(loop.stop)
-    one_block = loop.start == "0" and told.short
+    told, at_most = unit.told(loop.stop), unit.told(loop.most or loop.stop)
+    one_block = loop.start == "0" and at_most.short
     if any(in_blocks(s) for s in sums) and not one_block:
         _write_blocked_loop(out, loop, lanes, bodies, sums, unit)
     else:
@@ -247,6 +243,9 @@ def _write_row(
     for s in sums:
         if in_blocks(s) and one_block:
             out.add(f"{s.name} = {horizontal(s)}")
+            if not told.short:  # a row that ends early may have no element
+                out.add(f"if {loop.stop} <= 0:")
+                out.add(f"    {s.name} = {nothing_added(s)}")
         elif not in_blocks(s):
             out.add(f"{s.name}_h = {horizontal(s)}")
             out.add(f"{s.name} = {from_key(s, f'{s.name}_h')}")

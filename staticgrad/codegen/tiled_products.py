@@ -18,6 +18,7 @@ from staticgrad.codegen.product_steps import flat_step, steps_of
 from staticgrad.codegen.products import LoopedProduct
 from staticgrad.codegen.stages import base_text
 from staticgrad.codegen.tiles import Tiles
+from staticgrad.codegen.trips import is_fresh
 from staticgrad.ir.expr import Access
 from staticgrad.ir.kernel import GEMM_BLOCK
 from staticgrad.ir.kernel_names import PRODUCT
@@ -74,7 +75,7 @@ class TiledProduct(LoopedProduct):
             self._write_ahead(out)
         out.add(f"{w}_wide = {w}_past - {w}_left")
         out.add(f"{w}_to = {w}_into + ({w}_top - {w}_first) * {self.columns}")
-        out.add(f"{w}_fresh = 1 if {w}_depth == {self.start} else 0")
+        out.add(f"{w}_fresh = {is_fresh(self)}")
         for part in range(0, self.columns, vectors * self.lanes):
             shift = ""
             if part:
@@ -128,7 +129,7 @@ class TiledProduct(LoopedProduct):
         whole = " and ".join(f"{w}_rest != {height}" for height in (0, *heights))
         out.add(f"if {whole}:")
         out.add(f"    {w}_kept = {w}_last - {w}_rest")
-        if not self.one_block:
+        if not self.once.block:
             for other in (f"> {GEMM_BLOCK}", "== 0"):
                 out.add(f"if {w}_deep {other}:")
                 out.add(f"    {w}_kept = {w}_first")
@@ -226,7 +227,7 @@ class WholePanels(TiledProduct):
         return f"{self}_tall"
 
     def write_tile(self, out: Lines) -> None:
-        self._least(out, "last", f"{self}_first + {self.chunk}", f"{self}_m")
+        self.least(out, "last", f"{self}_first + {self.chunk}", f"{self}_m")
         self.write_tall(out)
         super().write_tile(out)
 

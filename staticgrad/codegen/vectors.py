@@ -17,7 +17,7 @@ from typing import Final
 from staticgrad.codegen.abreast import of_row
 from staticgrad.codegen.expressions import VECTOR, Inside, Lines, Scope, Unit
 from staticgrad.codegen.interleaved import Interleaved, write_left
-from staticgrad.codegen.peeling import pays_to_peel, write_peeled_loop
+from staticgrad.codegen.peeling import write_peeled_loop
 from staticgrad.ir.expr import Access, Expr, postorder
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import Accumulate, Map, Statement, Store, roots
@@ -33,6 +33,9 @@ _FEW_ALIVE: Final = 4
 _CHAINED: Final = 0.7
 #: Lines of the body for whole vectors: each takes about a twentieth of a millisecond to compile.
 _ROOM: Final = 1100
+#: Lines of a body, helpers included, beyond which that of a vector by itself is written once, under
+#: a mask: where masks have registers of their own, they take a few of its instructions.
+MASKED: Final = 128
 #: The same of two vectors: a longer body is half as fast where it waits for each alone.
 _ROOM_OF_TWO: Final = 4400
 #: Lines of a body from which on only that of two vectors is written, each under a mask of its own,
@@ -50,8 +53,9 @@ _STREAMS: Final = 12
 class Bodies:
     """A loop's body for one vector under a mask ``m``, and for ``count`` whole ones (0: none).
 
-    ``windows``: masks of ends that some vectors cross. Where ``pair`` is 2, ``masked`` is for two
-    vectors, each under a mask of its own. ``left``: what holds when no later vector counts.
+    ``windows``: masks of ends that some vectors cross, if others are taken without them. Where
+    ``pair`` is 2, ``masked`` is for two vectors, each under a mask of its own. ``left``: what holds
+    when no later vector counts.
     """
 
     masked: Lines
@@ -182,7 +186,7 @@ def write_vector_loop(
     Where numbers are literal, or as many elements as a ``multiple`` of some, what no vector would
     run is left out.
     """
-    if pays_to_peel(bodies.masked, bodies.windows):
+    if bodies.windows:
         write_peeled_loop(out, start, stop, lanes, bodies.masked, bodies.windows)
         return
     step, masked = lanes * bodies.count, bodies.masked

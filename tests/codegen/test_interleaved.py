@@ -61,12 +61,12 @@ def test_rows_move_to_the_end_of_memory_and_no_further(
 def test_many_squares_are_transposed_by_a_function_that_kernels_share(
     mode: Mode, fences: tuple[Guarded, Guarded], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    places = [" ".join(f"j*{step}+{k}" for k in range(step)) for step in range(3, 12)]
+    places = [" ".join(f"j*{step}+{k}" for k in range(step - 1)) for step in range(4, 13)]
     assert "shared_square" not in source_of(" ".join(places[:8]), " ".join(places[:8]))
     assert source_of(" ".join(places), " ".join(places)).count("    shared_square") >= 9
     monkeypatch.setattr(interleaved, "MANY", 0)
     test_rows_move_to_the_end_of_memory_and_no_further(17, mode, fences)
-    assert "shared_square" in source_of("j*3 j*3+1 j*3+2", "j*3 j*3+1 j*3+2")
+    assert "shared_square" in source_of("j*4 j*4+1 j*4+2", "j*4 j*4+1 j*4+2")
 
 
 def strided(source: str) -> tuple[int, int]:
