@@ -18,6 +18,7 @@ from passes.fusion.groups import CheckBuffer, Copied, Group, Groups, Home, Key
 from passes.fusion.invariants import with_turned_invariants
 from passes.fusion.logs import with_logged_carries
 from passes.fusion.merging import taken
+from passes.fusion.narrow_factors import with_narrow_factors
 from passes.fusion.preparation import (
     expand_vector_products,
     widen_accumulation,
@@ -94,7 +95,10 @@ def fusion(graph: Graph, merge: bool = True) -> Fusion:
         computed = with_tested_trips(computed, fuse)
         computed = with_shifted_formulas(with_joined_pads(with_turned_invariants(computed)))
         computed = with_logged_carries(with_formulas_of_sums(computed))
-    return scheduled(with_streams(with_copies(taken(computed, merge))))
+    groups = taken(computed, merge)
+    if merge and (narrow := with_narrow_factors(groups)) is not groups.graph:
+        groups = taken(narrow, merge)
+    return scheduled(with_streams(with_copies(groups)))
 
 
 def scheduled(placed: WithCopies) -> Fusion:

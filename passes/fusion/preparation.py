@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, cast
 
 from passes.dce import DeadNodes
+from passes.fusion.narrow_factors import narrowest
 from staticgrad.building import within
 from staticgrad.ir.forms import (
     WINDOWED,
@@ -101,17 +102,27 @@ def expand_vector_products(graph: Graph) -> Graph:
         if 1 not in (rows, columns, inner):
             return None
         with within(node.origin, node.order):
-            left, right = map(wide, args)  # as [..., rows, inner] and [..., columns, inner]
+            # As [..., rows, inner] and [..., columns, inner], widened behind the views: those of a
+            # wide copy would keep it in memory.
+            left, right = factors = [*map(narrowest, args)]
+            spared.extend(x for x, arg in zip(factors, args, strict=True) if x is not arg)
             a = swapaxes(left, -1, -2) if product.transpose_a else left
             b = right if product.transpose_b else swapaxes(right, -1, -2)
             if 1 not in (rows, columns):  # one inner index: nothing to add up
-                return (_as(Mul()(a, swapaxes(b, -1, -2)), node),)
+                return (_as(_multiplied(a, swapaxes(b, -1, -2)), node),)
             down = product.down and (rows, columns) != (1, 1)
-            terms = Mul()(swapaxes(a, -1, -2), swapaxes(b, -1, -2)) if down else Mul()(a, b)
+            pair = (swapaxes(a, -1, -2), swapaxes(b, -1, -2)) if down else (a, b)
+            terms = _multiplied(*pair)
             total = Sum((terms.ndim - (2 if down else 1),))(terms)
             return (_as(Reshape(node.types[0].shape)(total), node),)
 
-    return graph.replace_nodes(expanded)
+    spared: list[Symbolic] = []
+    found = graph.replace_nodes(expanded)
+    return DeadNodes()(found) if spared else found  # copies that nobody reads
+
+
+def _multiplied(a: Value, b: Value) -> Value:
+    return Mul()(wide(cast(Symbolic, a)), wide(cast(Symbolic, b)))
 
 
 def _as(value: Value, node: Node) -> Symbolic:

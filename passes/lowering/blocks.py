@@ -263,9 +263,9 @@ class _BlockLowering(Lowering):
 
     # -- products ---------------------------------------------------------------------------------
 
-    def _factor(self, source: Source, dtype: DType, moves: Sequence[tuple[str, Size]]) -> Access:
+    def _factor(self, source: Source, moves: Sequence[tuple[str, Size]]) -> Access:
         """A matrix that lies outside, with the strides along the product's loops."""
-        access = self._outer(self._matrix(source), dtype, "in")
+        access = self._outer(self._matrix(source), source.type.dtype, "in")
         steps = tuple((axis, self.argument(step)) for axis, step in moves if step != 0)
         return Access(access.operand, (*access.strides, *steps))
 
@@ -273,15 +273,15 @@ class _BlockLowering(Lowering):
         """Queries of the tile with all keys; what follows element by element goes with it."""
         form, (first, second) = node.form, map(self.groups.source, node.args)
         assert isinstance(form, Contract)
-        dtype = first.type.dtype
         down, inner = _strides(first, form.transpose_a)
         deep, across = _strides(second, form.transpose_b)
         self._begin("i")
-        base = self._outer(self._matrix(first), dtype, "in")
+        base = self._outer(self._matrix(first), first.type.dtype, "in")
         steps = (("k", self.argument(inner)),) if inner != 0 else ()
         a = Access(base.operand, (*base.strides, *steps), (), self._in_tile(down))
-        b = self._factor(second, dtype, (("k", deep), ("j", across)))
+        b = self._factor(second, (("k", deep), ("j", across)))
         depth = first.type.shape[-2 if form.transpose_a else -1]
+        dtype = node.types[0].dtype
         self.memo[Home(node)] = ex.ref("acc", dtype.compute).cast(dtype)
         chain = self.roles.epilogues[node]
         self._evaluate(chain)
@@ -345,9 +345,9 @@ class _BlockLowering(Lowering):
     def _product(
         self, node: Node, second: Source, a: Access, store: Access, i: Axis, k: Axis, start: int
     ) -> Gemm:
-        dtype = second.type.dtype
+        dtype = node.types[0].dtype
         deep, across = self._steps(node)
-        b = self._factor(second, dtype, (("k", deep), ("j", across)))
+        b = self._factor(second, (("k", deep), ("j", across)))
         j = Axis(VECTOR, self.extent(node.types[0].shape[-1]))
         value = self._with_zeros(node, ex.ref("acc", dtype.compute), start).cast(dtype)
         return Gemm((i,), (j,), (k,), a, b, (Store(store, value),))

@@ -146,6 +146,7 @@ class _StepRun:
                 axes = rows
             case Gemm(k=axes):
                 is_narrow = self.kernel.operand(stage.a.operand).dtype.is_storage
+                is_narrow |= self.kernel.operand(stage.b.operand).dtype.is_storage
                 if is_narrow or prod(len(self._along(axis)) for axis in axes) > GEMM_BLOCK:
                     raise NotWrittenOutError
             case Loop(axis=axis):

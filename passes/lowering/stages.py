@@ -349,24 +349,25 @@ def _lower_gemm(low: Lowering) -> LoweredStep:
     _keep_matrix_axes(low, rows, moves)
     batch = low.loops.flat(0)
     axes = [Axis(name, low.extent(extent)) for name, extent in batch]
-    dtype, sizes = a.type.dtype, {"k": inner, "i": rows, "j": group.domain[-1]}
-    small = is_small_product((sizes["i"], sizes["j"], sizes["k"]), b_columns, dtype)
+    dtype, sizes = anchor.types[0].dtype, {"k": inner, "i": rows, "j": group.domain[-1]}
+    extents, dtypes = (sizes["i"], sizes["j"], sizes["k"]), (a.type.dtype, b.type.dtype)
+    small = is_small_product(extents, b_columns, dtypes)
     k, i, j = (  # in this order, so that what is as wide as the result has the name of its columns
         Axis(name, size if small and isinstance(size, int) else low.sized(size))
         for name, size in sizes.items()
     )
 
-    def over(walk: Walk, *moves: tuple[Axis, Size, Axis]) -> Access:
+    def over(walk: Walk, source: Source, *moves: tuple[Axis, Size, Axis]) -> Access:
         """An access that loops move, by the length of a row of the other loop where it is that.
 
         So one kernel serves products of any sizes, although two of them may be equal.
         """
-        access = low.access(walk, dtype)
+        access = low.access(walk, source.type.dtype)
         steps = [(loop.name, low.argument(step, row.extent)) for loop, step, row in moves]
         return Access(access.operand, (*access.strides, *steps))
 
-    a_access = over(a_walk, (i, a_rows, k), (k, a_inner, i))
-    b_access = over(b_walk, (k, b_inner, j), (j, b_columns, k))
+    a_access = over(a_walk, a, (i, a_rows, k), (k, a_inner, i))
+    b_access = over(b_walk, b, (k, b_inner, j), (j, b_columns, k))
     low.memo[Home(anchor)] = ex.ref("acc", dtype.compute).cast(dtype)
     _evaluate_nodes(low)
     body = tuple(

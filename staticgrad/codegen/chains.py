@@ -41,7 +41,9 @@ ARGUMENTS: Final = (
 def are_shared(product: LoopedProduct) -> bool:
     """Whether chains are a function: rows begin, and inner indices move, by numbers."""
     rows = product.stage.i
-    if not product.reads_panel or product.packs_rows or len(rows) > 1 or small(rows):
+    if product.a_stored.is_storage or not product.reads_panel or product.packs_rows:
+        return False
+    if len(rows) > 1 or small(rows):
         return False
     return None not in _steps(product)
 

@@ -37,7 +37,9 @@ def is_direct(product: PlainProduct) -> bool:
     Masks of registers of 256 bits are vectors
     themselves, which are made anew for every load.
     """
-    if product.stored.is_storage or any(store.add for store in product.stage.stores):
+    if any(store.add for store in product.stage.stores):
+        return False
+    if product.b_stored.is_storage and product.turned:  # squares are widened apart
         return False
     narrow = 0 < product.most_columns <= product.columns
     if product.most_terms:
@@ -89,7 +91,7 @@ class _DirectProduct:
         self.heights = _heights(product)
         lies = product.across == 1 or product.turned
         #: Whether there may be so few rows that all columns are read in their order.
-        self.streams = lies and not (self.narrow or product.tall)
+        self.streams = lies and not (self.narrow or product.tall or product.is_narrow)
         self.epilogue = Lines()
         product.write_stores(self.epilogue)
         self.in_registers = work(self.epilogue, product.unit) <= _PLAIN
@@ -114,7 +116,7 @@ class _DirectProduct:
         out.add(f"for j0 in range(left, right, {self.columns}):")
         panel = Lines()
         place = total(p.b, scaled("j0", p.across))
-        pack = p.packing.panel(p.unit, self.columns, p.lies)
+        pack = p.panels.panel(p.unit, self.columns, p.lies)
         panel.add(
             f"{pack}({p.stage.b.operand}, panel, {place}, {p.down}, {p.across}, {p.k}, "
             f"{p.n} - j0, 0)"
@@ -182,10 +184,10 @@ class _DirectProduct:
             out.add(f"    y = load{lanes}(panel, k * {self.columns} + {VECTOR} - j0)")
         else:
             place = total(p.b, scaled("k", p.down), VECTOR)
-            out.add(f"    y = load({p.stage.b.operand}, {place}, m)")
+            out.add(f"    y = {p.columns_at(place)}")
         for row, (name, line) in enumerate(zip(names, lines, strict=True)):
             place = total(p.a, scaled(line, p.row), scaled("k", p.inner))
-            one = f"splat{lanes}(load1({p.stage.a.operand}, {place}))"
+            one = p.repeated(place)
             if self.packs_rows:
                 one = f"splat{lanes}(load1(packed, {total(f'k * {self.heights[0]}', str(row))}))"
             out.add(f"    {name} = {p.tiles.added(one, 'y', name)}")

@@ -61,8 +61,10 @@ class PlainProduct:
 
     def __init__(self, kernel: Kernel, stage: Gemm, unit: Unit) -> None:
         self.kernel, self.stage, self.unit = kernel, stage, unit
-        self.stored = kernel.operand(stage.a.operand).dtype
-        self.dtype = self.stored.compute
+        #: How the factors lie: those of a dtype for storage are widened while they are packed.
+        self.a_stored, self.b_stored = (kernel.operand(f.operand).dtype for f in (stage.a, stage.b))
+        self.is_narrow = self.a_stored.is_storage or self.b_stored.is_storage
+        self.dtype = self.a_stored.compute
         self.lanes, self.element = self.dtype.lanes, element(self.dtype)
         self.columns = panel_columns(self.dtype)
         self.depth = DEPTH_BYTES // (self.lanes * self.dtype.itemsize)
@@ -76,7 +78,10 @@ class PlainProduct:
             self.dtype.is_float,
             self.lanes * self.dtype.bits <= unit.vector_bits,
         )
-        self.packing = Packing(self.element, self.lanes, element(self.stored))
+        self.packing, self.panels = (
+            Packing(self.element, self.lanes, element(each))
+            for each in (self.a_stored, self.b_stored)
+        )
         self.rows = "along" if self.inner == 1 else "across" if self.row == 1 else "any"
         self.turned = self.down == 1 != self.across
         self.height = self.tiles.highest
@@ -109,12 +114,12 @@ class PlainProduct:
         deep.extend(panel, 1)
         rows = Lines()
         terms = Lines()
-        if not (self.deep or self.stored.is_storage):
+        if not self.deep:
             write_one_step(self, rows)
-        if self.flat and self.across == 1 and not self.stored.is_storage:
+        if self.flat and self.across == 1:
             write_few_terms(self, terms)
         few = Lines()
-        if (self.across == 1 or self.turned) and not (self.tall or self.stored.is_storage):
+        if (self.across == 1 or self.turned) and not (self.tall or self.is_narrow):
             write_few_rows(self, few)
         out.extend(self.before)
         if few.lines:
@@ -156,7 +161,7 @@ class PlainProduct:
         out.add("    group = 1")
         out.add("groups = (panels + group - 1) // group")
         out.add(f"group = group * {self.columns}")
-        if not (self.deep or self.stored.is_storage):
+        if not self.deep:
             out.add("reached = begin")
 
     def _declare(self, out: Lines) -> None:
@@ -176,7 +181,7 @@ class PlainProduct:
             out.add(f"packed = {local}({room * self._slot + 2 * self.lanes})")
             out.add("covered = begin")
         if self._widens_squares:
-            out.add(f"square = local_{element(self.stored)}({self.lanes * self.lanes})")
+            out.add(f"square = local_{element(self.b_stored)}({self.lanes * self.lanes})")
 
     def write_position(self, out: Lines) -> None:
         """The rows and columns of the iteration."""
@@ -194,10 +199,10 @@ class PlainProduct:
         out.add("if o < covered:")
         out.add("    continue")  # an earlier iteration went on here
         out.add("covered = o + 1")
-        if not self.stored.is_storage:
+        if not self.a_stored.is_storage:
             deep = f"{self.k} > {SHALLOW} and chunks > 1"
             out.add(f"if {'collide' if self._may_collide else deep}:")
-        shift = "" if self.stored.is_storage else "    "
+        shift = "" if self.a_stored.is_storage else "    "
         out.add(f"{shift}covered = o + {PANELS * self.columns} // group")
         for most in ("end", "(o // groups + 1) * groups"):
             out.add(f"if covered > {most}:")
@@ -209,9 +214,14 @@ class PlainProduct:
         out.add(f"if {name} > {most}:")
         out.add(f"    {name} = {most}")
 
-    def _widened(self, text: str) -> str:
-        """Elements of a factor as those of the tile."""
-        return f"cast_{self.element}({text})" if self.stored.is_storage else text
+    def repeated(self, place: str) -> str:
+        """An element of a in every lane, as the tile has it."""
+        one = self.packing.widened(f"load1({self.stage.a.operand}, {place})")
+        return f"splat{self.lanes}({one})"
+
+    def columns_at(self, place: str) -> str:
+        """A vector of b under the mask ``m``, one column next to the other, as the tile has it."""
+        return self.panels.widened(f"load({self.stage.b.operand}, {place}, m)")
 
     # the stores
 
@@ -227,13 +237,13 @@ class PlainProduct:
 
     @property
     def _packs_rows(self) -> bool:
-        return self.rows == "across" or self.stored.is_storage or self._may_collide
+        return self.rows == "across" or self.a_stored.is_storage or self._may_collide
 
     @property
     def _may_collide(self) -> bool:
         """Whether rows may be so far apart that a tile's lie in the same lines of a cache."""
         collide = isinstance(self.row, str) or self.row * self.dtype.itemsize % WAY == 0
-        return self.rows == "along" and not self.stored.is_storage and collide
+        return self.rows == "along" and not self.a_stored.is_storage and collide
 
     def _write_rows(self, out: Lines) -> None:
         """The chunk's rows from ``depth`` to ``past``, packed if they lie badly."""
@@ -254,7 +264,7 @@ class PlainProduct:
         Shallow ones are read where they lie, but for a last tile that they do not fill.
         """
         out.add("lying = 0")
-        if not self.stored.is_storage:
+        if not self.a_stored.is_storage:
             out.add(f"if {self.k} <= {SHALLOW} or chunks == 1:")
             out.add(f"    lying = count // {self.height} * {self.height}")
         height = self.height
@@ -282,12 +292,12 @@ class PlainProduct:
     @property
     def _reads_in_place(self) -> bool:
         """Whether tiles of few rows may read panels where they lie."""
-        return self.across == 1 and not self.stored.is_storage
+        return self.across == 1 and not self.b_stored.is_storage
 
     @property
     def _widens_squares(self) -> bool:
         """Whether square blocks of b are transposed as they are stored, and widened then."""
-        return self.turned and self.stored.is_storage
+        return self.turned and self.b_stored.is_storage
 
     def _write_panel(self, out: Lines) -> None:
         """The part of a panel: packed and multiplied; behind the last one, stored."""
@@ -337,7 +347,7 @@ class PlainProduct:
             self._write_turned_pack(out)
             return
         place = total(self.b, scaled("depth", self.down), scaled("j0", self.across))
-        pack = self.packing.panel(self.unit, self.columns, self.lies)
+        pack = self.panels.panel(self.unit, self.columns, self.lies)
         passed = f"{place}, {self.down}, {self.across}, past - depth, wide, 0"
         out.add(f"{pack}({self.stage.b.operand}, panel, {passed})")
 
@@ -351,7 +361,7 @@ class PlainProduct:
         out.add(f"        transpose{lanes}({b}, {at}, {size}, square, 0, {lanes})")
         out.add(f"        for row in range(0, {lanes}):")
         place = total(f"(k - depth + row) * {self.columns}", "half")
-        row = self._widened(f"load{lanes}(square, row * {lanes})")
+        row = self.panels.widened(f"load{lanes}(square, row * {lanes})")
         out.add(f"            store{lanes}(panel, {place}, {row})")
 
     # tiles
@@ -403,7 +413,7 @@ class PlainProduct:
             out.add("    a_at = address(packed)")
             out.add(f"    at = top * {self._slot}")
             out.add(f"    inner = {self.height}")
-        elif self.stored.is_storage:
+        elif self.a_stored.is_storage:
             out.add(f"at = top * {self.depth}")
         elif self._may_collide:
             lying = (f"address({self.stage.a.operand})", start, self.row)
@@ -415,7 +425,7 @@ class PlainProduct:
 
     def _arguments(self, part: int) -> str:
         """What a tile is called with, for a part of the panel."""
-        packed = self.stored.is_storage
+        packed = self.a_stored.is_storage
         chosen = self.rows == "across" or self._may_collide
         a = f"ptr_{self.element}(a_at)" if chosen else self.stage.a.operand
         hop = str(self.across if self.turned else self.down)

@@ -38,7 +38,8 @@ class Packing:
     def _suffix(self) -> str:
         return self.element if self.stored == self.element else f"{self.element}_{self.stored}"
 
-    def _widened(self, text: str) -> str:
+    def widened(self, text: str) -> str:
+        """Stored elements as those that are multiplied."""
         return text if self.stored == self.element else f"cast_{self.element}({text})"
 
     def panel(self, unit: Unit, columns: int, lies: str) -> str:
@@ -95,13 +96,13 @@ class Packing:
         name = f"shared_lines_{self._suffix}{'' if along else '_strided'}"
         place = total("at", "i * row", "k" if along else "k * inner")
         verb, stride = ("load", "") if along else ("load_strided", "inner, ")
-        value = self._widened(f"{verb}(a, {place}, {stride}on)")
+        value = self.widened(f"{verb}(a, {place}, {stride}on)")
         out = Lines(1)
         out.add("for i in range(0, rows):")
         if along:
             out.add(f"    whole = steps // {self.lanes} * {self.lanes}")
             out.add(f"    for k in range(0, whole, {self.lanes}):")
-            lying = self._widened(f"load{self.lanes}(a, {place})")
+            lying = self.widened(f"load{self.lanes}(a, {place})")
             out.add(f"        store{self.lanes}(packed, i * depth + k, {lying})")
         out.add(f"    for k in range({'whole' if along else '0'}, steps, {self.lanes}):")
         out.add(f"        on = mask{self.lanes}(steps - k)")
@@ -135,7 +136,7 @@ class Packing:
 
     def _store(self, out: Lines, deeper: int, to: str, place: str, at: int, value: str) -> None:
         where = total(place, str(at))
-        out.add(f"{'    ' * deeper}store{self.lanes}({to}, {where}, {self._widened(value)})")
+        out.add(f"{'    ' * deeper}store{self.lanes}({to}, {where}, {self.widened(value)})")
 
 
 def _define(unit: Unit, name: str, arguments: tuple[str, ...], body: Lines) -> None:

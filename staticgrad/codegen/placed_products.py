@@ -31,7 +31,7 @@ class PlacedProduct(TiledProduct):
     def place_rows(self, axes: tuple[Axis, ...]) -> None:
         """Read rows by tables, the one of runs over these loops of k."""
         self.steps = steps_of(self.stage.a, self.inner)
-        self.is_placed = not (self.stage.a.bounded or self.stored.is_storage)
+        self.is_placed = not (self.stage.a.bounded or self.a_stored.is_storage)
         count = next(n for n in range(len(axes)) if self._step(axes[n:]) is not None)
         self.around, self.along = axes[:count], axes[count:]
         if self.is_placed:

@@ -33,24 +33,24 @@ def write_product(kernel: Kernel, stage: Gemm, out: Lines, unit: Unit) -> None:
 
 def _chosen(kernel: Kernel, stage: Gemm, unit: Unit) -> LoopedProduct:
     """The product in the form that suits it; few rows have their chains in the kernel."""
-    stored, name = kernel.operand(stage.a.operand).dtype, unit.fresh("w")
-    plain = LoopedProduct(kernel, stage, unit, name, stored)
+    name = unit.fresh("w")
+    plain = LoopedProduct(kernel, stage, unit, name)
     if stage.fed:
         from staticgrad.codegen.fed_products import FedProduct  # of windows
 
-        return FedProduct(kernel, stage, unit, name, stored)
+        return FedProduct(kernel, stage, unit, name)
     if small(stage.i):
         return plain
     if plain.lies:
-        whole = WholePanels(kernel, stage, unit, name, stored)
+        whole = WholePanels(kernel, stage, unit, name)
         if whole.is_possible:
             return whole
         from staticgrad.codegen.placed_products import LyingProduct
 
-        lying = LyingProduct(kernel, stage, unit, name, stored)
+        lying = LyingProduct(kernel, stage, unit, name)
         if lying.is_looked_up:
             return lying
         if plain.reads_panel:
             return plain
-    tiled = TiledProduct(kernel, stage, unit, name, stored)
+    tiled = TiledProduct(kernel, stage, unit, name)
     return tiled if tiled.takes_rows else plain

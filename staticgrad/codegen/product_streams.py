@@ -81,7 +81,7 @@ def write_span(product: PlainProduct, out: Lines) -> None:
 
 def write_few_terms(product: PlainProduct, out: Lines) -> None:
     """All columns of the iterations that follow, some rows at a time, from registers to memory."""
-    lanes, b, body, tile, rows = product.lanes, product.stage.b, Lines(), Lines(), Lines()
+    lanes, body, tile, rows = product.lanes, Lines(), Lines(), Lines()
     product.write_stores(body)
     if work(body, product.unit) > _PLAIN:
         return
@@ -91,10 +91,10 @@ def write_few_terms(product: PlainProduct, out: Lines) -> None:
         product.least(rows, of_row("line", row), f"from_ + {row}", "last_row - 1")
     place = total(product.b, scaled("k", product.down), VECTOR)
     tile.add(f"for k in range(0, {product.k}):")
-    tile.add(f"    y = load({b.operand}, {place}, m)")
+    tile.add(f"    y = {product.columns_at(place)}")
     for row, name in enumerate(names):
         moved = scaled(of_row("line", row), product.row), scaled("k", product.inner)
-        one = f"splat{lanes}(load1({product.stage.a.operand}, {total(product.a, *moved)}))"
+        one = product.repeated(total(product.a, *moved))
         tile.add(f"    {name} = {product.tiles.added(one, 'y', name)}")
     for row, name in enumerate(names):  # no row twice: what is stored may be read from its place
         tile.add(f"if from_ + {row} < last_row:")
@@ -117,12 +117,12 @@ def write_one_step(product: PlainProduct, out: Lines) -> None:
     lanes, row, body, b = product.lanes, Lines(), Lines(), product.stage.b
     row.add(f"left = 0 if i * {product.n} > begun else begun - i * {product.n}")
     product.least(row, "right", f"past - i * {product.n}", str(product.n))
-    one = f"load1({product.stage.a.operand}, {total(product.a, scaled('i', product.row))})"
-    row.add(f"x = splat{lanes}({one})")
+    row.add(f"x = {product.repeated(total(product.a, scaled('i', product.row)))}")
     place = total(product.b, scaled(VECTOR, product.across))
-    other = f"load({b.operand}, {place}, m)"
+    other = product.columns_at(place)
     if product.across != 1:
-        other = f"load_strided({b.operand}, {place}, {product.across}, m)"
+        apart = f"load_strided({b.operand}, {place}, {product.across}, m)"
+        other = product.panels.widened(apart)
     body.add(f"acc = {product.tiles.added('x', other, product.tiles.zero)}")
     product.write_stores(body)
     count = whole_vectors(work(body, product.unit), 1)

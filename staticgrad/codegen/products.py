@@ -46,11 +46,13 @@ class LoopedProduct:
     stage: Gemm
     unit: Unit
     name: str
-    stored: DType  # of the factors, which are widened as they are read
     tables: dict[str, Mapping[str, Extent]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.dtype = self.stored.compute
+        factors = self.stage.a, self.stage.b
+        #: How the factors lie: those of a dtype for storage are widened as they are read.
+        self.a_stored, self.b_stored = (self.kernel.operand(f.operand).dtype for f in factors)
+        self.dtype: DType = self.a_stored.compute
         self.rows, self.chunk, self.columns = gemm_tile(self.stage, self.dtype)
         self.lanes, self.element = self.dtype.lanes, element(self.dtype)
         self.split = self.lanes * self.dtype.bits > self.unit.vector_bits  # into two registers
@@ -112,7 +114,7 @@ class LoopedProduct:
         """Whether b lies the other way round: its panels are packed by squares."""
         b = self.stage.b
         turned = len(self.stage.j) == 1 and b.stride("k") == 1 != b.stride(VECTOR)
-        return turned and not b.bounded and not self.stored.is_storage
+        return turned and not b.bounded and not self.b_stored.is_storage
 
     @cached_property
     def keeps_panels(self) -> bool:
@@ -245,7 +247,7 @@ class LoopedProduct:
         )
         scope.mask = f"{w}_on"
         self._look_up(body, moves)
-        value = load(access, self.stored).cast(self.dtype)
+        value = load(access, self.b_stored).cast(self.dtype)
         scope.emit([value])
         place = total(f"({w}_at - {w}_depth) * {self.columns}", f"{w}_v - {w}_left")
         body.add(f"store({w}_panel, {place}, {scope.vector(value)}, {w}_on)")
@@ -288,7 +290,7 @@ class LoopedProduct:
         turned, lines = along_vectors(a), Lines()
         scope = scope_for(self.kernel, [VECTOR], lines, lines, self.unit, lanes)
         scope.mask = f"{w}_on"
-        value = load(turned, self.stored).cast(self.dtype)
+        value = load(turned, self.a_stored).cast(self.dtype)
         run, each = Lines(), Lines()
         run.add(f"for {w}_v in range(0, {w}_run, {lanes}):")
         lines.add(f"{VECTOR} = k + {w}_v")
@@ -382,7 +384,7 @@ class LoopedProduct:
         moved = total(*(scaled(name, step) for name, step in steps))
         for r in range(self.rows):
             one = f"load1({a.operand}, {total(f'{w}_a{r}', moved)})"
-            if self.stored.is_storage:
+            if self.a_stored.is_storage:
                 one = f"cast_{self.element}({one})"
             if self.packs_rows:
                 one = f"load1({w}_rows, {total(f'{w}_at - {w}_depth', str(r * self.depth))})"
@@ -405,7 +407,7 @@ class LoopedProduct:
     @property
     def lies(self) -> bool:
         """Whether b may be read where it lies."""
-        plain = len(self.stage.j) == 1 and not self.stage.b.bounded and not self.stored.is_storage
+        plain = len(self.stage.j) == 1 and not self.stage.b.bounded and not self.b_stored.is_storage
         return plain and self.kernel.outer != "tiles" and self.stage.b.stride(VECTOR) == 1
 
     def _write_panel_loads(self, chain: Lines, before: Lines) -> None:

@@ -24,8 +24,8 @@ _MATRIX: Final = frozenset({"i", "j", "k"})
 def is_small(kernel: Kernel, stage: Gemm) -> bool:
     """Whether an iteration is a whole product, of literal sizes."""
     extents = (axes[0].extent for axes in (stage.i, stage.j, stage.k))
-    across = stage.b.stride(VECTOR)
-    return is_small_product(extents, across, kernel.operand(stage.a.operand).dtype)
+    dtypes = [kernel.operand(factor.operand).dtype for factor in (stage.a, stage.b)]
+    return is_small_product(extents, stage.b.stride(VECTOR), dtypes)
 
 
 def write_small_product(kernel: Kernel, stage: Gemm, out: Lines, unit: Unit) -> None:

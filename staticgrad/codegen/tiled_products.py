@@ -37,7 +37,10 @@ class TiledProduct(LoopedProduct):
         a = self.stage.a
         self.step = flat_step(steps_of(a, self.inner), self.stage.k)
         self.packs_rows = (
-            bool(a.bounded) or len(self.stage.i) > 1 or self.step is None or self.stored.is_storage
+            bool(a.bounded)
+            or len(self.stage.i) > 1
+            or self.step is None
+            or self.a_stored.is_storage
         )
         self.tiles = Tiles(
             self.element,

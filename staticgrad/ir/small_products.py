@@ -6,7 +6,7 @@ which is compiled for each way in which factors lie and for each epilogue.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from staticgrad.ir.kernel import GEMM_BLOCK
@@ -22,16 +22,20 @@ SMALL_ROWS: Final = 4
 SMALL_GATHERED: Final = 128
 
 
-def is_small_product(extents: Iterable[object], across: object, dtype: DType) -> bool:
+def is_small_product(extents: Iterable[object], across: object, dtypes: Sequence[DType]) -> bool:
     """Whether a product of matrices is one iteration, of whose factors nothing is packed.
 
     ``extents``: those of i, j and k, which are literal then; ``across``: the elements from a column
-    of the second factor to the next. Where they are apart, gathering many takes longer.
+    of the second factor to the next. Where they are apart, gathering many takes longer. ``dtypes``:
+    those of both factors; what is stored narrow is widened while it is packed.
     """
     i, j, k = extents
     if not (isinstance(i, int) and isinstance(j, int) and isinstance(k, int)):
         return False
-    if dtype.is_storage or not 0 < j <= panel_columns(dtype) or not 0 < i <= SMALL_SIDE:
+    dtype = dtypes[0]
+    if any(each.is_storage for each in dtypes):
+        return False
+    if not 0 < j <= panel_columns(dtype) or not 0 < i <= SMALL_SIDE:
         return False
     single = i <= SMALL_ROWS and j <= dtype.lanes  # a tile would have no more accumulators
     most = GEMM_BLOCK if single else SMALL_PRODUCT // (i * j)

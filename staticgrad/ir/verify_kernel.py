@@ -367,13 +367,19 @@ def memory_is_typed(kernel: Kernel) -> None:
             _check_statement(kernel, dtypes, statement)
     for stage, _ in nested(kernel.stages):
         if isinstance(stage, Gemm):
-            product = dtypes[stage.a.operand]
-            for access in (stage.a, stage.b):
-                if access.gather:
-                    broken(kernel, "a factor of a product is not gathered", access_text(access))
-            _check_dtype(kernel, dtypes, stage.b, product, "product")
-            if product.is_bool:
-                broken(kernel, "there is no product of bools", access_text(stage.a))
+            _check_product(kernel, stage, dtypes)
+
+
+def _check_product(kernel: Kernel, stage: Gemm, dtypes: dict[str, DType]) -> None:
+    """Factors of one dtype, whichever of both is stored in a narrower one."""
+    dtype, other = dtypes[stage.a.operand], dtypes[stage.b.operand]
+    for access in (stage.a, stage.b):
+        if access.gather:
+            broken(kernel, "a factor of a product is not gathered", access_text(access))
+    if dtype.compute is not other.compute:
+        _check_dtype(kernel, dtypes, stage.b, dtype, "product")
+    if dtype.is_bool:
+        broken(kernel, "there is no product of bools", access_text(stage.a))
 
 
 def _check_statement(kernel: Kernel, dtypes: dict[str, DType], statement: Statement) -> None:

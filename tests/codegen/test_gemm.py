@@ -14,6 +14,7 @@ from staticgrad.codegen.product_streams import WIDEST
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_parser import parse_kernel
 from staticgrad.ir.kernel_stages import CHUNK, STREAMED
+from staticgrad.narrow_floats import STORED, narrowed
 from staticgrad.native import frontend
 from tests.codegen.kernels_on_file import assert_close
 from tests.native.support import LONG_BY_NUMBA, Array, Mode, assert_same, call
@@ -27,21 +28,30 @@ LAYOUTS = {
     "turned and apart": lambda rows, columns: (3, 3 * rows),
 }
 
+#: Elements by the letters of NumPy; those of bfloat16 are given by their bits.
+ELEMENTS = {"f": "f32", "d": "f64", "l": "i64", "e": "f16", "H": "bf16"}
+
 
 def product(
-    a: str, b: str, element: str, update: bool, literal: tuple[int, ...] | None = None
+    a: str,
+    b: str,
+    element: str,
+    update: bool,
+    literal: tuple[int, ...] | None = None,
+    stored: tuple[str, ...] = (),
 ) -> Kernel:
     """A batch of products, one stride of each factor literal where its layout says so.
 
-    ``literal``: its sizes m, n and k, where they are no arguments.
+    ``literal``: its sizes m, n and k, where they are no arguments. ``stored``: how factors lie.
     """
+    first, second = stored or (element, element)
     m, n, depth = literal or ("n0", "n1", "n2")
     i, k = ("*n4", "") if a == "along" else ("", "*n5") if a == "across" else ("*n4", "*n5")
     down, j = ("*n6", "") if b == "along" else ("", "*n7") if b == "across" else ("*n6", "*n7")
     head = "inout" if update else "out"
     value = "%1" if update else "@acc"
     lines = [
-        f"kernel(p0: in {element}, p1: in {element}, p2: {head} {element}; "
+        f"kernel(p0: in {first}, p1: in {second}, p2: {head} {element}; "
         "n0, n1, n2, n3, n4, n5, n6, n7, n8, n9, n10) over i0: n3 {",
         f"  gemm i: {m}, j: {n}, k: {depth} {{",
         f"    @acc: {element} = sum p0[i0*n8 + i{i} + k{k}] * p1[i0*n9 + k{down} + j{j}]",
@@ -77,10 +87,12 @@ def made(
 ) -> Array:
     """The products by a kernel for registers of ``bits``, subtracted from ``start`` if given."""
     (count, m, k), n = a.shape, b.shape[2]
-    element = {"f": "f32", "d": "f64", "l": "i64"}[a.dtype.char]
-    kernel = product(*layouts, element, start is not None, (m, n, k) if literal else None)
+    stored = tuple(ELEMENTS[factor.dtype.char] for factor in (a, b))
+    narrow = not {"f16", "bf16"}.isdisjoint(stored)
+    element, dtype = ("f32", np.dtype("f4")) if narrow else (stored[0], a.dtype)
+    kernel = product(*layouts, element, start is not None, (m, n, k) if literal else None, stored)
     (p0, at, size_a), (p1, bt, size_b) = laid(a, layouts[0]), laid(b, layouts[1])
-    found = np.full((count, m, n), 77, a.dtype) if start is None else start.copy()
+    found = np.full((count, m, n), 77, dtype) if start is None else start.copy()
     sizes = [m, n, k, count, *at, *bt, size_a, size_b, m * n]
     total = kernel.iterations(sizes)
     assert isinstance(total, int)
@@ -207,6 +219,35 @@ def test_products_without_tiles_have_their_bytes(
         tiled = made(a, b, ("along", "along"), "vector", 512, start)
         found = made(a, b, layouts, "vector", bits, start, literal=True)
         assert_same(found, tiled, f"{layouts} {m}x{n}x{k}")
+
+
+@pytest.mark.parametrize(
+    ("letters", "layouts", "bits", "literal"),
+    [
+        ("ef", ("along", "along"), 512, False),
+        ("Hf", ("across", "across"), 512, False),
+        ("fH", ("apart", "along"), 256, False),
+        ("fe", ("along", "across"), 512, False),
+        ("eH", ("turned and apart", "apart"), 256, False),
+        ("Hf", ("across", "along"), 512, True),
+        ("He", ("along", "along"), 256, True),
+        ("fH", ("along", "across"), 512, True),
+    ],
+)
+def test_narrow_factors_have_the_bytes_of_wide_copies(
+    letters: str, layouts: tuple[str, str], bits: int, literal: bool
+) -> None:
+    shapes = [(1, 9, 10, 3), (1, 9, 10, 70)] if literal else [*LONG, (1, 2, 300, 47), (2, 3, 64, 1)]
+    for count, m, n, k in shapes:
+        wide, lying = [], []
+        for letter, size in zip(letters, ((m, k), (k, n)), strict=True):
+            numbers = RNG.normal(size=(count, *size)).astype("f4")
+            narrow = numbers if letter == "f" else narrowed(ELEMENTS[letter], numbers)
+            wide.append(numbers if letter == "f" else STORED[ELEMENTS[letter]].widen(narrow))
+            lying.append(narrow.view("f2") if letter == "e" else narrow)
+        usual = made(*wide, ("along", "along"), "vector", 512)
+        found = made(*lying, layouts, "vector", bits, literal=literal)
+        assert_same(found, usual, f"{m}x{n}x{k}")
 
 
 def test_what_is_known_of_sizes_decides_about_tiles() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from passes.fuse import fuse
 from passes.narrow import Narrow
 from passes.pipelines import pipeline
 from passes.validation import mismatch
@@ -18,27 +19,27 @@ from staticgrad.ir.bodies import walk_bodies
 from staticgrad.ir.verify import verify_graph
 from staticgrad.types.dtype import as_dtype
 
-WIDTH = 24
+WIDTH = 8
 ROUNDINGS = ("bfloat16", "float16")
 
 
 def layers(depth: int = 4) -> tuple[sg.Value, list[sg.Parameter], dict[str, Any]]:
     """A perceptron whose layers have scopes, and a normalisation with a reduction between them."""
     random = np.random.default_rng(0)
-    h: sg.Value = sg.input("x", ("n", WIDTH), "float32")
+    h: sg.Value = sg.input("x", (16, WIDTH), "float32")
     made = [random.normal(size=(WIDTH, WIDTH)).astype("float32") / 5 for _ in range(depth)]
     weights = [sg.parameter(f"w{k}", array) for k, array in enumerate(made)]
     for k, w in enumerate(weights):
         with sg.scope("encoder" if k % 2 else "decoder"), sg.scope(f"layer{k}"):
             h = sg.tanh(h @ w)
     h = h - h.mean(axis=1, keepdims=True)
-    return (h * h).sum(), weights, {"x": random.normal(size=(70, WIDTH)).astype("float32")}
+    return (h * h).sum(), weights, {"x": random.normal(size=(16, WIDTH)).astype("float32")}
 
 
 def scanned() -> tuple[sg.Value, list[sg.Parameter], dict[str, Any]]:
     """A loop whose slices are computed, and which stacks what its gradient reads."""
     random = np.random.default_rng(1)
-    x = sg.input("x", (12, "n", WIDTH), "float32")
+    x = sg.input("x", (12, 8, WIDTH), "float32")
     w = sg.parameter("w", random.normal(size=(WIDTH, WIDTH)).astype("float32") / 5)
 
     def trip(h: sg.Value, each: sg.Value) -> tuple[sg.Value, sg.Value]:
@@ -47,7 +48,7 @@ def scanned() -> tuple[sg.Value, list[sg.Parameter], dict[str, Any]]:
 
     last, all_of_them = sg.scan(trip, x[0] * 0, sg.cos(x))
     loss = (all_of_them**2).mean() + last.sum()
-    return loss, [w], {"x": random.normal(size=(12, 40, WIDTH)).astype("float32")}
+    return loss, [w], {"x": random.normal(size=(12, 8, WIDTH)).astype("float32")}
 
 
 PROGRAMS = {"layers": layers, "scanned": scanned}
@@ -110,6 +111,27 @@ def test_bits_do_not_depend_on_budgets_policies_or_threads(name: str, readers: s
         assert all(same_bytes(found[key], wanted[key]) for key in wanted), each
 
 
+def kernels_of(value: sg.Value) -> list[str]:
+    """What each kernel of a value computes."""
+    return [step.label for step in fuse(pipeline("O1")(sg.Graph({"y": value}))).steps]
+
+
+@pytest.mark.parametrize("dtype", ROUNDINGS)
+def test_products_make_no_wide_copies(dtype: str) -> None:
+    a, b = sg.input("a", ("m", "k"), dtype), sg.input("b", ("k", "n"), dtype)
+    wide = sg.astype(b, "float32")
+    assert kernels_of(sg.tanh(sg.astype(a, "float32") @ wide)) == ["matmul, tanh"]
+    assert kernels_of(sg.astype(a.T, "float32") @ sg.input("c", ("m", 5))) == ["matmul"]
+    assert kernels_of(sg.input("x", (3, "k"), "float64") @ sg.astype(b, "float64")) == [
+        "cast",
+        "matmul",
+    ]
+    assert kernels_of(sg.input("x", (1, "k")) @ wide) == ["cast, mul, sum"]
+    graph, _ = graph_of(layers)
+    after = pipeline(f"O1,narrow{{dtype={dtype!r}}}")(graph)
+    assert "cast" not in [step.label for step in fuse(after).steps]
+
+
 def test_what_the_program_gives_is_not_rounded() -> None:
     x = sg.input("x", (8, 8), "float32")
     h = sg.tanh(x @ x)
@@ -163,11 +185,10 @@ def test_checks_compare_without_the_rounding_and_find_what_else_is_wrong() -> No
         pipeline(Wrong()).run(graph, check=True)
 
 
-@pytest.mark.parametrize("made", [layers, scanned])
-def test_training_in_half_the_bytes_with_a_loss_scale(made: Any) -> None:
+def test_training_in_half_the_bytes_with_a_loss_scale() -> None:
     losses = []
     for text in ("O1", "O1,narrow{dtype='float16'}"):
-        loss, weights, feeds = made()
+        loss, weights, feeds = layers()
         adam = optim.Adam(0.01, loss_scale=optim.LossScale(2.0**8))
         step = sg.Graph({"loss": loss}, updates=adam.updates(loss, weights))
         f = sg.compile(step, pipeline=text)
