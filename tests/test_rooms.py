@@ -27,7 +27,7 @@ EXCEPTIONS = {
     ),
     "passes/fusion/invariants.py": "a formula: products in loops, of factors transposed before",
     "passes/fusion/logs.py": "loops whose stacks are rows of what they carry",
-    "passes/fusion/narrow_factors.py": "products of converted values as those of what was converted",
+    "passes/fusion/narrow_factors.py": "products of converted values as those of others",
     "passes/fusion/preparation.py": "a formula: products with a vector as sums",
     "passes/fusion/regions.py": "a formula: sums of pads that lie apart as joins",
     "passes/fusion/tiles.py": "a formula: dense convolutions as those of combined filters",
