@@ -233,12 +233,10 @@ class _Builder:
         step: BoundStep
         if group.kind == "body":
             from passes.lowering.bodies import lower_bodies  # few have loops
-            from passes.lowering.time_loops import lower_time_loop
-            from passes.lowering.written_loops import Stretch
 
             bodies = lower_bodies(groups, group, self._schedules(group))
-            whole = lower_time_loop(bodies) if groups.fused else None
-            if isinstance(whole, Stretch):
+            whole = self._time_loop(bodies)
+            if not isinstance(whole, LoweredStep | None):
                 inner = self._stretched(group, whole)
                 bodies = lower_bodies(groups, group, [inner], whole.stretches)
             kernel = whole if isinstance(whole, LoweredStep) else None
@@ -299,6 +297,16 @@ class _Builder:
             if body.digest not in self._inner:
                 self._inner[body.digest] = fuse(body, self.groups.fused)
         return [self._inner[body.digest] for body in node.op.bodies]
+
+    def _time_loop(self, bodies: LoweredBodies) -> LoweredStep | Stretch | None:
+        """The kernel of a loop, or of stretches of it, if it has one."""
+        from passes.lowering.driven import is_plainly_driven  # few have loops
+
+        if not self.groups.fused or is_plainly_driven(bodies):
+            return None
+        from passes.lowering.time_loops import lower_time_loop  # fewer have such loops
+
+        return lower_time_loop(bodies)
 
     def _stretched(self, group: Group, each: Stretch) -> Schedule:
         """The schedule of one stretch of a loop."""

@@ -11,11 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from math import prod
-from typing import Final
 
+from passes.lowering.driven import MOST, places_of
 from passes.lowering.written_cases import branch_of, write_branch
 from passes.lowering.written_out import (
-    MOST,
     Found,
     Lookup,
     NotWrittenOutError,
@@ -48,11 +47,8 @@ from staticgrad.ir.kernel_stages import (
     statements,
 )
 from staticgrad.ir.schedule import Schedule, Step
-from staticgrad.types.dim import Size, bounds, divide_exactly
+from staticgrad.types.dim import Size, bounds
 from staticgrad.types.dtype import I64, DType
-
-#: Places of one loop that are written out, at most.
-LONGEST: Final = 512
 
 
 def write_out(elements: WrittenOut, steps: Sequence[Step]) -> None:
@@ -171,14 +167,14 @@ class _StepRun:
         extent, rows = self._number(axis.extent), self.elements.rows
         if axis.limits:
             raise NotWrittenOutError
-        if rows is not None:
-            count = divide_exactly(extent, rows)
-            if isinstance(count, int) and 1 <= count <= LONGEST:
-                row, step = (count, 1) if self.elements.inner else (1, rows)
-                return [RowPlace(row, n * step) for n in range(count)]
-        if not isinstance(extent, int) or extent > LONGEST:
+        places = places_of(extent, rows)
+        if places is None:
             raise NotWrittenOutError
-        return [RowPlace(0, n) for n in range(extent)]
+        count, of_row = places
+        if rows is None or not of_row:
+            return [RowPlace(0, n) for n in range(count)]
+        row, step = (count, 1) if self.elements.inner else (1, rows)
+        return [RowPlace(row, n * step) for n in range(count)]
 
     # -- stages -----------------------------------------------------------------------------------
 

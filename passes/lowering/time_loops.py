@@ -13,10 +13,11 @@ the trips of one. What is carried goes through memory between them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from passes.lowering.bodies import ENDLESS, LoweredBodies
+from passes.lowering.driven import readings
 from passes.lowering.joined_trips import JoinedTrips
 from passes.lowering.operands import LoweredStep
 from passes.lowering.tested_loops import TestedLoop
@@ -24,13 +25,10 @@ from passes.lowering.written_cases import branch_of
 from passes.lowering.written_loops import NoFirstRowError, Reading, Stretch, WrittenLoop
 from passes.lowering.written_out import NotWrittenOutError
 from staticgrad.analysis.cost import FASTEST, ROWS, Machine, all_seconds, step_seconds
-from staticgrad.ir.kernel_stages import loops_of, nested
 from staticgrad.ir.schedule import Step
 from staticgrad.types.dim import Size
 from staticgrad.types.tensor import hint_value
 
-#: Numbers of rows that are tried, at most.
-_TRIED: Final = 3
 #: Predicted seconds of a kernel without stretches, at most.
 _LONGEST: Final = 0.02
 #: A processor that computes with numbers, not with vectors, and has them at hand.
@@ -57,7 +55,7 @@ def lower_time_loop(lowered: LoweredBodies) -> LoweredStep | Stretch | None:
         return None
     (schedule,) = lowered.schedules
     joined = _joined(lowered)
-    for rows, inner in _readings(schedule.steps):
+    for rows, inner in readings(schedule.steps):
         for ends in (False, True):
             reading = Reading(rows, inner, ends)
             try:
@@ -164,33 +162,3 @@ def _stretch(trips: Size, seconds: float) -> int:
         return 0
     each = seconds / max(1, hint_value(trips))
     return max(_SHORTEST, min(int(_LONGEST / 4 / each), _MOST_TRIPS))
-
-
-def _readings(steps: Iterable[Step]) -> Iterator[tuple[Size | None, bool]]:
-    """What may be the rows of a body, the most of them first; None: there is but one."""
-    found: dict[Size, None] = {}
-    for step in _with_cases(steps):
-        if step.bodies() or len(step.kernels()) != 1:
-            return
-        (kernel,) = step.kernels()
-        sizes = dict(zip(kernel.arguments, step.arguments, strict=True))
-        stages = [stage for stage, _ in nested(kernel.stages)]
-        for axis in (*kernel.axes, *(axis for stage in stages for axis in loops_of(stage))):
-            extent = axis.extent if isinstance(axis.extent, int) else sizes[axis.extent]
-            if not isinstance(extent, int) or extent > 1:
-                found[extent] = None
-    for rows in sorted(found, key=hint_value, reverse=True)[:_TRIED]:
-        yield rows, True
-        yield rows, False
-    yield None, True
-
-
-def _with_cases(steps: Iterable[Step]) -> Iterator[Step]:
-    """Steps, and those of cases in the place of a branch."""
-    for step in steps:
-        branch = branch_of(step)
-        if branch is None:
-            yield step
-        else:
-            for case in branch.schedules:
-                yield from _with_cases(case.steps)

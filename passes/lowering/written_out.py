@@ -14,6 +14,7 @@ from itertools import count
 from math import isnan
 from typing import Any, Final
 
+from passes.lowering.driven import MOST
 from staticgrad.analysis.interpret import interpret
 from staticgrad.ir import expr as ex
 from staticgrad.ir.combiners import COMBINERS
@@ -24,8 +25,6 @@ from staticgrad.records import NamedTuple
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType
 
-#: Expressions, and statements run, of what is worth writing out, at most.
-MOST: Final = 6000
 #: Runs of rows, one behind the other, that a buffer has at most.
 _RUNS: Final = 64
 

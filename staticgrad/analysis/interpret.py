@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from fractions import Fraction
 from functools import lru_cache
 from typing import Any, Final
 
@@ -249,6 +248,8 @@ def _fma_scaled(a: Array, b: Array, c: Array) -> Array:
     A summand more than 300 binades below the other acts by its sign alone and is kept at 300.
     Results that come out denormal must not be rounded twice; those go through exact fractions.
     """
+    from fractions import Fraction  # takes longer to import than most programs need it
+
     (fa, ea), (fb, eb), (fc, ec) = np.frexp(a), np.frexp(b), np.frexp(c)
     ep = ea + eb
     top = np.where(c == 0, ep, np.maximum(ep, ec))
