@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+import passes.fuse
 import staticgrad as sg
 from passes.loops.whole import MergedLoops
+from passes.lowering.bodies import LoweredBodies
+from passes.lowering.driven import is_plainly_driven
 from passes.pipelines import pipeline
 from staticgrad.ir.graph import Graph, Node
 from staticgrad.ir.verify import verify_graph
@@ -79,6 +82,22 @@ def test_an_lstm_is_two_loops_and_its_weights_are_products_behind_them() -> None
         sg.evaluate(after, feeds).values(), sg.evaluate(graph, feeds).values(), strict=True
     ):
         np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("rows", "units", "expected"), [(3, 2, {False}), (32, 64, {True})])
+def test_loops_that_are_plainly_driven_have_no_kernel_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, rows: int, units: int, expected: set[bool]
+) -> None:
+    graph, answers = pipeline("O1")(lstm(b=rows, n=units)[0]), set[bool]()
+
+    def answered(bodies: LoweredBodies) -> bool:
+        answers.add(is_plainly_driven(bodies))
+        return False
+
+    told = str(passes.fuse.fuse(graph))
+    monkeypatch.setattr(passes.fuse, "is_plainly_driven", answered)
+    assert told == str(passes.fuse.fuse(graph))  # where it is not asked, each form is tried
+    assert answers == expected
 
 
 def test_formulas_are_made_stable_before_their_parts_are_stacked() -> None:
