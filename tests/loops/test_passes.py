@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import passes.fuse
 import staticgrad as sg
+from passes.fuse import fuse
 from passes.loops.whole import MergedLoops
+from passes.lowering import driven
 from passes.lowering.bodies import LoweredBodies
-from passes.lowering.driven import is_plainly_driven
 from passes.pipelines import pipeline
 from staticgrad.ir.graph import Graph, Node
 from staticgrad.ir.verify import verify_graph
@@ -91,12 +91,12 @@ def test_loops_that_are_plainly_driven_have_no_kernel_of_their_own(
     graph, answers = pipeline("O1")(lstm(b=rows, n=units)[0]), set[bool]()
 
     def answered(bodies: LoweredBodies) -> bool:
-        answers.add(is_plainly_driven(bodies))
+        answers.add(asked(bodies))
         return False
 
-    told = str(passes.fuse.fuse(graph))
-    monkeypatch.setattr(passes.fuse, "is_plainly_driven", answered)
-    assert told == str(passes.fuse.fuse(graph))  # where it is not asked, each form is tried
+    told, asked = str(fuse(graph)), driven.is_plainly_driven
+    monkeypatch.setattr(driven, "is_plainly_driven", answered)
+    assert told == str(fuse(graph))  # where it is not asked, each form is tried
     assert answers == expected
 
 
