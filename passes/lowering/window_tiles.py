@@ -11,6 +11,7 @@ there what tiles next to each other need lies next to each other, too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Final
 
 from passes.fusion.groups import ScratchBuffer, Walk
@@ -19,7 +20,7 @@ from passes.lowering.window_places import AxisPlace, along, ends
 from passes.lowering.window_products import WindowProducts
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
-from staticgrad.ir.kernel_stages import Axis, Gemm, Loop, Map, Stage, Store
+from staticgrad.ir.kernel_stages import Axis, Gemm, Loop, Map, Stage, Store, panel_columns
 from staticgrad.types.dim import Size, minimum
 from staticgrad.types.dtype import DType
 from staticgrad.types.tensor import hint_value
@@ -76,12 +77,19 @@ class WindowTiles(WindowProducts):
         self.rows = -(-rows // strips)
         self.strips = -(-high // self.rows)
         together = tiles // (self.rows * wide) if strips == 1 else 1
-        self.images = max(1, min(images // _WANTED, together))
+        most = max(1, min(images // _WANTED, together))
+        self.images = min(range(1, most + 1), key=partial(self._columns_of_each, self.rows * wide))
         self.each = self._part_of_channels(-(-images // self.images) * strips)
         groups = (-(-batch // self.images), self.strips, self.out // self.each)
         self.outer = [self.loop(f"i{n}", extent) for n, extent in enumerate(groups)]
         self.there: Size = minimum(self.images, batch)
         self.tiles = self.there * self.rows * self.wide
+
+    def _columns_of_each(self, tiles: int, images: int) -> float:
+        """Columns of products that an image of so many tiles takes among so many: whole panels. Of
+        equal numbers the fewest images are taken, whose scratch every worker has."""
+        width = panel_columns(self.dtype)
+        return -(-images * tiles // width) * width / images
 
     @property
     def across(self) -> Size:

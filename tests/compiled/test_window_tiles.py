@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from passes.fuse import fuse
+from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.kernel_stages import Gemm, nested
 from staticgrad.ir.schedule import Schedule
@@ -118,8 +120,20 @@ def test_what_follows_is_in_the_kernel_and_reads_what_stays_along_rows() -> None
 def test_others_are_sums_of_taps(channels: int, taps: int, options: Any) -> None:
     x = sg.input("x", (2, channels, 60, 60), "float32")
     w = (channels, channels // options.get("groups", 1), taps, taps)
-    f = sg.compile(sg.nn.conv(x, sg.input("w", w, "float32"), **options))
-    assert in_tiles(f.schedule) == 0
+    y = sg.nn.conv(x, sg.input("w", w, "float32"), **options)
+    assert in_tiles(fuse(pipeline("O1")(sg.Graph({"y": y})))) == 0
+
+
+@pytest.mark.parametrize(("outside", "images"), [(32, 1), (16, 4)])
+def test_images_are_taken_together_where_that_leaves_fewer_columns_empty(
+    outside: int, images: int
+) -> None:
+    """One of 7 x 8 tiles fills 56 columns of 64, four of them all of 224; scratch of more images
+    is every worker's."""
+    x, w = sg.input("x", (32, 16, 14, 14), "float32"), sg.input("w", (outside, 16, 3, 3), "float32")
+    schedule = fuse(pipeline("O1")(sg.Graph({"y": sg.nn.conv(x, w, padding=1)})))
+    assert in_tiles(schedule) == 1
+    assert [step.total for step in schedule.steps][-1] == 32 // images
 
 
 @pytest.mark.parametrize(("rows", "sign"), [(29, 1.0), (53, -1.0)])
