@@ -16,12 +16,12 @@ import numpy as np
 from staticgrad.eager import tape
 from staticgrad.eager.differentiate import grad
 from staticgrad.eager.modes import enable_grad, no_grad
+from staticgrad.eager.rows import stacked_rows
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import DisconnectedError, GradientError
 from staticgrad.errors.wording import shown
 from staticgrad.functions.trees import flatten, mapped, matched, unflatten
 from staticgrad.ir.functional import functions
-from staticgrad.ir.op import Array
 from staticgrad.types.tensor import TensorType
 
 Tensors = Sequence[Tensor]
@@ -78,12 +78,12 @@ class Tangents:
         _check_floating(name, ys)
         self._name, self._ys, self._allow = name, ys, allow_disconnected
         self._live = [y for y in ys if y.edge is not None]
-        self._cts = [Tensor(np.zeros(y.shape), True, y.dtype) for y in self._live]
+        self.cts = [Tensor(np.zeros(y.shape), True, y.dtype) for y in self._live]
         if not allow_disconnected and len(self._live) < len(ys):
             raise _disconnected(name)
         with enable_grad():
-            self._slopes = cotangents(name, self._live, by, self._cts, True, True)
-        if not allow_disconnected and any(each.edge is None for each in self._slopes):
+            self.slopes = cotangents(name, self._live, by, self.cts, True, True)
+        if not allow_disconnected and any(each.edge is None for each in self.slopes):
             raise _disconnected(name)
 
     def along(self, directions: Tensors, again: bool) -> list[Tensor]:
@@ -93,15 +93,15 @@ class Tangents:
             GradientError: a direction of another type than what moves.
             DisconnectedError: a result that none of what moves leads to.
         """
-        ways = fitted(self._name, "tangent", self._slopes, directions)
+        ways = fitted(self._name, "tangent", self.slopes, directions)
         moving = [
             (slope, way)
-            for slope, way in zip(self._slopes, ways, strict=True)
+            for slope, way in zip(self.slopes, ways, strict=True)
             if slope.edge is not None
         ]
         slopes, ways = [slope for slope, _ in moving], [way for _, way in moving]
         found = iter(
-            cotangents(self._name, slopes, self._cts, ways, self._allow, again) if moving else []
+            cotangents(self._name, slopes, self.cts, ways, self._allow, again) if moving else []
         )
         live = {id(y): next(found, None) for y in self._live}
         tangents = [live.get(id(y)) for y in self._ys]
@@ -119,37 +119,41 @@ def matrices(
     columns = sum(each.size for each in by)
     forward = mode == "forward" if mode else columns < y.size
     _check_floating(name, [y])
-    if not (y.size and columns):
+    if not (y.size and columns) or (allow_disconnected and y.edge is None):
         return [_zeros(y.type.with_shape((*y.shape, *each.shape))) for each in by]
     with enable_grad() if again else no_grad():
         if not forward:
-            rows = [
-                cotangents(name, [y], by, [unit], allow_disconnected, again) for unit in _units(y)
+            found = _rows(name, y, by, allow_disconnected, again)
+        else:
+            tangents = Tangents(name, [y], by, allow_disconnected)
+            turned = [
+                _rows(name, slope, tangents.cts, allow_disconnected, again)[0]
+                for slope in tangents.slopes
             ]
-            parts = zip(*rows, strict=True)
-            return [
-                functions.reshape(functions.stack(list(part)), (*y.shape, *each.shape))
-                for part, each in zip(parts, by, strict=True)
-            ]
-        tangents = Tangents(name, [y], by, allow_disconnected)
-        still = [_zeros(each.type) for each in by]
-        found = []
-        for place, each in enumerate(by):
-            ways = ([*still[:place], unit, *still[place + 1 :]] for unit in _units(each))
-            part = [tangents.along(way, again)[0] for way in ways]
-            shape = (*y.shape, *each.shape)
-            found.append(functions.reshape(functions.stack(part, axis=-1), shape))
-        return found
+            found = [functions.moveaxis(each, 0, -1) for each in turned]
+        pairs = zip(found, by, strict=True)
+        return [functions.reshape(part, (*y.shape, *each.shape)) for part, each in pairs]
 
 
-def _units(tensor: Tensor) -> list[Tensor]:
-    """A unit vector of its type for each of its elements."""
-    found = []
-    for place in range(int(tensor.size)):
-        unit: Array = np.zeros(tensor.shape, tensor.dtype.numpy)
-        unit.flat[place] = 1
-        found.append(Tensor(unit, dtype=tensor.dtype))
-    return found
+def _rows(name: str, y: Tensor, by: Tensors, allow_disconnected: bool, again: bool) -> list[Any]:
+    """The gradients of each element of ``y`` by each of ``by``, stacked along a first axis.
+
+    Raises:
+        DisconnectedError: as ``cotangents``.
+    """
+
+    def one(ct: Tensor) -> list[Tensor]:
+        return cotangents(name, [y], by, [ct], allow_disconnected, again)
+
+    def absent(x: Tensor) -> Tensor:
+        if not allow_disconnected:
+            raise _disconnected(name)
+        return _zeros(x.type)
+
+    if y.edge is None:
+        count = int(y.size)
+        return [_zeros(x.type.with_shape((count, *x.shape))) for x in map(absent, by)]
+    return stacked_rows(y, by, one, absent)
 
 
 # -- values that are tensors, in containers -------------------------------------------------------

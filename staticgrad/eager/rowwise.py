@@ -75,6 +75,8 @@ class RowsNode(tape.TapeNode):
 
     __slots__ = ("args", "function", "kwargs")
 
+    takes_symbols = True
+
     def __init__(
         self,
         function: Rowwise,
@@ -93,7 +95,7 @@ class RowsNode(tape.TapeNode):
     def shares(self, cts: Sequence[Any], needed: tuple[bool, ...]) -> Sequence[Any]:
         """Run block by block again, and back; as a whole where the walk itself is recorded."""
         ct = cts[0]
-        if modes.recording:
+        if modes.recording or not isinstance(ct, Tensor):
             return self._recorded(ct, needed)
         places = [k for k, arg in enumerate(self.args) if isinstance(arg, Tensor)]
         moved = [k for k, need in zip(places, needed, strict=True) if need]
@@ -131,7 +133,8 @@ class RowsNode(tape.TapeNode):
 
     def _recorded(self, ct: Any, needed: tuple[bool, ...]) -> Sequence[Any]:
         since = next(tape.serials)
-        out = self.function.function(*self.args, **self.kwargs)
+        with enable_grad():
+            out = self.function.function(*self.args, **self.kwargs)
         edges = self.operands
         targets = [edge for edge, need in zip(edges, needed, strict=True) if need and edge]
         sweep = tape.TapeSweep(tape.nodes_behind([out.edge], since), targets)

@@ -24,7 +24,8 @@ import numpy as np
 from staticgrad.eager.modes import Seal, modes
 from staticgrad.errors import TapeError
 from staticgrad.ir.op import Op
-from staticgrad.ops.cotangent import resolve, shares_of
+from staticgrad.ir.worlds import is_holding, present
+from staticgrad.ops.cotangent import Masked, resolve, shares_of
 from staticgrad.ops.elementwise import strong_dtype
 from staticgrad.ops.sweep import Sweep
 from staticgrad.types.tensor import TensorType
@@ -107,6 +108,8 @@ class TapeNode:
 
     #: Whether the rule takes cotangents under a mask.
     takes_masks = False
+    #: Whether it takes values that stand for the cotangents of many walks.
+    takes_symbols = False
     #: The class of tensors, which stands above this file.
     tensor: ClassVar[type[Tensor]]
 
@@ -178,6 +181,8 @@ class OpNode(TapeNode):
 
     __slots__ = ("args", "op", "results")
 
+    takes_symbols = True
+
     def __init__(
         self,
         op: Op,
@@ -207,8 +212,13 @@ class OpNode(TapeNode):
             self.result(number, result) if result.__class__ is np.ndarray else result
             for number, result in enumerate(self.results)
         ]
-        shares = shares_of(self.op, cts, outs, self.args, needed)
-        return shares if modes.recording else apart(shares, self.tensor, (*self.args, *outs))
+        args, first = self.args, next(ct for ct in cts if ct is not None)
+        if is_holding():  # beside a value of a graph all are such
+            plain = first.value if isinstance(first, Masked) else first
+            _, *held = present((plain, *args, *outs))
+            args, outs = held[: len(args)], held[len(args) :]
+        shares = shares_of(self.op, cts, outs, args, needed)
+        return shares if modes.recording else apart(shares, self.tensor, (*args, *outs))
 
     def release(self) -> None:
         """Let go of the operands, and of the arrays."""

@@ -18,6 +18,7 @@ from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.op import Op
 from staticgrad.ir.value import Value
+from staticgrad.ir.worlds import is_holding
 from staticgrad.kept import cached_property
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import F32
@@ -181,7 +182,8 @@ def check_share(op: Op, what: str, share: Any, of: Any) -> None:
     if share is None or (type(share) is float and share == ZERO):
         return
     value = share.value if isinstance(share, Masked) else share
-    if isinstance(value, Value) and isinstance(value, Symbolic) == isinstance(of, Symbolic):
+    alike = isinstance(value, Symbolic) == isinstance(of, Symbolic) or is_holding()
+    if isinstance(value, Value) and alike:
         return
     raise OpDefinitionError(
         f"{rule_name(op)}: its {what} gives {kind_of(share)} for {of.type}, {shown(share)}",
