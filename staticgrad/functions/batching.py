@@ -186,10 +186,14 @@ def _axes_of_arguments(tree: Tree, in_axes: Any) -> list[int | None]:
     count = len(positional.parts)
     entries = in_axes if isinstance(in_axes, tuple | list) else (in_axes,) * count
     if len(entries) != count:
+        entry = "entry" if len(entries) == 1 else "entries"
         raise ArgumentError(
-            f"vmap: in_axes has {len(entries)} entries, and the function is called with {count}"
-            f" argument{'s' * (count != 1)}",
-            hint="one for each argument by position, None where all elements share it",
+            f"vmap: in_axes has {len(entries)} {entry}, and the function is called with {count}"
+            f" argument{'s' * (count != 1)}{' by position' * bool(named.keys)}",
+            hint=f"{' and '.join(map(str, named.keys))} by name: elements are along the first axis;"
+            " in_axes has an entry for each argument by position"
+            if named.keys
+            else "one for each argument by position, None where all elements share it",
         )
     found: list[int | None] = []
     for place, (entry, part) in enumerate(zip(entries, positional.parts, strict=True)):

@@ -6,7 +6,7 @@ Everything else (numbers, strings, bools, None, functions, objects) is part of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from inspect import BoundArguments, Signature, signature
 from operator import is_
 from typing import Any, Final
@@ -29,6 +29,8 @@ class _Optional:
 
 
 _OPTIONAL: Final = _Optional()
+#: What is set on functions for which it matters whether an argument was given by name.
+TELLS_NAMES: Final = "__staticgrad_tells_names__"
 _ARRAYS = ("__array__", "__array_interface__", "__dlpack__")
 
 
@@ -47,7 +49,10 @@ class CallArguments:
             ``kind``: that of the tensor, None of a value of a graph.
     """
 
-    def __init__(self, bound: BoundArguments, static: Sequence[str]) -> None:
+    def __init__(
+        self, bound: BoundArguments, static: Sequence[str], by_name: Sequence[str] = ()
+    ) -> None:
+        """Those that a call has bound, of which some are another thing when given by name."""
         self._takes = bound.signature
         held = {name: each for name, each in bound.arguments.items() if name in static}
         free = {name: each for name, each in bound.arguments.items() if name not in static}
@@ -57,7 +62,7 @@ class CallArguments:
         self.statics: dict[str, Any] = dict(held)
         self.dtypes: list[DType] = []
         self.shapes: list[tuple[int, ...]] = []
-        key: list[Any] = [self._tree, *map(_hashable, held, held.values())]
+        key: list[Any] = [self._tree, by_name, *map(_hashable, held, held.values())]
         self.has_values = False
         for name, leaf in zip(_names(self._tree, ""), self.leaves, strict=True):
             if is_value(leaf):
@@ -100,6 +105,23 @@ class CallArguments:
             if tree != part or not all(map(is_, again, own)):
                 changed.append(name)
         return found, changed
+
+
+def tells_names(f: Any) -> bool:
+    """Whether an argument by name is another thing to a function than one by its place."""
+    return bool(getattr(f, TELLS_NAMES, False))
+
+
+def with_names(takes: Signature, names: Iterable[str]) -> Signature:
+    """A signature whose parameters of these names are given by name alone."""
+    wanted = {*names}
+    parameters = [
+        each.replace(kind=each.KEYWORD_ONLY)
+        if each.name in wanted and each.kind is each.POSITIONAL_OR_KEYWORD
+        else each
+        for each in takes.parameters.values()
+    ]
+    return takes.replace(parameters=sorted(parameters, key=lambda each: each.kind))
 
 
 def bound_to(takes: Signature, name: str, args: Any, kwargs: Any) -> BoundArguments:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
-from functools import cached_property
-from inspect import Signature, signature
+from collections.abc import Callable
 from typing import Any, overload
 
 from staticgrad.errors import ArgumentError
@@ -19,8 +17,7 @@ from staticgrad.functions.call_types import (
     ValueAndGradient,
 )
 from staticgrad.ir.value import Value
-from staticgrad.programs.arguments import without_defaults
-from staticgrad.programs.function import Function
+from staticgrad.programs.arguments import TELLS_NAMES, without_defaults
 from staticgrad.programs.transformed import Transformed, made_once
 from staticgrad.types.dim import Dim
 
@@ -95,43 +92,12 @@ def vmap(f: Any, in_axes: Any = 0, out_axes: Any = 0, *, axis_size: Any = None) 
     def rule(args: tuple[Any, ...], kwargs: dict[str, Any], direct: bool) -> Any:
         return over_elements(f, args, kwargs, (in_axes, out_axes), axis_size)
 
-    def made() -> _Mapped:
-        found = _Mapped(f, "vmap", rule)
+    def made() -> Transformed:
+        found = Transformed(f, "vmap", rule)
         found.__signature__ = without_defaults(f)  # for whoever traces a call of it
+        vars(found)[TELLS_NAMES] = True  # those have their elements in front, whatever in_axes says
         return found
 
     if isinstance(axis_size, Dim):
         return made()
     return made_once(f, ("vmap", repr(in_axes), repr(out_axes), repr(axis_size)), made)
-
-
-class _Mapped(Transformed):
-    """A function over batches, with a program for each choice of arguments given by name: those
-    have their elements in front, whatever ``in_axes`` says of places."""
-
-    @cached_property
-    def _programs(self) -> dict[frozenset[str], Function[..., Any]]:
-        return {}
-
-    def program_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Function[..., Any]:
-        """The traced function for calls that give these arguments by name."""
-        try:
-            takes = signature(self)
-            takes.bind(*args, **kwargs)
-        except (TypeError, ValueError):
-            return super().program_of(args, kwargs)  # which says what is wrong
-        names = frozenset(kwargs)
-        if names not in self._programs:
-            self._programs[names] = self.traced(_with_names(takes, names))
-        return self._programs[names]
-
-
-def _with_names(takes: Signature, names: Set[str]) -> Signature:
-    """A signature whose parameters of these names are given by name alone."""
-    parameters = [
-        each.replace(kind=each.KEYWORD_ONLY)
-        if each.name in names and each.kind is each.POSITIONAL_OR_KEYWORD
-        else each
-        for each in takes.parameters.values()
-    ]
-    return takes.replace(parameters=sorted(parameters, key=lambda each: each.kind))

@@ -34,7 +34,7 @@ from staticgrad.ir.schedule import Schedule
 from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
 from staticgrad.ir.worlds import computing
-from staticgrad.programs.arguments import CallArguments, bound_to
+from staticgrad.programs.arguments import CallArguments, bound_to, tells_names, with_names
 from staticgrad.programs.sizes import Spec, fits, shapes_of, spec_of
 from staticgrad.programs.traced import TracedProgram, Tracer
 from staticgrad.records import dataclass
@@ -85,6 +85,7 @@ class Function(OfArrays[P, R]):
         self._function, self._static, self._options = function, static, dict(options)
         self._said = {name: tuple(names) for name, names in sizes.items()}
         self._takes = _signature_of(function)
+        self._tells_names = tells_names(function)
         self._signatures: dict[Any, _Signature] = {}
         self._known: dict[
             Any, TracedProgram
@@ -198,8 +199,12 @@ class Function(OfArrays[P, R]):
     # -- tracing ----------------------------------------------------------------------------------
 
     def _given(self, args: Any, kwargs: Any) -> CallArguments:
-        bound = bound_to(self._takes, self._name.rpartition(".")[2], args, kwargs)
-        return CallArguments(bound, self._static)
+        name = self._name.rpartition(".")[2]
+        bound = bound_to(self._takes, name, args, kwargs)
+        if not (kwargs and self._tells_names):
+            return CallArguments(bound, self._static)
+        bound = bound_to(with_names(self._takes, kwargs), name, args, kwargs)
+        return CallArguments(bound, self._static, tuple(sorted(kwargs)))
 
     def _of(self, args: Any, kwargs: Any) -> TracedProgram:
         """The graph of a call.

@@ -8,7 +8,7 @@ graph. Called with tensors it uses the tape. Called with arrays it is traced and
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from inspect import Signature, signature
 from operator import index
@@ -30,7 +30,7 @@ from staticgrad.ir.value import Value
 from staticgrad.ir.worlds import held, is_holding
 from staticgrad.ops.convert import apart
 from staticgrad.ops.operands import as_value
-from staticgrad.programs.arguments import is_value
+from staticgrad.programs.arguments import TELLS_NAMES, is_value, tells_names
 from staticgrad.programs.function import Function
 
 #: A rule: what a function gives at arguments; True: these are inputs that nothing else reads.
@@ -48,6 +48,8 @@ class Transformed:
         own = getattr(f, "__name__", "function")
         self.__name__ = self.__qualname__ = f"{name}({own})"
         self._rule, self._places = rule, places
+        if tells_names(f):
+            vars(self)[TELLS_NAMES] = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The results, of the kind of the arguments."""
@@ -57,27 +59,17 @@ class Transformed:
             mapped(as_array, each) if place in self._places else each
             for place, each in enumerate(args)
         ]
-        return self.program_of(given, kwargs)(*given, **kwargs)
-
-    def program_of(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Function[..., Any]:
-        """The traced function that runs a call with these arguments."""
-        found: Function[..., Any] = self.program
-        return found
+        return self.program(*given, **kwargs)
 
     @functools.cached_property
     def program(self) -> Function[..., Any]:
         """The traced function; it fills in what a call leaves to defaults."""
-        return self.traced()
-
-    def traced(self, takes: Signature | None = None) -> Function[..., Any]:
-        """A function that is traced by the rule; ``takes``: other arguments than those of ``f``."""
 
         def direct(*args: Any, **kwargs: Any) -> Any:
             return self._rule(args, kwargs, True)
 
         functools.update_wrapper(direct, self, updated=())
-        if takes is not None:
-            vars(direct)["__signature__"] = takes
+        vars(direct)[TELLS_NAMES] = tells_names(self)
         return Function(direct, (), {}, {})
 
     def __repr__(self) -> str:

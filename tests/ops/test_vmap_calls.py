@@ -160,7 +160,7 @@ def test_arrays_are_mapped_at_once():
         found = mapped(X[:rows], 2.0)["y"]
         assert isinstance(found, np.ndarray)
         np.testing.assert_allclose(found, X[:rows] @ [2.0, 4.0, 6.0])
-    assert mapped.program_of((X, 2.0), {}).stats.traces <= 2
+    assert mapped.program.stats.traces <= 2
     slopes = sg.vmap(sg.vmap(sg.grad(lambda x: sg.sin(x))))(X)
     np.testing.assert_allclose(slopes, np.cos(X), rtol=1e-15)
     inside = sg.function(lambda x: sg.vmap(lambda row: row + x)(X).sum(0))
@@ -183,6 +183,27 @@ def test_what_a_call_with_arrays_leaves_out_has_no_elements():
     for call in (lambda: sg.vmap(f)(), lambda: sg.vmap(f)(X, X, X), lambda: sg.vmap(f)(X, y=X)):
         with pytest.raises(ArgumentError):
             call()
+
+
+def test_names_are_told_from_places_under_function() -> None:
+    """Arguments by name have their elements in front, whatever ``in_axes`` says of places."""
+
+    def f(x, y=2.0):
+        return x * y
+
+    y = np.arange(float(len(X)))
+    mapped = sg.function(sg.vmap(f, in_axes=(0,)))
+    wanted = X * y[:, None]
+    np.testing.assert_array_equal(mapped(X), 2 * X)
+    np.testing.assert_array_equal(mapped(X, y=y), wanted)
+    turned = sg.vmap(f, in_axes=1)
+    for each in (turned, sg.function(turned)):
+        np.testing.assert_array_equal(each(X.T, y=y), wanted)
+    slopes = sg.function(sg.vmap(sg.grad(lambda x, y: (x * y).sum()), in_axes=(0,)))
+    np.testing.assert_array_equal(slopes(X, y=y), np.broadcast_to(y[:, None], X.shape))
+    for each in (sg.vmap(f, in_axes=(0, 0)), sg.function(sg.vmap(f, in_axes=(0, 0)))):
+        with pytest.raises(ArgumentError, match=r"2 entries.*1 argument by position"):
+            each(X, y=y)
 
 
 def test_named_sizes_agree_in_a_run():
