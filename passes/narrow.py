@@ -41,6 +41,7 @@ class Narrow(Pass, name="narrow"):
         ops: names of the ops whose results are rounded: patterns of ``fnmatch`` separated by
             spaces, those behind ``!`` left out: ``"tanh mul"``, ``"* !exp"``.
         scopes: the same of the named scopes that they were built in; a scope includes those inside.
+            Of what was built inside of ``model.scopes()``, paths of modules: ``"decoder.*"``.
         readers: ``backward``: gradients alone read what was rounded, so that every value of the
             forward part is exact and residuals take fewer bytes; ``all``: so does everybody who
             needs the value in memory, or in a later derivative.
@@ -112,10 +113,12 @@ def _matches(patterns: str, names: Sequence[str]) -> bool:
 
 
 def _around(scope: str) -> Iterator[str]:
-    """A scope and those around it: ``encoder/block3`` and ``encoder``."""
+    """A scope and those around it, ``encoder/block3`` and ``encoder``; with points, too, as paths
+    of modules are written."""
     parts = scope.split("/")
     for count in range(len(parts), 0, -1):
         yield "/".join(parts[:count])
+        yield ".".join(parts[:count])
 
 
 def is_seen(node: Node) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Protocol, Self, TypeVar
 
 import numpy as np
@@ -30,7 +31,7 @@ from staticgrad.ir.value import Value
 from staticgrad.ir.worlds import computing, computing_kind, in_graphs
 from staticgrad.nn.drawing import contents, drawn
 from staticgrad.nn.picture import module_html
-from staticgrad.nn.scopes import scope_of
+from staticgrad.nn.scopes import as_scopes, scope_of
 from staticgrad.storage.parameter import write_all
 
 #: Kinds of layers -> how many have been named so far.
@@ -123,6 +124,25 @@ class Module:
             if isinstance(found, Module) and id(found) not in seen:
                 seen.add(id(found))
                 yield path, found
+
+    def scopes(self) -> AbstractContextManager[None]:
+        """Name what the modules inside of this one build by their paths: ``decoder/layers.0``.
+
+        Inside of the block their nodes are in named scopes, as if each call stood under
+        ``sg.scope``: ``explain``, errors, and passes that choose by scopes see them. A module that
+        is called by another one has its scope inside of that one's.
+
+        Returns:
+            What ``with`` enters.
+
+        >>> import staticgrad as sg
+        >>> net = sg.nn.Sequential(sg.nn.Linear(3, 4), sg.nn.Linear(4, 2))
+        >>> with net.scopes():
+        ...     y = net(sg.input("x", ("n", 3), "float32"))
+        >>> y.node.origin.scope
+        'layers.1'
+        """
+        return as_scopes(self, kinds=False)
 
     def parameters(self) -> list[Parameter]:
         """What optimizers step: each parameter once, in the order in which attributes were set."""

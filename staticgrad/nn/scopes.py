@@ -1,4 +1,4 @@
-"""Modules as named scopes of a program: ``layers.0 Linear``, for whoever draws it."""
+"""Modules as named scopes of a program: ``layers.0``, or ``layers.0 Linear`` for who draws it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ _NO_SCOPE: Final[AbstractContextManager[None]] = nullcontext()
 
 
 @contextmanager
-def as_scopes(*modules: Module) -> Iterator[None]:
-    """Inside, what the modules within these build belongs to scopes of their names."""
+def as_scopes(*modules: Module, kinds: bool = True) -> Iterator[None]:
+    """Inside, what the modules within these build belongs to scopes of their names.
+
+    ``kinds``: with the names of their classes behind.
+    """
     names: dict[int, str] = {}
     for module in modules:
         paths: list[str] = []
@@ -27,7 +30,7 @@ def as_scopes(*modules: Module) -> Iterator[None]:
             above = max((p for p in paths if path.startswith(f"{p}.")), key=len, default="")
             own = path[len(above) + 1 :] if above else path
             if path:
-                names[id(found)] = f"{own} {type(found).__name__}"
+                names[id(found)] = f"{own} {type(found).__name__}" if kinds else own
                 paths.append(path)
     token = _names.set(names)
     try:

@@ -155,6 +155,28 @@ def test_ops_and_scopes_are_chosen_by_patterns() -> None:
     assert rounded(ops="!tanh", scopes="encoder") == []
 
 
+def test_paths_of_modules_are_scopes() -> None:
+    layer = sg.nn.Linear
+    inner = sg.nn.Sequential(layer(8, 8), sg.tanh, layer(8, 8))
+    model = sg.nn.Sequential(layer(8, 8), inner, layer(8, 8))
+    x, weights = sg.input("x", (16, 8), "float32"), model.parameters()
+    with model.scopes():
+        loss = (model(x) ** 2).sum()
+    slopes = {p.name: slope for p, slope in zip(weights, sg.grad(loss, weights), strict=True)}
+    graph = pipeline("O1")(sg.Graph({"loss": loss, **slopes}))
+
+    def rounded(scopes: str) -> list[str]:
+        return [node.origin.scope for node in narrow_nodes(Narrow(scopes=scopes)(graph))]
+
+    first, *between, last = rounded("*")
+    assert (first, last) == ("layers.0", "layers.2")
+    assert rounded("layers.1") == between
+    assert rounded("layers.1.*") == [scope for scope in between if "/" in scope] != []
+    assert rounded("layers.1.layers.2") == rounded("layers.1/layers.2") == ["layers.1/layers.2"]
+    assert rounded("* !layers.1") == ["layers.0", "layers.2"]
+    assert rounded("head*") == []
+
+
 def test_options_that_there_are_not_are_refused() -> None:
     for options, says in (
         ({"dtype": "int8"}, "none of bfloat16, float16"),
