@@ -3,6 +3,7 @@
 import passes as passes
 import staticgrad.eager.xp as xp
 import staticgrad.errors as errors
+import staticgrad.functions.checkpoint_policies as checkpoint_policies
 import staticgrad.functions.linalg as linalg
 import staticgrad.functions.ode as ode
 import staticgrad.functions.random as random
@@ -93,7 +94,7 @@ from staticgrad.functions.loops import (
     cond, fori_loop, map_slices as map, scan, switch, while_loop
 )
 from staticgrad.functions.marks import (
-    checkpoint
+    checkpoint, checkpoint_name
 )
 from staticgrad.functions.missing_values import (
     nanargmax, nanargmin, nancumprod, nancumsum, nanmax, nanmean, nanmin, nanprod, nanstd,
@@ -160,7 +161,7 @@ from staticgrad.ops.contract import (
     matmul
 )
 from staticgrad.ops.convert import (
-    astype, size_value, stop_gradient
+    astype, size_value
 )
 from staticgrad.ops.custom import (
     custom_vjp
@@ -180,6 +181,9 @@ from staticgrad.ops.indexing import (
 from staticgrad.ops.logic import (
     bitwise_and, bitwise_or, bitwise_xor, invert, logical_and, logical_not, logical_or,
     logical_xor
+)
+from staticgrad.ops.marks import (
+    stop_gradient
 )
 from staticgrad.ops.movement import (
     broadcast_to, expand_dims, moveaxis, ravel, reshape, squeeze, swapaxes, transpose
@@ -262,15 +266,16 @@ __all__ = [
     "atan2", "atanh", "atleast_1d", "atleast_2d", "atleast_3d", "average", "bfloat16",
     "bitwise_and", "bitwise_invert", "bitwise_left_shift", "bitwise_or", "bitwise_right_shift",
     "bitwise_xor", "block", "bool_", "broadcast_arrays", "broadcast_to", "can_cast", "cbrt",
-    "ceil", "checkpoint", "choose", "clip", "column_stack", "compile", "concat", "concatenate",
-    "cond", "constant", "conventions", "convolve", "copysign", "corrcoef", "correlate", "cos",
-    "cosh", "count_nonzero", "cov", "cross", "cumprod", "cumsum", "cumulative_prod",
-    "cumulative_sum", "custom_jvp", "custom_vjp", "deg2rad", "diag", "diagflat", "diagonal",
-    "diff", "digitize", "dim", "divide", "divmod", "dot", "dsplit", "dstack", "e", "eager_mode",
-    "ediff1d", "einsum", "empty", "empty_like", "equal", "erf", "erfc", "errors", "evaluate",
-    "exp", "exp2", "expand_dims", "expm1", "eye", "fabs", "finfo", "flip", "fliplr", "flipud",
-    "float16", "float32", "float64", "float_power", "floor", "floor_divide", "fmax", "fmin",
-    "fmod", "fori_loop", "full", "full_like", "function", "gcd", "geomspace", "getitem", "grad",
+    "ceil", "checkpoint", "checkpoint_name", "checkpoint_policies", "choose", "clip",
+    "column_stack", "compile", "concat", "concatenate", "cond", "constant", "conventions",
+    "convolve", "copysign", "corrcoef", "correlate", "cos", "cosh", "count_nonzero", "cov",
+    "cross", "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "custom_jvp",
+    "custom_vjp", "deg2rad", "diag", "diagflat", "diagonal", "diff", "digitize", "dim",
+    "divide", "divmod", "dot", "dsplit", "dstack", "e", "eager_mode", "ediff1d", "einsum",
+    "empty", "empty_like", "equal", "erf", "erfc", "errors", "evaluate", "exp", "exp2",
+    "expand_dims", "expm1", "eye", "fabs", "finfo", "flip", "fliplr", "flipud", "float16",
+    "float32", "float64", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod",
+    "fori_loop", "full", "full_like", "function", "gcd", "geomspace", "getitem", "grad",
     "gradient", "greater", "greater_equal", "heaviside", "hessian", "histogram",
     "histogram_bin_edges", "host_call", "hsplit", "hstack", "hvp", "hypot", "i0", "identity",
     "iinfo", "implicit", "inf", "inner", "input", "insert", "int16", "int32", "int64", "int8",

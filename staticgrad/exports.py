@@ -46,7 +46,7 @@ FUNCTIONS = {
     ),
     "staticgrad.functions.kinks": "conventions",
     "staticgrad.functions.loops": "cond fori_loop map=map_slices scan switch while_loop",
-    "staticgrad.functions.marks": "checkpoint",
+    "staticgrad.functions.marks": "checkpoint checkpoint_name",
     "staticgrad.functions.missing_values": (
         "nanargmax nanargmin nancumprod nancumsum nanmax nanmean nanmin nanprod nanstd nansum"
         " nanvar"
@@ -70,7 +70,7 @@ FUNCTIONS = {
     ),
     "staticgrad.ops.compare": "equal greater greater_equal less less_equal not_equal",
     "staticgrad.ops.contract": "matmul",
-    "staticgrad.ops.convert": "astype size_value stop_gradient",
+    "staticgrad.ops.convert": "astype size_value",
     "staticgrad.ops.custom": "custom_vjp",
     "staticgrad.ops.custom_jvp": "custom_jvp",
     "staticgrad.ops.division": "floor_divide fmod left_shift remainder right_shift",
@@ -79,6 +79,7 @@ FUNCTIONS = {
     "staticgrad.ops.logic": (
         "bitwise_and bitwise_or bitwise_xor invert logical_and logical_not logical_or logical_xor"
     ),
+    "staticgrad.ops.marks": "stop_gradient",
     "staticgrad.ops.movement": (
         "broadcast_to expand_dims moveaxis ravel reshape squeeze swapaxes transpose"
     ),
@@ -131,6 +132,7 @@ OTHERS = {
 }
 #: Public name of a module -> where it stands.
 MODULES = {
+    "checkpoint_policies": "staticgrad.functions.checkpoint_policies",
     "errors": "staticgrad.errors",
     "implicit": "staticgrad.programs.implicit",
     "linalg": "staticgrad.functions.linalg",

@@ -13,7 +13,8 @@ import numpy as np
 
 from passes.rewrite import Match, Rule, hole, holes, number_of, rule, some
 from staticgrad import functions as sg
-from staticgrad.ops.convert import Cast, StopGradient
+from staticgrad.ops.convert import Cast
+from staticgrad.ops.marks import StopGradient
 from staticgrad.types.dtype import DType, as_dtype, holds_float
 
 x, y, z = holes("x y z")

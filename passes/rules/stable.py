@@ -27,8 +27,8 @@ from staticgrad import functions as sg
 from staticgrad.functions.normalization import finite_or_zero, log_sum_exp, shares
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ops.arithmetic import Div, Neg, Sub
-from staticgrad.ops.convert import StopGradient
 from staticgrad.ops.indexing import Take, TakeAlong
+from staticgrad.ops.marks import StopGradient
 from staticgrad.ops.movement import Broadcast, Reshape, Transpose
 from staticgrad.ops.reduce import Max, Sum
 from staticgrad.ops.selection import Where

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from staticgrad.autodiff.again import Regions
 from staticgrad.autodiff.cone import Cone, ValueKey, cone_between, disconnected, named
 from staticgrad.autodiff.formulas import stable_formulas
 from staticgrad.autodiff.structure import (
@@ -202,6 +203,7 @@ class _GraphSweep(Sweep[Node, ValueKey]):
     def __init__(self, cone: Cone, asked: set[ValueKey]) -> None:
         super().__init__()
         self.cone, self.asked = cone, asked
+        self.regions = Regions(cone.nodes)
         self.ends: set[tuple[ValueKey, Node]] = set()
 
     def run(self, given: Iterable[tuple[Symbolic, Symbolic]]) -> dict[ValueKey, Any]:
@@ -228,8 +230,9 @@ class _GraphSweep(Sweep[Node, ValueKey]):
         return key in self.cone.active
 
     def shares(self, node: Node, cts: Sequence[Any], needed: tuple[bool, ...]) -> tuple[Any, ...]:
-        """By the op's rule."""
-        return rule_shares(node.op, cts, node.values, node.args, needed)
+        """By the op's rule, over what is computed again where it was not saved."""
+        outs, args = self.regions.around(node)
+        return rule_shares(node.op, cts, outs, args, needed)
 
     def fitting(self, share: Any, key: ValueKey, node: Node) -> Any:
         """``share``; sizes that agree only by a guard are renamed."""

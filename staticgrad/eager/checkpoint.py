@@ -5,14 +5,18 @@ Chen et al., "Training deep nets with sublinear memory cost", arXiv 1604.06174.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from staticgrad.eager import tape
 from staticgrad.eager.modes import enable_grad, modes
 from staticgrad.eager.random import replayed, states
+from staticgrad.eager.selection import KeptResult, Noting, Taking, selecting
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError
+from staticgrad.errors.wording import shown
+from staticgrad.functions.checkpoint_policies import Saveable
+from staticgrad.functions.trees import flatten, unflatten
 
 
 def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
@@ -23,7 +27,7 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
     both times: those of ``staticgrad.eager.Generator`` and of NumPy's global state.
 
     Args:
-        function: gives a tensor or a tuple of tensors; must compute the same both times.
+        function: gives a tensor, or tensors in containers; must compute the same both times.
         args: passed on as they are.
 
     Returns:
@@ -38,31 +42,50 @@ def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
     >>> x.grad
     array([2., 4.], dtype=float32)
     """
+    return recomputed(function, args)
+
+
+def recomputed(
+    function: Callable[..., Any], args: tuple[Any, ...], policy: Saveable | None = None
+) -> Any:
+    """``checkpoint``; what the policy saves is not computed again.
+
+    Raises:
+        ArgumentError: as ``checkpoint``; the policy mentions a name that no value has.
+    """
     if not modes.recording:
         return function(*args)
     since, before = next(tape.serials), states()
-    found = function(*args)
+    noting = None if policy is None else Noting(policy)
+    with selecting(noting):
+        found = function(*args)
+    kept = {} if noting is None else noting.ended()
     results = _results(found)
     outs = tuple([result.detach() for result in results])
     outside = _read_from_outside(results, since)
     if outside:
-        call = _Recomputed(function, args, before, isinstance(found, tuple))
+        call = _Recomputed(function, args, before, kept)
         CheckpointBackward(call, outside, outs)
-    return outs if isinstance(found, tuple) else outs[0]
+    return unflatten(flatten(found)[1], outs)
 
 
 class _Recomputed:
     """What it takes to run the function again."""
 
     def __init__(
-        self, function: Callable[..., Any], args: tuple[Any, ...], before: Any, several: bool
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        before: Any,
+        kept: Mapping[int, KeptResult],
     ) -> None:
         self.function, self.args, self.before = function, args, before
-        self.several = several
+        self.kept = kept
 
     def again(self) -> tuple[Tensor, ...]:
         """The results, recorded, from the same random numbers as the first time."""
-        with replayed(self.before), enable_grad():
+        selection = Taking(self.kept) if self.kept else None
+        with replayed(self.before), enable_grad(), selecting(selection):
             return _results(self.function(*self.args))
 
 
@@ -100,9 +123,9 @@ class CheckpointBackward(tape.TapeNode):
 
 
 def _results(found: Any) -> tuple[Tensor, ...]:
-    results = found if isinstance(found, tuple) else (found,)
-    if not all(isinstance(result, Tensor) for result in results):
-        raise ArgumentError(f"checkpoint: the function gives {found!r}, no tensor or tuple of them")
+    results = tuple(flatten(found)[0])
+    if not results or not all(isinstance(result, Tensor) for result in results):
+        raise ArgumentError(f"checkpoint: the function gives {shown(found)}, not tensors alone")
     return results
 
 

@@ -30,6 +30,7 @@ class _Modes(threading.local):
 
     recording = True
     checking = False
+    selecting: Any = None  # of ``selection.py``: what is kept of what runs here
 
 
 modes: Final = _Modes()

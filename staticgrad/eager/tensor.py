@@ -197,7 +197,10 @@ class Tensor(ArrayLike):
     def bind(cls, op: Op, args: tuple[Any, ...]) -> Any:
         """Run ``op``; its result, or a tuple of them, recorded if an operand needs a gradient."""
         applied = application(op, args)
-        found = silent.context.run(applied.run, op, *map(_array, args))
+        if modes.selecting is None:
+            found = silent.context.run(applied.run, op, *map(_array, args))
+        else:
+            found = modes.selecting.run(applied, op, [*map(_array, args)])
         if applied.several:
             outs = tuple(map(_made, found, applied.outs))
         else:
@@ -224,11 +227,14 @@ class Tensor(ArrayLike):
         return cls.lift(arg) if isinstance(arg, Parameter) else arg
 
     @classmethod
-    def recomputed(cls, function: Any, args: tuple[Any, ...]) -> Any:
-        """``function(*args)``, which records nothing and runs again to be differentiated."""
-        from staticgrad.eager.checkpoint import checkpoint  # it stands above tensors
+    def recomputed(cls, function: Any, args: tuple[Any, ...], policy: Any) -> Any:
+        """``function(*args)``, which records nothing and runs again to be differentiated.
 
-        return checkpoint(function, *args)
+        With a policy what that saves is kept.
+        """
+        from staticgrad.eager.checkpoint import recomputed  # it stands above tensors
+
+        return recomputed(function, args, policy)
 
     @classmethod
     def lift(cls, data: object, like: DType | None = None) -> Self:

@@ -60,7 +60,7 @@ from staticgrad.functions.loops import (
     cond, fori_loop, map_slices as map, scan, switch, while_loop
 )
 from staticgrad.functions.marks import (
-    checkpoint
+    checkpoint, checkpoint_name
 )
 from staticgrad.functions.missing_values import (
     nanargmax, nanargmin, nancumprod, nancumsum, nanmax, nanmean, nanmin, nanprod, nanstd,
@@ -111,7 +111,7 @@ from staticgrad.ops.contract import (
     matmul
 )
 from staticgrad.ops.convert import (
-    astype, size_value, stop_gradient
+    astype, size_value
 )
 from staticgrad.ops.custom import (
     custom_vjp
@@ -131,6 +131,9 @@ from staticgrad.ops.indexing import (
 from staticgrad.ops.logic import (
     bitwise_and, bitwise_or, bitwise_xor, invert, logical_and, logical_not, logical_or,
     logical_xor
+)
+from staticgrad.ops.marks import (
+    stop_gradient
 )
 from staticgrad.ops.movement import (
     broadcast_to, expand_dims, moveaxis, ravel, reshape, squeeze, swapaxes, transpose
@@ -178,24 +181,24 @@ __all__ = [
     "argmax", "argmin", "argpartition", "argsort", "array_equal", "array_equiv", "array_split",
     "associative_scan", "astype", "at", "atleast_1d", "atleast_2d", "atleast_3d", "average",
     "bitwise_and", "bitwise_or", "bitwise_xor", "block", "broadcast_arrays", "broadcast_to",
-    "cbrt", "ceil", "checkpoint", "choose", "clip", "column_stack", "concat", "concatenate",
-    "cond", "constant", "conventions", "convolve", "copysign", "corrcoef", "correlate", "cos",
-    "cosh", "count_nonzero", "cov", "cross", "cumprod", "cumsum", "cumulative_prod",
-    "cumulative_sum", "custom_jvp", "custom_vjp", "deg2rad", "diag", "diagflat", "diagonal",
-    "diff", "digitize", "divide", "divmod", "dot", "dsplit", "dstack", "ediff1d", "einsum",
-    "equal", "erf", "erfc", "exp", "exp2", "expand_dims", "expm1", "eye", "fabs", "flip",
-    "fliplr", "flipud", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod",
-    "fori_loop", "full", "full_like", "gcd", "geomspace", "getitem", "gradient", "greater",
-    "greater_equal", "heaviside", "histogram", "histogram_bin_edges", "host_call", "hsplit",
-    "hstack", "hypot", "i0", "identity", "inner", "input", "insert", "interp", "invert", "iota",
-    "isclose", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf", "kron", "lcm",
-    "left_shift", "less", "less_equal", "lexsort", "linalg", "linear_scan", "linspace", "log",
-    "log10", "log1p", "log2", "logaddexp", "logaddexp2", "logical_and", "logical_not",
-    "logical_or", "logical_xor", "logspace", "map", "matmul", "matrix_transpose", "matvec",
-    "max", "maximum", "mean", "median", "meshgrid", "min", "minimum", "moveaxis", "multiply",
-    "nan_to_num", "nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanmean",
-    "nanmedian", "nanmin", "nanpercentile", "nanprod", "nanquantile", "nanstd", "nansum",
-    "nanvar", "negative", "nn", "norm", "not_equal", "numba_call", "one_hot", "ones",
+    "cbrt", "ceil", "checkpoint", "checkpoint_name", "choose", "clip", "column_stack", "concat",
+    "concatenate", "cond", "constant", "conventions", "convolve", "copysign", "corrcoef",
+    "correlate", "cos", "cosh", "count_nonzero", "cov", "cross", "cumprod", "cumsum",
+    "cumulative_prod", "cumulative_sum", "custom_jvp", "custom_vjp", "deg2rad", "diag",
+    "diagflat", "diagonal", "diff", "digitize", "divide", "divmod", "dot", "dsplit", "dstack",
+    "ediff1d", "einsum", "equal", "erf", "erfc", "exp", "exp2", "expand_dims", "expm1", "eye",
+    "fabs", "flip", "fliplr", "flipud", "float_power", "floor", "floor_divide", "fmax", "fmin",
+    "fmod", "fori_loop", "full", "full_like", "gcd", "geomspace", "getitem", "gradient",
+    "greater", "greater_equal", "heaviside", "histogram", "histogram_bin_edges", "host_call",
+    "hsplit", "hstack", "hypot", "i0", "identity", "inner", "input", "insert", "interp",
+    "invert", "iota", "isclose", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf",
+    "kron", "lcm", "left_shift", "less", "less_equal", "lexsort", "linalg", "linear_scan",
+    "linspace", "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2", "logical_and",
+    "logical_not", "logical_or", "logical_xor", "logspace", "map", "matmul", "matrix_transpose",
+    "matvec", "max", "maximum", "mean", "median", "meshgrid", "min", "minimum", "moveaxis",
+    "multiply", "nan_to_num", "nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax",
+    "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanprod", "nanquantile", "nanstd",
+    "nansum", "nanvar", "negative", "nn", "norm", "not_equal", "numba_call", "one_hot", "ones",
     "ones_like", "outer", "pad", "parameter", "partition", "percentile", "piecewise", "polyval",
     "positive", "pow", "power", "prod", "ptp", "quantile", "rad2deg", "random", "ravel",
     "reciprocal", "remainder", "repeat", "reshape", "resize", "right_shift", "rint", "roll",

@@ -18,8 +18,8 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.value import Value
 from staticgrad.ops.contract import MatMul
-from staticgrad.ops.convert import stop_gradient
 from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.marks import stop_gradient
 from staticgrad.ops.operands import as_value, as_values, floating, promoted_values, related
 from staticgrad.ops.positions import iota
 from staticgrad.ops.selection import where

@@ -40,8 +40,8 @@ from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops import transcendental as of
-from staticgrad.ops.convert import stop_gradient
 from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.marks import stop_gradient
 from staticgrad.ops.movement import reshape
 from staticgrad.ops.operands import (
     Axes,

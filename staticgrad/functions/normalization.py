@@ -20,8 +20,8 @@ from staticgrad.functions.rowwise import rowwise
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
-from staticgrad.ops.convert import stop_gradient
 from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.marks import stop_gradient
 from staticgrad.ops.movement import reshape
 from staticgrad.ops.operands import as_values, axis_of, floating, integer, related, shape_text
 from staticgrad.ops.reduce import Max

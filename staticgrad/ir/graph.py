@@ -19,6 +19,7 @@ from staticgrad.ir.nodes import (
     constant as constant,
     describe,
     new_mark as new_mark,
+    next_serial as next_serial,
 )
 from staticgrad.ir.op import (
     Constant as Constant,

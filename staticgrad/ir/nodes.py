@@ -117,6 +117,11 @@ class Node:
 _marks = itertools.count()
 
 
+def next_serial() -> int:
+    """A number between those of the nodes that there are and those of later ones."""
+    return next(_serial)
+
+
 def new_mark() -> int:
     """A bit of ``Node.normal`` for a pass of its own: it has nothing to do at such a node."""
     return 1 << next(_marks)

@@ -18,7 +18,8 @@ from staticgrad.types.dim import Size
 
 #: Ops that never raise; of finite operands, derivatives of every order are finite, overflow apart.
 _NAMES: Final = """
-    abs add at_least at_most bit_and bit_not bit_or bit_xor broadcast cast ceil checkpoint concat
+    abs add again at_least at_most bit_and bit_not bit_or bit_xor broadcast cast ceil checkpoint
+    checkpoint_name concat
     constant cos cumsum eq erf floor ge gt input iota le logical_and logical_not logical_or
     logical_xor lt matmul max maximum min minimum mul ne neg pad random_bits reshape rint sigmoid
     sign sin size slice stop_gradient sub sum tanh transpose trunc where

@@ -1,4 +1,4 @@
-"""Conversions: between element types, from sizes to values, out of the reach of gradients, kept."""
+"""Conversions: between element types, and from sizes to values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from staticgrad.errors import DTypeError
 from staticgrad.ir.expr import Expr
-from staticgrad.ir.forms import Form, Identity, Pointwise
+from staticgrad.ir.forms import Form, Pointwise
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array, Op, lift_all
 from staticgrad.ir.ranges import Range, RangeOf, Zero
@@ -55,52 +55,6 @@ class Cast(Elementwise, name="cast"):
         low = found.low if found.low >= -self.dtype.largest else -inf
         high = found.high if found.high <= self.dtype.largest else inf
         return Range(low, high, found.zero)
-
-
-class StopGradient(Elementwise, name="stop_gradient"):
-    """x itself; carries no gradient. It stays in the graph until kernels are made of it."""
-
-    copies = True
-    exact = True
-    differentiable = False
-    flops = 0
-
-    def reference(self, x: Array) -> Any:
-        return x
-
-    def scalar(self, x: Expr) -> Expr:
-        return x
-
-    def form(self, out: TensorType, *types: TensorType) -> Form:
-        """The same value: a kernel never meets the op."""
-        return Identity()
-
-    def value_range(self, of: RangeOf, x: Any) -> Range | None:
-        return of(x)
-
-
-class Checkpoint(Elementwise, name="checkpoint"):
-    """x itself, kept in memory from its first computation to its last use."""
-
-    copies = True
-    exact = True
-    flops = 0
-
-    def reference(self, x: Array) -> Any:
-        return x
-
-    def scalar(self, x: Expr) -> Expr:
-        return x
-
-    def form(self, out: TensorType, *types: TensorType) -> Form:
-        """The same value; readers fuse with its producer as if the op were not there."""
-        return Identity(kept=True)
-
-    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
-        return (ONE,)
-
-    def value_range(self, of: RangeOf, x: Any) -> Range | None:
-        return of(x)
 
 
 class SizeValue(Op, name="size"):
@@ -159,23 +113,6 @@ def astype(x: Operand[AnyValue], dtype: Any) -> AnyValue:
         raise DTypeError(f"astype: {error}", hint=dtype_hint(dtype)) from None
     (value,) = lift_all((x,))
     return value if value.dtype is target else Cast(target)(value)
-
-
-def stop_gradient(x: Operand[AnyValue]) -> AnyValue:
-    """x itself, through which no gradient flows.
-
-    Args:
-        x: a value.
-
-    Returns:
-        The same numbers; no gradient goes through to x.
-
-    >>> import staticgrad as sg
-    >>> w = sg.input("w", (), "float64")
-    >>> sg.evaluate(sg.grad(w * sg.stop_gradient(w), w), {"w": 3.0})
-    array(3.)
-    """
-    return StopGradient()(x)
 
 
 def apart(x: AnyValue) -> AnyValue:

@@ -267,6 +267,15 @@ def _custom_jvp(rng: Rng) -> Iterator[Sample]:
     yield from _marked(rng, op_class("custom_jvp")("tests.no_tangent"))
 
 
+@provides("recomputed")
+def _recomputed(rng: Rng) -> Iterator[Sample]:
+    for saved in (0, 1):
+        for sample in _marked(rng, op_class("recomputed")(saved)):
+            if not sample.smooth:
+                yield sample
+    yield Sample(op_class("recomputed")(), (apart(rng, (3, 2)),), smooth=True)
+
+
 def _marked(rng: Rng, op: Any) -> Iterator[Sample]:
     for dtype in ALL_DTYPES:
         yield Sample(op, (counted((2, 3), dtype), counted((3,), F64)))

@@ -94,6 +94,8 @@ SPELLED = {
 }
 for _name, _text in SPELLED.items():
     declare(_name, _text)
+for _name in ("again", "checkpoint_name"):
+    declare(_name, "np.positive(x) if x.dtype.kind != 'b' else x")
 declare("cast", "x.astype(op.dtype.numpy)")
 declare("where", "np.where(x, y, z)", kinds=("b", ALL, ALL))
 
@@ -245,6 +247,14 @@ def _marked(n: int, dtype: Any, name: str, rule: str) -> list[Sample]:
 for _mark, _rule in (("custom_vjp", "tests.nothing"), ("custom_jvp", "tests.no_tangent")):
     _samples = _made(partial(_marked, name=_mark, rule=_rule))
     declare(_mark, "x", (ALL, ALL), _samples, fixed=(0,))
+
+
+def _ended(n: int, dtype: Any) -> list[Sample]:
+    x, y = _rows(n, dtype), _rows(n, F64, 1)
+    return [Sample(op_class("recomputed")(saved), (x, y)) for saved in (0, 1)]
+
+
+declare("recomputed", "x", (ALL, ALL), _made(_ended), fixed=(0,))
 
 
 def _counted(n: int) -> Iterator[Sample]:

@@ -143,6 +143,18 @@ for _name in UNARY:
     provides(_name)(_table_entry(_name, binary=False))
 
 
+@provides("checkpoint_name")
+def _checkpoint_name(rng: Rng) -> Iterator[Sample]:
+    yield from in_line(op_class("checkpoint_name")("a name"), ALL_DTYPES)
+    yield from smooth_line(op_class("checkpoint_name")("h"), rng, -2.0, 2.0)
+
+
+@provides("again")
+def _again(rng: Rng) -> Iterator[Sample]:
+    yield from in_line(op_class("again")(), ALL_DTYPES)
+    yield from smooth_line(op_class("again")(2), rng, -2.0, 2.0)
+
+
 @provides("integer_pow")
 def _integer_pow(rng: Rng) -> Iterator[Sample]:
     for exponent in (0, 1, 2, 3, 4, 5, 7, 13, 64):

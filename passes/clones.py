@@ -1,0 +1,78 @@
+"""Clones of nodes: the same ops once more, for readers of a later derivative order.
+
+A clone is the same op over the same operands, so no byte changes. What clones read beside clones
+stands behind a mark of its own (``ops.marks.Again``), so that no pass merges them with what was
+computed first, and those of one order are merged among themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from staticgrad.ir.graph import Node, Symbolic
+from staticgrad.ir.op import Constant
+from staticgrad.ops.marks import is_for_regions, read_again
+
+
+class Clones:
+    """Clones of one derivative order.
+
+    Args:
+        order: theirs.
+        runs_again: whether a value is to be computed again.
+        outside: what stands for a value that is not.
+    """
+
+    def __init__(
+        self,
+        order: int,
+        runs_again: Callable[[Symbolic], bool],
+        outside: Callable[[Symbolic], Symbolic],
+    ) -> None:
+        self.order, self.runs_again, self.outside = order, runs_again, outside
+        self.made: dict[Node, Node] = {}
+        self._read: dict[tuple[Node, int], Symbolic] = {}
+
+    def seen(self, value: Symbolic) -> Symbolic:
+        """What stands for a value: its clone, or what stands for it outside."""
+        value = self._behind_marks(value)
+        if not self.runs_again(value):
+            return self.outside(value)
+        return Symbolic(self._clone(value.node), value.index)
+
+    def _clone(self, wanted: Node) -> Node:
+        """A node once more, and all below it that runs again."""
+        waiting = [wanted]
+        while waiting:
+            node = waiting[-1]
+            below = [self._behind_marks(arg) for arg in node.args]
+            missing = [
+                arg.node for arg in below if self.runs_again(arg) and arg.node not in self.made
+            ]
+            if node not in self.made and missing:
+                waiting += missing
+                continue
+            if node not in self.made:
+                args = tuple(map(self._operand, below))
+                self.made[node] = Node(node.op, args, node.types, node.origin, self.order)
+            waiting.pop()
+        return self.made[wanted]
+
+    def _behind_marks(self, value: Symbolic) -> Symbolic:
+        """A value that runs again, without the marks for what has run."""
+        while self.runs_again(value) and is_for_regions(value.node.op):
+            value = value.node.args[0]
+        return value
+
+    def _operand(self, value: Symbolic) -> Symbolic:
+        """What a clone reads."""
+        if self.runs_again(value):
+            return Symbolic(self.made[value.node], value.index)
+        if isinstance(value.node.op, Constant):
+            return value
+        if value.key not in self._read:
+            there = self.outside(value)
+            origin = value.node.origin
+            mark = Node(read_again(self.order), (there,), (there.type,), origin, self.order)
+            self._read[value.key] = Symbolic(mark)
+        return self._read[value.key]

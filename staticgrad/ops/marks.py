@@ -1,0 +1,160 @@
+"""Marks: a value itself, with what is said about it for derivatives and for memory.
+
+They stay in the graph until kernels are made of it, so that text, files and passes keep them; no
+kernel meets one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from staticgrad.ir.expr import Expr
+from staticgrad.ir.forms import Form, Identity
+from staticgrad.ir.graph import Node, Symbolic
+from staticgrad.ir.kinds import AnyValue, Operand
+from staticgrad.ir.op import Array, Op, lift_all
+from staticgrad.ir.ranges import Range, RangeOf
+from staticgrad.ops.batch_axis import in_front
+from staticgrad.ops.cotangent import ONE, Partial
+from staticgrad.ops.elementwise import Elementwise
+from staticgrad.types.dim import Size
+from staticgrad.types.tensor import TensorType
+
+
+class Mark(Elementwise):
+    """x itself, through which gradients flow."""
+
+    copies = True
+    exact = True
+    flops = 0
+
+    def reference(self, x: Array) -> Any:
+        return x
+
+    def scalar(self, x: Expr) -> Expr:
+        return x
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        """The same value: a kernel never meets the op."""
+        return Identity()
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (ONE,)
+
+    def value_range(self, of: RangeOf, x: Any) -> Range | None:
+        return of(x)
+
+
+class StopGradient(Mark, name="stop_gradient"):
+    """x itself; carries no gradient. It stays in the graph until kernels are made of it."""
+
+    differentiable = False
+
+
+class Checkpoint(Mark, name="checkpoint"):
+    """x itself, kept in memory from its first computation to its last use."""
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        """The same value; readers fuse with its producer as if the op were not there."""
+        return Identity(kept=True)
+
+
+class CheckpointName(Mark, name="checkpoint_name"):
+    """x itself, under a name by which policies of recomputation know it."""
+
+    known_as: str
+
+
+class Again(Mark, name="again"):
+    """x itself, for what is computed again of it: not to be merged with what was computed first.
+
+    ``phase`` is the derivative order of what reads it: what runs again is merged within one.
+    """
+
+    phase: int = 1
+
+
+class Recomputed(Op, name="recomputed"):
+    """The first operand; gradients compute again what lies between it and the others.
+
+    The last ``saved`` operands lie in between and are kept; it begins at the others.
+    """
+
+    exact = True
+    flops = 0
+    saved: int = 0
+
+    def prepare(self, *args: Any) -> tuple[Any, ...]:
+        """Operands as they are: nothing promotes."""
+        return lift_all(args)
+
+    def infer(self, result: TensorType, *types: TensorType) -> TensorType:
+        """The type of the first operand."""
+        return result
+
+    def reference(self, result: Any, *arrays: Any) -> Any:
+        return result
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        """The first operand: a kernel never meets the mark."""
+        return Identity()
+
+    def vjp(self, ct: Any, out: Any, result: Any, *rest: Any) -> tuple[Any, ...]:
+        """The cotangent goes to the first operand; who asks for it computes again."""
+        return (ct, *[None] * len(rest))
+
+    def jvp(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
+        """The tangent of the first operand."""
+        return tangents[0]
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """The same over the batch."""
+        return type(self)(self.saved)(*in_front(size, args[:1], over[:1]), *args[1:])
+
+    def value_range(self, of: RangeOf, result: Any, *rest: Any) -> Range | None:
+        return of(result)
+
+
+def is_for_regions(op: Op) -> bool:
+    """Whether a mark speaks of what runs again, and means nothing for what does."""
+    return isinstance(op, Recomputed | CheckpointName)
+
+
+def name_of(op: Op) -> str:
+    """The name that a mark gives to its operand; empty of other ops."""
+    return op.known_as if isinstance(op, CheckpointName) else ""
+
+
+def read_again(order: int) -> Op:
+    """The mark in front of what is computed again for readers of a derivative order."""
+    return Again(order)
+
+
+def region_behind(node: Node) -> tuple[Sequence[Symbolic], Sequence[Symbolic]] | None:
+    """What a region begins at, and what is saved of it, if the node ends one."""
+    if not isinstance(node.op, Recomputed):
+        return None
+    rest = node.args[1:]
+    begins = len(rest) - node.op.saved
+    return rest[:begins], rest[begins:]
+
+
+# -- public functions -----------------------------------------------------------------------------
+
+
+def stop_gradient(x: Operand[AnyValue]) -> AnyValue:
+    """x itself, through which no gradient flows.
+
+    Args:
+        x: a value.
+
+    Returns:
+        The same numbers; no gradient goes through to x.
+
+    >>> import staticgrad as sg
+    >>> w = sg.input("w", (), "float64")
+    >>> sg.evaluate(sg.grad(w * sg.stop_gradient(w), w), {"w": 3.0})
+    array(3.)
+    """
+    return StopGradient()(x)
