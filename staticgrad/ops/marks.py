@@ -105,7 +105,7 @@ class Recomputed(Op, name="recomputed"):
         return (ct, *[None] * len(rest))
 
     def jvp(self, tangents: Sequence[Any], out: Any, *args: Any) -> Any:
-        """The tangent of the first operand."""
+        """The tangent of the first operand; those of the others do not count."""
         return tangents[0]
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:

@@ -254,7 +254,7 @@ def _ended(n: int, dtype: Any) -> list[Sample]:
     return [Sample(op_class("recomputed")(saved), (x, y)) for saved in (0, 1)]
 
 
-declare("recomputed", "x", (ALL, ALL), _made(_ended), fixed=(0,))
+declare("recomputed", "x", (ALL, ALL), _made(_ended), refused=(1,))
 
 
 def _counted(n: int) -> Iterator[Sample]:
