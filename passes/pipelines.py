@@ -14,6 +14,7 @@ import ast
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
+from importlib import import_module
 from types import MappingProxyType
 from typing import Any, Final, NoReturn
 
@@ -41,6 +42,9 @@ PASSES: Final[tuple[type[Pass], ...]] = (
     Residuals,
     Narrow,
 )
+
+#: Passes that few pipelines have: name -> the module that defines it, imported where it is named.
+RARE: Final[Mapping[str, str]] = MappingProxyType({"saved": "passes.saved"})
 
 #: Where other packages announce their passes.
 GROUP: Final = "staticgrad.passes"
@@ -99,6 +103,13 @@ def installed(
     return tuple(each for name, each in found.items() if name not in taken)
 
 
+def _passes_in(module: str) -> list[type[Pass]]:
+    """The passes that a module defines."""
+    found = vars(import_module(module)).values()
+    own = (each for each in found if isinstance(each, type) and each.__module__ == module)
+    return [each for each in own if issubclass(each, Pass)]
+
+
 class _PipelineReader:
     """Recursive descent over one pipeline text."""
 
@@ -131,10 +142,12 @@ class _PipelineReader:
 
     def one(self, match: re.Match[str]) -> Pass:
         start, name = self.at, match[0]
+        if name in RARE and name not in self.known:
+            self.known = names_of((*self.known.values(), *_passes_in(RARE[name])))
         if name != Fixpoint.name and name not in self.known:
             self.known = names_of((*self.known.values(), *installed(self.known, name)))
         if name != Fixpoint.name and name not in self.known:
-            names = (*self.known, Fixpoint.name)
+            names = tuple(dict.fromkeys((*self.known, *RARE, Fixpoint.name)))
             self.fail(
                 f"no pass is named {name!r}",
                 width=len(name),

@@ -19,8 +19,9 @@ from staticgrad.records import dataclass
 from staticgrad.types.dim import Dim
 
 if TYPE_CHECKING:
-    from passes.base import Pass
+    from passes.base import Pass, Pipeline
     from passes.remat import Policy
+    from staticgrad.functions.checkpoint_policies import Saveable
 
 
 #: What ``compile`` takes beside the program.
@@ -28,6 +29,10 @@ _OPTIONS: Final = (
     "memory_budget", "checkpoint", "sizes", "pipeline", "fuse", "debug", "backend",
     "threads",
 )  # fmt: skip
+
+
+#: Policies that most programs have.
+_OF_STEPS: Final = ("store_all", "sqrt", "recompute")
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Options:
     """
 
     memory_budget: int | BudgetShare | BudgetFit | None = None
-    checkpoint: str | Policy = "store_all"
+    checkpoint: str | Policy | Saveable = "store_all"
     sizes: tuple[tuple[str, int], ...] = ()
     pipeline: str | Pass = "O1"
     fuse: bool = True
@@ -103,6 +108,21 @@ def read_passes(pipeline: object) -> str | Pass:
         f"pipeline={shown(pipeline)} is neither text nor a pass, but {what}",
         hint='a level, "O0" or "O1", passes as text, "dce,cse,fold", or a passes.base.Pass',
     )
+
+
+def read_checkpoint(passes: Pipeline, given: object) -> tuple[Pipeline, Policy]:
+    """The policy over steps, and the passes: with one that clones where a predicate is given.
+
+    Raises:
+        ArgumentError: neither a policy nor a predicate.
+    """
+    from passes.remat import Policy, as_policy
+
+    if isinstance(given, Policy) or (isinstance(given, str) and given in _OF_STEPS):
+        return passes, as_policy(given)
+    from passes.saved import with_checkpoint  # few programs need it
+
+    return with_checkpoint(passes, given)
 
 
 def read_sizes(sizes: Any) -> tuple[tuple[str, int], ...]:

@@ -22,6 +22,7 @@ from staticgrad.arguments import (
     all_sizes,
     feeds_by_keyword,
     read_budget,
+    read_checkpoint,
     read_fuse,
     read_passes,
     read_program,
@@ -53,10 +54,10 @@ from staticgrad.runtime.step import Table
 from staticgrad.stats import Counts, Stats
 
 try:
-    from passes.base import Pass
+    from passes.base import Pass, Pipeline
     from passes.fuse import fusion
     from passes.pipelines import pipeline as read_pipeline
-    from passes.remat import Policy, as_policy
+    from passes.remat import Policy
     from staticgrad.scheduling import Scheduling, scheduled
 except ImportError:
     refuse_shadowed_passes()
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar as WithDefault
 
     from staticgrad.explain import Explanation
+    from staticgrad.functions.checkpoint_policies import Saveable
     from staticgrad.profiling import Profile
     from staticgrad.runtime.bound import BoundRun
 
@@ -83,7 +85,7 @@ def compile(
     program: Value,
     *,
     memory_budget: float | str | None = None,
-    checkpoint: str | Policy = "store_all",
+    checkpoint: str | Policy | Saveable = "store_all",
     sizes: Mapping[str, int] | None = None,
     pipeline: str | Pass = "O1",
     fuse: bool = True,
@@ -96,7 +98,7 @@ def compile(
     program: Graph | Mapping[str, Value],
     *,
     memory_budget: float | str | None = None,
-    checkpoint: str | Policy = "store_all",
+    checkpoint: str | Policy | Saveable = "store_all",
     sizes: Mapping[str, int] | None = None,
     pipeline: str | Pass = "O1",
     fuse: bool = True,
@@ -109,7 +111,7 @@ def compile(
     program: Compilable,
     *,
     memory_budget: float | str | None = None,
-    checkpoint: str | Policy = "store_all",
+    checkpoint: str | Policy | Saveable = "store_all",
     sizes: Mapping[str, int] | None = None,
     pipeline: str | Pass = "O1",
     fuse: bool = True,
@@ -125,8 +127,9 @@ def compile(
             needs (``0.5``, ``"50%"``), or ``"fit"``, what physical memory has room for. Kernels
             run twice where that is what it takes, the cheapest first; results keep their bytes.
         checkpoint: what is kept for the backward pass, and what is computed again: ``"store_all"``,
-            ``"sqrt"``, ``"recompute"``, or an object of ``passes.remat.Policy``. With a budget, the
-            peak is at most that of the policy as well. What ``sg.checkpoint`` marks is kept.
+            ``"sqrt"``, ``"recompute"``, or an object of ``passes.remat.Policy``; or a predicate of
+            ``sg.checkpoint_policies``, also by name, that says it of ops. With a budget, the peak
+            is at most that of the policy as well. What ``sg.checkpoint`` marks is kept.
         sizes: values of named sizes that every run will have; the feeds must agree.
         pipeline: the passes to run first: text, a level (``"O0"``, ``"O1"``), or a ``Pass``.
         fuse: merge neighbouring operations into kernels; the bytes of results do not depend on it.
@@ -151,7 +154,7 @@ def compile(
     >>> compile(sg.input("x", ("n",), "float64") * 2.0).run({"x": [1.0, 2.0]})
     array([2., 4.])
     """
-    as_policy(checkpoint)
+    read_checkpoint(Pipeline(()), checkpoint)
     settings = config.current(debug=debug, backend=backend, threads=threads)
     options = Options(
         memory_budget=read_budget(memory_budget),
@@ -208,6 +211,7 @@ class Compiled(Generic[Results]):
             error.details = ("in the pipeline", *error.at.resolve().excerpt(), *error.details)
             error.at = capture()
             raise
+        passes, policy = read_checkpoint(passes, options.checkpoint)
         self._check_fixed_sizes()
         self._counts = Counts()
         self._kernels = Kernels(self._counts, options.backend)
@@ -218,7 +222,7 @@ class Compiled(Generic[Results]):
             passes,
             dict(options.sizes),
             (
-                as_policy(options.checkpoint),
+                policy,
                 room_here(options.memory_budget),
                 self.threads,
                 sections.LEAST_SECTION,

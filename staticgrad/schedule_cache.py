@@ -67,7 +67,7 @@ def key(graph: Graph, passes: Pipeline, policy: object, told: object) -> str | N
     if cache.directory(settings) is None:
         return None
     sources = _sources()
-    if sources is None or not all(_is_own(type(each)) for each in (policy, *_each(passes))):
+    if sources is None or not all(map(_is_own, (policy, *_each(passes)))):
         return None
     try:
         text = "\n".join([sources, str(passes), repr((policy, told)), *_described(graph)])
@@ -116,8 +116,10 @@ def _each(passes: Pipeline | Fixpoint) -> Iterator[Pass]:
             yield from _each(each)
 
 
-def _is_own(kind: type) -> bool:
-    return kind.__module__.partition(".")[0] in _PACKAGES
+def _is_own(each: object) -> bool:
+    """Whether nothing from outside decides what a pass or policy does."""
+    own = type(each).__module__.partition(".")[0] in _PACKAGES
+    return own and not getattr(each, "is_foreign", False)
 
 
 @functools.cache
@@ -183,7 +185,7 @@ class _Operations:
             return f"{op.name} {op.label!r}"
         found = self._ops.get(op.key)
         if found is None:
-            if not _is_own(type(op)) or op.rule_is_foreign:
+            if not _is_own(op) or op.rule_is_foreign:
                 raise _NotKeptError
             found = self._ops[op.key] = op_text(op)
         return found

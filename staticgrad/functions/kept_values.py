@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import did_you_mean, listed, shown
+from staticgrad.functions import checkpoint_policies
 from staticgrad.functions.checkpoint_policies import Saveable, parts_of
 from staticgrad.ir.graph import Node
 from staticgrad.ir.op import Op
@@ -101,3 +103,43 @@ def check_names(policy: Saveable, known: Iterable[str]) -> None:
 
 def _named(policy: object) -> str:
     return getattr(policy, "__name__", repr(policy))
+
+
+# -- policies as text -----------------------------------------------------------------------------
+
+
+def text_of(policy: Saveable) -> str:
+    """A policy as text that ``policy_named`` reads; empty where a function from outside decides."""
+    text = _named(policy)
+    own = all(
+        isinstance(part, checkpoint_policies.SaveableRule)
+        or getattr(checkpoint_policies, getattr(part, "__name__", "_"), None) is part
+        for part in parts_of(policy)
+    )
+    return text if own else ""
+
+
+def policy_named(text: str) -> Saveable | None:
+    """The policy of a text: ``dots_saveable``, ``save_only_these_names('a')``; None: it is none."""
+    try:
+        return _policy_of(ast.parse(text.strip(), mode="eval").body)
+    except (SyntaxError, ValueError, ArgumentError):
+        return None
+
+
+def _policy_of(tree: ast.expr) -> Any:
+    """A name, a text, or a function of them.
+
+    Raises:
+        ValueError: something else.
+    """
+    if isinstance(tree, ast.Constant) and isinstance(tree.value, str):
+        return tree.value
+    call = tree if isinstance(tree, ast.Call) else None
+    name = call.func if call is not None else tree
+    if not isinstance(name, ast.Name) or name.id not in checkpoint_policies.__all__:
+        raise ValueError(ast.unparse(tree))
+    found = getattr(checkpoint_policies, name.id)
+    if (call is not None) is not name.id.startswith("save_"):
+        raise ValueError(ast.unparse(tree))
+    return found if call is None else found(*map(_policy_of, call.args))

@@ -1,0 +1,137 @@
+"""Saved values: what a predicate saves of forward for backward; all else is computed again there.
+
+``sg.compile(graph, checkpoint=sg.checkpoint_policies.dots_saveable)`` runs this pass in front of
+``residuals``. What a later phase reads of an earlier one is cloned into it, unless the predicate
+saves it, or it is there anyway: inputs, parameters, results, what ``sg.checkpoint`` marks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from passes.base import Pass, Pipeline, Watch
+from passes.clones import Clones
+from passes.remat import Policy, as_policy
+from passes.remat.store_all import StoreAll
+from passes.residual_values import bases
+from passes.residuals import Residuals
+from staticgrad.analysis.users import phases_of, users_of
+from staticgrad.errors import PipelineError
+from staticgrad.functions.checkpoint_policies import Saveable, parts_of
+from staticgrad.functions.kept_values import kept_values, policy_named, text_of
+from staticgrad.ir.forms import Identity
+from staticgrad.ir.graph import Graph, Node, Symbolic, rebuild
+
+
+class SavedValues(Pass, name="saved"):
+    """Clone what is not saved into the phases that read it.
+
+    Options:
+        policy: what is saved, as text: ``"dots_saveable"``, ``"save_only_these_names('h')"``; or,
+            of a pass that is made in Python, the function itself.
+
+    It may stand anywhere: what is cloned reads its operands through marks, by which ``cse`` does
+    not merge it with what it is a clone of.
+    """
+
+    inside = False
+    policy: Any = "nothing_saveable"
+
+    def __post_init__(self) -> None:
+        """Check the policy.
+
+        Raises:
+            PipelineError: text that is none. ArgumentError: nor is it a function.
+        """
+        if isinstance(self.policy, str) and policy_named(self.policy) is None:
+            raise PipelineError(
+                f"saved: policy={self.policy!r} is none of sg.checkpoint_policies",
+                hint='"dots_saveable", "save_only_these_names(\'h\')"',
+            )
+        parts_of(self.saveable)
+
+    @property
+    def saveable(self) -> Saveable:
+        """The policy itself."""
+        found = policy_named(self.policy) if isinstance(self.policy, str) else self.policy
+        assert found is not None  # checked when it was made
+        return found
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether a function from outside decides, whose code may change unseen."""
+        return not isinstance(self.policy, str)
+
+    def __call__(self, graph: Graph) -> Graph:
+        """The graph with its clones."""
+        return self.traced(graph)[0]
+
+    def traced(self, program: Graph, watch: Watch | None = None) -> tuple[Graph, Mapping[str, int]]:
+        """The same, and how many nodes were cloned.
+
+        Raises:
+            ArgumentError: the policy mentions a name that no value has.
+        """
+        graph, count = program, 0
+        kept_values(self.saveable, graph.nodes)  # names are checked where nothing is cloned, too
+        for phase in range(max((node.order for node in graph.nodes), default=0), 0, -1):
+            graph, clones = _with_clones(graph, phase, self.saveable)
+            count += clones
+        return graph, {self.name: count} if count else {}
+
+
+def _with_clones(graph: Graph, phase: int, policy: Saveable) -> tuple[Graph, int]:
+    """The graph in which a phase reads what is saved of earlier ones, and clones of the rest."""
+    phases = phases_of(graph, users_of(graph))
+    kept = {*kept_values(policy, graph.nodes)}
+    marked = [node.values[0] for node in graph.nodes if _is_kept(node)]
+    there = {node for value in (*graph.roots, *marked) for node, _ in bases(value)}
+
+    def runs_again(value: Symbolic) -> bool:
+        node = value.node
+        earlier = phases.get(node, phase) < phase and not node.is_leaf
+        return earlier and node not in kept and node not in there
+
+    clones = Clones(phase, runs_again, lambda value: value)
+
+    def reading(node: Node, args: tuple[Symbolic, ...]) -> tuple[Symbolic, ...] | None:
+        if phases[node] != phase or not any(map(runs_again, node.args)):
+            return None
+        pairs = zip(node.args, args, strict=True)
+        own = [clones.seen(old) if runs_again(old) else new for old, new in pairs]
+        return tuple(rebuild(node, tuple(own)).values)
+
+    return graph.replace_nodes(reading), len(clones.made)
+
+
+def _is_kept(node: Node) -> bool:
+    form = node.form
+    return isinstance(form, Identity) and form.kept
+
+
+# -- what ``checkpoint=`` says --------------------------------------------------------------------
+
+
+def read_checkpoint(given: Any) -> Policy | SavedValues:
+    """A policy over steps, or the pass of a predicate over ops.
+
+    Raises:
+        ArgumentError: neither.
+    """
+    if isinstance(given, str) and policy_named(given) is not None:
+        return SavedValues(given)
+    if isinstance(given, str | type | Policy) or not callable(given):
+        return as_policy(given)
+    parts_of(given)
+    return SavedValues(text_of(given) or given)
+
+
+def with_checkpoint(passes: Pipeline, given: Any) -> tuple[Pipeline, Policy]:
+    """A pipeline in which a predicate has its pass, and the policy over steps."""
+    chosen = read_checkpoint(given)
+    if isinstance(chosen, Policy):
+        return passes, chosen
+    each = list(passes.passes)
+    place = next((k for k, one in enumerate(each) if isinstance(one, Residuals)), len(each))
+    return Pipeline((*each[:place], chosen, *each[place:])), StoreAll()
