@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar as WithDefault
 
     from staticgrad.explain import Explanation
-    from staticgrad.functions.checkpoint_policies import Saveable
+    from staticgrad.functions.saveable import Saveable
     from staticgrad.profiling import Profile
     from staticgrad.runtime.bound import BoundRun
 

@@ -18,7 +18,6 @@ import numpy as np
 from staticgrad.eager.binding import Application, silent
 from staticgrad.eager.modes import modes
 from staticgrad.errors import TapeError
-from staticgrad.functions.checkpoint_policies import Saveable, parts_of
 from staticgrad.functions.kept_values import (
     SAME_BYTES,
     Verdicts,
@@ -26,6 +25,7 @@ from staticgrad.functions.kept_values import (
     under_name,
     verdicts,
 )
+from staticgrad.functions.saveable import Saveable, parts_of
 from staticgrad.ir.op import Array, Op
 from staticgrad.ops.marks import name_of
 from staticgrad.records import NamedTuple

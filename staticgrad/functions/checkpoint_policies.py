@@ -8,15 +8,19 @@ again. Any function of that form will do; these are the usual ones. Public as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
-from staticgrad.errors import ArgumentError
 from staticgrad.errors.elsewhere import no_such_name
-from staticgrad.errors.wording import kind_of, shown
+from staticgrad.functions.saveable import (
+    ButNames,
+    EitherRule,
+    OnlyNames,
+    Saveable,
+    maker,
+    names_given,
+    parts_of,
+)
 from staticgrad.ir.op import Op
-from staticgrad.ops.marks import CheckpointName
-from staticgrad.records import dataclass
 from staticgrad.types.tensor import TensorType
 
 __all__ = [
@@ -32,8 +36,6 @@ __all__ = [
     "save_only_these_names",
 ]
 
-#: ``policy(op, *types)``: whether the result of the op on operands of these types is kept.
-Saveable = Callable[..., bool]
 _DOTS: Final = ("matmul", "conv", "conv_filter", "conv_image")
 
 
@@ -125,64 +127,7 @@ checkpoint_dots = dots_saveable
 checkpoint_dots_with_no_batch_dims = dots_with_no_batch_dims_saveable
 
 
-class SaveableRule:
-    """A policy that is one rule; one of several parts is ``_Both``.
-
-    Attributes:
-        names: those that it mentions, each of which a value must have.
-        refused: those whose values it does not keep, whatever made them.
-    """
-
-    names: tuple[str, ...] = ()
-    refused: tuple[str, ...] = ()
-
-    def __call__(self, op: Op, *types: TensorType) -> bool:
-        """Whether the result of ``op`` is kept."""
-        raise TypeError(f"{type(self).__name__} does not say what it keeps")
-
-
-@dataclass(frozen=True, repr=False)
-class _OnlyNames(SaveableRule):
-    names: tuple[str, ...]
-
-    def __call__(self, op: Op, *types: TensorType) -> bool:
-        return isinstance(op, CheckpointName) and op.known_as in self.names
-
-    def __repr__(self) -> str:
-        return f"save_only_these_names({_quoted(self.names)})"
-
-
-@dataclass(frozen=True, repr=False)
-class _ButNames(SaveableRule):
-    names: tuple[str, ...]
-    unnamed: bool  # whether values without a name are kept
-
-    @property
-    def refused(self) -> tuple[str, ...]:  # type: ignore[override]
-        return self.names
-
-    def __call__(self, op: Op, *types: TensorType) -> bool:
-        if isinstance(op, CheckpointName):
-            return op.known_as not in self.names
-        return self.unnamed
-
-    def __repr__(self) -> str:
-        function = save_anything_except_these_names if self.unnamed else save_any_names_but_these
-        return f"{function.__name__}({_quoted(self.names)})"
-
-
-@dataclass(frozen=True, repr=False)
-class _Both(SaveableRule):
-    parts: tuple[Saveable, ...]
-
-    def __call__(self, op: Op, *types: TensorType) -> bool:
-        return any(part(op, *types) for part in self.parts)
-
-    def __repr__(self) -> str:
-        texts = (getattr(part, "__name__", repr(part)) for part in self.parts)
-        return f"save_from_both_policies({', '.join(texts)})"
-
-
+@maker
 def save_only_these_names(*names: str) -> Saveable:
     """Values with one of these names are kept, and nothing else.
 
@@ -205,9 +150,10 @@ def save_only_these_names(*names: str) -> Saveable:
     >>> text.count("exp("), text.count("sin(")  # the inner sine runs again
     (1, 1)
     """
-    return _OnlyNames(names_given("save_only_these_names", names))
+    return OnlyNames(names_given("save_only_these_names", names))
 
 
+@maker
 def save_any_names_but_these(*names: str) -> Saveable:
     """Values with a name are kept, those with one of these, and those without any, run again.
 
@@ -224,9 +170,10 @@ def save_any_names_but_these(*names: str) -> Saveable:
     >>> sg.checkpoint_policies.save_any_names_but_these("scores")
     save_any_names_but_these('scores')
     """
-    return _ButNames(names_given("save_any_names_but_these", names), False)
+    return ButNames(names_given("save_any_names_but_these", names), False)
 
 
+@maker
 def save_anything_except_these_names(*names: str) -> Saveable:
     """All is kept but values with one of these names.
 
@@ -243,9 +190,10 @@ def save_anything_except_these_names(*names: str) -> Saveable:
     >>> sg.checkpoint_policies.save_anything_except_these_names("scores")
     save_anything_except_these_names('scores')
     """
-    return _ButNames(names_given("save_anything_except_these_names", names), True)
+    return ButNames(names_given("save_anything_except_these_names", names), True)
 
 
+@maker
 def save_from_both_policies(*policies: Saveable) -> Saveable:
     """What one of the policies keeps is kept.
 
@@ -262,59 +210,7 @@ def save_from_both_policies(*policies: Saveable) -> Saveable:
     >>> cp.save_from_both_policies(cp.dots_saveable, cp.save_only_these_names("h"))
     save_from_both_policies(dots_saveable, save_only_these_names('h'))
     """
-    return _Both(tuple(part for each in policies for part in parts_of(each)))
-
-
-def names_given(what: str, names: Sequence[Any]) -> tuple[str, ...]:
-    """Names as a user gave them.
-
-    Raises:
-        ArgumentError: none, or something that is no name.
-    """
-    for name in names:
-        if not isinstance(name, str) or not name:
-            raise ArgumentError(
-                f"{what}: {shown(name)} is {kind_of(name)}, not a name",
-                hint='a name is a text that is not empty: "h"',
-            )
-    if not names:
-        raise ArgumentError(f"{what}() without a name", hint=f'{what}("a", "b")')
-    return tuple(names)
-
-
-def _quoted(names: Iterable[str]) -> str:
-    return ", ".join(map(repr, names))
-
-
-def parts_of(policy: object) -> tuple[Saveable, ...]:
-    """The rules of a policy, one of which must keep a value.
-
-    Raises:
-        ArgumentError: no policy.
-    """
-    if isinstance(policy, _Both):
-        return policy.parts
-    given: Any = policy
-    if given in _MAKERS:
-        name = given.__name__
-        raise ArgumentError(
-            f"{name} makes a policy of its arguments", hint=f"call it: policy={name}(...)"
-        )
-    if callable(given) and not isinstance(given, type):
-        return (given,)
-    raise ArgumentError(
-        f"{shown(policy)} is {kind_of(policy)}, not a policy of what is saved",
-        hint="a function of an op and its operands' types: lambda op, *types: op.name == 'exp'\n"
-        f"there are {', '.join(__all__)}, in sg.checkpoint_policies",
-    )
-
-
-_MAKERS: Final[tuple[Any, ...]] = (
-    save_only_these_names,
-    save_any_names_but_these,
-    save_anything_except_these_names,
-    save_from_both_policies,
-)
+    return EitherRule(tuple(part for each in policies for part in parts_of(each)))
 
 
 def __dir__() -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import did_you_mean, listed, shown
 from staticgrad.functions import checkpoint_policies
-from staticgrad.functions.checkpoint_policies import Saveable, parts_of
+from staticgrad.functions.saveable import Saveable, SaveableRule, parts_of
 from staticgrad.ir.graph import Node
 from staticgrad.ir.op import Op
 from staticgrad.ops.marks import Mark, name_of
@@ -112,7 +112,7 @@ def text_of(policy: Saveable) -> str:
     """A policy as text that ``policy_named`` reads; empty where a function from outside decides."""
     text = _named(policy)
     own = all(
-        isinstance(part, checkpoint_policies.SaveableRule)
+        isinstance(part, SaveableRule)
         or getattr(checkpoint_policies, getattr(part, "__name__", "_"), None) is part
         for part in parts_of(policy)
     )

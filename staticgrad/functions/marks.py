@@ -9,8 +9,8 @@ from typing import Any, overload
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import shown
 from staticgrad.functions.call_types import P, R
-from staticgrad.functions.checkpoint_policies import Saveable, names_given, parts_of
 from staticgrad.functions.kept_values import kept_values
+from staticgrad.functions.saveable import Saveable, names_given, parts_of
 from staticgrad.functions.trees import flatten, mapped, unflatten
 from staticgrad.ir.graph import Node, Symbolic, ancestors, next_serial
 from staticgrad.ir.kinds import AnyValue, Operand, binding_kind

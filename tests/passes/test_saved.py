@@ -60,8 +60,9 @@ def test_a_predicate_is_a_policy_of_a_program_and_keeps_its_bytes() -> None:
         updated.append([f.run(FEEDS)["loss"] for _ in range(2)])
         assert policy == "store_all" or f.peak_bytes < 0.9 * wanted
     assert all(np.array_equal(updated[0], each) for each in updated)
-    tight = sg.compile(graph, checkpoint="dots_saveable", memory_budget="50%")
-    assert tight.peak_bytes <= sg.compile(graph, checkpoint="dots_saveable").peak_bytes
+    whole = sg.compile(graph, checkpoint="dots_saveable").peak_bytes
+    tight = sg.compile(graph, checkpoint="dots_saveable", memory_budget=whole - 64)
+    assert tight.peak_bytes < whole
 
 
 def _is_dot(op: Any, *types: Any) -> bool:
