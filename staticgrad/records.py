@@ -247,7 +247,10 @@ def _values(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
     """What reads these attributes, as a tuple."""
     if len(names) > 1:
         return attrgetter(*names)
-    return lambda self: tuple([getattr(self, name) for name in names])
+    if names:
+        only = attrgetter(names[0])
+        return lambda self: (only(self),)
+    return lambda self: ()
 
 
 def _repr(names: Sequence[str]) -> Callable[[Any], str]:

@@ -103,6 +103,8 @@ class Draft:
 
     def stores_parts_of(self, key: Key) -> bool:
         """Whether a value is one of which the draft stores parts, be they all there is."""
+        if not self.regions:
+            return False
         return any(each.target == key for several in self.regions.values() for each in several)
 
     def frozen(self, position: Mapping[Node, int]) -> Group:

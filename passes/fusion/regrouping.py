@@ -28,7 +28,11 @@ class Regrouping:
     def _owner(self, key: Key) -> int | None:
         """The number of the group that computes a buffer now."""
         number = self._owners.get(key)
-        return None if number is None else self._final(number)
+        while (
+            number is not None and number in self._into
+        ):  # as ``_final``, asked thousands of times
+            number = self._into[number]
+        return number
 
     def _place(self, number: int) -> int:
         """Where the last node of a group stands in the graph."""

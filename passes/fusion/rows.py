@@ -127,9 +127,12 @@ class _Joining(Regrouping):
         known = self._whole.setdefault(number, {})
         found = known.get(domain)
         if found is None:
-            bases = {read.source.base for read in self._all_reads(number)} - self._types.keys()
-            shapes = ((base, self._before.value_type(base).shape) for base in bases)
-            found = known[domain] = {base for base, shape in shapes if shape == domain}
+            bases = {read.source.base for read in self._all_reads(number)}
+            found = known[domain] = {
+                base
+                for base in bases
+                if base not in self._types and self._before.value_type(base).shape == domain
+            }
         return found
 
     def _all_reads(self, number: int) -> list[Read]:

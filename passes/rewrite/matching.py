@@ -94,6 +94,7 @@ class Index:
         self._numbers = tuple(numbers.values())
         self._any_number = frozenset(self._numbers)
         self._known: dict[tuple[Any, ...], tuple[Rule, ...]] = {}
+        self._of_op: dict[type[Any], tuple[Rule, ...]] = {}
 
     def numbers(self, value: Symbolic) -> int:
         """Which numbers of the patterns ``value`` is throughout, a bit each."""
@@ -114,14 +115,20 @@ class Index:
         key = tuple(seen)
         found = self._known.get(key)
         if found is None:
-            found = tuple(rule for rule in self._rules if self._may_match(rule, node, numbers))
+            rules = self._rules_of(type(node.op))
+            found = tuple([rule for rule in rules if self._may_match(rule, node, numbers)])
             self._known[key] = found
+        return found
+
+    def _rules_of(self, kind: type[Any]) -> tuple[Rule, ...]:
+        found = self._of_op.get(kind)
+        if found is None:
+            fitting = [rule for rule in self._rules if issubclass(kind, rule.pattern.op_class)]
+            found = self._of_op[kind] = tuple(fitting)
         return found
 
     def _may_match(self, rule: Rule, node: Node, numbers: Mapping[Node, int]) -> bool:
         pattern = rule.pattern
-        if not issubclass(type(node.op), pattern.op_class):
-            return False
         if node.types[0].dtype.kind not in rule.dtypes:
             return False
         if pattern.open:

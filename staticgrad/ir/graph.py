@@ -295,5 +295,5 @@ def ancestors(
         if node in seen or node.serial < oldest or (stop is not None and node in stop):
             continue
         seen[node] = None
-        stack.extend(arg.node for arg in node.args)
+        stack += [arg.node for arg in node.args]
     return list(seen)

@@ -206,8 +206,8 @@ class Emitter:
 
     def intrinsic(self, result: str, name: str, arguments: list[tuple[str, str]]) -> str:
         """Calls a named LLVM intrinsic; ``arguments`` are (type, value) pairs."""
-        self.externals[name] = (result, tuple(kind for kind, _ in arguments))
-        passed = ", ".join(f"{kind} {value}" for kind, value in arguments)
+        self.externals[name] = (result, tuple([kind for kind, _ in arguments]))
+        passed = ", ".join([f"{kind} {value}" for kind, value in arguments])
         call = f"call {result} @{name}({passed})"
         if result == "void":
             self.effect(call)

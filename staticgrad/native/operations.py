@@ -183,7 +183,7 @@ def _word_or(rule: Rule, kind: Scalar = WORD) -> Rule:
 
 def _word_binary(verb: str) -> Emit:
     def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
-        left, right = (text.word(value) for value in values)
+        left, right = map(text.word, values)
         return out.do(f"{verb} i64 {left}, {right}")
 
     return emit
@@ -230,8 +230,8 @@ def bit_of(out: Emitter, lanes: int, byte: str) -> str:
 
 def _comparison(real: str, stem: str) -> Emit:
     def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
-        if all(kind is WORD for kind in kinds):
-            left, right = (text.word(value) for value in values)
+        if kinds[0] is WORD and kinds[1] is WORD:
+            left, right = map(text.word, values)
             signed = stem if stem in ("eq", "ne") else f"s{stem}"
             return out.do(f"icmp {signed} i64 {left}, {right}")
         kind, (a, b) = _unify(out, kinds, values)
