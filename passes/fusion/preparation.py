@@ -67,17 +67,23 @@ def leave_unmarked(graph: Graph, without: Graph) -> None:
 def unmarked(graph: Graph) -> tuple[Graph, Mapping[Node, Sequence[Symbolic]]]:
     """The graph without marks, and the results there of nodes that have other ones in it."""
     new: dict[Node, Sequence[Symbolic]] = {}
-
-    def without(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-        if is_mark(node):
-            new[node] = args[:1]
-        elif reads_any(node, new):
-            new[node] = rebuild(node, args).values
-        return new.get(node)
-
     if not any(map(is_mark, graph.nodes)):
         return graph, new
-    return DeadNodes()(graph.replace_nodes(without)), new
+    kept: list[Node] = []
+
+    def there(value: Symbolic) -> Symbolic:
+        return new[value.node][value.index] if value.node in new else value
+
+    for node in graph.nodes:
+        if is_mark(node):
+            new[node] = (there(node.args[0]),)
+        elif reads_any(node, new):
+            kept.append(rebuild(node, tuple(map(there, node.args))))
+            new[node] = kept[-1].values
+        else:
+            kept.append(node)
+    roots = {value.key: there(value) for value in graph.roots}
+    return DeadNodes()(graph.with_nodes(kept, roots)), new
 
 
 # -- products with a vector -----------------------------------------------------------------------

@@ -7,6 +7,7 @@ object is evaluated once, where the first statement needs it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from math import prod
 from typing import Final, Literal
 
@@ -411,14 +412,18 @@ def gemm_iterations(stage: Gemm, dtype: DType, rows: Size, columns: Size) -> Siz
     Where they are so few that the other factor is read as it lies, iterations take long runs of it.
     """
     if stage.plain:
-        width = panel_columns(dtype)
-        chunks, panels = (rows + (CHUNK - 1)) // CHUNK, (columns + (width - 1)) // width
-        shared = minimum(chunks, chunks * panels // FEWEST)
-        wanted = maximum(shared, PANELS * (STREAMED + 1 - rows))
-        group = maximum(minimum(wanted, PANELS), 1)
-        return chunks * ((panels + (group - 1)) // group)
+        return _plain_iterations(rows, columns, panel_columns(dtype))
     _, chunk, panel = gemm_tile(stage, dtype)
     return ((rows + (chunk - 1)) // chunk) * ((columns + (panel - 1)) // panel)
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _plain_iterations(rows: Size, columns: Size, width: int) -> Size:
+    chunks, panels = (rows + (CHUNK - 1)) // CHUNK, (columns + (width - 1)) // width
+    shared = minimum(chunks, chunks * panels // FEWEST)
+    wanted = maximum(shared, PANELS * (STREAMED + 1 - rows))
+    group = maximum(minimum(wanted, PANELS), 1)
+    return chunks * ((panels + (group - 1)) // group)
 
 
 def operands_read(stages: Iterable[Stage]) -> set[str]:
@@ -447,11 +452,13 @@ def keys_apart(key: DType) -> bool:
     return 2 * key.bits > I64.bits
 
 
+@lru_cache(maxsize=1024, typed=True)
 def group_rows(rows: Size) -> Size:
     """Rows of a group, of which the last one may have fewer: ``summation.group_length``."""
     return maximum(SHORTEST_GROUP, (rows + (GROUPS - 1)) // GROUPS)
 
 
+@lru_cache(maxsize=1024, typed=True)
 def column_words(extent: Size, rows: Size, lanes: int) -> Size:
     """Elements of the scratch of a ColumnAccumulate: a row of accumulators, and of each level.
 

@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from types import UnionType
-from typing import Any
+from typing import Any, Final
 
 from staticgrad.ir.expr import LEAVES, Access, Expr
 from staticgrad.types.dtype import DType
@@ -23,6 +23,10 @@ def structure(kernel: object, statements: UnionType) -> Hashable:
     in the text, what is numbered in one field is not used in another.
     """
     return _Part(statements).of(kernel)
+
+
+#: Types of fields that hold no expressions, and that most fields have.
+_VALUES: Final = frozenset((str, int, bool, type(None)))
 
 
 class _Part:
@@ -47,7 +51,10 @@ class _Part:
             value: Any = part
             return value  # type: ignore[no-any-return]
         own = isinstance(part, self._statements)
-        inner = [(self if own else _Part(self._statements)).of(getattr(part, n)) for n in names]
+        inner = [
+            each if type(each) in _VALUES else (self if own else _Part(self._statements)).of(each)
+            for each in [getattr(part, name) for name in names]
+        ]
         return (kind.__name__, *inner)
 
     def _expression(self, root: Expr) -> Hashable:

@@ -31,7 +31,7 @@ class TensorType:
     @property
     def size(self) -> Size:
         """Number of elements."""
-        return _elements(self.shape)
+        return product(self.shape)
 
     @property
     def nbytes(self) -> Size:
@@ -62,6 +62,11 @@ class TensorType:
 
 def product(sizes: Iterable[Size]) -> Size:
     """The product of sizes, the literal ones first: those cost nothing."""
+    return _product(tuple(sizes))
+
+
+@lru_cache(maxsize=1024)
+def _product(sizes: Shape) -> Size:
     literal, named = 1, []
     for size in sizes:
         if isinstance(size, Dim):
@@ -69,11 +74,6 @@ def product(sizes: Iterable[Size]) -> Size:
         else:
             literal *= size
     return prod(named, start=literal)
-
-
-@lru_cache(maxsize=1024)
-def _elements(shape: Shape) -> Size:
-    return product(shape)
 
 
 class BroadcastError(Exception):
@@ -130,6 +130,11 @@ def hint_value(size: Size, default: int = 64) -> int:
     """A typical value, for cost decisions only: named sizes at their ``typical_value``."""
     if isinstance(size, int):
         return size
+    return _typical(size, default)
+
+
+@lru_cache(maxsize=4096)
+def _typical(size: Dim, default: int) -> int:
     return evaluate(size, {n.name: typical_value(n, default) for n in named_sizes(size)})
 
 
