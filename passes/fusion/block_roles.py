@@ -17,8 +17,8 @@ from staticgrad.ir.forms import Contract
 from staticgrad.ir.graph import Node, Symbolic
 from staticgrad.records import NamedTuple, dataclass
 
-#: Rows of a tile.
-TILE: Final = 32
+#: Rows of a tile, and of one whose columns end with its rows: half of the last ones are zeros.
+TILE, CUT_TILE = 32, 16
 #: Operations per element up to which a value is computed again where a later stage reads it.
 _CHEAP: Final = 1
 
@@ -71,9 +71,14 @@ class Roles:
     wanted: frozenset[Key]
 
     @property
+    def tile(self) -> int:
+        """Rows of a tile."""
+        return CUT_TILE if self.beyond or self.short else TILE
+
+    @property
     def tile_end(self) -> int:
         """The first column, counted from the first row of a tile, that no product reads of it."""
-        return TILE * ((TILE - 1 + self.reach) // TILE + 1)
+        return self.tile * ((self.tile - 1 + self.reach) // self.tile + 1)
 
     @property
     def products(self) -> tuple[Node, ...]:

@@ -13,7 +13,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from passes.fusion.block_roles import TILE, roles_of
+from passes.fusion.block_roles import roles_of
 from passes.fusion.groups import Group, Groups, Home, Key, Read, Source, meets_elements
 from passes.fusion.precedence import Precedence
 from passes.fusion.regrouping import Regrouping
@@ -158,8 +158,9 @@ class _Blocking(Regrouping):
     def _fits(self, block: Group) -> bool:
         """Whether what a block keeps of one matrix stays in the cache, sizes at their hints."""
         rows, columns = map(hint_value, block.domain[-2:])
-        slots = {slot: key for key, slot in roles_of(self._before, block).slots.items()}
-        elements = {slot: columns * (rows if slot.whole else TILE) for slot in slots}
+        roles = roles_of(self._before, block)
+        slots = {slot: key for key, slot in roles.slots.items()}
+        elements = {slot: columns * (rows if slot.whole else roles.tile) for slot in slots}
         dtypes = {slot: self._before.value_type(key).dtype for slot, key in slots.items()}
         return sum(dtypes[slot].itemsize * n for slot, n in elements.items()) <= _MOST_SCRATCH
 

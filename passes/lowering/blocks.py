@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Final
 
-from passes.fusion.block_roles import TILE, Roles, roles_of
+from passes.fusion.block_roles import Roles, roles_of
 from passes.fusion.groups import Group, Groups, Home, Key, Source, Walk
 from passes.layout import Strided
 from passes.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over
@@ -64,6 +64,7 @@ class _BlockLowering(Lowering):
 
     def __post_init__(self) -> None:
         self.roles: Roles = roles_of(self.groups, self.group)
+        self.height = self.roles.tile
         self.domain = self.group.domain
         self.tile = self.trip = self.last = self.end = ""
         self.count = 0
@@ -81,7 +82,7 @@ class _BlockLowering(Lowering):
         zeros = _together(map(self._zeros, short))
         inside: list[Stage] = [Scalar(tuple(self._limits()))]
         inside += [self._scores(node) for node in self.roles.scores]
-        trips = Axis(self.trip, TILE, self.last)
+        trips = Axis(self.trip, self.height, self.last)
         inside.append(Loop(trips, (), tuple(self._row_stages()), (), _ABREAST))
         inside += [self._over_rows(node) for node in self.roles.over_rows]
         loop = Loop(self._tiles(self.domain[-2]), (), tuple(inside), ())
@@ -89,7 +90,7 @@ class _BlockLowering(Lowering):
         return self.finish([*zeros, loop, *after], axes)
 
     def _tiles(self, rows: Size) -> Axis:
-        return Axis(self.tile, self.extent((rows + (TILE - 1)) // TILE))
+        return Axis(self.tile, self.extent((rows + (self.height - 1)) // self.height))
 
     def _fresh(self) -> str:
         """The name of a number that is kept."""
@@ -100,12 +101,12 @@ class _BlockLowering(Lowering):
         """How many rows a tile has, and where its columns end."""
         yield Keep(self.last, self._left(self.domain[-2]))
         if self.roles.beyond or self.roles.short:
-            end = ex.index(self.tile) * TILE + self.roles.tile_end
+            end = ex.index(self.tile) * self.height + self.roles.tile_end
             yield Keep(self.end, end.minimum(self.size(self.domain[-1])))
 
     def _left(self, rows: Size) -> Expr:
-        left = self.size(rows) - ex.index(self.tile) * TILE
-        return left.minimum(ex.literal(TILE, I64))
+        left = self.size(rows) - ex.index(self.tile) * self.height
+        return left.minimum(ex.literal(self.height, I64))
 
     def _columns(self, short: bool, name: str = VECTOR) -> Axis:
         """The loop over columns, which may end where those of the tile do."""
@@ -162,7 +163,7 @@ class _BlockLowering(Lowering):
         rows = node in self.roles.over_rows
         size = self.extent(self.domain[-1] if rows else self.domain[-2])
         width = self.argument(node.types[0].shape[-1])
-        place = Position(((self.tile, TILE),), start, width, size)
+        place = Position(((self.tile, self.height),), start, width, size)
         access = Access(self.scratch_operand(node, value.dtype), ((VECTOR, 1),), (), (place,))
         return value + ex.load(access, value.dtype, fill=ex.literal(-0.0, value.dtype))
 
@@ -221,7 +222,7 @@ class _BlockLowering(Lowering):
         """The place of a row of the tile: loops over them end at the last one."""
         if stride == 0:
             return ()
-        terms, rows = ((self.tile, TILE), (self.row, 1)), self.extent(self.domain[-2])
+        terms, rows = ((self.tile, self.height), (self.row, 1)), self.extent(self.domain[-2])
         return (Position(terms, 0, self.argument(stride), rows, within=True),)
 
     def _along(self, walk: Walk, dtype: DType, columns: str, mode: str = "in") -> Access:
@@ -287,7 +288,7 @@ class _BlockLowering(Lowering):
         self._evaluate(chain)
         last = Home(chain[-1] if chain else node)
         return Gemm(
-            (Axis("i", TILE, self.last),),
+            (Axis("i", self.height, self.last),),
             (self._columns(node in self.roles.short),),
             (Axis("k", self.extent(depth)),),
             a,
@@ -303,7 +304,7 @@ class _BlockLowering(Lowering):
         target = self._result(node)
         down = self._in_tile(node.types[0].shape[-1])
         store = Access(target.operand, (*target.strides, (VECTOR, 1)), (), down)
-        i, k = Axis("i", TILE, self.last), self._columns(node in self.roles.short, "k")
+        i, k = Axis("i", self.height, self.last), self._columns(node in self.roles.short, "k")
         return self._product(node, second, a, store, i, k, self.roles.tile_end)
 
     def _over_columns(self, node: Node) -> Stage:
@@ -322,20 +323,20 @@ class _BlockLowering(Lowering):
         i, k = Axis("i", columns), Axis("k", self.extent(self.domain[-2]))
         places: list[tuple[Position, ...]] = [(), ()]
         if short:
-            terms = ((self.tile, TILE), ("i", 1))
+            terms = ((self.tile, self.height), ("i", 1))
             places = [
                 (Position(terms, 0, self.argument(stride), columns, within=True),)
                 for stride in (1, depth)
             ]
             moves = [(), ()]
             left, begin = self._fresh(), self._fresh()
-            i, k = Axis("i", TILE, left), Axis("k", k.extent, "", begin)
+            i, k = Axis("i", self.height, left), Axis("k", k.extent, "", begin)
         a = Access(base.operand, (*base.strides, ("k", wide), *moves[0]), (), places[0])
         store = Access(target.operand, (*target.strides, *moves[1], (VECTOR, 1)), (), places[1])
         product = self._product(node, second, a, store, i, k, -1 - self.roles.reach)
         if not short:
             return product
-        place = ex.index(self.tile) * TILE - self.roles.reach
+        place = ex.index(self.tile) * self.height - self.roles.reach
         keeps = (Keep(left, self._left(self.domain[-1])), Keep(begin, place))
         return Loop(self._tiles(self.domain[-1]), (), (Scalar(keeps), product), ())
 
@@ -406,7 +407,7 @@ class _BlockLowering(Lowering):
 
     def positions(self, shape: Shape) -> list[Expr]:
         """The row and the column of the square; a value with positions has no other axes."""
-        places = [ex.index(self.tile) * TILE + ex.index(self.row), ex.index(VECTOR)]
+        places = [ex.index(self.tile) * self.height + ex.index(self.row), ex.index(VECTOR)]
         places = [*[ex.literal(0, I64)] * len(shape), *places][-len(shape) :] if shape else []
         return [
             ex.literal(0, I64) if size == 1 else place

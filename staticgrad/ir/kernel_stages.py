@@ -365,10 +365,13 @@ def nested(
 
 
 def small(axes: Iterable[Axis]) -> bool:
-    """Whether loops are so few and short, whatever the sizes, that each position has its code."""
+    """Whether loops are so few and short, whatever the sizes, that each position has its code.
+
+    Of a loop that may end before, positions that it leaves out would be computed all the same.
+    """
     count = 1
     for axis in axes:
-        if isinstance(axis.extent, str):
+        if isinstance(axis.extent, str) or axis.past:
             return False
         count *= axis.extent
     return count <= FEW
