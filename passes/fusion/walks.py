@@ -150,6 +150,25 @@ def gather_walks(groups: Groups, node: Node) -> tuple[Walk, Walk, Size]:
     )
 
 
+def rows_together(
+    domain: Shape, walks: Sequence[Walk], a_rows: Size
+) -> tuple[Size, dict[Walk, Size]] | None:
+    """The rows of all matrices of a batch as those of one: how many, and each walk's move by one.
+
+    The first walk is that of the matrices ``a``, which move by ``a_rows``. None where some walk
+    does not take all rows alike, or is that of ``a`` and moves by rows in another way.
+    """
+    a, *others = walks
+    if a in others:
+        return None
+    found = dict.fromkeys(walks)
+    moves = [(*w.strides[:-2], a_rows if w is a else w.strides[-2]) for w in found]
+    extents, merged = collapse(domain[:-1], moves)
+    if len(extents) != 1:
+        return None
+    return extents[0], {w: move for w, (move,) in zip(found, merged, strict=True)}
+
+
 def sums_across(groups: Groups, group: Group) -> bool:
     """Whether a group is a few sums whose terms follow each other across memory, not along it.
 

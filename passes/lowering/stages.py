@@ -23,11 +23,12 @@ from passes.fusion.walks import (
     gather_walks,
     has_short_rows,
     operand_walks,
+    rows_together,
     source_walks,
     sums_across,
     sums_along,
 )
-from passes.layout import Strided, collapse
+from passes.layout import Strided
 from passes.lowering.blocks import lower_block
 from passes.lowering.folded import lower_folded
 from passes.lowering.operands import (
@@ -336,7 +337,7 @@ def _lower_gemm(low: Lowering) -> LoweredStep:
     inner = a.type.shape[-2 if form.transpose_a else -1]
     stores = _stores(low)
     walks = [a_walk, b_walk, *_walks(low), *(w for _, w in stores)]
-    together = None if group.indexed else _rows_together(group.domain, walks, {a_walk: a_rows})
+    together = None if group.indexed else rows_together(group.domain, walks, a_rows)
     if together is None:
         segments = [list(range(rank - 2)), [rank - 2], [rank - 1]]
         low.loops = loops_over(group.domain, segments[:1], walks, merge=not group.indexed)
@@ -387,21 +388,6 @@ def _matrix(low: Lowering, source: Source, transposed: bool) -> tuple[Walk, Size
     if transposed:
         rows, columns = columns, rows
     return Walk(source.base, source.layout.offset, (*batch, 0, 0)), rows, columns
-
-
-def _rows_together(
-    domain: Shape, walks: Sequence[Walk], by_rows: Mapping[Walk, Size]
-) -> tuple[Size, dict[Walk, Size]] | None:
-    """The rows of all matrices of a batch as those of one: how many, and each walk's move by one.
-
-    ``by_rows``: the moves of matrices by a row. None where some walk does not take all rows alike.
-    """
-    found = dict.fromkeys(walks)
-    moves = [(*w.strides[:-2], by_rows.get(w, w.strides[-2])) for w in found]
-    extents, merged = collapse(domain[:-1], moves)
-    if len(extents) != 1:
-        return None
-    return extents[0], {w: move for w, (move,) in zip(found, merged, strict=True)}
 
 
 def _keep_matrix_axes(low: Lowering, rows: Size, moves: Mapping[Walk, Size]) -> None:

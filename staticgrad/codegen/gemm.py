@@ -456,11 +456,13 @@ class PlainProduct:
         rest.add(f"for half in range(0, {self.columns} if wide > {lanes} else {lanes}, {lanes}):")
         rest.add(f"    {VECTOR} = j0 + half")
         rest.add(f"    m = mask{lanes}(wide - half)")
-        one = Lines()
+        one, long = Lines(), work(body, self.unit) > SHORT
         one.add(f"acc = load{lanes}(tile, from_)")
+        if long:  # a line of a row, then one of the next row: hardware finds no stream in that
+            one.lines += touched_by_next_tile(self.stage.stores, scope)
         one.extend(body)
         self._write_each_row(rest, one, "to - into + half", 1)
-        if work(body, self.unit) > SHORT:
+        if long:
             out.extend(rest)
             return
         whole, masked = Lines(), self.tiles.wide and not self.fills_panels

@@ -10,6 +10,7 @@ from passes.fuse import fuse
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.kernel_stages import Gemm
+from staticgrad.ops.contract import MatMul
 
 SHAPES = {"time": (4, 6, 32), "images": (2, 3, 4, 32), "named": ("n", 6, 32), "one": (7, 1, 32)}
 
@@ -82,6 +83,20 @@ def test_what_differs_between_matrices_of_a_batch_is_added_to_each():
     wanted = np.tanh(given["x"].astype("float64") @ given["w"] + given["place"])
     np.testing.assert_allclose(program.run(given)["output"], wanted, rtol=1e-5, atol=1e-6)
     assert len(program.schedule.steps) == 1
+
+
+def test_matrices_may_be_multiplied_by_themselves_and_by_what_they_hold():
+    """Then one walk over the batch is that of rows and of something else."""
+    x, y = sg.input("x", (3, 5, 4), "float64"), sg.input("y", (6, 1, 4), "float64")
+    w, rng = sg.input("w", (4, 7), "float64"), np.random.default_rng(1)
+    given = {n: rng.normal(size=s) for n, s in (("x", (3, 5, 4)), ("y", (6, 1, 4)), ("w", (4, 7)))}
+    a, b, c = given.values()
+    program = sg.compile(
+        sg.Graph({"square": x @ x.transpose(0, 2, 1), "held": MatMul()(y, w) + y[..., :1]})
+    )
+    found = program.run(given)
+    np.testing.assert_allclose(found["square"], a @ a.swapaxes(1, 2), rtol=1e-14, atol=1e-14)
+    np.testing.assert_allclose(found["held"], b @ c + b[..., :1], rtol=1e-14, atol=1e-14)
 
 
 def test_shapes_of_one_copy_share_it():
