@@ -9,13 +9,14 @@ size takes milliseconds. No kernel is compiled or run here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set as AbstractSet
+from collections.abc import Iterator, Mapping, Sequence, Set as AbstractSet
 from dataclasses import replace
 from typing import Final
 
 from passes.order import Order, candidate_orders
-from passes.remat.base import Policy, Problem
-from passes.remat.front import Front, Point, lowest
+from passes.remat.base import Policy, Problem, Steps
+from passes.remat.canonical import are_alike, canonical_sizes
+from passes.remat.front import Front, Layout, Point, Sequences, lowest
 from passes.remat.store_all import StoreAll
 from passes.timeline import ArenaLayout, Placed, Timeline
 from staticgrad.analysis.budgets import Limit
@@ -31,6 +32,7 @@ from staticgrad.kept import Kept, cached_property, collection_paused
 
 _TIMELINES: Final = 64 << 20  # bytes of timelines kept; one per order and set of staged inputs
 _FRONTS: Final = 16 << 20  # bytes of fronts kept; one per sizes and set of staged inputs
+_SEQUENCES: Final = 16 << 20  # bytes of sequences kept; one set of them per canonical sizes
 _STORE_ALL: Final = StoreAll()
 _FrontKey = tuple[tuple[tuple[str, int], ...], frozenset[int], int]  # sizes, staged, workers
 
@@ -85,6 +87,8 @@ class Planner:
         }
         self._timelines: Kept[tuple[Order, frozenset[int]], Timeline] = Kept(_TIMELINES)
         self._fronts: Kept[_FrontKey, Front] = Kept(_FRONTS)
+        self._sequences: Kept[_FrontKey, Sequences] = Kept(_SEQUENCES)
+        self._arena = tuple(buffer.in_arena for buffer in schedule.buffers)
 
     @cached_property
     def orders(self) -> tuple[Order, ...]:
@@ -182,18 +186,41 @@ class Planner:
         budget: int | None,
     ) -> Point:
         """The policy's plan, or the front's cheapest within the budget; the smallest if none is."""
-        own = self._by_policy(numbers, staged)
-        if budget is None or (self.policy == _STORE_ALL and own.height <= budget):
-            return own
+        if budget is None:
+            return self._by_policy(numbers, staged)
+        most = budget
+        if self.policy != _STORE_ALL or self._least_load(numbers, staged) <= budget:
+            own = self._by_policy(numbers, staged)
+            if self.policy == _STORE_ALL and own.height <= budget:
+                return own
+            most = min(budget, own.height)
         problem = self._problem(numbers, staged)
-        key = (tuple(sorted(sizes.items())), staged, workers)
-        front = self._front(key, problem, sizes)
-        found = front.within(problem, min(budget, own.height))
-        if found is None:
-            smallest = front.smallest(problem)
-            found = own if own.height <= smallest.height else smallest
-        self._fronts.put(key, front, front.held_bytes)
-        return found
+        smallest: list[Point] = []
+        for key, front in self._fronts_at(sizes, problem, workers):
+            found = front.within(problem, most, self._layouts(numbers, staged))
+            if found is None:
+                smallest.append(front.smallest(problem))
+            self._fronts.put(key, front, front.held_bytes)
+            if found is not None:
+                return found
+        return min(self._by_policy(numbers, staged), *smallest, key=lambda point: point.height)
+
+    def _least_load(self, numbers: SizeNumbers, staged: frozenset[int]) -> int:
+        """The fewest bytes alive at once in an order that runs every step once."""
+        layout = self._layouts(numbers, staged)
+        return min(layout(order).load for order in self.orders)
+
+    def _layouts(self, numbers: SizeNumbers, staged: frozenset[int]) -> Layout:
+        """Layouts of sequences at these sizes, whose timelines are kept for the next ones."""
+
+        def layout(sequence: Steps) -> ArenaLayout:
+            order = tuple(sequence)
+            timeline = self._timeline(order, staged)
+            found = timeline.layout(numbers)
+            self._timelines.put((order, staged), timeline, timeline.held_bytes)
+            return found
+
+        return layout
 
     def _smallest_uncopied(self, sizes: Mapping[str, int]) -> int:
         """The peak where no feed is copied, of the smallest plan if none meets the budget."""
@@ -210,11 +237,50 @@ class Planner:
         numbers = self._numbers(sizes, workers)
         copied = frozenset(self.flow.index[name] for name in staged)
         problem = self._problem(numbers, copied)
-        key = (tuple(sorted(sizes.items())), copied, workers)
-        found = self._front(key, problem, sizes)
-        points = found.points(problem)
-        self._fronts.put(key, found, found.held_bytes)
-        return tuple((self._plan(sizes, numbers, copied, p, workers), p.seconds) for p in points)
+        kept: list[Point] = []
+        for key, front in self._fronts_at(sizes, problem, workers):
+            points = front.points(problem)
+            kept += [each for each in points if not kept or each.height < kept[-1].height]
+            self._fronts.put(key, front, front.held_bytes)
+        return tuple((self._plan(sizes, numbers, copied, p, workers), p.seconds) for p in kept)
+
+    def _fronts_at(
+        self, sizes: Mapping[str, int], problem: Problem, workers: int
+    ) -> Iterator[tuple[_FrontKey, Front]]:
+        """Fronts of these sizes, of which the first that meets a budget counts: of the sequences
+        for canonical sizes, where these are like them, then of those for the very sizes."""
+        canonical = canonical_sizes(sizes)
+        if canonical != dict(sizes):
+            numbers = self._numbers(canonical, workers)
+            if are_alike(problem.numbers, numbers, self._arena):
+                there = self._problem(numbers, problem.staged)
+                yield self._front(sizes, problem, canonical, there, workers)
+        yield self._front(sizes, problem, sizes, problem, workers)
+
+    def _front(
+        self,
+        sizes: Mapping[str, int],
+        problem: Problem,
+        sought_at: Mapping[str, int],
+        there: Problem,
+        workers: int,
+    ) -> tuple[_FrontKey, Front]:
+        """The front at some sizes of the sequences that are found at others."""
+        at, key = (
+            (tuple(sorted(each.items())), problem.staged, workers) for each in (sought_at, sizes)
+        )
+        front_key = (*at[0], ("", 0), *key[0]), problem.staged, workers
+        front = self._fronts.get(front_key)
+        if front is None:
+            sequences = self._sequences.get(at)
+            if sequences is None:
+                order = self._timeline(self.orders[0], problem.staged)
+                placed = Point.of(order.layout(there.numbers).placed(), 0.0)
+                listed = self._plan(sought_at, there.numbers, problem.staged, placed, workers)
+                sequences = Sequences(there, lower_bound(listed))
+                self._sequences.put(at, sequences, sequences.held_bytes)
+            front = Front(problem, sequences)
+        return front_key, front
 
     def _by_policy(self, numbers: SizeNumbers, staged: frozenset[int]) -> Point:
         if self.policy != _STORE_ALL:
@@ -231,16 +297,6 @@ class Planner:
     def _problem(self, numbers: SizeNumbers, staged: frozenset[int]) -> Problem:
         seconds = all_seconds(self.schedule.steps, numbers.arguments)
         return Problem(self.flow, self.repeats, numbers, staged, self.orders, seconds, self._kept)
-
-    def _front(self, key: _FrontKey, problem: Problem, sizes: Mapping[str, int]) -> Front:
-        """The front of some sizes, staged inputs, and a number of workers."""
-        found = self._fronts.get(key)
-        if found is None:
-            _, staged, workers = key
-            placed = self._timeline(self.orders[0], staged).layout(problem.numbers).placed()
-            listed = self._plan(sizes, problem.numbers, staged, Point.of(placed, 0.0), workers)
-            found = Front(problem, lower_bound(listed))
-        return found
 
     def _timeline(self, order: Order, staged: frozenset[int]) -> Timeline:
         found = self._timelines.get((order, staged))

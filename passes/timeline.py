@@ -7,23 +7,33 @@ sequence may run a step several times; each life of a buffer then has its own pl
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Final
 
-from staticgrad.analysis.liveness import Flow, InPlace, Life, SizeNumbers
+from staticgrad.analysis.liveness import Flow, Life, SizeNumbers
 from staticgrad.kept import cached_property
 from staticgrad.planning.offsets import Spans, place
 from staticgrad.records import NamedTuple, dataclass
 
+_SLACK: Final = 100  # part of the load that an arena may exceed it by before offsets are sought
 _LAYOUTS: Final = 64  # choices of in-place results that a timeline keeps ready
 
 
 class Chance(NamedTuple):
-    """At a run of ``step``, the life ``out`` begins where the life ``into`` ends."""
+    """At a run of a step, the life ``out`` begins where the life ``into`` ends; ``pair`` is the
+    number of the pair that may share bytes, of all in ``Flow.in_place``."""
 
-    step: int
-    pair: InPlace
+    pair: int
     out: int
     into: int
+
+
+class _Blocks(NamedTuple):
+    """The block of each life, the lifetimes of blocks, and a buffer in each."""
+
+    of_life: list[int]
+    spans: Spans
+    buffers: tuple[int, ...]
 
 
 class Timeline:
@@ -33,65 +43,66 @@ class Timeline:
         self.sequence = tuple(sequence)
         self.commit = flow.commit(sequence)
         self.lives: list[Life] = flow.lives(sequence, staged)
+        self._flow = flow
         self.chances = tuple(_chances(flow, self.sequence, self.lives))
-        self._spans: dict[tuple[tuple[int, int], ...], tuple[list[int], Spans]] = {}
+        self._blocks: dict[bytes, _Blocks] = {}  # by the pairs that share bytes
 
     @property
     def held_bytes(self) -> int:
         """About how many bytes the timeline takes, with what was derived for sizes seen so far."""
-        derived = sum(8 * len(blocks) + spans.held_bytes for blocks, spans in self._spans.values())
+        derived = sum(
+            16 * len(each.of_life) + each.spans.held_bytes for each in self._blocks.values()
+        )
         return 8 * len(self.sequence) + 90 * len(self.lives) + 100 * len(self.chances) + derived
 
     def layout(self, numbers: SizeNumbers) -> ArenaLayout:
         """Blocks of bytes at these sizes, each shared by a chain of in-place results."""
+        sharing = numbers.sharing(self._flow)
+        found = self._blocks.get(sharing)
+        if found is None:
+            if len(self._blocks) >= _LAYOUTS:
+                self._blocks.clear()
+            found = self._blocks[sharing] = self._joined(sharing)
+        aligned = numbers.all_aligned
+        return ArenaLayout(
+            self, found.of_life, found.spans, tuple(map(aligned.__getitem__, found.buffers))
+        )
+
+    def _joined(self, sharing: bytes) -> _Blocks:
+        """The blocks where these pairs share bytes."""
         taken: dict[int, int] = {}
         operands: set[int] = set()
-        for step, pair, out, into in self.chances:
-            offsets = numbers.offsets[step]
-            if (
-                out not in taken
-                and into not in operands
-                and offsets[pair.out_operand] == offsets[pair.into_operand]
-                and numbers.aligned(pair.out) == numbers.aligned(pair.into)
-            ):
+        for pair, out, into in self.chances:
+            if sharing[pair] and out not in taken and into not in operands:
                 taken[out] = into
                 operands.add(into)
-        blocks, spans = self._blocks(taken)
-        sizes = [0] * len(spans.first)
-        for life, block in zip(self.lives, blocks, strict=True):
-            sizes[block] = numbers.aligned(life.buffer)
-        return ArenaLayout(self, blocks, spans, tuple(sizes))
-
-    def _blocks(self, taken: dict[int, int]) -> tuple[list[int], Spans]:
-        """Block number of each life, and the lifetimes of the blocks."""
-        key = tuple(taken.items())
-        if key not in self._spans:
-            if len(self._spans) >= _LAYOUTS:
-                self._spans.clear()
-            blocks = [-1] * len(self.lives)
-            first: list[int] = []
-            last: list[int] = []
-            for life in sorted(range(len(self.lives)), key=lambda i: self.lives[i].first):
-                if life in taken:
-                    block = blocks[life] = blocks[taken[life]]
-                    last[block] = self.lives[life].last
-                else:
-                    blocks[life] = len(first)
-                    first.append(self.lives[life].first)
-                    last.append(self.lives[life].last)
-            self._spans[key] = blocks, Spans(tuple(first), tuple(last), len(self.sequence))
-        return self._spans[key]
+        blocks = [-1] * len(self.lives)
+        first: list[int] = []
+        last: list[int] = []
+        buffers: list[int] = []
+        for life in sorted(range(len(self.lives)), key=lambda i: self.lives[i].first):
+            if life in taken:
+                block = blocks[life] = blocks[taken[life]]
+                last[block] = self.lives[life].last
+            else:
+                blocks[life] = len(first)
+                first.append(self.lives[life].first)
+                last.append(self.lives[life].last)
+                buffers.append(self.lives[life].buffer)
+        spans = Spans(tuple(first), tuple(last), len(self.sequence))
+        return _Blocks(blocks, spans, tuple(buffers))
 
 
 def _chances(flow: Flow, sequence: Sequence[int], lives: Sequence[Life]) -> Iterator[Chance]:
     """Where the result's life begins and the operand's ends."""
     begins = {(life.buffer, life.first): i for i, life in enumerate(lives)}
     ends = {(life.buffer, life.last): i for i, life in enumerate(lives)}
+    numbers = [*accumulate(map(len, flow.in_place), initial=0)]
     for at, step in enumerate(sequence):
-        for pair in flow.in_place[step]:
+        for number, pair in enumerate(flow.in_place[step], numbers[step]):
             out, into = begins.get((pair.out, at)), ends.get((pair.into, at))
             if out is not None and into is not None:
-                yield Chance(step, pair, out, into)
+                yield Chance(number, out, into)
 
 
 @dataclass(frozen=True)
@@ -117,13 +128,16 @@ class ArenaLayout:
         """The layout with an offset for each block; more effort finds lower arenas.
 
         Args:
-            effort: about how many blocks are looked at where first fit misses the load.
+            effort: about how many blocks are looked at where first fit misses the load by more
+                than a hundredth.
         """
         if effort <= 0:  # nothing is compiled for what no budget asks for
             return Placed(self, *place(self.spans, self.sizes, self.load))
         from staticgrad.planning.exact_offsets import place_tightly
 
-        return Placed(self, *place_tightly(self.spans, self.sizes, self.load, effort))
+        return Placed(
+            self, *place_tightly(self.spans, self.sizes, self.load + self.load // _SLACK, effort)
+        )
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,23 @@
 """The front: plans of one schedule and one set of sizes, from the cheapest to the smallest.
 
 A budget takes the cheapest plan of the front that meets it, so that predicted cost never grows with
-the budget. The front depends on the schedule and the sizes alone: what policies propose and what
-the search finds fills it, with an effort that is counted, and what is both dearer and larger than
-another is left out. Offsets are sought when a budget asks for them.
+the budget. Sequences are found at canonical sizes (``passes.remat.canonical``), from what policies
+propose and what the search finds, with an effort that is counted. At each set of sizes near those
+their costs and bytes are counted anew; offsets are sought when a budget asks for them.
 """
 
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from passes.remat.base import Policy, Problem
+from passes.remat.base import Policy, Problem, Steps
 from passes.remat.proposals import proposed
 from passes.remat.recompute import Recompute
-from passes.timeline import Placed
+from passes.timeline import ArenaLayout, Placed
 from staticgrad.records import dataclass
 
 if TYPE_CHECKING:
@@ -70,33 +72,64 @@ def lowest(problem: Problem, policy: Policy) -> Point:
     return best
 
 
-class Front:
-    """Sequences of one schedule at one set of sizes by rising cost and falling load, and where
-    those that a budget asked for have their lives."""
+class Sequences:
+    """Sequences of one schedule by falling load and rising cost, as these are at the sizes of the
+    problem."""
 
     def __init__(self, problem: Problem, bound: int) -> None:
-        """Find the sequences.
+        """Find them.
 
         Args:
             problem: the schedule at concrete sizes; not kept.
             bound: bytes that no plan can do without; the search aims no lower.
         """
-        found = _found(problem, bound)
-        self._costs = [problem.cost(each.ops) for each in found]
-        self._loads = [each.load for each in found]
-        self._sequences = [array("i", each.ops) for each in found]
+        self.found = tuple(array("i", each.ops) for each in _found(problem, bound))
+
+    @property
+    def held_bytes(self) -> int:
+        """About how many bytes they take."""
+        return sum(100 + 4 * len(sequence) for sequence in self.found)
+
+
+Layout = Callable[[Steps], ArenaLayout]
+
+
+class Front:
+    """What budgets choose from at one set of sizes: sequences by rising cost, and where those that
+    a budget asked for have their lives."""
+
+    def __init__(self, problem: Problem, sequences: Sequences) -> None:
+        """Count costs. A sequence goes where a later one, which needs fewer bytes, is cheaper."""
+        self._sequences: list[array[int]] = []
+        self._costs: list[float] = []
+        for sequence in reversed(sequences.found):
+            cost = problem.cost(sequence)
+            if not self._costs or cost <= self._costs[-1]:
+                self._sequences.append(sequence)
+                self._costs.append(cost)
+        self._sequences.reverse()
+        self._costs.reverse()
+        self._loads: dict[int, int] = {}
         self._points: dict[int, Point | None] = {}  # None: the schedule forbids the sequence
 
     @property
     def held_bytes(self) -> int:
-        """About how many bytes the front takes."""
+        """About how many bytes the front takes, beside its sequences."""
         placed = sum(point.held_bytes for point in self._points.values() if point is not None)
-        return placed + sum(200 + 4 * len(sequence) for sequence in self._sequences)
+        return placed + 300 * len(self._sequences) + 150 * len(self._loads)
 
-    def within(self, problem: Problem, limit: int) -> Point | None:
-        """The cheapest plan of at most so many bytes."""
-        for at, load in enumerate(self._loads):
-            point = self._point(problem, at) if load <= limit else None
+    def within(self, problem: Problem, limit: int, layout: Layout) -> Point | None:
+        """The cheapest plan of at most so many bytes.
+
+        Loads fall from sequence to sequence, or nearly so, and few of them are looked at.
+        """
+
+        def fits(at: int) -> bool:
+            return self._load(at, layout) <= limit
+
+        count = len(self._sequences)
+        for at in range(bisect_left(range(count), True, key=fits), count):
+            point = self._point(problem, at, layout) if fits(at) else None
             if point is not None and point.height <= limit:
                 return point
         return None
@@ -104,10 +137,10 @@ class Front:
     def smallest(self, problem: Problem) -> Point:
         """The plan of the fewest bytes, of equals the cheapest."""
         best: Point | None = None
-        for at in reversed(range(len(self._loads))):
-            if best is not None and self._loads[at] > best.height:
+        for at in reversed(range(len(self._sequences))):
+            if best is not None and self._load(at, problem.layout) > best.height:
                 break
-            point = self._point(problem, at)
+            point = self._point(problem, at, problem.layout)
             if point is None:
                 continue
             if best is None or (point.height, point.seconds) <= (best.height, best.seconds):
@@ -118,20 +151,25 @@ class Front:
     def points(self, problem: Problem) -> tuple[Point, ...]:
         """All plans that none equals or beats in both arena and cost, the cheapest first."""
         kept: list[Point] = []
-        for at in range(len(self._loads)):
-            point = self._point(problem, at)
+        for at in range(len(self._sequences)):
+            point = self._point(problem, at, problem.layout)
             if point is not None and (not kept or point.height < kept[-1].height):
                 kept.append(point)
         return tuple(kept)
 
-    def _point(self, problem: Problem, at: int) -> Point | None:
+    def _load(self, at: int, layout: Layout) -> int:
+        """The load of a sequence."""
+        if at not in self._loads:
+            self._loads[at] = layout(self._sequences[at]).load
+        return self._loads[at]
+
+    def _point(self, problem: Problem, at: int, layout: Layout) -> Point | None:
         """A sequence with offsets; what they are does not depend on who asked first."""
         if at not in self._points:
             sequence = tuple(self._sequences[at])
             point = None
             if problem.repeats.is_valid(sequence):
-                placed = problem.layout(sequence).placed(_PLACING)
-                point = Point.of(placed, self._costs[at])
+                point = Point.of(layout(sequence).placed(_PLACING), self._costs[at])
             self._points[at] = point
         return self._points[at]
 

@@ -25,6 +25,7 @@ from typing import Generic, TypeVar
 from staticgrad.errors import VerifyError
 from staticgrad.ir.plan import Plan, own_stride
 from staticgrad.ir.schedule import Role, Schedule, Step
+from staticgrad.kept import cached_property
 from staticgrad.records import NamedTuple, dataclass
 from staticgrad.storage.parameter import ALIGNMENT
 from staticgrad.types.dim import Dim, Size, evaluate
@@ -294,6 +295,7 @@ class SizeNumbers:
     offsets: tuple[tuple[int, ...], ...]
     totals: tuple[int, ...]
     bodies: Mapping[int, tuple[Plan, ...]] = field(default_factory=dict)
+    _sharing: list[bytes] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def with_bodies(
         self, bodies: Mapping[int, tuple[Plan, ...]], rooms: Mapping[int, int]
@@ -307,6 +309,26 @@ class SizeNumbers:
     def aligned(self, buffer: int) -> int:
         """Bytes that a buffer takes in the arena: rounded up to 64."""
         return -(-self.nbytes[buffer] // ALIGNMENT) * ALIGNMENT
+
+    @cached_property
+    def all_aligned(self) -> tuple[int, ...]:
+        """``aligned`` of every buffer."""
+        return tuple([-(-nbytes // ALIGNMENT) * ALIGNMENT for nbytes in self.nbytes])
+
+    def sharing(self, flow: Flow) -> bytes:
+        """By pair of ``flow.in_place``, of all steps in turn, whether its operands may share bytes
+        at these sizes; asked of many sequences of the one schedule."""
+        if not self._sharing:
+            aligned = self.all_aligned
+            self._sharing.append(
+                bytes(
+                    offsets[pair.out_operand] == offsets[pair.into_operand]
+                    and aligned[pair.out] == aligned[pair.into]
+                    for pairs, offsets in zip(flow.in_place, self.offsets, strict=True)
+                    for pair in pairs
+                )
+            )
+        return self._sharing[0]
 
 
 class Extents:

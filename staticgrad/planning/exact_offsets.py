@@ -30,6 +30,7 @@ _SHARES: Final = (1.05, 1.02)  # of the bound: heights that are tried then
 _MOST_BLOCKS: Final = 2_000
 _MOST_MEMBERS: Final = 1_000_000
 _FEW: Final = 200  # blocks up to which first fit takes no time
+_MOST_TRIED: Final = 3_000  # blocks up to which it takes less time than a sweep
 _MOST_FITTED: Final = 30_000  # blocks up to which first fit, quadratic, tries all orders
 
 
@@ -64,8 +65,16 @@ def _first_fit(spans: Spans, sizes: Sequence[int], bound: int) -> tuple[list[int
     run = machine_code(fit) if _FEW < len(sizes) <= _MOST_FITTED else None
     if run is None:
         return place(spans, sizes, bound)
-    best = min(swept(spans, sizes), key=lambda placed: placed[1])
-    return best_fit(spans, sizes, bound, best, run)
+    if len(sizes) > _MOST_TRIED:
+        return best_fit(spans, sizes, bound, _swept(spans, sizes), run)
+    best = best_fit(spans, sizes, bound, ([], -1), run)
+    if best[1] > bound:
+        best = min(best, _swept(spans, sizes), key=lambda placed: placed[1])
+    return best
+
+
+def _swept(spans: Spans, sizes: Sequence[int]) -> tuple[list[int], int]:
+    return min(swept(spans, sizes), key=lambda placed: placed[1])
 
 
 def _lowered(

@@ -61,18 +61,19 @@ def best_fit(
     best: tuple[list[int], int],
     run: Callable[[Fit], int],
 ) -> tuple[list[int], int]:
-    """The lowest of a placement and the first fits of all orders, until one reaches the bound."""
+    """The lowest of a placement, if there is one yet, and the first fits of all orders, until one
+    reaches the bound."""
     blocks = [b for b in range(len(sizes)) if sizes[b]]
     order, base, above = (array("q", bytes(8 * len(sizes))) for _ in range(3))
     first, last, size = (array("q", values) for values in (spans.first, spans.last, sizes))
     record = Fit(array("q", [len(blocks)]), order, first, last, size, base, above)
     for key in ORDERS:
-        if best[1] <= bound:
+        if 0 <= best[1] <= bound:
             break
         ranked = sorted((*key(sizes[b], spans.first[b], spans.last[b]), b) for b in blocks)
         for place, entry in enumerate(ranked):
             record.order[place] = entry[-1]
         height = run(record)
-        if height < best[1]:
+        if best[1] < 0 or height < best[1]:
             best = record.base.tolist(), height
     return best

@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
-from itertools import compress, count
+from itertools import accumulate, compress, count
 from typing import Final
 
 from staticgrad.kept import cached_property
@@ -70,11 +70,7 @@ class Spans:
         for first, last, size in zip(self.first, self.last, sizes, strict=True):
             change[first] += size
             change[last + 1] -= size
-        total = 0
-        for at, step in enumerate(change):
-            total += step
-            change[at] = total
-        return change[:-1]
+        return [*accumulate(change[:-1])]
 
 
 #: Sort keys of a block by (size, first, last); the order of a try, most successful first.
