@@ -1,0 +1,134 @@
+"""Budgets at batches that change: sequences are searched at canonical sizes, and serve others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from passes.fuse import fuse
+from passes.memory import Planner
+from passes.pipelines import pipeline
+from passes.remat import search
+from passes.remat.canonical import canonical_sizes
+from staticgrad.analysis.cost import plan_seconds
+from staticgrad.analysis.plan_check import verify_plan
+from staticgrad.errors import BudgetInfeasible
+
+BATCHES = (
+    1,
+    2,
+    3,
+    5,
+    11,
+    23,
+    24,
+    47,
+    90,
+    91,
+    181,
+    182,
+    300,
+    511,
+    700,
+    1023,
+    1449,
+    2047,
+    3000,
+    4096,
+)
+
+
+def chain(weights: int = 8) -> sg.Graph:
+    """Layers whose weights are as large as their values at a batch of 16."""
+    numbers = np.random.default_rng(0)
+    h = sg.input("x", ("batch", 16), "float32")
+    made = []
+    for i in range(weights):
+        start = numbers.standard_normal((16, 16)).astype("float32") / 4
+        made.append(sg.parameter(f"w{i}", start))
+        h = sg.tanh(h @ made[-1])
+    loss = sg.square(h).mean()
+    return sg.Graph({"loss": loss, "h": h}, sg.optim.SGD(0.1).updates(loss, made))
+
+
+def test_the_nearest_power_of_two_is_nearest_by_ratio() -> None:
+    found = [canonical_sizes({"n": n})["n"] for n in (0, 1, 2, 3, 5, 6, 11, 12, 181, 182, 1 << 40)]
+    assert found == [0, 1, 2, 4, 4, 8, 8, 16, 128, 256, 1 << 40]
+
+
+@pytest.mark.parametrize("share", [0.55, 0.8])
+def test_budgets_are_kept_at_every_batch_by_few_searches(
+    share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searches = []
+    begin = search.BudgetSearch.__init__
+
+    def counted(self: search.BudgetSearch, *given: Any) -> None:
+        searches.append(given)
+        begin(self, *given)
+
+    monkeypatch.setattr(search.BudgetSearch, "__init__", counted)
+    whole = Planner(fuse(pipeline("O1")(chain())))
+    one, other = (Planner(whole.schedule) for _ in range(2))
+    plans = {}
+    for batch in BATCHES:
+        top = whole.plan({"batch": batch}).peak_bytes
+        one.budget = int(top * share)
+        made = plans[batch] = one.plan({"batch": batch})
+        assert made.peak_bytes <= one.budget
+        verify_plan(made)
+    searches.clear()
+    for batch in reversed(BATCHES):  # what was planned before changes no plan
+        other.budget = plans[batch].peak_bytes
+        again = other.plan({"batch": batch})
+        assert plan_seconds(again) <= plan_seconds(plans[batch])
+        one.budget = other.budget
+        assert again == one.plan({"batch": batch})
+    assert 0 < len(searches) <= len({canonical_sizes({"n": n})["n"] for n in BATCHES})
+
+
+def test_costs_rise_where_budgets_fall_between_canonical_sizes() -> None:
+    planner, sizes = Planner(fuse(pipeline("O1")(chain()))), {"batch": 181}
+    points = planner.front(sizes)
+    heights = [made.peak_bytes for made, _ in points]
+    assert heights == sorted(set(heights), reverse=True)
+    for budget in (*heights, *(height + 64 for height in heights)):
+        planner.budget = budget
+        wanted = next(seconds for made, seconds in points if made.peak_bytes <= budget)
+        assert plan_seconds(planner.plan(sizes)) == pytest.approx(wanted)
+    planner.budget = heights[-1] - 64
+    with pytest.raises(BudgetInfeasible, match=str(heights[-1])):
+        planner.plan(sizes)
+
+
+def test_sizes_whose_relation_changes_are_searched_anew() -> None:
+    """At 9 rows the window leaves one, at the canonical 8 none."""
+    x = sg.input("x", ("n", 64), "float32")
+    w = sg.parameter("w", np.eye(64, dtype="float32"))
+    h = sg.tanh(x[8:] @ w)
+    for _ in range(6):
+        h = sg.tanh(h @ w)
+    graph = sg.Graph({}, sg.optim.SGD(0.1).updates(sg.square(h).sum(), [w]))
+    planner = Planner(fuse(pipeline("O1")(graph)))
+    for n in (9, 10, 11, 70):
+        least = planner.front({"n": n})[-1][0].peak_bytes
+        planner.budget = least
+        assert planner.plan({"n": n}).peak_bytes <= least
+
+
+@pytest.mark.parametrize("budget", ["60%", "absolute"])
+def test_bytes_are_those_of_storing_everything(budget: str) -> None:
+    graph, numbers = chain(6), np.random.default_rng(1)
+    free = sg.compile(graph)
+    limit: Any = budget
+    if budget == "absolute":
+        limit = Planner(free.schedule).front({"batch": 90})[-1][0].peak_bytes
+    tight = sg.compile(chain(6), memory_budget=limit)
+    for batch in (90, 64, 47, 33):
+        x = numbers.standard_normal((batch, 16)).astype("float32")
+        one, two = free.run({"x": x}), tight.run({"x": x})
+        assert one["loss"].tobytes() == two["loss"].tobytes()
+        assert one["h"].tobytes() == two["h"].tobytes()
