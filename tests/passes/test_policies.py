@@ -205,5 +205,5 @@ def test_steps_that_cost_nothing_have_a_front() -> None:
     layered = Planner(layers(12))
     problem = layered._problem(layered.extents.at({"n": 100}), frozenset())
     free = dataclasses.replace(problem, seconds=[0.0] * len(problem.seconds))
-    smallest = Front(free, 0).smallest(free)
+    smallest = Front(free, Sequences(free, 0)).smallest(free)
     assert smallest.height < 0.5 * layered.plan({"n": 100}).peak_bytes
