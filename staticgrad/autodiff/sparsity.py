@@ -5,7 +5,8 @@ have elements other than zero, whatever the numbers: rules of users, conditions 
 kinks have left their tangents, or none. A pattern is a sparse matrix of ones, a row for each
 element of a value and a column for each of the input.
 
-What a form does not say (routines, loops, sorts, windows that put) counts as if every element of
+Loops are walked trip by trip. What a form does not say (routines, sorts, windows that put, loops of
+which nobody knows how many trips they make) counts as if every element of
 the result depended on every one of the operands: the pattern may have more than the derivative.
 """
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from staticgrad.ir.forms import (
     Assemble,
+    BodyForm,
     Contract,
     Gather,
     GatherAlong,
@@ -39,12 +41,22 @@ from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
 Pattern = Any
 #: Share of a constant matrix above which its zeros are not looked at.
 _MOSTLY_FULL: Final = 0.5
+#: Nodes of a loop's body times its trips, up to which it is walked trip by trip.
+_MOST_STEPS: Final = 20_000
 
 
 def dependence(graph: Graph, of: Symbolic, by: Symbolic) -> Pattern:
     """The pattern of one value of a graph with literal sizes by an input of it."""
     count = _count(by.shape)
     known: dict[Any, Pattern] = {by.key: _sparse().eye_array(count, dtype=np.int8, format="csr")}
+    _walk(graph, known)
+    if of.key not in known:
+        return _sparse().csr_array((_count(of.shape), count), dtype=np.int8)
+    return known[of.key]
+
+
+def _walk(graph: Graph, known: dict[Any, Pattern]) -> None:
+    """The patterns of all values of a graph that depend on those that are known."""
     for node in graph.nodes:
         patterns = [known.get(arg.key) for arg in node.args]
         if any(pattern is not None for pattern in patterns):
@@ -53,9 +65,6 @@ def dependence(graph: Graph, of: Symbolic, by: Symbolic) -> Pattern:
                 rows = _any_row(patterns)
                 found = [_rows(rows, np.zeros(_count(t.shape), np.intp)) for t in node.types]
             known.update(zip((value.key for value in node.values), found, strict=True))
-    if of.key not in known:
-        return _sparse().csr_array((_count(of.shape), count), dtype=np.int8)
-    return known[of.key]
 
 
 def _sparse() -> Any:
@@ -113,9 +122,11 @@ def _numbered(shape: Any) -> Any:
 
 def _through(node: Node, patterns: Sequence[Pattern | None]) -> list[Pattern] | None:
     """The patterns of the results; None where nothing is known of them."""
+    form: Any = node.form
+    if isinstance(form, BodyForm):
+        return _through_trips(node, form, patterns)
     if len(node.types) != 1:
         return None
-    form: Any = node.form
     out: Any = node.types[0].shape
     places = [k for k, pattern in enumerate(patterns) if pattern is not None]
     shapes: list[Any] = [arg.shape for arg in node.args]
@@ -140,6 +151,40 @@ def _through(node: Node, patterns: Sequence[Pattern | None]) -> list[Pattern] | 
         return None
     found = _through_one(node, form, places[0], patterns[places[0]])
     return None if found is None else [found]
+
+
+def _through_trips(
+    node: Node, form: BodyForm, patterns: Sequence[Pattern | None]
+) -> list[Pattern] | None:
+    """The last carries of a loop and its stacks, trip by trip; None: too many, or no such loop."""
+    bodies, trips = node.op.bodies, form.trips
+    if form.kind != "loop" or form.logged or not isinstance(trips, int):
+        return None
+    if trips * len(bodies[0].nodes) > _MOST_STEPS:
+        return None
+    columns = next(p.shape[1] for p in patterns if p is not None)
+    inputs, outputs = bodies[0].inputs[1:], [*bodies[0].outputs.values()]
+    now, stacks = [*patterns], [[_nothing(v, columns)] * trips for v in outputs[form.carries :]]
+    for trip in reversed(range(trips)) if form.reverse else range(trips):
+        for place in range(form.carries, form.carries + form.slices):
+            whole, size = patterns[place], _count(inputs[place].shape)
+            if whole is not None:
+                now[place] = whole[trip * size : (trip + 1) * size]
+        known = {x.key: p for x, p in zip(inputs, now, strict=True) if p is not None and p.nnz}
+        _walk(bodies[0], known)
+        now[: form.carries] = [known.get(value.key) for value in outputs[: form.carries]]
+        for stack, value in zip(stacks, outputs[form.carries :], strict=True):
+            stack[trip] = known.get(value.key, stack[trip])
+    carried = zip(now[: form.carries], node.values, strict=False)
+    last = [_nothing(value, columns) if p is None else p for p, value in carried]
+    together = [_sparse().vstack(s, format="csr") if s else None for s in stacks]
+    empty = [_nothing(value, columns) for value in node.values[form.carries :]]
+    return [*last, *(e if p is None else p for p, e in zip(together, empty, strict=True))]
+
+
+def _nothing(value: Symbolic, columns: int) -> Pattern:
+    """The pattern of a value that depends on nothing."""
+    return _sparse().csr_array((_count(value.shape), columns), dtype=np.int8)
 
 
 def _through_one(node: Node, form: Any, place: int, pattern: Pattern) -> Pattern | None:

@@ -19,6 +19,12 @@ TAPS = RNG.normal(size=(2, 1, 3, 3))
 V = RNG.normal(size=9)
 M = RNG.normal(size=(4, 3))
 
+
+def lag(before: Any, each: Any) -> tuple[Any, Any]:
+    """Carries what a trip reads, and no more, to the next."""
+    return each, (each - before) ** 2
+
+
 #: A function, where, its elements that the pattern has, and its products by columns or rows.
 CASES: dict[str, tuple[Callable[[Any], Any], Any, int, int]] = {
     "stencil": (lambda x: x[2:] - x[1:-1] * (x[2:] - x[:-2]), V, 21, 3),
@@ -35,7 +41,9 @@ CASES: dict[str, tuple[Callable[[Any], Any], Any, int, int]] = {
     "steps": (sg.floor, V, 0, 0),
     "pieces": (sg.vmap(lambda row: (row @ row) * row), M, 36, 3),
     "solved": (lambda x: sg.linalg.solve(np.eye(3) + M.T @ M, x), V[:3], 9, 3),
-    "trips": (lambda x: sg.scan(lambda c, e: (c * 0.5 + e, c), 0.0, x)[1], V[:4], 16, 4),
+    "trips": (lambda x: sg.scan(lambda c, e: (c * 0.5 + e, c), 0.0, x)[1], V[:4], 6, 3),
+    "trips back": (lambda x: sg.scan(lag, x[0] * 0, x, reverse=True)[1], np.stack([V, V]).T, 36, 3),
+    "last trip": (lambda x: sg.scan(lag, x[0] * 0, x)[0], np.stack([V, V]).T, 2, 1),
     "nothing": (lambda x: x[:0] * 2.0, V, 0, 0),
     "float32": (lambda x: x[1:] * x[:-1], V.astype("float32"), 16, 2),
     "two types": (lambda x: x.astype("float32") * 2.0, V, 9, 1),
