@@ -5,10 +5,12 @@
 Four models make a step of SGD each: a perceptron of 100 layers, a GPT of 12 blocks, an LSTM by
 ``sg.scan`` over 200 steps of time, and a U-Net of four widths. A row is a process of its own on one
 thread. Its budget is a share of the arena that storing everything needs, or the smallest plan
-found; one that no plan found meets is refused. ``process`` is the growth of the resident memory in
+found; one that no plan found meets is refused. ``dots`` and ``nothing`` are policies of
+``sg.checkpoint_policies`` around each layer or block, as JAX has them; rows of JAX and torch
+(``budget_peers.py``) are named by the peer. ``process`` is the growth of the resident memory in
 the first call (Linux counts it), ``ms`` the least of the calls behind it; more time is what a row
-takes beside the row of 100 %, predicted by the plan and measured. All rows of a model have to give
-the same bytes.
+takes beside the row of 100 %, or the plain one of its peer, predicted by the plan and measured. All
+rows of ours of a model have to give the same bytes, those of peers the same loss to three digits.
 """
 
 from __future__ import annotations
@@ -16,23 +18,31 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import resource
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 import staticgrad as sg
+from benchmarks import budget_peers
 from benchmarks.implementations.with_staticgrad import Staticgrad
 from benchmarks.machine import describe
+from benchmarks.memory_of_process import Growth
 from benchmarks.workloads import gpt
 from staticgrad.analysis.cost import plan_seconds
 
 SHARES: Final = ("100%", "50%", "25%", "smallest")
+#: Policies of blocks, by the words of the rows of peers.
+POLICIES: Final = {
+    "dots": sg.checkpoint_policies.dots_saveable,
+    "nothing": sg.checkpoint_policies.nothing_saveable,
+}
+#: Of a function, the one that computes it with less memory.
+Marked = Callable[[Callable[..., Any]], Callable[..., Any]]
 #: A graph of one step, and its feeds.
 Step = tuple[sg.Graph, Mapping[str, np.ndarray]]
 
@@ -44,8 +54,8 @@ class _Weights:
         self.random = np.random.default_rng(0)
         self.made: list[Any] = []
 
-    def __call__(self, *shape: int) -> Any:
-        start = self.random.normal(0.0, shape[0] ** -0.5, shape).astype("float32")
+    def __call__(self, *shape: int, gain: float = 1.0) -> Any:
+        start = self.random.normal(0.0, gain * shape[0] ** -0.5, shape).astype("float32")
         self.made.append(sg.parameter(f"w{len(self.made)}", start))
         return self.made[-1]
 
@@ -54,17 +64,22 @@ class _Weights:
         return sg.Graph({"loss": loss}, sg.optim.SGD(1e-3).updates(loss, self.made)), feeds
 
 
-def deep() -> Step:
+def _as_it_is(block: Callable[..., Any]) -> Callable[..., Any]:
+    return block
+
+
+def deep(marked: Marked = _as_it_is) -> Step:
     """A perceptron of 100 layers of 128 over 512 rows, its activation a GELU."""
     weights = _Weights()
     h = sg.input("x", (512, 128))
+    layer = marked(lambda h, w: sg.nn.gelu(h @ w))
     for _ in range(100):
-        h = sg.nn.gelu(h @ weights(128, 128))
+        h = layer(h, weights(128, 128, gain=budget_peers.GAIN))
     feeds = {"x": np.random.default_rng(1).normal(size=(512, 128)).astype("float32")}
     return weights.step((h * h).mean(), feeds)
 
 
-def transformer() -> Step:
+def transformer(marked: Marked = _as_it_is) -> Step:
     """The GPT of the benchmarks with 12 blocks of 128, context 64, batch 8."""
     data = gpt.transformer(12, 128, 64, 8, 65)(np.random.default_rng(0))
     weights = _Weights()
@@ -74,7 +89,7 @@ def transformer() -> Step:
         weights.made.append(values[name])
     for name, tokens in data.feeds.items():
         values[name] = sg.input(name, tokens.shape, "int64")
-    loss, _ = gpt.loss(Staticgrad(), values, data.sizes)
+    loss, _ = gpt.loss(Staticgrad(), values, data.sizes, marked)
     return weights.step(loss, {name: each.astype("int64") for name, each in data.feeds.items()})
 
 
@@ -124,18 +139,23 @@ MODELS: Final = {"deep100": deep, "gpt12": transformer, "lstm by scan": recurren
 
 def measured(model: str, share: str, calls: int) -> dict[str, Any]:
     """One row."""
-    graph, feeds = MODELS[model]()
-    budget: int | str = share
+    build: Any = MODELS[model]
+    if share in POLICIES:
+        graph, feeds = build(lambda block: sg.checkpoint(block, policy=POLICIES[share]))
+    else:
+        graph, feeds = build()
+    budget: int | str | None = None if share in ("100%", *POLICIES) else share
     if share == "smallest":
         budget = sg.tradeoff(graph).smallest.peak_bytes
     try:
-        f = sg.compile(graph, threads=1, memory_budget=None if share == "100%" else budget)
+        f = sg.compile(graph, threads=1, memory_budget=budget)
         plan = f.plan()
     except sg.BudgetInfeasible as error:
         return {"model": model, "share": share, "refused": error.smallest_peak}
-    before = _resident()
-    digest = hashlib.sha256(np.asarray(f.run(feeds)["loss"]).tobytes())
-    grown = _resident() - before
+    growth = Growth()
+    first = f.run(feeds)["loss"]
+    digest = hashlib.sha256(np.asarray(first).tobytes())
+    grown = growth.bytes()
     times = []
     for _ in range(calls):
         start = time.perf_counter()
@@ -145,12 +165,24 @@ def measured(model: str, share: str, calls: int) -> dict[str, Any]:
     return {
         "model": model, "share": share, "arena": plan.peak_bytes, "process": grown,
         "steps": len(plan.steps), "predicted": plan_seconds(plan), "seconds": min(times),
-        "digest": digest.hexdigest()[:16],
+        "digest": digest.hexdigest()[:16], "loss": float(first),
     }  # fmt: skip
 
 
-def _resident() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def shares_of(model: str) -> tuple[str, ...]:
+    """The rows of a model: ours, then those of peers, as ``jax dots``."""
+    if model not in budget_peers.PEER_MODELS:
+        return SHARES
+    peers = (f"{peer} {way}" for peer, ways in budget_peers.WAYS.items() for way in ways)
+    return (*SHARES, *POLICIES, *peers)
+
+
+def row_of(model: str, share: str, calls: int) -> dict[str, Any]:
+    """One row, in this process."""
+    peer, _, way = share.partition(" ")
+    if peer in budget_peers.ROWS:
+        return {"model": model, "share": share, **budget_peers.ROWS[peer](model, way, calls)}
+    return measured(model, share, calls)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -160,15 +192,24 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     whole = {row["model"]: row for row in rows if row["share"] == "100%"}
+    whole |= {
+        f"{row['model']} {peer}": row
+        for row in rows
+        for peer in budget_peers.WAYS
+        if row["share"] == f"{peer} plain"
+    }
     for row in rows:
+        model, share = row["model"], row["share"]
         if "refused" in row:
-            lines.append(f"| {row['model']} | {row['share']} | refused | | | | | |")
+            lines.append(f"| {model} | {share} | refused | | | | | |")
             continue
-        first = whole.get(row["model"], row)
-        more, said = (row[key] / first[key] - 1.0 for key in ("seconds", "predicted"))
+        first = whole.get(f"{model} {share.partition(' ')[0]}", whole.get(model, row))
+        more = row["seconds"] / first["seconds"] - 1.0
+        said = f"{row['predicted'] / first['predicted'] - 1.0:+.1%}" if "predicted" in row else ""
+        arena = "" if row["arena"] is None else f"{row['arena']:,}"
         lines.append(
-            f"| {row['model']} | {row['share']} | {row['arena']:,} | {row['process']:,} "
-            f"| {row['steps']} | {1e3 * row['seconds']:.2f} | {more:+.1%} | {said:+.1%} |"
+            f"| {model} | {share} | {arena} | {row['process']:,} "
+            f"| {row.get('steps', '')} | {1e3 * row['seconds']:.2f} | {more:+.1%} | {said} |"
         )
     return "\n".join(lines)
 
@@ -177,6 +218,7 @@ def main() -> None:
     """Run the rows, each in a process of its own, and say what they give."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", default="", help="models whose names have this text")
+    parser.add_argument("--rows", dest="row_text", default="", help="rows whose names have this")
     parser.add_argument("--calls", type=int, default=8)
     parser.add_argument("--into", type=Path, help="a file of rows, to which these are added")
     parser.add_argument("--markdown", action="store_true", help="print a table")
@@ -184,12 +226,16 @@ def main() -> None:
     given = parser.parse_args()
     if given.row:
         model, share = given.row
-        print(json.dumps(measured(model, share, given.calls)))
+        print(json.dumps(row_of(model, share, given.calls)))
         return
     known = json.loads(given.into.read_text("utf-8")) if given.into and given.into.exists() else {}
-    rows = [row for row in known.get("rows", ()) if given.only not in row["model"]]
+    rows = [
+        row
+        for row in known.get("rows", ())
+        if given.only not in row["model"] or given.row_text not in row["share"]
+    ]
     for model in [name for name in MODELS if given.only in name]:
-        for share in SHARES:
+        for share in (s for s in shares_of(model) if given.row_text in s):
             command = [sys.executable, "-m", "benchmarks.time_budgets", "--row", model, share]
             said = subprocess.run(
                 [*command, "--calls", str(given.calls)], check=True, capture_output=True, text=True
@@ -198,6 +244,8 @@ def main() -> None:
     for model in MODELS:
         digests = {row["digest"] for row in rows if row["model"] == model and "digest" in row}
         assert len(digests) < 2, f"{model}: results differ"
+        losses = [row["loss"] for row in rows if row["model"] == model and "loss" in row]
+        assert not losses or np.allclose(losses, losses[0], rtol=1e-3), f"{model}: {losses}"
     if given.into:
         document = {"machine": known.get("machine", describe()), "rows": rows}
         given.into.write_text(json.dumps(document, indent=1, default=vars) + "\n", "utf-8")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -41,16 +42,25 @@ def transformer(layers: int, width: int, context: int, batch: int, vocabulary: i
 _HEADS = 4
 
 
-def loss(ops: Any, v: Mapping[str, Any], sizes: Mapping[str, int]) -> tuple[Any, dict[str, Any]]:
-    """Cross entropy of the next token, over all places."""
+def loss(
+    ops: Any,
+    v: Mapping[str, Any],
+    sizes: Mapping[str, int],
+    marked: Callable[[Callable[[Any], Any]], Callable[[Any], Any]] = lambda block: block,
+) -> tuple[Any, dict[str, Any]]:
+    """Cross entropy of the next token, over all places; each block as ``marked`` makes it."""
     h = ops.embedding(v["token"], v["x"]) + v["place"]
     for i in range(sizes["layers"]):
-        h = h + _attend(ops, v, i, sizes, _normal(ops, v, "before", i, h))
-        raised = ops.linear(_normal(ops, v, "between", i, h), v[f"up{i}"], v[f"up_bias{i}"])
-        h = h + ops.linear(ops.gelu(raised), v[f"down{i}"], v[f"down_bias{i}"])
+        h = marked(partial(_block, ops, v, i, sizes))(h)
     logits = ops.layer_norm(h, v["last_gain"], v["last_bias"]) @ v["head"]
     rows = ops.reshape(logits, (-1, sizes["vocabulary"]))
     return ops.cross_entropy(rows, ops.reshape(v["y"], (-1,))), {}
+
+
+def _block(ops: Any, v: Mapping[str, Any], i: int, sizes: Mapping[str, int], h: Any) -> Any:
+    h = h + _attend(ops, v, i, sizes, _normal(ops, v, "before", i, h))
+    raised = ops.linear(_normal(ops, v, "between", i, h), v[f"up{i}"], v[f"up_bias{i}"])
+    return h + ops.linear(ops.gelu(raised), v[f"down{i}"], v[f"down_bias{i}"])
 
 
 def _normal(ops: Any, v: Mapping[str, Any], name: str, i: int, h: Any) -> Any:

@@ -164,7 +164,7 @@ INSTEAD: Final = {
     "masked_fill": "sg.where(mask, number, x)",
     "rsqrt": "1 / sg.sqrt(x)",
     "lgamma": "sg.special.gammaln(x)",
-    "remat": "sg.compile(graph, checkpoint=..., memory_budget=...); sg.checkpoint(x) marks",
+    "remat": "sg.checkpoint(f, policy=sg.checkpoint_policies.dots_saveable); or memory_budget=",
 }
 
 #: Why a name has nothing that stands for it -> the names, those of NumPy's main namespace first.
