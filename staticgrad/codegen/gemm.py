@@ -435,6 +435,7 @@ class PlainProduct:
             "b": f"ptr_{self.element}(b_at)",
             "c": "tile",
             "near": self.stage.b.operand,
+            "width": str(self.columns),
             "row": "1" if self.rows == "across" else row,
             "last": "rows - 1",
             "inner": "inner" if self.rows == "across" else "1" if packed else str(self.inner),

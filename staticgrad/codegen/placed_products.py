@@ -107,7 +107,7 @@ class LyingProduct(PlacedProduct):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.depth, self.is_placed = DEPTH, False
-        self.tiles = replace(self.tiles, looked=True, apart=self.straight is not None)
+        self.tiles = replace(self.tiles, looked=True)
         if self.packs_rows:
             self.place_rows(self.stage.k)
 

@@ -8,7 +8,6 @@ them, and else packed, a tile at a time.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cached_property
 from typing import Final
 
@@ -87,7 +86,7 @@ class TiledProduct(LoopedProduct):
             if self.straight is None:
                 out.add(shift + self._call(vectors, self.arguments(part)))
                 continue
-            named = self.arguments(part) | {"width": str(self.columns)}
+            named = self.arguments(part)
             out.add(f"{shift}if {w}_top < {w}_kept:")
             out.add(f"{shift}    {self._call(vectors, named | self._stored(self.straight, part))}")
             out.add(f"{shift}else:")
@@ -191,6 +190,7 @@ class TiledProduct(LoopedProduct):
             "down": total(self.slot, str(part)),
             "step": str(self.columns),
             "to": total(f"{w}_to", str(part)),
+            "width": str(self.columns),
             "depth": f"{w}_end - {w}_depth",
             "fresh": f"{w}_fresh",
             "ahead": f"{w}_ahead" if keeps else "0",
@@ -209,7 +209,6 @@ class WholePanels(TiledProduct):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.depth = DEPTH
-        self.tiles = replace(self.tiles, apart=self.straight is not None)
         self.down = flat_step(steps_of(self.stage.b, self.inner), self.stage.k)
 
     @property

@@ -30,9 +30,9 @@ class Tiles:
     """The tiles of one product: sums of ``element`` over k of a row of a times vectors of b.
 
     ``wide`` says that a vector is one register, ``placed`` that rows of a, and runs of k, begin
-    where words say, ``looked`` that the places of b are looked up in words, ``apart`` that rows of
-    c lie so far apart as the tile is told. Rows along memory and across it are one function: two
-    would take twice as long to compile, and run within 1 % of it.
+    where words say, ``looked`` that the places of b are looked up in words. Rows of a along memory
+    and across it are one function, and so are results in a block and where they belong: two would
+    take twice as long to compile, and run within 1 % of it.
     """
 
     element: str
@@ -41,7 +41,6 @@ class Tiles:
     wide: bool
     placed: bool = False
     looked: bool = False
-    apart: bool = False
 
     @property
     def heights(self) -> Mapping[int, tuple[int, ...]]:
@@ -71,7 +70,7 @@ class Tiles:
         does, of which ``went`` are passed over. ``c``
         goes on unless ``fresh``, by ``depth`` steps of k. ``near`` is memory whose lines are
         brought near, from ``ahead`` on, ``hop`` apart; every so many lanes, ``leap`` from where
-        those began. Rows of c are ``width`` apart, or two vectors.
+        those began. Rows of c are ``width`` apart.
         """
         places = (
             "at",
@@ -81,7 +80,7 @@ class Tiles:
             "down",
             *(("reads", "lead") if self.looked else ("step",)),
             "to",
-            *(("width",) if self.apart else ()),
+            "width",
             "depth",
             "fresh",
             "ahead",
@@ -95,8 +94,7 @@ class Tiles:
 
         It computes the least tile that covers ``last`` and the rows before it.
         """
-        kinds = ("placed", self.placed), ("looked", self.looked), ("apart", self.apart)
-        kind = "".join(f"_{name}" for name, is_so in kinds if is_so)
+        kind = f"{'_placed' if self.placed else ''}{'_looked' if self.looked else ''}"
         name = f"shared_tiles{vectors}_{self.element}{kind}"
         if name not in unit.helpers:
             out = Lines(1)
@@ -138,8 +136,6 @@ class Tiles:
 
     def _place(self, row: int, vector: int) -> str:
         """Where a vector of a row of the results lies."""
-        if not self.apart:
-            return total("to", str((2 * row + vector) * self.lanes))
         return total("to", scaled("width", row), str(vector * self.lanes))
 
     def _write_steps(self, out: Lines, step: Lines) -> None:
@@ -219,6 +215,7 @@ class Tiles:
     def stream_arguments(self) -> tuple[str, ...]:
         """Names of the arguments of what computes a few rows: those of tiles up to ``fresh``."""
         names = replace(self, placed=False).arguments
+        names = tuple([name for name in names if name != "width"])
         return (*names[:3], *names[4 : names.index("ahead")])
 
     def few_rows(self, unit: Unit) -> str:
