@@ -27,8 +27,10 @@ def _told(kernel: Kernel, given: Sequence[tuple[Size, ...]]) -> Kernel:
     asked: dict[Extent, bool] = {}
     for extent, in_product in _asked(kernel):
         asked[extent] = asked.get(extent, False) or in_product
+    apart = {*_apart(kernel)}
+    asked = {**dict.fromkeys(apart, False), **asked}
     known = [
-        _heard(known_of(name, column), asked[name])
+        _heard(known_of(name, column), asked[name], name in apart)
         for name, column in zip(kernel.arguments, zip(*given, strict=True), strict=True)
         if name in asked
     ]
@@ -36,9 +38,18 @@ def _told(kernel: Kernel, given: Sequence[tuple[Size, ...]]) -> Kernel:
     return replace(kernel, known=found) if found else kernel
 
 
-def _heard(known: Known, in_product: bool) -> Known:
-    """What code may depend on: bounds are asked of products alone."""
-    return known if in_product else replace(known, most=0)
+def _heard(known: Known, in_product: bool, apart: bool) -> Known:
+    """What code may depend on: bounds are asked of products alone, and how far rows lie apart."""
+    return replace(known, most=known.most * in_product, uneven=known.uneven and apart)
+
+
+def _apart(kernel: Kernel) -> Iterator[Extent]:
+    """How far rows lie apart that tiles of products read."""
+    if kernel.listed is not None:
+        return
+    for stage, _ in nested(kernel.stages):
+        if isinstance(stage, Gemm) and stage.plain:
+            yield stage.a.stride(stage.i[0].name)
 
 
 def _asked(kernel: Kernel) -> Iterator[tuple[Extent, bool]]:

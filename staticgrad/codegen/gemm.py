@@ -32,6 +32,7 @@ from staticgrad.codegen.trips import write_trips
 from staticgrad.codegen.vectors import SHORT, work
 from staticgrad.ir.kernel import GEMM_BLOCK, Kernel
 from staticgrad.ir.kernel_stages import CHUNK, FEWEST, PANELS, STREAMED, Gemm, panel_columns
+from staticgrad.ir.known import EVEN
 
 #: Bytes of a vector of b times the inner indices that are packed at a time.
 DEPTH_BYTES: Final = 8192
@@ -136,12 +137,11 @@ class PlainProduct:
             out.add("    continue")
         if self._packs_rows:
             self._write_cover(out)
+        block.add("into = 0")
         if self.one_block:
             block.add(f"stop = {self.k}")
-            block.add("into = 0")
         else:
             self.least(block, "stop", f"block + {GEMM_BLOCK}", str(self.k))
-            block.add("into = 0")
             block.add("if block > 0:")
             block.add(f"    into = {self.whole}")
         parts = "block", "stop" if self.one_block else "stop if stop > 0 else 1", self.depth
@@ -242,8 +242,10 @@ class PlainProduct:
     @property
     def _may_collide(self) -> bool:
         """Whether rows may be so far apart that a tile's lie in the same lines of a cache."""
-        collide = isinstance(self.row, str) or self.row * self.dtype.itemsize % WAY == 0
-        return self.rows == "along" and not self.a_stored.is_storage and collide
+        elements = WAY // self.dtype.itemsize
+        told = elements % EVEN == 0 and self.unit.told(self.row).uneven
+        apart = told or (isinstance(self.row, int) and self.row % elements != 0)
+        return self.rows == "along" and not (self.a_stored.is_storage or apart)
 
     def _write_rows(self, out: Lines) -> None:
         """The chunk's rows from ``depth`` to ``past``, packed if they lie badly."""

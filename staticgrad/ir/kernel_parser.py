@@ -88,11 +88,12 @@ class KernelReader(ExpressionReader):
         return name, Kernel(operands, arguments, *outer)
 
     def _fact(self) -> Known:
-        """``n0 of 2 most 16 short many``: what holds of an argument."""
+        """``n0 of 2 most 16 short many uneven``: what holds of an argument."""
         name = self._declared(self._arguments, "an integer argument")
         multiple = self.integer("of what it is a multiple") if self.accept("of") else 1
         most = self.integer("what it is at most") if self.accept("most") else 0
-        return Known(name, multiple, self.accept("short"), self.accept("many"), most)
+        short, many = self.accept("short"), self.accept("many")
+        return Known(name, multiple, short, many, most, self.accept("uneven"))
 
     def _outer(self) -> tuple[tuple[Axis, ...], int]:
         """``i0: n0, groups of i1: n1``: the outer loops, and how many are grouped."""

@@ -36,7 +36,7 @@ which stands outside of the loop, and after them ``following { @s0: f32 = carry 
 ``loop i1: n2 by 4`` takes four trips side by side. A loop may begin and end at numbers that were
 kept, ``k: n2 from @r3 to @r4``. ``kernel(...; n0, n1) where n0 of 16 short, n1 most 8 many``:
 ``n0`` is always a multiple of 16 and from 1 to ``BLOCK``, ``n1`` 0 or more than ``STREAMED``, and 8
-at most.
+at most; ``uneven``, it is no multiple of ``EVEN``.
 ``kernel_parser`` reads the text back; this module only writes, also what a verifier would refuse.
 """
 
@@ -102,10 +102,11 @@ def signature(kernel: Kernel, name: str = "") -> str:
 
 
 def _known(known: Known) -> str:
-    """``n0 of 2 most 16 short many``."""
+    """``n0 of 2 most 16 short many uneven``."""
     multiple = f" of {known.multiple}" if known.multiple > 1 else ""
     most = f" most {known.most}" if known.most else ""
-    return f"{_name(known.name)}{multiple}{most}{' short' * known.short}{' many' * known.many}"
+    words = ("short", known.short), ("many", known.many), ("uneven", known.uneven)
+    return f"{_name(known.name)}{multiple}{most}{''.join(f' {word}' * on for word, on in words)}"
 
 
 def _outer(kernel: Kernel) -> str:

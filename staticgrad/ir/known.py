@@ -21,6 +21,8 @@ from staticgrad.types.dim import Dim, Size, bounds
 LARGEST: Final = 64
 #: The largest bound that is told: no code depends on that of what is longer.
 BOUND: Final = 64
+#: Elements of which rows may be a multiple apart that lie in the same lines of a cache.
+EVEN: Final = 1024
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Known:
     """What holds of the argument ``name``.
 
     It is a multiple of ``multiple``, a power of two; ``short``: it is from 1 to ``BLOCK``;
-    ``many``: it is 0, or more than ``STREAMED``; ``most``: it is no more than that, unless 0.
+    ``many``: it is 0, or more than ``STREAMED``; ``most``: it is no more than that, unless 0;
+    ``uneven``: it is no multiple of ``EVEN``.
     """
 
     name: str
@@ -36,11 +39,12 @@ class Known:
     short: bool = False
     many: bool = False
     most: int = 0
+    uneven: bool = False
 
     @property
     def is_nothing(self) -> bool:
         """Whether it says nothing."""
-        return self.multiple == 1 and not (self.short or self.many or self.most)
+        return self.multiple == 1 and not (self.short or self.many or self.most or self.uneven)
 
     def holds(self, size: Size) -> bool:
         """Whether it holds of a size for all values of the names in it."""
@@ -51,12 +55,13 @@ class Known:
             and own.multiple % self.multiple == 0
             and own.short >= self.short
             and own.many >= self.many
+            and own.uneven >= self.uneven
         )
 
 
 def known_of(name: str, sizes: Iterable[Size]) -> Known:
     """All that holds of every one of some sizes."""
-    multiple, short, many, longest = LARGEST, True, True, 0
+    multiple, short, many, longest, uneven = LARGEST, True, True, 0, True
     for size in sizes:
         low, high = bounds(size)
         step = gcd(*(number for _, number in size.terms)) if isinstance(size, Dim) else size
@@ -64,4 +69,5 @@ def known_of(name: str, sizes: Iterable[Size]) -> Known:
         short &= low is not None and low >= 1 and high is not None and high <= BLOCK
         many &= (low is not None and low > STREAMED) or not 0 < step <= STREAMED
         longest = max(longest, 1, BOUND + 1 if high is None else high)
-    return Known(name, multiple, short, many, longest if longest <= BOUND else 0)
+        uneven &= not isinstance(size, Dim) and size % EVEN != 0
+    return Known(name, multiple, short, many, longest if longest <= BOUND else 0, uneven)

@@ -50,19 +50,20 @@ def test_named_and_literal_sizes_have_the_same_bytes(
 @pytest.mark.parametrize(
     ("sizes", "wanted"),
     [
-        ([128], Known("n", 64, True, True)),
-        ([128, 48], Known("n", 16, True, True)),
-        ([1], Known("n", 1, True, False, 1)),
+        ([128], Known("n", 64, True, True, uneven=True)),
+        ([128, 48], Known("n", 16, True, True, uneven=True)),
+        ([1], Known("n", 1, True, False, 1, uneven=True)),
         ([0], Known("n", 64, False, True, 1)),
-        ([4097], Known("n", 1, False, True)),
+        ([4097], Known("n", 1, False, True, uneven=True)),
+        ([3, 2048], Known("n", 1, True, True)),
         ([64 * BATCH], Known("n", 64, False, True)),
         ([64 * BATCH + 32, 3], Known("n", 1, False, True)),
         ([BATCH], Known("n")),
         ([BATCH + 3], Known("n", many=True)),
         ([2 * BATCH], Known("n", 2)),
         ([sg.dim("rows", min=1, max=40)], Known("n", short=True, most=40)),
-        ([9, 16], Known("n", 1, True, True, 16)),
-        ([10, 65], Known("n", 1, True, True)),
+        ([9, 16], Known("n", 1, True, True, 16, uneven=True)),
+        ([10, 65], Known("n", 1, True, True, uneven=True)),
     ],
 )
 def test_what_holds_of_sizes(sizes: list[sg.Dim | int], wanted: Known) -> None:
@@ -90,12 +91,19 @@ def test_all_steps_of_a_kernel_decide_together() -> None:
 
 
 def test_a_step_of_other_sizes_is_refused() -> None:
-    schedule = products(64)
+    schedule = products(1024)
     assert parse_schedule(str(schedule)) == schedule
     step = kernels_of(schedule)[0]
     (known,) = (each for each in step.kernel.known if each.multiple == 32)
-    for wrong in (replace(known, multiple=64), replace(known, most=16), Known("n9", 2)):
-        told = tuple(wrong if each is known else each for each in step.kernel.known)
+    assert known.uneven  # tiles read rows of so many elements
+    columns = step.kernel.known[2]
+    for right, wrong in (
+        (known, replace(known, multiple=64)),
+        (known, replace(known, most=16)),
+        (columns, replace(columns, uneven=True)),
+        (known, Known("n9", 2)),
+    ):
+        told = tuple(wrong if each is right else each for each in step.kernel.known)
         changed = replace(step, kernel=replace(step.kernel, known=told))
         with pytest.raises(VerifyError):
             verify_schedule(replace(schedule, steps=(changed,)))
