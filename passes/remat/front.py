@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 _PLACING: Final = 100_000_000  # effort to place one sequence of a front, half a second at most
 _SLACK: Final = 100  # part of its load that an arena may exceed it by where the budget has room
 _CHOOSING: Final = 10_000_000  # effort to place each of several of which one is taken
+_LEVELS: Final = 16  # targets of a greedy descent
+#: Positions that greedy descents may lay out, from the lowest order and from the lowest proposal,
+#: and the steps up to which there are any: beyond, they cost seconds and find little.
+_GREEDY: Final = (40_000, 10_000)
+_DESCENDED: Final = 200
 
 
 @dataclass(frozen=True)
@@ -197,8 +202,32 @@ def _found(problem: Problem, bound: int) -> list[Found]:
     search = BudgetSearch(abstract.net, bound)
     for order in problem.orders:
         search.begin_with(abstract.ops(order))
-    for sequence in proposed(Recompute(), problem):
+    proposals = proposed(Recompute(), problem)
+    for sequence in proposals:
         search.add(abstract.ops(sequence))
+    if len(problem.flow.schedule.steps) <= _DESCENDED:
+        for starts, effort in zip((problem.orders, proposals), _GREEDY, strict=True):
+            start = min(starts, key=lambda each: problem.layout(each).load)
+            for sequence in _descend(problem, start, bound, problem.effort + effort):
+                search.add(abstract.ops(sequence))
     found = [replace(each, ops=tuple(abstract.steps(each.ops))) for each in search.found()]
     order = tuple(problem.order)  # of equal orders the search keeps any; they differ in checks
     return [Found(problem.layout(order).load, problem.cost(order), order), *found]
+
+
+def _descend(problem: Problem, start: Steps, bound: int, limit: int) -> Iterator[Steps]:
+    """A sequence for each target that a greedy descent reaches, and where it ends."""
+    from passes.remat.greedy import Descent
+
+    descent = Descent(problem, start, limit)
+    top = descent.layout.load
+    for level in range(1, _LEVELS + 1):
+        target = int(top * (bound / top) ** (level / _LEVELS)) if top else 0
+        if descent.layout.load <= target:
+            continue
+        reached = descent.to(target)
+        if not problem.repeats.is_valid(descent.sequence):
+            break
+        yield descent.sequence
+        if not reached:
+            break
