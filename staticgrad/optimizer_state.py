@@ -18,6 +18,7 @@ from staticgrad.errors import SavedFileError
 from staticgrad.errors.wording import listed
 from staticgrad.functions import parameter
 from staticgrad.ir.graph import Parameter
+from staticgrad.ir.session import running_session
 from staticgrad.storage.parameter import write_all
 
 #: From an owner (or None), a name, a shape and an element type: a state that is zero at first.
@@ -123,7 +124,15 @@ _memories: Final[WeakKeyDictionary[object, _Memory]] = WeakKeyDictionary()
 def states_kept_by(optimizer: object) -> AbstractContextManager[None]:
     """Within, what an optimizer keeps is what it kept before."""
     memory = _memories.setdefault(optimizer, _Memory())
-    return states_made_by(_Kept(memory.made, memory.make))
+    noted = running_session()
+
+    def make(owner: Parameter | None, name: str, shape: Any, dtype: Any) -> Parameter:
+        made = memory.make(owner, name, shape, dtype)
+        if noted is not None and not any(each is optimizer for each in noted.born):
+            noted.kept.add(made.node)
+        return made
+
+    return states_made_by(_Kept(memory.made, make))
 
 
 def kept_states(optimizer: object) -> dict[str, Any]:

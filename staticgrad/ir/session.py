@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import ref
 
 if TYPE_CHECKING:
-    from staticgrad.ir.graph import Parameter
+    from staticgrad.ir.graph import Node, Parameter
     from staticgrad.types.arrays import Array, ArrayData
 
 
@@ -27,6 +27,8 @@ class Session:
         arrays: arrays that became constants, with what the constants hold.
         inside: the functions in it that are building bodies, ``scan`` and so on, outermost first.
         present: of a run at once: the tensors of parameters, by what holds their arrays.
+        born: optimizers that were made in it.
+        kept: parameters made in it which an optimizer from outside keeps, for other traces too.
     """
 
     def __init__(self, computes: bool = False) -> None:
@@ -35,6 +37,8 @@ class Session:
         self.arrays: list[tuple[ref[Array], ArrayData]] = []
         self.inside: list[str] = []
         self.present: dict[object, Any] = {}
+        self.born: list[object] = []
+        self.kept: set[Node] = set()
 
     def note_array(self, source: Any, data: ArrayData) -> None:
         """Remember where a constant comes from, as long as it is there."""

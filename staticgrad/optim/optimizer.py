@@ -92,6 +92,8 @@ class Optimizer(metaclass=Constructed):
         Raises:
             ArgumentError: one is outside its range; it is named.
         """
+        if (noted := running_session()) is not None:
+            noted.born.append(self)
         require_count(self.accumulate, "accumulate")
         require_flag(self.skip_nonfinite, "skip_nonfinite")
         for name in ("max_value", "max_norm", "loss_scale"):

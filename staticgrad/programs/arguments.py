@@ -7,9 +7,11 @@ Everything else (numbers, strings, bools, None, functions, objects) is part of t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from inspect import BoundArguments, Signature, signature
+from inspect import BoundArguments, Parameter as Argument, Signature, signature
 from operator import is_
 from typing import Any, Final
+
+import numpy as np
 
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import kind_of, shown
@@ -135,9 +137,22 @@ def bound_to(takes: Signature, name: str, args: Any, kwargs: Any) -> BoundArgume
     except TypeError as error:
         raise ArgumentError(f"{name}{takes}: {error}") from None
     bound.apply_defaults()
-    for unset in [each for each, value in bound.arguments.items() if value is _OPTIONAL]:
+    away = (_OPTIONAL, np._NoValue)  # the default of NumPy's functions
+    for unset in [n for n, value in bound.arguments.items() if any(value is x for x in away)]:
         del bound.arguments[unset]
     return bound
+
+
+def signature_of(f: Callable[..., Any]) -> Signature:
+    """What a function takes; a ufunc takes its operands.
+
+    Raises:
+        TypeError, ValueError: it does not say so, as some functions of C.
+    """
+    if not isinstance(f, np.ufunc):
+        return signature(f)
+    names = [f"x{k + 1}" for k in range(f.nin)] if f.nin > 1 else ["x"]
+    return Signature([Argument(name, Argument.POSITIONAL_ONLY) for name in names])
 
 
 def without_defaults(f: Callable[..., Any]) -> Signature | None:
@@ -147,7 +162,7 @@ def without_defaults(f: Callable[..., Any]) -> Signature | None:
     function has no axis of elements.
     """
     try:
-        known = signature(f)
+        known = signature_of(f)
     except (TypeError, ValueError):
         return None
     parameters = [

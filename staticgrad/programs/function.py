@@ -34,7 +34,13 @@ from staticgrad.ir.schedule import Schedule
 from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
 from staticgrad.ir.worlds import computing
-from staticgrad.programs.arguments import CallArguments, bound_to, tells_names, with_names
+from staticgrad.programs.arguments import (
+    CallArguments,
+    bound_to,
+    signature_of,
+    tells_names,
+    with_names,
+)
 from staticgrad.programs.sizes import Spec, fits, shapes_of, spec_of
 from staticgrad.programs.traced import TracedProgram, Tracer
 from staticgrad.records import dataclass
@@ -315,8 +321,7 @@ def _signature_of(f: Callable[..., Any]) -> Signature:
         ArgumentError: it does not say so, as functions of C.
     """
     try:
-        if not isinstance(f, np.ufunc):
-            return signature(f)
+        return signature_of(f)
     except (TypeError, ValueError):
         pass
     raise ArgumentError(

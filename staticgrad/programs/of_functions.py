@@ -8,8 +8,6 @@ from staticgrad.autodiff import jacobian as of_values
 from staticgrad.errors import GradientError
 from staticgrad.errors.wording import shown
 from staticgrad.functions.trees import flatten, mapped, matched, unflatten
-from staticgrad.ir.session import running_session
-from staticgrad.programs.arguments import is_value
 from staticgrad.programs.function import function
 from staticgrad.programs.places import AnyFunction
 from staticgrad.programs.transformed import (
@@ -20,6 +18,7 @@ from staticgrad.programs.transformed import (
     made_once,
     places_of,
     recording,
+    runs_directly,
 )
 
 
@@ -78,7 +77,7 @@ def vjp(f: AnyFunction, x: Any, ct: Any, allow_disconnected: bool) -> Any:
 
     if ct is not None:
         return at_point(f, "vjp", rule, x, ct, (by, allow_disconnected))
-    if running_session() is not None or any(map(is_value, flatten(x)[0])):
+    if runs_directly(x):
         return start(x, False)
     return _value_of(f, x), lambda ct: vjp(f, x, ct, allow_disconnected)[1]
 
@@ -96,7 +95,7 @@ def jvp(f: AnyFunction, x: Any, tangent: Any, allow_disconnected: bool) -> Any:
 
 def linearize(f: AnyFunction, x: Any, allow_disconnected: bool) -> Any:
     """What a function gives at a point, with the function of tangents."""
-    if running_session() is not None or any(map(is_value, flatten(x)[0])):
+    if runs_directly(x):
         return _pushing("linearize", f, x, False, allow_disconnected)
     return _value_of(f, x), lambda tangent: jvp(f, x, tangent, allow_disconnected)[1]
 

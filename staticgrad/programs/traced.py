@@ -184,7 +184,7 @@ class Tracer:
             self._warn(f"changes its argument {name}", "its caller does not see that: return it")
         traced = self._program(found, spec, noted, inputs)
         _check_guards(traced, given)
-        self._check_made(traced, first)
+        self._check_made(traced, first, noted)
         return traced
 
     def _program(
@@ -237,14 +237,15 @@ class Tracer:
             related=[(node.label, str(value.type), node.origin)],
         )
 
-    def _check_made(self, traced: TracedProgram, first: float) -> None:
-        """Refuse what another trace would begin anew.
+    def _check_made(self, traced: TracedProgram, first: float, noted: Session) -> None:
+        """Refuse what another trace would begin anew; what was there before may keep what is made.
 
         Raises:
             GraphError: with the parameter.
         """
         updates = traced.graph.updates if traced.graph else ()
-        made = [parameter for parameter, _ in updates if parameter.node.serial > first]
+        own = [p for p, _ in updates if p.node not in noted.kept]
+        made = [parameter for parameter in own if parameter.node.serial > first]
         if made and self._made:
             raise GraphError(
                 f"{self._name} makes the parameter {made[0].name!r} when it is traced: in"

@@ -27,10 +27,10 @@ from staticgrad.ir.graph import Parameter, Symbolic
 from staticgrad.ir.kinds import binding_kind, of_kind
 from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
-from staticgrad.ir.worlds import held, is_holding
+from staticgrad.ir.worlds import computing_kind, held, is_holding
 from staticgrad.ops.convert import apart
 from staticgrad.ops.operands import as_value
-from staticgrad.programs.arguments import TELLS_NAMES, is_value, tells_names
+from staticgrad.programs.arguments import TELLS_NAMES, is_value, signature_of, tells_names
 from staticgrad.programs.function import Function
 
 #: A rule: what a function gives at arguments; True: these are inputs that nothing else reads.
@@ -45,6 +45,8 @@ class Transformed:
     def __init__(self, f: Any, name: str, rule: Rule, places: tuple[int, ...] = ()) -> None:
         """By a rule; at ``places`` Python numbers are arrays."""
         functools.update_wrapper(self, f, updated=())
+        if isinstance(f, np.ufunc):
+            self.__signature__ = signature_of(f)
         own = getattr(f, "__name__", "function")
         self.__name__ = self.__qualname__ = f"{name}({own})"
         self._rule, self._places = rule, places
@@ -53,7 +55,7 @@ class Transformed:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The results, of the kind of the arguments."""
-        if running_session() is not None or any(map(is_value, flatten((args, kwargs))[0])):
+        if runs_directly(args, kwargs):
             return self._rule(args, kwargs, False)
         given = [
             mapped(as_array, each) if place in self._places else each
@@ -74,6 +76,17 @@ class Transformed:
 
     def __repr__(self) -> str:
         return f"<{self.__qualname__}>"
+
+
+def runs_directly(*given: Any) -> bool:
+    """Whether a call with these arguments is run by its rule, and not compiled.
+
+    So it is among values, while a function is traced, and in ``eager_mode``, where arrays are
+    tensors.
+    """
+    if running_session() is not None or computing_kind() is not None:
+        return True
+    return any(map(is_value, flatten(given)[0]))
 
 
 def as_array(leaf: Any) -> Any:
@@ -330,7 +343,7 @@ def at_point(
 
     ``key`` tells it from other rules of that name.
     """
-    if running_session() is not None or any(map(is_value, flatten((x, given))[0])):
+    if runs_directly(x, given):
         return rule(x, given, False)
 
     def made() -> Function[..., Any]:

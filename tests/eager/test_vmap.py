@@ -122,6 +122,30 @@ def test_derivatives_inside_are_taken_by_tensors_that_a_function_closes_over() -
         np.testing.assert_allclose(w.grad, slope, rtol=1e-9)
 
 
+def test_in_eager_mode_arrays_are_tensors() -> None:
+    w = Tensor(X[0], requires_grad=True, dtype="float64")
+
+    def loss(x: Any) -> Any:
+        return ((w * x) ** 3).sum()
+
+    with sg.eager_mode():
+        made = [sg.grad(loss)(X[1]), sg.vmap(loss)(X[:3]), sg.jvp(loss, X[1], X[2])[1]]
+        made += [sg.hvp(loss, X[1], X[2]), sg.vjp(loss, X[1])[1](1.0), sg.grad(np.sin)(0.5)]
+    slope = 3 * X[0] ** 3 * X[1] ** 2
+    wanted = [slope, ((X[0] * X[:3]) ** 3).sum(1), slope @ X[2], 2 * slope / X[1] * X[2], slope]
+    for found, array in zip(made, [*wanted, np.cos(0.5)], strict=True):
+        assert isinstance(found, Tensor)
+        np.testing.assert_allclose(found.numpy(), array, rtol=1e-12)
+
+
+def test_branches_of_elements_hand_gradients_back_inside_of_a_gradient() -> None:
+    def f(x: Any) -> Any:
+        return sg.cond(x.sum() > 0, lambda z: z**3, lambda z: z * 0 + 1.0, x).sum()
+
+    found = sg.grad(lambda x: sg.vmap(f)(sg.stack([x, -x])).sum())(Tensor(X[0], dtype="float64"))
+    np.testing.assert_allclose(found.numpy(), 3 * X[0] ** 2 * np.sign(X[0].sum()), rtol=1e-12)
+
+
 def test_tensors_that_a_function_closes_over_are_shared_and_get_gradients() -> None:
     w, x = (Tensor(each, requires_grad=True, dtype="float64") for each in (M[0], X))
     p = sg.parameter("p", X[0])

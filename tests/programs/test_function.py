@@ -138,6 +138,41 @@ def test_state_that_another_trace_would_lose_is_refused():
     step(X)
 
 
+def test_models_and_optimizers_may_be_made_anew_beneath_a_function():
+    """As by a cell of a notebook that is run again."""
+    made = {"w": sg.parameter("w", np.ones(3)), "opt": sg.optim.Adam(0.1)}
+
+    @sg.function
+    def step(x: Any) -> Any:
+        loss = ((made["w"] - x) ** 2).sum()
+        made["opt"].minimize(loss)
+        return loss
+
+    at = np.zeros(3)
+    wanted = [float(step(at)) for _ in range(3)]
+    made["w"] = sg.parameter("w", np.ones(3))
+    assert float(step(at)) == wanted[0]
+    made["opt"], made["w"].value = sg.optim.Adam(0.1), np.ones(3)
+    assert [float(step(at)) for _ in range(3)] == wanted
+    inside = sg.function(lambda x: sg.optim.Adam(0.1).minimize((x * made["w"]).sum()))
+    inside(at)
+    with pytest.raises(GraphError, match="would begin again"):
+        inside(np.zeros((2, 3)))
+
+
+def test_functions_of_numpy_are_functions():
+    x = np.array([0.5, 2.0, 1.0])
+    np.testing.assert_allclose(sg.function(np.sin)(x), np.sin(x), rtol=1e-15)
+    np.testing.assert_array_equal(sg.function(np.mean)(np.stack([x, x]), axis=0), x)
+    assert sg.function(np.sum)(x) == 3.5
+    np.testing.assert_allclose(sg.grad(np.tanh)(0.5), 1 - np.tanh(0.5) ** 2, rtol=1e-15)
+    slopes = sg.value_and_grad(np.hypot, argnums=(0, 1))(3.0, 4.0)[1]
+    np.testing.assert_allclose(slopes, [0.6, 0.8], rtol=1e-15)
+    np.testing.assert_array_equal(sg.grad(np.max)(x), [0, 1, 0])
+    with pytest.raises(ArgumentError, match="'x2'"):
+        sg.function(np.add)(x)
+
+
 def test_it_composes():
     """Of values and tensors it is the plain function; methods have their object."""
 
