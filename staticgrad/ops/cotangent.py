@@ -228,7 +228,7 @@ TRANSPOSES: Final[dict[Any, Callable[..., tuple[Any, ...]]]] = {}
 
 def zeros_like_type(type: TensorType, like: AnyValue | None = None) -> AnyValue:
     """Zeros of ``type``, of the same kind of value as ``like`` (symbolic by default)."""
-    kind = Symbolic if like is None else binding_kind((like,))
+    kind: Any = Symbolic if like is None else binding_kind((like,))
     zero = kind.lift(ZERO, type.dtype)
     return zero if not type.shape else functions.broadcast_to(zero, type.shape)
 
