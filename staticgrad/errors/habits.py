@@ -88,9 +88,10 @@ INSTEAD: Final = {
     "debug": "sg.compile(value, debug=True)",
     "autograd": "sg.grad(loss, wrt); sg.custom_vjp(f) for a rule of your own",
     "is_tensor": "isinstance(x, sg.Value)",
+    "linear": "x @ weight + bias, with weight as [in, out]; sg.nn.Linear(in, out) is a module",
     "bilinear": 'sg.einsum("bi,oij,bj->bo", x, w, y)',
     **dict.fromkeys(
-        ("alpha_dropout", "dropout2d"),
+        ("dropout", "alpha_dropout", "dropout2d"),
         "sg.nn.Dropout(rate), rng.dropout(x, rate) of a sg.random.Generator(seed)",
     ),
     "instance_norm": "sg.nn.group_norm(x, channels)",
@@ -324,6 +325,7 @@ ARGUMENTS: Final = {
     **dict.fromkeys(("mode", "target", "engine"), "backend, or pipeline for the passes"),
     **dict.fromkeys(("budget", "memory", "max_memory"), "memory_budget"),
     **dict.fromkeys(("remat", "policy", "recompute"), "checkpoint"),
+    "inplace": "nothing: a value never changes, and kernels write over what nobody reads",
     "requires_grad": "nothing: sg.grad(loss, [w]) names what it differentiates",
 }
 

@@ -397,6 +397,15 @@ def check_keywords(
             raise _unknown(name, word, ours.replace(parameters=known))
 
 
+def check_takes_nothing(name: str, args: Any, kwargs: Any) -> None:
+    """Refuse any argument.
+
+    Raises:
+        UnknownArgumentError: there is one.
+    """
+    _check(name, inspect.Signature(), args, kwargs)
+
+
 def _check(name: str, ours: inspect.Signature, args: Any, kwargs: Any) -> None:
     """Refuse what the function does not take.
 

@@ -44,10 +44,10 @@ if TYPE_CHECKING:
         ConvTranspose2d as ConvTranspose2d,
         ConvTranspose3d as ConvTranspose3d,
     )
-    from staticgrad.nn.dropout import Dropout as Dropout
+    from staticgrad.nn.dropouts import Dropout as Dropout
     from staticgrad.nn.embeddings import Embedding as Embedding
     from staticgrad.nn.initial import manual_seed as manual_seed
-    from staticgrad.nn.linear import Flatten as Flatten, Linear as Linear
+    from staticgrad.nn.linears import Flatten as Flatten, Linear as Linear
     from staticgrad.nn.module import Module as Module
     from staticgrad.nn.multi_head import MultiHeadAttention as MultiHeadAttention
     from staticgrad.nn.normalization import (
@@ -90,10 +90,10 @@ _HOMES: Final = {
     "nn.multi_head": "MultiHeadAttention",
     "nn.batch_norms": "BatchNorm1d BatchNorm2d BatchNorm3d",
     "nn.convolutions": "Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d",
-    "nn.dropout": "Dropout",
+    "nn.dropouts": "Dropout",
     "nn.embeddings": "Embedding",
     "nn.initial": "manual_seed",
-    "nn.linear": "Flatten Linear",
+    "nn.linears": "Flatten Linear",
     "nn.module": "Module",
     "nn.normalization": "GroupNorm LayerNorm RMSNorm",
     "nn.pooling": (

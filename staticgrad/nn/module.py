@@ -13,6 +13,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from inspect import Parameter as Argument, Signature
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Protocol, Self, TypeVar
 
 import numpy as np
@@ -23,7 +24,7 @@ from staticgrad.errors.wording import did_you_mean, kind_of, shown
 from staticgrad.functions.call_types import P, R
 from staticgrad.functions.random import Generator
 from staticgrad.functions.trees import Contents, flatten
-from staticgrad.ir.calls import public
+from staticgrad.ir.calls import check_takes_nothing, public
 from staticgrad.ir.kinds import AnyValue, Operand
 from staticgrad.ir.nodes import Parameter
 from staticgrad.ir.op import Array
@@ -220,6 +221,13 @@ class Module:
 
 class Layer(Module):
     """A module that gives a value for one, of the same kind: of tensors a tensor."""
+
+    if not TYPE_CHECKING:  # a type checker knows what ``object`` takes
+
+        def __init__(self, *given: Any, **options: Any) -> None:
+            check_takes_nothing(type(self).__name__, given, options)
+
+        __init__.__signature__ = Signature([Argument("self", Argument.POSITIONAL_ONLY)])
 
     if TYPE_CHECKING:
 

@@ -12,9 +12,9 @@ from staticgrad.functions.attention import attention
 from staticgrad.functions.rotary import rotary
 from staticgrad.ir.calls import public
 from staticgrad.ir.kinds import AnyValue, Operand
-from staticgrad.nn.dropout import Dropout
+from staticgrad.nn.dropouts import Dropout
 from staticgrad.nn.initial import Initial, Seed, source
-from staticgrad.nn.linear import Linear
+from staticgrad.nn.linears import Linear
 from staticgrad.nn.module import Module
 from staticgrad.ops.operands import integer
 from staticgrad.records import NamedTuple

@@ -11,7 +11,7 @@ from staticgrad.functions import concatenate, stack, swapaxes
 from staticgrad.functions.recurrent import gru, lstm, rnn
 from staticgrad.ir.calls import public
 from staticgrad.ir.kinds import AnyValue, Operand
-from staticgrad.nn.dropout import Dropout
+from staticgrad.nn.dropouts import Dropout
 from staticgrad.nn.initial import Initial, Seed, first_value, source
 from staticgrad.nn.module import Module, named
 

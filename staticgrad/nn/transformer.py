@@ -9,9 +9,9 @@ from staticgrad.errors import ArgumentError
 from staticgrad.functions.nn import gelu
 from staticgrad.ir.calls import public
 from staticgrad.ir.kinds import AnyValue, Operand
-from staticgrad.nn.dropout import Dropout
+from staticgrad.nn.dropouts import Dropout
 from staticgrad.nn.initial import Initial, Seed, source
-from staticgrad.nn.linear import Linear
+from staticgrad.nn.linears import Linear
 from staticgrad.nn.module import Module
 from staticgrad.nn.multi_head import Cache, MultiHeadAttention
 from staticgrad.nn.normalization import LayerNorm, RMSNorm

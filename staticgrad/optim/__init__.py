@@ -70,6 +70,11 @@ __all__ = [
 ]
 
 
+# ``sg.optim.adam``, as other libraries call theirs, is answered below: a file is no optimizer.
+for _file in ("adafactor", "adagrad", "adam", "lbfgs", "lion", "rmsprop", "sgd"):
+    del globals()[_file]
+
+
 def __dir__() -> list[str]:
     return sorted(__all__)
 
