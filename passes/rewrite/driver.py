@@ -115,7 +115,10 @@ class Rewritten:
 
 
 def rewrite_nodes(
-    nodes: Sequence[Node], rules: Sequence[Rule], held: Node | None = None
+    nodes: Sequence[Node],
+    rules: Sequence[Rule],
+    held: Node | None = None,
+    beside: Sequence[Node] = (),
 ) -> Rewritten | None:
     """Rewrite some nodes of a graph in the making, operands first, as ``rewrite`` does.
 
@@ -123,6 +126,8 @@ def rewrite_nodes(
         nodes: what to look at, operands before readers; what they read besides stays as it is.
         rules: in order of preference; none that asks how often a value is read.
         held: a node that no rule may replace or look through.
+        beside: what no rule is tried at, and what reads, all the same, what stands for the nodes
+            by now: else what it is computed of would be there twice.
 
     Returns:
         None if no rule applies anywhere.
@@ -134,7 +139,9 @@ def rewrite_nodes(
     if all(node.normal & index.mark for node in nodes):
         return None
     driver = _Driver(index, None, None, held)
-    driver.walk(nodes)
+    if beside:
+        nodes = sorted((*nodes, *beside), key=lambda node: node.serial)
+    driver.walk(nodes, frozenset(beside))
     return Rewritten(driver.new, driver.touched) if driver.hits else None
 
 
@@ -176,12 +183,17 @@ class _Driver:
         needed = set(ancestors(kept))
         return graph.with_nodes([node for node in self._done if node in needed], final)
 
-    def walk(self, nodes: Iterable[Node]) -> None:
-        """Bring every node into its final form; operands come before their readers."""
+    def walk(self, nodes: Iterable[Node], beside: Set[Node] = frozenset()) -> None:
+        """Bring every node into its final form, by rules but for those ``beside``.
+
+        Operands come before their readers.
+        """
         mark = self._index.mark
         for original in nodes:
             node = self._over_final_operands(original)
-            if node.normal & mark or not self._candidates(node):
+            if original in beside:
+                self._finish(node)
+            elif node.normal & mark or not self._candidates(node):
                 node.normal |= mark
                 self._finish(node)
             else:

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 from passes.clones import Clones
 from staticgrad.building import current
-from staticgrad.ir.graph import Node, Symbolic
+from staticgrad.ir.graph import Node, Symbolic, ancestors
 from staticgrad.ops.marks import region_behind
 
 _Key = tuple[Node, int]
@@ -41,6 +41,15 @@ class _Region:
             if node not in self.nodes and not node.is_leaf and value.key not in self.begins:
                 self.nodes.add(node)
                 waiting += node.args
+
+    def leave_begins(self) -> None:
+        """Leave out what it begins at is computed of.
+
+        Stable formulas may read that in the place of what the region begins at.
+        """
+        oldest = min((node.serial for node in self.nodes), default=0)
+        before = [Symbolic(*key) for key in self.begins]
+        self.nodes.difference_update(ancestors(before, oldest=oldest))
 
     def all_seen(self, values: Iterable[Symbolic]) -> tuple[Symbolic, ...]:
         """What stands for values in a gradient of the region."""
@@ -71,6 +80,8 @@ class Regions:
                 found[keys] = _Region(keys, order)
             marks[node] = found[keys]
             found[keys].reach(node.args[0])
+        for region in found.values():
+            region.leave_begins()
         for region in sorted(found.values(), key=lambda region: -len(region.nodes)):
             for node in region.nodes:
                 inner = marks.get(node)

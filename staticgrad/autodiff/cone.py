@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from staticgrad.errors import DisconnectedError, Related
-from staticgrad.ir.graph import Node, Symbolic, ancestors
+from staticgrad.ir.graph import Node, Symbolic, ancestors, reads_any
 from staticgrad.records import dataclass
 
 ValueKey = tuple[Node, int]
@@ -20,12 +20,14 @@ class Cone:
     """The values in the outputs' past that depend on a target through differentiable ops.
 
     ``nodes`` have such a value, operands first; ``active`` holds the values themselves; ``order``
-    is the highest derivative order among the nodes.
+    is the highest derivative order among the nodes. ``beside`` are the other nodes of that past
+    that depend on a target, as what ``stop_gradient`` gives, operands first.
     """
 
     nodes: tuple[Node, ...]
     active: Collection[ValueKey]
     order: int
+    beside: tuple[Node, ...]
 
 
 def cone_between(outputs: Sequence[Symbolic], targets: Iterable[Symbolic]) -> Cone:
@@ -34,7 +36,8 @@ def cone_between(outputs: Sequence[Symbolic], targets: Iterable[Symbolic]) -> Co
     newest = max(y.node.serial for y in outputs)
     oldest = min((node.serial for node, _ in wanted), default=newest)
     active: dict[ValueKey, None] = {}
-    nodes = []
+    nodes, beside = [], []
+    reached: dict[Node, None] = {}
     for node in _past(outputs, oldest):
         found = [key for key in _results(node) if key in wanted]
         if any(arg.key in active for arg in node.args):
@@ -42,8 +45,13 @@ def cone_between(outputs: Sequence[Symbolic], targets: Iterable[Symbolic]) -> Co
         if found:
             active.update(dict.fromkeys(found))
             nodes.append(node)
+        elif reads_any(node, reached):
+            beside.append(node)
+        else:
+            continue
+        reached[node] = None
     order = max((node.order for node in nodes), default=max(y.node.order for y in outputs))
-    return Cone(tuple(nodes), active.keys(), order)
+    return Cone(tuple(nodes), active.keys(), order, tuple(beside))
 
 
 def disconnected(

@@ -46,7 +46,7 @@ def stable_formulas(
         outputs: what is differentiated; at least one.
         targets: what it is differentiated by.
     """
-    found = rewrite_nodes(cone.nodes, STABILIZING)
+    found = rewrite_nodes(cone.nodes, STABILIZING, beside=cone.beside)
     if found is None:
         return [Formula(cone, tuple(outputs), {t.key: t for t in targets}, False)]
     wanted = {target.key: target for target in targets}
@@ -58,7 +58,7 @@ def stable_formulas(
 def _held(outputs: Sequence[Symbolic], target: Symbolic) -> Formula:
     """The formula in which ``target``, something in the middle, stays what it is."""
     cone = cone_between(outputs, [target])
-    found = rewrite_nodes(cone.nodes, STABILIZING, held=target.node)
+    found = rewrite_nodes(cone.nodes, STABILIZING, target.node, cone.beside)
     wanted = {target.key: target}
     if found is None:
         return Formula(cone, tuple(outputs), wanted)
