@@ -159,6 +159,60 @@ def test_blocks_that_save_nothing_need_less_memory_and_nest() -> None:
     assert all(value == wanted for _, value in less)
 
 
+def normed(h: Any, w: Any) -> Any:
+    """A stable rule applies to the softplus; the softmax reads its maximum without gradient."""
+    return h + sg.nn.softmax(sg.log(1.0 + sg.exp(sg.nn.layer_norm(h) @ w)))
+
+
+def looked_through(h: Any, w: Any) -> Any:
+    """Of the exponential in front of it and its logarithm, a stable rule makes a softplus."""
+    return sg.tanh(sg.log(1.0 + h) @ w)
+
+
+@pytest.mark.parametrize(
+    ("block", "between"), [(normed, lambda h: h), (looked_through, sg.exp)], ids=["normed", "seen"]
+)
+def test_of_formulas_made_stable_each_block_runs_again_once(block: Any, between: Any) -> None:
+    rows, square = RNG.normal(size=(64, 16)), RNG.normal(size=(6, 16, 16)) / 4
+
+    def total(wrap: Callable[..., Any], h: Any, weights: Any) -> Any:
+        for w in weights:
+            h = wrap(block)(between(h), w)
+        return (h * h).mean()
+
+    def as_is(f: Any) -> Any:
+        return f
+
+    def nothing(f: Any) -> Any:
+        return sg.checkpoint(f, cp.nothing_saveable)
+
+    def graph(wrap: Callable[..., Any], blocks: int) -> sg.Graph:
+        h = sg.input("h", (64, 16), "float64")
+        weights = [sg.input(f"w{k}", (16, 16), "float64") for k in range(blocks)]
+        slopes = sg.grad(total(wrap, h, weights), [h, *weights])
+        return sg.Graph({f"d{k}": slope for k, slope in enumerate(slopes)})
+
+    def matmuls(of: sg.Graph) -> int:
+        return sum(node.op.name == "matmul" for node in of.nodes)
+
+    graphs = [graph(nothing, blocks) for blocks in (1, 3, 6)]
+    one, three, six = map(matmuls, graphs)
+    assert 2 * (six - three) == 3 * (three - one)
+    passes = read_pipeline("stabilize,dce,fixpoint(simplify,cse,fold),dce")
+    assert [matmuls(passes(each)) for each in graphs] == [4, 12, 24]
+    plain, marked = sg.compile(graph(as_is, 6)), sg.compile(graphs[-1])
+    assert marked.peak_bytes < 0.9 * plain.peak_bytes
+    feeds = {"h": rows, **{f"w{k}": w for k, w in enumerate(square)}}
+    wanted = plain.run(feeds)
+    same(marked.run(feeds).values(), wanted.values())
+    of_arrays = sg.grad(lambda h, *ws: total(nothing, h, ws), tuple(range(7)))(rows, *square)
+    tensors = [Tensor(v, dtype="float64", requires_grad=True) for v in (rows, *square)]
+    total(nothing, tensors[0], tensors[1:]).backward()
+    for found in (of_arrays, [t.grad for t in tensors]):
+        for got, slope in zip(found, wanted.values(), strict=True):
+            np.testing.assert_allclose(got, slope, rtol=1e-9, atol=1e-13)
+
+
 def test_a_name_that_no_value_has_is_one_error_at_the_call() -> None:
     f = sg.checkpoint(block, policy=cp.save_only_these_names("h", "q"))
     tensors = [Tensor(v, requires_grad=True) for v in (X, W)]
