@@ -57,6 +57,7 @@ CALLS: dict[str, Any] = {
         f"linalg.{name}": lambda x, v, i, name=name: getattr(sg.linalg, name)(x @ x.T + np.eye(3))
         for name in ("cholesky", "cond", "det", "eigvalsh", "inv", "pinv", "svdvals", "slogdet")
     },
+    "checkpoint_name": lambda x, v, i: sg.checkpoint_name(x, "h"),
     "linalg.eigh": lambda x, v, i: abs(sg.linalg.eigh(x @ x.T + np.eye(3))[1]),
     "linalg.lstsq": lambda x, v, i: sg.linalg.lstsq(x.T, v)[0],
     "linalg.matrix_power": lambda x, v, i: sg.linalg.matrix_power(x @ x.T, 3),
