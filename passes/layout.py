@@ -8,12 +8,12 @@ becomes the fewest loops.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import pairwise
 
 from staticgrad.ir.forms import Region, View
 from staticgrad.records import dataclass
 from staticgrad.types.dim import Size
+from staticgrad.types.kept_sizes import kept_by_sizes
 from staticgrad.types.tensor import Shape, c_strides
 
 
@@ -74,12 +74,12 @@ class Strided:
         return None if strides is None else Strided(self.offset, strides)
 
 
-@lru_cache(maxsize=1024)
+@kept_by_sizes
 def _contiguous(shape: Shape) -> Strided:
     return Strided(0, c_strides(shape))
 
 
-@lru_cache(maxsize=1024)
+@kept_by_sizes
 def _reshaped(strides: Shape, old: Shape, new: Shape) -> Shape | None:
     """The strides of ``Layout.reshaped``: programs reshape in the same few ways again and again."""
     kept = [(e, s) for e, s in zip(old, strides, strict=True) if e != 1]

@@ -7,7 +7,6 @@ object is evaluated once, where the first statement needs it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from math import prod
 from typing import Final, Literal
 
@@ -16,6 +15,7 @@ from staticgrad.ir.summation import COLUMN_BLOCK, GROUPS, SHORTEST_GROUP
 from staticgrad.records import dataclass
 from staticgrad.types.dim import Size, maximum, minimum
 from staticgrad.types.dtype import I64, DType
+from staticgrad.types.kept_sizes import kept_by_sizes
 
 Extent = str | int  # an integer argument's name, or a literal
 Mode = Literal["in", "out", "inout", "scratch", "check"]
@@ -420,7 +420,7 @@ def gemm_iterations(stage: Gemm, dtype: DType, rows: Size, columns: Size) -> Siz
     return ((rows + (chunk - 1)) // chunk) * ((columns + (panel - 1)) // panel)
 
 
-@lru_cache(maxsize=1024, typed=True)
+@kept_by_sizes
 def _plain_iterations(rows: Size, columns: Size, width: int) -> Size:
     chunks, panels = (rows + (CHUNK - 1)) // CHUNK, (columns + (width - 1)) // width
     shared = minimum(chunks, chunks * panels // FEWEST)
@@ -455,13 +455,13 @@ def keys_apart(key: DType) -> bool:
     return 2 * key.bits > I64.bits
 
 
-@lru_cache(maxsize=1024, typed=True)
+@kept_by_sizes
 def group_rows(rows: Size) -> Size:
     """Rows of a group, of which the last one may have fewer: ``summation.group_length``."""
     return maximum(SHORTEST_GROUP, (rows + (GROUPS - 1)) // GROUPS)
 
 
-@lru_cache(maxsize=1024, typed=True)
+@kept_by_sizes
 def column_words(extent: Size, rows: Size, lanes: int) -> Size:
     """Elements of the scratch of a ColumnAccumulate: a row of accumulators, and of each level.
 

@@ -284,7 +284,6 @@ def _floordiv_by_int(numerator: Size, denominator: int) -> Size:
     return _normal(whole) + _of_atom(FloorDiv(remainder, divisor))
 
 
-@lru_cache(maxsize=4096, typed=True)  # what lowering counts, the verifier counts again
 def maximum(left: Size, right: Size) -> Size:
     """The larger of two sizes; decided at once where the bounds of the names allow it."""
     for smaller, larger in ((right, left), (left, right)):

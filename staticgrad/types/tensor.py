@@ -6,13 +6,13 @@ Named sizes never broadcast, not even at 1: an axis of literal size 1 stretches,
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from math import prod
 
 from staticgrad.records import dataclass
 from staticgrad.types import dim as dims
 from staticgrad.types.dim import Dim, Named, Size, evaluate, named_sizes
 from staticgrad.types.dtype import DType
+from staticgrad.types.kept_sizes import kept_by_sizes
 
 Shape = tuple[Size, ...]
 
@@ -62,11 +62,6 @@ class TensorType:
 
 def product(sizes: Iterable[Size]) -> Size:
     """The product of sizes, the literal ones first: those cost nothing."""
-    return _product(tuple(sizes))
-
-
-@lru_cache(maxsize=1024)
-def _product(sizes: Shape) -> Size:
     literal, named = 1, []
     for size in sizes:
         if isinstance(size, Dim):
@@ -115,7 +110,7 @@ def _meet(sizes: Sequence[Size], position: int) -> Size:
     return chosen
 
 
-@lru_cache(maxsize=1024)
+@kept_by_sizes
 def c_strides(shape: Shape) -> Shape:
     """Strides in elements of a C-contiguous array; an axis of size 0 counts as one of size 1."""
     strides: list[Size] = []
@@ -130,11 +125,6 @@ def hint_value(size: Size, default: int = 64) -> int:
     """A typical value, for cost decisions only: named sizes at their ``typical_value``."""
     if isinstance(size, int):
         return size
-    return _typical(size, default)
-
-
-@lru_cache(maxsize=4096)
-def _typical(size: Dim, default: int) -> int:
     return evaluate(size, {n.name: typical_value(n, default) for n in named_sizes(size)})
 
 

@@ -6,11 +6,12 @@ import pickle
 import pytest
 from hypothesis import given, strategies as st
 
+from staticgrad.ir.kernel_stages import column_words, group_rows
 from staticgrad.ir.text import Reader
 from staticgrad.types import dim as dims
 from staticgrad.types.dim import Dim, Size, bounds, dim, evaluate, floordiv, maximum
 from staticgrad.types.lexis import Tokens
-from staticgrad.types.tensor import hint_value
+from staticgrad.types.tensor import c_strides, hint_value, product
 
 A, B = dim("a"), dim("b")
 BOUNDED = dim("c", min=2, max=9)
@@ -212,3 +213,22 @@ def test_what_is_no_size_is_refused() -> None:
     for convert in (bool, int, range):
         with pytest.raises(TypeError, match="no value before"):
             convert(A)
+
+
+@pytest.mark.parametrize(
+    "computed",
+    [
+        group_rows,
+        lambda size: column_words(64, size, 8),
+        lambda size: c_strides((2, size))[0],
+        lambda size: product((size, 4)),
+        lambda size: maximum(size, 3),
+        hint_value,
+    ],
+)
+def test_hints_of_one_program_reach_no_other(computed):
+    """Names are equal whatever their hints, and results are kept by what they were computed of."""
+    for hint in (2**20, 2**25, None):
+        size = dim("n", hint=hint)
+        found = computed(size)
+        assert hint_value(found) == evaluate(found, {"n": hint or 64})
