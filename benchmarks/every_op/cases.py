@@ -24,6 +24,7 @@ WITHOUT_WORK: Final = frozenset(
     (
         *("input", "parameter", "constant", "size", "stop_gradient", "checkpoint"),
         *("custom_jvp", "custom_vjp"),
+        *("again", "checkpoint_name", "recomputed"),
     )
 )
 

@@ -178,6 +178,7 @@ class _Reader:
             group.indexed,
             group.windowed,
             group.pieces,
+            group.instructions,
             *counts,
         )
         if group.image is not None:
