@@ -34,7 +34,9 @@ _TIMELINES: Final = 64 << 20  # bytes of timelines kept; one per order and set o
 _FRONTS: Final = 16 << 20  # bytes of fronts kept; one per sizes and set of staged inputs
 _SEQUENCES: Final = 16 << 20  # bytes of sequences kept; one set of them per canonical sizes
 _STORE_ALL: Final = StoreAll()
-_FrontKey = tuple[tuple[tuple[str, int], ...], frozenset[int], int]  # sizes, staged, workers
+_Sizes = tuple[tuple[str, int], ...]
+_SequencesKey = tuple[_Sizes, frozenset[int], int]  # sizes, staged, workers
+_FrontKey = tuple[_SequencesKey, _Sizes]  # where its sequences were sought, and its own sizes
 
 
 def plan(
@@ -87,7 +89,7 @@ class Planner:
         }
         self._timelines: Kept[tuple[Order, frozenset[int]], Timeline] = Kept(_TIMELINES)
         self._fronts: Kept[_FrontKey, Front] = Kept(_FRONTS)
-        self._sequences: Kept[_FrontKey, Sequences] = Kept(_SEQUENCES)
+        self._sequences: Kept[_SequencesKey, Sequences] = Kept(_SEQUENCES)
         self._arena = tuple(buffer.in_arena for buffer in schedule.buffers)
 
     @cached_property
@@ -266,11 +268,9 @@ class Planner:
         workers: int,
     ) -> tuple[_FrontKey, Front]:
         """The front at some sizes of the sequences that are found at others."""
-        at, key = (
-            (tuple(sorted(each.items())), problem.staged, workers) for each in (sought_at, sizes)
-        )
-        front_key = (*at[0], ("", 0), *key[0]), problem.staged, workers
-        front = self._fronts.get(front_key)
+        at = tuple(sorted(sought_at.items())), problem.staged, workers
+        key = at, tuple(sorted(sizes.items()))
+        front = self._fronts.get(key)
         if front is None:
             sequences = self._sequences.get(at)
             if sequences is None:
@@ -280,18 +280,12 @@ class Planner:
                 sequences = Sequences(there, lower_bound(listed))
                 self._sequences.put(at, sequences, sequences.held_bytes)
             front = Front(problem, sequences)
-        return front_key, front
+        return key, front
 
     def _by_policy(self, numbers: SizeNumbers, staged: frozenset[int]) -> Point:
         if self.policy != _STORE_ALL:
             return lowest(self._problem(numbers, staged), self.policy)
-        timelines = {order: self._timeline(order, staged) for order in self.orders}
-        placed = _lowest([timeline.layout(numbers) for timeline in timelines.values()])
-        for (
-            order,
-            timeline,
-        ) in timelines.items():  # what was derived for these sizes stays with them
-            self._timelines.put((order, staged), timeline, timeline.held_bytes)
+        placed = _lowest([*map(self._layouts(numbers, staged), self.orders)])
         return Point.of(placed, 0.0)
 
     def _problem(self, numbers: SizeNumbers, staged: frozenset[int]) -> Problem:

@@ -163,9 +163,8 @@ class Front:
         cheaper one than these say.
         """
         order = problem.layout(problem.order).placed(_PLACING)
-        kept = [
-            Point.of(order, problem.cost(problem.order))
-        ]  # at canonical sizes it may be another
+        # At canonical sizes another order may be the cheapest.
+        kept = [Point.of(order, problem.cost(problem.order))]
         count = len(self._sequences)
         points = (self._point(problem, at, problem.layout, tight=False) for at in range(count))
         for point in (*points, self.smallest(problem)):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.families import like
 from staticgrad.functions.saveable import (
     ButNames,
     EitherRule,
@@ -154,17 +155,9 @@ def save_only_these_names(*names: str) -> Saveable:
 
 
 @maker
+@like(save_only_these_names)
 def save_any_names_but_these(*names: str) -> Saveable:
     """Values with a name are kept, those with one of these, and those without any, run again.
-
-    Args:
-        names: as ``sg.checkpoint_name`` gave them.
-
-    Returns:
-        The policy.
-
-    Raises:
-        ArgumentError: no name, or something that is none.
 
     >>> import staticgrad as sg
     >>> sg.checkpoint_policies.save_any_names_but_these("scores")
@@ -174,17 +167,9 @@ def save_any_names_but_these(*names: str) -> Saveable:
 
 
 @maker
+@like(save_only_these_names)
 def save_anything_except_these_names(*names: str) -> Saveable:
     """All is kept but values with one of these names.
-
-    Args:
-        names: as ``sg.checkpoint_name`` gave them.
-
-    Returns:
-        The policy.
-
-    Raises:
-        ArgumentError: no name, or something that is none.
 
     >>> import staticgrad as sg
     >>> sg.checkpoint_policies.save_anything_except_these_names("scores")

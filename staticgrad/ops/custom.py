@@ -15,51 +15,32 @@ from typing import Any, ClassVar, Final, overload
 
 from staticgrad.errors import ArgumentError, GradientError, OpDefinitionError
 from staticgrad.errors.wording import kind_of, shown
-from staticgrad.ir.forms import Form, Identity
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Constant, Node, Symbolic
 from staticgrad.ir.kinds import binding_kind
-from staticgrad.ir.op import Op, lift_all
 from staticgrad.ir.value import Value
 from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.elementwise import common_dtype, is_weak, lifted
+from staticgrad.ops.marks import FirstOperand
 from staticgrad.ops.operands import as_value, related
 from staticgrad.types.dim import Size
-from staticgrad.types.tensor import TensorType
 
 Rule = Callable[..., Any]
 _rules: Final[dict[str, Rule]] = {}
 
 
-class Marker(Op):
+class Marker(FirstOperand):
     """The first operand; how derivatives go by the others, the rule named ``rule`` says."""
 
-    exact = True
-    flops = 0
     rule_is_foreign = True
     rule: str
     over: tuple[str, ...] = ()  # a letter per operand: "b" where it has a batch axis, else "-"
-
-    def prepare(self, *args: Any) -> tuple[Any, ...]:
-        """Operands as they are: nothing promotes."""
-        return lift_all(args)
-
-    def infer(self, body: TensorType, *types: TensorType) -> TensorType:
-        """The type of the first operand."""
-        return body
-
-    def reference(self, body: Any, *arrays: Any) -> Any:
-        return body
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         """The body over the batch; the rule will be mapped over it."""
         body = in_front(size, args[:1], over[:1])
         letters = "".join("b" if has else "-" for has in over[1:])
         return type(self)(self.rule, (*self.over, letters))(*body, *args[1:])
-
-    def form(self, out: TensorType, *types: TensorType) -> Form:
-        """The first operand: a kernel never meets the marker, nor the operands of the rule."""
-        return Identity()
 
     def ruled(
         self,

@@ -75,30 +75,35 @@ class Again(Mark, name="again"):
     phase: int = 1
 
 
-class Recomputed(Op, name="recomputed"):
-    """The first operand; gradients compute again what lies between it and the others.
-
-    The last ``saved`` operands lie in between and are kept; it begins at the others.
-    """
+class FirstOperand(Op):
+    """The first operand itself; the others are there for derivatives alone."""
 
     exact = True
     flops = 0
-    saved: int = 0
 
     def prepare(self, *args: Any) -> tuple[Any, ...]:
         """Operands as they are: nothing promotes."""
         return lift_all(args)
 
-    def infer(self, result: TensorType, *types: TensorType) -> TensorType:
+    def infer(self, first: TensorType, *types: TensorType) -> TensorType:
         """The type of the first operand."""
-        return result
+        return first
 
-    def reference(self, result: Any, *arrays: Any) -> Any:
-        return result
+    def reference(self, first: Any, *arrays: Any) -> Any:
+        return first
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
-        """The first operand: a kernel never meets the mark."""
+        """The first operand: a kernel never meets the op, nor the other operands."""
         return Identity()
+
+
+class Recomputed(FirstOperand, name="recomputed"):
+    """The first operand; gradients compute again what lies between it and the others.
+
+    The last ``saved`` operands lie in between and are kept; it begins at the others.
+    """
+
+    saved: int = 0
 
     def vjp(self, ct: Any, out: Any, result: Any, *rest: Any) -> tuple[Any, ...]:
         """The cotangent goes to the first operand; who asks for it computes again."""
