@@ -419,11 +419,11 @@ class Compiled(Generic[Results]):
         asked, once = bool(sizes) or bool(staged), self._constants
         plan = self.plan(staged=staged, **sizes) if asked else self._latest_or_fixed()
         schedule = self.schedule if plan is None else plan.schedule
-        graph = self._scheduling.scheduled(schedule)
+        graph, reports = self._scheduling.scheduled(schedule), self._scheduling.reports
         return Explanation(
             graph=self.program_graph.name,
             pipeline=str(self.options.pipeline),
-            passes=self._scheduling.reports,
+            passes=tuple([r.at({} if plan is None else dict(plan.sizes)) for r in reports]),
             computed_once=() if once is None else self._kernels.sections(once),
             steps=self._kernels.sections(schedule),
             kernels=len(self.kernels),

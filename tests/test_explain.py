@@ -40,8 +40,12 @@ def test_nodes_are_those_of_the_graph():
     found = compiled.explanation(n=8)
     assert found.passes[0].nodes_before == len(compiled.program_graph.nodes)
     assert found.passes[-1].nodes_after == len(compiled.graph.nodes)
-    assert found.passes[0].bytes_before == value_bytes(compiled.program_graph)
-    assert found.passes[-1].bytes_after == value_bytes(compiled.graph)
+    assert found.passes[0].bytes_before == value_bytes(compiled.program_graph, {"n": 8})
+    assert found.passes[-1].bytes_after == value_bytes(compiled.graph, {"n": 8})
+    at_hint = compiled.explanation(n=64).passes[0]  # the hint of a size that has none
+    assert (
+        at_hint.bytes_before == value_bytes(compiled.program_graph) > found.passes[0].bytes_before
+    )
     changed = next(each for each in found.passes if each.nodes_before != each.nodes_after)
     assert f" {changed.bytes_before} -> {changed.bytes_after} bytes" in str(found)
     assert len(found.steps) == len(compiled.schedule.steps)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
+from math import prod
 from typing import Any
 
 from staticgrad.ir.graph import Graph
 from staticgrad.kept import cached_property
 from staticgrad.records import dataclass
-from staticgrad.types.tensor import hint_bytes, hint_value
+from staticgrad.types.dim import Size, evaluate
+from staticgrad.types.tensor import hint_value
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +24,8 @@ class Report:
     """One pass: its name, the programs before and after it, the same object if nothing changed.
 
     ``hits`` counts how often each rule of the pass applied, ``seconds`` is wall time. Nodes and
-    bytes are counted when somebody asks. Reports of equal counts are equal.
+    bytes are counted when somebody asks, bytes at ``sizes`` or, without any, at the hints of the
+    named sizes. Reports of equal counts are equal.
     """
 
     name: str
@@ -30,6 +33,11 @@ class Report:
     after: Any = field(repr=False)
     hits: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+    def at(self, sizes: Mapping[str, int]) -> Report:
+        """The report with its bytes at these values of the named sizes."""
+        return replace(self, sizes=sizes)
 
     @property
     def changed(self) -> bool:
@@ -46,12 +54,12 @@ class Report:
     @cached_property
     def bytes_before(self) -> int:
         """``value_bytes`` of the program that the pass was given."""
-        return value_bytes(self.before)
+        return value_bytes(self.before, self.sizes)
 
     @cached_property
     def bytes_after(self) -> int:
         """``value_bytes`` of what it made."""
-        return value_bytes(self.after) if self.changed else self.bytes_before
+        return value_bytes(self.after, self.sizes) if self.changed else self.bytes_before
 
     @property
     def summary(self) -> str:
@@ -90,13 +98,24 @@ def count_nodes(program: Any) -> int:
     return len(program.nodes) if isinstance(program, Graph) else len(program.steps)
 
 
-def value_bytes(program: Any) -> int:
-    """Bytes of all values that a graph computes, each stored once, named sizes at their hints.
+def value_bytes(program: Any, sizes: Mapping[str, int] | None = None) -> int:
+    """Bytes of all values that a graph computes, each stored once.
 
     Leaves are not computed. Fusion stores far fewer, which is why this measures passes and no
     program. Of a schedule it is the bytes of the buffers that live in the arena. Linear.
+
+    Args:
+        program: a graph, or a schedule.
+        sizes: values of all named sizes; without any these are at their hints.
     """
+
+    def value(size: Size) -> int:
+        return evaluate(size, sizes) if sizes else hint_value(size)
+
     if isinstance(program, Graph):
         kinds = Counter(kind for node in program.nodes if not node.is_leaf for kind in node.types)
-        return sum(count * hint_bytes(kind) for kind, count in kinds.items())
-    return sum(hint_value(buffer.nbytes) for buffer in program.buffers if buffer.in_arena)
+        return sum(
+            count * prod(map(value, kind.shape)) * kind.dtype.itemsize
+            for kind, count in kinds.items()
+        )
+    return sum(value(buffer.nbytes) for buffer in program.buffers if buffer.in_arena)

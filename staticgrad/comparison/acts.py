@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 import staticgrad as sg
+from staticgrad.building import within
 from staticgrad.comparison.model import BATCH, Array, Batch, Model
 from staticgrad.comparison.programs import ComparedProgram
 from staticgrad.comparison.report import Act
@@ -97,8 +98,11 @@ def _noisy_model(chosen: Model, batch: Batch) -> tuple[Run, Run]:
 
 def _noisy(chosen: ComparedProgram, batch: Batch) -> tuple[Run, Run]:
     def with_noise(*arrays: Any) -> Any:
-        return _first(chosen.plain(*arrays)) + np.random.rand()
+        found = _first(chosen.plain(*arrays))
+        with within(chosen.origin):
+            return found + np.random.rand()
 
+    with_noise.__qualname__ = chosen.name
     function, arrays = sg.function(with_noise), list(batch.values())
 
     def from_start(run: Callable[..., Any]) -> Run:

@@ -59,8 +59,9 @@ def compare(
         spec: a model's name, ``path.py:name``, a function that returns a Model, or a Model; with
             ``arrays`` a module, or a function that takes them (``sg.function`` or plain). First
             results are measured of what has a name, which a fresh process can find.
-        arrays: examples; the first axis of those that are as long as the first one counts them.
-            A module takes as many as its ``forward`` needs, its loss the rest.
+        arrays: examples, also dicts, lists, tuples and dataclasses of arrays; the first axis of
+            those that are as long as the first one counts them. A module takes as many as its
+            ``forward`` needs, its loss the rest.
         loss: of a module, ``loss(output, *rest)``: by default cross entropy where the target has
             whole numbers, else the mean square.
         optimizer: of a module or loss, one of ``sg.optim``; by default plain descent.

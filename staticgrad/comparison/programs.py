@@ -19,6 +19,7 @@ import numpy as np
 
 import staticgrad as sg
 from staticgrad.comparison import training
+from staticgrad.comparison.examples import Examples
 from staticgrad.comparison.model import BATCH, Array, Batch, function_line, named
 from staticgrad.errors import ArgumentError, TracingWarning
 from staticgrad.errors.wording import kind_of, shown
@@ -119,8 +120,8 @@ def program(
     Args:
         what: a module, which takes as many arrays as its ``forward`` needs, the rest being given
             to the loss; or a function of all arrays, also one that ``sg.function`` made.
-        arrays: what it is called with; the first axis of those that are as long as the first one
-            counts examples.
+        arrays: what it is called with: arrays, or dicts, lists, tuples and dataclasses of arrays;
+            the first axis of those that are as long as the first one counts examples.
         loss: of a module, ``loss(output, *rest)``: by default cross entropy where the target has
             whole numbers, else the mean square.
         optimizer: one of ``sg.optim``, by default plain descent.
@@ -143,20 +144,18 @@ def program(
         raise ArgumentError(
             f"optimizer is {kind_of(optimizer)}, not one of sg.optim", hint="sg.optim.Adam(1e-3)"
         )
-    given = [np.asarray(getattr(a, "data", a) if not isinstance(a, np.ndarray) else a)
-             for a in arrays]  # fmt: skip
     steps = optimizer or SGD(_RATE)
     rule = type(steps).__name__ if optimizer else f"plain gradient descent, learning rate {_RATE:g}"
     if isinstance(what, Module):
-        evaluate, example = _of_module(what, given, loss)
+        evaluate, example = _of_module(what, arrays, loss)
         return ComparedProgram(training.step_of(evaluate, steps), example, what, rule)
     if loss is not None:
         raise ArgumentError("a function is compared as it is: loss= is for modules")
-    return _of_function(what, given, steps, rule)
+    return _of_function(what, arrays, steps, rule)
 
 
 def _of_module(
-    module: Module, arrays: Sequence[Array], loss: Callable[..., Any] | None
+    module: Module, arrays: Sequence[Any], loss: Callable[..., Any] | None
 ) -> tuple[Step, dict[str, Array]]:
     """The loss of a module as a function of all arrays, which are named."""
     takes = [
@@ -178,15 +177,14 @@ def _of_module(
     def evaluate(*given: Any) -> Any:
         return both(given[:count], given[count:])
 
-    return evaluate, dict(zip(names, arrays, strict=True))
+    examples = Examples.named(names, arrays)
+    return examples.in_a_row(evaluate), examples.arrays
 
 
-def _of_function(
-    what: Any, arrays: Sequence[Array], steps: Optimizer, rule: str
-) -> ComparedProgram:
+def _of_function(what: Any, arrays: Sequence[Any], steps: Optimizer, rule: str) -> ComparedProgram:
     """A step as it is, a loss with its gradient, or another function."""
-    plain = _inner(what)
-    example = dict(zip(_names_of(plain, len(arrays)), arrays, strict=True))
+    examples = Examples.named(_names_of(_inner(what), len(arrays)), arrays)
+    plain, example = examples.in_a_row(_inner(what)), examples.arrays
     as_is = ComparedProgram(plain, example, what, "as the function does it")
     graph = as_is.graph
     result = graph.outputs["loss"]

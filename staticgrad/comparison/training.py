@@ -22,6 +22,18 @@ def loss_of(module: Callable[..., Any], loss: Callable[..., Any]) -> Callable[..
     return evaluate
 
 
+def in_containers(
+    function: Callable[..., Any], packed: Callable[[Sequence[Any]], list[Any]]
+) -> Callable[..., Any]:
+    """``function`` of arguments that ``packed`` makes of arrays, as one of these arrays."""
+
+    def evaluate(*arrays: Any) -> Any:
+        return function(*packed(arrays))
+
+    evaluate.__name__ = evaluate.__qualname__ = getattr(function, "__name__", "evaluate")
+    return evaluate
+
+
 def step_of(loss: Callable[..., Any], optimizer: Optimizer) -> Callable[..., Any]:
     """One step of training."""
 

@@ -5,6 +5,7 @@ A band is a line of the program, with its scope; where there are too many, a sco
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -20,6 +21,8 @@ from staticgrad.source import Location, SourceLine
 _MOST_BANDS: Final = 64
 _ALIKE, _MOST_BOXES = 6, 18
 Key = tuple[str, ...]
+#: A part of a scope that a module made: its place, and its class.
+_OF_MODULE: Final = re.compile(r"^(\S+) [A-Z]\w*$")
 
 
 @dataclass(frozen=True)
@@ -171,9 +174,15 @@ def _band(token: str, key: Key, line: SourceLine) -> Band:
     text = line.text.strip()
     if key[-1] == line.short:
         if line.scope and key[0] == line.scope:
-            return Band(token, f"{line.short}  {text}", line.scope)
+            return Band(token, f"{line.short}  {text}", _path(line.scope))
         return Band(token, line.short, text or line.short)
     return Band(token, line.short.rpartition(":")[0], f"{line.function or line.short}()")
+
+
+def _path(scope: str) -> str:
+    """A scope with the class of its innermost module alone: ``layers.0/attention/query Linear``."""
+    *outer, inner = scope.split("/")
+    return "/".join([*(_OF_MODULE.sub(r"\1", part) for part in outer), inner])
 
 
 def _grouped(own: Sequence[Node]) -> list[list[Node]]:

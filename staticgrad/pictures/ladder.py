@@ -138,7 +138,9 @@ def _name(box: Box) -> str:
 
 
 def _band(number: int, band: Band, y: float, width: float, height: float) -> str:
-    text = band.text if len(band.text) <= _MOST_CODE else band.text[: _MOST_CODE - 1] + "…"
+    half = _MOST_CODE // 2  # equal beginnings are common, of lines as of modules' paths
+    text = band.text
+    text = text if len(text) <= _MOST_CODE else f"{text[: half - 1]}…{text[-half:]}"
     even = f'<rect class="even" x="0" y="{y:.0f}" width="{width:.0f}" height="{height:.0f}"/>'
     return (
         f'<g class="line" data-id="{band.token}">{even if number % 2 else ""}'

@@ -44,6 +44,23 @@ def test_a_module_with_everything_trains_alike() -> None:
     assert {"layers.0 Linear", "layers.1 BatchNorm1d", "layers.3 Dropout"} <= scopes
 
 
+def test_containers_of_arrays_are_arguments() -> None:
+    """Their arrays are named by the way to them, and come back in them to a module and its loss."""
+
+    class Gated(sg.nn.Module):
+        def __init__(self) -> None:
+            self.w = sg.parameter("w", np.full((4, 1), 0.1, "float32"))
+
+        def forward(self, batch):
+            return batch["x"] @ self.w * batch["gate"]
+
+    given = {"x": X, "gate": Y}
+    made = program(Gated(), (given, [Y]), loss=lambda out, targets: sg.nn.huber(out, targets[0]))
+    assert [*made.draw(8, DRAW)] == ["batch_x", "batch_gate", "target_0"]
+    assert made.draw(3, DRAW)["batch_gate"].shape == (3, 1)
+    agree(made)
+
+
 def test_other_losses_and_several_inputs() -> None:
     class Two(sg.nn.Module):
         def __init__(self) -> None:
@@ -81,6 +98,11 @@ def step(x, y):
         (lambda x: (100 * (x[1:] - x[:-1] ** 2) ** 2).sum(), (np.linspace(-1, 1, 9),),
          "nothing: the value and its gradient are compared", True),
         (lambda x, y: (sg.tanh(x), x * y), (X, Y), "nothing: results alone are compared", False),
+        (lambda batch: loss(batch["x"], batch["y"]), ({"x": X, "y": Y},),
+         "plain gradient descent, learning rate 0.05", True),
+        (lambda pair, batch, scale: (pair[0] * batch["a"]["b"] * pair[1] * scale).sum(),
+         ([X, Y], {"a": {"b": X}}, [1.0, 2.0, 3.0, 4.0]),
+         "nothing: the value and its gradient are compared", True),
     ],
 )  # fmt: skip
 def test_functions(function, arrays, rule: str, orders: bool) -> None:
