@@ -51,8 +51,8 @@ _LATE: Final = 3
 class Loops:
     """The loops of a kernel after collapsing: per segment of the domain, axes and extents.
 
-    ``axes`` holds the domain's axes in the order of the segments; where nothing was merged, they
-    correspond to the names.
+    ``axes`` holds the domain's axes of the segments that nothing was merged in, to which the names
+    of those segments correspond; segments in which something was merged come behind them.
     """
 
     names: list[list[str]]
@@ -65,7 +65,10 @@ class Loops:
 
 
 def loops_over(
-    domain: Shape, segments: Sequence[Sequence[int]], walks: Iterable[Walk], merge: bool
+    domain: Shape,
+    segments: Sequence[Sequence[int]],
+    walks: Iterable[Walk],
+    merge: bool | Sequence[bool],
 ) -> Loops:
     """Collapse each segment of the domain's axes over all walks, and name what is left.
 
@@ -73,17 +76,18 @@ def loops_over(
         domain: extents of the axes.
         segments: axes by role, each in order (outer axes; the row).
         walks: every operand that moves.
-        merge: False keeps every axis (somebody asks for positions).
+        merge: False keeps every axis (somebody asks for positions), of all segments or of each.
     """
     walks = list(dict.fromkeys(walks))
     strides: dict[Walk, list[tuple[str, Size]]] = {w: [] for w in walks}
     names: list[list[str]] = []
     extents: list[list[Size]] = []
     count = 0
-    for axes in segments:
+    merges = [merge] * len(segments) if isinstance(merge, bool) else merge
+    for axes, merged in zip(segments, merges, strict=True):
         kept = [domain[a] for a in axes]
         moves: list[list[Size]] = [[w.strides[a] for a in axes] for w in walks]
-        if merge:
+        if merged:
             kept, moves = collapse(kept, moves)
         labels = [f"i{count + n}" for n in range(len(kept))]
         count += len(kept)
@@ -91,7 +95,7 @@ def loops_over(
         extents.append(kept)
         for walk, move in zip(walks, moves, strict=True):
             strides[walk] += [(n, s) for n, s in zip(labels, move, strict=True) if s != 0]
-    order = [axis for axes in segments for axis in axes]
+    order = [axis for axes, m in zip(segments, merges, strict=True) if not m for axis in axes]
     return Loops(names, extents, {w: tuple(s) for w, s in strides.items()}, order)
 
 
@@ -328,9 +332,9 @@ class Lowering:
         return ex.literal(argument, I64) if isinstance(argument, int) else ex.size(argument)
 
     def axis_names(self) -> list[str]:
-        """The loop of every axis of the domain, in the domain's order; nothing may be merged."""
+        """The loop of every axis of the domain that was not merged, in the domain's order."""
         names = [self.rename.get(n, n) for segment in self.loops.names for n in segment]
-        by_axis = dict(zip(self.loops.axes, names, strict=True))
+        by_axis = dict(zip(self.loops.axes, names, strict=False))
         return [by_axis[axis] for axis in range(len(by_axis))]
 
     def positions(self, shape: Shape) -> list[Expr]:

@@ -45,7 +45,15 @@ from passes.lowering.rows import lower_rows, memory_ahead, rows_abreast
 from staticgrad.ir import expr as ex, forms
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import Access, Expr
-from staticgrad.ir.forms import INDEXED, Contract, Gather, GatherAlong, Pointwise, ScatterAdd
+from staticgrad.ir.forms import (
+    INDEXED,
+    Contract,
+    Gather,
+    GatherAlong,
+    Pointwise,
+    ScatterAdd,
+    ScatterAlong,
+)
 from staticgrad.ir.graph import Node
 from staticgrad.ir.kernel_stages import (
     Accumulate,
@@ -411,14 +419,18 @@ def _lower_scatter(low: Lowering) -> LoweredStep:
     target, indices, stride = gather_walks(low.groups, node)
     update = low.groups.source(node.args[0])
     walks = [target, indices, *source_walks(low.groups, low.group, [update])]
+    # Axes behind those of the indices are one row, whose positions nobody asks for.
+    behind = rank if isinstance(form, ScatterAlong) else axis + node.args[1].type.rank
+    segments = [range(behind), range(behind, rank)] if behind < rank else [range(rank)]
+    low.loops = loops_over(group.domain, segments, walks, [False, True][: len(segments)])
     # The last axis is the vector axis unless lanes could meet in one element: then it is serial.
-    conflict = rank == 0 or indices.strides[-1] != 0 or target.strides[-1] == 0
-    low.loops = loops_over(group.domain, [range(rank)], walks, merge=False)
-    flat = low.loops.flat(0)
-    if conflict or not flat:
+    flat = low.loops.flat(len(segments) - 1)
+    conflict = not flat or indices.strides[-1] != 0 or target.strides[-1] == 0
+    if conflict:
+        flat = [each for n in range(len(segments)) for each in low.loops.flat(n)]
         axes, vector = [Axis(n, low.extent(e)) for n, e in flat], Axis(VECTOR, 1)
     else:
-        axes, vector = vector_axis(low, 0)
+        axes, vector = vector_axis(low, len(segments) - 1)
     index = low.checked(
         node, _index_load(low, node, indices), node.types[0].shape[axis], _index_position(low, node)
     )
@@ -427,7 +439,7 @@ def _lower_scatter(low: Lowering) -> LoweredStep:
     store = Store(low.access(target, dtype, "inout", gather=(stride,)), value, (index,), add=True)
     body = (*low.checks, store)
     stage: Stage = Map(vector, body)
-    if conflict or not flat:  # one element after the other: vectors of one would wait for memory
+    if conflict:  # one element after the other: vectors of one would wait for memory
         stage = Scalar(body)
     if isinstance(stage, Scalar) and len(axes) > 1:  # a loop finds its place without a division
         stage = Loop(axes.pop(), (), (stage,), ())

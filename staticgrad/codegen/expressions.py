@@ -156,9 +156,14 @@ class Scope:
 
     def __post_init__(self) -> None:
         if self.first is not None:
-            self.broadcasts, self.masks = self.first.broadcasts, self.first.masks
-            self.windows = self.first.windows
-            self.written = self.first.written
+            self.windows, self.written = self.first.windows, self.first.written
+            if self._shares_lanes:
+                self.broadcasts, self.masks = self.first.broadcasts, self.first.masks
+
+    @property
+    def _shares_lanes(self) -> bool:
+        """Whether its vectors have the lanes of those of the first scope."""
+        return self.first is None or self.first.lanes == self.lanes
 
     def depends(self, expr: Expr) -> frozenset[str]:
         """The inner loop axes that an expression varies along."""
@@ -244,8 +249,9 @@ class Scope:
             return name
         if name not in self.broadcasts:
             home = self.body if self._depends[expr] else self.before
-            home.add(f"{name}_ = splat{self.lanes}({name})")
-            self.broadcasts[name] = f"{name}_"
+            wide = f"{name}_" if self._shares_lanes else self.unit.fresh("b")
+            home.add(f"{wide} = splat{self.lanes}({name})")
+            self.broadcasts[name] = wide
         return self.broadcasts[name]
 
     def vector(self, expr: Expr) -> str:

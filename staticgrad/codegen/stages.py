@@ -38,6 +38,7 @@ from staticgrad.codegen.lane_steps import (
     nothing_added,
     write_lane_step,
 )
+from staticgrad.codegen.narrowing import adds_rows, halves
 from staticgrad.codegen.peeling import is_crossed, pays_to_peel
 from staticgrad.codegen.prefetching import WAITING, write_touches
 from staticgrad.codegen.vectors import (
@@ -154,6 +155,8 @@ def _bodies(
     windows = scopes[0].windows if crossed and pays_to_peel(masked, unit) else {}
     if any(isinstance(s, Accumulate) and s.blocks for s in stage.body):  # they are few
         return Bodies(masked, masked, 0, windows)
+    if adds_rows(kernel, stage, scopes[0]):
+        return Bodies(masked, masked, 1, windows, narrower=_narrower(scopes[0], stage, unit))
     if windows or (lines <= SHORT and not abreast.left):
         masked.lines[:0] = write_touches(kernel, stage, scopes, kernel.streams).lines
         return Bodies(masked, masked, 1, windows)
@@ -175,6 +178,16 @@ def _bodies(
     whole = _body(scopes, stage, runs, ends, abreast.switched)
     whole.lines[:0] = write_touches(kernel, stage, scopes, lines > WAITING).lines
     return Bodies(masked, whole, count, windows)
+
+
+def _narrower(first: Scope, stage: Map, unit: Unit) -> dict[int, Lines]:
+    """The stores of a Map in vectors of fewer lanes, given the scope of whole ones."""
+    found = halves(first, unit.told(stage.axis.extent).multiple)
+    for scope in found.values():
+        for statement in stage.body:
+            if isinstance(statement, Store):
+                write_store(scope, statement)
+    return {lanes: scope.body for lanes, scope in found.items()}
 
 
 def _body(

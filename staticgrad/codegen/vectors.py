@@ -11,12 +11,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import field
 from itertools import accumulate
 from typing import Final
 
 from staticgrad.codegen.abreast import of_row
 from staticgrad.codegen.expressions import VECTOR, Inside, Lines, Scope, Unit
 from staticgrad.codegen.interleaved import Interleaved, write_left
+from staticgrad.codegen.narrowing import write_rest
 from staticgrad.codegen.peeling import write_peeled_loop
 from staticgrad.ir.expr import Access, Expr, postorder
 from staticgrad.ir.kernel import Kernel
@@ -55,7 +57,8 @@ class Bodies:
 
     ``windows``: masks of ends that some vectors cross, if others are taken without them. Where
     ``pair`` is 2, ``masked`` is for two vectors, each under a mask of its own. ``left``: what holds
-    when no later vector counts.
+    when no later vector counts. ``narrower``: bodies of whole vectors of fewer lanes, the widest
+    first, if the elements left over take no mask.
     """
 
     masked: Lines
@@ -64,6 +67,7 @@ class Bodies:
     windows: Mapping[str, Inside]
     pair: int = 1
     left: str = ""
+    narrower: Mapping[int, Lines] = field(default_factory=dict)
 
 
 def work(body: Lines, unit: Unit) -> int:
@@ -207,6 +211,9 @@ def write_vector_loop(
     else:
         _write_whole(out, start, stop, lanes, bodies)
         if multiple % step == 0 or (length is not None and length % step == 0):
+            return
+        if bodies.narrower:
+            write_rest(out, stop, bodies.narrower)
             return
         out.add(f"{'if' if bodies.count == 1 else 'while'} {VECTOR} < {stop}:")
     out.add(f"    m = mask{lanes}({stop} - {VECTOR})")

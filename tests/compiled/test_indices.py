@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad.analysis.evaluate import same_bytes
 from tests.compiled.agreement import assert_same
 
 
@@ -63,3 +64,19 @@ def test_of_whole_slices(axis: int, debug: bool) -> None:
     }
     found = sg.compile(graph, debug=debug).run(feeds)
     assert_same(found, sg.evaluate(graph, feeds))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_of_every_width_are_added_in_order_to_few_places(dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    x, at = sg.input("x", ("n", 2, "d"), dtype), sg.input("at", ("n",), "int64")
+    step = sg.compile(sg.Graph({"sums": sg.scatter_add(x, at, 3)}))
+    for width in (*range(1, 20), 33):
+        rows = (rng.normal(size=(30, 2, width)) * 10.0 ** rng.integers(-4, 5, (30, 1, 1))).astype(
+            dtype
+        )
+        places, expected = rng.integers(-3, 3, 30), np.zeros((3, 2, width), dtype)
+        for place, row in zip(places, rows, strict=True):
+            expected[place] += row
+        found = step.run({"x": rows, "at": places})["sums"]
+        assert same_bytes(found, expected), width
