@@ -128,7 +128,7 @@ def _compared(
         forward=forward.pair() if forward else None,
         first=_first_results(spec, usual, watch),
         memories=memories,
-        budgets=budgets(chosen, memories[sizes.index(usual)].arena),
+        budgets=budgets(trained, usual),
         program=str(trained.graph),
         work=work(trained, usual),
         abilities=abilities(),

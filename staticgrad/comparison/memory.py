@@ -12,16 +12,16 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.analysis.cost import plan_seconds
-from staticgrad.comparison.model import Batch
+from staticgrad.comparison.model import BATCH, Batch
 from staticgrad.comparison.report import Budgeted, Bytes, HeldBytes
 from staticgrad.comparison.ways import DefineThenRun, Subject, by_run, then_run
-from staticgrad.errors import BudgetInfeasible
 from staticgrad.ir.plan_picture import columns_of_steps
 from staticgrad.profiling import live_bytes
+from staticgrad.tradeoffs import tradeoff
 
 POLICIES: Final = ("store_all", "sqrt", "recompute")
-#: Parts of the way from the smallest peak of a policy to that of the first.
-_BUDGETS: Final = (0.8, 0.6, 0.4, 0.2)
+#: The budgets that are shown.
+_BUDGETS: Final = ("90%", "75%", "60%", "50%", "40%", "30%", "20%", "10%")
 #: Points of a timeline, and the most readings of the tape's memory that it is made of.
 _POINTS, _READINGS = 240, 200_000
 
@@ -112,18 +112,13 @@ def _points(readings: Sequence[int]) -> tuple[int, ...]:
     return tuple(max(readings[k : k + each]) for k in range(0, len(readings), each))
 
 
-def budgets(chosen: Subject, arena: Mapping[str, int]) -> tuple[Budgeted, ...]:
-    """Plans within budgets between what the policies take; none where they all take the same."""
-    most, least = arena[POLICIES[0]], min(arena.values())
-    if least > 0.95 * most:
-        return ()
-    whole = then_run(chosen).plan(chosen.batch_size)
-    found = []
-    for part in _BUDGETS:
-        budget = int(least + part * (most - least))
-        try:
-            plan = then_run(chosen, memory_budget=budget).plan(chosen.batch_size)
-        except BudgetInfeasible:
-            continue
-        found.append(Budgeted(budget, plan.peak_bytes, plan_seconds(plan) / plan_seconds(whole)))
-    return tuple(found)
+def budgets(way: DefineThenRun, size: int) -> tuple[Budgeted, ...]:
+    """What less memory costs at a batch size: plans within shares of all, down to the smallest."""
+    found = tradeoff(way.compiled, {BATCH: size} if BATCH in way.graph.sizes else {})
+    plans = {f"budget {budget}": found.within(budget) for budget in _BUDGETS}
+    plans["smallest budget"] = found.smallest
+    chosen: dict[int, Budgeted] = {}
+    for name, plan in plans.items():
+        if plan is not None and plan is not found.everything:
+            chosen[plan.peak_bytes] = Budgeted(name, plan.peak_bytes, 1 + found.extra(plan))
+    return tuple(chosen.values())

@@ -70,7 +70,9 @@ def _body(found: Comparison) -> str:
 
 def _head(found: Comparison) -> str:
     usual, memory = found.usual, found.memory
-    policy = min(memory.arena, key=lambda name: (memory.arena[name], memory.times[name]))
+    plans = [(size, memory.times[policy], policy) for policy, size in memory.arena.items()]
+    plans += [(b.peak, b.time, b.name) for b in found.budgets]
+    least, longer, plan = min(plans)
     figures = [
         (
             ratio(usual.ratio),
@@ -78,9 +80,9 @@ def _head(found: Comparison) -> str:
             f" ({between(usual)} among parts of the measurement)",
         ),
         (
-            nbytes(memory.arena[policy]),
-            f"the least memory of a compiled step ({policy}, {ratio(memory.times[policy])} the"
-            f" time), known beforehand; on the tape {nbytes(memory.tape)}",
+            nbytes(least),
+            f"the least memory of a compiled step ({plan}, {ratio(longer)} the predicted time),"
+            f" known beforehand; on the tape {nbytes(memory.tape)}",
         ),
         (
             f"{found.work[0].operations} to {found.work[-1].operations}",
@@ -240,7 +242,7 @@ def _memory(found: Comparison) -> str:
     usual = found.memory
     values = [("tape, measured", float(usual.tape))]
     values += [(f"{policy}, planned", float(size)) for policy, size in usual.arena.items()]
-    values += [(f"budget {nbytes(b.budget)}", float(b.peak)) for b in found.budgets]
+    values += [(b.name, float(b.peak)) for b in found.budgets]
     bars = charts.bars(values, nbytes, "bytes of a step", "abbb" + "d" * len(found.budgets))
     drawn = [_timeline(found), bars]
     grown = ((found.memories, "batch size"), (found.depth_memories, "layers"))

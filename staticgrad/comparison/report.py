@@ -118,9 +118,12 @@ class Bytes:
 
 @dataclass(frozen=True)
 class Budgeted:
-    """A byte budget that was given, the peak planned within it, and the predicted time."""
+    """The quickest plan within a budget: ``name`` says which, a share of what keeping all takes.
 
-    budget: int
+    ``time`` is predicted, relative to keeping all.
+    """
+
+    name: str
     peak: int
     time: float
 

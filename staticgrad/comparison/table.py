@@ -117,7 +117,7 @@ def memory_rows(found: Comparison) -> list[tuple[str, ...]]:
         rows.append((f"{policy}, planned", *sizes, ratio(found.memory.times[policy])))
     for each in found.budgets:
         at = [nbytes(each.peak) if m.at == found.batch_size else "" for m in found.memories]
-        rows.append((f"budget {nbytes(each.budget)}", *at, ratio(each.time)))
+        rows.append((each.name, *at, ratio(each.time)))
     return rows
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,11 +14,12 @@ import staticgrad as sg
 from staticgrad.cli import main
 from staticgrad.comparison import compare, model
 from staticgrad.comparison.abilities import abilities
+from staticgrad.comparison.memory import budgets
 from staticgrad.comparison.models import MODELS
 from staticgrad.comparison.report import EMPTY, TAPE, WARM
 from staticgrad.comparison.ways import DefineByRun, DefineThenRun
 from staticgrad.comparison.work import work
-from staticgrad.errors import ArgumentError, MeasurementError, UnknownNameError
+from staticgrad.errors import ArgumentError, BudgetInfeasible, MeasurementError, UnknownNameError
 from staticgrad.pictures import charts
 from staticgrad.pictures.numbers import nbytes, number, ratio, seconds
 
@@ -95,6 +97,24 @@ def test_the_planned_bytes_are_those_of_the_plan(found, own):
     compiled = DefineThenRun(model(own)).compiled
     compiled.run(model(own).batch(8, np.random.default_rng(0)))
     assert found.memory.arena["store_all"] == compiled.peak_bytes
+
+
+def test_budgets_go_down_to_the_smallest_plan():
+    way = DefineThenRun(model("deep", depth=9))
+    whole = way.plan(64).peak_bytes
+    shown = budgets(way, 64)
+    assert shown[-1].name == "smallest budget"
+    assert len(shown) >= 3
+    for one, other in pairwise(shown):
+        assert one.peak > other.peak
+        assert one.time <= other.time
+    for each in shown[:-1]:
+        assert each.peak <= whole * int(each.name.strip("budget %")) / 100
+    assert way.plan(64).peak_bytes == whole  # asking has changed nothing
+    kept = sg.compile(way.graph, memory_budget=shown[-1].peak)
+    assert kept.plan(batch=64).peak_bytes <= shown[-1].peak
+    with pytest.raises(BudgetInfeasible):
+        sg.compile(way.graph, memory_budget=shown[-1].peak - 1).plan(batch=64)
 
 
 def test_what_a_matrix_product_costs():
