@@ -3,7 +3,7 @@
 Updates are written straight into the parameter's buffer where every reader of the old value can
 come before; else through a temporary and a copy at the end (``passes.fusion.updates``); one that
 changes nothing is no step. Every step with a run-time check comes before the first that writes a
-parameter.
+parameter, unless it checks what one before it has checked (``ir/implied_checks.py``).
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def scheduled(placed: WithCopies) -> Fusion:
     """
     graph = placed.groups.graph
     builder = _Builder(placed)
-    works = [builder.work(placed.groups, each) for each in placed.groups.all]
+    works = builder.checked([builder.work(placed.groups, each) for each in placed.groups.all])
     works += builder.late_copies(copied_updates(works, [*builder.updates.values()]))
     ordered = in_order(works, [*builder.updates.values()])
     if ordered is None:
@@ -225,6 +225,19 @@ class _Builder:
             self.updates[update.buffer] = replace(update, key=copies[key])
             self.late[owners[copies[key]]] = self.buffers[update.parameter].label
         return [self.work(self.groups, self.groups.by_number[number]) for number in self.late]
+
+    def checked(self, works: Sequence[PendingStep]) -> list[PendingStep]:
+        """The works, of which each knows whether earlier ones have checked what it checks."""
+        if sum(work.checks for work in works) < 2 or not self.updates:
+            return [*works]
+        from staticgrad.ir.implied_checks import implied_checks
+
+        buffers = {
+            **self.buffers,
+            **{new: self.buffers[old] for new, old in self.new_names.items()},
+        }
+        implied = implied_checks([work.step for work in works], buffers)
+        return [replace(work, checked=n in implied) for n, work in enumerate(works)]
 
     def work(self, groups: Groups, group: Group) -> PendingStep:
         """The step that computes a group, with what decides about its place in the order."""

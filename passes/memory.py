@@ -301,7 +301,7 @@ class Planner:
         steps = self.schedule.steps
         found = {
             step: failing_checks(steps[step], numbers.arguments[step], numbers.totals[step])
-            for step in self.flow.checks
+            for step in self.flow.looking
         }
         return {step: fails for step, fails in found.items() if fails}
 

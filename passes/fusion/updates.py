@@ -34,7 +34,8 @@ class PendingStep:
     """The lowered step of a group on its way to a place in the order, with the values it reads.
 
     ``position`` is where its nodes stand in the graph; of two works that write one value the one
-    of the lower ``level`` comes first.
+    of the lower ``level`` comes first. ``checked``: its checks pass wherever those of earlier works
+    did.
     """
 
     group: int
@@ -43,11 +44,17 @@ class PendingStep:
     writes: tuple[Key, ...]
     position: int
     level: int
+    checked: bool = False
 
     @property
     def checks(self) -> bool:
         """Whether it notes indices that are out of range."""
         return bool(self.step.checks())
+
+    @property
+    def checks_first(self) -> bool:
+        """Whether its checks come before parameters are written."""
+        return self.checks and not self.checked
 
 
 @dataclass
@@ -245,7 +252,7 @@ class _Ordering:
         if not self._in_place:
             return
         for number, work in enumerate(self.access.works):
-            if work.checks:
+            if work.checks_first:
                 self._edge(number, self._checked)
         for vertex, update in enumerate(self._in_place, self._checked + 1):
             self._edge(self._checked, vertex)

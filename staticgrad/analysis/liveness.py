@@ -64,8 +64,9 @@ class Flow:
         names: buffer names by number; ``index`` is the inverse.
         reads, writes: per step, the distinct buffers it reads and writes.
         before: per step, steps that must come earlier (enough of them: the closure is complete).
-        checks, commits: steps that check an index, and steps that write a parameter. Every check
-            comes before every commit.
+        checks, commits: steps that check an index that none before them has checked, and steps
+            that write a parameter. Every check comes before every commit.
+        looking: all steps that check an index.
         begins: per step, the arena buffers of which it is the first writer (or that are its
             scratch): each of its runs begins a life of theirs.
         continues: per step, the other temporary buffers that it touches.
@@ -82,7 +83,8 @@ class Flow:
         self.touches = tuple(
             tuple(dict.fromkeys((*r, *w))) for r, w in zip(self.reads, self.writes, strict=True)
         )
-        self.checks = tuple(i for i, step in enumerate(schedule.steps) if step.checks())
+        self.looking = tuple(i for i, step in enumerate(schedule.steps) if step.checks())
+        self.checks = tuple(sorted(schedule.first_checks))
         roles = [b.role for b in schedule.buffers]
         self.commits = tuple(
             i
@@ -139,7 +141,7 @@ class Flow:
         """When each arena buffer lives: inputs and checks, then the others in order of first use.
 
         Checks live from the start, where their words are reset, to the commit, where they are
-        read; where a check runs again after that, its words live for that step alone. A staged
+        read; where a check runs after that, its words live for that step alone. A staged
         input lives from the start to its last read.
         """
         buffers: list[int] = []

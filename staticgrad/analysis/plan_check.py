@@ -264,6 +264,7 @@ def _check_commit(plan: Plan) -> None:
     if not 0 <= plan.commit <= len(plan.steps):
         _refuse(plan, f"commit {plan.commit} is no step")
     seen: set[int] = set()
+    first_checks = plan.schedule.first_checks
     for at, planned in enumerate(plan.steps):
         step = plan.schedule.steps[planned.step]
         writes = any(roles[name] == "parameter" for name in step.writes())
@@ -271,7 +272,7 @@ def _check_commit(plan: Plan) -> None:
             _refuse(plan, f"step {planned.step} writes a parameter before the commit")
         if at == plan.commit and not writes:
             _refuse(plan, f"step {planned.step} stands at the commit and writes no parameter")
-        if at >= plan.commit and step.checks() and planned.step not in seen:
+        if at >= plan.commit and planned.step in first_checks and planned.step not in seen:
             _refuse(plan, f"step {planned.step} checks an index after the commit")
         seen.add(planned.step)
 

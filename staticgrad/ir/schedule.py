@@ -411,6 +411,23 @@ class Schedule:
             object.__setattr__(self, "_by_name", cached)
         return cached
 
+    @property
+    def first_checks(self) -> frozenset[int]:
+        """The steps with checks that come before parameters are written, by number.
+
+        A step whose checks pass wherever those of earlier ones did is none of them.
+        """
+        cached: frozenset[int] | None = self.__dict__.get("_first_checks")
+        if cached is None:
+            checking = {number for number, step in enumerate(self.steps) if step.checks()}
+            if len(checking) > 1:
+                from staticgrad.ir.implied_checks import implied_checks
+
+                checking -= implied_checks(self.steps, self.by_name)
+            cached = frozenset(checking)
+            object.__setattr__(self, "_first_checks", cached)
+        return cached
+
     def sizes(self) -> Iterator[Size]:
         """Every size in the order of the text."""
         for buffer in self.buffers:

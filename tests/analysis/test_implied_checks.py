@@ -1,0 +1,147 @@
+"""A check that passes wherever one before it did holds no update back; failures leave all old."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from passes.fuse import fuse
+from passes.pipelines import pipeline
+from staticgrad.analysis.plan_check import verify_plan
+from staticgrad.errors import IndexOutOfRange
+
+WORDS, WIDTH, BATCH, TIME = 11, 16, 4, 7
+
+
+def _tokens(dtype: str = "int64", *, batch: int | str = BATCH, time: int = TIME) -> Any:
+    return sg.input("x", (batch, time), dtype)
+
+
+def _lookups(table: Any) -> Mapping[str, Callable[[], Any]]:
+    """Sums of looked-up rows by name; the gradient of each scatters into the table."""
+    numbers, x = sg.input("v", (BATCH, TIME, WORDS), "float32"), _tokens()
+    return {
+        "as they are": lambda: table[_tokens()],
+        "of an unsigned byte": lambda: table[_tokens("uint8")],
+        "of a named batch": lambda: table[_tokens("int32", batch="b")],
+        "all but the last": lambda: table[_tokens(time=TIME + 1)[:, :-1]],
+        "turned": lambda: table[_tokens().T],
+        "one element": lambda: table[_tokens(batch=1, time=1)],
+        "reckoned inside": lambda: table[_tokens() * 2 - 1],
+        "reckoned before": lambda: table[sg.argmax(numbers, axis=-1)],
+        "twice": lambda: table[x] * 0.5 + sg.sin(table[x[:, ::-1]][:, ::-1]),
+    }
+
+
+NAMES = tuple(_lookups(sg.parameter("E", np.zeros((WORDS, WIDTH), "f4"))))
+
+
+def _checks(graph: sg.Graph) -> tuple[int, int]:
+    """How many steps check an index, and how many of them before parameters are written."""
+    schedule = fuse(pipeline("O1")(graph))
+    return sum(bool(step.checks()) for step in schedule.steps), len(schedule.first_checks)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_scatter_of_what_was_looked_up_is_no_barrier(name: str) -> None:
+    table = sg.parameter("E", np.ones((WORDS, WIDTH), "f4"))
+    loss = sg.square(sg.tanh(_lookups(table)[name]())).sum()
+    graph = sg.Graph({"loss": loss}, sg.optim.SGD(0.1).updates(loss, [table]))
+    looking, first = _checks(graph)
+    assert looking == (4 if name == "twice" else 2)
+    assert first == 1
+
+
+def test_checks_of_something_else_are_barriers() -> None:
+    table, small = (sg.parameter(n, np.ones((k, WIDTH), "f4")) for n, k in (("E", 11), ("S", 10)))
+    x, y = _tokens(), sg.input("y", (BATCH, TIME), "int64")
+    scores = sg.input("scores", (BATCH, WORDS), "float32")
+
+    def after(looked: Any, rows: Any, into: Any = table) -> sg.Graph:
+        """A lookup, whose sum says what is added to some rows."""
+        added = sg.tanh(looked).sum() * sg.ones((*rows.shape, WIDTH))
+        new = into + sg.scatter_add(added, rows, into.shape[0])
+        return sg.Graph({"sum": looked.sum()}, {into: new})
+
+    column = x[:, 0]
+    assert _checks(after(table[x], x)) == (2, 1)
+    for other in (
+        after(table[x], y),  # other indices
+        after(table[x], x, small),  # of fewer rows
+        after(table[x[:, :5]], x),  # of some elements alone
+        after(table[x * 2], x),  # of another function of them
+        after(table[x], sg.concat([x[:, 1:], x[:, :1] + 1], 1)),
+        # one that wraps says nothing of one that does not
+        sg.Graph(
+            {"loss": sg.nn.cross_entropy(scores * table[column].sum(), column)},
+            {small: small * 0.5},
+        ),
+    ):
+        looking, first = _checks(other)
+        assert looking == first == 2
+
+
+class _Model:
+    """A table, a layer, an output of classes; its step, and what is held beside it."""
+
+    def __init__(self, optimizer: Any, **options: Any) -> None:
+        random = np.random.default_rng(1)
+        shapes = {"E": (WORDS, WIDTH), "w": (WIDTH, WIDTH), "u": (WIDTH, WORDS)}
+        self.params = [sg.parameter(n, random.normal(size=s)) for n, s in shapes.items()]
+        table, w, u = self.params
+        x, labels = _tokens(), sg.input("labels", (BATCH, TIME), "int64")
+        h = table[x]
+        for _ in range(3):
+            h = h + sg.tanh(h @ w)
+        loss = sg.nn.cross_entropy((h @ u).reshape((-1, WORDS)), sg.ravel(labels))
+        updates = optimizer.updates(loss, self.params)
+        self.all = [*updates]
+        self.f = sg.compile(sg.Graph({"loss": loss}, updates), **options)
+        self.feeds = {n: random.integers(0, WORDS, (BATCH, TIME)) for n in ("x", "labels")}
+
+    def held(self) -> list[bytes]:
+        """The bytes of all parameters."""
+        return [np.asarray(each.value).tobytes() for each in self.all]
+
+
+RUNS: Mapping[str, tuple[Any, tuple[Mapping[str, Any], ...]]] = {
+    "SGD": (sg.optim.SGD(0.1), ({}, {"threads": 2, "memory_budget": "80%"})),
+    "Adam": (sg.optim.Adam(0.1), ({"checkpoint": "recompute"}, {"debug": "nan"})),
+}
+#: Feeds that fail: which, where, and by what.
+WRONG = (
+    ("x", (0, 0), WORDS),
+    ("x", (BATCH // 2, 3), -WORDS - 1),
+    ("x", (-1, -1), 2**40),
+    ("labels", (0, 0), -1),
+    ("labels", (-1, -1), WORDS),
+)
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_failing_index_leaves_every_parameter_old(run: str) -> None:
+    optimizer, several = RUNS[run]
+    finals = set()
+    for options in several:
+        model = _Model(optimizer, **options)
+        before = model.held()
+        for name, place, wrong in WRONG:
+            feeds = {key: array.copy() for key, array in model.feeds.items()}
+            feeds[name][place] = wrong
+            with pytest.raises(IndexOutOfRange, match=str(wrong)) as found:
+                model.f.run(feeds)
+            assert f"feed {name!r}" in str(found.value)
+            assert model.held() == before
+        losses = [model.f.run(model.feeds)["loss"].tobytes() for _ in range(2)]
+        finals.add((*losses, *model.held()))
+        plan = model.f.plan()
+        verify_plan(plan)
+        scatters = [n for n, s in enumerate(plan.schedule.steps) if "scatter_add" in s.label]
+        positions = [at for at, each in enumerate(plan.steps) if each.step in scatters]
+        assert positions
+        assert min(positions) > plan.commit
+    assert len(finals) == 1
