@@ -10,13 +10,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import permutations
 
 from staticgrad.ir.expr import Access, Expr
-from staticgrad.ir.kernel_stages import Axis, Check, Map, Scalar, nested, statements
+from staticgrad.ir.kernel_stages import (
+    Axis,
+    Check,
+    Gemm,
+    Loop,
+    Map,
+    Scalar,
+    nested,
+    statements,
+)
 from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Step
 from staticgrad.records import NamedTuple
-from staticgrad.types.dim import Size, is_at_least
+from staticgrad.types.dim import Size, divide_exactly, is_at_least
 
 #: What one index is computed by, of which all leaves are numbers, or one element of one buffer.
 Formula = tuple[Hashable, ...]
@@ -90,19 +99,53 @@ class _Steady:
 
 def _looks(step: Step, steady: _Steady) -> Iterator[Look | None]:
     """What a step's checks look at, None for each that nothing is known of."""
-    if not isinstance(step, KernelStep) or step.kernel.listed is not None:
-        yield None
-        return
+    if isinstance(step, KernelStep) and step.kernel.listed is None:
+        found = _looks_of_kernel(step)
+    elif step.control.kind == "loop" and step.bodies():
+        found = _looks_of_loop(step)
+    else:
+        found = iter((None,))
+    for look in found:
+        yield look if look is not None and steady.holds_one(look.buffer) else None
+
+
+def _looks_of_kernel(step: KernelStep) -> Iterator[Look | None]:
     bound = {o.name: b for o, b in zip(step.kernel.operands, step.operands, strict=True)}
     numbers = dict(zip(step.kernel.arguments, step.arguments, strict=True))
     reading = _Reading(bound, numbers)
-    for stage, around in nested(step.kernel.stages):
+    stages = list(nested(step.kernel.stages))
+    whole = not any(isinstance(s, Gemm) or (isinstance(s, Loop) and s.going) for s, _ in stages)
+    for stage, around in stages:
         loops = (*step.kernel.axes, *around, *(stage.loops if isinstance(stage, Map) else ()))
-        plain = isinstance(stage, Map | Scalar) and not around
+        plain = isinstance(stage, Map | Scalar) and whole
         for check in statements(stage):
             if isinstance(check, Check):
-                look = reading.look(check, loops, plain)
-                yield look if look is not None and steady.holds_one(look.buffer) else None
+                yield reading.look(check, loops, plain)
+
+
+def _looks_of_loop(step: Step) -> Iterator[Look | None]:
+    """Those of all trips, each of which looks at a row of something, or at the same."""
+    accesses, (trips, *_) = step.accesses(), step.arguments
+    for body in step.bodies():
+        outside, carried = dict(body.outside), dict(body.carried)
+        sizes = {buffer.name: buffer.size for buffer in body.schedule.buffers}
+        steady = _Steady(body.schedule.steps, body.schedule.by_name)
+        for look in (look for each in body.schedule.steps for look in _looks_if_any(each, steady)):
+            if look is None or look.buffer in carried or look.buffer not in outside:
+                yield None
+                continue
+            access, walk = accesses[outside[look.buffer]], look.walk
+            if look.buffer in body.rows and walk is not None:
+                walk = _joined([(sizes[look.buffer], trips), *walk])
+            elif not is_at_least(trips, 1):
+                walk = None
+            begin = divide_exactly(access.begin, access.dtype.itemsize)
+            known = walk if begin is not None else None
+            yield look._replace(buffer=access.buffer, begin=look.begin + (begin or 0), walk=known)
+
+
+def _looks_if_any(step: Step, steady: _Steady) -> Iterator[Look | None]:
+    return _looks(step, steady) if step.checks() else iter(())
 
 
 class _Reading:
@@ -164,18 +207,14 @@ class _Reading:
 
 
 def _joined(moves: Sequence[tuple[Size, Size]]) -> Walk:
-    """Loops in a row as one where the outer one goes on where the inner one ends."""
+    """Loops as one where one goes on where the other ends, in an order of their own."""
     found = list(moves)
     while True:
-        pair = next(
-            (
-                n
-                for n, ((outer, _), (inner, size)) in enumerate(pairwise(found))
-                if outer == inner * size
-            ),
-            None,
-        )
+        pairs = (two for two in permutations(found, 2) if two[0][0] == two[1][0] * two[1][1])
+        pair = next(pairs, None)
         if pair is None:
-            return tuple(found)
-        (_, times), (stride, extent) = found[pair : pair + 2]
-        found[pair : pair + 2] = [(stride, times * extent)]
+            return tuple(sorted(found, key=str))
+        for each in pair:
+            found.remove(each)
+        (_, times), (stride, extent) = pair
+        found.append((stride, times * extent))
