@@ -80,6 +80,8 @@ class Tree:
 
     def _imports(self, node: ast.AST, by: str, inside: bool, checked: bool) -> Iterator[Import]:
         for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.expr):
+                continue  # holds no statement
             if isinstance(child, ast.Import | ast.ImportFrom):
                 for name in self._named(child):
                     yield Import(by, name, inside, checked)

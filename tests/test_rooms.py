@@ -59,7 +59,8 @@ def ops_named_in(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             yield from (a.name for a in node.names if (node.module, a.name) in classes)
-        if isinstance(node, ast.Compare) and ast.unparse(node.left).endswith("op.name"):
+        named = isinstance(node, ast.Compare) and isinstance(node.left, ast.Attribute)
+        if named and node.left.attr == "name" and ast.unparse(node.left).endswith("op.name"):
             text = [n.value for n in ast.walk(node) if isinstance(n, ast.Constant)]
             yield from (name for name in text if name in ops.keys() - LEAVES)
 

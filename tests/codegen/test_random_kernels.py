@@ -151,7 +151,8 @@ def check_kernel(seed: int, modes: tuple[Mode, ...] = MODES) -> None:
 
 @pytest.mark.parametrize("seed", range(1, FEW + 1))
 def test_every_reader_runs_what_the_verifier_accepts(seed: int) -> None:
-    check_kernel(seed)
+    """Numba, which takes half a second for a kernel, reads every third one."""
+    check_kernel(seed, MODES if seed % 3 == 1 else ("vector", "python"))
 
 
 @pytest.mark.exhaustive

@@ -134,15 +134,11 @@ def test_samples_agree(name: str) -> None:
         check_samples(spread(samples))
 
 
+@pytest.mark.exhaustive
 @every_op
-@pytest.mark.parametrize(
-    "parts",
-    [pytest.param(12, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.exhaustive)],
-)
-def test_all_samples_agree(name: str, parts: int) -> None:
-    """Of few parts every sample; of more every so many of them, others for each op."""
-    samples = samples_of(name)
-    check_samples(samples[NAMES.index(name) % min(parts, len(samples)) :: parts])
+def test_all_samples_agree(name: str) -> None:
+    """Those too that differ from others by their shapes alone."""
+    check_samples(samples_of(name))
 
 
 def check_samples(samples: list[Sample]) -> None:

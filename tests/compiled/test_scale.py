@@ -13,12 +13,12 @@ from staticgrad.planning.offsets import Spans, as_they_begin, place
 
 @pytest.mark.parametrize("make", [deep, wide, fan])
 def test_no_stage_recurses(make: Make) -> None:
-    """With a recursion limit that a chain of 500 nodes would break at once."""
+    """With a recursion limit that a chain of 300 nodes would break at once."""
     limit = sys.getrecursionlimit()
     depth = len(__import__("inspect").stack())
     sys.setrecursionlimit(depth + 250)
     try:
-        _, results = everything(make, 500)
+        _, results = everything(make, 300)
     finally:
         sys.setrecursionlimit(limit)
     assert results["same"] == [True] * 3

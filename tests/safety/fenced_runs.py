@@ -10,6 +10,7 @@ named run sample by sample.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -100,16 +101,24 @@ def some(samples: list[Sample], most: int) -> list[Sample]:
     return picked[:: -(-len(picked) // most)]
 
 
+def turns(samples: list[Sample], alone: bool) -> Iterator[tuple[list[Sample], bool]]:
+    """Samples that are one program, and whether they lie at the end: each sample alone at both,
+    or samples in turn."""
+    if alone:
+        yield from (([sample], at_end) for sample in samples for at_end in (True, False))
+    else:
+        yield samples[::2], True
+        yield samples[1::2] or samples, False
+
+
 def sample_cases(most: int, names: list[str]) -> None:
-    """A program per op; one per sample for the ops that are named."""
+    """Two programs per op; two per sample for the ops that are named."""
     for name in names or op_names():
-        samples = some(samples_of(name), most)
-        for group in [[s] for s in samples] if names else [samples]:
-            for at_end in (True, False):
-                kinds = [f"{s.op} {[(a.shape, str(a.dtype)) for a in s.arrays]}" for s in group]
-                say(name, "at the end" if at_end else "at the start", kinds[:3])
-                with fences(at_end):
-                    check_samples(name, group, at_end)
+        for group, at_end in turns(some(samples_of(name), most), alone=bool(names)):
+            kinds = [f"{s.op} {[(a.shape, str(a.dtype)) for a in s.arrays]}" for s in group]
+            say(name, "at the end" if at_end else "at the start", kinds[:3])
+            with fences(at_end):
+                check_samples(name, group, at_end)
 
 
 def program_cases(names: list[str]) -> None:

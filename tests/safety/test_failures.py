@@ -25,10 +25,13 @@ needs_hooks = pytest.mark.skipif(
 )
 
 
+exhaustive = pytest.mark.exhaustive
 #: Kinds of steps, and of how many places to fail at one is tried. A first step plans as well.
 QUICK = ["warm/1", "staged/3", "new/151", "grown/151"]
 THOROUGH = ["staged/1", "new/41", "grown/41"]
-amount = pytest.mark.parametrize("kinds", [QUICK, pytest.param(THOROUGH, marks=slow)], ids=len)
+amount = pytest.mark.parametrize(
+    "kinds", [QUICK, pytest.param(THOROUGH, marks=exhaustive)], ids=len
+)
 
 
 @needs_hooks
@@ -43,10 +46,10 @@ def test_ctrl_c_at_the_nth_moment_of_a_step(kinds: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "most", [0, pytest.param(2, marks=slow), pytest.param(4, marks=pytest.mark.exhaustive)]
+    "most", [0, pytest.param(1, marks=slow), pytest.param(4, marks=exhaustive)]
 )
 def test_the_nth_call_of_a_compilation_fails(most: int, tmp_path: Path) -> None:
-    """Every call of each function; quickly, some failures of the first call."""
+    """Every call of each function; else some failures of the first one, and all others of it."""
     assert "done" in run_child("failing_compiles", str(tmp_path), str(most))
 
 

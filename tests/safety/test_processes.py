@@ -15,7 +15,7 @@ from tests.safety.child import run_child
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.parametrize("forks", [5, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("forks", [5, pytest.param(40, marks=pytest.mark.exhaustive)])
 def test_forks_while_threads_run_plan_and_compile(forks: int) -> None:
     assert run_child("forks", str(forks)).endswith("done\n")
 

@@ -176,6 +176,11 @@ def done_or_waiting(future: Future[None], seconds: float) -> None:
 
 
 def numbers(stride: int, *kind: object) -> Iterator[int]:
-    """The first moment, and every ``stride``-th from one on that is not the same for each kind."""
+    """The first moment, and every ``stride``-th from one on that is not the same for each kind.
+
+    Of forks fewer, unless every one is asked for: each copies the tables of all pages of the tests.
+    """
+    if "fork" in kind and stride > 1:
+        stride *= 4
     yield 1
     yield from count(2 + sum(str(kind).encode()) % stride, stride)
