@@ -12,7 +12,7 @@ from functools import wraps
 from operator import index
 from typing import Any, Final, NoReturn, TypeVar
 
-from staticgrad.errors import ArgumentError, SymbolicValueError
+from staticgrad.errors import ArgumentError, SymbolicValueError, UnknownAttributeError
 
 Operator = TypeVar("Operator", bound=Callable[..., Any])
 
@@ -49,6 +49,12 @@ class UnknownNumber:
 
     def __float__(self) -> NoReturn:
         raise self._refuse("float()", "as a number inside the graph: sg.size_value(size)")
+
+    def __call__(self, *_args: object, **_named: object) -> NoReturn:
+        raise UnknownAttributeError(
+            f"the size {self} is not called: size and shape are attributes",
+            hint="x.size counts the elements, x.shape[0] is the size of the first axis",
+        )
 
     def __truediv__(self, other: object) -> Any:
         if _takes_over(other):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
@@ -25,6 +26,14 @@ from staticgrad.errors import (
 from staticgrad.errors.habits import instead_of
 from staticgrad.errors.methods import NUMBERS, WRITE, instead_of_method
 from staticgrad.errors.wording import Related, did_you_mean, kind_of, shown
+
+
+def _is_written(frame: FrameType) -> bool:
+    """Whether the line that runs writes into a place of something: ``out[i] = x``."""
+    from opcode import opmap  # for messages: a correct program never loads it
+
+    code = frame.f_code.co_code
+    return frame.f_lasti >= 0 and code[frame.f_lasti] == opmap["STORE_SUBSCR"]
 
 
 def masked_array(what: str, related: Sequence[Related] = ()) -> MaskedArrayError:
@@ -56,6 +65,12 @@ class NoNumbers:
         )
 
     def __float__(self) -> NoReturn:
+        if _is_written(sys._getframe(1)):
+            raise self._no_value(
+                "an element of an array",
+                "collect values in a list, and sg.stack(values) is one;\n"
+                "or begin with sg.zeros(shape), and out = out.at[i].set(y) writes into it",
+            )
         raise self._no_value(
             "float()", f"inside the graph: sg.sin(x) for math.sin(x), and so on\n{self._numbers}"
         )

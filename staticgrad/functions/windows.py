@@ -213,7 +213,8 @@ def _check_filters(op: str, x: AnyValue, w: AnyValue, groups: int) -> None:
     if x.ndim != w.ndim:
         raise RankError(
             f"{op}: an image {shape_text(x.shape)} and a filter {shape_text(w.shape)}",
-            hint="both have as many axes: [n, c, places...] and [o, c / groups, taps...]",
+            hint="both have as many axes: [n, c, places...] and [o, c / groups, taps...]"
+            + ("\none image is a batch of one: x[None]" if x.ndim + 1 == w.ndim else ""),
             related=related(x, w),
         )
     if integer(op, "groups", groups, x) < 1:

@@ -326,7 +326,9 @@ def dtype_hint(spec: object) -> str:
         return "there are no complex numbers here: keep real and imaginary part apart"
     if isinstance(spec, np.dtype) and spec.kind in "OUS":
         return "arrays of numbers; object arrays come from None or lists of unequal lengths"
-    return did_you_mean(name, [d.numpy.name for d in ALL_DTYPES])
+    known = [d.numpy.name for d in ALL_DTYPES]
+    last = name.rpartition(".")[2]
+    return f"write {last!r}" if last in known else did_you_mean(name, known)
 
 
 def common_dtype(op: str, args: Sequence[object]) -> DType:

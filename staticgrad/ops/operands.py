@@ -202,6 +202,8 @@ def _whole(what: str, data: object) -> str:
     if isinstance(data, str):
         is_axis = what == "axis"
         return "axes are numbers: 0, 1, -1" if is_axis else "a named size: x.shape[0], sg.dim(name)"
+    if isinstance(data, np.ndarray) and what == "size":
+        return "a shape is a tuple of sizes, (3, 4) or array.shape; an input has no numbers yet"
     if isinstance(data, float) and data.is_integer():
         return f"write {int(data)}; a division that stays whole is //"
     return ""

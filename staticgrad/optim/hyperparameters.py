@@ -21,11 +21,20 @@ def require_number(number: Any, holds: bool, name: str, what: str) -> None:
     if not is_number(number):
         raise ArgumentError(
             f"{name} is {shown(number)}, not a number",
-            hint="parameters go to updates: sg.optim.SGD(0.1).updates(loss, [w, b])"
-            if isinstance(number, list | tuple | dict)
-            else "",
+            hint=_instead_of_number(number),
         )
     require(holds, name, f"{what}, not {number}")
+
+
+def _instead_of_number(given: object) -> str:
+    """Where what is no number belongs."""
+    if isinstance(given, list | tuple | dict):
+        return "parameters go to updates: sg.optim.SGD(0.1).updates(loss, [w, b])"
+    if callable(given) and hasattr(given, "parameters"):
+        return "sg.optim.SGD(0.1).updates(loss, model.parameters()), or .minimize(loss) when traced"
+    if callable(given):
+        return "a rate by the number of steps: sg.optim.RateSchedule(lambda t: 0.1 / (1.0 + t))"
+    return ""
 
 
 def require_between(number: Any, name: str, low: float, high: float, what: str) -> None:

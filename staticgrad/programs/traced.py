@@ -177,8 +177,12 @@ class Tracer:
             error.hint = f"{error.hint}\n{_STATIC_HINT}" if error.hint else _STATIC_HINT
             raise
         except Exception as error:
+            if isinstance(error.__cause__, SymbolicValueError):  # NumPy's words hide ours
+                raise error.__cause__ from None
             if not isinstance(error, StaticgradError):
                 error.add_note(f"while sg.function traced {self._name}")
+            if isinstance(error, AttributeError) and isinstance(error.obj, list | tuple):
+                error.add_note("a list is a tree of arrays; np.array(list) is one array")
             raise
         for name in changed:
             self._warn(f"changes its argument {name}", "its caller does not see that: return it")

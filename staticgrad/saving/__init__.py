@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
+from staticgrad.errors import ArgumentError
+from staticgrad.errors.wording import kind_of
 from staticgrad.saving.files import read_file, write_file
 from staticgrad.saving.trees import Restoring, content_of, tree_of
 
@@ -36,7 +39,17 @@ def save(path: Any, tree: Any) -> None:
     >>> found["epoch"], w.value
     (3, array([1., 2.]))
     """
-    write_file(Path(path), content_of(tree))
+    write_file(_path(path, "save"), content_of(tree))
+
+
+def _path(path: Any, function: str) -> Path:
+    """Where a file is, or shall be."""
+    if not isinstance(path, str | PathLike):
+        raise ArgumentError(
+            f"{function}: the path comes first, got {kind_of(path)}",
+            hint='sg.save("run.npz", tree), sg.load("run.npz", into=tree)',
+        )
+    return Path(path)
 
 
 _CHECKPOINT: Final = 'sg.train.fit wrote it: sg.load(path, into={"state": ...})'
@@ -76,7 +89,7 @@ def load(path: Any, into: Any = None) -> Any:
     ...     sg.load(path)
     {'w': array([1., 1.]), 'step': 3}
     """
-    found = tree_of(read_file(Path(path)), path)
+    found = tree_of(read_file(_path(path, "load")), path)
     if into is not None:
         restoring = Restoring()
         restoring.look(into, found)

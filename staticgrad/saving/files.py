@@ -12,6 +12,7 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from errno import ENOENT
 from pathlib import Path
 from typing import Any, Final
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
@@ -100,6 +101,8 @@ def _sum(arrays: Arrays, text: str | None) -> int:
 def _replaced(path: Path) -> Iterator[Path]:
     """Inside, a file beside ``path`` is written; then it takes its place, on the disk too."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(ENOENT, "there is no such folder", str(path.parent))
     try:
         yield temporary
         _sync(temporary)
