@@ -10,7 +10,7 @@ import operator
 from collections.abc import Callable
 from functools import wraps
 from operator import index
-from typing import Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from staticgrad.errors import ArgumentError, SymbolicValueError, UnknownAttributeError
 
@@ -50,11 +50,13 @@ class UnknownNumber:
     def __float__(self) -> NoReturn:
         raise self._refuse("float()", "as a number inside the graph: sg.size_value(size)")
 
-    def __call__(self, *_args: object, **_named: object) -> NoReturn:
-        raise UnknownAttributeError(
-            f"the size {self} is not called: size and shape are attributes",
-            hint="x.size counts the elements, x.shape[0] is the size of the first axis",
-        )
+    if not TYPE_CHECKING:  # to a type checker a size is no function
+
+        def __call__(self, *_args: object, **_named: object) -> NoReturn:
+            raise UnknownAttributeError(
+                f"the size {self} is not called: size and shape are attributes",
+                hint="x.size counts the elements, x.shape[0] is the size of the first axis",
+            )
 
     def __truediv__(self, other: object) -> Any:
         if _takes_over(other):
