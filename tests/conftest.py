@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from passes.remat import search
+from passes.remat import front, search
 
 _PREFIX = "STATICGRAD_"
 _OWN_CACHE = pytest.StashKey[str]()
@@ -59,11 +59,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _short_searches() -> Iterator[None]:
-    """Budgets are planned with a twentieth of the effort: what must hold of plans does not depend
-    on it, and hundreds of tests plan one."""
+    """Budgets are planned with a part of the effort: what must hold of plans does not depend on
+    it, and hundreds of tests plan one."""
     each, most, least = search.EFFORT
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search, "EFFORT", (each // 20, most, least))
+        patch.setattr(front, "_GREEDY", tuple(effort // 8 for effort in front._GREEDY))
         yield
 
 
@@ -71,6 +72,14 @@ def _short_searches() -> Iterator[None]:
 def _fixed_seeds() -> None:
     random.seed(0)
     np.random.seed(0)  # for code under test that uses the global state
+
+
+@pytest.fixture
+def collected_apart() -> Iterator[None]:
+    """Collections inside of the test walk what it makes, not the million objects of all tests."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

@@ -164,6 +164,7 @@ def _compile(kernel: Kernel) -> backends.Code:
 INTERPRETED = backends.register(backends.Backend("tests.interpreted", _compile))
 
 
+@pytest.mark.usefixtures("collected_apart")
 def test_a_backend_that_is_registered_compiles_kernels():
     ASKED.clear()
     f = sg.compile(program(), backend="tests.interpreted")

@@ -42,11 +42,12 @@ def each_example():
 
 
 @pytest.mark.parametrize("path", list(each_example()))
-def test_an_example_runs_and_says_what_it_is_about(path, tmp_path):
+def test_an_example_runs_says_what_it_is_about_and_has_no_hazard(path, tmp_path):
+    """Every graph that it compiles is linted where it is compiled."""
     if "digits" in path.stem:
         pytest.importorskip("sklearn")
     run = subprocess.run(
-        [sys.executable, "-W", "error", str(path)],
+        [sys.executable, "-W", "error", "-m", "tests.linted", str(path)],
         capture_output=True,
         text=True,
         cwd=tmp_path,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import gc
+import subprocess
 import sys
-import weakref
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 
-from staticgrad.kept import Kept, collection_paused
+from staticgrad.kept import Kept
+
+ROOT = Path(__file__).parents[1]
 
 
 @given(
@@ -91,32 +93,37 @@ def test_an_exception_in_the_middle_leaves_nothing_wrong(line: int) -> None:
     assert all(kept.get(int(value.split()[1])) == value for value in [*kept.values()])
 
 
+PAUSED = """
+import gc, weakref
+from staticgrad.kept import collection_paused
+
+class Ring:
+    def __init__(self):
+        self.me = self
+
+gc.collect()
+with collection_paused():
+    made = [[number] for number in range(20_000)]
+    ring = weakref.ref(Ring())
+    assert gc.get_count()[0] > len(made)
+assert gc.isenabled()
+assert gc.get_count()[0] < len(made) // 2, "the next object would start a walk over all"
+assert gc.is_tracked(made[0])
+assert not any(each is made[0] for each in gc.get_objects(generation=0))
+assert ring() is not None  # an object that only a collection frees
+gc.collect()
+assert ring() is None
+gc.freeze()
+frozen = gc.get_freeze_count()
+with collection_paused():
+    made.extend([number] for number in range(20_000))
+assert gc.get_freeze_count() >= frozen - 100
+print("done")
+"""
+
+
 def test_a_collection_that_was_paused_walks_nothing_behind_it_and_loses_nothing() -> None:
     """What was made meanwhile is old then; cycles among it, and frozen objects, are as before."""
-
-    class Ring:
-        """An object that only a collection frees."""
-
-        def __init__(self) -> None:
-            self.me = self
-
-    gc.collect()
-    with collection_paused():
-        made = [[number] for number in range(20_000)]
-        ring = weakref.ref(Ring())
-        assert gc.get_count()[0] > len(made)
-    assert gc.isenabled()
-    assert gc.get_count()[0] < len(made) // 2, "the next object would start a walk over all"
-    assert gc.is_tracked(made[0])
-    assert not any(each is made[0] for each in gc.get_objects(generation=0))
-    assert ring() is not None
-    gc.collect()
-    assert ring() is None
-    gc.freeze()
-    try:
-        frozen = gc.get_freeze_count()
-        with collection_paused():
-            made.extend([number] for number in range(20_000))
-        assert gc.get_freeze_count() >= frozen - 100
-    finally:
-        gc.unfreeze()
+    command = [sys.executable, "-c", PAUSED]  # a process without the objects of all tests
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.stdout == "done\n", done.stderr

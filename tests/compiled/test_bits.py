@@ -11,6 +11,7 @@ import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import FeedError
 from staticgrad.ir.op import registered_ops
+from staticgrad.vecmath.blocks import LONG
 from tests.compiled.agreement import as_tuple, assert_same, input_like
 from tests.compiled.test_ops import types_of
 from tests.compiled.test_programs import with_derivatives
@@ -36,11 +37,11 @@ def elements(sample: Sample) -> int:
 
 
 def few(name: str) -> list[Sample]:
-    """Some samples of an op, small ones, evenly picked."""
+    """Some samples of an op, small ones, evenly picked; one of those that are long formulas."""
     sized = [(elements(s), s) for s in samples_of(name)]
     most = max(SMALL, min(size for size, _ in sized))
     small = [s for size, s in sized if size <= most]
-    return small[:: -(-len(small) // FEW)]
+    return small[:: -(-len(small) // (1 if name in LONG else FEW))]
 
 
 @pytest.mark.parametrize("name", NAMES)

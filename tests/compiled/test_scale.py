@@ -11,6 +11,7 @@ from benchmarks.scaling import Make, deep, everything, fan, wide
 from staticgrad.planning.offsets import Spans, as_they_begin, place
 
 
+@pytest.mark.usefixtures("collected_apart")
 @pytest.mark.parametrize("make", [deep, wide, fan])
 def test_no_stage_recurses(make: Make) -> None:
     """With a recursion limit that a chain of 300 nodes would break at once."""

@@ -211,6 +211,7 @@ def test_rewritten_graphs_are_sound(made: tuple[Graph, dict[str, np.ndarray]], w
 # -- life and death -------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("collected_apart")
 def test_nothing_keeps_a_dropped_graph_alive() -> None:
     x = input_value("x", VECTOR)
     graph = Graph(np.tanh(x))
@@ -223,6 +224,7 @@ def test_nothing_keeps_a_dropped_graph_alive() -> None:
     assert node() is None
 
 
+@pytest.mark.usefixtures("collected_apart")
 def test_a_hundred_thousand_nodes_build_and_die() -> None:
     x = input_value("x", VECTOR)
     value = x

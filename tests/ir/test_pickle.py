@@ -134,6 +134,7 @@ def test_damage_is_a_clear_error() -> None:
         rebuild(text.replace("-ir 1", "-ir 9"), *rest)  # type: ignore[operator]
 
 
+@pytest.mark.usefixtures("collected_apart")
 @pytest.mark.slow
 def test_long_chains_never_recurse() -> None:
     x = input_value("x", VECTOR)

@@ -18,6 +18,8 @@ from tests.optimizers import Case, counted, mixed_cases, norms, plain_cases
 
 SMALL = ("recurrent", "dropped_out")
 QUICK = ("mlp", "parts", "hessian_vector")
+#: Models where slow tests run: not those that every case has, nor other chains of layers.
+SLOW = ("norm_blocks", "second_order", "transformer", "big_logits")
 
 
 def cases() -> Iterator[Any]:
@@ -39,9 +41,9 @@ def test_every_case_recomputes_to_the_byte(number: int, case: Case) -> None:
 
 
 def models() -> Iterator[Any]:
-    """The quick ones always, of the others every second one where slow tests run."""
-    for number, name in enumerate(MODELS):
-        mark = pytest.mark.slow if number % 2 else pytest.mark.exhaustive
+    """The quick ones always, of the others some where slow tests run."""
+    for name in MODELS:
+        mark = pytest.mark.slow if name in SLOW else pytest.mark.exhaustive
         yield name if name in QUICK else pytest.param(name, marks=mark)
 
 

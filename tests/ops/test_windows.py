@@ -110,9 +110,9 @@ def test_any_geometry(case: Any, seed: int) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=40, **QUIET)
+@settings(max_examples=24, **QUIET)
 @given(geometries(), st.integers(0, 1000))
-def test_40_geometries(case: Any, seed: int) -> None:
+def test_24_geometries(case: Any, seed: int) -> None:
     check_geometry(case, seed)
 
 

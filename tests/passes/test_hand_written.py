@@ -19,15 +19,17 @@ def assert_true(formula, reduction, point, found):
         assert error <= MOST, f"{order} at {point}: {array} is not {true}"
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("formula", FORMULAS, ids=lambda formula: formula.name)
-def test_every_spelling_is_right_to_second_order(formula, dtype):
+def test_every_spelling_is_right_to_second_order(formula):
+    """In float64 at every point; in float32 at every second one, others for each spelling."""
     for number, spelling in enumerate(formula.spellings):
+        points = {"float64": POINTS, "float32": POINTS[number % 2 :: 2]}
         for reduction in {"sum", KINDS[number % len(KINDS)]} if number > 1 else KINDS:
-            graph = pipeline("O0")(program(spelling, reduction, dtype))
-            for point in POINTS:
-                found = sg.evaluate(graph, {"x": np.array(point, dtype)})
-                assert_true(formula, reduction, point, found)
+            for dtype in points:
+                graph = pipeline("O0")(program(spelling, reduction, dtype))
+                for point in points[dtype]:
+                    found = sg.evaluate(graph, {"x": np.array(point, dtype)})
+                    assert_true(formula, reduction, point, found)
 
 
 @pytest.mark.parametrize("formula", FORMULAS, ids=lambda formula: formula.name)

@@ -359,6 +359,7 @@ def test_fronts_and_timelines_are_kept_within_their_bytes(monkeypatch: pytest.Mo
             assert len(few._timelines) <= 2
 
 
+@pytest.mark.usefixtures("collected_apart")
 @pytest.mark.parametrize("layers", [3, 9])
 def test_bytes_of_fronts_and_timelines_are_estimated_honestly(layers: int) -> None:
     planner = Planner(training_step(layers))

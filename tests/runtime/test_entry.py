@@ -194,6 +194,7 @@ def test_one_value_comes_as_an_array_and_no_input_needs_no_feeds() -> None:
     assert natively(nothing) > 0
 
 
+@pytest.mark.usefixtures("collected_apart")
 def test_nothing_is_held_and_nothing_is_lost(program: Program) -> None:
     """References of the feeds, of None, of dtypes and dicts; native runs and refused ones."""
     feeds = program.feeds()

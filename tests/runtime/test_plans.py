@@ -139,6 +139,7 @@ def training(layers: int) -> sg.Graph:
     return sg.Graph(loss, {w: w - d for w, d in zip(weights, gradients, strict=True)})
 
 
+@pytest.mark.usefixtures("collected_apart")
 @pytest.mark.parametrize("layers", [2, 12])
 def test_bytes_of_plans_and_tables_are_estimated_honestly(layers: int) -> None:
     f = sg.compile(training(layers))
