@@ -75,6 +75,8 @@ class Kernels:
         made = {kernel: self._compiled(kernel, step) for kernel, step in steps.items()}
         self._of.update(made)
         used = {buffer.label for buffer in schedule.buffers if buffer.role == "parameter"}
+        if any(step.bodies() for step in schedule.steps):
+            native.control()  # now, for no run compiles anything
         return Program(
             schedule,
             {kernel: code.address for kernel, code in made.items()},

@@ -43,6 +43,7 @@ __all__ = [
     "Statistics",
     "cache_info",
     "clear_cache",
+    "control",
     "driver",
     "kernel",
     "prepare",
@@ -100,6 +101,7 @@ class _Process:
         self.kernels: dict[tuple[str, str, str], Code] = {}  # by mode, source, target
         self.prepared: dict[tuple[str, str, str], Code] = {}  # the same, of which nobody knows yet
         self.drivers: dict[bool, Driver] = {}
+        self.control: int | None = None
         self.counts = Statistics()
 
     def count(self, origin: Origin, seconds: float) -> None:
@@ -370,6 +372,21 @@ def _make_driver(jit: bool) -> Driver:
     from staticgrad.native import rows, target
 
     return rows.bind(_address_of(rows.text(target.host()), rows.SYMBOL))
+
+
+def control() -> int:
+    """The address of what follows rows without a function, for ``Head.control``; 0 with the jit off.
+
+    Raises as ``kernel`` does where nothing can be compiled.
+    """
+    if not config.current().jit:
+        return 0
+    with LOCK, _coded_memory_errors():
+        if _process.control is None:
+            from staticgrad.native import control_code, rows
+
+            _process.control = _address_of(rows.control_text(), control_code.SYMBOL)
+        return _process.control
 
 
 def shared_runs() -> int:

@@ -53,7 +53,8 @@ class Head(NamedTuple):
     The blocks of ``workers`` lie ``stride`` bytes apart.
 
     ``fuel``: predicted nanoseconds of trips of loops until the driver returns amid a loop; then
-    ``resume`` is the address of the row to go on with (``control_code``).
+    ``resume`` is the address of the row to go on with (``control_code``). ``control`` is the address
+    of what follows rows without a function; 0 in tables that have none.
 
     The rest is the driver's, in the caller's block: where ``measures`` is not 0, it counts ``runs``
     of the table, and keeps the nanoseconds that they take ``shared`` and ``alone``, how the present
@@ -73,6 +74,7 @@ class Head(NamedTuple):
     prefers: int = 0
     fuel: int = ENDLESS
     resume: int = 0
+    control: int = 0
 
 
 ROW_WORDS: Final = len(Row._fields)

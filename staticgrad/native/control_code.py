@@ -29,6 +29,10 @@ from enum import IntEnum
 from typing import Final
 
 
+#: The machine's symbol: an object of its own, which programs without loops and branches do not load.
+SYMBOL: Final = "sg_control"
+
+
 class ControlKind(IntEnum):
     """What a row of function 0 does."""
 
@@ -78,7 +82,7 @@ class EntryWord(IntEnum):
 
 _TEXT: Final = """
 ; Where to go on behind a row of function 0; null where the fuel is used up.
-define internal ptr @sg_control(ptr %block, ptr %row) noinline #0 {
+define ptr @<symbol>(ptr %block, ptr %row) #0 {
 entry:
   %record.at = getelementptr i64, ptr %row, i64 <word record>
   %record = load ptr, ptr %record.at, align 8
@@ -289,4 +293,4 @@ def text(words: dict[str, int]) -> str:
     code = "".join(line for line in _TEXT.splitlines(True) if not line.startswith(";"))
     for name, number in values.items():
         code = code.replace(f"<{name}>", str(number))
-    return code
+    return code.replace("<symbol>", SYMBOL)

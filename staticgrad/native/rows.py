@@ -5,7 +5,8 @@ where ``own`` points to the words of the worker that calls: the addresses of its
 words. They lie in the worker's block, ``Row.own`` bytes from its start, behind a ``Head``. Where
 that names a pool, the rows of a section are shared with its workers (``pool_code``), by code that
 is an object of its own; otherwise, and wherever nobody helps, the caller runs all of a row in one
-call. Rows without a function are loops and branches, which the caller follows (``control_code``).
+call. Rows without a function are loops and branches, which the caller follows by ``Head.control``
+(``control_code``), an object of its own, too: most programs have none.
 
 It saves the floating-point environment (MXCSR on x86-64, FPCR on aarch64), sets the default one -
 round to nearest, denormals kept, no traps - and restores exactly what it found. With ``jit`` off
@@ -66,7 +67,9 @@ entry:{enter}
   %is.control = icmp eq ptr %function, null
   br i1 %is.control, label %control, label %call
 control:
-  %jumped = call ptr @sg_control(ptr %block, ptr %place)
+  %control.place = getelementptr i64, ptr %block, i64 {control}
+  %follow = load ptr, ptr %control.place, align 8
+  %jumped = call ptr %follow(ptr %block, ptr %place)
   br label %ran
 call:
   %record.place = getelementptr i64, ptr %place, i64 1
@@ -103,7 +106,9 @@ _SHARED: Final = """head:
 together:
   %run.place = getelementptr i8, ptr %pool, i64 {run}
   %run = load ptr, ptr %run.place, align 8
-  call void %run(ptr %pool, ptr %block, ptr %place.first, ptr %place.last, ptr @sg_control)
+  %leads.place = getelementptr i64, ptr %block, i64 {control}
+  %leads = load ptr, ptr %leads.place, align 8
+  call void %run(ptr %pool, ptr %block, ptr %place.first, ptr %place.last, ptr %leads)
   br label %done
 """
 
@@ -112,17 +117,25 @@ SHARED_SYMBOL: Final = "sg_run_shared"
 
 
 def text(target: Target) -> str:
-    """The driver as LLVM IR for a target, without the code of the pool."""
+    """The driver as LLVM IR for a target, without the code of the pool and of loops."""
+    control = Head._fields.index("control")
     if target.triple.startswith(("aarch64", "arm64")):
         parts = {"declare": _ARM_DECLARE, "enter": _ARM_ENTER, "leave": _ARM_LEAVE}
     else:
         parts = {"declare": _X86_DECLARE, "enter": _X86_ENTER, "leave": _X86_LEAVE}
     if pool_code.is_possible(target.triple):
-        shared = _SHARED.format(pool=Head._fields.index("pool"), run=pool_code.PLACES["run"])
+        shared = _SHARED.format(
+            pool=Head._fields.index("pool"), run=pool_code.PLACES["run"], control=control
+        )
         parts |= {"begin": "head", "before": "head", "shared": shared}
     else:
         parts |= {"begin": "row", "before": "entry", "shared": ""}
-    return _TEXT.format(symbol=SYMBOL, words=ROW_WORDS, **parts) + control_code.text(_WORDS)
+    return _TEXT.format(symbol=SYMBOL, words=ROW_WORDS, control=control, **parts)
+
+
+def control_text() -> str:
+    """The code that follows loops and branches, to whose address ``Head.control`` is set."""
+    return control_code.text(_WORDS)
 
 
 def shared_text(target: Target, symbol: str = SHARED_SYMBOL, points: bool = False) -> str:

@@ -13,6 +13,7 @@ from itertools import chain
 
 import numpy as np
 
+from staticgrad import native
 from staticgrad.ir.schedule import Touch
 from staticgrad.native import HEAD_WORDS, ROW_WORDS, Head, Row
 from staticgrad.runtime.arena import address_of
@@ -49,8 +50,10 @@ class Words:
         for word, target in writer.pointers:
             self.array[first + word] = self.address + 8 * (first + target)
         starts = range(self._block_start, len(self.array), self._block_words)
+        head = Head(self.address, 0, 8 * self._block_words, workers, 1)
+        if any(row.function == 0 for row in rows):
+            head = head._replace(control=native.control())
         for start in starts:
-            head = Head(self.address, 0, 8 * self._block_words, workers, 1)
             self.array[start : start + len(head)] = head
         arena = [(first + word, at) for word, at in writer.in_arena]
         for start, block in zip(starts, blocks, strict=True):
