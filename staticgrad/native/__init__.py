@@ -375,7 +375,7 @@ def _make_driver(jit: bool) -> Driver:
 
 
 def control() -> int:
-    """The address of what follows rows without a function, for ``Head.control``; 0 with the jit off.
+    """The address of what follows rows without a function (``Head.control``); 0 with the jit off.
 
     Raises as ``kernel`` does where nothing can be compiled.
     """

@@ -28,8 +28,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
-
-#: The machine's symbol: an object of its own, which programs without loops and branches do not load.
+#: The machine's symbol. It is an object that programs without loops and branches do not load.
 SYMBOL: Final = "sg_control"
 
 
