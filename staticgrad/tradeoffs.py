@@ -40,7 +40,7 @@ from staticgrad.native import processors
 from staticgrad.native.environment import default_environment
 from staticgrad.pictures import charts
 from staticgrad.pictures.charts import Line
-from staticgrad.pictures.markup import fragment, paragraph, table
+from staticgrad.pictures.markup import fold, fragment, paragraph, table
 from staticgrad.pictures.numbers import seconds
 from staticgrad.records import dataclass
 from staticgrad.runtime.sections import LEAST_SECTION
@@ -144,7 +144,7 @@ class Tradeoff:
         points = [(c.peak_bytes / size, c.seconds) for c in self.choices]
         times = [time for _, time in points]
         bound = self.lower_bound / size
-        series = [Line("plans", points), Line("bound", [(bound, t) for t in (0.0, max(times))])]
+        series = [Line("plans", points), Line("bound", [(bound, t) for t in (max(times), 0.0)])]
         if chosen is not None:
             series.append(Line("this one", [(chosen.peak_bytes / size, plan_seconds(chosen))]))
         drawn = charts.lines(
@@ -162,8 +162,14 @@ class Tradeoff:
         )
 
     def html_table(self) -> str:
-        """The choices as an HTML table."""
-        return table(_HEADS, self._rows(), range(len(_HEADS)))
+        """The choices as an HTML table; of many some, and all behind a fold."""
+        rows, numbers = self._rows(), range(len(_HEADS))
+        if len(rows) <= _MOST_ROWS:
+            return table(_HEADS, rows, numbers)
+        last = len(rows) - 1
+        some = [rows[round(k * last / (_MOST_ROWS - 1))] for k in range(_MOST_ROWS)]
+        every = fold(f"all {len(rows)} plans", table(_HEADS, rows, numbers))
+        return table(_HEADS, some, numbers) + every
 
     def _title(self) -> str:
         at = ", ".join(f"{name}={size}" for name, size in self.sizes)
@@ -180,6 +186,8 @@ class Tradeoff:
 
 
 _UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("bytes", 1))
+#: What a page shows of many choices, before its reader asks for all.
+_MOST_ROWS = 12
 _HEADS = ("bytes", "share", "predicted", "more time", "kernels again")
 
 

@@ -69,7 +69,12 @@ class Place:
             if sign is not None:
                 hint = f"x.at[key].set(x[key] {sign} y)"
             elif name in ("min", "max"):
-                hint = f"x.at[key].set(sg.{name}imum(x[key], y))"
+                least = "-sg.inf" if name == "max" else "sg.inf"
+                hint = (
+                    f"where no place is named twice: x.at[key].set(sg.{name}imum(x[key], y))\n"
+                    f"of each place i: sg.where(key == i, y, {least}).{name}(), "
+                    "for all by i = sg.arange(n)[:, None] and axis=1"
+                )
             raise _no_attribute("x.at[key]", name, hint)
 
     def get(self) -> Value:

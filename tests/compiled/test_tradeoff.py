@@ -3,6 +3,7 @@ plans are budgets in bytes; of bytes over time, the placements counted one by on
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from html.parser import HTMLParser
 from pathlib import Path
@@ -59,6 +60,10 @@ def test_each_choice_is_what_its_budget_plans(monkeypatch: pytest.MonkeyPatch) -
     assert [c["peak_bytes"] for c in document["choices"]] == sizes
     assert str(found).splitlines()[2].split()[:2] == [f"{sizes[0]:,}", "100.0%"]
     balanced(found._repr_html_())
+    many = dataclasses.replace(found, choices=found.choices * 20)
+    balanced(many._repr_html_())
+    assert many.html_table().count("<tr>") == 1 + 12 + 1 + len(many.choices)
+    assert f"all {len(many.choices)} plans" in many.html_table()
 
 
 def test_loops_give_the_plans_of_all_their_divisions() -> None:

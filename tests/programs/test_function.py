@@ -253,6 +253,9 @@ def test_errors_of_the_function_are_its_own():
         f(X)
     assert not isinstance(caught.value, StaticgradError)
     assert "while sg.function traced" in caught.value.__notes__[0]
+    with pytest.raises(AttributeError) as missing:
+        sg.function(lambda x: x.sum())([1.0, 2.0])
+    assert "np.array(list)" in missing.value.__notes__[1]
 
 
 def test_numbers_that_change_are_warned_of():
