@@ -20,7 +20,7 @@ _OWN_CACHE = pytest.StashKey[str]()
 settings.register_profile(
     "staticgrad",
     deadline=None,  # the first example may compile a kernel
-    max_examples=50,
+    max_examples=32,
     derandomize=bool(os.environ.get("CI")),
     suppress_health_check=[HealthCheck.too_slow],
 )

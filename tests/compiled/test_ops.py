@@ -46,7 +46,10 @@ SIZES = (0, 1, 7, 8, 15, 16, 17, 31, 32, 33, 257)
 MOST_SAMPLES = 16  # of one op in a quick test: a kernel takes some 10 ms to compile
 MOST_ELEMENTWISE = 6
 MOST_PRODUCTS = 8  # a matrix product 50 ms
-MOST_BY_NUMBA = 2  # which takes half a second for one
+MOST_BY_NUMBA = 2
+#: Ops of which a kernel, or a vector of elements in plain Python, takes a tenth of a second.
+LONGEST = LONG | {"polygamma"}
+MOST_LONG = 3
 
 every_op = pytest.mark.parametrize("name", NAMES)
 
@@ -127,11 +130,19 @@ def test_samples_agree(name: str) -> None:
     samples = samples_of(name)
     assert samples, f"{name} has no samples"
     if os.environ.get("STATICGRAD_BACKEND") == "numba":
-        check_samples(samples[:: -(-len(samples) // MOST_BY_NUMBA)])
+        check_samples(read_by_numba(name, samples))
     elif issubclass(registered_ops()[name], Elementwise):  # every dtype is among the sizes below
         check_samples(samples[:: -(-len(samples) // MOST_ELEMENTWISE)])
     else:
-        check_samples(spread(samples))
+        check_samples(spread(samples, MOST_LONG if name in LONGEST else MOST_SAMPLES))
+
+
+def read_by_numba(name: str, samples: list[Sample]) -> list[Sample]:
+    """Few, each of which takes it half a second; of what is elementwise one, of dtypes in turn."""
+    if issubclass(registered_ops()[name], Elementwise):
+        sized = [s for s in samples if any(a.size > 1 for a in s.arrays)]
+        return [sized[NAMES.index(name) % len(sized)]]
+    return samples[:: -(-len(samples) // MOST_BY_NUMBA)]
 
 
 @pytest.mark.exhaustive
@@ -177,7 +188,7 @@ def test_operands_may_be_views(name: str) -> None:
 
     Of ops whose elements are long formulas one sample: what they read is as in others.
     """
-    count = 1 if name in LONG else 2
+    count = 1 if name in LONGEST else 2
     check_views(spread([s for s in samples_of(name) if is_sizeable(s)], count)[-count:])
 
 
@@ -234,13 +245,14 @@ def with_repeated(sample: Sample, position: int, program: Program) -> tuple[Samp
 
 @every_op
 def test_rows_of_any_size(name: str) -> None:
-    """Round the widths of lanes and blocks, each element in its place."""
+    """Round the widths of lanes and blocks, each element in its place; sizes take turns."""
     declared = declaration_of(name)
     if declared is None or declared.at_size is None:
         return
     program = Program()
     named: list[tuple[Sample, list[str]]] = []
-    for sample in (s for n in SIZES_OF_ROWS for s in declared.at_size(n)):
+    sizes = SIZES_OF_ROWS[NAMES.index(name) % 2 :: 2]
+    for sample in (s for n in sizes for s in declared.at_size(n)):
         results = as_tuple(sample.op(*map(program.operand, sample.arrays)))
         named.append((sample, [program.output(value) for value in results]))
     graph = program.graph()
@@ -317,7 +329,8 @@ def pointwise_samples(name: str) -> Iterator[Sample]:
 @every_op
 def test_any_size_of_one_compiled_program(name: str) -> None:
     """Named sizes at and around multiples of the vector width, each element in its place."""
-    samples = list(pointwise_samples(name))
+    samples = list(pointwise_samples(name))  # by attributes, then by dtypes
+    samples = samples[:: 4 if len(samples) > MOST_LONG and name in LONGEST else 1]
     if not samples:
         return
     full: dict[str, np.ndarray] = {}

@@ -225,14 +225,14 @@ def test_nothing_keeps_a_dropped_graph_alive() -> None:
 
 
 @pytest.mark.usefixtures("collected_apart")
-def test_a_hundred_thousand_nodes_build_and_die() -> None:
+def test_30_000_nodes_build_and_die() -> None:
     x = input_value("x", VECTOR)
     value = x
     link = Link()
-    for _ in range(100_000):
+    for _ in range(30_000):
         value = link(value)
     graph = Graph(value)
-    assert len(graph.nodes) == 100_001
+    assert len(graph.nodes) == 30_001
     last = weakref.ref(value.node)
     del graph, value
     gc.collect()

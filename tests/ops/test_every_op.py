@@ -26,6 +26,7 @@ from staticgrad.ir.printer import same_graph
 from staticgrad.ir.rounded import element
 from staticgrad.types.dtype import as_dtype
 from staticgrad.types.tensor import TensorType
+from staticgrad.vecmath.blocks import LONG
 from tests.ops.elements import on_arrays
 from tests.ops.graphs import run, run_all, variable
 from tests.ops.samples import Sample, samples_of
@@ -55,12 +56,8 @@ def as_tuple(result: Any) -> tuple[Any, ...]:
 
 
 @every_op
-def test_has_samples(name: str) -> None:
+def test_has_samples_and_says_what_it_is(name: str) -> None:
     assert samples_of(name), f"no provider in tests/ops/*_samples.py gives samples of {name}"
-
-
-@every_op
-def test_says_what_it_is(name: str) -> None:
     op = registered_ops()[name]
     assert op.__doc__
     assert not op.__doc__.startswith(f"{op.__name__}("), "a dataclass wrote this docstring"
@@ -120,7 +117,8 @@ def test_form_and_element_agree_with_reference(name: str) -> None:
 
 @every_op
 def test_kernel_arithmetic_agrees_with_reference(name: str) -> None:
-    for sample in samples_of(name):
+    """Of long formulas, as NumPy reads them operation by operation, every second sample."""
+    for sample in samples_of(name)[:: 2 if name in {*LONG, "polygamma"} else 1]:
         types = types_of(sample.arrays)
         outs = as_tuple(sample.op.infer(*types))
         form = sample.op.form(*outs, *types)

@@ -63,7 +63,7 @@ def operand(name: str, form: str, length: int, dtype: str) -> tuple[sg.Value, An
     st.sampled_from(["float32", "float64", "float16", "int32", "bool"]),
     st.integers(0, 2**32),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=24, deadline=None)
 def test_folded_maps_have_the_bytes_of_single_operations(
     forms: list[str], length: int, dtype: str, seed: int
 ) -> None:

@@ -234,7 +234,7 @@ def check_bytes(program: RowProgram) -> None:
 
 @given(st.integers(0, 2**32), st.sampled_from(["float32", "float64"]))
 @example(2445341, "float32")  # a look-up among elements of short rows, joined before their sum
-@settings(max_examples=25)
+@settings(max_examples=16)
 def test_random_rows_have_the_bytes_of_single_operations(seed: int, dtype: str) -> None:
     check_bytes(RowProgram(seed, dtype))
 
@@ -246,7 +246,7 @@ def test_random_rows_of_a_storage_dtype_have_the_same_bytes(seed: int) -> None:
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=40)
+@settings(max_examples=24)
 def test_random_rows_have_owners_and_reasons(seed: int) -> None:
     graph = pipeline("O1")(RowProgram(seed).graph)
     check_owners(with_copies(fused(graph)).groups)
