@@ -1,16 +1,19 @@
 """What optimizers keep from step to step: parameters that are zero at first.
 
-``Optimizer.updates`` makes them anew at each call. ``Optimizer.minimize`` finds those again that it
-made before, for a function may be traced several times. The eager twin keeps arrays instead.
+``Optimizer.updates`` makes them anew at each call, and what is saved of the optimizer are those of
+graphs that still live. ``Optimizer.minimize`` finds those again that it made before, for a function
+may be traced several times. The eager twin keeps arrays instead.
 """
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
+from itertools import pairwise
 from typing import Any, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 
@@ -19,7 +22,7 @@ from staticgrad.errors.wording import listed
 from staticgrad.functions import parameter
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.session import running_session
-from staticgrad.storage.parameter import write_all
+from staticgrad.storage.parameter import ParameterStore, write_all
 
 #: From an owner (or None), a name, a shape and an element type: a state that is zero at first.
 Maker = Callable[[Any, str, Any, Any], Any]
@@ -93,6 +96,26 @@ class _Memory:
     def __init__(self) -> None:
         self.made: dict[Any, Parameter] = {}
         self.loaded: dict[str, Any] = {}
+        self.of_graphs: WeakSet[ParameterStore] = WeakSet()
+
+    def stores(self) -> list[ParameterStore]:
+        """Where the states are: those of ``minimize``, else those that graphs have.
+
+        Raises:
+            SavedFileError: two graphs have one of the same name.
+        """
+        if self.made:
+            return [p.store for p in self.made.values()]
+        if len({store.name for store in self.of_graphs}) < len(self.of_graphs):
+            gc.collect()  # a graph that nobody has any more may be part of a circle
+        found = sorted(self.of_graphs, key=lambda store: store.name)
+        for one, other in pairwise(found):
+            if one.name == other.name:
+                raise SavedFileError(
+                    f"the optimizer made the state {one.name!r} for two graphs",
+                    hint='save what was compiled of them: sg.save(path, {"one": f, "other": g})',
+                )
+        return found
 
     def make(self, owner: Parameter | None, name: str, shape: Any, dtype: Any) -> Parameter:
         """A state of zeros, or of what was loaded.
@@ -135,10 +158,24 @@ def states_kept_by(optimizer: object) -> AbstractContextManager[None]:
     return states_made_by(_Kept(memory.made, make))
 
 
+def states_noted_by(optimizer: object) -> AbstractContextManager[None]:
+    """Within, what is made anew for a graph is known as the optimizer's, as long as it lives."""
+    if _maker.get() is not _parameter_of_zeros:
+        return nullcontext()
+    memory = _memories.setdefault(optimizer, _Memory())
+
+    def make(owner: Parameter | None, name: str, shape: Any, dtype: Any) -> Parameter:
+        made = memory.make(owner, name, shape, dtype)
+        memory.of_graphs.add(made.store)
+        return made
+
+    return states_made_by(make)
+
+
 def kept_states(optimizer: object) -> dict[str, Any]:
     """The arrays of all that an optimizer keeps, by name."""
     memory = _memories.get(optimizer, _Memory())
-    return {**memory.loaded, **{p.name: p.value for p in memory.made.values()}}
+    return {**memory.loaded, **{store.name: store.read() for store in memory.stores()}}
 
 
 def keep_states(optimizer: object, states: Mapping[str, Any]) -> None:
@@ -150,13 +187,15 @@ def keep_states(optimizer: object, states: Mapping[str, Any]) -> None:
     memory = _memories.setdefault(optimizer, _Memory())
     waiting = dict(states)
     pairs = []
-    for p in memory.made.values():
-        given = waiting.pop(p.name, None)
-        own = p.value
+    for store in memory.stores():
+        given = waiting.pop(store.name, None)
+        own = store.array
         if given is None or given.shape != own.shape or given.dtype != own.dtype:
             inside = "nothing" if given is None else f"{given.dtype.name}{[*given.shape]}"
-            raise SavedFileError(f"the state {p.name!r} is {p.type} here, {inside} in the file")
-        pairs.append((p.store, given))
+            raise SavedFileError(
+                f"the state {store.name!r} is {store.type} here, {inside} in the file"
+            )
+        pairs.append((store, given))
     write_all(pairs)
     memory.loaded = waiting
 

@@ -216,6 +216,42 @@ def test_the_first_step_says_where_loaded_state_does_not_fit() -> None:
         assert w.value.tolist() == [1.0, 1.0, 1.0]
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: sg.optim.SGD(0.1, momentum=0.9),
+        lambda: sg.optim.Adam(sg.optim.cosine(0.1, steps=9), max_norm=1.0, accumulate=2),
+    ],
+)
+def test_what_an_optimizer_made_for_its_graph_is_saved_with_it(make: Any, tmp_path: Path) -> None:
+    def program(opt: Any) -> Any:
+        w = sg.parameter("w", np.ones(3))
+        loss = ((w * np.arange(3.0)) ** 2).sum()
+        return w, sg.compile(sg.Graph({"loss": loss}, opt.updates(loss, [w])))
+
+    def losses(f: Any) -> list[float]:
+        return [float(f.run()["loss"]) for _ in range(3)]
+
+    path, opt = tmp_path / "run.npz", make()
+    w, f = program(opt)
+    losses(f)
+    sg.save(path, {"w": w, "opt": opt})
+    expected = losses(f)
+    sg.load(path, into={"w": w, "opt": opt})
+    assert losses(f) == expected
+    other, saved = make(), sg.load(path)
+    other.load_state_dict(saved["opt"])  # before there is a graph
+    v, g = program(other)
+    v.value = saved["w"]
+    assert losses(g) == expected
+    again = program(opt)
+    with pytest.raises(SavedFileError, match="for two graphs"):
+        sg.save(path, {"opt": opt})
+    del w, f
+    assert opt.state_dict().keys() == other.state_dict().keys()
+    assert losses(again[1]) != expected
+
+
 def test_what_stood_there_stays_where_writing_fails(tmp_path: Path, monkeypatch: Any) -> None:
     path = tmp_path / "f.npz"
     sg.save(path, {"a": np.ones(3)})

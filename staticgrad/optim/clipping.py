@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from staticgrad.autodiff.structure import leaves, mapped
 from staticgrad.errors import ArgumentError
 from staticgrad.ir.functional import functions
 from staticgrad.optim.hyperparameters import require_positive
+
+_TAKES: Final = "clipping takes gradients, values of a graph"
 
 
 def global_norm(grads: Any) -> Any:
@@ -27,7 +29,7 @@ def global_norm(grads: Any) -> Any:
     >>> sg.evaluate(global_norm([sg.constant([3.0]), sg.constant([0.0, 4.0])]))
     array(5.)
     """
-    return _norm(leaves(grads))
+    return _norm(leaves(grads, _TAKES))
 
 
 def clip_by_global_norm(grads: Any, max_norm: float) -> Any:
@@ -52,7 +54,7 @@ def clip_by_global_norm(grads: Any, max_norm: float) -> Any:
     array([0.6, 0.8])
     """
     require_positive(max_norm, "max_norm")
-    scale = _scale(leaves(grads), max_norm)
+    scale = _scale(leaves(grads, _TAKES), max_norm)
     return mapped(grads, lambda g: g * scale.astype(g.dtype))
 
 
@@ -75,7 +77,7 @@ def clip_by_value(grads: Any, max_value: float) -> Any:
     array([ 0.5, -1. ])
     """
     require_positive(max_value, "max_value")
-    leaves(grads)
+    leaves(grads, _TAKES)
     return mapped(grads, lambda g: functions.clip(g, -max_value, max_value))
 
 

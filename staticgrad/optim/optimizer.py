@@ -36,6 +36,7 @@ from staticgrad.optimizer_state import (
     state_of,
     states_kept_by,
     states_made_once,
+    states_noted_by,
 )
 
 if TYPE_CHECKING:
@@ -127,7 +128,8 @@ class Optimizer(metaclass=Constructed):
                 ``parameters()``.
 
         Returns:
-            Parameter -> value, for ``Graph(updates=...)``. Every call makes new state.
+            Parameter -> value, for ``Graph(updates=...)``. Every call makes new state, which is
+            saved with the graph, and with the optimizer while that has made it for one graph alone.
 
         Raises:
             GradientError: the loss has no gradient with respect to one of them.
@@ -136,7 +138,7 @@ class Optimizer(metaclass=Constructed):
         wanted = listed_parameters(params)
         if not wanted:
             raise ArgumentError("there are no parameters to update", hint="updates(loss, [w, b])")
-        with states_made_once():
+        with states_noted_by(self), states_made_once():
             found = grad(self._scaled(loss), wanted)
             return self.advanced(self._unscaled(dict(zip(wanted, found, strict=True))))
 
@@ -163,7 +165,7 @@ class Optimizer(metaclass=Constructed):
         may as well be tensors: then ``states_made_by`` says what keeps their state.
         """
         computed = {p: in_compute_dtype(g, p) for p, g in grads.items()}
-        with states_made_once():
+        with states_noted_by(self), states_made_once():
             stepped = (
                 self._guarded(computed) if self.accumulate == 1 else self._accumulated(computed)
             )
@@ -262,7 +264,13 @@ class Optimizer(metaclass=Constructed):
         return made
 
     def state_dict(self) -> dict[str, Any]:
-        """Copies of what ``minimize`` keeps from step to step, by name: ``w.momentum``."""
+        """Copies of what is kept from step to step, by name: ``w.momentum``.
+
+        What ``minimize`` keeps; of an optimizer without it, what ``updates`` made for its graph.
+
+        Raises:
+            SavedFileError: ``updates`` made states of one name for two graphs that live.
+        """
         return kept_states(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

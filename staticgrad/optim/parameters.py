@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from staticgrad.autodiff.structure import leaves
 from staticgrad.errors import ArgumentError, ShapeError
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.value import Value
 from staticgrad.ops.operands import related
+
+_TAKES: Final = "an optimizer updates parameters, in a list, tuple or dict"
 
 
 def listed_parameters(params: Any) -> list[Parameter]:
@@ -23,7 +25,7 @@ def listed_parameters(params: Any) -> list[Parameter]:
         ArgumentError: something among them is no parameter, or one stands there twice.
     """
     own = getattr(params, "parameters", None)
-    found: list[Any] = list(own()) if callable(own) else list(leaves(params))
+    found: list[Any] = list(own()) if callable(own) else list(leaves(params, _TAKES))
     for value in found:
         if not isinstance(value, Parameter):
             raise ArgumentError(
