@@ -95,7 +95,6 @@ INSTEAD: Final = {
         "sg.nn.Dropout(rate), rng.dropout(x, rate) of a sg.random.Generator(seed)",
     ),
     "instance_norm": "sg.nn.group_norm(x, channels)",
-    "pixel_shuffle": "x.reshape(n, c, r, r, h, w), its axes transposed, and reshape again",
     "multi_head_attention_forward": "sg.nn.MultiHeadAttention(features, heads)",
     "softmax_cross_entropy_with_integer_labels": "sg.nn.cross_entropy(logits, labels)",
     "cosine_decay_schedule": "sg.optim.cosine(rate, steps)" + _AS_RATE,
@@ -183,8 +182,8 @@ MISSING: Final = {
         "copyto fill_diagonal place put put_along_axis putmask scatter_ index_put"
     ),
     "a composite that nobody has written yet": (
-        "affine_grid apply_along_axis apply_over_axes bmat ctc_loss grid_sample histogram2d"
-        " histogramdd ldexp local_response_norm rollaxis vander"
+        "apply_along_axis apply_over_axes bmat histogram2d histogramdd ldexp local_response_norm"
+        " rollaxis vander"
     ),
     "an op on bits or number pairs that nobody has written yet": (
         "bitwise_count frexp modf nextafter packbits spacing unpackbits"

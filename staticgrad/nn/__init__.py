@@ -16,7 +16,9 @@ from staticgrad.functions import nn as _functions
 
 if TYPE_CHECKING:
     from staticgrad.functions.activations import *  # noqa: F403
+    from staticgrad.functions.alignment_losses import *  # noqa: F403
     from staticgrad.functions.distances import *  # noqa: F403
+    from staticgrad.functions.grids import *  # noqa: F403
     from staticgrad.functions.losses import *  # noqa: F403
     from staticgrad.functions.nn import *  # noqa: F403
     from staticgrad.nn.activations import (
@@ -78,9 +80,11 @@ _HOMES: Final = {
         "celu glu gumbel_softmax hardshrink hardsigmoid hardswish hardtanh log_sigmoid mish"
         " prelu relu6 selu softmin softshrink softsign tanhshrink threshold"
     ),
+    "functions.alignment_losses": "ctc_loss",
     "functions.distances": (
         "cosine_embedding_loss cosine_similarity normalize pairwise_distance triplet_margin_loss"
     ),
+    "functions.grids": "affine_grid grid_sample pixel_shuffle pixel_unshuffle",
     "functions.losses": (
         "binary_cross_entropy gaussian_nll_loss hinge_embedding_loss kl_div l1_loss"
         " margin_ranking_loss multi_margin_loss multilabel_soft_margin_loss nll_loss"
