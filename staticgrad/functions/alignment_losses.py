@@ -134,8 +134,10 @@ def _forward(emitted: Any, path: Any, blank: int, times: Any) -> Any:
     def trip(before: Any, given: Any) -> tuple[Any, None]:
         emit, time = given
         skipped = where(can_skip, back(before, 2, _NEVER), _NEVER)
-        ways = functions.stack([before, back(before, 1, _NEVER), skipped], axis=2)
-        after = maximum(emit + _log_sum(ways), _NEVER)
+        nexts = back(before, 1, _NEVER)
+        most = functions.stop_gradient(maximum(maximum(before, nexts), skipped))
+        total = sum(functions.exp(each - most) for each in (before, nexts, skipped))
+        after = maximum(emit + functions.log(total) + most, _NEVER)
         return where(time < times, after, before), None
 
     places = functions.expand_dims(functions.arange(path.shape[1], like=path), 0)
