@@ -169,9 +169,13 @@ def affine_grid(
             f"affine_grid: theta {maps.type} for images of {axes} axes",
             hint="[batch, 2, 3] for size (batch, channels, height, width)", related=related(maps),
         )  # fmt: skip
-    lines = [np.linspace(-1, 1, n) * (1 if align_corners else (n - 1) / n) for n in sizes]
-    lines = [line if len(line) > 1 else line * 0 for line in lines]
-    places = np.stack([*reversed(np.meshgrid(*lines, indexing="ij")), np.ones(sizes)], axis=-1)
+    at = np.indices(sizes)
+    ends = [max(n - 1, 1) if align_corners else n for n in sizes]
+    lines = [
+        (2 * at[axis] - (n - 1)) / end
+        for axis, (n, end) in enumerate(zip(sizes, ends, strict=True))
+    ]
+    places = np.stack([*lines[::-1], np.ones(sizes)], axis=-1)
     rows = places.reshape(-1, axes + 1).astype(maps.dtype.numpy)
     found = functions.matmul(rows, functions.swapaxes(maps, 1, 2))
     grid: AnyValue = functions.reshape(found, (maps.shape[0], *sizes, axes))
