@@ -34,7 +34,7 @@ SHAPES = [(1, 1, 1), (5, 7, 0), (9, 33, 5), (37, 45, 130), (100, 3, 9)]
 
 
 @pytest.mark.parametrize(("rows", "columns", "inner"), SHAPES)
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", LONG_BY_NUMBA)
 def test_a_dense_layer_with_gelu(rows: int, columns: int, inner: int, mode: Mode) -> None:
     x, w, bias, y = (
         normal(rows, inner), normal(inner, columns), normal(columns), normal(rows, columns),
@@ -85,7 +85,7 @@ def test_rows_normalised_on_their_way_into_a_product(rows: int, mode: Mode) -> N
 
 
 @pytest.mark.parametrize("inner", [1, 4096, 9000])
-@pytest.mark.parametrize("mode", ["vector", "numba"])
+@pytest.mark.parametrize("mode", LONG_BY_NUMBA[:2])
 def test_pieces_of_a_long_sum_have_the_bytes_of_the_sum(inner: int, mode: Mode) -> None:
     a, b = normal(inner, 3), normal(inner, 5)
     count = -(-inner // 4096)

@@ -67,7 +67,14 @@ PROGRAMS: dict[str, tuple[Callable[..., list[Value]], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+#: Of products by Numba, which takes seconds for one, ``tests.test_backends`` has the bytes.
+SLOW_BY_NUMBA = "dense layer"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.exhaustive] * (n == SLOW_BY_NUMBA)) for n in PROGRAMS],
+)
 def test_compiled_programs_have_the_same_bytes(name: str) -> None:
     build, names = PROGRAMS[name]
     feeds = {key: _arrays()[key] for key in names.split()}

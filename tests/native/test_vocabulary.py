@@ -18,7 +18,7 @@ from tests.native.support import MODES, Array, Mode, assert_same, call, number_d
 #: NumPy does not know bf16: what there is of it is in ``test_stored``.
 ELEMENTS = {name: element for name, element in EVERY_ELEMENT.items() if name != "bf16"}
 Oracle = Callable[..., Array]
-PLAIN = 100  # pairs at most, or a few more, in plain Python
+PLAIN = 60  # pairs at most, or a few more, in plain Python
 
 
 def specials(name: str) -> Array:
