@@ -15,7 +15,7 @@ from staticgrad.codegen.abreast import of_row
 from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
 from staticgrad.codegen.product_streams import write_few_rows, write_one_step, write_span
 from staticgrad.codegen.vectors import Bodies, work, write_vector_loop
-from staticgrad.ir.kernel_stages import STREAMED
+from staticgrad.ir.kernel_stages import LONE
 
 if TYPE_CHECKING:
     from staticgrad.codegen.gemm import PlainProduct
@@ -59,7 +59,7 @@ def write_direct(product: PlainProduct, out: Lines) -> None:
     if not product.deep:
         write_one_step(product, flat)
     out.extend(product.before)
-    rows = f"{product.m} <= {STREAMED} and {product.k} > 1"
+    rows = f"{product.m} <= {LONE} and {product.k} > 1"
     for lines, test in ((few, rows), (flat, f"{product.k} == 1")):
         if lines.lines:
             out.add(f"if {test}:")

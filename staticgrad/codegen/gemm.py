@@ -17,13 +17,14 @@ from typing import Final
 from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.direct_products import is_direct, write_direct
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, scaled, total
-from staticgrad.codegen.packing import WAY, Packing
+from staticgrad.codegen.packing import WAY, Packing, write_squares
 from staticgrad.codegen.prefetching import touched_by_next_tile
 from staticgrad.codegen.product_streams import (
     FEW_TERMS,
     write_few_rows,
     write_few_terms,
     write_one_step,
+    write_streams,
 )
 from staticgrad.codegen.small_products import is_small, write_small_product
 from staticgrad.codegen.stages import base_text, scope_for, write_store
@@ -31,7 +32,7 @@ from staticgrad.codegen.tiles import Tiles
 from staticgrad.codegen.trips import write_trips
 from staticgrad.codegen.vectors import SHORT, work
 from staticgrad.ir.kernel import GEMM_BLOCK, Kernel
-from staticgrad.ir.kernel_stages import CHUNK, FEWEST, PANELS, STREAMED, Gemm, panel_columns
+from staticgrad.ir.kernel_stages import CHUNK, FEWEST, PANELS, Gemm, panel_columns, streamed_rows
 from staticgrad.ir.known import EVEN
 
 #: Bytes of a vector of b times the inner indices that are packed at a time.
@@ -54,7 +55,8 @@ def write_gemm(kernel: Kernel, stage: Gemm, out: Lines, unit: Unit) -> None:
         write_small_product(kernel, stage, out, unit)
     else:
         product = PlainProduct(kernel, stage, unit)
-        (write_direct if is_direct(product) else PlainProduct.write)(product, out)
+        write = write_streams if product.only_streams else PlainProduct.write
+        (write_direct if is_direct(product) else write)(product, out)
 
 
 class PlainProduct:
@@ -89,7 +91,13 @@ class PlainProduct:
         self.whole = PANELS * CHUNK * self.columns
         self.before = Lines()  # what the epilogue needs once for an iteration
         m, n, k = (unit.told(extent) for extent in (self.m, self.n, self.k))
+        #: Rows up to which b is read as it lies; whether there are always, or never, so few.
+        self.streamed = streamed_rows(stage)
+        few = 0 < m.most <= self.streamed
         self.tall, self.deep, self.one_block = m.many, k.many or k.multiple > 1, k.short
+        many = m.many and not few
+        self.streams = (self.across == 1 or self.turned) and not (self.is_narrow or many)
+        self.only_streams = self.streams and few and self.deep and self.one_block
         self.flat = k.multiple <= FEW_TERMS and not any(store.add for store in stage.stores)
         self.fills_panels = n.multiple % self.columns == 0
         self.one_part = self.one_block and 0 < k.most <= self.depth
@@ -102,7 +110,7 @@ class PlainProduct:
         self.declare_sizes(self.unit.once)
         self._declare(self.unit.once)
         self.write_position(out)
-        panel, deep, block = Lines(), Lines(), Lines()
+        panel, deep, block, few = Lines(), Lines(), Lines(), Lines()
         self._write_panel(panel)
         if self.one_part:
             deep.add("past = stop")
@@ -119,12 +127,11 @@ class PlainProduct:
             write_one_step(self, rows)
         if self.flat and self.across == 1:
             write_few_terms(self, terms)
-        few = Lines()
-        if (self.across == 1 or self.turned) and not (self.tall or self.is_narrow):
+        if self.streams:
             write_few_rows(self, few)
         out.extend(self.before)
         if few.lines:
-            out.add(f"if {self.m} <= {STREAMED} and {self.k} > 1:")
+            out.add(f"if {self.m} <= {self.streamed} and {self.k} > 1:")
             out.extend(few, 1)
             out.add("    continue")
         if rows.lines:
@@ -155,7 +162,7 @@ class PlainProduct:
         out.add(f"chunk = (({self.m} + chunks - 1) // chunks + 7) // 8 * 8")
         out.add(f"panels = ({self.n} + {self.columns - 1}) // {self.columns}")
         self.least(out, "group", f"chunks * panels // {FEWEST}", "chunks")
-        out.add(f"if group > {PANELS} or {self.m} <= {STREAMED}:")
+        out.add(f"if group > {PANELS} or {self.m} <= {self.streamed}:")
         out.add(f"    group = {PANELS}")
         out.add("if group < 1:")
         out.add("    group = 1")
@@ -173,15 +180,18 @@ class PlainProduct:
         if self._may_collide:
             apart = f"{self.row} % {WAY // self.dtype.itemsize} == 0"
             out.add(f"collide = {apart} and {self.m} > {FEW_ROWS} and {self.n} > {self.columns}")
-        local = f"local_{self.element}"
-        out.add(f"tile = {local}({2 * self.whole})")
-        out.add(f"panel = {local}({(self.depth + self.lanes) * self.columns})")
+        self.declare_room(out)
         if self._packs_rows:
             room = -(-CHUNK // self.height) * self.height  # the last tile may be whole
-            out.add(f"packed = {local}({room * self._slot + 2 * self.lanes})")
+            out.add(f"packed = local_{self.element}({room * self._slot + 2 * self.lanes})")
             out.add("covered = begin")
         if self._widens_squares:
             out.add(f"square = local_{element(self.b_stored)}({self.lanes * self.lanes})")
+
+    def declare_room(self, out: Lines) -> None:
+        """Local memory for results, and for a panel."""
+        out.add(f"tile = local_{self.element}({2 * self.whole})")
+        out.add(f"panel = local_{self.element}({(self.depth + self.lanes) * self.columns})")
 
     def write_position(self, out: Lines) -> None:
         """The rows and columns of the iteration."""
@@ -346,25 +356,12 @@ class PlainProduct:
     def _write_pack(self, out: Lines) -> None:
         """Inner indices ``depth`` to ``past`` of the panel of b, one behind the other."""
         if self._widens_squares:
-            self._write_turned_pack(out)
+            write_squares(self, out)
             return
         place = total(self.b, scaled("depth", self.down), scaled("j0", self.across))
         pack = self.panels.panel(self.unit, self.columns, self.lies)
         passed = f"{place}, {self.down}, {self.across}, past - depth, wide, 0"
         out.add(f"{pack}({self.stage.b.operand}, panel, {passed})")
-
-    def _write_turned_pack(self, out: Lines) -> None:
-        """The same of squares, transposed in registers as they are stored, and widened then."""
-        b, lanes = self.stage.b.operand, self.lanes
-        out.add(f"for half in range(0, {self.columns}, {lanes}):")
-        out.add(f"    for k in range(depth, past, {lanes}):")
-        at = total(self.b, "k", scaled("(j0 + half)", self.across))
-        size = f"{self.across}, {self.n} - (j0 + half), past - k"
-        out.add(f"        transpose{lanes}({b}, {at}, {size}, square, 0, {lanes})")
-        out.add(f"        for row in range(0, {lanes}):")
-        place = total(f"(k - depth + row) * {self.columns}", "half")
-        row = self.panels.widened(f"load{lanes}(square, row * {lanes})")
-        out.add(f"            store{lanes}(panel, {place}, {row})")
 
     # tiles
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 from staticgrad.codegen.abreast import of_row
 from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
+from staticgrad.codegen.tiles import TOGETHER
 from staticgrad.codegen.vectors import Bodies, whole_vectors, work, write_vector_loop
 from staticgrad.ir.kernel import GEMM_BLOCK
-from staticgrad.ir.kernel_stages import STREAMED
+from staticgrad.ir.kernel_stages import LONE
 
 if TYPE_CHECKING:
     from staticgrad.codegen.gemm import PlainProduct
@@ -27,10 +28,21 @@ TERMS_ABREAST: Final = 4
 _PLAIN: Final = 4
 
 
+def write_streams(product: PlainProduct, out: Lines) -> None:
+    """The body for one outer iteration ``o`` of a product that always has few rows."""
+    few = Lines()
+    product.declare_sizes(product.unit.once)
+    product.declare_room(product.unit.once)
+    product.write_position(out)
+    write_few_rows(product, few)
+    out.extend(product.before)
+    out.extend(few)
+
+
 def write_few_rows(product: PlainProduct, out: Lines) -> None:
     """All columns of the iterations that follow: b is read in the order in which it lies."""
     block, row, body, lanes = Lines(), Lines(), Lines(), product.lanes
-    write_span(product, out)
+    write_span(product, out, product.streamed)
     out.add(f"width = (right - left + {lanes - 1}) // {lanes} * {lanes}")
     product.least(block, "stop", f"block + {GEMM_BLOCK}", str(product.k))
     block.add("into = 0")
@@ -68,9 +80,16 @@ def write_few_rows(product: PlainProduct, out: Lines) -> None:
     out.extend(row, 1)
 
 
-def write_span(product: PlainProduct, out: Lines) -> None:
-    """As many columns as iterations follow, up to the next multiple of what has room."""
-    widest = WIDEST // STREAMED
+def write_span(product: PlainProduct, out: Lines, streamed: int = LONE) -> None:
+    """As many columns as iterations follow, up to the next multiple of what has room.
+
+    There is room for so many rows at most, ``streamed``; fewer of them have longer ones.
+    """
+    widest = str(WIDEST // LONE)
+    if streamed > LONE:
+        some = f"{WIDEST // TOGETHER} if {product.m} <= {TOGETHER} else {WIDEST // streamed}"
+        out.add(f"widest = {widest} if {product.m} <= {LONE} else {some}")
+        widest = "widest"
     out.add(f"if left % {widest} > 0 and o > begin:")
     out.add("    continue")  # an earlier iteration went on here
     out.add("right = left + (end - o) * group")

@@ -8,7 +8,7 @@ near that its kernel reads next, a line at each step of k.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -21,6 +21,12 @@ WIDE: Final = {2: (14, 8, 4), 1: (14, 8)}
 NARROW: Final = {1: (6, 4, 2)}
 #: The same of placed rows, which are taps of filters: often three by three.
 PLACED: Final = {2: (14, 9, 4), 1: (14, 9)}
+#: Rows of a few that are multiplied together, and inner indices that are taken at a time.
+TOGETHER: Final = 4
+STEPS: Final = 4
+#: Vectors of b that second caches hold half of, and how far ahead a larger one is brought near.
+LARGE: Final = 8192
+FAR: Final = 512
 #: How rows of the first factor lie that are not placed.
 STRIDES: Final = ("row", "inner")
 
@@ -222,7 +228,8 @@ class Tiles:
         """The name of the function for a few rows of results, ``width`` apart, by the rows of b.
 
         All of ``wide`` columns are added to four inner indices at a time, so that b is read in the
-        order in which it lies. However a lies, it is one function.
+        order in which it lies. However a lies, it is one function. Rows are a
+        multiple of ``TOGETHER``, if they are more than two.
         """
         name = f"shared_streams_{self.element}"
         if name not in unit.helpers:
@@ -230,11 +237,20 @@ class Tiles:
             out.add(f"whole = wide // {lanes} * {lanes}")
             out.add(f"on = mask{lanes}(wide - whole)")
             out.add("if fresh == 1:")
-            out.add("    for r in range(0, last + 1):")
+            out.add("    rows = last + 1")
+            out.add("    if last > 1:")
+            out.add(f"        rows = last // {TOGETHER} * {TOGETHER} + {TOGETHER}")
+            out.add("    for r in range(0, rows):")
             out.add(f"        for j in range(0, wide, {lanes}):")
             out.add(f"            store{lanes}(c, to + r * width + j, {self.zero})")
             out.add("k = 0")
-            for count in (4, 1):
+            out.add("far = 0")  # where b is small, it is near
+            out.add(f"if depth * step > {LARGE * lanes}:")
+            out.add(f"    far = {STEPS} * step")
+            out.add(f"    if far < {FAR * lanes}:")
+            out.add(f"        far = {FAR * lanes} // far * far")
+            self._write_together(out)
+            for count in (STEPS, 1):
                 body = Lines()
                 for q in range(count):
                     place = total("at", "r * row", "k * inner", scaled("inner", q))
@@ -248,22 +264,73 @@ class Tiles:
             unit.helpers[name] = "\n".join([head, *out.lines])
         return name
 
-    def _write_row(self, out: Lines, count: int) -> None:
-        """So many inner indices to all columns of a row; the last vector is masked."""
-        lanes, body = self.lanes, {}
-        for load in (f"load{lanes}", "load"):
-            lines = body[load] = Lines()
-            lines.add(f"v = load{lanes}(c, to + r * width + j)")
+    def _write_together(self, out: Lines) -> None:
+        """Inner indices to all columns of several rows at a time, while enough are left.
+
+        What is loaded of b is multiplied by an element of each row; rows past the end, of which
+        nobody reads the results, repeat the last one. Hardware does not know what follows the end
+        of a short line of b, so what is read some time later is brought near.
+        """
+        lanes, count = self.lanes, STEPS if self.wide else STEPS // 2
+        out.add("if last > 1:")
+        out.add(f"    while k + {count} <= depth:")
+        out.add(f"        for r in range(0, last + 1, {TOGETHER}):")
+        for row in range(TOGETHER):
+            out.add(
+                f"            a{row} = {f'r + {row} if r + {row} < last else last' if row else 'r'}"
+            )
             for q in range(count):
-                place = total("down", f"(k + {q}) * step" if q else "k * step", "j")
-                row = f"{load}(b, {place}{', on' if load == 'load' else ''})"
-                lines.add(f"v = {self.added(f'x{q}', row, 'v')}")
-            lines.add(f"store{lanes}(c, to + r * width + j, v)")
-        out.add(f"for j in range(0, whole, {lanes}):")
-        out.extend(body[f"load{lanes}"], 1)
-        out.add("if whole < wide:")
-        out.add("    j = whole")
-        out.extend(body["load"], 1)
+                place = total("at", f"a{row} * row", "k * inner", scaled("inner", q))
+                out.add(f"            x{row}_{q} = splat{lanes}(load1(a, {place}))")
+        self._write_columns(out, "            ", lambda load, on: self._together(count, load, on))
+        out.add(f"        k = k + {count}")
+
+    def _together(self, count: int, load: str, on: str) -> Lines:
+        """So many inner indices to one vector of columns of several rows."""
+        lanes, out = self.lanes, Lines() if on else self._brought_near(count)
+        for q in range(count):
+            place = total("down", f"(k + {q}) * step" if q else "k * step", "j")
+            out.add(f"y{q} = {load}(b, {place}{on})")
+        for row in range(TOGETHER):
+            place = total("to", f"(r + {row}) * width" if row else "r * width", "j")
+            out.add(f"v{row} = load{lanes}(c, {place})")
+            for q in range(count):
+                out.add(f"v{row} = {self.added(f'x{row}_{q}', f'y{q}', f'v{row}')}")
+            out.add(f"store{lanes}(c, {place}, v{row})")
+        return out
+
+    def _brought_near(self, count: int) -> Lines:
+        """A line of each of so many lines of b is on its way, if b is large."""
+        out = Lines()
+        out.add("if far > 0:")
+        for q in range(count):
+            place = total("down", f"(k + {q}) * step" if q else "k * step", "j")
+            out.add(f"    prefetch_second(b, {place} + far)")
+        return out
+
+    def _write_row(self, out: Lines, count: int) -> None:
+        """So many inner indices to all columns of a row."""
+        self._write_columns(out, "", lambda load, on: self._row(count, load, on))
+
+    def _row(self, count: int, load: str, on: str) -> Lines:
+        out = Lines()
+        if not on and count == STEPS:
+            out.extend(self._brought_near(count))
+        out.add(f"v = load{self.lanes}(c, to + r * width + j)")
+        for q in range(count):
+            place = total("down", f"(k + {q}) * step" if q else "k * step", "j")
+            out.add(f"v = {self.added(f'x{q}', f'{load}(b, {place}{on})', 'v')}")
+        out.add(f"store{self.lanes}(c, to + r * width + j, v)")
+        return out
+
+    def _write_columns(self, out: Lines, shift: str, body: Callable[[str, str], Lines]) -> None:
+        """``body`` for all vectors of columns; the last one is loaded under a mask."""
+        lanes, deeper = self.lanes, len(shift) // 4 + 1
+        out.add(f"{shift}for j in range(0, whole, {lanes}):")
+        out.extend(body(f"load{lanes}", ""), deeper)
+        out.add(f"{shift}if whole < wide:")
+        out.add(f"{shift}    j = whole")
+        out.extend(body("load", ", on"), deeper)
 
     def few_turned_rows(self, unit: Unit) -> str:
         """The same where b lies turned: by squares of it, which ``square`` has room for.

@@ -22,7 +22,7 @@ from math import prod
 from typing import Final, Literal
 
 from staticgrad.ir.expr import BLOCKS, Access, Expr, Position, postorder
-from staticgrad.ir.kernel_in_place import in_place_pairs
+from staticgrad.ir.kernel_in_place import in_place_pairs, store_loops
 from staticgrad.ir.kernel_stages import (
     LANES,
     Accumulate,
@@ -46,7 +46,6 @@ from staticgrad.ir.kernel_stages import (
     order_words,
     roots,
     statements,
-    store_loops,
 )
 from staticgrad.ir.kernel_structure import structure
 from staticgrad.ir.kernel_turned import SQUARES, turned_loads, turned_stores

@@ -34,18 +34,19 @@ from staticgrad.ir.expr import Access, Expr, postorder
 from staticgrad.ir.kernel_stages import (
     Axis,
     Check,
+    Columns,
     Extent,
     Gemm,
     Map,
     Operand,
     Scalar,
     Search,
+    Sort,
     Stage,
     Store,
     loops_of,
     roots,
     statements,
-    store_loops,
 )
 from staticgrad.records import dataclass
 
@@ -207,3 +208,15 @@ class _Kernel:
 def _literal(number: Extent) -> int:
     """A literal; 0, which proves nothing, for a size."""
     return number if isinstance(number, int) else 0
+
+
+def store_loops(stage: Stage) -> tuple[Axis, ...]:
+    """The loops of a stage around its stores."""
+    match stage:
+        case Map(loops=loops):
+            return loops
+        case Columns(axis=axis) | Sort(kept=axis):
+            return (axis,)
+        case Gemm(i=i, j=j):
+            return (*i, *j)
+    return ()

@@ -39,8 +39,10 @@ CHUNK: Final = 112
 PANELS: Final = 4
 #: Iterations of such a product, if it has the panels: who is last keeps others waiting for one.
 FEWEST: Final = 8
-#: Rows up to which the second factor is read in the order in which it lies.
-STREAMED: Final = 2
+#: Rows up to which the second factor is read in the order in which it lies; and where it is turned
+#: first, or has so few terms that it is near.
+STREAMED: Final = 8
+LONE: Final = 2
 #: Positions of loops of literal extents, all together, up to which code is written for each.
 FEW: Final = 16
 #: Elements that a Sort that keeps a few collects, beyond twice as many as it keeps, before it puts
@@ -415,16 +417,21 @@ def gemm_iterations(stage: Gemm, dtype: DType, rows: Size, columns: Size) -> Siz
     Where they are so few that the other factor is read as it lies, iterations take long runs of it.
     """
     if stage.plain:
-        return _plain_iterations(rows, columns, panel_columns(dtype))
+        return _iterations(rows, columns, panel_columns(dtype), streamed_rows(stage))
     _, chunk, panel = gemm_tile(stage, dtype)
     return ((rows + (chunk - 1)) // chunk) * ((columns + (panel - 1)) // panel)
 
 
+def streamed_rows(stage: Gemm) -> int:
+    """Rows up to which the second factor of a product of matrices is read as it lies."""
+    return STREAMED if stage.b.stride(LANES) == 1 else LONE
+
+
 @kept_by_sizes
-def _plain_iterations(rows: Size, columns: Size, width: int) -> Size:
+def _iterations(rows: Size, columns: Size, width: int, streamed: int) -> Size:
     chunks, panels = (rows + (CHUNK - 1)) // CHUNK, (columns + (width - 1)) // width
     shared = minimum(chunks, chunks * panels // FEWEST)
-    wanted = maximum(shared, PANELS * (STREAMED + 1 - rows))
+    wanted = maximum(shared, PANELS * (streamed + 1 - rows))
     group = maximum(minimum(wanted, PANELS), 1)
     return chunks * ((panels + (group - 1)) // group)
 
@@ -470,18 +477,6 @@ def column_words(extent: Size, rows: Size, lanes: int) -> Size:
     blocks = (group_rows(rows) + (COLUMN_BLOCK - 1)) // COLUMN_BLOCK
     levels = blocks + COLUMN_LEVELS - maximum(blocks, COLUMN_LEVELS)
     return (levels + 1) * ((extent + (lanes - 1)) // lanes * lanes)
-
-
-def store_loops(stage: Stage) -> tuple[Axis, ...]:
-    """The loops of a stage around its stores."""
-    match stage:
-        case Map(loops=loops):
-            return loops
-        case Columns(axis=axis) | Sort(kept=axis):
-            return (axis,)
-        case Gemm(i=i, j=j):
-            return (*i, *j)
-    return ()
 
 
 def loops_of(stage: Stage) -> tuple[Axis, ...]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from math import gcd
 from typing import Final
 
-from staticgrad.ir.kernel_stages import STREAMED
+from staticgrad.ir.kernel_stages import LONE
 from staticgrad.ir.summation import BLOCK
 from staticgrad.records import dataclass
 from staticgrad.types.dim import Dim, Size, bounds
@@ -30,7 +30,7 @@ class Known:
     """What holds of the argument ``name``.
 
     It is a multiple of ``multiple``, a power of two; ``short``: it is from 1 to ``BLOCK``;
-    ``many``: it is 0, or more than ``STREAMED``; ``most``: it is no more than that, unless 0;
+    ``many``: it is 0, or more than ``LONE``; ``most``: it is no more than that, unless 0;
     ``uneven``: it is no multiple of ``EVEN``.
     """
 
@@ -67,7 +67,7 @@ def known_of(name: str, sizes: Iterable[Size]) -> Known:
         step = gcd(*(number for _, number in size.terms)) if isinstance(size, Dim) else size
         multiple = gcd(multiple, step)
         short &= low is not None and low >= 1 and high is not None and high <= BLOCK
-        many &= (low is not None and low > STREAMED) or not 0 < step <= STREAMED
+        many &= (low is not None and low > LONE) or not 0 < step <= LONE
         longest = max(longest, 1, BOUND + 1 if high is None else high)
         uneven &= not isinstance(size, Dim) and size % EVEN != 0
     return Known(name, multiple, short, many, longest if longest <= BOUND else 0, uneven)

@@ -170,6 +170,7 @@ def test_streams_of_rows_have_the_bytes_of_tiles(layouts: tuple[str, str], bits:
     """Of one inner index, or few rows; with zeros behind them, tiles compute the same chains."""
     flat = [(1, 1, 5, 1), (2, 3, 64, 1), (1, CHUNK + 9, 300, 1), (1, 4 * CHUNK, 257, 1)]
     low = [(2, 2, 33, 7), (1, 1, WIDEST + 40, 5), (1, 2, 70, 4100), (3, 1, 16, 64), (1, 2, 300, 47)]
+    low += [(1, m, n, k) for m, n, k in ((3, 33, 7), (4, 1100, 130), (5, 70, 4100), (8, 47, 66))]
     for count, m, n, k in [*flat, *low]:
         a = RNG.normal(size=(count, m, k)).astype("f4")
         b = RNG.normal(size=(count, k, n)).astype("f4")
