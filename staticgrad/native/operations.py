@@ -181,12 +181,24 @@ def _word_or(rule: Rule, kind: Scalar = WORD) -> Rule:
     return result
 
 
-def _word_binary(verb: str) -> Emit:
-    def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
-        left, right = map(text.word, values)
-        return out.do(f"{verb} i64 {left}, {right}")
+def _exponent(number: Operand) -> int | None:
+    """n, where a number is the literal 2**n."""
+    known = isinstance(number, int) and number > 0 and number & (number - 1) == 0
+    return int(number).bit_length() - 1 if known else None
 
-    return emit
+
+def _quotient(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+    """No number is negative, which LLVM does not know: it would write four instructions for one."""
+    (whole, by), shift = map(text.word, values), _exponent(values[1])
+    return out.do(f"sdiv i64 {whole}, {by}" if shift is None else f"ashr i64 {whole}, {shift}")
+
+
+def _rest(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+    """The same."""
+    (whole, by), shift = map(text.word, values), _exponent(values[1])
+    if shift is None:
+        return out.do(f"srem i64 {whole}, {by}")
+    return out.do(f"and i64 {whole}, {(1 << shift) - 1}")
 
 
 def _words(*operands: Kind) -> Kind | None:
@@ -320,8 +332,8 @@ _operator("add", _word_or(_same("iuf")), _arithmetic("fadd", "add"))
 _operator("sub", _word_or(_same("iuf")), _arithmetic("fsub", "sub"))
 _operator("mul", _word_or(_same("iuf")), _arithmetic("fmul", "mul"))
 _operator("truediv", _same("f"), _divide)
-_operator("floordiv", _words, _word_binary("sdiv"))
-_operator("mod", _words, _word_binary("srem"))
+_operator("floordiv", _words, _quotient)
+_operator("mod", _words, _rest)
 _operator("neg", _word_or(_same("iuf")), _negate)
 _operator("and_", _bitwise_result, _bitwise("and"))
 _operator("or_", _bitwise_result, _bitwise("or"))
