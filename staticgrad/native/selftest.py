@@ -11,9 +11,10 @@ from __future__ import annotations
 import ctypes
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from staticgrad import config
 from staticgrad.errors import CompileError, SelfTestError
@@ -21,6 +22,7 @@ from staticgrad.native import cache, jit, loader
 from staticgrad.native.target import Target
 
 Entry = Callable[[int, int, int, int], None]
+Array = npt.NDArray[Any]
 _ENTRY: Final = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 #: Lanes, and LLVM's level.
 FORMS: Final = ((8, 1), (16, 1), (16, 2))
@@ -28,12 +30,18 @@ LEVELS: Final = (1, 2)
 SIZES: Final = (1, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 127, 128, 160, 199)
 
 
-def mask_source(lanes: int) -> str:
+def mask_source(lanes: int, level: int) -> str:
     """live = out and not res; count += size where live; chosen = live ? value : -value."""
-    return f"""
+    return f"""\
 def kernel(t, own, begin, end):
-    out = ptr_b8(t[0]); res = ptr_b8(t[1]); live = ptr_b8(t[2])
-    size = ptr_i64(t[3]); total = ptr_i64(t[4]); value = ptr_f32(t[5]); chosen = ptr_f32(t[6])
+    level = {level}
+    out = ptr_b8(t[0])
+    res = ptr_b8(t[1])
+    live = ptr_b8(t[2])
+    size = ptr_i64(t[3])
+    total = ptr_i64(t[4])
+    value = ptr_f32(t[5])
+    chosen = ptr_f32(t[6])
     count = i64x{lanes}(0)
     for i in range(begin, end, {lanes}):
         m = mask{lanes}(end - i)
@@ -75,13 +83,14 @@ def sound(target: Target) -> bool:
     except CompileError as error:
         config.logger.warning("the self-test does not compile: %s", error)
         return False
-    return all(_mask_loops_hold(runs, size) for size in SIZES)
+    operands = _operands()
+    return all(_mask_loops_hold(runs, size, *operands) for size in SIZES)
 
 
 def _entries(level: int, target: Target) -> list[Entry]:
     """The loops that LLVM compiles at a level; one module, as setting LLVM up takes longer."""
     forms = [lanes for lanes, at in FORMS if at == level]
-    sources = [f"{mask_source(lanes)}    # level {level}\n" for lanes in forms]
+    sources = [mask_source(lanes, level) for lanes in forms]
     symbols = [jit.symbol_of(source, "vector") for source in sources]
     texts = [text for source in sources for text in jit.modules(source, "vector")]
     code = jit.compile_ir([jit.merged(texts)], symbols[0], target, level)
@@ -90,13 +99,19 @@ def _entries(level: int, target: Target) -> list[Entry]:
     ]
 
 
-def _mask_loops_hold(runs: Sequence[Entry], size: int) -> bool:
-    """Whether each of the loops gives what NumPy gives at one size."""
-    random = np.random.default_rng(size)
-    out, res = random.random((2, size)) < 0.5
-    weight = random.integers(1, 100, size)
+def _operands() -> tuple[Array, ...]:
+    """What the loops read at the largest size: two bools, numbers, and values with NaNs."""
+    random, size = np.random.default_rng(0), max(SIZES)
     value = random.normal(size=size).astype(np.float32)
     value[::5] = np.nan
+    return (*(random.random((2, size)) < 0.5), random.integers(1, 100, size), value)
+
+
+def _mask_loops_hold(
+    runs: Sequence[Entry], size: int, out: Array, res: Array, weight: Array, value: Array
+) -> bool:
+    """Whether each of the loops gives what NumPy gives at one size."""
+    out, res, weight, value = out[-size:], res[-size:], weight[-size:], value[-size:]
     wanted = out & ~res & (value == value)
     with np.errstate(invalid="ignore"):
         picked = np.where(wanted | (value > 1), value, -value)
