@@ -18,6 +18,7 @@ from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.kinds import AnyValue, binding_kind, of_kind
 from staticgrad.ir.op import Op
 from staticgrad.ir.ranges import Range, RangeOf
+from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import reached
 from staticgrad.ops.elementwise import (
@@ -198,7 +199,9 @@ def integer(op: str, what: str, data: Any, *values: Value) -> int:
 def _whole(what: str, data: object) -> str:
     """What to write in place of something that is no integer."""
     if isinstance(data, Value):
-        return "it is only known in a run, and shapes are decided when the graph is built"
+        known = "it is only known in a run, and shapes are decided when the graph is built"
+        traced = "\na traced function has a Python int when it is traced: f(x, int(n))"
+        return known + (traced if running_session() is not None else "")
     if isinstance(data, str):
         is_axis = what == "axis"
         return "axes are numbers: 0, 1, -1" if is_axis else "a named size: x.shape[0], sg.dim(name)"

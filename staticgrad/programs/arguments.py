@@ -207,10 +207,12 @@ def _hashable(name: str, leaf: Any) -> Any:
     try:
         hash(leaf)
     except TypeError:
+        neither = "it cannot be static" if is_array(leaf) else "neither an array nor static"
         raise ArgumentError(
-            f"{name} is {shown(leaf)}, {kind_of(leaf)}: neither an array nor static, for it has no"
-            " hash",
-            hint="arrays in dicts, lists and tuples are inputs; what is static is compared by hash",
+            f"{name} is {shown(leaf)}, {kind_of(leaf)}: {neither}, for it has no hash",
+            hint=f"a Python number is: {name}=int({name}); an array is an input by itself"
+            if is_array(leaf)
+            else "arrays in dicts, lists and tuples are inputs; what is static is compared by hash",
         ) from None
     return (name, type(leaf), leaf)
 
