@@ -25,7 +25,7 @@ from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.op import Array
 from staticgrad.ir.worlds import in_graphs
-from staticgrad.pictures.markup import fragment, paragraph, table
+from staticgrad.pictures.markup import fold, fragment, paragraph, table
 from staticgrad.pictures.numbers import nbytes, seconds
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import as_dtype, kind_of_elements
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 #: The name and version of the document that ``as_json`` gives.
 SCHEMA: Final = "staticgrad-precision/1"
+#: What a page shows of many results, before its reader asks for all.
+_MOST_ROWS: Final = 12
 _HEADS: Final = ("result", "largest error", "in ULP", "mean error", "in ULP", "not finite")
 
 
@@ -109,11 +111,17 @@ class Precision:
         return "\n".join([self._title(), *lines, *self._savings()])
 
     def _repr_html_(self) -> str:
-        return fragment(
-            paragraph(self._title()),
-            table(_HEADS, self._rows(), range(1, len(_HEADS))),
-            *map(paragraph, self._savings()),
-        )
+        rows, numbers = self._rows(), range(1, len(_HEADS))
+        shown = [table(_HEADS, rows, numbers)]
+        if len(rows) > _MOST_ROWS:
+            order = sorted(range(len(rows)), key=lambda k: -self.errors[k].largest)
+            most = table(_HEADS, [rows[k] for k in sorted(order[:_MOST_ROWS])], numbers)
+            shown = [
+                paragraph(f"The {_MOST_ROWS} results with the largest errors:"),
+                most,
+                fold(f"all {len(rows)} results", *shown),
+            ]
+        return fragment(paragraph(self._title()), *map(paragraph, self._savings()), *shown)
 
     def _title(self) -> str:
         return f"{self.graph}: {self.rounded} values in {self.dtype}, pipeline {self.pipeline}"

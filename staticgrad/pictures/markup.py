@@ -19,7 +19,7 @@ STYLE: Final = """
 @media (prefers-color-scheme: dark) { .sg { --ink: var(--jp-content-font-color1, #e6e6ea);
   --soft: var(--jp-content-font-color2, #a3abb8); --rule: #3a404b; --f: #6db3f2; --b: #f0935a;
   --u: #7fca90; --k: #c3a1f0; --w: #f0935a; } }
-.sg .scroll { overflow-x: auto; }
+.sg .scroll { overflow-x: auto; } .sg .text { overflow-wrap: anywhere; }
 .sg table { border-collapse: collapse; font-size: .92em; background: none; color: inherit; }
 .sg th, .sg td { text-align: left; padding: .28em .8em .28em 0; vertical-align: top;
   border-bottom: 1px solid var(--rule); background: none; }

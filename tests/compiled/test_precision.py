@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -37,6 +38,9 @@ def test_errors_and_bytes_are_those_of_both_programs() -> None:
     assert (told["rounded"], told["narrow"]["peak_bytes"]) == (5, peaks[1])
     assert "next w0" in str(found)
     balanced(found._repr_html_())
+    many = dataclasses.replace(found, errors=found.errors * 9)
+    balanced(many._repr_html_())
+    assert many._repr_html_().count("<tr>") == 1 + 12 + 1 + len(many.errors)
 
 
 def test_what_overflows_is_counted() -> None:
