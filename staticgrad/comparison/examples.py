@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import field
 from typing import Any
 
@@ -16,52 +16,69 @@ from staticgrad.records import dataclass
 
 
 @dataclass(frozen=True, eq=False)
+class Argument:
+    """The containers of one argument, and its leaves: True for an array, else what stands there."""
+
+    containers: Tree
+    leaves: tuple[Any, ...]
+
+    def of(self, arrays: Iterator[Any]) -> Any:
+        """The argument with the next arrays in it."""
+        found = [next(arrays) if each is True else each[0] for each in self.leaves]
+        return unflatten(self.containers, found)
+
+
+@dataclass(frozen=True, eq=False)
 class Examples:
     """The arguments that a function or module is called with.
 
     Attributes:
         arrays: all arrays in order, by the names of the arguments; an array in a container is named
             by the way to it, ``batch['x']`` as ``batch_x``.
-        arguments: the containers of each argument.
+        arguments: how each argument is made of them. Texts in containers are part of it.
     """
 
     arrays: dict[str, Array] = field(default_factory=dict)
-    arguments: tuple[Tree, ...] = ()
+    arguments: tuple[Argument, ...] = ()
 
     @classmethod
     def named(cls, names: Sequence[str], arguments: Sequence[Any]) -> Examples:
         """Those of these arguments."""
         found: dict[str, Array] = {}
-        trees = []
+        made = []
         for name, argument in zip(names, arguments, strict=True):
-            leaves, tree = ([argument], LEAF) if _is_array(argument) else flatten(argument)
-            trees.append(tree)
+            leaves, tree = flatten(_with_arrays(argument))
+            kept: list[Any] = []
             for path, leaf in zip(paths(tree, name), leaves, strict=True):
-                found[_identifier(path, found)] = _array(leaf)
-        return cls(found, tuple(trees))
+                is_static = isinstance(leaf, str | bytes) and tree.kind is not object
+                kept.append((leaf,) if is_static else True)
+                if not is_static:
+                    found[_identifier(path, found)] = _array(leaf)
+            made.append(Argument(tree, tuple(kept)))
+        return cls(found, tuple(made))
 
     def in_a_row(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """``function`` as one of the arrays in their order."""
-        if all(tree.kind is object for tree in self.arguments):
+        if all(each.containers.kind is object for each in self.arguments):
             return function
 
         def packed(arrays: Sequence[Any]) -> list[Any]:
             left = iter(arrays)
-            return [unflatten(t, [next(left) for _ in range(t.count)]) for t in self.arguments]
+            return [each.of(left) for each in self.arguments]
 
         return in_containers(function, packed)
 
 
-#: An argument that is one array.
-LEAF = Tree(object)
-
-
-def _is_array(argument: Any) -> bool:
-    """Whether an argument is one array: lists of numbers are, dicts and lists of arrays are not."""
-    leaves, tree = flatten(argument)
-    if tree.kind in (list, tuple):
-        return all(isinstance(leaf, (int, float, complex, np.generic)) for leaf in leaves)
-    return tree.kind is object
+def _with_arrays(tree: Any) -> Any:
+    """The tree with arrays in the place of lists of numbers."""
+    if isinstance(tree, dict):
+        return {key: _with_arrays(each) for key, each in tree.items()}
+    if not isinstance(tree, list | tuple) or hasattr(tree, "_fields"):
+        return tree
+    leaves, _ = flatten(tree)
+    if leaves and all(isinstance(leaf, int | float | np.generic) for leaf in leaves):
+        return np.asarray(tree)
+    return type(tree)(_with_arrays(each) for each in tree)
 
 
 def _array(leaf: Any) -> Array:

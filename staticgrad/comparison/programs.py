@@ -55,7 +55,8 @@ class ComparedProgram:
 
     def __init__(self, step: Step, example: dict[str, Array], made_of: Any, rule: str) -> None:
         self.name = _called(made_of)
-        self.origin: Location = function_line(_inner(made_of))
+        self._made_of = _inner(made_of)
+        self.origin: Location = function_line(self._made_of)
         self.rule = rule
         self._example = example
         self.batch_size = next((a.shape[0] for a in example.values() if a.ndim), 1)
@@ -77,7 +78,7 @@ class ComparedProgram:
 
     def at_once(self, batch: Batch) -> Any:
         """What the function gives, computed line by line."""
-        with named(self.name, _inner(self.function)):
+        with named(self.name, self._made_of):
             return self.function.eagerly(*batch.values())
 
     def restore(self) -> None:
@@ -94,7 +95,7 @@ class ComparedProgram:
         arrays = [*self._example.values()]
         with warnings.catch_warnings(record=True) as said, as_scopes(*modules):
             warnings.simplefilter("always")
-            with named(self.name, _inner(self.function)):
+            with named(self.name, self._made_of):
                 found = self.function.graph(*arrays)
         results = list(found.outputs.values())
         if not results:

@@ -52,13 +52,21 @@ def test_containers_of_arrays_are_arguments() -> None:
             self.w = sg.parameter("w", np.full((4, 1), 0.1, "float32"))
 
         def forward(self, batch):
-            return batch["x"] @ self.w * batch["gate"]
+            found = batch["x"] @ self.w * batch["gate"] + batch["shift"][0]
+            return found if batch["mode"] == "train" else -found
 
-    given = {"x": X, "gate": Y}
+    given = {"x": X, "gate": Y, "mode": "train", "shift": [[0.5], [1.0]]}
     made = program(Gated(), (given, [Y]), loss=lambda out, targets: sg.nn.huber(out, targets[0]))
-    assert [*made.draw(8, DRAW)] == ["batch_x", "batch_gate", "target_0"]
+    assert [*made.draw(8, DRAW)] == ["batch_x", "batch_gate", "batch_shift", "target_0"]
     assert made.draw(3, DRAW)["batch_gate"].shape == (3, 1)
     agree(made)
+
+
+def test_what_a_function_gets_wrong_stands_at_its_line() -> None:
+    with pytest.raises(ProgramError, match="KeyError: 'z'") as caught:
+        program(lambda batch: batch["z"].sum(), ({"x": X},))
+    assert "test_programs.py" in str(caught.value)
+    assert "programs.py:" not in str(caught.value).replace("test_programs.py:", "")
 
 
 def test_other_losses_and_several_inputs() -> None:
