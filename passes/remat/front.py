@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _PLACING: Final = 100_000_000  # effort to place one sequence of a front, half a second at most
 _SLACK: Final = 100  # part of its load that an arena may exceed it by where the budget has room
 _CHOOSING: Final = 10_000_000  # effort to place each of several of which one is taken
+#: Share of the time without a budget by which a sequence may be dearer than the one before it,
+#: before what is between the two is looked for at the very sizes, of schedules that are descended.
+_GAP: Final = 0.02
 _LEVELS: Final = 16  # targets of a greedy descent
 #: Positions that greedy descents may lay out, from the lowest order and from the lowest proposal,
 #: and the steps up to which there are any: beyond, they cost seconds and find little.
@@ -116,6 +119,8 @@ class Front:
         self._sequences.reverse()
         self._costs.reverse()
         self._loads: dict[int, int] = {}
+        #: By number, what lies between a sequence and the cheaper one before it.
+        self._between: dict[int, list[tuple[float, array[int]]]] = {}
         #: By number, and whether offsets were sought to the last; None: a forbidden sequence.
         self._points: dict[tuple[int, bool], Point | None] = {}
 
@@ -123,6 +128,7 @@ class Front:
     def held_bytes(self) -> int:
         """About how many bytes the front takes, beside its sequences."""
         placed = sum(point.held_bytes for point in self._points.values() if point is not None)
+        placed += sum(100 + 4 * len(each) for gap in self._between.values() for _, each in gap)
         return placed + 300 * len(self._sequences) + 150 * len(self._loads)
 
     def within(self, problem: Problem, limit: int, layout: Layout) -> Point | None:
@@ -135,11 +141,36 @@ class Front:
             return self._load(at, layout) <= limit
 
         count = len(self._sequences)
-        for at in range(bisect_left(range(count), True, key=fits), count):
+        first = bisect_left(range(count), True, key=fits)
+        if (point := self._within_gap(problem, first, limit, layout)) is not None:
+            return point
+        for at in range(first, count):
             for tight in (False, True) if fits(at) else ():
                 point = self._point(problem, at, layout, tight=tight)
                 if point is not None and point.height <= limit:
                     return point
+        return None
+
+    def _within_gap(self, problem: Problem, at: int, limit: int, layout: Layout) -> Point | None:
+        """The cheapest plan of so many bytes between a sequence and the one before it, where the
+        two are far apart; what is found between them does not depend on the budget."""
+        short = len(problem.flow.schedule.steps) <= _DESCENDED
+        if not short or not 0 < at < len(self._sequences):
+            return None
+        if self._costs[at] - self._costs[at - 1] <= _GAP * self._costs[0]:
+            return None
+        if at not in self._between:
+            from passes.remat.gaps import between
+
+            upper, lower = (tuple(self._sequences[n]) for n in (at - 1, at))
+            self._between[at] = between(problem, upper, lower)
+        for cost, sequence in self._between[at]:
+            made = layout(sequence)
+            if made.load <= limit and problem.repeats.is_valid(sequence):
+                for slack in (made.load // _SLACK, 0):
+                    point = Point.of(made.placed(_PLACING, slack), cost)
+                    if point.height <= limit:
+                        return point
         return None
 
     def smallest(self, problem: Problem) -> Point:

@@ -20,6 +20,7 @@ import staticgrad as sg
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.compiler import Compiled
 from staticgrad.errors import BudgetInfeasible
+from staticgrad.ir.plan import Plan
 from tests.memory.models import MODELS, Model
 from tests.optimizers import Case, mixed_cases, plain_cases
 
@@ -83,6 +84,11 @@ class Subject:
 
     def check(self, debug: bool | str, **options: Any) -> bool:
         """Compare one way to run the step with store_all; whether kernels ran again."""
+        plan = self.checked(debug, **options)
+        return len(plan.steps) > len(plan.schedule.steps)
+
+    def checked(self, debug: bool | str, **options: Any) -> Plan:
+        """Compare one way to run the step with store_all; its plan."""
         program = self.compiled(debug=debug, **options)
         found = self.states(program)
         for number, (state, expected) in enumerate(zip(found, self.expected, strict=True)):
@@ -95,7 +101,7 @@ class Subject:
         if debug is True:
             assert program.highest_touched == plan.peak_bytes
         assert plan.peak_bytes <= options.get("memory_budget", self.peak)
-        return len(plan.steps) > len(plan.schedule.steps)
+        return plan
 
 
 def subject(name: str, case: Case, fuse: bool = True) -> Subject:

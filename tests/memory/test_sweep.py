@@ -12,6 +12,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.optim import SGD, Adam, AdamW
+from tests.memory.budgets import kept, rises
 from tests.memory.models import MODELS
 from tests.memory.sweep import main, subject
 from tests.optimizers import Case, counted, mixed_cases, norms, plain_cases
@@ -58,6 +59,12 @@ def test_every_model_keeps_its_promises_with_adam(name: str) -> None:
         repeated = [made.check(True, checkpoint="recompute")]
     repeated.append(made.check(False, memory_budget=made.smallest))
     assert any(repeated) == (name != REORDERED)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", MODELS)
+def test_twenty_budgets_are_kept_and_smaller_ones_are_no_faster(name: str) -> None:
+    assert rises(kept(name))
 
 
 @pytest.mark.exhaustive
