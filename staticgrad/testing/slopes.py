@@ -83,33 +83,41 @@ def _first(function: Function, operands: Operands) -> Array:
 
 def kinks(function: Function, operands: Operands) -> Iterator[str]:
     """Elements of float64 operands at which a derivative does not exist."""
-    for position, array in enumerate(operands):
-        if array.dtype != np.float64:
-            continue
+    positions = [p for p, array in enumerate(operands) if array.dtype == np.float64]
+    if not positions:
+        return
+    with np.errstate(all="ignore"):
+        here = np.ravel(_first(function, operands))
+    if here.dtype != np.float64 or not np.isfinite(here).any():
+        return
+    for position in positions:
+        array = operands[position]
         for place in list(np.ndindex(*array.shape))[:_MOST_PLACES]:
             if not np.isfinite(array[place]) or abs(array[place]) > _LARGEST:
                 continue
             steps = [sign * distance for distance in _DISTANCES for sign in (1, -1)]
-            slopes = [_slope(function, operands, position, place, step) for step in steps]
-            if slopes[0] is not None and _differ(np.array(slopes)):
+            slopes = [_slope(function, operands, here, position, place, step) for step in steps]
+            if _differ(np.array(slopes)):
                 yield f"operand {position + 1} at {float(array[place])!r}"
 
 
 def _slope(
-    function: Function, operands: Operands, position: int, place: tuple[int, ...], step: float
-) -> Any:
-    """The weighed slopes of the results over a step; NaN where one ends; None: no value here."""
+    function: Function,
+    operands: Operands,
+    here: Array,
+    position: int,
+    place: tuple[int, ...],
+    step: float,
+) -> float:
+    """The weighed slopes of the results, which are ``here``, over a step; NaN where one ends."""
     moved = list(operands)
     moved[position] = moved[position].copy()
     moved[position][place] += step
     step = float(moved[position][place] - operands[position][place])
     with np.errstate(all="ignore"):
-        before, after = (np.ravel(_first(function, at)) for at in (operands, tuple(moved)))
-        finite = np.isfinite(before)
-        if before.dtype != np.float64 or not finite.any():
-            return None
-        weights = np.cos(np.arange(before.size)) + 2.0
-        return float(np.sum(((after - before) * weights)[finite]) / step)
+        there = np.ravel(_first(function, tuple(moved)))
+        weights = np.cos(np.arange(here.size)) + 2.0
+        return float(np.sum(((there - here) * weights)[np.isfinite(here)]) / step)
 
 
 def _differ(slopes: Array) -> bool:

@@ -46,6 +46,7 @@ SIZES = (0, 1, 7, 8, 15, 16, 17, 31, 32, 33, 257)
 MOST_SAMPLES = 16  # of one op in a quick test: a kernel takes some 10 ms to compile
 MOST_ELEMENTWISE = 6
 MOST_PRODUCTS = 8  # a matrix product 50 ms
+MOST_SMOOTH = 3  # whose derivatives are kernels of their own
 MOST_BY_NUMBA = 2
 #: Ops of which a kernel, or a vector of elements in plain Python, takes a tenth of a second.
 LONGEST = LONG | {"polygamma"}
@@ -416,7 +417,7 @@ def test_gradients_of_first_and_second_order(name: str, precision: str) -> None:
     program = Program()
     exact: list[str] = []
     turn = slice(precision == "float64", None, 2)
-    samples = spread([s for s in samples_of(name) if s.smooth], 5)
+    samples = spread([s for s in samples_of(name) if s.smooth], MOST_SMOOTH)
     for sample in samples[turn] or samples:
         if sample.op.bodies and precision != "float64":  # a body has its own element types
             continue
