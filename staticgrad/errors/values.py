@@ -28,12 +28,12 @@ from staticgrad.errors.methods import NUMBERS, WRITE, instead_of_method
 from staticgrad.errors.wording import Related, did_you_mean, kind_of, shown
 
 
-def _is_written(frame: FrameType) -> bool:
-    """Whether the line that runs writes into a place of something: ``out[i] = x``."""
-    from opcode import opmap  # for messages: a correct program never loads it
+def _runs(frame: FrameType, instruction: str) -> bool:
+    """Whether a line runs ``out[i] = x`` (STORE_SUBSCR) or reads ``x[i]`` (BINARY_SUBSCR)."""
+    from opcode import opname  # for messages: a correct program never loads it
 
     code = frame.f_code.co_code
-    return frame.f_lasti >= 0 and code[frame.f_lasti] == opmap["STORE_SUBSCR"]
+    return frame.f_lasti >= 0 and opname[code[frame.f_lasti]] == instruction
 
 
 def masked_array(what: str, related: Sequence[Related] = ()) -> MaskedArrayError:
@@ -65,7 +65,7 @@ class NoNumbers:
         )
 
     def __float__(self) -> NoReturn:
-        if _is_written(sys._getframe(1)):
+        if _runs(sys._getframe(1), "STORE_SUBSCR"):
             raise self._no_value(
                 "an element of an array",
                 "collect values in a list, and sg.stack(values) is one;\n"
@@ -128,6 +128,11 @@ class NoNumbers:
     def __array__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
         if sys._getframe(1).f_globals.get("__name__") == "numpy.ma.core":
             raise masked_array("the operand to the left", [self._described()])
+        if _runs(sys._getframe(1), "BINARY_SUBSCR"):
+            raise self._no_value(
+                "an index of an array",
+                "indices of a run: sg.take(array, x, axis), or sg.constant(array)[x]",
+            )
         raise self._no_value(
             "np.asarray()", f"to make one value of several: sg.stack([a, b])\n{self._numbers}"
         )

@@ -1,4 +1,4 @@
-"""Programs of strangers: attention."""
+"""Programs as users write them: attention."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Programs of strangers: gathers."""
+"""Programs as users write them: gathers."""
 
 import staticgrad as sg
 from tests.everyday.programs import normal, program, whole

@@ -1,4 +1,4 @@
-"""Programs of strangers: images."""
+"""Programs as users write them: images."""
 
 import numpy as np
 

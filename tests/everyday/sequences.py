@@ -1,4 +1,4 @@
-"""Programs of strangers: sequences."""
+"""Programs as users write them: sequences."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Programs of strangers: solvers."""
+"""Programs as users write them: solvers."""
 
 import numpy as np
 

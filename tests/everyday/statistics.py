@@ -1,4 +1,4 @@
-"""Programs of strangers: statistics."""
+"""Programs as users write them: statistics."""
 
 import numpy as np
 

@@ -15,10 +15,25 @@ import pytest
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.eager import Tensor
-from tests.everyday import attention, gathers, images, sequences, solvers, statistics
+from tests.everyday import (
+    attention,
+    embeddings,
+    gathers,
+    images,
+    inference,
+    models,
+    physics,
+    sequences,
+    signals,
+    solvers,
+    statistics,
+)
 from tests.everyday.programs import PROGRAMS, Program
 
-SUBJECTS = (attention, gathers, images, sequences, solvers, statistics)
+SUBJECTS = (
+    attention, embeddings, gathers, images, inference, models, physics, sequences, signals, solvers,
+    statistics,
+)  # fmt: skip
 #: Of a few kernels each: what runs on every day.
 DAILY = ("logistic_weights", "triplet")
 #: Of differences of fourth order. The short one stays on one side of kinks.
@@ -116,7 +131,7 @@ def second_derivatives_are_slopes_of_gradients(tried: Tried) -> None:
     way = np.random.default_rng(4).normal(size=tried.arguments[first].shape)
 
     def of_first(z: Any) -> Any:
-        arrays = [z if i == first else a for i, a in enumerate(tried.arguments)]
+        arrays = [z if i == first else sg.constant(a) for i, a in enumerate(tried.arguments)]
         return tried.program.function(*arrays)
 
     found = sg.function(lambda z, v: sg.hvp(of_first, z, v, allow_disconnected=True))(
