@@ -25,6 +25,8 @@ from staticgrad.native.kinds import (
 )
 from staticgrad.native.operations import ALL_ON, FUNCTIONS, Emit, bit_of, define
 
+#: The bits of the smallest elements that processors gather.
+_GATHERED: Final = 32
 Values = tuple[Operand, ...]
 Kinds = tuple[Kind, ...]
 
@@ -229,8 +231,14 @@ def gather(
         return masked_load(out, kind, address_of(out, pointer, base, index), mask)
     name = f"llvm.masked.gather.{_mangled(kind)}.v{lanes}p0"
     places = _addresses(out, pointer, lanes, base, index)
-    whole = _wide_type(kind)
-    arguments = [(f"<{lanes} x ptr>", places), ("i32", "1")]
+    whole, addresses = _wide_type(kind), f"<{lanes} x ptr>"
+    if kind.element.bits < _GATHERED and mask != ALL_ON:
+        # No processor gathers these: under a mask LLVM writes a branch for each lane, which takes
+        # it seconds where a kernel has a hundred. Lanes that are off read a zero instead.
+        spare = f"splat (ptr {out.table(bytes(8))})"
+        places = out.do(f"select <{lanes} x i1> {mask}, {addresses} {places}, {addresses} {spare}")
+        mask = ALL_ON
+    arguments = [(addresses, places), ("i32", "1")]
     masked = [(f"<{lanes} x i1>", str(mask)), (whole, "zeroinitializer")]
     return out.intrinsic(whole, name, [*arguments, *masked])
 
@@ -435,7 +443,7 @@ def _window(out: Emitter, kinds: Kinds, values: Values) -> Operand:
     name, pair = f"llvm.usub.sat.{text.suffix(kind)}", (kind.llvm, text.constant(kind, last))
     byte = out.do(f"lshr {kind.llvm} {position}, {text.constant(kind, 3)}")
     place = out.intrinsic(kind.llvm, name, [pair, (kind.llvm, byte)])
-    every = "true" if lanes == 1 else "splat (i1 true)"
+    every = "true" if lanes == 1 else ALL_ON
     whole = gather(out, Pointer(ELEMENTS["u8"]), table, place, every, lanes, kind)
     shift = out.do(f"and {kind.llvm} {position}, {text.constant(kind, 7)}")
     moved = out.do(f"shl {kind.llvm} {whole}, {shift}")
