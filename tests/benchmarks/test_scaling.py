@@ -44,7 +44,7 @@ def test_what_grows_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "sizes"), [("blocks", (8, 24)), ("chain", (500, 1500)), ("recurrence", (8, 24))]
+    ("name", "sizes"), [("blocks", (6, 18)), ("chain", (450, 1350)), ("recurrence", (6, 18))]
 )
 def test_calls_per_node_stay(name: str, sizes: tuple[int, int]) -> None:
     """Counts, not times: what is super-linear at these sizes is at any.

@@ -184,7 +184,7 @@ FOREIGN = [
 
 
 @given(data=st.data())
-@settings(max_examples=250)
+@settings(max_examples=160)
 def test_mutated_texts_end_in_a_graph_or_a_coded_error(data: st.DataObject) -> None:
     pieces = PIECES.findall(data.draw(st.sampled_from(TEXTS)))
     for _ in range(data.draw(st.integers(1, 4))):

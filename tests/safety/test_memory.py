@@ -17,7 +17,12 @@ glibc = pytest.mark.skipif(
     not hasattr(os, "confstr") or "CS_GNU_LIBC_VERSION" not in os.confstr_names,
     reason="mallinfo2 is glibc's",
 )
-POLICIES = ["store_all", "sqrt", "recompute"]
+#: One is enough beside ``test_peak``, which meets the peak of each to the byte.
+POLICIES = {
+    "store_all": pytest.mark.exhaustive,
+    "sqrt": pytest.mark.exhaustive,
+    "recompute": pytest.mark.slow,
+}
 
 
 def check_resident(policy: str, megabytes: int, layout: str, part: float) -> None:
@@ -33,7 +38,7 @@ def check_resident(policy: str, megabytes: int, layout: str, part: float) -> Non
     ("policy", "layout"),
     [
         ("store_all", "staged"),
-        *(pytest.param(policy, "plain", marks=pytest.mark.slow) for policy in POLICIES),
+        *(pytest.param(policy, "plain", marks=mark) for policy, mark in POLICIES.items()),
     ],
 )
 def test_a_large_step_uses_what_it_says(policy: str, layout: str) -> None:
