@@ -30,6 +30,8 @@ from staticgrad.ir.kernel_stages import (
 LINE: Final = 64
 #: Vectors that are brought near before their turn: 2 KiB, where anything from 512 B to 8 KiB does.
 FAR: Final = 32
+#: Vectors of a matrix that second caches hold half of.
+LARGE: Final = 8192
 #: Rows of a column's sum that are brought near before their turn.
 ROWS: Final = 16
 #: Lines of a body, helpers included, beyond which a loop over whole vectors waits.
@@ -71,6 +73,34 @@ def write_next_rows(
     if not rows:
         return Lines()
     return _touches(kernel, _accesses(statements), scopes, _along(Ahead(rows[-1].name, distance)))
+
+
+def write_near_and_far(
+    kernel: Kernel,
+    statements: Sequence[Accumulate],
+    scopes: Sequence[Scope],
+    rows: Sequence[Axis],
+    near: int,
+    far: int,
+) -> Lines:
+    """The same ``near`` rows on, or ``far`` rows on of large matrices of which parts are read.
+
+    Memory is late: what is asked for next has not come when it is needed. Of columns from ``chunk``
+    to ``past`` that are whole rows, hardware finds the stream.
+    """
+    close, along = write_next_rows(kernel, statements, scopes, rows, near), rows[-1].name
+    found = _accesses(statements, "prefetch_second")
+    later = _touches(kernel, found, scopes, _along(Ahead(along, far)))
+    moves = [a.stride(along) for a, _ in _accesses(statements) if a.stride(VECTOR) == 1]
+    longest = next((move for move in moves if move != 0), 0)
+    if not (close.lines and later.lines and longest):
+        return close
+    out, count = Lines(), " * ".join(str(axis.extent) for axis in rows)
+    out.add(f"if {longest} > past - chunk and {count} * {longest} > {LARGE * kernel.lanes}:")
+    out.extend(later, 1)
+    out.add("else:")
+    out.extend(close, 1)
+    return out
 
 
 def touched_by_next_tile(stores: Sequence[Store], scope: Scope) -> list[str]:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Final
 
 from staticgrad.codegen.expressions import Lines, Unit, number, scaled, total
+from staticgrad.codegen.prefetching import LARGE
 from staticgrad.records import dataclass
 
 #: Heights of tiles by their vectors, the highest first: accumulators are what the registers hold,
@@ -24,8 +25,7 @@ PLACED: Final = {2: (14, 9, 4), 1: (14, 9)}
 #: Rows of a few that are multiplied together, and inner indices that are taken at a time.
 TOGETHER: Final = 4
 STEPS: Final = 4
-#: Vectors of b that second caches hold half of, and how far ahead a larger one is brought near.
-LARGE: Final = 8192
+#: Vectors ahead that are brought near of a factor that no second cache holds.
 FAR: Final = 512
 #: How rows of the first factor lie that are not placed.
 STRIDES: Final = ("row", "inner")
