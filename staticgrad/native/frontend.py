@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import re
 from dataclasses import replace
 from typing import Any, Final
 
@@ -209,10 +210,15 @@ def _alone(lowered: Translated, body: str, helpers: dict[str, str]) -> str:
     """A module of one function that others call, with the helpers that it calls itself."""
     parts, waiting = [body.replace("define internal", "define", 1)], [body]
     for text in waiting:
-        called = [h for name, h in helpers.items() if f"@{name}(" in text and h not in parts]
+        called = [h for name, h in helpers.items() if _names(text, name) and h not in parts]
         parts += called
         waiting += called
     return _text(lowered, parts)
+
+
+def _names(text: str, name: str) -> bool:
+    """Whether a function calls another one, or reads a table."""
+    return f"@{name}" in text and re.search(rf"@{re.escape(name)}\b", text) is not None
 
 
 def _text(lowered: Translated, parts: list[str]) -> str:
