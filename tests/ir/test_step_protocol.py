@@ -38,7 +38,7 @@ from tests.ir.schedule_samples import SCHEDULE
 
 #: Where a step's kernel is the subject: fusion binds it, the text of its kind, and its own check.
 KINDS = {
-    "passes/fuse.py",
+    *("passes/fuse.py", "staticgrad/ir/implied_checks.py"),
     *("staticgrad/ir/schedule.py", "staticgrad/ir/schedule_text.py"),
     "staticgrad/ir/verify_schedule.py",
 }
