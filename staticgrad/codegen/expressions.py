@@ -77,7 +77,8 @@ class Unit:
     """What all stages of one kernel's source share: helper functions, and the counter of names.
 
     ``helpers`` are the functions that the kernel calls, in order of need; ``once`` are lines before
-    the loop over iterations. ``vector_bits`` is the width of the
+    the loop over iterations. ``spread`` has the lanes of values that were broadcast: another stage
+    may read the same with others. ``vector_bits`` is the width of the
     registers that the code is written for; no result depends on it. ``known`` is what holds of
     integer arguments. No two values of a kernel have one name, for a name has one type in the
     language of the backends.
@@ -87,6 +88,7 @@ class Unit:
     named: int = 0
     vector_bits: int = 512
     once: Lines = field(default_factory=lambda: Lines(1))
+    spread: dict[str, int] = field(default_factory=dict)
     known: Mapping[str, Known] = field(default_factory=dict)
 
     @property
@@ -249,7 +251,8 @@ class Scope:
             return name
         if name not in self.broadcasts:
             home = self.body if self._depends[expr] else self.before
-            wide = f"{name}_" if self._shares_lanes else self.unit.fresh("b")
+            own = self._shares_lanes and self.unit.spread.setdefault(name, self.lanes) == self.lanes
+            wide = f"{name}_" if own else self.unit.fresh("b")
             home.add(f"{wide} = splat{self.lanes}({name})")
             self.broadcasts[name] = wide
         return self.broadcasts[name]

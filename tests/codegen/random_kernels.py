@@ -407,6 +407,7 @@ class _Maker:
         self.refs = [*known, *(ref(s.name, s.value.dtype) for s in body)]
         loops = (*outer, "j")
         stores = [self.store(loops, self.value(loops, [ref(s.name, s.value.dtype)])) for s in body]
+        stores = [replace(each, streamed=False) for each in stores]  # only maps stream
         self.refs = known
         rows = self.random.choice((DEEP, DEEP, 3))
         return Columns(Axis("j", COLUMNS), (Axis("i1", rows),), body, tuple(stores), in_lanes)

@@ -24,6 +24,7 @@ from staticgrad.ir.kernel_stages import (
     Axis,
     Check,
     Columns,
+    Gemm,
     Map,
     Operand,
     Scalar,
@@ -62,8 +63,16 @@ def sizes_of(kernel: Kernel, seed: int) -> dict[str, int]:
     sizes = {name: int(rng.choice(among)) for name, among in lengths.items()}
     if "  loop " in str(kernel):  # trips multiply
         sizes["n2"] = min(sizes["n2"], 3)
+    if _has_turned_columns(kernel):
+        sizes["n1"] = min(sizes["n1"], 128)
     apart = 2 * (sizes["n0"] + sizes["n2"] + 3) * (sizes["n1"] + 5) + 5
     return sizes | {"n3": apart, "n4": 2 * apart, "n5": 4 * sizes["n1"]}
+
+
+def _has_turned_columns(kernel: Kernel) -> bool:
+    """Whether a product reads each of its columns a row of memory behind the one before."""
+    products = (stage for stage, _ in nested(kernel.stages) if isinstance(stage, Gemm))
+    return any(("j", "n1") in stage.b.strides for stage in products)
 
 
 def memory_of(kernel: Kernel, sizes: dict[str, int], seed: int) -> dict[str, Array]:
@@ -72,6 +81,8 @@ def memory_of(kernel: Kernel, sizes: dict[str, int], seed: int) -> dict[str, Arr
     count = 2 * sizes["n4"] + 4 * (sizes["n0"] + sizes["n2"]) + 30
     room = kernel.room([sizes[argument] for argument in kernel.arguments])
     stages = [stage for stage, _ in nested(kernel.stages)]
+    if _has_turned_columns(kernel):
+        count += sizes["n1"] ** 2
     searched = {s.operand for g in stages for s in statements(g) if isinstance(s, Search)}
     found: dict[str, Array] = {}
     for operand in kernel.operands:
@@ -180,6 +191,33 @@ kernel(p0: in f32, p1: out f32, p2: in i64; n0, n1) over i0: n0 {
     verify_kernel(kernel)
     for backend in ("vector", "numba"):
         native.kernel(render(kernel), backend=backend)  # type: ignore[arg-type]
+
+
+def test_a_result_is_broadcast_to_as_many_lanes_as_each_stage_has() -> None:
+    """To eight in a product of 64 bits, to sixteen in a map of 32."""
+    lines = """\
+kernel(p0: in f32, p1: in f64, p2: in f64, p3: out f64, p4: out f32; n0, n1, n2) over i0: n0 {
+  map j: n1 {
+    %0: f32 = load p0[i0*n1 + j]
+    @r0: f32 = max %0
+  }
+  gemm i: n2, j: n1, k: n2 {
+    @acc: f64 = sum p1[i*n2 + k] * p2[k*n1 + j]
+    %1: f32 = cast @acc
+    %2: f32 = mul %1, @r0
+    %3: f64 = cast %2
+    store p3[i0*n1 + i*n1 + j] = %3
+  }
+  map j: n1 {
+    %4: f32 = load p0[i0*n1 + j]
+    %5: f32 = sub %4, @r0
+    store p4[i0*n1 + j] = %5
+  }
+}
+"""
+    kernel = parse_kernel(lines)
+    verify_kernel(kernel)
+    native.kernel(render(kernel), backend="vector")
 
 
 # -- damage ---------------------------------------------------------------------------------------
