@@ -228,8 +228,8 @@ class Tiles:
         """The name of the function for a few rows of results, ``width`` apart, by the rows of b.
 
         All of ``wide`` columns are added to four inner indices at a time, so that b is read in the
-        order in which it lies. However a lies, it is one function. Rows are a
-        multiple of ``TOGETHER``, if they are more than two.
+        order in which it lies. However a lies, it is one function. There is room for a multiple of
+        ``TOGETHER`` rows, if they are more than two.
         """
         name = f"shared_streams_{self.element}"
         if name not in unit.helpers:

@@ -130,13 +130,10 @@ class DefineThenRun:
         model: Model,
         checkpoint: str = "store_all",
         graph: sg.Graph | None = None,
-        memory_budget: int | None = None,
     ) -> None:
         self._model = model
         self.graph = training_graph(model) if graph is None else graph
-        self.compiled = sg.compile(
-            self.graph, checkpoint=checkpoint, memory_budget=memory_budget, threads=1
-        )
+        self.compiled = sg.compile(self.graph, checkpoint=checkpoint, threads=1)
 
     def step(self, batch: Batch) -> float:
         """One call of the compiled step."""
@@ -193,16 +190,9 @@ class ProgramAtOnce:
 class ProgramThenRun(DefineThenRun):
     """The graph of a program, over parameters of its own."""
 
-    def __init__(
-        self,
-        program: ComparedProgram,
-        checkpoint: str = "store_all",
-        memory_budget: int | None = None,
-    ) -> None:
+    def __init__(self, program: ComparedProgram, checkpoint: str = "store_all") -> None:
         self.graph = program.own_graph()
-        self.compiled = sg.compile(
-            self.graph, checkpoint=checkpoint, memory_budget=memory_budget, threads=1
-        )
+        self.compiled = sg.compile(self.graph, checkpoint=checkpoint, threads=1)
 
     def step(self, batch: Batch) -> float:
         """One call of the compiled program."""
@@ -218,13 +208,11 @@ def by_run(chosen: Subject) -> DefineByRun | ProgramAtOnce:
     return DefineByRun(chosen) if isinstance(chosen, Model) else ProgramAtOnce(chosen)
 
 
-def then_run(
-    chosen: Subject, checkpoint: str = "store_all", memory_budget: int | None = None
-) -> DefineThenRun:
+def then_run(chosen: Subject, checkpoint: str = "store_all") -> DefineThenRun:
     """What is compared, compiled."""
     if isinstance(chosen, Model):
-        return DefineThenRun(chosen, checkpoint, memory_budget=memory_budget)
-    return ProgramThenRun(chosen, checkpoint, memory_budget)
+        return DefineThenRun(chosen, checkpoint)
+    return ProgramThenRun(chosen, checkpoint)
 
 
 def graph_of(chosen: Subject) -> sg.Graph:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from staticgrad.errors import DTypeError, RankError, ShapeError
 from staticgrad.functions.common_losses import Reduction, reduced
 from staticgrad.functions.loops import scan
-from staticgrad.functions.normalization import constant_shift
+from staticgrad.functions.nn import logsumexp
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
@@ -74,7 +74,7 @@ def ctc_loss(
     final = _forward(maximum(emitted, _NEVER), path, empty, times)
     places = functions.expand_dims(functions.arange(path.shape[1], like=path), 0)
     is_end = (places == 2 * counts) | (places == 2 * counts - 1)
-    found = _log_sum(where(is_end, final, _NEVER))
+    found = logsumexp(where(is_end, final, _NEVER), axis=-1)
     never = 0.0 if zero_infinity else float("inf")
     losses = where(found < 0.5 * _NEVER, never, -found)
     if reduction == "mean":
@@ -145,13 +145,6 @@ def _forward(emitted: Any, path: Any, blank: int, times: Any) -> Any:
     count = functions.arange(emitted.shape[0], like=path)
     last, _ = scan(trip, begin.astype(emitted.dtype), (emitted, count))
     return last
-
-
-def _log_sum(logs: Any) -> Any:
-    """The logarithm of a sum along the last axis."""
-    most = constant_shift(logs, (logs.ndim - 1,))
-    total = functions.log(functions.sum(functions.exp(logs - most), axis=-1))
-    return total + functions.squeeze(most, -1)
 
 
 publish(globals(), __name__, __all__)
