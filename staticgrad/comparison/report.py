@@ -15,7 +15,7 @@ from staticgrad.ir.plan import Plan
 from staticgrad.records import dataclass
 
 #: Counts up when a field of the JSON document changes its meaning or goes.
-SCHEMA = 3
+SCHEMA = 4
 #: Wall time over processor time from which on a machine counts as busy.
 BUSY = 1.25
 
