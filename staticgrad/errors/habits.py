@@ -310,6 +310,8 @@ ARGUMENTS: Final = {
     "other": "y",
     "betas": "beta1 and beta2",
     "eps": "epsilon",
+    "is_causal": "causal",
+    "attn_mask": "mask",
     "negative_slope": "slope",
     "start_dim": "x.reshape(x.shape[0], -1), or sg.nn.Flatten(start)",
     "params": "wrt",

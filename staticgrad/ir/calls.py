@@ -80,7 +80,7 @@ def public(
         try:
             return function(*operands(args), **kwargs)
         except TypeError as error:
-            if _raised_inside(error):
+            if raised_inside(error):
                 raise
         return _read(function, name, args, kwargs)
 
@@ -93,7 +93,7 @@ def public(
         try:
             return function(*operands(args), **kwargs)
         except TypeError as error:
-            if _raised_inside(error):
+            if raised_inside(error):
                 raise
         return _read(function, name, args, kwargs)
 
@@ -126,7 +126,7 @@ def as_numpy(function: Callable[..., Any], name: str, args: Any, kwargs: Any) ->
     try:
         return function(*args, **kwargs)
     except TypeError as error:
-        if _raised_inside(error):
+        if raised_inside(error):
             raise
     return _read(function, name, args, kwargs)
 
@@ -142,7 +142,7 @@ def as_method(method: Callable[P, T]) -> Callable[P, T]:
         try:
             return method(*args, **kwargs)
         except TypeError as error:
-            if _raised_inside(error):
+            if raised_inside(error):
                 raise
         return _read(method, f"ndarray.{method.__name__}", args, kwargs)
 
@@ -157,7 +157,7 @@ class Constructed(ABCMeta):
         try:
             return super().__call__(*args, **kwargs)
         except TypeError as error:
-            if _raised_inside(error):
+            if raised_inside(error):
                 raise
             refused = error
         own = next(vars(base)["__init__"] for base in cls.__mro__ if "__init__" in vars(base))
@@ -171,7 +171,7 @@ def carries(function: F) -> F:
     return function
 
 
-def _raised_inside(error: TypeError) -> bool:
+def raised_inside(error: TypeError) -> bool:
     """Whether the function that was called raised it, not the call itself."""
     inner = error.__traceback__ and error.__traceback__.tb_next
     while inner is not None and inner.tb_frame.f_code in _carriers:
@@ -395,6 +395,28 @@ def check_keywords(
     for word in given:
         if word in without or word not in ours.parameters:
             raise _unknown(name, word, ours.replace(parameters=known))
+
+
+def check_call(made: type, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
+    """Refuse what calls of a made object do not take; what its constructor takes is said there.
+
+    Args:
+        made: the object's class, whose constructor has arguments of its own.
+        function: what a call of the object runs, bound to it.
+        args, kwargs: what was given.
+
+    Raises:
+        UnknownArgumentError: an argument that is missing, unknown or given twice.
+    """
+    ours, constructor = inspect.signature(function), inspect.signature(made)
+    for word in (each for each in kwargs if each not in ours.parameters):
+        theirs = next((w for w in (word, ARGUMENTS.get(word)) if w in constructor.parameters), None)
+        if theirs is not None and ARGUMENTS.get(word) not in ours.parameters:
+            raise UnknownArgumentError(
+                f"{made.__name__}: a call takes no {word!r}",
+                hint=f"say it where the module is made: {made.__name__}(..., {theirs}=...)",
+            )
+    _check(made.__name__, ours, args, kwargs)
 
 
 def check_takes_nothing(name: str, args: Any, kwargs: Any) -> None:

@@ -24,7 +24,7 @@ from staticgrad.errors.wording import did_you_mean, kind_of, shown
 from staticgrad.functions.call_types import P, R
 from staticgrad.functions.random import Generator
 from staticgrad.functions.trees import Contents, flatten
-from staticgrad.ir.calls import check_takes_nothing, public
+from staticgrad.ir.calls import check_call, check_takes_nothing, public, raised_inside
 from staticgrad.ir.kinds import AnyValue, Operand
 from staticgrad.ir.nodes import Parameter
 from staticgrad.ir.op import Array
@@ -104,7 +104,14 @@ class Module:
     def __call__(self: WithForward[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """What ``forward`` gives, in the world of its operands."""
         with _world_of(args, kwargs), scope_of(self):
-            return self.forward(*args, **kwargs)
+            try:
+                return self.forward(*args, **kwargs)
+            except TypeError as error:
+                if raised_inside(error):
+                    raise
+                refused = error
+            check_call(type(self), self.forward, args, kwargs)
+            raise refused
 
     # -- what it holds ----------------------------------------------------------------------------
 
