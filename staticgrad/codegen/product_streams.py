@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 from staticgrad.codegen.abreast import of_row
 from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
-from staticgrad.codegen.tiles import TOGETHER
 from staticgrad.codegen.vectors import Bodies, whole_vectors, work, write_vector_loop
 from staticgrad.ir.kernel import GEMM_BLOCK
 from staticgrad.ir.kernel_stages import LONE
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Columns that are taken together then, times rows: a multiple of all panels'.
 WIDEST: Final = 4096
+#: Rows of which as long parts are taken again as there is room for.
+SOME: Final = 4
 #: Elements of which parts of a stream of results are multiples: some lines of memory.
 PART: Final = 64
 #: Inner indices up to which a result takes no longer to compute than to store.
@@ -43,7 +44,8 @@ def write_few_rows(product: PlainProduct, out: Lines) -> None:
     """All columns of the iterations that follow: b is read in the order in which it lies."""
     block, row, body, lanes = Lines(), Lines(), Lines(), product.lanes
     write_span(product, out, product.streamed)
-    out.add(f"width = (right - left + {lanes - 1}) // {lanes} * {lanes}")
+    columns = product.columns
+    out.add(f"width = (right - left + {columns - 1}) // {columns} * {columns}")
     product.least(block, "stop", f"block + {GEMM_BLOCK}", str(product.k))
     block.add("into = 0")
     block.add("if block > 0:")
@@ -87,7 +89,7 @@ def write_span(product: PlainProduct, out: Lines, streamed: int = LONE) -> None:
     """
     widest = str(WIDEST // LONE)
     if streamed > LONE:
-        some = f"{WIDEST // TOGETHER} if {product.m} <= {TOGETHER} else {WIDEST // streamed}"
+        some = f"{WIDEST // SOME} if {product.m} <= {SOME} else {WIDEST // streamed}"
         out.add(f"widest = {widest} if {product.m} <= {LONE} else {some}")
         widest = "widest"
     out.add(f"if left % {widest} > 0 and o > begin:")

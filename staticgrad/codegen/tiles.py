@@ -8,8 +8,9 @@ near that its kernel reads next, a line at each step of k.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Final
 
 from staticgrad.codegen.expressions import Lines, Unit, number, scaled, total
@@ -22,8 +23,7 @@ WIDE: Final = {2: (14, 8, 4), 1: (14, 8)}
 NARROW: Final = {1: (6, 4, 2)}
 #: The same of placed rows, which are taps of filters: often three by three.
 PLACED: Final = {2: (14, 9, 4), 1: (14, 9)}
-#: Rows of a few that are multiplied together, and inner indices that are taken at a time.
-TOGETHER: Final = 4
+#: Inner indices that products of few rows take at a time.
 STEPS: Final = 4
 #: Vectors ahead that are brought near of a factor that no second cache holds.
 FAR: Final = 512
@@ -228,109 +228,66 @@ class Tiles:
         """The name of the function for a few rows of results, ``width`` apart, by the rows of b.
 
         All of ``wide`` columns are added to four inner indices at a time, so that b is read in the
-        order in which it lies. However a lies, it is one function. There is room for a multiple of
-        ``TOGETHER`` rows, if they are more than two.
+        order in which it lies. What is loaded of it stays in registers while all rows are
+        multiplied. However a lies, it is one function; ``width`` is a multiple of a panel's.
         """
         name = f"shared_streams_{self.element}"
         if name not in unit.helpers:
             out, lanes = Lines(1), self.lanes
-            out.add(f"whole = wide // {lanes} * {lanes}")
-            out.add(f"on = mask{lanes}(wide - whole)")
             out.add("if fresh == 1:")
-            out.add("    rows = last + 1")
-            out.add("    if last > 1:")
-            out.add(f"        rows = last // {TOGETHER} * {TOGETHER} + {TOGETHER}")
-            out.add("    for r in range(0, rows):")
-            out.add(f"        for j in range(0, wide, {lanes}):")
-            out.add(f"            store{lanes}(c, to + r * width + j, {self.zero})")
-            out.add("k = 0")
+            out.add(f"    for cell in range(to, to + (last + 1) * width, {lanes}):")
+            out.add(f"        store{lanes}(c, cell, {self.zero})")
             out.add("far = 0")  # where b is small, it is near
             out.add(f"if depth * step > {LARGE * lanes}:")
             out.add(f"    far = {STEPS} * step")
             out.add(f"    if far < {FAR * lanes}:")
             out.add(f"        far = {FAR * lanes} // far * far")
-            self._write_together(out)
-            for count in (STEPS, 1):
-                body = Lines()
-                for q in range(count):
-                    place = total("at", "r * row", "k * inner", scaled("inner", q))
-                    body.add(f"x{q} = splat{lanes}(load1(a, {place}))")
-                self._write_row(body, count)
+            out.add("k = 0")
+            for count, vectors in ((STEPS, 2 if self.wide else 1), (1, 1)):
                 out.add(f"while k + {count} <= depth:")
-                out.add("    for r in range(0, last + 1):")
-                out.extend(body, 2)
+                out.add(f"    for j in range(0, wide, {vectors * lanes}):")
+                out.extend(self._few_steps(count, vectors), 2)
                 out.add(f"    k = k + {count}")
+                out.add(f"    at = at + {scaled('inner', count)}")
+                out.add(f"    down = down + {scaled('step', count)}")
             head = f"def {name}({', '.join(self.stream_arguments)}, width):"
             unit.helpers[name] = "\n".join([head, *out.lines])
         return name
 
-    def _write_together(self, out: Lines) -> None:
-        """Inner indices to all columns of several rows at a time, while enough are left.
+    def _few_steps(self, count: int, vectors: int) -> Lines:
+        """So many inner indices to some vectors of columns of all rows.
 
-        What is loaded of b is multiplied by an element of each row; rows past the end, of which
-        nobody reads the results, repeat the last one. Hardware does not know what follows the end
-        of a short line of b, so what is read some time later is brought near.
+        Hardware does not know what follows the end of a short line of b, nor what is loaded under
+        a mask, so what is read some time later is brought near.
         """
-        lanes, count = self.lanes, STEPS if self.wide else STEPS // 2
-        out.add("if last > 1:")
-        out.add(f"    while k + {count} <= depth:")
-        out.add(f"        for r in range(0, last + 1, {TOGETHER}):")
-        for row in range(TOGETHER):
-            out.add(
-                f"            a{row} = {f'r + {row} if r + {row} < last else last' if row else 'r'}"
-            )
-            for q in range(count):
-                place = total("at", f"a{row} * row", "k * inner", scaled("inner", q))
-                out.add(f"            x{row}_{q} = splat{lanes}(load1(a, {place}))")
-        self._write_columns(out, "            ", lambda load, on: self._together(count, load, on))
-        out.add(f"        k = k + {count}")
-
-    def _together(self, count: int, load: str, on: str) -> Lines:
-        """So many inner indices to one vector of columns of several rows."""
-        lanes, out = self.lanes, Lines() if on else self._brought_near(count)
+        out, row, lanes = Lines(), Lines(), self.lanes
+        parts = [str(v * lanes) for v in range(vectors)]
+        steps = [scaled("step", q) for q in range(count)]
+        for v, part in enumerate(parts):
+            left = f"wide - j - {part}" if v else "wide - j"
+            out.add(f"on{v} = mask{lanes}({left})")
+        out.add("here = down + j")
+        if count == STEPS:
+            out.add("if far > 0:")
+            for step, part in product(steps, parts):
+                out.add(f"    prefetch_second(b, {total('here', step, 'far', part)})")
+        for (q, step), (v, part) in product(enumerate(steps), enumerate(parts)):
+            out.add(f"y{q}_{v} = load(b, {total('here', step, part)}, on{v})")
+        for v, part in enumerate(parts):
+            row.add(f"v{v} = load{lanes}(c, {total('cell', part)})")
         for q in range(count):
-            place = total("down", f"(k + {q}) * step" if q else "k * step", "j")
-            out.add(f"y{q} = {load}(b, {place}{on})")
-        for row in range(TOGETHER):
-            place = total("to", f"(r + {row}) * width" if row else "r * width", "j")
-            out.add(f"v{row} = load{lanes}(c, {place})")
-            for q in range(count):
-                out.add(f"v{row} = {self.added(f'x{row}_{q}', f'y{q}', f'v{row}')}")
-            out.add(f"store{lanes}(c, {place}, v{row})")
+            row.add(f"x = splat{lanes}(load1(a, {total('line', scaled('inner', q))}))")
+            for v in range(vectors):
+                row.add(f"v{v} = {self.added('x', f'y{q}_{v}', f'v{v}')}")
+        for v, part in enumerate(parts):
+            row.add(f"store{lanes}(c, {total('cell', part)}, v{v})")
+        row.add("cell = cell + width")
+        row.add("line = line + row")
+        out.add("cell = to + j")
+        out.add("line = at")
+        out.add("for r in range(0, last + 1):")
+        out.extend(row, 1)
         return out
-
-    def _brought_near(self, count: int) -> Lines:
-        """A line of each of so many lines of b is on its way, if b is large."""
-        out = Lines()
-        out.add("if far > 0:")
-        for q in range(count):
-            place = total("down", f"(k + {q}) * step" if q else "k * step", "j")
-            out.add(f"    prefetch_second(b, {place} + far)")
-        return out
-
-    def _write_row(self, out: Lines, count: int) -> None:
-        """So many inner indices to all columns of a row."""
-        self._write_columns(out, "", lambda load, on: self._row(count, load, on))
-
-    def _row(self, count: int, load: str, on: str) -> Lines:
-        out = Lines()
-        if not on and count == STEPS:
-            out.extend(self._brought_near(count))
-        out.add(f"v = load{self.lanes}(c, to + r * width + j)")
-        for q in range(count):
-            place = total("down", f"(k + {q}) * step" if q else "k * step", "j")
-            out.add(f"v = {self.added(f'x{q}', f'{load}(b, {place}{on})', 'v')}")
-        out.add(f"store{self.lanes}(c, to + r * width + j, v)")
-        return out
-
-    def _write_columns(self, out: Lines, shift: str, body: Callable[[str, str], Lines]) -> None:
-        """``body`` for all vectors of columns; the last one is loaded under a mask."""
-        lanes, deeper = self.lanes, len(shift) // 4 + 1
-        out.add(f"{shift}for j in range(0, whole, {lanes}):")
-        out.extend(body(f"load{lanes}", ""), deeper)
-        out.add(f"{shift}if whole < wide:")
-        out.add(f"{shift}    j = whole")
-        out.extend(body("load", ", on"), deeper)
 
     def few_turned_rows(self, unit: Unit) -> str:
         """The same where b lies turned: by squares of it, which ``square`` has room for.
