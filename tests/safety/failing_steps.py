@@ -2,9 +2,9 @@
 
     python -m tests.safety.failing_steps memory|interrupt warm|staged|new|grown/<stride> ...
 
-For every n (or one of each ``stride``) until the step comes through: both parameters are old or
-both new, another thread can run the program, and results are right, whatever feeds the failed step
-had half bound.
+For every n (or one of each ``stride``) until the step comes through: all parameters are old or
+all new, another thread can run the program, and results are right, whatever feeds the failed step
+had half bound. A parameter is written before an index is looked at that was looked at before.
 """
 
 from __future__ import annotations
@@ -29,38 +29,56 @@ Feeds = dict[str, np.ndarray]
 
 
 class Step:
-    """A training step of two parameters, ``w`` and a count of steps, with gathers and a product."""
+    """A training step of ``u``, ``w`` and a count of steps, with gathers and products.
+
+    Behind the commit, the gradient of ``w`` is scattered by rows that the gather has checked.
+    """
 
     def __init__(self) -> None:
         x, rows = sg.input("x", ("b", 9), "float32"), sg.input("rows", ("b",), "int64")
         self.start = np.ones((9, 5), np.float32)
         self.w = sg.parameter("w", self.start)
+        self.u_start = np.ones((5, 4), np.float32)
+        self.u = sg.parameter("u", self.u_start)
         self.steps = sg.parameter("steps", np.zeros(3, np.float32))
         h = sg.tanh(x @ self.w) + sg.take(self.w.T, rows, 0).sum(1, keepdims=True)
-        loss = (h * h).mean()
-        updates = {self.w: self.w - 0.1 * sg.grad(loss, self.w), self.steps: self.steps + 1.0}
+        loss = sg.square(h @ self.u).mean()
+        dw, du = sg.grad(loss, [self.w, self.u])
+        updates = {self.w: self.w - 0.1 * dw, self.u: self.u - 0.1 * du, self.steps: self.steps + 1}
         self.graph = sg.Graph({"h": h, "loss": loss}, updates)
         self.compile()
 
     def compile(self) -> None:
         self.f = sg.compile(self.graph)
 
+    def looks_behind_the_commit(self) -> bool:
+        """Whether a check runs for the first time when a parameter has been written."""
+        plan = self.f.plan(b=7)
+        before, behind = (
+            {planned.step for planned in part if plan.schedule.steps[planned.step].checks()}
+            for part in (plan.steps[: plan.commit], plan.steps[plan.commit :])
+        )
+        return bool(behind - before)
+
     def reset(self) -> None:
         self.w.value = self.start
+        self.u.value = self.u_start
         self.steps.value = np.zeros(3, np.float32)
 
     def results(self, feeds: Feeds) -> list[bytes]:
         """The bytes of one run from the start."""
         self.reset()
         found = self.f.run(feeds)
-        return [found["h"].tobytes(), found["loss"].tobytes(), self.w.value.tobytes()]
+        arrays = found["h"], found["loss"], self.w.value, self.u.value
+        return [array.tobytes() for array in arrays]
 
     def check_whole(self, n: int) -> bool:
         """Whether the parameters are the new ones; ends the process if one is and one is not."""
         steps = self.steps.value
         new = bool((self.w.value != self.start).any())
-        if not (steps == float(new)).all():
-            sys.exit(f"torn at {n}: {steps} steps, w is {'new' if new else 'old'}")
+        u_new = bool((self.u.value != self.u_start).any())
+        if u_new != new or not (steps == float(new)).all():
+            sys.exit(f"torn at {n}: {steps} steps, w new: {new}, u new: {u_new}")
         return new
 
 
@@ -146,6 +164,8 @@ def main() -> None:
     failure, *kinds = sys.argv[1:]
     gc.disable()  # it allocates whenever it likes
     step = Step()
+    if not step.looks_behind_the_commit():
+        sys.exit("every check comes before the commit")
     for entry in kinds:
         kind, stride = entry.split("/")
         fail_everywhere(step, FAILURES[failure], kind, int(stride))
