@@ -52,6 +52,9 @@ class Jax(Operations):
                constants: Sequence[Any]) -> Any:  # fmt: skip
         return self.jax.lax.scan(lambda y, _: (body(y, constants), None), start, length=times)[0]
 
+    def scan(self, body: Callable[[Any, Any], Any], start: Any, x: Any) -> Any:
+        return self.jax.lax.scan(body, start, x)
+
     def lstm(self, x: Any, wx: Any, wh: Any, b: Any, time: int, hidden: int) -> Any:
         zeros = self.namespace.zeros((x.shape[1], hidden), x.dtype)
 

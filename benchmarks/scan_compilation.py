@@ -1,0 +1,183 @@
+"""How long a scan takes to compile beside one step of it written out, ours and JAX's.
+
+    python -m benchmarks.scan_compilation [--trips 1000] [--repeat 9] [--only TEXT] [--json]
+
+The program is an LSTM's cell over ``trips`` steps of time by the library's scan, or once without
+one; it gives half the squared distance of the last state from a target and the gradients by all
+weights. Both begin with a state that is fed, so that neither may leave out what a state of zeros
+would spare. A turn is a process of its own with an empty cache of compiled code: process time from
+the loaded library to code that runs (build, differentiate, compile), and that of the first call
+behind it. Both programs of a library take turns. The ratio is that of least times; JAX is left out
+where it is not installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import numpy as np
+
+from benchmarks.implementation import Settings
+from benchmarks.worker import implementation_at
+from benchmarks.workload import Data, Workload
+
+ROOT: Final = Path(__file__).parent.parent
+LIBRARIES: Final = {
+    "staticgrad": "benchmarks.implementations.with_staticgrad:StaticgradImplementation",
+    "jax": "benchmarks.implementations.with_jax:JaxImplementation",
+}
+PROGRAMS: Final = ("step", "scan")
+WEIGHTS: Final = ("w", "u", "b")
+#: Seconds of process time: to compile, and of the first call.
+Times = tuple[float, float]
+
+
+def arrays(
+    random: np.random.Generator, trips: int, batch: int = 8, inputs: int = 64, hidden: int = 128
+) -> Data:
+    """Weights, inputs for each step of time, the state before the first, and the target."""
+    state = (batch, hidden)
+    shapes = {"w": (inputs, 4 * hidden), "u": (hidden, 4 * hidden), "b": (4 * hidden,)}
+    feeds = {"x": (trips, batch, inputs), "h": state, "c": state, "y": state}
+    bound = hidden**-0.5
+    return Data(
+        {name: random.uniform(-bound, bound, shape) for name, shape in shapes.items()},
+        {name: random.uniform(-1, 1, shape) for name, shape in feeds.items()},
+        sizes={"hidden": hidden},
+    )
+
+
+def loss(
+    program: str, ops: Any, v: Mapping[str, Any], sizes: Mapping[str, int]
+) -> tuple[Any, dict[str, Any]]:
+    """Half the squared distance of the last state from the target, per sequence."""
+    cell = ops.recurrent_cell("lstm", sizes["hidden"])
+    w, u, b = (v[name] for name in WEIGHTS)
+
+    def trip(state: Any, at: Any) -> Any:
+        return cell(at @ w + b, state, u), None
+
+    run = ops.scan if program == "scan" else lambda body, start, x: body(start, x[0])
+    away = run(trip, (v["h"], v["c"]), v["x"])[0][0] - v["y"]
+    return 0.5 * ops.mean(ops.sum(away * away, axis=1)), {}
+
+
+def workload_of(program: str, trips: int) -> Workload:
+    """The program of a row: a scan over so many steps, or one step."""
+    make, few = (partial(arrays, trips=n if program == "scan" else 1) for n in (trips, 3))
+    about = "an LSTM's cell and its gradients"
+    return Workload(program, "gradient", partial(loss, program), make, few, 1e-4, about)
+
+
+def measured(library: str, program: str, options: argparse.Namespace) -> dict[str, float]:
+    """Process seconds of one row in this process, and the loss."""
+    settings = Settings(options.threads, options.cache)
+    implementation = implementation_at(LIBRARIES[library])()
+    implementation.load(settings)
+    workload = workload_of(program, options.trips)
+    work = implementation.program(workload, workload.make(), settings)
+    start = time.process_time()
+    work.build()
+    work.compile()
+    compiled = time.process_time()
+    found = work.results(work.step())
+    done = time.process_time()
+    return {"compile": compiled - start, "call": done - compiled, "loss": float(found["loss"])}
+
+
+def in_a_process(library: str, program: str, options: argparse.Namespace, folder: str) -> Times:
+    """The same in a process of its own, with an empty cache; bytecode is kept in ``folder``."""
+    with tempfile.TemporaryDirectory() as cache:
+        settings = Settings(options.threads, cache)
+        own = {
+            **implementation_at(LIBRARIES[library]).environment(settings),
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+            "PYTHONPYCACHEPREFIX": folder,
+        }
+        command = [sys.executable, "-m", "benchmarks.scan_compilation", "--row", library, program]
+        for name in ("trips", "threads"):
+            command += [f"--{name}", str(getattr(options, name))]
+        environment = {**os.environ, **own}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        done = subprocess.run(
+            [*command, "--cache", cache],
+            env=environment,
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+    row = json.loads(done.stdout.splitlines()[-1])
+    return row["compile"], row["call"]
+
+
+def summary(rows: Mapping[str, list[Times]]) -> dict[str, dict[str, float]]:
+    """By program: the least and the median time to compile, and the least of the first call."""
+    found = {}
+    for program, times in rows.items():
+        compiling, calls = zip(*times, strict=True)
+        found[program] = {
+            "compile_min_s": round(min(compiling), 4),
+            "compile_median_s": round(median(compiling), 4),
+            "call_min_s": round(min(calls), 4),
+        }
+    return found
+
+
+def ratio(programs: Mapping[str, Mapping[str, float]]) -> float:
+    """The scan's least time to compile over that of one step."""
+    scan, step = (programs[program]["compile_min_s"] for program in ("scan", "step"))
+    return round(scan / step, 3)
+
+
+def main() -> None:
+    reader = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    reader.add_argument("--trips", type=int, default=1000, help="steps of time of the scan")
+    reader.add_argument("--repeat", type=int, default=9, help="processes per row")
+    reader.add_argument("--threads", type=int, default=1)
+    reader.add_argument("--only", default="", help="libraries whose name holds this text")
+    reader.add_argument("--json", action="store_true", help="print one JSON object")
+    reader.add_argument("--row", nargs=2, help="measure this library's program in this process")
+    reader.add_argument("--cache", default="", help="the folder of compiled code of a row")
+    options = reader.parse_args()
+    if options.row:
+        library, program = options.row
+        print(json.dumps(measured(library, program, options)))
+        return
+    chosen = [name for name in LIBRARIES if options.only in name and find_spec(name)]
+    times: dict[str, dict[str, list[Times]]] = {
+        library: {program: [] for program in PROGRAMS} for library in chosen
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        for turn in range(options.repeat + 1):
+            for library, rows in times.items():
+                for program in PROGRAMS:
+                    found = in_a_process(library, program, options, folder)
+                    if turn:  # the first fills the cache of bytecode
+                        rows[program].append(found)
+    results = {library: summary(rows) for library, rows in times.items()}
+    if options.json:
+        ratios = {library: ratio(programs) for library, programs in results.items()}
+        print(json.dumps({"trips": options.trips, "libraries": results, "ratios": ratios}))
+        return
+    print(f"{'process time, seconds':24} {'compile':>8} {'median':>8} {'first call':>10}")
+    for library, programs in results.items():
+        for program, row in programs.items():
+            least, middle, call = row.values()
+            print(f"{f'{library}, {program}':24} {least:8.3f} {middle:8.3f} {call:10.3f}")
+        print(f"{f'{library}, ratio':24} {ratio(programs):8.2f}")
+
+
+if __name__ == "__main__":
+    main()
