@@ -49,6 +49,7 @@ from staticgrad.ir.kernel_stages import (
 )
 from staticgrad.ir.kernel_structure import structure
 from staticgrad.ir.kernel_turned import SQUARES, turned_loads, turned_stores
+from staticgrad.ir.kernel_width import whole_registers
 from staticgrad.ir.known import Known
 from staticgrad.kept import cached_property
 from staticgrad.records import dataclass
@@ -171,7 +172,12 @@ class Kernel:
 
     @cached_property
     def lanes(self) -> int:
-        """Vector width in elements: that of the narrowest elements, bools and positions aside."""
+        """Vector width in elements: that of the narrowest elements, bools and positions aside, or
+        of whole registers where a map has narrow elements alone."""
+        if self.outer in ("lanes", "axes") and not (self.serial or self.in_lanes or self.in_tiles):
+            filled = whole_registers(self.stages, self.operands)
+            if filled:
+                return filled
         found = [o.dtype for o in self.operands if o.mode not in ("check", "scratch")]
         found += [e.dtype for e in postorder(self.expressions) if e.op not in ("index", "size")]
         return max((dtype.lanes for dtype in found if not dtype.is_bool), default=BOOL.lanes)

@@ -17,6 +17,9 @@ from staticgrad.narrow_floats import narrowed
 from staticgrad.records import dataclass
 
 LANES: Final = (1, 2, 4, 8, 16)
+#: Lanes of whole registers of narrow elements.
+WIDE: Final = (32, 64)
+EVERY_COUNT: Final = (*LANES, *WIDE)
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,7 @@ Kind = Vector | Pointer | Mask | Scalar
 VECTORS: Final = {
     (element.name, lanes): Vector(element, lanes)
     for element in ELEMENTS.values()
-    for lanes in LANES
+    for lanes in EVERY_COUNT
 }
 """Every vector kind."""
 

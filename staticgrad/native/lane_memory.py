@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from staticgrad.native.kinds import ELEMENTS, LANES, Element, bools, vector
+from staticgrad.native.kinds import ELEMENTS, EVERY_COUNT, LANES, Element, bools, vector
 from staticgrad.native.lanes import Lanes, Number, coerce, meet
 
 #: Bytes of the smallest vector that is streamed; where it begins is a multiple of them.
@@ -262,11 +262,11 @@ def _vocabulary() -> dict[str, Callable[..., Any]]:
         "getitem": getitem,
         "bool": bool,
     }
-    for lanes in LANES:
+    for lanes in EVERY_COUNT:
         found[f"mask{lanes}"] = _mask(lanes)
         found[f"load{lanes}"] = _whole_load(lanes)
         found[f"store{lanes}"] = _whole_store(lanes)
-        if lanes > 1:
+        if lanes in LANES[1:]:
             found[f"transpose{lanes}"] = _transpose(lanes)
     for element in ELEMENTS.values():
         found[f"ptr_{element.name}"] = _pointer(element)

@@ -12,7 +12,7 @@ from typing import Final
 from staticgrad.native import emitter as text
 from staticgrad.native.cast_operations import convert
 from staticgrad.native.emitter import Emitter, Operand
-from staticgrad.native.kinds import ELEMENTS, LANES, REAL, TRUTH, WORD, Kind, Vector, vector
+from staticgrad.native.kinds import ELEMENTS, EVERY_COUNT, REAL, TRUTH, WORD, Kind, Vector, vector
 from staticgrad.native.operations import (
     FUNCTIONS,
     OPERATORS,
@@ -230,7 +230,7 @@ def _like(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) ->
 define(
     "like", lambda model, value: meet(model, value) if value in (WORD, REAL, TRUTH) else None, _like
 )
-for _lanes in LANES:
+for _lanes in EVERY_COUNT:
     _broadcast(_lanes)
     _counting(_lanes)
     for _element in ELEMENTS.values():

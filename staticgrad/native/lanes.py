@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from staticgrad.narrow_floats import STORED, narrowed
 from staticgrad.native.kinds import (
     ELEMENTS,
-    LANES,
+    EVERY_COUNT,
     Element,
     Vector,
     bools,
@@ -461,13 +461,13 @@ def _vocabulary() -> dict[str, Callable[..., Any]]:
         found[f"cast_{element.name}"] = functools.partial(convert, element=element)
         if element.kind != "b":
             found[f"bitcast_{element.name}"] = _bitcast(element)
-        for lanes in LANES:
+        for lanes in EVERY_COUNT:
             kind = vector(element, lanes)
             found[kind.name] = _constructor(kind)
     for number in range(7):
         found[f"every{number}"] = _every(number)
         found[f"turn{number}"] = _in_turn(number)
-    for lanes in LANES:
+    for lanes in EVERY_COUNT:
         found[f"splat{lanes}"] = _broadcast(lanes)
         found[f"iota{lanes}"] = _counting(lanes)
     return found

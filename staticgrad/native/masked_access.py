@@ -4,7 +4,7 @@ LLVM writes a masked access of bytes or halves lane by lane then: a test, a bran
 each. Words have instructions, of which stores take some 12 cycles on AMD's processors. Kernels have
 masks at the ends of their rows, so most are the first few lanes of a vector. A function of each
 kind reads the whole vector where it lies in one page, which is there if any of its lanes is on, and
-stores the first lanes as a few pieces. Whatever is not of that kind stays LLVM's.
+stores the first lanes as a few pieces. Whatever is not of that kind goes lane by lane, in a loop.
 """
 
 from __future__ import annotations
@@ -20,28 +20,27 @@ _FAST: Final = (
     "haswell", "broadwell", "skylake", "alderlake", "raptorlake", "arrowlake", "lunarlake",
     "meteorlake", "gracemont", "sierraforest", "grandridge", "pantherlake", "clearwaterforest",
 )  # fmt: skip
-#: Bytes of an element by its LLVM type, and its suffix in the names of intrinsics.
-_ELEMENTS: Final = {
-    "i8": (1, "i8"),
-    "i16": (2, "i16"),
-    "half": (2, "f16"),
-    "bfloat": (2, "bf16"),
-    "i32": (4, "i32"),
-    "i64": (8, "i64"),
-    "float": (4, "f32"),
-    "double": (8, "f64"),
-}
+#: Bytes of an element by its LLVM type.
+_BYTES: Final = {
+    "i8": 1, "i16": 2, "half": 2, "bfloat": 2, "i32": 4, "i64": 8, "float": 4, "double": 8,
+}  # fmt: skip
+#: Bits of a number.
+_WORD: Final = 64
+#: Lanes beyond which a mask is passed as bytes: as an argument, each bit takes a place of its own.
+_FEW: Final = 16
 #: What counts the lanes that are on.
 _COUNT: Final = "declare i64 @llvm.ctpop.i64(i64)"
 _KIND: Final = r"<(\d+) x (\w+)>"
 _NARROW: Final = r"<(\d+) x (i8|i16|half|bfloat)>"
 _LOAD: Final = re.compile(
-    rf"call {_NARROW} @llvm\.masked\.load\.\w+\.p0"
-    r"\(ptr ([^,]+), i32 1, (<\d+ x i1>) ([^,]+), <[^>]+> zeroinitializer\)"
+    rf"^( *)(%[^ ]+ =) call {_NARROW} @llvm\.masked\.load\.\w+\.p0"
+    r"\(ptr ([^,]+), i32 1, <\d+ x i1> ([^,]+), <[^>]+> zeroinitializer\)",
+    re.M,
 )
 _STORE: Final = re.compile(
-    rf"call void @llvm\.masked\.store\.\w+\.p0\({_KIND} ([^,]+), ptr ([^,]+), i32 1, "
-    r"(<\d+ x i1>) ([^,)]+)\)"
+    rf"^( *)call void @llvm\.masked\.store\.\w+\.p0\({_KIND} ([^,]+), ptr ([^,]+), i32 1, "
+    r"<\d+ x i1> ([^,)]+)\)",
+    re.M,
 )
 
 
@@ -51,19 +50,22 @@ def called(text: str, cpu: str) -> str:
     needed: dict[str, str] = {}
 
     def load(found: re.Match[str]) -> str:
-        lanes, element, address, mask, bits = found.groups()
-        name = f"masked_load_{lanes}_{element}"
-        needed[name] = "\n".join(_loading(name, int(lanes), element))
-        return f"call <{lanes} x {element}> @{name}(ptr {address}, {mask} {bits})"
+        shift, result, count, element, address, mask = found.groups()
+        name = f"masked_load_{count}_{element}"
+        needed[name] = "\n".join(_loading(name, int(count), element))
+        before, passed = _passed(int(count), mask, f"{shift}%load.{found.start()}")
+        kind = f"<{count} x {element}>"
+        return f"{before}{shift}{result} call {kind} @{name}(ptr {address}, {passed})"
 
     def store(found: re.Match[str]) -> str:
-        lanes, element, value, address, mask, bits = found.groups()
-        if fast and _ELEMENTS[element][0] > 2:
+        shift, count, element, value, address, mask = found.groups()
+        if fast and _BYTES[element] > 2:
             return found[0]
-        name = f"masked_store_{lanes}_{element}"
-        needed[name] = "\n".join(_storing(name, int(lanes), element))
-        vector = f"<{lanes} x {element}>"
-        return f"call void @{name}({vector} {value}, ptr {address}, {mask} {bits})"
+        name = f"masked_store_{count}_{element}"
+        needed[name] = "\n".join(_storing(name, int(count), element))
+        before, passed = _passed(int(count), mask, f"{shift}%store.{found.start()}")
+        given = f"<{count} x {element}> {value}, ptr {address}, {passed}"
+        return f"{before}{shift}call void @{name}({given})"
 
     replaced = _STORE.sub(store, _LOAD.sub(load, text))
     if not needed:
@@ -72,28 +74,45 @@ def called(text: str, cpu: str) -> str:
     return "\n".join([replaced, *counted, *needed.values()])
 
 
+def _passed(lanes: int, mask: str, name: str) -> tuple[str, str]:
+    """The line before a call, if any, and its argument for a mask; ``name``: of a new value."""
+    if lanes <= _FEW:
+        return "", f"<{lanes} x i1> {mask}"
+    line = f"{name} = sext <{lanes} x i1> {mask} to <{lanes} x i8>\n"
+    return line, f"<{lanes} x i8> {name.strip()}"
+
+
+def _given(lanes: int) -> tuple[str, str]:
+    """The parameter for a mask, and the lines that make ``on`` of it, and its bits, a ``word``."""
+    mask = f"<{lanes} x i1>"
+    made = f"  %on = icmp slt <{lanes} x i8> %bytes, zeroinitializer\n"
+    if lanes == _WORD:
+        return f"<{lanes} x i8> %bytes", f"{made}  %word = bitcast {mask} %on to i64"
+    word = f"  %bits = bitcast {mask} %on to i{lanes}\n  %word = zext i{lanes} %bits to i64"
+    return (f"{mask} %on", word) if lanes <= _FEW else (f"<{lanes} x i8> %bytes", made + word)
+
+
 def _loading(name: str, lanes: int, element: str) -> Iterator[str]:
-    """The function that loads: the vector as a whole, or what LLVM makes of it."""
-    size, suffix = _ELEMENTS[element]
-    vector, mask = f"<{lanes} x {element}>", f"<{lanes} x i1>"
-    yield f"define internal {vector} @{name}(ptr %at, {mask} %on) noinline nounwind {{"
-    yield f"  %bits = bitcast {mask} %on to i{lanes}"
-    yield f"  %any = icmp ne i{lanes} %bits, 0"
+    """The function that loads: the vector as a whole, or lane by lane at the end of a page."""
+    vector, (passed, word) = f"<{lanes} x {element}>", _given(lanes)
+    yield f"define internal {vector} @{name}(ptr %at, {passed}) noinline nounwind {{"
+    yield f"  %place = alloca {vector}, align 64"
+    yield word
+    yield "  %any = icmp ne i64 %word, 0"
     yield "  br i1 %any, label %some, label %none"
     yield "some:"
     yield "  %address = ptrtoint ptr %at to i64"
     yield f"  %offset = and i64 %address, {PAGE - 1}"
-    yield f"  %near = icmp ule i64 %offset, {PAGE - lanes * size}"
+    yield f"  %near = icmp ule i64 %offset, {PAGE - lanes * _BYTES[element]}"
     yield "  br i1 %near, label %whole, label %apart"
     yield "whole:"
     yield f"  %all = load {vector}, ptr %at, align 1"
-    yield f"  %kept = select {mask} %on, {vector} %all, {vector} zeroinitializer"
+    yield f"  %kept = select <{lanes} x i1> %on, {vector} %all, {vector} zeroinitializer"
     yield f"  ret {vector} %kept"
     yield "apart:"
-    yield (
-        f"  %found = call {vector} @llvm.masked.load.v{lanes}{suffix}.p0"
-        f"(ptr %at, i32 1, {mask} %on, {vector} zeroinitializer)"
-    )
+    yield f"  store {vector} zeroinitializer, ptr %place, align 64"
+    yield from _each_lane(lanes, element, "%at", "%place")
+    yield f"  %found = load {vector}, ptr %place, align 64"
     yield f"  ret {vector} %found"
     yield "none:"
     yield f"  ret {vector} zeroinitializer"
@@ -101,40 +120,56 @@ def _loading(name: str, lanes: int, element: str) -> Iterator[str]:
 
 
 def _storing(name: str, lanes: int, element: str) -> Iterator[str]:
-    """The function that stores: the vector, its first lanes, or what LLVM makes of it."""
-    size, suffix = _ELEMENTS[element]
-    vector, mask, word = f"<{lanes} x {element}>", f"<{lanes} x i1>", f"i{lanes}"
-    given = f"{vector} %value, ptr %at, {mask} %on"
+    """The function that stores: the vector, its first lanes as pieces, or lane by lane."""
+    vector, (passed, word) = f"<{lanes} x {element}>", _given(lanes)
+    given = f"{vector} %value, ptr %at, {passed}"
     yield f"define internal void @{name}({given}) noinline nounwind {{"
     yield f"  %place = alloca {vector}, align 64"
-    yield f"  %bits = bitcast {mask} %on to {word}"
-    yield f"  %full = icmp eq {word} %bits, -1"
+    yield word
+    yield f"  %full = icmp eq i64 %word, {(1 << lanes) - 1 if lanes < _WORD else -1}"
     yield "  br i1 %full, label %whole, label %part"
     yield "whole:"
     yield f"  store {vector} %value, ptr %at, align 1"
     yield "  ret void"
     yield "part:"
-    yield f"  %next = add {word} %bits, 1"
-    yield f"  %both = and {word} %bits, %next"
-    yield f"  %first = icmp eq {word} %both, 0"
+    yield f"  store {vector} %value, ptr %place, align 64"
+    yield "  %next = add i64 %word, 1"
+    yield "  %both = and i64 %word, %next"
+    yield "  %first = icmp eq i64 %both, 0"
     yield "  br i1 %first, label %pieces, label %apart"
     yield "apart:"
-    yield (
-        f"  call void @llvm.masked.store.v{lanes}{suffix}.p0"
-        f"({vector} %value, ptr %at, i32 1, {mask} %on)"
-    )
+    yield from _each_lane(lanes, element, "%place", "%at")
     yield "  ret void"
     yield "pieces:"
-    yield f"  store {vector} %value, ptr %place, align 64"
-    yield from _pieces(lanes, size)
+    yield from _pieces(lanes, _BYTES[element])
     yield "  ret void"
     yield "}"
 
 
+def _each_lane(lanes: int, element: str, source: str, target: str) -> Iterator[str]:
+    """Copies the lanes that are on, one after the other, from the block ``apart`` on."""
+    yield "  br label %lane"
+    yield "lane:"
+    yield "  %number = phi i64 [ 0, %apart ], [ %following, %left ]"
+    yield "  %moved = lshr i64 %word, %number"
+    yield "  %bit = trunc i64 %moved to i1"
+    yield "  br i1 %bit, label %one, label %left"
+    yield "one:"
+    yield f"  %from = getelementptr {element}, ptr {source}, i64 %number"
+    yield f"  %to = getelementptr {element}, ptr {target}, i64 %number"
+    yield f"  %held = load {element}, ptr %from, align 1"
+    yield f"  store {element} %held, ptr %to, align 1"
+    yield "  br label %left"
+    yield "left:"
+    yield "  %following = add i64 %number, 1"
+    yield f"  %end = icmp eq i64 %following, {lanes}"
+    yield "  br i1 %end, label %done, label %lane"
+    yield "done:"
+
+
 def _pieces(lanes: int, size: int) -> Iterator[str]:
     """Copies as many of the first lanes as are on: half a vector of them, a quarter, and so on."""
-    yield f"  %wide = zext i{lanes} %bits to i64"
-    yield "  %count = call i64 @llvm.ctpop.i64(i64 %wide)"
+    yield "  %count = call i64 @llvm.ctpop.i64(i64 %word)"
     yield "  br label %try1"
     done = "0"
     for number in range(1, lanes.bit_length()):

@@ -12,6 +12,7 @@ from staticgrad.native import emitter as text
 from staticgrad.native.emitter import Emitter, Operand
 from staticgrad.native.kinds import (
     ELEMENTS,
+    EVERY_COUNT,
     LANES,
     NOTHING,
     REAL,
@@ -63,12 +64,21 @@ def _mask(lanes: int) -> None:
             return out.do(f"icmp sgt i64 {left}, 0")
         clamped = out.intrinsic("i64", "llvm.smax.i64", [("i64", left), ("i64", "0")])
         clamped = out.intrinsic("i64", "llvm.smin.i64", [("i64", clamped), ("i64", str(lanes))])
+        if lanes not in LANES:
+            return _below(out, clamped, lanes)
         shifted = out.do(f"shl i64 -1, {clamped}")
         bits = out.do(f"xor i64 {shifted}, -1")
         narrow = out.do(f"trunc i64 {bits} to i{lanes}")
         return out.do(f"bitcast i{lanes} {narrow} to {kind.llvm}")
 
     define(f"mask{lanes}", lambda count: kind if count is WORD else None, emit)
+
+
+def _below(out: Emitter, count: str, lanes: int) -> str:
+    """The first lanes of many, by their numbers: as many bits are words where masks are vectors."""
+    kind = vector("u8", lanes)
+    each = out.splat(kind, out.do(f"trunc i64 {count} to i8"))
+    return out.do(f"icmp ugt {kind.llvm} {each}, {text.lane_numbers(kind)}")
 
 
 def _mask_of(out: Emitter, kinds: Kinds, values: Values) -> Operand:
@@ -456,10 +466,10 @@ def _window_result(position: Kind, *words: Kind) -> Kind | None:
     return position if all(word is WORD for word in words) else None
 
 
-for _count in LANES:
+for _count in EVERY_COUNT:
     _mask(_count)
     _whole(_count)
-    if _count > 1:
+    if _count in LANES[1:]:
         _transpose(_count)
 for _kind in ELEMENTS.values():
     _pointers(_kind)

@@ -1,0 +1,62 @@
+"""How many narrow elements a map takes at a time: as many as fill a register.
+
+A vector has 16 elements at most, as the order of a sum says, so that one of bytes fills a quarter
+of a register. A map that does nothing but store has no order, and may take whole registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from staticgrad.ir.expr import (
+    ARITHMETIC,
+    BITWISE,
+    COMPARE,
+    EXTREMA,
+    Access,
+    Expr,
+    postorder,
+)
+from staticgrad.ir.kernel_stages import Map, Operand, Stage, Store, roots
+
+#: Bits of a register, and the widest elements of which more than 16 fill one.
+_REGISTER: Final = 512
+_WIDEST: Final = 16
+#: What processors do to whole registers of narrow elements.
+_WHOLE: Final = (
+    ARITHMETIC.keys() | BITWISE.keys() | COMPARE.keys() | EXTREMA.keys() | {"literal", "select"}
+) - {"div"}
+
+
+def whole_registers(stages: Sequence[Stage], operands: Sequence[Operand]) -> int:
+    """The narrow elements that fill a register, where a kernel's one map has no others; else 0.
+
+    It stores only, to elements one behind the other, and reads such elements or ones that stay.
+    """
+    widest = max((operand.dtype.itemsize for operand in operands), default=0) * 8
+    (stage, *others) = stages
+    if others or not 0 < widest <= _WIDEST or not isinstance(stage, Map):
+        return 0
+    stores = [s for s in stage.body if isinstance(s, Store)]
+    along = stage.axis.name
+    if len(stores) < len(stage.body) or not all(_runs(s.access, along, (1,)) for s in stores):
+        return 0
+    values = postorder(root for store in stores for root in roots(store))
+    if not all(_fills(value, along, widest) for value in values):
+        return 0
+    return _REGISTER // widest
+
+
+def _fills(value: Expr, along: str, widest: int) -> bool:
+    """Whether a value is one of a register of elements of so many bits."""
+    if value.dtype.itemsize * 8 > widest:
+        return False
+    if isinstance(value.attribute, Access):
+        return _runs(value.attribute, along, (0, 1))
+    return value.op in _WHOLE or (value.op in ("cast", "bitcast") and not value.dtype.is_float)
+
+
+def _runs(access: Access, along: str, steps: Sequence[int]) -> bool:
+    """Whether an access has no ends and no indices, and goes along a loop by one of the steps."""
+    return not (access.gather or access.bounded) and access.stride(along) in steps
