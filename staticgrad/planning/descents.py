@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final
 
-from staticgrad.planning import descent_code, sequence_arrays
+from staticgrad.planning import descent_code, sequence_arrays, walk_code
 from staticgrad.planning.machine import machine_code
 from staticgrad.planning.problem import Net
 from staticgrad.planning.sequence_arrays import SequenceArrays
@@ -94,6 +94,19 @@ class Descents:
             dear = sorted(dear, key=key.__getitem__)
         self._arrays.dear[: len(dear)] = array("q", dear)
         return self._run(self._trim, sequence, goal, limit)
+
+    def walked(
+        self, sequence: Sequence[int], goal: int, heat: float, random: Random, limit: int
+    ) -> list[int]:
+        """The cheapest sequence within the goal that a walk of so much effort from this one meets,
+        or the one of the least excess; ``heat`` is how much dearer a change may be at first, as a
+        share of the cost of all ops."""
+        walk, _ = _code_of(walk_code.walk)  # few callers walk
+        words = self._arrays.words
+        words[sequence_arrays.HOT] = 1 + int(heat * sequence_arrays.SCALE)
+        words[sequence_arrays.RANDOM] = random.randrange(1, 1 << 31)
+        self._run(walk, sequence, goal, limit)
+        return self.laid_out(self._arrays.walked[: words[sequence_arrays.BEST]].tolist())
 
     def _run(
         self,

@@ -58,12 +58,10 @@ def _picture(plan: MemoryPlan) -> Iterable[str]:
     across = _WIDTH / max(len(plan.sequence), 1)
     up = _HEIGHT / max(plan.height, 1)
     kinds = dict.fromkeys(blocks.workspaces.values(), "room")
-    ran: set[int] = set()
+    first: dict[int, int] = {}
     for (t, value), block in blocks.made.items():
-        maker = plan.net.producer[value]
-        again = maker in ran and runs.first_run[maker] < t
+        again = first.setdefault(plan.net.producer[value], t) < t
         kinds.setdefault(block, "again" if again else "once")
-        ran.add(maker)
     yield f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">'
     for block, kind in sorted(kinds.items())[:_MOST_BLOCKS]:
         size, offset = blocks.sizes[block], plan.offsets[block]

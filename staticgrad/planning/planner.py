@@ -20,19 +20,17 @@ from staticgrad.planning.descents import SLOPES, Descents
 from staticgrad.planning.documents import problem_of, read_problem
 from staticgrad.planning.placed import MemoryPlan
 from staticgrad.planning.problem import MemoryProblem, Net
-from staticgrad.planning.searching import Annealing, rebuilt
+from staticgrad.planning.searching import rebuilt, walked
 
 Effort = Literal["fast", "default", "exact"]
 PolicyName = Literal["optimal", "store_all", "sqrt", "chen", "chain", "min_cut", "milp", "rounded"]
-#: Effort of descents and of rebuilding, and events that the walk over sequences may look at.
-_EFFORTS: Final[dict[str, tuple[int, int, int]]] = {
-    "fast": (40_000_000, 0, 0),
-    "default": (40_000_000, 60_000_000, 1_500_000),
-    "exact": (40_000_000, 60_000_000, 1_500_000),
+#: Effort of descents, of walks and of rebuilding: for any problem, and for each of its events.
+_EFFORTS: Final[dict[str, tuple[tuple[int, int], ...]]] = {
+    "fast": ((40_000_000, 20_000), (0, 0), (0, 0)),
+    "default": ((40_000_000, 20_000), (80_000_000, 20_000), (40_000_000, 40_000)),
+    "exact": ((40_000_000, 20_000), (80_000_000, 20_000), (40_000_000, 40_000)),
 }
-_LOOKS: Final = 20_000  # more effort for each event of a problem
 _REBUILT: Final = 2_000  # ops up to which sequences are rebuilt
-_WALKED: Final = 400  # ops up to which the walk has time to get somewhere
 _TRIES: Final = 8  # sequences that are placed, the cheapest first
 _SOLVED: Final = 150  # ops up to which there is a mixed integer program
 _BY_SOLVER: Final = ("milp", "rounded")
@@ -115,7 +113,7 @@ def _found(
 
     descents = Descents(net)
     found = policies.proposed(descents, policy, limit)
-    best, smallest, _ = _cheapest(net, found, limit, bound, smallest)
+    best, smallest, _ = _cheapest(net, found, limit, bound, smallest, None)
     return best, smallest
 
 
@@ -155,15 +153,17 @@ def _within(
     net: Net, budget: int, effort: str, seed: int, bound: int, smallest: int
 ) -> tuple[MemoryPlan | None, int]:
     """The cheapest plan found within the budget, and the smallest arena of all that were placed."""
-    descents = Descents(net)
+    descents, random = Descents(net), Random(seed)
+    found = _sequences(descents, budget, effort, random)
+    best, smallest, over = _cheapest(net, found, budget, bound, smallest, None)
     goal = budget
-    for turn in range(_ROUNDS):
-        found = _sequences(descents, goal, effort, seed + turn)
-        best, smallest, over = _cheapest(net, found, budget, bound, smallest)
-        if best is not None or not over or goal == bound:
-            return best, smallest
+    for _ in range(_ROUNDS):
+        if not over or goal <= bound:
+            break
         goal = max(bound, goal - over)
-    return None, smallest
+        found = _lowered(descents, found, budget, goal, effort, random)
+        best, smallest, over = _cheapest(net, found, budget, bound, smallest, best)
+    return best, smallest
 
 
 def _cheapest(
@@ -172,21 +172,49 @@ def _cheapest(
     budget: int,
     bound: int,
     smallest: int,
+    best: MemoryPlan | None,
 ) -> tuple[MemoryPlan | None, int, int]:
-    """The plan of the cheapest sequence whose arena keeps the budget, the smallest arena of all
-    that were placed, and by how much arenas exceeded the budget where loads do not."""
+    """The plan of the cheapest sequence whose arena keeps the budget, if it is cheaper than the
+    best, the smallest arena of all that were placed, and the fewest bytes by which the arena of a
+    cheaper sequence exceeded the budget where its load does not."""
     over = 0
     fitting = {cost: sequence for load, cost, sequence in found if load <= budget}
     for cost in sorted(fitting)[:_TRIES]:
+        if best is not None and cost >= best.cost * (1.0 - 1e-9):
+            break
         plan = MemoryPlan.of(net, fitting[cost], bound, budget)
         smallest = min(smallest, plan.height)
         if plan.height <= budget:
-            return plan, smallest, 0
-        over = max(over, plan.height - budget)
+            best = plan
+            break
+        over = min(over or plan.height, plan.height - budget)
     if not fitting and found:
         lowest = min(found)
         smallest = min(smallest, MemoryPlan.of(net, lowest[2], bound, budget).height)
-    return None, smallest, over
+    return best, smallest, over
+
+
+def _lowered(
+    descents: Descents,
+    found: Sequence[tuple[int, float, list[int]]],
+    budget: int,
+    goal: int,
+    effort: str,
+    random: Random,
+) -> list[tuple[int, float, list[int]]]:
+    """The cheapest sequences within the budget brought to a lower goal, and walks from there."""
+    net, (limit, walking, _) = descents.net, _efforts(descents.net, effort)
+    near = sorted((each for each in found if each[0] <= budget), key=lambda each: each[1])[:_TRIES]
+    low = []
+    for _, _, sequence in near:
+        sequence = descents.descended(sequence, goal, SLOPES[0], random, limit // _TRIES)
+        if descents.peak <= goal:
+            sequence = descents.trimmed(sequence, goal, random, 0.0, limit // _TRIES)
+        low.append((descents.peak, net.cost(sequence), sequence))
+    if walking:
+        starts = [sequence for _, _, sequence in near[:2]]
+        low += walked(descents, starts, goal, random, walking)
+    return low
 
 
 def _proven(net: Net, budget: int, bound: int, best: MemoryPlan | None) -> MemoryPlan | None:
@@ -226,15 +254,19 @@ def _infeasible(problem: MemoryProblem, budget: int, smallest: int, bound: int) 
     return error
 
 
+def _efforts(net: Net, effort: str) -> tuple[int, ...]:
+    """Effort of descents, of walks and of rebuilding."""
+    events = sum(map(len, (*net.reads, *net.makes)))
+    return tuple(least + each * events for least, each in _EFFORTS[effort])
+
+
 def _sequences(
-    descents: Descents, goal: int, effort: str, seed: int
+    descents: Descents, goal: int, effort: str, random: Random
 ) -> list[tuple[int, float, list[int]]]:
     """Loads, costs and sequences: what each descent ends at, trimmed, and what the searches make
     of the cheapest that keeps the goal."""
-    net, random = descents.net, Random(seed)
-    descending, rebuilding, annealing = _EFFORTS[effort]
-    events = sum(map(len, (*net.reads, *net.makes)))
-    descending += _LOOKS * events
+    net = descents.net
+    descending, walking, rebuilding = _efforts(net, effort)
     found: list[tuple[int, float, list[int]]] = []
     given = list(range(len(net.ops)))
     stop = descents.effort + descending
@@ -246,19 +278,17 @@ def _sequences(
         found.append((descents.peak, net.cost(sequence), sequence))
         if descents.effort > stop:
             break
-    if rebuilding and len(net.ops) <= _REBUILT:
+    if not walking:
+        return found
+    short = len(net.ops) <= _REBUILT
+    if short:
         found += _by_others(descents, goal, random, descending // 4)
-    start = min(found, key=lambda each: (each[0] > goal, each[1]))
-    if start[0] <= goal and rebuilding and len(net.ops) <= _REBUILT:
-        sequence = rebuilt(descents, start[2], goal, random, rebuilding + _LOOKS * events)
-        start = goal, net.cost(sequence), sequence
-        found.append(start)
-    if annealing and len(net.ops) <= _WALKED:
-        walk = Annealing(net, start[2], goal, random, _heat(net, start[2]))
-        walk.walk(annealing)
-        if walk.best is not None:
-            sequence = descents.trimmed(walk.best, goal, random, 0.0, descending // 4)
-            found.append((descents.peak, net.cost(sequence), sequence))
+    starts = [*dict.fromkeys(tuple(sequence) for _, _, sequence in _ends(found, goal)), given]
+    found += walked(descents, starts, goal, random, walking)
+    best = _ends(found, goal)[0]
+    if short and best[0] <= goal:
+        sequence = rebuilt(descents, best[2], goal, random, rebuilding)
+        found.append((goal, net.cost(sequence), sequence))
     return found
 
 
@@ -288,10 +318,3 @@ def _ends(
         return []
     first = min(found, key=lambda each: (each[0] > goal, each[1] if each[0] <= goal else each[0]))
     return [first, min(found, key=lambda each: each[1])]
-
-
-def _heat(net: Net, start: Sequence[int]) -> float:
-    """How much dearer a change may be at first, as a share of the cost of all ops."""
-    costs = sorted(cost for cost in net.costs if cost > 0)
-    typical = costs[len(costs) // 2] / net.total if costs else 1.0
-    return max(0.02 * (net.cost(start) - net.total) / max(net.total, 1e-300), 0.3 * typical)

@@ -35,7 +35,21 @@ ALIVE: Final = 21
 GROUPS: Final = 22  # of values, of each of which one gap is dropped at a time
 BROKEN: Final = 23  # whether a step of the trial ends what a later one needs
 SETTLED: Final = 24  # steps of the trial behind which updates no longer wait
-WORDS: Final = 25
+# of a walk
+LO: Final = 25  # where the window of a change begins
+HI: Final = 26
+HOT: Final = 27  # heat to begin with, in parts of the cost of all steps as SCALE has them
+HEAT: Final = 28
+PRICE: Final = 29
+COST: Final = 30
+TOUCHED: Final = 31
+MOVED: Final = 32
+BEGIN: Final = 33  # the first step whose load a change changes
+IDLE: Final = 34  # whether a change may leave runs that nobody reads
+BEST: Final = 35  # length of the best sequence
+BEST_EXCESS: Final = 36
+BEST_COST: Final = 37
+WORDS: Final = 38
 
 SCALE: Final = 1 << 32  # what the cost of all steps counts
 BEYOND_ALL: Final = 1 << 60  # the load of a sequence that no plan may have
@@ -96,6 +110,19 @@ class SequenceArrays:
     refused_at: array[int]
     span_from: array[int]
     span_bytes: array[int]
+    across: array[int]
+    when: array[int]
+    ended: array[int]
+    seen: array[int]
+    touched: array[int]
+    moved: array[int]
+    moved_at: array[int]
+    more: array[int]
+    once: array[int]
+    window: array[int]
+    window_load: array[int]
+    window_alive: array[int]
+    walked: array[int]
 
     @classmethod
     def of(cls, net: Net) -> SequenceArrays:
@@ -109,6 +136,7 @@ class SequenceArrays:
             "size": net.sizes,
             "weight": (max(1, s * _SIZES // largest) if s else 0 for s in net.sizes),
             "kept": map(int, net.kept),
+            "ended": (int(value in net.enders) for value in range(values)),
             "producer": net.producer,
             "cost": (1 + int(cost / total * SCALE) for cost in net.costs),
             "workspace": net.workspace,
@@ -127,8 +155,8 @@ class SequenceArrays:
             found[f"{name}_at"] = accumulate(map(len, lists), initial=0)
             found["over_taken" if name == "over" else name] = _joined(lists)
         found["over_given"] = _joined(given)
-        by_value = {"need", "event_at", "fill", "held"}
-        by_step = {"count", "run_at", "mark", "dear", "due", "waiting"}
+        by_value = {"need", "event_at", "fill", "held", "seen", "touched", "moved", "moved_at"}
+        by_step = {"count", "run_at", "mark", "dear", "due", "waiting", "when"}
         lengths = {"words": WORDS, "event": event_room, "used": values}
         for name in cls.__annotations__:
             if name not in found:

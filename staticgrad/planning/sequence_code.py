@@ -99,6 +99,7 @@ def find_loads(s: SequenceArrays) -> int:
             alive = alive + size[value]
     words[ALIVE] = alive
     words[BROKEN] = 0
+    s.across[words[TRIAL]] = alive
     excess = 0
     peak = 0
     length = words[TRIAL]
@@ -107,10 +108,11 @@ def find_loads(s: SequenceArrays) -> int:
         step = s.trial[t]
         load = alive + s.workspace[step]
         if s.over_at[step] < s.over_at[step + 1]:
-            load = load - _saved(s, step)
-        load = load + _there(s, step)
+            load = load - saved(s, step)
+        load = load + there(s, step)
         alive = words[ALIVE]
         s.trial_load[t] = load
+        s.across[t] = alive
         if load > peak:
             peak = load
         if load > goal:
@@ -124,7 +126,7 @@ def find_loads(s: SequenceArrays) -> int:
     return 0
 
 
-def _there(s: SequenceArrays, step: int) -> int:
+def there(s: SequenceArrays, step: int) -> int:
     """Go back over a step; what it has beside the bytes that are alive behind it."""
     words = s.words
     need = s.need
@@ -149,7 +151,7 @@ def _there(s: SequenceArrays, step: int) -> int:
     return more
 
 
-def _saved(s: SequenceArrays, step: int) -> int:
+def saved(s: SequenceArrays, step: int) -> int:
     """Bytes that a step writes over what dies there: each value once."""
     used = s.used
     begin = s.over_at[step]
@@ -201,6 +203,26 @@ def find_events(s: SequenceArrays) -> int:
             fill[value] = fill[value] + 1
     words[EFFORT] = words[EFFORT] - 2 * length
     return 0
+
+
+def first_event(s: SequenceArrays, value: int, event: int) -> int:
+    """The place of the first event of a value that is no earlier."""
+    low = s.event_at[value]
+    high = s.event_at[value + 1]
+    while low < high:
+        middle = (low + high) // 2
+        if s.event[middle] < event:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def later(s: SequenceArrays, value: int, k: int) -> int:
+    """Whether a value is needed from its event at place k on, made before or not."""
+    if k < s.event_at[value + 1]:
+        return 1 - s.event[k] % 2
+    return s.kept[value]
 
 
 def lives(s: SequenceArrays, value: int, t: int) -> int:

@@ -53,26 +53,22 @@ def test_loads_and_limits_are_those_of_the_schedule(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["u_shaped", "parts"])
-def test_changes_that_a_schedule_forbids_are_refused(name: str) -> None:
-    """Parts of a buffer are written in turn: what abstract changes do, the schedule allows."""
+def test_walks_do_nothing_that_a_schedule_forbids(name: str) -> None:
+    """Parts of a buffer are written in turn: what abstract walks do, the schedule allows."""
     problem, random = problem_of(name), Random(3)
     abstract = abstracted(problem)
     assert any(abstract.net.ends)
-    runs = Runs(abstract.net, abstract.ops(problem.order))
-    allowed = 0
-    for _ in range(400):
-        t = random.randrange(1, len(runs.sequence))
-        value = random.randrange(len(abstract.net.sizes))
-        steps = runs.closure(value, t) if runs.events[value][0] < 2 * t else None
-        change = None if steps is None else runs.changed(t, t, steps)
-        if change is None:
-            continue
-        allowed += 1
-        ops = [*runs.sequence[:t], *change.steps, *runs.sequence[t:]]
-        assert problem.repeats.fault(abstract.steps(ops)) is None
-        if random.random() < 0.2:
-            runs.take(change)
-    assert allowed > 20
+    order = abstract.ops(problem.order)
+    descents = Descents(abstract.net)
+    top = Runs(abstract.net, order).peak
+    found = set()
+    for tenths in range(9, 3, -1):
+        for heat in (0.01, 0.3):
+            ops = descents.walked(order, top * tenths // 10, heat, random, 400_000)
+            assert problem.repeats.fault(abstract.steps(ops)) is None
+            found.add(tuple(ops))
+    assert len(found) > 6
+    assert any(len(ops) > len(order) for ops in found)
 
 
 def test_a_long_chain_is_halved_at_half_the_forward_steps() -> None:

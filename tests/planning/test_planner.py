@@ -52,31 +52,6 @@ def test_plans_hold_and_none_is_better_than_the_optimum(seed, share):
     assert plan is None or (best is not None and best <= plan.cost)
 
 
-@settings(max_examples=20, deadline=None)
-@given(seed=seeds)
-def test_a_change_of_a_window_gives_the_loads_of_the_new_sequence(seed):
-    net = Net.of(random_problem(seed, 9))
-    rng = random.Random(seed)
-    runs = Runs(net, range(len(net.ops)))
-    for _ in range(30):
-        lo = rng.randrange(len(runs.sequence) + 1)
-        hi = min(len(runs.sequence), lo + rng.randint(0, 4))
-        steps = runs.sequence[lo:hi] + rng.choices(range(len(net.ops)), k=rng.randint(0, 2))
-        rng.shuffle(steps)
-        new = [*runs.sequence[:lo], *steps, *runs.sequence[hi:]]
-        change = runs.changed(lo, hi, steps)
-        if not {*range(len(net.ops))} <= {*new}:
-            continue
-        assert (change is not None) == is_valid(net, new)
-        if change is not None:
-            whole = Runs.__new__(Runs)
-            whole.net, whole.sequence = net, new
-            whole._find_loads()
-            assert [*runs.loads[: change.left], *change.loads] == whole.loads[: lo + len(steps)]
-            assert runs.loads[hi:] == whole.loads[lo + len(steps) :]
-            runs.take(change)
-
-
 @pytest.mark.parametrize(("length", "share"), [(5, 0.5), (6, 0.3)])
 def test_chains_are_planned_as_well_as_possible(length, share):
     problem = chain(length, seed=length)

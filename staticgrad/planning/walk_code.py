@@ -1,0 +1,444 @@
+"""A walk over sequences by changes of windows, over arrays of integers.
+
+Annealing (Kirkpatrick, Gelatt and Vecchi, Optimization by simulated annealing, 1983) drops values
+across gaps, takes repeated runs out, moves runs and swaps them. Bytes beyond the goal have a price
+that rises while there are any and falls while there are none, as in the search over sequences of
+FastSA ("A fast heuristic to optimize time-space tradeoff for large models"). A change is weighed by
+its window alone: what stands behind it needs the same values as before, and what the window needs
+from before lives longer, or less long, from its last event on.
+
+The functions are such as ``staticgrad.native.words`` compiles.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from staticgrad.planning.sequence_arrays import (
+    ALIVE,
+    BEGIN,
+    BEST,
+    BEST_COST,
+    BEST_EXCESS,
+    BROKEN,
+    COST,
+    EFFORT,
+    EXCESS,
+    GOAL,
+    HEAT,
+    HI,
+    HOT,
+    IDLE,
+    LENGTH,
+    LO,
+    MOVED,
+    PRICE,
+    RANDOM,
+    ROOM,
+    STAMP,
+    STEPS,
+    TOUCHED,
+    TRIAL,
+    SequenceArrays,
+)
+from staticgrad.planning.sequence_code import (
+    find_events,
+    first_event,
+    has_room,
+    later,
+    lay_out,
+    saved,
+    there,
+)
+from staticgrad.planning.walk_changes import proposed
+
+_ROUND: Final = 64  # tries between two looks at heat and price
+_COOLER: Final = 970  # thousandths of the heat that each hundredth of the effort leaves
+_DEAREST: Final = 1 << 29
+_CHEAPEST: Final = 8
+_MILLION: Final = 1 << 20
+_MOST: Final = 1 << 30
+_WIDE: Final = 1 << 40  # bytes of excess from which on its share is counted less exactly
+_LOG: Final = 710  # of two, in 1024ths
+
+
+def walk(s: SequenceArrays) -> int:
+    """Change the trial until the effort is spent; ``walked`` has the cheapest sequence met that
+    keeps the goal, or else the one of the least excess; whether it keeps the goal."""
+    words = s.words
+    lay_out(s)
+    _survey(s)
+    words[BEST_EXCESS] = words[EXCESS] + 1
+    _keep_best(s)
+    words[PRICE] = 20_000
+    words[HEAT] = words[HOT]
+    whole = words[EFFORT]
+    cooled = 0
+    tries = 0
+    while words[EFFORT] > 0 and words[LENGTH] > 1:
+        tries = tries + 1
+        words[EFFORT] = words[EFFORT] - 4
+        if tries % _ROUND == 0:
+            _set_price(s)
+            _keep_best(s)
+            while cooled < 100 and (100 - cooled) * whole > 100 * words[EFFORT]:
+                words[HEAT] = 1 + words[HEAT] * _COOLER // 1000
+                cooled = cooled + 1
+        count = proposed(s)
+        if count >= 0 and _weighed(s, count) == 1:
+            _take(s, count)
+    _keep_best(s)
+    if words[BEST_EXCESS] > 0:
+        return 0
+    return 1
+
+
+def _set_price(s: SequenceArrays) -> int:
+    """Raise the price of excess while there is any, and lower it while there is none."""
+    words = s.words
+    if words[EXCESS] > 0:
+        words[PRICE] = 1 + words[PRICE] * 108 // 100
+        if words[PRICE] > _DEAREST:
+            words[PRICE] = _DEAREST
+    else:
+        words[PRICE] = words[PRICE] * 96 // 100
+        if words[PRICE] < _CHEAPEST:
+            words[PRICE] = _CHEAPEST
+    return 0
+
+
+def _keep_best(s: SequenceArrays) -> int:
+    """Copy the sequence where none was as good."""
+    words = s.words
+    better = words[EXCESS] < words[BEST_EXCESS]
+    if words[EXCESS] == 0 and words[BEST_EXCESS] == 0:
+        better = words[COST] < words[BEST_COST]
+    if better:
+        for t in range(0, words[LENGTH]):
+            s.walked[t] = s.sequence[t]
+        words[BEST] = words[LENGTH]
+        words[BEST_EXCESS] = words[EXCESS]
+        words[BEST_COST] = words[COST]
+        words[EFFORT] = words[EFFORT] - words[LENGTH] // 2
+    return 0
+
+
+def _survey(s: SequenceArrays) -> int:
+    """Find events, what each step costs together, and where each step ran last."""
+    words = s.words
+    find_events(s)
+    total = 0
+    for t in range(0, words[LENGTH]):
+        step = s.sequence[t]
+        total = total + s.cost[step]
+        s.when[step] = t
+    words[COST] = total
+    words[EFFORT] = words[EFFORT] - words[LENGTH]
+    return 0
+
+
+def _weighed(s: SequenceArrays, count: int) -> int:
+    """Whether the walk takes the steps in ``window`` instead of those from LO to HI."""
+    words = s.words
+    lo = words[LO]
+    hi = words[HI]
+    if _is_allowed(s, count) == 0:
+        return 0
+    _touch_all(s, count)
+    dearer = 0
+    excess = 0
+    for t in range(lo, hi):
+        dearer = dearer - s.cost[s.sequence[t]]
+        if s.load[t] > words[GOAL]:
+            excess = excess - s.load[t] + words[GOAL]
+    for i in range(0, count):
+        dearer = dearer + s.cost[s.window[i]]
+    excess = excess + _window_excess(s, count)
+    if words[BROKEN] > 0 or _find_moved(s) == 0:
+        return 0
+    excess = excess + _excess_before(s)
+    worse = dearer + _priced(s, excess)
+    if worse <= 0 or worse <= words[HEAT] * _drawn_log(s) // 1024:
+        return 1
+    _forget_before(s)
+    return 0
+
+
+def _priced(s: SequenceArrays, excess: int) -> int:
+    """What excess costs: a mean excess of the goal over all steps is four times the price."""
+    words = s.words
+    sign = 1
+    if excess < 0:
+        sign = -1
+        excess = 0 - excess
+    whole = words[GOAL] * words[STEPS] + 1
+    share = 0
+    if excess < _WIDE:
+        share = excess * _MILLION // whole
+    else:
+        share = excess // (1 + whole // _MILLION)
+    if excess > 0:
+        share = share + 1
+    if share > _MOST:
+        share = _MOST
+    return sign * (share * words[PRICE] // 4)
+
+
+def _drawn_log(s: SequenceArrays) -> int:
+    """Minus the natural logarithm of a random number from 0 to 1, in 1024ths, by straight lines
+    between powers of two."""
+    words = s.words
+    words[RANDOM] = words[RANDOM] * 48271 % 2147483647
+    left = words[RANDOM]
+    found = 0
+    while left < _MOST:
+        left = left * 2
+        found = found + _LOG
+    return found + _LOG - (left - _MOST) * _LOG // _MOST
+
+
+def _is_allowed(s: SequenceArrays, count: int) -> int:
+    """Whether no step of the window reads what was overwritten before it."""
+    words = s.words
+    for i in range(0, count):
+        step = s.window[i]
+        for k in range(s.after_at[step], s.after_at[step + 1]):
+            writer = s.after[k]
+            if s.when[writer] < words[LO]:
+                return 0
+            if s.when[writer] < words[HI]:
+                for j in range(0, i):
+                    if s.window[j] == writer:
+                        return 0
+    return 1
+
+
+def _touch_all(s: SequenceArrays, count: int) -> int:
+    """Say of each value that the old window or the new one touches whether it is needed behind."""
+    words = s.words
+    words[STAMP] = words[STAMP] + 1
+    words[TOUCHED] = 0
+    for t in range(words[LO], words[HI]):
+        _touch(s, s.sequence[t])
+    if words[HI] - words[LO] != count:
+        for i in range(0, count):
+            _touch(s, s.window[i])
+    words[EFFORT] = words[EFFORT] - 4 * words[TOUCHED]
+    return 0
+
+
+def _touch(s: SequenceArrays, step: int) -> int:
+    for i in range(s.reads_at[step], s.reads_at[step + 1]):
+        _touch_value(s, s.reads[i])
+    for i in range(s.makes_at[step], s.makes_at[step + 1]):
+        _touch_value(s, s.makes[i])
+    for i in range(s.ends_at[step], s.ends_at[step + 1]):
+        _touch_value(s, s.ends[i])
+    return 0
+
+
+def _touch_value(s: SequenceArrays, value: int) -> int:
+    words = s.words
+    if s.seen[value] != words[STAMP]:
+        s.seen[value] = words[STAMP]
+        s.touched[words[TOUCHED]] = value
+        words[TOUCHED] = words[TOUCHED] + 1
+        s.need[value] = later(s, value, first_event(s, value, 2 * words[HI]))
+    return 0
+
+
+def _window_excess(s: SequenceArrays, count: int) -> int:
+    """Go back over the new window; loads, bytes alive before each step, and its excess."""
+    words = s.words
+    words[BROKEN] = 0
+    words[IDLE] = 0
+    alive = s.across[words[HI]]
+    words[ALIVE] = alive
+    excess = 0
+    for k in range(0, count):
+        i = count - 1 - k
+        step = s.window[i]
+        load = alive + s.workspace[step]
+        if s.over_at[step] < s.over_at[step + 1]:
+            load = load - saved(s, step)
+        used = 0
+        for m in range(s.makes_at[step], s.makes_at[step + 1]):
+            used = used + s.need[s.makes[m]]
+        if used == 0 and s.count[step] > 1:
+            words[IDLE] = 1
+        load = load + there(s, step)
+        alive = words[ALIVE]
+        s.window_load[i] = load
+        s.window_alive[i] = alive
+        if load > words[GOAL]:
+            excess = excess + load - words[GOAL]
+    words[EFFORT] = words[EFFORT] - 3 * count
+    return excess
+
+
+def _find_moved(s: SequenceArrays) -> int:
+    """Which values live longer or less long before the window; whether all that it needs is there.
+
+    ``more`` are the bytes that come at a step and stay, ``once`` those of a step alone.
+    """
+    words = s.words
+    words[MOVED] = 0
+    for i in range(0, words[TOUCHED]):
+        value = s.touched[i]
+        k = first_event(s, value, 2 * words[LO])
+        needs = s.need[value]
+        if k == s.event_at[value]:
+            if needs == 1:
+                return 0
+        elif needs != later(s, value, k):
+            at = s.event[k - 1] // 2
+            if needs == 1 and _is_ended(s, value, s.event[k - 1]) == 1:
+                return 0
+            if needs == 0 and s.event[k - 1] % 2 == 1 and s.count[s.producer[value]] > 1:
+                words[IDLE] = 1
+            s.moved[words[MOVED]] = value
+            s.moved_at[words[MOVED]] = at
+            words[MOVED] = words[MOVED] + 1
+    return 1
+
+
+def _is_ended(s: SequenceArrays, value: int, event: int) -> int:
+    """Whether a step from an event of a value to the window ends it."""
+    if s.ended[value] == 0:
+        return 0
+    for t in range(event // 2 + event % 2, s.words[LO]):
+        step = s.sequence[t]
+        for i in range(s.ends_at[step], s.ends_at[step + 1]):
+            if s.ends[i] == value:
+                return 1
+    return 0
+
+
+def _excess_before(s: SequenceArrays) -> int:
+    """How the excess of the steps before the window changes; ``more`` and ``once`` are set."""
+    words = s.words
+    lo = words[LO]
+    goal = words[GOAL]
+    begin = lo
+    for i in range(0, words[MOVED]):
+        value = s.moved[i]
+        at = s.moved_at[i]
+        size = s.size[value]
+        if s.need[value] == 0:
+            size = 0 - size
+        s.more[at + 1] = s.more[at + 1] + size
+        if at < begin:
+            begin = at
+    for i in range(0, words[MOVED]):
+        at = s.moved_at[i]
+        step = s.sequence[at]
+        if s.over_at[step] < s.over_at[step + 1]:
+            s.once[at] = _saved_before(s, i)
+    words[BEGIN] = begin
+    excess = 0
+    running = 0
+    for t in range(begin, lo):
+        running = running + s.more[t]
+        old = s.load[t]
+        new = old + running + s.once[t]
+        if old > goal:
+            excess = excess - old + goal
+        if new > goal:
+            excess = excess + new - goal
+    words[EFFORT] = words[EFFORT] - lo + begin - 4 * words[MOVED]
+    return excess
+
+
+def _saved_before(s: SequenceArrays, i: int) -> int:
+    """By how much the load of a step before the window rises, because what it writes over dies
+    there no longer, or does now."""
+    words = s.words
+    at = s.moved_at[i]
+    step = s.sequence[at]
+    for j in range(s.over_at[step], s.over_at[step + 1]):
+        taken = s.over_taken[j]
+        s.held[taken] = s.need[taken]
+        s.need[taken] = later(s, taken, first_event(s, taken, 2 * at + 2))
+    before = saved(s, step)
+    for j in range(0, words[MOVED]):
+        if s.moved_at[j] == at:
+            s.need[s.moved[j]] = 1 - later(s, s.moved[j], first_event(s, s.moved[j], 2 * words[LO]))
+    after = saved(s, step)
+    for j in range(s.over_at[step], s.over_at[step + 1]):
+        s.need[s.over_taken[j]] = s.held[s.over_taken[j]]
+    return before - after
+
+
+def _forget_before(s: SequenceArrays) -> int:
+    """Clear what a change that is not taken would do before its window."""
+    words = s.words
+    for i in range(0, words[MOVED]):
+        s.more[s.moved_at[i] + 1] = 0
+        s.once[s.moved_at[i]] = 0
+    return 0
+
+
+def _take(s: SequenceArrays, count: int) -> int:
+    """Make the change that was weighed."""
+    words = s.words
+    if words[HI] - words[LO] == count and words[IDLE] == 0:
+        return _take_in_place(s)
+    _forget_before(s)
+    lo = words[LO]
+    length = words[LENGTH]
+    if lo + count + length - words[HI] > words[ROOM]:
+        return 0
+    for t in range(0, lo):
+        s.trial[t] = s.sequence[t]
+    for i in range(0, count):
+        s.trial[lo + i] = s.window[i]
+    for t in range(words[HI], length):
+        s.trial[lo + count + t - words[HI]] = s.sequence[t]
+    words[TRIAL] = lo + count + length - words[HI]
+    if has_room(s) == 1:
+        lay_out(s)
+        _survey(s)
+    return 0
+
+
+def _take_in_place(s: SequenceArrays) -> int:
+    """Make a change that keeps all runs, with the loads that were found when it was weighed."""
+    words = s.words
+    lo = words[LO]
+    hi = words[HI]
+    goal = words[GOAL]
+    for i in range(0, words[TOUCHED]):
+        value = s.touched[i]
+        s.fill[value] = first_event(s, value, 2 * lo)
+    excess = words[EXCESS]
+    running = 0
+    for t in range(words[BEGIN], lo):
+        running = running + s.more[t]
+        old = s.load[t]
+        new = old + running + s.once[t]
+        s.load[t] = new
+        s.across[t] = s.across[t] + running
+        excess = excess + _beyond(new, goal) - _beyond(old, goal)
+    _forget_before(s)
+    for t in range(lo, hi):
+        step = s.window[t - lo]
+        excess = excess + _beyond(s.window_load[t - lo], goal) - _beyond(s.load[t], goal)
+        s.load[t] = s.window_load[t - lo]
+        s.across[t] = s.window_alive[t - lo]
+        s.sequence[t] = step
+        s.when[step] = t
+        for i in range(s.reads_at[step], s.reads_at[step + 1]):
+            s.event[s.fill[s.reads[i]]] = 2 * t
+            s.fill[s.reads[i]] = s.fill[s.reads[i]] + 1
+        for i in range(s.makes_at[step], s.makes_at[step + 1]):
+            s.event[s.fill[s.makes[i]]] = 2 * t + 1
+            s.fill[s.makes[i]] = s.fill[s.makes[i]] + 1
+    words[EXCESS] = excess
+    words[EFFORT] = words[EFFORT] - lo + words[BEGIN] - 8 * (hi - lo)
+    return 0
+
+
+def _beyond(load: int, goal: int) -> int:
+    if load > goal:
+        return load - goal
+    return 0
