@@ -1,10 +1,9 @@
 """Placements closer to the load than first fit: a search for offsets below a height.
 
-Heights are tried one after another: the bound, then some above it, then the bound again with what
-effort is left. Effort is counted in blocks that were looked at, so results depend on the blocks and
-the effort alone. A short search runs as it is written, a longer one as machine code, where there
-is a compiler. Both
-find the same.
+Heights are tried one after another: the bound, then some between it and the best, then the bound
+again with what effort is left. Effort is counted in blocks that were looked at, so results depend
+on the blocks and the effort alone. A short search runs as it is written, a longer one as machine
+code, where there is a compiler. Both find the same.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from staticgrad.planning.machine import machine_code
-from staticgrad.planning.offset_arrays import IMPOSSIBLE, PLACED
+from staticgrad.planning.offset_arrays import PLACED, SPENT
 from staticgrad.planning.offset_fits import best_fit, fit
 from staticgrad.planning.offset_restarts import Restarts
 from staticgrad.planning.offset_search import search
@@ -25,7 +24,9 @@ USUAL: Final = 300_000_000
 THOROUGH: Final = 3_000_000_000
 _INTERPRETED: Final = 100_000  # effort up to which nothing is compiled
 _FIRST: Final = 150_000_000  # effort of the first try of the bound
-_SHARES: Final = (1.05, 1.02)  # of the bound: heights that are tried then
+_FINE: Final = 200  # heights between which no other is tried differ by this part of the bound
+_HEIGHTS: Final = 3  # part of the effort of the bound that each height between may take
+_HALVING: Final = 90  # hundredths of the effort for the bound and those heights
 #: Blocks, and sections that they live in together, up to which there is a search.
 _MOST_BLOCKS: Final = 2_000
 _MOST_MEMBERS: Final = 1_000_000
@@ -80,19 +81,20 @@ def _swept(spans: Spans, sizes: Sequence[int]) -> tuple[list[int], int]:
 def _lowered(
     searched: Restarts, bound: int, effort: int, best: tuple[list[int], int]
 ) -> tuple[list[int], int]:
-    """The lowest of a placement and those that the search finds at the heights."""
+    """The lowest of a placement and those that the search finds: at the bound, then by halves
+    between the bound and the best, then at the bound again."""
     first = min(effort // 2, _FIRST)
-    for share, limit in (
-        (1.0, first),
-        *((share, first // 2) for share in _SHARES),
-        (1.0, effort),
-    ):
-        height = int(bound * share)
-        if height >= best[1]:
-            continue
-        state = searched.tried(height, min(limit, effort - searched.effort))
-        if state == PLACED:
-            best = min(best, searched.placed(), key=lambda found: found[1])
-        if best[1] <= bound or (share == 1.0 and state == IMPOSSIBLE):
+    state = searched.tried(bound, first)
+    low = bound
+    while state != PLACED and (best[1] - low) * _FINE > bound:
+        left = effort * _HALVING // 100 - searched.effort
+        if left <= 0:
             break
-    return best
+        middle = (low + best[1]) // 2
+        if searched.tried(middle, min(left, first // _HEIGHTS)) == PLACED:
+            best = min(best, searched.placed(), key=lambda found: found[1])
+        else:
+            low = middle
+    if state == SPENT and effort > searched.effort:
+        state = searched.tried(bound, effort - searched.effort)
+    return searched.placed() if state == PLACED else best

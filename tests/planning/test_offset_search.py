@@ -105,6 +105,15 @@ def test_a_rectangle_is_put_together_again(seed, count):
     assert place_tightly(spans, sizes, 2_000) == (offsets, height)
 
 
+def test_heights_between_are_tried_where_the_bound_cannot_be_met():
+    blocks = cut_rectangle(random.Random(3), 80, 2_000, 100)
+    spans, sizes = spans_of(blocks), [block[2] for block in blocks]
+    first = place(spans, sizes, 1_999)[1]
+    offsets, height = place_tightly(spans, sizes, 1_999)
+    assert 2_000 <= height <= 2_000 + 1_999 // 200 < first
+    assert height == holds(spans, sizes, offsets)
+
+
 def test_first_fit_of_many_blocks_is_first_fit():
     rng = random.Random(4)
     blocks = [(f := rng.randrange(60), f + rng.randrange(9), rng.randrange(9)) for _ in range(120)]
