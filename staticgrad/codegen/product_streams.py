@@ -85,6 +85,7 @@ def write_few_rows(product: PlainProduct, out: Lines) -> None:
 def write_span(product: PlainProduct, out: Lines, streamed: int = LONE) -> None:
     """As many columns as iterations follow, up to the next multiple of what has room.
 
+    That is a multiple of an iteration's columns, so that no other begins within one.
     There is room for so many rows at most, ``streamed``; fewer of them have longer ones.
     """
     widest = str(WIDEST // LONE)
@@ -92,10 +93,11 @@ def write_span(product: PlainProduct, out: Lines, streamed: int = LONE) -> None:
         some = f"{WIDEST // SOME} if {product.m} <= {SOME} else {WIDEST // streamed}"
         out.add(f"widest = {widest} if {product.m} <= {LONE} else {some}")
         widest = "widest"
-    out.add(f"if left % {widest} > 0 and o > begin:")
+    out.add(f"span = {widest} // group * group")
+    out.add("if left % span > 0 and o > begin:")
     out.add("    continue")  # an earlier iteration went on here
     out.add("right = left + (end - o) * group")
-    for most in (f"(left // {widest} + 1) * {widest}", str(product.n)):
+    for most in ("(left // span + 1) * span", str(product.n)):
         out.add(f"if right > {most}:")
         out.add(f"    right = {most}")
 

@@ -13,7 +13,7 @@ from staticgrad.codegen.packing import WAY
 from staticgrad.codegen.product_streams import WIDEST
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_parser import parse_kernel
-from staticgrad.ir.kernel_stages import CHUNK, STREAMED
+from staticgrad.ir.kernel_stages import CHUNK, LONE, STREAMED
 from staticgrad.narrow_floats import STORED, narrowed
 from staticgrad.native import frontend
 from tests.codegen.kernels_on_file import assert_close
@@ -183,6 +183,15 @@ def test_streams_of_rows_have_the_bytes_of_tiles(layouts: tuple[str, str], bits:
         start = RNG.normal(size=(count, m, n)).astype("f4")
         updated = made(a, b, layouts, "vector", bits, start)
         assert_same(updated, start - tiled[:, :m], f"{count} {m}x{n}x{k}")
+
+
+@pytest.mark.parametrize(("bits", "literal"), [(512, False), (512, True), (256, True)])
+def test_columns_that_iterations_take_together_end_where_one_ends(bits: int, literal: bool) -> None:
+    """Three chunks of rows have groups of three panels, which do not divide what is taken."""
+    m, n, k = 2 * CHUNK + 1, WIDEST // LONE + 65, 2
+    a, b = (RNG.integers(1, 9, (1, *size)).astype("f4") for size in ((m, k), (k, n)))
+    found = made(a, b, ("along", "along"), "vector", bits, None, literal)
+    assert_same(found, a @ b, f"{m}x{n}x{k}")
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8", "i8"])
