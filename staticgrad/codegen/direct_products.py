@@ -22,11 +22,15 @@ if TYPE_CHECKING:
 
 #: Rows side by side, and those of the last tiles, in which rows past the end repeat the last one:
 #: as many chains as a processor adds to before the first one is done. The same where a vector is
-#: two registers, and each row two chains.
+#: two registers, each row two chains, and the tile fills the registers.
 HEIGHTS: Final = (8, 4)
-NARROW_HEIGHTS: Final = (4, 4)
+NARROW_HEIGHTS: Final = (6, 4)
 #: Rows up to which so few of them are one tile, by rows of a usual one.
-_HIGHEST: Final = {8: 10, 4: 5}
+_HIGHEST: Final = {8: 10, 6: 6}
+#: Tiles that pay for packing what they share.
+_REPAID: Final = 3
+#: Columns that are packed together where a vector is two registers.
+SPAN: Final = 256
 #: Lines of an epilogue up to which it is written for each row of a tile, its sums in registers.
 _PLAIN: Final = 12
 
@@ -34,8 +38,7 @@ _PLAIN: Final = 12
 def is_direct(product: PlainProduct) -> bool:
     """Whether so few columns or terms are known of it that hardly anything is packed.
 
-    Masks of registers of 256 bits are vectors
-    themselves, which are made anew for every load.
+    Masks of registers of 256 bits are vectors themselves, which are made anew for every load.
     """
     if any(store.add for store in product.stage.stores):
         return False
@@ -83,12 +86,16 @@ class _DirectProduct:
     def __init__(self, product: PlainProduct) -> None:
         self.product, self.lanes = product, product.lanes
         self.narrow = 0 < product.most_columns <= product.columns
-        self.packs = product.across != 1 or (self.narrow and not product.tiles.wide)
-        self.packs_rows = product.rows == "across" and not (self.packs or self.narrow)
-        self.columns = product.columns  # of a panel
-        if 0 < product.most_columns <= self.lanes:
-            self.columns = self.lanes
         self.heights = _heights(product)
+        few = 0 < product.most_rows <= _REPAID * self.heights[0]
+        #: Whether panels of several vectors are packed before rows go through all of them.
+        self.spans = not (self.narrow or few or product.tiles.wide)
+        self.packs = product.across != 1 or self.spans or (self.narrow and not product.tiles.wide)
+        self.packs_rows = product.rows == "across" and not self.narrow
+        self.packs_rows &= self.spans or not self.packs
+        self.columns = product.columns  # of a panel
+        if self.spans or 0 < product.most_columns <= self.lanes:
+            self.columns = self.lanes
         lies = product.across == 1 or product.turned
         #: Whether there may be so few rows that all columns are read in their order.
         self.streams = lies and not (self.narrow or product.tall or product.is_narrow)
@@ -104,26 +111,53 @@ class _DirectProduct:
             p.unit.once.add(f"tile = {local}({room})")
         if self.packs or self.streams:
             steps = p.depth if self.streams else p.most_terms
-            p.unit.once.add(f"panel = {local}({(steps + self.lanes) * p.columns})")
+            room = (steps + self.lanes) * p.columns
+            if self.spans:
+                room = max(room, (SPAN + self.lanes) * (p.most_terms + self.lanes))
+            p.unit.once.add(f"panel = {local}({room})")
+        if self.spans:
+            self._write_span(out)
+            return
         if not self.packs:
             if not self.narrow:
                 write_span(p, out)
-            if self.packs_rows:
-                room = p.most_terms * self.heights[0] + self.lanes
-                p.unit.once.add(f"packed = {local}({room})")
+            self._declare_packed()
             self._write_columns(out, "left", "right")
             return
-        out.add(f"for j0 in range(left, right, {self.columns}):")
         panel = Lines()
-        place = total(p.b, scaled("j0", p.across))
-        pack = p.panels.panel(p.unit, self.columns, p.lies)
-        panel.add(
-            f"{pack}({p.stage.b.operand}, panel, {place}, {p.down}, {p.across}, {p.k}, "
-            f"{p.n} - j0, 0)"
-        )
+        self._write_panel(panel, "0")
         p.least(panel, "past", f"j0 + {self.columns}", "right")
         self._write_columns(panel, "j0", "past")
+        out.add(f"for j0 in range(left, right, {self.columns}):")
         out.extend(panel, 1)
+
+    def _write_span(self, out: Lines) -> None:
+        """Vectors of columns are packed one behind the other; rows then go through all of them.
+
+        Read where they lie, those of one tile would be lines of as many pages, and of one set of
+        the nearest cache, as there are terms. Results are written along rows.
+        """
+        p, panel = self.product, Lines()
+        write_span(p, out, widest=SPAN)
+        self._declare_packed()
+        self._write_panel(panel, f"(j0 - left) * {p.k}")
+        out.add(f"for j0 in range(left, right, {self.columns}):")
+        out.extend(panel, 1)
+        self._write_rows(out, "left", "right")
+
+    def _declare_packed(self) -> None:
+        """Room for the rows of a tile, if they are packed."""
+        if self.packs_rows:
+            room = self.product.most_terms * self.heights[0] + self.lanes
+            self.product.unit.once.add(f"packed = local_{self.product.element}({room})")
+
+    def _write_panel(self, out: Lines, to: str) -> None:
+        """All terms of some columns from ``j0`` on."""
+        p = self.product
+        place = total(p.b, scaled("j0", p.across))
+        pack = p.panels.panel(p.unit, self.columns, p.lies)
+        passed = f"{place}, {p.down}, {p.across}, {p.k}, {p.n} - j0, {to}"
+        out.add(f"{pack}({p.stage.b.operand}, panel, {passed})")
 
     def _write_columns(self, out: Lines, start: str, stop: str) -> None:
         """All rows for the columns from ``start`` to ``stop``, which are taken row by row.
@@ -181,7 +215,8 @@ class _DirectProduct:
             out.add(f"{name} = {p.tiles.zero}")
         out.add(f"for k in range(0, {p.k}):")
         if self.packs:
-            out.add(f"    y = load{lanes}(panel, k * {self.columns} + {VECTOR} - j0)")
+            column = f"({VECTOR} - left) * {p.k}" if self.spans else f"{VECTOR} - j0"
+            out.add(f"    y = load{lanes}(panel, k * {self.columns} + {column})")
         else:
             place = total(p.b, scaled("k", p.down), VECTOR)
             out.add(f"    y = {p.columns_at(place)}")

@@ -43,7 +43,12 @@ def write_streams(product: PlainProduct, out: Lines) -> None:
 def write_few_rows(product: PlainProduct, out: Lines) -> None:
     """All columns of the iterations that follow: b is read in the order in which it lies."""
     block, row, body, lanes = Lines(), Lines(), Lines(), product.lanes
-    write_span(product, out, product.streamed)
+    widest: int | str = WIDEST // LONE
+    if product.streamed > LONE:  # there is room for so many rows at most, and fewer longer ones
+        some = f"{WIDEST // SOME} if {product.m} <= {SOME} else {WIDEST // product.streamed}"
+        out.add(f"widest = {widest} if {product.m} <= {LONE} else {some}")
+        widest = "widest"
+    write_span(product, out, widest)
     columns = product.columns
     out.add(f"width = (right - left + {columns - 1}) // {columns} * {columns}")
     product.least(block, "stop", f"block + {GEMM_BLOCK}", str(product.k))
@@ -82,17 +87,11 @@ def write_few_rows(product: PlainProduct, out: Lines) -> None:
     out.extend(row, 1)
 
 
-def write_span(product: PlainProduct, out: Lines, streamed: int = LONE) -> None:
-    """As many columns as iterations follow, up to the next multiple of what has room.
+def write_span(product: PlainProduct, out: Lines, widest: int | str = WIDEST // LONE) -> None:
+    """As many columns as iterations follow, up to the next multiple of what has room, ``widest``.
 
     That is a multiple of an iteration's columns, so that no other begins within one.
-    There is room for so many rows at most, ``streamed``; fewer of them have longer ones.
     """
-    widest = str(WIDEST // LONE)
-    if streamed > LONE:
-        some = f"{WIDEST // SOME} if {product.m} <= {SOME} else {WIDEST // streamed}"
-        out.add(f"widest = {widest} if {product.m} <= {LONE} else {some}")
-        widest = "widest"
     out.add(f"span = {widest} // group * group")
     out.add("if left % span > 0 and o > begin:")
     out.add("    continue")  # an earlier iteration went on here
