@@ -21,7 +21,7 @@ from passes.timeline import ArenaLayout, Placed
 from staticgrad.records import dataclass
 
 if TYPE_CHECKING:
-    from passes.remat.search import Found
+    from passes.remat.cheapest import Found
 
 _PLACING: Final = 100_000_000  # effort to place one sequence of a front, half a second at most
 _SLACK: Final = 100  # part of its load that an arena may exceed it by where the budget has room
@@ -226,7 +226,8 @@ def _found(problem: Problem, bound: int) -> list[Found]:
     """Sequences of steps by rising cost and falling load."""
     # a program without a budget starts without the search
     from passes.remat.abstract import abstracted
-    from passes.remat.search import BudgetSearch, Found
+    from passes.remat.cheapest import Found
+    from passes.remat.search import BudgetSearch
 
     abstract = abstracted(problem)
     search = BudgetSearch(abstract.net, bound)

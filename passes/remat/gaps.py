@@ -1,8 +1,8 @@
 """Sequences between two neighbours of a front of which one is much dearer than the other.
 
 Sequences are found at canonical sizes, where a budget that one just meets may be one that it just
-misses at sizes nearby. Descents at the very sizes, from the cheaper neighbour down, find what is
-between the two.
+misses at sizes nearby. Descents at the very sizes, from the cheaper neighbour down, and exchanges
+of runs find what is between the two.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from typing import Final
 
 from passes.remat.abstract import abstracted
 from passes.remat.base import Problem, Steps
-from passes.remat.search import Cheapest, Found
+from passes.remat.cheapest import Cheapest, Found
+from passes.remat.exchanges import exchange
 from staticgrad.planning.descents import SLOPES, Descents
 
 _GOALS: Final = 4  # between the bytes of the two, those of the dearer one included
 #: Effort of a descent and of a trim, in about five nanoseconds.
 _DESCENDING: Final = 400_000
 _TRIMMING: Final = 200_000
+_EXCHANGING: Final = 1_000_000  # effort of all exchanges, five milliseconds
 
 
 def between(problem: Problem, upper: Steps, lower: Steps) -> list[tuple[float, array[int]]]:
@@ -34,24 +36,24 @@ def between(problem: Problem, upper: Steps, lower: Steps) -> list[tuple[float, a
     abstract = abstracted(problem)
     net, descents, random = abstract.net, Descents(abstract.net), Random(1)
     begin, end = abstract.ops(upper), abstract.ops(lower)
-    descents.laid_out(begin)
-    top = descents.peak
-    descents.laid_out(end)
-    low = descents.peak
     cheapest = Cheapest()
 
-    def keep(ops: list[int]) -> None:
-        if low <= descents.peak < top:
-            cheapest.add(Found(descents.peak, net.cost(ops), tuple(ops)))
+    def kept(ops: list[int]) -> int:
+        """The load of what was found last."""
+        cheapest.add(Found(descents.peak, net.cost(ops), tuple(ops)))
+        return descents.peak
 
+    top, low = (kept(descents.laid_out(ops)) for ops in (begin, end))
     for part in range(_GOALS):
         goal = low + (top - low) * part // _GOALS
-        keep(descents.trimmed(end, goal, random, 0.0, _TRIMMING))
+        kept(descents.trimmed(end, goal, random, 0.0, _TRIMMING))
         for slope in SLOPES:
             ops = descents.descended(begin, int(goal * slope.share), slope, random, _DESCENDING)
             if descents.peak <= goal:
-                keep(descents.trimmed(ops, goal, random, 0.0, _TRIMMING))
+                kept(descents.trimmed(ops, goal, random, 0.0, _TRIMMING))
+    exchange(descents, cheapest, _EXCHANGING)
     first, last = problem.cost(upper), problem.cost(lower)
-    found = [array("i", abstract.steps(each.ops)) for each in reversed(cheapest.found)]
+    inside = [each for each in reversed(cheapest.found) if each.load < top]
+    found = [array("i", abstract.steps(each.ops)) for each in inside]
     costs = [(problem.cost(sequence), sequence) for sequence in found]
     return [each for each in costs if first <= each[0] < last]

@@ -1,23 +1,24 @@
 """Sequences with repeats for many budgets at once, by the planner of abstract problems.
 
 Descents go down from each start through levels of bytes and leave a sequence at each. From the
-cheapest of each level, repeated runs are taken out at random, and others found in their place.
+cheapest of each level, repeated runs are taken out at random, and others found in their place;
+at last each run of each sequence is exchanged for others (``passes.remat.exchanges``).
 Effort is counted, not timed, and grows with the schedule: a problem always gives the same
 sequences.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from random import Random
 from typing import Final
 
+from passes.remat.cheapest import Cheapest, Found
+from passes.remat.exchanges import exchange
 from staticgrad.planning.descents import SLOPES, Descents, Slope
 from staticgrad.planning.problem import Net
 from staticgrad.planning.searching import ruined
-from staticgrad.records import dataclass
 
 _LEVELS: Final = 20  # of equal bytes, from the lowest order down
 _LOWER: Final = 0.87  # ratio of levels where those would be further apart
@@ -26,40 +27,11 @@ _LOWER: Final = 0.87  # ratio of levels where those would be further apart
 EFFORT = (900_000, 400_000_000, 40_000)
 _DESCENDING: Final = 0.4  # share of it for descents, where sequences are rebuilt after them
 _REBUILT: Final = 600  # ops up to which sequences are taken apart and built again
+_EXCHANGING: Final = 0.5  # effort of exchanges after that, as a share of that before
 _STARTS: Final = 6  # sequences with repeats that descents begin with
 _ANEW: Final = 5  # levels after which a long schedule's descent begins anew
 _CALL: Final = 10_000  # effort of what stands around each descent
 _WORSE: Final = 0.03  # share of the overhead that a rebuilt sequence may be dearer by
-
-
-@dataclass(frozen=True)
-class Found:
-    """A sequence of ops with its load and its cost."""
-
-    load: int
-    cost: float
-    ops: tuple[int, ...]
-
-
-class Cheapest:
-    """Sequences of which none has both a higher load and a higher cost than another."""
-
-    def __init__(self) -> None:
-        self.found: list[Found] = []  # by rising load and falling cost
-
-    def add(self, new: Found) -> None:
-        """Keep a sequence if none is as good."""
-        at = bisect_right(self.found, new.load, key=lambda each: each.load)
-        if at and self.found[at - 1].cost <= new.cost:
-            return
-        left = [each for each in self.found if each.load < new.load or each.cost < new.cost]
-        insort(left, new, key=lambda each: each.load)
-        self.found = left
-
-    def within(self, load: int) -> Found | None:
-        """The cheapest with at most this load."""
-        at = bisect_right(self.found, load, key=lambda each: each.load)
-        return self.found[at - 1] if at else None
 
 
 class BudgetSearch:
@@ -99,6 +71,7 @@ class BudgetSearch:
             self._down(start.ops, slope)
         if self.rebuilds:
             self._rebuild()
+            exchange(self.descents, self.cheapest, int(self.effort * _EXCHANGING))
         return self.cheapest.found[::-1]
 
     def _kept(self, ops: list[int]) -> Found:

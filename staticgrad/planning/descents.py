@@ -11,7 +11,8 @@ back to it replaces a dear run by several cheap ones.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from random import Random
 from typing import Final
 
@@ -77,6 +78,19 @@ class Descents:
         words[sequence_arrays.NOISE] = int(1024 * slope.noise)
         words[sequence_arrays.RANDOM] = random.randrange(1, 1 << 31) if slope.noise else 1
         return self._run(self._descend, sequence, goal, limit)
+
+    @contextmanager
+    def holding(self, values: Sequence[int]) -> Iterator[None]:
+        """Descents inside drop none of these values across a gap; trims may."""
+        weight = self._arrays.weight
+        before = [weight[value] for value in values]
+        for value in values:
+            weight[value] = 0
+        try:
+            yield
+        finally:
+            for value, was in zip(values, before, strict=True):
+                weight[value] = was
 
     def laid_out(self, sequence: Sequence[int]) -> list[int]:
         """The sequence without idle runs."""

@@ -1,0 +1,82 @@
+"""What ran again is kept, and others run again in its place.
+
+A descent takes the values that give most bytes for their seconds, one by one, so that it does not
+find that one large value may be kept where several small ones of a chain run again together. An
+*exchange* takes one repeated run out of a sequence; what it makes then lives on from the run
+before. A descent that must not drop those values finds what else is dropped, and what it does not
+need after all is trimmed: a chain of ejections (Glover, 1996) around one choice. Exchanges begin at
+sequences that are there and keep all that none is as good as, so that a front only improves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise, product
+from random import Random
+from typing import Final
+
+from passes.remat.cheapest import Cheapest, Found
+from staticgrad.planning.descents import SLOPES, Descents
+from staticgrad.planning.sequence_arrays import BEYOND_ALL
+
+_SLOPES: Final = SLOPES[:2]
+#: Effort of a descent, of a trim and of what stands around them, in about five nanoseconds.
+_DESCENDING: Final = 400_000
+_TRIMMING: Final = 200_000
+_CALL: Final = 10_000
+
+_Place = tuple[tuple[int, ...], int]  # a sequence, and a goal that it is brought to
+
+
+def exchange(descents: Descents, cheapest: Cheapest, limit: int) -> None:
+    """Exchange the runs of all sequences but the cheapest, those far from their neighbours first.
+
+    Args:
+        descents: of the problem.
+        cheapest: the sequences; what is found is added to them.
+        limit: effort, in about five nanoseconds.
+    """
+    stop = descents.effort + limit
+    done: set[_Place] = set()
+    while descents.effort < stop and (place := _widest(cheapest, done)) is not None:
+        done.add(place)
+        for found in _exchanged(descents, *place, stop):
+            cheapest.add(found)
+
+
+def _widest(cheapest: Cheapest, done: set[_Place]) -> _Place | None:
+    """The sequence that is dearest beside the next cheaper one, with its own load as goal, or one
+    just below the load of that; None where all were tried."""
+    best: _Place | None = None
+    most = 0.0
+    for lower, upper in pairwise(cheapest.found):
+        for goal in (lower.load, upper.load - 1):
+            if lower.cost - upper.cost > most and (lower.ops, goal) not in done:
+                best, most = (lower.ops, goal), lower.cost - upper.cost
+    return best
+
+
+def _exchanged(descents: Descents, ops: tuple[int, ...], goal: int, stop: int) -> list[Found]:
+    """What each exchange of a sequence gives, until effort stands at ``stop``."""
+    net, random, given = descents.net, Random(1), list[Found]()
+    for (step, left), slope in product(_without_one(ops), _SLOPES):
+        if descents.effort >= stop:
+            break
+        with descents.holding(net.makes[step]):
+            below = int(goal * slope.share)
+            found = descents.descended(left, below, slope, random, _DESCENDING)
+        if descents.peak <= goal:
+            found = descents.trimmed(found, goal, random, 0.0, _TRIMMING)
+        descents.effort += _CALL + 5 * len(found)
+        if descents.peak < BEYOND_ALL:
+            given.append(Found(descents.peak, net.cost(found), tuple(found)))
+    return given
+
+
+def _without_one(ops: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
+    """Each repeated run's step, and the sequence without that run."""
+    seen: set[int] = set()
+    for at, step in enumerate(ops):
+        if step in seen:
+            yield step, [*ops[:at], *ops[at + 1 :]]
+        seen.add(step)
