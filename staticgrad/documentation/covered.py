@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import staticgrad as sg
-from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.errors.elsewhere import answer
 from staticgrad.errors.habits import REASONS
 
 #: Module of another library -> where its names stand here.
@@ -45,11 +45,8 @@ def is_here(module: str, name: str) -> bool:
 
 def is_answered(module: str, name: str) -> bool:
     """Whether a message says what to write instead."""
-    if name in REASONS:
-        return False
     room = f"sg.{HERE[module][0]}".rstrip(".")
-    hint: str = getattr(no_such_name(room, name, tuple(sg.__all__)), "hint", "")
-    return bool(hint) and not hint.startswith("did you mean")
+    return name not in REASONS and bool(answer(room, name, tuple(sg.__all__)))
 
 
 def page() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -39,9 +40,24 @@ def no_such_name(room: str, name: str, known: tuple[str, ...] = ()) -> Attribute
     """
     if name.startswith("__"):
         return AttributeError(name)
-    own = known or _names_in(room)
-    hint = _where(room, name) or instead_of(name) or _imported(name) or _closest(room, name, own)
+    hint = answer(room, name, known) or _closest(room, name, known or _names_in(room))
     return UnknownAttributeError(f"{room} has no {name!r}", hint=hint)
+
+
+def answer(room: str, name: str, known: tuple[str, ...] = ()) -> str:
+    """What to write instead of a name that a module does not have; empty where nobody knows.
+
+    PyTorch's classes are functions here: ``CrossEntropyLoss`` is ``sg.nn.cross_entropy``.
+
+    Args:
+        room, name, known: as in ``no_such_name``.
+    """
+    found = _where(room, name) or instead_of(name) or _imported(name)
+    if found:
+        return found
+    paths, spelled = _paths(room, known or _names_in(room))
+    written = spelled.get(_letters(name)) or spelled.get(_letters(name).removesuffix("loss"))
+    return "" if written is None else f"it is {paths[written]}"
 
 
 def call_of(name: str) -> str:
@@ -67,19 +83,19 @@ def _first_arguments(function: Callable[..., Any]) -> str:
 
 
 def _closest(room: str, name: str, own: tuple[str, ...]) -> str:
-    """``did you mean sg.nn.softmax?``: the same letters in another case, or a slip of the hand.
+    """``did you mean sg.nn.softmax?``: a slip of the hand."""
+    paths, _ = _paths(room, own)
+    found = closest(name, paths)
+    return "" if found is None else f"did you mean {paths[found]}?"
 
-    PyTorch's classes are functions here: ``CrossEntropyLoss`` is ``sg.nn.cross_entropy``.
-    """
+
+@cache
+def _paths(room: str, own: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:
+    """Each public name -> how users reach it, first in their room; its letters -> the name."""
     paths = [f"{room}.{each}" for each in own]
     paths += [f"{other}.{each}" for other in _ROOMS for each in _names_in(other)]
     last = {path.rpartition(".")[2]: path for path in reversed(paths)}
-    letters = {_letters(each): each for each in last}
-    spelled = letters.get(_letters(name)) or letters.get(_letters(name).removesuffix("loss"))
-    if spelled is not None:
-        return f"it is {last[spelled]}"
-    found = closest(name, last)
-    return "" if found is None else f"did you mean {last[found]}?"
+    return last, {_letters(each): each for each in last}
 
 
 def _letters(name: str) -> str:

@@ -163,7 +163,7 @@ def test_sums_over_time_are_those_of_blocks_whatever_the_segments(
     assert max(peaks[2:]) < peaks[0]
 
 
-@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("reverse", [pytest.param(False, marks=pytest.mark.exhaustive), True])
 def test_segments_of_named_trips(reverse: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sums_over_time, "BLOCK_ROWS", 20)
     graph, _ = layers(40, reverse, sg.dim("times", hint=40))

@@ -21,7 +21,7 @@ from tests.compiled.agreement import Arrays, assert_near, assert_same, differing
 from tests.compiled.whole_programs import Maker
 from tests.random_graphs import random_graph
 
-CHUNK = 20
+CHUNK = 10
 
 quick = pytest.mark.parametrize("start", range(0, 40, CHUNK))
 thorough = pytest.mark.parametrize(
