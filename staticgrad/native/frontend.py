@@ -32,11 +32,6 @@ KERNEL_KINDS: Final[tuple[Kind, ...]] = (
 )
 
 
-#: Lines of a kernel from which on LLVM does not look for better addresses. Among few it soon has
-#: them, and the next row of a short loop then begins sooner.
-LONG: Final = 80
-
-
 @dataclass(frozen=True)
 class Function:
     """One function of a source: its text, its statements, and how many lines stand above it."""
@@ -56,14 +51,6 @@ class Function:
         (found,) = ast.parse(self.body).body
         assert isinstance(found, ast.FunctionDef)
         return found
-
-    @property
-    def is_long(self) -> bool:
-        """Whether LLVM would take long over the addresses in its loops, for nothing.
-
-        What stores past the caches was measured to gain.
-        """
-        return self.body.count("\n") > LONG and "stream(" not in self.body
 
 
 #: Text of a helper's part -> the function, with the line numbers of the part.
@@ -156,7 +143,7 @@ def _lower(
     if count != len(kinds):
         raise KernelSourceError(f"{function.name} takes {count} arguments, given {len(kinds)}")
     namespace: dict[str, Any] = {**FUNCTIONS, **CONSTANTS, **visible}
-    return translated(function.syntax, namespace, kinds, function.above, name, function.is_long)
+    return translated(function.syntax, namespace, kinds, function.above, name)
 
 
 def _helper(function: Function, visible: dict[str, _SourceHelper]) -> _SourceHelper:

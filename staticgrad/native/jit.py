@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final, Literal
 
 from staticgrad.errors import CompileError
@@ -31,6 +32,8 @@ LONG_RUN: Final = 24
 #: LLVM adds calls of: ``loader`` lays out all that an object needs before it loads it, and such
 #: tables count, whereas stubs that LLVM's loader would add do not.
 _FLAGS: Final = '!llvm.module.flags = !{!999999}\n!999999 = !{i32 7, !"RtLibUseGOT", i32 1}\n'
+#: LLVM's option that leaves strength reduction out.
+_WITHOUT_REDUCTION: Final = "-disable-lsr"
 #: How the first lines of functions, declarations and variables begin.
 _STARTS: Final = ("define ", "declare ", "@")
 _NAME: Final = re.compile(r"@([\w.]+)")
@@ -99,8 +102,26 @@ class Compiler:
         return module
 
     def emit(self, texts: Sequence[str], level: int | None = None) -> bytes:
-        machine = self.machines[level or level_of(texts)]
-        return bytes(machine.emit_object(self.module(texts)))
+        """The ELF object of a module; the first text defines what is seen from outside.
+
+        Numba's code has several texts, and its addresses are for LLVM to find.
+        """
+        machine, module = self.machines[level or level_of(texts)], self.module(texts)
+        with self._without_reduction() if len(texts) == 1 else nullcontext():
+            return bytes(machine.emit_object(module))
+
+    @contextmanager
+    def _without_reduction(self) -> Iterator[None]:
+        """No strength reduction of loops: kernels move their addresses on by themselves.
+
+        The option is the process's, and read when code is emitted. What another thread has LLVM
+        emit in between (llvmlite does one call at a time) is as right without.
+        """
+        self.llvm.set_option("staticgrad", _WITHOUT_REDUCTION)
+        try:
+            yield
+        finally:
+            self.llvm.set_option("staticgrad", f"{_WITHOUT_REDUCTION}=false")
 
 
 def level_of(texts: Sequence[str]) -> int:

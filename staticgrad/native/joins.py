@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from staticgrad.native.emitter import Emitter
-from staticgrad.native.kinds import WORD, Kind
+from staticgrad.native.kinds import Kind
 from staticgrad.native.translation import Bound, text_of
 from staticgrad.records import NamedTuple
 
@@ -24,11 +24,10 @@ class Path(NamedTuple):
 
 
 class Arrival(NamedTuple):
-    """What a join is if control comes from a block; ``line``: where its growth is hidden, or -1."""
+    """What a join is if control comes from a block."""
 
     value: Bound
     label: str
-    line: int = -1
 
 
 class Join:
@@ -98,19 +97,10 @@ class Names:
                 joins.append((name, join))
         return joins
 
-    def again(
-        self, label: str, joins: Iterable[tuple[str, Join]], counter: Join | None, hidden: bool
-    ) -> None:
-        """A block from which control goes back to a loop's head; ``counter`` has its edge.
-
-        ``hidden``: LLVM does not see the loop's numbers grow. Where addresses are written as the
-        processor takes them, it finds none that are better, and looks for them a third of its time.
-        """
-        line = self._free_line() if hidden else -1
+    def again(self, label: str, joins: Iterable[tuple[str, Join]]) -> None:
+        """A block from which control goes back to a loop's head."""
         for name, join in joins:
-            join.edges.append(Arrival(self._values[name], label, line))
-        if counter is not None:
-            counter.edges[-1] = counter.edges[-1]._replace(line=line)
+            join.edges.append(Arrival(self._values[name], label))
 
     def counter(self, kind: Kind) -> tuple[str, Join]:
         """A join without a name that is always read, at the beginning of a block."""
@@ -154,7 +144,7 @@ class Names:
         known = set(waiting)
         for name in waiting:
             join = self._joins[name]
-            edges = ", ".join(f"[ {self._seen(e)}, %{e.label} ]" for e in join.edges)
+            edges = ", ".join(f"[ {text_of(e.value)}, %{e.label} ]" for e in join.edges)
             lines[join.line] += f"  {name} = phi {join.kind.llvm} {edges}\n"
             for edge in join.edges:
                 text = edge.value.value
@@ -162,14 +152,3 @@ class Names:
                     known.add(text)
                     waiting.append(text)
         lines[:] = [line.rstrip("\n") for line in lines if line]
-
-    def _seen(self, edge: Arrival) -> str:
-        """The operand of an edge, behind a call that gives it back where it is hidden."""
-        text = text_of(edge.value)
-        if edge.line < 0 or edge.value.kind is not WORD or not isinstance(edge.value.value, str):
-            return text
-        self._out.externals["llvm.expect.i64"] = ("i64", ("i64", "i64"))
-        name = self._out.fresh()
-        call = f"call i64 @llvm.expect.i64(i64 {text}, i64 0)"
-        self._out.lines[edge.line] += f"  {name} = {call}\n"
-        return name

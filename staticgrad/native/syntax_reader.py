@@ -47,17 +47,15 @@ def translated(
     kinds: tuple[Kind, ...],
     above: int,
     name: tuple[str, str],
-    hidden: bool = False,
 ) -> Translated:
     """A function for arguments of these kinds; ``name`` is its symbol and linkage.
 
-    ``above`` are the lines of the source above it. ``hidden``: LLVM does not see the numbers
-    of loops grow.
+    ``above`` are the lines of the source above it.
     """
     slotted: set[str] = set()
     while True:
         try:
-            return SyntaxReader(syntax, namespace, kinds, above, slotted, hidden).run(*name)
+            return SyntaxReader(syntax, namespace, kinds, above, slotted).run(*name)
         except _NoJoinError as error:
             slotted.add(error.name)
 
@@ -66,7 +64,7 @@ class SyntaxReader(FunctionTranslation):
     """Executes the statements of one function; ``above`` are the lines of the source above it.
 
     ``slotted`` are names that live on the stack: those that are read where not every path has
-    given them a value. ``hidden``: LLVM does not see the numbers of loops grow.
+    given them a value.
     """
 
     def __init__(
@@ -76,7 +74,6 @@ class SyntaxReader(FunctionTranslation):
         kinds: tuple[Kind, ...],
         above: int = 0,
         slotted: Set[str] = frozenset(),
-        hidden: bool = False,
     ) -> None:
         super().__init__(kinds, tuple(argument_name(kind, at) for at, kind in enumerate(kinds)))
         self.syntax = syntax
@@ -92,7 +89,6 @@ class SyntaxReader(FunctionTranslation):
         self.kinds: dict[str, Kind] = {}
         self.assigned = syntax.assigned
         """How many statements assign each variable."""
-        self.hidden = hidden
         self.loops: list[_Loop] = []
         self.count = 0
         self.label = "entry"
@@ -271,12 +267,11 @@ class SyntaxReader(FunctionTranslation):
 
     def _again(self, loop: _Loop) -> None:
         """Goes back to the head of a loop."""
-        counter = None
         if loop.counter is not None:
             counter, current, step = loop.counter
             following = self.call(OPERATORS["add"], [current, step])
             counter.edges.append(Arrival(following, self.label))
-        self.names.again(self.label, loop.joins, counter, hidden=self.hidden)
+        self.names.again(self.label, loop.joins)
         self._jump(loop.head)
 
     # -- values
