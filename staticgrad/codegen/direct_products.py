@@ -2,9 +2,10 @@
 
 Of such a product, packing and a tile in local memory take as long as the multiplications. Rows go
 side by side through all terms of one vector of columns, which a processor reads where it lies: with
-an element of each row repeated, every step is one instruction. A second factor that lies turned is
-packed first, and so are a tile's rows where they lie across memory and are read again and again.
-Each element is the FMA chain of all products (``codegen.gemm``).
+an element of each row repeated, every step is one instruction. A second factor that lies badly is
+packed first, with registers of 256 bits any that more than a few rows read, and so are a tile's
+rows where they lie across memory and are read again and again. Each element is the FMA chain of
+all products (``codegen.gemm``).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ NARROW_HEIGHTS: Final = (6, 4)
 _HIGHEST: Final = {8: 10, 6: 6}
 #: Tiles that pay for packing what they share.
 _REPAID: Final = 3
-#: Columns that are packed together where a vector is two registers.
+#: Columns that are packed together: where a vector is two registers, or b does not lie along.
 SPAN: Final = 256
 #: Lines of an epilogue up to which it is written for each row of a tile, its sums in registers.
 _PLAIN: Final = 12
@@ -44,9 +45,9 @@ def is_direct(product: PlainProduct) -> bool:
         return False
     if product.b_stored.is_storage and product.turned:  # squares are widened apart
         return False
-    narrow = 0 < product.most_columns <= product.columns
     if product.most_terms:
-        return narrow or product.rows == "along" or product.across == 1
+        return True
+    narrow = 0 < product.most_columns <= product.columns
     return narrow and product.one_block and product.across == 1 and product.tiles.wide
 
 
@@ -88,9 +89,10 @@ class _DirectProduct:
         self.narrow = 0 < product.most_columns <= product.columns
         self.heights = _heights(product)
         few = 0 < product.most_rows <= _REPAID * self.heights[0]
+        reads = product.across == 1 and product.tiles.wide
         #: Whether panels of several vectors are packed before rows go through all of them.
-        self.spans = not (self.narrow or few or product.tiles.wide)
-        self.packs = product.across != 1 or self.spans or (self.narrow and not product.tiles.wide)
+        self.spans = not (self.narrow or few or reads)
+        self.packs = self.spans or product.across != 1 or (self.narrow and not product.tiles.wide)
         self.packs_rows = product.rows == "across" and not self.narrow
         self.packs_rows &= self.spans or not self.packs
         self.columns = product.columns  # of a panel

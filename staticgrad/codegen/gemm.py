@@ -35,8 +35,9 @@ from staticgrad.ir.kernel import GEMM_BLOCK, Kernel
 from staticgrad.ir.kernel_stages import CHUNK, FEWEST, PANELS, Gemm, panel_columns, streamed_rows
 from staticgrad.ir.known import EVEN
 
-#: Bytes of a vector of b times the inner indices that are packed at a time.
-DEPTH_BYTES: Final = 8192
+#: Bytes of a vector of b times the inner indices that are packed at a time; and where a vector is
+#: one register and rows stay where they lie (packed, they would take more memory than a panel).
+DEPTH_BYTES: Final = (8192, 16384)
 #: Rows of c up to which a panel is read where it lies: two tiles read it.
 FEW_ROWS: Final = 28
 #: And up to which where all of b has so many elements: then it stays in the second-level cache.
@@ -70,7 +71,6 @@ class PlainProduct:
         self.dtype = self.a_stored.compute
         self.lanes, self.element = self.dtype.lanes, element(self.dtype)
         self.columns = panel_columns(self.dtype)
-        self.depth = DEPTH_BYTES // (self.lanes * self.dtype.itemsize)
         self.m, self.n, self.k = (axes[0].extent for axes in (stage.i, stage.j, stage.k))
         self.a, self.b = base_text(stage.a, _MATRIX), base_text(stage.b, _MATRIX)
         self.row, self.inner = stage.a.stride("i"), stage.a.stride("k")
@@ -87,6 +87,8 @@ class PlainProduct:
         )
         self.rows = "along" if self.inner == 1 else "across" if self.row == 1 else "any"
         self.turned = self.down == 1 != self.across
+        part = DEPTH_BYTES[self.tiles.wide and not self._packs_rows]
+        self.depth = part // (self.lanes * self.dtype.itemsize)
         self.height = self.tiles.highest
         self.whole = PANELS * CHUNK * self.columns
         self.before = Lines()  # what the epilogue needs once for an iteration
