@@ -20,7 +20,6 @@ from passes.fusion.logs import with_logged_carries
 from passes.fusion.merging import taken
 from passes.fusion.narrow_factors import with_narrow_factors
 from passes.fusion.preparation import (
-    expand_vector_products,
     widen_accumulation,
     without_marks,
     without_stretched_windows,
@@ -30,6 +29,7 @@ from passes.fusion.shifted import with_shifted_formulas
 from passes.fusion.streams import with_streams
 from passes.fusion.tiles import with_tiles
 from passes.fusion.updates import PendingStep, Update, copied_updates, in_order
+from passes.fusion.vector_products import expand_vector_products
 from passes.loops.tested_trips import with_tested_trips
 from passes.lowering.known_sizes import kernels_told
 from passes.lowering.operands import LoweredStep

@@ -1,9 +1,8 @@
 """What a graph becomes before its nodes are grouped, just before kernels are made of it.
 
-Marks that matter to derivatives alone leave it. Matrix products that are no matrix-matrix product
-become multiplications and their sums. What accumulates in memory, running totals and scattered
-sums, does so in the compute dtype. What windows are read of has an element at every place.
-``fuse`` does all of it at every level.
+Marks that matter to derivatives alone leave it. What accumulates in memory, running totals and
+scattered sums, does so in the compute dtype. What windows are read of has an element at every
+place. ``fuse`` does all of it at every level.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, cast
 
 from passes.dce import DeadNodes
-from passes.fusion.narrow_factors import narrowest
 from staticgrad.building import within
 from staticgrad.ir.forms import (
     WINDOWED,
@@ -25,11 +23,7 @@ from staticgrad.ir.forms import (
 )
 from staticgrad.ir.graph import Graph, Node, Symbolic, reads_any, rebuild
 from staticgrad.ir.value import Value
-from staticgrad.ops.arithmetic import Mul
-from staticgrad.ops.contract import MatMul
 from staticgrad.ops.convert import astype
-from staticgrad.ops.movement import Reshape, swapaxes
-from staticgrad.ops.reduce import Sum
 from staticgrad.ops.slices import Pad
 
 _IN_MEMORY = Scan | ScatterAdd | ScatterAlong
@@ -84,56 +78,6 @@ def unmarked(graph: Graph) -> tuple[Graph, Mapping[Node, Sequence[Symbolic]]]:
             kept.append(node)
     roots = {value.key: there(value) for value in graph.roots}
     return DeadNodes()(graph.with_nodes(kept, roots)), new
-
-
-# -- products with a vector -----------------------------------------------------------------------
-
-
-def expand_vector_products(graph: Graph) -> Graph:
-    """The graph with its vector products as multiplications and sums.
-
-    A product with one column, one row, or one inner index moves far more bytes than a tile of
-    registers can reuse. As a multiplication that a sum reads it streams through its matrix once,
-    and shares a kernel with what stands before and behind it. The sum follows the lane rule of
-    ``ir/summation.py`` along the inner axis, or (``MatMul.down``) the column rule, however its
-    operands lie.
-    """
-
-    def expanded(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-        product = node.op
-        if not isinstance(product, MatMul):
-            return None
-        *_, rows, columns = node.types[0].shape
-        inner = args[0].shape[-2 if product.transpose_a else -1]
-        if 1 not in (rows, columns, inner):
-            return None
-        with within(node.origin, node.order):
-            # As [..., rows, inner] and [..., columns, inner], widened behind the views: those of a
-            # wide copy would keep it in memory.
-            left, right = factors = [*map(narrowest, args)]
-            spared.extend(x for x, arg in zip(factors, args, strict=True) if x is not arg)
-            a = swapaxes(left, -1, -2) if product.transpose_a else left
-            b = right if product.transpose_b else swapaxes(right, -1, -2)
-            if 1 not in (rows, columns):  # one inner index: nothing to add up
-                return (_as(_multiplied(a, swapaxes(b, -1, -2)), node),)
-            down = product.down and (rows, columns) != (1, 1)
-            pair = (swapaxes(a, -1, -2), swapaxes(b, -1, -2)) if down else (a, b)
-            terms = _multiplied(*pair)
-            total = Sum((terms.ndim - (2 if down else 1),))(terms)
-            return (_as(Reshape(node.types[0].shape)(total), node),)
-
-    spared: list[Symbolic] = []
-    found = graph.replace_nodes(expanded)
-    return DeadNodes()(found) if spared else found  # copies that nobody reads
-
-
-def _multiplied(a: Value, b: Value) -> Value:
-    return Mul()(wide(cast(Symbolic, a)), wide(cast(Symbolic, b)))
-
-
-def _as(value: Value, node: Node) -> Symbolic:
-    """A value in the dtype of a node's result, rounded once."""
-    return cast(Symbolic, astype(value, node.types[0].dtype))
 
 
 # -- windows --------------------------------------------------------------------------------------

@@ -18,17 +18,19 @@ from typing import Final
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, element, total
 from staticgrad.ir.expr import Access, Expr, Position, postorder
 from staticgrad.ir.kernel_stages import Map, Store, roots
+from staticgrad.ir.kernel_turned import PLACES
 from staticgrad.records import NamedTuple, dataclass
 
-#: The longest row of which each element has its place in a transposed square.
+#: The longest run of which each element has its place in transposed squares.
 LONGEST: Final = 32
 #: Runs of a stage beyond which a function that kernels share transposes their squares: LLVM takes
 #: three seconds for a kernel in which the lines of 140 squares stand.
 MANY: Final = 8
-#: Whole vectors, of which every other lane is taken, make up for two places; squares for more.
-PLACES: Final = 3
-
-
+#: Whole vectors, of which every other lane is taken, make up for two places; squares for more, and
+#: so many for rows of up to so many elements. Of rows that are farther apart than those, whole
+#: vectors are often two lines of memory, of which elements that are gathered touch one.
+_PLACES: Final = ((LONGEST, PLACES), (4 * LONGEST, PLACES + 1))
+_FARTHEST: Final = 8
 #: Rows whose elements are dealt out, at most, and shuffles for each vector: squares take no more.
 #: Of shorter rows much of a square is empty.
 DEALT: Final = 18
@@ -120,13 +122,13 @@ def _placed(access: Access) -> tuple[_Step, int] | None:
         return None
     moving = [p for p in access.positions if p.step(VECTOR) != 0]
     own = dict(access.strides).get(VECTOR, 0)
-    if not moving and isinstance(own, int) and 2 <= own <= LONGEST:  # a place that starts at 0
+    if not moving and isinstance(own, int) and own >= 2:  # a place that starts at 0
         around = tuple(move for move in access.strides if move[0] != VECTOR)
         return _Step(access.operand, around, access.positions, own), 0
     if len(moving) != 1 or len(moving[0].terms) != 1 or moving[0].stride != 1:
         return None
     step, start = moving[0].step(VECTOR), moving[0].start
-    if not isinstance(step, int) or not 2 <= step <= LONGEST or not isinstance(start, int):
+    if not isinstance(step, int) or step < 2 or not isinstance(start, int):
         return None
     others = tuple(p for p in access.positions if p is not moving[0])
     return _Step(access.operand, access.strides, others, step), start
@@ -134,10 +136,11 @@ def _placed(access: Access) -> tuple[_Step, int] | None:
 
 def _runs(starts: Iterable[int], step: int) -> Iterator[list[int]]:
     """Neighbouring starts within a step, where it pays to take them together."""
+    few = next((places for length, places in _PLACES if step <= length), _FARTHEST)
     run: list[int] = []
     for start in [*sorted(starts), None]:
-        if run and (start is None or start != run[-1] + 1 or len(run) == step):
-            if len(run) >= PLACES or step == len(run) == 2:
+        if run and (start is None or start != run[-1] + 1 or len(run) == min(step, LONGEST)):
+            if len(run) >= few or step == len(run) == 2:
                 yield run
             run = []
         if start is not None:

@@ -16,6 +16,8 @@ from staticgrad.ir.kernel_stages import Axis, Map, Stage, Store, roots
 #: Strides along vectors, of either sign, up to which whole vectors are read and lanes chosen: in
 #: kernels those are literals.
 SHORT_STRIDE: Final = 4
+#: Elements of a row that lies in a lane from which on they are read in squares.
+PLACES: Final = 3
 #: Squares of elements, one behind the other along memory, that are read together: of each line a
 #: run of so many vectors.
 SQUARES: Final = 2
@@ -56,22 +58,34 @@ def turned_loads(axes: Sequence[Axis], stages: Sequence[Stage], row: str) -> Ite
 
 
 def turned_stores(axes: Sequence[Axis], stages: Sequence[Stage], row: str) -> Iterator[Store]:
-    """Stores across memory of a kernel's one map, each the only one to its operand."""
+    """Stores across memory of a kernel's one map, each the only one to its operand.
+
+    None where lanes read rows of several elements: those lie between each other, and reading them
+    takes more than storing what they come to.
+    """
     stage = _only_map(axes, stages)
     if stage is None:
         return
     stores = [s for s in stage.body if isinstance(s, Store)]
     counts = Counter(store.access.operand for store in stores)
-    loaded = {
-        load.attribute.operand
-        for load in postorder(root for store in stores for root in roots(store))
-        if isinstance(load.attribute, Access)
-    }
-    for store in stores:
-        access = store.access
-        alone = counts[access.operand] == 1 and access.operand not in loaded
-        if alone and not store.add and _is_across(access, row, stage.axis.name):
-            yield store
+    loads = [e.attribute for e in postorder(root for store in stores for root in roots(store))]
+    accesses = {access for access in loads if isinstance(access, Access)}
+    loaded = {access.operand for access in accesses}
+    found = [
+        store
+        for store in stores
+        if counts[store.access.operand] == 1 and store.access.operand not in loaded
+        if not store.add and _is_across(store.access, row, stage.axis.name)
+    ]
+    if _in_rows(accesses, stage.axis.name) < PLACES * len(found) or not found:
+        yield from found
+
+
+def _in_rows(accesses: Iterable[Access], vector: str) -> int:
+    """How many places there are of an operand whose rows lie in lanes, in steps of a literal."""
+    strides = [(access.operand, access.stride(vector)) for access in accesses]
+    counts = Counter(name for name, step in strides if isinstance(step, int) and step > 1)
+    return max(counts.values(), default=0)
 
 
 def _only_map(axes: Sequence[Axis], stages: Sequence[Stage]) -> Map | None:

@@ -57,6 +57,36 @@ def test_rows_move_to_the_end_of_memory_and_no_further(
         assert_same(found, x, f"{rows} rows of {step}")
 
 
+def parts_of_rows(step: int, places: int) -> str:
+    """A kernel that moves the first elements of rows of ``step``."""
+    return source_of(*[" ".join(f"j*{n}+{k}" for k in range(places)) for n in (step, places)])
+
+
+@pytest.mark.parametrize(("step", "fewest"), [(32, 3), (33, 4), (128, 4), (129, 8), (1000, 8)])
+def test_parts_of_rows_far_apart_are_read_in_squares_if_they_are_long(
+    step: int, fewest: int
+) -> None:
+    assert strided(parts_of_rows(step, fewest)) == (0, 0)
+    assert strided(parts_of_rows(step, fewest - 1))[0] == fewest - 1
+
+
+@pytest.mark.parametrize(("step", "places"), [(33, 4), (40, 35), (129, 8)])
+@pytest.mark.parametrize("mode", MODES)
+def test_parts_of_rows_far_apart(
+    step: int, places: int, mode: Mode, fences: tuple[Guarded, Guarded]
+) -> None:
+    """Up to the end of memory, of which there are 1,024 elements, and of longer arrays."""
+    source = parts_of_rows(step, places)
+    for rows in (1, (1024 - places) // step + 1, 37):
+        size = (rows - 1) * step + places
+        x = np.empty(size, "f4") if size > 1024 else fences[0].at_end(np.dtype("f4"), size)
+        found = np.empty(rows * places, "f4")
+        x[:] = np.arange(size)
+        call(source, [x, found], [rows], 0, rows, mode=mode)
+        wanted = [x[row * step : row * step + places] for row in range(rows)]
+        assert_same(found, np.concatenate(wanted), f"{rows} rows of {step}")
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_many_squares_are_transposed_by_a_function_that_kernels_share(
     mode: Mode, fences: tuple[Guarded, Guarded], monkeypatch: pytest.MonkeyPatch

@@ -51,6 +51,24 @@ def test_a_column_sum_takes_in_what_only_it_reads():
     assert labels(sg.Graph(sg.exp(x).sum(axis=0))) == ["exp, sum"]
 
 
+def test_columns_times_rows_lie_as_their_one_reader_walks(rng: np.random.Generator) -> None:
+    """Rows that are added to a table are runs of memory, unless the product is a result, too."""
+    feeds = {
+        "x": rng.normal(size=(4, 3, 1)).astype("float32"),
+        "y": rng.normal(size=(4, 1, 40)).astype("float32"),
+        "i": rng.integers(0, 7, 4),
+    }
+    x, y, i = (sg.input(n, ("batch", *a.shape[1:]), a.dtype) for n, a in feeds.items())
+    product = x @ y
+    added = sg.scatter_add(sg.swapaxes(product, 1, 2), i, 7)
+    for outputs, loops in (({"t": added}, 1), ({"t": added, "p": product}, 2)):
+        graph = sg.Graph(outputs)
+        scatter = next(s for s in fuse(graph).steps if s.kernels()[0].serial)
+        assert len(scatter.kernels()[0].axes) == loops
+        found, wanted = sg.compile(graph).run(feeds), sg.evaluate(graph, feeds)
+        assert all(same_bytes(found[name], wanted[name]) for name in outputs)
+
+
 def test_movement_is_no_kernel():
     x = batch_input("x", 10)
     (step,) = fuse(sg.Graph(sg.tanh(x.T[2:5, ::-1]))).steps
