@@ -45,6 +45,7 @@ class Draft:
     instructions: int = 0
     merged_into: Draft | None = None
     open: dict[Node, None] = field(default_factory=dict)  # those that others may read
+    beside: list[Transfer] = field(default_factory=list)
     waits: bool = False  # comes later than it could: behind numbers that its nodes read
 
     @property
@@ -126,6 +127,7 @@ class Draft:
             self.transfer,
             {key: tuple(regions) for key, regions in self.regions.items()},
             instructions=self.instructions,
+            beside=tuple(self.beside),
         )
 
     def absorb(self, other: Draft) -> None:

@@ -13,7 +13,7 @@ forward one where that stores fewer bytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from passes.fusion.draft_readers import DraftReaders
@@ -31,6 +31,7 @@ from passes.fusion.groups import (
     meets_elements,
     needs_home,
 )
+from passes.fusion.joins import axis_of_parts, copied_together, fills_rows
 from passes.fusion.lookups import is_one_hot
 from passes.fusion.sharing import ANCHORED, kept_apart
 from passes.fusion.windows import is_window
@@ -443,13 +444,32 @@ class _Walk(DraftReaders):
         if form.fill is not None:
             writers.append(self._cleared(target, kind, phase, form.fill))
             writers[0].level = 0  # before all others
+        copied = [k for k, home in enumerate(homes) if home is None]
+        for several, row in self._rows_of_parts(form.regions, args, copied):
+            draft = self._copy(args[several[0]], target, kind, phase, form.regions[several[0]])
+            draft.beside += [Transfer(target, kind, args[k], form.regions[k]) for k in several[1:]]
+            draft.row = row if draft.beside else 0
+            writers.append(draft)
         for k, home in enumerate(homes):
-            if home is None:
-                home = self._copy(args[k], target, kind, phase, form.regions[k])
-            else:
+            if home is not None:
                 self._store_part(home, node.args[k], TargetRegion(target, lies[k]))
-            writers.append(home)
+                writers.append(home)
         self._own(node, max(writers, key=lambda draft: draft.level))
+
+    def _rows_of_parts(
+        self, regions: Sequence[Region], args: Sequence[Source], copied: Sequence[int]
+    ) -> Iterator[tuple[Sequence[int], int]]:
+        """The parts that are copied, those of one kernel together, and the axes of a row's part.
+
+        Only what was there before the program began: copies of other values would wait for the
+        last of them, and those would lie in memory as long.
+        """
+        axis = axis_of_parts(regions) if self._fuse else None
+        there = [k for k in copied if self._level(args[k]) == 0]
+        rows = [] if axis is None else [k for k in there if fills_rows(args[k], axis)]
+        rank = args[0].type.rank
+        yield from ((several, rank - (axis or 0)) for several in copied_together(rows))
+        yield from (([k], 0) for k in copied if k not in rows)
 
     def _home_of_part(self, source: Source, layout: Strided, phase: int) -> Draft | None:
         """The draft that may store a part where it lies; of the last phase, which runs once."""

@@ -182,8 +182,9 @@ class Group:
     node asks for its position, so axes keep their identity. ``windowed``: some node reads parts
     where a position lies in them, so the axes along which they have ends do. ``checked``: some node
     looks up indices, or searches, which only a map can. ``stored``: its values that somebody
-    outside reads. ``transfer``: what a copy group does. ``copied``: operands that are read through
-    a contiguous copy over the domain. ``instructions``: an estimate for one vector of elements.
+    outside reads. ``transfer``: what a copy group does; ``beside``: what it copies into the same
+    rows, too, whose parts have ``row`` axes. ``copied``: operands that are read through a
+    contiguous copy over the domain. ``instructions``: an estimate for one vector of elements.
     In a group of kind ``call`` or ``body``, ``copied`` has the operands that do not lie in C order.
     ``parts``: of which cut group it is a part; the instructions are those of the whole.
     ``columns``: what a group of rows combines over ``summed``, its rows, into partial results.
@@ -217,6 +218,12 @@ class Group:
     streamed: tuple[Key, ...] = ()
     trimmed: frozenset[Key] = frozenset()
     image: Group | None = None
+    beside: tuple[Transfer, ...] = ()
+
+    @property
+    def transfers(self) -> Sequence[Transfer]:
+        """All that a copy group does."""
+        return () if self.transfer is None else (self.transfer, *self.beside)
 
     @property
     def targets(self) -> Sequence[Key]:
@@ -319,8 +326,9 @@ class Groups:
         ]
         waiting += [Read(key.node, r.source, True) for key, r in group.reductions.items()]
         waiting += [Read(key.node, r.source, True) for key, r in group.columns.items()]
-        if group.transfer is not None and group.transfer.source is not None:
-            waiting.append(Read(group.transfer.target.node, group.transfer.source, False))
+        for each in group.transfers:
+            if each.source is not None:
+                waiting.append(Read(each.target.node, each.source, False))
         while waiting:
             read = waiting.pop()
             if read.source.inline:

@@ -206,8 +206,8 @@ class _Reader:
             for target, layout in regions:
                 offset = self._offsets.setdefault(layout.offset, len(self._offsets))
                 text += (self._number(target), offset, layout.strides)
-        if group.transfer is not None:
-            self._add_transfer(group.transfer)
+        for each in group.transfers:
+            self._add_transfer(each)
         return Signature(tuple(text), tuple(self._keys), tuple(self._offsets))
 
     def _add_image(self, group: Group) -> None:

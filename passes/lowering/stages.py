@@ -30,6 +30,7 @@ from passes.fusion.walks import (
 )
 from passes.layout import Strided
 from passes.lowering.blocks import lower_block
+from passes.lowering.copies import lower_copies
 from passes.lowering.folded import lower_folded
 from passes.lowering.operands import (
     VECTOR,
@@ -105,25 +106,6 @@ def lower_group(groups: Groups, group: Group) -> LoweredStep:
     if folded is not None:
         return folded
     return _LOWERINGS[group.kind](Lowering(groups, group))
-
-
-def _lower_copy(low: Lowering) -> LoweredStep:
-    copy = low.group.transfer
-    assert copy is not None
-    layout = Strided.contiguous(copy.target_type.shape)
-    if copy.region is not None:
-        layout = layout.region(copy.region)
-    target = Walk(copy.target, layout.offset, layout.strides)
-    source = copy.source
-    walks = [target] if source is None or source.inline else [low.walk(source), target]
-    order = axis_order(low, walks[:-1], walks[-1:])
-    low.loops = loops_over(low.group.domain, [order], walks, merge=True)
-    axes, vector = vector_axis(low, 0)
-    dtype = copy.target_type.dtype
-    value = ex.literal(copy.fill, dtype) if source is None else low.value(source)
-    streamed = copy.target in low.group.streamed
-    stage = Map(vector, (low.stored(low.access(target, dtype, "out"), value, streamed),))
-    return low.finish((stage,), axes)
 
 
 def _walks(low: Lowering) -> list[Walk]:
@@ -488,7 +470,7 @@ def _without(strides: Shape, axis: int) -> Shape:
 
 
 _LOWERINGS = {
-    "copy": _lower_copy,
+    "copy": lower_copies,
     "map": _lower_map,
     "columns": _lower_columns,
     "gemm": _lower_gemm,

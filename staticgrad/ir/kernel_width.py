@@ -30,22 +30,26 @@ _WHOLE: Final = (
 
 
 def whole_registers(stages: Sequence[Stage], operands: Sequence[Operand]) -> int:
-    """The narrow elements that fill a register, where a kernel's one map has no others; else 0.
+    """The narrow elements that fill a register, where a kernel's maps have no others; else 0.
 
-    It stores only, to elements one behind the other, and reads such elements or ones that stay.
+    They store only, to elements one behind the other, and read such elements or ones that stay.
     """
     widest = max((operand.dtype.itemsize for operand in operands), default=0) * 8
-    (stage, *others) = stages
-    if others or not 0 < widest <= _WIDEST or not isinstance(stage, Map):
+    if not 0 < widest <= _WIDEST:
         return 0
-    stores = [s for s in stage.body if isinstance(s, Store)]
+    return _REGISTER // widest if all(_moves_whole(stage, widest) for stage in stages) else 0
+
+
+def _moves_whole(stage: Stage, widest: int) -> bool:
+    """Whether a stage is a map that stores registers of elements of at most so many bits."""
+    if not isinstance(stage, Map):
+        return False
     along = stage.axis.name
-    if len(stores) < len(stage.body) or not all(_runs(s.access, along, (1,)) for s in stores):
-        return 0
+    stores = [s for s in stage.body if isinstance(s, Store) and _runs(s.access, along, (1,))]
+    if len(stores) < len(stage.body):
+        return False
     values = postorder(root for store in stores for root in roots(store))
-    if not all(_fills(value, along, widest) for value in values):
-        return 0
-    return _REGISTER // widest
+    return all(_fills(value, along, widest) for value in values)
 
 
 def _fills(value: Expr, along: str, widest: int) -> bool:
