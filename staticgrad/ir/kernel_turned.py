@@ -20,7 +20,7 @@ SHORT_STRIDE: Final = 4
 PLACES: Final = 3
 #: Squares of elements, one behind the other along memory, that are read together: of each line a
 #: run of so many vectors.
-SQUARES: Final = 2
+SQUARES: Final = 4
 
 
 def loads_across(
