@@ -1,11 +1,14 @@
-"""Products with a vector as multiplications and their sums, before nodes are grouped."""
+"""Products with a vector as multiplications and their sums, before nodes are grouped.
+
+Products that are only read transposed become those of the factors the other way round.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
-from typing import cast
+from typing import Final, cast
 
 from passes.dce import DeadNodes
 from passes.fusion.narrow_factors import narrowest
@@ -18,6 +21,10 @@ from staticgrad.ops.contract import MatMul
 from staticgrad.ops.convert import astype
 from staticgrad.ops.movement import Reshape, Transpose, swapaxes
 from staticgrad.ops.reduce import Sum
+from staticgrad.types.tensor import hint_value
+
+#: Rows, and columns, from which on products are no slower the other way round.
+_WIDE: Final = 64
 
 
 def expand_vector_products(graph: Graph) -> Graph:
@@ -73,15 +80,24 @@ class _Expanding:
             return (_as(Reshape(node.types[0].shape)(total), node),)
 
     def _turned(self, node: Node, product: Symbolic) -> Sequence[Symbolic] | None:
-        """Columns times rows that only this transpose reads, with their last axes exchanged."""
-        pair, (read,) = self._outer.get(product.node), node.args
+        """A product that only this transpose reads, with its last axes exchanged.
+
+        Factors of which neither lies across memory would both do so.
+        """
+        (read,), op = node.args, product.node.op
         last = (*range(read.ndim - 2), read.ndim - 1, read.ndim - 2)
-        if pair is None or cast(Transpose, node.op).perm != last or self._reads[read.key] > 1:
+        if cast(Transpose, node.op).perm != last or self._reads[read.key] > 1:
             return None
-        self.spared = True
+        found: Value | None = None
         with within(read.node.origin, node.order):
-            turned = [swapaxes(factor, -1, -2) for factor in pair]
-            return (_as(_multiplied(*turned), node),)
+            if product.node in self._outer:
+                turned = [swapaxes(factor, -1, -2) for factor in self._outer[product.node]]
+                found = _as(_multiplied(*turned), node)
+            elif isinstance(op, MatMul) and (op.transpose_a or op.transpose_b) and _is_wide(read):
+                product_of = MatMul(not op.transpose_b, not op.transpose_a, op.down)
+                found = cast(Symbolic, product_of(*product.node.args[::-1]))
+        self.spared |= found is not None
+        return None if found is None else (cast(Symbolic, found),)
 
     @cached_property
     def _reads(self) -> Counter[tuple[Node, int]]:
@@ -89,6 +105,11 @@ class _Expanding:
         found = Counter(value.key for value in self._graph.roots)
         found.update(arg.key for node in self._graph.nodes for arg in node.args)
         return found
+
+
+def _is_wide(product: Symbolic) -> bool:
+    """Whether rows and columns of a product both fill its tiles."""
+    return min(map(hint_value, product.shape[-2:])) >= _WIDE
 
 
 def _multiplied(a: Value, b: Value) -> Value:

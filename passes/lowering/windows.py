@@ -60,7 +60,8 @@ def _element(low: Lowering, node: Node, part: Part) -> Expr:
 def _position(low: Lowering, node: Node, place: AxisShift) -> Position:
     loop = _loop(low, node, place.axis)
     terms = () if loop is None else ((loop, place.step),)
-    start, stride = low.argument(place.start), low.argument(place.stride)
+    start = low.argument(place.start)
+    stride = low.stride(loop if loop is not None and place.step == 1 else "", place.stride)
     return Position(terms, start, stride, low.extent(place.extent))
 
 

@@ -69,6 +69,29 @@ def test_columns_times_rows_lie_as_their_one_reader_walks(rng: np.random.Generat
         assert all(same_bytes(found[name], wanted[name]) for name in outputs)
 
 
+@pytest.mark.parametrize("flags", [(True, False), (False, True), (True, True), (False, False)])
+def test_products_that_are_only_read_turned_are_those_of_the_factors(
+    flags: tuple[bool, bool], rng: np.random.Generator
+) -> None:
+    """The other way round nothing is copied, unless both factors would lie across memory then."""
+    shapes = {"x": (9, 64) if flags[0] else (64, 9), "y": (70, 9) if flags[1] else (9, 70)}
+    feeds = {name: rng.normal(size=shape).astype("float32") for name, shape in shapes.items()}
+    x, y = (sg.input(name, array.shape, array.dtype) for name, array in feeds.items())
+    product = (x.T if flags[0] else x) @ (y.T if flags[1] else y)
+    alone, beside = sg.Graph({"t": product.T}), sg.Graph({"t": product.T, "p": product})
+    assert labels(alone) == ["matmul", "copy of matmul"][: 1 if any(flags) else 2]
+    assert labels(beside) == ["matmul", "copy of matmul"]
+    found, wanted = (sg.compile(graph).run(feeds)["t"] for graph in (alone, beside))
+    assert same_bytes(found, wanted)
+
+
+def test_short_steps_of_padded_rows_are_literal():
+    """Of them whole vectors are read; any other step is a gather."""
+    x = batch_input("x", 60)
+    (step,) = fuse(sg.Graph(sg.pad(x[:, ::2], ((1, 1), (1, 1))))).steps
+    assert "]*2]" in step.kernels()[0].text
+
+
 def test_movement_is_no_kernel():
     x = batch_input("x", 10)
     (step,) = fuse(sg.Graph(sg.tanh(x.T[2:5, ::-1]))).steps
