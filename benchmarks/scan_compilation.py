@@ -3,12 +3,13 @@
     python -m benchmarks.scan_compilation [--trips 1000] [--repeat 9] [--only TEXT] [--json]
 
 The program is an LSTM's cell over ``trips`` steps of time by the library's scan, or once without
-one; it gives half the squared distance of the last state from a target and the gradients by all
-weights. Both begin with a state that is fed, so that neither may leave out what a state of zeros
-would spare. A turn is a process of its own with an empty cache of compiled code: process time from
-the loaded library to code that runs (build, differentiate, compile), and that of the first call
-behind it. Both programs of a library take turns. The ratio is that of least times; JAX is left out
-where it is not installed.
+one; it gives half the squared distance of the last state from a target, and the gradients by all
+weights and by the state before the first step, which each step of a scan has to work out. Both
+begin with a state that is fed, so that neither may leave out what zeros would spare. A turn is a
+process of its own with an empty cache of compiled code: process time from the loaded library to
+code that runs (build, differentiate, compile), and that of the first call behind it. Both programs
+of a library take turns. The ratio is that of least times; JAX is left out where it is not
+installed.
 """
 
 from __future__ import annotations
@@ -45,12 +46,12 @@ Times = tuple[float, float]
 
 
 def arrays(
-    random: np.random.Generator, trips: int, batch: int = 8, inputs: int = 64, hidden: int = 128
+    random: np.random.Generator, trips: int, batch: int = 32, inputs: int = 64, hidden: int = 128
 ) -> Data:
-    """Weights, inputs for each step of time, the state before the first, and the target."""
-    state = (batch, hidden)
-    shapes = {"w": (inputs, 4 * hidden), "u": (hidden, 4 * hidden), "b": (4 * hidden,)}
-    feeds = {"x": (trips, batch, inputs), "h": state, "c": state, "y": state}
+    """Weights and the state before the first step; inputs for each step of time, and the target."""
+    state, width = (batch, hidden), 4 * hidden
+    shapes = {"w": (inputs, width), "u": (hidden, width), "b": (width,), "h": state, "c": state}
+    feeds = {"x": (trips, batch, inputs), "y": state}
     bound = hidden**-0.5
     return Data(
         {name: random.uniform(-bound, bound, shape) for name, shape in shapes.items()},

@@ -21,7 +21,7 @@ def test_a_scan_of_one_step_is_the_step(tmp_path: Path) -> None:
         work.compile()
         found.append(work.results(work.step()))
     step, scan = found
-    assert {*step} == {"loss", "gradient:w", "gradient:u", "gradient:b"}
+    assert {*step} == {"loss", *(f"gradient:{name}" for name in ("w", "u", "b", "h", "c"))}
     for name, array in step.items():
         np.testing.assert_allclose(scan[name], array, rtol=1e-5, atol=1e-7)
 
