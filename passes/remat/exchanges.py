@@ -11,11 +11,11 @@ sequences that are there and keep all that none is as good as, so that a front o
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise, product
+from itertools import product
 from random import Random
 from typing import Final
 
-from passes.remat.cheapest import Cheapest, Found
+from passes.remat.cheapest import Cheapest, Found, Place
 from staticgrad.planning.descents import SLOPES, Descents
 from staticgrad.planning.sequence_arrays import BEYOND_ALL
 
@@ -24,8 +24,6 @@ _SLOPES: Final = SLOPES[:2]
 _DESCENDING: Final = 400_000
 _TRIMMING: Final = 200_000
 _CALL: Final = 10_000
-
-_Place = tuple[tuple[int, ...], int]  # a sequence, and a goal that it is brought to
 
 
 def exchange(descents: Descents, cheapest: Cheapest, limit: int) -> None:
@@ -37,23 +35,11 @@ def exchange(descents: Descents, cheapest: Cheapest, limit: int) -> None:
         limit: effort, in about five nanoseconds.
     """
     stop = descents.effort + limit
-    done: set[_Place] = set()
-    while descents.effort < stop and (place := _widest(cheapest, done)) is not None:
-        done.add(place)
+    done: dict[Place, int] = {}
+    while descents.effort < stop and (place := cheapest.widest(done, 1)) is not None:
+        done[place] = 1
         for found in _exchanged(descents, *place, stop):
             cheapest.add(found)
-
-
-def _widest(cheapest: Cheapest, done: set[_Place]) -> _Place | None:
-    """The sequence that is dearest beside the next cheaper one, with its own load as goal, or one
-    just below the load of that; None where all were tried."""
-    best: _Place | None = None
-    most = 0.0
-    for lower, upper in pairwise(cheapest.found):
-        for goal in (lower.load, upper.load - 1):
-            if lower.cost - upper.cost > most and (lower.ops, goal) not in done:
-                best, most = (lower.ops, goal), lower.cost - upper.cost
-    return best
 
 
 def _exchanged(descents: Descents, ops: tuple[int, ...], goal: int, stop: int) -> list[Found]:

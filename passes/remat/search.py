@@ -2,7 +2,8 @@
 
 Descents go down from each start through levels of bytes and leave a sequence at each. From the
 cheapest of each level, repeated runs are taken out at random, and others found in their place;
-at last each run of each sequence is exchanged for others (``passes.remat.exchanges``).
+at last sequences are walked from (``passes.remat.walks``), and each run of each is exchanged for
+others (``passes.remat.exchanges``).
 Effort is counted, not timed, and grows with the schedule: a problem always gives the same
 sequences.
 """
@@ -16,6 +17,7 @@ from typing import Final
 
 from passes.remat.cheapest import Cheapest, Found
 from passes.remat.exchanges import exchange
+from passes.remat.walks import walk
 from staticgrad.planning.descents import SLOPES, Descents, Slope
 from staticgrad.planning.problem import Net
 from staticgrad.planning.searching import ruined
@@ -27,7 +29,8 @@ _LOWER: Final = 0.87  # ratio of levels where those would be further apart
 EFFORT = (900_000, 400_000_000, 40_000)
 _DESCENDING: Final = 0.4  # share of it for descents, where sequences are rebuilt after them
 _REBUILT: Final = 600  # ops up to which sequences are taken apart and built again
-_EXCHANGING: Final = 0.5  # effort of exchanges after that, as a share of that before
+#: Effort of walks after that, and of exchanges, as a share of that before, and at most.
+_IMPROVING: Final = (0.5, 80_000_000)
 _STARTS: Final = 6  # sequences with repeats that descents begin with
 _ANEW: Final = 5  # levels after which a long schedule's descent begins anew
 _CALL: Final = 10_000  # effort of what stands around each descent
@@ -71,7 +74,7 @@ class BudgetSearch:
             self._down(start.ops, slope)
         if self.rebuilds:
             self._rebuild()
-            exchange(self.descents, self.cheapest, int(self.effort * _EXCHANGING))
+            self._improve()
         return self.cheapest.found[::-1]
 
     def _kept(self, ops: list[int]) -> Found:
@@ -129,6 +132,13 @@ class BudgetSearch:
             spread = max(0.0, self.random.random() - 0.25)
             if self.descents.effort == before:
                 break
+
+    def _improve(self) -> None:
+        """Look for what is cheaper than the sequences that are there, or between them."""
+        share, most = _IMPROVING
+        limit = min(int(self.effort * share), most)
+        walk(self.descents, self.cheapest, self.floor, self.random, limit)
+        exchange(self.descents, self.cheapest, limit)
 
     def _lower(self) -> None:
         """Look for a sequence below the smallest."""

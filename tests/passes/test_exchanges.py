@@ -1,8 +1,9 @@
-"""Exchanges of what runs again: small fronts are optimal, and nothing that was there is lost."""
+"""Exchanges and walks: small fronts are the optimum, and nothing that was there is lost."""
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Callable
+from functools import partial
 from random import Random
 
 import pytest
@@ -10,31 +11,47 @@ import pytest
 from passes.remat import search
 from passes.remat.cheapest import Cheapest, Found
 from passes.remat.exchanges import exchange
+from passes.remat.walks import walk
 from staticgrad.planning.descents import SLOPES, Descents
-from staticgrad.planning.problem import Net
+from staticgrad.planning.problem import MemoryProblem, Net
 from staticgrad.planning.runs import Runs, is_valid
-from tests.planning.problems import chain, optimum
+from tests.planning.problems import chain, optimum, random_problem
 
 
-@pytest.mark.parametrize(("length", "seed"), [(5, 2), (5, 3), (5, 4), (6, 2)])
-def test_the_front_of_a_small_chain_is_the_optimum_at_every_budget(
-    length: int, seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without exchanges the third and the fourth have dearer sequences at some loads."""
-    monkeypatch.setattr(search, "EFFORT", (900_000, *search.EFFORT[1:]))  # tests have a part of it
-    problem = chain(length, seed)
+def _front(problem: MemoryProblem, monkeypatch: pytest.MonkeyPatch) -> list[Found]:
+    """What the search finds with all of its effort; tests have a part of it."""
+    monkeypatch.setattr(search, "EFFORT", (900_000, *search.EFFORT[1:]))
     net = Net.of(problem)
     seeking = search.BudgetSearch(net, 0)
     seeking.begin_with(range(len(net.ops)))
-    found = seeking.found()
-    assert len(found) > 2
-    for upper, lower in pairwise(found):
+    return seeking.found()
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        *(chain(5, seed) for seed in (2, 4)),
+        *(chain(6, seed) for seed in (1, 2)),
+        *(random_problem(seed, 7) for seed in (4, 5, 6)),
+    ],
+    ids=lambda problem: f"{len(problem.ops)} ops, {problem.cost:g}",
+)
+def test_small_fronts_are_the_optimum_at_every_budget(
+    problem: MemoryProblem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without exchanges two chains, and without walks the problems that follow, have dearer
+    sequences at some loads, or none."""
+    found = _front(problem, monkeypatch)
+    for upper, cost in zip(found, [*(each.cost for each in found[1:]), None], strict=True):
         assert optimum(problem, upper.load) == upper.cost
-        assert optimum(problem, upper.load - 1) == lower.cost
+        assert optimum(problem, upper.load - 1) == cost
 
 
 @pytest.mark.parametrize(("length", "seed"), [(12, 1), (20, 5)])
-def test_exchanges_lose_nothing_and_give_sequences_that_can_run(length: int, seed: int) -> None:
+@pytest.mark.parametrize("by", [exchange, partial(walk, floor=0, random=Random(1))])
+def test_nothing_is_lost_and_what_is_found_can_run(
+    length: int, seed: int, by: Callable[..., None]
+) -> None:
     net = Net.of(chain(length, seed))
     descents, cheapest = Descents(net), Cheapest()
     order = descents.laid_out(range(len(net.ops)))
@@ -44,7 +61,7 @@ def test_exchanges_lose_nothing_and_give_sequences_that_can_run(length: int, see
         ops = descents.descended(order, top * part // 10, SLOPES[0], Random(1), 10_000_000)
         cheapest.add(Found(descents.peak, net.cost(ops), tuple(ops)))
     before = cheapest.found
-    exchange(descents, cheapest, 20_000_000)
+    by(descents, cheapest, limit=20_000_000)
     assert cheapest.found != before
     for old in before:
         new = cheapest.within(old.load)
