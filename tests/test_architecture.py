@@ -44,7 +44,13 @@ def shown(path: Path, node: ast.AST | None = None) -> str:
 
 
 def functions(tree: ast.AST) -> Iterator[Function]:
-    return (node for node in ast.walk(tree) if isinstance(node, Function))
+    """Those of a file; expressions hold none."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Function):
+            yield node
+        waiting += [each for each in ast.iter_child_nodes(node) if not isinstance(each, ast.expr)]
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,8 @@ class Facts:
 
 def facts_of(path: Path) -> Facts:
     tree = ast.parse(path.read_text("utf-8"))
-    local = {node.name: node for node in functions(tree)}
+    defined = [*functions(tree)]
+    local = {node.name: node for node in defined}
     public = [node for node in tree.body if isinstance(node, Function | ast.ClassDef)]
     named = [node for node in public if not node.name.startswith("_")]
     spoken_for = [tree, *(node for node in named if not is_overload(node))]
@@ -67,7 +74,7 @@ def facts_of(path: Path) -> Facts:
     return Facts(
         {
             f"{shown(path, node)} {node.name}": (node.end_lineno or 0) - node.lineno + 1
-            for node in functions(tree)
+            for node in defined
         },
         [shown(path, node) for node in spoken_for if not ast.get_docstring(node)],
         [node.name for node in tests],

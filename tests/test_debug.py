@@ -97,7 +97,7 @@ def test_random_programs_keep_their_bytes_and_touch_their_peak() -> None:
         check_whole(seed)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_more_random_programs() -> None:
     for seed in range(1200, 1210):
         check_real(seed)

@@ -123,9 +123,9 @@ def test_a_wrong_rule_is_reported_at_the_users_line():
 
 
 @pytest.mark.slow
-def test_a_chain_of_30_000_nodes():
+def test_a_chain_of_10_000_nodes():
     x = sg.input("x", (), "float64")
-    assert sg.evaluate(sg.jvp(sum_chain(x, x, 30_000), x, 1.0)) == 30_001.0
+    assert sg.evaluate(sg.jvp(sum_chain(x, x, 10_000), x, 1.0)) == 10_001.0
 
 
 def test_forward_over_reverse_over_forward():

@@ -137,7 +137,9 @@ def layers(trips: int, reverse: bool, times: Any = None) -> tuple[sg.Graph, dict
     return graph, {name: rng.normal(size=s).astype("f4") / 2 for name, s in shapes.items()}
 
 
-@pytest.mark.parametrize(("trips", "reverse"), [(48, False), (47, True)])
+@pytest.mark.parametrize(
+    ("trips", "reverse"), [pytest.param(48, False, marks=pytest.mark.exhaustive), (47, True)]
+)
 def test_sums_over_time_are_those_of_blocks_whatever_the_segments(
     trips: int, reverse: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,7 +109,7 @@ def test_any_geometry(case: Any, seed: int) -> None:
     check_geometry(case, seed)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @settings(max_examples=24, **QUIET)
 @given(geometries(), st.integers(0, 1000))
 def test_24_geometries(case: Any, seed: int) -> None:

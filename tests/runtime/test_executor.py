@@ -26,6 +26,7 @@ def training() -> tuple[Any, Compiled]:
     return w, compile(sg.Graph(outputs={"h": h}, updates={w: w + x.T @ h}), threads=1)
 
 
+@pytest.mark.usefixtures("collected_apart")
 def test_a_warm_step_allocates_nothing(training: tuple[Any, Compiled]) -> None:
     _, f = training
     data = np.ones((200, 5), np.float32)

@@ -218,6 +218,7 @@ def test_a_wrong_plan_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert f.stats.runs == f.stats.plans == 0
 
 
+@pytest.mark.usefixtures("collected_apart")
 def test_nothing_is_collected_while_a_program_is_compiled_and_planned() -> None:
     graph = training(30)
     seen: list[str] = []
