@@ -17,7 +17,7 @@ from typing import Final
 from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.direct_products import is_direct, write_direct
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, scaled, total
-from staticgrad.codegen.packing import WAY, Packing, write_squares
+from staticgrad.codegen.packing import WAY, WAYS, Packing, write_squares
 from staticgrad.codegen.prefetching import touched_by_next_tile
 from staticgrad.codegen.product_streams import (
     FEW_TERMS,
@@ -123,8 +123,7 @@ class PlainProduct:
         self._write_rows(deep)
         deep.add(f"for j0 in range(left, right, {self.columns}):")
         deep.extend(panel, 1)
-        rows = Lines()
-        terms = Lines()
+        rows, terms = Lines(), Lines()
         if not self.deep:
             write_one_step(self, rows)
         if self.flat and self.across == 1:
@@ -181,7 +180,8 @@ class PlainProduct:
             out.add(f"    few = {SOME_ROWS}")
         if self._may_collide:
             apart = f"{self.row} % {WAY // self.dtype.itemsize} == 0"
-            out.add(f"collide = {apart} and {self.m} > {FEW_ROWS} and {self.n} > {self.columns}")
+            few = WAYS if self.height > WAYS else f"{FEW_ROWS} and {self.n} > {self.columns}"
+            out.add(f"collide = {apart} and {self.m} > {few}")
         self.declare_room(out)
         if self._packs_rows:
             room = -(-CHUNK // self.height) * self.height  # the last tile may be whole

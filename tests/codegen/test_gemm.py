@@ -134,10 +134,11 @@ def test_a_last_tile_of_packed_rows_has_room(bits: int) -> None:
 def test_rows_that_collide_in_a_cache_have_the_same_bytes(
     letter: str, mode: Mode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are packed where they are that far apart, and fewer ones, or of few columns, are not."""
+    """They are packed where they are that far apart, unless they are few, on registers of 256 bits
+    also where columns are."""
     shapes = [(1, 30, 40, 130), *([(2, CHUNK + 6, 65, 260)] if mode == "vector" else [])]
     apart = WAY // np.dtype(letter).itemsize
-    for count, m, n, k in (*shapes, (1, 28, 40, 9), (1, 30, 16, 9)):
+    for count, m, n, k in (*shapes, (1, 28, 40, 9), (1, 30, 16, 9), (1, 8, 40, 9)):
         a = RNG.normal(size=(count, m, k)).astype(letter)
         b = RNG.normal(size=(count, k, n)).astype(letter)
         usual = made(a, b, ("along", "along"), "vector", 512)
