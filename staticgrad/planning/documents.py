@@ -42,6 +42,8 @@ def read_problem(path: str | Path) -> MemoryProblem:
         document = json.loads(text)
     except ValueError as error:
         refuse(f"{path} is no JSON: {error}")
+    except RecursionError:
+        refuse(f"{path} is nested too deeply")
     return problem_of(document)
 
 

@@ -24,9 +24,10 @@ USUAL: Final = 300_000_000
 THOROUGH: Final = 3_000_000_000
 _INTERPRETED: Final = 100_000  # effort up to which nothing is compiled
 _FIRST: Final = 150_000_000  # effort of the first try of the bound
+_SHARES: Final = (1.05, 1.02)  # of the bound: heights that are tried then
 _FINE: Final = 200  # heights between which no other is tried differ by this part of the bound
-_HEIGHTS: Final = 3  # part of the effort of the bound that each height between may take
-_HALVING: Final = 90  # hundredths of the effort for the bound and those heights
+_PARTS: Final = 2  # part of the effort of the bound that each other height may take
+_BETWEEN: Final = 90  # hundredths of the effort for the bound and the other heights
 #: Blocks, and sections that they live in together, up to which there is a search.
 _MOST_BLOCKS: Final = 2_000
 _MOST_MEMBERS: Final = 1_000_000
@@ -81,20 +82,23 @@ def _swept(spans: Spans, sizes: Sequence[int]) -> tuple[list[int], int]:
 def _lowered(
     searched: Restarts, bound: int, effort: int, best: tuple[list[int], int]
 ) -> tuple[list[int], int]:
-    """The lowest of a placement and those that the search finds: at the bound, then by halves
-    between the bound and the best, then at the bound again."""
-    first = min(effort // 2, _FIRST)
+    """The lowest of a placement and those that the search finds: at the bound, near it, by halves
+    between what is not met and the best, and at the bound again."""
+    first = min(effort * 2 // 5, _FIRST)
     state = searched.tried(bound, first)
     low = bound
+    near = [int(bound * share) for share in _SHARES]
     while state != PLACED and (best[1] - low) * _FINE > bound:
-        left = effort * _HALVING // 100 - searched.effort
+        left = effort * _BETWEEN // 100 - searched.effort
         if left <= 0:
             break
-        middle = (low + best[1]) // 2
-        if searched.tried(middle, min(left, first // _HEIGHTS)) == PLACED:
+        height = near.pop(0) if near else (low + best[1]) // 2
+        if height >= best[1]:
+            continue
+        if searched.tried(height, min(left, first // _PARTS)) == PLACED:
             best = min(best, searched.placed(), key=lambda found: found[1])
         else:
-            low = middle
+            low = max(low, height)
     if state == SPENT and effort > searched.effort:
         state = searched.tried(bound, effort - searched.effort)
     return searched.placed() if state == PLACED else best

@@ -58,7 +58,7 @@ _DEAREST: Final = 1 << 29
 _CHEAPEST: Final = 8
 _MILLION: Final = 1 << 20
 _MOST: Final = 1 << 30
-_WIDE: Final = 1 << 40  # bytes of excess from which on its share is counted less exactly
+_WIDE: Final = 1 << 40  # bytes from which on shares are counted less exactly
 _LOG: Final = 710  # of two, in 1024ths
 
 
@@ -171,7 +171,10 @@ def _priced(s: SequenceArrays, excess: int) -> int:
     if excess < 0:
         sign = -1
         excess = 0 - excess
-    whole = words[GOAL] * words[STEPS] + 1
+    goal = words[GOAL]
+    if goal > _WIDE:
+        goal = _WIDE
+    whole = goal * words[STEPS] + 1
     share = 0
     if excess < _WIDE:
         share = excess * _MILLION // whole

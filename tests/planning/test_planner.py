@@ -195,6 +195,9 @@ def test_a_problem_survives_its_document(tmp_path):
     path.write_text("{", "utf-8")
     with pytest.raises(VerifyError, match=r"problem\.json is no JSON"):
         read_problem(path)
+    path.write_text("[" * 100_000, "utf-8")
+    with pytest.raises(VerifyError, match=r"problem\.json is nested too deeply"):
+        read_problem(path)
 
 
 @pytest.mark.parametrize(
