@@ -21,6 +21,7 @@ from staticgrad.records import NamedTuple
 from staticgrad.runtime.arena import address_of
 from staticgrad.runtime.places import ARENA, FIXED, WORDS, BufferPlaces, Moved, Place, further
 from staticgrad.runtime.sections import PlannedRow
+from staticgrad.runtime.shares import Share, finer, shares
 
 
 class Codes(NamedTuple):
@@ -77,22 +78,42 @@ class RowWriter:
     ) -> None:
         (call,) = step.calls(planned.arguments)
         own = 8 * len(self.blocks[0])
-        seconds = 0.0
-        if len(self.blocks) > 1 and planned.total:
-            seconds = self._seconds(call)
-        row = Row(
-            self._addresses[call.kernel], len(self.records), own, planned.total, planned.grain
-        )
-        alone = isinstance(call.kernel, Routine) and call.kernel.alone
-        self.drafts.append(PlannedRow(row, waits or alone, seconds, alone, self.times))
-        for access, inside in zip(step.accesses(), planned.offsets, strict=True):
+        accesses = [*zip(step.accesses(), planned.offsets, strict=True)]
+        for access, inside in accesses:
             if access.is_own:
                 parts = places.parts(access.buffer, position, inside)
                 for block, part in zip(self.blocks, parts, strict=True):
                     block.append(part)
-            else:
-                self.point(self.word(), places.find(access.buffer, position, inside))
-        self.records += (*call.arguments, *self._tails.get(call.kernel, ()))
+        alone = isinstance(call.kernel, Routine) and call.kernel.alone
+        waits = waits or alone
+        for share in self._shares(call, len(accesses)):
+            total, grain = self._cut(call, planned, share)
+            seconds = 0.0
+            if len(self.blocks) > 1 and total:
+                seconds = self._seconds(call._replace(arguments=share.arguments))
+            row = Row(self._addresses[call.kernel], len(self.records), own, total, grain)
+            self.drafts.append(PlannedRow(row, waits, seconds, alone, self.times))
+            waits = False  # shares of a product run at the same time
+            for (access, inside), moved in zip(accesses, share.moved, strict=True):
+                if not access.is_own:
+                    place = places.find(access.buffer, position, inside)
+                    self.point(self.word(), further(place, moved))
+            self.records += (*share.arguments, *self._tails.get(call.kernel, ()))
+
+    def _shares(self, call: Call, accesses: int) -> Sequence[Share]:
+        """The parts of a step that have rows of their own: those of a product in a loop."""
+        found: Sequence[Share] = ()
+        if self.times > 1 and isinstance(call.kernel, Kernel):
+            found = shares(call.kernel, call.arguments, len(self.blocks))
+        return found or (Share(call.arguments, (0,) * accesses, 0),)
+
+    def _cut(self, call: Call, planned: PlannedStep, share: Share) -> tuple[int, int]:
+        """The iterations of a part of a step, and those of a group of them."""
+        if self.times == 1 or not isinstance(call.kernel, Kernel):
+            return planned.total, planned.grain
+        if share.total:
+            return share.total, planned.grain
+        return planned.total, finer(call.kernel, planned.total, planned.grain, len(self.blocks))
 
     def _write_notes(
         self, places: BufferPlaces, position: int, planned: PlannedStep, step: Step

@@ -1,0 +1,148 @@
+"""Rows that stay with a worker from trip to trip of a loop.
+
+In a recurrence a row of the state is read by the same row of the next trip. If each worker runs the
+same rows of every step, what it reads is what it wrote: its cache has it. Otherwise (a product cut
+by columns, behind it a map cut by rows) half of all rows change processors twice a trip, which
+takes longer than the multiplications where two processors share no cache.
+
+A share is twice as many rows as a group of a map (``finer``); a product has a row in the table for
+each share, with the share's extent and places in its record. No bit depends on it: an element of a
+product is the same chain in whatever tile, and rows of a map do not read each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from math import prod
+from typing import Final
+
+from staticgrad.ir.expr import Access, postorder
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_stages import LANES, Axis, Extent, Gemm
+from staticgrad.records import NamedTuple
+from staticgrad.types.dim import evaluate
+
+#: Rows of a share, at least: of fewer ones, tiles of a product compute many that are not there.
+FEWEST: Final = 12
+#: Bytes of a factor that every worker reads in each trip, at most: its second-level cache holds it.
+NEAR: Final = 1 << 19
+#: The loop over rows of a product.
+_ROWS: Final = "i"
+
+
+class Share(NamedTuple):
+    """Rows of a product that a worker keeps, as its record has them.
+
+    ``moved``: how many bytes further than for the whole product each operand begins; ``total``: the
+    outer iterations of the share, 0 where it is all of a step.
+    """
+
+    arguments: tuple[int, ...]
+    moved: tuple[int, ...]
+    total: int
+
+
+def finer(kernel: Kernel, total: int, grain: int, workers: int) -> int:
+    """Iterations of a group of a step in a loop: two groups for each worker, or ``grain``."""
+    if workers == 1 or kernel.serial or kernel.outer != "axes" or not kernel.axes:
+        return grain
+    if kernel.in_tiles or kernel.in_lanes or kernel.listed is not None or kernel.abreast > 1:
+        return grain
+    half = _half(total, workers)
+    return min(grain, half) if grain else half
+
+
+def shares(kernel: Kernel, arguments: Sequence[int], workers: int) -> tuple[Share, ...]:
+    """The shares of a product of matrices; none where rows are too few, or a factor too large."""
+    number = None if workers == 1 else _rows_of(kernel)
+    if number is None:
+        return ()
+    (stage,) = kernel.stages
+    assert isinstance(stage, Gemm)
+    values = dict(zip(kernel.arguments, arguments, strict=True))
+    rows, share = arguments[number], 2 * _half(arguments[number], workers)
+    if min(share, rows - (workers - 1) * share) < FEWEST:
+        return ()
+    itemsize = kernel.operand(stage.b.operand).dtype.itemsize
+    if itemsize * prod(_value(axis.extent, values) for axis in (*stage.k, *stage.j)) > NEAR:
+        return ()
+    strides = dict(_strides(stage))
+    steps = [
+        _value(strides.get(operand.name, 0), values) * operand.dtype.itemsize
+        for operand in kernel.operands
+    ]
+    found = []
+    for first in range(0, rows, share):
+        own = list(arguments)
+        own[number] = min(share, rows - first)
+        total = evaluate(kernel.iterations(own), {})
+        found.append(Share(tuple(own), tuple(first * step for step in steps), total))
+    return tuple(found)
+
+
+def _half(rows: int, workers: int) -> int:
+    return max(1, -(-rows // (2 * workers)))
+
+
+@lru_cache(maxsize=1024)
+def _rows_of(kernel: Kernel) -> int | None:
+    """The number of the argument that is how many rows a product has, and nothing else.
+
+    None where the kernel is no single product of matrices, or where an operand is not the same
+    stride further in each row.
+    """
+    if kernel.outer != "tiles" or kernel.axes or kernel.listed is not None:
+        return None
+    (stage,) = kernel.stages
+    assert isinstance(stage, Gemm)
+    if not stage.plain or any(operand.mode == "check" for operand in kernel.operands):
+        return None
+    rows = stage.i[0].extent
+    others = {*_numbers((*stage.j, *stage.k)), *_sizes(stage)}
+    strides: dict[str, Extent] = {}
+    for operand, stride in _strides(stage):
+        if strides.setdefault(operand, stride) != stride:
+            return None
+    for access in _accesses(stage):
+        others.update(word for _, step in access.moves for word in str(step).split(" * "))
+        if access.gather or access.positions:
+            return None
+    if strides.get(stage.b.operand, 0) != 0 or not isinstance(rows, str) or rows in others:
+        return None
+    return kernel.arguments.index(rows)
+
+
+def _accesses(stage: Gemm) -> Iterator[Access]:
+    """Every place that a product reads or writes."""
+    yield from (stage.a, stage.b)
+    for store in stage.stores:
+        yield store.access
+        for expr in postorder((store.value, *store.indices)):
+            if isinstance(expr.attribute, Access):
+                yield expr.attribute
+
+
+def _strides(stage: Gemm) -> Iterator[tuple[str, Extent]]:
+    for access in _accesses(stage):
+        yield access.operand, access.stride(_ROWS)
+
+
+def _numbers(axes: Sequence[Axis]) -> Iterator[str]:
+    return (str(axis.extent) for axis in axes)
+
+
+def _sizes(stage: Gemm) -> Iterator[str]:
+    """The arguments that expressions read, and the rows where they read what number a row has."""
+    for expr in postorder([e for s in stage.stores for e in (s.value, *s.indices)]):
+        if expr.op == "size":
+            yield str(expr.attribute)
+        elif expr.op == "index" and expr.attribute != LANES:
+            yield str(stage.i[0].extent)
+
+
+def _value(extent: Extent, values: dict[str, int]) -> int:
+    """The value of a number, an argument, or a product of two."""
+    if isinstance(extent, int):
+        return extent
+    return prod(int(word) if word.isdigit() else values[word] for word in extent.split(" * "))
