@@ -21,7 +21,7 @@ from staticgrad.records import NamedTuple
 from staticgrad.runtime.arena import address_of
 from staticgrad.runtime.places import ARENA, FIXED, WORDS, BufferPlaces, Moved, Place, further
 from staticgrad.runtime.sections import PlannedRow
-from staticgrad.runtime.shares import Share, finer, shares
+from staticgrad.runtime.shares import RowShare, finer, shares
 
 
 class Codes(NamedTuple):
@@ -100,14 +100,14 @@ class RowWriter:
                     self.point(self.word(), further(place, moved))
             self.records += (*share.arguments, *self._tails.get(call.kernel, ()))
 
-    def _shares(self, call: Call, accesses: int) -> Sequence[Share]:
+    def _shares(self, call: Call, accesses: int) -> Sequence[RowShare]:
         """The parts of a step that have rows of their own: those of a product in a loop."""
-        found: Sequence[Share] = ()
+        found: Sequence[RowShare] = ()
         if self.times > 1 and isinstance(call.kernel, Kernel):
             found = shares(call.kernel, call.arguments, len(self.blocks))
-        return found or (Share(call.arguments, (0,) * accesses, 0),)
+        return found or (RowShare(call.arguments, (0,) * accesses, 0),)
 
-    def _cut(self, call: Call, planned: PlannedStep, share: Share) -> tuple[int, int]:
+    def _cut(self, call: Call, planned: PlannedStep, share: RowShare) -> tuple[int, int]:
         """The iterations of a part of a step, and those of a group of them."""
         if self.times == 1 or not isinstance(call.kernel, Kernel):
             return planned.total, planned.grain

@@ -31,7 +31,7 @@ NEAR: Final = 1 << 19
 _ROWS: Final = "i"
 
 
-class Share(NamedTuple):
+class RowShare(NamedTuple):
     """Rows of a product that a worker keeps, as its record has them.
 
     ``moved``: how many bytes further than for the whole product each operand begins; ``total``: the
@@ -53,7 +53,7 @@ def finer(kernel: Kernel, total: int, grain: int, workers: int) -> int:
     return min(grain, half) if grain else half
 
 
-def shares(kernel: Kernel, arguments: Sequence[int], workers: int) -> tuple[Share, ...]:
+def shares(kernel: Kernel, arguments: Sequence[int], workers: int) -> tuple[RowShare, ...]:
     """The shares of a product of matrices; none where rows are too few, or a factor too large."""
     number = None if workers == 1 else _rows_of(kernel)
     if number is None:
@@ -77,7 +77,7 @@ def shares(kernel: Kernel, arguments: Sequence[int], workers: int) -> tuple[Shar
         own = list(arguments)
         own[number] = min(share, rows - first)
         total = evaluate(kernel.iterations(own), {})
-        found.append(Share(tuple(own), tuple(first * step for step in steps), total))
+        found.append(RowShare(tuple(own), tuple(first * step for step in steps), total))
     return tuple(found)
 
 

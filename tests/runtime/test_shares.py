@@ -12,7 +12,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.kernel import Kernel
-from staticgrad.runtime.shares import NEAR, Share, shares
+from staticgrad.runtime.shares import NEAR, RowShare, shares
 from staticgrad.types.dtype import I64
 from tests.runtime.several_workers import check_equal_bytes
 
@@ -79,7 +79,7 @@ def test_shares_are_all_rows_once(rows: int, workers: int) -> None:
     first = 0
     bytes_of_a_row = {"in": {64 * 4, 96 * 4, 0}, "out": {96 * 4}}
     for share in found:
-        assert isinstance(share, Share)
+        assert isinstance(share, RowShare)
         assert share.total == kernel.iterations(share.arguments) > 0
         for operand, moved in zip(kernel.operands, share.moved, strict=True):
             steps = bytes_of_a_row[operand.mode]
