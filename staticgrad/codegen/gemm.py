@@ -45,10 +45,6 @@ SOME_ROWS: Final = 64
 NEAR: Final = 1 << 17
 #: Inner indices up to which rows that lie across memory are read there, if they fill tiles.
 SHALLOW: Final = 128
-#: Rows of a tile, and the most rows, that are taken in such tiles where these cover them exactly:
-#: higher ones would compute some that are not there.
-EVEN_TILE: Final = 8
-MOST_EVEN: Final = 24
 #: How many inner indices ahead a panel is brought near that is read where it lies.
 AHEAD: Final = 12
 _MATRIX = frozenset({"i", "j", "k"})
@@ -376,10 +372,7 @@ class PlainProduct:
         tile = Lines()
         self._write_row_place(tile)
         tile.add(f"to = place + top * {self.columns}")
-        tile.add("rows = count - top")
-        if self.tiles.wide and self.rows != "across" and not 0 < self.most_rows <= EVEN_TILE:
-            tile.add(f"if rows % {EVEN_TILE} == 0 and rows <= {MOST_EVEN}:")
-            tile.add(f"    rows = {EVEN_TILE}")
+        self.tiles.write_rows(tile, self.most_rows, packed=self.rows == "across")
         vectors = max(self.tiles.heights)
         for part in range(0, self.columns, vectors * self.lanes):
             shift = ""

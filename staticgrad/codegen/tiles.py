@@ -23,6 +23,10 @@ WIDE: Final = {2: (14, 8, 4), 1: (14, 8)}
 NARROW: Final = {1: (6, 4, 2)}
 #: The same of placed rows, which are taps of filters: often three by three.
 PLACED: Final = {2: (14, 9, 4), 1: (14, 9)}
+#: Rows of a tile, and the most rows, that are taken in such tiles where these cover them exactly:
+#: higher ones would compute some that are not there.
+EVEN_TILE: Final = 8
+MOST_EVEN: Final = 24
 #: Inner indices that products of few rows take at a time.
 STEPS: Final = 4
 #: Vectors ahead that are brought near of a factor that no second cache holds.
@@ -118,6 +122,19 @@ class Tiles:
             head = f"def {name}({', '.join(self.arguments)}):"
             unit.helpers[name] = "\n".join([head, *out.lines])
         return name
+
+    def write_rows(self, out: Lines, most: int, packed: bool) -> None:
+        """``rows``: those that are left, or those of the next tile, where lower ones compute fewer.
+
+        Args:
+            out: lines that know ``count`` and ``top``.
+            most: how many there are at most, 0 where that is not known.
+            packed: whether tiles of the usual height are packed one behind the other.
+        """
+        out.add("rows = count - top")
+        if self.wide and not (packed or 0 < most <= EVEN_TILE):
+            out.add(f"if rows % {EVEN_TILE} == 0 and rows <= {MOST_EVEN}:")
+            out.add(f"    rows = {EVEN_TILE}")
 
     def _write_heights(self, out: Lines, vectors: int, deeper: int) -> None:
         heights, shift = self.heights[vectors], "    " * deeper
