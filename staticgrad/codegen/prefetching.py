@@ -59,6 +59,15 @@ def write_touches(kernel: Kernel, stage: Map, scopes: Sequence[Scope], waits: bo
     return Lines()
 
 
+def write_next_vectors(kernel: Kernel, stage: Map, scopes: Sequence[Scope]) -> Lines:
+    """Lines that bring near what rows side by side touch in the vectors behind these.
+
+    So it is where some rows run a vector before any runs the next: no hardware follows as many.
+    """
+    far = _along(Ahead(VECTOR, kernel.lanes))
+    return _touches(kernel, _accesses(stage.body), scopes, far)
+
+
 def write_next_rows(
     kernel: Kernel,
     statements: Sequence[Accumulate],

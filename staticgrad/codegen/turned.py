@@ -11,10 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from staticgrad.codegen.abreast import write_decode
+from staticgrad.codegen.abreast import Rows, emit_abreast, of_row, scopes_abreast, write_decode
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, scaled, total
+from staticgrad.codegen.prefetching import write_next_vectors
 from staticgrad.codegen.stages import base_text, scope_for, write_store
-from staticgrad.codegen.vectors import Bodies, whole_vectors, work, write_vector_loop
+from staticgrad.codegen.vectors import (
+    MOST,
+    SHORT,
+    Bodies,
+    whole_vectors,
+    work,
+    write_vector_loop,
+)
 from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import Map, Store, roots
@@ -195,17 +203,50 @@ def _write_each_row(
     before: Lines,
     unit: Unit,
 ) -> None:
-    """The statements for one vector of each of the rows."""
+    """The statements for one vector of each of the rows; of long bodies several rows together."""
     row = kernel.axes[-1].name
-    scope = scope_for(kernel, [row, VECTOR], before, Lines(), unit, kernel.lanes)
-    tiles.read(scope, "turned")
+    alone = _rows_together(kernel, stage, tiles, stored, before, unit, 1)
+    lines = work(alone, unit)
+    count = whole_vectors(lines, MOST) if lines > SHORT else 1
+    first = "0"
+    if count > 1:
+        first = "whole_turn"
+        out.add(f"{first} = turn // {count} * {count}")
+        out.add(f"for turned in range(0, {first}, {count}):")
+        out.add(f"    {row} = first_row + turned")
+        for number in range(1, count):
+            out.add(f"    {of_row(row, number)} = {row} + {number}")
+        out.extend(_rows_together(kernel, stage, tiles, stored, before, unit, count), 1)
+    out.add(f"for turned in range({first}, turn):")
+    out.add(f"    {row} = first_row + turned")
+    out.extend(alone, 1)
+    out.add(f"{row} = first_row")
+
+
+def _rows_together(
+    kernel: Kernel,
+    stage: Map,
+    tiles: TurnedTiles,
+    stored: StoredTiles,
+    before: Lines,
+    unit: Unit,
+    count: int,
+) -> Lines:
+    """The statements for one vector of each of so many rows, the first of which is ``turned``."""
+    row = kernel.axes[-1]
+    rows = Rows([row], [stage], (), count, left=False)
+    made = scope_for(kernel, [row.name, VECTOR], before, Lines(), unit, kernel.lanes)
+    scopes = scopes_abreast(rows, made)
+    made.body.lines += write_next_vectors(kernel, stage, scopes).lines
+    places = ["turned", *(f"(turned + {number})" for number in range(1, count))]
+    for scope, place in zip(scopes, places, strict=True):
+        tiles.read(scope, place)
     for statement in stage.body:
         assert isinstance(statement, Store)
-        if statement in stored.names:
-            stored.keep(scope, statement, "turned")
-        else:
-            write_store(scope, statement)
-    out.add("for turned in range(0, turn):")
-    out.add(f"    {row} = first_row + turned")
-    out.extend(scope.body, 1)
-    out.add(f"{row} = first_row")
+        emit_abreast(scopes, roots(statement))
+        for scope, place in zip(scopes, places, strict=True):
+            if statement in stored.names:
+                stored.keep(scope, statement, place)
+            else:
+                write_store(scope, statement)
+    return made.body

@@ -274,3 +274,22 @@ def test_what_has_no_order_is_reduced_along_memory(dtype: str, turned: bool) -> 
         assert ("shared_turned" in kernel.source) == (turned and kind is sg.sum)
         (found,), (wanted,) = f.run(at).values(), sg.evaluate(graph, at).values()
         assert_same(np.asarray(found), np.asarray(wanted), dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_of_long_bodies_are_taken_together(dtype: str, rng: np.random.Generator) -> None:
+    """Side by side, with numbers of their own and shared ones, and what is left one by one."""
+    x, y = sg.input("x", ("n", "m"), dtype), sg.input("y", ("m", "n"), dtype)
+    scale, bias = sg.input("scale", ("m", 1), dtype), sg.input("bias", ("n",), dtype)
+    value = x.T * scale
+    for _ in range(20):
+        value = value * y + bias
+    graph = sg.Graph({"v": value, "w": value * scale})
+    f = sg.compile(graph)
+    assert "whole_turn" in f.kernels[0].source
+    for n, m in ((1, 40), (40, 1), (33, 66), (20, 131)):
+        shapes = {"x": (n, m), "y": (m, n), "scale": (m, 1), "bias": (n,)}
+        feeds = {name: rng.random(shape).astype(dtype) for name, shape in shapes.items()}
+        found, wanted = f.run(feeds), sg.evaluate(graph, feeds)
+        for name in ("v", "w"):
+            assert_same(found[name], np.asarray(wanted[name]), f"{name} {n} {m}")
