@@ -31,6 +31,8 @@ _DESCENDING: Final = 0.4  # share of it for descents, where sequences are rebuil
 _REBUILT: Final = 600  # ops up to which sequences are taken apart and built again
 #: Effort of walks after that, and of exchanges, as a share of that before, and at most.
 _IMPROVING: Final = (0.5, 80_000_000)
+#: Ops up to which there are any: beyond, they find little, and each point more is to be placed.
+_IMPROVED: Final = 150
 _STARTS: Final = 6  # sequences with repeats that descents begin with
 _ANEW: Final = 5  # levels after which a long schedule's descent begins anew
 _CALL: Final = 10_000  # effort of what stands around each descent
@@ -74,7 +76,8 @@ class BudgetSearch:
             self._down(start.ops, slope)
         if self.rebuilds:
             self._rebuild()
-            self._improve()
+            if len(self.net.ops) <= _IMPROVED:
+                self._improve()
         return self.cheapest.found[::-1]
 
     def _kept(self, ops: list[int]) -> Found:
