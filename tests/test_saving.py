@@ -216,6 +216,7 @@ def test_the_first_step_says_where_loaded_state_does_not_fit() -> None:
         assert w.value.tolist() == [1.0, 1.0, 1.0]
 
 
+@pytest.mark.usefixtures("collected_apart")
 @pytest.mark.parametrize(
     "make",
     [

@@ -11,9 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from inspect import signature
-from typing import Any, ClassVar, Final, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, overload
 
-from staticgrad.errors import ArgumentError, GradientError, OpDefinitionError
+from staticgrad.errors import (
+    ArgumentError,
+    GradientError,
+    OpDefinitionError,
+    UnknownAttributeError,
+)
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Constant, Node, Symbolic
@@ -134,6 +139,14 @@ class CustomFunction:
     def __init__(self, function: Callable[..., Any], name: str) -> None:
         self.function, self.name = function, name
         self.__doc__ = function.__doc__
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            hint = f"@function.rule stands above its rule: def _({self.takes})"
+            raise UnknownAttributeError(f"a function of {self.kind} has no {name!r}", hint=hint)
 
     def rule(self, rule: Rule) -> Rule:
         """Register the derivative rule, ``rule(ct, out, *args)``: a decorator.

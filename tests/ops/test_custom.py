@@ -212,6 +212,14 @@ def test_what_is_no_function_is_refused():
         named.rule([])
 
 
+def test_other_libraries_ways_to_give_a_rule_are_answered():
+    for decorate, takes in ((sg.custom_vjp, "ct, out"), (sg.custom_jvp, "tangents, out")):
+        function = decorate(lambda x: x * 2.0, name=f"tests.{decorate.__name__}")
+        with pytest.raises(AttributeError, match=rf"(?s)SG110.*@function\.rule.*\({takes}"):
+            function.defvjp(lambda x: (x, None), lambda kept, ct: (ct,))
+        assert not hasattr(function, "defjvp")
+
+
 def test_two_functions_of_one_piece_of_code_need_names():
     def scaled(factor, name=""):
         @sg.custom_vjp(name=name)
