@@ -23,7 +23,7 @@ pre { white-space: pre-wrap; } svg { width: 100%; height: auto; }
 svg .once { fill: var(--once); } svg .again { fill: var(--again); }
 svg .room { fill: var(--room); } svg rect { stroke: var(--page); stroke-width: .5; }
 svg .bound { stroke: var(--ink); stroke-dasharray: 4 3; } p { color: var(--soft); }
-ol { columns: 3; font-size: .85em; } li.again { color: var(--again); }
+ol { columns: 15rem 3; font-size: .85em; } li.again { color: var(--again); }
 """
 
 
@@ -58,10 +58,12 @@ def _picture(plan: MemoryPlan) -> Iterable[str]:
     across = _WIDTH / max(len(plan.sequence), 1)
     up = _HEIGHT / max(plan.height, 1)
     kinds = dict.fromkeys(blocks.workspaces.values(), "room")
+    names = dict.fromkeys(kinds, "workspace")
     first: dict[int, int] = {}
     for (t, value), block in blocks.made.items():
         again = first.setdefault(plan.net.producer[value], t) < t
         kinds.setdefault(block, "again" if again else "once")
+        names.setdefault(block, str(plan.net.names[value]))
     yield f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">'
     for block, kind in sorted(kinds.items())[:_MOST_BLOCKS]:
         size, offset = blocks.sizes[block], plan.offsets[block]
@@ -70,7 +72,8 @@ def _picture(plan: MemoryPlan) -> Iterable[str]:
             yield (
                 f'<rect class="{kind}" x="{blocks.first[block] * across:.2f}"'
                 f' y="{_HEIGHT - (offset + size) * up:.2f}" width="{width:.2f}"'
-                f' height="{size * up:.2f}"><title>{size} bytes</title></rect>'
+                f' height="{size * up:.2f}">'
+                f"<title>{escape(names[block])}: {size:,} bytes</title></rect>"
             )
     y = _HEIGHT - plan.bound * up
     yield f'<line class="bound" x1="0" x2="{_WIDTH}" y1="{y:.2f}" y2="{y:.2f}"/></svg>'

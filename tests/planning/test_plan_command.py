@@ -40,6 +40,9 @@ def test_a_file_becomes_a_plan_that_the_checker_accepts(tmp_path):
     again = found.runs - len(problem.ops)
     assert text.count('<li class="again">') == again > 0
     assert len(re.findall("<rect ", text)) >= len(problem.ops)
+    assert {f"{value.id}: {value.size:,} bytes" for value in problem.values if value.id != "x"} <= {
+        *re.findall("<title>(.*?)</title></rect>", text)
+    }
     same = sg.plan_abstract(problem_document(problem), 0.6, effort="fast")
     assert same.document() == document
 
