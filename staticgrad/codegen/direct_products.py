@@ -3,9 +3,9 @@
 Of such a product, packing and a tile in local memory take as long as the multiplications. Rows go
 side by side through all terms of one vector of columns, which a processor reads where it lies: with
 an element of each row repeated, every step is one instruction. A second factor that lies badly is
-packed first, with registers of 256 bits any that more than a few rows read, and so are a tile's
-rows where they lie across memory and are read again and again. Each element is the FMA chain of
-all products (``codegen.gemm``).
+packed first, or whose rows may lie in the same lines of a cache; with registers of 256 bits any
+that more than a few rows read; and so are a tile's rows where they lie across memory and are read
+again and again. Each element is the FMA chain of all products (``codegen.gemm``).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from staticgrad.codegen.abreast import of_row
 from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
+from staticgrad.codegen.packing import may_collide
 from staticgrad.codegen.product_streams import write_few_rows, write_one_step, write_span
 from staticgrad.codegen.vectors import Bodies, work, write_vector_loop
 from staticgrad.ir.kernel_stages import LONE
@@ -30,7 +31,7 @@ NARROW_HEIGHTS: Final = (6, 4)
 _HIGHEST: Final = {8: 10, 6: 6}
 #: Tiles that pay for packing what they share.
 _REPAID: Final = 3
-#: Columns that are packed together: where a vector is two registers, or b does not lie along.
+#: Columns that are packed together.
 SPAN: Final = 256
 #: Lines of an epilogue up to which it is written for each row of a tile, its sums in registers.
 _PLAIN: Final = 12
@@ -89,7 +90,9 @@ class _DirectProduct:
         self.narrow = 0 < product.most_columns <= product.columns
         self.heights = _heights(product)
         few = 0 < product.most_rows <= _REPAID * self.heights[0]
-        reads = product.across == 1 and product.tiles.wide
+        apart = may_collide(product.unit, product.down, product.dtype.itemsize)
+        near = product.most_columns > 0 or not apart
+        reads = product.across == 1 and product.tiles.wide and near
         #: Whether panels of several vectors are packed before rows go through all of them.
         self.spans = not (self.narrow or few or reads)
         self.packs = self.spans or product.across != 1 or (self.narrow and not product.tiles.wide)

@@ -17,7 +17,7 @@ from typing import Final
 from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.direct_products import is_direct, write_direct
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, scaled, total
-from staticgrad.codegen.packing import WAY, WAYS, Packing, write_squares
+from staticgrad.codegen.packing import WAY, WAYS, Packing, may_collide, write_squares
 from staticgrad.codegen.prefetching import touched_by_next_tile
 from staticgrad.codegen.product_streams import (
     FEW_TERMS,
@@ -33,7 +33,6 @@ from staticgrad.codegen.trips import write_trips
 from staticgrad.codegen.vectors import SHORT, work
 from staticgrad.ir.kernel import GEMM_BLOCK, Kernel
 from staticgrad.ir.kernel_stages import CHUNK, FEWEST, PANELS, Gemm, panel_columns, streamed_rows
-from staticgrad.ir.known import EVEN
 
 #: Bytes of a vector of b times the inner indices that are packed at a time; and where a vector is
 #: one register and rows stay where they lie (packed, they would take more memory than a panel).
@@ -254,10 +253,8 @@ class PlainProduct:
     @property
     def _may_collide(self) -> bool:
         """Whether rows may be so far apart that a tile's lie in the same lines of a cache."""
-        elements = WAY // self.dtype.itemsize
-        told = elements % EVEN == 0 and self.unit.told(self.row).uneven
-        apart = told or (isinstance(self.row, int) and self.row % elements != 0)
-        return self.rows == "along" and not (self.a_stored.is_storage or apart)
+        stays = self.rows == "along" and not self.a_stored.is_storage
+        return stays and may_collide(self.unit, self.row, self.dtype.itemsize)
 
     def _write_rows(self, out: Lines) -> None:
         """The chunk's rows from ``depth`` to ``past``, packed if they lie badly."""

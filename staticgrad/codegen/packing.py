@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from staticgrad.codegen.expressions import Lines, Unit, scaled, total
+from staticgrad.ir.known import EVEN
 from staticgrad.records import dataclass
 
 if TYPE_CHECKING:
@@ -142,6 +143,13 @@ class Packing:
     def _store(self, out: Lines, deeper: int, to: str, place: str, at: int, value: str) -> None:
         where = total(place, str(at))
         out.add(f"{'    ' * deeper}store{self.lanes}({to}, {where}, {self.widened(value)})")
+
+
+def may_collide(unit: Unit, stride: str | int, itemsize: int) -> bool:
+    """Whether elements so far apart may lie in the same lines of the nearest cache."""
+    elements = WAY // itemsize
+    told = elements % EVEN == 0 and unit.told(stride).uneven
+    return not (told or (isinstance(stride, int) and stride % elements != 0))
 
 
 def _define(unit: Unit, name: str, arguments: tuple[str, ...], body: Lines) -> None:

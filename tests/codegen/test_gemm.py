@@ -219,8 +219,8 @@ def test_small_products_have_the_bytes_of_tiles(dtype: str, mode: Mode) -> None:
 
 #: Counts, rows, columns and terms: few columns, a panel of them, few terms, rows beyond a tile.
 DIRECT = [(2, 9, 10, 10), (1, 115, 5, 70), (1, 30, 17, 300), (1, 7, 70, 9), (1, 38, 130, 64)]
-#: Columns beyond those that are packed together.
-DIRECT += [(1, 23, direct_products.SPAN + 44, 9)]
+#: Columns beyond those that are packed together, and columns that are read where they lie.
+DIRECT += [(1, 23, direct_products.SPAN + 44, 9), (1, 29, 40, 21)]
 
 
 @pytest.mark.parametrize(("letter", "bits"), [("f", 512), ("f", 256), ("d", 256), ("l", 512)])
