@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -29,7 +29,7 @@ _IMPORTED: Final = ("staticgrad.comparison", "staticgrad.eager")
 """Modules that ``sg`` has no name for: users import from them."""
 
 
-def no_such_name(room: str, name: str, known: tuple[str, ...] = ()) -> AttributeError:
+def no_such_name(room: str, name: str, known: Sequence[str] = ()) -> AttributeError:
     """The error for a name that ``sg`` or one of its modules does not have.
 
     Args:
@@ -40,11 +40,11 @@ def no_such_name(room: str, name: str, known: tuple[str, ...] = ()) -> Attribute
     """
     if name.startswith("__"):
         return AttributeError(name)
-    hint = answer(room, name, known) or _closest(room, name, known or _names_in(room))
+    hint = answer(room, name, known) or _closest(room, name, tuple(known) or _names_in(room))
     return UnknownAttributeError(f"{room} has no {name!r}", hint=hint)
 
 
-def answer(room: str, name: str, known: tuple[str, ...] = ()) -> str:
+def answer(room: str, name: str, known: Sequence[str] = ()) -> str:
     """What to write instead of a name that a module does not have; empty where nobody knows.
 
     PyTorch's classes are functions here: ``CrossEntropyLoss`` is ``sg.nn.cross_entropy``.
@@ -55,7 +55,7 @@ def answer(room: str, name: str, known: tuple[str, ...] = ()) -> str:
     found = _where(room, name) or instead_of(name) or _imported(name)
     if found:
         return found
-    paths, spelled = _paths(room, known or _names_in(room))
+    paths, spelled = _paths(room, tuple(known) or _names_in(room))
     written = spelled.get(_letters(name)) or spelled.get(_letters(name).removesuffix("loss"))
     return "" if written is None else f"it is {paths[written]}"
 

@@ -157,10 +157,10 @@ def _within(
     found = _sequences(descents, budget, effort, random)
     best, smallest, over = _cheapest(net, found, budget, bound, smallest, None)
     goal = budget
-    for _ in range(_ROUNDS):
+    for turn in range(_ROUNDS):
         if not over or goal <= bound:
             break
-        goal = max(bound, goal - over)
+        goal = max(bound, goal - (over << turn))  # placement may lose again what it lost before
         found = _lowered(descents, found, budget, goal, effort, random)
         best, smallest, over = _cheapest(net, found, budget, bound, smallest, best)
     return best, smallest

@@ -21,7 +21,7 @@ from staticgrad.ir.graph import Graph, Symbolic
 from staticgrad.ir.plan import Plan
 from staticgrad.kept import Kept
 from staticgrad.native.environment import default_environment
-from staticgrad.native.lock import ProcessLock
+from staticgrad.native.lock import LOCK, ProcessLock
 from staticgrad.records import dataclass
 from staticgrad.runtime.arena import Arena, address_of
 from staticgrad.runtime.feeds import BoundFeeds, FeedBinder, copy_feed
@@ -268,8 +268,9 @@ class Executor:
 
     def _make_entry(self) -> Entry | None:
         """The native entry; None where there is none for this driver, or on this interpreter."""
-        from staticgrad.native.entry import unused_references
-        from staticgrad.runtime.entry import Entry, Port
+        with LOCK:  # a fork waits for it: no child is left with an import that a thread has begun
+            from staticgrad.native.entry import unused_references
+            from staticgrad.runtime.entry import Entry, Port
 
         driver = getattr(self._program.driver, "address", None)
         if driver is None or unused_references() is None:
