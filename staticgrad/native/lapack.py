@@ -45,7 +45,8 @@ class Recipe:
     ``sizes`` are the words that a step gives. ``operands``, ``results`` and ``scratch`` have the
     elements of one iteration by name; ``name:i64`` has another element type than the routine's.
     ``body`` is what is done where ``when`` is not 0, ``failed`` what is done instead of noting that
-    it failed, and ``failure`` says what an ``info`` means.
+    it failed, and ``failure`` says what an ``info`` means. ``parts``: the iterations that one
+    matrix takes; ``part`` is the number of one of them.
     """
 
     sizes: str
@@ -56,6 +57,7 @@ class Recipe:
     body: str
     failed: str = ""
     failure: Callable[[int, int], Exception] | None = None
+    parts: str = "1"
 
 
 def _not_positive(matrix: int, order: int) -> Exception:
@@ -80,13 +82,39 @@ def _no_convergence(matrix: int, how: int) -> Exception:
     )
 
 
-#: op(A) X = B with A triangular: Fortran reads X'op(A)' = B'.
+#: op(A) X = B with A triangular: Fortran reads X'op(A)' = B'. ``ahead``: X begins with its first
+#: unknowns. It is found in blocks of ``block`` of them, for ``each`` columns in a part. What is
+#: known of X is taken away by a product, which is faster than ``trsm`` of as many terms.
 _TRIANGULAR: Final = """
-lacpy('A', k, n, b, k, x, k)
+first = part * each
+count = k - first
+if count > each:
+    count = each
+lacpy('A', count, n, b[first], k, x[first], k)
 if k == 1:
     trsv(#uplo, #turned, #diag, n, a, n, x, 1)
 else:
-    trsm('R', #uplo, #trans, #diag, k, n, 1.0, a, n, x, k)
+    for step in range(0, n, block):
+        low = step
+        if ahead == 0:
+            low = (n - 1) // block * block - step
+        high = low + block
+        if high > n:
+            high = n
+        wide = high - low
+        known = low
+        start = 0
+        if ahead == 0:
+            known = n - high
+            start = high
+        place = low * n + start
+        if trans == 84:
+            place = start * n + low
+        given = first + start * k
+        to = first + low * k
+        if known > 0:
+            gemm('N', #trans, count, wide, known, -1.0, x[given], k, a[place], n, 1.0, x[to], k)
+        trsm('R', #uplo, #trans, #diag, count, wide, 1.0, a[low * n + low], n, x[to], k)
 """
 _ZERO_ON_DIAGONAL: Final = """
 how = 0
@@ -119,7 +147,7 @@ RECIPES: Final[dict[str, Recipe]] = {
         _not_positive,
     ),
     "triangular_solve": Recipe(
-        "n k uplo trans turned diag unit",
+        "n k uplo trans turned diag unit ahead each block",
         {"a": "n * n", "b": "n * k"},
         {"x": "n * k"},
         {},
@@ -129,6 +157,7 @@ RECIPES: Final[dict[str, Recipe]] = {
         + _TRIANGULAR,
         "",
         _singular,
+        "(k + each - 1) // each",
     ),
     "lu": Recipe(
         "m n k",
@@ -317,9 +346,14 @@ class _RecipeWriter:
         head += ["    letters = local_i8(8)", "    how = 0"]
         head += [f"    noted = ptr_i64(own[{len(self.recipe.scratch)}])"] * self.checks
         head += ["    call(guard, state, 0)", "    for iteration in range(begin, end):"]
+        parts = self.recipe.parts
+        head += [
+            f"        matrix = iteration // ({parts})" if parts else "        matrix = iteration"
+        ]
+        head += [f"        part = iteration % ({parts})"] if parts else []
         for name, kind, elements, place in self.parts():
             nbytes = int(kind[1:]) // 8
-            moved = "" if place[0] == "o" else f" + iteration * ({nbytes} * ({elements}))"
+            moved = "" if place[0] == "o" else f" + matrix * ({nbytes} * ({elements}))"
             head.append(f"        {name} = ptr_{kind}({place}{moved})")
         head.append(f"        if {self.recipe.when} > 0:")
         return "\n".join([*head, *body, "    call(guard, state, 1)"]) + "\n"
@@ -342,13 +376,13 @@ class _RecipeWriter:
         return self.call(found[2], found[3])
 
     def check(self, of_info: bool) -> list[str]:
-        """Notes the smallest iteration that failed, or writes what stands for its results."""
+        """Notes the first matrix that failed, or writes what stands for its results."""
         lines = ["how = word(load1(ints, 0))"] if of_info else []
         if self.checks:
             return [
                 *lines,
-                "if how != 0 and (noted[0] < 0 or noted[0] > iteration):",
-                "    store1(noted, 0, i64x1(iteration))",
+                "if how != 0 and (noted[0] < 0 or noted[0] > matrix):",
+                "    store1(noted, 0, i64x1(matrix))",
                 "    store1(noted, 1, i64x1(how))",
             ]
         if not self.recipe.failed:

@@ -11,6 +11,8 @@ import scipy.linalg
 from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
+from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.ops.linalg.triangular import COLUMNS
 from staticgrad.testing import check_gradients
 from tests.ops.linalg_samples import spread
 
@@ -244,6 +246,42 @@ def test_large_matrices_work_in_blocks() -> None:
     np.testing.assert_allclose(q @ r, array, atol=1e-8)
     u, s, v = sg.evaluate(list(L.svd(x[:, :90])), {"x": array})
     np.testing.assert_allclose((u[:, :90] * s) @ v, array[:, :90], atol=1e-8)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [200, 97])
+def test_triangular_systems_of_several_blocks_and_parts(n: int, dtype: str) -> None:
+    """Blocks of unknowns from both ends, parts of columns on workers, batches of matrices."""
+    columns = COLUMNS + 45
+    random = np.random.default_rng(n)
+    a = (random.normal(size=(2, n, n)) / n + np.eye(n)).astype(dtype)
+    b = random.normal(size=(2, n, columns)).astype(dtype)
+    x, y = sg.input("x", ("m", n, n), dtype), sg.input("y", ("m", n, "k"), dtype)
+    cases = {
+        f"{trans}{'l' if lower else 'u'}{unit}": (trans, lower, bool(unit))
+        for trans in "NT" for lower in (False, True) for unit in (0, 1)
+    }  # fmt: skip
+    graph = sg.Graph({name: L.solve_triangular(x, y, *case) for name, case in cases.items()})
+    results = [sg.compile(graph, threads=k).run({"x": a, "y": b}) for k in (1, 2)]
+    named = sg.evaluate(graph, {"x": a, "y": b})
+    for name, (trans, lower, unit) in cases.items():
+        found = results[0][name]
+        assert same_bytes(found, results[1][name])
+        assert same_bytes(found, np.asarray(named[name]))
+        for k in range(2):
+            wanted = scipy.linalg.solve_triangular(
+                a[k].astype(np.float64), b[k].astype(np.float64), trans, lower, unit
+            )
+            bound = 40 * np.finfo(dtype).eps * np.abs(wanted).max()
+            np.testing.assert_allclose(found[k], wanted, rtol=0, atol=bound)
+
+
+def test_of_many_columns_the_error_still_names_the_matrix() -> None:
+    a = np.stack([np.eye(2), np.diag([1.0, 0.0]), np.eye(2)])
+    x, y = sg.input("x", a.shape, "float64"), sg.input("y", (3, 2, 2 * COLUMNS + 1), "float64")
+    run = sg.compile(sg.Graph({"z": L.solve_triangular(x, y)}), threads=2).run
+    with pytest.raises(sg.errors.LinearAlgebraError, match=r"matrix 1 is singular.*number 2"):
+        run({"x": a, "y": np.ones(y.shape)})
 
 
 def test_numpys_functions_take_values() -> None:

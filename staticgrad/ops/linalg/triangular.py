@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from staticgrad.ir.forms import Form
 from staticgrad.ir.functional import functions
-from staticgrad.ops.linalg.base import LinearAlgebra, adjoint, by_place
+from staticgrad.ops.linalg.base import LinearAlgebra, adjoint, by_place, smaller
 from staticgrad.ops.slices import part
 from staticgrad.types.tensor import TensorType
+
+#: Right-hand sides that one worker solves for, and unknowns of a block. The bits depend on them, so
+#: they are the same for all sizes, machines and numbers of threads.
+COLUMNS: Final = 256
+_BLOCK: Final = 96
 
 
 class TriangularSolve(LinearAlgebra, name="triangular_solve"):
@@ -47,8 +52,10 @@ class TriangularSolve(LinearAlgebra, name="triangular_solve"):
             "N" if self.transposed else "T",
             "U" if self.unit else "N",
         )
-        codes = (*map(ord, letters), int(self.unit))
-        return self.called(out.dtype, batch, (n, columns, *codes), n * n * columns)
+        codes = (*map(ord, letters), int(self.unit), int(self.lower != self.transposed))
+        sizes = (n, columns, *codes, COLUMNS, _BLOCK)
+        parts = -(-columns // COLUMNS)
+        return self.called(out.dtype, (*batch, parts), sizes, n * n * smaller(columns, COLUMNS))
 
     def again(self, a: Any, b: Any, transposed: bool) -> Any:
         """The solution of another right-hand side; a diagonal without 0 is known by then."""
