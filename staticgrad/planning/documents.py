@@ -1,19 +1,22 @@
 """Problems and plans as JSON: ``staticgrad-memgraph/1`` and ``staticgrad-schedule/1``.
 
 A problem has ``values`` ({id, size, kind, alias_of}), ``ops`` ({id, name, inputs, outputs, cost,
-workspace, inplace, mutates, reads_updated, max_runs}), ``resident``, ``donated`` and ``outputs``. A
-plan has ``steps``, each ["c", op, {"inplace": pairs, "offsets": {value: byte}}] or ["f", value],
-and the height of its ``arena``.
+workspace, inplace, mutates, reads_updated, max_runs}), ``resident``, ``donated`` and ``outputs``;
+``name`` and ``provenance`` are free text. Any other field is refused, since it may be a misspelt
+one, whose default would be another problem. A plan has ``steps``, each ["c", op, {"inplace": pairs,
+"offsets": {value: byte}}] or ["f", value], and the height of its ``arena``.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
+from staticgrad.errors.wording import did_you_mean
 from staticgrad.planning.problem import (
+    MOST_COST,
     Identifier,
     MemoryOp,
     MemoryProblem,
@@ -22,9 +25,13 @@ from staticgrad.planning.problem import (
     refuse,
 )
 
-T = TypeVar("T")
 PROBLEM_FORMAT: Final = "staticgrad-memgraph/1"
 PLAN_FORMAT: Final = "staticgrad-schedule/1"
+#: Fields of a problem's document, of a value and of an op.
+_WHOLE: Final = ("format", "name", "provenance", "values", "ops", "resident", "donated", "outputs")
+_VALUE: Final = ("id", "size", "kind", "alias_of")
+_INPUTS: Final = ("inputs", "inplace", "mutates", "reads_updated")
+_OP: Final = ("id", "name", "outputs", "cost", "workspace", "max_runs", *_INPUTS)
 Document = dict[str, Any]
 
 
@@ -36,15 +43,25 @@ def read_problem(path: str | Path) -> MemoryProblem:
     """
     try:
         text = Path(path).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a path with a null
         refuse(f"{path} cannot be read: {error}")
     try:
-        document = json.loads(text)
+        document = json.loads(text, object_pairs_hook=_fields_once)
     except ValueError as error:
         refuse(f"{path} is no JSON: {error}")
     except RecursionError:
         refuse(f"{path} is nested too deeply")
     return problem_of(document)
+
+
+def _fields_once(pairs: list[tuple[str, Any]]) -> Document:
+    """An object of a file; JSON lets a field stand in it twice, and readers take either."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in found if names.count(name) > 1)
+        raise ValueError(f"field {_short(twice)} stands twice in one object")
+    return found
 
 
 def problem_of(document: object) -> MemoryProblem:
@@ -56,7 +73,9 @@ def problem_of(document: object) -> MemoryProblem:
     whole = _Fields(document, "the document")
     form = whole.text("format", "")
     if form != PROBLEM_FORMAT:
-        refuse(f"the format is {form!r}, not {PROBLEM_FORMAT!r}")
+        refuse(f"the format is {_short(form)}, not {PROBLEM_FORMAT!r}")
+    whole.only(_WHOLE)
+    whole.text("provenance", "")
     return MemoryProblem(
         values=tuple(map(_value, whole.rows("values"))),
         ops=tuple(map(_op, whole.rows("ops"))),
@@ -68,6 +87,7 @@ def problem_of(document: object) -> MemoryProblem:
 
 
 def _value(row: _Fields) -> MemoryValue:
+    row.only(_VALUE)
     alias = row.given.get("alias_of")
     return MemoryValue(
         id=row.name("id"),
@@ -78,6 +98,7 @@ def _value(row: _Fields) -> MemoryValue:
 
 
 def _op(row: _Fields) -> MemoryOp:
+    row.only(_OP)
     name = row.name("id")
     return MemoryOp(
         id=name,
@@ -102,6 +123,16 @@ class _Fields:
         self.given = given
         self.where = where
 
+    def only(self, known: Sequence[str]) -> None:
+        """Refuse fields that are none of these."""
+        for key in self.given:
+            if key not in known:
+                near = did_you_mean(key, known)
+                refuse(
+                    f"{self.where} has a field {_short(key)}, which is none of the format",
+                    f"{near}the fields are {', '.join(known)}",
+                )
+
     def _read(self, key: str, kind: str, holds: Callable[[Any], bool], default: object) -> Any:
         found = self.given.get(key, default)
         if found is None and key not in self.given:
@@ -111,7 +142,7 @@ class _Fields:
         return found
 
     def text(self, key: str, default: str) -> str:
-        return str(self._read(key, "text", lambda found: isinstance(found, str), default))
+        return str(self._read(key, "text", _is_text, default))
 
     def name(self, key: str) -> Identifier:
         found: Identifier = self._read(key, "a name (text or integer)", _is_name, None)
@@ -141,8 +172,19 @@ def _short(found: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def _is_text(found: object) -> bool:
+    """Text that can be written: halves of surrogate pairs, which JSON can escape, cannot."""
+    if not isinstance(found, str):
+        return False
+    try:
+        found.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _is_name(found: object) -> bool:
-    return isinstance(found, int | str) and not isinstance(found, bool)
+    return _is_text(found) or (isinstance(found, int) and not isinstance(found, bool))
 
 
 def _are_names(found: object) -> bool:
@@ -160,7 +202,7 @@ def _is_count(found: object) -> bool:
 
 
 def _is_number(found: object) -> bool:
-    return isinstance(found, int | float) and not isinstance(found, bool) and 0 <= found < 1e300
+    return isinstance(found, int | float) and not isinstance(found, bool) and 0 <= found < MOST_COST
 
 
 def problem_document(problem: MemoryProblem) -> Document:

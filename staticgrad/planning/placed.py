@@ -193,11 +193,16 @@ class _PlanSteps:
         self.shown = {name for name in self.shown if self.problem.bases[name] not in lost}
 
     def _show(self, name: Identifier) -> None:
-        """Run the op of a free view, if it is one and not there."""
-        op = self.net.free.get(name)
-        if op is None or name in self.shown:
-            return
-        for each in op.inputs:
-            self._show(each)
-        self.steps.append(("c", op.id))
-        self.shown.update(op.outputs)
+        """Run the op of a free view, if it is one and not there, behind those that it reads."""
+        free, waiting = self.net.free, [name]
+        while waiting:
+            op = free.get(waiting[-1])
+            if op is None or waiting[-1] in self.shown:
+                waiting.pop()
+                continue
+            first = [each for each in op.inputs if each in free and each not in self.shown]
+            if first:
+                waiting += reversed(first)
+                continue
+            self.steps.append(("c", op.id))
+            self.shown.update(op.outputs)

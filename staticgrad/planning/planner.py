@@ -19,7 +19,7 @@ from staticgrad.planning.bounds import lower_bound
 from staticgrad.planning.descents import SLOPES, Descents
 from staticgrad.planning.documents import problem_of, read_problem
 from staticgrad.planning.placed import MemoryPlan
-from staticgrad.planning.problem import MemoryProblem, Net
+from staticgrad.planning.problem import MemoryProblem, Net, refuse
 from staticgrad.planning.searching import rebuilt, walked
 
 Effort = Literal["fast", "default", "exact"]
@@ -32,6 +32,7 @@ _EFFORTS: Final[dict[str, tuple[tuple[int, int], ...]]] = {
 }
 _REBUILT: Final = 2_000  # ops up to which sequences are rebuilt
 _TRIES: Final = 8  # sequences that are placed, the cheapest first
+MOST_BYTES: Final = 1 << 48  # of all values together, more than processors address
 _SOLVED: Final = 150  # ops up to which there is a mixed integer program
 _BY_SOLVER: Final = ("milp", "rounded")
 _SECONDS: Final = 60.0  # of the solver, for each order
@@ -86,6 +87,8 @@ def plan_abstract(
     """
     _check_arguments(policy, effort, align)
     net = Net.of(_read(problem), align)
+    if sum(net.sizes) + max(net.workspace, default=0) > MOST_BYTES:
+        refuse(f"its values and a workspace need more than {MOST_BYTES:,} bytes")
     bound = lower_bound(net)
     everything = MemoryPlan.of(net, range(len(net.ops)), bound)
     limit = _limit(budget, everything.height)

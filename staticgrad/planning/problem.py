@@ -7,9 +7,9 @@ follows from the sequence alone. ``Net`` has the same problem in numbers, for se
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from math import fsum
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from staticgrad.errors import VerifyError
 from staticgrad.kept import cached_property
@@ -17,6 +17,7 @@ from staticgrad.records import dataclass
 
 Identifier = int | str
 Pair = tuple[Identifier, Identifier]
+MOST_COST: Final = 1e300  # of an op, so that sums stay finite
 
 
 @dataclass(frozen=True)
@@ -105,13 +106,13 @@ class MemoryProblem:
         """The value whose bytes a value has: itself, or what it is a view of."""
         found: dict[Identifier, Identifier] = {}
         for value in self.values:
-            base, steps = value, 0
-            while base.alias_of is not None:
+            views, base = [], value
+            while base.id not in found and base.alias_of is not None:
+                views.append(base.id)
                 base = self.by_id[base.alias_of]
-                steps += 1
-                if steps > len(self.values):
+                if len(views) > len(self.values):
                     refuse(f"value {value.id!r} is a view of itself")
-            found[value.id] = base.id
+            found.update(dict.fromkeys((*views, base.id), found.get(base.id, base.id)))
         return found
 
     @property
@@ -125,19 +126,22 @@ class MemoryProblem:
         return 0 if value.alias_of is not None or name in self.resident else value.size
 
 
-def refuse(text: str) -> NoReturn:
+def refuse(text: str, hint: str = "") -> NoReturn:
     """Raise the error of a problem that contradicts itself."""
-    raise VerifyError(f"memory problem: {text}")
+    raise VerifyError(f"memory problem: {text}", hint=hint)
 
 
 def _check_values(problem: MemoryProblem) -> None:
-    seen: set[Identifier] = set()
+    seen: dict[str, Identifier] = {}  # by what documents of plans write
     for value in problem.values:
-        if value.id in seen:
-            refuse(f"value {value.id!r} occurs twice")
-        seen.add(value.id)
+        if (same := seen.get(str(value.id))) is not None:
+            also = f", as text {same!r}" if same != value.id else ""
+            refuse(f"value {value.id!r} occurs twice{also}")
+        seen[str(value.id)] = value.id
         if value.size < 0:
             refuse(f"value {value.id!r} has {value.size} bytes")
+    if "workspace" in seen:
+        refuse("a value is named 'workspace', as plans name the workspace of an op")
     for value in problem.values:
         if value.alias_of is not None:
             problem._known(value.alias_of, f"value {value.id!r} is a view of")
@@ -153,7 +157,7 @@ def _check_ops(problem: MemoryProblem) -> None:
         if op.id in seen:
             refuse(f"op {op.id!r} occurs twice")
         seen.add(op.id)
-        if not (op.cost >= 0 and op.workspace >= 0) or op.cost == float("inf"):
+        if not (0 <= op.cost < MOST_COST and op.workspace >= 0):
             refuse(f"op {op.id!r} has cost {op.cost} and workspace {op.workspace}")
         if op.max_runs is not None and op.max_runs < 1:
             refuse(f"op {op.id!r} may run {op.max_runs} times")
@@ -225,10 +229,11 @@ class Net:
         free_ids = {op.id for op in free.values()}
         ops = tuple(op for op in problem.ops if op.id not in free_ids)
         number = {name: i for i, name in enumerate(n for op in ops for n in op.outputs)}
+        needed = _needed(problem, free)
 
         def read(names: Iterable[Identifier]) -> tuple[int, ...]:
             # what a free view shows is read, and where another view is read, its base as well
-            shown = [n for name in names for n in _read_with(problem, name, free)]
+            shown = [n for name in names for n in needed[name]]
             return tuple(dict.fromkeys(number[n] for n in shown if n in number))
 
         makes = tuple(tuple(number[n] for n in op.outputs) for op in ops)
@@ -253,7 +258,7 @@ class Net:
             costs=tuple(float(op.cost) for op in ops),
             workspace=tuple(-(-op.workspace // align) * align for op in ops),
             limits=_limits(problem, ops, free),
-            after=_after(problem, ops, free),
+            after=_after(ops, needed),
             ends=((),) * len(ops),
         )
 
@@ -290,14 +295,19 @@ def _bases_of(problem: MemoryProblem, op: MemoryOp) -> list[Identifier]:
     return [base for name in op.outputs if (base := problem.bases[name]) != name]
 
 
-def _read_with(
-    problem: MemoryProblem, name: Identifier, free: dict[Identifier, MemoryOp]
-) -> list[Identifier]:
-    """What a reader of a value needs: it, its base, and other views that free ones are made of."""
-    needed = [name, problem.bases[name]]
-    if name in free:
-        needed += [each for n in free[name].inputs for each in _read_with(problem, n, free)]
-    return needed
+def _needed(
+    problem: MemoryProblem, free: dict[Identifier, MemoryOp]
+) -> dict[Identifier, tuple[Identifier, ...]]:
+    """What a reader of each value needs: it and its base; in the place of a free view, the base and
+    the other views that it is made of."""
+    bases = problem.bases
+    found = {each.id: tuple(dict.fromkeys((each.id, bases[each.id]))) for each in problem.values}
+    for op in problem.ops:
+        for name in op.outputs:
+            if name in free:
+                others = [each for n in op.inputs for each in found[n]]
+                found[name] = tuple(dict.fromkeys((bases[name], *others)))
+    return found
 
 
 def _overwrites(
@@ -334,7 +344,7 @@ def _limits(
 
 
 def _after(
-    problem: MemoryProblem, ops: Sequence[MemoryOp], free: dict[Identifier, MemoryOp]
+    ops: Sequence[MemoryOp], needed: Mapping[Identifier, Sequence[Identifier]]
 ) -> tuple[tuple[int, ...], ...]:
     writers: dict[Identifier, list[int]] = {}
     for step, op in enumerate(ops):
@@ -347,7 +357,7 @@ def _after(
                     writer
                     for name in op.inputs
                     if name not in op.reads_updated
-                    for shown in _read_with(problem, name, free)
+                    for shown in needed[name]
                     for writer in writers.get(shown, ())
                     if writer != step
                 }
