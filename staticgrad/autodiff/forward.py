@@ -7,7 +7,7 @@ cotangent, so its own gradient, with the tangents as seeds, is the tangent of th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import reduce
 from typing import Any
 
@@ -82,7 +82,7 @@ def pushed_forward(outputs: Sequence[Symbolic], given: Sequence[tuple[Symbolic, 
 
 def _pushed_along(formula: Formula, directions: Sequence[tuple[Symbolic, Any]]) -> _Push:
     """The tangents of a formula when those of its targets are as given."""
-    push = _Push(formula.cone)
+    push = _Push(formula.cone, formula.outputs)
     for value, direction in directions:
         if value.key in formula.targets:
             with within(value.node.origin):
@@ -117,8 +117,10 @@ def _check(
 class _Push:
     """One walk forwards: the tangents known so far, and who took part in which."""
 
-    def __init__(self, cone: Cone) -> None:
+    def __init__(self, cone: Cone, outputs: Iterable[Symbolic]) -> None:
         self.cone = cone
+        self.read = {arg.key for node in cone.nodes for arg in node.args}
+        self.read.update(output.key for output in outputs)
         self.tangents: dict[ValueKey, Any] = {}
         self.blocked: set[tuple[ValueKey, Node]] = set()
 
@@ -134,7 +136,7 @@ class _Push:
             if all(tangent is None for tangent in tangents):
                 continue
             with within(node.origin):
-                results = _pushed(node, tangents)
+                results = _pushed(node, tangents, self.read)
                 if all(found is None for found in results):
                     self.blocked.update((arg.key, node) for arg in node.args)
                 for value, found in zip(node.values, results, strict=True):
@@ -159,14 +161,17 @@ class _Push:
                 raise disconnected(outputs[-1], value, self.blocked)
 
 
-def _pushed(node: Node, tangents: Sequence[Any]) -> tuple[Any, ...]:
-    """The tangent (None: zero) of each result, by the op's rule, given those of the operands."""
+def _pushed(node: Node, tangents: Sequence[Any], read: Collection[ValueKey]) -> tuple[Any, ...]:
+    """The tangent (None: zero) of each result, by the op's rule, given those of the operands.
+
+    An op without a rule gives those that are ``read`` alone: others may have no derivative.
+    """
     op = node.op
     if not op.differentiable:
         return (None,) * len(node.types)
     rule = getattr(op, "jvp", None)
     if rule is None:
-        return _transposed(node, tangents)
+        return _transposed(node, tangents, read)
     single = len(node.types) == 1
     found = rule(tangents, node.values[0] if single else node.values, *node.args)
     results = (found,) if single else found
@@ -180,13 +185,16 @@ def _pushed(node: Node, tangents: Sequence[Any]) -> tuple[Any, ...]:
     return results
 
 
-def _transposed(node: Node, tangents: Sequence[Any]) -> tuple[Any, ...]:
-    """The tangents of the results from the VJP alone, which is linear in the cotangents.
+def _transposed(node: Node, tangents: Sequence[Any], read: Collection[ValueKey]) -> tuple[Any, ...]:
+    """The tangents of results that are read from the VJP alone, linear in the cotangents.
 
     Its operands' shares are differentiated by stand-ins for the cotangents; nothing of the result
     reads the stand-ins but a rule that is not linear on paper, hence they are zeros.
     """
-    stand_ins = [zeros_like_type(t) if t.dtype.is_float else None for t in node.types]
+    stand_ins = [
+        zeros_like_type(value.type) if value.dtype.is_float and value.key in read else None
+        for value in node.values
+    ]
     needed = tuple(tangent is not None for tangent in tangents)
     shares = shares_of(node, stand_ins, needed)
     given: list[tuple[Any, Any]] = [

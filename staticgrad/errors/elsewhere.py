@@ -40,7 +40,7 @@ def no_such_name(room: str, name: str, known: Sequence[str] = ()) -> AttributeEr
     """
     if name.startswith("__"):
         return AttributeError(name)
-    hint = answer(room, name, known) or _closest(room, name, tuple(known) or _names_in(room))
+    hint = answer(room, name, known) or _closest(room, name, _own(room, known))
     return UnknownAttributeError(f"{room} has no {name!r}", hint=hint)
 
 
@@ -55,7 +55,7 @@ def answer(room: str, name: str, known: Sequence[str] = ()) -> str:
     found = _where(room, name) or instead_of(name) or _imported(name)
     if found:
         return found
-    paths, spelled = _paths(room, tuple(known) or _names_in(room))
+    paths, spelled = _paths(room, _own(room, known))
     written = spelled.get(_letters(name)) or spelled.get(_letters(name).removesuffix("loss"))
     return "" if written is None else f"it is {paths[written]}"
 
@@ -120,6 +120,11 @@ def _imported(name: str) -> str:
     """Where a name comes from that users import."""
     found = (module for module in _IMPORTED if name in import_module(module).__all__)
     return next((f"from {module} import {name}" for module in found), "")
+
+
+def _own(room: str, known: Sequence[str]) -> tuple[str, ...]:
+    """The names that a room itself offers: those of ``sg`` are given."""
+    return tuple(known) or _names_in(room)
 
 
 def _names_in(room: str) -> tuple[str, ...]:

@@ -54,6 +54,7 @@ CASES: dict[str, tuple[Call, Call, tuple[np.ndarray, ...]]] = {
     "qr": (L.qr, N.qr, (TALL,)),
     "qr wide": (L.qr, N.qr, (WIDE,)),
     "qr r": (lambda x: L.qr(x, "r"), lambda x: N.qr(x, "r"), (TALL,)),
+    "qr complete r": (lambda x: L.qr(x, "complete")[1], lambda x: N.qr(x, "complete")[1], (TALL,)),
     "lu": (lambda x: L.lu(x)[1:], lambda x: scipy.linalg.lu(x)[1:], (A,)),
     "lu tall": (lambda x: L.lu(x)[1:], lambda x: scipy.linalg.lu(x)[1:], (TALL,)),
     "lu wide": (lambda x: L.lu(x)[1:], lambda x: scipy.linalg.lu(x)[1:], (WIDE,)),
@@ -63,6 +64,7 @@ CASES: dict[str, tuple[Call, Call, tuple[np.ndarray, ...]]] = {
     "svd u": (lambda x: abs(L.svd(x, False)[0]), lambda x: abs(N.svd(x, False)[0]), (TALL,)),
     "svd wide": (lambda x: abs(L.svd(x, False)[2]), lambda x: abs(N.svd(x, False)[2]), (WIDE,)),
     "svd full": (lambda x: abs(L.svd(x)[2]), lambda x: abs(N.svd(x)[2]), (A,)),
+    "svd full values": (lambda x: L.svd(x)[1], lambda x: N.svd(x)[1], (WIDE,)),
     "svd symmetric": (
         lambda x: abs(L.svd(x, hermitian=True)[2]),
         lambda x: abs(N.svd(x)[2]),

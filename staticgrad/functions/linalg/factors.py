@@ -83,7 +83,7 @@ def qr(a: Operand[AnyValue], mode: str = "reduced") -> Any:
     """Q with orthonormal columns and R upper triangular, with Q @ R = a.
 
     There is a derivative where the first k columns do not depend on each other (elsewhere it is
-    infinite or NaN), and of a complete Q where m <= n.
+    infinite or NaN), of a complete Q where m <= n.
 
     Args:
         a: matrices [..., m, n] of float32 or float64, k = min(m, n).
@@ -173,7 +173,7 @@ def svd(
     """U, descending singular values S and Vh, with (U * S) @ Vh = a.
 
     The gradients of U and Vh are NaN or infinite where singular values are equal, or one is 0; that
-    of S alone is not (``svdvals``). Full bases have a gradient where m = n.
+    of S alone is not (``svdvals``). Full bases have a gradient where m = n, S always.
 
     Args:
         a: matrices [..., m, n] of float32 or float64, k = min(m, n).

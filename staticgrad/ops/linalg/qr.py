@@ -60,16 +60,19 @@ class QR(LinearAlgebra, name="qr"):
         return self.called(dtype, batch, (m, n, k, p, room), 4 * m * n * k, scratch)
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
-        """Raises GradientError for a complete Q of a tall x: its last columns are not unique."""
+        """Raises GradientError where a complete Q of a tall x has a part in the result."""
         if not (is_given(ct[0]) or is_given(ct[1])):
             return (ZERO,)
         m, n = x.shape[-2:]
         tall = m == n or is_tall("qr", m, n)
         if tall and self.complete and m != n:
-            raise GradientError(
-                f"qr: the last columns of a complete Q of {x.type} have no derivative",
-                hint="mode='reduced' leaves them out",
-            )
+            if is_given(ct[0]):
+                raise GradientError(
+                    f"qr: the last columns of a complete Q of {x.type} have no derivative",
+                    hint="mode='reduced' leaves them out",
+                )
+            q, r = QR()(x)  # of R alone, whose further rows are zero; again differentiable
+            return (_tall(q, r, zeros_like_type(q.type, x), part(ct[1], x.ndim - 2, 0, n)),)
         by_q, by_r = (
             c if is_given(c) else zeros_like_type(o.type, x) for c, o in zip(ct, out, strict=True)
         )

@@ -69,10 +69,12 @@ class SVD(LinearAlgebra, name="svd"):
             return (ZERO,)
         u, s, v = out
         if self.full and x.shape[-1] != x.shape[-2]:
-            raise GradientError(
-                f"svd: the last vectors of the full bases of {x.type} have no derivative",
-                hint="full_matrices=False leaves them out",
-            )
+            if is_given(ct[0]) or is_given(ct[2]):
+                raise GradientError(
+                    f"svd: the last vectors of the full bases of {x.type} have no derivative",
+                    hint="full_matrices=False leaves them out",
+                )
+            u, s, v = SVD(errors=self.errors)(x)  # of the values alone; again differentiable
         middle = on_diagonal(ct[1]) if is_given(ct[1]) else zeros_like_type(on_diagonal(s).type, s)
         outside = []
         gaps = _gaps(s)
