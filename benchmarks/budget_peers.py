@@ -10,9 +10,9 @@ the rows.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -27,40 +27,127 @@ WAYS: Final = {
     "jax": ("plain", "dots", "nothing"),
     "torch": ("plain", "blocks", "budget 0.5"),
 }
-#: Models that peers run, by the names that they have in ``time_budgets``.
-PEER_MODELS: Final = ("deep100", "gpt12")
+#: Ways that take torch more minutes than the row is worth: it unrolls the loop to compile it.
+WITHOUT: Final = (("lstm by scan", "budget 0.5"),)
+#: Filters of the U-Net, in the order in which they are used.
+KERNELS: Final = (
+    (16, 4, 3, 3), (16, 16, 3, 3), (32, 16, 3, 3), (32, 32, 3, 3), (64, 32, 3, 3), (32, 96, 3, 3),
+    (16, 48, 3, 3),
+)  # fmt: skip
+SEGMENT: Final = 20  # trips of a loop that torch runs again at once
 Arrays = Mapping[str, np.ndarray]
+#: A loop over time of a trip, from a first state, over the leading axis of an array.
+Loop = Callable[[Callable[[Any, Any], Any], Any, Any], Any]
+#: Of weights and feeds.
+Loss = Callable[[Any, Any], Any]
 
 
-def _deep() -> tuple[Arrays, Arrays]:
-    """The weights of 100 layers of 128, and 512 rows."""
+class Peer(NamedTuple):
+    """What a model is written with: operations, a GELU, the mark of a block, a loop over time."""
+
+    ops: Any
+    gelu: Callable[[Any], Any]
+    wrap: Callable[[Any], Any]
+    loop: Loop
+
+
+def ways_of(model: str) -> tuple[tuple[str, str], ...]:
+    """The rows of a model: peers, each with its ways."""
+    pairs = ((peer, way) for peer, ways in WAYS.items() for way in ways)
+    return tuple((peer, way) for peer, way in pairs if (model, way) not in WITHOUT)
+
+
+def _drawn(shapes: Sequence[tuple[int, ...]], gain: float = 1.0) -> Arrays:
+    """The first weights that a generator gives."""
     random = np.random.default_rng(0)
-    drawn = {f"w{k}": random.normal(0.0, GAIN * 128**-0.5, (128, 128)) for k in range(100)}
-    x = np.random.default_rng(1).normal(size=(512, 128)).astype("float32")
-    return {name: w.astype("float32") for name, w in drawn.items()}, {"x": x}
+    drawn = (random.normal(0.0, gain * shape[0] ** -0.5, shape) for shape in shapes)
+    return {f"w{k}": each.astype("float32") for k, each in enumerate(drawn)}
 
 
-def _transformer() -> tuple[Arrays, Arrays, Mapping[str, int]]:
+def _x(*shape: int) -> Arrays:
+    return {"x": np.random.default_rng(1).normal(size=shape).astype("float32")}
+
+
+def _deep(peer: Peer) -> tuple[Arrays, Arrays, Loss]:
+    """100 layers of 128 over 512 rows."""
+    layer = peer.wrap(lambda h, w: peer.gelu(h @ w))
+
+    def loss(v: Any, at: Any) -> Any:
+        h = at["x"]
+        for k in range(100):
+            h = layer(h, v[f"w{k}"])
+        return (h * h).mean()
+
+    return _drawn([(128, 128)] * 100, GAIN), _x(512, 128), loss
+
+
+def _transformer(peer: Peer) -> tuple[Arrays, Arrays, Loss]:
+    """The GPT of the benchmarks with 12 blocks."""
     data = gpt.transformer(12, 128, 64, 8, 65)(np.random.default_rng(0))
     variables = {name: each.astype("float32") for name, each in data.variables.items()}
-    return variables, {name: t.astype("int64") for name, t in data.feeds.items()}, data.sizes
+    tokens = {name: each.astype("int64") for name, each in data.feeds.items()}
+    return (
+        variables, tokens,
+        lambda v, at: gpt.loss(peer.ops, {**v, **at}, data.sizes, peer.wrap)[0],
+    )  # fmt: skip
 
 
-def _loss(model: str, ops: Any, gelu: Callable[[Any], Any], wrap: Callable[[Any], Any]) -> Any:
-    """The arrays of a model, and its loss of weights and feeds, each block under ``wrap``."""
-    if model == "deep100":
-        weights, feeds = _deep()
-        layer = wrap(lambda h, w: gelu(h @ w))
+def _recurrent(peer: Peer) -> tuple[Arrays, Arrays, Loss]:
+    """An LSTM of 64 over 200 steps of time and 32 rows."""
+    ops = peer.ops
 
-        def deep(v: Any, at: Any) -> Any:
-            h = at["x"]
-            for k in range(100):
-                h = layer(h, v[f"w{k}"])
-            return (h * h).mean()
+    def loss(v: Any, at: Any) -> Any:
+        def trip(state: Any, x: Any) -> Any:
+            h, c = state
+            gates = x @ v["w0"] + h @ v["w1"]
+            keep, new, out, what = (gates[:, 64 * k : 64 * k + 64] for k in range(4))
+            c = ops.sigmoid(keep) * c + ops.sigmoid(new) * ops.tanh(what)
+            h = ops.sigmoid(out) * ops.tanh(c)
+            return (h, c), h
 
-        return weights, feeds, deep
-    weights, feeds, sizes = _transformer()
-    return weights, feeds, lambda v, at: gpt.loss(ops, {**v, **at}, sizes, wrap)[0]
+        zeros = ops.zeros((32, 64))
+        states = peer.loop(trip, (zeros, zeros), at["x"])
+        return (states * states).mean()
+
+    return _drawn([(64, 256), (64, 256)]), _x(200, 32, 64), loss
+
+
+def _u_net(peer: Peer) -> tuple[Arrays, Arrays, Loss]:
+    """Convolutions down and up again."""
+    ops = peer.ops
+
+    @peer.wrap
+    def convolved(h: Any, *kernels: Any) -> Any:
+        for w in kernels:
+            h = ops.relu(ops.conv(h, w, {"taps": (3, 3)}))
+        return h
+
+    def doubled(h: Any) -> Any:
+        n, c, rows, columns = h.shape
+        wide = ops.broadcast_to(h[:, :, :, None, :, None], (n, c, rows, 2, columns, 2))
+        return ops.reshape(wide, (n, c, 2 * rows, 2 * columns))
+
+    def loss(v: Any, at: Any) -> Any:
+        kernels = iter([v[f"w{k}"] for k in range(len(KERNELS))])
+        h, skips = at["x"], []
+        for side in (32, 16):
+            h = convolved(h, next(kernels), next(kernels))
+            skips.append(h)
+            h = ops.max_pool(h, h.shape[1], side)
+        h = convolved(h, next(kernels))
+        for skip in reversed(skips):
+            h = convolved(ops.concatenate([doubled(h), skip], 1), next(kernels))
+        return (h * h).mean()
+
+    return _drawn(KERNELS), _x(8, 4, 32, 32), loss
+
+
+BUILT: Final[Mapping[str, Callable[[Peer], tuple[Arrays, Arrays, Loss]]]] = {
+    "deep100": _deep,
+    "gpt12": _transformer,
+    "lstm by scan": _recurrent,
+    "u-net": _u_net,
+}
 
 
 def jax_row(model: str, way: str, calls: int) -> dict[str, Any]:
@@ -69,9 +156,12 @@ def jax_row(model: str, way: str, calls: int) -> dict[str, Any]:
 
     jax = import_module("jax")
     policies = {"dots": jax.checkpoint_policies.dots_saveable, "nothing": None}
-    wrap = (lambda f: f) if way == "plain" else lambda f: jax.checkpoint(f, policy=policies[way])
+    wrap: Any = lambda f: jax.checkpoint(f, policy=policies[way])  # noqa: E731
+    if way == "plain":
+        wrap = lambda f: f  # noqa: E731
     ops = Jax(jax)
-    weights, feeds, loss = _loss(model, ops, ops.gelu, wrap)
+    peer = Peer(ops, ops.gelu, wrap, lambda f, state, x: ops.scan(wrap(f), state, x)[1])
+    weights, feeds, loss = BUILT[model](peer)
 
     def step(v: Any, at: Any) -> Any:
         value, slopes = jax.value_and_grad(loss)(v, at)
@@ -102,7 +192,7 @@ def torch_row(model: str, way: str, calls: int) -> dict[str, Any]:
     else:
         wrap = lambda f: f  # noqa: E731
     ops = Torch(torch)
-    weights, feeds, loss = _loss(model, ops, ops.gelu, wrap)
+    weights, feeds, loss = BUILT[model](Peer(ops, ops.gelu, wrap, _in_segments(torch, wrap)))
     if way.startswith("budget"):
         config: Any = import_module("torch._functorch.config")
         config.activation_memory_budget = float(way.split()[1])
@@ -122,6 +212,26 @@ def torch_row(model: str, way: str, calls: int) -> dict[str, Any]:
     if way.startswith("budget"):
         call()  # compiles
     return {"arena": None, **_timed(call, calls)}
+
+
+def _in_segments(torch: Any, wrap: Callable[[Any], Any]) -> Loop:
+    """A loop whose trips are marked so many at a time; what they give, one upon another."""
+
+    def loop(trip: Callable[[Any, Any], Any], state: Any, x: Any) -> Any:
+        def segment(state: Any, part: Any) -> Any:
+            found = []
+            for at in part:
+                state, out = trip(state, at)
+                found.append(out)
+            return state, torch.stack(found)
+
+        outputs = []
+        for part in x.split(SEGMENT):
+            state, out = wrap(segment)(state, part)
+            outputs.append(out)
+        return torch.cat(outputs)
+
+    return loop
 
 
 def _timed(call: Callable[[], Any], calls: int) -> dict[str, Any]:

@@ -112,29 +112,34 @@ def recurrent() -> Step:
     return weights.step((states * states).mean(), feeds)
 
 
-def u_net() -> Step:
+def u_net(marked: Marked = _as_it_is) -> Step:
     """Convolutions of 16 to 64 channels down to a quarter of 32 x 32 and up again, batch 8."""
     weights = _Weights()
-    h = sg.input("x", (8, 4, 32, 32))
-    skips, before = [], 4
+    kernels = iter([weights(*shape) for shape in budget_peers.KERNELS])
+    h, skips = sg.input("x", (8, 4, 32, 32)), []
 
-    def convolved(h: Any, inner: int, outer: int) -> Any:
-        return sg.nn.relu(sg.nn.conv(h, weights(outer, inner, 3, 3), padding=1))
+    @marked
+    def convolved(h: Any, *kernels: Any) -> Any:
+        for kernel in kernels:
+            h = sg.nn.relu(sg.nn.conv(h, kernel, padding=1))
+        return h
 
-    for width in (16, 32):
-        h = convolved(convolved(h, before, width), width, width)
+    for _ in range(2):
+        h = convolved(h, next(kernels), next(kernels))
         skips.append(h)
-        h, before = sg.nn.max_pool(h, 2), width
-    h, before = convolved(h, before, 64), 64
-    for width, skip in zip((32, 16), reversed(skips), strict=True):
+        h = sg.nn.max_pool(h, 2)
+    h = convolved(h, next(kernels))
+    for skip in reversed(skips):
         h = sg.repeat(sg.repeat(h, 2, axis=2), 2, axis=3)
-        h = convolved(sg.concat([h, skip], 1), before + width, width)
-        before = width
+        h = convolved(sg.concat([h, skip], 1), next(kernels))
     feeds = {"x": np.random.default_rng(1).normal(size=(8, 4, 32, 32)).astype("float32")}
     return weights.step((h * h).mean(), feeds)
 
 
 MODELS: Final = {"deep100": deep, "gpt12": transformer, "lstm by scan": recurrent, "u-net": u_net}
+
+
+MARKED: Final = ("deep100", "gpt12", "u-net")  # those that are made of blocks
 
 
 def measured(model: str, share: str, calls: int) -> dict[str, Any]:
@@ -171,10 +176,8 @@ def measured(model: str, share: str, calls: int) -> dict[str, Any]:
 
 def shares_of(model: str) -> tuple[str, ...]:
     """The rows of a model: ours, then those of peers, as ``jax dots``."""
-    if model not in budget_peers.PEER_MODELS:
-        return SHARES
-    peers = (f"{peer} {way}" for peer, ways in budget_peers.WAYS.items() for way in ways)
-    return (*SHARES, *POLICIES, *peers)
+    peers = (f"{peer} {way}" for peer, way in budget_peers.ways_of(model))
+    return (*SHARES, *(POLICIES if model in MARKED else ()), *peers)
 
 
 def row_of(model: str, share: str, calls: int) -> dict[str, Any]:

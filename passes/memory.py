@@ -16,7 +16,7 @@ from typing import Final
 from passes.order import Order, candidate_orders
 from passes.remat.base import Policy, Problem, Steps
 from passes.remat.canonical import are_alike, canonical_sizes
-from passes.remat.front import Front, Layout, Point, Sequences, lowest
+from passes.remat.front import Front, Layout, Layouts, Point, Sequences, lowest
 from passes.remat.store_all import StoreAll
 from passes.timeline import ArenaLayout, Placed, Timeline
 from staticgrad.analysis.budgets import Limit
@@ -198,11 +198,11 @@ class Planner:
             most = min(budget, own.height)
         problem = self._problem(numbers, staged)
         smallest: list[Point] = []
-        for key, front in self._fronts_at(sizes, problem, workers):
-            found = front.within(problem, most, self._layouts(numbers, staged))
+        for key, front, layouts in self._fronts_at(sizes, problem, workers):
+            found = front.within(problem, most, layouts)
             if found is None:
-                smallest.append(front.smallest(problem))
-            self._fronts.put(key, front, front.held_bytes)
+                smallest.append(front.smallest(problem, layouts))
+            self._keep(key, front)
             if found is not None:
                 return found
         return min(self._by_policy(numbers, staged), *smallest, key=lambda point: point.height)
@@ -240,31 +240,32 @@ class Planner:
         copied = frozenset(self.flow.index[name] for name in staged)
         problem = self._problem(numbers, copied)
         kept: list[Point] = []
-        for key, front in self._fronts_at(sizes, problem, workers):
-            points = front.points(problem)
+        for key, front, layouts in self._fronts_at(sizes, problem, workers):
+            points = front.points(problem, layouts)
             kept += [each for each in points if not kept or each.height < kept[-1].height]
-            self._fronts.put(key, front, front.held_bytes)
+            self._keep(key, front)
         return tuple((self._plan(sizes, numbers, copied, p, workers), p.seconds) for p in kept)
 
     def _fronts_at(
         self, sizes: Mapping[str, int], problem: Problem, workers: int
-    ) -> Iterator[tuple[_FrontKey, Front]]:
+    ) -> Iterator[tuple[_FrontKey, Front, Layouts]]:
         """Fronts of these sizes, of which the first that meets a budget counts: of the sequences
         for canonical sizes, where these are like them, then of those for the very sizes."""
         canonical = canonical_sizes(sizes)
+        here = self._layouts(problem.numbers, problem.staged)
         if canonical != dict(sizes):
             numbers = self._numbers(canonical, workers)
             if are_alike(problem.numbers, numbers, self._arena):
-                there = self._problem(numbers, problem.staged)
-                yield self._front(sizes, problem, canonical, there, workers)
-        yield self._front(sizes, problem, sizes, problem, workers)
+                layouts = Layouts(here, self._layouts(numbers, problem.staged))
+                yield *self._front(sizes, problem, canonical, numbers, workers), layouts
+        yield *self._front(sizes, problem, sizes, problem.numbers, workers), Layouts(here)
 
     def _front(
         self,
         sizes: Mapping[str, int],
         problem: Problem,
         sought_at: Mapping[str, int],
-        there: Problem,
+        there: SizeNumbers,
         workers: int,
     ) -> tuple[_FrontKey, Front]:
         """The front at some sizes of the sequences that are found at others."""
@@ -275,12 +276,16 @@ class Planner:
             sequences = self._sequences.get(at)
             if sequences is None:
                 order = self._timeline(self.orders[0], problem.staged)
-                placed = Point.of(order.layout(there.numbers).placed(), 0.0)
-                listed = self._plan(sought_at, there.numbers, problem.staged, placed, workers)
-                sequences = Sequences(there, lower_bound(listed))
-                self._sequences.put(at, sequences, sequences.held_bytes)
+                placed = Point.of(order.layout(there).placed(), 0.0)
+                listed = self._plan(sought_at, there, problem.staged, placed, workers)
+                sequences = Sequences(self._problem(there, problem.staged), lower_bound(listed))
             front = Front(problem, sequences)
         return key, front
+
+    def _keep(self, key: _FrontKey, front: Front) -> None:
+        """Keep a front and its sequences, with the bytes that they take now."""
+        self._fronts.put(key, front, front.held_bytes)
+        self._sequences.put(key[0], front.sequences, front.sequences.held_bytes)
 
     def _by_policy(self, numbers: SizeNumbers, staged: frozenset[int]) -> Point:
         if self.policy != _STORE_ALL:

@@ -6,7 +6,7 @@ sequence may run a step several times; each life of a buffer then has its own pl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Final
 
@@ -123,18 +123,22 @@ class ArenaLayout:
         """The most bytes alive at once: no placement needs fewer."""
         return max(self.loads, default=0)
 
-    def placed(self, effort: int = 0, slack: int = 0) -> Placed:
+    def placed(
+        self, effort: int = 0, slack: int = 0, order: Callable[[], Sequence[int]] | None = None
+    ) -> Placed:
         """The layout with an offset for each block; more effort finds lower arenas.
 
         Args:
             effort: about how many blocks are looked at where first fit misses the load.
             slack: bytes by which an arena may exceed the load before they are.
+            order: gives an order of the blocks for one more first fit, before that.
         """
         if effort <= 0:  # nothing is compiled for what no budget asks for
             return Placed(self, *place(self.spans, self.sizes, self.load))
         from staticgrad.planning.exact_offsets import place_tightly
 
-        return Placed(self, *place_tightly(self.spans, self.sizes, self.load + slack, effort))
+        bound = self.load + slack
+        return Placed(self, *place_tightly(self.spans, self.sizes, bound, effort, order))
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,20 @@ class Problem:
 
     def cost(self, sequence: Steps) -> float:
         """Predicted seconds of a sequence; equal for orders of the same steps, to the last bit."""
-        return fsum(self.seconds[step] for step in sequence)
+        return fsum(map(self.seconds.__getitem__, sequence))
+
+    def cost_with(self, again: Iterable[int]) -> float:
+        """``cost`` of a sequence of all steps, of which these run again, to the last bit."""
+        return fsum((*self._once, *map(self.seconds.__getitem__, again)))
+
+    @cached_property
+    def _once(self) -> tuple[float, ...]:
+        """A few numbers that have the very sum of the seconds of all steps, which one alone would
+        round."""
+        parts: list[float] = []
+        while rest := fsum((*self.seconds, *(-part for part in parts))):
+            parts.append(rest)
+        return tuple(parts)
 
     def droppable(self, buffer: int) -> bool:
         """Whether a buffer holds a value that may be computed again."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +18,8 @@ from passes.remat.base import Policy, Problem, Steps
 from passes.remat.proposals import proposed
 from passes.remat.recompute import Recompute
 from passes.timeline import ArenaLayout, Placed
-from staticgrad.records import dataclass
+from staticgrad.analysis.repeats import Repeats
+from staticgrad.records import NamedTuple, dataclass
 
 if TYPE_CHECKING:
     from passes.remat.cheapest import Found
@@ -83,7 +84,7 @@ def lowest(problem: Problem, policy: Policy) -> Point:
 
 class Sequences:
     """Sequences of one schedule by falling load and rising cost, as these are at the sizes of the
-    problem."""
+    problem, and what follows from them alone."""
 
     def __init__(self, problem: Problem, bound: int) -> None:
         """Find them.
@@ -93,14 +94,59 @@ class Sequences:
             bound: bytes that no plan can do without; the search aims no lower.
         """
         self.found = tuple(array("i", each.ops) for each in _found(problem, bound))
+        #: The steps of each that run again, as often as they do.
+        self.again = tuple(array("i", _again(sequence)) for sequence in self.found)
+        self._valid: dict[int, bool] = {}
+        #: Offsets by life, by number, and whether they were sought to the last.
+        self._offsets: dict[tuple[int, bool], array[int]] = {}
 
     @property
     def held_bytes(self) -> int:
         """About how many bytes they take."""
-        return sum(100 + 4 * len(sequence) for sequence in self.found)
+        each = (*self.found, *self.again, *self._offsets.values())
+        return sum(200 + numbers.itemsize * len(numbers) for numbers in each)
+
+    def is_valid(self, number: int, repeats: Repeats) -> bool:
+        """Whether a sequence breaks no rule; the search knows most of them."""
+        if number not in self._valid:
+            self._valid[number] = repeats.is_valid(self.found[number])
+        return self._valid[number]
+
+    def placed(self, number: int, layouts: Layouts, *, tight: bool) -> Placed:
+        """A sequence with offsets.
+
+        Where first fit is not near its load, blocks are tried in the order that they have in the
+        arena at the sizes that sequences were sought at: a search there serves all sizes near them.
+        """
+        made = layouts.here(tuple(self.found[number]))
+        there, slack = layouts.there, 0 if tight else made.load // _SLACK
+        if there is None:
+            return made.placed(_PLACING, slack)
+        return made.placed(_PLACING, slack, lambda: self._order(number, made, there, tight))
+
+    def _order(self, number: int, made: ArenaLayout, there: Layout, tight: bool) -> Sequence[int]:
+        """The blocks of a layout by the offsets that their first lives have where it was sought,
+        where other in-place results may share bytes."""
+        if (number, tight) not in self._offsets:
+            sought = there(tuple(self.found[number]))
+            placed = sought.placed(_PLACING, 0 if tight else sought.load // _SLACK)
+            by_life = [placed.offsets[block] for block in sought.blocks]
+            self._offsets[number, tight] = array("q", by_life)
+        at: dict[int, int] = {}
+        for block, offset in zip(made.blocks, self._offsets[number, tight], strict=True):
+            at.setdefault(block, offset)
+        return sorted(at, key=at.__getitem__)
 
 
 Layout = Callable[[Steps], ArenaLayout]
+
+
+class Layouts(NamedTuple):
+    """Layouts of sequences at the sizes of a front, and at those that its sequences were sought at
+    where these are others."""
+
+    here: Layout
+    there: Layout | None = None
 
 
 class Front:
@@ -109,14 +155,15 @@ class Front:
 
     def __init__(self, problem: Problem, sequences: Sequences) -> None:
         """Count costs. A sequence goes where a later one, which needs fewer bytes, is cheaper."""
-        self._sequences: list[array[int]] = []
+        self.sequences = sequences
+        self._numbers: list[int] = []  # of those that count here
         self._costs: list[float] = []
-        for sequence in reversed(sequences.found):
-            cost = problem.cost(sequence)
+        for number in reversed(range(len(sequences.found))):
+            cost = problem.cost_with(sequences.again[number])
             if not self._costs or cost <= self._costs[-1]:
-                self._sequences.append(sequence)
+                self._numbers.append(number)
                 self._costs.append(cost)
-        self._sequences.reverse()
+        self._numbers.reverse()
         self._costs.reverse()
         self._loads: dict[int, int] = {}
         #: By number, what lies between a sequence and the cheaper one before it.
@@ -129,24 +176,24 @@ class Front:
         """About how many bytes the front takes, beside its sequences."""
         placed = sum(point.held_bytes for point in self._points.values() if point is not None)
         placed += sum(100 + 4 * len(each) for gap in self._between.values() for _, each in gap)
-        return placed + 300 * len(self._sequences) + 150 * len(self._loads)
+        return placed + 100 * len(self._numbers) + 150 * len(self._loads)
 
-    def within(self, problem: Problem, limit: int, layout: Layout) -> Point | None:
+    def within(self, problem: Problem, limit: int, layouts: Layouts) -> Point | None:
         """The cheapest plan of at most so many bytes.
 
         Loads fall from sequence to sequence, or nearly so, and few of them are looked at.
         """
 
         def fits(at: int) -> bool:
-            return self._load(at, layout) <= limit
+            return self._load(at, layouts.here) <= limit
 
-        count = len(self._sequences)
+        count = len(self._numbers)
         first = bisect_left(range(count), True, key=fits)
-        if (point := self._within_gap(problem, first, limit, layout)) is not None:
+        if (point := self._within_gap(problem, first, limit, layouts.here)) is not None:
             return point
         for at in range(first, count):
             for tight in (False, True) if fits(at) else ():
-                point = self._point(problem, at, layout, tight=tight)
+                point = self._point(problem, at, layouts, tight=tight)
                 if point is not None and point.height <= limit:
                     return point
         return None
@@ -155,14 +202,14 @@ class Front:
         """The cheapest plan of so many bytes between a sequence and the one before it, where the
         two are far apart; what is found between them does not depend on the budget."""
         short = len(problem.flow.schedule.steps) <= _DESCENDED
-        if not short or not 0 < at < len(self._sequences):
+        if not short or not 0 < at < len(self._numbers):
             return None
         if self._costs[at] - self._costs[at - 1] <= _GAP * self._costs[0]:
             return None
         if at not in self._between:
             from passes.remat.gaps import between
 
-            upper, lower = (tuple(self._sequences[n]) for n in (at - 1, at))
+            upper, lower = (tuple(self._sequence(n)) for n in (at - 1, at))
             self._between[at] = between(problem, upper, lower)
         for cost, sequence in self._between[at]:
             made = layout(sequence)
@@ -173,13 +220,13 @@ class Front:
                         return point
         return None
 
-    def smallest(self, problem: Problem) -> Point:
+    def smallest(self, problem: Problem, layouts: Layouts) -> Point:
         """The plan of the fewest bytes, of equals the cheapest."""
         best: Point | None = None
-        for at in reversed(range(len(self._sequences))):
-            if best is not None and self._load(at, problem.layout) > best.height:
+        for at in reversed(range(len(self._numbers))):
+            if best is not None and self._load(at, layouts.here) > best.height:
                 break
-            point = self._point(problem, at, problem.layout, tight=True)
+            point = self._point(problem, at, layouts, tight=True)
             if point is None:
                 continue
             if best is None or (point.height, point.seconds) <= (best.height, best.seconds):
@@ -187,7 +234,7 @@ class Front:
         assert best is not None  # orders are valid
         return best
 
-    def points(self, problem: Problem) -> tuple[Point, ...]:
+    def points(self, problem: Problem, layouts: Layouts) -> tuple[Point, ...]:
         """All plans that none equals or beats in both arena and cost, the cheapest first.
 
         Offsets of all but the smallest are not sought to the last, so that a budget may be met by a
@@ -196,9 +243,9 @@ class Front:
         order = problem.layout(problem.order).placed(_PLACING)
         # At canonical sizes another order may be the cheapest.
         kept = [Point.of(order, problem.cost(problem.order))]
-        count = len(self._sequences)
-        points = (self._point(problem, at, problem.layout, tight=False) for at in range(count))
-        for point in (*points, self.smallest(problem)):
+        count = len(self._numbers)
+        points = (self._point(problem, at, layouts, tight=False) for at in range(count))
+        for point in (*points, self.smallest(problem, layouts)):
             if point is not None and point.height < kept[-1].height:
                 kept.append(point)
         return tuple(kept)
@@ -206,20 +253,30 @@ class Front:
     def _load(self, at: int, layout: Layout) -> int:
         """The load of a sequence."""
         if at not in self._loads:
-            self._loads[at] = layout(self._sequences[at]).load
+            self._loads[at] = layout(self._sequence(at)).load
         return self._loads[at]
 
-    def _point(self, problem: Problem, at: int, layout: Layout, *, tight: bool) -> Point | None:
+    def _sequence(self, at: int) -> Steps:
+        return self.sequences.found[self._numbers[at]]
+
+    def _point(self, problem: Problem, at: int, layouts: Layouts, *, tight: bool) -> Point | None:
         """A sequence with offsets; what they are does not depend on who asked first."""
         if (at, tight) not in self._points:
-            sequence = tuple(self._sequences[at])
-            point = None
-            if problem.repeats.is_valid(sequence):
-                made = layout(sequence)
-                slack = 0 if tight else made.load // _SLACK
-                point = Point.of(made.placed(_PLACING, slack), self._costs[at])
+            point, number = None, self._numbers[at]
+            if self.sequences.is_valid(number, problem.repeats):
+                placed = self.sequences.placed(number, layouts, tight=tight)
+                point = Point.of(placed, self._costs[at])
             self._points[at, tight] = point
         return self._points[at, tight]
+
+
+def _again(sequence: Steps) -> Iterator[int]:
+    """The steps of a sequence that ran before."""
+    seen: set[int] = set()
+    for step in sequence:
+        if step in seen:
+            yield step
+        seen.add(step)
 
 
 def _found(problem: Problem, bound: int) -> list[Found]:

@@ -41,6 +41,10 @@ class Repeats:
             if version[0] in parameters
         }
         self._lost = self._overwriting.keys()
+        #: Per step, the versions of parameters that it reads and another, or itself, writes over,
+        #: and those that it writes over.
+        self._old = [tuple(filter(self._lost.__contains__, each)) for each in self._reads]
+        self._overwrites = [tuple(filter(self._lost.__contains__, each)) for each in self._writes]
         self.unit = _units(len(flow.writes), writers)
         self.writer = {b: steps[0] for b, steps in writers.items() if b in self._temp}
         self.repeatable = self._repeatable(writers)
@@ -113,18 +117,18 @@ class Repeats:
         """
         if self._updates_wait(sequence):
             return sequence
-        old = OldValues(((step, self._old_values(step)) for step in sequence), self._overwriting)
+        old = OldValues(((step, self._old[step]) for step in sequence), self._overwriting)
         done: list[int] = []
         waiting: list[int] = []
 
         def blocked(step: int, held: Container[int]) -> bool:
-            return any(map(old.is_needed, self._overwrites(step))) or any(
+            return any(map(old.is_needed, self._overwrites[step])) or any(
                 earlier in held for earlier in self.flow.before[step]
             )
 
         def run(step: int) -> None:
             done.append(step)
-            old.ran(step, self._old_values(step))
+            old.ran(step, self._old[step])
 
         for step in sequence:
             if blocked(step, waiting):
@@ -140,20 +144,13 @@ class Repeats:
             waiting = held
         return done if not waiting and self.is_valid(done) else None
 
-    def _old_values(self, step: int) -> tuple[Version, ...]:
-        """The versions of parameters that a step reads and another, or itself, writes over."""
-        return tuple(v for v in self._reads[step] if v in self._lost)
-
-    def _overwrites(self, step: int) -> tuple[Version, ...]:
-        return tuple(v for v in self._writes[step] if v in self._lost)
-
     def _updates_wait(self, sequence: Sequence[int]) -> bool:
         """Whether no step reads what an update has written over."""
         gone: set[Version] = set()
         for step in sequence:
             if gone and not gone.isdisjoint(self._reads[step]):
                 return False
-            gone.update(self._overwrites(step))
+            gone.update(self._overwrites[step])
         return True
 
     def _repeatable(self, writers: Mapping[int, Sequence[int]]) -> tuple[bool, ...]:

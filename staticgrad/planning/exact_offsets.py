@@ -8,7 +8,7 @@ code, where there is a compiler. Both find the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from staticgrad.planning.machine import machine_code
@@ -16,7 +16,7 @@ from staticgrad.planning.offset_arrays import PLACED, SPENT
 from staticgrad.planning.offset_fits import best_fit, fit
 from staticgrad.planning.offset_restarts import Restarts
 from staticgrad.planning.offset_search import search
-from staticgrad.planning.offsets import Spans, place, swept
+from staticgrad.planning.offsets import Spans, first_fit, place, swept
 
 #: Effort of a search that takes about a tenth of a second, one, and ten.
 BRIEF: Final = 30_000_000
@@ -37,7 +37,11 @@ _MOST_FITTED: Final = 30_000  # blocks up to which first fit, quadratic, tries a
 
 
 def place_tightly(
-    spans: Spans, sizes: Sequence[int], bound: int, effort: int = BRIEF
+    spans: Spans,
+    sizes: Sequence[int],
+    bound: int,
+    effort: int = BRIEF,
+    order: Callable[[], Sequence[int]] | None = None,
 ) -> tuple[list[int], int]:
     """Offsets by block number and the height of the arena, as ``place`` gives them, but lower where
     that misses the bound and a search finds a better placement.
@@ -47,8 +51,9 @@ def place_tightly(
         sizes: bytes of each block, multiples of the alignment.
         bound: a height that is low enough, the maximum load or more.
         effort: about how many blocks are looked at; 0 is ``place``.
+        order: gives an order of the blocks that first fit tries after its own.
     """
-    best = _first_fit(spans, sizes, bound)
+    best = _first_fit(spans, sizes, bound, order)
     if best[1] <= bound or effort <= 0 or len(sizes) > _MOST_BLOCKS:
         return best
     searched = Restarts(spans, sizes, search)
@@ -62,21 +67,33 @@ def place_tightly(
     return best
 
 
-def _first_fit(spans: Spans, sizes: Sequence[int], bound: int) -> tuple[list[int], int]:
-    """As ``place``; of many blocks by machine code, so that all orders are tried."""
+def _first_fit(
+    spans: Spans,
+    sizes: Sequence[int],
+    bound: int,
+    order: Callable[[], Sequence[int]] | None,
+) -> tuple[list[int], int]:
+    """As ``place``, and in one more order; of many blocks by machine code, so that all orders are
+    tried."""
     run = machine_code(fit) if _FEW < len(sizes) <= _MOST_FITTED else None
     if run is None:
-        return place(spans, sizes, bound)
-    if len(sizes) > _MOST_TRIED:
-        return best_fit(spans, sizes, bound, _swept(spans, sizes), run)
-    best = best_fit(spans, sizes, bound, ([], -1), run)
-    if best[1] > bound:
-        best = min(best, _swept(spans, sizes), key=lambda placed: placed[1])
+        best = place(spans, sizes, bound)
+        if best[1] > bound and order is not None:
+            best = min(best, first_fit(order(), spans, sizes), key=_height)
+        return best
+    many = len(sizes) > _MOST_TRIED
+    best = best_fit(spans, sizes, bound, _swept(spans, sizes) if many else ([], -1), run, order)
+    if best[1] > bound and not many:
+        best = min(best, _swept(spans, sizes), key=_height)
     return best
 
 
 def _swept(spans: Spans, sizes: Sequence[int]) -> tuple[list[int], int]:
-    return min(swept(spans, sizes), key=lambda placed: placed[1])
+    return min(swept(spans, sizes), key=_height)
+
+
+def _height(placed: tuple[list[int], int]) -> int:
+    return placed[1]
 
 
 def _lowered(
@@ -96,7 +113,7 @@ def _lowered(
         if height >= best[1]:
             continue
         if searched.tried(height, min(left, first // _PARTS)) == PLACED:
-            best = min(best, searched.placed(), key=lambda found: found[1])
+            best = min(best, searched.placed(), key=_height)
         else:
             low = max(low, height)
     if state == SPENT and effort > searched.effort:

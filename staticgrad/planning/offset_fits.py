@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from staticgrad.planning.offsets import ORDERS, Spans
 from staticgrad.records import dataclass
@@ -60,20 +60,33 @@ def best_fit(
     bound: int,
     best: tuple[list[int], int],
     run: Callable[[Fit], int],
+    more: Callable[[], Sequence[int]] | None = None,
 ) -> tuple[list[int], int]:
     """The lowest of a placement, if there is one yet, and the first fits of all orders, until one
-    reaches the bound."""
-    blocks = [b for b in range(len(sizes)) if sizes[b]]
+    reaches the bound; ``more`` gives an order that is tried behind the first of them."""
     order, base, above = (array("q", bytes(8 * len(sizes))) for _ in range(3))
     first, last, size = (array("q", values) for values in (spans.first, spans.last, sizes))
-    record = Fit(array("q", [len(blocks)]), order, first, last, size, base, above)
-    for key in ORDERS:
-        if 0 <= best[1] <= bound:
-            break
-        ranked = sorted((*key(sizes[b], spans.first[b], spans.last[b]), b) for b in blocks)
-        for place, entry in enumerate(ranked):
-            record.order[place] = entry[-1]
+    count = sum(map(bool, sizes))
+    record = Fit(array("q", [count]), order, first, last, size, base, above)
+    if 0 <= best[1] <= bound:
+        return best
+    for blocks in _orders(spans, sizes, more):
+        order[:count] = array("q", blocks)
         height = run(record)
         if best[1] < 0 or height < best[1]:
             best = record.base.tolist(), height
+        if height <= bound:
+            break
     return best
+
+
+def _orders(
+    spans: Spans, sizes: Sequence[int], more: Callable[[], Sequence[int]] | None
+) -> Iterator[list[int]]:
+    """The blocks that have bytes, in each order."""
+    sized = [b for b in range(len(sizes)) if sizes[b]]
+    for number, key in enumerate(ORDERS):
+        keys = [*map(key, sizes, spans.first, spans.last)]
+        yield sorted(sized, key=keys.__getitem__)
+        if number == 0 and more is not None:
+            yield [b for b in more() if sizes[b]]

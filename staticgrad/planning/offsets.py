@@ -11,12 +11,15 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
-from itertools import accumulate, compress, count
-from typing import Final
+from itertools import compress, count
+from typing import Any, Final
+
+import numpy as np
 
 from staticgrad.kept import cached_property
 from staticgrad.records import dataclass
 
+Array = np.ndarray[Any, np.dtype[np.int64]]
 #: Pairs of blocks alive together up to which every order is tried: about a second of work.
 MOST_PAIRS: Final = 500_000
 
@@ -56,7 +59,7 @@ class Spans:
     def held_bytes(self) -> int:
         """About how many bytes the spans take, with the neighbours if they were asked for."""
         asked = "neighbours" in self.__dict__
-        return (64 + 56 * asked) * len(self.first) + 16 * asked * self.pairs
+        return (80 + 56 * asked) * len(self.first) + 16 * asked * self.pairs
 
     def reversed(self) -> Spans:
         """The same lives with time running backwards."""
@@ -66,11 +69,17 @@ class Spans:
 
     def load(self, sizes: Sequence[int]) -> list[int]:
         """Bytes alive at each step."""
-        change = [0] * (self.steps + 1)
-        for first, last, size in zip(self.first, self.last, sizes, strict=True):
-            change[first] += size
-            change[last + 1] -= size
-        return [*accumulate(change[:-1])]
+        begins, ends = self._borders
+        change, each = np.zeros(self.steps + 1, np.int64), np.array(sizes, np.int64)
+        np.add.at(change, begins, each)
+        np.subtract.at(change, ends, each)
+        found: list[int] = np.cumsum(change)[:-1].tolist()
+        return found
+
+    @cached_property
+    def _borders(self) -> tuple[Array, Array]:
+        """Per block, where it begins, and the step behind its last."""
+        return np.array(self.first, np.int64), np.array(self.last, np.int64) + 1
 
 
 #: Sort keys of a block by (size, first, last); the order of a try, most successful first.

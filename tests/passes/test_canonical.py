@@ -141,10 +141,10 @@ def test_no_budget_is_much_dearer_than_by_a_search_at_the_very_sizes() -> None:
         {"batch": 181},
     )
     problem = planner._problem(planner._numbers(sizes, 1), frozenset())
-    canonical, own = (front for _, front in planner._fronts_at(sizes, problem, 1))
-    points = own.points(problem)
+    (_, canonical, near), (_, own, here) = planner._fronts_at(sizes, problem, 1)
+    points = own.points(problem, here)
     for point in points:
-        found = canonical.within(problem, point.height, problem.layout)
+        found = canonical.within(problem, point.height, near)
         assert found is not None
         assert found.height <= point.height
         assert found.seconds <= point.seconds + 0.02 * points[0].seconds

@@ -15,7 +15,7 @@ from passes.fuse import fuse
 from passes.memory import Planner, plan
 from passes.pipelines import pipeline
 from passes.remat import Policy, Problem, Recompute, Sqrt, as_policy
-from passes.remat.front import Front, Sequences
+from passes.remat.front import Front, Layouts, Sequences
 from staticgrad.errors import ArgumentError, PolicyError
 from staticgrad.ir.schedule import Schedule
 from tests.memory.models import MODELS
@@ -201,9 +201,9 @@ def test_steps_that_cost_nothing_have_a_front() -> None:
     numbers = planner.extents.at({"n": 100})
     problem = planner._problem(numbers, frozenset())
     free = dataclasses.replace(problem, seconds=[0.0] * len(problem.seconds))
-    assert Front(free, Sequences(free, 0)).points(free)
+    assert Front(free, Sequences(free, 0)).points(free, Layouts(free.layout))
     layered = Planner(layers(12))
     problem = layered._problem(layered.extents.at({"n": 100}), frozenset())
     free = dataclasses.replace(problem, seconds=[0.0] * len(problem.seconds))
-    smallest = Front(free, Sequences(free, 0)).smallest(free)
+    smallest = Front(free, Sequences(free, 0)).smallest(free, Layouts(free.layout))
     assert smallest.height < 0.5 * layered.plan({"n": 100}).peak_bytes

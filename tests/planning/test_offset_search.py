@@ -64,7 +64,7 @@ def cut_rectangle(rng, steps, height, count):
             pieces += [(begin, end, low, at), (begin, end, at, high)]
         else:
             pieces.append((begin, end, low, high))
-    return [(begin, end - 1, high - low) for begin, end, low, high in pieces]
+    return [(begin, end - 1, high - low, low) for begin, end, low, high in pieces]
 
 
 @settings(max_examples=12, deadline=None)
@@ -103,6 +103,25 @@ def test_a_rectangle_is_put_together_again(seed, count):
     offsets, height = place_tightly(spans, sizes, 2_000)
     assert height == 2_000 == holds(spans, sizes, offsets)
     assert place_tightly(spans, sizes, 2_000) == (offsets, height)
+
+
+@pytest.mark.parametrize("count", [60, 300])
+def test_an_order_that_is_given_places_what_first_fit_alone_does_not(count):
+    blocks = cut_rectangle(random.Random(5), 160, 9_000, count)
+    spans, sizes = spans_of(blocks), [block[2] for block in blocks]
+    by_offset = sorted(range(count), key=lambda b: blocks[b][3])
+    without = place_tightly(spans, sizes, 9_000, 0)
+    asked = []
+
+    def order():
+        asked.append(1)
+        return by_offset
+
+    offsets, height = place_tightly(spans, sizes, 9_000, 0, order)
+    assert height == 9_000 == holds(spans, sizes, offsets) < without[1]
+    assert len(asked) == 1
+    assert place_tightly(spans, sizes, without[1], 0, order) == without
+    assert len(asked) == 1  # what first fit places by itself needs none
 
 
 def test_heights_between_are_tried_where_the_bound_cannot_be_met():
