@@ -32,7 +32,7 @@ from staticgrad.ir.kernel_stages import (
     statements,
 )
 from staticgrad.ir.plan import Plan
-from staticgrad.ir.schedule import Call, Step
+from staticgrad.ir.schedule import Call, OperandPlace, Step
 from staticgrad.records import dataclass
 from staticgrad.vecmath.blocks import DEFINITIONS, expand
 
@@ -48,20 +48,26 @@ class Machine:
 
     The defaults are round figures of one core of a server with 512-bit vectors: ``product_flops``
     per second inside matrix products of f32 (half of it for f64), ``map_flops`` elsewhere,
-    ``bandwidth`` in bytes per second beyond the caches, ``launch`` seconds per step.
+    ``bandwidth`` in bytes per second beyond the caches, ``launch`` seconds per step. What runs in
+    each trip of a loop takes ``again`` in the place of ``launch``, and finds what trips before it
+    have touched in a cache, which gives ``cached`` bytes per second.
     """
 
     product_flops: float = 60e9
     map_flops: float = 20e9
     bandwidth: float = 8e9
     launch: float = 1e-6
+    cached: float = 60e9
+    again: float = 1e-7
 
 
 DEFAULT: Final = Machine()
 #: One processor at its best: rows take at least what is predicted with it.
-FASTEST: Final = Machine(product_flops=200e9, map_flops=60e9, bandwidth=40e9, launch=0.0)
+FASTEST: Final = Machine(200e9, 60e9, bandwidth=40e9, launch=0.0, cached=200e9, again=0.0)
 #: A round figure of what rows take whose launch is a jump, as the driver's is.
-ROWS: Final = Machine(launch=5e-9)
+ROWS: Final = Machine(launch=5e-9, again=5e-9)
+#: Bytes of an operand in all trips of a loop that stay in a processor's cache, at most.
+NEAR: Final = 1 << 20
 #: What it takes to put an element in its place, in a row of about a thousand; and to pass it over
 #: where only the first few places are wanted. As many operations as fit in the time measured.
 ORDER_FLOPS: Final = (500.0, 40.0)
@@ -71,11 +77,15 @@ SEARCH_FLOPS: Final = 100
 
 @dataclass(frozen=True)
 class Work:
-    """What one run of a kernel does: operations inside products and elsewhere, bytes moved."""
+    """What one run of a kernel does: operations inside products and elsewhere, bytes moved.
+
+    ``touched`` says of what is moved which operand it is of, and whether it is written.
+    """
 
     products: tuple[Term, ...]
     maps: tuple[Term, ...]
     traffic: tuple[Term, ...]
+    touched: tuple[tuple[str, bool], ...]
 
 
 @lru_cache(maxsize=1024)
@@ -103,14 +113,36 @@ def work_of(kernel: Kernel) -> Work:
         (float(kernel.operand(name).dtype.itemsize), max(found, key=len))
         for (name, _), found in footprints.items()
     )
-    return Work(tuple(products), tuple(maps), traffic)
+    return Work(tuple(products), tuple(maps), traffic, tuple(footprints))
 
 
 def call_seconds(call: Call, machine: Machine = DEFAULT) -> float:
     """Predicted seconds of one run of a kernel or routine."""
+    if call.places:
+        return _repeated_seconds(call, machine)
     if isinstance(call.kernel, Kernel):
         return step_seconds(call.kernel, call.arguments, machine)
     return call.operations / machine.map_flops + machine.launch
+
+
+def _repeated_seconds(call: Call, machine: Machine) -> float:
+    """Predicted seconds of one of the runs that a loop makes.
+
+    An operand is fetched anew where all trips together touch too much of it for a cache.
+    """
+    kernel = call.kernel
+    if not isinstance(kernel, Kernel):
+        return call.operations / machine.map_flops + machine.again
+    parts = {o.name: place.parts for o, place in zip(kernel.operands, call.places, strict=True)}
+    products, maps, traffic = _counts(kernel)
+    moving = 0.0
+    for count, (operand, _) in zip(traffic, work_of(kernel).touched, strict=True):
+        nbytes = _total((count,), call.arguments)
+        far = nbytes * parts[operand] > NEAR
+        moving += nbytes / (machine.bandwidth if far else machine.cached)
+    busy = _total(products, call.arguments) / machine.product_flops
+    busy += _total(maps, call.arguments) / machine.map_flops
+    return max(busy, moving) + machine.again
 
 
 def step_seconds(kernel: Kernel, arguments: Sequence[int], machine: Machine = DEFAULT) -> float:
@@ -151,7 +183,9 @@ def all_seconds(
     known: dict[Call, float] = {}
 
     def seconds(call: Call) -> float:
-        one = call if call.times == 1 else call._replace(times=1)
+        repeated = call.places if call.times > 1 else ()
+        unnamed = tuple(OperandPlace("", parts) for _, parts in repeated)
+        one = call._replace(times=1, places=unnamed)
         if one not in known:
             known[one] = call_seconds(one, machine)
         return call.times * known[one]

@@ -54,11 +54,16 @@ class BodyWork:
 def bodies_of(plan: Plan, planned: PlannedStep) -> tuple[BodyWork, ...]:
     """What the bodies of a step take, in their order."""
     step, found = plan.schedule.steps[planned.step], []
+    is_loop = step.control.kind == "loop"
     for body in planned.bodies:
         steps = [(body.schedule.steps[each.step], each.arguments) for each in body.steps]
         moved = sum(counted_work(inner, arguments).nbytes for inner, arguments in steps)
         trips = 0 if step.control.kind == "branch" else planned.arguments[0]
-        found.append(BodyWork(trips, plan_seconds(body), int(moved), body.peak_bytes))
+        seconds = plan_seconds(body)
+        if is_loop and trips:
+            (all_trips,) = all_seconds([step], [planned.arguments])
+            seconds = all_trips / trips
+        found.append(BodyWork(trips, seconds, int(moved), body.peak_bytes))
     return tuple(found)
 
 

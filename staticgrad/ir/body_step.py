@@ -13,6 +13,7 @@ from staticgrad.ir.schedule import (
     BoundOperands,
     Call,
     Control,
+    OperandPlace,
     Schedule,
     Scratch,
     StepBody,
@@ -118,13 +119,35 @@ class BodyStep(BoundOperands):
     def calls(self, arguments: tuple[int, ...]) -> tuple[Call, ...]:
         """What the bodies call in all trips; of a branch, what every case calls."""
         found: list[Call] = []
-        at = 1
-        for step in (step for body in self.schedules for step in body.steps):
-            behind = at + len(step.arguments)
-            found += step.calls(arguments[at:behind])
-            at = behind
-        trips = self.trips_at(arguments)
-        return tuple(call._replace(times=call.times * trips) for call in found)
+        at, trips = 1, self.trips_at(arguments)
+        for body in self.bodies():
+            outside, moved = self._lasting(body), self._moved(body)
+            for step in body.schedule.steps:
+                behind = at + len(step.arguments)
+                for call in step.calls(arguments[at:behind]):
+                    places = [
+                        OperandPlace(outside.get(name, ""), parts * (trips if name in moved else 1))
+                        for name, parts in call.places or [(a.buffer, 1) for a in step.accesses()]
+                    ]
+                    found.append(call._replace(times=call.times * trips, places=tuple(places)))
+                at = behind
+        return tuple(found)
+
+    def _lasting(self, body: StepBody) -> dict[str, str]:
+        """The buffers of a body that lie in the same ones around it in all trips but one."""
+        carried = dict(body.carried)
+        lasting = {
+            name: self.operands[at].buffer for name, at in body.outside if name not in carried
+        }
+        for name, number in carried.items():
+            if number in self.logged:
+                lasting[name] = self.operands[self.control.carries[number][1]].buffer
+        return lasting
+
+    def _moved(self, body: StepBody) -> frozenset[str]:
+        """The buffers of a body that are in each trip another part of those around it."""
+        logged = (name for name, number in body.carried if number in self.logged)
+        return body.rows.union(logged)
 
     def trips_at(self, arguments: tuple[int, ...]) -> int:
         """How many trips are reckoned with."""

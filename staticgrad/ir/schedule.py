@@ -96,16 +96,28 @@ class Scratch(NamedTuple):
     per: Literal["step", "worker", "bodies"]
 
 
+class OperandPlace(NamedTuple):
+    """Where runs of a call find an operand: in how many parts, one behind the other, of a buffer.
+
+    ``buffer`` is of the schedule that has the step, or "" if a body of the step has it.
+    """
+
+    buffer: str
+    parts: int = 1
+
+
 class Call(NamedTuple):
     """Runs of a kernel or routine in one run of a step, with the values of its integer arguments.
 
     ``operations``: what one run of a routine is estimated to take; a kernel's follow from it.
+    ``places``: of a call from a body, where each operand lies; of other calls, nothing.
     """
 
     kernel: Kernel | Routine
     arguments: tuple[int, ...]
     times: int = 1
     operations: float = 0.0
+    places: tuple[OperandPlace, ...] = ()
 
 
 class StepBody(NamedTuple):

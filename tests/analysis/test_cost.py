@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import staticgrad as sg
 from passes.fuse import fuse
 from passes.memory import plan
 from passes.pipelines import pipeline
-from staticgrad.analysis.cost import Machine, all_seconds, plan_seconds, step_seconds, work_of
+from staticgrad.analysis.cost import (
+    NEAR,
+    Machine,
+    all_seconds,
+    plan_seconds,
+    step_seconds,
+    work_of,
+)
+from staticgrad.ir.body_step import BodyStep
+from staticgrad.ir.plan import Plan, PlannedStep
 from tests.passes.test_memory import chain
 from tests.runtime.handmade import ADD3, NEGATE, TAKE
 
@@ -74,3 +84,63 @@ def test_a_plan_costs_what_its_runs_cost() -> None:
     assert plan_seconds(made) == pytest.approx(5 * each)
     assert all_seconds(made.schedule.steps[:3], [(100,)] * 3) == (each,) * 3
     assert work_of(NEGATE) is work_of(NEGATE)
+
+
+#: Elements beyond the caches take a second each, those of operands that stay in one a thousandth.
+CACHED = Machine(1e30, 1e30, bandwidth=4.0, launch=0.0, cached=4000.0, again=0.0)
+SIDE = 64
+
+
+def driven(trips: tuple[int, ...]) -> tuple[Plan, PlannedStep, BodyStep]:
+    """A loop, or loops in each other, of ``h @ u + x`` over the rows of an array; its plan."""
+    x = sg.input("x", (*trips, SIDE, SIDE), "float32")
+    u = sg.input("u", (SIDE, SIDE), "float32")
+
+    def trip(h, each):
+        if len(each.shape) > 2:
+            return sg.scan(trip, h, each)[0], None
+        return h @ u + each, None
+
+    last, _ = sg.scan(trip, sg.zeros((SIDE, SIDE), "float32"), x)
+    made = plan(fuse(pipeline("O1")(sg.Graph({"h": last}))), {})
+    ((planned, step),) = [
+        (planned, step)
+        for planned in made.steps
+        if isinstance(step := made.schedule.steps[planned.step], BodyStep)
+    ]
+    return made, planned, step
+
+
+@pytest.mark.parametrize("trips", [(2,), (64,), (65,), (1000,), (5, 13), (4, 16), (3, 4)])
+def test_loops_find_in_a_cache_what_trips_share_or_all_of_them_touch_little_of(
+    trips: tuple[int, ...],
+) -> None:
+    _, planned, step = driven(trips)
+    count, matrix = np.prod(trips), SIDE * SIDE
+    far = bool(4 * matrix * count > NEAR)  # the rows of x; h, u and the result stay
+    (seconds,) = all_seconds([step], [planned.arguments], CACHED)
+    each = matrix * (1.0 if far else 1e-3) + 3 * matrix * 1e-3
+    assert seconds == pytest.approx(count * each, rel=1e-6)
+
+
+def test_a_loop_of_one_trip_costs_what_its_step_costs() -> None:
+    _, planned, step = driven((1,))
+    (seconds,) = all_seconds([step], [planned.arguments], CACHED)
+    assert seconds == pytest.approx(4 * SIDE * SIDE)
+
+
+def test_inner_rows_of_what_a_trip_makes_are_those_of_one_trip() -> None:
+    x = sg.input("x", (40, SIDE, SIDE), "float32")
+    u = sg.input("u", (SIDE, SIDE), "float32")
+
+    def outer(h, each):
+        stack = sg.scan(lambda g, _: (g @ u, g @ u), each, None, length=30)[1]
+        return sg.scan(lambda g, e: (g @ u + e, None), h, stack)[0], None
+
+    last, _ = sg.scan(outer, sg.zeros((SIDE, SIDE), "float32"), x)
+    made = plan(fuse(pipeline("O1")(sg.Graph({"h": last}))), {})
+    (step,) = [s for s in made.schedule.steps if isinstance(s, BodyStep)]
+    (planned,) = [p for p in made.steps if made.schedule.steps[p.step] is step]
+    repeated = [call for call in step.calls(planned.arguments) if call.times == 40 * 30]
+    assert repeated
+    assert {place.parts for call in repeated for place in call.places} == {1, 30}
