@@ -13,7 +13,7 @@ from typing import Final, Self
 
 from passes.fusion.groups import Group, Groups, Home, Key
 from passes.lowering.operands import VECTOR, LoweredStep
-from passes.lowering.taps import largest_of, place_of, sum_of
+from passes.lowering.taps import largest_of, place_beside_largest, place_of, sum_of
 from passes.lowering.window_flat_tiles import WindowFlatTiles
 from passes.lowering.window_places import AxisPlace, WindowLowering, along, ends
 from passes.lowering.window_strips import RESULT, WindowStrips
@@ -68,6 +68,11 @@ class _Pooled(WindowLowering):
         """
         pools = [node for node in self.pools.nodes if isinstance(node.form, WindowReduce)]
         read = [self.groups.source(node.args[0]) for node in pools]
+        largest = {
+            self.groups.source(node.args[0]).base
+            for node in pools
+            if isinstance(node.form, WindowReduce) and node.form.kind == "max"
+        }
         found: dict[Key, list[Expr]] = {source.base: [] for source in read}
         stores: list[Store] = []
         for tap in taps:
@@ -79,8 +84,11 @@ class _Pooled(WindowLowering):
         self.move_to(places)
         for node in self.pools.nodes:
             if isinstance(node.form, WindowReduce):
-                dtype, taken = node.types[0].dtype, found[self.groups.source(node.args[0]).base]
-                self.memo[Home(node)] = _POOLED[node.form.kind](taken, dtype).cast(dtype)
+                dtype, base = node.types[0].dtype, self.groups.source(node.args[0]).base
+                pool = _POOLED[node.form.kind]
+                if pool is place_of and base in largest:
+                    pool = place_beside_largest
+                self.memo[Home(node)] = pool(found[base], dtype).cast(dtype)
             else:
                 self.memo[Home(node)] = self.scalar(node)
         return (*stores, *self._stored())

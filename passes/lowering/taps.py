@@ -32,9 +32,7 @@ def place_of(
     (best, *rest), (met, *others) = values, tests
     at = ex.literal(0, dtype)
     for number, (value, lies) in enumerate(zip(rest, others, strict=True), 1):
-        better = value > best
-        if value.dtype.is_float:
-            better = better | (value.ne(value) & best.eq(best))
+        better = _is_better(value, best)
         if met is not None:
             first = ~met if lies is None else lies & ~met
             better = better | first
@@ -42,3 +40,20 @@ def place_of(
         at = ex.select(better, ex.literal(number, dtype), at)
         best = ex.select(better, value, best)
     return at
+
+
+def place_beside_largest(values: Sequence[Expr], dtype: DType) -> Expr:
+    """``place_of`` where ``largest_of`` is computed, too: it compares the largest so far."""
+    best, *rest = values
+    at = ex.literal(0, dtype)
+    for number, value in enumerate(rest, 1):
+        at = ex.select(_is_better(value, best), ex.literal(number, dtype), at)
+        best = best.maximum(value)
+    return at
+
+
+def _is_better(value: Expr, best: Expr) -> Expr:
+    """Whether an element is larger, or the first NaN; two comparisons, not three."""
+    if not value.dtype.is_float:
+        return value > best
+    return ~(value <= best) & best.eq(best)
