@@ -144,8 +144,8 @@ class Precision:
         return [f"{what}: {before} exact, {after} narrow" for what, before, after in pairs]
 
 
-@public
 @in_graphs()
+@public
 def precision(
     program: Compilable | Compiled,
     feeds: Mapping[Any, Any] | None = None,

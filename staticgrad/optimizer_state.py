@@ -20,6 +20,7 @@ import numpy as np
 from staticgrad.errors import SavedFileError
 from staticgrad.errors.wording import listed
 from staticgrad.functions import parameter
+from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.session import running_session
 from staticgrad.storage.parameter import ParameterStore, write_all
@@ -28,6 +29,7 @@ from staticgrad.storage.parameter import ParameterStore, write_all
 Maker = Callable[[Any, str, Any, Any], Any]
 
 
+@public
 def slot(p: Parameter, name: str) -> Parameter:
     """State of one parameter, zero at first: for optimizers of your own.
 
@@ -130,7 +132,8 @@ class _Memory:
         if given is None:
             raise SavedFileError(
                 f"of the state {made.name!r} nothing was loaded",
-                hint=f"the file has {listed(sorted(self.loaded))}",
+                hint=f"the file has {listed(sorted(self.loaded))}\n"
+                "sg.save and sg.load of a tree that has the parameters, too, find the places",
             )
         if given.shape != made.value.shape or given.dtype != made.value.dtype:
             raise SavedFileError(

@@ -92,6 +92,45 @@ print(float(loss).hex(), digest, sorted(opt.state_dict()), int(rng.step.value))
 """
 
 
+@pytest.mark.parametrize("steps_before", [0, 1])
+def test_states_follow_the_places_of_parameters_not_their_names(
+    steps_before: int, tmp_path: Path
+) -> None:
+    """Layers are numbered as a process makes them: a model made again has other names."""
+    draw = np.random.default_rng(3)
+    arrays = [draw.normal(size=(8, 4)) for _ in range(7)]
+
+    def made() -> tuple[dict[str, Any], Any]:
+        sg.nn.manual_seed(1)
+        layers = [sg.nn.Linear(4, 4, dtype="float64") for _ in range(3)]  # equal shapes
+        model, opt = sg.nn.Sequential(*layers), sg.optim.Adam(sg.optim.cosine(0.1, 20))
+        mean = sg.optim.Average(list(model.parameters()), decay=0.9)
+
+        @sg.function
+        def step(x: Any) -> Any:
+            loss = (model(x) ** 2).mean()
+            opt.minimize(loss)
+            mean.update()
+            return loss
+
+        return {"opt": opt, "model": model, "mean": mean}, step
+
+    state, step = made()
+    for x in arrays[:4]:
+        step(x)
+    sg.save(tmp_path / "run.npz", state)
+    wanted = [float(step(x)) for x in arrays[4:]]
+    again, further = made()
+    names = [[p.name for p in each["model"].parameters()] for each in (state, again)]
+    assert names[0] != names[1]
+    for x in arrays[:steps_before]:
+        further(x)
+    sg.load(tmp_path / "run.npz", into=again)
+    assert [float(further(x)) for x in arrays[4:]] == wanted
+    for one, other in zip(state["mean"].parameters(), again["mean"].parameters(), strict=True):
+        assert one.value.tobytes() == other.value.tobytes()
+
+
 def test_training_goes_on_to_the_bit_in_another_process(tmp_path: Path) -> None:
     def run(name: str, first: int, last: int) -> str:
         given = [sys.executable, "-c", TRAINING, str(tmp_path / name), str(first), str(last)]

@@ -23,6 +23,7 @@ from staticgrad.functions.loop_arguments import check_function
 from staticgrad.functions.loops import fori_loop, scan, while_loop
 from staticgrad.functions.tracing import check_structure, named_after
 from staticgrad.functions.trees import Tree, flatten, mapped, unflatten
+from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
 from staticgrad.ir.value import Value
 from staticgrad.ops.operands import as_value, integer
@@ -56,6 +57,7 @@ _ERROR: Final = (
 _SAFETY, _LEAST, _MOST = 0.9, 0.2, 5.0
 
 
+@public
 def rk4(
     f: Callable[[Any, Any], R], y: Any, times: Any, steps: int = 1, *, adjoint: bool = False
 ) -> R:
@@ -171,6 +173,7 @@ def _like(h: Any, y: Any) -> Any:
     return functions.astype(h, y.dtype)
 
 
+@public
 def rk45(
     f: Slope,
     y: Any,

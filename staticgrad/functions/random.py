@@ -26,6 +26,7 @@ from staticgrad.errors.elsewhere import no_such_name
 from staticgrad.errors.wording import did_you_mean, shown
 from staticgrad.functions.creation import parameter
 from staticgrad.functions.draws import GENERATORS
+from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.session import running_session
@@ -80,6 +81,7 @@ class Generator:
     key: Parameter
     step: Parameter
 
+    @public
     def __init__(self, seed: int, name: str = "random") -> None:
         """A generator.
 

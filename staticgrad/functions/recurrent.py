@@ -17,6 +17,7 @@ from staticgrad.errors import RankError, ShapeError
 from staticgrad.families import like
 from staticgrad.functions.loops import scan
 from staticgrad.functions.trees import mapped
+from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
 from staticgrad.ops.operands import as_value
 
@@ -25,6 +26,7 @@ from staticgrad.ops.operands import as_value
 Step = Callable[[Any, Any, Any], Any]
 
 
+@public
 def rnn_cell(x: Any, h: Any, w: Any, u: Any, b: Any = 0.0) -> Any:
     """``tanh(x @ w + h @ u + b)``: the next state.
 
@@ -47,6 +49,7 @@ def rnn_cell(x: Any, h: Any, w: Any, u: Any, b: Any = 0.0) -> Any:
     return _rnn_step(functions.matmul(x, w) + b, h, u)
 
 
+@public
 def lstm_cell(x: Any, state: tuple[Any, Any], w: Any, u: Any, b: Any = 0.0) -> tuple[Any, Any]:
     """The next state (h, c) of an LSTM; gates: input, forget, cell, output.
 
@@ -71,6 +74,7 @@ def lstm_cell(x: Any, state: tuple[Any, Any], w: Any, u: Any, b: Any = 0.0) -> t
     return _lstm_step(functions.matmul(x, w) + b, state, u)
 
 
+@public
 def gru_cell(x: Any, h: Any, w: Any, u: Any, b: Any = 0.0, b_new: Any = 0.0) -> Any:
     """The next state of a GRU; gates: reset, update, new.
 
@@ -114,6 +118,7 @@ def _gru_step(gates: Any, h: Any, u: Any, b_new: Any = 0.0) -> Any:
     return n + z * (h - n)
 
 
+@public
 def rnn(
     x: Any, w: Any, u: Any, b: Any = 0.0, state: Any = None, *, lengths: Any = None,
     reverse: bool = False,
@@ -144,6 +149,7 @@ def rnn(
 
 
 @like(rnn)
+@public
 def lstm(
     x: Any, w: Any, u: Any, b: Any = 0.0, state: Any = None, *, lengths: Any = None,
     reverse: bool = False,
@@ -167,6 +173,7 @@ def lstm(
 
 
 @like(rnn)
+@public
 def gru(
     x: Any, w: Any, u: Any, b: Any = 0.0, state: Any = None, *, b_new: Any = 0.0,
     lengths: Any = None, reverse: bool = False,
@@ -190,6 +197,7 @@ def gru(
     return _layer("gru", step, 3, x, w, u, b, state, lengths, reverse)
 
 
+@public
 def bidirectional(
     layer: Callable[..., tuple[Any, Any]], x: Any, ahead: Sequence[Any], back: Sequence[Any],
     **options: Any,
@@ -220,6 +228,7 @@ def bidirectional(
     return functions.concatenate([one, other], -1), (first, second)
 
 
+@public
 def stacked(
     layer: Callable[..., tuple[Any, Any]], x: Any, weights: Sequence[Sequence[Any]], **options: Any
 ) -> tuple[Any, list[Any]]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError, ShapeError
 from staticgrad.errors.wording import shown
+from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.elementwise import Operand
@@ -16,6 +17,7 @@ from staticgrad.ops.operands import as_value, floating, integer, related
 _METHODS: Final = ("nearest", "bilinear")
 
 
+@public
 def resize(x: Operand[AnyValue], shape: int | tuple[int, ...], method: str = "nearest") -> AnyValue:
     """Images in another size: each place of the result reads x where its centre lies.
 

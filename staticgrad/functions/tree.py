@@ -14,6 +14,7 @@ from staticgrad.errors.elsewhere import no_such_name
 from staticgrad.errors.wording import kind_of
 from staticgrad.functions import trees
 from staticgrad.functions.trees import Tree
+from staticgrad.ir.calls import public
 
 _TreeOf = TypeVar("_TreeOf")
 
@@ -24,6 +25,7 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
+@public
 def map(f: Callable[..., Any], tree: _TreeOf, *others: Any) -> _TreeOf:
     """The tree of what ``f`` gives for each leaf.
 
@@ -59,6 +61,7 @@ def map(f: Callable[..., Any], tree: _TreeOf, *others: Any) -> _TreeOf:
     return mapped
 
 
+@public
 def leaves(tree: Any) -> list[Any]:
     """The leaves of a tree, in order.
 
@@ -77,6 +80,7 @@ def leaves(tree: Any) -> list[Any]:
     return trees.flatten(tree)[0]
 
 
+@public
 def flatten(tree: Any) -> tuple[list[Any], Tree]:
     """The leaves of a tree, and its containers, which ``unflatten`` takes.
 
@@ -95,6 +99,7 @@ def flatten(tree: Any) -> tuple[list[Any], Tree]:
     return trees.flatten(tree)
 
 
+@public
 def unflatten(tree: Any, leaves: Sequence[Any]) -> Any:
     """The tree of these leaves.
 

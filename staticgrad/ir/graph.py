@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from staticgrad.errors import UnknownNameError
 from staticgrad.errors.values import no_graph_attribute
 from staticgrad.errors.wording import did_you_mean, listed
+from staticgrad.ir.calls import public
 from staticgrad.ir.nodes import (
     Node as Node,
     Parameter as Parameter,
@@ -70,6 +71,7 @@ class Graph:
     found: dict[str, object]
 
     @collection_paused()
+    @public
     def __init__(
         self,
         outputs: Value | Mapping[str, Value] | None = None,

@@ -23,6 +23,7 @@ import numpy as np
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import did_you_mean, shown
 from staticgrad.functions.creation import parameter
+from staticgrad.ir.calls import public
 from staticgrad.ir.nodes import Parameter
 from staticgrad.ir.op import Array
 from staticgrad.ops.operands import integer
@@ -42,6 +43,7 @@ class _Own:
 _own: Final = _Own()
 
 
+@public
 def manual_seed(seed: int) -> None:
     """Let the first values of modules made from here on follow from ``seed``; at first it is 0.
 

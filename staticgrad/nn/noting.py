@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from staticgrad.functions.draws import GENERATORS
+from staticgrad.ir.calls import public
 from staticgrad.ir.nodes import Parameter
 from staticgrad.ir.roots import check_updates
 from staticgrad.ir.session import Session, traced_in
 
 
 @contextmanager
+@public
 def updates() -> Iterator[dict[Parameter, Any]]:
     """Inside, parameters take no values: what they shall become is collected, for a graph.
 

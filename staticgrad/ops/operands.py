@@ -202,6 +202,8 @@ def _whole(what: str, data: object) -> str:
         known = "it is only known in a run, and shapes are decided when the graph is built"
         traced = "\na traced function has a Python int when it is traced: f(x, int(n))"
         return known + (traced if running_session() is not None else "")
+    if isinstance(data, str) and what == "seed":
+        return "the same number gives the same draws"
     if isinstance(data, str):
         is_axis = what == "axis"
         return "axes are numbers: 0, 1, -1" if is_axis else "a named size: x.shape[0], sg.dim(name)"

@@ -7,12 +7,14 @@ from typing import Any, Final
 
 from staticgrad.autodiff.structure import leaves, mapped
 from staticgrad.errors import ArgumentError
+from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
 from staticgrad.optim.hyperparameters import require_positive
 
 _TAKES: Final = "clipping takes gradients, values of a graph"
 
 
+@public
 def global_norm(grads: Any) -> Any:
     """The Euclidean norm of all gradients as one vector.
 
@@ -32,6 +34,7 @@ def global_norm(grads: Any) -> Any:
     return _norm(leaves(grads, _TAKES))
 
 
+@public
 def clip_by_global_norm(grads: Any, max_norm: float) -> Any:
     """The gradients, scaled together so that their global norm is at most ``max_norm``.
 
@@ -58,6 +61,7 @@ def clip_by_global_norm(grads: Any, max_norm: float) -> Any:
     return mapped(grads, lambda g: g * scale.astype(g.dtype))
 
 
+@public
 def clip_by_value(grads: Any, max_value: float) -> Any:
     """The gradients, each element at most ``max_value`` away from zero; NaN stays NaN.
 

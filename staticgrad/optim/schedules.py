@@ -17,7 +17,7 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import kind_of, shown
-from staticgrad.ir.calls import Constructed
+from staticgrad.ir.calls import Constructed, public
 from staticgrad.ir.functional import functions
 from staticgrad.ir.value import Value
 from staticgrad.ops.operands import is_number
@@ -77,6 +77,7 @@ class RateSchedule(metaclass=Constructed):
         return f"{self.formula.func.__name__.removeprefix('_')}({said})"
 
 
+@public
 def constant(rate: float) -> RateSchedule:
     """The same rate in every step.
 
@@ -97,6 +98,7 @@ def constant(rate: float) -> RateSchedule:
     return RateSchedule(partial(_constant, rate=rate))
 
 
+@public
 def step_decay(rate: float, every: float, factor: float = 0.1) -> RateSchedule:
     """``rate * factor**floor(t / every)``.
 
@@ -120,6 +122,7 @@ def step_decay(rate: float, every: float, factor: float = 0.1) -> RateSchedule:
     return RateSchedule(partial(_step_decay, rate=rate, every=every, factor=factor))
 
 
+@public
 def exponential(rate: float, factor: float, every: float = 1) -> RateSchedule:
     """``rate * factor**(t / every)``.
 
@@ -143,6 +146,7 @@ def exponential(rate: float, factor: float, every: float = 1) -> RateSchedule:
     return RateSchedule(partial(_exponential, rate=rate, factor=factor, every=every))
 
 
+@public
 def cosine(rate: float, steps: float, least: float = 0.0) -> RateSchedule:
     """Half a cosine from ``rate`` to ``least``, where it stays: Loshchilov and Hutter (2017), eq 5.
 
@@ -169,6 +173,7 @@ def cosine(rate: float, steps: float, least: float = 0.0) -> RateSchedule:
     return RateSchedule(partial(_cosine, rate=rate, steps=steps, least=least))
 
 
+@public
 def warm_up(then: RateSchedule | float, steps: float) -> RateSchedule:
     """A line up to the first rate of ``then``, and behind it ``then`` from its beginning.
 
@@ -194,6 +199,7 @@ def warm_up(then: RateSchedule | float, steps: float) -> RateSchedule:
     return RateSchedule(partial(_warm_up, then=following, steps=steps))
 
 
+@public
 def one_cycle(
     rate: float, steps: float, rise: float = 0.3, first: float = 25.0, last: float = 1e4
 ) -> RateSchedule:

@@ -16,6 +16,7 @@ from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import kind_of
 from staticgrad.families import like
 from staticgrad.functions import linalg
+from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
 from staticgrad.ir.value import Value
 from staticgrad.ops.custom import custom_vjp
@@ -34,6 +35,7 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
+@public
 def root(f: Function, x0: Any, *args: Any, tolerance: float | None = None, most: int = 50) -> Any:
     """The x at which ``f(x, *args)`` is zero, by Newton's method from ``x0``.
 
@@ -70,6 +72,7 @@ def root(f: Function, x0: Any, *args: Any, tolerance: float | None = None, most:
 
 
 @like(root)
+@public
 def fixed_point(
     f: Function, x0: Any, *args: Any, tolerance: float | None = None, most: int = 1000
 ) -> Any:
@@ -98,6 +101,7 @@ def fixed_point(
 
 
 @like(root)
+@public
 def argmin(
     f: Function, x0: Any, *args: Any, tolerance: float | None = None, most: int = 100
 ) -> Any:

@@ -225,7 +225,9 @@ class DerivativePoint:
         if tree.kind is not object:
             raise GradientError(
                 f"{self.name}: the function gives {tree} (? stands for a value), not one value",
-                hint="a pair of the loss and anything else: has_aux=True",
+                hint="a function without return gives None"
+                if found is None
+                else "a pair of the loss and anything else: has_aux=True",
             )
         return self.values(leaves)[0]
 

@@ -8,12 +8,14 @@ from typing import Any, Final
 
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import kind_of
+from staticgrad.ir.calls import public
 from staticgrad.saving.files import read_file, write_file
-from staticgrad.saving.trees import Restoring, content_of, tree_of
+from staticgrad.saving.trees import Restoring, content_of, names_of, renamed_in, tree_of
 
 __all__ = ["load", "save"]
 
 
+@public
 def save(path: Any, tree: Any) -> None:
     """Write a tree into a file: what ``load`` needs to go on to the bit.
 
@@ -64,6 +66,7 @@ def _is_checkpoint(found: Any, into: Any) -> bool:
     )
 
 
+@public
 def load(path: Any, into: Any = None) -> Any:
     """What a file of ``save`` holds; with ``into`` it is also written into the places of a tree.
 
@@ -71,7 +74,8 @@ def load(path: Any, into: Any = None) -> Any:
         path: as in ``save``. Files that others wrote are a dict of arrays by name.
         into: a tree built as the one that was saved, whose parameters, modules, optimizers,
             generators and arrays take the values, all of them or none. Numbers and texts are in the
-            result alone. An optimizer that has not stepped yet takes its state at its first step.
+            result alone. An optimizer that has not stepped yet takes its state at its first step;
+            its states are those of the parameters in the same places, whatever their names.
 
     Returns:
         The containers that were saved, with arrays in the place of parameters and of what keeps
@@ -89,9 +93,10 @@ def load(path: Any, into: Any = None) -> Any:
     ...     sg.load(path)
     {'w': array([1., 1.]), 'step': 3}
     """
-    found = tree_of(read_file(_path(path, "load")), path)
+    content = read_file(_path(path, "load"))
+    found = tree_of(content, path)
     if into is not None:
-        restoring = Restoring()
+        restoring = Restoring(renamed_in(into, names_of(content)))
         restoring.look(into, found)
         restoring.check(path, _CHECKPOINT if _is_checkpoint(found, into) else "")
         restoring.write()

@@ -1,7 +1,9 @@
 """What a tree holds: as arrays by name and a text, and written back into the same places.
 
 The text is JSON: containers with their keys, numbers as they are, and the name of each array. An
-array has the name of its path (``model.0.weight``), as other libraries have it.
+array has the name of its path (``model.0.weight``), as other libraries have it. Optimizers keep
+their states by the names of parameters, which layers number in the order in which a process makes
+them, so the text has these names, too: where the same places have other names, states are renamed.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from staticgrad.saving.files import Arrays, Content
 from staticgrad.storage.parameter import write_all
 
 _MOST_SHOWN: Final = 8
+_NAMES: Final = "names"
 
 
 def is_keeper(tree: Any) -> bool:
@@ -46,12 +49,37 @@ def parts_of(tree: Any) -> dict[Any, Any] | None:
         return {"key": tree.key, "step": tree.step}
     if is_keeper(tree):
         return dict(tree.state_dict())
+    if (named := _parts_by_name(tree)) is not None:
+        return named
+    return {name: getattr(tree, name) for name in fields_of(tree)} if is_record(tree) else None
+
+
+def _parts_by_name(tree: Any) -> dict[Any, Any] | None:
+    """The parameters of what has no other keys for them; None of what is something else."""
+    if isinstance(tree, Value | type | Mapping | list | tuple | Generator) or is_keeper(tree):
+        return None
     graph = getattr(tree, "program_graph", tree)
     if isinstance(graph, Graph):
         return {p.name: p for p in graph.parameters}
     if callable(getattr(tree, "parameters", None)):
         return {p.name: p for p in tree.parameters()}
-    return {name: getattr(tree, name) for name in fields_of(tree)} if is_record(tree) else None
+    return None
+
+
+def _names_in(tree: Any, path: str = "") -> dict[str, str]:
+    """The path of each parameter -> its name; of those alone whose path has no names in it."""
+    if isinstance(tree, Parameter):
+        return {path: tree.name}
+    if callable(named := getattr(tree, "named_parameters", None)):
+        parts: Any = dict(named())
+    elif is_keeper(tree) or _parts_by_name(tree) is not None:
+        return {}
+    else:
+        parts = parts_of(tree) or {}
+    found: dict[str, str] = {}
+    for key, part in parts.items():
+        found |= _names_in(part, f"{path}.{key}" if path else str(key))
+    return found
 
 
 # -- to a file ------------------------------------------------------------------------------------
@@ -64,7 +92,7 @@ def content_of(tree: Any) -> Content:
         ArgumentError: something in it is neither array, number nor container; with its path.
     """
     arrays: dict[str, Any] = {}
-    return Content(arrays, json.dumps(_described(tree, "", arrays)))
+    return Content(arrays, json.dumps({**_described(tree, "", arrays), _NAMES: _names_in(tree)}))
 
 
 def _described(tree: Any, path: str, arrays: dict[str, Any]) -> Any:
@@ -116,9 +144,18 @@ def tree_of(content: Content, path: Any) -> Any:
     if content.text is None:
         return dict(content.arrays)
     try:
-        return _built(json.loads(content.text), content.arrays)
+        described = json.loads(content.text)
+        return _built(
+            {kind: each for kind, each in described.items() if kind != _NAMES}, content.arrays
+        )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SavedFileError(f"{path} says of itself what cannot be read: {error}") from None
+
+
+def names_of(content: Content) -> dict[str, str]:
+    """The path of each parameter that was saved -> its name then; empty of files without names."""
+    found = json.loads(content.text or "{}").get(_NAMES, {})
+    return {str(path): str(name) for path, name in found.items()} if type(found) is dict else {}
 
 
 def _built(described: Any, arrays: Arrays) -> Any:
@@ -140,11 +177,27 @@ def _is_kept(found: Any) -> bool:
     return isinstance(found, np.ndarray)
 
 
-class Restoring:
-    """What is written where; nothing is written before all of it has been looked at."""
+def renamed_in(tree: Any, saved: Mapping[str, str]) -> dict[str, str]:
+    """Names of parameters when they were saved -> those in ``tree`` now, the longest names first.
 
-    def __init__(self) -> None:
+    Empty where one name stands for two parameters, then or now.
+    """
+    here = _names_in(tree)
+    pairs = {(name, here[path]) for path, name in saved.items() if path in here}
+    if len({old for old, _ in pairs}) < len(pairs) or len({new for _, new in pairs}) < len(pairs):
+        return {}
+    return dict(sorted(pairs, key=lambda pair: -len(pair[0])))
+
+
+class Restoring:
+    """What is written where; nothing is written before all of it has been looked at.
+
+    ``renamed`` are names of parameters when they were saved -> the names of those in their places.
+    """
+
+    def __init__(self, renamed: Mapping[str, str]) -> None:
         self.problems: list[str] = []
+        self._renamed = renamed
         self._parameters: list[tuple[Parameter, Any]] = []
         self._arrays: list[tuple[Any, Any]] = []
         self._keepers: list[tuple[Any, Any]] = []
@@ -153,18 +206,29 @@ class Restoring:
         """Note what of ``found`` belongs where in ``tree``, or why it does not."""
         if is_keeper(tree):
             if isinstance(found, dict):
-                self._keepers.append((tree, found))
+                of_names = not hasattr(tree, "named_parameters")
+                self._keepers.append((tree, self._in_our_names(found) if of_names else found))
             else:
                 self._differs(path, "what a file keeps by name", found)
             return
         parts = parts_of(tree)
         if parts is not None:
+            if isinstance(found, dict) and _parts_by_name(tree) is not None:
+                found = self._in_our_names(found)
             self._look_inside(parts, found, path)
         elif isinstance(tree, Parameter):
             self._fit(tree.value, found, path, lambda array: self._parameters.append((tree, array)))
         elif isinstance(tree, Value | np.ndarray):
             own = tree.array if isinstance(tree, Value) else tree  # type: ignore[attr-defined]
             self._fit(own, found, path, lambda array: self._arrays.append((own, array)))
+
+    def _in_our_names(self, state: dict[Any, Any]) -> dict[Any, Any]:
+        """What is kept by names, ``w`` and ``w.momentum``, by those that parameters have here."""
+        found = {}
+        for key, each in state.items():
+            name = next((n for n in self._renamed if f"{key}.".startswith(f"{n}.")), None)
+            found[key if name is None else self._renamed[name] + key[len(name) :]] = each
+        return found
 
     def write(self) -> None:
         """Write all of it, or nothing.

@@ -19,6 +19,7 @@ from staticgrad.autodiff.forward import jvp
 from staticgrad.autodiff.reverse import grad
 from staticgrad.building import capture
 from staticgrad.errors import ArgumentError, CheckError
+from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic
 from staticgrad.ir.op import Array
@@ -34,6 +35,7 @@ _MODES_AGREE: Final = 1e-9
 _MOST_PROBES: Final = 256  # elements that are moved one by one to find the worst
 
 
+@public
 def check_gradients(
     target: Callable[..., Any] | Graph | Value | Sequence[Value],
     feeds: Feeds = (),

@@ -8,11 +8,13 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError, CheckError
 from staticgrad.errors.wording import kind_of
+from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Graph, Symbolic
 from staticgrad.ir.printer import first_difference
 from staticgrad.ir.value import Value
 
 
+@public
 def assert_same_graph(found: Graph | Value, expected: Graph | Value) -> None:
     """Refuse two graphs that differ in structure, with the first line in which they do.
 

@@ -114,6 +114,7 @@ class Batches(Generic[B]):
             yield found if len(found) > 1 else found[0]
 
 
+@public
 def prefetch(items: Iterable[Item], ahead: int = 2) -> Iterator[Item]:
     """The same items, made in a thread while the ones before are used.
 

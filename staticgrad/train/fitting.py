@@ -15,6 +15,7 @@ from typing import Any
 
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import shown
+from staticgrad.ir.calls import public
 from staticgrad.records import dataclass
 from staticgrad.saving import load, save
 from staticgrad.train.batches import Batches, prefetch
@@ -44,6 +45,7 @@ class History:
         return min(range(len(found)), key=found.__getitem__, default=-1)
 
 
+@public
 def fit(
     step: Callable[..., Any],
     data: Iterable[Any],

@@ -1,0 +1,41 @@
+"""Calls that do not fit a public function are one error, with a code and the user's line."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
+
+import pytest
+
+from staticgrad.errors import UnknownArgumentError, UnknownSettingError
+from staticgrad.errors.elsewhere import _ROOMS
+
+#: What programs get, and do not make; and what takes any keywords, to hand them on.
+GIVEN = {
+    "BudgetInfeasible", "CheckError", "Compiled", "History", "Module", "Parameter", "Sequential",
+    "StaticgradError", "StaticgradWarning", "Value", "function",
+}  # fmt: skip
+#: What stands below the functions of values, which say it by themselves: Python's own TypeError.
+BELOW = {"dim", "eager_mode", "parse", "plan_abstract", "registered_optimizers", "same_graph",
+         "scope", "show_config"}  # fmt: skip
+ROOMS = {"sg": "staticgrad", "sg.ode": "staticgrad.functions.ode",
+         "sg.implicit": "staticgrad.programs.implicit", **_ROOMS}  # fmt: skip
+
+
+def callables() -> Iterator[str]:
+    for room, home in ROOMS.items():
+        module = import_module(home)
+        for name in module.__all__ if room != "sg.checkpoint_policies" else ():
+            found = getattr(module, name)
+            if callable(found) and not inspect.ismodule(found) and name not in GIVEN | BELOW:
+                yield f"{home}:{name}"
+
+
+@pytest.mark.parametrize("path", list(callables()))
+def test_an_argument_that_a_function_does_not_have_is_named(path: str) -> None:
+    home, _, name = path.partition(":")
+    function: Any = getattr(import_module(home), name)
+    with pytest.raises((UnknownArgumentError, UnknownSettingError), match="no_such_argument"):
+        function(no_such_argument=1)
