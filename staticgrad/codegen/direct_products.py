@@ -112,7 +112,7 @@ class _DirectProduct:
         """All rows and columns of the iteration."""
         p, local = self.product, f"local_{self.product.element}"
         if self.streams or not self.in_registers:
-            room = 2 * p.whole if self.streams else self.heights[0] * self.lanes
+            room = p.room if self.streams else self.heights[0] * self.lanes
             p.unit.once.add(f"tile = {local}({room})")
         if self.packs or self.streams:
             steps = p.depth if self.streams else p.most_terms

@@ -4,10 +4,10 @@ One outer iteration is a chunk of rows times a group of panels of columns (``gem
 Each element is one FMA chain in ascending k per block (``GEMM_BLOCK``), block results added in
 order, whatever the tile: rows past the end are computed and not stored.
 
-A part of k at a time, the chunk's rows are packed if they lie badly, once for all panels, those of
-the iterations that follow in a call too; then each panel of b, unless few tiles read it. Tiles are
-functions (``codegen.tiles``), which bring the next panel near. Behind the last part of k, each
-tile's rows go through the epilogue at once.
+A run of k at a time, the chunk's rows are packed if they lie badly, once for all panels, those of
+the iterations that follow in a call too; then each panel of b, a part of the run at a time, unless
+few tiles read it. Tiles are functions (``codegen.tiles``), which bring the next panel near. Behind
+the last part of k, each tile's rows go through the epilogue at once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.direct_products import is_direct, write_direct
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, scaled, total
 from staticgrad.codegen.packing import WAY, WAYS, Packing, may_collide, write_squares
-from staticgrad.codegen.prefetching import touched_by_next_tile
+from staticgrad.codegen.product_epilogue import write_epilogue
 from staticgrad.codegen.product_streams import (
     FEW_TERMS,
     write_few_rows,
@@ -30,7 +30,6 @@ from staticgrad.codegen.small_products import is_small, write_small_product
 from staticgrad.codegen.stages import base_text, scope_for, write_store
 from staticgrad.codegen.tiles import Tiles
 from staticgrad.codegen.trips import write_trips
-from staticgrad.codegen.vectors import SHORT, work
 from staticgrad.ir.kernel import GEMM_BLOCK, Kernel
 from staticgrad.ir.kernel_stages import CHUNK, FEWEST, PANELS, Gemm, panel_columns, streamed_rows
 
@@ -47,6 +46,11 @@ SHALLOW: Final = 128
 #: How many inner indices ahead the first tile brings a panel near that is read where it lies: each
 #: takes 5 to 7 ns, a line from beyond the second-level cache 70 to 130.
 AHEAD: Final = 24
+#: Bytes of a row that are packed at a time: a chunk's, in the second cache, are read by all panels.
+ROW_BYTES: Final = 2048
+#: Elements of results in local memory, at most: packing an element of a row takes as long as
+#: multiplying it by several vectors, so that all columns are to read it.
+COVERED: Final = 57344
 _MATRIX = frozenset({"i", "j", "k"})
 
 
@@ -89,8 +93,9 @@ class PlainProduct:
         self.turned = self.down == 1 != self.across
         part = DEPTH_BYTES[self.tiles.wide and not self._packs_rows]
         self.depth = part // (self.lanes * self.dtype.itemsize)
+        #: Inner indices of which rows are packed.
+        self.long = ROW_BYTES // self.dtype.itemsize
         self.height = self.tiles.highest
-        self.whole = PANELS * CHUNK * self.columns
         self.before = Lines()  # what the epilogue needs once for an iteration
         m, n, k = (unit.told(extent) for extent in (self.m, self.n, self.k))
         #: Rows up to which b is read as it lies; whether there are always, or never, so few.
@@ -100,9 +105,16 @@ class PlainProduct:
         many = m.many and not few
         self.streams = (self.across == 1 or self.turned) and not (self.is_narrow or many)
         self.only_streams = self.streams and few and self.deep and self.one_block
+        self.one_part = self.one_block and 0 < k.most <= self.depth
+        self.one_run = not self._packs_rows or (self.one_block and 0 < k.most <= self.long)
+        #: Panels of which rows that are packed are read, and elements of the results of so many.
+        self.covered, blocks = PANELS, 1 if self.one_block else 2
+        if self._packs_rows:
+            self.covered = COVERED // (CHUNK * self.columns * blocks)
+        self.whole = self.covered * CHUNK * self.columns
+        self.room = blocks * self.whole
         self.flat = k.multiple <= FEW_TERMS and not any(store.add for store in stage.stores)
         self.fills_panels = n.multiple % self.columns == 0
-        self.one_part = self.one_block and 0 < k.most <= self.depth
         self.most_rows, self.most_columns, self.most_terms = m.most, n.most, k.most
 
     # the iteration
@@ -112,18 +124,8 @@ class PlainProduct:
         self.declare_sizes(self.unit.once)
         self._declare(self.unit.once)
         self.write_position(out)
-        panel, deep, block, few = Lines(), Lines(), Lines(), Lines()
-        self._write_panel(panel)
-        if self.one_part:
-            deep.add("past = stop")
-            deep.add("fresh = 1")
-        else:
-            self.least(deep, "past", f"depth + {self.depth}", "stop")
-            deep.add("fresh = 1 if depth == block else 0")
-        self._write_rows(deep)
-        deep.add(f"for j0 in range(left, right, {self.columns}):")
-        deep.extend(panel, 1)
-        rows, terms = Lines(), Lines()
+        block, runs, few, rows, terms = Lines(), Lines(), Lines(), Lines(), Lines()
+        self._write_runs(runs)
         if not self.deep:
             write_one_step(self, rows)
         if self.flat and self.across == 1:
@@ -152,10 +154,32 @@ class PlainProduct:
             self.least(block, "stop", f"block + {GEMM_BLOCK}", str(self.k))
             block.add("if block > 0:")
             block.add(f"    into = {self.whole}")
-        parts = "block", "stop" if self.one_block else "stop if stop > 0 else 1", self.depth
-        write_trips(block, "depth", parts, deep, self.one_part)
+        block.extend(runs)
         blocks = "0", f"{self.k} if {self.k} > 0 else 1", GEMM_BLOCK
         write_trips(out, "block", blocks, block, self.one_block)
+
+    def _write_runs(self, out: Lines) -> None:
+        """The inner indices of a block: rows are packed a run of them at a time, panels a part."""
+        panel, parts, run = Lines(), Lines(), Lines()
+        if self.one_part:
+            panel.add("past = stop")
+            panel.add("fresh = 1")
+        else:
+            self.least(panel, "past", f"depth + {self.depth}", "end_run")
+            panel.add("fresh = 1 if depth == block else 0")
+        self._write_panel(panel)
+        self._write_place(parts)
+        most = "end_run" if self.one_block else "end_run if end_run > 0 else 1"
+        write_trips(parts, "depth", ("run", most, self.depth), panel, self.one_part)
+        if self.one_run:
+            run.add("end_run = stop")
+        else:
+            self.least(run, "end_run", f"run + {self.long}", "stop")
+        self._write_rows(run)
+        run.add(f"for j0 in range(left, right, {self.columns}):")
+        run.extend(parts, 1)
+        runs = "block", "stop" if self.one_block else "stop if stop > 0 else 1", self.long
+        write_trips(out, "run", runs, run, self.one_run)
 
     def declare_sizes(self, out: Lines) -> None:
         """What iterations are, before the loop over them."""
@@ -192,7 +216,7 @@ class PlainProduct:
 
     def declare_room(self, out: Lines) -> None:
         """Local memory for results, and for a panel."""
-        out.add(f"tile = local_{self.element}({2 * self.whole})")
+        out.add(f"tile = local_{self.element}({self.room})")
         out.add(f"panel = local_{self.element}({(self.depth + self.lanes) * self.columns})")
 
     def write_position(self, out: Lines) -> None:
@@ -215,7 +239,9 @@ class PlainProduct:
             deep = f"{self.k} > {SHALLOW} and chunks > 1"
             out.add(f"if {'collide' if self._may_collide else deep}:")
         shift = "" if self.a_stored.is_storage else "    "
-        out.add(f"{shift}covered = o + {PANELS * self.columns} // group")
+        room = f"o + {self.covered * self.columns} // group"
+        few = "" if self.one_run else f" if {self.k} <= {self.long} else {room}"
+        out.add(f"{shift}covered = end{few}")
         for most in ("end", "(o // groups + 1) * groups"):
             out.add(f"if covered > {most}:")
             out.add(f"    covered = {most}")
@@ -258,12 +284,12 @@ class PlainProduct:
         return stays and may_collide(self.unit, self.row, self.dtype.itemsize)
 
     def _write_rows(self, out: Lines) -> None:
-        """The chunk's rows from ``depth`` to ``past``, packed if they lie badly."""
+        """The chunk's rows from ``run`` to ``end_run``, packed if they lie badly."""
         if self.rows == "across":
             self._write_packed_across(out)
         elif self._packs_rows:
-            place = total(self.a, scaled("first_row", self.row), scaled("depth", self.inner))
-            passed = f"{place}, {self.row}, {self.inner}, count, past - depth, {self.depth}"
+            place = total(self.a, scaled("first_row", self.row), scaled("run", self.inner))
+            passed = f"{place}, {self.row}, {self.inner}, count, end_run - run, {self.long}"
             pack = self.packing.lines(self.unit, self.inner == 1)
             if self._may_collide:
                 out.add("if collide:")
@@ -287,17 +313,17 @@ class PlainProduct:
         out.add(f"    masked = start + (({self.m} - {width} - start) // {height} + 1) * {height}")
         out.add("if masked > last_row:")
         out.add("    masked = last_row")
-        place = total(self.a, "first_row", scaled("depth", self.inner))
+        place = total(self.a, "first_row", scaled("run", self.inner))
         to = "lying, masked - first_row, count"
         out.add(
             f"{self.packing.rows(self.unit, height, self._slot)}({self.stage.a.operand}, packed, "
-            f"{place}, {self.inner}, past - depth, {to}, {self.m} - first_row)"
+            f"{place}, {self.inner}, end_run - run, {to}, {self.m} - first_row)"
         )
 
     @property
     def _slot(self) -> int:
         """Steps of k between packed tiles: their last stores reach beyond the last step."""
-        return self.depth + -(-self.lanes // self.height)
+        return self.long + -(-self.lanes // self.height)
 
     # panels of b
 
@@ -311,12 +337,16 @@ class PlainProduct:
         """Whether square blocks of b are transposed as they are stored, and widened then."""
         return self.turned and self.b_stored.is_storage
 
-    def _write_panel(self, out: Lines) -> None:
-        """The part of a panel: packed and multiplied; behind the last one, stored."""
+    def _write_place(self, out: Lines) -> None:
+        """Where the results of a panel are: until the last run of k all panels' are kept."""
         out.add(f"wide = {self.n} - j0")
         out.add("place = into")
-        out.add(f"if {self.k} > {self.depth}:")
-        out.add(f"    place = into + (j0 - left) * {CHUNK}")
+        if not (self.one_run and self.one_block):
+            out.add(f"if {self.k} > {GEMM_BLOCK if self.one_run else self.long}:")
+            out.add(f"    place = into + (j0 - left) * {CHUNK}")
+
+    def _write_panel(self, out: Lines) -> None:
+        """The part of a panel: packed and multiplied; behind the last one, stored."""
         self._write_ahead(out)
         packed = Lines()
         self._write_pack(packed)
@@ -324,6 +354,8 @@ class PlainProduct:
         packed.add("down = 0")
         packed.add(f"step = {self.columns}")
         packed.add("coming = second")
+        if self.lies == "along":  # a panel of two lines is on three where NumPy's arrays begin
+            packed.add(f"second = second + {self.lanes}")
         if self._reads_in_place:
             out.add(f"if count <= few and wide >= {self.columns}:")
             out.add(f"    b_at = address({self.stage.b.operand})")
@@ -343,15 +375,19 @@ class PlainProduct:
         return "turned" if self.turned else "along" if self.across == 1 else "strided"
 
     def _write_ahead(self, out: Lines) -> None:
-        """The next panel, and its second vector, which tiles bring near in this order."""
-        out.add(f"next_j = j0 + {self.columns}")
-        out.add("next_k = depth")
-        out.add("if next_j >= right:")
-        out.add("    next_j = left")
-        out.add("    next_k = past")
-        out.add(f"    if past == {self.k}:")
-        out.add("        next_j = right")
-        out.add("        next_k = 0")
+        """The next panel, and its second vector, which tiles bring near in this order.
+
+        Behind the last one it is the first of the next iteration, if that has the same rows.
+        """
+        if self.one_part:
+            out.add(f"next_j = j0 + {self.columns}")
+            out.add("next_k = run")
+        else:
+            out.add("next_j = j0")
+            out.add("next_k = past")
+            out.add("if past == end_run:")
+            out.add(f"    next_j = j0 + {self.columns}")
+            out.add("    next_k = run")
         moved = (scaled("next_k", self.down), scaled("next_j", self.across))
         out.add(f"ahead = {total(self.b, *moved)}")
         out.add(f"second = ahead + {scaled(str(self.lanes), self.across)}")
@@ -391,7 +427,7 @@ class PlainProduct:
             both = f"load{self.lanes}(tile, at - into) + load{self.lanes}(tile, at)"
             tile.add(f"        store{self.lanes}(tile, at - into, {both})")
         epilogue = Lines()
-        self._write_epilogue(epilogue)
+        write_epilogue(self, epilogue)
         if not self.one_part:
             tile.add(f"if past == {self.k}:")
         tile.extend(epilogue, int(not self.one_part))
@@ -412,13 +448,13 @@ class PlainProduct:
             out.add(f"    inner = {self.inner}")
             out.add("else:")
             out.add("    a_at = address(packed)")
-            out.add(f"    at = top * {self._slot}")
+            out.add(f"    at = top * {self._slot} + (depth - run) * {self.height}")
             out.add(f"    inner = {self.height}")
         elif self.a_stored.is_storage:
-            out.add(f"at = top * {self.depth}")
+            out.add(f"at = top * {self.long} + depth - run")
         elif self._may_collide:
             lying = (f"address({self.stage.a.operand})", start, self.row)
-            packed = ("address(packed)", f"top * {self.depth}", self.depth)
+            packed = ("address(packed)", f"top * {self.long} + depth - run", self.long)
             for name, one, other in zip(("a_at", "at", "row"), packed, lying, strict=True):
                 out.add(f"{name} = {one} if collide else {other}")
         else:
@@ -430,7 +466,7 @@ class PlainProduct:
         chosen = self.rows == "across" or self._may_collide
         a = f"ptr_{self.element}(a_at)" if chosen else self.stage.a.operand
         hop = str(self.across if self.turned else self.down)
-        row = "row" if self._may_collide else str(self.depth if packed else self.row)
+        row = "row" if self._may_collide else str(self.long if packed else self.row)
         named = {
             "a": "packed" if packed and self.rows != "across" else a,
             "b": f"ptr_{self.element}(b_at)",
@@ -447,53 +483,3 @@ class PlainProduct:
             "leap": str(self.lanes) if self.turned else scaled(str(self.lanes), hop),
         }
         return ", ".join(named.get(name, name) for name in self.tiles.arguments)
-
-    # the epilogue
-
-    def _write_epilogue(self, out: Lines) -> None:
-        """Each stored vector of the tile's rows through the stores' expressions."""
-        body, lanes = Lines(), self.lanes
-        scope = self.write_stores(body)
-        rest = Lines()
-        rest.add(f"for half in range(0, {self.columns} if wide > {lanes} else {lanes}, {lanes}):")
-        rest.add(f"    {VECTOR} = j0 + half")
-        rest.add(f"    m = mask{lanes}(wide - half)")
-        one, long = Lines(), work(body, self.unit) > SHORT
-        one.add(f"acc = load{lanes}(tile, from_)")
-        if long:  # a line of a row, then one of the next row: hardware finds no stream in that
-            one.lines += touched_by_next_tile(self.stage.stores, scope)
-        one.extend(body)
-        self._write_each_row(rest, one, "to - into + half", 1)
-        if long:
-            out.extend(rest)
-            return
-        whole, masked = Lines(), self.tiles.wide and not self.fills_panels
-        for half in range(0, self.columns, lanes):
-            if masked:
-                out.add(f"on{half} = mask{lanes}({f'wide - {half}' if half else 'wide'})")
-                whole.add(f"m = on{half}")
-            whole.add(f"{VECTOR} = {total('j0', str(half))}")
-            whole.add(f"acc = load{lanes}(tile, {total('from_', str(half))})")
-            whole.lines += touched_by_next_tile(self.stage.stores, scope)
-            whole.extend(body)
-        if masked:
-            self._write_each_row(out, whole, "to - into", 0)
-            return
-        if self.fills_panels:
-            out.add(f"m = mask{lanes}({lanes})")
-            self._write_each_row(out, whole, "to - into", 0)
-            return
-        out.add(f"if wide >= {self.columns}:")
-        out.add(f"    m = mask{lanes}({lanes})")
-        self._write_each_row(out, whole, "to - into", 1)
-        out.add("else:")
-        out.extend(rest, 1)
-
-    def _write_each_row(self, out: Lines, body: Lines, start: str, deeper: int) -> None:
-        """The body for every row of the tile, whose results begin at ``from_``."""
-        rows = Lines()
-        rows.add(f"from_ = {start}")
-        rows.add("for i in range(first_row + top, first_row + under):")
-        rows.extend(body, 1)
-        rows.add(f"    from_ = from_ + {self.columns}")
-        out.extend(rows, deeper)

@@ -113,7 +113,11 @@ def write_near_and_far(
 
 
 def touched_by_next_tile(stores: Sequence[Store], scope: Scope) -> list[str]:
-    """Lines that bring near what stores of a product's next tile, ``rows`` on, read and write."""
+    """Lines that bring near what stores of a product's next tile, ``rows`` on, read and write.
+
+    It is the last lane of each vector: where lines of memory begin within vectors, as in NumPy's
+    larger arrays, its first lanes are on the line of the vector before.
+    """
     words: dict[tuple[str, str], str] = {}
     for store in stores:
         loads = [e.attribute for e in postorder(roots(store))]
@@ -122,7 +126,8 @@ def touched_by_next_tile(stores: Sequence[Store], scope: Scope) -> list[str]:
             plain = not access.gather and not access.positions and access.stride(VECTOR) == 1
             if plain and access.stride("i") != 0:
                 moved = scaled("rows", access.stride("i"))
-                words[access.operand, total(scope.place(access, (), True), moved)] = word
+                last = str(scope.lanes - 1)
+                words[access.operand, total(scope.place(access, (), True), moved, last)] = word
     return [f"{word}({operand}, {place})" for (operand, place), word in words.items()]
 
 

@@ -129,6 +129,17 @@ def test_every_layout_gives_the_same_bytes(shape: tuple[int, ...], bits: int) ->
 
 
 @pytest.mark.parametrize("bits", [512, 256])
+@pytest.mark.parametrize("literal", [False, True])
+def test_panels_keep_their_sums_between_runs_and_blocks(bits: int, literal: bool) -> None:
+    """More inner indices than rows are packed of at a time, or than a block has; several panels."""
+    for m, n, k in ((CHUNK + 3, 3 * 32 + 1, 1100), (4 * CHUNK + 2, 290, 520), (30, 100, 4099)):
+        a, b = (RNG.integers(-9, 9, (1, *size)).astype("f4") for size in ((m, k), (k, n)))
+        for layouts in (("along", "along"), ("across", "along"), ("across", "across")):
+            found = made(a, b, layouts, "vector", bits, literal=literal)
+            assert_same(found, a @ b, f"{m} {n} {k} {layouts}")
+
+
+@pytest.mark.parametrize("bits", [512, 256])
 def test_a_last_tile_of_packed_rows_has_room(bits: int) -> None:
     """It is not full: what a store has too much lay beyond local memory, and ended the process."""
     a = RNG.integers(-9, 9, (1, CHUNK, 256)).astype("f4")
