@@ -55,6 +55,11 @@ def answering(command: Callable[..., Answer]) -> Callable[..., None]:
                 click.echo(json.dumps({"error": {"code": error.code, "message": error.headline}}))
             click.echo(f"error: {_message(error)}", err=True)
             sys.exit(1)
+        except OSError as error:  # a full disk, a folder that nobody may write to
+            if as_json:
+                click.echo(json.dumps({"error": {"code": None, "message": str(error)}}))
+            click.echo(f"error: {error}", err=True)
+            sys.exit(1)
         _say(json.dumps(answer.data, indent=2) if as_json else answer.text)
         sys.exit(0 if answer.holds else 1)
 

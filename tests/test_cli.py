@@ -123,6 +123,14 @@ def test_an_error_as_json():
     assert "'csse'" in error["message"]
 
 
+def test_what_the_system_refuses_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    result = invoke("docs", "--write", str(tmp_path / "file" / "folder"))
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: [Errno ")
+    assert result.stderr.count("\n") == 1
+
+
 # cache
 
 

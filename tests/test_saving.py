@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 import pytest
+import safetensors
 import safetensors.numpy
 
 import staticgrad as sg
@@ -305,6 +306,28 @@ def test_what_stood_there_stays_where_writing_fails(tmp_path: Path, monkeypatch:
         sg.save(path, {"a": np.zeros(3)})
     assert path.read_bytes() == before
     assert [*tmp_path.iterdir()] == [path]
+
+
+def test_what_a_format_s_library_cannot_write_is_the_system_s_error(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(safetensors.numpy, "save_file", full)
+    with pytest.raises(OSError, match="No space"):
+        sg.save(tmp_path / "f.safetensors", {"a": np.ones(3)})
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_what_killed_processes_left_of_a_file_is_removed(tmp_path: Path) -> None:
+    ages = {".f.npz.7-ab.tmp": 7200, ".f.npz.8-cd.tmp": 60, ".g.npz.7-ab.tmp": 7200}
+    for name, age in ages.items():
+        left = tmp_path / name
+        left.write_bytes(b"PK")
+        os.utime(left, (left.stat().st_mtime - age,) * 2)
+    sg.save(tmp_path / "f.npz", {"a": np.ones(3)})
+    assert {each.name for each in tmp_path.iterdir()} == {"f.npz", *list(ages)[1:]}
 
 
 def test_files_of_others_are_arrays_by_name(tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from errno import ENOENT
+from glob import escape
 from pathlib import Path
+from time import time
 from typing import Any, Final
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
 from zlib import crc32, error as zlib_error
@@ -27,6 +29,7 @@ from staticgrad.types.dtype import BF16
 Arrays = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
 _NOTE: Final = "__staticgrad__"
 _SUFFIXES: Final = (".npz", ".safetensors")
+_ABANDONED: Final = 3600.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ def _replaced(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     if not path.parent.is_dir():
         raise FileNotFoundError(ENOENT, "there is no such folder", str(path.parent))
+    _sweep(path)
     try:
         yield temporary
         _sync(temporary)
@@ -112,6 +116,14 @@ def _replaced(path: Path) -> Iterator[Path]:
             temporary.unlink()
         raise
     _sync(path.parent)
+
+
+def _sweep(path: Path) -> None:
+    """Remove what processes that were killed left of a file; what is younger may yet be written."""
+    for left in path.parent.glob(f".{escape(path.name)}.*.tmp"):
+        with suppress(OSError):
+            if time() - left.stat().st_mtime > _ABANDONED:
+                left.unlink()
 
 
 def _sync(path: Path) -> None:
@@ -195,7 +207,11 @@ def _library() -> Any:
 
 
 def _write_safetensors(path: Path, arrays: Arrays, note: str) -> None:
-    _library().numpy.save_file(dict(arrays), str(path), metadata={_NOTE: note, "format": "np"})
+    library = _library()
+    try:
+        library.numpy.save_file(dict(arrays), str(path), metadata={_NOTE: note, "format": "np"})
+    except library.SafetensorError as error:  # what the system said, in a class of its own
+        raise OSError(str(error)) from None
 
 
 #: Names of element types in the format -> NumPy's.
