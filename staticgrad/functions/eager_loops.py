@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from staticgrad.functions.draws import Draws
@@ -41,14 +42,38 @@ def run_loop(
         stacks.append(leaves)
     carry = unflatten(flatten(carry)[1], [_lifted(kind, leaf) for leaf in flatten(carry)[0]])
     if shape is None:
-        zeros = [functions.zeros_like(functions.sum(each, 0)) for each in slices]
-        leaves, shape = flatten(trip(kind.lift(0), carry, zeros)[1])
-        empty = [functions.stack([_lifted(kind, leaf)], 0)[:0] for leaf in leaves]
-        return carry, unflatten(shape, empty)
+        zeros = [_row_of_zeros(each) for each in slices]
+        with draws.trip(0), body_of_a("a loop"):
+            moved, output = trip(kind.lift(0), carry, zeros)
+        leaves, shape = flatten(output)
+        made = [_lifted(kind, leaf) for leaf in leaves]
+        none = [functions.where(False, leaf, functions.zeros_like(leaf)) for leaf in made]
+        empty = [functions.stack([leaf], 0)[:0] for leaf in none]
+        return _unmoved(kind, carry, moved), unflatten(shape, empty)
     if reverse:
         stacks.reverse()
     rows = [[_lifted(kind, leaf) for leaf in column] for column in zip(*stacks, strict=True)]
     return carry, unflatten(shape, [functions.stack(row, 0) for row in rows])
+
+
+def _row_of_zeros(each: Any) -> Any:
+    """A row of an array without rows: the sum over them, which has a gradient."""
+    total = functions.sum(each, 0)
+    return total if total.dtype == each.dtype else functions.zeros_like(each, shape=total.shape)
+
+
+def _unmoved(kind: type[Any], carry: Any, moved: Any) -> Any:
+    """A carry that no trip has moved; what a trip would read has a gradient, of zeros.
+
+    So it has in a graph, whose loop may have any number of trips. The cotangent is masked, so that
+    no infinite derivative of the trip that was not made meets a zero.
+    """
+    leaves, tree = flatten(carry)
+    found = []
+    for leaf, after in zip(leaves, map(partial(_lifted, kind), flatten(moved)[0]), strict=False):
+        linked = leaf.dtype.is_float and (after.dtype, after.shape) == (leaf.dtype, leaf.shape)
+        found.append(functions.where(False, after, leaf) if linked else leaf)
+    return unflatten(tree, [*found, *leaves[len(found) :]])
 
 
 def run_while(test: Callable[[Any], Any], body: Callable[[Any], Any], init: Any, most: Any) -> Any:

@@ -114,6 +114,36 @@ def test_nothing_is_stacked_or_carried_for_nobody() -> None:
     assert len(back.args) == 1  # the cotangent of the carry
 
 
+@pytest.mark.parametrize("trips", [0, 1, 3])
+def test_of_no_trips_the_tape_has_the_gradients_that_graphs_have(trips: int) -> None:
+    from staticgrad.eager import Tensor, grad
+
+    def by_scan(x: Any, w: Any, rows: Any) -> Any:
+        def trip(carry: Any, row: Any) -> Any:
+            return (carry[0] * w + row, carry[1] + 1), carry[0] / w
+
+        (last, count), outs = sg.scan(trip, (x, 0), rows)
+        return (last * last).sum() + count + outs.sum()
+
+    def by_numbers(x: Any, w: Any, rows: Any) -> Any:
+        return sg.fori_loop(0, trips, lambda i, c: c * w + rows.sum(0), x).sum()
+
+    arrays = [np.array([1.0, -np.inf, np.nan]), np.array([0.0, 2.0, np.inf]), np.ones((trips, 3))]
+    for function in (by_scan, by_numbers):
+        symbols = [variable(f"v{i}", sg.float64, a.shape) for i, a in enumerate(arrays)]
+        given = {f"v{i}": a for i, a in enumerate(arrays)}
+        value = function(*symbols)
+        wanted = sg.evaluate([value, *sg.grad(value, symbols)], given)
+        tensors = [Tensor(a, True, "float64") for a in arrays]
+        found = function(*tensors)
+        for one, other in zip([found, *grad(found, tensors)], wanted, strict=True):
+            np.testing.assert_array_equal(one.data, other)
+        function(*tensors).backward()
+        for tensor, other in zip(tensors, wanted[1:], strict=True):
+            assert tensor.grad is not None
+            np.testing.assert_array_equal(tensor.grad.data, other)
+
+
 def test_the_tape_runs_the_same_functions() -> None:
     from staticgrad.eager import Tensor, grad
 
