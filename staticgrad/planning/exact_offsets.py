@@ -1,14 +1,17 @@
 """Placements closer to the load than first fit: a search for offsets below a height.
 
-Heights are tried one after another: the bound, then some between it and the best, then the bound
-again with what effort is left. Effort is counted in blocks that were looked at, so results depend
-on the blocks and the effort alone. A short search runs as it is written, a longer one as machine
-code, where there is a compiler. Both find the same.
+Blocks that no chain of others alive together joins are searched apart, so that what one group found
+does not wait for the next. Heights are tried one after another: the bound, then some between it and
+the best, then the bound again with what effort is left. Effort is counted in blocks looked at, so
+results depend on the blocks and the effort alone. A short search runs as it is written, a longer
+one as machine code, where there is a compiler. Both find the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import compress
+from operator import add
 from typing import Final
 
 from staticgrad.planning.machine import machine_code
@@ -54,7 +57,43 @@ def place_tightly(
         order: gives an order of the blocks that first fit tries after its own.
     """
     best = _first_fit(spans, sizes, bound, order)
-    if best[1] <= bound or effort <= 0 or len(sizes) > _MOST_BLOCKS:
+    if best[1] <= bound or effort <= 0:
+        return best
+    groups = _groups(spans, sizes)
+    if len(groups) < 2:
+        return _searched(spans, sizes, bound, effort, best)
+    offsets, height = best[0], bound
+    heights = [max(offsets[b] + sizes[b] for b in group) for group in groups]
+    share = effort // sum(each > bound for each in heights)
+    for group, high in zip(groups, heights, strict=True):
+        if high > height:
+            first, last = (tuple(map(at.__getitem__, group)) for at in (spans.first, spans.last))
+            own, own_sizes = Spans(first, last, spans.steps), [sizes[b] for b in group]
+            start = [offsets[b] for b in group], high
+            found, high = _searched(own, own_sizes, height, share, start)
+            for b, offset in zip(group, found, strict=True):
+                offsets[b] = offset
+        height = max(height, high)
+    return offsets, max(map(add, offsets, sizes))
+
+
+def _groups(spans: Spans, sizes: Sequence[int]) -> list[list[int]]:
+    """Blocks that a chain of blocks alive together joins; what is between groups is empty."""
+    groups: list[list[int]] = []
+    end = -1
+    for b in sorted(compress(range(len(sizes)), sizes), key=spans.first.__getitem__):
+        if spans.first[b] > end:
+            groups.append([])
+        groups[-1].append(b)
+        end = max(end, spans.last[b])
+    return groups
+
+
+def _searched(
+    spans: Spans, sizes: Sequence[int], bound: int, effort: int, best: tuple[list[int], int]
+) -> tuple[list[int], int]:
+    """The lowest of a placement and of what a search of one group finds."""
+    if len(sizes) > _MOST_BLOCKS:
         return best
     searched = Restarts(spans, sizes, search)
     if searched.members > _MOST_MEMBERS:
@@ -63,6 +102,7 @@ def place_tightly(
         return searched.placed()
     if effort > _INTERPRETED:
         searched.run = machine_code(search) or search
+        searched.turns.clear()  # the effort ended within an order that may be the best
         best = _lowered(searched, bound, effort if searched.run is not search else 0, best)
     return best
 

@@ -37,7 +37,10 @@ LIFTS: Final = 17
 LOW: Final = 18
 HIGH: Final = 19
 CUT: Final = 20
-WORDS: Final = 21
+LIFT: Final = 21  # what lies lower and sleeps is lifted to this or more
+TIGHT: Final = 22  # whether blocks of the sections with the most bytes left are tried first
+TRIES: Final = 23  # how many more blocks may be tried
+WORDS: Final = 24
 KNOWN: Final = 1 << 18  # places for what is known
 
 
@@ -82,6 +85,8 @@ class OffsetSearch:
     level_pool: array[int]
     level_key: array[int]
     level_forced: array[int]
+    level_lift: array[int]
+    level_offset: array[int]
     part_begin: array[int]
     part_end: array[int]
     part_low: array[int]

@@ -2,8 +2,9 @@
 
 How long a search takes depends on the order in which blocks are tried, by factors of thousands, so
 many orders get short limits (Luby, Sinclair and Zuckerman, 1993): first plain ones, then random
-ones, in which blocks of the sections that failed come sooner. Effort is counted in blocks looked
-at, so what is found depends on the blocks alone.
+ones, in which blocks of the sections that failed come sooner. A limit is a number of tries for each
+block: to descend to the last one takes one for each, however many blocks live together. Effort is
+counted in blocks looked at, so what is found depends on the blocks alone.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, count as count_from
 from math import exp
 from random import Random
 from typing import Final
@@ -20,9 +21,14 @@ from staticgrad.planning import offset_arrays
 from staticgrad.planning.offset_arrays import IMPOSSIBLE, KNOWN, SPENT, OffsetSearch
 from staticgrad.planning.offsets import Spans
 
-#: (least effort for each block, runs) of the cycles of restarts.
-_CYCLES: Final = ((1_000, 511), (4_000, 127))
-_FIRST_EFFORT: Final = 150  # for each block, of the plain orders
+#: (least tries for each block, runs) of the cycles of restarts.
+_CYCLES: Final = ((6, 511), (24, 127))
+_TRIES: Final = 2  # for each block, of the plain orders at first
+#: How the plain orders are tried, before they get more tries: level ends first, tight blocks first.
+_WAYS: Final = ((0, 0), (1, 1), (0, 1), (1, 0))
+
+#: An order, its limit, how much it likes level ends, whether the tightest sections come first.
+_Turn = tuple[list[int], int, int, int]
 
 
 class Restarts:
@@ -46,7 +52,7 @@ class Restarts:
         self.height = -1
         self.effort = self.last = 0
         self.order: Sequence[int] = ()
-        self.turns: dict[int, Iterator[tuple[list[int], int, int]]] = {}
+        self.turns: dict[int, Iterator[_Turn]] = {}
 
     def tried(self, height: int, effort: int) -> int:
         """PLACED (``placed`` tells where), IMPOSSIBLE, or SPENT when the effort is spent. What was
@@ -59,12 +65,38 @@ class Restarts:
         turns = self.turns.setdefault(height, self._turns())
         stop = self.effort + effort
         while self.effort < stop:
-            order, limit, flush = next(turns)
-            state = self._run(order, min(limit, stop - self.effort), flush)
+            order, tries, flush, tight = next(turns)
+            state = self.searched(order, stop - self.effort, tries, flush, tight)
             if state != SPENT:
                 self.order = order
                 return state
         return SPENT
+
+    def searched(self, order: Sequence[int], limit: int, tries: int, flush: int, tight: int) -> int:
+        """One search for the height, of blocks in an order, with so much effort and so many tries;
+        ``flush`` is how much sooner a level end comes, ``tight`` whether tight sections do."""
+        s = self.search
+        seen: dict[tuple[int, int, int], int] = {}
+        for rank, block in enumerate(order):
+            s.low[rank] = self.low[block]
+            s.high[rank] = self.high[block]
+            s.size[rank] = self.sizes[block]
+            s.weight[rank] = self.weight[block]
+            same = self.low[block], self.high[block], self.sizes[block]
+            s.twin[rank] = seen.get(same, -1)
+            seen[same] = rank
+        words = s.words
+        words[offset_arrays.BLOCKS] = len(self.blocks)
+        words[offset_arrays.SECTIONS] = self.sections
+        words[offset_arrays.HEIGHT] = self.height
+        words[offset_arrays.EFFORT] = limit
+        words[offset_arrays.TRIES] = tries
+        words[offset_arrays.FLUSH] = flush
+        words[offset_arrays.TIGHT] = tight
+        state = self.run(s)
+        self.last = limit - words[offset_arrays.EFFORT] + 1
+        self.effort += self.last
+        return state
 
     def placed(self) -> tuple[list[int], int]:
         """Offsets by block number, and their height, of the last that was PLACED."""
@@ -76,34 +108,33 @@ class Restarts:
             height = max(height, base + self.sizes[block])
         return found, height
 
-    def _turns(self) -> Iterator[tuple[list[int], int, int]]:
-        """Orders to try, each with its limit and how much it likes level ends."""
+    def _turns(self) -> Iterator[_Turn]:
+        """What to try: the plain orders in one way, then as much of restarts, then the next way."""
         random = Random(0)
         count = len(self.blocks)
         plain = self._plain()
         keys = self._keys()
-        limit = _FIRST_EFFORT * count
         cycle = 0
-        restarts: Iterator[tuple[list[int], int, int]] = iter(())
-        while True:
+        restarts: Iterator[_Turn] = iter(())
+        for turn in count_from(0):
             used = 0
+            flush, tight = _WAYS[turn % len(_WAYS)]
+            tries = _TRIES * count << 2 * (turn // len(_WAYS))
             for order in plain:
-                yield order, limit, 0
+                yield order, tries, flush * count, tight
                 used += self.last
-            limit *= 2
-            left = 3 * used
-            while left > 0:
+            while used > 0:
                 found = next(restarts, None)
                 if found is None:
                     restarts = self._cycle(*_CYCLES[cycle % 2], keys, random)
                     cycle += 1
                     found = next(restarts)
                 yield found
-                left -= self.last
+                used -= self.last
 
     def _cycle(
         self, unit: int, runs: int, keys: Sequence[Sequence[float]], random: Random
-    ) -> Iterator[tuple[list[int], int, int]]:
+    ) -> Iterator[_Turn]:
         """Random orders; sections that fail grow hot, and hot blocks come sooner."""
         count = len(self.blocks)
         heat = [0.0] * self.sections
@@ -119,7 +150,12 @@ class Restarts:
                 rank = [(-noisy[b] * (0.05 + hot[b]), 0.0, b) for b in range(count)]
             for section in range(self.sections):
                 blame[section] = 0
-            yield [entry[2] for entry in sorted(rank)], unit * count * _luby(k), k % 2 * count
+            yield (
+                [entry[2] for entry in sorted(rank)],
+                unit * count * _luby(k),
+                k % 2 * count,
+                int(k % 8 > 1),
+            )
             total = max(1, sum(blame[: self.sections]))
             heat = [0.9 * heat[i] + blame[i] / total for i in range(self.sections)]
 
@@ -149,28 +185,6 @@ class Restarts:
             rank = [(*(-key[b] for key in keys), b) for b in range(len(self.blocks))]
             found.append([entry[-1] for entry in sorted(rank)])
         return found
-
-    def _run(self, order: Sequence[int], limit: int, flush: int) -> int:
-        s = self.search
-        seen: dict[tuple[int, int, int], int] = {}
-        for rank, block in enumerate(order):
-            s.low[rank] = self.low[block]
-            s.high[rank] = self.high[block]
-            s.size[rank] = self.sizes[block]
-            s.weight[rank] = self.weight[block]
-            same = self.low[block], self.high[block], self.sizes[block]
-            s.twin[rank] = seen.get(same, -1)
-            seen[same] = rank
-        words = s.words
-        words[offset_arrays.BLOCKS] = len(self.blocks)
-        words[offset_arrays.SECTIONS] = self.sections
-        words[offset_arrays.HEIGHT] = self.height
-        words[offset_arrays.EFFORT] = limit
-        words[offset_arrays.FLUSH] = flush
-        state = self.run(s)
-        self.last = limit - words[offset_arrays.EFFORT] + 1
-        self.effort += self.last
-        return state
 
 
 def _luby(k: int) -> int:

@@ -4,10 +4,11 @@ Every placement can be pushed down until each block stands on the ground or on a
 blocks can be placed by rising offset; only such *canonical* placements are tried (Moffitt,
 MiniMalloc: A Lightweight Memory Allocator for Hardware-Accelerated Machine Learning, ASPLOS 2023).
 What has been tried at an offset *sleeps* while the next block of that offset is tried, until
-something lifts it, so that no placement is met twice (sleep sets: Godefroid, 1996). Blocks that no
-section joins any more are *parts*, each searched by itself. What is left of a part, with the
-offsets from which on its blocks may lie, is *known* once it failed. A block that lifts no other has
-no alternative.
+something lifts it, so that no placement is met twice (sleep sets: Godefroid, 1996); what lifts it
+ends no lower than any block that is left, so a section whose lowest blocks all sleep is as full as
+if they lay there. Blocks that no section joins any more are *parts*, each searched by itself. What
+is left of a part, with the offsets from which on its blocks may lie, is *known* once it failed. A
+block that lifts no other has no alternative.
 
 Functions take the arrays of one ``OffsetSearch`` and keep to whole numbers, names, items, tests and
 loops, so that the same text runs as machine code (``staticgrad.native.words``).
@@ -21,7 +22,6 @@ from staticgrad.planning.offset_arrays import (
     EFFORT,
     ENTER,
     FAR,
-    FLUSH,
     GOING,
     HEIGHT,
     HIGH,
@@ -30,6 +30,7 @@ from staticgrad.planning.offset_arrays import (
     KNOWN,
     LEFT,
     LEVEL,
+    LIFT,
     LIFTS,
     LOW,
     LOWEST,
@@ -44,9 +45,11 @@ from staticgrad.planning.offset_arrays import (
     SECTIONS,
     SPENT,
     TRAIL,
+    TRIES,
     WIDE_PRIME,
     OffsetSearch,
 )
+from staticgrad.planning.offset_candidates import listed
 from staticgrad.planning.offset_parts import divided, packed
 
 
@@ -136,7 +139,7 @@ def _enter(s: OffsetSearch) -> int:
     if level > 0:
         begin = s.level_end[level - 1]
     room = 4 * words[BLOCKS]
-    if words[EFFORT] < 0 or words[PARTS] + 2 > room:
+    if words[EFFORT] < 0 or words[TRIES] < 0 or words[PARTS] + 2 > room:
         return SPENT
     if words[POOL] + words[LEFT] > 16 * room or begin + words[LEFT] > 16 * room:
         return SPENT
@@ -155,9 +158,11 @@ def _enter(s: OffsetSearch) -> int:
     s.level_trail[level] = words[TRAIL]
     s.level_key[level] = words[KEY]
     s.level_forced[level] = 0
+    s.level_lift[level] = words[LIFT]
+    s.level_offset[level] = words[OFFSET]
     words[ENTER] = 0
     if s.known[words[KEY] % KNOWN] != words[KEY]:
-        s.level_end[level] = _listed(s, part, begin)
+        s.level_end[level] = listed(s, part, begin)
     return GOING
 
 
@@ -167,6 +172,7 @@ def _survey(s: OffsetSearch, begin: int, end: int, offset: int) -> int:
     base = s.base
     left = 0
     lowest = FAR
+    lift = FAR
     key = 0
     for i in range(begin, end):
         b = pool[i]
@@ -177,66 +183,15 @@ def _survey(s: OffsetSearch, begin: int, end: int, offset: int) -> int:
                 lowest = at + s.size[b]
             if at < offset or (at == offset and s.asleep[b] == at):
                 at = offset + 1
+            if at + s.size[b] < lift:
+                lift = at + s.size[b]
             key = key + s.weight[b] * ((at * 40503 + 977) % PRIME) % WIDE_PRIME
     words = s.words
     words[LEFT] = left
     words[LOWEST] = lowest
+    words[LIFT] = lift
     words[KEY] = key
     return 0
-
-
-def _listed(s: OffsetSearch, part: int, begin: int) -> int:
-    """Write the blocks that may be next, in the order of trying; the end of the list."""
-    words = s.words
-    candidates = s.candidates
-    score = s.score
-    base = s.base
-    offset = words[OFFSET]
-    lowest = words[LOWEST]
-    end = begin
-    for i in range(s.part_begin[part], s.part_end[part]):
-        b = s.pool[i]
-        at = base[b]
-        if s.placed[b] == 0 and at < lowest and at >= offset:
-            fresh = at > offset or s.asleep[b] != at
-            twin = s.twin[b]
-            if twin >= 0:
-                fresh = fresh and s.placed[twin] == 1
-            if fresh:
-                rank = b
-                if words[FLUSH] > 0:
-                    rank = b - words[FLUSH] * _level_sides(s, part, b)
-                score[b] = rank
-                j = end
-                while j > begin:
-                    before = candidates[j - 1]
-                    if base[before] < at or (base[before] == at and score[before] <= rank):
-                        break
-                    candidates[j] = before
-                    j = j - 1
-                candidates[j] = b
-                end = end + 1
-    return end
-
-
-def _level_sides(s: OffsetSearch, part: int, b: int) -> int:
-    """On how many of its two sides a block would end level with what stands there."""
-    offset = s.words[OFFSET]
-    top = s.base[b] + s.size[b]
-    sides = 0
-    if s.low[b] == s.part_low[part]:
-        sides = sides + 1
-    else:
-        beside = s.floor[s.low[b] - 1]
-        if beside == top or (beside < offset and offset == top):
-            sides = sides + 1
-    if s.high[b] == s.part_high[part]:
-        sides = sides + 1
-    else:
-        beside = s.floor[s.high[b]]
-        if beside == top or (beside < offset and offset == top):
-            sides = sides + 1
-    return sides
 
 
 def _next(s: OffsetSearch) -> int:
@@ -251,11 +206,14 @@ def _next(s: OffsetSearch) -> int:
     part = s.level_part[level]
     count = s.part_end[part] - s.part_begin[part]
     words[EFFORT] = words[EFFORT] - count
+    words[TRIES] = words[TRIES] - 1
     words[OFFSET] = s.base[b]
     room = words[TRAIL] + 2 * (s.part_high[part] - s.part_low[part]) + 2 * count + 64
     if room > s.start[words[SECTIONS]] * 8 + 64 * (words[BLOCKS] + words[SECTIONS]) + 4096:
         return SPENT
-    _let_sleep(s, level, at)
+    words[LIFT] = s.level_lift[level]
+    if _let_sleep(s, level, at) == 0:
+        return _retreat(s, level)
     _put(s, part, b)
     if words[LIFTS] == 0:
         s.level_forced[level] = 1
@@ -289,7 +247,32 @@ def _let_sleep(s: OffsetSearch, level: int, at: int) -> int:
             words[TRAIL] = mark + 1
             s.asleep[b] = offset
         i = i - 1
-    return 0
+    if i + 1 < at:
+        b = s.candidates[at - 1]
+        for section in range(s.low[b], s.high[b]):
+            if s.total[section] > 0 and _awake(s, section) == 0:
+                s.blame[section] = s.blame[section] + 1
+                return 0
+    return 1
+
+
+def _awake(s: OffsetSearch, section: int) -> int:
+    """Whether a section fits although what sleeps in it must be lifted."""
+    words = s.words
+    offset = words[OFFSET]
+    lift = words[LIFT]
+    lowest = FAR
+    for i in range(s.start[section], s.start[section + 1]):
+        x = s.members[i]
+        if s.placed[x] == 0:
+            at = s.base[x]
+            if at < lift and (at < offset or (at == offset and s.asleep[x] == at)):
+                at = lift
+            if at < lowest:
+                lowest = at
+    if lowest + s.total[section] > words[HEIGHT]:
+        return 0
+    return 1
 
 
 def _put(s: OffsetSearch, part: int, b: int) -> int:
@@ -315,6 +298,8 @@ def _put(s: OffsetSearch, part: int, b: int) -> int:
     from_ = begin
     to = end
     lifts = 0
+    offset = words[OFFSET]
+    lift = FAR
     for i in range(s.part_begin[part], s.part_end[part]):
         x = s.pool[i]
         if low[x] < end and high[x] > begin and s.placed[x] == 0 and base[x] < top:
@@ -327,6 +312,13 @@ def _put(s: OffsetSearch, part: int, b: int) -> int:
                 from_ = low[x]
             if high[x] > to:
                 to = high[x]
+        if s.placed[x] == 0:
+            at = base[x]
+            if at < offset or (at == offset and s.asleep[x] == at):
+                at = offset + 1
+            if at + s.size[x] < lift:
+                lift = at + s.size[x]
+    words[LIFT] = lift
     words[TRAIL] = mark
     words[LIFTS] = lifts
     words[LOW] = from_
@@ -347,6 +339,9 @@ def _fits(s: OffsetSearch, part: int, offset: int, top: int) -> int:
             return 0
     begin = words[LOW]
     end = words[HIGH]
+    if offset > s.level_offset[words[LEVEL]]:
+        begin = s.part_low[part]
+        end = s.part_high[part]
     words[EFFORT] = words[EFFORT] - s.start[end] + s.start[begin]
     for section in range(begin, end):
         if s.total[section] > 0 and _raised(s, section, top) == 0:
@@ -359,12 +354,16 @@ def _raised(s: OffsetSearch, section: int, top: int) -> int:
     """Raise the floor of a section to the lowest of its blocks that are left; whether they fit."""
     words = s.words
     height = words[HEIGHT]
+    offset = words[OFFSET]
+    lift = words[LIFT]
     lowest = FAR
     above = 0
     for i in range(s.start[section], s.start[section + 1]):
         x = s.members[i]
         if s.placed[x] == 0:
             at = s.base[x]
+            if at < lift and (at < offset or (at == offset and s.asleep[x] == at)):
+                at = lift
             if at < lowest:
                 lowest = at
             if at >= top:

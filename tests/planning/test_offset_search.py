@@ -146,3 +146,39 @@ def test_first_fit_of_many_blocks_is_first_fit():
     for run in (fit, words.compiled(fit)):
         offsets, height = best_fit(spans, sizes, 0, ([], 1 << 60), run)
         assert height == min(heights) == holds(spans, sizes, offsets)
+
+
+def test_groups_that_live_one_after_another_are_placed_apart():
+    """The height is that of the highest group by itself, although one cannot meet the bound."""
+    groups = [cut_rectangle(random.Random(seed), 80, 2_000, 60) for seed in (1, 4, 5)]
+    groups[1] = [(first, last, size + 1, at) for first, last, size, at in groups[1]]
+    alone = [
+        place_tightly(spans_of(blocks), [block[2] for block in blocks], 2_000)[1]
+        for blocks in groups
+    ]
+    assert alone[0] == alone[2] == 2_000 < alone[1]
+    blocks = [
+        (first + 80 * k, last + 80 * k, size)
+        for k, group in enumerate(groups)
+        for first, last, size, _ in group
+    ]
+    spans, sizes = spans_of(blocks), [block[2] for block in blocks]
+    first = place(spans, sizes, 2_000)[1]
+    offsets, height = place_tightly(spans, sizes, 2_000)
+    assert 2_000 < height == holds(spans, sizes, offsets) <= max(alone) + 2_000 // 100 < first
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), flush=st.integers(0, 1), tight=st.integers(0, 1))
+def test_every_way_of_trying_proves_the_same(seed, flush, tight):
+    """What sleeps is counted as lifted: no placement is lost by it, in whatever order."""
+    rng = random.Random(seed)
+    blocks = [(f := rng.randrange(6), f + rng.randrange(4), rng.randint(1, 7)) for _ in range(6)]
+    spans, sizes = spans_of(blocks), [block[2] for block in blocks]
+    least = least_height(spans, sizes)
+    order = rng.sample(range(6), 6)
+    for height, state in ((least - 1, IMPOSSIBLE), (least, PLACED)):
+        restarts = Restarts(spans, sizes, words.compiled(search))
+        restarts.height = height
+        found = restarts.searched(order, 100_000, 100_000, flush * 6, tight)
+        assert found == state
