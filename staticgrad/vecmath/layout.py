@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from staticgrad.ir.expr import Expr, Number, literal, select
+from staticgrad.ir.expr import Expr, Number, literal, rarely, select
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import DType
 
@@ -139,20 +139,24 @@ class Split:
     field: Expr
 
 
-def split(x: Expr, denormals: bool) -> Split:
+def split(x: Expr, denormals: bool, seldom: bool = False) -> Split:
     """Take a positive x apart; other x give meaningless numbers, never a trap.
 
-    With ``denormals`` those are first scaled into the normal range; without, they are meaningless
-    too. Splitting at sqrt(2) by one integer subtraction is musl's; the conversion through the low
-    bits of 2**fraction needs no integer-to-float instruction.
+    With ``denormals`` those are first scaled into the normal range, ``seldom`` where that is not
+    done for vectors that have none; without, they are meaningless too. Splitting at sqrt(2) by one
+    integer subtraction is musl's; the conversion through the low bits of 2**fraction needs no
+    integer-to-float instruction.
     """
     layout = layout_of(x)
     lift, whole = layout.bias + 1, 2.0**layout.fraction
     origin, offset = layout.bits_of(np.sqrt(0.5)), literal(whole + lift, x.dtype)
     if denormals:
-        tiny = x < layout.smallest_normal
-        x = select(tiny, x * whole, x)
-        offset = choose(tiny, whole + lift + layout.fraction, whole + lift, x.dtype)
+        tiny, usual = x < layout.smallest_normal, (x, offset)
+        unusual = x * whole, literal(whole + lift + layout.fraction, x.dtype)
+        if seldom:
+            x, offset = rarely(tiny, unusual, usual)
+        else:
+            x, offset = (select(tiny, a, b) for a, b in zip(unusual, usual, strict=True))
     moved = bits(x) - (origin - (lift << layout.fraction))
     as_float = ((moved >> layout.fraction) | layout.bits_of(whole)).bitcast(x.dtype)
     mantissa = ((moved & layout.fraction_mask) + origin).bitcast(x.dtype)

@@ -3,7 +3,8 @@
 x = 2**e m with m in [sqrt(1/2), sqrt(2)), f = m - 1. f32: log(1 + f) = f + f**2 q(f). f64: with s =
 f / (2 + f) and z = s**2, log(1 + f) = f - s (f - z R(z)) (fdlibm's e_log.c, Sun 1993). The fits are
 weighted least-maximum (Lawson's iteration in 60 digits, coefficients rounded one by one with
-refits). Zero, negative and non-finite inputs are selected last.
+refits). Zero, negative and non-finite inputs are looked at last, and like denormal ones only in
+vectors that have some.
 
 log2 and log10 carry mantissa and base in two parts (Dekker 1971, exact products by fma), so that
 only the last sum rounds by more than a hair; log2 needs no constant to put the exponent back.
@@ -14,10 +15,10 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from staticgrad.ir.expr import Expr, literal, select
+from staticgrad.ir.expr import Expr, literal, rarely, select
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import F32, F64, DType
-from staticgrad.vecmath.layout import choose, even_odd, horner, layout_of, split
+from staticgrad.vecmath.layout import bits, choose, even_odd, horner, layout_of, split
 
 #: ln2 in two parts; the first has few enough bits that its product with an exponent is exact.
 LN2: Final[dict[DType, tuple[float, float]]] = {
@@ -81,14 +82,19 @@ _SUMS: Final = {F32: _sum_f32, F64: _sum_f64}
 
 
 def with_borders(x: Expr, distance: Expr, finite: Expr) -> Expr:
-    """``finite`` where 0 < distance and x < inf; -inf at distance 0, NaN below; x if inf or NaN."""
+    """``finite`` where 0 < distance and x < inf; -inf at distance 0, NaN below; x if inf or NaN.
+
+    ``distance`` is inf or NaN where x is.
+    """
     outside = choose(distance.eq(0.0), -math.inf, math.nan, x.dtype)
-    return select(x < math.inf, select(distance > 0.0, finite, outside), x)
+    border = select(x < math.inf, outside, x)
+    at_border = bits(distance) - 1 >= layout_of(x).bits_of(math.inf) - 1
+    return rarely(at_border, [border], [finite])[0]
 
 
 def log(x: Expr) -> Expr:
     """The natural logarithm. -inf at both zeros, NaN below, inf at inf."""
-    parts = split(x, denormals=True)
+    parts = split(x, denormals=True, seldom=True)
     return with_borders(x, x, exponent_and_reduced(parts.exponent, parts.mantissa - 1.0))
 
 
@@ -121,7 +127,7 @@ def log10(x: Expr) -> Expr:
 
 
 def _logarithm(x: Expr, base: Base) -> Expr:
-    parts = split(x, denormals=True)
+    parts = split(x, denormals=True, seldom=True)
     f = parts.mantissa - 1.0
     curved = _CURVED[x.dtype](f)
     product = f * base.scale[0]
