@@ -262,11 +262,18 @@ def _fma_scaled(a: Array, b: Array, c: Array) -> Array:
     return result
 
 
+def _scaled(a: Array, low_bits: Array) -> Array:
+    """a * 2**n rounded once, of a float whose low bits hold n and twice the bias."""
+    dtype = as_dtype(a.dtype)
+    n = low_bits - dtype.numpy.type(1.5 * 2.0 ** (dtype.digits - 1) + 2 * dtype.bias)
+    return np.asarray(np.ldexp(a, np.where(np.isfinite(n), n, 0).astype(np.int32)))
+
+
 _MEANING: Final[dict[str, Callable[..., Any]]] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": _divide,
     "neg": np.negative, "abs": np.abs,
     "sqrt": np.sqrt, "floor": np.floor, "ceil": np.ceil, "trunc": np.trunc, "rint": np.rint,
-    "fma": fma, "c_fmod": np.fmod, "floor_divide": _floor_divide, "remainder": _remainder,
+    "fma": fma, "scale": _scaled, "c_fmod": np.fmod, "floor_divide": _floor_divide, "remainder": _remainder,
     "maximum": _maximum, "minimum": _minimum,
     "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "not": np.invert,
     "shl": _shift_left, "shr": _shift_right,

@@ -13,6 +13,7 @@ from staticgrad.ir.expr import BLOCKS, CHOICES, Expr, postorder
 from staticgrad.ir.iteration import Iterated, Iteration
 from staticgrad.types.dtype import BOOL, DType
 from staticgrad.vecmath.blocks import LONG, expand
+from staticgrad.vecmath.layout import scaled_by, scaled_in_steps
 
 PARAMETERS: Final = ("x", "y", "z")
 
@@ -22,12 +23,12 @@ def function_name(op: str, dtype: DType) -> str:
     return f"{'shared_' if op in LONG else ''}{op}_{dtype.code}"
 
 
-def function_text(op: str, dtype: DType) -> str:
-    """The definition of a block's function."""
+def function_text(op: str, dtype: DType, wide: bool = True) -> str:
+    """The definition of a block's function; ``wide`` for registers of 512 bits."""
     parameters = PARAMETERS[: BLOCKS[op]]
     root = expand(op, *(Expr("ref", dtype, (), name) for name in parameters))
     head = f"def {function_name(op, dtype)}({', '.join(parameters)}):\n"
-    return head + "\n".join(_Body(root, dtype).lines.lines)
+    return head + "\n".join(_Body(root, dtype, wide).lines.lines)
 
 
 class _Body:
@@ -36,11 +37,12 @@ class _Body:
     What only the first values of ``rarely`` need stands under an ``if``, once per condition.
     """
 
-    def __init__(self, root: Expr, model: DType) -> None:
+    def __init__(self, root: Expr, model: DType, wide: bool) -> None:
         self.lines = Lines(1)
-        self.model = model
+        self.model, self.wide = model, wide
         self.count = 0
         self.names: dict[Expr, str] = {}
+        self.written: dict[str, str] = {}
         self.together: dict[Expr, list[Expr]] = {}
         self.ended: dict[Iteration, list[str]] = {}
         self._gather(postorder([root]))
@@ -86,20 +88,40 @@ class _Body:
             self.names[expr] = number(expr.attribute)  # type: ignore[arg-type]
         elif expr.op == "rarely":
             self._branch(self.together[expr.args[0]])
+        elif expr.op == "scale":
+            self._scale(expr)
         else:
-            self._assign(expr, self._call(expr))
+            self._name(expr, self._call(expr))
+
+    def _name(self, expr: Expr, text: str) -> None:
+        """Give an expression the name of a line, or of the one that is there."""
+        if text not in self.written:
+            self._assign(expr, text)
+            self.written[text] = self.names[expr]
+        self.names[expr] = self.written[text]
 
     def _assign(self, expr: Expr, text: str) -> None:
         self.names[expr] = f"v{self.count}"
         self.count += 1
         self.lines.add(f"{self.names[expr]} = {text}")
 
+    def _scale(self, expr: Expr) -> None:
+        """Processors scale registers of 512 bits in one instruction, others in steps."""
+        p, low_bits = expr.args
+        n = scaled_by(low_bits)
+        steps = scaled_in_steps(p, low_bits)
+        self._write([n if self.wide else steps])
+        if self.wide:
+            self._name(expr, f"scale({self.names[p]}, {self.names[n]})")
+        else:
+            self.names[expr] = self.names[steps]
+
     def _branch(self, choices: list[Expr]) -> None:
         condition = self.names[choices[0].args[0]]
         for choice in choices:
             usual = choice.args[2]
             self._assign(choice, self._vector(usual))
-        known, ended = dict(self.names), dict(self.ended)
+        known, ended, written = dict(self.names), dict(self.ended), dict(self.written)
         self.lines.add(f"if some({condition}):")
         self.lines.indent += 1
         self._write(choice.args[1] for choice in choices)
@@ -107,7 +129,7 @@ class _Body:
             name, unusual = self.names[choice], self.names[choice.args[1]]
             self.lines.add(f"{name} = select({condition}, {unusual}, {name})")
         self.lines.indent -= 1
-        self.names, self.ended = known, ended
+        self.names, self.ended, self.written = known, ended, written
 
     def _loop(self, first: Iterated) -> None:
         """A loop until no lane goes on; the values of lanes that do not go on stay."""
@@ -116,7 +138,7 @@ class _Body:
         self.count += len(held)
         for name, initial in zip(held, first.args, strict=False):
             self.lines.add(f"{name} = {self._vector(initial)}")
-        known, ended = dict(self.names), dict(self.ended)
+        known, ended, written = dict(self.names), dict(self.ended), dict(self.written)
         self.names |= zip(loop.carried, held, strict=True)
         self.lines.add(f"for _ in range({loop.trips}):")
         self.lines.indent += 1
@@ -129,7 +151,7 @@ class _Body:
         after = [f"select({going}, {self._vector(e)}, {name})" for e, name in pairs]
         self.lines.add(f"{', '.join(held)} = {', '.join(after)}")
         self.lines.indent -= 1
-        self.names, self.ended = known, ended
+        self.names, self.ended, self.written = known, ended, written
         self.ended[loop] = held
 
     def _call(self, expr: Expr) -> str:

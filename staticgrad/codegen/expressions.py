@@ -111,7 +111,7 @@ class Unit:
         """The name of the function for a block, defined on first use."""
         name = function_name(op, dtype)
         if name not in self.helpers:
-            self.helpers[name] = function_text(op, dtype)
+            self.helpers[name] = function_text(op, dtype, self.has_masks)
         return name
 
 

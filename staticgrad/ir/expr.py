@@ -28,7 +28,7 @@ from staticgrad.types.dtype import BOOL, I64, U64, DType
 #: Primitive -> number of operands. They share one dtype, which is the result's, unless noted.
 ARITHMETIC: Final = {"add": 2, "sub": 2, "mul": 2, "div": 2, "neg": 1, "abs": 1}
 FLOATING: Final = {
-    "sqrt": 1, "floor": 1, "ceil": 1, "trunc": 1, "rint": 1, "fma": 3, "c_fmod": 2,
+    "sqrt": 1, "floor": 1, "ceil": 1, "trunc": 1, "rint": 1, "fma": 3, "c_fmod": 2, "scale": 2,
 }  # fmt: skip
 #: As NumPy: rounded down, the remainder with the divisor's sign; 0 for a zero divisor.
 DIVISION: Final = {"floor_divide": 2, "remainder": 2}

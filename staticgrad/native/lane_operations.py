@@ -6,7 +6,7 @@ A horizontal operation is a tree by halving - lane l meets lane l + L/2 - which 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from staticgrad.native import emitter as text
@@ -49,6 +49,53 @@ def half(out: Emitter, kind: Vector, value: str, start: int) -> str:
     return out.do(
         f"shufflevector {kind.llvm} {value}, {kind.llvm} poison, <{count} x i32> <{picks}>"
     )
+
+
+def _scaled(out: Emitter, kind: Vector, value: str, n: str) -> str:
+    """value * 2**n, rounded once, by the instruction of AVX-512 that takes 128 to 512 bits."""
+    bits = kind.element.bits
+    if kind.lanes * bits > 512:
+        narrow, each = vector(kind.element, kind.lanes // 2), (0, kind.lanes // 2)
+        parts = [half(out, kind, value, at) for at in each], [half(out, kind, n, at) for at in each]
+        found = [_scaled(out, narrow, *pair) for pair in zip(*parts, strict=True)]
+        return _beside(out, narrow, found, kind.lanes)
+    least = max(kind.lanes, 128 // bits)
+    whole = vector(kind.element, least)
+    if kind.lanes == 1:
+        value, n = (out.splat(whole, each) for each in (value, n))
+    elif kind.lanes < least:
+        value, n = (_beside(out, kind, [each, "poison"], least) for each in (value, n))
+    letter, wide = "s" if bits == 32 else "d", least * bits
+    kinds = [(whole.llvm, value), (whole.llvm, n), (whole.llvm, "zeroinitializer")]
+    on = (f"i{max(8, least)}", "-1")
+    rounding = [("i32", "4")] if wide == 512 else []  # as the environment says
+    name = f"llvm.x86.avx512.mask.scalef.p{letter}.{wide}"
+    found_whole = out.intrinsic(whole.llvm, name, [*kinds, on, *rounding])
+    return found_whole if kind.lanes == least else _first(out, whole, found_whole, kind.lanes)
+
+
+def _beside(out: Emitter, kind: Vector, pair: Sequence[str], lanes: int) -> str:
+    """The first lanes of two vectors, one behind the other."""
+    picks = ", ".join(f"i32 {lane}" for lane in range(lanes))
+    both = ", ".join(f"{kind.llvm} {each}" for each in pair)
+    return out.do(f"shufflevector {both}, <{lanes} x i32> <{picks}>")
+
+
+def _first(out: Emitter, kind: Vector, value: str, lanes: int) -> str:
+    if lanes == 1:
+        return out.do(f"extractelement {kind.llvm} {value}, i64 0")
+    return _beside(out, kind, [value, "poison"], lanes)
+
+
+def _scale(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+    kind = kinds[0]
+    if not isinstance(kind, Vector):
+        raise TypeError(f"a power of two times {kind.name}")
+    return _scaled(out, kind, str(values[0]), str(values[1]))
+
+
+def _both_floats(a: Kind, b: Kind) -> Kind | None:
+    return a if isinstance(a, Vector) and a.element.kind == "f" and a == b else None
 
 
 def _halved(kind: Kind) -> Kind | None:
@@ -136,6 +183,7 @@ def _one_lane(kinds: str) -> Rule:
     return result
 
 
+define("scale", _both_floats, _scale)
 define("low", _halved, _half(0))
 define("high", _halved, _half(1))
 define("even", _alike, _picked(lambda n: [*range(0, 2 * n, 2)]))

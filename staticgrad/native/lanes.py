@@ -236,6 +236,11 @@ def _fma(a: Array, b: Array, c: Array) -> Array:
     return np.array(values, a.dtype)
 
 
+def _scale(a: Array, n: Array) -> Array:
+    """a * 2**n; a NaN of n comes with one of a."""
+    return np.asarray(np.ldexp(a, np.nan_to_num(n).astype(np.int32)))
+
+
 def _floor_divide(a: Array, b: Array) -> Array:
     return np.asarray(np.where(b == 0, 0, np.floor_divide(a, b))).astype(a.dtype)
 
@@ -434,6 +439,7 @@ def _vocabulary() -> dict[str, Callable[..., Any]]:
         "rint": _on_floats(np.rint),
         "fma": _family("f", _fma),
         "fmod": _family("f", np.fmod),
+        "scale": _family("f", _scale),
         "maximum": _family("biuf", _maximum),
         "minimum": _family("biuf", _minimum),
         "floor_divide": _family("iu", _floor_divide),

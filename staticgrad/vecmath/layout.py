@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from staticgrad.ir.expr import Expr, Number, literal, rarely, select
+from staticgrad.ir.expr import Expr, Number, apply, literal, rarely, select
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import DType
 
@@ -114,10 +114,23 @@ def power_of_two(low_bits: Expr) -> Expr:
 
 
 def scale_gradually(p: Expr, low_bits: Expr) -> Expr:
-    """p * 2**n in two exact steps and one rounding, so that denormal results are right.
+    """p * 2**n, rounded once, so that denormal results are right.
 
-    ``low_bits`` holds n + 2 * bias. Serves -2 * bias <= n <= 2 * bias + 1; towards the lower end
-    both factors become exact zeros.
+    ``low_bits`` holds n + 2 * bias. Serves -2 * bias <= n <= 2 * bias + 1.
+    """
+    return apply("scale", p, low_bits)
+
+
+def scaled_by(low_bits: Expr) -> Expr:
+    """The n of ``scale_gradually``, as a float."""
+    layout = layout_of(low_bits)
+    return low_bits - (layout.rounder + 2 * layout.bias)
+
+
+def scaled_in_steps(p: Expr, low_bits: Expr) -> Expr:
+    """The same by two exact factors, of which the first rounds nothing.
+
+    Towards the lower end of n both become exact zeros.
     """
     layout = layout_of(p)
     both = bits(low_bits)
