@@ -12,6 +12,13 @@ from dataclasses import field
 from typing import Final
 
 from staticgrad.codegen.block_functions import function_name, function_text
+from staticgrad.codegen.quotients import (
+    DIVISORS,
+    is_power_of_two,
+    quotient_name,
+    quotient_text,
+    span_of,
+)
 from staticgrad.codegen.source_lines import (
     Lines as Lines,
     element as element,
@@ -149,6 +156,7 @@ class Scope:
     called: dict[str, str] = field(default_factory=dict)  # refs by other names
     names: dict[Expr, str] = field(default_factory=dict)
     broadcasts: dict[str, str] = field(default_factory=dict)
+    inverses: dict[str, str] = field(default_factory=dict)
     masks: dict[tuple[str, bool], str] = field(default_factory=dict)
     windows: dict[str, Inside] = field(default_factory=dict)  # masks of ends that vectors cross
     written: dict[str, str] = field(default_factory=dict)  # what is computed, by its text
@@ -160,6 +168,7 @@ class Scope:
             self.windows, self.written = self.first.windows, self.first.written
             if self._shares_lanes:
                 self.broadcasts, self.masks = self.first.broadcasts, self.first.masks
+                self.inverses = self.first.inverses
 
     @property
     def _shares_lanes(self) -> bool:
@@ -231,7 +240,9 @@ class Scope:
             text = self._beyond(*end)
         else:
             args = [self.operand(a, vector, lines) for a in expr.args]
-            if expr.op in BLOCKS:
+            if expr.op == "div" and vector and self._divides_all(expr.args[1]):
+                text = self._quotient(args[0], expr.args[1])
+            elif expr.op in BLOCKS:
                 text = f"{self.unit.helper(expr.op, expr.dtype)}({', '.join(args)})"
             else:
                 text = primitive(expr, args)
@@ -240,6 +251,27 @@ class Scope:
             name = self.written[text] = self.unit.fresh("v" if vector else "u")
             lines.add(f"{name} = {text}")
         self.names[expr] = name
+
+    def _divides_all(self, divisor: Expr) -> bool:
+        """Whether a loop's vectors are divided by one number, which is sooner done by products."""
+        if not (self.unit.has_masks and divisor.dtype in DIVISORS and self.lanes > 1):
+            return False
+        if divisor.op == "literal":
+            return not is_power_of_two(divisor.attribute)
+        return not self._depends[divisor]
+
+    def _quotient(self, dividend: str, divisor: Expr) -> str:
+        """The quotient of a vector by such a number, whose inverse is computed before the loop."""
+        dtype, wide = divisor.dtype, self.operand(divisor, True, self.body)
+        if wide not in self.inverses:
+            one = self.operand(divisor, False, self.before)
+            found = f"{element(dtype)}x1(1.0) / {one}", span_of(one, dtype)
+            names = [self.unit.fresh("u") for _ in found]
+            for name, text in zip(names, found, strict=True):
+                self.before.add(f"{name} = splat{self.lanes}({text})")
+            self.inverses[wide] = ", ".join(names)
+        self.unit.helpers.setdefault(quotient_name(dtype), quotient_text(dtype))
+        return f"{quotient_name(dtype)}({dividend}, {wide}, {self.inverses[wide]})"
 
     def operand(self, expr: Expr, vector: bool, lines: Lines) -> str:
         """The text of an operand, broadcast if a vector is wanted."""

@@ -48,6 +48,10 @@ _MOVED: Final = ("add i64 ", "sub i64 ", "mul i64 ", "getelementptr ")
 _NUMBERED: Final = re.compile(r"%v(\d+)")
 
 
+#: The module's metadata that says so of a branch: LLVM does not compute beforehand what is behind.
+SELDOM: Final = 999998
+
+
 class _Around:
     """A loop that is being written: its instructions have the numbers behind ``first``."""
 
@@ -73,6 +77,8 @@ class Emitter:
         self.lines: list[str] = []
         self.bits: dict[str, str] = {}
         """Bytes 0/1 that were widened -> the i1 per lane that they were."""
+        self.seldom: set[str] = set()
+        """Tests of what hardly ever holds."""
         self._known: dict[str, str] = {}
         self._order: list[str] = []
         self.scratch: list[str] = []

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 
 from staticgrad.errors import CompileError
 from staticgrad.native import headroom, target as targets
+from staticgrad.native.emitter import SELDOM
 from staticgrad.native.lock import LOCK
 from staticgrad.native.target import Target
 from staticgrad.native.undisturbed import undisturbed
@@ -31,7 +32,10 @@ LONG_RUN: Final = 24
 #: What other objects define is called by its address in a table of the object's own, and so is what
 #: LLVM adds calls of: ``loader`` lays out all that an object needs before it loads it, and such
 #: tables count, whereas stubs that LLVM's loader would add do not.
-_FLAGS: Final = '!llvm.module.flags = !{!999999}\n!999999 = !{i32 7, !"RtLibUseGOT", i32 1}\n'
+_FLAGS: Final = (
+    '!llvm.module.flags = !{!999999}\n!999999 = !{i32 7, !"RtLibUseGOT", i32 1}\n'
+    f'!{SELDOM} = !{{!"branch_weights", i32 1, i32 4000}}\n'
+)
 #: LLVM's option that leaves strength reduction out.
 _WITHOUT_REDUCTION: Final = "-disable-lsr"
 #: How the first lines of functions, declarations and variables begin.

@@ -20,6 +20,7 @@ from staticgrad.native.operations import (
     Operation,
     Rule,
     bit_of,
+    choose,
     define,
     kind_lanes,
     meet,
@@ -51,6 +52,11 @@ def half(out: Emitter, kind: Vector, value: str, start: int) -> str:
     )
 
 
+#: Exponents from which on numbers below 2 in size are not all rounded to 0. Below, a processor
+#: would take hundreds of cycles to find that out.
+_LEAST_EXPONENT: Final = {"f32": -150.0, "f64": -1075.0}
+
+
 def _scaled(out: Emitter, kind: Vector, value: str, n: str) -> str:
     """value * 2**n, rounded once, by the instruction of AVX-512 that takes 128 to 512 bits."""
     bits = kind.element.bits
@@ -65,12 +71,17 @@ def _scaled(out: Emitter, kind: Vector, value: str, n: str) -> str:
         value, n = (out.splat(whole, each) for each in (value, n))
     elif kind.lanes < least:
         value, n = (_beside(out, kind, [each, "poison"], least) for each in (value, n))
+    low = text.constant(whole, _LEAST_EXPONENT[kind.element.name])
+    on = out.do(f"fcmp uge {whole.llvm} {n}, {low}")
+    if least < 8:
+        value, on = choose(out, whole, on, value, text.constant(whole, 0.0)), "-1"
+    else:
+        on = out.do(f"bitcast <{least} x i1> {on} to i{least}")
     letter, wide = "s" if bits == 32 else "d", least * bits
     kinds = [(whole.llvm, value), (whole.llvm, n), (whole.llvm, "zeroinitializer")]
-    on = (f"i{max(8, least)}", "-1")
     rounding = [("i32", "4")] if wide == 512 else []  # as the environment says
     name = f"llvm.x86.avx512.mask.scalef.p{letter}.{wide}"
-    found_whole = out.intrinsic(whole.llvm, name, [*kinds, on, *rounding])
+    found_whole = out.intrinsic(whole.llvm, name, [*kinds, (f"i{max(8, least)}", on), *rounding])
     return found_whole if kind.lanes == least else _first(out, whole, found_whole, kind.lanes)
 
 
@@ -215,7 +226,9 @@ def _some(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) ->
     if lanes == 1:
         return bits
     whole = out.do(f"bitcast <{lanes} x i1> {bits} to i{lanes}")
-    return out.do(f"icmp ne i{lanes} {whole}, 0")
+    any_of_them = out.do(f"icmp ne i{lanes} {whole}, 0")
+    out.seldom.add(any_of_them)
+    return any_of_them
 
 
 def _some_result(kind: Kind) -> Kind | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Set
 
+from staticgrad.native.emitter import SELDOM
 from staticgrad.native.joins import Arrival, Join, Names, Path
 from staticgrad.native.kinds import NOTHING, RANGE, WORD, Kind
 from staticgrad.native.operations import OPERATORS
@@ -125,7 +126,9 @@ class SyntaxReader(FunctionTranslation):
         self.open = False
 
     def _fork(self, condition: Bound, yes: str, no: str) -> None:
-        self.out.effect(f"br i1 {self.truth(condition)}, label %{yes}, label %{no}")
+        bit = self.truth(condition)
+        weights = f", !prof !{SELDOM}" if bit in self.out.seldom else ""
+        self.out.effect(f"br i1 {bit}, label %{yes}, label %{no}{weights}")
         self.open = False
 
     # -- names
