@@ -52,7 +52,7 @@ def half(out: Emitter, kind: Vector, value: str, start: int) -> str:
     )
 
 
-#: Exponents from which on numbers below 2 in size are not all rounded to 0. Below, a processor
+#: Exponents from which on numbers from 0 to 2 are not all rounded to 0. Below, a processor
 #: would take hundreds of cycles to find that out.
 _LEAST_EXPONENT: Final = {"f32": -150.0, "f64": -1075.0}
 

@@ -444,6 +444,8 @@ def _mask_selected(mask: Kind, *operands: Kind) -> Kind | None:
 
 def _select_mask(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
     kind, (a, b) = _unify(out, kinds[1:], values[1:])
+    if kind.element.kind == "b" and (a, b) == tuple(text.constant(kind, c) for c in (1, 0)):
+        return byte_of(out, kind.lanes, str(values[0]))  # the mask itself is looked at, not bytes
     return choose(out, kind, str(values[0]), a, b)
 
 

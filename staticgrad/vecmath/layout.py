@@ -114,7 +114,7 @@ def power_of_two(low_bits: Expr) -> Expr:
 
 
 def scale_gradually(p: Expr, low_bits: Expr) -> Expr:
-    """p * 2**n, rounded once, so that denormal results are right; p is below 2 in size.
+    """p * 2**n, rounded once, so that denormal results are right; p is from 0 to 2.
 
     ``low_bits`` holds n + 2 * bias. Serves -2 * bias <= n <= 2 * bias + 1.
     """

@@ -28,6 +28,11 @@ CASES: dict[str, tuple[Op, tuple[float, ...], tuple[float, ...]]] = {
     "fmod": (sg.fmod, (7.5, -2.0), (3e38, 0.1)),
     "floor_quotient": (sg.floor_divide, (7.5, -2.0), (-3e38, 0.7)),
     "pow": (sg.pow, (1.3, 2.5), (-2.0, 3.0)),
+    "exp": (sg.exp, (0.7,), (-800.0,)),
+    "log": (sg.log, (0.7,), (1e-310,)),
+    "log2": (sg.log2, (3.0,), (0.0,)),
+    "log10": (sg.log10, (3.0,), (float("inf"),)),
+    "log1p": (sg.log1p, (0.7,), (-1.0,)),
 }
 
 
