@@ -28,7 +28,7 @@ from staticgrad.types.dtype import BOOL, I64, U64, DType
 #: Primitive -> number of operands. They share one dtype, which is the result's, unless noted.
 ARITHMETIC: Final = {"add": 2, "sub": 2, "mul": 2, "div": 2, "neg": 1, "abs": 1}
 FLOATING: Final = {
-    "sqrt": 1, "floor": 1, "ceil": 1, "trunc": 1, "rint": 1, "fma": 3, "c_fmod": 2, "scale": 2,
+    "sqrt": 1, "floor": 1, "ceil": 1, "trunc": 1, "rint": 1, "fma": 3, "c_fmod": 2,
 }  # fmt: skip
 #: As NumPy: rounded down, the remainder with the divisor's sign; 0 for a zero divisor.
 DIVISION: Final = {"floor_divide": 2, "remainder": 2}
@@ -52,11 +52,12 @@ BLOCKS: Final = {
 }  # fmt: skip
 #: The blocks that take integers; the others take floats.
 INTEGER_BLOCKS: Final = frozenset(("int_pow",))
-TAKES_FLOATS: Final = FLOATING.keys() | BLOCKS.keys() - INTEGER_BLOCKS
+TAKES_FLOATS: Final = FLOATING.keys() | BLOCKS.keys() - INTEGER_BLOCKS | {"scale"}
 TAKES_INTEGERS: Final = DIVISION.keys() | INTEGER_BLOCKS
 #: (bool, a, b): a where it holds, else b; of ``rarely`` a kernel computes a only where it must.
 CHOICES: Final = {"select": 3, "rarely": 3}
-SPECIAL: Final = CHOICES | {"cast": 1, "bitcast": 1, "window": 1}
+#: ``scale`` and ``window`` stand in blocks alone: see ``vecmath.layout.scale_gradually``.
+SPECIAL: Final = CHOICES | {"cast": 1, "bitcast": 1, "window": 1, "scale": 2}
 LEAVES: Final = ("literal", "load", "index", "size", "ref")
 PRIMITIVES: Final = (
     ARITHMETIC
