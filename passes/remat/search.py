@@ -26,7 +26,7 @@ _LEVELS: Final = 20  # of equal bytes, from the lowest order down
 _LOWER: Final = 0.87  # ratio of levels where those would be further apart
 #: Effort of a search, in about five nanoseconds: for each op, and at most; but for each op of the
 #: longest at least.
-EFFORT = (900_000, 400_000_000, 40_000)
+EFFORT = (900_000, 400_000_000, 80_000)
 _DESCENDING: Final = 0.4  # share of it for descents, where sequences are rebuilt after them
 _REBUILT: Final = 600  # ops up to which sequences are taken apart and built again
 #: Effort of walks after that, and of exchanges, as a share of that before, and at most.
@@ -35,6 +35,7 @@ _IMPROVING: Final = (0.5, 80_000_000)
 _IMPROVED: Final = 150
 _STARTS: Final = 6  # sequences with repeats that descents begin with
 _ANEW: Final = 5  # levels after which a long schedule's descent begins anew
+_BEATEN: Final = 0.1  # share of the cost of all ops by which a descent may be dearer than others
 _CALL: Final = 10_000  # effort of what stands around each descent
 _WORSE: Final = 0.03  # share of the overhead that a rebuilt sequence may be dearer by
 
@@ -70,10 +71,12 @@ class BudgetSearch:
         self.orders.sort(key=lambda found: found.load)
         self.levels = [*_levels(self.orders[0].load, self.floor)]
         limit = int(self.effort * (_DESCENDING if self.rebuilds else 1.0))
+        if not self.rebuilds:
+            self._up()
         for start, slope in self._descents():
             if self.descents.effort >= limit:
                 break
-            self._down(start.ops, slope)
+            self._down(start, slope)
         if self.rebuilds:
             self._rebuild()
             if len(self.net.ops) <= _IMPROVED:
@@ -89,33 +92,60 @@ class BudgetSearch:
 
     def _descents(self) -> Iterator[tuple[Found, Slope]]:
         """Starts and slopes, in the order in which they are tried: the orders, and some of the
-        sequences with repeats, the lowest among them."""
+        sequences with repeats, the lowest among them, which comes first in a long schedule."""
         repeated = [each for each in self.cheapest.found if len(each.ops) > len(self.net.ops)]
-        starts = [*self.orders]
-        starts += repeated[:: max(1, len(repeated) // _STARTS)]
+        repeated = repeated[:: max(1, len(repeated) // _STARTS)]
+        first = 0 if self.rebuilds else 1
+        starts = [*repeated[:first], *self.orders, *repeated[first:]]
         for slope in SLOPES:
             for start in starts:
                 yield start, slope
 
-    def _down(self, start: Sequence[int], slope: Slope) -> None:
+    def _up(self) -> None:
+        """Leave a sequence at each level above the smallest, on the way up: a long schedule has too
+        many runs to take out to begin with the smallest each time."""
+        found = self.cheapest.found[0]
+        for goal in reversed(self.levels):
+            if goal > found.load and len(found.ops) > len(self.net.ops):
+                found = self._trim(found.ops, goal, 0.0)
+
+    def _down(self, start: Found, slope: Slope) -> None:
         """Leave a sequence at each level on the way down. That of a long schedule, of which a step
-        drops many values, begins anew now and then: it finds others."""
-        descents, ops = self.descents, start
+        drops many values, begins with the order again now and then, for it finds others, as long
+        as it finds any; and it ends where sequences are known that are much cheaper."""
+        ops, anew = start.ops, not self.rebuilds and len(start.ops) == len(self.net.ops)
         for place, goal in enumerate(self.levels, 1):
-            if not self.rebuilds and place % _ANEW == 0:
-                ops = start
-            ops = descents.descended(
-                ops, int(goal * slope.share), slope, self.random, self.effort // 4
-            )
-            peak = descents.peak
-            self._kept(ops)
-            self._trim(ops, max(goal, peak), 0.0)
-            if peak > goal:
+            if not self.rebuilds and start.load <= goal:
+                continue
+            if anew and place % _ANEW == 0:
+                other, anew = self._level(start.ops, goal, slope, self.effort // 10)
+                if anew:
+                    ops = other
+                    continue
+            ops, kept = self._level(ops, goal, slope, self.effort // 4)
+            if not kept or (not self.rebuilds and self._is_beaten(ops, goal)):
                 break
+
+    def _is_beaten(self, ops: Sequence[int], goal: int) -> bool:
+        """Whether a sequence within a goal is much cheaper than this one."""
+        best = self.cheapest.within(goal)
+        return best is not None and best.cost < self.net.cost(ops) - _BEATEN * self.net.total
+
+    def _level(
+        self, ops: Sequence[int], goal: int, slope: Slope, limit: int
+    ) -> tuple[tuple[int, ...], bool]:
+        """Go down to a level; where that ends, and whether the level is kept."""
+        goal_here = int(goal * slope.share)
+        found = self.descents.descended(ops, goal_here, slope, self.random, limit)
+        peak = self.descents.peak
+        self._kept(found)
+        self._trim(found, max(goal, peak), 0.0)
+        return tuple(found), peak <= goal
 
     def _trim(self, ops: Sequence[int], goal: int, noise: float) -> Found:
         """What is left where runs go that a goal does not ask for."""
-        return self._kept(self.descents.trimmed(ops, goal, self.random, noise, self.effort // 20))
+        limit = self.effort // (20 if self.rebuilds else 40)
+        return self._kept(self.descents.trimmed(ops, goal, self.random, noise, limit))
 
     def _rebuild(self) -> None:
         """Take runs of the cheapest of each level out, at random, and go down again: to the level,

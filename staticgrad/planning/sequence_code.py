@@ -227,17 +227,10 @@ def later(s: SequenceArrays, value: int, k: int) -> int:
 
 def lives(s: SequenceArrays, value: int, t: int) -> int:
     """Whether a value is held from before step t for a step from t on, or to the end."""
-    before = 0
-    for k in range(s.event_at[value], s.event_at[value + 1]):
-        event = s.event[k]
-        if event >= 2 * t:
-            if event % 2 == 1:
-                return 0
-            return before
-        before = 1
-    if before == 1:
-        return s.kept[value]
-    return 0
+    k = first_event(s, value, 2 * t)
+    if k == s.event_at[value]:
+        return 0
+    return later(s, value, k)
 
 
 def find_closure(s: SequenceArrays, value: int, t: int) -> int:
@@ -262,7 +255,10 @@ def find_closure(s: SequenceArrays, value: int, t: int) -> int:
             needed = s.reads[at]
             maker = s.producer[needed]
             if s.mark[maker] != stamp and lives(s, needed, t) == 0:
-                if s.count[maker] >= s.limit[maker] or found + depth > LONGEST:
+                if s.count[maker] >= s.limit[maker]:
+                    return -1
+                if found + depth > LONGEST:
+                    words[EFFORT] = words[EFFORT] - 2 * LONGEST
                     return -1
                 s.mark[maker] = stamp
                 depth = depth + 1
