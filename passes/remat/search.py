@@ -111,8 +111,8 @@ class BudgetSearch:
 
     def _down(self, start: Found, slope: Slope) -> None:
         """Leave a sequence at each level on the way down. That of a long schedule, of which a step
-        drops many values, begins with the order again now and then, for it finds others, as long
-        as it finds any; and it ends where sequences are known that are much cheaper."""
+        drops many values, begins with the order again now and then: it finds others, as long as it
+        finds any."""
         ops, anew = start.ops, not self.rebuilds and len(start.ops) == len(self.net.ops)
         for place, goal in enumerate(self.levels, 1):
             if not self.rebuilds and start.load <= goal:
@@ -123,24 +123,22 @@ class BudgetSearch:
                     ops = other
                     continue
             ops, kept = self._level(ops, goal, slope, self.effort // 4)
-            if not kept or (not self.rebuilds and self._is_beaten(ops, goal)):
+            if not kept:
                 break
-
-    def _is_beaten(self, ops: Sequence[int], goal: int) -> bool:
-        """Whether a sequence within a goal is much cheaper than this one."""
-        best = self.cheapest.within(goal)
-        return best is not None and best.cost < self.net.cost(ops) - _BEATEN * self.net.total
 
     def _level(
         self, ops: Sequence[int], goal: int, slope: Slope, limit: int
     ) -> tuple[tuple[int, ...], bool]:
-        """Go down to a level; where that ends, and whether the level is kept."""
+        """Go down to a level; where that ends, and whether the level is kept. What is much dearer
+        than another sequence of a long schedule is not trimmed."""
         goal_here = int(goal * slope.share)
-        found = self.descents.descended(ops, goal_here, slope, self.random, limit)
-        peak = self.descents.peak
-        self._kept(found)
-        self._trim(found, max(goal, peak), 0.0)
-        return tuple(found), peak <= goal
+        ops = self.descents.descended(ops, goal_here, slope, self.random, limit)
+        found = self._kept(ops)
+        best = self.cheapest.within(max(goal, found.load))
+        much = _BEATEN * self.net.total
+        if self.rebuilds or best is None or best.cost > found.cost - much:
+            self._trim(ops, max(goal, found.load), 0.0)
+        return found.ops, found.load <= goal
 
     def _trim(self, ops: Sequence[int], goal: int, noise: float) -> Found:
         """What is left where runs go that a goal does not ask for."""
