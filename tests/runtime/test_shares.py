@@ -3,6 +3,8 @@ it."""
 
 from __future__ import annotations
 
+import signal
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad.errors import IndexOutOfRange, NonFiniteError
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.kernel import Kernel
 from staticgrad.runtime.shares import NEAR, RowShare, shares
@@ -112,3 +115,125 @@ def test_products_whose_rows_stand_elsewhere_are_left_whole() -> None:
     numbered = replace(stage.stores[0], value=Expr("index", I64, (), "i"))
     stage = replace(stage, stores=(*stage.stores, numbered))
     assert not shares(replace(kernel, stages=(stage,)), arguments, 2), "a row has another number"
+
+
+def trained(hidden: int, trips: int) -> tuple[sg.Graph, sg.Parameter]:
+    """A step of SGD on a recurrent layer that looks up a row of a table in each trip.
+
+    It adds the logarithm of ``level``, for each trip and row a number.
+    """
+    x, level = sg.input("x", (trips, "batch", hidden)), sg.input("level", (trips, "batch", 1))
+    places = sg.input("places", (trips,), "int64")
+    u = sg.parameter("u", np.random.default_rng(0).normal(0, 0.1, (hidden, hidden)).astype("f4"))
+    table = sg.input("table", (5, hidden))
+
+    def trip(h: Any, each: Any) -> Any:
+        h = sg.tanh(each[0] + h @ u + table[each[1]] + sg.log(each[2]))
+        return h, None
+
+    last, _ = sg.scan(trip, sg.zeros((x.shape[1], hidden), "float32"), (x, places, level))
+    loss = (last * last).mean()
+    return sg.Graph({"loss": loss, "last": last}, sg.optim.SGD(0.1).updates(loss, [u])), u
+
+
+def training_feeds(hidden: int, trips: int, batch: int) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(batch)
+    return {
+        "x": random.normal(0, 0.3, (trips, batch, hidden)).astype("float32"),
+        "level": np.ones((trips, batch, 1), "float32"),
+        "places": random.integers(0, 5, trips),
+        "table": random.normal(0, 0.3, (5, hidden)).astype("float32"),
+    }
+
+
+def steps_of(f: Any, u: sg.Parameter, given: dict[str, np.ndarray], start: np.ndarray) -> bytes:
+    """What two steps give, and the parameter behind them."""
+    u.value = start
+    found = [array.tobytes() for _ in range(2) for array in f.run(given).values()]
+    return b"".join([*found, u.value.tobytes()])
+
+
+WAYS: tuple[dict[str, Any], ...] = (
+    {}, {"debug": True}, {"debug": "nan"}, {"checkpoint": "recompute", "debug": True},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("options", WAYS, ids=str)
+def test_shared_trips_have_equal_bytes_in_every_mode(options: dict[str, Any]) -> None:
+    graph, u = trained(64, TRIPS)
+    start, given = u.value, training_feeds(64, TRIPS, 56)
+    wanted = steps_of(sg.compile(graph, threads=1), u, given, start)
+    for threads in (2, 3, 4):
+        f = sg.compile(graph, threads=threads, **options)
+        assert steps_of(f, u, given, start) == wanted
+
+
+@pytest.mark.parametrize("debug", [False, True, "nan"])
+def test_a_lookup_that_fails_in_a_shared_trip_changes_no_parameter(debug: Any) -> None:
+    graph, u = trained(64, TRIPS)
+    start, given = u.value, training_feeds(64, TRIPS, 56)
+    wrong = given | {"places": np.where(np.arange(TRIPS) == 6, 5, given["places"])}
+    wanted = steps_of(sg.compile(graph, threads=1), u, given, start)
+    messages = set()
+    for threads in (2, 3, 4):
+        f = sg.compile(graph, threads=threads, debug=debug)
+        for _ in range(2):
+            u.value = start
+            with pytest.raises(IndexOutOfRange) as failed:
+                f.run(wrong)
+            messages.add(str(failed.value))
+            assert u.value.tobytes() == start.tobytes()
+        assert steps_of(f, u, given, start) == wanted
+    assert len(messages) == 1
+
+
+def test_the_trip_of_a_nan_is_named_whoever_had_its_row() -> None:
+    graph, u = trained(64, TRIPS)
+    start, given = u.value, training_feeds(64, TRIPS, 56)
+    for row in (0, 55):
+        level = given["level"].copy()
+        level[5, row] = -1.0
+        messages = set()
+        for threads in (1, 2, 4):
+            f = sg.compile(graph, threads=threads, debug="nan")
+            with pytest.raises(NonFiniteError) as failed:
+                f.run(given | {"level": level})
+            messages.add(str(failed.value))
+            assert u.value.tobytes() == start.tobytes()
+        (message,) = messages
+        assert "trip 5" in message
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_interrupts_between_shared_trips_leave_a_step_whole(threads: int) -> None:
+    """Trips take several pieces of the driver's fuel; a signal comes at random moments."""
+    if threading.current_thread() is not threading.main_thread():
+        pytest.skip("signals arrive in the main thread")
+    trips = 3000
+    graph, u = trained(64, trips)
+    start, given = u.value, training_feeds(64, trips, 56)
+    f = sg.compile(graph, threads=threads)
+    u.value = start
+    outputs = {name: array.tobytes() for name, array in f.run(given).items()}
+    after = u.value.tobytes()
+
+    def ring(*_: object) -> None:
+        raise TimeoutError
+
+    before, random = signal.signal(signal.SIGALRM, ring), np.random.default_rng(threads)
+    try:
+        for delay in random.uniform(1e-4, 0.04, 8):
+            u.value = start
+            try:
+                signal.setitimer(signal.ITIMER_REAL, delay)
+                f.run(given)
+            except TimeoutError:
+                assert u.value.tobytes() in (start.tobytes(), after)
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            u.value = start
+            again = f.run(given)
+            assert {name: array.tobytes() for name, array in again.items()} == outputs
+            assert u.value.tobytes() == after
+    finally:
+        signal.signal(signal.SIGALRM, before)
