@@ -6,7 +6,6 @@ that gradients add up where an element stands several times; the others join wha
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -24,11 +23,12 @@ from staticgrad.ops.positions import iota
 from staticgrad.ops.slices import Pad, concatenate, part
 from staticgrad.types import dim as dims
 from staticgrad.types.dim import Dim, Size
-from staticgrad.types.dtype import I64
+from staticgrad.types.dtype import BOOL, I64
 
 Pairs = list[tuple[Any, Any]]
 _STATISTICS: Final = {"maximum": "max", "minimum": "min", "mean": "mean", "median": "median"}
 _REPEATING: Final = ("edge", "reflect", "symmetric", "wrap")
+_MIRRORING: Final = ("reflect", "symmetric")
 _MODES: Final = ("constant", *_REPEATING, "linear_ramp", *_STATISTICS)
 
 
@@ -54,7 +54,8 @@ def pad(
             ``"mean"``, ``"median"``, of the axis or of its ``stat_length`` outermost elements.
         constant_values, end_values: numbers or 0-d values, one or in pairs as ``pad_width``.
         stat_length: how many elements count, one or in pairs; all by default.
-        reflect_type: only ``"even"``.
+        reflect_type: ``"even"``, or ``"odd"``: twice the outermost element less the mirrored ones.
+            For ``"reflect"`` and ``"symmetric"``.
 
     Returns:
         A value in the dtype of x, larger by both widths along each axis.
@@ -62,7 +63,7 @@ def pad(
     Raises:
         ArgumentError: ``pad_width`` or another argument has another form; another mode.
         ShapeError: elements repeated of an axis that has none.
-        DTypeError: a ramp, mean or median of integers.
+        DTypeError: a ramp, mean or median of integers, odd reflections of bools.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.pad([1, 2, 3], (1, 2), "edge"))
@@ -75,10 +76,9 @@ def pad(
             hint=f"there are {', '.join(_MODES)}",
             related=related(value),
         )
-    if reflect_type != "even":
-        raise ArgumentError(
-            f"pad: reflect_type={shown(reflect_type)} is not supported, only 'even'"
-        )
+    if reflect_type not in ("even", "odd"):
+        raise ArgumentError(f"pad: reflect_type={shown(reflect_type)} is neither 'even' nor 'odd'")
+    odd = reflect_type == "odd"
     pairs = [
         (size_of("pad", a, value), size_of("pad", b, value)) for a, b in _widths(value, pad_width)
     ]
@@ -87,14 +87,15 @@ def pad(
         constant_values=(constant_values, 0, ("constant",)),
         end_values=(end_values, 0, ("linear_ramp",)),
         stat_length=(stat_length, None, tuple(_STATISTICS)),
+        reflect_type=("odd" if odd else None, None, _MIRRORING),
     )
     if mode == "constant":
         return _with_constants(value, pairs, constant_values)
-    return _around(value, pairs, mode, (end_values, stat_length))
+    return _around(value, pairs, mode, (end_values, stat_length, odd))
 
 
 def _around(
-    value: AnyValue, pairs: list[tuple[Size, Size]], mode: str, options: tuple[Any, Any]
+    value: AnyValue, pairs: list[tuple[Size, Size]], mode: str, options: tuple[Any, Any, bool]
 ) -> AnyValue:
     """Every mode but the constants, one axis after the other."""
     if mode in ("linear_ramp", "mean", "median") and not value.dtype.is_float:
@@ -103,13 +104,15 @@ def _around(
             hint="x.astype('float64')",
             related=related(value),
         )
+    if options[2] and value.dtype is BOOL:
+        raise DTypeError("pad: bools have no odd reflection", related=related(value))
     ends = _pairs(value, options[0], "end_values")
     lengths = _pairs(value, options[1], "stat_length")
     for axis, sides in enumerate(pairs):
         if sides == (0, 0):
             continue
         if mode in _REPEATING:
-            value = _repeated(value, axis, *sides, mode)
+            value = _repeated(value, axis, sides, mode, options[2])
         elif mode == "linear_ramp":
             value = _ramped(value, axis, sides, ends[axis])
         else:
@@ -185,19 +188,55 @@ def _joined(x: AnyValue, axis: int, sides: tuple[Size, Size], slabs: list[AnyVal
     return concatenate([*parts[0], x, *parts[1]], axis)
 
 
-def _repeated(x: AnyValue, axis: int, before: Size, after: Size, mode: str) -> AnyValue:
+def _repeated(x: AnyValue, axis: int, sides: tuple[Size, Size], mode: str, odd: bool) -> AnyValue:
     """x with elements of its own around it along ``axis``."""
-    size = x.shape[axis]
+    size, (before, after) = x.shape[axis], sides
     if size == 0:
         raise ShapeError(
             f"pad: axis {axis} of {x.type} has no elements to repeat", related=related(x)
         )
     total = size + before + after
+    places: Any
+    of: Any = np
+    count: Any = size
     if isinstance(total, Dim) or isinstance(size, Dim) or isinstance(before, Dim):
-        number: Callable[[Size], Any] = lambda s: functions.size_value(s, I64)  # noqa: E731
-        places = iota((total,), like=x) - number(before)
-        return take(x, _source(places, number(size), mode, functions), axis)
-    return take(x, _source(np.arange(total) - before, size, mode, np), axis)
+        of, count = functions, functions.size_value(size, I64)
+        places = iota((total,), like=x) - functions.size_value(before, I64)
+    else:
+        places = np.arange(total) - before
+    found = take(x, _source(places, count, mode, of), axis)
+    return _turned_over(x, found, axis, (places, count, mode, of)) if odd else found
+
+
+def _turned_over(
+    x: AnyValue, even: AnyValue, axis: int, given: tuple[Any, Any, str, Any]
+) -> AnyValue:
+    """Odd reflections, of the even ones: at an end e, f(e + k) = 2 x[e] - f(e - k).
+
+    So a period on, every element is larger by twice the difference of the ends.
+
+    Args:
+        x: what is reflected along ``axis``.
+        even: the elements at the same places, mirrored as they are.
+        given: the places and what else ``_source`` is given.
+    """
+    places, size, mode, of = given
+    same = int(mode == "symmetric")  # as far beyond the end as an element that lies before it
+    far = of.where(places < 0, -places - same, places)
+    period = of.maximum(2 * size - 2 + 2 * same, 1)
+    number = far // period
+    column = tuple(-1 if k == axis else 1 for k in range(x.ndim))
+
+    def along(values: Any) -> Any:
+        return functions.reshape(values, column) if of is functions else values.reshape(column)
+
+    first, last = (part(x, axis, at, 1) for at in (0, x.shape[axis] - 1))
+    found = functions.where(along(far % period < size), even, 2 * last - even)
+    if of is functions or number.any():
+        twice = as_value("pad", along(2 * number), getattr(x, "kind", type(x)))
+        moved = functions.astype(twice, x.dtype) * (last - first)
+        found = functions.where(along(number > 0), found + moved, found)
+    return functions.where(along(places < 0), 2 * first - found, found)
 
 
 def _source(places: Any, size: Any, mode: str, of: Any) -> Any:

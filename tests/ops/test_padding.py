@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad import eager
 from staticgrad.errors import ArgumentError, DTypeError, ShapeError
 from tests.ops.messages import assert_refused
 
@@ -12,6 +13,8 @@ CALLS = [
     {"mode": "edge"},
     {"mode": "reflect"},
     {"mode": "symmetric"},
+    {"mode": "reflect", "reflect_type": "odd"},
+    {"mode": "symmetric", "reflect_type": "odd"},
     {"mode": "wrap"},
     {"mode": "linear_ramp", "end_values": (2.0, -3.0)},
     {"mode": "maximum"},
@@ -22,7 +25,9 @@ CALLS = [
 WIDTHS = [((2, 3), (0, 1)), ((0, 7), (1, 0)), 1]
 
 
-@pytest.mark.parametrize("options", CALLS, ids=lambda options: options["mode"])
+@pytest.mark.parametrize(
+    "options", CALLS, ids=lambda options: options["mode"] + options.get("reflect_type", "")
+)
 def test_named_sizes(options):
     x = sg.input("x", ("n", "m"), "float64")
     out = {str(k): np.pad(x, width, **options) for k, width in enumerate(WIDTHS)}
@@ -46,6 +51,29 @@ def test_gradients_add_up_where_elements_are_repeated(mode):
     np.testing.assert_array_equal(found, np.bincount(places, weights))
 
 
+@pytest.mark.parametrize("mode", ["reflect", "symmetric"])
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_odd_reflections_go_on_beyond_a_period(mode, size):
+    """Beside NumPy, and the gradient of what is linear: the adjoint."""
+    random = np.random.default_rng(size)
+    array, along = random.normal(size=(2, 3, size))
+    x, width = sg.input("x", (3, size), "float64"), ((0, 0), (7, 12))
+    odd = {"mode": mode, "reflect_type": "odd"}
+    out = sg.pad(x, width, **odd)
+    wanted, moved = (np.pad(a, width, **odd) for a in (array, along))
+    np.testing.assert_allclose(sg.compile(out).run({"x": array}), wanted, rtol=1e-13, atol=1e-13)
+    factors = random.normal(size=wanted.shape)
+    slopes = sg.Graph({"slope": sg.grad((out * factors).sum(), x)}, inputs=[x])
+    found = sg.evaluate(slopes, {"x": array})["slope"]
+    assert np.sum(found * along) == pytest.approx(np.sum(moved * factors))
+    tensor = sg.pad(eager.Tensor(array, dtype="float64"), width, **odd)
+    np.testing.assert_allclose(np.asarray(tensor), wanted, rtol=1e-13, atol=1e-13)
+    whole = np.arange(4)  # mirrored once, no element is rounded
+    np.testing.assert_array_equal(
+        sg.evaluate(sg.pad(whole, 3, **odd)), np.pad(whole, 3, **odd), strict=True
+    )
+
+
 def test_widths_may_be_named():
     x, n = sg.input("x", ("n",), "float64"), sg.dim("n")
     array = np.array([1.0, 2.0, 3.0])
@@ -60,8 +88,12 @@ def test_refusals():
         sg.pad(x, 1, "empty")
     with assert_refused(ArgumentError, "end_values=2.0 says nothing", "linear_ramp", line="sg.pad"):
         sg.pad(x, 1, "edge", end_values=2.0)
-    with assert_refused(ArgumentError, "reflect_type='odd'", line="sg.pad"):
-        sg.pad(x, 1, "reflect", reflect_type="odd")
+    with assert_refused(ArgumentError, "reflect_type='odd' says nothing", line="sg.pad"):
+        sg.pad(x, 1, "edge", reflect_type="odd")
+    with assert_refused(ArgumentError, "neither 'even' nor 'odd'", line="sg.pad"):
+        sg.pad(x, 1, "reflect", reflect_type="both")
+    with assert_refused(DTypeError, "bools", line="sg.pad"):
+        sg.pad([True, False], 1, "reflect", reflect_type="odd")
     with assert_refused(ShapeError, "no elements to repeat", line="sg.pad"):
         sg.pad(np.zeros((0, 2)), 1, "edge")
     with assert_refused(DTypeError, "int64", "float64", line="sg.pad"):
