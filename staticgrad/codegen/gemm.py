@@ -17,6 +17,7 @@ from typing import Final
 from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.direct_products import is_direct, write_direct
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, scaled, total
+from staticgrad.codegen.narrow_products import has_rows_for_lanes, write_rows_for_lanes
 from staticgrad.codegen.packing import WAY, WAYS, Packing, may_collide, write_squares
 from staticgrad.codegen.product_epilogue import write_epilogue
 from staticgrad.codegen.product_streams import (
@@ -61,7 +62,11 @@ def write_gemm(kernel: Kernel, stage: Gemm, out: Lines, unit: Unit) -> None:
     else:
         product = PlainProduct(kernel, stage, unit)
         write = write_streams if product.only_streams else PlainProduct.write
-        (write_direct if is_direct(product) else write)(product, out)
+        if has_rows_for_lanes(product):
+            write = write_rows_for_lanes
+        elif is_direct(product):
+            write = write_direct
+        write(product, out)
 
 
 class PlainProduct:

@@ -88,7 +88,8 @@ class Packing:
     def _write_turned(self, out: Lines, columns: int) -> None:
         """Square blocks, transposed in registers."""
         lanes = self.lanes
-        out.add(f"for half in range(0, {columns}, {lanes}):")
+        halves = f"{columns} if wide > {lanes} else {lanes}" if columns > lanes else str(columns)
+        out.add(f"for half in range(0, {halves}, {lanes}):")
         out.add(f"    for k in range(0, steps, {lanes}):")
         place = "at + k + half * across, across, wide - half, steps - k"
         to = f"panel, to + k * {columns} + half, {columns}"

@@ -140,6 +140,20 @@ def test_panels_keep_their_sums_between_runs_and_blocks(bits: int, literal: bool
 
 
 @pytest.mark.parametrize("bits", [512, 256])
+@pytest.mark.parametrize("letter", ["f", "d"])
+def test_rows_are_lanes_where_columns_are_few(bits: int, letter: str) -> None:
+    """Last vectors reach beyond all rows, and inner indices are more than a part or one."""
+    for m, n, k in ((40, 8, 300), (CHUNK + 7, 5, 9), (300, 1, 130), (65, 8, 1), (35, 7, 64)):
+        a, b = (RNG.integers(-9, 9, (2, *size)).astype(letter) for size in ((m, k), (k, n)))
+        start = RNG.integers(-9, 9, (2, m, n)).astype(letter)
+        for second in ("along", "across", "apart"):
+            found = made(a, b, ("across", second), "vector", bits, literal=True)
+            assert_same(found, a @ b, f"{m} {n} {k} {second}")
+        updated = made(a, b, ("across", "along"), "vector", bits, start, literal=True)
+        assert_same(updated, start - a @ b, f"{m} {n} {k}")
+
+
+@pytest.mark.parametrize("bits", [512, 256])
 def test_a_last_tile_of_packed_rows_has_room(bits: int) -> None:
     """It is not full: what a store has too much lay beyond local memory, and ended the process."""
     a = RNG.integers(-9, 9, (1, CHUNK, 256)).astype("f4")
