@@ -173,7 +173,8 @@ class Tradeoff:
 
     def _title(self) -> str:
         at = ", ".join(f"{name}={size}" for name, size in self.sizes)
-        return f"{self.graph}{' at ' + at if at else ''}: {len(self.choices)} plans"
+        count = len(self.choices)
+        return f"{self.graph}{' at ' + at if at else ''}: {count} plan{'s' * (count != 1)}"
 
     def _rows(self) -> list[tuple[str, ...]]:
         return [

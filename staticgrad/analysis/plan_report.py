@@ -125,8 +125,9 @@ def _table(plan: Plan) -> Iterator[str]:
     copied = [f"{label} ({nbytes} bytes)" for label, nbytes in copied_feeds(plan).items()]
     if copied:
         yield f"feeds copied first: {', '.join(copied)}"
-    yield "largest at the peak:"
     live = [(place.nbytes, _line(buffer)) for place, buffer in peak_buffers(plan) if place.nbytes]
+    if live:
+        yield "largest at the peak:"
     yield from _rows([f"{nbytes:>12} bytes  {line}" for nbytes, line in live])
     nbytes = dict(plan.buffer_bytes)
     stored = stored_buffers(plan)

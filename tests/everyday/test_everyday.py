@@ -19,8 +19,10 @@ from tests.everyday import (
     attention,
     embeddings,
     gathers,
+    geometry,
     images,
     inference,
+    likelihoods,
     models,
     physics,
     sequences,
@@ -31,8 +33,8 @@ from tests.everyday import (
 from tests.everyday.programs import PROGRAMS, Program
 
 SUBJECTS = (
-    attention, embeddings, gathers, images, inference, models, physics, sequences, signals, solvers,
-    statistics,
+    attention, embeddings, gathers, geometry, images, inference, likelihoods, models, physics,
+    sequences, signals, solvers, statistics,
 )  # fmt: skip
 #: Of a few kernels each: what runs on every day.
 DAILY = ("logistic_weights", "triplet")
