@@ -36,6 +36,7 @@ MOST_BYTES: Final = 1 << 48  # of all values together, more than processors addr
 _SOLVED: Final = 150  # ops up to which there is a mixed integer program
 _BY_SOLVER: Final = ("milp", "rounded")
 _SECONDS: Final = 60.0  # of the solver, for each order
+_AGAIN: Final = 4  # part of the effort of walks that those from found sequences take
 _ROUNDS: Final = 3  # goals below the budget, where placement misses it
 
 
@@ -181,7 +182,10 @@ def _cheapest(
     best, the smallest arena of all that were placed, and the fewest bytes by which the arena of a
     cheaper sequence exceeded the budget where its load does not."""
     over = 0
-    fitting = {cost: sequence for load, cost, sequence in found if load <= budget}
+    fitting: dict[float, list[int]] = {}
+    for load, cost, sequence in sorted(found):  # of one cost the least load
+        if load <= budget:
+            fitting.setdefault(cost, sequence)
     for cost in sorted(fitting)[:_TRIES]:
         if best is not None and cost >= best.cost * (1.0 - 1e-9):
             break
@@ -216,7 +220,7 @@ def _lowered(
         low.append((descents.peak, net.cost(sequence), sequence))
     if walking:
         starts = [sequence for _, _, sequence in near[:2]]
-        low += walked(descents, starts, goal, random, walking)
+        low += walked(descents, starts, goal, random, walking // _AGAIN)
     return low
 
 
