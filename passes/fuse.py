@@ -9,7 +9,6 @@ parameter, unless it checks what one before it has checked (``ir/implied_checks.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from passes.fusion.column_formulas import with_formulas_of_sums
@@ -40,7 +39,7 @@ from staticgrad.ir.call_step import CallStep
 from staticgrad.ir.graph import Constant, Graph, Input, Parameter, ParameterLeaf
 from staticgrad.ir.schedule import Binding, BoundStep, Buffer, KernelStep, Role, Schedule, Touch
 from staticgrad.kept import collection_paused
-from staticgrad.records import dataclass
+from staticgrad.records import dataclass, replace
 from staticgrad.source import Location
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType

@@ -23,9 +23,22 @@ from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from dataclasses import dataclass as dataclass
+    from dataclasses import dataclass as dataclass, replace as replace
     from typing import NamedTuple as NamedTuple
 else:
+
+    def replace(record, /, **changes):
+        """The record with other values in some fields, as ``dataclasses.replace`` makes it.
+
+        That takes several times as long, for it asks each field what it is.
+        """
+        names = record.__class__.__dict__.get(_PLAIN)
+        if names is None or not changes.keys() <= names:
+            return dataclasses.replace(record, **changes)
+        own = record.__dict__
+        made = object.__new__(record.__class__)
+        object.__setattr__(made, "__dict__", {**{name: own[name] for name in names}, **changes})
+        return made
 
     def dataclass(cls=None, /, *, repr=True, eq=True, frozen=False, slots=False, **others):
         """The decorator; options as in the standard library."""
@@ -58,6 +71,8 @@ class _Made:
 
 
 _MADE: Final = _Made()
+#: The attribute of frozen classes, whose records have nothing but fields, that names these.
+_PLAIN: Final = "_record_names"
 Fields = Mapping[str, dataclasses.Field[Any]]
 
 
@@ -85,6 +100,8 @@ def _record(cls: type[Any], show: bool, compare: bool, frozen: bool, slots: bool
     cls.__dataclass_fields__, cls.__dataclass_params__ = fields, kind.__dataclass_params__
     if "__init__" not in cls.__dict__:
         cls.__init__ = _init(cls, fields, frozen)
+        if frozen and _is_plain(cls) and all(field.init for field in fields.values()):
+            setattr(cls, _PLAIN, fields.keys())
     _define(cls, "__match_args__", tuple(f.name for f in fields.values() if f.init))
     if show:
         _define(cls, "__repr__", _repr([f.name for f in fields.values() if f.repr]))
@@ -97,6 +114,13 @@ def _record(cls: type[Any], show: bool, compare: bool, frozen: bool, slots: bool
         _define(cls, "__setattr__", _setattr(cls, fields))
         _define(cls, "__delattr__", _delattr(cls, fields))
     return cls
+
+
+def _is_plain(cls: type[Any]) -> bool:
+    """Whether an instance is made with a dictionary of its fields, and nothing else is done."""
+    new: object = cls.__new__
+    made = type(cls).__call__ is type.__call__ and new is object.__new__
+    return made and cls.__dictoffset__ != 0 and not hasattr(cls, "__post_init__")
 
 
 def _define(cls: type[Any], name: str, attribute: object) -> None:

@@ -9,7 +9,6 @@ their places, nobody but the later group reads it, which computes it, and nothin
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from passes.fusion.groups import Group, Groups, Home, meets_elements
@@ -18,6 +17,7 @@ from passes.fusion.sharing import ANCHORED, kept_apart
 from staticgrad.analysis.users import ValueKey
 from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.graph import Node
+from staticgrad.records import replace
 
 #: Groups that compute elements, whatever else they do.
 _INTO: Final = ("map", *ANCHORED)

@@ -10,7 +10,6 @@ and back, and where what it keeps of one matrix fits into the cache.
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Final
 
 from passes.fusion.block_roles import roles_of
@@ -21,6 +20,7 @@ from passes.fusion.trimming import with_trimmed
 from staticgrad.analysis.users import ValueKey
 from staticgrad.ir.forms import Contract, Pointwise, Reduce
 from staticgrad.ir.graph import Node
+from staticgrad.records import replace
 from staticgrad.types.tensor import Shape, c_strides, hint_value
 
 #: Rows and columns of a square, at least, as far as hints tell: smaller ones fill no tile.

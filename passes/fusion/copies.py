@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from functools import cached_property
 
 from passes.fusion.groups import (
@@ -27,7 +26,7 @@ from passes.fusion.groups import (
 from passes.fusion.walks import broken_rows, lies_in_order
 from passes.layout import Strided
 from staticgrad.ir.graph import Parameter, Symbolic
-from staticgrad.records import dataclass
+from staticgrad.records import dataclass, replace
 from staticgrad.types.tensor import Shape, TensorType, c_strides
 
 

@@ -33,11 +33,14 @@ _OPEN_BYTES: Final = 1 << 20
 #: Cycles that a kernel takes beside its loop.
 _CALL: Final = 60
 _VECTOR_BYTES: Final = 64
+#: Operations that are one instruction.
+_ONE: Final = 2
 
 
 def instructions(node: Node) -> int:
     """Instructions for one vector: operations that multiply and add are one."""
-    return max(1, round(0.6 * node.op.flops))
+    flops = node.op.flops
+    return round(0.6 * flops) if flops > _ONE else 1
 
 
 def latency(node: Node) -> float:

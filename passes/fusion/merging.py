@@ -9,7 +9,6 @@ bytes, reads fewer, and leaves no value for which a step would run again.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Final
 
 from passes.fusion.absorbing import absorbed
@@ -27,6 +26,7 @@ from passes.fusion.sinking import sunk
 from passes.fusion.totals import with_totals_apart
 from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.graph import Graph, Node
+from staticgrad.records import replace
 
 #: The name under which a graph has its groups.
 _NOTE: Final = "groups"

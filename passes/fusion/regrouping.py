@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from passes.fusion.groups import Group, Groups, Key, Read
 from passes.fusion.precedence import Precedence, writes_in_order
+from staticgrad.records import replace
 
 
 class Regrouping:
@@ -36,7 +36,12 @@ class Regrouping:
 
     def _place(self, number: int) -> int:
         """Where the last node of a group stands in the graph."""
-        return max([self._position[node] for node in self._groups[number].members], default=0)
+        group, position = self._groups[number], self._position
+        if group.transfer is not None or group.image is not None:
+            return max([position[node] for node in group.members], default=0)
+        results = [position[key.node] for key in (*group.reductions, *group.columns)]
+        last = [position[node] for node in group.nodes[-1:]]  # they are in the order of the graph
+        return max([*results, *last], default=0)
 
     def _edges(self, reads: Mapping[int, Sequence[Read]]) -> Iterator[tuple[int, int]]:
         """Pairs of groups of which the second reads, or writes over, what the first writes.

@@ -75,10 +75,11 @@ class RowRules:
         self._groups = groups
         self._updated = {value.node for _, value in groups.graph.updates}
         self._fits: dict[Group, bool] = {}
+        self._short: dict[Group, bool] = {}
 
     def shared(self, one: Group, other: Group) -> tuple[Shape, int] | None:
         """The domain and the number of row axes that two groups could share as one of rows."""
-        if not (self._fit(one) and self._fit(other)):
+        if not (self.fits(one) and self.fits(other)):
             return None
         reducing = next((each for each in (one, other) if each.row), None)
         if reducing is None:
@@ -102,11 +103,19 @@ class RowRules:
             return None
         return domain, row
 
-    def _fit(self, group: Group) -> bool:
+    def fits(self, group: Group) -> bool:
         """Whether a group could be a part of one of rows, by its form alone."""
-        if group not in self._fits:
-            self._fits[group] = self._asked(group)
-        return self._fits[group]
+        found = self._fits.get(group)
+        if found is None:
+            found = self._fits[group] = self._asked(group)
+        return found
+
+    def has_short_rows(self, group: Group) -> bool:
+        """Whether a row of it lies in each lane of vectors."""
+        found = self._short.get(group)
+        if found is None:
+            found = self._short[group] = has_short_rows(group)
+        return found
 
     def _asked(self, group: Group) -> bool:
         if group.kind not in ("map", "rows", "columns"):
@@ -118,7 +127,7 @@ class RowRules:
         if group.regions:
             return False
         across = bool(group.row and group.reductions) and sums_across(self._groups, group)
-        across &= not has_short_rows(group)
+        across = across and not self.has_short_rows(group)
         return not across and self._updated.isdisjoint(group.nodes)
 
     def in_row(self, read: Read, domain: Shape, row: int) -> bool:
@@ -148,7 +157,7 @@ class RowRules:
         size = one.instructions + other.instructions
         if size > LARGEST_ROWS:
             return TooLarge(size, LARGEST_ROWS)
-        if has_short_rows(one) or has_short_rows(other):
+        if self.has_short_rows(one) or self.has_short_rows(other):
             return self._short_apart(one, other, domain, row)
         of_row = domain[len(domain) - row :]
         rows, length = map(hint_product, (outer_shape(domain, row), of_row))
@@ -201,7 +210,7 @@ class RowRules:
         That has one element per row, and long operations for it.
         """
         length = hint_product(group.domain[len(group.domain) - group.row :])
-        if part.domain == group.domain or length >= LONG_ENOUGH or has_short_rows(group):
+        if part.domain == group.domain or length >= LONG_ENOUGH or self.has_short_rows(group):
             return False
         return any(map(self.takes_long, part.nodes))
 

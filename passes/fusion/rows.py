@@ -11,7 +11,6 @@ back, and if what a row takes fits into the cache (``row_rules``).
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from dataclasses import replace
 from typing import Final
 
 from passes.fusion.groups import (
@@ -30,6 +29,7 @@ from passes.fusion.regrouping import Regrouping
 from passes.fusion.row_rules import RowRules
 from passes.layout import Strided
 from staticgrad.ir.kernel_stages import group_rows
+from staticgrad.records import replace
 from staticgrad.types.tensor import Shape, TensorType, product
 
 #: Groups over one domain that are looked at as neighbours of one, at most.
@@ -87,8 +87,10 @@ class _Joining(Regrouping):
     def _join_forerunners(self, number: int) -> None:
         """Join a group to those that it reads, the latest first, and to what those read."""
         refused: set[int] = set()
-        while True:
-            near = [each for each in self._order.before(number) if each not in refused]
+        groups, fits = self._groups, self._rules.fits
+        while fits(groups[number]):
+            before = self._order.before(number)
+            near = [each for each in before if each not in refused and fits(groups[each])]
             found = max(near, key=self._order.place, default=None)
             if found is None:
                 return

@@ -9,7 +9,6 @@ not be of one phase: what they store is small beside what they read.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import combinations
 from typing import Final
 
@@ -18,6 +17,7 @@ from passes.fusion.precedence import Precedence
 from passes.fusion.regrouping import Regrouping
 from passes.fusion.sharing import kept_apart
 from passes.fusion.walks import MOST_ACROSS, has_short_rows, operand_walks, sums_across
+from staticgrad.records import replace
 from staticgrad.types.tensor import Shape, hint_product, product
 
 #: Elements of an array from which on reading it is what a reduction takes its time for.

@@ -10,7 +10,6 @@ difference, and no array of squares is stored.)
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AbstractSet
-from dataclasses import replace
 from typing import Final
 
 from passes.fusion.cost import instructions
@@ -19,6 +18,7 @@ from passes.fusion.sharing import most_instructions
 from passes.fusion.siblings import is_large
 from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.graph import Node
+from staticgrad.records import replace
 from staticgrad.types.tensor import hint_product, hint_value
 
 #: Groups that a value may leave, and those that may compute it instead.

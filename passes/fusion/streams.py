@@ -9,12 +9,12 @@ from, which the caches have. The sizes are those that hints say.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Final
 
 from passes.fusion.copies import WithCopies
 from passes.fusion.groups import Group, Groups, Key
 from staticgrad.ir.kernel_stages import HALF_LINE
+from staticgrad.records import replace
 from staticgrad.types.tensor import hint_bytes, hint_product, hint_value, product
 
 #: Bytes that a kernel moves, at least: half as much again as the last cache of a server's cores.

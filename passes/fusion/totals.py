@@ -10,7 +10,6 @@ total adds up is stored, one number per row.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Final
 
 from passes.fusion.groups import Group, Groups, Key
@@ -18,6 +17,7 @@ from passes.fusion.regrouping import Regrouping
 from passes.fusion.row_values import is_per_row
 from passes.fusion.siblings import is_large
 from passes.fusion.walks import has_short_rows, sums_across
+from staticgrad.records import replace
 from staticgrad.types.tensor import hint_product, hint_value
 
 #: Elements of a row, at least: of fewer, a number per row is no small part.

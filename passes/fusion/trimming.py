@@ -8,10 +8,10 @@ forbids it, and it is neither computed nor stored there.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from passes.fusion.block_roles import Roles, roles_of
 from passes.fusion.groups import Group, Groups, Key
+from staticgrad.records import replace
 
 
 def with_trimmed(groups: Groups) -> Groups:
@@ -19,10 +19,11 @@ def with_trimmed(groups: Groups) -> Groups:
     blocks = [group for group in groups.all if group.kind == "block"]
     roles = {group.number: roles_of(groups, group) for group in blocks}
     readers = _readers(groups)
+    seen = {*groups.kept, *(groups.sources[root].base for root in groups.roots)}  # by others, too
     by_number = dict(groups.by_number)
     for group in blocks:
         own = roles[group.number]
-        candidates = [key for key in group.stored if key in own.wide and _is_inside(groups, key)]
+        candidates = [key for key in group.stored if key in own.wide and key not in seen]
         trimmed = [
             key
             for key in candidates
@@ -31,13 +32,6 @@ def with_trimmed(groups: Groups) -> Groups:
         if trimmed:
             by_number[group.number] = replace(group, trimmed=frozenset(trimmed))
     return replace(groups, by_number=by_number)
-
-
-def _is_inside(groups: Groups, key: Key) -> bool:
-    """Whether a value is for other groups alone."""
-    return key not in groups.kept and key not in {
-        groups.sources[root].base for root in groups.roots
-    }
 
 
 def _readers(groups: Groups) -> Mapping[Key, Sequence[Group]]:

@@ -9,7 +9,7 @@ reads lies in scratch, where a value that nobody reads any more may lie too.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import field
 from typing import Final
 
 from passes.fusion.block_roles import Roles, roles_of
@@ -36,7 +36,7 @@ from staticgrad.ir.kernel_stages import (
     Statement,
     Store,
 )
-from staticgrad.records import dataclass
+from staticgrad.records import dataclass, replace
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType
 from staticgrad.types.tensor import Shape, c_strides

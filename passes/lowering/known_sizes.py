@@ -6,11 +6,11 @@ All steps of a schedule decide together, so that equal computations stay one ker
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import Extent, Gemm, Map, nested
 from staticgrad.ir.known import Known, known_of
+from staticgrad.records import replace
 from staticgrad.types.dim import Size
 
 

@@ -9,7 +9,7 @@ kernels. What the stages look like for each kind of group stands in ``stages``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import field
 from typing import Final
 
 from passes.fusion.groups import CheckBuffer, Group, Groups, Key, ScratchBuffer, Source, Walk
@@ -33,7 +33,7 @@ from staticgrad.ir.kernel_stages import (
 )
 from staticgrad.ir.kernel_turned import SHORT_STRIDE, along_memory_last
 from staticgrad.ir.rounded import element
-from staticgrad.records import dataclass
+from staticgrad.records import dataclass, replace
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import BOOL, I64, U64, DType
 from staticgrad.types.tensor import Shape, hint_value

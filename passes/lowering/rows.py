@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Final
 
 from passes.fusion.cost import instructions
@@ -32,6 +31,7 @@ from staticgrad.ir.kernel_stages import (
 )
 from staticgrad.ir.kernel_strips import may_take_strips
 from staticgrad.ir.rounded import element
+from staticgrad.records import replace
 from staticgrad.types.dtype import DType
 from staticgrad.types.tensor import hint_product
 

@@ -11,7 +11,6 @@ one object here after they were lowered.)
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import replace
 from typing import Final
 
 from passes.fusion.groups import (
@@ -42,7 +41,7 @@ from staticgrad.ir.forms import (
 )
 from staticgrad.ir.graph import Constant, Node
 from staticgrad.ir.kernel import Kernel
-from staticgrad.records import NamedTuple, dataclass
+from staticgrad.records import NamedTuple, dataclass, replace
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import DType
 

@@ -9,7 +9,6 @@ row alone, the others' end in their number.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Final, TypeVar
 
 from staticgrad.codegen.expressions import Lines, Scope, Unit, scaled, total
@@ -30,6 +29,7 @@ from staticgrad.ir.kernel_stages import (
     nested,
     statements,
 )
+from staticgrad.records import replace
 
 #: Bits of registers whose lanes are switched by masks of their own.
 WIDE: Final = 512

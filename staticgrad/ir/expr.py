@@ -484,9 +484,11 @@ def postorder(roots: Iterable[Expr], known: Iterable[int] = ()) -> Iterator[Expr
         if id(node) in done:
             stack.pop()
             continue
-        waiting = [arg for arg in reversed(node.args) if id(arg) not in done]
-        if waiting:
-            stack += waiting
-        else:
-            done.add(id(node))
-            yield node
+        if node.args:
+            waiting = [arg for arg in node.args[::-1] if id(arg) not in done]
+            if waiting:
+                stack += waiting
+                continue
+        stack.pop()
+        done.add(id(node))
+        yield node

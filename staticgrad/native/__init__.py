@@ -255,10 +255,11 @@ def _prepared(source: str, settings: config.Config) -> Code | None:
 
 def _compile_together(sources: Sequence[str], settings: config.Config) -> None:
     """Kernels by ``vector``, each of which takes a part of the time of all."""
-    from staticgrad.native import loader, target, together
+    from staticgrad.native import loader, rows, target, together
 
     start, host = time.perf_counter(), target.host()
-    symbols = together.compiled(sources, host, settings)
+    beside = {} if loader.is_loaded(rows.SYMBOL, host) else {rows.SYMBOL: rows.text(host)}
+    symbols = together.compiled(sources, host, settings, beside)
     seconds = (time.perf_counter() - start) / max(len(symbols), 1)
     for source, symbol in symbols.items():
         address = loader.address(symbol, host)
@@ -401,8 +402,12 @@ def shared_runs() -> int:
 
 
 def _address_of(text: str, symbol: str) -> int:
-    """The address of an entry of an LLVM module, from disk if it is there."""
+    """The address of an LLVM module's entry, loaded with kernels or from disk if it is there."""
+    from staticgrad.native import loader, target
     from staticgrad.native.jit import compile_ir
+
+    if loader.is_loaded(symbol, target.host()):
+        return loader.address(symbol, target.host())
 
     def compile_for(target: Target) -> ObjectCode:
         return compile_ir([text], symbol, target)

@@ -11,7 +11,6 @@ import ast
 import functools
 import hashlib
 import re
-from dataclasses import replace
 from typing import Any, Final
 
 from staticgrad.native import statements
@@ -22,7 +21,7 @@ from staticgrad.native.operations import FUNCTIONS
 from staticgrad.native.statements import Syntax
 from staticgrad.native.syntax_reader import translated
 from staticgrad.native.translation import Helper, KernelSourceError, Translated
-from staticgrad.records import dataclass
+from staticgrad.records import dataclass, replace
 
 KERNEL_KINDS: Final[tuple[Kind, ...]] = (
     Pointer(ELEMENTS["i64"]),

@@ -396,20 +396,28 @@ def _number(text: str) -> Bound:
 
 NAME: Final = rf"\b(?!(?:{'|'.join(keyword.kwlist)})\b)[A-Za-z_]\w*"
 _NUMBER: Final = r"\b(?:0|[1-9]\d*)(?:\.\d+)?(?:e[+-]?\d+)?\b"
-_WORDS: Final = re.compile(f"({NAME}|{_NUMBER})")
+#: Names, numbers, and keywords, which are told apart afterwards: looking for them takes longer.
+_WORDS: Final = re.compile(rf"(\b[A-Za-z_]\w*|{_NUMBER})")
+_KEYWORDS: Final = frozenset(keyword.kwlist)
 
 
 def _form_of(text: str) -> tuple[str, Words]:
     """A line with its names and numbers left open, and those."""
     parts = _WORDS.split(text)  # every other one is a word
     words = parts[1::2]
-    parts[1::2] = ["0" if "0" <= word[0] <= "9" else "n" for word in words]
-    return "".join(parts), words
+    if _KEYWORDS.isdisjoint(words):
+        parts[1::2] = ["0" if "0" <= word[0] <= "9" else "n" for word in words]
+        return "".join(parts), words
+    parts[1::2] = [
+        word if word in _KEYWORDS else "0" if "0" <= word[0] <= "9" else "n" for word in words
+    ]
+    return "".join(parts), [word for word in words if word not in _KEYWORDS]
 
 
 def _taken_apart(form: str) -> tuple[ast.stmt, Forms, int]:
     """The one statement of a form, and how many places it leaves open."""
-    places = {found.start(): place for place, found in enumerate(_WORDS.finditer(form))}
+    starts = [found.start() for found in _WORDS.finditer(form) if found[0] not in _KEYWORDS]
+    places = {start: place for place, start in enumerate(starts)}
     try:
         (node,) = ast.parse(form).body
     except (SyntaxError, ValueError):

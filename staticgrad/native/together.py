@@ -31,10 +31,13 @@ def resolved(name: str, settings: config.Config) -> ObjectCode | None:
     return None if bundle is None else ObjectCode(bundle.elf, found.symbol)
 
 
-def compiled(sources: Iterable[str], host: Target, settings: config.Config) -> dict[str, str]:
+def compiled(
+    sources: Iterable[str], host: Target, settings: config.Config, beside: Mapping[str, str]
+) -> dict[str, str]:
     """Compiles and loads kernels by ``vector``, several to a module; their symbols by source.
 
-    Those that this cannot do are left out.
+    Those that this cannot do are left out. ``beside``: further LLVM modules by their entries, which
+    programs need as well and which are kept on disk by their texts.
     """
     kernels: dict[str, str] = {}
     shared: dict[str, str] = {}
@@ -50,7 +53,9 @@ def compiled(sources: Iterable[str], host: Target, settings: config.Config) -> d
     wanted = {name: text for name, text in shared.items() if not _is_there(name, host, settings)}
     keys = {name: cache.key(name, host) for name in wanted}
     keys |= {symbol: cache.key(f"vector\0{source}", host) for source, symbol in symbols.items()}
-    for texts in (*_modules(wanted), *_modules(kernels)):  # kernels call what is shared
+    keys |= {symbol: cache.key(text, host) for symbol, text in beside.items()}
+    # kernels call what is shared
+    for texts in (*_modules(wanted), *_modules({**kernels, **beside})):
         if not _bundle(texts, keys, host, settings):
             break
     return {s: symbol for s, symbol in symbols.items() if loader.is_loaded(symbol, host)}

@@ -160,7 +160,7 @@ class FunctionTranslation:
             value = operation.emit(self.out, kinds, values)
         except TypeError as error:
             raise self.failure(str(error)) from error
-        return Bound(result, value)
+        return tuple.__new__(Bound, (result, value))  # as ``Bound`` makes it, in half of the time
 
     def _helper_call(self, helper: Helper, arguments: Sequence[Bound]) -> Bound:
         kinds = tuple(argument.kind for argument in arguments)

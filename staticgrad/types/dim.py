@@ -91,17 +91,19 @@ def _order(monomial: Monomial) -> tuple[int, list[tuple[int, str]]]:
 class Dim(UnknownNumber):
     """A non-constant polynomial over named sizes. Build with ``dim`` and arithmetic."""
 
-    __slots__ = ("_hash", "_text", "terms", "weight")
+    __slots__ = ("_hash", "_text", "hints", "terms", "typical", "weight")
 
     terms: tuple[tuple[Monomial, int], ...]
+    hints: tuple[int | None, ...] | None  # of its names, once somebody has asked
+    typical: dict[int, int]  # by what names without a hint count for, as far as asked
 
     def __init__(self, terms: Mapping[Monomial, int]) -> None:
         pairs = list(terms.items())
         if len(pairs) > 1:
             pairs.sort(key=lambda term: _order(term[0]))
         self.terms, self._text = tuple(pairs), ""
-        self._hash = hash(self.terms)
-        self.weight = terms_weight(terms)
+        self._hash, self.weight = hash(self.terms), terms_weight(terms)
+        self.hints, self.typical = None, {}
 
     def __eq__(self, other: object) -> bool:
         return self is other or (

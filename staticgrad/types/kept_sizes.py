@@ -32,5 +32,7 @@ def kept_by_sizes(function: Callable[P, T]) -> Callable[P, T]:
 
 def _hints(given: object) -> object:
     if isinstance(given, Dim):
-        return tuple([named.hint for named in named_sizes(given)])
+        if given.hints is None:
+            given.hints = tuple([named.hint for named in named_sizes(given)])
+        return given.hints
     return tuple(map(_hints, given)) if isinstance(given, tuple) else None

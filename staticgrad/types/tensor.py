@@ -125,7 +125,11 @@ def hint_value(size: Size, default: int = 64) -> int:
     """A typical value, for cost decisions only: named sizes at their ``typical_value``."""
     if isinstance(size, int):
         return size
-    return evaluate(size, {n.name: typical_value(n, default) for n in named_sizes(size)})
+    found = size.typical.get(default)
+    if found is None:
+        values = {n.name: typical_value(n, default) for n in named_sizes(size)}
+        found = size.typical[default] = evaluate(size, values)
+    return found
 
 
 def hint_product(sizes: Iterable[Size]) -> int:
