@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import pytest
 
 from staticgrad import records
+from staticgrad.kept import cached_property
 
 Decorator = Callable[..., Any]
 
@@ -335,3 +336,45 @@ def test_named_tuples_refuse_what_those_of_typing_refuse(base):
 
             def __new__(cls):
                 return None
+
+
+@records.dataclass(frozen=True)
+class Summed:
+    """A frozen record that keeps what is computed of it."""
+
+    first: int
+    second: tuple[int, ...] = ()
+
+    @cached_property
+    def total(self) -> int:
+        """The sum of all."""
+        return self.first + sum(self.second)
+
+
+@records.dataclass(frozen=True)
+class Checked:
+    """A frozen record that looks at its fields."""
+
+    first: int
+
+    def __post_init__(self) -> None:
+        if self.first < 0:
+            raise ValueError("negative")
+
+
+@pytest.mark.parametrize("changes", [{}, {"first": 5}, {"second": (7,), "first": 1}])
+def test_replaced_records_are_those_of_the_standard_library(changes: dict[str, Any]) -> None:
+    record = Summed(2, (3, 4))
+    assert record.total == 9
+    found, wanted = records.replace(record, **changes), dataclasses.replace(record, **changes)
+    assert found == wanted
+    assert vars(found) == vars(wanted)  # and nothing of what was computed before
+    assert found.total == wanted.total
+    assert record == Summed(2, (3, 4))
+
+
+def test_replacing_refuses_what_making_refuses() -> None:
+    with pytest.raises(TypeError, match="third"):
+        records.replace(Summed(2), third=1)  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match="negative"):
+        records.replace(Checked(2), first=-1)
