@@ -241,7 +241,7 @@ class PlainProduct:
         out.add("    continue")  # an earlier iteration went on here
         out.add("covered = o + 1")
         if not self.a_stored.is_storage:
-            deep = f"{self.k} > {SHALLOW} and chunks > 1"
+            deep = f"{self.k} > {SHALLOW} and chunks * panels > {PANELS}"
             out.add(f"if {'collide' if self._may_collide else deep}:")
         shift = "" if self.a_stored.is_storage else "    "
         room = f"o + {self.covered * self.columns} // group"
@@ -304,11 +304,12 @@ class PlainProduct:
     def _write_packed_across(self, out: Lines) -> None:
         """Tiles of rows behind one another, of each the rows of one k behind those of another.
 
-        Shallow ones are read where they lie, but for a last tile that they do not fill.
+        Shallow ones, and those that few panels read, are read where they lie, but for a last tile
+        that they do not fill.
         """
         out.add("lying = 0")
         if not self.a_stored.is_storage:
-            out.add(f"if {self.k} <= {SHALLOW} or chunks == 1:")
+            out.add(f"if {self.k} <= {SHALLOW} or chunks * panels <= {PANELS}:")
             out.add(f"    lying = count // {self.height} * {self.height}")
         height = self.height
         width = -(-height // self.lanes) * self.lanes
