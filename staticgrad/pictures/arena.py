@@ -57,6 +57,7 @@ def arena(held: Sequence[Held], positions: int, peak: int, columns: Sequence[Col
         f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - 10}" y1="{_TOP}" y2="{_TOP}"/>'
         f'<text class="axis end" x="{_LEFT - 8}" y="{_TOP + 4}">{nbytes(peak)}</text>'
         f'<text class="axis end" x="{_LEFT - 8}" y="{base + 4}">0 B</text>{boxes}{marks}'
-        f'<text class="axis" x="{_LEFT}" y="{_HEIGHT - 6}">{positions} kernels, one after the other'
+        f'<text class="axis" x="{_LEFT}" y="{_HEIGHT - 6}">{positions}'
+        f" kernel{'s' * (positions != 1)}, one after the other"
         f"{escape(left_out)}</text></svg>"
     )
