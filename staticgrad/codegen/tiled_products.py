@@ -62,6 +62,17 @@ class TiledProduct(LoopedProduct):
     def packed_count(self) -> str:
         return f"{self}_count"
 
+    @property
+    def tall(self) -> str:
+        own = self.keeps_panels and not self.packs_rows and self.tiles.wide
+        return f"{self}_tall" if own else str(self.rows)
+
+    def write_tile(self, out: Lines) -> None:
+        if self.tall != str(self.rows):
+            self.least(out, "last", f"{self}_first + {self.chunk}", f"{self}_m")
+            self.write_tall(out)
+        super().write_tile(out)
+
     def write_chains(self, out: Lines) -> None:
         """A tile of rows, from ``depth`` to ``end``."""
         w, vectors = self.name, max(self.tiles.heights)
@@ -227,11 +238,6 @@ class WholePanels(TiledProduct):
     @property
     def tall(self) -> str:
         return f"{self}_tall"
-
-    def write_tile(self, out: Lines) -> None:
-        self.least(out, "last", f"{self}_first + {self.chunk}", f"{self}_m")
-        self.write_tall(out)
-        super().write_tile(out)
 
     def arguments(self, part: int) -> dict[str, str]:
         w, b = self.name, self.stage.b
