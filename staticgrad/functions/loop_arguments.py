@@ -42,6 +42,7 @@ def check_function(name: str, what: str, function: Any, *given: str) -> None:
     except TypeError:
         raise ArgumentError(
             f"{name}: {shown(function)} takes {signature}, and is called with ({', '.join(given)})",
+            hint=f"def {what}({', '.join(given)}): ..., whether it reads all of them or not",
         ) from None
 
 
@@ -87,7 +88,10 @@ def trips_over(name: str, values: Sequence[Any], length: Any) -> Size:
             hint = "a list is a tree of values: np.array([1.0, 2.0]) and sg.stack([a, b]) are one"
             raise RankError(f"{name}: {value!r} has no axis of slices", hint=hint)
     if length is None and not values:
-        raise ArgumentError(f"{name}: neither slices nor a length say how many trips there are")
+        raise ArgumentError(
+            f"{name}: neither slices nor a length say how many trips there are",
+            hint="length=100 makes so many; xs= gives each trip its row of an array",
+        )
     trips = values[0].shape[0] if length is None else trips_of(name, length)
     if isinstance(trips, int) and trips < 0:
         raise ArgumentError(f"{name}: length={trips}: it is 0 or more")
