@@ -13,25 +13,30 @@ from benchmarks.implementations.with_staticgrad import StaticgradImplementation
 
 def test_a_scan_of_one_step_is_the_step(tmp_path: Path) -> None:
     settings = Settings(1, str(tmp_path))
-    found = []
+    found = {}
     for program in scan_compilation.PROGRAMS:
         workload = scan_compilation.workload_of(program, trips=1)
         work = StaticgradImplementation().program(workload, workload.make(), settings)
         work.build()
         work.compile()
-        found.append(work.results(work.step()))
-    step, scan = found
-    assert {*step} == {"loss", *(f"gradient:{name}" for name in ("w", "u", "b", "h", "c"))}
+        found[program] = work.results(work.step())
+    step, alone = found["step"], found[scan_compilation.ALONE]
+    weights = {"loss", *(f"gradient:{name}" for name in ("w", "u", "b"))}
+    assert {*step} == {*weights, "gradient:h", "gradient:c"}
+    assert {*alone} == weights
     for name, array in step.items():
-        np.testing.assert_allclose(scan[name], array, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(found["scan"][name], array, rtol=1e-5, atol=1e-7)
+    assert all(np.isfinite(array).all() for array in alone.values())
 
 
 def test_least_times_make_the_ratio() -> None:
+    alone = scan_compilation.ALONE
     rows = {"step": [(2.0, 0.5), (1.0, 0.25)], "scan": [(1.5, 3.0), (2.0, 4.0)]}
+    rows[alone] = [(0.75, 0.5), (0.8, 0.5)]
     programs = scan_compilation.summary(rows)
     assert programs["step"] == {
         "compile_min_s": 1.0,
         "compile_median_s": 1.5,
         "call_min_s": 0.25,
     }
-    assert scan_compilation.ratio(programs) == 1.5
+    assert scan_compilation.ratios(programs) == {"step": 1.5, alone: 2.0}
