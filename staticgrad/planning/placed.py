@@ -12,14 +12,13 @@ from typing import Any, Final
 
 from staticgrad.kept import cached_property
 from staticgrad.planning.documents import PLAN_FORMAT, Document
-from staticgrad.planning.exact_offsets import place_tightly
+from staticgrad.planning.exact_offsets import BRIEF, place_tightly
 from staticgrad.planning.offsets import Spans
 from staticgrad.planning.problem import Identifier, Net
 from staticgrad.planning.runs import Runs, written_over
 from staticgrad.records import dataclass
 
-#: Effort to place a sequence: at least, more for each block, and for all at most.
-_LEAST: Final = 6_000_000
+#: More effort to place each block, and for all at most.
 _EACH: Final = 60_000
 _MOST: Final = 120_000_000
 
@@ -107,7 +106,7 @@ class MemoryPlan:
         blocks = allocations(runs)
         spans = Spans(tuple(blocks.first), tuple(blocks.last), len(runs.sequence))
         load = max(spans.load(blocks.sizes), default=0)
-        effort = _LEAST + min(_EACH * len(blocks.sizes), _MOST)
+        effort = BRIEF + min(_EACH * len(blocks.sizes), _MOST)
         offsets, height = place_tightly(spans, blocks.sizes, max(load, goal), effort)
         sequence = tuple(runs.sequence)
         return cls(net, sequence, tuple(offsets), height, load, runs.cost, bound)

@@ -36,7 +36,6 @@ MOST_BYTES: Final = 1 << 48  # of all values together, more than processors addr
 _SOLVED: Final = 150  # ops up to which there is a mixed integer program
 _BY_SOLVER: Final = ("milp", "rounded")
 _SECONDS: Final = 60.0  # of the solver, for each order
-_AGAIN: Final = 4  # part of the effort of walks that those from found sequences take
 _ROUNDS: Final = 3  # goals below the budget, where placement misses it
 
 
@@ -220,7 +219,7 @@ def _lowered(
         low.append((descents.peak, net.cost(sequence), sequence))
     if walking:
         starts = [sequence for _, _, sequence in near[:2]]
-        low += walked(descents, starts, goal, random, walking // _AGAIN)
+        low += walked(descents, starts, goal, random, walking)
     return low
 
 
