@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set as AbstractSet
 from dataclasses import replace
+from operator import itemgetter
 from typing import Final
 
 from passes.order import Order, candidate_orders
@@ -25,10 +26,11 @@ from staticgrad.analysis.liveness import Extents, Flow, SizeNumbers
 from staticgrad.analysis.lookups import failing_checks
 from staticgrad.analysis.plan_check import lower_bound
 from staticgrad.analysis.repeats import Repeats
-from staticgrad.errors import BudgetInfeasible, UnknownNameError
+from staticgrad.errors import BudgetInfeasible, SizeGuardError, UnknownNameError
 from staticgrad.ir.plan import Placement, Plan, PlannedStep
 from staticgrad.ir.schedule import Schedule
 from staticgrad.kept import Kept, cached_property, collection_paused
+from staticgrad.planning.offsets import MOST_BYTES
 
 _TIMELINES: Final = 64 << 20  # bytes of timelines kept; one per order and set of staged inputs
 _FRONTS: Final = 16 << 20  # bytes of fronts kept; one per sizes and set of staged inputs
@@ -115,11 +117,13 @@ class Planner:
 
         Raises:
             UnknownNameError: a staged buffer that is no input of the schedule.
+            SizeGuardError: a value of more than 2**48 bytes, which no processor addresses.
             BudgetInfeasible: no plan of the front meets the budget.
         """
         if not staged <= self._inputs:
             unknown = ", ".join(sorted(map(repr, staged - self._inputs)))
             raise UnknownNameError(f"{unknown}: no input buffer of schedule {self.schedule.name!r}")
+        self._check_bytes(sizes)
         workers = self._workers(sizes)
         try:
             return self._plan_for(workers, sizes, staged)
@@ -127,6 +131,15 @@ class Planner:
             if workers == 1:
                 raise
         return self._plan_for(1, sizes, staged)
+
+    def _check_bytes(self, sizes: Mapping[str, int]) -> None:
+        """Refuse sizes at which a buffer is beyond what is addressed, and what planning counts."""
+        values = zip(self.extents.at(sizes).nbytes, self.schedule.buffers, strict=True)
+        nbytes, largest = max(values, key=itemgetter(0), default=(0, None))
+        if largest is not None and nbytes > MOST_BYTES:
+            at = ", ".join(f"{name}={value}" for name, value in sizes.items())
+            what = f"{nbytes:,} bytes, and processors address {MOST_BYTES:,}"
+            raise SizeGuardError(f"at {at}, a value has {what}", at=largest.origin)
 
     def _plan_for(self, workers: int, sizes: Mapping[str, int], staged: AbstractSet[str]) -> Plan:
         """The plan for these sizes and so many workers."""

@@ -362,3 +362,15 @@ def test_a_folder_named_passes_is_reported(tmp_path: Path) -> None:
         )
         assert "ShadowedPackageError" in done.stderr
         assert str(tmp_path / "passes") in done.stderr
+
+
+def test_sizes_at_which_a_value_is_beyond_any_memory_are_one_error() -> None:
+    x = sg.input("x", ("n", 4), "float32")
+    f = sg.compile(sg.Graph({"y": sg.tanh(x @ sg.input("z", (4, "n"), "float32")).sum()}))
+    assert f.plan(n=2**10).peak_bytes < 2**23
+    for n in (2**31, 2**60, 2**64, 10**40):
+        with pytest.raises(
+            sg.StaticgradError, match=rf"SG406.*n={n}, a value has .* bytes"
+        ) as error:
+            f.plan(n=n)
+        assert "test_compiler.py" in str(error.value)

@@ -302,7 +302,7 @@ class FeedDTypeError(FeedError, TypeError):
 
 
 class SizeGuardError(FeedError):
-    """Named sizes that must agree, or be divisible, and are not."""
+    """Named sizes that must agree, or be divisible, and are not; or beyond all memory."""
 
     code = "SG406"
 

@@ -22,6 +22,8 @@ from staticgrad.records import dataclass
 Array = np.ndarray[Any, np.dtype[np.int64]]
 #: Pairs of blocks alive together up to which every order is tried: about a second of work.
 MOST_PAIRS: Final = 500_000
+#: More bytes than processors address; loads, sums of several blocks, are counted in 64 bits.
+MOST_BYTES: Final = 1 << 48
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from staticgrad.errors import ArgumentError, BudgetInfeasible
 from staticgrad.planning.bounds import lower_bound
 from staticgrad.planning.descents import SLOPES, Descents
 from staticgrad.planning.documents import problem_of, read_problem
+from staticgrad.planning.offsets import MOST_BYTES
 from staticgrad.planning.placed import MemoryPlan
 from staticgrad.planning.problem import MemoryProblem, Net, refuse
 from staticgrad.planning.searching import rebuilt, walked
@@ -32,7 +33,6 @@ _EFFORTS: Final[dict[str, tuple[tuple[int, int], ...]]] = {
 }
 _REBUILT: Final = 2_000  # ops up to which sequences are rebuilt
 _TRIES: Final = 8  # sequences that are placed, the cheapest first
-MOST_BYTES: Final = 1 << 48  # of all values together, more than processors address
 _SOLVED: Final = 150  # ops up to which there is a mixed integer program
 _BY_SOLVER: Final = ("milp", "rounded")
 _SECONDS: Final = 60.0  # of the solver, for each order

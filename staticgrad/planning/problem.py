@@ -71,11 +71,11 @@ class MemoryProblem:
 
     def __post_init__(self) -> None:
         _check_values(self)
-        _check_ops(self)
-        made = self.producers
         for label, names in (("resident", self.resident), ("outputs", self.outputs)):
             for name in names:
                 self._known(name, f"{label} names")
+        _check_ops(self)
+        made = self.producers
         for name in self.donated - self.resident:
             refuse(f"donated value {name!r} is not resident")
         for name in self.outputs:

@@ -13,7 +13,8 @@ from staticgrad import cli
 from staticgrad.errors import BudgetInfeasible, StaticgradError, VerifyError
 from staticgrad.planning.checking import check_plan
 from staticgrad.planning.documents import problem_document, problem_of
-from staticgrad.planning.planner import MOST_BYTES, plan_abstract
+from staticgrad.planning.offsets import MOST_BYTES
+from staticgrad.planning.planner import plan_abstract
 from staticgrad.planning.problem import MemoryOp, MemoryProblem, MemoryValue
 from tests.planning.problems import chain, random_problem
 
