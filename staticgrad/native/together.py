@@ -16,8 +16,9 @@ from staticgrad.native import cache, jit, loader
 from staticgrad.native.jit import ObjectCode
 from staticgrad.native.target import Target
 
-#: Lines of LLVM IR to a module, about: an interrupt waits for one, and so does a limit of memory.
-LONGEST: Final = 6000
+#: Lines of LLVM IR to a module, about: an interrupt waits for one (0.3 to 0.4 s), and so does a
+#: limit of memory. A module less saves 2 to 5 ms.
+LONGEST: Final = 12000
 #: How the content of an entry begins that names a bundle.
 _NAMES: Final = b"in "
 
