@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
@@ -39,3 +40,10 @@ def test_an_argument_that_a_function_does_not_have_is_named(path: str) -> None:
     function: Any = getattr(import_module(home), name)
     with pytest.raises((UnknownArgumentError, UnknownSettingError), match="no_such_argument"):
         function(no_such_argument=1)
+
+
+@pytest.mark.parametrize("path", list(callables()))
+def test_a_public_function_is_itself_after_pickling(path: str) -> None:
+    home, _, name = path.partition(":")
+    function: Any = getattr(import_module(home), name)
+    assert pickle.loads(pickle.dumps(function)) is function

@@ -202,6 +202,9 @@ def map_slices(f: Callable[[Any], R], xs: Any) -> R:
     return _scan("map", named_after(f, trip), None, xs)[1]
 
 
+map_slices.__name__ = map_slices.__qualname__ = "map"  # as users, messages and pickles call it
+
+
 def while_loop(
     cond_fun: Callable[[Any], Any],
     body_fun: Callable[[Any], R],
