@@ -123,8 +123,9 @@ class Planner:
         if not staged <= self._inputs:
             unknown = ", ".join(sorted(map(repr, staged - self._inputs)))
             raise UnknownNameError(f"{unknown}: no input buffer of schedule {self.schedule.name!r}")
-        self._check_bytes(sizes)
-        workers = self._workers(sizes)
+        numbers = self.extents.at(sizes)
+        self._check_bytes(numbers, sizes)
+        workers = self._workers(numbers)
         try:
             return self._plan_for(workers, sizes, staged)
         except BudgetInfeasible:
@@ -132,9 +133,9 @@ class Planner:
                 raise
         return self._plan_for(1, sizes, staged)
 
-    def _check_bytes(self, sizes: Mapping[str, int]) -> None:
+    def _check_bytes(self, numbers: SizeNumbers, sizes: Mapping[str, int]) -> None:
         """Refuse sizes at which a buffer is beyond what is addressed, and what planning counts."""
-        values = zip(self.extents.at(sizes).nbytes, self.schedule.buffers, strict=True)
+        values = zip(numbers.nbytes, self.schedule.buffers, strict=True)
         nbytes, largest = max(values, key=itemgetter(0), default=(0, None))
         if largest is not None and nbytes > MOST_BYTES:
             at = ", ".join(f"{name}={value}" for name, value in sizes.items())
@@ -167,11 +168,11 @@ class Planner:
             return self.budget
         return self.budget.at(sizes)
 
-    def _workers(self, sizes: Mapping[str, int]) -> int:
-        """How many workers a plan for these sizes is for."""
+    def _workers(self, numbers: SizeNumbers) -> int:
+        """How many workers a plan for the sizes of these numbers is for."""
         if self.workers == 1 or not self._least_shared:
             return self.workers
-        seconds = all_seconds(self.schedule.steps, self.extents.at(sizes).arguments, FASTEST)
+        seconds = all_seconds(self.schedule.steps, numbers.arguments, FASTEST)
         return self.workers if sum(seconds) >= self._least_shared else 1
 
     def _numbers(self, sizes: Mapping[str, int], workers: int) -> SizeNumbers:
@@ -248,7 +249,7 @@ class Planner:
         self, sizes: Mapping[str, int], *, staged: AbstractSet[str] = frozenset()
     ) -> tuple[tuple[Plan, float], ...]:
         """What a budget chooses from: plans with their predicted seconds, cheapest first."""
-        workers = self._workers(sizes)
+        workers = self._workers(self.extents.at(sizes))
         numbers = self._numbers(sizes, workers)
         copied = frozenset(self.flow.index[name] for name in staged)
         problem = self._problem(numbers, copied)
