@@ -19,6 +19,7 @@ from staticgrad.codegen.quotients import (
     quotient_text,
     span_of,
 )
+from staticgrad.codegen.roots import root_name, root_text
 from staticgrad.codegen.source_lines import (
     Lines as Lines,
     element as element,
@@ -242,6 +243,9 @@ class Scope:
             args = [self.operand(a, vector, lines) for a in expr.args]
             if expr.op == "div" and vector and self._divides_all(expr.args[1]):
                 text = self._quotient(args[0], expr.args[1])
+            elif expr.op == "sqrt" and vector and self._has_estimates(expr.dtype):
+                self.unit.helpers.setdefault(root_name(expr.dtype), root_text(expr.dtype))
+                text = f"{root_name(expr.dtype)}({args[0]})"
             elif expr.op in BLOCKS:
                 text = f"{self.unit.helper(expr.op, expr.dtype)}({', '.join(args)})"
             else:
@@ -252,9 +256,13 @@ class Scope:
             lines.add(f"{name} = {text}")
         self.names[expr] = name
 
+    def _has_estimates(self, dtype: DType) -> bool:
+        """Whether products serve for quotients and roots: on registers of 512 bits."""
+        return self.unit.has_masks and dtype in DIVISORS and self.lanes > 1
+
     def _divides_all(self, divisor: Expr) -> bool:
         """Whether a loop's vectors are divided by one number, which is sooner done by products."""
-        if not (self.unit.has_masks and divisor.dtype in DIVISORS and self.lanes > 1):
+        if not self._has_estimates(divisor.dtype):
             return False
         if divisor.op == "literal":
             return not is_power_of_two(divisor.attribute)

@@ -52,37 +52,57 @@ def half(out: Emitter, kind: Vector, value: str, start: int) -> str:
     )
 
 
+#: How the names of intrinsics tell kinds of 32 and 64 bits.
+_LETTERS: Final = {32: "s", 64: "d"}
 #: Exponents from which on numbers from 0 to 2 are not all rounded to 0. Below, a processor
 #: would take hundreds of cycles to find that out.
 _LEAST_EXPONENT: Final = {"f32": -150.0, "f64": -1075.0}
 
 
-def _scaled(out: Emitter, kind: Vector, value: str, n: str) -> str:
-    """value * 2**n, rounded once, by the instruction of AVX-512 that takes 128 to 512 bits."""
+def _in_registers(
+    out: Emitter,
+    kind: Vector,
+    values: Sequence[str],
+    emit: Callable[[Emitter, Vector, Sequence[str]], str],
+) -> str:
+    """What an instruction of AVX-512 that takes 128 to 512 bits gives for vectors of any length."""
     bits = kind.element.bits
     if kind.lanes * bits > 512:
-        narrow, each = vector(kind.element, kind.lanes // 2), (0, kind.lanes // 2)
-        parts = [half(out, kind, value, at) for at in each], [half(out, kind, n, at) for at in each]
-        found = [_scaled(out, narrow, *pair) for pair in zip(*parts, strict=True)]
+        narrow = vector(kind.element, kind.lanes // 2)
+        parts = [[half(out, kind, v, at) for v in values] for at in (0, kind.lanes // 2)]
+        found = [_in_registers(out, narrow, part, emit) for part in parts]
         return _beside(out, narrow, found, kind.lanes)
     least = max(kind.lanes, 128 // bits)
     whole = vector(kind.element, least)
     if kind.lanes == 1:
-        value, n = (out.splat(whole, each) for each in (value, n))
+        values = [out.splat(whole, value) for value in values]
     elif kind.lanes < least:
-        value, n = (_beside(out, kind, [each, "poison"], least) for each in (value, n))
-    low = text.constant(whole, _LEAST_EXPONENT[kind.element.name])
+        values = [_beside(out, kind, [value, "poison"], least) for value in values]
+    made = emit(out, whole, values)
+    return made if kind.lanes == least else _first(out, whole, made, kind.lanes)
+
+
+def _scaled(out: Emitter, whole: Vector, values: Sequence[str]) -> str:
+    """value * 2**n, rounded once."""
+    (value, n), least, bits = values, whole.lanes, whole.element.bits
+    low = text.constant(whole, _LEAST_EXPONENT[whole.element.name])
     on = out.do(f"fcmp uge {whole.llvm} {n}, {low}")
     if least < 8:
         value, on = choose(out, whole, on, value, text.constant(whole, 0.0)), "-1"
     else:
         on = out.do(f"bitcast <{least} x i1> {on} to i{least}")
-    letter, wide = "s" if bits == 32 else "d", least * bits
+    wide = least * bits
     kinds = [(whole.llvm, value), (whole.llvm, n), (whole.llvm, "zeroinitializer")]
     rounding = [("i32", "4")] if wide == 512 else []  # as the environment says
-    name = f"llvm.x86.avx512.mask.scalef.p{letter}.{wide}"
-    found_whole = out.intrinsic(whole.llvm, name, [*kinds, (f"i{max(8, least)}", on), *rounding])
-    return found_whole if kind.lanes == least else _first(out, whole, found_whole, kind.lanes)
+    name = f"llvm.x86.avx512.mask.scalef.p{_LETTERS[bits]}.{wide}"
+    return out.intrinsic(whole.llvm, name, [*kinds, (f"i{max(8, least)}", on), *rounding])
+
+
+def _estimated_root(out: Emitter, whole: Vector, values: Sequence[str]) -> str:
+    """1 / sqrt(value) to 14 bits."""
+    name = f"llvm.x86.avx512.rsqrt14.p{_LETTERS[whole.element.bits]}.{whole.lanes * whole.element.bits}"
+    kinds = [(whole.llvm, values[0]), (whole.llvm, "zeroinitializer")]
+    return out.intrinsic(whole.llvm, name, [*kinds, (f"i{max(8, whole.lanes)}", "-1")])
 
 
 def _beside(out: Emitter, kind: Vector, pair: Sequence[str], lanes: int) -> str:
@@ -98,11 +118,18 @@ def _first(out: Emitter, kind: Vector, value: str, lanes: int) -> str:
     return _beside(out, kind, [value, "poison"], lanes)
 
 
-def _scale(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
-    kind = kinds[0]
-    if not isinstance(kind, Vector):
-        raise TypeError(f"a power of two times {kind.name}")
-    return _scaled(out, kind, str(values[0]), str(values[1]))
+def _of_registers(emit: Callable[[Emitter, Vector, Sequence[str]], str]) -> Emit:
+    def emit_all(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+        kind = kinds[0]
+        if not isinstance(kind, Vector):
+            raise TypeError(f"registers of {kind.name}")
+        return _in_registers(out, kind, [str(value) for value in values], emit)
+
+    return emit_all
+
+
+def _one_float(kind: Kind) -> Kind | None:
+    return kind if isinstance(kind, Vector) and kind.element.kind == "f" else None
 
 
 def _both_floats(a: Kind, b: Kind) -> Kind | None:
@@ -194,7 +221,8 @@ def _one_lane(kinds: str) -> Rule:
     return result
 
 
-define("scale", _both_floats, _scale)
+define("scale", _both_floats, _of_registers(_scaled))
+define("estimated_inverse_root", _one_float, _of_registers(_estimated_root))
 define("low", _halved, _half(0))
 define("high", _halved, _half(1))
 define("even", _alike, _picked(lambda n: [*range(0, 2 * n, 2)]))

@@ -241,6 +241,12 @@ def _scale(a: Array, n: Array) -> Array:
     return np.asarray(np.ldexp(a, np.nan_to_num(n).astype(np.int32)))
 
 
+def _estimated_inverse_root(a: Array) -> Array:
+    """1 / sqrt(a), here as near as the format allows."""
+    with np.errstate(all="ignore"):
+        return np.asarray(1.0 / np.sqrt(a), a.dtype)
+
+
 def _floor_divide(a: Array, b: Array) -> Array:
     return np.asarray(np.where(b == 0, 0, np.floor_divide(a, b))).astype(a.dtype)
 
@@ -440,6 +446,7 @@ def _vocabulary() -> dict[str, Callable[..., Any]]:
         "fma": _family("f", _fma),
         "fmod": _family("f", np.fmod),
         "scale": _family("f", _scale),
+        "estimated_inverse_root": _family("f", _estimated_inverse_root),
         "maximum": _family("biuf", _maximum),
         "minimum": _family("biuf", _minimum),
         "floor_divide": _family("iu", _floor_divide),
