@@ -241,11 +241,9 @@ class Scope:
             text = self._beyond(*end)
         else:
             args = [self.operand(a, vector, lines) for a in expr.args]
-            if expr.op == "div" and vector and self._divides_all(expr.args[1]):
-                text = self._quotient(args[0], expr.args[1])
-            elif expr.op == "sqrt" and vector and self._has_estimates(expr.dtype):
-                self.unit.helpers.setdefault(root_name(expr.dtype), root_text(expr.dtype))
-                text = f"{root_name(expr.dtype)}({args[0]})"
+            sooner = self._by_products(expr, args) if vector else None
+            if sooner is not None:
+                text = sooner
             elif expr.op in BLOCKS:
                 text = f"{self.unit.helper(expr.op, expr.dtype)}({', '.join(args)})"
             else:
@@ -255,6 +253,15 @@ class Scope:
             name = self.written[text] = self.unit.fresh("v" if vector else "u")
             lines.add(f"{name} = {text}")
         self.names[expr] = name
+
+    def _by_products(self, expr: Expr, args: list[str]) -> str | None:
+        """A quotient or root of vectors by products; None where the processor's is taken."""
+        if expr.op == "div" and self._divides_all(expr.args[1]):
+            return self._quotient(args[0], expr.args[1])
+        if expr.op == "sqrt" and self._has_estimates(expr.dtype):
+            self.unit.helpers.setdefault(root_name(expr.dtype), root_text(expr.dtype))
+            return f"{root_name(expr.dtype)}({args[0]})"
+        return None
 
     def _has_estimates(self, dtype: DType) -> bool:
         """Whether products serve for quotients and roots: on registers of 512 bits."""

@@ -100,7 +100,8 @@ def _scaled(out: Emitter, whole: Vector, values: Sequence[str]) -> str:
 
 def _estimated_root(out: Emitter, whole: Vector, values: Sequence[str]) -> str:
     """1 / sqrt(value) to 14 bits."""
-    name = f"llvm.x86.avx512.rsqrt14.p{_LETTERS[whole.element.bits]}.{whole.lanes * whole.element.bits}"
+    bits = whole.element.bits
+    name = f"llvm.x86.avx512.rsqrt14.p{_LETTERS[bits]}.{whole.lanes * bits}"
     kinds = [(whole.llvm, values[0]), (whole.llvm, "zeroinitializer")]
     return out.intrinsic(whole.llvm, name, [*kinds, (f"i{max(8, whole.lanes)}", "-1")])
 

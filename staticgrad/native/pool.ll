@@ -485,8 +485,9 @@ entry:
 }
 
 ; Whether the caller shall run its rows alone: 1 or 0. A run begins with the first row of the table;
-; then what the run before took is noted, and decided how this one is to run. In turn of 512 runs,
-; four go the other way and four the preferred one; of each four the least of the last three counts.
+; then what the run before took is noted, and decided how this one is to run. A trial is twelve runs:
+; four go the preferred way, four the other and four the preferred one; of each four the least of the
+; last three counts. After it come `rest` runs of the preferred way.
 define internal i64 @sg_choose(ptr %block, ptr %begin) #0 {
 entry:
   %count.at = getelementptr i64, ptr %block, i64 <head runs>
@@ -495,6 +496,8 @@ entry:
   %shared.at = getelementptr i64, ptr %block, i64 <head shared>
   %alone.at = getelementptr i64, ptr %block, i64 <head alone>
   %prefers.at = getelementptr i64, ptr %block, i64 <head prefers>
+  %turn.at = getelementptr i64, ptr %block, i64 <head turn>
+  %rest.at = getelementptr i64, ptr %block, i64 <head rest>
   %table = load ptr, ptr %block, align 8
   %count = load i64, ptr %count.at, align 8
   %mode = load i64, ptr %mode.at, align 8
@@ -507,7 +510,7 @@ start:
   %is.alone = icmp ne i64 %mode, 0
   %noted.at = select i1 %is.alone, ptr %alone.at, ptr %shared.at
   %old = load i64, ptr %noted.at, align 8
-  %turn.old = and i64 %count, 511
+  %turn.old = load i64, ptr %turn.at, align 8
   %is.cold = icmp ule i64 %count, 3
   %is.tried = icmp ule i64 %turn.old, 11
   %try = and i64 %turn.old, 3
@@ -528,7 +531,14 @@ start:
   store i64 0, ptr %spent.at, align 8
   %count.next = add i64 %count, 1
   store i64 %count.next, ptr %count.at, align 8
-  %turn = and i64 %count.next, 511
+  %turn.next = add i64 %turn.old, 1
+  %rest.old = load i64, ptr %rest.at, align 8
+  %trial.end = add i64 %rest.old, 12
+  %is.rested.1 = icmp uge i64 %turn.next, %trial.end
+  %is.after = icmp ugt i64 %turn.next, 12
+  %is.rested = and i1 %is.rested.1, %is.after
+  %turn = select i1 %is.rested, i64 0, i64 %turn.next
+  store i64 %turn, ptr %turn.at, align 8
   %is.decided = icmp eq i64 %turn, 12
   br i1 %is.decided, label %decide, label %go
 decide:
@@ -540,6 +550,13 @@ decide:
   %is.better.1 = icmp ult i64 %alone.16, %shared.15
   %is.better = and i1 %is.known, %is.better.1
   %preferred = zext i1 %is.better to i64
+  %preferred.old = load i64, ptr %prefers.at, align 8
+  %is.again = icmp ne i64 %preferred.old, 0
+  %rest.twice = shl i64 %rest.old, 1
+  %rest.grown = call i64 @llvm.umin.i64(i64 %rest.twice, i64 <MOST_REST>)
+  %rest.alone = select i1 %is.again, i64 %rest.grown, i64 <LEAST_REST>
+  %rest.next = select i1 %is.better, i64 %rest.alone, i64 <SHARED_REST>
+  store i64 %rest.next, ptr %rest.at, align 8
   store i64 %preferred, ptr %prefers.at, align 8
   br label %go
 go:

@@ -22,9 +22,12 @@ so on.
 
 Where processors are slow at handing over, as when they share no cache, a short program may take
 longer on several than on one. So the driver keeps what a run of a table takes alone and shared
-(``Head``), and does what takes less; every 512 runs it tries the other way four times, and then the
+(``Head``), and does what takes less; now and then it tries the other way four times, and then the
 preferred one four times, so that no cold run of a program that begins, or whose workers slept,
-stands against warm ones. Runs of more than ``SHORT`` nanoseconds are shared always.
+stands against warm ones. A trial in which another program's threads had a worker's processor says
+alone, for no reason that lasts: so those that do are repeated after ``LEAST_REST`` runs, and where
+they say so again, after twice as many, up to ``MOST_REST``. After the others, ``SHARED_REST`` runs
+are shared. Runs of more than ``SHORT`` nanoseconds are shared always.
 
 Workers are threads of the C library, made by the first section that wants them: with all signals
 blocked, and inside the driver, whose floating-point environment they inherit. They never call into
@@ -100,6 +103,10 @@ CALM: Final = 64
 PATIENCE: Final = 100_000
 #: Runs that take longer are not tried alone: four of them would be felt.
 SHORT: Final = 20_000_000
+#: Runs between two trials: where the last one said alone, for the first time; at most; and shared.
+LEAST_REST: Final = 36
+MOST_REST: Final = 288
+SHARED_REST: Final = 500
 #: How often the caller looks whether all groups are finished before it asks the clock.
 LOOKS: Final = 1000
 
@@ -157,13 +164,18 @@ def text(triple: str, words: dict[str, int], symbol: str, points: bool = False) 
         "LOOKS": str(LOOKS),
         "SHORT": str(SHORT),
         "SPIN": str(SPIN),
+        "LEAST_REST": str(LEAST_REST),
+        "MOST_REST": str(MOST_REST),
+        "SHARED_REST": str(SHARED_REST),
         "PENALTY": str(PENALTY),
         "MOST_PENALTY": str(MOST_PENALTY),
         "CALM": str(CALM),
     }
     for name in ("before", "claimed", "ran"):
         values[name] = _POINT.replace("<point>", str(POINTS.index(name))) if points else ""
-    declared = "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)\n" + (
+    declared = (
+        "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)\ndeclare i64 @llvm.umin.i64(i64, i64)\n"
+    ) + (
         "declare void @llvm.aarch64.hint(i32)\n" if arm else "declare void @llvm.x86.sse2.pause()\n"
     )
     text = Path(__file__).with_name("pool.ll").read_text(encoding="utf-8")

@@ -32,8 +32,8 @@ def odd_roots(residue: int, power: int) -> set[int]:
 def beside_midpoints(digits: int, most: int) -> list[float]:
     """The numbers from 1 to 4 whose roots are nearest to the middle k / 2**digits of two numbers.
 
-    Those are a = (k * k - r) / 4**digits with a small odd r, which is a number of the format if k * k
-    is r modulo 2**(digits + 1), for a from 2 on modulo 2**(digits + 2).
+    Those are a = (k * k - r) / 4**digits with a small odd r, which is a number of the format if
+    k * k is r modulo 2**(digits + 1), for a from 2 on modulo 2**(digits + 2).
     """
     found: set[float] = set()
     for power, least in ((digits + 1, 1), (digits + 2, 2)):

@@ -95,7 +95,7 @@ class Counted:
                 before += -(-totals[at] // grain) if grain else 1
                 at += 1
         self.table = np.array(rows_, np.int64)
-        self.blocks: NDArray[np.int64] = np.zeros((workers, 20), np.int64)
+        self.blocks: NDArray[np.int64] = np.zeros((workers, 24), np.int64)
         address = 0 if pool is None else pool.address
         stride = self.blocks.strides[0]
         head = native.Head(self.table.ctypes.data, address, stride, workers, measures)

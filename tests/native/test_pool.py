@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import itertools
 import os
 import platform
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -184,13 +186,67 @@ def test_what_takes_longer_shared_runs_alone() -> None:
             counted.run(native.driver())
             runs += 1
         assert pool.state.sections >= 3
-        counted.run(native.driver(), 96)
+        counted.run(native.driver(), 8)
         shared = pool.state.sections
-        counted.run(native.driver(), 400)
+        counted.run(native.driver(), pool_code.LEAST_REST - 1)
         assert pool.state.sections == shared, "it was slower, and shared again"
-        counted.run(native.driver(), 20)  # the next turn of the other way
+        counted.run(native.driver(), 12)  # the next trial
         assert pool.state.sections > shared
-        counted.check(520)
+        counted.check(4 + 8 + pool_code.LEAST_REST - 1 + 12)
+
+
+def ways(costs: Callable[[int], tuple[int, int]], runs: int) -> list[int]:
+    """How each run went, 1 alone, by a clock that says what shared and alone runs take."""
+    began, looks = [0], [0]
+
+    def clock(number: int, words: Any) -> int:
+        """Workers, who only look when to sleep, have the system's."""
+        now = time.monotonic_ns()
+        if threading.current_thread() is threading.main_thread():
+            head = native.Head(*counted.blocks[0, : native.HEAD_WORDS].tolist())
+            now = began[0] + (costs(len(found))[head.mode] if looks[0] else 0)
+            looks[0] += 1
+        words[0], words[1] = divmod(now, 10**9)
+        return 0
+
+    called, found = _CLOCK(clock), list[int]()
+    with pool_of(2) as pool:
+        counted = Counted(pool, 2, [4], 1, measures=1)
+        pool.set("clock", ctypes.cast(called, ctypes.c_void_p).value or 0)
+        for _ in range(runs):
+            began[0], looks[0] = began[0] + 10**9, 0
+            counted.run(native.driver())
+            found.append(native.Head(*counted.blocks[0, : native.HEAD_WORDS].tolist()).mode)
+        counted.check(runs)
+    return found
+
+
+def test_a_trial_whose_worker_had_no_processor_is_repeated_soon() -> None:
+    """Another program has it for the first forty runs: shared ones take three times as long."""
+    rest = pool_code.LEAST_REST
+    found = ways(lambda run: (3000 if run < 40 else 600, 1000), 400)
+    assert found[: 11 + rest] == [0] * 3 + [1] * 4 + [0] * 4 + [1] * rest
+    assert found[11 + rest : 23 + rest] == [1] * 4 + [0] * 4 + [1] * 4  # the second trial
+    assert set(found[23 + rest :]) == {0}
+
+
+def test_trials_become_rare_where_they_say_the_same() -> None:
+    found = ways(lambda run: (1500, 1000), 2000)
+    shared = [run for run, alone in enumerate(found) if not alone]
+    trials = [b for a, b in itertools.pairwise(shared[6:]) if b - a > 4]
+    gaps = np.diff(trials).tolist()
+    rests, most = pool_code.LEAST_REST, pool_code.MOST_REST
+    assert gaps == [12 + min(rests * 2**n, most) for n in range(1, 1 + len(gaps))]
+    assert gaps[-1] == 12 + most
+    assert len(gaps) > 4
+
+
+def test_what_is_faster_shared_is_seldom_tried_alone() -> None:
+    found = ways(lambda run: (600, 1000), 1200)
+    alone = [run for run, way in enumerate(found) if way]
+    period = 12 + pool_code.SHARED_REST
+    assert {run % period for run in alone} == {3, 4, 5, 6}
+    assert len(alone) == 4 * 3
 
 
 def test_the_first_runs_decide_nothing() -> None:
