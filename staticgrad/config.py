@@ -29,6 +29,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from staticgrad.errors import ConfigError, SettingWarning, UnknownSettingError, warn
+from staticgrad.errors.calls import checked
 from staticgrad.errors.habits import BACKENDS
 from staticgrad.errors.wording import did_you_mean
 from staticgrad.records import dataclass
@@ -307,6 +308,7 @@ def settings(**arguments: object) -> tuple[Setting, ...]:
     return tuple(found)
 
 
+@checked
 def show_config() -> str:
     """One line per setting: its value, where that came from, what it does.
 

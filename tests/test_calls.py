@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import staticgrad as sg
 from staticgrad.errors import UnknownArgumentError, UnknownSettingError
 from staticgrad.errors.elsewhere import _ROOMS
 
@@ -18,9 +19,6 @@ GIVEN = {
     "BudgetInfeasible", "CheckError", "Compiled", "History", "Module", "Parameter", "Sequential",
     "StaticgradError", "StaticgradWarning", "Value", "function",
 }  # fmt: skip
-#: What stands below the functions of values, which say it by themselves: Python's own TypeError.
-BELOW = {"dim", "eager_mode", "parse", "plan_abstract", "registered_optimizers", "same_graph",
-         "scope", "show_config"}  # fmt: skip
 ROOMS = {"sg": "staticgrad", "sg.ode": "staticgrad.functions.ode",
          "sg.implicit": "staticgrad.programs.implicit", **_ROOMS}  # fmt: skip
 
@@ -30,7 +28,7 @@ def callables() -> Iterator[str]:
         module = import_module(home)
         for name in module.__all__ if room != "sg.checkpoint_policies" else ():
             found = getattr(module, name)
-            if callable(found) and not inspect.ismodule(found) and name not in GIVEN | BELOW:
+            if callable(found) and not inspect.ismodule(found) and name not in GIVEN:
                 yield f"{home}:{name}"
 
 
@@ -40,6 +38,13 @@ def test_an_argument_that_a_function_does_not_have_is_named(path: str) -> None:
     function: Any = getattr(import_module(home), name)
     with pytest.raises((UnknownArgumentError, UnknownSettingError), match="no_such_argument"):
         function(no_such_argument=1)
+
+
+def test_the_hint_says_what_a_function_takes() -> None:
+    for function, takes in ((sg.show_config, "it takes no arguments"), (sg.scope, "it takes name")):
+        with pytest.raises(UnknownArgumentError) as caught:
+            function("a", "b")
+        assert takes in str(caught.value)
 
 
 @pytest.mark.parametrize("path", list(callables()))

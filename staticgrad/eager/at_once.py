@@ -21,6 +21,7 @@ from staticgrad.eager.tensor import TapeLeaf, Tensor, leaf_of
 from staticgrad.errors import ArgumentError
 from staticgrad.functions.draws import GENERATORS
 from staticgrad.functions.trees import flatten, unflatten
+from staticgrad.ir.calls import Constructed
 from staticgrad.ir.nodes import Node, Parameter
 from staticgrad.ir.op import Array
 from staticgrad.ir.roots import check_updates
@@ -32,7 +33,7 @@ from staticgrad.storage.parameter import write_all
 Updates = Sequence[tuple[Parameter, Any]]
 
 
-class eager_mode(computing):  # noqa: N801 - as its kin in ``modes.py``
+class eager_mode(computing, metaclass=Constructed):  # noqa: N801 - as its kin in ``modes.py``
     """Inside, what no other operand says computes at once: ``with sg.eager_mode(): ...``.
 
     A parameter alone is the tensor of its present array, arrays and numbers alone become tensors,

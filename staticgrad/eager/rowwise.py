@@ -15,8 +15,8 @@ import numpy as np
 from staticgrad.eager import tape
 from staticgrad.eager.modes import enable_grad, modes, no_grad
 from staticgrad.eager.tensor import Tensor
+from staticgrad.errors.calls import carries
 from staticgrad.functions.rowwise import Rowwise
-from staticgrad.ir.calls import carries
 
 #: Bytes of the first operand in one block: small enough for a cache, large beside a call.
 _BLOCK: Final = 1 << 16

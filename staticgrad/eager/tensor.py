@@ -34,9 +34,10 @@ from staticgrad.errors import (
     TapeError,
     UnknownAttributeError,
 )
+from staticgrad.errors.calls import carries
 from staticgrad.errors.methods import WRITE, instead_of_method
 from staticgrad.errors.wording import did_you_mean
-from staticgrad.ir.calls import carries, public
+from staticgrad.ir.calls import public
 from staticgrad.ir.nodes import Parameter
 from staticgrad.ir.op import Array, Op, as_array
 from staticgrad.ir.session import running_session

@@ -231,7 +231,8 @@ def interp(
 def _between(at: AnyValue, places: AnyValue, values: AnyValue) -> AnyValue:
     """On the piece that each place lies on; beyond the ends the value there."""
     if places.shape[0] == 1:
-        return functions.broadcast_to(values[0], at.shape)
+        # A constant, whose slope by x and xp is zero: they stand in the branch never taken.
+        return where(False, at + places[0], values[0])
     count = functions.size_value(places.shape[0], I64)
     piece = functions.clip(searchsorted(places, at, "right") - 1, 0, count - 2)
     here, there = functions.take(places, piece), functions.take(places, piece + 1)

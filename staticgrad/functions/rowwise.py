@@ -12,7 +12,7 @@ from functools import wraps
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
-from staticgrad.ir.calls import carries
+from staticgrad.errors.calls import carries
 from staticgrad.ir.value import Value
 from staticgrad.records import dataclass
 

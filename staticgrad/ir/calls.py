@@ -12,28 +12,25 @@ from __future__ import annotations
 import functools
 import inspect
 from abc import ABCMeta
-from collections.abc import Callable, Iterable, Sequence
-from types import CodeType
+from collections.abc import Callable, Iterable
 from typing import Any, Final, ParamSpec, TypeVar
 
 import numpy as np
 
 from staticgrad.errors import ArgumentError, DTypeError, UnknownArgumentError
-from staticgrad.errors.habits import ARGUMENTS
-from staticgrad.errors.wording import did_you_mean, kind_of, listed, shown
+from staticgrad.errors.calls import check_arguments, raised_inside, unknown_argument, what_it_takes
+from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.worlds import present
 from staticgrad.types.dtype import as_dtype
 
 P = ParamSpec("P")
 T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., Any])
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 _WRITES: Final = "a value never changes: go on with the result; f.run(feeds, out=...) fills arrays"
 _AFTERWARDS: Final = "convert the operands: x.astype(dtype)"
 _LAYOUT: Final = "values have no memory layout: leave it out"
 _BOOLS: Final = (True, False)
-_carriers: Final[set[CodeType]] = set()
 _BY_NAME_ONLY: Final = 1 << 30  # the place of a parameter that has none
 _OPERANDS: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -161,22 +158,8 @@ class Constructed(ABCMeta):
                 raise
             refused = error
         own = next(vars(base)["__init__"] for base in cls.__mro__ if "__init__" in vars(base))
-        _check(cls.__name__, inspect.signature(own), (None, *args), kwargs)
+        check_arguments(cls.__name__, inspect.signature(own), (None, *args), kwargs)
         raise refused
-
-
-def carries(function: F) -> F:
-    """A function that only hands its arguments on: what it calls counts as called in its place."""
-    _carriers.add(function.__code__)
-    return function
-
-
-def raised_inside(error: TypeError) -> bool:
-    """Whether the function that was called raised it, not the call itself."""
-    inner = error.__traceback__ and error.__traceback__.tb_next
-    while inner is not None and inner.tb_frame.f_code in _carriers:
-        inner = inner.tb_next
-    return error.__traceback__ is None or inner is not None
 
 
 # -- flags ----------------------------------------------------------------------------------------
@@ -247,7 +230,7 @@ def _read(function: Callable[..., Any], name: str, args: Any, kwargs: dict[str, 
         renamed = _renamed(word, dict(zip(places, operands, strict=False)), known, ours)
         kwargs = _in_our_words(word, kwargs, renamed)
         kwargs = _without_idle(word, {n: p.default for n, p in known.items()}, ours, kwargs)
-    _check(word, ours, args, kwargs)
+    check_arguments(word, ours, args, kwargs)
     args, kwargs = _with_flags(word, _flags(function), args, kwargs)
     return function(*args, **kwargs)
 
@@ -291,7 +274,7 @@ def _by_name(
     fit = sum(kind in _OPERANDS for kind in kinds)
     if len(args) > max(len(places), fit):
         takes = f"{len(places)} argument{'s' * (len(places) != 1)}"
-        hint = f"it takes {listed(_names(ours))}"
+        hint = what_it_takes(ours)
         raise UnknownArgumentError(f"{name}: takes {takes}, got {len(args)}", hint=hint)
     further = dict(zip(places[fit:], args[fit:], strict=False))
     for word in further.keys() & kwargs.keys():
@@ -340,12 +323,12 @@ def _without_idle(
         if word in ours.parameters or (word == "dtype" and defaults.keys() == {*_OF_UFUNCS}):
             kept[word] = given
         elif word not in defaults:
-            raise _unknown(name, word, ours)
+            raise unknown_argument(name, word, ours)
         elif not _is_idle(name, word, given, defaults[word]):
             _, instead = _WITHOUT_EFFECT.get(word, ((), ""))
             raise ArgumentError(
                 f"{name}: {word}={shown(given)} is not supported for values of a graph",
-                hint=instead or f"it takes {listed(_names(ours))}",
+                hint=instead or what_it_takes(ours),
             )
     return kept
 
@@ -364,87 +347,6 @@ def _is_idle(name: str, word: str, given: Any, default: Any) -> bool:
     return given in idle or (type(given) is type(default) and given == default)
 
 
-def _unknown(name: str, word: str, ours: inspect.Signature) -> UnknownArgumentError:
-    names = _names(ours)
-    habit = ARGUMENTS.get(word, "")
-    if habit.isidentifier():  # another library's name, of an argument that is there or is not
-        habit = f"write {habit}=; " if habit in names else ""
-    elif habit:
-        habit = f"instead: {habit}\n"
-    return UnknownArgumentError(
-        f"{name}: there is no argument {word!r}",
-        hint=f"{habit or did_you_mean(word, names)}it takes {listed(names)}",
-    )
-
-
-def _names(ours: inspect.Signature) -> list[str]:
-    """What a user may pass by name."""
-    return [name for name in ours.parameters if name != "self"]
-
-
-def check_keywords(
-    name: str, given: Iterable[str], taker: Callable[..., Any], without: Sequence[str]
-) -> None:
-    """Refuse words that are handed on to ``taker`` later, unless it takes them.
-
-    Raises:
-        UnknownArgumentError: with the first that it does not take, or is ``without``.
-    """
-    ours = inspect.signature(taker)
-    known = [each for word, each in ours.parameters.items() if word not in without]
-    for word in given:
-        if word in without or word not in ours.parameters:
-            raise _unknown(name, word, ours.replace(parameters=known))
-
-
-def check_call(made: type, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
-    """Refuse what calls of a made object do not take; what its constructor takes is said there.
-
-    Args:
-        made: the object's class, whose constructor has arguments of its own.
-        function: what a call of the object runs, bound to it.
-        args, kwargs: what was given.
-
-    Raises:
-        UnknownArgumentError: an argument that is missing, unknown or given twice.
-    """
-    ours, constructor = inspect.signature(function), inspect.signature(made)
-    for word in (each for each in kwargs if each not in ours.parameters):
-        theirs = next((w for w in (word, ARGUMENTS.get(word)) if w in constructor.parameters), None)
-        if theirs is not None and ARGUMENTS.get(word) not in ours.parameters:
-            raise UnknownArgumentError(
-                f"{made.__name__}: a call takes no {word!r}",
-                hint=f"say it where the module is made: {made.__name__}(..., {theirs}=...)",
-            )
-    _check(made.__name__, ours, args, kwargs)
-
-
-def check_takes_nothing(name: str, args: Any, kwargs: Any) -> None:
-    """Refuse any argument.
-
-    Raises:
-        UnknownArgumentError: there is one.
-    """
-    _check(name, inspect.Signature(), args, kwargs)
-
-
-def _check(name: str, ours: inspect.Signature, args: Any, kwargs: Any) -> None:
-    """Refuse what the function does not take.
-
-    Raises:
-        UnknownArgumentError: with the argument that is missing, unknown or given twice.
-    """
-    try:
-        ours.bind(*args, **kwargs)
-    except TypeError as error:
-        for word in kwargs:
-            if word not in ours.parameters:
-                raise _unknown(name, word, ours) from None
-        text = str(error).replace("multiple values for argument", "two values for argument")
-        hint = f"it takes {listed(_names(ours))}"
-        raise UnknownArgumentError(f"{name}: {text}", hint=hint) from None
-
-
 def _in_dtype(function: Callable[..., Any], name: str, args: Any, kwargs: dict[str, Any]) -> Any:
     """A ufunc computed in a dtype: its operands are converted first.
 
@@ -458,7 +360,7 @@ def _in_dtype(function: Callable[..., Any], name: str, args: Any, kwargs: dict[s
         dtype = as_dtype(asked)
     except TypeError as error:
         raise DTypeError(f"{name}: {error}") from None
-    _check(name, inspect.signature(function), args, kwargs)
+    check_arguments(name, inspect.signature(function), args, kwargs)
     bound = inspect.signature(function).bind(*args, **kwargs)
     plain = function(*bound.args)
     if _dtype_of(plain) == dtype.numpy:  # a bool of a comparison, or the dtype it has anyway

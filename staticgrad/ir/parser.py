@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy.typing as npt
 
 from staticgrad.errors import ArgumentError, OutOfMemory, StaticgradError, UnknownNameError
+from staticgrad.errors.calls import checked
 from staticgrad.errors.wording import kind_of
 from staticgrad.ir.discovery import AttributeMistake, broken, build_op, find_op
 from staticgrad.ir.document import DocumentReader, bound_constants
@@ -32,6 +33,7 @@ _LEAVES: Final = ("input", "parameter")
 
 
 @collection_paused()
+@checked
 def parse(
     text: str,
     *,

@@ -2,18 +2,20 @@
 
 A graph travels as its canonical text, the arrays that the text names by digest, and its input and
 parameter nodes. Those nodes keep their identity within one pickle: ``pickle.dumps((graph, w))``
-gives back a ``w`` that is the graph's parameter, and two graphs that share a parameter still do.
-A deep copy is such a round trip: an independent graph with parameters of its own. ``copy.copy``
-gives the graph itself, which is immutable. An inner value has no meaning without its graph, so
-pickling one is refused.
+gives back a ``w`` that is the graph's parameter, and two graphs that share a parameter still do. A
+deep copy is such a round trip: an independent graph with parameters of its own. ``copy.copy`` gives
+the graph itself, which is immutable. Classes may move from version to version, so a pickle is read
+by the version of staticgrad that wrote it; the text is read by later ones, too. An inner value has
+no meaning without its graph, so pickling one is refused.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy.typing as npt
 
+from staticgrad import __version__
 from staticgrad.errors import GraphError
 from staticgrad.ir.discovery import load_ops
 from staticgrad.ir.graph import Graph, Input, Node, Parameter, ParameterLeaf, Symbolic
@@ -25,14 +27,41 @@ from staticgrad.source import Location
 Reduced = tuple[object, tuple[Any, ...]]
 
 
+class _Writer:
+    """The version that writes: pickled before everything that it may have in another place."""
+
+    def __reduce__(self) -> Reduced:
+        return check_version, (__version__,)
+
+
+_WRITER: Final = _Writer()
+
+
+def check_version(version: str) -> _Writer:
+    """Refuse what another version of staticgrad pickled.
+
+    Raises:
+        GraphError: ``version`` is not that of this package.
+    """
+    if version == __version__:
+        return _WRITER
+    raise GraphError(
+        f"this was pickled by staticgrad {version}, and staticgrad {__version__} reads it",
+        hint="pickles are read by the version that wrote them; what others read is the text:"
+        " str(graph) there, sg.parse(text) here; and files of sg.save",
+    )
+
+
 def pickle_graph(graph: Graph) -> Reduced:
     """What ``Graph.__reduce__`` gives."""
     inputs = tuple(value.node for value in graph.inputs)
     parameters = tuple(value.node for value in graph.parameters)
-    return restore_graph, (print_graph(graph), inputs, parameters, graph_constants(graph))
+    text, constants = print_graph(graph), graph_constants(graph)
+    return restore_graph, (_WRITER, text, inputs, parameters, constants)
 
 
 def restore_graph(
+    writer: _Writer,
     text: str,
     inputs: tuple[Node, ...],
     parameters: tuple[Node, ...],
@@ -60,10 +89,10 @@ def pickle_node(node: Node) -> Reduced:
             hint="pickle a Graph that has it as an output; inputs and parameters travel alone",
             related=[(node.op.name, str(node.types[0]), node.origin)],
         )
-    return restore_leaf, (node.op, node.origin, node.order)
+    return restore_leaf, (_WRITER, node.op, node.origin, node.order)
 
 
-def restore_leaf(op: Op, origin: Location, order: int) -> Node:
+def restore_leaf(writer: _Writer, op: Op, origin: Location, order: int) -> Node:
     """An input or parameter node."""
     load_ops()  # whoever unpickles a value may use its operators next
     inferred: Any = op.infer()

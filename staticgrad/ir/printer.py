@@ -27,6 +27,7 @@ from typing import Any, Final
 import numpy.typing as npt
 
 from staticgrad.errors import ArgumentError, OpDefinitionError
+from staticgrad.errors.calls import checked
 from staticgrad.errors.wording import kind_of
 from staticgrad.ir.document import header_line, size_line, size_lines
 from staticgrad.ir.graph import Constant, Graph, Input, Node, ParameterLeaf, Symbolic
@@ -249,6 +250,7 @@ def _arrays_in(value: object) -> Iterator[ArrayData]:
             yield from _arrays_in(part)
 
 
+@checked
 def same_graph(left: Graph, right: Graph) -> bool:
     """Whether two graphs are structurally equal.
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 
+from staticgrad.errors.calls import carries
 from staticgrad.errors.values import no_function, no_operand, no_ufunc
 from staticgrad.ir import functional
-from staticgrad.ir.calls import as_method, as_numpy, carries
+from staticgrad.ir.calls import as_method, as_numpy
 from staticgrad.ir.standard import StandardArray
 from staticgrad.types.arrays import is_pandas
 from staticgrad.types.dim import Dim, Size

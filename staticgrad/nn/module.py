@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Protocol, Self
 import numpy as np
 
 from staticgrad.errors import ArgumentError, ParameterValueError, UnknownAttributeError
+from staticgrad.errors.calls import check_call, check_takes_nothing, raised_inside
 from staticgrad.errors.habits import OF_MODULES
 from staticgrad.errors.wording import did_you_mean, kind_of, shown
 from staticgrad.functions.call_types import P, R
 from staticgrad.functions.random import Generator
 from staticgrad.functions.trees import Contents, flatten
-from staticgrad.ir.calls import check_call, check_takes_nothing, public, raised_inside
+from staticgrad.ir.calls import public
 from staticgrad.ir.kinds import AnyValue, Operand
 from staticgrad.ir.nodes import Parameter
 from staticgrad.ir.op import Array

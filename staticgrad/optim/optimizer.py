@@ -19,7 +19,7 @@ from staticgrad.errors import (
 )
 from staticgrad.errors.habits import OF_OPTIMIZERS
 from staticgrad.errors.wording import did_you_mean, kind_of
-from staticgrad.ir.calls import Constructed
+from staticgrad.ir.calls import Constructed, public
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.session import running_session
@@ -353,6 +353,7 @@ def in_compute_dtype(gradient: Any, p: Any) -> Any:
     return functions.astype(gradient, p.dtype.compute) if p.dtype.is_storage else gradient
 
 
+@public
 def registered_optimizers() -> tuple[type[Optimizer], ...]:
     """Every class of optimizers that there is, in the order of definition, a base before others.
 

@@ -18,6 +18,8 @@ from staticgrad.records import dataclass
 _WIDTH: Final = 560
 _HEIGHT: Final = 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 66, 130, 28, 46
+_NAME_HEIGHT: Final = 14  # of the names of lines, and the width of a letter of theirs
+_LETTER: Final = 7
 _CLASSES: Final = "abcd"
 Format = Callable[[float], str]
 
@@ -88,27 +90,57 @@ def lines(
     up = _scale(ys, _HEIGHT - _BOTTOM, _TOP, log_y, 0.06, from_zero)
     up = replace(up, binary=show_y is nbytes)
     parts = [_grid(across, up, x, y, show_x, show_y, sorted(set(xs)) if log_x else None)]
-    ends: list[float] = []
-    for kind, line in zip(class_of, series, strict=False):
+    drawn = [_Pixels(tuple((across(a), up(b)) for a, b in line.points)) for line in series]
+    names: list[_Pixels] = []
+    for kind, line, pixels in zip(class_of, series, drawn, strict=False):
         parts.append(_series(kind, line, across, up))
-        at = _free(up(line.points[-1][1]), ends)
-        ends.append(at)
-        right = across(line.points[-1][0]) + 8
+        name = _free(line.name, pixels.points[-1], [*names, *drawn])
+        names.append(name)
+        left, middle = name.points[0]
         parts.append(
-            f'<text class="{kind}" x="{right:.1f}" y="{at + 4:.1f}">{escape(line.name)}</text>'
+            f'<text class="{kind}" x="{left:.1f}" y="{middle + 4:.1f}">{escape(line.name)}</text>'
         )
     return _svg(f"{y} against {x}", _HEIGHT, parts)
 
 
-def _free(at: float, taken: Sequence[float]) -> float:
-    """Where a name stands beside others: below them, or above where the axis of x begins there."""
-    for step in (14, -14):
-        found = at
-        while any(abs(found - other) < 14 for other in taken):
-            found += step
-        if found <= _HEIGHT - _BOTTOM:
-            return found
-    return found
+@dataclass(frozen=True)
+class _Pixels:
+    """A broken line where it is drawn; of a name the line through the middle of its letters."""
+
+    points: tuple[tuple[float, float], ...]
+
+    def is_near(self, left: float, right: float, middle: float) -> bool:
+        """Whether it comes within a line of text of what lies from ``left`` to ``right``."""
+        return any(
+            _distance(pair, left, right, middle) < _NAME_HEIGHT
+            for pair in zip(self.points, self.points[1:] or self.points, strict=False)
+        )
+
+
+def _distance(
+    piece: tuple[tuple[float, float], tuple[float, float]], left: float, right: float, middle: float
+) -> float:
+    """How far above or below ``middle`` a piece of a line is, between ``left`` and ``right``."""
+    (x0, y0), (x1, y1) = sorted(piece)
+    if x1 < left or x0 > right:
+        return math.inf
+    slope = (y1 - y0) / (x1 - x0) if x1 > x0 else 0.0
+    ends = (y0 + slope * (max(x0, left) - x0), y1 - slope * (x1 - min(x1, right)))
+    low, high = min(ends), max(ends)
+    return max(low - middle, middle - high, 0.0)
+
+
+def _free(name: str, end: tuple[float, float], taken: Sequence[_Pixels]) -> _Pixels:
+    """Where a name stands behind the end of its line: at its level, or as far below or above it as
+    other names and all lines make it, but not below the axis of x."""
+    left, level = end[0] + 8, end[1]
+    right = left + _LETTER * len(name)
+    for away in range(0, _HEIGHT, 2):
+        for middle in (level + away, level - away):
+            inside = 0 < middle <= _HEIGHT - _BOTTOM
+            if inside and not any(each.is_near(left, right, middle) for each in taken):
+                return _Pixels(((left, middle), (right, middle)))
+    return _Pixels(((left, level), (right, level)))
 
 
 def _series(kind: str, line: Line, across: _Scale, up: _Scale) -> str:

@@ -15,6 +15,7 @@ from typing import Final, Literal, get_args
 
 from staticgrad.config import read_bytes, read_share
 from staticgrad.errors import ArgumentError, BudgetInfeasible
+from staticgrad.errors.calls import checked
 from staticgrad.planning.bounds import lower_bound
 from staticgrad.planning.descents import SLOPES, Descents
 from staticgrad.planning.documents import problem_of, read_problem
@@ -39,6 +40,7 @@ _SECONDS: Final = 60.0  # of the solver, for each order
 _ROUNDS: Final = 3  # goals below the budget, where placement misses it
 
 
+@checked
 def plan_abstract(
     problem: MemoryProblem | Mapping[str, object] | str | Path,
     budget: int | float | str | None = None,

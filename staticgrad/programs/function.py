@@ -18,6 +18,7 @@ import numpy as np
 
 from staticgrad.compiler import Compiled, compile as compile_program
 from staticgrad.errors import ArgumentError, GraphError, StaticgradWarning, warn
+from staticgrad.errors.calls import check_keywords
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.call_types import (
     Gradient,
@@ -28,7 +29,6 @@ from staticgrad.functions.call_types import (
     T,
     ValueAndGradient,
 )
-from staticgrad.ir.calls import check_keywords
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Schedule
 from staticgrad.ir.session import running_session

@@ -22,6 +22,7 @@ from operator import index
 from typing import Final
 
 from staticgrad.building import current, within
+from staticgrad.errors.calls import checked
 from staticgrad.errors.sizes import UnknownNumber, check_size, over_sizes
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import ALL_DTYPES
@@ -225,6 +226,7 @@ def _of_atom(atom: Atom) -> Dim:
     return Dim({(atom,): 1})
 
 
+@checked
 def dim(
     name: str,
     *,
@@ -336,9 +338,8 @@ def divide_exactly(numerator: Size, denominator: Size) -> Size | None:
         lead = min_monomial(rest)
         step = _divide_monomial(lead, rest[lead], *divisor[0])
         if step is None:
-            return (
-                floordiv(numerator, denominator) if _multiple_atom(numerator, denominator) else None
-            )
+            divides = _multiple_atom(numerator, denominator)
+            return floordiv(numerator, denominator) if divides else None
         quotient[step[0]] = quotient.get(step[0], 0) + step[1]
         product = _normal({step[0]: step[1]}) * denominator
         for monomial, c in _terms(product):

@@ -142,6 +142,24 @@ def test_charts_put_points_where_they_belong():
     assert "&lt;b&gt;" in charts.bars([("<b>", 1.0)], str, "t")
 
 
+@pytest.mark.parametrize("place", range(5))
+def test_names_of_lines_stand_beside_all_lines(place):
+    curve = [(float(k + 1), 16.0 / (k + 1)) for k in range(5)]
+    series = [charts.Line("all", curve), charts.Line("this", curve[place : place + 1])]
+    svg = charts.lines([*series, charts.Line("end", curve[-1:])], "x", "y", log_x=False)
+    drawn = re.search(r'points="([^"]*)"', svg)[1]
+    xs, ys = zip(*(map(float, p.split(",")) for p in drawn.split()), strict=True)
+    names = re.findall(r'<text class="[abc]" x="([\d.]+)" y="([\d.]+)">(\w+)', svg)
+    for left, base, name in names:
+        middle = float(base) - 4
+        across = np.linspace(float(left), min(float(left) + 7 * len(name), xs[-1]), 20)
+        under = np.interp(across, xs, ys)
+        assert float(left) > xs[-1] or np.abs(under - middle).min() > 8, name
+    places = [(float(left), float(base)) for left, base, _ in names]
+    for (one, low), (other, high) in pairwise(places):
+        assert abs(one - other) > 30 or abs(low - high) >= 14
+
+
 @pytest.mark.parametrize(
     ("largest", "log", "shown"),
     [

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 
 from staticgrad.errors import GraphError, StaticgradError
+from staticgrad.ir import pickling
 from staticgrad.ir.graph import Graph, Parameter, Symbolic, constant
 from staticgrad.ir.parser import parse
 from staticgrad.ir.printer import first_difference, same_graph
@@ -108,13 +109,14 @@ def test_a_fresh_process_knows_the_ops() -> None:
     assert run.stdout.decode() == str(graph)
 
 
-def test_a_pickle_names_data_classes_and_two_functions() -> None:
+def test_a_pickle_names_data_classes_and_three_functions() -> None:
     names = {
         argument
         for opcode, argument, _ in pickletools.genops(pickle.dumps(model()[0], 2))
         if opcode.name == "GLOBAL"
     }
     assert {name for name in names if name is not None and name.startswith("staticgrad")} == {
+        "staticgrad.ir.pickling check_version",
         "staticgrad.ir.pickling restore_graph",
         "staticgrad.ir.pickling restore_leaf",
         "staticgrad.ir.op Input",
@@ -129,9 +131,24 @@ def test_a_pickle_names_data_classes_and_two_functions() -> None:
 
 def test_damage_is_a_clear_error() -> None:
     graph, _, _ = model()
-    rebuild, (text, *rest) = graph.__reduce__()  # type: ignore[misc]
+    rebuild, (writer, text, *rest) = graph.__reduce__()  # type: ignore[misc]
     with pytest.raises(StaticgradError, match="reads version 1"):
-        rebuild(text.replace("-ir 1", "-ir 9"), *rest)  # type: ignore[operator]
+        rebuild(writer, text.replace("-ir 1", "-ir 9"), *rest)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("protocol", [2, pickle.HIGHEST_PROTOCOL])
+def test_a_pickle_of_another_version_is_one_error(
+    protocol: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, x, _ = model()
+    with monkeypatch.context() as patch:
+        patch.setattr(pickling, "__version__", "0.0.9")
+        written = [pickle.dumps(each, protocol) for each in (graph, x, {"g": graph})]
+    for data in written:
+        moved = data.replace(b"ParameterStore", b"ParameterMoved").replace(b"Input", b"Inbox")
+        with pytest.raises(GraphError, match=r"by staticgrad 0\.0\.9") as caught:
+            pickle.loads(moved)
+        assert "sg.parse(text)" in caught.value.hint
 
 
 @pytest.mark.usefixtures("collected_apart")

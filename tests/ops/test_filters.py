@@ -87,6 +87,17 @@ def test_interp_of_one_point() -> None:
     np.testing.assert_array_equal(found, np.interp(AT, [1.0], [3.0], left=0.0))
 
 
+def test_interp_of_one_point_has_slopes() -> None:
+    x, xp, fp = (
+        sg.input(name, (size,), "float64") for name, size in (("x", 4), ("p", 1), ("f", 1))
+    )
+    slopes = sg.grad(sg.interp(x, xp, fp, right=7.0).sum(), [x, xp, fp])
+    feeds = {"x": np.array([np.nan, 0.0, 1.0, np.inf]), "p": np.ones(1), "f": np.full(1, 3.0)}
+    graph = sg.Graph(dict(zip("xpf", slopes, strict=True)), inputs=[x, xp, fp])
+    found = sg.evaluate(graph, feeds)
+    assert [found[name].tolist() for name in "xpf"] == [[0.0] * 4, [0.0], [3.0]]
+
+
 @pytest.mark.parametrize(
     ("window", "axis"), [((2, 3), None), (2, 0), (3, -1), ((1, 2), (1, 1)), (0, 0), (4, 1)]
 )

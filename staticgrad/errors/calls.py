@@ -1,0 +1,142 @@
+"""Calls that do not fit a public function: which argument does not, in one error.
+
+The signature alone decides here. What NumPy's functions take besides is read in ``ir/calls.py``.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from inspect import Signature, signature
+from types import CodeType
+from typing import Any, Final, ParamSpec, TypeVar
+
+from staticgrad.errors import UnknownArgumentError
+from staticgrad.errors.habits import ARGUMENTS
+from staticgrad.errors.wording import did_you_mean, listed
+
+P = ParamSpec("P")
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+_carriers: Final[set[CodeType]] = set()
+
+
+def checked(function: Callable[P, T]) -> Callable[P, T]:
+    """``function`` as users call it: an argument that it does not take is named in one error.
+
+    For what stands below the functions of values, and so below ``public`` of ``ir/calls.py``.
+    """
+
+    @functools.wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except TypeError as error:
+            if raised_inside(error):
+                raise
+            refused = error
+        check_arguments(function.__name__, signature(function), args, kwargs)
+        raise refused
+
+    return called
+
+
+def carries(function: F) -> F:
+    """A function that only hands its arguments on: what it calls counts as called in its place."""
+    _carriers.add(function.__code__)
+    return function
+
+
+def raised_inside(error: TypeError) -> bool:
+    """Whether the function that was called raised it, not the call itself."""
+    inner = error.__traceback__ and error.__traceback__.tb_next
+    while inner is not None and inner.tb_frame.f_code in _carriers:
+        inner = inner.tb_next
+    return error.__traceback__ is None or inner is not None
+
+
+def check_arguments(name: str, ours: Signature, args: Any, kwargs: Any) -> None:
+    """Refuse what the function does not take.
+
+    Raises:
+        UnknownArgumentError: with the argument that is missing, unknown or given twice.
+    """
+    try:
+        ours.bind(*args, **kwargs)
+    except TypeError as error:
+        for word in kwargs:
+            if word not in ours.parameters:
+                raise unknown_argument(name, word, ours) from None
+        text = str(error).replace("multiple values for argument", "two values for argument")
+        raise UnknownArgumentError(f"{name}: {text}", hint=what_it_takes(ours)) from None
+
+
+def check_call(made: type, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
+    """Refuse what calls of a made object do not take; what its constructor takes is said there.
+
+    Args:
+        made: the object's class, whose constructor has arguments of its own.
+        function: what a call of the object runs, bound to it.
+        args, kwargs: what was given.
+
+    Raises:
+        UnknownArgumentError: an argument that is missing, unknown or given twice.
+    """
+    ours, constructor = signature(function), signature(made)
+    for word in (each for each in kwargs if each not in ours.parameters):
+        theirs = next((w for w in (word, ARGUMENTS.get(word)) if w in constructor.parameters), None)
+        if theirs is not None and ARGUMENTS.get(word) not in ours.parameters:
+            raise UnknownArgumentError(
+                f"{made.__name__}: a call takes no {word!r}",
+                hint=f"say it where the module is made: {made.__name__}(..., {theirs}=...)",
+            )
+    check_arguments(made.__name__, ours, args, kwargs)
+
+
+def check_takes_nothing(name: str, args: Any, kwargs: Any) -> None:
+    """Refuse any argument.
+
+    Raises:
+        UnknownArgumentError: there is one.
+    """
+    check_arguments(name, Signature(), args, kwargs)
+
+
+def check_keywords(
+    name: str, given: Iterable[str], taker: Callable[..., Any], without: Sequence[str]
+) -> None:
+    """Refuse words that are handed on to ``taker`` later, unless it takes them.
+
+    Raises:
+        UnknownArgumentError: with the first that it does not take, or is ``without``.
+    """
+    ours = signature(taker)
+    known = [each for word, each in ours.parameters.items() if word not in without]
+    for word in given:
+        if word in without or word not in ours.parameters:
+            raise unknown_argument(name, word, ours.replace(parameters=known))
+
+
+def unknown_argument(name: str, word: str, ours: Signature) -> UnknownArgumentError:
+    """The error for an argument that the function does not have, with the nearest it has."""
+    names = _names(ours)
+    habit = ARGUMENTS.get(word, "")
+    if habit.isidentifier():  # another library's name, of an argument that is there or is not
+        habit = f"write {habit}=; " if habit in names else ""
+    elif habit:
+        habit = f"instead: {habit}\n"
+    return UnknownArgumentError(
+        f"{name}: there is no argument {word!r}",
+        hint=f"{habit or did_you_mean(word, names)}{what_it_takes(ours)}",
+    )
+
+
+def what_it_takes(ours: Signature) -> str:
+    """``it takes x, axis``: what a hint says of a function."""
+    return f"it takes {listed(_names(ours)) if _names(ours) else 'no arguments'}"
+
+
+def _names(ours: Signature) -> list[str]:
+    """What a user may pass by name."""
+    return [name for name in ours.parameters if name != "self"]
