@@ -3,8 +3,8 @@
 Blocks that no chain of others alive together joins are searched apart, so that what one group found
 does not wait for the next. Heights are tried one after another: the bound, then some between it and
 the best, then the bound again with what effort is left. Effort is counted in blocks looked at, so
-results depend on the blocks and the effort alone. A short search runs as it is written, a longer
-one as machine code, where there is a compiler. Both find the same.
+results depend on the blocks and the effort alone. A short search runs as it is written while it is
+not compiled, a longer one as machine code, where there is a compiler. Both find the same.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import compress
 from operator import add
 from typing import Final
 
-from staticgrad.planning.machine import machine_code
+from staticgrad.planning.machine import code_at_hand, machine_code
 from staticgrad.planning.offset_arrays import PLACED, SPENT
 from staticgrad.planning.offset_fits import best_fit, fit
 from staticgrad.planning.offset_restarts import Restarts
@@ -95,7 +95,7 @@ def _searched(
     """The lowest of a placement and of what a search of one group finds."""
     if len(sizes) > _MOST_BLOCKS:
         return best
-    searched = Restarts(spans, sizes, search)
+    searched = Restarts(spans, sizes, code_at_hand(search))
     if searched.members > _MOST_MEMBERS:
         return best
     if searched.tried(bound, min(effort, _INTERPRETED)) == PLACED:

@@ -17,8 +17,9 @@ from math import exp
 from random import Random
 from typing import Final
 
+from staticgrad.kept import cached_property
 from staticgrad.planning import offset_arrays
-from staticgrad.planning.offset_arrays import IMPOSSIBLE, KNOWN, SPENT, OffsetSearch
+from staticgrad.planning.offset_arrays import IMPOSSIBLE, SPENT, OffsetSearch
 from staticgrad.planning.offsets import Spans
 
 #: (least tries for each block, runs) of the cycles of restarts.
@@ -47,8 +48,12 @@ class Restarts:
         self.load = _loads(self.low, self.high, self.sizes, self.sections)
         self.members = sum(self.high) - sum(self.low)
         self.search = OffsetSearch.of(len(self.blocks), self.sections, self.members)
+        kinds: dict[tuple[int, int, int], int] = {}
+        shapes = zip(self.low, self.high, self.sizes, strict=True)
+        self.kind = [kinds.setdefault(shape, len(kinds)) for shape in shapes]
         random = Random(5)
         self.weight = [random.randrange(1, 1 << 31) for _ in self.blocks]
+        self._unknown = self.search.known[:]
         self.height = -1
         self.effort = self.last = 0
         self.order: Sequence[int] = ()
@@ -61,7 +66,7 @@ class Restarts:
             return IMPOSSIBLE
         if height != self.height:
             self.height = height
-            self.search.known[:] = array("q", bytes(8 * KNOWN))
+            self.search.known[:] = self._unknown
         turns = self.turns.setdefault(height, self._turns())
         stop = self.effort + effort
         while self.effort < stop:
@@ -76,15 +81,18 @@ class Restarts:
         """One search for the height, of blocks in an order, with so much effort and so many tries;
         ``flush`` is how much sooner a level end comes, ``tight`` whether tight sections do."""
         s = self.search
-        seen: dict[tuple[int, int, int], int] = {}
-        for rank, block in enumerate(order):
-            s.low[rank] = self.low[block]
-            s.high[rank] = self.high[block]
-            s.size[rank] = self.sizes[block]
-            s.weight[rank] = self.weight[block]
-            same = self.low[block], self.high[block], self.sizes[block]
-            s.twin[rank] = seen.get(same, -1)
-            seen[same] = rank
+        count = len(order)
+        for into, given in (
+            (s.low, self.low),
+            (s.high, self.high),
+            (s.size, self.sizes),
+            (s.weight, self.weight),
+        ):
+            into[:count] = array("q", map(given.__getitem__, order))
+        seen: dict[int, int] = {}
+        for rank, kind in enumerate(map(self.kind.__getitem__, order)):
+            s.twin[rank] = seen.get(kind, -1)
+            seen[kind] = rank
         words = s.words
         words[offset_arrays.BLOCKS] = len(self.blocks)
         words[offset_arrays.SECTIONS] = self.sections
@@ -112,8 +120,7 @@ class Restarts:
         """What to try: the plain orders in one way, then as much of restarts, then the next way."""
         random = Random(0)
         count = len(self.blocks)
-        plain = self._plain()
-        keys = self._keys()
+        plain, keys = self._plain, self._keys
         cycle = 0
         restarts: Iterator[_Turn] = iter(())
         for turn in count_from(0):
@@ -138,7 +145,7 @@ class Restarts:
         """Random orders; sections that fail grow hot, and hot blocks come sooner."""
         count = len(self.blocks)
         heat = [0.0] * self.sections
-        blame = self.search.blame
+        blame, nothing = self.search.blame, array("q", bytes(8 * self.sections))
         for k in range(1, runs + 1):
             top = max(1.0, *heat)
             hot = [max(heat[a:b]) / top for a, b in zip(self.low, self.high, strict=True)]
@@ -148,8 +155,7 @@ class Restarts:
                 rank = [(-round(hot[b], 1), -noisy[b], b) for b in range(count)]
             else:
                 rank = [(-noisy[b] * (0.05 + hot[b]), 0.0, b) for b in range(count)]
-            for section in range(self.sections):
-                blame[section] = 0
+            blame[: self.sections] = nothing
             yield (
                 [entry[2] for entry in sorted(rank)],
                 unit * count * _luby(k),
@@ -157,13 +163,16 @@ class Restarts:
                 int(k % 8 > 1),
             )
             total = max(1, sum(blame[: self.sections]))
-            heat = [0.9 * heat[i] + blame[i] / total for i in range(self.sections)]
+            new = blame[: self.sections]
+            heat = [0.9 * each + count / total for each, count in zip(heat, new, strict=True)]
 
+    @cached_property
     def _keys(self) -> list[list[float]]:
         area = [float(s * n) for s, n in zip(self.sizes, self.length, strict=True)]
         width = [float(b - a) for a, b in zip(self.low, self.high, strict=True)]
         return [area, width, [float(s) for s in self.sizes], [a**0.5 for a in area]]
 
+    @cached_property
     def _plain(self) -> list[list[int]]:
         """Blocks by the load of their worst section, width, area, length or size."""
         worst = [max(self.load[a:b]) for a, b in zip(self.low, self.high, strict=True)]
