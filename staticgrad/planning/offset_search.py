@@ -265,14 +265,20 @@ def _awake(s: OffsetSearch, section: int) -> int:
     for i in range(s.start[section], s.start[section + 1]):
         x = s.members[i]
         if s.placed[x] == 0:
-            at = s.base[x]
-            if at < lift and (at < offset or (at == offset and s.asleep[x] == at)):
-                at = lift
+            at = _begins(s, x, offset, lift)
             if at < lowest:
                 lowest = at
     if lowest + s.total[section] > words[HEIGHT]:
         return 0
     return 1
+
+
+def _begins(s: OffsetSearch, x: int, offset: int, lift: int) -> int:
+    """Where a block may lie from on: what sleeps, or lies lower, is lifted."""
+    at = s.base[x]
+    if at < lift and (at < offset or (at == offset and s.asleep[x] == at)):
+        return lift
+    return at
 
 
 def _put(s: OffsetSearch, part: int, b: int) -> int:
@@ -361,9 +367,7 @@ def _raised(s: OffsetSearch, section: int, top: int) -> int:
     for i in range(s.start[section], s.start[section + 1]):
         x = s.members[i]
         if s.placed[x] == 0:
-            at = s.base[x]
-            if at < lift and (at < offset or (at == offset and s.asleep[x] == at)):
-                at = lift
+            at = _begins(s, x, offset, lift)
             if at < lowest:
                 lowest = at
             if at >= top:
