@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Final
 from staticgrad.codegen.abreast import of_row
 from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
 from staticgrad.codegen.packing import may_collide
+from staticgrad.codegen.prefetching import touched_by_next_tile
 from staticgrad.codegen.product_streams import write_few_rows, write_one_step, write_span
 from staticgrad.codegen.vectors import Bodies, work, write_vector_loop
 from staticgrad.ir.kernel_stages import LONE
+from staticgrad.ir.known import BOUND
 
 if TYPE_CHECKING:
     from staticgrad.codegen.gemm import PlainProduct
@@ -33,6 +35,11 @@ _HIGHEST: Final = {8: 10, 6: 6}
 _REPAID: Final = 3
 #: Columns that are packed together.
 SPAN: Final = 256
+#: Terms up to which packing takes longer than tiles of two vectors save, which load less for each
+#: multiplication; tiles of a vector that is two registers are no wider.
+FLAT: Final = 32
+#: Vectors of results that no second cache holds, so that the next ones are brought near.
+BEYOND: Final = 1 << 16
 #: Lines of an epilogue up to which it is written for each row of a tile, its sums in registers.
 _PLAIN: Final = 12
 
@@ -46,7 +53,7 @@ def is_direct(product: PlainProduct) -> bool:
         return False
     if product.b_stored.is_storage and product.turned:  # squares are widened apart
         return False
-    if product.most_terms:
+    if 0 < product.most_terms <= (FLAT if product.tiles.wide else BOUND):
         return True
     narrow = 0 < product.most_columns <= product.columns
     return narrow and product.one_block and product.across == 1 and product.tiles.wide
@@ -105,12 +112,17 @@ class _DirectProduct:
         #: Whether there may be so few rows that all columns are read in their order.
         self.streams = lies and not (self.narrow or product.tall or product.is_narrow)
         self.epilogue = Lines()
-        product.write_stores(self.epilogue)
+        scope = product.write_stores(self.epilogue)
+        self.touched = touched_by_next_tile(product.stage.stores, scope)
+        many = not (0 < product.most_rows <= product.columns or self.narrow)
+        self.touched *= many and not product.a_stored.is_storage
         self.in_registers = work(self.epilogue, product.unit) <= _PLAIN
 
     def write(self, out: Lines) -> None:
         """All rows and columns of the iteration."""
         p, local = self.product, f"local_{self.product.element}"
+        if self.touched:
+            p.unit.once.add(f"large = 1 if {p.m} * {p.n} > {BEYOND * p.lanes} else 0")
         if self.streams or not self.in_registers:
             room = p.room if self.streams else self.heights[0] * self.lanes
             p.unit.once.add(f"tile = {local}({room})")
@@ -216,6 +228,8 @@ class _DirectProduct:
             (f"(top + {row})" if whole else of_row("line", row)) if row else "top"
             for row in range(height)
         ]
+        if whole:
+            self._write_touches(out, height)
         for name in names:
             out.add(f"{name} = {p.tiles.zero}")
         out.add(f"for k in range(0, {p.k}):")
@@ -235,6 +249,16 @@ class _DirectProduct:
             self._write_registers(out, names, whole)
         else:
             self._write_stored(out, names, whole)
+
+    def _write_touches(self, out: Lines, height: int) -> None:
+        """What the next rows store is brought near, where no second cache holds all results."""
+        touched = Lines()
+        touched.lines += self.touched
+        if self.touched:
+            out.add("if large > 0:")
+            out.add(f"    rows = {height}")
+            out.add(f"    for i in range(top, top + {height}):")
+            out.extend(touched, 2)
 
     def _write_registers(self, out: Lines, names: list[str], whole: bool) -> None:
         """The epilogue of every row: no row twice, as what is stored may be read from its place."""

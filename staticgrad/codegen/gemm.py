@@ -42,8 +42,6 @@ FEW_ROWS: Final = 28
 #: And up to which where all of b has so many elements: then it stays in the second-level cache.
 SOME_ROWS: Final = 64
 NEAR: Final = 1 << 17
-#: Inner indices up to which rows that lie across memory are read there, if they fill tiles.
-SHALLOW: Final = 128
 #: How many inner indices ahead the first tile brings a panel near that is read where it lies: each
 #: takes 5 to 7 ns, a line from beyond the second-level cache 70 to 130.
 AHEAD: Final = 24
@@ -241,8 +239,8 @@ class PlainProduct:
         out.add("    continue")  # an earlier iteration went on here
         out.add("covered = o + 1")
         if not self.a_stored.is_storage:
-            deep = f"{self.k} > {SHALLOW} and chunks * panels > {PANELS}"
-            out.add(f"if {'collide' if self._may_collide else deep}:")
+            packed = f"{self._readers} > {PANELS}"
+            out.add(f"if {'collide' if self._may_collide else packed}:")
         shift = "" if self.a_stored.is_storage else "    "
         room = f"o + {self.covered * self.columns} // group"
         few = "" if self.one_run else f" if {self.k} <= {self.long} else {room}"
@@ -304,12 +302,12 @@ class PlainProduct:
     def _write_packed_across(self, out: Lines) -> None:
         """Tiles of rows behind one another, of each the rows of one k behind those of another.
 
-        Shallow ones, and those that few panels read, are read where they lie, but for a last tile
-        that they do not fill.
+        Those that few panels read are read where they lie, but for a last tile that they do not
+        fill: shallow ones, and deep ones of a single chunk.
         """
         out.add("lying = 0")
         if not self.a_stored.is_storage:
-            out.add(f"if {self.k} <= {SHALLOW} or chunks * panels <= {PANELS}:")
+            out.add(f"if {self._readers} <= {PANELS}:")
             out.add(f"    lying = count // {self.height} * {self.height}")
         height = self.height
         width = -(-height // self.lanes) * self.lanes
@@ -325,6 +323,11 @@ class PlainProduct:
             f"{self.packing.rows(self.unit, height, self._slot)}({self.stage.a.operand}, packed, "
             f"{place}, {self.inner}, end_run - run, {to}, {self.m} - first_row)"
         )
+
+    @property
+    def _readers(self) -> str:
+        """How many panels decide whether rows are packed."""
+        return "panels" if self.most_terms else "chunks * panels"
 
     @property
     def _slot(self) -> int:

@@ -245,7 +245,7 @@ def test_small_products_have_the_bytes_of_tiles(dtype: str, mode: Mode) -> None:
 #: Counts, rows, columns and terms: few columns, a panel of them, few terms, rows beyond a tile.
 DIRECT = [(2, 9, 10, 10), (1, 115, 5, 70), (1, 30, 17, 300), (1, 7, 70, 9), (1, 38, 130, 64)]
 #: Columns beyond those that are packed together, and columns that are read where they lie.
-DIRECT += [(1, 23, direct_products.SPAN + 44, 9), (1, 29, 40, 21)]
+DIRECT += [(1, 23, direct_products.SPAN + 44, 9), (1, 29, 40, 21), (1, 38, 130, 32)]
 
 
 @pytest.mark.parametrize(("letter", "bits"), [("f", 512), ("f", 256), ("d", 256), ("l", 512)])
@@ -253,8 +253,12 @@ DIRECT += [(1, 23, direct_products.SPAN + 44, 9), (1, 29, 40, 21)]
 def test_products_without_tiles_have_their_bytes(
     letter: str, bits: int, plain: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Their epilogue in registers and behind them, also where they subtract from their place."""
+    """Their epilogue in registers and behind them, also where they subtract from their place.
+
+    Results are taken for such that no cache holds.
+    """
     monkeypatch.setattr(direct_products, "_PLAIN", plain)
+    monkeypatch.setattr(direct_products, "BEYOND", 0)
     for (count, m, n, k), layouts in zip(DIRECT * 2, product_of(LAYOUTS, LAYOUTS), strict=False):
         a, b, c = (
             (4 * RNG.normal(size=(count, *size))).astype(letter)
@@ -301,8 +305,9 @@ def test_what_is_known_of_sizes_decides_about_tiles() -> None:
         ((40, 33, 65), ("along", "along"), True),
         ((40, 16, 4097), ("along", "along"), True),
         ((40, 16, 65), ("along", "across"), True),
-        ((40, 500, 64), ("along", "across"), False),
-        ((40, 500, 64), ("across", "across"), False),
+        ((40, 500, 32), ("along", "across"), False),
+        ((40, 500, 32), ("across", "across"), False),
+        ((40, 500, 64), ("along", "along"), True),
     ]:
         source = render(product(*layouts, "f32", True, sizes))
         assert ("shared_tiles" in source) == packs, sizes
