@@ -63,8 +63,9 @@ class WindowTiles(WindowProducts):
         self.found: tuple[Size, ...] = tuple(found)
         high, self.wide = (-(-extent // RESULTS) for extent in found)
         self._cut(high)
-        stages: tuple[Stage, ...] = (self._copied(), self._combined(), self._products())
-        return self.finish((*stages, self._summed(), self._followed()), self.outer)
+        stages: tuple[Stage, ...] = (*self._zeros_around(), self._copied(), self._combined())
+        stages = (*stages, self._products(), self._summed(), self._followed())
+        return self.finish(stages, self.outer)
 
     def _cut(self, high: Size) -> None:
         """Iterate over strips of ``high`` rows of tiles, each about as long as another one; over
@@ -118,6 +119,10 @@ class WindowTiles(WindowProducts):
         return AxisPlace((("i2", self.each), (loop, 1)))
 
     # -- stages -----------------------------------------------------------------------------------
+
+    def _zeros_around(self) -> tuple[Map, ...]:
+        """Zeros where later stages read what no other stage writes."""
+        return ()
 
     def _copied(self) -> Map:
         """The strip with its border: even and odd rows and columns apart."""

@@ -242,10 +242,23 @@ def _axes(stage: Stage) -> tuple[Axis, ...]:
 def _flops(stage: Stage) -> int:
     """Operations of one iteration of a stage, equal subexpressions once, besides the product."""
     found = statements(stage)
-    exprs = postorder(e for s in found for e in roots_of(s))
+    exprs = _distinct(postorder(e for s in found for e in roots_of(s)))
     counted = sum(not isinstance(s, Store) or s.add for s in found)
     searches = sum(isinstance(s, Search) for s in found)
     return sum(map(_price, exprs)) + counted + SEARCH_FLOPS * searches
+
+
+def _distinct(exprs: Iterable[Expr]) -> Iterator[Expr]:
+    """One of each group of equal expressions, of those given in postorder."""
+    numbers: dict[int, int] = {}
+    known: dict[tuple[object, ...], int] = {}
+    for expr in exprs:
+        args = tuple(numbers[id(arg)] for arg in expr.args)
+        key = (expr.op, expr.dtype, expr.attribute, *args)
+        if key not in known:
+            known[key] = len(known)
+            yield expr
+        numbers[id(expr)] = known[key]
 
 
 def _price(expr: Expr) -> int:

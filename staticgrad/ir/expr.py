@@ -212,7 +212,9 @@ class Expr:
         return apply("neg", self)
 
     def __abs__(self) -> Expr:
-        return apply("abs", self)
+        """Of -x that of x, to the bit: both sides of a sigmoid take one exponential."""
+        negated = self.op == "neg" and self.dtype.is_float
+        return apply("abs", self.args[0] if negated else self)
 
     def __and__(self, other: Expr | Number) -> Expr:
         return apply("and", self, self._lift(other))

@@ -52,6 +52,17 @@ def test_products_and_their_epilogues() -> None:
     assert step_seconds(step.kernel, arguments, SLOW_MEMORY) == pytest.approx(moved)
 
 
+def test_both_sides_of_a_sigmoid_take_one_exponential() -> None:
+    """What the formulas of s(x) and s(-x) have in common is computed, and counted, once."""
+    x = sg.input("x", ("n",), "float32")
+    one, both = (
+        step_seconds(fuse(sg.Graph({"y": y})).steps[0].kernel, [1], SLOW_MAPS)
+        for y in (sg.sigmoid(x), sg.sigmoid(x) * sg.sigmoid(-x))
+    )
+    # -x, which of two is in the numerator, the second quotient; the product
+    assert both == one + 3 + 1 + 1
+
+
 def test_double_precision_products_cost_twice() -> None:
     seconds = []
     for dtype in ("float32", "float64"):
