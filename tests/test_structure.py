@@ -9,6 +9,8 @@ LAZY = {
     "passes.divided": "few programs have loops that a budget divides",
     "passes.fuse": "few programs have loops",
     "passes.loops.whole": "few programs have loops",
+    "passes.lowering.copies": "few programs have short rows",
+    "passes.lowering.short_rows": "few programs have windows",
     "passes.lowering.signatures": "few programs have windows",
     "passes.lowering.stages": "few programs have windows, scans, short or very long rows",
     "passes.memory": "few programs exceed a budget",

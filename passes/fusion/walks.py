@@ -38,7 +38,7 @@ from staticgrad.types.tensor import Shape, c_strides, hint_value
 
 #: Sums from here on, as far as a hint tells, are taken a vector of them at a time where their terms
 #: lie across memory; fewer would leave most lanes empty.
-_FEWEST_ACROSS: Final = 8
+FEWEST_ACROSS: Final = 8
 #: Sums that are taken so at a time, at most: each has accumulators in the nearest memory.
 MOST_ACROSS: Final = 4
 #: Instructions of a kernel in which each element of a row is written out, at most.
@@ -186,7 +186,7 @@ def sums_across(groups: Groups, group: Group) -> bool:
     moves = {(w.strides[last], w.strides[-1]) for w in operand_walks(groups, group)}
     across = any(kept == 1 and term not in (0, 1) for kept, term in moves)
     along = any(kept not in (0, 1) for kept, _ in moves)
-    return across and not along and hint_value(group.domain[last]) >= _FEWEST_ACROSS
+    return across and not along and hint_value(group.domain[last]) >= FEWEST_ACROSS
 
 
 def sums_along(groups: Groups, group: Group) -> bool:
@@ -239,7 +239,7 @@ def may_be_short(domain: Shape, row: int, reductions: Iterable[GroupReduction], 
     if not isinstance(length, int) or length < 1 or length > min(map(_longest_short, reductions)):
         return False
     around = max(map(hint_value, domain[:split]), default=0)
-    return around >= _FEWEST_ACROSS and length * work <= MOST_WRITTEN_OUT
+    return around >= FEWEST_ACROSS and length * work <= MOST_WRITTEN_OUT
 
 
 def _longest_short(reduction: GroupReduction) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 
 from passes.fusion.groups import Transfer, Walk
 from passes.fusion.walks import walk_of
@@ -21,6 +22,7 @@ from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Position
 from staticgrad.ir.kernel_stages import Axis, Map, Store
 from staticgrad.types.dim import Size
+from staticgrad.types.dtype import BOOL
 from staticgrad.types.tensor import Shape
 
 
@@ -30,10 +32,36 @@ def lower_copies(low: Lowering) -> LoweredStep:
     if len(copies) > 1:
         return _lower_rows(low, copies)
     walks = _walks(low, copies[0])
+    written = _written_out(low, copies[0], walks) if _is_short(low.group.domain) else None
+    if written is not None:
+        return written
     order = axis_order(low, walks[:-1], walks[-1:])
     low.loops = loops_over(low.group.domain, [order], walks, merge=True)
     axes, vector = vector_axis(low, 0)
     return low.finish((Map(vector, (_store(low, copies[0], walks[-1]),)),), axes)
+
+
+def _is_short(domain: Shape) -> bool:
+    """Whether the last of several axes may be shorter than half of a vector."""
+    return len(domain) > 1 and isinstance(domain[-1], int) and domain[-1] <= BOOL.lanes // 2
+
+
+def _written_out(low: Lowering, copy: Transfer, walks: Sequence[Walk]) -> LoweredStep | None:
+    """A copy whose last axes are short, with a store for each of their elements; None: others."""
+    from passes.lowering.short_rows import around_vector, written_axes
+
+    row = written_axes(low.group, walks, [copy.target_type.dtype], alike=True)
+    if row == 0 or len(walks) == 1:
+        return None
+    domain, split = low.group.domain, len(low.group.domain) - row
+    segments = [range(split), range(split, len(domain))]
+    low.loops = loops_over(domain, segments, walks, merge=True)
+    axes, vector = around_vector(low)
+    names, stores = low.loops.names[1], []
+    for place in product(*(range(int(extent)) for extent in low.loops.extents[1])):
+        low.place = dict(zip(names, place, strict=True))
+        stores.append(_store(low, copy, walks[-1]))
+    return low.finish([Map(vector, tuple(stores))], axes)
 
 
 def _lower_rows(low: Lowering, copies: Sequence[Transfer]) -> LoweredStep:

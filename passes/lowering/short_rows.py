@@ -15,33 +15,87 @@ from typing import Final
 
 from passes.fusion.groups import Group, Groups, Home, Key, Source, Walk
 from passes.fusion.row_values import is_per_row, outer_shape
-from passes.fusion.walks import operand_walks, walk_of
+from passes.fusion.walks import (
+    FEWEST_ACROSS,
+    MOST_WRITTEN_OUT,
+    operand_walks,
+    store_walk,
+    walk_of,
+)
 from passes.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over
 from staticgrad.ir import expr as ex
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import Expr
+from staticgrad.ir.forms import Assemble
 from staticgrad.ir.graph import Node
 from staticgrad.ir.kernel_stages import Axis, Map, Store
 from staticgrad.ir.summation import in_lanes, lanes
+from staticgrad.types.dtype import DType
 from staticgrad.types.tensor import Shape, hint_value
 
 #: Elements of an axis from which on vectors along it are mostly full.
 FILLED: Final = 16
+#: Elements of the last axes of a map that are written out, at most.
+MOST_PLACES: Final = 16
 #: Where in the row: a position along each of its loops; None is for what the row has once.
 _Place = tuple[int, ...] | None
 
 
 def lower_short_rows(groups: Groups, group: Group) -> LoweredStep:
     """The kernel of a group whose rows are short, of one stage or of several."""
-    return _ShortRows(groups, group).lowered()
+    return _ShortRows(groups, group).lowered(group.row)
+
+
+def lower_short_map(groups: Groups, group: Group, alike: bool) -> LoweredStep | None:
+    """The kernel of a group without reductions, if its last axes are short; else None.
+
+    ``alike``: also where only operands that are the same in all rows keep them from being one.
+    """
+    if group.kind != "map" or len(group.domain) < 2 or not isinstance(group.domain[-1], int):
+        return None
+    if group.reductions or group.checked or group.regions or not group.nodes:
+        return None
+    kinds = [(key, groups.value_type(key)) for key in group.stored]
+    stores = [store_walk(group, key, kind.shape) for key, kind in kinds]
+    walks = [*operand_walks(groups, group), *stores]
+    row = written_axes(group, walks, [kind.dtype for _, kind in kinds], alike)
+    return None if row == 0 else _ShortRows(groups, group).lowered(row)
+
+
+def written_axes(group: Group, walks: Sequence[Walk], stored: Sequence[DType], alike: bool) -> int:
+    """How many of the last axes of a map are written out; 0: vectors along them do as well.
+
+    They do where the last axis is long or is one with that before it. Where only operands that are
+    the same in all rows keep the two apart, they are written out if ``alike``: ``folded`` takes
+    less time for most of those.
+    """
+    domain, rank = group.domain, len(group.domain)
+    loops = loops_over(domain, [range(rank)], walks, merge=not group.indexed)
+    extents, names = loops.extents[0], loops.names[0]
+    lanes = max((dtype.compute.lanes for dtype in stored if not dtype.is_bool), default=1)
+    last = extents[-1] if extents else 1
+    if len(extents) < 2 or not isinstance(last, int) or not 1 < last <= lanes // 2:
+        return 0
+    moves = [dict(found) for found in loops.strides.values()]
+    apart = [move for move in moves if move.get(names[-2], 0) != last * move.get(names[-1], 0)]
+    if not (alike or group.keeps_axes or any(names[-2] in move for move in apart)):
+        return 0
+    row, length = 0, 1
+    while row < rank - 1 and isinstance(each := domain[rank - row - 1], int):
+        if length * each > MOST_PLACES:
+            break
+        row, length = row + 1, length * each
+    around = max(map(hint_value, domain[: rank - row]), default=0)
+    enough = length >= last and around >= FEWEST_ACROSS
+    return row if enough and length * group.instructions <= MOST_WRITTEN_OUT else 0
 
 
 class _ShortRows(Lowering):
     """The state of lowering; ``memo`` holds the values of one place."""
 
-    def lowered(self) -> LoweredStep:
-        """The kernel of the group."""
-        group, rank, row = self.group, len(self.group.domain), self.group.row
+    def lowered(self, row: int) -> LoweredStep:
+        """The kernel of the group, whose rows are its last axes, so many."""
+        group, rank = self.group, len(self.group.domain)
         self.shape = group.domain
         self.memos: dict[_Place, dict[object, Expr]] = {}
         self.results: dict[Key, Expr] = {}
@@ -71,7 +125,8 @@ class _ShortRows(Lowering):
         self.shape = node.types[0].shape if once else self.group.domain
         for place in [None] if once else self.places:
             self._go_to(place)
-            self.memo[Home(node)] = self.scalar(node)
+            windowed = isinstance(node.form, Assemble)
+            self.memo[Home(node)] = _windowed(self, node) if windowed else self.scalar(node)
 
     def _once(self, key: Key) -> bool:
         """Whether the row has a value once, not for each of its elements."""
@@ -123,6 +178,13 @@ class _ShortRows(Lowering):
         self._go_to(place)
         value = self._value(key)
         return Store(self.access(target, self.groups.value_type(key).dtype, "out"), value)
+
+
+def _windowed(low: Lowering, node: Node) -> Expr:
+    """The element of a window, whose reading is loaded with the first."""
+    from passes.lowering.windows import windowed
+
+    return windowed(low, node)
 
 
 def around_vector(low: Lowering) -> tuple[list[Axis], Axis]:

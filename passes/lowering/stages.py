@@ -31,7 +31,7 @@ from passes.fusion.walks import (
 from passes.layout import Strided
 from passes.lowering.blocks import lower_block
 from passes.lowering.copies import lower_copies
-from passes.lowering.folded import lower_folded
+from passes.lowering.folded import lower_folded, may_fold
 from passes.lowering.operands import (
     VECTOR,
     Loops,
@@ -102,10 +102,22 @@ def lower_group(groups: Groups, group: Group) -> LoweredStep:
         return lower_short_rows(groups, group)
     if group.kind == "rows":
         return lower_rows(groups, group)
-    folded = lower_folded(groups, group)
-    if folded is not None:
-        return folded
+    if group.kind == "map" and may_fold(group):
+        short = _short_or_folded(groups, group)
+        if short is not None:
+            return short
     return _LOWERINGS[group.kind](Lowering(groups, group))
+
+
+def _short_or_folded(groups: Groups, group: Group) -> LoweredStep | None:
+    """The kernel of a map whose last axes are short; None where vectors along them do as well."""
+    from passes.lowering.short_rows import lower_short_map
+
+    return (
+        lower_short_map(groups, group, alike=False)
+        or lower_folded(groups, group)
+        or lower_short_map(groups, group, alike=True)
+    )
 
 
 def _walks(low: Lowering) -> list[Walk]:

@@ -12,9 +12,11 @@ from functools import reduce
 from passes.fusion.windows import AxisShift, Part, axis_walk, parts_of
 from passes.lowering.operands import Lowering
 from staticgrad.ir import expr as ex
-from staticgrad.ir.expr import Access, Expr, Position
+from staticgrad.ir.expr import Expr, Position
 from staticgrad.ir.forms import Assemble
 from staticgrad.ir.graph import Node
+from staticgrad.records import replace
+from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType
 
 
@@ -23,7 +25,11 @@ def windowed(low: Lowering, node: Node) -> Expr:
     form, dtype = node.form, node.types[0].dtype
     assert isinstance(form, Assemble)
     fill = None if form.fill is None else ex.literal(form.fill, dtype.compute)
-    *others, last = parts_of(low.groups, node)
+    parts = [part for part in parts_of(low.groups, node) if not _is_elsewhere(low, node, part)]
+    if not parts:
+        assert fill is not None
+        return fill.cast(dtype)
+    *others, last = parts
     value = _element(low, node, last)
     told = [place for place in last.places if not place.is_bounded or last.source.uniform]
     if fill is None and not others:
@@ -37,6 +43,25 @@ def windowed(low: Lowering, node: Node) -> Expr:
         inside = _inside(low, node, part.places)
         value = _where(inside, _computed(_element(low, node, part)), value)
     return value.cast(dtype)
+
+
+def _is_elsewhere(low: Lowering, node: Node, part: Part) -> bool:
+    """Whether the element of loops that are written out lies in another part, whatever else."""
+    return any(_is_inside(low, node, place) is False for place in part.places)
+
+
+def _is_inside(low: Lowering, node: Node, place: AxisShift) -> bool | None:
+    """Whether an element lies in a part along an axis; None where the loops decide it."""
+    index, extent = _index(low, node, place), place.extent
+    return 0 <= index < extent if isinstance(index, int) and isinstance(extent, int) else None
+
+
+def _index(low: Lowering, node: Node, place: AxisShift) -> Size | None:
+    """The index along an axis of a part where loops are written out; None elsewhere."""
+    loop = _origin(low, node, place.axis)
+    if loop is not None and loop not in low.place:
+        return None
+    return place.start + place.step * (0 if loop is None else low.place[loop])
 
 
 def _where(inside: Expr | None, value: Expr, other: Expr) -> Expr:
@@ -53,22 +78,31 @@ def _element(low: Lowering, node: Node, part: Part) -> Expr:
         return low.value(part.source)
     dtype: DType = part.source.type.dtype
     access = low.access(part.walk, dtype)
-    positions = tuple(_position(low, node, p) for p in part.places if p.is_bounded)
-    return ex.load(Access(access.operand, access.strides, (), positions), dtype)
+    positions = [_position(low, node, p) for p in part.places if p.is_bounded]
+    return ex.load(replace(access, positions=(*access.positions, *positions)), dtype)
 
 
 def _position(low: Lowering, node: Node, place: AxisShift) -> Position:
-    loop = _loop(low, node, place.axis)
-    terms = () if loop is None else ((loop, place.step),)
-    start = low.argument(place.start)
+    loop, index = _loop(low, node, place.axis), _index(low, node, place)
+    if _is_inside(low, node, place) and isinstance(place.stride, int):
+        assert isinstance(index, int)
+        return Position((), index * place.stride)
+    terms = () if loop is None or index is not None else ((loop, place.step),)
+    start = low.argument(place.start if index is None else index)
     stride = low.stride(loop if loop is not None and place.step == 1 else "", place.stride)
     return Position(terms, start, stride, low.extent(place.extent))
 
 
 def _loop(low: Lowering, node: Node, axis: int) -> str | None:
     """The loop of an axis of the whole; None for one of size 1, which has none."""
+    loop = _origin(low, node, axis)
+    return None if loop is None else low.rename.get(loop, loop)
+
+
+def _origin(low: Lowering, node: Node, axis: int) -> str | None:
+    """The same as it was named first."""
     moves = low.loops.strides[axis_walk(node, axis)]
-    return low.rename.get(moves[0][0], moves[0][0]) if moves else None
+    return moves[0][0] if moves else None
 
 
 def _inside(
@@ -77,8 +111,10 @@ def _inside(
     """Whether the position lies in a part, as far as these places say; None: everywhere."""
     tests: list[Expr] = []
     for place in places:
+        if _is_inside(low, node, place):
+            continue
         loop = _loop(low, node, place.axis)
-        at = ex.literal(0, I64) if loop is None else ex.index(loop)
+        at = ex.literal(0, I64) if loop is None else low.index(loop)
         # Where the part begins and behind its end, as positions of the whole.
         first, end = -place.start, place.extent - place.start
         if place.step != 1:
