@@ -112,8 +112,11 @@ def write_near_and_far(
     return out
 
 
-def touched_by_next_tile(stores: Sequence[Store], scope: Scope) -> list[str]:
+def touched_by_next_tile(stores: Sequence[Store], scope: Scope, columns: int = 0) -> list[str]:
     """Lines that bring near what stores of a product's next tile, ``rows`` on, read and write.
+
+    With ``columns`` of a panel it is ``on`` rows and ``over`` panels on: behind the last rows that
+    is the first tile of the next panel. Rows behind those may be another worker's, which writes.
 
     It is the last lane of each vector: where lines of memory begin within vectors, as in NumPy's
     larger arrays, its first lanes are on the line of the vector before.
@@ -125,9 +128,10 @@ def touched_by_next_tile(stores: Sequence[Store], scope: Scope) -> list[str]:
         for access, word in (*accesses, (store.access, "prefetch_write")):
             plain = not access.gather and not access.positions and access.stride(VECTOR) == 1
             if plain and access.stride("i") != 0:
-                moved = scaled("rows", access.stride("i"))
+                down = scaled("on" if columns else "rows", access.stride("i"))
+                moved = (down, scaled("over", columns)) if columns else (down,)
                 last = str(scope.lanes - 1)
-                words[access.operand, total(scope.place(access, (), True), moved, last)] = word
+                words[access.operand, total(scope.place(access, (), True), *moved, last)] = word
     return [f"{word}({operand}, {place})" for (operand, place), word in words.items()]
 
 
@@ -143,6 +147,7 @@ def _by_default(kernel: Kernel, stage: Map, scope: Scope) -> Callable[[Access], 
     if not around or kernel.listed is not None:
         return _along(Ahead(VECTOR, distance))
     row, extent = around[-1].name, stage.axis.extent
+    ends = not stage.rows and kernel.abreast == 1
 
     def far(access: Access) -> str:
         stride = access.stride(row)
@@ -153,7 +158,12 @@ def _by_default(kernel: Kernel, stage: Map, scope: Scope) -> Callable[[Access], 
             rows = distance // max(extent, 1) + 1
             return str(distance) if long else scaled(str(rows), stride)
         _write_distance(scope.unit.once, str(extent), distance)
-        return total(scaled("rows_ahead", stride), "near")
+        if not ends:
+            return total(scaled("rows_ahead", stride), "near")
+        inside = "rows_left = rows_ahead if o + rows_ahead < end else 0"
+        if all(line.strip() != inside for line in scope.before.lines):
+            scope.before.add(inside)  # rows behind may be another worker's, which is writing them
+        return total(scaled("rows_left", stride), "near")
 
     return far
 

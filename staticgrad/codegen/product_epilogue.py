@@ -23,7 +23,7 @@ def write_epilogue(product: PlainProduct, out: Lines) -> None:
     one, long = Lines(), work(body, product.unit) > SHORT
     one.add(f"acc = load{lanes}(tile, from_)")
     if long:  # a line of a row, then one of the next row: hardware finds no stream in that
-        one.lines += touched_by_next_tile(product.stage.stores, scope)
+        one.lines += touched_by_next_tile(product.stage.stores, scope, product.columns)
     one.extend(body)
     _write_each_row(product, rest, one, "to - into + half", 1)
     if long:
@@ -36,7 +36,7 @@ def write_epilogue(product: PlainProduct, out: Lines) -> None:
             whole.add(f"m = on{half}")
         whole.add(f"{VECTOR} = {total('j0', str(half))}")
         whole.add(f"acc = load{lanes}(tile, {total('from_', str(half))})")
-        whole.lines += touched_by_next_tile(product.stage.stores, scope)
+        whole.lines += touched_by_next_tile(product.stage.stores, scope, product.columns)
         whole.extend(body)
     if masked:
         _write_each_row(product, out, whole, "to - into", 0)
@@ -58,6 +58,12 @@ def _write_each_row(
     """The body for every row of the tile, whose results begin at ``from_``."""
     rows = Lines()
     rows.add(f"from_ = {start}")
+    if any("prefetch" in line for line in body.lines):
+        rows.add("on = rows")
+        rows.add("over = 0")
+        rows.add("if under == count:")
+        rows.add("    on = -top")
+        rows.add("    over = 1")
     rows.add("for i in range(first_row + top, first_row + under):")
     rows.extend(body, 1)
     rows.add(f"    from_ = from_ + {product.columns}")

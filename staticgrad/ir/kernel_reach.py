@@ -57,14 +57,14 @@ def _bytes(
 ) -> Reach:
     if paths is None:
         return None
-    ends = [end for path in paths if (end := _elements(*path, values)) is not None]
+    ends = [end for path in paths if (end := elements(*path, values)) is not None]
     if not ends:
         return 0, 0
     first, last = min(low for low, _ in ends), max(high for _, high in ends)
     return first * itemsize, (last + 1) * itemsize
 
 
-def _elements(access: Access, loops: Sequence[Axis], values: _Values) -> tuple[int, int] | None:
+def elements(access: Access, loops: Sequence[Axis], values: _Values) -> tuple[int, int] | None:
     """The first and the last element of an access; None where its loops run over nothing."""
     last = {}
     for axis in loops:

@@ -390,6 +390,17 @@ def control() -> int:
         return _process.control
 
 
+def through() -> int:
+    """The address of what runs loops from their first trip to their last (``through_code``).
+
+    Raises as ``kernel`` does where nothing can be compiled.
+    """
+    from staticgrad.native import rows, through_code
+
+    with LOCK, _coded_memory_errors():
+        return _address_of(rows.through_text(), through_code.SYMBOL)
+
+
 def shared_runs() -> int:
     """The address of what runs rows together with workers, which drivers find in a pool.
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import ctypes
 from typing import Final, Protocol
 
-from staticgrad.native import control_code, pool_code
+from staticgrad.native import control_code, pool_code, through_code
 from staticgrad.native.constants import ROW_WORDS, Head, Row
 from staticgrad.native.target import Target
 
@@ -136,6 +136,11 @@ def text(target: Target) -> str:
 def control_text() -> str:
     """The code that follows loops and branches, to whose address ``Head.control`` is set."""
     return control_code.text(_WORDS)
+
+
+def through_text() -> str:
+    """The code of rows that run loops from their first trip to their last."""
+    return through_code.text(_WORDS)
 
 
 def shared_text(target: Target, symbol: str = SHARED_SYMBOL, points: bool = False) -> str:

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from staticgrad import native
 from staticgrad.analysis.barriers import barriers
 from staticgrad.analysis.cost import FASTEST, ROWS, call_seconds, plan_seconds
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.plan import PlannedStep
 from staticgrad.ir.routine import Routine
 from staticgrad.ir.schedule import Call, Step, StepBody
-from staticgrad.native import HEAD_WORDS, Row
+from staticgrad.native import HEAD_WORDS, Head, Row
 from staticgrad.native.control_code import ControlKind, EntryWord, LoopWord
+from staticgrad.native.through_code import ThroughWord
 from staticgrad.records import NamedTuple
 from staticgrad.runtime.arena import address_of
 from staticgrad.runtime.places import ARENA, FIXED, WORDS, BufferPlaces, Moved, Place, further
+from staticgrad.runtime.row_loops import RowRange, row_ranges
 from staticgrad.runtime.sections import PlannedRow
 from staticgrad.runtime.shares import RowShare, finer, shares
 
@@ -56,6 +59,7 @@ class RowWriter:
         self.pointers: list[tuple[int, int]] = []
         self._known: dict[Call, float] = {}
         self.times = 1  # trips of the loops around what is written now, as far as known
+        self.part: RowRange | None = None  # the rows whose part of a loop is written now
 
     def write(self, places: BufferPlaces) -> list[int]:
         """The rows of a plan; the number of the first one of each position."""
@@ -87,11 +91,12 @@ class RowWriter:
         alone = isinstance(call.kernel, Routine) and call.kernel.alone
         waits = waits or alone
         for share in self._shares(call, len(accesses)):
-            total, grain = self._cut(call, planned, share)
+            first, total, grain = self._cut(call, planned, share)
             seconds = 0.0
             if len(self.blocks) > 1 and total:
                 seconds = self._seconds(call._replace(arguments=share.arguments))
             row = Row(self._addresses[call.kernel], len(self.records), own, total, grain)
+            row = row._replace(first=first)
             self.drafts.append(PlannedRow(row, waits, seconds, alone, self.times))
             waits = False  # shares of a product run at the same time
             for (access, inside), moved in zip(accesses, share.moved, strict=True):
@@ -105,15 +110,20 @@ class RowWriter:
         found: Sequence[RowShare] = ()
         if self.times > 1 and isinstance(call.kernel, Kernel):
             found = shares(call.kernel, call.arguments, len(self.blocks))
+            if self.part is not None:
+                found = found[self.part.number : self.part.number + 1]
         return found or (RowShare(call.arguments, (0,) * accesses, 0),)
 
-    def _cut(self, call: Call, planned: PlannedStep, share: RowShare) -> tuple[int, int]:
-        """The iterations of a part of a step, and those of a group of them."""
+    def _cut(self, call: Call, planned: PlannedStep, share: RowShare) -> tuple[int, int, int]:
+        """The iterations of a part of a step, from one to another, and how many are a group."""
         if self.times == 1 or not isinstance(call.kernel, Kernel):
-            return planned.total, planned.grain
+            return 0, planned.total, planned.grain
         if share.total:
-            return share.total, planned.grain
-        return planned.total, finer(call.kernel, planned.total, planned.grain, len(self.blocks))
+            return 0, share.total, planned.grain
+        if self.part is not None:
+            return *self.part.iterations(planned.total), 0
+        grain = finer(call.kernel, planned.total, planned.grain, len(self.blocks))
+        return 0, planned.total, grain
 
     def _write_notes(
         self, places: BufferPlaces, position: int, planned: PlannedStep, step: Step
@@ -180,6 +190,10 @@ class RowWriter:
                 self.point(at + EntryWord.THIRD, place.third)
         turns = sum(place.third is not None for _, place in moved)
         return begin, len(moved) - turns, turns
+
+
+#: A loop, its record, and where it reads and writes each carried value.
+WrittenLoop = tuple[Loop, int, Sequence[tuple[Moved, Moved]]]
 
 
 class _BodyWriter:
@@ -249,8 +263,51 @@ class _BodyWriter:
     # -- loops ------------------------------------------------------------------------------------
 
     def _write_loop(self) -> None:
-        writer, control = self.writer, self.control
         self._write_first_rows()
+        loop, record, carried = self._write_parts() or self._write_trips()
+        self._write_results(record, carried)
+        self._finish(loop, record)
+
+    def _write_parts(self) -> WrittenLoop | None:
+        """A row that workers share, each running all trips for rows of its own; the last part.
+
+        None where trips are not such: nothing is written then.
+        """
+        writer, (plan, body) = self.writer, self.bodies[0]
+        workers = len(writer.blocks)
+        ranges, seconds = row_ranges(plan, body, self.control, self.trips, workers)
+        if not ranges or writer.part is not None:
+            return None
+        drafts, record, found = writer.drafts, len(writer.records), None
+        writer.records += [0] * (len(ThroughWord) * len(ranges))
+        for number, part in enumerate(ranges):
+            if found is not None:
+                self._finish(found[0], found[1])
+            writer.drafts, writer.part = [], part
+            found = self._write_trips()
+            self._write_rows(record + len(ThroughWord) * number)
+        writer.drafts, writer.part = drafts, None
+        row = Row(native.through(), record, 0, len(ranges), 1)
+        writer.drafts.append(PlannedRow(row, True, seconds, False, writer.times))
+        writer.go(writer.control(ControlKind.GO))  # what follows waits
+        return found
+
+    def _write_rows(self, place: int) -> None:
+        """The rows of a part as words of a record, with their head; what runs them begins at a
+        place."""
+        writer, records = self.writer, self.writer.records
+        for word in (ThroughWord.FIRST, ThroughWord.BEHIND):
+            writer.pointers.append((place + word, len(records)))
+            if word == ThroughWord.FIRST:
+                for row, *_ in writer.drafts:
+                    writer.pointers.append((len(records) + Row._fields.index("record"), row.record))
+                    records += row._replace(record=0)
+        writer.pointers.append((place + ThroughWord.HEAD, len(records)))
+        records += Head(0)
+
+    def _write_trips(self) -> WrittenLoop:
+        """The rows of all trips."""
+        writer, control = self.writer, self.control
         loop, record = Loop(), len(writer.records)
         begin = writer.control(ControlKind.BEGIN)
         writer.records += [0] * len(LoopWord)
@@ -269,8 +326,7 @@ class _BodyWriter:
         writer.go(begin)
         if leave >= 0:
             writer.go(leave)
-        self._write_results(record, carried)
-        self._finish(loop, record)
+        return loop, record, carried
 
     def _write_first_rows(self) -> None:
         """What logged values begin with goes where the first trip reads it."""

@@ -28,7 +28,7 @@ FEWEST: Final = 12
 #: Bytes of a factor that every worker reads in each trip, at most: its second-level cache holds it.
 NEAR: Final = 1 << 19
 #: The loop over rows of a product.
-_ROWS: Final = "i"
+ROWS: Final = "i"
 
 
 class RowShare(NamedTuple):
@@ -55,7 +55,7 @@ def finer(kernel: Kernel, total: int, grain: int, workers: int) -> int:
 
 def shares(kernel: Kernel, arguments: Sequence[int], workers: int) -> tuple[RowShare, ...]:
     """The shares of a product of matrices; none where rows are too few, or a factor too large."""
-    number = None if workers == 1 else _rows_of(kernel)
+    number = None if workers == 1 else rows_of(kernel)
     if number is None:
         return ()
     (stage,) = kernel.stages
@@ -86,7 +86,7 @@ def _half(rows: int, workers: int) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _rows_of(kernel: Kernel) -> int | None:
+def rows_of(kernel: Kernel) -> int | None:
     """The number of the argument that is how many rows a product has, and nothing else.
 
     None where the kernel is no single product of matrices, or where an operand is not the same
@@ -125,7 +125,7 @@ def _accesses(stage: Gemm) -> Iterator[Access]:
 
 def _strides(stage: Gemm) -> Iterator[tuple[str, Extent]]:
     for access in _accesses(stage):
-        yield access.operand, access.stride(_ROWS)
+        yield access.operand, access.stride(ROWS)
 
 
 def _numbers(axes: Sequence[Axis]) -> Iterator[str]:

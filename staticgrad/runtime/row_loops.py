@@ -1,0 +1,183 @@
+"""Which loops a worker may run through alone, for rows of its own: without a wait in any trip.
+
+Where the rows of a recurrence have nothing to do with each other, in no step of a trip and in none
+of what they carry, the only thing that workers wait for is the end of the loop. Handing over takes
+some microseconds on processors that share no cache, twice or more in each trip.
+
+A loop is proved to be one, or left to workers that share each step: every buffer that trips write
+is as many runs of bytes as there are rows, every step touches for a row that row's run alone, and
+buffers of a body that share bytes have the same runs. What no trip writes may be read anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+
+from staticgrad.analysis.cost import FASTEST, call_seconds
+from staticgrad.ir.expr import Access
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_bodies import accesses
+from staticgrad.ir.kernel_reach import elements
+from staticgrad.ir.kernel_stages import LANES, Axis, Gemm, Map
+from staticgrad.ir.plan import Plan, PlannedStep
+from staticgrad.ir.schedule import Call, Control, Step, StepBody, Touch
+from staticgrad.kept import cached_property
+from staticgrad.records import NamedTuple, dataclass
+from staticgrad.runtime.shares import ROWS, rows_of, shares
+
+#: Predicted seconds of a loop that returns at its end alone: signals wait for that.
+LONGEST: Final = 0.01
+
+
+class RowRange(NamedTuple):
+    """Rows from ``first`` to ``behind``, of ``rows``: the part of a loop with this ``number``."""
+
+    number: int
+    first: int
+    behind: int
+    rows: int
+
+    def iterations(self, total: int) -> tuple[int, int]:
+        """Those of a map over all rows, of so many iterations."""
+        return self.first * total // self.rows, self.behind * total // self.rows
+
+
+def row_ranges(
+    plan: Plan, body: StepBody, control: Control, trips: int, workers: int
+) -> tuple[tuple[RowRange, ...], float]:
+    """The rows of each worker, and what the loop is predicted to take; none where it is no such
+    loop."""
+    calls, seconds = [], 0.0
+    for planned in plan.steps:
+        call = _call_of(plan.schedule.steps[planned.step], planned)
+        if call is None:
+            return (), 0.0
+        calls.append(call)
+        seconds += trips * call_seconds(call, FASTEST)
+    if workers == 1 or control.kind != "loop" or seconds > LONGEST:
+        return (), 0.0
+    ranges = _ranges(calls, workers)
+    if not ranges or not _BuffersOfTrips(plan, body, ranges[0].rows).are_apart(calls):
+        return (), 0.0
+    return ranges, seconds
+
+
+def _call_of(step: Step, planned: PlannedStep) -> Call | None:
+    """The kernel of a step, if it is one that notes nothing."""
+    if planned.bodies or planned.fails or step.checks():
+        return None
+    (call,) = step.calls(planned.arguments)
+    return call if isinstance(call.kernel, Kernel) else None
+
+
+def _ranges(calls: Sequence[Call], workers: int) -> tuple[RowRange, ...]:
+    """The rows that workers keep of the products of a trip, if those are the same for all."""
+    found: set[tuple[RowRange, ...]] = set()
+    for kernel, arguments, *_ in calls:
+        assert isinstance(kernel, Kernel)
+        if kernel.outer == "tiles":
+            parts, number, first = shares(kernel, arguments, workers), rows_of(kernel), 0
+            ranges: list[RowRange] = []
+            for part in parts:
+                assert number is not None
+                behind = first + part.arguments[number]
+                ranges.append(RowRange(len(ranges), first, behind, arguments[number]))
+                first = behind
+            found.add(tuple(ranges))
+    return found.pop() if len(found) == 1 else ()
+
+
+@dataclass(frozen=True)
+class _BuffersOfTrips:
+    """What is asked of the buffers of a body whose products have so many rows."""
+
+    plan: Plan
+    body: StepBody
+    rows: int
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """The bytes of each buffer; of rows and carried values, those of a trip."""
+        return dict(self.plan.buffer_bytes)
+
+    def are_apart(self, calls: Sequence[Call]) -> bool:
+        """Whether no row touches what another one writes."""
+        steps = [(self.plan.schedule.steps[p.step], p) for p in self.plan.steps]
+        written = {name for name, _ in self.body.carried}
+        written.update(name for step, _ in steps for name in step.writes())
+        if not self._placements_agree():
+            return False
+        return all(
+            access.is_own or access.buffer not in written or self._is_of_rows(call, n, access, at)
+            for call, (step, planned) in zip(calls, steps, strict=True)
+            for n, (access, at) in enumerate(zip(step.accesses(), planned.offsets, strict=True))
+        )
+
+    def _placements_agree(self) -> bool:
+        """Whether buffers that share bytes of the arena are the same runs of them."""
+        own = {scratch.buffer for step in self.plan.schedule.steps for scratch in step.scratch()}
+        places = sorted(self.plan.placements, key=lambda place: place.offset)
+        for number, one in enumerate(places):
+            for other in places[number + 1 :]:
+                if other.offset >= one.offset + one.nbytes:
+                    break
+                same = (
+                    one.offset == other.offset
+                    and self.sizes[one.buffer] == self.sizes[other.buffer]
+                )
+                if not same or one.buffer in own or other.buffer in own:
+                    return False
+        return True
+
+    def _is_of_rows(self, call: Call, operand: int, access: Touch, begin: int) -> bool:
+        """Whether a call touches for each row that row's run of a buffer, and nothing else."""
+        size, kernel = self.sizes[access.buffer], call.kernel
+        assert isinstance(kernel, Kernel)
+        values = dict(zip(kernel.arguments, call.arguments, strict=True))
+        name, width = kernel.operands[operand].name, size // self.rows
+        row, extent = _row_loop(kernel)
+        if size % self.rows or row is None:
+            return False
+        total = extent if isinstance(extent, int) else values[extent]
+        if total != self.rows:  # all elements of a map as one run
+            lies = all(a.strides == ((LANES, 1),) and not a.positions for a, _ in _of(kernel, name))
+            whole = begin == 0 and total * access.dtype.itemsize == size
+            return row == LANES and lies and whole and total % self.rows == 0
+        for each, loops in _of(kernel, name):
+            step = each.stride(row)
+            moved = (step if isinstance(step, int) else values[step]) * access.dtype.itemsize
+            if moved != width or any(place.step(row) != 0 for place in each.positions):
+                return False
+            inside = [Axis(a.name, 1) if a.name == row else a for a in loops]
+            ends = elements(each, inside, values)
+            if ends is None or each.gather:
+                return False
+            first, last = (begin + end * access.dtype.itemsize for end in ends)
+            if first < 0 or last + access.dtype.itemsize > width:
+                return False
+        return True
+
+
+@lru_cache(maxsize=1024)
+def _row_loop(kernel: Kernel) -> tuple[str | None, int | str]:
+    """The loop whose positions are rows, and its extent: of a product that over rows, else the
+    outermost one, or all elements of a map as one run; None where rows cannot be cut apart."""
+    if kernel.serial or kernel.grouped or kernel.listed is not None or kernel.in_lanes:
+        return None, 0
+    if kernel.outer == "tiles":
+        (stage,) = kernel.stages
+        assert isinstance(stage, Gemm)
+        return ROWS, stage.i[0].extent
+    if kernel.outer == "lanes":
+        stage = kernel.stages[0]
+        return (LANES, stage.axis.extent) if isinstance(stage, Map) else (None, 0)
+    if kernel.in_tiles or not kernel.axes:
+        return None, 0
+    return kernel.axes[0].name, kernel.axes[0].extent
+
+
+def _of(kernel: Kernel, operand: str) -> list[tuple[Access, tuple[Axis, ...]]]:
+    """The accesses to an operand, with the loops around each."""
+    return [pair for pair in accesses(kernel) if pair[0].operand == operand]

@@ -1,0 +1,173 @@
+"""Workers run loops from their first trip to their last where the rows of trips are apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad import native
+from staticgrad.errors import NonFiniteError
+from tests.runtime.several_workers import Claims, check_equal_bytes
+
+TRIPS = 7
+WIDE = 64
+Body = Callable[..., tuple[Any, Any]]
+
+
+def cell(h: Any, row: Any, u: Any) -> Any:
+    return sg.tanh(row + h @ u)
+
+
+def plain(h: Any, row: Any, u: Any, w: Any) -> Any:
+    h = cell(h, row, u)
+    return h, h
+
+
+def gated(h: Any, row: Any, u: Any, w: Any) -> Any:
+    """Columns of a wider product, of which each part goes through something else."""
+    z = (row + h) @ w
+    gate = sg.sigmoid(z[:, :WIDE])
+    h = gate * h + (1.0 - gate) * sg.tanh(z[:, WIDE : 2 * WIDE] + row)
+    return h, z[:, WIDE:] * 2.0
+
+
+def normalized(h: Any, row: Any, u: Any, w: Any) -> Any:
+    """A sum along each row, and one number of it as a result."""
+    h = cell(h, row, u)
+    h = h / (1.0 + (h * h).sum(axis=1, keepdims=True))
+    return h, h[:, 0]
+
+
+def twice(h: Any, row: Any, u: Any, w: Any) -> Any:
+    """Several products, whose results lie in the same bytes of the arena one after the other."""
+    h = cell(cell(h, row, u), row, u.T)
+    return cell(h, row * 0.5, u), None
+
+
+def centred(h: Any, row: Any, u: Any, w: Any) -> Any:
+    h = cell(h, row, u)
+    return h - h.mean(axis=0), None
+
+
+def turned(h: Any, row: Any, u: Any, w: Any) -> Any:
+    """Each row reads that of another worker."""
+    return cell(h[::-1], row, u), h
+
+
+def shifted(h: Any, row: Any, u: Any, w: Any) -> Any:
+    return cell(sg.concatenate([h[1:], h[:1]]), row, u), None
+
+
+def summed(h: Any, row: Any, u: Any, w: Any) -> Any:
+    h = cell(h, row, u)
+    return h, h.sum(axis=0)
+
+
+def squared(h: Any, row: Any, u: Any, w: Any) -> Any:
+    """A product of the rows with each other."""
+    h = cell(h, row, u)
+    return sg.tanh((h @ h.T) @ row), None
+
+
+APART = (plain, gated, normalized, twice)
+TOGETHER = (centred, turned, shifted, summed, squared)
+
+
+def program(body: Body, backwards: bool = False) -> sg.Graph:
+    x = sg.input("x", (TRIPS, "batch", WIDE))
+    u, w = sg.input("u", (WIDE, WIDE)), sg.input("w", (WIDE, 3 * WIDE))
+    start = sg.zeros((x.shape[1], WIDE), "float32")
+    last, every = sg.scan(lambda h, row: body(h, row, u, w), start, x, reverse=backwards)
+    return sg.Graph({"last": last} | ({} if every is None else {"every": every}))
+
+
+def feeds(batch: int) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(batch)
+    shapes = {"x": (TRIPS, batch, WIDE), "u": (WIDE, WIDE), "w": (WIDE, 3 * WIDE)}
+    return {n: random.normal(0, 0.2, shape).astype("float32") for n, shape in shapes.items()}
+
+
+def through(table: Claims) -> list[int]:
+    """How many parts each loop has that workers run through."""
+    return [row.total for row in table.rows if row.function == native.through()]
+
+
+def checked(graph: sg.Graph, batch: int, workers: int) -> list[int]:
+    """The loops' parts; the bytes are those of one worker, whichever part comes first."""
+    f = sg.compile(graph, threads=1)
+    given = {value.node.label: feeds(batch)[value.node.label] for value in graph.inputs}
+    (found,) = {tuple(through(check_equal_bytes(f, given, workers, seed))) for seed in range(4)}
+    return list(found)
+
+
+@pytest.mark.parametrize("body", APART, ids=lambda body: body.__name__)
+@pytest.mark.parametrize(("batch", "workers"), [(24, 2), (33, 2), (40, 3)])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_rows_that_are_apart_are_run_through(
+    body: Body, batch: int, workers: int, backwards: bool
+) -> None:
+    assert checked(program(body, backwards), batch, workers) == [workers]
+
+
+@pytest.mark.parametrize("body", TOGETHER, ids=lambda body: body.__name__)
+def test_rows_that_read_each_other_wait_in_each_trip(body: Body) -> None:
+    assert checked(program(body), 32, 2) == []
+
+
+def test_few_rows_stay_together() -> None:
+    assert checked(program(plain), 8, 2) == []
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_gradients_are_run_through(workers: int) -> None:
+    graph = program(gated)
+    values = {value.node.label: value for value in graph.inputs}
+    loss = (graph.outputs["last"] ** 2).sum() + graph.outputs["every"].mean()
+    slopes = dict(zip("xw", sg.grad(loss, [values["x"], values["w"]]), strict=True))
+    assert checked(sg.Graph({"loss": loss} | slopes), 48, workers) == [workers] * 2
+
+
+def test_loops_in_loops_are_run_through() -> None:
+    """The loop around moves what the inner one begins with, and the rows that it reads."""
+    x, u = sg.input("x", (3, TRIPS, "batch", WIDE)), sg.input("u", (WIDE, WIDE))
+    start = sg.zeros((x.shape[2], WIDE), "float32")
+
+    def around(h: Any, rows: Any) -> Any:
+        h, every = sg.scan(lambda g, row: (cell(g, row, u),) * 2, h, rows)
+        return h - h.mean(axis=0), every
+
+    last, every = sg.scan(around, start, x)
+    f = sg.compile(sg.Graph({"last": last, "every": every}), threads=1)
+    random = np.random.default_rng(0)
+    given = {
+        "x": random.normal(size=(3, TRIPS, 32, WIDE)).astype("float32"),
+        "u": random.normal(0, 0.1, (WIDE, WIDE)).astype("float32"),
+    }
+    for seed in range(3):
+        assert through(check_equal_bytes(f, given, 2, seed)) == [2]
+
+
+@pytest.mark.parametrize("options", [{}, {"debug": True}, {"debug": "nan"}])
+def test_modes_give_equal_bytes(options: dict[str, Any]) -> None:
+    graph, given = program(gated), feeds(40)
+    del given["u"]
+    wanted = {n: a.tobytes() for n, a in sg.compile(graph, threads=1).run(given).items()}
+    for threads in (2, 3):
+        f = sg.compile(graph, threads=threads, **options)
+        for _ in range(3):
+            assert {n: a.tobytes() for n, a in f.run(given).items()} == wanted
+
+
+def test_the_trip_of_a_nan_is_named() -> None:
+    given = feeds(40)
+    del given["w"]
+    given["x"] = abs(given["x"]) + 0.1
+    given["x"][4, 39, 3] = -1.0
+    graph = program(lambda h, row, u, w: (cell(h, sg.log(row), u),) * 2)
+    f = sg.compile(graph, threads=2, debug="nan")
+    with pytest.raises(NonFiniteError, match="log"):
+        f.run(given)
