@@ -55,9 +55,11 @@ def compiled(
     keys = {name: cache.key(name, host) for name in wanted}
     keys |= {symbol: cache.key(f"vector\0{source}", host) for source, symbol in symbols.items()}
     keys |= {symbol: cache.key(text, host) for symbol, text in beside.items()}
-    # kernels call what is shared
-    for texts in (*_modules(wanted), *_modules({**kernels, **beside})):
-        if not _bundle(texts, keys, host, settings):
+    # what is shared is short, so that a second module would take longer than the higher level
+    highest = max([jit.level_of([text]) for text in wanted.values()], default=1)
+    modules = [(highest, texts) for texts in _parts(wanted)]
+    for level, texts in (*modules, *_modules({**kernels, **beside})):  # those call what is shared
+        if not _bundle(texts, level, keys, host, settings):
             break
     return {s: symbol for s, symbol in symbols.items() if loader.is_loaded(symbol, host)}
 
@@ -75,29 +77,37 @@ def _is_there(symbol: str, host: Target, settings: config.Config) -> bool:
         return False
 
 
-def _modules(texts: Mapping[str, str]) -> Iterator[dict[str, str]]:
-    """Texts by symbol, those that go into a module together: of one level, and not too long."""
+def _modules(texts: Mapping[str, str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Texts by symbol, those that go into a module together: of one level, which stands first."""
     levels = {symbol: jit.level_of([text]) for symbol, text in texts.items()}
     for level in (1, 2):
-        part: dict[str, str] = {}
-        lines = 0
-        for symbol, text in texts.items():
-            if levels[symbol] == level:
-                if part and lines + text.count("\n") > LONGEST:
-                    yield part
-                    part, lines = {}, 0
-                part[symbol] = text
-                lines += text.count("\n")
-        if part:
+        of_level = {symbol: text for symbol, text in texts.items() if levels[symbol] == level}
+        yield from ((level, part) for part in _parts(of_level))
+
+
+def _parts(texts: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """The same of one level, none of them too long."""
+    part: dict[str, str] = {}
+    lines = 0
+    for symbol, text in texts.items():
+        if part and lines + text.count("\n") > LONGEST:
             yield part
+            part, lines = {}, 0
+        part[symbol] = text
+        lines += text.count("\n")
+    if part:
+        yield part
 
 
 def _bundle(
-    texts: Mapping[str, str], keys: Mapping[str, str], host: Target, settings: config.Config
+    texts: Mapping[str, str],
+    level: int,
+    keys: Mapping[str, str],
+    host: Target,
+    settings: config.Config,
 ) -> bool:
-    """Compiles, stores and loads a module; whether that could be done."""
+    """Compiles, stores and loads a module at LLVM's ``level``; whether that could be done."""
     first = next(iter(texts))
-    level = jit.level_of([texts[first]])
     try:
         code = jit.compile_ir([jit.merged(texts.values())], first, host, level)
         loader.load(code.elf, first, host)
