@@ -3,9 +3,9 @@
 The standard library writes up to six methods of every class as text and compiles them each time a
 process starts: a third of a millisecond for each of more than 250 classes. Here all but
 ``__init__`` are closures over the names of the fields, and classes whose fields are of one form
-share the code of ``__init__``, in which their names are put. ``fields``, ``replace``,
-``is_dataclass`` and type checkers see what they know. Other options (order, kw_only) are left to
-the standard library.
+share the code of ``__init__``, in which their names are put; ``record_forms`` has that of many.
+``fields``, ``replace``, ``is_dataclass`` and type checkers see what they know. Other options
+(order, kw_only) are left to the standard library.
 
 ``NamedTuple`` is that of ``typing`` in the same way: that one compiles the ``__new__`` of each
 class, and each annotation by itself, in a fifth of a millisecond.
@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Final
+
+from staticgrad import record_forms
 
 if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass, replace as replace
@@ -194,10 +196,13 @@ def _fill(names: Sequence[str]) -> Callable[[Any, Sequence[Any]], None]:
 
 #: Forms of fields: an argument; one that is made where it is not given; always made.
 _GIVEN, _OR_MADE, _ALWAYS_MADE = "given", "or made", "always made"
+_LETTERS: Final = {_GIVEN: "g", _OR_MADE: "o", _ALWAYS_MADE: "a"}
+#: The file of code that no user has written.
+_FILE: Final = "<staticgrad record>"
 
 
 def _init(cls: type[Any], fields: Fields, frozen: bool) -> Callable[..., None]:
-    """The one method that is written as text: a closure would take three times as long to run."""
+    """The one method with code of its own: a closure would take three times as long to run."""
     namespace: dict[str, Any] = {"_record_put": object.__setattr__, "_record_missing": _MADE}
     forms: list[str] = []
     defaults: list[Any] = []
@@ -238,33 +243,52 @@ def _init(cls: type[Any], fields: Fields, frozen: bool) -> Callable[..., None]:
 def _code(forms: tuple[str, ...], kind: str, followed: bool) -> CodeType:
     """The code of ``__init__`` over fields of these forms, which ``_init`` names.
 
+    That of forms that the package's own classes have stands in ``record_forms``, so that starting
+    does not compile it.
+    """
+    name = form_name(forms, kind, followed)
+    written = getattr(record_forms, name, None)
+    if written is not None:
+        found: CodeType = written.__code__
+        return found.replace(co_name="__init__", co_qualname="__init__", co_filename=_FILE)
+    namespace: dict[str, Any] = {}
+    exec(compile(form_text("__init__", forms, kind, followed), _FILE, "exec"), namespace)
+    code: CodeType = namespace["__init__"].__code__
+    return code
+
+
+def form_name(forms: Sequence[str], kind: str, followed: bool) -> str:
+    """What the code of a form is called in ``record_forms``."""
+    letters = "".join([_LETTERS[form] for form in forms])
+    return f"_{kind}_{letters}{'_followed' if followed else ''}"
+
+
+def form_text(name: str, forms: Sequence[str], kind: str, followed: bool) -> str:
+    """The text of a function that fills an instance whose fields have these forms.
+
     ``kind``: ``open`` instances are assigned to; ``frozen`` ones get all their attributes at once,
     which takes a quarter of the time of a call for each; those with ``slots`` have no dictionary.
     ``followed`` says whether the class has a ``__post_init__``.
     """
     parameters, values = ["self"], {}
     for place, form in enumerate(forms):
-        name = value = f"_record_{place}"
+        field = value = f"_record_{place}"
         if form in (_OR_MADE, _ALWAYS_MADE):
             value = f"_record_make_{place}()"
         if form == _OR_MADE:
-            value = f"{value} if {name} is _record_missing else {name}"
+            value = f"{value} if {field} is _record_missing else {field}"
         if form != _ALWAYS_MADE:
-            parameters.append(name)
-        values[name] = value
+            parameters.append(field)
+        values[field] = value
     if kind == "frozen":
-        pairs = ", ".join(f"{name!r}: {value}" for name, value in values.items())
+        pairs = ", ".join(f"{field!r}: {value}" for field, value in values.items())
         lines = [f"_record_put(self, '__dict__', {{{pairs}}})"]
     elif kind == "slots":
-        lines = [f"_record_put(self, {name!r}, {value})" for name, value in values.items()]
+        lines = [f"_record_put(self, {field!r}, {value})" for field, value in values.items()]
     else:
-        lines = [f"self.{name} = {value}" for name, value in values.items()]
+        lines = [f"self.{field} = {value}" for field, value in values.items()]
     lines += ["self.__post_init__()"] if followed else []
-    namespace: dict[str, Any] = {}
-    text = f"def __init__({', '.join(parameters)}):\n " + "\n ".join(lines or ["pass"])
-    exec(compile(text, "<staticgrad record>", "exec"), namespace)  # no frame of a user's
-    code: CodeType = namespace["__init__"].__code__
-    return code
+    return f"def {name}({', '.join(parameters)}):\n    " + "\n    ".join(lines or ["pass"]) + "\n"
 
 
 def _values(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
