@@ -149,6 +149,9 @@ class _Joining(Regrouping):
         ones, others = self._all_reads(one.number), self._all_reads(other.number)
         between = [r for r in others if self._owner(r.source.base) == one.number]
         between += [r for r in ones if self._owner(r.source.base) == other.number]
+        sums = {key for each in (one, other) if each.kind == "columns" for key in each.reductions}
+        if any(read.source.base in sums for read in between):
+            return False  # they are of all rows, also where there are as many columns
         if not all(self._rules.in_row(read, *shared) for read in between):
             return False
         apart = self._rules.apart(one, other, [*ones, *others], *shared)
