@@ -20,6 +20,7 @@ from staticgrad.functions.trees import Tree, flatten, is_record, paths, unflatte
 from staticgrad.ir.bodies import body_of
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import binding_kind
+from staticgrad.ir.op import Constant
 from staticgrad.ir.value import Value
 from staticgrad.ir.worlds import holding, present
 from staticgrad.ops.batch_axis import in_front
@@ -104,7 +105,8 @@ class _Batches:
         given = (trace.first, *inputs.values(), *held.inputs)
         trace.parts.append(Traced(given, tuple(as_results("vmap", leaves))))
         (part,), captured = trace.close(once=not self.is_eager)
-        operands = present((*self.given.values(), *held.tensors, *captured))
+        outer = map(self._at_once, captured) if self.is_eager else captured
+        operands = present((*self.given.values(), *held.tensors, *outer))
         number = functions.iota((self.size,), like=operands[0] if operands else None)
         over = [True, *self.over, *[False] * (len(operands) - len(self.over))]
         body = body_of(part.given, labelled("y", part.results))
@@ -112,6 +114,11 @@ class _Batches:
         axes = _spread("out_axes", out_axes, tree)
         placed = zip(paths(tree, "the result"), outs, axes, strict=True)
         return unflatten(tree, [self._placed(name, *out, axis) for name, out, axis in placed])
+
+    def _at_once(self, value: Any) -> Any:
+        """What computes at once for a large array that the function reads; of others themselves."""
+        op = value.node.op
+        return self.kind.lift(op.data.array, op.data.dtype) if isinstance(op, Constant) else value
 
     def _placed(self, name: str, value: Any, has: bool, axis: int | None) -> Any:
         """A result with its axis of elements where it is wanted.

@@ -16,6 +16,7 @@ X = random.normal(size=(4, 3))
 M = random.normal(size=(4, 3, 3)) + 3 * np.eye(3)
 COUNTS = np.array([1, 4, 0, 2])
 BATCHES = random.normal(size=(4, 2, 3))
+TABLE = random.normal(size=(8, 3))  # more elements than a constant written in a body has
 
 
 @sg.custom_vjp(name="tests.eager.doubled")
@@ -48,6 +49,8 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
         lambda n, h: sg.fori_loop(0, n, lambda i, c: c + i, h),
         (COUNTS, X),
     ),
+    "an array of the function's own": (lambda v: (sg.sin(TABLE @ v) * TABLE[:, 0]).sum(), (X,)),
+    "rows of it": (lambda n, v: sg.take(TABLE, n, axis=0) @ sg.sin(v), (COUNTS, X)),
     "while": (halved, (X * 3,)),
     "branch": (lambda n, h: sg.switch(n, [sg.sin, sg.exp, lambda v: v * v], h), (COUNTS, X)),
     "sort": (lambda v: sg.sort(v) * np.arange(3.0), (X,)),
