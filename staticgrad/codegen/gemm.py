@@ -42,6 +42,9 @@ FEW_ROWS: Final = 28
 #: And up to which where all of b has so many elements: then it stays in the second-level cache.
 SOME_ROWS: Final = 64
 NEAR: Final = 1 << 17
+#: Bytes between rows that would collide times columns up to which they are not packed, but taken
+#: fewer at a time: few columns read them, and a second cache has those of a chunk.
+SPREAD: Final = 1 << 19
 #: How many inner indices ahead the first tile brings a panel near that is read where it lies: each
 #: takes 5 to 7 ns, a line from beyond the second-level cache 70 to 130.
 AHEAD: Final = 24
@@ -206,9 +209,10 @@ class PlainProduct:
             out.add(f"if {self.k} * {self.down} <= {NEAR}:")
             out.add(f"    few = {SOME_ROWS}")
         if self._may_collide:
-            apart = f"{self.row} % {WAY // self.dtype.itemsize} == 0"
-            few = WAYS if self.height > WAYS else f"{FEW_ROWS} and {self.n} > {self.columns}"
-            out.add(f"collide = {apart} and {self.m} > {few}")
+            alike = f"{self.row} % {WAY // self.dtype.itemsize} == 0"
+            read = f"{self.n} * {self.row} > {SPREAD // self.dtype.itemsize}"
+            out.add(f"collide = {alike} and {read}")
+            out.add(f"most = {self.height} if collide or not {alike} else {min(WAYS, self.height)}")
         self.declare_room(out)
         if self._packs_rows:
             room = -(-CHUNK // self.height) * self.height  # the last tile may be whole
@@ -419,6 +423,8 @@ class PlainProduct:
         self._write_row_place(tile)
         tile.add(f"to = place + top * {self.columns}")
         self.tiles.write_rows(tile, self.most_rows, packed=self.rows == "across")
+        most = "most" if self._may_collide else str(self.height)
+        tile.lines += [f"if rows > {most}:", f"    rows = {most}"]
         vectors = max(self.tiles.heights)
         for part in range(0, self.columns, vectors * self.lanes):
             shift = ""
@@ -427,8 +433,6 @@ class PlainProduct:
                 shift = "    "
             name = self.tiles.function(self.unit, vectors)
             tile.add(f"{shift}{name}({self._arguments(part)})")
-        tile.add(f"if rows > {self.height}:")
-        tile.add(f"    rows = {self.height}")
         self.least(tile, "under", "top + rows", "count")
         if not self.one_block:
             tile.add("if past == stop and block > 0:")

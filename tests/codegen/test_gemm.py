@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from staticgrad.codegen import direct_products
+from staticgrad.codegen.gemm import SPREAD
 from staticgrad.codegen.kernel_source import render
 from staticgrad.codegen.packing import WAY
 from staticgrad.codegen.product_streams import WIDEST
@@ -166,9 +167,10 @@ def test_a_last_tile_of_packed_rows_has_room(bits: int) -> None:
 def test_rows_that_collide_in_a_cache_have_the_same_bytes(
     letter: str, mode: Mode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are packed where they are that far apart, unless they are few, on registers of 256 bits
-    also where columns are."""
+    """They are packed where they are that far apart and columns are not few, else in low tiles."""
     shapes = [(1, 30, 40, 130), *([(2, CHUNK + 6, 65, 260)] if mode == "vector" else [])]
+    if mode == "vector":
+        shapes += [(1, CHUNK + 6, SPREAD // WAY + 9, 70)]
     apart = WAY // np.dtype(letter).itemsize
     for count, m, n, k in (*shapes, (1, 28, 40, 9), (1, 30, 16, 9), (1, 8, 40, 9)):
         a = RNG.normal(size=(count, m, k)).astype(letter)
@@ -177,6 +179,8 @@ def test_rows_that_collide_in_a_cache_have_the_same_bytes(
         with monkeypatch.context() as patch:
             patch.setitem(LAYOUTS, "along", lambda _, columns: (-(-columns // apart) * apart, 1))
             assert_same(made(a, b, ("along", "along"), mode, 512), usual, f"{m} {n} {k}")
+            if mode == "vector":
+                assert_same(made(a, b, ("along", "along"), mode, 256), usual, f"{m} {n} {k}")
 
 
 @pytest.mark.parametrize(
