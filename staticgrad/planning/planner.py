@@ -22,7 +22,7 @@ from staticgrad.planning.documents import problem_of, read_problem
 from staticgrad.planning.offsets import MOST_BYTES
 from staticgrad.planning.placed import MemoryPlan
 from staticgrad.planning.problem import MemoryProblem, Net, refuse
-from staticgrad.planning.searching import rebuilt, walked
+from staticgrad.planning.searching import hot_walks, rebuilt, walked
 
 Effort = Literal["fast", "default", "exact"]
 PolicyName = Literal["optimal", "store_all", "sqrt", "chen", "chain", "min_cut", "milp", "rounded"]
@@ -37,6 +37,7 @@ _TRIES: Final = 8  # sequences that are placed, the cheapest first
 _SOLVED: Final = 150  # ops up to which there is a mixed integer program
 _BY_SOLVER: Final = ("milp", "rounded")
 _SECONDS: Final = 60.0  # of the solver, for each order
+_DEAR: Final = 1.25  # cost, in costs of all ops, from which on there are hot walks
 _ROUNDS: Final = 3  # goals below the budget, where placement misses it
 
 
@@ -294,6 +295,9 @@ def _sequences(
     starts = [*dict.fromkeys(tuple(sequence) for _, _, sequence in _ends(found, goal)), given]
     found += walked(descents, starts, goal, random, walking)
     best = _ends(found, goal)[0]
+    if len(net.ops) <= _SOLVED and (best[0] > goal or best[1] > _DEAR * net.total):
+        found += hot_walks(descents, given, goal, walking // 2)
+        best = _ends(found, goal)[0]
     if short and best[0] <= goal:
         sequence = rebuilt(descents, best[2], goal, random, rebuilding)
         found.append((goal, net.cost(sequence), sequence))

@@ -20,6 +20,8 @@ _HEATS: Final = (0.003, 0.02, 0.01, 0.001, 0.05, 0.005, 0.15, 0.002)  # of the c
 _WALKS: Final = 8
 _FEWEST: Final = 2
 _SHORT: Final = 150  # ops up to which there are most walks
+_HOT_HEATS: Final = (0.2, 0.1)
+_HOT_EFFORT: Final = 50_000  # of a short hot walk, for each op
 
 
 def rebuilt(
@@ -73,19 +75,43 @@ def walked(
     How hot a walk has to be depends on the problem, so heats differ from walk to walk; problems of
     few ops, of which a walk is short, get more of them.
     """
-    net = descents.net
-    count = max(_FEWEST, min(_WALKS, _WALKS * _SHORT // max(len(net.ops), 1)))
+    count = max(_FEWEST, min(_WALKS, _WALKS * _SHORT // max(len(descents.net.ops), 1)))
     best: tuple[bool, float, list[int]] | None = None
     for turn in range(count):
         start = starts[turn // 2 % len(starts)]
         if turn % 2 and best is not None:
             start = best[2]
         heat = _HEATS[turn % len(_HEATS)]
-        sequence = descents.walked(start, budget, heat, random, limit // count)
-        if descents.peak <= budget:
-            sequence = descents.trimmed(sequence, budget, random, 0.0, limit // count)
-        peak, cost = descents.peak, net.cost(sequence)
+        peak, cost, sequence = _walk(descents, start, budget, heat, random, limit // count)
         yield peak, cost, sequence
         new = peak > budget, cost if peak <= budget else peak, sequence
         if best is None or new[:2] < best[:2]:
             best = new
+
+
+def hot_walks(
+    descents: Descents, start: Sequence[int], budget: int, limit: int
+) -> Iterator[tuple[int, float, list[int]]]:
+    """Loads, costs and sequences of many short walks from one start.
+
+    Where a budget makes much run again, good sequences run steps in another order, and no small
+    change of the best sequence leads there. Whether a walk comes there is chance, and shows early.
+    """
+    random, each = Random(1), _HOT_EFFORT * max(len(descents.net.ops), 1)
+    for turn in range(limit // each):
+        yield _walk(descents, start, budget, _HOT_HEATS[turn % 2], random, each)
+
+
+def _walk(
+    descents: Descents,
+    start: Sequence[int],
+    budget: int,
+    heat: float,
+    random: Random,
+    limit: int,
+) -> tuple[int, float, list[int]]:
+    """The load, the cost and the sequence that a walk comes to, trimmed."""
+    sequence = descents.walked(start, budget, heat, random, limit)
+    if descents.peak <= budget:
+        sequence = descents.trimmed(sequence, budget, random, 0.0, limit)
+    return descents.peak, descents.net.cost(sequence), sequence
