@@ -1,7 +1,8 @@
 """Placements closer to the load than first fit: a search for offsets below a height.
 
-Blocks that no chain of others alive together joins are searched apart, so that what one group found
-does not wait for the next. Heights are tried one after another: the bound, then some between it and
+Many blocks are placed by windows first (``staticgrad.planning.offset_windows``). Blocks that no
+chain of others alive together joins are searched apart, so that what one group found does not wait
+for the next. Heights are tried one after another: the bound, then some between it and
 the best, then the bound again with what effort is left. Effort is counted in blocks looked at, so
 results depend on the blocks and the effort alone. A short search runs as it is written while it is
 not compiled, a longer one as machine code, where there is a compiler. Both find the same.
@@ -19,6 +20,7 @@ from staticgrad.planning.offset_arrays import PLACED, SPENT
 from staticgrad.planning.offset_fits import best_fit, fit
 from staticgrad.planning.offset_restarts import Restarts
 from staticgrad.planning.offset_search import search
+from staticgrad.planning.offset_windows import MOST_BLOCKS, MOST_MEMBERS, Windows
 from staticgrad.planning.offsets import Spans, first_fit, place, swept
 
 #: Effort of a search that takes about a tenth of a second, one, and ten.
@@ -29,11 +31,11 @@ _INTERPRETED: Final = 100_000  # effort up to which nothing is compiled
 _FIRST: Final = 150_000_000  # effort of the first try of the bound
 _SHARES: Final = (1.05, 1.02)  # of the bound: heights that are tried then
 _FINE: Final = 200  # heights between which no other is tried differ by this part of the bound
+_WINDOWED: Final = 8  # part of the effort that placement by windows takes before the search
+_WIDE: Final = 100  # the same, of placements by windows
 _PARTS: Final = 2  # part of the effort of the bound that each other height may take
 _BETWEEN: Final = 90  # hundredths of the effort for the bound and the other heights
-#: Blocks, and sections that they live in together, up to which there is a search.
-_MOST_BLOCKS: Final = 2_000
-_MOST_MEMBERS: Final = 1_000_000
+_MANY: Final = 500  # blocks from which on windows are placed before all
 _FEW: Final = 200  # blocks up to which first fit takes no time
 _MOST_TRIED: Final = 3_000  # blocks up to which it takes less time than a sweep
 _MOST_FITTED: Final = 30_000  # blocks up to which first fit, quadratic, tries all orders
@@ -59,7 +61,12 @@ def place_tightly(
     best = _first_fit(spans, sizes, bound, order)
     if best[1] <= bound or effort <= 0:
         return best
-    groups = _groups(spans, sizes)
+    if _MANY < len(sizes) <= _MOST_FITTED and effort > _INTERPRETED:
+        share = effort if len(sizes) > MOST_BLOCKS else effort // _WINDOWED
+        best = _by_windows(spans, sizes, bound, share, best)
+        if best[1] <= bound:
+            return best
+    groups = spans.groups(compress(range(len(sizes)), sizes))
     if len(groups) < 2:
         return _searched(spans, sizes, bound, effort, best)
     offsets, height = best[0], bound
@@ -67,36 +74,42 @@ def place_tightly(
     share = effort // sum(each > bound for each in heights)
     for group, high in zip(groups, heights, strict=True):
         if high > height:
-            first, last = (tuple(map(at.__getitem__, group)) for at in (spans.first, spans.last))
-            own, own_sizes = Spans(first, last, spans.steps), [sizes[b] for b in group]
             start = [offsets[b] for b in group], high
-            found, high = _searched(own, own_sizes, height, share, start)
+            own = [sizes[b] for b in group]
+            found, high = _searched(spans.of(group), own, height, share, start)
             for b, offset in zip(group, found, strict=True):
                 offsets[b] = offset
         height = max(height, high)
     return offsets, max(map(add, offsets, sizes))
 
 
-def _groups(spans: Spans, sizes: Sequence[int]) -> list[list[int]]:
-    """Blocks that a chain of blocks alive together joins; what is between groups is empty."""
-    groups: list[list[int]] = []
-    end = -1
-    for b in sorted(compress(range(len(sizes)), sizes), key=spans.first.__getitem__):
-        if spans.first[b] > end:
-            groups.append([])
-        groups[-1].append(b)
-        end = max(end, spans.last[b])
-    return groups
+def _by_windows(
+    spans: Spans, sizes: Sequence[int], bound: int, effort: int, best: tuple[list[int], int]
+) -> tuple[list[int], int]:
+    """The lowest of a placement and of those by windows, at the bound and then by halves between
+    what they miss and the best."""
+    run, search_code = machine_code(fit), machine_code(search)
+    if run is None or search_code is None:
+        return best
+    windows = Windows(spans, sizes, run, search_code)
+    low = height = bound
+    while windows.effort < effort:
+        best = windows.lowered(height, effort - windows.effort, best)
+        low = low if best[1] <= height else height
+        if best[1] <= bound or (best[1] - low) * _WIDE <= bound:
+            break
+        height = (low + best[1]) // 2
+    return best
 
 
 def _searched(
     spans: Spans, sizes: Sequence[int], bound: int, effort: int, best: tuple[list[int], int]
 ) -> tuple[list[int], int]:
     """The lowest of a placement and of what a search of one group finds."""
-    if len(sizes) > _MOST_BLOCKS:
+    if len(sizes) > MOST_BLOCKS:
         return best
     searched = Restarts(spans, sizes, code_at_hand(search))
-    if searched.members > _MOST_MEMBERS:
+    if searched.members > MOST_MEMBERS:
         return best
     if searched.tried(bound, min(effort, _INTERPRETED)) == PLACED:
         return searched.placed()
