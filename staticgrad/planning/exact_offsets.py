@@ -20,7 +20,7 @@ from staticgrad.planning.offset_arrays import PLACED, SPENT
 from staticgrad.planning.offset_fits import best_fit, fit
 from staticgrad.planning.offset_restarts import Restarts
 from staticgrad.planning.offset_search import search
-from staticgrad.planning.offset_windows import MOST_BLOCKS, MOST_MEMBERS, Windows
+from staticgrad.planning.offset_windows import MOST_BLOCKS, MOST_MEMBERS, PlacedWindows
 from staticgrad.planning.offsets import Spans, first_fit, place, swept
 
 #: Effort of a search that takes about a tenth of a second, one, and ten.
@@ -91,7 +91,7 @@ def _by_windows(
     run, search_code = machine_code(fit), machine_code(search)
     if run is None or search_code is None:
         return best
-    windows = Windows(spans, sizes, run, search_code)
+    windows = PlacedWindows(spans, sizes, run, search_code)
     low = height = bound
     while windows.effort < effort:
         best = windows.lowered(height, effort - windows.effort, best)

@@ -28,7 +28,7 @@ _EACH: Final = 6_000  # effort of the first search of a window, for each of its 
 Placed = tuple[list[int], int]
 
 
-class Windows:
+class PlacedWindows:
     """Placements of blocks by windows; ``effort`` is what their searches took together.
 
     ``fit`` and ``search`` are ``offset_fits.fit`` and ``offset_search.search`` as machine code.

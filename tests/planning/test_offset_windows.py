@@ -12,7 +12,7 @@ from staticgrad.native import words
 from staticgrad.planning.exact_offsets import BRIEF, place_tightly
 from staticgrad.planning.offset_fits import best_fit, fit
 from staticgrad.planning.offset_search import search
-from staticgrad.planning.offset_windows import Windows
+from staticgrad.planning.offset_windows import PlacedWindows
 from staticgrad.planning.offsets import Spans
 from tests.planning.test_offset_search import holds
 
@@ -27,7 +27,7 @@ def steps_of_values(rng, count, longest):
 def lowered(spans, sizes, height, effort):
     run = words.compiled(fit)
     best = best_fit(spans, sizes, height, ([], -1), run)
-    windows = Windows(spans, sizes, run, words.compiled(search))
+    windows = PlacedWindows(spans, sizes, run, words.compiled(search))
     return best, windows.lowered(height, effort, best), windows
 
 
