@@ -25,6 +25,7 @@ from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.op import Array
 from staticgrad.ir.worlds import in_graphs
+from staticgrad.ops.operands import dtype_of
 from staticgrad.pictures.markup import fold, fragment, paragraph, table
 from staticgrad.pictures.numbers import nbytes, seconds
 from staticgrad.records import dataclass
@@ -196,7 +197,9 @@ def precision(
     (0.0, True)
     >>> f = sg.compile(program, pipeline=found.pipeline)
     """
-    narrow = Narrow(dtype if isinstance(dtype, str) else as_dtype(dtype).name, ops, scopes, readers)
+    narrow = Narrow(
+        dtype if isinstance(dtype, str) else dtype_of("precision", dtype).name, ops, scopes, readers
+    )
     return _compared(_graph_of(program, runs), feeds or {}, narrow, pipeline, memory_budget, runs)
 
 

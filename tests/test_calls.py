@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
+import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.errors import UnknownArgumentError, UnknownSettingError
+from staticgrad.errors import StaticgradError, UnknownArgumentError, UnknownSettingError
 from staticgrad.errors.elsewhere import _ROOMS
 
 #: What programs get, and do not make; and what takes any keywords, to hand them on.
@@ -52,3 +53,20 @@ def test_a_public_function_is_itself_after_pickling(path: str) -> None:
     home, _, name = path.partition(":")
     function: Any = getattr(import_module(home), name)
     assert pickle.loads(pickle.dumps(function)) is function
+
+
+@pytest.mark.parametrize("dtype", ["float8", "complex64", 3])
+def test_an_unknown_dtype_is_one_error(dtype: object) -> None:
+    x = sg.input("x", ("n",), "float32")
+    for make in (
+        lambda: sg.astype(x, dtype),
+        lambda: sg.size_value(x.shape[0], dtype),
+        lambda: sg.size_value(3, dtype),
+        lambda: sg.zeros((2,), dtype),
+        lambda: sg.one_hot(np.arange(2), 3, dtype),
+        lambda: sg.input("y", (), dtype),
+        lambda: sg.precision(sg.Graph({"y": sg.exp(x)}), dtype=dtype),
+    ):
+        with pytest.raises(StaticgradError) as caught:
+            make()
+        assert repr(dtype) in str(caught.value)

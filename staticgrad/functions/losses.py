@@ -1,4 +1,4 @@
-"""More losses, by the names and in the order of arguments of ``torch.nn.functional``.
+"""More losses, by their names in ``torch.nn.functional``, which has the same options.
 
 Each takes ``reduction``: "mean" of all, "sum" of all, or "none": as many losses as there are
 elements or rows. Operands have one shape, or one of them is 0-d; they do not broadcast.
@@ -340,7 +340,7 @@ def multi_margin_loss(
     margin: float = 1.0,
     reduction: Reduction = "mean",
 ) -> AnyValue:
-    """The sum over other classes j of max(0, margin - x[label] + x[j]) ** p, by how many there are.
+    """The sum over other classes j of max(0, margin - x[label] + x[j]) ** p, divided by C.
 
     Args:
         x: floating [..., C], a score for each class.
@@ -349,7 +349,7 @@ def multi_margin_loss(
         margin: by how much the score of the label should be above each other.
 
     Returns:
-        A 0-d value, or a loss for each row [...]. The sum is divided by C.
+        A 0-d value, or a loss for each row [...].
 
     Raises:
         ArgumentError: another p, another reduction.

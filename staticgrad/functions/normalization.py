@@ -11,7 +11,8 @@ Numer. Anal. 41 (2021).
 
 from __future__ import annotations
 
-from typing import Any, Final
+from math import inf
+from typing import Any
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.errors.wording import shown
@@ -210,10 +211,7 @@ def _per_channel(op: str, data: Operand[AnyValue], x: AnyValue, axis: int) -> An
     return reshape(row, (row.shape[0], *(1,) * (x.ndim - 1 - axis)))
 
 
-publish(globals(), __name__, ("batch_norm", "batch_statistics", "group_norm", "rms_norm"))
-
-
-_INFINITY: Final = float("inf")
+# -- sums of exponentials -------------------------------------------------------------------------
 
 
 def largest(x: AnyValue, axes: tuple[int, ...]) -> AnyValue:
@@ -227,7 +225,7 @@ def largest(x: AnyValue, axes: tuple[int, ...]) -> AnyValue:
 
 def finite_or_zero(top: AnyValue) -> AnyValue:
     """``top`` where it is finite, else 0: as a shift it then leaves infinities what they are."""
-    return where(functions.absolute(top) < _INFINITY, top, 0.0)
+    return where(functions.absolute(top) < inf, top, 0.0)
 
 
 def log_sum_exp(x: AnyValue, shift: AnyValue, axes: int | tuple[int, ...]) -> AnyValue:
@@ -244,3 +242,6 @@ def shares(x: AnyValue, shift: AnyValue, axes: int | tuple[int, ...]) -> AnyValu
     """exp(x) / sum(exp(x)) over ``axes``: the softmax."""
     raised = exp(x - shift)
     return raised / total(raised, axes, keepdims=True)
+
+
+publish(globals(), __name__, ("batch_norm", "batch_statistics", "group_norm", "rms_norm"))

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.errors import DTypeError
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.forms import Form, Pointwise
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array, Op, lift_all
 from staticgrad.ir.ranges import Range, RangeOf, Zero
 from staticgrad.ops.cotangent import ONE, Partial
-from staticgrad.ops.elementwise import Elementwise, Operand, dtype_hint, quiet
+from staticgrad.ops.elementwise import Elementwise, Operand, quiet
+from staticgrad.ops.operands import dtype_of
 from staticgrad.types.arrays import convert_array
 from staticgrad.types.dim import Dim, Size, bounds
-from staticgrad.types.dtype import F64, DType, as_dtype
+from staticgrad.types.dtype import F64, DType
 from staticgrad.types.tensor import TensorType
 
 
@@ -107,10 +107,7 @@ def astype(x: Operand[AnyValue], dtype: Any) -> AnyValue:
     >>> sg.astype(sg.input("x", ("n",), "float32"), "int64").dtype
     sg.int64
     """
-    try:
-        target = as_dtype(dtype)
-    except TypeError as error:
-        raise DTypeError(f"astype: {error}", hint=dtype_hint(dtype)) from None
+    target = dtype_of("astype", dtype)
     (value,) = lift_all((x,))
     return value if value.dtype is target else Cast(target)(value)
 
@@ -131,16 +128,14 @@ def size_value(size: Size, dtype: Any = F64) -> Any:
         A 0-d value; of a literal size, a NumPy scalar (an operand like any).
 
     Raises:
-        TypeError: ``dtype`` names no element type.
+        DTypeError: ``dtype`` names no element type.
 
     >>> import numpy as np, staticgrad as sg
     >>> x = sg.input("x", ("n",), "float64")
     >>> sg.evaluate(x.sum() / sg.size_value(x.shape[0]), {"x": np.ones(5)})
     array(1.)
     """
-    target = as_dtype(dtype)
-    return (
-        SizeValue(size, target)()
-        if isinstance(size, Dim)
-        else convert_array(np.asarray(size, np.int64), target)[()]
-    )
+    target = dtype_of("size_value", dtype)
+    if isinstance(size, Dim):
+        return SizeValue(size, target)()
+    return convert_array(np.asarray(size, np.int64), target)[()]

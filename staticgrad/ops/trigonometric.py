@@ -7,7 +7,6 @@ few operations round them, within 4 units in the last place. Sine and cosine sta
 
 from __future__ import annotations
 
-import math
 from math import inf
 from typing import Any
 
@@ -98,7 +97,8 @@ class Atan(Floating, name="atan"):
 
 
 class Atan2(Floating, name="atan2"):
-    """The angle of the point (x, y) in [-pi, pi], signs of zeros counted; 0 or pi at the origin.
+    """The angle of the point (x, y) in [-pi, pi], signs of zeros counted; 0, -0, pi or -pi at the
+    origin.
 
     Derivatives: x / (x ** 2 + y ** 2) by y and -y / (x ** 2 + y ** 2) by x, NaN at the origin.
     """
@@ -137,8 +137,8 @@ class Hypot(Floating, name="hypot"):
         larger = across.maximum(up)
         ratio = across.minimum(up) / larger
         length = select(larger.eq(0.0), larger, larger * (ratio * ratio + 1.0).sqrt())
-        infinite = across.eq(math.inf) | up.eq(math.inf)
-        return select(infinite, literal(math.inf, x.dtype), length)
+        infinite = across.eq(inf) | up.eq(inf)
+        return select(infinite, literal(inf, x.dtype), length)
 
     def partials(self, out: Any, x: Any, y: Any) -> tuple[Partial, ...]:
         where, origin = functions.where, out == 0.0

@@ -26,8 +26,7 @@ class Runs:
                 self.events[value].append(2 * t)
             for value in net.makes[step]:
                 self.events[value].append(2 * t + 1)
-        end = sum(size for size, kept in zip(net.sizes, net.kept, strict=True) if kept)
-        self.loads, self.across = _LoadWalk(net).backwards(self.sequence, end)
+        self.loads, self.across = _loads(net, self.sequence)
 
     def needed(self, value: int, t: int) -> bool:
         """Whether the value is held from before step t for a step from t on, or to the end."""
@@ -46,36 +45,30 @@ class Runs:
         return self.net.cost(self.sequence)
 
 
-class _LoadWalk:
-    """Steps walked backwards: ``need`` says of a value whether a later step needs it."""
-
-    def __init__(self, net: Net) -> None:
-        self.net = net
-        self.need = [*net.kept]
-
-    def backwards(self, steps: Sequence[int], alive: int) -> tuple[list[int], list[int]]:
-        """Loads of the steps, and bytes alive before each and after the last."""
-        net, need = self.net, self.need
-        sizes = net.sizes
-        loads, across = [], [alive]
-        for step in reversed(steps):
-            load = alive + net.workspace[step]
-            if net.overwrites[step]:
-                load -= _saved(net, step, need.__getitem__)
-            for value in net.makes[step]:
-                if need[value]:
-                    alive -= sizes[value]
-                    need[value] = False
-                else:
-                    load += sizes[value]
-            for value in net.reads[step]:
-                if not need[value]:
-                    alive += sizes[value]
-                    load += sizes[value]
-                    need[value] = True
-            loads.append(load)
-            across.append(alive)
-        return loads[::-1], across[::-1]
+def _loads(net: Net, steps: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Loads of the steps, and bytes alive before each and after the last."""
+    sizes = net.sizes
+    need = [*net.kept]  # by value, whether a later step needs it
+    alive = sum(size for size, kept in zip(sizes, need, strict=True) if kept)
+    loads, across = [], [alive]
+    for step in reversed(steps):
+        load = alive + net.workspace[step]
+        if net.overwrites[step]:
+            load -= _saved(net, step, need.__getitem__)
+        for value in net.makes[step]:
+            if need[value]:
+                alive -= sizes[value]
+                need[value] = False
+            else:
+                load += sizes[value]
+        for value in net.reads[step]:
+            if not need[value]:
+                alive += sizes[value]
+                load += sizes[value]
+                need[value] = True
+        loads.append(load)
+        across.append(alive)
+    return loads[::-1], across[::-1]
 
 
 def _saved(net: Net, step: int, lives: Callable[[int], bool]) -> int:

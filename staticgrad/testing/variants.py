@@ -20,6 +20,7 @@ from staticgrad.testing.slopes import CORNERS, PROBES, grid, smooth_points
 from staticgrad.types.dtype import ALL_DTYPES, DType, as_dtype
 
 Operands = tuple[Array, ...]
+View = Callable[[Any], Any]
 #: Shapes that an elementwise op is tried in; the operands take turns, so that they broadcast.
 _SHAPES: Final = ((), (0,), (1,), (17,), (3, 1), (4,), (2, 3, 4), (1, 4))
 FLOATS: Final = ("float32", "float64")
@@ -70,8 +71,8 @@ def edge_samples(op: Op, samples: Sequence[Operands], floats: Sequence[str]) -> 
     for dtype in _uniform(op, samples[0], floats):
         axes = [special_values(dtype) for _ in samples[0]]
         if axes:
-            grid = np.meshgrid(*axes, indexing="ij")
-            yield tuple(np.ascontiguousarray(a.ravel()) for a in grid)
+            pairs = np.meshgrid(*axes, indexing="ij")
+            yield tuple(np.ascontiguousarray(a.ravel()) for a in pairs)
 
 
 def sized_samples(op: Op, samples: Sequence[Operands]) -> Iterator[Operands]:
@@ -170,9 +171,6 @@ def _broadcast(sample: Operands) -> bool:
     except ValueError:
         return False
     return True
-
-
-View = Callable[[Any], Any]
 
 
 def _misaligned(array: Array) -> Array:
