@@ -25,6 +25,7 @@ from tests.everyday import (
     likelihoods,
     models,
     physics,
+    recursions,
     sequences,
     signals,
     solvers,
@@ -34,7 +35,7 @@ from tests.everyday.programs import PROGRAMS, Program
 
 SUBJECTS = (
     attention, embeddings, gathers, geometry, images, inference, likelihoods, models, physics,
-    sequences, signals, solvers, statistics,
+    recursions, sequences, signals, solvers, statistics,
 )  # fmt: skip
 #: Of a few kernels each: what runs on every day.
 DAILY = ("logistic_weights", "triplet")
