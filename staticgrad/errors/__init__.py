@@ -410,12 +410,6 @@ class MissingPackageError(StaticgradError, ImportError):
     code = "SG506"
 
 
-class SavedFileError(StaticgradError, ValueError):
-    """A file of saved arrays that cannot be read, or does not fit."""
-
-    code = "SG509"
-
-
 class MeasurementError(StaticgradError, RuntimeError):
     """A measurement whose process failed."""
 
@@ -426,6 +420,12 @@ class ProgramError(StaticgradError, RuntimeError):
     """A function of the user's, called by staticgrad, raised an error of its own."""
 
     code = "SG508"
+
+
+class SavedFileError(StaticgradError, ValueError):
+    """A file of saved arrays that cannot be read, or does not fit."""
+
+    code = "SG509"
 
 
 class ConfigError(StaticgradError, ValueError):

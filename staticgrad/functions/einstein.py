@@ -20,7 +20,7 @@ from staticgrad.ir.value import Value
 from staticgrad.ops.contract import matmul
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import moveaxis, reshape, transpose, with_size
-from staticgrad.ops.operands import axis_of, dtype_of, promoted_values, related
+from staticgrad.ops.operands import axis_of, dtype_of, integer, promoted_values, related
 from staticgrad.records import dataclass
 from staticgrad.types import dim as dims
 from staticgrad.types.dim import Size
@@ -205,7 +205,7 @@ def tensordot(a: Operand[AnyValue], b: Operand[AnyValue], axes: Any = 2) -> AnyV
     Raises:
         ShapeError: sizes that differ.
         AxisError: there is no such axis.
-        ArgumentError: not as many axes of a as of b.
+        ArgumentError: not as many axes of a as of b; no whole number of axes.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.tensordot([[1.0, 2.0]], [[3.0], [4.0]], axes=1))
@@ -233,7 +233,7 @@ def tensordot(a: Operand[AnyValue], b: Operand[AnyValue], axes: Any = 2) -> AnyV
 
 def _paired_axes(left: Value, right: Value, axes: Any) -> tuple[list[int], list[int]]:
     if not isinstance(axes, list | tuple):
-        count = int(axes)
+        count = integer("tensordot", "axes", axes, left, right)
         if not 0 <= count <= min(left.ndim, right.ndim):
             raise ArgumentError(f"tensordot: {count} axes of {left.type} and {right.type}")
         return list(range(left.ndim - count, left.ndim)), list(range(count))
@@ -271,13 +271,13 @@ def inner(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
 def kron(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     """The Kronecker product: every element of a times all of b, in blocks.
 
-    The one with fewer axes gets further ones of size 1 in front.
+    The one with fewer axes gets axes of size 1 in front.
 
     Args:
         a, b: numbers; dtypes promote.
 
     Returns:
-        The products: each axis as long as both of it together, multiplied.
+        The products; the size of each axis is that of a times that of b.
 
     Raises:
         DTypeError: a dtype that does not multiply.

@@ -170,6 +170,9 @@ COUNT: Final = Lint(
 
 # -- differences ----------------------------------------------------------------------------------
 
+#: Ops whose results a mean divides by.
+_COUNTS: Final = ("constant", "size")
+
 
 def _squared(value: Symbolic) -> Symbolic | None:
     """x, if the value is x * x."""
@@ -190,9 +193,6 @@ def _averaged(value: Symbolic) -> Symbolic | None:
         return None
     total = peeled(node.args[0]).node
     return total.args[0] if total.op.name == "sum" else None
-
-
-_COUNTS: Final = ("constant", "size")
 
 
 def _variance(program: LintedGraph, node: Node) -> Seen | None:

@@ -50,6 +50,13 @@ from staticgrad.types import dim as dims
 from staticgrad.types.dim import Dim, Size
 from staticgrad.types.tensor import Shape, TensorType
 
+#: Channels on each side of a filter whose sums are taken together.
+CHANNELS_TOGETHER: Final = 64
+#: Partial gradients of a filter that there should be, so that several threads have work.
+_WANTED_PARTS: Final = 4
+#: Three taps of their four combinations: the ends, and the sums of both signs taken apart.
+_TAPS: Final = ((1, 0, 0, 0), (0, 1, -1, 0), (0, 0, 0, 1))
+
 
 class _WindowProduct(BilinearOp):
     """What the three have in common; ``extents`` are the last sizes of the result.
@@ -119,8 +126,8 @@ class _WindowProduct(BilinearOp):
         """The filter itself."""
         if not self.tiles:
             return w
-        parts = np.array(_PARTS, np.float64)
-        found: Array = parts @ w.astype(np.float64) @ parts.T
+        taps = np.array(_TAPS, np.float64)
+        found: Array = taps @ w.astype(np.float64) @ taps.T
         return found[..., ::-1, ::-1] if self.result == "image" else found
 
     def other(self, kind: type[_WindowProduct], like: Any) -> _WindowProduct:
@@ -134,13 +141,6 @@ class _WindowProduct(BilinearOp):
     def value_range(self, of: RangeOf, a: Any, b: Any) -> Range | None:
         found = (of(a) * of(b)).summed()
         return found | Range(0.0, 0.0)  # of no terms
-
-
-#: Channels on each side of a filter whose sums are taken together, and parts that there should be.
-CHANNELS_TOGETHER: Final = 64
-_WANTED_PARTS: Final = 4
-#: Three taps of their four combinations: the ends, and the sums of both signs taken apart.
-_PARTS: Final = ((1, 0, 0, 0), (0, 1, -1, 0), (0, 0, 0, 1))
 
 
 def _divided(size: Size, by: int) -> Size | None:
@@ -329,7 +329,7 @@ class ConvFilter(_WindowProduct, name="conv_filter"):
 def parts_of(out: Size, channels: Size) -> int:
     """The parts of a batch whose sums are apart: few channels are not enough for several threads.
 
-    Of ``out`` and ``channels`` that are no numbers, one.
+    Where ``out`` or ``channels`` is a named size, there is one part.
     """
     if not (isinstance(out, int) and isinstance(channels, int)):
         return 1

@@ -93,10 +93,10 @@ class Function(OfArrays[P, R]):
         self._takes = _signature_of(function)
         self._tells_names = tells_names(function)
         self._signatures: dict[Any, _Signature] = {}
-        self._known: dict[
-            Any, TracedProgram
-        ] = {}  # of calls with nothing but arrays, by what they are
-        self._seen: dict[Any, list[tuple[int, ...]]] = {}  # sizes, by the names and ranks of arrays
+        #: Of calls with nothing but arrays, by their element types and shapes.
+        self._known: dict[Any, TracedProgram] = {}
+        #: Sizes, by the names and ranks of arrays.
+        self._seen: dict[Any, list[tuple[int, ...]]] = {}
         self._tracer = Tracer(function, self._name)
         self._kept: list[Any] = []  # static arguments that are compared by identity
         self._reasons: list[str] = []
@@ -323,11 +323,10 @@ def _signature_of(f: Callable[..., Any]) -> Signature:
     try:
         return signature_of(f)
     except (TypeError, ValueError):
-        pass
-    raise ArgumentError(
-        f"function: {shown(f)} does not say what it takes",
-        hint="a function of Python around it: sg.function(lambda x: ...)",
-    ) from None
+        raise ArgumentError(
+            f"function: {shown(f)} does not say what it takes",
+            hint="a function of Python around it: sg.function(lambda x: ...)",
+        ) from None
 
 
 def _of_arrays(args: tuple[Any, ...]) -> Any:

@@ -154,3 +154,5 @@ def test_refusals():
         sg.tensordot(x, x, 1)
     with assert_refused(ArgumentError, "3 axes", line="sg.tensordot"):
         sg.tensordot(x, x, 3)
+    with assert_refused(ArgumentError, "axes 0.5 is not an integer", line="sg.tensordot"):
+        sg.tensordot(x, x, 0.5)
