@@ -4,6 +4,9 @@ The gradient of an array that is read slice by slice is a sum of pads, one for e
 what it adds is zeros. Where the slices lie apart along one axis, each element of the sum is that of
 one slice, plus zeros, so the sum is a join of the slices, plus zero, and of the zeros between them.
 No byte depends on it: x + 0.0 is x, but for -0.0, and stays so however many zeros are added.
+
+Slices of every k-th element lie apart, too, along an axis of their own: the k elements of which
+each takes one. So does a single one, whose pad has zeros on both sides there.
 """
 
 from __future__ import annotations
@@ -25,13 +28,26 @@ from staticgrad.types.dim import Size, is_at_least
 from staticgrad.types.tensor import hint_value
 
 
+class _Line(NamedTuple):
+    """The one axis along which a pad is none of the whole, and its step there."""
+
+    axis: int
+    step: int
+
+
 class _PadsApart(NamedTuple):
-    """Terms ``first`` to ``last`` of a sum, pads that lie apart along ``axis``, in that order."""
+    """Terms ``first`` to ``last`` of a sum, pads that lie apart along a line, in that order."""
 
     first: int
     last: int
-    axis: int
+    line: _Line
     order: tuple[int, ...]
+
+
+#: The largest steps of single pads that are split, of which other kernels hardly read a vector.
+MOST_SINGLE: Final = 4
+#: And of pads that are added up.
+MOST_STEP: Final = 16
 
 
 #: The name under which a graph has itself with joined pads.
@@ -51,17 +67,22 @@ def with_joined_pads(graph: Graph) -> Graph:
 
 
 def _with_joined_pads(graph: Graph) -> Graph:
-    if sum(isinstance(node.op, Pad) for node in graph.nodes) < 2:
+    pads = [node for node in graph.nodes if isinstance(node.op, Pad)]
+    split = {node for node in pads if _splits(node)}
+    if len(pads) < 2 and not split:
         return graph
     sums = _Sums(graph)
+    split -= sums.joined
     rebuilt: dict[Node, tuple[Symbolic, ...]] = {}
 
     def rewritten(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
         rebuilt[node] = args
+        if node in split:
+            return (_split(node, args[0]),)
         found = sums.runs.get(node)
         return None if found is None else (_joined(node, sums.spines[node], found, rebuilt),)
 
-    return DeadNodes()(graph.replace_nodes(rewritten)) if sums.runs else graph
+    return DeadNodes()(graph.replace_nodes(rewritten)) if sums.runs or split else graph
 
 
 class _Sums:
@@ -72,6 +93,7 @@ class _Sums:
         self._roots = {value.key for value in graph.roots}
         self.spines: dict[Node, list[Node]] = {}
         self.runs: dict[Node, list[_PadsApart]] = {}
+        self.joined: set[Node] = set()
         inside: set[Node] = set()
         for node in reversed(graph.nodes):
             if isinstance(node.op, Add) and node not in inside:
@@ -80,9 +102,11 @@ class _Sums:
                     spine.append(spine[-1].args[0].node)
                 inside.update(spine)
                 spine.reverse()
-                runs = [*_runs(_terms(spine))]
+                terms = _terms(spine)
+                runs = [*_runs(terms)]
                 if runs:
                     self.spines[node], self.runs[node] = spine, runs
+                    self.joined.update(terms[k].node for run in runs for k in run.order)
 
     def _goes_on(self, node: Node) -> bool:
         """Whether the first operand of an addition is one that nobody else reads."""
@@ -99,8 +123,8 @@ def _runs(terms: Sequence[Symbolic]) -> Iterator[_PadsApart]:
     """Neighbours among the terms that are pads and lie apart."""
     first: int | None = None
     for place in range(len(terms) + 1):
-        pads = place < len(terms) and _axis(terms[place]) is not None
-        if pads and (first is None or _axis(terms[place]) == _axis(terms[first])):
+        pads = place < len(terms) and _line(terms[place]) is not None
+        if pads and (first is None or _line(terms[place]) == _line(terms[first])):
             first = place if first is None else first
             continue
         if first is not None and place - first > 1:
@@ -108,30 +132,64 @@ def _runs(terms: Sequence[Symbolic]) -> Iterator[_PadsApart]:
         first = place if pads else None
 
 
-def _axis(value: Symbolic) -> int | None:
-    """The one axis along which a value is a pad, in steps of 1."""
+def _line(value: Symbolic) -> _Line | None:
+    """The one line along which a value is a pad."""
     pad = value.node.op
-    if not isinstance(pad, Pad) or any(step != 1 for step in pad.steps):
+    if not isinstance(pad, Pad):
         return None
     sizes = zip(value.node.args[0].shape, pad.shape, strict=True)
     axes = [axis for axis, (size, whole) in enumerate(sizes) if size != whole]
-    return axes[0] if len(axes) == 1 else None
+    if len(axes) != 1 or any(step != 1 for k, step in enumerate(pad.steps) if k != axes[0]):
+        return None
+    line = _Line(axes[0], pad.steps[axes[0]])
+    return line if line.step == 1 or _takes_one_each(value.node, line, MOST_STEP) else None
+
+
+def _takes_one_each(node: Node, line: _Line, most: int) -> bool:
+    """Whether a pad has one of each ``step`` elements along its axis, up to so many, to the end."""
+    pad, (axis, step) = cast(Pad, node.op), line
+    start, whole = pad.starts[axis], node.args[0].shape[axis] * step
+    return 1 < step <= most and isinstance(start, int) and start < step and whole == pad.shape[axis]
+
+
+def _splits(node: Node) -> bool:
+    """Whether a single pad is one along an axis of its own."""
+    line = _line(node.values[0])
+    return line is not None and 1 < line.step <= MOST_SINGLE
+
+
+def _split(node: Node, value: Symbolic) -> Symbolic:
+    """The pad, with the elements of which it takes one along an axis of their own."""
+    pad, line = cast(Pad, node.op), cast(_Line, _line(node.values[0]))
+    axis, after = line.axis, line.axis + 1
+    with within(node.origin, node.order):
+        lines = _alone(value, axis)
+        shape = (*lines.shape[:after], line.step, *lines.shape[after + 1 :])
+        starts = (*(0,) * after, pad.starts[axis], *(0,) * (value.ndim - after))
+        whole = Pad(shape, starts, (1,) * len(shape))(lines)
+        return cast(Symbolic, Reshape(pad.shape)(whole))
+
+
+def _alone(value: Symbolic, axis: int) -> Symbolic:
+    """A value with an axis of size 1 behind one of its own."""
+    shape = (*value.shape[: axis + 1], 1, *value.shape[axis + 1 :])
+    return cast(Symbolic, Reshape(shape)(value))
 
 
 def _apart(terms: Sequence[Symbolic], first: int, last: int) -> Iterator[_PadsApart]:
     """These pads in the order of their regions, if no two of those meet."""
-    axis = cast(int, _axis(terms[first]))
-    regions = {place: _region(terms[place], axis) for place in range(first, last)}
+    line = cast(_Line, _line(terms[first]))
+    regions = {place: _region(terms[place], line) for place in range(first, last)}
     order = sorted(regions, key=lambda place: tuple(map(hint_value, regions[place])))
     neighbours = pairwise([regions[place] for place in order])
     if all(is_at_least(begin, end) for (_, end), (begin, _) in neighbours):
-        yield _PadsApart(first, last, axis, tuple(order))
+        yield _PadsApart(first, last, line, tuple(order))
 
 
-def _region(value: Symbolic, axis: int) -> tuple[Size, Size]:
-    """Where a pad's region begins and ends along an axis."""
-    start = cast(Pad, value.node.op).starts[axis]
-    return start, start + value.node.args[0].shape[axis]
+def _region(value: Symbolic, line: _Line) -> tuple[Size, Size]:
+    """Where a pad's region begins and ends along a line; which of each ``step`` elements it has."""
+    start = cast(Pad, value.node.op).starts[line.axis]
+    return start, start + (value.node.args[0].shape[line.axis] if line.step == 1 else 1)
 
 
 def _joined(
@@ -145,26 +203,30 @@ def _joined(
     with within(root.origin, root.order):
         for run in reversed(runs):
             pads = [terms[place] for place in run.order]
-            terms[run.first : run.last] = [_join(pads, run.axis)]
+            terms[run.first : run.last] = [_join(pads, run.line)]
         total = terms[0]
         for term in terms[1:]:
             total = cast(Symbolic, Add()(total, term))
     return total
 
 
-def _join(pads: Sequence[Symbolic], axis: int) -> Symbolic:
+def _join(pads: Sequence[Symbolic], line: _Line) -> Symbolic:
     """What is padded, plus zero, one behind the other, with zeros between."""
-    whole = pads[0].type
+    whole, (axis, step) = pads[0].type, line
+    along = axis if step == 1 else axis + 1
+    like = pads[0].node.args[0] if step == 1 else _alone(pads[0].node.args[0], axis)
     end: Size = 0
     parts: list[Symbolic] = []
     for pad in pads:
-        begin, after = _region(pad, axis)
+        begin, after = _region(pad, line)
         (value,) = pad.node.args
-        parts += _zeros(value, axis, begin - end)
-        parts.append(_plus_zero(value) if value.dtype.is_float else value)
+        parts += _zeros(like, along, begin - end)
+        part = _plus_zero(value) if value.dtype.is_float else value
+        parts.append(part if step == 1 else _alone(part, axis))
         end = after
-    parts += _zeros(pads[0].node.args[0], axis, whole.shape[axis] - end)
-    return cast(Symbolic, Concat(axis)(*parts))
+    parts += _zeros(like, along, (whole.shape[axis] if step == 1 else step) - end)
+    joined = cast(Symbolic, Concat(along)(*parts))
+    return joined if step == 1 else cast(Symbolic, Reshape(whole.shape)(joined))
 
 
 def _plus_zero(value: Symbolic) -> Symbolic:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
+from operator import itemgetter
 from typing import Final
 
 from passes.fusion.groups import CheckBuffer, Group, Groups, Key, ScratchBuffer, Source, Walk
@@ -41,6 +42,8 @@ from staticgrad.types.tensor import Shape, hint_value
 VECTOR = "j"
 #: Elements of an axis from which on vectors may run along it instead of along the last one.
 _WIDE: Final = 32
+#: Steps along vectors, at most, of walks between whose elements others lie: they are literals.
+_PASSING: Final = 16
 #: Instructions of a square tile up to which a processor's window holds the stores of several.
 _SHORT_TILE: Final = 128
 #: How many loads across memory take as long as one store across it behind a longer tile.
@@ -162,6 +165,8 @@ class Lowering:
     checks: list[Check | Search] = field(default_factory=list)
     reads: dict[Key, None] = field(default_factory=dict)
     writes: dict[Key, None] = field(default_factory=dict)
+    #: Of walks between whose elements others lie: where the first of them starts, and how far on.
+    near: dict[Walk, tuple[int, int]] = field(default_factory=dict)
 
     # -- operands and arguments -------------------------------------------------------------------
 
@@ -206,7 +211,8 @@ class Lowering:
         self, walk: Walk, dtype: DType, mode: Mode = "in", gather: Sequence[Size] = ()
     ) -> Access:
         """An access along ``walk`` after collapsing, where unrolled loops are now."""
-        name = self.operand(walk.base, walk.offset, dtype, mode)
+        offset, start = self.near.get(walk, (walk.offset, 0))
+        name = self.operand(walk.base, offset, dtype, mode)
         (self.reads if mode == "in" else self.writes)[walk.base] = None
         moves = [m for m in self.loops.strides[walk] if m[0] not in self.place]
         fixed = [(self.place[a], s) for a, s in self.loops.strides[walk] if a in self.place]
@@ -216,9 +222,9 @@ class Lowering:
             for place, s in fixed
             if place and not isinstance(s, int)
         ]
-        start = sum(place * s for place, s in fixed if isinstance(s, int))
+        start += sum(place * s for place, s in fixed if isinstance(s, int))
         step = dict(self._renamed(moves)).get(VECTOR, 0)
-        if fixed and isinstance(step, int) and step > 1:
+        if (fixed or walk in self.near) and isinstance(step, int) and step > 1:
             positions.insert(0, Position(((VECTOR, step),), start))
             strides = [(a, s) for a, s in strides if a != VECTOR]
         elif start:
@@ -371,6 +377,25 @@ class Lowering:
         for extent, at in zip(shape, positions, strict=True):
             flat = flat * self.size(extent) + at
         return flat
+
+
+def note_neighbours(low: Lowering, walks: Iterable[Walk]) -> None:
+    """Have walks along vectors that pass between each other's elements start from one operand."""
+    along = next((own for own, name in low.rename.items() if name == VECTOR), None)
+    alike: dict[tuple[Key, tuple[tuple[str, Size], ...], int], list[tuple[int, Walk]]] = {}
+    for walk in dict.fromkeys(walks):
+        moves = low.loops.strides[walk]
+        step = dict(moves).get(along, 0) if along is not None else 0
+        if isinstance(walk.offset, int) and isinstance(step, int) and 1 < step <= _PASSING:
+            alike.setdefault((walk.base, moves, step), []).append((walk.offset, walk))
+    for (_, _, step), found in alike.items():
+        several = sorted(found, key=itemgetter(0))
+        while several:
+            first = several[0][0]
+            family = [each for each in several if each[0] < first + step]
+            if len(family) > 1:
+                low.near |= {walk: (first, offset - first) for offset, walk in family}
+            several = several[len(family) :]
 
 
 def axis_order(low: Lowering, loads: Iterable[Walk], stores: Iterable[Walk]) -> Sequence[int]:

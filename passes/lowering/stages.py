@@ -39,6 +39,7 @@ from passes.lowering.operands import (
     Lowering,
     axis_order,
     loops_over,
+    note_neighbours,
     vector_axis,
 )
 from passes.lowering.row_lookups import checked_place, one_hot
@@ -222,6 +223,8 @@ def _lower_map(low: Lowering) -> LoweredStep:
     )
     low.loops = loops_over(group.domain, segments, walks, merge=not group.indexed)
     axes, vector = vector_axis(low, len(segments) - 1)
+    note_neighbours(low, loads)
+    note_neighbours(low, stored)
     _evaluate_nodes(low)
     body: list[Statement] = list(low.checks)
     body += [
