@@ -18,6 +18,7 @@ from passes.fusion.invariants import with_turned_invariants
 from passes.fusion.logs import with_logged_carries
 from passes.fusion.merging import taken
 from passes.fusion.narrow_factors import with_narrow_factors
+from passes.fusion.panels import with_panels
 from passes.fusion.preparation import (
     widen_accumulation,
     without_marks,
@@ -93,7 +94,7 @@ def fusion(graph: Graph, merge: bool = True) -> Fusion:
     if merge:
         computed = with_tested_trips(computed, fuse)
         computed = with_shifted_formulas(with_joined_pads(with_turned_invariants(computed)))
-        computed = with_logged_carries(with_formulas_of_sums(computed))
+        computed = with_panels(with_logged_carries(with_formulas_of_sums(computed)))
     groups = taken(computed, merge)
     if merge and (narrow := with_narrow_factors(groups)) is not groups.graph:
         groups = taken(narrow, merge)

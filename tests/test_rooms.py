@@ -28,6 +28,7 @@ EXCEPTIONS = {
     "passes/fusion/invariants.py": "a formula: products in loops, of factors transposed before",
     "passes/fusion/logs.py": "loops whose stacks are rows of what they carry",
     "passes/fusion/narrow_factors.py": "products of converted values as those of others",
+    "passes/fusion/panels.py": "a formula: products in loops, of factors in panels before",
     "passes/fusion/preparation.py": "a formula: stretched operands of windows as whole ones",
     "passes/fusion/regions.py": "a formula: sums of pads that lie apart as joins",
     "passes/fusion/tiles.py": "a formula: dense convolutions as those of combined filters",

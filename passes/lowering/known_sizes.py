@@ -28,9 +28,12 @@ def _told(kernel: Kernel, given: Sequence[tuple[Size, ...]]) -> Kernel:
     for extent, in_product in _asked(kernel):
         asked[extent] = asked.get(extent, False) or in_product
     apart = {*_apart(kernel)}
-    asked = {**dict.fromkeys(apart, False), **asked}
+    turned = {kernel.axes[-1].extent} - asked.keys() if kernel.turned else set()
+    asked = {**dict.fromkeys([*apart, *turned], False), **asked}
     known = [
-        _heard(known_of(name, column), asked[name], name in apart)
+        Known(name, known_of(name, column).multiple)  # squares of such rows are whole
+        if name in turned
+        else _heard(known_of(name, column), asked[name], name in apart)
         for name, column in zip(kernel.arguments, zip(*given, strict=True), strict=True)
         if name in asked
     ]

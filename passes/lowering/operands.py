@@ -161,6 +161,9 @@ class Lowering:
     arguments: dict[str, Size] = field(default_factory=dict)
     memo: dict[object, Expr] = field(default_factory=dict)
     place: Mapping[str, int] = field(default_factory=dict)  # where unrolled loops are
+    panels_before: dict[str, Expr] = field(
+        default_factory=dict
+    )  # columns of panels before this one
     loads: dict[object, Expr] = field(default_factory=dict)
     checks: list[Check | Search] = field(default_factory=list)
     reads: dict[Key, None] = field(default_factory=dict)
@@ -355,7 +358,8 @@ class Lowering:
     def index(self, name: str) -> Expr:
         """The position along a loop."""
         known = name in self.place
-        return ex.literal(self.place[name], I64) if known else ex.index(name)
+        found = ex.literal(self.place[name], I64) if known else ex.index(name)
+        return self.panels_before[name] + found if name in self.panels_before else found
 
     # -- gathers ----------------------------------------------------------------------------------
 

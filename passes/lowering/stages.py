@@ -5,7 +5,7 @@ How operands are addressed and expressions written stands in ``operands``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from passes.fusion.groups import (
@@ -28,10 +28,10 @@ from passes.fusion.walks import (
     sums_across,
     sums_along,
 )
-from passes.layout import Strided
 from passes.lowering.blocks import lower_block
 from passes.lowering.copies import lower_copies
 from passes.lowering.folded import lower_folded, may_fold
+from passes.lowering.matrix_axes import add_panels, keep_matrix_axes, matrix
 from passes.lowering.operands import (
     VECTOR,
     Loops,
@@ -337,12 +337,13 @@ def _lower_gemm(low: Lowering) -> LoweredStep:
     assert isinstance(form, Contract)
     rank = len(group.domain)
     a, b = (low.groups.source(arg) for arg in anchor.args)
-    a_walk, a_rows, a_inner = _matrix(low, a, form.transpose_a)
-    b_walk, b_inner, b_columns = _matrix(low, b, form.transpose_b)
+    a_walk, a_rows, a_inner = matrix(low, a, form.transpose_a)
+    b_walk, b_inner, b_columns = matrix(low, b, form.transpose_b, form.panels)
     inner = a.type.shape[-2 if form.transpose_a else -1]
     stores = _stores(low)
     walks = [a_walk, b_walk, *_walks(low), *(w for _, w in stores)]
-    together = None if group.indexed else rows_together(group.domain, walks, a_rows)
+    apart = group.indexed or form.panels
+    together = None if apart else rows_together(group.domain, walks, a_rows)
     if together is None:
         segments = [list(range(rank - 2)), [rank - 2], [rank - 1]]
         low.loops = loops_over(group.domain, segments[:1], walks, merge=not group.indexed)
@@ -352,10 +353,12 @@ def _lower_gemm(low: Lowering) -> LoweredStep:
         low.loops = Loops([[]], [[]], dict.fromkeys(walks, ()), [])
         rows, moves = together
         a_rows, moves[a_walk] = moves[a_walk], 0
-    _keep_matrix_axes(low, rows, moves)
-    batch = low.loops.flat(0)
-    axes = [Axis(name, low.extent(extent)) for name, extent in batch]
+    keep_matrix_axes(low, rows, moves)
     dtype, sizes = anchor.types[0].dtype, {"k": inner, "i": rows, "j": group.domain[-1]}
+    if form.panels:
+        sizes["j"] = add_panels(low, b_walk, b)
+    batch = low.loops.flat(-1 if form.panels else 0)
+    axes = [Axis(name, low.extent(extent)) for name, extent in batch]
     extents, dtypes = (sizes["i"], sizes["j"], sizes["k"]), (a.type.dtype, b.type.dtype)
     small = is_small_product(extents, b_columns, dtypes)
     k, i, j = (  # in this order, so that what is as wide as the result has the name of its columns
@@ -381,29 +384,6 @@ def _lower_gemm(low: Lowering) -> LoweredStep:
         for key, w in stores
     )
     return low.finish([Gemm((i,), (j,), (k,), a_access, b_access, body)], axes)
-
-
-def _matrix(low: Lowering, source: Source, transposed: bool) -> tuple[Walk, Size, Size]:
-    """The walk of a matrix operand over the batch axes, and its strides over (row, column)."""
-    rank = len(low.group.domain)
-    batch = Strided(0, source.layout.strides[:-2]).broadcast(
-        source.type.shape[:-2], low.group.domain[: rank - 2]
-    )
-    rows, columns = source.layout.strides[-2:]
-    if transposed:
-        rows, columns = columns, rows
-    return Walk(source.base, source.layout.offset, (*batch, 0, 0)), rows, columns
-
-
-def _keep_matrix_axes(low: Lowering, rows: Size, moves: Mapping[Walk, Size]) -> None:
-    """Add the two matrix axes, uncollapsed, to the loops; ``moves``: of each walk by a row."""
-    rank = len(low.group.domain)
-    low.loops.names += [["i"], ["j"]]
-    low.loops.axes += [rank - 2, rank - 1]
-    low.loops.extents += [[rows], [low.group.domain[-1]]]
-    for walk, move in moves.items():
-        steps = [(n, s) for n, s in (("i", move), ("j", walk.strides[-1])) if s != 0]
-        low.loops.strides[walk] = (*low.loops.strides[walk], *steps)
 
 
 def _lower_scatter(low: Lowering) -> LoweredStep:

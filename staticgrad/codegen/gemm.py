@@ -19,6 +19,7 @@ from staticgrad.codegen.direct_products import is_direct, write_direct
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, scaled, total
 from staticgrad.codegen.narrow_products import has_rows_for_lanes, write_rows_for_lanes
 from staticgrad.codegen.packing import WAY, WAYS, Packing, may_collide, write_squares
+from staticgrad.codegen.panel_places import lies_in_panels, write_ahead, write_in_place
 from staticgrad.codegen.product_epilogue import write_epilogue
 from staticgrad.codegen.product_streams import (
     FEW_TERMS,
@@ -45,9 +46,6 @@ NEAR: Final = 1 << 17
 #: Bytes between rows that would collide times columns up to which they are not packed, but taken
 #: fewer at a time: few columns read them, and a second cache has those of a chunk.
 SPREAD: Final = 1 << 19
-#: How many inner indices ahead the first tile brings a panel near that is read where it lies: each
-#: takes 5 to 7 ns, a line from beyond the second-level cache 70 to 130.
-AHEAD: Final = 24
 #: Bytes of a row that are packed at a time: a chunk's, in the second cache, are read by all panels.
 ROW_BYTES: Final = 2048
 #: Elements of results in local memory, at most: packing an element of a row takes as long as
@@ -65,7 +63,7 @@ def write_gemm(kernel: Kernel, stage: Gemm, out: Lines, unit: Unit) -> None:
         write = write_streams if product.only_streams else PlainProduct.write
         if has_rows_for_lanes(product):
             write = write_rows_for_lanes
-        elif is_direct(product):
+        elif is_direct(product) and not product.in_panels:
             write = write_direct
         write(product, out)
 
@@ -122,6 +120,8 @@ class PlainProduct:
         self.flat = k.multiple <= FEW_TERMS and not any(store.add for store in stage.stores)
         self.fills_panels = n.multiple % self.columns == 0
         self.most_rows, self.most_columns, self.most_terms = m.most, n.most, k.most
+        #: Whether an outer axis goes over panels of b that lie one behind the other.
+        self.in_panels = lies_in_panels(self)
 
     # the iteration
 
@@ -204,7 +204,7 @@ class PlainProduct:
 
     def _declare(self, out: Lines) -> None:
         """Local memory, and what it is used for."""
-        if self._reads_in_place:
+        if self.reads_in_place and not self.in_panels:
             out.add(f"few = {FEW_ROWS}")
             out.add(f"if {self.k} * {self.down} <= {NEAR}:")
             out.add(f"    few = {SOME_ROWS}")
@@ -341,7 +341,7 @@ class PlainProduct:
     # panels of b
 
     @property
-    def _reads_in_place(self) -> bool:
+    def reads_in_place(self) -> bool:
         """Whether tiles of few rows may read panels where they lie."""
         return self.across == 1 and not self.b_stored.is_storage
 
@@ -360,7 +360,11 @@ class PlainProduct:
 
     def _write_panel(self, out: Lines) -> None:
         """The part of a panel: packed and multiplied; behind the last one, stored."""
-        self._write_ahead(out)
+        write_ahead(self, out)
+        if self.in_panels:
+            write_in_place(self, out)
+            self._write_tiles(out)
+            return
         packed = Lines()
         self._write_pack(packed)
         packed.add("b_at = address(panel)")
@@ -369,13 +373,11 @@ class PlainProduct:
         packed.add("coming = second")
         if self.lies == "along":  # a panel of two lines is on three where NumPy's arrays begin
             packed.add(f"second = second + {self.lanes}")
-        if self._reads_in_place:
+        if self.reads_in_place:
+            in_place = Lines()
+            write_in_place(self, in_place)
             out.add(f"if count <= few and wide >= {self.columns}:")
-            out.add(f"    b_at = address({self.stage.b.operand})")
-            out.add(f"    down = {total(self.b, scaled('depth', self.down), 'j0')}")
-            out.add(f"    step = {self.down}")
-            out.add("    coming = ahead")
-            out.add(f"    ahead = down + {AHEAD} * step")
+            out.extend(in_place, 1)
             out.add("else:")
             out.extend(packed, 1)
         else:
@@ -386,24 +388,6 @@ class PlainProduct:
     def lies(self) -> str:
         """How columns of b are to each other, as those who pack them call it."""
         return "turned" if self.turned else "along" if self.across == 1 else "strided"
-
-    def _write_ahead(self, out: Lines) -> None:
-        """The next panel, and its second vector, which tiles bring near in this order.
-
-        Behind the last one it is the first of the next iteration, if that has the same rows.
-        """
-        if self.one_part:
-            out.add(f"next_j = j0 + {self.columns}")
-            out.add("next_k = run")
-        else:
-            out.add("next_j = j0")
-            out.add("next_k = past")
-            out.add("if past == end_run:")
-            out.add(f"    next_j = j0 + {self.columns}")
-            out.add("    next_k = run")
-        moved = (scaled("next_k", self.down), scaled("next_j", self.across))
-        out.add(f"ahead = {total(self.b, *moved)}")
-        out.add(f"second = ahead + {scaled(str(self.lanes), self.across)}")
 
     def _write_pack(self, out: Lines) -> None:
         """Inner indices ``depth`` to ``past`` of the panel of b, one behind the other."""

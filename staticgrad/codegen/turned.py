@@ -56,13 +56,22 @@ class TurnedTiles:
             out.add(f"{name} = local_{element(dtype)}({self.rows * self.lanes})")
 
     def write(
-        self, out: Lines, unit: Unit, place: Callable[[Access], str], high: str, wide: str
+        self,
+        out: Lines,
+        unit: Unit,
+        place: Callable[[Access], str],
+        high: str,
+        wide: str,
+        whole: bool = False,
     ) -> None:
-        """Lines that fill all tiles, from ``place`` on: ``wide`` elements of ``high`` lines."""
+        """Lines that fill all tiles, from ``place`` on: ``wide`` elements of ``high`` lines.
+
+        ``whole``: both are multiples of a vector's lanes, but where somebody cuts rows apart.
+        """
         for access, (name, dtype) in self.names.items():
             stride = access.stride(VECTOR)
             at = total(place(access), scaled(VECTOR, stride))
-            function = _turning(unit, dtype, self.lanes)
+            function = _turning(unit, dtype, self.lanes, whole)
             out.add(f"{function}({access.operand}, {at}, {stride}, {high}, {wide}, {name})")
 
     def read(self, scope: Scope, row: str) -> None:
@@ -78,13 +87,24 @@ class TurnedTiles:
         scope.runs = dict.fromkeys(self.loads, write)
 
 
-def _turning(unit: Unit, dtype: DType, lanes: int) -> str:
+def _turning(unit: Unit, dtype: DType, lanes: int, whole: bool) -> str:
     """The name of the function that turns ``wide`` elements of each of ``high`` lines of memory.
 
-    It brings the next lines near, whose distance no hardware follows.
+    It brings the next lines near, whose distance no hardware follows. Squares that are not whole
+    are turned in registers too, under masks, which takes twice the code of the others; where there
+    are hardly any, element by element.
     """
-    name = f"shared_turned{lanes}_{element(dtype)}"
+    kind = element(dtype)
+    name = f"shared_turned{lanes}_{kind}{'_whole' if whole else ''}"
     word, to = f"transpose{lanes}(p, at + square, stride", f"q, square * {lanes}, {lanes})"
+    rest = f"            {word}, high, wide - square, {to}"
+    if whole:
+        rest = f"""\
+            for row in range(0, {lanes}):
+                for line in range(0, {lanes}):
+                    if line < high and square + row < wide:
+                        one = load1(p, at + square + row + line * stride)
+                        store1(q, (square + row) * {lanes} + line, one)"""
     unit.helpers[name] = f"""\
 def {name}(p, at, stride, high, wide, q):
     for square in range(0, wide, {lanes}):
@@ -93,7 +113,7 @@ def {name}(p, at, stride, high, wide, q):
                 prefetch(p, at + square + row * stride)
             {word}, {lanes}, {lanes}, {to}
         else:
-            {word}, high, wide - square, {to}"""
+{rest}"""
     return name
 
 
@@ -174,7 +194,8 @@ def write_turned_rows(kernel: Kernel, out: Lines, unit: Unit) -> None:
     stored = StoredTiles.of(kernel.turned_stores, unit, lanes, kernel.tile_rows)
     before, rows, inner = Lines(), Lines(), Lines()
     stored.bring_near(rows)
-    tiles.write(rows, unit, base_text, f"{extent} - {VECTOR}", "turn")
+    whole = all(unit.told(each).multiple % lanes == 0 for each in (extent, row.extent))
+    tiles.write(rows, unit, base_text, f"{extent} - {VECTOR}", "turn", whole)
     _write_each_row(kernel, stage, tiles, stored, rows, before, unit)
     stored.write(rows, unit, f"{extent} - {VECTOR}", "turn")
     tiles.declare(out)

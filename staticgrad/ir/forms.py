@@ -102,11 +102,13 @@ class Reduce:
 class Contract:
     """out[..., i, j] = sum over k of a[..., i, k] * b[..., k, j]; batch axes broadcast.
 
-    With ``transpose_a`` the operand is stored [..., k, i], with ``transpose_b`` [..., j, k].
+    With ``transpose_a`` the operand is stored [..., k, i], with ``transpose_b`` [..., j, k]; with
+    ``panels`` b is [p, k, c] for j = p * c columns, and there are no batch axes.
     """
 
     transpose_a: bool
     transpose_b: bool
+    panels: bool = False
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import Final
 
 from staticgrad.ir.expr import Access, postorder
 from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import LANES, Axis, Extent, Gemm
+from staticgrad.ir.kernel_stages import Axis, Extent, Gemm
 from staticgrad.records import NamedTuple
 from staticgrad.types.dim import evaluate
 
@@ -65,7 +65,8 @@ def shares(kernel: Kernel, arguments: Sequence[int], workers: int) -> tuple[RowS
     if min(share, rows - (workers - 1) * share) < FEWEST:
         return ()
     itemsize = kernel.operand(stage.b.operand).dtype.itemsize
-    if itemsize * prod(_value(axis.extent, values) for axis in (*stage.k, *stage.j)) > NEAR:
+    around = (*kernel.axes, *stage.k, *stage.j)
+    if itemsize * prod(_value(axis.extent, values) for axis in around) > NEAR:
         return ()
     strides = dict(_strides(stage))
     steps = [
@@ -89,17 +90,19 @@ def _half(rows: int, workers: int) -> int:
 def rows_of(kernel: Kernel) -> int | None:
     """The number of the argument that is how many rows a product has, and nothing else.
 
-    None where the kernel is no single product of matrices, or where an operand is not the same
-    stride further in each row.
+    None where the kernel is no single product of matrices, whose second factor may lie in panels,
+    or where an operand is not the same stride further in each row.
     """
-    if kernel.outer != "tiles" or kernel.axes or kernel.listed is not None:
+    if kernel.outer != "tiles" or kernel.listed is not None:
         return None
     (stage,) = kernel.stages
     assert isinstance(stage, Gemm)
+    if any(stage.a.stride(axis.name) != 0 for axis in kernel.axes):
+        return None
     if not stage.plain or any(operand.mode == "check" for operand in kernel.operands):
         return None
     rows = stage.i[0].extent
-    others = {*_numbers((*stage.j, *stage.k)), *_sizes(stage)}
+    others = {*_numbers((*kernel.axes, *stage.j, *stage.k)), *_sizes(stage)}
     strides: dict[str, Extent] = {}
     for operand, stride in _strides(stage):
         if strides.setdefault(operand, stride) != stride:
@@ -137,7 +140,7 @@ def _sizes(stage: Gemm) -> Iterator[str]:
     for expr in postorder([e for s in stage.stores for e in (s.value, *s.indices)]):
         if expr.op == "size":
             yield str(expr.attribute)
-        elif expr.op == "index" and expr.attribute != LANES:
+        elif expr.op == "index" and expr.attribute == ROWS:
             yield str(stage.i[0].extent)
 
 

@@ -287,6 +287,23 @@ def _marked(rng: Rng, op: Any) -> Iterator[Sample]:
     yield Sample(op, (counted((2, 3), F32), apart(rng, (3,))), smooth=True)
 
 
+@provides("panel_matmul")
+def _panel_matmul(rng: Rng) -> Iterator[Sample]:
+    op = op_class("panel_matmul")()
+    for rows, inner, panels, columns in ((2, 3, 4, 5), (1, 1, 1, 1), (3, 0, 2, 2), (0, 2, 2, 3)):
+        operands = (apart(rng, (rows, inner)), apart(rng, (panels, inner, columns)))
+        yield Sample(op, operands, smooth=True)
+    for rows in (1, 7, 9, 40):  # those of whole registers, as loops have them
+        yield Sample(op, (apart(rng, (rows, 33)), apart(rng, (3, 33, 32))), smooth=True)
+    for dtype in NUMBERS:
+        yield Sample(op, (counted((3, 4), dtype), counted((2, 4, 3), dtype)))
+    for dtype in (F32, F64):
+        for inner in (1, 3):  # one strange term in each sum, and several
+            a, b = extraordinary(rng, (40, inner), dtype), extraordinary(rng, (5, inner, 9), dtype)
+            yield Sample(op, (a, np.ones((2, inner, 32), dtype.numpy)))
+            yield Sample(op, (np.ones((4, inner), dtype.numpy), b))
+
+
 @provides("matmul")
 def _matmul(rng: Rng) -> Iterator[Sample]:
     for batch_a, batch_b in (((), ()), ((2,), ()), ((), (3,)), ((2, 1), (1, 3)), ((0,), (1,))):

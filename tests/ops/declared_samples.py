@@ -240,6 +240,16 @@ _PRODUCT = "np.matmul(turned(x, op.transpose_a), turned(y, op.transpose_b))"
 declare("matmul", _PRODUCT, (NUMBERS, NUMBERS), _made(_product))
 
 
+def _panels(n: int, dtype: Any) -> list[Sample]:
+    x = _rows(n, dtype)
+    two = np.stack([x.T, x.T[:, ::-1]])
+    return [Sample(op_class("panel_matmul")(), (x, np.ascontiguousarray(two)))]
+
+
+_IN_PANELS = "np.matmul(x, np.concatenate(y, axis=1))"
+declare("panel_matmul", _IN_PANELS, (NUMBERS, NUMBERS), _made(_panels))
+
+
 def _marked(n: int, dtype: Any, name: str, rule: str) -> list[Sample]:
     return [Sample(op_class(name)(rule), (_rows(n, dtype), _rows(n, F64, 1)))]
 

@@ -45,8 +45,8 @@ def test_the_table_marks_what_is_missing(bare: str) -> None:
 # -- NumPy -----------------------------------------------------------------------------------------
 
 ADDING = (
-    "sum", "cumsum", "linear_scan", "matmul", "scatter_add", "scatter_along", "window_sum", "fold",
-    "window_put", "conv", "conv_image", "conv_filter",
+    "sum", "cumsum", "linear_scan", "matmul", "panel_matmul", "scatter_add", "scatter_along",
+    "window_sum", "fold", "window_put", "conv", "conv_image", "conv_filter",
 )  # fmt: skip
 #: Last places in which vector math and sums may differ from NumPy's, over all samples.
 PLACES = {"bfloat16": 1, "float16": 1, "float32": 64, "float64": 64}

@@ -1,0 +1,99 @@
+"""Matrices that trips of a loop multiply by are brought into panels once; no byte depends on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from passes.fusion import panels
+from staticgrad.ir.body_step import BodyStep
+from staticgrad.ir.kernel_stages import STREAMED, panel_columns
+from staticgrad.types.dtype import F32
+
+TRIPS = 24
+
+
+def program(inner: int, columns: int, dtype: str = "float32", turned: bool = False) -> sg.Graph:
+    """Rows of x by a matrix, and what follows element by element: positions, rows of z."""
+    x = sg.input("x", (TRIPS, "rows", inner), dtype)
+    z = sg.input("z", (TRIPS, "rows", columns), dtype)
+    u = sg.input("u", (columns, inner) if turned else (inner, columns), dtype)
+    numbers = sg.astype(sg.arange(columns), dtype)
+
+    def trip(c: Any, each: Any) -> tuple[Any, Any]:
+        row, other = each
+        y = row @ (u.T if turned else u)
+        return c + 1.0, (sg.tanh(y + other), y * numbers)
+
+    last, every = sg.scan(trip, sg.zeros((), dtype), (x, z))
+    return sg.Graph({"last": last, "a": every[0], "b": every[1]})
+
+
+def feeds(rows: int, inner: int, columns: int, dtype: str, turned: bool) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(rows)
+    shapes = {"x": (TRIPS, rows, inner), "z": (TRIPS, rows, columns)}
+    shapes["u"] = (columns, inner) if turned else (inner, columns)
+    return {n: random.normal(size=shape).astype(dtype) for n, shape in shapes.items()}
+
+
+def in_panels(f: sg.Compiled) -> int:
+    """Products of bodies that go over panels."""
+    loops = [step for step in f.schedule.steps if isinstance(step, BodyStep)]
+    kernels = [kernel for loop in loops for kernel in loop.kernels() if kernel.outer == "tiles"]
+    return sum(bool(kernel.axes) for kernel in kernels)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(("inner", "columns"), [(130, 256), (65, 256), (380, 128)])
+def test_bytes_are_those_of_the_matrix_as_it_lies(
+    dtype: str, turned: bool, inner: int, columns: int
+) -> None:
+    graph = program(inner, columns, dtype, turned)
+    plain = sg.compile(graph, threads=1, fuse=False)
+    for threads in (1, 2):
+        f = sg.compile(graph, threads=threads)
+        assert in_panels(f) == 1
+        for rows in (1, 3, 16, 31, 64, 130):
+            given = feeds(rows, inner, columns, dtype, turned)
+            wanted, found = plain.run(given), f.run(given)
+            assert {n: a.tobytes() for n, a in found.items()} == {
+                n: a.tobytes() for n, a in wanted.items()
+            }
+            assert f.plan(rows=rows).peak_bytes >= given["u"].nbytes
+
+
+def rows_of(count: Any, inner: int = 128, columns: int = 256, trips: int = TRIPS) -> int:
+    x, u = sg.input("x", (trips, count, inner)), sg.input("u", (inner, columns))
+    every = sg.scan(lambda c, row: (c, row @ u), sg.zeros((), "float32"), x)[1]
+    return in_panels(sg.compile(sg.Graph({"y": every}), threads=1))
+
+
+def test_where_it_pays() -> None:
+    assert rows_of(32) == rows_of("many") == 1
+    assert rows_of(STREAMED) == 0, "few rows read the matrix as it lies"
+    assert rows_of(panels.MOST_ROWS + 1) == 0, "tiles of many rows read a panel that is near"
+    assert rows_of(32, trips=panels.FEWEST_TRIPS - 1) == 0
+    assert rows_of(32, columns=250) == 0, "panels are whole"
+    assert rows_of(32, columns=64) == 0, "the nearest cache has it"
+    assert rows_of(32, inner=1024, columns=128) == 0, "rows of the first factor would collide"
+    assert rows_of(10, inner=1000, columns=128) == 0, "the copy would be large beside the results"
+    width = panel_columns(F32)
+    assert rows_of(32, inner=128, columns=panels.FEWEST_PANELS * width) == 1
+
+
+def test_a_matrix_that_is_read_otherwise_too_stays_as_it_is() -> None:
+    x, u = sg.input("x", (TRIPS, 32, 128)), sg.input("u", (128, 256))
+    last, every = sg.scan(lambda c, row: (c + u[0, 0], row @ u), sg.zeros((), "float32"), x)
+    assert in_panels(sg.compile(sg.Graph({"y": every, "last": last}), threads=1)) == 0
+
+
+@pytest.mark.parametrize("options", [{"backend": "numba"}, {"debug": True}, {"debug": "nan"}])
+def test_backends_and_modes(options: dict[str, Any]) -> None:
+    graph, given = program(130, 256), feeds(20, 130, 256, "float32", False)
+    wanted = sg.compile(graph, threads=1, fuse=False).run(given)
+    found = sg.compile(graph, threads=1, **options).run(given)
+    assert {n: a.tobytes() for n, a in found.items()} == {n: a.tobytes() for n, a in wanted.items()}
