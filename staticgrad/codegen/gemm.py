@@ -43,9 +43,10 @@ FEW_ROWS: Final = 28
 #: And up to which where all of b has so many elements: then it stays in the second-level cache.
 SOME_ROWS: Final = 64
 NEAR: Final = 1 << 17
-#: Bytes between rows that would collide times columns up to which they are not packed, but taken
-#: fewer at a time: few columns read them, and a second cache has those of a chunk.
+#: Columns times bytes between rows that collide, up to which fewer at a time are not packed.
 SPREAD: Final = 1 << 19
+#: Elements of a that a second cache has: two panels read them across memory.
+NEAR_ROWS: Final = 1 << 18
 #: Bytes of a row that are packed at a time: a chunk's, in the second cache, are read by all panels.
 ROW_BYTES: Final = 2048
 #: Elements of results in local memory, at most: packing an element of a row takes as long as
@@ -214,6 +215,11 @@ class PlainProduct:
             out.add(f"collide = {alike} and {read}")
             out.add(f"most = {self.height} if collide or not {alike} else {min(WAYS, self.height)}")
         self.declare_room(out)
+        if self.rows == "across" and not self.a_stored.is_storage:
+            out.add(f"readers = {'panels' if self.most_terms else 'chunks * panels'}")
+            if 0 < self.most_columns <= 2 * self.columns and not self.most_terms:
+                out.add(f"if {self.inner} * {self.k} <= {NEAR_ROWS}:")
+                out.add("    readers = panels")
         if self._packs_rows:
             room = -(-CHUNK // self.height) * self.height  # the last tile may be whole
             out.add(f"packed = local_{self.element}({room * self._slot + 2 * self.lanes})")
@@ -243,7 +249,7 @@ class PlainProduct:
         out.add("    continue")  # an earlier iteration went on here
         out.add("covered = o + 1")
         if not self.a_stored.is_storage:
-            packed = f"{self._readers} > {PANELS}"
+            packed = f"readers > {PANELS}"
             out.add(f"if {'collide' if self._may_collide else packed}:")
         shift = "" if self.a_stored.is_storage else "    "
         room = f"o + {self.covered * self.columns} // group"
@@ -306,12 +312,12 @@ class PlainProduct:
     def _write_packed_across(self, out: Lines) -> None:
         """Tiles of rows behind one another, of each the rows of one k behind those of another.
 
-        Those that few panels read are read where they lie, but for a last tile that they do not
-        fill: shallow ones, and deep ones of a single chunk.
+        Those that few panels read are read where they lie, but for a last tile that is not full:
+        shallow ones, those of one chunk, and, if two panels do, what a second cache has.
         """
         out.add("lying = 0")
         if not self.a_stored.is_storage:
-            out.add(f"if {self._readers} <= {PANELS}:")
+            out.add(f"if readers <= {PANELS}:")
             out.add(f"    lying = count // {self.height} * {self.height}")
         height = self.height
         width = -(-height // self.lanes) * self.lanes
@@ -327,11 +333,6 @@ class PlainProduct:
             f"{self.packing.rows(self.unit, height, self._slot)}({self.stage.a.operand}, packed, "
             f"{place}, {self.inner}, end_run - run, {to}, {self.m} - first_row)"
         )
-
-    @property
-    def _readers(self) -> str:
-        """How many panels decide whether rows are packed."""
-        return "panels" if self.most_terms else "chunks * panels"
 
     @property
     def _slot(self) -> int:

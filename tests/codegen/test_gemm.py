@@ -162,6 +162,20 @@ def test_a_last_tile_of_packed_rows_has_room(bits: int) -> None:
     assert_same(made(a, b, ("across", "along"), "vector", bits), a @ b, "across @ along")
 
 
+@pytest.mark.parametrize(("letter", "bits"), [("f", 512), ("d", 256)])
+def test_rows_across_memory_that_two_panels_read_have_the_same_bytes(
+    letter: str, bits: int
+) -> None:
+    """They are read where they lie while a second cache has them, and packed where it has not."""
+    columns = 40 if letter == "f" else 13
+    for rows, depth in ((2 * CHUNK + 9, 70), (4 * CHUNK, 600)):
+        a = RNG.normal(size=(1, rows, depth)).astype(letter)
+        b = RNG.normal(size=(1, depth, columns)).astype(letter)
+        usual = made(a, b, ("along", "along"), "vector", 512)
+        found = made(a, b, ("across", "along"), "vector", bits, literal=True)
+        assert_same(found, usual, f"{rows} {depth}")
+
+
 @pytest.mark.parametrize("mode", LONG_BY_NUMBA)
 @pytest.mark.parametrize("letter", ["f", "d"])
 def test_rows_that_collide_in_a_cache_have_the_same_bytes(
