@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
+from staticgrad.errors import StaticgradError
 from staticgrad.functions.draws import Draws
 from staticgrad.functions.trees import flatten, unflatten
 from staticgrad.ir.functional import functions
@@ -13,6 +15,9 @@ from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.session import body_of_a
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import is_weak
+
+#: Whether a trip is run that no loop makes: for what it reads.
+_unmade: ContextVar[bool] = ContextVar("_unmade", default=False)
 
 
 def is_eager(leaves: Sequence[Any]) -> bool:
@@ -77,14 +82,38 @@ def _unmoved(kind: type[Any], carry: Any, moved: Any) -> Any:
 
 
 def run_while(test: Callable[[Any], Any], body: Callable[[Any], Any], init: Any, most: Any) -> Any:
-    """As ``while``."""
+    """As ``while``; of no trips a loop with a bound has gradients of zeros, as in a graph."""
     carry, done, draws = init, 0, Draws()
+    if most is None and _unmade.get():
+        return carry  # nobody knows whether it would end
     while most is None or done < most:
         with draws.trip(done), body_of_a("a loop"):
             if not bool(_number(test(carry))):
                 break
             carry, done = body(carry), done + 1
-    return carry
+    return carry if done or most is None else _linked(body, carry, draws)
+
+
+def _linked(body: Callable[[Any], Any], carry: Any, draws: Draws) -> Any:
+    """The carry of a loop without trips, with an edge to what a trip would read.
+
+    A trip may be one that fails where the test does, as where it looks something up: then there is
+    no such edge.
+    """
+    leaves, tree = flatten(carry)
+    kind = binding_kind(tuple(leaves))
+    before = _unmade.set(True)
+    try:
+        with draws.trip(0), body_of_a("a loop"):
+            moved = body(carry)
+    except (StaticgradError, ArithmeticError, LookupError, ValueError):
+        return carry
+    finally:
+        _unmade.reset(before)
+    lifted = unflatten(tree, [_lifted(kind, leaf) for leaf in leaves])
+    found, _ = flatten(_unmoved(kind, lifted, moved))
+    kept = [new if isinstance(old, Value) else old for old, new in zip(leaves, found, strict=True)]
+    return unflatten(tree, kept)
 
 
 def run_branch(index: Any, cases: Sequence[Callable[..., Any]], operands: Sequence[Any]) -> Any:

@@ -144,6 +144,56 @@ def test_of_no_trips_the_tape_has_the_gradients_that_graphs_have(trips: int) -> 
             np.testing.assert_array_equal(tensor.grad.data, other)
 
 
+@pytest.mark.parametrize("most", [0, 4])
+@pytest.mark.parametrize("start", [0, 7])
+def test_of_no_trips_a_bounded_while_has_the_gradients_that_graphs_have(
+    most: int, start: int
+) -> None:
+    """Also where another loop stands in it that would not end where the test fails."""
+    from staticgrad.eager import Tensor, grad
+
+    def function(x: Any, w: Any) -> Any:
+        def halved(y: Any) -> Any:
+            return sg.while_loop(lambda y: (abs(y) > 1.0).any(), lambda y: y / 2.0, y, most=9)
+
+        def trip(carry: Any) -> Any:
+            return carry[0] + 3, halved(carry[1] * w), 2.0
+
+        count, last, _ = sg.while_loop(lambda c: c[0] < 5, trip, (start, x, 2.0), most=most)
+        return (last * last).sum() + count
+
+    arrays = [np.array([1.0, -4.0, np.inf]), np.array([0.0, 2.0, np.nan])]
+    symbols = [variable(f"v{i}", sg.float64, a.shape) for i, a in enumerate(arrays)]
+    value = function(*symbols)
+    wanted = sg.evaluate(
+        [value, *sg.grad(value, symbols)], {f"v{i}": a for i, a in enumerate(arrays)}
+    )
+    tensors = [Tensor(a, True, "float64") for a in arrays]
+    found = function(*tensors)
+    for one, other in zip([found, *grad(found, tensors)], wanted, strict=True):
+        np.testing.assert_array_equal(one.data, other)
+
+
+def test_a_trip_that_fails_where_no_trip_is_made_is_not_missed() -> None:
+    """Its gradient is that of the carry; a loop without an end inside of it is not begun."""
+    from staticgrad.eager import Tensor, grad
+
+    x, table, ran = Tensor(np.ones(3), True, "float64"), Tensor(np.ones(4), False, "float64"), []
+
+    def trip(carry: Any) -> Any:
+        def endless(y: Any) -> Any:
+            ran.append(y)
+            return y
+
+        sg.while_loop(lambda y: y[0] > 0.0, endless, carry[1])
+        return carry[0] + 1, carry[1] * table[carry[0]]
+
+    _, last = sg.while_loop(lambda c: c[0] < 4, trip, (9, x), most=5)
+    (slope,) = grad((last * 3.0).sum(), [x])
+    assert slope.data.tolist() == [3.0] * 3
+    assert not ran
+
+
 def test_the_tape_runs_the_same_functions() -> None:
     from staticgrad.eager import Tensor, grad
 
