@@ -70,3 +70,34 @@ def test_an_unknown_dtype_is_one_error(dtype: object) -> None:
         with pytest.raises(StaticgradError) as caught:
             make()
         assert repr(dtype) in str(caught.value)
+
+
+X = sg.input("x", (3,), "float32")
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: sg.hstack(None), "hstack: takes a list"),
+        (lambda: sg.vstack(2.0), "vstack: takes a list"),
+        (lambda: sg.dstack([]), "dstack: no values"),
+        (lambda: sg.column_stack({}), "column_stack: takes a list"),
+        (lambda: sg.concatenate(X, X), "concatenate: takes a list"),
+        (lambda: sg.switch(0, None), "switch: branches is None"),
+        (lambda: sg.associative_scan(None, X), "fn is None, not a function"),
+        (lambda: sg.histogram(X, range=2.5), "range=2.5"),
+        (lambda: sg.histogram_bin_edges(X, range=("a", "b")), "is no pair of numbers"),
+        (lambda: sg.dim("n", min=None), "min=None is not a whole number"),
+        (lambda: sg.dim("n", multiple_of=None), "multiple_of=None is not"),
+        (lambda: sg.Graph({"y": sg.exp(X)}, inputs=None), "inputs= is None"),
+        (lambda: sg.Graph({"y": sg.exp(X)}, inputs=X), "inputs= is a"),
+        (lambda: sg.nn.Linear(3, 2, seed=-1), "seed=-1 is no seed"),
+        (lambda: sg.nn.manual_seed("one"), "seed='one' is no seed"),
+        (lambda: sg.nn.Linear(3, 2, init=[]), r"init=\[\] is unknown"),
+        (lambda: sg.nn.GRU(3, None), "GRU: hidden_size None is not an integer"),
+    ],
+)
+def test_an_argument_of_another_kind_is_one_error(make: Any, says: str) -> None:
+    with pytest.raises(StaticgradError, match=says) as caught:
+        make()
+    assert "test_calls.py" in str(caught.value)

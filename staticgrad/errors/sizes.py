@@ -150,7 +150,7 @@ def check_size(name: Any, min: Any, max: Any, hint: Any, multiple_of: Any) -> No
             f"a size needs a name, got {name!r}", hint='sg.dim("batch"); a literal size is an int'
         )
     for what, bound in (("min", min), ("max", max), ("hint", hint), ("multiple_of", multiple_of)):
-        if bound is not None and not _is_whole(bound):
+        if not _is_whole(bound) and not (bound is None and what in ("max", "hint")):
             raise ArgumentError(f"size {name!r}: {what}={bound!r} is not a whole number")
     promised = f"min={min}, max={max}, multiple_of={multiple_of}"
     if min < 0 or multiple_of < 1 or (max is not None and max < min):

@@ -7,6 +7,7 @@ from typing import Any
 
 from staticgrad.errors import ArgumentError, CarryError
 from staticgrad.errors.wording import shown
+from staticgrad.functions.loop_arguments import check_function
 from staticgrad.functions.tracing import check_structure
 from staticgrad.functions.trees import flatten, unflatten
 from staticgrad.ir.functional import functions
@@ -40,6 +41,7 @@ def associative_scan(
     >>> sg.evaluate(associative_scan(sg.maximum, x), {"x": [1.0, 3.0, 2.0, 5.0, 4.0]})
     array([1., 3., 3., 5., 5.])
     """
+    check_function("associative_scan", "fn", fn, "left", "right")
     leaves, tree = flatten(elems)
     values = [as_value("associative_scan", leaf) for leaf in leaves]
     if not values:

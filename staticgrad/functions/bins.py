@@ -10,10 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from staticgrad.errors import (
-    ArgumentError,
-    RankError,
-)
+from staticgrad.errors import ArgumentError, RankError
+from staticgrad.errors.wording import shown
 from staticgrad.families import like
 from staticgrad.functions import aggregate as of
 from staticgrad.ir.functional import functions
@@ -187,13 +185,26 @@ def histogram_bin_edges(
     floats = floating("histogram", value)
     if range is None and value.size != 0:
         return _spread(of.min(floats), of.max(floats), count)
-    low, high = map(float, range or (0.0, 1.0))
+    low, high = _ends(range or (0.0, 1.0))
     if not low <= high:
         raise ArgumentError(f"histogram: the range from {low} to {high} does not ascend")
     if low == high:
         low, high = low - 0.5, high + 0.5
     ends = np.linspace(low, high, count + 1, dtype=floats.dtype.numpy)
     return as_values("histogram", value, ends)[1]
+
+
+def _ends(range: Any) -> tuple[float, float]:
+    """The two ends of a range as numbers.
+
+    Raises:
+        ArgumentError: it is no pair of them.
+    """
+    try:
+        low, high = map(float, range)
+    except (TypeError, ValueError):
+        raise ArgumentError(f"histogram: range={shown(range)} is no pair of numbers") from None
+    return low, high
 
 
 def _spread(low: AnyValue, high: AnyValue, count: int) -> AnyValue:

@@ -22,7 +22,7 @@ from staticgrad.ops.operands import (
     axis_of,
     integer,
 )
-from staticgrad.ops.slices import concatenate, flip, part
+from staticgrad.ops.slices import concatenate, flip, part, several
 
 
 @overload
@@ -136,7 +136,9 @@ def vstack(values: Sequence[Operand[AnyValue]], *, dtype: Any = None) -> AnyValu
     array([[1, 2],
            [3, 4]])
     """
-    return concatenate([with_two_axes(value) for value in values], 0, dtype=dtype)
+    return concatenate(
+        [with_two_axes(value) for value in several("vstack", values)], 0, dtype=dtype
+    )
 
 
 @overload
@@ -160,8 +162,8 @@ def hstack(values: Sequence[Operand[AnyValue]], *, dtype: Any = None) -> AnyValu
     >>> sg.evaluate(sg.hstack([[1, 2], [3]]))
     array([1, 2, 3])
     """
-    wide = [_wide(value) for value in values]
-    return concatenate(wide, 0 if not wide or wide[0].ndim == 1 else 1, dtype=dtype)
+    wide = [_wide(value) for value in several("hstack", values)]
+    return concatenate(wide, 0 if wide[0].ndim == 1 else 1, dtype=dtype)
 
 
 @overload
@@ -185,7 +187,7 @@ def dstack(values: Sequence[Operand[AnyValue]]) -> AnyValue:
     array([[[1, 3],
             [2, 4]]])
     """
-    return concatenate([_deep(value) for value in values], 2)
+    return concatenate([_deep(value) for value in several("dstack", values)], 2)
 
 
 @overload
@@ -209,7 +211,7 @@ def column_stack(values: Sequence[Operand[AnyValue]]) -> AnyValue:
     array([[1, 3],
            [2, 4]])
     """
-    wide = [_wide(value) for value in values]
+    wide = [_wide(value) for value in several("column_stack", values)]
     return concatenate([v if v.ndim > 1 else expand_dims(v, 1) for v in wide], 1)
 
 

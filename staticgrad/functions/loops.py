@@ -9,10 +9,11 @@ tuples and None. Of eager tensors the functions run in Python, trip by trip.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from staticgrad.errors import ArgumentError, CarryError, DTypeError
+from staticgrad.errors.wording import kind_of
 from staticgrad.functions.call_types import R, T
 from staticgrad.functions.draws import Draws
 from staticgrad.functions.eager_loops import (
@@ -327,8 +328,10 @@ def switch(index: Any, branches: Sequence[Callable[..., R]], *operands: Any) -> 
     >>> [float(sg.evaluate(y, {"i": i, "x": 3.0})) for i in (0, 1, 7)]
     [3.0, -3.0, 9.0]
     """
-    if callable(branches):
-        raise ArgumentError("switch: branches is one function", hint="switch(i, [f, g], ...)")
+    given: Any = branches
+    if not isinstance(given, Iterable):
+        what = "one function" if callable(given) else kind_of(given)
+        raise ArgumentError(f"switch: branches is {what}", hint="switch(i, [f, g], ...)")
     functions_ = tuple(branches)
     for case in functions_:
         check_function("switch", "a branch", case, *["operand"] * len(operands))

@@ -73,6 +73,8 @@ def check_roots(
     for label, value in outputs.items():
         _check_output(label, value)
     check_updates(updates)
+    if isinstance(inputs, Value) or not isinstance(inputs, Iterable):
+        raise GraphError(f"inputs= is {kind_of(inputs)}, not a list", hint="inputs=[x]")
     for value in inputs:
         if not (_is_value(value) and isinstance(value.node.op, Input)):
             raise GraphError(

@@ -50,6 +50,9 @@ def manual_seed(seed: int) -> None:
     Args:
         seed: a number from 0 on.
 
+    Raises:
+        ArgumentError: a seed that NumPy does not take.
+
     >>> import staticgrad as sg
     >>> sg.nn.manual_seed(7)
     >>> first = sg.nn.Linear(2, 2)
@@ -58,14 +61,26 @@ def manual_seed(seed: int) -> None:
     True
     >>> sg.nn.manual_seed(0)
     """
-    _own.random = np.random.default_rng(seed)
+    _own.random = _generator(seed)
 
 
 def source(seed: Seed) -> np.random.Generator:
-    """The generator that a seed names."""
-    if seed is None:
-        return _own.random
-    return seed if isinstance(seed, np.random.Generator) else np.random.default_rng(seed)
+    """The generator that a seed names.
+
+    Raises:
+        ArgumentError: none that NumPy takes.
+    """
+    return _own.random if seed is None else _generator(seed)
+
+
+def _generator(seed: Seed) -> np.random.Generator:
+    try:
+        return np.random.default_rng(seed)  # a generator is itself
+    except (TypeError, ValueError):
+        raise ArgumentError(
+            f"seed={shown(seed)} is no seed",
+            hint="a whole number from 0 on, or a generator: np.random.default_rng(0)",
+        ) from None
 
 
 def _orthogonal(random: Any, shape: tuple[int, ...], fans: tuple[int, int]) -> Array:
@@ -117,10 +132,11 @@ def first_value(
     shape = tuple(integer(name, "size", size) for size in shape)
     if any(size < 0 for size in shape):
         raise ArgumentError(f"{name}: a shape of {shape}: sizes are 0 or more")
+    known: object = how
     if callable(how):
         made = np.asarray(how(shape, random))
-    elif how in INITIAL:
-        made = INITIAL[how](random, shape, fans)
+    elif isinstance(known, str) and known in INITIAL:
+        made = INITIAL[known](random, shape, fans)
     else:
         raise ArgumentError(
             f"{name}: init={shown(how)} is unknown",

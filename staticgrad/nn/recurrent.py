@@ -14,6 +14,7 @@ from staticgrad.ir.kinds import AnyValue, Operand
 from staticgrad.nn.dropouts import Dropout
 from staticgrad.nn.initial import Initial, Seed, first_value, source
 from staticgrad.nn.module import Module, named
+from staticgrad.ops.operands import integer
 
 
 class Direction(Module):
@@ -92,7 +93,9 @@ class RNN(Module):
     ) -> None:
         if type(num_layers) is not int or num_layers < 1:
             raise ArgumentError(f"{type(self).__name__}: {num_layers} layers")
-        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.input_size = integer(type(self).__name__, "input_size", input_size)
+        self.hidden_size = integer(type(self).__name__, "hidden_size", hidden_size)
+        self.num_layers = num_layers
         self.batch_first, self.bidirectional = batch_first, bidirectional
         random, ways = source(seed), 1 + bidirectional
         sizes = [(input_size if k < ways else ways * hidden_size) for k in range(num_layers * ways)]

@@ -341,7 +341,7 @@ def concatenate(
     >>> sg.evaluate(sg.concatenate([[1, 2], [3]]))
     array([1, 2, 3])
     """
-    operands = _several("concatenate", values, axis, dtype)
+    operands = _joined("concatenate", values, axis, dtype)
     if axis is None:
         operands = tuple(functions.ravel(value) for value in operands)
         axis = 0
@@ -378,7 +378,7 @@ def stack(values: Sequence[Operand[AnyValue]], axis: int = 0, *, dtype: Any = No
     array([[1, 3],
            [2, 4]])
     """
-    operands = _several("stack", values, axis, dtype)
+    operands = _joined("stack", values, axis, dtype)
     place = axis_of("stack", axis, operands[0], operands[0].ndim + 1)
     first = operands[0].shape
     for value in operands[1:]:
@@ -390,18 +390,26 @@ def stack(values: Sequence[Operand[AnyValue]], axis: int = 0, *, dtype: Any = No
     return concatenate([expand_dims(value, place) for value in operands], place)
 
 
-def _several(op: str, values: Any, axis: Any, dtype: Any) -> tuple[Any, ...]:
-    """What is to be joined: values in a list, or the parts of one value along its first axis."""
-    if isinstance(values, Value) and values.ndim and not isinstance(axis, Value):
-        values = tuple(values)  # type: ignore[arg-type]
+def several(op: str, values: Any, parts: bool = True) -> list[Any]:
+    """Values in a list; ``parts``: or those of one value along its first axis.
+
+    Raises:
+        ArgumentError: no list, or none in it.
+    """
+    if parts and isinstance(values, Value) and values.ndim:
+        return list(values)  # type: ignore[call-overload]
     if not isinstance(values, Sequence | np.ndarray):
         raise ArgumentError(
-            f"{op}: takes a list or tuple of values, not {values!r}",
-            hint=f"sg.{op}([a, b])",
+            f"{op}: takes a list or tuple of values, not {values!r}", hint=f"sg.{op}([a, b])"
         )
     if not len(values):
         raise ArgumentError(f"{op}: no values to join")
-    operands = promoted_values(op, list(values))
+    return list(values)
+
+
+def _joined(op: str, values: Any, axis: Any, dtype: Any) -> tuple[Any, ...]:
+    """What is to be joined: values in a list, or the parts of one value along its first axis."""
+    operands = promoted_values(op, several(op, values, not isinstance(axis, Value)))
     if dtype is None:
         return operands
     wanted = dtype_of(op, dtype)
