@@ -13,6 +13,7 @@ from functools import partial
 from itertools import product
 from typing import Final
 
+from passes.fusion.cost import instructions
 from passes.fusion.groups import Group, Groups, Home, Key, Source, Walk
 from passes.fusion.row_values import is_per_row, outer_shape
 from passes.fusion.walks import (
@@ -91,14 +92,19 @@ def written_axes(group: Group, walks: Sequence[Walk], stored: Sequence[DType], a
 
 
 class _ShortRows(Lowering):
-    """The state of lowering; ``memo`` holds the values of one place."""
+    """The state of lowering; ``memo`` holds the values of one place, ``memos`` those of all.
+
+    ``around``: where the loops between vectors and the row are that are written out.
+    """
+
+    memos: dict[_Place, dict[object, Expr]]
+    results: dict[Key, Expr]
+    around: dict[str, int]
 
     def lowered(self, row: int) -> LoweredStep:
         """The kernel of the group, whose rows are its last axes, so many."""
         group, rank = self.group, len(self.group.domain)
         self.shape = group.domain
-        self.memos: dict[_Place, dict[object, Expr]] = {}
-        self.results: dict[Key, Expr] = {}
         stored = group.stored
         if group.kind == "map":  # its reductions are what it is for
             stored = tuple(dict.fromkeys([*stored, *group.reductions]))
@@ -109,13 +115,35 @@ class _ShortRows(Lowering):
         axes, vector = around_vector(self)
         extents = [range(int(extent)) for extent in self.loops.extents[1]]
         self.places: list[_Place] = [*product(*extents)]
-        for node in group.nodes:
-            self._evaluate(node)
-        body: list[Store] = []
-        for place in (*self.places, None):
-            kept = [key for key in stored if self._once(key) == (place is None)]
-            body += [self._store(key, targets[key], place) for key in kept]
-        return self.finish([Map(vector, tuple(body))], axes)
+        inner = self._written_loops()
+        names, body = {name for name, _ in inner}, list[Store]()
+        for around in product(*(range(extent) for _, extent in inner)):
+            self.around = {name: at for (name, _), at in zip(inner, around, strict=True)}
+            self.memos, self.results = {}, {}
+            for node in group.nodes:
+                self._evaluate(node)
+            for place in (*self.places, None):
+                kept = [key for key in stored if self._once(key) == (place is None)]
+                body += [self._store(key, targets[key], place) for key in kept]
+        return self.finish([Map(vector, tuple(body))], [a for a in axes if a.name not in names])
+
+    def _written_loops(self) -> list[tuple[str, int]]:
+        """The loops between that of vectors and the row that are written out as the row is.
+
+        Rows that differ in those alone lie side by side, and are stored so.
+        """
+        flat, count = self.loops.flat(0), len(self.places)
+        chosen = next(n for n, (name, _) in enumerate(flat) if name in self.rename)
+        work = max(1, sum(map(instructions, self.group.nodes)))
+        found: list[tuple[str, int]] = []
+        for name, extent in reversed(flat[chosen + 1 :]):
+            if not isinstance(extent, int):
+                break
+            count *= extent
+            if count > MOST_PLACES or count * work > MOST_WRITTEN_OUT:
+                break
+            found.insert(0, (name, extent))
+        return found
 
     # -- values -----------------------------------------------------------------------------------
 
@@ -139,7 +167,8 @@ class _ShortRows(Lowering):
 
     def _go_to(self, place: _Place) -> None:
         names = self.loops.names[1]
-        self.place = {} if place is None else dict(zip(names, place, strict=True))
+        own = () if place is None else zip(names, place, strict=True)
+        self.place = {**self.around, **dict(own)}
         self.memo = self.memos.setdefault(place, {})
 
     def own(self, source: Source) -> Expr:
