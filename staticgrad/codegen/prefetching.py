@@ -30,8 +30,8 @@ from staticgrad.ir.kernel_stages import (
 LINE: Final = 64
 #: Vectors that are brought near before their turn: 2 KiB, where anything from 512 B to 8 KiB does.
 FAR: Final = 32
-#: Vectors of a matrix that second caches hold half of.
-LARGE: Final = 8192
+#: Vectors of a matrix that the largest second caches hold, 2 MB, so that hardware is fast enough.
+LARGE: Final = 32768
 #: Rows of a column's sum that are brought near before their turn.
 ROWS: Final = 16
 #: Lines of a body, helpers included, beyond which a loop over whole vectors waits.
