@@ -38,9 +38,11 @@ _FLAGS: Final = (
     f'!{SELDOM} = !{{!"branch_weights", i32 1, i32 4000}}\n'
 )
 #: LLVM's options that leave out what finds nothing in kernels: reducing the strength of operations
-#: in loops, hoisting constants, moving integers to registers of masks.
+#: in loops, hoisting constants, moving integers to registers of masks; and what finds copies of
+#: registers, which processors rename.
 _LEFT_OUT: Final = tuple(
-    f"-disable-{each}" for each in ("lsr", "constant-hoisting", "x86-domain-reassignment")
+    f"-disable-{each}"
+    for each in ("lsr", "constant-hoisting", "x86-domain-reassignment", "copyprop")
 )
 #: How the first lines of functions, declarations and variables begin.
 _STARTS: Final = ("define ", "declare ", "@")
