@@ -248,8 +248,14 @@ class Planner:
     def front(
         self, sizes: Mapping[str, int], *, staged: AbstractSet[str] = frozenset()
     ) -> tuple[tuple[Plan, float], ...]:
-        """What a budget chooses from: plans with their predicted seconds, cheapest first."""
-        workers = self._workers(self.extents.at(sizes))
+        """What a budget chooses from: plans with their predicted seconds, cheapest first.
+
+        Raises:
+            SizeGuardError: as ``plan`` does.
+        """
+        found = self.extents.at(sizes)
+        self._check_bytes(found, sizes)
+        workers = self._workers(found)
         numbers = self._numbers(sizes, workers)
         copied = frozenset(self.flow.index[name] for name in staged)
         problem = self._problem(numbers, copied)

@@ -224,7 +224,8 @@ def tradeoff(
         ArgumentError: what is given is no program; a function without ``arguments``, or something
             else with them.
         UnknownNameError: a size that the graph does not have, or one that is missing.
-        SizeGuardError: sizes that the graph's conditions exclude.
+        SizeGuardError: sizes that the graph's conditions exclude, or at which a value is beyond
+            what processors address.
 
     >>> import numpy as np, staticgrad as sg
     >>> x = sg.input("x", (256, 64))

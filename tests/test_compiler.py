@@ -374,3 +374,5 @@ def test_sizes_at_which_a_value_is_beyond_any_memory_are_one_error() -> None:
         ) as error:
             f.plan(n=n)
         assert "test_compiler.py" in str(error.value)
+        with pytest.raises(sg.StaticgradError, match=rf"SG406.*n={n}, a value has .* bytes"):
+            sg.tradeoff(f, {"n": n})
