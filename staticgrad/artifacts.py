@@ -57,9 +57,10 @@ class Kernels:
     By the backend of that name; None: the setting's.
     """
 
-    def __init__(self, counts: Counts, backend: str | None) -> None:
+    def __init__(self, counts: Counts, backend: str | None, threads: int = 1) -> None:
         self._counts = counts
         self._backend = backend
+        self._threads = threads
         self._found: dict[str, CompiledKernel] = {}
         self._of: dict[Kernel, CompiledKernel] = {}
 
@@ -71,12 +72,15 @@ class Kernels:
     def program(self, schedule: Schedule, parameters: Iterable[Parameter] = ()) -> Program:
         """A schedule with its code; sources that are new are compiled, or found in the cache."""
         steps = first_steps(schedule)
-        backends.prepare(steps, self._backend)
+        loops = any(step.bodies() for step in schedule.steps)
+        backends.prepare(steps, self._backend, loops)
         made = {kernel: self._compiled(kernel, step) for kernel, step in steps.items()}
         self._of.update(made)
         used = {buffer.label for buffer in schedule.buffers if buffer.role == "parameter"}
-        if any(step.bodies() for step in schedule.steps):
+        if loops:
             native.control()  # now, for no run compiles anything
+            if self._threads > 1 and any(kernel.outer == "tiles" for kernel in steps):
+                native.through()
         return Program(
             schedule,
             {kernel: code.address for kernel, code in made.items()},

@@ -99,8 +99,10 @@ def compiled(kernel: Kernel, name: str | None = None) -> Code:
     return _codes.setdefault((backend, kernel), backend.compile(kernel))
 
 
-def prepare(kernels: Iterable[Kernel], name: str | None = None) -> None:
+def prepare(kernels: Iterable[Kernel], name: str | None = None, loops: bool = False) -> None:
     """Compiles what ``compiled`` will be asked for, together, where the backend is built in.
+
+    ``loops``: and what follows loops and branches.
 
     Raises:
         ConfigError: there is no such backend.
@@ -114,7 +116,7 @@ def prepare(kernels: Iterable[Kernel], name: str | None = None) -> None:
     for kernel in kernels:
         _rendered[kernel, bits] = render(kernel, bits)
     built_in = next(each for each in native.BUILT_IN if each == settings.backend)
-    native.prepare([*_rendered.values()], backend=built_in)
+    native.prepare([*_rendered.values()], backend=built_in, loops=loops)
 
 
 def _found(name: str) -> Backend:

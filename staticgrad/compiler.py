@@ -214,8 +214,8 @@ class Compiled(Generic[Results]):
         passes, policy = read_checkpoint(passes, options.checkpoint)
         self._check_fixed_sizes()
         self._counts = Counts()
-        self._kernels = Kernels(self._counts, options.backend)
         self.threads = processors.threads(config.current(threads=options.threads).threads)
+        self._kernels = Kernels(self._counts, options.backend, self.threads)
         once = Table if options.debug == "nan" else self._table_maker()
         self._scheduling = Scheduling(
             self.program_graph,

@@ -215,8 +215,10 @@ def _load(source: str, mode: Compiled, settings: config.Config, start: float) ->
     return Code(symbol, address, source, mode, origin, time.perf_counter() - start)
 
 
-def prepare(sources: Iterable[str], *, backend: BuiltIn | None = None) -> None:
+def prepare(sources: Iterable[str], *, backend: BuiltIn | None = None, loops: bool = False) -> None:
     """Finds or compiles several kernels at once, for which ``kernel`` will be asked.
+
+    With ``loops`` it compiles what ``control`` gives beside them.
 
     Together they take less time than one by one. What cannot be had so is left to ``kernel``, as
     it is with the jit off, or where ``numba`` compiles.
@@ -239,7 +241,7 @@ def prepare(sources: Iterable[str], *, backend: BuiltIn | None = None) -> None:
                 else:
                     _process.prepared[key] = found
         if len(missing) > 1:
-            _compile_together(missing, settings)
+            _compile_together(missing, settings, loops)
 
 
 def _prepared(source: str, settings: config.Config) -> Code | None:
@@ -253,12 +255,14 @@ def _prepared(source: str, settings: config.Config) -> Code | None:
     return Code(symbol, address, source, "vector", "disk", time.perf_counter() - start)
 
 
-def _compile_together(sources: Sequence[str], settings: config.Config) -> None:
+def _compile_together(sources: Sequence[str], settings: config.Config, loops: bool) -> None:
     """Kernels by ``vector``, each of which takes a part of the time of all."""
-    from staticgrad.native import loader, rows, target, together
+    from staticgrad.native import control_code, loader, rows, target, together
 
     start, host = time.perf_counter(), target.host()
     beside = {} if loader.is_loaded(rows.SYMBOL, host) else {rows.SYMBOL: rows.text(host)}
+    if loops and not loader.is_loaded(control_code.SYMBOL, host):
+        beside[control_code.SYMBOL] = rows.control_text()
     symbols = together.compiled(sources, host, settings, beside)
     seconds = (time.perf_counter() - start) / max(len(symbols), 1)
     for source, symbol in symbols.items():
@@ -393,8 +397,11 @@ def control() -> int:
 def through() -> int:
     """The address of what runs loops from their first trip to their last (``through_code``).
 
-    Raises as ``kernel`` does where nothing can be compiled.
+    0 with the jit off: then Python runs each row. Raises as ``kernel`` does where nothing can be
+    compiled.
     """
+    if not config.current().jit:
+        return 0
     from staticgrad.native import rows, through_code
 
     with LOCK, _coded_memory_errors():

@@ -276,7 +276,7 @@ class _BodyWriter:
         writer, (plan, body) = self.writer, self.bodies[0]
         workers = len(writer.blocks)
         ranges, seconds = row_ranges(plan, body, self.control, self.trips, workers)
-        if not ranges or writer.part is not None:
+        if not ranges or writer.part is not None or not native.through():
             return None
         drafts, record, found = writer.drafts, len(writer.records), None
         writer.records += [0] * (len(ThroughWord) * len(ranges))

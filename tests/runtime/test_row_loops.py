@@ -162,6 +162,16 @@ def test_modes_give_equal_bytes(options: dict[str, Any]) -> None:
             assert {n: a.tobytes() for n, a in f.run(given).items()} == wanted
 
 
+def test_plain_python_gives_equal_bytes() -> None:
+    given = {name: feeds(25)[name][: 2 if name == "x" else None] for name in ("x", "u")}
+    x, u = sg.input("x", (2, 25, WIDE)), sg.input("u", (WIDE, WIDE))
+    start = sg.zeros((25, WIDE), "float32")
+    graph = sg.Graph({"y": sg.scan(lambda h, row: plain(h, row, u, None), start, x)[1]})
+    wanted = sg.compile(graph, threads=1).run(given)["y"].tobytes()
+    with sg.options(jit=False):
+        assert sg.compile(graph, threads=2).run(given)["y"].tobytes() == wanted
+
+
 def test_the_trip_of_a_nan_is_named() -> None:
     given = feeds(40)
     del given["w"]
