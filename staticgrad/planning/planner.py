@@ -160,7 +160,12 @@ def _within(
 ) -> tuple[MemoryPlan | None, int]:
     """The cheapest plan found within the budget, and the smallest arena of all that were placed."""
     descents, random = Descents(net), Random(seed)
-    found = _sequences(descents, budget, effort, random)
+    found = _descended(descents, budget, effort, random)
+    free = [each for each in found if each[0] <= budget and each[1] <= net.total * (1.0 + 1e-9)]
+    best, smallest, _ = _cheapest(net, free, budget, bound, smallest, None)
+    if best is not None:  # no plan is cheaper than one in which nothing runs again
+        return best, smallest
+    found += _searched(descents, found, budget, effort, random)
     best, smallest, over = _cheapest(net, found, budget, bound, smallest, None)
     goal = budget
     for turn in range(_ROUNDS):
@@ -269,13 +274,12 @@ def _efforts(net: Net, effort: str) -> tuple[int, ...]:
     return tuple(least + each * events for least, each in _EFFORTS[effort])
 
 
-def _sequences(
+def _descended(
     descents: Descents, goal: int, effort: str, random: Random
 ) -> list[tuple[int, float, list[int]]]:
-    """Loads, costs and sequences: what each descent ends at, trimmed, and what the searches make
-    of the cheapest that keeps the goal."""
+    """Loads, costs and sequences: what each descent ends at, trimmed."""
     net = descents.net
-    descending, walking, rebuilding = _efforts(net, effort)
+    descending, _, _ = _efforts(net, effort)
     found: list[tuple[int, float, list[int]]] = []
     given = list(range(len(net.ops)))
     stop = descents.effort + descending
@@ -287,8 +291,23 @@ def _sequences(
         found.append((descents.peak, net.cost(sequence), sequence))
         if descents.effort > stop:
             break
+    return found
+
+
+def _searched(
+    descents: Descents,
+    begun: Sequence[tuple[int, float, list[int]]],
+    goal: int,
+    effort: str,
+    random: Random,
+) -> list[tuple[int, float, list[int]]]:
+    """What the searches make of sequences that descents ended at, and what other policies give."""
+    net = descents.net
+    descending, walking, rebuilding = _efforts(net, effort)
+    given = list(range(len(net.ops)))
+    found = list(begun)
     if not walking:
-        return found
+        return []
     short = len(net.ops) <= _REBUILT
     if short:
         found += _by_others(descents, goal, random, descending // 4)
@@ -301,7 +320,7 @@ def _sequences(
     if short and best[0] <= goal:
         sequence = rebuilt(descents, best[2], goal, random, rebuilding)
         found.append((goal, net.cost(sequence), sequence))
-    return found
+    return found[len(begun) :]
 
 
 def _by_others(
