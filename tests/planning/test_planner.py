@@ -11,6 +11,7 @@ from hypothesis import given, settings, strategies as st
 
 from staticgrad.config import options
 from staticgrad.errors import ArgumentError, BudgetInfeasible, VerifyError
+from staticgrad.planning import planner
 from staticgrad.planning.bounds import lower_bound
 from staticgrad.planning.checking import check_plan
 from staticgrad.planning.descents import SLOPES, Descents
@@ -289,3 +290,27 @@ def test_updates_wait_for_what_runs_again():
     assert descents.peak <= 15
     assert is_valid(net, found)
     assert [net.ops[step].id for step in found] == ["a", "b", "k", "a", "u", "z", "q"]
+
+
+def test_a_plan_in_which_nothing_runs_again_ends_the_search(monkeypatch):
+    """What is made early and read late is made late: descents find it, and nothing is cheaper."""
+
+    def searched(*_):
+        raise AssertionError("searched for a cheaper plan than the cheapest")
+
+    monkeypatch.setattr(planner, "_searched", searched)
+    values = [
+        MemoryValue(name, size) for name, size in (("a", 100), ("b", 100), ("c", 1), ("d", 1))
+    ]
+    ops = [
+        MemoryOp(0, "early", (), ("a",)),
+        MemoryOp(1, "large", (), ("b",)),
+        MemoryOp(2, "small", ("b",), ("c",)),
+        MemoryOp(3, "late", ("a", "c"), ("d",)),
+    ]
+    problem = MemoryProblem(tuple(values), tuple(ops), outputs=("d",))
+    assert plan_abstract(problem).height == 201
+    plan = plan_abstract(problem, 102)
+    assert (plan.sequence, plan.height, plan.overhead) == ((1, 2, 0, 3), 102, 0.0)
+    with pytest.raises(AssertionError, match="searched for"):
+        plan_abstract(problem, 101)
