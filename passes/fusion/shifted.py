@@ -37,6 +37,9 @@ from staticgrad.types.tensor import Shape
 #: array through memory takes about as long.
 MOST_FLOPS: Final = 24
 MOST_NODES: Final = 16
+#: The same for all the pads that it would be computed for: one that is computed once is stored once
+#: and read as often.
+MOST_TOGETHER: Final = 80
 
 
 def with_shifted_formulas(graph: Graph) -> Graph:
@@ -173,6 +176,8 @@ class _Shifting:
                 return None
             waiting += each.node.args
         if not found or not self._is_read_by_elements(value):
+            return None
+        if flops * len(self._pads.get(value.shape, ())) > MOST_TOGETHER:
             return None
         return _in_order(found)
 
