@@ -93,11 +93,11 @@ LINE: Final = 128
 NBYTES: Final = PLACES["tickets"] + LINE * MOST_WORKERS
 #: Nanoseconds that a worker looks for work before it sleeps.
 SPIN: Final = 200_000
-#: The caller works alone this many times as long as it has waited in vain.
+#: The caller works alone this many times as long as it has waited in vain, at first,
 PENALTY: Final = 8
-#: At most so many times, where workers stall again and again,
+#: and at most, where workers stall again and again.
 MOST_PENALTY: Final = 256
-#: that is, sooner after a penalty than so many times as long as they stall.
+#: They do so again where less time than so many stalls has passed since the last penalty.
 CALM: Final = 64
 #: Nanoseconds of waiting that are no reason for it.
 PATIENCE: Final = 100_000
@@ -173,12 +173,10 @@ def text(triple: str, words: dict[str, int], symbol: str, points: bool = False) 
     }
     for name in ("before", "claimed", "ran"):
         values[name] = _POINT.replace("<point>", str(POINTS.index(name))) if points else ""
-    declared = (
-        "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)\ndeclare i64 @llvm.umin.i64(i64, i64)\n"
-    ) + (
-        "declare void @llvm.aarch64.hint(i32)\n" if arm else "declare void @llvm.x86.sse2.pause()\n"
-    )
+    pause = "void @llvm.aarch64.hint(i32)" if arm else "void @llvm.x86.sse2.pause()"
+    used = ("void @llvm.memset.p0.i64(ptr, i8, i64, i1)", "i64 @llvm.umin.i64(i64, i64)", pause)
+    declared = "".join(f"declare {each}\n" for each in used)
     text = Path(__file__).with_name("pool.ll").read_text(encoding="utf-8")
     code = "".join(line for line in text.splitlines(True) if not line.startswith(";"))
-    filled = _HOLE.sub(lambda found: values[found[1]], code)
+    filled = _HOLE.sub(lambda found: values[found[1]], code)  # points have holes of their own
     return declared + _HOLE.sub(lambda found: values[found[1]], filled)
