@@ -23,6 +23,11 @@ access that moves like the store, or along fewer of its inner loops, is within i
 is one iteration, every place lies in its row.
 
 A row may read what it has stored again. It then reads the result, not the operand.
+
+**Rows that are written out** have a store for each of their elements: accesses of one stage that
+differ in a literal start alone. Where the loops of the stage move them farther than those starts
+lie apart, all stores of an iteration land at different elements, and the first of the two cases
+holds for each store by itself: a load is at the access of one of them, and evaluated no later.
 """
 
 from __future__ import annotations
@@ -30,7 +35,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from staticgrad.ir.expr import Access, Expr, postorder
+from staticgrad.ir.expr import Access, Expr, Position, postorder
 from staticgrad.ir.kernel_stages import (
     Axis,
     Check,
@@ -48,7 +53,7 @@ from staticgrad.ir.kernel_stages import (
     roots,
     statements,
 )
-from staticgrad.records import dataclass
+from staticgrad.records import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -130,21 +135,53 @@ class _Kernel:
 
     def pairs(self) -> Iterator[tuple[str, str]]:
         for out, stores in self.stores.items():
-            accesses = {store.access for store, _, _ in stores}
-            scattered = len(accesses) > 1 or any(access.gather for access in accesses)
+            scattered = any(store.access.gather for store, _, _ in stores)
             if scattered or self.operands[out].mode == "scratch":
                 continue
-            store, stage, place = stores[0]
+            places: dict[Access, int] = {}
+            for store, _, place in stores:
+                places.setdefault(store.access, place)
+            stage = stores[0][1]
+            alone = len(places) == 1
+            if not alone and not self._are_apart(stores):
+                continue
             width = self.operands[out].dtype.itemsize
             for name, loads in self.loads.items():
                 operand = self.operands[name]
                 fits = operand.mode == "in" and operand.dtype.itemsize == width
-                if fits and name not in self.unknown:
-                    box = self._box(store.access, stage)
-                    if all(
-                        self._comes_before(load, store.access, stage, place, box) for load in loads
-                    ):
-                        yield out, name
+                if not fits or name in self.unknown:
+                    continue
+                if alone:
+                    ((access, place),) = places.items()
+                    box = self._box(access, stage)
+                    kept = all(self._comes_before(x, access, stage, place, box) for x in loads)
+                else:
+                    kept = all(_is_at_one(x, places, stage) for x in loads)
+                if kept:
+                    yield out, name
+
+    def _are_apart(self, stores: Sequence[tuple[Store, int, int]]) -> bool:
+        """Whether stores at several accesses are to different elements in all of an iteration."""
+        (first, stage, _), *others = stores
+        if not isinstance(self.stages[stage], Map) or any(n != stage for _, n, _ in others):
+            return False
+        accesses = [store.access for store, _, _ in stores]
+        if any(store.add for store, _, _ in stores) or any(a.bounded for a in accesses):
+            return False
+        if len({_started(access) for access in accesses}) > 1:
+            return False
+        starts = [_start(access) for access in accesses]
+        moves = [
+            (abs(_literal(first.access.stride(axis.name))), axis.extent)
+            for axis in store_loops(self.stages[stage])
+            if axis.extent not in (0, 1)
+        ]
+        run = 1 + max(starts) - min(starts)  # how far starts, then faster loops, reach
+        for number, (step, extent) in enumerate(sorted(moves, key=lambda move: move[0])):
+            if step < run or (isinstance(extent, str) and number < len(moves) - 1):
+                return False
+            run += step * (_literal(extent) - 1)
+        return True
 
     def _comes_before(self, load: _Load, stored: Access, stage: int, place: int, box: _Box) -> bool:
         """Whether a load is at the element that is stored, or in the row before it is."""
@@ -203,6 +240,30 @@ class _Kernel:
         self, moves: Sequence[tuple[str, Extent]], extents: Mapping[str, Extent]
     ) -> list[tuple[Extent, Extent]]:
         return [(extents[axis], step) for axis, step in moves if axis not in self.outer]
+
+
+def _is_at_one(load: _Load, places: Mapping[Access, int], stage: int) -> bool:
+    """Whether a load is at the access of one of several stores, and evaluated no later."""
+    own = load.access
+    return load.stage == stage and any(
+        (own.strides, own.positions, own.gather) == (at.strides, at.positions, ())
+        and load.place <= place
+        for at, place in places.items()
+    )
+
+
+def _start(access: Access) -> int:
+    """How many elements the literal starts of an access move it."""
+    return sum(_literal(p.start) * _literal(p.stride) for p in access.positions)
+
+
+def _started(access: Access) -> Access:
+    """The access without its literal starts, and without positions that are nothing else."""
+    without = (
+        replace(p, start=0) if isinstance(p.start, int) and isinstance(p.stride, int) else p
+        for p in access.positions
+    )
+    return replace(access, positions=tuple(p for p in without if p != Position(())))
 
 
 def _literal(number: Extent) -> int:

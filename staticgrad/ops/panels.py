@@ -6,6 +6,8 @@ and again, so that tiles read what lies one behind the other.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,9 +15,11 @@ import numpy as np
 from staticgrad.errors import DTypeError, ShapeError
 from staticgrad.ir.forms import Contract, Form
 from staticgrad.ir.op import Array
+from staticgrad.ops.batch_axis import lined_up
 from staticgrad.ops.contract import MatMul
 from staticgrad.ops.movement import reshape, transpose
 from staticgrad.ops.operands import BilinearOp
+from staticgrad.types.dim import Size
 from staticgrad.types.tensor import TensorType
 
 
@@ -51,6 +55,17 @@ class PanelMatMul(BilinearOp, name="panel_matmul"):
         by_b = reshape(MatMul(True, False)(a, ct), (inner, panels, columns))
         whole = reshape(transpose(b, (1, 0, 2)), (inner, panels * columns))
         return MatMul(False, True)(ct, whole), transpose(by_b, (1, 0, 2))
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """Rows of a batch times one matrix are rows of one product; others take b as a whole."""
+        a, b = args
+        if not over[1]:
+            rows = reshape(a, (prod(a.shape[:-1]), a.shape[-1]))
+            found = self(rows, b)
+            return reshape(found, (*a.shape[:-1], found.shape[-1]))
+        batch, panels, inner, columns = b.shape
+        whole = reshape(transpose(b, (0, 2, 1, 3)), (batch, inner, panels * columns))
+        return MatMul(False, False)(*lined_up((a, whole), over))
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
         return Contract(False, False, panels=True)

@@ -99,8 +99,8 @@ def test_what_is_written_in_whole_vectors_is_not() -> None:
 def test_rows_are_ahead_by_rows_unless_they_are_long() -> None:
     text = renumbered(MAPPED)
     assert touched(text) == [
-        "prefetch_write(p1, i0 * n1 + j + rows_ahead * n1 + near)",
-        "prefetch(p0, i0 * n1 + j + rows_ahead * n1 + near)",
+        "prefetch_write(p1, i0 * n1 + j + rows_left * n1 + near)",
+        "prefetch(p0, i0 * n1 + j + rows_left * n1 + near)",
     ]
     for extent, far in ((100, "6 * 100"), (5000, "512")):
         literal = text.replace("j: n1", f"j: {extent}").replace("i0*n1", f"i0*{extent}")

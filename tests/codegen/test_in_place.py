@@ -158,6 +158,54 @@ def test_what_would_give_other_bytes_is_no_pair(what: str) -> None:
     assert differ
 
 
+WRITTEN = """\
+kernel(p0: in f32, p1: out f32; n0, n1) over i0: n1 {
+  map j: n0 {
+    %0: f32 = load p0[i0*n2 + [j*3]]
+    %1: f32 = mul %0, %0
+    store p1[i0*n2 + [j*3]] = %1
+    %2: f32 = load p0[i0*n2 + [j*3 + 1]]
+    %3: f32 = add %2, %0
+    store p1[i0*n2 + [j*3 + 1]] = %3
+    %4: f32 = load p0[i0*n2 + [j*3 + 2]]
+    %5: f32 = add %4, %2
+    store p1[i0*n2 + [j*3 + 2]] = %5
+  }
+}
+""".replace("n0, n1)", "n0, n1, n2)")
+WRITTEN_SIZES = {"n0": 37, "n1": 3, "n2": 120, "n4": 100}
+
+
+def test_rows_that_are_written_out_may_be_written_over() -> None:
+    """Of each element the load comes no later than the store, though others are stored before."""
+    kernel = kernel_of(WRITTEN)
+    assert ("p1", "p0") in kernel.in_place
+    for seed in range(3):
+        check_pairs(kernel, seed, WRITTEN_SIZES)
+
+
+_SECOND = "    %2: f32 = load p0[i0*n2 + [j*3 + 1]]\n"
+BROKEN_ROWS = {
+    "an element of the next row": (("[j*3 + 2]]\n    %5", "[j*3 + 5]]\n    %5"),),
+    "a load behind the store of its element": (
+        (_SECOND, ""),
+        ("%3: f32 = add %2, %0", "%3: f32 = neg %0"),
+        ("    %4: f32", f"{_SECOND}    %4: f32"),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN_ROWS)
+def test_what_a_written_row_may_not_do(what: str) -> None:
+    """Refused by the order of the text, whatever code makes of it: it may load early."""
+    assert ("p1", "p0") not in kernel_of(WRITTEN, *BROKEN_ROWS[what]).in_place
+
+
+def test_rows_that_lie_in_each_other_are_not_written_over() -> None:
+    """Lanes that store to one element have no order that a run could be compared with."""
+    assert not parse_kernel(WRITTEN.replace("j*3", "j*2")).in_place
+
+
 def losses() -> dict[str, Any]:
     nn = sg.nn
     return {

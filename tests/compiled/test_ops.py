@@ -21,8 +21,10 @@ from staticgrad.ir.forms import Contract, Pointwise, WindowProduct
 from staticgrad.ir.graph import ancestors
 from staticgrad.ir.op import registered_ops
 from staticgrad.ir.rounded import element
+from staticgrad.ops.contract import MatMul
 from staticgrad.ops.convolution import Conv, ConvFilter, ConvImage
 from staticgrad.ops.elementwise import Elementwise
+from staticgrad.ops.panels import PanelMatMul
 from staticgrad.testing.variants import LAYOUTS, repeated, views
 from staticgrad.types.dtype import F32, F64, as_dtype
 from staticgrad.types.tensor import TensorType
@@ -178,7 +180,7 @@ def check_results(sample: Sample, found: list[np.ndarray], what: str) -> None:
     if isinstance(sample.op, Conv | ConvImage | ConvFilter):
         assert_convolution(sample, found[0])
     elif not wanted:
-        assert_product(found[0], *sample.arrays, *flags_of(sample))
+        assert_product(found[0], *factors_of(sample))
     for got, want in zip(found, wanted, strict=bool(wanted)):
         assert same_bytes(got, want), f"{sample.op} {what}: {differing(got, want)}"
 
@@ -262,17 +264,23 @@ def test_rows_of_any_size(name: str) -> None:
         check_results(sample, [found[n] for n in names], "")
 
 
-def flags_of(sample: Sample) -> tuple[bool, bool]:
-    return sample.op.transpose_a, sample.op.transpose_b  # type: ignore[attr-defined]
+def factors_of(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+    """The factors of a product, neither transposed nor in panels."""
+    a, b = sample.arrays
+    if isinstance(sample.op, PanelMatMul):
+        panels, inner, columns = b.shape
+        return a, b.swapaxes(0, 1).reshape(inner, panels * columns)
+    assert isinstance(sample.op, MatMul)
+    flips = sample.op.transpose_a, sample.op.transpose_b
+    a, b = (np.swapaxes(x, -1, -2) if flip else x for x, flip in zip((a, b), flips, strict=True))
+    return a, b
 
 
-def assert_product(
-    got: np.ndarray, a: np.ndarray, b: np.ndarray, flip_a: bool = False, flip_b: bool = False
-) -> None:
-    """Within 4 eps log2(k) of the sum of the terms' magnitudes; integers to the bit."""
-    a, b = (np.swapaxes(x, -1, -2) if flip else x for x, flip in ((a, flip_a), (b, flip_b)))
+def assert_product(got: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
+    """Within 4 eps log2(k) of the sum of the terms' magnitudes; integers, and what is computed
+    wider than it is stored, to the bit."""
     if got.dtype.kind != "f":
-        np.testing.assert_array_equal(got, np.matmul(a, b))
+        np.testing.assert_array_equal(got, np.matmul(a, b).astype(got.dtype))
         return
     wide_a, wide_b = a.astype(np.longdouble), b.astype(np.longdouble)
     limits = finfo(got.dtype)
