@@ -2,21 +2,24 @@
 
 A product packs a transposed factor as it reads it. In a loop that would be done in every trip; what
 stays the same for all of them is transposed once, before the first one, and read where it lies.
+``panels`` has another order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final, cast
+from typing import ClassVar, Final, cast
 
 from staticgrad.building import within
 from staticgrad.ir.bodies import body_input, body_of, rebuilt
 from staticgrad.ir.graph import Graph, Node, Symbolic
+from staticgrad.ir.op import Op
 from staticgrad.ops.contract import MatMul
 from staticgrad.ops.loops import Loop
 from staticgrad.ops.movement import swapaxes
-from staticgrad.types.tensor import hint_value
+from staticgrad.types.tensor import TensorType, hint_value
 
 #: Trips for which that pays: transposing takes the time of packing in some of them.
 FEWEST_TRIPS: Final = 8
@@ -26,29 +29,52 @@ MOST_ROWS: Final = 64
 MOST_ELEMENTS: Final = 1 << 17
 
 
-def with_turned_invariants(graph: Graph) -> Graph:
-    """The graph whose loops take such matrices transposed; each element is what it was."""
+class Arrangement(ABC):
+    """An order of a matrix's elements in which products read it in trips that do not change it."""
 
-    def turned(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-        if not isinstance(node.op, Loop) or hint_value(node.op.trips) < FEWEST_TRIPS:
+    #: Trips for which that pays: bringing the matrix into the order takes time that some gain.
+    fewest_trips: ClassVar[int]
+
+    @abstractmethod
+    def pays(self, value: Symbolic, readers: Sequence[Node], trips: int) -> bool:
+        """Whether all that read a body's input are products that gain."""
+
+    @abstractmethod
+    def arranged(self, value: Symbolic) -> Symbolic:
+        """The matrix in the order, before the first trip."""
+
+    @abstractmethod
+    def stored(self, kind: TensorType) -> TensorType:
+        """Its type in the body."""
+
+    @abstractmethod
+    def product(self, op: MatMul) -> Op:
+        """What multiplies by it there."""
+
+
+def with_arranged(graph: Graph, order: Arrangement) -> Graph:
+    """The graph whose loops take such matrices in an order; each element is what it was."""
+
+    def rewritten(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        if not isinstance(node.op, Loop) or hint_value(node.op.trips) < order.fewest_trips:
             return None
-        places = _turned_places(node.op)
+        places = _places(node.op, order)
         if not places:
             return None
         operands = list(args)
         with within(node.origin, node.order):
             for place in places:
-                operands[place] = cast(Symbolic, swapaxes(args[place], -1, -2))
-        op = replace(node.op, body=_body(node.op.body, {1 + place for place in places}))
+                operands[place] = order.arranged(args[place])
+        op = replace(node.op, body=_body(node.op.body, {1 + place for place in places}, order))
         return Node(op, tuple(operands), node.types, node.origin, node.order).values
 
     if not any(isinstance(node.op, Loop) for node in graph.nodes):
         return graph
-    return graph.replace_nodes(turned)
+    return graph.replace_nodes(rewritten)
 
 
-def _turned_places(op: Loop) -> list[int]:
-    """The places of the operands that a trip reads as transposed factors, and not otherwise."""
+def _places(op: Loop, order: Arrangement) -> list[int]:
+    """The places of the operands that a trip reads as factors in the order, and not otherwise."""
     body = op.body
     places = range(op.carries + op.slices, len(body.inputs) - 1)
     readers: dict[Symbolic, list[Node]] = {body.inputs[1 + place]: [] for place in places}
@@ -58,35 +84,55 @@ def _turned_places(op: Loop) -> list[int]:
             if arg.key in by_key:
                 readers[by_key[arg.key]].append(node)
     results = {value.key for value in body.outputs.values()}
+    trips = hint_value(op.trips)
     return [
         place
         for place, (value, nodes) in zip(places, readers.items(), strict=True)
-        if value.key not in results and nodes and _are_products(value, nodes)
+        if value.key not in results and nodes and order.pays(value, nodes, trips)
     ]
 
 
-def _are_products(value: Symbolic, nodes: Iterable[Node]) -> bool:
-    small = value.ndim == 2 and hint_value(value.type.size) <= MOST_ELEMENTS
-    return small and all(
-        isinstance(node.op, MatMul)
-        and node.op.transpose_b
-        and node.args[1].key == value.key != node.args[0].key
-        and hint_value(node.types[0].shape[-2]) <= MOST_ROWS
-        for node in nodes
-    )
-
-
-def _body(body: Graph, turned: set[int]) -> Graph:
-    """The body that takes these inputs transposed."""
+def _body(body: Graph, arranged: set[int], order: Arrangement) -> Graph:
+    """The body that takes these inputs in the order."""
     new: dict[tuple[Node, int], Symbolic] = {}
     for place, value in enumerate(body.inputs):
-        shape = value.shape[::-1] if place in turned else value.shape
-        kind, node = value.type.with_shape(shape), value.node
+        kind, node = value.type, value.node
+        kind = order.stored(kind) if place in arranged else kind
         new[value.key] = body_input(node.label, kind, node.origin, node.order)
-    keys = {body.inputs[place].key for place in turned}
+    keys = {body.inputs[place].key for place in arranged}
     products = {
-        node: replace(node.op, transpose_b=False)
+        node: order.product(node.op)
         for node in body.nodes
         if isinstance(node.op, MatMul) and node.args[1].key in keys
     }
     return body_of(new.values(), rebuilt(body, new, changed=products))
+
+
+class _Turned(Arrangement):
+    """Transposed: products that would pack a transposed factor in every trip read it as it lies."""
+
+    fewest_trips = FEWEST_TRIPS
+
+    def pays(self, value: Symbolic, readers: Sequence[Node], trips: int) -> bool:
+        small = value.ndim == 2 and hint_value(value.type.size) <= MOST_ELEMENTS
+        return small and all(
+            isinstance(node.op, MatMul)
+            and node.op.transpose_b
+            and node.args[1].key == value.key != node.args[0].key
+            and hint_value(node.types[0].shape[-2]) <= MOST_ROWS
+            for node in readers
+        )
+
+    def arranged(self, value: Symbolic) -> Symbolic:
+        return cast(Symbolic, swapaxes(value, -1, -2))
+
+    def stored(self, kind: TensorType) -> TensorType:
+        return kind.with_shape(kind.shape[::-1])
+
+    def product(self, op: MatMul) -> Op:
+        return replace(op, transpose_b=False)
+
+
+def with_turned_invariants(graph: Graph) -> Graph:
+    """The graph whose loops take such matrices transposed; each element is what it was."""
+    return with_arranged(graph, _Turned())

@@ -9,20 +9,18 @@ it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Final, cast
 
-from staticgrad.building import within
-from staticgrad.ir.bodies import body_input, body_of, rebuilt
+from passes.fusion.invariants import Arrangement, with_arranged
 from staticgrad.ir.graph import Graph, Node, Symbolic
 from staticgrad.ir.kernel_stages import STREAMED, panel_columns
 from staticgrad.ir.known import EVEN
+from staticgrad.ir.op import Op
 from staticgrad.ops.contract import MatMul
-from staticgrad.ops.loops import Loop
 from staticgrad.ops.movement import reshape, transpose
 from staticgrad.ops.panels import PanelMatMul
-from staticgrad.types.tensor import hint_value
+from staticgrad.types.tensor import TensorType, hint_value
 
 #: Trips for which that pays: copying the matrix takes the time that some of them gain.
 FEWEST_TRIPS: Final = 16
@@ -39,55 +37,36 @@ PART: Final = 4
 
 def with_panels(graph: Graph) -> Graph:
     """The graph whose loops take such matrices in panels; each element is what it was."""
-
-    def packed(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-        if not isinstance(node.op, Loop) or hint_value(node.op.trips) < FEWEST_TRIPS:
-            return None
-        places = _places(node.op)
-        if not places:
-            return None
-        operands = list(args)
-        with within(node.origin, node.order):
-            for place in places:
-                inner, panels, columns = _split(args[place])
-                apart = reshape(args[place], (inner, panels, columns))
-                operands[place] = cast(Symbolic, transpose(apart, (1, 0, 2)))
-        op = replace(node.op, body=_body(node.op.body, {1 + place for place in places}))
-        return Node(op, tuple(operands), node.types, node.origin, node.order).values
-
-    if not any(isinstance(node.op, Loop) for node in graph.nodes):
-        return graph
-    return graph.replace_nodes(packed)
+    return with_arranged(graph, _InPanels())
 
 
-def _places(op: Loop) -> list[int]:
-    """The places of the operands that trips read as second factors of such products alone."""
-    body = op.body
-    places = range(op.carries + op.slices, len(body.inputs) - 1)
-    readers: dict[Symbolic, list[Node]] = {body.inputs[1 + place]: [] for place in places}
-    by_key = {value.key: value for value in readers}
-    for node in body.nodes:
-        for arg in node.args:
-            if arg.key in by_key:
-                readers[by_key[arg.key]].append(node)
-    results = {value.key for value in body.outputs.values()}
-    trips = hint_value(op.trips)
-    return [
-        place
-        for place, (value, nodes) in zip(places, readers.items(), strict=True)
-        if value.key not in results and nodes and _pays(value, nodes, trips)
-    ]
+class _InPanels(Arrangement):
+    """Panels of a few columns of all rows, one behind the other."""
 
+    fewest_trips = FEWEST_TRIPS
 
-def _pays(value: Symbolic, nodes: Iterable[Node], trips: int) -> bool:
-    sizes = [size for size in value.shape if isinstance(size, int)]
-    if value.ndim != 2 or value.dtype.is_storage or len(sizes) < 2:
-        return False
-    inner, columns = sizes
-    width = panel_columns(value.dtype)
-    whole = columns % width == 0 and columns >= FEWEST_PANELS * width and inner % EVEN != 0
-    pays = whole and inner * columns in ELEMENTS
-    return pays and all(_is_product(value, node, trips) for node in nodes)
+    def pays(self, value: Symbolic, readers: Sequence[Node], trips: int) -> bool:
+        sizes = [size for size in value.shape if isinstance(size, int)]
+        if value.ndim != 2 or value.dtype.is_storage or len(sizes) < 2:
+            return False
+        inner, columns = sizes
+        width = panel_columns(value.dtype)
+        whole = columns % width == 0 and columns >= FEWEST_PANELS * width and inner % EVEN != 0
+        pays = whole and inner * columns in ELEMENTS
+        return pays and all(_is_product(value, node, trips) for node in readers)
+
+    def arranged(self, value: Symbolic) -> Symbolic:
+        panels, inner, columns = self.stored(value.type).shape
+        apart = reshape(value, (inner, panels, columns))
+        return cast(Symbolic, transpose(apart, (1, 0, 2)))
+
+    def stored(self, kind: TensorType) -> TensorType:
+        inner, columns = map(hint_value, kind.shape)
+        width = panel_columns(kind.dtype)
+        return kind.with_shape((columns // width, inner, width))
+
+    def product(self, op: MatMul) -> Op:
+        return PanelMatMul()
 
 
 def _is_product(value: Symbolic, node: Node, trips: int) -> bool:
@@ -98,28 +77,3 @@ def _is_product(value: Symbolic, node: Node, trips: int) -> bool:
     rows = hint_value(node.types[0].shape[0])
     whole = STREAMED < rows <= MOST_ROWS and hint_value(value.shape[0]) * PART <= rows * trips
     return whole and node.args[1].key == value.key != node.args[0].key
-
-
-def _split(value: Symbolic) -> tuple[int, int, int]:
-    """Inner indices, panels, columns of a panel."""
-    inner, columns = map(hint_value, value.shape)
-    width = panel_columns(value.dtype)
-    return inner, columns // width, width
-
-
-def _body(body: Graph, packed: set[int]) -> Graph:
-    """The body that takes these inputs in panels."""
-    new: dict[tuple[Node, int], Symbolic] = {}
-    for place, value in enumerate(body.inputs):
-        kind, node = value.type, value.node
-        if place in packed:
-            inner, panels, columns = _split(value)
-            kind = kind.with_shape((panels, inner, columns))
-        new[value.key] = body_input(node.label, kind, node.origin, node.order)
-    keys = {body.inputs[place].key for place in packed}
-    products = {
-        node: PanelMatMul()
-        for node in body.nodes
-        if isinstance(node.op, MatMul) and node.args[1].key in keys
-    }
-    return body_of(new.values(), rebuilt(body, new, changed=products))
