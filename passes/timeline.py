@@ -129,16 +129,26 @@ class ArenaLayout:
         """The layout with an offset for each block; more effort finds lower arenas.
 
         Args:
-            effort: about how many blocks are looked at where first fit misses the load.
+            effort: about how many blocks are looked at where first fit misses the load; none is
+                a millisecond, and nothing is compiled.
             slack: bytes by which an arena may exceed the load before they are.
             order: gives an order of the blocks for one more first fit, before that.
         """
         if effort <= 0:  # nothing is compiled for what no budget asks for
-            return Placed(self, *place(self.spans, self.sizes, self.load))
+            return Placed(self, *self._placed_briefly())
         from staticgrad.planning.exact_offsets import place_tightly
 
         bound = self.load + slack
         return Placed(self, *place_tightly(self.spans, self.sizes, bound, effort, order))
+
+    def _placed_briefly(self) -> tuple[list[int], int]:
+        """Offsets and height by first fit; where that misses the load, a short search beside it."""
+        found = place(self.spans, self.sizes, self.load)
+        if found[1] <= self.load:
+            return found
+        from staticgrad.planning.exact_offsets import lowered_briefly
+
+        return lowered_briefly(self.spans, self.sizes, self.load, found)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from staticgrad.planning.offsets import Spans, first_fit, place, swept
 BRIEF: Final = 30_000_000
 USUAL: Final = 300_000_000
 THOROUGH: Final = 3_000_000_000
+_MILLISECOND: Final = 5_000  # effort of a search as it is written that takes about one
 _INTERPRETED: Final = 100_000  # effort up to which nothing is compiled
 _FIRST: Final = 150_000_000  # effort of the first try of the bound
 _SHARES: Final = (1.05, 1.02)  # of the bound: heights that are tried then
@@ -66,6 +67,23 @@ def place_tightly(
         best = _by_windows(spans, sizes, bound, share, best)
         if best[1] <= bound:
             return best
+    return _searched_apart(spans, sizes, bound, effort, best)
+
+
+def lowered_briefly(
+    spans: Spans, sizes: Sequence[int], bound: int, best: tuple[list[int], int]
+) -> tuple[list[int], int]:
+    """The lowest of a placement of few blocks and of what a search of a millisecond finds, for
+    which nothing is compiled."""
+    if best[1] <= bound or len(sizes) > _FEW:
+        return best
+    return _searched_apart(spans, sizes, bound, _MILLISECOND, best)
+
+
+def _searched_apart(
+    spans: Spans, sizes: Sequence[int], bound: int, effort: int, best: tuple[list[int], int]
+) -> tuple[list[int], int]:
+    """The lowest of a placement and of what searches of its groups find, each by itself."""
     groups = spans.groups(compress(range(len(sizes)), sizes))
     if len(groups) < 2:
         return _searched(spans, sizes, bound, effort, best)

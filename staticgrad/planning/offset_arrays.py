@@ -119,5 +119,5 @@ class OffsetSearch:
                 one = sections if name in by_section or name.startswith("segment") else blocks
                 one = 4 * blocks if name.startswith("part_") else one
                 length = one + 64
-            found[name] = array("q", bytes(8 * length))
+            found[name] = array("q", [0]) * length
         return cls(**found)

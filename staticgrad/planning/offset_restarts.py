@@ -53,7 +53,6 @@ class Restarts:
         self.kind = [kinds.setdefault(shape, len(kinds)) for shape in shapes]
         random = Random(5)
         self.weight = [random.randrange(1, 1 << 31) for _ in self.blocks]
-        self._unknown = self.search.known[:]
         self.height = -1
         self.effort = self.last = 0
         self.order: Sequence[int] = ()
@@ -65,8 +64,10 @@ class Restarts:
         if max(self.load, default=0) > height:
             return IMPOSSIBLE
         if height != self.height:
+            if self.effort:
+                known = self.search.known
+                known[:] = array("q", [0]) * len(known)
             self.height = height
-            self.search.known[:] = self._unknown
         turns = self.turns.setdefault(height, self._turns())
         stop = self.effort + effort
         while self.effort < stop:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from staticgrad.native import words
-from staticgrad.planning.exact_offsets import place_tightly
+from staticgrad.planning import exact_offsets
+from staticgrad.planning.exact_offsets import lowered_briefly, place_tightly
 from staticgrad.planning.offset_arrays import IMPOSSIBLE, PLACED
 from staticgrad.planning.offset_fits import best_fit, fit
 from staticgrad.planning.offset_restarts import Restarts
@@ -103,6 +104,19 @@ def test_a_rectangle_is_put_together_again(seed, count):
     offsets, height = place_tightly(spans, sizes, 2_000)
     assert height == 2_000 == holds(spans, sizes, offsets)
     assert place_tightly(spans, sizes, 2_000) == (offsets, height)
+
+
+@pytest.mark.parametrize("seed", [7, 14])
+def test_a_few_blocks_reach_their_load_though_nothing_is_compiled(seed, monkeypatch):
+    def refused(function):
+        raise AssertionError("a search of a millisecond compiles nothing")
+
+    blocks = cut_rectangle(random.Random(seed), 40, 1_000, 30)
+    spans, sizes = spans_of(blocks), [block[2] for block in blocks]
+    first = place(spans, sizes, 1_000)
+    monkeypatch.setattr(exact_offsets, "machine_code", refused)
+    offsets, height = lowered_briefly(spans, sizes, 1_000, first)
+    assert height == 1_000 == holds(spans, sizes, offsets) < first[1]
 
 
 @pytest.mark.parametrize("count", [60, 300])
