@@ -28,6 +28,8 @@ from staticgrad.native.operations import ALL_ON, FUNCTIONS, Emit, bit_of, define
 
 #: The bits of the smallest elements that processors gather.
 _GATHERED: Final = 32
+#: Bytes of the largest scratch: a thread's stack holds several.
+_MOST_LOCAL: Final = 1 << 19
 Values = tuple[Operand, ...]
 Kinds = tuple[Kind, ...]
 
@@ -393,8 +395,9 @@ def _pointers(element: Element) -> None:
 
     def scratch(out: Emitter, kinds: Kinds, values: Values) -> Operand:
         count = values[0]
-        if isinstance(count, str) or not 0 < count <= 65536:
-            raise TypeError(f"local_{element.name} needs a literal count up to 65536")
+        most = _MOST_LOCAL // element.bytes
+        if isinstance(count, str) or not 0 < count <= most:
+            raise TypeError(f"local_{element.name} needs a literal count up to {most}")
         return out.allocate(element, int(count))
 
     define(kind.name, lambda word: kind if word is WORD else None, emit)

@@ -30,7 +30,7 @@ LAYOUTS = {
 }
 
 #: Elements by the letters of NumPy; those of bfloat16 are given by their bits.
-ELEMENTS = {"f": "f32", "d": "f64", "l": "i64", "e": "f16", "H": "bf16"}
+ELEMENTS = {"f": "f32", "d": "f64", "e": "f16", "H": "bf16", "l": "i64", "h": "i16", "b": "i8"}
 
 
 def product(
@@ -160,6 +160,15 @@ def test_a_last_tile_of_packed_rows_has_room(bits: int) -> None:
     a = RNG.integers(-9, 9, (1, CHUNK, 256)).astype("f4")
     b = RNG.integers(-9, 9, (1, 256, 3)).astype("f4")
     assert_same(made(a, b, ("across", "along"), "vector", bits), a @ b, "across @ along")
+
+
+@pytest.mark.parametrize(("letter", "bits"), [("b", 512), ("b", 256), ("h", 512)])
+def test_integers_of_few_bytes_have_room_for_packed_rows(letter: str, bits: int) -> None:
+    """Rows are packed by their bytes, which are more elements of one byte than of four."""
+    a = RNG.integers(-99, 99, (1, CHUNK + 6, 70)).astype(letter)
+    b = RNG.integers(-99, 99, (1, 70, 40)).astype(letter)
+    for layout in ("along", "across", "apart"):
+        assert_same(made(a, b, (layout, "along"), "vector", bits), a @ b, layout)
 
 
 @pytest.mark.parametrize(("letter", "bits"), [("f", 512), ("d", 256)])
