@@ -6,8 +6,9 @@ formula of what is shifted: where its operands lie in memory, whatever is comput
 those at shifted positions, and takes zero beyond the borders. No byte depends on it.
 
 The sum of such a formula, of which the gradient is, runs over fewer elements than the gradient has.
-It goes over all of those where it adds -0.0 behind its last term, which changes no bit
-(``staticgrad.ir.summation``): then one kernel computes both, and reads the array once.
+It goes over all of those where it adds -0.0 behind its last term, or the last ones of both its
+steps, which changes no bit (``staticgrad.ir.summation``): then one kernel computes both, and reads
+the array once.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from staticgrad.analysis.users import ValueKey, users_of
 from staticgrad.building import within
 from staticgrad.ir.forms import Pointwise, Reduce, View
 from staticgrad.ir.graph import Graph, Node, Symbolic
+from staticgrad.ir.summation import decompose
 from staticgrad.ir.value import Value
 from staticgrad.ops.convert import SizeValue
 from staticgrad.ops.elementwise import Elementwise
@@ -114,10 +116,12 @@ class _Shifting:
         if formula is None or value.ndim - 1 not in op.axes:
             return None
         arrays = _arrays(formula)
+        # Terms that are added behind the last ones lie at the end of the outermost axes alone.
+        outermost = {axes[0] for axes in decompose(value.ndim, op.axes) if axes}
         for other in self._pads[value.shape]:
             whole = other.types[0].shape
             trimmed = [axis for axis, size in enumerate(value.shape) if size != whole[axis]]
-            if not {*trimmed} <= {*op.axes}:
+            if not outermost.issuperset(trimmed):
                 continue
             padded = self._formula(other.args[0])
             if padded is None or not arrays & _arrays(padded) or self._waits(other, node):

@@ -80,6 +80,19 @@ def test_a_sum_of_no_terms_is_zero() -> None:
     assert same_bytes(found["slope"], np.zeros(1, "f4"))
 
 
+@pytest.mark.parametrize("axes", [None, (1, 2), (0, 2), 0, -1])
+@pytest.mark.parametrize("along", [0, 1, 2])
+def test_sums_have_their_bytes_whichever_axis_is_cut(along: int, axes: Any) -> None:
+    """Terms that are added within a row of several axes would move those behind them."""
+    x = sg.input("x", (5, 9, 33), "float64")
+    rest: tuple[slice, ...] = (slice(None),) * along
+    total = ((x[*rest, 1:] - x[*rest, :-1]) ** 2).sum(axis=axes)
+    graph = sg.Graph({"total": total, "slope": sg.grad(total.sum(), x)})
+    feeds = {"x": np.random.default_rng(along).normal(size=(5, 9, 33))}
+    found, wanted = sg.compile(graph).run(feeds), sg.evaluate(graph, feeds)
+    assert [name for name in wanted if not same_bytes(found[name], wanted[name])] == []
+
+
 def test_differences_show_that_the_values_are_right() -> None:
     rng = np.random.default_rng(0)
     array = rng.normal(1.0, 0.3, 300)
