@@ -397,6 +397,8 @@ share:
   %sections = load i64, ptr %sections.at, align 8
   %sections.next = add i64 %sections, 1
   store i64 %sections.next, ptr %sections.at, align 8
+  %balance.at = getelementptr i8, ptr %pool, i64 <balance>
+  %balance = load i64, ptr %balance.at, align 8
   %ran = call i64 @sg_work(ptr %pool, i64 0)
   %theirs = sub i64 %groups, %ran
   br label %look
@@ -404,12 +406,18 @@ look:
   %looked = phi i64 [ 0, %share ], [ %looked.next, %rest ]
   %finished = load atomic i64, ptr %finished.at acquire, align 8
   %is.done = icmp eq i64 %finished, %theirs
-  br i1 %is.done, label %done, label %rest
+  br i1 %is.done, label %short, label %rest
 rest:
 <pause>
   %looked.next = add i64 %looked, 1
   %is.soon = icmp ult i64 %looked.next, <LOOKS>
   br i1 %is.soon, label %look, label %long
+short:
+  %is.full = icmp sge i64 %balance, <MOST_BALANCE>
+  br i1 %is.full, label %done, label %brief
+brief:
+  %ended.soon = call i64 @sg_clock(ptr %pool)
+  br label %earn
 long:
   %waiting = call i64 @sg_clock(ptr %pool)
   %used = call i64 @sg_worked(ptr %pool, i64 %block.workers)
@@ -427,7 +435,7 @@ late:
   %patience.at = getelementptr i8, ptr %pool, i64 <patience>
   %patience = load i64, ptr %patience.at, align 8
   %is.late = icmp ugt i64 %waited, %patience
-  br i1 %is.late, label %judge, label %done
+  br i1 %is.late, label %judge, label %earn
 judge:
   %worked = sub i64 %waiting, %begun
   %allowed = add i64 %worked, %patience
@@ -443,28 +451,54 @@ judge:
   %expected = add i64 %half, %spun
   %is.stall.2 = icmp ult i64 %used.meanwhile, %expected
   %is.stall = or i1 %is.stall.1, %is.stall.2
-  br i1 %is.stall, label %punish, label %done
-punish:
-  %last.at = getelementptr i8, ptr %pool, i64 <last_alone>
-  %last = load i64, ptr %last.at, align 8
-  %factor.at = getelementptr i8, ptr %pool, i64 <penalty>
-  %factor.old = load i64, ptr %factor.at, align 8
-  %calm = mul i64 %waited, <CALM>
-  %calm.end = add i64 %last, %calm
-  %is.calm = icmp ugt i64 %now, %calm.end
-  %doubled = shl i64 %factor.old, 1
-  %is.most = icmp ugt i64 %doubled, <MOST_PENALTY>
-  %grown = select i1 %is.most, i64 <MOST_PENALTY>, i64 %doubled
-  %factor = select i1 %is.calm, i64 <PENALTY>, i64 %grown
-  store i64 %factor, ptr %factor.at, align 8
-  %alone = mul i64 %waited, %factor
-  %until.next = add i64 %now, %alone
-  store i64 %until.next, ptr %last.at, align 8
-  store atomic i64 %until.next, ptr %until.at monotonic, align 8
+  br i1 %is.stall, label %stall, label %earn
+stall:
   %stalls.at = getelementptr i8, ptr %pool, i64 <stalls>
   %stalls = load i64, ptr %stalls.at, align 8
   %stalls.next = add i64 %stalls, 1
   store i64 %stalls.next, ptr %stalls.at, align 8
+  br label %earn
+earn:
+  %until.wait = phi i64 [ %ended.soon, %brief ], [ %waiting, %late ], [ %waiting, %judge ], [ %waiting, %stall ]
+  %lost = phi i64 [ 0, %brief ], [ 0, %late ], [ 0, %judge ], [ %waited, %stall ]
+  %in.vain = phi i64 [ 0, %brief ], [ %waited, %late ], [ %waited, %judge ], [ 0, %stall ]
+  %helpers = sub i64 %block.workers, 1
+  %caller.worked = sub i64 %until.wait, %begun
+  %helped.1 = sub i64 %caller.worked, %in.vain
+  %helped = call i64 @llvm.smax.i64(i64 %helped.1, i64 0)
+  %saved = mul i64 %helped, %helpers
+  %kept = udiv i64 %saved, <TOLERANCE>
+  %gained = sub i64 %kept, %lost
+  %balance.gained = add i64 %balance, %gained
+  %balance.next = call i64 @llvm.smin.i64(i64 %balance.gained, i64 <MOST_BALANCE>)
+  %half.saved = lshr i64 %saved, 1
+  %worth.gained = sub i64 %half.saved, %lost
+  %worth.at = getelementptr i8, ptr %pool, i64 <worth>
+  %worth.old = load i64, ptr %worth.at, align 8
+  %worth = add i64 %worth.old, %worth.gained
+  %is.debt = icmp slt i64 %balance.next, 0
+  br i1 %is.debt, label %punish, label %keep
+keep:
+  store i64 %balance.next, ptr %balance.at, align 8
+  store i64 %worth, ptr %worth.at, align 8
+  br label %done
+punish:
+  %factor.at = getelementptr i8, ptr %pool, i64 <penalty>
+  %factor.old = load i64, ptr %factor.at, align 8
+  %factor.twice = shl i64 %factor.old, 1
+  %factor.most = call i64 @llvm.smin.i64(i64 %factor.twice, i64 <MOST_PENALTY>)
+  %factor.grown = call i64 @llvm.smax.i64(i64 %factor.most, i64 <PENALTY>)
+  %is.worth = icmp sgt i64 %worth, 0
+  %factor = select i1 %is.worth, i64 <PENALTY>, i64 %factor.grown
+  store i64 %factor, ptr %factor.at, align 8
+  store i64 0, ptr %balance.at, align 8
+  store i64 0, ptr %worth.at, align 8
+  %debt = sub i64 0, %balance.next
+  %alone.long = mul i64 %debt, %factor
+  %alone = call i64 @llvm.smin.i64(i64 %alone.long, i64 <MOST_ALONE>)
+  %ended.now = call i64 @sg_clock(ptr %pool)
+  %until.next = add i64 %ended.now, %alone
+  store atomic i64 %until.next, ptr %until.at monotonic, align 8
   br label %done
 done:
   store atomic i64 0, ptr %taken.at release, align 8

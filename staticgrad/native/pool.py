@@ -23,7 +23,7 @@ from staticgrad.records import dataclass
 #: What a forked child finds as if nothing had ever run.
 _COUNTED: Final = (
     "finished", "taken", "callers", "wake", "asleep", "alive", "alone_until", "ended",
-    "last_alone", "penalty",
+    "balance", "penalty", "worth",
 )  # fmt: skip
 _C_FUNCTIONS: Final = {
     "create": "pthread_create",

@@ -16,9 +16,13 @@ others; how many groups it ran it says at the end, and the section ends when all
 Workers look for a ticket for ``SPIN`` nanoseconds after the last group that they ran, then sleep
 until a section that is worth it wakes them. Where the caller has waited for a group and its worker
 had no processor for half of that time, by the clocks of the workers' threads, or where it has
-waited longer than for the rest of a section of many groups, the next sections are the caller's
-alone for ``PENALTY`` times as long; where workers stall again soon, for twice as many times, and
-so on.
+waited longer than for the rest of a section of many groups, a worker has stalled, and the wait is
+lost. What sharing has gained in the sections before pays for it: the caller's work for each other
+worker is gained, less another wait, and one part of ``TOLERANCE`` of it is kept as a *balance*.
+Only where that falls below 0 are the next sections the caller's alone, for ``PENALTY`` times the
+debt, which is forgiven then; for twice as many times, and so on, where not even twice what was lost
+had been gained since the last time. So a processor that is taken now and then costs its waits
+alone, and one that is always taken is tried ever less often.
 
 Where processors are slow at handing over, as when they share no cache, a short program may take
 longer on several than on one. So the driver keeps what a run of a table takes alone and shared
@@ -75,10 +79,11 @@ PLACES: Final = {
     "hook": 856,  # for tests: called at every claim, where the code has points
     "sections": 864,  # counts sections that were shared
     "stalls": 872,  # and those that ended in a penalty
-    "last_alone": 880,  # when the last penalty ended, or will
-    "penalty": 888,  # how many times as long as the stall it was
+    "balance": 880,  # nanoseconds that pay for stalls to come
+    "penalty": 888,  # how many times as long as the debt the last one was
     "patience": 896,
     "run": 904,  # the code that runs rows together with the workers
+    "worth": 912,  # half of what was gained since the last penalty, less what was lost
     # for each worker its thread, the thread's arguments (the pool, the number), and its clock
     "threads": 1024,
     "clocks": 1024 + 24,
@@ -93,12 +98,17 @@ LINE: Final = 128
 NBYTES: Final = PLACES["tickets"] + LINE * MOST_WORKERS
 #: Nanoseconds that a worker looks for work before it sleeps.
 SPIN: Final = 200_000
-#: The caller works alone this many times as long as it has waited in vain, at first,
+#: Sharing pays for a stall where it has gained so many times as much.
+TOLERANCE: Final = 8
+#: Elsewhere the caller works alone this many times as long as the debt, at first,
 PENALTY: Final = 8
-#: and at most, where workers stall again and again.
+#: at most, where workers stall again and again,
 MOST_PENALTY: Final = 256
-#: They do so again where less time than so many stalls has passed since the last penalty.
-CALM: Final = 64
+#: and for so many nanoseconds at most: of a stall of a slice of the scheduler, a hundredth is lost.
+MOST_ALONE: Final = 250_000_000
+#: Nanoseconds that are kept for stalls to come: more than the 50 ms of a second that Linux
+#: gives to other threads where those of real-time priority want all of it.
+MOST_BALANCE: Final = 64_000_000
 #: Nanoseconds of waiting that are no reason for it.
 PATIENCE: Final = 100_000
 #: Runs that take longer are not tried alone: four of them would be felt.
@@ -169,12 +179,18 @@ def text(triple: str, words: dict[str, int], symbol: str, points: bool = False) 
         "SHARED_REST": str(SHARED_REST),
         "PENALTY": str(PENALTY),
         "MOST_PENALTY": str(MOST_PENALTY),
-        "CALM": str(CALM),
+        "MOST_ALONE": str(MOST_ALONE),
+        "MOST_BALANCE": str(MOST_BALANCE),
+        "TOLERANCE": str(TOLERANCE),
     }
     for name in ("before", "claimed", "ran"):
         values[name] = _POINT.replace("<point>", str(POINTS.index(name))) if points else ""
     pause = "void @llvm.aarch64.hint(i32)" if arm else "void @llvm.x86.sse2.pause()"
-    used = ("void @llvm.memset.p0.i64(ptr, i8, i64, i1)", "i64 @llvm.umin.i64(i64, i64)", pause)
+    used = (
+        "void @llvm.memset.p0.i64(ptr, i8, i64, i1)",
+        *(f"i64 @llvm.{name}.i64(i64, i64)" for name in ("umin", "smin", "smax")),
+        pause,
+    )
     declared = "".join(f"declare {each}\n" for each in used)
     text = Path(__file__).with_name("pool.ll").read_text(encoding="utf-8")
     code = "".join(line for line in text.splitlines(True) if not line.startswith(";"))

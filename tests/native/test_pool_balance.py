@@ -1,0 +1,180 @@
+"""What sharing gains and loses, in simulated time: when the caller runs alone, and how long."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from staticgrad import native
+from staticgrad.native import pool_code
+from staticgrad.native.pool import Pool
+from tests.native.pool_points import Counted, pool_of
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the pool sleeps by futex")
+
+#: ``clock_gettime``.
+_CLOCK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.POINTER(ctypes.c_int64))
+MS = 1_000_000
+
+
+class Sections:
+    """Sections of two groups, one for the caller and one for the worker, in simulated time.
+
+    The caller works for ``worked`` nanoseconds, alone for twice as long, and waits for ``waited``,
+    while the worker has no processor. Less than ``PATIENCE`` is no stall.
+    """
+
+    pool: Pool
+    counted: Counted
+
+    def __init__(self) -> None:
+        self.now = MS
+        self.worked = self.waited = self.looks = 0
+        self.works = False
+        self.waits, self.claimed = threading.Event(), threading.Event()
+
+    def stop(self, worker: int, point: int) -> None:
+        """The caller leaves one group to the worker, who ends it when the caller has waited."""
+        if worker == 0 and point == 0 and not self.claimed.is_set():
+            assert self.claimed.wait(60)
+        if worker == 1 and point == 1:
+            self.claimed.set()
+            assert self.waits.wait(60)
+
+    def clock(self, number: int, words: Any) -> int:
+        """The caller's looks: when it begins, when it begins to wait, and when it has waited."""
+        if number != time.CLOCK_MONOTONIC:  # the worker's, which has a processor or not
+            stamp = self.now + self.waited * (self.looks > 2) if self.works else 0
+        elif threading.current_thread() is threading.main_thread():
+            stamp = self.now + (0, self.worked, self.worked + self.waited)[min(self.looks, 2)]
+            self.looks += 1
+            if self.looks == 2:
+                self.waits.set()
+        else:
+            stamp = time.monotonic_ns()
+        words[0], words[1] = divmod(stamp, 10**9)
+        return 0
+
+    def run(self, worked: int, waited: int = 0) -> bool:
+        """One section; whether it was shared."""
+        self.worked, self.waited, self.looks = worked, waited, 0
+        self.waits.clear()
+        self.claimed.clear()
+        shared = self.pool.get("sections")
+        self.counted.run(native.driver())
+        was = self.pool.get("sections") > shared
+        self.now += worked + waited if was else 2 * worked
+        return was
+
+    def alone(self, worked: int = MS) -> int:
+        """Nanoseconds until the caller shares again, in sections of twice so many alone."""
+        began = self.now
+        while not self.run(worked):
+            pass
+        return self.now - worked - began
+
+
+@contextmanager
+def sections() -> Iterator[Sections]:
+    made = Sections()
+    called = _CLOCK(made.clock)
+    with pool_of(2, made.stop, penalties=True) as pool:
+        made.pool, made.counted = pool, Counted(pool, 2, [2], 1)
+        pool.set("spin", 2**62)  # who falls asleep while a section opens claims nothing of it
+        pool.set("clock", ctypes.cast(called, ctypes.c_void_p).value or 0)
+        assert made.run(0)  # makes the worker
+        yield made
+
+
+def test_a_stall_that_nothing_pays_for_is_followed_by_sections_alone() -> None:
+    with sections() as made:
+        kept = MS // pool_code.TOLERANCE
+        assert made.run(MS, 5 * MS)
+        assert made.alone(MS // 4) == pool_code.PENALTY * (5 * MS - kept)
+
+
+def test_gains_pay_for_stalls() -> None:
+    with sections() as made:
+        for _ in range(6):
+            assert made.run(pool_code.TOLERANCE * MS)
+        for _ in range(2):
+            assert made.run(pool_code.TOLERANCE * MS, 3 * MS)
+        assert made.pool.state.stalls == 2
+        assert made.pool.get("balance") == 2 * MS
+        assert made.run(pool_code.TOLERANCE * MS, 9 * MS)
+        assert made.alone() == pool_code.PENALTY * 6 * MS
+
+
+def test_a_twentieth_of_the_time_may_be_taken() -> None:
+    """Linux gives so much of each second to others where threads of real-time priority spin."""
+    with sections() as made:
+        made.pool.set("balance", pool_code.MOST_BALANCE)
+        for _ in range(4):
+            for _ in range(95):
+                assert made.run(10 * MS)
+            assert made.run(MS, 50 * MS)
+        assert made.pool.state.stalls == 4
+
+
+def test_penalties_grow_while_sharing_loses() -> None:
+    least, most = pool_code.PENALTY, pool_code.MOST_PENALTY
+    with sections() as made:
+        found = []
+        for _ in range(8):
+            made.pool.set("balance", 0)
+            made.pool.set("worth", 0)  # what was gained when it shared again
+            assert made.run(0, MS // 2)
+            found.append(made.alone(MS // 2))
+        wanted = [MS // 2 * min(least * 2**n, most) for n in range(8)]
+        assert found == wanted
+        assert found[-1] == found[-2]
+        made.pool.set("balance", 0)
+        made.pool.set("worth", 0)
+        for _ in range(3):  # gains more than twice what is lost then
+            assert made.run(MS)
+        assert made.run(0, MS)
+        assert made.alone(MS // 4) == least * (MS - 3 * MS // pool_code.TOLERANCE)
+
+
+def test_penalties_have_an_end() -> None:
+    with sections() as made:
+        for _ in range(3):
+            assert made.run(MS, 100 * MS)
+            assert made.alone() == pool_code.MOST_ALONE
+
+
+def test_a_long_wait_for_a_worker_that_works_gains_nothing() -> None:
+    with sections() as made:
+        made.works = True
+        assert made.run(MS, 5 * MS)
+        assert made.run(MS)
+        assert made.pool.state.stalls == 0
+        assert made.pool.get("balance") == MS // pool_code.TOLERANCE
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(10_000, 2 * MS), st.sampled_from([0, 0, 200_000, 3 * MS, 20 * MS])),
+        max_size=60,
+    )
+)
+def test_sharing_loses_an_eighth_at_most(
+    costs: list[tuple[int, int]],
+) -> None:
+    """Beside the caller alone, but for one stall; where no penalty is cut off."""
+    with sections() as made:
+        began, alone, longest = made.now, 0, 0
+        for worked, waited in costs:
+            made.run(worked, waited)
+            alone += 2 * worked
+            longest = max(longest, waited)
+        assert made.now - began <= alone * 1.125 + longest
