@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from passes.fusion.drafts import Draft, root_of
-from passes.fusion.groups import Home, Key, Source
+from passes.fusion.groups import GroupKind, Home, Key, Source
 from staticgrad.analysis.users import ValueKey, users_of
 from staticgrad.ir.forms import Pointwise
 from staticgrad.ir.graph import Graph, Node
@@ -32,7 +32,7 @@ class DraftReaders:
 
         With ``roots`` its values may be outputs and updates besides: a later kernel stores them.
         """
-        if not _is_unbound(draft):
+        if not _is_unbound(draft, "map"):
             return False
         closed, elsewhere = [], None
         for node in reversed(draft.open):
@@ -77,18 +77,18 @@ class DraftReaders:
             isinstance(user.form, Pointwise) and user.types[0].shape == other.domain
             for user in users
         )
-        return alike and self._is_unread(other, best)
+        return alike and other.kind == "map" and self._is_unread(other, best)
 
     def _is_unread(self, draft: Draft, other: Draft | None = None) -> bool:
-        """Whether nobody with a place, but for the nodes of two drafts, reads a pointwise one."""
-        return _is_unbound(draft) and all(
+        """Whether nobody with a place, but for the nodes of two drafts, reads one without one."""
+        return _is_unbound(draft, "map", "gemm") and all(
             (user, 0) not in self._sources or self._home(Home(user)) in (draft, other or draft)
             for node in draft.nodes
             for user in self._users[node, 0]
         )
 
 
-def _is_unbound(draft: Draft) -> bool:
-    """Whether a draft is pointwise, and nothing says yet where its values are."""
+def _is_unbound(draft: Draft, *kinds: GroupKind) -> bool:
+    """Whether a draft is of one of these kinds, and nothing says yet where its values are."""
     bound = draft.reductions or draft.stored or draft.checked or draft.regions
-    return draft.kind == "map" and not bound
+    return draft.kind in kinds and not bound

@@ -287,7 +287,7 @@ class _Walk(DraftReaders):
             able = [g for g in able if g.kind not in ANCHORED]
         if not (self._fuse and able):
             return None
-        best = max(able, key=lambda g: g.level)
+        best = max(able, key=lambda g: (g.level, g.kind == "gemm" and len(g.nodes)))
         for other in able:
             rival = other is not best and other.level == best.level
             lower = other.level < best.level
@@ -300,13 +300,17 @@ class _Walk(DraftReaders):
         return best if level < best.level else None
 
     def _may_wait(self, draft: Draft, outside: Sequence[Source]) -> bool:
-        """Whether a pointwise draft may come behind numbers that its next node reads.
+        """Whether a draft may come behind what its next node reads.
 
-        Nobody who has a place may read what it computes. It waits for single numbers alone (a rate,
-        the condition of a step): what takes long had better not come between it and its readers.
+        Nobody who has a place may read what it computes. A pointwise one waits for single numbers
+        alone (a rate, the condition of a step): what takes long had better not come between it and
+        its readers. A product waits for another, whose result its tiles then add to their own.
         """
-        late = [each for each in outside if self._level(each) >= draft.level]
-        return not any(each.type.shape for each in late) and self._is_unread(draft)
+        late = [each for each in outside if self._level(each) >= draft.level and each.type.shape]
+        homes = [self._home(each.base) for each in late]
+        waits = all(home is not None and home.kind == "gemm" for home in homes)
+        may = waits if draft.kind == "gemm" and late else not late and draft.kind == "map"
+        return may and self._is_unread(draft)
 
     def _only_sums_read(self, node: Node) -> bool:
         users = self._users[node, 0]

@@ -40,6 +40,28 @@ def test_bias_and_activation_are_the_epilogue_of_a_matmul():
     assert labels(sg.Graph(sg.nn.relu(x @ w + b))) == ["matmul, add, le, where"]
 
 
+def test_a_sum_of_two_products_is_added_in_the_tiles_of_one(rng: np.random.Generator) -> None:
+    """The one that has an epilogue waits for the other one, unless somebody has read it before."""
+    shapes = {"x": (7, 10), "w": (10, 5), "h": (7, 4), "u": (4, 5), "b": (5,)}
+    feeds = {name: rng.normal(size=shape).astype("float32") for name, shape in shapes.items()}
+    x, w, h, u, b = (sg.input(name, shape, "float32") for name, shape in shapes.items())
+    first = x @ w + b
+    rows = sg.sin(first.sum(axis=1))
+    both = first + h @ u
+    cell = sg.Graph(sg.tanh(both))
+    assert labels(cell) == ["matmul", "matmul, add, tanh"]
+    needed = sg.Graph({"rows": rows, "both": both})
+    assert labels(needed) == ["matmul, add", "sum", "sin", "matmul", "add"]
+    for graph in (cell, needed):
+        apart = sg.compile(graph, fuse=False).run(feeds)
+        assert all(same_bytes(a, apart[n]) for n, a in sg.compile(graph).run(feeds).items())
+    loss = (both * both).sum()
+    gradients = sg.Graph(dict(zip("lwu", (loss, *sg.grad(loss, [w, u])), strict=True)))
+    apart = sg.compile(gradients, fuse=False, threads=2).run(feeds)
+    found = sg.compile(gradients, threads=2).run(feeds)
+    assert all(same_bytes(found[name], array) for name, array in apart.items())
+
+
 def test_a_row_sum_runs_with_the_values_it_adds():
     x = batch_input("x", 10)
     e = sg.exp(x)
