@@ -302,8 +302,9 @@ def test_what_stood_there_stays_where_writing_fails(tmp_path: Path, monkeypatch:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="No space") as caught:
         sg.save(path, {"a": np.zeros(3)})
+    assert caught.value.filename == str(path)
     assert path.read_bytes() == before
     assert [*tmp_path.iterdir()] == [path]
 
@@ -315,8 +316,9 @@ def test_what_a_format_s_library_cannot_write_is_the_system_s_error(
         raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
 
     monkeypatch.setattr(safetensors.numpy, "save_file", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="No space") as caught:
         sg.save(tmp_path / "f.safetensors", {"a": np.ones(3)})
+    assert (caught.value.errno, caught.value.filename) == (28, str(tmp_path / "f.safetensors"))
     assert [*tmp_path.iterdir()] == []
 
 

@@ -7,9 +7,9 @@ elements or rows. Operands have one shape, or one of them is 0-d; they do not br
 from __future__ import annotations
 
 from math import log as log_of, pi
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from staticgrad.errors import ArgumentError, DTypeError, ShapeError
+from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
 from staticgrad.errors.wording import shown
 from staticgrad.families import like
 from staticgrad.functions.aggregate import mean
@@ -140,7 +140,7 @@ def nll_loss(
 def kl_div(
     log_probabilities: Operand[AnyValue],
     target: Operand[AnyValue],
-    reduction: Reduction = "mean",
+    reduction: Reduction | Literal["batchmean"] = "mean",
     log_target: bool = False,
 ) -> AnyValue:
     """target * (log(target) - log_probabilities), 0 where the target is; summed, the divergence.
@@ -148,6 +148,8 @@ def kl_div(
     Args:
         log_probabilities: floating, the logarithms of what is compared with the target.
         target: probabilities of the same shape, or one of the two is 0-d.
+        reduction: also ``"batchmean"``, the sum divided by the size of the first axis: the mean
+            divergence of a batch.
         log_target: the target, too, is given by its logarithms.
 
     >>> import staticgrad as sg
@@ -159,6 +161,10 @@ def kl_div(
         losses: Any = functions.exp(wanted) * (wanted - scores)
     else:
         losses = functions.xlogy(wanted, wanted) - wanted * scores
+    if reduction == "batchmean":
+        if not losses.ndim:
+            raise RankError("kl_div: the mean over a batch of one number", related=related(scores))
+        losses, reduction = functions.sum(losses) / losses.shape[0], "none"
     found: AnyValue = reduced("kl_div", losses, reduction)
     return found
 

@@ -13,13 +13,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from staticgrad.errors import RankError, ShapeError
+from staticgrad.errors import DTypeError, RankError, ShapeError
 from staticgrad.families import like
 from staticgrad.functions.loops import scan
 from staticgrad.functions.trees import mapped
 from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
-from staticgrad.ops.operands import as_value
+from staticgrad.ops.operands import as_value, related
+from staticgrad.types.dim import equal
 
 #: From the inputs' part of the gates, the state and u to the next state; the first part of a state
 #: is what the layer gives.
@@ -266,6 +267,7 @@ def _layer(
     x, u = as_value(name, x), as_value(name, u)
     if x.ndim != 3:
         raise RankError(f"{name}: x is {x.type}, not [time, batch, features]")
+    ends = None if lengths is None else _ends(name, lengths, x)
     hidden = u.shape[0] if u.ndim == 2 else None
     if hidden is None or u.shape[1] != gates * hidden:
         raise ShapeError(f"{name}: u is {u.type}, not [hidden, {gates} * hidden]")
@@ -278,15 +280,34 @@ def _layer(
     def trip(carry: Any, each: Any) -> tuple[Any, Any]:
         part, time = each
         found = step(part, carry, u)
-        if lengths is None:
+        if ends is None:
             return found, found[0] if gates == 4 else found
-        runs = (time < as_value(name, lengths))[:, None]
+        runs = (time < ends)[:, None]
         kept = mapped(lambda new, old: functions.where(runs, new, old), found, carry)
         output = kept[0] if gates == 4 else kept
         return kept, functions.where(runs, output, 0.0)
 
     last, outputs = scan(trip, state, (parts, numbers), reverse=reverse)
     return outputs, last
+
+
+def _ends(name: str, lengths: Any, x: Any) -> Any:
+    """How many times of each sequence count.
+
+    Raises:
+        DTypeError, ShapeError: they are no integers, not one for each sequence.
+    """
+    ends = as_value(name, lengths)
+    if not ends.dtype.is_integer:
+        raise DTypeError(f"{name}: lengths are integers, not {ends.type}", related=related(ends))
+    text = f"{name}: lengths {ends.type} for sequences {x.type}, [time, batch, features]"
+    if ends.ndim != 1 or not equal(ends.shape[0], x.shape[1], text):
+        raise ShapeError(
+            text,
+            hint="one for each sequence; a layer whose batch comes first has batch_first=True",
+            related=related(ends, x),
+        )
+    return ends
 
 
 def _over_all_times(x: Any, w: Any, b: Any) -> Any:

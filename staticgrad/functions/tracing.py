@@ -257,6 +257,8 @@ def check_carries(
             f"let it begin as {new.dtype.name}, or convert what the trip returns:"
             f" .astype({old.dtype.name!r})"
         )
+        if old.dtype.is_float and new.dtype.bits > old.dtype.bits:
+            hint += "\nnp.float64 and float64 arrays widen what they meet, Python's floats do not"
         if old.shape != new.shape:
             hint = "a trip returns the carry in the shape in which it got it"
             if not old.shape:

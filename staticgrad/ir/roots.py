@@ -171,6 +171,10 @@ def _related(value: Any, what: str = "value") -> Related:
     return label, str(value.type), value.node.origin
 
 
+_OWN_NAME: Final = {
+    "input": "give each its own name",
+    "parameter": "give each its own name; optimizers and generators take one: Adam(name='critic')",
+}
 Describe = Callable[["Symbolic", int], Related]
 
 
@@ -189,7 +193,7 @@ def check_names(
             if label in seen:
                 raise NameConflictError(
                     f"two {what}s are named {label!r}",
-                    hint="give each its own name",
+                    hint=_OWN_NAME[what],
                     related=[describe(seen[label], 0), describe(value, 1)],
                 )
             seen[label] = value

@@ -3,12 +3,14 @@
 Where LLVM gets no memory for code it ends the process, so that is asked before. What is asked for
 is address space, which limits (``ulimit -v``) and systems that promise no more than they have
 refuse; it is given back untouched. A container that is killed when it touches too much cannot be
-foreseen so.
+foreseen so. Of stacks, which kernels keep packed panels on, the limits are read.
 """
 
 from __future__ import annotations
 
 import mmap
+import resource
+import threading
 from typing import Final
 
 from staticgrad.errors import OutOfMemory
@@ -19,6 +21,8 @@ MIB: Final = 1 << 20
 COMPILE, LOAD = 64 * MIB, 32 * MIB
 #: What loading takes: llvmlite's library is 160 MiB, Numba's modules 60, and both then compile.
 LLVM, NUMBA = 192 * MIB + COMPILE, 96 * MIB + COMPILE
+#: What a thread that runs kernels may need: each product keeps up to 256 KiB of panels.
+STACK = MIB
 
 
 def is_there(nbytes: int) -> bool:
@@ -34,6 +38,17 @@ def require(nbytes: int, purpose: str) -> None:
     """Raises OutOfMemory where the system would not give so much for ``purpose``."""
     if not is_there(nbytes):
         raise too_little(f"{purpose} may take {nbytes // MIB} MiB, which the system does not give")
+
+
+def require_stack() -> None:
+    """Raises OutOfMemory where threads have a stack that kernels could run out of."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_STACK)
+    least = min((each for each in (limit, threading.stack_size()) if each > 0), default=STACK)
+    if least < STACK:
+        raise OutOfMemory(
+            f"threads have stacks of {least // 1024} KiB, and kernels may take {STACK // 1024}",
+            hint="threading.stack_size(1 << 20) or more, ulimit -s 1024 or more",
+        )
 
 
 def too_little(text: str) -> OutOfMemory:

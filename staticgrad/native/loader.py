@@ -176,6 +176,7 @@ def load(code: bytes, symbol: str, target: Target) -> int:
             return known
         entries = sorted(check(code, symbol, target).entries)
         headroom.require(headroom.LOAD, "loading a kernel")
+        headroom.require_stack()
         found = undisturbed(lambda: _link(code, entries, target))
         if not found.get(symbol):
             raise CompileError(f"{symbol} could not be loaded")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -111,9 +112,11 @@ def _replaced(path: Path) -> Iterator[Path]:
         yield temporary
         _sync(temporary)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):  # of a folder that is read only, too
             temporary.unlink()
+        if isinstance(error, OSError) and error.errno is not None:
+            error.filename = str(path)  # a full disk names no file, others the temporary one
         raise
     _sync(path.parent)
 
@@ -211,7 +214,9 @@ def _write_safetensors(path: Path, arrays: Arrays, note: str) -> None:
     try:
         library.numpy.save_file(dict(arrays), str(path), metadata={_NOTE: note, "format": "np"})
     except library.SafetensorError as error:  # what the system said, in a class of its own
-        raise OSError(str(error)) from None
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        said = (int(number[1]), os.strerror(int(number[1]))) if number else (str(error),)
+        raise OSError(*said) from None
 
 
 #: Names of element types in the format -> NumPy's.

@@ -263,6 +263,10 @@ def test_other_arguments() -> None:
     t, p = Tensor(X, dtype="float64"), Tensor(P, dtype="float64")
     found = nn.kl_div(t, sg.log(p), "sum", log_target=True)
     assert found.item() == pytest.approx((P * (np.log(P) - X)).sum())
+    found = nn.kl_div(t, p, "batchmean")
+    assert found.item() == pytest.approx((special.xlogy(P, P) - P * X).sum() / len(P))
+    with pytest.raises(sg.errors.RankError, match="one number"):
+        nn.kl_div(0.5, 0.5, "batchmean")
     found = nn.gaussian_nll_loss(t, t, 0.5)
     assert found.item() == pytest.approx(0.5 * log(0.5))
     found = nn.poisson_nll_loss(p, p, log_input=False)

@@ -67,6 +67,12 @@ def test_too_little_address_space_for_a_compilation(kind: str) -> None:
     assert "refused" in run_child("scarce", kind)
 
 
+def test_threads_run_in_a_small_stack_or_say_that_it_is_too_small() -> None:
+    ran, refused = run_child("small_stacks").splitlines()
+    assert ran == "True"
+    assert refused == "[SG410] threads have stacks of 256 KiB, and kernels may take 1024"
+
+
 WRITER = """
 import itertools, sys
 from staticgrad.native import cache

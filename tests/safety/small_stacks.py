@@ -1,0 +1,47 @@
+"""Child process: threads of small stacks run a program to its end, or refuse it by one error."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+import staticgrad as sg
+from staticgrad.native import headroom
+from tests.safety.child import say
+
+
+def in_a_thread(stack: int, work: Callable[[], str]) -> str:
+    """What ``work`` says in a thread whose stack has so many bytes."""
+    said: list[str] = []
+    threading.stack_size(stack)
+    thread = threading.Thread(target=lambda: said.append(work()))
+    thread.start()
+    thread.join()
+    return said[0]
+
+
+def attend() -> str:
+    """Gradients of an attention and two layers: several products in a kernel, with their panels."""
+    q = sg.input("q", (1, 2, 96, 64))
+    w = sg.input("w", (64, 64))
+    loss = (sg.nn.attention(sg.tanh(q @ w), q, q @ w, causal=True) ** 2).sum()
+    f = sg.compile({"dq": sg.grad(loss, q), "dw": sg.grad(loss, w)})
+    random = np.random.default_rng(0)
+    feeds = {"q": random.normal(size=(1, 2, 96, 64)), "w": random.normal(size=(64, 64))}
+    return str(bool(np.isfinite(f.run(feeds)["dw"]).all()))
+
+
+def refused() -> str:
+    """Kernels that no thread has loaded before."""
+    try:
+        sg.compile(sg.sin(sg.input("x", (3,))) * 0.73)
+    except sg.errors.OutOfMemory as error:
+        return str(error).splitlines()[0]
+    return "compiled"
+
+
+if __name__ == "__main__":
+    say(in_a_thread(headroom.STACK, attend))
+    say(in_a_thread(headroom.STACK // 4, refused))
