@@ -145,3 +145,14 @@ def collapse(
             for walk, s in zip(walks, strides, strict=True):
                 walk.append(s[axis])
     return axes, walks
+
+
+def is_one_run(strides: Shape, domain: Shape, row: int) -> bool:
+    """Whether a walk finds its last ``row`` axes of a domain in one run of memory, or as one axis.
+
+    >>> is_one_run((20, 5, 1), (4, 4, 5), 2), is_one_run((40, 10, 1), (4, 4, 5), 2)
+    (True, False)
+    """
+    first = len(domain) - row
+    extents, _ = collapse(domain[first:], [strides[first:]])
+    return len(extents) <= 1

@@ -17,7 +17,7 @@ from passes.fusion.groups import (
     Transfer,
 )
 from passes.fusion.sharing import ANCHORED, most_instructions
-from passes.layout import Strided
+from passes.layout import Strided, is_one_run
 from staticgrad.ir.graph import Node
 from staticgrad.records import dataclass
 from staticgrad.types.tensor import Shape, product
@@ -91,8 +91,10 @@ class Draft:
         whole = source.layout.is_contiguous(source.type.shape)
         if not whole or product(shape) != source.type.size or self.domain != shape:
             return False
-        fits = self.kind in ("map", "gemm") and self.phase == phase
-        return fits and layout.reshaped(source.type.shape, shape) is not None
+        if self.kind not in ("map", "gemm") or self.phase != phase:
+            return False
+        found = layout.reshaped(source.type.shape, shape)
+        return found is not None and is_one_run(found.strides, shape, self.row)
 
     def store_part(self, base: Key, shape: Shape, region: TargetRegion) -> None:
         """Store a value, which has some shape there, as a part of another one."""

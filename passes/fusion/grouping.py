@@ -33,7 +33,7 @@ from passes.fusion.groups import (
 )
 from passes.fusion.joins import axis_of_parts, copied_together, fills_rows
 from passes.fusion.lookups import is_one_hot
-from passes.fusion.sharing import ANCHORED, kept_apart
+from passes.fusion.sharing import ANCHORED, breaks_rows, kept_apart
 from passes.fusion.windows import is_window
 from passes.layout import Strided
 from staticgrad.analysis.users import phases_of
@@ -359,6 +359,7 @@ class _Walk(DraftReaders):
             and draft.domain == arg.type.shape
             and draft.row in (0, row)
             and not (draft.keeps_axes and row > 1)
+            and not breaks_rows(draft, row)
         )
         if draft is None or not joins:
             reads = arg if arg.inline else self._in_memory(arg)

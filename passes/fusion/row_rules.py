@@ -20,7 +20,7 @@ from passes.fusion.reasons import (
 )
 from passes.fusion.row_values import is_per_row, meets_rows, outer_shape, row_walk
 from passes.fusion.walks import MOST_WRITTEN_OUT, has_short_rows, may_be_short, sums_across
-from passes.layout import collapse
+from passes.layout import is_one_run
 from staticgrad.ir.forms import INDEXED, GatherAlong, Pointwise, ScatterAlong, SearchForm
 from staticgrad.ir.graph import Node
 from staticgrad.types.dtype import ALL_DTYPES
@@ -173,7 +173,7 @@ class RowRules:
         if row == 1 and most * length <= LONGEST_ROW:
             return None
         moving = self._moving(stored, reads, domain, row)
-        if row > 1 and not all(_is_one_run(walk, domain, row) for walk in moving):
+        if row > 1 and not all(is_one_run(walk.strides, domain, row) for walk in moving):
             return BrokenRow(row)
         bases = dict.fromkeys([walk.base for walk in moving])
         width = sum(self._groups.value_type(base).dtype.itemsize for base in bases)
@@ -233,9 +233,3 @@ class RowRules:
         found = [walk for walk in walks if any(step != 0 for step in walk.strides[first:])]
         whole = [key for key in stored if self._groups.value_type(key).shape == domain]
         return [*found, *(Walk(key, 0, c_strides(domain)) for key in whole)]
-
-
-def _is_one_run(walk: Walk, domain: Shape, row: int) -> bool:
-    axes = range(len(domain) - row, len(domain))
-    extents, _ = collapse([domain[a] for a in axes], [[walk.strides[a] for a in axes]])
-    return len(extents) <= 1

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from passes.fusion.cost import LARGEST, LARGEST_EPILOGUE
-from passes.fusion.groups import GroupKind, GroupReduction, Key
+from passes.fusion.groups import GroupKind, GroupReduction, Key, TargetRegion
 from passes.fusion.reasons import (
+    BrokenRow,
     LookupInProduct,
     OtherRows,
     PositionsInRow,
@@ -17,6 +18,7 @@ from passes.fusion.reasons import (
     TooLarge,
     TwoProducts,
 )
+from passes.layout import is_one_run
 from staticgrad.types.tensor import Shape
 
 #: Kinds of groups that begin with a product or with windows, whose operands lie in memory; what
@@ -37,6 +39,8 @@ class Outline(Protocol):
     def row(self) -> int: ...
     @property
     def reductions(self) -> Mapping[Key, GroupReduction]: ...
+    @property
+    def regions(self) -> Mapping[Key, Sequence[TargetRegion]]: ...
     @property
     def keeps_axes(self) -> bool: ...
     @property
@@ -64,10 +68,21 @@ def kept_apart(group: Outline, other: Outline) -> Reason | None:
         return OtherRows(reduced_axes(group), reduced_axes(other))
     if any(row > 1 for row in rows) and (group.keeps_axes or other.keeps_axes):
         return PositionsInRow(max(rows))
+    if any(breaks_rows(each, row) for row in rows for each in (group, other)):
+        return BrokenRow(max(rows))
     most = min(most_instructions(group), most_instructions(other))
     if group.instructions + other.instructions > most:
         return TooLarge(group.instructions + other.instructions, most)
     return None
+
+
+def breaks_rows(group: Outline, row: int) -> bool:
+    """Whether parts that a group stores are several runs of memory along its last ``row`` axes.
+
+    A reduction of them, which has one result for a row, would then have one for each run.
+    """
+    regions = (each for several in group.regions.values() for each in several)
+    return not all(is_one_run(each.layout.strides, group.domain, row) for each in regions)
 
 
 def reduced_axes(group: Outline) -> tuple[int, ...]:

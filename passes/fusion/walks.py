@@ -19,7 +19,7 @@ from passes.fusion.groups import (
 )
 from passes.fusion.row_values import is_per_row, row_walk
 from passes.fusion.windows import window_walks
-from passes.layout import Strided, collapse
+from passes.layout import Strided, collapse, is_one_run
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.forms import (
     INDEXED,
@@ -259,13 +259,7 @@ def broken_rows(groups: Groups, group: Group) -> Sequence[Walk]:
     if has_short_rows(group) or sums_across(groups, group):
         return ()
     walks = dict.fromkeys(operand_walks(groups, group))
-    return [walk for walk in walks if not _is_one_run(walk, group)]
-
-
-def _is_one_run(walk: Walk, group: Group) -> bool:
-    row = range(len(group.domain) - group.row, len(group.domain))
-    extents, _ = collapse([group.domain[a] for a in row], [[walk.strides[a] for a in row]])
-    return len(extents) <= 1
+    return [walk for walk in walks if not is_one_run(walk.strides, group.domain, group.row)]
 
 
 def lies_in_order(source: Source) -> bool:

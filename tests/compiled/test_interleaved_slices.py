@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
 from passes.fuse import fuse
@@ -75,3 +76,22 @@ def test_what_is_split_and_what_is_not() -> None:
     assert Concat in ops(both)
     same = Pad((20,), (1,), (2,))(x) + Pad((20,), (1,), (2,))(y)
     assert Concat not in ops(same)
+
+
+def cuts(size: int) -> st.SearchStrategy[slice]:
+    """Parts of an axis, and all of it."""
+    ends = st.sampled_from([None, 1, -1, size // 2])
+    return st.builds(slice, st.sampled_from([None, 1, 2]), ends, st.sampled_from([None, 1, 2, 3]))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.tuples(cuts(6), cuts(8), cuts(9)), st.sampled_from([None, (1, 2), (0, 2), 2, 0]))
+def test_sums_of_parts_beside_their_gradients(
+    part: tuple[slice, ...], axes: tuple[int, ...] | int | None
+) -> None:
+    """The gradient is stored where the part lies: its rows are not one run, which a sum's are."""
+    x = sg.input("x", (6, 8, 9), "float64")
+    y = x[part]
+    total = sg.sqrt(y * y + 1.0).sum(axis=axes)  # the gradient reads the roots
+    graph = sg.Graph({"total": total, "slope": sg.grad(total.sum(), x)})
+    assert differing(graph, {"x": numbers((6, 8, 9), np.dtype("float64"))}) == []
