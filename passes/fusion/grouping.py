@@ -442,7 +442,7 @@ class _Walk(DraftReaders):
         target, kind, phase = Home(node), node.types[0], self._phases[node]
         lies = [Strided.contiguous(kind.shape).region(region) for region in form.regions]
         homes = [self._home_of_part(*each, phase) for each in zip(args, lies, strict=True)]
-        if is_window(node, self._users[node, 0]) and (form.fill is not None or None in homes):
+        if is_window(node, self._users) and (form.fill is not None or None in homes):
             self._place_window(node, args)
             return
         writers: list[Draft] = []

@@ -11,7 +11,7 @@ each takes one. So does a single one, whose pad has zeros on both sides there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Final, cast
 
@@ -22,7 +22,7 @@ from staticgrad.ir.graph import Graph, Node, Symbolic
 from staticgrad.ops.arithmetic import Add
 from staticgrad.ops.cotangent import zeros_like_type
 from staticgrad.ops.movement import Reshape
-from staticgrad.ops.slices import Concat, Pad
+from staticgrad.ops.slices import Concat, Pad, Slice
 from staticgrad.records import NamedTuple
 from staticgrad.types.dim import Size, is_at_least
 from staticgrad.types.tensor import hint_value
@@ -177,13 +177,29 @@ def _alone(value: Symbolic, axis: int) -> Symbolic:
 
 
 def _apart(terms: Sequence[Symbolic], first: int, last: int) -> Iterator[_PadsApart]:
-    """These pads in the order of their regions, if no two of those meet."""
+    """These pads in the order of their regions, as many together as follow each other and lie
+    apart."""
     line = cast(_Line, _line(terms[first]))
-    regions = {place: _region(terms[place], line) for place in range(first, last)}
+    together: dict[int, tuple[Size, Size]] = {}
+    for place in range(first, last):
+        region = _region(terms[place], line)
+        if not all(_lie_apart(region, other) for other in together.values()):
+            yield from _run(together, line)
+            together = {}
+        together[place] = region
+    yield from _run(together, line)
+
+
+def _lie_apart(one: tuple[Size, Size], other: tuple[Size, Size]) -> bool:
+    return is_at_least(other[0], one[1]) or is_at_least(one[0], other[1])
+
+
+def _run(regions: Mapping[int, tuple[Size, Size]], line: _Line) -> Iterator[_PadsApart]:
+    """Pads in the order of their regions; nothing of a single one."""
     order = sorted(regions, key=lambda place: tuple(map(hint_value, regions[place])))
     neighbours = pairwise([regions[place] for place in order])
-    if all(is_at_least(begin, end) for (_, end), (begin, _) in neighbours):
-        yield _PadsApart(first, last, line, tuple(order))
+    if len(order) > 1 and all(is_at_least(begin, end) for (_, end), (begin, _) in neighbours):
+        yield _PadsApart(min(order), max(order) + 1, line, tuple(order))
 
 
 def _region(value: Symbolic, line: _Line) -> tuple[Size, Size]:
@@ -211,22 +227,28 @@ def _joined(
 
 
 def _join(pads: Sequence[Symbolic], line: _Line) -> Symbolic:
-    """What is padded, plus zero, one behind the other, with zeros between."""
+    """What is padded one behind the other, with zeros between, plus zero.
+
+    Slices lie in memory, and whoever reads elements of their join reads those: zero is added to
+    the join. Other parts are computed where they belong in it, zero with them.
+    """
     whole, (axis, step) = pads[0].type, line
     along = axis if step == 1 else axis + 1
     like = pads[0].node.args[0] if step == 1 else _alone(pads[0].node.args[0], axis)
+    lie = whole.dtype.is_float and all(isinstance(p.node.args[0].node.op, Slice) for p in pads)
     end: Size = 0
     parts: list[Symbolic] = []
     for pad in pads:
         begin, after = _region(pad, line)
         (value,) = pad.node.args
         parts += _zeros(like, along, begin - end)
-        part = _plus_zero(value) if value.dtype.is_float else value
+        part = _plus_zero(value) if value.dtype.is_float and not lie else value
         parts.append(part if step == 1 else _alone(part, axis))
         end = after
     parts += _zeros(like, along, (whole.shape[axis] if step == 1 else step) - end)
     joined = cast(Symbolic, Concat(along)(*parts))
-    return joined if step == 1 else cast(Symbolic, Reshape(whole.shape)(joined))
+    joined = joined if step == 1 else cast(Symbolic, Reshape(whole.shape)(joined))
+    return cast(Symbolic, joined + 0.0) if lie else joined
 
 
 def _plus_zero(value: Symbolic) -> Symbolic:

@@ -226,7 +226,7 @@ def has_short_rows(group: Group) -> bool:
     """
     if group.kind not in ("map", "rows") or not group.reductions or group.checked:
         return False
-    if group.windowed or group.columns or group.regions:
+    if group.columns or group.regions:
         return False
     reductions = group.reductions.values()
     return may_be_short(group.domain, group.row, reductions, sum(map(instructions, group.nodes)))

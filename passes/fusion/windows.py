@@ -7,10 +7,11 @@ positions reads each part where that lies in its region (``passes.lowering.windo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from passes.fusion.groups import Groups, Home, Source, Walk
+from staticgrad.analysis.users import ValueKey
 from staticgrad.ir.forms import Assemble, Pointwise, Reduce
 from staticgrad.ir.graph import Node
 from staticgrad.records import dataclass
@@ -23,6 +24,11 @@ MOST_PARTS: Final = 4
 #: Elements up to which a kernel less is worth masks; and of which part of a larger value, at least,
 #: its one part is: a masked load where no memory is takes hundreds of cycles.
 FEW_ELEMENTS: Final = 1 << 14
+#: Bytes of a row of a larger one for each of its parts, at least: a vector at its end takes as long
+#: as several others.
+LEAST_PART: Final = 128
+#: Operations on its elements that are looked at for what reads them, at most.
+MOST_READERS: Final = 16
 MOST_BORDERS: Final = 4
 
 
@@ -54,12 +60,12 @@ class Part:
     places: tuple[AxisShift, ...]
 
 
-def is_window(node: Node, users: Sequence[Node]) -> bool:
+def is_window(node: Node, users: Mapping[ValueKey, Sequence[Node]]) -> bool:
     """Whether a value put together from parts is read from the parts, instead of from a buffer.
 
     Its regions must be few, and their steps 1 or -1. A value with borders of one number takes one
     kernel so, whoever reads it, unless it is hardly anything but borders. One of parts side by side
-    is read so where its elements are, and few: most vectors of a large one lie in one part.
+    is read so where its elements are, and rows are long.
     """
     form, whole = node.form, hint_value(node.types[0].size)
     assert isinstance(form, Assemble)
@@ -70,7 +76,37 @@ def is_window(node: Node, users: Sequence[Node]) -> bool:
     if form.fill is not None and len(form.regions) == 1:
         part = hint_value(node.args[0].type.size)
         return whole <= FEW_ELEMENTS or part * MOST_BORDERS >= whole
-    return whole <= FEW_ELEMENTS and any(isinstance(u.form, Pointwise | Reduce) for u in users)
+    if not any(isinstance(user.form, Pointwise | Reduce) for user in users[node, 0]):
+        return False
+    return whole <= FEW_ELEMENTS or _has_long_rows(node, users)
+
+
+def _has_long_rows(node: Node, users: Mapping[ValueKey, Sequence[Node]]) -> bool:
+    """Whether most vectors along the last axis lie in one part, and no sum goes across them.
+
+    A row of few elements is written out for a vector of rows.
+    """
+    kind, form, last = node.types[0], node.form, node.types[0].rank - 1
+    assert isinstance(form, Assemble)
+    length = kind.shape[last]
+    if isinstance(length, int) and 1 < length <= kind.dtype.compute.lanes // 2:
+        return True
+    along = any(region.starts[last] != 0 for region in form.regions)
+    row = hint_value(length) * kind.dtype.itemsize
+    long = row >= LEAST_PART * (len(form.regions) if along else 1)
+    return long and all(last in axes for axes in _reduced(node, users))
+
+
+def _reduced(node: Node, users: Mapping[ValueKey, Sequence[Node]]) -> Iterator[tuple[int, ...]]:
+    """The axes over which a value is reduced, or what is computed of its elements before that."""
+    found, waiting = {node}, [node]
+    while waiting and len(found) < MOST_READERS:
+        for user in users[waiting.pop(), 0]:
+            if isinstance(user.form, Reduce):
+                yield user.form.axes
+            elif isinstance(user.form, Pointwise) and user.types[0].shape == node.types[0].shape:
+                waiting += [] if user in found else [user]
+                found.add(user)
 
 
 def parts_of(groups: Groups, node: Node) -> Iterator[Part]:

@@ -18,6 +18,7 @@ from staticgrad.ir.graph import Node
 from staticgrad.records import replace
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType
+from staticgrad.types.tensor import hint_value
 
 
 def windowed(low: Lowering, node: Node) -> Expr:
@@ -29,6 +30,8 @@ def windowed(low: Lowering, node: Node) -> Expr:
     if not parts:
         assert fill is not None
         return fill.cast(dtype)
+    if fill is None:  # codegen has a loop of its own for the last one
+        parts.sort(key=lambda part: hint_value(part.source.type.size))
     *others, last = parts
     value = _element(low, node, last)
     told = [place for place in last.places if not place.is_bounded or last.source.uniform]

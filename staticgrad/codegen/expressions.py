@@ -12,6 +12,7 @@ from dataclasses import field
 from typing import Final
 
 from staticgrad.codegen.block_functions import function_name, function_text
+from staticgrad.codegen.ends import MIRRORED, Ends, Inside, asks_where, is_place
 from staticgrad.codegen.quotients import (
     DIVISORS,
     is_power_of_two,
@@ -36,14 +37,8 @@ VECTOR = "j"
 NOWHERE: Final[frozenset[str]] = frozenset()
 
 
-#: Comparisons with the same ones of exchanged operands.
-_MIRRORED: Final = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le"}
-
-
-def _is_place(expr: Expr) -> bool:
-    """Whether sizes and positions make a number, so that words hold what is next to it."""
-    made = ("literal", "index", "size", "add", "sub", "mul")
-    return all(each.op in made for each in postorder([expr]))
+#: Signs of comparisons.
+_COMPARED: Final = {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 
 
 def _runs_on(expr: Expr) -> bool:
@@ -65,19 +60,6 @@ def position_source(position: Position, skip: frozenset[str] = frozenset()) -> s
     """A position as source, without what the loops of ``skip`` add."""
     steps = (scaled(axis, step) for axis, step in position.terms if axis not in skip)
     return total(*steps, str(position.start))
-
-
-@dataclass(frozen=True)
-class Inside:
-    """From which position along the vector axis on a mask has all lanes, and where that ends.
-
-    As source; None where nothing ends. ``place``: of no mask, but of a place that is computed with
-    care near the ends, what it is inside.
-    """
-
-    first: str | None
-    end: str | None
-    place: str | None = None
 
 
 @dataclass
@@ -159,7 +141,7 @@ class Scope:
     broadcasts: dict[str, str] = field(default_factory=dict)
     inverses: dict[str, str] = field(default_factory=dict)
     masks: dict[tuple[str, bool], str] = field(default_factory=dict)
-    windows: dict[str, Inside] = field(default_factory=dict)  # masks of ends that vectors cross
+    windows: Ends = field(default_factory=Ends)  # of ends that vectors cross
     written: dict[str, str] = field(default_factory=dict)  # what is computed, by its text
     _depends: dict[Expr, frozenset[str]] = field(default_factory=dict)
     _own: set[Expr] = field(default_factory=set)
@@ -238,21 +220,48 @@ class Scope:
         elif expr.op == "size":
             text = f"i64x1({expr.attribute})"
         elif lines is self.body and (end := self._end(expr)) is not None:
-            text = self._beyond(*end)
+            text = self._beyond(expr, *end)
         else:
-            args = [self.operand(a, vector, lines) for a in expr.args]
-            sooner = self._by_products(expr, args) if vector else None
-            if sooner is not None:
-                text = sooner
-            elif expr.op in BLOCKS:
-                text = f"{self.unit.helper(expr.op, expr.dtype)}({', '.join(args)})"
-            else:
-                text = primitive(expr, args)
+            text = self._computed(expr, vector, lines)
         name = None if expr.op == "load" else self.written.get(text)
         if name is None:
             name = self.written[text] = self.unit.fresh("v" if vector else "u")
             lines.add(f"{name} = {text}")
         self.names[expr] = name
+
+    def _computed(self, expr: Expr, vector: bool, lines: Lines) -> str:
+        args = [self.operand(a, vector, lines) for a in expr.args]
+        if expr.op == "select":
+            self._take_sides(*expr.args)
+        sooner = self._by_products(expr, args) if vector else None
+        if sooner is not None:
+            return sooner
+        if expr.op in BLOCKS:
+            return f"{self.unit.helper(expr.op, expr.dtype)}({', '.join(args)})"
+        return primitive(expr, args)
+
+    def _take_sides(self, test: Expr, value: Expr, other: Expr) -> None:
+        """Where a test asks for positions, most have the ``other`` value, unless that is a number
+        beyond a border."""
+        if other.op == "literal" or not asks_where(test):
+            return
+        if not self.is_vector(test):
+            flags = f"b8x{self.lanes}"
+            values = f"{flags}(False)", f"{flags}(True)"
+            told = Inside("around", values, self._asked(test), usual=False)
+            self.windows.add(self.operand(test, True, self.body), told)
+        self.windows.take_sides(test, value, other)
+
+    def _asked(self, test: Expr) -> str:
+        """A condition of positions as source that has no vectors."""
+        if test.op == "and":
+            return " and ".join(map(self._asked, test.args))
+        at, end = map(self._word, test.args)
+        return f"{at} {_COMPARED[test.op]} {end}"
+
+    @property
+    def _all_or_none(self) -> tuple[str, str]:
+        return f"mask{self.lanes}(0)", f"mask{self.lanes}({self.lanes})"
 
     def _by_products(self, expr: Expr, args: list[str]) -> str | None:
         """A quotient or root of vectors by products; None where the processor's is taken."""
@@ -317,17 +326,17 @@ class Scope:
         It compares a position, or one behind a place, with what sizes and positions of loops around
         say.
         """
-        if expr.op not in _MIRRORED:
+        if expr.op not in MIRRORED:
             return None
         at, end = expr.args
         op = expr.op
         if self.is_vector(end):
-            at, end, op = end, at, _MIRRORED[op]
+            at, end, op = end, at, MIRRORED[op]
         first: Expr | None = None
         if at.op == "add" and _runs_on(at.args[1]):
             first, at = at.args
         around = [each for each in (first, end) if each is not None]
-        if not _runs_on(at) or any(self._depends[e] or not _is_place(e) for e in around):
+        if not _runs_on(at) or any(self._depends[e] or not is_place(e) for e in around):
             return None
         known = self._word(end) if first is None else f"{self._word(end)} - {self._word(first)}"
         return op in ("lt", "le"), known if op in ("lt", "ge") else f"{known} + 1"
@@ -337,11 +346,17 @@ class Scope:
         said = place.op in ("size", "literal")
         return str(place.attribute) if said else f"word({self.one(place)})"
 
-    def _beyond(self, lasts: bool, end: str) -> str:
+    def _beyond(self, expr: Expr, lasts: bool, end: str) -> str:
         """Whether positions along the vector axis have come to an end, or not: lanes of a mask."""
         text = f"mask{self.lanes}({end} - {self.position(VECTOR)})"
         name = self._mask(text if lasts else f"mask{self.lanes}({self.lanes}) ^ {text}", self.body)
-        self.windows[name] = Inside(None, end) if lasts else Inside(end, None)
+        at, masks = self.position(VECTOR), self._all_or_none
+        if lasts:
+            window = Inside("mask", masks, f"{at} < {end}", end=end)
+        else:
+            window = Inside("mask", masks, f"{at} >= {end}", first=end)
+        self.windows.add(name, window)
+        self.windows.reads(expr, [name])
         flags = f"b8x{self.lanes}"
         return f"select_mask({name}, {flags}(True), {flags}(False))"
 
@@ -364,6 +379,8 @@ class Scope:
             found = f"load_strided({access.operand}, {where}, {access.stride(VECTOR)}, {mask})"
         else:
             near = self._near(access, where, lines) if access.bounded else where
+            masks = [self._ends(p, vector, lines) for p in access.bounded]
+            self.windows.reads(expr, [near, *masks])
             found = f"load({access.operand}, {near}, {mask})"
         if expr.args == indices:
             return found
@@ -375,17 +392,18 @@ class Scope:
         A processor takes hundreds of cycles over an address that is nobody's, of which no lane
         is loaded.
         """
-        tests = []
+        tests, holds = [], []
         for position in access.bounded:
             at, crosses = position_source(position), position.step(VECTOR) == 1
             tests.append(f"{at} > {-self.lanes}" if crosses else f"{at} >= 0")
             tests.append(f"{at} < {position.extent}")
+            holds += [f"{at} >= 0", f"{at} < {position.extent}"]
         text = f"{where} if {' and '.join(tests)} else 0"
         key = (text, lines is self.body)
         if key not in self.masks:
             name = self.masks[key] = self.unit.fresh("q")
             lines.add(f"{name} = {text}")
-            self.windows[name] = Inside(None, None, where)
+            self.windows.add(name, Inside("place", ("0", where), " and ".join(holds)))
         return self.masks[key]
 
     def guard(self, access: Access, vector: bool, lines: Lines) -> str:
@@ -411,8 +429,12 @@ class Scope:
         step = position.step(VECTOR) if vector else 0
         if step == 0:
             varies = {axis for axis, move in position.terms if move != 0} & self.inner
-            inside = f"{lanes} if {at} >= 0 and {at} < {extent} else 0"
-            return self._mask(f"mask{lanes}({inside})", lines if varies else self.before)
+            holds = f"{at} >= 0 and {at} < {extent}"
+            text = f"mask{lanes}({lanes} if {holds} else 0)"
+            name = self._mask(text, lines if varies else self.before)
+            if vector and not varies:
+                self.windows.add(name, Inside("around", self._all_or_none, holds))
+            return name
         if isinstance(step, int) and step > 0:
             last, first = f"{extent} - ({at})", f"0 - ({at})"
             if step > 1:
@@ -421,7 +443,11 @@ class Scope:
             name = self._mask(text, lines)
             if step == 1 and lines is self.body:
                 rest = position_source(position, frozenset({VECTOR}))
-                self.windows[name] = Inside(f"0 - ({rest})", f"{extent} - ({rest})")
+                holds, ends = (
+                    f"{at} >= 0 and {at} < {extent}",
+                    (f"0 - ({rest})", f"{extent} - ({rest})"),
+                )
+                self.windows.add(name, Inside("mask", self._all_or_none, holds, *ends))
             return name
         place = f"iota{lanes}(0) * {step} + ({at})"
         return self._mask(f"mask_of(({place} >= 0) & ({place} < {extent}))", lines)

@@ -151,8 +151,9 @@ def _bodies(
 
     scopes = scopes_abreast(abreast, first())
     masked = _body(scopes, stage, runs, ends, abreast.switched)
-    lines, crossed = work(masked, unit), is_crossed(scopes[0].windows)
-    windows = scopes[0].windows if crossed and pays_to_peel(masked, unit) else {}
+    lines, crossed = work(masked, unit), is_crossed(scopes[0].windows.found)
+    windows = scopes[0].windows.found if crossed else {}
+    windows = windows if pays_to_peel(masked, unit, windows) else {}
     if any(isinstance(s, Accumulate) and s.blocks for s in stage.body):  # they are few
         return Bodies(masked, masked, 0, windows)
     if adds_rows(kernel, stage, scopes[0]):

@@ -16,10 +16,11 @@ from itertools import accumulate
 from typing import Final
 
 from staticgrad.codegen.abreast import of_row
-from staticgrad.codegen.expressions import VECTOR, Inside, Lines, Scope, Unit
+from staticgrad.codegen.ends import Inside
+from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit
 from staticgrad.codegen.interleaved import Interleaved, write_left
 from staticgrad.codegen.narrowing import write_rest
-from staticgrad.codegen.peeling import write_peeled_loop
+from staticgrad.codegen.peeling import has_sides, write_loop_of_stretches, write_peeled_loop
 from staticgrad.ir.expr import Access, Expr, postorder
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import Accumulate, Map, Statement, Store, roots
@@ -191,7 +192,9 @@ def write_vector_loop(
     run is left out.
     """
     if bodies.windows:
-        write_peeled_loop(out, start, stop, lanes, bodies.masked, bodies.windows)
+        sides = has_sides(bodies.windows)
+        write = write_loop_of_stretches if sides else write_peeled_loop
+        write(out, start, stop, lanes, bodies.masked, bodies.windows)
         return
     step, masked = lanes * bodies.count, bodies.masked
     length = int(stop) if start == "0" and stop.isdecimal() else None
