@@ -101,13 +101,15 @@ class WindowLowering(Lowering):
     ) -> Access:
         """An access of an operand that has these places along its axes.
 
-        Strides up to ``most`` are literals.
+        Along an axis that it repeats it has no end. Strides up to ``most`` are literals.
         """
         name = self.operand(source.base, source.offset, dtype, mode)
         (self.reads if mode == "in" else self.writes)[source.base] = None
         strides: list[tuple[str, Extent]] = []
         positions = []
-        for stride, place in zip(source.strides, places, strict=True):
+        for stride, own in zip(source.strides, places, strict=True):
+            repeats = stride == 0 and own.extent != 1
+            place = replace(own, extent=None) if repeats else own
             single = len(place.terms) == 1 and place.start == 0
             if stride == 0 and place.extent is None:
                 continue
@@ -128,13 +130,9 @@ class WindowLowering(Lowering):
     def access(
         self, walk: Walk, dtype: DType, mode: Mode = "in", gather: Sequence[Size] = ()
     ) -> Access:
-        """An access over the domain; along an axis that it repeats an operand has no end."""
+        """An access over the domain."""
         strides = self.merged.get(walk.strides, walk.strides)
-        places = [
-            replace(place, extent=None) if stride == 0 and place.extent != 1 else place
-            for stride, place in zip(strides, self.places, strict=True)
-        ]
-        return self.located(Walk(walk.base, walk.offset, strides), places, dtype, mode)
+        return self.located(Walk(walk.base, walk.offset, strides), self.places, dtype, mode)
 
     def here(self, walk: Walk) -> tuple[Walk, tuple[int, ...]]:
         """A walk; its places are those of ``places``, whatever they are now."""

@@ -181,3 +181,22 @@ def test_what_is_repeated_along_an_image_of_remainders(
     found, expected = sg.compile(graph).run(feeds), sg.evaluate(graph, feeds)
     for name, array in found.items():
         np.testing.assert_allclose(array, expected[name], rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("channels", [(1, 17), (20, 33), (34, 34)])
+@pytest.mark.parametrize("axes", [(0,), (1,), (0, 1)])
+def test_what_is_repeated_along_channels_is_read_once(
+    channels: tuple[int, int], axes: tuple[int, ...]
+) -> None:
+    """Panels of channels end within the axis, of which there is one element; and of the batch."""
+    many, results = channels
+    image = (1 if 0 in axes else 3, 1 if 1 in axes else many, 7)
+    x, w = sg.input("x", image, "float64"), sg.input("w", (results, many, 2), "float64")
+    y = sg.nn.conv(sg.broadcast_to(x, (3, many, 7)), w)
+    loss = (y.sum(axis=axes) ** 2).sum()
+    graph = sg.Graph({"y": y, "by x": sg.grad(loss, x), "by w": sg.grad(loss, w)})
+    rng = np.random.default_rng(0)
+    feeds = {"x": rng.normal(size=image), "w": rng.normal(size=w.shape)}
+    found, wanted = sg.compile(graph).run(feeds), sg.evaluate(graph, feeds)
+    for name, array in wanted.items():
+        np.testing.assert_allclose(found[name], array, rtol=1e-11, atol=1e-11)
