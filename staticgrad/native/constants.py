@@ -32,8 +32,8 @@ class Row(NamedTuple):
 
     ``section``: this row and the next ones, so many in all, may run at the same time, and are worth
     sharing between workers; 0: who calls the driver runs the row alone. ``first``: how many groups
-    the rows of the section before this one have. ``wakes`` is 1 where the section is worth waking
-    workers that sleep.
+    the rows of the section before this one have. ``flags`` are those of the section
+    (``pool_code.WAKES`` and ``AHEAD``).
     """
 
     function: int
@@ -43,7 +43,7 @@ class Row(NamedTuple):
     grain: int
     section: int = 0
     first: int = 0
-    wakes: int = 0
+    flags: int = 0
 
 
 class Head(NamedTuple):

@@ -16,7 +16,8 @@ entry:
 }
 
 ; Claims groups of the section that is open and runs them, until none is left: how many it ran.
-; First those of its own part, then those of the others'.
+; First those of its own part, then those of the others'. Where it goes ahead it takes three quarters
+; of what is left of its own, or half of what is left of another one's.
 define internal i64 @sg_work(ptr %pool, i64 %worker) #0 {
 entry:
   %workers.at = getelementptr i8, ptr %pool, i64 <workers>
@@ -29,6 +30,7 @@ entry:
   %block.at = getelementptr i8, ptr %pool, i64 <block>
   %stride.at = getelementptr i8, ptr %pool, i64 <stride>
   %base.at = getelementptr i8, ptr %pool, i64 <base>
+  %ahead.at = getelementptr i8, ptr %pool, i64 <ahead>
   %tickets = getelementptr i8, ptr %pool, i64 <tickets>
   %helps = icmp ne i64 %worker, 0
   br label %look
@@ -61,7 +63,16 @@ room:
   %is.barred = or i1 %is.full, %is.stranger
   br i1 %is.barred, label %leave, label %claim
 claim:<before>
-  %next.ticket = sub i64 %ticket, 1
+  %is.own = icmp eq i64 %part, %worker
+  %quarter = lshr i64 %left, 2
+  %half = lshr i64 %left, 1
+  %stays.1 = select i1 %is.own, i64 %quarter, i64 %half
+  %ahead = load atomic i64, ptr %ahead.at monotonic, align 8
+  %is.ahead = icmp ne i64 %ahead, 0
+  %all.but.one = sub i64 %left, 1
+  %stays = select i1 %is.ahead, i64 %stays.1, i64 %all.but.one
+  %taken = sub i64 %left, %stays
+  %next.ticket = sub i64 %ticket, %taken
   %claimed = cmpxchg ptr %ticket.at, i64 %ticket, i64 %next.ticket acq_rel monotonic, align 8
   %won = extractvalue { i64, i1 } %claimed, 1
   br i1 %won, label %own, label %lost
@@ -79,18 +90,23 @@ own:<claimed>
   %from = select i1 %is.first, ptr %row, ptr %at
   br label %search
 search:
-  %place = phi ptr [ %from, %own ], [ %after, %further ]
+  %place = phi ptr [ %from, %own ], [ %after, %further ], [ %place, %called ]
+  %group.now = phi i64 [ %group, %own ], [ %group.now, %further ], [ %group.next, %called ]
+  %due = phi i64 [ %taken, %own ], [ %due, %further ], [ %due.next, %called ]
   %after = getelementptr i64, ptr %place, i64 <words>
   %is.last = icmp uge ptr %after, %end
-  br i1 %is.last, label %found, label %compare
+  br i1 %is.last, label %last, label %compare
 compare:
   %first.next.at = getelementptr i64, ptr %after, i64 <word first>
   %first.next = load i64, ptr %first.next.at, align 8
-  %is.further = icmp uge i64 %group, %first.next
+  %is.further = icmp uge i64 %group.now, %first.next
   br i1 %is.further, label %further, label %found
 further:
   br label %search
+last:
+  br label %found
 found:
+  %behind = phi i64 [ %first.next, %compare ], [ -1, %last ]
   %function = load ptr, ptr %place, align 8
   %record.at = getelementptr i64, ptr %place, i64 <word record>
   %record = load ptr, ptr %record.at, align 8
@@ -102,11 +118,14 @@ found:
   %grain = load i64, ptr %grain.at, align 8
   %first.at = getelementptr i64, ptr %place, i64 <word first>
   %first = load i64, ptr %first.at, align 8
-  %inside = sub i64 %group, %first
+  %inside = sub i64 %group.now, %first
+  %room.behind = sub i64 %behind, %group.now
+  %count = call i64 @llvm.umin.i64(i64 %due, i64 %room.behind)
   %whole = icmp eq i64 %grain, 0
   %step = select i1 %whole, i64 %total, i64 %grain
   %begin = mul i64 %inside, %step
-  %stop.1 = add i64 %begin, %step
+  %length = mul i64 %count, %step
+  %stop.1 = add i64 %begin, %length
   %is.short = icmp sgt i64 %stop.1, %total
   %stop = select i1 %is.short, i64 %total, i64 %stop.1
   %block = load ptr, ptr %block.at, align 8
@@ -114,10 +133,15 @@ found:
   %skipped = mul i64 %worker, %stride
   %mine = getelementptr i8, ptr %block, i64 %skipped
   %own.words = getelementptr i8, ptr %mine, i64 %own.offset
-  call void %function(ptr %record, ptr %own.words, i64 %begin, i64 %stop)<ran>
-  br label %finish
-finish:
-  %ran.next = add i64 %ran, 1
+  call void %function(ptr %record, ptr %own.words, i64 %begin, i64 %stop)
+  br label %called
+called:
+  %group.next = add i64 %group.now, %count
+  %due.next = sub i64 %due, %count
+  %is.due = icmp ne i64 %due.next, 0
+  br i1 %is.due, label %search, label %finish
+finish:<ran>
+  %ran.next = add i64 %ran, %taken
   br label %look
 leave:
   %ran.last = phi i64 [ %ran, %others ], [ %ran, %room ]
@@ -360,6 +384,11 @@ open:
   store i64 %block.stride, ptr %stride.at, align 8
   store atomic i64 %block.workers, ptr %workers.at monotonic, align 8
   store i64 %first, ptr %base.at, align 8
+  %flags.at = getelementptr i64, ptr %row, i64 <word flags>
+  %flags = load i64, ptr %flags.at, align 8
+  %ahead = and i64 %flags, <AHEAD>
+  %ahead.at = getelementptr i8, ptr %pool, i64 <ahead>
+  store atomic i64 %ahead, ptr %ahead.at monotonic, align 8
   store i64 %groups, ptr %groups.at, align 8
   store atomic i64 0, ptr %finished.at monotonic, align 8
   %generation.at = getelementptr i8, ptr %pool, i64 <generation>
@@ -381,8 +410,7 @@ parts:
   %is.first = icmp eq i64 %part.next, 0
   br i1 %is.first, label %opened.all, label %parts
 opened.all:
-  %wakes.at = getelementptr i64, ptr %row, i64 <word wakes>
-  %wakes = load i64, ptr %wakes.at, align 8
+  %wakes = and i64 %flags, <WAKES>
   %asleep.at = getelementptr i8, ptr %pool, i64 <asleep>
   %asleep = load atomic i64, ptr %asleep.at seq_cst, align 64
   %sleeping = and i64 %wakes, %asleep

@@ -7,7 +7,9 @@ groups, which are numbered through, and each worker has a part of them: so what 
 one section is still in its cache in the next. Its *ticket* says how many of its part nobody has
 claimed yet, and, in the upper half, the generation of the section, so that a claim succeeds only
 in the section that its claimer has looked at. Who has finished its own part goes on with those of
-others; how many groups it ran it says at the end, and the section ends when all have been run. So
+others; how many groups it ran it says at the end, and the section ends when all have been run. A
+claim takes one group, or, of products, most of a part: rows that are packed are packed once for all
+groups of a claim that read them. So
 
 - the caller waits for a group that somebody runs, never for a worker that has claimed nothing:
   where the other processors are taken, it claims everything itself;
@@ -58,6 +60,7 @@ PLACES: Final = {
     "workers": 40,
     "base": 48,  # groups that stand before its first row
     "groups": 56,
+    "ahead": 64,  # not 0: workers take several groups at a time
     # what is counted
     "finished": 128,
     "taken": 256,  # 1 while a caller has the pool
@@ -96,6 +99,10 @@ MOST_WORKERS: Final = 256
 #: Bytes between words that different threads write: processors fetch lines of cache in pairs.
 LINE: Final = 128
 NBYTES: Final = PLACES["tickets"] + LINE * MOST_WORKERS
+#: Bits of a row's flags: the section is worth waking workers that sleep; workers take several
+#: groups at a time.
+WAKES: Final = 1
+AHEAD: Final = 2
 #: Nanoseconds that a worker looks for work before it sleeps.
 SPIN: Final = 200_000
 #: Sharing pays for a stall where it has gained so many times as much.
@@ -172,6 +179,8 @@ def text(triple: str, words: dict[str, int], symbol: str, points: bool = False) 
         "ENTRY": str(ENTRY),
         "LINE": str(LINE),
         "LOOKS": str(LOOKS),
+        "WAKES": str(WAKES),
+        "AHEAD": str(AHEAD),
         "SHORT": str(SHORT),
         "SPIN": str(SPIN),
         "LEAST_REST": str(LEAST_REST),

@@ -97,7 +97,8 @@ class RowWriter:
                 seconds = self._seconds(call._replace(arguments=share.arguments))
             row = Row(self._addresses[call.kernel], len(self.records), own, total, grain)
             row = row._replace(first=first)
-            self.drafts.append(PlannedRow(row, waits, seconds, alone, self.times))
+            packs = isinstance(call.kernel, Kernel) and call.kernel.outer == "tiles"
+            self.drafts.append(PlannedRow(row, waits, seconds, alone, self.times, packs))
             waits = False  # shares of a product run at the same time
             for (access, inside), moved in zip(accesses, share.moved, strict=True):
                 if not access.is_own:

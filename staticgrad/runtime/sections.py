@@ -14,7 +14,7 @@ from typing import Final
 from staticgrad.analysis.barriers import barriers
 from staticgrad.analysis.cost import FASTEST, all_seconds
 from staticgrad.ir.plan import Plan
-from staticgrad.native import Row
+from staticgrad.native import Row, pool_code
 from staticgrad.records import NamedTuple
 
 #: Predicted seconds of rows that are worth sharing: handing over takes a third of a microsecond,
@@ -34,7 +34,7 @@ class PlannedRow(NamedTuple):
 
     ``seconds`` is what one processor is predicted to take at its best (``cost.FASTEST``).
     ``alone``: who calls the driver runs it, while no other row runs. It runs about so many
-    ``times``.
+    ``times``. ``packs``: groups of it that run in one call may spare work.
     """
 
     row: Row
@@ -42,6 +42,7 @@ class PlannedRow(NamedTuple):
     seconds: float
     alone: bool = False
     times: int = 1
+    packs: bool = False
 
 
 def shared(drafts: Sequence[PlannedRow], workers: int) -> list[Row]:
@@ -80,11 +81,12 @@ def shared_steps(plan: Plan) -> tuple[int, ...]:
 def _section(span: Sequence[PlannedRow], workers: int, wakes: bool) -> list[Row]:
     """The rows of a section; as they were where they are a single group."""
     rows, before = [], 0
+    flags = wakes * pool_code.WAKES | any(draft.packs for draft in span) * pool_code.AHEAD
     for number, draft in enumerate(span):
         row = draft.row
         grain = _grain(row, draft.seconds, workers)
         section = len(span) - number
-        rows.append(row._replace(grain=grain, section=section, first=before, wakes=int(wakes)))
+        rows.append(row._replace(grain=grain, section=section, first=before, flags=flags))
         before += -(-row.total // grain) if grain else 1
     return rows if before > 1 else [draft.row for draft in span]
 

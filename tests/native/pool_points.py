@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticgrad import native
-from staticgrad.native import jit, loader, rows, target
+from staticgrad.native import jit, loader, pool_code, rows, target
 from staticgrad.native.pool import Pool
 from staticgrad.native.rows import Driver
 
@@ -72,11 +72,14 @@ class Counted:
         sections: Sequence[int] = (),
         wakes: bool = True,
         measures: int = 0,
+        ahead: bool = False,
     ) -> None:
         """``sections``: how many rows each section has; by default each row is one.
 
         ``measures``: whether the driver finds out if sharing is faster, or always shares.
+        ``ahead``: whether workers take several groups at a time.
         """
+        flags = wakes * pool_code.WAKES | ahead * pool_code.AHEAD
         code = native.kernel(COUNTING)
         self.elements = [np.zeros((total, 20), np.int64) for total in totals]
         self.counts = np.zeros((workers, 8), np.int64)
@@ -89,7 +92,7 @@ class Counted:
                 rows_.append(
                     native.Row(
                         code.address, record, 8 * native.HEAD_WORDS, totals[at], grain,
-                        length - inside, before, int(wakes),
+                        length - inside, before, flags,
                     )
                 )  # fmt: skip
                 before += -(-totals[at] // grain) if grain else 1

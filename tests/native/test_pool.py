@@ -34,9 +34,11 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the pool sleeps
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 5, 16])
 @pytest.mark.parametrize("grain", [0, 1, 3])
-def test_every_group_runs_once(threads: int, grain: int) -> None:
+@pytest.mark.parametrize("ahead", [False, True])
+def test_every_group_runs_once(threads: int, grain: int, ahead: bool) -> None:
     with pool_of(threads) as pool:
-        counted = Counted(pool, threads, [1, 40, 0, 7, 2, 0], grain, sections=[1, 4, 1])
+        totals, sections = [1, 40, 0, 7, 2, 0], [1, 4, 1]
+        counted = Counted(pool, threads, totals, grain, sections, ahead=ahead)
         counted.run(native.driver(), 300)
         counted.check(300)
         assert pool.state.threads == threads - 1
@@ -44,10 +46,11 @@ def test_every_group_runs_once(threads: int, grain: int) -> None:
 
 
 @pytest.mark.parametrize("first", range(6))
-def test_parts_of_sections_run_too(first: int) -> None:
+@pytest.mark.parametrize("ahead", [False, True])
+def test_parts_of_sections_run_too(first: int, ahead: bool) -> None:
     """The driver may be asked for rows of which only some belong to a section."""
     with pool_of(3) as pool:
-        counted = Counted(pool, 3, [9, 4, 7, 2, 5, 3], 2, sections=[1, 4, 1])
+        counted = Counted(pool, 3, [9, 4, 7, 2, 5, 3], 2, sections=[1, 4, 1], ahead=ahead)
         for last in range(first, 7):
             native.driver()(counted.blocks.ctypes.data, first, last)
         for row, elements in enumerate(counted.elements):
@@ -56,7 +59,8 @@ def test_parts_of_sections_run_too(first: int) -> None:
 
 @pytest.mark.parametrize("threads", range(2, 17))
 @pytest.mark.parametrize("point", pool_code.POINTS)
-def test_workers_that_are_stopped_at_random_claims(threads: int, point: str) -> None:
+@pytest.mark.parametrize("ahead", [False, True])
+def test_workers_that_are_stopped_at_random_claims(threads: int, point: str, ahead: bool) -> None:
     """Bytes and counts are those of one worker; the caller is stopped too."""
     random = np.random.default_rng(threads)
     stops = iter(random.random(100_000).tolist())
@@ -67,9 +71,30 @@ def test_workers_that_are_stopped_at_random_claims(threads: int, point: str) -> 
             time.sleep(0.0005)
 
     with pool_of(threads, stop) as pool:
-        counted = Counted(pool, threads, [11, 30, 2, 17], 1, sections=[1, 3])
+        counted = Counted(pool, threads, [11, 30, 2, 17], 1, sections=[1, 3], ahead=ahead)
         counted.run(native.driver(), 4)
         counted.check(4)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "wanted"), [(True, [12, 3, 1, 8, 4, 2, 1, 1]), (False, [1] * 32)]
+)
+def test_who_goes_ahead_takes_most_of_a_part(ahead: bool, wanted: list[int]) -> None:
+    """Of another one's half: the worker makes no claim until the caller has run all groups."""
+    done, ran = threading.Event(), list[int]()
+
+    def stop(worker: int, point: int) -> None:
+        if worker == 1 and point == 0:
+            assert done.wait(60)
+        if worker == 0 and point == 2:
+            ran.append(int(counted.counts[0, 0]))
+
+    with pool_of(2, stop) as pool:
+        counted = Counted(pool, 2, [10, 22], 1, sections=[2], ahead=ahead)
+        counted.run(native.driver())
+        done.set()
+        counted.check(1)
+    assert np.diff([0, *ran]).tolist() == wanted
 
 
 def test_each_claim_in_turn_is_stopped() -> None:

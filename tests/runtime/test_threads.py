@@ -15,7 +15,7 @@ import staticgrad as sg
 import staticgrad.ir.kernel
 from passes.memory import Planner
 from staticgrad.errors import BudgetInfeasible, ConfigError, IndexOutOfRange
-from staticgrad.native import pool
+from staticgrad.native import pool, pool_code
 from staticgrad.runtime import sections
 from staticgrad.runtime.executor import Executor, MakePlan
 from tests.random_graphs import random_graph
@@ -195,7 +195,8 @@ def test_rows_of_a_few_microseconds_stay_with_the_caller() -> None:
     table = f._executor._latest
     assert table is not None
     product, *small = table._words.rows
-    assert (product.total, product.grain, product.section, product.wakes) == (16, 1, 1, 1)
+    assert (product.total, product.grain, product.section) == (16, 1, 1)
+    assert product.flags == pool_code.WAKES | pool_code.AHEAD
     assert small
     assert all(row.section == 0 for row in small)
 
