@@ -105,6 +105,7 @@ class _DirectProduct:
         self.packs = self.spans or product.across != 1 or (self.narrow and not product.tiles.wide)
         self.packs_rows = product.rows == "across" and not self.narrow
         self.packs_rows &= self.spans or not self.packs
+        self.pitch = product.packing.pitch(self.heights[0])
         self.columns = product.columns  # of a panel
         if self.spans or 0 < product.most_columns <= self.lanes:
             self.columns = self.lanes
@@ -165,7 +166,7 @@ class _DirectProduct:
     def _declare_packed(self) -> None:
         """Room for the rows of a tile, if they are packed."""
         if self.packs_rows:
-            room = self.product.most_terms * self.heights[0] + self.lanes
+            room = self.product.most_terms * self.pitch + self.lanes
             self.product.unit.once.add(f"packed = local_{self.product.element}({room})")
 
     def _write_panel(self, out: Lines, to: str) -> None:
@@ -243,7 +244,7 @@ class _DirectProduct:
             place = total(p.a, scaled(line, p.row), scaled("k", p.inner))
             one = p.repeated(place)
             if self.packs_rows:
-                one = f"splat{lanes}(load1(packed, {total(f'k * {self.heights[0]}', str(row))}))"
+                one = f"splat{lanes}(load1(packed, {total(f'k * {self.pitch}', str(row))}))"
             out.add(f"    {name} = {p.tiles.added(one, 'y', name)}")
         if self.in_registers:
             self._write_registers(out, names, whole)

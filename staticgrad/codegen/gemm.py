@@ -221,8 +221,11 @@ class PlainProduct:
                 out.add(f"if {self.inner} * {self.k} <= {NEAR_ROWS}:")
                 out.add("    readers = panels")
         if self._packs_rows:
-            room = -(-CHUNK // self.height) * self.height  # the last tile may be whole
-            out.add(f"packed = local_{self.element}({room * self._slot + 2 * self.lanes})")
+            rows = -(-CHUNK // self.height) * self.height  # the last tile may be whole
+            room = rows * self.long
+            if self.rows == "across":
+                room = rows // self.height * self.packed_tile(self.height)
+            out.add(f"packed = local_{self.element}({room})")
             out.add("covered = begin")
         if self._widens_squares:
             out.add(f"square = local_{element(self.b_stored)}({self.lanes * self.lanes})")
@@ -330,14 +333,14 @@ class PlainProduct:
         place = total(self.a, "first_row", scaled("run", self.inner))
         to = "lying, masked - first_row, count"
         out.add(
-            f"{self.packing.rows(self.unit, height, self._slot)}({self.stage.a.operand}, packed, "
+            f"{self.packing.rows(self.unit, height, self.packed_tile(self.height))}({self.stage.a.operand}, packed, "
             f"{place}, {self.inner}, end_run - run, {to}, {self.m} - first_row)"
         )
 
-    @property
-    def _slot(self) -> int:
-        """Steps of k between packed tiles: their last stores reach beyond the last step."""
-        return self.long + -(-self.lanes // self.height)
+    def packed_tile(self, height: int) -> int:
+        """Elements from a packed tile to the next; a last store may reach beyond the last step."""
+        pitch = self.packing.pitch(height)
+        return self.long * pitch + (self.lanes if pitch % self.lanes else 0)
 
     # panels of b
 
@@ -446,8 +449,9 @@ class PlainProduct:
             out.add(f"    inner = {self.inner}")
             out.add("else:")
             out.add("    a_at = address(packed)")
-            out.add(f"    at = top * {self._slot} + (depth - run) * {self.height}")
-            out.add(f"    inner = {self.height}")
+            pitch = self.packing.pitch(self.height)
+            out.add(f"    at = top // {self.height} * {self.packed_tile(self.height)} + (depth - run) * {pitch}")
+            out.add(f"    inner = {pitch}")
         elif self.a_stored.is_storage:
             out.add(f"at = top * {self.long} + depth - run")
         elif self._may_collide:

@@ -117,27 +117,38 @@ class Packing:
         _define(unit, name, LINES, out)
         return name
 
-    def rows(self, unit: Unit, height: int, slot: int) -> str:
-        """The name of the function that packs rows as tiles of a height, ``slot`` steps each.
+    def pitch(self, height: int) -> int:
+        """Elements from a step of k to the next in packed tiles: whole vectors, where hardly any of
+        them is empty, so that no store crosses a line."""
+        width = -(-height // self.lanes) * self.lanes
+        return width if (width - height) * 8 <= width else height
 
-        What a store has too much, the next one overwrites.
+    def rows(self, unit: Unit, height: int, tile: int) -> str:
+        """The name of the function that packs rows as tiles of a height, ``tile`` elements apart.
+
+        What a store has too much, the next one overwrites, or nobody reads.
         """
         name = f"shared_rows{height}_{self._suffix}"
         if name not in unit.helpers:
             parts, out = range(0, height, self.lanes), Lines(1)
-            to = f"i * {slot} + k * {height}"
+            pitch = self.pitch(height)
+            out.add(f"begun = first // {height} * {tile}")
             out.add("for k in range(0, steps):")  # rows are neighbours: a page at a time
+            out.add(f"    to = begun + k * {pitch}")
             out.add(f"    for i in range(first, masked, {height}):")
             for at in parts:
                 place = total("at", "i", "k * inner", str(at))
-                self._store(out, 2, "packed", to, at, f"load{self.lanes}(a, {place})")
+                self._store(out, 2, "packed", "to", at, f"load{self.lanes}(a, {place})")
+            out.add(f"        to = to + {tile}")
             out.add(f"for i in range(masked, count, {height}):")
             for at in parts:
                 out.add(f"    on{at} = mask{self.lanes}({'left - i' + f' - {at}' * (at > 0)})")
+            out.add(f"    to = i // {height} * {tile}")
             out.add("    for k in range(0, steps):")
             for at in parts:
                 place = total("at", "i", "k * inner", str(at))
-                self._store(out, 2, "packed", to, at, f"load(a, {place}, on{at})")
+                self._store(out, 2, "packed", "to", at, f"load(a, {place}, on{at})")
+            out.add(f"        to = to + {pitch}")
             _define(unit, name, ROWS, out)
         return name
 
