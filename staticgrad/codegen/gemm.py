@@ -20,7 +20,7 @@ from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, 
 from staticgrad.codegen.narrow_products import has_rows_for_lanes, write_rows_for_lanes
 from staticgrad.codegen.packing import WAY, WAYS, Packing, may_collide, write_squares
 from staticgrad.codegen.panel_places import lies_in_panels, write_ahead, write_in_place
-from staticgrad.codegen.product_epilogue import write_epilogue
+from staticgrad.codegen.product_epilogue import stored_as_is, write_epilogue, write_straight
 from staticgrad.codegen.product_streams import (
     FEW_TERMS,
     write_few_rows,
@@ -123,6 +123,9 @@ class PlainProduct:
         self.most_rows, self.most_columns, self.most_terms = m.most, n.most, k.most
         #: Whether an outer axis goes over panels of b that lie one behind the other.
         self.in_panels = lies_in_panels(self)
+        #: Where whole tiles store their results themselves, if nothing follows them.
+        deep = isinstance(self.k, int) and self.k > self.depth
+        self.straight = None if deep else stored_as_is(kernel, stage)
 
     # the iteration
 
@@ -251,10 +254,9 @@ class PlainProduct:
         out.add("if o < covered:")
         out.add("    continue")  # an earlier iteration went on here
         out.add("covered = o + 1")
-        if not self.a_stored.is_storage:
-            packed = f"readers > {PANELS}"
-            out.add(f"if {'collide' if self._may_collide else packed}:")
-        shift = "" if self.a_stored.is_storage else "    "
+        if self._may_collide:
+            out.add("if collide:")
+        shift = "    " * self._may_collide
         room = f"o + {self.covered * self.columns} // group"
         few = "" if self.one_run else f" if {self.k} <= {self.long} else {room}"
         out.add(f"{shift}covered = end{few}")
@@ -332,10 +334,9 @@ class PlainProduct:
         out.add("    masked = last_row")
         place = total(self.a, "first_row", scaled("run", self.inner))
         to = "lying, masked - first_row, count"
-        out.add(
-            f"{self.packing.rows(self.unit, height, self.packed_tile(self.height))}({self.stage.a.operand}, packed, "
-            f"{place}, {self.inner}, end_run - run, {to}, {self.m} - first_row)"
-        )
+        pack = self.packing.rows(self.unit, height, self.packed_tile(height))
+        passed = f"{place}, {self.inner}, end_run - run, {to}, {self.m} - first_row"
+        out.add(f"{pack}({self.stage.a.operand}, packed, {passed})")
 
     def packed_tile(self, height: int) -> int:
         """Elements from a packed tile to the next; a last store may reach beyond the last step."""
@@ -413,6 +414,8 @@ class PlainProduct:
         self.tiles.write_rows(tile, self.most_rows, packed=self.rows == "across")
         most = "most" if self._may_collide else str(self.height)
         tile.lines += [f"if rows > {most}:", f"    rows = {most}"]
+        if self.straight is not None:
+            write_straight(self, tile, self.straight)
         vectors = max(self.tiles.heights)
         for part in range(0, self.columns, vectors * self.lanes):
             shift = ""
@@ -428,10 +431,13 @@ class PlainProduct:
             both = f"load{self.lanes}(tile, at - into) + load{self.lanes}(tile, at)"
             tile.add(f"        store{self.lanes}(tile, at - into, {both})")
         epilogue = Lines()
-        write_epilogue(self, epilogue)
-        if not self.one_part:
-            tile.add(f"if past == {self.k}:")
-        tile.extend(epilogue, int(not self.one_part))
+        write_epilogue(self, epilogue, rare=self.straight is not None)
+        tests = [] if self.one_part else [f"past == {self.k}"]
+        if self.straight is not None:
+            tests.append("keeps == 1")
+        if tests:
+            tile.add(f"if {' and '.join(tests)}:")
+        tile.extend(epilogue, int(bool(tests)))
         tile.add("ahead = coming")
         tile.add("coming = second")
         tile.add("top = top + rows")
@@ -449,8 +455,9 @@ class PlainProduct:
             out.add(f"    inner = {self.inner}")
             out.add("else:")
             out.add("    a_at = address(packed)")
-            pitch = self.packing.pitch(self.height)
-            out.add(f"    at = top // {self.height} * {self.packed_tile(self.height)} + (depth - run) * {pitch}")
+            pitch, height = self.packing.pitch(self.height), self.height
+            tile = f"top // {height} * {self.packed_tile(height)}"
+            out.add(f"    at = {tile} + (depth - run) * {pitch}")
             out.add(f"    inner = {pitch}")
         elif self.a_stored.is_storage:
             out.add(f"at = top * {self.long} + depth - run")
@@ -472,9 +479,9 @@ class PlainProduct:
         named = {
             "a": "packed" if packed and self.rows != "across" else a,
             "b": f"ptr_{self.element}(b_at)",
-            "c": "tile",
+            "c": "tile" if self.straight is None else f"ptr_{self.element}(c_at)",
             "near": self.stage.b.operand,
-            "width": str(self.columns),
+            "width": str(self.columns) if self.straight is None else "width",
             "row": "1" if self.rows == "across" else row,
             "last": "rows - 1",
             "inner": "inner" if self.rows == "across" else "1" if packed else str(self.inner),

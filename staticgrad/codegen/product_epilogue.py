@@ -4,32 +4,80 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from staticgrad.codegen.expressions import VECTOR, Lines, total
+from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
 from staticgrad.codegen.prefetching import touched_by_next_tile
+from staticgrad.codegen.stages import base_text
 from staticgrad.codegen.vectors import SHORT, work
+from staticgrad.ir.expr import Access
+from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernel_names import PRODUCT
+from staticgrad.ir.kernel_stages import Gemm
 
 if TYPE_CHECKING:
     from staticgrad.codegen.gemm import PlainProduct
 
 
-def write_epilogue(product: PlainProduct, out: Lines) -> None:
-    """Each stored vector of the tile's rows through the stores' expressions."""
+def stored_as_is(kernel: Kernel, stage: Gemm) -> Access | None:
+    """Where a product's results go as they are, by rows, if nothing else is done with them."""
+    if len(stage.stores) != 1 or len(stage.i) != 1:
+        return None
+    (store,) = stage.stores
+    to, value = store.access, store.value
+    alone = to.operand not in {stage.a.operand, stage.b.operand}
+    plain = value.op == "ref" and value.attribute == PRODUCT
+    plain = plain and value.dtype == kernel.operand(to.operand).dtype
+    simple = plain and not (store.indices or store.add or to.bounded)
+    lies = to.stride(VECTOR) == 1 and to.stride(stage.i[0].name) != 0
+    return to if alone and simple and lies else None
+
+
+def write_straight(product: PlainProduct, out: Lines, to: Access) -> None:
+    """Whether a tile's results are kept for the epilogue, ``keeps``, and where else they go.
+
+    A tile of other rows than are there would store more; sums of several parts of k are added to in
+    local memory, which is nearer.
+    """
+    heights = product.tiles.heights[max(product.tiles.heights)][:2]
+    out.add(f"keeps = 1 if {' and '.join(f'rows != {height}' for height in heights)} else 0")
+    for test, needed in (
+        (f"wide < {product.columns}", not product.fills_panels),
+        (f"{product.k} > {product.depth}", not product.one_part),
+    ):
+        if needed:
+            out.add(f"if {test}:")
+            out.add("    keeps = 1")
+    row = to.stride("i")
+    base = base_text(to, frozenset({"i", VECTOR}))
+    place = total(base, scaled("(first_row + top)", row), "j0")
+    out.add(f"c_at = address(tile) if keeps == 1 else address({to.operand})")
+    out.add(f"to = to if keeps == 1 else {place}")
+    out.add(f"width = {product.columns} if keeps == 1 else {row}")
+
+
+def write_epilogue(product: PlainProduct, out: Lines, rare: bool = False) -> None:
+    """Each stored vector of the tile's rows through the stores' expressions.
+
+    ``rare``: most tiles do without, so that less code is better than faster code.
+    """
     body, lanes = Lines(), product.lanes
     scope = product.write_stores(body)
     rest = Lines()
-    rest.add(f"for half in range(0, {product.columns} if wide > {lanes} else {lanes}, {lanes}):")
+    fills = product.fills_panels
+    past = product.columns if fills else f"{product.columns} if wide > {lanes} else {lanes}"
+    rest.add(f"for half in range(0, {past}, {lanes}):")
     rest.add(f"    {VECTOR} = j0 + half")
-    rest.add(f"    m = mask{lanes}(wide - half)")
-    one, long = Lines(), work(body, product.unit) > SHORT
+    rest.add(f"    m = mask{lanes}({lanes if fills else 'wide - half'})")
+    one, long = Lines(), rare or work(body, product.unit) > SHORT
     one.add(f"acc = load{lanes}(tile, from_)")
-    if long:  # a line of a row, then one of the next row: hardware finds no stream in that
+    few = rare and product.one_part
+    if long and not few:  # a line of a row, then one of the next: hardware finds no stream in that
         one.lines += touched_by_next_tile(product.stage.stores, scope, product.columns)
     one.extend(body)
     _write_each_row(product, rest, one, "to - into + half", 1)
     if long:
         out.extend(rest)
         return
-    whole, masked = Lines(), product.tiles.wide and not product.fills_panels
+    whole, masked = Lines(), product.tiles.wide and not fills
     for half in range(0, product.columns, lanes):
         if masked:
             out.add(f"on{half} = mask{lanes}({f'wide - {half}' if half else 'wide'})")
@@ -41,7 +89,7 @@ def write_epilogue(product: PlainProduct, out: Lines) -> None:
     if masked:
         _write_each_row(product, out, whole, "to - into", 0)
         return
-    if product.fills_panels:
+    if fills:
         out.add(f"m = mask{lanes}({lanes})")
         _write_each_row(product, out, whole, "to - into", 0)
         return

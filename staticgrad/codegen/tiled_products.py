@@ -13,6 +13,7 @@ from typing import Final
 
 from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
+from staticgrad.codegen.product_epilogue import stored_as_is
 from staticgrad.codegen.product_steps import flat_step, steps_of
 from staticgrad.codegen.products import LoopedProduct
 from staticgrad.codegen.stages import base_text
@@ -20,7 +21,6 @@ from staticgrad.codegen.tiles import Tiles
 from staticgrad.codegen.trips import is_fresh
 from staticgrad.ir.expr import Access
 from staticgrad.ir.kernel import GEMM_BLOCK
-from staticgrad.ir.kernel_names import PRODUCT
 from staticgrad.records import dataclass
 
 #: Inner indices of a part where nothing is packed.
@@ -121,18 +121,11 @@ class TiledProduct(LoopedProduct):
 
     def scratch_of_results(self) -> Access | None:
         """The scratch that takes the results as they are, row by row."""
-        stores, axes = self.stage.stores, self.stage.i
+        to, axes = stored_as_is(self.kernel, self.stage), self.stage.i
         limited = self.begins or axes[0].past or self.stage.k[0].past
-        if len(stores) != 1 or len(axes) != 1 or limited or not self.fills_panels:
+        if to is None or limited or not self.fills_panels:
             return None
-        (store,) = stores
-        to, value = store.access, store.value
-        mine = self.kernel.operand(to.operand)
-        alone = to.operand not in {self.stage.a.operand, self.stage.b.operand}
-        plain = value.op == "ref" and value.attribute == PRODUCT
-        simple = plain and not (store.indices or store.add or to.bounded)
-        lies = to.stride(VECTOR) == 1 and to.stride(axes[0].name) != 0
-        return to if mine.mode == "scratch" and alone and simple and lies else None
+        return to if self.kernel.operand(to.operand).mode == "scratch" else None
 
     def _write_kept(self, out: Lines) -> None:
         """The rows whose tiles store: those of no tile that has more rows than there are."""
