@@ -20,7 +20,12 @@ from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, 
 from staticgrad.codegen.narrow_products import has_rows_for_lanes, write_rows_for_lanes
 from staticgrad.codegen.packing import WAY, WAYS, Packing, may_collide, write_squares
 from staticgrad.codegen.panel_places import lies_in_panels, write_ahead, write_in_place
-from staticgrad.codegen.product_epilogue import stored_as_is, write_epilogue, write_straight
+from staticgrad.codegen.product_epilogue import (
+    stored_as_is,
+    write_epilogue,
+    write_near_results,
+    write_straight,
+)
 from staticgrad.codegen.product_streams import (
     FEW_TERMS,
     write_few_rows,
@@ -124,8 +129,7 @@ class PlainProduct:
         #: Whether an outer axis goes over panels of b that lie one behind the other.
         self.in_panels = lies_in_panels(self)
         #: Where whole tiles store their results themselves, if nothing follows them.
-        deep = isinstance(self.k, int) and self.k > self.depth
-        self.straight = None if deep else stored_as_is(kernel, stage)
+        self.straight = stored_as_is(kernel, stage) if self.one_part else None
 
     # the iteration
 
@@ -442,6 +446,8 @@ class PlainProduct:
         tile.add("coming = second")
         tile.add("top = top + rows")
         out.add("top = 0")
+        if self.straight is not None:
+            write_near_results(self, out, tile, self.straight)
         out.add("while top < count:")
         out.extend(tile, 1)
 
@@ -479,9 +485,9 @@ class PlainProduct:
         named = {
             "a": "packed" if packed and self.rows != "across" else a,
             "b": f"ptr_{self.element}(b_at)",
-            "c": "tile" if self.straight is None else f"ptr_{self.element}(c_at)",
+            "c": "tile",
             "near": self.stage.b.operand,
-            "width": str(self.columns) if self.straight is None else "width",
+            "width": str(self.columns),
             "row": "1" if self.rows == "across" else row,
             "last": "rows - 1",
             "inner": "inner" if self.rows == "across" else "1" if packed else str(self.inner),
@@ -491,4 +497,7 @@ class PlainProduct:
             "hop": hop,
             "leap": str(self.lanes) if self.turned else scaled(str(self.lanes), hop),
         }
+        if self.straight is not None:
+            near = {name: f"ptr_{self.element}({name}_at)" for name in ("c", "near")}
+            named |= near | {name: name for name in ("width", "hop", "leap")}
         return ", ".join(named.get(name, name) for name in self.tiles.arguments)

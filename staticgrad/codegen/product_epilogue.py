@@ -34,24 +34,33 @@ def stored_as_is(kernel: Kernel, stage: Gemm) -> Access | None:
 def write_straight(product: PlainProduct, out: Lines, to: Access) -> None:
     """Whether a tile's results are kept for the epilogue, ``keeps``, and where else they go.
 
-    A tile of other rows than are there would store more; sums of several parts of k are added to in
-    local memory, which is nearer.
+    A tile of other rows than are there would store more.
     """
     heights = product.tiles.heights[max(product.tiles.heights)][:2]
     out.add(f"keeps = 1 if {' and '.join(f'rows != {height}' for height in heights)} else 0")
-    for test, needed in (
-        (f"wide < {product.columns}", not product.fills_panels),
-        (f"{product.k} > {product.depth}", not product.one_part),
-    ):
-        if needed:
-            out.add(f"if {test}:")
-            out.add("    keeps = 1")
+    if not product.fills_panels:
+        out.add(f"if wide < {product.columns}:")
+        out.add("    keeps = 1")
     row = to.stride("i")
     base = base_text(to, frozenset({"i", VECTOR}))
     place = total(base, scaled("(first_row + top)", row), "j0")
     out.add(f"c_at = address(tile) if keeps == 1 else address({to.operand})")
     out.add(f"to = to if keeps == 1 else {place}")
     out.add(f"width = {product.columns} if keeps == 1 else {row}")
+
+
+def write_near_results(product: PlainProduct, out: Lines, tile: Lines, to: Access) -> None:
+    """What tiles bring near: the next panel, and from the third one on where they store."""
+    hop, row = str(product.across if product.turned else product.down), to.stride("i")
+    leap = str(product.lanes) if product.turned else scaled(str(product.lanes), hop)
+    out.add(f"near_at = address({product.stage.b.operand})")
+    out.add(f"hop = {hop}")
+    out.add(f"leap = {leap}")
+    tile.add("if top > rows and keeps == 0:")
+    tile.add(f"    near_at = address({to.operand})")
+    tile.add(f"    ahead = to + {scaled('rows', row)}")
+    tile.add(f"    hop = {row}")
+    tile.add(f"    leap = {product.lanes}")
 
 
 def write_epilogue(product: PlainProduct, out: Lines, rare: bool = False) -> None:
@@ -69,8 +78,7 @@ def write_epilogue(product: PlainProduct, out: Lines, rare: bool = False) -> Non
     rest.add(f"    m = mask{lanes}({lanes if fills else 'wide - half'})")
     one, long = Lines(), rare or work(body, product.unit) > SHORT
     one.add(f"acc = load{lanes}(tile, from_)")
-    few = rare and product.one_part
-    if long and not few:  # a line of a row, then one of the next: hardware finds no stream in that
+    if long and not rare:  # a line of a row, then one of the next: hardware finds no stream in that
         one.lines += touched_by_next_tile(product.stage.stores, scope, product.columns)
     one.extend(body)
     _write_each_row(product, rest, one, "to - into + half", 1)

@@ -93,7 +93,8 @@ def made(
     element, dtype = ("f32", np.dtype("f4")) if narrow else (stored[0], a.dtype)
     kernel = product(*layouts, element, start is not None, (m, n, k) if literal else None, stored)
     (p0, at, size_a), (p1, bt, size_b) = laid(a, layouts[0]), laid(b, layouts[1])
-    found = np.full((count, m, n), 77, dtype) if start is None else start.copy()
+    behind = np.full((1, m, n), 77, dtype)
+    found = np.concatenate([np.full((count, m, n), 77, dtype) if start is None else start, behind])
     sizes = [m, n, k, count, *at, *bt, size_a, size_b, m * n]
     total = kernel.iterations(sizes)
     assert isinstance(total, int)
@@ -101,7 +102,8 @@ def made(
     cuts = sorted({0, *range(1, total, 3), total})  # a call may go through several as one
     for begin, end in pairwise(cuts):
         call(source, [p0, p1, found], sizes, begin, end, mode=mode)
-    return found
+    assert_same(found[count:], behind, "behind the results")
+    return found[:count]
 
 
 SHAPES = [
@@ -152,6 +154,18 @@ def test_rows_are_lanes_where_columns_are_few(bits: int, letter: str) -> None:
             assert_same(found, a @ b, f"{m} {n} {k} {second}")
         updated = made(a, b, ("across", "along"), "vector", bits, start, literal=True)
         assert_same(updated, start - a @ b, f"{m} {n} {k}")
+
+
+@pytest.mark.parametrize(("letter", "bits"), [("f", 512), ("d", 512), ("d", 256), ("l", 512)])
+def test_whole_tiles_that_store_results_store_those_of_others(letter: str, bits: int) -> None:
+    """Tiles of all rows that there may be, beside those that take the way of an epilogue."""
+    heights = [*range(29, 44), 64, 80, CHUNK, CHUNK + 8, 2 * CHUNK + 28]
+    for m, layouts in zip(heights, product_of(LAYOUTS, LAYOUTS), strict=False):
+        for n in (64, 75):
+            a, b = ((4 * RNG.normal(size=(2, *size))).astype(letter) for size in ((m, 50), (50, n)))
+            usual = made(a, b, ("along", "along"), "vector", 512)
+            found = made(a, b, layouts, "vector", bits, literal=True)
+            assert_same(found, usual, f"{layouts} {m}x{n}")
 
 
 @pytest.mark.parametrize("bits", [512, 256])
