@@ -18,6 +18,7 @@ from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.direct_products import is_direct, write_direct
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, scaled, total
 from staticgrad.codegen.narrow_products import has_rows_for_lanes, write_rows_for_lanes
+from staticgrad.codegen.packed_rows import packed_tile, write_packed_across
 from staticgrad.codegen.packing import WAY, WAYS, Packing, may_collide, write_squares
 from staticgrad.codegen.panel_places import lies_in_panels, write_ahead, write_in_place
 from staticgrad.codegen.product_epilogue import (
@@ -231,7 +232,7 @@ class PlainProduct:
             rows = -(-CHUNK // self.height) * self.height  # the last tile may be whole
             room = rows * self.long
             if self.rows == "across":
-                room = rows // self.height * self.packed_tile(self.height)
+                room = rows // self.height * packed_tile(self, self.height)
             out.add(f"packed = local_{self.element}({room})")
             out.add("covered = begin")
         if self._widens_squares:
@@ -308,7 +309,7 @@ class PlainProduct:
     def _write_rows(self, out: Lines) -> None:
         """The chunk's rows from ``run`` to ``end_run``, packed if they lie badly."""
         if self.rows == "across":
-            self._write_packed_across(out)
+            write_packed_across(self, out)
         elif self._packs_rows:
             place = total(self.a, scaled("first_row", self.row), scaled("run", self.inner))
             passed = f"{place}, {self.row}, {self.inner}, count, end_run - run, {self.long}"
@@ -317,35 +318,6 @@ class PlainProduct:
                 out.add("if collide:")
             shift = "    " * self._may_collide
             out.add(f"{shift}{pack}({self.stage.a.operand}, packed, {passed})")
-
-    def _write_packed_across(self, out: Lines) -> None:
-        """Tiles of rows behind one another, of each the rows of one k behind those of another.
-
-        Those that few panels read are read where they lie, but for a last tile that is not full:
-        shallow ones, those of one chunk, and, if two panels do, what a second cache has.
-        """
-        out.add("lying = 0")
-        if not self.a_stored.is_storage:
-            out.add(f"if readers <= {PANELS}:")
-            out.add(f"    lying = count // {self.height} * {self.height}")
-        height = self.height
-        width = -(-height // self.lanes) * self.lanes
-        out.add("start = first_row + lying")
-        out.add("masked = start")  # the first tile of which a vector reaches beyond all rows
-        out.add(f"if start + {width} <= {self.m}:")
-        out.add(f"    masked = start + (({self.m} - {width} - start) // {height} + 1) * {height}")
-        out.add("if masked > last_row:")
-        out.add("    masked = last_row")
-        place = total(self.a, "first_row", scaled("run", self.inner))
-        to = "lying, masked - first_row, count"
-        pack = self.packing.rows(self.unit, height, self.packed_tile(height))
-        passed = f"{place}, {self.inner}, end_run - run, {to}, {self.m} - first_row"
-        out.add(f"{pack}({self.stage.a.operand}, packed, {passed})")
-
-    def packed_tile(self, height: int) -> int:
-        """Elements from a packed tile to the next; a last store may reach beyond the last step."""
-        pitch = self.packing.pitch(height)
-        return self.long * pitch + (self.lanes if pitch % self.lanes else 0)
 
     # panels of b
 
@@ -462,7 +434,7 @@ class PlainProduct:
             out.add("else:")
             out.add("    a_at = address(packed)")
             pitch, height = self.packing.pitch(self.height), self.height
-            tile = f"top // {height} * {self.packed_tile(height)}"
+            tile = f"top // {height} * {packed_tile(self, height)}"
             out.add(f"    at = {tile} + (depth - run) * {pitch}")
             out.add(f"    inner = {pitch}")
         elif self.a_stored.is_storage:
