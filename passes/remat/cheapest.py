@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
+from typing import Final
 
 from staticgrad.records import dataclass
+
+_BELOW: Final = 8  # sequences of fewer bytes that are looked at for one budget
 
 
 @dataclass(frozen=True)
@@ -43,15 +46,26 @@ class Cheapest:
         return self.found[at - 1] if at else None
 
     def widest(self, tried: Mapping[Place, int], most: int) -> Place | None:
-        """Where much may be gained: the sequence that is dearest beside the next cheaper one, with
-        its own load as goal, or one just below the load of that; the difference counts for less
-        with each time that it was tried. None where all were tried ``most`` times."""
+        """Where much may be gained: of two neighbours, of which one is much dearer than the other,
+        each with the load of the dearer one as goal, or the dearer one, and some of those of fewer
+        bytes, with a goal just below the load of the other. The difference of the two counts for
+        less with each time that the place was tried. None where all were tried ``most`` times."""
         best: Place | None = None
         highest = 0.0
-        for lower, upper in pairwise(self.found):
-            for goal in (lower.load, upper.load - 1):
-                times = tried.get((lower.ops, goal), 0)
-                gain = (lower.cost - upper.cost) / (1 + times)
-                if gain > highest and times < most:
-                    best, highest = (lower.ops, goal), gain
+        for at, (lower, upper) in enumerate(pairwise(self.found)):
+            difference = lower.cost - upper.cost
+            if difference <= highest:
+                continue
+            for place in self._around(at):
+                times = tried.get(place, 0)
+                if difference / (1 + times) > highest and times < most:
+                    best, highest = place, difference / (1 + times)
         return best
+
+    def _around(self, at: int) -> Iterator[Place]:
+        """The places of a sequence and the next cheaper one."""
+        lower, upper = self.found[at : at + 2]
+        yield lower.ops, lower.load
+        yield upper.ops, lower.load
+        for each in self.found[max(0, at + 1 - _BELOW) : at + 1][::-1]:
+            yield each.ops, upper.load - 1

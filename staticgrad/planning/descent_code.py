@@ -88,7 +88,7 @@ def _drop_gaps(s: SequenceArrays) -> int:
                 last = i
         value = s.best_value[last]
         at = s.best_at[last]
-        count = find_closure(s, value, at)
+        count = find_closure(s, value, at, BEYOND_ALL)
         if count < 0 or insert_closure(s, at, count) == 0:
             return 0
         left = left - 1
@@ -142,8 +142,6 @@ def _weigh(s: SequenceArrays, value: int) -> int:
     """Weigh the gaps of a value: first by the cost of its own step, then, where that could win, by
     that of all steps that it needs."""
     words = s.words
-    found = words[FOUND]
-    cost = s.cost[s.producer[value]]
     begin = s.event_at[value] + 1
     end = s.event_at[value + 1]
     words[EFFORT] = words[EFFORT] - end + begin
@@ -156,17 +154,30 @@ def _weigh(s: SequenceArrays, value: int) -> int:
         before = s.event[k - 1] // 2
         if makes == 0 and t - before > 1:
             gain = s.weight[value] * (s.prefix[t] - s.prefix[before + 1])
-            if gain > 0 and words[NOISE] > 0:
-                gain = gain // 1024 * (1024 + _noise(s))
-            if gain // cost * 1024 > s.best[found] and _is_refused(s, value, t) == 0:
-                count = find_closure(s, value, t)
-                whole = 1
-                for i in range(0, count):
-                    whole = whole + s.cost[s.closure[i]]
-                if count > 0 and gain * 16 // whole * 64 > s.best[found]:
-                    s.best[found] = gain * 16 // whole * 64
-                    s.best_value[found] = value
-                    s.best_at[found] = t
+            if gain > 0:
+                _weigh_gap(s, value, t, gain)
+    return 0
+
+
+def _weigh_gap(s: SequenceArrays, value: int, t: int, gain: int) -> int:
+    """Weigh the gap of a value before step t, up to a closure so dear that it cannot win."""
+    words = s.words
+    if words[NOISE] > 0:
+        gain = gain // 1024 * (1024 + _noise(s))
+    found = words[FOUND]
+    best = s.best[found]
+    if gain // s.cost[s.producer[value]] * 1024 <= best or _is_refused(s, value, t) == 1:
+        return 0
+    count = find_closure(s, value, t, gain * 16 // (best // 64 + 1))
+    if count <= 0:
+        return 0
+    whole = 1
+    for i in range(0, count):
+        whole = whole + s.cost[s.closure[i]]
+    if gain * 16 // whole * 64 > best:
+        s.best[found] = gain * 16 // whole * 64
+        s.best_value[found] = value
+        s.best_at[found] = t
     return 0
 
 

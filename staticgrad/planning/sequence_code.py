@@ -233,9 +233,10 @@ def lives(s: SequenceArrays, value: int, t: int) -> int:
     return later(s, value, k)
 
 
-def find_closure(s: SequenceArrays, value: int, t: int) -> int:
+def find_closure(s: SequenceArrays, value: int, t: int, most: int) -> int:
     """Write the steps that make a value anew before step t, with what they need and is not there;
-    how many, or -1 where one of them may not run again there, or where they are too many."""
+    how many, or -1 where one of them may not run again there, where they are too many, or where
+    they cost more than ``most``."""
     words = s.words
     stamp = words[STAMP] + 1
     words[STAMP] = stamp
@@ -244,6 +245,7 @@ def find_closure(s: SequenceArrays, value: int, t: int) -> int:
         return -1
     found = 0
     depth = 0
+    left = most - s.cost[step]
     s.stack[0] = step
     s.place[0] = s.reads_at[step]
     s.mark[step] = stamp
@@ -257,8 +259,9 @@ def find_closure(s: SequenceArrays, value: int, t: int) -> int:
             if s.mark[maker] != stamp and lives(s, needed, t) == 0:
                 if s.count[maker] >= s.limit[maker]:
                     return -1
-                if found + depth > LONGEST:
-                    words[EFFORT] = words[EFFORT] - 2 * LONGEST
+                left = left - s.cost[maker]
+                if left < 0 or found + depth > LONGEST:
+                    words[EFFORT] = words[EFFORT] - 2 * (found + depth)
                     return -1
                 s.mark[maker] = stamp
                 depth = depth + 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from staticgrad.planning.sequence_arrays import (
+    BEYOND_ALL,
     EXCESS,
     GOAL,
     HI,
@@ -73,7 +74,7 @@ def _dropped(s: SequenceArrays) -> int:
     value = s.reads[s.reads_at[step] + _drawn(s, count)]
     if s.size[value] == 0:
         return -1
-    count = find_closure(s, value, t)
+    count = find_closure(s, value, t, BEYOND_ALL)
     if count > _LONGEST:
         return -1
     for i in range(0, count):
