@@ -111,7 +111,7 @@ def _where(room: str, name: str) -> str:
     for other in _ROOMS:
         if other != room and name in _names_in(other):
             return f"it is {other}.{name}"
-    if name in vars(import_module("staticgrad.functions.random").Generator):
+    if name in dir(import_module("staticgrad.functions.random").Generator):
         return f"a generator has it: rng = sg.random.Generator(seed), rng.{name}(...)"
     return ""
 

@@ -25,6 +25,8 @@ from staticgrad.errors import ArgumentError, DTypeError, UnknownAttributeError
 from staticgrad.errors.elsewhere import no_such_name
 from staticgrad.errors.wording import did_you_mean, shown
 from staticgrad.functions.creation import parameter
+from staticgrad.functions.distributions import Distributions
+from staticgrad.functions.draw_arguments import drawn_shape, floating_dtype, met_shape
 from staticgrad.functions.draws import GENERATORS
 from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
@@ -34,10 +36,9 @@ from staticgrad.ir.value import Value
 from staticgrad.ir.worlds import computing_kind
 from staticgrad.ops.elementwise import Operand, array_dtype
 from staticgrad.ops.normal_distribution import Ndtri
-from staticgrad.ops.operands import dtype_of, floating, integer, is_number, related, shape_of
+from staticgrad.ops.operands import dtype_of, floating, integer, is_number, related
 from staticgrad.ops.philox import FOLDED, RandomBits, folded
 from staticgrad.types.arrays import array_of
-from staticgrad.types.dim import dim
 from staticgrad.types.dtype import F32, F64, I64, U64, DType
 from staticgrad.types.tensor import Shape
 
@@ -55,14 +56,18 @@ _ELSEWHERE: Final = {
     **dict.fromkeys(("random", "rand"), "rng.uniform(shape=(3,))"),
     **dict.fromkeys(("standard_normal", "randn"), "rng.normal(shape=(3,))"),
     "randint": "rng.integers(low, high, shape=(3,))",
-    "choice": "sg.take(x, rng.integers(0, n, shape=(3,)))",
+    **dict.fromkeys(("shuffle", "permuted"), "rng.permutation(x)"),
+    "standard_exponential": "rng.exponential(shape=(3,))",
+    "standard_cauchy": "sg.tan(np.pi * (rng.uniform(shape=(3,)) - 0.5))",
+    "rademacher": "2 * rng.bernoulli(shape=(3,)).astype('float32') - 1",
     **dict.fromkeys(
-        ("permutation", "shuffle"), "order the rows with NumPy, and feed them in order"
+        ("gamma", "beta", "dirichlet", "poisson", "binomial", "chisquare", "multinomial"),
+        "draw them with NumPy, and feed them",
     ),
 }
 
 
-class Generator:
+class Generator(Distributions):
     """A source of random numbers with a seed; every draw is independent of the others.
 
     Attributes:
@@ -110,7 +115,7 @@ class Generator:
         def __getattr__(self, name: str) -> NoReturn:
             if name.startswith("_"):
                 raise AttributeError(name)
-            known = [each for each in vars(Generator) if not each.startswith("_")]
+            known = [each for each in dir(Generator) if not each.startswith("_")]
             raise UnknownAttributeError(
                 f"a generator has no {name!r}",
                 hint=_ELSEWHERE.get(name) or did_you_mean(name, known),
@@ -128,7 +133,7 @@ class Generator:
             DTypeError: another dtype.
             ArgumentError: more draws than a generator has streams.
         """
-        return self._bits(_shape("bits", shape), dtype_of("bits", dtype), self._stream())
+        return self._bits(drawn_shape("bits", shape), dtype_of("bits", dtype), self._stream())
 
     def uniform(
         self, low: Operand = 0.0, high: Operand = 1.0, shape: Any = None, dtype: Any = F32
@@ -141,8 +146,8 @@ class Generator:
             DTypeError: a dtype that is not floating.
             ShapeError: borders that do not broadcast to the shape.
         """
-        kind = _floating_dtype("uniform", dtype)
-        unit = self._unit(_drawn("uniform", shape, low, high), kind)
+        kind = floating_dtype("uniform", dtype)
+        unit = self._unit(met_shape("uniform", shape, low, high), kind)
         first: Any = low
         last: Any = high
         if type(low) in (int, float) and type(high) in (int, float):
@@ -162,8 +167,8 @@ class Generator:
             DTypeError: a dtype that is not floating.
             ShapeError: parameters that do not broadcast to the shape.
         """
-        kind = _floating_dtype("normal", dtype)
-        sizes, stream = _drawn("normal", shape, loc, scale), self._stream()
+        kind = floating_dtype("normal", dtype)
+        sizes, stream = met_shape("normal", shape, loc, scale), self._stream()
         wide = kind.compute
         word = _cast(self._bits(sizes, wide.unsigned, stream), wide.signed)
         half = _HALVES[wide](word)
@@ -179,8 +184,8 @@ class Generator:
         Raises:
             DTypeError: a dtype that is not floating.
         """
-        kind = _floating_dtype("exponential", dtype)
-        unit = self._unit(_drawn("exponential", shape, scale), kind.compute)
+        kind = floating_dtype("exponential", dtype)
+        unit = self._unit(met_shape("exponential", shape, scale), kind.compute)
         return _cast(-functions.log1p(-unit), kind) * scale
 
     def bernoulli(self, p: Operand = 0.5, shape: Any = None) -> Value:
@@ -192,7 +197,7 @@ class Generator:
         """
         if not isinstance(p, Value):
             _check_probabilities(p)
-        return self._unit(_drawn("bernoulli", shape, p), F32) < p
+        return self._unit(met_shape("bernoulli", shape, p), F32) < p
 
     def integers(self, low: int, high: int, shape: Any = (), dtype: Any = I64) -> Value:
         """Whole numbers in [low, high), at most 2**32 different ones; off by at most 2**-32 each.
@@ -214,7 +219,7 @@ class Generator:
                 f"integers: [{first}, {last}) holds {count} numbers for {kind.numpy}",
                 hint="there must be one, at most 2**32, and the dtype must hold them",
             )
-        bits = self._bits(_shape("integers", shape), U64, self._stream())
+        bits = self._bits(drawn_shape("integers", shape), U64, self._stream())
         many, word = np.uint64(count), np.uint64(32)
         carried = (bits & np.uint64(0xFFFFFFFF)) * many >> word
         chosen = ((bits >> word) * many + carried) >> word
@@ -291,37 +296,6 @@ def _half_f64(word: Any) -> Any:
 
 
 _HALVES: Final = {F32: _half_f32, F64: _half_f64}
-
-
-def _floating_dtype(op: str, dtype: Any) -> DType:
-    kind = dtype_of(op, dtype)
-    if not kind.is_float:
-        raise DTypeError(f"{op}: not of dtype {kind.numpy}", hint="float32 or float64")
-    return kind
-
-
-def _shape(op: str, data: Any) -> Shape:
-    entries = data if isinstance(data, list | tuple) else (data,)
-    return shape_of(op, tuple(dim(e) if isinstance(e, str) else e for e in entries))
-
-
-def _drawn(op: str, shape: Any, *parameters: Operand) -> Shape:
-    """The shape asked for, or that in which the parameters meet.
-
-    Raises:
-        ArgumentError: a tuple for a parameter, which is meant as the shape.
-    """
-    for given in parameters:
-        if isinstance(given, tuple):
-            raise ArgumentError(
-                f"{op}: {given} is a tuple, and the shape comes after the parameters",
-                hint=f"{op}(shape={given}); parameters by element are an array or a list",
-            )
-    if shape is not None:
-        return _shape(op, shape)
-    values = functions.broadcast_arrays(*parameters)
-    met: Shape = values[0].shape
-    return met
 
 
 if not TYPE_CHECKING:

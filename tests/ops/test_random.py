@@ -7,7 +7,8 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.autodiff.reverse import grad
-from staticgrad.errors import ArgumentError, DTypeError, ShapeError
+from staticgrad.eager import Generator
+from staticgrad.errors import ArgumentError, AxisError, DTypeError, RankError, ShapeError
 from staticgrad.ops.philox import FOLDED, STREAMS, RandomBits
 from staticgrad.types.dtype import F32, U32, U64
 from tests.ops.graphs import run
@@ -139,6 +140,16 @@ CONTINUOUS = {
     "uniform": (lambda rng, dtype: rng.uniform(2.0, 5.0, (COUNT,), dtype), (2, 3)),
     "norm": (lambda rng, dtype: rng.normal(1.0, 2.0, (COUNT,), dtype), (1, 2)),
     "expon": (lambda rng, dtype: rng.exponential(0.5, (COUNT,), dtype), (0, 0.5)),
+    "gumbel_r": (lambda rng, dtype: rng.gumbel(1.0, 2.0, (COUNT,), dtype), (1, 2)),
+    "logistic": (lambda rng, dtype: rng.logistic(1.0, 2.0, (COUNT,), dtype), (1, 2)),
+    "laplace": (lambda rng, dtype: rng.laplace(1.0, 2.0, (COUNT,), dtype), (1, 2)),
+    "lognorm": (lambda rng, dtype: rng.lognormal(0.0, 0.5, (COUNT,), dtype), (0.5,)),
+    "truncnorm": (lambda rng, dtype: rng.truncated_normal(-1.0, 2.0, (COUNT,), dtype), (-1, 2)),
+}
+#: Far out, where a distribution function near 1 has no digits left.
+TAILS = {
+    "above": (lambda rng, dtype: rng.truncated_normal(4.0, 5.0, (COUNT,), dtype), (4, 5)),
+    "below": (lambda rng, dtype: rng.truncated_normal(-5.0, -4.0, (COUNT,), dtype), (-5, -4)),
 }
 
 
@@ -153,6 +164,83 @@ def test_continuous_distributions(name, dtype):
     assert np.isfinite(found).all()
     assert stats.kstest(found.astype(np.float64), name, distribution).pvalue > 1e-3
     assert abs(np.corrcoef(found[1:], found[:-1])[0, 1]) < 4 / np.sqrt(COUNT)
+
+
+@pytest.mark.parametrize("side", TAILS)
+def test_a_normal_distribution_far_out(side):
+    from scipy import stats
+
+    draw, ends = TAILS[side]
+    found = run(draw(sg.random.Generator(17), "float32"))
+    assert ends[0] <= found.min() < found.max() <= ends[1]
+    assert stats.kstest(found.astype(np.float64), "truncnorm", ends).pvalue > 1e-3
+
+
+def test_vectors_have_the_mean_and_the_covariance_asked_for():
+    mean, cov = np.array([1.0, -2.0]), np.array([[2.0, 0.6], [0.6, 1.0]])
+    rng = sg.random.Generator(3)
+    found = run(rng.multivariate_normal(mean, cov, (COUNT,), "float64"))
+    np.testing.assert_allclose(found.mean(0), mean, atol=0.03)
+    np.testing.assert_allclose(np.cov(found.T), cov, atol=0.05)
+    both = rng.multivariate_normal(np.zeros((5, 2)), np.stack([cov] * 5))
+    assert both.shape == (5, 2)
+    with assert_refused(RankError, "a mean f32[]", line="rng.multivariate_normal"):
+        rng.multivariate_normal(0.0, cov)
+
+
+#: How likely each of three is -> positions drawn so.
+LIKELY = np.array([0.1, 0.0, 0.9])
+POSITIONS = {
+    "categorical": lambda rng: rng.categorical(np.log([0.1, 1e-9, 0.9]), shape=(COUNT,)),
+    "along an axis": lambda rng: rng.categorical(
+        np.tile(np.log([[0.1], [1e-9], [0.9]]), (1, COUNT)), axis=0
+    ),
+    "choice": lambda rng: rng.choice(3, (COUNT,), p=LIKELY),
+}
+
+
+@pytest.mark.parametrize("name", POSITIONS)
+def test_positions_come_as_often_as_they_are_likely(name):
+    found = run(POSITIONS[name](sg.random.Generator(5)))
+    assert found.dtype == np.int64
+    np.testing.assert_allclose(np.bincount(found, minlength=3) / COUNT, LIKELY, atol=0.01)
+
+
+def test_choices_without_replacement_are_drawn_one_after_the_other():
+    rng, p = sg.random.Generator(6), np.array([0.1, 0.2, 0.7])
+    pairs = run(sg.stack([rng.choice(3, (2,), replace=False, p=p) for _ in range(900)]))
+    for i in range(3):
+        for j in range(3):
+            wanted = 0.0 if i == j else p[i] * p[j] / (1 - p[i])
+            assert abs(((pairs == (i, j)).all(1)).mean() - wanted) < 0.06
+    assert sorted(run(rng.choice(np.array([5.0, 6.0, 7.0]), (3,), replace=False))) == [5, 6, 7]
+
+
+def test_orders_and_choices_of_a_named_size():
+    rng, x = sg.random.Generator(2), sg.input("x", ("n", 2), "float64")
+    f = sg.compile({"order": rng.permutation(x), "some": rng.choice(x, (50,))})
+    for count in (1, 3, 40):
+        rows = np.arange(2.0 * count).reshape(count, 2)
+        found = f.run({"x": rows})
+        assert sorted(map(tuple, found["order"])) == [*map(tuple, rows)]
+        assert {*map(tuple, found["some"])} <= {*map(tuple, rows)}
+    assert run(rng.permutation(x, axis=1), {"x": rows})[:, ::-1].shape == rows.shape
+    orders = run(sg.stack([rng.permutation(3) for _ in range(600)]))
+    firsts = np.bincount(orders[:, 0], minlength=3) / 600
+    assert (np.sort(orders, axis=1) == np.arange(3)).all()
+    np.testing.assert_allclose(firsts, 1 / 3, atol=0.08)
+
+
+def test_tensors_are_drawn_as_values_are():
+    symbolic, eager = sg.random.Generator(7), Generator(7)
+    for draw in (
+        lambda rng: rng.gumbel(shape=(3,), dtype="float64"),
+        lambda rng: rng.choice(5, (4,), p=np.full(5, 0.2)),
+        lambda rng: rng.categorical(np.zeros((2, 3))),
+        lambda rng: rng.permutation(np.arange(6)),
+        lambda rng: rng.multivariate_normal(np.zeros(2), np.eye(2), dtype="float64"),
+    ):
+        np.testing.assert_allclose(draw(eager).data, run(draw(symbolic)), rtol=1e-12)
 
 
 def test_integers_are_even():
@@ -218,6 +306,12 @@ def test_refusals():
         with assert_refused(ArgumentError, "(5, 3) is a tuple", line="draw((5, 3))"):
             draw((5, 3))
     assert rng.uniform([0.0, 1.0], 2.0).shape == (2,)
+    with assert_refused(ArgumentError, "4 different ones of 3", line="rng.choice"):
+        rng.choice(3, (4,), replace=False)
+    with assert_refused(ShapeError, "for 3 slices", line="rng.choice"):
+        rng.choice(3, (), p=np.ones(2))
+    with assert_refused(AxisError, "no axis 1", line="rng.categorical"):
+        rng.categorical(np.zeros(3), axis=1)
     with assert_refused(ArgumentError, "the rate 1.0", line="rng.dropout"):
         rng.dropout(np.ones(3), 1.0)
     with assert_refused(DTypeError, "uint32 or uint64", line="rng.bits"):

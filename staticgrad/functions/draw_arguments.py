@@ -1,0 +1,50 @@
+"""Arguments of draws: their element types, and the shapes they are drawn in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from staticgrad.errors import ArgumentError, DTypeError
+from staticgrad.ir.functional import functions
+from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.operands import dtype_of, shape_of
+from staticgrad.types.dim import dim
+from staticgrad.types.dtype import DType
+from staticgrad.types.tensor import Shape
+
+
+def floating_dtype(op: str, dtype: Any) -> DType:
+    """The dtype of a draw.
+
+    Raises:
+        DTypeError: it is not floating.
+    """
+    kind = dtype_of(op, dtype)
+    if not kind.is_float:
+        raise DTypeError(f"{op}: not of dtype {kind.numpy}", hint="float32 or float64")
+    return kind
+
+
+def drawn_shape(op: str, data: Any) -> Shape:
+    """A shape as users write it: sizes, names of sizes, or one of them."""
+    entries = data if isinstance(data, list | tuple) else (data,)
+    return shape_of(op, tuple(dim(e) if isinstance(e, str) else e for e in entries))
+
+
+def met_shape(op: str, shape: Any, *parameters: Operand) -> Shape:
+    """The shape asked for, or that in which the parameters meet.
+
+    Raises:
+        ArgumentError: a tuple for a parameter, which is meant as the shape.
+    """
+    for given in parameters:
+        if isinstance(given, tuple):
+            raise ArgumentError(
+                f"{op}: {given} is a tuple, and the shape comes after the parameters",
+                hint=f"{op}(shape={given}); parameters by element are an array or a list",
+            )
+    if shape is not None:
+        return drawn_shape(op, shape)
+    values = functions.broadcast_arrays(*parameters)
+    met: Shape = values[0].shape
+    return met
