@@ -304,6 +304,7 @@ ARGUMENTS: Final = {
     "dim": "axis",
     "dims": "axis",
     "keepdim": "keepdims",
+    "size": "shape",
     "keep_dims": "keepdims",
     "lr": "learning_rate",
     "input": "x",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.functions.draw_arguments import drawn_shape, floating_dtype, met_shape
+from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.value import Value
@@ -34,6 +35,7 @@ class Distributions:
             self, loc: Operand = ..., scale: Operand = ..., shape: Any = ..., dtype: Any = ...
         ) -> Value: ...
 
+    @public
     def gumbel(
         self, loc: Operand = 0.0, scale: Operand = 1.0, shape: Any = None, dtype: Any = F32
     ) -> Value:
@@ -46,6 +48,7 @@ class Distributions:
         u, kind = self._open("gumbel", shape, dtype, loc, scale)
         return _cast(-functions.log(-functions.log(u)), kind) * scale + loc
 
+    @public
     def logistic(
         self, loc: Operand = 0.0, scale: Operand = 1.0, shape: Any = None, dtype: Any = F32
     ) -> Value:
@@ -53,6 +56,7 @@ class Distributions:
         u, kind = self._open("logistic", shape, dtype, loc, scale)
         return _cast(functions.log(u) - functions.log1p(-u), kind) * scale + loc
 
+    @public
     def laplace(
         self, loc: Operand = 0.0, scale: Operand = 1.0, shape: Any = None, dtype: Any = F32
     ) -> Value:
@@ -62,12 +66,14 @@ class Distributions:
         size = -functions.log1p(-2.0 * functions.absolute(side))
         return _cast(functions.copysign(size, side), kind) * scale + loc
 
+    @public
     def lognormal(
         self, mean: Operand = 0.0, sigma: Operand = 1.0, shape: Any = None, dtype: Any = F32
     ) -> Value:
         """The exponential of a normal draw of this mean and deviation. Raises as ``gumbel``."""
         return functions.exp(self.normal(mean, sigma, shape, dtype))
 
+    @public
     def truncated_normal(
         self, low: Operand, high: Operand, shape: Any = None, dtype: Any = F32
     ) -> Value:
@@ -85,6 +91,7 @@ class Distributions:
         z = functions.clip(Ndtri()(start + (end - start) * u), below, above)
         return _cast(functions.where(upper, -z, z), kind)
 
+    @public
     def multivariate_normal(
         self, mean: Operand, cov: Operand, shape: Any = None, dtype: Any = F32
     ) -> Value:
@@ -116,6 +123,7 @@ class Distributions:
         z = functions.astype(self.normal(shape=met, dtype=dtype), kind)
         return functions.matvec(cholesky(spread), z) + centre
 
+    @public
     def categorical(self, logits: Operand, axis: int = -1, shape: Any = None) -> Value:
         """Positions (int64) along an axis with probabilities ``softmax(logits)``: Gumbel's maximum.
 
@@ -137,6 +145,7 @@ class Distributions:
         noise = self.gumbel(shape=sizes, dtype=value.dtype.compute)
         return functions.argmax(functions.broadcast_to(last, sizes) + noise, -1)
 
+    @public
     def permutation(self, x: int | Operand, axis: int = 0) -> Value:
         """The slices of x along an axis in a random order; of a whole number n 0 to n - 1 (int64).
 
@@ -150,6 +159,7 @@ class Distributions:
         order = functions.argsort(self._words((value.shape[place],)))
         return functions.take(value, order, place)
 
+    @public
     def choice(
         self, x: int | Operand, shape: Any = (), replace: bool = True, p: Operand | None = None,
         axis: int = 0,

@@ -126,6 +126,7 @@ class Generator(Distributions):
         """The step, one further: for ``sg.Graph(..., updates=...)``."""
         return {self.step: self.step + np.uint64(1)}
 
+    @public
     def bits(self, shape: Any = (), dtype: Any = "uint32") -> Value:
         """Uniform random bits as uint32 or uint64. ``shape``: sizes, named ones by their name too.
 
@@ -135,6 +136,7 @@ class Generator(Distributions):
         """
         return self._bits(drawn_shape("bits", shape), dtype_of("bits", dtype), self._stream())
 
+    @public
     def uniform(
         self, low: Operand = 0.0, high: Operand = 1.0, shape: Any = None, dtype: Any = F32
     ) -> Value:
@@ -155,6 +157,7 @@ class Generator(Distributions):
             return unit if (low, high) == (0, 1) else unit * span + float(first)
         return unit * functions.subtract(last, first) + first
 
+    @public
     def normal(
         self, loc: Operand = 0.0, scale: Operand = 1.0, shape: Any = None, dtype: Any = F32
     ) -> Value:
@@ -178,6 +181,7 @@ class Generator(Distributions):
             return z
         return z * scale + loc
 
+    @public
     def exponential(self, scale: Operand = 1.0, shape: Any = None, dtype: Any = F32) -> Value:
         """Exponential with mean ``scale``, to which gradients flow: -scale * log1p(-u).
 
@@ -188,6 +192,7 @@ class Generator(Distributions):
         unit = self._unit(met_shape("exponential", shape, scale), kind.compute)
         return _cast(-functions.log1p(-unit), kind) * scale
 
+    @public
     def bernoulli(self, p: Operand = 0.5, shape: Any = None) -> Value:
         """True with probability ``p`` (to 2**-24), as bool; p broadcasts to the shape.
 
@@ -199,6 +204,7 @@ class Generator(Distributions):
             _check_probabilities(p)
         return self._unit(met_shape("bernoulli", shape, p), F32) < p
 
+    @public
     def integers(self, low: int, high: int, shape: Any = (), dtype: Any = I64) -> Value:
         """Whole numbers in [low, high), at most 2**32 different ones; off by at most 2**-32 each.
 
@@ -226,6 +232,7 @@ class Generator(Distributions):
         offset = np.asarray(first % (1 << kind.bits)).astype(f"uint{kind.bits}").view(kind.numpy)
         return _cast(chosen, kind) + offset[()]
 
+    @public
     def dropout(self, x: Operand, rate: float) -> Value:
         """x with each element 0 with probability ``rate``, and the others divided by 1 - rate.
 
