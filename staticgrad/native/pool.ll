@@ -16,8 +16,8 @@ entry:
 }
 
 ; Claims groups of the section that is open and runs them, until none is left: how many it ran.
-; First those of its own part, then those of the others'. Where it goes ahead it takes three quarters
-; of what is left of its own, or half of what is left of another one's.
+; First those of its own part, then those of the others'. Where it goes ahead it takes half of what
+; is left of a part.
 define internal i64 @sg_work(ptr %pool, i64 %worker) #0 {
 entry:
   %workers.at = getelementptr i8, ptr %pool, i64 <workers>
@@ -63,14 +63,11 @@ room:
   %is.barred = or i1 %is.full, %is.stranger
   br i1 %is.barred, label %leave, label %claim
 claim:<before>
-  %is.own = icmp eq i64 %part, %worker
-  %quarter = lshr i64 %left, 2
   %half = lshr i64 %left, 1
-  %stays.1 = select i1 %is.own, i64 %quarter, i64 %half
   %ahead = load atomic i64, ptr %ahead.at monotonic, align 8
   %is.ahead = icmp ne i64 %ahead, 0
   %all.but.one = sub i64 %left, 1
-  %stays = select i1 %is.ahead, i64 %stays.1, i64 %all.but.one
+  %stays = select i1 %is.ahead, i64 %half, i64 %all.but.one
   %taken = sub i64 %left, %stays
   %next.ticket = sub i64 %ticket, %taken
   %claimed = cmpxchg ptr %ticket.at, i64 %ticket, i64 %next.ticket acq_rel monotonic, align 8

@@ -8,8 +8,8 @@ one section is still in its cache in the next. Its *ticket* says how many of its
 claimed yet, and, in the upper half, the generation of the section, so that a claim succeeds only
 in the section that its claimer has looked at. Who has finished its own part goes on with those of
 others; how many groups it ran it says at the end, and the section ends when all have been run. A
-claim takes one group, or, of products, most of a part: rows that are packed are packed once for all
-groups of a claim that read them. So
+claim takes one group, or, of products, half of what is left of a part: rows that are packed are
+packed once for all groups of a claim that read them. So
 
 - the caller waits for a group that somebody runs, never for a worker that has claimed nothing:
   where the other processors are taken, it claims everything itself;
