@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
+from typing import Final
 
 from passes.fusion.groups import Transfer, Walk
 from passes.fusion.walks import walk_of
@@ -25,6 +26,9 @@ from staticgrad.types.dim import Size
 from staticgrad.types.dtype import BOOL
 from staticgrad.types.tensor import Shape
 
+#: Neighbours that are dealt out to as many runs, at most.
+MOST_DEALT: Final = 8
+
 
 def lower_copies(low: Lowering) -> LoweredStep:
     """The kernel of a copy group: one map, or one for each part of a row."""
@@ -33,6 +37,7 @@ def lower_copies(low: Lowering) -> LoweredStep:
         return _lower_rows(low, copies)
     walks = _walks(low, copies[0])
     written = _written_out(low, copies[0], walks) if _is_short(low.group.domain) else None
+    written = _dealt_out(low, copies[0], walks) if written is None else written
     if written is not None:
         return written
     order = axis_order(low, walks[:-1], walks[-1:])
@@ -57,11 +62,32 @@ def _written_out(low: Lowering, copy: Transfer, walks: Sequence[Walk]) -> Lowere
     segments = [range(split), range(split, len(domain))]
     low.loops = loops_over(domain, segments, walks, merge=True)
     axes, vector = around_vector(low)
+    return low.finish([Map(vector, _each_place(low, copy, walks[-1]))], axes)
+
+
+def _dealt_out(low: Lowering, copy: Transfer, walks: Sequence[Walk]) -> LoweredStep | None:
+    """A copy of elements of which several neighbours are read for as many runs of what is written:
+    with a store for each of them, so that whole vectors are read. None: others."""
+    domain, last = low.group.domain, len(low.group.domain) - 1
+    if len(walks) == 1:
+        return None
+    read, written = (walk.strides for walk in walks)
+    near = [axis for axis in range(last) if read[axis] == 1 and domain[axis] == read[last]]
+    if written[last] != 1 or len(near) != 1 or read[last] not in range(2, MOST_DEALT + 1):
+        return None
+    segments = [[axis for axis in range(last + 1) if axis not in near], near]
+    low.loops = loops_over(domain, segments, walks, merge=True)
+    axes, vector = vector_axis(low, 0)
+    return low.finish([Map(vector, _each_place(low, copy, walks[-1]))], axes)
+
+
+def _each_place(low: Lowering, copy: Transfer, target: Walk) -> tuple[Store, ...]:
+    """The stores of a copy at every place of the loops of the second segment."""
     names, stores = low.loops.names[1], []
     for place in product(*(range(int(extent)) for extent in low.loops.extents[1])):
         low.place = dict(zip(names, place, strict=True))
-        stores.append(_store(low, copy, walks[-1]))
-    return low.finish([Map(vector, tuple(stores))], axes)
+        stores.append(_store(low, copy, target))
+    return tuple(stores)
 
 
 def _lower_rows(low: Lowering, copies: Sequence[Transfer]) -> LoweredStep:

@@ -12,6 +12,7 @@ from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
 from passes.fuse import fuse
+from passes.lowering.copies import MOST_DEALT
 from passes.lowering.short_rows import MOST_PLACES
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
@@ -127,3 +128,24 @@ def test_parts_are_chosen_when_kernels_are_made() -> None:
     assert not any("lt" in str(kernel) or "ge" in str(kernel) for kernel in made)
     assert max(stores(kernel) for kernel in made) == math.prod((2, 2))
     assert as_dtype("float64").lanes >= 4
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int8"])
+@pytest.mark.parametrize("side", [2, 3, 5, MOST_DEALT, MOST_DEALT + 1])
+def test_neighbours_are_dealt_out(side: int, dtype: str) -> None:
+    """Images of blocks of channels and back, whatever the sizes around: pixels in, pixels out."""
+    shape = ("n", 3, "h", side, "w", side)
+    x = sg.input("x", shape, dtype)
+    deep = sg.transpose(x, (0, 1, 3, 5, 2, 4))
+    f = sg.compile(sg.Graph({"deep": deep, "wide": sg.transpose(deep, (0, 1, 4, 2, 5, 3)) + 0}))
+    for n, h, w in ((2, 3, 16), (1, 5, 33), (0, 2, 2), (2, 1, 1), (1, 2, 7)):
+        array = numbers((n, 3, h, side, w, side), np.dtype(dtype))
+        found = f.run({"x": array})
+        assert same_bytes(found["deep"], array.transpose(0, 1, 3, 5, 2, 4))
+        assert same_bytes(found["wide"], array + np.zeros((), dtype))
+
+
+def test_pairs_are_read_as_whole_vectors() -> None:
+    x = sg.input("x", (4, 3, 16, 2, 16, 2), "float32")
+    (kernel,) = sg.compile(sg.Graph({"y": sg.transpose(x, (0, 1, 3, 5, 2, 4))})).kernels
+    assert "load_strided" not in kernel.source
