@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 from staticgrad.codegen.abreast import (
     Rows,
@@ -387,6 +388,15 @@ def write_store(scope: Scope, statement: Store) -> None:
     scope.body.add(stored)
 
 
+#: What notes an index that does not fit, if it is the first: a function, for it hardly ever runs.
+_NOTE: Final = "outlined_note"
+_NOTE_TEXT: Final = f"""\
+def {_NOTE}(words, position, index):
+    if words[0] < 0 or position < words[0]:
+        store1(words, 0, i64x1(position))
+        store1(words, 1, i64x1(index))"""
+
+
 def write_lookup(scope: Scope, lookup: Check | Search) -> None:
     """``lookup`` has the name of its row."""
     scope.emit(roots(lookup))
@@ -411,12 +421,10 @@ def _write_uniform_check(scope: Scope, check: Check) -> None:
     if check.wrap:
         lines.add(f"if {n}_w < 0:")
         lines.add(f"    {n}_w = {n}_w + {check.extent}")
+    scope.unit.helpers[_NOTE] = _NOTE_TEXT
     lines.add(f"if {n}_w < 0 or {n}_w >= {check.extent}:")
+    lines.add(f"    {_NOTE}({p}, word({scope.one(check.position)}), {n}_i)")
     lines.add(f"    {n}_w = 0")
-    lines.add(f"    {n}_p = word({scope.one(check.position)})")
-    lines.add(f"    if {p}[0] < 0 or {n}_p < {p}[0]:")
-    lines.add(f"        store1({p}, 0, i64x1({n}_p))")
-    lines.add(f"        store1({p}, 1, i64x1({n}_i))")
     lines.add(f"{n} = i64x1({n}_w)")
 
 

@@ -79,6 +79,8 @@ class Emitter:
         """Bytes 0/1 that were widened -> the i1 per lane that they were."""
         self.seldom: set[str] = set()
         """Tests of what hardly ever holds."""
+        self.chosen: dict[str, tuple[str, Operand, Operand]] = {}
+        """Words that are one of two -> the i1 that chooses, and both."""
         self._known: dict[str, str] = {}
         self._order: list[str] = []
         self.scratch: list[str] = []

@@ -64,6 +64,10 @@ def _mask(lanes: int) -> None:
             return ALL_ON
         if lanes == 1:
             return out.do(f"icmp sgt i64 {left}, 0")
+        bit, *both = out.chosen.get(left, ("",))
+        if both == [lanes, 0] and lanes in LANES:
+            narrow = out.do(f"sext i1 {bit} to i{lanes}")
+            return out.do(f"bitcast i{lanes} {narrow} to {kind.llvm}")
         clamped = out.intrinsic("i64", "llvm.smax.i64", [("i64", left), ("i64", "0")])
         clamped = out.intrinsic("i64", "llvm.smin.i64", [("i64", clamped), ("i64", str(lanes))])
         if lanes not in LANES:

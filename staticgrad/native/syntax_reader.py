@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from staticgrad.native.emitter import SELDOM
 from staticgrad.native.joins import Arrival, Join, Names, Path
 from staticgrad.native.kinds import NOTHING, RANGE, WORD, Kind
+from staticgrad.native.line_forms import Expression
 from staticgrad.native.operations import OPERATORS
 from staticgrad.native.statements import Block, If, Loop, Plain, Syntax
 from staticgrad.native.translation import (
@@ -125,8 +126,7 @@ class SyntaxReader(FunctionTranslation):
         self.out.effect(f"br label %{label}")
         self.open = False
 
-    def _fork(self, condition: Bound, yes: str, no: str) -> None:
-        bit = self.truth(condition)
+    def _fork(self, bit: str, yes: str, no: str) -> None:
         weights = f", !prof !{SELDOM}" if bit in self.out.seldom else ""
         self.out.effect(f"br i1 {bit}, label %{yes}, label %{no}{weights}")
         self.open = False
@@ -200,10 +200,10 @@ class SyntaxReader(FunctionTranslation):
             bit = test.bit(self, statement.test.words)
             self.bind(given.name, self.selected(bit, value, before))
             return
-        condition = statement.test.of(self)
+        bit = self._tested(statement.test)
         yes, after = self._new_label(), self._new_label()
         no = self._new_label() if statement.orelse else after
-        self._fork(condition, yes, no)
+        self._fork(bit, yes, no)
         paths = [] if statement.orelse else [Path(self.label, {})]
         for label, branch in ((yes, statement.body), (no, statement.orelse)):
             if branch:
@@ -218,10 +218,17 @@ class SyntaxReader(FunctionTranslation):
         self._start(after)
         self.names.meet(paths)
 
+    def _tested(self, test: Expression) -> str:
+        """A test's i1 operand; of words, comparisons are joined without branches."""
+        plain = test.test
+        if plain is not None and self.are_words(plain.names):
+            return plain.bit(self, test.words)
+        return self.truth(test.of(self))
+
     def _while(self, statement: Loop) -> None:
         loop = self._head(statement)
-        condition, inside = statement.test.of(self), self._new_label()
-        self._fork(condition, inside, loop.after)
+        bit, inside = self._tested(statement.test), self._new_label()
+        self._fork(bit, inside, loop.after)
         self._loop_body(loop, inside, statement.body)
 
     def _for(self, statement: Loop) -> None:
@@ -237,7 +244,7 @@ class SyntaxReader(FunctionTranslation):
         down = isinstance(step.value, int) and step.value < 0
         more = OPERATORS["gt" if down else "lt"]
         inside = self._new_label()
-        self._fork(self.call(more, [current, stop]), inside, loop.after)
+        self._fork(self.truth(self.call(more, [current, stop])), inside, loop.after)
         self._loop_body(loop, inside, statement.body, (statement.name, current))
 
     def _head(self, statement: Loop) -> _Loop:
@@ -285,8 +292,9 @@ class SyntaxReader(FunctionTranslation):
 
     def selected(self, bit: str, yes: Bound, no: Bound) -> Bound:
         """One of two words, both of which are known."""
-        choice = f"select i1 {bit}, i64 {text_of(yes)}, i64 {text_of(no)}"
-        return Bound(WORD, self.out.do(choice))
+        found = self.out.do(f"select i1 {bit}, i64 {text_of(yes)}, i64 {text_of(no)}")
+        self.out.chosen[found] = bit, yes.value, no.value
+        return Bound(WORD, found)
 
     def link(self, both: bool, value: Bound, following: Callable[[], Bound]) -> Bound:
         """``value and following`` (or ``or``); literal operands need no branch of their own."""
@@ -301,7 +309,7 @@ class SyntaxReader(FunctionTranslation):
     def either(self, condition: Bound, yes: Callable[[], Bound], no: Callable[[], Bound]) -> Bound:
         """The value of one of two expressions, of which only that one is evaluated."""
         labels, after = (self._new_label(), self._new_label()), self._new_label()
-        self._fork(condition, *labels)
+        self._fork(self.truth(condition), *labels)
         values: list[tuple[Bound, str]] = []
         for label, branch in zip(labels, (yes, no), strict=True):
             known = self.out.mark()
