@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from passes.fusion.preparation import is_mark
 from staticgrad.analysis.users import ValueKey
-from staticgrad.ir.forms import Identity, Pointwise, Reduce, ReshapeForm, View
-from staticgrad.ir.graph import Node, Symbolic
+from staticgrad.ir.forms import Contract, Identity, Pointwise, Reduce, ReshapeForm, View
+from staticgrad.ir.graph import Graph, Node, Symbolic
 from staticgrad.types.tensor import hint_value
 
 #: Bytes that are worth ``flops`` operations.
@@ -61,3 +61,28 @@ def bases(value: Symbolic) -> Sequence[ValueKey]:
     while isinstance(found[-1][0].form, View | Identity | ReshapeForm):
         found.append(found[-1][0].args[0].key)
     return found
+
+
+def behind_products(
+    keys: Collection[ValueKey], graph: Graph, phases: Mapping[Node, int], phase: int
+) -> set[ValueKey]:
+    """Those of values of which a reader of a phase waits for a product of what is made of them.
+
+    A product is a kernel of its own phase, so that none computes such a value and all its readers.
+    """
+    bits = {key: 1 << place for place, key in enumerate(keys)}
+    made: dict[Node, int] = {}  # of which values a node is made
+    waits: dict[Node, int] = {}  # and of which there is a product between
+    found = 0
+    for node in graph.nodes:
+        of = through = 0
+        for arg in node.args:
+            of |= made[arg.node] | bits.get(arg.key, 0)
+            through |= waits[arg.node]
+        if isinstance(node.form, Contract):
+            through |= of
+        if through and phases[node] >= phase:
+            for arg in node.args:
+                found |= through & bits.get(arg.key, 0)
+        made[node], waits[node] = of, through
+    return {key for key, bit in bits.items() if found & bit}

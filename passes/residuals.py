@@ -11,7 +11,8 @@ part of what is stored. Whether whole kernels run again is decided later (``pass
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
+from copy import copy
 from typing import Final
 
 from passes.base import Pass, Watch
@@ -19,20 +20,26 @@ from passes.fusion.groups import Group, Home
 from passes.fusion.merging import fused, leave
 from passes.fusion.preparation import is_mark, leave_unmarked, unmarked
 from passes.fusion.regions import leave_joined, with_joined_pads
-from passes.residual_values import CHEAP, bases, below, reads_elements, through, work
+from passes.residual_regions import CrossingRegions, Offer
+from passes.residual_values import (
+    CHEAP,
+    bases,
+    behind_products,
+    below,
+    reads_elements,
+    through,
+    work,
+)
 from staticgrad.analysis.users import ValueKey, phases_of, users_of
-from staticgrad.analysis.vertex_cut import vertex_cut
 from staticgrad.ir.forms import Identity, Pointwise
 from staticgrad.ir.graph import Graph, Node, Symbolic, rebuild
 from staticgrad.kept import cached_property
-from staticgrad.records import dataclass
 from staticgrad.types.tensor import hint_bytes
 
-#: Rounds in which values that depend on each other are weighed; two are usual, whatever their
-#: number. What would take more stays as it is, and is counted.
-MOST_ROUNDS: Final = 64
 #: A choice that spares less than this part of what is stored is not worth asking fusion.
 LEAST_PART: Final = 1 / 100
+#: Groups with products, which are of one phase.
+PRODUCTS: Final = ("gemm", "block")
 #: Clones per chosen node at most: a chain for each of its readers is a square of its length.
 _MOST_CLONES: Final = 4
 #: A graph with clones; every node that has one, with its clone; the kernels of that graph.
@@ -67,7 +74,7 @@ class Residuals(Pass, name="residuals"):
         known: dict[Graph, _Kernels] = {}
         last = max((node.order for node in graph.nodes), default=0)
         for phase in range(last, 0, -1):
-            border = _Border(graph, phase, self.flops, known)
+            border = Border(graph, phase, self.flops, known)
             graph, count = self._at_border(border)
             cloned += count
             tangled += len(border.tangled)
@@ -79,13 +86,15 @@ class Residuals(Pass, name="residuals"):
         counts = {self.name: cloned, "too long to weigh": tangled}
         return graph, {name: count for name, count in counts.items() if count}
 
-    def _at_border(self, border: _Border) -> tuple[Graph, int]:
+    def _at_border(self, border: Border) -> tuple[Graph, int]:
         """The graph with clones for one phase, none of which is a kernel; and how many.
 
         Where a clone that several nodes read would be a kernel, each may get a clone to itself, or
         the value is stored after all: what stores less in the end.
         """
         graph = border.graph
+        if (beyond_doubt := self._beyond_doubt(border)) is not None:
+            return beyond_doubt
         if not border.chosen(set()):
             return graph, 0
         found = [_settled(border, alone) for alone in (False, True)]
@@ -94,14 +103,43 @@ class Residuals(Pass, name="residuals"):
         for after, clones in found:
             if after in (graph, best[0]):
                 continue
-            nbytes = _Border(after, border.phase, self.flops, border.known).nbytes
+            nbytes = Border(after, border.phase, self.flops, border.known).nbytes
             price = border.price(nbytes) + sum(map(work, clones))
             if nbytes < border.nbytes and price < least:
                 least, best = price, (after, len(clones))
         return best
 
+    def _beyond_doubt(self, border: Border) -> tuple[Graph, int] | None:
+        """The same where the kernels of the graph with clones tell enough: fusion is asked once.
 
-def _settled(border: _Border, alone: bool) -> tuple[Graph, Sequence[Node]]:
+        None where those of the graph without clones might have another choice made: where a value
+        that crosses no more may have been computed in one kernel with all that read it, or a value
+        to be kept may not have been in memory.
+        """
+        chosen = [] if border.graph in border.known else border.surely_chosen(set())
+        trial = border.trial(chosen, set()) if chosen else None
+        if trial is None:
+            return None
+        after, clones, groups = trial
+        there = Border(after, border.phase, self.flops, border.known)
+        left = border.crossing.keys() - there.crossing.keys()
+        homes = {(node, 0): groups.home((clone, 0)) for node, clone in clones}
+        in_products = {key for key, home in homes.items() if home and home.kind in PRODUCTS}
+        stored = [(clone, 0) for node, clone in clones if not is_mark(node)]
+        if any(map(groups.stores, (*left, *stored))):
+            return None
+        late = behind_products(left, border.graph, border.phases, border.phase)
+        if not left <= in_products | late:
+            return None
+        inside = there.inside & border.crossing.keys()
+        if inside and border.surely_chosen(inside) != chosen:
+            return None
+        before = border.price(border.bytes_of(border.crossing.keys() - inside))
+        price = border.price(there.nbytes) + sum(work(clone) for _, clone in clones)
+        return (after, len(clones)) if price < before else None
+
+
+def _settled(border: Border, alone: bool) -> tuple[Graph, Sequence[Node]]:
     """The graph with those clones that add no kernel, and the clones.
 
     With ``alone``, readers get clones to themselves before a value is given up.
@@ -158,7 +196,7 @@ class _Kernels:
         leave(self.seen, self.groups)
 
 
-class _Border:
+class Border:
     """The border before one phase: what crosses it, and what could be run again behind it."""
 
     def __init__(
@@ -178,7 +216,7 @@ class _Border:
         for node in graph.nodes:
             if self.phases[node] >= phase:
                 self._sort_operands(node)
-        self._most = self._bytes_of(self.crossing.keys())  # before fusion is asked
+        self._most = self.bytes_of(self.crossing.keys())  # before fusion is asked
 
     @cached_property
     def marked(self) -> set[ValueKey]:
@@ -200,9 +238,10 @@ class _Border:
     @cached_property
     def nbytes(self) -> int:
         """Bytes stored before the border for behind it, sizes at their hints."""
-        return self._bytes_of({*self.crossing} - self.inside)
+        return self.bytes_of({*self.crossing} - self.inside)
 
-    def _bytes_of(self, crossing: Set[ValueKey]) -> int:
+    def bytes_of(self, crossing: Set[ValueKey]) -> int:
+        """Bytes stored before the border for behind it, given what crosses between kernels."""
         found = {bases(Symbolic(*key))[-1] for key in (*crossing, *self.behind)}
         kinds = [node.types[index] for node, index in found if not node.is_leaf]
         return sum(hint_bytes(kind) for kind in kinds)
@@ -235,6 +274,23 @@ class _Border:
             self._chosen[key] = [node for node in self.graph.nodes if node in found]
         return self._chosen[key]
 
+    def surely_chosen(self, inside: Set[ValueKey]) -> list[Node]:
+        """The nodes to clone where these values cross inside of kernels; fusion is not asked.
+
+        None at all where its answer could change the choice.
+        """
+        border = copy(self)
+        border.stored, border._weights, border.tangled = self.stored | inside, {}, set()
+        regions, offers = border._offers(set())
+        if border.tangled or not border._is_worth_it(offers):
+            return []
+        for each in offers:  # what crosses between kernels is written already
+            added = [key for key in each.kept if key not in self.crossing]
+            if sum(map(border.weight, added)) > sum(map(border.weight, each.wanted)):
+                return []
+        found = {node for offer in offers for node in regions.nodes(offer)}
+        return [node for node in self.graph.nodes if node in found]
+
     def _found(self, refused: Set[Node]) -> set[Node]:
         """The nodes to clone, none of those that are refused."""
         regions, offers = self._offers(refused)
@@ -249,11 +305,11 @@ class _Border:
             return set()
         return {node for offer in offers for node in regions.nodes(offer)}
 
-    def _offers(self, refused: Set[Node]) -> tuple[_Regions, list[_Offer]]:
-        regions = _Regions(self, refused)
+    def _offers(self, refused: Set[Node]) -> tuple[CrossingRegions, list[Offer]]:
+        regions = CrossingRegions(self, refused)
         return regions, [offer for values in regions if (offer := regions.offer(values))]
 
-    def _is_worth_it(self, offers: Iterable[_Offer]) -> bool:
+    def _is_worth_it(self, offers: Iterable[Offer]) -> bool:
         gain = sum(offer.gain for offer in offers)
         return gain > 0 and gain >= LEAST_PART * self._most
 
@@ -388,87 +444,3 @@ class _Border:
                 else:
                     self.behind[arg.key] = None
                     self.stored.update(bases(arg))
-
-
-@dataclass(frozen=True)
-class _Offer:
-    """What one region could do: make the wanted values again from those that are kept."""
-
-    wanted: Sequence[ValueKey]
-    kept: Set[ValueKey]
-    gain: int  # bytes, before fusion is asked
-
-
-class _Regions:
-    """Values of one border that depend on each other: what crosses, and what it is made of.
-
-    Iterating gives each connected set of them. What is there anyway is in none.
-    """
-
-    def __init__(self, border: _Border, refused: Set[Node]) -> None:
-        self.border, self.refused = border, refused
-        self.wanted = [key for key in border.crossing if key not in border.stored]
-        self.operands: dict[ValueKey, list[ValueKey]] = {}  # of what may run again
-        self.readers: dict[ValueKey, list[ValueKey]] = {}
-        waiting = [key for key in self.wanted if self._may_run_again(key[0])]
-        while waiting:
-            key = waiting.pop()
-            if key in self.operands:
-                continue
-            node = key[0]
-            there = [arg for arg in node.args if border.weight(arg.key)]
-            self.operands[key] = [arg.key for arg in there]
-            for arg in there:
-                self.readers.setdefault(arg.key, []).append(key)
-                if arg.shape == node.types[0].shape and self._may_run_again(arg.node):
-                    waiting.append(arg.key)
-
-    def _may_run_again(self, node: Node) -> bool:
-        return node not in self.refused and self.border.may_run_again(node)
-
-    def __iter__(self) -> Iterator[list[ValueKey]]:
-        seen: set[ValueKey] = set()
-        for first in self.wanted:
-            if first in seen:
-                continue
-            seen.add(first)
-            values = [first]
-            for key in values:
-                near = (*self.operands.get(key, ()), *self.readers.get(key, ()))
-                values += [each for each in dict.fromkeys(near) if each not in seen]
-                seen.update(near)
-            yield values
-
-    def offer(self, values: Sequence[ValueKey]) -> _Offer | None:
-        """What a connected set of values could do, if anything."""
-        number = {key: place for place, key in enumerate(values)}
-        wanted = [key for key in values if key in self.border.crossing]
-        weight = self.border.weight
-        cut = vertex_cut(
-            [self.border.price(weight(key)) for key in values],
-            [(number[x], number[key]) for key in values for x in self.operands.get(key, ())],
-            [number[key] for key in values if key not in self.operands],
-            [number[key] for key in wanted],
-            MOST_ROUNDS,
-            [work(key[0]) if key in self.operands else 0 for key in values],
-        )
-        if cut is None:
-            if not self.refused:
-                self.border.tangled.add(values[0])
-            return None
-        kept = frozenset(values[place] for place in cut)
-        again = [key for key in wanted if key not in kept]
-        if not again:
-            return None
-        return _Offer(again, kept, sum(map(weight, wanted)) - sum(map(weight, kept)))
-
-    def nodes(self, offer: _Offer) -> Iterator[Node]:
-        """The nodes to run again."""
-        waiting = list(offer.wanted)
-        seen = set(waiting)
-        while waiting:
-            key = waiting.pop()
-            yield key[0]
-            below = [x for x in self.operands[key] if x not in offer.kept and x not in seen]
-            waiting += dict.fromkeys(below)
-            seen.update(below)
