@@ -69,7 +69,7 @@ def _dealt_out(low: Lowering, copy: Transfer, walks: Sequence[Walk]) -> LoweredS
     """A copy of elements of which several neighbours are read for as many runs of what is written:
     with a store for each of them, so that whole vectors are read. None: others."""
     domain, last = low.group.domain, len(low.group.domain) - 1
-    if len(walks) == 1:
+    if len(walks) == 1 or not domain:
         return None
     read, written = (walk.strides for walk in walks)
     near = [axis for axis in range(last) if read[axis] == 1 and domain[axis] == read[last]]
