@@ -110,6 +110,9 @@ from staticgrad.functions.padding import (
 from staticgrad.functions.products import (
     cross, dot, matvec, outer, vdot, vecdot, vecmat
 )
+from staticgrad.functions.running import (
+    cumlogsumexp, cummax, cummin
+)
 from staticgrad.functions.spaced import (
     geomspace, linspace, logspace
 )
@@ -269,13 +272,13 @@ __all__ = [
     "ceil", "checkpoint", "checkpoint_name", "checkpoint_policies", "choose", "clip",
     "column_stack", "compile", "concat", "concatenate", "cond", "constant", "conventions",
     "convolve", "copysign", "corrcoef", "correlate", "cos", "cosh", "count_nonzero", "cov",
-    "cross", "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "custom_jvp",
-    "custom_vjp", "deg2rad", "diag", "diagflat", "diagonal", "diff", "digitize", "dim",
-    "divide", "divmod", "dot", "dsplit", "dstack", "e", "eager_mode", "ediff1d", "einsum",
-    "empty", "empty_like", "equal", "erf", "erfc", "errors", "evaluate", "exp", "exp2",
-    "expand_dims", "expm1", "eye", "fabs", "finfo", "flip", "fliplr", "flipud", "float16",
-    "float32", "float64", "float_power", "floor", "floor_divide", "fmax", "fmin", "fmod",
-    "fori_loop", "full", "full_like", "function", "gcd", "geomspace", "getitem", "grad",
+    "cross", "cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum", "cumulative_prod",
+    "cumulative_sum", "custom_jvp", "custom_vjp", "deg2rad", "diag", "diagflat", "diagonal",
+    "diff", "digitize", "dim", "divide", "divmod", "dot", "dsplit", "dstack", "e", "eager_mode",
+    "ediff1d", "einsum", "empty", "empty_like", "equal", "erf", "erfc", "errors", "evaluate",
+    "exp", "exp2", "expand_dims", "expm1", "eye", "fabs", "finfo", "flip", "fliplr", "flipud",
+    "float16", "float32", "float64", "float_power", "floor", "floor_divide", "fmax", "fmin",
+    "fmod", "fori_loop", "full", "full_like", "function", "gcd", "geomspace", "getitem", "grad",
     "gradient", "greater", "greater_equal", "heaviside", "hessian", "histogram",
     "histogram_bin_edges", "host_call", "hsplit", "hstack", "hvp", "hypot", "i0", "identity",
     "iinfo", "implicit", "inf", "inner", "input", "insert", "int16", "int32", "int64", "int8",

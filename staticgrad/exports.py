@@ -57,6 +57,7 @@ FUNCTIONS = {
     ),
     "staticgrad.functions.padding": "pad",
     "staticgrad.functions.products": "cross dot matvec outer vdot vecdot vecmat",
+    "staticgrad.functions.running": "cumlogsumexp cummax cummin",
     "staticgrad.functions.spaced": "geomspace linspace logspace",
     "staticgrad.functions.statistics": "average corrcoef cov",
     "staticgrad.functions.totals": "count_nonzero norm prod ptp",

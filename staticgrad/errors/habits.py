@@ -164,6 +164,30 @@ INSTEAD: Final = {
     "masked_fill": "sg.where(mask, number, x)",
     "rsqrt": "1 / sg.sqrt(x)",
     "lgamma": "sg.special.gammaln(x)",
+    **dict.fromkeys(("logcumsumexp",), "sg.cumlogsumexp(x, axis)"),
+    **dict.fromkeys(("segment_sum", "index_add"), "sg.zeros((count,)).at[indices].add(x)"),
+    "dynamic_slice": "sg.take(x, start + np.arange(count), axis), where start is a value",
+    "dynamic_update_slice": "x.at[start + np.arange(count)].set(y)",
+    "bucketize": "sg.searchsorted(borders, x)",
+    **dict.fromkeys(("detach", "no_gradient"), "sg.stop_gradient(x)"),
+    "logdet": "sg.linalg.slogdet(a)[1]",
+    **dict.fromkeys(("neg", "bitwise_not"), "-x of numbers, ~x of bits and bools"),
+    "fix": "sg.trunc(x)",
+    "mod": "x % y, sg.remainder(x, y)",
+    **dict.fromkeys(("sub", "mul", "div", "true_divide"), "x - y, x * y, x / y"),
+    **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge"), "x == y, x < y and so on"),
+    "around": "sg.round(x, decimals)",
+    "row_stack": "sg.vstack(values)",
+    **dict.fromkeys(("embedding_bag", "EmbeddingBag"), "sg.nn.embedding(w, indices).sum(axis=1)"),
+    "Bilinear": 'sg.einsum("bi,oij,bj->bo", x, w, y), with a parameter w',
+    "custom_gradient": "sg.custom_vjp(f)",
+    "named_scope": "with sg.scope(name):",
+    "disable_jit": "with sg.eager_mode(): or f.eagerly(x) of a traced function",
+    **dict.fromkeys(
+        ("CosineAnnealingWarmRestarts", "CyclicLR", "LinearLR", "PolynomialLR", "SequentialLR"),
+        _OWN_RATE,
+    ),
+    "ExponentialLR": "sg.optim.exponential(rate, ...)" + _AS_RATE,
     "remat": "sg.checkpoint(f, policy=sg.checkpoint_policies.dots_saveable); or memory_budget=",
 }
 
@@ -216,6 +240,7 @@ MISSING: Final = {
     ),
     "of linear algebra there is what stands in sg.linalg": (
         "eig eigvals tensorsolve tensorinv cho_factor cho_solve lu_factor lu_solve logm sqrtm"
+        " block_diag toeplitz polar schur"
     ),
     "loops and branches in the graph: sg.scan(f, init, xs), sg.map(f, xs), sg.cond(test, f, g)": (
         "ifelse foldl map_fn"

@@ -76,6 +76,9 @@ from staticgrad.functions.padding import (
 from staticgrad.functions.products import (
     cross, dot, matvec, outer, vdot, vecdot, vecmat
 )
+from staticgrad.functions.running import (
+    cumlogsumexp, cummax, cummin
+)
 from staticgrad.functions.spaced import (
     geomspace, linspace, logspace
 )
@@ -183,30 +186,30 @@ __all__ = [
     "bitwise_and", "bitwise_or", "bitwise_xor", "block", "broadcast_arrays", "broadcast_to",
     "cbrt", "ceil", "checkpoint", "checkpoint_name", "choose", "clip", "column_stack", "concat",
     "concatenate", "cond", "constant", "conventions", "convolve", "copysign", "corrcoef",
-    "correlate", "cos", "cosh", "count_nonzero", "cov", "cross", "cumprod", "cumsum",
-    "cumulative_prod", "cumulative_sum", "custom_jvp", "custom_vjp", "deg2rad", "diag",
-    "diagflat", "diagonal", "diff", "digitize", "divide", "divmod", "dot", "dsplit", "dstack",
-    "ediff1d", "einsum", "equal", "erf", "erfc", "exp", "exp2", "expand_dims", "expm1", "eye",
-    "fabs", "flip", "fliplr", "flipud", "float_power", "floor", "floor_divide", "fmax", "fmin",
-    "fmod", "fori_loop", "full", "full_like", "gcd", "geomspace", "getitem", "gradient",
-    "greater", "greater_equal", "heaviside", "histogram", "histogram_bin_edges", "host_call",
-    "hsplit", "hstack", "hypot", "i0", "identity", "inner", "input", "insert", "interp",
-    "invert", "iota", "isclose", "isfinite", "isin", "isinf", "isnan", "isneginf", "isposinf",
-    "kron", "lcm", "left_shift", "less", "less_equal", "lexsort", "linalg", "linear_scan",
-    "linspace", "log", "log10", "log1p", "log2", "logaddexp", "logaddexp2", "logical_and",
-    "logical_not", "logical_or", "logical_xor", "logspace", "map", "matmul", "matrix_transpose",
-    "matvec", "max", "maximum", "mean", "median", "meshgrid", "min", "minimum", "moveaxis",
-    "multiply", "nan_to_num", "nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax",
-    "nanmean", "nanmedian", "nanmin", "nanpercentile", "nanprod", "nanquantile", "nanstd",
-    "nansum", "nanvar", "negative", "nn", "norm", "not_equal", "numba_call", "one_hot", "ones",
-    "ones_like", "outer", "pad", "parameter", "partition", "percentile", "piecewise", "polyval",
-    "positive", "pow", "power", "prod", "ptp", "quantile", "rad2deg", "random", "ravel",
-    "reciprocal", "remainder", "repeat", "reshape", "resize", "right_shift", "rint", "roll",
-    "rot90", "round", "scan", "scatter_add", "searchsorted", "select", "sigmoid", "sign",
-    "signbit", "sin", "sinc", "sinh", "size_value", "sliding_window_view", "sort", "special",
-    "split", "sqrt", "square", "squeeze", "stack", "std", "stop_gradient", "subtract", "sum",
-    "swapaxes", "switch", "take", "take_along_axis", "tan", "tanh", "tensordot", "tile", "topk",
-    "trace", "transpose", "trapezoid", "tri", "tril", "triu", "trunc", "unstack", "unwrap",
-    "var", "vdot", "vecdot", "vecmat", "vmap", "vsplit", "vstack", "where", "while_loop",
-    "xlogy", "zeros", "zeros_like"
+    "correlate", "cos", "cosh", "count_nonzero", "cov", "cross", "cumlogsumexp", "cummax",
+    "cummin", "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "custom_jvp",
+    "custom_vjp", "deg2rad", "diag", "diagflat", "diagonal", "diff", "digitize", "divide",
+    "divmod", "dot", "dsplit", "dstack", "ediff1d", "einsum", "equal", "erf", "erfc", "exp",
+    "exp2", "expand_dims", "expm1", "eye", "fabs", "flip", "fliplr", "flipud", "float_power",
+    "floor", "floor_divide", "fmax", "fmin", "fmod", "fori_loop", "full", "full_like", "gcd",
+    "geomspace", "getitem", "gradient", "greater", "greater_equal", "heaviside", "histogram",
+    "histogram_bin_edges", "host_call", "hsplit", "hstack", "hypot", "i0", "identity", "inner",
+    "input", "insert", "interp", "invert", "iota", "isclose", "isfinite", "isin", "isinf",
+    "isnan", "isneginf", "isposinf", "kron", "lcm", "left_shift", "less", "less_equal",
+    "lexsort", "linalg", "linear_scan", "linspace", "log", "log10", "log1p", "log2",
+    "logaddexp", "logaddexp2", "logical_and", "logical_not", "logical_or", "logical_xor",
+    "logspace", "map", "matmul", "matrix_transpose", "matvec", "max", "maximum", "mean",
+    "median", "meshgrid", "min", "minimum", "moveaxis", "multiply", "nan_to_num", "nanargmax",
+    "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmedian", "nanmin",
+    "nanpercentile", "nanprod", "nanquantile", "nanstd", "nansum", "nanvar", "negative", "nn",
+    "norm", "not_equal", "numba_call", "one_hot", "ones", "ones_like", "outer", "pad",
+    "parameter", "partition", "percentile", "piecewise", "polyval", "positive", "pow", "power",
+    "prod", "ptp", "quantile", "rad2deg", "random", "ravel", "reciprocal", "remainder",
+    "repeat", "reshape", "resize", "right_shift", "rint", "roll", "rot90", "round", "scan",
+    "scatter_add", "searchsorted", "select", "sigmoid", "sign", "signbit", "sin", "sinc",
+    "sinh", "size_value", "sliding_window_view", "sort", "special", "split", "sqrt", "square",
+    "squeeze", "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes", "switch", "take",
+    "take_along_axis", "tan", "tanh", "tensordot", "tile", "topk", "trace", "transpose",
+    "trapezoid", "tri", "tril", "triu", "trunc", "unstack", "unwrap", "var", "vdot", "vecdot",
+    "vecmat", "vmap", "vsplit", "vstack", "where", "while_loop", "xlogy", "zeros", "zeros_like"
 ]

@@ -1,0 +1,61 @@
+"""Running maxima, minima and logarithms of sums beside NumPy's ufuncs, which accumulate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.errors import AxisError
+from tests.ops.messages import assert_refused
+
+UFUNCS = {"cummax": np.maximum, "cummin": np.minimum, "cumlogsumexp": np.logaddexp}
+X = np.array([[0.5, -1.0, np.inf], [2.0, -3.0, 1.0], [-np.inf, 4.0, 2.0], [2.0, 4.0, -1.0]])
+
+
+def running(name: str, x: Any, axis: int | None, reverse: bool) -> np.ndarray:
+    place = 0 if axis is None else axis
+    values = np.ravel(x) if axis is None else x
+    values = np.flip(values, place) if reverse else values
+    found = UFUNCS[name].accumulate(values, axis=place)
+    return np.flip(found, place) if reverse else found
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("axis", [None, 0, 1])
+@pytest.mark.parametrize("name", UFUNCS)
+def test_of_every_size_along_every_axis(name: str, axis: int | None, reverse: bool) -> None:
+    x = sg.input("x", ("n", 3), "float64")
+    f = sg.compile(getattr(sg, name)(x, axis, reverse))
+    for rows in (4, 1, 0):
+        found = f.run({"x": X[:rows]})
+        np.testing.assert_allclose(found, running(name, X[:rows], axis, reverse), rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["cummax", "cummin"])
+def test_the_element_types_stay(name: str) -> None:
+    for kind in ("bool", "int8", "uint64", "float16"):
+        x = np.array([3, 1, 5, 0]).astype(kind)
+        found = sg.evaluate(getattr(sg, name)(x))
+        assert found.dtype == kind
+        np.testing.assert_array_equal(found, UFUNCS[name].accumulate(x))
+    nan = sg.evaluate(getattr(sg, name)([1.0, np.nan, 2.0]))
+    np.testing.assert_array_equal(nan, [1.0, np.nan, np.nan])
+
+
+def test_gradients_go_to_the_elements_that_are_given() -> None:
+    """Of [1, 3, 2, 5] the first is given once, the second twice, the last once."""
+    x = sg.input("x", (4,), "float64")
+    slopes = sg.grad((sg.cummax(x) * [1.0, 10.0, 100.0, 1000.0]).sum(), x)
+    at = {"x": np.array([1.0, 3.0, 2.0, 5.0])}
+    np.testing.assert_array_equal(sg.evaluate(slopes, at), [1.0, 110.0, 0.0, 1000.0])
+    lowest = {"x": np.array([-np.inf, 3.0, 2.0, 5.0])}
+    np.testing.assert_array_equal(sg.evaluate(slopes, lowest), [1.0, 110.0, 0.0, 1000.0])
+    sg.testing.check_gradients(sg.cumlogsumexp, [np.array([0.3, -1.0, 2.0, 0.5])])
+
+
+def test_no_such_axis() -> None:
+    with assert_refused(AxisError, "cummax: no axis 1", line="sg.cummax"):
+        sg.cummax(np.ones(3), axis=1)
