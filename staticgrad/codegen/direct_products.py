@@ -10,13 +10,15 @@ again and again. Each element is the FMA chain of all products (``codegen.gemm``
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from staticgrad.codegen.abreast import of_row
 from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
 from staticgrad.codegen.packing import may_collide
 from staticgrad.codegen.prefetching import touched_by_next_tile
-from staticgrad.codegen.product_streams import write_few_rows, write_one_step, write_span
+from staticgrad.codegen.product_streams import FEW_TERMS, write_few_rows, write_one_step, write_span
 from staticgrad.codegen.vectors import Bodies, work, write_vector_loop
 from staticgrad.ir.kernel_stages import LONE
 from staticgrad.ir.known import BOUND
@@ -35,8 +37,8 @@ _HIGHEST: Final = {8: 10, 6: 6}
 _REPAID: Final = 3
 #: Columns that are packed together.
 SPAN: Final = 256
-#: Terms up to which packing takes longer than tiles of two vectors save, which load less for each
-#: multiplication; tiles of a vector that is two registers are no wider.
+#: Terms up to which packing takes longer than tiles of more rows and two vectors save, which load
+#: less for each multiplication. Tiles of a vector that is two registers are no wider.
 FLAT: Final = 32
 #: Vectors of results that no second cache holds, so that the next ones are brought near.
 BEYOND: Final = 1 << 16
@@ -53,10 +55,17 @@ def is_direct(product: PlainProduct) -> bool:
         return False
     if product.b_stored.is_storage and product.turned:  # squares are widened apart
         return False
-    if 0 < product.most_terms <= (FLAT if product.tiles.wide else BOUND):
+    if 0 < product.most_terms <= (FLAT if product.tiles.wide and not _pays(product) else BOUND):
         return True
     narrow = 0 < product.most_columns <= product.columns
     return narrow and product.one_block and product.across == 1 and product.tiles.wide
+
+
+def _pays(product: PlainProduct) -> bool:
+    """Whether all terms that may be known are few: two vectors go side by side (``abreast``), and
+    rows that are packed fill vectors."""
+    fills = product.rows != "across" or product.lanes <= HEIGHTS[0]
+    return product.straight is not None and product.fills_panels and fills
 
 
 def write_direct(product: PlainProduct, out: Lines) -> None:
@@ -118,6 +127,10 @@ class _DirectProduct:
         many = not (0 < product.most_rows <= product.columns or self.narrow)
         self.touched *= many and not product.a_stored.is_storage
         self.in_registers = work(self.epilogue, product.unit) <= _PLAIN
+        #: Vectors of columns side by side: two load less for each multiplication than one does.
+        whole = product.fills_panels and product.tiles.wide and self.in_registers
+        whole = whole and not 0 < product.most_terms <= FEW_TERMS  # which takes as long as stores
+        self.abreast = 2 if whole else 1
 
     def write(self, out: Lines) -> None:
         """All rows and columns of the iteration."""
@@ -185,6 +198,9 @@ class _DirectProduct:
         if self.packs or self.narrow:
             rows = Lines()
             self._write_rows(rows, "", "")
+            if self.abreast > 1:
+                self._write_pairs(out, start, stop, rows)
+                return
             fills = not 0 < self.product.most_columns < self.lanes
             vectors = Bodies(rows, rows, int(fills and not self.product.tiles.wide), {})
             write_vector_loop(out, start, stop, self.lanes, vectors)
@@ -206,7 +222,9 @@ class _DirectProduct:
             if self.packs_rows:
                 self._write_packed(rows)
             self._write_tile(tile, height, whole)
-            if stop:
+            if stop and self.abreast > 1:
+                self._write_pairs(rows, start, stop, tile)
+            elif stop:
                 bodies = Bodies(tile, tile, int(not self.product.tiles.wide), {})
                 write_vector_loop(rows, start, stop, self.lanes, bodies)
             else:
@@ -214,6 +232,12 @@ class _DirectProduct:
             rows.add(f"top = top + {height}")
             out.add(f"while {more}:")
             out.extend(rows, 1)
+
+    def _write_pairs(self, out: Lines, start: str, stop: str, body: Lines) -> None:
+        """``body`` for every two vectors of columns, which are whole."""
+        out.add(f"for {VECTOR} in range({start}, {stop}, {2 * self.lanes}):")
+        out.add(f"    m = mask{self.lanes}({self.lanes})")
+        out.extend(body, 1)
 
     def _write_packed(self, out: Lines) -> None:
         """The rows of a tile, of each k behind those of another."""
@@ -223,33 +247,54 @@ class _DirectProduct:
         out.add(f"{pack}({p.stage.a.operand}, packed, {passed})")
 
     def _write_tile(self, out: Lines, height: int, whole: bool) -> None:
-        """The sums of a vector of columns of some rows from ``top`` on, and what is stored."""
-        p, lanes, names = self.product, self.lanes, [of_row("sum", row) for row in range(height)]
-        lines = [
-            (f"(top + {row})" if whole else of_row("line", row)) if row else "top"
-            for row in range(height)
+        """The sums of some vectors of columns of rows from ``top`` on, and what is stored."""
+        names = [
+            [of_row(f"sum{'_' * v}", row) for row in range(height)] for v in range(self.abreast)
         ]
         if whole:
-            self._write_touches(out, height)
-        for name in names:
-            out.add(f"{name} = {p.tiles.zero}")
-        out.add(f"for k in range(0, {p.k}):")
-        if self.packs:
-            column = f"({VECTOR} - left) * {p.k}" if self.spans else f"{VECTOR} - j0"
-            out.add(f"    y = load{lanes}(panel, k * {self.columns} + {column})")
-        else:
-            place = total(p.b, scaled("k", p.down), VECTOR)
-            out.add(f"    y = {p.columns_at(place)}")
-        for row, (name, line) in enumerate(zip(names, lines, strict=True)):
-            place = total(p.a, scaled(line, p.row), scaled("k", p.inner))
-            one = p.repeated(place)
-            if self.packs_rows:
-                one = f"splat{lanes}(load1(packed, {total(f'k * {self.pitch}', str(row))}))"
-            out.add(f"    {name} = {p.tiles.added(one, 'y', name)}")
+            self._write_each_vector(out, lambda v: self._write_touches(out, height))
+        for name in chain(*names):
+            out.add(f"{name} = {self.product.tiles.zero}")
+        self._write_steps(out, names, whole)
         if self.in_registers:
-            self._write_registers(out, names, whole)
+            self._write_each_vector(out, lambda v: self._write_registers(out, names[v], whole))
         else:
-            self._write_stored(out, names, whole)
+            self._write_stored(out, names[0], whole)
+
+    def _write_each_vector(self, out: Lines, write: Callable[[int], None]) -> None:
+        """What ``write`` adds, for the first columns and for those of each vector behind them."""
+        before = len(out.lines)
+        write(0)
+        for v in range(1, self.abreast if len(out.lines) > before else 1):
+            out.add(f"{VECTOR} = {VECTOR} + {self.lanes}")
+            write(v)
+            out.add(f"{VECTOR} = {VECTOR} - {self.lanes}")
+
+    def _write_steps(self, out: Lines, names: list[list[str]], whole: bool) -> None:
+        """The sums of all terms."""
+        p, lanes = self.product, self.lanes
+        out.add(f"for k in range(0, {p.k}):")
+        for v in range(self.abreast):
+            other = str(v * lanes)
+            if self.packs:
+                column = f"{VECTOR} - j0 + {other}"
+                if self.spans:
+                    column = f"({VECTOR} - left + {other}) * {p.k}"
+                place = total(f"k * {self.columns}", column)
+                out.add(f"    y{v} = load{lanes}(panel, {place})")
+            else:
+                place = total(p.b, scaled("k", p.down), VECTOR, other)
+                out.add(f"    y{v} = {p.columns_at(place)}")
+        for row in range(len(names[0])):
+            line = (f"(top + {row})" if whole else of_row("line", row)) if row else "top"
+            x = p.repeated(total(p.a, scaled(line, p.row), scaled("k", p.inner)))
+            if self.packs_rows:
+                x = f"splat{lanes}(load1(packed, {total(f'k * {self.pitch}', str(row))}))"
+            if self.abreast > 1:
+                out.add(f"    x = {x}")
+                x = "x"
+            for v, sums in enumerate(names):
+                out.add(f"    {sums[row]} = {p.tiles.added(x, f'y{v}', sums[row])}")
 
     def _write_touches(self, out: Lines, height: int) -> None:
         """What the next rows store is brought near, where no second cache holds all results."""

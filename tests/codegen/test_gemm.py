@@ -287,6 +287,8 @@ def test_small_products_have_the_bytes_of_tiles(dtype: str, mode: Mode) -> None:
 DIRECT = [(2, 9, 10, 10), (1, 115, 5, 70), (1, 30, 17, 300), (1, 7, 70, 9), (1, 38, 130, 64)]
 #: Columns beyond those that are packed together, and columns that are read where they lie.
 DIRECT += [(1, 23, direct_products.SPAN + 44, 9), (1, 29, 40, 21), (1, 38, 130, 32)]
+#: Columns that are taken two vectors at a time.
+DIRECT += [(1, 21, 64, 45), (2, 30, 128, 64), (1, 13, direct_products.SPAN + 64, 18)]
 
 
 @pytest.mark.parametrize(("letter", "bits"), [("f", 512), ("f", 256), ("d", 256), ("l", 512)])
