@@ -288,7 +288,8 @@ class _RolesReader:
             reductions = tuple([key for key, at in reduced.items() if at == level])
             kept = [k for k in self.kept if self.wide[k] == level and k.node not in done]
             kept = [k for k in kept if not isinstance(k.node.form, Contract)]
-            wanted = [self.group.reductions[key].source.base for key in reductions]
+            bases = [self.group.reductions[key].source.base for key in reductions]
+            wanted = [base for base in bases if self._computes(base)]
             nodes = self._needed([*wanted, *kept], level, done)
             if reductions or kept:
                 known = tuple([key for key, at in reduced.items() if at < level])

@@ -9,7 +9,7 @@ and back, and where what it keeps of one matrix fits into the cache.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from passes.fusion.block_roles import roles_of
@@ -182,9 +182,10 @@ class _Blocking(Regrouping):
             for key in self._groups[owner].stored if owner in self._groups else ():
                 nodes = square.cone(key, outside) if key not in outside else None
                 for group in self._products_of(key, seed, square) if nodes else ():
-                    if self._order.closed([*(each.number for each in found), group.number]):
-                        found.append(group)
-                        again |= dict.fromkeys(nodes or ())
+                    both, more = [*found, group], {**again, **dict.fromkeys(nodes or ())}
+                    fits = square.reads_fit(both, self._reads, more)
+                    if fits and self._order.closed([each.number for each in both]):
+                        found, again = both, more
         found.sort(key=lambda each: self._order.place(each.number))
         return found, [*again]
 
@@ -287,9 +288,12 @@ class _Blocking(Regrouping):
     def _make(self, block: Group, members: Sequence[Group]) -> None:
         number = block.number
         reads = [read for each in members for read in self._reads[each.number]]
+        one, *later = [each.number for each in members]
+        for next_ in later:  # in their order: from one to the next no path leads over a third
+            one, other = (next_, one) if next_ == number else (one, next_)
+            self._order.merge(one, other)
         for each in members:
             if each.number != number:
-                self._order.merge(number, each.number)
                 self._into[each.number] = number
                 del self._groups[each.number], self._reads[each.number]
         self._reads[number] = reads
@@ -301,7 +305,7 @@ class _Square:
 
     def __init__(self, groups: Groups, seed: Group) -> None:
         self.groups, self.domain = groups, seed.domain
-        self.rows = seed.domain[:-1]
+        self.rows, self.scores = seed.domain[:-1], Home(_product(seed))
 
     def takes(self, group: Group) -> bool:
         """Whether a group is one of the forms that a block holds."""
@@ -346,10 +350,21 @@ class _Square:
     def _is_per_row(self, shape: Shape) -> bool:
         return shape in (self.rows, (*self.rows, 1))
 
-    def reads_fit(self, members: Sequence[Group], reads: Mapping[int, Sequence[Read]]) -> bool:
-        """Whether members read of each other what their rows hold."""
+    def reads_fit(
+        self,
+        members: Sequence[Group],
+        reads: Mapping[int, Sequence[Read]],
+        again: Iterable[Node] = (),
+    ) -> bool:
+        """Whether members read of each other what their rows hold, and of what is computed again.
+
+        Where columns are as many as those of a factor, a product of rows has the shape of scores.
+        """
         owned = {key for each in members for key in (*map(Home, each.nodes), *each.reductions)}
+        owned.update(map(Home, again))
         results = {Home(_product(each)) for each in members if self._is_result(each, owned)}
+        if self.scores in results:
+            return False
         for each in members:
             for read in reads[each.number]:
                 base = read.source.base

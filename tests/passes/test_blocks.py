@@ -6,7 +6,7 @@ its operands lie. Counts say that scores reach no memory but what the backward p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -326,3 +326,30 @@ def test_columns_are_multiplied_apart_where_they_would_not_fit() -> None:
     (forward, backward) = blocks_in(with_gradients(attention(*sources[:3]), sources))
     assert sum(node.op.name == "matmul" for node in forward.nodes) == 2
     assert sum(node.op.name == "matmul" for node in backward.nodes) == 2
+
+
+SQUARES: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "rows of an input": lambda x, v, u: (x * x.sum(-1, keepdims=True)) @ v,
+    "rows of scores": lambda x, v, u: ((x @ u) * (x @ u).sum(-1, keepdims=True)) @ v,
+    "weights": lambda x, v, u: sg.nn.softmax(x @ u) @ v,
+    "weights of weights": lambda x, v, u: sg.nn.softmax(sg.nn.softmax(x @ u) @ v) @ u,
+    "both ways": lambda x, v, u: (lambda p: p @ v + v @ p)(sg.nn.softmax(x @ u)),
+    "beside weights": lambda x, v, u: (lambda p: (p @ v) * p)(sg.nn.softmax(x @ u)),
+}
+
+
+@pytest.mark.parametrize(
+    ("form", "order"), [*((form, 1) for form in SQUARES), *((form, 2) for form in [*SQUARES][:3])]
+)
+def test_what_rows_come_to_may_have_the_shape_of_scores(form: str, order: int) -> None:
+    """As many keys as columns of a value: results of products are no scores for that."""
+    x, v, u = sources = [sg.input(name, (3, 17, 17), "float64") for name in "xvu"]
+    y = SQUARES[form](x, v, u)
+    loss = (y * y).sum()
+    slopes = sg.grad(loss, sources if order == 2 else [x], allow_disconnected=True)
+    if order == 2:
+        slopes = sg.grad(sum((s * s).sum() for s in slopes), sources, allow_disconnected=True)
+    feeds = {name: random((3, 17, 17), "float64") for name in "xvu"}
+    read = sg.Graph({"loss": loss}).inputs
+    outputs = {"y": y, **{f"slope {k}": slope for k, slope in enumerate(slopes)}}
+    check_bytes(outputs, {value.node.label: feeds[value.node.label] for value in read})
