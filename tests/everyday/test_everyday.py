@@ -22,6 +22,7 @@ from tests.everyday import (
     geometry,
     images,
     inference,
+    laboratory,
     likelihoods,
     models,
     physics,
@@ -34,8 +35,8 @@ from tests.everyday import (
 from tests.everyday.programs import PROGRAMS, Program
 
 SUBJECTS = (
-    attention, embeddings, gathers, geometry, images, inference, likelihoods, models, physics,
-    recursions, sequences, signals, solvers, statistics,
+    attention, embeddings, gathers, geometry, images, inference, laboratory, likelihoods,
+    models, physics, recursions, sequences, signals, solvers, statistics,
 )  # fmt: skip
 #: Of a few kernels each: what runs on every day.
 DAILY = ("logistic_weights", "triplet")
