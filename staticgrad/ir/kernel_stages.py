@@ -38,7 +38,7 @@ FED_ROWS: Final = 320
 CHUNK: Final = 112
 PANELS: Final = 4
 #: Iterations of such a product, if it has the panels: who is last keeps others waiting for one.
-FEWEST: Final = 8
+FEWEST: Final = 12
 #: Rows up to which the second factor is read in the order in which it lies; and where it is turned
 #: first, or has so few terms that it is near.
 STREAMED: Final = 8

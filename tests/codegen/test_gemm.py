@@ -223,8 +223,8 @@ def test_rows_that_collide_in_a_cache_have_the_same_bytes(
 @pytest.mark.parametrize(
     ("rows", "columns", "wanted"),
     [
-        (4 * CHUNK + 1, 128, 10),
-        (4 * CHUNK + 1, 160, 10),
+        (4 * CHUNK + 1, 128, 20),
+        (4 * CHUNK + 1, 160, 15),
         (512, 512, 20),
         (64, 512, 16),
         (2, 512, 4),
