@@ -185,6 +185,10 @@ class Distributions:
         place = 0 if value is None else axis_of("choice", axis, value)
         count = drawn_shape("choice", x)[0] if value is None else value.shape[place]
         sizes = drawn_shape("choice", shape)
+        if count == 0 and math.prod(sizes) != 0:
+            raise ArgumentError(
+                "choice: there is nothing to choose from", hint="a size of 1 or more"
+            )
         likely = None if p is None else functions.astype(self._operand("choice", p), F64)
         if likely is not None and (likely.ndim != 1 or not equal(likely.shape[0], count, "choice")):
             raise ShapeError(

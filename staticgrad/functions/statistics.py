@@ -22,6 +22,7 @@ from staticgrad.ops.operands import (
     distinct_axes,
     dtype_of,
     floating,
+    integer,
     promoted_values,
     related,
 )
@@ -135,6 +136,7 @@ def cov(
         A symmetric matrix, of the covariance of each pair.
 
     Raises:
+        ArgumentError: a ``ddof`` that is no whole number.
         RankError: more than two axes; weights that are no vector.
         ShapeError: another number of observations in y, or of weights.
         DTypeError: ``fweights`` that are no integers; a ``dtype`` that is not floating.
@@ -150,7 +152,7 @@ def cov(
     if y is not None:
         more = _variables("cov", y, rowvar, dtype)
         rows = concatenate(list(promoted_values("cov", (rows, more))), 0)
-    less = ddof if ddof is not None else 0 if bias else 1
+    less = integer("cov", "ddof", ddof) if ddof is not None else 0 if bias else 1
     weights = _weights(rows, fweights, aweights)
     if weights is None:
         away = rows - of.mean(rows, 1, keepdims=True)

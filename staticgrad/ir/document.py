@@ -13,6 +13,7 @@ from typing import Final
 import numpy.typing as npt
 
 from staticgrad.errors import ArgumentError
+from staticgrad.errors.wording import kind_of
 from staticgrad.ir.text import Reader
 from staticgrad.types.arrays import ArrayData
 from staticgrad.types.dim import Named, Size, dim, named_sizes
@@ -67,8 +68,13 @@ def bound_constants(constants: Mapping[str, npt.ArrayLike] | None) -> dict[str, 
     """The arrays that a caller binds to digests.
 
     Raises:
-        ArgumentError: an array whose content is not that of its digest.
+        ArgumentError: no arrays by digest; an array whose content is not that of its digest.
     """
+    if not isinstance(constants, Mapping | None):
+        raise ArgumentError(
+            f"constants are arrays by digest, not {kind_of(constants)}",
+            hint="constants=graph_constants(graph), or schedule_constants, gives them",
+        )
     return {digest: _checked(digest, array) for digest, array in (constants or {}).items()}
 
 

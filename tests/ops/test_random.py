@@ -308,6 +308,9 @@ def test_refusals():
     assert rng.uniform([0.0, 1.0], 2.0).shape == (2,)
     with assert_refused(ArgumentError, "4 different ones of 3", line="rng.choice"):
         rng.choice(3, (4,), replace=False)
+    with assert_refused(ArgumentError, "nothing to choose from", line="rng.choice"):
+        rng.choice(0, (2,))
+    assert rng.choice(0, (0, 2)).shape == (0, 2)
     with assert_refused(ShapeError, "for 3 slices", line="rng.choice"):
         rng.choice(3, (), p=np.ones(2))
     with assert_refused(AxisError, "no axis 1", line="rng.categorical"):
