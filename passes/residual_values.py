@@ -64,25 +64,33 @@ def bases(value: Symbolic) -> Sequence[ValueKey]:
 
 
 def behind_products(
-    keys: Collection[ValueKey], graph: Graph, phases: Mapping[Node, int], phase: int
+    keys: Collection[ValueKey],
+    graph: Graph,
+    phases: Mapping[Node, int],
+    phase: int,
+    soon: bool = False,
 ) -> set[ValueKey]:
     """Those of values of which a reader of a phase waits for a product of what is made of them.
 
     A product is a kernel of its own phase, so that none computes such a value and all its readers.
+    With ``soon`` it may also be what reads the elements of a reader that waits.
     """
     bits = {key: 1 << place for place, key in enumerate(keys)}
     made: dict[Node, int] = {}  # of which values a node is made
     waits: dict[Node, int] = {}  # and of which there is a product between
+    near: dict[Node, int] = {}  # and which it reads
     found = 0
     for node in graph.nodes:
-        of = through = 0
+        of = through = read = 0
+        behind = phases[node] >= phase
         for arg in node.args:
-            of |= made[arg.node] | bits.get(arg.key, 0)
+            own = bits.get(arg.key, 0)
+            of |= made[arg.node] | own
             through |= waits[arg.node]
+            read |= own | (near[arg.node] if soon and reads_elements(node, arg) else 0)
         if isinstance(node.form, Contract):
             through |= of
-        if through and phases[node] >= phase:
-            for arg in node.args:
-                found |= through & bits.get(arg.key, 0)
-        made[node], waits[node] = of, through
+        if behind:
+            found |= through & read
+        made[node], waits[node], near[node] = of, through, read if behind else 0
     return {key for key, bit in bits.items() if found & bit}

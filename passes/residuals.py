@@ -117,7 +117,10 @@ class Residuals(Pass, name="residuals"):
         to be kept may not have been in memory.
         """
         chosen = [] if border.graph in border.known else border.surely_chosen(set())
-        trial = border.trial(chosen, set()) if chosen else None
+        leaving = {(node, 0) for node in chosen} & border.crossing.keys()
+        passed = border.graph, border.phases, border.phase
+        doubtful = leaving > behind_products(leaving, *passed, soon=True)
+        trial = border.trial(chosen, set()) if chosen and not doubtful else None
         if trial is None:
             return None
         after, clones, groups = trial
@@ -128,8 +131,7 @@ class Residuals(Pass, name="residuals"):
         stored = [(clone, 0) for node, clone in clones if not is_mark(node)]
         if any(map(groups.stores, (*left, *stored))):
             return None
-        late = behind_products(left, border.graph, border.phases, border.phase)
-        if not left <= in_products | late:
+        if not left <= in_products | behind_products(left, *passed):
             return None
         inside = there.inside & border.crossing.keys()
         if inside and border.surely_chosen(inside) != chosen:
@@ -209,6 +211,7 @@ class Border:
         self.crossing: dict[ValueKey, None] = {}  # only kernels that could compute it read it
         self.behind: dict[ValueKey, None] = {}  # read in memory there
         self._weights: dict[ValueKey, int] = {}
+        self._offered: dict[frozenset[Node], tuple[CrossingRegions, list[Offer]]] = {}
         self._chosen: dict[frozenset[Node], list[Node]] = {}
         self._trials: dict[tuple[object, ...], Trial | None] = {}
         self.tangled: set[ValueKey] = set()  # of regions that take too many rounds
@@ -279,8 +282,11 @@ class Border:
 
         None at all where its answer could change the choice.
         """
-        border = copy(self)
-        border.stored, border._weights, border.tangled = self.stored | inside, {}, set()
+        border = self
+        if inside:
+            border = copy(self)
+            border.stored, border.tangled = self.stored | inside, set()
+            border._weights, border._offered = {}, {}
         regions, offers = border._offers(set())
         if border.tangled or not border._is_worth_it(offers):
             return []
@@ -299,6 +305,7 @@ class Border:
         if not self.inside <= self.stored:  # as fusion says, which is asked now
             self.stored |= self.inside
             self._weights.clear()
+            self._offered.clear()
             regions, offers = self._offers(refused)
         offers = [each for each in offers if self.added(each.kept) <= self.spared(each.wanted)]
         if not self._is_worth_it(offers):
@@ -306,8 +313,12 @@ class Border:
         return {node for offer in offers for node in regions.nodes(offer)}
 
     def _offers(self, refused: Set[Node]) -> tuple[CrossingRegions, list[Offer]]:
-        regions = CrossingRegions(self, refused)
-        return regions, [offer for values in regions if (offer := regions.offer(values))]
+        key = frozenset(refused)
+        if key not in self._offered:
+            regions = CrossingRegions(self, refused)
+            offers = [offer for values in regions if (offer := regions.offer(values))]
+            self._offered[key] = regions, offers
+        return self._offered[key]
 
     def _is_worth_it(self, offers: Iterable[Offer]) -> bool:
         gain = sum(offer.gain for offer in offers)
