@@ -57,6 +57,29 @@ def lanes_store_apart(kernel: Kernel) -> None:
                     broken(kernel, headline, shown(statement))
 
 
+def iterations_store_apart(kernel: Kernel) -> None:
+    """No two iterations store to one element, unless they run in order: each element that workers
+    share moves along every outer loop, or what a run finds tells its place.
+
+    It is necessary, not sufficient: that the strides keep iterations apart is for those who make
+    kernels. But a store that an iteration does not move leaves what the last one computed.
+    """
+    listed = kernel.listed.names if kernel.listed else ()
+    shared = {o.name for o in kernel.operands if not o.is_own and o.name not in listed}
+    outer = [axis.name for axis in kernel.axes if axis.extent not in (0, 1)]
+    if kernel.serial or not outer:
+        return
+    for body in bodies(kernel):
+        for store in body.statements:
+            if not isinstance(store, Store) or store.access.operand not in shared or store.indices:
+                continue
+            moves = {axis for axis, step in store.access.moves if step != 0}
+            stays = [axis for axis in outer if axis not in moves]
+            if stays:
+                headline = f"all iterations along {stays[0]} store to one element"
+                broken(kernel, headline, shown(store))
+
+
 def _moves(exprs: Iterable[Expr], axis: str, moving: Set[str]) -> bool:
     """Whether an expression varies along a loop, given the results that do."""
     for expr in postorder(exprs):

@@ -16,6 +16,7 @@ from staticgrad.ir.expr import Access
 from staticgrad.ir.kernel import MOST_ABREAST, Kernel
 from staticgrad.ir.kernel_bodies import accesses, bodies, broken, refuse, shown
 from staticgrad.ir.kernel_lanes import (
+    iterations_store_apart,
     lanes_read_apart,
     lanes_store_apart,
     rows_fill_lanes,
@@ -444,6 +445,7 @@ CHECKS: Final[tuple[Callable[[Kernel], None], ...]] = (
     memory_is_typed,
     results_come_first,
     lanes_store_apart,
+    iterations_store_apart,
     rows_stand_apart,
     rows_fill_lanes,
     strips_leave_numbers,

@@ -314,6 +314,7 @@ KERNELS: list[tuple[Kernel, str]] = [
     (kernel(total()), "a columns stage accumulates nothing"),
     (kernel(replace(total(replace(SUM, kind="max")), in_lanes=True)), "only sums have a rule of"),
     (kernel(Map(MAP.axis, (Store(Access("p1"), LOADED),))), "lanes of j store to one element"),
+    (kernel(MAP, axes=(Axis("i0", 2),)), "iterations along i0 store to one element"),
     (kernel(MAP, operands="p0 p1 p1"), "two things are called p1"),
     (kernel(MAP, arguments=("n0", "p0")), "two things are called p0"),
     (kernel(MAP, axes=(Axis("j", 2),)), "two things are called j"),
