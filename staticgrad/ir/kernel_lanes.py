@@ -73,11 +73,16 @@ def iterations_store_apart(kernel: Kernel) -> None:
         for store in body.statements:
             if not isinstance(store, Store) or store.access.operand not in shared or store.indices:
                 continue
-            moves = {axis for axis, step in store.access.moves if step != 0}
-            stays = [axis for axis in outer if axis not in moves]
+            stays = [axis for axis in outer if not _is_apart(store.access, axis)]
             if stays:
                 headline = f"all iterations along {stays[0]} store to one element"
                 broken(kernel, headline, shown(store))
+
+
+def _is_apart(access: Access, axis: str) -> bool:
+    """Whether a loop moves an access, or lets a single iteration of it store."""
+    alone = (p for p in access.bounded if p.extent == 1 and not p.within)
+    return access.stride(axis) != 0 or any((axis, 1) in p.terms for p in alone)
 
 
 def _moves(exprs: Iterable[Expr], axis: str, moving: Set[str]) -> bool:

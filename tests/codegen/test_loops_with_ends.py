@@ -16,7 +16,7 @@ from tests.native.support import LONG_BY_NUMBA, Array, Mode, assert_same, call
 #: end there, a total of each.
 TILES = """\
 kernel(p0: in f32, p1: in f32, p2: inout f32, p3: inout f32, p4: in i64; n0, n1, n2, n3)\
- over i0: n0 {
+ over i0: 1 {
   loop i1: n1 {
     scalar {
       %0: i64 = load p4[i0*n1 + i1]
@@ -87,7 +87,7 @@ def test_positions_between_the_limits_are_taken(
         ("map j: n3 to @r1", "map j: n3 from @r1", "has no numbers from which or to which"),
         ("loop i1: n1 {", "loop i1: n1 to @r3 {", "is no i64 that was kept"),
         ("map j: n3 to @r1", "map j: n3 to @r3", "is no i64 that was kept"),
-        ("over i0: n0 {", "over i0: n0 by 2 {", "ends elsewhere in each row"),
+        ("over i0: 1 {", "over i0: n0 by 2 {", "ends elsewhere in each row"),
     ],
 )
 def test_other_limits_are_refused(old: str, new: str, headline: str) -> None:

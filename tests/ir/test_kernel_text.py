@@ -39,7 +39,7 @@ n0, n1, n2, n3) over i0: n0, i1: 3 {
     %4: f32 = fma %2, %3, f32(-0.0)
     %5: bool = lt %4, f32(inf)
     %6: f32 = select %5, %4, %2
-    store p3[i0*n1 + j] = %6
+    store p3[i0*n3 + i1*n1 + j] = %6
     @r0: f32 = sum %6
     @r1: f32 = max f32(nan)
   }
@@ -48,8 +48,8 @@ n0, n1, n2, n3) over i0: n0, i1: 3 {
     %8: f32 = cast %7
     %9: f32 = add @r0, %8
     %10: f32 = div %9, @r1
-    store p4[i0] = %10
-    store p6[i0] += f64(0.1)
+    store p4[i0*3 + i1] = %10
+    store p6[i0*3 + i1] += f64(0.1)
   }
 }
 """
@@ -167,7 +167,7 @@ def test_a_text_is_read_as_what_it_says() -> None:
     assert (check.name, check.extent, check.operand, check.wrap) == ("c0", "n2", "p5", True)
     assert (check.index.op, check.index.dtype) == ("cast", I64)
     assert isinstance(store, Store)
-    assert store.access == Access("p3", (("i0", "n1"), ("j", 1)))
+    assert store.access == Access("p3", (("i0", "n3"), ("i1", "n1"), ("j", 1)))
     assert isinstance(total, Accumulate)
     assert total.value is store.value
     assert store.value.args[1].args[0].attribute == Access(
