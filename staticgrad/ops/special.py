@@ -115,7 +115,8 @@ class Cbrt(Floating, name="cbrt"):
 class LogAddExp(Floating, name="logaddexp"):
     """log(exp(x) + exp(y)) without overflow: the larger one plus log1p(exp(-abs(x - y))).
 
-    Derivatives: sigmoid(x - y) and sigmoid(y - x); NaN where x and y are the same infinity.
+    Derivatives: sigmoid(x - y) and sigmoid(y - x); where x and y are the same infinity, 1/2 for
+    each, as where they are the same number, so that no NaN comes of what has no weight behind it.
     """
 
     flops = 50
@@ -129,7 +130,8 @@ class LogAddExp(Floating, name="logaddexp"):
         return select(x.eq(y), x + _LN2, apart)
 
     def partials(self, out: Any, x: Any, y: Any) -> tuple[Partial, ...]:
-        return Sigmoid()(x - y), Sigmoid()(y - x)
+        same = functions.logical_and(x == y, functions.isinf(x))  # x - y is NaN there
+        return tuple(Sigmoid()(functions.where(same, ZERO, apart)) for apart in (x - y, y - x))
 
 
 class XLogY(Floating, name="xlogy"):

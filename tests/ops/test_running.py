@@ -56,6 +56,24 @@ def test_gradients_go_to_the_elements_that_are_given() -> None:
     sg.testing.check_gradients(sg.cumlogsumexp, [np.array([0.3, -1.0, 2.0, 0.5])])
 
 
+@pytest.mark.parametrize("run", [sg.evaluate, lambda g, feeds: sg.compile(g).run(feeds)])
+def test_what_has_no_weight_gets_no_slope(run: Any) -> None:
+    """Behind two elements of -inf slopes are those of a softmax, and two equal infinities share."""
+    x = sg.input("x", (4,), "float64")
+    whole = sg.cumlogsumexp(x)[3]
+    at = {"x": np.array([-np.inf, -np.inf, 0.0, np.log(3.0)])}
+    np.testing.assert_allclose(run(sg.grad(whole, x), at), [0.0, 0.0, 0.25, 0.75], rtol=1e-15)
+    second = sg.grad((sg.grad(whole, x) * [0.0, 0.0, 0.0, 1.0]).sum(), x)
+    np.testing.assert_allclose(run(second, at), [0.0, 0.0, -0.1875, 0.1875], rtol=1e-14)
+    for both in (-np.inf, np.inf):
+        met = sg.grad(sg.logaddexp(x[:2], x[2:]).sum(), x)
+        feeds = {"x": np.array([both, 1.0, both, 1.0])}
+        np.testing.assert_array_equal(run(met, feeds), [0.5, 0.5, 0.5, 0.5])
+    curved = sg.grad(sg.grad(sg.logaddexp(x[0], x[1]), x)[0], x)
+    slopes = run(curved, {"x": np.array([2.0, 2.0, 0.0, 0.0])})
+    np.testing.assert_array_equal(slopes, [0.25, -0.25, 0.0, 0.0])
+
+
 def test_no_such_axis() -> None:
     with assert_refused(AxisError, "cummax: no axis 1", line="sg.cummax"):
         sg.cummax(np.ones(3), axis=1)
