@@ -16,7 +16,7 @@ from typing import Final
 
 from passes.order import Order, candidate_orders
 from passes.remat.base import Policy, Problem, Steps
-from passes.remat.canonical import are_alike, canonical_sizes
+from passes.remat.canonical import FAR, are_alike, canonical_sizes, nearest
 from passes.remat.front import Front, Layout, Layouts, Point, Sequences, lowest
 from passes.remat.store_all import StoreAll
 from passes.timeline import ArenaLayout, Placed, Timeline
@@ -55,7 +55,8 @@ def plan(
 
 
 class Planner:
-    """Plans of one schedule. The same sizes always give the same plan, whatever came before."""
+    """Plans of one schedule. Without a budget the same sizes always give the same plan; under one,
+    sizes may take over what runs again from sizes that were planned before."""
 
     @collection_paused()
     def __init__(
@@ -92,6 +93,8 @@ class Planner:
         self._timelines: Kept[tuple[Order, frozenset[int]], Timeline] = Kept(_TIMELINES)
         self._fronts: Kept[_FrontKey, Front] = Kept(_FRONTS)
         self._sequences: Kept[_SequencesKey, Sequences] = Kept(_SEQUENCES)
+        #: Sizes that sequences were sought at, by staged inputs and workers.
+        self._sought: dict[tuple[frozenset[int], int], tuple[_Sizes, ...]] = {}
         self._arena = tuple(buffer.in_arena for buffer in schedule.buffers)
 
     @cached_property
@@ -211,6 +214,8 @@ class Planner:
                 return own
             most = min(budget, own.height)
         problem = self._problem(numbers, staged)
+        if (borrowed := self._borrowed(sizes, problem, workers, most)) is not None:
+            return borrowed
         smallest: list[Point] = []
         for key, front, layouts in self._fronts_at(sizes, problem, workers):
             found = front.within(problem, most, layouts)
@@ -219,7 +224,33 @@ class Planner:
             self._keep(key, front)
             if found is not None:
                 return found
+            if most < self._lower_bound(sizes, numbers, staged, workers):
+                break  # no other front has a plan
         return min(self._by_policy(numbers, staged), *smallest, key=lambda point: point.height)
+
+    def _borrowed(
+        self, sizes: Mapping[str, int], problem: Problem, workers: int, most: int
+    ) -> Point | None:
+        """The cheapest plan within so many bytes of the sequences for the nearest sizes that have
+        any, where these sizes have none of their own and those are as cheap here as there."""
+        copied = problem.staged
+        own = {tuple(sorted(each.items())) for each in (sizes, canonical_sizes(sizes))}
+        known = self._sought.get((copied, workers), ())
+        if not known or not own.isdisjoint(known):
+            return None
+        near = nearest(sizes, map(dict, known))
+        there = self._numbers(near, workers)
+        if self._sequences.get((tuple(sorted(near.items())), copied, workers)) is None:
+            return None
+        if not are_alike(problem.numbers, there, self._arena, FAR):
+            return None
+        here = self._layouts(problem.numbers, copied)
+        key, front = self._front(sizes, problem, near, there, workers)
+        found = front.within(problem, most, Layouts(here, self._layouts(there, copied)))
+        if found is None or not front.is_as_cheap(found, most, here):
+            return None
+        self._keep(key, front)
+        return found
 
     def _least_load(self, numbers: SizeNumbers, staged: frozenset[int]) -> int:
         """The fewest bytes alive at once in an order that runs every step once."""
@@ -295,12 +326,21 @@ class Planner:
         if front is None:
             sequences = self._sequences.get(at)
             if sequences is None:
-                order = self._timeline(self.orders[0], problem.staged)
-                placed = Point.of(order.layout(there).placed(), 0.0)
-                listed = self._plan(sought_at, there, problem.staged, placed, workers)
-                sequences = Sequences(self._problem(there, problem.staged), lower_bound(listed))
+                bound = self._lower_bound(sought_at, there, problem.staged, workers)
+                sequences = Sequences(self._problem(there, problem.staged), bound)
+                where = problem.staged, workers
+                known = dict.fromkeys((*self._sought.get(where, ()), at[0]))
+                self._sought[where] = tuple(known)
             front = Front(problem, sequences)
         return key, front
+
+    def _lower_bound(
+        self, sizes: Mapping[str, int], numbers: SizeNumbers, staged: frozenset[int], workers: int
+    ) -> int:
+        """Bytes that no plan for these sizes can do without."""
+        order = self._timeline(self.orders[0], staged)
+        placed = Point.of(order.layout(numbers).placed(), 0.0)
+        return lower_bound(self._plan(sizes, numbers, staged, placed, workers))
 
     def _keep(self, key: _FrontKey, front: Front) -> None:
         """Keep a front and its sequences, with the bytes that they take now."""

@@ -12,6 +12,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from passes.remat.base import Policy, Problem, Steps
@@ -30,6 +31,8 @@ _CHOOSING: Final = 10_000_000  # effort to place each of several of which one is
 #: Share of the time without a budget by which a sequence may be dearer than the one before it,
 #: before what is between the two is looked for at the very sizes, of schedules that are descended.
 _GAP: Final = 0.02
+#: Share of the time without a budget by which sequences of other sizes may be dearer than there.
+_FURTHER: Final = 0.02
 _LEVELS: Final = 16  # targets of a greedy descent
 #: Positions that greedy descents may lay out, from the lowest order and from the lowest proposal,
 #: and the steps up to which there are any: beyond, they cost seconds and find little.
@@ -93,7 +96,10 @@ class Sequences:
             problem: the schedule at concrete sizes; not kept.
             bound: bytes that no plan can do without; the search aims no lower.
         """
-        self.found = tuple(array("i", each.ops) for each in _found(problem, bound))
+        found = _found(problem, bound)
+        self.found = tuple(array("i", each.ops) for each in found)
+        self._loads = tuple(each.load for each in found)
+        self._costs = tuple(each.cost for each in found)
         #: The steps of each that run again, as often as they do.
         self.again = tuple(array("i", _again(sequence)) for sequence in self.found)
         self._valid: dict[int, bool] = {}
@@ -105,6 +111,16 @@ class Sequences:
         """About how many bytes they take."""
         each = (*self.found, *self.again, *self._offsets.values())
         return sum(200 + numbers.itemsize * len(numbers) for numbers in each)
+
+    def overhead(self, share: float) -> float:
+        """What the cheapest sequence within a share of the bytes without a budget costs beyond it,
+        as a share, where sequences were sought; infinity where there is none."""
+        limit = share * self._loads[0]
+        fitting = (
+            cost for load, cost in zip(self._loads, self._costs, strict=True) if load <= limit
+        )
+        cost = next(fitting, inf)
+        return cost / self._costs[0] - 1.0 if self._costs[0] else 0.0
 
     def is_valid(self, number: int, repeats: Repeats) -> bool:
         """Whether a sequence breaks no rule; the search knows most of them."""
@@ -219,6 +235,13 @@ class Front:
                     if point.height <= limit:
                         return point
         return None
+
+    def is_as_cheap(self, point: Point, limit: int, layout: Layout) -> bool:
+        """Whether the cheapest plan within so many bytes costs about what the same share of the
+        bytes costs at the sizes that sequences were sought at."""
+        extra = point.seconds - self._costs[0]
+        there = self.sequences.overhead(limit / max(1, self._load(0, layout)))
+        return extra <= (there + _FURTHER) * self._costs[0]
 
     def smallest(self, problem: Problem, layouts: Layouts) -> Point:
         """The plan of the fewest bytes, of equals the cheapest."""
