@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from passes.fusion.column_formulas import with_formulas_of_sums
 from passes.fusion.copies import WithCopies, with_copies, with_late_copies
+from passes.fusion.filter_parts import with_parts
 from passes.fusion.groups import CheckBuffer, Copied, Group, Groups, Home, Key
 from passes.fusion.invariants import with_turned_invariants
 from passes.fusion.logs import with_logged_carries
@@ -90,7 +91,7 @@ class Fusion:
 def fusion(graph: Graph, merge: bool = True) -> Fusion:
     """What ``fuse`` gives, with the groups: the same each time it is asked for the same graph."""
     computed = widen_accumulation(expand_vector_products(without_marks(graph)))
-    computed = with_tiles(without_stretched_windows(computed))
+    computed = with_parts(with_tiles(without_stretched_windows(computed)))
     if merge:
         computed = with_tested_trips(computed, fuse)
         computed = with_shifted_formulas(with_joined_pads(with_turned_invariants(computed)))

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from passes.fusion.filter_parts import in_parts, parts_in_tiles
 from staticgrad.building import within
 from staticgrad.ir.forms import WindowAxis, WindowProduct
 from staticgrad.ir.functional import functions
@@ -47,25 +48,14 @@ def with_tiles(graph: Graph) -> Graph:
         op = replace(node.op, tiles=True)
         with within(node.origin, node.order):
             if isinstance(op, ConvFilter):
-                partial = op.infer(*(arg.type for arg in args))
-                return (_added_up(Node(op, args, (partial,), node.origin, node.order)),)
+                parts = parts_in_tiles(node.types[0].shape[:2])
+                return (in_parts(node, args, parts, tiles=True),)
             filters = _combined(args[1], backwards=isinstance(node.op, ConvImage))
         return Node(op, (args[0], filters), node.types, node.origin, node.order).values
 
     if not any(isinstance(node.op, _KINDS) for node in graph.nodes):
         return graph
     return graph.replace_nodes(rewritten)
-
-
-def _added_up(partial: Node) -> Symbolic:
-    """The gradient of a filter by those of parts of the batch."""
-    (value,) = partial.values
-    alone = value.type.shape[0] == 1
-    found: Any = (
-        functions.reshape(value, value.type.shape[1:]) if alone else functions.sum(value, 0)
-    )
-    result: Symbolic = found
-    return result
 
 
 def _is_dense(node: Node) -> bool:

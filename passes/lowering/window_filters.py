@@ -19,7 +19,6 @@ from passes.lowering.window_places import AxisPlace, along, ends
 from passes.lowering.window_products import WindowProducts, name_of
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access
-from staticgrad.ir.forms import WindowProduct
 from staticgrad.ir.kernel_stages import (
     FED_ROWS,
     Axis,
@@ -32,7 +31,7 @@ from staticgrad.ir.kernel_stages import (
     panel_columns,
 )
 from staticgrad.types.dim import Size
-from staticgrad.types.dtype import I64, DType
+from staticgrad.types.dtype import I64
 from staticgrad.types.tensor import c_strides, hint_value
 
 #: Elements of the channels that are copied, nearly: they stay in the second cache.
@@ -40,13 +39,9 @@ COPIED: Final = 1 << 17
 #: Rows of a product below which more iterations do not pay, and how many of those there should be.
 _LEAST_ROWS: Final = 64
 _WANTED: Final = 4
-
-
-def is_fed(form: WindowProduct, dtype: DType) -> bool:
-    """Whether the gradient of a filter has more taps than one, and no more than rows of a chunk."""
-    taps = prod((axis.taps for axis in form.axes), start=1)
-    few = isinstance(taps, int) and 1 < taps <= FED_ROWS
-    return form.result == "filter" and few and not dtype.is_storage
+#: The numbers of columns, and of images, that are left for an iteration.
+_COLUMNS: Final = "r0"
+_IMAGES: Final = "r1"
 
 
 class WindowFilters(WindowProducts):
@@ -57,8 +52,10 @@ class WindowFilters(WindowProducts):
         self.outer: list[Axis] = []
         self.first, self.second = (self.groups.source(arg) for arg in self.anchor.args)
         axes, dtype = self.form.axes, self.first.type.dtype
+        numbers, images, part = self._images()
         self.g = self._group()
-        self.out, self.channels = self._part(self.group.domain[0]), self.group.domain[1]
+        out, self.channels = self.group.domain[len(part) :][:2]
+        self.out = self._part(out)
         self.wide = [axis.step * (axis.windows - 1) + axis.reach + 1 for axis in axes]
         self.plane, *self.apart = c_strides((1, *self.wide))
         width = panel_columns(dtype)
@@ -67,29 +64,44 @@ class WindowFilters(WindowProducts):
         self.chunk = self._outer_loop(-(-self.channels // self.part))
         self.c = self.loop(self._fresh(), self.part)
         taps = self._flattened([axis.taps for axis in axes], "i", [True] * len(axes))
-        self.n = self.loop(self._fresh(), self.second.type.shape[0])
         ys = self._flattened([axis.windows for axis in axes], "k", [False] * len(axes))
         stored = AxisPlace(self._of_part(), 0, self._beyond(self.channels))
-        self.places = (columns, stored, *along(*map(name_of, taps)))
-        windows = (*along(self.n.name), columns, *along(*map(name_of, ys)))
+        self.places = (*part, columns, stored, *along(*map(name_of, taps)))
+        windows = (self.image, columns, *along(*map(name_of, ys)))
         product = Gemm(
             (self.c, *(tap for tap in taps if tap)),
-            (Axis(VECTOR, width, "r0") if limit else self.loop(VECTOR, self.out),),
-            (self.n, *(y for y in ys if y)),
+            (Axis(VECTOR, width, _COLUMNS) if limit else self.loop(VECTOR, self.out),),
+            (images, *(y for y in ys if y)),
             self._taken(taps, ys),
             self._factor(self.second, windows),
             tuple(self.stores(ex.ref("acc", dtype))),
             (self._copied(),),
         )
-        return self.finish((*limit, product), self.outer)
+        return self.finish((*numbers, *limit, product), self.outer)
 
     # -- sizes ------------------------------------------------------------------------------------
+
+    def _images(self) -> tuple[tuple[Scalar, ...], Axis, tuple[AxisPlace, ...]]:
+        """The loop over images: all, or those of a part, with what keeps how many are left then.
+
+        With it the place of what the iteration gives among the parts.
+        """
+        batch, name = self.second.type.shape[0], self._fresh()
+        if not self.form.parts:
+            (self.image,) = along(name)
+            return (), self.loop(name, batch), ()
+        each = -(-batch // self.form.parts)
+        part = self._outer_loop(self.form.parts)
+        self.image = AxisPlace(((part, each), (name, 1)), 0, batch, within=True)
+        left = self.size(batch) - ex.index(part) * self.size(each)
+        kept = Scalar((Keep(_IMAGES, left),))
+        return (kept,), Axis(name, self.extent(each), _IMAGES), along(part)
 
     def _channels_together(self, width: int) -> int:
         """The channels of an iteration, by the sizes' hints."""
         taps = prod(int(axis.taps) for axis in self.form.axes)
         channels = max(1, hint_value(self.channels))
-        around = self.form.groups * -(-hint_value(self.out) // width)
+        around = max(1, self.form.parts) * self.form.groups * -(-hint_value(self.out) // width)
         most = min(FED_ROWS, max(28, COPIED // max(1, hint_value(self.plane)) * taps)) // taps
         chunks = -(-channels // max(1, most))
         pays = max(1, channels * taps // _LEAST_ROWS)
@@ -109,7 +121,7 @@ class WindowFilters(WindowProducts):
             return (), AxisPlace((*terms, (VECTOR, 1)))
         panel = self._outer_loop(-(-self.out // width))
         left = self.size(self.out) - ex.index(panel) * ex.literal(width, I64)
-        kept = Scalar((Keep("r0", left),))
+        kept = Scalar((Keep(_COLUMNS, left),))
         every = self.out * self.form.groups
         return (kept,), AxisPlace((*terms, (panel, width), (VECTOR, 1)), 0, every, within=True)
 
@@ -143,7 +155,7 @@ class WindowFilters(WindowProducts):
         channel = AxisPlace(
             (*around, *self._of_part()), 0, self._beyond(self.channels * self.form.groups)
         )
-        value = self.element(self.first, (*along(self.n.name), channel, *places))
+        value = self.element(self.first, (self.image, channel, *places))
         moved = [(self.c.name, self.plane), *zip(names, self.apart, strict=True)]
         store = Store(self._plane_access(moved), value)
         rows = [self.loop(name, size) for name, size in zip(names, self.wide, strict=True)]

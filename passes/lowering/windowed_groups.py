@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from passes.fusion.filter_parts import is_fed
 from passes.fusion.groups import Group, Groups
 from passes.lowering.operands import LoweredStep
 from passes.lowering.pooled import PooledMaps, PooledStrips, PooledTiles
 from passes.lowering.window_channels import WindowChannels, is_by_channels
-from passes.lowering.window_filters import WindowFilters, is_fed
+from passes.lowering.window_filters import WindowFilters
 from passes.lowering.window_flat_tiles import WindowFlatTiles
 from passes.lowering.window_maps import WindowMaps
 from passes.lowering.window_phases import WindowPhases, has_phases
@@ -32,7 +33,7 @@ def lower_windows(groups: Groups, group: Group) -> LoweredStep:
     if isinstance(anchor.form, WindowProduct):
         if anchor.form.tiles:
             return _tiles(anchor.form)(groups, group).lowered()
-        if is_by_channels(groups, group):
+        if not anchor.form.parts and is_by_channels(groups, group):
             return WindowChannels(groups, group).lowered()
         if is_fed(anchor.form, anchor.types[0].dtype):
             return WindowFilters(groups, group).lowered()

@@ -37,14 +37,22 @@ class FedProduct(PlacedProduct):
     def reads_panel(self) -> bool:
         return False
 
+    def write_limits(self, out: Lines) -> None:
+        super().write_limits(out)
+        w = self.name
+        out.add(f"{w}_each = {' * '.join(str(axis.extent) for axis in self.rest)}")
+        if self.first.past:  # what was kept are positions of the first loop
+            out.add(f"{w}_trips = {w}_deep")
+            out.add(f"{w}_deep = {w}_trips * {w}_each")
+
     def write_tile(self, out: Lines) -> None:
         """A chunk of rows from ``first`` on, a panel of columns from ``left`` on."""
         w, trip = self.name, Lines()
+        trips = f"{w}_trips" if self.first.past else self.first.extent
         self.least(out, "last", f"{w}_first + {self.chunk}", f"{w}_m")
         self.least(out, "past", f"{w}_left + {self.columns}", f"{w}_n")
         if self.is_placed:
             self.write_places(out)
-        out.add(f"{w}_each = {' * '.join(str(axis.extent) for axis in self.rest)}")
         self.over_tile(out, 0, self.zero)
         trip.add(f"{self.first.name} = {w}_trip")
         for stage in self.stage.fed:
@@ -54,7 +62,7 @@ class FedProduct(PlacedProduct):
         trip.add(f"{w}_depth = {w}_origin")
         trip.add(f"while {w}_depth < {w}_origin + {w}_each:")
         trip.extend(self._part(), 1)
-        out.add(f"for {w}_trip in range(0, {self.first.extent}):")
+        out.add(f"for {w}_trip in range(0, {trips}):")
         out.extend(trip, 1)
         self._write_epilogue(out)
 

@@ -288,12 +288,14 @@ class WindowProduct:
 
     Operands stand in the order x, y, w, but that w comes before y where both are there: (x, w)
     gives y, (y, w) x, and (x, y) w. ``tiles``: w are the combined taps of tiles of two by two.
+    ``parts``: so many w are added up later, each of as many images after each other.
     """
 
     result: Literal["windows", "image", "filter"]
     groups: int
     axes: tuple[WindowAxis, ...]
     tiles: bool = False
+    parts: int = 0
 
     @property
     def lies_in_strips(self) -> bool:

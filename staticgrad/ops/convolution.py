@@ -17,9 +17,12 @@ The references add up in double precision.
 Dense windows of three by three taps over many channels (``passes/fusion/tiles.py`` says which) are
 computed in tiles: y and x are then sums of sixteen such products over the channels, of differences
 of elements and of combined taps. That is as exact, and what is not finite may reach the three
-other results of its tile. A gradient w is the sum of ``parts_of`` partial ones, each of as many
-images after each other; of a part, sixteen sums over the tiles of a strip are chains, and are added
-up strip by strip.
+other results of its tile. Of a gradient w, sixteen sums over the tiles of a strip are chains, and
+are added up strip by strip.
+
+A gradient w in tiles, and one of few channels, is the sum of ``parts`` partial ones, each of as
+many images after each other, so that several threads have work (``passes/fusion/filter_parts.py``
+says how many). Of each the terms are flattened and added up as above.
 """
 
 from __future__ import annotations
@@ -52,8 +55,6 @@ from staticgrad.types.tensor import Shape, TensorType
 
 #: Channels on each side of a filter whose sums are taken together.
 CHANNELS_TOGETHER: Final = 64
-#: Partial gradients of a filter that there should be, so that several threads have work.
-_WANTED_PARTS: Final = 4
 #: Three taps of their four combinations: the ends, and the sums of both signs taken apart.
 _TAPS: Final = ((1, 0, 0, 0), (0, 1, -1, 0), (0, 0, 0, 1))
 
@@ -62,8 +63,7 @@ class _WindowProduct(BilinearOp):
     """What the three have in common; ``extents`` are the last sizes of the result.
 
     ``tiles``: the filter is given by the combinations that tiles are computed of, w [o, c, 4, 4]
-    (``passes/fusion/tiles.py``); the gradient is given in parts, w [parts, o, c, 3, 3]. No
-    derivative is taken of what is put so.
+    (``passes/fusion/tiles.py``). No derivative is taken of what is put so.
     """
 
     flops: ClassVar[int] = 2  # per term
@@ -272,10 +272,13 @@ class ConvImage(_WindowProduct, name="conv_image"):
 class ConvFilter(_WindowProduct, name="conv_filter"):
     """w[o, c, tap] = sum of x[n, c, element] * y[n, o, window] over n and windows.
 
-    The gradient of a convolution with respect to its filter.
+    The gradient of a convolution with respect to its filter. With ``parts`` so many partial ones,
+    w [parts, o, c, taps...], each of as many images after each other; the last ones may have fewer,
+    or none. No derivative is taken of these.
     """
 
     result = "filter"
+    parts: int = 0
 
     def infer(self, x: TensorType, y: TensorType) -> TensorType:
         """[groups * o, c, extents...].
@@ -288,14 +291,13 @@ class ConvFilter(_WindowProduct, name="conv_filter"):
         self.same(x.shape[0], y.shape[0], "batches differ")
         self.part(y.shape[1], "output")
         shape = (y.shape[1], self.part(x.shape[1], "input"), *self.extents)
-        return x.with_shape((parts_of(*shape[:2]), *shape) if self.tiles else shape)
+        return x.with_shape((self.parts, *shape) if self.parts else shape)
 
     @quiet
     def reference(self, x: Array, y: Array) -> Any:
-        if self.tiles:
-            whole, parts = replace(self, tiles=False), parts_of(y.shape[1], x.shape[1])
-            each = -(-len(x) // parts)
-            cuts = [slice(n * each, (n + 1) * each) for n in range(parts)]
+        if self.parts:
+            whole, each = replace(self, tiles=False, parts=0), -(-len(x) // self.parts)
+            cuts = [slice(n * each, (n + 1) * each) for n in range(self.parts)]
             return np.stack([whole.reference(x[cut], y[cut]) for cut in cuts])
         wide_x, wide_y = _wide(x, y)
         images, given = _grouped(wide_x, self.groups, 1), _grouped(wide_y, self.groups, 1)
@@ -323,15 +325,4 @@ class ConvFilter(_WindowProduct, name="conv_filter"):
     def form(self, out: TensorType, *types: TensorType) -> Form:
         x, y = types
         axes = self.axes(x.shape[2:], self.extents, y.shape[2:])
-        return WindowProduct(self.result, self.groups, axes, self.tiles)
-
-
-def parts_of(out: Size, channels: Size) -> int:
-    """The parts of a batch whose sums are apart: few channels are not enough for several threads.
-
-    Where ``out`` or ``channels`` is a named size, there is one part.
-    """
-    if not (isinstance(out, int) and isinstance(channels, int)):
-        return 1
-    shared = -(-out // CHANNELS_TOGETHER) * -(-channels // CHANNELS_TOGETHER)
-    return -(-_WANTED_PARTS // max(1, shared))
+        return WindowProduct(self.result, self.groups, axes, self.tiles, self.parts)

@@ -238,6 +238,22 @@ def test_a_fed_product_has_the_bits_of_others(
             assert_same(again, one, mode)
 
 
+@pytest.mark.parametrize("taken", [-2, 0, 1, 3, 5])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_fed_product_may_take_some_images(taken: int, mode: Mode) -> None:
+    """As many as were kept, which are none below zero, and all that there are above."""
+    inside, outside, images, high, wide = 3, 5, 4, 45, 60
+    x, d = normal(images, inside, high, wide), normal(images, outside, high, wide)
+    count = min(max(taken, 0), images)
+    dw, wanted = (np.full((outside, inside, 3, 3), 9.0, "f4") for _ in range(2))
+    own = [inside * high * wide, high * wide, outside * high * wide, high * wide, inside * 9]
+    sizes = [0, inside, outside, images, high, wide, high, wide, 1, -1, *own]
+    fed = [(high + 2) * (wide + 2), wide + 2, high + 2, wide + 2]
+    made("fed_by_some_images", [*sizes, *fed, taken], mode, p0=x, p1=d, p2=dw)
+    made("filter_gradient", [*sizes[:3], count, *sizes[4:]], "vector", p0=x, p1=d, p2=wanted)
+    assert_same(dw, wanted, mode)
+
+
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 16), (9, 37)])
 @pytest.mark.parametrize("name", ["depthwise", "depthwise_in_rows"])
 @pytest.mark.parametrize("mode", MODES)

@@ -360,6 +360,10 @@ KERNELS: list[tuple[Kernel, str]] = [
         kernel(replace(GEMM, k=(Axis("i1", 2), *GEMM.k), fed=(replace(MAP, body=(SUM,)),))),
         "a product is fed by what only stores",
     ),
+    (
+        kernel(replace(GEMM, k=(Axis("i1", 2, "r0"), *GEMM.k))),
+        "the loop i1 has no numbers from which or to which it runs",
+    ),
     (kernel(stores(load(Access("p7", J), F32))), "p7 is no operand"),
     (kernel(stores(load(Access("p0", (("i", 1),)), F32))), "no loop i runs around this access"),
     (kernel(stores(load(Access("p0", (*J, *J)), F32))), "no loop j runs around this access"),
