@@ -15,6 +15,7 @@ from staticgrad.codegen.block_functions import function_name, function_text
 from staticgrad.codegen.ends import MIRRORED, Ends, Inside, asks_where, is_place
 from staticgrad.codegen.quotients import (
     DIVISORS,
+    divides_beside,
     is_power_of_two,
     quotient_name,
     quotient_text,
@@ -28,7 +29,7 @@ from staticgrad.codegen.source_lines import (
     operation as operation,
     primitive as primitive,
 )
-from staticgrad.ir.expr import BLOCKS, Access, Expr, Position, postorder
+from staticgrad.ir.expr import BLOCKS, LEAVES, Access, Expr, Position, postorder
 from staticgrad.ir.known import Known, known_of
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import DType
@@ -104,6 +105,12 @@ class Unit:
             self.helpers[name] = function_text(op, dtype, self.has_masks)
         return name
 
+    def work(self, expr: Expr) -> int:
+        """The operations of an expression, without those of its operands."""
+        if expr.op not in BLOCKS:
+            return int(expr.op not in LEAVES)
+        return self.helpers[self.helper(expr.op, expr.dtype)].count("\n")
+
 
 @dataclass
 class Scope:
@@ -145,9 +152,11 @@ class Scope:
     written: dict[str, str] = field(default_factory=dict)  # what is computed, by its text
     _depends: dict[Expr, frozenset[str]] = field(default_factory=dict)
     _own: set[Expr] = field(default_factory=set)
+    _divides: bool = False  # quotients are the processor's, whatever they are by
 
     def __post_init__(self) -> None:
         if self.first is not None:
+            self._divides = self.first._divides
             self.windows, self.written = self.first.windows, self.first.written
             if self._shares_lanes:
                 self.broadcasts, self.masks = self.first.broadcasts, self.first.masks
@@ -164,6 +173,16 @@ class Scope:
 
     def is_vector(self, expr: Expr) -> bool:
         return VECTOR in self._depends[expr]
+
+    def expect(self, roots: Iterable[Expr]) -> None:
+        """Choose how the vectors of a loop that computes all of ``roots`` are divided."""
+        moving: dict[Expr, None] = {}
+        for expr in postorder(roots):
+            if self._own_axes(expr) or any(a in moving for a in expr.args):
+                moving[expr] = None
+        shared = [e.args[1] for e in moving if e.op == "div" and e.args[1] not in moving]
+        divisors = [e for e in shared if not is_power_of_two(e.attribute)]
+        self._divides = divides_beside(divisors, sum(map(self.unit.work, moving)))
 
     def emit(self, roots: Iterable[Expr]) -> None:
         """Write lines for everything that ``roots`` need."""
@@ -278,7 +297,7 @@ class Scope:
 
     def _divides_all(self, divisor: Expr) -> bool:
         """Whether a loop's vectors are divided by one number, which is sooner done by products."""
-        if not self._has_estimates(divisor.dtype):
+        if self._divides or not self._has_estimates(divisor.dtype):
             return False
         if divisor.op == "literal":
             return not is_power_of_two(divisor.attribute)

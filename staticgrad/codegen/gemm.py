@@ -39,7 +39,15 @@ from staticgrad.codegen.stages import base_text, scope_for, write_store
 from staticgrad.codegen.tiles import Tiles
 from staticgrad.codegen.trips import write_trips
 from staticgrad.ir.kernel import GEMM_BLOCK, Kernel
-from staticgrad.ir.kernel_stages import CHUNK, FEWEST, PANELS, Gemm, panel_columns, streamed_rows
+from staticgrad.ir.kernel_stages import (
+    CHUNK,
+    FEWEST,
+    PANELS,
+    Gemm,
+    panel_columns,
+    roots,
+    streamed_rows,
+)
 
 #: Bytes of a vector of b times the inner indices that are packed at a time; and where a vector is
 #: one register and rows stay where they lie (packed, they would take more memory than a panel).
@@ -290,6 +298,7 @@ class PlainProduct:
         """A vector of the results, ``acc``, through the stores' expressions."""
         scope = scope_for(self.kernel, ["i", VECTOR], self.before, body, self.unit, self.lanes)
         scope.vector_refs = frozenset({"acc"})
+        scope.expect(root for store in self.stage.stores for root in roots(store))
         for store in self.stage.stores:
             write_store(scope, store)
         return scope

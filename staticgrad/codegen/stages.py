@@ -148,7 +148,9 @@ def _bodies(
     inner, runs = [axis.name for axis in stage.loops], interleaved(stage)
 
     def first() -> Scope:
-        return scope_for(kernel, inner, before, Lines(), unit, kernel.lanes)
+        scope = scope_for(kernel, inner, before, Lines(), unit, kernel.lanes)
+        scope.expect(root for statement in stage.body for root in roots(statement))
+        return scope
 
     scopes = scopes_abreast(abreast, first())
     masked = _body(scopes, stage, runs, ends, abreast.switched)

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad.codegen.kernel_source import render
+from staticgrad.ir.kernel_parser import parse_kernel
 from tests.limits import finfo
 from tests.native.support import MODES, Mode, assert_same
 
@@ -69,3 +71,34 @@ def test_every_backend_divides_by_numbers_of_the_program(dtype: str, mode: Mode)
         for number, divisor in enumerate(divisors):
             assert_same(got[f"y{number}"], rows / kind(divisor), f"by {divisor}")
         assert_same(got["rows"], rows / (rows * rows).max(axis=1, keepdims=True), "by rows")
+
+
+def rows(code: str, *quotients: str) -> str:
+    """The source of a kernel of rows of exponentials %2 and logarithms %3, divided."""
+    lines = [f"%{4 + n}: {code} = div {text}" for n, text in enumerate(quotients)]
+    stores = [f"store p{1 + n}[i0*n1 + j] = %{4 + n}" for n in range(len(quotients))]
+    outs = ", ".join(f"p{1 + n}: out {code}" for n in range(len(quotients)))
+    body = "".join(f"    {line}\n" for line in (*lines, *stores))
+    text = f"""kernel(p0: in {code}, {outs}; n0, n1) over i0: n0 {{
+  map j: n1 {{
+    %0: {code} = load p0[i0*n1 + j]
+    @s: {code} = sum %0
+  }}
+  map j: n1 {{
+    %1: {code} = load p0[i0*n1 + j]
+    %2: {code} = exp %1
+    %3: {code} = log %2
+{body}  }}
+}}
+"""
+    return render(parse_kernel(text), 512)
+
+
+def test_a_processor_divides_beside_enough_else() -> None:
+    by_products = "= quotient_"
+    assert by_products in rows("f32", "%3, @s")  # one: as quick either way
+    others = [f"%3, f32({divisor}.0)" for divisor in (3, 5, 6, 7, 9)]
+    assert by_products in rows("f32", "%3, @s", *others)  # no time for six
+    assert by_products in rows("f64", "%3, @s", "%2, f64(3.0)")
+    assert by_products not in rows("f32", "%3, @s", "%2, f32(3.0)")
+    assert by_products in rows("f32", "%3, @s", "%2, f32(4.0)")  # a product in any case
