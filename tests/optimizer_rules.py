@@ -71,6 +71,69 @@ def adafactor(o: optim.Adafactor, t: int, p: Array, g: Array, kept: Kept) -> Arr
     return p - a * (u + o.weight_decay * p)
 
 
+def adadelta(o: optim.Adadelta, t: int, p: Array, g: Array, kept: Kept) -> Array:
+    g = g + o.weight_decay * p
+    v = kept["v"] = o.decay * kept.get("v", 0.0) + (1 - o.decay) * g**2
+    u = kept.get("u", 0.0)
+    d = np.sqrt((u + o.epsilon) / (v + o.epsilon)) * g
+    kept["u"] = o.decay * u + (1 - o.decay) * d**2
+    return p - o.learning_rate * d
+
+
+def adamax(o: optim.Adamax, t: int, p: Array, g: Array, kept: Kept) -> Array:
+    g = g + o.weight_decay * p
+    m = kept["m"] = o.beta1 * kept.get("m", 0.0) + (1 - o.beta1) * g
+    u = kept["u"] = np.fmax(o.beta2 * kept.get("u", 0.0), np.abs(g) + o.epsilon)
+    return p - o.learning_rate / (1 - o.beta1**t) * m / u
+
+
+def nadam(o: optim.NAdam, t: int, p: Array, g: Array, kept: Kept) -> Array:
+    g = g + o.weight_decay * p
+    now, following = (o.beta1 * (1 - 0.96 ** (k * o.momentum_decay) / 2) for k in (t, t + 1))
+    product = kept["product"] = kept.get("product", 1.0) * now
+    m = kept["m"] = o.beta1 * kept.get("m", 0.0) + (1 - o.beta1) * g
+    v = kept["v"] = o.beta2 * kept.get("v", 0.0) + (1 - o.beta2) * g**2
+    spread = np.sqrt(v / (1 - o.beta2**t)) + o.epsilon
+    p = p - o.learning_rate * (1 - now) / (1 - product) * g / spread
+    return p - o.learning_rate * following / (1 - product * following) * m / spread
+
+
+def radam(o: optim.RAdam, t: int, p: Array, g: Array, kept: Kept) -> Array:
+    g = g + o.weight_decay * p
+    m = kept["m"] = o.beta1 * kept.get("m", 0.0) + (1 - o.beta1) * g
+    v = kept["v"] = o.beta2 * kept.get("v", 0.0) + (1 - o.beta2) * g**2
+    most = 2 / (1 - o.beta2) - 1
+    freedom = most - 2 * t * o.beta2**t / (1 - o.beta2**t)
+    mean = m / (1 - o.beta1**t)
+    if freedom <= 5:
+        return p - o.learning_rate * mean
+    r = np.sqrt(((freedom - 4) * (freedom - 2) * most) / ((most - 4) * (most - 2) * freedom))
+    return p - o.learning_rate * mean * r * np.sqrt(1 - o.beta2**t) / (np.sqrt(v) + o.epsilon)
+
+
+def lamb(o: optim.LAMB, t: int, p: Array, g: Array, kept: Kept) -> Array:
+    m = kept["m"] = o.beta1 * kept.get("m", 0.0) + (1 - o.beta1) * g
+    v = kept["v"] = o.beta2 * kept.get("v", 0.0) + (1 - o.beta2) * g**2
+    d = (m / (1 - o.beta1**t)) / (np.sqrt(v / (1 - o.beta2**t)) + o.epsilon) + o.weight_decay * p
+    lengths = np.linalg.norm(p), np.linalg.norm(d)
+    ratio = lengths[0] / lengths[1] if min(lengths) > 0 else 1.0
+    return p - o.learning_rate * ratio * d
+
+
+def muon(o: optim.Muon, t: int, p: Array, g: Array, kept: Kept) -> Array:
+    if p.ndim != 2:
+        return adam(o, t, p, g, kept)
+    m = kept["m"] = o.momentum * kept.get("m", 0.0) + (1 - o.momentum) * g
+    d = o.momentum * m + (1 - o.momentum) * g if o.nesterov else m
+    left, values, right = np.linalg.svd(d, full_matrices=False)  # the iteration moves them alone
+    values = values / max(float(np.linalg.norm(d)), 1e-7)
+    for _ in range(o.rounds):
+        values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+    a, b = p.shape
+    s = max(1.0, a / b) ** 0.5 if o.adjust == "original" else 0.2 * max(a, b) ** 0.5
+    return p - o.learning_rate * (s * (left * values) @ right + o.weight_decay * p)
+
+
 RULES: Mapping[type[optim.Optimizer], Rule] = {
     optim.SGD: sgd,
     optim.Adam: adam,
@@ -79,6 +142,12 @@ RULES: Mapping[type[optim.Optimizer], Rule] = {
     optim.Adagrad: adagrad,
     optim.Lion: lion,
     optim.Adafactor: adafactor,
+    optim.Adadelta: adadelta,
+    optim.Adamax: adamax,
+    optim.NAdam: nadam,
+    optim.RAdam: radam,
+    optim.LAMB: lamb,
+    optim.Muon: muon,
 }
 
 

@@ -16,15 +16,21 @@ import numpy as np
 
 import staticgrad as sg
 from staticgrad.optim import (
+    LAMB,
     SGD,
+    Adadelta,
     Adafactor,
     Adagrad,
     Adam,
+    Adamax,
     AdamW,
     Lion,
     LossScale,
+    Muon,
+    NAdam,
     Optimizer,
     ParameterGroups,
+    RAdam,
     RMSProp,
     registered_optimizers,
 )
@@ -58,6 +64,31 @@ SAMPLES: Final[Mapping[type[Optimizer], Sequence[Mapping[str, Any]]]] = {
         {
             **{"learning_rate": 0.05, "decay": 0.7, "epsilon": 1e-20, "threshold": 0.5},
             **{"relative": False, "weight_decay": 0.01},
+        },
+    ),
+    Adadelta: ({"learning_rate": 0.5, "decay": 0.8, "epsilon": 1e-4, "weight_decay": 0.01},),
+    Adamax: (
+        {"learning_rate": 0.01, "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-6},
+        {"weight_decay": 0.01, "accumulate": 2},
+    ),
+    NAdam: (
+        {"learning_rate": 0.01, "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-6},
+        {"momentum_decay": 0.1, "weight_decay": 0.01, "skip_nonfinite": True},
+    ),
+    RAdam: (
+        {"learning_rate": 0.01, "beta1": 0.5, "beta2": 0.9, "epsilon": 1e-6},
+        {"beta2": 0.8, "weight_decay": 0.01, "name": "plain until the third step"},
+        {"beta2": 0.6},
+    ),
+    LAMB: (
+        {"learning_rate": 0.01, "beta1": 0.5, "beta2": 0.9, "epsilon": 1e-4},
+        {"learning_rate": 0.1, "weight_decay": 0.01, "max_norm": 0.5},
+    ),
+    Muon: (
+        {"learning_rate": 0.02, "momentum": 0.9, "weight_decay": 0.01},
+        {
+            **{"nesterov": False, "rounds": 3, "adjust": "match_rms_adamw", "accumulate": 2},
+            **{"beta1": 0.5, "beta2": 0.9, "epsilon": 1e-6},
         },
     ),
     ParameterGroups: (

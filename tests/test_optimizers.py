@@ -111,7 +111,12 @@ def test_functions_and_threads_take_them_to_the_bit(cls: Any, options: Any) -> N
 
 
 #: Kernels that an update takes beside the one of a step counter.
-KERNELS = {optim.Adafactor: "means of rows and of the whole", optim.Lion: "one for each result"}
+KERNELS = {
+    optim.Adafactor: "means of rows and of the whole",
+    optim.Lion: "one for each result",
+    optim.LAMB: "lengths of the whole",
+    optim.Muon: "products",
+}
 
 
 @every

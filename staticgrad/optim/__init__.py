@@ -17,16 +17,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.optim.adadelta import Adadelta
 from staticgrad.optim.adafactor import Adafactor
 from staticgrad.optim.adagrad import Adagrad
 from staticgrad.optim.adam import Adam, AdamW
+from staticgrad.optim.adamax import Adamax
 from staticgrad.optim.averaging import Average
 from staticgrad.optim.clipping import clip_by_global_norm, clip_by_value, global_norm
 from staticgrad.optim.groups import ParameterGroups
+from staticgrad.optim.lamb import LAMB
 from staticgrad.optim.lbfgs import LBFGS
 from staticgrad.optim.lion import Lion
+from staticgrad.optim.muon import Muon
+from staticgrad.optim.nadam import NAdam
 from staticgrad.optim.optimizer import Optimizer, registered_optimizers
 from staticgrad.optim.plateau import Plateau
+from staticgrad.optim.radam import RAdam
 from staticgrad.optim.rmsprop import RMSProp
 from staticgrad.optim.scaling import LossScale
 from staticgrad.optim.schedules import (
@@ -42,17 +48,23 @@ from staticgrad.optim.sgd import SGD
 from staticgrad.optimizer_state import slot
 
 __all__ = [
+    "Adadelta",
     "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
+    "Adamax",
     "Average",
     "ParameterGroups",
+    "LAMB",
     "LBFGS",
     "Lion",
     "LossScale",
+    "Muon",
+    "NAdam",
     "Optimizer",
     "Plateau",
+    "RAdam",
     "RMSProp",
     "SGD",
     "RateSchedule",
@@ -71,7 +83,8 @@ __all__ = [
 
 
 # ``sg.optim.adam``, as other libraries call theirs, is answered below: a file is no optimizer.
-for _file in ("adafactor", "adagrad", "adam", "lbfgs", "lion", "rmsprop", "sgd"):
+_FILES = "adadelta adafactor adagrad adam adamax lamb lbfgs lion muon nadam radam rmsprop sgd"
+for _file in _FILES.split():
     del globals()[_file]
 
 

@@ -73,7 +73,7 @@ def _first_ones(bands: Sequence[HeldBand]) -> list[HeldBand]:
     if not rest:
         return [*bands]
     together = [sum(each) for each in zip(*(band.held for band in rest), strict=True)]
-    return [*bands[:MOST_BANDS], HeldBand(f"{len(rest)} others", together)]
+    return [*bands[:MOST_BANDS], HeldBand(f"{len(rest)} other{'s' * (len(rest) != 1)}", together)]
 
 
 def _fullest(bands: Sequence[HeldBand], count: int) -> list[int]:

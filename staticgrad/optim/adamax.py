@@ -1,0 +1,72 @@
+"""Adamax."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+from staticgrad.ir.functional import functions
+from staticgrad.ir.graph import Parameter
+from staticgrad.optim.hyperparameters import require_between
+from staticgrad.optim.optimizer import Optimizer, Updates
+from staticgrad.optim.rates import check_rate, rate_for
+from staticgrad.optimizer_state import slot
+
+
+@dataclass(frozen=True, eq=False)
+class Adamax(Optimizer):
+    """Adamax: Kingma and Ba (ICLR 2015), algorithm 2, with epsilon where PyTorch has it.
+
+    With g the gradient (plus ``weight_decay * p``), t the runs so far (``adamax.step``, from 1),
+    and the slots ``<parameter>.first_moment`` m and ``<parameter>.largest`` u:
+
+        m' = beta1 * m + (1 - beta1) * g
+        u' = max(beta2 * u, abs(g) + epsilon)
+        p' = p - learning_rate / (1 - beta1**t) * m' / u'
+
+    Args:
+        learning_rate: a number, a 0-d floating value, or a schedule.
+        beta1, beta2: decay of the slots, in [0, 1); epsilon: added to each size of a gradient.
+        weight_decay: the L2 penalty's factor.
+
+    >>> from staticgrad.eager import Tensor
+    >>> w = Tensor([1.0, -2.0], requires_grad=True)
+    >>> steps = Adamax(0.1).on([w])
+    >>> (w * w).sum().backward()
+    >>> steps.step()
+    >>> w.data.round(4)
+    array([ 0.9, -1.9], dtype=float32)
+    """
+
+    learning_rate: Any = 2e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the hyperparameters."""
+        super().__post_init__()
+        check_rate(self.learning_rate)
+        require_between(self.beta1, "beta1", 0, 1, "in [0, 1)")
+        require_between(self.beta2, "beta2", 0, 1, "in [0, 1)")
+        require_between(self.epsilon, "epsilon", 0, inf, "0 or more")
+        require_between(self.weight_decay, "weight_decay", 0, inf, "0 or more")
+
+    def step(self, grads: Mapping[Parameter, Any]) -> Updates:
+        """Next parameters, moments and step counter."""
+        count = self.state("step")
+        t = (count + 1).astype("float64")
+        scale = 1.0 / (1.0 - functions.power(self.beta1, t))
+        updates: Updates = {count: count + 1}
+        for p, g in grads.items():
+            if self.weight_decay:
+                g = g + self.weight_decay * p
+            m, u = slot(p, "first_moment"), slot(p, "largest")
+            updates[m] = self.beta1 * m + (1.0 - self.beta1) * g
+            updates[u] = functions.maximum(self.beta2 * u, functions.abs(g) + self.epsilon)
+            direction = updates[m] * scale.astype(m.dtype) / updates[u]
+            updates[p] = p - rate_for(self.learning_rate, p) * direction
+        return updates

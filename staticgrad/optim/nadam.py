@@ -1,0 +1,87 @@
+"""NAdam: Adam with Nesterov's momentum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+from staticgrad.ir.functional import functions
+from staticgrad.ir.graph import Parameter
+from staticgrad.optim.hyperparameters import require_between
+from staticgrad.optim.optimizer import Optimizer, Updates
+from staticgrad.optim.rates import check_rate, rate_for
+from staticgrad.optimizer_state import slot
+
+
+@dataclass(frozen=True, eq=False)
+class NAdam(Optimizer):
+    """NAdam: Dozat (ICLR workshop 2016), algorithm 2, with the schedule of momenta of PyTorch.
+
+    With g the gradient (plus ``weight_decay * p``), t the runs so far (``nadam.step``, from 1),
+    a(t) = beta1 * (1 - 0.96**(t * momentum_decay) / 2), P the product of a(1) ... a(t)
+    (``nadam.decayed`` keeps 1 - P), and the slots ``<parameter>.first_moment`` m and
+    ``<parameter>.second_moment`` v:
+
+        m' = beta1 * m + (1 - beta1) * g
+        v' = beta2 * v + (1 - beta2) * (g * g)
+        d  = a(t+1) / (1 - P * a(t+1)) * m' + (1 - a(t)) / (1 - P) * g
+        p' = p - learning_rate * d / (sqrt(v' / (1 - beta2**t)) + epsilon)
+
+    Args:
+        learning_rate: a number, a 0-d floating value, or a schedule.
+        beta1, beta2: decay of the moments, in [0, 1); epsilon: added to the root, outside it.
+        momentum_decay: how fast a(t) comes near beta1; 0: it is beta1 / 2 throughout.
+        weight_decay: the L2 penalty's factor.
+
+    >>> from staticgrad.eager import Tensor
+    >>> w = Tensor([1.0, -2.0], requires_grad=True)
+    >>> steps = NAdam(0.1).on([w])
+    >>> (w * w).sum().backward()
+    >>> steps.step()
+    >>> w.data.round(4)
+    array([ 0.8944, -1.8944], dtype=float32)
+    """
+
+    learning_rate: Any = 2e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    momentum_decay: float = 4e-3
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the hyperparameters."""
+        super().__post_init__()
+        check_rate(self.learning_rate)
+        require_between(self.beta1, "beta1", 0, 1, "in [0, 1)")
+        require_between(self.beta2, "beta2", 0, 1, "in [0, 1)")
+        require_between(self.epsilon, "epsilon", 0, inf, "0 or more")
+        require_between(self.momentum_decay, "momentum_decay", 0, inf, "0 or more")
+        require_between(self.weight_decay, "weight_decay", 0, inf, "0 or more")
+
+    def step(self, grads: Mapping[Parameter, Any]) -> Updates:
+        """Next parameters, moments, product of momenta and step counter."""
+        count, decayed = self.state("step"), self.state("decayed", "float64")
+        t = (count + 1).astype("float64")
+        now, following = self._momentum(t), self._momentum(t + 1.0)
+        product = (1.0 - decayed) * now
+        of_gradient = (1.0 - now) / (1.0 - product)
+        of_moment = following / (1.0 - product * following)
+        root = functions.sqrt(1.0 - functions.power(self.beta2, t))
+        updates: Updates = {count: count + 1, decayed: 1.0 - product}
+        for p, g in grads.items():
+            if self.weight_decay:
+                g = g + self.weight_decay * p
+            m, v = slot(p, "first_moment"), slot(p, "second_moment")
+            updates[m] = self.beta1 * m + (1.0 - self.beta1) * g
+            updates[v] = self.beta2 * v + (1.0 - self.beta2) * (g * g)
+            spread = functions.sqrt(updates[v]) / root.astype(m.dtype) + self.epsilon
+            ahead = of_moment.astype(m.dtype) * updates[m] + of_gradient.astype(m.dtype) * g
+            updates[p] = p - rate_for(self.learning_rate, p) * (ahead / spread)
+        return updates
+
+    def _momentum(self, t: Any) -> Any:
+        """The momentum of step ``t``."""
+        return self.beta1 * (1.0 - 0.5 * functions.power(0.96, t * self.momentum_decay))

@@ -1,0 +1,92 @@
+"""RAdam: Adam that takes plain steps until its second moment can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+from staticgrad.ir.functional import functions
+from staticgrad.ir.graph import Parameter
+from staticgrad.optim.hyperparameters import require_between
+from staticgrad.optim.optimizer import Optimizer, Updates
+from staticgrad.optim.rates import check_rate, rate_for
+from staticgrad.optimizer_state import slot
+
+
+@dataclass(frozen=True, eq=False)
+class RAdam(Optimizer):
+    """RAdam: Liu et al. (ICLR 2020), algorithm 2, with epsilon where PyTorch has it.
+
+    With g the gradient (plus ``weight_decay * p``), t the runs so far (``radam.step``, from 1),
+    and the slots ``<parameter>.first_moment`` m and ``<parameter>.second_moment`` v:
+
+        m' = beta1 * m + (1 - beta1) * g
+        v' = beta2 * v + (1 - beta2) * (g * g)
+        s  = 2 / (1 - beta2) - 1
+        q  = s - 2 * t * beta2**t / (1 - beta2**t)
+        r  = sqrt((q - 4) * (q - 2) * s / ((s - 4) * (s - 2) * q))
+        d  = m' / (1 - beta1**t), if q > 5 times r * sqrt(1 - beta2**t) / (sqrt(v') + epsilon)
+        p' = p - learning_rate * d
+
+    Args:
+        learning_rate: a number, a 0-d floating value, or a schedule.
+        beta1, beta2: decay of the moments, in [0, 1); epsilon: added to the root, outside it.
+        weight_decay: the L2 penalty's factor.
+
+    >>> from staticgrad.eager import Tensor
+    >>> w = Tensor([1.0, -2.0], requires_grad=True)
+    >>> steps = RAdam(0.1).on([w])
+    >>> (w * w).sum().backward()
+    >>> steps.step()
+    >>> w.data.round(4)
+    array([ 0.8, -1.6], dtype=float32)
+    """
+
+    learning_rate: Any = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the hyperparameters."""
+        super().__post_init__()
+        check_rate(self.learning_rate)
+        require_between(self.beta1, "beta1", 0, 1, "in [0, 1)")
+        require_between(self.beta2, "beta2", 0, 1, "in [0, 1)")
+        require_between(self.epsilon, "epsilon", 0, inf, "0 or more")
+        require_between(self.weight_decay, "weight_decay", 0, inf, "0 or more")
+
+    def step(self, grads: Mapping[Parameter, Any]) -> Updates:
+        """Next parameters, moments and step counter."""
+        count = self.state("step")
+        t = (count + 1).astype("float64")
+        trusted, scale = self._rectification(t)
+        of_moment = 1.0 / (1.0 - functions.power(self.beta1, t))
+        updates: Updates = {count: count + 1}
+        for p, g in grads.items():
+            if self.weight_decay:
+                g = g + self.weight_decay * p
+            m, v = slot(p, "first_moment"), slot(p, "second_moment")
+            updates[m] = self.beta1 * m + (1.0 - self.beta1) * g
+            updates[v] = self.beta2 * v + (1.0 - self.beta2) * (g * g)
+            share = scale.astype(m.dtype) / (functions.sqrt(updates[v]) + self.epsilon)
+            direction = (
+                updates[m] * of_moment.astype(m.dtype) * functions.where(trusted, share, 1.0)
+            )
+            updates[p] = p - rate_for(self.learning_rate, p) * direction
+        return updates
+
+    def _rectification(self, t: Any) -> tuple[Any, Any]:
+        """Whether the second moment of step ``t`` is trusted, and the factor of its root if so."""
+        power = functions.power(self.beta2, t)
+        limit = 2.0 / (1.0 - self.beta2) - 1.0
+        freedom = limit - 2.0 * t * power / (1.0 - power)
+        trusted = freedom > 5.0
+        if limit <= 5.0:  # so is no step's freedom above 5, and the factor may divide by 0
+            return trusted, functions.sqrt(1.0 - power)
+        kept = functions.where(trusted, freedom, limit)
+        ratio = (kept - 4.0) * (kept - 2.0) / kept * (limit / ((limit - 4.0) * (limit - 2.0)))
+        return trusted, functions.sqrt(ratio * (1.0 - power))
