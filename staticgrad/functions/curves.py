@@ -221,15 +221,16 @@ def _slope(f: AnyValue, axis: int, spacing: Operand[AnyValue], edge_order: int) 
         raise RankError(f"gradient: places of {step.type}", related=related(step))
     if step.ndim:
         steps = _column(diff(step), value.ndim, axis)
-        before, after = _along(steps, axis, None, -1), _along(steps, axis, 1, None)
         ends = _along(steps, axis, None, 2), _along(steps, axis, -2, None)
     else:
-        before = after = step
-        ends = None
-    rises = diff(value, axis=axis)
-    slopes = rises / (steps if step.ndim else step)  # between neighbours
-    left, right = _along(slopes, axis, None, -1), _along(slopes, axis, 1, None)
-    inner = (left * after + right * before) / (before + after)
+        steps, ends = step, None
+    slopes = diff(value, axis=axis) / steps  # between neighbours
+    if step.ndim:
+        left, right = _along(slopes, axis, None, -1), _along(slopes, axis, 1, None)
+        before, after = _along(steps, axis, None, -1), _along(steps, axis, 1, None)
+        inner = (left * after + right * before) / (before + after)
+    else:  # the sample between two has no part in their difference, however large it is
+        inner = (_along(value, axis, 2, None) - _along(value, axis, None, -2)) / (2.0 * step)
     first, last = _along(slopes, axis, None, 1), _along(slopes, axis, -1, None)
     if edge_order == 2:
         near, far = _along(slopes, axis, 1, 2), _along(slopes, axis, -2, -1)

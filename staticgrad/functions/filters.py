@@ -30,6 +30,7 @@ from staticgrad.ops.operands import (
 from staticgrad.ops.positions import iota
 from staticgrad.ops.selection import where
 from staticgrad.ops.sorting import searchsorted
+from staticgrad.types import dim as dims
 from staticgrad.types.dim import Dim, Size
 from staticgrad.types.dtype import I64
 
@@ -52,6 +53,8 @@ def convolve(a: Operand[AnyValue], v: Operand[AnyValue], mode: str = "full") -> 
         RankError: a or v is no vector.
         ShapeError: one has no elements; the sizes of both are named.
         ArgumentError: another mode.
+        SizeGuardError: in a run, a vector of a named size that is the shorter one (of
+            ``mode="full"``: that has no elements).
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.convolve([1.0, 2.0], [1.0, 10.0]))
@@ -75,13 +78,14 @@ def correlate(a: Operand[AnyValue], v: Operand[AnyValue], mode: str = "valid") -
         RankError: a or v is no vector.
         ShapeError: one has no elements; the sizes of both are named.
         ArgumentError: another mode.
+        SizeGuardError: as ``convolve``.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.correlate([1.0, 2.0], [1.0, 10.0]))
     array([21.])
     """
     long, short, swapped = _by_length("correlate", a, v)
-    found = _filtered("correlate", long, short, mode)
+    found = _filtered("correlate", long, short, mode, longer=swapped and mode == "same")
     return functions.flip(found) if swapped else found
 
 
@@ -107,8 +111,13 @@ def _by_length(
     return (right, left, True) if swapped else (left, right, False)
 
 
-def _filtered(op: str, long: AnyValue, short: AnyValue, mode: str) -> AnyValue:
-    """The sums of long[n + k] * short[k], beginning where the mode says."""
+def _filtered(
+    op: str, long: AnyValue, short: AnyValue, mode: str, longer: bool = False
+) -> AnyValue:
+    """The sums of long[n + k] * short[k], beginning where the mode says.
+
+    ``longer``: vectors of one length would have been in their other order, whose middle is another.
+    """
     if mode not in _MODES:
         raise ArgumentError(
             f"{op}: mode={shown(mode)} is not one of {', '.join(_MODES)}",
@@ -116,8 +125,12 @@ def _filtered(op: str, long: AnyValue, short: AnyValue, mode: str) -> AnyValue:
         )
     taps = integer(op, "size", short.shape[0], short)
     around = {"full": (taps - 1, taps - 1), "same": (taps // 2, taps - taps // 2 - 1)}
-    image, filters = long[None, None, :], short[None, None, :]
-    return conv(image, filters, padding=[around.get(mode, (0, 0))])[0, 0]
+    size, least = long.shape[0], 1 if mode == "full" else taps + int(longer)
+    # A named size must be as large: the reshape notes that, and gives an error in runs where not.
+    image = functions.reshape(long, (1, 1, dims.maximum(size, least)))
+    found = conv(image, short[None, None, :], padding=[around.get(mode, (0, 0))])[0, 0]
+    missing = found.shape[0] - image.shape[2]
+    return functions.reshape(found, (size + missing,))
 
 
 def sliding_window_view(

@@ -330,8 +330,9 @@ def _variance(
 ) -> AnyValue:
     axes = axes_of(op, axis, value)
     away = value - (nanmean(value, axes, keepdims=True) if middle is None else middle)
+    away = where(value == value, away, 0.0)  # of what is missing; inf - inf is NaN and counts
     count = _present(value, axes, keepdims) - float(less)
-    spread = nansum(away * away, axes, keepdims=keepdims) / count
+    spread = of.sum(away * away, axes, keepdims=keepdims) / count
     return where(count > 0.0, spread, np.full((), np.nan, value.dtype.numpy))
 
 

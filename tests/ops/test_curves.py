@@ -51,6 +51,17 @@ def test_two_derivatives(name):
     check_gradients((sg.sin(CASES[name](sg, sg.tanh(x))) ** 2).sum(), {"x": A / 4.0})
 
 
+@pytest.mark.parametrize("size", [5, "n"])
+def test_slopes_of_equidistant_samples_do_not_read_the_one_between(size):
+    """NaN, infinities and numbers of other orders change the slopes beside them, not their own."""
+    x = sg.input("x", (size,), "float64")
+    for middle in (np.nan, np.inf, 1e17):
+        samples = np.array([1.0, 2.0, middle, 5.0, 7.0])
+        np.testing.assert_array_equal(
+            run(sg.gradient(x, 0.5), {"x": samples}), np.gradient(samples, 0.5)
+        )
+
+
 def test_all_axes_give_a_slope_each():
     x = sg.input("x", ("rows", "columns"), "float64")
     for spacing in ((), (0.5,), (np.array([0.0, 1.0, 4.0]), 2.0)):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.errors import ArgumentError, AxisError, RankError, ShapeError
+from staticgrad.errors import ArgumentError, AxisError, RankError, ShapeError, SizeGuardError
 from staticgrad.testing import check_gradients
 from tests.ops.graphs import run
 from tests.ops.messages import assert_refused
@@ -123,6 +123,28 @@ def test_polynomials_as_numpy() -> None:
     for p in ([2.0, -1.0, 0.5], [3], []):
         expected = np.polyval(p, AT)
         np.testing.assert_allclose(run(sg.polyval(np.asarray(p), AT)), expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize("mode", ["full", "same", "valid"])
+@pytest.mark.parametrize("taps", [1, 2, 4, 5])
+def test_a_named_size_is_the_longer_one_or_an_error(mode: str, taps: int) -> None:
+    """NumPy exchanges vectors by their lengths, which here only a run knows."""
+    x, v = sg.input("x", ("n",), "float64"), np.arange(1.0, taps + 1.0)
+    calls = [
+        lambda m, a: m.convolve(a, v, mode),
+        lambda m, a: m.correlate(a, v, mode),
+        lambda m, a: m.correlate(v, a, mode),
+    ]
+    for call in calls:
+        f, least = sg.compile(call(sg, x)), 1 if mode == "full" else taps
+        for size in (0, 1, taps - 1, taps, taps + 1, 9):
+            a = RNG.normal(size=size)
+            exchanged = mode == "same" and call is calls[2] and size == taps
+            if size < least or exchanged:
+                with assert_refused(SizeGuardError, f"n = {size} in this run"):
+                    f.run({"x": a})
+            else:
+                np.testing.assert_allclose(f.run({"x": a}), call(np, a), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(("old", "new"), [(4, 8), (4, 6), (6, 4), (5, 1), (1, 3), (3, 3)])

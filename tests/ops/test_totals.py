@@ -53,6 +53,17 @@ def test_as_numpy(name):
             np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["nanvar", "nanstd"])
+def test_infinities_are_not_missing(name):
+    """Their distance from a mean that is infinite is NaN, which counts; of x = NaN it does not."""
+    x = sg.input("x", (4, 2), "float64")
+    rows = np.array([[1.0, np.inf], [np.inf, np.nan], [np.nan, 2.0], [np.nan, np.nan]])
+    found = run(getattr(sg, name)(x, 1), {"x": rows})
+    np.testing.assert_array_equal(found, [np.nan, np.nan, 0.0, np.nan])
+    given = run(getattr(sg, name)(x, 1, mean=np.zeros((4, 1))), {"x": rows})
+    np.testing.assert_array_equal(given, [np.inf, np.inf, {"nanvar": 4.0}.get(name, 2.0), np.nan])
+
+
 @pytest.mark.parametrize("name", [n for n in CASES if n != "count_nonzero" and "ptp" not in n])
 @pytest.mark.parametrize("shape", [A.shape, ("a", "b", "c")])
 def test_two_derivatives(name, shape, rng):
