@@ -17,6 +17,7 @@ from staticgrad.functions import nn as _functions
 if TYPE_CHECKING:
     from staticgrad.functions.activations import *  # noqa: F403
     from staticgrad.functions.alignment_losses import *  # noqa: F403
+    from staticgrad.functions.channel_norms import *  # noqa: F403
     from staticgrad.functions.distances import *  # noqa: F403
     from staticgrad.functions.grids import *  # noqa: F403
     from staticgrad.functions.losses import *  # noqa: F403
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         GELU as GELU,
         LeakyReLU as LeakyReLU,
         LogSoftmax as LogSoftmax,
+        PReLU as PReLU,
         ReLU as ReLU,
         Sigmoid as Sigmoid,
         SiLU as SiLU,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
         BatchNorm2d as BatchNorm2d,
         BatchNorm3d as BatchNorm3d,
     )
+    from staticgrad.nn.cells import GRUCell as GRUCell, LSTMCell as LSTMCell, RNNCell as RNNCell
     from staticgrad.nn.convolutions import (
         Conv1d as Conv1d,
         Conv2d as Conv2d,
@@ -46,14 +49,22 @@ if TYPE_CHECKING:
         ConvTranspose2d as ConvTranspose2d,
         ConvTranspose3d as ConvTranspose3d,
     )
-    from staticgrad.nn.dropouts import Dropout as Dropout
-    from staticgrad.nn.embeddings import Embedding as Embedding
+    from staticgrad.nn.dropouts import (
+        Dropout as Dropout,
+        Dropout1d as Dropout1d,
+        Dropout2d as Dropout2d,
+        Dropout3d as Dropout3d,
+    )
+    from staticgrad.nn.embeddings import Embedding as Embedding, EmbeddingBag as EmbeddingBag
     from staticgrad.nn.initial import manual_seed as manual_seed
-    from staticgrad.nn.linears import Flatten as Flatten, Linear as Linear
+    from staticgrad.nn.linears import Bilinear as Bilinear, Flatten as Flatten, Linear as Linear
     from staticgrad.nn.module import Module as Module
     from staticgrad.nn.multi_head import MultiHeadAttention as MultiHeadAttention
     from staticgrad.nn.normalization import (
         GroupNorm as GroupNorm,
+        InstanceNorm1d as InstanceNorm1d,
+        InstanceNorm2d as InstanceNorm2d,
+        InstanceNorm3d as InstanceNorm3d,
         LayerNorm as LayerNorm,
         RMSNorm as RMSNorm,
     )
@@ -81,6 +92,7 @@ _HOMES: Final = {
         " prelu relu6 selu softmin softshrink softsign tanhshrink threshold"
     ),
     "functions.alignment_losses": "ctc_loss",
+    "functions.channel_norms": "instance_norm local_response_norm",
     "functions.distances": (
         "cosine_embedding_loss cosine_similarity normalize pairwise_distance triplet_margin_loss"
     ),
@@ -90,16 +102,19 @@ _HOMES: Final = {
         " margin_ranking_loss multi_margin_loss multilabel_soft_margin_loss nll_loss"
         " poisson_nll_loss smooth_l1_loss soft_margin_loss"
     ),
-    "nn.activations": "ELU GELU LeakyReLU LogSoftmax ReLU SiLU Sigmoid Softmax Softplus Tanh",
+    "nn.activations": "ELU GELU LeakyReLU LogSoftmax PReLU ReLU SiLU Sigmoid Softmax Softplus Tanh",
     "nn.multi_head": "MultiHeadAttention",
     "nn.batch_norms": "BatchNorm1d BatchNorm2d BatchNorm3d",
+    "nn.cells": "GRUCell LSTMCell RNNCell",
     "nn.convolutions": "Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d",
-    "nn.dropouts": "Dropout",
-    "nn.embeddings": "Embedding",
+    "nn.dropouts": "Dropout Dropout1d Dropout2d Dropout3d",
+    "nn.embeddings": "Embedding EmbeddingBag",
     "nn.initial": "manual_seed",
-    "nn.linears": "Flatten Linear",
+    "nn.linears": "Bilinear Flatten Linear",
     "nn.module": "Module",
-    "nn.normalization": "GroupNorm LayerNorm RMSNorm",
+    "nn.normalization": (
+        "GroupNorm InstanceNorm1d InstanceNorm2d InstanceNorm3d LayerNorm RMSNorm"
+    ),
     "nn.pooling": (
         "AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveMaxPool1d AdaptiveMaxPool2d AvgPool1d"
         " AvgPool2d AvgPool3d MaxPool1d MaxPool2d MaxPool3d"

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from staticgrad.errors import ArgumentError
+from staticgrad.errors.wording import shown
 from staticgrad.functions import sigmoid, tanh
+from staticgrad.functions.activations import prelu
+from staticgrad.functions.creation import parameter
 from staticgrad.functions.nn import (
     elu,
     gelu,
@@ -16,7 +22,8 @@ from staticgrad.functions.nn import (
     softplus,
 )
 from staticgrad.ir.calls import public
-from staticgrad.nn.module import Layer
+from staticgrad.nn.module import Layer, named
+from staticgrad.ops.operands import integer, is_number
 
 
 class ReLU(Layer):
@@ -50,6 +57,38 @@ class LeakyReLU(Layer):
     def forward(self, x: Any) -> Any:
         """The shape of x."""
         return leaky_relu(x, self.negative_slope)
+
+
+class PReLU(Layer):
+    """x where x > 0, else ``weight`` * x, of channels [n, c, ...]: He et al., arXiv 1502.01852.
+
+    Args:
+        num_parameters: how many slopes are learnt: one, or one for each channel.
+        init: their first value.
+        dtype: of the parameter.
+
+    Raises:
+        ArgumentError: fewer than one, or a first value that is no number.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.PReLU(init=0.5)(sg.constant([-1.0, 2.0])))
+    array([-0.5,  2. ])
+    """
+
+    @public
+    def __init__(
+        self, num_parameters: int = 1, init: float = 0.25, *, dtype: Any = "float32"
+    ) -> None:
+        self.num_parameters = integer("PReLU", "num_parameters", num_parameters)
+        if self.num_parameters < 1:
+            raise ArgumentError(f"PReLU: {num_parameters} slopes, not 1 or more")
+        if not is_number(init):
+            raise ArgumentError(f"PReLU: init is {shown(init)}, not a number")
+        self.weight = parameter(f"{named('prelu')}.weight", np.full(num_parameters, init), dtype)
+
+    def forward(self, x: Any) -> Any:
+        """The shape of x."""
+        return prelu(x, self.weight)
 
 
 class ELU(Layer):

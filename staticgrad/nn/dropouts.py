@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError
+from staticgrad.errors import ArgumentError, RankError
 from staticgrad.errors.wording import shown
+from staticgrad.families import like
+from staticgrad.functions import ones, where
 from staticgrad.functions.random import Generator
 from staticgrad.ir.calls import public
 from staticgrad.nn.initial import source
 from staticgrad.nn.module import Layer, named
-from staticgrad.ops.operands import is_number
+from staticgrad.ops.operands import as_value, is_number, related
 
 
 class Dropout(Layer):
@@ -39,10 +41,67 @@ class Dropout(Layer):
     @public
     def __init__(self, p: float = 0.5, *, seed: int | None = None) -> None:
         if not is_number(p) or not 0.0 <= p < 1.0:
-            raise ArgumentError(f"Dropout: the probability {shown(p)} is not in [0, 1)")
+            raise ArgumentError(
+                f"{type(self).__name__}: the probability {shown(p)} is not in [0, 1)"
+            )
         own = int(source(None).integers(np.iinfo(np.int64).max)) if seed is None else seed
         self.p, self.generator = p, Generator(own, named("dropout"))
 
     def forward(self, x: Any) -> Any:
         """The shape of x."""
         return self.generator.dropout(x, self.p) if self.training and self.p else x
+
+
+@like(Dropout)
+class Dropout1d(Dropout):
+    """As ``Dropout``, of whole channels: each [n, c, l] has one draw for its last axis.
+
+    Tompson et al., arXiv 1411.4280.
+
+    Raises:
+        ArgumentError: p outside of [0, 1). RankError: an operand of another rank.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> layer = sg.nn.Dropout1d(0.5, seed=1)
+    >>> sg.evaluate(layer(sg.constant(np.ones((1, 4, 2))))).tolist()
+    [[[2.0, 2.0], [2.0, 2.0], [0.0, 0.0], [2.0, 2.0]]]
+    """
+
+    places: ClassVar[int] = 1
+
+    def forward(self, x: Any) -> Any:
+        """The shape of x."""
+        name = type(self).__name__
+        value = as_value(name, x)
+        if value.ndim != 2 + self.places:
+            axes = f"not of {2 + self.places} axes, [n, c, ...]"
+            raise RankError(f"{name}: x is {value.type}, {axes}", related=related(value))
+        if not self.training or not self.p:
+            return value
+        shape = (*value.shape[:2], *(1,) * self.places)
+        stays = self.generator.dropout(ones(shape, "float32", like=value), self.p) > 0.0
+        return where(stays, value * (1.0 / (1.0 - self.p)), 0.0)
+
+
+@like(Dropout1d)
+class Dropout2d(Dropout1d):
+    """As ``Dropout1d``, of the channels of images [n, c, h, w].
+
+    >>> import staticgrad as sg
+    >>> sg.nn.Dropout2d(0.5, seed=1)(sg.input("x", ("batch", 8, 4, 4))).shape
+    (batch, 8, 4, 4)
+    """
+
+    places = 2
+
+
+@like(Dropout1d)
+class Dropout3d(Dropout1d):
+    """As ``Dropout1d``, of the channels of volumes [n, c, d, h, w].
+
+    >>> import staticgrad as sg
+    >>> sg.nn.Dropout3d(0.5, seed=1)(sg.input("x", ("batch", 8, 4, 4, 4))).shape
+    (batch, 8, 4, 4, 4)
+    """
+
+    places = 3

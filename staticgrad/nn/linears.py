@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from staticgrad.functions import matmul, reshape
+from staticgrad.functions import einsum, matmul, reshape
 from staticgrad.ir.calls import public
+from staticgrad.ir.kinds import AnyValue, Operand
 from staticgrad.nn.initial import Initial, Seed, weight_and_bias
 from staticgrad.nn.module import Layer, named
 
@@ -53,6 +54,58 @@ class Linear(Layer):
         """[..., out_features]."""
         out = matmul(x, self.weight)
         return out if self.bias is None else out + self.bias
+
+
+class Bilinear(Layer):
+    """``x1 @ weight[k] @ x2 + bias[k]`` for each k, of x1 [..., in1] and x2 [..., in2].
+
+    Args:
+        in1_features, in2_features, out_features: sizes; weight is [out, in1, in2].
+        bias: whether there is one, [out_features].
+        init, dtype, seed: as ``Linear``.
+
+    Raises:
+        ArgumentError: as ``Linear``.
+
+    >>> import staticgrad as sg
+    >>> layer = sg.nn.Bilinear(3, 4, 2)
+    >>> x, y = sg.input("x", ("batch", 3), "float32"), sg.input("y", ("batch", 4), "float32")
+    >>> layer(x, y).shape
+    (batch, 2)
+    """
+
+    @public
+    def __init__(
+        self,
+        in1_features: int,
+        in2_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        init: Initial = "uniform",
+        dtype: Any = "float32",
+        seed: Seed = None,
+    ) -> None:
+        self.in1_features, self.in2_features = in1_features, in2_features
+        self.out_features = out_features
+        self.weight, self.bias = weight_and_bias(
+            named("bilinear"),
+            (out_features, in1_features, in2_features),
+            out_features if bias else None,
+            (in1_features, out_features),
+            (init, dtype, seed),
+        )
+
+    def forward(self, x1: Any, x2: Any) -> Any:
+        """[..., out_features]."""
+        out = einsum("...i,oij,...j->...o", x1, self.weight, x2)
+        return out if self.bias is None else out + self.bias
+
+    if TYPE_CHECKING:
+
+        def __call__(  # type: ignore[override]
+            self, x1: Operand[AnyValue], x2: Operand[AnyValue]
+        ) -> AnyValue: ...
 
 
 class Flatten(Layer):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
-from staticgrad.errors import ArgumentError
+from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.families import like
+from staticgrad.functions.channel_norms import instance_norm
 from staticgrad.functions.nn import group_norm, layer_norm, rms_norm
 from staticgrad.ir.calls import public
 from staticgrad.nn.initial import first_value, source
 from staticgrad.nn.module import Layer, named
-from staticgrad.ops.operands import integer
+from staticgrad.ops.operands import as_value, integer, related
+from staticgrad.types.dim import equal
 
 
 def scale_and_shift(
@@ -147,3 +149,77 @@ class GroupNorm(Layer):
     def forward(self, x: Any) -> Any:
         """The shape of x."""
         return group_norm(x, self.num_groups, self.weight, self.bias, eps=self.eps)
+
+
+class InstanceNorm1d(Layer):
+    """Each channel of each example [n, c, l] by its own mean and variance along the axes behind.
+
+    Ulyanov, Vedaldi and Lempitsky, arXiv 1607.08022. There are no running statistics.
+
+    Args:
+        num_features: the number of channels.
+        eps: added to the variance.
+        affine: whether there are a weight and a bias, a number per channel.
+        dtype: of the parameters.
+
+    Raises:
+        RankError, ShapeError: an operand of another rank, or of other channels.
+
+    >>> import staticgrad as sg
+    >>> layer = sg.nn.InstanceNorm1d(2)
+    >>> sg.evaluate(layer(sg.constant([[[0.0, 2.0], [30.0, 10.0]]]))).round(3)
+    array([[[-1.,  1.],
+            [ 1., -1.]]])
+    """
+
+    ndim: ClassVar[int] = 3
+    weight: Any
+    bias: Any
+
+    @public
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        affine: bool = False,
+        *,
+        dtype: Any = "float32",
+    ) -> None:
+        self.num_features = integer(type(self).__name__, "num_features", num_features)
+        self.eps = eps
+        scale_and_shift(self, "instancenorm", self.num_features, affine, affine, dtype)
+
+    def forward(self, x: Any) -> Any:
+        """The shape of x."""
+        name = type(self).__name__
+        value = as_value(name, x)
+        text = f"{name}: x is {value.type}, not [n, {self.num_features}, ...] of {self.ndim} axes"
+        if value.ndim != self.ndim:
+            raise RankError(text, related=related(value))
+        if not equal(value.shape[1], self.num_features, text):
+            raise ShapeError(text, related=related(value))
+        return instance_norm(value, self.weight, self.bias, eps=self.eps)
+
+
+@like(InstanceNorm1d)
+class InstanceNorm2d(InstanceNorm1d):
+    """As ``InstanceNorm1d``, of images [n, c, h, w].
+
+    >>> import staticgrad as sg
+    >>> sg.nn.InstanceNorm2d(8, affine=True)
+    InstanceNorm2d(8): weight f32[8], bias f32[8]
+    """
+
+    ndim = 4
+
+
+@like(InstanceNorm1d)
+class InstanceNorm3d(InstanceNorm1d):
+    """As ``InstanceNorm1d``, of volumes [n, c, d, h, w].
+
+    >>> import staticgrad as sg
+    >>> sg.nn.InstanceNorm3d(8, affine=True)
+    InstanceNorm3d(8): weight f32[8], bias f32[8]
+    """
+
+    ndim = 5

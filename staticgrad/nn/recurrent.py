@@ -17,6 +17,28 @@ from staticgrad.nn.module import Module, named
 from staticgrad.ops.operands import integer
 
 
+def give_gates(
+    module: Any,
+    name: str,
+    sizes: tuple[int, int],
+    gates: int,
+    bias: bool,
+    given: tuple[Initial, Any, Any],
+) -> None:
+    """Give a module the weights of a cell: ``weight``, ``recurrent``, ``bias`` and ``bias_new``."""
+    inputs, hidden = sizes
+    init, dtype, random = given
+    fans, wide = (hidden, hidden), gates * hidden
+    shapes = {"weight": (inputs, wide), "recurrent": (hidden, wide)}
+    shapes |= {"bias": (wide,)} if bias else {}  # type: ignore[dict-item]
+    shapes |= {"bias_new": (hidden,)} if bias and gates == 3 else {}  # type: ignore[dict-item]
+    module.bias = module.bias_new = None
+    for attribute, shape in shapes.items():
+        how = "uniform" if attribute.startswith("bias") else init
+        made = first_value(f"{name}.{attribute}", shape, how, fans, random, dtype)
+        setattr(module, attribute, made)
+
+
 class Direction(Module):
     """Weights of one layer in one direction: ``weight`` of its inputs, ``recurrent`` of states.
 
@@ -26,16 +48,7 @@ class Direction(Module):
     def __init__(
         self, sizes: tuple[int, int], gates: int, bias: bool, init: Initial, dtype: Any, random: Any
     ) -> None:
-        inputs, hidden = sizes
-        name, fans, wide = named("recurrent"), (hidden, hidden), gates * hidden
-        shapes = {"weight": (inputs, wide), "recurrent": (hidden, wide)}
-        shapes |= {"bias": (wide,)} if bias else {}  # type: ignore[dict-item]
-        shapes |= {"bias_new": (hidden,)} if bias and gates == 3 else {}  # type: ignore[dict-item]
-        self.bias = self.bias_new = None
-        for attribute, shape in shapes.items():
-            how = "uniform" if attribute.startswith("bias") else init
-            made = first_value(f"{name}.{attribute}", shape, how, fans, random, dtype)
-            setattr(self, attribute, made)
+        give_gates(self, named("recurrent"), sizes, gates, bias, (init, dtype, random))
 
     weight: Any
     recurrent: Any

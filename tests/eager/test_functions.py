@@ -46,6 +46,8 @@ CALLS: dict[str, Any] = {
     "getitem arrays": lambda x, v, i: x[i, i],
     "getitem mask": lambda x, v, i: x[X > 0.4],
     "group_norm": lambda x, v, i: sg.nn.group_norm(x, 2),
+    "instance_norm": lambda x, v, i: sg.nn.instance_norm(x[None]),
+    "local_response_norm": lambda x, v, i: sg.nn.local_response_norm(x, 3, 0.5),
     "host_call": lambda x, v, i: sg.host_call(np.sort, x, types=x),
     "numba_call": lambda x, v, i: sg.numba_call(np.sort, x, types=x),
     "huber": lambda x, v, i: sg.nn.huber(x, 2.0 * x, 0.3),

@@ -27,6 +27,16 @@ def plain(make: Callable[[], Any], oracle: Callable[[Any], Any]) -> Case:
     return Case(make, ((3, 4),), lambda s, x: oracle(x))
 
 
+def plain_weighted(make: Callable[[], Any], count: int) -> Case:
+    """An activation of channels [n, c, l] with a slope for each, or one for all."""
+
+    def oracle(s: Any, x: Any) -> Any:
+        assert s["weight"].shape == (count,)
+        return np.where(x > 0, x, s["weight"].reshape(-1, 1) * x)
+
+    return Case(make, ((3, 4, 2),), oracle)
+
+
 def softmax(x: Any) -> Any:
     return np.exp(x) / np.exp(x).sum(-1, keepdims=True)
 
@@ -36,8 +46,25 @@ nn = sg.nn
 CASES: dict[str, Case] = {
     "Linear": Case(lambda: nn.Linear(3, 2, **D), ((4, 5, 3),), of.linear),
     "Linear without bias": Case(lambda: nn.Linear(3, 2, False, **D), ((4, 3),), of.linear),
+    "Bilinear": Case(lambda: nn.Bilinear(3, 4, 2, **D), ((2, 5, 3), (2, 5, 4)), of.bilinear),
+    "Bilinear without bias": Case(
+        lambda: nn.Bilinear(3, 4, 2, False, **D), ((5, 3), (5, 4)), of.bilinear
+    ),
     "Flatten": Case(lambda: nn.Flatten(), ((2, 3, 4),), lambda s, x: x.reshape(2, 12)),
     "Embedding": Case(lambda: nn.Embedding(5, 3, **D), (IDS,), lambda s, i: s["weight"][i]),
+    **{
+        f"EmbeddingBag {mode}": Case(
+            lambda mode=mode: nn.EmbeddingBag(5, 3, mode=mode, **D),
+            (IDS,),
+            lambda s, i, mode=mode: getattr(s["weight"][i], mode)(-2),
+        )
+        for mode in ("mean", "sum", "max")
+    },
+    "EmbeddingBag weighted": Case(
+        lambda: nn.EmbeddingBag(5, 3, mode="sum", **D),
+        (IDS, (2, 2)),
+        lambda s, i, w: (s["weight"][i] * w[..., None]).sum(-2),
+    ),
     "LayerNorm": Case(lambda: nn.LayerNorm(4, **D), ((3, 4),), of.layer_norm),
     "LayerNorm plain": Case(
         lambda: nn.LayerNorm(4, 1e-3, False), ((3, 4),), lambda s, x: of.layer_norm(s, x, 1e-3)
@@ -58,6 +85,27 @@ CASES: dict[str, Case] = {
             ("BatchNorm2d", (2, 3, 2, 2)),
             ("BatchNorm3d", (2, 3, 2, 1, 2)),
         )
+    },
+    **{
+        name: Case(
+            lambda name=name: getattr(nn, name)(3, affine=name != "InstanceNorm3d", **D),
+            (shape,),
+            lambda s, x: of.group_norm(s, x, 3),
+        )
+        for name, shape in (
+            ("InstanceNorm1d", (5, 3, 4)),
+            ("InstanceNorm2d", (2, 3, 2, 3)),
+            ("InstanceNorm3d", (2, 3, 2, 1, 2)),
+        )
+    },
+    **{
+        f"Dropout{n}d": Case(
+            lambda n=n: getattr(nn, f"Dropout{n}d")(0.5, seed=3),
+            ((6, 4, *(2, 3, 1)[:n]),),
+            None,
+            lambda s, x: x,
+        )
+        for n in (1, 2, 3)
     },
     "Dropout": Case(lambda: nn.Dropout(0.5, seed=3), ((6, 4),), None, lambda s, x: x),
     "Sequential": Case(
@@ -121,6 +169,19 @@ CASES: dict[str, Case] = {
     "LSTM dropout": Case(
         lambda: nn.LSTM(3, 2, 2, dropout=0.5, batch_first=True, **D), ((2, 4, 3),), None
     ),
+    **{
+        f"{kind}Cell": Case(
+            lambda kind=kind: getattr(nn, f"{kind}Cell")(3, 2, **D),
+            ((4, 3),),
+            lambda s, x, kind=kind: of.cell(s, x, kind.lower()),
+        )
+        for kind in ("RNN", "GRU", "LSTM")
+    },
+    "GRUCell without bias, with a state": Case(
+        lambda: nn.GRUCell(3, 2, False, **D),
+        ((4, 3), (4, 2)),
+        lambda s, x, h: of.cell({**s, "bias_new": 0.0}, x, "gru", h),
+    ),
     "MultiHeadAttention": Case(
         lambda: nn.MultiHeadAttention(8, 2, causal=True, rotary=True, **D),
         ((2, 5, 8),),
@@ -146,6 +207,8 @@ CASES: dict[str, Case] = {
     ),
     "ReLU": plain(lambda: nn.ReLU(), lambda x: np.maximum(x, 0.0)),
     "LeakyReLU": plain(lambda: nn.LeakyReLU(0.2), lambda x: np.where(x > 0, x, 0.2 * x)),
+    "PReLU": plain_weighted(lambda: nn.PReLU(**D), 1),
+    "PReLU of channels": plain_weighted(lambda: nn.PReLU(4, 0.1, **D), 4),
     "ELU": plain(lambda: nn.ELU(0.5), lambda x: np.where(x > 0, x, 0.5 * np.expm1(x))),
     "GELU": plain(lambda: nn.GELU(), of.gelu),
     "SiLU": plain(lambda: nn.SiLU(), lambda x: x * of.sigmoid(x)),

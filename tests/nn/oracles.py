@@ -21,6 +21,11 @@ def linear(s: State, x: Any) -> Any:
     return x @ s["weight"] + s.get("bias", 0.0)
 
 
+def bilinear(s: State, x: Any, y: Any) -> Any:
+    outs = [((x @ w) * y).sum(-1) for w in s["weight"]]
+    return np.stack(outs, -1) + s.get("bias", 0.0)
+
+
 def layer_norm(s: State, x: Any, eps: float = 1e-5) -> Any:
     away = x - x.mean(-1, keepdims=True)
     out = away / np.sqrt((away**2).mean(-1, keepdims=True) + eps)
@@ -38,6 +43,8 @@ def group_norm(s: State, x: Any, groups: int) -> Any:
         own = x[n, g * each : (g + 1) * each]
         out[n, g * each : (g + 1) * each] = (own - own.mean()) / np.sqrt(own.var() + 1e-5)
     shape = (-1, *(1,) * (x.ndim - 2))
+    if "weight" not in s:
+        return out
     return out * s["weight"].reshape(shape) + s["bias"].reshape(shape)
 
 
@@ -108,6 +115,26 @@ def sigmoid(x: Any) -> Any:
     return 1.0 / (1.0 + np.exp(-x))
 
 
+def cell(own: State, x: Any, kind: str, h: Any = None) -> Any:
+    """The next state of one time, of an LSTM a pair."""
+    w, u, b = own["weight"], own["recurrent"], own.get("bias", 0.0)
+    c = np.zeros((len(x), len(u)))
+    return cell_step(own, kind, x @ w + b, c if h is None else h, c, u)[: 1 + (kind == "lstm")]
+
+
+def cell_step(own: State, kind: str, given: Any, h: Any, c: Any, u: Any) -> tuple[Any, Any]:
+    """(h, c) behind the inputs' part of the gates."""
+    if kind == "rnn":
+        return np.tanh(given + h @ u), c
+    if kind == "lstm":
+        i, f, g, o = np.split(given + h @ u, 4, -1)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        return sigmoid(o) * np.tanh(c), c
+    (r, z, n), (hr, hz, hn) = (np.split(y, 3, -1) for y in (given, h @ u))
+    z = sigmoid(z + hz)
+    return (1 - z) * np.tanh(n + sigmoid(r + hr) * (hn + own["bias_new"])) + z * h, c
+
+
 def recurrent(s: State, x: Any, kind: str, layers: int = 1, ways: int = 1) -> Any:
     """Outputs and last states."""
     lasts = []
@@ -119,16 +146,7 @@ def recurrent(s: State, x: Any, kind: str, layers: int = 1, ways: int = 1) -> An
             h = c = np.zeros((x.shape[1], len(u)))
             rows = []
             for each in x[::-1] if way else x:
-                if kind == "rnn":
-                    h = np.tanh(each @ w + h @ u + b)
-                elif kind == "lstm":
-                    i, f, g, o = np.split(each @ w + h @ u + b, 4, -1)
-                    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-                    h = sigmoid(o) * np.tanh(c)
-                else:
-                    (r, z, n), (hr, hz, hn) = (np.split(y, 3, -1) for y in (each @ w + b, h @ u))
-                    z = sigmoid(z + hz)
-                    h = (1 - z) * np.tanh(n + sigmoid(r + hr) * (hn + own["bias_new"])) + z * h
+                h, c = cell_step(own, kind, each @ w + b, h, c, u)
                 rows.append(h)
             outs.append(np.stack(rows[::-1] if way else rows))
             lasts.append((h, c))

@@ -10,7 +10,13 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.eager import Tensor
-from staticgrad.errors import ArgumentError, GraphError, ParameterValueError, RankError
+from staticgrad.errors import (
+    ArgumentError,
+    GraphError,
+    ParameterValueError,
+    RankError,
+    ShapeError,
+)
 from staticgrad.functions.trees import flatten
 from staticgrad.ops.philox import FOLDED
 
@@ -238,3 +244,52 @@ def test_what_does_not_fit_is_refused() -> None:
             wrong()
     with pytest.raises(RankError, match=re.escape("not of 4 axes")):
         nn.MaxPool2d(2)(Tensor(np.ones((2, 3, 4))))
+
+
+@pytest.mark.parametrize(
+    ("layer", "ndim"), [(nn.Dropout1d, 3), (nn.Dropout2d, 4), (nn.Dropout3d, 5)]
+)
+def test_whole_channels_are_dropped(layer: Any, ndim: int) -> None:
+    x = np.ones((40, 50, *(2, 3, 4)[: ndim - 2]), np.float32)
+    x[0, 0] = np.inf
+    found = sg.function(layer(0.25, seed=3))(x)
+    flat = found.reshape(40, 50, -1)
+    assert not np.isnan(found).any()
+    assert (flat == flat[:, :, :1]).all(), "a channel is dropped as a whole"
+    assert {0.0, np.float32(1 / 0.75)} == {*np.unique(flat[1:])}
+    assert abs((flat == 0).mean() - 0.25) < 0.04
+    with pytest.raises(RankError, match="axes"):
+        layer()(sg.input("x", (2, 3)))
+
+
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+def test_a_cell_along_time_is_the_layer(kind: str) -> None:
+    layer, cell = getattr(nn, kind)(3, 4), getattr(nn, f"{kind}Cell")(3, 4)
+    cell.load_state_dict({n: p.value for n, p in layer.directions[0].named_parameters()})
+    x = np.random.default_rng(1).normal(size=(5, 2, 3)).astype(np.float32)
+
+    @sg.function
+    def by_hand(x: Any) -> Any:
+        state, outputs = None, []
+        for each in x:
+            state = cell(each, state)
+            outputs.append(state[0] if kind == "LSTM" else state)
+        return sg.stack(outputs)
+
+    np.testing.assert_allclose(by_hand(x), sg.function(layer)(x)[0], rtol=1e-5, atol=1e-6)
+
+
+def test_modules_refuse_what_they_do_not_take() -> None:
+    refused: list[tuple[Any, type[Exception], str]] = [
+        (lambda: nn.PReLU(0), ArgumentError, "0 slopes"),
+        (lambda: nn.PReLU(2, "a"), ArgumentError, "not a number"),  # type: ignore[arg-type]
+        (lambda: nn.EmbeddingBag(3, 2, mode="median"), ArgumentError, "median"),  # type: ignore[arg-type]
+        (lambda: nn.EmbeddingBag(3, 2)([[1]], [[0.5]]), ArgumentError, "weights go with"),
+        (lambda: nn.EmbeddingBag(3, 2)(np.int64(1)), RankError, "single"),
+        (lambda: nn.InstanceNorm2d(3)(sg.input("x", (2, 3, 4))), RankError, "of 4 axes"),
+        (lambda: nn.InstanceNorm1d(3)(sg.input("x", (2, 6, 4))), ShapeError, r"\[n, 3, ...\]"),
+        (lambda: nn.LSTMCell(2.5, 3), ArgumentError, "input_size"),  # type: ignore[arg-type]
+    ]
+    for call, error, text in refused:
+        with pytest.raises(error, match=text):
+            call()

@@ -7,6 +7,7 @@ import pytest
 from scipy import special
 
 import staticgrad as sg
+from staticgrad import nn
 from staticgrad.autodiff.reverse import grad
 from staticgrad.errors import (
     ArgumentError,
@@ -16,7 +17,6 @@ from staticgrad.errors import (
     RankError,
     ShapeError,
 )
-from staticgrad.functions import nn
 from tests.ops.graphs import run
 from tests.ops.messages import assert_refused
 
@@ -108,6 +108,46 @@ def test_group_norm(rng):
         nn.group_norm(v, 3, axis=7)
 
 
+def test_instance_norm(rng):
+    x = rng.normal(size=(2, 3, 4, 5))
+    gain, bias = rng.normal(size=(2, 3))
+    expected = (x - x.mean((2, 3), keepdims=True)) / np.sqrt(x.var((2, 3), keepdims=True) + 1e-3)
+    expected = expected * gain[:, None, None] + bias[:, None, None]
+    v = sg.input("x", ("n", 3, "h", 5), "float64")
+    found = run(nn.instance_norm(v, gain, bias, eps=1e-3), {"x": x})
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+    narrow = run(nn.instance_norm(x.astype("float32"), eps=1e-3))
+    assert narrow.dtype == np.float32
+    plain = (expected - bias[:, None, None]) / gain[:, None, None]
+    np.testing.assert_allclose(narrow, plain, rtol=1e-4, atol=1e-5)
+    assert run(nn.instance_norm(np.zeros((2, 0, 4)))).shape == (2, 0, 4)
+    with assert_refused(RankError, "not [n, c, ...]", line="nn.instance_norm"):
+        nn.instance_norm(sg.input("x", (2, 3)))
+    with assert_refused(ArgumentError, "not known at build", line="nn.instance_norm"):
+        nn.instance_norm(sg.input("x", ("n", "c", 4)))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 9])
+def test_local_response_norm(rng, size):
+    x = rng.normal(size=(2, 5, 3))
+    expected = np.empty_like(x)
+    for c in range(5):
+        near = [k for k in range(c - size // 2, c - size // 2 + size) if 0 <= k < 5]
+        mean = (x[:, near] ** 2).sum(1) / size
+        expected[:, c] = x[:, c] / (2.0 + 0.5 * mean) ** 0.6
+    v = sg.input("x", ("n", "c", 3), "float64")
+    found = run(nn.local_response_norm(v, size, 0.5, 0.6, 2.0), {"x": x})
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    check_gradient(lambda each: nn.local_response_norm(each, size, 0.5), {"x": x}, rng)
+
+
+def test_neighbours_that_are_none_are_refused():
+    with assert_refused(ArgumentError, "size is 0", line="nn.local_response_norm"):
+        nn.local_response_norm(sg.input("x", (2, 3)), 0)
+    with assert_refused(RankError, "not [n, c, ...]", line="nn.local_response_norm"):
+        nn.local_response_norm(sg.input("x", (2,)), 3)
+
+
 def check_gradient(function, feeds, rng, second=True):
     """Along a random direction of all feeds, against central differences; twice."""
     t = sg.input("t", (), "float64")
@@ -129,6 +169,8 @@ def test_derivatives_of_layers(rng):
     check_gradient(nn.rms_norm, {"x": x, "g": gain}, rng)
     check_gradient(nn.batch_norm, {"x": x, "g": gain, "b": bias}, rng)
     check_gradient(lambda v, g, b: nn.group_norm(v, 3, g, b), {"x": x, "g": gain, "b": bias}, rng)
+    places = {"x": rng.normal(size=(2, 6, 3)), "g": gain, "b": bias}
+    check_gradient(nn.instance_norm, places, rng)
     q, k, v = rng.normal(size=(3, 2, 3, 4))
     check_gradient(lambda *a: nn.attention(*a, causal=True), {"q": q, "k": k, "v": v}, rng)
 
