@@ -37,8 +37,12 @@ DTYPES: Final = ("float32", "float64")
 MOST: Final = 2**32
 #: The least M, N and K of what several threads are measured on: smaller ones are not shared.
 SHARED: Final = 64
-ROUNDS: Final = 3
-SECONDS: Final = 1e-3
+ROUNDS: Final = 5
+SECONDS: Final = 2e-3
+#: Calls before the first round, in so many seconds at most: threads wake, caches fill, and a program
+#: of ours that may share its work has tried both ways by then (``native/pool_code.py``).
+EARLY: Final = 24
+EARLY_SECONDS: Final = 0.25
 #: Products of so many terms are compared in all elements, larger ones in some rows and columns.
 COMPARED: Final = 2**18
 COMPARED_ROWS: Final = 16
@@ -77,7 +81,10 @@ def measure(
         for name, call in ready.items():
             call()
             _check(name, form, a, b, results[name])
-        repeats = {name: _repeats(call) for name, call in ready.items()}
+        repeats = {}
+        for name, call in ready.items():
+            _begin(call)
+            repeats[name] = _repeats(call)
         for _, (name, call) in product(range(ROUNDS), ready.items()):
             best[name] = min(best[name], _seconds(call, repeats[name]))
         rates = {name: round(2e-9 * m * n * k / s, 3) for name, s in best.items()}
@@ -141,6 +148,15 @@ def _check(name: str, form: str, a: Any, b: Any, found: Any) -> None:
     off = float((np.abs(found[rows, columns] - wide[0] @ wide[1]) / scale).max(initial=0))
     if not off < (1e-5 if a.dtype == "float32" else 1e-13):
         raise SystemExit(f"{name} is wrong: {form} {left.shape} @ {right.shape}, off by {off}")
+
+
+def _begin(call: Callable[[], object]) -> None:
+    """The calls before the first round."""
+    end = time.perf_counter() + EARLY_SECONDS
+    for _ in range(EARLY):
+        call()
+        if time.perf_counter() > end:
+            return
 
 
 def _repeats(call: Callable[[], object]) -> int:
