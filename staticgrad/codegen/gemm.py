@@ -25,6 +25,7 @@ from staticgrad.codegen.product_epilogue import (
     stored_as_is,
     write_epilogue,
     write_near_results,
+    write_own,
     write_straight,
 )
 from staticgrad.codegen.product_streams import (
@@ -137,8 +138,9 @@ class PlainProduct:
         self.most_rows, self.most_columns, self.most_terms = m.most, n.most, k.most
         #: Whether an outer axis goes over panels of b that lie one behind the other.
         self.in_panels = lies_in_panels(self)
-        #: Where whole tiles store their results themselves, if nothing follows them.
-        self.straight = stored_as_is(kernel, stage) if self.one_part else None
+        #: Where results go as they are, if nothing follows them; where whole tiles store them.
+        self.plain = stored_as_is(kernel, stage)
+        self.straight = self.plain if self.one_part else None
 
     # the iteration
 
@@ -401,6 +403,8 @@ class PlainProduct:
         tile.lines += [f"if rows > {most}:", f"    rows = {most}"]
         if self.straight is not None:
             write_straight(self, tile, self.straight)
+        elif self.plain is not None:
+            write_own(self, tile, self.plain)
         vectors = max(self.tiles.heights)
         for part in range(0, self.columns, vectors * self.lanes):
             shift = ""
@@ -477,7 +481,12 @@ class PlainProduct:
             "depth": "past - depth",
             "hop": hop,
             "leap": str(self.lanes) if self.turned else scaled(str(self.lanes), hop),
+            "own": "tile",
+            "mine": "0",
+            "pace": "0",
         }
+        if self.straight is None and self.plain is not None:
+            named |= {"own": f"ptr_{self.element}(own_at)", "mine": "mine", "pace": "pace"}
         if self.straight is not None:
             near = {name: f"ptr_{self.element}({name}_at)" for name in ("c", "near")}
             named |= near | {name: name for name in ("width", "hop", "leap")}

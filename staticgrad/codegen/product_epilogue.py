@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
 from staticgrad.codegen.prefetching import touched_by_next_tile
@@ -15,6 +15,9 @@ from staticgrad.ir.kernel_stages import Gemm
 
 if TYPE_CHECKING:
     from staticgrad.codegen.gemm import PlainProduct
+
+#: Steps of k that are too few to bring a tile's results near in.
+SHORT_PART: Final = 64
 
 
 def stored_as_is(kernel: Kernel, stage: Gemm) -> Access | None:
@@ -63,6 +66,24 @@ def write_near_results(product: PlainProduct, out: Lines, tile: Lines, to: Acces
     tile.add(f"    leap = {product.lanes}")
 
 
+def write_own(product: PlainProduct, out: Lines, to: Access) -> None:
+    """Where a tile's results will be stored, which it brings near while it computes their last part
+    of k, or the one before a short one: behind it their memory would come too late.
+
+    It is the last lane of each vector, as in ``touched_by_next_tile``.
+    """
+    row = to.stride("i")
+    base = base_text(to, frozenset({"i", VECTOR}))
+    place = total(base, scaled("(first_row + top)", row), "j0", str(product.lanes - 1))
+    out.add("own_at = address(tile)")
+    out.add("mine = 0")
+    out.add("pace = 0")
+    out.add(f"if past + {SHORT_PART} > {product.k}:")
+    out.add(f"    own_at = address({to.operand})")
+    out.add(f"    mine = {place}")
+    out.add(f"    pace = {row}")
+
+
 def write_epilogue(product: PlainProduct, out: Lines, rare: bool = False) -> None:
     """Each stored vector of the tile's rows through the stores' expressions.
 
@@ -78,7 +99,8 @@ def write_epilogue(product: PlainProduct, out: Lines, rare: bool = False) -> Non
     rest.add(f"    m = mask{lanes}({lanes if fills else 'wide - half'})")
     one, long = Lines(), rare or work(body, product.unit) > SHORT
     one.add(f"acc = load{lanes}(tile, from_)")
-    if long and not rare:  # a line of a row, then one of the next: hardware finds no stream in that
+    ahead = product.plain is None  # tiles bring near themselves where results go as they are
+    if long and ahead:  # a line of a row, then one of the next: hardware finds no stream in that
         one.lines += touched_by_next_tile(product.stage.stores, scope, product.columns)
     one.extend(body)
     _write_each_row(product, rest, one, "to - into + half", 1)
@@ -92,7 +114,8 @@ def write_epilogue(product: PlainProduct, out: Lines, rare: bool = False) -> Non
             whole.add(f"m = on{half}")
         whole.add(f"{VECTOR} = {total('j0', str(half))}")
         whole.add(f"acc = load{lanes}(tile, {total('from_', str(half))})")
-        whole.lines += touched_by_next_tile(product.stage.stores, scope, product.columns)
+        if ahead:
+            whole.lines += touched_by_next_tile(product.stage.stores, scope, product.columns)
         whole.extend(body)
     if masked:
         _write_each_row(product, out, whole, "to - into", 0)

@@ -31,6 +31,9 @@ MOST_EVEN: Final = 24
 STEPS: Final = 4
 #: Vectors ahead that are brought near of a factor that no second cache holds.
 FAR: Final = 512
+#: Steps of k after which one more row of results is brought near: those of all rows of a tile are
+#: asked for in 112 steps, where their memory is not late, and no faster than it comes.
+OWN: Final = 8
 #: How rows of the first factor lie that are not placed.
 STRIDES: Final = ("row", "inner")
 
@@ -71,7 +74,7 @@ class Tiles:
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """Names of a tile's arguments, which are words but for the first four.
+        """Names of a tile's arguments, which are words but for the first four, or five.
 
         ``a``, ``b`` and ``c`` begin at ``at``, ``down`` and ``to``. Rows of a are ``row`` apart,
         the ``last`` is repeated; its steps of k are ``inner`` apart, those of b ``step``, or it is
@@ -80,7 +83,9 @@ class Tiles:
         does, of which ``went`` are passed over. ``c``
         goes on unless ``fresh``, by ``depth`` steps of k. ``near`` is memory whose lines are
         brought near, from ``ahead`` on, ``hop`` apart; every so many lanes, ``leap`` from where
-        those began. Rows of c are ``width`` apart.
+        those began. Rows of c are ``width`` apart. ``own``, from ``mine`` on, is where results are
+        stored afterwards, ``pace`` from one row to the next: in between some lines of it are
+        brought near, too, of placed rows and places that are looked up none.
         """
         places = (
             "at",
@@ -97,7 +102,9 @@ class Tiles:
             "hop",
             "leap",
         )
-        return ("a", "b", "c", "near", *places)
+        if self.placed or self.looked:
+            return ("a", "b", "c", "near", *places)
+        return ("a", "b", "c", "near", "own", *places, "mine", "pace")
 
     def function(self, unit: Unit, vectors: int) -> str:
         """The name of the function for panels of so many vectors, or fewer; written on first use.
@@ -152,7 +159,7 @@ class Tiles:
         out.add("else:")
         for cell, place in cells.items():
             out.add(f"    {cell} = load{lanes}(c, {place})")
-        self._write_steps(out, self._step(height, vectors))
+        self._write_steps(out, self._step(height, vectors), vectors)
         for cell, place in cells.items():
             out.add(f"store{lanes}(c, {place}, {cell})")
         return out
@@ -161,7 +168,7 @@ class Tiles:
         """Where a vector of a row of the results lies."""
         return total("to", scaled("width", row), str(vector * self.lanes))
 
-    def _write_steps(self, out: Lines, step: Lines) -> None:
+    def _write_steps(self, out: Lines, step: Lines, vectors: int) -> None:
         """``step`` for every k, with a line brought near in each, or run by run."""
         if self.placed and self.wide:
             self._write_runs(out, step)
@@ -175,6 +182,7 @@ class Tiles:
             out.extend(step, 1)
             return
         out.add("start = ahead")
+        out.add("cell = mine")
         out.add(f"for first in range(0, depth, {self.lanes}):")
         out.add(f"    stop = first + {self.lanes}")
         out.add("    if stop > depth:")
@@ -185,6 +193,10 @@ class Tiles:
         out.add("        line = line + hop")
         out.extend(step, 2)
         out.add("    start = start + leap")
+        for _ in range(self.lanes // OWN if self.wide else 1):
+            for v in range(vectors):
+                out.add(f"    prefetch_write(own, {total('cell', str(v * self.lanes))})")
+            out.add("    cell = cell + pace")
 
     def _write_runs(self, out: Lines, step: Lines) -> None:
         out.add("number = went // run")
@@ -239,7 +251,7 @@ class Tiles:
         """Names of the arguments of what computes a few rows: those of tiles up to ``fresh``."""
         names = replace(self, placed=False).arguments
         names = tuple([name for name in names if name != "width"])
-        return (*names[:3], *names[4 : names.index("ahead")])
+        return (*names[:3], *names[names.index("at") : names.index("ahead")])
 
     def few_rows(self, unit: Unit) -> str:
         """The name of the function for a few rows of results, ``width`` apart, by the rows of b.
