@@ -151,25 +151,33 @@ class Tiles:
             out.extend(self._tile(height, vectors), deeper + 1)
 
     def _tile(self, height: int, vectors: int) -> Lines:
-        out, lanes = Lines(), self.lanes
-        cells = {f"c{r}_{v}": self._place(r, v) for r in range(height) for v in range(vectors)}
+        out, known = Lines(), Lines()
         out.add("if fresh == 1:")
-        for cell in cells:
-            out.add(f"    {cell} = {self.zero}")
+        for r, v in product(range(height), range(vectors)):
+            out.add(f"    c{r}_{v} = {self.zero}")
         out.add("else:")
-        for cell, place in cells.items():
-            out.add(f"    {cell} = load{lanes}(c, {place})")
-        self._write_steps(out, self._step(height, vectors), vectors)
-        for cell, place in cells.items():
-            out.add(f"store{lanes}(c, {place}, {cell})")
+        self._write_cells(known, height, vectors, "{cell} = load{lanes}(c, {place})")
+        out.extend(known, 1)
+        highest = height == self.highest and vectors == max(self.heights)
+        self._write_steps(out, self._step(height, vectors), vectors if highest else 0)
+        self._write_cells(out, height, vectors, "store{lanes}(c, {place}, {cell})")
         return out
 
-    def _place(self, row: int, vector: int) -> str:
-        """Where a vector of a row of the results lies."""
-        return total("to", scaled("width", row), str(vector * self.lanes))
+    def _write_cells(self, out: Lines, height: int, vectors: int, line: str) -> None:
+        """``line`` for every vector of every row of the results, and where it lies."""
+        out.add("row_at = to")
+        for r in range(height):
+            if r:
+                out.add("row_at = row_at + width")
+            for v in range(vectors):
+                place = total("row_at", str(v * self.lanes))
+                out.add(line.format(cell=f"c{r}_{v}", lanes=self.lanes, place=place))
 
-    def _write_steps(self, out: Lines, step: Lines, vectors: int) -> None:
-        """``step`` for every k, with a line brought near in each, or run by run."""
+    def _write_steps(self, out: Lines, step: Lines, own: int) -> None:
+        """``step`` for every k, with a line brought near in each, or run by run.
+
+        ``own``: how many vectors of a row of results are brought near, too.
+        """
         if self.placed and self.wide:
             self._write_runs(out, step)
             return
@@ -182,7 +190,8 @@ class Tiles:
             out.extend(step, 1)
             return
         out.add("start = ahead")
-        out.add("cell = mine")
+        if own:
+            out.add("cell = mine")
         out.add(f"for first in range(0, depth, {self.lanes}):")
         out.add(f"    stop = first + {self.lanes}")
         out.add("    if stop > depth:")
@@ -193,8 +202,8 @@ class Tiles:
         out.add("        line = line + hop")
         out.extend(step, 2)
         out.add("    start = start + leap")
-        for _ in range(self.lanes // OWN if self.wide else 1):
-            for v in range(vectors):
+        for _ in range((self.lanes // OWN if self.wide else 1) if own else 0):
+            for v in range(own):
                 out.add(f"    prefetch_write(own, {total('cell', str(v * self.lanes))})")
             out.add("    cell = cell + pace")
 
