@@ -18,9 +18,10 @@ from staticgrad.planning.problem import Identifier, Net
 from staticgrad.planning.runs import Runs, written_over
 from staticgrad.records import dataclass
 
-#: More effort to place each block, and for all at most.
+#: More effort to place each block, and for all at most; and that of a short try for each block.
 _EACH: Final = 60_000
 _MOST: Final = 120_000_000
+_SHORT: Final = 30_000
 
 
 @dataclass(frozen=True)
@@ -100,13 +101,17 @@ class MemoryPlan:
     least: float = 0.0
 
     @classmethod
-    def of(cls, net: Net, sequence: Sequence[int], bound: int, goal: int = 0) -> MemoryPlan:
-        """The plan of a sequence; placement ends where it reaches ``goal``, or the load."""
+    def of(
+        cls, net: Net, sequence: Sequence[int], bound: int, goal: int = 0, *, short: bool = False
+    ) -> MemoryPlan:
+        """The plan of a sequence; placement ends where it reaches ``goal``, or the load, and where
+        it is ``short`` after a fifth of the effort or less."""
         runs = Runs(net, sequence)
         blocks = allocations(runs)
         spans = Spans(tuple(blocks.first), tuple(blocks.last), len(runs.sequence))
         load = max(spans.load(blocks.sizes), default=0)
-        effort = BRIEF + min(_EACH * len(blocks.sizes), _MOST)
+        count = len(blocks.sizes)
+        effort = min(_SHORT * count, BRIEF) if short else BRIEF + min(_EACH * count, _MOST)
         offsets, height = place_tightly(spans, blocks.sizes, max(load, goal), effort)
         sequence = tuple(runs.sequence)
         return cls(net, sequence, tuple(offsets), height, load, runs.cost, bound)

@@ -34,11 +34,12 @@ _EFFORTS: Final[dict[str, tuple[tuple[int, int], ...]]] = {
 }
 _REBUILT: Final = 2_000  # ops up to which sequences are rebuilt
 _TRIES: Final = 8  # sequences that are placed, the cheapest first
+_LONG: Final = 3  # those of them that placement misses by the fewest bytes get more effort
 _SOLVED: Final = 150  # ops up to which there is a mixed integer program
 _BY_SOLVER: Final = ("milp", "rounded")
 _SECONDS: Final = 60.0  # of the solver, for each order
 _DEAR: Final = 1.25  # cost, in costs of all ops, from which on there are hot walks
-_ROUNDS: Final = 3  # goals below the budget, where placement misses it
+_LOWER: Final = (1.0, 2.0, 4.0)  # goals below the budget, in what placement missed it by
 
 
 @checked
@@ -167,13 +168,17 @@ def _within(
         return best, smallest
     found += _searched(descents, found, budget, effort, random)
     best, smallest, over = _cheapest(net, found, budget, bound, smallest, None)
-    goal = budget
-    for turn in range(_ROUNDS):
-        if not over or goal <= bound:
-            break
-        goal = max(bound, goal - (over << turn))  # placement may lose again what it lost before
+    if not over:
+        found = _rebuilt(descents, found, budget, effort, random)
+        best, smallest, _ = _cheapest(net, found, budget, bound, smallest, best)
+        return best, smallest
+    lost = over
+    for share in _LOWER:  # placement may lose again what it lost before
+        goal = max(bound, budget - int(share * lost))
         found = _lowered(descents, found, budget, goal, effort, random)
         best, smallest, over = _cheapest(net, found, budget, bound, smallest, best)
+        if not over or goal <= bound:
+            break
     return best, smallest
 
 
@@ -188,15 +193,24 @@ def _cheapest(
     """The plan of the cheapest sequence whose arena keeps the budget, if it is cheaper than the
     best, the smallest arena of all that were placed, and the fewest bytes by which the arena of a
     cheaper sequence exceeded the budget where its load does not."""
-    over = 0
     fitting: dict[float, list[int]] = {}
     for load, cost, sequence in sorted(found):  # of one cost the least load
         if load <= budget:
             fitting.setdefault(cost, sequence)
+    missed: list[MemoryPlan] = []
     for cost in sorted(fitting)[:_TRIES]:
         if best is not None and cost >= best.cost * (1.0 - 1e-9):
             break
-        plan = MemoryPlan.of(net, fitting[cost], bound, budget)
+        plan = MemoryPlan.of(net, fitting[cost], bound, budget, short=True)
+        smallest = min(smallest, plan.height)
+        if plan.height <= budget:
+            best = plan
+            break
+        missed.append(plan)
+    near = sorted(missed, key=lambda plan: plan.height)[:_LONG]
+    over = 0
+    for missing in sorted(near, key=lambda plan: plan.cost):
+        plan = MemoryPlan.of(net, missing.sequence, bound, budget)
         smallest = min(smallest, plan.height)
         if plan.height <= budget:
             best = plan
@@ -227,7 +241,8 @@ def _lowered(
         low.append((descents.peak, net.cost(sequence), sequence))
     if walking:
         starts = [sequence for _, _, sequence in near[:2]]
-        low += walked(descents, starts, goal, random, walking)
+        part = 2 if len(net.ops) <= _SOLVED else 1  # of few ops, many walks are short already
+        low += walked(descents, starts, goal, random, walking // part)
     return low
 
 
@@ -303,7 +318,7 @@ def _searched(
 ) -> list[tuple[int, float, list[int]]]:
     """What the searches make of sequences that descents ended at, and what other policies give."""
     net = descents.net
-    descending, walking, rebuilding = _efforts(net, effort)
+    descending, walking, _ = _efforts(net, effort)
     given = list(range(len(net.ops)))
     found = list(begun)
     if not walking:
@@ -316,11 +331,22 @@ def _searched(
     best = _ends(found, goal)[0]
     if len(net.ops) <= _SOLVED and (best[0] > goal or best[1] > _DEAR * net.total):
         found += hot_walks(descents, given, goal, walking // 2)
-        best = _ends(found, goal)[0]
-    if short and best[0] <= goal:
-        sequence = rebuilt(descents, best[2], goal, random, rebuilding)
-        found.append((goal, net.cost(sequence), sequence))
     return found[len(begun) :]
+
+
+def _rebuilt(
+    descents: Descents,
+    found: Sequence[tuple[int, float, list[int]]],
+    goal: int,
+    effort: str,
+    random: Random,
+) -> list[tuple[int, float, list[int]]]:
+    """What ruin and rebuild makes of the cheapest sequence that keeps the goal."""
+    net, (_, _, rebuilding) = descents.net, _efforts(descents.net, effort)
+    if not rebuilding or len(net.ops) > _REBUILT or _ends(found, goal)[0][0] > goal:
+        return []
+    sequence = rebuilt(descents, _ends(found, goal)[0][2], goal, random, rebuilding)
+    return [(goal, net.cost(sequence), sequence)]
 
 
 def _by_others(
