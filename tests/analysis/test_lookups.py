@@ -13,11 +13,11 @@ from staticgrad.errors import IndexOutOfRange, VerifyError
 from staticgrad.ir.plan_text import parse_plan
 from staticgrad.native import ROW_WORDS, Row
 from staticgrad.runtime.step import Table
+from tests.diagonals import diagonals
 from tests.safety.empty_axes import LOOKUPS
 
 
-@pytest.mark.parametrize("debug", [False, True])
-@pytest.mark.parametrize("name", LOOKUPS)
+@diagonals(2, ("name", LOOKUPS), ("debug", [False, True]))
 def test_the_plan_is_what_runs(name: str, debug: bool) -> None:
     table, rows = sg.input("table", ("n", 40)), sg.input("rows", (5,), "int64")
     new = sg.input("new", (5, 40))

@@ -10,6 +10,7 @@ from staticgrad.errors import ParseError, VerifyError
 from staticgrad.ir.kernel_parser import parse_kernel
 from staticgrad.ir.verify_kernel import verify_kernel
 from tests.codegen.kernels_on_file import run
+from tests.diagonals import diagonals
 from tests.native.support import MODES, Mode
 
 TEXT = """\
@@ -113,8 +114,7 @@ def test_a_kernel_of_several_maps_says_what_is_ahead() -> None:
     assert touched(text.replace("  map", before + "  map")) == []
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("sizes", [(7, 37), (2, 4099), (3, 0)])
+@diagonals(2, ("sizes", [(7, 37), (2, 4099), (3, 0)]), ("mode", MODES), daily="vector")
 def test_what_is_ahead_changes_nothing(sizes: tuple[int, int], mode: Mode) -> None:
     first = np.linspace(-1, 1, sizes[0] * sizes[1], dtype="float32")
     second = np.linspace(2, 3, sizes[1], dtype="float32")

@@ -13,6 +13,7 @@ from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_parser import parse_kernel
 from staticgrad.ir.summation import column_sum
 from staticgrad.ir.verify_kernel import verify_kernel
+from tests.diagonals import diagonals
 from tests.native.support import MODES, Array, Mode, assert_same, call
 
 #: p1 = the row without its mean; p2, p4: partials of the columns' sums and of their greatest.
@@ -87,8 +88,12 @@ def columns_of(x: Array, workers: int, mode: Mode) -> tuple[Array, Array, Array]
     return centred, *found
 
 
-@pytest.mark.parametrize("shape", [(1, 3), (31, 16), (33, 5), (70, 33), (1100, 5), (3000, 17)])
-@pytest.mark.parametrize("mode", MODES)
+@diagonals(
+    2,
+    ("mode", MODES),
+    ("shape", [(1, 3), (31, 16), (33, 5), (70, 33), (1100, 5), (3000, 17)]),
+    daily="vector",
+)
 def test_columns_have_the_bytes_of_their_rule(shape: tuple[int, int], mode: Mode) -> None:
     if mode == "python" and shape[0] > 100:
         pytest.skip("long in plain Python; random kernels go there")

@@ -11,6 +11,7 @@ from staticgrad.ir.kernel_parser import parse_kernel
 from staticgrad.ir.summation import column_sum, lane_sum
 from staticgrad.ir.verify_kernel import verify_kernel
 from tests.codegen.kernels_on_file import run
+from tests.diagonals import diagonals
 from tests.native.support import MODES, Mode, assert_same
 
 TEXT = """\
@@ -33,9 +34,13 @@ def test_the_example_is_a_kernel() -> None:
     assert str(kernel) == TEXT
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("kind", ["sum", "max"])
-@pytest.mark.parametrize("sizes", [(300, 70), (128, 1), (47, 1100), (33, 0), (0, 3)])
+@diagonals(
+    2,
+    ("sizes", [(300, 70), (128, 1), (47, 1100), (33, 0), (0, 3)]),
+    ("kind", ["sum", "max"]),
+    ("mode", MODES),
+    daily="vector",
+)
 def test_columns_have_the_bits_of_their_rule(sizes: tuple[int, int], kind: str, mode: Mode) -> None:
     columns, rows = sizes
     rng = np.random.default_rng(7)
@@ -81,8 +86,9 @@ def _multiples(count: int) -> str:
     )
 
 
-@pytest.mark.parametrize("mode", ["vector", "python"])  # by Numba it takes seconds
-@pytest.mark.parametrize(("columns", "rows"), [(47, 1100), (33, 0)])
+@diagonals(
+    2, ("columns,rows", [(47, 1100), (33, 0)]), ("mode", ["vector", "python"]), daily="vector"
+)
 def test_sums_that_go_through_the_rows_together(columns: int, rows: int, mode: Mode) -> None:
     """More of them than registers hold: in two passes, and the largest elements in one more."""
     count = 14

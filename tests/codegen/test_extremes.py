@@ -8,6 +8,7 @@ import pytest
 from staticgrad.codegen.kernel_source import render
 from staticgrad.ir.kernel_parser import parse_kernel
 from staticgrad.ir.verify_kernel import verify_kernel
+from tests.diagonals import diagonals
 from tests.native.support import MODES, Mode, assert_same, call
 
 ROWS = """\
@@ -46,10 +47,14 @@ def special_rows(dtype: str, length: int) -> np.ndarray:
     return np.array(found)
 
 
-@pytest.mark.parametrize("form", [ROWS, COLUMNS], ids=["rows", "columns"])
-@pytest.mark.parametrize("kind", ["max", "min"])
-@pytest.mark.parametrize(("code", "dtype"), [("f32", "float32"), ("f64", "float64")])
-@pytest.mark.parametrize("mode", MODES)
+@diagonals(
+    2,
+    ("mode", MODES),
+    ("code,dtype", [("f32", "float32"), ("f64", "float64")]),
+    ("kind", ["max", "min"]),
+    ("form", [ROWS, COLUMNS]),
+    daily="vector",
+)
 def test_special_numbers(mode: Mode, code: str, dtype: str, kind: str, form: str) -> None:
     kernel = parse_kernel(form.format(code, kind))
     verify_kernel(kernel)

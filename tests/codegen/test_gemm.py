@@ -18,6 +18,7 @@ from staticgrad.ir.kernel_stages import CHUNK, LONE, STREAMED
 from staticgrad.narrow_floats import STORED, narrowed
 from staticgrad.native import frontend
 from tests.codegen.kernels_on_file import assert_close
+from tests.diagonals import diagonals
 from tests.native.support import LONG_BY_NUMBA, Array, Mode, assert_same, call
 
 RNG = np.random.default_rng(0)
@@ -117,8 +118,7 @@ SHAPES = [
 LONG = [(1, CHUNK + 6, 65, 140), (1, 4 * CHUNK + 1, 130, 9), (3, 27, 14, 260)]
 
 
-@pytest.mark.parametrize("shape", [*SHAPES, *LONG])
-@pytest.mark.parametrize("bits", [512, 256])
+@diagonals(2, ("bits", [512, 256]), ("shape", [*SHAPES, *LONG]))
 def test_every_layout_gives_the_same_bytes(shape: tuple[int, ...], bits: int) -> None:
     count, m, n, k = shape
     a = RNG.normal(size=(count, m, k)).astype("f4")
@@ -131,8 +131,7 @@ def test_every_layout_gives_the_same_bytes(shape: tuple[int, ...], bits: int) ->
             assert_same(found, usual, f"{first} @ {second}")
 
 
-@pytest.mark.parametrize("bits", [512, 256])
-@pytest.mark.parametrize("literal", [False, True])
+@diagonals(2, ("literal", [False, True]), ("bits", [512, 256]))
 def test_panels_keep_their_sums_between_runs_and_blocks(bits: int, literal: bool) -> None:
     """More inner indices than rows are packed of at a time, or than a block has; several panels."""
     for m, n, k in ((CHUNK + 3, 3 * 32 + 1, 1100), (4 * CHUNK + 2, 290, 520), (30, 100, 4099)):
@@ -142,8 +141,7 @@ def test_panels_keep_their_sums_between_runs_and_blocks(bits: int, literal: bool
             assert_same(found, a @ b, f"{m} {n} {k} {layouts}")
 
 
-@pytest.mark.parametrize("bits", [512, 256])
-@pytest.mark.parametrize("letter", ["f", "d"])
+@diagonals(2, ("letter", ["f", "d"]), ("bits", [512, 256]))
 def test_rows_are_lanes_where_columns_are_few(bits: int, letter: str) -> None:
     """Last vectors reach beyond all rows, and inner indices are more than a part or one."""
     for m, n, k in ((40, 8, 300), (CHUNK + 7, 5, 9), (300, 1, 130), (65, 8, 1), (35, 7, 64)):
@@ -291,8 +289,7 @@ DIRECT += [(1, 23, direct_products.SPAN + 44, 9), (1, 29, 40, 21), (1, 38, 130, 
 DIRECT += [(1, 21, 64, 45), (2, 30, 128, 64), (1, 13, direct_products.SPAN + 64, 18)]
 
 
-@pytest.mark.parametrize(("letter", "bits"), [("f", 512), ("f", 256), ("d", 256), ("l", 512)])
-@pytest.mark.parametrize("plain", [0, 99])
+@diagonals(2, ("plain", [0, 99]), ("letter,bits", [("f", 512), ("f", 256), ("d", 256), ("l", 512)]))
 def test_products_without_tiles_have_their_bytes(
     letter: str, bits: int, plain: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from staticgrad.codegen import interleaved
 from staticgrad.codegen.kernel_source import render
 from staticgrad.ir.kernel_parser import parse_kernel
 from staticgrad.ir.verify_kernel import verify_kernel
+from tests.diagonals import diagonals
 from tests.native.support import MODES, Array, Mode, assert_same, call
 from tests.native.test_masks import Guarded
 
@@ -40,8 +41,7 @@ def fences() -> Iterator[tuple[Guarded, Guarded]]:
         guarded.close()
 
 
-@pytest.mark.parametrize("step", [2, 3, 5, 12, 16, 17, 30, 32])
-@pytest.mark.parametrize("mode", MODES)
+@diagonals(2, ("mode", MODES), ("step", [2, 3, 5, 12, 16, 17, 30, 32]), daily="vector")
 def test_rows_move_to_the_end_of_memory_and_no_further(
     step: int, mode: Mode, fences: tuple[Guarded, Guarded]
 ) -> None:
@@ -70,8 +70,7 @@ def test_parts_of_rows_far_apart_are_read_in_squares_if_they_are_long(
     assert strided(parts_of_rows(step, fewest - 1))[0] == fewest - 1
 
 
-@pytest.mark.parametrize(("step", "places"), [(33, 4), (40, 35), (129, 8)])
-@pytest.mark.parametrize("mode", MODES)
+@diagonals(2, ("mode", MODES), ("step,places", [(33, 4), (40, 35), (129, 8)]), daily="vector")
 def test_parts_of_rows_far_apart(
     step: int, places: int, mode: Mode, fences: tuple[Guarded, Guarded]
 ) -> None:

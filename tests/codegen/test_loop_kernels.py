@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests.codegen.kernels_on_file import assert_close, kernel_of, run
+from tests.diagonals import diagonals
 from tests.native.support import LONG_BY_NUMBA, MODES, Array, Mode, assert_same
 
 RNG = np.random.default_rng(0)
@@ -132,8 +133,7 @@ def lorenz(parameters: Array, state: Array, trips: int) -> Array:
     return np.stack(found)
 
 
-@pytest.mark.parametrize("trips", [0, 1, 40])
-@pytest.mark.parametrize("mode", MODES)
+@diagonals(2, ("mode", MODES), ("trips", [0, 1, 40]), daily="vector")
 def test_an_integrator_and_its_gradient(trips: int, mode: Mode) -> None:
     parameters = np.array([10, 28, 8 / 3, 0.01])
     states = RNG.normal(size=(2, trips + 1, 3)) + np.array([1, 1.5, 20])
@@ -191,9 +191,13 @@ def test_rows_in_lanes(rows: int, trips: int, mode: Mode) -> None:
 # -- scans ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(0, 3), (1, 1), (5, 33), (70, 16)])
-@pytest.mark.parametrize("name", ["running_sum", "running_maximum"])
-@pytest.mark.parametrize("mode", MODES)
+@diagonals(
+    2,
+    ("mode", MODES),
+    ("name", ["running_sum", "running_maximum"]),
+    ("rows,columns", [(0, 3), (1, 1), (5, 33), (70, 16)]),
+    daily="vector",
+)
 def test_running_totals(rows: int, columns: int, name: str, mode: Mode) -> None:
     x, y = normal(2, rows, columns), normal(2, rows, columns)
     made(name, [2, rows, rows * columns, columns], mode, p0=x, p1=y)
@@ -233,8 +237,7 @@ def test_tridiagonal_systems(size: int, systems: int, group: int, mode: Mode) ->
     assert_close(right, np.stack(wanted, 1), 1e-12)
 
 
-@pytest.mark.parametrize("size", [1, 7, 40])
-@pytest.mark.parametrize("mode", MODES)
+@diagonals(2, ("mode", MODES), ("size", [1, 7, 40]), daily="vector")
 def test_triangular_systems(size: int, mode: Mode) -> None:
     lower = np.tril(RNG.normal(size=(3, size, size)) / size) + np.eye(size)
     right = RNG.normal(size=(3, size))

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from tests.codegen.kernels_on_file import assert_close, kernel_of, run
+from tests.diagonals import diagonals
 from tests.native.support import LONG_BY_NUMBA, MODES, Array, Mode, assert_same
 
 RNG = np.random.default_rng(0)
@@ -73,8 +74,7 @@ def test_batches_of_a_transposed_product_added_to_what_is_there(batch: int, mode
     assert_close(c, true, 1e-14)
 
 
-@pytest.mark.parametrize("rows", [1, 8, 13])
-@pytest.mark.parametrize("mode", MODES)
+@diagonals(2, ("mode", MODES), ("rows", [1, 8, 13]), daily="vector")
 def test_rows_normalised_on_their_way_into_a_product(rows: int, mode: Mode) -> None:
     x, w, y = normal(rows, 37), normal(37, 20), normal(rows, 20)
     mean, inverse = x.mean(1), 1 / x.std(1)
@@ -148,8 +148,7 @@ def test_convolution_with_bias_and_relu(
     assert all(one.tobytes() == found[0].tobytes() for one in found)
 
 
-@pytest.mark.parametrize(("stride", "pad"), [(1, 1), (2, 1), (3, 0)])
-@pytest.mark.parametrize("mode", MODES)
+@diagonals(2, ("mode", MODES), ("stride,pad", [(1, 1), (2, 1), (3, 0)]), daily="vector")
 def test_the_gradient_of_an_image_phase_by_phase(stride: int, pad: int, mode: Mode) -> None:
     images, inside, outside, height, width = 2, 5, 3, 9, 11
     w = normal(outside, inside, 3, 3)
@@ -188,8 +187,9 @@ def test_the_gradient_of_an_image_phase_by_phase(stride: int, pad: int, mode: Mo
     assert_close(dx, true)
 
 
-@pytest.mark.parametrize(("stride", "pad", "inside", "outside"), [(1, 1, 3, 5), (2, 1, 2, 17)])
-@pytest.mark.parametrize("mode", MODES)
+@diagonals(
+    2, ("mode", MODES), ("stride,pad,inside,outside", [(1, 1, 3, 5), (2, 1, 2, 17)]), daily="vector"
+)
 def test_the_gradient_of_a_filter(
     stride: int, pad: int, inside: int, outside: int, mode: Mode
 ) -> None:
@@ -238,8 +238,7 @@ def test_a_fed_product_has_the_bits_of_others(
             assert_same(again, one, mode)
 
 
-@pytest.mark.parametrize("taken", [-2, 0, 1, 3, 5])
-@pytest.mark.parametrize("mode", MODES)
+@diagonals(2, ("mode", MODES), ("taken", [-2, 0, 1, 3, 5]), daily="vector")
 def test_a_fed_product_may_take_some_images(taken: int, mode: Mode) -> None:
     """As many as were kept, which are none below zero, and all that there are above."""
     inside, outside, images, high, wide = 3, 5, 4, 45, 60
@@ -254,9 +253,13 @@ def test_a_fed_product_may_take_some_images(taken: int, mode: Mode) -> None:
     assert_same(dw, wanted, mode)
 
 
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 16), (9, 37)])
-@pytest.mark.parametrize("name", ["depthwise", "depthwise_in_rows"])
-@pytest.mark.parametrize("mode", MODES)
+@diagonals(
+    2,
+    ("mode", MODES),
+    ("name", ["depthwise", "depthwise_in_rows"]),
+    ("height,width", [(1, 1), (5, 16), (9, 37)]),
+    daily="vector",
+)
 def test_each_channel_by_itself(height: int, width: int, name: str, mode: Mode) -> None:
     images, channels = 2, 3
     x, w, bias = normal(images, channels, height, width), normal(channels, 9), normal(channels)

@@ -24,6 +24,7 @@ from staticgrad.ir.summation import column_sum
 from staticgrad.ir.verify_kernel import verify_kernel
 from tests.codegen import kernels_on_file
 from tests.codegen.kernels_on_file import assert_close
+from tests.diagonals import diagonals
 from tests.native.support import LONG_BY_NUMBA, MODES, Array, Mode, assert_same
 
 FOLDER = Path(__file__).with_name("row_kernels")
@@ -119,8 +120,7 @@ def normalized(x: Array) -> tuple[Array, Array]:
     return d * inverse, inverse
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(1, 3), (5, 17), (3, 4100)])
-@pytest.mark.parametrize("mode", MODES)
+@diagonals(2, ("mode", MODES), ("rows,columns", [(1, 3), (5, 17), (3, 4100)]), daily="vector")
 def test_layer_norm(rows: int, columns: int, mode: Mode) -> None:
     x, gain, shift = normal(rows, columns), normal(columns), normal(columns)
     made = run("layer_norm", [rows, columns], mode, p0=x, p1=gain, p2=shift, p3=np.empty_like(x))
@@ -228,9 +228,7 @@ def test_adam_over_tensors_of_several_sizes(mode: Mode) -> None:
 # -- rows of a few elements, and windows of two by two --------------------------------------------
 
 
-@pytest.mark.parametrize("length", [2, 10])
-@pytest.mark.parametrize("rows", [1, 16, 53])
-@pytest.mark.parametrize("mode", MODES)
+@diagonals(2, ("mode", MODES), ("rows", [1, 16, 53]), ("length", [2, 10]), daily="vector")
 def test_short_rows(length: int, rows: int, mode: Mode) -> None:
     x = normal(rows, length)
     sums = run(f"sum_of_{length}", [rows], mode, p0=x, p1=normal(rows))["p1"]
@@ -240,8 +238,7 @@ def test_short_rows(length: int, rows: int, mode: Mode) -> None:
     )
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (4, 35)])
-@pytest.mark.parametrize("mode", MODES)
+@diagonals(2, ("mode", MODES), ("shape", [(1, 1), (3, 5), (4, 35)]), daily="vector")
 def test_pooling_and_its_gradient(shape: tuple[int, int], mode: Mode) -> None:
     h, w = shape
     x = normal(2 * h, 2 * w)

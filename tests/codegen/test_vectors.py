@@ -11,6 +11,7 @@ from staticgrad.codegen.kernel_source import render
 from staticgrad.ir.kernel_parser import parse_kernel
 from staticgrad.ir.verify_kernel import verify_kernel
 from tests.codegen.kernels_on_file import run
+from tests.diagonals import diagonals
 from tests.native.support import MODES, Mode, assert_same
 
 LINES = "".join(f"    %{k}: f32 = mul %{k - 1}, %{k - 1}\n" for k in range(3, 40))
@@ -79,8 +80,9 @@ def test_chains_of_few_values_take_more(links: int, bits: int, count: int) -> No
     assert f"while j + {16 * count} <= stop:" in source
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("sizes", [(2, 63), (2, 64), (1, 200), (2, 4096 + 130)])
+@diagonals(
+    2, ("sizes", [(2, 63), (2, 64), (1, 200), (2, 4096 + 130)]), ("mode", MODES), daily="vector"
+)
 def test_no_bit_depends_on_vectors_side_by_side(
     sizes: tuple[int, int], mode: Mode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,8 +109,7 @@ def test_long_bodies_are_written_once_for_two_vectors() -> None:
     assert "m_1" not in render(parse_kernel(chain(6700)))
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("columns", [1, 16, 17, 32, 47, 4096 + 133])
+@diagonals(2, ("columns", [1, 16, 17, 32, 47, 4096 + 133]), ("mode", MODES), daily="vector")
 def test_pairs_of_vectors_stop_where_the_row_does(
     columns: int, mode: Mode, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.ir.kernel_parser import parse_kernel
 from staticgrad.ir.verify_kernel import verify_kernel
+from tests.diagonals import diagonals
 from tests.native.support import LONG_BY_NUMBA, Mode, assert_same
 
 MAP = """\
@@ -74,8 +75,7 @@ def compare(x: np.ndarray, y: np.ndarray, build: Build, what: str) -> None:
     assert_same(np.asarray(found), np.asarray(wanted), what)
 
 
-@pytest.mark.parametrize("target", ["host", "x86-64-v3"])
-@pytest.mark.parametrize("dtype", ["int8", "uint16"])
+@diagonals(2, ("dtype", ["int8", "uint16"]), ("target", ["host", "x86-64-v3"]))
 def test_integers_of_every_length(dtype: str, target: str, rng: np.random.Generator) -> None:
     with sg.options(target=target):
         for name, build in BUILDS.items():

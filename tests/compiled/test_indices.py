@@ -10,6 +10,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 from tests.compiled.agreement import assert_same
+from tests.diagonals import diagonals
 
 
 def spread(x: sg.Value, over: tuple[bool, bool], shape: tuple[int, int]) -> sg.Value:
@@ -18,8 +19,7 @@ def spread(x: sg.Value, over: tuple[bool, bool], shape: tuple[int, int]) -> sg.V
     return sg.broadcast_to(kept, shape)
 
 
-@pytest.mark.parametrize("debug", [False, True])
-@pytest.mark.parametrize("axis", [0, 1])
+@diagonals(2, ("axis", [0, 1]), ("debug", [False, True]))
 def test_along_an_axis(axis: int, debug: bool) -> None:
     shape, rng = (5, 37), np.random.default_rng(axis)
     x, at = sg.input("x", shape, "float64"), sg.input("at", shape, "int64")
@@ -41,8 +41,7 @@ def test_along_an_axis(axis: int, debug: bool) -> None:
     assert_same(found, sg.evaluate(graph, feeds))
 
 
-@pytest.mark.parametrize("debug", [False, True])
-@pytest.mark.parametrize("axis", [0, 1, 2])
+@diagonals(2, ("axis", [0, 1, 2]), ("debug", [False, True]))
 def test_of_whole_slices(axis: int, debug: bool) -> None:
     shape, rng = (4, 6, 5), np.random.default_rng(axis)
     x, at = sg.input("x", shape, "float64"), sg.input("at", (3, 20), "int32")

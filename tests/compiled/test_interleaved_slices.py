@@ -13,6 +13,7 @@ from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ops.slices import Concat, Pad
 from tests.compiled.test_short_rows import numbers
+from tests.diagonals import diagonals
 
 
 def differing(graph: sg.Graph, feeds: dict[str, np.ndarray]) -> list[str]:
@@ -21,9 +22,12 @@ def differing(graph: sg.Graph, feeds: dict[str, np.ndarray]) -> list[str]:
     return [name for name, array in wanted.items() if not same_bytes(found[name], array)]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int32"])
-@pytest.mark.parametrize("step", [2, 3, 4, 7, MOST_STEP, MOST_STEP + 1])
-@pytest.mark.parametrize("length", [1, 40, 133])
+@diagonals(
+    2,
+    ("length", [1, 40, 133]),
+    ("step", [2, 3, 4, 7, MOST_STEP, MOST_STEP + 1]),
+    ("dtype", ["float32", "float64", "float16", "int32"]),
+)
 def test_elements_that_are_put_in_turn(dtype: str, step: int, length: int) -> None:
     """All of them, all but the first, one alone, and two at one place, which lie not apart."""
     shape = (step * length,)

@@ -15,6 +15,7 @@ from passes.fusion.windows import FEW_ELEMENTS
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ops.slices import Concat, Pad
 from tests.compiled.test_short_rows import numbers
+from tests.diagonals import diagonals
 
 WAYS: tuple[dict[str, Any], ...] = (
     {"threads": 1},
@@ -42,8 +43,11 @@ def wave(x: sg.Value) -> sg.Value:
     return sides - 4 * x
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
-@pytest.mark.parametrize("shape", [(130, 131), (33, 520), (5000, 4), (8200, 2), (2, 8200)], ids=str)
+@diagonals(
+    2,
+    ("shape", [(130, 131), (33, 520), (5000, 4), (8200, 2), (2, 8200)]),
+    ("dtype", ["float32", "float64", "int32"]),
+)
 def test_neighbours_round_the_ends_are_one_kernel(shape: tuple[int, int], dtype: str) -> None:
     x = sg.input("x", shape, dtype)
     feeds = {"x": numbers(shape, np.dtype(dtype), 0)}

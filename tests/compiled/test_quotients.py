@@ -6,6 +6,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.codegen.kernel_source import render
 from staticgrad.ir.kernel_parser import parse_kernel
+from tests.diagonals import diagonals
 from tests.limits import finfo
 from tests.native.support import MODES, Mode, assert_same
 
@@ -57,8 +58,7 @@ def test_numbers_of_every_size_are_divided_by_each_other(dtype: str) -> None:
                 assert_same(got, dividends / divisor, f"by {divisor!r}")
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("dtype", DTYPES)
+@diagonals(2, ("dtype", DTYPES), ("mode", MODES), daily="vector")
 def test_every_backend_divides_by_numbers_of_the_program(dtype: str, mode: Mode) -> None:
     kind = np.dtype(dtype).type
     divisors = (3.0, -0.1, 255.0, 8.0, 1e-30)

@@ -7,7 +7,6 @@ the last of a tail, all.
 from collections.abc import Callable
 
 import numpy as np
-import pytest
 
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
@@ -16,6 +15,7 @@ from staticgrad.ir.expr import ref
 from staticgrad.types.dtype import as_dtype
 from staticgrad.vecmath.blocks import expand
 from tests.compiled.agreement import differing
+from tests.diagonals import diagonals
 from tests.native.support import MODES, Mode
 
 Op = Callable[..., sg.Value]
@@ -47,8 +47,7 @@ def operands(name: str, dtype: str, unusual: list[int], count: int) -> list[np.n
     return arrays
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@diagonals(2, ("dtype", ["float32", "float64"]), ("mode", MODES), daily="vector")
 def test_every_backend_follows_the_definition(dtype: str, mode: Mode) -> None:
     count = 53
     cases = list(CASES.items())

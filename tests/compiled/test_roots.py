@@ -8,6 +8,7 @@ import pytest
 import staticgrad as sg
 from staticgrad import native
 from tests.compiled.test_quotients import numbers
+from tests.diagonals import diagonals
 from tests.native.support import MODES, Mode, assert_same, call
 
 DTYPES = ("float32", "float64")
@@ -75,8 +76,7 @@ def test_roots_of_float64_next_to_midpoints_are_rounded() -> None:
         assert_same(f.run({"x": x})["y"], np.sqrt(x), f"2**{power}")
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("dtype", DTYPES)
+@diagonals(2, ("dtype", DTYPES), ("mode", MODES), daily="vector")
 def test_roots_of_every_number(dtype: str, mode: Mode) -> None:
     """Vectors of usual numbers, of zeros, and those that have a special one at each place."""
     x = numbers(dtype, 30)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 import staticgrad as sg
 from passes.fuse import fuse
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.kernel_stages import Loop, Map, Scalar
+from tests.diagonals import diagonals
 
 #: Shape (names are sizes), axis, and the stages of the kernel: one inside of a loop in brackets.
 FORMS = [
@@ -43,8 +43,7 @@ def totals(x: sg.Value, y: sg.Value, axis: int) -> dict[str, sg.Value]:
     return found | {"linear": sg.linear_scan(x, y, axis)}
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "uint8"])
-@pytest.mark.parametrize(("shape", "axis", "stages"), FORMS, ids=str)
+@diagonals(2, ("shape,axis,stages", FORMS), ("dtype", ["float32", "float64", "int64", "uint8"]))
 def test_every_form(
     shape: tuple[int | str, ...], axis: int, stages: list[type], dtype: str
 ) -> None:
@@ -75,8 +74,7 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("shape", [(12, 12), (40, 40), (12, 70)])
+@diagonals(2, ("shape", [(12, 12), (40, 40), (12, 70)]), ("layout", LAYOUTS))
 def test_operands_in_every_layout(shape: tuple[int, int], layout: str) -> None:
     x, y = sg.input("x", shape, "float32"), sg.input("y", shape, "float32")
     feeds = {"x": numbers(shape, "float32", 1), "y": numbers(shape, "float32", 2)}

@@ -20,6 +20,7 @@ from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import Map, Store
 from staticgrad.types.dtype import as_dtype
 from tests.compiled.test_short_rows import numbers
+from tests.diagonals import diagonals
 from tests.limits import NUMPY_DTYPES
 
 Value = sg.Value
@@ -74,9 +75,7 @@ def stores(kernel: Kernel) -> int:
     return sum(isinstance(statement, Store) for statement in stage.body)
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
-@pytest.mark.parametrize("length", [2, 3, 5, 8, 9])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@diagonals(2, ("program", PROGRAMS), ("length", [2, 3, 5, 8, 9]), ("dtype", ["float32", "float64"]))
 def test_every_length_in_every_program(program: str, length: int, dtype: str) -> None:
     x = sg.input("x", ("m", "k", length), dtype)
     row, last = sg.input("row", ("m", "k"), dtype), sg.input("last", (length,), dtype)
@@ -130,8 +129,9 @@ def test_parts_are_chosen_when_kernels_are_made() -> None:
     assert as_dtype("float64").lanes >= 4
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int8"])
-@pytest.mark.parametrize("side", [2, 3, 5, MOST_DEALT, MOST_DEALT + 1])
+@diagonals(
+    2, ("side", [2, 3, 5, MOST_DEALT, MOST_DEALT + 1]), ("dtype", ["float32", "float64", "int8"])
+)
 def test_neighbours_are_dealt_out(side: int, dtype: str) -> None:
     """Images of blocks of channels and back, whatever the sizes around: pixels in, pixels out."""
     shape = ("n", 3, "h", side, "w", side)

@@ -15,6 +15,7 @@ from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.kernel_stages import Map
 from staticgrad.types.dtype import as_dtype
+from tests.diagonals import diagonals
 from tests.limits import NUMPY_DTYPES
 
 Array = np.ndarray
@@ -60,8 +61,7 @@ def reduced(x: sg.Value, kind: str) -> sg.Value:
     return {"sum": sg.sum, "max": sg.max, "min": sg.min}[kind](x, axis=-1)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("length", [1, 4, 10, 17, 31])
+@diagonals(2, ("length", [1, 4, 10, 17, 31]), ("layout", LAYOUTS))
 def test_every_length_in_every_layout(length: int, layout: str) -> None:
     x = sg.input("x", ("n", 3, length), "float32")
     turned = sg.input("turned", (length, 3, "n"), "float32")
@@ -122,8 +122,7 @@ def normalised(x: sg.Value, axes: tuple[int, ...]) -> dict[str, sg.Value]:
     return {"out": centred / spread, "spread": spread, "largest": sg.max(x, axis=axes) * 2.0}
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
-@pytest.mark.parametrize("length", [2, 5, 15])
+@diagonals(2, ("length", [2, 5, 15]), ("dtype", ["float32", "float64", "float16"]))
 def test_rows_of_several_stages_are_one_map(length: int, dtype: str) -> None:
     x = sg.input("x", ("n", 3, length), dtype)
     graph = sg.Graph(normalised(x, (2,)))

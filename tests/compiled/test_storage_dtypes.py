@@ -26,6 +26,7 @@ from staticgrad.types.arrays import convert_array
 from staticgrad.types.dtype import ALL_DTYPES, F64, DType, promote
 from tests.compiled.agreement import assert_same
 from tests.compiled.test_programs import with_derivatives
+from tests.diagonals import diagonals
 from tests.optimizers import SAMPLES
 from tests.random_graphs import random_graph
 
@@ -201,9 +202,7 @@ LAID_OUT: dict[str, Callable[[sg.Value], sg.Value]] = {
 
 
 @every_storage
-@pytest.mark.parametrize("left", LAID_OUT)
-@pytest.mark.parametrize("right", LAID_OUT)
-@pytest.mark.parametrize("rows", [1, 9, 100])
+@diagonals(2, ("rows", [1, 9, 100]), ("right", LAID_OUT), ("left", LAID_OUT))
 def test_products_accumulate_in_the_compute_dtype(
     dtype: DType, left: str, right: str, rows: int
 ) -> None:

@@ -13,6 +13,7 @@ from passes.loops import tested_trips
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import IndexOutOfRange, NonFiniteError
 from staticgrad.ir.kernel_stages import Loop, nested
+from tests.diagonals import diagonals
 
 Program = tuple[dict[str, sg.Value], dict[str, Any]]
 
@@ -120,8 +121,7 @@ def in_one_kernel(f: sg.CompiledFunction) -> bool:
     return any(isinstance(stage, Loop) and stage.going for stage in every)
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
-@pytest.mark.parametrize("most", [2, 4096])
+@diagonals(2, ("name", PROGRAMS), ("most", [2, 4096]))
 def test_trips_in_a_kernel_have_the_bytes_of_single_ones(
     name: str, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,8 +178,9 @@ def test_trips_that_workers_share_are_single(length: int, joined: bool) -> None:
     np.testing.assert_array_equal(f.run({"x": np.full(length, 40.0)}), np.full(length, 61.0))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("trips", "most"), [(1, 6), (5, 2), (5, None), (3, 0)])
+@diagonals(
+    2, ("trips,most", [(1, 6), (5, 2), (5, None), (3, 0)]), ("dtype", ["float32", "float64"])
+)
 def test_a_loop_inside_of_a_loop_ends_by_its_own_test(
     dtype: str, trips: int, most: int | None
 ) -> None:

@@ -14,6 +14,7 @@ from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.kernel_stages import Columns, Gemm
 from staticgrad.ir.summation import tree_sum
 from staticgrad.ops.contract import LONGEST_DOWN, MatMul
+from tests.diagonals import diagonals
 
 #: (rows, inner, columns)
 SIZES = [(1, 33, 1), (40, 17, 1), (1, 300, 40), (9, 1, 20), (1, 1, 1), (1, 4097, 9), (5, 0, 1)]
@@ -42,8 +43,7 @@ def operands(
     return stored, read
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
-@pytest.mark.parametrize("flags", FLAGS, ids=str)
+@diagonals(2, ("flags", FLAGS), ("dtype", ["float32", "float64", "int32"]))
 def test_they_follow_the_lane_rule_whatever_the_transposes(
     flags: tuple[bool, bool], dtype: str
 ) -> None:

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from tests.diagonals import diagonals
 from tests.native.support import assert_same
 
 RNG = np.random.default_rng(0)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
-@pytest.mark.parametrize("columns", [64, 127, 128, 256, 300, 513])
+@diagonals(
+    2, ("columns", [64, 127, 128, 256, 300, 513]), ("dtype", ["float32", "float64", "int32"])
+)
 def test_sums_down_columns(columns: int, dtype: str) -> None:
     x = sg.input("x", ("rows", columns), dtype)
     graph = sg.Graph({

@@ -13,6 +13,7 @@ from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.kernel_stages import Gemm, nested
 from staticgrad.ir.schedule import Schedule
+from tests.diagonals import diagonals
 
 RNG = np.random.default_rng(7)
 Feeds = dict[str, Any]
@@ -61,8 +62,7 @@ GEOMETRIES = [
 ]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+@diagonals(2, ("geometry", GEOMETRIES), ("dtype", ["float32", "float64"]))
 def test_tiles_give_the_sum_and_its_gradients(geometry: Any, dtype: str) -> None:
     """With a batch that is named or known, on one and two threads, fused or not: the same bytes."""
     n, c, o, image, pads, tiled = geometry

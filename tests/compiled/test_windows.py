@@ -15,6 +15,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
+from tests.diagonals import diagonals
 
 WAYS: tuple[dict[str, Any], ...] = ({"threads": 1}, {"threads": 3}, {"fuse": False})
 SLOW_WAYS: tuple[dict[str, Any], ...] = (
@@ -163,9 +164,8 @@ def test_narrow_registers_give_the_same_bytes() -> None:
     assert done.stdout.split() == digests()
 
 
-@pytest.mark.parametrize("axes", [1, 2])
-@pytest.mark.parametrize(
-    ("taps", "stride", "padding"), [(3, 2, 1), (3, 2, 0), (4, 3, 1), (2, 2, 0)]
+@diagonals(
+    2, ("taps,stride,padding", [(3, 2, 1), (3, 2, 0), (4, 3, 1), (2, 2, 0)]), ("axes", [1, 2])
 )
 def test_what_is_repeated_along_an_image_of_remainders(
     axes: int, taps: int, stride: int, padding: int
@@ -183,8 +183,7 @@ def test_what_is_repeated_along_an_image_of_remainders(
         np.testing.assert_allclose(array, expected[name], rtol=2e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize("channels", [(1, 17), (20, 33), (34, 34)])
-@pytest.mark.parametrize("axes", [(0,), (1,), (0, 1)])
+@diagonals(2, ("axes", [(0,), (1,), (0, 1)]), ("channels", [(1, 17), (20, 33), (34, 34)]))
 def test_what_is_repeated_along_channels_is_read_once(
     channels: tuple[int, int], axes: tuple[int, ...]
 ) -> None:

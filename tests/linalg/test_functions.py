@@ -14,6 +14,7 @@ import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ops.linalg.triangular import COLUMNS
 from staticgrad.testing import check_gradients
+from tests.diagonals import diagonals
 from tests.ops.linalg_samples import spread
 
 L, N = sg.linalg, np.linalg
@@ -250,8 +251,7 @@ def test_large_matrices_work_in_blocks() -> None:
     np.testing.assert_allclose((u[:, :90] * s) @ v, array[:, :90], atol=1e-8)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("n", [200, 97])
+@diagonals(2, ("n", [200, 97]), ("dtype", ["float32", "float64"]))
 def test_triangular_systems_of_several_blocks_and_parts(n: int, dtype: str) -> None:
     """Blocks of unknowns from both ends, parts of columns on workers, batches of matrices."""
     columns = COLUMNS + 45

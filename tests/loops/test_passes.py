@@ -15,6 +15,7 @@ from passes.lowering.bodies import LoweredBodies
 from passes.pipelines import pipeline
 from staticgrad.ir.graph import Graph, Node
 from staticgrad.ir.verify import verify_graph
+from tests.diagonals import diagonals
 from tests.loops.programs import TWINS
 from tests.ops.graphs import variable
 
@@ -28,8 +29,7 @@ def inside(node: Node) -> list[str]:
     return [each.op.name for each in body.nodes]
 
 
-@pytest.mark.parametrize("order", [1, 2])
-@pytest.mark.parametrize("name", TWINS)
+@diagonals(2, ("name", TWINS), ("order", [1, 2]))
 def test_bytes_stay(name: str, order: int) -> None:
     twins = TWINS[name]
     values = [variable(f"x{i}", sg.float64, a.shape) for i, a in enumerate(twins.arrays)]

@@ -12,6 +12,7 @@ import pytest
 from staticgrad.config import options
 from staticgrad.native.kinds import ELEMENTS, EVERY_COUNT, LANES
 from staticgrad.native.target import ladder
+from tests.diagonals import diagonals
 from tests.native.support import MODES, Array, Mode, assembly, call
 
 PAGE = mmap.PAGESIZE
@@ -98,8 +99,7 @@ def test_masked_lanes_touch_nothing(name: str, mode: Mode, fence: Guarded) -> No
                 np.testing.assert_array_equal(array, before)
 
 
-@pytest.mark.parametrize("target", ["host", "x86-64-v3"])
-@pytest.mark.parametrize("name", ["b8", "i16"])
+@diagonals(2, ("name", ["b8", "i16"]), ("target", ["host", "x86-64-v3"]))
 def test_narrow_lanes_in_any_stretch_of_a_vector(name: str, target: str, fence: Guarded) -> None:
     """What is on from ``first`` to ``last`` is copied; nothing else is read or written."""
     dtype = ELEMENTS[name].numpy
@@ -127,8 +127,7 @@ def kernel(t, own, begin, end):
                     assert fenced.sum() == last - first
 
 
-@pytest.mark.parametrize("name", ["host", "x86-64-v3"])
-@pytest.mark.parametrize("lanes", LANES)
+@diagonals(2, ("lanes", LANES), ("name", ["host", "x86-64-v3"]))
 def test_off_lanes_read_as_zero(lanes: int, name: str) -> None:
     with target_of(name):
         check_off_lanes(lanes)

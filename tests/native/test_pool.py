@@ -21,6 +21,7 @@ import pytest
 from staticgrad import native
 from staticgrad.native import pool_code
 from staticgrad.native.pool import Pool
+from tests.diagonals import diagonals
 from tests.native.pool_points import Counted, pool_of
 from tests.native.test_process import python
 
@@ -57,9 +58,7 @@ def test_parts_of_sections_run_too(first: int, ahead: bool) -> None:
             np.testing.assert_array_equal(elements, max(0, 6 - row) if row >= first else 0)
 
 
-@pytest.mark.parametrize("threads", range(2, 17))
-@pytest.mark.parametrize("point", pool_code.POINTS)
-@pytest.mark.parametrize("ahead", [False, True])
+@diagonals(3, ("threads", range(2, 17)), ("point", pool_code.POINTS), ("ahead", [False, True]))
 def test_workers_that_are_stopped_at_random_claims(threads: int, point: str, ahead: bool) -> None:
     """Bytes and counts are those of one worker; the caller is stopped too."""
     random = np.random.default_rng(threads)

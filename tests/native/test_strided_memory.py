@@ -9,6 +9,7 @@ import pytest
 
 from staticgrad.native import frontend
 from staticgrad.native.kinds import ELEMENTS, LANES
+from tests.diagonals import diagonals
 from tests.native.support import Mode, assert_same, call
 from tests.native.test_masks import Guarded
 
@@ -34,8 +35,9 @@ def kernel(t, own, begin, end):
 """
 
 
-@pytest.mark.parametrize("name", ["b8", "i16", "f16", "f32", "f64"])
-@pytest.mark.parametrize("mode", ["vector", "python"])
+@diagonals(
+    2, ("mode", ["vector", "python"]), ("name", ["b8", "i16", "f16", "f32", "f64"]), daily="vector"
+)
 def test_lanes_of_any_mask_come_and_go(name: str, mode: Mode) -> None:
     check(name, LANES[1:], mode)
 

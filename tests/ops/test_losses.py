@@ -13,6 +13,7 @@ import staticgrad as sg
 from staticgrad.eager import Generator, Tensor, gradcheck
 from staticgrad.errors import ArgumentError, DTypeError, ShapeError
 from staticgrad.functions import activations, common_losses, distances, losses
+from tests.diagonals import diagonals
 from tests.nn.oracles import turned
 
 RNG = np.random.default_rng(4)
@@ -232,9 +233,7 @@ def test_losses(name: str) -> None:
         call(*tensors, reduction="batch")
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.3])
-@pytest.mark.parametrize("ignored", [None, 2, -100])
-@pytest.mark.parametrize("weighted", [False, True])
+@diagonals(2, ("smoothing", [0.0, 0.3]), ("ignored", [None, 2, -100]), ("weighted", [False, True]))
 def test_classes_that_count_differently(smoothing: float, ignored: Any, weighted: bool) -> None:
     labels = np.where(LABELS == 2, -100, LABELS) if ignored == -100 else LABELS
     counts, own = (2 if ignored is not None else 9) != LABELS, WEIGHTS if weighted else np.ones(4)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from tests.diagonals import diagonals
 
 STARTS = {"sum": 3, "prod": 2, "max": 1, "min": 1}
 
 
-@pytest.mark.parametrize("name", STARTS)
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "uint8"])
+@diagonals(2, ("dtype", ["float32", "float64", "int32", "uint8"]), ("name", STARTS))
 def test_named_sizes_down_to_none(name, dtype):
     x = sg.input("x", ("n", 3), dtype)
     mask = sg.input("mask", ("n", 3), "bool")

@@ -18,6 +18,7 @@ from staticgrad.errors import (
     SizeGuardError,
 )
 from staticgrad.functions import nn
+from tests.diagonals import diagonals
 from tests.ops.graphs import op_names, run
 from tests.ops.messages import assert_refused
 
@@ -166,9 +167,9 @@ def test_the_gradient_of_logsumexp_is_softmax(rng):
     np.testing.assert_allclose(found, special.softmax(array, -1), rtol=1e-10, atol=1e-300)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", FAMILY)
-@pytest.mark.parametrize("shape", [(2, 0), (2, "n"), ("m", 0)])
+@diagonals(
+    2, ("shape", [(2, 0), (2, "n"), ("m", 0)]), ("name", FAMILY), ("dtype", ["float32", "float64"])
+)
 def test_an_empty_axis_is_an_ordinary_one(name, shape, dtype):
     x = sg.input("x", shape, dtype)
     feeds = {"x": np.zeros((2, 0), dtype)}

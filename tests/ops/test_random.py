@@ -11,6 +11,7 @@ from staticgrad.eager import Generator
 from staticgrad.errors import ArgumentError, AxisError, DTypeError, RankError, ShapeError
 from staticgrad.ops.philox import FOLDED, STREAMS, RandomBits
 from staticgrad.types.dtype import F32, U32, U64
+from tests.diagonals import diagonals
 from tests.ops.graphs import run
 from tests.ops.messages import assert_refused
 
@@ -44,8 +45,11 @@ def test_the_plain_philox_gives_the_published_answers():
     assert philox(*pi) == (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1)
 
 
-@pytest.mark.parametrize("compiled", [False, True])
-@pytest.mark.parametrize(("key", "step", "stream"), [(0, 0, 0), (2**63 + 12345, 2**32 + 7, 4095)])
+@diagonals(
+    2,
+    ("key,step,stream", [(0, 0, 0), (2**63 + 12345, 2**32 + 7, 4095)]),
+    ("compiled", [False, True]),
+)
 def test_bits_are_philox_of_their_position(key, step, stream, compiled):
     shape = (3, 7)
     outputs = {
@@ -153,8 +157,7 @@ TAILS = {
 }
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", CONTINUOUS)
+@diagonals(2, ("name", CONTINUOUS), ("dtype", ["float32", "float64"]))
 def test_continuous_distributions(name, dtype):
     from scipy import stats  # a second of loading, for these tests only
 

@@ -9,6 +9,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.errors import AxisError
+from tests.diagonals import diagonals
 from tests.ops.messages import assert_refused
 
 UFUNCS = {"cummax": np.maximum, "cummin": np.minimum, "cumlogsumexp": np.logaddexp}
@@ -23,9 +24,7 @@ def running(name: str, x: Any, axis: int | None, reverse: bool) -> np.ndarray:
     return np.flip(found, place) if reverse else found
 
 
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("axis", [None, 0, 1])
-@pytest.mark.parametrize("name", UFUNCS)
+@diagonals(2, ("name", UFUNCS), ("axis", [None, 0, 1]), ("reverse", [False, True]))
 def test_of_every_size_along_every_axis(name: str, axis: int | None, reverse: bool) -> None:
     x = sg.input("x", ("n", 3), "float64")
     f = sg.compile(getattr(sg, name)(x, axis, reverse))

@@ -6,6 +6,7 @@ import scipy.special
 
 import staticgrad as sg
 from staticgrad.eager import Tensor
+from tests.diagonals import diagonals
 
 AXES = [-1, 0, (0, 2), (1, -1), (0, 1, 2), None]
 X = np.random.default_rng(3).normal(size=(3, 4, 2)) * 5
@@ -27,8 +28,7 @@ def slope(name, axis):
     return shares * (WEIGHTS - (shares * WEIGHTS).sum(axis=axis, keepdims=True))
 
 
-@pytest.mark.parametrize("axis", AXES, ids=str)
-@pytest.mark.parametrize("name", VALUES)
+@diagonals(2, ("name", VALUES), ("axis", AXES))
 def test_values_and_gradients_over_any_axes(name, axis):
     x = sg.input("x", ("n", 4, 2), "float64")
     out = getattr(sg.nn, name)(x, axis)

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, example, given, settings, strategies as st
 import staticgrad as sg
 from staticgrad import eager
 from staticgrad.types.dtype import F64, as_dtype
+from tests.diagonals import diagonals
 from tests.ops.graphs import run, variable
 
 Shape = tuple[int, ...]
@@ -123,8 +124,7 @@ def test_400_geometries(case: Any, seed: int) -> None:
     check_geometry(case, seed)
 
 
-@pytest.mark.parametrize("taps", [(5, 4), (3, 3), (17,)])
-@pytest.mark.parametrize("stride", [1, 2])
+@diagonals(2, ("stride", [1, 2]), ("taps", [(5, 4), (3, 3), (17,)]))
 def test_channels_apart_of_many_taps_and_few(taps: Shape, stride: int) -> None:
     """Each channel by itself: taps with a loop of their own, and all of an iteration."""
     rank = len(taps)

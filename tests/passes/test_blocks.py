@@ -18,6 +18,7 @@ from passes.fusion.grouping import group
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.kernel_stages import Gemm, Loop, Map, nested
 from staticgrad.ir.schedule import KernelStep
+from tests.diagonals import diagonals
 
 Feeds = dict[str, Any]
 
@@ -184,8 +185,11 @@ def masked(q: sg.Value, k: sg.Value, v: sg.Value, reach: int, fill: float) -> di
     return {"scores": scores, "raised": raised, "weights": weights, "o": weights @ v}
 
 
-@pytest.mark.parametrize("extra", [(), ("scores",), ("raised",), ("weights",)])
-@pytest.mark.parametrize(("reach", "fill"), [(0, -np.inf), (5, -1e9), (35, -1e9), (-1, -1e9)])
+@diagonals(
+    2,
+    ("reach,fill", [(0, -np.inf), (5, -1e9), (35, -1e9), (-1, -1e9)]),
+    ("extra", [(), ("scores",), ("raised",), ("weights",)]),
+)
 def test_what_others_read_is_there(reach: int, fill: float, extra: tuple[str, ...]) -> None:
     sources, feeds = operands((2,), 70, 70, 16, 16, "float32")
     made = masked(*sources[:3], reach, fill)
@@ -254,8 +258,7 @@ def test_zeros_keep_their_sign(sign: int) -> None:
     assert any(np.signbit(a[a == 0]).any() for a in f.run(feeds).values())
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("name", ["q", "k", "v", "g"])
+@diagonals(2, ("name", ["q", "k", "v", "g"]), ("value", [np.nan, np.inf, -np.inf]))
 def test_what_is_no_number_spreads_from_where_nobody_looks(name: str, value: float) -> None:
     """0 * inf is NaN also where a mask is why the first factor is 0."""
     sources, feeds = operands((2,), 70, 70, 16, 16, "float32")

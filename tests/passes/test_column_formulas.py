@@ -11,6 +11,7 @@ import staticgrad as sg
 from passes.fuse import fuse
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
+from tests.diagonals import diagonals
 from tests.passes.test_siblings import assert_bytes_of_single_kernels, drawn
 from tests.passes.test_sinking import arrays_between
 
@@ -30,8 +31,11 @@ def test_a_batch_norm_and_its_gradient_store_results_alone(rows: Any) -> None:
     assert arrays_between(batch_norm(rows, 100)) == 0
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-@pytest.mark.parametrize(("rows", "columns"), [(257, 300), (4500, 17), (130, 64)])
+@diagonals(
+    2,
+    ("rows,columns", [(257, 300), (4500, 17), (130, 64)]),
+    ("dtype", ["float16", "float32", "float64"]),
+)
 def test_bytes_are_those_of_single_kernels(rows: int, columns: int, dtype: str) -> None:
     assert_bytes_of_single_kernels(batch_norm(rows, columns, dtype))
 

@@ -15,6 +15,7 @@ from passes.remat.walks import walk
 from staticgrad.planning.descents import SLOPES, Descents
 from staticgrad.planning.problem import MemoryProblem, Net
 from staticgrad.planning.runs import Runs, is_valid
+from tests.diagonals import diagonals
 from tests.planning.problems import chain, optimum, random_problem
 
 
@@ -47,8 +48,11 @@ def test_small_fronts_are_the_optimum_at_every_budget(
         assert optimum(problem, upper.load - 1) == cost
 
 
-@pytest.mark.parametrize(("length", "seed"), [(12, 1), (20, 5)])
-@pytest.mark.parametrize("by", [exchange, partial(walk, floor=0, random=Random(1))])
+@diagonals(
+    2,
+    ("by", [exchange, partial(walk, floor=0, random=Random(1))]),
+    ("length,seed", [(12, 1), (20, 5)]),
+)
 def test_nothing_is_lost_and_what_is_found_can_run(
     length: int, seed: int, by: Callable[..., None]
 ) -> None:

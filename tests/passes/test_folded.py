@@ -11,6 +11,7 @@ from hypothesis import given, settings, strategies as st
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.schedule import KernelStep
+from tests.diagonals import diagonals
 
 ROWS = sg.dim("rows", hint=500)
 
@@ -110,9 +111,12 @@ def test_rows_do_not_wait_for_what_was_stored_over_their_operand(dtype: str, lan
     assert 1 not in scratch_of(in_place(1000, lanes + 2, dtype, read_later=True))
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-@pytest.mark.parametrize("length", [3, 10, 23])
-@pytest.mark.parametrize("read_later", [False, True])
+@diagonals(
+    2,
+    ("read_later", [False, True]),
+    ("length", [3, 10, 23]),
+    ("dtype", ["float16", "float32", "float64"]),
+)
 def test_what_lies_in_place_has_the_bytes_of_single_operations(
     length: int, dtype: str, read_later: bool
 ) -> None:

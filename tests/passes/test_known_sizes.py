@@ -14,6 +14,7 @@ from staticgrad.ir.known import Known, known_of
 from staticgrad.ir.schedule import KernelStep, Schedule
 from staticgrad.ir.schedule_text import parse_schedule
 from staticgrad.ir.verify_schedule import verify_schedule
+from tests.diagonals import diagonals
 
 Size = int | str
 RNG = np.random.default_rng(0)
@@ -30,10 +31,14 @@ def norm_of_product(m: Size, k: Size, n: Size) -> sg.Graph:
     return sg.Graph({"rows": rows, "loss": loss, "da": da, "db": db}, name="norm")
 
 
-@pytest.mark.parametrize(
-    "shape", [(64, 32, 128), (3, 128, 64), (2, 3, 96), (4, 4096, 48), (5, 4100, 16), (33, 65, 4160)]
+@diagonals(
+    2,
+    (
+        "shape",
+        [(64, 32, 128), (3, 128, 64), (2, 3, 96), (4, 4096, 48), (5, 4100, 16), (33, 65, 4160)],
+    ),
+    ("threads", [1, 2]),
 )
-@pytest.mark.parametrize("threads", [1, 2])
 def test_named_and_literal_sizes_have_the_same_bytes(
     shape: tuple[int, int, int], threads: int
 ) -> None:

@@ -19,6 +19,7 @@ from staticgrad.errors import VerifyError
 from staticgrad.ir.kernel_parser import parse_kernel
 from staticgrad.ir.summation import BLOCK, block_sum, lane_sum
 from staticgrad.ir.verify_kernel import verify_kernel
+from tests.diagonals import diagonals
 
 LENGTH = sg.dim("length", hint=LONG_ROW)
 
@@ -58,8 +59,7 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
-@pytest.mark.parametrize("form", FORMS)
+@diagonals(2, ("form", FORMS), ("dtype", ["float32", "float64", "float16"]))
 def test_pieces_have_the_bytes_of_the_evaluator(form: str, dtype: str) -> None:
     x = sg.input("x", (LENGTH,), dtype)
     graph = sg.Graph(FORMS[form](x))

@@ -18,6 +18,7 @@ from staticgrad.errors import PassMismatchError, PipelineError
 from staticgrad.ir.bodies import walk_bodies
 from staticgrad.ir.verify import verify_graph
 from staticgrad.types.dtype import as_dtype
+from tests.diagonals import diagonals
 
 WIDTH = 8
 ROUNDINGS = ("bfloat16", "float16")
@@ -69,8 +70,7 @@ def narrow_nodes(graph: sg.Graph) -> list[Any]:
     return [n for g in every for n in g.nodes if any(t.dtype.is_storage for t in n.types)]
 
 
-@pytest.mark.parametrize("dtype", ROUNDINGS)
-@pytest.mark.parametrize("name", PROGRAMS)
+@diagonals(2, ("name", PROGRAMS), ("dtype", ROUNDINGS))
 def test_gradients_alone_read_what_is_rounded(name: str, dtype: str) -> None:
     graph, feeds = graph_of(PROGRAMS[name])
     passed = pipeline("O1")(graph)

@@ -12,6 +12,7 @@ from passes.fusion import panels
 from staticgrad.ir.body_step import BodyStep
 from staticgrad.ir.kernel_stages import STREAMED, panel_columns
 from staticgrad.types.dtype import F32
+from tests.diagonals import diagonals
 
 TRIPS = 24
 
@@ -46,9 +47,12 @@ def in_panels(f: sg.Compiled) -> int:
     return sum(bool(kernel.axes) for kernel in kernels)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("turned", [False, True])
-@pytest.mark.parametrize(("inner", "columns"), [(130, 256), (65, 256), (380, 128)])
+@diagonals(
+    2,
+    ("dtype", ["float32", "float64"]),
+    ("turned", [False, True]),
+    ("inner,columns", [(130, 256), (65, 256), (380, 128)]),
+)
 def test_bytes_are_those_of_the_matrix_as_it_lies(
     dtype: str, turned: bool, inner: int, columns: int
 ) -> None:

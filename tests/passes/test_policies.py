@@ -18,6 +18,7 @@ from passes.remat import Policy, Problem, Recompute, Sqrt, as_policy
 from passes.remat.front import Front, Layouts, Sequences
 from staticgrad.errors import ArgumentError, PolicyError
 from staticgrad.ir.schedule import Schedule
+from tests.diagonals import diagonals
 from tests.memory.models import MODELS
 from tests.optimizers import SAMPLES, Case
 from tests.passes.test_memory import chain, schedules
@@ -177,16 +178,14 @@ def residual(kind: str) -> sg.Graph:
     return sg.Graph({"loss": loss}, updates)
 
 
-@pytest.mark.parametrize("merge", [True, False])
-@pytest.mark.parametrize("kind", ["half", "sums", "softmax"])
+@diagonals(2, ("kind", ["half", "sums", "softmax"]), ("merge", [True, False]))
 def test_recompute_halves_residual_networks(kind: str, merge: bool) -> None:
     schedule = fuse(pipeline("O1")(residual(kind)), merge)
     lowest, store_all = needs_no_more_than_sqrt(schedule, {})
     assert lowest < 0.55 * store_all
 
 
-@pytest.mark.parametrize("merge", [True, False])
-@pytest.mark.parametrize("name", MODELS)
+@diagonals(2, ("name", MODELS), ("merge", [True, False]))
 def test_recompute_needs_no_more_than_sqrt_in_models(name: str, merge: bool) -> None:
     model = MODELS[name]()
     graph = Case(next(iter(SAMPLES))).step(model.loss, model.params, model.outputs)

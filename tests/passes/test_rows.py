@@ -17,6 +17,7 @@ from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import Columns, Map, Scalar
+from tests.diagonals import diagonals
 from tests.passes.test_groups import check_owners
 from tests.passes.test_neighbours import check as check_reasons
 from tests.row_programs import RowProgram
@@ -120,8 +121,7 @@ def test_cross_entropy_and_its_gradient_are_one_kernel_and_the_sum_of_the_rows(r
     assert "map j: n0" in total.text
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
-@pytest.mark.parametrize("rows", [1, 7, 130])
+@diagonals(2, ("rows", [1, 7, 130]), ("dtype", ["float32", "float64", "float16"]))
 def test_cross_entropy_in_rows_has_the_bytes_of_single_operations(dtype: str, rows: int) -> None:
     random = np.random.default_rng(0)
     x, labels = x_of("n", 100, dtype=dtype), sg.input("t", ("n",), "int64")

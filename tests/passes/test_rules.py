@@ -21,6 +21,7 @@ from passes.rules.tables import RULES
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import PipelineError, StaticgradError
 from staticgrad.ir.verify import verify_graph
+from tests.diagonals import diagonals
 from tests.limits import finfo
 from tests.passes.true_values import true_values
 
@@ -113,8 +114,11 @@ STEEP = np.float32([-80.0, -20.5, -3.0, -0.75, -1e-3, -1e-9, 0.0, 2e-9, 1e-4, 0.
 ABSOLUTE = {"less-log-sum-exp": 1.0, "less-log-sum-exp-of-all": 1.0}
 
 
-@pytest.mark.parametrize("name", [n for n, r in RULES.items() if r.kind == "stable"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@diagonals(
+    2,
+    ("dtype", ["float32", "float64"]),
+    ("name", [n for n, r in RULES.items() if r.kind == "stable"]),
+)
 def test_a_stable_rule_comes_closer(name, dtype):
     """Both sides against the left one with 800 digits; what is finite in truth stays so."""
     each = RULES[name]

@@ -12,6 +12,7 @@ from passes.fuse import fuse
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.summation import tree_sum
+from tests.diagonals import diagonals
 
 
 def logistic(rows: Any, columns: int, dtype: str, across: bool = False) -> dict[str, Any]:
@@ -53,9 +54,12 @@ def test_a_loss_its_gradient_and_its_curvature_read_the_matrix_together(across: 
     assert readers_of(logistic("n", 100, "float32", across)) == wanted
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("rows", "columns"), [(4500, 37), (700, 100), (257, 300)])
-@pytest.mark.parametrize("across", [False, True])
+@diagonals(
+    2,
+    ("across", [False, True]),
+    ("rows,columns", [(4500, 37), (700, 100), (257, 300)]),
+    ("dtype", ["float32", "float64"]),
+)
 def test_bytes_are_those_of_single_kernels(
     rows: int, columns: int, dtype: str, across: bool
 ) -> None:

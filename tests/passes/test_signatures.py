@@ -19,6 +19,7 @@ from passes.lowering.operands import LoweredStep
 from passes.lowering.signatures import Lowerings, signature_of
 from passes.lowering.stages import lower_group
 from passes.pipelines import pipeline
+from tests.diagonals import diagonals
 from tests.ops.samples import is_called, samples_of
 from tests.ops.test_every_op import NAMES, as_tuple, variable_like
 from tests.passes.golden_models import MODELS
@@ -60,8 +61,7 @@ def check_groups(graph: sg.Graph, merge: bool = True) -> None:
             assert lowerings.lower(groups, group) == lower_group(groups, group)
 
 
-@pytest.mark.parametrize("merge", [True, False])
-@pytest.mark.parametrize("name", MODELS)
+@diagonals(2, ("name", MODELS), ("merge", [True, False]))
 def test_what_is_shared_is_what_each_group_would_get(name: str, merge: bool) -> None:
     check_groups(pipeline("O1")(MODELS[name]()), merge)
 

@@ -12,6 +12,7 @@ from passes.fuse import fuse
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.types.tensor import hint_value
+from tests.diagonals import diagonals
 from tests.passes.test_siblings import assert_bytes_of_single_kernels, drawn
 
 
@@ -52,8 +53,11 @@ def test_products_that_one_kernel_reads_are_not_stored(rows: Any) -> None:
     assert arrays_between(scaled_product(4, rows, 40, "float32")) == 0
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-@pytest.mark.parametrize(("rows", "columns"), [(257, 300), (4500, 17), (900, 64)])
+@diagonals(
+    2,
+    ("rows,columns", [(257, 300), (4500, 17), (900, 64)]),
+    ("dtype", ["float16", "float32", "float64"]),
+)
 def test_bytes_are_those_of_single_kernels(rows: int, columns: int, dtype: str) -> None:
     assert_bytes_of_single_kernels(variance(rows, columns, dtype))
     assert_bytes_of_single_kernels(scaled_product(3, rows, min(columns, 40), dtype))

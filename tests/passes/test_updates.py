@@ -21,6 +21,7 @@ from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import VerifyError
 from staticgrad.ir.schedule import Schedule, Step
 from staticgrad.ir.verify_schedule import verify_schedule
+from tests.diagonals import diagonals
 from tests.passes.test_remat import judged
 from tests.schedules import run_schedule
 
@@ -121,8 +122,7 @@ def reads_a_new_value(step: Step) -> bool:
     return any(binding.updated for binding in step.operands)
 
 
-@pytest.mark.parametrize("merge", [True, False])
-@pytest.mark.parametrize("program", PROGRAMS)
+@diagonals(2, ("program", PROGRAMS), ("merge", [True, False]))
 def test_new_values_are_what_the_graph_says(program: Callable[[], sg.Graph], merge: bool) -> None:
     graph = program()
     feeds = feeds_of(graph)
@@ -139,8 +139,7 @@ def test_a_new_value_is_read_where_the_parameter_lies(program: Callable[[], sg.G
     assert not any("copy" in step.label for step in schedule.steps)
 
 
-@pytest.mark.parametrize("merge", [True, False])
-@pytest.mark.parametrize("program", PROGRAMS)
+@diagonals(2, ("program", PROGRAMS), ("merge", [True, False]))
 def test_policies_recompute_whatever_reads_a_new_value(
     program: Callable[[], sg.Graph], merge: bool
 ) -> None:

@@ -12,6 +12,7 @@ import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.schedule import KernelStep
 from staticgrad.ops.slices import Concat, Pad, Slice
+from tests.diagonals import diagonals
 from tests.random_graphs import Chooser
 
 DTYPES = ("float32", "float64", "float16", "int32", "uint8", "bool")
@@ -349,8 +350,7 @@ OF_PARTS = {
 }
 
 
-@pytest.mark.parametrize("order", [1, 2])
-@pytest.mark.parametrize("name", OF_PARTS)
+@diagonals(2, ("name", OF_PARTS), ("order", [1, 2]))
 def test_losses_of_parts_stand_beside_their_gradients(name: str, order: int) -> None:
     x = sg.input("x", (5,), "float64")
     loss = sg.tanh(OF_PARTS[name](x) * 0.5).sum()

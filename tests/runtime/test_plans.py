@@ -22,6 +22,7 @@ from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule
 from staticgrad.runtime import executor
 from staticgrad.runtime.step import Table
+from tests.diagonals import diagonals
 
 N = 1000
 
@@ -51,8 +52,7 @@ def program(dtype: str, size: int | str) -> sg.Graph:
     return sg.Graph({"z": sg.where(x, y, 2.0) if dtype == "bool" else sg.sin(x) * 2 + y.sum()})
 
 
-@pytest.mark.parametrize("size", [N, "n"])
-@pytest.mark.parametrize("why", COPIED)
+@diagonals(2, ("why", COPIED), ("size", [N, "n"]))
 def test_the_plan_that_ran_is_told_of(why: str, size: int | str) -> None:
     dtype, data = COPIED[why]
     f = sg.compile(program(dtype, size), debug=True)

@@ -11,6 +11,7 @@ import pytest
 import staticgrad as sg
 from staticgrad import native
 from staticgrad.errors import NonFiniteError
+from tests.diagonals import diagonals
 from tests.runtime.several_workers import Claims, check_equal_bytes
 
 TRIPS = 7
@@ -104,9 +105,9 @@ def checked(graph: sg.Graph, batch: int, workers: int) -> list[int]:
     return list(found)
 
 
-@pytest.mark.parametrize("body", APART, ids=lambda body: body.__name__)
-@pytest.mark.parametrize(("batch", "workers"), [(24, 2), (33, 2), (40, 3)])
-@pytest.mark.parametrize("backwards", [False, True])
+@diagonals(
+    2, ("backwards", [False, True]), ("batch,workers", [(24, 2), (33, 2), (40, 3)]), ("body", APART)
+)
 def test_rows_that_are_apart_are_run_through(
     body: Body, batch: int, workers: int, backwards: bool
 ) -> None:

@@ -17,6 +17,7 @@ from staticgrad.ir.expr import Expr
 from staticgrad.ir.kernel import Kernel
 from staticgrad.runtime.shares import NEAR, RowShare, shares
 from staticgrad.types.dtype import I64
+from tests.diagonals import diagonals
 from tests.runtime.several_workers import check_equal_bytes
 
 TRIPS = 9
@@ -56,8 +57,7 @@ def plain(rows: int, terms: int = 64, columns: int = 96) -> Any:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("batch", [1, 25, 32, 33, 64, 130])
-@pytest.mark.parametrize("workers", [2, 3])
+@diagonals(2, ("workers", [2, 3]), ("batch", [1, 25, 32, 33, 64, 130]))
 def test_trips_have_equal_bytes(batch: int, workers: int) -> None:
     f = sg.compile(recurrent(96), threads=1)
     for seed in range(3):

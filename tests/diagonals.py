@@ -1,0 +1,45 @@
+"""Combinations of parameters of which a part runs daily, and the rest with ``-m exhaustive``."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pytest
+
+Dimension = tuple[str, Iterable[Any]]
+"""Names of parameters, as pytest takes them, and their values: tuples where there are several."""
+
+
+def diagonals(every: int, *dimensions: Dimension, daily: str = "") -> pytest.MarkDecorator:
+    """All combinations; those on every n-th diagonal run daily, and all that have ``daily``.
+
+    The number of a diagonal is the sum of a combination's places. So each value of a dimension
+    runs daily with every n-th of another one, and of three dimensions of at least ``every`` values
+    each pair of values does: a covering array (Cohen et al., "The AETG system", 1997, makes smaller
+    ones).
+    """
+    lists = [[*values] for _, values in dimensions]
+    assert len(lists) > 1
+    assert sorted(map(len, lists))[-2] >= every, "some value would never run daily"
+    names = ",".join(name for name, _ in dimensions)
+    return pytest.mark.parametrize(names, [*_combinations(every, dimensions, lists, daily)])
+
+
+def _combinations(
+    every: int, dimensions: tuple[Dimension, ...], lists: list[list[Any]], daily: str
+) -> Iterator[Any]:
+    for places in itertools.product(*(range(len(values)) for values in lists)):
+        chosen = [values[place] for values, place in zip(lists, places, strict=True)]
+        parameters = [
+            each
+            for (names, _), value in zip(dimensions, chosen, strict=True)
+            for each in (value if "," in names else (value,))
+        ]
+        runs_daily = sum(places) % every == 0 or any(
+            isinstance(each, str) and each == daily for each in chosen
+        )
+        marks = () if runs_daily else (pytest.mark.exhaustive,)
+        said = "-".join(getattr(each, "__name__", str(each)) for each in parameters)
+        yield pytest.param(*parameters, id=said, marks=marks)
