@@ -156,8 +156,10 @@ def test_rows_are_lanes_where_columns_are_few(bits: int, letter: str) -> None:
 
 @pytest.mark.parametrize(("letter", "bits"), [("f", 512), ("d", 512), ("d", 256), ("l", 512)])
 def test_whole_tiles_that_store_results_store_those_of_others(letter: str, bits: int) -> None:
-    """Tiles of all rows that there may be, beside those that take the way of an epilogue."""
+    """Tiles of all rows that there may be, beside those that take the way of an epilogue; every
+    second height for each element."""
     heights = [*range(29, 44), 64, 80, CHUNK, CHUNK + 8, 2 * CHUNK + 28]
+    heights = heights[letter == "d" :: 2]
     for m, layouts in zip(heights, product_of(LAYOUTS, LAYOUTS), strict=False):
         for n in (64, 75):
             a, b = ((4 * RNG.normal(size=(2, *size))).astype(letter) for size in ((m, 50), (50, n)))
@@ -275,7 +277,8 @@ def test_small_products_have_the_bytes_of_tiles(dtype: str, mode: Mode) -> None:
         a, b, c = (
             (4 * RNG.normal(size=(count, *size))).astype(dtype) for size in ((m, k), (k, n), (m, n))
         )
-        for layouts in product_of(LAYOUTS, LAYOUTS) if mode == "vector" else [("apart", "across")]:
+        every = [*product_of(LAYOUTS, LAYOUTS)][m % 2 :: 2]
+        for layouts in every if mode == "vector" else [("apart", "across")]:
             tiled = made(a, b, layouts, "vector", 512, c)
             small = made(a, b, layouts, mode, 256, c, literal=True)
             assert_same(small, tiled, f"{layouts} {m}x{n}x{k}")

@@ -86,10 +86,8 @@ def test_dropout_of_a_recurrent_state_is_the_same_however_it_runs() -> None:
     whole = sg.compile(graph)
     ways: list[dict[str, Any]] = [
         {"threads": 2},
-        {"checkpoint": "recompute"},
         {"memory_budget": sg.compile(graph, checkpoint="recompute").plan().peak_bytes},
-        {"pipeline": "O0"},
-        {"fuse": False},
+        {"pipeline": "O0", "fuse": False},
     ]
     wanted = {name: a.tobytes() for name, a in whole.run(feeds).items()}
     for way in ways:

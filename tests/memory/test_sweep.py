@@ -20,17 +20,20 @@ from tests.optimizers import Case, counted, mixed_cases, norms, plain_cases
 SMALL = ("recurrent", "dropped_out")
 QUICK = ("mlp", "parts", "hessian_vector")
 #: Models where slow tests run: not those that every case has, nor other chains of layers.
-SLOW = ("norm_blocks", "second_order", "transformer", "big_logits")
+SLOW = ("norm_blocks", "big_logits")
 
 
 def cases() -> Iterator[Any]:
-    """Cases with their numbers; of those that differ from others by the class alone every
-    sixth is slow."""
+    """Cases with their numbers: every plain one of SGD, Adam and AdamW, every second pair of mixed
+    Adam, and every twelfth of those that differ from others by the class alone, as a slow test."""
     for number, case in enumerate((*plain_cases(), *mixed_cases())):
         plain = case.rate is None and case.extras is None
-        alike = case.cls is not Adam and (not plain or case.cls not in (SGD, AdamW))
-        mark = pytest.mark.slow if number % 6 == 0 else pytest.mark.exhaustive
-        yield pytest.param(number, case, id=str(case), marks=[mark] * alike)
+        marks = []
+        if case.cls is Adam and not plain:
+            marks = [pytest.mark.exhaustive] * (number // 2 % 2)
+        elif not plain or case.cls not in (SGD, Adam, AdamW):
+            marks = [pytest.mark.slow if number % 12 == 0 else pytest.mark.exhaustive]
+        yield pytest.param(number, case, id=str(case), marks=marks)
 
 
 @pytest.mark.parametrize(("number", "case"), [*cases()])

@@ -155,7 +155,7 @@ def test_numbers_that_are_none() -> None:
     ("backend", "derived"),
     [
         ("vector", True),
-        pytest.param("numba", False, marks=pytest.mark.slow),
+        pytest.param("numba", False, marks=pytest.mark.exhaustive),
         pytest.param("numba", True, marks=pytest.mark.exhaustive),
     ],
 )

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
 from passes.fuse import fuse
@@ -220,6 +220,7 @@ def with_gradients(graph: sg.Graph) -> sg.Graph:
     return sg.Graph(outputs, inputs=graph.inputs)
 
 
+@settings(max_examples=16)
 @given(st.integers(0, 2**32))
 def test_no_kernel_touches_what_is_not_its_own_and_merging_changes_no_bit(seed):
     graph, feeds = random_graph(np.random.default_rng(seed))

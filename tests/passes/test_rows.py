@@ -234,7 +234,7 @@ def check_bytes(program: RowProgram) -> None:
 
 @given(st.integers(0, 2**32), st.sampled_from(["float32", "float64"]))
 @example(2445341, "float32")  # a look-up among elements of short rows, joined before their sum
-@settings(max_examples=16)
+@settings(max_examples=8)
 def test_random_rows_have_the_bytes_of_single_operations(seed: int, dtype: str) -> None:
     check_bytes(RowProgram(seed, dtype))
 

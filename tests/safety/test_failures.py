@@ -19,7 +19,6 @@ import pytest
 from staticgrad.native import cache
 from tests.safety.child import ROOT, run_child
 
-slow = pytest.mark.slow
 needs_hooks = pytest.mark.skipif(
     find_spec("_testcapi") is None, reason="this Python cannot refuse single allocations"
 )
@@ -52,9 +51,7 @@ def test_ctrl_c_at_the_nth_moment_between_rows_of_python(stride: int) -> None:
     assert "done" in run_child("failing_steps", "interrupt", f"warm/{stride}", STATICGRAD_JIT="0")
 
 
-@pytest.mark.parametrize(
-    "most", [0, pytest.param(1, marks=slow), pytest.param(4, marks=exhaustive)]
-)
+@pytest.mark.parametrize("most", [0, *(pytest.param(most, marks=exhaustive) for most in (1, 4))])
 def test_the_nth_call_of_a_compilation_fails(most: int, tmp_path: Path) -> None:
     """Every call of each function; else some failures of the first one, and all others of it."""
     assert "done" in run_child("failing_compiles", str(tmp_path), str(most))

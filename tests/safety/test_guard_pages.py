@@ -34,7 +34,7 @@ def test_empty_axes_are_not_touched() -> None:
     assert run_child("empty_axes", flags=("-O",)).endswith("done\n")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_programs_of_the_other_backend_stay_inside() -> None:
     names = ["elementwise at any size", "lookups at both ends", "movement"]
     out = run_child("fenced_runs", "programs", *names, STATICGRAD_BACKEND="numba")

@@ -15,6 +15,7 @@ from tests.safety.child import ROOT, run_child
 
 #: More of the moments of steps that have many.
 MORE_MOMENTS: tuple[tuple[tuple[str, ...], dict[str, str]], ...] = (
+    (("off", "13"), {"STATICGRAD_BACKEND": "numba"}),
     (("off", "1"), {}),
     (("off", "199"), {"STATICGRAD_JIT": "0"}),
     (("checks", "29"), {}),
@@ -26,7 +27,6 @@ MORE_MOMENTS: tuple[tuple[tuple[str, ...], dict[str, str]], ...] = (
     ("arguments", "environment"),
     [
         (("off", "3"), {}),
-        (("off", "13"), {"STATICGRAD_BACKEND": "numba"}),
         (("off", "1997"), {"STATICGRAD_JIT": "0"}),
         (("checks", "397"), {}),
         (("nan", "3989", "read", "set", "run_sharing", "ask"), {}),
@@ -133,7 +133,7 @@ def test_the_refusal_says_what_to_do() -> None:
 
 
 @pytest.mark.parametrize("source", ["signals", "threads"])
-@pytest.mark.parametrize("interrupts", [500, pytest.param(100_000, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("interrupts", [200, pytest.param(100_000, marks=pytest.mark.exhaustive)])
 def test_interrupts_leave_nothing_held_and_nothing_half_written(
     source: str, interrupts: int
 ) -> None:
