@@ -41,5 +41,11 @@ def _combinations(
             isinstance(each, str) and each == daily for each in chosen
         )
         marks = () if runs_daily else (pytest.mark.exhaustive,)
-        said = "-".join(getattr(each, "__name__", str(each)) for each in parameters)
+        said = "-".join(_said(each, places) for each in parameters)
         yield pytest.param(*parameters, id=said, marks=marks)
+
+
+def _said(value: Any, places: tuple[int, ...]) -> str:
+    """A value in a test's name, which is the same in every process: no address is part of it."""
+    text = str(getattr(value, "__name__", value))
+    return f"at {places}" if " at 0x" in text else text
