@@ -14,10 +14,10 @@ from typing import Final, Self
 from passes.fusion.groups import Group, Groups, Home, Key
 from passes.lowering.operands import VECTOR, LoweredStep
 from passes.lowering.taps import largest_of, place_beside_largest, place_of, sum_of
-from passes.lowering.window_flat_tiles import WindowFlatTiles
+from passes.lowering.tile_cuts import RESULTS
 from passes.lowering.window_places import AxisPlace, WindowLowering, along, ends
 from passes.lowering.window_strips import RESULT, WindowStrips
-from passes.lowering.window_tiles import RESULTS, TILES
+from passes.lowering.window_tiles import TILES, WindowTiles
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Expr, Position
 from staticgrad.ir.forms import WindowAxis, WindowProduct, WindowReduce
@@ -164,13 +164,13 @@ class PooledStrips(_Pooled, WindowStrips):
         return ex.load(self._scratch(RESULT, moved, *positions), dtype.compute).cast(dtype)
 
 
-class PooledTiles(_Pooled, WindowFlatTiles):
+class PooledTiles(_Pooled, WindowTiles):
     """Pools over tiles of two by two results: each is a window, or has one."""
 
     def _followed(self) -> Map:
         o, image, row = self._fresh(), self._fresh(), self._fresh()
         lead = self._lead(image, o)
-        sums = (*self._result(o, image), (row, RESULTS * self.across))
+        sums = (*self._result(o, image), (row, RESULTS * self.pitch))
 
         def moved(tap: Tap) -> None:
             odd, place = tap

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from passes.lowering.operands import VECTOR, LoweredStep
+from passes.lowering.tile_cuts import RESULTS
 from passes.lowering.window_places import AxisPlace, along, ends
-from passes.lowering.window_tiles import COMBINED, RESULTS, SIDE, WindowTiles, both_ways
+from passes.lowering.window_tiles import COMBINED, SIDE, WindowTiles, both_ways
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.kernel_stages import Axis, Gemm, Keep, Loop, Map, Scalar, Store
@@ -67,7 +68,8 @@ class WindowTileFilters(WindowTiles):
         strips = -(-rows // max(1, _TILES // wide))
         self.there, self.rows = 1, -(-rows // strips)
         self.strips: Size = -(-high // self.rows)
-        self.tiles = self.rows * self.wide
+        self.joined, self.pitch = False, self.wide
+        self.run = self.tiles = self.rows * self.wide
 
     def _cut_channels(self, parts: int) -> None:
         """The images of a part, and the channels of an iteration on both sides: fewer than may be

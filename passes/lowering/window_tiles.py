@@ -3,19 +3,24 @@
 A tile of results needs four by four elements of the image. These are combined by additions
 (``IMAGE``), then there are sixteen products over the channels with the combined filters
 (``passes/fusion/tiles.py``), one for each combination, and sums of those are the results
-(``RESULT``). An iteration takes a strip of an image, of which all that passes between stages stays
-in the second cache. Of the strip even and odd rows and columns are copied apart, border and all:
-there what tiles next to each other need lies next to each other, too.
+(``RESULT``). An iteration takes a strip of an image, or several images, of which all that passes
+between stages stays in the second cache. Of the strip even and odd rows are copied apart, border
+and all; columns are told apart in registers.
+
+Rows of tiles that are no whole vectors may be joined: those of the strip have a tile more than
+there are, of border, so that what tiles need lies at one distance from each, whatever the row.
+Vectors go on from row to row, and what the tiles between rows hold is never stored. Products take
+those tiles, too: ``tile_cuts`` says which is cheaper.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import Final
 
 from passes.fusion.groups import ScratchBuffer, Walk
 from passes.lowering.operands import VECTOR, LoweredStep
+from passes.lowering.tile_cuts import RESULTS, WANTED, best_cut, tiled
 from passes.lowering.window_places import AxisPlace, along, ends
 from passes.lowering.window_products import WindowProducts
 from staticgrad.ir import expr as ex
@@ -25,18 +30,12 @@ from staticgrad.types.dim import Size, minimum
 from staticgrad.types.dtype import DType
 from staticgrad.types.tensor import hint_value
 
-#: Results of a tile along an axis, and elements of the image that it needs.
-RESULTS: Final = 2
+#: Elements of the image that a tile needs along an axis.
 SIDE: Final = 4
 #: What is combined of four elements of the image, and of four sums of products; signs.
 IMAGE: Final = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
 RESULT: Final = ((1, 1, 1, 0), (0, 1, -1, -1))
-#: Bytes of what the products read and write for the tiles of an iteration, about; and its tiles.
-_NEAR: Final = 1 << 19
-_FEWEST_TILES: Final = 64
-_MOST_TILES: Final = 256
-#: Iterations that there should be, and channels of one, of which a multiple is taken.
-_WANTED: Final = 4
+#: Channels of an iteration, of which a multiple is taken.
 _ROWS: Final = 16
 #: Bytes that lie at one place of the nearest cache, and how far from there the next one begins.
 _PAGE: Final = 1 << 12
@@ -71,36 +70,28 @@ class WindowTiles(WindowProducts):
         """Iterate over strips of ``high`` rows of tiles, each about as long as another one; over
         several images where they are small; and over parts of the channels where these are few."""
         batch = self.read.type.shape[0]
-        wide, rows, images = (max(1, hint_value(size)) for size in (self.across, high, batch))
-        moved = (hint_value(self.out) + hint_value(self.inner)) * SIDE**2 * self.dtype.itemsize
-        tiles = max(_FEWEST_TILES, min(_NEAR // moved, _MOST_TILES))
-        strips = -(-rows // max(1, tiles // wide))
-        self.rows = -(-rows // strips)
+        cut = best_cut(tiled(self.anchor))
+        self.rows, self.images = cut.rows, cut.images
+        strips = -(-hint_value(high) // cut.rows)
         self.strips = -(-high // self.rows)
-        together = tiles // (self.rows * wide) if strips == 1 else 1
-        most = max(1, min(images // _WANTED, together))
-        self.images = min(range(1, most + 1), key=partial(self._columns_of_each, self.rows * wide))
-        self.each = self._part_of_channels(-(-images // self.images) * strips)
+        self.each = self._part_of_channels(-(-max(1, hint_value(batch)) // self.images) * strips)
         groups = (-(-batch // self.images), self.strips, self.out // self.each)
         self.outer = [self.loop(f"i{n}", extent) for n, extent in enumerate(groups)]
         self.there: Size = minimum(self.images, batch)
-        self.tiles = self.there * self.rows * self.wide
-
-    def _columns_of_each(self, tiles: int, images: int) -> float:
-        """Columns of products that an image of so many tiles takes among so many: whole panels. Of
-        equal numbers the fewest images are taken, whose scratch every worker has."""
+        self.joined, self.pitch = cut.joined, self.wide + cut.joined
+        self.run = self.rows * self.pitch
         width = panel_columns(self.dtype)
-        return -(-images * tiles // width) * width / images
+        self.tiles = -(-self.there * self.run // width) * width  # so that panels are whole
 
     @property
     def across(self) -> Size:
-        """Tiles from one row to the next."""
-        return self.wide
+        """Pairs of elements from one row of the strip to the next: a tile needs two of them."""
+        return self.wide + 1
 
     def _part_of_channels(self, iterations: int) -> int:
         """The channels of an iteration: fewer than there are where iterations would be too few."""
         out = hint_value(self.out)
-        wanted = -(-_WANTED // iterations)
+        wanted = -(-WANTED // iterations)
         return next(out // n for n in range(wanted, 0, -1) if n == 1 or out % (n * _ROWS) == 0)
 
     def _image_of(self, loop: str) -> AxisPlace:
@@ -121,60 +112,79 @@ class WindowTiles(WindowProducts):
     # -- stages -----------------------------------------------------------------------------------
 
     def _zeros_around(self) -> tuple[Map, ...]:
-        """Zeros where later stages read what no other stage writes."""
-        return ()
+        """Zeros where later stages read what no other stage writes: behind the last tile, and
+        behind the strip, where the last tile of a run reads on.
+
+        No result depends on them. But bytes that others left there may be subnormal numbers, and
+        arithmetic with those takes a hundred times as long.
+        """
+        zero, zeros = ex.literal(0, self.dtype), []
+        if self.joined:
+            behind = self._scratch(PLANE, ((VECTOR, 1),), RESULTS * self.inner * self._plane_size)
+            zeros.append(Map(self.loop(VECTOR, RESULTS), (Store(behind, zero),), ()))
+        left = self.tiles - self.there * self.run
+        if left != 0:
+            c = self._fresh()
+            stores = []
+            for number in range(SIDE**2):
+                start = number * self.apart(self.inner) + self.there * self.run
+                to = self._scratch(COMBINED, ((c, self.tiles), (VECTOR, 1)), start)
+                stores.append(Store(to, zero))
+            each = (self.loop(c, self.inner),)
+            zeros.append(Map(self.loop(VECTOR, left), tuple(stores), each))
+        return tuple(zeros)
 
     def _copied(self) -> Map:
-        """The strip with its border: even and odd rows and columns apart."""
+        """The strip with its border: even and odd rows apart."""
         c, image, row = self._fresh(), self._fresh(), self._fresh()
-        high, wide = self.rows + 1, self.wide + 1
-        step = RESULTS * self.rows
+        step, high, wide = RESULTS * self.rows, self.rows + 1, RESULTS * self.across
+        down, across = self.form.axes
         stores = []
-        for phase in range(RESULTS**2):
-            places = []
-            for axis, name, size, odd in zip(
-                self.form.axes, (row, VECTOR), (high, wide), divmod(phase, RESULTS), strict=True
-            ):
-                start = -axis.before if self.over_windows else axis.before - axis.reach
-                extent = axis.image if self.over_windows else axis.windows
-                terms: list[tuple[str, Size]] = [(name, RESULTS)]
-                last = start + odd + RESULTS * (size - 1)
-                if name == row:
-                    terms.insert(0, (self.strip, step))
-                    last = last + step * (self.strips - 1)
-                places.append(AxisPlace(tuple(terms), start + odd, ends(start, last, extent)))
+        for odd in range(RESULTS):
+            starts = [
+                -axis.before if self.over_windows else axis.before - axis.reach
+                for axis in (down, across)
+            ]
+            first, start = starts[0] + odd, starts[1]
+            extents = [axis.image if self.over_windows else axis.windows for axis in (down, across)]
+            last = first + step * self.strips - step + RESULTS * (high - 1)
+            terms: tuple[tuple[str, Size], ...] = ((self.strip, step), (row, RESULTS))
+            places = [
+                AxisPlace(terms, first, ends(first, last, extents[0])),
+                AxisPlace(((VECTOR, 1),), start, ends(start, start + wide - 1, extents[1])),
+            ]
             value = self.element(self.read, (self._image_of(image), self._read_channel(c), *places))
-            stores.append(Store(self._plane(phase, (c, image, row)), value))
+            moved = ((c, self._plane_size), (image, high * wide), (row, wide), (VECTOR, 1))
+            start_of = odd * self.inner * self._plane_size
+            stores.append(Store(self._scratch(PLANE, moved, start_of), value))
         return self._over((c, self.inner), image, (row, high), wide, stores)
 
-    def _plane(self, phase: int, loops: tuple[str, str, str], start: Size = 0) -> Access:
-        """Where rows and columns of one of the four kinds lie."""
-        c, image, row = loops
-        size = (self.rows + 1) * (self.wide + 1)
-        whole = self.there * size
-        moved = ((c, whole), (image, size), (row, self.wide + 1), (VECTOR, 1))
-        return self._scratch(PLANE, moved, phase * self.inner * whole + start)
+    @property
+    def _plane_size(self) -> Size:
+        """Elements of even or odd rows of the images of a channel."""
+        return self.there * (self.rows + 1) * RESULTS * self.across
 
     def _combined(self) -> Map:
         """Of four by four elements the sixteen combinations, for each tile."""
-        c, image, row = loops = (self._fresh(), self._fresh(), self._fresh())
+        c, image = self._fresh(), self._fresh()
+        row = "" if self.joined else self._fresh()
+        wide = RESULTS * self.across
 
         def given(a: int, b: int) -> Expr:
-            phase = a % RESULTS * RESULTS + b % RESULTS
-            start = a // RESULTS * (self.wide + 1) + b // RESULTS
-            return ex.load(self._plane(phase, loops, start), self.dtype)
+            moved = ((c, self._plane_size), (image, (self.rows + 1) * wide), (row, wide))
+            start = a % RESULTS * self.inner * self._plane_size + a // RESULTS * wide
+            return ex.load(self._every_second(PLANE, moved, start, b), self.dtype)
 
         to = self._tile(c, image, row)
         stores = [
             Store(self._scratch(COMBINED, to, number * self.apart(self.inner)), value)
             for number, value in enumerate(both_ways(IMAGE, square(given)))
         ]
-        return self._over((c, self.inner), image, (row, self.rows), self.wide, stores)
+        return self._for_tiles((c, self.inner), image, row, stores)
 
     def _tile(self, channel: str, image: str, row: str) -> Sequence[tuple[str, Size]]:
         """What moves from tile to tile."""
-        size = self.rows * self.wide
-        return ((channel, self.tiles), (image, size), (row, self.wide), (VECTOR, 1))
+        return ((channel, self.tiles), (image, self.run), (row, self.pitch), (VECTOR, 1))
 
     def apart(self, channels: Size) -> Size:
         """Elements from one of the sixteen combinations of channels to the next.
@@ -205,38 +215,55 @@ class WindowTiles(WindowProducts):
         return self.located(walk, (*places, *along(t)), self.dtype)
 
     def _summed(self) -> Map:
-        """The results of each tile."""
-        o, image, row = self._fresh(), self._fresh(), self._fresh()
-        moved = self._tile(o, image, row)
+        """The results of each tile: even and odd rows apart."""
+        o, image = self._fresh(), self._fresh()
+        row = "" if self.joined else self._fresh()
 
         def given(a: int, b: int) -> Expr:
             start = (a * SIDE + b) * self.apart(self.each)
-            return ex.load(self._scratch(SUMS, moved, start), self.dtype)
+            return ex.load(self._scratch(SUMS, self._tile(o, image, row), start), self.dtype)
 
-        wide = RESULTS * self.wide
-        to = (*self._result(o, image), (row, RESULTS * wide), (VECTOR, RESULTS))
-        stores = [
-            Store(self._scratch(TILES, to, number // RESULTS * wide + number % RESULTS), value)
-            for number, value in enumerate(both_ways(RESULT, square(given)))
-        ]
-        return self._over((o, self.each), image, (row, self.rows), self.wide, stores)
+        moved = (*self._result(o, image), (row, RESULTS * self.pitch))
+        stores = []
+        for number, value in enumerate(both_ways(RESULT, square(given))):
+            odd, place = divmod(number, RESULTS)
+            to = self._every_second(TILES, moved, odd * RESULTS * self.run, place)
+            stores.append(Store(to, value))
+        return self._for_tiles((o, self.each), image, row, stores)
 
     def _result(self, channel: str, image: str) -> Sequence[tuple[str, Size]]:
         """What moves from the results of an image to those of another one."""
-        size = RESULTS**2 * self.rows * self.wide
+        size = RESULTS**2 * self.run
         return ((channel, self.there * size), (image, size))
 
     def _followed(self) -> Map:
         """What follows, for the results that there are."""
         o, image, row = self._fresh(), self._fresh(), self._fresh()
-        step = RESULTS * self.rows
-        moved = (*self._result(o, image), (row, RESULTS * self.wide), (VECTOR, 1))
-        result: Expr = ex.load(self._scratch(TILES, moved), self.dtype)
-        terms: tuple[tuple[str, Size], ...] = (("i1", step), (row, 1))
-        first = AxisPlace(terms, 0, ends(0, step * self.strips - 1, self.found[0]))
-        self.places = (self._image_of(image), self._channel_of(o), first, *along(VECTOR))
-        stores = self.stores(result)
-        return self._over((o, self.each), image, (row, step), self.found[1], stores)
+        moved = (*self._result(o, image), (row, RESULTS * self.pitch), (VECTOR, 1))
+        stores: list[Store] = []
+        for odd in range(RESULTS):
+            self.move_to((*self._lead(image, o), self._row_of_results(row, odd), *along(VECTOR)))
+            start = odd * RESULTS * self.run
+            stores += self.stores(ex.load(self._scratch(TILES, moved, start), self.dtype))
+        return self._over((o, self.each), image, (row, self.rows), self.found[1], stores)
+
+    def _lead(self, image: str, channel: str) -> tuple[AxisPlace, AxisPlace]:
+        return self._image_of(image), self._channel_of(channel)
+
+    def _row_of_results(self, row: str, odd: int) -> AxisPlace:
+        """The results of an even or odd row of a row of tiles."""
+        terms: tuple[tuple[str, Size], ...] = ((self.strip, RESULTS * self.rows), (row, RESULTS))
+        last = odd + RESULTS * (self.rows * self.strips - 1)
+        return AxisPlace(terms, odd, ends(odd, last, self.found[0]))
+
+    def _for_tiles(
+        self, channel: tuple[str, Size], image: str, row: str, stores: Sequence[Store]
+    ) -> Map:
+        """Stores for each channel, image and tile; ``row``: row by row, or "" for all as one."""
+        if row:
+            return self._over(channel, image, (row, self.rows), self.wide, stores)
+        rows = (self.loop(*channel), self.loop(image, self.there))
+        return Map(self.loop(VECTOR, self.run), tuple(stores), rows)
 
     def _over(
         self,
@@ -253,9 +280,21 @@ class WindowTiles(WindowProducts):
     def _scratch(self, number: int, moved: Iterable[tuple[str, Size]], start: Size = 0) -> Access:
         key = ScratchBuffer(self.anchor, number)
         self.scratch[key] = self.operand(key, 0, self.dtype, "scratch")
-        strides = tuple((name, self.stride(name, step)) for name, step in moved)
+        strides = tuple((name, self.stride(name, step)) for name, step in moved if name)
         places = () if start == 0 else (Position((), self.argument(start)),)
         return Access(self.scratch[key], strides, (), places)
+
+    def _every_second(
+        self, number: int, moved: Sequence[tuple[str, Size]], start: Size, place: int
+    ) -> Access:
+        """Every second element of a run in scratch, from a place of it on."""
+        access = self._scratch(number, moved, start)
+        return Access(
+            access.operand,
+            access.strides,
+            (),
+            (Position(((VECTOR, RESULTS),), place), *access.positions),
+        )
 
 
 def square(given: Callable[[int, int], Expr]) -> list[list[Expr]]:

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from passes.fusion.filter_parts import is_fed
 from passes.fusion.groups import Group, Groups
 from passes.lowering.operands import LoweredStep
 from passes.lowering.pooled import PooledMaps, PooledStrips, PooledTiles
 from passes.lowering.window_channels import WindowChannels, is_by_channels
 from passes.lowering.window_filters import WindowFilters
-from passes.lowering.window_flat_tiles import WindowFlatTiles
 from passes.lowering.window_maps import WindowMaps
 from passes.lowering.window_phases import WindowPhases, has_phases
 from passes.lowering.window_places import WindowLowering
 from passes.lowering.window_products import WindowProducts
 from passes.lowering.window_strips import WindowStrips
 from passes.lowering.window_tile_filters import WindowTileFilters
-from passes.lowering.window_tiles import RESULTS, WindowTiles
+from passes.lowering.window_tiles import WindowTiles
 from staticgrad.ir.forms import WindowProduct
-from staticgrad.types.tensor import hint_value
-
-#: Tiles of a row that are whole vectors.
-WHOLE: Final = 16
 
 
 def lower_windows(groups: Groups, group: Group) -> LoweredStep:
@@ -32,7 +25,8 @@ def lower_windows(groups: Groups, group: Group) -> LoweredStep:
     anchor = WindowLowering(groups, group).anchor
     if isinstance(anchor.form, WindowProduct):
         if anchor.form.tiles:
-            return _tiles(anchor.form)(groups, group).lowered()
+            of_filter = anchor.form.result == "filter"
+            return (WindowTileFilters if of_filter else WindowTiles)(groups, group).lowered()
         if not anchor.form.parts and is_by_channels(groups, group):
             return WindowChannels(groups, group).lowered()
         if is_fed(anchor.form, anchor.types[0].dtype):
@@ -42,15 +36,6 @@ def lower_windows(groups: Groups, group: Group) -> LoweredStep:
         strips = anchor.form.lies_in_strips
         return (WindowStrips if strips else WindowProducts)(groups, group).lowered()
     return WindowMaps(groups, group).lowered()
-
-
-def _tiles(form: WindowProduct) -> type[WindowTiles]:
-    """How tiles are computed: row by row where rows are whole vectors."""
-    if form.result == "filter":
-        return WindowTileFilters
-    last = form.axes[-1]
-    extent = hint_value(last.windows if form.result == "windows" else last.image)
-    return WindowFlatTiles if -(-extent // RESULTS) % WHOLE else WindowTiles
 
 
 def _pooled(image: Group) -> type[PooledMaps | PooledStrips | PooledTiles]:

@@ -9,6 +9,7 @@ import pytest
 
 import staticgrad as sg
 from passes.fuse import fuse
+from passes.lowering.tile_cuts import Cut, Tiled, best_cut
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.kernel_stages import Gemm, nested
@@ -124,18 +125,6 @@ def test_others_are_sums_of_taps(channels: int, taps: int, options: Any) -> None
     assert in_tiles(fuse(pipeline("O1")(sg.Graph({"y": y})))) == 0
 
 
-@pytest.mark.parametrize(("outside", "images"), [(32, 1), (16, 4)])
-def test_images_are_taken_together_where_that_leaves_fewer_columns_empty(
-    outside: int, images: int
-) -> None:
-    """One of 7 x 8 tiles fills 56 columns of 64, four of them all of 224; scratch of more images
-    is every worker's."""
-    x, w = sg.input("x", (32, 16, 14, 14), "float32"), sg.input("w", (outside, 16, 3, 3), "float32")
-    schedule = fuse(pipeline("O1")(sg.Graph({"y": sg.nn.conv(x, w, padding=1)})))
-    assert in_tiles(schedule) == 1
-    assert [step.total for step in schedule.steps][-1] == 32 // images
-
-
 @pytest.mark.parametrize(("rows", "sign"), [(29, 1.0), (53, -1.0)])
 def test_strips_that_differ_read_what_stays_along_rows(rows: int, sign: float) -> None:
     """A factor with one row, behind a convolution whose last strip is shorter than others."""
@@ -145,3 +134,26 @@ def test_strips_that_differ_read_what_stays_along_rows(rows: int, sign: float) -
     feeds = {v.node.label: RNG.normal(size=v.shape).astype("f4") for v in graph.inputs}
     wanted = sg.evaluate(graph, feeds)["y"]
     np.testing.assert_allclose(sg.compile(graph).run(feeds)["y"], wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("size", "images", "channels", "cut"),
+    [
+        ((8, 8), 16, 64, Cut(8, 1, False)),  # 64 tiles are two panels; joined rows take three
+        ((28, 28), 4, 64, Cut(2, 1, True)),  # two rows of 28 and two of border are two panels
+        ((16, 16), 1, 64, Cut(4, 1, False)),  # whole vectors need no border
+        ((7, 7), 32, 32, Cut(4, 1, True)),  # a strip is whole, but for the rows that are missing
+        ((7, 7), 32, 16, Cut(7, 4, True)),  # seven panels for four images, not eight
+    ],
+    ids=str,
+)
+def test_cuts_fill_panels(size: Any, images: int, channels: int, cut: Cut) -> None:
+    """By hand: panels of 32 columns, at most 64 tiles of 64 channels on each side."""
+    assert best_cut(Tiled(*size, images, (channels, channels), sg.float32)) == cut
+
+
+def test_images_are_together_in_an_iteration() -> None:
+    x, w = sg.input("x", (32, 16, 14, 14), "float32"), sg.input("w", (16, 16, 3, 3), "float32")
+    schedule = fuse(pipeline("O1")(sg.Graph({"y": sg.nn.conv(x, w, padding=1)})))
+    assert in_tiles(schedule) == 1
+    assert schedule.steps[-1].total == 32 // 4
