@@ -6,6 +6,8 @@ something holds is compared only where it holds in some lane.
 
 from __future__ import annotations
 
+from typing import Final
+
 from staticgrad.codegen.counters import Counter, combine, write_push
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, element, number
 from staticgrad.codegen.extremes import key_dtype, neutral_key, write_key
@@ -14,6 +16,9 @@ from staticgrad.ir.expr import Expr
 from staticgrad.ir.kernel_found import is_first, is_found
 from staticgrad.ir.kernel_stages import Accumulate, Statement, roots
 from staticgrad.ir.summation import lanes as sum_lanes
+
+#: Bits of the widest registers.
+WIDEST_REGISTER: Final = 512
 
 
 def in_blocks(statement: Accumulate) -> bool:
@@ -28,8 +33,12 @@ def accumulator(statement: Accumulate, lanes: int) -> str:
 
 
 def _width(statement: Accumulate, lanes: int) -> int:
-    """Lanes of an accumulator: sums have as many as their tree says, whatever the loop's."""
-    return min(sum_lanes(statement.value.dtype), lanes)
+    """Lanes of an accumulator: sums have as many as their tree says, whatever the loop's; extremes,
+    which have no order, as many as fill a register."""
+    dtype = statement.value.dtype
+    if not in_blocks(statement) and lanes * dtype.bits <= WIDEST_REGISTER:
+        return lanes
+    return min(sum_lanes(dtype), lanes)
 
 
 def horizontal(statement: Accumulate) -> str:

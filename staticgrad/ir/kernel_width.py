@@ -1,7 +1,8 @@
 """How many narrow elements a map takes at a time: as many as fill a register.
 
 A vector has 16 elements at most, as the order of a sum says, so that one of bytes fills a quarter
-of a register. A map that does nothing but store has no order, and may take whole registers.
+of a register. A map has no order that stores, or finds the least or largest of integers or bools,
+and nothing else: it may take whole registers.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import (
     ARITHMETIC,
     BITWISE,
@@ -18,7 +20,16 @@ from staticgrad.ir.expr import (
     Expr,
     postorder,
 )
-from staticgrad.ir.kernel_stages import Map, Operand, Stage, Store, roots
+from staticgrad.ir.kernel_stages import (
+    Accumulate,
+    Map,
+    Operand,
+    Scalar,
+    Stage,
+    Statement,
+    Store,
+    roots,
+)
 
 #: Bits of a register, and the widest elements of which more than 16 fill one.
 _REGISTER: Final = 512
@@ -32,7 +43,8 @@ _WHOLE: Final = (
 def whole_registers(stages: Sequence[Stage], operands: Sequence[Operand]) -> int:
     """The narrow elements that fill a register, where a kernel's maps have no others; else 0.
 
-    They store only, to elements one behind the other, and read such elements or ones that stay.
+    They store to elements one behind the other, or find extremes, and read such elements or ones
+    that stay.
     """
     widest = max((operand.dtype.itemsize for operand in operands), default=0) * 8
     if not 0 < widest <= _WIDEST:
@@ -41,15 +53,29 @@ def whole_registers(stages: Sequence[Stage], operands: Sequence[Operand]) -> int
 
 
 def _moves_whole(stage: Stage, widest: int) -> bool:
-    """Whether a stage is a map that stores registers of elements of at most so many bits."""
+    """Whether a stage is a map over registers of elements of at most so many bits, or scalars."""
+    if isinstance(stage, Scalar):
+        return True
     if not isinstance(stage, Map):
         return False
     along = stage.axis.name
-    stores = [s for s in stage.body if isinstance(s, Store) and _runs(s.access, along, (1,))]
-    if len(stores) < len(stage.body):
+    stores = [statement for statement in stage.body if isinstance(statement, Store)]
+    extent, full = stage.axis.extent, _REGISTER // widest
+    if isinstance(extent, int) and extent < full and len(stores) < len(stage.body):
+        return False  # joining the lanes of a register takes longer than a row of fewer
+    if not all(_has_no_order(statement, along) for statement in stage.body):
         return False
-    values = postorder(root for store in stores for root in roots(store))
+    values = postorder(root for statement in stage.body for root in roots(statement))
     return all(_fills(value, along, widest) for value in values)
+
+
+def _has_no_order(statement: Statement, along: str) -> bool:
+    """Whether a statement stores along a loop, or finds an extreme of numbers that are exact."""
+    if isinstance(statement, Store):
+        return _runs(statement.access, along, (1,))
+    if not isinstance(statement, Accumulate) or statement.value.dtype.is_float:
+        return False
+    return COMBINERS[statement.kind].rule == "any" and not statement.blocks
 
 
 def _fills(value: Expr, along: str, widest: int) -> bool:

@@ -1,4 +1,4 @@
-"""Maps of narrow elements take whole registers of them, where nothing has an order or a length."""
+"""Maps of narrow elements take whole registers of them, where nothing has an order."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ HERE = "i0*n1 + j"
         (("u8", "u8", "bool"), "[i0 + j in n0]*n1", LESS, 16),  # ends
         (("u8", "u8", "u8"), HERE, REST, 16),  # no processor divides them
         (("u8", "u8", "u8"), HERE, f"{ADD}\n    @r0: u8 = sum %2", 16),  # an order
+        (("u8", "u8", "u8"), HERE, f"{ADD}\n    @r0: u8 = max %2", 64),  # none
     ],
 )
 def test_lanes(types: tuple[str, str, str], place: str, lines: str, lanes: int) -> None:
@@ -65,6 +66,10 @@ BUILDS: dict[str, Build] = {
     "join": lambda x, y: sg.concatenate([x, y], 1),
     "shift": lambda x, y: (x ^ y) >> 1,
     "absolute": lambda x, y: sg.abs(x - y),
+    "most": lambda x, y: sg.maximum(x, y).max(axis=1),
+    "least": lambda x, y: sg.minimum(x, y).min(axis=1),
+    "least of all": lambda x, y: (x ^ y).min(),
+    "most or not": lambda x, y: y == x.max(axis=1, keepdims=True),
 }
 
 
@@ -92,6 +97,9 @@ def test_bools(mode: Mode, rng: np.random.Generator) -> None:
         "xor": sg.logical_xor,
         "where": lambda x, y: sg.where(x, y, ~x),
         "join": BUILDS["join"],
+        "any": lambda x, y: sg.any(x & y & ~y[:1], axis=1),
+        "all": lambda x, y: sg.all(x | y | True, axis=1),
+        "any of all": lambda x, y: sg.any(x & y),
     }
     backend = "auto" if mode == "python" else mode
     with sg.options(jit=mode != "python", backend=backend):
