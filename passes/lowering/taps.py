@@ -47,7 +47,11 @@ def place_beside_largest(values: Sequence[Expr], dtype: DType) -> Expr:
     best, *rest = values
     at = ex.literal(0, dtype)
     for number, value in enumerate(rest, 1):
-        at = ex.select(_is_better(value, best), ex.literal(number, dtype), at)
+        found = ex.literal(number, dtype)
+        if value.dtype.is_float:  # two choices by a comparison each: none is stored as bytes
+            at = ex.select(value <= best, at, ex.select(best.eq(best), found, at))
+        else:
+            at = ex.select(value > best, found, at)
         best = best.maximum(value)
     return at
 
