@@ -5,7 +5,8 @@ which is the work of one thread. So the batch is cut into parts of as many image
 and what each gives is added up, by the column rule of ``ir/summation.py``. Parts are the same for
 every machine and plan. How many there are is decided by what a node says of its channels and taps,
 and by the batch only if it is known to have fewer images than that: what parts without images would
-give are zeros.
+give are zeros. Of windows of one tap next to each other, which are the elements of an image,
+nothing is copied.
 """
 
 from __future__ import annotations
@@ -38,12 +39,21 @@ def is_fed(form: WindowProduct, dtype: DType) -> bool:
     return form.result == "filter" and few and not dtype.is_storage
 
 
+def is_pointwise(form: WindowProduct, dtype: DType) -> bool:
+    """Whether windows are the elements of an image, one by one: of these nothing is copied."""
+    each = all(
+        axis.step == axis.taps == 1 and axis.before == 0 and axis.image == axis.windows
+        for axis in form.axes
+    )
+    return form.result == "filter" and each and form.groups == 1 and not dtype.is_storage
+
+
 def with_parts(graph: Graph) -> Graph:
     """The graph whose gradients of filters of few channels are sums of those of parts."""
 
     def rewritten(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
         parts = _parts_of(node)
-        if parts == 1:
+        if parts == 0:
             return None
         with within(node.origin, node.order):
             return (in_parts(node, args, parts),)
@@ -73,18 +83,30 @@ def parts_in_tiles(channels: Sequence[Size]) -> int:
 
 
 def _parts_of(node: Node) -> int:
-    """The parts of a gradient that is fed with images; 1 where it stays whole, or is no such."""
+    """The parts of a gradient that goes through images one by one; 0 where it does not."""
     form, dtype = node.form, node.types[0].dtype
     if not isinstance(node.op, ConvFilter) or node.op.parts or not dtype.is_float:
-        return 1
+        return 0
     assert isinstance(form, WindowProduct)
     out, channels, *taps = node.types[0].shape
-    if not (is_fed(form, dtype) and isinstance(out, int) and isinstance(channels, int)):
-        return 1
+    if not (isinstance(out, int) and isinstance(channels, int)):
+        return 0
+    pointwise = is_pointwise(form, dtype) and even_part(channels) is not None
+    if not (pointwise or is_fed(form, dtype)):
+        return 0
     panels = -(-out // form.groups // panel_columns(dtype))
     rows = channels * prod(tap for tap in taps if isinstance(tap, int))
     shared = form.groups * panels * -(-rows // FED_ROWS)
     if not 0 < shared < _ENOUGH:
-        return 1
+        return int(pointwise)
     batch: Size = node.args[0].type.shape[0]
     return min(-(-_WANTED // shared), max(1, batch) if isinstance(batch, int) else _WANTED)
+
+
+def even_part(channels: int) -> int | None:
+    """The channels of an iteration that are rows of a product where they lie: as many in each.
+
+    None where that would be few.
+    """
+    chunks = -(-channels // FED_ROWS)
+    return next((channels // n for n in range(chunks, 2 * chunks + 1) if channels % n == 0), None)

@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from math import prod
 from typing import Final
 
+from passes.fusion.filter_parts import even_part
 from passes.fusion.groups import ScratchBuffer
+from passes.layout import collapse
 from passes.lowering.operands import VECTOR, LoweredStep
 from passes.lowering.window_places import AxisPlace, along, ends
 from passes.lowering.window_products import WindowProducts, name_of
@@ -62,22 +64,28 @@ class WindowFilters(WindowProducts):
         self.part = self._channels_together(width)
         limit, columns = self._panel(width)
         self.chunk = self._outer_loop(-(-self.channels // self.part))
+        column = Axis(VECTOR, width, _COLUMNS) if limit else self.loop(VECTOR, self.out)
+        product = self._product_of((*part, columns), column, images)
+        return self.finish((*numbers, *limit, product), self.outer)
+
+    def _product_of(self, lead: Sequence[AxisPlace], column: Axis, images: Axis) -> Gemm:
+        """The product, whose columns have the last of the places in front of the channels."""
+        axes = self.form.axes
         self.c = self.loop(self._fresh(), self.part)
         taps = self._flattened([axis.taps for axis in axes], "i", [True] * len(axes))
         ys = self._flattened([axis.windows for axis in axes], "k", [False] * len(axes))
         stored = AxisPlace(self._of_part(), 0, self._beyond(self.channels))
-        self.places = (*part, columns, stored, *along(*map(name_of, taps)))
-        windows = (self.image, columns, *along(*map(name_of, ys)))
-        product = Gemm(
+        self.places = (*lead, stored, *along(*map(name_of, taps)))
+        windows = (self.image, lead[-1], *along(*map(name_of, ys)))
+        return Gemm(
             (self.c, *(tap for tap in taps if tap)),
-            (Axis(VECTOR, width, _COLUMNS) if limit else self.loop(VECTOR, self.out),),
+            (column,),
             (images, *(y for y in ys if y)),
             self._taken(taps, ys),
             self._factor(self.second, windows),
-            tuple(self.stores(ex.ref("acc", dtype))),
+            tuple(self.stores(ex.ref("acc", self.first.type.dtype))),
             (self._copied(),),
         )
-        return self.finish((*numbers, *limit, product), self.outer)
 
     # -- sizes ------------------------------------------------------------------------------------
 
@@ -168,3 +176,33 @@ class WindowFilters(WindowProducts):
             moved += [(tap.name, axis.dilation * apart)] if tap else []
             moved += [(y.name, axis.step * apart)] if y else []
         return self._plane_access(moved)
+
+
+class WindowPoints(WindowFilters):
+    """The same for windows of one tap, the elements of the image: rows are read where they lie."""
+
+    def _channels_together(self, width: int) -> int:
+        found = even_part(int(self.channels))
+        assert found is not None
+        return found
+
+    def _product_of(self, lead: Sequence[AxisPlace], column: Axis, images: Axis) -> Gemm:
+        axes, given = self.form.axes, (self.first, self.second)
+        self.c = self.loop("i", self.part)
+        extents, strides = collapse(
+            [axis.windows for axis in axes], [source.layout.strides[2:] for source in given]
+        )
+        points = [self.loop(self._fresh(), size) for size in extents[:-1]]
+        points.append(self.loop("k", extents[-1] if extents else 1))
+        moved = along(*(point.name for point in points))
+        channel = AxisPlace(self._of_part())
+        ones = tuple(AxisPlace(()) for _ in axes)
+        self.places = (*lead, channel, *ones)
+        a, b = (
+            self._factor(source, (self.image, place, *moved), (*source.layout.strides[:2], *steps))
+            for source, place, steps in zip(
+                given, (channel, lead[-1]), (each or [1] for each in strides), strict=True
+            )
+        )
+        result = ex.ref("acc", self.first.type.dtype)
+        return Gemm((self.c,), (column,), (images, *points), a, b, tuple(self.stores(result)))

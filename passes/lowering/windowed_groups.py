@@ -7,7 +7,7 @@ from passes.fusion.groups import Group, Groups
 from passes.lowering.operands import LoweredStep
 from passes.lowering.pooled import PooledMaps, PooledStrips, PooledTiles
 from passes.lowering.window_channels import WindowChannels, is_by_channels
-from passes.lowering.window_filters import WindowFilters
+from passes.lowering.window_filters import WindowFilters, WindowPoints
 from passes.lowering.window_maps import WindowMaps
 from passes.lowering.window_phases import WindowPhases, has_phases
 from passes.lowering.window_places import WindowLowering
@@ -31,6 +31,8 @@ def lower_windows(groups: Groups, group: Group) -> LoweredStep:
             return WindowChannels(groups, group).lowered()
         if is_fed(anchor.form, anchor.types[0].dtype):
             return WindowFilters(groups, group).lowered()
+        if anchor.form.parts:
+            return WindowPoints(groups, group).lowered()
         if has_phases(anchor.form):
             return WindowPhases(groups, group).lowered()
         strips = anchor.form.lies_in_strips

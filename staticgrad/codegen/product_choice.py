@@ -35,7 +35,7 @@ def _chosen(kernel: Kernel, stage: Gemm, unit: Unit) -> LoopedProduct:
     """The product in the form that suits it; few rows have their chains in the kernel."""
     name = unit.fresh("w")
     plain = LoopedProduct(kernel, stage, unit, name)
-    if stage.fed:
+    if stage.by_first:
         from staticgrad.codegen.fed_products import FedProduct  # of windows
 
         return FedProduct(kernel, stage, unit, name)

@@ -38,6 +38,7 @@ from staticgrad.ir.kernel_stages import (
     Store,
     loops_of,
     nested,
+    small,
     statements,
 )
 from staticgrad.ir.kernel_text import access_text
@@ -98,7 +99,7 @@ def _check_limits(kernel: Kernel, stage: Stage, ready: Mapping[str, DType]) -> N
         case Gemm(i=i, j=j, k=k):
             ends = tuple(axes[0] for axes in (i, j, k) if len(axes) == 1)
             begins = k if len(k) == 1 else ()
-            ends = (*ends, k[0]) if stage.fed else ends
+            ends = (*ends, k[0]) if stage.by_first and not small(i) else ends
     for axis in loops_of(stage):
         if axis.limits and (axis not in ends or (axis.first and axis not in begins)):
             broken(kernel, f"the loop {axis.name} has no numbers from which or to which it runs")

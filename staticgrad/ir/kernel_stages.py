@@ -80,7 +80,8 @@ class Axis:
 
     ``past`` and ``first`` name numbers (i64) that an earlier stage keeps: positions from ``first``
     on and before ``past`` alone are taken. A row of a stage may end so, its loop over a product's
-    rows or columns, a loop of stages; a product's inner loop may also begin so.
+    rows or columns, the first of its inner loops, a loop of stages; a product's only inner loop may
+    also begin so.
     """
 
     name: str
@@ -289,6 +290,11 @@ class Gemm:
     fed: tuple[Map, ...] = ()
 
     @property
+    def by_first(self) -> bool:
+        """Whether the first loop of k, of several, runs around tiles of all results."""
+        return bool(self.fed or (len(self.k) > 1 and self.k[0].past))
+
+    @property
     def plain(self) -> bool:
         """Whether it is a product of matrices: one loop each, and no positions."""
         single = len(self.i) == len(self.j) == len(self.k) == 1
@@ -398,7 +404,7 @@ def gemm_tile(stage: Gemm, dtype: DType) -> tuple[int, int, int]:
     the bits of an element do not depend on it.
     """
     if stage.plain or not small(stage.i):
-        chunk = FED_ROWS if stage.fed else GEMM_ROWS
+        chunk = FED_ROWS if stage.by_first else GEMM_ROWS
         return TILE_ROWS, chunk, TILE_VECTORS // TILE_ROWS * dtype.lanes
     rows = max(1, min(TILE_ROWS, prod(int(axis.extent) for axis in stage.i)))
     return rows, GEMM_ROWS // rows * rows, min(8, TILE_VECTORS // rows) * dtype.lanes

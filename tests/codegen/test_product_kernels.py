@@ -253,6 +253,27 @@ def test_a_fed_product_may_take_some_images(taken: int, mode: Mode) -> None:
     assert_same(dw, wanted, mode)
 
 
+@pytest.mark.parametrize(("taken", "points"), [(0, 9), (1, 0), (3, 1), (3, 1500), (9, 37)])
+@pytest.mark.parametrize("mode", MODES)
+def test_points_of_some_images_have_the_bits_of_one_row(
+    taken: int, points: int, mode: Mode
+) -> None:
+    """Rows that lie apart from image to image: as if those of all images stood in one."""
+    rows, columns, images = 17, 5, 4
+    x, d = normal(images, rows, points), normal(images, columns, points)
+    found, wanted = (np.full((rows, columns), 9.0, "f4") for _ in range(2))
+    sizes = [rows, columns, images, points, rows * points, columns * points, taken]
+    made("points_of_some_images", sizes, mode, p0=x, p1=d, p2=found)
+    count = min(taken, images)
+    one, other = (
+        np.ascontiguousarray(a[:count].swapaxes(0, 1)).reshape(1, a.shape[1], -1) for a in (x, d)
+    )
+    long = [rows, columns, 1, count * points, 0, 0, 1]
+    made("points_of_some_images", long, "vector", p0=one, p1=other, p2=wanted)
+    assert_same(found, wanted, mode)
+    assert_close(found, one[0].astype("f8") @ other[0].T)
+
+
 @diagonals(
     2,
     ("mode", MODES),

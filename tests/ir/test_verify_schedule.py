@@ -361,7 +361,7 @@ KERNELS: list[tuple[Kernel, str]] = [
         "a product is fed by what only stores",
     ),
     (
-        kernel(replace(GEMM, k=(Axis("i1", 2, "r0"), *GEMM.k))),
+        kernel(replace(GEMM, k=(Axis("i1", 2, first="r0"), *GEMM.k))),
         "the loop i1 has no numbers from which or to which it runs",
     ),
     (kernel(stores(load(Access("p7", J), F32))), "p7 is no operand"),
