@@ -45,6 +45,17 @@ def masked_array(what: str, related: Sequence[Related] = ()) -> MaskedArrayError
     )
 
 
+def never_set(what: Any, hint: str) -> Any:
+    """The property, an assignment to which is an error of its own."""
+
+    def refuse(self: Any, _new: object) -> NoReturn:
+        raise ImmutableError(
+            f"{self!r} keeps its {what.fget.__name__}", hint=hint, related=[self._described()]
+        )
+
+    return what.setter(refuse)
+
+
 class NoNumbers:
     """Base of symbolic values. Subclasses say in ``_described`` how messages list them."""
 

@@ -297,8 +297,9 @@ def full_like(
     """
     like = as_value("full_like", x)
     wanted = like.dtype if dtype is None else dtype_of("full_like", dtype)
-    given = isinstance(fill_value, Value)
-    filled = fill_value if given else binding_kind((like,)).lift(fill_value, wanted)
+    kind = binding_kind((like,))
+    plain = is_number(fill_value)
+    filled = kind.lift(fill_value, wanted) if plain else as_value("full_like", fill_value, kind)
     sizes = like.shape if shape is None else shape_of("full_like", shape)
     return broadcast_to(functions.astype(filled, wanted), sizes)
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from staticgrad.errors import DTypeError, RankError, ShapeError
+from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
+from staticgrad.errors.wording import kind_of
 from staticgrad.families import like
 from staticgrad.functions.loops import scan
 from staticgrad.functions.trees import mapped
@@ -64,7 +65,7 @@ def lstm_cell(x: Any, state: tuple[Any, Any], w: Any, u: Any, b: Any = 0.0) -> t
         The next pair (h, c), each [batch, hidden].
 
     Raises:
-        ShapeError: operands that do not fit together.
+        ShapeError: operands that do not fit together. ArgumentError: a state that is no pair.
 
     >>> import numpy as np, staticgrad as sg
     >>> state = sg.zeros((1, 1)), sg.zeros((1, 1))
@@ -72,7 +73,7 @@ def lstm_cell(x: Any, state: tuple[Any, Any], w: Any, u: Any, b: Any = 0.0) -> t
     >>> [each.round(4) for each in sg.evaluate([h, c])]
     [array([[0.3696]]), array([[0.5568]])]
     """
-    return _lstm_step(functions.matmul(x, w) + b, state, u)
+    return _lstm_step(functions.matmul(x, w) + b, _pair("lstm_cell", state), u)
 
 
 @public
@@ -274,6 +275,8 @@ def _layer(
     if state is None:
         first = functions.zeros((x.shape[1], hidden), dtype=x.dtype, like=x)
         state = (first, first) if gates == 4 else first
+    elif gates == 4:
+        state = _pair(name, state)
     parts = _over_all_times(x, w, b)
     numbers = functions.arange(x.shape[0], like=x)
 
@@ -289,6 +292,16 @@ def _layer(
 
     last, outputs = scan(trip, state, (parts, numbers), reverse=reverse)
     return outputs, last
+
+
+def _pair(name: str, state: Any) -> tuple[Any, Any]:
+    """The state of an LSTM, which is no array: the rows of one would pass for h and c."""
+    if not isinstance(state, tuple | list) or len(state) != 2:
+        raise ArgumentError(
+            f"{name}: the state is {kind_of(state)}, not a pair (h, c)",
+            hint="as the layer gives it back; None stands for zeros",
+        )
+    return state[0], state[1]
 
 
 def _ends(name: str, lengths: Any, x: Any) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from typing import Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from staticgrad.errors import (
     StaticgradError,
     warn,
 )
-from staticgrad.errors.values import NoNumbers
+from staticgrad.errors.values import NoNumbers, never_set
 from staticgrad.errors.wording import shown
 from staticgrad.ir.forms import Form
 from staticgrad.ir.kinds import set_default_kind
@@ -145,6 +145,10 @@ class Symbolic(NoNumbers, Value):
     def key(self) -> tuple[Node, int]:
         """Identity as a dictionary key (nodes hash by identity)."""
         return (self.node, self.index)
+
+    if not TYPE_CHECKING:  # a type checker finds these by itself
+        shape = never_set(Value.shape, "x.reshape(shape) gives a new value")
+        dtype = never_set(Value.dtype, "x.astype(dtype) gives a new value")
 
     @classmethod
     def bind(cls, op: Op, args: tuple[Any, ...]) -> Any:

@@ -34,6 +34,10 @@ Initial = str | Callable[..., Any]
 Seed = int | np.random.Generator | None
 
 
+#: Elements that no process can address: 2**47 bytes are what x86-64 and aarch64 give it.
+_MOST: Final = 2**45
+
+
 class _Own:
     """The process' source of first values."""
 
@@ -132,6 +136,8 @@ def first_value(
     shape = tuple(integer(name, "size", size) for size in shape)
     if any(size < 0 for size in shape):
         raise ArgumentError(f"{name}: a shape of {shape}: sizes are 0 or more")
+    if prod(shape) > _MOST:
+        raise ArgumentError(f"{name}: no memory has room for a shape of {shape}")
     known: object = how
     if callable(how):
         made = np.asarray(how(shape, random))

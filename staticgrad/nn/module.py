@@ -21,6 +21,7 @@ import numpy as np
 from staticgrad.errors import ArgumentError, ParameterValueError, UnknownAttributeError
 from staticgrad.errors.calls import check_call, check_takes_nothing, raised_inside
 from staticgrad.errors.habits import OF_MODULES
+from staticgrad.errors.modules import NoOperand
 from staticgrad.errors.wording import did_you_mean, kind_of, shown
 from staticgrad.functions.call_types import P, R
 from staticgrad.functions.random import Generator
@@ -51,7 +52,7 @@ class WithForward(Protocol[P, R_co]):
         """What it computes."""
 
 
-class Module:
+class Module(NoOperand):
     """A function with parameters: subclasses set attributes, ``forward`` says what it computes.
 
     ``__init__`` of a subclass needs not call this one's, for there is none. ``forward`` is ordinary

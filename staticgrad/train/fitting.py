@@ -14,7 +14,7 @@ from threading import current_thread, main_thread
 from typing import Any
 
 from staticgrad.errors import ArgumentError
-from staticgrad.errors.wording import shown
+from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.calls import public
 from staticgrad.records import dataclass
 from staticgrad.saving import load, save
@@ -79,20 +79,15 @@ def fit(
         The history, of epochs before the checkpoint, too.
 
     Raises:
-        ArgumentError: no number of epochs; a checkpoint without a state; a step that gives no
-            number; data without a batch. SavedFileError: a checkpoint of another state.
+        ArgumentError: a step that is no function, or gives no number; no number of epochs; a
+            checkpoint without a state; data without a batch. SavedFileError: a checkpoint of
+            another state.
 
     >>> losses = iter([0.5, 0.25, 0.125, 0.125])
     >>> fit(lambda x: next(losses), ["a", "b"], epochs=2).losses
     [0.375, 0.125]
     """
-    if type(epochs) is not int or epochs < 0:
-        raise ArgumentError(f"fit: epochs is {epochs}, not a whole number from 0 on")
-    if checkpoint is not None and state is None:
-        raise ArgumentError(
-            "fit: a checkpoint needs a state",
-            hint='state={"model": model, "opt": opt}: all that step changes, as sg.save takes it',
-        )
+    _check(step, epochs, checkpoint, state)
     run = _Progress(step, data, epochs, state, checkpoint, progress or _shown)
     with run.ended_by_sigterm():
         while run.epoch < epochs and not run.history.stopped:
@@ -104,6 +99,21 @@ def fit(
                 run.history.stopped = f"nothing better for {patience} epochs"
             run.save()
     return run.history
+
+
+def _check(step: object, epochs: object, checkpoint: object, state: object) -> None:
+    """Refuse what ``fit`` cannot begin with."""
+    if not callable(step):
+        raise ArgumentError(
+            f"fit: the step is {kind_of(step)}, not a function", hint="fit(step, batches)"
+        )
+    if type(epochs) is not int or epochs < 0:
+        raise ArgumentError(f"fit: epochs is {epochs}, not a whole number from 0 on")
+    if checkpoint is not None and state is None:
+        raise ArgumentError(
+            "fit: a checkpoint needs a state",
+            hint='state={"model": model, "opt": opt}: all that step changes, as sg.save takes it',
+        )
 
 
 class _Progress:
