@@ -3,7 +3,7 @@
 Descents go down from each start through levels of bytes and leave a sequence at each. From the
 cheapest of each level, and from those of other descents, repeated runs are taken out at random, and
 others found in their place; at last, by turns, each run of each sequence is exchanged for others
-(``passes.remat.exchanges``), and sequences are walked from (``passes.remat.walks``).
+(``passes.remat.exchanges``), and sequences, and orders, are walked from (``passes.remat.walks``).
 Effort is counted, not timed, and grows with the schedule: a problem always gives the same
 sequences.
 """
@@ -17,7 +17,7 @@ from typing import Final
 
 from passes.remat.cheapest import Cheapest, Found, Place
 from passes.remat.exchanges import exchange
-from passes.remat.walks import walk
+from passes.remat.walks import walk, walk_hot
 from staticgrad.planning.descents import SLOPES, Descents, Slope
 from staticgrad.planning.problem import Net
 from staticgrad.planning.searching import ruined
@@ -32,6 +32,9 @@ _REBUILT: Final = 600  # ops up to which sequences are taken apart and built aga
 _FURTHER: Final = 450_000  # effort of such a search for each op beyond those that are improved
 #: Effort of exchanges and walks after that, as a share of that before, and at most.
 _IMPROVING: Final = (1.1, 160_000_000)
+#: Effort of hot walks beside that, as a share of that before, and at most.
+_HOT: Final = (0.9, 26_000_000)
+_ANEW_SHARE: Final = 0.5  # of the effort of exchanges and walks, where hot walks found something
 _ROUNDS: Final = 4  # of exchanges, then walks
 _EXCHANGING: Final = 0.6  # share of a round for exchanges
 #: Ops up to which there are any: beyond, they find little, and each point more is to be placed.
@@ -219,11 +222,24 @@ class BudgetSearch:
         return self._kept(ops) if descents.peak > goal else self._trim(ops, goal, 0.0)
 
     def _improve(self) -> None:
-        """Look for what is cheaper than the sequences that are there, or between them: what
-        exchanges find, walks begin with, and the other way round."""
+        """Look for what is cheaper than the sequences that are there, or between them. Hot walks
+        find what others do not, but these find more without them, so that both begin at the same
+        sequences; then what they found together is improved again."""
+        share, most = _HOT
+        limit = min(int(self.effort * share), most)
+        apart = walk_hot(self.descents, self.cheapest.found, self.orders, limit)
+        self._exchange_and_walk(1.0)
+        before = self.cheapest.found
+        for found in apart:
+            self.cheapest.add(found)
+        if self.cheapest.found is not before:
+            self._exchange_and_walk(_ANEW_SHARE)
+
+    def _exchange_and_walk(self, part: float) -> None:
+        """What exchanges find, walks begin with, and the other way round."""
         share, most = _IMPROVING
         descents, exchanged = self.descents, dict[Place, int]()
-        stop = descents.effort + min(int(self.effort * share), most)
+        stop = descents.effort + int(part * min(self.effort * share, most))
         for left in range(_ROUNDS, 0, -1):
             end = descents.effort + (stop - descents.effort) // left
             limit = int((end - descents.effort) * _EXCHANGING)
