@@ -27,6 +27,13 @@ def diagonals(every: int, *dimensions: Dimension, daily: str = "") -> pytest.Mar
     return pytest.mark.parametrize(names, [*_combinations(every, dimensions, lists, daily)])
 
 
+def every_nth(every: int, name: str, values: Iterable[str]) -> pytest.MarkDecorator:
+    """All values, of which each n-th runs daily."""
+    rest = [pytest.mark.exhaustive]
+    marked = [pytest.param(v, marks=rest * (at % every > 0)) for at, v in enumerate(values)]
+    return pytest.mark.parametrize(name, marked)
+
+
 def _combinations(
     every: int, dimensions: tuple[Dimension, ...], lists: list[list[Any]], daily: str
 ) -> Iterator[Any]:

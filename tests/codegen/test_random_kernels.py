@@ -40,7 +40,7 @@ from tests.codegen.kernel_meaning import Array, Meaning
 from tests.codegen.random_kernels import random_kernel
 from tests.native.support import MODES, Mode, assert_same, call
 
-FEW = 11
+FEW = 8
 SIZES = {"n0": (0, 1, 2, 3), "n1": (0, 1, 5, 16, 17, 33, 70), "n2": (1, 2, 7, 40)}
 LONG = {"n0": (1, 2), "n1": (4097, 8200), "n2": (1, 7)}
 DEEP = {"n0": (1, 2), "n1": (5, 17), "n2": (33, 1100)}

@@ -20,7 +20,7 @@ from tests.ops.samples import Sample, load_providers, samples_of
 from tests.random_graphs import random_graph
 
 NAMES = [name for name in registered_ops() if "." not in name and name in load_providers()]
-FEW = 3
+FEW = 2
 SMALL = 200  # elements of operands and results: plain Python takes a moment for each vector
 
 

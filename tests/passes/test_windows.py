@@ -316,7 +316,7 @@ def test_pads_of_nothing_add_up_to_zeros() -> None:
 
 
 @given(sums_of_pads())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=24, deadline=None)
 def test_sums_of_pads_have_the_bytes_of_the_evaluator(
     made: tuple[sg.Graph, dict[str, np.ndarray]],
 ) -> None:

@@ -21,7 +21,7 @@ glibc = pytest.mark.skipif(
 POLICIES = {
     "store_all": pytest.mark.exhaustive,
     "sqrt": pytest.mark.exhaustive,
-    "recompute": pytest.mark.slow,
+    "recompute": pytest.mark.exhaustive,
 }
 
 
