@@ -21,7 +21,7 @@ _OWN_CACHE = pytest.StashKey[str]()
 settings.register_profile(
     "staticgrad",
     deadline=None,  # the first example may compile a kernel
-    max_examples=32,
+    max_examples=20 if os.environ.get("CI") else 32,  # there each run tries the same ones
     derandomize=bool(os.environ.get("CI")),
     suppress_health_check=[HealthCheck.too_slow],
 )

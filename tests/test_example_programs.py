@@ -33,8 +33,12 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Any:
     return loaded
 
 
+#: Whose steps are the longest: daily they run a few, in all ways, and are not trained.
+LONG = ("cnn", "gpt", "lstm", "neural_ode")
+
+
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
-def test_a_program_is_one_in_three_ways_and_does_what_it_is_for(path: Path, load: Any) -> None:
+def test_a_program_is_one_in_three_ways(path: Path, load: Any) -> None:
     pytest.importorskip("sklearn")
     ways, program = load(FOLDER / "ways.py"), load(path)
     few = {"steps": 3} if "steps" in inspect.signature(program.run).parameters else {}
@@ -45,7 +49,17 @@ def test_a_program_is_one_in_three_ways_and_does_what_it_is_for(path: Path, load
         np.testing.assert_array_equal(by_hand[name], array, name)
         near = program.TOLERANCE
         np.testing.assert_allclose(at_once[name], array, near, near, err_msg=name)
-    program.check(program.run(ways.compiled) if few else expected)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, marks=[pytest.mark.exhaustive] * (p.stem in LONG)) for p in PROGRAMS],
+    ids=lambda path: path.stem,
+)
+def test_a_program_does_what_it_is_for(path: Path, load: Any) -> None:
+    pytest.importorskip("sklearn")
+    ways, program = load(FOLDER / "ways.py"), load(path)
+    program.check(program.run(ways.compiled))
 
 
 def test_all_are_there_and_short() -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import runner
+from benchmarks import machine, runner
 from benchmarks.implementations.with_staticgrad import StaticgradImplementation
 from benchmarks.runner import Run, environment, execute, pairs_of
-from benchmarks.schema import Row, dump, load
+from benchmarks.schema import Limits, Row, dump, load
 from benchmarks.worker import Job
 from benchmarks.workloads import all_workloads
 from tests.benchmarks import made_up
@@ -137,6 +137,8 @@ def test_an_interrupted_run_reports_what_it_measured(monkeypatch: pytest.MonkeyP
         name = "interrupted"
 
     real = runner.launch
+    limits = Limits(threads=1, gemm32=1e9, gemm64=1e9, copy=1e9)
+    monkeypatch.setattr(runner, "_limits", lambda *_: ((limits,), machine.describe()))
 
     def launch(job: Job, extra: Mapping[str, str], timeout: float) -> object:
         if job.implementation.endswith(":Interrupted"):
