@@ -149,6 +149,7 @@ INSTEAD: Final = {
     **dict.fromkeys(("swish", "hard_swish"), "sg.nn.silu(x), sg.nn.hardswish(x)"),
     **dict.fromkeys(("ger", "outer_product"), "sg.outer(a, b)"),
     **dict.fromkeys(("loggamma",), "sg.special.gammaln(x)"),
+    "sqrtm": "of a symmetric a: w, v = sg.linalg.eigh(a); v * sg.sqrt(w) @ v.T",
     **dict.fromkeys(("matrix_exp",), "sg.linalg.expm(a)"),
     **dict.fromkeys(("inverse", "pinverse"), "sg.linalg.inv(a), sg.linalg.pinv(a)"),
     "pure_callback": "sg.host_call(f, x, types=x)",
@@ -236,8 +237,7 @@ MISSING: Final = {
         "busday_count busday_offset datetime_as_string datetime_data is_busday isnat"
     ),
     "of linear algebra there is what stands in sg.linalg": (
-        "eig eigvals tensorsolve tensorinv cho_factor cho_solve lu_factor lu_solve logm sqrtm"
-        " block_diag toeplitz polar schur"
+        "eig eigvals tensorsolve tensorinv lu_factor lu_solve logm polar schur"
     ),
     "loops and branches in the graph: sg.scan(f, init, xs), sg.map(f, xs), sg.cond(test, f, g)": (
         "ifelse foldl map_fn"

@@ -60,6 +60,11 @@ CALLS: dict[str, Any] = {
         for name in ("cholesky", "cond", "det", "eigvalsh", "inv", "pinv", "svdvals", "slogdet")
     },
     "checkpoint_name": lambda x, v, i: sg.checkpoint_name(x, "h"),
+    "linalg.block_diag": lambda x, v, i: sg.linalg.block_diag(x, v),
+    "linalg.toeplitz": lambda x, v, i: sg.linalg.toeplitz(v, x[0]),
+    "linalg.cho_solve": lambda x, v, i: sg.linalg.cho_solve(
+        sg.linalg.cho_factor(x @ x.T + np.eye(3)), v[:3]
+    ),
     "linalg.eigh": lambda x, v, i: abs(sg.linalg.eigh(x @ x.T + np.eye(3))[1]),
     "linalg.lstsq": lambda x, v, i: sg.linalg.lstsq(x.T, v)[0],
     "linalg.matrix_power": lambda x, v, i: sg.linalg.matrix_power(x @ x.T, 3),

@@ -100,6 +100,19 @@ CASES: dict[str, tuple[Call, Call, tuple[np.ndarray, ...]]] = {
         tridiagonal,
         (normal(2), normal(3) + 4.0, normal(2), B[0]),
     ),
+    "block_diag": (L.block_diag, scipy.linalg.block_diag, (TALL, V, WIDE, np.array(2.0))),
+    "toeplitz": (L.toeplitz, scipy.linalg.toeplitz, (V,)),
+    "toeplitz wide": (L.toeplitz, scipy.linalg.toeplitz, (V, normal(5))),
+    "cho_solve": (
+        lambda a, b: L.cho_solve(L.cho_factor(a), b),
+        lambda a, b: N.solve(a, b),
+        (P, B),
+    ),
+    "cho_solve lower": (
+        lambda a, b: L.cho_solve(L.cho_factor(a, lower=True), b),
+        lambda a, b: N.solve(a, b),
+        (P[0], V),
+    ),
     "cond": (L.cond, N.cond, (A,)),
     "cond 1": (lambda x: L.cond(x, 1), lambda x: N.cond(x, 1), (A,)),
     "cond -2": (lambda x: L.cond(x, -2), lambda x: N.cond(x, -2), (A,)),
@@ -320,3 +333,28 @@ def test_forward_mode() -> None:
         found = sg.evaluate(moved, {"x": P[0], "t": tangent})
         ahead, behind = (sg.evaluate(value, {"x": P[0] + s * tangent}) for s in (step, -step))
         np.testing.assert_allclose(found, (ahead - behind) / (2 * step), rtol=1e-6, atol=1e-7)
+
+
+def test_matrices_of_blocks_and_diagonals_of_named_sizes() -> None:
+    x, y = sg.input("x", ("m", 2), "float32"), sg.input("y", (3, "n"), "float32")
+    f = sg.compile({"blocks": L.block_diag(x, y), "diagonals": L.toeplitz(x[:, 0], y[0])})
+    for m, n in ((4, 2), (1, 1), (2, 7)):
+        feeds = {"x": normal(m, 2).astype("f"), "y": normal(3, n).astype("f")}
+        found = f.run(feeds)
+        columns = feeds["x"][:, 0], feeds["y"][0]
+        np.testing.assert_array_equal(found["blocks"], scipy.linalg.block_diag(*feeds.values()))
+        np.testing.assert_array_equal(found["diagonals"], scipy.linalg.toeplitz(*columns))
+    stacked = sg.evaluate(L.toeplitz(normal(4, 3)[:, :2], np.arange(5)))
+    assert stacked.shape == (4, 2, 5)
+
+
+def test_what_has_no_blocks_or_diagonals_is_refused() -> None:
+    for call, error in (
+        (lambda: L.block_diag(), sg.errors.ArgumentError),
+        (lambda: L.block_diag(np.zeros((2, 2, 2))), sg.errors.RankError),
+        (lambda: L.toeplitz(3.0), sg.errors.RankError),
+        (lambda: L.toeplitz(np.ones((2, 2)), np.ones((3, 2))), sg.errors.ShapeError),
+        (lambda: L.cho_solve(np.eye(2), np.ones(2)), sg.errors.ArgumentError),
+    ):
+        with pytest.raises(error):
+            call()

@@ -50,6 +50,12 @@ from staticgrad.functions.linalg.solutions import (
     solve_triangular as solve_triangular,
     solve_tridiagonal as solve_tridiagonal,
 )
+from staticgrad.functions.linalg.structured import (
+    block_diag as block_diag,
+    cho_factor as cho_factor,
+    cho_solve as cho_solve,
+    toeplitz as toeplitz,
+)
 from staticgrad.functions.products import vecdot as vecdot
 from staticgrad.functions.totals import norm as norm
 from staticgrad.ir.calls import publish
@@ -57,6 +63,9 @@ from staticgrad.ir.functional import OF_MODULES
 from staticgrad.ops.contract import matmul as matmul
 
 __all__ = [
+    "block_diag",
+    "cho_factor",
+    "cho_solve",
     "cholesky",
     "cond",
     "cross",
@@ -86,6 +95,7 @@ __all__ = [
     "svd",
     "svdvals",
     "tensordot",
+    "toeplitz",
     "trace",
     "vecdot",
     "vector_norm",
@@ -104,5 +114,8 @@ if not TYPE_CHECKING:
 
 publish(globals(), __name__, __all__)
 #: As NumPy's module has it; some differ from the functions of the same names outside of it.
-_OURS = ("expm", "lu", "solve_triangular", "solve_tridiagonal")
+_OURS = (
+    *("block_diag", "cho_factor", "cho_solve", "expm", "lu", "solve_triangular"),
+    *("solve_tridiagonal", "toeplitz"),
+)
 OF_MODULES.update({f"linalg.{name}": globals()[name] for name in __all__ if name not in _OURS})
