@@ -612,7 +612,11 @@ decide:
   %preferred.old = load i64, ptr %prefers.at, align 8
   %is.again = icmp ne i64 %preferred.old, 0
   %rest.twice = shl i64 %rest.old, 1
-  %rest.grown = call i64 @llvm.umin.i64(i64 %rest.twice, i64 <MOST_REST>)
+  %alone.some = call i64 @llvm.umax.i64(i64 %alone, i64 1)
+  %rest.time = udiv i64 <LONGEST_REST>, %alone.some
+  %rest.short = call i64 @llvm.umin.i64(i64 %rest.time, i64 <MOST_REST>)
+  %rest.most = call i64 @llvm.umax.i64(i64 %rest.short, i64 <LEAST_REST>)
+  %rest.grown = call i64 @llvm.umin.i64(i64 %rest.twice, i64 %rest.most)
   %rest.alone = select i1 %is.again, i64 %rest.grown, i64 <LEAST_REST>
   %rest.next = select i1 %is.better, i64 %rest.alone, i64 <SHARED_REST>
   store i64 %rest.next, ptr %rest.at, align 8

@@ -32,8 +32,9 @@ longer on several than on one. So the driver keeps what a run of a table takes a
 preferred one four times, so that no cold run of a program that begins, or whose workers slept,
 stands against warm ones. A trial in which another program's threads had a worker's processor says
 alone, for no reason that lasts: so those that do are repeated after ``LEAST_REST`` runs, and where
-they say so again, after twice as many, up to ``MOST_REST``. After the others, ``SHARED_REST`` runs
-are shared. Runs of more than ``SHORT`` nanoseconds are shared always.
+they say so again, after twice as many, up to ``MOST_REST``, or what takes ``LONGEST_REST``
+nanoseconds. After the others, ``SHARED_REST`` runs are shared. Runs of more than ``SHORT``
+nanoseconds are shared always.
 
 Workers are threads of the C library, made by the first section that wants them: with all signals
 blocked, and inside the driver, whose floating-point environment they inherit. They never call into
@@ -123,6 +124,8 @@ SHORT: Final = 20_000_000
 #: Runs between two trials: where the last one said alone, for the first time; at most; and shared.
 LEAST_REST: Final = 36
 MOST_REST: Final = 288
+#: Nanoseconds of runs alone after which the other way is tried again, from ``LEAST_REST`` runs on.
+LONGEST_REST: Final = 100_000_000
 SHARED_REST: Final = 500
 #: How often the caller looks whether all groups are finished before it asks the clock.
 LOOKS: Final = 1000
@@ -185,6 +188,7 @@ def text(triple: str, words: dict[str, int], symbol: str, points: bool = False) 
         "SPIN": str(SPIN),
         "LEAST_REST": str(LEAST_REST),
         "MOST_REST": str(MOST_REST),
+        "LONGEST_REST": str(LONGEST_REST),
         "SHARED_REST": str(SHARED_REST),
         "PENALTY": str(PENALTY),
         "MOST_PENALTY": str(MOST_PENALTY),
@@ -197,7 +201,7 @@ def text(triple: str, words: dict[str, int], symbol: str, points: bool = False) 
     pause = "void @llvm.aarch64.hint(i32)" if arm else "void @llvm.x86.sse2.pause()"
     used = (
         "void @llvm.memset.p0.i64(ptr, i8, i64, i1)",
-        *(f"i64 @llvm.{name}.i64(i64, i64)" for name in ("umin", "smin", "smax")),
+        *(f"i64 @llvm.{name}.i64(i64, i64)" for name in ("umin", "umax", "smin", "smax")),
         pause,
     )
     declared = "".join(f"declare {each}\n" for each in used)

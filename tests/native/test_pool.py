@@ -253,12 +253,15 @@ def test_a_trial_whose_worker_had_no_processor_is_repeated_soon() -> None:
     assert set(found[23 + rest :]) == {0}
 
 
-def test_trials_become_rare_where_they_say_the_same() -> None:
-    found = ways(lambda run: (1500, 1000), 2000)
+@pytest.mark.parametrize("alone", [1000, 10**6, 10**7])
+def test_trials_become_rare_where_they_say_the_same(alone: int) -> None:
+    """Of runs that take long they do not: the other processor may be free since then."""
+    found = ways(lambda run: (alone * 3 // 2, alone), 2000)
     shared = [run for run, alone in enumerate(found) if not alone]
     trials = [b for a, b in itertools.pairwise(shared[6:]) if b - a > 4]
     gaps = np.diff(trials).tolist()
-    rests, most = pool_code.LEAST_REST, pool_code.MOST_REST
+    rests = pool_code.LEAST_REST
+    most = max(rests, min(pool_code.MOST_REST, pool_code.LONGEST_REST // alone))
     assert gaps == [12 + min(rests * 2**n, most) for n in range(1, 1 + len(gaps))]
     assert gaps[-1] == 12 + most
     assert len(gaps) > 4
