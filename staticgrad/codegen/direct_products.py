@@ -18,10 +18,11 @@ from staticgrad.codegen.abreast import of_row
 from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
 from staticgrad.codegen.packing import may_collide
 from staticgrad.codegen.prefetching import touched_by_next_tile
+from staticgrad.codegen.product_cut import write_cut
 from staticgrad.codegen.product_streams import FEW_TERMS, write_few_rows, write_one_step, write_span
 from staticgrad.codegen.vectors import Bodies, work, write_vector_loop
-from staticgrad.ir.kernel_stages import LONE
 from staticgrad.ir.known import BOUND
+from staticgrad.ir.product_iterations import LONE
 
 if TYPE_CHECKING:
     from staticgrad.codegen.gemm import PlainProduct
@@ -71,7 +72,7 @@ def _pays(product: PlainProduct) -> bool:
 def write_direct(product: PlainProduct, out: Lines) -> None:
     """The body for one outer iteration ``o``."""
     direct = _DirectProduct(product)
-    product.declare_sizes(product.unit.once)
+    write_cut(product, product.unit.once)
     product.write_position(out)
     tiles, few, flat = Lines(), Lines(), Lines()
     direct.write(tiles)

@@ -21,6 +21,7 @@ from staticgrad.codegen.narrow_products import has_rows_for_lanes, write_rows_fo
 from staticgrad.codegen.packed_rows import packed_tile, write_packed_across
 from staticgrad.codegen.packing import WAY, WAYS, Packing, may_collide, write_squares
 from staticgrad.codegen.panel_places import lies_in_panels, write_ahead, write_in_place
+from staticgrad.codegen.product_cut import write_cut
 from staticgrad.codegen.product_epilogue import (
     stored_as_is,
     write_epilogue,
@@ -40,15 +41,8 @@ from staticgrad.codegen.stages import base_text, scope_for, write_store
 from staticgrad.codegen.tiles import Tiles
 from staticgrad.codegen.trips import write_trips
 from staticgrad.ir.kernel import GEMM_BLOCK, Kernel
-from staticgrad.ir.kernel_stages import (
-    CHUNK,
-    FEWEST,
-    PANELS,
-    Gemm,
-    panel_columns,
-    roots,
-    streamed_rows,
-)
+from staticgrad.ir.kernel_stages import Gemm, panel_columns, roots
+from staticgrad.ir.product_iterations import CHUNK, MANY_PANELS, PANELS, TALL, streamed_rows
 
 #: Bytes of a vector of b times the inner indices that are packed at a time; and where a vector is
 #: one register and rows stay where they lie (packed, they would take more memory than a panel).
@@ -127,11 +121,14 @@ class PlainProduct:
         self.only_streams = self.streams and few and self.deep and self.one_block
         self.one_part = self.one_block and 0 < k.most <= self.depth
         self.one_run = not self._packs_rows or (self.one_block and 0 < k.most <= self.long)
+        few_panels = 0 < n.most < MANY_PANELS * self.columns
+        #: Rows of an iteration, at most.
+        self.chunk = CHUNK if 0 < m.most <= CHUNK or few_panels else TALL
         #: Panels of which rows that are packed are read, and elements of the results of so many.
         self.covered, blocks = PANELS, 1 if self.one_block else 2
         if self._packs_rows:
-            self.covered = COVERED // (CHUNK * self.columns * blocks)
-        self.whole = self.covered * CHUNK * self.columns
+            self.covered = COVERED // (self.chunk * self.columns * blocks)
+        self.whole = self.covered * self.chunk * self.columns
         self.room = blocks * self.whole
         self.flat = k.multiple <= FEW_TERMS and not any(store.add for store in stage.stores)
         self.fills_panels = n.multiple % self.columns == 0
@@ -146,7 +143,7 @@ class PlainProduct:
 
     def write(self, out: Lines) -> None:
         """A chunk of rows times a group of panels."""
-        self.declare_sizes(self.unit.once)
+        write_cut(self, self.unit.once)
         self._declare(self.unit.once)
         self.write_position(out)
         block, runs, few, rows, terms = Lines(), Lines(), Lines(), Lines(), Lines()
@@ -206,21 +203,6 @@ class PlainProduct:
         runs = "block", "stop" if self.one_block else "stop if stop > 0 else 1", self.long
         write_trips(out, "run", runs, run, self.one_run)
 
-    def declare_sizes(self, out: Lines) -> None:
-        """What iterations are, before the loop over them."""
-        out.add(f"chunks = ({self.m} + {CHUNK - 1}) // {CHUNK} if {self.m} > 0 else 1")
-        out.add(f"chunk = (({self.m} + chunks - 1) // chunks + 7) // 8 * 8")
-        out.add(f"panels = ({self.n} + {self.columns - 1}) // {self.columns}")
-        self.least(out, "group", f"chunks * panels // {FEWEST}", "chunks")
-        out.add(f"if group > {PANELS} or {self.m} <= {self.streamed}:")
-        out.add(f"    group = {PANELS}")
-        out.add("if group < 1:")
-        out.add("    group = 1")
-        out.add("groups = (panels + group - 1) // group")
-        out.add(f"group = group * {self.columns}")
-        if not self.deep:
-            out.add("reached = begin")
-
     def _declare(self, out: Lines) -> None:
         """Local memory, and what it is used for."""
         if self.reads_in_place and not self.in_panels:
@@ -239,7 +221,7 @@ class PlainProduct:
                 out.add(f"if {self.inner} * {self.k} <= {NEAR_ROWS}:")
                 out.add("    readers = panels")
         if self._packs_rows:
-            rows = -(-CHUNK // self.height) * self.height  # the last tile may be whole
+            rows = -(-self.chunk // self.height) * self.height  # the last tile may be whole
             room = rows * self.long
             if self.rows == "across":
                 room = rows // self.height * packed_tile(self, self.height)
@@ -348,7 +330,7 @@ class PlainProduct:
         out.add("place = into")
         if not (self.one_run and self.one_block):
             out.add(f"if {self.k} > {GEMM_BLOCK if self.one_run else self.long}:")
-            out.add(f"    place = into + (j0 - left) * {CHUNK}")
+            out.add(f"    place = into + (j0 - left) * {self.chunk}")
 
     def _write_panel(self, out: Lines) -> None:
         """The part of a panel: packed and multiplied; behind the last one, stored."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from staticgrad.codegen.expressions import Lines, scaled, total
+from staticgrad.codegen.product_cut import write_cut
 from staticgrad.codegen.product_epilogue import write_epilogue
 from staticgrad.codegen.trips import write_trips
 
@@ -31,7 +32,7 @@ def write_rows_for_lanes(product: PlainProduct, out: Lines) -> None:
     """The body for one outer iteration ``o``: a chunk of rows, some vectors of them at a time."""
     p, once, columns = product, product.unit.once, product.columns
     local, body, part, tops = f"local_{p.element}", Lines(), Lines(), Lines()
-    p.declare_sizes(once)
+    write_cut(p, once)
     once.add(f"tile = {local}({columns * columns})")
     once.add(f"sums = {local}({(p.most_columns + p.height) * columns})")
     once.add(f"panel = {local}({(p.depth + p.lanes) * columns})")

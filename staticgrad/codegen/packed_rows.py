@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from staticgrad.codegen.expressions import Lines, scaled, total
-from staticgrad.ir.kernel_stages import PANELS
+from staticgrad.ir.product_iterations import PANELS
 
 if TYPE_CHECKING:
     from staticgrad.codegen.gemm import PlainProduct

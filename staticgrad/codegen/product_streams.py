@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 from staticgrad.codegen.abreast import of_row
 from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
+from staticgrad.codegen.product_cut import write_cut
 from staticgrad.codegen.vectors import Bodies, whole_vectors, work, write_vector_loop
 from staticgrad.ir.kernel import GEMM_BLOCK
-from staticgrad.ir.kernel_stages import LONE
+from staticgrad.ir.product_iterations import LONE
 
 if TYPE_CHECKING:
     from staticgrad.codegen.gemm import PlainProduct
@@ -32,7 +33,7 @@ _PLAIN: Final = 4
 def write_streams(product: PlainProduct, out: Lines) -> None:
     """The body for one outer iteration ``o`` of a product that always has few rows."""
     few = Lines()
-    product.declare_sizes(product.unit.once)
+    write_cut(product, product.unit.once)
     product.declare_room(product.unit.once)
     product.write_position(out)
     write_few_rows(product, few)

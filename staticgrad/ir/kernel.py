@@ -40,7 +40,6 @@ from staticgrad.ir.kernel_stages import (
     Statement,
     Store,
     column_words,
-    gemm_iterations,
     group_rows,
     nested,
     order_words,
@@ -51,6 +50,7 @@ from staticgrad.ir.kernel_structure import structure
 from staticgrad.ir.kernel_turned import SQUARES, turned_loads, turned_stores
 from staticgrad.ir.kernel_width import whole_registers
 from staticgrad.ir.known import Known
+from staticgrad.ir.product_iterations import gemm_iterations
 from staticgrad.kept import cached_property
 from staticgrad.records import dataclass
 from staticgrad.types.dim import Size, maximum
@@ -213,11 +213,11 @@ class Kernel:
         if self.outer == "tiles":
             assert isinstance(first, Gemm)
             dtype = self.operand(first.a.operand).dtype.compute
-            rows, columns = (
+            rows, columns, terms = (
                 prod((_extent(axis, values) for axis in axes), start=1)
-                for axes in (first.i, first.j)
+                for axes in (first.i, first.j, first.k)
             )
-            count = count * gemm_iterations(first, dtype, rows, columns)
+            count = count * gemm_iterations(first, dtype, rows, columns, terms)
         return count
 
     def grain(self, arguments: Sequence[Size]) -> int:

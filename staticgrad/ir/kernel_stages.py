@@ -13,7 +13,7 @@ from typing import Final, Literal
 from staticgrad.ir.expr import Access, Expr, postorder
 from staticgrad.ir.summation import COLUMN_BLOCK, GROUPS, SHORTEST_GROUP
 from staticgrad.records import dataclass
-from staticgrad.types.dim import Size, maximum, minimum
+from staticgrad.types.dim import Size, maximum
 from staticgrad.types.dtype import I64, DType
 from staticgrad.types.kept_sizes import kept_by_sizes
 
@@ -34,15 +34,6 @@ TILE_ROWS: Final = 8
 TILE_VECTORS: Final = 16
 #: The same of a product that is fed, at most: each chunk is fed anew.
 FED_ROWS: Final = 320
-#: Rows of C per iteration of a product of matrices, at most, and panels of columns, at most.
-CHUNK: Final = 112
-PANELS: Final = 4
-#: Iterations of such a product, if it has the panels: who is last keeps others waiting for one.
-FEWEST: Final = 12
-#: Rows up to which the second factor is read in the order in which it lies; and where it is turned
-#: first, or has so few terms that it is near.
-STREAMED: Final = 8
-LONE: Final = 2
 #: Positions of loops of literal extents, all together, up to which code is written for each.
 FEW: Final = 16
 #: Elements that a Sort that keeps a few collects, beyond twice as many as it keeps, before it puts
@@ -413,33 +404,6 @@ def gemm_tile(stage: Gemm, dtype: DType) -> tuple[int, int, int]:
 def panel_columns(dtype: DType) -> int:
     """Columns of a panel of a product of matrices."""
     return 2 * dtype.lanes
-
-
-def gemm_iterations(stage: Gemm, dtype: DType, rows: Size, columns: Size) -> Size:
-    """Chunks of rows times groups of panels of a product with so many rows and columns.
-
-    The bits of an element do not depend on it. Where rows are packed, several panels are to read
-    them, as long as workers have enough to share; where they are few, each panel is an iteration.
-    Where they are so few that the other factor is read as it lies, iterations take long runs of it.
-    """
-    if stage.plain:
-        return _iterations(rows, columns, panel_columns(dtype), streamed_rows(stage))
-    _, chunk, panel = gemm_tile(stage, dtype)
-    return ((rows + (chunk - 1)) // chunk) * ((columns + (panel - 1)) // panel)
-
-
-def streamed_rows(stage: Gemm) -> int:
-    """Rows up to which the second factor of a product of matrices is read as it lies."""
-    return STREAMED if stage.b.stride(LANES) == 1 else LONE
-
-
-@kept_by_sizes
-def _iterations(rows: Size, columns: Size, width: int, streamed: int) -> Size:
-    chunks, panels = (rows + (CHUNK - 1)) // CHUNK, (columns + (width - 1)) // width
-    shared = minimum(chunks, chunks * panels // FEWEST)
-    wanted = maximum(shared, PANELS * (streamed + 1 - rows))
-    group = maximum(minimum(wanted, PANELS), 1)
-    return chunks * ((panels + (group - 1)) // group)
 
 
 def operands_read(stages: Iterable[Stage]) -> set[str]:

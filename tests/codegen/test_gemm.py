@@ -14,7 +14,14 @@ from staticgrad.codegen.packing import WAY
 from staticgrad.codegen.product_streams import WIDEST
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_parser import parse_kernel
-from staticgrad.ir.kernel_stages import CHUNK, LONE, STREAMED
+from staticgrad.ir.product_iterations import (
+    CHUNK,
+    LONE,
+    MANY_PANELS,
+    SHORT_ROW,
+    STREAMED,
+    TALL,
+)
 from staticgrad.narrow_floats import STORED, narrowed
 from staticgrad.native import frontend
 from tests.codegen.kernels_on_file import assert_close
@@ -218,6 +225,31 @@ def test_rows_that_collide_in_a_cache_have_the_same_bytes(
             assert_same(made(a, b, ("along", "along"), mode, 512), usual, f"{m} {n} {k}")
             if mode == "vector":
                 assert_same(made(a, b, ("along", "along"), mode, 256), usual, f"{m} {n} {k}")
+
+
+@pytest.mark.parametrize("layout", ["along", "across"])
+@pytest.mark.parametrize("letter", ["f", "d"])
+def test_tall_chunks_have_the_same_bytes(letter: str, layout: str) -> None:
+    """So cut are products of many columns, unless long rows stay where they lie."""
+    dtype = np.dtype(letter)
+    n, longest = MANY_PANELS * 128 // dtype.itemsize + 5, SHORT_ROW // dtype.itemsize
+    for m, k in ((2 * TALL + 9, 70), (TALL, longest), (TALL + 1, longest + 1)):
+        a = RNG.normal(size=(1, m, k)).astype(letter)
+        b = RNG.normal(size=(1, k, n)).astype(letter)
+        first, last = slice(40), slice(n - 40, n)
+        usual = [made(a, b[..., part], (layout, "along"), "vector", 512) for part in (first, last)]
+        for bits in (512, 256):
+            for other in ("along", "across"):
+                found = made(a, b, (layout, other), "vector", bits)
+                for part, values in zip((first, last), usual, strict=True):
+                    assert_same(found[..., part].copy(), values, f"{m} {k} {bits}")
+
+
+@pytest.mark.parametrize(("terms", "wanted"), [(7, 33), (1024, 33), (1025, 40), (2048, 33)])
+def test_chunks_are_tall_where_a_second_cache_has_their_rows(terms: int, wanted: int) -> None:
+    sizes = [2 * TALL + 1, 1024, terms, 1, *[1] * 7]
+    assert product("along", "along", "f32", False).iterations(sizes) == wanted
+    assert product("across", "along", "f32", False).iterations(sizes) == 33
 
 
 @pytest.mark.parametrize(

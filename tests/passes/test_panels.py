@@ -10,7 +10,8 @@ import pytest
 import staticgrad as sg
 from passes.fusion import panels
 from staticgrad.ir.body_step import BodyStep
-from staticgrad.ir.kernel_stages import STREAMED, panel_columns
+from staticgrad.ir.kernel_stages import panel_columns
+from staticgrad.ir.product_iterations import STREAMED
 from staticgrad.types.dtype import F32
 from tests.diagonals import diagonals
 
