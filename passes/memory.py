@@ -129,6 +129,8 @@ class Planner:
         numbers = self.extents.at(sizes)
         self._check_bytes(numbers, sizes)
         workers = self._workers(numbers)
+        if workers > 1 and self._exceeds(sizes, staged, workers):
+            workers = 1
         try:
             return self._plan_for(workers, sizes, staged)
         except BudgetInfeasible:
@@ -144,6 +146,16 @@ class Planner:
             at = ", ".join(f"{name}={value}" for name, value in sizes.items())
             what = f"{nbytes:,} bytes, and processors address {MOST_BYTES:,}"
             raise SizeGuardError(f"at {at}, a value has {what}", at=largest.origin)
+
+    def _exceeds(self, sizes: Mapping[str, int], staged: AbstractSet[str], workers: int) -> bool:
+        """Whether it is proven that no plan for so many workers meets the budget; asked as long as
+        none was sought."""
+        budget = self.budget_at(sizes)
+        copied = frozenset(self.flow.index[name] for name in staged)
+        if budget is None or (copied, workers) in self._sought:
+            return False
+        numbers = self._numbers(sizes, workers)
+        return budget < self._lower_bound(sizes, numbers, copied, workers)
 
     def _plan_for(self, workers: int, sizes: Mapping[str, int], staged: AbstractSet[str]) -> Plan:
         """The plan for these sizes and so many workers."""

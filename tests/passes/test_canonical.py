@@ -129,6 +129,19 @@ def test_a_batch_where_sequences_of_another_are_dear_is_searched_anew(searches: 
     assert made == Planner(schedule, budget=planner.budget).plan(sizes)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_budget_below_what_every_plan_needs_is_sought_once(
+    workers: int, searches: list[int]
+) -> None:
+    planner = Planner(fuse(pipeline("O1")(chain())), budget=1, workers=workers)
+    with pytest.raises(BudgetInfeasible, match="the budget is 1") as told:
+        planner.plan({"batch": 90})  # its canonical size is another
+    assert len(searches) == 1
+    planner.budget = told.value.smallest_peak
+    assert planner.plan({"batch": 90}).peak_bytes == told.value.smallest_peak
+    assert told.value.lower_bound > 1
+
+
 def test_sequences_are_taken_over_from_the_nearest_sizes() -> None:
     known = [{"n": 64, "m": 4}, {"n": 256, "m": 4}, {"n": 256, "m": 64}]
     assert nearest({"n": 100, "m": 4}, known) == known[0]
