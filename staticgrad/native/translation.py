@@ -38,6 +38,12 @@ from staticgrad.records import NamedTuple, dataclass
 FUNCTION = Scalar("function", "function")
 TIMELESS = (RANGE, FUNCTION, NOTHING)
 """Kinds that exist while compiling only."""
+ALIGNED = '"stackrealign"'
+"""Has registers that a kernel keeps on its stack lie within lines of the cache.
+
+Callers promise 16 bytes, and LLVM takes no more for what registers have no room for: a vector on
+two lines is stored and loaded in twice the time, in some threads and not in others.
+"""
 
 REGISTERED = (
     call_operations,
@@ -94,7 +100,7 @@ class FunctionTranslation:
         """The function around the lines written so far, which begin in its block ``entry``."""
         result = self.result or NOTHING
         inline = "noinline" if symbol.startswith((OUTLINED, SHARED)) else "alwaysinline"
-        attributes = f"{inline} #0" if linkage else "#0"
+        attributes = f"{inline} #0" if linkage else f"#0 {ALIGNED}"
         arguments = ", ".join(f"{bound.kind.llvm} {bound.value}" for bound in self.arguments)
         head = f"define {linkage}{result.llvm} @{symbol}({arguments}) {attributes} {{"
         lines = [head, "entry:", *self.out.scratch, *self.out.lines, "}"]

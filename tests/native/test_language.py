@@ -1,6 +1,7 @@
 """Control flow, helpers, literals and reductions of the kernel language; its error messages."""
 
 import ast
+import platform
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, strategies as st
 from staticgrad import native
 from staticgrad.config import options
 from staticgrad.errors import CompileError
-from staticgrad.native import frontend, operations, plain_python, statements
+from staticgrad.native import frontend, jit, operations, plain_python, statements
 from staticgrad.native.kinds import ELEMENTS, LANES
 from staticgrad.native.statements import Syntax
 from tests.native.support import MODES, Array, Mode, assert_same, call, number_dtype
@@ -427,3 +428,14 @@ def test_lines_count_from_the_top_of_the_source(lines: int) -> None:
         for backend in BACKENDS:
             with pytest.raises(CompileError, match=f"source line {line}:"):
                 native.kernel(source, backend=backend)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="looks for an instruction of x86-64")
+def test_vectors_on_the_stack_lie_within_lines() -> None:
+    vectors = range(40)  # more than registers
+    loads = "".join(f"    v{n} = sqrt(load16(p, {16 * n}))\n" for n in vectors)
+    stores = "".join(f"    store16(q, {16 * n}, v{39 - n} + v{n // 2})\n" for n in vectors)
+    places = "    p = ptr_f32(t[0])\n    q = ptr_f32(t[1])\n"
+    source = f"def kernel(t, own, begin, end):\n{places}{loads}{stores}"
+    aligned = {64: "4883e4c0", 32: "4883e4e0"}[native.vector_bits() // 8]  # and rsp, -64 or -32
+    assert bytes.fromhex(aligned) in jit.compile_source(source).elf
