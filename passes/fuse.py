@@ -25,6 +25,7 @@ from passes.fusion.preparation import (
     without_marks,
     without_stretched_windows,
 )
+from passes.fusion.product_parts import with_product_parts
 from passes.fusion.regions import with_joined_pads
 from passes.fusion.shifted import with_shifted_formulas
 from passes.fusion.streams import with_streams
@@ -91,7 +92,7 @@ class Fusion:
 def fusion(graph: Graph, merge: bool = True) -> Fusion:
     """What ``fuse`` gives, with the groups: the same each time it is asked for the same graph."""
     computed = widen_accumulation(expand_vector_products(without_marks(graph)))
-    computed = with_parts(with_tiles(without_stretched_windows(computed)))
+    computed = with_product_parts(with_parts(with_tiles(without_stretched_windows(computed))))
     if merge:
         computed = with_tested_trips(computed, fuse)
         computed = with_shifted_formulas(with_joined_pads(with_turned_invariants(computed)))
