@@ -9,7 +9,6 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.errors import FeedError
 from staticgrad.ir.op import registered_ops
 from staticgrad.vecmath.blocks import LONG
 from tests.compiled.agreement import as_tuple, assert_same, input_like
@@ -65,10 +64,6 @@ def test_every_op_in_plain_python(name: str) -> None:
 def test_programs_in_plain_python(seed: int) -> None:
     graph, feeds = random_graph(np.random.default_rng(seed), max_ops=8, parameters=False)
     graph = with_derivatives(graph)
-    try:
-        sg.evaluate(graph, feeds)
-    except FeedError:
-        return
     assert_same(plain_python(graph, feeds), sg.compile(graph).run(feeds), seed)
     maker = Maker(seed)
     graph = maker.build(5)

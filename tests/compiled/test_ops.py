@@ -7,7 +7,8 @@ All samples of one op are one program, so that this costs little.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from staticgrad.ir.rounded import element
 from staticgrad.ops.contract import MatMul
 from staticgrad.ops.convolution import Conv, ConvFilter, ConvImage
 from staticgrad.ops.elementwise import Elementwise
+from staticgrad.ops.marks import Mark
 from staticgrad.ops.panels import PanelMatMul
 from staticgrad.testing.variants import LAYOUTS, repeated, views
 from staticgrad.types.dtype import F32, F64, as_dtype
@@ -251,16 +253,21 @@ def with_repeated(sample: Sample, position: int, program: Program) -> tuple[Samp
 # -- sizes of what is not elementwise --------------------------------------------------------------
 
 
-@every_op
-def test_rows_of_any_size(name: str) -> None:
+def ops_of_rows() -> Iterator[Any]:
+    """The ops that have samples at a size, and those samples."""
+    for name in NAMES:
+        declared = declaration_of(name)
+        if declared is not None and declared.at_size is not None:
+            yield pytest.param(name, declared.at_size, id=name)
+
+
+@pytest.mark.parametrize(("name", "at_size"), [*ops_of_rows()])
+def test_rows_of_any_size(name: str, at_size: Callable[[int], Iterable[Sample]]) -> None:
     """Round the widths of lanes and blocks, each element in its place; sizes take turns."""
-    declared = declaration_of(name)
-    if declared is None or declared.at_size is None:
-        return
     program = Program()
     named: list[tuple[Sample, list[str]]] = []
     sizes = SIZES_OF_ROWS[NAMES.index(name) % 2 :: 2]
-    for sample in (s for n in sizes for s in declared.at_size(n)):
+    for sample in (s for n in sizes for s in at_size(n)):
         results = as_tuple(sample.op(*map(program.operand, sample.arrays)))
         named.append((sample, [program.output(value) for value in results]))
     graph = program.graph()
@@ -346,6 +353,8 @@ def test_any_size_of_one_compiled_program(name: str) -> None:
     samples = list(pointwise_samples(name))  # by attributes, then by dtypes
     samples = samples[:: 4 if len(samples) > MOST_LONG and name in LONGEST else 1]
     if not samples:
+        op = registered_ops()[name]
+        assert issubclass(op, Mark) or not issubclass(op, Elementwise)  # marks have no kernels
         return
     full: dict[str, np.ndarray] = {}
     outputs = {}

@@ -232,10 +232,8 @@ def test_differentiable_ops_have_smooth_samples(name: str) -> None:
         assert smooth_samples(name), f"{name} carries gradients: mark samples of it as smooth"
 
 
-@every_op
+@pytest.mark.parametrize("name", [n for n in NAMES if not registered_ops()[n].differentiable])
 def test_rule_gives_nothing_without_gradient(name: str) -> None:
-    if registered_ops()[name].differentiable:
-        return
     for sample in samples_of(name):
         values = [variable_like(f"x{i}", array) for i, array in enumerate(sample.arrays)]
         for out in as_tuple(sample.op(*values)):
