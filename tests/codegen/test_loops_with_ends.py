@@ -65,13 +65,13 @@ def test_positions_between_the_limits_are_taken(
     assert str(kernel) == TILES
     tiles = -(-rows // 2)
     sizes = [1, tiles, rows, deep]
-    found, wanted = arrays(rows, deep, ends), arrays(rows, deep, ends)
+    found = arrays(rows, deep, ends)
+    wanted, true = ([array.copy() for array in found] for _ in range(2))
     call(render(kernel), found, sizes, 0, 1, mode=mode)
     memory = {f"p{k}": array.reshape(-1) for k, array in enumerate(wanted)}
     Meaning(kernel, memory, dict(zip(kernel.arguments, sizes, strict=True))).run()
     for number, (a, b) in enumerate(zip(found, wanted, strict=True)):
         assert_same(a, b, f"p{number}")
-    true = arrays(rows, deep, ends)
     for tile, end in enumerate(ends):
         part = slice(max(0, end - 5), max(0, min(end, deep)))
         for row in range(2 * tile, min(2 * tile + 2, rows)):
