@@ -7,7 +7,7 @@ lower by what placement lost.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -38,6 +38,7 @@ _LONG: Final = 3  # those of them that placement misses by the fewest bytes get 
 _SOLVED: Final = 150  # ops up to which there is a mixed integer program
 _BY_SOLVER: Final = ("milp", "rounded")
 _SECONDS: Final = 60.0  # of the solver, for each order
+_SAME: Final = 1.0 + 1e-9  # ratio of costs up to which they differ by rounding alone
 _DEAR: Final = 1.25  # cost, in costs of all ops, from which on there are hot walks
 _LOWER: Final = (1.0, 2.0, 4.0)  # goals below the budget, in what placement missed it by
 
@@ -162,12 +163,14 @@ def _within(
     """The cheapest plan found within the budget, and the smallest arena of all that were placed."""
     descents, random = Descents(net), Random(seed)
     found = _descended(descents, budget, effort, random)
-    free = [each for each in found if each[0] <= budget and each[1] <= net.total * (1.0 + 1e-9)]
+    free = [each for each in found if _is_free(net, each, budget)]
     best, smallest, _ = _cheapest(net, free, budget, bound, smallest, None)
     if best is not None:  # no plan is cheaper than one in which nothing runs again
         return best, smallest
     found += _searched(descents, found, budget, effort, random)
     best, smallest, over = _cheapest(net, found, budget, bound, smallest, None)
+    if best is not None and best.cost <= net.total * _SAME:
+        return best, smallest
     if not over:
         found = _rebuilt(descents, found, budget, effort, random)
         best, smallest, _ = _cheapest(net, found, budget, bound, smallest, best)
@@ -222,6 +225,22 @@ def _cheapest(
     return best, smallest, over
 
 
+def _until_free(
+    net: Net, found: Iterable[tuple[int, float, list[int]]], goal: int
+) -> Iterator[tuple[int, float, list[int]]]:
+    """What is found up to the first that keeps the goal and runs nothing again: none is cheaper.
+    Of many ops all is, since such a sequence of fewer bytes is easier to place."""
+    for each in found:
+        yield each
+        if _is_free(net, each, goal) and len(net.ops) <= _SOLVED:
+            break
+
+
+def _is_free(net: Net, found: tuple[int, float, list[int]], goal: int) -> bool:
+    """Whether what was found keeps the goal and runs nothing again."""
+    return found[0] <= goal and found[1] <= net.total * _SAME
+
+
 def _lowered(
     descents: Descents,
     found: Sequence[tuple[int, float, list[int]]],
@@ -242,7 +261,8 @@ def _lowered(
     if walking:
         starts = [sequence for _, _, sequence in near[:2]]
         part = 2 if len(net.ops) <= _SOLVED else 1  # of few ops, many walks are short already
-        low += walked(descents, starts, goal, random, walking // part)
+        walks = walked(descents, starts, goal, random, walking // part)
+        low += _until_free(net, walks, goal)
     return low
 
 
@@ -327,7 +347,7 @@ def _searched(
     if short:
         found += _by_others(descents, goal, random, descending // 4)
     starts = [*dict.fromkeys(tuple(sequence) for _, _, sequence in _ends(found, goal)), given]
-    found += walked(descents, starts, goal, random, walking)
+    found += _until_free(net, walked(descents, starts, goal, random, walking), goal)
     best = _ends(found, goal)[0]
     if len(net.ops) <= _SOLVED and (best[0] > goal or best[1] > _DEAR * net.total):
         found += hot_walks(descents, given, goal, walking // 2)
