@@ -14,7 +14,7 @@ from math import prod
 from typing import Final
 
 from passes.lowering.operands import VECTOR
-from passes.lowering.window_places import AxisPlace, along, ends
+from passes.lowering.window_places import AxisPlace, ends
 from passes.lowering.window_strips import Taps, WindowStrips
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Expr
@@ -42,11 +42,11 @@ class WindowPhases(WindowStrips):
         return -(-axis.image // axis.step)
 
     def _reach(self, axis: WindowAxis) -> Size:
-        low, high = _windows_read(axis)
+        low, high = windows_read(axis)
         return high - low
 
     def _start(self, axis: WindowAxis) -> Size:
-        return _windows_read(axis)[0]
+        return windows_read(axis)[0]
 
     def _strip(self, extent: Size, out: Size, inner: Size) -> int:
         return super()._strip(extent, out * self.form.axes[-1].step, inner)
@@ -70,17 +70,13 @@ class WindowPhases(WindowStrips):
     ) -> Map:
         """The elements at some remainders of all axes but the last, at each of its own."""
         i, names = self._fresh(), [*(self._fresh() for _ in found[1:]), VECTOR]
-        extents = [self.strip, *found[1:]]
-        loops = [
-            self.loop(name, n) for name, n in zip((i, *names), (self.each, *extents), strict=True)
-        ]
-        moved = [(i, self.argument(self.panels))]
-        moved += [(n, self.argument(s)) for n, s in zip(names, self.apart, strict=True)]
+        extents = [self.each, self.strip, *found[1:]]
+        loops, moved, lead = self._over_columns(i, names, extents)
         dtype, stores = self.read.type.dtype, list[Store]()
         for phase, is_kept in enumerate(kept):
             every = zip(self.form.axes, (*phases, phase), names, strict=True)
             places = [self._place(axis, r, name, n == 0) for n, (axis, r, name) in enumerate(every)]
-            self.move_to((*along(self.n), self._mine(i, out), *places))
+            self.move_to((*lead, self._mine(i, out), *places))
             value: Expr = ex.literal(0, dtype.compute)
             if is_kept:
                 value = ex.load(self._scratch(_RESULT + phase, moved), dtype.compute)
@@ -115,7 +111,7 @@ def _lying(axis: WindowAxis, phase: int) -> tuple[int, int, int]:
     )
 
 
-def _windows_read(axis: WindowAxis) -> tuple[int, int]:
+def windows_read(axis: WindowAxis) -> tuple[int, int]:
     """The first and the last window that the elements from 0 to step - 1 read."""
     found = [_lying(axis, phase) for phase in range(axis.step)]
     read = [(at - axis.dilation * (count - 1), at) for _, count, at in found if count]
@@ -124,4 +120,4 @@ def _windows_read(axis: WindowAxis) -> tuple[int, int]:
 
 def _taps_over(axis: WindowAxis, phase: int) -> Taps:
     first, count, at = _lying(axis, phase)
-    return Taps(count, first, axis.step, at - _windows_read(axis)[0], -axis.dilation)
+    return Taps(count, first, axis.step, at - windows_read(axis)[0], -axis.dilation)

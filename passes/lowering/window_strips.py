@@ -170,8 +170,11 @@ class WindowStrips(WindowProducts):
         ]
         moved = [(c, self.argument(self.plane))]
         moved += [(n, self.argument(s)) for n, s in zip(names, self.apart, strict=True)]
-        store = Store(self._scratch(_PLANE, moved), value.cast(self.read.type.dtype))
-        return Map(loops[-1], (store,), tuple(loops[:-1]), Ahead(c, 1))
+        return Map(loops[-1], (self._kept(moved, value),), tuple(loops[:-1]), Ahead(c, 1))
+
+    def _kept(self, moved: Sequence[tuple[str, Extent]], value: Expr) -> Store:
+        """An element of the plane."""
+        return Store(self._scratch(_PLANE, moved), value.cast(self.read.type.dtype))
 
     def _bordered(self, axis: WindowAxis, name: str, wide: Size, first: bool) -> AxisPlace:
         """Where the element of a place in the plane is read."""
@@ -205,10 +208,11 @@ class WindowStrips(WindowProducts):
         moved: list[tuple[str, Extent]] = [(VECTOR, 1)]
         moved += [(c.name, self.argument(self.plane))] if c else []
         start: Size = 0
-        for each, apart, tap in zip(along_axes, self.apart, taps, strict=True):
+        for n, (each, tap) in enumerate(zip(along_axes, taps, strict=True)):
+            step, first = self._plane_move(n, each)
             if tap is not None:
-                moved.append((tap.name, self.argument(each.moved * apart)))
-            start = start + each.start * apart
+                moved.append((tap.name, self.argument(step)))
+            start = start + first
         positions = () if start == 0 else (Position((), self.argument(start)),)
         b = self._scratch(_PLANE, moved, *positions)
         loops = tuple(loop for loop in (c, *taps) if loop is not None)
@@ -217,25 +221,31 @@ class WindowStrips(WindowProducts):
         i, j = self.loop("i", self.each), self.loop(VECTOR, self.panels)
         return Gemm((i,), (j,), loops, a, b, (Store(to, value),))
 
-    def _followed(self, out: Size, found: Sequence[Size]) -> Map:
-        """What follows, for the columns that count."""
-        names = [self._fresh() for _ in found[1:]] + [VECTOR]
-        i = self._fresh()
-        extents = [self.strip, *found[1:]]
-        loops = [
-            self.loop(i, self.each),
-            *(self.loop(name, size) for name, size in zip(names, extents, strict=True)),
-        ]
+    def _plane_move(self, number: int, taps: Taps) -> tuple[Size, Size]:
+        """Elements of the plane from tap to tap along an axis, and where the first one reads."""
+        return taps.moved * self.apart[number], taps.start * self.apart[number]
+
+    def _over_columns(
+        self, i: str, names: Sequence[str], extents: Sequence[Size]
+    ) -> tuple[list[Axis], list[tuple[str, Extent]], tuple[AxisPlace, ...]]:
+        """Loops over the rows and columns that count, places along each axis; what moves from one
+        to the other in a result; and the place of their image."""
+        loops = [self.loop(name, n) for name, n in zip((i, *names), extents, strict=True)]
         moved = [(i, self.argument(self.panels))]
         moved += [(n, self.argument(s)) for n, s in zip(names, self.apart, strict=True)]
+        return loops, moved, along(self.n)
+
+    def _followed(self, out: Size, found: Sequence[Size]) -> Map:
+        """What follows, for the columns that count."""
+        i, names = self._fresh(), [*(self._fresh() for _ in found[1:]), VECTOR]
+        extents = [self.each, self.strip, *found[1:]]
+        loops, moved, lead = self._over_columns(i, names, extents)
         dtype = self.read.type.dtype
         result: Expr = ex.load(self._scratch(RESULT, moved), dtype.compute).cast(dtype)
         high = self.strip * (-(-found[0] // self.strip)) - 1
         terms = ((self.strips, self.strip), (names[0], 1))
         first = AxisPlace(terms, 0, ends(0, high, found[0]))
-        self.places = (
-            *along(self.n), self._mine(i, out), first, *along(*names[1:])
-        )  # fmt: skip
+        self.places = (*lead, self._mine(i, out), first, *along(*names[1:]))
         return Map(loops[-1], tuple(self.stores(result)), tuple(loops[:-1]))
 
 

@@ -7,6 +7,7 @@ from passes.fusion.groups import Group, Groups
 from passes.lowering.operands import LoweredStep
 from passes.lowering.pooled import PooledMaps, PooledStrips, PooledTiles
 from passes.lowering.window_channels import WindowChannels, is_by_channels
+from passes.lowering.window_columns import by_columns
 from passes.lowering.window_filters import WindowFilters, WindowPoints
 from passes.lowering.window_maps import WindowMaps
 from passes.lowering.window_phases import WindowPhases, has_phases
@@ -33,6 +34,9 @@ def lower_windows(groups: Groups, group: Group) -> LoweredStep:
             return WindowFilters(groups, group).lowered()
         if anchor.form.parts:
             return WindowPoints(groups, group).lowered()
+        columns = by_columns(anchor)
+        if columns is not None:
+            return columns(groups, group).lowered()
         if has_phases(anchor.form):
             return WindowPhases(groups, group).lowered()
         strips = anchor.form.lies_in_strips

@@ -1,0 +1,85 @@
+"""Convolutions whose columns are windows alone, beside sums that are exact."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from passes.lowering.window_columns import WindowColumns, WindowPhaseColumns, by_columns
+from staticgrad.ir.graph import Graph
+
+RNG = np.random.default_rng(11)
+
+GEOMETRIES: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
+    # image [n, c, ...], filter [o, c, ...], options; several images stand side by side in some
+    ((9, 33, 4, 4), (40, 33, 3, 3), {"padding": 1}),
+    ((1, 64, 8, 8), (32, 64, 3, 3), {"padding": 1}),
+    ((17, 32, 5, 3), (64, 32, 3, 3), {"padding": 2, "dilation": 2}),
+    ((8, 16, 6, 6), (64, 16, 2, 3), {"stride": 2, "padding": 1}),
+    ((16, 40, 4, 5), (32, 40, 3, 3), {"stride": 2, "padding": 1}),
+    ((5, 64, 9, 8), (96, 32, 3, 1), {"stride": (1, 2), "groups": 2}),
+    ((6, 32, 3, 4, 4), (32, 32, 2, 3, 3), {"padding": 1}),
+    ((8, 32, 3, 5, 4), (33, 32, 3, 2, 3), {"padding": 1, "stride": (1, 2, 1)}),
+    ((0, 32, 8, 8), (32, 32, 3, 3), {"padding": 1}),
+]
+
+
+def lowered_by(graph: Graph) -> set[Any]:
+    """Which classes lower its convolutions."""
+    found = {by_columns(node) for node in graph.nodes if node.op.name.startswith("conv")}
+    return {kind for kind in found if kind is not None}
+
+
+@pytest.mark.parametrize(
+    ("geometry", "dtype"),
+    [
+        *((each, "float32") for each in GEOMETRIES),
+        *((each, "float64") for each in GEOMETRIES[:5:2]),
+    ],
+    ids=str,
+)
+def test_sums_of_integers_are_exact(geometry: Any, dtype: str) -> None:
+    """The result and both gradients, with a batch that is known or named, on one and two threads;
+    the evaluator adds the terms of each tap in float64."""
+    shape, taps, options = geometry
+    x, w = (RNG.integers(-4, 5, size).astype(dtype) for size in (shape, taps))
+    a, b = sg.input("x", shape, dtype), sg.input("w", taps, dtype)
+    y = sg.nn.conv(a, b, **options)
+    d = RNG.integers(-4, 5, y.shape).astype(dtype)
+    for batch, threads in ((shape[0], 1), ("n", 2)):
+        if batch == "n" and shape[0] == 0:
+            continue
+        a, b = sg.input("x", (batch, *shape[1:]), dtype), sg.input("w", taps, dtype)
+        seed = sg.input("d", (batch, *d.shape[1:]), dtype)
+        y = sg.nn.conv(a, b, **options)
+        image, filters = sg.grad((y * seed).sum(), [a, b])
+        graph = sg.Graph({"y": sg.maximum(y, 0), "image": image, "filters": filters})
+        assert lowered_by(graph)
+        feeds = {"x": x, "w": w, "d": d}
+        wanted = sg.evaluate(graph, {name: value.astype("f8") for name, value in feeds.items()})
+        found = sg.compile(graph, threads=threads).run(feeds)
+        for name, value in wanted.items():
+            np.testing.assert_array_equal(found[name].astype("f8"), value.astype("f8"))
+
+
+def test_strides_have_copies_of_their_own() -> None:
+    a, b = sg.input("x", (16, 64, 8, 8), "float32"), sg.input("w", (64, 64, 3, 3), "float32")
+    y = sg.nn.conv(a, b, stride=2, padding=1)
+    graph = sg.Graph({"y": y, "image": sg.grad((y * y).sum(), a)})
+    assert lowered_by(graph) == {WindowColumns, WindowPhaseColumns}
+
+
+@pytest.mark.parametrize(
+    ("channels", "size"),
+    [
+        (16, 8),  # few rows do not make up for copies
+        (64, 62),  # 62 of 64 columns count in a strip as well
+    ],
+)
+def test_others_are_copied_once(channels: int, size: int) -> None:
+    a = sg.input("x", (4, channels, size, size), "float32")
+    b = sg.input("w", (channels, channels, 3, 3), "float32")
+    assert not lowered_by(sg.Graph({"y": sg.nn.conv(a, b, padding=1)}))
