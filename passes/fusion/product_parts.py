@@ -22,9 +22,10 @@ from staticgrad.ops.movement import Reshape, swapaxes
 from staticgrad.ops.reduce import Sum
 from staticgrad.types.tensor import hint_value
 
-#: Blocks that a product should have, at least, and rows, at most: more are slower on one thread.
+#: Blocks that a product should have, at least, and bytes of a column of the result, at most: more
+#: are slower on one thread.
 _FEWEST: Final = 2
-_MOST_ROWS: Final = 64
+_MOST_BYTES: Final = 256
 
 
 def with_product_parts(graph: Graph) -> Graph:
@@ -56,7 +57,7 @@ def _is_long(node: Node, args: tuple[Symbolic, ...]) -> bool:
     if not (plain and isinstance(terms, int)):
         return False
     rows, columns = map(hint_value, kind.shape)
-    one = rows <= _MOST_ROWS and columns <= panel_columns(kind.dtype)
+    one = rows * kind.dtype.itemsize <= _MOST_BYTES and columns <= panel_columns(kind.dtype)
     several = _FEWEST <= terms // GEMM_BLOCK <= GROUPS
     return one and several and all(narrowest(arg) is arg for arg in args)
 

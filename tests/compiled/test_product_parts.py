@@ -43,7 +43,7 @@ def most_iterations(graph: sg.Graph) -> int:
     ("terms", "rows", "columns", "turned", "dtype"),
     [
         (8192, 5, 3, (False, False), "float32"),
-        (10000, 64, 16, (False, False), "float64"),
+        (10000, 32, 16, (False, False), "float64"),
         (12289, 2, 32, (True, False), "float32"),
         (20480, 17, 9, (False, True), "float64"),
         (9000, 33, 31, (True, True), "float32"),
