@@ -135,9 +135,11 @@ class PlainProduct:
         self.most_rows, self.most_columns, self.most_terms = m.most, n.most, k.most
         #: Whether an outer axis goes over panels of b that lie one behind the other.
         self.in_panels = lies_in_panels(self)
-        #: Where results go as they are, if nothing follows them; where whole tiles store them.
-        self.plain = stored_as_is(kernel, stage)
-        self.straight = self.plain if self.one_part else None
+        #: Where whole tiles store their results themselves, if nothing follows them.
+        whole = stored_as_is(kernel, stage)
+        self.straight = whole if self.one_part else None
+        #: Where they go if tiles are to bring that near: low ones have no time for it.
+        self.plain = whole if self.tiles.wide else None
 
     # the iteration
 

@@ -99,7 +99,7 @@ def write_epilogue(product: PlainProduct, out: Lines, rare: bool = False) -> Non
     rest.add(f"    m = mask{lanes}({lanes if fills else 'wide - half'})")
     one, long = Lines(), rare or work(body, product.unit) > SHORT
     one.add(f"acc = load{lanes}(tile, from_)")
-    ahead = product.plain is None  # tiles bring near themselves where results go as they are
+    ahead = product.plain is None and not rare  # else tiles bring near where they store
     if long and ahead:  # a line of a row, then one of the next: hardware finds no stream in that
         one.lines += touched_by_next_tile(product.stage.stores, scope, product.columns)
     one.extend(body)

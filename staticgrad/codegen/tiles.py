@@ -84,8 +84,8 @@ class Tiles:
         goes on unless ``fresh``, by ``depth`` steps of k. ``near`` is memory whose lines are
         brought near, from ``ahead`` on, ``hop`` apart; every so many lanes, ``leap`` from where
         those began. Rows of c are ``width`` apart. ``own``, from ``mine`` on, is where results are
-        stored afterwards, ``pace`` from one row to the next: in between some lines of it are
-        brought near, too, of placed rows and places that are looked up none.
+        stored afterwards, ``pace`` from one row to the next: the highest of wide tiles bring some
+        lines of it near in between. Tiles of placed rows, or places that are looked up, do not.
         """
         places = (
             "at",
@@ -158,7 +158,7 @@ class Tiles:
         out.add("else:")
         self._write_cells(known, height, vectors, "{cell} = load{lanes}(c, {place})")
         out.extend(known, 1)
-        highest = height == self.highest and vectors == max(self.heights)
+        highest = self.wide and height == self.highest and vectors == max(self.heights)
         self._write_steps(out, self._step(height, vectors), vectors if highest else 0)
         self._write_cells(out, height, vectors, "store{lanes}(c, {place}, {cell})")
         return out
@@ -202,7 +202,7 @@ class Tiles:
         out.add("        line = line + hop")
         out.extend(step, 2)
         out.add("    start = start + leap")
-        for _ in range((self.lanes // OWN if self.wide else 1) if own else 0):
+        for _ in range(self.lanes // OWN if own else 0):
             for v in range(own):
                 out.add(f"    prefetch_write(own, {total('cell', str(v * self.lanes))})")
             out.add("    cell = cell + pace")
