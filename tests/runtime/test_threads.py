@@ -97,7 +97,7 @@ def planner_of(planner: Planner) -> MakePlan:
     return lambda sizes, staged: planner.plan(sizes, staged=staged)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_kernels_of_numba_are_shared(everything_is_shared: None) -> None:
     x, w = sg.input("x", ("n", 40)), sg.parameter("w", np.ones(40, "f4"))
     h = sg.nn.softmax(x * w)
