@@ -103,7 +103,7 @@ def drawing(cells: Sequence[Cell]) -> str:
     heads = [f"{'back ' * back}{layout} {_count(size)}" for back, layout, size in columns]
     axes.set_xticks(range(len(columns)), heads, fontsize=6, rotation=90)
     axes.xaxis.tick_top()
-    bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.02)
+    bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.02, aspect=30, anchor=(0, 1))
     bar.set_label("time / fastest of NumPy, JAX, PyTorch", fontsize=7)
     out = io.StringIO()
     figure.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None})
