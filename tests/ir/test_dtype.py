@@ -220,8 +220,15 @@ try:
     sg.parse("staticgrad-ir 1\\ngraph g(%x: bf16[3]) {\\n  return y = %x\\n}\\n")
 except sg.StaticgradError as error:
     print(error.code)
+try:
+    sg.compile(sg.exp(sg.input("x", (3,))), pipeline="O1,narrow")
+except sg.StaticgradError as error:
+    print(error.code, "[bfloat16]" in str(error))
 """
     run = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
-    assert run.stdout.splitlines() == ["SG102 True True"] * 2 + ["float16", "SG202"], run.stderr
+    assert run.stdout.splitlines() == [
+        *["SG102 True True"] * 2,
+        *("float16", "SG202", "SG205 True"),
+    ], run.stderr
