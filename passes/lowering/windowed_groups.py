@@ -8,6 +8,7 @@ from passes.lowering.operands import LoweredStep
 from passes.lowering.pooled import PooledMaps, PooledStrips, PooledTiles
 from passes.lowering.window_channels import WindowChannels, is_by_channels
 from passes.lowering.window_columns import by_columns
+from passes.lowering.window_filter_columns import WindowFilterColumns, channels_by_columns
 from passes.lowering.window_filters import WindowFilters, WindowPoints
 from passes.lowering.window_maps import WindowMaps
 from passes.lowering.window_phases import WindowPhases, has_phases
@@ -30,6 +31,8 @@ def lower_windows(groups: Groups, group: Group) -> LoweredStep:
             return (WindowTileFilters if of_filter else WindowTiles)(groups, group).lowered()
         if not anchor.form.parts and is_by_channels(groups, group):
             return WindowChannels(groups, group).lowered()
+        if channels_by_columns(anchor):
+            return WindowFilterColumns(groups, group).lowered()
         if is_fed(anchor.form, anchor.types[0].dtype):
             return WindowFilters(groups, group).lowered()
         if anchor.form.parts:

@@ -9,6 +9,8 @@ import pytest
 
 import staticgrad as sg
 from passes.lowering.window_columns import WindowColumns, WindowPhaseColumns, by_columns
+from passes.lowering.window_filter_columns import WindowFilterColumns, channels_by_columns
+from staticgrad.ir.forms import WindowProduct
 from staticgrad.ir.graph import Graph
 
 RNG = np.random.default_rng(11)
@@ -24,20 +26,23 @@ GEOMETRIES: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
     ((6, 32, 3, 4, 4), (32, 32, 2, 3, 3), {"padding": 1}),
     ((8, 32, 3, 5, 4), (33, 32, 3, 2, 3), {"padding": 1, "stride": (1, 2, 1)}),
     ((0, 32, 8, 8), (32, 32, 3, 3), {"padding": 1}),
+    ((7, 48, 3, 5), (66, 48, 3, 3), {"padding": (1, 0)}),  # its filters by columns, too
+    ((5, 64, 7, 7), (70, 64, 3, 2), {"stride": 2, "padding": 1}),
 ]
 
 
 def lowered_by(graph: Graph) -> set[Any]:
     """Which classes lower its convolutions."""
-    found = {by_columns(node) for node in graph.nodes if node.op.name.startswith("conv")}
-    return {kind for kind in found if kind is not None}
+    nodes = [node for node in graph.nodes if isinstance(node.form, WindowProduct)]
+    found = {by_columns(node) for node in nodes} - {None}
+    return found | {WindowFilterColumns for node in nodes if channels_by_columns(node)}
 
 
 @pytest.mark.parametrize(
     ("geometry", "dtype"),
     [
         *((each, "float32") for each in GEOMETRIES),
-        *((each, "float64") for each in GEOMETRIES[:5:2]),
+        *((each, "float64") for each in GEOMETRIES[::4]),
     ],
     ids=str,
 )
@@ -70,6 +75,22 @@ def test_strides_have_copies_of_their_own() -> None:
     y = sg.nn.conv(a, b, stride=2, padding=1)
     graph = sg.Graph({"y": y, "image": sg.grad((y * y).sum(), a)})
     assert lowered_by(graph) == {WindowColumns, WindowPhaseColumns}
+
+
+def test_filters_of_small_images_are_products_of_copies() -> None:
+    """Where rows of windows are short, and the batch is not so long that few channels are near."""
+
+    def part(size: int, batch: int, stride: int = 1) -> int:
+        a = sg.input("x", (batch, 64, size, size), "float32")
+        b = sg.input("w", (64, 64, 3, 3), "float32")
+        filters = sg.grad(sg.nn.conv(a, b, stride=stride, padding=1).sum(), b)
+        return max(
+            channels_by_columns(node)
+            for node in sg.Graph({"f": filters}).nodes
+            if isinstance(node.form, WindowProduct)
+        )
+
+    assert [part(4, 16), part(8, 16, stride=2), part(8, 16), part(4, 4096)] == [16, 16, 0, 0]
 
 
 @pytest.mark.parametrize(

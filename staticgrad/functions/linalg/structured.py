@@ -118,7 +118,7 @@ def cho_factor(
     return cholesky(a, upper=not lower, errors=errors), bool(lower)
 
 
-def cho_solve(factor: tuple[Operand[AnyValue], bool], b: Operand[AnyValue]) -> AnyValue:
+def cho_solve(factor: Any, b: Operand[AnyValue]) -> AnyValue:
     """x with a @ x = b, of a matrix whose Cholesky factor is known. As ``scipy.linalg.cho_solve``.
 
     Args:
