@@ -28,23 +28,28 @@ from staticgrad.types.tensor import c_strides, hint_value
 #: Elements of the copies of an iteration, about, and iterations that there should be.
 _NEAR: Final = 2 * STRIP
 _WANTED: Final = 4
-#: Channels of the result that make up for copies; columns that are left of those of a strip.
-_ROWS: Final = 32
-_LEFT: Final = 0.9
+#: Multiplications of vectors in the time in which a vector of a short row is copied, behind the
+#: ends of an image or with steps; and one of a strip that is copied once.
+_COPIED: Final = 50
+_COPIED_ONCE: Final = 24
+#: Channels of the result that make up for copies where windows do not lie next to each other.
+_ROWS: Final = 64
 
 
 @dataclass(frozen=True)
 class _Shape:
     """A convolution at likely sizes: images, places along each axis of what is computed, how far
-    the taps of each axis reach, those that have copies; channels in and out."""
+    the taps of each axis reach, how many have copies, and are; channels in and out."""
 
     images: int
     found: tuple[int, ...]
     reaches: tuple[int, ...]
     copies: int
+    taps: int
     inner: int
     out: int
     width: int  # columns of a panel
+    lanes: int
 
     def columns(self, rows: int, images: int = 1, between: int = 0) -> int:
         """Columns of a strip of so many rows, with so many places behind each row."""
@@ -62,31 +67,46 @@ class _Shape:
         """Rows and images of an iteration, whose copies stay near."""
         high = self.found[0]
         yield 1, 1
-        for strips in range(1, high + 1):
-            rows = -(-high // strips)
-            if self.elements(rows, 1) <= _NEAR:
-                yield rows, 1
+        for rows in range(2, high + 1):
+            if self.elements(rows, 1) > _NEAR:
+                break
+            yield -(-high // -(-high // rows)), 1
         for images in range(2, self.images // _WANTED + 1):
             if self.elements(high, images) > _NEAR:
                 break
             yield high, images
 
-    def taken(self, rows: int, images: int) -> float:
-        """Columns that an image takes."""
-        return self.columns(rows, images) * -(-self.found[0] // rows) / images
+    def cost(self, cut: tuple[int, int]) -> float:
+        """What an image takes by copies for each tap: multiplications of vectors."""
+        rows, images = cut
+        copied = self.copies * self._copied(rows, 0) * images * _COPIED
+        return (self._product(self.columns(rows, images)) + copied) * self._strips(rows) / images
 
     @property
     def cut(self) -> tuple[int, int]:
-        """The cut that takes fewest columns; of equal ones the one with the fewest copies."""
-        return min(self.cuts, key=lambda cut: (self.taken(*cut), self.elements(*cut)))
+        """The cheapest cut; of equal ones the one with the fewest copies."""
+        return min(self.cuts, key=lambda cut: (self.cost(cut), self.elements(*cut)))
 
     @property
-    def in_strips(self) -> int:
-        """Columns that an image takes in strips that are copied once."""
-        reach, high = self.reaches[-1], self.found[0]
+    def cost_of_strips(self) -> float:
+        """What an image takes in strips that are copied once."""
+        reach = self.reaches[-1]
         each = max(self.inner, self.out) * (self.found[-1] + reach)
-        strips = -(-high // max(STRIP // each, 1))
-        return strips * self.columns(-(-high // strips), 1, reach)
+        rows = -(-self.found[0] // self._strips(max(STRIP // each, 1)))
+        copied = self._copied(rows, reach) * _COPIED_ONCE
+        return (self._product(self.columns(rows, 1, reach)) + copied) * self._strips(rows)
+
+    def _strips(self, rows: int) -> int:
+        return -(-self.found[0] // rows)
+
+    def _product(self, columns: int) -> int:
+        return columns // self.lanes * self.out * self.inner * self.taps
+
+    def _copied(self, rows: int, further: int) -> int:
+        """Vectors of one copy of an image's strip."""
+        between = prod(n + r for n, r in zip(self.found[1:-1], self.reaches[1:-1], strict=True))
+        vectors = -(-(self.found[-1] + further) // self.lanes)
+        return self.inner * (rows + self.reaches[0]) * between * vectors
 
 
 def _shape_of(node: Node) -> _Shape:
@@ -106,9 +126,12 @@ def _shape_of(node: Node) -> _Shape:
         reaches.append(0 if has_copies and not is_last else hint_value(high - low))
         if has_copies:
             copies *= hint_value(high - low + 1 if phases else axis.taps)
-    width = panel_columns(node.types[0].dtype.compute)
+    dtype = node.types[0].dtype.compute
     images = max(1, hint_value(node.args[0].type.shape[0]))
-    return _Shape(images, tuple(found), tuple(reaches), copies, inner, out, width)
+    taps = max(1, prod(hint_value(axis.taps) for axis in form.axes))
+    taps = -(-taps // prod(axis.step for axis in form.axes)) if phases else taps
+    width, lanes = panel_columns(dtype), dtype.lanes
+    return _Shape(images, tuple(found), tuple(reaches), copies, taps, inner, out, width, lanes)
 
 
 def by_columns(node: Node) -> type[WindowColumns] | None:
@@ -122,7 +145,8 @@ def by_columns(node: Node) -> type[WindowColumns] | None:
     if form.result == "image" and not strips:
         return None
     shape = _shape_of(node)
-    if shape.out < _ROWS or (strips and shape.taken(*shape.cut) > _LEFT * shape.in_strips):
+    pays = shape.cost(shape.cut) < shape.cost_of_strips if strips else shape.out >= _ROWS
+    if not pays:
         return None
     return WindowPhaseColumns if phases else WindowColumns
 

@@ -29,11 +29,15 @@ from staticgrad.types.tensor import c_strides, hint_value
 
 #: Elements of the copies of an iteration, at most.
 _NEAR: Final = 2 * STRIP
-#: Iterations that there should be; channels of the result that make up for copies; panels of
-#: columns of an iteration, at least.
+#: Iterations that there should be; panels of columns of an iteration, at least.
 _WANTED: Final = 4
-_ROWS: Final = 64
 _PANELS: Final = 2
+#: Rows of w windows, image by image, take 1 + 4 / w of a plain product's time, with steps twice as
+#: much more. A vector of copies takes 30 multiplications of vectors; panels that are turned a
+#: twentieth of the product.
+_SHORT: Final = 4
+_COPIED: Final = 30
+_TURNED: Final = 0.05
 
 
 def channels_by_columns(node: Node) -> int:
@@ -46,8 +50,9 @@ def channels_by_columns(node: Node) -> int:
     if not (isinstance(channels, int) and all(isinstance(tap, int) for tap in taps)):
         return 0
     last = form.axes[-1]
-    long = dtype.lanes if last.step > 1 else dtype.lanes // 2  # image by image these are as good
-    if hint_value(out) < _ROWS or hint_value(last.windows) >= long:
+    wide, slow = hint_value(last.windows), _SHORT * (2 if last.step > 1 else 1)
+    spared = hint_value(out) / (2 * dtype.lanes) * (slow - _TURNED * wide)
+    if wide >= dtype.lanes or spared < _COPIED:
         return 0
     count = prod(int(tap) for tap in taps)
     terms = prod(hint_value(axis.windows) for axis in form.axes)

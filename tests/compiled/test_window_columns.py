@@ -17,17 +17,17 @@ RNG = np.random.default_rng(11)
 
 GEOMETRIES: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
     # image [n, c, ...], filter [o, c, ...], options; several images stand side by side in some
-    ((9, 33, 4, 4), (40, 33, 3, 3), {"padding": 1}),
-    ((1, 64, 8, 8), (32, 64, 3, 3), {"padding": 1}),
-    ((17, 32, 5, 3), (64, 32, 3, 3), {"padding": 2, "dilation": 2}),
-    ((8, 16, 6, 6), (64, 16, 2, 3), {"stride": 2, "padding": 1}),
-    ((16, 40, 4, 5), (32, 40, 3, 3), {"stride": 2, "padding": 1}),
-    ((5, 64, 9, 8), (96, 32, 3, 1), {"stride": (1, 2), "groups": 2}),
-    ((6, 32, 3, 4, 4), (32, 32, 2, 3, 3), {"padding": 1}),
-    ((8, 32, 3, 5, 4), (33, 32, 3, 2, 3), {"padding": 1, "stride": (1, 2, 1)}),
-    ((0, 32, 8, 8), (32, 32, 3, 3), {"padding": 1}),
-    ((7, 48, 3, 5), (66, 48, 3, 3), {"padding": (1, 0)}),  # its filters by columns, too
-    ((5, 64, 7, 7), (70, 64, 3, 2), {"stride": 2, "padding": 1}),
+    ((9, 5, 4, 4), (160, 5, 3, 3), {"padding": 1}),
+    ((1, 6, 8, 8), (128, 6, 3, 3), {"padding": 1}),
+    ((17, 8, 5, 3), (150, 8, 3, 3), {"padding": 2, "dilation": 2}),
+    ((8, 7, 6, 6), (64, 7, 2, 3), {"stride": 2, "padding": 1}),
+    ((16, 200, 4, 5), (96, 200, 3, 3), {"stride": 2, "padding": 1}),
+    ((5, 8, 9, 8), (256, 4, 3, 1), {"stride": (1, 2), "groups": 2}),
+    ((6, 4, 3, 4, 4), (160, 4, 2, 3, 3), {"padding": 1}),
+    ((8, 5, 3, 5, 4), (65, 5, 3, 2, 3), {"padding": 1, "stride": (1, 2, 1)}),
+    ((0, 4, 8, 8), (128, 4, 3, 3), {"padding": 1}),
+    ((7, 48, 3, 5), (268, 48, 3, 3), {"padding": (1, 0)}),  # its filters by columns, too
+    ((5, 64, 7, 7), (133, 64, 3, 2), {"stride": 2, "padding": 1}),
 ]
 
 
@@ -71,7 +71,7 @@ def test_sums_of_integers_are_exact(geometry: Any, dtype: str) -> None:
 
 
 def test_strides_have_copies_of_their_own() -> None:
-    a, b = sg.input("x", (16, 64, 8, 8), "float32"), sg.input("w", (64, 64, 3, 3), "float32")
+    a, b = sg.input("x", (16, 256, 8, 8), "float32"), sg.input("w", (256, 256, 3, 3), "float32")
     y = sg.nn.conv(a, b, stride=2, padding=1)
     graph = sg.Graph({"y": y, "image": sg.grad((y * y).sum(), a)})
     assert lowered_by(graph) == {WindowColumns, WindowPhaseColumns}
@@ -82,7 +82,7 @@ def test_filters_of_small_images_are_products_of_copies() -> None:
 
     def part(size: int, batch: int, stride: int = 1) -> int:
         a = sg.input("x", (batch, 64, size, size), "float32")
-        b = sg.input("w", (64, 64, 3, 3), "float32")
+        b = sg.input("w", (256, 64, 3, 3), "float32")
         filters = sg.grad(sg.nn.conv(a, b, stride=stride, padding=1).sum(), b)
         return max(
             channels_by_columns(node)
