@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf
 from typing import Any
 
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
 from staticgrad.optim.hyperparameters import (
-    require_between,
     require_flag,
+    require_not_negative,
     require_positive,
 )
 from staticgrad.optim.optimizer import Optimizer, Updates, in_compute_dtype
@@ -64,11 +63,10 @@ class Adafactor(Optimizer):
         if self.learning_rate is not None:
             check_rate(self.learning_rate)
         require_positive(self.decay, "decay")
-        require_between(self.epsilon, "epsilon", 0, inf, "0 or more")
+        require_not_negative(epsilon=self.epsilon, weight_decay=self.weight_decay)
         require_positive(self.threshold, "threshold")
         require_flag(self.relative, "relative")
         require_positive(self.least_scale, "least_scale")
-        require_between(self.weight_decay, "weight_decay", 0, inf, "0 or more")
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
         """Next parameters, moments and step counter."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf
 from typing import Any
 
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
-from staticgrad.optim.hyperparameters import require_between
+from staticgrad.optim.hyperparameters import require_not_negative
 from staticgrad.optim.optimizer import Optimizer, Updates
 from staticgrad.optim.rates import check_rate, rate_for
 from staticgrad.optimizer_state import slot
@@ -46,8 +45,7 @@ class Adagrad(Optimizer):
         """Check the hyperparameters."""
         super().__post_init__()
         check_rate(self.learning_rate)
-        require_between(self.epsilon, "epsilon", 0, inf, "0 or more")
-        require_between(self.weight_decay, "weight_decay", 0, inf, "0 or more")
+        require_not_negative(epsilon=self.epsilon, weight_decay=self.weight_decay)
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
         """Next parameters and sums of squares."""

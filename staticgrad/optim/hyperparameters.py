@@ -46,6 +46,26 @@ def require_between(number: Any, name: str, low: float, high: float, what: str) 
     require_number(number, is_number(number) and low <= number < high, name, what)
 
 
+def require_decays(beta1: Any, beta2: Any) -> None:
+    """Refuse decays of moments outside of [0, 1).
+
+    Raises:
+        ArgumentError: with the hyperparameter's name.
+    """
+    for name, number in (("beta1", beta1), ("beta2", beta2)):
+        require_between(number, name, 0, 1, "in [0, 1)")
+
+
+def require_not_negative(**numbers: Any) -> None:
+    """Refuse what is below 0 or not finite.
+
+    Raises:
+        ArgumentError: with the hyperparameter's name.
+    """
+    for name, number in numbers.items():
+        require_between(number, name, 0, inf, "0 or more")
+
+
 def require_positive(number: Any, name: str) -> None:
     """Refuse what is not above 0 and finite.
 

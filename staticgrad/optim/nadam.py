@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf
 from typing import Any
 
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
-from staticgrad.optim.hyperparameters import require_between
+from staticgrad.optim.hyperparameters import require_decays, require_not_negative
 from staticgrad.optim.optimizer import Optimizer, Updates
 from staticgrad.optim.rates import check_rate, rate_for
 from staticgrad.optimizer_state import slot
@@ -55,11 +54,10 @@ class NAdam(Optimizer):
         """Check the hyperparameters."""
         super().__post_init__()
         check_rate(self.learning_rate)
-        require_between(self.beta1, "beta1", 0, 1, "in [0, 1)")
-        require_between(self.beta2, "beta2", 0, 1, "in [0, 1)")
-        require_between(self.epsilon, "epsilon", 0, inf, "0 or more")
-        require_between(self.momentum_decay, "momentum_decay", 0, inf, "0 or more")
-        require_between(self.weight_decay, "weight_decay", 0, inf, "0 or more")
+        require_decays(self.beta1, self.beta2)
+        require_not_negative(
+            epsilon=self.epsilon, momentum_decay=self.momentum_decay, weight_decay=self.weight_decay
+        )
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
         """Next parameters, moments, product of momenta and step counter."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf
 from typing import Any
 
 from staticgrad.ir.graph import Parameter
@@ -12,6 +11,7 @@ from staticgrad.optim.hyperparameters import (
     require,
     require_between,
     require_flag,
+    require_not_negative,
 )
 from staticgrad.optim.optimizer import Optimizer, Updates
 from staticgrad.optim.rates import check_rate, rate_for
@@ -53,7 +53,7 @@ class SGD(Optimizer):
         super().__post_init__()
         check_rate(self.learning_rate)
         require_between(self.momentum, "momentum", 0, 1, "in [0, 1)")
-        require_between(self.weight_decay, "weight_decay", 0, inf, "0 or more")
+        require_not_negative(weight_decay=self.weight_decay)
         require_flag(self.nesterov, "nesterov")
         require(self.momentum > 0 or not self.nesterov, "nesterov", "False without momentum")
 
