@@ -16,7 +16,7 @@ from typing import Final
 
 from passes.lowering.operands import VECTOR, LoweredStep
 from passes.lowering.window_phases import WindowPhases, has_phases, windows_read
-from passes.lowering.window_places import AxisPlace, ends
+from passes.lowering.window_places import AxisPlace, ends, image_place_among
 from passes.lowering.window_strips import STRIP, Taps, WindowStrips
 from staticgrad.ir.forms import WindowAxis, WindowProduct
 from staticgrad.ir.graph import Node
@@ -53,8 +53,7 @@ class _Shape:
 
     def columns(self, rows: int, images: int = 1, between: int = 0) -> int:
         """Columns of a strip of so many rows, with so many places behind each row."""
-        row = prod((n + r for n, r in zip(self.found[1:-1], self.reaches[1:-1], strict=True)))
-        row *= (self.found[-1] + between) * images
+        row = self._between * (self.found[-1] + between) * images
         return -(-(rows * row - between) // self.width) * self.width
 
     def elements(self, rows: int, images: int) -> int:
@@ -104,9 +103,13 @@ class _Shape:
 
     def _copied(self, rows: int, further: int) -> int:
         """Vectors of one copy of an image's strip."""
-        between = prod(n + r for n, r in zip(self.found[1:-1], self.reaches[1:-1], strict=True))
         vectors = -(-(self.found[-1] + further) // self.lanes)
-        return self.inner * (rows + self.reaches[0]) * between * vectors
+        return self.inner * (rows + self.reaches[0]) * self._between * vectors
+
+    @property
+    def _between(self) -> int:
+        """Places of the axes between the first and the last, with what taps reach."""
+        return prod(n + r for n, r in zip(self.found[1:-1], self.reaches[1:-1], strict=True))
 
 
 def _shape_of(node: Node) -> _Shape:
@@ -180,7 +183,6 @@ class WindowColumns(WindowStrips):
 
     def _lay_out(self, found: Sequence[Size]) -> None:
         """Rows of a copy, in each the images, and of those the places along all other axes."""
-        axes = self.form.axes
         between = [n + self._shared_reach(k) for k, n in enumerate(found)][1:]
         strides = c_strides((1, self.there, *between))
         self.apart, self.beside = (strides[0], *strides[2:]), strides[1]
@@ -193,7 +195,6 @@ class WindowColumns(WindowStrips):
         self.high = self.strip + self._shared_reach(0) - further
         self.plane = self.high * self.apart[0]
         self.wide = [self.high, *between]
-        assert len(axes) == len(self.wide)
 
     def _has_copies(self, number: int) -> bool:
         """Whether taps along an axis have a copy each."""
@@ -213,9 +214,7 @@ class WindowColumns(WindowStrips):
 
     def _image_of(self, loop: str) -> AxisPlace:
         """The image at a loop over those of an iteration."""
-        batch = self.group.domain[0]
-        last = self.images * (-(-batch // self.images)) - 1
-        return AxisPlace(((self.n, self.images), (loop, 1)), 0, ends(0, last, batch))
+        return image_place_among(self.n, loop, self.images, self.group.domain[0])
 
     def _copy_strides(self) -> list[Size]:
         """Elements from the copy of a tap to that of the next one, along each axis."""

@@ -52,6 +52,13 @@ def ends(low: Size, high: Size, extent: Size) -> Size | None:
     return None if is_at_least(low, 0) and is_at_least(extent, high + 1) else extent
 
 
+def image_place_among(outer: str, loop: str, together: int, batch: Size) -> AxisPlace:
+    """The image at a loop over those ``together`` in an iteration of the outer loop; the last
+    iteration may have fewer."""
+    last = together * (-(-batch // together)) - 1
+    return AxisPlace(((outer, together), (loop, 1)), 0, ends(0, last, batch))
+
+
 def tap_place(axis: WindowAxis, window: str, tap: int) -> AxisPlace:
     """Where in the image a tap of the window at a loop's position is."""
     start = axis.dilation * tap - axis.before

@@ -21,7 +21,7 @@ from typing import Final
 from passes.fusion.groups import ScratchBuffer, Walk
 from passes.lowering.operands import VECTOR, LoweredStep
 from passes.lowering.tile_cuts import RESULTS, WANTED, best_cut, tiled
-from passes.lowering.window_places import AxisPlace, along, ends
+from passes.lowering.window_places import AxisPlace, along, ends, image_place_among
 from passes.lowering.window_products import WindowProducts
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
@@ -96,10 +96,7 @@ class WindowTiles(WindowProducts):
 
     def _image_of(self, loop: str) -> AxisPlace:
         """The image at a loop over those of an iteration."""
-        batch = self.read.type.shape[0]
-        last = self.images * (-(-batch // self.images)) - 1
-        terms: tuple[tuple[str, Size], ...] = (("i0", self.images), (loop, 1))
-        return AxisPlace(terms, 0, ends(0, last, batch))
+        return image_place_among("i0", loop, self.images, self.read.type.shape[0])
 
     def _read_channel(self, loop: str) -> AxisPlace:
         """The channel of what is read at a loop over those of an iteration."""

@@ -16,10 +16,8 @@ def write_cut(product: PlainProduct, out: Lines) -> None:
     m, columns = product.m, product.columns
     chunk = str(CHUNK)
     if product.chunk > CHUNK:
-        tests, longest = (
-            f"{product.n} >= {MANY_PANELS * columns}",
-            SHORT_ROW // product.dtype.itemsize,
-        )
+        tests = f"{product.n} >= {MANY_PANELS * columns}"
+        longest = SHORT_ROW // product.dtype.itemsize
         if product.rows != "across":
             tests += f" and ({product.k} <= {longest} or {product.k} % {longest} == 0)"
         out.add(f"chunk = {TALL} if {tests} else {CHUNK}")
