@@ -8,6 +8,7 @@ from typing import Any
 
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
+from staticgrad.optim.arithmetic import moving_average, with_decay
 from staticgrad.optim.hyperparameters import require_between, require_not_negative
 from staticgrad.optim.optimizer import Optimizer, Updates
 from staticgrad.optim.rates import check_rate, rate_for
@@ -56,12 +57,11 @@ class Adadelta(Optimizer):
         """Next parameters and means."""
         updates: Updates = {}
         for p, g in grads.items():
-            if self.weight_decay:
-                g = g + self.weight_decay * p
+            g = with_decay(g, self.weight_decay, p)
             v, u = slot(p, "second_moment"), slot(p, "squared_steps")
-            updates[v] = self.decay * v + (1.0 - self.decay) * (g * g)
+            updates[v] = moving_average(v, g * g, self.decay)
             length = functions.sqrt(u + self.epsilon)
             direction = length / functions.sqrt(updates[v] + self.epsilon) * g
-            updates[u] = self.decay * u + (1.0 - self.decay) * (direction * direction)
+            updates[u] = moving_average(u, direction * direction, self.decay)
             updates[p] = p - rate_for(self.learning_rate, p) * direction
         return updates

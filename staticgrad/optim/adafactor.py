@@ -8,6 +8,7 @@ from typing import Any
 
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
+from staticgrad.optim.arithmetic import with_decay
 from staticgrad.optim.hyperparameters import (
     require_flag,
     require_not_negative,
@@ -81,8 +82,7 @@ class Adafactor(Optimizer):
             direction = self._direction(p, g, keep, updates)
             share = _rms(direction) / self.threshold
             direction = direction / functions.maximum(share, 1.0)
-            if self.weight_decay:
-                direction = direction + self.weight_decay * p
+            direction = with_decay(direction, self.weight_decay, p)
             length = rate_for(rate, p)
             if self.relative:
                 length = length * functions.maximum(_rms(in_compute_dtype(p, p)), self.least_scale)

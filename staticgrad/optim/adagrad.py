@@ -8,6 +8,7 @@ from typing import Any
 
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
+from staticgrad.optim.arithmetic import with_decay
 from staticgrad.optim.hyperparameters import require_not_negative
 from staticgrad.optim.optimizer import Optimizer, Updates
 from staticgrad.optim.rates import check_rate, rate_for
@@ -51,8 +52,7 @@ class Adagrad(Optimizer):
         """Next parameters and sums of squares."""
         updates: Updates = {}
         for p, g in grads.items():
-            if self.weight_decay:
-                g = g + self.weight_decay * p
+            g = with_decay(g, self.weight_decay, p)
             squares = slot(p, "squares")
             updates[squares] = total = squares + g * g
             direction = g / (functions.sqrt(total) + self.epsilon)

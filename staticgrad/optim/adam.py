@@ -8,6 +8,7 @@ from typing import Any
 
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
+from staticgrad.optim.arithmetic import moving_average
 from staticgrad.optim.hyperparameters import require_decays, require_not_negative
 from staticgrad.optim.optimizer import Optimizer, Updates
 from staticgrad.optim.rates import check_rate, rate_for
@@ -64,12 +65,17 @@ class Adam(Optimizer):
         least = correction * self.epsilon
         updates: Updates = {count: count + 1}
         for p, g in grads.items():
-            m, v = slot(p, "first_moment"), slot(p, "second_moment")
-            updates[m] = self.beta1 * m + (1.0 - self.beta1) * g
-            updates[v] = self.beta2 * v + (1.0 - self.beta2) * (g * g)
-            spread = functions.sqrt(updates[v]) * scale.astype(m.dtype)
-            updates[p] = self.moved(p, updates[m] / (spread + least.astype(m.dtype)))
+            m, v = self.moments(p, g, updates)
+            spread = functions.sqrt(v) * scale.astype(m.dtype)
+            updates[p] = self.moved(p, m / (spread + least.astype(m.dtype)))
         return updates
+
+    def moments(self, p: Parameter, g: Any, updates: Updates) -> tuple[Any, Any]:
+        """The next first and second moment of a parameter, which go into ``updates``."""
+        m, v = slot(p, "first_moment"), slot(p, "second_moment")
+        updates[m] = moving_average(m, g, self.beta1)
+        updates[v] = moving_average(v, g * g, self.beta2)
+        return updates[m], updates[v]
 
     def moved(self, p: Parameter, direction: Any) -> Any:
         """The parameter after a step of the learning rate along ``-direction``."""

@@ -6,16 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from staticgrad.families import like
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
-from staticgrad.optim.hyperparameters import require_decays, require_not_negative
-from staticgrad.optim.optimizer import Optimizer, Updates
-from staticgrad.optim.rates import check_rate, rate_for
+from staticgrad.optim.adam import Adam
+from staticgrad.optim.arithmetic import moving_average, with_decay
+from staticgrad.optim.hyperparameters import require_not_negative
+from staticgrad.optim.optimizer import Updates
 from staticgrad.optimizer_state import slot
 
 
+@like(Adam)
 @dataclass(frozen=True, eq=False)
-class Adamax(Optimizer):
+class Adamax(Adam):
     """Adamax: Kingma and Ba (ICLR 2015), algorithm 2, with epsilon where PyTorch has it.
 
     With g the gradient (plus ``weight_decay * p``), t the runs so far (``adamax.step``, from 1),
@@ -40,17 +43,12 @@ class Adamax(Optimizer):
     """
 
     learning_rate: Any = 2e-3
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the hyperparameters."""
         super().__post_init__()
-        check_rate(self.learning_rate)
-        require_decays(self.beta1, self.beta2)
-        require_not_negative(epsilon=self.epsilon, weight_decay=self.weight_decay)
+        require_not_negative(weight_decay=self.weight_decay)
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
         """Next parameters, moments and step counter."""
@@ -59,11 +57,10 @@ class Adamax(Optimizer):
         scale = 1.0 / (1.0 - functions.power(self.beta1, t))
         updates: Updates = {count: count + 1}
         for p, g in grads.items():
-            if self.weight_decay:
-                g = g + self.weight_decay * p
+            g = with_decay(g, self.weight_decay, p)
             m, u = slot(p, "first_moment"), slot(p, "largest")
-            updates[m] = self.beta1 * m + (1.0 - self.beta1) * g
+            updates[m] = moving_average(m, g, self.beta1)
             updates[u] = functions.maximum(self.beta2 * u, functions.abs(g) + self.epsilon)
             direction = updates[m] * scale.astype(m.dtype) / updates[u]
-            updates[p] = p - rate_for(self.learning_rate, p) * direction
+            updates[p] = self.moved(p, direction)
         return updates

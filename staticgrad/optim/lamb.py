@@ -9,6 +9,7 @@ from staticgrad.families import like
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
 from staticgrad.optim.adam import AdamW
+from staticgrad.optim.arithmetic import with_decay
 from staticgrad.optim.optimizer import in_compute_dtype
 from staticgrad.optim.rates import rate_for
 
@@ -42,8 +43,7 @@ class LAMB(AdamW):
 
     def moved(self, p: Parameter, direction: Any) -> Any:
         """The parameter after a step along ``-direction`` and towards zero, of its own length."""
-        if self.weight_decay:
-            direction = direction + self.weight_decay * p
+        direction = with_decay(direction, self.weight_decay, p)
         wide = in_compute_dtype(p, p)
         length = functions.sqrt((wide * wide).sum())
         least = functions.sqrt((direction * direction).sum())

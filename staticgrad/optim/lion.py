@@ -8,6 +8,7 @@ from typing import Any
 
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
+from staticgrad.optim.arithmetic import moving_average, with_decay
 from staticgrad.optim.hyperparameters import require_decays, require_not_negative
 from staticgrad.optim.optimizer import Optimizer, Updates
 from staticgrad.optim.rates import check_rate, rate_for
@@ -53,9 +54,8 @@ class Lion(Optimizer):
         updates: Updates = {}
         for p, g in grads.items():
             m = slot(p, "momentum")
-            direction = functions.sign(self.beta1 * m + (1.0 - self.beta1) * g)
-            if self.weight_decay:
-                direction = direction + self.weight_decay * p
-            updates[m] = self.beta2 * m + (1.0 - self.beta2) * g
+            direction = functions.sign(moving_average(m, g, self.beta1))
+            direction = with_decay(direction, self.weight_decay, p)
+            updates[m] = moving_average(m, g, self.beta2)
             updates[p] = p - rate_for(self.learning_rate, p) * direction
         return updates

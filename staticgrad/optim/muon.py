@@ -12,6 +12,7 @@ from staticgrad.errors.wording import shown
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
 from staticgrad.optim.adam import AdamW
+from staticgrad.optim.arithmetic import moving_average
 from staticgrad.optim.hyperparameters import require_between, require_count, require_flag
 from staticgrad.optim.optimizer import Updates
 from staticgrad.optimizer_state import slot
@@ -81,9 +82,9 @@ class Muon(AdamW):
             if p.ndim != 2:
                 continue
             m = slot(p, "momentum")
-            updates[m] = d = self.momentum * m + (1.0 - self.momentum) * g
+            updates[m] = d = moving_average(m, g, self.momentum)
             if self.nesterov:
-                d = self.momentum * d + (1.0 - self.momentum) * g
+                d = moving_average(d, g, self.momentum)
             direction = self._factor(p) * orthogonal(d, self.rounds)
             updates[p] = self.moved(p, direction)
         return updates

@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from staticgrad.families import like
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
-from staticgrad.optim.hyperparameters import require_decays, require_not_negative
-from staticgrad.optim.optimizer import Optimizer, Updates
-from staticgrad.optim.rates import check_rate, rate_for
-from staticgrad.optimizer_state import slot
+from staticgrad.optim.adam import Adam
+from staticgrad.optim.arithmetic import with_decay
+from staticgrad.optim.hyperparameters import require_not_negative
+from staticgrad.optim.optimizer import Updates
 
 
+@like(Adam)
 @dataclass(frozen=True, eq=False)
-class NAdam(Optimizer):
+class NAdam(Adam):
     """NAdam: Dozat (ICLR workshop 2016), algorithm 2, with the schedule of momenta of PyTorch.
 
     With g the gradient (plus ``weight_decay * p``), t the runs so far (``nadam.step``, from 1),
@@ -29,8 +31,6 @@ class NAdam(Optimizer):
         p' = p - learning_rate * d / (sqrt(v' / (1 - beta2**t)) + epsilon)
 
     Args:
-        learning_rate: a number, a 0-d floating value, or a schedule.
-        beta1, beta2: decay of the moments, in [0, 1); epsilon: added to the root, outside it.
         momentum_decay: how fast a(t) comes near beta1; 0: it is beta1 / 2 throughout.
         weight_decay: the L2 penalty's factor.
 
@@ -44,20 +44,13 @@ class NAdam(Optimizer):
     """
 
     learning_rate: Any = 2e-3
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
     momentum_decay: float = 4e-3
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the hyperparameters."""
         super().__post_init__()
-        check_rate(self.learning_rate)
-        require_decays(self.beta1, self.beta2)
-        require_not_negative(
-            epsilon=self.epsilon, momentum_decay=self.momentum_decay, weight_decay=self.weight_decay
-        )
+        require_not_negative(momentum_decay=self.momentum_decay, weight_decay=self.weight_decay)
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
         """Next parameters, moments, product of momenta and step counter."""
@@ -70,14 +63,11 @@ class NAdam(Optimizer):
         root = functions.sqrt(1.0 - functions.power(self.beta2, t))
         updates: Updates = {count: count + 1, decayed: 1.0 - product}
         for p, g in grads.items():
-            if self.weight_decay:
-                g = g + self.weight_decay * p
-            m, v = slot(p, "first_moment"), slot(p, "second_moment")
-            updates[m] = self.beta1 * m + (1.0 - self.beta1) * g
-            updates[v] = self.beta2 * v + (1.0 - self.beta2) * (g * g)
-            spread = functions.sqrt(updates[v]) / root.astype(m.dtype) + self.epsilon
-            ahead = of_moment.astype(m.dtype) * updates[m] + of_gradient.astype(m.dtype) * g
-            updates[p] = p - rate_for(self.learning_rate, p) * (ahead / spread)
+            g = with_decay(g, self.weight_decay, p)
+            m, v = self.moments(p, g, updates)
+            spread = functions.sqrt(v) / root.astype(m.dtype) + self.epsilon
+            ahead = of_moment.astype(m.dtype) * m + of_gradient.astype(m.dtype) * g
+            updates[p] = self.moved(p, ahead / spread)
         return updates
 
     def _momentum(self, t: Any) -> Any:

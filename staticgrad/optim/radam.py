@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from staticgrad.families import like
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
-from staticgrad.optim.hyperparameters import require_decays, require_not_negative
-from staticgrad.optim.optimizer import Optimizer, Updates
-from staticgrad.optim.rates import check_rate, rate_for
-from staticgrad.optimizer_state import slot
+from staticgrad.optim.adam import Adam
+from staticgrad.optim.arithmetic import with_decay
+from staticgrad.optim.hyperparameters import require_not_negative
+from staticgrad.optim.optimizer import Updates
 
 
+@like(Adam)
 @dataclass(frozen=True, eq=False)
-class RAdam(Optimizer):
+class RAdam(Adam):
     """RAdam: Liu et al. (ICLR 2020), algorithm 2, with epsilon where PyTorch has it.
 
     With g the gradient (plus ``weight_decay * p``), t the runs so far (``radam.step``, from 1),
@@ -30,8 +32,6 @@ class RAdam(Optimizer):
         p' = p - learning_rate * d
 
     Args:
-        learning_rate: a number, a 0-d floating value, or a schedule.
-        beta1, beta2: decay of the moments, in [0, 1); epsilon: added to the root, outside it.
         weight_decay: the L2 penalty's factor.
 
     >>> from staticgrad.eager import Tensor
@@ -43,18 +43,12 @@ class RAdam(Optimizer):
     array([ 0.8, -1.6], dtype=float32)
     """
 
-    learning_rate: Any = 1e-3
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the hyperparameters."""
         super().__post_init__()
-        check_rate(self.learning_rate)
-        require_decays(self.beta1, self.beta2)
-        require_not_negative(epsilon=self.epsilon, weight_decay=self.weight_decay)
+        require_not_negative(weight_decay=self.weight_decay)
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
         """Next parameters, moments and step counter."""
@@ -64,16 +58,11 @@ class RAdam(Optimizer):
         of_moment = 1.0 / (1.0 - functions.power(self.beta1, t))
         updates: Updates = {count: count + 1}
         for p, g in grads.items():
-            if self.weight_decay:
-                g = g + self.weight_decay * p
-            m, v = slot(p, "first_moment"), slot(p, "second_moment")
-            updates[m] = self.beta1 * m + (1.0 - self.beta1) * g
-            updates[v] = self.beta2 * v + (1.0 - self.beta2) * (g * g)
-            share = scale.astype(m.dtype) / (functions.sqrt(updates[v]) + self.epsilon)
-            direction = (
-                updates[m] * of_moment.astype(m.dtype) * functions.where(trusted, share, 1.0)
-            )
-            updates[p] = p - rate_for(self.learning_rate, p) * direction
+            g = with_decay(g, self.weight_decay, p)
+            m, v = self.moments(p, g, updates)
+            share = scale.astype(m.dtype) / (functions.sqrt(v) + self.epsilon)
+            direction = m * of_moment.astype(m.dtype) * functions.where(trusted, share, 1.0)
+            updates[p] = self.moved(p, direction)
         return updates
 
     def _rectification(self, t: Any) -> tuple[Any, Any]:

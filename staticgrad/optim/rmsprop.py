@@ -8,6 +8,7 @@ from typing import Any
 
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
+from staticgrad.optim.arithmetic import moving_average, with_decay
 from staticgrad.optim.hyperparameters import require_between, require_flag, require_not_negative
 from staticgrad.optim.optimizer import Optimizer, Updates
 from staticgrad.optim.rates import check_rate, rate_for
@@ -63,13 +64,12 @@ class RMSProp(Optimizer):
         """Next parameters, moments and momenta."""
         updates: Updates = {}
         for p, g in grads.items():
-            if self.weight_decay:
-                g = g + self.weight_decay * p
+            g = with_decay(g, self.weight_decay, p)
             v = slot(p, "second_moment")
-            updates[v] = spread = self.decay * v + (1.0 - self.decay) * (g * g)
+            updates[v] = spread = moving_average(v, g * g, self.decay)
             if self.centered:
                 m = slot(p, "first_moment")
-                updates[m] = mean = self.decay * m + (1.0 - self.decay) * g
+                updates[m] = mean = moving_average(m, g, self.decay)
                 spread = functions.maximum(spread - mean * mean, 0.0)  # rounding goes below
             direction = g / (functions.sqrt(spread) + self.epsilon)
             if self.momentum:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from staticgrad.ir.graph import Parameter
+from staticgrad.optim.arithmetic import with_decay
 from staticgrad.optim.hyperparameters import (
     require,
     require_between,
@@ -61,8 +62,7 @@ class SGD(Optimizer):
         """Next parameters and momenta."""
         updates: Updates = {}
         for p, g in grads.items():
-            if self.weight_decay:
-                g = g + self.weight_decay * p
+            g = with_decay(g, self.weight_decay, p)
             if self.momentum:
                 velocity = slot(p, "momentum")
                 updates[velocity] = moved = self.momentum * velocity + g
