@@ -63,11 +63,10 @@ class Scheduling:
         return known, Divisions(planner, self._others)
 
     def _found(self) -> tuple[KnownSchedule, Planner]:
-        policy, *others = self.limits
-        told = (self.told, *others, *self.sizes.items())
         name = None
         if self.told is not None:
-            name = schedule_cache.key(self.program, self.passes, policy, told)
+            told = (self.told, *self._deciding, *self.sizes.items())
+            name = schedule_cache.key(self.program, self.passes, self.limits[0], told)
         known = None if name is None else schedule_cache.read(name)
         if known is None:
             made, known = self._made
@@ -100,6 +99,14 @@ class Scheduling:
         if not self._has_bodies:
             return iter(())
         return divisions(self._computed[0], self.make, self._limits)
+
+    @property
+    def _deciding(self) -> tuple[object, ...]:
+        """The limits that decide on the schedule: how many workers there are does where a policy
+        or a budget has loops to divide."""
+        policy, budget, *workers = self.limits
+        divides = self._has_bodies and (budget is not None or policy != StoreAll())
+        return (budget, *workers) if divides else (budget,)
 
     @property
     def _has_bodies(self) -> bool:

@@ -138,13 +138,38 @@ def test_errors_of_a_found_program_are_at_the_users_line(reads: list[bool]) -> N
         lambda: sg.compile(step(), checkpoint="recompute"),
         lambda: sg.compile(step(), memory_budget="1MiB"),
         lambda: sg.compile(step(), sizes={"n": 6}),
-        lambda: sg.compile(step(), threads=3),
     ],
 )
 def test_another_program_is_not_found(other: Callable[[], object], reads: list[bool]) -> None:
     sg.compile(step(), threads=2)
     other()
     assert reads == [False, False]
+
+
+def repeated() -> sg.Graph:
+    """The slope of a loop, whose trips a budget may divide."""
+    x = sg.input("x", (64, 8), "float32")
+    end = sg.fori_loop(0, 16, lambda _, y: sg.tanh(y) * 1.5, x)
+    return sg.Graph({"slope": sg.grad(end.sum(), x)}, name="repeated")
+
+
+@pytest.mark.parametrize(
+    ("program", "options", "found"),
+    [
+        (step, {}, True),
+        (step, {"memory_budget": "1MiB"}, True),
+        (repeated, {}, True),
+        (repeated, {"memory_budget": "1MiB"}, False),
+        (repeated, {"checkpoint": "sqrt"}, False),
+    ],
+)
+def test_the_number_of_threads_is_told_where_loops_may_be_divided(
+    program: Callable[[], sg.Graph], options: dict[str, Any], found: bool, reads: list[bool]
+) -> None:
+    graph = program()
+    compiled = [sg.compile(graph, threads=threads, **options) for threads in (1, 2)]
+    assert reads == [False, found]
+    assert str(compiled[0].schedule) == str(compiled[1].schedule)
 
 
 def test_another_target_is_not_found(reads: list[bool]) -> None:
