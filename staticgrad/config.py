@@ -73,8 +73,14 @@ def _folder(raw: object) -> Path | None:
         return None
     if not isinstance(raw, str | os.PathLike):
         raise _UnfitError("the path of a folder")
-    path = Path(raw).expanduser()
-    if path.exists() and not path.is_dir():
+    try:
+        path = Path(raw).expanduser()
+    except RuntimeError:  # ``~name`` of no user
+        raise _UnfitError("the path of a folder below a home that exists") from None
+    if "\0" in str(path):
+        raise _UnfitError("the path of a folder")
+    # What cannot be looked at is for its readers to report: ``Path.exists`` would raise here.
+    if os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112
         raise _UnfitError("the path of a folder, not of a file")
     return path
 

@@ -12,6 +12,7 @@ import staticgrad as sg
 from staticgrad import config
 from staticgrad.config import Config, current, options, settings, show_config
 from staticgrad.errors import ConfigError, SettingWarning, UnknownSettingError
+from staticgrad.native import cache
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +109,7 @@ def test_variables_are_read_as_text(monkeypatch, variable, text, value):
         ("DEBUG", "2", "'2' is not true or false (1 or 0) or nan"),
         ("DEBUG", "inf", "'inf' is not true or false"),
         ("DUMP", "a-file", "'a-file' is not the path of a folder, not of a file"),
+        ("CACHE_DIR", "~nobody.of.that.name/kernels", "is not the path of a folder below a home"),
         ("LOG", "passes,nothing", "is not a comma-separated choice of passes, recompiles"),
     ],
 )
@@ -118,6 +120,14 @@ def test_a_wrong_variable_is_named(monkeypatch, variable, text, expected):
         current()
     assert f"environment STATICGRAD_{variable}: " in caught.value.headline
     assert expected in caught.value.headline
+
+
+def test_a_folder_that_cannot_be_looked_at_is_its_readers_to_report(monkeypatch):
+    monkeypatch.setenv("STATICGRAD_CACHE_DIR", "a" * 300)
+    assert str(current().cache_dir) == "a" * 300
+    assert cache.directory() is None
+    with pytest.raises(ConfigError, match="is not the path of a folder"):
+        current(dump="a\0b")
 
 
 def test_an_unknown_variable_is_named_with_what_was_meant(monkeypatch):

@@ -1,9 +1,10 @@
 """Compiled kernels on disk, found by content.
 
-One file per kernel, ``<installation>-<key>.kernel``: a magic line, a digest of the rest, the
+One file per kernel, ``<installation>-<key>.kernel``: a magic line, a digest of key and rest, the
 entry's name, the ELF object. No pickle. Writers replace files whole, readers verify the digest; a
-file that does not verify is compiled anew and replaced. The digest tells damage, not origin: what
-keeps strangers' code out is that folder and file are the user's own (``private_folder``). A
+file that does not verify, or stands under another's key, is compiled anew and replaced. The digest
+tells damage, not origin: what keeps strangers' code out is that folder and file are the user's own
+(``private_folder``). A
 directory that cannot be written, or that another user could write, leaves the process without a
 disk cache and otherwise unharmed.
 
@@ -35,7 +36,7 @@ from staticgrad.native.private_folder import NotPrivateError, private_folder, re
 from staticgrad.native.target import Target
 from staticgrad.records import dataclass
 
-MAGIC: Final = b"staticgrad-kernel-1\n"
+MAGIC: Final = b"staticgrad-kernel-2\n"
 SUFFIX: Final = ".kernel"
 _DIGEST_BYTES: Final = 32
 _UNFINISHED: Final = ".new-"
@@ -183,7 +184,7 @@ def read(name: str, settings: config.Config | None = None) -> ObjectCode | None:
     except OSError as error:
         config.log("cache", "%s cannot be read: %s", path, error)
         return None
-    found = _decode(content)
+    found = _decode(name, content)
     if found is None:
         config.logger.warning("%s is damaged; the kernel is compiled anew", path)
     elif time.time() - status.st_mtime > _LATELY:  # the time of change is that of the last use
@@ -200,7 +201,7 @@ def write(name: str, code: ObjectCode, settings: config.Config | None = None) ->
     """
     settings = settings or config.current()
     folder = directory(settings)
-    content = _encode(code)
+    content = _encode(name, code)
     if folder is None or len(content) > min(settings.cache_size, LARGEST_ENTRY):
         return False
     temporary: Path | None = None
@@ -341,19 +342,23 @@ def clear() -> int:
     return sum([_remove(path) and path.suffix == SUFFIX for path in found])
 
 
-def _encode(code: ObjectCode) -> bytes:
+def _encode(name: str, code: ObjectCode) -> bytes:
     symbol = code.symbol.encode("ascii")
     body = struct.pack("<H", len(symbol)) + symbol + code.elf
-    return MAGIC + hashlib.blake2b(body, digest_size=_DIGEST_BYTES).digest() + body
+    return MAGIC + _digest(name, body) + body
 
 
-def _decode(content: bytes) -> ObjectCode | None:
+def _digest(name: str, body: bytes) -> bytes:
+    """A digest of an entry under its key, so that one never passes for another."""
+    return hashlib.blake2b(name.encode() + b"\0" + body, digest_size=_DIGEST_BYTES).digest()
+
+
+def _decode(name: str, content: bytes) -> ObjectCode | None:
     start = len(MAGIC) + _DIGEST_BYTES
     body = content[start:]
     if not content.startswith(MAGIC) or len(body) < 2:
         return None
-    digest = hashlib.blake2b(body, digest_size=_DIGEST_BYTES).digest()
-    if digest != content[len(MAGIC) : start]:
+    if _digest(name, body) != content[len(MAGIC) : start]:
         return None
     (length,) = struct.unpack_from("<H", body)
     symbol = body[2 : 2 + length]

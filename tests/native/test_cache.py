@@ -111,6 +111,14 @@ def test_a_damaged_entry_is_compiled_anew(
     assert native.kernel(source).origin == "disk"
 
 
+def test_an_entry_under_the_key_of_another_is_not_read(fresh: Path) -> None:
+    for name, text in (("one", "1"), ("other", "2")):
+        cache.remember(name, text)
+    cache.path_of(fresh, "one").write_bytes(cache.path_of(fresh, "other").read_bytes())
+    assert cache.recall("one") is None
+    assert cache.recall("other") == "2"
+
+
 def test_an_entry_that_is_no_object_is_compiled_anew(
     fresh: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
