@@ -52,6 +52,12 @@ def ready(row: Row, cold: bool) -> float | None:
     return median(found) if found else None
 
 
+def started(row: Row, cold: bool) -> float | None:
+    """Seconds from the import to the first result, caches empty or filled (median)."""
+    found = [r.phases.imports + r.phases.ready for r in row.rounds if r.cold == cold]
+    return median(found) if found else None
+
+
 def imports(row: Row) -> float:
     """Seconds of the import, median over rounds."""
     return median(r.phases.imports for r in row.rounds)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from statistics import median
 
 from rich.console import Console
 from rich.table import Table
@@ -136,21 +137,56 @@ def _markdown_line(report: Report, workload: str, names: list[str], most: int) -
     return f"| {' | '.join(texts)} |"
 
 
-def _soonest(rows: list[Row], cold: bool) -> str:
-    """The shortest time to the first result over numbers of threads."""
-    found = [ready for row in rows if (ready := figures.ready(row, cold)) is not None]
-    return figures.duration(min(found, default=None))
+def _soonest(rows: list[Row], cold: bool) -> float | None:
+    """The shortest time from the import to the first result over numbers of threads."""
+    found = [start for row in rows if (start := figures.started(row, cold)) is not None]
+    return min(found, default=None)
+
+
+def _peak(rows: list[Row]) -> float | None:
+    """The least peak of a process over numbers of threads."""
+    return min((row.memory.peak for row in rows if row.memory is not None), default=None)
 
 
 def _first_results(report: Report, names: list[str]) -> Iterator[str]:
-    yield "Time from arrays to the first result (build, compile, call), caches empty / filled:"
+    """A table of starts and peaks by workload, and one over those that all implementations ran."""
+    measured = figures.measured(report)
+    alike: dict[str, list[list[float]]] = {name: [[], [], []] for name in names}
+    by_workload = []
+    for workload in _workloads(report):
+        rows = [
+            [r for r in measured if (r.workload, r.implementation) == (workload, n)] for n in names
+        ]
+        found = [(_soonest(own, True), _soonest(own, False), _peak(own)) for own in rows]
+        texts = [
+            f"{figures.duration(cold)} / {figures.duration(filled)}, {figures.size(peak)}"
+            for cold, filled, peak in found
+        ]
+        by_workload.append(f"| {workload} | {' | '.join(texts)} |")
+        if all(value is not None for each in found for value in each):
+            for name, each in zip(names, found, strict=True):
+                for kept, value in zip(alike[name], each, strict=True):
+                    kept.append(value or 0.0)
+    yield "From the import to the first result (NumPy is there before), and the process's peak of"
+    yield "resident bytes: median (least to most) over the workloads that all have."
+    yield ""
+    yield "| | " + " | ".join(names) + " |"
+    yield "|---|" + "--:|" * len(names)
+    kinds = ("first result, caches empty", "first result, caches filled", "peak of the process")
+    for number, kind in enumerate(kinds):
+        text = figures.size if number == 2 else figures.duration
+        texts = [_spread(alike[name][number], text) for name in names]
+        yield f"| {kind} | {' | '.join(texts)} |"
+    yield ""
+    yield "By workload, caches empty / filled:"
     yield ""
     yield "| workload | " + " | ".join(names) + " |"
     yield "|---|" + "--:|" * len(names)
-    for workload in _workloads(report):
-        texts = []
-        for name in names:
-            rows = [r for r in figures.measured(report) if r.implementation == name]
-            rows = [row for row in rows if row.workload == workload]
-            texts.append(" / ".join(_soonest(rows, cold) for cold in (True, False)))
-        yield f"| {workload} | {' | '.join(texts)} |"
+    yield from by_workload
+
+
+def _spread(values: list[float], text: Callable[[float], str]) -> str:
+    """Median, least and most."""
+    if not values:
+        return "-"
+    return f"{text(median(values))} ({text(min(values))} to {text(max(values))})"

@@ -26,6 +26,8 @@ def test_figures() -> None:
     assert figures.ready(FAST, cold=True) == pytest.approx(1.03)
     assert figures.ready(FAST, cold=False) == pytest.approx(0.13)
     assert figures.ready(row("a", [1.0]), cold=False) is None
+    assert figures.started(FAST, cold=True) == pytest.approx(1.13)
+    assert figures.started(row("a", [1.0]), cold=False) is None
 
 
 @pytest.mark.parametrize(
@@ -67,6 +69,21 @@ def test_markdown_shows_losses_too() -> None:
     assert "| mlp | 1 ms | 600 us | 2 ms | 0.30 | 83% |" in both
     slower = markdown(report(row("staticgrad", [4e-3]), SLOW))
     assert "| mlp | 4 ms | 4 ms | 2 ms | 2.00 | 25% |" in slower
+
+
+def test_starts_and_peaks_are_those_of_workloads_that_all_have() -> None:
+    lines = markdown(report(FAST, SLOW)).splitlines()
+    assert (
+        "| first result, caches empty | 1.13 s (1.13 s to 1.13 s) | 1.13 s (1.13 s to 1.13 s) |"
+        in lines
+    )
+    assert (
+        "| peak of the process | 200 MB (200 MB to 200 MB) | 200 MB (200 MB to 200 MB) |" in lines
+    )
+    assert "| mlp | 1.13 s / 230 ms, 200 MB | 1.13 s / 230 ms, 200 MB |" in lines
+    alone = markdown(WHOLE).splitlines()  # where one fails there is no median of all
+    assert "| first result, caches empty | - | - | - |" in alone
+    assert "| mlp | 1.13 s / 230 ms, 200 MB | 1.13 s / 230 ms, 200 MB | - / -, - |" in alone
 
 
 def test_the_page_renders_and_escapes() -> None:
