@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from staticgrad.errors import ArgumentError, DTypeError
-from staticgrad.ir.functional import functions
-from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.operands import dtype_of, shape_of
+from staticgrad.ops.elementwise import Operand, broadcast
+from staticgrad.ops.operands import as_values, dtype_of, is_number, shape_of
 from staticgrad.types.dim import dim
 from staticgrad.types.dtype import DType
 from staticgrad.types.tensor import Shape
@@ -36,6 +35,7 @@ def met_shape(op: str, shape: Any, *parameters: Operand) -> Shape:
 
     Raises:
         ArgumentError: a tuple for a parameter, which is meant as the shape.
+        ShapeError: parameters that do not meet.
     """
     for given in parameters:
         if isinstance(given, tuple):
@@ -45,6 +45,9 @@ def met_shape(op: str, shape: Any, *parameters: Operand) -> Shape:
             )
     if shape is not None:
         return drawn_shape(op, shape)
-    values = functions.broadcast_arrays(*parameters)
-    met: Shape = values[0].shape
-    return met
+    return broadcast(op, [each.shape for each in as_values(op, *parameters)])
+
+
+def not_from_0(given: Any) -> bool:
+    """Whether a parameter is a number that is negative or NaN; arrays are not looked at."""
+    return is_number(given) and not given >= 0.0

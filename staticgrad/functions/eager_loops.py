@@ -83,7 +83,8 @@ def _unmoved(kind: type[Any], carry: Any, moved: Any) -> Any:
 
 def run_while(test: Callable[[Any], Any], body: Callable[[Any], Any], init: Any, most: Any) -> Any:
     """As ``while``; of no trips a loop with a bound has gradients of zeros, as in a graph."""
-    carry, done, draws = init, 0, Draws()
+    carry, done = init, 0
+    draws = reached = Draws()
     if most is None and _unmade.get():
         return carry  # nobody knows whether it would end
     while most is None or done < most:
@@ -91,6 +92,9 @@ def run_while(test: Callable[[Any], Any], body: Callable[[Any], Any], init: Any,
             if not bool(_number(test(carry))):
                 break
             carry, done = body(carry), done + 1
+            reached = Draws()
+    if done:
+        reached.further()  # the test of the trip that was not made began again
     return carry if done or most is None else _linked(body, carry, draws)
 
 

@@ -85,7 +85,7 @@ def polygamma(n: int, x: Operand[AnyValue]) -> AnyValue:
 def gammainc(a: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
     """The lower incomplete gamma function, regularized: 0 at x = 0, 1 at inf; NaN below 0.
 
-    There is a derivative by x, none by a.
+    Derivatives go by x and by a.
 
     Args:
         a, x: numbers, which broadcast.
@@ -107,7 +107,7 @@ def gammainc(a: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
 def gammaincc(a: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
     """1 - gammainc(a, x), accurate where that vanishes.
 
-    There is a derivative by x, none by a.
+    Derivatives go by x and by a.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.special.gammaincc(1.0, [0.0, 1.0]))

@@ -24,10 +24,12 @@ import numpy as np
 from staticgrad.errors import ArgumentError, DTypeError, UnknownAttributeError
 from staticgrad.errors.elsewhere import no_such_name
 from staticgrad.errors.wording import did_you_mean, shown
+from staticgrad.functions.count_draws import CountDraws
 from staticgrad.functions.creation import parameter
 from staticgrad.functions.distributions import Distributions
 from staticgrad.functions.draw_arguments import drawn_shape, floating_dtype, met_shape
 from staticgrad.functions.draws import GENERATORS
+from staticgrad.functions.gamma_draws import GammaDraws
 from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
@@ -58,16 +60,29 @@ _ELSEWHERE: Final = {
     "randint": "rng.integers(low, high, shape=(3,))",
     **dict.fromkeys(("shuffle", "permuted"), "rng.permutation(x)"),
     "standard_exponential": "rng.exponential(shape=(3,))",
-    "standard_cauchy": "sg.tan(np.pi * (rng.uniform(shape=(3,)) - 0.5))",
     "rademacher": "2 * rng.bernoulli(shape=(3,)).astype('float32') - 1",
+    **dict.fromkeys(("standard_gamma", "loggamma"), "rng.gamma(a), sg.log(rng.gamma(a))"),
+    **dict.fromkeys(("chisquare", "chi2"), "rng.gamma(df / 2, 2)"),
+    **dict.fromkeys(("standard_t", "t"), "rng.normal() / sg.sqrt(rng.gamma(df / 2, 2 / df))"),
+    **dict.fromkeys(("f",), "rng.gamma(m / 2, 2 / m) / rng.gamma(n / 2, 2 / n)"),
+    **dict.fromkeys(("weibull", "weibull_min"), "rng.exponential(shape=(3,)) ** (1 / a)"),
+    "rayleigh": "scale * sg.sqrt(2 * rng.exponential(shape=(3,)))",
+    "pareto": "sg.expm1(rng.exponential(shape=(3,)) / a)",
     **dict.fromkeys(
-        ("gamma", "beta", "dirichlet", "poisson", "binomial", "chisquare", "multinomial"),
+        ("cauchy", "standard_cauchy"),
+        "loc + scale * sg.tan(np.pi * (rng.uniform(shape=(3,)) - 0.5))",
+    ),
+    "geometric": "1 + sg.floor(rng.exponential(shape=(3,)) / -sg.log1p(-p))",
+    "negative_binomial": "rng.poisson(rng.gamma(n, (1 - p) / p))",
+    "multinomial": "of n draws: sg.zeros(k).at[rng.categorical(sg.log(p), shape=(n,))].add(1)",
+    **dict.fromkeys(
+        ("hypergeometric", "logseries", "vonmises", "wald", "zipf", "noncentral_chisquare"),
         "draw them with NumPy, and feed them",
     ),
 }
 
 
-class Generator(Distributions):
+class Generator(Distributions, GammaDraws, CountDraws):
     """A source of random numbers with a seed; every draw is independent of the others.
 
     Attributes:

@@ -1,14 +1,15 @@
 """The incomplete gamma and beta functions, regularized, and the logarithm of the complete one.
 
 Kernels have blocks for them (``vecmath.incomplete_gamma``, ``vecmath.incomplete_beta``), the
-reference asks SciPy. By the upper limit derivatives are closed forms; by the parameters there is
-none, and asking for one is an error. Integers and bools are converted to float64.
+reference asks SciPy. By the upper limit derivatives are closed forms, by the parameter of the gamma
+functions an integral (``gamma_shapes``); by those of the beta function there is none, and asking
+for one is an error. Integers and bools are converted to float64.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from staticgrad.ops.cotangent import Cotangent, Partial, times
 from staticgrad.ops.elementwise import Floating, quiet
 from staticgrad.ops.entropy import XLog1PY
 from staticgrad.ops.gamma import Digamma, GammaLn, refuse_by
+from staticgrad.ops.gamma_shapes import by_shape
 from staticgrad.ops.special import XLogY
 from staticgrad.ops.transcendental import Exp
 
@@ -34,15 +36,37 @@ def _within(a: Array, x: Array) -> tuple[Array, Array]:
     return np.where(right < 1e290, np.minimum(left, 1e300), left), right
 
 
-class GammaInc(Floating, name="gammainc"):
-    """P(a, x), the integral of t ** (a - 1) * exp(-t) from 0 to x over gamma(a); NaN below 0.
-
-    By x it is x ** (a - 1) * exp(-x) / gamma(a); by a it has no derivative here.
-    """
+class IncompleteGamma(Floating):
+    """What P and Q share: their derivatives are the same but for ``sign``."""
 
     kink = "x = 0 is where the domain begins"
     interval = Range(0.0, 1.0)
     flops = 1500
+    sign: ClassVar[float]
+
+    def pullback(
+        self, ct: Any, needed: Sequence[bool], out: Any, a: Any, x: Any
+    ) -> tuple[Cotangent | None, ...]:
+        """``ct`` times the partial of what is needed: that by a is long."""
+        by_a = times(ct, self.sign * by_shape(a, x)) if needed[0] else None
+        return by_a, times(ct, self.sign * _density(a, x)) if needed[1] else None
+
+    def pushforward(self, tangents: Sequence[Any], out: Any, a: Any, x: Any) -> Any:
+        """The sum of the tangents, each times its partial."""
+        by_a, by_x = tangents
+        if by_a is None:
+            return by_x * (self.sign * _density(a, x))
+        moved = by_a * (self.sign * by_shape(a, x))
+        return moved if by_x is None else moved + by_x * (self.sign * _density(a, x))
+
+
+class GammaInc(IncompleteGamma, name="gammainc"):
+    """P(a, x), the integral of t ** (a - 1) * exp(-t) from 0 to x over gamma(a); NaN below 0.
+
+    By x it is x ** (a - 1) * exp(-x) / gamma(a), by a an integral (``gamma_shapes``).
+    """
+
+    sign = 1.0
 
     @quiet
     def reference(self, a: Array, x: Array) -> Any:
@@ -53,26 +77,11 @@ class GammaInc(Floating, name="gammainc"):
     def scalar(self, a: Expr, x: Expr) -> Expr:
         return apply("gammainc", a, x)
 
-    def pullback(
-        self, ct: Any, needed: Sequence[bool], out: Any, a: Any, x: Any
-    ) -> tuple[Cotangent | None, ...]:
-        refuse_by("gammainc", "a", needed[0])
-        return None, times(ct, _density(a, x))
 
-    def pushforward(self, tangents: Sequence[Any], out: Any, a: Any, x: Any) -> Any:
-        refuse_by("gammainc", "a", tangents[0] is not None)
-        return tangents[1] * _density(a, x)
+class GammaIncC(IncompleteGamma, name="gammaincc"):
+    """Q(a, x) = 1 - P(a, x), accurate where that vanishes; its derivatives are minus those of P."""
 
-
-class GammaIncC(Floating, name="gammaincc"):
-    """Q(a, x) = 1 - P(a, x), accurate where that vanishes.
-
-    By x it is -x ** (a - 1) * exp(-x) / gamma(a); by a it has no derivative here.
-    """
-
-    kink = "x = 0 is where the domain begins"
-    interval = Range(0.0, 1.0)
-    flops = 1500
+    sign = -1.0
 
     @quiet
     def reference(self, a: Array, x: Array) -> Any:
@@ -82,16 +91,6 @@ class GammaIncC(Floating, name="gammaincc"):
 
     def scalar(self, a: Expr, x: Expr) -> Expr:
         return apply("gammaincc", a, x)
-
-    def pullback(
-        self, ct: Any, needed: Sequence[bool], out: Any, a: Any, x: Any
-    ) -> tuple[Cotangent | None, ...]:
-        refuse_by("gammaincc", "a", needed[0])
-        return None, times(ct, -_density(a, x))
-
-    def pushforward(self, tangents: Sequence[Any], out: Any, a: Any, x: Any) -> Any:
-        refuse_by("gammaincc", "a", tangents[0] is not None)
-        return tangents[1] * -_density(a, x)
 
 
 class BetaLn(Floating, name="betaln"):

@@ -61,6 +61,19 @@ def test_nested_loops_branches_and_tests_fold_every_number() -> None:
     assert found["odd"] == first
 
 
+def test_tensors_draw_behind_a_loop_what_graphs_draw() -> None:
+    def program(rng: Any, x: Any) -> Any:
+        def grown(c: Any) -> Any:
+            return c + rng.uniform(shape=(2,), dtype="float64")
+
+        return sg.while_loop(lambda c: c.sum() < 5.0, grown, x) * rng.uniform(dtype="float64")
+
+    x = variable("x", sg.float64, (2,))
+    wanted = sg.evaluate(program(sg.random.Generator(SEED), x), {"x": np.zeros(2)})
+    found = program(EagerGenerator(SEED), Tensor(np.zeros(2), dtype="float64"))
+    np.testing.assert_array_equal(found.data, wanted)
+
+
 def dropped(rng: Any, x: Any, w: Any, scan: Callable[..., Any] = sg.scan) -> Any:
     """The states of an RNN with dropout between trips."""
 

@@ -189,6 +189,8 @@ def test_vectors_have_the_mean_and_the_covariance_asked_for():
     assert both.shape == (5, 2)
     with assert_refused(RankError, "a mean f32[]", line="rng.multivariate_normal"):
         rng.multivariate_normal(0.0, cov)
+    with assert_refused(ShapeError, "multivariate_normal: shapes do not", line="multivariate"):
+        rng.multivariate_normal(np.zeros(3), cov)
 
 
 #: How likely each of three is -> positions drawn so.
