@@ -38,12 +38,12 @@ class Element:
     llvm: str
     digits: int
 
-    @property
+    @cached_property
     def bytes(self) -> int:
         """Bytes in memory."""
         return self.bits // 8
 
-    @property
+    @cached_property
     def numpy(self) -> np.dtype[np.generic]:
         """The NumPy dtype; bool is held as a byte, what is for storage as its bits."""
         return np.dtype(f"u{self.bytes}" if self.kind in "bs" else f"{self.kind}{self.bytes}")

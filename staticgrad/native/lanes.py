@@ -7,7 +7,6 @@ bytes (any NaN equals any NaN). Arithmetic and conversions stand here, memory in
 
 from __future__ import annotations
 
-import ctypes
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticgrad.narrow_floats import STORED, narrowed
+from staticgrad.native.fused_multiply import fma
 from staticgrad.native.kinds import (
     ELEMENTS,
     EVERY_COUNT,
@@ -156,10 +156,10 @@ def _require(kind: Vector, families: str) -> None:
 
 def meet(*operands: Lanes | Number) -> Vector:
     """The one kind of operands of which numbers adapt; TypeError if they differ."""
-    kinds = {operand.kind for operand in operands if isinstance(operand, Lanes)}
-    if len(kinds) != 1:
-        raise TypeError(f"operands of kinds {sorted(kind.name for kind in kinds)}")
-    return kinds.pop()
+    kinds = [operand.kind for operand in operands if isinstance(operand, Lanes)]
+    if not kinds or any(kind is not kinds[0] for kind in kinds[1:]):
+        raise TypeError(f"operands of kinds {sorted({kind.name for kind in kinds})}")
+    return kinds[0]
 
 
 def coerce(kind: Vector, value: Lanes | Number) -> Array:
@@ -214,26 +214,6 @@ def _minimum(a: Array, b: Array) -> Array:
     if a.dtype.kind != "f":
         return np.asarray(np.minimum(a, b))
     return -_maximum(-a, -b)
-
-
-#: The C library's name and type for each floating dtype.
-_C_FMA: Final = {"f": ("fmaf", ctypes.c_float), "d": ("fma", ctypes.c_double)}
-
-
-@functools.cache
-def _c_fma(code: str) -> Any:
-    name, real = _C_FMA[code]
-    function = getattr(ctypes.CDLL(None), name)
-    function.restype = real
-    function.argtypes = (real, real, real)
-    return function
-
-
-def _fma(a: Array, b: Array, c: Array) -> Array:
-    """One rounding, by the C library."""
-    function = _c_fma(a.dtype.char)
-    values = [function(*row) for row in zip(a.tolist(), b.tolist(), c.tolist(), strict=True)]
-    return np.array(values, a.dtype)
 
 
 def _scale(a: Array, n: Array) -> Array:
@@ -443,7 +423,7 @@ def _vocabulary() -> dict[str, Callable[..., Any]]:
         "ceil": _on_floats(np.ceil),
         "trunc": _on_floats(np.trunc),
         "rint": _on_floats(np.rint),
-        "fma": _family("f", _fma),
+        "fma": _family("f", fma),
         "fmod": _family("f", np.fmod),
         "scale": _family("f", _scale),
         "estimated_inverse_root": _family("f", _estimated_inverse_root),

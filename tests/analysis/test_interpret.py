@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from staticgrad.analysis.interpret import fma, interpret
 from staticgrad.ir.expr import Access, Expr, apply, index, literal, load, ref, select
+from staticgrad.native.fused_multiply import fma as fma_of_lanes
 from staticgrad.types.dtype import BOOL, F32, F64, I8, I32, I64, U8, U32, U64, DType
 from staticgrad.vecmath.blocks import expand
 from tests.limits import finfo
+from tests.native.support import assert_same
 
 Array = NDArray[np.generic]
 
@@ -85,11 +87,10 @@ def _next_to(value: float, steps: int, width: int) -> float:
 
 def assert_fma(cases: list[tuple[float, float, float]], dtype: DType) -> None:
     a, b, c = (np.array(column, dtype.numpy) for column in zip(*cases, strict=True))
-    got = fma(a, b, c)
     expected = np.array([exact_fma(*case, dtype) for case in cases], dtype.numpy)
-    both_nan = np.isnan(got) & np.isnan(expected)
-    np.testing.assert_array_equal(np.where(both_nan, 0, got), np.where(both_nan, 0, expected))
-    np.testing.assert_array_equal(np.signbit(got[~both_nan]), np.signbit(expected[~both_nan]))
+    with np.errstate(all="ignore"):
+        assert_same(fma(a, b, c), expected, "of expressions")
+        assert_same(fma_of_lanes(a, b, c), expected, "of lanes")
 
 
 @given(st.lists(close_calls(32), min_size=1, max_size=20))
@@ -121,6 +122,13 @@ def test_fma_breaks_ties_by_what_lies_far_below(dtype: DType, step: float):
     scale = 1 if dtype == F32 else 2
     ties = [(s * (1 + step), 1 + n * scale * step) for s in (1, -1) for n in (1, 3)]
     assert_fma([(a, b, c) for a, b in ties for c in (-(2.0**-100), 0.0, 2.0**-100)], dtype)
+
+
+def test_fma_f32_rounds_once_among_denormals():
+    """A product just below half of the smallest number, added to odd and even multiples of it."""
+    a, b = 2.0**-75 * (1 + 2.0**-23), 2.0**-75 * (1 - 2.0**-23)
+    multiples = [n * 2.0**-149 for n in (2**22, 2**22 + 1, -(2**22), -(2**22) - 1)]
+    assert_fma([(s * a, b, c) for s in (1, -1) for c in multiples], F32)
 
 
 def test_fma_f64_rounds_once_where_denormals_begin():
