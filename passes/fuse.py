@@ -39,7 +39,7 @@ from passes.lowering.signatures import Lowerings
 from staticgrad.errors import GraphError
 from staticgrad.ir.body_step import BodyStep
 from staticgrad.ir.call_step import CallStep
-from staticgrad.ir.graph import Constant, Graph, Input, Parameter, ParameterLeaf
+from staticgrad.ir.graph import Computation, Constant, Graph, Input, Parameter, ParameterLeaf
 from staticgrad.ir.schedule import Binding, BoundStep, Buffer, KernelStep, Role, Schedule, Touch
 from staticgrad.kept import collection_paused
 from staticgrad.records import dataclass, replace
@@ -145,7 +145,7 @@ class _Builder:
         self.new_names: dict[str, str] = {}
         self._names: dict[Key, str] = {}
         self._lowerings = Lowerings()
-        self._inner: dict[str, Schedule] = {}  # by the digest of the body
+        self._inner: dict[Computation, Schedule] = {}  # of the body
         self._position = {node: k for k, node in enumerate(placed.groups.graph.nodes)}
         pairs = placed.outputs.items()
         self.outputs = tuple([(name, self._output(name, key)) for name, key in pairs])
@@ -309,9 +309,9 @@ class _Builder:
         """The schedules of a group's bodies; those of equal bodies are one."""
         (node,) = group.nodes
         for body in node.op.bodies:
-            if body.digest not in self._inner:
-                self._inner[body.digest] = fuse(body, self.groups.fused)
-        return [self._inner[body.digest] for body in node.op.bodies]
+            if body.computation not in self._inner:
+                self._inner[body.computation] = fuse(body, self.groups.fused)
+        return [self._inner[body.computation] for body in node.op.bodies]
 
     def _time_loop(self, bodies: LoweredBodies) -> LoweredStep | Stretch | None:
         """The kernel of a loop, or of stretches of it, if it has one."""

@@ -289,6 +289,15 @@ class Groups:
         """How ``value`` is read."""
         return self.sources[value.key]
 
+    def places_of_operands(self, group: Group) -> list[tuple[Key, Size]]:
+        """Where operands of a group's only node lie in C order: a buffer, an element of it."""
+        (node,) = group.nodes
+        sources = [self.source(arg) for arg in node.args]
+        return [
+            (group.copied[each], 0) if each in group.copied else (each.base, each.layout.offset)
+            for each in sources
+        ]
+
     def value_type(self, key: Key) -> TensorType:
         """Element type and shape of a buffer."""
         return key.node.types[key.result] if isinstance(key, Home) else self.types[key]

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Final
 
 from passes.fusion.groups import Group, Groups, Home, Key
-from passes.lowering.calls import operand_place
 from staticgrad.ir.body_step import BodyOperand
 from staticgrad.ir.forms import BodyForm
 from staticgrad.ir.schedule import Buffer, Schedule
@@ -51,7 +50,7 @@ def lower_bodies(
     form = node.form
     assert isinstance(form, BodyForm)
     form = form if trips is None else replace(form, trips=trips)
-    read = [operand_place(groups, group, number) for number in range(len(node.args))]
+    read = groups.places_of_operands(group)
     results = [Home(node, number) for number in range(len(node.types))]
     types = [BodyOperand("in", arg.type.dtype) for arg in node.args]
     types += [BodyOperand("out", each.dtype) for each in node.types]

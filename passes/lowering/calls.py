@@ -28,14 +28,6 @@ class LoweredCall:
     writes: tuple[Key, ...]
 
 
-def operand_place(groups: Groups, group: Group, number: int) -> tuple[Key, Size]:
-    """Where an operand of a group's only node lies in C order: a buffer, and an element of it."""
-    (node,) = group.nodes
-    source = groups.source(node.args[number])
-    copy = group.copied.get(source)
-    return (source.base, source.layout.offset) if copy is None else (copy, 0)
-
-
 def lower_call(groups: Groups, group: Group) -> LoweredCall:
     """The call that computes a group of kind ``call``."""
     (node,) = group.nodes
@@ -45,7 +37,7 @@ def lower_call(groups: Groups, group: Group) -> LoweredCall:
     modes += [("out", kind.dtype) for kind in node.types]
     modes += [("scratch", dtype) for dtype, _ in form.scratch]
     modes += [("check", I64)] if form.checks else []
-    read = [operand_place(groups, group, number) for number in range(len(node.args))]
+    read = groups.places_of_operands(group)
     results = [Home(node, number) for number in range(len(node.types))]
     return LoweredCall(
         Routine(form.routine, tuple(modes), form.alone),

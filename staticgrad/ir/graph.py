@@ -58,7 +58,7 @@ class Graph:
     """
 
     __slots__ = (
-        "_digest", "_guards", "_sizes", "found",
+        "_computation", "_digest", "_guards", "_sizes", "found",
         "inputs", "name", "nodes", "outputs", "parameters", "updates",
     )  # fmt: skip
 
@@ -122,6 +122,7 @@ class Graph:
         self._guards: tuple[tuple[Guard, Node], ...] | None = None
         self._sizes: dict[str, Named] | None = None
         self._digest: str | None = None
+        self._computation: Computation | None = None
 
     @classmethod
     def of_parts(
@@ -182,6 +183,13 @@ class Graph:
 
             self._digest = digest_of(self)
         return self._digest
+
+    @property
+    def computation(self) -> Computation:
+        """What the graph computes, as a key: equal where digests are, which are seldom asked."""
+        if self._computation is None:
+            self._computation = Computation(self)
+        return self._computation
 
     def replace_nodes(
         self, rewrite: Callable[[Node, tuple[Symbolic, ...]], Sequence[Symbolic] | None]
@@ -250,6 +258,30 @@ class Graph:
         from staticgrad.ir.pickling import pickle_graph
 
         return pickle_graph(self)
+
+
+class Computation:
+    """What a graph computes, to be compared and hashed.
+
+    A digest takes the whole text of a graph, so that it is made of graphs alone that agree in their
+    inputs' types and in their ops' names.
+    """
+
+    __slots__ = ("_graph", "_outline")
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        ops = tuple([node.op.name for node in graph.nodes if not node.is_leaf])
+        self._outline = hash((ops, tuple([value.type for value in graph.inputs])))
+
+    def __hash__(self) -> int:
+        return self._outline
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Computation):
+            return NotImplemented
+        one, two = self._graph, other._graph
+        return one is two or (self._outline == other._outline and one.digest == two.digest)
 
 
 def rebuild(node: Node, args: tuple[Symbolic, ...], origin: Location | None = None) -> Node:

@@ -243,9 +243,9 @@ def _key(value: Any) -> Any:
         return ("f", struct.pack("<d", value))
     if isinstance(value, DType | Dim | ArrayData | TensorType | str) or value is None:
         return value
-    digest = getattr(value, "digest", None)
-    if digest is not None:  # a graph: nodes are compared by identity, bodies by what they compute
-        return ("graph", digest)
+    computation = getattr(value, "computation", None)
+    if computation is not None:  # a graph: nodes are compared by identity, bodies by what they do
+        return computation
     return (type(value).__name__, value)
 
 
