@@ -158,6 +158,46 @@ def test_sigterm_ends_it_behind_its_step_with_a_checkpoint(tmp_path: Path) -> No
     assert os.listdir(tmp_path) == ["run.npz"]  # noqa: PTH208
 
 
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_sigterm_between_epochs_ends_it_as_well(epochs: int, tmp_path: Path) -> None:
+    """While the measure of the first, or only, epoch is made: no step comes behind it."""
+    step, state, w = training()
+    path = tmp_path / "run.npz"
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as caught:
+        fit(
+            step,
+            data(),
+            epochs,
+            state=state,
+            checkpoint=path,
+            validate=lambda: os.kill(os.getpid(), signal.SIGTERM) or 0.0,  # type: ignore[func-returns-value]
+        )
+    assert caught.value.code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
+    found = w.value
+    step, state, w = training()
+    assert fit(step, data(), 1, state=state, checkpoint=path).measures == [0.0]
+    np.testing.assert_array_equal(w.value, found)
+
+
+@pytest.mark.parametrize(("path", "error"), [("no/run.npz", OSError), ("run.pt", ArgumentError)])
+def test_a_checkpoint_without_a_place_is_refused_before_the_first_step(
+    path: str, error: type[Exception], tmp_path: Path
+) -> None:
+    steps: list[Any] = []
+    with pytest.raises(error):
+        fit(steps.append, [X], state={}, checkpoint=tmp_path / path)
+    assert not steps
+
+
+def test_a_measure_that_is_no_number_is_never_the_best() -> None:
+    measures = iter([np.nan, 3.0, 2.0, np.nan, 1.0])
+    found = fit(lambda x: 1.0, [X], 5, validate=lambda: next(measures), patience=2)
+    assert (found.best, found.stopped, len(found.measures)) == (4, "", 5)
+    assert History([np.nan, np.nan]).best == 0
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [

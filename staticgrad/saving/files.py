@@ -48,6 +48,7 @@ def write_file(path: Path, content: Content) -> None:
         ArgumentError: a suffix of no format. MissingPackageError: safetensors is not installed.
         OSError: the system's.
     """
+    check_place(path)
     write = _write_npz if _suffix(path) == ".npz" else _write_safetensors
     arrays = {name: _plain(array) for name, array in content.arrays.items()}
     note = json.dumps({"text": content.text, "crc32": _sum(arrays, content.text)})
@@ -74,6 +75,13 @@ def read_file(path: Path) -> Content:
     if _sum(arrays, text) != wanted:
         raise _damaged(path, "its contents are not those that were written")
     return Content(arrays, text)
+
+
+def check_place(path: Path) -> None:
+    """Raises ArgumentError for a suffix of no format, FileNotFoundError where no folder is."""
+    _suffix(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(ENOENT, "there is no such folder", str(path.parent))
 
 
 def _suffix(path: Path) -> str:
@@ -105,8 +113,6 @@ def _sum(arrays: Arrays, text: str | None) -> int:
 def _replaced(path: Path) -> Iterator[Path]:
     """Inside, a file beside ``path`` is written; then it takes its place, on the disk too."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(ENOENT, "there is no such folder", str(path.parent))
     _sweep(path)
     try:
         yield temporary

@@ -9,16 +9,21 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import field
 from itertools import islice
+from math import isnan
 from pathlib import Path
 from threading import current_thread, main_thread
-from typing import Any
+from typing import Any, Final
 
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.calls import public
 from staticgrad.records import dataclass
 from staticgrad.saving import load, save
+from staticgrad.saving.files import check_place
 from staticgrad.train.batches import Batches, prefetch
+
+#: What a process exits with that SIGTERM has ended.
+_ENDED: Final = 128 + signal.SIGTERM
 
 
 @dataclass
@@ -40,8 +45,11 @@ class History:
 
     @property
     def best(self) -> int:
-        """The epoch with the smallest measure, or loss where nothing is measured; -1 of none."""
-        found = self.measures or self.losses
+        """The epoch with the smallest measure, or loss where nothing is measured; -1 of none.
+
+        NaN is larger than all others.
+        """
+        found = [(isnan(each), each) for each in self.measures or self.losses]
         return min(range(len(found)), key=found.__getitem__, default=-1)
 
 
@@ -81,7 +89,7 @@ def fit(
     Raises:
         ArgumentError: a step that is no function, or gives no number; no number of epochs; a
             checkpoint without a state; data without a batch. SavedFileError: a checkpoint of
-            another state.
+            another state. FileNotFoundError: no folder for the checkpoint.
 
     >>> losses = iter([0.5, 0.25, 0.125, 0.125])
     >>> fit(lambda x: next(losses), ["a", "b"], epochs=2).losses
@@ -90,7 +98,7 @@ def fit(
     _check(step, epochs, checkpoint, state)
     run = _Progress(step, data, epochs, state, checkpoint, progress or _shown)
     with run.ended_by_sigterm():
-        while run.epoch < epochs and not run.history.stopped:
+        while run.epoch < epochs and not (run.history.stopped or run.is_ending):
             run.through_an_epoch()
             if validate is not None:
                 run.history.measures.append(float(validate()))
@@ -134,6 +142,8 @@ class _Progress:
         self.epoch = self.place = 0
         self.total = 0.0
         self.is_ending = False
+        if self.checkpoint is not None:
+            check_place(self.checkpoint)
         if self.checkpoint is not None and self.checkpoint.exists():
             found = load(self.checkpoint, into={"state": state})["fit"]
             self.history = History(found["losses"], found["measures"], found["stopped"])
@@ -165,7 +175,7 @@ class _Progress:
             if self.is_ending:
                 batches.close()  # type: ignore[attr-defined]
                 self.save()
-                raise SystemExit(128 + signal.SIGTERM)
+                raise SystemExit(_ENDED)
         if not self.place:
             raise ArgumentError("fit: the data gives no batch")
         self.history.losses.append(self.total / self.place)
@@ -199,6 +209,8 @@ class _Progress:
             yield
         finally:
             signal.signal(signal.SIGTERM, before)
+        if self.is_ending:  # it came while an epoch was measured or written
+            raise SystemExit(_ENDED)
 
 
 def _length(data: Any) -> str:
