@@ -16,6 +16,7 @@ _OF_FUNCTIONS: Final = {
     "argmin": "no gradient; the first of equal elements is the position",
     "nn.elu": "the derivative at 0 is alpha",
     "nn.leaky_relu": "the derivative at 0 is the slope",
+    "nn.lp_pool": "the derivative of a window of zeros is 0",
     "nn.relu": "the derivative at 0 is 0, at NaN 1",
     "nanstd": "the derivative where all elements are equal is 0",
     "norm": "the derivative of a vector of zeros is 0; that of an order below 1, by each zero",

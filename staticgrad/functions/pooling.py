@@ -5,7 +5,7 @@ Written with the ops of ``ops/windows.py``. Public as ``sg.nn``.
 
 from __future__ import annotations
 
-from math import prod
+from math import inf, prod
 from typing import Any, Final
 
 from staticgrad.errors import ArgumentError, ShapeError
@@ -27,6 +27,8 @@ from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import reshape
 from staticgrad.ops.operands import as_value, floating, is_number, related
+from staticgrad.ops.powers import flat_root
+from staticgrad.ops.selection import where
 from staticgrad.ops.windows import UnfoldWindows, WindowMax, WindowSum
 from staticgrad.types import dim as dims
 from staticgrad.types.dim import Dim, Size
@@ -129,30 +131,32 @@ def lp_pool(
 ) -> AnyValue:
     """(sum of abs(x) ** p) ** (1 / p) over each window of [n, c, places...].
 
+    The gradient of a window of zeros is 0, as that of ``sg.norm``.
+
     Args:
-        p: a positive number.
+        p: a positive number; ``max_pool`` of magnitudes is its limit.
         padding: as ``conv``; zeros.
 
     Returns:
         [n, c, windows...].
 
     Raises:
-        ArgumentError: p that is no positive number.
+        ArgumentError: p that is no positive, finite number.
         ShapeError, RankError: as ``avg_pool``.
 
     >>> import numpy as np, staticgrad as sg
     >>> sg.evaluate(sg.nn.lp_pool(np.array([[[3.0, 4.0, 6.0, 8.0]]]), 2.0, 2))
     array([[[ 5., 10.]]])
     """
-    if not is_number(p) or p <= 0:
-        raise ArgumentError(f"lp_pool: p={shown(p)} is no positive number")
+    if not is_number(p) or not 0 < p < inf:
+        raise ArgumentError(f"lp_pool: p={shown(p)} is no positive, finite number")
     value = floating("lp_pool", x)
     found = _pool("lp_pool", value, kernel_size, stride, padding, 1)
-    if p == 1:
-        return _by_axes(WindowSum, functions.absolute(value), found)
-    powers = value * value if p == 2 else functions.absolute(value) ** p
+    powers = value * value if p == 2 else functions.absolute(value)
+    if p not in (1, 2):
+        powers = where(powers == 0.0, 0.0, powers**p)
     total = _by_axes(WindowSum, powers, found)
-    return functions.sqrt(total) if p == 2 else total ** (1.0 / p)
+    return total if p == 1 else flat_root(total, p)
 
 
 def adaptive_max_pool(x: Operand[AnyValue], extents: int | tuple[int, ...]) -> AnyValue:

@@ -44,6 +44,14 @@ CASES = {
     "min": [(lambda x, y: sg.stack([x, y]).min(), [3.0, 3.0], [0.5, 0.5])],
     "nn.elu": [(lambda x: sg.nn.elu(x, 0.5), [0.0], [0.5])],
     "nn.leaky_relu": [(lambda x: sg.nn.leaky_relu(x, 0.25), [0.0], [0.25])],
+    "nn.lp_pool": [
+        (
+            lambda x, y, p=p: sg.nn.lp_pool(sg.stack([x, y])[None, None], p, 2)[0, 0, 0],
+            [0.0] * 2,
+            [0.0] * 2,
+        )
+        for p in (0.5, 1, 1.5, 2, 3)
+    ],
     "nanstd": [(lambda x, y: sg.nanstd(sg.stack([x, y, NAN])), [2.0, 2.0], [0.0, 0.0])],
     "norm": [
         *[

@@ -132,6 +132,10 @@ AT_NAN = {
     "topk": [(joined(lambda x: sg.topk(x, 1)[0].sum()), ROW, [0.0, 1.0, 0.0])],
     "nn.elu": [(sg.nn.elu, [NAN], [NAN])],
     "nn.leaky_relu": [(lambda x: sg.nn.leaky_relu(x, 0.25), [NAN], [0.25])],
+    "nn.lp_pool": [
+        (joined(lambda x: sg.nn.lp_pool(x[None, None], 2, 3)[0, 0, 0]), ROW, [NAN] * 3),
+        (joined(lambda x: sg.nn.lp_pool(x[None, None], 1, 3)[0, 0, 0]), ROW, [1.0, NAN, 1.0]),
+    ],
     "nn.relu": [(sg.nn.relu, [NAN], [1.0])],
     "norm": [(joined(sg.norm), ROW, [NAN] * 3), (joined(lambda x: sg.norm(x, 3)), ROW, [NAN] * 3),
              (joined(lambda x: sg.norm(x, -2)), ROW, [NAN] * 3),

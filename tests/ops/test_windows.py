@@ -210,6 +210,24 @@ def test_pools(rng: np.random.Generator) -> None:
     assert np.array_equal(found, seen.max((4, 5)))
 
 
+@pytest.mark.parametrize("p", [1, 1.5, 2, 3])
+def test_a_window_of_zeros_has_the_norm_of_its_elements_and_no_slope(p: float) -> None:
+    """PyTorch's slopes: |x| ** (p - 1) / y ** (p - 1), and none where y is 0."""
+    x = sg.input("x", (1, 1, 6), "float64")
+    y = sg.nn.lp_pool(x, p, 2)
+    dx = sg.grad(y.sum(), x)
+    f = sg.compile({"y": y, "dx": dx, "second": sg.grad(dx.sum(), x, allow_disconnected=True)})
+    feed = np.array([[[0.0, 0.0, 3.0, -4.0, 2.0, 0.0]]])
+    found = f.run({"x": feed})
+    pairs = feed.reshape(3, 2)
+    wanted = (np.abs(pairs) ** p).sum(1) ** (1 / p)
+    np.testing.assert_allclose(found["y"].ravel(), wanted)
+    slopes = np.sign(pairs) * (np.abs(pairs) / np.maximum(wanted, 1.0)[:, None]) ** (p - 1)
+    np.testing.assert_allclose(found["dx"].reshape(3, 2), slopes)
+    assert np.array_equal(found["second"].ravel()[:2], [0.0, 0.0])
+    assert np.isfinite(found["second"].ravel()[2:4]).all()
+
+
 def test_means_count_what_lies_in_the_image(rng: np.random.Generator) -> None:
     x = rng.normal(size=(1, 2, 5, 4))
     seen = np.lib.stride_tricks.sliding_window_view(
@@ -315,6 +333,7 @@ def filters(*sizes: int) -> sg.Value:
         (lambda: sg.nn.max_pool(image(), 2.5), "ArgumentError", "kernel_size"),
         (lambda: sg.nn.max_pool(image(), sg.dim("k")), "ArgumentError", "kernel_size"),
         (lambda: sg.nn.lp_pool(image(), 0, 2), "ArgumentError", "p=0"),
+        (lambda: sg.nn.lp_pool(image(), np.inf, 2), "ArgumentError", "p=inf"),
         (lambda: sg.nn.adaptive_avg_pool(image(2, 3, "h"), 3), "ShapeError", "multiple"),
         (lambda: sg.nn.conv_transpose(image(), filters(2, 3, 3, 3)), "ShapeError", "3 channels"),
         (
