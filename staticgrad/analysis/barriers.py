@@ -43,18 +43,18 @@ def barriers(plan: Plan) -> tuple[int, ...]:
     and touched on the other), and before ``plan.commit``: the checks are read there.
     """
     found: list[int] = []
-    since, written = _Bytes(), _Bytes()  # touched since the last barrier, and written
+    since, written = ByteSet(), ByteSet()  # touched since the last barrier, and written
     for position, touched in enumerate(touched_bytes(plan)):
         waits = position == plan.commit and position > 0
         if waits or since.meet(touched.writes) or written.meet(touched.reads):
             found.append(position)
-            since, written = _Bytes(), _Bytes()
+            since, written = ByteSet(), ByteSet()
         since.add((*touched.reads, *touched.writes))
         written.add(touched.writes)
     return tuple(found)
 
 
-class _Bytes:
+class ByteSet:
     """A set of bytes: of each memory, spans that share none, in order."""
 
     def __init__(self) -> None:
@@ -86,20 +86,14 @@ class _Bytes:
 
 def touched_bytes(plan: Plan) -> Iterator[StepBytes]:
     """What each step of the plan touches, in order."""
-    places: dict[str, list[Placement]] = {}
-    for placement in sorted(plan.placements, key=attrgetter("first")):
-        places.setdefault(placement.buffer, []).append(placement)
-    sizes = dict(plan.buffer_bytes)
+    spans = BufferSpans(plan)
     for position, planned in enumerate(plan.steps):
         step = plan.schedule.steps[planned.step]
         reads: dict[ByteRange, None] = {}
         writes: dict[ByteRange, None] = {}
         reaches = step.reaches(planned.arguments) if planned.total else ()
         for access, begin, reach in zip(step.accesses(), planned.offsets, reaches, strict=False):
-            span = _span(access.buffer, position, places, sizes)
-            if reach is not None:
-                first, last = span.start + begin + reach[0], span.start + begin + reach[1]
-                span = ByteRange(span.memory, max(first, span.start), min(last, span.stop))
+            span = spans.part(access.buffer, position, begin, reach)
             if access.mode in ("in", "inout"):
                 reads[span] = None
             if access.mode != "in":
@@ -107,13 +101,31 @@ def touched_bytes(plan: Plan) -> Iterator[StepBytes]:
         yield StepBytes(tuple(reads), tuple(writes))
 
 
-def _span(
-    buffer: str, position: int, places: dict[str, list[Placement]], sizes: dict[str, int]
-) -> ByteRange:
-    lives = places.get(buffer, [])
-    number = bisect_right(lives, position, key=attrgetter("first")) - 1
-    if number >= 0:
-        place = lives[number]
-        if position <= place.last:
-            return ByteRange(ARENA, place.offset, place.offset + place.nbytes)
-    return ByteRange(buffer, 0, sizes[buffer])
+class BufferSpans:
+    """Which bytes the buffers of a plan are, at a position."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._places: dict[str, list[Placement]] = {}
+        for placement in sorted(plan.placements, key=attrgetter("first")):
+            self._places.setdefault(placement.buffer, []).append(placement)
+        self._sizes = dict(plan.buffer_bytes)
+
+    def part(
+        self, buffer: str, position: int, begin: int, reach: tuple[int, int] | None
+    ) -> ByteRange:
+        """What an access that begins so many bytes behind a buffer's start reaches of it."""
+        span = self.whole(buffer, position)
+        if reach is None:
+            return span
+        first, last = span.start + begin + reach[0], span.start + begin + reach[1]
+        return ByteRange(span.memory, max(first, span.start), min(last, span.stop))
+
+    def whole(self, buffer: str, position: int) -> ByteRange:
+        """All bytes of a buffer, those of each worker where they have parts of their own."""
+        lives = self._places.get(buffer, [])
+        number = bisect_right(lives, position, key=attrgetter("first")) - 1
+        if number >= 0:
+            place = lives[number]
+            if position <= place.last:
+                return ByteRange(ARENA, place.offset, place.offset + place.nbytes)
+        return ByteRange(buffer, 0, self._sizes[buffer])

@@ -14,24 +14,37 @@ from staticgrad.ir.expr import Access, Position
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_bodies import accesses
 from staticgrad.ir.kernel_stages import Axis, ColumnAccumulate, Extent, nested, statements
+from staticgrad.records import NamedTuple
 
 #: Bytes [first, behind the last), counted from where an operand is bound; None: any of its buffer.
 Reach = tuple[int, int] | None
 _Values = Mapping[str, int]
 
 
+class LoopPart(NamedTuple):
+    """Iterations from ``first`` to ``behind`` of the loop ``name``."""
+
+    name: str
+    first: int
+    behind: int
+
+
 @lru_cache(maxsize=4096)
-def reaches(kernel: Kernel, arguments: tuple[int, ...]) -> tuple[Reach, ...]:
+def reaches(
+    kernel: Kernel, arguments: tuple[int, ...], part: LoopPart | None = None
+) -> tuple[Reach, ...]:
     """What one run of the kernel may touch, operand by operand. (0, 0): nothing.
 
     Args:
         kernel: one that its verifier accepts.
         arguments: the values of its integer arguments.
+        part: what is run of a loop, of which all else is left out. An operand that this
+            loop moves in another way than by a stride may be touched anywhere.
     """
     values = dict(zip(kernel.arguments, arguments, strict=True))
     paths = _paths(kernel)
     return tuple(
-        _bytes(paths.get(operand.name, ()), operand.dtype.itemsize, values)
+        _bytes(paths.get(operand.name, ()), operand.dtype.itemsize, values, part)
         for operand in kernel.operands
     )
 
@@ -53,15 +66,33 @@ def _paths(kernel: Kernel) -> dict[str, Sequence[tuple[Access, tuple[Axis, ...]]
 
 
 def _bytes(
-    paths: Sequence[tuple[Access, tuple[Axis, ...]]] | None, itemsize: int, values: _Values
+    paths: Sequence[tuple[Access, tuple[Axis, ...]]] | None,
+    itemsize: int,
+    values: _Values,
+    part: LoopPart | None,
 ) -> Reach:
     if paths is None:
         return None
-    ends = [end for path in paths if (end := elements(*path, values)) is not None]
+    if part and any(p.step(part.name) != 0 for access, _ in paths for p in access.positions):
+        return None
+    ends = [end for path in paths if (end := _ends_of_part(*path, values, part)) is not None]
     if not ends:
         return 0, 0
     first, last = min(low for low, _ in ends), max(high for _, high in ends)
     return first * itemsize, (last + 1) * itemsize
+
+
+def _ends_of_part(
+    access: Access, loops: Sequence[Axis], values: _Values, part: LoopPart | None
+) -> tuple[int, int] | None:
+    """As ``elements``, of this part alone."""
+    if part is None:
+        return elements(access, loops, values)
+    count = part.behind - part.first
+    inside = [Axis(a.name, count) if a.name == part.name else a for a in loops]
+    ends = elements(access, inside, values)
+    moved = part.first * _number(access.stride(part.name), values)
+    return None if ends is None else (ends[0] + moved, ends[1] + moved)
 
 
 def elements(access: Access, loops: Sequence[Axis], values: _Values) -> tuple[int, int] | None:

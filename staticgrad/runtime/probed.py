@@ -77,6 +77,8 @@ class Watch:
 
 
 class _ProbedTable(Table):
+    chains_steps = False
+
     def __init__(self, program: Program, plan: Plan, watch: Watch) -> None:
         super().__init__(program, plan)
         self._watch = watch

@@ -24,6 +24,8 @@ class TimedTable(Table):
     that it took, without what the call itself costs.
     """
 
+    chains_steps = False
+
     def __init__(self, program: Program, plan: Plan) -> None:
         super().__init__(program, plan)
         self.runs: list[list[tuple[int, int]]] = []

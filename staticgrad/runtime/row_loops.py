@@ -12,36 +12,18 @@ buffers of a body that share bytes have the same runs. What no trip writes may b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import Final
 
 from staticgrad.analysis.cost import FASTEST, call_seconds
 from staticgrad.ir.expr import Access
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_bodies import accesses
 from staticgrad.ir.kernel_reach import elements
-from staticgrad.ir.kernel_stages import LANES, Axis, Gemm, Map
-from staticgrad.ir.plan import Plan, PlannedStep
-from staticgrad.ir.schedule import Call, Control, Step, StepBody, Touch
+from staticgrad.ir.kernel_stages import LANES, Axis
+from staticgrad.ir.plan import Plan
+from staticgrad.ir.schedule import Call, Control, StepBody, Touch
 from staticgrad.kept import cached_property
-from staticgrad.records import NamedTuple, dataclass
-from staticgrad.runtime.shares import ROWS, rows_of, shares
-
-#: Predicted seconds of a loop that returns at its end alone: signals wait for that.
-LONGEST: Final = 0.01
-
-
-class RowRange(NamedTuple):
-    """Rows from ``first`` to ``behind``, of ``rows``: the part of a loop with this ``number``."""
-
-    number: int
-    first: int
-    behind: int
-    rows: int
-
-    def iterations(self, total: int) -> tuple[int, int]:
-        """Those of a map over all rows, of so many iterations."""
-        return self.first * total // self.rows, self.behind * total // self.rows
+from staticgrad.records import dataclass
+from staticgrad.runtime.row_ranges import LONGEST, RowRange, call_of, ranges_of, row_loop
 
 
 def row_ranges(
@@ -51,42 +33,22 @@ def row_ranges(
     loop."""
     calls, seconds = [], 0.0
     for planned in plan.steps:
-        call = _call_of(plan.schedule.steps[planned.step], planned)
+        call = call_of(plan.schedule.steps[planned.step], planned)
         if call is None:
             return (), 0.0
         calls.append(call)
         seconds += trips * call_seconds(call, FASTEST)
     if workers == 1 or control.kind != "loop" or seconds > LONGEST:
         return (), 0.0
-    ranges = _ranges(calls, workers)
+    found = {
+        ranges_of(kernel, arguments, workers)
+        for kernel, arguments, *_ in calls
+        if isinstance(kernel, Kernel) and kernel.outer == "tiles"
+    }
+    ranges = found.pop() if len(found) == 1 else ()
     if not ranges or not _BuffersOfTrips(plan, body, ranges[0].rows).are_apart(calls):
         return (), 0.0
     return ranges, seconds
-
-
-def _call_of(step: Step, planned: PlannedStep) -> Call | None:
-    """The kernel of a step, if it is one that notes nothing."""
-    if planned.bodies or planned.fails or step.checks():
-        return None
-    (call,) = step.calls(planned.arguments)
-    return call if isinstance(call.kernel, Kernel) else None
-
-
-def _ranges(calls: Sequence[Call], workers: int) -> tuple[RowRange, ...]:
-    """The rows that workers keep of the products of a trip, if those are the same for all."""
-    found: set[tuple[RowRange, ...]] = set()
-    for kernel, arguments, *_ in calls:
-        assert isinstance(kernel, Kernel)
-        if kernel.outer == "tiles":
-            parts, number, first = shares(kernel, arguments, workers), rows_of(kernel), 0
-            ranges: list[RowRange] = []
-            for part in parts:
-                assert number is not None
-                behind = first + part.arguments[number]
-                ranges.append(RowRange(len(ranges), first, behind, arguments[number]))
-                first = behind
-            found.add(tuple(ranges))
-    return found.pop() if len(found) == 1 else ()
 
 
 @dataclass(frozen=True)
@@ -137,7 +99,7 @@ class _BuffersOfTrips:
         assert isinstance(kernel, Kernel)
         values = dict(zip(kernel.arguments, call.arguments, strict=True))
         name, width = kernel.operands[operand].name, size // self.rows
-        row, extent = _row_loop(kernel)
+        row, extent = row_loop(kernel)
         if size % self.rows or row is None:
             return False
         total = extent if isinstance(extent, int) else values[extent]
@@ -158,24 +120,6 @@ class _BuffersOfTrips:
             if first < 0 or last + access.dtype.itemsize > width:
                 return False
         return True
-
-
-@lru_cache(maxsize=1024)
-def _row_loop(kernel: Kernel) -> tuple[str | None, int | str]:
-    """The loop whose positions are rows, and its extent: of a product that over rows, else the
-    outermost one, or all elements of a map as one run; None where rows cannot be cut apart."""
-    if kernel.serial or kernel.grouped or kernel.listed is not None or kernel.in_lanes:
-        return None, 0
-    if kernel.outer == "tiles":
-        (stage,) = kernel.stages
-        assert isinstance(stage, Gemm)
-        return ROWS, stage.i[0].extent
-    if kernel.outer == "lanes":
-        stage = kernel.stages[0]
-        return (LANES, stage.axis.extent) if isinstance(stage, Map) else (None, 0)
-    if kernel.in_tiles or not kernel.axes:
-        return None, 0
-    return kernel.axes[0].name, kernel.axes[0].extent
 
 
 def _of(kernel: Kernel, operand: str) -> list[tuple[Access, tuple[Axis, ...]]]:

@@ -22,7 +22,9 @@ from staticgrad.native.through_code import ThroughWord
 from staticgrad.records import NamedTuple
 from staticgrad.runtime.arena import address_of
 from staticgrad.runtime.places import ARENA, FIXED, WORDS, BufferPlaces, Moved, Place, further
-from staticgrad.runtime.row_loops import RowRange, row_ranges
+from staticgrad.runtime.row_chains import Chain, chains
+from staticgrad.runtime.row_loops import row_ranges
+from staticgrad.runtime.row_ranges import RowRange
 from staticgrad.runtime.sections import PlannedRow
 from staticgrad.runtime.shares import RowShare, finer, shares
 
@@ -49,7 +51,8 @@ class RowWriter:
     hold the address of another word, by their numbers.
     """
 
-    def __init__(self, workers: int, codes: Codes) -> None:
+    def __init__(self, workers: int, codes: Codes, chained: bool) -> None:
+        self._chained = chained
         self._addresses, self._tails = codes.addresses, codes.tails
         self.drafts: list[PlannedRow] = []
         self.records: list[int] = []
@@ -59,23 +62,59 @@ class RowWriter:
         self.pointers: list[tuple[int, int]] = []
         self._known: dict[Call, float] = {}
         self.times = 1  # trips of the loops around what is written now, as far as known
-        self.part: RowRange | None = None  # the rows whose part of a loop is written now
+        self.part: RowRange | None = None  # the rows that are written now, of a loop or a chain
 
     def write(self, places: BufferPlaces) -> list[int]:
         """The rows of a plan; the number of the first one of each position."""
         plan = places.plan
         waiting = frozenset(barriers(plan) if plan.workers > 1 else ())  # one waits for nobody
-        first_rows = []
+        found = chains(plan) if self._chained and not places.is_inside else {}
+        first_rows: list[int] = []
+        behind = -1  # where the latest chain ends
         for position, planned in enumerate(plan.steps):
             step = plan.schedule.steps[planned.step]
             first_rows.append(len(self.drafts))
-            if planned.bodies:
+            if position in found:
+                behind = found[position].behind
+                self._write_chain(places, found[position])
+            elif position < behind:
+                continue
+            elif planned.bodies:
                 _BodyWriter(self, places, position, planned, step).write()
             elif planned.fails and places.is_inside:
                 self._write_notes(places, position, planned, step)
             else:
-                self._write_row(places, position, planned, step, position in waiting)
+                waits = position in waiting or position == behind
+                self._write_row(places, position, planned, step, waits)
         return first_rows
+
+    def _write_chain(self, places: BufferPlaces, chain: Chain) -> None:
+        """A row that workers share, each running all steps for rows of its own."""
+        drafts, record = self.drafts, len(self.records)
+        self.records += [0] * (len(ThroughWord) * len(chain.ranges))
+        for number, self.part in enumerate(chain.ranges):
+            self.drafts = []
+            for position in range(chain.first, chain.behind):
+                planned = places.plan.steps[position]
+                step = places.plan.schedule.steps[planned.step]
+                self._write_row(places, position, planned, step, waits=False)
+            self.write_part(record + len(ThroughWord) * number)
+        self.drafts, self.part = drafts, None
+        row = Row(native.through(), record, 0, len(chain.ranges), 1)
+        self.drafts.append(PlannedRow(row, True, chain.seconds, False, self.times))
+
+    def write_part(self, place: int) -> None:
+        """The rows that are written as words of a record, with their head; what runs them begins
+        at a place."""
+        for word in (ThroughWord.FIRST, ThroughWord.BEHIND):
+            self.pointers.append((place + word, len(self.records)))
+            if word == ThroughWord.FIRST:
+                for row, *_ in self.drafts:
+                    at = len(self.records) + Row._fields.index("record")
+                    self.pointers.append((at, row.record))
+                    self.records += row._replace(record=0)
+        self.pointers.append((place + ThroughWord.HEAD, len(self.records)))
+        self.records += Head(0)
 
     def _write_row(
         self, places: BufferPlaces, position: int, planned: PlannedStep, step: Step, waits: bool
@@ -106,18 +145,24 @@ class RowWriter:
                     self.point(self.word(), further(place, moved))
             self.records += (*share.arguments, *self._tails.get(call.kernel, ()))
 
+    @property
+    def _keeps_rows(self) -> bool:
+        """Whether workers keep the rows of what is written now."""
+        return self.part is not None or self.times > 1
+
     def _shares(self, call: Call, accesses: int) -> Sequence[RowShare]:
         """The parts of a step that have rows of their own: those of a product in a loop."""
         found: Sequence[RowShare] = ()
-        if self.times > 1 and isinstance(call.kernel, Kernel):
-            found = shares(call.kernel, call.arguments, len(self.blocks))
+        if self._keeps_rows and isinstance(call.kernel, Kernel):
+            number, parts = (0, len(self.blocks)) if self.part is None else self.part[:2]
+            found = shares(call.kernel, call.arguments, parts)
             if self.part is not None:
-                found = found[self.part.number : self.part.number + 1]
+                found = found[number : number + 1]
         return found or (RowShare(call.arguments, (0,) * accesses, 0),)
 
     def _cut(self, call: Call, planned: PlannedStep, share: RowShare) -> tuple[int, int, int]:
         """The iterations of a part of a step, from one to another, and how many are a group."""
-        if self.times == 1 or not isinstance(call.kernel, Kernel):
+        if not (self._keeps_rows and isinstance(call.kernel, Kernel)):
             return 0, planned.total, planned.grain
         if share.total:
             return 0, share.total, planned.grain
@@ -286,25 +331,12 @@ class _BodyWriter:
                 self._finish(found[0], found[1])
             writer.drafts, writer.part = [], part
             found = self._write_trips()
-            self._write_rows(record + len(ThroughWord) * number)
+            writer.write_part(record + len(ThroughWord) * number)
         writer.drafts, writer.part = drafts, None
         row = Row(native.through(), record, 0, len(ranges), 1)
         writer.drafts.append(PlannedRow(row, True, seconds, False, writer.times))
         writer.go(writer.control(ControlKind.GO))  # what follows waits
         return found
-
-    def _write_rows(self, place: int) -> None:
-        """The rows of a part as words of a record, with their head; what runs them begins at a
-        place."""
-        writer, records = self.writer, self.writer.records
-        for word in (ThroughWord.FIRST, ThroughWord.BEHIND):
-            writer.pointers.append((place + word, len(records)))
-            if word == ThroughWord.FIRST:
-                for row, *_ in writer.drafts:
-                    writer.pointers.append((len(records) + Row._fields.index("record"), row.record))
-                    records += row._replace(record=0)
-        writer.pointers.append((place + ThroughWord.HEAD, len(records)))
-        records += Head(0)
 
     def _write_trips(self) -> WrittenLoop:
         """The rows of all trips."""

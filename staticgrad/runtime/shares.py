@@ -12,7 +12,7 @@ product is the same chain in whatever tile, and rows of a map do not read each o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from math import prod
 from typing import Final
@@ -53,7 +53,8 @@ def finer(kernel: Kernel, total: int, grain: int, workers: int) -> int:
     return min(grain, half) if grain else half
 
 
-def shares(kernel: Kernel, arguments: Sequence[int], workers: int) -> tuple[RowShare, ...]:
+@lru_cache(maxsize=4096)
+def shares(kernel: Kernel, arguments: tuple[int, ...], workers: int) -> tuple[RowShare, ...]:
     """The shares of a product of matrices; none where rows are too few, or a factor too large."""
     number = None if workers == 1 else rows_of(kernel)
     if number is None:
@@ -68,11 +69,9 @@ def shares(kernel: Kernel, arguments: Sequence[int], workers: int) -> tuple[RowS
     around = (*kernel.axes, *stage.k, *stage.j)
     if itemsize * prod(_value(axis.extent, values) for axis in around) > NEAR:
         return ()
-    strides = dict(_strides(stage))
-    steps = [
-        _value(strides.get(operand.name, 0), values) * operand.dtype.itemsize
-        for operand in kernel.operands
-    ]
+    steps = _steps(kernel, stage, values)
+    if steps is None:
+        return ()
     found = []
     for first in range(0, rows, share):
         own = list(arguments)
@@ -80,6 +79,18 @@ def shares(kernel: Kernel, arguments: Sequence[int], workers: int) -> tuple[RowS
         total = evaluate(kernel.iterations(own), {})
         found.append(RowShare(tuple(own), tuple(first * step for step in steps), total))
     return tuple(found)
+
+
+def _steps(kernel: Kernel, stage: Gemm, values: Mapping[str, int]) -> list[int] | None:
+    """How many bytes further each operand is in the next row; None if one is at several places, or
+    if the second factor is another one in each row."""
+    found: dict[str, int] = {}
+    for name, stride in _strides(stage):
+        step = _value(stride, values) * kernel.operand(name).dtype.itemsize
+        if found.setdefault(name, step) != step:
+            return None
+    steps = [found.get(operand.name, 0) for operand in kernel.operands]
+    return None if found.get(stage.b.operand, 0) != 0 else steps
 
 
 def _half(rows: int, workers: int) -> int:
@@ -90,8 +101,7 @@ def _half(rows: int, workers: int) -> int:
 def rows_of(kernel: Kernel) -> int | None:
     """The number of the argument that is how many rows a product has, and nothing else.
 
-    None where the kernel is no single product of matrices, whose second factor may lie in panels,
-    or where an operand is not the same stride further in each row.
+    None where the kernel is no single product of matrices, whose second factor may lie in panels.
     """
     if kernel.outer != "tiles" or kernel.listed is not None:
         return None
@@ -103,15 +113,11 @@ def rows_of(kernel: Kernel) -> int | None:
         return None
     rows = stage.i[0].extent
     others = {*_numbers((*kernel.axes, *stage.j, *stage.k)), *_sizes(stage)}
-    strides: dict[str, Extent] = {}
-    for operand, stride in _strides(stage):
-        if strides.setdefault(operand, stride) != stride:
-            return None
     for access in _accesses(stage):
         others.update(word for _, step in access.moves for word in str(step).split(" * "))
         if access.gather or access.positions:
             return None
-    if strides.get(stage.b.operand, 0) != 0 or not isinstance(rows, str) or rows in others:
+    if not isinstance(rows, str) or rows in others:
         return None
     return kernel.arguments.index(rows)
 
@@ -144,7 +150,7 @@ def _sizes(stage: Gemm) -> Iterator[str]:
             yield str(stage.i[0].extent)
 
 
-def _value(extent: Extent, values: dict[str, int]) -> int:
+def _value(extent: Extent, values: Mapping[str, int]) -> int:
     """The value of a number, an argument, or a product of two."""
     if isinstance(extent, int):
         return extent

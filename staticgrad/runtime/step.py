@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field
 from inspect import isfunction
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -140,6 +140,8 @@ class Table:
     #: Where the highest arena byte ends that the latest run touched, on the next border of 64
     #: bytes; None in a table that does not watch its kernels.
     highest_touched: int | None = None
+    #: Whether several steps may be one row (``row_chains``); not where each is called alone.
+    chains_steps: ClassVar[bool] = True
 
     def __init__(self, program: Program, plan: Plan) -> None:
         self.plan = plan
@@ -147,7 +149,8 @@ class Table:
         self._schedule = program.schedule
         self._shadows = self._make_shadows(program)
         places = BufferPlaces(plan, self._fixed_addresses(program))
-        self._words = Words(places, program.codes)
+        chained = self.chains_steps and not program.is_divisible
+        self._words = Words(places, program.codes, chained)
         if self._words.has_sections and not program.is_divisible:
             self._words.share(self._pool_address())
         self._view = self._words.array.data

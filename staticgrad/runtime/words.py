@@ -27,15 +27,16 @@ class Words:
 
     Attributes:
         array: all words. Those that point into the arena, or into what a run binds, are 0.
-        first_rows: the first row of each position of the plan, and behind the last one's.
+        first_rows: the first row of each position of the plan, and behind the last one's. The row
+            of a chain is that of its first position; the others' is the next one.
         waits: for each row whether every earlier one must be finished before it begins.
         arena_words, arena_offsets: words that point into the arena, and the bytes from its start.
         slots: by buffer that a run binds, words that point into it, with the bytes from its start.
     """
 
-    def __init__(self, places: BufferPlaces, codes: Codes) -> None:
+    def __init__(self, places: BufferPlaces, codes: Codes, chained: bool) -> None:
         workers = places.plan.workers
-        writer = RowWriter(workers, codes)
+        writer = RowWriter(workers, codes, chained)
         self.first_rows = (*writer.write(places), len(writer.drafts))
         self.waits = bytes(draft.waits for draft in writer.drafts)
         rows = shared(writer.drafts, workers)

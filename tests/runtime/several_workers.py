@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ctypes import c_int64
 from typing import Any
 
 import numpy as np
 
 import staticgrad as sg
 from passes.memory import Planner
+from staticgrad import native
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.ir.plan import Plan
 from staticgrad.native import ROW_WORDS, Row
 from staticgrad.native.plain_control import follow
+from staticgrad.native.through_code import ThroughWord
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.executor import Executor
 from staticgrad.runtime.step import Program, Table
@@ -30,13 +33,16 @@ class Claims(Table):
     worker, as if some stalled for as long as the barriers let them.
     """
 
+    chains_steps = False
+
     def __init__(self, program: Program, plan: Plan, seed: int) -> None:
         super().__init__(program, plan)
         self._random = np.random.default_rng(seed)
         self._driver = self._claim
         self.groups = 0
         self.rows = self._words.rows
-        self._check_parts()
+        if not self.chains_steps:
+            self._check_parts()
 
     def _claim(self, block: int, first: int, last: int) -> None:
         while first < last:
@@ -110,19 +116,59 @@ class Claims(Table):
         assert (memory[start + peak :] == 0xA5).all()
 
 
+class ChainedClaims(Claims):
+    """One whose workers run several steps for rows of their own, where they may.
+
+    Each worker takes a part of a chain; whose step is next is drawn for each step.
+    """
+
+    chains_steps = True
+
+    def _claim_between(self, start: int, stop: int) -> None:
+        chains = [row for row in self.rows[start:stop] if row.function == native.through()]
+        if not chains or any(row.function == 0 for part in parts_of(chains[0]) for row in part):
+            super()._claim_between(start, stop)
+            return
+        (chain,) = self.rows[start:stop]
+        parts, own = parts_of(chain), dict[int, list[Row]]()
+        parts = [parts[n] for n in self._random.permutation(len(parts))]
+        while parts or own:
+            free = [worker for worker in range(self.plan.workers) if worker not in own]
+            own |= {worker: parts.pop() for worker in free[: len(parts)]}
+            worker = int(self._random.choice([*own]))
+            row = own[worker].pop(0)
+            block = self._words.block(worker)
+            ENTRY(row.function)(row.record, block + row.own, row.first, row.total)
+            if not own[worker]:
+                del own[worker]
+
+
+def parts_of(through: Row) -> list[list[Row]]:
+    """The rows of each part that a row runs through."""
+    found = []
+    for part in range(through.total):
+        words = (c_int64 * len(ThroughWord)).from_address(
+            through.record + 8 * len(ThroughWord) * part
+        )
+        size = words[ThroughWord.BEHIND] - words[ThroughWord.FIRST]
+        every = (c_int64 * (size // 8)).from_address(words[ThroughWord.FIRST])
+        found.append([Row(*every[at : at + ROW_WORDS]) for at in range(0, size // 8, ROW_WORDS)])
+    return found
+
+
 def groups_of(row: Row) -> list[tuple[Row, int, int]]:
     """The groups of a row: (row, begin, end)."""
     step = row.grain or max(row.total, 1)
     return [(row, at, min(at + step, row.total)) for at in range(0, row.total, step)]
 
 
-def with_workers(f: sg.Compiled, workers: int, seed: int) -> Executor:
+def with_workers(f: sg.Compiled, workers: int, seed: int, kind: type[Claims] = Claims) -> Executor:
     """``f`` as several workers run it."""
     planner = Planner(f.schedule, workers=workers)
 
     def make(program: Program, plan: Plan) -> Table:
         verify_plan(plan)
-        return Claims(program, plan, seed)
+        return kind(program, plan, seed)
 
     return Executor(
         f.program_graph,
@@ -133,7 +179,13 @@ def with_workers(f: sg.Compiled, workers: int, seed: int) -> Executor:
     )
 
 
-def check_equal_bytes(f: sg.Compiled, feeds: Mapping[str, Any], workers: int, seed: int) -> Claims:
+def check_equal_bytes(
+    f: sg.Compiled,
+    feeds: Mapping[str, Any],
+    workers: int,
+    seed: int,
+    kind: type[Claims] = Claims,
+) -> Claims:
     """Results and new parameters are those of one worker, to the byte; the table that ran."""
     parameters = f.graph.parameters
     old = [p.value for p in parameters]
@@ -142,7 +194,7 @@ def check_equal_bytes(f: sg.Compiled, feeds: Mapping[str, Any], workers: int, se
     new = [p.value for p in parameters]
     for parameter, value in zip(parameters, old, strict=True):
         parameter.value = value
-    executor = with_workers(f, workers, seed)
+    executor = with_workers(f, workers, seed, kind)
     found = executor.run(feeds)
     for one, other in zip(found.values(), wanted.values(), strict=True):
         assert one.tobytes() == other.tobytes()
