@@ -44,6 +44,7 @@ LAZY = {
     "staticgrad.native.user_calls": "Numba is loaded by the first function that it compiles",
     "staticgrad.planning.machine": "placements that first fit finds need no compiler",
     "staticgrad.planning.planner": "effort='exact' and others' policies alone need SciPy",
+    "staticgrad.planning.within": "others' policies alone need SciPy",
     "staticgrad.programs.derivatives": "derivatives of values need no compiler; few are forward",
     "staticgrad.programs.implicit": "tensors are loaded by who has them",
     "staticgrad.programs.transformed": "tensors are loaded by who has them",

@@ -22,6 +22,8 @@ from staticgrad.planning.problem import Net
 from staticgrad.planning.sequence_arrays import SequenceArrays
 from staticgrad.records import dataclass
 
+_FLAT: Final = 0.8  # share of the bytes beyond which flat walks spare them
+_COOL: Final = 0.5  # heat of flat walks, in mean costs of an op
 _SLOWER: Final = 60  # times that the code takes longer as it is written
 
 
@@ -115,6 +117,25 @@ class Descents:
         """The cheapest sequence within the goal that a walk of so much effort from this one meets,
         or the one of the least excess; ``heat`` is how much dearer a change may be at first, as a
         share of the cost of all ops."""
+        return self._walk(sequence, goal, heat, random, limit)
+
+    def flattened(
+        self, sequence: Sequence[int], most: int, price: int, random: Random, limit: int
+    ) -> list[int]:
+        """The best sequence that a walk of so much effort meets from one whose load is at most
+        ``most``: no load exceeds that, and bytes beyond ``_FLAT`` of it have a price, so that it
+        is easy to place, and near cheaper ones. A mean excess of all steps by a hundredth of that
+        costs as much as ``price`` / 1,600,000 of all ops."""
+        words = self._arrays.words
+        words[sequence_arrays.CAP], words[sequence_arrays.STEADY] = most, price
+        heat = _COOL / max(len(self.net.ops), 1)
+        found = self._walk(sequence, int(_FLAT * most), heat, random, limit)
+        words[sequence_arrays.CAP], words[sequence_arrays.STEADY] = sequence_arrays.BEYOND_ALL, 0
+        return found
+
+    def _walk(
+        self, sequence: Sequence[int], goal: int, heat: float, random: Random, limit: int
+    ) -> list[int]:
         walk, _ = _code_of(walk_code.walk)  # few callers walk
         words = self._arrays.words
         words[sequence_arrays.HOT] = 1 + int(heat * sequence_arrays.SCALE)

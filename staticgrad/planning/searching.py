@@ -16,7 +16,7 @@ from staticgrad.planning.descents import Descents, Slope
 
 _WORSE: Final = 0.03  # share of the overhead that a rebuilt sequence may be dearer by
 _ROUND: Final = 15_000  # effort of what a rebuild does beside descending and trimming
-_HEATS: Final = (0.003, 0.02, 0.01, 0.001, 0.05, 0.005, 0.15, 0.002)  # of the cost of all ops
+_HEATS: Final = (0.003, 0.02, 0.01, 0.005, 0.05, 0.005, 0.01, 0.002)  # of the cost of all ops
 _WALKS: Final = 8
 _FEWEST: Final = 2
 _SHORT: Final = 150  # ops up to which there are most walks

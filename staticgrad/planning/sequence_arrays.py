@@ -49,7 +49,9 @@ IDLE: Final = 34  # whether a change may leave runs that nobody reads
 BEST: Final = 35  # length of the best sequence
 BEST_EXCESS: Final = 36
 BEST_COST: Final = 37
-WORDS: Final = 38
+CAP: Final = 38  # the load that no change may exceed
+STEADY: Final = 39  # a price of excess that stays, or 0
+WORDS: Final = 40
 
 SCALE: Final = 1 << 32  # what the cost of all steps counts
 BEYOND_ALL: Final = 1 << 60  # the load of a sequence that no plan may have
@@ -169,6 +171,7 @@ class SequenceArrays:
         words = arrays["words"]
         words[STEPS], words[VALUES] = steps, values
         words[ROOM], words[EVENT_ROOM] = room, event_room
+        words[CAP] = BEYOND_ALL
         return cls(**arrays)
 
 

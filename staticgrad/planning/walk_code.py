@@ -3,7 +3,8 @@
 Annealing (Kirkpatrick, Gelatt and Vecchi, Optimization by simulated annealing, 1983) drops values
 across gaps, takes repeated runs out, moves runs and swaps them. Bytes beyond the goal have a price
 that rises while there are any and falls while there are none, as in the search over sequences of
-FastSA ("A fast heuristic to optimize time-space tradeoff for large models"). A change is weighed by
+FastSA ("A fast heuristic to optimize time-space tradeoff for large models"). In a flat walk that
+price stays, the goal is below the budget, and no change may exceed that. A change is weighed by
 its window alone: what stands behind it needs the same values as before, and what the window needs
 from before lives longer, or less long, from its last event on.
 
@@ -21,6 +22,7 @@ from staticgrad.planning.sequence_arrays import (
     BEST_COST,
     BEST_EXCESS,
     BROKEN,
+    CAP,
     COST,
     EFFORT,
     EXCESS,
@@ -36,6 +38,7 @@ from staticgrad.planning.sequence_arrays import (
     RANDOM,
     ROOM,
     STAMP,
+    STEADY,
     STEPS,
     TOUCHED,
     TRIAL,
@@ -68,9 +71,12 @@ def walk(s: SequenceArrays) -> int:
     words = s.words
     lay_out(s)
     _survey(s)
-    words[BEST_EXCESS] = words[EXCESS] + 1
-    _keep_best(s)
     words[PRICE] = 20_000
+    if words[STEADY] > 0:
+        words[PRICE] = words[STEADY]
+    words[BEST_EXCESS] = words[EXCESS] + 1
+    words[BEST_COST] = words[COST] + 1
+    _keep_best(s)
     words[HEAT] = words[HOT]
     whole = words[EFFORT]
     cooled = 0
@@ -94,8 +100,11 @@ def walk(s: SequenceArrays) -> int:
 
 
 def _set_price(s: SequenceArrays) -> int:
-    """Raise the price of excess while there is any, and lower it while there is none."""
+    """Raise the price of excess while there is any, and lower it while there is none, but for one
+    that stays."""
     words = s.words
+    if words[STEADY] > 0:
+        return 0
     if words[EXCESS] > 0:
         words[PRICE] = 1 + words[PRICE] * 108 // 100
         if words[PRICE] > _DEAREST:
@@ -110,16 +119,30 @@ def _set_price(s: SequenceArrays) -> int:
 def _keep_best(s: SequenceArrays) -> int:
     """Copy the sequence where none was as good."""
     words = s.words
-    better = words[EXCESS] < words[BEST_EXCESS]
-    if words[EXCESS] == 0 and words[BEST_EXCESS] == 0:
-        better = words[COST] < words[BEST_COST]
-    if better:
+    if _is_better(s) == 1:
         for t in range(0, words[LENGTH]):
             s.walked[t] = s.sequence[t]
         words[BEST] = words[LENGTH]
         words[BEST_EXCESS] = words[EXCESS]
         words[BEST_COST] = words[COST]
         words[EFFORT] = words[EFFORT] - words[LENGTH] // 2
+    return 0
+
+
+def _is_better(s: SequenceArrays) -> int:
+    """Whether the sequence has less excess than the best, or costs less where both have none; where
+    the price stays, whether it costs less with the price of its excess."""
+    words = s.words
+    if words[STEADY] > 0:
+        worse = words[COST] - words[BEST_COST]
+        if worse + _priced(s, words[EXCESS] - words[BEST_EXCESS]) < 0:
+            return 1
+        return 0
+    better = words[EXCESS] < words[BEST_EXCESS]
+    if words[EXCESS] == 0 and words[BEST_EXCESS] == 0:
+        better = words[COST] < words[BEST_COST]
+    if better:
+        return 1
     return 0
 
 
@@ -158,7 +181,7 @@ def _weighed(s: SequenceArrays, count: int) -> int:
         return 0
     excess = excess + _excess_before(s)
     worse = dearer + _priced(s, excess)
-    if worse <= 0 or worse <= words[HEAT] * _drawn_log(s) // 1024:
+    if words[BROKEN] == 0 and (worse <= 0 or worse <= words[HEAT] * _drawn_log(s) // 1024):
         return 1
     _forget_before(s)
     return 0
@@ -273,6 +296,8 @@ def _window_excess(s: SequenceArrays, count: int) -> int:
         alive = words[ALIVE]
         s.window_load[i] = load
         s.window_alive[i] = alive
+        if load > words[CAP]:
+            words[BROKEN] = words[BROKEN] + 1
         if load > words[GOAL]:
             excess = excess + load - words[GOAL]
     words[EFFORT] = words[EFFORT] - 3 * count
@@ -348,6 +373,8 @@ def _excess_before(s: SequenceArrays) -> int:
             excess = excess - old + goal
         if new > goal:
             excess = excess + new - goal
+        if new > words[CAP] and new > old:
+            words[BROKEN] = words[BROKEN] + 1
     words[EFFORT] = words[EFFORT] - lo + begin - 4 * words[MOVED]
     return excess
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 
 from staticgrad.config import options
 from staticgrad.errors import ArgumentError, BudgetInfeasible, VerifyError
-from staticgrad.planning import planner
+from staticgrad.planning import within
 from staticgrad.planning.bounds import lower_bound
 from staticgrad.planning.checking import check_plan
 from staticgrad.planning.descents import SLOPES, Descents
@@ -298,7 +298,7 @@ def test_a_plan_in_which_nothing_runs_again_ends_the_search(monkeypatch):
     def searched(*_):
         raise AssertionError("searched for a cheaper plan than the cheapest")
 
-    monkeypatch.setattr(planner, "_searched", searched)
+    monkeypatch.setattr(within.Within, "_search", searched)
     values = [
         MemoryValue(name, size) for name, size in (("a", 100), ("b", 100), ("c", 1), ("d", 1))
     ]

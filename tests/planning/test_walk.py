@@ -6,11 +6,13 @@ import random
 
 from hypothesis import given, settings, strategies as st
 
+from benchmarks.memory_problems import random_graph
 from staticgrad.config import options
 from staticgrad.planning import sequence_arrays
 from staticgrad.planning.checking import check_plan
 from staticgrad.planning.descents import Descents
 from staticgrad.planning.exact import solved
+from staticgrad.planning.placed import MemoryPlan
 from staticgrad.planning.planner import plan_abstract
 from staticgrad.planning.problem import MemoryOp, MemoryProblem, MemoryValue, Net
 from staticgrad.planning.runs import Runs, is_valid
@@ -21,8 +23,13 @@ seeds = st.integers(0, 10_000)
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=seeds, heat=st.sampled_from([0.01, 1.0]), share=st.sampled_from([0.9, 0.7, 0.5]))
-def test_a_walk_knows_the_loads_and_the_lives_of_its_sequence(seed, heat, share):
+@given(
+    seed=seeds,
+    heat=st.sampled_from([0.01, 1.0]),
+    share=st.sampled_from([0.9, 0.7, 0.5]),
+    price=st.sampled_from([0, 5_000]),
+)
+def test_a_walk_knows_the_loads_and_the_lives_of_its_sequence(seed, heat, share, price):
     """Loads, bytes alive and events are mended change by change; here they are those of the last
     sequence, counted anew by other code."""
     net = Net.of(random_problem(seed, 12))
@@ -41,6 +48,9 @@ def test_a_walk_knows_the_loads_and_the_lives_of_its_sequence(seed, heat, share)
     words[sequence_arrays.HOT] = int(heat * sequence_arrays.SCALE)
     words[sequence_arrays.RANDOM] = seed + 1
     words[sequence_arrays.EFFORT] = 8_000
+    words[sequence_arrays.STEADY] = price
+    if price:
+        words[sequence_arrays.CAP] = Runs(net, order).peak
     walk(arrays)
     length = words[sequence_arrays.LENGTH]
     last = arrays.sequence[:length].tolist()
@@ -49,11 +59,50 @@ def test_a_walk_knows_the_loads_and_the_lives_of_its_sequence(seed, heat, share)
     assert runs.sequence == last
     assert arrays.load[:length].tolist() == runs.loads
     assert arrays.across[: length + 1].tolist() == runs.across
+    assert not price or runs.peak <= words[sequence_arrays.CAP]
     beyond = sum(max(0, load - goal) for load in runs.loads)
     assert words[sequence_arrays.EXCESS] == beyond
     for value, events in enumerate(runs.events):
         begin, end = arrays.event_at[value], arrays.event_at[value + 1]
         assert arrays.event[begin:end].tolist() == events
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=seeds, share=st.sampled_from([0.9, 0.7]), price=st.sampled_from([5_000, 50_000]))
+def test_a_flat_walk_pays_for_bytes_near_a_limit_and_never_exceeds_it(seed, share, price):
+    """What it minimizes is counted here in fractions: the cost, and so much for the mean of what
+    loads have beyond four fifths of the limit."""
+    net = Net.of(random_problem(seed, 12))
+    descents = Descents(net)
+    goal = int(share * Runs(net, range(len(net.ops))).peak)
+    start = descents.walked(range(len(net.ops)), goal, 0.05, random.Random(seed), 20_000)
+    most = max(goal, descents.peak)
+    found = descents.flattened(start, most, price, random.Random(seed), 20_000)
+    runs = Runs(net, found)
+    assert is_valid(net, found)
+    assert runs.peak == descents.peak <= most
+
+    def paid(each: Runs) -> float:
+        goal = int(0.8 * most)
+        beyond = sum(max(0, load - goal) for load in each.loads) / (goal * len(net.ops) + 1)
+        return each.cost / net.total + beyond * price * 2**18 / sequence_arrays.SCALE
+
+    assert paid(runs) <= paid(Runs(net, start)) + 1e-4
+
+
+def test_flat_walks_let_a_sequence_be_placed():
+    """Sequences whose loads just keep a budget have arenas beyond it; flatter ones of nearly the
+    same cost do not. Random steps of random sizes are the hardest to place."""
+    net = Net.of(random_graph(80))
+    order = range(len(net.ops))
+    budget = Runs(net, order).peak // 2
+    descents, randoms = Descents(net), random.Random(2)
+    start = descents.walked(order, budget, 0.01, randoms, 4_000_000)
+    assert descents.peak <= budget
+    flat = descents.flattened(start, budget, 15_000, randoms, 8_000_000)
+    tall, low = (MemoryPlan.of(net, each, 0, budget, short=True).height for each in (start, flat))
+    assert low <= budget < tall / 1.05
+    assert net.cost(flat) < 1.01 * net.cost(start)
 
 
 @settings(max_examples=6, deadline=None)

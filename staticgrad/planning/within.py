@@ -1,0 +1,259 @@
+"""The cheapest plan that is found within a budget: sequences are sought by load, then placed.
+
+Each sequence that is cheaper than all plans before it is placed, and what counts is its arena.
+Where that exceeds a budget which the load keeps, flat walks look for sequences about as cheap in
+which fewer bytes are alive near the budget: those are placed more easily. Where they find none,
+searches aim lower by what placement lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from random import Random
+from typing import Final
+
+from staticgrad.planning.descents import SLOPES, Descents
+from staticgrad.planning.placed import MemoryPlan
+from staticgrad.planning.problem import Net
+from staticgrad.planning.searching import hot_walks, rebuilt, walked
+
+#: The load of a sequence, its cost, and its steps.
+Found = tuple[int, float, list[int]]
+#: Effort of descents, of walks and of rebuilding: for any problem, and for each of its events.
+_EFFORTS: Final[dict[str, tuple[tuple[int, int], ...]]] = {
+    "fast": ((40_000_000, 20_000), (0, 0), (0, 0)),
+    "default": ((40_000_000, 20_000), (60_000_000, 20_000), (40_000_000, 40_000)),
+    "exact": ((40_000_000, 20_000), (60_000_000, 20_000), (40_000_000, 40_000)),
+}
+_REBUILT: Final = 2_000  # ops up to which sequences are rebuilt
+_SHORT: Final = 150  # ops up to which there are many walks
+_TRIES: Final = 8  # sequences that are placed, the cheapest first
+_FLAT: Final = 4  # sequences that flat walks begin with
+_PRICES: Final = (5_000, 15_000, 50_000)  # of bytes near the budget in flat walks, in turn
+_FLAT_PART: Final = 8  # part of the effort of walks that each flat one has
+_SAME: Final = 1.0 + 1e-9  # ratio of costs up to which they differ by rounding alone
+_DEAR: Final = 1.25  # cost, in costs of all ops, from which on there are more ways to search
+_CLOSE: Final = 1.02  # ratio of arena to budget up to which more effort may place a sequence
+_LOOSE: Final = 1.01  # ratio of arena to load from which on a plan is placed more tightly
+_NEAR: Final = 0.01  # cost, in costs of all ops, that placement may lose
+_LOWER: Final = (1.0, 2.0, 4.0)  # goals below the budget, in what placement missed it by
+
+
+class Within:
+    """A search for the cheapest plan within a budget.
+
+    ``best`` is the plan, or None; ``smallest`` is the smallest arena of all that were placed, and
+    ``over`` the fewest bytes by which one exceeded the budget of those that would be cheaper.
+    """
+
+    def __init__(
+        self, net: Net, budget: int, effort: str, seed: int, bound: int, smallest: int
+    ) -> None:
+        self.net, self.budget, self.bound = net, budget, bound
+        self.smallest, self.over = smallest, 0
+        self.best: MemoryPlan | None = None
+        self.found: list[Found] = []
+        self.descents, self.random = Descents(net), Random(seed)
+        events = sum(map(len, (*net.reads, *net.makes)))
+        efforts = (least + each * events for least, each in _EFFORTS[effort])
+        self.descending, self.walking, self.rebuilding = efforts
+
+    def seek(self) -> None:
+        """Find the plan."""
+        self._seek()
+        best = self.best
+        if best is not None and best.height > best.load * _LOOSE:
+            tight = MemoryPlan.of(self.net, best.sequence, self.bound, short=True)
+            self.best = min(best, tight, key=lambda plan: plan.height)
+
+    def _seek(self) -> None:
+        self.found += self._descended()
+        if self._is_free_placed():
+            return
+        self._search()
+        if self._is_free_placed():
+            return
+        if self.walking:
+            self.found += self._flat(self.found, _PRICES[0])
+        self.place(self.found)
+        if not self.over:
+            self.place(self._rebuilt())
+            return
+        for price in _PRICES[1:] if self.walking else ():
+            flat = self._flat(self.found, price)
+            self.found += flat
+            self.place(flat)
+            if self._is_near():
+                return
+        self._aim_lower()
+
+    def place(self, found: Sequence[Found]) -> None:
+        """Place the cheapest of sequences, up to the first whose arena keeps the budget; where none
+        does, the one that misses it by the least again, with more effort."""
+        self.over = 0
+        missed: list[MemoryPlan] = []
+        for sequence in self._cheapest(found, _TRIES):
+            if self.best is not None and self.net.cost(sequence) * _SAME >= self.best.cost:
+                break
+            plan = MemoryPlan.of(self.net, sequence, self.bound, self.budget, short=True)
+            if self._is_kept(plan):
+                break
+            missed.append(plan)
+        if missed:
+            missed.sort(key=lambda plan: plan.height)
+            self.over = missed[0].height - self.budget
+            if self.best is None and missed[0].height <= _CLOSE * self.budget:
+                nearest = missed[0].sequence
+                self._is_kept(MemoryPlan.of(self.net, nearest, self.bound, self.budget))
+        elif found and self.best is None:
+            self._is_kept(MemoryPlan.of(self.net, min(found)[2], self.bound, self.budget))
+
+    def _is_kept(self, plan: MemoryPlan) -> bool:
+        """Whether the arena of a plan keeps the budget; it is the best so far then."""
+        self.smallest = min(self.smallest, plan.height)
+        if plan.height <= self.budget:
+            self.best = plan
+        return plan.height <= self.budget
+
+    def _is_near(self) -> bool:
+        """Whether the plan costs little more than the cheapest sequence within the budget."""
+        least = min(cost for load, cost, _ in self.found if load <= self.budget)
+        return self.best is not None and self.best.cost - least <= _NEAR * self.net.total
+
+    def _is_free_placed(self) -> bool:
+        """Whether a sequence that runs nothing again is placed: no plan is cheaper."""
+        free = [each for each in self.found if self._is_free(each)]
+        self.place(free)
+        if free and self.best is None:
+            self.place(self._flat(free, _PRICES[0]))
+        return self.best is not None and self.best.cost <= self.net.total * _SAME
+
+    def _is_free(self, found: Found) -> bool:
+        """Whether what was found keeps the budget and runs nothing again."""
+        return found[0] <= self.budget and found[1] <= self.net.total * _SAME
+
+    def _kept(self, sequence: list[int]) -> Found:
+        """What the descents made last."""
+        return self.descents.peak, self.net.cost(sequence), sequence
+
+    def _descended(self) -> list[Found]:
+        """What each descent ends at, trimmed."""
+        descents, goal = self.descents, self.budget
+        found: list[Found] = []
+        given = list(range(len(self.net.ops)))
+        stop = descents.effort + self.descending
+        for slope in SLOPES:
+            least, left = int(goal * slope.share), stop - descents.effort
+            sequence = descents.descended(given, least, slope, self.random, left)
+            if descents.peak <= goal:
+                limit = self.descending // 4
+                sequence = descents.trimmed(sequence, goal, self.random, 0.0, limit)
+            found.append(self._kept(sequence))
+            if descents.effort > stop:
+                break
+        return found
+
+    def _search(self) -> None:
+        """Add what searches make of sequences that descents ended at, and what other policies
+        give."""
+        if not self.walking:
+            return
+        descents, goal, short = self.descents, self.budget, len(self.net.ops) <= _SHORT
+        given = list(range(len(self.net.ops)))
+        if len(self.net.ops) <= _REBUILT:
+            self.found += self._by_others()
+        ends = [sequence for _, _, sequence in _ends(self.found, goal)]
+        starts = [given, ends[0], given] if short else [*ends, given]
+        walks = walked(descents, starts, goal, self.random, self.walking)
+        self.found += self._until_free(walks, goal)
+        best = _ends(self.found, goal)[0]
+        if short and (best[0] > goal or best[1] > _DEAR * self.net.total):
+            self.found += hot_walks(descents, given, goal, self.walking // 2)
+
+    def _until_free(self, found: Iterable[Found], goal: int) -> Iterator[Found]:
+        """What is found up to the first that keeps the goal and runs nothing again: none is
+        cheaper. Of many ops all is, since such a sequence of fewer bytes is easier to place."""
+        for each in found:
+            yield each
+            if self._is_free(each) and each[0] <= goal and len(self.net.ops) <= _SHORT:
+                break
+
+    def _by_others(self) -> list[Found]:
+        """What other policies propose, and the cheapest and the lowest of each brought to the
+        budget."""
+        from staticgrad.planning import policies
+
+        descents, goal, limit = self.descents, self.budget, self.descending // 4
+        found: list[Found] = []
+        for policy in policies.STARTS:
+            theirs = policies.proposed(descents, policy, goal)
+            found += theirs
+            for _, _, sequence in _ends(theirs, goal):
+                low = descents.descended(sequence, goal, SLOPES[0], self.random, limit)
+                if descents.peak <= goal:
+                    low = descents.trimmed(low, goal, self.random, 0.0, limit)
+                found.append(self._kept(low))
+        return found
+
+    def _cheapest(self, found: Sequence[Found], count: int) -> list[list[int]]:
+        """The cheapest sequences within the budget, no two of one cost."""
+        fitting: dict[float, list[int]] = {}
+        for load, cost, sequence in sorted(found):  # of one cost the least load
+            if load <= self.budget:
+                fitting.setdefault(cost, sequence)
+        return [fitting[cost] for cost in sorted(fitting)[:count]]
+
+    def _flat(self, found: Sequence[Found], price: int) -> list[Found]:
+        """What flat walks find from the cheapest sequences within the budget."""
+        limit = self.walking // _FLAT_PART
+        starts = self._cheapest(found, _FLAT) if limit else []
+        flatten, random = self.descents.flattened, self.random
+        return [self._kept(flatten(each, self.budget, price, random, limit)) for each in starts]
+
+    def _rebuilt(self) -> list[Found]:
+        """What ruin and rebuild makes of the cheapest sequence that keeps the budget."""
+        count, start = len(self.net.ops), _ends(self.found, self.budget)[0]
+        if not self.rebuilding or count > _REBUILT or start[0] > self.budget:
+            return []
+        if count <= _SHORT and start[1] <= _DEAR * self.net.total:  # walks find as much
+            return []
+        descents, budget = self.descents, self.budget
+        sequence = rebuilt(descents, start[2], budget, self.random, self.rebuilding)
+        return [(budget, self.net.cost(sequence), sequence)]
+
+    def _aim_lower(self) -> None:
+        """Bring the cheapest sequences to lower goals, and walk from there."""
+        lost = self.over
+        for share in _LOWER:  # placement may lose again what it lost before
+            goal = max(self.bound, self.budget - int(share * lost))
+            low = self._lowered(goal)
+            self.found += low
+            self.place([*low, *self._flat(low, _PRICES[1])])
+            if self._is_near() or goal <= self.bound:
+                break
+
+    def _lowered(self, goal: int) -> list[Found]:
+        """The cheapest sequences within the budget brought to a lower goal, and walks from
+        there."""
+        descents, random, limit = self.descents, self.random, self.descending // _TRIES
+        near = sorted((f for f in self.found if f[0] <= self.budget), key=lambda f: f[1])[:_TRIES]
+        low = []
+        for _, _, sequence in near:
+            sequence = descents.descended(sequence, goal, SLOPES[0], random, limit)
+            if descents.peak <= goal:
+                sequence = descents.trimmed(sequence, goal, random, 0.0, limit)
+            low.append(self._kept(sequence))
+        if self.walking:
+            starts = [sequence for _, _, sequence in near[:2]]
+            part = 2 if len(self.net.ops) <= _SHORT else 1  # of few ops, walks are short already
+            walks = walked(descents, starts, goal, random, self.walking // part)
+            low += self._until_free(walks, goal)
+        return low
+
+
+def _ends(found: Sequence[Found], goal: int) -> list[Found]:
+    """The cheapest that keeps the goal, or the lowest if none does, and the cheapest of all."""
+    if not found:
+        return []
+    first = min(found, key=lambda each: (each[0] > goal, each[1] if each[0] <= goal else each[0]))
+    return [first, min(found, key=lambda each: each[1])]
