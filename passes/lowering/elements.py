@@ -102,6 +102,7 @@ class _StepRun:
         self._sizes = dict(zip(self.kernel.arguments, step.arguments, strict=True))
         self._bound = bound_places(step)
         self._results: dict[str, Expr] = {}
+        self._orders: dict[Expr, list[Expr]] = {}
 
     def run(self) -> None:
         """All outer iterations, in order."""
@@ -303,9 +304,12 @@ class _StepRun:
         self._results[check.name] = ex.ref(name, I64)
 
     def _value(self, root: Expr, at: Mapping[str, RowPlace], known: dict[int, Expr]) -> Expr:
-        for node in postorder([root], known):
-            args = tuple(known[id(arg)] for arg in node.args)
-            known[id(node)] = self._node(node, args, at)
+        if root not in self._orders:  # each iteration asks again
+            self._orders[root] = [*postorder([root])]
+        for node in self._orders[root]:
+            if id(node) not in known:
+                args = tuple([known[id(arg)] for arg in node.args])
+                known[id(node)] = self._node(node, args, at)
         return known[id(root)]
 
     def _node(self, node: Expr, args: tuple[Expr, ...], at: Mapping[str, RowPlace]) -> Expr:

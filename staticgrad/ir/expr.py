@@ -486,11 +486,15 @@ def postorder(roots: Iterable[Expr], known: Iterable[int] = ()) -> Iterator[Expr
         if id(node) in done:
             stack.pop()
             continue
-        if node.args:
-            waiting = [arg for arg in node.args[::-1] if id(arg) not in done]
-            if waiting:
-                stack += waiting
+        for arg in node.args:
+            if id(arg) in done:
                 continue
-        stack.pop()
-        done.add(id(node))
-        yield node
+            if arg.args:
+                stack.append(arg)
+                break
+            done.add(id(arg))
+            yield arg
+        else:
+            stack.pop()
+            done.add(id(node))
+            yield node
