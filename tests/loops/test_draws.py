@@ -90,9 +90,9 @@ def arrays(trips: int) -> tuple[Any, Any]:
 
 
 def test_dropout_of_a_recurrent_state_is_the_same_however_it_runs() -> None:
-    given_x, given_w = arrays(6)
+    given_x, given_w = arrays(4)
     rng = sg.random.Generator(SEED)
-    x, w = variable("x", sg.float32, (6, 3, 4)), variable("w", sg.float32, (4, 4))
+    x, w = variable("x", sg.float32, (4, 3, 4)), variable("w", sg.float32, (4, 4))
     hs = dropped(rng, x, w)
     graph = sg.Graph({"hs": hs, "dw": sg.grad((hs * hs).sum(), w)}, inputs=[x, w])
     feeds = {"x": given_x, "w": given_w}
@@ -108,7 +108,7 @@ def test_dropout_of_a_recurrent_state_is_the_same_however_it_runs() -> None:
         assert {name: a.tobytes() for name, a in found.items()} == wanted, way
     # The same masks, trip by trip, in NumPy.
     h, states = np.zeros((3, 4)), sg.evaluate(hs, feeds)
-    for i in range(6):
+    for i in range(4):
         kept = (words(0, i, shape=(3, 4)) >> np.uint32(8)) * 2.0**-24 >= np.float32(0.4)
         h = np.tanh(given_x[i] + np.where(kept, h / 0.6, 0.0) @ given_w)
         np.testing.assert_allclose(states[i], h, rtol=2e-4, atol=1e-5)
