@@ -2,8 +2,9 @@
 
 Descents go down from each start through levels of bytes and leave a sequence at each. From the
 cheapest of each level, and from those of other descents, repeated runs are taken out at random, and
-others found in their place; at last, by turns, each run of each sequence is exchanged for others
-(``passes.remat.exchanges``), and sequences, and orders, are walked from (``passes.remat.walks``).
+others found in their place; then, by turns, each run of each sequence is exchanged for others
+(``passes.remat.exchanges``), and sequences, and orders, are walked from (``passes.remat.walks``);
+at last flat walks lead from the cheapest of each level to such as have fewer bytes near it.
 Effort is counted, not timed, and grows with the schedule: a problem always gives the same
 sequences.
 """
@@ -35,6 +36,7 @@ _IMPROVING: Final = (1.1, 160_000_000)
 #: Effort of hot walks beside that, as a share of that before, and at most.
 _HOT: Final = (0.9, 26_000_000)
 _ANEW_SHARE: Final = 0.5  # of the effort of exchanges and walks, where hot walks found something
+_FLAT: Final = (5_000, 20_000)  # price of bytes near a level, and effort of a flat walk for each op
 _ROUNDS: Final = 4  # of exchanges, then walks
 _EXCHANGING: Final = 0.6  # share of a round for exchanges
 #: Ops up to which there are any: beyond, they find little, and each point more is to be placed.
@@ -234,6 +236,19 @@ class BudgetSearch:
             self.cheapest.add(found)
         if self.cheapest.found is not before:
             self._exchange_and_walk(_ANEW_SHARE)
+        self._flatten()
+
+    def _flatten(self) -> None:
+        """Walk from the cheapest of each level to such as have fewer bytes near it: where the load
+        is at the level everywhere, hardly a change keeps it, and cheaper ones are out of reach."""
+        price, each = _FLAT
+        for goal in self.levels:
+            best = self.cheapest.within(goal)
+            if best is not None and len(best.ops) > len(self.net.ops):
+                limit = each * len(self.net.ops)
+                ops = self.descents.flattened(best.ops, goal, price, self.random, limit)
+                self._kept(ops)
+                self._trim(ops, goal, 0.0)
 
     def _exchange_and_walk(self, part: float) -> None:
         """What exchanges find, walks begin with, and the other way round."""
