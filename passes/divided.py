@@ -68,6 +68,9 @@ class Divisions:
         except BudgetInfeasible as error:
             refused = [error]
         for each in self._each():
+            smallest = min(error.smallest_peak for error in refused)
+            if each.planner.bound(sizes, staged=staged) >= smallest:
+                continue  # it has no plan within the budget, and none that needs fewer bytes
             try:
                 return each.planner.plan(sizes, staged=staged)
             except BudgetInfeasible as error:
@@ -173,7 +176,7 @@ def divided(
         found = with_segments(graph, levels)
         if found is above.divided.graph:
             continue
-        tried = _tried(made(found), at)
+        tried = _tried(made(found), at, None if budget is None else best.peak)
         if budget is not None and levels and tried.peak <= budget:
 
             def less_deep(kept: Fraction, levels: int = levels) -> _Tried:
@@ -215,8 +218,11 @@ def _filled(
     return best
 
 
-def _tried(candidate: Divided, sizes: Mapping[str, int]) -> _Tried:
-    """A candidate with its plan's bytes and predicted seconds."""
+def _tried(candidate: Divided, sizes: Mapping[str, int], refused: int | None = None) -> _Tried:
+    """A candidate with its plan's bytes and predicted seconds; where it cannot need fewer bytes
+    than were ``refused``, with its bound, and nothing is sought."""
+    if refused is not None and (bound := candidate.planner.bound(sizes)) >= refused:
+        return _Tried(candidate, bound, math.inf)
     try:
         plan = candidate.planner.plan(sizes)
     except BudgetInfeasible as error:

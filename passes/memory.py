@@ -157,6 +157,12 @@ class Planner:
         numbers = self._numbers(sizes, workers)
         return budget < self._lower_bound(sizes, numbers, copied, workers)
 
+    def bound(self, sizes: Mapping[str, int], *, staged: AbstractSet[str] = frozenset()) -> int:
+        """Bytes that no plan for these sizes can do without; nothing is sought for it."""
+        copied = frozenset(self.flow.index[name] for name in staged)
+        every = {1, self._workers(self.extents.at(sizes))}
+        return min(self._lower_bound(sizes, self._numbers(sizes, w), copied, w) for w in every)
+
     def _plan_for(self, workers: int, sizes: Mapping[str, int], staged: AbstractSet[str]) -> Plan:
         """The plan for these sizes and so many workers."""
         numbers = self._numbers(sizes, workers)

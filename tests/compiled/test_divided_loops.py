@@ -10,8 +10,13 @@ import pytest
 
 import staticgrad as sg
 from passes import segments
+from passes.divided import Divisions, divisions
+from passes.fuse import fuse
 from passes.loop_pairs import pairs_of
 from passes.loops.divisions import segment_length
+from passes.memory import Planner
+from passes.pipelines import pipeline
+from passes.remat.store_all import StoreAll
 from passes.segments import with_segments
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.plan_check import verify_plan
@@ -211,6 +216,41 @@ def test_budgets_are_met_at_sizes_far_from_the_hints(monkeypatch: pytest.MonkeyP
     assert len(f.explanation(times=times, n=5).steps) == len(plan.schedule.steps)
     with pytest.raises(BudgetInfeasible):
         f.plan(times=4000, n=5)
+
+
+def test_what_is_refused_names_the_smallest_peak_of_all_divisions_without_planning_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A division whose proven bound is no lower than what was refused is not sought."""
+    graph = pipeline("O1")(recurrent(64)[0])
+    limits = StoreAll(), 1, 1, 0.0
+    each = [*divisions(graph, fuse, limits)]
+    refused: list[tuple[int, int]] = []
+    plan = Planner.plan
+
+    def counted(self: Planner, sizes: Any, **options: Any) -> Any:
+        try:
+            return plan(self, sizes, **options)
+        except BudgetInfeasible as error:
+            refused.append((error.lower_bound, error.smallest_peak))
+            raise
+
+    monkeypatch.setattr(Planner, "plan", counted)
+    smallest = []
+    for found in each:
+        with pytest.raises(BudgetInfeasible) as alone:
+            found.planner.plan({"n": 5})
+        assert found.planner.bound({"n": 5}) == alone.value.lower_bound
+        smallest.append(alone.value.smallest_peak)
+    assert len({*smallest}) > 1
+    for first in (each[0], each[-1]):
+        refused.clear()
+        with pytest.raises(BudgetInfeasible) as together:
+            Divisions(first.planner, lambda: iter(each)).plan({"n": 5})
+        assert together.value.smallest_peak == min(smallest)
+        for place, (bound, _) in enumerate(refused):
+            assert all(bound < peak for _, peak in refused[:place])
+    assert len(refused) < len(each)  # the last division is the smallest
 
 
 def test_a_loop_without_carries_runs_again_in_segments() -> None:
