@@ -27,7 +27,16 @@ from passes.lowering.window_products import window_place
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
 from staticgrad.ir.forms import WindowAxis, WindowProduct
-from staticgrad.ir.kernel_stages import FEW, Accumulate, Axis, Columns, Map, Scalar, Stage, Store
+from staticgrad.ir.kernel_stages import (
+    FEW,
+    Accumulate,
+    Axis,
+    Columns,
+    Map,
+    Scalar,
+    Stage,
+    Store,
+)
 from staticgrad.types.dim import Size
 from staticgrad.types.tensor import c_strides, hint_value
 
@@ -36,6 +45,8 @@ _MOST_TAPS: Final = 49
 _MOST_RESIDUES: Final = 9
 #: Elements of a channel of all images that are copied with their border, at most.
 _COPIED: Final = 1 << 17
+#: Rows of elements side by side: the chain of one waits for each of its terms.
+_TOGETHER: Final = 4
 #: The scratch buffers of a filter: rows of its taps, and the copy.
 _ROWS, _COPY = 0, 1
 
@@ -93,16 +104,36 @@ class WindowChannels(WindowMaps):
         """Elements as chains of taps, of a channel that is copied with its border."""
         outer = self.lead
         extents = [axis.windows if self.over_windows else axis.image for axis in self.axes]
+        together, rows = _rows_together(extents), extents[-2:][0]
+        turns = -(-rows // together)
+        if together > 1:
+            step = self.axes[-2].step if self.over_windows else 1
+            self.wide[-2] = self.wide[-2] + step * (together * turns - rows)
+            extents[-2] = turns
         loops = self._loops(extents, len(outer))
         lead, names = along(*(axis.name for axis in outer)), [loop.name for loop in loops]
         copied = self._copied((), lead, len(outer) + len(loops))
-        self.places = (*lead, *along(*names))
-        total = ex.literal(0, self.dtype)
-        for tap in product(*(range(int(axis.taps)) for axis in self.axes)):
-            value = ex.load(self._place_of("", names, tap), self.dtype)
-            total = self._added(total, self._weight(lead, tap), value)
-        stage = Map(loops[-1], tuple(self.stores(self._rounded(total))), tuple(loops[:-1]))
-        return self.finish([copied, stage], outer)
+        stores: list[Store] = []
+        for row in range(together):
+            places = [*along(*names)]
+            if together > 1:
+                end = ends(0, together * turns - 1, rows)
+                places[-2] = AxisPlace(((names[-2], together),), row, end)
+            self.move_to((*lead, *places))
+            total = ex.literal(0, self.dtype)
+            for tap in product(*(range(int(axis.taps)) for axis in self.axes)):
+                value = self._of_copy(names, tap, row, together)
+                total = self._added(total, self._weight(lead, tap), value)
+            stores += self.stores(self._rounded(total))
+        stage = Map(loops[-1], tuple(stores), tuple(loops[:-1]))
+        return self.finish([*copied, stage], outer)
+
+    def _of_copy(self, names: Sequence[str], tap: Sequence[int], row: int, together: int) -> Expr:
+        """What a tap of an element is in the copy, that of a row among those side by side."""
+        access = self._place_of("", names, tap, row, together)
+        if (access, None) not in self.loaded:
+            self.loaded[access, None] = ex.load(access, self.dtype)
+        return self.loaded[access, None]
 
     def over(
         self, kind: str, lead: Sequence[AxisPlace], loops: Sequence[str], residue: Residue
@@ -139,9 +170,9 @@ class WindowChannels(WindowMaps):
         names = [*(y.name for y in ys), VECTOR]
         lead = along(n.name, "i0")
         given = self.element(windows, (*lead, *along(*names)))
-        copied: tuple[Stage, ...] = ()
+        copied: Sequence[Stage] = ()
         if self._pays_to_copy(images.type.shape[0]):
-            copied = (self._copied((n,), lead, made + 1 + len(ys)),)
+            copied = self._copied((n,), lead, made + 1 + len(ys))
         along_row = self.loop(VECTOR, self.axes[-1].windows)
         down: list[Accumulate] = []
         kept: list[Store] = []
@@ -205,12 +236,25 @@ class WindowChannels(WindowMaps):
         """Elements of the copy from one image, and one place along each axis, to the next."""
         return c_strides((1, *self.wide))
 
-    def _place_of(self, n: str, names: Sequence[str], tap: Sequence[int | str]) -> Access:
-        """What a tap of a window is, or the window that has a tap there, in the copy."""
+    def _place_of(
+        self,
+        n: str,
+        names: Sequence[str],
+        tap: Sequence[int | str],
+        row: int = 0,
+        together: int = 1,
+    ) -> Access:
+        """What a tap of a window is, or the window that has a tap there, in the copy.
+
+        Of a row among those that are taken ``together`` along the last axis but one.
+        """
         plane, *apart = self._apart()
         found = [*zip(self.axes, names, apart, tap, strict=True)]
         moved = [(name, axis.step * by) for axis, name, by, _ in found]
         start: Size = 0
+        if together > 1:
+            name, by = moved[-2]
+            moved[-2], start = (name, together * by), row * by
         for axis, _, by, k in found:
             if isinstance(k, str):
                 moved.append((k, axis.dilation * by))
@@ -219,20 +263,58 @@ class WindowChannels(WindowMaps):
             start = start + axis.dilation * past * by
         return self._scratch(_COPY, [(n, plane), *moved] if n else moved, start)
 
-    def _copied(self, n: tuple[Axis, ...], lead: Sequence[AxisPlace], made: int) -> Map:
-        """A channel of an image, or of images along a loop, with the border."""
+    def _copied(self, n: tuple[Axis, ...], lead: Sequence[AxisPlace], made: int) -> Sequence[Map]:
+        """A channel of an image, or of all images along a loop, with the border.
+
+        Where it is known how far the image lies in it, zeros come first, and the image over them.
+        """
         names = [*(f"i{made + k}" for k in range(len(self.axes) - 1)), VECTOR]
-        found = zip(names, self.starts, self._ends(), strict=True)
-        places = [AxisPlace(((name, 1),), start, end) for name, start, end in found]
-        value = self.element(self.x, (*lead, *places))
         plane, *apart = self._apart()
         moved = [*((axis.name, plane) for axis in n), *zip(names, apart, strict=True)]
-        rows = [self.loop(name, wide) for name, wide in zip(names, self.wide, strict=True)]
-        return Map(rows[-1], (Store(self._scratch(_COPY, moved), value),), (*n, *rows[:-1]))
+        inside = self._inside()
+        lows, extents = inside or ([0] * len(names), self.wide)
+        all_ends = self._ends() if inside is None else [None] * len(names)
+        found = zip(names, self.starts, lows, all_ends, strict=True)
+        places = [AxisPlace(((name, 1),), start + low, end) for name, start, low, end in found]
+        value = self.element(self.x, (*lead, *places))
+        first: Size = 0
+        for low, by in zip(lows, apart, strict=True):
+            first = first + low * by
+        store = Store(self._scratch(_COPY, moved, first), value)
+        rows = [self.loop(name, extent) for name, extent in zip(names, extents, strict=True)]
+        copied = Map(rows[-1], (store,), (*n, *rows[:-1]))
+        if inside is None:
+            return (copied,)
+        images = self.x.type.shape[0] if n else 1
+        whole = self.loop(VECTOR, images * plane)
+        zero = Store(self._scratch(_COPY, [(VECTOR, 1)]), ex.literal(0, self.dtype))
+        return Map(whole, (zero,)), copied
+
+    def _inside(self) -> tuple[list[int], list[Size]] | None:
+        """Where the image begins in the copy along each axis and how far it goes, if known."""
+        lows, extents = [], []
+        for start, wide, end in zip(self.starts, self.wide, self.ends, strict=True):
+            past = start + wide - end
+            if not isinstance(start, int) or not isinstance(past, int):
+                return None
+            lows.append(max(-start, 0))
+            extents.append(wide - lows[-1] - max(past, 0))
+        return lows, extents
 
     def _row(self, number: int, extent: Size) -> Access:
         """A row of scratch, among those of all taps."""
         return self._scratch(_ROWS, [(VECTOR, 1)], number * extent)
+
+
+def _rows_together(extents: Sequence[Size]) -> int:
+    """How many rows of elements are computed side by side: they share what they read."""
+    if len(extents) < 2:
+        return 1
+    rows = extents[-2]
+    if not isinstance(rows, int):
+        return _TOGETHER
+    counts = range(min(_TOGETHER, rows), 0, -1)
+    return next((n for n in counts if 8 * (-(-rows // n) * n) <= 9 * rows), 1)
 
 
 def _read_place(axis: WindowAxis, window: str, tap: int | str) -> AxisPlace:

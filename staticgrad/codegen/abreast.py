@@ -23,16 +23,20 @@ from staticgrad.ir.kernel_stages import (
     Extent,
     Keep,
     Loop,
+    Map,
     Search,
     Stage,
     Store,
     nested,
+    roots,
     statements,
 )
 from staticgrad.records import replace
 
 #: Bits of registers whose lanes are switched by masks of their own.
 WIDE: Final = 512
+#: Expressions of a stored value from which on such values are written in turns.
+LONG: Final = 16
 _Named = TypeVar("_Named", Accumulate, Keep, Check, Search, Carry)
 
 
@@ -170,6 +174,22 @@ def emit_abreast(scopes: Sequence[Scope], wanted: Sequence[Expr]) -> None:
     for expr in postorder(wanted):
         for scope in scopes:
             scope.emit_one(expr)
+
+
+def emit_alike(scope: Scope, stage: Map) -> None:
+    """Lines for values that a map stores, one of each in turn where they are long and alike.
+
+    They are rows side by side that share what they read: told apart by name they would not.
+    """
+    stores = [s for s in stage.body if isinstance(s, Store)]
+    if len(stores) < 2 or len(stores) < len(stage.body):
+        return
+    orders = [[*postorder(roots(store))] for store in stores]
+    ops = [[expr.op for expr in order] for order in orders]
+    if len(ops[0]) >= LONG and all(each == ops[0] for each in ops):
+        for alike in zip(*orders, strict=True):
+            for expr in alike:
+                scope.emit_one(expr)
 
 
 # -- where rows are -------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Final
 from staticgrad.codegen.abreast import (
     Rows,
     emit_abreast,
+    emit_alike,
     of_row,
     renamed,
     scopes_abreast,
@@ -204,6 +205,8 @@ def _body(
     """The statements of a Map for rows, or vectors, side by side."""
     for own in scopes:
         own.runs = runs.loads
+    if len(scopes) == 1:
+        emit_alike(scopes[0], stage)
     for statement in stage.body:
         if isinstance(statement, ColumnAccumulate):
             _write_column_step(scopes, statement, switched)

@@ -1,0 +1,84 @@
+"""Convolutions of each channel apart: rows side by side, borders of known and named sizes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import staticgrad as sg
+from staticgrad.analysis.evaluate import same_bytes
+
+Geometry = dict[str, tuple[int, ...]]
+
+
+@st.composite
+def geometries(draw: st.DrawFn) -> Geometry:
+    """Images of two axes, whose windows have borders, steps and gaps."""
+    taps = tuple(draw(st.sampled_from([1, 2, 3, 5, 7])) for _ in range(2))
+    dilation = tuple(draw(st.integers(1, 2)) for _ in range(2))
+    image = tuple(
+        (k - 1) * d + draw(st.integers(1, 19)) for k, d in zip(taps, dilation, strict=True)
+    )
+    return {
+        "image": image,
+        "taps": taps,
+        "stride": tuple(draw(st.integers(1, 3)) for _ in range(2)),
+        "dilation": dilation,
+        "before": tuple(draw(st.integers(0, 3)) for _ in range(2)),
+        "behind": tuple(draw(st.integers(0, 3)) for _ in range(2)),
+    }
+
+
+def program(geometry: Geometry, image: tuple[int | str, ...], dtype: str) -> sg.Graph:
+    """A depthwise convolution with what follows it, and its gradients."""
+    x = sg.input("x", (2, 3, *image), dtype)
+    w = sg.input("w", (3, 1, *geometry["taps"]), dtype)
+    border = [*zip(geometry["before"], geometry["behind"], strict=True)]
+    y = sg.nn.conv(
+        x, w, stride=geometry["stride"], padding=border, dilation=geometry["dilation"], groups=3
+    )
+    z = sg.where(y > 0, y, 0.25 * y)
+    dx, dw = sg.grad((z * z).sum(), [x, w])
+    return sg.Graph({"z": z, "dx": dx, "dw": dw})
+
+
+def feeds(geometry: Geometry, dtype: str) -> dict[str, Any]:
+    rng = np.random.default_rng(3)
+    shapes = {"x": (2, 3, *geometry["image"]), "w": (3, 1, *geometry["taps"])}
+    return {name: rng.normal(size=shape).astype(dtype) for name, shape in shapes.items()}
+
+
+@given(geometries(), st.sampled_from(["float32", "float64"]))
+@settings(max_examples=8)
+def test_known_and_named_images_give_the_same_bytes(geometry: Geometry, dtype: str) -> None:
+    known = program(geometry, geometry["image"], dtype)
+    at = feeds(geometry, dtype)
+    found = sg.compile(known, threads=1).run(at)
+    named = sg.compile(program(geometry, ("high", "wide"), dtype), threads=2).run(at)
+    near = {"float32": 1e-4, "float64": 1e-11}[dtype]
+    for name, wanted in sg.evaluate(known, at).items():
+        np.testing.assert_allclose(found[name], wanted, rtol=near, atol=near)
+        assert same_bytes(np.asarray(found[name]), np.asarray(named[name])), name
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 8, 15])
+def test_rows_that_fill_no_turn_are_not_stored(rows: int) -> None:
+    x, w = sg.input("x", (1, 1, rows, 6), "float32"), sg.input("w", (1, 1, 3, 3), "float32")
+    rng = np.random.default_rng(rows)
+    at = {v.node.label: rng.normal(size=v.shape).astype("float32") for v in (x, w)}
+    padded = np.pad(at["x"][0, 0].astype("float64"), 1)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3))
+    wanted = np.einsum("ijkl,kl->ij", windows, at["w"][0, 0].astype("float64"))
+    found = sg.compile(sg.nn.conv(x, w, padding=1)).run(at)
+    np.testing.assert_allclose(found[0, 0], wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_rows_side_by_side_read_each_image_row_once() -> None:
+    x, w = sg.input("x", (1, 2, 16, 16), "float32"), sg.input("w", (2, 1, 3, 3), "float32")
+    (kernel,) = sg.compile(sg.nn.conv(x, w, padding=1, groups=2)).kernels
+    assert kernel.source.count(" = fma(") % (4 * 9) == 0  # four rows of nine taps
+    body = kernel.source.count(" = load(p1, ") * 4 * 9 // kernel.source.count(" = fma(")
+    assert body == 6 * 3  # of six rows of the copy, each at three places
