@@ -19,7 +19,7 @@ from passes.layout import collapse
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
 from staticgrad.ir.forms import INDEXED, Pointwise
-from staticgrad.ir.graph import Constant, Node
+from staticgrad.ir.graph import Constant, Node, Symbolic
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_stages import (
     Axis,
@@ -35,7 +35,7 @@ from staticgrad.ir.kernel_stages import (
 from staticgrad.ir.kernel_turned import SHORT_STRIDE, along_memory_last
 from staticgrad.ir.rounded import element
 from staticgrad.records import dataclass, replace
-from staticgrad.types.dim import Size
+from staticgrad.types.dim import Size, maximum, sum_of
 from staticgrad.types.dtype import BOOL, I64, U64, DType
 from staticgrad.types.tensor import Shape, hint_value
 
@@ -370,10 +370,25 @@ class Lowering:
         if index.dtype is U64:  # what no i64 holds must not come out as a negative index
             index = index.minimum(ex.literal(2**63 - 1, U64))
         wide = index.cast(I64)
+        missing = self._missing(node.args[1])
+        if missing != 0:
+            wide = ex.select(self.size(missing).eq(ex.literal(0, I64)), wide, ex.literal(0, I64))
         form = node.form
         assert isinstance(form, INDEXED)
-        self.checks.append(Check(name, wide, self.extent(extent), position, operand, form.wrap))
+        whole = self.extent(extent + missing)
+        self.checks.append(Check(name, wide, whole, position, operand, form.wrap))
         return ex.ref(name, I64)
+
+    def _missing(self, indices: Symbolic) -> Size:
+        """0 where each index is looked up; more where indices are repeated no times.
+
+        A loop over what repeats an index lies inside of its check, which so would look at indices
+        that are none: they become 0, along an axis that has a place then.
+        """
+        source = self.groups.source(indices)
+        repeated = zip(source.type.shape, source.layout.strides, strict=True)
+        extents = dict.fromkeys(extent for extent, stride in repeated if stride == 0)
+        return sum_of((1, maximum(1 - extent, 0)) for extent in extents)
 
     def position(self, shape: Shape, positions: Sequence[Expr]) -> Expr:
         """The flat C-order position of a multi-index."""

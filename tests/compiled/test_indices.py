@@ -79,3 +79,27 @@ def test_rows_of_every_width_are_added_in_order_to_few_places(dtype: str) -> Non
             expected[place] += row
         found = step.run({"x": rows, "at": places})["sums"]
         assert same_bytes(found, expected), width
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_indices_that_are_repeated_no_times_are_not_looked_at(axis: int) -> None:
+    """Out of range, or along an axis without places: nothing is read, forwards or back."""
+    x = sg.input("x", ("m", "n"), "float64")
+    at = sg.input("at", ("k", 1) if axis == 0 else (1, "k"), "int64")
+    shape = (at.shape[0], x.shape[1]) if axis == 0 else (x.shape[0], at.shape[1])
+    taken = sg.take_along_axis(x, sg.broadcast_to(at, shape), axis)
+    f = sg.compile({"taken": taken, "back": sg.grad((taken * taken).sum(), x)})
+
+    def feeds(m: int, n: int, number: int) -> dict[str, np.ndarray]:
+        sizes = (m, n) if axis == 0 else (n, m)
+        return {"x": np.ones(sizes), "at": np.full((2, 1) if axis == 0 else (1, 2), number)}
+
+    for m, n, number in [(3, 0, 7), (0, 0, 0), (3, 4, 2), (3, 4, -3)]:
+        given = feeds(m, n, number)
+        found = f.run(given)
+        assert found["taken"].shape == ((2, n) if axis == 0 else (n, 2))
+        assert found["back"].shape == given["x"].shape
+        assert found["back"].sum() == 4 * n
+    for m, n, number in [(3, 4, 3), (0, 4, 0), (3, 1, -4)]:
+        with pytest.raises(sg.errors.IndexOutOfRange):
+            f.run(feeds(m, n, number))
