@@ -52,6 +52,7 @@ MOST_SAMPLES = 8  # of one op in a quick test: a kernel takes some 10 ms to comp
 MOST_ELEMENTWISE = 4
 MOST_PRODUCTS = 6  # a matrix product 50 ms
 MOST_SMOOTH = 3  # whose derivatives are kernels of their own
+BY_NUMBA = os.environ.get("STATICGRAD_BACKEND") == "numba"
 MOST_BY_NUMBA = 2
 #: Ops of which a kernel, or a vector of elements in plain Python, takes a tenth of a second.
 LONGEST = LONG | {"polygamma"}
@@ -65,12 +66,13 @@ def is_elementwise(name: str) -> bool:
     return issubclass(registered_ops()[name], Elementwise)
 
 
-def every_form() -> Iterator[Any]:
-    """All ops, of which two of three elementwise ones are left to exhaustive runs."""
+def most_ops(every: int) -> pytest.MarkDecorator:
+    """All ops, but of the elementwise ones each n-th; the rest with ``-m exhaustive``."""
     elementwise = [name for name in NAMES if is_elementwise(name)]
-    left_out = {*elementwise} - {*elementwise[::3]}
-    for name in NAMES:
-        yield pytest.param(name, marks=[pytest.mark.exhaustive] * (name in left_out))
+    left_out = {*elementwise} - {*elementwise[::every]}
+    rest = [pytest.mark.exhaustive]
+    marked = [pytest.param(name, marks=rest * (name in left_out)) for name in NAMES]
+    return pytest.mark.parametrize("name", marked)
 
 
 class Program:
@@ -144,11 +146,11 @@ def expected(sample: Sample) -> tuple[np.ndarray, ...]:
     return (np.broadcast_to(found[0], out.shape),)
 
 
-@every_op
+@most_ops(2 if BY_NUMBA else 1)
 def test_samples_agree(name: str) -> None:
     samples = samples_of(name)
     assert samples, f"{name} has no samples"
-    if os.environ.get("STATICGRAD_BACKEND") == "numba":
+    if BY_NUMBA:
         check_samples(read_by_numba(name, samples))
     elif is_elementwise(name):  # every dtype is among the sizes below
         check_samples(samples[:: -(-len(samples) // MOST_ELEMENTWISE)])
@@ -203,7 +205,7 @@ def check_results(sample: Sample, found: list[np.ndarray], what: str) -> None:
         assert same_bytes(got, want), f"{sample.op} {what}: {differing(got, want)}"
 
 
-@pytest.mark.parametrize("name", [*every_form()])
+@most_ops(3)
 def test_operands_may_be_views(name: str) -> None:
     """Reversed, transposed, strided, cut out of a larger one: inside the graph.
 

@@ -97,8 +97,10 @@ def read_chains() -> Iterator[Any]:
 
 @pytest.mark.parametrize(("dtype", "name", "whole"), [*read_chains()])
 def test_no_reader_and_no_fusion_changes_a_byte(dtype: DType, name: str, whole: bool) -> None:
-    """Numba takes half a second for a kernel, and reads every second chain, in dtypes in turn."""
+    """Numba takes half a second for a kernel, and seconds for a product: it reads every second one
+    of the other chains, in dtypes in turn."""
     turn = CHAINS.index(name) % (2 * len(STORAGE)) == 2 * STORAGE.index(dtype)
+    turn &= name not in ("epilogue", "vector", "turned")
     backends = ("vector", "numba") if whole or turn else ("vector",)
     rng = np.random.default_rng(5)
     graph = sg.Graph({name: chains(dtype)[name]})

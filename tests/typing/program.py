@@ -1,7 +1,7 @@
 """What a user writes, with the types that a strict type checker sees; it also runs.
 
-``test_types.py`` checks this file with mypy and pyright. A line that must be refused carries the
-error that mypy refuses it with: both report an ignore that is not needed.
+mypy checks this file as ``pyproject.toml`` says, and ``test_types.py`` has pyright check it. A line
+that must be refused carries the error of mypy: both report an ignore that is not needed.
 """
 
 from collections.abc import Callable

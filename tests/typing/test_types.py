@@ -36,7 +36,9 @@ def files(tmp_path: Path) -> list[str]:
     return [own, str(tmp_path / "names.py"), str(tmp_path / "readme.py"), *twelve]
 
 
+@pytest.mark.exhaustive
 def test_mypy_sees_the_types_of_what_users_write(files):
+    """Daily it reads our program beside the packages, which it has read by then."""
     pytest.importorskip("mypy")
     options = [
         "--strict",
