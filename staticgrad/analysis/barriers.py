@@ -27,6 +27,13 @@ class ByteRange:
     start: int
     stop: int
 
+    def part(self, begin: int, reach: tuple[int, int] | None) -> ByteRange:
+        """What an access reaches of them that begins so many bytes behind their start."""
+        if reach is None:
+            return self
+        first, last = self.start + begin + reach[0], self.start + begin + reach[1]
+        return ByteRange(self.memory, max(first, self.start), min(last, self.stop))
+
 
 @dataclass(frozen=True)
 class StepBytes:
@@ -93,7 +100,7 @@ def touched_bytes(plan: Plan) -> Iterator[StepBytes]:
         writes: dict[ByteRange, None] = {}
         reaches = step.reaches(planned.arguments) if planned.total else ()
         for access, begin, reach in zip(step.accesses(), planned.offsets, reaches, strict=False):
-            span = spans.part(access.buffer, position, begin, reach)
+            span = spans.whole(access.buffer, position).part(begin, reach)
             if access.mode in ("in", "inout"):
                 reads[span] = None
             if access.mode != "in":
@@ -109,16 +116,6 @@ class BufferSpans:
         for placement in sorted(plan.placements, key=attrgetter("first")):
             self._places.setdefault(placement.buffer, []).append(placement)
         self._sizes = dict(plan.buffer_bytes)
-
-    def part(
-        self, buffer: str, position: int, begin: int, reach: tuple[int, int] | None
-    ) -> ByteRange:
-        """What an access that begins so many bytes behind a buffer's start reaches of it."""
-        span = self.whole(buffer, position)
-        if reach is None:
-            return span
-        first, last = span.start + begin + reach[0], span.start + begin + reach[1]
-        return ByteRange(span.memory, max(first, span.start), min(last, span.stop))
 
     def whole(self, buffer: str, position: int) -> ByteRange:
         """All bytes of a buffer, those of each worker where they have parts of their own."""

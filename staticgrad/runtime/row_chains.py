@@ -140,16 +140,17 @@ def _apart(
     for position in range(*positions):
         link, planned = links[position], plan.steps[position]
         accesses = plan.schedule.steps[planned.step].accesses()
+        wholes = [spans.whole(access.buffer, position) for access in accesses]
         touched: list[StepBytes] = []
         for reached in _reached(link, ranges) if link else ():
-            reads: list[ByteRange] = []
-            writes: list[ByteRange] = []
-            for access, begin, reach in zip(accesses, planned.offsets, reached, strict=True):
+            reads: dict[ByteRange, None] = {}
+            writes: dict[ByteRange, None] = {}
+            each = zip(accesses, wholes, planned.offsets, reached, strict=True)
+            for access, whole, begin, reach in each:
                 if not access.is_own:
-                    span = spans.part(access.buffer, position, begin, reach)
-                    (reads if access.mode == "in" else writes).append(span)
+                    (reads if access.mode == "in" else writes)[whole.part(begin, reach)] = None
             touched.append(StepBytes((*reads,), (*writes,)))
-        own = [spans.whole(access.buffer, position) for access in accesses if access.is_own]
+        own = [whole for access, whole in zip(accesses, wholes, strict=True) if access.is_own]
         if not touched or not rows.take(touched, own):
             return position
     return positions[1]
