@@ -6,8 +6,9 @@ order, whatever the tile: rows past the end are computed and not stored.
 
 A run of k at a time, the chunk's rows are packed if they lie badly, once for all panels, those of
 the iterations that follow in a call too; then each panel of b, a part of the run at a time, unless
-few tiles read it. Tiles are functions (``codegen.tiles``), which bring the next panel near. Behind
-the last part of k, each tile's rows go through the epilogue at once.
+few tiles read it. Tiles are functions (``codegen.tiles``), each of which brings its part of the
+next panel near. They add to the results where these belong, if nothing follows; else each tile's
+rows go through the epilogue behind the last part of k.
 """
 
 from __future__ import annotations
@@ -20,8 +21,15 @@ from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, 
 from staticgrad.codegen.narrow_products import has_rows_for_lanes, write_rows_for_lanes
 from staticgrad.codegen.packed_rows import packed_tile, write_packed_across
 from staticgrad.codegen.packing import WAY, WAYS, Packing, may_collide, write_squares
-from staticgrad.codegen.panel_places import lies_in_panels, write_ahead, write_in_place
-from staticgrad.codegen.product_cut import write_cut
+from staticgrad.codegen.panel_places import (
+    lies_in_panels,
+    write_ahead,
+    write_every,
+    write_first_lines,
+    write_in_place,
+    write_next_lines,
+)
+from staticgrad.codegen.product_cut import write_cover, write_cut
 from staticgrad.codegen.product_epilogue import (
     stored_as_is,
     write_epilogue,
@@ -31,6 +39,7 @@ from staticgrad.codegen.product_epilogue import (
 )
 from staticgrad.codegen.product_streams import (
     FEW_TERMS,
+    WIDEST,
     write_few_rows,
     write_few_terms,
     write_one_step,
@@ -45,7 +54,8 @@ from staticgrad.ir.kernel_stages import Gemm, panel_columns, roots
 from staticgrad.ir.product_iterations import CHUNK, MANY_PANELS, PANELS, TALL, streamed_rows
 
 #: Bytes of a vector of b times the inner indices that are packed at a time; and where a vector is
-#: one register and rows stay where they lie (packed, they would take more memory than a panel).
+#: one register and rows stay where they lie (packed, they would take more memory than a panel), or
+#: tiles add to results where these belong, which are far apart.
 DEPTH_BYTES: Final = (8192, 16384)
 #: Rows of c up to which a panel is read where it lies: two tiles read it.
 FEW_ROWS: Final = 28
@@ -105,8 +115,6 @@ class PlainProduct:
         )
         self.rows = "along" if self.inner == 1 else "across" if self.row == 1 else "any"
         self.turned = self.down == 1 != self.across
-        part = DEPTH_BYTES[self.tiles.wide and not self._packs_rows]
-        self.depth = part // (self.lanes * self.dtype.itemsize)
         #: Inner indices of which rows are packed.
         self.long = ROW_BYTES // self.dtype.itemsize
         self.height = self.tiles.highest
@@ -119,27 +127,38 @@ class PlainProduct:
         many = m.many and not few
         self.streams = (self.across == 1 or self.turned) and not (self.is_narrow or many)
         self.only_streams = self.streams and few and self.deep and self.one_block
+        whole = stored_as_is(kernel, stage)
+        stays = whole is not None and self.one_block and self.tiles.wide
+        part = DEPTH_BYTES[stays or (self.tiles.wide and not self._packs_rows)]
+        self.depth = part // (self.lanes * self.dtype.itemsize)
         self.one_part = self.one_block and 0 < k.most <= self.depth
-        self.one_run = not self._packs_rows or (self.one_block and 0 < k.most <= self.long)
         few_panels = 0 < n.most < MANY_PANELS * self.columns
         #: Rows of an iteration, at most.
         self.chunk = CHUNK if 0 < m.most <= CHUNK or few_panels else TALL
-        #: Panels of which rows that are packed are read, and elements of the results of so many.
-        self.covered, blocks = PANELS, 1 if self.one_block else 2
-        if self._packs_rows:
-            self.covered = COVERED // (self.chunk * self.columns * blocks)
-        self.whole = self.covered * self.chunk * self.columns
-        self.room = blocks * self.whole
         self.flat = k.multiple <= FEW_TERMS and not any(store.add for store in stage.stores)
         self.fills_panels = n.multiple % self.columns == 0
         self.most_rows, self.most_columns, self.most_terms = m.most, n.most, k.most
         #: Whether an outer axis goes over panels of b that lie one behind the other.
         self.in_panels = lies_in_panels(self)
-        #: Where whole tiles store their results themselves, if nothing follows them.
-        whole = stored_as_is(kernel, stage)
-        self.straight = whole if self.one_part else None
+        #: Where tiles store their results themselves, if nothing follows them.
+        self.straight = whole if self.one_part or stays else None
         #: Where they go if tiles are to bring that near: low ones have no time for it.
         self.plain = whole if self.tiles.wide else None
+        #: Whether rows are packed, or read, a run of inner indices at a time, by all panels.
+        self.covers = self._packs_rows or not (self.straight is None or self.one_part)
+        self.one_run = not self.covers or (self.one_block and 0 < k.most <= self.long)
+        self._find_room()
+
+    def _find_room(self) -> None:
+        """Panels of which rows that are packed are read, ``covered``, and what is kept of them."""
+        self.covered, blocks = PANELS, 1 if self.one_block else 2
+        if self.straight is not None:  # but for tiles that are not full
+            self.covered = 1
+        elif self._packs_rows:
+            self.covered = COVERED // (self.chunk * self.columns * blocks)
+        #: Elements of the results that are in local memory, of a block; a stream's are, too.
+        self.whole = max(self.covered * self.chunk * self.columns, WIDEST * self.streams)
+        self.room = blocks * self.whole
 
     # the iteration
 
@@ -157,6 +176,8 @@ class PlainProduct:
         if self.streams:
             write_few_rows(self, few)
         out.extend(self.before)
+        if not self.brings_near:
+            write_every(self, out)
         if few.lines:
             out.add(f"if {self.m} <= {self.streamed} and {self.k} > 1:")
             out.extend(few, 1)
@@ -169,8 +190,8 @@ class PlainProduct:
             out.add(f"if {self.k} > 1 and {self.k} <= {FEW_TERMS}:")
             out.extend(terms, 1)
             out.add("    continue")
-        if self._packs_rows:
-            self._write_cover(out)
+        if self.covers:
+            write_cover(self, out)
         block.add("into = 0")
         if self.one_block:
             block.add(f"stop = {self.k}")
@@ -211,7 +232,7 @@ class PlainProduct:
             out.add(f"few = {FEW_ROWS}")
             out.add(f"if {self.k} * {self.down} <= {NEAR}:")
             out.add(f"    few = {SOME_ROWS}")
-        if self._may_collide:
+        if self.may_collide:
             alike = f"{self.row} % {WAY // self.dtype.itemsize} == 0"
             read = f"{self.n} * {self.row} > {SPREAD // self.dtype.itemsize}"
             out.add(f"collide = {alike} and {read}")
@@ -228,6 +249,7 @@ class PlainProduct:
             if self.rows == "across":
                 room = rows // self.height * packed_tile(self, self.height)
             out.add(f"packed = local_{self.element}({room})")
+        if self.covers:
             out.add("covered = begin")
         if self._widens_squares:
             out.add(f"square = local_{element(self.b_stored)}({self.lanes * self.lanes})")
@@ -247,22 +269,6 @@ class PlainProduct:
         self.least(out, "last_row", "first_row + chunk", str(self.m))
         self.least(out, "right", "left + group", str(self.n))
         out.add("count = last_row - first_row")
-
-    def _write_cover(self, out: Lines) -> None:
-        """Iterations of the same rows as one, as far as a tile has room: rows are packed once."""
-        out.add("if o < covered:")
-        out.add("    continue")  # an earlier iteration went on here
-        out.add("covered = o + 1")
-        if self._may_collide:
-            out.add("if collide:")
-        shift = "    " * self._may_collide
-        room = f"o + {self.covered * self.columns} // group"
-        few = "" if self.one_run else f" if {self.k} <= {self.long} else {room}"
-        out.add(f"{shift}covered = end{few}")
-        for most in ("end", "(o // groups + 1) * groups"):
-            out.add(f"if covered > {most}:")
-            out.add(f"    covered = {most}")
-        self.least(out, "right", "left + (covered - o) * group", str(self.n))
 
     def least(self, out: Lines, name: str, value: str, most: str) -> None:
         out.add(f"{name} = {value}")
@@ -293,10 +299,10 @@ class PlainProduct:
 
     @property
     def _packs_rows(self) -> bool:
-        return self.rows == "across" or self.a_stored.is_storage or self._may_collide
+        return self.rows == "across" or self.a_stored.is_storage or self.may_collide
 
     @property
-    def _may_collide(self) -> bool:
+    def may_collide(self) -> bool:
         """Whether rows may be so far apart that a tile's lie in the same lines of a cache."""
         stays = self.rows == "along" and not self.a_stored.is_storage
         return stays and may_collide(self.unit, self.row, self.dtype.itemsize)
@@ -309,9 +315,9 @@ class PlainProduct:
             place = total(self.a, scaled("first_row", self.row), scaled("run", self.inner))
             passed = f"{place}, {self.row}, {self.inner}, count, end_run - run, {self.long}"
             pack = self.packing.lines(self.unit, self.inner == 1)
-            if self._may_collide:
+            if self.may_collide:
                 out.add("if collide:")
-            shift = "    " * self._may_collide
+            shift = "    " * self.may_collide
             out.add(f"{shift}{pack}({self.stage.a.operand}, packed, {passed})")
 
     # panels of b
@@ -330,7 +336,7 @@ class PlainProduct:
         """Where the results of a panel are: until the last run of k all panels' are kept."""
         out.add(f"wide = {self.n} - j0")
         out.add("place = into")
-        if not (self.one_run and self.one_block):
+        if self.straight is None and not (self.one_run and self.one_block):
             out.add(f"if {self.k} > {GEMM_BLOCK if self.one_run else self.long}:")
             out.add(f"    place = into + (j0 - left) * {self.chunk}")
 
@@ -346,9 +352,7 @@ class PlainProduct:
         packed.add("b_at = address(panel)")
         packed.add("down = 0")
         packed.add(f"step = {self.columns}")
-        packed.add("coming = second")
-        if self.lies == "along":  # a panel of two lines is on three where NumPy's arrays begin
-            packed.add(f"second = second + {self.lanes}")
+        write_first_lines(self, packed)
         if self.reads_in_place:
             in_place = Lines()
             write_in_place(self, in_place)
@@ -365,6 +369,16 @@ class PlainProduct:
         """How columns of b are to each other, as those who pack them call it."""
         return "turned" if self.turned else "along" if self.across == 1 else "strided"
 
+    @property
+    def hop(self) -> str:
+        """From a line of b to the next one that tiles bring near."""
+        return str(self.across if self.turned else self.down)
+
+    @property
+    def leap(self) -> str:
+        """From so many lines of b as there are lanes to the next ones."""
+        return str(self.lanes) if self.turned else scaled(str(self.lanes), self.hop)
+
     def _write_pack(self, out: Lines) -> None:
         """Inner indices ``depth`` to ``past`` of the panel of b, one behind the other."""
         if self._widens_squares:
@@ -377,17 +391,22 @@ class PlainProduct:
 
     # tiles
 
+    @property
+    def brings_near(self) -> bool:
+        """Whether tiles bring results near in the place of the next panel: parts are short."""
+        return self.straight is not None and self.one_part
+
     def _write_tiles(self, out: Lines) -> None:
         """The rows of the chunk, tile by tile, each with its epilogue behind the last part of k."""
         tile = Lines()
         self._write_row_place(tile)
         tile.add(f"to = place + top * {self.columns}")
         self.tiles.write_rows(tile, self.most_rows, packed=self.rows == "across")
-        most = "most" if self._may_collide else str(self.height)
+        most = "most" if self.may_collide else str(self.height)
         tile.lines += [f"if rows > {most}:", f"    rows = {most}"]
         if self.straight is not None:
             write_straight(self, tile, self.straight)
-        elif self.plain is not None:
+        if self.plain is not None and not self.brings_near:
             write_own(self, tile, self.plain)
         vectors = max(self.tiles.heights)
         for part in range(0, self.columns, vectors * self.lanes):
@@ -405,17 +424,15 @@ class PlainProduct:
             tile.add(f"        store{self.lanes}(tile, at - into, {both})")
         epilogue = Lines()
         write_epilogue(self, epilogue, rare=self.straight is not None)
-        tests = [] if self.one_part else [f"past == {self.k}"]
-        if self.straight is not None:
-            tests.append("keeps == 1")
-        if tests:
-            tile.add(f"if {' and '.join(tests)}:")
-        tile.extend(epilogue, int(bool(tests)))
-        tile.add("ahead = coming")
-        tile.add("coming = second")
+        test = "keeps == 1" if self.straight is not None else f"past == {self.k}"
+        known = self.straight is None and self.one_part
+        if not known:
+            tile.add(f"if {test}:")
+        tile.extend(epilogue, int(not known))
+        write_next_lines(self, tile)
         tile.add("top = top + rows")
         out.add("top = 0")
-        if self.straight is not None:
+        if self.brings_near and self.straight is not None:
             write_near_results(self, out, tile, self.straight)
         out.add("while top < count:")
         out.extend(tile, 1)
@@ -436,7 +453,7 @@ class PlainProduct:
             out.add(f"    inner = {pitch}")
         elif self.a_stored.is_storage:
             out.add(f"at = top * {self.long} + depth - run")
-        elif self._may_collide:
+        elif self.may_collide:
             lying = (f"address({self.stage.a.operand})", start, self.row)
             packed = ("address(packed)", f"top * {self.long} + depth - run", self.long)
             for name, one, other in zip(("a_at", "at", "row"), packed, lying, strict=True):
@@ -447,10 +464,9 @@ class PlainProduct:
     def _arguments(self, part: int) -> str:
         """What a tile is called with, for a part of the panel."""
         packed = self.a_stored.is_storage
-        chosen = self.rows == "across" or self._may_collide
+        chosen = self.rows == "across" or self.may_collide
         a = f"ptr_{self.element}(a_at)" if chosen else self.stage.a.operand
-        hop = str(self.across if self.turned else self.down)
-        row = "row" if self._may_collide else str(self.long if packed else self.row)
+        row = "row" if self.may_collide else str(self.long if packed else self.row)
         named = {
             "a": "packed" if packed and self.rows != "across" else a,
             "b": f"ptr_{self.element}(b_at)",
@@ -463,15 +479,16 @@ class PlainProduct:
             "down": total("down", str(part)),
             "to": total("to", str(part)),
             "depth": "past - depth",
-            "hop": hop,
-            "leap": str(self.lanes) if self.turned else scaled(str(self.lanes), hop),
+            "hop": self.hop,
+            "ahead": "line",
             "own": "tile",
             "mine": "0",
             "pace": "0",
         }
-        if self.straight is None and self.plain is not None:
+        if self.plain is not None and not self.brings_near:
             named |= {"own": f"ptr_{self.element}(own_at)", "mine": "mine", "pace": "pace"}
         if self.straight is not None:
-            near = {name: f"ptr_{self.element}({name}_at)" for name in ("c", "near")}
-            named |= near | {name: name for name in ("width", "hop", "leap")}
+            named |= {"c": f"ptr_{self.element}(c_at)", "width": "width"}
+        if self.brings_near:
+            named |= {"near": f"ptr_{self.element}(near_at)", "hop": "hop"}
         return ", ".join(named.get(name, name) for name in self.tiles.arguments)

@@ -34,3 +34,23 @@ def write_cut(product: PlainProduct, out: Lines) -> None:
     out.add(f"group = group * {columns}")
     if not product.deep:
         out.add("reached = begin")
+
+
+def write_cover(product: PlainProduct, out: Lines) -> None:
+    """Iterations of the same rows as one: a run of inner indices of rows is packed, or comes from
+    memory, once for all panels. Where results are kept, as far as a tile has room for them."""
+    out.add("if o < covered:")
+    out.add("    continue")  # an earlier iteration went on here
+    out.add("covered = o + 1")
+    kept = product.straight is None
+    shift = ""
+    if product.may_collide and kept:
+        out.add("if collide:")
+        shift = "    "
+    room = f"o + {product.covered * product.columns} // group"
+    few = f" if {product.k} <= {product.long} else {room}" if kept and not product.one_run else ""
+    out.add(f"{shift}covered = end{few}")
+    for most in ("end", "(o // groups + 1) * groups"):
+        out.add(f"if covered > {most}:")
+        out.add(f"    covered = {most}")
+    product.least(out, "right", "left + (covered - o) * group", str(product.n))

@@ -37,7 +37,7 @@ def stored_as_is(kernel: Kernel, stage: Gemm) -> Access | None:
 def write_straight(product: PlainProduct, out: Lines, to: Access) -> None:
     """Whether a tile's results are kept for the epilogue, ``keeps``, and where else they go.
 
-    A tile of other rows than are there would store more.
+    A tile of other rows than are there would store more. What it adds to is copied before.
     """
     heights = product.tiles.heights[max(product.tiles.heights)][:2]
     out.add(f"keeps = 1 if {' and '.join(f'rows != {height}' for height in heights)} else 0")
@@ -50,35 +50,49 @@ def write_straight(product: PlainProduct, out: Lines, to: Access) -> None:
     out.add(f"c_at = address(tile) if keeps == 1 else address({to.operand})")
     out.add(f"to = to if keeps == 1 else {place}")
     out.add(f"width = {product.columns} if keeps == 1 else {row}")
+    if product.one_part:
+        return
+    out.add("if keeps == 1 and fresh == 0:")
+    out.add("    from_ = to")
+    out.add("    for i in range(first_row + top, first_row + top + rows):")
+    for half in range(0, product.columns, product.lanes):
+        place = total(base, scaled("i", row), f"j0 + {half}")
+        out.add(f"        m = mask{product.lanes}(wide - {half})")
+        value = f"load({to.operand}, {place}, m)"
+        out.add(f"        store{product.lanes}(tile, {total('from_', str(half))}, {value})")
+    out.add(f"        from_ = from_ + {product.columns}")
 
 
 def write_near_results(product: PlainProduct, out: Lines, tile: Lines, to: Access) -> None:
     """What tiles bring near: the next panel, and from the third one on where they store."""
-    hop, row = str(product.across if product.turned else product.down), to.stride("i")
+    hop, row = product.hop, to.stride("i")
     leap = str(product.lanes) if product.turned else scaled(str(product.lanes), hop)
     out.add(f"near_at = address({product.stage.b.operand})")
     out.add(f"hop = {hop}")
     out.add(f"leap = {leap}")
     tile.add("if top > rows and keeps == 0:")
     tile.add(f"    near_at = address({to.operand})")
-    tile.add(f"    ahead = to + {scaled('rows', row)}")
+    tile.add(f"    line = to + {scaled('rows', row)}")
     tile.add(f"    hop = {row}")
     tile.add(f"    leap = {product.lanes}")
 
 
 def write_own(product: PlainProduct, out: Lines, to: Access) -> None:
-    """Where a tile's results will be stored, which it brings near while it computes their last part
-    of k, or the one before a short one: behind it their memory would come too late.
+    """Where results will be stored, which a tile brings near while it computes: its own in their
+    last part of k, or the one before a short one; those of the next tile, if tiles store there.
 
     It is the last lane of each vector, as in ``touched_by_next_tile``.
     """
     row = to.stride("i")
     base = base_text(to, frozenset({"i", VECTOR}))
-    place = total(base, scaled("(first_row + top)", row), "j0", str(product.lanes - 1))
+    top, test = "top", f"past + {SHORT_PART} > {product.k}"
+    if product.straight is not None:
+        top, test = "top + rows", "top + rows < count"
+    place = total(base, scaled(f"(first_row + {top})", row), "j0", str(product.lanes - 1))
     out.add("own_at = address(tile)")
     out.add("mine = 0")
     out.add("pace = 0")
-    out.add(f"if past + {SHORT_PART} > {product.k}:")
+    out.add(f"if {test}:")
     out.add(f"    own_at = address({to.operand})")
     out.add(f"    mine = {place}")
     out.add(f"    pace = {row}")
