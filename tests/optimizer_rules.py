@@ -134,6 +134,16 @@ def muon(o: optim.Muon, t: int, p: Array, g: Array, kept: Kept) -> Array:
     return p - o.learning_rate * (s * (left * values) @ right + o.weight_decay * p)
 
 
+def rprop(o: optim.Rprop, t: int, p: Array, g: Array, kept: Kept) -> Array:
+    turned = np.sign(g * kept.get("h", np.zeros_like(g)))
+    s = kept.get("s", np.full_like(g, o.learning_rate))
+    s = kept["s"] = np.clip(
+        s * np.choose(turned.astype(int) + 1, [o.shrink, 1.0, o.grow]), o.least, o.most
+    )
+    g = kept["h"] = np.where(turned < 0, 0.0, g)
+    return p - s * np.sign(g)
+
+
 RULES: Mapping[type[optim.Optimizer], Rule] = {
     optim.SGD: sgd,
     optim.Adam: adam,
@@ -146,6 +156,7 @@ RULES: Mapping[type[optim.Optimizer], Rule] = {
     optim.Adamax: adamax,
     optim.NAdam: nadam,
     optim.RAdam: radam,
+    optim.Rprop: rprop,
     optim.LAMB: lamb,
     optim.Muon: muon,
 }

@@ -32,6 +32,7 @@ from staticgrad.optim import (
     ParameterGroups,
     RAdam,
     RMSProp,
+    Rprop,
     registered_optimizers,
 )
 
@@ -79,6 +80,10 @@ SAMPLES: Final[Mapping[type[Optimizer], Sequence[Mapping[str, Any]]]] = {
         {"learning_rate": 0.01, "beta1": 0.5, "beta2": 0.9, "epsilon": 1e-6},
         {"beta2": 0.8, "weight_decay": 0.01, "name": "plain until the third step"},
         {"beta2": 0.6},
+    ),
+    Rprop: (
+        {"learning_rate": 0.1},
+        {"shrink": 0.7, "grow": 1.5, "least": 0.005, "most": 0.02, "accumulate": 2},
     ),
     LAMB: (
         {"learning_rate": 0.01, "beta1": 0.5, "beta2": 0.9, "epsilon": 1e-4},

@@ -8,7 +8,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.eager import Tensor
-from staticgrad.errors import habits, methods
+from staticgrad.errors import habits, methods, other_names
 from staticgrad.ir.functional import numpy_function
 
 
@@ -172,6 +172,25 @@ def test_what_people_type_in_their_first_hour_is_answered():
             for path in re.findall(r"\bsg\.([\w.]+\w)", caught.value.hint):
                 functools.reduce(getattr, path.split("."), sg)
     assert silent == []
+
+
+@pytest.mark.parametrize("table", ["OF_SCIPY", "OF_JAX", "OF_TORCH", "OF_OPTAX"])
+def test_what_stands_for_names_of_a_library_exists(table):
+    rng, wrong = sg.random.Generator(0), []
+    for hint in getattr(other_names, table).values():
+        for path in re.findall(r"\b((?:sg|rng)\.[\w.]+\w)", hint):
+            try:
+                functools.reduce(getattr, path.split(".")[1:], sg if path[:2] == "sg" else rng)
+            except AttributeError:
+                wrong.append((path, hint))
+    assert wrong == []
+
+
+def test_each_library_answers_for_names_of_its_own():
+    tables = (other_names.OF_SCIPY, other_names.OF_JAX, other_names.OF_TORCH, other_names.OF_OPTAX)
+    names = [name for table in tables for name in table]
+    assert len(names) == len(set(names))
+    assert not {*names} & {*other_names.SPECIAL_WITHOUT_KERNEL.split()}
 
 
 def test_an_optimizer_says_what_was_said_of_it():

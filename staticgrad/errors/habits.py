@@ -9,6 +9,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from staticgrad.errors.other_names import (
+    OF_JAX,
+    OF_OPTAX,
+    OF_SCIPY,
+    OF_TORCH,
+    SPECIAL_WITHOUT_KERNEL,
+)
+
 _LAYER: Final = "modules stand in sg.nn: sg.nn.Linear(8, 4), sg.nn.Sequential(...), sg.nn.Module"
 _RUN: Final = "f = sg.compile(value), then f.run(feeds)"
 _TAPE: Final = "from staticgrad.eager import Tensor: define-by-run, with backward()"
@@ -24,6 +32,10 @@ _AS_RATE: Final = ", as the learning rate of an optimizer"
 
 #: A name in other libraries -> what to write here.
 INSTEAD: Final = {
+    **OF_SCIPY,
+    **OF_JAX,
+    **OF_TORCH,
+    **OF_OPTAX,
     **dict.fromkeys(("placeholder", "Input", "tensor", "symbol"), "sg.input(name, shape, dtype)"),
     **dict.fromkeys(("Variable", "variable", "shared"), "sg.parameter(name, array)"),
     **dict.fromkeys(("array",), "sg.constant(array); most functions take arrays as is"),
@@ -210,7 +222,7 @@ MISSING: Final = {
     "an op on bits or number pairs that nobody has written yet": (
         "bitwise_count frexp modf nextafter packbits spacing unpackbits"
     ),
-    "a special function without a kernel": ("jv spence"),
+    "a special function without a kernel": SPECIAL_WITHOUT_KERNEL,
     "makes an array of numbers known at build: use NumPy's, and index or compute with it": (
         "bartlett blackman c_ combinations diag_indices diag_indices_from hamming hanning indices"
         " ix_ kaiser mask_indices ndenumerate ndindex ogrid poly polyadd"
@@ -248,8 +260,8 @@ MISSING: Final = {
         "RNN LSTM GRU LSTMCell GRUCell RNNCell"
     ),
     "a subclass of sg.optim.Optimizer adds an optimizer; sg.optim has Adam and its variants, SGD,"
-    " RMSProp, Adagrad, Adadelta, Adafactor, Lion, Muon": (
-        "Rprop SparseAdam adabelief amsgrad lars lookahead nadamw noisy_sgd novograd sam yogi"
+    " RMSProp, Rprop, Adagrad, Adadelta, Adafactor, Lion, Muon": (
+        "ASGD SparseAdam adabelief amsgrad lars lookahead nadamw noisy_sgd novograd sam yogi"
     ),
     "there are no sparse arrays; sg.take and sg.scatter_add read and add at indices": (
         "sparse coo_matrix csr_matrix spmm to_sparse"

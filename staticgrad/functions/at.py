@@ -1,12 +1,13 @@
-"""``x.at[key].set(y)``: a copy of x with some elements set, or added to.
+"""``x.at[key].set(y)``: a copy of x with some elements set, added to, or compared with others.
 
 A key is what ``x[key]`` takes. Regular keys become a pad and a select; index arrays a scatter:
-duplicates add up in order (``add``), or the last one stays (``set``). Values never change; a
-planner may still write in place.
+duplicates add up in order (``add``), the last one stays (``set``), or the largest (``max``). Values
+never change; a planner may still write in place.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy as np
@@ -17,14 +18,16 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, lifted
-from staticgrad.ops.indexing import ScatterIntoAxis
+from staticgrad.ops.indexing import ScatterIntoAxis, take
 from staticgrad.ops.movement import broadcast_to, moveaxis, reshape
 from staticgrad.ops.operands import as_value
 from staticgrad.ops.positions import iota
 from staticgrad.ops.selection import where
 from staticgrad.ops.slices import Pad
 from staticgrad.records import dataclass
+from staticgrad.types.dim import bounds
 from staticgrad.types.dtype import I64
+from staticgrad.types.tensor import product
 
 #: JAX's names of further updates -> the operator.
 _SIGNS: Final = {
@@ -65,16 +68,9 @@ class Place:
 
         def __getattr__(self, name: str) -> NoReturn:
             sign = _SIGNS.get(name)
-            hint = "x.at[key] has get, set and add"
+            hint = "x.at[key] has get, set, add, max and min"
             if sign is not None:
                 hint = f"x.at[key].set(x[key] {sign} y)"
-            elif name in ("min", "max"):
-                least = "-sg.inf" if name == "max" else "sg.inf"
-                hint = (
-                    f"where no place is named twice: x.at[key].set(sg.{name}imum(x[key], y))\n"
-                    f"of each place i: sg.where(key == i, y, {least}).{name}(), "
-                    "for all by i = sg.arange(n)[:, None] and axis=1"
-                )
             raise _no_attribute("x.at[key]", name, hint)
 
     def get(self) -> Value:
@@ -121,6 +117,37 @@ class Place:
         flat, many = _flat_updates(chosen, new, places)
         return _put(chosen, _back(chosen, rows + _scattered(many, flat, rows)))
 
+    def max(self, values: Operand) -> Value:
+        """x with each element that is below one of its ``values`` replaced by the largest of them.
+
+        The values of a place are found by sorting. Gradients go to what won: to the last of equal
+        values, and by halves where that equals the element. NaN wins.
+
+        Raises:
+            ShapeError: values that do not broadcast to the shape of ``x[key]``.
+        """
+        return self._extreme(values, functions.maximum, largest=True)
+
+    def min(self, values: Operand) -> Value:
+        """x with each element above one of its ``values`` replaced by the smallest. As ``max``."""
+        return self._extreme(values, functions.minimum, largest=False)
+
+    def _extreme(self, values: Operand, of_two: Callable[..., Any], largest: bool) -> Value:
+        chosen = selection(self.x, self.key)
+        new = self._values(values)
+        if not chosen.arrays:
+            return _put(chosen, reshape(of_two(self.get(), new), tuple(chosen.shape)))
+        rows, places = rows_and_places(chosen.part(), chosen.arrays)
+        flat, many = _flat_updates(chosen, new, places)
+        many = reshape(many, (flat.shape[0], product(many.shape[1:])))
+        winner, hit = _winners(many, flat, rows.shape[0], largest)
+        if not bounds(flat.shape[0])[0]:  # there may be none, and then a place reads this row
+            none = functions.zeros((1, many.shape[1]), many.dtype, like=many)
+            many = functions.concatenate((many, none))
+        found = functions.take_along_axis(many, winner, 0)
+        found, hit = reshape(found, rows.shape), reshape(hit, rows.shape)
+        return _put(chosen, _back(chosen, where(hit, of_two(rows, found), rows)))
+
     def _values(self, values: Operand) -> Value:
         """``values`` in the dtype of x and the shape of ``x[key]``."""
         value = lifted("at", binding_kind((self.x,)), values, self.x.dtype)
@@ -147,6 +174,34 @@ def _overwritten(flat: AnyValue) -> AnyValue:
     same = reshape(flat, (count, 1)) == reshape(flat, (1, count))
     later = iota((count, count), 1, like=flat) > iota((count, count), 0, like=flat)
     return functions.any(functions.logical_and(same, later), 1)
+
+
+def _winners(
+    many: AnyValue, flat: AnyValue, count: Any, largest: bool
+) -> tuple[AnyValue, AnyValue]:
+    """For each place and column the row of the extreme among those that ``flat`` sends there.
+
+    And whether there is any. Rows are sorted by value, then by place: the last of a place wins.
+    """
+    key = many
+    if not largest:  # NaN stays last, and the smallest integer has no negative
+        key = -many if many.dtype.is_float else ~many
+    order = functions.argsort(key, 0)
+    sent = take(flat, order, 0)
+    by_place = functions.argsort(sent, 0)
+    order = functions.take_along_axis(order, by_place, 0)
+    sent = functions.take_along_axis(sent, by_place, 0)
+    final = iota(sent.shape, 0, like=sent) == sent.shape[0] - 1
+    last = functions.logical_or(final, sent != functions.roll(sent, -1, 0))
+    width = many.shape[1]
+    column = reshape(sent * width + iota(sent.shape, 1, like=sent), (sent.size,))
+    size = count * width
+
+    def placed(numbers: AnyValue) -> AnyValue:
+        kept = reshape(where(last, numbers, 0), (numbers.size,))
+        return reshape(ScatterIntoAxis(0, size)(kept, column), (count, width))
+
+    return placed(order), placed(functions.ones_like(order)) > 0
 
 
 def _back(chosen: Selection[AnyValue], rows: AnyValue) -> AnyValue:

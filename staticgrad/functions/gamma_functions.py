@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from staticgrad.errors import ArgumentError
 from staticgrad.families import like
+from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops import (
     gamma as gammas,
@@ -11,7 +14,7 @@ from staticgrad.ops import (
 )
 from staticgrad.ops.bessel import i0 as i0
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.operands import integer
+from staticgrad.ops.operands import as_value, floating, integer
 from staticgrad.ops.special import erfc as erfc, xlogy as xlogy
 from staticgrad.ops.transcendental import Exp, erf as erf
 
@@ -46,6 +49,35 @@ def gammaln(x: Operand[AnyValue]) -> AnyValue:
     array([  0.        , 359.13420537])
     """
     return gammas.GammaLn()(x)
+
+
+def multigammaln(a: Operand[AnyValue], d: int) -> AnyValue:
+    """The logarithm of the multivariate gamma function of dimension ``d``; NaN where undefined.
+
+    d * (d - 1) / 4 * log(pi) plus ``gammaln(a - k / 2)`` over k from 0 to d - 1, for
+    a > (d - 1) / 2.
+
+    Args:
+        a: a value; integers become float64.
+        d: a whole number known at build, from 1 on.
+
+    Returns:
+        A floating value of the shape of a.
+
+    Raises:
+        ArgumentError: ``d`` is below 1.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.special.multigammaln([2.5, 10.0], 2)).round(6)
+    array([ 0.857048, 24.716408])
+    """
+    count = integer("multigammaln", "d", d)
+    if count < 1:
+        raise ArgumentError(f"multigammaln: d={count} is not from 1 on")
+    value = floating("multigammaln", as_value("multigammaln", a))
+    parts = [gammas.GammaLn()(value - k / 2) for k in range(count)]
+    total = sum(parts[1:], parts[0]) + count * (count - 1) / 4 * math.log(math.pi)
+    return functions.where(value > (count - 1) / 2, total, math.nan)
 
 
 @like(gamma)

@@ -21,6 +21,7 @@ from staticgrad.functions.gamma_functions import (
     gammainc as gammainc,
     gammaincc as gammaincc,
     gammaln as gammaln,
+    multigammaln as multigammaln,
     polygamma as polygamma,
     zeta as zeta,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "lambertw",
     "log_ndtr",
     "logit",
+    "multigammaln",
     "ndtr",
     "ndtri",
     "polygamma",

@@ -34,6 +34,7 @@ from staticgrad.optim.optimizer import Optimizer, registered_optimizers
 from staticgrad.optim.plateau import Plateau
 from staticgrad.optim.radam import RAdam
 from staticgrad.optim.rmsprop import RMSProp
+from staticgrad.optim.rprop import Rprop
 from staticgrad.optim.scaling import LossScale
 from staticgrad.optim.schedules import (
     RateSchedule,
@@ -66,6 +67,7 @@ __all__ = [
     "Plateau",
     "RAdam",
     "RMSProp",
+    "Rprop",
     "SGD",
     "RateSchedule",
     "clip_by_global_norm",
@@ -83,7 +85,7 @@ __all__ = [
 
 
 # ``sg.optim.adam``, as other libraries call theirs, is answered below: a file is no optimizer.
-_FILES = "adadelta adafactor adagrad adam adamax lamb lbfgs lion muon nadam radam rmsprop sgd"
+_FILES = "adadelta adafactor adagrad adam adamax lamb lbfgs lion muon nadam radam rmsprop rprop sgd"
 for _file in _FILES.split():
     del globals()[_file]
 

@@ -89,6 +89,48 @@ def test_gradients_of_setting_and_adding(name, rng):
     np.testing.assert_array_equal(by_v, weights[key])
 
 
+@pytest.mark.parametrize("shape", [A.shape, ("a", "b", "c")], ids=["literal", "named"])
+@pytest.mark.parametrize("name", KEYS)
+def test_extremes_as_numpy(name, shape, rng):
+    """Values that several times meet in one place, with NaN among them; by x what it kept."""
+    if "mask" in name and shape != A.shape:
+        return
+    key = KEYS[name]
+    x = sg.input("x", shape, "float64")
+    values = rng.permutation(np.linspace(-60.3, 120.3, max(A[key].size, 1)))[: A[key].size]
+    values = np.where(values > 110.0, np.nan, values).reshape(A[key].shape)
+    v = sg.input("v", x[key].shape, "float64")
+    for extreme, ufunc in (("max", np.maximum), ("min", np.minimum)):
+        expected = A.copy()
+        ufunc.at(expected, key, values)
+        found = getattr(x.at[key], extreme)(v)
+        feeds = {"x": A, "v": values}
+        np.testing.assert_array_equal(run(found, feeds), expected)
+        clean = {"x": A, "v": np.nan_to_num(values, nan=130.5)}
+        by_x, by_v = (run(g, clean) for g in grad(found.sum(), [x, v]))
+        kept = run(found, clean) == A
+        np.testing.assert_array_equal(by_x[kept], 1.0)
+        assert by_v.sum() == (~kept).sum()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8", "uint8", "bool"])
+@pytest.mark.parametrize("rows", [0, 9])
+def test_extremes_of_every_kind(dtype, rows, rng):
+    low = 0 if dtype in ("uint8", "bool") else -128
+    x, values = (rng.integers(low, 127, (n, 2)).astype(dtype) for n in (4, rows))
+    values[: rows // 9] = low
+    places = rng.integers(-4, 4, rows)
+    p, v = sg.input("p", ("n",), "int64"), sg.input("v", ("n", 2), dtype)
+    given = sg.input("x", (4, 2), dtype)
+    f = sg.compile({"max": given.at[p].max(v), "min": given.at[p].min(v)})
+    found = f.run({"x": x, "p": places, "v": values})
+    for name, ufunc in (("max", np.maximum), ("min", np.minimum)):
+        expected = x.copy()
+        ufunc.at(expected, places, values)
+        assert found[name].dtype == dtype
+        np.testing.assert_array_equal(found[name], expected)
+
+
 @pytest.mark.parametrize("name", KEYS)
 def test_compiled(name, rng):
     key = KEYS[name]
