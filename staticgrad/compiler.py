@@ -435,6 +435,7 @@ class Compiled(Generic[Results]):
             sharing=None if plan is None else Sharing(plan.workers, sections.shared_steps(plan)),
         )
 
+    @public
     def report(self, path: str | Path, **sizes: int) -> Path:
         """Write a page of one file: which tensors, scopes and lines hold memory when, in the plan
         and where everything is stored, what is computed again, and what less memory would cost.
@@ -453,16 +454,16 @@ class Compiled(Generic[Results]):
         from staticgrad.memory_report import memory_page
         from staticgrad.tradeoffs import tradeoff
 
-        plan, written = self.plan(**sizes), Path(path)
-        page = memory_page(self.program_graph.name, plan, tradeoff(self, sizes))
-        written.write_text(page, "utf-8")
+        page = memory_page(self.program_graph.name, self.plan(**sizes), tradeoff(self, sizes))
+        (written := Path(path)).write_text(page, "utf-8")
         return written
 
+    @public
     def profile(self, feeds: Feeds | None = None, *, runs: int = 10) -> Profile:
         """What each step takes with these feeds: time, bytes, operations, share of the limits.
 
-        Steps run one after the other, so many times; parameters are then as they were before. The
-        limits are those of this machine, which the first profile of a process measures.
+        Steps run one after the other, so many times; parameters are then as they were before.
+        The limits are those of this machine, measured by the first profile of a process.
         """
         from staticgrad.profiling import profile_of, timed_runs
 

@@ -17,8 +17,8 @@ from staticgrad.profiling import Limits, live_bytes
 
 @pytest.fixture(autouse=True)
 def _limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Round limits instead of measured ones."""
-    known = {n: Limits(n, n * 1e11, n * 1e10) for n in (1, 2)}
+    """Round limits that no machine reaches, instead of measured ones."""
+    known = {n: Limits(n, n * 1e12, n * 1e10) for n in (1, 2)}
     monkeypatch.setattr(profiling, "_known", known)
 
 
@@ -50,7 +50,7 @@ def test_counts_are_those_of_the_program_and_parameters_are_put_back() -> None:
         assert step.threads == (2 if pool.is_possible() else 1)
         floats = 400 * 300 + 300 * 200 + 400 * 200
         assert 4 * floats <= step.nbytes <= 4 * (floats + 2 * 300 * 200 + 400 * 200)
-        limit = max(step.flops / (step.threads * 1e11), step.nbytes / (step.threads * 1e10))
+        limit = max(step.flops / (step.threads * 1e12), step.nbytes / (step.threads * 1e10))
         assert step.share == pytest.approx(limit / step.seconds, rel=0.05)
         assert "matmul" in step.computes
         assert any("test_profile.py" in line for line in step.lines)
@@ -76,7 +76,7 @@ def test_text_json_and_trace(tmp_path: Path) -> None:
     _, graph, feeds = training()
     found = sg.compile(graph, threads=1).profile(feeds, runs=2)
     lines = str(found).splitlines()
-    assert lines[1] == "limits, 1 threads: 100 GFLOP/s, 10.0 GB/s"
+    assert lines[1] == "limits, 1 threads: 1000 GFLOP/s, 10.0 GB/s"
     assert len(lines) == 3 + len(found.steps)
     spent = [float(line.split()[0]) for line in lines[3:]]
     assert spent == sorted(spent, reverse=True)
@@ -115,6 +115,25 @@ def test_the_limits_of_a_machine_are_measured_once(monkeypatch: pytest.MonkeyPat
     assert first[0].flops > 0
     assert first[0].bandwidth > 0
     assert f.profile({"x": np.ones(20, "f4")}, runs=1).limits == first
+
+
+def test_limits_that_the_steps_contradict_are_measured_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A machine that was busy when they were measured, and one that still is."""
+    _, graph, feeds = training()
+    f = sg.compile(graph, threads=1)
+    assert f.profile(feeds, runs=2).doubt == ""
+    monkeypatch.setattr(profiling, "_known", {1: Limits(1, 1e3, 1e3)})
+    found = f.profile(feeds, runs=2)
+    assert found.limits[0].flops > 1e6
+    monkeypatch.setattr(profiling, "_known", {1: Limits(1, 1e3, 1e3)})
+    monkeypatch.setattr(profiling, "_fastest", lambda run, feeds: 1e5)
+    found = f.profile(feeds, runs=2)
+    assert "faster than a product" in found.doubt
+    assert f"the machine was busy: {found.doubt}" in str(found)
+    two = profiling.Profile("g", {}, 1, (Limits(1, 9.0, 9.0), Limits(2, 9.0, 8.0)), (), ())
+    assert two.doubt == "2 threads reach less than 1"
 
 
 def test_plain_python_is_profiled_too() -> None:

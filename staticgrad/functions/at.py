@@ -14,6 +14,7 @@ import numpy as np
 
 from staticgrad.errors import UnknownAttributeError
 from staticgrad.functions.getitem import Selection, rows_and_places, selection
+from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.value import Value
@@ -77,6 +78,7 @@ class Place:
         """``x[key]``."""
         return self.x[self.key]
 
+    @public
     def set(self, values: Operand) -> Value:
         """x with the elements replaced, in the dtype of x; of equal places the last one counts.
 
@@ -100,6 +102,7 @@ class Place:
         hit = reshape(hit, (hit.shape[0], *(1,) * (rows.ndim - 1)))
         return _put(chosen, _back(chosen, where(hit, added, rows)))
 
+    @public
     def add(self, values: Operand) -> Value:
         """x with ``values`` added to the elements, as often as the key names them, in order.
 
@@ -117,6 +120,7 @@ class Place:
         flat, many = _flat_updates(chosen, new, places)
         return _put(chosen, _back(chosen, rows + _scattered(many, flat, rows)))
 
+    @public
     def max(self, values: Operand) -> Value:
         """x with each element that is below one of its ``values`` replaced by the largest of them.
 
@@ -128,6 +132,7 @@ class Place:
         """
         return self._extreme(values, functions.maximum, largest=True)
 
+    @public
     def min(self, values: Operand) -> Value:
         """x with each element above one of its ``values`` replaced by the smallest. As ``max``."""
         return self._extreme(values, functions.minimum, largest=False)

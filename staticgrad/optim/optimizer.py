@@ -119,6 +119,7 @@ class Optimizer(metaclass=Constructed):
         ]
         return f"{type(self).__name__}({', '.join(said)})"
 
+    @public
     def updates(self, loss: Any, params: Any) -> Updates:
         """The next value of every parameter, and of the state that this call makes for them.
 
@@ -174,6 +175,7 @@ class Optimizer(metaclass=Constructed):
             for p, value in stepped.items()
         }
 
+    @public
     def minimize(self, loss: Any, params: Any = None) -> None:
         """Let each call of a traced function end with a step, as ``updates`` has it.
 

@@ -7,6 +7,8 @@ from time import perf_counter_ns
 from typing import Final
 
 from staticgrad.analysis.binding import Feeds
+from staticgrad.errors import ArgumentError
+from staticgrad.errors.wording import shown
 from staticgrad.ir.plan import Plan
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.executor import Executor
@@ -61,7 +63,12 @@ def timed_runs(executor: Executor, feeds: Feeds, runs: int) -> TimedTable:
     """The table of so many runs with these feeds; parameters are put back.
 
     The first run, whose memory is new, is one more.
+
+    Raises:
+        ArgumentError: ``runs`` is no whole number from 1 on.
     """
+    if type(runs) is not int or runs < 1:
+        raise ArgumentError(f"profile: runs is {shown(runs)}, not a whole number from 1 on")
     tables: list[TimedTable] = []
 
     def make(program: Program, plan: Plan) -> Table:
