@@ -22,11 +22,12 @@ Found = tuple[int, float, list[int]]
 #: Effort of descents, of walks and of rebuilding: for any problem, and for each of its events.
 _EFFORTS: Final[dict[str, tuple[tuple[int, int], ...]]] = {
     "fast": ((40_000_000, 20_000), (0, 0), (0, 0)),
-    "default": ((40_000_000, 20_000), (60_000_000, 20_000), (40_000_000, 40_000)),
-    "exact": ((40_000_000, 20_000), (60_000_000, 20_000), (40_000_000, 40_000)),
+    "default": ((40_000_000, 20_000), (80_000_000, 20_000), (40_000_000, 40_000)),
+    "exact": ((40_000_000, 20_000), (80_000_000, 20_000), (40_000_000, 40_000)),
 }
 _REBUILT: Final = 2_000  # ops up to which sequences are rebuilt
 _SHORT: Final = 150  # ops up to which there are many walks
+_WALKING: Final = 0.77  # part of the effort of walks that so few ops have
 _TRIES: Final = 8  # sequences that are placed, the cheapest first
 _FLAT: Final = 4  # sequences that flat walks begin with
 _PRICES: Final = (5_000, 15_000, 50_000)  # of bytes near the budget in flat walks, in turn
@@ -35,7 +36,7 @@ _SAME: Final = 1.0 + 1e-9  # ratio of costs up to which they differ by rounding 
 _DEAR: Final = 1.25  # cost, in costs of all ops, from which on there are more ways to search
 _CLOSE: Final = 1.02  # ratio of arena to budget up to which more effort may place a sequence
 _LOOSE: Final = 1.01  # ratio of arena to load from which on a plan is placed more tightly
-_NEAR: Final = 0.01  # cost, in costs of all ops, that placement may lose
+_NEAR: Final = 0.02  # cost, in costs of all ops, that placement may lose
 _LOWER: Final = (1.0, 2.0, 4.0)  # goals below the budget, in what placement missed it by
 
 
@@ -57,6 +58,8 @@ class Within:
         events = sum(map(len, (*net.reads, *net.makes)))
         efforts = (least + each * events for least, each in _EFFORTS[effort])
         self.descending, self.walking, self.rebuilding = efforts
+        if len(net.ops) <= _SHORT:
+            self.walking = int(_WALKING * self.walking)
 
     def seek(self) -> None:
         """Find the plan."""
