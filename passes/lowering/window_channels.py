@@ -20,6 +20,7 @@ from passes.lowering.window_places import (
     WindowLowering,
     along,
     ends,
+    inside,
     reading_place,
     tap_place,
 )
@@ -271,35 +272,23 @@ class WindowChannels(WindowMaps):
         names = [*(f"i{made + k}" for k in range(len(self.axes) - 1)), VECTOR]
         plane, *apart = self._apart()
         moved = [*((axis.name, plane) for axis in n), *zip(names, apart, strict=True)]
-        inside = self._inside()
-        lows, extents = inside or ([0] * len(names), self.wide)
-        all_ends = self._ends() if inside is None else [None] * len(names)
-        found = zip(names, self.starts, lows, all_ends, strict=True)
-        places = [AxisPlace(((name, 1),), start + low, end) for name, start, low, end in found]
+        found = [inside(*each) for each in zip(self.starts, self.wide, self.ends, strict=True)]
+        places: list[AxisPlace] = []
+        at: Size = 0
+        for name, start, by, (first, _, end) in zip(names, self.starts, apart, found, strict=True):
+            places.append(AxisPlace(((name, 1),), start + first, end))
+            at = at + first * by
         value = self.element(self.x, (*lead, *places))
-        first: Size = 0
-        for low, by in zip(lows, apart, strict=True):
-            first = first + low * by
-        store = Store(self._scratch(_COPY, moved, first), value)
+        store = Store(self._scratch(_COPY, moved, at), value)
+        extents = [extent for _, extent, _ in found]
         rows = [self.loop(name, extent) for name, extent in zip(names, extents, strict=True)]
         copied = Map(rows[-1], (store,), (*n, *rows[:-1]))
-        if inside is None:
+        if extents == self.wide:
             return (copied,)
         images = self.x.type.shape[0] if n else 1
         whole = self.loop(VECTOR, images * plane)
         zero = Store(self._scratch(_COPY, [(VECTOR, 1)]), ex.literal(0, self.dtype))
         return Map(whole, (zero,)), copied
-
-    def _inside(self) -> tuple[list[int], list[Size]] | None:
-        """Where the image begins in the copy along each axis and how far it goes, if known."""
-        lows, extents = [], []
-        for start, wide, end in zip(self.starts, self.wide, self.ends, strict=True):
-            past = start + wide - end
-            if not isinstance(start, int) or not isinstance(past, int):
-                return None
-            lows.append(max(-start, 0))
-            extents.append(wide - lows[-1] - max(past, 0))
-        return lows, extents
 
     def _row(self, number: int, extent: Size) -> Access:
         """A row of scratch, among those of all taps."""

@@ -52,6 +52,19 @@ def ends(low: Size, high: Size, extent: Size) -> Size | None:
     return None if is_at_least(low, 0) and is_at_least(extent, high + 1) else extent
 
 
+def inside(start: Size, count: Size, extent: Size) -> tuple[int, Size, Size | None]:
+    """Which of ``count`` places from ``start`` on lie in [0, extent): the first, and how many.
+
+    Behind them the end that each has to be held against. Where it hangs on sizes that are not known
+    which they are, they are all of them; else there is no such end.
+    """
+    past = start + count - extent
+    if not isinstance(start, int) or not isinstance(past, int):
+        return 0, count, ends(start, start + count - 1, extent)
+    first = max(-start, 0)
+    return first, count - first - max(past, 0), None
+
+
 def image_place_among(outer: str, loop: str, together: int, batch: Size) -> AxisPlace:
     """The image at a loop over those ``together`` in an iteration of the outer loop; the last
     iteration may have fewer."""
