@@ -19,7 +19,7 @@ from staticgrad.analysis.barriers import BufferSpans, ByteRange, ByteSet, StepBy
 from staticgrad.analysis.cost import FASTEST, call_seconds
 from staticgrad.ir.kernel import Kernel
 from staticgrad.ir.kernel_reach import LoopPart, Reach, reaches
-from staticgrad.ir.kernel_stages import Gemm
+from staticgrad.ir.kernel_stages import LANES, Gemm
 from staticgrad.ir.plan import Plan
 from staticgrad.records import NamedTuple
 from staticgrad.runtime.row_ranges import LONGEST, RowRange, call_of, ranges_of, row_loop
@@ -32,6 +32,8 @@ FEWEST: Final = 2
 SHARE: Final = 128
 #: Parts of a worker, at most.
 MOST: Final = 4
+#: Rows of a part, at least, whose product turns its second factor: each part turns all of it.
+TURNED: Final = 16
 #: Bytes of second factors that a processor's second cache holds, and rows of a part, at least, that
 #: read more than that: each part reads all of it.
 CACHE: Final = 1 << 21
@@ -86,7 +88,7 @@ def _links(plan: Plan) -> list[_Link | None]:
         if call is not None and isinstance(kernel := call.kernel, Kernel):
             seconds, first = call_seconds(call, FASTEST), kernel.stages[0]
             if kernel.outer == "tiles" and isinstance(first, Gemm):
-                ranges = _parts(kernel, call.arguments, plan.workers)
+                ranges = _parts(kernel, first, call.arguments, plan.workers)
                 operands = zip(kernel.operands, step.accesses(), strict=True)
                 (factor,) = (a.buffer for o, a in operands if o.name == first.b.operand)
                 link = _Link(kernel, call.arguments, ranges, factor, seconds) if ranges else None
@@ -96,13 +98,17 @@ def _links(plan: Plan) -> list[_Link | None]:
     return found
 
 
-def _parts(kernel: Kernel, arguments: tuple[int, ...], workers: int) -> tuple[RowRange, ...]:
-    """The parts of a product's rows; none where they cannot be cut."""
+def _parts(
+    kernel: Kernel, stage: Gemm, arguments: tuple[int, ...], workers: int
+) -> tuple[RowRange, ...]:
+    """The parts of a product's rows; none where they cannot be cut, or are too few."""
     number = rows_of(kernel)
     if number is None:
         return ()
     several = max(1, min(MOST, arguments[number] // (workers * SHARE)))
-    return ranges_of(kernel, arguments, workers * several)
+    ranges = ranges_of(kernel, arguments, workers * several)
+    turned = stage.b.stride(LANES) != 1
+    return () if turned and ranges and ranges[0].behind < TURNED else ranges
 
 
 def _products(links: Sequence[_Link | None]) -> int:

@@ -118,7 +118,7 @@ def steps_of(f: sg.Compiled, given: Mapping[str, Any], workers: int) -> list[int
 @diagonals(
     2,
     ("dtype", ["float32", "float64"]),
-    ("batch,workers", [(24, 2), (33, 2), (64, 2), (40, 3)]),
+    ("batch,workers", [(32, 2), (33, 2), (64, 2), (50, 3)]),
     ("layer", APART),
 )
 def test_rows_that_are_apart_are_run_through(
@@ -169,6 +169,12 @@ def test_few_rows_read_no_more_than_a_cache_holds(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(row_chains, "CACHE", 3 * 4 * WIDE**2 - 1)
     assert run_through(sg.compile(graph, threads=1), feeds(graph, 48), 2) == []
     assert run_through(sg.compile(graph, threads=1), feeds(graph, 64), 2) == [2]
+
+
+def test_few_rows_do_not_turn_weights_in_each_part() -> None:
+    for layer, found in ((dense, [2]), (turned_weights, [])):
+        graph = network([layer] * 4)
+        assert run_through(sg.compile(graph, threads=1), feeds(graph, 24), 2) == found
 
 
 def test_many_rows_are_cut_into_several_parts() -> None:
