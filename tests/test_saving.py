@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -240,6 +242,46 @@ def test_a_module_says_where_a_file_differs(tmp_path: Path) -> None:
     sg.save(path, sg.nn.Sequential(sg.nn.Linear(2, 3)))
     with pytest.raises(SavedFileError, match=r"'layers.0.bias': unknown[^$]*weight: missing"):
         sg.load(path, sg.nn.Linear(2, 3))
+
+
+def _steps(w: Any, opt: Any, how: str) -> Any:
+    """A step of a quadratic loss: of a graph, of a traced function, on the tape."""
+    if how == "graph":
+        loss = (w**2).sum()
+        return sg.compile(sg.Graph({"loss": loss}, opt.updates(loss, [w]))).run
+    if how == "tape":
+        return lambda: opt.minimize((Tensor([1.0, 2.0], dtype="float64") * w * w).sum(), [w])
+
+    @sg.function
+    def step() -> Any:
+        loss = (w**2).sum()
+        opt.minimize(loss, [w])
+        return loss
+
+    return step
+
+
+@pytest.mark.parametrize("how", ["graph", "function", "tape"])
+@pytest.mark.parametrize(
+    "again", [copy.deepcopy, lambda both: pickle.loads(pickle.dumps(both))], ids=["copy", "pickle"]
+)
+def test_copies_and_pickles_of_an_optimizer_have_what_it_keeps(again: Any, how: str) -> None:
+    w = sg.parameter("w", np.array([3.0, -4.0]))
+    opt = sg.optim.Adam(sg.optim.cosine(0.5, steps=9), max_norm=1.0)
+    step = _steps(w, opt, how)
+    for _ in range(3):
+        step()
+    twin, other = again((w, opt))
+    assert repr(other) == repr(opt)
+    further = _steps(twin, other, how)
+    for _ in range(3):
+        step()
+        further()
+        np.testing.assert_array_equal(twin.value, w.value)
+    found, wanted = other.state_dict(), opt.state_dict()
+    assert found.keys() == wanted.keys()
+    assert all(np.array_equal(found[name], wanted[name]) for name in wanted)
+    assert copy.copy(opt).state_dict().keys() == wanted.keys()
 
 
 def test_the_first_step_says_where_loaded_state_does_not_fit() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from copy import copy
 from dataclasses import MISSING, dataclass, fields
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -47,6 +46,7 @@ _MINIMIZE: Final = (
     " sg.Graph({'loss': loss}, opt.updates(loss, ws))"
 )
 Updates = dict[Parameter, Any]
+_KEPT: Final = "states kept"  # no option has this name
 
 
 def _is_default(value: object, default: object) -> bool:
@@ -284,14 +284,24 @@ class Optimizer(metaclass=Constructed):
         """
         keep_states(self, state)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and pickles are made of: the options, and what is kept at that time."""
+        return {**vars(self), _KEPT: self.state_dict()}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Go on from there, as after ``load_state_dict``."""
+        options = dict(state)
+        self.load_state_dict(options.pop(_KEPT))
+        vars(self).update(options)
+
     def scheduled(self, grads: Mapping[Any, Any]) -> Updates:
         """``step`` at the learning rate of this step, where that is a schedule."""
         rate = vars(self).get("learning_rate")
         if not isinstance(rate, RateSchedule):
             return self.step(grads)
         count = self.state("step")
-        now = copy(self)
-        object.__setattr__(now, "learning_rate", rate.at(count.astype("float64")))
+        now = object.__new__(type(self))  # without what is kept, which a copy has
+        vars(now).update(vars(self), learning_rate=rate.at(count.astype("float64")))
         return {**now.step(grads), count: count + 1}
 
     def _scaled(self, loss: Any) -> Any:
