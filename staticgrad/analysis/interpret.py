@@ -216,13 +216,13 @@ def _fma32(a: Array, b: Array, c: Array) -> Array:
 
 def _fma64(a: Array, b: Array, c: Array) -> Array:
     """Where all magnitudes are moderate by error-free transformations, elsewhere after scaling."""
-    result = np.where(np.isfinite(a) & np.isfinite(b) & ~np.isfinite(c), c, a * b + c)
-    proper = np.isfinite(a) & np.isfinite(b) & np.isfinite(c) & (a != 0) & (b != 0)
-    moderate = proper & _between(a, 400) & _between(b, 400) & ((c == 0) | _between(c, 900))
+    moderate = _between(a, 400) & _between(b, 400) & ((c == 0) | _between(c, 900))
     if moderate.all():
         return _fma_moderate(a, b, c)
+    are_finite = np.isfinite(a) & np.isfinite(b)
+    result = np.where(are_finite & ~np.isfinite(c), c, a * b + c)
     result[moderate] = _fma_moderate(a[moderate], b[moderate], c[moderate])
-    rest = proper & ~moderate
+    rest = are_finite & np.isfinite(c) & (a != 0) & (b != 0) & ~moderate
     result[rest] = _fma_scaled(a[rest], b[rest], c[rest])
     return result
 
@@ -231,7 +231,8 @@ _FMA: Final = {F32: _fma32, F64: _fma64}
 
 
 def _between(x: Array, exponent: int) -> Array:
-    return (np.abs(x) >= 2.0**-exponent) & (np.abs(x) <= 2.0**exponent)
+    size = np.abs(x)
+    return (size >= 2.0**-exponent) & (size <= 2.0**exponent)
 
 
 def _fma_moderate(a: Array, b: Array, c: Array) -> Array:
