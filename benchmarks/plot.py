@@ -60,7 +60,7 @@ def page(report: Report) -> str:
         {
             "title": f"Time per call, {count} thread{'s' if count > 1 else ''}",
             "text": "Over the time of the best peer, logarithmic: left of the line is faster."
-            " The bar is the noise of the row. staticgrad runs on one thread today.",
+            " The bar is the noise of the row.",
             "svg": _drawn(report, lambda axes, count=count: _ratios(axes, report, count)),
         }
         for count in threads

@@ -35,7 +35,7 @@ h3 { font-size: 1.02rem; margin: 1.3rem 0 .3rem; overflow-wrap: anywhere; }
   display: block; } .figure span { color: var(--soft); font-size: .9rem; }
 .sg .scroll > svg { min-width: 34rem; } .sg .chart svg { max-width: 40rem; }
 .phases i, .bands i { display: inline-block; width: .8em; height: .8em; border-radius: 3px;
-  margin-right: .4em; } .phases i { margin-left: .9em; } .phases i:first-child { margin-left: 0; }
+  margin-right: .4em; } .phases span { white-space: nowrap; margin-right: .7em; }
 .bands { list-style: none; padding: 0; margin: .3rem 0 0; font-size: .9em; columns: 2 18rem; }
 .bands li { overflow-wrap: anywhere; break-inside: avoid; }
 @media (prefers-color-scheme: dark) { body { background: #15171b; } }
@@ -90,7 +90,9 @@ def _figures(plan: Plan, front: Tradeoff) -> str:
 
 
 def _phases() -> str:
-    marks = "".join(f'<i style="background:var(--{c})"></i>{said}' for c, said in _PHASES.items())
+    marks = " ".join(
+        f'<span><i style="background:var(--{c})"></i>{said}</span>' for c, said in _PHASES.items()
+    )
     return f'<p class="phases soft">{marks}</p>'
 
 
