@@ -3,7 +3,8 @@
 Bytes and operations are counted from the kernels, as predictions do (``analysis.cost``): each
 operand once, however often a kernel reads it. Limits are measured on this machine, once per process
 and number of threads: a matrix product, and a copy of arrays beyond the caches. A step in a cache
-may move more bytes in a second than that copy does.
+may move more bytes in a second than that copy does. Each step is waited for, also those that
+workers run through in other runs (``runtime/row_chains.py``), so that all together may take longer.
 """
 
 from __future__ import annotations
