@@ -27,7 +27,7 @@ _EFFORTS: Final[dict[str, tuple[tuple[int, int], ...]]] = {
 }
 _REBUILT: Final = 2_000  # ops up to which sequences are rebuilt
 _SHORT: Final = 150  # ops up to which there are many walks
-_WALKING: Final = 0.77  # part of the effort of walks that so few ops have
+_WALKING: Final = 0.77  # part of the effort of walks that so few ops have; half of rebuilding
 _TRIES: Final = 8  # sequences that are placed, the cheapest first
 _FLAT: Final = 4  # sequences that flat walks begin with
 _PRICES: Final = (5_000, 15_000, 50_000)  # of bytes near the budget in flat walks, in turn
@@ -60,6 +60,7 @@ class Within:
         self.descending, self.walking, self.rebuilding = efforts
         if len(net.ops) <= _SHORT:
             self.walking = int(_WALKING * self.walking)
+            self.rebuilding //= 2
 
     def seek(self) -> None:
         """Find the plan."""
