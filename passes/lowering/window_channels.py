@@ -46,8 +46,10 @@ _MOST_TAPS: Final = 49
 _MOST_RESIDUES: Final = 9
 #: Elements of a channel of all images that are copied with their border, at most.
 _COPIED: Final = 1 << 17
-#: Rows of elements side by side: the chain of one waits for each of its terms.
+#: Rows of elements side by side, at most: the chain of one waits for each of its terms. Of chains
+#: from so many taps on twice as many.
 _TOGETHER: Final = 4
+_LONG: Final = 25
 #: The scratch buffers of a filter: rows of its taps, and the copy.
 _ROWS, _COPY = 0, 1
 
@@ -105,7 +107,8 @@ class WindowChannels(WindowMaps):
         """Elements as chains of taps, of a channel that is copied with its border."""
         outer = self.lead
         extents = [axis.windows if self.over_windows else axis.image for axis in self.axes]
-        together, rows = _rows_together(extents), extents[-2:][0]
+        taps = [*product(*(range(int(axis.taps)) for axis in self.axes))]
+        together, rows = _rows_together(extents, len(taps)), extents[-2:][0]
         turns = -(-rows // together)
         if together > 1:
             step = self.axes[-2].step if self.over_windows else 1
@@ -122,7 +125,7 @@ class WindowChannels(WindowMaps):
                 places[-2] = AxisPlace(((names[-2], together),), row, end)
             self.move_to((*lead, *places))
             total = ex.literal(0, self.dtype)
-            for tap in product(*(range(int(axis.taps)) for axis in self.axes)):
+            for tap in taps:
                 value = self._of_copy(names, tap, row, together)
                 total = self._added(total, self._weight(lead, tap), value)
             stores += self.stores(self._rounded(total))
@@ -295,15 +298,16 @@ class WindowChannels(WindowMaps):
         return self._scratch(_ROWS, [(VECTOR, 1)], number * extent)
 
 
-def _rows_together(extents: Sequence[Size]) -> int:
-    """How many rows of elements are computed side by side: they share what they read."""
-    if len(extents) < 2:
-        return 1
-    rows = extents[-2]
+def _rows_together(extents: Sequence[Size], taps: int) -> int:
+    """How many rows of elements are computed side by side: they share what they read.
+
+    A turn takes about as long with fewer, since they wait; so few turns are made.
+    """
+    rows = extents[-2] if len(extents) > 1 else 1
+    most = _TOGETHER if taps < _LONG else 2 * _TOGETHER
     if not isinstance(rows, int):
-        return _TOGETHER
-    counts = range(min(_TOGETHER, rows), 0, -1)
-    return next((n for n in counts if 8 * (-(-rows // n) * n) <= 9 * rows), 1)
+        return most
+    return -(-rows // max(-(-rows // most), 1)) or 1
 
 
 def _read_place(axis: WindowAxis, window: str, tap: int | str) -> AxisPlace:
