@@ -53,6 +53,10 @@ class Generator(random.Generator):
         self.key = Tensor.of(np.array(number, np.uint64))
         self._begin()
         self.state = (0, 0)
+
+    def _enlist(self) -> None:
+        """Be among those that what is computed again draws from as before."""
+        super()._enlist()
         _generators.add(self)
 
     @property

@@ -92,13 +92,13 @@ GENERATORS: Final[WeakSet[Drawing]] = WeakSet()
 def steps_of(nodes: Iterable[Node]) -> list[tuple[Parameter, Value]]:
     """The next steps of all generators from which these nodes draw, the older one first."""
     read = {node for node in nodes if isinstance(node.op, ParameterLeaf)}
-    found = [
-        each
+    found = {  # one of those that share a step, as shallow copies do
+        each.step.node: each
         for each in list(GENERATORS)
         if isinstance(each.step, Parameter) and each.step.node in read
-    ]
-    found.sort(key=lambda each: each.step.node.serial)
-    return [pair for each in found for pair in each.updates.items()]
+    }
+    ordered = sorted(found.values(), key=lambda each: each.step.node.serial)
+    return [pair for each in ordered for pair in each.updates.items()]
 
 
 class Draws:

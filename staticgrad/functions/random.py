@@ -123,7 +123,16 @@ class Generator(Distributions, GammaDraws, CountDraws):
         """No draws yet, in no trip of a loop that runs at once."""
         self.streams: int = 0
         self.trips: tuple[int, ...] = ()
+        self._enlist()
+
+    def _enlist(self) -> None:
+        """Be among those whose steps end with the calls of functions that draw from them."""
         GENERATORS.add(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Copies and what was pickled go on from where it stood."""
+        vars(self).update(state)
+        self._enlist()
 
     if not TYPE_CHECKING:  # a type checker shall find what is not there
 

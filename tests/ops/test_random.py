@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
 import staticgrad as sg
 from staticgrad.autodiff.reverse import grad
 from staticgrad.eager import Generator
+from staticgrad.eager.random import replayed, states
 from staticgrad.errors import ArgumentError, AxisError, DTypeError, RankError, ShapeError
 from staticgrad.ops.philox import FOLDED, STREAMS, RandomBits
 from staticgrad.types.dtype import F32, U32, U64
@@ -333,3 +337,42 @@ def test_refusals():
     rng.streams = FOLDED
     with assert_refused(ArgumentError, "draws in a graph", line="rng.uniform"):
         rng.uniform(shape=())
+
+
+def drawn_for_each_row(draw):
+    """A function of rows that draws in each trip of a loop over them."""
+    return sg.function(lambda x: sg.scan(lambda none, row: (none, draw(row)), x[0, 0], x)[1])
+
+
+@pytest.mark.parametrize(
+    "again",
+    [copy.copy, copy.deepcopy, lambda source: pickle.loads(pickle.dumps(source))],
+    ids=["shallow", "deep", "pickle"],
+)
+def test_copies_draw_other_numbers_in_each_call_and_trip(again):
+    """A module with a generator, and the generator: deep copies draw the original's numbers."""
+    dropout = sg.nn.Dropout(0.5, seed=3)
+    generator = sg.random.Generator(3)
+    copied = again(generator)
+    draws = [
+        again(dropout),
+        dropout,
+        *(lambda row, g=g: g.normal(shape=row.shape) for g in (copied, generator)),
+    ]
+    found = []
+    for draw in draws:
+        f = drawn_for_each_row(draw)
+        found.append(np.concatenate([f(np.ones((2, 64), "float32")) for _ in range(3)]))
+        assert len({row.tobytes() for row in found[-1]}) == 6
+    if again is not copy.copy:
+        assert np.array_equal(found[0], found[1])
+        assert np.array_equal(found[2], found[3])
+
+
+def test_a_copy_of_an_eager_generator_is_drawn_from_again_where_values_are_computed_again():
+    for generator in (Generator(5), copy.deepcopy(Generator(5))):
+        before = states()
+        first = generator.normal(shape=(4,)).data
+        with replayed(before):
+            assert np.array_equal(generator.normal(shape=(4,)).data, first)
+        assert not np.array_equal(generator.normal(shape=(4,)).data, first)
