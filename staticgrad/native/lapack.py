@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from staticgrad.errors import LinearAlgebraError
 from staticgrad.native import scipy_library
+from staticgrad.native.lapack_parts import SMALL_SYSTEM, TRIANGULAR, ZERO_ON_DIAGONAL
 from staticgrad.native.routines import PythonRoutine, RoutineCode, register
 from staticgrad.records import dataclass
 
@@ -82,47 +83,6 @@ def _no_convergence(matrix: int, how: int) -> Exception:
     )
 
 
-#: op(A) X = B with A triangular: Fortran reads X'op(A)' = B'. ``ahead``: X begins with its first
-#: unknowns. It is found in blocks of ``block`` of them, for ``each`` columns in a part. What is
-#: known of X is taken away by a product, which is faster than ``trsm`` of as many terms.
-_TRIANGULAR: Final = """
-first = part * each
-count = k - first
-if count > each:
-    count = each
-lacpy('A', count, n, b[first], k, x[first], k)
-if k == 1:
-    trsv(#uplo, #turned, #diag, n, a, n, x, 1)
-else:
-    for step in range(0, n, block):
-        low = step
-        if ahead == 0:
-            low = (n - 1) // block * block - step
-        high = low + block
-        if high > n:
-            high = n
-        wide = high - low
-        known = low
-        start = 0
-        if ahead == 0:
-            known = n - high
-            start = high
-        place = low * n + start
-        if trans == 84:
-            place = start * n + low
-        given = first + start * k
-        to = first + low * k
-        if known > 0:
-            gemm('N', #trans, count, wide, known, -1.0, x[given], k, a[place], n, 1.0, x[to], k)
-        trsm('R', #uplo, #trans, #diag, count, wide, 1.0, a[low * n + low], n, x[to], k)
-"""
-_ZERO_ON_DIAGONAL: Final = """
-how = 0
-for j in range(n):
-    if how == 0 and some(load1(a, j * n + j) == 0.0):
-        how = j + 1
-checked
-"""
 #: LAPACK finds eigenvalues of what is not finite, or prints that it got a wrong argument.
 _IF_FINITE: Final = """
 lassq({count}, {matrix}, 1, 0.0, 1.0)
@@ -153,8 +113,8 @@ RECIPES: Final[dict[str, Recipe]] = {
         {},
         "n * k",
         "if unit == 0:\n"
-        + "".join(f"    {line}\n" for line in _ZERO_ON_DIAGONAL.strip().splitlines())
-        + _TRIANGULAR,
+        + "".join(f"    {line}\n" for line in ZERO_ON_DIAGONAL.strip().splitlines())
+        + TRIANGULAR,
         "",
         _singular,
         "(k + each - 1) // each",
@@ -186,9 +146,10 @@ RECIPES: Final[dict[str, Recipe]] = {
         {"x": "n * k"},
         {"y": "n * k"},
         "n * k",
-        _ZERO_ON_DIAGONAL.strip().replace("load1(a,", "load1(lu,")
+        ZERO_ON_DIAGONAL.strip().replace("load1(a,", "load1(lu,")
+        + SMALL_SYSTEM
         + """
-if trans == 0:
+elif trans == 0:
     lacpy('A', k, n, b, k, y, k)
     trsm('R', 'U', 'N', 'N', k, n, 1.0, lu, n, y, k)
     trsm('R', 'L', 'N', 'U', k, n, 1.0, lu, n, y, k)
