@@ -175,6 +175,10 @@ _OWN_NAME: Final = {
     "input": "give each its own name",
     "parameter": "give each its own name; optimizers and generators take one: Adam(name='critic')",
 }
+_OF_COPIES: Final = (
+    "\na deep copy has the names of its model; a second model, with second.load_state_dict("
+    "model.state_dict()), has its own"
+)
 Describe = Callable[["Symbolic", int], Related]
 
 
@@ -191,9 +195,11 @@ def check_names(
         for value in values:
             label = value.node.label
             if label in seen:
+                lines = {each.node.origin.resolve() for each in (seen[label], value)}
+                copied = what == "parameter" and len(lines) == 1
                 raise NameConflictError(
                     f"two {what}s are named {label!r}",
-                    hint=_OWN_NAME[what],
+                    hint=_OWN_NAME[what] + (_OF_COPIES if copied else ""),
                     related=[describe(seen[label], 0), describe(value, 1)],
                 )
             seen[label] = value
