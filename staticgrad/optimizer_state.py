@@ -126,9 +126,12 @@ class _Memory:
             SavedFileError: other states were loaded, but none of that name, shape and type.
         """
         made = _parameter_of_zeros(owner, name, shape, dtype)
+        if owner is not None:
+            made.store.former = tuple(f"{former}.{name}" for former in owner.store.former)
         if not self.loaded:
             return made
-        given = self.loaded.get(made.name)
+        known = _name_among(self.loaded, made.store)
+        given = self.loaded.get(known)
         if given is None:
             raise SavedFileError(
                 f"of the state {made.name!r} nothing was loaded",
@@ -140,8 +143,13 @@ class _Memory:
                 f"the state {made.name!r} is {made.type}, {given.dtype.name}{[*given.shape]} in"
                 " the file"
             )
-        made.value = self.loaded.pop(made.name)
+        made.value = self.loaded.pop(known)
         return made
+
+
+def _name_among(states: Mapping[str, Any], store: ParameterStore) -> str:
+    """The name under which a state is given: its own, or one that it had before it was copied."""
+    return next((name for name in (store.name, *store.former) if name in states), store.name)
 
 
 _memories: Final[WeakKeyDictionary[object, _Memory]] = WeakKeyDictionary()
@@ -191,7 +199,7 @@ def keep_states(optimizer: object, states: Mapping[str, Any]) -> None:
     waiting = dict(states)
     pairs = []
     for store in memory.stores():
-        given = waiting.pop(store.name, None)
+        given = waiting.pop(_name_among(waiting, store), None)
         own = store.array
         if given is None or given.shape != own.shape or given.dtype != own.dtype:
             inside = "nothing" if given is None else f"{given.dtype.name}{[*given.shape]}"

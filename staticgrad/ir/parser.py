@@ -77,6 +77,13 @@ def parse(
     return reader.document()
 
 
+def _labels(leaf: Symbolic) -> tuple[str, ...]:
+    """The name of an input or parameter; of one that was renamed when it was copied (it may be part
+    of the copy of a graph), those before, too."""
+    op = leaf.node.op
+    return (op.label, *op.store.former) if isinstance(op, ParameterLeaf) else (leaf.node.label,)
+
+
 class _GraphReader(DocumentReader):
     """Reads one graph. ``values`` maps names as the text writes them to values."""
 
@@ -199,8 +206,8 @@ class _GraphReader(DocumentReader):
         return Parameter(Node(op, (), (op.infer(),), self._origin(start, "")))
 
     def _check_bound(self, value: Symbolic, label: str, declared: TensorType, start: int) -> None:
-        own_label = getattr(value.node.op, "label", None)
-        if value.type != declared or own_label != label:
+        if value.type != declared or label not in _labels(value):
+            own_label = getattr(value.node.op, "label", None)
             self.fail(
                 f"bound to {own_label!r}, {value.type}; the text says {declared}",
                 start,
@@ -211,7 +218,7 @@ class _GraphReader(DocumentReader):
             (self.bound_inputs, self.inputs),
             (self.bound_parameters, self.parameters),
         ):
-            labels = {value.node.label for value in values}
+            labels = {label for value in values for label in _labels(value)}
             for name in bound:
                 if name not in labels:
                     raise UnknownNameError(

@@ -54,8 +54,8 @@ def check_version(version: str) -> _Writer:
 
 def pickle_graph(graph: Graph) -> Reduced:
     """What ``Graph.__reduce__`` gives."""
-    inputs = tuple(value.node for value in graph.inputs)
-    parameters = tuple(value.node for value in graph.parameters)
+    inputs = {value.node.label: value.node for value in graph.inputs}
+    parameters = {value.node.label: value.node for value in graph.parameters}
     text, constants = print_graph(graph), graph_constants(graph)
     return restore_graph, (_WRITER, text, inputs, parameters, constants)
 
@@ -63,15 +63,15 @@ def pickle_graph(graph: Graph) -> Reduced:
 def restore_graph(
     writer: _Writer,
     text: str,
-    inputs: tuple[Node, ...],
-    parameters: tuple[Node, ...],
+    inputs: dict[str, Node],
+    parameters: dict[str, Node],
     constants: dict[str, npt.NDArray[Any]],
 ) -> Graph:
-    """The graph that ``pickle_graph`` took apart."""
+    """The graph that ``pickle_graph`` took apart; leaves by their names in the text."""
     return parse(
         text,
-        inputs={node.label: Symbolic(node) for node in inputs},
-        parameters={node.label: Parameter(node) for node in parameters},
+        inputs={name: Symbolic(node) for name, node in inputs.items()},
+        parameters={name: Parameter(node) for name, node in parameters.items()},
         constants=constants,
         file="<pickle>",
     )

@@ -176,8 +176,7 @@ _OWN_NAME: Final = {
     "parameter": "give each its own name; optimizers and generators take one: Adam(name='critic')",
 }
 _OF_COPIES: Final = (
-    "\na deep copy has the names of its model; a second model, with second.load_state_dict("
-    "model.state_dict()), has its own"
+    "\nwhat a pickle gives back has the names of what went in; copy.deepcopy(model) has its own"
 )
 Describe = Callable[["Symbolic", int], Related]
 

@@ -12,7 +12,8 @@ from staticgrad.functions.nn import batch_norm, batch_statistics
 from staticgrad.ir.calls import public
 from staticgrad.ir.nodes import Parameter
 from staticgrad.nn.initial import first_value, source
-from staticgrad.nn.module import Layer, named
+from staticgrad.nn.module import Layer
+from staticgrad.nn.naming import named
 from staticgrad.nn.normalization import scale_and_shift
 from staticgrad.ops.operands import is_number
 

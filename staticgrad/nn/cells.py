@@ -11,7 +11,8 @@ from staticgrad.functions.recurrent import gru_cell, lstm_cell, rnn_cell
 from staticgrad.ir.calls import public
 from staticgrad.ir.kinds import AnyValue, Operand
 from staticgrad.nn.initial import Initial, Seed, source
-from staticgrad.nn.module import Module, named
+from staticgrad.nn.module import Module
+from staticgrad.nn.naming import named
 from staticgrad.nn.recurrent import give_gates
 from staticgrad.ops.operands import as_value, integer
 

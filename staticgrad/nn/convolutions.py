@@ -11,7 +11,8 @@ from staticgrad.functions.window_arguments import Padding, PerAxis
 from staticgrad.functions.windows import conv, conv_transpose
 from staticgrad.ir.calls import public
 from staticgrad.nn.initial import Initial, Seed, weight_and_bias
-from staticgrad.nn.module import Layer, named
+from staticgrad.nn.module import Layer
+from staticgrad.nn.naming import named
 from staticgrad.ops.operands import integer
 
 

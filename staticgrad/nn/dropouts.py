@@ -13,7 +13,8 @@ from staticgrad.functions import ones, where
 from staticgrad.functions.random import Generator
 from staticgrad.ir.calls import public
 from staticgrad.nn.initial import source
-from staticgrad.nn.module import Layer, named
+from staticgrad.nn.module import Layer
+from staticgrad.nn.naming import named
 from staticgrad.ops.operands import as_value, is_number, related
 
 

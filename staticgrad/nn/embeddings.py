@@ -11,7 +11,8 @@ from staticgrad.functions import expand_dims, max as largest, mean, sum as total
 from staticgrad.functions.attention import embedding
 from staticgrad.ir.calls import public
 from staticgrad.nn.initial import Initial, Seed, first_value, source
-from staticgrad.nn.module import Layer, named
+from staticgrad.nn.module import Layer
+from staticgrad.nn.naming import named
 from staticgrad.ops.operands import as_value, related
 
 

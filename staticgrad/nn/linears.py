@@ -8,7 +8,8 @@ from staticgrad.functions import einsum, matmul, reshape
 from staticgrad.ir.calls import public
 from staticgrad.ir.kinds import AnyValue, Operand
 from staticgrad.nn.initial import Initial, Seed, weight_and_bias
-from staticgrad.nn.module import Layer, named
+from staticgrad.nn.module import Layer
+from staticgrad.nn.naming import named
 
 
 class Linear(Layer):

@@ -10,11 +10,10 @@ another number, flag or mode (``train``, ``eval``) is another program.
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from inspect import Parameter as Argument, Signature
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -33,13 +32,10 @@ from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
 from staticgrad.ir.worlds import computing, computing_kind, in_graphs
 from staticgrad.nn.drawing import contents, drawn
+from staticgrad.nn.naming import copied_apart
 from staticgrad.nn.picture import module_html
 from staticgrad.nn.scopes import as_scopes, scope_of
 from staticgrad.storage.parameter import write_all
-
-#: Kinds of layers -> how many have been named so far.
-_named: Final[defaultdict[str, Iterator[int]]] = defaultdict(itertools.count)
-
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -221,6 +217,11 @@ class Module(NoOperand):
         for parameter in self.parameters():
             parameter.zero_grad()
 
+    def __deepcopy__(self, memo: dict[Any, Any]) -> Self:
+        """A module with parameters of its own, whose names are new: both may be in one graph."""
+        stores = [found.store for _, found in _inside("", self) if isinstance(found, Parameter)]
+        return copied_apart(self, stores, memo)
+
     def __repr__(self) -> str:
         return drawn(self, self.parameters())
 
@@ -241,12 +242,6 @@ class Layer(Module):
     if TYPE_CHECKING:
 
         def __call__(self, x: Operand[AnyValue]) -> AnyValue: ...
-
-
-def named(kind: str) -> str:
-    """A name for the parameters of one more layer of a kind: ``linear``, ``linear1`` and so on."""
-    number = next(_named[kind])
-    return f"{kind}{number}" if number else kind
 
 
 def _world_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> computing:

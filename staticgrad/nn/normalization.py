@@ -10,7 +10,8 @@ from staticgrad.functions.channel_norms import instance_norm
 from staticgrad.functions.nn import group_norm, layer_norm, rms_norm
 from staticgrad.ir.calls import public
 from staticgrad.nn.initial import first_value, source
-from staticgrad.nn.module import Layer, named
+from staticgrad.nn.module import Layer
+from staticgrad.nn.naming import named
 from staticgrad.ops.operands import as_value, integer, related
 from staticgrad.types.dim import equal
 

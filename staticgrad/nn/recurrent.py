@@ -13,7 +13,8 @@ from staticgrad.ir.calls import public
 from staticgrad.ir.kinds import AnyValue, Operand
 from staticgrad.nn.dropouts import Dropout
 from staticgrad.nn.initial import Initial, Seed, first_value, source
-from staticgrad.nn.module import Module, named
+from staticgrad.nn.module import Module
+from staticgrad.nn.naming import named
 from staticgrad.ops.operands import integer
 
 

@@ -48,11 +48,14 @@ class ParameterStore:
 
     Attributes:
         leaf: what tapes know it as, once it has met a tensor.
+        former: the names of those that it is a renamed copy of, the latest first.
     """
 
     leaf: Any = None
+    former: tuple[str, ...] = ()
 
-    def __init__(self, name: str, initial: npt.ArrayLike) -> None:
+    def __init__(self, name: str, initial: npt.ArrayLike, former: tuple[str, ...] = ()) -> None:
+        self.former = former
         source = array_of(initial, f"parameter {name!r}", ParameterValueError)
         self._allocate(name, TensorType(as_dtype(source.dtype), source.shape))
         self.array[...] = whole_bools(source)
@@ -135,8 +138,13 @@ class ParameterStore:
             else f"an array of shape {self.array.shape} and dtype {self.type.dtype.numpy.name}",
         )
 
+    def rename(self, name: str) -> None:
+        """Give a copy, of which nothing has been built yet, a name of its own."""
+        self.former, self.name = (self.name, *self.former), name
+        self.lock.name = f"parameter {name!r}"
+
     def __reduce__(self) -> tuple[object, ...]:
-        return (ParameterStore, (self.name, self.read()))
+        return (ParameterStore, (self.name, self.read(), self.former))
 
 
 def write_all(pairs: Sequence[tuple[ParameterStore, npt.NDArray[Any]]]) -> None:

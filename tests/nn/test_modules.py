@@ -175,16 +175,6 @@ def test_what_it_keeps_goes_and_comes(name: str) -> None:
         assert str(p.type) in text
 
 
-def test_a_copy_beside_its_model_is_told_how_to_get_names_of_its_own() -> None:
-    model, x = sg.nn.Linear(3, 2), sg.input("x", ("n", 3), "float32")
-    copied, second = copy.deepcopy(model), sg.nn.Linear(3, 2)
-    with pytest.raises(sg.errors.NameConflictError, match=r"second\.load_state_dict"):
-        sg.Graph({"y": model(x) - copied(x)})
-    second.load_state_dict(model.state_dict())
-    zeros = sg.evaluate(sg.Graph({"y": model(x) - second(x)}), {"x": np.ones((1, 3))})
-    assert zeros["y"].tolist() == [[0.0, 0.0]]
-
-
 def test_float32_is_the_default_and_kept() -> None:
     for name in CASES:
         kind = CLASSES[name.partition(" ")[0]]

@@ -1,0 +1,154 @@
+"""Deep copies of modules: parameters of their own under names of their own."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.eager import Tensor
+from tests.nn.cases import CASES
+
+X = np.linspace(-1, 1, 12, dtype="float32").reshape(4, 3)
+
+
+def net() -> sg.nn.Module:
+    return sg.nn.Sequential(sg.nn.Linear(3, 5), sg.tanh, sg.nn.Linear(5, 2))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_copies_and_their_originals_stand_in_one_graph(name: str) -> None:
+    module = CASES[name].make()
+    copies = [copy.deepcopy(module), copy.deepcopy(copy.deepcopy(module))]
+    parameters = [each.parameters() for each in (module, *copies)]
+    names = [p.name for each in parameters for p in each]
+    assert len(names) == len({*names})
+    for other in copies:
+        assert [*other.state_dict()] == [*module.state_dict()]
+        for own, copied in zip(
+            module.state_dict().values(), other.state_dict().values(), strict=True
+        ):
+            assert np.array_equal(own, copied)
+    sums = {name: sg.sum(p) for name, p in zip(names, itertools.chain(*parameters), strict=True)}
+    if sums:
+        assert {p.name for p in sg.Graph(sums).parameters} == {*names}
+
+
+def test_a_target_network_follows_its_model() -> None:
+    model = net()
+    target = copy.deepcopy(model)
+    opt = sg.optim.SGD(0.1)
+
+    @sg.function
+    def step(x: Any) -> Any:
+        loss = ((model(x) - 0.5 * sg.stop_gradient(target(x)) - 1.0) ** 2).mean()
+        opt.minimize(loss, model.parameters())
+        return loss
+
+    before = [p.value for p in target.parameters()]
+    losses = [float(step(X)) for _ in range(5)]
+    assert losses[-1] < losses[0]
+    assert all(
+        np.array_equal(p.value, old) for p, old in zip(target.parameters(), before, strict=True)
+    )
+    assert not np.array_equal(model.parameters()[0].value, before[0])
+    target.load_state_dict(model.state_dict())
+    assert np.array_equal(target(Tensor(X)).data, model(Tensor(X)).data)
+
+
+def test_what_layers_share_copies_share() -> None:
+    layer = sg.nn.Linear(3, 3)
+    model = sg.nn.Sequential(layer, sg.tanh, layer)
+    copied = copy.deepcopy(model)
+    assert len(copied.parameters()) == 2
+    names = [p.name.partition("_copy") for p in copied.parameters()]
+    assert {first for first, *_ in names} == {layer.weight.name.partition(".")[0]}
+    assert len({own.partition(".")[0] for *_, own in names}) == 1
+
+
+def test_names_given_by_users_are_told_apart_too() -> None:
+    class Scaled(sg.nn.Module):
+        def __init__(self) -> None:
+            self.scale = sg.parameter("scale", np.ones(3, "float32"))
+
+        def forward(self, x: Any) -> Any:
+            return x * self.scale
+
+        def __getstate__(self) -> dict[str, Any]:
+            return {"scale": self.scale, "seen": True}
+
+    model = Scaled()
+    copied = copy.deepcopy(model)
+    assert vars(copied).keys() == {"scale", "seen"}
+    assert copied.scale.name.startswith("scale_copy")
+    assert copy.deepcopy(copied).scale.name.startswith("scale_copy")
+    assert "scale_copy_copy" not in copy.deepcopy(copied).scale.name
+
+
+@pytest.mark.parametrize("first", ["model", "graph", "compiled"])
+def test_a_graph_that_is_copied_with_its_model_keeps_its_parameters(first: str) -> None:
+    model = net()
+    graph = sg.Graph({"y": model(sg.input("x", ("n", 3), "float32"))})
+    found = {"model": model, "graph": graph, "compiled": sg.compile(graph)}
+    order = sorted(found, key=lambda name: name != first)
+    copied = dict(zip(order, copy.deepcopy([found[name] for name in order]), strict=True))
+    expected = found["compiled"].run({"x": X})["y"]
+    assert np.array_equal(copied["compiled"].run({"x": X})["y"], expected)
+    for p in copied["model"].parameters():
+        p.value = p.value * 2
+    doubled = copied["compiled"].run({"x": X})["y"]
+    assert not np.array_equal(doubled, expected)
+    assert np.array_equal(sg.compile(copied["graph"]).run({"x": X})["y"], doubled)
+    assert sg.same_graph(sg.parse(str(copied["graph"])), copied["graph"])
+    assert np.array_equal(found["compiled"].run({"x": X})["y"], expected)
+
+
+@pytest.mark.parametrize("model_first", [True, False])
+@pytest.mark.parametrize("times", [1, 2])
+def test_optimizers_that_are_copied_with_their_models_go_on(model_first: bool, times: int) -> None:
+    def steps(model: Any, opt: Any, count: int) -> None:
+        @sg.function
+        def step(x: Any) -> Any:
+            opt.minimize(((model(x) - 1.0) ** 2).mean())
+
+        for _ in range(count):
+            step(X)
+
+    model, opt = net(), sg.optim.Adam(0.05)
+    steps(model, opt, 2)
+    pair: Any = (model, opt) if model_first else (opt, model)
+    for _ in range(times):
+        pair = copy.deepcopy(pair)
+    copied, going_on = pair if model_first else pair[::-1]
+    steps(model, opt, 2)
+    steps(copied, going_on, 2)
+    for own, other in zip(model.parameters(), copied.parameters(), strict=True):
+        assert np.array_equal(own.value, other.value)
+    going_on.load_state_dict(opt.state_dict())
+    steps(model, opt, 1)
+    steps(copied, going_on, 1)
+    for own, other in zip(model.parameters(), copied.parameters(), strict=True):
+        assert np.array_equal(own.value, other.value)
+
+
+def test_dropouts_of_a_copy_draw_their_own_numbers_in_one_function() -> None:
+    model = sg.nn.Sequential(sg.nn.Linear(3, 64), sg.nn.Dropout(0.5))
+    copied = copy.deepcopy(model)
+    both = sg.function(lambda x: (model(x), copied(x)))
+    first, second = both(X), both(X)
+    assert np.array_equal(first[0], first[1])  # a copy goes on where its original stood
+    assert not np.array_equal(first[0], second[0])
+
+
+def test_a_pickle_beside_its_model_is_told_how_to_get_names_of_its_own() -> None:
+    model, x = sg.nn.Linear(3, 2), sg.input("x", ("n", 3), "float32")
+    again = pickle.loads(pickle.dumps(model))
+    with pytest.raises(sg.errors.NameConflictError, match=r"copy\.deepcopy\(model\)"):
+        sg.Graph({"y": model(x) - again(x)})
+    zeros = sg.evaluate(sg.Graph({"y": model(x) - copy.deepcopy(again)(x)}), {"x": X})
+    assert zeros["y"].tolist() == np.zeros((4, 2)).tolist()
