@@ -120,9 +120,9 @@ class Profile:
             if min(each.flops / fewest.flops, each.bandwidth / fewest.bandwidth) < _SLACK:
                 return f"{each.threads} threads reach less than {fewest.threads}"
         rates = {each.threads: each.flops for each in self.limits}
-        for step in self.steps:
-            if step.products * _SLACK > rates[step.threads] * step.seconds:
-                return f"{step.kernel} is faster than a product"
+        for own in self.steps:
+            if own.products * _SLACK > rates[own.threads] * own.seconds:
+                return f"{own.kernel} is faster than a product"
         return ""
 
     def __str__(self) -> str:

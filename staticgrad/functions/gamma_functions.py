@@ -69,7 +69,7 @@ def multigammaln(a: Operand[AnyValue], d: int) -> AnyValue:
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.special.multigammaln([2.5, 10.0], 2)).round(6)
-    array([ 0.857048, 24.716408])
+    array([ 0.857048, 25.063526])
     """
     count = integer("multigammaln", "d", d)
     if count < 1:

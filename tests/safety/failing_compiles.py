@@ -26,6 +26,7 @@ import staticgrad as sg
 from staticgrad import native
 from staticgrad.native import cache, jit, loader, selftest, target
 from tests.safety.child import say
+from tests.safety.entries import entry_at
 from tests.safety.failing_steps import in_another_thread
 
 #: What a compilation goes through, by owner and name.
@@ -82,7 +83,7 @@ def forget(folder: Path) -> None:
 
 def check_cache(folder: Path, what: str) -> None:
     for path in (folder / "kernels").glob("*"):
-        if path.suffix != cache.SUFFIX or cache._decode(path.read_bytes()) is None:
+        if path.suffix != cache.SUFFIX or entry_at(path) is None:
             sys.exit(f"{what}: the cache holds {path.name}")
 
 

@@ -18,6 +18,7 @@ import pytest
 
 from staticgrad.native import cache
 from tests.safety.child import ROOT, run_child
+from tests.safety.entries import entry_at
 
 needs_hooks = pytest.mark.skipif(
     find_spec("_testcapi") is None, reason="this Python cannot refuse single allocations"
@@ -84,7 +85,7 @@ def whole_entries(folder: Path) -> int:
     """How many entries there are; all of them are whole."""
     paths = list(folder.glob("*" + cache.SUFFIX))
     for path in paths:
-        found = cache._decode(path.read_bytes())
+        found = entry_at(path)
         assert found is not None, path
         assert len(set(found.elf)) == 1
     return len(paths)
@@ -146,4 +147,4 @@ def test_a_full_disk_only_costs_time(tmp_path: Path) -> None:
     names = sorted(path.name for path in (tmp_path / "kernels").iterdir())
     assert not [name for name in names if not name.endswith(cache.SUFFIX)]
     for path in (tmp_path / "kernels").iterdir():
-        assert cache._decode(path.read_bytes()) is not None
+        assert entry_at(path) is not None
