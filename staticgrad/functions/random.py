@@ -64,7 +64,7 @@ _ELSEWHERE: Final = {
     **dict.fromkeys(("standard_gamma", "loggamma"), "rng.gamma(a), sg.log(rng.gamma(a))"),
     **dict.fromkeys(("chisquare", "chi2"), "rng.gamma(df / 2, 2)"),
     **dict.fromkeys(("standard_t", "t"), "rng.normal() / sg.sqrt(rng.gamma(df / 2, 2 / df))"),
-    **dict.fromkeys(("f",), "rng.gamma(m / 2, 2 / m) / rng.gamma(n / 2, 2 / n)"),
+    "f": "rng.gamma(m / 2, 2 / m) / rng.gamma(n / 2, 2 / n)",
     **dict.fromkeys(("weibull", "weibull_min"), "rng.exponential(shape=(3,)) ** (1 / a)"),
     "rayleigh": "scale * sg.sqrt(2 * rng.exponential(shape=(3,)))",
     "pareto": "sg.expm1(rng.exponential(shape=(3,)) / a)",

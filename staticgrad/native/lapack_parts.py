@@ -49,6 +49,24 @@ checked
 #: routine takes as long as the arithmetic of dozens.
 _SMALL: Final = 16
 _SMALL_SIDES: Final = 64
+
+
+def _unknown(row: str, other: str, known: str, divided: int) -> str:
+    """Lines that find the unknowns of a ``row`` from the ``known`` ones, in a loop over ``other``;
+    by the factor whose diagonal stands in lu where ``trans`` is ``divided``."""
+    return f"""\
+        for {other} in range({known}):
+            at = {row} * n + {other}
+            if trans == 1:
+                at = {other} * n + {row}
+            for c in range(k):
+                less = load1(lu, at) * load1(y, {other} * k + c)
+                store1(y, {row} * k + c, load1(y, {row} * k + c) - less)
+        if trans == {divided}:
+            for c in range(k):
+                store1(y, {row} * k + c, load1(y, {row} * k + c) / load1(lu, {row} * n + {row}))"""
+
+
 SMALL_SYSTEM: Final = f"""
 if n <= {_SMALL} and n * k <= {_SMALL_SIDES}:
     lacpy('A', k, n, b, k, y, k)
@@ -59,28 +77,10 @@ if n <= {_SMALL} and n * k <= {_SMALL_SIDES}:
                 for c in range(k):
                     store1(y, j * k + c, load1(b, place * k + c))
     for step in range(n):
-        for before in range(step):
-            at = step * n + before
-            if trans == 1:
-                at = before * n + step
-            for c in range(k):
-                less = load1(lu, at) * load1(y, before * k + c)
-                store1(y, step * k + c, load1(y, step * k + c) - less)
-        if trans == 0:
-            for c in range(k):
-                store1(y, step * k + c, load1(y, step * k + c) / load1(lu, step * n + step))
+{_unknown("step", "before", "step", divided=0)}
     for back in range(n):
         row = n - 1 - back
-        for beyond in range(row + 1, n):
-            at = row * n + beyond
-            if trans == 1:
-                at = beyond * n + row
-            for c in range(k):
-                less = load1(lu, at) * load1(y, beyond * k + c)
-                store1(y, row * k + c, load1(y, row * k + c) - less)
-        if trans == 1:
-            for c in range(k):
-                store1(y, row * k + c, load1(y, row * k + c) / load1(lu, row * n + row))
+{_unknown("row", "beyond", "row + 1, n", divided=1)}
     if trans == 1:
         lacpy('A', k, n, y, k, x, k)
     else:

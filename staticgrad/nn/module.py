@@ -219,7 +219,7 @@ class Module(NoOperand):
 
     def __deepcopy__(self, memo: dict[Any, Any]) -> Self:
         """A module with parameters of its own, whose names are new: both may be in one graph."""
-        stores = [found.store for _, found in _inside("", self) if isinstance(found, Parameter)]
+        stores = (found.store for _, found in _inside("", self) if isinstance(found, Parameter))
         return copied_apart(self, stores, memo)
 
     def __repr__(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from typing import Any, Final, TypeVar
 
@@ -29,27 +29,28 @@ def named(kind: str) -> str:
     return f"{kind}{number}" if number else kind
 
 
-def copied_apart(module: M, stores: Sequence[ParameterStore], memo: dict[Any, Any]) -> M:
+def copied_apart(module: M, stores: Iterable[ParameterStore], memo: dict[Any, Any]) -> M:
     """A deep copy, whose parameters have names of their own: ``linear_copy.weight``.
 
     Args:
         module: what is copied.
-        stores: those of the parameters inside of it.
+        stores: those of the parameters inside of it, read by the outermost copy alone.
         memo: what has been copied already; of a parameter among that the name stays, for a graph
             or a compiled program that has it may be part of the same copy.
     """
     if _INSIDE in memo:
         return _copied(module, memo)
-    before = {id(store) for store in stores if id(store) in memo}
+    own = {id(store): store for store in stores}
+    before = memo.keys() & own.keys()
     memo[_INSIDE] = True
     try:
         copied = _copied(module, memo)
     finally:
         del memo[_INSIDE]
     layers: dict[str, str] = {}
-    for store in {id(store): store for store in stores}.values():
-        fresh = memo.get(id(store))
-        if id(store) not in before and isinstance(fresh, ParameterStore):
+    for key, store in own.items():
+        fresh = memo.get(key)
+        if key not in before and isinstance(fresh, ParameterStore):
             fresh.rename(_name_of_copy(store.name, layers))
     return copied
 
