@@ -22,8 +22,8 @@ RESULTS: Final = 2
 #: Combinations of a tile, for which products are made.
 COMBINATIONS: Final = 16
 #: Bytes of what the products read and write for the tiles of an iteration, about; and its tiles.
-_NEAR: Final = 1 << int(__import__("os").environ.get("NE", "19"))
-_FEWEST_TILES: Final = int(__import__("os").environ.get("FE", "64"))
+_NEAR: Final = 1 << 19
+_FEWEST_TILES: Final = 64
 _MOST_TILES: Final = 256
 #: Iterations that there should be.
 WANTED: Final = 4
