@@ -17,7 +17,7 @@ import safetensors
 import safetensors.numpy
 
 import staticgrad as sg
-from staticgrad.eager import Tensor
+from staticgrad.eager import Generator, Tensor
 from staticgrad.errors import ArgumentError, MissingPackageError, SavedFileError
 
 FORMATS = [".npz", ".safetensors"]
@@ -282,6 +282,31 @@ def test_copies_and_pickles_of_an_optimizer_have_what_it_keeps(again: Any, how: 
     assert found.keys() == wanted.keys()
     assert all(np.array_equal(found[name], wanted[name]) for name in wanted)
     assert copy.copy(opt).state_dict().keys() == wanted.keys()
+
+
+@pytest.mark.parametrize("make", [sg.random.Generator, Generator], ids=["both worlds", "tensors"])
+@pytest.mark.parametrize("draw", ["normal", "gamma", "loop"])
+def test_draws_at_once_go_on_where_they_stood(make: Any, draw: str, tmp_path: Path) -> None:
+    def drawn(generator: Any) -> Any:
+        with sg.eager_mode():
+            if draw == "gamma":
+                return generator.gamma(0.5, shape=(3,)).data
+            if draw == "normal":
+                return generator.normal(shape=(3,)).data
+            step = lambda total, _: (total, generator.normal(shape=(2,)))  # noqa: E731
+            return sg.scan(step, Tensor(0.0), length=3)[1].data
+
+    saved, loaded = make(3), make(9)
+    seen = [drawn(saved) for _ in range(3)]
+    drawn(loaded)
+    sg.save(tmp_path / "g.npz", {"g": saved})
+    sg.load(tmp_path / "g.npz", into={"g": loaded})
+    copied = copy.deepcopy(saved)
+    following = drawn(saved)
+    for other in (loaded, copied):
+        np.testing.assert_array_equal(drawn(other), following)
+    for one in seen:
+        assert not np.isin(one, following).any()
 
 
 def test_the_first_step_says_where_loaded_state_does_not_fit() -> None:

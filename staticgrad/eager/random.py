@@ -6,7 +6,7 @@ Here the generator itself moves on: after each draw, and to the next step by ``a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 from weakref import WeakSet
@@ -16,13 +16,13 @@ import numpy as np
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError
 from staticgrad.functions import random
-from staticgrad.functions.draws import GENERATORS
+from staticgrad.functions.draws import GENERATORS, Stream
 from staticgrad.ops.operands import integer
 from staticgrad.ops.philox import FOLDED
 
 _generators: Final[WeakSet[Generator]] = WeakSet()
-#: Eager generators, others with the number of their draws, and NumPy's.
-State = tuple[list[tuple["Generator", tuple[int, int]]], list[tuple[Any, int]], Any]
+#: Eager generators, others with their steps and the number of their draws, and NumPy's.
+State = tuple[list[tuple["Generator", tuple[int, int]]], list[tuple[Any, Any, int]], Any]
 
 
 class Generator(random.Generator):
@@ -77,19 +77,45 @@ class Generator(random.Generator):
     def state(self, state: tuple[int, int]) -> None:
         self.step, self.streams = Tensor.of(np.array(state[0], np.uint64)), state[1]
 
+    def state_dict(self) -> dict[str, Any]:
+        """The key, the step, and how many draws have been made in it: 0-d arrays."""
+        draws = np.array(self.streams, np.uint64)
+        return {"key": self.key.array.copy(), "step": self.step.array.copy(), "draws": draws}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Stand where another generator stood.
+
+        Raises:
+            ArgumentError: not what ``state_dict`` gives.
+        """
+        found = {name: np.asarray(each) for name, each in state.items()}
+        kinds = {name: (each.dtype.name, each.shape) for name, each in found.items()}
+        if kinds != dict.fromkeys(("key", "step", "draws"), ("uint64", ())):
+            raise ArgumentError("a generator's state is 0-d uint64: its key, its step, its draws")
+        self.key = Tensor.of(found["key"].copy())
+        self.state = int(found["step"]), int(found["draws"])
+
     def advance(self) -> None:
         """Begin the next step: its draws are those of a compiled graph's next run."""
         self.state = (int(self.step) + 1, 0)
 
-    def _stream(self) -> int:
+    def _stream(self) -> Stream:
         if self.streams >= FOLDED:
             self.advance()
-        return super()._stream()
+        self.streams += 1
+        return Stream(self.step, self.streams - 1)
+
+    def end_loop(self, streams: int) -> None:
+        """Nothing ends: ``advance`` is called for that."""
 
 
 def states() -> State:
     """Where every generator stands, and NumPy's global state."""
-    others = [(each, each.streams) for each in list(GENERATORS) if not isinstance(each, Generator)]
+    others = [
+        (each, each.step.value, each.streams)
+        for each in list(GENERATORS)
+        if not isinstance(each, Generator)
+    ]
     return [(g, g.state) for g in list(_generators)], others, np.random.get_state()
 
 
@@ -107,6 +133,8 @@ def replayed(before: State) -> Iterator[None]:
 def _restore(state: State) -> None:
     for generator, own in state[0]:
         generator.state = own
-    for each, streams in state[1]:
+    for each, step, streams in state[1]:
         each.streams = streams
+        if each.step.value != step:  # a parameter, which a running program may hold
+            each.step.value = step
     np.random.set_state(state[2])

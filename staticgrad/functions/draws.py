@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 from weakref import WeakSet
 
 from staticgrad.building import within
@@ -71,6 +71,13 @@ def _key_places(node: Node) -> frozenset[int]:
 # -- generators -----------------------------------------------------------------------------------
 
 
+class Stream(NamedTuple):
+    """What a draw reads beside the key: a step, and its own number in it."""
+
+    step: Any
+    number: int
+
+
 class Drawing(Protocol):
     """A generator: ``streams`` draws are made, in the trips of the loops that run at once.
 
@@ -84,6 +91,9 @@ class Drawing(Protocol):
     @property
     def updates(self) -> dict[Parameter, Value]:
         """The step, one further."""
+
+    def end_loop(self, streams: int) -> None:
+        """A loop has run at once, before which so many streams had been drawn."""
 
 
 GENERATORS: Final[WeakSet[Drawing]] = WeakSet()
@@ -117,6 +127,11 @@ class Draws:
         for each, streams in self._before:
             each.streams = max(each.streams, streams)
 
+    def end_loop(self) -> None:
+        """A loop has run at once since then."""
+        for each, streams in self._before:
+            each.end_loop(streams)
+
     @contextmanager
     def trip(self, number: int) -> Iterator[None]:
         """A trip of a loop that runs at once: it begins with the same streams as each other."""
@@ -129,3 +144,11 @@ class Draws:
         finally:
             for each, around in trips:
                 each.trips = around
+
+
+@contextmanager
+def loop_at_once() -> Iterator[None]:
+    """A loop that runs at once; also a decorator of what runs one."""
+    before = Draws()
+    yield
+    before.end_loop()

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from staticgrad.errors import StaticgradError
-from staticgrad.functions.draws import Draws
+from staticgrad.functions.draws import Draws, loop_at_once
 from staticgrad.functions.trees import flatten, unflatten
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import binding_kind
@@ -25,6 +25,7 @@ def is_eager(leaves: Sequence[Any]) -> bool:
     return binding_kind(tuple(leaves)).computes
 
 
+@loop_at_once()
 def run_loop(
     trip: Callable[[Any, Any, Any], tuple[Any, Any]],
     init: Any,
@@ -81,6 +82,7 @@ def _unmoved(kind: type[Any], carry: Any, moved: Any) -> Any:
     return unflatten(tree, [*found, *leaves[len(found) :]])
 
 
+@loop_at_once()
 def run_while(test: Callable[[Any], Any], body: Callable[[Any], Any], init: Any, most: Any) -> Any:
     """As ``while``; of no trips a loop with a bound has gradients of zeros, as in a graph."""
     carry, done = init, 0

@@ -9,6 +9,9 @@ is folded with the number of the trip (``philox.folded``), of nested loops with 
 trips run together, in what order and how often changes nothing. Of tensors the same holds (but a
 case of a branch that does not run draws nothing there).
 
+A draw at once (of tensors, in no function) is a step of its own, and so is a loop that runs at
+once: key and step say where a generator stands, also to whoever saves them.
+
     >>> import staticgrad as sg
     >>> rng = sg.random.Generator(7)
     >>> noise = rng.normal(shape=("batch", 3))
@@ -28,7 +31,7 @@ from staticgrad.functions.count_draws import CountDraws
 from staticgrad.functions.creation import parameter
 from staticgrad.functions.distributions import Distributions
 from staticgrad.functions.draw_arguments import drawn_shape, floating_dtype, met_shape
-from staticgrad.functions.draws import GENERATORS
+from staticgrad.functions.draws import GENERATORS, Stream
 from staticgrad.functions.gamma_draws import GammaDraws
 from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
@@ -284,22 +287,33 @@ class Generator(Distributions, GammaDraws, CountDraws):
         spare = drawn.numpy.type(drawn.bits - kind.digits)
         return _cast(word >> spare, kind) * 2.0**-kind.digits
 
-    def _bits(self, shape: Shape, kind: DType, stream: int, half: int = 0) -> Any:
+    def _bits(self, shape: Shape, kind: DType, stream: Stream, half: int = 0) -> Any:
         key: Any = self.key
         for number in self.trips:
             key = folded(key, np.uint64(number))
-        return RandomBits(shape, kind, stream, half)(key, self.step)
+        return RandomBits(shape, kind, stream.number, half)(key, stream.step)
 
-    def _stream(self) -> int:
-        at_once = computing_kind() is not None and running_session() is None
-        if self.streams >= FOLDED and at_once:  # nothing ends a step here
-            self.step.value, self.streams = self.step.value + np.uint64(1), 0
+    def _stream(self) -> Stream:
         if self.streams >= FOLDED:
             raise ArgumentError(
                 f"a generator makes {FOLDED} draws in a graph", hint="use another seed for more"
             )
+        if computing_kind() is not None and running_session() is None and not self.trips:
+            return Stream(self._end_step(), self.streams)  # nothing else ends a step here
         self.streams += 1
-        return self.streams - 1
+        return Stream(self.step, self.streams - 1)
+
+    def _end_step(self) -> Any:
+        """Go on by a step; returns the number of the one that ends."""
+        step = self.step.value
+        self.step.value = step + np.uint64(1)
+        return step[()]
+
+    def end_loop(self, streams: int) -> None:
+        """A loop has run at once, before which so many streams had been drawn."""
+        if self.streams > streams and running_session() is None and not self.trips:
+            self._end_step()
+            self.streams = streams
 
 
 def _check_probabilities(p: Any) -> None:

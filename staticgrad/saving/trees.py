@@ -45,10 +45,10 @@ def parts_of(tree: Any) -> dict[Any, Any] | None:
         return dict(tree)
     if isinstance(tree, list | tuple):
         return dict(enumerate(tree))
-    if isinstance(tree, Generator):
-        return {"key": tree.key, "step": tree.step}
     if is_keeper(tree):
         return dict(tree.state_dict())
+    if isinstance(tree, Generator):
+        return {"key": tree.key, "step": tree.step}
     if (named := _parts_by_name(tree)) is not None:
         return named
     return {name: getattr(tree, name) for name in fields_of(tree)} if is_record(tree) else None
