@@ -32,11 +32,7 @@ from staticgrad.arguments import (
 )
 from staticgrad.artifacts import CompiledKernel, Kernels, Plans, reasons_apart
 from staticgrad.building import capture
-from staticgrad.errors import (
-    GraphError,
-    ParseError,
-    UnknownAttributeError,
-)
+from staticgrad.errors import GraphError, ParseError, UnknownAttributeError
 from staticgrad.errors.elsewhere import refuse_shadowed_passes
 from staticgrad.errors.habits import OF_COMPILED
 from staticgrad.errors.wording import did_you_mean
@@ -296,6 +292,7 @@ class Compiled(Generic[Results]):
 
     # -- planning and memory ----------------------------------------------------------------------
 
+    @public
     def plan(self, *, staged: object = (), **sizes: int) -> Plan:
         """The plan at these sizes; nothing runs or is compiled. Asked again, it is the same object.
 
@@ -403,6 +400,7 @@ class Compiled(Generic[Results]):
         """Counts of compiles, cache hits, plans and runs, with reasons."""
         return self._counts.read(self._executor.runs)
 
+    @public
     def explain(self, *, staged: object = (), **sizes: int) -> str:
         """What each pass did, which kernels run, in the order listed, and what memory that needs.
 
@@ -412,6 +410,7 @@ class Compiled(Generic[Results]):
         """
         return str(self.explanation(staged=staged, **sizes))
 
+    @public
     def explanation(self, *, staged: object = (), **sizes: int) -> Explanation:
         """What ``explain`` says as data, with ``as_json``: equal for equal programs."""
         from staticgrad.explain import Explanation, Sharing, unread_of

@@ -439,6 +439,7 @@ def test_graphs_and_compiled_programs_are_their_parameters(tmp_path: Path) -> No
         (sg.input("x", (2,)), "neither an array nor a number"),
         ({"a": np.array(["text"])}, "neither an array nor a number"),
         ({2.5: 1}, "neither a text nor an integer"),
+        ({}, "holds nothing"),
     ],
     ids=str,
 )

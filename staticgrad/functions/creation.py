@@ -91,7 +91,7 @@ def _check_shape_text(name: str, shape: Any) -> None:
             f"input {name!r}: {shown(shape)} stands where the shape does",
             hint=f"the shape comes first: sg.input({name!r}, shape, dtype); () is one number",
         )
-    if "," in shape:
+    if "," in shape or len(shape.split()) > 1:
         raise ArgumentError(
             f"input {name!r}: {shown(shape)} is no shape",
             hint='one entry per axis, in a tuple: ("batch", "features")',

@@ -55,12 +55,14 @@ def trips_of(name: str, number: Any) -> Size:
     if isinstance(number, Dim):
         return number
     try:
-        return int(number.__index__())
+        if not isinstance(number, bool):
+            return int(number.__index__())
     except (AttributeError, TypeError):
-        raise ArgumentError(
-            f"{name}: {shown(number)} is {kind_of(number)}, not an integer or a named size",
-            hint="a number that only a run knows: sg.while_loop, or sg.fori_loop(0, value, ...)",
-        ) from None
+        pass
+    raise ArgumentError(
+        f"{name}: {shown(number)} is {kind_of(number)}, not an integer or a named size",
+        hint="a number that only a run knows: sg.while_loop, or sg.fori_loop(0, value, ...)",
+    )
 
 
 def bounded_trips(name: str, most: Any) -> Size:

@@ -29,6 +29,7 @@ from staticgrad.ir.op import (
 )
 from staticgrad.ir.roots import (
     check_from_outside,
+    check_graph_name,
     check_names,
     check_roots,
     guards_of,
@@ -94,6 +95,7 @@ class Graph:
         """
         named, pairs = read_outputs(outputs), read_updates(updates)
         check_roots(named, pairs, inputs)
+        check_graph_name(name)
         roots = [*named.values(), *(value for _, value in pairs), *(p for p, _ in pairs), *inputs]
         nodes = sorted(ancestors(roots), key=lambda node: node.serial)
         self._fill(

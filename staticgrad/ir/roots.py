@@ -83,6 +83,16 @@ def check_roots(
             )
 
 
+def check_graph_name(name: Any) -> None:
+    """Check what a text form shall call a graph.
+
+    Raises:
+        GraphError: no text.
+    """
+    if not isinstance(name, str):
+        raise GraphError(f"a graph's name is {shown(name)}, not a text", hint='name="step"')
+
+
 def check_updates(updates: Sequence[tuple[Any, Any]], computed: bool = False) -> None:
     """Check parameters and their next values: those of a graph, or tensors (``computed``).
 

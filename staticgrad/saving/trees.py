@@ -89,8 +89,11 @@ def content_of(tree: Any) -> Content:
     """What a file of ``tree`` holds.
 
     Raises:
-        ArgumentError: something in it is neither array, number nor container; with its path.
+        ArgumentError: something in it is neither array, number nor container; with its path. Or it
+            is an empty container.
     """
+    if isinstance(tree, Mapping | list | tuple) and not tree:
+        raise ArgumentError(f"save: {shown(tree)} holds nothing", hint='sg.save(path, {"w": w})')
     arrays: dict[str, Any] = {}
     return Content(arrays, json.dumps({**_described(tree, "", arrays), _NAMES: _names_in(tree)}))
 
