@@ -29,7 +29,7 @@ from passes.fuse import fuse
 from passes.memory import Planner
 from passes.pipelines import pipeline
 from staticgrad.analysis.cost import Term, work_of
-from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernels.kernel import Kernel
 
 CERTAIN = 1e-4  # relative error of a central difference that still certifies
 

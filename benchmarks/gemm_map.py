@@ -40,7 +40,7 @@ SHARED: Final = 64
 ROUNDS: Final = 5
 SECONDS: Final = 2e-3
 #: Calls before the first round, in so many seconds at most: threads wake, caches fill, and programs
-#: of ours that may share their work have tried both ways by then (``native/pool_code.py``).
+#: of ours that may share their work have tried both ways by then (``native/table/pool_code.py``).
 EARLY: Final = 24
 EARLY_SECONDS: Final = 0.25
 #: Products of so many terms are compared in all elements, larger ones in some rows and columns.

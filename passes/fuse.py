@@ -49,9 +49,9 @@ from staticgrad.types.dtype import I64, DType
 
 if TYPE_CHECKING:
     from passes.fusion.neighbours import KernelPair
-    from passes.lowering.bodies import LoweredBodies
     from passes.lowering.calls import LoweredCall
-    from passes.lowering.written_loops import Stretch
+    from passes.lowering.loops.bodies import LoweredBodies
+    from passes.lowering.loops.written_loops import Stretch
 
 
 @collection_paused()
@@ -247,7 +247,7 @@ class _Builder:
         lowered: LoweredStep | LoweredCall | LoweredBodies
         step: BoundStep
         if group.kind == "body":
-            from passes.lowering.bodies import lower_bodies  # few have loops
+            from passes.lowering.loops.bodies import lower_bodies  # few have loops
 
             bodies = lower_bodies(groups, group, self._schedules(group))
             whole = self._time_loop(bodies)
@@ -315,11 +315,11 @@ class _Builder:
 
     def _time_loop(self, bodies: LoweredBodies) -> LoweredStep | Stretch | None:
         """The kernel of a loop, or of stretches of it, if it has one."""
-        from passes.lowering.driven import is_plainly_driven  # few have loops
+        from passes.lowering.loops.driven import is_plainly_driven  # few have loops
 
         if not self.groups.fused or is_plainly_driven(bodies):
             return None
-        from passes.lowering.time_loops import lower_time_loop  # fewer have such loops
+        from passes.lowering.loops.time_loops import lower_time_loop  # fewer have such loops
 
         return lower_time_loop(bodies)
 

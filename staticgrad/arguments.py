@@ -21,7 +21,7 @@ from staticgrad.types.dim import Dim
 if TYPE_CHECKING:
     from passes.base import Pass, Pipeline
     from passes.remat import Policy
-    from staticgrad.functions.saveable import Saveable
+    from staticgrad.functions.checkpoints.saveable import Saveable
 
 
 #: What ``compile`` takes beside the program.

@@ -17,12 +17,12 @@ from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import CompileError
 from staticgrad.ir.call_step import CallStep, routines
 from staticgrad.ir.graph import Parameter
-from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule, Step
 from staticgrad.ir.worlds import in_graphs
 from staticgrad.kept import Kept, collection_paused
-from staticgrad.native import routines as native_routines
+from staticgrad.native.libraries import routines as native_routines
 from staticgrad.native.lock import ProcessLock
 from staticgrad.records import dataclass
 from staticgrad.runtime.step import Program

@@ -28,7 +28,7 @@ from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import ArgumentError, ConfigError, NameConflictError
 from staticgrad.errors.wording import kind_of
 from staticgrad.ir.discovery import announced
-from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.native import Code
 from staticgrad.records import dataclass
 

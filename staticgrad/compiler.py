@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar as WithDefault
 
     from staticgrad.explain import Explanation
-    from staticgrad.functions.saveable import Saveable
+    from staticgrad.functions.checkpoints.saveable import Saveable
     from staticgrad.profiling import Profile
     from staticgrad.runtime.bound import BoundRun
 

@@ -17,7 +17,8 @@ import numpy as np
 import staticgrad as sg
 from staticgrad import config, native
 from staticgrad.errors import SelfTestError, StaticgradError
-from staticgrad.native import cache, pool, processors, selftest, target
+from staticgrad.native import cache, processors, selftest, target
+from staticgrad.native.table import pool
 from staticgrad.records import dataclass
 
 _REQUIRED: Final = (

@@ -17,7 +17,7 @@ FUNCTIONS = {
         "array_split broadcast_arrays diag diagflat diagonal meshgrid repeat roll rot90 split tile"
         " trace"
     ),
-    "staticgrad.functions.associative": "associative_scan",
+    "staticgrad.functions.loops.associative": "associative_scan",
     "staticgrad.functions.at": "at",
     "staticgrad.functions.bins": "digitize histogram histogram_bin_edges isin",
     "staticgrad.functions.conditions": (
@@ -45,8 +45,8 @@ FUNCTIONS = {
         " hsplit hstack matrix_transpose unstack vsplit vstack"
     ),
     "staticgrad.functions.kinks": "conventions",
-    "staticgrad.functions.loops": "cond fori_loop map=map_slices scan switch while_loop",
-    "staticgrad.functions.marks": "checkpoint checkpoint_name",
+    "staticgrad.functions.loops.loops": "cond fori_loop map=map_slices scan switch while_loop",
+    "staticgrad.functions.checkpoints.marks": "checkpoint checkpoint_name",
     "staticgrad.functions.missing_values": (
         "nanargmax nanargmin nancumprod nancumsum nanmax nanmean nanmin nanprod nanstd nansum"
         " nanvar"
@@ -57,7 +57,7 @@ FUNCTIONS = {
     ),
     "staticgrad.functions.padding": "pad",
     "staticgrad.functions.products": "cross dot matvec outer vdot vecdot vecmat",
-    "staticgrad.functions.running": "cumlogsumexp cummax cummin",
+    "staticgrad.functions.loops.running": "cumlogsumexp cummax cummin",
     "staticgrad.functions.spaced": "geomspace linspace logspace",
     "staticgrad.functions.statistics": "average corrcoef cov",
     "staticgrad.functions.totals": "count_nonzero norm prod ptp",
@@ -133,12 +133,12 @@ OTHERS = {
 }
 #: Public name of a module -> where it stands.
 MODULES = {
-    "checkpoint_policies": "staticgrad.functions.checkpoint_policies",
+    "checkpoint_policies": "staticgrad.functions.checkpoints.policies",
     "errors": "staticgrad.errors",
     "implicit": "staticgrad.programs.implicit",
     "linalg": "staticgrad.functions.linalg",
     "nn": "staticgrad.nn",
-    "ode": "staticgrad.functions.ode",
+    "ode": "staticgrad.functions.loops.ode",
     "optim": "staticgrad.optim",
     "passes": "passes",
     "random": "staticgrad.functions.random",

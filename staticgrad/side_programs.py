@@ -10,7 +10,7 @@ from staticgrad.artifacts import first_steps, machine_code
 from staticgrad.ir.call_step import routines
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Schedule
-from staticgrad.native import routines as native_routines
+from staticgrad.native.libraries import routines as native_routines
 from staticgrad.runtime.side_run import SideProgram
 from staticgrad.runtime.step import Program
 

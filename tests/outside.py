@@ -26,7 +26,7 @@ from staticgrad.codegen.kernel_source import render
 from staticgrad.eager import Tensor
 from staticgrad.ir.combiners import COMBINERS, Combiner
 from staticgrad.ir.graph import Graph
-from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ops.elementwise import Floating
 from staticgrad.ops.reduce import Reduction
 from tests.native.support import assert_same

@@ -18,7 +18,7 @@ import staticgrad as sg
 from staticgrad import arguments, backends, native
 from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import ConfigError, NameConflictError
-from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernels.kernel import Kernel
 from tests.native.support import assert_same
 
 FEEDS = {"x": np.linspace(-2, 2, 42, dtype="float32").reshape(14, 3)}

@@ -20,7 +20,7 @@ GIVEN = {
     "BudgetInfeasible", "CheckError", "Compiled", "History", "Module", "Parameter", "Sequential",
     "StaticgradError", "StaticgradWarning", "Value", "function",
 }  # fmt: skip
-ROOMS = {"sg": "staticgrad", "sg.ode": "staticgrad.functions.ode",
+ROOMS = {"sg": "staticgrad", "sg.ode": "staticgrad.functions.loops.ode",
          "sg.implicit": "staticgrad.programs.implicit", **_ROOMS}  # fmt: skip
 
 

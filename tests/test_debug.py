@@ -18,7 +18,7 @@ from staticgrad.errors import (
     KernelAccessError,
     VerifyError,
 )
-from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernels.kernel import Kernel
 from tests.compiled.agreement import assert_same
 from tests.compiled.test_programs import with_derivatives
 from tests.compiled.whole_programs import Maker

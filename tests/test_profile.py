@@ -11,7 +11,7 @@ import pytest
 import staticgrad as sg
 from staticgrad import profiling
 from staticgrad.errors import FeedError, IndexOutOfRange
-from staticgrad.native import pool
+from staticgrad.native.table import pool
 from staticgrad.profiling import Limits, live_bytes
 
 

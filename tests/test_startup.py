@@ -46,9 +46,13 @@ OURS = ("staticgrad", "passes", "numpy")
 OURS_LATER = (
     *("staticgrad.compiler", "staticgrad.native", "staticgrad.codegen", "staticgrad.runtime"),
     *("staticgrad.config", "staticgrad.cli", "staticgrad.optim", "staticgrad.ir.parser"),
-    *("staticgrad.ir.kernel", "staticgrad.vecmath.blocks", "staticgrad.saving"),
+    *("staticgrad.ir.kernels.kernel", "staticgrad.vecmath.blocks", "staticgrad.saving"),
     *("staticgrad.train", "staticgrad.ops.custom_jvp"),
-    *("staticgrad.functions.loops", "staticgrad.functions.windows", "staticgrad.ops.windows"),
+    *(
+        "staticgrad.functions.loops.loops",
+        "staticgrad.functions.images.windows",
+        "staticgrad.ops.windows",
+    ),
     *("staticgrad.functions.linalg", "staticgrad.functions.special", "staticgrad.functions.random"),
     *(
         "staticgrad.functions.standard",

@@ -20,7 +20,7 @@ from staticgrad.building import within
 from staticgrad.ir.forms import WindowProduct
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Node, Symbolic
-from staticgrad.ir.kernel_stages import FED_ROWS, panel_columns
+from staticgrad.ir.kernels.stages import FED_ROWS, panel_columns
 from staticgrad.ops.convolution import CHANNELS_TOGETHER, ConvFilter
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import DType

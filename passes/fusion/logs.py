@@ -28,7 +28,7 @@ from staticgrad.types.dim import Size
 from staticgrad.types.tensor import hint_value
 
 #: Multiplications for a row from which on a body is not written out as one kernel: with additions
-#: about as many expressions as ``passes.lowering.written_out.MOST``.
+#: about as many expressions as ``passes.lowering.loops.written_out.MOST``.
 HEAVY: Final = 3000
 
 

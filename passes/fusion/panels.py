@@ -14,10 +14,10 @@ from typing import Final, cast
 
 from passes.fusion.invariants import Arrangement, with_arranged
 from staticgrad.ir.graph import Graph, Node, Symbolic
-from staticgrad.ir.kernel_stages import panel_columns
+from staticgrad.ir.kernels.product_iterations import STREAMED
+from staticgrad.ir.kernels.stages import panel_columns
 from staticgrad.ir.known import EVEN
 from staticgrad.ir.op import Op
-from staticgrad.ir.product_iterations import STREAMED
 from staticgrad.ops.contract import MatMul
 from staticgrad.ops.movement import reshape, transpose
 from staticgrad.ops.panels import PanelMatMul

@@ -14,8 +14,8 @@ from typing import Any, Final
 from passes.fusion.narrow_factors import narrowest
 from staticgrad.building import within
 from staticgrad.ir.graph import Graph, Node, Symbolic
-from staticgrad.ir.kernel import GEMM_BLOCK
-from staticgrad.ir.kernel_stages import panel_columns
+from staticgrad.ir.kernels.kernel import GEMM_BLOCK
+from staticgrad.ir.kernels.stages import panel_columns
 from staticgrad.ir.summation import GROUPS
 from staticgrad.ops.contract import MatMul
 from staticgrad.ops.movement import Reshape, swapaxes

@@ -28,7 +28,7 @@ from passes.fusion.precedence import Precedence
 from passes.fusion.regrouping import Regrouping
 from passes.fusion.row_rules import RowRules
 from passes.layout import Strided
-from staticgrad.ir.kernel_stages import group_rows
+from staticgrad.ir.kernels.stages import group_rows
 from staticgrad.records import replace
 from staticgrad.types.tensor import Shape, TensorType, product
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from passes.fusion.copies import WithCopies
 from passes.fusion.groups import Group, Groups, Key
-from staticgrad.ir.kernel_stages import HALF_LINE
+from staticgrad.ir.kernels.stages import HALF_LINE
 from staticgrad.records import replace
 from staticgrad.types.tensor import hint_bytes, hint_product, hint_value, product
 

@@ -2,7 +2,7 @@
 
 S. Winograd, "Arithmetic complexity of computations", 1980; A. Lavin and S. Gray, arXiv 1509.09308:
 F(2x2, 3x3) takes 16 multiplications for a tile, and an element of each filter, instead of 36. The
-filters are combined once, which is a product with a constant; ``lowering.window_tiles`` makes the
+filters are combined once, which is a product with a constant; ``lowering.windows.tiles`` makes the
 kernels of what follows. The gradient of a filter is F(3x3, 2x2), computed in parts of the batch
 that are added up.
 

@@ -2,7 +2,7 @@
 
 A gradient of a slice is zeros with the cotangent somewhere inside, a shift is two slices one behind
 the other. Where such a value is read element by element, it needs no memory: a kernel over its
-positions reads each part where that lies in its region (``passes.lowering.windows``).
+positions reads each part where that lies in its region (``passes.lowering.windows.parts``).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A kernel does not return before its last trip, and signals wait for that. So a loop without an end
 of its own, or one of many trips, becomes two: the inner one makes so many trips at most, and is a
-kernel (``passes/lowering/tested_loops.py``); the outer one, the driver's, goes on while the inner
+kernel (``lowering/loops/tested_loops.py``); the outer one, the driver's, goes on while the inner
 one made as many as it may. Loops whose trips are no kernel stay as they are.
 
 This happens just before kernels are made: derivatives and other passes see one loop.

@@ -21,8 +21,8 @@ from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import Access, Expr, Position
 from staticgrad.ir.forms import Contract
 from staticgrad.ir.graph import Node
-from staticgrad.ir.kernel import GEMM_BLOCK
-from staticgrad.ir.kernel_stages import (
+from staticgrad.ir.kernels.kernel import GEMM_BLOCK
+from staticgrad.ir.kernels.stages import (
     Accumulate,
     Ahead,
     Axis,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from passes.fusion.groups import CheckBuffer, Group, Groups, Home, Key
 from staticgrad.ir.forms import CallForm
-from staticgrad.ir.kernel_stages import Mode
+from staticgrad.ir.kernels.stages import Mode
 from staticgrad.ir.routine import Routine
 from staticgrad.records import dataclass
 from staticgrad.types.dim import Size

@@ -21,7 +21,7 @@ from passes.lowering.operands import (
 )
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Position
-from staticgrad.ir.kernel_stages import Axis, Map, Store
+from staticgrad.ir.kernels.stages import Axis, Map, Store
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import BOOL
 from staticgrad.types.tensor import Shape

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from math import prod
 
-from passes.lowering.driven import MOST, places_of
-from passes.lowering.written_cases import branch_of, write_branch
-from passes.lowering.written_out import (
+from passes.lowering.loops.driven import MOST, places_of
+from passes.lowering.loops.written_cases import branch_of, write_branch
+from passes.lowering.loops.written_out import (
     Found,
     Lookup,
     NotWrittenOutError,
@@ -25,8 +25,8 @@ from passes.lowering.written_out import (
 from staticgrad.ir import expr as ex
 from staticgrad.ir.body_step import BodyStep
 from staticgrad.ir.expr import Access, Expr, Position, postorder
-from staticgrad.ir.kernel import GEMM_BLOCK
-from staticgrad.ir.kernel_stages import (
+from staticgrad.ir.kernels.kernel import GEMM_BLOCK
+from staticgrad.ir.kernels.stages import (
     Accumulate,
     Axis,
     Carry,

@@ -16,7 +16,7 @@ from passes.fusion.groups import Group, Groups, Home, Key, ScratchBuffer, Walk
 from passes.fusion.walks import operand_walks
 from passes.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over
 from staticgrad.ir.expr import Access, Expr, Position, load
-from staticgrad.ir.kernel_stages import Axis, Map, Mode, Stage, Store
+from staticgrad.ir.kernels.stages import Axis, Map, Mode, Stage, Store
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import DType
 from staticgrad.types.tensor import hint_value

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import Extent, Gemm, Map, nested
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import Extent, Gemm, Map, nested
 from staticgrad.ir.known import Known, known_of
 from staticgrad.records import replace
 from staticgrad.types.dim import Size

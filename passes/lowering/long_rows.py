@@ -7,11 +7,11 @@ from dataclasses import replace
 from passes.fusion.groups import Group, Groups, Home, Key, Walk
 from passes.fusion.walks import operand_walks
 from passes.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over, vector_axis
-from passes.lowering.windows import windowed
+from passes.lowering.windows.parts import windowed
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position, postorder
 from staticgrad.ir.forms import Assemble
-from staticgrad.ir.kernel_stages import (
+from staticgrad.ir.kernels.stages import (
     Accumulate,
     Axis,
     Extent,

@@ -20,8 +20,8 @@ from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
 from staticgrad.ir.forms import INDEXED, Pointwise
 from staticgrad.ir.graph import Constant, Node, Symbolic
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import (
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import (
     Axis,
     Check,
     Extent,
@@ -32,7 +32,7 @@ from staticgrad.ir.kernel_stages import (
     Store,
     operands_read,
 )
-from staticgrad.ir.kernel_turned import SHORT_STRIDE, along_memory_last
+from staticgrad.ir.kernels.turned import SHORT_STRIDE, along_memory_last
 from staticgrad.ir.rounded import element
 from staticgrad.records import dataclass, replace
 from staticgrad.types.dim import Size, maximum, sum_of

@@ -16,8 +16,8 @@ from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.forms import GatherAlong, Pointwise, ScatterAlong
 from staticgrad.ir.graph import Node
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import (
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import (
     Accumulate,
     Ahead,
     Axis,
@@ -29,7 +29,7 @@ from staticgrad.ir.kernel_stages import (
     Statement,
     Store,
 )
-from staticgrad.ir.kernel_strips import may_take_strips
+from staticgrad.ir.kernels.strips import may_take_strips
 from staticgrad.ir.rounded import element
 from staticgrad.records import replace
 from staticgrad.types.dtype import DType

@@ -19,7 +19,7 @@ from passes.lowering.short_rows import FILLED, around_vector
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
 from staticgrad.ir.forms import Scan
-from staticgrad.ir.kernel_stages import Axis, Carry, Keep, Loop, Map, Scalar, Store
+from staticgrad.ir.kernels.stages import Axis, Carry, Keep, Loop, Map, Scalar, Store
 from staticgrad.types.dtype import DType
 from staticgrad.types.tensor import c_strides, hint_value
 

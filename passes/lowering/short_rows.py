@@ -29,7 +29,7 @@ from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.forms import Assemble
 from staticgrad.ir.graph import Node
-from staticgrad.ir.kernel_stages import Axis, Map, Store
+from staticgrad.ir.kernels.stages import Axis, Map, Store
 from staticgrad.ir.summation import in_lanes, lanes
 from staticgrad.types.dtype import DType
 from staticgrad.types.tensor import Shape, hint_value
@@ -211,7 +211,7 @@ class _ShortRows(Lowering):
 
 def _windowed(low: Lowering, node: Node) -> Expr:
     """The element of a window, whose reading is loaded with the first."""
-    from passes.lowering.windows import windowed
+    from passes.lowering.windows.parts import windowed
 
     return windowed(low, node)
 

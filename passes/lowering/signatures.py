@@ -40,7 +40,7 @@ from staticgrad.ir.forms import (
     WindowProduct,
 )
 from staticgrad.ir.graph import Constant, Node
-from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.records import NamedTuple, dataclass, replace
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import DType
@@ -234,8 +234,8 @@ class _Reader:
         if self._group.kind == "rows":
             self._number(ScratchBuffer(node))
         if isinstance(node.form, WindowProduct):
-            from passes.lowering.window_phases import MOST_PHASES  # few programs have windows
-            from passes.lowering.window_tiles import SCRATCHES
+            from passes.lowering.windows.phases import MOST_PHASES  # few programs have windows
+            from passes.lowering.windows.tiles import SCRATCHES
 
             results = MOST_PHASES if node.form.result == "image" else 1
             for number in range(max(1 + results, SCRATCHES)):

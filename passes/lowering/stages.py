@@ -57,7 +57,8 @@ from staticgrad.ir.forms import (
     ScatterAlong,
 )
 from staticgrad.ir.graph import Node
-from staticgrad.ir.kernel_stages import (
+from staticgrad.ir.kernels.small_products import is_small_product
+from staticgrad.ir.kernels.stages import (
     Accumulate,
     Axis,
     Columns,
@@ -72,7 +73,6 @@ from staticgrad.ir.kernel_stages import (
     Statement,
     Store,
 )
-from staticgrad.ir.small_products import is_small_product
 from staticgrad.ir.summation import BLOCK
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64
@@ -94,7 +94,7 @@ def lower_group(groups: Groups, group: Group) -> LoweredStep:
 
         return lower_pieces(groups, group)
     if group.kind == "windows":
-        from passes.lowering.windowed_groups import lower_windows
+        from passes.lowering.windows.groups import lower_windows
 
         return lower_windows(groups, group)
     if has_short_rows(group):
@@ -137,7 +137,7 @@ def _evaluate_nodes(low: Lowering) -> None:
         elif isinstance(form, forms.ScatterAlong):
             low.memo[Home(node)] = one_hot(low, node, checked_place(low, node))
         elif isinstance(form, forms.Assemble):
-            from passes.lowering.windows import windowed
+            from passes.lowering.windows.parts import windowed
 
             low.memo[Home(node)] = windowed(low, node)
         elif isinstance(form, Pointwise):

@@ -15,8 +15,8 @@ from typing import Final
 
 from staticgrad.ir.expr import LEAVES, Access, Expr, postorder, ref
 from staticgrad.ir.iteration import operations
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import (
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import (
     Axis,
     Columns,
     Extent,

@@ -14,8 +14,8 @@ from staticgrad.errors import IndexOutOfRange
 from staticgrad.errors.wording import Related
 from staticgrad.ir.bodies import role_of
 from staticgrad.ir.expr import Access, Expr, postorder
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import Check, Map, nested, statements
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import Check, Map, nested, statements
 from staticgrad.ir.plan import PlannedStep
 from staticgrad.ir.schedule import Call, Schedule, Step
 from staticgrad.ops.indexing import out_of_range

@@ -3,8 +3,8 @@
 The cotangent of what all rows of a batch share, a constant of an equation, a bias, is in each trip
 a sum over rows. Carried row by row it is arithmetic of a row alone, and the sum over rows follows
 the loop: the trips of a row no longer wait for those of all others, and the loop may be one kernel
-(``passes/lowering/time_loops.py``). It is chosen where the derivative is made, so that the order of
-these sums is that of nodes of the graph.
+(``passes/lowering/loops/time_loops.py``). It is chosen where the derivative is made, so that the
+order of these sums is that of nodes of the graph.
 """
 
 from __future__ import annotations

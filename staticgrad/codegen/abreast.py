@@ -13,8 +13,8 @@ from typing import Final, TypeVar
 
 from staticgrad.codegen.expressions import Lines, Scope, Unit, scaled, total
 from staticgrad.ir.expr import Access, Expr, Position, postorder
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import (
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import (
     Accumulate,
     Axis,
     Carry,

@@ -18,7 +18,7 @@ from staticgrad.codegen.counters import LEVELS, Counter, combine, write_fold, wr
 from staticgrad.codegen.expressions import VECTOR, Lines, element, number, total
 from staticgrad.codegen.extremes import from_key, key_dtype, neutral_key, write_key
 from staticgrad.ir.combiners import COMBINERS, Combiner
-from staticgrad.ir.kernel_stages import Accumulate, Columns
+from staticgrad.ir.kernels.stages import Accumulate, Columns
 from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, GROUPS, SHORTEST_GROUP, lanes as sum_lanes
 from staticgrad.records import dataclass
 

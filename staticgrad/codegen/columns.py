@@ -32,9 +32,9 @@ from staticgrad.codegen.turned import TurnedTiles
 from staticgrad.codegen.vectors import may_be_mixed, vectors_abreast, whole_vectors, work
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import BLOCKS, Access, Expr, postorder
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import Accumulate, Columns, nested, roots, small
-from staticgrad.ir.kernel_turned import loads_across
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import Accumulate, Columns, nested, roots, small
+from staticgrad.ir.kernels.turned import loads_across
 from staticgrad.ir.summation import COLUMN_BLOCK, lanes as sum_lanes
 
 #: Vectors of columns whose sums are in registers at a time: as many as there are, then as fit.

@@ -12,7 +12,7 @@ import numpy as np
 
 from staticgrad.codegen.expressions import Lines, element, number
 from staticgrad.ir.combiners import COMBINERS
-from staticgrad.ir.kernel_stages import Accumulate
+from staticgrad.ir.kernels.stages import Accumulate
 from staticgrad.types.dtype import DType
 
 #: The primitives that such integers stand for.

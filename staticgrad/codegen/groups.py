@@ -14,8 +14,8 @@ from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.counters import Counter, write_push
 from staticgrad.codegen.expressions import VECTOR, Lines, element, number
 from staticgrad.ir.combiners import COMBINERS
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import ColumnAccumulate, Extent, Map
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import ColumnAccumulate, Extent, Map
 from staticgrad.ir.summation import COLUMN_BLOCK, GROUPS, SHORTEST_GROUP
 
 

@@ -24,9 +24,9 @@ from staticgrad.codegen.abreast import (
 )
 from staticgrad.codegen.columns import write_columns
 from staticgrad.codegen.expressions import Lines, Unit, element
-from staticgrad.codegen.gemm import write_gemm
 from staticgrad.codegen.groups import write_group, write_group_length
-from staticgrad.codegen.product_choice import write_product
+from staticgrad.codegen.products.choice import write_product
+from staticgrad.codegen.products.gemm import write_gemm
 from staticgrad.codegen.stages import (
     Span,
     limit,
@@ -35,8 +35,8 @@ from staticgrad.codegen.stages import (
     write_map,
     write_scalar,
 )
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import (
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import (
     Axis,
     Columns,
     Extent,

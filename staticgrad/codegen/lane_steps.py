@@ -13,8 +13,8 @@ from staticgrad.codegen.expressions import VECTOR, Lines, Scope, element, number
 from staticgrad.codegen.extremes import key_dtype, neutral_key, write_key
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import Expr
-from staticgrad.ir.kernel_found import is_first, is_found
-from staticgrad.ir.kernel_stages import Accumulate, Statement, roots
+from staticgrad.ir.kernels.found import is_first, is_found
+from staticgrad.ir.kernels.stages import Accumulate, Statement, roots
 from staticgrad.ir.summation import lanes as sum_lanes
 
 #: Bits of the widest registers.

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope
 from staticgrad.ir.expr import Access, Expr
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import Map, Store
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import Map, Store
 
 
 def adds_rows(kernel: Kernel, stage: Map, first: Scope) -> bool:

@@ -14,8 +14,8 @@ from typing import Final
 
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, scaled, total
 from staticgrad.ir.expr import Access, postorder
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import (
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import (
     Accumulate,
     Ahead,
     Axis,

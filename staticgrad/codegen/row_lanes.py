@@ -14,8 +14,8 @@ from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit
 from staticgrad.codegen.stages import base_text, loop_limits, write_lookup, write_store
 from staticgrad.codegen.vectors import Bodies, whole_vectors, work, write_vector_loop
 from staticgrad.ir.expr import Access, Expr
-from staticgrad.ir.kernel import LANE_VECTORS, Kernel
-from staticgrad.ir.kernel_stages import (
+from staticgrad.ir.kernels.kernel import LANE_VECTORS, Kernel
+from staticgrad.ir.kernels.stages import (
     Carry,
     Check,
     Keep,

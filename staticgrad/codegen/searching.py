@@ -7,7 +7,7 @@ front half is dropped or kept, and an odd one stays. This module knows statement
 from __future__ import annotations
 
 from staticgrad.codegen.expressions import Scope, element, number, scaled
-from staticgrad.ir.kernel_stages import Search
+from staticgrad.ir.kernels.stages import Search
 
 
 def write_search(scope: Scope, search: Search) -> None:

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit
 from staticgrad.codegen.merge_sort import merge_sort
 from staticgrad.codegen.stages import scope_for, write_store
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import ORDER_ROOM, Sort, keys_apart
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import ORDER_ROOM, Sort, keys_apart
 
 
 def write_sort(kernel: Kernel, stage: Sort, out: Lines, unit: Unit) -> None:

@@ -57,9 +57,9 @@ from staticgrad.codegen.vectors import (
 )
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import Access, Position
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_found import is_first, may_leave
-from staticgrad.ir.kernel_stages import (
+from staticgrad.ir.kernels.found import is_first, may_leave
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import (
     Accumulate,
     Axis,
     Carry,

@@ -15,8 +15,8 @@ from staticgrad.codegen.abreast import Rows, of_row
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element
 from staticgrad.codegen.stages import base_text, write_store
 from staticgrad.ir.expr import Access, Expr, postorder
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import (
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import (
     Accumulate,
     Keep,
     Scalar,

@@ -24,8 +24,8 @@ from staticgrad.codegen.vectors import (
     write_vector_loop,
 )
 from staticgrad.ir.expr import Access, Expr
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import Map, Store, roots
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import Map, Store, roots
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import DType
 

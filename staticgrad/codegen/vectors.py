@@ -22,8 +22,8 @@ from staticgrad.codegen.interleaved import Interleaved, write_left
 from staticgrad.codegen.narrowing import write_rest
 from staticgrad.codegen.peeling import has_sides, write_loop_of_stretches, write_peeled_loop
 from staticgrad.ir.expr import Access, Expr, postorder
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import Accumulate, Map, Statement, Store, roots
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import Accumulate, Map, Statement, Store, roots
 from staticgrad.records import dataclass
 
 #: Lines of a body, helpers included, up to which the window holds enough vectors by itself.

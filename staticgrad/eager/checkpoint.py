@@ -15,7 +15,7 @@ from staticgrad.eager.selection import KeptResult, Noting, Taking, selecting
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import shown
-from staticgrad.functions.saveable import Saveable
+from staticgrad.functions.checkpoints.saveable import Saveable
 from staticgrad.functions.trees import flatten, unflatten
 
 

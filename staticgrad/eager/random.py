@@ -16,7 +16,7 @@ import numpy as np
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError
 from staticgrad.functions import random
-from staticgrad.functions.draws import GENERATORS, Stream
+from staticgrad.functions.draws.folded import GENERATORS, Stream
 from staticgrad.ops.operands import integer
 from staticgrad.ops.philox import FOLDED
 

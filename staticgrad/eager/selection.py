@@ -18,14 +18,14 @@ import numpy as np
 from staticgrad.eager.binding import Application, silent
 from staticgrad.eager.modes import modes
 from staticgrad.errors import TapeError
-from staticgrad.functions.kept_values import (
+from staticgrad.functions.checkpoints.kept_values import (
     SAME_BYTES,
     Verdicts,
     check_names,
     under_name,
     verdicts,
 )
-from staticgrad.functions.saveable import Saveable, parts_of
+from staticgrad.functions.checkpoints.saveable import Saveable, parts_of
 from staticgrad.ir.op import Array, Op
 from staticgrad.ops.marks import name_of
 from staticgrad.records import NamedTuple

@@ -14,7 +14,7 @@ from staticgrad.errors.wording import closest
 
 #: How users reach a module -> its home, whose ``__all__`` is what it offers.
 _ROOMS: Final = {
-    "sg.checkpoint_policies": "staticgrad.functions.checkpoint_policies",
+    "sg.checkpoint_policies": "staticgrad.functions.checkpoints.policies",
     "sg.linalg": "staticgrad.functions.linalg",
     "sg.nn": "staticgrad.nn",
     "sg.optim": "staticgrad.optim",

@@ -11,14 +11,14 @@ from staticgrad.functions.arrange import (
     array_split, broadcast_arrays, diag, diagflat, diagonal, meshgrid, repeat, roll, rot90,
     split, tile, trace
 )
-from staticgrad.functions.associative import (
-    associative_scan
-)
 from staticgrad.functions.at import (
     at
 )
 from staticgrad.functions.bins import (
     digitize, histogram, histogram_bin_edges, isin
+)
+from staticgrad.functions.checkpoints.marks import (
+    checkpoint, checkpoint_name
 )
 from staticgrad.functions.conditions import (
     allclose, array_equal, array_equiv, choose, isclose, isneginf, isposinf, piecewise, select
@@ -56,11 +56,14 @@ from staticgrad.functions.joining import (
 from staticgrad.functions.kinks import (
     conventions
 )
-from staticgrad.functions.loops import (
+from staticgrad.functions.loops.associative import (
+    associative_scan
+)
+from staticgrad.functions.loops.loops import (
     cond, fori_loop, map_slices as map, scan, switch, while_loop
 )
-from staticgrad.functions.marks import (
-    checkpoint, checkpoint_name
+from staticgrad.functions.loops.running import (
+    cumlogsumexp, cummax, cummin
 )
 from staticgrad.functions.missing_values import (
     nanargmax, nanargmin, nancumprod, nancumsum, nanmax, nanmean, nanmin, nanprod, nanstd,
@@ -75,9 +78,6 @@ from staticgrad.functions.padding import (
 )
 from staticgrad.functions.products import (
     cross, dot, matvec, outer, vdot, vecdot, vecmat
-)
-from staticgrad.functions.running import (
-    cumlogsumexp, cummax, cummin
 )
 from staticgrad.functions.spaced import (
     geomspace, linspace, logspace

@@ -6,7 +6,7 @@ from typing import Any
 
 from staticgrad.errors import DTypeError
 from staticgrad.families import like
-from staticgrad.functions.loops import while_loop
+from staticgrad.functions.loops.loops import while_loop
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.division import floor_divide, remainder

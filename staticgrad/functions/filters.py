@@ -13,7 +13,7 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.errors.wording import shown
-from staticgrad.functions.windows import conv
+from staticgrad.functions.images.windows import conv
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.elementwise import Operand

@@ -17,7 +17,7 @@ from staticgrad.errors.elsewhere import no_such_name
 from staticgrad.errors.wording import shown
 from staticgrad.functions.aggregate import mean, sum as total
 from staticgrad.functions.attention import attention as attention, embedding as embedding
-from staticgrad.functions.common_losses import (
+from staticgrad.functions.losses.basic import (
     Reduction,
     alike,
     cross_entropy as cross_entropy,
@@ -56,12 +56,19 @@ from staticgrad.ops.selection import where
 from staticgrad.types import dim as dims
 
 if TYPE_CHECKING:  # what is imported when it is first asked for
-    from staticgrad.functions.pooling import (
+    from staticgrad.functions.images.pooling import (
         adaptive_avg_pool as adaptive_avg_pool,
         adaptive_max_pool as adaptive_max_pool,
         avg_pool as avg_pool,
         lp_pool as lp_pool,
         max_pool as max_pool,
+    )
+    from staticgrad.functions.images.resizing import resize as resize
+    from staticgrad.functions.images.windows import (
+        conv as conv,
+        conv_transpose as conv_transpose,
+        fold as fold,
+        unfold as unfold,
     )
     from staticgrad.functions.recurrent import (
         bidirectional as bidirectional,
@@ -73,14 +80,7 @@ if TYPE_CHECKING:  # what is imported when it is first asked for
         rnn_cell as rnn_cell,
         stacked as stacked,
     )
-    from staticgrad.functions.resizing import resize as resize
     from staticgrad.functions.rotary import rotary as rotary
-    from staticgrad.functions.windows import (
-        conv as conv,
-        conv_transpose as conv_transpose,
-        fold as fold,
-        unfold as unfold,
-    )
 
 __all__ = [
     "adaptive_avg_pool",
@@ -444,7 +444,7 @@ def binary_cross_entropy_with_logits(
 
 
 #: Modules of layers that few programs have: they are imported when one is first asked for.
-_LAYERS: Final = ("recurrent", "windows", "pooling", "resizing", "rotary")
+_LAYERS: Final = ("recurrent", "images.windows", "images.pooling", "images.resizing", "rotary")
 _present: Final = [name for name in __all__ if name in globals()]
 publish(globals(), __name__, [n for n in _present if globals()[n].__module__ == __name__])
 

@@ -27,12 +27,12 @@ import numpy as np
 from staticgrad.errors import ArgumentError, DTypeError, UnknownAttributeError
 from staticgrad.errors.elsewhere import no_such_name
 from staticgrad.errors.wording import did_you_mean, shown
-from staticgrad.functions.count_draws import CountDraws
 from staticgrad.functions.creation import parameter
-from staticgrad.functions.distributions import Distributions
-from staticgrad.functions.draw_arguments import drawn_shape, floating_dtype, met_shape
-from staticgrad.functions.draws import GENERATORS, Stream
-from staticgrad.functions.gamma_draws import GammaDraws
+from staticgrad.functions.draws.arguments import drawn_shape, floating_dtype, met_shape
+from staticgrad.functions.draws.counts import CountDraws
+from staticgrad.functions.draws.distributions import Distributions
+from staticgrad.functions.draws.folded import GENERATORS, Stream
+from staticgrad.functions.draws.gamma import GammaDraws
 from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter

@@ -16,7 +16,7 @@ from typing import Any
 from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
 from staticgrad.errors.wording import kind_of
 from staticgrad.families import like
-from staticgrad.functions.loops import scan
+from staticgrad.functions.loops.loops import scan
 from staticgrad.functions.trees import mapped
 from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions

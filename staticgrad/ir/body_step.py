@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import field
 from typing import Final, Literal
 
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import Loop, Mode, nested
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import Loop, Mode, nested
 from staticgrad.ir.schedule import (
     Binding,
     BoundOperands,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import field
 
-from staticgrad.ir.kernel_stages import Mode
+from staticgrad.ir.kernels.stages import Mode
 from staticgrad.ir.routine import Routine
 from staticgrad.ir.schedule import Binding, BoundOperands, Call, Schedule
 from staticgrad.records import dataclass

@@ -22,7 +22,7 @@ from staticgrad.ir.expr import (
     ref,
     size,
 )
-from staticgrad.ir.kernel_stages import (
+from staticgrad.ir.kernels.stages import (
     Axis,
     Extent,
     Operand,

@@ -211,12 +211,12 @@ class Assemble:
 class CallForm:
     """The results of a routine: code that no kernel describes, as of a library or of a user.
 
-    ``routine`` is the name under which its code is registered (``staticgrad.native.routines``). It
-    gets the operands and the results in C order, then ``scratch`` (element types and sizes, which
-    hold nothing before and after a call) and, where it ``checks``, two words for what failed; and
-    the ``sizes`` as integers. The ``total`` iterations are independent of each other; one takes
-    about as long as so many ``flops``. ``alone``: it is called once, for all of them, on the
-    thread that runs the program.
+    ``routine`` is the name under which its code is registered
+    (``staticgrad.native.libraries.routines``). It gets the operands and the results in C order,
+    then ``scratch`` (element types and sizes, which hold nothing before and after a call) and,
+    where it ``checks``, two words for what failed; and the ``sizes`` as integers. The ``total``
+    iterations are independent of each other; one takes about as long as so many ``flops``.
+    ``alone``: it is called once, for all of them, on the thread that runs the program.
     """
 
     routine: str  # "family:rest"

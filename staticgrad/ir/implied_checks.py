@@ -13,7 +13,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from itertools import permutations
 
 from staticgrad.ir.expr import Access, Expr
-from staticgrad.ir.kernel_stages import (
+from staticgrad.ir.kernels.stages import (
     Axis,
     Check,
     Gemm,

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from math import gcd
 from typing import Final
 
-from staticgrad.ir.product_iterations import LONE
+from staticgrad.ir.kernels.product_iterations import LONE
 from staticgrad.ir.summation import BLOCK
 from staticgrad.records import dataclass
 from staticgrad.types.dim import Dim, Size, bounds

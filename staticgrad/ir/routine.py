@@ -1,11 +1,12 @@
 """Routines: code that a schedule runs and no kernel describes, as of a library or of a user.
 
-A routine is known by name; who has its code registers it (``staticgrad.native.routines``).
+A routine is known by name; who has its code registers it
+(``staticgrad.native.libraries.routines``).
 """
 
 from __future__ import annotations
 
-from staticgrad.ir.kernel_stages import Mode
+from staticgrad.ir.kernels.stages import Mode
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import DType
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import field, replace
 from typing import Any, Literal, Protocol, Self, cast
 
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_reach import Reach, reaches
-from staticgrad.ir.kernel_stages import Mode, is_own
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.reach import Reach, reaches
+from staticgrad.ir.kernels.stages import Mode, is_own
 from staticgrad.ir.routine import Routine
 from staticgrad.kept import cached_property
 from staticgrad.records import NamedTuple, dataclass

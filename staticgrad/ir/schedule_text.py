@@ -18,9 +18,9 @@
 Buffers come first, with their size in elements; a constant of more than 16 elements is named by its
 digest and bound from outside. A kernel stands before the first step that uses it. ``step`` binds
 the kernel's operands, then its arguments; ``updated`` stands behind a parameter whose new value is
-read; ``^k`` is the phase, the string the label, a comment the user's lines. ``kernel_text`` has the
-form of kernels. ``call lapack.potrf(in t1, out t2, check k3; n) total 1 operations n**3`` calls a
-routine; ``alone`` may stand behind it. Another kind of steps has a keyword of its own
+read; ``^k`` is the phase, the string the label, a comment the user's lines. ``kernels/text.py`` has
+the form of kernels. ``call lapack.potrf(in t1, out t2, check k3; n) total 1 operations n**3`` calls
+a routine; ``alone`` may stand behind it. Another kind of steps has a keyword of its own
 (``StepForm``); schedules that it runs stand behind it.
 """
 
@@ -36,10 +36,10 @@ import numpy.typing as npt
 from staticgrad.ir.body_step import USES, BodyOperand, BodyStep, Kind
 from staticgrad.ir.call_step import CallStep
 from staticgrad.ir.document import bound_constants, distinct_sizes, header_line, size_lines
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_parser import KernelReader
-from staticgrad.ir.kernel_stages import Mode
-from staticgrad.ir.kernel_text import INDENT, kernel_lines
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.parser import KernelReader
+from staticgrad.ir.kernels.stages import Mode
+from staticgrad.ir.kernels.text import INDENT, kernel_lines
 from staticgrad.ir.printer import comment
 from staticgrad.ir.routine import Routine
 from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Schedule, Step

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from typing import Final, NoReturn
 
 from staticgrad.errors import VerifyError
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_apart import stores_apart
+from staticgrad.ir.kernels.apart import stores_apart
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.ir.schedule import BoundOperands, Buffer, KernelStep, Schedule, Step, StepBody
-from staticgrad.ir.verify_kernel import verify_kernel
 from staticgrad.types.dim import Named, Size, bounds, is_at_least, named_sizes
 
 _LABELLED: Final = ("input", "parameter", "output")

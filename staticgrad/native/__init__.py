@@ -29,7 +29,7 @@ from staticgrad.records import dataclass
 if TYPE_CHECKING:
     from staticgrad.native.cache import CacheInfo
     from staticgrad.native.jit import Compiled, ObjectCode
-    from staticgrad.native.rows import Driver
+    from staticgrad.native.table.rows import Driver
     from staticgrad.native.target import Target
 
 __all__ = [
@@ -257,7 +257,8 @@ def _prepared(source: str, settings: config.Config) -> Code | None:
 
 def _compile_together(sources: Sequence[str], settings: config.Config, loops: bool) -> None:
     """Kernels by ``vector``, each of which takes a part of the time of all."""
-    from staticgrad.native import control_code, loader, rows, target, together
+    from staticgrad.native import loader, target, together
+    from staticgrad.native.table import control_code, rows
 
     start, host = time.perf_counter(), target.host()
     beside = {} if loader.is_loaded(rows.SYMBOL, host) else {rows.SYMBOL: rows.text(host)}
@@ -333,9 +334,9 @@ def _links(elf: bytes, host: Target, settings: config.Config) -> bool:
 
 
 def _load_python(source: str, start: float) -> Code:
-    from staticgrad.native import plain_python
+    from staticgrad.native.plain import rows as plain_rows
 
-    address, function = plain_python.register(source)
+    address, function = plain_rows.register(source)
     seconds = time.perf_counter() - start
     symbol = f"python_{address}"
     return Code(symbol, address, source, "python", "compiled", seconds, python=function)
@@ -371,10 +372,11 @@ def driver() -> Driver:
 
 def _make_driver(jit: bool) -> Driver:
     if not jit:
-        from staticgrad.native import plain_python
+        from staticgrad.native.plain import rows as plain_rows
 
-        return plain_python.run
-    from staticgrad.native import rows, target
+        return plain_rows.run
+    from staticgrad.native import target
+    from staticgrad.native.table import rows
 
     return rows.bind(_address_of(rows.text(target.host()), rows.SYMBOL))
 
@@ -388,7 +390,7 @@ def control() -> int:
         return 0
     with LOCK, _coded_memory_errors():
         if _process.control is None:
-            from staticgrad.native import control_code, rows
+            from staticgrad.native.table import control_code, rows
 
             _process.control = _address_of(rows.control_text(), control_code.SYMBOL)
         return _process.control
@@ -402,7 +404,7 @@ def through() -> int:
     """
     if not config.current().jit:
         return 0
-    from staticgrad.native import rows, through_code
+    from staticgrad.native.table import rows, through_code
 
     with LOCK, _coded_memory_errors():
         return _address_of(rows.through_text(), through_code.SYMBOL)
@@ -413,7 +415,8 @@ def shared_runs() -> int:
 
     Raises as ``kernel`` does where nothing can be compiled.
     """
-    from staticgrad.native import rows, target
+    from staticgrad.native import target
+    from staticgrad.native.table import rows
 
     with LOCK, _coded_memory_errors():
         return _address_of(rows.shared_text(target.host()), rows.SHARED_SYMBOL)

@@ -83,8 +83,8 @@ def environment() -> str:
     """Everything besides source and target that machine code depends on."""
     package = Path(__file__).parent
     digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(package.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
     versions = [f"{name} {_version_of(name)}" for name in ("numba", "llvmlite")]
     python = f"python {sys.version_info.major}.{sys.version_info.minor}"
     return "|".join([*versions, f"numpy {np.__version__}", python, digest.hexdigest()])

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 
 from staticgrad.errors import CompileError
 from staticgrad.native import headroom, target as targets
-from staticgrad.native.emitter import SELDOM
+from staticgrad.native.language.emitter import SELDOM
 from staticgrad.native.lock import LOCK
 from staticgrad.native.target import Target
 from staticgrad.native.undisturbed import undisturbed
@@ -97,7 +97,7 @@ class Compiler:
         """The texts as one optimised module; the first defines what is seen from outside."""
         header = f'target datalayout = "{self.layout}"\ntarget triple = "{self.target.triple}"\n'
         if not self.target.has_mask_registers:
-            from staticgrad.native import lane_masks, masked_access
+            from staticgrad.native.language import lane_masks, masked_access
 
             called = [masked_access.called(text, self.target.cpu) for text in texts]
             texts = [lane_masks.spread(text) for text in called]
@@ -177,17 +177,17 @@ def modules(source: str, backend: Compiled) -> Sequence[str]:
 
     Raises CompileError when the backend does not take the source.
     """
-    from staticgrad.native import translation
+    from staticgrad.native.language import translation
 
     symbol = symbol_of(source, backend)
     try:
         if backend == "numba":
             if "numba" not in sys.modules:
                 headroom.require(headroom.NUMBA, "loading Numba")
-            from staticgrad.native import numba_frontend
+            from staticgrad.native.by_numba import frontend as numba_frontend
 
             return undisturbed(lambda: numba_frontend.modules(source, symbol))
-        from staticgrad.native import frontend
+        from staticgrad.native.language import frontend
 
         return [frontend.module_text(source, symbol)]
     except translation.KernelSourceError as error:
@@ -246,7 +246,7 @@ def parts(source: str, backend: Compiled) -> tuple[Sequence[str], Mapping[str, s
     """
     if backend == "numba":
         return modules(source, backend), {}
-    from staticgrad.native import frontend, translation
+    from staticgrad.native.language import frontend, translation
 
     try:
         found = frontend.modules(source, symbol_of(source, backend))

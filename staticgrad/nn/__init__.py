@@ -16,11 +16,11 @@ from staticgrad.functions import nn as _functions
 
 if TYPE_CHECKING:
     from staticgrad.functions.activations import *  # noqa: F403
-    from staticgrad.functions.alignment_losses import *  # noqa: F403
-    from staticgrad.functions.channel_norms import *  # noqa: F403
-    from staticgrad.functions.distances import *  # noqa: F403
-    from staticgrad.functions.grids import *  # noqa: F403
-    from staticgrad.functions.losses import *  # noqa: F403
+    from staticgrad.functions.images.channel_norms import *  # noqa: F403
+    from staticgrad.functions.images.grids import *  # noqa: F403
+    from staticgrad.functions.losses.alignments import *  # noqa: F403
+    from staticgrad.functions.losses.distances import *  # noqa: F403
+    from staticgrad.functions.losses.further import *  # noqa: F403
     from staticgrad.functions.nn import *  # noqa: F403
     from staticgrad.nn.activations import (
         ELU as ELU,
@@ -91,13 +91,13 @@ _HOMES: Final = {
         "celu glu gumbel_softmax hardshrink hardsigmoid hardswish hardtanh log_sigmoid mish"
         " prelu relu6 selu softmin softshrink softsign tanhshrink threshold"
     ),
-    "functions.alignment_losses": "ctc_loss",
-    "functions.channel_norms": "instance_norm local_response_norm",
-    "functions.distances": (
+    "functions.losses.alignments": "ctc_loss",
+    "functions.images.channel_norms": "instance_norm local_response_norm",
+    "functions.losses.distances": (
         "cosine_embedding_loss cosine_similarity normalize pairwise_distance triplet_margin_loss"
     ),
-    "functions.grids": "affine_grid grid_sample pixel_shuffle pixel_unshuffle",
-    "functions.losses": (
+    "functions.images.grids": "affine_grid grid_sample pixel_shuffle pixel_unshuffle",
+    "functions.losses.further": (
         "binary_cross_entropy gaussian_nll_loss hinge_embedding_loss kl_div l1_loss"
         " margin_ranking_loss multi_margin_loss multilabel_soft_margin_loss nll_loss"
         " poisson_nll_loss smooth_l1_loss soft_margin_loss"

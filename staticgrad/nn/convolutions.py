@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from staticgrad.errors import ArgumentError
 from staticgrad.families import like
-from staticgrad.functions.window_arguments import Padding, PerAxis
-from staticgrad.functions.windows import conv, conv_transpose
+from staticgrad.functions.images.arguments import Padding, PerAxis
+from staticgrad.functions.images.windows import conv, conv_transpose
 from staticgrad.ir.calls import public
 from staticgrad.nn.initial import Initial, Seed, weight_and_bias
 from staticgrad.nn.module import Layer

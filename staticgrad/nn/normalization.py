@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.families import like
-from staticgrad.functions.channel_norms import instance_norm
+from staticgrad.functions.images.channel_norms import instance_norm
 from staticgrad.functions.nn import group_norm, layer_norm, rms_norm
 from staticgrad.ir.calls import public
 from staticgrad.nn.initial import first_value, source

@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 
 from staticgrad.errors import RankError
 from staticgrad.families import like
-from staticgrad.functions.pooling import (
+from staticgrad.functions.images.arguments import Padding, PerAxis
+from staticgrad.functions.images.pooling import (
     adaptive_avg_pool,
     adaptive_max_pool,
     avg_pool,
     max_pool,
 )
-from staticgrad.functions.window_arguments import Padding, PerAxis
 from staticgrad.ir.calls import public
 from staticgrad.nn.module import Layer
 

@@ -86,7 +86,7 @@ class _UserCall(Op):
             CallError: it gives other types than promised.
             MaskedArrayError: it gives a masked array.
         """
-        from staticgrad.native.user_calls import checked
+        from staticgrad.native.libraries.user_calls import checked
 
         shapes = [tuple(map(int, t.shape)) for t in self.types]
         outs = [np.zeros(s, t.dtype.numpy) for s, t in zip(shapes, self.types, strict=True)]
@@ -102,7 +102,7 @@ class _UserCall(Op):
         return function(*(array.copy() for array in arrays))
 
     def form(self, *types: TensorType) -> Form:
-        from staticgrad.native import user_calls
+        from staticgrad.native.libraries import user_calls
 
         known, count = self.known(), len(self.types)
         outs, operands = types[:count], types[count:]

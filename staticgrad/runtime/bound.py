@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.native import entry as native_entry
-from staticgrad.native.entry_words import BoundWord
+from staticgrad.native.entry import callables as native_entry
+from staticgrad.native.entry.words import BoundWord
 from staticgrad.runtime.arena import address_of
 
 if TYPE_CHECKING:

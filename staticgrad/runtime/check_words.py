@@ -9,7 +9,7 @@ from staticgrad.errors import IndexOutOfRange, StaticgradError
 from staticgrad.ir.call_step import CallStep
 from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.ir.schedule import Step
-from staticgrad.native import routines
+from staticgrad.native.libraries import routines
 from staticgrad.records import dataclass
 from staticgrad.runtime.places import BufferPlaces
 from staticgrad.source import Location

@@ -1,7 +1,7 @@
 """The native entry of one program: its words, and the records of plans that it may run.
 
 A run in Python closes it, so that one of both uses the tables, and admits the plan that it ran:
-runs of the same shapes then begin and end in native code (``native.entry_text``).
+runs of the same shapes then begin and end in native code (``native.entry.text``).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.native import entry as native_entry
 from staticgrad.native.constants import ENDLESS
-from staticgrad.native.entry_words import HeadWord, HoldWord, PlaceWord, RecordWord
+from staticgrad.native.entry import callables as native_entry
+from staticgrad.native.entry.words import HeadWord, HoldWord, PlaceWord, RecordWord
 from staticgrad.records import NamedTuple
 from staticgrad.runtime.arena import address_of
 from staticgrad.runtime.outputs import OutputPool

@@ -269,7 +269,7 @@ class Executor:
     def _make_entry(self) -> Entry | None:
         """The native entry; None where there is none for this driver, or on this interpreter."""
         with LOCK:  # a fork waits for it: no child is left with an import that a thread has begun
-            from staticgrad.native.entry import unused_references
+            from staticgrad.native.entry.callables import unused_references
             from staticgrad.runtime.entry import Entry, Port
 
         driver = getattr(self._program.driver, "address", None)

@@ -17,9 +17,9 @@ from typing import Final
 
 from staticgrad.analysis.barriers import BufferSpans, ByteRange, ByteSet, StepBytes
 from staticgrad.analysis.cost import FASTEST, call_seconds
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_reach import LoopPart, Reach, reaches
-from staticgrad.ir.kernel_stages import LANES, Gemm
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.reach import LoopPart, Reach, reaches
+from staticgrad.ir.kernels.stages import LANES, Gemm
 from staticgrad.ir.plan import Plan
 from staticgrad.records import NamedTuple
 from staticgrad.runtime.row_ranges import LONGEST, RowRange, call_of, ranges_of, row_loop

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 
 from staticgrad.analysis.cost import FASTEST, call_seconds
 from staticgrad.ir.expr import Access
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_bodies import accesses
-from staticgrad.ir.kernel_reach import elements
-from staticgrad.ir.kernel_stages import LANES, Axis
+from staticgrad.ir.kernels.bodies import accesses
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.reach import elements
+from staticgrad.ir.kernels.stages import LANES, Axis
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Call, Control, StepBody, Touch
 from staticgrad.kept import cached_property

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import LANES, Gemm, Map
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import LANES, Gemm, Map
 from staticgrad.ir.plan import PlannedStep
 from staticgrad.ir.schedule import Call, Step
 from staticgrad.records import NamedTuple

@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from staticgrad import native
 from staticgrad.analysis.barriers import barriers
 from staticgrad.analysis.cost import FASTEST, ROWS, call_seconds, plan_seconds
-from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.plan import PlannedStep
 from staticgrad.ir.routine import Routine
 from staticgrad.ir.schedule import Call, Step, StepBody
 from staticgrad.native import HEAD_WORDS, Head, Row
-from staticgrad.native.control_code import ControlKind, EntryWord, LoopWord
-from staticgrad.native.through_code import ThroughWord
+from staticgrad.native.table.control_code import ControlKind, EntryWord, LoopWord
+from staticgrad.native.table.through_code import ThroughWord
 from staticgrad.records import NamedTuple
 from staticgrad.runtime.arena import address_of
 from staticgrad.runtime.places import ARENA, FIXED, WORDS, BufferPlaces, Moved, Place, further

@@ -14,7 +14,8 @@ from typing import Final
 from staticgrad.analysis.barriers import barriers
 from staticgrad.analysis.cost import FASTEST, all_seconds
 from staticgrad.ir.plan import Plan
-from staticgrad.native import Row, pool_code
+from staticgrad.native import Row
+from staticgrad.native.table import pool_code
 from staticgrad.records import NamedTuple
 
 #: Predicted seconds of rows that are worth sharing: handing over takes a third of a microsecond,

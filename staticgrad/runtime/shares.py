@@ -18,8 +18,8 @@ from math import prod
 from typing import Final
 
 from staticgrad.ir.expr import Access, postorder
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import Axis, Extent, Gemm
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import Axis, Extent, Gemm
 from staticgrad.records import NamedTuple
 from staticgrad.types.dim import evaluate
 

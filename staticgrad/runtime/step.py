@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from staticgrad.analysis.cost import ROWS, all_seconds
-from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.ir.routine import Routine
 from staticgrad.ir.schedule import Schedule
-from staticgrad.native import pool
 from staticgrad.native.constants import ENDLESS
-from staticgrad.native.routines import RoutineCode
+from staticgrad.native.libraries.routines import RoutineCode
+from staticgrad.native.table import pool
 from staticgrad.records import dataclass
 from staticgrad.runtime.arena import Arena, address_of
 from staticgrad.runtime.check_words import find_checks

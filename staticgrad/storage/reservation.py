@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from staticgrad.native.entry_words import HoldWord
+from staticgrad.native.entry.words import HoldWord
 from staticgrad.storage.locks import (
     HERE,
     Holder,
@@ -41,7 +41,7 @@ _STANDS, _RUNNING, _WRITING = map(int, (HoldWord.STANDS, HoldWord.RUNNING, HoldW
 class Reserved(Holder):
     """A holder for which locks are reserved: it is used again and again while that ``stands``.
 
-    Its ``words`` (``native.entry_words.Hold``) are shared with native steps, which hold what is
+    Its ``words`` (``native.entry.words.Hold``) are shared with native steps, which hold what is
     reserved without its token, while ``RUNNING`` is 1.
     """
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from staticgrad.codegen.kernel_source import render
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_parser import parse_kernel
-from staticgrad.ir.verify_kernel import verify_kernel
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.parser import parse_kernel
+from staticgrad.ir.kernels.verify import verify_kernel
 
 FOLDER: Final = Path(__file__).with_name("golden")
 #: Between the kernel and its source.

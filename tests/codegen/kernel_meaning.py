@@ -18,8 +18,8 @@ import numpy as np
 from staticgrad.analysis.interpret import interpret
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import Access, Expr, Position, load, postorder, ref
-from staticgrad.ir.kernel import GEMM_BLOCK, Kernel
-from staticgrad.ir.kernel_stages import (
+from staticgrad.ir.kernels.kernel import GEMM_BLOCK, Kernel
+from staticgrad.ir.kernels.stages import (
     Accumulate,
     Axis,
     Carry,

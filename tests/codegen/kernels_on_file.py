@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from staticgrad.codegen.kernel_source import render
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_parser import parse_kernel
-from staticgrad.ir.verify_kernel import verify_kernel
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.parser import parse_kernel
+from staticgrad.ir.kernels.verify import verify_kernel
 from tests.native.support import Array, Mode, call
 
 

@@ -29,8 +29,8 @@ from staticgrad.ir.expr import (
     ref,
     size,
 )
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import (
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import (
     Accumulate,
     Ahead,
     Axis,
@@ -51,7 +51,7 @@ from staticgrad.ir.kernel_stages import (
     Store,
     nested,
 )
-from staticgrad.ir.kernel_strips import may_take_strips
+from staticgrad.ir.kernels.strips import may_take_strips
 from staticgrad.ir.typing_rules import mistyped
 from staticgrad.types.dtype import ALL_DTYPES, BOOL, F32, F64, I32, I64, U8, DType
 

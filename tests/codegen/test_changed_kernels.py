@@ -13,9 +13,9 @@ import pytest
 from staticgrad import native
 from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import ParseError, VerifyError
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_parser import parse_kernel
-from staticgrad.ir.verify_kernel import verify_kernel
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.parser import parse_kernel
+from staticgrad.ir.kernels.verify import verify_kernel
 from tests.codegen.golden import BETWEEN, FOLDER
 from tests.codegen.random_kernels import random_kernel
 

@@ -7,14 +7,14 @@ from itertools import pairwise, product as product_of
 import numpy as np
 import pytest
 
-from staticgrad.codegen import direct_products
-from staticgrad.codegen.gemm import SPREAD
 from staticgrad.codegen.kernel_source import render
-from staticgrad.codegen.packing import WAY
-from staticgrad.codegen.product_streams import WIDEST
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_parser import parse_kernel
-from staticgrad.ir.product_iterations import (
+from staticgrad.codegen.products import direct
+from staticgrad.codegen.products.gemm import SPREAD
+from staticgrad.codegen.products.packing import WAY
+from staticgrad.codegen.products.streams import WIDEST
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.parser import parse_kernel
+from staticgrad.ir.kernels.product_iterations import (
     CHUNK,
     LONE,
     MANY_PANELS,
@@ -23,7 +23,7 @@ from staticgrad.ir.product_iterations import (
     TALL,
 )
 from staticgrad.narrow_floats import STORED, narrowed
-from staticgrad.native import frontend
+from staticgrad.native.language import frontend
 from tests.codegen.kernels_on_file import assert_close
 from tests.diagonals import diagonals
 from tests.native.support import LONG_BY_NUMBA, Array, Mode, assert_same, call
@@ -319,9 +319,9 @@ def test_small_products_have_the_bytes_of_tiles(dtype: str, mode: Mode) -> None:
 #: Counts, rows, columns and terms: few columns, a panel of them, few terms, rows beyond a tile.
 DIRECT = [(2, 9, 10, 10), (1, 115, 5, 70), (1, 30, 17, 300), (1, 7, 70, 9), (1, 38, 130, 64)]
 #: Columns beyond those that are packed together, and columns that are read where they lie.
-DIRECT += [(1, 23, direct_products.SPAN + 44, 9), (1, 29, 40, 21), (1, 38, 130, 32)]
+DIRECT += [(1, 23, direct.SPAN + 44, 9), (1, 29, 40, 21), (1, 38, 130, 32)]
 #: Columns that are taken two vectors at a time.
-DIRECT += [(1, 21, 64, 45), (2, 30, 128, 64), (1, 13, direct_products.SPAN + 64, 18)]
+DIRECT += [(1, 21, 64, 45), (2, 30, 128, 64), (1, 13, direct.SPAN + 64, 18)]
 
 
 @diagonals(2, ("plain", [0, 99]), ("letter,bits", [("f", 512), ("f", 256), ("d", 256), ("l", 512)]))
@@ -332,8 +332,8 @@ def test_products_without_tiles_have_their_bytes(
 
     Results are taken for such that no cache holds.
     """
-    monkeypatch.setattr(direct_products, "_PLAIN", plain)
-    monkeypatch.setattr(direct_products, "BEYOND", 0)
+    monkeypatch.setattr(direct, "_PLAIN", plain)
+    monkeypatch.setattr(direct, "BEYOND", 0)
     for (count, m, n, k), layouts in zip(DIRECT * 2, product_of(LAYOUTS, LAYOUTS), strict=False):
         a, b, c = (
             (4 * RNG.normal(size=(count, *size))).astype(letter)

@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 from staticgrad import native
-from staticgrad.ir.kernel_stages import Stage
+from staticgrad.ir.kernels.stages import Stage
 from tests.codegen.golden import BETWEEN, FOLDER, kernel_of, renewed
 
 FILES = sorted(FOLDER.glob("*.txt"))

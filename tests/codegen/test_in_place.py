@@ -12,9 +12,9 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.codegen.kernel_source import render
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_parser import parse_kernel
-from staticgrad.ir.verify_kernel import verify_kernel
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.parser import parse_kernel
+from staticgrad.ir.kernels.verify import verify_kernel
 from tests.codegen.kernel_meaning import Array, Meaning
 from tests.codegen.random_kernels import random_kernel
 from tests.codegen.test_random_kernels import memory_of, sizes_of

@@ -9,8 +9,8 @@ import pytest
 
 from staticgrad.codegen import interleaved
 from staticgrad.codegen.kernel_source import render
-from staticgrad.ir.kernel_parser import parse_kernel
-from staticgrad.ir.verify_kernel import verify_kernel
+from staticgrad.ir.kernels.parser import parse_kernel
+from staticgrad.ir.kernels.verify import verify_kernel
 from tests.diagonals import diagonals
 from tests.native.support import MODES, Array, Mode, assert_same, call
 from tests.native.test_masks import Guarded

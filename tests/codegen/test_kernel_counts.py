@@ -7,7 +7,7 @@ import pytest
 
 from staticgrad.analysis.cost import Machine, step_seconds
 from staticgrad.analysis.lookups import failing_checks
-from staticgrad.ir.kernel_parser import parse_kernel
+from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.schedule import Binding, KernelStep
 from tests.codegen.kernels_on_file import kernel_of
 

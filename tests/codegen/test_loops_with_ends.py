@@ -7,8 +7,8 @@ import pytest
 
 from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import ParseError, VerifyError
-from staticgrad.ir.kernel_parser import parse_kernel
-from staticgrad.ir.verify_kernel import verify_kernel
+from staticgrad.ir.kernels.parser import parse_kernel
+from staticgrad.ir.kernels.verify import verify_kernel
 from tests.codegen.kernel_meaning import Meaning
 from tests.native.support import LONG_BY_NUMBA, Array, Mode, assert_same, call
 

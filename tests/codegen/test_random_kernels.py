@@ -17,9 +17,9 @@ from staticgrad import native
 from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import VerifyError
 from staticgrad.ir.expr import Access, index, literal, ref
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_parser import parse_kernel
-from staticgrad.ir.kernel_stages import (
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.parser import parse_kernel
+from staticgrad.ir.kernels.stages import (
     Accumulate,
     Axis,
     Check,
@@ -33,8 +33,8 @@ from staticgrad.ir.kernel_stages import (
     nested,
     statements,
 )
+from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.ir.known import known_of
-from staticgrad.ir.verify_kernel import verify_kernel
 from staticgrad.types.dtype import BOOL, F32
 from tests.codegen.kernel_meaning import Array, Meaning
 from tests.codegen.random_kernels import random_kernel

@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 from staticgrad.errors import ParseError, VerifyError
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_parser import parse_kernel
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.parser import parse_kernel
+from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.ir.summation import column_sum
-from staticgrad.ir.verify_kernel import verify_kernel
 from tests.codegen import kernels_on_file
 from tests.codegen.kernels_on_file import assert_close
 from tests.diagonals import diagonals

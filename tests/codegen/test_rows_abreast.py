@@ -9,8 +9,8 @@ import pytest
 
 from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import VerifyError
-from staticgrad.ir.kernel_parser import parse_kernel
-from staticgrad.ir.verify_kernel import verify_kernel
+from staticgrad.ir.kernels.parser import parse_kernel
+from staticgrad.ir.kernels.verify import verify_kernel
 from tests.native.support import LONG_BY_NUMBA, MODES, Array, Mode, assert_same, call
 
 #: Softmax of rows over two outer loops, its exponentials in a row of scratch; p3: a total of each.

@@ -7,8 +7,8 @@ import pytest
 
 from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import VerifyError
-from staticgrad.ir.kernel_parser import parse_kernel
-from staticgrad.ir.verify_kernel import verify_kernel
+from staticgrad.ir.kernels.parser import parse_kernel
+from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.storage.parameter import aligned_bytes
 from tests.codegen.kernels_on_file import Array, run
 from tests.native.support import MODES, Mode

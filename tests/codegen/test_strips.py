@@ -9,8 +9,8 @@ import pytest
 
 from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import VerifyError
-from staticgrad.ir.kernel_parser import parse_kernel
-from staticgrad.ir.verify_kernel import verify_kernel
+from staticgrad.ir.kernels.parser import parse_kernel
+from staticgrad.ir.kernels.verify import verify_kernel
 from tests.codegen.random_kernels import random_kernel
 from tests.native.support import LONG_BY_NUMBA, Mode, assert_same, call
 

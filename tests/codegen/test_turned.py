@@ -10,9 +10,9 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.codegen.kernel_source import render
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_parser import parse_kernel
-from staticgrad.ir.verify_kernel import verify_kernel
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.parser import parse_kernel
+from staticgrad.ir.kernels.verify import verify_kernel
 from tests.native.support import MODES, Array, Mode, assert_same, call
 from tests.native.test_masks import Guarded
 

@@ -8,8 +8,8 @@ import pytest
 import staticgrad as sg
 from staticgrad.codegen import vectors
 from staticgrad.codegen.kernel_source import render
-from staticgrad.ir.kernel_parser import parse_kernel
-from staticgrad.ir.verify_kernel import verify_kernel
+from staticgrad.ir.kernels.parser import parse_kernel
+from staticgrad.ir.kernels.verify import verify_kernel
 from tests.codegen.kernels_on_file import run
 from tests.diagonals import diagonals
 from tests.native.support import MODES, Mode, assert_same

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.ir.kernel_parser import parse_kernel
-from staticgrad.ir.verify_kernel import verify_kernel
+from staticgrad.ir.kernels.parser import parse_kernel
+from staticgrad.ir.kernels.verify import verify_kernel
 from tests.diagonals import diagonals
 from tests.native.support import LONG_BY_NUMBA, Mode, assert_same
 

@@ -14,8 +14,8 @@ from staticgrad.errors import CallError, NameConflictError, UnknownNameError
 from staticgrad.ir.forms import CallForm
 from staticgrad.ir.op import Op
 from staticgrad.ir.schedule_text import parse_schedule
-from staticgrad.native import routines
-from staticgrad.native.routines import RoutineCode
+from staticgrad.native.libraries import routines
+from staticgrad.native.libraries.routines import RoutineCode
 from staticgrad.types.dtype import F32
 from staticgrad.types.tensor import TensorType
 

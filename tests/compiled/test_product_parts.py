@@ -12,7 +12,7 @@ from passes.fuse import fuse
 from passes.fusion.product_parts import with_product_parts
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.ir.kernel_stages import Gemm
+from staticgrad.ir.kernels.stages import Gemm
 
 RNG = np.random.default_rng(5)
 

@@ -5,7 +5,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.codegen.kernel_source import render
-from staticgrad.ir.kernel_parser import parse_kernel
+from staticgrad.ir.kernels.parser import parse_kernel
 from tests.diagonals import diagonals
 from tests.limits import finfo
 from tests.native.support import MODES, Mode, assert_same

@@ -8,7 +8,7 @@ import staticgrad as sg
 from passes.fuse import fuse
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.ir.kernel_stages import Loop, Map, Scalar
+from staticgrad.ir.kernels.stages import Loop, Map, Scalar
 from tests.diagonals import diagonals
 
 #: Shape (names are sizes), axis, and the stages of the kernel: one inside of a loop in brackets.

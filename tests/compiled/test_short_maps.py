@@ -16,8 +16,8 @@ from passes.lowering.copies import MOST_DEALT
 from passes.lowering.short_rows import MOST_PLACES
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import Map, Store
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import Map, Store
 from staticgrad.types.dtype import as_dtype
 from tests.compiled.test_short_rows import numbers
 from tests.diagonals import diagonals

@@ -13,7 +13,7 @@ from passes.fuse import fuse
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.combiners import COMBINERS
-from staticgrad.ir.kernel_stages import Map
+from staticgrad.ir.kernels.stages import Map
 from staticgrad.types.dtype import as_dtype
 from tests.diagonals import diagonals
 from tests.limits import NUMPY_DTYPES

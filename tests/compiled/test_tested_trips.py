@@ -12,7 +12,7 @@ import staticgrad as sg
 from passes.loops import tested_trips
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import IndexOutOfRange, NonFiniteError
-from staticgrad.ir.kernel_stages import Loop, nested
+from staticgrad.ir.kernels.stages import Loop, nested
 from tests.diagonals import diagonals
 
 Program = tuple[dict[str, sg.Value], dict[str, Any]]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.lowering import time_loops
+from passes.lowering.loops import time_loops
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import IndexOutOfRange
 from staticgrad.ir.body_step import BodyStep

@@ -11,7 +11,7 @@ import staticgrad as sg
 from passes.fuse import fuse
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.ir.kernel_stages import Columns, Gemm
+from staticgrad.ir.kernels.stages import Columns, Gemm
 from staticgrad.ir.summation import tree_sum
 from staticgrad.ops.contract import LONGEST_DOWN, MatMul
 from tests.diagonals import diagonals

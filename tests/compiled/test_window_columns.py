@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.lowering.window_columns import WindowColumns, WindowPhaseColumns, by_columns
-from passes.lowering.window_filter_columns import WindowFilterColumns, channels_by_columns
+from passes.lowering.windows.columns import WindowColumns, WindowPhaseColumns, by_columns
+from passes.lowering.windows.filter_columns import WindowFilterColumns, channels_by_columns
 from staticgrad.ir.forms import WindowProduct
 from staticgrad.ir.graph import Graph
 

@@ -9,10 +9,10 @@ import pytest
 
 import staticgrad as sg
 from passes.fuse import fuse
-from passes.lowering.tile_cuts import Cut, Tiled, best_cut
+from passes.lowering.windows.tile_cuts import Cut, Tiled, best_cut
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.ir.kernel_stages import Gemm, nested
+from staticgrad.ir.kernels.stages import Gemm, nested
 from staticgrad.ir.schedule import Schedule
 from tests.diagonals import diagonals
 

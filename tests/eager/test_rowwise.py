@@ -10,7 +10,8 @@ import pytest
 import staticgrad as sg
 from staticgrad.eager import Tensor, detect_mutation, grad, no_grad
 from staticgrad.eager.rowwise import RowsNode
-from staticgrad.functions import common_losses, nn
+from staticgrad.functions import nn
+from staticgrad.functions.losses import basic as basic_losses
 from staticgrad.functions.rowwise import Rowwise
 from tests.eager.test_reads import peak
 
@@ -38,7 +39,7 @@ CALLS: dict[str, tuple[Any, tuple[np.ndarray, ...], dict[str, Any]]] = {
         sg.nn.attention, (normal(*HEADS), normal(*HEADS) + 1, normal(*HEADS) - 1), {"causal": True}
     ),
     "surprise": (
-        common_losses._surprise,
+        basic_losses._surprise,
         (normal(ROWS, WIDTH), np.random.default_rng(0).integers(0, WIDTH, ROWS)),
         {},
     ),
@@ -89,7 +90,7 @@ def test_it_differentiates_again(name: str) -> None:
 def test_every_function_by_rows_was_tried() -> None:
     functions = [
         *vars(nn).values(),
-        *vars(common_losses).values(),
+        *vars(basic_losses).values(),
         *(getattr(sg.nn, name) for name in dir(sg.nn)),
     ]
     declared = {f for f in functions if isinstance(getattr(f, "by_rows", None), Rowwise)}

@@ -6,7 +6,7 @@ import pickle
 import pytest
 from hypothesis import given, strategies as st
 
-from staticgrad.ir.kernel_stages import column_words, group_rows
+from staticgrad.ir.kernels.stages import column_words, group_rows
 from staticgrad.ir.text import Reader
 from staticgrad.types import dim as dims
 from staticgrad.types.dim import Dim, Size, bounds, dim, evaluate, floordiv, maximum

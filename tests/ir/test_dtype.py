@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from passes.rules.identities import holds
-from staticgrad.native.kinds import vector
+from staticgrad.native.language.kinds import vector
 from staticgrad.types.dtype import (
     ALL_DTYPES,
     BF16,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from staticgrad.ir.kernel_apart import stores_apart
-from staticgrad.ir.kernel_parser import parse_kernel
+from staticgrad.ir.kernels.apart import stores_apart
+from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.types.dim import Size, dim
 
 ROWS = """kernel(p0: out f32, p1: out f32; n0, n1, n2) over i0: n0 {

@@ -12,11 +12,11 @@ from staticgrad.analysis.barriers import barriers
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import VerifyError
 from staticgrad.ir.expr import Access
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_bodies import accesses
-from staticgrad.ir.kernel_parser import parse_kernel
-from staticgrad.ir.kernel_reach import reaches
-from staticgrad.ir.kernel_stages import Axis
+from staticgrad.ir.kernels.bodies import accesses
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.parser import parse_kernel
+from staticgrad.ir.kernels.reach import reaches
+from staticgrad.ir.kernels.stages import Axis
 from staticgrad.ir.schedule import Binding, Schedule
 from staticgrad.types.dim import Size
 from tests.codegen.random_kernels import random_kernel

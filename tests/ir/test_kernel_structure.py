@@ -12,9 +12,9 @@ import numpy as np
 from staticgrad.errors import ParseError
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_parser import parse_kernel
-from staticgrad.ir.kernel_stages import Axis, Map, Operand, Store
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.parser import parse_kernel
+from staticgrad.ir.kernels.stages import Axis, Map, Operand, Store
 from staticgrad.types.dtype import F32
 from tests.codegen.random_kernels import random_kernel
 from tests.codegen.test_changed_kernels import changed

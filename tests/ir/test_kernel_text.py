@@ -8,9 +8,9 @@ from hypothesis import given, settings, strategies as st
 
 from staticgrad.errors import ParseError
 from staticgrad.ir.expr import Access, Expr, apply, index, literal, load, postorder, size
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_parser import parse_kernel
-from staticgrad.ir.kernel_stages import (
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.parser import parse_kernel
+from staticgrad.ir.kernels.stages import (
     Accumulate,
     Axis,
     Check,
@@ -23,8 +23,8 @@ from staticgrad.ir.kernel_stages import (
     Sort,
     Store,
 )
-from staticgrad.ir.kernel_text import kernel_lines
-from staticgrad.ir.verify_kernel import verify_kernel
+from staticgrad.ir.kernels.text import kernel_lines
+from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.types.dtype import ALL_DTYPES, BOOL, F32, F64, I32, I64, U64
 
 EVERYTHING = """\

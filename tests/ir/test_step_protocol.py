@@ -17,8 +17,8 @@ from staticgrad.analysis.budget_error import marked_bound
 from staticgrad.analysis.liveness import Flow
 from staticgrad.analysis.plan_check import lower_bound, peak_buffers, verify_plan
 from staticgrad.analysis.repeats import Repeats
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_reach import Reach
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.reach import Reach
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import (
     Call,

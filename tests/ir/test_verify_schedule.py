@@ -13,9 +13,9 @@ from passes.fuse import fuse
 from passes.pipelines import pipeline
 from staticgrad.errors import VerifyError
 from staticgrad.ir.expr import Access, Expr, Position, index, literal, load, ref, size
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_parser import parse_kernel
-from staticgrad.ir.kernel_stages import (
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.parser import parse_kernel
+from staticgrad.ir.kernels.stages import (
     Accumulate,
     Axis,
     Carry,
@@ -32,9 +32,9 @@ from staticgrad.ir.kernel_stages import (
     Sort,
     Store,
 )
+from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Schedule
 from staticgrad.ir.schedule_text import parse_schedule
-from staticgrad.ir.verify_kernel import verify_kernel
 from staticgrad.ir.verify_schedule import verify_schedule
 from staticgrad.types.arrays import ArrayData
 from staticgrad.types.dim import dim

@@ -12,7 +12,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.errors import DTypeError, LinearAlgebraError, ShapeError
-from staticgrad.native import scipy_library
+from staticgrad.native.libraries import scipy_library
 
 GOOD = np.stack([np.eye(3) * k for k in (1.0, 2.0, 3.0)])
 SINGULAR, NEGATIVE, STRANGE = GOOD.copy(), GOOD.copy(), GOOD.copy()

@@ -10,8 +10,8 @@ import pytest
 import staticgrad as sg
 from passes.fuse import fuse
 from passes.loops.whole import MergedLoops
-from passes.lowering import driven
-from passes.lowering.bodies import LoweredBodies
+from passes.lowering.loops import driven
+from passes.lowering.loops.bodies import LoweredBodies
 from passes.pipelines import pipeline
 from staticgrad.ir.graph import Graph, Node
 from staticgrad.ir.verify import verify_graph

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticgrad import native
-from staticgrad.native import jit, loader, pool_code, rows, target
-from staticgrad.native.pool import Pool
-from staticgrad.native.rows import Driver
+from staticgrad.native import jit, loader, target
+from staticgrad.native.table import pool_code, rows
+from staticgrad.native.table.pool import Pool
+from staticgrad.native.table.rows import Driver
 
 _HOOK = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)
 _SYMBOL = "sg_run_shared_with_points"

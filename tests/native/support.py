@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from staticgrad import native
 from staticgrad.config import options
 from staticgrad.native import jit, target
-from staticgrad.native.kinds import ELEMENTS
+from staticgrad.native.language.kinds import ELEMENTS
 from staticgrad.native.lock import LOCK
 from staticgrad.native.target import Target
 from staticgrad.native.undisturbed import undisturbed

@@ -169,7 +169,7 @@ def kernel(t, own, begin, end):
 
 
 def test_compiled_kernels_are_not_kept_by_numba() -> None:
-    from staticgrad.native.numba_target import KernelFunction
+    from staticgrad.native.by_numba.target import KernelFunction
 
     known = []
     for constant in range(3):

@@ -5,7 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from staticgrad.native import frontend, jit
+from staticgrad.native import jit
+from staticgrad.native.language import frontend
 from tests.native.support import MODES, Mode, call
 
 PATHS = """\

@@ -11,19 +11,21 @@ from hypothesis import given, strategies as st
 from staticgrad import native
 from staticgrad.config import options
 from staticgrad.errors import CompileError
-from staticgrad.native import frontend, jit, operations, plain_python, statements
-from staticgrad.native.kinds import ELEMENTS, LANES
-from staticgrad.native.statements import Syntax
+from staticgrad.native import jit
+from staticgrad.native.language import frontend, operations, statements
+from staticgrad.native.language.kinds import ELEMENTS, LANES
+from staticgrad.native.language.statements import Syntax
+from staticgrad.native.plain import rows as plain_rows
 from tests.native.support import MODES, Array, Mode, assert_same, call, number_dtype
 
 EVERY_MODE = pytest.mark.parametrize("mode", MODES)
 
 
 def test_both_readings_have_the_same_words() -> None:
-    from staticgrad.native import translation
+    from staticgrad.native.language import translation
 
     assert translation.REGISTERED
-    assert set(plain_python.VOCABULARY) == set(operations.FUNCTIONS)
+    assert set(plain_rows.VOCABULARY) == set(operations.FUNCTIONS)
 
 
 CONTROL = """

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from staticgrad.config import options
-from staticgrad.native.kinds import ELEMENTS, EVERY_COUNT, LANES
+from staticgrad.native.language.kinds import ELEMENTS, EVERY_COUNT, LANES
 from staticgrad.native.target import ladder
 from tests.diagonals import diagonals
 from tests.native.support import MODES, Array, Mode, assembly, call

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from staticgrad import native
-from staticgrad.native import pool_code
-from staticgrad.native.pool import Pool
+from staticgrad.native.table import pool_code
+from staticgrad.native.table.pool import Pool
 from tests.native.pool_points import Counted, pool_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the pool sleeps by futex")

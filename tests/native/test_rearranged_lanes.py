@@ -9,8 +9,9 @@ import pytest
 
 from staticgrad import native
 from staticgrad.errors import CompileError
-from staticgrad.native import frontend, numba_frontend
-from staticgrad.native.kinds import ELEMENTS, LANES
+from staticgrad.native.by_numba import frontend as numba_frontend
+from staticgrad.native.language import frontend
+from staticgrad.native.language.kinds import ELEMENTS, LANES
 from tests.native.support import MODES, Array, Mode, assert_same, call
 
 PICKS = ("even", "odd", "zip_low", "zip_high")

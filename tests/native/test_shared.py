@@ -11,7 +11,8 @@ import pytest
 
 from staticgrad import native
 from staticgrad.errors import CompileError
-from staticgrad.native import frontend, jit, loader, target
+from staticgrad.native import jit, loader, target
+from staticgrad.native.language import frontend
 from tests.native.support import MODES, Mode, assert_same, call
 
 SHARED = """\

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from staticgrad.native import frontend, statements
-from staticgrad.native.frontend import Function, split_source
-from staticgrad.native.translation import KernelSourceError
+from staticgrad.native.language import frontend, statements
+from staticgrad.native.language.frontend import Function, split_source
+from staticgrad.native.language.translation import KernelSourceError
 from tests.codegen.golden import BETWEEN, FOLDER
 
 FILES = sorted(FOLDER.glob("*.txt"))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from staticgrad.errors import CompileError
-from staticgrad.native.kinds import ELEMENTS, LANES
+from staticgrad.native.language.kinds import ELEMENTS, LANES
 from staticgrad.types.dtype import ALL_DTYPES, DType
 from tests.native.support import MODES, Array, Mode, call
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from staticgrad.native import frontend
-from staticgrad.native.kinds import ELEMENTS
+from staticgrad.native.language import frontend
+from staticgrad.native.language.kinds import ELEMENTS
 from staticgrad.storage.parameter import aligned_bytes
 from tests.native.support import MODES, Mode, assert_same, call
 

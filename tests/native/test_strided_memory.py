@@ -7,8 +7,8 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from staticgrad.native import frontend
-from staticgrad.native.kinds import ELEMENTS, LANES
+from staticgrad.native.language import frontend
+from staticgrad.native.language.kinds import ELEMENTS, LANES
 from tests.diagonals import diagonals
 from tests.native.support import Mode, assert_same, call
 from tests.native.test_masks import Guarded

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from staticgrad.native.kinds import ELEMENTS as EVERY_ELEMENT, LANES
+from staticgrad.native.language.kinds import ELEMENTS as EVERY_ELEMENT, LANES
 from tests.limits import finfo
 from tests.native.support import MODES, Array, Mode, assert_same, call, number_dtype
 

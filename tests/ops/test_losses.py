@@ -12,7 +12,8 @@ from scipy import special
 import staticgrad as sg
 from staticgrad.eager import Generator, Tensor, gradcheck
 from staticgrad.errors import ArgumentError, DTypeError, ShapeError
-from staticgrad.functions import activations, common_losses, distances, losses
+from staticgrad.functions import activations
+from staticgrad.functions.losses import basic as basic_losses, distances, further as losses
 from tests.diagonals import diagonals
 from tests.nn.oracles import turned
 
@@ -191,7 +192,7 @@ def test_all_are_tried() -> None:
     assert {*LOSSES, "cosine_similarity", "normalize", "pairwise_distance"} == {
         *losses.__all__,
         *distances.__all__,
-        *common_losses.__all__,
+        *basic_losses.__all__,
         "binary_cross_entropy_with_logits",
     }
 

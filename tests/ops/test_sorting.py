@@ -24,7 +24,7 @@ from staticgrad.errors import (
     ShapeError,
     SizeGuardError,
 )
-from staticgrad.ir.kernel_stages import Sort as SortStage
+from staticgrad.ir.kernels.stages import Sort as SortStage
 from staticgrad.ops.sorting import SearchSorted, Sort, TopK
 from staticgrad.testing import check_gradients, check_op
 from staticgrad.types.dtype import ALL_DTYPES, I64

@@ -16,7 +16,7 @@ import staticgrad as sg
 from passes.fusion.blocks import blocked
 from passes.fusion.grouping import group
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.ir.kernel_stages import Gemm, Loop, Map, nested
+from staticgrad.ir.kernels.stages import Gemm, Loop, Map, nested
 from staticgrad.ir.schedule import KernelStep
 from tests.diagonals import diagonals
 

@@ -16,9 +16,9 @@ from passes.fusion.merging import fused
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import VerifyError
-from staticgrad.ir.kernel_parser import parse_kernel
+from staticgrad.ir.kernels.parser import parse_kernel
+from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.ir.summation import BLOCK, block_sum, lane_sum
-from staticgrad.ir.verify_kernel import verify_kernel
 from tests.diagonals import diagonals
 
 LENGTH = sg.dim("length", hint=LONG_ROW)

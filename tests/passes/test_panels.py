@@ -10,8 +10,8 @@ import pytest
 import staticgrad as sg
 from passes.fusion import panels
 from staticgrad.ir.body_step import BodyStep
-from staticgrad.ir.kernel_stages import panel_columns
-from staticgrad.ir.product_iterations import STREAMED
+from staticgrad.ir.kernels.product_iterations import STREAMED
+from staticgrad.ir.kernels.stages import panel_columns
 from staticgrad.types.dtype import F32
 from tests.diagonals import diagonals
 

@@ -15,8 +15,8 @@ from passes.fusion.merging import fused
 from passes.fusion.precedence import Precedence
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import Columns, Map, Scalar
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import Columns, Map, Scalar
 from tests.diagonals import diagonals
 from tests.passes.test_groups import check_owners
 from tests.passes.test_neighbours import check as check_reasons

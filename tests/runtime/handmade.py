@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from staticgrad.ir.expr import Access, Expr, index, load
-from staticgrad.ir.kernel import Kernel
-from staticgrad.ir.kernel_stages import Axis, Check, Map, Operand, Store
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import Axis, Check, Map, Operand, Store
 from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Role, Schedule
 from staticgrad.types.dim import Size, dim
 from staticgrad.types.dtype import F32, I64, DType

@@ -16,7 +16,7 @@ from staticgrad.errors import (
     MaskedArrayError,
     StaticgradError,
 )
-from staticgrad.native import entry as native_entry
+from staticgrad.native.entry import callables as native_entry
 from staticgrad.storage.reservation import SETTLED
 
 needs_entry = pytest.mark.skipif(

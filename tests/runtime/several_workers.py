@@ -14,8 +14,8 @@ from staticgrad import native
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.ir.plan import Plan
 from staticgrad.native import ROW_WORDS, Row
-from staticgrad.native.plain_control import follow
-from staticgrad.native.through_code import ThroughWord
+from staticgrad.native.plain.control import follow
+from staticgrad.native.table.through_code import ThroughWord
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.executor import Executor
 from staticgrad.runtime.step import Program, Table

@@ -14,7 +14,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.errors import FeedError, IndexOutOfRange, StaticgradError
-from staticgrad.native.entry_words import SMALL
+from staticgrad.native.entry.words import SMALL
 from staticgrad.runtime import executor
 from staticgrad.storage.reservation import SETTLED
 from tests.runtime.native_runs import (

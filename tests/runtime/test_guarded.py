@@ -15,7 +15,7 @@ from passes.remat import Policy, Problem
 from staticgrad import native
 from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import IndexOutOfRange, KernelAccessError, VerifyError
-from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule
 from staticgrad.runtime.arena import Arena

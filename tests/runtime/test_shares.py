@@ -14,7 +14,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.errors import IndexOutOfRange, NonFiniteError
 from staticgrad.ir.expr import Expr
-from staticgrad.ir.kernel import Kernel
+from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.runtime.shares import NEAR, RowShare, shares
 from staticgrad.types.dtype import I64
 from tests.diagonals import diagonals

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-import staticgrad.ir.kernel
+import staticgrad.ir.kernels.kernel
 from passes.memory import Planner
 from staticgrad.errors import BudgetInfeasible, ConfigError, IndexOutOfRange
-from staticgrad.native import pool, pool_code
+from staticgrad.native.table import pool, pool_code
 from staticgrad.runtime import sections
 from staticgrad.runtime.executor import Executor, MakePlan
 from tests.random_graphs import random_graph
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(not pool.is_possible(), reason="no pool on this 
 @pytest.fixture
 def everything_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows are cut as finely as they can be, however short they are."""
-    monkeypatch.setattr(staticgrad.ir.kernel, "GRAIN_ELEMENTS", 16)
+    monkeypatch.setattr(staticgrad.ir.kernels.kernel, "GRAIN_ELEMENTS", 16)
     for name in ("LEAST_SECTION", "LEAST_AWAKE"):
         monkeypatch.setattr(sections, name, 0.0)
     monkeypatch.setattr(sections, "LEAST_GROUP", 1e-12)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-import staticgrad.ir.kernel
+import staticgrad.ir.kernels.kernel
 from passes.memory import Planner
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import IndexOutOfRange, VerifyError
@@ -20,7 +20,7 @@ from tests.runtime.several_workers import check_equal_bytes, with_workers
 @pytest.fixture
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     """Groups of few iterations, so that small programs have many."""
-    monkeypatch.setattr(staticgrad.ir.kernel, "GRAIN_ELEMENTS", 16)
+    monkeypatch.setattr(staticgrad.ir.kernels.kernel, "GRAIN_ELEMENTS", 16)
 
 
 def training_step() -> tuple[sg.Compiled, dict[str, np.ndarray]]:

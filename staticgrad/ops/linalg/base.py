@@ -27,7 +27,7 @@ _ALSO_TAKES: Final = "x.astype('float32') for elements of 16 bits, 'float64' for
 
 
 class LinearAlgebra(Op):
-    """An op that calls a recipe of ``native/lapack.py`` for each matrix of a batch.
+    """An op that calls a recipe of ``native/libraries/lapack.py`` for each matrix of a batch.
 
     One with a field ``errors`` has results of NaN where it is "nan" and a matrix has none.
     """
@@ -121,7 +121,7 @@ class LinearAlgebra(Op):
         Raises:
             LinearAlgebraError: a matrix fails, and ``errors`` is "raise".
         """
-        from staticgrad.native import lapack
+        from staticgrad.native.libraries import lapack
 
         types = [TensorType(as_dtype(array.dtype), array.shape) for array in arrays]
         found: Any = self.infer(*types)

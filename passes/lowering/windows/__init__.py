@@ -1,0 +1,1 @@
+"""Convolutions, pools and their gradients to kernels."""

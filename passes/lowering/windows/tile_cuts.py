@@ -1,0 +1,104 @@
+"""How many tiles of a convolution an iteration takes, and how they lie.
+
+What passes between the stages of an iteration stays in the second cache, which limits its tiles.
+Products take whole panels of them, and combinations whole vectors: of the cuts within the limit the
+cheapest one has the least of both for a tile that counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from staticgrad.ir.forms import WindowProduct
+from staticgrad.ir.graph import Node
+from staticgrad.ir.kernels.stages import panel_columns
+from staticgrad.records import dataclass
+from staticgrad.types.dtype import DType
+from staticgrad.types.tensor import hint_value
+
+#: Results of a tile along an axis.
+RESULTS: Final = 2
+#: Combinations of a tile, for which products are made.
+COMBINATIONS: Final = 16
+#: Bytes of what the products read and write for the tiles of an iteration, about; and its tiles.
+_NEAR: Final = 1 << 19
+_FEWEST_TILES: Final = 64
+_MOST_TILES: Final = 256
+#: Iterations that there should be.
+WANTED: Final = 4
+#: Vectors that are multiplied in the time in which a vector of tiles is combined, in one channel;
+#: one that is not whole; and in which a vector of an image, or of results, is copied.
+_COMBINED: Final = 70
+_MASKED: Final = 140
+_COPIED: Final = 12
+
+
+@dataclass(frozen=True)
+class Tiled:
+    """What is computed in tiles: so many rows of so many, of so many images, and channels."""
+
+    high: int
+    wide: int
+    images: int
+    channels: tuple[int, int]
+    dtype: DType
+
+
+def tiled(node: Node) -> Tiled:
+    """What a convolution in tiles, or the image of one, computes at likely sizes."""
+    form = node.form
+    assert isinstance(form, WindowProduct)
+    of_image = form.result == "image"
+    first, second = (hint_value(size) for size in node.args[1].type.shape[:2])
+    extents = [hint_value(axis.image if of_image else axis.windows) for axis in form.axes]
+    high, wide = (max(1, -(-extent // RESULTS)) for extent in extents)
+    images = max(1, hint_value(node.args[0].type.shape[0]))
+    channels = (second, first) if of_image else (first, second)
+    return Tiled(high, wide, images, channels, node.types[0].dtype)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Rows of tiles of so many images in an iteration; ``joined``: each row goes on in the next
+    one, with a tile of border between them that nobody needs."""
+
+    rows: int
+    images: int
+    joined: bool
+
+    def tiles(self, of: Tiled) -> int:
+        """The tiles of an iteration, with those of borders."""
+        return self.images * self.rows * (of.wide + self.joined)
+
+    def cost(self, of: Tiled) -> float:
+        """What an image takes: multiplications of vectors."""
+        width, lanes = panel_columns(of.dtype), of.dtype.lanes
+        out, inner = of.channels
+        panels = -(-self.tiles(of) // width) * width // lanes
+        runs, run = (1, self.rows * (of.wide + 1)) if self.joined else (self.rows, of.wide)
+        combined = runs * (run // lanes * _COMBINED + (run % lanes > 0) * _MASKED)
+        row = -(-RESULTS * of.wide // lanes) * RESULTS * _COPIED
+        copied = ((self.rows + 1) * inner + self.rows * out) * row
+        around = (out + inner) * combined + copied
+        strips = -(-of.high // self.rows)
+        return (panels * COMBINATIONS * out * inner / self.images + around) * strips
+
+
+def best_cut(of: Tiled) -> Cut:
+    """The cheapest cut, of equal ones the one of fewest tiles: every worker has their scratch."""
+    return min(_cuts(of), key=lambda cut: (cut.cost(of), cut.tiles(of)))
+
+
+def _cuts(of: Tiled) -> Iterator[Cut]:
+    """Strips of an image, each about as long as another one; several images where one is small."""
+    moved = sum(of.channels) * COMBINATIONS * of.dtype.itemsize
+    most = max(_FEWEST_TILES, min(_NEAR // moved, _MOST_TILES))
+    for kind in (False, True):
+        for rows in range(1, max(1, min(of.high, most // (of.wide + kind))) + 1):
+            yield Cut(-(-of.high // -(-of.high // rows)), 1, kind)
+        for images in range(2, of.images // WANTED + 1):
+            cut = Cut(of.high, images, kind)
+            if cut.tiles(of) > most:
+                break
+            yield cut

@@ -1,0 +1,63 @@
+"""How many iterations a product has, and what they are, as ``ir.product_iterations`` cuts them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from staticgrad.codegen.expressions import Lines
+from staticgrad.ir.kernels.product_iterations import (
+    CHUNK,
+    FEWEST,
+    MANY_PANELS,
+    PANELS,
+    SHORT_ROW,
+    TALL,
+)
+
+if TYPE_CHECKING:
+    from staticgrad.codegen.products.gemm import PlainProduct
+
+
+def write_cut(product: PlainProduct, out: Lines) -> None:
+    """What iterations are, before the loop over them."""
+    m, columns = product.m, product.columns
+    chunk = str(CHUNK)
+    if product.chunk > CHUNK:
+        tests = f"{product.n} >= {MANY_PANELS * columns}"
+        longest = SHORT_ROW // product.dtype.itemsize
+        if product.rows != "across":
+            tests += f" and ({product.k} <= {longest} or {product.k} % {longest} == 0)"
+        out.add(f"chunk = {TALL} if {tests} else {CHUNK}")
+        chunk = "chunk"
+    out.add(f"chunks = ({m} + {chunk} - 1) // {chunk} if {m} > 0 else 1")
+    out.add(f"chunk = (({m} + chunks - 1) // chunks + 7) // 8 * 8")
+    out.add(f"panels = ({product.n} + {columns - 1}) // {columns}")
+    product.least(out, "group", f"chunks * panels // {FEWEST}", "chunks")
+    out.add(f"if group > {PANELS} or {m} <= {product.streamed}:")
+    out.add(f"    group = {PANELS}")
+    out.add("if group < 1:")
+    out.add("    group = 1")
+    out.add("groups = (panels + group - 1) // group")
+    out.add(f"group = group * {columns}")
+    if not product.deep:
+        out.add("reached = begin")
+
+
+def write_cover(product: PlainProduct, out: Lines) -> None:
+    """Iterations of the same rows as one: a run of inner indices of rows is packed, or comes from
+    memory, once for all panels. Where results are kept, as far as a tile has room for them."""
+    out.add("if o < covered:")
+    out.add("    continue")  # an earlier iteration went on here
+    out.add("covered = o + 1")
+    kept = product.straight is None
+    shift = ""
+    if product.may_collide and kept:
+        out.add("if collide:")
+        shift = "    "
+    room = f"o + {product.covered * product.columns} // group"
+    few = f" if {product.k} <= {product.long} else {room}" if kept and not product.one_run else ""
+    out.add(f"{shift}covered = end{few}")
+    for most in ("end", "(o // groups + 1) * groups"):
+        out.add(f"if covered > {most}:")
+        out.add(f"    covered = {most}")
+    product.least(out, "right", "left + (covered - o) * group", str(product.n))

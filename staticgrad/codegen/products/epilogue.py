@@ -1,0 +1,163 @@
+"""What products of matrices do with the results of a tile: the stores' expressions, row by row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
+from staticgrad.codegen.prefetching import touched_by_next_tile
+from staticgrad.codegen.stages import base_text
+from staticgrad.codegen.vectors import SHORT, work
+from staticgrad.ir.expr import Access
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.names import PRODUCT
+from staticgrad.ir.kernels.stages import Gemm
+
+if TYPE_CHECKING:
+    from staticgrad.codegen.products.gemm import PlainProduct
+
+#: Steps of k that are too few to bring a tile's results near in.
+SHORT_PART: Final = 64
+
+
+def stored_as_is(kernel: Kernel, stage: Gemm) -> Access | None:
+    """Where a product's results go as they are, by rows, if nothing else is done with them."""
+    if len(stage.stores) != 1 or len(stage.i) != 1:
+        return None
+    (store,) = stage.stores
+    to, value = store.access, store.value
+    alone = to.operand not in {stage.a.operand, stage.b.operand}
+    plain = value.op == "ref" and value.attribute == PRODUCT
+    plain = plain and value.dtype == kernel.operand(to.operand).dtype
+    simple = plain and not (store.indices or store.add or to.bounded)
+    lies = to.stride(VECTOR) == 1 and to.stride(stage.i[0].name) != 0
+    return to if alone and simple and lies else None
+
+
+def write_straight(product: PlainProduct, out: Lines, to: Access) -> None:
+    """Whether a tile's results are kept for the epilogue, ``keeps``, and where else they go.
+
+    A tile of other rows than are there would store more. What it adds to is copied before.
+    """
+    heights = product.tiles.heights[max(product.tiles.heights)][:2]
+    out.add(f"keeps = 1 if {' and '.join(f'rows != {height}' for height in heights)} else 0")
+    if not product.fills_panels:
+        out.add(f"if wide < {product.columns}:")
+        out.add("    keeps = 1")
+    row = to.stride("i")
+    base = base_text(to, frozenset({"i", VECTOR}))
+    place = total(base, scaled("(first_row + top)", row), "j0")
+    out.add(f"c_at = address(tile) if keeps == 1 else address({to.operand})")
+    out.add(f"to = to if keeps == 1 else {place}")
+    out.add(f"width = {product.columns} if keeps == 1 else {row}")
+    if product.one_part:
+        return
+    out.add("if keeps == 1 and fresh == 0:")
+    out.add("    from_ = to")
+    out.add("    for i in range(first_row + top, first_row + top + rows):")
+    for half in range(0, product.columns, product.lanes):
+        place = total(base, scaled("i", row), f"j0 + {half}")
+        out.add(f"        m = mask{product.lanes}(wide - {half})")
+        value = f"load({to.operand}, {place}, m)"
+        out.add(f"        store{product.lanes}(tile, {total('from_', str(half))}, {value})")
+    out.add(f"        from_ = from_ + {product.columns}")
+
+
+def write_near_results(product: PlainProduct, out: Lines, tile: Lines, to: Access) -> None:
+    """What tiles bring near: the next panel, and from the third one on where they store."""
+    hop, row = product.hop, to.stride("i")
+    leap = str(product.lanes) if product.turned else scaled(str(product.lanes), hop)
+    out.add(f"near_at = address({product.stage.b.operand})")
+    out.add(f"hop = {hop}")
+    out.add(f"leap = {leap}")
+    tile.add("if top > rows and keeps == 0:")
+    tile.add(f"    near_at = address({to.operand})")
+    tile.add(f"    line = to + {scaled('rows', row)}")
+    tile.add(f"    hop = {row}")
+    tile.add(f"    leap = {product.lanes}")
+
+
+def write_own(product: PlainProduct, out: Lines, to: Access) -> None:
+    """Where results will be stored, which a tile brings near while it computes: its own in their
+    last part of k, or the one before a short one; those of the next tile, if tiles store there.
+
+    It is the last lane of each vector, as in ``touched_by_next_tile``.
+    """
+    row = to.stride("i")
+    base = base_text(to, frozenset({"i", VECTOR}))
+    top, test = "top", f"past + {SHORT_PART} > {product.k}"
+    if product.straight is not None:
+        top, test = "top + rows", "top + rows < count"
+    place = total(base, scaled(f"(first_row + {top})", row), "j0", str(product.lanes - 1))
+    out.add("own_at = address(tile)")
+    out.add("mine = 0")
+    out.add("pace = 0")
+    out.add(f"if {test}:")
+    out.add(f"    own_at = address({to.operand})")
+    out.add(f"    mine = {place}")
+    out.add(f"    pace = {row}")
+
+
+def write_epilogue(product: PlainProduct, out: Lines, rare: bool = False) -> None:
+    """Each stored vector of the tile's rows through the stores' expressions.
+
+    ``rare``: most tiles do without, so that less code is better than faster code.
+    """
+    body, lanes = Lines(), product.lanes
+    scope = product.write_stores(body)
+    rest = Lines()
+    fills = product.fills_panels
+    past = product.columns if fills else f"{product.columns} if wide > {lanes} else {lanes}"
+    rest.add(f"for half in range(0, {past}, {lanes}):")
+    rest.add(f"    {VECTOR} = j0 + half")
+    rest.add(f"    m = mask{lanes}({lanes if fills else 'wide - half'})")
+    one, long = Lines(), rare or work(body, product.unit) > SHORT
+    one.add(f"acc = load{lanes}(tile, from_)")
+    ahead = product.plain is None and not rare  # else tiles bring near where they store
+    if long and ahead:  # a line of a row, then one of the next: hardware finds no stream in that
+        one.lines += touched_by_next_tile(product.stage.stores, scope, product.columns)
+    one.extend(body)
+    _write_each_row(product, rest, one, "to - into + half", 1)
+    if long:
+        out.extend(rest)
+        return
+    whole, masked = Lines(), product.tiles.wide and not fills
+    for half in range(0, product.columns, lanes):
+        if masked:
+            out.add(f"on{half} = mask{lanes}({f'wide - {half}' if half else 'wide'})")
+            whole.add(f"m = on{half}")
+        whole.add(f"{VECTOR} = {total('j0', str(half))}")
+        whole.add(f"acc = load{lanes}(tile, {total('from_', str(half))})")
+        if ahead:
+            whole.lines += touched_by_next_tile(product.stage.stores, scope, product.columns)
+        whole.extend(body)
+    if masked:
+        _write_each_row(product, out, whole, "to - into", 0)
+        return
+    if fills:
+        out.add(f"m = mask{lanes}({lanes})")
+        _write_each_row(product, out, whole, "to - into", 0)
+        return
+    out.add(f"if wide >= {product.columns}:")
+    out.add(f"    m = mask{lanes}({lanes})")
+    _write_each_row(product, out, whole, "to - into", 1)
+    out.add("else:")
+    out.extend(rest, 1)
+
+
+def _write_each_row(
+    product: PlainProduct, out: Lines, body: Lines, start: str, deeper: int
+) -> None:
+    """The body for every row of the tile, whose results begin at ``from_``."""
+    rows = Lines()
+    rows.add(f"from_ = {start}")
+    if any("prefetch" in line for line in body.lines):
+        rows.add("on = rows")
+        rows.add("over = 0")
+        rows.add("if under == count:")
+        rows.add("    on = -top")
+        rows.add("    over = 1")
+    rows.add("for i in range(first_row + top, first_row + under):")
+    rows.extend(body, 1)
+    rows.add(f"    from_ = from_ + {product.columns}")
+    out.extend(rows, deeper)

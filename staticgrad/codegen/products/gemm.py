@@ -1,0 +1,494 @@
+"""Products of matrices to source: what is packed for register tiles, and the epilogue.
+
+One outer iteration is a chunk of rows times a group of panels of columns (``gemm_iterations``).
+Each element is one FMA chain in ascending k per block (``GEMM_BLOCK``), block results added in
+order, whatever the tile: rows past the end are computed and not stored.
+
+A run of k at a time, the chunk's rows are packed if they lie badly, once for all panels, those of
+the iterations that follow in a call too; then each panel of b, a part of the run at a time, unless
+few tiles read it. Tiles are functions (``codegen.tiles``), each of which brings its part of the
+next panel near. They add to the results where these belong, if nothing follows; else each tile's
+rows go through the epilogue behind the last part of k.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from staticgrad.codegen.abreast import write_decode
+from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, scaled, total
+from staticgrad.codegen.products.cut import write_cover, write_cut
+from staticgrad.codegen.products.direct import is_direct, write_direct
+from staticgrad.codegen.products.epilogue import (
+    stored_as_is,
+    write_epilogue,
+    write_near_results,
+    write_own,
+    write_straight,
+)
+from staticgrad.codegen.products.narrow import has_rows_for_lanes, write_rows_for_lanes
+from staticgrad.codegen.products.packed_rows import packed_tile, write_packed_across
+from staticgrad.codegen.products.packing import WAY, WAYS, Packing, may_collide, write_squares
+from staticgrad.codegen.products.panel_places import (
+    lies_in_panels,
+    write_ahead,
+    write_every,
+    write_first_lines,
+    write_in_place,
+    write_next_lines,
+)
+from staticgrad.codegen.products.small import is_small, write_small_product
+from staticgrad.codegen.products.streams import (
+    FEW_TERMS,
+    WIDEST,
+    write_few_rows,
+    write_few_terms,
+    write_one_step,
+    write_streams,
+)
+from staticgrad.codegen.products.tiles import Tiles
+from staticgrad.codegen.products.trips import write_trips
+from staticgrad.codegen.stages import base_text, scope_for, write_store
+from staticgrad.ir.kernels.kernel import GEMM_BLOCK, Kernel
+from staticgrad.ir.kernels.product_iterations import CHUNK, MANY_PANELS, PANELS, TALL, streamed_rows
+from staticgrad.ir.kernels.stages import Gemm, panel_columns, roots
+
+#: Bytes of a vector of b times the inner indices that are packed at a time; and where a vector is
+#: one register and rows stay where they lie (packed, they would take more memory than a panel), or
+#: tiles add to results where these belong, which are far apart.
+DEPTH_BYTES: Final = (8192, 16384)
+#: Rows of c up to which a panel is read where it lies: two tiles read it.
+FEW_ROWS: Final = 28
+#: And up to which where all of b has so many elements: then it stays in the second-level cache.
+SOME_ROWS: Final = 64
+NEAR: Final = 1 << 17
+#: Columns times bytes between rows that collide, up to which fewer at a time are not packed.
+SPREAD: Final = 1 << 19
+#: Elements of a that a second cache has: two panels read them across memory.
+NEAR_ROWS: Final = 1 << 18
+#: Bytes of a row that are packed at a time: a chunk's, in the second cache, are read by all panels.
+ROW_BYTES: Final = 2048
+#: Elements of results in local memory, at most: packing an element of a row takes as long as
+#: multiplying it by several vectors, so that all columns are to read it.
+COVERED: Final = 57344
+_MATRIX = frozenset({"i", "j", "k"})
+
+
+def write_gemm(kernel: Kernel, stage: Gemm, out: Lines, unit: Unit) -> None:
+    """The body for one outer iteration ``o``."""
+    if is_small(kernel, stage):
+        write_small_product(kernel, stage, out, unit)
+    else:
+        product = PlainProduct(kernel, stage, unit)
+        write = write_streams if product.only_streams else PlainProduct.write
+        if has_rows_for_lanes(product):
+            write = write_rows_for_lanes
+        elif is_direct(product) and not product.in_panels:
+            write = write_direct
+        write(product, out)
+
+
+class PlainProduct:
+    """The lines of one product of matrices."""
+
+    def __init__(self, kernel: Kernel, stage: Gemm, unit: Unit) -> None:
+        self.kernel, self.stage, self.unit = kernel, stage, unit
+        #: How the factors lie: those of a dtype for storage are widened while they are packed.
+        self.a_stored, self.b_stored = (kernel.operand(f.operand).dtype for f in (stage.a, stage.b))
+        self.is_narrow = self.a_stored.is_storage or self.b_stored.is_storage
+        self.dtype = self.a_stored.compute
+        self.lanes, self.element = self.dtype.lanes, element(self.dtype)
+        self.columns = panel_columns(self.dtype)
+        self.m, self.n, self.k = (axes[0].extent for axes in (stage.i, stage.j, stage.k))
+        self.a, self.b = base_text(stage.a, _MATRIX), base_text(stage.b, _MATRIX)
+        self.row, self.inner = stage.a.stride("i"), stage.a.stride("k")
+        self.down, self.across = stage.b.stride("k"), stage.b.stride(VECTOR)
+        self.tiles = Tiles(
+            self.element,
+            self.lanes,
+            self.dtype.is_float,
+            self.lanes * self.dtype.bits <= unit.vector_bits,
+        )
+        self.packing, self.panels = (
+            Packing(self.element, self.lanes, element(each))
+            for each in (self.a_stored, self.b_stored)
+        )
+        self.rows = "along" if self.inner == 1 else "across" if self.row == 1 else "any"
+        self.turned = self.down == 1 != self.across
+        #: Inner indices of which rows are packed.
+        self.long = ROW_BYTES // self.dtype.itemsize
+        self.height = self.tiles.highest
+        self.before = Lines()  # what the epilogue needs once for an iteration
+        m, n, k = (unit.told(extent) for extent in (self.m, self.n, self.k))
+        #: Rows up to which b is read as it lies; whether there are always, or never, so few.
+        self.streamed = streamed_rows(stage)
+        few = 0 < m.most <= self.streamed
+        self.tall, self.deep, self.one_block = m.many, k.many or k.multiple > 1, k.short
+        many = m.many and not few
+        self.streams = (self.across == 1 or self.turned) and not (self.is_narrow or many)
+        self.only_streams = self.streams and few and self.deep and self.one_block
+        whole = stored_as_is(kernel, stage)
+        stays = whole is not None and self.one_block and self.tiles.wide
+        part = DEPTH_BYTES[stays or (self.tiles.wide and not self._packs_rows)]
+        self.depth = part // (self.lanes * self.dtype.itemsize)
+        self.one_part = self.one_block and 0 < k.most <= self.depth
+        few_panels = 0 < n.most < MANY_PANELS * self.columns
+        #: Rows of an iteration, at most.
+        self.chunk = CHUNK if 0 < m.most <= CHUNK or few_panels else TALL
+        self.flat = k.multiple <= FEW_TERMS and not any(store.add for store in stage.stores)
+        self.fills_panels = n.multiple % self.columns == 0
+        self.most_rows, self.most_columns, self.most_terms = m.most, n.most, k.most
+        #: Whether an outer axis goes over panels of b that lie one behind the other.
+        self.in_panels = lies_in_panels(self)
+        #: Where tiles store their results themselves, if nothing follows them.
+        self.straight = whole if self.one_part or stays else None
+        #: Where they go if tiles are to bring that near: low ones have no time for it.
+        self.plain = whole if self.tiles.wide else None
+        #: Whether rows are packed, or read, a run of inner indices at a time, by all panels.
+        self.covers = self._packs_rows or not (self.straight is None or self.one_part)
+        self.one_run = not self.covers or (self.one_block and 0 < k.most <= self.long)
+        self._find_room()
+
+    def _find_room(self) -> None:
+        """Panels of which rows that are packed are read, ``covered``, and what is kept of them."""
+        self.covered, blocks = PANELS, 1 if self.one_block else 2
+        if self.straight is not None:  # but for tiles that are not full
+            self.covered = 1
+        elif self._packs_rows:
+            self.covered = COVERED // (self.chunk * self.columns * blocks)
+        #: Elements of the results that are in local memory, of a block; a stream's are, too.
+        self.whole = max(self.covered * self.chunk * self.columns, WIDEST * self.streams)
+        self.room = blocks * self.whole
+
+    # the iteration
+
+    def write(self, out: Lines) -> None:
+        """A chunk of rows times a group of panels."""
+        write_cut(self, self.unit.once)
+        self._declare(self.unit.once)
+        self.write_position(out)
+        block, runs, few, rows, terms = Lines(), Lines(), Lines(), Lines(), Lines()
+        self._write_runs(runs)
+        if not self.deep:
+            write_one_step(self, rows)
+        if self.flat and self.across == 1:
+            write_few_terms(self, terms)
+        if self.streams:
+            write_few_rows(self, few)
+        out.extend(self.before)
+        if not self.brings_near:
+            write_every(self, out)
+        if few.lines:
+            out.add(f"if {self.m} <= {self.streamed} and {self.k} > 1:")
+            out.extend(few, 1)
+            out.add("    continue")
+        if rows.lines:
+            out.add(f"if {self.k} == 1:")
+            out.extend(rows, 1)
+            out.add("    continue")
+        if terms.lines:
+            out.add(f"if {self.k} > 1 and {self.k} <= {FEW_TERMS}:")
+            out.extend(terms, 1)
+            out.add("    continue")
+        if self.covers:
+            write_cover(self, out)
+        block.add("into = 0")
+        if self.one_block:
+            block.add(f"stop = {self.k}")
+        else:
+            self.least(block, "stop", f"block + {GEMM_BLOCK}", str(self.k))
+            block.add("if block > 0:")
+            block.add(f"    into = {self.whole}")
+        block.extend(runs)
+        blocks = "0", f"{self.k} if {self.k} > 0 else 1", GEMM_BLOCK
+        write_trips(out, "block", blocks, block, self.one_block)
+
+    def _write_runs(self, out: Lines) -> None:
+        """The inner indices of a block: rows are packed a run of them at a time, panels a part."""
+        panel, parts, run = Lines(), Lines(), Lines()
+        if self.one_part:
+            panel.add("past = stop")
+            panel.add("fresh = 1")
+        else:
+            self.least(panel, "past", f"depth + {self.depth}", "end_run")
+            panel.add("fresh = 1 if depth == block else 0")
+        self._write_panel(panel)
+        self._write_place(parts)
+        most = "end_run" if self.one_block else "end_run if end_run > 0 else 1"
+        write_trips(parts, "depth", ("run", most, self.depth), panel, self.one_part)
+        if self.one_run:
+            run.add("end_run = stop")
+        else:
+            self.least(run, "end_run", f"run + {self.long}", "stop")
+        self._write_rows(run)
+        run.add(f"for j0 in range(left, right, {self.columns}):")
+        run.extend(parts, 1)
+        runs = "block", "stop" if self.one_block else "stop if stop > 0 else 1", self.long
+        write_trips(out, "run", runs, run, self.one_run)
+
+    def _declare(self, out: Lines) -> None:
+        """Local memory, and what it is used for."""
+        if self.reads_in_place and not self.in_panels:
+            out.add(f"few = {FEW_ROWS}")
+            out.add(f"if {self.k} * {self.down} <= {NEAR}:")
+            out.add(f"    few = {SOME_ROWS}")
+        if self.may_collide:
+            alike = f"{self.row} % {WAY // self.dtype.itemsize} == 0"
+            read = f"{self.n} * {self.row} > {SPREAD // self.dtype.itemsize}"
+            out.add(f"collide = {alike} and {read}")
+            out.add(f"most = {self.height} if collide or not {alike} else {min(WAYS, self.height)}")
+        self.declare_room(out)
+        if self.rows == "across" and not self.a_stored.is_storage:
+            out.add(f"readers = {'panels' if self.most_terms else 'chunks * panels'}")
+            if 0 < self.most_columns <= 2 * self.columns and not self.most_terms:
+                out.add(f"if {self.inner} * {self.k} <= {NEAR_ROWS}:")
+                out.add("    readers = panels")
+        if self._packs_rows:
+            rows = -(-self.chunk // self.height) * self.height  # the last tile may be whole
+            room = rows * self.long
+            if self.rows == "across":
+                room = rows // self.height * packed_tile(self, self.height)
+            out.add(f"packed = local_{self.element}({room})")
+        if self.covers:
+            out.add("covered = begin")
+        if self._widens_squares:
+            out.add(f"square = local_{element(self.b_stored)}({self.lanes * self.lanes})")
+
+    def declare_room(self, out: Lines) -> None:
+        """Local memory for results, and for a panel."""
+        out.add(f"tile = local_{self.element}({self.room})")
+        out.add(f"panel = local_{self.element}({(self.depth + self.lanes) * self.columns})")
+
+    def write_position(self, out: Lines) -> None:
+        """The rows and columns of the iteration."""
+        out.add("left = o % groups * group")
+        out.add("rest = o // groups")
+        out.add("first_row = rest % chunks * chunk")
+        out.add("rest = rest // chunks")
+        write_decode(out, "rest", self.kernel.axes)
+        self.least(out, "last_row", "first_row + chunk", str(self.m))
+        self.least(out, "right", "left + group", str(self.n))
+        out.add("count = last_row - first_row")
+
+    def least(self, out: Lines, name: str, value: str, most: str) -> None:
+        out.add(f"{name} = {value}")
+        out.add(f"if {name} > {most}:")
+        out.add(f"    {name} = {most}")
+
+    def repeated(self, place: str) -> str:
+        """An element of a in every lane, as the tile has it."""
+        one = self.packing.widened(f"load1({self.stage.a.operand}, {place})")
+        return f"splat{self.lanes}({one})"
+
+    def columns_at(self, place: str) -> str:
+        """A vector of b under the mask ``m``, one column next to the other, as the tile has it."""
+        return self.panels.widened(f"load({self.stage.b.operand}, {place}, m)")
+
+    # the stores
+
+    def write_stores(self, body: Lines) -> Scope:
+        """A vector of the results, ``acc``, through the stores' expressions."""
+        scope = scope_for(self.kernel, ["i", VECTOR], self.before, body, self.unit, self.lanes)
+        scope.vector_refs = frozenset({"acc"})
+        scope.expect(root for store in self.stage.stores for root in roots(store))
+        for store in self.stage.stores:
+            write_store(scope, store)
+        return scope
+
+    # rows of a
+
+    @property
+    def _packs_rows(self) -> bool:
+        return self.rows == "across" or self.a_stored.is_storage or self.may_collide
+
+    @property
+    def may_collide(self) -> bool:
+        """Whether rows may be so far apart that a tile's lie in the same lines of a cache."""
+        stays = self.rows == "along" and not self.a_stored.is_storage
+        return stays and may_collide(self.unit, self.row, self.dtype.itemsize)
+
+    def _write_rows(self, out: Lines) -> None:
+        """The chunk's rows from ``run`` to ``end_run``, packed if they lie badly."""
+        if self.rows == "across":
+            write_packed_across(self, out)
+        elif self._packs_rows:
+            place = total(self.a, scaled("first_row", self.row), scaled("run", self.inner))
+            passed = f"{place}, {self.row}, {self.inner}, count, end_run - run, {self.long}"
+            pack = self.packing.lines(self.unit, self.inner == 1)
+            if self.may_collide:
+                out.add("if collide:")
+            shift = "    " * self.may_collide
+            out.add(f"{shift}{pack}({self.stage.a.operand}, packed, {passed})")
+
+    # panels of b
+
+    @property
+    def reads_in_place(self) -> bool:
+        """Whether tiles of few rows may read panels where they lie."""
+        return self.across == 1 and not self.b_stored.is_storage
+
+    @property
+    def _widens_squares(self) -> bool:
+        """Whether square blocks of b are transposed as they are stored, and widened then."""
+        return self.turned and self.b_stored.is_storage
+
+    def _write_place(self, out: Lines) -> None:
+        """Where the results of a panel are: until the last run of k all panels' are kept."""
+        out.add(f"wide = {self.n} - j0")
+        out.add("place = into")
+        if self.straight is None and not (self.one_run and self.one_block):
+            out.add(f"if {self.k} > {GEMM_BLOCK if self.one_run else self.long}:")
+            out.add(f"    place = into + (j0 - left) * {self.chunk}")
+
+    def _write_panel(self, out: Lines) -> None:
+        """The part of a panel: packed and multiplied; behind the last one, stored."""
+        write_ahead(self, out)
+        if self.in_panels:
+            write_in_place(self, out)
+            self._write_tiles(out)
+            return
+        packed = Lines()
+        self._write_pack(packed)
+        packed.add("b_at = address(panel)")
+        packed.add("down = 0")
+        packed.add(f"step = {self.columns}")
+        write_first_lines(self, packed)
+        if self.reads_in_place:
+            in_place = Lines()
+            write_in_place(self, in_place)
+            out.add(f"if count <= few and wide >= {self.columns}:")
+            out.extend(in_place, 1)
+            out.add("else:")
+            out.extend(packed, 1)
+        else:
+            out.extend(packed)
+        self._write_tiles(out)
+
+    @property
+    def lies(self) -> str:
+        """How columns of b are to each other, as those who pack them call it."""
+        return "turned" if self.turned else "along" if self.across == 1 else "strided"
+
+    @property
+    def hop(self) -> str:
+        """From a line of b to the next one that tiles bring near."""
+        return str(self.across if self.turned else self.down)
+
+    @property
+    def leap(self) -> str:
+        """From so many lines of b as there are lanes to the next ones."""
+        return str(self.lanes) if self.turned else scaled(str(self.lanes), self.hop)
+
+    def _write_pack(self, out: Lines) -> None:
+        """Inner indices ``depth`` to ``past`` of the panel of b, one behind the other."""
+        if self._widens_squares:
+            write_squares(self, out)
+            return
+        place = total(self.b, scaled("depth", self.down), scaled("j0", self.across))
+        pack = self.panels.panel(self.unit, self.columns, self.lies)
+        passed = f"{place}, {self.down}, {self.across}, past - depth, wide, 0"
+        out.add(f"{pack}({self.stage.b.operand}, panel, {passed})")
+
+    # tiles
+
+    @property
+    def brings_near(self) -> bool:
+        """Whether tiles bring results near in the place of the next panel: parts are short."""
+        return self.straight is not None and self.one_part
+
+    def _write_tiles(self, out: Lines) -> None:
+        """The rows of the chunk, tile by tile, each with its epilogue behind the last part of k."""
+        tile = Lines()
+        self._write_row_place(tile)
+        tile.add(f"to = place + top * {self.columns}")
+        self.tiles.write_rows(tile, self.most_rows, packed=self.rows == "across")
+        most = "most" if self.may_collide else str(self.height)
+        tile.lines += [f"if rows > {most}:", f"    rows = {most}"]
+        if self.straight is not None:
+            write_straight(self, tile, self.straight)
+        if self.plain is not None and not self.brings_near:
+            write_own(self, tile, self.plain)
+        vectors = max(self.tiles.heights)
+        for part in range(0, self.columns, vectors * self.lanes):
+            shift = ""
+            if part:
+                tile.add(f"if wide > {part}:")
+                shift = "    "
+            name = self.tiles.function(self.unit, vectors)
+            tile.add(f"{shift}{name}({self._arguments(part)})")
+        self.least(tile, "under", "top + rows", "count")
+        if not self.one_block:
+            tile.add("if past == stop and block > 0:")
+            tile.add(f"    for at in range(to, place + under * {self.columns}, {self.lanes}):")
+            both = f"load{self.lanes}(tile, at - into) + load{self.lanes}(tile, at)"
+            tile.add(f"        store{self.lanes}(tile, at - into, {both})")
+        epilogue = Lines()
+        write_epilogue(self, epilogue, rare=self.straight is not None)
+        test = "keeps == 1" if self.straight is not None else f"past == {self.k}"
+        known = self.straight is None and self.one_part
+        if not known:
+            tile.add(f"if {test}:")
+        tile.extend(epilogue, int(not known))
+        write_next_lines(self, tile)
+        tile.add("top = top + rows")
+        out.add("top = 0")
+        if self.brings_near and self.straight is not None:
+            write_near_results(self, out, tile, self.straight)
+        out.add("while top < count:")
+        out.extend(tile, 1)
+
+    def _write_row_place(self, out: Lines) -> None:
+        """Where the tile's rows are: ``a_at``, ``at`` and their strides."""
+        start = total(self.a, scaled("(first_row + top)", self.row), scaled("depth", self.inner))
+        if self.rows == "across":
+            out.add("if top < lying:")
+            out.add(f"    a_at = address({self.stage.a.operand})")
+            out.add(f"    at = {start}")
+            out.add(f"    inner = {self.inner}")
+            out.add("else:")
+            out.add("    a_at = address(packed)")
+            pitch, height = self.packing.pitch(self.height), self.height
+            tile = f"top // {height} * {packed_tile(self, height)}"
+            out.add(f"    at = {tile} + (depth - run) * {pitch}")
+            out.add(f"    inner = {pitch}")
+        elif self.a_stored.is_storage:
+            out.add(f"at = top * {self.long} + depth - run")
+        elif self.may_collide:
+            lying = (f"address({self.stage.a.operand})", start, self.row)
+            packed = ("address(packed)", f"top * {self.long} + depth - run", self.long)
+            for name, one, other in zip(("a_at", "at", "row"), packed, lying, strict=True):
+                out.add(f"{name} = {one} if collide else {other}")
+        else:
+            out.add(f"at = {start}")
+
+    def _arguments(self, part: int) -> str:
+        """What a tile is called with, for a part of the panel."""
+        packed = self.a_stored.is_storage
+        chosen = self.rows == "across" or self.may_collide
+        a = f"ptr_{self.element}(a_at)" if chosen else self.stage.a.operand
+        row = "row" if self.may_collide else str(self.long if packed else self.row)
+        named = {
+            "a": "packed" if packed and self.rows != "across" else a,
+            "b": f"ptr_{self.element}(b_at)",
+            "c": "tile",
+            "near": self.stage.b.operand,
+            "width": str(self.columns),
+            "row": "1" if self.rows == "across" else row,
+            "last": "rows - 1",
+            "inner": "inner" if self.rows == "across" else "1" if packed else str(self.inner),
+            "down": total("down", str(part)),
+            "to": total("to", str(part)),
+            "depth": "past - depth",
+            "hop": self.hop,
+            "ahead": "line",
+            "own": "tile",
+            "mine": "0",
+            "pace": "0",
+        }
+        if self.plain is not None and not self.brings_near:
+            named |= {"own": f"ptr_{self.element}(own_at)", "mine": "mine", "pace": "pace"}
+        if self.straight is not None:
+            named |= {"c": f"ptr_{self.element}(c_at)", "width": "width"}
+        if self.brings_near:
+            named |= {"near": f"ptr_{self.element}(near_at)", "hop": "hop"}
+        return ", ".join(named.get(name, name) for name in self.tiles.arguments)

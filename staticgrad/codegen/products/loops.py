@@ -1,0 +1,472 @@
+"""Products over several loops, or of windows, to source: what is multiplied is never copied out.
+
+i, j and k are flattened. Rows past the end are computed on the last row and not stored, and each
+element is one FMA chain in ascending k per block (``GEMM_BLOCK``), block results added in order, as
+in ``codegen.gemm``, which writes products of matrices. A panel of b is packed a part of k at a
+time, run by run of the innermost j; where a reads a window with ends, so are the rows of a tile.
+What the loops of k add to a place is looked up in a table of words, made once, where it is no
+multiple of the flattened k.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field
+from functools import cached_property
+from itertools import pairwise
+from typing import Final
+
+from staticgrad.codegen.abreast import write_decode
+from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element, number, scaled, total
+from staticgrad.codegen.products import chains, kept_panels
+from staticgrad.codegen.products.packing import Packing
+from staticgrad.codegen.products.steps import along_vectors, flat_step, steps_of
+from staticgrad.codegen.products.trips import Once, first_of_block, write_blocks
+from staticgrad.codegen.stages import base_text, limit, scope_for, write_store
+from staticgrad.ir.expr import Access, Position, load
+from staticgrad.ir.kernels.kernel import GEMM_BLOCK, Kernel
+from staticgrad.ir.kernels.names import PRODUCT
+from staticgrad.ir.kernels.stages import Axis, Extent, Gemm, gemm_tile, small
+from staticgrad.records import dataclass
+from staticgrad.types.dtype import DType
+
+#: Bytes of an inner index' part of a panel, times the inner indices packed at a time.
+PANEL_BYTES: Final = 16384
+#: Lines of an epilogue among stages that is written for whole panels as well.
+FEW_LINES: Final = 8
+#: Rows of a register tile of one vector, where a vector takes two registers.
+NARROW_ROWS: Final = 4
+
+
+@dataclass
+class LoopedProduct:
+    """The lines of one product; all its names begin with ``name``."""
+
+    kernel: Kernel
+    stage: Gemm
+    unit: Unit
+    name: str
+    tables: dict[str, Mapping[str, Extent]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        factors = self.stage.a, self.stage.b
+        #: How the factors lie: those of a dtype for storage are widened as they are read.
+        self.a_stored, self.b_stored = (self.kernel.operand(f.operand).dtype for f in factors)
+        self.dtype: DType = self.a_stored.compute
+        self.rows, self.chunk, self.columns = gemm_tile(self.stage, self.dtype)
+        self.lanes, self.element = self.dtype.lanes, element(self.dtype)
+        self.split = self.lanes * self.dtype.bits > self.unit.vector_bits  # into two registers
+        if self.split and self.kernel.outer != "tiles" and not small(self.stage.i):
+            self.rows, self.columns = NARROW_ROWS, self.lanes
+        self.depth = max(self.lanes, PANEL_BYTES // (self.columns * self.dtype.itemsize))
+        self.inner = {axis.name for axis in self.stage.k}
+        self.packs_rows = bool(self.stage.a.bounded)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def room(self) -> int:
+        """Elements of the chunk's results, and of what tiles write beyond its last row."""
+        return self.chunk * self.columns
+
+    @property
+    def packed_count(self) -> str:
+        """How many rows of a tile are packed."""
+        return str(self.rows)
+
+    @property
+    def tall(self) -> str:
+        """Rows from one tile to the next."""
+        return str(self.rows)
+
+    @property
+    def left_over(self) -> str:
+        """The first row of the chunk whose results are not where they belong."""
+        return f"{self}_first"
+
+    def declare(self, out: Lines) -> None:
+        """Extents, local memory and tables, before the loop over iterations."""
+        w = self.name
+        for letter, axes in self.extents:
+            if not axes[0].past:
+                out.add(f"{w}_{letter} = {' * '.join(str(axis.extent) for axis in axes)}")
+        if self.kernel.outer == "tiles":
+            out.add(f"{w}_panels = ({w}_n + {self.columns - 1}) // {self.columns}")
+            out.add(f"{w}_chunks = ({w}_m + {self.chunk - 1}) // {self.chunk}")
+        local = f"local_{self.element}"
+        out.add(f"{w}_tile = {local}({2 * self.room})")
+        if not self.reads_panel:
+            room = self.depth * self.columns
+            if self.keeps_panels:
+                kept_panels.declare(out, w)
+                room = max(room, kept_panels.ROOM)
+            out.add(f"{w}_panel = {local}({room + self.lanes * self.columns})")
+        if self.packs_rows:
+            out.add(f"{w}_rows = {local}({self.rows * self.depth})")
+        for table in self.tables:
+            out.add(f"{w}_{table}_t = local_i64({GEMM_BLOCK})")
+        if self.tables:
+            out.add(f"{w}_tabled = -1")
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether b lies the other way round: its panels are packed by squares."""
+        b = self.stage.b
+        turned = len(self.stage.j) == 1 and b.stride("k") == 1 != b.stride(VECTOR)
+        return turned and not b.bounded and not self.b_stored.is_storage
+
+    @cached_property
+    def keeps_panels(self) -> bool:
+        """Whether panels that were packed are found again by the next trips."""
+        return self.is_turned and kept_panels.are_kept(self.kernel, self.stage)
+
+    @property
+    def slot(self) -> str:
+        """Where the panel begins in those that are kept."""
+        return f"{self}_slot" if self.keeps_panels else "0"
+
+    @property
+    def extents(self) -> tuple[tuple[str, tuple[Axis, ...]], ...]:
+        """The loops, with the letters of their flattened extents."""
+        return (("m", self.stage.i), ("n", self.stage.j), ("deep", self.stage.k))
+
+    @cached_property
+    def once(self) -> Once:
+        """Which of the loops are known to have one trip."""
+        return Once.of(self)
+
+    @property
+    def fills_panels(self) -> bool:
+        """Whether columns are known to be whole panels."""
+        (j, *more) = self.stage.j
+        return not (more or j.past) and self.unit.told(j.extent).multiple % self.columns == 0
+
+    @property
+    def begins(self) -> bool:
+        """Whether k begins at a number that was kept."""
+        return bool(self.stage.k[0].first)
+
+    def write_limits(self, out: Lines) -> None:
+        """Extents, and the beginning of k, that were kept: anew for each iteration."""
+        w, k = self.name, self.stage.k[0]
+        for letter, axes in self.extents:
+            if axes[0].past:
+                out.add(f"{w}_{letter} = {limit(out, self.unit, axes[0], axes[0].past)}")
+        if self.begins:
+            out.add(f"{w}_from = {limit(out, self.unit, k, k.first)}")
+            out.add(f"if {w}_from < 0:")
+            out.add(f"    {w}_from = 0")
+            if not self.once.block:
+                out.add(f"{w}_block0 = {w}_from // {GEMM_BLOCK} * {GEMM_BLOCK}")
+
+    def write_tile(self, out: Lines) -> None:
+        """A chunk of rows from ``first`` on, a panel of columns from ``left`` on."""
+        w, tile, pack = self.name, Lines(), Lines()
+        self.write_chains(tile)
+        if self.keeps_panels:
+            turned = Lines()
+            self._write_pack(turned)
+            kept_panels.write_packed(pack, w, self.columns, self.depth, turned)
+        elif not self.reads_panel:
+            self._write_pack(pack)
+        self.least(out, "last", f"{w}_first + {self.chunk}", f"{w}_m")
+        if self.once.panel:
+            out.add(f"{w}_past = {self.columns if self.fills_panels else f'{w}_n'}")
+        else:
+            self.least(out, "past", f"{w}_left + {self.columns}", f"{w}_n")
+        write_blocks(self, out, pack, tile)
+        self._write_epilogue(out)
+
+    # what the loops of k add to a place
+
+    def _along_k(self, label: str, steps: Mapping[str, Extent]) -> tuple[tuple[str, Extent], ...]:
+        """A term over the flattened k, or over the words of a table, for steps along its loops."""
+        flat = flat_step(steps, self.stage.k)
+        if flat is not None:
+            return ((f"{self}_at", flat),) if flat != 0 else ()
+        self.tables[label] = steps
+        return ((f"{self}_{label}", 1),)
+
+    def write_tables(self, out: Lines) -> None:
+        """The words of a block of k, unless they are there."""
+        w, inner = self.name, Lines()
+        if not self.tables:
+            return
+        for table, steps in self.tables.items():
+            moved = total(*(scaled(axis, step) for axis, step in steps.items()))
+            inner.add(f"store1({w}_{table}_t, {w}_at - {w}_block, i64x1({moved}))")
+        inner.add("k = k + 1")
+        for deeper, (axis, around) in enumerate(pairwise(reversed(self.stage.k))):
+            inner.add("    " * deeper + f"if {axis.name} == {axis.extent}:")
+            inner.add("    " * deeper + f"    {axis.name} = 0")
+            inner.add("    " * deeper + f"    {around.name} = {around.name} + 1")
+        out.add(f"if {w}_tabled != {w}_block:")
+        made = Lines()
+        made.add(f"{w}_tabled = {w}_block")
+        write_decode(made, f"{w}_block", self.stage.k)
+        made.add(f"for {w}_at in range({w}_block, {w}_stop):")
+        made.extend(inner, 1)
+        out.extend(made, 1)
+
+    def _look_up(self, out: Lines, wanted: Sequence[tuple[str, Extent]]) -> None:
+        """The words that the terms of an access need, for the inner index ``at``."""
+        for name, _ in wanted:
+            label = name.removeprefix(f"{self}_")
+            if label in self.tables:
+                out.add(f"{name} = {name}_t[{self}_at - {self}_block]")
+
+    # packing
+
+    def panel_access(self) -> Access:
+        """b over the loops of j and around, what those of k add in terms of their own."""
+        b, inside = self.stage.b, self.inner
+        steps = {axis: step for axis, step in b.strides if axis in inside}
+        positions = []
+        for at, position in enumerate(b.positions):
+            own = {axis: step for axis, step in position.terms if axis in inside}
+            terms = tuple(term for term in position.terms if term[0] not in inside)
+            if not position.has_ends:
+                steps |= {axis: b.stride(axis) for axis in own}
+            else:
+                terms += self._along_k(f"q{at}", own)
+            positions.append(Position(terms, position.start, position.stride, position.extent))
+        kept = tuple(move for move in b.strides if move[0] not in inside)
+        return Access(b.operand, kept + self._along_k("b", steps), (), tuple(positions))
+
+    def _write_pack(self, out: Lines) -> None:
+        """The inner indices from ``depth`` to ``end`` of the panel, one behind the other."""
+        w = self.name
+        if self.is_turned:
+            self._write_turned_pack(out)
+            return
+        access, before, body = self.panel_access(), Lines(), Lines()
+        moves = [move for move in access.moves if move[0].startswith(f"{w}_")]
+        scope = scope_for(
+            self.kernel, [VECTOR, *(name for name, _ in moves)], before, body, self.unit, self.lanes
+        )
+        scope.mask = f"{w}_on"
+        self._look_up(body, moves)
+        value = load(access, self.b_stored).cast(self.dtype)
+        scope.emit([value])
+        place = total(f"({w}_at - {w}_depth) * {self.columns}", f"{w}_v - {w}_left")
+        body.add(f"store({w}_panel, {place}, {scope.vector(value)}, {w}_on)")
+        before.add(f"for {w}_at in range({w}_depth, {w}_end):")
+        before.extend(body, 1)
+        self._runs(out, lambda run: self._vectors(run, before))
+
+    def _write_turned_pack(self, out: Lines) -> None:
+        """The same where b lies the other way round: squares, transposed in registers."""
+        w, b, lanes = self.name, self.stage.b, self.lanes
+        step, square = b.stride(VECTOR), Lines()
+        at = total(base_text(b), f"{w}_v", scaled(f"({w}_left + half)", step))
+        columns, halves = f"{w}_n", f"{w}_past - {w}_left"
+        if self.keeps_panels:  # other trips may have more columns
+            columns, halves = str(self.stage.j[0].extent), str(self.columns)
+        if len(self.stage.k) == 1:
+            base = base_text(b, frozenset({VECTOR, *self.inner}))
+            place = total(base, f"{w}_depth", scaled(f"{w}_left", step))
+            packing = Packing(self.element, lanes, self.element)
+            size = f"1, {step}, {w}_end - {w}_depth, {columns} - {w}_left, {self.slot}"
+            name = packing.panel(self.unit, self.columns, "turned")
+            out.add(f"{name}({b.operand}, {w}_panel, {place}, {size})")
+            return
+        size = f"{step}, {columns} - ({w}_left + half), {w}_run - {w}_v"
+        place = total(self.slot, f"({w}_at + {w}_v - {w}_depth) * {self.columns}", "half")
+        to = f"{w}_panel, {place}, {self.columns}"
+        square.add(f"for half in range(0, {halves}, {lanes}):")
+        square.add(f"    for {w}_v in range(0, {w}_run, {lanes}):")
+        square.add(f"        transpose{lanes}({b.operand}, {at}, {size}, {to})")
+        self._inner_runs(out, square)
+
+    def write_rows(self, out: Lines) -> None:
+        """The rows of a tile: where each begins, or (of windows with ends) packed."""
+        w, a, lanes = self.name, self.stage.a, self.lanes
+        if not self.packs_rows:
+            for row in range(self.rows):
+                self._decode_row(out, str(row))
+                out.add(f"{w}_a{row} = {base_text(a, frozenset(self.inner))}")
+            return
+        turned, lines = along_vectors(a), Lines()
+        scope = scope_for(self.kernel, [VECTOR], lines, lines, self.unit, lanes)
+        scope.mask = f"{w}_on"
+        value = load(turned, self.a_stored).cast(self.dtype)
+        run, each = Lines(), Lines()
+        run.add(f"for {w}_v in range(0, {w}_run, {lanes}):")
+        lines.add(f"{VECTOR} = k + {w}_v")
+        lines.add(f"{w}_on = mask{lanes}({w}_run - {w}_v)")
+        scope.emit([value])
+        place = f"{w}_row * {self.depth} + {w}_at + {w}_v - {w}_depth"
+        lines.add(f"store({w}_rows, {place}, {scope.vector(value)}, {w}_on)")
+        run.extend(lines, 1)
+        self._decode_row(each, f"{w}_row")
+        each.extend(run)
+        rows = Lines()
+        rows.add(f"for {w}_row in range(0, {self.packed_count}):")
+        rows.extend(each, 1)
+        self._inner_runs(out, rows)
+
+    def _decode_row(self, out: Lines, row: str) -> None:
+        """The loops of i at a row of the tile, or at the last one."""
+        self.least(out, "here", total(f"{self}_top", row), f"{self}_m - 1")
+        write_decode(out, f"{self}_here", self.stage.i)
+
+    # loops
+
+    def _runs(self, out: Lines, inside: Callable[[Lines], None]) -> None:
+        """The panel's columns, run by run of the innermost j: from ``c`` to ``run_end``."""
+        w, run = self.name, Lines()
+        write_decode(run, f"{w}_c", self.stage.j)
+        run.add(f"{w}_shift = {VECTOR} - {w}_c")
+        self.least(run, "run_end", f"{self.stage.j[-1].extent} - {w}_shift", f"{w}_past")
+        inside(run)
+        run.add(f"{w}_c = {w}_run_end")
+        out.add(f"{w}_c = {w}_left")
+        out.add(f"while {w}_c < {w}_past:")
+        out.extend(run, 1)
+
+    def _vectors(self, out: Lines, body: Lines) -> None:
+        """The vectors of a run of columns."""
+        w = self.name
+        out.add(f"for {w}_v in range({w}_c, {w}_run_end, {self.lanes}):")
+        out.add(f"    {VECTOR} = {w}_v + {w}_shift")
+        out.add(f"    {w}_on = mask{self.lanes}({w}_run_end - {w}_v)")
+        out.extend(body, 1)
+
+    def _inner_runs(self, out: Lines, body: Lines) -> None:
+        """Inner indices from ``depth`` to ``end``, ``run`` of the innermost k at a time."""
+        w, run = self.name, Lines()
+        write_decode(run, f"{w}_at", self.stage.k)
+        self.least(run, "run", f"{self.stage.k[-1].extent} - k", f"{w}_end - {w}_at")
+        run.extend(body)
+        run.add(f"{w}_at = {w}_at + {w}_run")
+        out.add(f"{w}_at = {w}_depth")
+        out.add(f"while {w}_at < {w}_end:")
+        out.extend(run, 1)
+
+    def least(self, out: Lines, name: str, value: str, most: str) -> None:
+        out.add(f"{self}_{name} = {value}")
+        out.add(f"if {self}_{name} > {most}:")
+        out.add(f"    {self}_{name} = {most}")
+
+    def over_tile(self, out: Lines, deeper: int, value: str) -> None:
+        """Every vector of the chunk's results."""
+        shift = "    " * deeper
+        out.add(f"{shift}for at in range(0, {self.chunk * self.columns}, {self.lanes}):")
+        out.add(f"{shift}    store{self.lanes}({self}_tile, at, {value})")
+
+    # arithmetic
+
+    @property
+    def zero(self) -> str:
+        return f"{self.element}x{self.lanes}({number(0.0 if self.dtype.is_float else 0)})"
+
+    def write_chains(self, out: Lines) -> None:
+        """The FMA chains of a tile of rows, from ``depth`` to ``end``."""
+        if chains.are_shared(self):
+            chains.write_call(out, self)
+            return
+        w, lanes, a = self.name, self.lanes, self.stage.a
+        cells = [(r, v) for r in range(self.rows) for v in range(self.columns // lanes)]
+        places = {(r, v): total(f"{w}_at0", str(r * self.columns + v * lanes)) for r, v in cells}
+        steps = () if self.packs_rows else self._along_k("a", steps_of(a, self.inner))
+        self.write_rows(out)
+        out.add(f"{w}_at0 = {w}_into + ({w}_top - {w}_first) * {self.columns}")
+        out.add(f"if {w}_depth == {first_of_block(self)}:")
+        for r, v in cells:
+            out.add(f"    {w}_c{r}_{v} = {self.zero}")
+        out.add("else:")
+        for cell in cells:
+            out.add(f"    {w}_c{cell[0]}_{cell[1]} = load{lanes}({w}_tile, {places[cell]})")
+        chain = Lines()
+        self._look_up(chain, steps)
+        self._write_panel_loads(chain, out)
+        moved = total(*(scaled(name, step) for name, step in steps))
+        for r in range(self.rows):
+            one = f"load1({a.operand}, {total(f'{w}_a{r}', moved)})"
+            if self.a_stored.is_storage:
+                one = f"cast_{self.element}({one})"
+            if self.packs_rows:
+                one = f"load1({w}_rows, {total(f'{w}_at - {w}_depth', str(r * self.depth))})"
+            chain.add(f"{w}_x{r} = splat{lanes}({one})")
+            for v in range(self.columns // lanes):
+                x, b, c = f"{w}_x{r}", f"{w}_b{v}", f"{w}_c{r}_{v}"
+                chain.add(
+                    f"{c} = {f'fma({x}, {b}, {c})' if self.dtype.is_float else f'{c} + {x} * {b}'}"
+                )
+        out.add(f"for {w}_at in range({w}_depth, {w}_end):")
+        out.extend(chain, 1)
+        for cell in cells:
+            out.add(f"store{lanes}({w}_tile, {places[cell]}, {w}_c{cell[0]}_{cell[1]})")
+
+    @property
+    def reads_panel(self) -> bool:
+        """Whether b is read where it lies: among stages rows are few, and so are its readers."""
+        return self.lies and not self.split  # masks of two registers cost more than a copy
+
+    @property
+    def lies(self) -> bool:
+        """Whether b may be read where it lies."""
+        plain = len(self.stage.j) == 1 and not self.stage.b.bounded and not self.b_stored.is_storage
+        return plain and self.kernel.outer != "tiles" and self.stage.b.stride(VECTOR) == 1
+
+    def _write_panel_loads(self, chain: Lines, before: Lines) -> None:
+        """The vectors of b for an inner index."""
+        w, lanes, access = self.name, self.lanes, self.panel_access()
+        if self.reads_panel:
+            self._look_up(chain, [move for move in access.moves if move[0].startswith(f"{w}_")])
+        for v in range(self.columns // lanes):
+            place = total(self.slot, f"({w}_at - {w}_depth) * {self.columns}", str(v * lanes))
+            text = f"load{lanes}({w}_panel, {place})"
+            if self.reads_panel:
+                before.add(f"{w}_on{v} = mask{lanes}({w}_past - {w}_left - {v * lanes})")
+                place = total(base_text(access), f"{w}_left", str(v * lanes))
+                text = f"load({access.operand}, {place}, {w}_on{v})"
+            chain.add(f"{w}_b{v} = {text}")
+
+    def _write_epilogue(self, out: Lines) -> None:
+        """Each stored vector of the chunk through the stores' expressions."""
+        w, body = self.name, Lines()
+        inner = [axis.name for axis in (*self.stage.i, *self.stage.j)]
+        scope = scope_for(self.kernel, inner, Lines(), body, self.unit, self.lanes)
+        scope.mask, scope.vector_refs = f"{w}_on", frozenset({PRODUCT})
+        scope.called[PRODUCT] = f"{w}_acc"
+        place = f"({w}_row - {w}_first) * {self.columns} + {w}_v - {w}_left"
+        body.add(f"{w}_acc = load({w}_tile, {place}, {w}_on)")
+        for store in self.stage.stores:
+            write_store(scope, store)
+
+        out.extend(scope.before)
+        vector, part, shift = Lines(), Lines(), 0
+        if len(self.stage.j) > 1 or self.kernel.outer == "tiles":
+            self._runs(out, lambda run: self._each_row(run, lambda row: self._vectors(row, body)))
+            return
+        if len(body.lines) <= FEW_LINES and (self.fills_panels or self.split):
+            whole = Lines()
+            whole.add(f"{w}_on = mask{self.lanes}({self.lanes})")
+            self._each_row(whole, lambda row: self._each_vector(row, body))
+            if self.fills_panels:
+                out.extend(whole)
+                return
+            out.add(f"if {w}_past - {w}_left == {self.columns}:")
+            out.extend(whole, 1)
+            out.add("else:")
+            shift += 1
+        vector.add(f"{w}_on = mask{self.lanes}({w}_past - {w}_v)")
+        self._each_row(vector, lambda row: row.extend(body))
+        self._each_vector(part, vector)
+        out.extend(part, shift)
+
+    def _each_row(self, out: Lines, inside: Callable[[Lines], None]) -> None:
+        """The rows of the chunk."""
+        each = Lines()
+        write_decode(each, f"{self}_row", self.stage.i)
+        inside(each)
+        out.add(f"for {self}_row in range({self.left_over}, {self}_last):")
+        out.extend(each, 1)
+
+    def _each_vector(self, out: Lines, inside: Lines) -> None:
+        """The vectors of the panel, if its columns are one run."""
+        out.add(f"for {self}_v in range({self}_left, {self}_past, {self.lanes}):")
+        out.add(f"    {VECTOR} = {self}_v")
+        out.extend(inside, 1)

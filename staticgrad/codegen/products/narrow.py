@@ -1,0 +1,109 @@
+"""Products of few columns whose first factor lies across memory: rows are the lanes of vectors.
+
+Few columns fill a part of a vector. Where the rows of a lie next to each other, a vector of them is
+as good: the tiles of C' = B'A' (``codegen.tiles``) have the columns for rows, and vectors of a are
+read where they lie. Each element is the same chain of multiplications. What a tile comes to is
+turned in local memory before it goes through the epilogue, row by row. While vectors are
+multiplied, the next ones of the same inner indices are brought near.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from staticgrad.codegen.expressions import Lines, scaled, total
+from staticgrad.codegen.products.cut import write_cut
+from staticgrad.codegen.products.epilogue import write_epilogue
+from staticgrad.codegen.products.trips import write_trips
+
+if TYPE_CHECKING:
+    from staticgrad.codegen.products.gemm import PlainProduct
+
+
+def has_rows_for_lanes(product: PlainProduct) -> bool:
+    """Whether rows lie so, and columns are known to be few, and rows to be many."""
+    few = 0 < product.most_columns <= product.lanes
+    many = product.tall and not 0 < product.most_rows <= product.lanes
+    plain = not product.is_narrow and not any(store.add for store in product.stage.stores)
+    return product.rows == "across" and few and many and product.one_block and plain
+
+
+def write_rows_for_lanes(product: PlainProduct, out: Lines) -> None:
+    """The body for one outer iteration ``o``: a chunk of rows, some vectors of them at a time."""
+    p, once, columns = product, product.unit.once, product.columns
+    local, body, part, tops = f"local_{p.element}", Lines(), Lines(), Lines()
+    write_cut(p, once)
+    once.add(f"tile = {local}({columns * columns})")
+    once.add(f"sums = {local}({(p.most_columns + p.height) * columns})")
+    once.add(f"panel = {local}({(p.depth + p.lanes) * columns})")
+    p.write_position(out)
+    if p.one_part:
+        part.add(f"past = {p.k}")
+        part.add("fresh = 1")
+    else:
+        p.least(part, "past", f"depth + {p.depth}", str(p.k))
+        part.add("fresh = 1 if depth == 0 else 0")
+    _write_vectors(p, part)
+    vectors = max(p.tiles.heights)
+    for start in range(0, columns, vectors * p.lanes):
+        name = p.tiles.function(p.unit, vectors)
+        tops.add(f"{name}({_arguments(p, start)})")
+    part.add(f"for top in range(0, {p.n}, {p.height}):")
+    part.extend(tops, 1)
+    write_trips(body, "depth", ("0", str(p.k), p.depth), part, p.one_part)
+    turn = p.panels.panel(p.unit, columns, "turned")
+    body.add(f"{turn}(sums, tile, 0, 1, {columns}, {columns}, {p.n}, 0)")
+    body.add("top = start - first_row")
+    body.add(f"rows = {columns}")
+    p.least(body, "under", f"top + {columns}", "count")
+    write_epilogue(p, body)
+    out.extend(p.before)
+    out.add("j0 = left")
+    out.add(f"wide = {p.n}")
+    out.add("to = 0")
+    out.add("into = 0")
+    out.add(f"for start in range(first_row, last_row, {columns}):")
+    out.extend(body, 1)
+
+
+def _write_vectors(p: PlainProduct, out: Lines) -> None:
+    """Where vectors of rows are from ``depth`` on: packed where they reach beyond all rows."""
+    a = p.stage.a.operand
+    place = total(p.a, "start", scaled("depth", p.inner))
+    out.add(f"b_at = address({a})")
+    out.add(f"down = {place}")
+    out.add(f"step = {p.inner}")
+    out.add(f"if start + {p.columns} > {p.m}:")
+    pack = p.packing.panel(p.unit, p.columns, "along")
+    passed = f"{place}, {p.inner}, 1, past - depth, {p.m} - start, 0"
+    out.add(f"    {pack}({a}, panel, {passed})")
+    out.add("    b_at = address(panel)")
+    out.add("    down = 0")
+    out.add(f"    step = {p.columns}")
+
+
+def _arguments(p: PlainProduct, start: int) -> str:
+    """What a tile is called with, for vectors from ``start`` on."""
+    places = scaled("top", p.across), scaled("depth", p.down)
+    named = {
+        "a": p.stage.b.operand,
+        "b": f"ptr_{p.element}(b_at)",
+        "c": "sums",
+        "near": p.stage.a.operand,
+        "at": total(p.b, *places),
+        "row": str(p.across),
+        "inner": str(p.down),
+        "last": f"{p.n} - top - 1",
+        "wide": str(p.columns),
+        "down": total("down", str(start)),
+        "to": total(f"top * {p.columns}", str(start)),
+        "width": str(p.columns),
+        "depth": "past - depth",
+        "ahead": total("down", str(p.columns + p.lanes - 1)),
+        "hop": "step",
+        "leap": scaled("step", p.lanes),
+        "own": "sums",
+        "mine": "0",
+        "pace": "0",
+    }
+    return ", ".join(named.get(name, name) for name in p.tiles.arguments)

@@ -1,0 +1,182 @@
+"""Packing what products read: functions that kernels share, for each way in which a factor lies.
+
+A panel of b holds the vectors of one inner index behind those of another; rows of a that lie across
+memory are packed as tiles, of each the rows of one inner index behind those of another. What lies
+beyond the ends of a matrix is zero, or not written where nobody reads it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from staticgrad.codegen.expressions import Lines, Unit, scaled, total
+from staticgrad.ir.known import EVEN
+from staticgrad.records import dataclass
+
+if TYPE_CHECKING:
+    from staticgrad.codegen.products.gemm import PlainProduct
+
+#: Arguments of what packs a panel, from ``to`` on: b from ``at``, an inner index is ``step``
+#: and a column ``across`` further; ``steps`` inner indices, ``wide`` columns to the matrix's end.
+PANEL: Final = ("b", "panel", "at", "step", "across", "steps", "wide", "to")
+#: Arguments of what packs rows: a from ``at`` on, where an inner index is ``inner`` further; tiles
+#: from the row ``first`` to ``count``, of which those from ``masked`` on have a vector that reaches
+#: beyond the ``left`` rows of the matrix.
+ROWS: Final = ("a", "packed", "at", "inner", "steps", "first", "masked", "count", "left")
+#: Arguments of what packs rows as they lie: a from ``at`` on, ``rows`` of ``steps`` inner indices,
+#: a row ``row`` and an inner index ``inner`` further; packed, a row is ``depth`` further.
+LINES: Final = ("a", "packed", "at", "row", "inner", "rows", "steps", "depth")
+#: Bytes between rows of which all lie in the same few lines of the nearest cache: a way of it.
+WAY: Final = 4096
+#: And how many of them such a cache has: more rows that are read side by side displace each other.
+WAYS: Final = 8
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Functions for factors that lie as ``stored``, and are packed as ``lanes`` of ``element``."""
+
+    element: str
+    lanes: int
+    stored: str
+
+    @property
+    def _suffix(self) -> str:
+        return self.element if self.stored == self.element else f"{self.element}_{self.stored}"
+
+    def widened(self, text: str) -> str:
+        """Stored elements as those that are multiplied."""
+        return text if self.stored == self.element else f"cast_{self.element}({text})"
+
+    def panel(self, unit: Unit, columns: int, lies: str) -> str:
+        """The name of the function that packs a panel of so many columns.
+
+        ``lies``: one column next to the other (``along``), one inner index next to the other
+        (``turned``), or neither (``strided``).
+        """
+        name = f"shared_panel{columns // self.lanes}_{self._suffix}_{lies}"
+        if name not in unit.helpers:
+            out = Lines(1)
+            if lies == "turned":
+                self._write_turned(out, columns)
+            else:
+                self._write_steps(out, columns, lies == "along")
+            _define(unit, name, PANEL, out)
+        return name
+
+    def _write_steps(self, out: Lines, columns: int, along: bool) -> None:
+        """Vectors at each inner index; the processor brings nothing near for masked loads."""
+        parts = range(0, columns, self.lanes)
+        if along:
+            out.add(f"if wide >= {columns}:")
+            out.add("    for k in range(0, steps):")
+            for at in parts:
+                place = total("at", "k * step", str(at))
+                self._store(
+                    out, 2, "panel", f"to + k * {columns}", at, f"load{self.lanes}(b, {place})"
+                )
+            out.add("    return")
+        for at in parts:
+            out.add(f"on{at} = mask{self.lanes}({f'wide - {at}' if at else 'wide'})")
+        out.add("for k in range(0, steps):")
+        for at in parts:
+            place = total("at", "k * step", str(at) if along else f"{at} * across")
+            verb, stride = ("load", "") if along else ("load_strided", "across, ")
+            value = f"{verb}(b, {place}, {stride}on{at})"
+            self._store(out, 1, "panel", f"to + k * {columns}", at, value)
+
+    def _write_turned(self, out: Lines, columns: int) -> None:
+        """Square blocks, transposed in registers."""
+        lanes = self.lanes
+        halves = f"{columns} if wide > {lanes} else {lanes}" if columns > lanes else str(columns)
+        out.add(f"for half in range(0, {halves}, {lanes}):")
+        out.add(f"    for k in range(0, steps, {lanes}):")
+        place = "at + k + half * across, across, wide - half, steps - k"
+        to = f"panel, to + k * {columns} + half, {columns}"
+        out.add(f"        transpose{lanes}(b, {place}, {to})")
+
+    def lines(self, unit: Unit, along: bool) -> str:
+        """The name of the function that packs rows one behind the other, zeros behind their ends.
+
+        ``along``: an inner index is one element further.
+        """
+        name = f"shared_lines_{self._suffix}{'' if along else '_strided'}"
+        place = total("at", "i * row", "k" if along else "k * inner")
+        verb, stride = ("load", "") if along else ("load_strided", "inner, ")
+        value = self.widened(f"{verb}(a, {place}, {stride}on)")
+        out = Lines(1)
+        out.add("for i in range(0, rows):")
+        if along:
+            out.add(f"    whole = steps // {self.lanes} * {self.lanes}")
+            out.add(f"    for k in range(0, whole, {self.lanes}):")
+            lying = self.widened(f"load{self.lanes}(a, {place})")
+            out.add(f"        store{self.lanes}(packed, i * depth + k, {lying})")
+        out.add(f"    for k in range({'whole' if along else '0'}, steps, {self.lanes}):")
+        out.add(f"        on = mask{self.lanes}(steps - k)")
+        out.add(f"        store{self.lanes}(packed, i * depth + k, {value})")
+        _define(unit, name, LINES, out)
+        return name
+
+    def pitch(self, height: int) -> int:
+        """Elements from a step of k to the next in packed tiles: whole vectors, where hardly any of
+        them is empty, so that no store crosses a line."""
+        width = -(-height // self.lanes) * self.lanes
+        return width if (width - height) * 8 <= width else height
+
+    def rows(self, unit: Unit, height: int, tile: int) -> str:
+        """The name of the function that packs rows as tiles of a height, ``tile`` elements apart.
+
+        What a store has too much, the next one overwrites, or nobody reads.
+        """
+        name = f"shared_rows{height}_{self._suffix}"
+        if name not in unit.helpers:
+            parts, out = range(0, height, self.lanes), Lines(1)
+            pitch = self.pitch(height)
+            out.add(f"begun = first // {height} * {tile}")
+            out.add("for k in range(0, steps):")  # rows are neighbours: a page at a time
+            out.add(f"    to = begun + k * {pitch}")
+            out.add(f"    for i in range(first, masked, {height}):")
+            for at in parts:
+                place = total("at", "i", "k * inner", str(at))
+                self._store(out, 2, "packed", "to", at, f"load{self.lanes}(a, {place})")
+            out.add(f"        to = to + {tile}")
+            out.add(f"for i in range(masked, count, {height}):")
+            for at in parts:
+                out.add(f"    on{at} = mask{self.lanes}({'left - i' + f' - {at}' * (at > 0)})")
+            out.add(f"    to = i // {height} * {tile}")
+            out.add("    for k in range(0, steps):")
+            for at in parts:
+                place = total("at", "i", "k * inner", str(at))
+                self._store(out, 2, "packed", "to", at, f"load(a, {place}, on{at})")
+            out.add(f"        to = to + {pitch}")
+            _define(unit, name, ROWS, out)
+        return name
+
+    def _store(self, out: Lines, deeper: int, to: str, place: str, at: int, value: str) -> None:
+        where = total(place, str(at))
+        out.add(f"{'    ' * deeper}store{self.lanes}({to}, {where}, {self.widened(value)})")
+
+
+def may_collide(unit: Unit, stride: str | int, itemsize: int) -> bool:
+    """Whether elements so far apart may lie in the same lines of the nearest cache."""
+    elements = WAY // itemsize
+    told = elements % EVEN == 0 and unit.told(stride).uneven
+    return not (told or (isinstance(stride, int) and stride % elements != 0))
+
+
+def _define(unit: Unit, name: str, arguments: tuple[str, ...], body: Lines) -> None:
+    unit.helpers[name] = "\n".join([f"def {name}({', '.join(arguments)}):", *body.lines])
+
+
+def write_squares(product: PlainProduct, out: Lines) -> None:
+    """A panel of squares of b, transposed in registers as they are stored, and widened then."""
+    b, lanes, columns = product.stage.b.operand, product.lanes, product.columns
+    out.add(f"for half in range(0, {columns}, {lanes}):")
+    out.add(f"    for k in range(depth, past, {lanes}):")
+    at = total(product.b, "k", scaled("(j0 + half)", product.across))
+    size = f"{product.across}, {product.n} - (j0 + half), past - k"
+    out.add(f"        transpose{lanes}({b}, {at}, {size}, square, 0, {lanes})")
+    out.add(f"        for row in range(0, {lanes}):")
+    place = total(f"(k - depth + row) * {columns}", "half")
+    row = product.panels.widened(f"load{lanes}(square, row * {lanes})")
+    out.add(f"            store{lanes}(panel, {place}, {row})")

@@ -1,0 +1,163 @@
+"""Products of few rows, or of one inner index: what is read is a stream of memory.
+
+Iterations are cut as those of tiles are, but go on over those that follow.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from staticgrad.codegen.abreast import of_row
+from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
+from staticgrad.codegen.products.cut import write_cut
+from staticgrad.codegen.vectors import Bodies, whole_vectors, work, write_vector_loop
+from staticgrad.ir.kernels.kernel import GEMM_BLOCK
+from staticgrad.ir.kernels.product_iterations import LONE
+
+if TYPE_CHECKING:
+    from staticgrad.codegen.products.gemm import PlainProduct
+
+#: Columns that are taken together then, times rows: a multiple of all panels'.
+WIDEST: Final = 4096
+#: Rows of which as long parts are taken again as there is room for.
+SOME: Final = 4
+#: Elements of which parts of a stream of results are multiples: some lines of memory.
+PART: Final = 64
+#: Inner indices up to which a result takes no longer to compute than to store.
+FEW_TERMS: Final = 8
+#: Rows that are computed side by side then, and lines of what is stored up to which they are.
+TERMS_ABREAST: Final = 4
+_PLAIN: Final = 4
+
+
+def write_streams(product: PlainProduct, out: Lines) -> None:
+    """The body for one outer iteration ``o`` of a product that always has few rows."""
+    few = Lines()
+    write_cut(product, product.unit.once)
+    product.declare_room(product.unit.once)
+    product.write_position(out)
+    write_few_rows(product, few)
+    out.extend(product.before)
+    out.extend(few)
+
+
+def write_few_rows(product: PlainProduct, out: Lines) -> None:
+    """All columns of the iterations that follow: b is read in the order in which it lies."""
+    block, row, body, lanes = Lines(), Lines(), Lines(), product.lanes
+    widest: int | str = WIDEST // LONE
+    if product.streamed > LONE:  # there is room for so many rows at most, and fewer longer ones
+        some = f"{WIDEST // SOME} if {product.m} <= {SOME} else {WIDEST // product.streamed}"
+        out.add(f"widest = {widest} if {product.m} <= {LONE} else {some}")
+        widest = "widest"
+    write_span(product, out, widest)
+    columns = product.columns
+    out.add(f"width = (right - left + {columns - 1}) // {columns} * {columns}")
+    product.least(block, "stop", f"block + {GEMM_BLOCK}", str(product.k))
+    block.add("into = 0")
+    block.add("if block > 0:")
+    block.add(f"    into = {product.whole}")
+    place = total(product.a, scaled("first_row", product.row), scaled("block", product.inner))
+    named = {
+        "a": product.stage.a.operand,
+        "b": product.stage.b.operand,
+        "c": "tile",
+        "at": place,
+        "row": str(product.row),
+        "inner": str(product.inner),
+        "last": "count - 1",
+        "wide": "right - left",
+        "down": total(product.b, scaled("block", product.down), scaled("left", product.across)),
+        "step": str(product.across if product.turned else product.down),
+        "to": "into",
+        "depth": "stop - block",
+        "fresh": "1",
+    }
+    passed = ", ".join(named[name] for name in product.tiles.stream_arguments)
+    stream = product.tiles.few_turned_rows if product.turned else product.tiles.few_rows
+    block.add(f"{stream(product.unit)}({passed}, width{', panel' if product.turned else ''})")
+    block.add("if block > 0:")
+    block.add(f"    for at in range(0, count * width, {lanes}):")
+    both = f"load{lanes}(tile, at) + load{lanes}(tile, into + at)"
+    block.add(f"        store{lanes}(tile, at, {both})")
+    out.add(f"for block in range(0, {product.k}, {GEMM_BLOCK}):")
+    out.extend(block, 1)
+    body.add(f"acc = load{lanes}(tile, (i - first_row) * width + {VECTOR} - left)")
+    product.write_stores(body)
+    write_vector_loop(row, "left", "right", lanes, Bodies(body, body, 0, {}))
+    out.add("for i in range(first_row, last_row):")
+    out.extend(row, 1)
+
+
+def write_span(product: PlainProduct, out: Lines, widest: int | str = WIDEST // LONE) -> None:
+    """As many columns as iterations follow, up to the next multiple of what has room, ``widest``.
+
+    That is a multiple of an iteration's columns, so that no other begins within one.
+    """
+    out.add(f"span = {widest} // group * group")
+    out.add("if left % span > 0 and o > begin:")
+    out.add("    continue")  # an earlier iteration went on here
+    out.add("right = left + (end - o) * group")
+    for most in ("(left // span + 1) * span", str(product.n)):
+        out.add(f"if right > {most}:")
+        out.add(f"    right = {most}")
+
+
+def write_few_terms(product: PlainProduct, out: Lines) -> None:
+    """All columns of the iterations that follow, some rows at a time, from registers to memory."""
+    lanes, body, tile, rows = product.lanes, Lines(), Lines(), Lines()
+    product.write_stores(body)
+    if work(body, product.unit) > _PLAIN:
+        return
+    names = [of_row("sum", row) for row in range(TERMS_ABREAST)]
+    for row, name in enumerate(names):
+        tile.add(f"{name} = {product.tiles.zero}")
+        product.least(rows, of_row("line", row), f"from_ + {row}", "last_row - 1")
+    place = total(product.b, scaled("k", product.down), VECTOR)
+    tile.add(f"for k in range(0, {product.k}):")
+    tile.add(f"    y = {product.columns_at(place)}")
+    for row, name in enumerate(names):
+        moved = scaled(of_row("line", row), product.row), scaled("k", product.inner)
+        one = product.repeated(total(product.a, *moved))
+        tile.add(f"    {name} = {product.tiles.added(one, 'y', name)}")
+    for row, name in enumerate(names):  # no row twice: what is stored may be read from its place
+        tile.add(f"if from_ + {row} < last_row:")
+        tile.add(f"    i = {of_row('line', row)}")
+        tile.add(f"    acc = {name}")
+        tile.extend(body, 1)
+    write_span(product, out)
+    whole = int(not product.tiles.wide)  # masks of narrow registers are vectors
+    write_vector_loop(rows, "left", "right", lanes, Bodies(tile, tile, whole, {}))
+    out.add(f"for from_ in range(first_row, last_row, {TERMS_ABREAST}):")
+    out.extend(rows, 1)
+
+
+def write_one_step(product: PlainProduct, out: Lines) -> None:
+    """The results of all iterations that follow, as they lie: memory is one stream.
+
+    Iterations are equal parts of all elements here, not of rows and columns, so that no two
+    workers write columns of the same rows: processors bring near what lies behind a run.
+    """
+    lanes, row, body, b = product.lanes, Lines(), Lines(), product.stage.b
+    row.add(f"left = 0 if i * {product.n} > begun else begun - i * {product.n}")
+    product.least(row, "right", f"past - i * {product.n}", str(product.n))
+    row.add(f"x = {product.repeated(total(product.a, scaled('i', product.row)))}")
+    place = total(product.b, scaled(VECTOR, product.across))
+    other = product.columns_at(place)
+    if product.across != 1:
+        apart = f"load_strided({b.operand}, {place}, {product.across}, m)"
+        other = product.panels.widened(apart)
+    body.add(f"acc = {product.tiles.added('x', other, product.tiles.zero)}")
+    product.write_stores(body)
+    count = whole_vectors(work(body, product.unit), 1)
+    write_vector_loop(row, "left", "right", lanes, Bodies(body, body, count, {}))
+    out.add("if o < reached:")
+    out.add("    continue")  # an earlier iteration went on here
+    out.add("parts = groups * chunks")
+    product.least(out, "reached", "o + parts - o % parts", "end")
+    out.add(f"cells = {product.m} * {product.n}")
+    out.add(f"begun = o % parts * cells // parts // {PART} * {PART}")
+    out.add("past = cells")
+    out.add("if reached % parts > 0:")
+    out.add(f"    past = reached % parts * cells // parts // {PART} * {PART}")
+    out.add(f"for i in range(begun // {product.n}, (past + {product.n} - 1) // {product.n}):")
+    out.extend(row, 1)

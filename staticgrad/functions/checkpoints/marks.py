@@ -1,0 +1,140 @@
+"""Marks for policies of recomputation: what shall be kept, or computed again first."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, overload
+
+from staticgrad.errors import ArgumentError
+from staticgrad.errors.wording import shown
+from staticgrad.functions.call_types import P, R
+from staticgrad.functions.checkpoints.kept_values import kept_values
+from staticgrad.functions.checkpoints.saveable import Saveable, names_given, parts_of
+from staticgrad.functions.trees import flatten, mapped, unflatten
+from staticgrad.ir.graph import Node, Symbolic, ancestors, next_serial
+from staticgrad.ir.kinds import AnyValue, Operand, binding_kind
+from staticgrad.ir.value import Value
+from staticgrad.ops.marks import Checkpoint, CheckpointName, Recomputed
+
+
+@overload
+def checkpoint(x: Callable[P, R], policy: Saveable | None = None) -> Callable[P, R]: ...
+@overload
+def checkpoint(x: Operand[AnyValue]) -> AnyValue: ...
+def checkpoint(x: Any, policy: Any = None) -> Any:
+    """x itself, marked to be kept: no policy or budget drops it and computes it again.
+
+    Where a step is compiled to use less memory (``compile(checkpoint=..., memory_budget=...)``),
+    the values between marked ones are what is recomputed first. Of a function it is one that marks
+    the values that it takes and gives, so that what it computes inside is recomputed first; of
+    tensors, one that records nothing and runs once more when it is differentiated.
+
+    With a ``policy`` the function is one whose gradients compute again what the policy does not
+    save, whatever the budget. Its results and gradients keep their bytes.
+
+    Args:
+        x: a value; or a function of values in containers.
+        policy: of a function, what is saved of what it computes: one of
+            ``sg.checkpoint_policies``, or a function ``policy(op, *types)`` of an op and the types
+            of its operands that says whether the result is.
+
+    Returns:
+        The value, or the function.
+
+    Raises:
+        DTypeError: something that is no value, array or function.
+        ArgumentError: no policy, or one of a value; when the function is called, a name in the
+            policy that no value has.
+
+    >>> import staticgrad as sg
+    >>> x, w = sg.input("x", (3,), "float64"), sg.parameter("w", [1.0, 2.0, 3.0])
+    >>> layer = checkpoint(lambda x: sg.tanh(x * w))
+    >>> sg.evaluate(layer(layer(x)).sum(), {"x": [0.0, 0.0, 0.0]})
+    array(0.)
+    >>> again = checkpoint(lambda x: sg.tanh(x * w), sg.checkpoint_policies.nothing_saveable)
+    >>> graph = sg.Graph({"dw": sg.grad(again(x).sum(), w)})  # of the sum alone
+    >>> str(graph).count("again("), str(graph).count("tanh")
+    (2, 1)
+    """
+    if not callable(x) or isinstance(x, Value):
+        if policy is not None:
+            raise ArgumentError(
+                f"checkpoint: a policy says what is saved of what a function computes, and"
+                f" {shown(x)} is a value",
+                hint="sg.checkpoint(f, policy=...)(x); a value is kept by sg.checkpoint(x), and"
+                ' named by sg.checkpoint_name(x, "name")',
+            )
+        return Checkpoint()(x)
+    f: Callable[..., Any] = x
+    if policy is not None:
+        parts_of(policy)
+
+    @functools.wraps(f, updated=())
+    def marked(*args: Any, **kwargs: Any) -> Any:
+        leaves, tree = flatten((args, kwargs))
+        kind: Any = binding_kind(tuple(leaves))
+        if kind is not Symbolic.kind:
+            return kind.recomputed(functools.partial(f, **kwargs), args, policy)
+        if policy is not None:
+            return _with_region(f, policy, args, kwargs)
+        args, kwargs = unflatten(tree, [_marked(leaf) for leaf in leaves])
+        return mapped(_marked, f(*args, **kwargs))
+
+    return marked
+
+
+def checkpoint_name(x: Operand[AnyValue], name: str) -> AnyValue:
+    """x itself, under a name by which policies know it.
+
+    ``sg.checkpoint_policies.save_only_these_names("h")`` and its kin speak of such names. Several
+    values may share one. It stays in the text of graphs and in files, and costs nothing in a run.
+
+    Args:
+        x: a value.
+        name: any text but the empty one.
+
+    Returns:
+        The same numbers; gradients flow through.
+
+    Raises:
+        ArgumentError: no name.
+        DTypeError: something that is no value or array.
+
+    >>> import staticgrad as sg
+    >>> h = sg.checkpoint_name(sg.exp(sg.input("x", (3,))), "h")
+    >>> 'checkpoint_name{known_as="h"}(' in str(sg.Graph(h))
+    True
+    """
+    return CheckpointName(names_given("checkpoint_name", [name])[0])(x)
+
+
+def _marked(leaf: Any) -> Any:
+    return Checkpoint()(leaf) if isinstance(leaf, Value) else leaf
+
+
+def _with_region(f: Callable[..., Any], policy: Saveable, args: Any, kwargs: Any) -> Any:
+    """What ``f`` gives of values of graphs, marked to be computed again but for what is saved."""
+    since = next_serial()
+    found = f(*args, **kwargs)
+    leaves = [leaf for leaf in flatten(found)[0] if isinstance(leaf, Symbolic)]
+    inside = sorted(ancestors(leaves, oldest=since), key=lambda node: node.serial)
+    kept = [value for node in kept_values(policy, inside) for value in node.values]
+    begins = _read_from_outside(inside)
+
+    def closed(leaf: Any) -> Any:
+        own = isinstance(leaf, Symbolic) and leaf.node.serial > since and not leaf.node.is_leaf
+        if not own or not leaf.dtype.is_float:
+            return leaf
+        return Recomputed(len(kept))(leaf, *begins, *kept)
+
+    return mapped(closed, found)
+
+
+def _read_from_outside(inside: Sequence[Node]) -> list[Symbolic]:
+    """The values that these nodes read and that are none of theirs; leaves are always there."""
+    own = {*inside}
+    read = (arg for node in inside for arg in node.args)
+    return [
+        *{arg.key: arg for arg in read if arg.node not in own and not arg.node.is_leaf}.values()
+    ]

@@ -1,0 +1,208 @@
+"""What ``sg.checkpoint(f, policy=...)`` saves: predicates over ops, under the names of JAX.
+
+A policy is called with an op and the types of its operands, and says whether the result is kept
+from forward to backward: ``policy(op, *types)``. Everything else that the function computes runs
+again. Any function of that form will do; these are the usual ones. Public as
+``sg.checkpoint_policies``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.families import like
+from staticgrad.functions.checkpoints.saveable import (
+    ButNames,
+    EitherRule,
+    OnlyNames,
+    Saveable,
+    maker,
+    names_given,
+    parts_of,
+)
+from staticgrad.ir.op import Op
+from staticgrad.types.tensor import TensorType
+
+__all__ = [
+    "checkpoint_dots",
+    "checkpoint_dots_with_no_batch_dims",
+    "dots_saveable",
+    "dots_with_no_batch_dims_saveable",
+    "everything_saveable",
+    "nothing_saveable",
+    "save_any_names_but_these",
+    "save_anything_except_these_names",
+    "save_from_both_policies",
+    "save_only_these_names",
+]
+
+_DOTS: Final = ("matmul", "conv", "conv_filter", "conv_image")
+
+
+def everything_saveable(op: Op, *types: TensorType) -> bool:
+    """Nothing runs again.
+
+    Args:
+        op: any.
+        types: of its operands.
+
+    Returns:
+        True.
+
+    >>> import staticgrad as sg
+    >>> h = sg.input("h", (4,), "float64")
+    >>> block = sg.checkpoint(sg.tanh, policy=sg.checkpoint_policies.everything_saveable)
+    >>> sg.evaluate(sg.grad(block(h).sum(), h), {"h": [0.0] * 4})
+    array([1., 1., 1., 1.])
+    """
+    return True
+
+
+def nothing_saveable(op: Op, *types: TensorType) -> bool:
+    """Only what the function takes is kept.
+
+    Args:
+        op: any.
+        types: of its operands.
+
+    Returns:
+        False.
+
+    >>> import staticgrad as sg
+    >>> h = sg.input("h", (4,), "float64")
+    >>> block = sg.checkpoint(sg.tanh, policy=sg.checkpoint_policies.nothing_saveable)
+    >>> sg.evaluate(sg.grad(block(h).sum(), h), {"h": [0.0] * 4})
+    array([1., 1., 1., 1.])
+    """
+    return False
+
+
+def dots_saveable(op: Op, *types: TensorType) -> bool:
+    """Products of matrices and convolutions are kept: they take the longest to run again.
+
+    Args:
+        op: any.
+        types: of its operands.
+
+    Returns:
+        Whether it is one of these.
+
+    >>> import staticgrad as sg
+    >>> x, w = sg.input("x", (2, 3), "float64"), sg.input("w", (3, 3), "float64")
+    >>> layer = sg.checkpoint(
+    ...     lambda x: sg.tanh(x @ w), policy=sg.checkpoint_policies.dots_saveable
+    ... )
+    >>> str(sg.Graph(sg.grad(layer(x).sum(), w))).count("matmul")
+    2
+    """
+    return op.name in _DOTS
+
+
+def dots_with_no_batch_dims_saveable(op: Op, *types: TensorType) -> bool:
+    """Products of two matrices are kept, those of stacks of matrices run again.
+
+    Of a transformer that keeps its linear layers, and not the scores of its attention. A stack
+    times one matrix is one product of two matrices.
+
+    Args:
+        op: any.
+        types: of its operands.
+
+    Returns:
+        Whether it is a product of operands with two axes.
+
+    >>> import staticgrad as sg
+    >>> q = sg.input("q", (8, 5, 3), "float64")
+    >>> scores = sg.checkpoint(
+    ...     lambda q: sg.tanh(q @ sg.swapaxes(q, 1, 2)),
+    ...     policy=sg.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    ... )
+    >>> str(sg.Graph(sg.grad(scores(q).sum(), q))).count("matmul")
+    3
+    """
+    return op.name == "matmul" and all(len(each.shape) == 2 for each in types)
+
+
+checkpoint_dots = dots_saveable
+checkpoint_dots_with_no_batch_dims = dots_with_no_batch_dims_saveable
+
+
+@maker
+def save_only_these_names(*names: str) -> Saveable:
+    """Values with one of these names are kept, and nothing else.
+
+    Args:
+        names: as ``sg.checkpoint_name`` gave them.
+
+    Returns:
+        The policy.
+
+    Raises:
+        ArgumentError: no name, or something that is none.
+
+    >>> import staticgrad as sg
+    >>> x = sg.input("x", (3,), "float64")
+    >>> def f(x):
+    ...     h = sg.checkpoint_name(sg.exp(x), "h")
+    ...     return sg.sin(sg.sin(h))
+    >>> kept = sg.checkpoint(f, policy=sg.checkpoint_policies.save_only_these_names("h"))
+    >>> text = str(sg.Graph(sg.grad(kept(x).sum(), x)))
+    >>> text.count("exp("), text.count("sin(")  # the inner sine runs again
+    (1, 1)
+    """
+    return OnlyNames(names_given("save_only_these_names", names))
+
+
+@maker
+@like(save_only_these_names)
+def save_any_names_but_these(*names: str) -> Saveable:
+    """Values with a name are kept, those with one of these, and those without any, run again.
+
+    >>> import staticgrad as sg
+    >>> sg.checkpoint_policies.save_any_names_but_these("scores")
+    save_any_names_but_these('scores')
+    """
+    return ButNames(names_given("save_any_names_but_these", names), False)
+
+
+@maker
+@like(save_only_these_names)
+def save_anything_except_these_names(*names: str) -> Saveable:
+    """All is kept but values with one of these names.
+
+    >>> import staticgrad as sg
+    >>> sg.checkpoint_policies.save_anything_except_these_names("scores")
+    save_anything_except_these_names('scores')
+    """
+    return ButNames(names_given("save_anything_except_these_names", names), True)
+
+
+@maker
+def save_from_both_policies(*policies: Saveable) -> Saveable:
+    """What one of the policies keeps is kept.
+
+    Args:
+        policies: any number of them.
+
+    Returns:
+        The policy.
+
+    Raises:
+        ArgumentError: one that is no policy.
+
+    >>> from staticgrad import checkpoint_policies as cp
+    >>> cp.save_from_both_policies(cp.dots_saveable, cp.save_only_these_names("h"))
+    save_from_both_policies(dots_saveable, save_only_these_names('h'))
+    """
+    return EitherRule(tuple(part for each in policies for part in parts_of(each)))
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> NoReturn:
+        raise no_such_name("sg.checkpoint_policies", name, tuple(__all__))

@@ -1,0 +1,1 @@
+"""Functions over images [batch, channels, places...]: windows, pools, sizes, places."""

@@ -1,0 +1,1 @@
+"""Loops and branches over values, and what is made of them: running totals, equations."""

@@ -1,0 +1,138 @@
+"""Loops and branches of define-by-run tensors: Python runs them, and the tape records each trip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
+
+from staticgrad.errors import StaticgradError
+from staticgrad.functions.draws.folded import Draws, loop_at_once
+from staticgrad.functions.trees import flatten, unflatten
+from staticgrad.ir.functional import functions
+from staticgrad.ir.kinds import binding_kind
+from staticgrad.ir.session import body_of_a
+from staticgrad.ir.value import Value
+from staticgrad.ops.elementwise import is_weak
+
+#: Whether a trip is run that no loop makes: for what it reads.
+_unmade: ContextVar[bool] = ContextVar("_unmade", default=False)
+
+
+def is_eager(leaves: Sequence[Any]) -> bool:
+    """Whether values compute at once."""
+    return binding_kind(tuple(leaves)).computes
+
+
+@loop_at_once()
+def run_loop(
+    trip: Callable[[Any, Any, Any], tuple[Any, Any]],
+    init: Any,
+    slices: Sequence[Any],
+    trips: Any,
+    reverse: bool,
+) -> tuple[Any, Any]:
+    """As ``for``; of no trips the outputs have the types that a trip over zeros would give."""
+    first, tree = flatten(init)
+    kind = binding_kind((*first, *slices))
+    # Numbers stay what they are: they take the dtype of what they meet.
+    carry = unflatten(tree, [leaf if is_weak(leaf) else _lifted(kind, leaf) for leaf in first])
+    stacks: list[list[Any]] = []
+    shape = None
+    draws = Draws()
+    for i in reversed(range(trips)) if reverse else range(trips):
+        with draws.trip(i), body_of_a("a loop"):
+            carry, output = trip(kind.lift(i), carry, [each[i] for each in slices])
+        leaves, shape = flatten(output)
+        stacks.append(leaves)
+    carry = unflatten(flatten(carry)[1], [_lifted(kind, leaf) for leaf in flatten(carry)[0]])
+    if shape is None:
+        zeros = [_row_of_zeros(each) for each in slices]
+        with draws.trip(0), body_of_a("a loop"):
+            moved, output = trip(kind.lift(0), carry, zeros)
+        leaves, shape = flatten(output)
+        made = [_lifted(kind, leaf) for leaf in leaves]
+        none = [functions.where(False, leaf, functions.zeros_like(leaf)) for leaf in made]
+        empty = [functions.stack([leaf], 0)[:0] for leaf in none]
+        return _unmoved(kind, carry, moved), unflatten(shape, empty)
+    if reverse:
+        stacks.reverse()
+    rows = [[_lifted(kind, leaf) for leaf in column] for column in zip(*stacks, strict=True)]
+    return carry, unflatten(shape, [functions.stack(row, 0) for row in rows])
+
+
+def _row_of_zeros(each: Any) -> Any:
+    """A row of an array without rows: the sum over them, which has a gradient."""
+    total = functions.sum(each, 0)
+    return total if total.dtype == each.dtype else functions.zeros_like(each, shape=total.shape)
+
+
+def _unmoved(kind: type[Any], carry: Any, moved: Any) -> Any:
+    """A carry that no trip has moved; what a trip would read has a gradient, of zeros.
+
+    So it has in a graph, whose loop may have any number of trips. The cotangent is masked, so that
+    no infinite derivative of the trip that was not made meets a zero.
+    """
+    leaves, tree = flatten(carry)
+    found = []
+    for leaf, after in zip(leaves, map(partial(_lifted, kind), flatten(moved)[0]), strict=False):
+        linked = leaf.dtype.is_float and (after.dtype, after.shape) == (leaf.dtype, leaf.shape)
+        found.append(functions.where(False, after, leaf) if linked else leaf)
+    return unflatten(tree, [*found, *leaves[len(found) :]])
+
+
+@loop_at_once()
+def run_while(test: Callable[[Any], Any], body: Callable[[Any], Any], init: Any, most: Any) -> Any:
+    """As ``while``; of no trips a loop with a bound has gradients of zeros, as in a graph."""
+    carry, done = init, 0
+    draws = reached = Draws()
+    if most is None and _unmade.get():
+        return carry  # nobody knows whether it would end
+    while most is None or done < most:
+        with draws.trip(done), body_of_a("a loop"):
+            if not bool(_number(test(carry))):
+                break
+            carry, done = body(carry), done + 1
+            reached = Draws()
+    if done:
+        reached.further()  # the test of the trip that was not made began again
+    return carry if done or most is None else _linked(body, carry, draws)
+
+
+def _linked(body: Callable[[Any], Any], carry: Any, draws: Draws) -> Any:
+    """The carry of a loop without trips, with an edge to what a trip would read.
+
+    A trip may be one that fails where the test does, as where it looks something up: then there is
+    no such edge.
+    """
+    leaves, tree = flatten(carry)
+    kind = binding_kind(tuple(leaves))
+    before = _unmade.set(True)
+    try:
+        with draws.trip(0), body_of_a("a loop"):
+            moved = body(carry)
+    except (StaticgradError, ArithmeticError, LookupError, ValueError):
+        return carry
+    finally:
+        _unmade.reset(before)
+    lifted = unflatten(tree, [_lifted(kind, leaf) for leaf in leaves])
+    found, _ = flatten(_unmoved(kind, lifted, moved))
+    kept = [new if isinstance(old, Value) else old for old, new in zip(leaves, found, strict=True)]
+    return unflatten(tree, kept)
+
+
+def run_branch(index: Any, cases: Sequence[Callable[..., Any]], operands: Sequence[Any]) -> Any:
+    """As ``if``."""
+    place = min(max(int(_number(index)), 0), len(cases) - 1)
+    with body_of_a("a branch"):
+        return cases[place](*operands)
+
+
+def _lifted(kind: type[Any], leaf: Any) -> Any:
+    return leaf if isinstance(leaf, Value) else kind.lift(leaf)
+
+
+def _number(value: Any) -> Any:
+    """The one number of a tensor, or of what is a number already."""
+    return value.item() if hasattr(value, "item") else value

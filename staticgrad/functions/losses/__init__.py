@@ -1,0 +1,1 @@
+"""Losses, and the distances that they are made of."""

@@ -1,0 +1,380 @@
+"""More losses, by their names in ``torch.nn.functional``, which has the same options.
+
+Each takes ``reduction``: "mean" of all, "sum" of all, or "none": as many losses as there are
+elements or rows. Operands have one shape, or one of them is 0-d; they do not broadcast.
+"""
+
+from __future__ import annotations
+
+from math import log as log_of, pi
+from typing import Any, Final, Literal
+
+from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
+from staticgrad.errors.wording import shown
+from staticgrad.families import like
+from staticgrad.functions.aggregate import mean
+from staticgrad.functions.losses.basic import (
+    Reduction,
+    alike,
+    cross_entropy,
+    masked,
+    mse,
+    of_classes,
+    reduced,
+)
+from staticgrad.functions.nn import softplus
+from staticgrad.ir.calls import publish
+from staticgrad.ir.functional import functions
+from staticgrad.ir.kinds import AnyValue
+from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.operands import as_values, floating, is_number, related
+from staticgrad.ops.selection import maximum, where
+
+__all__ = [
+    "binary_cross_entropy",
+    "gaussian_nll_loss",
+    "hinge_embedding_loss",
+    "kl_div",
+    "l1_loss",
+    "margin_ranking_loss",
+    "multi_margin_loss",
+    "multilabel_soft_margin_loss",
+    "nll_loss",
+    "poisson_nll_loss",
+    "smooth_l1_loss",
+    "soft_margin_loss",
+]
+
+#: What a logarithm of a probability is held above, so that no loss is infinite.
+_LOWEST_LOG: Final = -100.0
+
+
+@like(mse)
+def l1_loss(
+    prediction: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
+) -> AnyValue:
+    """abs(prediction - target).
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.l1_loss([1.0, -2.0], [0.0, 0.0]))
+    array(1.5)
+    """
+    one, other = alike("l1_loss", prediction, target)
+    found: AnyValue = reduced("l1_loss", functions.absolute(one - other), reduction)
+    return found
+
+
+@like(mse)
+def smooth_l1_loss(
+    prediction: Operand[AnyValue],
+    target: Operand[AnyValue],
+    reduction: Reduction = "mean",
+    beta: float = 1.0,
+) -> AnyValue:
+    """r ** 2 / (2 beta) where abs(r) < beta, else abs(r) - beta / 2; r = prediction - target.
+
+    Args:
+        beta: where the square ends and the line begins; positive.
+
+    Raises:
+        ShapeError: the shapes differ; they do not broadcast, unless one is 0-d.
+        ArgumentError: a ``beta`` that is not positive; another reduction.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.smooth_l1_loss([0.5, 3.0], [0.0, 0.0], "none"))
+    array([0.125, 2.5  ])
+    """
+    if not is_number(beta) or not beta > 0:
+        raise ArgumentError(f"smooth_l1_loss: beta={shown(beta)} is not a positive number")
+    one, other = alike("smooth_l1_loss", prediction, target)
+    away: Any = one - other
+    size = functions.absolute(away)
+    losses = where(size < beta, away * away * (0.5 / beta), size - 0.5 * beta)
+    found: AnyValue = reduced("smooth_l1_loss", losses, reduction)
+    return found
+
+
+@like(cross_entropy)
+def nll_loss(
+    log_probabilities: Operand[AnyValue],
+    labels: Operand[AnyValue],
+    reduction: Reduction = "mean",
+    weight: Operand[AnyValue] | None = None,
+    ignore_index: int | None = None,
+) -> AnyValue:
+    """The negative log-probability of each label.
+
+    Args:
+        log_probabilities: floating [..., C], as ``log_softmax`` gives them.
+
+    Returns:
+        A 0-d value, or the losses [...].
+
+    Raises:
+        DTypeError: labels that are no integers.
+        ShapeError: not one label for each row; weights that are not [C].
+        ArgumentError: another reduction.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.nll_loss([[-0.5, -1.0], [-2.0, -0.25]], [0, 1]))
+    array(0.375)
+    """
+    scores, classes = as_values("nll_loss", log_probabilities, labels)
+    scores = floating("nll_loss", scores)
+    if not classes.dtype.is_integer:
+        raise DTypeError(f"nll_loss: the labels are {classes.type}, not integers")
+    if classes.ndim + 1 != scores.ndim:
+        raise ShapeError(
+            f"nll_loss: labels {classes.type} for log-probabilities {scores.type}: one label per"
+            " row",
+            related=related(scores, classes),
+        )
+    classes, counts, share = of_classes("nll_loss", scores, classes, weight, ignore_index)
+    picked = functions.take_along_axis(scores, classes[..., None], -1)
+    losses = -functions.squeeze(picked, -1)
+    found: AnyValue = masked("nll_loss", losses, counts, share, reduction)
+    return found
+
+
+@like(mse)
+def kl_div(
+    log_probabilities: Operand[AnyValue],
+    target: Operand[AnyValue],
+    reduction: Reduction | Literal["batchmean"] = "mean",
+    log_target: bool = False,
+) -> AnyValue:
+    """target * (log(target) - log_probabilities), 0 where the target is; summed, the divergence.
+
+    Args:
+        log_probabilities: floating, the logarithms of what is compared with the target.
+        target: probabilities of the same shape, or one of the two is 0-d.
+        reduction: also ``"batchmean"``, the sum divided by the size of the first axis: the mean
+            divergence of a batch.
+        log_target: the target, too, is given by its logarithms.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.kl_div(sg.log([0.5, 0.5]), [1.0, 0.0], "sum")).round(4)
+    np.float64(0.6931)
+    """
+    scores, wanted = alike("kl_div", log_probabilities, target)
+    if log_target:
+        losses: Any = functions.exp(wanted) * (wanted - scores)
+    else:
+        losses = functions.xlogy(wanted, wanted) - wanted * scores
+    if reduction == "batchmean":
+        if not losses.ndim:
+            raise RankError("kl_div: the mean over a batch of one number", related=related(scores))
+        losses, reduction = functions.sum(losses) / losses.shape[0], "none"
+    found: AnyValue = reduced("kl_div", losses, reduction)
+    return found
+
+
+@like(mse)
+def binary_cross_entropy(
+    probability: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
+) -> AnyValue:
+    """-(t log p + (1 - t) log(1 - p)), logarithms held above -100.
+
+    Of log-odds ``binary_cross_entropy_with_logits`` is exact.
+
+    Args:
+        probability, target: floating in [0, 1], of one shape, or one of them 0-d.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.binary_cross_entropy([0.5, 0.0], [1.0, 1.0], "none")).round(4)
+    array([  0.6931, 100.    ])
+    """
+    p, t = alike("binary_cross_entropy", probability, target)
+    likely: Any = maximum(functions.log(p), _LOWEST_LOG)
+    unlikely: Any = maximum(functions.log1p(-p), _LOWEST_LOG)
+    losses = -(t * likely + (1.0 - t) * unlikely)
+    found: AnyValue = reduced("binary_cross_entropy", losses, reduction)
+    return found
+
+
+@like(mse)
+def poisson_nll_loss(
+    prediction: Operand[AnyValue],
+    target: Operand[AnyValue],
+    log_input: bool = True,
+    reduction: Reduction = "mean",
+    eps: float = 1e-8,
+) -> AnyValue:
+    """exp(x) - t * x of the logarithm x of a rate; of the rate itself x - t * log(x + eps).
+
+    Args:
+        prediction: x.
+        target: counts t, of the same shape, or one of the two is 0-d.
+        log_input: whether x is the logarithm.
+        eps: keeps the logarithm of a rate of 0 finite.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.poisson_nll_loss([0.0, 1.0], [2.0, 3.0], reduction="none")).round(4)
+    array([ 1.    , -0.2817])
+    """
+    x, t = alike("poisson_nll_loss", prediction, target)
+    losses: Any = functions.exp(x) - t * x if log_input else x - t * functions.log(x + eps)
+    found: AnyValue = reduced("poisson_nll_loss", losses, reduction)
+    return found
+
+
+@like(mse)
+def gaussian_nll_loss(
+    prediction: Operand[AnyValue],
+    target: Operand[AnyValue],
+    var: Operand[AnyValue],
+    full: bool = False,
+    eps: float = 1e-6,
+    reduction: Reduction = "mean",
+) -> AnyValue:
+    """(log v + (x - t) ** 2 / v) / 2 of a variance v, held above eps; ``full``: + log(2 pi) / 2.
+
+    Args:
+        var: v, which broadcasts with the others.
+        full: whether to add the constant.
+        eps: the least variance, through which no gradient flows.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.gaussian_nll_loss([1.0, 2.0], [0.0, 2.0], 1.0))
+    array(0.25)
+    """
+    x, t = alike("gaussian_nll_loss", prediction, target)
+    spread: Any = maximum(as_values("gaussian_nll_loss", x, var)[1], eps)
+    away: Any = x - t
+    losses = 0.5 * (functions.log(spread) + away * away / spread)
+    losses = losses + 0.5 * log_of(2.0 * pi) if full else losses
+    found: AnyValue = reduced("gaussian_nll_loss", losses, reduction)
+    return found
+
+
+@like(mse)
+def hinge_embedding_loss(
+    x: Operand[AnyValue],
+    target: Operand[AnyValue],
+    margin: float = 1.0,
+    reduction: Reduction = "mean",
+) -> AnyValue:
+    """x where the target is 1, and max(0, margin - x) where it is -1.
+
+    Args:
+        x: floating, distances.
+        target: 1 or -1, of the same shape, or one of the two is 0-d.
+        margin: how far apart those of target -1 should be.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.hinge_embedding_loss([0.5, 0.25], [1, -1], reduction="none"))
+    array([0.5 , 0.75])
+    """
+    value, t = alike("hinge_embedding_loss", x, target)
+    losses = where(t > 0, value, maximum(margin - value, 0.0))
+    found: AnyValue = reduced("hinge_embedding_loss", losses, reduction)
+    return found
+
+
+@like(mse)
+def margin_ranking_loss(
+    x1: Operand[AnyValue],
+    x2: Operand[AnyValue],
+    target: Operand[AnyValue],
+    margin: float = 0.0,
+    reduction: Reduction = "mean",
+) -> AnyValue:
+    """max(0, margin - t * (x1 - x2)): x1 ranks above x2 where the target is 1, below where -1.
+
+    Args:
+        x1, x2, target: of one shape; what is 0-d goes with every shape.
+        margin: by how much one should be above the other.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.margin_ranking_loss([1.0, 1.0], [0.0, 3.0], [1, 1], reduction="none"))
+    array([0., 2.])
+    """
+    one, other = alike("margin_ranking_loss", x1, x2)
+    away, t = alike("margin_ranking_loss", one - other, target)
+    losses = maximum(margin - t * away, 0.0)
+    found: AnyValue = reduced("margin_ranking_loss", losses, reduction)
+    return found
+
+
+@like(mse)
+def soft_margin_loss(
+    x: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
+) -> AnyValue:
+    """log(1 + exp(-t * x)) of targets 1 and -1, without overflow.
+
+    Args:
+        x: floating, scores.
+        target: 1 or -1, of the same shape, or one of the two is 0-d.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.soft_margin_loss([0.0, 1000.0], [1, -1], "none")).round(4)
+    array([6.931e-01, 1.000e+03])
+    """
+    value, t = alike("soft_margin_loss", x, target)
+    found: AnyValue = reduced("soft_margin_loss", softplus(-t * value), reduction)
+    return found
+
+
+@like(mse)
+def multilabel_soft_margin_loss(
+    x: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
+) -> AnyValue:
+    """The mean along the last axis of softplus(x) - t * x: each class by itself is there or not.
+
+    Args:
+        x: floating [..., C], log-odds.
+        target: [..., C], 1 where a class is there, else 0.
+
+    Returns:
+        A 0-d value, or a loss for each row [...].
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.multilabel_soft_margin_loss([[0.0, 9.0]], [[1, 1]], "none")).round(4)
+    array([0.3466])
+    """
+    value, t = alike("multilabel_soft_margin_loss", x, target)
+    rows = mean(softplus(value) - t * value, -1)
+    found: AnyValue = reduced("multilabel_soft_margin_loss", rows, reduction)
+    return found
+
+
+@like(mse)
+def multi_margin_loss(
+    x: Operand[AnyValue],
+    labels: Operand[AnyValue],
+    p: int = 1,
+    margin: float = 1.0,
+    reduction: Reduction = "mean",
+) -> AnyValue:
+    """The sum over other classes j of max(0, margin - x[label] + x[j]) ** p, divided by C.
+
+    Args:
+        x: floating [..., C], a score for each class.
+        labels: integers [...].
+        p: 1 or 2.
+        margin: by how much the score of the label should be above each other.
+
+    Returns:
+        A 0-d value, or a loss for each row [...].
+
+    Raises:
+        ArgumentError: another p, another reduction.
+        DTypeError: labels that are no integers.
+        ShapeError: not one label for each row.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.multi_margin_loss([[1.0, 0.5, -3.0]], [0]))
+    array(0.16666667)
+    """
+    if p not in (1, 2):
+        raise ArgumentError(f"multi_margin_loss: p={shown(p)} is neither 1 nor 2")
+    scores, classes = as_values("multi_margin_loss", x, labels)
+    own: Any = -nll_loss(scores, classes, "none")[..., None]
+    over: Any = maximum(margin - own + scores, 0.0)
+    others = functions.one_hot(classes, scores.shape[-1], bool)
+    kept = where(others, 0.0, over if p == 1 else over * over)
+    found: AnyValue = reduced("multi_margin_loss", mean(kept, -1), reduction)
+    return found
+
+
+publish(globals(), __name__, __all__)

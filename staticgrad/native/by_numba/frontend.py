@@ -1,0 +1,115 @@
+"""Kernel source -> LLVM modules by Numba's pipeline.
+
+The entry and the helpers of a source become a :class:`KernelFunction` each, which Numba types and
+lowers; a helper is kept for the process by its text, so that it is compiled once for each choice of
+argument types. A small LLVM function gives the entry the name and signature that the driver calls.
+Importing this module imports Numba.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+from typing import Any, Final
+
+from numba.core import types
+
+from staticgrad.native.by_numba.simd import WORDS, numba_type
+from staticgrad.native.by_numba.target import KernelFunction
+from staticgrad.native.constants import CONSTANTS, ENTRY, MODULES
+from staticgrad.native.language.frontend import KERNEL_KINDS, Function, split_source
+from staticgrad.native.language.translation import KernelSourceError
+
+_SHIM: Final = """
+declare i32 @"{callee}"(ptr, ptr, ptr, i64, i64)
+define void @{symbol}(ptr %record, ptr %own, i64 %begin, i64 %end) #0 {{
+  %nothing = alloca ptr
+  %status = call i32 @"{callee}"(ptr %nothing, ptr %record, ptr %own, i64 %begin, i64 %end)
+  ret void
+}}
+"""
+
+_functions: dict[str, KernelFunction] = {}
+
+
+def modules(source: str, symbol: str) -> list[str]:
+    """The LLVM modules of a kernel, first that of ``symbol(record, own, begin, end)``.
+
+    Raises KernelSourceError when Numba cannot compile the source.
+    """
+    functions = split_source(source)
+    visible: dict[str, tuple[str, KernelFunction]] = {}
+    for name, function in functions.items():
+        visible[name] = _jitted(function, visible)
+    entry = visible[ENTRY][1]
+    if len(functions[ENTRY].syntax.parameters) != len(KERNEL_KINDS):
+        raise KernelSourceError(f"{ENTRY} takes {len(KERNEL_KINDS)} arguments")
+    signature = types.void(*map(numba_type, KERNEL_KINDS))
+    try:
+        entry.compile(signature)
+    except KernelSourceError:
+        raise
+    except Exception as error:  # Numba raises many kinds; none may reach a user
+        raise KernelSourceError(_reason(error)) from error
+    made: Any = entry.overloads[signature.args]
+    entry.targetctx.remove_user_function(made.entry_point)  # nothing calls it; it may be freed
+    callee = made.fndesc.llvm_func_name
+    return [_SHIM.format(symbol=symbol, callee=callee), *made.library.everything()]
+
+
+def _jitted(
+    function: Function, visible: dict[str, tuple[str, KernelFunction]]
+) -> tuple[str, KernelFunction]:
+    """The digest and the jitted function of a source's function, which sees those before it."""
+    _refuse_statements(function)
+    called = {name: known for name, known in visible.items() if name in function.body}
+    parts = [function.body, *(digest for digest, _ in called.values())]
+    digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+    found = _functions.get(digest)
+    if found is None:
+        namespace: dict[str, Any] = {**WORDS, **CONSTANTS, **MODULES, "__name__": __name__}
+        namespace |= {name: jitted for name, (_, jitted) in called.items()}
+        text = "\n" * function.above + function.body
+        exec(compile(text, f"<staticgrad {function.name}>", "exec"), namespace)
+        found = KernelFunction(namespace[function.name])
+        if function.name != ENTRY:
+            _functions[digest] = found
+    return digest, found
+
+
+def _refuse_statements(function: Function) -> None:
+    """Nobody would see an exception of a kernel, so none may be raised."""
+    for node in ast.walk(function.tree):
+        match node:
+            case ast.Raise() | ast.Assert():
+                line = f"kernel source line {function.above + node.lineno}"
+                raise KernelSourceError(f"{line}: a kernel cannot raise")
+            case ast.Call(func=ast.Name(id="range"), args=[_, _, ast.Constant(value=0)]):
+                line = f"kernel source line {function.above + node.lineno}"
+                raise KernelSourceError(f"{line}: a range's step must not be zero")
+
+
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
+_PLACE: Final = re.compile(r'<staticgrad \w+> \((\d+)\)|File "<staticgrad \w+>", line (\d+)')
+_OURS: Final = re.compile(r"\w+ does not take \([^)]*\)|local_\w+ needs .*|calls take .* only")
+_HEADING: Final = "Failed in nopython mode pipeline"
+_PLAIN: Final = {"int64": "word", "float64": "real", "bool": "truth"}
+_UNIFIED: Final = re.compile(r"Cannot unify (\S+) and (\S+) for '([^'.]+)[^']*'")
+
+
+def _reason(error: Exception) -> str:
+    """Numba's long message in one line: the place in the source and what was wrong there."""
+    text = _COLOUR.sub("", str(error))
+    ours, unified = _OURS.search(text), _UNIFIED.search(text)
+    place = _PLACE.search(text, ours.end() if ours else 0) or _PLACE.search(text)
+    if ours:
+        message = ours.group()
+    elif unified:
+        before, after, name = unified.groups()
+        message = f"{name} is {_PLAIN.get(before, before)} and becomes {_PLAIN.get(after, after)}"
+    else:
+        lines = [line.strip() for line in text.splitlines() if not line.startswith(_HEADING)]
+        message = next(filter(None, lines), type(error).__name__)
+    line = f" line {place.group(1) or place.group(2)}" if place else ""
+    return f"kernel source{line}: {message}"

@@ -1,0 +1,279 @@
+"""Writes LLVM IR text for one function: instructions, constants, declarations, scratch.
+
+It knows how values are spelled, not what the operations of the kernel language mean (that is
+:mod:`staticgrad.native.language.operations`) nor how control flow is found (:mod:`lowering`).
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+from staticgrad.native.language.kinds import Element, Vector, literal_value
+
+Operand = str | int | float | bool
+"""An SSA name or constant expression as text, or a literal of the source as a Python number."""
+
+
+External = tuple[str, tuple[str, ...]]
+"""Result type and argument types of a function that is declared, by its name."""
+
+
+def literal(element: Element, value: int | float | bool) -> str:
+    """The LLVM constant of a Python number in exactly this element type."""
+    return _spelled(element, value, repr(value))
+
+
+@functools.lru_cache(maxsize=1 << 10)
+def _spelled(element: Element, value: int | float | bool, text: str) -> str:
+    """The same; ``text`` tells numbers apart that are equal, such as zeros of both signs."""
+    exact = literal_value(element, value)
+    if element.kind != "f":
+        return str(int(exact))
+    number = float(exact)
+    return "0x7FF8000000000000" if number != number else f"0x{_bits(number):016X}"
+
+
+def _bits(value: float) -> int:
+    return int(struct.unpack("<Q", struct.pack("<d", value))[0])
+
+
+#: Instructions that a loop need not repeat whose operands it does not change. None of them can
+#: fail, and those of vectors are not among them: LLVM knows how many registers there are.
+_MOVED: Final = ("add i64 ", "sub i64 ", "mul i64 ", "getelementptr ")
+_NUMBERED: Final = re.compile(r"%v(\d+)")
+
+
+#: The module's metadata that says so of a branch: LLVM does not compute beforehand what is behind.
+SELDOM: Final = 999998
+
+
+class _Around:
+    """A loop that is being written: its instructions have the numbers behind ``first``."""
+
+    def __init__(self, first: int, line: int) -> None:
+        self.first = first
+        self.line = line  # which of the function's lines is left free for what is moved before it
+        self.moved: dict[str, str] = {}  # instruction -> name
+        self.names: set[str] = set()
+
+
+#: How the names of intrinsics begin that touch memory.
+_TOUCHING: Final = ("llvm.masked.", "llvm.prefetch.")
+
+
+class Emitter:
+    """Collects the text of one LLVM function, block by block.
+
+    An instruction that computes what another one has computed is not written again where that one
+    comes first on every path: who writes blocks says where that ends (``mark``, ``forget``).
+    """
+
+    def __init__(self, stem: str = "v") -> None:
+        self.lines: list[str] = []
+        self.bits: dict[str, str] = {}
+        """Bytes 0/1 that were widened -> the i1 per lane that they were."""
+        self.seldom: set[str] = set()
+        """Tests of what hardly ever holds."""
+        self.chosen: dict[str, tuple[str, Operand, Operand]] = {}
+        """Words that are one of two -> the i1 that chooses, and both."""
+        self._known: dict[str, str] = {}
+        self._order: list[str] = []
+        self.scratch: list[str] = []
+        self.externals: dict[str, External] = {}
+        self.callees: dict[str, str] = {}
+        self.tables: dict[str, bytes] = {}
+        self._stem = stem
+        self._count = 0
+        self._around: list[_Around] = []
+        self._sums: dict[str, tuple[Operand, Operand]] = {}
+
+    def fresh(self) -> str:
+        """A new SSA name."""
+        self._count += 1
+        return f"%{self._stem}{self._count}"
+
+    def do(self, instruction: str) -> str:
+        """The name of the value of an instruction that touches no memory; it is appended if new."""
+        known = self._known.get(instruction)
+        if known is not None:
+            return known
+        if self._around and instruction.startswith(_MOVED):
+            known = self._moved(instruction)
+            if known is not None:
+                return known
+        self._count += 1
+        name = self._known[instruction] = f"%{self._stem}{self._count}"
+        self.lines.append(f"  {name} = {instruction}")
+        self._order.append(instruction)
+        return name
+
+    def enter(self) -> None:
+        """A loop begins with the next block: what it need not repeat is written before it."""
+        self.lines.append("")
+        self._around.append(_Around(self._count, len(self.lines) - 1))
+
+    def leave(self) -> None:
+        """The innermost loop has been written."""
+        self._around.pop()
+
+    def _moved(self, instruction: str) -> str | None:
+        """The name of an instruction before the innermost loop; None if it depends on the loop."""
+        loop = self._around[-1]
+        for number in _NUMBERED.findall(instruction):
+            if int(number) > loop.first and number not in loop.names:
+                return None
+        for around in self._around:
+            known = around.moved.get(instruction)
+            if known is not None:
+                return known
+        name = self.fresh()
+        self.lines[loop.line] += f"  {name} = {instruction}\n"
+        loop.moved[instruction] = name
+        loop.names.add(name[2:])
+        return name
+
+    def _is_inside(self, value: Operand) -> bool:
+        """Whether the innermost loop computes a value."""
+        if not isinstance(value, str) or not value.startswith("%v"):
+            return False
+        loop = self._around[-1]
+        return int(value[2:]) > loop.first and value[2:] not in loop.names
+
+    def sum(self, a: Operand, b: Operand) -> str:
+        """The sum of two words, whose terms are known to ``place``."""
+        name = self.do(f"add i64 {word(a)}, {word(b)}")
+        self._sums[name] = a, b
+        return name
+
+    def place(self, element: str, base: Operand, index: Operand) -> str:
+        """The address of an element so far behind a base.
+
+        What the innermost loop does not change is added to the base before it, and numbers behind
+        all else, where instructions have room for them.
+        """
+        kind = f"getelementptr {element}, ptr"
+        if not self._around or not self._is_inside(index):
+            return self.do(f"{kind} {base}, i64 {word(index)}")
+        terms, at = list(self._terms(index)), str(base)
+        while isinstance(terms[0], str) and not self._is_inside(terms[0]):
+            at = self.do(f"{kind} {at}, i64 {terms.pop(0)}")
+        moving, *rest = sorted(terms, key=lambda each: not isinstance(each, str))
+        number = 0
+        for each in rest:
+            if isinstance(each, str):
+                moving = self.sum(moving, each)
+            else:
+                number += int(each)
+        at = self.do(f"{kind} {at}, i64 {word(moving)}")
+        return self.do(f"{kind} {at}, i64 {number}") if number else at
+
+    def _terms(self, index: Operand) -> Iterator[Operand]:
+        """The terms of a word as far as the innermost loop computes them."""
+        if isinstance(index, str) and index in self._sums and self._is_inside(index):
+            for each in self._sums[index]:
+                yield from self._terms(each)
+        else:
+            yield index
+
+    def read(self, instruction: str) -> str:
+        """Appends an instruction whose value depends on memory; returns its name."""
+        name = self.fresh()
+        self.lines.append(f"  {name} = {instruction}")
+        return name
+
+    def mark(self) -> int:
+        """A place to go back to with ``forget``."""
+        return len(self._order)
+
+    def forget(self, mark: int) -> None:
+        """What was computed since a place need not be computed where control comes next."""
+        for instruction in self._order[mark:]:
+            del self._known[instruction]
+        del self._order[mark:]
+
+    def effect(self, instruction: str) -> None:
+        """Appends an instruction without a value."""
+        self.lines.append(f"  {instruction}")
+
+    def allocate(self, element: Element, count: int) -> str:
+        """Stack room for ``count`` elements, aligned to 64 bytes, in the entry block."""
+        name = self.fresh()
+        self.scratch.append(f"  {name} = alloca [{count} x {element.llvm}], align 64")
+        return name
+
+    def slot(self, llvm: str) -> str:
+        """Stack room for one variable of an LLVM type, in the entry block."""
+        name = self.fresh()
+        self.scratch.append(f"  {name} = alloca {llvm}")
+        return name
+
+    def intrinsic(self, result: str, name: str, arguments: list[tuple[str, str]]) -> str:
+        """Calls a named LLVM intrinsic; ``arguments`` are (type, value) pairs."""
+        self.externals[name] = (result, tuple([kind for kind, _ in arguments]))
+        passed = ", ".join([f"{kind} {value}" for kind, value in arguments])
+        call = f"call {result} @{name}({passed})"
+        if result == "void":
+            self.effect(call)
+            return ""
+        return self.read(call) if name.startswith(_TOUCHING) else self.do(call)
+
+    def table(self, content: bytes) -> str:
+        """The address of constant bytes, which every function that names them shares."""
+        name = f"sg_table_{hashlib.blake2b(content, digest_size=8).hexdigest()}"
+        self.tables[name] = content
+        data = "".join(f"\\{byte:02X}" for byte in content)
+        kind = f"[{len(content)} x i8]"
+        self.callees[name] = f'@{name} = internal constant {kind} c"{data}", align 64'
+        return f"@{name}"
+
+    def splat(self, kind: Vector, scalar: str) -> str:
+        """Broadcasts a runtime scalar of the element type to all lanes."""
+        if kind.lanes == 1:
+            return scalar
+        first = self.do(f"insertelement {kind.llvm} poison, {kind.element.llvm} {scalar}, i64 0")
+        zeros = f"<{kind.lanes} x i32> zeroinitializer"
+        return self.do(f"shufflevector {kind.llvm} {first}, {kind.llvm} poison, {zeros}")
+
+
+def declaration(name: str, result: str, arguments: tuple[str, ...]) -> str:
+    """The line that declares an external function."""
+    return f"declare {result} @{name}({', '.join(arguments)})"
+
+
+def constant(kind: Vector, value: int | float | bool) -> str:
+    """A literal in every lane."""
+    text = literal(kind.element, value)
+    if kind.lanes == 1:
+        return text
+    return f"splat ({kind.element.llvm} {text})"
+
+
+def lane_numbers(kind: Vector) -> str:
+    """The constant 0, 1, 2, ... of an integer vector kind."""
+    if kind.lanes == 1:
+        return "0"
+    scalar = kind.element.llvm
+    return "<" + ", ".join(f"{scalar} {lane}" for lane in range(kind.lanes)) + ">"
+
+
+def word(value: Operand) -> str:
+    """The text of an int64 operand."""
+    if isinstance(value, str):
+        return value
+    return str(int(value))
+
+
+def suffix(kind: Vector) -> str:
+    """The type part of an intrinsic's mangled name (``v16f32``, ``i8``)."""
+    scalar = scalar_suffix(kind.element)
+    return scalar if kind.lanes == 1 else f"v{kind.lanes}{scalar}"
+
+
+def scalar_suffix(element: Element) -> str:
+    """The same of one lane, by its LLVM type."""
+    return {"float": "f32", "double": "f64"}.get(element.llvm, element.llvm)

@@ -1,0 +1,336 @@
+"""Lanes rearranged: halves, every other lane, horizontal trees, broadcasts, counting, literals.
+
+A horizontal operation is a tree by halving - lane l meets lane l + L/2 - which is what
+``ir.summation`` prescribes; no other order is ever used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from staticgrad.native.language import emitter as text
+from staticgrad.native.language.cast_operations import convert
+from staticgrad.native.language.emitter import Emitter, Operand
+from staticgrad.native.language.kinds import (
+    ELEMENTS,
+    EVERY_COUNT,
+    REAL,
+    TRUTH,
+    WORD,
+    Kind,
+    Vector,
+    vector,
+)
+from staticgrad.native.language.operations import (
+    FUNCTIONS,
+    OPERATORS,
+    Emit,
+    Operation,
+    Rule,
+    bit_of,
+    choose,
+    define,
+    kind_lanes,
+    meet,
+    vector_operand,
+)
+
+#: Vectors of which lanes are taken in turn, at most.
+MOST_IN_TURN: Final = 7
+
+
+def _half(first: int) -> Emit:
+    def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+        (kind,) = kinds
+        if not isinstance(kind, Vector):
+            raise TypeError(f"halves of {kind.name}")
+        return half(out, kind, str(values[0]), first * (kind.lanes // 2))
+
+    return emit
+
+
+def half(out: Emitter, kind: Vector, value: str, start: int) -> str:
+    """Lanes ``start`` .. ``start + lanes/2`` of a vector."""
+    count = kind.lanes // 2
+    if count == 1:
+        return out.do(f"extractelement {kind.llvm} {value}, i64 {start}")
+    picks = ", ".join(f"i32 {start + lane}" for lane in range(count))
+    return out.do(
+        f"shufflevector {kind.llvm} {value}, {kind.llvm} poison, <{count} x i32> <{picks}>"
+    )
+
+
+#: How the names of intrinsics tell kinds of 32 and 64 bits.
+_LETTERS: Final = {32: "s", 64: "d"}
+#: Exponents from which on numbers from 0 to 2 are not all rounded to 0. Below, a processor
+#: would take hundreds of cycles to find that out.
+_LEAST_EXPONENT: Final = {"f32": -150.0, "f64": -1075.0}
+
+
+def _in_registers(
+    out: Emitter,
+    kind: Vector,
+    values: Sequence[str],
+    emit: Callable[[Emitter, Vector, Sequence[str]], str],
+) -> str:
+    """What an instruction of AVX-512 that takes 128 to 512 bits gives for vectors of any length."""
+    bits = kind.element.bits
+    if kind.lanes * bits > 512:
+        narrow = vector(kind.element, kind.lanes // 2)
+        parts = [[half(out, kind, v, at) for v in values] for at in (0, kind.lanes // 2)]
+        found = [_in_registers(out, narrow, part, emit) for part in parts]
+        return _beside(out, narrow, found, kind.lanes)
+    least = max(kind.lanes, 128 // bits)
+    whole = vector(kind.element, least)
+    if kind.lanes == 1:
+        values = [out.splat(whole, value) for value in values]
+    elif kind.lanes < least:
+        values = [_beside(out, kind, [value, "poison"], least) for value in values]
+    made = emit(out, whole, values)
+    return made if kind.lanes == least else _first(out, whole, made, kind.lanes)
+
+
+def _scaled(out: Emitter, whole: Vector, values: Sequence[str]) -> str:
+    """value * 2**n, rounded once."""
+    (value, n), least, bits = values, whole.lanes, whole.element.bits
+    low = text.constant(whole, _LEAST_EXPONENT[whole.element.name])
+    on = out.do(f"fcmp uge {whole.llvm} {n}, {low}")
+    if least < 8:
+        value, on = choose(out, whole, on, value, text.constant(whole, 0.0)), "-1"
+    else:
+        on = out.do(f"bitcast <{least} x i1> {on} to i{least}")
+    wide = least * bits
+    kinds = [(whole.llvm, value), (whole.llvm, n), (whole.llvm, "zeroinitializer")]
+    rounding = [("i32", "4")] if wide == 512 else []  # as the environment says
+    name = f"llvm.x86.avx512.mask.scalef.p{_LETTERS[bits]}.{wide}"
+    return out.intrinsic(whole.llvm, name, [*kinds, (f"i{max(8, least)}", on), *rounding])
+
+
+def _estimated_root(out: Emitter, whole: Vector, values: Sequence[str]) -> str:
+    """1 / sqrt(value) to 14 bits."""
+    bits = whole.element.bits
+    name = f"llvm.x86.avx512.rsqrt14.p{_LETTERS[bits]}.{whole.lanes * bits}"
+    kinds = [(whole.llvm, values[0]), (whole.llvm, "zeroinitializer")]
+    return out.intrinsic(whole.llvm, name, [*kinds, (f"i{max(8, whole.lanes)}", "-1")])
+
+
+def _beside(out: Emitter, kind: Vector, pair: Sequence[str], lanes: int) -> str:
+    """The first lanes of two vectors, one behind the other."""
+    picks = ", ".join(f"i32 {lane}" for lane in range(lanes))
+    both = ", ".join(f"{kind.llvm} {each}" for each in pair)
+    return out.do(f"shufflevector {both}, <{lanes} x i32> <{picks}>")
+
+
+def _first(out: Emitter, kind: Vector, value: str, lanes: int) -> str:
+    if lanes == 1:
+        return out.do(f"extractelement {kind.llvm} {value}, i64 0")
+    return _beside(out, kind, [value, "poison"], lanes)
+
+
+def _of_registers(emit: Callable[[Emitter, Vector, Sequence[str]], str]) -> Emit:
+    def emit_all(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+        kind = kinds[0]
+        if not isinstance(kind, Vector):
+            raise TypeError(f"registers of {kind.name}")
+        return _in_registers(out, kind, [str(value) for value in values], emit)
+
+    return emit_all
+
+
+def _one_float(kind: Kind) -> Kind | None:
+    return kind if isinstance(kind, Vector) and kind.element.kind == "f" else None
+
+
+def _both_floats(a: Kind, b: Kind) -> Kind | None:
+    return a if isinstance(a, Vector) and a.element.kind == "f" and a == b else None
+
+
+def _halved(kind: Kind) -> Kind | None:
+    if not isinstance(kind, Vector) or kind.lanes == 1:
+        return None
+    return vector(kind.element, kind.lanes // 2)
+
+
+def _picked(pick: Callable[[int], list[int]]) -> Emit:
+    """Lanes of two vectors of n, the second one's counted from n on."""
+
+    def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+        kind = kinds[0]
+        lanes = ", ".join(f"i32 {lane}" for lane in pick(kind_lanes(kind)))
+        pair = ", ".join(f"{kind.llvm} {value}" for value in values)
+        return out.do(f"shufflevector {pair}, <{kind_lanes(kind)} x i32> <{lanes}>")
+
+    return emit
+
+
+def _alike(a: Kind, b: Kind) -> Kind | None:
+    return a if isinstance(a, Vector) and a.lanes > 1 and a == b else None
+
+
+def _in_turn(number: int, count: int, lanes: int) -> list[tuple[int, int]]:
+    """Of which vector, and where in it, each lane is of the vector ``number`` of some in turn."""
+    return [divmod(number * lanes + lane, count)[::-1] for lane in range(lanes)]
+
+
+def _every(number: int, count: int, lanes: int) -> list[tuple[int, int]]:
+    """The same of every ``count``-th lane of some one behind the other, ``number`` the first."""
+    return [divmod(number + count * lane, lanes) for lane in range(lanes)]
+
+
+def _gathered(number: int, places: Callable[[int, int, int], list[tuple[int, int]]]) -> Emit:
+    """Lanes of several vectors, from two at a time."""
+
+    def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+        kind, lanes, found = kinds[0], kind_lanes(kinds[0]), str(values[0])
+        wanted = places(number, len(values), lanes)
+        for new in range(1, len(values)):
+            order = ", ".join(
+                f"i32 {lanes + at if of == new else at if of == 0 and new == 1 else lane}"
+                for lane, (of, at) in enumerate(wanted)
+            )
+            pair = f"{kind.llvm} {found}, {kind.llvm} {values[new]}"
+            found = out.do(f"shufflevector {pair}, <{lanes} x i32> <{order}>")
+        return found
+
+    return emit
+
+
+def _several(number: int) -> Rule:
+    """Vectors of one kind, more than ``number``, and as many as have words."""
+
+    def result(*kinds: Kind) -> Kind | None:
+        if not max(number, 1) < len(kinds) <= MOST_IN_TURN:
+            return None
+        return kinds[0] if all(_alike(kinds[0], kind) is not None for kind in kinds) else None
+
+    return result
+
+
+def _horizontal(combine: Operation) -> Emit:
+    """Lane l meets lane l + L/2 until one is left."""
+
+    def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+        kind, value = kinds[0], str(values[0])
+        while isinstance(kind, Vector) and kind.lanes > 1:
+            upper = half(out, kind, value, kind.lanes // 2)
+            lower = half(out, kind, value, 0)
+            kind = vector(kind.element, kind.lanes // 2)
+            value = str(combine.emit(out, (kind, kind), (lower, upper)))
+        return value
+
+    return emit
+
+
+def _one_lane(kinds: str) -> Rule:
+    def result(kind: Kind) -> Kind | None:
+        if not isinstance(kind, Vector) or kind.element.kind not in kinds:
+            return None
+        return vector(kind.element, 1)
+
+    return result
+
+
+define("scale", _both_floats, _of_registers(_scaled))
+define("estimated_inverse_root", _one_float, _of_registers(_estimated_root))
+define("low", _halved, _half(0))
+define("high", _halved, _half(1))
+define("even", _alike, _picked(lambda n: [*range(0, 2 * n, 2)]))
+define("odd", _alike, _picked(lambda n: [*range(1, 2 * n, 2)]))
+define("zip_low", _alike, _picked(lambda n: [k // 2 + n * (k % 2) for k in range(n)]))
+define("zip_high", _alike, _picked(lambda n: [(k + n) // 2 + n * (k % 2) for k in range(n)]))
+for _number in range(MOST_IN_TURN):
+    define(f"every{_number}", _several(_number), _gathered(_number, _every))
+    define(f"turn{_number}", _several(_number), _gathered(_number, _in_turn))
+define("hsum", _one_lane("iuf"), _horizontal(OPERATORS["add"]))
+define("hprod", _one_lane("iuf"), _horizontal(OPERATORS["mul"]))
+define("hmax", _one_lane("biuf"), _horizontal(FUNCTIONS["maximum"]))
+define("hmin", _one_lane("biuf"), _horizontal(FUNCTIONS["minimum"]))
+define("hor", _one_lane("biu"), _horizontal(OPERATORS["or_"]))
+define("hand", _one_lane("biu"), _horizontal(OPERATORS["and_"]))
+
+
+def _truth(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+    if kinds[0] is TRUTH:
+        return values[0]
+    return out.do(f"icmp ne i64 {text.word(values[0])}, 0")
+
+
+def _some(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+    """The bits of all lanes as one integer: a test of mask registers, no tree over lanes."""
+    (kind,) = kinds
+    lanes = kind_lanes(kind)
+    bits = bit_of(out, lanes, str(values[0]))
+    if lanes == 1:
+        return bits
+    whole = out.do(f"bitcast <{lanes} x i1> {bits} to i{lanes}")
+    any_of_them = out.do(f"icmp ne i{lanes} {whole}, 0")
+    out.seldom.add(any_of_them)
+    return any_of_them
+
+
+def _some_result(kind: Kind) -> Kind | None:
+    return TRUTH if isinstance(kind, Vector) and kind.element.kind == "b" else None
+
+
+define("some", _some_result, _some)
+define("bool", lambda kind: TRUTH if kind in (WORD, TRUTH) else None, _truth)
+
+
+def _broadcast(lanes: int) -> None:
+    def result(kind: Kind) -> Kind | None:
+        if not isinstance(kind, Vector) or kind.lanes != 1:
+            return None
+        return vector(kind.element, lanes)
+
+    def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+        kind = result(*kinds)
+        if not isinstance(kind, Vector):
+            raise TypeError(f"splat of {kinds[0].name}")
+        return out.splat(kind, str(values[0]))
+
+    define(f"splat{lanes}", result, emit)
+
+
+def _counting(lanes: int) -> None:
+    kind = vector("i64", lanes)
+
+    def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+        start = out.splat(kind, text.word(values[0]))
+        return out.do(f"add {kind.llvm} {start}, {text.lane_numbers(kind)}")
+
+    define(f"iota{lanes}", lambda start: kind if start is WORD else None, emit)
+
+
+def _constructor(kind: Vector) -> None:
+    def result(value: Kind) -> Kind | None:
+        allowed: tuple[Kind, ...] = (
+            (WORD, REAL, TRUTH) if kind.element.kind in "fs" else (WORD, TRUTH)
+        )
+        return kind if value in allowed else None
+
+    def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+        (given,), (value,) = kinds, values
+        if kind.element.kind != "s" or not isinstance(value, str):
+            return vector_operand(out, kind, given, value)
+        wide = vector("i64" if given is WORD else "f64", 1)
+        number = vector_operand(out, wide, given, value)
+        return out.splat(kind, convert(out, wide, vector(kind.element, 1), number))
+
+    define(kind.name, result, emit)
+
+
+def _like(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+    if not isinstance(kinds[0], Vector):
+        raise TypeError(f"like needs a vector, not {kinds[0].name}")
+    return vector_operand(out, kinds[0], kinds[1], values[1])
+
+
+define(
+    "like", lambda model, value: meet(model, value) if value in (WORD, REAL, TRUTH) else None, _like
+)
+for _lanes in EVERY_COUNT:
+    _broadcast(_lanes)
+    _counting(_lanes)
+    for _element in ELEMENTS.values():
+        _constructor(vector(_element, _lanes))

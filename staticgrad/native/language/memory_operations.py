@@ -1,0 +1,495 @@
+"""Memory in the kernel language: pointers, lane masks, loads, stores, stack scratch.
+
+A masked-off lane reads and writes nothing: its memory may be unmapped. Strides and indices count
+elements, not bytes; no access promises alignment.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from staticgrad.native.language import emitter as text
+from staticgrad.native.language.emitter import Emitter, Operand
+from staticgrad.native.language.kinds import (
+    ELEMENTS,
+    EVERY_COUNT,
+    LANES,
+    NOTHING,
+    REAL,
+    WORD,
+    Element,
+    Kind,
+    Mask,
+    Pointer,
+    Vector,
+    vector,
+)
+from staticgrad.native.language.operations import ALL_ON, FUNCTIONS, Emit, bit_of, define
+
+#: The bits of the smallest elements that processors gather.
+_GATHERED: Final = 32
+#: Bytes of the largest scratch: a thread's stack holds several.
+_MOST_LOCAL: Final = 1 << 19
+Values = tuple[Operand, ...]
+Kinds = tuple[Kind, ...]
+
+
+def element_of(kind: Kind) -> Element:
+    """The element of a pointer or vector."""
+    if isinstance(kind, Pointer | Vector):
+        return kind.element
+    raise TypeError(f"{kind.name} has no element type")
+
+
+def lanes_of(kind: Kind) -> int:
+    """The lanes of a vector or mask."""
+    if isinstance(kind, Vector | Mask):
+        return kind.lanes
+    raise TypeError(f"{kind.name} has no lanes")
+
+
+def address_of(out: Emitter, pointer: Kind, base: Operand, index: Operand) -> str:
+    """Where an element lies that a pointer counts."""
+    scalar = element_of(pointer).llvm
+    return out.place(scalar, base, index)
+
+
+def _mask(lanes: int) -> None:
+    kind = Mask(lanes)
+
+    def emit(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+        """A scalar shift gives the bits: cheaper than comparing a lane-number vector."""
+        left = text.word(values[0])
+        if lanes > 1 and not isinstance(values[0], str) and values[0] >= lanes:
+            return ALL_ON
+        if lanes == 1:
+            return out.do(f"icmp sgt i64 {left}, 0")
+        bit, *both = out.chosen.get(left, ("",))
+        if both == [lanes, 0] and lanes in LANES:
+            narrow = out.do(f"sext i1 {bit} to i{lanes}")
+            return out.do(f"bitcast i{lanes} {narrow} to {kind.llvm}")
+        clamped = out.intrinsic("i64", "llvm.smax.i64", [("i64", left), ("i64", "0")])
+        clamped = out.intrinsic("i64", "llvm.smin.i64", [("i64", clamped), ("i64", str(lanes))])
+        if lanes not in LANES:
+            return _below(out, clamped, lanes)
+        shifted = out.do(f"shl i64 -1, {clamped}")
+        bits = out.do(f"xor i64 {shifted}, -1")
+        narrow = out.do(f"trunc i64 {bits} to i{lanes}")
+        return out.do(f"bitcast i{lanes} {narrow} to {kind.llvm}")
+
+    define(f"mask{lanes}", lambda count: kind if count is WORD else None, emit)
+
+
+def _below(out: Emitter, count: str, lanes: int) -> str:
+    """The first lanes of many, by their numbers: as many bits are words where masks are vectors."""
+    kind = vector("u8", lanes)
+    each = out.splat(kind, out.do(f"trunc i64 {count} to i8"))
+    return out.do(f"icmp ugt {kind.llvm} {each}, {text.lane_numbers(kind)}")
+
+
+def _mask_of(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+    return bit_of(out, lanes_of(kinds[0]), str(values[0]))
+
+
+def _mask_of_result(kind: Kind) -> Kind | None:
+    if isinstance(kind, Vector) and kind.element.kind == "b":
+        return Mask(kind.lanes)
+    return None
+
+
+def loaded_kind(pointer: Kind, index: Kind, mask: Kind) -> Kind | None:
+    """What a load under a mask gives."""
+    if isinstance(pointer, Pointer) and index is WORD and isinstance(mask, Mask):
+        return vector(pointer.element, mask.lanes)
+    return None
+
+
+def _wide(kind: Vector, value: str, out: Emitter) -> str:
+    """One-lane values as true LLVM vectors, for the masked intrinsics."""
+    if kind.lanes > 1:
+        return value
+    return out.do(f"insertelement {_wide_type(kind)} poison, {kind.llvm} {value}, i64 0")
+
+
+def _wide_type(kind: Vector) -> str:
+    return f"<{kind.lanes} x {kind.element.llvm}>"
+
+
+def _wide_mask(lanes: int, mask: Operand, out: Emitter) -> tuple[str, str]:
+    if lanes == 1:
+        return "<1 x i1>", out.do(f"insertelement <1 x i1> poison, i1 {mask}, i64 0")
+    return f"<{lanes} x i1>", str(mask)
+
+
+def _narrow(kind: Vector, value: str, out: Emitter) -> str:
+    if kind.lanes > 1:
+        return value
+    return out.do(f"extractelement {_wide_type(kind)} {value}, i64 0")
+
+
+def _mangled(kind: Vector) -> str:
+    return f"v{kind.lanes}{text.scalar_suffix(kind.element)}"
+
+
+#: Bits of the smallest vector register.
+REGISTER: Final = 128
+
+
+def masked_load(out: Emitter, kind: Vector, address: str, mask: Operand) -> str:
+    """The lanes that are on, zero in the others."""
+    if mask == ALL_ON:
+        return out.read(f"load {kind.llvm}, ptr {address}, align 1")
+    register, (mask_type, bits) = _register(kind), _wide_mask(kind.lanes, mask, out)
+    if register is not kind:
+        mask_type, bits = _padded(out, mask_type, bits, register.lanes)
+    whole = _wide_type(register)
+    name = f"llvm.masked.load.{_mangled(register)}.p0"
+    arguments = [("ptr", address), ("i32", "1"), (mask_type, bits), (whole, "zeroinitializer")]
+    found = out.intrinsic(whole, name, arguments)
+    if register is not kind:
+        low = choice([*range(kind.lanes)])
+        return out.do(f"shufflevector {whole} {found}, {whole} poison, {low}")
+    return _narrow(kind, found, out)
+
+
+def masked_store(out: Emitter, kind: Vector, address: str, value: str, mask: Operand) -> None:
+    """The lanes that are on."""
+    if mask == ALL_ON:
+        out.effect(f"store {kind.llvm} {value}, ptr {address}, align 1")
+        return
+    register, (mask_type, bits) = _register(kind), _wide_mask(kind.lanes, mask, out)
+    typed, value = _wide_type(kind), _wide(kind, value, out)
+    if register is not kind:
+        typed, value = _padded(out, typed, value, register.lanes)
+        mask_type, bits = _padded(out, mask_type, bits, register.lanes)
+    name = f"llvm.masked.store.{_mangled(register)}.p0"
+    out.intrinsic("void", name, [(typed, value), ("ptr", address), ("i32", "1"), (mask_type, bits)])
+
+
+def _register(kind: Vector) -> Vector:
+    """The lanes of a whole register, for those that fill a part of one.
+
+    LLVM itself takes a mask of few lanes for one of many without clearing the rest, which is not
+    clear when the mask comes back from the stack: stores behind the last lane.
+    """
+    whole = REGISTER // kind.element.bits
+    return kind if kind.lanes == 1 or kind.lanes >= whole else vector(kind.element, whole)
+
+
+def _padded(out: Emitter, typed: str, value: str, lanes: int) -> tuple[str, str]:
+    """A vector with zeros behind its lanes, and its type."""
+    own = int(typed[1:].split()[0])
+    order = choice([*range(own), *[own] * (lanes - own)])
+    longer = out.do(f"shufflevector {typed} {value}, {typed} zeroinitializer, {order}")
+    return f"<{lanes} x{typed.partition(' x')[2]}", longer
+
+
+def _load(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+    kind = vector(element_of(kinds[0]), lanes_of(kinds[2]))
+    return masked_load(out, kind, address_of(out, kinds[0], values[0], values[1]), values[2])
+
+
+def _store(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+    kind = vector(element_of(kinds[0]), lanes_of(kinds[3]))
+    address = address_of(out, kinds[0], values[0], values[1])
+    masked_store(out, kind, address, str(values[2]), values[3])
+    return ""
+
+
+def _stored(pointer: Kind, index: Kind, value: Kind, mask: Kind) -> Kind | None:
+    if loaded_kind(pointer, index, mask) == value:
+        return NOTHING
+    return None
+
+
+def _whole(lanes: int) -> None:
+    """``loadN(p, i)`` and ``storeN(p, i, v)``: all lanes."""
+
+    def loaded(pointer: Kind, index: Kind) -> Kind | None:
+        if isinstance(pointer, Pointer) and index is WORD:
+            return vector(pointer.element, lanes)
+        return None
+
+    def load(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+        kind = vector(element_of(kinds[0]), lanes)
+        address = address_of(out, kinds[0], values[0], values[1])
+        return out.read(f"load {kind.llvm}, ptr {address}, align 1")
+
+    def stored(pointer: Kind, index: Kind, value: Kind) -> Kind | None:
+        return NOTHING if loaded(pointer, index) == value else None
+
+    def store(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+        address = address_of(out, kinds[0], values[0], values[1])
+        out.effect(f"store {kinds[2].llvm} {values[2]}, ptr {address}, align 1")
+        return ""
+
+    define(f"load{lanes}", loaded, load)
+    define(f"store{lanes}", stored, store)
+
+
+def _addresses(out: Emitter, pointer: Kind, lanes: int, base: Operand, index: str) -> str:
+    scalar = element_of(pointer).llvm
+    return out.do(f"getelementptr {scalar}, ptr {base}, <{lanes} x i64> {index}")
+
+
+def gather(
+    out: Emitter,
+    pointer: Kind,
+    base: Operand,
+    index: str,
+    mask: Operand,
+    lanes: int,
+    kind: Vector | None = None,
+) -> str:
+    """Lanes from their places, counted in the pointer's elements; of another ``kind`` if given."""
+    kind = kind or vector(element_of(pointer), lanes)
+    if lanes == 1:
+        return masked_load(out, kind, address_of(out, pointer, base, index), mask)
+    name = f"llvm.masked.gather.{_mangled(kind)}.v{lanes}p0"
+    places = _addresses(out, pointer, lanes, base, index)
+    whole, addresses = _wide_type(kind), f"<{lanes} x ptr>"
+    if kind.element.bits < _GATHERED and mask != ALL_ON:
+        # No processor gathers these: under a mask LLVM writes a branch for each lane, which takes
+        # it seconds where a kernel has a hundred. Lanes that are off read a zero instead.
+        spare = f"splat (ptr {out.table(bytes(8))})"
+        places = out.do(f"select <{lanes} x i1> {mask}, {addresses} {places}, {addresses} {spare}")
+        mask = ALL_ON
+    arguments = [(addresses, places), ("i32", "1")]
+    masked = [(f"<{lanes} x i1>", str(mask)), (whole, "zeroinitializer")]
+    return out.intrinsic(whole, name, [*arguments, *masked])
+
+
+def scatter(
+    out: Emitter,
+    pointer: Kind,
+    base: Operand,
+    index: str,
+    value: Operand,
+    mask: Operand,
+    lanes: int,
+) -> None:
+    """Lanes to their places, counted in the pointer's elements."""
+    kind = vector(element_of(pointer), lanes)
+    if lanes == 1:
+        masked_store(out, kind, address_of(out, pointer, base, index), str(value), mask)
+        return
+    name = f"llvm.masked.scatter.{_mangled(kind)}.v{lanes}p0"
+    places = _addresses(out, pointer, lanes, base, index)
+    arguments = [(_wide_type(kind), str(value)), (f"<{lanes} x ptr>", places), ("i32", "1")]
+    out.intrinsic("void", name, [*arguments, (f"<{lanes} x i1>", str(mask))])
+
+
+def _load_at(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+    return gather(out, kinds[0], values[0], str(values[1]), values[2], lanes_of(kinds[2]))
+
+
+def _store_at(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+    scatter(out, kinds[0], values[0], str(values[1]), values[2], values[3], lanes_of(kinds[3]))
+    return ""
+
+
+def _transpose(lanes: int) -> None:
+    """``transposeN(p, i, s, m, n, q, k, t)``: q[k + c*t + r] = p[i + r*s + c], zeros beyond m by n.
+
+    All N by N elements of the target are written. Rows become columns by exchanging one bit of the
+    row's number with one of the lane's at a time.
+    """
+
+    def result(*kinds: Kind) -> Kind | None:
+        pointers, words = (kinds[0], kinds[5]), (*kinds[1:5], *kinds[6:])
+        same = isinstance(kinds[0], Pointer) and pointers[0] == pointers[1]
+        return NOTHING if same and all(word is WORD for word in words) else None
+
+    def emit(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+        source, at, stride, rows, columns, target, to, step = values
+        kind = vector(element_of(kinds[0]), lanes)
+        mask = FUNCTIONS[f"mask{lanes}"].emit(out, (WORD,), (columns,))
+        bits, loaded = f"<{lanes} x i1>", []
+        for row in range(lanes):
+            moved = out.do(f"mul i64 {text.word(stride)}, {row}")
+            place = out.do(f"add i64 {text.word(at)}, {moved}")
+            address, kept = address_of(out, kinds[0], source, place), mask
+            if not isinstance(rows, int) or rows <= row:
+                there = out.do(f"icmp sgt i64 {text.word(rows)}, {row}")
+                kept = out.do(f"select i1 {there}, {bits} {mask}, {bits} zeroinitializer")
+                # where nothing is mapped, a load that is off costs hundreds of cycles
+                address = out.do(f"select i1 {there}, ptr {address}, ptr {target}")
+            loaded.append(masked_load(out, kind, address, kept))
+        for column, value in enumerate(_exchanged(out, kind, loaded)):
+            moved = out.do(f"mul i64 {text.word(step)}, {column}")
+            place = out.do(f"add i64 {text.word(to)}, {moved}")
+            address = address_of(out, kinds[5], target, place)
+            out.effect(f"store {kind.llvm} {value}, ptr {address}, align 1")
+        return ""
+
+    define(f"transpose{lanes}", result, emit)
+
+
+#: Lanes between those that a square exchanges where LLVM stops to look back: it looks for one
+#: shuffle in the place of any few, finds none, and takes a third longer for that.
+FENCED: Final = 4
+
+
+def _exchanged(out: Emitter, kind: Vector, rows: list[str]) -> list[str]:
+    """The transpose of a square of as many vectors as they have lanes."""
+    bit = 1
+    while bit < kind.lanes:
+        upper = [lane + kind.lanes - bit if lane & bit else lane for lane in range(kind.lanes)]
+        lower = [lane + kind.lanes if lane & bit else lane + bit for lane in range(kind.lanes)]
+        for row in range(kind.lanes):
+            if not row & bit:
+                pair = f"{kind.llvm} {rows[row]}, {kind.llvm} {rows[row + bit]}"
+                rows[row], rows[row + bit] = (
+                    out.do(f"shufflevector {pair}, {choice(lanes)}") for lanes in (upper, lower)
+                )
+        bit *= 2
+        if kind.element.name == "f32" and bit == FENCED:
+            rows = [_fenced(out, kind, row) for row in rows]
+    return rows
+
+
+def _fenced(out: Emitter, kind: Vector, value: str) -> str:
+    """The same value, of which LLVM does not look at how it was made."""
+    name = f"llvm.arithmetic.fence.{_mangled(kind)}"
+    return out.intrinsic(kind.llvm, name, [(kind.llvm, value)])
+
+
+def choice(lanes: list[int]) -> str:
+    """Which lanes a shuffle takes of its two vectors, as a constant."""
+    return f"<{len(lanes)} x i32> <{', '.join(f'i32 {lane}' for lane in lanes)}>"
+
+
+def _prefetch(write: int, locality: int = 3) -> Emit:
+    """A line of memory brought near; an address that is not mapped does nothing.
+
+    ``locality``: 3 for the first cache, 2 for the second one.
+    """
+
+    def emit(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+        address = address_of(out, kinds[0], values[0], values[1])
+        near, data = ("i32", str(locality)), ("i32", "1")
+        out.intrinsic(
+            "void", "llvm.prefetch.p0", [("ptr", address), ("i32", str(write)), near, data]
+        )
+        return ""
+
+    return emit
+
+
+def _prefetched(pointer: Kind, index: Kind) -> Kind | None:
+    return NOTHING if isinstance(pointer, Pointer) and index is WORD else None
+
+
+def _gathered(pointer: Kind, index: Kind, mask: Kind) -> Kind | None:
+    if isinstance(mask, Mask) and index == vector("i64", mask.lanes):
+        return loaded_kind(pointer, WORD, mask)
+    return None
+
+
+def _store_at_result(pointer: Kind, index: Kind, value: Kind, mask: Kind) -> Kind | None:
+    found = _gathered(pointer, index, mask)
+    return NOTHING if found is not None and found == value else None
+
+
+def _pointers(element: Element) -> None:
+    kind = Pointer(element)
+
+    def emit(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+        return out.do(f"inttoptr i64 {text.word(values[0])} to ptr")
+
+    def scratch(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+        count = values[0]
+        most = _MOST_LOCAL // element.bytes
+        if isinstance(count, str) or not 0 < count <= most:
+            raise TypeError(f"local_{element.name} needs a literal count up to {most}")
+        return out.allocate(element, int(count))
+
+    define(kind.name, lambda word: kind if word is WORD else None, emit)
+    define(f"local_{element.name}", lambda count: kind if count is WORD else None, scratch)
+
+
+def _item(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+    """``t[k]``: a word of an int64 record."""
+    address = address_of(out, kinds[0], values[0], values[1])
+    return out.read(f"load i64, ptr {address}, align 8")
+
+
+def _place(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+    """``address(p)``: where a pointer points, of which ``ptr_f32`` and its like make one again."""
+    return out.do(f"ptrtoint ptr {values[0]} to i64")
+
+
+def _item_result(pointer: Kind, index: Kind) -> Kind | None:
+    if isinstance(pointer, Pointer) and pointer.element.name == "i64" and index is WORD:
+        return WORD
+    return None
+
+
+def _word(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+    element = element_of(kinds[0])
+    if element.llvm == WORD.llvm:
+        return values[0]
+    verb = "sext" if element.signed else "zext"
+    return out.do(f"{verb} {element.llvm} {values[0]} to i64")
+
+
+def _word_result(kind: Kind) -> Kind | None:
+    if isinstance(kind, Vector) and kind.lanes == 1 and kind.element.kind in "biu":
+        return WORD
+    return None
+
+
+def _real(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+    element = element_of(kinds[0])
+    if element.llvm == REAL.llvm:
+        return values[0]
+    return out.do(f"fpext {element.llvm} {values[0]} to {REAL.llvm}")
+
+
+def _real_result(kind: Kind) -> Kind | None:
+    if isinstance(kind, Vector) and kind.lanes == 1 and kind.element.kind == "f":
+        return REAL
+    return None
+
+
+def _window(out: Emitter, kinds: Kinds, values: Values) -> Operand:
+    """Bytes in reverse order, so that a little-endian load gives the bits in their order."""
+    (position, *words), lanes = values, lanes_of(kinds[0])
+    content = b"".join(int(word).to_bytes(8, "big") for word in words)[::-1]
+    table, kind, last = out.table(content), vector("u64", lanes), len(content) - 8
+    name, pair = f"llvm.usub.sat.{text.suffix(kind)}", (kind.llvm, text.constant(kind, last))
+    byte = out.do(f"lshr {kind.llvm} {position}, {text.constant(kind, 3)}")
+    place = out.intrinsic(kind.llvm, name, [pair, (kind.llvm, byte)])
+    every = "true" if lanes == 1 else ALL_ON
+    whole = gather(out, Pointer(ELEMENTS["u8"]), table, place, every, lanes, kind)
+    shift = out.do(f"and {kind.llvm} {position}, {text.constant(kind, 7)}")
+    moved = out.do(f"shl {kind.llvm} {whole}, {shift}")
+    return out.do(f"lshr {kind.llvm} {moved}, {text.constant(kind, 12)}")
+
+
+def _window_result(position: Kind, *words: Kind) -> Kind | None:
+    if not isinstance(position, Vector) or position.element.name != "u64" or not words:
+        return None
+    return position if all(word is WORD for word in words) else None
+
+
+for _count in EVERY_COUNT:
+    _mask(_count)
+    _whole(_count)
+    if _count in LANES[1:]:
+        _transpose(_count)
+for _kind in ELEMENTS.values():
+    _pointers(_kind)
+define("load", loaded_kind, _load)
+define("store", _stored, _store)
+define("load_at", _gathered, _load_at)
+define("store_at", _store_at_result, _store_at)
+define("prefetch", _prefetched, _prefetch(0))
+define("prefetch_second", _prefetched, _prefetch(0, 2))
+define("prefetch_write", _prefetched, _prefetch(1))
+define("mask_of", _mask_of_result, _mask_of)
+define("word", _word_result, _word)
+define("real", _real_result, _real)
+define("window", _window_result, _window)
+define("address", lambda pointer: WORD if isinstance(pointer, Pointer) else None, _place)
+define("getitem", _item_result, _item)

@@ -1,0 +1,465 @@
+"""The operations of the kernel language: the kind each one gives, and its LLVM IR.
+
+An :class:`Operation` is found by name: the functions a kernel's source calls (``load``, ``f32x16``,
+``fma``) and Python's operators (``add`` for ``+``). Arithmetic stands here; memory operations in
+:mod:`memory_operations`, conversions in :mod:`cast_operations`. The same operations over NumPy
+lanes are in :mod:`lanes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import field
+from typing import Final
+
+from staticgrad.native.language import emitter as text
+from staticgrad.native.language.emitter import Emitter, Operand
+from staticgrad.native.language.kinds import (
+    REAL,
+    TRUTH,
+    WORD,
+    Kind,
+    Mask,
+    Scalar,
+    Vector,
+    bools,
+)
+from staticgrad.records import dataclass
+
+Rule = Callable[..., Kind | None]
+Emit = Callable[[Emitter, tuple[Kind, ...], tuple[Operand, ...]], Operand]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation: ``result`` types it (None: not for these kinds), ``emit`` writes it."""
+
+    name: str
+    result: Rule
+    emit: Emit
+    _results: dict[tuple[Kind, ...], Kind | None] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def of(self, kinds: tuple[Kind, ...]) -> Kind | None:
+        """The kind it gives for operands of these kinds; None when it does not take them."""
+        try:
+            return self._results[kinds]
+        except KeyError:
+            return self._results.setdefault(kinds, self._of(kinds))
+
+    def _of(self, kinds: tuple[Kind, ...]) -> Kind | None:
+        try:
+            return self.result(*kinds)
+        except TypeError:
+            return None
+
+    def refusal(self, kinds: tuple[Kind, ...]) -> str:
+        """What to say when it does not take these kinds."""
+        return f"{self.name} does not take ({', '.join(kind.name for kind in kinds)})"
+
+
+#: A lane mask of more than one lane that is on throughout.
+ALL_ON: Final = "splat (i1 true)"
+FUNCTIONS: Final[dict[str, Operation]] = {}
+OPERATORS: Final[dict[str, Operation]] = {}
+
+
+def define(name: str, result: Rule, emit: Emit) -> None:
+    """Adds a function of the kernel language."""
+    FUNCTIONS[name] = Operation(name, result, emit)
+
+
+def vector_operand(out: Emitter, kind: Vector, given: Kind, value: Operand) -> str:
+    """``value`` as a vector of ``kind``: itself, a literal, or an int64 converted and broadcast."""
+    if isinstance(given, Vector):
+        return str(value)
+    if not isinstance(value, str):
+        return text.constant(kind, value)
+    element = kind.element
+    if element.kind == "s":
+        raise TypeError(f"a number computed at run time is no operand of {kind.name}")
+    if given is TRUTH:
+        verb = "uitofp" if element.kind == "f" else "zext"
+        scalar = out.do(f"{verb} i1 {value} to {element.llvm}")
+    elif element.kind == "f":
+        source = "i64" if given is WORD else "double"
+        scalar = _real_of(out, element.llvm, source, value)
+    elif element.kind == "b":
+        set_bit = out.do(f"icmp ne i64 {value}, 0")
+        scalar = out.do(f"zext i1 {set_bit} to i8")
+    else:
+        wide = element.llvm == WORD.llvm
+        scalar = value if wide else out.do(f"trunc {WORD.llvm} {value} to {element.llvm}")
+    return out.splat(kind, scalar)
+
+
+def _real_of(out: Emitter, target: str, source: str, value: str) -> str:
+    if source == target:
+        return value
+    verb = "sitofp" if source == "i64" else "fptrunc"
+    return out.do(f"{verb} {source} {value} to {target}")
+
+
+def meet(*kinds: Kind) -> Vector | None:
+    """The one vector kind of operands of which literals adapt; None if they differ."""
+    first = kinds[0]
+    if isinstance(first, Vector) and kinds.count(first) == len(kinds):
+        return first
+    found = {kind for kind in kinds if isinstance(kind, Vector)}
+    rest = [kind for kind in kinds if not isinstance(kind, Vector)]
+    if len(found) != 1 or any(kind not in (WORD, REAL, TRUTH) for kind in rest):
+        return None
+    (kind,) = found
+    if kind.element.kind != "f" and REAL in rest:
+        return None
+    return kind
+
+
+def _same(kinds: str) -> Rule:
+    def result(*operands: Kind) -> Kind | None:
+        kind = meet(*operands)
+        return kind if kind is not None and kind.element.kind in kinds else None
+
+    return result
+
+
+def _unify(
+    out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]
+) -> tuple[Vector, list[str]]:
+    first = kinds[0]
+    if isinstance(first, Vector) and kinds.count(first) == len(kinds):  # as usual
+        return first, [str(value) for value in values]
+    kind = meet(*kinds)
+    if kind is None:
+        raise TypeError(f"operands of different kinds: {', '.join(k.name for k in kinds)}")
+    pairs = zip(kinds, values, strict=True)
+    return kind, [vector_operand(out, kind, given, value) for given, value in pairs]
+
+
+def _arithmetic(real: str, integer: str) -> Emit:
+    """+ - *: one instruction per kind; integers wrap; on words too."""
+
+    def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+        if kinds[0] is WORD and kinds[1] is WORD:
+            known = _folded(integer, *values)
+            if known is not None:
+                return known
+            if integer == "add":
+                return out.sum(*values)
+            left, right = values
+            return out.do(f"{integer} i64 {text.word(left)}, {text.word(right)}")
+        kind, (a, b) = _unify(out, kinds, values)
+        verb = real if kind.element.kind == "f" else integer
+        return out.do(f"{verb} {kind.llvm} {a}, {b}")
+
+    return emit
+
+
+_WORD_MEANINGS: Final = {"add": int.__add__, "sub": int.__sub__, "mul": int.__mul__}
+
+
+def _folded(verb: str, a: Operand, b: Operand) -> Operand | None:
+    """The sum, difference or product of two words that needs no instruction."""
+    if not isinstance(a, str) and not isinstance(b, str):
+        whole = _WORD_MEANINGS[verb](int(a), int(b))
+        return (whole + 2**63) % 2**64 - 2**63
+    if verb == "mul":
+        nothing = a in (0, 1) or b in (0, 1)
+        return (b if a == 1 else a if b == 1 else 0) if nothing else None
+    if b == 0:
+        return a
+    return b if a == 0 and verb == "add" else None
+
+
+def _word_or(rule: Rule, kind: Scalar = WORD) -> Rule:
+    def result(*operands: Kind) -> Kind | None:
+        if operands[0] is WORD and operands[-1] is WORD:
+            return kind
+        return rule(*operands)
+
+    return result
+
+
+def _exponent(number: Operand) -> int | None:
+    """n, where a number is the literal 2**n."""
+    known = isinstance(number, int) and number > 0 and number & (number - 1) == 0
+    return int(number).bit_length() - 1 if known else None
+
+
+def _quotient(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+    """No number is negative, which LLVM does not know: it would write four instructions for one."""
+    (whole, by), shift = map(text.word, values), _exponent(values[1])
+    return out.do(f"sdiv i64 {whole}, {by}" if shift is None else f"ashr i64 {whole}, {shift}")
+
+
+def _rest(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+    """The same."""
+    (whole, by), shift = map(text.word, values), _exponent(values[1])
+    if shift is None:
+        return out.do(f"srem i64 {whole}, {by}")
+    return out.do(f"and i64 {whole}, {(1 << shift) - 1}")
+
+
+def _words(*operands: Kind) -> Kind | None:
+    return WORD if all(operand is WORD for operand in operands) else None
+
+
+def _divide(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+    kind, (a, b) = _unify(out, kinds, values)
+    return out.do(f"fdiv {kind.llvm} {a}, {b}")
+
+
+def _negate(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+    (kind,) = kinds
+    if isinstance(kind, Vector) and kind.element.kind == "f":
+        return out.do(f"fneg {kind.llvm} {values[0]}")
+    zero = "0" if kind is WORD or kind_lanes(kind) == 1 else "zeroinitializer"
+    return out.do(f"sub {kind.llvm} {zero}, {values[0]}")
+
+
+def kind_lanes(kind: Kind) -> int:
+    """The lane count of a vector or mask; 1 of anything else."""
+    return kind.lanes if isinstance(kind, Vector | Mask) else 1
+
+
+def byte_of(out: Emitter, lanes: int, bit: str) -> str:
+    """An i1 result widened to a byte 0/1 per lane."""
+    source = "i1" if lanes == 1 else f"<{lanes} x i1>"
+    byte = out.do(f"zext {source} {bit} to {bools(lanes).llvm}")
+    out.bits[byte] = bit
+    return byte
+
+
+def bit_of(out: Emitter, lanes: int, byte: str) -> str:
+    """The i1 per lane of a byte 0/1."""
+    known = out.bits.get(byte)
+    if known is not None:
+        return known
+    zero = "0" if lanes == 1 else "zeroinitializer"
+    return out.do(f"icmp ne {bools(lanes).llvm} {byte}, {zero}")
+
+
+def _comparison(real: str, stem: str) -> Emit:
+    def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+        if kinds[0] is WORD and kinds[1] is WORD:
+            left, right = map(text.word, values)
+            signed = stem if stem in ("eq", "ne") else f"s{stem}"
+            return out.do(f"icmp {signed} i64 {left}, {right}")
+        kind, (a, b) = _unify(out, kinds, values)
+        return byte_of(out, kind.lanes, compare(out, kind, (real, stem), a, b))
+
+    return emit
+
+
+def compare(out: Emitter, kind: Vector, predicate: tuple[str, str], a: str, b: str) -> str:
+    """An i1 per lane: ``predicate`` is (float predicate, integer stem), e.g. ("olt", "lt")."""
+    real, stem = predicate
+    if kind.element.kind == "f":
+        return out.do(f"fcmp {real} {kind.llvm} {a}, {b}")
+    if stem not in ("eq", "ne"):
+        stem = ("s" if kind.element.signed else "u") + stem
+    return out.do(f"icmp {stem} {kind.llvm} {a}, {b}")
+
+
+def _compared(*operands: Kind) -> Kind | None:
+    if all(operand is WORD for operand in operands):
+        return TRUTH
+    kind = _same("biuf")(*operands)
+    return bools(kind.lanes) if isinstance(kind, Vector) else None
+
+
+def _bitwise(verb: str) -> Emit:
+    def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+        if isinstance(kinds[0], Mask):
+            if verb == "and" and ALL_ON in values:
+                return values[1] if values[0] == ALL_ON else values[0]
+            return out.do(f"{verb} {kinds[0].llvm} {values[0]}, {values[1]}")
+        kind, (a, b) = _unify(out, kinds, values)
+        return out.do(f"{verb} {kind.llvm} {a}, {b}")
+
+    return emit
+
+
+def _bitwise_result(*operands: Kind) -> Kind | None:
+    if isinstance(operands[0], Mask) and operands[0] == operands[1]:
+        return operands[0]
+    return _same("biu")(*operands)
+
+
+def _invert(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+    (kind,) = kinds
+    if not isinstance(kind, Vector):
+        raise TypeError(f"~ needs a vector, not {kind.name}")
+    ones = text.constant(kind, 1 if kind.element.kind == "b" else -1)
+    return out.do(f"xor {kind.llvm} {values[0]}, {ones}")
+
+
+def _shift_left(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+    kind, (a, b) = _unify(out, kinds, values)
+    inside = _amount_fits(out, kind, b)
+    moved = out.do(f"shl {kind.llvm} {a}, {b}")
+    return choose(out, kind, inside, moved, text.constant(kind, 0))
+
+
+def _shift_right(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+    kind, (a, b) = _unify(out, kinds, values)
+    inside = _amount_fits(out, kind, b)
+    if kind.element.signed:
+        amount = choose(out, kind, inside, b, text.constant(kind, kind.element.bits - 1))
+        return out.do(f"ashr {kind.llvm} {a}, {amount}")
+    moved = out.do(f"lshr {kind.llvm} {a}, {b}")
+    return choose(out, kind, inside, moved, text.constant(kind, 0))
+
+
+def _amount_fits(out: Emitter, kind: Vector, amount: str) -> str:
+    return out.do(f"icmp ult {kind.llvm} {amount}, {text.constant(kind, kind.element.bits)}")
+
+
+def choose(out: Emitter, kind: Vector, bit: str, a: str, b: str) -> str:
+    """``a`` where the i1 is set, else ``b``."""
+    if bit == ALL_ON:
+        return a
+    condition = "i1" if kind.lanes == 1 else f"<{kind.lanes} x i1>"
+    return out.do(f"select {condition} {bit}, {kind.llvm} {a}, {kind.llvm} {b}")
+
+
+def _operator(name: str, result: Rule, emit: Emit) -> None:
+    OPERATORS[name] = Operation(name, result, emit)
+
+
+_operator("add", _word_or(_same("iuf")), _arithmetic("fadd", "add"))
+_operator("sub", _word_or(_same("iuf")), _arithmetic("fsub", "sub"))
+_operator("mul", _word_or(_same("iuf")), _arithmetic("fmul", "mul"))
+_operator("truediv", _same("f"), _divide)
+_operator("floordiv", _words, _quotient)
+_operator("mod", _words, _rest)
+_operator("neg", _word_or(_same("iuf")), _negate)
+_operator("and_", _bitwise_result, _bitwise("and"))
+_operator("or_", _bitwise_result, _bitwise("or"))
+_operator("xor", _bitwise_result, _bitwise("xor"))
+_operator("invert", _same("biu"), _invert)
+_operator("lshift", _same("iu"), _shift_left)
+_operator("rshift", _same("iu"), _shift_right)
+PREDICATES: Final = {
+    "eq": ("oeq", "eq"),
+    "ne": ("une", "ne"),
+    "lt": ("olt", "lt"),
+    "le": ("ole", "le"),
+    "gt": ("ogt", "gt"),
+    "ge": ("oge", "ge"),
+}
+for _name, _predicate in PREDICATES.items():
+    _operator(_name, _compared, _comparison(*_predicate))
+
+
+def _unary(intrinsic: str, integers: str) -> Emit:
+    """A float intrinsic; integers pass through unchanged, or through ``integers``."""
+
+    def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+        kind, (a,) = _unify(out, kinds, values)
+        if kind.element.kind == "f":
+            name = f"llvm.{intrinsic}.{text.suffix(kind)}"
+            return out.intrinsic(kind.llvm, name, [(kind.llvm, a)])
+        if integers and kind.element.signed:
+            name = f"llvm.{integers}.{text.suffix(kind)}"
+            return out.intrinsic(kind.llvm, name, [(kind.llvm, a), ("i1", "false")])
+        return a
+
+    return emit
+
+
+def _extremum(stem: str, real: str) -> Emit:
+    def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+        kind, (a, b) = _unify(out, kinds, values)
+        element = kind.element
+        sign = "s" if element.signed else "u"
+        family = real if element.kind == "f" else sign + stem
+        name = f"llvm.{family}.{text.suffix(kind)}"
+        return out.intrinsic(kind.llvm, name, [(kind.llvm, a), (kind.llvm, b)])
+
+    return emit
+
+
+def _fma(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+    kind, operands = _unify(out, kinds, values)
+    name = f"llvm.fma.{text.suffix(kind)}"
+    return out.intrinsic(kind.llvm, name, [(kind.llvm, value) for value in operands])
+
+
+def _fmod(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+    kind, (a, b) = _unify(out, kinds, values)
+    return out.do(f"frem {kind.llvm} {a}, {b}")
+
+
+def _integer_division(remainder: bool) -> Emit:
+    """Floor division or its remainder as in NumPy: 0 for a zero divisor, MIN // -1 = MIN."""
+
+    def emit(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+        kind, (a, b) = _unify(out, kinds, values)
+        zero, one = text.constant(kind, 0), text.constant(kind, 1)
+        by_zero = out.do(f"icmp eq {kind.llvm} {b}, {zero}")
+        safe = choose(out, kind, by_zero, one, b)
+        if not kind.element.signed:
+            verb = "urem" if remainder else "udiv"
+            return choose(out, kind, by_zero, zero, out.do(f"{verb} {kind.llvm} {a}, {safe}"))
+        by_minus = out.do(f"icmp eq {kind.llvm} {b}, {text.constant(kind, -1)}")
+        safe = choose(out, kind, by_minus, one, safe)
+        rest = out.do(f"srem {kind.llvm} {a}, {safe}")
+        signs = out.do(f"xor {kind.llvm} {rest}, {b}")
+        apart = out.do(f"icmp slt {kind.llvm} {signs}, {zero}")
+        inexact = out.do(f"icmp ne {kind.llvm} {rest}, {zero}")
+        off = out.do(
+            f"and {'i1' if kind.lanes == 1 else f'<{kind.lanes} x i1>'} {apart}, {inexact}"
+        )
+        if remainder:
+            whole = choose(out, kind, off, out.do(f"add {kind.llvm} {rest}, {b}"), rest)
+        else:
+            quotient = out.do(f"sdiv {kind.llvm} {a}, {safe}")
+            lower = out.do(f"sub {kind.llvm} {quotient}, {one}")
+            whole = choose(out, kind, off, lower, quotient)
+            negated = out.do(f"sub {kind.llvm} {zero}, {a}")
+            whole = choose(out, kind, by_minus, negated, whole)
+        return choose(out, kind, by_zero, zero, whole)
+
+    return emit
+
+
+def _selected(condition: Kind, *operands: Kind) -> Kind | None:
+    kind = meet(*operands)
+    if kind is None or condition != bools(kind.lanes):
+        return None
+    return kind
+
+
+def _select(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+    kind, (a, b) = _unify(out, kinds[1:], values[1:])
+    return choose(out, kind, bit_of(out, kind.lanes, str(values[0])), a, b)
+
+
+def _mask_selected(mask: Kind, *operands: Kind) -> Kind | None:
+    kind = meet(*operands)
+    return kind if kind is not None and mask == Mask(kind.lanes) else None
+
+
+def _select_mask(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) -> Operand:
+    kind, (a, b) = _unify(out, kinds[1:], values[1:])
+    if kind.element.kind == "b" and (a, b) == tuple(text.constant(kind, c) for c in (1, 0)):
+        return byte_of(out, kind.lanes, str(values[0]))  # the mask itself is looked at, not bytes
+    return choose(out, kind, str(values[0]), a, b)
+
+
+define("absolute", _same("iuf"), _unary("fabs", "abs"))
+define("sqrt", _same("f"), _unary("sqrt", ""))
+define("floor", _same("iuf"), _unary("floor", ""))
+define("ceil", _same("iuf"), _unary("ceil", ""))
+define("trunc", _same("iuf"), _unary("trunc", ""))
+define("rint", _same("iuf"), _unary("roundeven", ""))
+define("fma", _same("f"), _fma)
+define("fmod", _same("f"), _fmod)
+define("maximum", _same("biuf"), _extremum("max", "maximum"))
+define("minimum", _same("biuf"), _extremum("min", "minimum"))
+define("floor_divide", _same("iu"), _integer_division(False))
+define("remainder", _same("iu"), _integer_division(True))
+define("select", _selected, _select)
+define("select_mask", _mask_selected, _select_mask)

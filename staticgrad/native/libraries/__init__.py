@@ -1,0 +1,1 @@
+"""Routines that rows of a table call: LAPACK, BLAS, and functions of users."""

@@ -1,0 +1,132 @@
+"""The code of routines: functions of libraries and of users, which rows of a table call.
+
+    register("lapack", make)  # make("potrf.f64") gives the code of the routine "lapack:potrf.f64"
+
+A routine has the entry of a kernel, ``f(record, own, begin, end)``: iterations ``begin`` to ``end``
+(exclusive) of those that its step has. The record holds i64 words: a pointer for each operand that
+workers share, in the order of the operands, then the step's sizes, then ``RoutineCode.words``.
+``own`` points to a pointer for each other operand, scratch and check words, in their order. Where
+an iteration fails, the routine writes its number and how it failed into the two check words, unless
+they have the number of an earlier one (-1: none has failed).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Final
+
+from staticgrad import config
+from staticgrad.errors import CallError, NameConflictError, UnknownNameError
+from staticgrad.native.lock import LOCK
+from staticgrad.records import dataclass
+
+#: ``(record, own, begin, end)``, addresses as integers.
+PythonRoutine = Callable[[int, int, int, int], None]
+#: From the rest of the routine's name, the number of the iteration that failed, and how it did.
+Failure = Callable[[str, int, int], BaseException]
+
+
+@dataclass(frozen=True)
+class RoutineCode:
+    """A routine ready to run.
+
+    ``address`` is its machine code, and ``words`` what its record ends with, as the addresses of
+    functions that it calls. ``python`` does the same as Python code, for a process whose jit is
+    off. ``keep`` must live as long as the address is called.
+    """
+
+    address: int
+    words: tuple[int, ...] = ()
+    python: PythonRoutine | None = None
+    keep: object = None
+
+
+@dataclass(frozen=True)
+class _Registered:
+    make: Callable[[str], RoutineCode]
+    failure: Failure | None
+
+
+#: Families that register themselves when a module is imported.
+_BUILT_IN: Final = {
+    "host": "staticgrad.native.libraries.user_calls",
+    "linalg": "staticgrad.native.libraries.lapack",
+    "numba": "staticgrad.native.libraries.user_calls",
+}
+_registered: Final[dict[str, _Registered]] = {}
+_made: Final[dict[tuple[str, bool], RoutineCode]] = {}
+
+
+def register(
+    family: str, make: Callable[[str], RoutineCode], failure: Failure | None = None
+) -> None:
+    """Let steps call routines whose names begin with a family's, and a colon behind it.
+
+    Args:
+        family: what the names begin with.
+        make: gives the code of a routine, by the rest of its name. It is asked once for each, for
+            the first program that calls it.
+        failure: what the run raises where an iteration has failed: an error, from the rest of the
+            name, the number of the iteration, and what the routine noted beside it.
+
+    Raises:
+        NameConflictError: there is such a family.
+    """
+    with LOCK:
+        if _registered.setdefault(family, entry := _Registered(make, failure)) is not entry:
+            raise NameConflictError(f"there are routines of the family {family!r} already")
+
+
+def forget(family: str) -> None:
+    """Take routines back that no program calls any more."""
+    with LOCK:
+        _registered.pop(family, None)
+        for name, jit in [*_made]:
+            if name.split(":")[0] == family:
+                del _made[name, jit]
+
+
+def code(name: str) -> RoutineCode:
+    """The code of a routine; with the jit off its address is a token of the Python code.
+
+    Raises:
+        UnknownNameError: no routine has the name.
+    """
+    jit = config.current().jit
+    with LOCK:
+        found = _made.get((name, jit))
+        if found is None:
+            made = _entry(name).make(name.partition(":")[2])
+            found = _made[name, jit] = made if jit else _in_python(name, made)
+    return found
+
+
+def failure(name: str, iteration: int, how: int) -> BaseException:
+    """The error of an iteration of a routine that failed."""
+    make = _entry(name).failure
+    if make is None:
+        return CallError(f"{name} failed in iteration {iteration}: {how}")
+    return make(name.partition(":")[2], iteration, how)
+
+
+def _entry(name: str) -> _Registered:
+    family = name.partition(":")[0]
+    if family in _BUILT_IN:
+        import_module(_BUILT_IN[family])
+    found = _registered.get(family)
+    if found is None:
+        raise UnknownNameError(
+            f"there is no routine {name!r}", hint="whoever has its code registers it first"
+        )
+    return found
+
+
+def _in_python(name: str, made: RoutineCode) -> RoutineCode:
+    from staticgrad.native.plain import rows as plain_rows
+
+    if made.python is None:
+        raise UnknownNameError(
+            f"the routine {name!r} does not run as Python code", hint="switch the jit on"
+        )
+    return RoutineCode(plain_rows.register_call(made.python), made.words, made.python, made)

@@ -1,0 +1,151 @@
+"""Routines that call functions of users: Python's inside of a step, or compiled ones by Numba.
+
+A function of Python's gets copies of its operands and runs with the interpreter's lock; what it
+raises is kept, and raised by the run. A function that Numba compiles is called as machine code, by
+any worker, without the lock; its operands are read-only to it, as arrays or, without axes, numbers.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+from collections.abc import Callable, Iterator
+from math import prod
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from staticgrad.errors import CallError
+from staticgrad.native.libraries.routines import PythonRoutine, RoutineCode, register
+from staticgrad.records import dataclass
+
+#: Element type by its name in NumPy, and the number of axes.
+Kind = tuple[str, int]
+_OTHER_SHAPE: Final = 2
+
+
+@dataclass(frozen=True)
+class UserFunction:
+    """A function with the types of operands and results, as a step calls it.
+
+    ``array_of`` makes an array of each result, or raises.
+    """
+
+    label: str
+    function: Callable[..., Any]
+    operands: tuple[Kind, ...]
+    results: tuple[Kind, ...]
+    array_of: Callable[[Any], NDArray[Any]] = np.asarray
+
+    def arrays(self, record: int) -> Iterator[NDArray[Any]]:
+        """Operands and results in memory: pointers first, then the sizes of all axes."""
+        kinds = (*self.operands, *self.results)
+        count = len(kinds) + sum(rank for _, rank in kinds)
+        words = (ctypes.c_int64 * count).from_address(record)
+        at = len(kinds)
+        for pointer, (dtype, rank) in zip(words, kinds, strict=False):
+            shape, at = tuple(words[at : at + rank]), at + rank
+            nbytes = prod(shape) * np.dtype(dtype).itemsize
+            memory: Any = (ctypes.c_char * nbytes).from_address(pointer) if nbytes else bytearray()
+            yield np.frombuffer(memory, dtype).reshape(shape)
+
+
+_functions: Final[dict[str, UserFunction]] = {}
+_raised: Final[dict[int, BaseException]] = {}
+_numbers: Final = itertools.count(1)
+
+
+def routine(family: str, name: str, function: UserFunction) -> str:
+    """The name of the routine that calls a function, ``host`` or ``numba``; ``name`` is its own."""
+    kinds = "_".join(f"{dtype}.{rank}" for dtype, rank in (*function.operands, *function.results))
+    rest = f"{name}.{kinds}"
+    _functions[rest] = function
+    return f"{family}:{rest}"
+
+
+def checked(
+    label: str,
+    found: Any,
+    outs: list[NDArray[Any]],
+    array_of: Callable[[Any], NDArray[Any]] = np.asarray,
+) -> None:
+    """Write what a function gave into the results.
+
+    Raises:
+        CallError: another number of results, another shape, or a dtype of another kind.
+    """
+    results = found if isinstance(found, tuple) else (found,)
+    if len(results) != len(outs):
+        raise CallError(f"{label} gives {len(results)} results, types= names {len(outs)}")
+    for result, out in zip(results, outs, strict=True):
+        array = array_of(result)
+        fits = array.shape == out.shape and np.can_cast(array.dtype, out.dtype, "same_kind")
+        if not fits:
+            said = f"{out.dtype}{list(out.shape)}"
+            raise CallError(
+                f"{label} gives {array.dtype}{list(array.shape)}, types= says {said}",
+                hint="types=(shape, dtype), a list of them for a tuple of results",
+            )
+        out[...] = array
+
+
+def _in_python(spec: UserFunction) -> PythonRoutine:
+    """The routine as Python code."""
+
+    def call(record: int, own: int, begin: int, end: int) -> None:
+        try:
+            arrays = list(spec.arrays(record))
+            operands = [array.copy() for array in arrays[: len(spec.operands)]]
+            found = spec.function(*operands)
+            checked(spec.label, found, arrays[len(spec.operands) :], spec.array_of)
+        except BaseException as error:  # the run raises it
+            number = next(_numbers)
+            _raised[number] = error
+            noted = (ctypes.c_int64 * 2).from_address(ctypes.c_int64.from_address(own).value)
+            noted[0], noted[1] = 0, number
+
+    return call
+
+
+def _make_host(rest: str) -> RoutineCode:
+    call = _in_python(_functions[rest])
+    callback = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)(call)
+    return RoutineCode(ctypes.cast(callback, ctypes.c_void_p).value or 0, (), call, callback)
+
+
+def _make_numba(rest: str) -> RoutineCode:
+    from staticgrad.native.by_numba import calls as numba_calls
+
+    spec = _functions[rest]
+    made = numba_calls.compiled(spec.label, spec.function, spec.operands, spec.results)
+    plain = getattr(spec.function, "py_func", spec.function)
+
+    def on_numbers(*operands: NDArray[Any]) -> Any:
+        return plain(*(a if a.ndim else a[()] for a in operands))
+
+    python = UserFunction(spec.label, on_numbers, spec.operands, spec.results)
+    return RoutineCode(made.address, (), _in_python(python), made)
+
+
+def _failure(rest: str, iteration: int, how: int) -> BaseException:
+    error = _raised.pop(how)
+    if not isinstance(error, CallError):
+        error.add_note(f"in {_functions[rest].label}, called by a compiled step")
+    return error
+
+
+def _numba_failure(rest: str, iteration: int, how: int) -> BaseException:
+    if how in _raised:
+        return _failure(rest, iteration, how)
+    label = _functions[rest].label
+    if how == -_OTHER_SHAPE:
+        return CallError(f"{label} gives a result of another shape than types= says")
+    return CallError(
+        f"{label} raised an exception in compiled code, where it has no message",
+        hint="STATICGRAD_JIT=0 calls it as plain Python, and shows what it raises",
+    )
+
+
+register("host", _make_host, _failure)
+register("numba", _make_numba, _numba_failure)

@@ -1,0 +1,134 @@
+"""The process's pool of workers: its memory, its size, forks and the interpreter's end.
+
+There is one, made when a table first has sections to share; its threads are made by the first such
+section that runs (``pool_code``). A program that shares nothing costs nothing. Where a process has
+no workers (not on Linux, or the jit is off), tables run alone.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import os
+import sys
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.native import shared_runs
+from staticgrad.native.lock import LOCK
+from staticgrad.native.table import pool_code
+from staticgrad.native.table.pool_code import ENTRY, NBYTES, PLACES
+from staticgrad.records import dataclass
+
+#: What a forked child finds as if nothing had ever run.
+_COUNTED: Final = (
+    "finished", "taken", "callers", "wake", "asleep", "alive", "alone_until", "ended",
+    "balance", "penalty", "worth",
+)  # fmt: skip
+_C_FUNCTIONS: Final = {
+    "create": "pthread_create",
+    "mask": "pthread_sigmask",
+    "syscall": "syscall",
+    "yield": "sched_yield",
+    "clock": "clock_gettime",
+}
+
+
+@dataclass(frozen=True)
+class PoolState:
+    """What a pool has been doing: threads, sections that were shared, and penalties of stalls."""
+
+    threads: int
+    sections: int
+    stalls: int
+
+
+class Pool:
+    """The memory of a pool, which lives as long as the process does; ``run`` is its code."""
+
+    def __init__(self, run: int) -> None:
+        room = np.zeros(NBYTES + pool_code.LINE, np.uint8)
+        begin = -room.ctypes.data % pool_code.LINE
+        self._words = room[begin : begin + NBYTES].view(np.int64)
+        self.address = int(self._words.ctypes.data)
+        self._library = ctypes.CDLL(None)
+        for name, function in _C_FUNCTIONS.items():
+            found = ctypes.cast(getattr(self._library, function), ctypes.c_void_p).value
+            self.set(name, found or 0)
+        self.set("run", run)
+        self.set("spin", pool_code.SPIN)
+        self.set("patience", pool_code.PATIENCE)
+
+    def get(self, name: str) -> int:
+        """The word of a name."""
+        return int(self._words[PLACES[name] // 8])
+
+    def set(self, name: str, value: int) -> None:
+        """Write the word of a name."""
+        self._words[PLACES[name] // 8] = value
+
+    def want(self, threads: int) -> None:
+        """Let so many threads run at the same time, callers included; never fewer than before."""
+        threads = min(threads, pool_code.MOST_WORKERS)
+        if threads > self.get("seats"):
+            self.set("seats", threads)
+            self.set("wanted", threads - 1)
+
+    def start_anew(self) -> None:
+        """In a forked child, which has the memory and none of the threads."""
+        for name in _COUNTED:
+            self.set(name, 0)
+        self._words[PLACES["tickets"] // 8 :: pool_code.LINE // 8] &= ~0xFFFFFFFF
+        self.set("wanted", max(0, self.get("seats") - 1))
+
+    def end(self) -> None:
+        """Let the threads end, and wait for them; what runs later runs alone."""
+        self.set("ended", 1)
+        wake = ctypes.c_int32.from_address(self.address + PLACES["wake"])
+        wake.value += 1
+        number = pool_code.FUTEX[os.uname().machine]
+        self._library.syscall(number, ctypes.byref(wake), 129, 2**31 - 1, None, None, 0)
+        join: Any = self._library.pthread_join
+        join.argtypes = [ctypes.c_ulong, ctypes.c_void_p]
+        for number in range(self.get("alive")):
+            join(int(self._words[(PLACES["threads"] + ENTRY * number) // 8]), None)
+        self.set("alive", 0)
+
+    @property
+    def state(self) -> PoolState:
+        """What it has been doing."""
+        return PoolState(self.get("alive"), self.get("sections"), self.get("stalls"))
+
+
+_made: Final[list[Pool]] = []
+
+
+def pool(threads: int) -> Pool | None:
+    """The pool, made if there is none, for so many threads at least; None where it cannot be.
+
+    Raises as ``native.kernel`` does where its code cannot be compiled.
+    """
+    if not is_possible():
+        return None
+    with LOCK:
+        if not _made:
+            _made.append(Pool(shared_runs()))
+            atexit.register(_at_exit)
+            os.register_at_fork(after_in_child=_made[0].start_anew)
+        _made[0].want(threads)
+        return _made[0]
+
+
+def present() -> Pool | None:
+    """The pool if one has been made."""
+    return _made[0] if _made else None
+
+
+def is_possible() -> bool:
+    """Whether this system has what the pool is made of."""
+    return sys.platform == "linux" and os.uname().machine in pool_code.FUTEX
+
+
+def _at_exit() -> None:
+    _made[0].end()
