@@ -20,6 +20,7 @@ from passes.fusion.logs import with_logged_carries
 from passes.fusion.merging import taken
 from passes.fusion.narrow_factors import with_narrow_factors
 from passes.fusion.panels import with_panels
+from passes.fusion.patches import with_patches
 from passes.fusion.preparation import (
     widen_accumulation,
     without_marks,
@@ -91,7 +92,8 @@ class Fusion:
 
 def fusion(graph: Graph, merge: bool = True) -> Fusion:
     """What ``fuse`` gives, with the groups: the same each time it is asked for the same graph."""
-    computed = widen_accumulation(expand_vector_products(without_marks(graph)))
+    products = expand_vector_products(with_patches(without_marks(graph)))
+    computed = widen_accumulation(products)
     computed = with_product_parts(with_parts(with_tiles(without_stretched_windows(computed))))
     if merge:
         computed = with_tested_trips(computed, fuse)

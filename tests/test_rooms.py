@@ -33,6 +33,7 @@ EXCEPTIONS = {
     "passes/fusion/regions.py": "a formula: sums of pads that lie apart as joins",
     "passes/fusion/tiles.py": "a formula: dense convolutions as those of combined filters",
     "passes/fusion/filter_parts.py": "a formula: gradients of filters as sums of those of parts",
+    "passes/fusion/patches.py": "a formula: convolutions over patches as products",
     "passes/fusion/product_parts.py": "a formula: long products as sums of those of blocks",
     "passes/fusion/shifted.py": "a formula: pads of a formula as that formula of pads",
     "passes/fusion/vector_products.py": "a formula: products with a vector as sums",

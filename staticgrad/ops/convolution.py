@@ -22,7 +22,8 @@ are added up strip by strip.
 
 A gradient w in tiles, and one of few channels, is the sum of ``parts`` partial ones, each of as
 many images after each other, so that several threads have work (``passes/fusion/filter_parts.py``
-says how many). Of each the terms are flattened and added up as above.
+says how many). Of each the terms are flattened and added up as above. One of windows side by side
+whose taps fill half a vector is a product of matrices instead (``passes/fusion/patches.py``).
 """
 
 from __future__ import annotations
