@@ -38,7 +38,8 @@ LOW: Final = 18
 HIGH: Final = 19
 CUT: Final = 20
 LIFT: Final = 21  # what lies lower and sleeps is lifted to this or more
-TIGHT: Final = 22  # whether blocks of the sections with the most bytes left are tried first
+TIGHT: Final = 22  # whether blocks of the sections with the most bytes left are tried first: 1 for
+# what is left now, 2 for what was left when the part was made
 TRIES: Final = 23  # how many more blocks may be tried
 WORDS: Final = 24
 KNOWN: Final = 1 << 18  # places for what is known
@@ -50,6 +51,8 @@ class OffsetSearch:
 
     ``low[b]`` and ``high[b]`` are the sections of a block, from and to; ``twin[b]`` is an equal
     block before it, or -1. ``blame[s]`` counts the failures that section s was the reason of.
+    Parts are slices of ``pool``; ``fullest[i]`` are the most bytes that were left in a section of
+    the block ``pool[i]`` when its part was made.
     """
 
     words: array[int]
@@ -73,6 +76,7 @@ class OffsetSearch:
     trail: array[int]
     candidates: array[int]
     pool: array[int]
+    fullest: array[int]
     level_block: array[int]
     level_trail: array[int]
     level_begin: array[int]
@@ -110,6 +114,7 @@ class OffsetSearch:
             "trail": more,
             "candidates": 64 * blocks + 4096,
             "pool": 64 * blocks + 4096,
+            "fullest": 64 * blocks + 4096,
         }
         by_section = {"blame", "floor", "total", "joins", "start"}
         found = {}

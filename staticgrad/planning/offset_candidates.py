@@ -6,6 +6,7 @@ The functions are such as ``staticgrad.planning.offset_search`` has.
 from __future__ import annotations
 
 from staticgrad.planning.offset_arrays import BLOCKS, FLUSH, LOWEST, OFFSET, TIGHT, OffsetSearch
+from staticgrad.planning.offset_parts import most_left
 
 
 def listed(s: OffsetSearch, part: int, begin: int) -> int:
@@ -26,7 +27,7 @@ def listed(s: OffsetSearch, part: int, begin: int) -> int:
             if twin >= 0:
                 fresh = fresh and s.placed[twin] == 1
             if fresh:
-                rank = _rank(s, part, b)
+                rank = _rank(s, part, i)
                 score[b] = rank
                 j = end
                 while j > begin:
@@ -40,18 +41,17 @@ def listed(s: OffsetSearch, part: int, begin: int) -> int:
     return end
 
 
-def _rank(s: OffsetSearch, part: int, b: int) -> int:
-    """When a block is tried among those of its offset: the least first."""
+def _rank(s: OffsetSearch, part: int, i: int) -> int:
+    """When the block at a place of the pool is tried among those of its offset: the least first."""
     words = s.words
+    b = s.pool[i]
     rank = b
     if words[FLUSH] > 0:
         rank = b - words[FLUSH] * _level_sides(s, part, b)
-    if words[TIGHT] > 0:
-        most = 0
-        for section in range(s.low[b], s.high[b]):
-            if s.total[section] > most:
-                most = s.total[section]
-        rank = rank - 4 * words[BLOCKS] * most
+    if words[TIGHT] == 1:
+        rank = rank - 4 * words[BLOCKS] * most_left(s, b)
+    if words[TIGHT] == 2:
+        rank = rank - 4 * words[BLOCKS] * s.fullest[i]
     return rank
 
 

@@ -34,6 +34,7 @@ def packed(s: OffsetSearch, part: int) -> int:
         b = pool[i]
         if s.placed[b] == 0:
             pool[end] = b
+            s.fullest[end] = s.fullest[i]
             end = end + 1
     s.part_end[new] = end
     words[POOL] = end
@@ -82,6 +83,7 @@ def divided(s: OffsetSearch, part: int) -> int:
         if s.placed[b] == 0:
             new = s.segment_count[s.segment[s.low[b]]]
             s.pool[s.part_end[new]] = b
+            s.fullest[s.part_end[new]] = most_left(s, b)
             s.part_end[new] = s.part_end[new] + 1
             if s.low[b] < s.part_low[new]:
                 s.part_low[new] = s.low[b]
@@ -132,3 +134,12 @@ def _by_slack(s: OffsetSearch, segments: int) -> int:
             order[j] = segment
             found = found + 1
     return found
+
+
+def most_left(s: OffsetSearch, b: int) -> int:
+    """The most bytes that are left to place in a section of a block."""
+    most = 0
+    for section in range(s.low[b], s.high[b]):
+        if s.total[section] > most:
+            most = s.total[section]
+    return most

@@ -26,7 +26,8 @@ from staticgrad.planning.offsets import Spans
 _CYCLES: Final = ((6, 511), (24, 127))
 _TRIES: Final = 2  # for each block, of the plain orders at first
 #: How the plain orders are tried, before they get more tries: level ends first, tight blocks first.
-_WAYS: Final = ((0, 0), (1, 1), (0, 1), (1, 0))
+_WAYS: Final = ((0, 2), (0, 1), (1, 1))
+_BARE: Final = 4  # plain orders that do not begin with the tightest sections: the last ones
 
 #: An order, its limit, how much it likes level ends, whether the tightest sections come first.
 _Turn = tuple[list[int], int, int, int]
@@ -128,7 +129,7 @@ class Restarts:
             used = 0
             flush, tight = _WAYS[turn % len(_WAYS)]
             tries = _TRIES * count << 2 * (turn // len(_WAYS))
-            for order in plain:
+            for order in plain[-_BARE:] if tight else plain:
                 yield order, tries, flush * count, tight
                 used += self.last
             while used > 0:
@@ -182,13 +183,13 @@ class Restarts:
         size, length = self.sizes, self.length
         orders = (
             (worst, area, width),
-            (width, area, worst),
             (worst, width, area),
-            (area,),
             (worst, length, size),
+            (worst, size, length),
+            (width, area, worst),
+            (area,),
             (length, size),
             (size, length),
-            (worst, size, length),
         )
         found = []
         for keys in orders:

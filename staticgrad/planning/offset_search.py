@@ -2,13 +2,14 @@
 
 Every placement can be pushed down until each block stands on the ground or on another, and its
 blocks can be placed by rising offset; only such *canonical* placements are tried (Moffitt,
-MiniMalloc: A Lightweight Memory Allocator for Hardware-Accelerated Machine Learning, ASPLOS 2023).
-What has been tried at an offset *sleeps* while the next block of that offset is tried, until
-something lifts it, so that no placement is met twice (sleep sets: Godefroid, 1996); what lifts it
-ends no lower than any block that is left, so a section whose lowest blocks all sleep is as full as
-if they lay there. Blocks that no section joins any more are *parts*, each searched by itself. What
-is left of a part, with the offsets from which on its blocks may lie, is *known* once it failed. A
-block that lifts no other has no alternative.
+MiniMalloc: A Lightweight Memory Allocator for Hardware-Accelerated Machine Learning, ASPLOS
+2023). What has been tried at an offset *sleeps* while the next block of that offset is tried,
+until something lifts it, so that no placement is met twice (sleep sets: Godefroid, 1996); what
+lifts it ends no lower than any block that is left, so a section whose lowest blocks all sleep
+is as full as if they lay there. Blocks that no section joins any more are *parts*, each
+searched by itself, and as in MiniMalloc in an order of its own: by what was left of its
+sections when it was made. What is left of a part, with the offsets from which on its blocks may
+lie, is *known* once it failed. A block that lifts no other has no alternative.
 
 Functions take the arrays of one ``OffsetSearch`` and keep to whole numbers, names, items, tests and
 loops, so that the same text runs as machine code (``staticgrad.native.words``).
@@ -50,7 +51,7 @@ from staticgrad.planning.offset_arrays import (
     OffsetSearch,
 )
 from staticgrad.planning.offset_candidates import listed
-from staticgrad.planning.offset_parts import divided, packed
+from staticgrad.planning.offset_parts import divided, most_left, packed
 
 
 def search(s: OffsetSearch) -> int:
@@ -98,6 +99,8 @@ def _begin(s: OffsetSearch) -> int:
         for section in range(low[b], high[b]):
             s.members[start[section]] = b
             start[section] = start[section] + 1
+    for b in range(0, blocks):
+        s.fullest[b] = most_left(s, b)
     for k in range(0, sections):
         section = sections - k
         start[section] = start[section - 1]
