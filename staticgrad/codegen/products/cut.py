@@ -5,14 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from staticgrad.codegen.expressions import Lines
-from staticgrad.ir.kernels.product_iterations import (
-    CHUNK,
-    FEWEST,
-    MANY_PANELS,
-    PANELS,
-    SHORT_ROW,
-    TALL,
-)
+from staticgrad.ir.kernels.product_iterations import CHUNK, FEWEST, MANY_PANELS, PANELS, TALL
 
 if TYPE_CHECKING:
     from staticgrad.codegen.products.gemm import PlainProduct
@@ -23,11 +16,7 @@ def write_cut(product: PlainProduct, out: Lines) -> None:
     m, columns = product.m, product.columns
     chunk = str(CHUNK)
     if product.chunk > CHUNK:
-        tests = f"{product.n} >= {MANY_PANELS * columns}"
-        longest = SHORT_ROW // product.dtype.itemsize
-        if product.rows != "across":
-            tests += f" and ({product.k} <= {longest} or {product.k} % {longest} == 0)"
-        out.add(f"chunk = {TALL} if {tests} else {CHUNK}")
+        out.add(f"chunk = {TALL} if {product.n} >= {MANY_PANELS * columns} else {CHUNK}")
         chunk = "chunk"
     out.add(f"chunks = ({m} + {chunk} - 1) // {chunk} if {m} > 0 else 1")
     out.add(f"chunk = (({m} + chunks - 1) // chunks + 7) // 8 * 8")

@@ -213,11 +213,11 @@ class Kernel:
         if self.outer == "tiles":
             assert isinstance(first, Gemm)
             dtype = self.operand(first.a.operand).dtype.compute
-            rows, columns, terms = (
+            rows, columns = (
                 prod((_extent(axis, values) for axis in axes), start=1)
-                for axes in (first.i, first.j, first.k)
+                for axes in (first.i, first.j)
             )
-            count = count * gemm_iterations(first, dtype, rows, columns, terms)
+            count = count * gemm_iterations(first, dtype, rows, columns)
         return count
 
     def grain(self, arguments: Sequence[Size]) -> int:
