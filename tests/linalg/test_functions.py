@@ -358,19 +358,3 @@ def test_what_has_no_blocks_or_diagonals_is_refused() -> None:
     ):
         with pytest.raises(error):
             call()
-
-
-@pytest.mark.parametrize(("n", "k"), [(1, 1), (3, 1), (16, 4), (16, 5), (17, 1)])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_systems_on_both_sides_of_where_loops_solve_them(n: int, k: int, dtype: str) -> None:
-    """Beside NumPy's float64: solutions, and the transposed ones that are their gradients."""
-    random = np.random.default_rng(n + k)
-    a, b = random.normal(size=(5, n, n)) + 3.0 * np.eye(n), random.normal(size=(5, n, k))
-    x, y = sg.input("a", ("m", n, n), dtype), sg.input("b", ("m", n, k), dtype)
-    solved = sg.linalg.solve(x, y)
-    f = sg.compile({"x": solved, "by_b": sg.grad(solved.sum(), y)})
-    found = f.run({"a": a.astype(dtype), "b": b.astype(dtype)})
-    rtol = 1e-3 if dtype == "float32" else 1e-10
-    np.testing.assert_allclose(found["x"], np.linalg.solve(a, b), rtol=rtol, atol=rtol)
-    slopes = np.linalg.solve(a.swapaxes(1, 2), np.ones_like(b))
-    np.testing.assert_allclose(found["by_b"], slopes, rtol=rtol, atol=rtol)

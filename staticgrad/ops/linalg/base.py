@@ -1,7 +1,7 @@
 """What the ops of linear algebra share: types of matrices, the form of a call, the reference.
 
-The reference runs the routine that compiled programs call, as plain Python, so that both have the
-same bytes; tests compare them with NumPy's and SciPy's functions.
+The reference runs the routine that compiled programs call, so that both have the same bytes; tests
+compare it with its text run as plain Python, and with NumPy's and SciPy's functions.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ALSO_TAKES: Final = "x.astype('float32') for elements of 16 bits, 'float64' for
 
 
 class LinearAlgebra(Op):
-    """An op that calls a recipe of ``native/libraries/lapack.py`` for each matrix of a batch.
+    """An op that calls a recipe of ``native/libraries/recipes.py`` for each matrix of a batch.
 
     One with a field ``errors`` has results of NaN where it is "nan" and a matrix has none.
     """
@@ -116,7 +116,7 @@ class LinearAlgebra(Op):
         return parted(self(*args[:-1], merged(args[-1], axis)), axis - 1, size, rest)
 
     def reference(self, *arrays: Array) -> Any:
-        """The routine itself, run as Python code.
+        """The routine itself.
 
         Raises:
             LinearAlgebraError: a matrix fails, and ``errors`` is "raise".
