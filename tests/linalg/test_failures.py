@@ -106,7 +106,7 @@ def test_bytes_do_not_depend_on_the_threads_of_the_library() -> None:
 
 _LOADED = """
 import sys
-from staticgrad.native import scipy_library
+from staticgrad.native.libraries import scipy_library
 where = scipy_library.address("dpotrf")
 assert "scipy.linalg" not in sys.modules
 import subprocess
