@@ -65,20 +65,34 @@ def grad(
     edges = [x.edge for x in by if x.edge is not None]
     nodes = tape.nodes_behind([y.edge for y in of])
     keep = create_graph if retain_graph is None else retain_graph
-    with enable_grad() if create_graph else no_grad():
-        found = tape.TapeSweep(nodes, edges, release=not keep).run(pairs)
-    if not allow_disconnected and any(edge not in found for edge in edges):
+    found = _walked(nodes, pairs, edges, create_graph, keep)
+    if not allow_disconnected and any(each is None for each in found):
         raise DisconnectedError(
             "grad: no differentiable path leads from the outputs to an input",
             hint="grad(..., allow_disconnected=True) gives zeros",
         )
     results = tuple([
-        found[x] if x in found else Tensor.fitting(x.type, ZERO, "") for x in edges
+        Tensor.fitting(edge.type, ZERO, "") if each is None else each
+        for edge, each in zip(edges, found, strict=True)
     ])  # fmt: skip
-    if not create_graph:
-        held = {id(seed.array) for _, seed in pairs}
-        results = tuple([Tensor.of(owned(ct.array, held)) for ct in results])
     return results[0] if isinstance(inputs, Tensor) else results
+
+
+def _walked(
+    nodes: list[tape.TapeNode],
+    pairs: Sequence[tuple[tape.Edge, Any]],
+    edges: Sequence[tape.Edge],
+    create_graph: bool,
+    keep: bool,
+) -> list[Any]:
+    """The cotangent of each of ``edges``, None where no path leads to it."""
+    with enable_grad() if create_graph else no_grad():
+        found = tape.TapeSweep(nodes, edges, release=not keep).run(pairs)
+    results = [found.get(edge) for edge in edges]
+    if create_graph:
+        return results
+    held = {id(seed.array) for _, seed in pairs}
+    return [None if ct is None else Tensor.of(owned(ct.array, held)) for ct in results]
 
 
 def _transposed(
@@ -91,11 +105,15 @@ def _transposed(
         else None
         for arg in args
     ]
-    is_recording = modes.recording
+    is_recording, since = modes.recording, next(tape.serials)
     with enable_grad():
         tangent = push(tuple(stand_ins))
-    targets = [each for each in stand_ins if each is not None]
-    found = iter(grad([tangent], targets, [ct], create_graph=is_recording, allow_disconnected=True))
+    if tangent.edge is None:
+        return (None,) * len(args)
+    # The operands stand on the tape that is being walked: what is behind them is not for this walk.
+    nodes = tape.nodes_behind([tangent.edge], since)
+    edges = [each.edge for each in stand_ins if each is not None and each.edge is not None]
+    found = iter(_walked(nodes, [tangent.seeded(ct)], edges, is_recording, is_recording))
     return tuple(None if each is None else next(found) for each in stand_ins)
 
 

@@ -94,6 +94,17 @@ def test_gradients_of_both_orders_are_those_of_the_formula(kind: str) -> None:
             np.testing.assert_allclose(one, other, rtol=1e-11)
 
 
+def test_operands_may_be_recorded_results() -> None:
+    """A walk back over the tape uses the rule while what made its operands is still to come."""
+    x, w = (Tensor(a, requires_grad=True, dtype="float64") for a in (X, W))
+    energy = (scaled_rows(sg.sin(x) * w, w * w, CUBE) * x).sum()
+    energy.backward()
+    y, v = sg.input("y", X.shape, "float64"), sg.input("v", W.shape, "float64")
+    by_formula = sg.grad((plain(sg.sin(y) * v, v * v, CUBE) * y).sum(), [y, v])
+    for tensor, slope in zip((x, w), by_formula, strict=True):
+        np.testing.assert_allclose(tensor.grad, sg.evaluate(slope, {"y": X, "v": W}), rtol=1e-11)
+
+
 def test_it_is_mapped_over_batches_with_its_rule() -> None:
     def slopes(x: Any, w: Any) -> Any:
         return sg.grad((scaled_rows(x, w, CUBE) ** 2).sum(), [x, w])

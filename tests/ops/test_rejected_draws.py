@@ -137,6 +137,16 @@ DRAWS = {
 }
 
 
+def test_draws_of_tensors_move_as_those_of_a_graph():
+    at = np.array([0.3, 1.0, 4.0])
+    a, t = sg.input("a", (3,), "float64"), Tensor(at, requires_grad=True, dtype="float64")
+    for name in ("gamma", "beta", "dirichlet"):
+        moved = sg.sin(DRAWS[name](sg.random.Generator(7), a * a)).sum()
+        t.grad = None
+        sg.sin(DRAWS[name](Generator(7), t * t)).sum().backward()
+        np.testing.assert_allclose(t.grad, run(sg.grad(moved, a), {"a": at}), rtol=1e-10)
+
+
 @pytest.mark.parametrize("name", DRAWS)
 def test_tensors_graphs_threads_and_sizes_draw_alike(name):
     at = np.array([0.2, 0.9, 1.0, 4.0, 7.5])
