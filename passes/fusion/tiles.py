@@ -25,9 +25,12 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Node, Symbolic, constant
 from staticgrad.ops.convolution import Conv, ConvFilter, ConvImage
 
-#: Channels on each side, and elements of an image along an axis, at least, of results and images.
+#: Channels on each side, and elements of an image along an axis, at least, of results and images;
+#: and the product of the channels from which on fewer elements will do.
 _CHANNELS: Final = 16
 _EXTENT: Final = 14
+_PAIRS: Final = 4096
+_EXTENT_OF_PAIRS: Final = 7
 #: Of the gradient of a filter: the product of the channels, and elements of an image along an axis,
 #: at least. With registers of 256 bits these lose at first, and the choice is one for all machines.
 _PAIRS_OF_FILTERS: Final = 1024
@@ -68,6 +71,8 @@ def _is_dense(node: Node) -> bool:
     if not (isinstance(first, int) and isinstance(second, int)):
         return False
     pairs, extent = (_PAIRS_OF_FILTERS, _EXTENT_OF_FILTERS) if of_filter else (0, _EXTENT)
+    if not of_filter and first * second >= _PAIRS:
+        extent = _EXTENT_OF_PAIRS
     many = min(first, second) >= _CHANNELS and first * second >= pairs
     plain = dtype.is_float and not dtype.is_storage and form.groups == 1 and len(form.axes) == 2
     return many and plain and all(_is_long(axis, extent) for axis in form.axes)
@@ -80,12 +85,14 @@ def _is_long(axis: WindowAxis, extent: int) -> bool:
 
 
 def _combined(filters: Symbolic, backwards: bool) -> Symbolic:
-    """Filters [o, c, 4, 4] of combined taps, stored one combination after the other."""
-    first, second = filters.type.shape[:2]
+    """Filters [o, c, 4, 4] of combined taps, stored one combination after the other, and in each
+    the channels next to each other over which products are summed."""
     taps = np.array(_COMBINED, filters.dtype.numpy)[:, :: -1 if backwards else 1]
     both = constant(np.kron(taps, taps))
-    flat: Any = functions.reshape(filters, (first * second, _TAPS**2))
+    given: Any = functions.swapaxes(filters, 0, 1) if backwards else filters
+    first, second = given.type.shape[:2]
+    flat: Any = functions.reshape(given, (first * second, _TAPS**2))
     found: Any = functions.matmul(both, functions.swapaxes(flat, 0, 1))
     apart: Any = functions.reshape(found, (4, 4, first, second))
-    result: Symbolic = functions.transpose(apart, (2, 3, 0, 1))
+    result: Symbolic = functions.transpose(apart, (3, 2, 0, 1) if backwards else (2, 3, 0, 1))
     return result

@@ -25,8 +25,11 @@ COMBINATIONS: Final = 16
 _NEAR: Final = 1 << 19
 _FEWEST_TILES: Final = 64
 _MOST_TILES: Final = 256
-#: Iterations that there should be.
+#: Iterations that there should be, and channels of one, of which a multiple is taken; and those of
+#: one that are worth it that several iterations combine the same elements.
 WANTED: Final = 4
+_ROWS: Final = 16
+_MANY: Final = 64
 #: Vectors that are multiplied in the time in which a vector of tiles is combined, in one channel;
 #: one that is not whole; and in which a vector of an image, or of results, is copied.
 _COMBINED: Final = 70
@@ -79,10 +82,21 @@ class Cut:
         runs, run = (1, self.rows * (of.wide + 1)) if self.joined else (self.rows, of.wide)
         combined = runs * (run // lanes * _COMBINED + (run % lanes > 0) * _MASKED)
         row = -(-RESULTS * of.wide // lanes) * RESULTS * _COPIED
-        copied = ((self.rows + 1) * inner + self.rows * out) * row
-        around = (out + inner) * combined + copied
-        strips = -(-of.high // self.rows)
-        return (panels * COMBINATIONS * out * inner / self.images + around) * strips
+        strips, parts = -(-of.high // self.rows), self.parts(of)
+        given = parts * inner * (combined + (self.rows + 1) * row)
+        around = given + out * (combined + self.rows * row)
+        idle = max(1.0, WANTED / (self.iterations(of) * parts))
+        return (panels * COMBINATIONS * out * inner / self.images + around) * strips * idle
+
+    def iterations(self, of: Tiled) -> int:
+        """Strips of all images."""
+        return -(-of.images // self.images) * -(-of.high // self.rows)
+
+    def parts(self, of: Tiled) -> int:
+        """Parts of the channels of the result, each an iteration of its own where strips are few:
+        what is made of the image is made for each."""
+        out, wanted = of.channels[0], -(-WANTED // self.iterations(of))
+        return next(n for n in range(wanted, 0, -1) if n == 1 or out % (n * _ROWS) == 0)
 
 
 def best_cut(of: Tiled) -> Cut:
@@ -97,7 +111,8 @@ def _cuts(of: Tiled) -> Iterator[Cut]:
     for kind in (False, True):
         for rows in range(1, max(1, min(of.high, most // (of.wide + kind))) + 1):
             yield Cut(-(-of.high // -(-of.high // rows)), 1, kind)
-        for images in range(2, of.images // WANTED + 1):
+        shared = of.channels[0] >= WANTED * _MANY
+        for images in range(2, (of.images if shared else of.images // WANTED) + 1):
             cut = Cut(of.high, images, kind)
             if cut.tiles(of) > most:
                 break

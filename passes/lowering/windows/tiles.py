@@ -22,7 +22,7 @@ from passes.fusion.groups import ScratchBuffer, Walk
 from passes.lowering.operands import VECTOR, LoweredStep
 from passes.lowering.windows.places import AxisPlace, along, ends, image_place_among
 from passes.lowering.windows.products import WindowProducts
-from passes.lowering.windows.tile_cuts import RESULTS, WANTED, best_cut, tiled
+from passes.lowering.windows.tile_cuts import RESULTS, best_cut, tiled
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
 from staticgrad.ir.kernels.stages import Axis, Gemm, Loop, Map, Stage, Store, panel_columns
@@ -35,8 +35,6 @@ SIDE: Final = 4
 #: What is combined of four elements of the image, and of four sums of products; signs.
 IMAGE: Final = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
 RESULT: Final = ((1, 1, 1, 0), (0, 1, -1, -1))
-#: Channels of an iteration, of which a multiple is taken.
-_ROWS: Final = 16
 #: Bytes that lie at one place of the nearest cache, and how far from there the next one begins.
 _PAGE: Final = 1 << 12
 _BESIDE: Final = 1 << 8
@@ -70,11 +68,11 @@ class WindowTiles(WindowProducts):
         """Iterate over strips of ``high`` rows of tiles, each about as long as another one; over
         several images where they are small; and over parts of the channels where these are few."""
         batch = self.read.type.shape[0]
-        cut = best_cut(tiled(self.anchor))
+        of = tiled(self.anchor)
+        cut = best_cut(of)
         self.rows, self.images = cut.rows, cut.images
-        strips = -(-hint_value(high) // cut.rows)
         self.strips = -(-high // self.rows)
-        self.each = self._part_of_channels(-(-max(1, hint_value(batch)) // self.images) * strips)
+        self.each = hint_value(self.out) // cut.parts(of)
         groups = (-(-batch // self.images), self.strips, self.out // self.each)
         self.outer = [self.loop(f"i{n}", extent) for n, extent in enumerate(groups)]
         self.there: Size = minimum(self.images, batch)
@@ -87,12 +85,6 @@ class WindowTiles(WindowProducts):
     def across(self) -> Size:
         """Pairs of elements from one row of the strip to the next: a tile needs two of them."""
         return self.wide + 1
-
-    def _part_of_channels(self, iterations: int) -> int:
-        """The channels of an iteration: fewer than there are where iterations would be too few."""
-        out = hint_value(self.out)
-        wanted = -(-WANTED // iterations)
-        return next(out // n for n in range(wanted, 0, -1) if n == 1 or out % (n * _ROWS) == 0)
 
     def _image_of(self, loop: str) -> AxisPlace:
         """The image at a loop over those of an iteration."""
