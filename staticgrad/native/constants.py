@@ -33,7 +33,7 @@ class Row(NamedTuple):
     ``section``: this row and the next ones, so many in all, may run at the same time, and are worth
     sharing between workers; 0: who calls the driver runs the row alone. ``first``: how many groups
     the rows of the section before this one have. ``flags`` are those of the section
-    (``pool_code.WAKES`` and ``AHEAD``).
+    (``pool_code.WAKES``, ``HALVES`` and ``EIGHTHS``).
     """
 
     function: int

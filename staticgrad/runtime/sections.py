@@ -82,7 +82,9 @@ def shared_steps(plan: Plan) -> tuple[int, ...]:
 def _section(span: Sequence[PlannedRow], workers: int, wakes: bool) -> list[Row]:
     """The rows of a section; as they were where they are a single group."""
     rows, before = [], 0
-    flags = wakes * pool_code.WAKES | any(draft.packs for draft in span) * pool_code.AHEAD
+    flags = wakes * pool_code.WAKES
+    if any(draft.packs for draft in span):
+        flags |= pool_code.EIGHTHS if len(span) == 1 else pool_code.HALVES
     for number, draft in enumerate(span):
         row = draft.row
         grain = _grain(row, draft.seconds, workers)

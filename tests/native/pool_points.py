@@ -73,14 +73,14 @@ class Counted:
         sections: Sequence[int] = (),
         wakes: bool = True,
         measures: int = 0,
-        ahead: bool = False,
+        ahead: int = 0,
     ) -> None:
         """``sections``: how many rows each section has; by default each row is one.
 
         ``measures``: whether the driver finds out if sharing is faster, or always shares.
-        ``ahead``: whether workers take several groups at a time.
+        ``ahead``: the flag that lets workers take several groups at a time, if they do.
         """
-        flags = wakes * pool_code.WAKES | ahead * pool_code.AHEAD
+        flags = wakes * pool_code.WAKES | ahead
         code = native.kernel(COUNTING)
         self.elements = [np.zeros((total, 20), np.int64) for total in totals]
         self.counts = np.zeros((workers, 8), np.int64)

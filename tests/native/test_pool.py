@@ -30,13 +30,16 @@ _CREATE = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 4)
 #: ``clock_gettime``.
 _CLOCK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.POINTER(ctypes.c_int64))
 
+#: Flags that say how many groups a claim takes.
+AHEAD = 0, pool_code.HALVES, pool_code.EIGHTHS
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the pool sleeps by futex")
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 5, 16])
 @pytest.mark.parametrize("grain", [0, 1, 3])
-@pytest.mark.parametrize("ahead", [False, True])
-def test_every_group_runs_once(threads: int, grain: int, ahead: bool) -> None:
+@pytest.mark.parametrize("ahead", AHEAD)
+def test_every_group_runs_once(threads: int, grain: int, ahead: int) -> None:
     with pool_of(threads) as pool:
         totals, sections = [1, 40, 0, 7, 2, 0], [1, 4, 1]
         counted = Counted(pool, threads, totals, grain, sections, ahead=ahead)
@@ -47,8 +50,8 @@ def test_every_group_runs_once(threads: int, grain: int, ahead: bool) -> None:
 
 
 @pytest.mark.parametrize("first", range(6))
-@pytest.mark.parametrize("ahead", [False, True])
-def test_parts_of_sections_run_too(first: int, ahead: bool) -> None:
+@pytest.mark.parametrize("ahead", AHEAD)
+def test_parts_of_sections_run_too(first: int, ahead: int) -> None:
     """The driver may be asked for rows of which only some belong to a section."""
     with pool_of(3) as pool:
         counted = Counted(pool, 3, [9, 4, 7, 2, 5, 3], 2, sections=[1, 4, 1], ahead=ahead)
@@ -58,8 +61,8 @@ def test_parts_of_sections_run_too(first: int, ahead: bool) -> None:
             np.testing.assert_array_equal(elements, max(0, 6 - row) if row >= first else 0)
 
 
-@diagonals(3, ("threads", range(2, 17)), ("point", pool_code.POINTS), ("ahead", [False, True]))
-def test_workers_that_are_stopped_at_random_claims(threads: int, point: str, ahead: bool) -> None:
+@diagonals(3, ("threads", range(2, 17)), ("point", pool_code.POINTS), ("ahead", AHEAD))
+def test_workers_that_are_stopped_at_random_claims(threads: int, point: str, ahead: int) -> None:
     """Bytes and counts are those of one worker; the caller is stopped too."""
     random = np.random.default_rng(threads)
     stops = iter(random.random(100_000).tolist())
@@ -75,8 +78,11 @@ def test_workers_that_are_stopped_at_random_claims(threads: int, point: str, ahe
         counted.check(4)
 
 
-@pytest.mark.parametrize(("ahead", "wanted"), [(True, [8, 4, 2, 1, 1] * 2), (False, [1] * 32)])
-def test_who_goes_ahead_takes_half_of_what_is_left(ahead: bool, wanted: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("ahead", "wanted"),
+    [*zip(AHEAD, ([1] * 32, [9, 4, 2, 1] * 2, [15, 1] * 2), strict=True)],
+)
+def test_who_goes_ahead_takes_most_of_what_is_left(ahead: int, wanted: list[int]) -> None:
     """Of both parts: the worker makes no claim until the caller has run all groups."""
     done, ran = threading.Event(), list[int]()
 
@@ -427,7 +433,7 @@ x = sg.input("x", ("n", 300))
 f = sg.compile({"y": sg.exp(x) @ sg.tanh(x).T, "z": sg.sort(x, axis=0)}, threads=3)
 feed = {"x": np.ones((400, 300), "f4")}
 f.run(feed)
-from staticgrad.native import pool
+from staticgrad.native.table import pool
 assert pool.present().state.threads == 2
 def go():
     while True:
@@ -447,7 +453,7 @@ NEVER = """
 import sys
 import numpy as np
 import staticgrad as sg
-from staticgrad.native import pool
+from staticgrad.native.table import pool
 x = sg.input("x", ("n", 30))
 f = sg.compile(sg.exp(x).sum(), threads=2)
 f.run({"x": np.ones((4, 30), "f4")})

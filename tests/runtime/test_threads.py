@@ -196,7 +196,7 @@ def test_rows_of_a_few_microseconds_stay_with_the_caller() -> None:
     assert table is not None
     product, *small = table._words.rows
     assert (product.total, product.grain, product.section) == (16, 1, 1)
-    assert product.flags == pool_code.WAKES | pool_code.AHEAD
+    assert product.flags == pool_code.WAKES | pool_code.EIGHTHS
     assert small
     assert all(row.section == 0 for row in small)
 

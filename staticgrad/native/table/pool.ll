@@ -16,8 +16,8 @@ entry:
 }
 
 ; Claims groups of the section that is open and runs them, until none is left: how many it ran.
-; First those of its own part, then those of the others'. Where it goes ahead it takes half of what
-; is left of a part.
+; First those of its own part, then those of the others'. A claim takes the first group of what is
+; left of a part; those behind it, halved as often as workers go ahead, are left.
 define internal i64 @sg_work(ptr %pool, i64 %worker) #0 {
 entry:
   %workers.at = getelementptr i8, ptr %pool, i64 <workers>
@@ -63,11 +63,9 @@ room:
   %is.barred = or i1 %is.full, %is.stranger
   br i1 %is.barred, label %leave, label %claim
 claim:<before>
-  %half = lshr i64 %left, 1
   %ahead = load atomic i64, ptr %ahead.at monotonic, align 8
-  %is.ahead = icmp ne i64 %ahead, 0
   %all.but.one = sub i64 %left, 1
-  %stays = select i1 %is.ahead, i64 %half, i64 %all.but.one
+  %stays = lshr i64 %all.but.one, %ahead
   %taken = sub i64 %left, %stays
   %next.ticket = sub i64 %ticket, %taken
   %claimed = cmpxchg ptr %ticket.at, i64 %ticket, i64 %next.ticket acq_rel monotonic, align 8
@@ -383,7 +381,7 @@ open:
   store i64 %first, ptr %base.at, align 8
   %flags.at = getelementptr i64, ptr %row, i64 <word flags>
   %flags = load i64, ptr %flags.at, align 8
-  %ahead = and i64 %flags, <AHEAD>
+  %ahead = lshr i64 %flags, 1
   %ahead.at = getelementptr i8, ptr %pool, i64 <ahead>
   store atomic i64 %ahead, ptr %ahead.at monotonic, align 8
   store i64 %groups, ptr %groups.at, align 8

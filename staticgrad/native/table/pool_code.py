@@ -8,8 +8,9 @@ one section is still in its cache in the next. Its *ticket* says how many of its
 claimed yet, and, in the upper half, the generation of the section, so that a claim succeeds only
 in the section that its claimer has looked at. Who has finished its own part goes on with those of
 others; how many groups it ran it says at the end, and the section ends when all have been run. A
-claim takes one group, or, of products, half of what is left of a part: rows that are packed are
-packed once for all groups of a claim that read them. So
+claim takes one group. Of products, whose rows are packed once for all groups of a claim, it takes
+all but an eighth of what is left of a part, and about half where the section has other rows, whose
+groups take other times. So
 
 - the caller waits for a group that somebody runs, never for a worker that has claimed nothing:
   where the other processors are taken, it claims everything itself;
@@ -61,7 +62,7 @@ PLACES: Final = {
     "workers": 40,
     "base": 48,  # groups that stand before its first row
     "groups": 56,
-    "ahead": 64,  # not 0: workers take several groups at a time
+    "ahead": 64,  # how often what is left behind one group is halved: so much a claim leaves
     # what is counted
     "finished": 128,
     "taken": 256,  # 1 while a caller has the pool
@@ -100,10 +101,11 @@ MOST_WORKERS: Final = 256
 #: Bytes between words that different threads write: processors fetch lines of cache in pairs.
 LINE: Final = 128
 NBYTES: Final = PLACES["tickets"] + LINE * MOST_WORKERS
-#: Bits of a row's flags: the section is worth waking workers that sleep; workers take several
-#: groups at a time.
+#: A row's flags: the section is worth waking workers that sleep; a claim leaves about a half, or an
+#: eighth, of what is left of a part.
 WAKES: Final = 1
-AHEAD: Final = 2
+HALVES: Final = 1 << 1
+EIGHTHS: Final = 3 << 1
 #: Nanoseconds that a worker looks for work before it sleeps.
 SPIN: Final = 200_000
 #: Sharing pays for a stall where it has gained so many times as much.
@@ -183,7 +185,6 @@ def text(triple: str, words: dict[str, int], symbol: str, points: bool = False) 
         "LINE": str(LINE),
         "LOOKS": str(LOOKS),
         "WAKES": str(WAKES),
-        "AHEAD": str(AHEAD),
         "SHORT": str(SHORT),
         "SPIN": str(SPIN),
         "LEAST_REST": str(LEAST_REST),
