@@ -19,7 +19,13 @@ from passes.fusion.reasons import (
     TooLarge,
 )
 from passes.fusion.row_values import is_per_row, meets_rows, outer_shape, row_walk
-from passes.fusion.walks import MOST_WRITTEN_OUT, has_short_rows, may_be_short, sums_across
+from passes.fusion.walks import (
+    MOST_WRITTEN_OUT,
+    fewest_lanes,
+    has_short_rows,
+    may_be_short,
+    sums_across,
+)
 from passes.layout import is_one_run
 from staticgrad.ir.forms import INDEXED, GatherAlong, Pointwise, ScatterAlong, SearchForm
 from staticgrad.ir.graph import Node
@@ -68,6 +74,11 @@ def _without_reductions(one: Group, other: Group) -> tuple[Shape, int] | None:
     return None
 
 
+def _keeps_out_of_lanes(group: Group) -> bool:
+    """Whether a group has what lanes of rows cannot: sums of columns, or look-ups."""
+    return group.kind == "columns" or bool(group.columns) or group.checked
+
+
 class RowRules:
     """What holds for groups of one graph; a group is looked at once."""
 
@@ -114,7 +125,7 @@ class RowRules:
         """Whether a row of it lies in each lane of vectors."""
         found = self._short.get(group)
         if found is None:
-            found = self._short[group] = has_short_rows(group)
+            found = self._short[group] = has_short_rows(self._groups, group)
         return found
 
     def _asked(self, group: Group) -> bool:
@@ -157,7 +168,8 @@ class RowRules:
         size = one.instructions + other.instructions
         if size > LARGEST_ROWS:
             return TooLarge(size, LARGEST_ROWS)
-        if self.has_short_rows(one) or self.has_short_rows(other):
+        in_lanes = self.has_short_rows(one) or self.has_short_rows(other)
+        if in_lanes and not self._leave_lanes(one, other, domain, row):
             return self._short_apart(one, other, domain, row)
         of_row = domain[len(domain) - row :]
         rows, length = map(hint_product, (outer_shape(domain, row), of_row))
@@ -181,13 +193,20 @@ class RowRules:
             return LongRow(width * length, LONGEST_ROW)
         return None
 
+    @staticmethod
+    def _leave_lanes(one: Group, other: Group, domain: Shape, row: int) -> bool:
+        """Whether rows of which one is in lanes fill vectors, where both together cannot be."""
+        if not _keeps_out_of_lanes(one) and not _keeps_out_of_lanes(other):
+            return False
+        reductions = [*one.reductions.values(), *other.reductions.values()]
+        return hint_product(domain[len(domain) - row :]) >= fewest_lanes(reductions)
+
     def _short_apart(self, one: Group, other: Group, domain: Shape, row: int) -> Reason | None:
         """The same where rows lie in lanes: both together must be written out, too."""
         reductions = [*one.reductions.values(), *other.reductions.values()]
         work = sum(map(instructions, (*one.nodes, *other.nodes)))
         length = hint_product(domain[len(domain) - row :])
-        sums = "columns" in (one.kind, other.kind) or one.columns or other.columns
-        if sums or one.checked or other.checked:
+        if _keeps_out_of_lanes(one) or _keeps_out_of_lanes(other):
             return RowsInLanes(length)
         if may_be_short(domain, row, reductions, work):
             return None

@@ -52,7 +52,7 @@ def _may_share(groups: Groups, group: Group) -> bool:
     if group.keeps_axes or group.checked or group.regions or group.parts is not None:
         return False
     row = hint_product(group.domain[len(group.domain) - group.row :])
-    if not is_large(group.domain) or row < _READ_PER_STORED or has_short_rows(group):
+    if not is_large(group.domain) or row < _READ_PER_STORED or has_short_rows(groups, group):
         return False
     inner = {Home(node) for node in group.nodes}
     return inner.isdisjoint(group.stored) and groups.roots.isdisjoint(inner)

@@ -56,7 +56,7 @@ def _reduces_rows(groups: Groups, group: Group) -> bool:
         return False
     if hint_value(group.domain[-1]) < _LEAST_ROW or not is_large(group.domain):
         return False
-    return not (sums_across(groups, group) or has_short_rows(group) or group.keeps_axes)
+    return not (sums_across(groups, group) or has_short_rows(groups, group) or group.keeps_axes)
 
 
 def _whole(groups: Groups, group: Group) -> set[Key]:

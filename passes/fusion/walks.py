@@ -34,7 +34,7 @@ from staticgrad.ir.forms import (
 )
 from staticgrad.ir.graph import Node
 from staticgrad.types.dim import Size
-from staticgrad.types.tensor import Shape, c_strides, hint_value
+from staticgrad.types.tensor import Shape, c_strides, hint_product, hint_value
 
 #: Sums from here on, as far as a hint tells, are taken a vector of them at a time where their terms
 #: lie across memory; fewer would leave most lanes empty.
@@ -43,6 +43,9 @@ FEWEST_ACROSS: Final = 8
 MOST_ACROSS: Final = 4
 #: Instructions of a kernel in which each element of a row is written out, at most.
 MOST_WRITTEN_OUT: Final = 1500
+#: Elements of a row from which on lanes no longer take rows whose elements are stored, as multiples
+#: of the lanes of a vector: their values, each in a vector, are more than there are registers.
+_OUTGROWN: Final = 1.5
 
 
 def walk_of(group: Group, source: Source, shape: Shape | None = None) -> Walk:
@@ -217,19 +220,45 @@ def _all_in_order(reductions: Iterable[GroupReduction]) -> bool:
     return few and all(COMBINERS[kind].is_ordered(dtype) for kind, dtype in dtypes)
 
 
-def has_short_rows(group: Group) -> bool:
+def has_short_rows(groups: Groups, group: Group) -> bool:
     """Whether a group's rows are so short that a row lies in each lane of its vectors.
 
     Then how rows lie in memory does not matter. Along a row, a vector and the rest of another one
     are mostly waiting: for each other in a sum, for comparisons in an extreme of floats, for masks
-    in one of bools. Extremes of integers are not, so that their rows are shorter.
+    in one of bools. Extremes of integers are not, so that their rows are shorter. So are rows along
+    memory whose elements are stored behind what is reduced of them: all wait for that in registers.
     """
     if group.kind not in ("map", "rows") or not group.reductions or group.checked:
         return False
     if group.columns or group.regions:
         return False
     reductions = group.reductions.values()
-    return may_be_short(group.domain, group.row, reductions, sum(map(instructions, group.nodes)))
+    work = sum(map(instructions, group.nodes))
+    if not may_be_short(group.domain, group.row, reductions, work):
+        return False
+    return not (_outgrows_registers(group) and _lies_along(groups, group))
+
+
+def _outgrows_registers(group: Group) -> bool:
+    """Whether a group of rows keeps more values of a row than there are registers."""
+    if group.kind != "rows":
+        return False
+    length = hint_product(group.domain[len(group.domain) - group.row :])
+    homes = [key for key in group.stored if isinstance(key, Home)]
+    kept = any(key.node.types[key.result].shape == group.domain for key in homes)
+    return kept and length >= _OUTGROWN * fewest_lanes(group.reductions.values())
+
+
+def _lies_along(groups: Groups, group: Group) -> bool:
+    """Whether rows of all operands are runs of memory."""
+    walks = operand_walks(groups, group)
+    runs = all(is_one_run(walk.strides, group.domain, group.row) for walk in walks)
+    return runs and all(walk.strides[-1] in (0, 1) for walk in walks)
+
+
+def fewest_lanes(reductions: Iterable[GroupReduction]) -> int:
+    """The lanes of a vector of what is reduced, of the widest elements."""
+    return min(each.source.type.dtype.compute.lanes for each in reductions)
 
 
 def may_be_short(domain: Shape, row: int, reductions: Iterable[GroupReduction], work: int) -> bool:
@@ -256,7 +285,7 @@ def broken_rows(groups: Groups, group: Group) -> Sequence[Walk]:
     """
     if group.kind != "map" or group.row < 2 or not group.reductions or group.keeps_axes:
         return ()
-    if has_short_rows(group) or sums_across(groups, group):
+    if has_short_rows(groups, group) or sums_across(groups, group):
         return ()
     walks = dict.fromkeys(operand_walks(groups, group))
     return [walk for walk in walks if not is_one_run(walk.strides, group.domain, group.row)]

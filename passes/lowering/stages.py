@@ -97,7 +97,7 @@ def lower_group(groups: Groups, group: Group) -> LoweredStep:
         from passes.lowering.windows.groups import lower_windows
 
         return lower_windows(groups, group)
-    if has_short_rows(group):
+    if has_short_rows(groups, group):
         from passes.lowering.short_rows import lower_short_rows
 
         return lower_short_rows(groups, group)

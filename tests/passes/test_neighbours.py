@@ -176,7 +176,7 @@ MADE: dict[Reason, Callable[[], list[Reason]]] = {
     FewRows(2, (60_000,)): lambda: reasons(sg.nn.softmax(x_of(2, 60_000))),
     FewRows(1, (sg.dim("n"),)): lambda: reasons(sg.nn.softmax(x_of("n"))),
     FewTerms(40, 1600): lambda: columns_of(40),
-    RowsInLanes(8): lambda: columns_of(8),
+    RowsInLanes(7): lambda: columns_of(7),
     LongRow(2_400_000, 1 << 19): lambda: reasons(sg.nn.softmax(x_of(20, 100_000))),
     BrokenRow(2): lambda: reasons(sg.nn.softmax(x_of(7, 4, 3), (1, 2)) * sg.input("y", (3,))),
     WholeOperand("matmul", (3, 4)): lambda: reasons(sg.exp(x_of(3, 4)) @ w_of(4, 2)),
