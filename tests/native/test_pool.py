@@ -163,7 +163,7 @@ def test_a_stall_is_followed_by_runs_alone() -> None:
             done += 1
         assert pool.state.stalls == 1
         sections = pool.state.sections
-        counted.run(native.driver())  # the penalty is eight times the loss
+        counted.run(native.driver())  # alone for the shortest penalty
         assert pool.state.sections == sections
         pool.set("alone_until", 1)
         counted.run(native.driver())

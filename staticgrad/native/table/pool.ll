@@ -185,6 +185,7 @@ entry:
   br label %active
 active:
   %known.1 = phi i64 [ -1, %entry ], [ %generation, %work ], [ %known.2, %wait ]
+  call void @sg_part_from_caller(ptr %pool)
   %since = call i64 @sg_clock(ptr %pool)
   br label %poll
 poll:
@@ -231,6 +232,50 @@ wait:
   br label %active
 exit:
   ret ptr null
+}
+
+; Moves the worker that calls to another processor if it is on that of the section's caller: its
+; processors without that one are asked for, and then all again, which moves nobody.
+define internal void @sg_part_from_caller(ptr %pool) #0 {
+entry:
+  %all = alloca [<MASK> x i8], align 8
+  %others = alloca [<MASK> x i8], align 8
+  %getcpu.at = getelementptr i8, ptr %pool, i64 <getcpu>
+  %getcpu = load ptr, ptr %getcpu.at, align 8
+  %processor = call i32 %getcpu()
+  %callers.at = getelementptr i8, ptr %pool, i64 <processor>
+  %callers = load atomic i32, ptr %callers.at monotonic, align 8
+  %is.together = icmp eq i32 %processor, %callers
+  %is.within = icmp ult i32 %processor, <PROCESSORS>
+  %moves = and i1 %is.together, %is.within
+  br i1 %moves, label %ask, label %done
+ask:
+  %getaffinity.at = getelementptr i8, ptr %pool, i64 <getaffinity>
+  %getaffinity = load ptr, ptr %getaffinity.at, align 8
+  %setaffinity.at = getelementptr i8, ptr %pool, i64 <setaffinity>
+  %setaffinity = load ptr, ptr %setaffinity.at, align 8
+  %asked = call i32 %getaffinity(i32 0, i64 <MASK>, ptr %all)
+  %is.known = icmp eq i32 %asked, 0
+  br i1 %is.known, label %move, label %done
+move:
+  call void @llvm.memcpy.p0.p0.i64(ptr align 8 %others, ptr align 8 %all, i64 <MASK>, i1 false)
+  %byte = lshr i32 %processor, 3
+  %byte.at = getelementptr i8, ptr %others, i32 %byte
+  %bits = load i8, ptr %byte.at, align 1
+  %bit = and i32 %processor, 7
+  %bit.8 = trunc i32 %bit to i8
+  %one = shl i8 1, %bit.8
+  %not = xor i8 %one, -1
+  %bits.others = and i8 %bits, %not
+  store i8 %bits.others, ptr %byte.at, align 1
+  %moved = call i32 %setaffinity(i32 0, i64 <MASK>, ptr %others)
+  %has.moved = icmp eq i32 %moved, 0
+  br i1 %has.moved, label %restore, label %done
+restore:
+  %restored = call i32 %setaffinity(i32 0, i64 <MASK>, ptr %all)
+  br label %done
+done:
+  ret void
 }
 
 ; The time that workers have had a processor, all together, in nanoseconds.
@@ -340,6 +385,11 @@ take:
   br i1 %is.ours, label %crew, label %refuse
 crew:
   store atomic i64 0, ptr %until.at monotonic, align 8
+  %getcpu.at = getelementptr i8, ptr %pool, i64 <getcpu>
+  %getcpu = load ptr, ptr %getcpu.at, align 8
+  %processor = call i32 %getcpu()
+  %processor.at = getelementptr i8, ptr %pool, i64 <processor>
+  store atomic i32 %processor, ptr %processor.at monotonic, align 8
   %ended.at = getelementptr i8, ptr %pool, i64 <ended>
   %ended = load atomic i64, ptr %ended.at monotonic, align 8
   %is.ended = icmp ne i64 %ended, 0
@@ -494,31 +544,23 @@ earn:
   %gained = sub i64 %kept, %lost
   %balance.gained = add i64 %balance, %gained
   %balance.next = call i64 @llvm.smin.i64(i64 %balance.gained, i64 <MOST_BALANCE>)
-  %half.saved = lshr i64 %saved, 1
-  %worth.gained = sub i64 %half.saved, %lost
-  %worth.at = getelementptr i8, ptr %pool, i64 <worth>
-  %worth.old = load i64, ptr %worth.at, align 8
-  %worth = add i64 %worth.old, %worth.gained
+  %penalty.at = getelementptr i8, ptr %pool, i64 <penalty>
   %is.debt = icmp slt i64 %balance.next, 0
   br i1 %is.debt, label %punish, label %keep
 keep:
   store i64 %balance.next, ptr %balance.at, align 8
-  store i64 %worth, ptr %worth.at, align 8
+  %is.full.now = icmp eq i64 %balance.next, <MOST_BALANCE>
+  br i1 %is.full.now, label %forgive, label %done
+forgive:
+  store i64 <LEAST_PENALTY>, ptr %penalty.at, align 8
   br label %done
 punish:
-  %factor.at = getelementptr i8, ptr %pool, i64 <penalty>
-  %factor.old = load i64, ptr %factor.at, align 8
-  %factor.twice = shl i64 %factor.old, 1
-  %factor.most = call i64 @llvm.smin.i64(i64 %factor.twice, i64 <MOST_PENALTY>)
-  %factor.grown = call i64 @llvm.smax.i64(i64 %factor.most, i64 <PENALTY>)
-  %is.worth = icmp sgt i64 %worth, 0
-  %factor = select i1 %is.worth, i64 <PENALTY>, i64 %factor.grown
-  store i64 %factor, ptr %factor.at, align 8
-  store i64 0, ptr %balance.at, align 8
-  store i64 0, ptr %worth.at, align 8
-  %debt = sub i64 0, %balance.next
-  %alone.long = mul i64 %debt, %factor
-  %alone = call i64 @llvm.smin.i64(i64 %alone.long, i64 <MOST_ALONE>)
+  %alone = load i64, ptr %penalty.at, align 8
+  %alone.twice = shl i64 %alone, 1
+  %alone.next = call i64 @llvm.smin.i64(i64 %alone.twice, i64 <MOST_PENALTY>)
+  store i64 %alone.next, ptr %penalty.at, align 8
+  %credit = udiv i64 %alone, <CREDIT>
+  store i64 %credit, ptr %balance.at, align 8
   %ended.now = call i64 @sg_clock(ptr %pool)
   %until.next = add i64 %ended.now, %alone
   store atomic i64 %until.next, ptr %until.at monotonic, align 8

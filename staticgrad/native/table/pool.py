@@ -24,7 +24,6 @@ from staticgrad.records import dataclass
 #: What a forked child finds as if nothing had ever run.
 _COUNTED: Final = (
     "finished", "taken", "callers", "wake", "asleep", "alive", "alone_until", "ended",
-    "balance", "penalty", "worth",
 )  # fmt: skip
 _C_FUNCTIONS: Final = {
     "create": "pthread_create",
@@ -32,6 +31,9 @@ _C_FUNCTIONS: Final = {
     "syscall": "syscall",
     "yield": "sched_yield",
     "clock": "clock_gettime",
+    "getcpu": "sched_getcpu",
+    "getaffinity": "sched_getaffinity",
+    "setaffinity": "sched_setaffinity",
 }
 
 
@@ -59,6 +61,7 @@ class Pool:
         self.set("run", run)
         self.set("spin", pool_code.SPIN)
         self.set("patience", pool_code.PATIENCE)
+        self._set_balance()
 
     def get(self, name: str) -> int:
         """The word of a name."""
@@ -81,6 +84,11 @@ class Pool:
             self.set(name, 0)
         self._words[PLACES["tickets"] // 8 :: pool_code.LINE // 8] &= ~0xFFFFFFFF
         self.set("wanted", max(0, self.get("seats") - 1))
+        self._set_balance()
+
+    def _set_balance(self) -> None:
+        self.set("balance", pool_code.FIRST_BALANCE)
+        self.set("penalty", pool_code.LEAST_PENALTY)
 
     def end(self) -> None:
         """Let the threads end, and wait for them; what runs later runs alone."""

@@ -21,11 +21,13 @@ until a section that is worth it wakes them. Where the caller has waited for a g
 had no processor for half of that time, by the clocks of the workers' threads, or where it has
 waited longer than for the rest of a section of many groups, a worker has stalled, and the wait is
 lost. What sharing has gained in the sections before pays for it: the caller's work for each other
-worker is gained, less another wait, and one part of ``TOLERANCE`` of it is kept as a *balance*.
-Only where that falls below 0 are the next sections the caller's alone, for ``PENALTY`` times the
-debt, which is forgiven then; for twice as many times, and so on, where not even twice what was lost
-had been gained since the last time. So a processor that is taken now and then costs its waits
-alone, and one that is always taken is tried ever less often.
+worker is gained, less another wait, and one part of ``TOLERANCE`` of it is kept as a *balance*,
+which begins with ``FIRST_BALANCE``. Only where that falls below 0 are the next sections the
+caller's alone, for a *penalty*, which doubles each time until the balance has been full again; the
+debt is forgiven, and one part of ``CREDIT`` of the penalty may be lost before the next one. So a
+processor that is taken now and then costs its waits alone, one that is always taken is tried ever
+less often, and who tries it again is not turned away by the first wait, which is likely where
+workers have just been woken.
 
 Where processors are slow at handing over, as when they share no cache, a short program may take
 longer on several than on one. So the driver keeps what a run of a table takes alone and shared
@@ -36,6 +38,9 @@ alone, for no reason that lasts: so those that do are repeated after ``LEAST_RES
 they say so again, after twice as many, up to ``MOST_REST``, or what takes ``LONGEST_REST``
 nanoseconds. After the others, ``SHARED_REST`` runs are shared. Runs of more than ``SHORT``
 nanoseconds are shared always.
+
+A system may wake a worker on its caller's processor, where both then take turns, and again each
+time, since that is where it slept. So a worker that finds itself there moves to another one.
 
 Workers are threads of the C library, made by the first section that wants them: with all signals
 blocked, and inside the driver, whose floating-point environment they inherit. They never call into
@@ -63,6 +68,7 @@ PLACES: Final = {
     "base": 48,  # groups that stand before its first row
     "groups": 56,
     "ahead": 64,  # how often what is left behind one group is halved: so much a claim leaves
+    "processor": 72,  # the number of the caller's
     # what is counted
     "finished": 128,
     "taken": 256,  # 1 while a caller has the pool
@@ -85,10 +91,12 @@ PLACES: Final = {
     "sections": 864,  # counts sections that were shared
     "stalls": 872,  # and those that ended in a penalty
     "balance": 880,  # nanoseconds that pay for stalls to come
-    "penalty": 888,  # how many times as long as the debt the last one was
+    "penalty": 888,  # nanoseconds that the next one lasts
     "patience": 896,
     "run": 904,  # the code that runs rows together with the workers
-    "worth": 912,  # half of what was gained since the last penalty, less what was lost
+    "getcpu": 912,
+    "getaffinity": 920,
+    "setaffinity": 928,
     # for each worker its thread, the thread's arguments (the pool, the number), and its clock
     "threads": 1024,
     "clocks": 1024 + 24,
@@ -109,16 +117,16 @@ EIGHTHS: Final = 3 << 1
 #: Nanoseconds that a worker looks for work before it sleeps.
 SPIN: Final = 200_000
 #: Sharing pays for a stall where it has gained so many times as much.
-TOLERANCE: Final = 8
-#: Elsewhere the caller works alone this many times as long as the debt, at first,
-PENALTY: Final = 8
-#: at most, where workers stall again and again,
-MOST_PENALTY: Final = 256
-#: and for so many nanoseconds at most: of a stall of a slice of the scheduler, a hundredth is lost.
-MOST_ALONE: Final = 250_000_000
-#: Nanoseconds that are kept for stalls to come: more than the 50 ms of a second that Linux
-#: gives to other threads where those of real-time priority want all of it.
+TOLERANCE: Final = 2
+#: Nanoseconds that are kept for stalls to come: at first, and at most, which is more than the 50 ms
+#: of a second that Linux gives to other threads where those of real-time priority want all of it.
+FIRST_BALANCE: Final = 20_000_000
 MOST_BALANCE: Final = 64_000_000
+#: Nanoseconds that the caller works alone where more is lost: for the first time, and at most.
+LEAST_PENALTY: Final = 16_000_000
+MOST_PENALTY: Final = 256_000_000
+#: One part of so many of this time may be lost when workers are tried again.
+CREDIT: Final = 32
 #: Nanoseconds of waiting that are no reason for it.
 PATIENCE: Final = 100_000
 #: Runs that take longer are not tried alone: four of them would be felt.
@@ -144,6 +152,8 @@ _GETTID: Final = {"x86_64": 186, "aarch64": 178}
 _CPU: Final = 4 | 2
 _WAIT: Final = 128  # FUTEX_WAIT | FUTEX_PRIVATE_FLAG
 _WAKE: Final = 129
+#: Bytes of a set of processors (``cpu_set_t``).
+_MASK: Final = 128
 
 #: What tests add at each claim: a call of ``hook(worker, point)``.
 _POINT: Final = """
@@ -181,6 +191,8 @@ def text(triple: str, words: dict[str, int], symbol: str, points: bool = False) 
         "CPU": str(_CPU),
         "WAIT": str(_WAIT),
         "WAKE": str(_WAKE),
+        "MASK": str(_MASK),
+        "PROCESSORS": str(8 * _MASK),
         "ENTRY": str(ENTRY),
         "LINE": str(LINE),
         "LOOKS": str(LOOKS),
@@ -191,9 +203,9 @@ def text(triple: str, words: dict[str, int], symbol: str, points: bool = False) 
         "MOST_REST": str(MOST_REST),
         "LONGEST_REST": str(LONGEST_REST),
         "SHARED_REST": str(SHARED_REST),
-        "PENALTY": str(PENALTY),
+        "LEAST_PENALTY": str(LEAST_PENALTY),
         "MOST_PENALTY": str(MOST_PENALTY),
-        "MOST_ALONE": str(MOST_ALONE),
+        "CREDIT": str(CREDIT),
         "MOST_BALANCE": str(MOST_BALANCE),
         "TOLERANCE": str(TOLERANCE),
     }
@@ -202,6 +214,7 @@ def text(triple: str, words: dict[str, int], symbol: str, points: bool = False) 
     pause = "void @llvm.aarch64.hint(i32)" if arm else "void @llvm.x86.sse2.pause()"
     used = (
         "void @llvm.memset.p0.i64(ptr, i8, i64, i1)",
+        "void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)",
         *(f"i64 @llvm.{name}.i64(i64, i64)" for name in ("umin", "umax", "smin", "smax")),
         pause,
     )
