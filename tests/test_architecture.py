@@ -179,12 +179,23 @@ def test_modules_and_public_names_say_what_they_are():
     assert silent == []
 
 
-def test_no_file_names_the_machine_it_was_written_on():
-    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+def tracked(*options: str) -> list[Path]:
+    """The files of the repository; none in a source archive."""
+    listing = ["git", "ls-files", "--cached", *options, "-z"]
     run = subprocess.run(listing, capture_output=True, text=True, cwd=ROOT, check=False)
-    if run.returncode == 0:
-        files = [ROOT / name for name in run.stdout.split("\0") if name]
-    else:  # a source archive
+    return [ROOT / name for name in run.stdout.split("\0") if name] if run.returncode == 0 else []
+
+
+def test_the_repository_has_what_its_guide_names():
+    beside = {".ci", ".gitignore", "docs", "pyproject.toml", "LICENSE"}
+    pages = {"ARCHITECTURE.md", "README.md"}
+    first = {path.relative_to(ROOT).parts[0] for path in tracked()}
+    assert first <= {*FOLDERS, *beside, *pages}
+
+
+def test_no_file_names_the_machine_it_was_written_on():
+    files = tracked("--others", "--exclude-standard")
+    if not files:  # a source archive
         files = [path for path in ROOT.rglob("*") if ".venv" not in path.parts]
     private = re.compile(r"(?<![\w.:/-])/(?:home|root|Users|work|tmp|private)/\w")
     found = [
