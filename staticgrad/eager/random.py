@@ -99,6 +99,10 @@ class Generator(random.Generator):
         """Begin the next step: its draws are those of a compiled graph's next run."""
         self.state = (int(self.step) + 1, 0)
 
+    def _present(self, state: Any) -> Any:
+        """The number that ``key`` is now."""
+        return state.array[()]
+
     def _stream(self) -> Stream:
         if self.streams >= FOLDED:
             self.advance()

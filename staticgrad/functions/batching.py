@@ -15,6 +15,7 @@ from typing import Any
 
 from staticgrad.errors import ArgumentError, AxisError, ShapeError
 from staticgrad.errors.wording import shown
+from staticgrad.functions.draws.folded import loop_at_once
 from staticgrad.functions.tracing import Trace, Traced, as_results, called, labelled
 from staticgrad.functions.trees import Tree, flatten, is_record, paths, unflatten
 from staticgrad.ir.bodies import body_of
@@ -50,7 +51,9 @@ def over_elements(
         ArgumentError, AxisError, ShapeError: as ``sg.vmap``.
     """
     in_axes, out_axes = axes
-    return _Batches(args, kwargs, in_axes, size).result(f, out_axes)
+    batches = _Batches(args, kwargs, in_axes, size)
+    with loop_at_once() if batches.is_eager else nullcontext():
+        return batches.result(f, out_axes)
 
 
 class _Batches:
@@ -104,7 +107,7 @@ class _Batches:
         leaves = [held(leaf) if getattr(leaf, "computes", False) else leaf for leaf in found]
         given = (trace.first, *inputs.values(), *held.inputs)
         trace.parts.append(Traced(given, tuple(as_results("vmap", leaves))))
-        (part,), captured = trace.close(once=not self.is_eager)
+        (part,), captured = trace.close(once=not self.is_eager, folds=True)
         outer = map(self._at_once, captured) if self.is_eager else captured
         operands = present((*self.given.values(), *held.tensors, *outer))
         number = functions.iota((self.size,), like=operands[0] if operands else None)

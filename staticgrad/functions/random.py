@@ -38,11 +38,11 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
-from staticgrad.ir.worlds import computing_kind
+from staticgrad.ir.worlds import computing_kind, held
 from staticgrad.ops.elementwise import Operand, array_dtype
 from staticgrad.ops.normal_distribution import Ndtri
 from staticgrad.ops.operands import dtype_of, floating, integer, is_number, related
-from staticgrad.ops.philox import FOLDED, RandomBits, folded
+from staticgrad.ops.philox import FOLD, FOLDED, RandomBits
 from staticgrad.types.arrays import array_of
 from staticgrad.types.dtype import F32, F64, I64, U64, DType
 from staticgrad.types.tensor import Shape
@@ -289,9 +289,15 @@ class Generator(Distributions, GammaDraws, CountDraws):
 
     def _bits(self, shape: Shape, kind: DType, stream: Stream, half: int = 0) -> Any:
         key: Any = self.key
-        for number in self.trips:
-            key = folded(key, np.uint64(number))
-        return RandomBits(shape, kind, stream.number, half)(key, stream.step)
+        if self.trips:  # a batch folds this key again: it is a number, and no draw of its trace
+            key = self._present(key)
+            for number in self.trips:
+                key = FOLD.reference(key, np.asarray(number, np.uint64))[()]
+        return RandomBits(shape, kind, stream.number, half)(held(key), held(stream.step))
+
+    def _present(self, state: Any) -> Any:
+        """The number that ``key`` is now."""
+        return state.value[()]
 
     def _stream(self) -> Stream:
         if self.streams >= FOLDED:

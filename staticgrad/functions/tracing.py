@@ -67,17 +67,21 @@ class Trace:
         """A value to give to a function."""
         return body_input(label, type, self.first.node.origin)
 
-    def close(self, *, once: bool) -> tuple[list[Traced], list[Symbolic]]:
+    def close(
+        self, *, once: bool, folds: bool | None = None
+    ) -> tuple[list[Traced], list[Symbolic]]:
         """Inputs and results of each part, free of older values; and those values.
 
         Args:
-            once: the parts are those of a loop. What depends on older values alone is built before
-                it, and the keys of random draws are folded with the number of the trip.
+            once: what depends on older values alone is built before the parts, as of a loop.
+            folds: the keys of random draws are folded with the number of the trip, or of the
+                element; by default as ``once``.
 
         Raises:
             GraphError: a function uses what another trace was given.
         """
-        cuts = [_Cut(part, self.first, once) for part in self.parts]
+        folds = once if folds is None else folds
+        cuts = [_Cut(part, self.first, once, folds) for part in self.parts]
         captured = {value.key: value for cut in cuts for value in cut.captured}
         closed = []
         for cut in cuts:
@@ -92,11 +96,11 @@ class Trace:
 class _Cut:
     """Which nodes behind a part's results belong to its body, and what they read from outside."""
 
-    def __init__(self, part: Traced, first: Symbolic, once: bool) -> None:
+    def __init__(self, part: Traced, first: Symbolic, once: bool, folds: bool) -> None:
         self.part, self.oldest = part, first.node.serial
         self.own = {value.node for value in part.given}
         self.nodes = self._newer()
-        self.keys = FoldedKeys(first, self.nodes if once else ())
+        self.keys = FoldedKeys(first, self.nodes if folds else ())
         varying = set(self.own)
         for node in self.nodes:
             stays = once and _runs_once(node) and node not in self.keys.drawing

@@ -124,6 +124,10 @@ class RandomBits(Op, name="random_bits"):
         return Pointwise(self.scalar, sizes=self.shape, indexed=True)
 
 
+#: What folds a key: of the key, and of a number in the place of the step.
+FOLD: Final = RandomBits((), U64, FOLDED)
+
+
 def folded(key: Any, number: Any) -> Any:
     """The key of draws in a trip of a loop: of the key around it and the trip's number (uint64).
 

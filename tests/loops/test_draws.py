@@ -133,3 +133,30 @@ def test_a_body_that_is_traced_again_draws_from_the_same_streams() -> None:
     total = sg.fori_loop(0, 3, lambda i, c: c + rng.uniform(shape=(), dtype="float64"), 0.0)
     assert total.dtype == sg.float64
     assert rng.streams == 1
+
+
+@pytest.mark.parametrize("make", [sg.random.Generator, EagerGenerator], ids=["both", "tensors"])
+def test_a_batch_of_tensors_draws_what_a_loop_over_it_does(make: Any) -> None:
+    """In a trip of a loop as well, and in a batch of batches."""
+
+    def program(rng: Any, x: Any, each: Callable[..., Any]) -> Any:
+        def noisy(row: Any) -> Any:
+            rest = each(lambda e: e * rng.uniform(dtype="float64"), row)
+            return rng.exponential(row, dtype="float64") + rest
+
+        return sg.fori_loop(0, 2, lambda i, c: each(noisy, c) + 0.5, x)
+
+    given, found = np.array([[0.5, 2.0], [0.5, 2.0], [1.0, 0.1]]), []
+    for each in (sg.map, lambda f, x: sg.vmap(f)(x)):
+        rng = make(SEED)
+        with sg.eager_mode():
+            x = Tensor(given, dtype="float64", requires_grad=True)
+            runs = [program(rng, x, each) for _ in range(2)]
+        runs[0].sum().backward()
+        found.append([*[run.data for run in runs], x.grad])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10)
+    assert np.unique(found[1][0]).size == given.size
+    rng = sg.random.Generator(SEED)
+    graph = sg.evaluate(program(rng, sg.constant(given), sg.map))
+    np.testing.assert_allclose(found[1][0], graph, rtol=1e-10)
