@@ -149,10 +149,16 @@ def _as_seen(value: Symbolic, data: Any) -> Array:
 
 def _symbolic_feed(value: Symbolic, data: Any) -> FeedDTypeError:
     made = getattr(data, "node", None)
+    if made is None:
+        return FeedDTypeError(
+            f"feed {input_label(value)!r} is a tensor of the tape, not an array",
+            hint="feed its array: t.data",
+            related=[_related(value)],
+        )
     return FeedDTypeError(
         f"feed {input_label(value)!r} is symbolic, {data!r}: it has no numbers before a run",
         hint="feed an array; what one graph computes, f.run(...), can be fed to another",
-        related=[_related(value), *([("fed", str(data.type), made.origin)] if made else [])],
+        related=[_related(value), ("fed", str(data.type), made.origin)],
     )
 
 

@@ -327,7 +327,7 @@ def _without_idle(
         elif not _is_idle(name, word, given, defaults[word]):
             _, instead = _WITHOUT_EFFECT.get(word, ((), ""))
             raise ArgumentError(
-                f"{name}: {word}={shown(given)} is not supported for values of a graph",
+                f"{name}: {word}={shown(given)} is not supported for values and tensors",
                 hint=instead or what_it_takes(ours),
             )
     return kept

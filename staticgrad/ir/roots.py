@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     from staticgrad.ir.graph import Node
 
-_PAIRS = "updates map parameters to their next values: {w: w - 0.1 * dw}, or pairs of them"
+_PAIRS = (
+    "updates map parameters to their next values: {w: w - 0.1 * dw}, or pairs of them; of two"
+    " optimizers {**first, **second}"
+)
 
 
 def read_outputs(outputs: Any) -> dict[Any, Any]:
@@ -167,6 +170,8 @@ def _how_to_keep(parameter: Parameter, value: Value) -> str:
 
 
 def _hint(value: Any) -> str:
+    if isinstance(value, dict) and any(_is_value(key) for key in value):
+        return "updates stand beside the outputs: sg.Graph(outputs, updates)"
     if isinstance(value, list | tuple | dict):
         return "one name per value; sg.stack([a, b]) makes one value of several"
     return "sg.constant(array) makes a value of an array or a number"

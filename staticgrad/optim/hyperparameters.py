@@ -9,6 +9,7 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import shown
+from staticgrad.ir.calls import Constructed
 from staticgrad.ops.operands import is_number
 
 
@@ -19,22 +20,29 @@ def require_number(number: Any, holds: bool, name: str, what: str) -> None:
         ArgumentError: with the hyperparameter's name.
     """
     if not is_number(number):
+        by_steps = "a rate by the number of steps: sg.optim.RateSchedule(lambda t: 0.1 / (1.0 + t))"
         raise ArgumentError(
-            f"{name} is {shown(number)}, not a number",
-            hint=_instead_of_number(number),
+            f"{name} is {shown(number)}, not a number", hint=by_steps if callable(number) else ""
         )
     require(holds, name, f"{what}, not {number}")
 
 
-def _instead_of_number(given: object) -> str:
-    """Where what is no number belongs."""
-    if isinstance(given, list | tuple | dict):
-        return "parameters go to updates: sg.optim.SGD(0.1).updates(loss, [w, b])"
-    if callable(given) and hasattr(given, "parameters"):
-        return "sg.optim.SGD(0.1).updates(loss, model.parameters()), or .minimize(loss) when traced"
-    if callable(given):
-        return "a rate by the number of steps: sg.optim.RateSchedule(lambda t: 0.1 / (1.0 + t))"
-    return ""
+class MadeWithoutParameters(Constructed):
+    """Metaclass of optimizers: parameters in the first place are refused, whatever follows them."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        has_rate = "learning_rate" in getattr(self, "__dataclass_fields__", ())
+        first = args[0] if args and has_rate else None
+        updates = f"sg.optim.{self.__name__}(0.1).updates"
+        if isinstance(first, list | tuple | dict):
+            hint = f"parameters go to updates: {updates}(loss, [w, b])"
+        elif callable(first) and hasattr(first, "parameters"):
+            hint = f"{updates}(loss, model.parameters()), or .minimize(loss) when traced"
+        else:
+            return super().__call__(*args, **kwargs)
+        raise ArgumentError(
+            f"{self.__name__}: learning_rate comes first, not {shown(first)}", hint=hint
+        )
 
 
 def require_between(number: Any, name: str, low: float, high: float, what: str) -> None:

@@ -18,13 +18,18 @@ from staticgrad.errors import (
 )
 from staticgrad.errors.habits import OF_OPTIMIZERS
 from staticgrad.errors.wording import did_you_mean, kind_of
-from staticgrad.ir.calls import Constructed, public
+from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
 from staticgrad.optim.clipping import clipped
-from staticgrad.optim.hyperparameters import require_count, require_flag, require_positive
+from staticgrad.optim.hyperparameters import (
+    MadeWithoutParameters,
+    require_count,
+    require_flag,
+    require_positive,
+)
 from staticgrad.optim.parameters import check_gradient, listed_parameters
 from staticgrad.optim.scaling import LossScale, are_finite
 from staticgrad.optim.schedules import RateSchedule
@@ -57,7 +62,7 @@ def _is_default(value: object, default: object) -> bool:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Optimizer(metaclass=Constructed):
+class Optimizer(metaclass=MadeWithoutParameters):
     """What all optimizers have. Subclasses say in ``step`` how a gradient becomes an update.
 
     A step takes the mean of accumulated gradients, clips it by value, then by norm, and hands it to

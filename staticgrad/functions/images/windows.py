@@ -89,7 +89,8 @@ def conv(
         raise ShapeError(
             text,
             details=[f"image {shape_text(image.shape)}, filter {shape_text(filters.shape)}"],
-            hint="filters are [output channels, channels / groups, taps...]",
+            hint="filters are [output channels, channels / groups, taps...], images [n, channels,"
+            " places...]: x.transpose(0, 3, 1, 2) of [n, height, width, channels]",
             related=related(image, filters),
         )
     found = windows_over("conv", image, filters.shape[2:], stride, padding, dilation)
