@@ -137,7 +137,7 @@ class _ShortRows(Lowering):
         work = max(1, sum(map(instructions, self.group.nodes)))
         found: list[tuple[str, int]] = []
         for name, extent in reversed(flat[chosen + 1 :]):
-            if not isinstance(extent, int):
+            if not isinstance(extent, int) or extent == 0:  # of none there is nothing to write out
                 break
             count *= extent
             if count > MOST_PLACES or count * work > MOST_WRITTEN_OUT:

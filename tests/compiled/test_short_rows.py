@@ -235,3 +235,14 @@ def test_few_or_longer_rows_are_taken_one_by_one(shape: tuple[int, ...], dtype: 
     x = sg.input("x", shape, dtype)
     (step,) = fuse(sg.Graph(sg.max(x, axis=1))).steps
     assert len(step.kernel.stages) == 2
+
+
+@pytest.mark.parametrize("batch", [0, 3])
+def test_axes_of_no_elements_around_short_rows_are_loops(batch: int) -> None:
+    """Beside a named size, around which vectors lie: loops of literal extents are written out."""
+    x = sg.input("x", ("m", 0, 4), "float64")
+    by = sg.input("by", ("m", 1, 4), "float64")
+    f = sg.compile({"sums": (x * by).sum(-1) + 1.0, "total": (x * by).sum((1, 2)) + 1.0})
+    found = f.run({"x": np.ones((batch, 0, 4)), "by": np.ones((batch, 1, 4))})
+    assert found["sums"].shape == (batch, 0)
+    np.testing.assert_array_equal(found["total"], np.ones(batch))
