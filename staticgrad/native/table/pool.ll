@@ -586,7 +586,8 @@ entry:
 ; Whether the caller shall run its rows alone: 1 or 0. A run begins with the first row of the table;
 ; then what the run before took is noted, and decided how this one is to run. A trial is twelve runs:
 ; four go the preferred way, four the other and four the preferred one; of each four the least of the
-; last three counts. After it come `rest` runs of the preferred way.
+; last three counts. It ends where the first two or three runs alone take a quarter more than shared
+; ones. After it come `rest` runs of the preferred way.
 define internal i64 @sg_choose(ptr %block, ptr %begin) #0 {
 entry:
   %count.at = getelementptr i64, ptr %block, i64 <head runs>
@@ -636,7 +637,16 @@ start:
   %is.rested.1 = icmp uge i64 %turn.next, %trial.end
   %is.after = icmp ugt i64 %turn.next, 12
   %is.rested = and i1 %is.rested.1, %is.after
-  %turn = select i1 %is.rested, i64 0, i64 %turn.next
+  %turn.full = select i1 %is.rested, i64 0, i64 %turn.next
+  %tries.alone = sub i64 %turn.old, 5
+  %is.trying = icmp ule i64 %tries.alone, 1
+  %is.alone.trying = and i1 %is.trying, %is.alone
+  %shared.so.far = load i64, ptr %shared.at, align 8
+  %least.4 = mul i64 %least, 4
+  %shared.5 = mul i64 %shared.so.far, 5
+  %is.worse = icmp ugt i64 %least.4, %shared.5
+  %is.clear = and i1 %is.alone.trying, %is.worse
+  %turn = select i1 %is.clear, i64 12, i64 %turn.full
   store i64 %turn, ptr %turn.at, align 8
   %is.decided = icmp eq i64 %turn, 12
   br i1 %is.decided, label %decide, label %go

@@ -33,7 +33,8 @@ Where processors are slow at handing over, as when they share no cache, a short 
 longer on several than on one. So the driver keeps what a run of a table takes alone and shared
 (``Head``), and does what takes less; now and then it tries the other way four times, and then the
 preferred one four times, so that no cold run of a program that begins, or whose workers slept,
-stands against warm ones. A trial in which another program's threads had a worker's processor says
+stands against warm ones; where the first two alone take clearly more than shared ones, these are
+enough. A trial in which another program's threads had a worker's processor says
 alone, for no reason that lasts: so those that do are repeated after ``LEAST_REST`` runs, and where
 they say so again, after twice as many, up to ``MOST_REST``, or what takes ``LONGEST_REST``
 nanoseconds. After the others, ``SHARED_REST`` runs are shared. Runs of more than ``SHORT``
@@ -132,10 +133,10 @@ PATIENCE: Final = 100_000
 #: Runs that take longer are not tried alone: four of them would be felt.
 SHORT: Final = 20_000_000
 #: Runs between two trials: where the last one said alone, for the first time; at most; and shared.
-LEAST_REST: Final = 36
-MOST_REST: Final = 288
+LEAST_REST: Final = 8
+MOST_REST: Final = 256
 #: Nanoseconds of runs alone after which the other way is tried again, from ``LEAST_REST`` runs on.
-LONGEST_REST: Final = 100_000_000
+LONGEST_REST: Final = 300_000_000
 SHARED_REST: Final = 500
 #: How often the caller looks whether all groups are finished before it asks the clock.
 LOOKS: Final = 1000

@@ -1,0 +1,165 @@
+"""Whether a program's runs are shared is decided by runs in turn: which way each of them goes."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from staticgrad import native
+from staticgrad.native.table import pool_code
+from tests.native.pool_points import Counted, pool_of
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the pool sleeps by futex")
+
+#: ``clock_gettime``.
+_CLOCK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.POINTER(ctypes.c_int64))
+
+
+def test_what_takes_longer_shared_runs_alone() -> None:
+    """The worker takes half a millisecond for each of its groups, of which there are four."""
+
+    def slow(worker: int, point: int) -> None:
+        if worker == 1 and point == 1:
+            time.sleep(0.0005)
+
+    with pool_of(2, slow) as pool:
+        counted = Counted(pool, 2, [4], 1, measures=1)
+        runs = 0
+        while runs < 4:
+            counted.run(native.driver())
+            runs += 1
+        assert pool.state.sections >= 3
+        counted.run(native.driver(), 8)
+        shared = pool.state.sections
+        counted.run(native.driver(), pool_code.LEAST_REST - 1)
+        assert pool.state.sections == shared, "it was slower, and shared again"
+        counted.run(native.driver(), 12)  # the next trial
+        assert pool.state.sections > shared
+        counted.check(4 + 8 + pool_code.LEAST_REST - 1 + 12)
+
+
+def ways(costs: Callable[[int], tuple[int, int]], runs: int) -> list[int]:
+    """How each run went, 1 alone, by a clock that says what shared and alone runs take."""
+    began, looks = [0], [0]
+
+    def clock(number: int, words: Any) -> int:
+        """Workers, who only look when to sleep, have the system's."""
+        now = time.monotonic_ns()
+        if threading.current_thread() is threading.main_thread():
+            head = native.Head(*counted.blocks[0, : native.HEAD_WORDS].tolist())
+            now = began[0] + (costs(len(found))[head.mode] if looks[0] else 0)
+            looks[0] += 1
+        words[0], words[1] = divmod(now, 10**9)
+        return 0
+
+    called, found = _CLOCK(clock), list[int]()
+    with pool_of(2) as pool:
+        counted = Counted(pool, 2, [4], 1, measures=1)
+        pool.set("clock", ctypes.cast(called, ctypes.c_void_p).value or 0)
+        for _ in range(runs):
+            began[0], looks[0] = began[0] + 10**9, 0
+            counted.run(native.driver())
+            found.append(native.Head(*counted.blocks[0, : native.HEAD_WORDS].tolist()).mode)
+        counted.check(runs)
+    return found
+
+
+def test_a_trial_whose_worker_had_no_processor_is_repeated_soon() -> None:
+    """Another program has it for the first fifteen runs: shared ones take three times as long."""
+    rest = pool_code.LEAST_REST
+    found = ways(lambda run: (3000 if run < 15 else 600, 1000), 400)
+    assert found[: 11 + rest] == [0] * 3 + [1] * 4 + [0] * 4 + [1] * rest
+    assert found[11 + rest : 23 + rest] == [1] * 4 + [0] * 4 + [1] * 4  # the second trial
+    assert set(found[23 + rest :]) == {0}
+
+
+@pytest.mark.parametrize("alone", [1000, 10**6, 10**7])
+def test_trials_become_rare_where_they_say_the_same(alone: int) -> None:
+    """Of runs that take long they do not: the other processor may be free since then."""
+    found = ways(lambda run: (alone * 3 // 2, alone), 2000)
+    shared = [run for run, alone in enumerate(found) if not alone]
+    trials = [b for a, b in itertools.pairwise(shared[6:]) if b - a > 4]
+    gaps = np.diff(trials).tolist()
+    rests = pool_code.LEAST_REST
+    most = max(rests, min(pool_code.MOST_REST, pool_code.LONGEST_REST // alone))
+    assert gaps == [12 + min(rests * 2**n, most) for n in range(1, 1 + len(gaps))]
+    assert gaps[-1] == 12 + most
+    assert len(gaps) > 4
+
+
+def test_what_is_faster_shared_is_seldom_tried_alone() -> None:
+    found = ways(lambda run: (600, 1000), 1200)
+    alone = [run for run, way in enumerate(found) if way]
+    period = 6 + pool_code.SHARED_REST
+    assert alone == [3, 4, 3 + period, 4 + period, 3 + 2 * period, 4 + 2 * period]
+
+
+def test_what_is_hardly_faster_shared_is_tried_in_full() -> None:
+    found = ways(lambda run: (900, 1000), 1200)
+    alone = [run for run, way in enumerate(found) if way]
+    period = 12 + pool_code.SHARED_REST
+    assert {run % period for run in alone} == {3, 4, 5, 6}
+    assert len(alone) == 4 * 3
+
+
+def test_one_slow_run_alone_ends_no_trial() -> None:
+    for slow in (3, 4):
+        found = ways(lambda run, slow=slow: (1000, 9000 if run == slow else 500), 12)
+        assert found == [0] * 3 + [1] * 4 + [0] * 4 + [1]
+
+
+def test_the_first_runs_decide_nothing() -> None:
+    """They are cold: while they are shared, the worker takes half a millisecond for its group."""
+    left = [3]
+
+    def slow(worker: int, point: int) -> None:
+        if worker == 1 and point == 1 and left[0] > 0:
+            time.sleep(0.0005)
+
+    with pool_of(2, slow) as pool:
+        counted = Counted(pool, 2, [2], 1, measures=1)
+        while left[0] > 0:
+            counted.run(native.driver())
+            left[0] -= 1
+        shared = pool.state.sections
+        counted.run(native.driver(), 4)
+        assert pool.state.sections == shared, "the next four runs were not alone"
+        counted.run(native.driver(), 5)
+        assert pool.state.sections >= shared + 4, "and then four were not shared"
+        head = native.Head(*counted.blocks[0, : native.HEAD_WORDS].tolist())
+        assert head.shared < 500_000
+        counted.check(12)
+
+
+def test_what_takes_long_is_always_shared() -> None:
+    """Each of two workers takes longer than ``SHORT`` for its group, also where it would try."""
+
+    def slow(worker: int, point: int) -> None:
+        if point == 1:
+            time.sleep(1.1e-9 * pool_code.SHORT)
+
+    with pool_of(2, slow) as pool:
+        counted = Counted(pool, 2, [2], 1, measures=1)
+        counted.run(native.driver(), 6)
+        assert pool.state.sections == 6
+        counted.check(6)
+
+
+def test_a_run_of_several_calls_is_measured_as_one() -> None:
+    with pool_of(2) as pool:
+        counted = Counted(pool, 2, [4, 4, 4], 1, measures=1)
+        for first, last in ((0, 1), (1, 3), (0, 1), (1, 3), (0, 3)):
+            native.driver()(counted.blocks.ctypes.data, first, last)
+        head = native.Head(*counted.blocks[0, : native.HEAD_WORDS].tolist())
+        assert (head.runs, head.mode, head.prefers, head.alone) == (3, 0, 0, 0)
+        assert head.spent > 0
+        assert head.shared > 0
+        counted.check(3)
