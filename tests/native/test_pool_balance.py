@@ -38,11 +38,14 @@ class Sections:
     def __init__(self) -> None:
         self.now = MS
         self.worked = self.waited = self.looks = 0
-        self.works = False
+        self.works, self.helps = False, True
         self.waits, self.claimed = threading.Event(), threading.Event()
 
     def stop(self, worker: int, point: int) -> None:
         """The caller leaves one group to the worker, who ends it when the caller has waited."""
+        if not self.helps:  # the caller runs both
+            assert worker == 0 or self.waits.wait(60)
+            return
         if worker == 0 and point == 0 and not self.claimed.is_set():
             assert self.claimed.wait(60)
         if worker == 1 and point == 1:
@@ -165,6 +168,17 @@ def test_a_long_wait_for_a_worker_that_works_gains_nothing() -> None:
         assert made.run(MS, 5 * MS)
         assert made.run(MS)
         assert made.pool.state.stalls == 0
+        assert made.pool.get("balance") == MS // pool_code.TOLERANCE
+
+
+def test_who_runs_all_groups_gains_nothing() -> None:
+    """A worker that has no processor when a section begins claims nothing of it."""
+    with sections() as made:
+        made.pool.set("balance", 0)
+        assert made.run(MS)
+        assert made.pool.get("balance") == MS // pool_code.TOLERANCE
+        made.helps = False
+        assert made.run(MS)
         assert made.pool.get("balance") == MS // pool_code.TOLERANCE
 
 

@@ -539,7 +539,11 @@ earn:
   %caller.worked = sub i64 %until.wait, %begun
   %helped.1 = sub i64 %caller.worked, %in.vain
   %helped = call i64 @llvm.smax.i64(i64 %helped.1, i64 0)
-  %saved = mul i64 %helped, %helpers
+  %ran.some = call i64 @llvm.umax.i64(i64 %ran, i64 1)
+  %ran.as.often = mul i64 %ran.some, %helpers
+  %theirs.even = call i64 @llvm.umin.i64(i64 %theirs, i64 %ran.as.often)
+  %product = mul i64 %helped, %theirs.even
+  %saved = udiv i64 %product, %ran.some
   %kept = udiv i64 %saved, <TOLERANCE>
   %gained = sub i64 %kept, %lost
   %balance.gained = add i64 %balance, %gained

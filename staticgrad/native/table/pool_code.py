@@ -20,25 +20,25 @@ Workers look for a ticket for ``SPIN`` nanoseconds after the last group that the
 until a section that is worth it wakes them. Where the caller has waited for a group and its worker
 had no processor for half of that time, by the clocks of the workers' threads, or where it has
 waited longer than for the rest of a section of many groups, a worker has stalled, and the wait is
-lost. What sharing has gained in the sections before pays for it: the caller's work for each other
-worker is gained, less another wait, and one part of ``TOLERANCE`` of it is kept as a *balance*,
-which begins with ``FIRST_BALANCE``. Only where that falls below 0 are the next sections the
-caller's alone, for a *penalty*, which doubles each time until the balance has been full again; the
-debt is forgiven, and one part of ``CREDIT`` of the penalty may be lost before the next one. So a
-processor that is taken now and then costs its waits alone, one that is always taken is tried ever
-less often, and who tries it again is not turned away by the first wait, which is likely where
-workers have just been woken.
+lost. What sharing has gained in the sections before pays for it: the time that the caller has
+worked, less another wait, as often as the others ran groups for one of its own. One part of
+``TOLERANCE`` of that is kept as a *balance*, which begins with ``FIRST_BALANCE``. Only where it
+falls below 0 are the next sections the caller's alone, for a *penalty*, which doubles each time
+until the balance has been full again; the debt is forgiven, and one part of ``CREDIT`` of the
+penalty may be lost before the next one. So a processor that is taken now and then costs its waits
+alone, one that is always taken is tried ever less often, and who tries it again is not turned away
+by the first wait, which is likely where workers have just been woken.
 
 Where processors are slow at handing over, as when they share no cache, a short program may take
 longer on several than on one. So the driver keeps what a run of a table takes alone and shared
 (``Head``), and does what takes less; now and then it tries the other way four times, and then the
 preferred one four times, so that no cold run of a program that begins, or whose workers slept,
 stands against warm ones; where the first two alone take clearly more than shared ones, these are
-enough. A trial in which another program's threads had a worker's processor says
-alone, for no reason that lasts: so those that do are repeated after ``LEAST_REST`` runs, and where
-they say so again, after twice as many, up to ``MOST_REST``, or what takes ``LONGEST_REST``
-nanoseconds. After the others, ``SHARED_REST`` runs are shared. Runs of more than ``SHORT``
-nanoseconds are shared always.
+enough. A trial in which another program's threads had a worker's processor says alone, for no
+reason that lasts: so those that do are repeated after ``LEAST_REST`` runs, and where they say so
+again, after twice as many, up to ``MOST_REST``, or what takes ``LONGEST_REST`` nanoseconds. After
+the others, ``SHARED_REST`` runs are shared. Runs of more than ``SHORT`` nanoseconds are shared
+always.
 
 A system may wake a worker on its caller's processor, where both then take turns, and again each
 time, since that is where it slept. So a worker that finds itself there moves to another one.
