@@ -112,12 +112,19 @@ class Descents:
         return self._run(self._trim, sequence, goal, limit)
 
     def walked(
-        self, sequence: Sequence[int], goal: int, heat: float, random: Random, limit: int
+        self,
+        sequence: Sequence[int],
+        most: int,
+        heat: float,
+        random: Random,
+        limit: int,
+        share: float = 1.0,
     ) -> list[int]:
-        """The cheapest sequence within the goal that a walk of so much effort from this one meets,
-        or the one of the least excess; ``heat`` is how much dearer a change may be at first, as a
-        share of the cost of all ops."""
-        return self._walk(sequence, goal, heat, random, limit)
+        """The cheapest sequence whose load is at most ``most`` that a walk of so much effort from
+        this one meets, or the one of the fewest bytes beyond; ``heat`` is how much dearer a change
+        may be at first, as a share of the cost of all ops. Bytes beyond ``share`` of ``most`` have
+        a price, which falls while none are beyond ``most``: with less than 1 sequences are flat."""
+        return self._walk(sequence, most, share, heat, random, limit)
 
     def flattened(
         self, sequence: Sequence[int], most: int, price: int, random: Random, limit: int
@@ -127,20 +134,27 @@ class Descents:
         is easy to place, and near cheaper ones. A mean excess of all steps by a hundredth of that
         costs as much as ``price`` / 1,600,000 of all ops."""
         words = self._arrays.words
-        words[sequence_arrays.CAP], words[sequence_arrays.STEADY] = most, price
+        words[sequence_arrays.STEADY] = price
         heat = _COOL / max(len(self.net.ops), 1)
-        found = self._walk(sequence, int(_FLAT * most), heat, random, limit)
-        words[sequence_arrays.CAP], words[sequence_arrays.STEADY] = sequence_arrays.BEYOND_ALL, 0
+        found = self._walk(sequence, most, _FLAT, heat, random, limit)
+        words[sequence_arrays.STEADY] = 0
         return found
 
     def _walk(
-        self, sequence: Sequence[int], goal: int, heat: float, random: Random, limit: int
+        self,
+        sequence: Sequence[int],
+        most: int,
+        share: float,
+        heat: float,
+        random: Random,
+        limit: int,
     ) -> list[int]:
         walk, _ = _code_of(walk_code.walk)  # few callers walk
         words = self._arrays.words
+        words[sequence_arrays.LIMIT] = most
         words[sequence_arrays.HOT] = 1 + int(heat * sequence_arrays.SCALE)
         words[sequence_arrays.RANDOM] = random.randrange(1, 1 << 31)
-        self._run(walk, sequence, goal, limit)
+        self._run(walk, sequence, int(share * most), limit)
         return self.laid_out(self._arrays.walked[: words[sequence_arrays.BEST]].tolist())
 
     def _run(

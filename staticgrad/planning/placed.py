@@ -21,7 +21,7 @@ from staticgrad.records import dataclass
 #: More effort to place each block, and for all at most; and that of a short try for each block.
 _EACH: Final = 60_000
 _MOST: Final = 120_000_000
-_SHORT: Final = 30_000
+_SHORT: Final = 60_000
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,13 @@ from staticgrad.planning.descents import Descents, Slope
 
 _WORSE: Final = 0.03  # share of the overhead that a rebuilt sequence may be dearer by
 _ROUND: Final = 15_000  # effort of what a rebuild does beside descending and trimming
-_HEATS: Final = (0.003, 0.02, 0.01, 0.005, 0.05, 0.005, 0.01, 0.002)  # of the cost of all ops
+#: Heats of walks, of the cost of all ops, and the share of the budget from which on bytes have a
+#: price; of few ops, and of more.
+_OF_FEW: Final = (
+    *((0.02, 0.9), (0.005, 1.0), (0.01, 1.0), (0.005, 1.0)),
+    *((0.02, 0.95), (0.005, 1.0), (0.003, 1.0), (0.002, 1.0)),
+)
+_OF_MANY: Final = tuple((heat, 1.0) for heat in (0.003, 0.02, 0.01, 0.005, 0.05, 0.005, 0.01))
 _WALKS: Final = 8
 _FEWEST: Final = 2
 _SHORT: Final = 150  # ops up to which there are most walks
@@ -73,16 +79,21 @@ def walked(
     start as well.
 
     How hot a walk has to be depends on the problem, so heats differ from walk to walk; problems of
-    few ops, of which a walk is short, get more of them.
+    few ops, of which a walk is short, get more of them. There, bytes near the budget have a price
+    in every fourth walk: that guides it better than the budget alone where much runs again.
     """
     count = max(_FEWEST, min(_WALKS, _WALKS * _SHORT // max(len(descents.net.ops), 1)))
+    ways = _OF_FEW if count == _WALKS else _OF_MANY
     best: tuple[bool, float, list[int]] | None = None
     for turn in range(count):
         start = starts[turn // 2 % len(starts)]
         if turn % 2 and best is not None:
             start = best[2]
-        heat = _HEATS[turn % len(_HEATS)]
-        peak, cost, sequence = _walk(descents, start, budget, heat, random, limit // count)
+        heat, share = ways[turn]
+        sequence = descents.walked(start, budget, heat, random, limit // count, share)
+        if share < 1.0:  # before it is trimmed, it is easier to place
+            yield descents.peak, descents.net.cost(sequence), sequence
+        peak, cost, sequence = _trimmed(descents, sequence, budget, random, limit // count)
         yield peak, cost, sequence
         new = peak > budget, cost if peak <= budget else peak, sequence
         if best is None or new[:2] < best[:2]:
@@ -99,19 +110,15 @@ def hot_walks(
     """
     random, each = Random(1), _HOT_EFFORT * max(len(descents.net.ops), 1)
     for turn in range(limit // each):
-        yield _walk(descents, start, budget, _HOT_HEATS[turn % 2], random, each)
+        sequence = descents.walked(start, budget, _HOT_HEATS[turn % 2], random, each)
+        yield _trimmed(descents, sequence, budget, random, each)
 
 
-def _walk(
-    descents: Descents,
-    start: Sequence[int],
-    budget: int,
-    heat: float,
-    random: Random,
-    limit: int,
+def _trimmed(
+    descents: Descents, sequence: list[int], budget: int, random: Random, limit: int
 ) -> tuple[int, float, list[int]]:
-    """The load, the cost and the sequence that a walk comes to, trimmed."""
-    sequence = descents.walked(start, budget, heat, random, limit)
+    """The load, the cost and the sequence of what the descents made last, trimmed where it keeps
+    the budget."""
     if descents.peak <= budget:
         sequence = descents.trimmed(sequence, budget, random, 0.0, limit)
     return descents.peak, descents.net.cost(sequence), sequence

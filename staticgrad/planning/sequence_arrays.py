@@ -47,11 +47,12 @@ MOVED: Final = 32
 BEGIN: Final = 33  # the first step whose load a change changes
 IDLE: Final = 34  # whether a change may leave runs that nobody reads
 BEST: Final = 35  # length of the best sequence
-BEST_EXCESS: Final = 36
+BEST_OVER: Final = 36
 BEST_COST: Final = 37
-CAP: Final = 38  # the load that no change may exceed
-STEADY: Final = 39  # a price of excess that stays, or 0
-WORDS: Final = 40
+LIMIT: Final = 38  # the load that is to be kept; the goal or more
+STEADY: Final = 39  # a price of excess that stays, or 0; no change may exceed the limit then
+OVER: Final = 40  # bytes beyond the limit, added up over the steps
+WORDS: Final = 41
 
 SCALE: Final = 1 << 32  # what the cost of all steps counts
 BEYOND_ALL: Final = 1 << 60  # the load of a sequence that no plan may have
@@ -171,7 +172,6 @@ class SequenceArrays:
         words = arrays["words"]
         words[STEPS], words[VALUES] = steps, values
         words[ROOM], words[EVENT_ROOM] = room, event_room
-        words[CAP] = BEYOND_ALL
         return cls(**arrays)
 
 

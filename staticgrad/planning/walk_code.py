@@ -2,11 +2,11 @@
 
 Annealing (Kirkpatrick, Gelatt and Vecchi, Optimization by simulated annealing, 1983) drops values
 across gaps, takes repeated runs out, moves runs and swaps them. Bytes beyond the goal have a price
-that rises while there are any and falls while there are none, as in the search over sequences of
-FastSA ("A fast heuristic to optimize time-space tradeoff for large models"). In a flat walk that
-price stays, the goal is below the budget, and no change may exceed that. A change is weighed by
-its window alone: what stands behind it needs the same values as before, and what the window needs
-from before lives longer, or less long, from its last event on.
+that rises while some are beyond the limit and falls while none are, as in the search over sequences
+of FastSA ("A fast heuristic to optimize time-space tradeoff for large models"), where the goal is
+the limit. In a flat walk that price stays, and no change may exceed the limit. A change is weighed
+by its window alone: what stands behind it needs the same values as before, and what the window
+needs from before lives longer, or less long, from its last event on.
 
 The functions are such as ``staticgrad.native.words`` compiles.
 """
@@ -20,9 +20,8 @@ from staticgrad.planning.sequence_arrays import (
     BEGIN,
     BEST,
     BEST_COST,
-    BEST_EXCESS,
+    BEST_OVER,
     BROKEN,
-    CAP,
     COST,
     EFFORT,
     EXCESS,
@@ -32,8 +31,10 @@ from staticgrad.planning.sequence_arrays import (
     HOT,
     IDLE,
     LENGTH,
+    LIMIT,
     LO,
     MOVED,
+    OVER,
     PRICE,
     RANDOM,
     ROOM,
@@ -67,14 +68,15 @@ _LOG: Final = 710  # of two, in 1024ths
 
 def walk(s: SequenceArrays) -> int:
     """Change the trial until the effort is spent; ``walked`` has the cheapest sequence met that
-    keeps the goal, or else the one of the least excess; whether it keeps the goal."""
+    keeps the limit, or else the one of the fewest bytes beyond; whether it keeps the limit."""
     words = s.words
     lay_out(s)
     _survey(s)
     words[PRICE] = 20_000
     if words[STEADY] > 0:
         words[PRICE] = words[STEADY]
-    words[BEST_EXCESS] = words[EXCESS] + 1
+    _set_over(s)
+    words[BEST_OVER] = words[OVER] + 1
     words[BEST_COST] = words[COST] + 1
     _keep_best(s)
     words[HEAT] = words[HOT]
@@ -85,6 +87,7 @@ def walk(s: SequenceArrays) -> int:
         tries = tries + 1
         words[EFFORT] = words[EFFORT] - 4
         if tries % _ROUND == 0:
+            _set_over(s)
             _set_price(s)
             _keep_best(s)
             while cooled < 100 and (100 - cooled) * whole > 100 * words[EFFORT]:
@@ -93,19 +96,33 @@ def walk(s: SequenceArrays) -> int:
         count = proposed(s)
         if count >= 0 and _weighed(s, count) == 1:
             _take(s, count)
+    _set_over(s)
     _keep_best(s)
-    if words[BEST_EXCESS] > 0:
+    if words[BEST_OVER] > 0:
         return 0
     return 1
 
 
+def _set_over(s: SequenceArrays) -> int:
+    """Add up the bytes beyond the limit; where the price stays, beyond the goal."""
+    words = s.words
+    words[OVER] = words[EXCESS]
+    if words[LIMIT] > words[GOAL] and words[STEADY] == 0:
+        over = 0
+        for t in range(0, words[LENGTH]):
+            over = over + _beyond(s.load[t], words[LIMIT])
+        words[OVER] = over
+        words[EFFORT] = words[EFFORT] - words[LENGTH] // 4
+    return 0
+
+
 def _set_price(s: SequenceArrays) -> int:
-    """Raise the price of excess while there is any, and lower it while there is none, but for one
-    that stays."""
+    """Raise the price of excess while bytes are beyond the limit, and lower it while none are, but
+    for one that stays."""
     words = s.words
     if words[STEADY] > 0:
         return 0
-    if words[EXCESS] > 0:
+    if words[OVER] > 0:
         words[PRICE] = 1 + words[PRICE] * 108 // 100
         if words[PRICE] > _DEAREST:
             words[PRICE] = _DEAREST
@@ -123,23 +140,23 @@ def _keep_best(s: SequenceArrays) -> int:
         for t in range(0, words[LENGTH]):
             s.walked[t] = s.sequence[t]
         words[BEST] = words[LENGTH]
-        words[BEST_EXCESS] = words[EXCESS]
+        words[BEST_OVER] = words[OVER]
         words[BEST_COST] = words[COST]
         words[EFFORT] = words[EFFORT] - words[LENGTH] // 2
     return 0
 
 
 def _is_better(s: SequenceArrays) -> int:
-    """Whether the sequence has less excess than the best, or costs less where both have none; where
-    the price stays, whether it costs less with the price of its excess."""
+    """Whether the sequence is less beyond the limit than the best, or costs less where neither is;
+    where the price stays, whether it costs less with the price of its excess."""
     words = s.words
     if words[STEADY] > 0:
         worse = words[COST] - words[BEST_COST]
-        if worse + _priced(s, words[EXCESS] - words[BEST_EXCESS]) < 0:
+        if worse + _priced(s, words[OVER] - words[BEST_OVER]) < 0:
             return 1
         return 0
-    better = words[EXCESS] < words[BEST_EXCESS]
-    if words[EXCESS] == 0 and words[BEST_EXCESS] == 0:
+    better = words[OVER] < words[BEST_OVER]
+    if words[OVER] == 0 and words[BEST_OVER] == 0:
         better = words[COST] < words[BEST_COST]
     if better:
         return 1
@@ -296,7 +313,7 @@ def _window_excess(s: SequenceArrays, count: int) -> int:
         alive = words[ALIVE]
         s.window_load[i] = load
         s.window_alive[i] = alive
-        if load > words[CAP]:
+        if load > words[LIMIT] and words[STEADY] > 0:
             words[BROKEN] = words[BROKEN] + 1
         if load > words[GOAL]:
             excess = excess + load - words[GOAL]
@@ -373,7 +390,7 @@ def _excess_before(s: SequenceArrays) -> int:
             excess = excess - old + goal
         if new > goal:
             excess = excess + new - goal
-        if new > words[CAP] and new > old:
+        if new > words[LIMIT] and new > old and words[STEADY] > 0:
             words[BROKEN] = words[BROKEN] + 1
     words[EFFORT] = words[EFFORT] - lo + begin - 4 * words[MOVED]
     return excess

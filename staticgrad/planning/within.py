@@ -3,7 +3,8 @@
 Each sequence that is cheaper than all plans before it is placed, and what counts is its arena.
 Where that exceeds a budget which the load keeps, flat walks look for sequences about as cheap in
 which fewer bytes are alive near the budget: those are placed more easily. Where they find none,
-searches aim lower by what placement lost.
+searches aim lower by what placement lost; of few ops only where no plan is known, since that
+takes longer than all before.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ _EFFORTS: Final[dict[str, tuple[tuple[int, int], ...]]] = {
 }
 _REBUILT: Final = 2_000  # ops up to which sequences are rebuilt
 _SHORT: Final = 150  # ops up to which there are many walks
-_WALKING: Final = 0.77  # part of the effort of walks that so few ops have; half of rebuilding
+_WALKING: Final = 0.65  # part of the effort of walks that so few ops have; half of rebuilding
 _TRIES: Final = 8  # sequences that are placed, the cheapest first
 _FLAT: Final = 4  # sequences that flat walks begin with
-_PRICES: Final = (5_000, 15_000, 50_000)  # of bytes near the budget in flat walks, in turn
+_PRICES: Final = (8_000, 20_000, 50_000)  # of bytes near the budget in flat walks, in turn
 _FLAT_PART: Final = 8  # part of the effort of walks that each flat one has
 _SAME: Final = 1.0 + 1e-9  # ratio of costs up to which they differ by rounding alone
 _DEAR: Final = 1.25  # cost, in costs of all ops, from which on there are more ways to search
@@ -58,7 +59,8 @@ class Within:
         events = sum(map(len, (*net.reads, *net.makes)))
         efforts = (least + each * events for least, each in _EFFORTS[effort])
         self.descending, self.walking, self.rebuilding = efforts
-        if len(net.ops) <= _SHORT:
+        self.is_short = len(net.ops) <= _SHORT
+        if self.is_short:
             self.walking = int(_WALKING * self.walking)
             self.rebuilding //= 2
 
@@ -78,6 +80,8 @@ class Within:
         if self._is_free_placed():
             return
         if self.walking:
+            if self.is_short:
+                self.place(self.found, 1)  # whether placement or cost is what walks are to mend
             self.found += self._flat(self.found, _PRICES[0])
         self.place(self.found)
         if not self.over:
@@ -89,14 +93,15 @@ class Within:
             self.place(flat)
             if self._is_near():
                 return
-        self._aim_lower()
+        if self.best is None or not self.is_short:
+            self._aim_lower()
 
-    def place(self, found: Sequence[Found]) -> None:
+    def place(self, found: Sequence[Found], tries: int = _TRIES) -> None:
         """Place the cheapest of sequences, up to the first whose arena keeps the budget; where none
         does, the one that misses it by the least again, with more effort."""
         self.over = 0
         missed: list[MemoryPlan] = []
-        for sequence in self._cheapest(found, _TRIES):
+        for sequence in self._cheapest(found, tries):
             if self.best is not None and self.net.cost(sequence) * _SAME >= self.best.cost:
                 break
             plan = MemoryPlan.of(self.net, sequence, self.bound, self.budget, short=True)
@@ -106,10 +111,11 @@ class Within:
         if missed:
             missed.sort(key=lambda plan: plan.height)
             self.over = missed[0].height - self.budget
-            if self.best is None and missed[0].height <= _CLOSE * self.budget:
+            near = tries > 1 and missed[0].height <= _CLOSE * self.budget
+            if self.best is None and near:
                 nearest = missed[0].sequence
                 self._is_kept(MemoryPlan.of(self.net, nearest, self.bound, self.budget))
-        elif found and self.best is None:
+        elif found and self.best is None and tries > 1:
             self._is_kept(MemoryPlan.of(self.net, min(found)[2], self.bound, self.budget))
 
     def _is_kept(self, plan: MemoryPlan) -> bool:
@@ -162,7 +168,7 @@ class Within:
         give."""
         if not self.walking:
             return
-        descents, goal, short = self.descents, self.budget, len(self.net.ops) <= _SHORT
+        descents, goal, short = self.descents, self.budget, self.is_short
         given = list(range(len(self.net.ops)))
         if len(self.net.ops) <= _REBUILT:
             self.found += self._by_others()
@@ -172,14 +178,14 @@ class Within:
         self.found += self._until_free(walks, goal)
         best = _ends(self.found, goal)[0]
         if short and (best[0] > goal or best[1] > _DEAR * self.net.total):
-            self.found += hot_walks(descents, given, goal, self.walking // 2)
+            self.found += hot_walks(descents, given, goal, self.walking * 2 // 3)
 
     def _until_free(self, found: Iterable[Found], goal: int) -> Iterator[Found]:
         """What is found up to the first that keeps the goal and runs nothing again: none is
         cheaper. Of many ops all is, since such a sequence of fewer bytes is easier to place."""
         for each in found:
             yield each
-            if self._is_free(each) and each[0] <= goal and len(self.net.ops) <= _SHORT:
+            if self._is_free(each) and each[0] <= goal and self.is_short:
                 break
 
     def _by_others(self) -> list[Found]:
@@ -210,7 +216,8 @@ class Within:
     def _flat(self, found: Sequence[Found], price: int) -> list[Found]:
         """What flat walks find from the cheapest sequences within the budget."""
         limit = self.walking // _FLAT_PART
-        starts = self._cheapest(found, _FLAT) if limit else []
+        count = _FLAT // 2 if self.is_short and self.over else _FLAT
+        starts = self._cheapest(found, count) if limit else []
         flatten, random = self.descents.flattened, self.random
         return [self._kept(flatten(each, self.budget, price, random, limit)) for each in starts]
 
@@ -219,7 +226,7 @@ class Within:
         count, start = len(self.net.ops), _ends(self.found, self.budget)[0]
         if not self.rebuilding or count > _REBUILT or start[0] > self.budget:
             return []
-        if count <= _SHORT and start[1] <= _DEAR * self.net.total:  # walks find as much
+        if self.is_short and start[1] <= _DEAR * self.net.total:  # walks find as much
             return []
         descents, budget = self.descents, self.budget
         sequence = rebuilt(descents, start[2], budget, self.random, self.rebuilding)
@@ -249,7 +256,7 @@ class Within:
             low.append(self._kept(sequence))
         if self.walking:
             starts = [sequence for _, _, sequence in near[:2]]
-            part = 2 if len(self.net.ops) <= _SHORT else 1  # of few ops, walks are short already
+            part = 2 if self.is_short else 1  # of few ops, walks are short already
             walks = walked(descents, starts, goal, random, self.walking // part)
             low += self._until_free(walks, goal)
         return low

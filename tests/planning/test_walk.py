@@ -36,9 +36,10 @@ def test_a_walk_knows_the_loads_and_the_lives_of_its_sequence(seed, heat, share,
     order = range(len(net.ops))
     goal = int(share * Runs(net, order).peak)
     descents = Descents(net)
-    found = descents.walked(order, goal, heat, random.Random(seed), 20_000)
-    assert is_valid(net, found)
-    assert descents.peak == Runs(net, found).peak
+    for priced in (1.0, 0.8):
+        found = descents.walked(order, goal, heat, random.Random(seed), 20_000, priced)
+        assert is_valid(net, found)
+        assert descents.peak == Runs(net, found).peak
 
     arrays = sequence_arrays.SequenceArrays.of(net)
     words = arrays.words
@@ -50,7 +51,7 @@ def test_a_walk_knows_the_loads_and_the_lives_of_its_sequence(seed, heat, share,
     words[sequence_arrays.EFFORT] = 8_000
     words[sequence_arrays.STEADY] = price
     if price:
-        words[sequence_arrays.CAP] = Runs(net, order).peak
+        words[sequence_arrays.LIMIT] = Runs(net, order).peak
     walk(arrays)
     length = words[sequence_arrays.LENGTH]
     last = arrays.sequence[:length].tolist()
@@ -59,7 +60,7 @@ def test_a_walk_knows_the_loads_and_the_lives_of_its_sequence(seed, heat, share,
     assert runs.sequence == last
     assert arrays.load[:length].tolist() == runs.loads
     assert arrays.across[: length + 1].tolist() == runs.across
-    assert not price or runs.peak <= words[sequence_arrays.CAP]
+    assert not price or runs.peak <= words[sequence_arrays.LIMIT]
     beyond = sum(max(0, load - goal) for load in runs.loads)
     assert words[sequence_arrays.EXCESS] == beyond
     for value, events in enumerate(runs.events):
@@ -103,6 +104,20 @@ def test_flat_walks_let_a_sequence_be_placed():
     tall, low = (MemoryPlan.of(net, each, 0, budget, short=True).height for each in (start, flat))
     assert low <= budget < tall / 1.05
     assert net.cost(flat) < 1.01 * net.cost(start)
+
+
+def test_a_walk_that_pays_for_bytes_near_a_budget_keeps_it_with_fewer_of_them():
+    """Their price rises until the budget is kept, and falls from then on."""
+    net = Net.of(random_graph(80))
+    order = range(len(net.ops))
+    budget = Runs(net, order).peak // 2
+    descents = Descents(net)
+    beyond = []
+    for share in (1.0, 0.9):
+        found = descents.walked(order, budget, 0.01, random.Random(2), 8_000_000, share)
+        assert descents.peak <= budget
+        beyond.append(sum(max(0, load - 0.9 * budget) for load in Runs(net, found).loads))
+    assert beyond[1] < 0.8 * beyond[0]
 
 
 @settings(max_examples=6, deadline=None)
