@@ -84,12 +84,14 @@ def _unmoved(kind: type[Any], carry: Any, moved: Any) -> Any:
 
 @loop_at_once()
 def run_while(test: Callable[[Any], Any], body: Callable[[Any], Any], init: Any, most: Any) -> Any:
-    """As ``while``; of no trips a loop with a bound has gradients of zeros, as in a graph."""
+    """As ``while``; of no trips a loop with a bound has gradients of zeros, as in a graph.
+
+    A trip that is not made draws, so that what is drawn behind the loop is what a graph draws.
+    """
     carry, done = init, 0
     draws = reached = Draws()
-    if most is None and _unmade.get():
-        return carry  # nobody knows whether it would end
-    while most is None or done < most:
+    endless = most is None and _unmade.get()  # nobody knows whether it would end
+    while not endless and (most is None or done < most):
         with draws.trip(done), body_of_a("a loop"):
             if not bool(_number(test(carry))):
                 break
@@ -97,10 +99,14 @@ def run_while(test: Callable[[Any], Any], body: Callable[[Any], Any], init: Any,
             reached = Draws()
     if done:
         reached.further()  # the test of the trip that was not made began again
-    return carry if done or most is None else _linked(body, carry, draws)
+        return carry
+    linked = _linked(test, body, carry, draws)
+    return carry if most is None else linked
 
 
-def _linked(body: Callable[[Any], Any], carry: Any, draws: Draws) -> Any:
+def _linked(
+    test: Callable[[Any], Any], body: Callable[[Any], Any], carry: Any, draws: Draws
+) -> Any:
     """The carry of a loop without trips, with an edge to what a trip would read.
 
     A trip may be one that fails where the test does, as where it looks something up: then there is
@@ -111,6 +117,7 @@ def _linked(body: Callable[[Any], Any], carry: Any, draws: Draws) -> Any:
     before = _unmade.set(True)
     try:
         with draws.trip(0), body_of_a("a loop"):
+            test(carry)
             moved = body(carry)
     except (StaticgradError, ArithmeticError, LookupError, ValueError):
         return carry
