@@ -28,6 +28,7 @@ from passes.fusion.preparation import (
 )
 from passes.fusion.product_parts import with_product_parts
 from passes.fusion.regions import with_joined_pads
+from passes.fusion.remainders import with_remainders
 from passes.fusion.shifted import with_shifted_formulas
 from passes.fusion.streams import with_streams
 from passes.fusion.tiles import with_tiles
@@ -92,8 +93,8 @@ class Fusion:
 
 def fusion(graph: Graph, merge: bool = True) -> Fusion:
     """What ``fuse`` gives, with the groups: the same each time it is asked for the same graph."""
-    products = expand_vector_products(with_patches(without_marks(graph)))
-    computed = widen_accumulation(products)
+    computed = with_remainders(with_patches(without_marks(graph)))
+    computed = widen_accumulation(expand_vector_products(computed))
     computed = with_product_parts(with_parts(with_tiles(without_stretched_windows(computed))))
     if merge:
         computed = with_tested_trips(computed, fuse)

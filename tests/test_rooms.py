@@ -35,6 +35,7 @@ EXCEPTIONS = {
     "passes/fusion/filter_parts.py": "a formula: gradients of filters as sums of those of parts",
     "passes/fusion/patches.py": "a formula: convolutions over patches as products",
     "passes/fusion/product_parts.py": "a formula: long products as sums of those of blocks",
+    "passes/fusion/remainders.py": "a formula: strided convolutions as those of more channels",
     "passes/fusion/shifted.py": "a formula: pads of a formula as that formula of pads",
     "passes/fusion/vector_products.py": "a formula: products with a vector as sums",
     "passes/loop_pairs.py": "loops over what others stack, as it is or as blocks of rows",

@@ -20,6 +20,10 @@ of elements and of combined taps. That is as exact, and what is not finite may r
 other results of its tile. Of a gradient w, sixteen sums over the tiles of a strip are chains, and
 are added up strip by strip.
 
+Where strides hardly make filters of whole strides longer, elements of y have the order of terms
+that they have with remainders of the strides as channels (``passes/fusion/remainders.py``), and so
+have those of x, if there are many remainders.
+
 A gradient w in tiles, and one of few channels, is the sum of ``parts`` partial ones, each of as
 many images after each other, so that several threads have work (``passes/fusion/filter_parts.py``
 says how many). Of each the terms are flattened and added up as above. One of windows side by side
