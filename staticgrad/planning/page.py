@@ -7,10 +7,13 @@ from html import escape
 from typing import Final
 
 from staticgrad.planning.placed import MemoryPlan, allocations
+from staticgrad.planning.problem import Net
 from staticgrad.planning.runs import Runs
 
 _WIDTH: Final = 960
 _HEIGHT: Final = 320
+_ROOM: Final = 110  # beside the picture, for bytes
+_MARKS: Final = 4  # parts of the scale
 _MOST_BLOCKS: Final = 4_000  # blocks that are drawn; a page of more is slow
 _STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1c1f23; --soft: #667; --page: #fff; --once: #1f6fb5;
@@ -22,20 +25,23 @@ body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
 pre { white-space: pre-wrap; } svg { width: 100%; height: auto; }
 svg .once { fill: var(--once); } svg .again { fill: var(--again); }
 svg .room { fill: var(--room); } svg rect { stroke: var(--page); stroke-width: .5; }
-svg .bound { stroke: var(--ink); stroke-dasharray: 4 3; } p { color: var(--soft); }
-ol { columns: 15rem 3; font-size: .85em; } li.again { color: var(--again); }
+svg .bound { stroke: var(--ink); stroke-dasharray: 4 3; }
+svg text { fill: var(--soft); font-size: 12px; text-anchor: end; }
+svg .scale { stroke: var(--soft); stroke-width: .5; } p { color: var(--soft); }
+ol { columns: 18rem 3; font-size: .85em; } li.again { color: var(--again); }
 """
 
 
 def plan_page(plan: MemoryPlan) -> str:
     """The page, as HTML text."""
-    name = escape(plan.net.problem.name)
+    net = plan.net
+    name = escape(net.problem.name)
     ran: set[int] = set()
     steps = []
     for step in plan.sequence:
         mark = ' class="again"' if step in ran else ""
         ran.add(step)
-        steps.append(f"<li{mark}>{escape(plan.net.ops[step].name)}</li>")
+        steps.append(f"<li{mark}>{escape(_said(net, step))}</li>")
     return "\n".join(
         [
             '<!doctype html><html lang="en"><meta charset="utf-8">',
@@ -45,11 +51,28 @@ def plan_page(plan: MemoryPlan) -> str:
             "<p>A block is as wide as its life and as high as its bytes; orange ones were made by",
             "a step that ran before, green ones are workspace. The dashed line is the bound.</p>",
             *_picture(plan),
-            "<h2>Steps</h2><p>Orange steps run again.</p><ol>",
+            "<h2>Steps</h2><p>What each makes, with its bytes; orange steps run again.</p><ol>",
             *steps,
             "</ol></html>\n",
         ]
     )
+
+
+def _said(net: Net, step: int) -> str:
+    """An op by its name, what it makes, and what it writes to."""
+    op = net.ops[step]
+    made = [f"{net.names[value]} ({net.sizes[value]:,})" for value in net.makes[step]]
+    made += [f"{name} anew" for name in op.mutates]
+    name = op.name if op.name == str(op.id) else f"{op.name} [{op.id}]"
+    return f"{name}: {', '.join(made)}" if made else name
+
+
+def _scale(height: int) -> Iterable[str]:
+    """Lines across the picture with the bytes that they stand for."""
+    for mark in range(_MARKS + 1):
+        y = _HEIGHT - _HEIGHT * mark / _MARKS
+        yield f'<line class="scale" x1="-6" x2="{_WIDTH}" y1="{y:.2f}" y2="{y:.2f}"/>'
+        yield f'<text x="-10" y="{y + 4:.2f}">{height * mark // _MARKS:,}</text>'
 
 
 def _picture(plan: MemoryPlan) -> Iterable[str]:
@@ -64,7 +87,8 @@ def _picture(plan: MemoryPlan) -> Iterable[str]:
         again = first.setdefault(plan.net.producer[value], t) < t
         kinds.setdefault(block, "again" if again else "once")
         names.setdefault(block, str(plan.net.names[value]))
-    yield f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">'
+    yield f'<svg viewBox="{-_ROOM} -12 {_WIDTH + _ROOM} {_HEIGHT + 24}" role="img">'
+    yield from _scale(plan.height)
     for block, kind in sorted(kinds.items())[:_MOST_BLOCKS]:
         size, offset = blocks.sizes[block], plan.offsets[block]
         if size:

@@ -43,6 +43,12 @@ def test_a_file_becomes_a_plan_that_the_checker_accepts(tmp_path):
     assert {f"{value.id}: {value.size:,} bytes" for value in problem.values if value.id != "x"} <= {
         *re.findall("<title>(.*?)</title></rect>", text)
     }
+    listed = re.findall("<li.*?>(.*?)</li>", text)
+    made = {value.id: value.size for value in problem.values}
+    steps = {f"{v} ({made[v]:,})" for op in problem.ops for v in op.outputs}
+    assert len(listed) == found.runs
+    assert steps == {part for step in listed for part in step.partition(": ")[2].split(", ")}
+    assert f">{found.height:,}</text>" in text
     same = sg.plan_abstract(problem_document(problem), 0.6, effort="fast")
     assert same.document() == document
 
