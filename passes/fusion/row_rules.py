@@ -107,6 +107,8 @@ class RowRules:
             per_row = not group.row and is_per_row(group.domain, domain, row)
             if not elements and (group.summed or not per_row):  # sums over rows are of elements
                 return None
+            if group.checked and len(group.domain) != len(domain):  # picks along an axis around
+                return None
         if row > 1 and (one.checked or other.checked):
             return None
         summed = {each.summed for each in (one, other) if each.summed}

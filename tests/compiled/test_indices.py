@@ -103,3 +103,14 @@ def test_indices_that_are_repeated_no_times_are_not_looked_at(axis: int) -> None
     for m, n, number in [(3, 4, 3), (0, 4, 0), (3, 1, -4)]:
         with pytest.raises(sg.errors.IndexOutOfRange):
             f.run(feeds(m, n, number))
+
+
+def test_a_place_found_in_a_row_is_one_of_the_axis_around_it() -> None:
+    """The look-up has the shape of the rows; its axis, of one element, is none of the row's."""
+    x, y = sg.input("x", (3, 1, 2), "float64"), sg.input("y", (3, 1), "float64")
+    found = sg.take_along_axis(y, sg.argmax(x, -1), axis=1)
+    f = sg.compile({"found": found, "sum": x.sum(-1)})
+    rows, data = np.array([[[2.0, 1.0]], [[1.0, 0.0]], [[5.0, 2.0]]]), np.array([[1.0], [2], [3]])
+    np.testing.assert_array_equal(f.run({"x": rows, "y": data})["found"], data)
+    with pytest.raises(sg.StaticgradError, match="SG407"):
+        f.run({"x": rows[:, :, ::-1], "y": data})
