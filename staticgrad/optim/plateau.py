@@ -26,7 +26,8 @@ class Plateau(RateSchedule):
 
     The measure is what ``observe`` is given, once for each step or each epoch: a loss to be small.
     It stands still where it was not below the smallest one by ``gain`` for more than ``patience``
-    times in a row.
+    times in a row. Its state is no part of an optimizer's: ``sg.save(path, {"opt": opt, "rate":
+    rate})`` keeps both.
 
     Attributes:
         rate, best, waited: the state, 0-d parameters.
