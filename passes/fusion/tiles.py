@@ -24,6 +24,7 @@ from staticgrad.ir.forms import WindowAxis, WindowProduct
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Node, Symbolic, constant
 from staticgrad.ops.convolution import Conv, ConvFilter, ConvImage
+from staticgrad.types.tensor import hint_value
 
 #: Channels on each side, and elements of an image along an axis, at least, of results and images;
 #: and the product of the channels from which on fewer elements will do.
@@ -86,13 +87,15 @@ def _is_long(axis: WindowAxis, extent: int) -> bool:
 
 def _combined(filters: Symbolic, backwards: bool) -> Symbolic:
     """Filters [o, c, 4, 4] of combined taps, stored one combination after the other, and in each
-    the channels next to each other over which products are summed."""
+    of many channels those next to each other over which products are summed."""
     taps = np.array(_COMBINED, filters.dtype.numpy)[:, :: -1 if backwards else 1]
     both = constant(np.kron(taps, taps))
-    given: Any = functions.swapaxes(filters, 0, 1) if backwards else filters
+    channels = filters.type.shape[:2]
+    turned = backwards and hint_value(channels[0] * channels[1]) >= _PAIRS
+    given: Any = functions.swapaxes(filters, 0, 1) if turned else filters
     first, second = given.type.shape[:2]
     flat: Any = functions.reshape(given, (first * second, _TAPS**2))
     found: Any = functions.matmul(both, functions.swapaxes(flat, 0, 1))
     apart: Any = functions.reshape(found, (4, 4, first, second))
-    result: Symbolic = functions.transpose(apart, (3, 2, 0, 1) if backwards else (2, 3, 0, 1))
+    result: Symbolic = functions.transpose(apart, (3, 2, 0, 1) if turned else (2, 3, 0, 1))
     return result
