@@ -9,7 +9,6 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import shown
-from staticgrad.ir.calls import Constructed
 from staticgrad.ops.operands import is_number
 
 
@@ -25,24 +24,6 @@ def require_number(number: Any, holds: bool, name: str, what: str) -> None:
             f"{name} is {shown(number)}, not a number", hint=by_steps if callable(number) else ""
         )
     require(holds, name, f"{what}, not {number}")
-
-
-class MadeWithoutParameters(Constructed):
-    """Metaclass of optimizers: parameters in the first place are refused, whatever follows them."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        has_rate = "learning_rate" in getattr(self, "__dataclass_fields__", ())
-        first = args[0] if args and has_rate else None
-        updates = f"sg.optim.{self.__name__}(0.1).updates"
-        if isinstance(first, list | tuple | dict):
-            hint = f"parameters go to updates: {updates}(loss, [w, b])"
-        elif callable(first) and hasattr(first, "parameters"):
-            hint = f"{updates}(loss, model.parameters()), or .minimize(loss) when traced"
-        else:
-            return super().__call__(*args, **kwargs)
-        raise ArgumentError(
-            f"{self.__name__}: learning_rate comes first, not {shown(first)}", hint=hint
-        )
 
 
 def require_between(number: Any, name: str, low: float, high: float, what: str) -> None:

@@ -17,15 +17,14 @@ from staticgrad.errors import (
     UnknownAttributeError,
 )
 from staticgrad.errors.habits import OF_OPTIMIZERS
-from staticgrad.errors.wording import did_you_mean, kind_of
-from staticgrad.ir.calls import public
+from staticgrad.errors.wording import did_you_mean, kind_of, shown
+from staticgrad.ir.calls import Constructed, public
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
 from staticgrad.optim.clipping import clipped
 from staticgrad.optim.hyperparameters import (
-    MadeWithoutParameters,
     require_count,
     require_flag,
     require_positive,
@@ -59,6 +58,24 @@ def _is_default(value: object, default: object) -> bool:
     return value is default or (
         type(value) is type(default) and not isinstance(value, Value) and bool(value == default)
     )
+
+
+class MadeWithoutParameters(Constructed):
+    """Metaclass of optimizers: parameters in the first place are refused, whatever follows them."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        has_rate = "learning_rate" in getattr(self, "__dataclass_fields__", ())
+        first = args[0] if args and has_rate else None
+        updates = f"sg.optim.{self.__name__}(0.1).updates"
+        if isinstance(first, list | tuple | dict):
+            hint = f"parameters go to updates: {updates}(loss, [w, b])"
+        elif not isinstance(first, RateSchedule) and hasattr(first, "parameters"):
+            hint = f"{updates}(loss, model.parameters()), or .minimize(loss) when traced"
+        else:
+            return super().__call__(*args, **kwargs)
+        raise ArgumentError(
+            f"{self.__name__}: learning_rate comes first, not {shown(first)}", hint=hint
+        )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -175,7 +175,7 @@ def test_of_no_trips_a_bounded_while_has_the_gradients_that_graphs_have(
 
 
 def test_a_trip_that_fails_where_no_trip_is_made_is_not_missed() -> None:
-    """Its gradient is that of the carry; a loop without an end inside of it is not begun."""
+    """Its gradient is that of the carry; a loop without an end inside of it makes one trip."""
     from staticgrad.eager import Tensor, grad
 
     x, table, ran = Tensor(np.ones(3), True, "float64"), Tensor(np.ones(4), False, "float64"), []
@@ -191,7 +191,7 @@ def test_a_trip_that_fails_where_no_trip_is_made_is_not_missed() -> None:
     _, last = sg.while_loop(lambda c: c[0] < 4, trip, (9, x), most=5)
     (slope,) = grad((last * 3.0).sum(), [x])
     assert slope.data.tolist() == [3.0] * 3
-    assert not ran
+    assert len(ran) == 1  # whose draws are counted, as a graph's are
 
 
 def test_the_tape_runs_the_same_functions() -> None:
