@@ -54,6 +54,7 @@ class Processors:
     def run(self, pool: Pool) -> None:
         """Sections until the worker has looked where it is, and has ended."""
         counted, times = Counted(pool, 2, [64], 1), 0
+        pool.set("spin", 0)
         deadline = time.monotonic() + 60
         while self.asked < 2:
             counted.run(native.driver())
@@ -106,6 +107,7 @@ def test_a_worker_that_has_left_may_run_everywhere() -> None:
             return min(mine)
 
         kept = _GETCPU(getcpu)
+        pool.set("spin", 0)
         pool.set("getcpu", ctypes.cast(kept, ctypes.c_void_p).value or 0)
         counted, times = Counted(pool, 2, [64], 1), 0
         deadline = time.monotonic() + 60

@@ -182,10 +182,10 @@ entry:
   %own.clock = or i64 %process, <CPU>
   %own.clock.at = getelementptr i8, ptr %argument, i64 16
   store atomic i64 %own.clock, ptr %own.clock.at monotonic, align 8
+  call void @sg_part_from_caller(ptr %pool)
   br label %active
 active:
   %known.1 = phi i64 [ -1, %entry ], [ %generation, %work ], [ %known.2, %wait ]
-  call void @sg_part_from_caller(ptr %pool)
   %since = call i64 @sg_clock(ptr %pool)
   br label %poll
 poll:
@@ -229,6 +229,7 @@ sleep:
 wait:
   %syscall = load ptr, ptr %syscall.at, align 8
   %woken = call i64 (i64, ...) %syscall(i64 <futex>, ptr %wake.at, i32 <WAIT>, i32 %seen, ptr null, ptr null, i32 0)
+  call void @sg_part_from_caller(ptr %pool)
   br label %active
 exit:
   ret ptr null

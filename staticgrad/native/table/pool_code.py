@@ -41,7 +41,8 @@ the others, ``SHARED_REST`` runs are shared. Runs of more than ``SHORT`` nanosec
 always.
 
 A system may wake a worker on its caller's processor, where both then take turns, and again each
-time, since that is where it slept. So a worker that finds itself there moves to another one.
+time, since that is where it slept. So a worker that wakes there moves to another one, once: where
+the system brings it back while it works, another program has the other processor.
 
 Workers are threads of the C library, made by the first section that wants them: with all signals
 blocked, and inside the driver, whose floating-point environment they inherit. They never call into
