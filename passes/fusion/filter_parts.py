@@ -51,16 +51,16 @@ def is_pointwise(form: WindowProduct, dtype: DType) -> bool:
 def with_parts(graph: Graph) -> Graph:
     """The graph whose gradients of filters of few channels are sums of those of parts."""
 
-    def rewritten(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-        parts = _parts_of(node)
+    def rewritten(
+        node: Node, op: ConvFilter, args: tuple[Symbolic, ...]
+    ) -> Sequence[Symbolic] | None:
+        parts = _parts_of(node, op)
         if parts == 0:
             return None
         with within(node.origin, node.order):
             return (in_parts(node, args, parts),)
 
-    if not any(isinstance(node.op, ConvFilter) for node in graph.nodes):
-        return graph
-    return graph.replace_nodes(rewritten)
+    return graph.replace_ops(ConvFilter, rewritten)
 
 
 def in_parts(node: Node, args: tuple[Symbolic, ...], parts: int, tiles: bool = False) -> Symbolic:
@@ -82,10 +82,10 @@ def parts_in_tiles(channels: Sequence[Size]) -> int:
     return -(-_WANTED_OF_TILES // max(1, shared))
 
 
-def _parts_of(node: Node) -> int:
+def _parts_of(node: Node, op: ConvFilter) -> int:
     """The parts of a gradient that goes through images one by one; 0 where it does not."""
     form, dtype = node.form, node.types[0].dtype
-    if not isinstance(node.op, ConvFilter) or node.op.parts or not dtype.is_float:
+    if op.parts or not dtype.is_float:
         return 0
     assert isinstance(form, WindowProduct)
     out, channels, *taps = node.types[0].shape

@@ -55,22 +55,20 @@ class Arrangement(ABC):
 def with_arranged(graph: Graph, order: Arrangement) -> Graph:
     """The graph whose loops take such matrices in an order; each element is what it was."""
 
-    def rewritten(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-        if not isinstance(node.op, Loop) or hint_value(node.op.trips) < order.fewest_trips:
+    def rewritten(node: Node, op: Loop, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        if hint_value(op.trips) < order.fewest_trips:
             return None
-        places = _places(node.op, order)
+        places = _places(op, order)
         if not places:
             return None
         operands = list(args)
         with within(node.origin, node.order):
             for place in places:
                 operands[place] = order.arranged(args[place])
-        op = replace(node.op, body=_body(node.op.body, {1 + place for place in places}, order))
-        return Node(op, tuple(operands), node.types, node.origin, node.order).values
+        arranged = replace(op, body=_body(op.body, {1 + place for place in places}, order))
+        return Node(arranged, tuple(operands), node.types, node.origin, node.order).values
 
-    if not any(isinstance(node.op, Loop) for node in graph.nodes):
-        return graph
-    return graph.replace_nodes(rewritten)
+    return graph.replace_ops(Loop, rewritten)
 
 
 def _places(op: Loop, order: Arrangement) -> list[int]:

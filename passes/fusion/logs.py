@@ -36,15 +36,13 @@ def with_logged_carries(graph: Graph) -> Graph:
     """The graph whose loops over several kernels keep what they carry where it is stacked."""
     roots = {value.key for value in graph.roots}
 
-    def logged(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-        if not isinstance(node.op, Loop) or not _is_driven(node.op.body):
+    def logged(node: Node, op: Loop, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        if not _is_driven(op.body):
             return None
-        stacks = _stacks(node, node.op, roots)
-        return _logged(node, node.op, args, stacks) if stacks else None
+        stacks = _stacks(node, op, roots)
+        return _logged(node, op, args, stacks) if stacks else None
 
-    if not any(isinstance(node.op, Loop) for node in graph.nodes):
-        return graph
-    return graph.replace_nodes(logged)
+    return graph.replace_ops(Loop, logged)
 
 
 def _is_driven(body: Graph) -> bool:

@@ -16,12 +16,11 @@ from staticgrad.building import within
 from staticgrad.ir.forms import WindowProduct
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Node, Symbolic
-from staticgrad.ops.convolution import Conv, ConvFilter, ConvImage
+from staticgrad.ops.convolution import Convolution
 from staticgrad.ops.slices import Pad, sliced
 from staticgrad.types.dim import Size
 from staticgrad.types.tensor import hint_value, product
 
-_KINDS: Final = (Conv, ConvImage, ConvFilter)
 #: Windows of an image from which on they are columns, where rows would be put together of shorter
 #: pieces than half a vector.
 _MANY: Final = 128
@@ -30,15 +29,15 @@ _MANY: Final = 128
 def with_patches(graph: Graph) -> Graph:
     """The graph whose convolutions over windows side by side are products of matrices."""
 
-    def rewritten(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+    def rewritten(
+        node: Node, _: Convolution, args: tuple[Symbolic, ...]
+    ) -> Sequence[Symbolic] | None:
         if not _lies_side_by_side(node):
             return None
         with within(node.origin, node.order):
             return (_Patches(node).result(*args),)
 
-    if not any(isinstance(node.op, _KINDS) for node in graph.nodes):
-        return graph
-    return graph.replace_nodes(rewritten)
+    return graph.replace_ops(Convolution, rewritten)
 
 
 def _lies_side_by_side(node: Node) -> bool:

@@ -31,28 +31,24 @@ _MOST_BYTES: Final = 256
 def with_product_parts(graph: Graph) -> Graph:
     """The graph whose products of few rows and columns over many terms are sums of products."""
 
-    def rewritten(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-        if not _is_long(node, args):
+    def rewritten(node: Node, op: MatMul, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        if not _is_long(node, op, args):
             return None
-        op = node.op
-        assert isinstance(op, MatMul)
         with within(node.origin, node.order):
             left, right = args
             a = left if op.transpose_a else swapaxes(left, 0, 1)
             b = swapaxes(right, 0, 1) if op.transpose_b else right
             return (_added_up(a, b),)
 
-    if not any(isinstance(node.op, MatMul) for node in graph.nodes):
-        return graph
-    return graph.replace_nodes(rewritten)
+    return graph.replace_ops(MatMul, rewritten)
 
 
-def _is_long(node: Node, args: tuple[Symbolic, ...]) -> bool:
+def _is_long(node: Node, op: MatMul, args: tuple[Symbolic, ...]) -> bool:
     """Whether a product is one iteration, of several blocks of terms that a sum adds in order."""
-    if not isinstance(node.op, MatMul) or node.types[0].rank != 2:
+    if node.types[0].rank != 2:
         return False
     kind = node.types[0]
-    terms = args[0].shape[0 if node.op.transpose_a else 1]
+    terms = args[0].shape[0 if op.transpose_a else 1]
     plain = kind.dtype.is_float and not kind.dtype.is_storage
     if not (plain and isinstance(terms, int)):
         return False

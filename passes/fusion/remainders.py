@@ -18,10 +18,9 @@ from staticgrad.building import within
 from staticgrad.ir.forms import WindowProduct
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Node, Symbolic
-from staticgrad.ops.convolution import Conv, ConvImage
+from staticgrad.ops.convolution import Conv, ConvImage, Convolution
 from staticgrad.ops.slices import Pad, sliced
 
-_KINDS: Final = (Conv, ConvImage)
 #: How many times as many taps there may be, at most.
 _MORE_TAPS: Final = 1.2
 #: Remainders up to which the gradient of an image has a product for each (``WindowPhases``).
@@ -31,16 +30,16 @@ _FEW: Final = 9
 def with_remainders(graph: Graph) -> Graph:
     """The graph whose strided convolutions have remainders of the strides as channels."""
 
-    def rewritten(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-        if not (isinstance(node.op, _KINDS) and _is_told_apart(node)):
+    def rewritten(
+        node: Node, _: Convolution, args: tuple[Symbolic, ...]
+    ) -> Sequence[Symbolic] | None:
+        if not _is_told_apart(node):
             return None
         with within(node.origin, node.order):
             found: Any = _Remainders(node).result(*args)
         return (found,)
 
-    if not any(isinstance(node.op, _KINDS) for node in graph.nodes):
-        return graph
-    return graph.replace_nodes(rewritten)
+    return graph.replace_ops((Conv, ConvImage), rewritten)
 
 
 def _is_told_apart(node: Node) -> bool:

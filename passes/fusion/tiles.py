@@ -23,7 +23,7 @@ from staticgrad.building import within
 from staticgrad.ir.forms import WindowAxis, WindowProduct
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Node, Symbolic, constant
-from staticgrad.ops.convolution import Conv, ConvFilter, ConvImage
+from staticgrad.ops.convolution import ConvFilter, ConvImage, Convolution
 from staticgrad.types.tensor import hint_value
 
 #: Channels on each side, and elements of an image along an axis, at least, of results and images;
@@ -37,7 +37,6 @@ _EXTENT_OF_PAIRS: Final = 7
 _PAIRS_OF_FILTERS: Final = 1024
 _EXTENT_OF_FILTERS: Final = 28
 _TAPS: Final = 3
-_KINDS: Final = (Conv, ConvImage, ConvFilter)
 #: The four combinations of three taps.
 _COMBINED: Final = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
 
@@ -45,21 +44,20 @@ _COMBINED: Final = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
 def with_tiles(graph: Graph) -> Graph:
     """The graph whose convolutions take combined filters where they are computed in tiles."""
 
-    def rewritten(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+    def rewritten(
+        node: Node, op: Convolution, args: tuple[Symbolic, ...]
+    ) -> Sequence[Symbolic] | None:
         if not _is_dense(node):
             return None
-        assert isinstance(node.op, _KINDS)
-        op = replace(node.op, tiles=True)
+        tiled = replace(op, tiles=True)
         with within(node.origin, node.order):
             if isinstance(op, ConvFilter):
                 parts = parts_in_tiles(node.types[0].shape[:2])
                 return (in_parts(node, args, parts, tiles=True),)
-            filters = _combined(args[1], backwards=isinstance(node.op, ConvImage))
-        return Node(op, (args[0], filters), node.types, node.origin, node.order).values
+            filters = _combined(args[1], backwards=isinstance(op, ConvImage))
+        return Node(tiled, (args[0], filters), node.types, node.origin, node.order).values
 
-    if not any(isinstance(node.op, _KINDS) for node in graph.nodes):
-        return graph
-    return graph.replace_nodes(rewritten)
+    return graph.replace_ops(Convolution, rewritten)
 
 
 def _is_dense(node: Node) -> bool:

@@ -35,8 +35,8 @@ _LONGEST: Final = 5e-5
 def with_tested_trips(graph: Graph, fuse: Callable[[Graph], Schedule]) -> Graph:
     """The graph with long loops that end by a test in stretches; ``fuse`` gives schedules."""
 
-    def rewritten(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-        if not isinstance(node.op, While) or _is_short(node.op):
+    def rewritten(node: Node, op: While, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        if _is_short(op):
             return None
         with within(node.origin, node.order):
             length = _MOST
@@ -47,9 +47,7 @@ def with_tested_trips(graph: Graph, fuse: Callable[[Graph], Schedule]) -> Graph:
                 length //= 2
             return _in_stretches(node, args, _stretch(node, length))
 
-    if not any(isinstance(node.op, While) for node in graph.nodes):
-        return graph
-    return graph.replace_nodes(rewritten)
+    return graph.replace_ops(While, rewritten)
 
 
 def _is_short(op: While) -> bool:

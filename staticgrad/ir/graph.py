@@ -7,7 +7,7 @@ simultaneous updates.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from staticgrad.errors import UnknownNameError
 from staticgrad.errors.values import no_graph_attribute
@@ -25,6 +25,7 @@ from staticgrad.ir.nodes import (
 from staticgrad.ir.op import (
     Constant as Constant,
     Input as Input,
+    Op,
     ParameterLeaf as ParameterLeaf,
 )
 from staticgrad.ir.roots import (
@@ -42,6 +43,8 @@ from staticgrad.kept import collection_paused
 from staticgrad.source import Location
 from staticgrad.types.dim import Guard, Named
 from staticgrad.types.tensor import TensorType
+
+_Kind = TypeVar("_Kind", bound=Op)
 
 
 class Graph:
@@ -225,6 +228,18 @@ class Graph:
             return self
         return self.with_nodes(
             nodes, {v.key: new[v.node][v.index] for v in self.roots if v.node in new}
+        )
+
+    def replace_ops(
+        self,
+        kind: type[_Kind] | tuple[type[_Kind], ...],
+        rewrite: Callable[[Node, _Kind, tuple[Symbolic, ...]], Sequence[Symbolic] | None],
+    ) -> Graph:
+        """``replace_nodes`` where the op is of a kind: ``rewrite(node, node.op, new_args)``."""
+        if not any(isinstance(node.op, kind) for node in self.nodes):
+            return self
+        return self.replace_nodes(
+            lambda node, args: rewrite(node, node.op, args) if isinstance(node.op, kind) else None
         )
 
     def with_nodes(self, nodes: Iterable[Node], new: Mapping[tuple[Node, int], Symbolic]) -> Graph:

@@ -64,9 +64,10 @@ CHANNELS_TOGETHER: Final = 64
 _TAPS: Final = ((1, 0, 0, 0), (0, 1, -1, 0), (0, 0, 0, 1))
 
 
-class _WindowProduct(BilinearOp):
-    """What the three have in common; ``extents`` are the last sizes of the result.
+class Convolution(BilinearOp):
+    """What a convolution and its two transposes have in common.
 
+    ``extents`` are the last sizes of the result.
     ``tiles``: the filter is given by the combinations that tiles are computed of, w [o, c, 4, 4]
     (``passes/fusion/tiles.py``). No derivative is taken of what is put so.
     """
@@ -135,7 +136,7 @@ class _WindowProduct(BilinearOp):
         found: Array = taps @ w.astype(np.float64) @ taps.T
         return found[..., ::-1, ::-1] if self.result == "image" else found
 
-    def other(self, kind: type[_WindowProduct], like: Any) -> _WindowProduct:
+    def other(self, kind: type[Convolution], like: Any) -> Convolution:
         """Another of the three over the same windows, whose result is of the type of ``like``."""
         return kind(self.strides, self.dilation, self.before, like.shape[2:], self.groups)
 
@@ -176,7 +177,7 @@ def _flat(array: Array) -> Array:
     return array.reshape(*array.shape[:3], prod(array.shape[3:]))
 
 
-class Conv(_WindowProduct, name="conv"):
+class Conv(Convolution, name="conv"):
     """y[n, o, window] = sum of x[n, c, its taps' elements] * w[o, c, tap] over c and taps."""
 
     result = "windows"
@@ -224,7 +225,7 @@ class Conv(_WindowProduct, name="conv"):
         return WindowProduct(self.result, self.groups, axes, self.tiles)
 
 
-class ConvImage(_WindowProduct, name="conv_image"):
+class ConvImage(Convolution, name="conv_image"):
     """x[n, c, element] = sum of y[n, o, window] * w[o, c, tap] over o and what reads the element.
 
     The transposed convolution, and the gradient of one with respect to its image.
@@ -274,7 +275,7 @@ class ConvImage(_WindowProduct, name="conv_image"):
         return WindowProduct(self.result, self.groups, axes, self.tiles)
 
 
-class ConvFilter(_WindowProduct, name="conv_filter"):
+class ConvFilter(Convolution, name="conv_filter"):
     """w[o, c, tap] = sum of x[n, c, element] * y[n, o, window] over n and windows.
 
     The gradient of a convolution with respect to its filter. With ``parts`` so many partial ones,

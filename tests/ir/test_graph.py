@@ -11,7 +11,9 @@ from hypothesis import given, strategies as st
 from staticgrad.building import within
 from staticgrad.errors import GraphError, NameConflictError, RankError, SymbolicValueError
 from staticgrad.ir.graph import Graph, Node, Symbolic, ancestors, constant
+from staticgrad.ir.op import Op
 from staticgrad.ir.verify import verify_graph
+from staticgrad.ops.contract import MatMul
 from staticgrad.types.dim import dim
 from staticgrad.types.dtype import F32, F64
 from staticgrad.types.tensor import TensorType
@@ -190,6 +192,24 @@ def test_replacing_by_an_operand_leaves_the_rest() -> None:
     verify_graph(new)
     assert names(new) == ["input", "sin"]
     assert new["output"].node.args[0].node is x.node
+
+
+def test_ops_of_a_kind_are_replaced_and_others_are_not_asked_about() -> None:
+    x = input_value("x", VECTOR)
+    graph = Graph(np.sin(np.tanh(np.cos(x))))
+    tanh, sin = graph.nodes[2].op, graph.nodes[3].op
+    asked = []
+
+    def by_its_operand(node: Node, op: Op, args: tuple[Symbolic, ...]) -> Sequence[Symbolic]:
+        asked.append((node, op))
+        return args
+
+    new = graph.replace_ops(type(tanh), by_its_operand)
+    verify_graph(new)
+    assert names(new) == ["input", "cos", "sin"]
+    assert asked == [(graph.nodes[2], tanh)]
+    assert names(graph.replace_ops((type(tanh), type(sin)), by_its_operand)) == ["input", "cos"]
+    assert graph.replace_ops(MatMul, by_its_operand) is graph
 
 
 @given(graphs(), st.integers(0, 1000))

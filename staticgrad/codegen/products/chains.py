@@ -15,7 +15,7 @@ from staticgrad.codegen.stages import base_text
 from staticgrad.ir.kernels.stages import small
 
 if TYPE_CHECKING:
-    from staticgrad.codegen.products.loops import LoopedProduct
+    from staticgrad.codegen.products.looped import LoopedProduct
 
 #: Names of the function's arguments, which are words but for the first three. ``a``, ``b`` and
 #: ``c`` begin at ``at``, ``down`` and ``to``. Rows of a are ``row`` apart, the ``last`` is

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.expressions import Lines, Unit
-from staticgrad.codegen.products.loops import LoopedProduct
+from staticgrad.codegen.products.looped import LoopedProduct
 from staticgrad.codegen.products.tiled import TiledProduct, WholePanels
 from staticgrad.codegen.products.trips import write_trips
 from staticgrad.ir.kernels.kernel import Kernel

@@ -16,7 +16,7 @@ from staticgrad.ir.kernels.stages import Axis, Extent
 from staticgrad.records import dataclass
 
 if TYPE_CHECKING:
-    from staticgrad.codegen.products.loops import LoopedProduct
+    from staticgrad.codegen.products.looped import LoopedProduct
 
 
 @dataclass(frozen=True)
