@@ -236,14 +236,12 @@ class FewTerms(Reason):
 
 @dataclass(frozen=True)
 class RowsInLanes(Reason):
-    """Short rows lie in a lane each; a kernel of them sums no columns and looks up no places."""
+    """Short rows lie in a lane each; a kernel of them sums no columns."""
 
     length: int
 
     def __str__(self) -> str:
-        return (
-            f"rows of {self.length} elements lie in a lane each, without column sums and look-ups"
-        )
+        return f"rows of {self.length} elements lie in a lane each, without column sums"
 
 
 @dataclass(frozen=True)

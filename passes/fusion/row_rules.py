@@ -75,8 +75,8 @@ def _without_reductions(one: Group, other: Group) -> tuple[Shape, int] | None:
 
 
 def _keeps_out_of_lanes(group: Group) -> bool:
-    """Whether a group has what lanes of rows cannot: sums of columns, or look-ups."""
-    return group.kind == "columns" or bool(group.columns) or group.checked
+    """Whether a group has what lanes of rows cannot: sums of columns."""
+    return group.kind == "columns" or bool(group.columns)
 
 
 class RowRules:

@@ -228,9 +228,9 @@ def has_short_rows(groups: Groups, group: Group) -> bool:
     in one of bools. Extremes of integers are not, so that their rows are shorter. So are rows along
     memory whose elements are stored behind what is reduced of them: all wait for that in registers.
     """
-    if group.kind not in ("map", "rows") or not group.reductions or group.checked:
+    if group.kind not in ("map", "rows") or not group.reductions:
         return False
-    if group.columns or group.regions:
+    if group.columns or group.regions or (group.checked and group.kind == "map"):
         return False
     reductions = group.reductions.values()
     work = sum(map(instructions, group.nodes))

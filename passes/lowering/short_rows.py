@@ -19,19 +19,22 @@ from passes.fusion.row_values import is_per_row, outer_shape
 from passes.fusion.walks import (
     FEWEST_ACROSS,
     MOST_WRITTEN_OUT,
+    computes,
+    gather_walks,
     operand_walks,
     store_walk,
     walk_of,
 )
 from passes.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over
+from passes.lowering.row_lookups import checked_place, one_hot
 from staticgrad.ir import expr as ex
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import Expr
-from staticgrad.ir.forms import Assemble
+from staticgrad.ir.forms import INDEXED, Assemble, ScatterAlong
 from staticgrad.ir.graph import Node
 from staticgrad.ir.kernels.stages import Axis, Map, Store
 from staticgrad.ir.summation import in_lanes, lanes
-from staticgrad.types.dtype import DType
+from staticgrad.types.dtype import I64, DType
 from staticgrad.types.tensor import Shape, hint_value
 
 #: Elements of an axis from which on vectors along it are mostly full.
@@ -125,7 +128,8 @@ class _ShortRows(Lowering):
             for place in (*self.places, None):
                 kept = [key for key in stored if self._once(key) == (place is None)]
                 body += [self._store(key, targets[key], place) for key in kept]
-        return self.finish([Map(vector, tuple(body))], [a for a in axes if a.name not in names])
+        stage = Map(vector, (*self.checks, *body))
+        return self.finish([stage], [a for a in axes if a.name not in names])
 
     def _written_loops(self) -> list[tuple[str, int]]:
         """The loops between that of vectors and the row that are written out as the row is.
@@ -150,11 +154,42 @@ class _ShortRows(Lowering):
     def _evaluate(self, node: Node) -> None:
         """Give a node its expression, at every place where it has one."""
         once = self._once(Home(node))
+        looked_up = self._looked_up(node) if isinstance(node.form, INDEXED) else None
         self.shape = node.types[0].shape if once else self.group.domain
         for place in [None] if once else self.places:
             self._go_to(place)
-            windowed = isinstance(node.form, Assemble)
-            self.memo[Home(node)] = _windowed(self, node) if windowed else self.scalar(node)
+            self.memo[Home(node)] = self._element(node, looked_up)
+
+    def _looked_up(self, node: Node) -> Expr:
+        """The place in the row that a node looks up, checked."""
+        self.shape = node.args[1].type.shape
+        self._go_to(None)
+        return checked_place(self, node)
+
+    def _element(self, node: Node, looked_up: Expr | None) -> Expr:
+        """The expression of a node at this place, given that in the row which it looks up."""
+        form = node.form
+        if isinstance(form, Assemble):
+            return _windowed(self, node)
+        if looked_up is None:
+            return self.scalar(node)
+        if isinstance(form, ScatterAlong):
+            return one_hot(self, node, looked_up)
+        return self._picked(node, looked_up)
+
+    def _picked(self, node: Node, looked_up: Expr) -> Expr:
+        """The element of a row at a place; of those that the group computes the one is chosen."""
+        data = self.groups.source(node.args[0])
+        if not computes(self.groups, self.group, data):
+            walk, _, stride = gather_walks(self.groups, node)
+            dtype = node.types[0].dtype
+            return ex.load(self.access(walk, dtype, gather=(stride,)), dtype, looked_up)
+        first, *others = self.places
+        found = self.memos[first][data.base]
+        for number, place in enumerate(others, 1):
+            here = looked_up.eq(ex.literal(number, I64))
+            found = ex.select(here, self.memos[place][data.base], found)
+        return found
 
     def _once(self, key: Key) -> bool:
         """Whether the row has a value once, not for each of its elements."""

@@ -12,6 +12,7 @@ import staticgrad as sg
 from passes.fuse import fuse
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.errors import IndexOutOfRange
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.kernels.stages import Map
 from staticgrad.types.dtype import as_dtype
@@ -154,22 +155,17 @@ def test_rows_that_outgrow_registers_are_taken_one_by_one(length: int, dtype: st
     agree(across, {"x": np.ascontiguousarray(array.T)})
 
 
-@pytest.mark.parametrize(
-    ("length", "dtype", "joined"),
-    [(8, "float32", False), (16, "float32", True), (4, "float64", False), (8, "float64", True)],
-)
-def test_rows_that_fill_vectors_leave_lanes_for_lookups(
-    length: int, dtype: str, joined: bool
-) -> None:
+@pytest.mark.parametrize(("length", "dtype"), [(4, "float32"), (10, "float32"), (4, "float64")])
+def test_cross_entropy_of_few_classes_is_one_map_and_a_total(length: int, dtype: str) -> None:
     x, y = sg.input("x", (5000, length), dtype), sg.input("y", (5000,), "int64")
     loss = sg.nn.cross_entropy(x, y)
     graph = sg.Graph({"loss": loss, "slope": sg.grad(loss, x)})
-    of_rows = [
+    (step,) = [
         step
         for step in fuse(pipeline("O1")(graph)).steps
         if any(operand.mode == "check" for operand in step.kernel.operands)
     ]
-    assert (len(of_rows) == 1) is joined
+    assert [type(stage) for stage in step.kernel.stages] == [Map]
     feeds = {
         "x": np.random.default_rng(0).normal(size=(5000, length)).astype(dtype),
         "y": np.random.default_rng(1).integers(0, length, 5000),
@@ -178,6 +174,62 @@ def test_rows_that_fill_vectors_leave_lanes_for_lookups(
     for name, array in sg.evaluate(graph, feeds).items():
         assert same_bytes(np.asarray(found[name]), np.asarray(apart[name])), name
         np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-9)
+    feeds["y"][[4321, 4567]] = length, -1
+    with pytest.raises(IndexOutOfRange, match=f"label {length} is out of range"):
+        sg.compile(graph).run(feeds)
+
+
+def looked_up(x: sg.Value, other: sg.Value, at: sg.Value) -> dict[str, sg.Value]:
+    """Elements picked of what rows compute and of what lies in memory, and elements that are set,
+    at places that are fed and at such as the row finds."""
+    largest = sg.max(x, axis=-1, keepdims=True)
+    below = sg.where(x < largest, x, largest * 2.0)
+    first = sg.argmin(below, axis=-1, keepdims=True)
+    picked = sg.take_along_axis(below, at, axis=-1)
+    return {
+        "below": below - picked,
+        "at first": sg.take_along_axis(x, first, axis=-1),
+        "of memory": sg.take_along_axis(other, at, axis=-1) * largest,
+        "set": sg.grad((sg.take_along_axis(x, at, axis=-1) * 3.0).sum(), x) * below,
+    }
+
+
+@diagonals(2, ("length", [2, 7, 15]), ("layout", LAYOUTS))
+def test_look_ups_in_every_layout(length: int, layout: str) -> None:
+    x = sg.input("x", ("n", 3, length), "float32")
+    turned = sg.input("turned", (length, 3, "n"), "float32")
+    rows = LAYOUTS[layout](x, turned)
+    places = sg.input("places", (*rows.shape[:2], 1), "int32")
+    other = sg.input("other", (*rows.shape[:2], 5), "float32")
+    graph = sg.Graph(looked_up(rows, other, places))
+    names = {value.node.op.label for value in graph.inputs}
+    random = np.random.default_rng(length)
+    for n in (1, 8, 33):
+        array = np.nan_to_num(numbers((n, 3, length), np.dtype("f4")), posinf=3, neginf=-3)
+        feeds = {"x": array, "turned": np.ascontiguousarray(array.T)}
+        shape = LAYOUTS[layout](array, feeds["turned"]).shape[:2]
+        least = min(5, graph.outputs["below"].type.shape[-1])
+        feeds["places"] = random.integers(-least, least, (*shape, 1)).astype("int32")
+        feeds["other"] = random.normal(size=(*shape, 5)).astype("float32")
+        agree(graph, {name: feeds[name] for name in names})
+
+
+@pytest.mark.parametrize(
+    ("length", "dtype", "joined"),
+    [(8, "float32", False), (16, "float32", True), (4, "float64", False), (8, "float64", True)],
+)
+def test_rows_that_fill_vectors_leave_lanes_for_sums_of_columns(
+    length: int, dtype: str, joined: bool
+) -> None:
+    x = sg.input("x", (5000, length), dtype)
+    slope = x / (sg.sum(sg.abs(x), axis=1, keepdims=True) + 1.0)
+    graph = sg.Graph({"slope": slope, "columns": sg.sum(slope * x, axis=0)})
+    steps = fuse(pipeline("O1")(graph)).steps
+    maps = [stage for stage in steps[0].kernel.stages if isinstance(stage, Map)]
+    assert (len(maps) > 1) is joined
+    feeds = {"x": np.random.default_rng(0).normal(size=(5000, length)).astype(dtype)}
+    agree(graph, feeds)
+    agree(graph, feeds, fuse=False)
 
 
 def test_several_stages_of_rows_in_two_runs() -> None:
