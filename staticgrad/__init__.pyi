@@ -17,8 +17,14 @@ import staticgrad.train as train
 from staticgrad.analysis.evaluate import (
     evaluate
 )
-from staticgrad.compiler import (
+from staticgrad.compiling.compiler import (
     Compiled, compile
+)
+from staticgrad.compiling.mixed_precision import (
+    precision
+)
+from staticgrad.compiling.tradeoffs import (
+    tradeoff
 )
 from staticgrad.config import (
     options, show_config
@@ -147,9 +153,6 @@ from staticgrad.ir.value import (
 from staticgrad.lints import (
     lint
 )
-from staticgrad.mixed_precision import (
-    precision
-)
 from staticgrad.ops.arithmetic import (
     absolute as abs, absolute, add, divide, multiply, negative, positive, sign, signbit,
     subtract
@@ -247,9 +250,6 @@ from staticgrad.saving import (
 )
 from staticgrad.scopes import (
     scope
-)
-from staticgrad.tradeoffs import (
-    tradeoff
 )
 from staticgrad.types.dim import (
     dim

@@ -100,7 +100,7 @@ FUNCTIONS = {
 #: Module -> what the facade takes from it; of ``staticgrad.functions`` the standard's other names.
 OTHERS = {
     "staticgrad.analysis.evaluate": "evaluate",
-    "staticgrad.compiler": "Compiled compile",
+    "staticgrad.compiling.compiler": "Compiled compile",
     "staticgrad.config": "options show_config",
     "staticgrad.eager.at_once": "eager_mode",
     "staticgrad.errors": "BudgetInfeasible StaticgradError",
@@ -121,7 +121,7 @@ OTHERS = {
     "staticgrad.functions.standard": (
         "asarray can_cast e finfo iinfo inf isdtype nan ndim newaxis pi result_type shape size"
     ),
-    "staticgrad.mixed_precision": "precision",
+    "staticgrad.compiling.mixed_precision": "precision",
     "staticgrad.planning.planner": "plan_abstract",
     "staticgrad.programs.derivatives": "grad jvp linearize value_and_grad vjp",
     "staticgrad.programs.function": "function",
@@ -129,7 +129,7 @@ OTHERS = {
     "staticgrad.programs.sparse": "sparse_hessian sparse_jacobian",
     "staticgrad.saving": "load save",
     "staticgrad.scopes": "scope",
-    "staticgrad.tradeoffs": "tradeoff",
+    "staticgrad.compiling.tradeoffs": "tradeoff",
 }
 #: Public name of a module -> where it stands.
 MODULES = {

@@ -19,7 +19,7 @@ from passes.memory import Planner
 from staticgrad.analysis.binding import bind_sizes
 from staticgrad.analysis.evaluate import at_sizes, in_float64, same_bytes
 from staticgrad.analysis.interpret import interpret
-from staticgrad.compiler import Compiled
+from staticgrad.compiling.compiler import Compiled
 from staticgrad.errors import FeedError, NonFiniteError
 from staticgrad.ir.expr import ref
 from staticgrad.ir.forms import Contract, Pointwise, WindowProduct

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad import arguments, backends, native
+from staticgrad import backends, native
 from staticgrad.codegen.kernel_source import render
+from staticgrad.compiling import arguments
 from staticgrad.errors import ConfigError, NameConflictError
 from staticgrad.ir.kernels.kernel import Kernel
 from tests.native.support import assert_same

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 import staticgrad as sg
 from passes.pipelines import pipeline
-from staticgrad import cli, doctor
+from staticgrad.commands import cli, doctor
 from staticgrad.native import cache, selftest
 
 ROOT = Path(__file__).parents[1]
@@ -97,7 +97,7 @@ def test_the_module_is_the_command():
 def test_help_loads_no_compiler():
     program = """
 import sys
-from staticgrad.cli import main
+from staticgrad.commands.cli import main
 try: main(["demo", "--help"])
 except SystemExit: pass
 print(*{"numba", "llvmlite", "scipy", "sklearn", "rich"} & set(sys.modules), sep=",")

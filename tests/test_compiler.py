@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad import arguments
 from staticgrad.analysis.plan_check import verify_plan
-from staticgrad.compiler import Compiled, compile
+from staticgrad.compiling import arguments
+from staticgrad.compiling.compiler import Compiled, compile
 from staticgrad.errors import (
     ArgumentError,
     BudgetInfeasible,
@@ -351,7 +351,7 @@ def test_a_folder_named_passes_is_reported(tmp_path: Path) -> None:
     (tmp_path / "passes" / "__init__.py").write_text("")
     (tmp_path / "passes" / "fuse.py").write_text("")
     root = Path(sg.__file__).parent.parent
-    for program in ("import staticgrad.compiler", "import staticgrad as sg; sg.compile"):
+    for program in ("import staticgrad.compiling.compiler", "import staticgrad as sg; sg.compile"):
         done = subprocess.run(
             [sys.executable, "-c", program],
             cwd=tmp_path,

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad import profiling
 from staticgrad.errors import FeedError, IndexOutOfRange
 from staticgrad.native.table import pool
-from staticgrad.profiling import Limits, live_bytes
+from staticgrad.reports import profiling
+from staticgrad.reports.profiling import Limits, live_bytes
 
 
 @pytest.fixture(autouse=True)

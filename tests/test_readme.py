@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import staticgrad.errors
-from staticgrad.cli import main
+from staticgrad.commands.cli import main
 from tests.page_programs import outputs, programs
 
 ROOT = Path(__file__).parents[1]

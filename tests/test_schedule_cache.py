@@ -17,8 +17,8 @@ import staticgrad as sg
 from passes.base import Pass, Pipeline
 from passes.dce import DeadNodes
 from passes.remat.store_all import StoreAll
-from staticgrad import schedule_cache
-from staticgrad.compiler import Compiled
+from staticgrad.compiling import schedule_cache
+from staticgrad.compiling.compiler import Compiled
 from staticgrad.native import cache, target
 from staticgrad.native.jit import ObjectCode
 from staticgrad.ops.transcendental import Exp
@@ -276,7 +276,7 @@ def test_another_process_finds_it(tmp_path: Path) -> None:
             """
             import numpy as np
             import staticgrad as sg
-            from staticgrad import schedule_cache
+            from staticgrad.compiling import schedule_cache
             from passes.base import Pipeline
 
             schedule_cache.LEAST_NODES = 0

@@ -44,22 +44,15 @@ LATER = (
 OURS = ("staticgrad", "passes", "numpy")
 #: Ours that the same is true of.
 OURS_LATER = (
-    *("staticgrad.compiler", "staticgrad.native", "staticgrad.codegen", "staticgrad.runtime"),
-    *("staticgrad.config", "staticgrad.cli", "staticgrad.optim", "staticgrad.ir.parser"),
+    *("staticgrad.compiling", "staticgrad.native", "staticgrad.codegen", "staticgrad.runtime"),
+    *("staticgrad.config", "staticgrad.commands", "staticgrad.optim", "staticgrad.ir.parser"),
     *("staticgrad.ir.kernels.kernel", "staticgrad.vecmath.blocks", "staticgrad.saving"),
-    *("staticgrad.train", "staticgrad.ops.custom_jvp"),
-    *(
-        "staticgrad.functions.loops.loops",
-        "staticgrad.functions.images.windows",
-        "staticgrad.ops.windows",
-    ),
-    *("staticgrad.functions.linalg", "staticgrad.functions.special", "staticgrad.functions.random"),
-    *(
-        "staticgrad.functions.standard",
-        "staticgrad.functions.missing_values",
-        "staticgrad.ops.linalg",
-    ),
-    *("passes.base", "passes.pipelines", "passes.fuse", "passes.memory"),
+    *("staticgrad.train", "staticgrad.ops.custom_jvp", "staticgrad.functions.loops.loops"),
+    *("staticgrad.functions.images.windows", "staticgrad.ops.windows"),
+    *("staticgrad.functions.linalg", "staticgrad.functions.special"),
+    *("staticgrad.functions.random", "staticgrad.functions.standard"),
+    *("staticgrad.functions.missing_values", "staticgrad.ops.linalg", "passes.base"),
+    *("passes.pipelines", "passes.fuse", "passes.memory"),
 )
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from staticgrad.comparison.model import Batch
 from staticgrad.comparison.report import Anatomy, StepCost
 from staticgrad.comparison.ways import DefineThenRun
-from staticgrad.explained_picture import runners
 from staticgrad.ir.graph import Graph
+from staticgrad.reports.pictures import runners
 
 _RUNS = 8
 

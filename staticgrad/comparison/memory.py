@@ -15,9 +15,9 @@ from staticgrad.analysis.cost import plan_seconds
 from staticgrad.comparison.model import BATCH, Batch
 from staticgrad.comparison.report import Budgeted, Bytes, HeldBytes
 from staticgrad.comparison.ways import DefineThenRun, Subject, by_run, then_run
+from staticgrad.compiling.tradeoffs import tradeoff
 from staticgrad.ir.plan_picture import columns_of_steps
-from staticgrad.profiling import live_bytes
-from staticgrad.tradeoffs import tradeoff
+from staticgrad.reports.profiling import live_bytes
 
 POLICIES: Final = ("store_all", "sqrt", "recompute")
 #: The budgets that are shown.

@@ -8,7 +8,7 @@ from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
 from staticgrad.analysis.pass_report import Report
-from staticgrad.artifacts import CompiledKernel
+from staticgrad.compiling.artifacts import CompiledKernel
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.graph_picture import Runner
 from staticgrad.ir.plan import Plan

@@ -46,7 +46,7 @@ from staticgrad.optim.schedules import (
     warm_up,
 )
 from staticgrad.optim.sgd import SGD
-from staticgrad.optimizer_state import slot
+from staticgrad.optim.state import slot
 
 __all__ = [
     "Adadelta",

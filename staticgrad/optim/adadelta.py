@@ -12,7 +12,7 @@ from staticgrad.optim.arithmetic import moving_average, with_decay
 from staticgrad.optim.hyperparameters import require_between, require_not_negative
 from staticgrad.optim.optimizer import Optimizer, Updates
 from staticgrad.optim.rates import check_rate, rate_for
-from staticgrad.optimizer_state import slot
+from staticgrad.optim.state import slot
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from staticgrad.optim.hyperparameters import (
 )
 from staticgrad.optim.optimizer import Optimizer, Updates, in_compute_dtype
 from staticgrad.optim.rates import check_rate, rate_for
-from staticgrad.optimizer_state import slot, state_of
+from staticgrad.optim.state import slot, state_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from staticgrad.optim.adam import Adam
 from staticgrad.optim.arithmetic import moving_average, with_decay
 from staticgrad.optim.hyperparameters import require_not_negative
 from staticgrad.optim.optimizer import Updates
-from staticgrad.optimizer_state import slot
+from staticgrad.optim.state import slot
 
 
 @like(Adam)

@@ -15,7 +15,7 @@ from staticgrad.optim.adam import AdamW
 from staticgrad.optim.arithmetic import moving_average
 from staticgrad.optim.hyperparameters import require_between, require_count, require_flag
 from staticgrad.optim.optimizer import Updates
-from staticgrad.optimizer_state import slot
+from staticgrad.optim.state import slot
 
 #: Coefficients of x, x**3 and x**5, which take singular values near 1 in five rounds: Jordan's.
 _COEFFICIENTS: Final = (3.4445, -4.7750, 2.0315)

@@ -11,7 +11,7 @@ from staticgrad.eager.modes import no_grad
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import shown
-from staticgrad.optimizer_state import states_made_by
+from staticgrad.optim.state import states_made_by
 
 
 class TensorSteps:

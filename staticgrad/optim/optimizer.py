@@ -32,7 +32,7 @@ from staticgrad.optim.hyperparameters import (
 from staticgrad.optim.parameters import check_gradient, listed_parameters
 from staticgrad.optim.scaling import LossScale, are_finite
 from staticgrad.optim.schedules import RateSchedule
-from staticgrad.optimizer_state import (
+from staticgrad.optim.state import (
     keep_states,
     kept_states,
     slot,

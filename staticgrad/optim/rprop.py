@@ -12,7 +12,7 @@ from staticgrad.ir.graph import Parameter
 from staticgrad.optim.hyperparameters import require_between, require_positive
 from staticgrad.optim.optimizer import Optimizer, Updates
 from staticgrad.optim.rates import check_rate, rate_for
-from staticgrad.optimizer_state import slot
+from staticgrad.optim.state import slot
 
 
 @dataclass(frozen=True, eq=False)

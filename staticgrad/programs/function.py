@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, Protocol, overload
 
 import numpy as np
 
-from staticgrad.compiler import Compiled, compile as compile_program
+from staticgrad.compiling.compiler import Compiled, compile as compile_program
 from staticgrad.errors import ArgumentError, GraphError, StaticgradWarning, warn
 from staticgrad.errors.calls import check_keywords
 from staticgrad.errors.wording import kind_of, shown

@@ -15,7 +15,7 @@ from weakref import ref
 
 import numpy as np
 
-from staticgrad.compiler import Compiled, compile as compile_graph
+from staticgrad.compiling.compiler import Compiled, compile as compile_graph
 from staticgrad.config import in_blocks
 from staticgrad.errors import (
     ArgumentError,

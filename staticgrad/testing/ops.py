@@ -20,7 +20,7 @@ from staticgrad.analysis.evaluate import evaluate, same_bytes
 from staticgrad.analysis.interpret import interpret
 from staticgrad.autodiff.reverse import grad
 from staticgrad.building import capture
-from staticgrad.compiler import Compiled, compile as compile_graph
+from staticgrad.compiling.compiler import Compiled, compile as compile_graph
 from staticgrad.errors import ArgumentError, CheckError, StaticgradError
 from staticgrad.errors.wording import kind_of
 from staticgrad.ir.calls import public

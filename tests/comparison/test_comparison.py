@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 import staticgrad as sg
-from staticgrad.cli import main
+from staticgrad.commands.cli import main
 from staticgrad.comparison import compare, model
 from staticgrad.comparison.abilities import abilities
 from staticgrad.comparison.memory import budgets

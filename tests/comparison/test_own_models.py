@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 import staticgrad as sg
-from staticgrad.cli import main
+from staticgrad.commands.cli import main
 from staticgrad.comparison import Model, model
 from staticgrad.comparison.ways import DefineByRun, DefineThenRun, training_graph
 from staticgrad.errors import (

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 import staticgrad as sg
-from staticgrad.cli import main
+from staticgrad.commands.cli import main
 from staticgrad.comparison.agreement import agreement
 from staticgrad.comparison.loading import subject
 from staticgrad.comparison.programs import ComparedProgram, program

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 import staticgrad as sg
-from staticgrad.cli import main
+from staticgrad.commands.cli import main
 from staticgrad.comparison import Model, agreement, measure
 from staticgrad.comparison.agreement import agreement as agree
 from staticgrad.comparison.page import page

@@ -17,8 +17,8 @@ from staticgrad import backends
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.errors import ArgumentError, BudgetInfeasible, UnknownNameError
 from staticgrad.ir.plan_picture import columns_with_repeats
-from staticgrad.memory_report import held_bands
-from staticgrad.profiling import live_bytes
+from staticgrad.reports.memory_page import held_bands
+from staticgrad.reports.profiling import live_bytes
 
 
 def network() -> sg.Graph:

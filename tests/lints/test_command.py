@@ -7,7 +7,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from staticgrad import cli
+from staticgrad.commands import cli
 
 HAZARD = """\
 staticgrad-ir 1

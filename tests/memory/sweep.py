@@ -18,7 +18,7 @@ import numpy as np
 
 import staticgrad as sg
 from staticgrad.analysis.plan_check import verify_plan
-from staticgrad.compiler import Compiled
+from staticgrad.compiling.compiler import Compiled
 from staticgrad.errors import BudgetInfeasible
 from staticgrad.ir.plan import Plan
 from tests.memory.models import MODELS, Model

@@ -11,7 +11,7 @@ import staticgrad as sg
 from passes.memory import Planner
 from staticgrad.analysis.binding import bind_sizes
 from staticgrad.analysis.plan_check import verify_plan
-from staticgrad.compiler import Compiled
+from staticgrad.compiling.compiler import Compiled
 from tests.random_graphs import random_graph
 
 BUDGETS = 10

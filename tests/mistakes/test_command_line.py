@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from staticgrad import cli
+from staticgrad.commands import cli
 
 GRAPH = """\
 staticgrad-ir 1

@@ -12,7 +12,8 @@ import pytest
 import staticgrad as sg
 from passes.pipelines import pipeline
 from passes.saved import SavedValues
-from staticgrad import checkpoint_policies as cp, schedule_cache
+from staticgrad import checkpoint_policies as cp
+from staticgrad.compiling import schedule_cache
 from staticgrad.errors import ArgumentError, ParseError, StaticgradError
 
 FEEDS = {"x": np.random.default_rng(0).normal(size=(256, 32)).astype("f4")}

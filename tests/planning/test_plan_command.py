@@ -12,7 +12,7 @@ from click.testing import CliRunner
 import staticgrad as sg
 from passes.memory import Planner
 from passes.timeline import Timeline
-from staticgrad import cli
+from staticgrad.commands import cli
 from staticgrad.errors import ArgumentError, BudgetInfeasible
 from staticgrad.planning.checking import check_plan
 from staticgrad.planning.documents import problem_document, problem_of

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import assume, given, settings, strategies as st
 
-from staticgrad import cli
+from staticgrad.commands import cli
 from staticgrad.errors import BudgetInfeasible, StaticgradError, VerifyError
 from staticgrad.planning.checking import check_plan
 from staticgrad.planning.documents import problem_document, problem_of

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.compiler import Compiled, compile
+from staticgrad.compiling.compiler import Compiled, compile
 from staticgrad.errors import OutOfMemory
 from staticgrad.runtime import arena as arena_module, outputs as outputs_module
 from tests.test_compiler import chain, swap

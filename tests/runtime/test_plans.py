@@ -15,8 +15,8 @@ import pytest
 import staticgrad as sg
 from passes.fuse import fuse
 from passes.memory import Planner
-from staticgrad import artifacts, scheduling
 from staticgrad.analysis.plan_check import verify_plan
+from staticgrad.compiling import artifacts, scheduling
 from staticgrad.errors import ArgumentError, UnknownFeedError, VerifyError
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule

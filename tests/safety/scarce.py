@@ -66,7 +66,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["STATICGRAD_CACHE_DIR"] = folder
         if kind == "import":
-            from staticgrad import compiler  # noqa: F401
+            from staticgrad.compiling import compiler  # noqa: F401
 
             amounts = [40, 100, 150, 165, 180, 200, 230, 500]
         else:

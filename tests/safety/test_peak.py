@@ -15,7 +15,7 @@ import pytest
 import staticgrad as sg
 from passes.memory import Planner
 from staticgrad.analysis.binding import bind_sizes
-from staticgrad.compiler import Compiled
+from staticgrad.compiling.compiler import Compiled
 from tests.memory.test_deep_mlp import deep
 from tests.memory.test_random_programs import program
 

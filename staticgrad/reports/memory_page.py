@@ -18,7 +18,7 @@ from staticgrad.pictures.numbers import nbytes, seconds
 from staticgrad.pictures.stacked import HeldBand, stacked
 
 if TYPE_CHECKING:
-    from staticgrad.tradeoffs import Tradeoff
+    from staticgrad.compiling.tradeoffs import Tradeoff
 
 #: Rows of a table of tensors.
 _MOST_ROWS: Final = 40

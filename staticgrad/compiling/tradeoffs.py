@@ -21,7 +21,7 @@ from staticgrad import config
 from staticgrad.analysis.binding import check_sizes
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.plan_check import lower_bound
-from staticgrad.arguments import (
+from staticgrad.compiling.arguments import (
     all_sizes,
     read_budget,
     read_fuse,
@@ -30,6 +30,7 @@ from staticgrad.arguments import (
     read_sizes,
     room_here,
 )
+from staticgrad.compiling.scheduling import Scheduling, scheduled
 from staticgrad.errors import ArgumentError
 from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Graph
@@ -44,10 +45,9 @@ from staticgrad.pictures.markup import fold, fragment, paragraph, table
 from staticgrad.pictures.numbers import seconds
 from staticgrad.records import dataclass
 from staticgrad.runtime.sections import LEAST_SECTION
-from staticgrad.scheduling import Scheduling, scheduled
 
 if TYPE_CHECKING:
-    from staticgrad.compiler import Compilable, Compiled
+    from staticgrad.compiling.compiler import Compilable, Compiled
 
 #: The name and version of the document that ``as_json`` gives.
 SCHEMA = "staticgrad-tradeoff/1"

@@ -18,10 +18,10 @@ import click
 
 import staticgrad as sg
 from staticgrad.errors import BudgetInfeasible, StaticgradError
-from staticgrad.memory_report import memory_page
 from staticgrad.planning.page import plan_page
 from staticgrad.planning.placed import MemoryPlan
 from staticgrad.planning.planner import Effort, PolicyName, plan_abstract
+from staticgrad.reports.memory_page import memory_page
 
 _FILE = click.Path(dir_okay=False)
 #: A graph's text, from a file or from standard input.

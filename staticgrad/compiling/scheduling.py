@@ -15,9 +15,10 @@ from passes.fuse import fuse as fuse_graph
 from passes.memory import Planner
 from passes.remat import Policy
 from passes.remat.store_all import StoreAll
-from staticgrad import schedule_cache
 from staticgrad.analysis.budgets import AtSizes, BudgetFit, BudgetShare, Limit
-from staticgrad.artifacts import Kernels
+from staticgrad.compiling import schedule_cache
+from staticgrad.compiling.artifacts import Kernels
+from staticgrad.compiling.schedule_cache import KnownSchedule
 from staticgrad.errors import BudgetInfeasible, CallError, IndexOutOfRange, OutOfMemory
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Schedule
@@ -25,7 +26,6 @@ from staticgrad.ir.verify_schedule import verify_schedule
 from staticgrad.kept import cached_property
 from staticgrad.records import dataclass
 from staticgrad.runtime.executor import Executor, MakeTable
-from staticgrad.schedule_cache import KnownSchedule
 
 #: What a planner takes beside a schedule: policy, budget, workers, the least time shared.
 Limits = tuple[Policy, int | BudgetShare | BudgetFit | None, int, float]

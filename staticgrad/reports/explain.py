@@ -161,7 +161,7 @@ class Explanation:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from staticgrad.explained_picture import explanation_html
+        from staticgrad.reports.pictures import explanation_html
 
         return explanation_html(self)
 

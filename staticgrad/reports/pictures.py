@@ -13,7 +13,7 @@ from staticgrad.ir.schedule import Step
 from staticgrad.pictures.markup import fold, fragment, paragraph, preformatted, table
 
 if TYPE_CHECKING:
-    from staticgrad.explain import Explanation, StepSection
+    from staticgrad.reports.explain import Explanation, StepSection
 
 _MOST_SOURCE = 40_000  # characters of a kernel that are shown
 

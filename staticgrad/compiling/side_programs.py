@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from passes.memory import Planner
 from staticgrad import native
-from staticgrad.artifacts import first_steps, machine_code
+from staticgrad.compiling.artifacts import first_steps, machine_code
 from staticgrad.ir.call_step import routines
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Schedule

@@ -18,8 +18,8 @@ from passes.base import Pipeline
 from passes.narrow import Narrow
 from passes.pipelines import pipeline as read_pipeline
 from staticgrad.analysis.binding import bind_feeds, bind_sizes
-from staticgrad.arguments import read_passes, read_program
-from staticgrad.compiler import Compiled, compile
+from staticgrad.compiling.arguments import read_passes, read_program
+from staticgrad.compiling.compiler import Compiled, compile
 from staticgrad.errors import ArgumentError
 from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Graph
@@ -33,7 +33,7 @@ from staticgrad.types.dtype import as_dtype, kind_of_elements
 
 if TYPE_CHECKING:
     from passes.base import Pass
-    from staticgrad.compiler import Compilable
+    from staticgrad.compiling.compiler import Compilable
 
 #: The name and version of the document that ``as_json`` gives.
 SCHEMA: Final = "staticgrad-precision/1"

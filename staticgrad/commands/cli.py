@@ -1,5 +1,5 @@
 """The command line: ``staticgrad demo | compare | docs | doctor | cache | opt | explain | lint``,
-and ``plan | tradeoff``, which write files (``plan_command.py``).
+and ``plan | tradeoff``, which write files (``commands/plans.py``).
 
 A command computes an ``Answer``; one place prints it, as text or with ``--json`` as one JSON
 document on standard output. Exit codes: 0, it holds; 1, it does not, or staticgrad reported an
@@ -20,15 +20,15 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import click
 
 import staticgrad as sg
-from staticgrad import plan_command
 from staticgrad.building import capture
+from staticgrad.commands import plans
+from staticgrad.commands.plans import GRAPH_FILE, named_size, read_graph
 from staticgrad.config import SPELLING, read_bytes
 from staticgrad.errors import ParseError, StaticgradError
-from staticgrad.plan_command import GRAPH_FILE, named_size, read_graph
 from staticgrad.records import dataclass
 
 if TYPE_CHECKING:
-    from staticgrad.demo import DemoReport, Progress
+    from staticgrad.commands.demo import DemoReport, Progress
 
 _PLAIN_LINES: Final = 6  # lines of progress where there is no terminal to redraw
 
@@ -84,7 +84,7 @@ def demo(seed: int, epochs: int) -> Answer:
 
     Its images come with scikit-learn; nothing is downloaded.
     """
-    from staticgrad import demo as program
+    from staticgrad.commands import demo as program
 
     with _shown_progress() as watch:
         report = program.run(seed, epochs, watch)
@@ -244,7 +244,7 @@ def _plain_watch() -> Callable[[str], object]:
 @answering
 def doctor() -> Answer:
     """Examine the installation and test generated code."""
-    from staticgrad.doctor import examine
+    from staticgrad.commands.doctor import examine
 
     findings = examine()
     holds = all(finding.holds for finding in findings)
@@ -367,8 +367,8 @@ def _markdown(text: str) -> object:
 
 # Plans of problems
 
-main.add_command(plan_command.plan)
-main.add_command(plan_command.tradeoff)
+main.add_command(plans.plan)
+main.add_command(plans.tradeoff)
 
 
 # Graphs as text

@@ -25,12 +25,12 @@ from staticgrad.kept import Kept, collection_paused
 from staticgrad.native.libraries import routines as native_routines
 from staticgrad.native.lock import ProcessLock
 from staticgrad.records import dataclass
+from staticgrad.reports.stats import Counts
 from staticgrad.runtime.step import Program
-from staticgrad.stats import Counts
 
 if TYPE_CHECKING:
     from passes.fusion.neighbours import KernelPair
-    from staticgrad.explain import Apart, StepSection
+    from staticgrad.reports.explain import Apart, StepSection
 
 _LIMIT: Final = 32 << 20  # bytes of plans that are kept
 
@@ -99,7 +99,7 @@ class Kernels:
 
     def sections(self, schedule: Schedule) -> tuple[StepSection, ...]:
         """A program's steps as sections; kernels that no run has needed are compiled."""
-        from staticgrad.explain import StepSection
+        from staticgrad.reports.explain import StepSection
 
         if not first_steps(schedule).keys() <= self._of.keys():
             self.program(schedule)
@@ -153,7 +153,7 @@ def machine_code(kernel: Kernel, step: Step, backend: str | None) -> backends.Co
 
 def reasons_apart(pairs: Iterable[KernelPair]) -> tuple[Apart, ...]:
     """Why neighbouring steps are two, as a section."""
-    from staticgrad.explain import Apart
+    from staticgrad.reports.explain import Apart
 
     return tuple(
         Apart(

@@ -20,11 +20,11 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.analysis.cost import counted_work
-from staticgrad.explain import StepSection
 from staticgrad.functions.creation import input as symbolic
 from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.ir.value import Value
 from staticgrad.records import dataclass
+from staticgrad.reports.explain import StepSection
 from staticgrad.runtime.profiled import TimedTable, timed_runs
 
 __all__ = [

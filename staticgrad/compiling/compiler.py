@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from staticgrad import config
 from staticgrad.analysis.binding import Feeds, check_sizes, named_inputs
-from staticgrad.arguments import (
+from staticgrad.building import capture
+from staticgrad.compiling.arguments import (
     Options,
     all_sizes,
     feeds_by_keyword,
@@ -30,8 +31,7 @@ from staticgrad.arguments import (
     room_here,
     unknown_size,
 )
-from staticgrad.artifacts import CompiledKernel, Kernels, Plans, reasons_apart
-from staticgrad.building import capture
+from staticgrad.compiling.artifacts import CompiledKernel, Kernels, Plans, reasons_apart
 from staticgrad.errors import GraphError, ParseError, UnknownAttributeError
 from staticgrad.errors.elsewhere import refuse_shadowed_passes
 from staticgrad.errors.habits import OF_COMPILED
@@ -44,17 +44,17 @@ from staticgrad.ir.worlds import in_graphs
 from staticgrad.kept import collection_paused
 from staticgrad.native import processors
 from staticgrad.native.environment import default_environment
+from staticgrad.reports.stats import Counts, Stats
 from staticgrad.runtime import sections
 from staticgrad.runtime.executor import Executor, MakeTable, Memory
 from staticgrad.runtime.step import Table
-from staticgrad.stats import Counts, Stats
 
 try:
     from passes.base import Pass, Pipeline
     from passes.fuse import fusion
     from passes.pipelines import pipeline as read_pipeline
     from passes.remat import Policy
-    from staticgrad.scheduling import Scheduling, scheduled
+    from staticgrad.compiling.scheduling import Scheduling, scheduled
 except ImportError:
     refuse_shadowed_passes()
     raise
@@ -62,9 +62,9 @@ except ImportError:
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as WithDefault
 
-    from staticgrad.explain import Explanation
     from staticgrad.functions.checkpoints.saveable import Saveable
-    from staticgrad.profiling import Profile
+    from staticgrad.reports.explain import Explanation
+    from staticgrad.reports.profiling import Profile
     from staticgrad.runtime.bound import BoundRun
 
     #: What a run gives: an array or a dict of them.
@@ -383,8 +383,8 @@ class Compiled(Generic[Results]):
     def _table_maker(self) -> MakeTable:
         """What runs plans; a program that is not debugged loads no debug mode."""
         if self.options.debug == "nan":
+            from staticgrad.compiling.side_programs import side_program
             from staticgrad.runtime.probed import Watch
-            from staticgrad.side_programs import side_program
 
             return Watch(self.graph, partial(side_program, self.options.backend, scheduled)).table
         if self.options.debug:
@@ -413,7 +413,7 @@ class Compiled(Generic[Results]):
     @public
     def explanation(self, *, staged: object = (), **sizes: int) -> Explanation:
         """What ``explain`` says as data, with ``as_json``: equal for equal programs."""
-        from staticgrad.explain import Explanation, Sharing, unread_of
+        from staticgrad.reports.explain import Explanation, Sharing, unread_of
 
         asked, once = bool(sizes) or bool(staged), self._constants
         plan = self.plan(staged=staged, **sizes) if asked else self._latest_or_fixed()
@@ -450,8 +450,8 @@ class Compiled(Generic[Results]):
             UnknownNameError, SizeGuardError, BudgetInfeasible: as ``plan``.
             OSError: the file cannot be written.
         """
-        from staticgrad.memory_report import memory_page
-        from staticgrad.tradeoffs import tradeoff
+        from staticgrad.compiling.tradeoffs import tradeoff
+        from staticgrad.reports.memory_page import memory_page
 
         page = memory_page(self.program_graph.name, self.plan(**sizes), tradeoff(self, sizes))
         (written := Path(path)).write_text(page, "utf-8")
@@ -464,7 +464,7 @@ class Compiled(Generic[Results]):
         Steps run one after the other, so many times; parameters are then as they were before.
         The limits are those of this machine, measured by the first profile of a process.
         """
-        from staticgrad.profiling import profile_of, timed_runs
+        from staticgrad.reports.profiling import profile_of, timed_runs
 
         table = timed_runs(self._executor, feeds or {}, runs)
         steps = self._kernels.sections(table.plan.schedule)
@@ -479,7 +479,7 @@ class Compiled(Generic[Results]):
         )
 
     def _repr_html_(self) -> str:
-        from staticgrad.explained_picture import compiled_html
+        from staticgrad.reports.pictures import compiled_html
 
         steps = [(self._kernels.name(step), step) for step in self.schedule.steps]
         return compiled_html(
