@@ -9,7 +9,6 @@ the rows.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, Final, NamedTuple
@@ -40,6 +39,9 @@ Arrays = Mapping[str, np.ndarray]
 Loop = Callable[[Callable[[Any, Any], Any], Any, Any], Any]
 #: Of weights and feeds.
 Loss = Callable[[Any, Any], Any]
+#: What is known of a row behind its first call, and one more call, which gives the loss; none where
+#: the row was refused.
+Prepared = tuple[dict[str, Any], Callable[[], Any] | None]
 
 
 class Peer(NamedTuple):
@@ -150,7 +152,7 @@ BUILT: Final[Mapping[str, Callable[[Peer], tuple[Arrays, Arrays, Loss]]]] = {
 }
 
 
-def jax_row(model: str, way: str, calls: int) -> dict[str, Any]:
+def jax_row(model: str, way: str) -> Prepared:
     """One row of JAX."""
     from benchmarks.implementations.with_jax import Jax
 
@@ -176,11 +178,11 @@ def jax_row(model: str, way: str, calls: int) -> dict[str, Any]:
         state, value = jax.block_until_ready(run(state, fed))
         return value
 
-    row = _timed(call, calls)
-    return {"arena": None if analysis is None else int(analysis.temp_size_in_bytes), **row}
+    arena = None if analysis is None else int(analysis.temp_size_in_bytes)
+    return first_called({"arena": arena}, call)
 
 
-def torch_row(model: str, way: str, calls: int) -> dict[str, Any]:
+def torch_row(model: str, way: str) -> Prepared:
     """One row of torch."""
     from benchmarks.implementations.with_torch import Torch
 
@@ -211,7 +213,7 @@ def torch_row(model: str, way: str, calls: int) -> dict[str, Any]:
 
     if way.startswith("budget"):
         call()  # compiles
-    return {"arena": None, **_timed(call, calls)}
+    return first_called({"arena": None}, call)
 
 
 def _in_segments(torch: Any, wrap: Callable[[Any], Any]) -> Loop:
@@ -234,17 +236,11 @@ def _in_segments(torch: Any, wrap: Callable[[Any], Any]) -> Loop:
     return loop
 
 
-def _timed(call: Callable[[], Any], calls: int) -> dict[str, Any]:
-    """Growth of the process in a first call, the least of later ones, and the first loss."""
+def first_called(facts: dict[str, Any], call: Callable[[], Any]) -> Prepared:
+    """A row with the growth of the process in a first call, and the loss that this gives."""
     growth = Growth()
-    first = float(call())
-    grown = growth.bytes()
-    times = []
-    for _ in range(calls):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return {"process": grown, "seconds": min(times), "loss": first}
+    loss = float(call())
+    return {**facts, "process": growth.bytes(), "loss": loss}, call
 
 
 ROWS: Final = {"jax": jax_row, "torch": torch_row}

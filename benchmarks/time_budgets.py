@@ -1,6 +1,7 @@
 """Training steps under budgets: arena, memory of the process and time, beside what was predicted.
 
-    python -m benchmarks.time_budgets [--only TEXT] [--calls 8] [--into FILE] [--markdown]
+    python -m benchmarks.time_budgets [--only TEXT] [--rows TEXT] [--rounds 4] [--calls 4]
+        [--into FILE] [--markdown]
 
 Four models make a step of SGD each: a perceptron of 100 layers, a GPT of 12 blocks, an LSTM by
 ``sg.scan`` over 200 steps of time, and a U-Net of four widths. A row is a process of its own on one
@@ -8,9 +9,11 @@ thread. Its budget is a share of the arena that storing everything needs, or the
 found; one that no plan found meets is refused. ``dots`` and ``nothing`` are policies of
 ``sg.checkpoint_policies`` around each layer or block, as JAX has them; rows of JAX and torch
 (``budget_peers.py``) are named by the peer. ``process`` is the growth of the resident memory in
-the first call (Linux counts it), ``ms`` the least of the calls behind it; more time is what a row
-takes beside the row of 100 %, or the plain one of its peer, predicted by the plan and measured. All
-rows of ours of a model have to give the same bytes, those of peers the same loss to three digits.
+the first call (Linux counts it). When all rows of a model are ready their processes take turns:
+some calls of each, round after round. ``ms`` is the least of them all, and the median of what was
+least in each round; more time is what a row takes beside the row of 100 %, or the plain one of its
+peer, predicted by the plan and measured. All rows of ours of a model have to give the same bytes,
+those of peers the same loss to three digits.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 import numpy as np
@@ -31,7 +35,6 @@ import staticgrad as sg
 from benchmarks import budget_peers
 from benchmarks.implementations.with_staticgrad import Staticgrad
 from benchmarks.machine import describe
-from benchmarks.memory_of_process import Growth
 from benchmarks.workloads import gpt
 from staticgrad.analysis.cost import plan_seconds
 
@@ -142,8 +145,8 @@ MODELS: Final = {"deep100": deep, "gpt12": transformer, "lstm by scan": recurren
 MARKED: Final = ("deep100", "gpt12", "u-net")  # those that are made of blocks
 
 
-def measured(model: str, share: str, calls: int) -> dict[str, Any]:
-    """One row."""
+def prepared(model: str, share: str) -> budget_peers.Prepared:
+    """One row of ours, behind its first call."""
     build: Any = MODELS[model]
     if share in POLICIES:
         graph, feeds = build(lambda block: sg.checkpoint(block, policy=POLICIES[share]))
@@ -156,22 +159,11 @@ def measured(model: str, share: str, calls: int) -> dict[str, Any]:
         f = sg.compile(graph, threads=1, memory_budget=budget)
         plan = f.plan()
     except sg.BudgetInfeasible as error:
-        return {"model": model, "share": share, "refused": error.smallest_peak}
-    growth = Growth()
-    first = f.run(feeds)["loss"]
-    digest = hashlib.sha256(np.asarray(first).tobytes())
-    grown = growth.bytes()
-    times = []
-    for _ in range(calls):
-        start = time.perf_counter()
-        found = f.run(feeds)
-        times.append(time.perf_counter() - start)
-        digest.update(np.asarray(found["loss"]).tobytes())
-    return {
-        "model": model, "share": share, "arena": plan.peak_bytes, "process": grown,
-        "steps": len(plan.steps), "predicted": plan_seconds(plan), "seconds": min(times),
-        "digest": digest.hexdigest()[:16], "loss": float(first),
+        return {"refused": error.smallest_peak}, None
+    facts = {
+        "arena": plan.peak_bytes, "steps": len(plan.steps), "predicted": plan_seconds(plan)
     }  # fmt: skip
+    return budget_peers.first_called(facts, lambda: f.run(feeds)["loss"])
 
 
 def shares_of(model: str) -> tuple[str, ...]:
@@ -180,19 +172,74 @@ def shares_of(model: str) -> tuple[str, ...]:
     return (*SHARES, *(POLICIES if model in MARKED else ()), *peers)
 
 
-def row_of(model: str, share: str, calls: int) -> dict[str, Any]:
-    """One row, in this process."""
+def serve(model: str, share: str) -> None:
+    """Be the process of a row: write what is known of it, then, for each number that is read, the
+    seconds and losses of so many calls."""
     peer, _, way = share.partition(" ")
-    if peer in budget_peers.ROWS:
-        return {"model": model, "share": share, **budget_peers.ROWS[peer](model, way, calls)}
-    return measured(model, share, calls)
+    row, call = budget_peers.ROWS[peer](model, way) if way else prepared(model, share)
+    print(json.dumps({"model": model, "share": share, **row}), flush=True)
+    for line in sys.stdin if call is not None else ():
+        seconds, losses = [], []
+        for _ in range(int(line)):
+            start = time.perf_counter()
+            losses.append(float(call()))
+            seconds.append(time.perf_counter() - start)
+        print(json.dumps({"seconds": seconds, "losses": losses}), flush=True)
+
+
+class Served:
+    """The process of a row, ready to be timed; ``losses`` are of all its calls."""
+
+    def __init__(self, model: str, share: str) -> None:
+        command = [sys.executable, "-m", "benchmarks.time_budgets", "--row", model, share]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            text=True,
+        )  # fmt: skip
+        self.row = self._said()
+        self.losses = [self.row["loss"]] if "loss" in self.row else []
+        self.rounds: list[float] = []
+
+    def _said(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        said: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return said
+
+    def turn(self, calls: int) -> None:
+        """So many calls."""
+        if "refused" in self.row:
+            return
+        assert self.process.stdin is not None
+        print(calls, file=self.process.stdin, flush=True)
+        found = self._said()
+        self.rounds.append(min(found["seconds"]))
+        self.losses += found["losses"]
+
+    def ended(self) -> dict[str, Any]:
+        """The row; its process ends."""
+        self.process.communicate()
+        if "refused" in self.row:
+            return self.row
+        losses = np.array(self.losses).tobytes()
+        return {
+            **self.row, "seconds": min(self.rounds), "median": median(self.rounds),
+            "digest": hashlib.sha256(losses).hexdigest()[:16],
+        }  # fmt: skip
+
+
+def take_turns(served: Sequence[Served], rounds: int, calls: int) -> None:
+    """Time rows that are ready, some calls of each in turn."""
+    for _ in range(rounds):
+        for each in served:
+            each.turn(calls)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows as Markdown."""
     lines = [
-        "| model | budget | arena, bytes | process | steps | ms | more time | predicted |",
-        "|---|---|---:|---:|---:|---:|---:|---:|",
+        "| model | budget | arena, bytes | process | steps | ms, least | median | more time "
+        "| of medians | predicted |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     whole = {row["model"]: row for row in rows if row["share"] == "100%"}
     whole |= {
@@ -204,15 +251,16 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         model, share = row["model"], row["share"]
         if "refused" in row:
-            lines.append(f"| {model} | {share} | refused | | | | | |")
+            lines.append(f"| {model} | {share} | refused | | | | | | | |")
             continue
         first = whole.get(f"{model} {share.partition(' ')[0]}", whole.get(model, row))
-        more = row["seconds"] / first["seconds"] - 1.0
+        more, middle = (row[key] / first[key] - 1.0 for key in ("seconds", "median"))
         said = f"{row['predicted'] / first['predicted'] - 1.0:+.1%}" if "predicted" in row else ""
         arena = "" if row["arena"] is None else f"{row['arena']:,}"
         lines.append(
             f"| {model} | {share} | {arena} | {row['process']:,} "
-            f"| {row.get('steps', '')} | {1e3 * row['seconds']:.2f} | {more:+.1%} | {said} |"
+            f"| {row.get('steps', '')} | {1e3 * row['seconds']:.2f} | {1e3 * row['median']:.2f} "
+            f"| {more:+.1%} | {middle:+.1%} | {said} |"
         )
     return "\n".join(lines)
 
@@ -222,14 +270,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", default="", help="models whose names have this text")
     parser.add_argument("--rows", dest="row_text", default="", help="rows whose names have this")
-    parser.add_argument("--calls", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--calls", type=int, default=4, help="of each row in a round")
     parser.add_argument("--into", type=Path, help="a file of rows, to which these are added")
     parser.add_argument("--markdown", action="store_true", help="print a table")
     parser.add_argument("--row", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.row:
-        model, share = given.row
-        print(json.dumps(row_of(model, share, given.calls)))
+        serve(*given.row)
         return
     known = json.loads(given.into.read_text("utf-8")) if given.into and given.into.exists() else {}
     rows = [
@@ -238,21 +286,23 @@ def main() -> None:
         if given.only not in row["model"] or given.row_text not in row["share"]
     ]
     for model in [name for name in MODELS if given.only in name]:
-        for share in (s for s in shares_of(model) if given.row_text in s):
-            command = [sys.executable, "-m", "benchmarks.time_budgets", "--row", model, share]
-            said = subprocess.run(
-                [*command, "--calls", str(given.calls)], check=True, capture_output=True, text=True
-            )
-            rows.append(json.loads(said.stdout))
-    for model in MODELS:
-        digests = {row["digest"] for row in rows if row["model"] == model and "digest" in row}
-        assert len(digests) < 2, f"{model}: results differ"
-        losses = [row["loss"] for row in rows if row["model"] == model and "loss" in row]
-        assert not losses or np.allclose(losses, losses[0], rtol=1e-3), f"{model}: {losses}"
+        served = [Served(model, share) for share in shares_of(model) if given.row_text in share]
+        take_turns(served, given.rounds, given.calls)
+        found = [each.ended() for each in served]
+        check(model, found)
+        rows += found
     if given.into:
         document = {"machine": known.get("machine", describe()), "rows": rows}
         given.into.write_text(json.dumps(document, indent=1, default=vars) + "\n", "utf-8")
     print(table(rows) if given.markdown else json.dumps(rows, indent=1))
+
+
+def check(model: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse rows of a model whose losses differ: ours in a byte, those of peers in a digit."""
+    ours = {row["digest"] for row in rows if "predicted" in row}
+    assert len(ours) < 2, f"{model}: results differ"
+    losses = [row["loss"] for row in rows if "loss" in row]
+    assert not losses or np.allclose(losses, losses[0], rtol=1e-3), f"{model}: {losses}"
 
 
 if __name__ == "__main__":
