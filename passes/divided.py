@@ -1,16 +1,18 @@
 """Which of a graph's loops run in segments: what a policy or a budget asks for, among schedules.
 
-A budget takes the first that meets it: the loops as they are, then what is stacked for sums over
-time in segments, then segments that run again, segments of segments. Each level runs loops once
-more, so of as many trips as the budget leaves room for, segments are a level less deep. A policy,
-which is there to need few bytes, takes segments where they need fewer. Sizes that are open stand
-at their hints; where the plan for others is above the budget, ``Divisions`` tries every division.
+A budget takes the quickest of those that meet it, up to the first that meets it without kernels
+that run again beside its segments: the loops as they are, then what is stacked for sums over time
+in segments, then segments that run again, segments of segments. Each level runs loops once more, so
+of as many trips as the budget leaves room for, segments are a level less deep. A policy, which is
+there to need few bytes, takes segments where they need fewer. Sizes that are open stand at their
+hints; where the plan for others is above the budget, ``Divisions`` tries every division.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Set as AbstractSet
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set as AbstractSet
 from typing import TYPE_CHECKING, Final
 
 from passes.memory import Planner
@@ -23,14 +25,14 @@ from staticgrad.ir.graph import Graph
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule
 from staticgrad.records import NamedTuple
-from staticgrad.types.tensor import typical_value
+from staticgrad.types.tensor import hint_value, typical_value
 
 if TYPE_CHECKING:
     from fractions import Fraction
 
 #: How deep segments are divided, at most: a level that runs loops once more spares less and less.
 MOST_LEVELS: Final = 3
-#: Parts of the trips that may be a level less deep, and how many are tried for a budget.
+#: Parts of the trips of a loop that may be a level less deep, at most, and how many are tried.
 PARTS: Final = 1024
 MOST_TRIES: Final = 4
 
@@ -134,11 +136,15 @@ def divisions(
 
 
 class _Tried(NamedTuple):
-    """What a plan of a divided graph needs: the smallest there is, where none meets the budget."""
+    """What a plan of a divided graph needs: the smallest there is, where none meets the budget.
+
+    ``stored``: bytes where no kernel runs again beside its segments.
+    """
 
     divided: Divided
     peak: int
     seconds: float
+    stored: int
 
 
 def divided(
@@ -169,62 +175,90 @@ def divided(
     from passes.segments import with_segments
 
     budget = first.planner.budget_at(at)
+    if budget is None:
+        segments = made(with_segments(graph))
+        return min(_tried(first, at), _tried(segments, at), key=lambda tried: tried.peak).divided
     best = above = _tried(first, at)
-    for levels in range(budget is None, MOST_LEVELS + 1):
-        if budget is not None and best.peak <= budget:
+    for levels in range(MOST_LEVELS + 1):
+        if best.stored <= budget:
             break
         found = with_segments(graph, levels)
         if found is above.divided.graph:
             continue
-        tried = _tried(made(found), at, None if budget is None else best.peak)
-        if budget is not None and levels and tried.peak <= budget:
+        tried = _tried(made(found), at, max(best.peak, budget + 1))
+        if levels and tried.peak <= budget:
 
             def less_deep(kept: Fraction, levels: int = levels) -> _Tried:
                 return _tried(made(with_segments(graph, levels, kept)), at)
 
-            return _filled(tried, above.peak, budget, less_deep).divided
-        above = tried
-        best = tried if tried.peak < best.peak else best
-        if budget is None:
+            filled = _filled(tried, above.stored, budget, _parts(graph), less_deep)
+            best = min(best, filled, key=lambda tried: _rank(tried, budget))
             break
+        above = tried
+        best = min(best, tried, key=lambda tried: _rank(tried, budget))
     return best.divided
 
 
+def _rank(tried: _Tried, budget: int) -> tuple[float, float]:
+    """By bytes beyond the budget, then by time."""
+    return max(tried.peak - budget, 0), tried.seconds
+
+
+def _parts(graph: Graph) -> list[Fraction]:
+    """Parts of the trips with which a pair of loops keeps some trips more."""
+    from fractions import Fraction
+
+    from passes.loop_pairs import pairs_of
+
+    parts: set[Fraction] = set()
+    for pair in pairs_of(graph):
+        trips = hint_value(pair.trips)
+        step = -(-trips // (PARTS * pair.unit)) * pair.unit
+        parts.update(Fraction(kept, trips) for kept in range(step, trips, step))
+    return sorted(parts)
+
+
 def _filled(
-    deep: _Tried, above: int, budget: int, less_deep: Callable[[Fraction], _Tried]
+    deep: _Tried,
+    above: int,
+    budget: int,
+    parts: Sequence[Fraction],
+    less_deep: Callable[[Fraction], _Tried],
 ) -> _Tried:
     """The quickest within a budget, with as many trips as it has room for a level less deep.
 
     Args:
         deep: with none of them.
-        above: the bytes with all of them.
+        above: the bytes with all of them, where no kernel runs again.
         budget: what a plan may need.
+        parts: what may be kept, of all trips, in order.
         less_deep: with a part of them.
     """
-    from fractions import Fraction
-
-    best, low, high = deep, (Fraction(), deep.peak), (Fraction(1), above)
+    best, (low, fewest), (high, most) = deep, (0.0, deep.stored), (1.0, above)
     for _ in range(MOST_TRIES):
-        room = Fraction(max(budget - low[1], 0), max(high[1] - low[1], 1))
-        part = Fraction(int((low[0] + (high[0] - low[0]) * room) * PARTS), PARTS)
-        if not low[0] < part < high[0]:
+        left = [part for part in parts if low < part < high]
+        if not left:
             break
+        room = max(budget - fewest, 0) / max(most - fewest, 1)
+        part = left[max(bisect_right(left, low + (high - low) * room) - 1, 0)]
         found = less_deep(part)
-        if found.peak > budget:
-            high = part, found.peak
+        best = min(best, found, key=lambda tried: _rank(tried, budget))
+        if found.stored > budget:
+            high, most = float(part), found.stored
         else:
-            low = part, found.peak
-            best = min(best, found, key=lambda tried: tried.seconds)
+            low, fewest = float(part), found.stored
     return best
 
 
 def _tried(candidate: Divided, sizes: Mapping[str, int], refused: int | None = None) -> _Tried:
     """A candidate with its plan's bytes and predicted seconds; where it cannot need fewer bytes
     than were ``refused``, with its bound, and nothing is sought."""
-    if refused is not None and (bound := candidate.planner.bound(sizes)) >= refused:
-        return _Tried(candidate, bound, math.inf)
+    planner = candidate.planner
+    stored = planner.stored(sizes)
+    if refused is not None and (bound := planner.bound(sizes)) >= refused:
+        return _Tried(candidate, bound, math.inf, stored)
     try:
-        plan = candidate.planner.plan(sizes)
+        plan = planner.plan(sizes)
     except BudgetInfeasible as error:
-        return _Tried(candidate, error.smallest_peak, math.inf)
-    return _Tried(candidate, plan.peak_bytes, plan_seconds(plan))
+        return _Tried(candidate, error.smallest_peak, math.inf, stored)
+    return _Tried(candidate, plan.peak_bytes, plan_seconds(plan), stored)

@@ -163,6 +163,11 @@ class Planner:
         every = {1, self._workers(self.extents.at(sizes))}
         return min(self._lower_bound(sizes, self._numbers(sizes, w), copied, w) for w in every)
 
+    def stored(self, sizes: Mapping[str, int]) -> int:
+        """Bytes of the arena at these sizes where every step runs once, without a copied feed."""
+        numbers = self._numbers(sizes, self._workers(self.extents.at(sizes)))
+        return self._everything(numbers, frozenset()).height
+
     def _plan_for(self, workers: int, sizes: Mapping[str, int], staged: AbstractSet[str]) -> Plan:
         """The plan for these sizes and so many workers."""
         numbers = self._numbers(sizes, workers)
@@ -368,8 +373,11 @@ class Planner:
     def _by_policy(self, numbers: SizeNumbers, staged: frozenset[int]) -> Point:
         if self.policy != _STORE_ALL:
             return lowest(self._problem(numbers, staged), self.policy)
-        placed = _lowest([*map(self._layouts(numbers, staged), self.orders)])
-        return Point.of(placed, 0.0)
+        return Point.of(self._everything(numbers, staged), 0.0)
+
+    def _everything(self, numbers: SizeNumbers, staged: frozenset[int]) -> Placed:
+        """The order of the lowest arena in which every step runs once."""
+        return _lowest([*map(self._layouts(numbers, staged), self.orders)])
 
     def _problem(self, numbers: SizeNumbers, staged: frozenset[int]) -> Problem:
         seconds = all_seconds(self.schedule.steps, numbers.arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 import staticgrad as sg
 from passes import segments
-from passes.divided import Divisions, divisions
+from passes.divided import Divisions, divided, divisions
 from passes.fuse import fuse
 from passes.loop_pairs import pairs_of
 from passes.loops.divisions import segment_length
@@ -107,6 +108,38 @@ def test_a_budget_keeps_as_many_trips_as_it_has_room_for(monkeypatch: pytest.Mon
         assert 0.75 * budget < f.peak_bytes <= budget
         seconds.append(plan_seconds(f.plan()))
     assert seconds == sorted(set(seconds))
+
+
+def test_less_memory_of_a_loop_costs_no_less_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a plan runs a whole loop again, segments or fewer kept trips may be quicker."""
+    monkeypatch.setattr(sums_over_time, "BLOCK_ROWS", 64)
+    x = sg.input("x", (48, 8, 32), "float32")
+    w, u = (sg.input(name, (32, 128), "float32") for name in "wu")
+
+    def cell(state: Any, each: Any) -> Any:
+        h, c = state
+        keep, new, out, what = sg.split(each @ w + h @ u, 4, axis=1)
+        c = sg.sigmoid(keep) * c + sg.sigmoid(new) * sg.tanh(what)
+        h = sg.sigmoid(out) * sg.tanh(c)
+        return (h, c), h
+
+    _, states = sg.scan(cell, (sg.zeros((8, 32)), sg.zeros((8, 32))), x)
+    loss = (states * states).mean()
+    graph = pipeline("O1")(sg.Graph(dict(zip("lwu", (loss, *sg.grad(loss, [w, u])), strict=True))))
+    whole = Planner(fuse(graph)).plan({})
+    costs, peaks = [plan_seconds(whole)], [whole.peak_bytes]
+    for share in range(95, 30, -5):
+        budget = whole.peak_bytes * share // 100
+        try:
+            plan = divided(graph, {}, fuse, (StoreAll(), budget, 1, 0.0)).planner.plan({})
+        except BudgetInfeasible:
+            break
+        verify_plan(plan)
+        assert plan.peak_bytes <= budget
+        costs.append(plan_seconds(plan))
+        peaks.append(plan.peak_bytes)
+    assert len({*peaks}) > 4
+    assert all(less >= 0.99 * more for more, less in pairwise(costs)), costs
 
 
 def test_a_fifth_of_the_memory_is_enough_for_a_scan_whose_sums_are_of_few_blocks() -> None:
