@@ -178,7 +178,9 @@ def serve(model: str, share: str) -> None:
     peer, _, way = share.partition(" ")
     row, call = budget_peers.ROWS[peer](model, way) if way else prepared(model, share)
     print(json.dumps({"model": model, "share": share, **row}), flush=True)
-    for line in sys.stdin if call is not None else ():
+    if call is None:
+        return
+    for line in sys.stdin:
         seconds, losses = [], []
         for _ in range(int(line)):
             start = time.perf_counter()
