@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from passes.dce import DeadNodes
-from passes.fusion.preparation import without_marks
+from passes.preparation.marks import without_marks
 from staticgrad.ir.forms import Identity, ReshapeForm, View
 from staticgrad.ir.graph import Constant, Graph, Input, Node, ParameterLeaf, Symbolic
 from staticgrad.records import dataclass

@@ -11,33 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from passes.fusion.column_formulas import with_formulas_of_sums
 from passes.fusion.copies import WithCopies, with_copies, with_late_copies
-from passes.fusion.filter_parts import with_parts
 from passes.fusion.groups import CheckBuffer, Copied, Group, Groups, Home, Key
-from passes.fusion.invariants import with_turned_invariants
-from passes.fusion.logs import with_logged_carries
 from passes.fusion.merging import taken
 from passes.fusion.narrow_factors import with_narrow_factors
-from passes.fusion.panels import with_panels
-from passes.fusion.patches import with_patches
-from passes.fusion.preparation import (
-    widen_accumulation,
-    without_marks,
-    without_stretched_windows,
-)
-from passes.fusion.product_parts import with_product_parts
-from passes.fusion.regions import with_joined_pads
-from passes.fusion.remainders import with_remainders
-from passes.fusion.shifted import with_shifted_formulas
 from passes.fusion.streams import with_streams
-from passes.fusion.tiles import with_tiles
 from passes.fusion.updates import PendingStep, Update, copied_updates, in_order
-from passes.fusion.vector_products import expand_vector_products
-from passes.loops.tested_trips import with_tested_trips
 from passes.lowering.known_sizes import kernels_told
 from passes.lowering.operands import LoweredStep
 from passes.lowering.signatures import Lowerings
+from passes.preparation.sequence import prepared
 from staticgrad.errors import GraphError
 from staticgrad.ir.body_step import BodyStep
 from staticgrad.ir.call_step import CallStep
@@ -93,13 +76,7 @@ class Fusion:
 
 def fusion(graph: Graph, merge: bool = True) -> Fusion:
     """What ``fuse`` gives, with the groups: the same each time it is asked for the same graph."""
-    computed = with_remainders(with_patches(without_marks(graph)))
-    computed = widen_accumulation(expand_vector_products(computed))
-    computed = with_product_parts(with_parts(with_tiles(without_stretched_windows(computed))))
-    if merge:
-        computed = with_tested_trips(computed, fuse)
-        computed = with_shifted_formulas(with_joined_pads(with_turned_invariants(computed)))
-        computed = with_panels(with_logged_carries(with_formulas_of_sums(computed)))
+    computed = prepared(graph, fuse if merge else None)
     groups = taken(computed, merge)
     if merge and (narrow := with_narrow_factors(groups)) is not groups.graph:
         groups = taken(narrow, merge)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-from passes.fusion.preparation import is_mark
+from passes.preparation.marks import is_mark
 from staticgrad.analysis.users import ValueKey
 from staticgrad.ir.forms import Contract, Identity, Pointwise, Reduce, ReshapeForm, View
 from staticgrad.ir.graph import Graph, Node, Symbolic

@@ -18,8 +18,8 @@ from typing import Final
 from passes.base import Pass, Watch
 from passes.fusion.groups import Group, Home
 from passes.fusion.merging import fused, leave
-from passes.fusion.preparation import is_mark, leave_unmarked, unmarked
-from passes.fusion.regions import leave_joined, with_joined_pads
+from passes.preparation.marks import is_mark, leave_unmarked, unmarked
+from passes.preparation.regions import leave_joined, with_joined_pads
 from passes.residual_regions import CrossingRegions, Offer
 from passes.residual_values import (
     CHEAP,

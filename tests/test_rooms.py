@@ -13,9 +13,12 @@ import staticgrad.functions  # noqa: F401 - fills the registry
 from staticgrad.ir.op import registered_ops
 
 ROOT = Path(__file__).parents[1]
-#: Where ops may be named: ops and what is composed of them, and tables of formulas, which are
-#: written with ops as users write them.
-NAMING = ("staticgrad/ops/", "staticgrad/functions/", "passes/rules/", "staticgrad/lints/")
+#: Where ops may be named: ops and what is composed of them, and formulas in place of others, which
+#: are written with ops as users write them.
+NAMING = (
+    *("staticgrad/ops/", "staticgrad/functions/", "staticgrad/lints/"),
+    *("passes/rules/", "passes/preparation/"),
+)
 #: Files beyond these that name ops, each with the reason.
 EXCEPTIONS = {
     **dict.fromkeys(
@@ -25,19 +28,6 @@ EXCEPTIONS = {
         ],
         "what loops and branches hold and carry is known to passes over them",
     ),
-    "passes/fusion/invariants.py": "a formula: products in loops, of factors transposed before",
-    "passes/fusion/logs.py": "loops whose stacks are rows of what they carry",
-    "passes/fusion/narrow_factors.py": "products of converted values as those of others",
-    "passes/fusion/panels.py": "a formula: products in loops, of factors in panels before",
-    "passes/fusion/preparation.py": "a formula: stretched operands of windows as whole ones",
-    "passes/fusion/regions.py": "a formula: sums of pads that lie apart as joins",
-    "passes/fusion/tiles.py": "a formula: dense convolutions as those of combined filters",
-    "passes/fusion/filter_parts.py": "a formula: gradients of filters as sums of those of parts",
-    "passes/fusion/patches.py": "a formula: convolutions over patches as products",
-    "passes/fusion/product_parts.py": "a formula: long products as sums of those of blocks",
-    "passes/fusion/remainders.py": "a formula: strided convolutions as those of more channels",
-    "passes/fusion/shifted.py": "a formula: pads of a formula as that formula of pads",
-    "passes/fusion/vector_products.py": "a formula: products with a vector as sums",
     "passes/loop_pairs.py": "loops over what others stack, as it is or as blocks of rows",
     "passes/narrow.py": "values between two conversions",
     "passes/segments.py": "loops as nested ones, their arrays as rows of rows",

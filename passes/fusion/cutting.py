@@ -19,7 +19,7 @@ from itertools import pairwise
 from math import sqrt
 from typing import Final
 
-from passes.fusion.cost import (
+from passes.cost import (
     WINDOW,
     abreast,
     cut_cycles,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
 
-from passes.fusion.cost import instructions
+from passes.cost import instructions
 from passes.fusion.groups import (
     Group,
     GroupKind,

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 from passes.dce import DeadNodes
 from passes.fusion.groups import Groups
-from staticgrad.ir.forms import Contract, Identity, ReshapeForm, View
-from staticgrad.ir.graph import Graph, Node, Symbolic, rebuild
-from staticgrad.ops.convert import Cast
+from passes.preparation.storage import is_wide_copy, narrowest
+from staticgrad.ir.forms import Contract
+from staticgrad.ir.graph import Graph, Node, Symbolic
 
 
 def with_narrow_factors(groups: Groups) -> Graph:
@@ -40,28 +40,5 @@ def _reading_copies(groups: Groups) -> Iterator[Node]:
     for group in groups.all:
         if group.kind == "gemm":
             for node in group.nodes:
-                if isinstance(node.form, Contract) and any(map(_is_copy, node.args)):
+                if isinstance(node.form, Contract) and any(map(is_wide_copy, node.args)):
                     yield node
-
-
-def _is_copy(value: Symbolic) -> bool:
-    """Whether a value is a narrow one widened, or a view of that."""
-    node = value.node
-    if isinstance(node.form, View | ReshapeForm | Identity) and len(node.args) == 1:
-        return _is_copy(node.args[0])
-    return (
-        isinstance(node.op, Cast)
-        and value.dtype is not (stored := node.args[0].dtype)
-        and (value.dtype is stored.compute)
-    )
-
-
-def narrowest(value: Symbolic) -> Symbolic:
-    """The narrow value of which one is a wide copy, or the same view of it; another one itself."""
-    if not _is_copy(value):
-        return value
-    node = value.node
-    (copied,) = node.args
-    if isinstance(node.op, Cast):
-        return copied
-    return rebuild(node, (narrowest(copied),)).values[0]

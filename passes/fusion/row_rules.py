@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from passes.fusion.cost import instructions
+from passes.cost import instructions
 from passes.fusion.groups import Group, Groups, Key, Partial, Read, Walk, meets_elements
 from passes.fusion.lookups import may_compute_again, picks_of_row
 from passes.fusion.reasons import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
-from passes.fusion.cost import LARGEST, LARGEST_EPILOGUE
+from passes.cost import LARGEST, LARGEST_EPILOGUE
 from passes.fusion.groups import GroupKind, GroupReduction, Key, TargetRegion
 from passes.fusion.reasons import (
     BrokenRow,

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AbstractSet
 from typing import Final
 
-from passes.fusion.cost import instructions
+from passes.cost import instructions
 from passes.fusion.groups import Group, Groups, Home, Key, meets_elements
 from passes.fusion.sharing import most_instructions
 from passes.fusion.siblings import is_large

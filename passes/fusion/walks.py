@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Final
 
-from passes.fusion.cost import instructions
+from passes.cost import instructions
 from passes.fusion.groups import (
     Group,
     GroupReduction,

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from passes.fusion.cost import instructions
+from passes.cost import instructions
 from passes.fusion.groups import Group, Groups, Home, Key, Source
 from passes.fusion.row_values import is_per_row
 from staticgrad.ir.forms import GatherAlong, ScatterAlong

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from passes.fusion.cost import instructions
+from passes.cost import instructions
 from passes.fusion.groups import Group, Groups, Home, Key, Source, Walk
 from passes.fusion.row_values import is_per_row, outer_shape
 from passes.fusion.walks import computes, gather_walks, operand_walks, walk_of

@@ -13,7 +13,7 @@ from functools import partial
 from itertools import product
 from typing import Final
 
-from passes.fusion.cost import instructions
+from passes.cost import instructions
 from passes.fusion.groups import Group, Groups, Home, Key, Source, Walk
 from passes.fusion.row_values import is_per_row, outer_shape
 from passes.fusion.walks import (

@@ -14,20 +14,20 @@ bits do not depend on how a kernel is cut, what follows in it, or the number of 
 outside of the image counts as zeros: how these multiply with what is not finite is not defined.
 The references add up in double precision.
 
-Dense windows of three by three taps over many channels (``passes/fusion/tiles.py`` says which) are
+Dense windows of three by three taps over many channels (``preparation/tiles.py`` says which) are
 computed in tiles: y and x are then sums of sixteen such products over the channels, of differences
 of elements and of combined taps. That is as exact, and what is not finite may reach the three
 other results of its tile. Of a gradient w, sixteen sums over the tiles of a strip are chains, and
 are added up strip by strip.
 
 Where strides hardly make filters of whole strides longer, elements of y have the order of terms
-that they have with remainders of the strides as channels (``passes/fusion/remainders.py``), and so
+that they have with remainders of the strides as channels (``preparation/remainders.py``), and so
 have those of x, if there are many remainders.
 
 A gradient w in tiles, and one of few channels, is the sum of ``parts`` partial ones, each of as
-many images after each other, so that several threads have work (``passes/fusion/filter_parts.py``
+many images after each other, so that several threads have work (``preparation/filter_parts.py``
 says how many). Of each the terms are flattened and added up as above. One of windows side by side
-whose taps fill half a vector is a product of matrices instead (``passes/fusion/patches.py``).
+whose taps fill half a vector is a product of matrices instead (``preparation/patches.py``).
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Convolution(BilinearOp):
 
     ``extents`` are the last sizes of the result.
     ``tiles``: the filter is given by the combinations that tiles are computed of, w [o, c, 4, 4]
-    (``passes/fusion/tiles.py``). No derivative is taken of what is put so.
+    (``passes/preparation/tiles.py``). No derivative is taken of what is put so.
     """
 
     flops: ClassVar[int] = 2  # per term

@@ -1,6 +1,6 @@
 """A product whose second factor lies in panels: a few columns of all rows, one panel after another.
 
-Nobody writes it: ``passes/fusion/panels.py`` puts it where the same matrix is multiplied by again
+Nobody writes it: ``preparation/panels.py`` puts it where the same matrix is multiplied by again
 and again, so that tiles read what lies one behind the other.
 """
 

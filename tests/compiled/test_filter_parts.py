@@ -9,8 +9,8 @@ import pytest
 
 import staticgrad as sg
 from passes.fuse import fuse
-from passes.fusion.filter_parts import with_parts
 from passes.pipelines import pipeline
+from passes.preparation.filter_parts import with_parts
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.kernels.stages import Gemm
 from staticgrad.ops.convolution import ConvFilter

@@ -8,8 +8,8 @@ from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
 from passes.fuse import fuse
-from passes.fusion.regions import MOST_SINGLE, MOST_STEP, with_joined_pads
 from passes.pipelines import pipeline
+from passes.preparation.regions import MOST_SINGLE, MOST_STEP, with_joined_pads
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ops.slices import Concat, Pad
 from tests.compiled.test_short_rows import numbers

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.fusion import logs
+from passes.preparation import logs
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.ir.body_step import BodyStep
 from staticgrad.ir.schedule import Schedule

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
-from passes.fusion.regions import with_joined_pads
 from passes.fusion.windows import FEW_ELEMENTS
+from passes.preparation.regions import with_joined_pads
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ops.slices import Concat, Pad
 from tests.compiled.test_short_rows import numbers

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
-from passes.fusion.patches import with_patches
 from passes.pipelines import pipeline
+from passes.preparation.patches import with_patches
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ops.convolution import Conv, ConvFilter, ConvImage
 

@@ -9,8 +9,8 @@ import pytest
 
 import staticgrad as sg
 from passes.fuse import fuse
-from passes.fusion.product_parts import with_product_parts
 from passes.pipelines import pipeline
+from passes.preparation.product_parts import with_product_parts
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.kernels.stages import Gemm
 

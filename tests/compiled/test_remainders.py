@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
-from passes.fusion.remainders import with_remainders
 from passes.pipelines import pipeline
+from passes.preparation.remainders import with_remainders
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ops.convolution import Conv, ConvImage
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
+from passes.cost import LARGEST, LARGEST_EPILOGUE, cut_cycles, cycles, instructions
 from passes.fuse import fuse
 from passes.fusion import cutting
 from passes.fusion.copies import with_copies
-from passes.fusion.cost import LARGEST, LARGEST_EPILOGUE, cut_cycles, cycles, instructions
 from passes.fusion.groups import Group, Groups, Parts
 from passes.fusion.merging import fused
 from passes.pipelines import pipeline

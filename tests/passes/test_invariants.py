@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.fusion.invariants import FEWEST_TRIPS, with_turned_invariants
 from passes.pipelines import pipeline
+from passes.preparation.invariants import FEWEST_TRIPS, with_turned_invariants
 
 Size = int | str
 

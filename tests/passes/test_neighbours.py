@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 
 import staticgrad as sg
+from passes.cost import LARGEST
 from passes.fuse import Fusion, fusion
-from passes.fusion.cost import LARGEST
 from passes.fusion.neighbours import KernelPair
 from passes.fusion.reasons import (
     Between,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.fusion import panels
+from passes.preparation import panels
 from staticgrad.ir.body_step import BodyStep
 from staticgrad.ir.kernels.product_iterations import STREAMED
 from staticgrad.ir.kernels.stages import panel_columns

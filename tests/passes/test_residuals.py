@@ -15,9 +15,9 @@ from passes.fusion import merging
 from passes.fusion.grouping import group
 from passes.fusion.groups import Groups
 from passes.fusion.merging import fused
-from passes.fusion.preparation import without_marks
 from passes.memory import Planner
 from passes.pipelines import pipeline
+from passes.preparation.marks import without_marks
 from passes.residuals import Residuals
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.analysis.plan_report import stored_buffers

@@ -11,7 +11,6 @@ from __future__ import annotations
 from math import prod
 from typing import Final
 
-from passes.fusion.filter_parts import is_fed
 from passes.fusion.groups import ScratchBuffer
 from passes.layout import collapse
 from passes.lowering.operands import VECTOR, LoweredStep
@@ -19,6 +18,7 @@ from passes.lowering.windows.filters import WindowFilters
 from passes.lowering.windows.places import AxisPlace, along, reading_place
 from passes.lowering.windows.products import WindowProducts
 from passes.lowering.windows.strips import STRIP
+from passes.preparation.filter_parts import is_fed
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access
 from staticgrad.ir.forms import WindowProduct

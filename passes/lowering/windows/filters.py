@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from math import prod
 from typing import Final
 
-from passes.fusion.filter_parts import even_part
 from passes.fusion.groups import ScratchBuffer
 from passes.layout import collapse
 from passes.lowering.operands import VECTOR, LoweredStep
 from passes.lowering.windows.places import AxisPlace, along, ends
 from passes.lowering.windows.products import WindowProducts, name_of
+from passes.preparation.filter_parts import even_part
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access
 from staticgrad.ir.kernels.stages import (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from passes.fusion.filter_parts import is_fed
 from passes.fusion.groups import Group, Groups
 from passes.lowering.operands import LoweredStep
 from passes.lowering.windows.channels import WindowChannels, is_by_channels
@@ -17,6 +16,7 @@ from passes.lowering.windows.products import WindowProducts
 from passes.lowering.windows.strips import WindowStrips
 from passes.lowering.windows.tile_filters import WindowTileFilters
 from passes.lowering.windows.tiles import WindowTiles
+from passes.preparation.filter_parts import is_fed
 from staticgrad.ir.forms import WindowProduct
 
 

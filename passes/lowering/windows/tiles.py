@@ -2,7 +2,7 @@
 
 A tile of results needs four by four elements of the image. These are combined by additions
 (``IMAGE``), then there are sixteen products over the channels with the combined filters
-(``passes/fusion/tiles.py``), one for each combination, and sums of those are the results
+(``passes/preparation/tiles.py``), one for each combination, and sums of those are the results
 (``RESULT``). An iteration takes a strip of an image, or several images, of which all that passes
 between stages stays in the second cache. Of the strip even and odd rows are copied apart, border
 and all; columns are told apart in registers.

@@ -11,8 +11,7 @@ from functools import cached_property
 from typing import Final, cast
 
 from passes.dce import DeadNodes
-from passes.fusion.narrow_factors import narrowest
-from passes.fusion.preparation import wide
+from passes.preparation.storage import narrowest, wide
 from staticgrad.building import within
 from staticgrad.ir.graph import Graph, Node, Symbolic
 from staticgrad.ir.value import Value

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from passes.fusion.narrow_factors import narrowest
+from passes.preparation.storage import narrowest
 from staticgrad.building import within
 from staticgrad.ir.graph import Graph, Node, Symbolic
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from passes.fusion.filter_parts import in_parts, parts_in_tiles
+from passes.preparation.filter_parts import in_parts, parts_in_tiles
 from staticgrad.building import within
 from staticgrad.ir.forms import WindowAxis, WindowProduct
 from staticgrad.ir.functional import functions

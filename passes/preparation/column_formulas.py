@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from passes.cost import instructions
 from passes.dce import DeadNodes
-from passes.fusion.cost import instructions
 from staticgrad.analysis.users import ValueKey, users_of
 from staticgrad.ir.forms import Pointwise, Reduce, View
 from staticgrad.ir.graph import Graph, Node, Symbolic

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, cast
 
-from passes.fusion.invariants import Arrangement, with_arranged
+from passes.preparation.invariants import Arrangement, with_arranged
 from staticgrad.ir.graph import Graph, Node, Symbolic
 from staticgrad.ir.kernels.product_iterations import STREAMED
 from staticgrad.ir.kernels.stages import panel_columns

@@ -1,0 +1,1 @@
+"""What a graph becomes just before its nodes are grouped: Graph -> Graph, for kernels alone."""
