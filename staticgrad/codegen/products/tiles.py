@@ -19,7 +19,8 @@ from staticgrad.records import dataclass
 
 #: Heights of tiles by their vectors, the highest first: accumulators are what the registers hold,
 #: less those of the factors. A vector of 512 bits may be two registers.
-WIDE: Final = {2: (14, 8, 4), 1: (14, 8)}
+#: Fewer rows than the highest tile has are taken in lower ones.
+WIDE: Final = {2: (14, 8, 4), 1: (8,)}
 NARROW: Final = {1: (6, 4, 2)}
 #: The same of placed rows, which are taps of filters: often three by three.
 PLACED: Final = {2: (14, 9, 4), 1: (14, 9)}
@@ -34,6 +35,9 @@ FAR: Final = 512
 #: Steps of k after which one more row of results is brought near: those of all rows of a tile are
 #: asked for in 112 steps, where their memory is not late, and no faster than it comes.
 OWN: Final = 8
+#: Rows of the highest tile that are read from one address: the others are distances that registers
+#: hold. An address for each row would take more registers than there are.
+BASED: Final = 5
 #: How rows of the first factor lie that are not placed.
 STRIDES: Final = ("row", "inner")
 
@@ -66,6 +70,11 @@ class Tiles:
     def highest(self) -> int:
         """Rows of the highest tile."""
         return max(max(heights) for heights in self.heights.values())
+
+    @property
+    def size(self) -> int:
+        """Bytes of an element."""
+        return int(self.element[1:]) // 8
 
     @property
     def zero(self) -> str:
@@ -109,23 +118,14 @@ class Tiles:
     def function(self, unit: Unit, vectors: int) -> str:
         """The name of the function for panels of so many vectors, or fewer; written on first use.
 
-        It computes the least tile that covers ``last`` and the rows before it.
+        It computes the rows up to the ``last``.
         """
         kind = f"{'_placed' if self.placed else ''}{'_looked' if self.looked else ''}"
         name = f"shared_tiles{vectors}_{self.element}{kind}"
         if name not in unit.helpers:
             out = Lines(1)
-            for r in range(self.highest):
-                if self.placed:
-                    out.add(f"a{r} = at + places[top + ({r} if last > {r} else last)]")
-                else:
-                    out.add(f"a{r} = a{r - 1} + (row if last >= {r} else 0)" if r else "a0 = at")
-            for v in sorted((v for v in self.heights if v <= vectors), reverse=True):
-                if v < vectors:
-                    out.add("else:")
-                elif v > 1:
-                    out.add(f"if wide > {self.lanes}:")
-                self._write_heights(out, v, int(vectors > 1))
+            write = self._write_covering if self.placed or self.looked else self._write_exact
+            write(out, [v for v in self.heights if v <= vectors])
             head = f"def {name}({', '.join(self.arguments)}):"
             unit.helpers[name] = "\n".join([head, *out.lines])
         return name
@@ -143,32 +143,95 @@ class Tiles:
             out.add(f"if rows % {EVEN_TILE} == 0 and rows <= {MOST_EVEN}:")
             out.add(f"    rows = {EVEN_TILE}")
 
-    def _write_heights(self, out: Lines, vectors: int, deeper: int) -> None:
-        heights, shift = self.heights[vectors], "    " * deeper
+    def _write_exact(self, out: Lines, widths: Sequence[int]) -> None:
+        """The highest tile where all of its rows are there, else lower ones, some rows at a time.
+
+        Those past the last row are that one again, also in the results.
+        """
+        most, rest = max(widths), Lines()
+        lower = {v: [h for h in self.heights[v] if h < self.highest] for v in widths}
+        out.add(f"if last >= {self.highest - 1}{f' and wide > {self.lanes}' * (most > 1)}:")
+        out.extend(self._whole_tile(most), 1)
+        out.add("else:")
+        step = lower[most][0]
+        out.add(f"    for top in range(0, last + 1, {step}):")
+        rest.add("left = last - top")
+        rest.add("a0 = at + top * row")
+        rest.add("to0 = to + top * width")
+        for r in range(1, step):
+            rest.add(f"a{r} = a{r - 1} + (row if left >= {r} else 0)")
+            rest.add(f"to{r} = to{r - 1} + (width if left >= {r} else 0)")
+        for v in widths:
+            if most > 1:
+                rest.add(f"if wide > {self.lanes}:" if v > 1 else "else:")
+            self._write_heights(rest, lower[v], v, "left", int(most > 1))
+        out.extend(rest, 2)
+
+    def _write_covering(self, out: Lines, widths: Sequence[int]) -> None:
+        """The least tile that covers all rows: past the last one it reads that again."""
+        for r in range(self.highest):
+            if self.placed:
+                out.add(f"a{r} = at + places[top + ({r} if last > {r} else last)]")
+            else:
+                out.add(f"a{r} = a{r - 1} + (row if last >= {r} else 0)" if r else "a0 = at")
+        for v in widths:
+            if max(widths) > 1:
+                out.add(f"if wide > {self.lanes}:" if v > 1 else "else:")
+            self._write_heights(out, self.heights[v], v, "last", int(max(widths) > 1))
+
+    def _write_heights(
+        self, out: Lines, heights: Sequence[int], vectors: int, last: str, deeper: int
+    ) -> None:
+        """The least of these tiles that covers the row ``last``."""
+        shift = "    " * deeper
         for height, under in zip(heights, (*heights[1:], 0), strict=True):
             word = "if" if height == heights[0] else "elif"
-            out.add(f"{shift}{f'{word} last >= {under}:' if under else 'else:'}")
-            out.extend(self._tile(height, vectors), deeper + 1)
+            test = f"{word} {last} >= {under}:" if under else "else:"
+            if len(heights) > 1:
+                out.add(shift + test)
+            out.extend(self._tile(height, vectors), deeper + (len(heights) > 1))
 
-    def _tile(self, height: int, vectors: int) -> Lines:
-        out, known = Lines(), Lines()
-        out.add("if fresh == 1:")
-        for r, v in product(range(height), range(vectors)):
-            out.add(f"    c{r}_{v} = {self.zero}")
-        out.add("else:")
-        self._write_cells(known, height, vectors, "{cell} = load{lanes}(c, {place})")
-        out.extend(known, 1)
-        highest = self.wide and height == self.highest and vectors == max(self.heights)
-        self._write_steps(out, self._step(height, vectors), vectors if highest else 0)
-        self._write_cells(out, height, vectors, "store{lanes}(c, {place}, {cell})")
+    def _whole_tile(self, vectors: int) -> Lines:
+        """The highest tile, whose rows are all there, by few addresses."""
+        out, height = Lines(), self.highest
+        out.add(f"base0 = address(a) + {self.size} * at")
+        for base in range(BASED, height, BASED):
+            out.add(f"base{base} = base{base - BASED} + {BASED * self.size} * row")
+        for r in range(2, BASED):
+            out.add(f"row{r} = {r} * row")
+        out.add(f"further = {self.size} * inner")
+        step = self._step(height, vectors, based=True)
+        rows = ["to", *("row_at + width" for _ in range(1, height))]
+        self._write_tile(out, step, rows, vectors, own=self.wide)
         return out
 
-    def _write_cells(self, out: Lines, height: int, vectors: int, line: str) -> None:
+    def _tile(self, height: int, vectors: int) -> Lines:
+        """A lower tile, or one that reads by words."""
+        out = Lines()
+        rows = ["to", *("row_at + width" for _ in range(1, height))]
+        if not (self.placed or self.looked):
+            rows = [f"to{r}" for r in range(height)]
+        self._write_tile(out, self._step(height, vectors), rows, vectors)
+        return out
+
+    def _write_tile(
+        self, out: Lines, step: Lines, rows: Sequence[str], vectors: int, own: bool = False
+    ) -> None:
+        """All steps of k of a tile, whose rows of results begin so."""
+        known = Lines()
+        out.add("if fresh == 1:")
+        for r, v in product(range(len(rows)), range(vectors)):
+            out.add(f"    c{r}_{v} = {self.zero}")
+        out.add("else:")
+        self._write_cells(known, rows, vectors, "{cell} = load{lanes}(c, {place})")
+        out.extend(known, 1)
+        self._write_steps(out, step, vectors if own else 0)
+        self._write_cells(out, rows, vectors, "store{lanes}(c, {place}, {cell})")
+
+    def _write_cells(self, out: Lines, rows: Sequence[str], vectors: int, line: str) -> None:
         """``line`` for every vector of every row of the results, and where it lies."""
-        out.add("row_at = to")
-        for r in range(height):
-            if r:
-                out.add("row_at = row_at + width")
+        for r, start in enumerate(rows):
+            out.add(f"row_at = {start}")
             for v in range(vectors):
                 place = total("row_at", str(v * self.lanes))
                 out.add(line.format(cell=f"c{r}_{v}", lanes=self.lanes, place=place))
@@ -189,6 +252,9 @@ class Tiles:
             out.add("for k in range(0, depth):")
             out.extend(step, 1)
             return
+        out.add(f"b_at = address(b) + {self.size} * down")
+        out.add(f"b_step = {self.size} * step")
+        out.add(f"line_step = {self.size} * hop")
         out.add("start = ahead")
         if own:
             out.add("cell = mine")
@@ -196,10 +262,10 @@ class Tiles:
         out.add(f"    stop = first + {self.lanes}")
         out.add("    if stop > depth:")
         out.add("        stop = depth")
-        out.add("    line = start")
+        out.add(f"    line = address(near) + {self.size} * start")
         out.add("    for k in range(first, stop):")
-        out.add("        prefetch(near, line)")
-        out.add("        line = line + hop")
+        out.add(f"        prefetch(ptr_{self.element}(line), 0)")
+        out.add("        line = line + line_step")
         out.extend(step, 2)
         out.add("    start = start + leap")
         for _ in range(self.lanes // OWN if own else 0):
@@ -234,21 +300,36 @@ class Tiles:
         out.add("        here = runs[number]")
         out.add("        left = run")
 
-    def _step(self, height: int, vectors: int) -> Lines:
-        """The products of one k, added; then where the next one reads."""
-        step = Lines()
+    def _step(self, height: int, vectors: int, based: bool = False) -> Lines:
+        """The products of one k, added; then where the next one reads.
+
+        ``based``: rows lie at so many distances from a few addresses.
+        """
+        step, plain = Lines(), not (self.placed or self.looked)
         if self.looked:
             step.add("moved = reads[lead]")
         for v in range(vectors):
             place = total("down", "moved" if self.looked else "0", str(v * self.lanes))
-            step.add(f"b{v} = load{self.lanes}(b, {place})")
+            b = f"ptr_{self.element}(b_at), {v * self.lanes}" if plain else f"b, {place}"
+            step.add(f"b{v} = load{self.lanes}({b})")
+        distances = "0", "row", *(f"row{r}" for r in range(2, BASED))
         for r in range(height):
-            step.add(f"x = splat{self.lanes}(load1(a, a{r} + here))")
+            a = f"a, a{r} + here"
+            if based:
+                a = f"ptr_{self.element}(base{r // BASED * BASED}), {distances[r % BASED]}"
+            step.add(f"x = splat{self.lanes}(load1({a}))")
             for v in range(vectors):
                 cell = f"c{r}_{v}"
                 step.add(f"{cell} = {self.added('x', f'b{v}', cell)}")
-        step.add("here = here + inner")
-        step.add("lead = lead + 1" if self.looked else "down = down + step")
+        if based:
+            for base in range(0, height, BASED):
+                step.add(f"base{base} = base{base} + further")
+        else:
+            step.add("here = here + inner")
+        if plain:
+            step.add("b_at = b_at + b_step")
+        else:
+            step.add("lead = lead + 1" if self.looked else "down = down + step")
         return step
 
     def added(self, x: str, y: str, to: str) -> str:
