@@ -59,7 +59,8 @@ class Head(NamedTuple):
     The rest is the driver's, in the caller's block: where ``measures`` is not 0, it counts ``runs``
     of the table, and keeps the nanoseconds that they take ``shared`` and ``alone``, how the present
     one runs (``mode``, 1: alone), what it has ``spent`` so far, which way it ``prefers``, which
-    ``turn`` of a trial and the ``rest`` after it this one is, and how many runs that rest has.
+    ``turn`` of a trial and the ``rest`` after it this one is, how many runs that rest has, and by
+    how much others have ``helped``: above 0 where they ran a quarter of what is theirs.
     """
 
     table: int
@@ -75,6 +76,7 @@ class Head(NamedTuple):
     prefers: int = 0
     turn: int = 0
     rest: int = 0
+    helped: int = 0
     fuel: int = ENDLESS
     resume: int = 0
     control: int = 0

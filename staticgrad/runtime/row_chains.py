@@ -23,9 +23,10 @@ from staticgrad.ir.kernels.stages import LANES, Gemm
 from staticgrad.ir.plan import Plan
 from staticgrad.records import NamedTuple
 from staticgrad.runtime.row_ranges import LONGEST, RowRange, call_of, ranges_of, row_loop
-from staticgrad.runtime.sections import LEAST_AWAKE
 from staticgrad.runtime.shares import rows_of
 
+#: Predicted seconds of a chain, at least.
+LEAST_SECONDS: Final = 15e-6
 #: Products of a chain, at least: of a single one, nothing is found again.
 FEWEST: Final = 2
 #: Rows of a part, at least, where a worker has several: who is faster takes more of them.
@@ -72,7 +73,7 @@ def chains(plan: Plan) -> dict[int, Chain]:
             span = [link for link in links[first:behind] if link]
             near = sum(sizes[name] for name in {link.factor for link in span if link.factor})
             seconds = sum(link.seconds for link in span)
-            pays = seconds >= LEAST_AWAKE and (near <= CACHE or ranges[0].behind >= MANY)
+            pays = seconds >= LEAST_SECONDS and (near <= CACHE or ranges[0].behind >= MANY)
             if _products(span) >= FEWEST and pays:
                 found[first] = Chain(first, behind, ranges, seconds)
             first = max(behind, first + 1)

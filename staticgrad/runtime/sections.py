@@ -25,9 +25,9 @@ LEAST_SECTION: Final = 3e-6
 LEAST_GROUP: Final = 1e-6
 #: Groups of a row for each worker, at most: who is late loses a part of one.
 MOST_GROUPS: Final = 16
-#: Predicted seconds that are worth waking workers which sleep. That takes some fifty microseconds,
-#: but who calls again soon finds them awake, and runs take two to three times what is predicted.
-LEAST_AWAKE: Final = 15e-6
+#: Predicted seconds that are worth waking workers which sleep, at once: that takes some fifty
+#: microseconds. In sections that follow each other within ``SPIN`` they are awake all the time.
+LEAST_AWAKE: Final = 45e-6
 
 
 class PlannedRow(NamedTuple):

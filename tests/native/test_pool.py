@@ -211,10 +211,15 @@ def test_workers_sleep_and_wake() -> None:
         idle = Counted(pool, 2, [64], 1, wakes=False)
         _until(lambda: pool.get("asleep") == 1)
         woken = pool.get("wake")
-        idle.run(native.driver(), 5)
+        for _ in range(5):
+            pool.set("latest", 0)
+            idle.run(native.driver())
         assert pool.get("wake") == woken  # nobody was woken for what is not worth it
+        pool.set("spin", 2**62)
+        idle.run(native.driver())
+        assert pool.get("wake") == woken + 1  # but where the one before began so long ago
         counted.check(21)
-        idle.check(5)
+        idle.check(6)
 
 
 def _until(holds: object) -> None:

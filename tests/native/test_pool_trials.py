@@ -19,6 +19,7 @@ from tests.native.pool_points import Counted, pool_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the pool sleeps by futex")
 
+_HELPED = native.Head._fields.index("helped")
 #: ``clock_gettime``.
 _CLOCK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.POINTER(ctypes.c_int64))
 
@@ -46,8 +47,15 @@ def test_what_takes_longer_shared_runs_alone() -> None:
         counted.check(4 + 8 + pool_code.LEAST_REST - 1 + 12)
 
 
-def ways(costs: Callable[[int], tuple[int, int]], runs: int) -> list[int]:
-    """How each run went, 1 alone, by a clock that says what shared and alone runs take."""
+def ways(
+    costs: Callable[[int], tuple[int, int]],
+    runs: int,
+    helped: Callable[[int], bool] = lambda run: True,
+) -> list[int]:
+    """How each run went, 1 alone, by a clock that says what shared and alone runs take.
+
+    Of shared ones the worker is said to have had its part, or nothing where it has not ``helped``.
+    """
     began, looks = [0], [0]
 
     def clock(number: int, words: Any) -> int:
@@ -57,6 +65,7 @@ def ways(costs: Callable[[int], tuple[int, int]], runs: int) -> list[int]:
             head = native.Head(*counted.blocks[0, : native.HEAD_WORDS].tolist())
             now = began[0] + (costs(len(found))[head.mode] if looks[0] else 0)
             looks[0] += 1
+            counted.blocks[0, _HELPED] = 1 if helped(len(found)) else -1
         words[0], words[1] = divmod(now, 10**9)
         return 0
 
@@ -86,13 +95,34 @@ def test_trials_become_rare_where_they_say_the_same(alone: int) -> None:
     """Of runs that take long they do not: the other processor may be free since then."""
     found = ways(lambda run: (alone * 3 // 2, alone), 2000)
     shared = [run for run, alone in enumerate(found) if not alone]
-    trials = [b for a, b in itertools.pairwise(shared[6:]) if b - a > 4]
+    trials = [b for a, b in itertools.pairwise(shared[6:]) if b - a > 2]
     gaps = np.diff(trials).tolist()
     rests = pool_code.LEAST_REST
     most = max(rests, min(pool_code.MOST_REST, pool_code.LONGEST_REST // alone))
-    assert gaps == [12 + min(rests * 2**n, most) for n in range(1, 1 + len(gaps))]
-    assert gaps[-1] == 12 + most
+    assert gaps == [6 + min(rests * 2**n, most) for n in range(1, 1 + len(gaps))]
+    assert gaps[-1] == 6 + most
     assert len(gaps) > 4
+
+
+def test_runs_that_nobody_helped_are_no_reason_to_share() -> None:
+    """A worker that is woken without a processor: what the caller then runs alone takes little
+    more than without it; with it, as long again."""
+
+    def costs(run: int) -> tuple[int, int]:
+        return (1050 if slept(run) else 2000), 1000
+
+    def slept(run: int) -> bool:
+        return run > 40 and run % 100 < 98
+
+    found = ways(costs, 2000, lambda run: not slept(run))
+    shared = [run for run, alone in enumerate(found) if not alone]
+    assert len(shared) < 80, "shared for a whole rest"
+
+
+def test_a_program_that_nobody_has_helped_is_tried_again_soon() -> None:
+    found = ways(lambda run: (500 if run >= 30 else 1050, 1000), 400, lambda run: run >= 30)
+    assert not any(found[45:]), "what others would have taken half of ran alone"
+    assert sum(found[:45]) <= 12
 
 
 def test_what_is_faster_shared_is_seldom_tried_alone() -> None:
@@ -157,6 +187,7 @@ def test_a_run_of_several_calls_is_measured_as_one() -> None:
     with pool_of(2) as pool:
         counted = Counted(pool, 2, [4, 4, 4], 1, measures=1)
         for first, last in ((0, 1), (1, 3), (0, 1), (1, 3), (0, 3)):
+            counted.blocks[0, _HELPED] = 1000
             native.driver()(counted.blocks.ctypes.data, first, last)
         head = native.Head(*counted.blocks[0, : native.HEAD_WORDS].tolist())
         assert (head.runs, head.mode, head.prefers, head.alone) == (3, 0, 0, 0)

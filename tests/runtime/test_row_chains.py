@@ -13,8 +13,7 @@ import staticgrad as sg
 from staticgrad import native
 from staticgrad.analysis.barriers import ByteRange, StepBytes
 from staticgrad.runtime import row_chains
-from staticgrad.runtime.row_chains import RowsApart, chains
-from staticgrad.runtime.sections import LEAST_AWAKE
+from staticgrad.runtime.row_chains import LEAST_SECONDS, RowsApart, chains
 from tests.diagonals import diagonals
 from tests.runtime.several_workers import ChainedClaims, check_equal_bytes, with_workers
 
@@ -25,7 +24,7 @@ WIDE = 64
 def short_chains() -> Iterator[None]:
     """Chains that take no time are run through, too."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(row_chains, "LEAST_AWAKE", 0.0)
+        patch.setattr(row_chains, "LEAST_SECONDS", 0.0)
         yield
 
 
@@ -158,7 +157,7 @@ def test_few_rows_and_single_products_stay_together() -> None:
 
 
 def test_chains_of_no_time_stay_with_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(row_chains, "LEAST_AWAKE", LEAST_AWAKE)
+    monkeypatch.setattr(row_chains, "LEAST_SECONDS", LEAST_SECONDS)
     few, many = network([dense] * 2), network([dense] * 40)
     assert run_through(sg.compile(few, threads=1), feeds(few, 24), 2) == []
     assert run_through(sg.compile(many, threads=1), feeds(many, 48), 2) == [2]

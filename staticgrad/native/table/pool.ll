@@ -456,7 +456,16 @@ parts:
   %is.first = icmp eq i64 %part.next, 0
   br i1 %is.first, label %opened.all, label %parts
 opened.all:
-  %wakes = and i64 %flags, <WAKES>
+  %latest.at = getelementptr i8, ptr %pool, i64 <latest>
+  %latest = load i64, ptr %latest.at, align 8
+  store i64 %begun, ptr %latest.at, align 8
+  %since = sub i64 %begun, %latest
+  %spin.at = getelementptr i8, ptr %pool, i64 <spin>
+  %spin = load i64, ptr %spin.at, align 8
+  %is.again = icmp ult i64 %since, %spin
+  %again = zext i1 %is.again to i64
+  %is.worth = and i64 %flags, <WAKES>
+  %wakes = or i64 %is.worth, %again
   %asleep.at = getelementptr i8, ptr %pool, i64 <asleep>
   %asleep = load atomic i64, ptr %asleep.at seq_cst, align 64
   %sleeping = and i64 %wakes, %asleep
@@ -475,6 +484,15 @@ share:
   %balance = load i64, ptr %balance.at, align 8
   %ran = call i64 @sg_work(ptr %pool, i64 0)
   %theirs = sub i64 %groups, %ran
+  %others.even = sub i64 %block.workers, 1
+  %even = mul i64 %groups, %others.even
+  %theirs.all = mul i64 %theirs, %block.workers
+  %theirs.4 = shl i64 %theirs.all, 2
+  %over.a.quarter = sub i64 %theirs.4, %even
+  %helped.at = getelementptr i64, ptr %block, i64 <head helped>
+  %helped.before = load i64, ptr %helped.at, align 8
+  %helped.all = add i64 %helped.before, %over.a.quarter
+  store i64 %helped.all, ptr %helped.at, align 8
   br label %look
 look:
   %looked = phi i64 [ 0, %share ], [ %looked.next, %rest ]
@@ -591,8 +609,9 @@ entry:
 ; Whether the caller shall run its rows alone: 1 or 0. A run begins with the first row of the table;
 ; then what the run before took is noted, and decided how this one is to run. A trial is twelve runs:
 ; four go the preferred way, four the other and four the preferred one; of each four the least of the
-; last three counts. It ends where the first two or three runs alone take a quarter more than shared
-; ones. After it come `rest` runs of the preferred way.
+; last three counts. It ends where the first two or three the other way take a quarter more. After it
+; come `rest` runs of the preferred way. A shared run of which others ran no more than a quarter of
+; what is theirs does not say that sharing is fast.
 define internal i64 @sg_choose(ptr %block, ptr %begin) #0 {
 entry:
   %count.at = getelementptr i64, ptr %block, i64 <head runs>
@@ -603,6 +622,7 @@ entry:
   %prefers.at = getelementptr i64, ptr %block, i64 <head prefers>
   %turn.at = getelementptr i64, ptr %block, i64 <head turn>
   %rest.at = getelementptr i64, ptr %block, i64 <head rest>
+  %helped.at = getelementptr i64, ptr %block, i64 <head helped>
   %table = load ptr, ptr %block, align 8
   %count = load i64, ptr %count.at, align 8
   %mode = load i64, ptr %mode.at, align 8
@@ -631,9 +651,21 @@ start:
   %least = select i1 %is.less, i64 %spent, i64 %old
   %later = select i1 %is.tried, i64 %least, i64 %mean
   %trying = select i1 %is.second, i64 %spent, i64 %later
-  %noted = select i1 %is.cold, i64 %spent, i64 %trying
+  %measured = select i1 %is.cold, i64 %spent, i64 %trying
+  %helped = load i64, ptr %helped.at, align 8
+  %is.helped = icmp sgt i64 %helped, 0
+  %alone.old = load i64, ptr %alone.at, align 8
+  %spent.4 = mul i64 %spent, 4
+  %alone.5 = mul i64 %alone.old, 5
+  %is.slow.1 = icmp ugt i64 %spent.4, %alone.5
+  %is.tested = icmp ne i64 %alone.old, 0
+  %is.slow = and i1 %is.slow.1, %is.tested
+  %says.1 = or i1 %is.alone, %is.helped
+  %says = or i1 %says.1, %is.slow
+  %noted = select i1 %says, i64 %measured, i64 %old
   store i64 %noted, ptr %noted.at, align 8
   store i64 0, ptr %spent.at, align 8
+  store i64 0, ptr %helped.at, align 8
   %count.next = add i64 %count, 1
   store i64 %count.next, ptr %count.at, align 8
   %turn.next = add i64 %turn.old, 1
@@ -643,14 +675,17 @@ start:
   %is.after = icmp ugt i64 %turn.next, 12
   %is.rested = and i1 %is.rested.1, %is.after
   %turn.full = select i1 %is.rested, i64 0, i64 %turn.next
-  %tries.alone = sub i64 %turn.old, 5
-  %is.trying = icmp ule i64 %tries.alone, 1
-  %is.alone.trying = and i1 %is.trying, %is.alone
-  %shared.so.far = load i64, ptr %shared.at, align 8
+  %tries = sub i64 %turn.old, 5
+  %is.trying.1 = icmp ule i64 %tries, 1
+  %is.trying = and i1 %is.trying.1, %says
+  %best.at = select i1 %is.alone, ptr %shared.at, ptr %alone.at
+  %best = load i64, ptr %best.at, align 8
   %least.4 = mul i64 %least, 4
-  %shared.5 = mul i64 %shared.so.far, 5
-  %is.worse = icmp ugt i64 %least.4, %shared.5
-  %is.clear = and i1 %is.alone.trying, %is.worse
+  %best.5 = mul i64 %best, 5
+  %is.worse.1 = icmp ugt i64 %least.4, %best.5
+  %is.compared = icmp ne i64 %best, 0
+  %is.worse = and i1 %is.worse.1, %is.compared
+  %is.clear = and i1 %is.trying, %is.worse
   %turn = select i1 %is.clear, i64 12, i64 %turn.full
   store i64 %turn, ptr %turn.at, align 8
   %is.decided = icmp eq i64 %turn, 12
@@ -673,7 +708,9 @@ decide:
   %rest.most = call i64 @llvm.umax.i64(i64 %rest.short, i64 <LEAST_REST>)
   %rest.grown = call i64 @llvm.umin.i64(i64 %rest.twice, i64 %rest.most)
   %rest.alone = select i1 %is.again, i64 %rest.grown, i64 <LEAST_REST>
-  %rest.next = select i1 %is.better, i64 %rest.alone, i64 <SHARED_REST>
+  %is.unhelped = icmp eq i64 %shared.now, 0
+  %rest.shared = select i1 %is.unhelped, i64 <LEAST_REST>, i64 <SHARED_REST>
+  %rest.next = select i1 %is.better, i64 %rest.alone, i64 %rest.shared
   store i64 %rest.next, ptr %rest.at, align 8
   store i64 %preferred, ptr %prefers.at, align 8
   br label %go
@@ -683,8 +720,8 @@ go:
   %group = and i64 %turn, 508
   %is.turn = icmp eq i64 %group, 4
   %is.short = icmp ult i64 %shared, <SHORT>
-  %tries = and i1 %is.turn, %is.short
-  %other = zext i1 %tries to i64
+  %differs = and i1 %is.turn, %is.short
+  %other = zext i1 %differs to i64
   %mode.next = xor i64 %prefers, %other
   store i64 %mode.next, ptr %mode.at, align 8
   ret i64 %mode.next

@@ -17,10 +17,11 @@ groups take other times. So
 - what a worker reads of a section, it reads after a claim, while the section cannot end.
 
 Workers look for a ticket for ``SPIN`` nanoseconds after the last group that they ran, then sleep
-until a section that is worth it wakes them. Where the caller has waited for a group and its worker
-had no processor for half of that time, by the clocks of the workers' threads, or where it has
-waited longer than for the rest of a section of many groups, a worker has stalled, and the wait is
-lost. What sharing has gained in the sections before pays for it: the time that the caller has
+until a section wakes them that is worth it, or one that began within ``SPIN`` of the one before:
+who calls so often finds them awake from then on. Where the caller has waited for a group and its
+worker had no processor for half of that time, by the clocks of the workers' threads, or where it
+has waited longer than for the rest of a section of many groups, a worker has stalled, and the wait
+is lost. What sharing has gained in the sections before pays for it: the time that the caller has
 worked, less another wait, as often as the others ran groups for one of its own. One part of
 ``TOLERANCE`` of that is kept as a *balance*, which begins with ``FIRST_BALANCE``. Only where it
 falls below 0 are the next sections the caller's alone, for a *penalty*, which doubles each time
@@ -33,12 +34,14 @@ Where processors are slow at handing over, as when they share no cache, a short 
 longer on several than on one. So the driver keeps what a run of a table takes alone and shared
 (``Head``), and does what takes less; now and then it tries the other way four times, and then the
 preferred one four times, so that no cold run of a program that begins, or whose workers slept,
-stands against warm ones; where the first two alone take clearly more than shared ones, these are
-enough. A trial in which another program's threads had a worker's processor says alone, for no
-reason that lasts: so those that do are repeated after ``LEAST_REST`` runs, and where they say so
-again, after twice as many, up to ``MOST_REST``, or what takes ``LONGEST_REST`` nanoseconds. After
-the others, ``SHARED_REST`` runs are shared. Runs of more than ``SHORT`` nanoseconds are shared
-always.
+stands against warm ones; where the first two take clearly more than the preferred way, these are
+enough. A shared run that nobody helped, because its worker was woken and had no processor yet,
+takes about what one alone takes: that is no reason to share the next 500, which may take twice as
+long, where a program's weights are in one processor's cache and each run changes all of them. A
+trial in which another program's threads had a worker's processor says alone, for no reason that
+lasts: so those that do are repeated after ``LEAST_REST`` runs, and where they say so again, after
+twice as many, up to ``MOST_REST``, or what takes ``LONGEST_REST`` nanoseconds. After the others,
+``SHARED_REST`` runs are shared. Runs of more than ``SHORT`` nanoseconds are shared always.
 
 A system may wake a worker on its caller's processor, where both then take turns, and again each
 time, since that is where it slept. So a worker that wakes there moves to another one, once: where
@@ -71,6 +74,7 @@ PLACES: Final = {
     "groups": 56,
     "ahead": 64,  # how often what is left behind one group is halved: so much a claim leaves
     "processor": 72,  # the number of the caller's
+    "latest": 80,  # when the latest section began
     # what is counted
     "finished": 128,
     "taken": 256,  # 1 while a caller has the pool
