@@ -207,10 +207,10 @@ class UnfoldWindows(_Reduced, LinearOp, name="unfold"):
 
 
 class WindowMax(_Reduced, name="window_max"):
-    """The largest element of each window: NaN wins; the border never does.
+    """The first of the largest elements of each window: NaN wins; the border never does.
 
-    The first of the largest has the cotangent. A window without elements of the image gives what
-    loses against everything.
+    The cotangent goes to that element. A window without elements of the image gives what loses
+    against everything.
     """
 
     kind = "max"
@@ -240,13 +240,9 @@ class WindowMax(_Reduced, name="window_max"):
         return self.other(WindowTake, self.extents)(tangents[0], self.place(x))
 
 
-def _larger(a: Array, b: Array) -> Array:
-    """The larger: NaN wins, +0 is above -0."""
-    found = np.asarray(np.maximum(a, b))
-    if a.dtype.kind != "f":
-        return found
-    both = (a == 0) & (b == 0)
-    return np.asarray(np.where(both, np.where(np.signbit(a), b, a), found))
+def _larger(first: Array, other: Array) -> Array:
+    """The other one where it is larger, or the first NaN."""
+    return np.asarray(np.where(~(other <= first) & (first == first), other, first))
 
 
 class WindowPlace(_Reduced, name="window_place"):

@@ -111,3 +111,22 @@ def test_windows_of_tiles() -> None:
         assert same_bytes(found, np.asarray(sg.compile(graph, **way).run(feeds)["y"]))
     wanted = sg.evaluate(graph, feeds)["y"]
     np.testing.assert_allclose(found, wanted, rtol=near, atol=near * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_the_first_of_equal_elements_is_taken_with_its_sign(beside: bool) -> None:
+    """Zeros of both signs, and NaN: what is taken stands at the place that has the cotangent."""
+    low, high, nan = -0.0, 0.0, np.nan
+    row = [low, high, high, low, -1.0, low, nan, 2.0, 2.0, nan, nan, nan, -np.inf, -np.inf]
+    array = np.repeat(np.array(row, "float32"), 3).reshape(7, 2, 3).swapaxes(1, 2)[None].copy()
+    x = sg.input("x", ("n", *array.shape[1:]))
+    y = sg.nn.max_pool(x + low, (1, 2))
+    outputs = {"y": y, **({"d": sg.grad(y.sum(), x)} if beside else {})}
+    found = sg.compile(sg.Graph(outputs), threads=1).run({"x": array})
+    first = [row[2 * n + (n in (2, 4))] for n in range(7)]
+    wanted = np.repeat(np.array(first, "float32"), 3).reshape(1, 7, 3, 1)
+    assert same_bytes(found["y"], wanted)
+    assert same_bytes(sg.evaluate(sg.Graph({"y": y}), {"x": array})["y"], wanted)
+    if beside:
+        places = np.flatnonzero(found["d"][0, :, 0].reshape(14))
+        assert places.tolist() == [0, 2, 5, 6, 9, 10, 12]

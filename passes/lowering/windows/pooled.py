@@ -15,7 +15,7 @@ from passes.fusion.groups import Group, Groups, Home, Key
 from passes.lowering.operands import VECTOR, LoweredStep
 from passes.lowering.windows.places import AxisPlace, WindowLowering, along, ends
 from passes.lowering.windows.strips import RESULT, WindowStrips
-from passes.lowering.windows.taps import largest_of, place_beside_largest, place_of, sum_of
+from passes.lowering.windows.taps import largest_of, place_of, sum_of
 from passes.lowering.windows.tile_cuts import RESULTS
 from passes.lowering.windows.tiles import TILES, WindowTiles
 from staticgrad.ir import expr as ex
@@ -68,11 +68,6 @@ class _Pooled(WindowLowering):
         """
         pools = [node for node in self.pools.nodes if isinstance(node.form, WindowReduce)]
         read = [self.groups.source(node.args[0]) for node in pools]
-        largest = {
-            self.groups.source(node.args[0]).base
-            for node in pools
-            if isinstance(node.form, WindowReduce) and node.form.kind == "max"
-        }
         found: dict[Key, list[Expr]] = {source.base: [] for source in read}
         stores: list[Store] = []
         for tap in taps:
@@ -85,10 +80,7 @@ class _Pooled(WindowLowering):
         for node in self.pools.nodes:
             if isinstance(node.form, WindowReduce):
                 dtype, base = node.types[0].dtype, self.groups.source(node.args[0]).base
-                pool = _POOLED[node.form.kind]
-                if pool is place_of and base in largest:
-                    pool = place_beside_largest
-                self.memo[Home(node)] = pool(found[base], dtype).cast(dtype)
+                self.memo[Home(node)] = _POOLED[node.form.kind](found[base], dtype).cast(dtype)
             else:
                 self.memo[Home(node)] = self.scalar(node)
         return (*stores, *self._stored())

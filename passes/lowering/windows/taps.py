@@ -16,8 +16,8 @@ def sum_of(values: Iterable[Expr]) -> Expr:
 
 
 def largest_of(values: Iterable[Expr]) -> Expr:
-    """The largest of the taps: NaN wins."""
-    return reduce(lambda one, other: one.maximum(other), values)
+    """The first of the largest taps; NaN wins. ``place_of`` says which, by the same tests."""
+    return reduce(_larger, values)
 
 
 def place_of(
@@ -42,18 +42,10 @@ def place_of(
     return at
 
 
-def place_beside_largest(values: Sequence[Expr], dtype: DType) -> Expr:
-    """``place_of`` where ``largest_of`` is computed, too: it compares the largest so far."""
-    best, *rest = values
-    at = ex.literal(0, dtype)
-    for number, value in enumerate(rest, 1):
-        found = ex.literal(number, dtype)
-        if value.dtype.is_float:  # two choices by a comparison each: none is stored as bytes
-            at = ex.select(value <= best, at, ex.select(best.eq(best), found, at))
-        else:
-            at = ex.select(value > best, found, at)
-        best = best.maximum(value)
-    return at
+def _larger(best: Expr, value: Expr) -> Expr:
+    if not value.dtype.is_float:
+        return best.maximum(value)
+    return ex.select(_is_better(value, best), value, best)
 
 
 def _is_better(value: Expr, best: Expr) -> Expr:

@@ -223,10 +223,15 @@ def kind_lanes(kind: Kind) -> int:
     return kind.lanes if isinstance(kind, Vector | Mask) else 1
 
 
+def _bits(kind: Vector) -> str:
+    """The type of an i1 per lane."""
+    return "i1" if kind.lanes == 1 else f"<{kind.lanes} x i1>"
+
+
 def byte_of(out: Emitter, lanes: int, bit: str) -> str:
     """An i1 result widened to a byte 0/1 per lane."""
-    source = "i1" if lanes == 1 else f"<{lanes} x i1>"
-    byte = out.do(f"zext {source} {bit} to {bools(lanes).llvm}")
+    kind = bools(lanes)
+    byte = out.do(f"zext {_bits(kind)} {bit} to {kind.llvm}")
     out.bits[byte] = bit
     return byte
 
@@ -276,6 +281,9 @@ def _bitwise(verb: str) -> Emit:
                 return values[1] if values[0] == ALL_ON else values[0]
             return out.do(f"{verb} {kinds[0].llvm} {values[0]}, {values[1]}")
         kind, (a, b) = _unify(out, kinds, values)
+        bits = [out.bits[value] for value in (a, b) if value in out.bits]
+        if len(bits) == 2:
+            return byte_of(out, kind.lanes, out.do(f"{verb} {_bits(kind)} {bits[0]}, {bits[1]}"))
         return out.do(f"{verb} {kind.llvm} {a}, {b}")
 
     return emit
@@ -291,6 +299,10 @@ def _invert(out: Emitter, kinds: tuple[Kind, ...], values: tuple[Operand, ...]) 
     (kind,) = kinds
     if not isinstance(kind, Vector):
         raise TypeError(f"~ needs a vector, not {kind.name}")
+    bit = out.bits.get(str(values[0]))
+    if bit is not None:
+        on = "true" if kind.lanes == 1 else ALL_ON
+        return byte_of(out, kind.lanes, out.do(f"xor {_bits(kind)} {bit}, {on}"))
     ones = text.constant(kind, 1 if kind.element.kind == "b" else -1)
     return out.do(f"xor {kind.llvm} {values[0]}, {ones}")
 
@@ -320,8 +332,7 @@ def choose(out: Emitter, kind: Vector, bit: str, a: str, b: str) -> str:
     """``a`` where the i1 is set, else ``b``."""
     if bit == ALL_ON:
         return a
-    condition = "i1" if kind.lanes == 1 else f"<{kind.lanes} x i1>"
-    return out.do(f"select {condition} {bit}, {kind.llvm} {a}, {kind.llvm} {b}")
+    return out.do(f"select {_bits(kind)} {bit}, {kind.llvm} {a}, {kind.llvm} {b}")
 
 
 def _operator(name: str, result: Rule, emit: Emit) -> None:
@@ -409,9 +420,7 @@ def _integer_division(remainder: bool) -> Emit:
         signs = out.do(f"xor {kind.llvm} {rest}, {b}")
         apart = out.do(f"icmp slt {kind.llvm} {signs}, {zero}")
         inexact = out.do(f"icmp ne {kind.llvm} {rest}, {zero}")
-        off = out.do(
-            f"and {'i1' if kind.lanes == 1 else f'<{kind.lanes} x i1>'} {apart}, {inexact}"
-        )
+        off = out.do(f"and {_bits(kind)} {apart}, {inexact}")
         if remainder:
             whole = choose(out, kind, off, out.do(f"add {kind.llvm} {rest}, {b}"), rest)
         else:
