@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence, Set as AbstractSet
 from dataclasses import replace
 from operator import itemgetter
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from passes.order import Order, candidate_orders
 from passes.remat.base import Policy, Problem, Steps
@@ -31,6 +31,9 @@ from staticgrad.ir.plan import Placement, Plan, PlannedStep
 from staticgrad.ir.schedule import Schedule
 from staticgrad.kept import Kept, cached_property, collection_paused
 from staticgrad.planning.offsets import MOST_BYTES
+
+if TYPE_CHECKING:
+    from staticgrad.planning.problem import MemoryProblem
 
 _TIMELINES: Final = 64 << 20  # bytes of timelines kept; one per order and set of staged inputs
 _FRONTS: Final = 16 << 20  # bytes of fronts kept; one per sizes and set of staged inputs
@@ -167,6 +170,14 @@ class Planner:
         """Bytes of the arena at these sizes where every step runs once, without a copied feed."""
         numbers = self._numbers(sizes, self._workers(self.extents.at(sizes)))
         return self._everything(numbers, frozenset()).height
+
+    def problem(self, sizes: Mapping[str, int]) -> MemoryProblem:
+        """What is planned at these sizes in the terms of ``sg.plan_abstract``: no feed is copied,
+        bytes are aligned, costs are predicted seconds."""
+        from passes.remat.abstract import exported
+
+        numbers = self._numbers(sizes, self._workers(self.extents.at(sizes)))
+        return exported(self._problem(numbers, frozenset()))
 
     def _plan_for(self, workers: int, sizes: Mapping[str, int], staged: AbstractSet[str]) -> Plan:
         """The plan for these sizes and so many workers."""

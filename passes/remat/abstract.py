@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from passes.remat.base import Problem, Steps
+from staticgrad.ir.schedule import Step
 from staticgrad.planning.problem import (
     Identifier,
     MemoryOp,
@@ -54,6 +55,21 @@ class Abstract:
 def abstracted(problem: Problem) -> Abstract:
     """The schedule as a problem of the planner."""
     return _Translation(problem).result()
+
+
+def exported(problem: Problem) -> MemoryProblem:
+    """The schedule as a problem by itself, in which each op names the user's lines."""
+    found = abstracted(problem)
+    steps = problem.flow.schedule.steps
+    ops = (
+        replace(op, line=_lines(steps[step])) if step >= 0 else op
+        for op, step in zip(found.net.problem.ops, found.step_of, strict=True)
+    )
+    return replace(found.net.problem, ops=tuple(ops))
+
+
+def _lines(step: Step) -> str:
+    return ", ".join(dict.fromkeys(origin.resolve().short for origin in step.origins))
 
 
 class _Translation:

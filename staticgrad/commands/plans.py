@@ -18,6 +18,7 @@ import click
 
 import staticgrad as sg
 from staticgrad.errors import BudgetInfeasible, StaticgradError
+from staticgrad.planning.documents import problem_document
 from staticgrad.planning.page import plan_page
 from staticgrad.planning.placed import MemoryPlan
 from staticgrad.planning.planner import Effort, PolicyName, plan_abstract
@@ -64,8 +65,14 @@ def plan(
 @click.option("--budget", metavar="BYTES", help="Show the plan of it: 1000000, 64MiB, 50%, fit.")
 @click.option("--json", "written", type=_FILE, help="Write the plans' figures as JSON.")
 @click.option("--html", "page", type=_FILE, help="Write the plan's memory as a page.")
+@click.option("--problem", type=_FILE, help="Write what is planned, for `staticgrad plan`.")
 def tradeoff(
-    file: IO[str], sizes: tuple[str, ...], budget: str | None, written: str | None, page: str | None
+    file: IO[str],
+    sizes: tuple[str, ...],
+    budget: str | None,
+    written: str | None,
+    page: str | None,
+    problem: str | None,
 ) -> None:
     """List what less memory costs, before compiling.
 
@@ -86,6 +93,8 @@ def tradeoff(
         _write(written, json.dumps(found.as_json(), indent=1) + "\n")
     if page is not None:
         _write(page, memory_page(found.graph, chosen.plan, found))
+    if problem is not None:
+        _write(problem, json.dumps(problem_document(found.problem), indent=1) + "\n")
     click.echo(found)
     if budget is not None:
         share, more = f"{found.share(chosen):.1%}", f"{found.extra(chosen):+.1%}"

@@ -48,6 +48,7 @@ from staticgrad.runtime.sections import LEAST_SECTION
 
 if TYPE_CHECKING:
     from staticgrad.compiling.compiler import Compilable, Compiled
+    from staticgrad.planning.problem import MemoryProblem
 
 #: The name and version of the document that ``as_json`` gives.
 SCHEMA = "staticgrad-tradeoff/1"
@@ -93,6 +94,13 @@ class Tradeoff:
     def smallest(self) -> Choice:
         """The plan that needs the fewest bytes."""
         return self.choices[-1]
+
+    @property
+    def problem(self) -> MemoryProblem:
+        """What ``sg.plan_abstract`` takes: the kernels that store everything, with what each costs,
+        reads and makes, and the user's lines. ``staticgrad.planning.documents`` writes it."""
+        plan = self.everything.plan
+        return Planner(plan.schedule, workers=plan.workers).problem(dict(self.sizes))
 
     def within(self, budget: float | str) -> Choice | None:
         """The quickest plan within a budget, spelt as ``memory_budget``; None if there is none.

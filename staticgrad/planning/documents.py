@@ -1,10 +1,11 @@
 """Problems and plans as JSON: ``staticgrad-memgraph/1`` and ``staticgrad-schedule/1``.
 
 A problem has ``values`` ({id, size, kind, alias_of}), ``ops`` ({id, name, inputs, outputs, cost,
-workspace, inplace, mutates, reads_updated, max_runs}), ``resident``, ``donated`` and ``outputs``;
-``name`` and ``provenance`` are free text. Any other field is refused, since it may be a misspelt
-one, whose default would be another problem. A plan has ``steps``, each ["c", op, {"inplace": pairs,
-"offsets": {value: byte}}] or ["f", value], and the height of its ``arena``.
+workspace, inplace, mutates, reads_updated, max_runs, line}), ``resident``, ``donated`` and
+``outputs``; ``name``, ``provenance`` and ``line`` (where an op comes from) are free text. Any other
+field is refused, since it may be a misspelt one, whose default would be another problem. A plan has
+``steps``, each ["c", op, {"inplace": pairs, "offsets": {value: byte}}] or ["f", value], and the
+height of its ``arena``.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ PLAN_FORMAT: Final = "staticgrad-schedule/1"
 _WHOLE: Final = ("format", "name", "provenance", "values", "ops", "resident", "donated", "outputs")
 _VALUE: Final = ("id", "size", "kind", "alias_of")
 _INPUTS: Final = ("inputs", "inplace", "mutates", "reads_updated")
-_OP: Final = ("id", "name", "outputs", "cost", "workspace", "max_runs", *_INPUTS)
+_OP: Final = ("id", "name", "outputs", "cost", "workspace", "max_runs", "line", *_INPUTS)
 Document = dict[str, Any]
 
 
@@ -111,6 +112,7 @@ def _op(row: _Fields) -> MemoryOp:
         mutates=row.names("mutates"),
         reads_updated=row.names("reads_updated"),
         max_runs=row.bytes("max_runs", 0) if "max_runs" in row.given else None,
+        line=row.text("line", ""),
     )
 
 
@@ -235,6 +237,7 @@ def _op_document(op: MemoryOp) -> Document:
         "inplace": [list(pair) for pair in op.inplace],
         "mutates": list(op.mutates),
         "reads_updated": list(op.reads_updated),
+        "line": op.line,
     }
     written |= {key: found for key, found in others.items() if found}
     return written if op.max_runs is None else written | {"max_runs": op.max_runs}

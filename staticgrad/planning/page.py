@@ -59,12 +59,13 @@ def plan_page(plan: MemoryPlan) -> str:
 
 
 def _said(net: Net, step: int) -> str:
-    """An op by its name, what it makes, and what it writes to."""
+    """An op by its name, what it makes, what it writes to, and the line that it comes from."""
     op = net.ops[step]
     made = [f"{net.names[value]} ({net.sizes[value]:,})" for value in net.makes[step]]
     made += [f"{name} anew" for name in op.mutates]
     name = op.name if op.name == str(op.id) else f"{op.name} [{op.id}]"
-    return f"{name}: {', '.join(made)}" if made else name
+    said = f"{name}: {', '.join(made)}" if made else name
+    return f"{said} # {op.line}" if op.line else said
 
 
 def _scale(height: int) -> Iterable[str]:

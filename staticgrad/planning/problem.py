@@ -36,7 +36,8 @@ class MemoryOp:
 
     ``inplace`` has pairs (input, output) that may share bytes where the input dies; ``mutates`` the
     resident values that it writes, ``reads_updated`` those that it reads as they are after that.
-    ``max_runs`` of 1 says that it must not run again, ``None`` that it may at any time.
+    ``max_runs`` of 1 says that it must not run again, ``None`` that it may at any time. ``line`` is
+    where it comes from, as "train.py:8"; pages of plans show it, and nothing depends on it.
     """
 
     id: Identifier
@@ -49,6 +50,7 @@ class MemoryOp:
     mutates: tuple[Identifier, ...] = ()
     reads_updated: tuple[Identifier, ...] = ()
     max_runs: int | None = None
+    line: str = ""
 
 
 @dataclass(frozen=True)

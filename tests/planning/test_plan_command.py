@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from staticgrad.commands import cli
 from staticgrad.errors import ArgumentError, BudgetInfeasible
 from staticgrad.planning.checking import check_plan
 from staticgrad.planning.documents import problem_document, problem_of
+from staticgrad.planning.page import plan_page
 from tests.analysis.plan_documents import memory_documents
 from tests.planning.problems import chain
 
@@ -103,6 +105,30 @@ def test_a_program_is_a_problem_whose_plans_are_its_own():
     numbers = planner.extents.at({})
     assert planner.repeats.is_valid(steps)
     assert max(Timeline(planner.flow, steps, frozenset()).layout(numbers).loads) <= found.load
+
+
+def test_a_program_that_is_not_compiled_is_a_problem_that_names_its_lines(tmp_path):
+    x = h = sg.input("x", ("n", 24))
+    for k in range(4):
+        h = sg.tanh(h @ sg.parameter(f"w{k}", np.eye(24, dtype="f4")))
+    graph = sg.Graph({"dx": sg.grad((h * h).mean(), x)}, name="net")
+    choices = sg.tradeoff(graph, {"n": 300})
+    assert {op.line.partition(":")[0] for op in choices.problem.ops} == {Path(__file__).name}
+    assert choices.problem.cost == pytest.approx(choices.everything.seconds)
+    (tmp_path / "net.sg").write_text(str(graph), "utf-8")
+    said = tradeoff(str(tmp_path / "net.sg"), "--size", "n=300", "--problem", str(tmp_path / "p"))
+    assert said.exit_code == 0, said.stderr
+    problem = problem_of(json.loads((tmp_path / "p").read_text("utf-8")))
+    assert problem == choices.problem
+    found = sg.plan_abstract(problem, 0.8, effort="fast", align=64)
+    schedule = choices.everything.plan.schedule
+    planner = Planner(schedule)
+    assert planner.repeats.is_valid(found.order)
+    layout = Timeline(planner.flow, found.order, frozenset()).layout(planner.extents.at({"n": 300}))
+    assert max(layout.loads) <= found.load
+    page = plan_page(found)
+    for op in problem.ops:
+        assert f"# {op.line}</li>" in page
 
 
 def tradeoff(*arguments, text=None):

@@ -47,6 +47,7 @@ OP = {
     "mutates": (*NO_NAMES, ["nobody"]),
     "reads_updated": NO_NAMES,
     "max_runs": (*NO_COUNT, 0),
+    "line": NO_TEXT,
 }
 NEEDED = [("values",), ("ops",), ("format",), ("values", "id"), ("values", "size"), ("ops", "id")]
 seeds = st.integers(0, 10_000)
