@@ -213,9 +213,9 @@ def torch_row(model: str, way: str) -> Prepared:
 
     if not way.startswith("budget"):
         return first_called({"arena": None}, call)
-    loss = float(call())  # compiles
+    first = float(call())  # compiles
     row, call_again = first_called({"arena": None}, call)
-    return {**row, "loss": loss}, call_again
+    return {**row, "loss": first}, call_again
 
 
 def _in_segments(torch: Any, wrap: Callable[[Any], Any]) -> Loop:
