@@ -338,3 +338,14 @@ def test_averages(warm_up: float) -> None:
     updates = optimizer.updates((w * w).sum(), [w])
     graph = sg.Graph({}, {**updates, **mean.updates(updates)})
     sg.compile(graph).run()
+
+
+def test_averages_that_cannot_be_applied_change_no_parameter() -> None:
+    """What stops the block before it begins, an interrupt too, leaves values as they were."""
+    w, v = sg.parameter("w", np.zeros(2, "float32")), sg.parameter("v", np.zeros(3, "float32"))
+    mean = optim.Average([w, v])
+    w.value = np.ones(2, "float32")
+    mean.averages[v] = mean.averages[w]
+    with pytest.raises(sg.StaticgradError), mean.applied():
+        pass
+    np.testing.assert_array_equal(w.value, np.ones(2))

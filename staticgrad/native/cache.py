@@ -187,7 +187,7 @@ def read(name: str, settings: config.Config | None = None) -> ObjectCode | None:
     found = _decode(name, content)
     if found is None:
         config.logger.warning("%s is damaged; the kernel is compiled anew", path)
-    elif time.time() - status.st_mtime > _LATELY:  # the time of change is that of the last use
+    elif _age(status, time.time()) > _LATELY:
         with contextlib.suppress(OSError):
             os.utime(path)
     return found
@@ -269,14 +269,14 @@ def _trimmed(folder: Path, limit: int, forgotten: float) -> tuple[int, int]:
     now, left, removed = time.time(), 0, 0
     kept = []
     for path, status in _files(folder):
-        age = now - status.st_mtime
+        age = _age(status, now)
         if path.name.startswith(_UNFINISHED):
             if age > _ABANDONED:
                 _remove(path)
         elif age >= forgotten and not path.name.startswith(_installation()):
             removed += _remove(path)
         else:
-            kept.append((status.st_mtime, path.name, status.st_size, path))
+            kept.append((-age, path.name, status.st_size, path))
             left += status.st_size
     enough = limit - limit // 4 if left > limit else limit
     for _, _, size, path in sorted(kept):
@@ -285,6 +285,15 @@ def _trimmed(folder: Path, limit: int, forgotten: float) -> tuple[int, int]:
         removed += _remove(path)
         left -= size
     return removed, left
+
+
+def _age(status: os.stat_result, now: float) -> float:
+    """Seconds since the time of change, which is that of the last use.
+
+    What was used in the future, before the clock was set back, is that far from use: it would stay
+    as the youngest for as long, and what is used now would go in its place.
+    """
+    return abs(now - status.st_mtime)
 
 
 def _files(folder: Path) -> list[tuple[Path, os.stat_result]]:

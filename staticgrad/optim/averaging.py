@@ -92,9 +92,9 @@ class Average(metaclass=Constructed):
     def applied(self) -> Iterator[None]:
         """Inside, the parameters hold their averages; afterwards what they held before."""
         before = {p: p.value for p in self.averages}
-        for p, mean in self.averages.items():
-            p.value = mean.value.astype(p.dtype.numpy)
         try:
+            for p, mean in self.averages.items():
+                p.value = mean.value.astype(p.dtype.numpy)
             yield
         finally:
             for p, value in before.items():

@@ -187,6 +187,21 @@ def test_the_longest_unused_entries_go(fresh: Path, monkeypatch: pytest.MonkeyPa
     assert total(fresh) <= 100_000
 
 
+def test_entries_of_the_future_go_first(fresh: Path) -> None:
+    """The clock was set back: what is used now stays, and what is read anew has a time of now."""
+    code = ObjectCode(bytes(5_000), "symbol")
+    ahead = time.time() + 400 * 86400
+    for name in ("now", "ahead", "read"):
+        cache.write(name, code)
+    for name in ("ahead", "read"):
+        os.utime(cache.path_of(fresh, name), (ahead, ahead))
+    assert cache.read("read") == code
+    assert cache.path_of(fresh, "read").stat().st_mtime < ahead
+    assert cache.prune(total(fresh) - 1) == 1
+    assert cache.read("ahead") is None
+    assert cache.read("now") == cache.read("read") == code
+
+
 def test_entries_of_other_installations_go_after_a_month(
     fresh: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
