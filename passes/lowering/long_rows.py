@@ -7,6 +7,7 @@ from dataclasses import replace
 from passes.fusion.groups import Group, Groups, Home, Key, Walk
 from passes.fusion.walks import operand_walks
 from passes.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over, vector_axis
+from passes.lowering.rows import reads_ahead
 from passes.lowering.windows.parts import windowed
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position, postorder
@@ -61,9 +62,10 @@ class _PieceLowering(Lowering):
         finals = [self._final(key, walk, names[key]) for key, walk in results.items()]
         left, length = f"r{len(names)}", self.extent(group.domain[-1])
         rest = ex.size(str(length)) - ex.index(self.piece) * group.pieces
+        ahead = None if stores else reads_ahead(self, axes, group.pieces)
         stages = (
             Scalar((Keep(left, rest),)),
-            Map(Axis(VECTOR, group.pieces, past=left), tuple(body)),
+            Map(Axis(VECTOR, group.pieces, past=left), tuple(body), ahead=ahead),
             Scalar(tuple(finals)),
         )
         *_, pieces = self.groups.value_type(next(iter(results))).shape

@@ -8,6 +8,7 @@ from typing import Final
 from passes.cost import instructions
 from passes.fusion.groups import Group, Groups, Home, Key, Source, Walk
 from passes.fusion.row_values import is_per_row, outer_shape
+from passes.fusion.siblings import is_large
 from passes.fusion.walks import computes, gather_walks, operand_walks, walk_of
 from passes.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over, vector_axis
 from passes.lowering.row_lookups import checked_place, one_hot
@@ -32,8 +33,9 @@ from staticgrad.ir.kernels.stages import (
 from staticgrad.ir.kernels.strips import may_take_strips
 from staticgrad.ir.rounded import element
 from staticgrad.records import replace
+from staticgrad.types.dim import Size
 from staticgrad.types.dtype import DType
-from staticgrad.types.tensor import hint_product
+from staticgrad.types.tensor import hint_product, hint_value
 
 #: Rows side by side where some stage has a long operation, and where none has.
 _ABREAST: Final = 4
@@ -53,6 +55,10 @@ _ROUNDS: Final = 8
 #: Where so many bytes lie between a row and the next ones, nearer memory is brought near.
 _FAR: Final = 20 << 10
 _BYTES_AHEAD: Final = 2 << 10
+#: A reduction reads rows ahead where it would wait: rows of so many bytes, or arrays of so many,
+#: which are in no cache of one processor. Of shorter rows in a cache that takes a tenth longer.
+_LONG_ROW: Final = 2 << 10
+_LARGE_ARRAY: Final = 4 << 20
 
 
 def lower_rows(groups: Groups, group: Group) -> LoweredStep:
@@ -315,9 +321,27 @@ def rows_abreast(low: Lowering) -> int:
 
 def memory_ahead(low: Lowering, axes: Sequence[Axis], abreast: int) -> Ahead:
     """What is brought near: the next rows, or what follows in these."""
-    if axes and abreast * _row_bytes(low) <= _FAR:
-        return Ahead(axes[-1].name, abreast)
-    return Ahead(VECTOR, _BYTES_AHEAD // _itemsize(low))
+    return _lines_ahead(axes, abreast * _row_bytes(low), abreast, _itemsize(low))
+
+
+def _lines_ahead(axes: Sequence[Axis], nbytes: int, rows: int, width: int) -> Ahead:
+    """So many rows ahead, unless those take too many bytes: then further along the row."""
+    if axes and nbytes <= _FAR:
+        return Ahead(axes[-1].name, rows)
+    return Ahead(VECTOR, _BYTES_AHEAD // width)
+
+
+def reads_ahead(low: Lowering, axes: Sequence[Axis], length: Size) -> Ahead | None:
+    """What a map that only reduces rows of a length brings near; None where nothing waits.
+
+    Hardware follows a stream over whole vectors, but asks for too few lines at a time.
+    """
+    kinds = [low.groups.value_type(walk.base) for walk in low.loops.strides]
+    width = max([kind.dtype.itemsize for kind in kinds], default=1)
+    row = width * hint_value(length)
+    if axes and row < _LONG_ROW and not is_large(low.group.domain, _LARGE_ARRAY // width):
+        return None
+    return _lines_ahead(axes, row * _ABREAST, _ABREAST, width)
 
 
 def _row_bytes(low: Lowering) -> int:

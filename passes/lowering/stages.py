@@ -43,7 +43,7 @@ from passes.lowering.operands import (
     vector_axis,
 )
 from passes.lowering.row_lookups import checked_place, one_hot
-from passes.lowering.rows import lower_rows, memory_ahead, rows_abreast
+from passes.lowering.rows import lower_rows, memory_ahead, reads_ahead, rows_abreast
 from staticgrad.ir import expr as ex, forms
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import Access, Expr
@@ -76,7 +76,7 @@ from staticgrad.ir.kernels.stages import (
 from staticgrad.ir.summation import BLOCK
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64
-from staticgrad.types.tensor import Shape, c_strides, hint_product
+from staticgrad.types.tensor import Shape, c_strides, hint_product, product
 
 #: Elements of a row from which on rows are taken side by side where there are many.
 _SHORTEST: Final = 64
@@ -242,7 +242,8 @@ def _lower_map(low: Lowering) -> LoweredStep:
     finals = [_reduced(low, k, w, names[k]) for k, w in results]
     several = _waits_for_rows(group) and bool(axes)
     abreast = rows_abreast(low) if several else 1
-    ahead = memory_ahead(low, axes, abreast) if several else None
+    length = product(group.domain[rank - group.row :])
+    ahead = memory_ahead(low, axes, abreast) if several else reads_ahead(low, axes, length)
     stages: list[Stage] = [Map(vector, tuple(body), ahead=ahead), Scalar(tuple(finals))]
     return low.finish(stages, axes, abreast=abreast)
 
@@ -293,7 +294,8 @@ def _rows_step(low: Lowering, kept: Sequence[int]) -> LoweredStep | None:
     names = {key: f"r{n}" for n, key in enumerate(group.reductions)}
     body = [_accumulated(low, names[key], each) for key, each in group.reductions.items()]
     finals = [_reduced(low, key, walk, names[key]) for key, walk in results]
-    return low.finish([Map(vector, tuple(body)), Scalar(tuple(finals))], axes)
+    ahead = reads_ahead(low, axes, low.loops.extents[1][0])
+    return low.finish([Map(vector, tuple(body), ahead=ahead), Scalar(tuple(finals))], axes)
 
 
 def _column_results(group: Group, kept: Sequence[int]) -> list[tuple[Key, Walk]]:

@@ -16,7 +16,7 @@ from passes.fusion.precedence import Precedence
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.stages import Columns, Map, Scalar
+from staticgrad.ir.kernels.stages import Ahead, Columns, Map, Scalar
 from tests.diagonals import diagonals
 from tests.passes.test_groups import check_owners
 from tests.passes.test_neighbours import check as check_reasons
@@ -39,6 +39,26 @@ def stages(kernel: Kernel) -> list[type]:
 
 def x_of(*shape: Any, dtype: str = "float32", name: str = "x") -> sg.Value:
     return sg.input(name, shape, dtype)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "ahead"),
+    [
+        ((40, 100), 1, None),  # in a cache
+        ((40, 1000), 1, Ahead("i0", 4)),
+        ((40, 2000), 1, Ahead("j", 512)),
+        ((20_000, 100), 1, Ahead("i0", 4)),
+        (("n", 100), 1, Ahead("i0", 4)),
+        ((5000,), 0, Ahead("j", 512)),
+        ((1 << 20,), 0, Ahead("j", 512)),  # in pieces
+    ],
+)
+def test_reductions_bring_near_what_is_in_no_near_cache(
+    shape: tuple[int | str, ...], axes: int, ahead: Ahead | None
+) -> None:
+    first, *_ = kernels(sg.sum(x_of(*shape), axis=axes))
+    (stage,) = [stage for stage in first.stages if isinstance(stage, Map)]
+    assert stage.ahead == ahead
 
 
 def test_softmax_is_one_kernel_and_its_gradient_another() -> None:
