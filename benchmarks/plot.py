@@ -19,11 +19,12 @@ _OWN = "#b3261e"
 _COLOURS = ("#1f5fa8", "#e08a00", "#2e7d4f", "#6b4fa0", "#6d6d6d", "#0097a7", "#8d5a2b")
 _MARKS = ("s", "^", "v", "P", "X", "*", "p")
 _PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>staticgrad benchmarks</title>
-<style>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>staticgrad benchmarks</title><style>
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 84rem;
        padding: 0 1rem; color: #1b1b1b; background: #fff }
-svg { max-width: 100%; height: auto }
+svg { max-width: 100%; min-width: 44rem; height: auto }
 h2 { margin: 2.5rem 0 .3rem } p { max-width: 60rem }
 .wide { overflow-x: auto } table { border-collapse: collapse; font-size: 12.5px }
 td, th { padding: .15rem .6rem; text-align: right; white-space: nowrap;
@@ -40,7 +41,8 @@ tr.own td { font-weight: 600; color: {{ own }} }
 copy {{ "%.1f" | format(limit.copy / 1e9) }} GB/s.</p>{% endfor %}
 {% for line in warnings %}<p class="warning">{{ line }}</p>{% endfor %}
 {% for drawing in drawings %}
-<h2>{{ drawing.title }}</h2><p>{{ drawing.text }}</p>{{ drawing.svg | safe }}
+<h2>{{ drawing.title }}</h2><p>{{ drawing.text }}</p>
+<div class="wide">{{ drawing.svg | safe }}</div>
 {% endfor %}
 <h2>All rows</h2>
 <div class="wide"><table><tr><th>workload</th>
@@ -60,7 +62,8 @@ def page(report: Report) -> str:
         {
             "title": f"Time per call, {count} thread{'s' if count > 1 else ''}",
             "text": "Over the time of the best peer, logarithmic: left of the line is faster."
-            " The bar is the noise of the row.",
+            " The bar is the noise of the row."
+            + (" Hollow: on fewer threads." if count > threads[0] else ""),
             "svg": _drawn(report, lambda axes, count=count: _ratios(axes, report, count)),
         }
         for count in threads
@@ -128,20 +131,21 @@ def _style(report: Report, name: str) -> dict[str, Any]:
 
 
 def _ratios(axes: Any, report: Report, threads: int) -> None:
-    rows = figures.measured(report)
+    rows = [row for row in figures.measured(report) if row.threads <= threads]
     names = _workloads(rows)
     shown: set[str] = set()
-    for place, workload in enumerate(names):
-        best = figures.best_peer(rows, workload, threads)
-        found = [r for r in rows if r.workload == workload]
-        for row in found:
-            if best is None or row.threads > threads or (row.peer and row.threads != threads):
-                continue
-            ratio, name = figures.seconds(row) / figures.seconds(best), row.implementation
-            axes.errorbar(
-                ratio, place, xerr=_whisker(ratio, row), linestyle="", elinewidth=1,
-                label=None if name in shown else name, **_style(report, name),
-            )  # fmt: skip
+    for row in rows:
+        best = figures.best_peer(rows, row.workload, threads)
+        if best is None:
+            continue
+        ratio, name = figures.seconds(row) / figures.seconds(best), row.implementation
+        style, fewer = _style(report, name), row.threads < threads
+        axes.errorbar(
+            ratio, names.index(row.workload), xerr=_whisker(ratio, row), linestyle="",
+            elinewidth=1, markerfacecolor="white" if fewer else style["color"],
+            label=None if fewer or name in shown else name, **style,
+        )  # fmt: skip
+        if not fewer:
             shown.add(name)
     axes.axvline(1.0, color="#888", linewidth=1)
     axes.set_xscale("log")

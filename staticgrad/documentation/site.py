@@ -15,11 +15,18 @@ _SETTINGS: Final = {
     "site_name": "staticgrad",
     "docs_dir": "pages",
     "use_directory_urls": False,
-    "extra_css": ["colours.css"],
+    "extra_css": ["style.css"],
     "theme": {"name": "readthedocs", "highlightjs": False, "navigation_depth": 3},
     "markdown_extensions": ["tables", "fenced_code", {"codehilite": {"guess_lang": False}}],
     "validation": {"links": {"anchors": "warn", "unrecognized_links": "warn"}},
 }
+
+#: The theme keeps a table's cells on one line each, and breaks a heading at spaces alone.
+_WRAPPED: Final = """\
+.wy-table-responsive table td, .wy-table-responsive table th { white-space: normal; }
+.wy-table-responsive table code { white-space: normal; overflow-wrap: break-word; }
+.rst-content h1, .rst-content h2, .rst-content h3 { overflow-wrap: anywhere; }
+"""
 
 
 def write(folder: str | Path) -> Path:
@@ -36,7 +43,7 @@ def write(folder: str | Path) -> Path:
         path = root / "pages" / f"{name}.md"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
-    (root / "pages" / "colours.css").write_text(_colours(), "utf-8")
+    (root / "pages" / "style.css").write_text(_style(), "utf-8")
     contents: list[Any] = []
     for part, named in titles().items():
         entries = [{heading: f"{name}.md"} for name, heading in named.items()]
@@ -74,9 +81,9 @@ def build(folder: str | Path, work: str | Path) -> Path:
     return site / "index.html"
 
 
-def _colours() -> str:
-    """A style sheet for code, by Pygments, which comes with rich."""
+def _style() -> str:
+    """Colours of code, by Pygments, which comes with rich, and what narrow screens need."""
     from pygments.formatters import HtmlFormatter
 
     style: str = HtmlFormatter(style="default").get_style_defs(".codehilite")
-    return style + "\n"
+    return f"{style}\n{_WRAPPED}"

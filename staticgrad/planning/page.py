@@ -12,8 +12,8 @@ from staticgrad.planning.runs import Runs
 
 _WIDTH: Final = 960
 _HEIGHT: Final = 320
-_ROOM: Final = 110  # beside the picture, for bytes
-_MARKS: Final = 4  # parts of the scale
+_ROOM: Final = 80  # beside the picture, for bytes
+_MARKS: Final = 4  # parts of the scale, at least, where there are as many bytes
 _MOST_BLOCKS: Final = 4_000  # blocks that are drawn; a page of more is slow
 _STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1c1f23; --soft: #667; --page: #fff; --once: #1f6fb5;
@@ -22,7 +22,8 @@ _STYLE: Final = """
   --once: #6db3f2; --again: #f0935a; --room: #7fca90; } }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page);
   max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-pre { white-space: pre-wrap; } svg { width: 100%; height: auto; }
+pre { white-space: pre-wrap; } .wide { overflow-x: auto; }
+svg { width: 100%; min-width: 44rem; height: auto; }
 svg .once { fill: var(--once); } svg .again { fill: var(--again); }
 svg .room { fill: var(--room); } svg rect { stroke: var(--page); stroke-width: .5; }
 svg .bound { stroke: var(--ink); stroke-dasharray: 4 3; }
@@ -45,6 +46,7 @@ def plan_page(plan: MemoryPlan) -> str:
     return "\n".join(
         [
             '<!doctype html><html lang="en"><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{name}</title><style>{_STYLE}</style>",
             f"<h1>{name}</h1><pre>{escape(plan.summary())}</pre>",
             "<h2>The arena over time</h2>",
@@ -69,11 +71,16 @@ def _said(net: Net, step: int) -> str:
 
 
 def _scale(height: int) -> Iterable[str]:
-    """Lines across the picture with the bytes that they stand for."""
-    for mark in range(_MARKS + 1):
-        y = _HEIGHT - _HEIGHT * mark / _MARKS
+    """Lines across the picture at multiples of a power of two, with the bytes they stand for."""
+    step = 1 << max((height // _MARKS).bit_length() - 1, 0)
+    size, unit = next(
+        (size, unit) for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("B", 1))
+        if step >= size
+    )  # fmt: skip
+    for mark in range(0, height + 1, step):
+        y = _HEIGHT - _HEIGHT * mark / max(height, 1)
         yield f'<line class="scale" x1="-6" x2="{_WIDTH}" y1="{y:.2f}" y2="{y:.2f}"/>'
-        yield f'<text x="-10" y="{y + 4:.2f}">{height * mark // _MARKS:,}</text>'
+        yield f'<text x="-10" y="{y + 4:.2f}">{mark // size} {unit}</text>'
 
 
 def _picture(plan: MemoryPlan) -> Iterable[str]:
@@ -88,7 +95,8 @@ def _picture(plan: MemoryPlan) -> Iterable[str]:
         again = first.setdefault(plan.net.producer[value], t) < t
         kinds.setdefault(block, "again" if again else "once")
         names.setdefault(block, str(plan.net.names[value]))
-    yield f'<svg viewBox="{-_ROOM} -12 {_WIDTH + _ROOM} {_HEIGHT + 24}" role="img">'
+    yield f'<div class="wide"><svg viewBox="{-_ROOM} -12 {_WIDTH + _ROOM} {_HEIGHT + 24}"'
+    yield ' role="img" aria-label="blocks of the arena over the steps">'
     yield from _scale(plan.height)
     for block, kind in sorted(kinds.items())[:_MOST_BLOCKS]:
         size, offset = blocks.sizes[block], plan.offsets[block]
@@ -101,4 +109,4 @@ def _picture(plan: MemoryPlan) -> Iterable[str]:
                 f"<title>{escape(names[block])}: {size:,} bytes</title></rect>"
             )
     y = _HEIGHT - plan.bound * up
-    yield f'<line class="bound" x1="0" x2="{_WIDTH}" y1="{y:.2f}" y2="{y:.2f}"/></svg>'
+    yield f'<line class="bound" x1="0" x2="{_WIDTH}" y1="{y:.2f}" y2="{y:.2f}"/></svg></div>'

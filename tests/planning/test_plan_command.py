@@ -50,7 +50,8 @@ def test_a_file_becomes_a_plan_that_the_checker_accepts(tmp_path):
     steps = {f"{v} ({made[v]:,})" for op in problem.ops for v in op.outputs}
     assert len(listed) == found.runs
     assert steps == {part for step in listed for part in step.partition(": ")[2].split(", ")}
-    assert f">{found.height:,}</text>" in text
+    marks = [int(mark) for mark in re.findall(r">(\d+) B</text>", text)]
+    assert marks == list(range(0, found.height + 1, marks[1])) and 4 <= found.height // marks[1] < 8
     same = sg.plan_abstract(problem_document(problem), 0.6, effort="fast")
     assert same.document() == document
 
