@@ -228,7 +228,11 @@ class Setting:
         return f"{self.name} = {'none' if value in (None, '') else value}  ({self.source})"
 
 
-#: The values of the ``options`` blocks around us, merged, the innermost winning.
+#: The values of each ``options`` block around us, outermost first.
+_blocks: Final[ContextVar[tuple[Mapping[str, object], ...]]] = ContextVar(
+    "staticgrad_options_blocks", default=()
+)
+#: The same, merged, the innermost winning.
 _overrides: Final[ContextVar[Mapping[str, object]]] = ContextVar(
     "staticgrad_options",
     default=MappingProxyType({}),
@@ -266,11 +270,17 @@ def in_blocks() -> tuple[tuple[str, object], ...]:
 
 @contextmanager
 def _held(values: Mapping[str, object]) -> Iterator[Config]:
-    token = _overrides.set({**_overrides.get(), **values})
+    own = dict(values)
+    _enter((*_blocks.get(), own))
     try:
         yield current()
-    finally:
-        _overrides.reset(token)
+    finally:  # a block in a generator may end behind one that began before it
+        _enter(tuple([block for block in _blocks.get() if block is not own]))
+
+
+def _enter(blocks: tuple[Mapping[str, object], ...]) -> None:
+    _blocks.set(blocks)
+    _overrides.set({name: value for block in blocks for name, value in block.items()})
 
 
 #: The overrides and the settings of the ``read_once`` block around us.
@@ -295,7 +305,7 @@ def current(**arguments: object) -> Config:
     """The settings that hold here and now; an argument that is not None goes before all else."""
     before = _read_before.get()
     given = any(raw is not None for raw in arguments.values())
-    if before is not None and before[0] is _overrides.get() and not given:
+    if before is not None and before[0] == _overrides.get() and not given:
         return before[1]
     return Config(**{s.name: s.value for s in settings(**arguments)})  # type: ignore[arg-type]
 

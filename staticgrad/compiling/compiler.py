@@ -448,14 +448,14 @@ class Compiled(Generic[Results]):
 
         Raises:
             UnknownNameError, SizeGuardError, BudgetInfeasible: as ``plan``.
-            OSError: the file cannot be written.
+            ArgumentError: ``path`` is none. OSError: the file cannot be written.
         """
         from staticgrad.compiling.tradeoffs import tradeoff
+        from staticgrad.reports.files import written
         from staticgrad.reports.memory_page import memory_page
 
-        page = memory_page(self.program_graph.name, self.plan(**sizes), tradeoff(self, sizes))
-        (written := Path(path)).write_text(page, "utf-8")
-        return written
+        front = tradeoff(self, sizes)
+        return written(path, memory_page(self.program_graph.name, self.plan(**sizes), front))
 
     @public
     def profile(self, feeds: Feeds | None = None, *, runs: int = 10) -> Profile:

@@ -32,26 +32,39 @@ class _Modes(threading.local):
     checking = False
     selecting: Any = None  # of ``selection.py``: what is kept of what runs here
 
+    def __init__(self) -> None:
+        self.blocks: list[tuple[object, str, bool]] = []  # around us, outermost first
+
+    def restore(self, name: str) -> None:
+        """Give a mode the value of the innermost block of it; outside of any, its default."""
+        values = [value for _, each, value in self.blocks if each == name]
+        setattr(self, name, values[-1] if values else getattr(_Modes, name))
+
 
 modes: Final = _Modes()
 
 
 class _Mode(ContextDecorator):
-    """Sets one mode of this thread, for a ``with`` block or a function; blocks nest."""
+    """Sets one mode of this thread, for a ``with`` block or a function; blocks nest.
+
+    A block in a generator may end behind one that began before it: each takes out itself alone.
+    """
 
     setting: ClassVar[tuple[str, bool]]
 
     def __init__(self) -> None:
-        self._before: list[bool] = []
+        self._entered: list[object] = []
 
     def __enter__(self) -> Self:
-        name, value = self.setting
-        self._before.append(getattr(modes, name))
-        setattr(modes, name, value)
+        self._entered.append(object())
+        modes.blocks.append((self._entered[-1], *self.setting))
+        modes.restore(self.setting[0])
         return self
 
     def __exit__(self, *exc: object) -> None:
-        setattr(modes, self.setting[0], self._before.pop())
+        mark = self._entered.pop()
+        modes.blocks[:] = [block for block in modes.blocks if block[0] is not mark]
+        modes.restore(self.setting[0])
 
     def _recreate_cm(self) -> Self:  # a decorated function may run in several threads at once
         return type(self)()

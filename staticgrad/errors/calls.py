@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from inspect import Signature, signature
+from inspect import Parameter, Signature, signature
 from types import CodeType
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -134,7 +134,9 @@ def unknown_argument(name: str, word: str, ours: Signature) -> UnknownArgumentEr
 
 def what_it_takes(ours: Signature) -> str:
     """``it takes x, axis``: what a hint says of a function."""
-    return f"it takes {listed(_names(ours)) if _names(ours) else 'no arguments'}"
+    stars: dict[object, str] = {Parameter.VAR_POSITIONAL: "*", Parameter.VAR_KEYWORD: "**"}
+    names = [f"{stars.get(ours.parameters[n].kind, '')}{n}" for n in _names(ours)]
+    return f"it takes {listed(names) if names else 'no arguments'}"
 
 
 def _names(ours: Signature) -> list[str]:

@@ -15,8 +15,10 @@ from staticgrad.errors.wording import closest
 #: How users reach a module -> its home, whose ``__all__`` is what it offers.
 _ROOMS: Final = {
     "sg.checkpoint_policies": "staticgrad.functions.checkpoints.policies",
+    "sg.implicit": "staticgrad.programs.implicit",
     "sg.linalg": "staticgrad.functions.linalg",
     "sg.nn": "staticgrad.nn",
+    "sg.ode": "staticgrad.functions.loops.ode",
     "sg.optim": "staticgrad.optim",
     "sg.random": "staticgrad.functions.random",
     "sg.special": "staticgrad.functions.special",

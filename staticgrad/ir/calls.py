@@ -273,9 +273,11 @@ def _by_name(
         return args, kwargs
     fit = sum(kind in _OPERANDS for kind in kinds)
     if len(args) > max(len(places), fit):
-        takes = f"{len(places)} argument{'s' * (len(places) != 1)}"
-        hint = what_it_takes(ours)
-        raise UnknownArgumentError(f"{name}: takes {takes}, got {len(args)}", hint=hint)
+        bound = next(iter(ours.parameters), "") == "self"
+        count = len(places) - bound
+        takes = f"{count or 'no'} argument{'s' * (count != 1)}"
+        said = f"{name}: takes {takes} by position, got {len(args) - bound}"
+        raise UnknownArgumentError(said, hint=what_it_takes(ours))
     further = dict(zip(places[fit:], args[fit:], strict=False))
     for word in further.keys() & kwargs.keys():
         raise UnknownArgumentError(f"{name}: {word} is given twice")

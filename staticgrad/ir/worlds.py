@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ContextDecorator, contextmanager
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from typing import Any, Final, Self
 
-#: What operations without operands give in this context; None: values of a graph.
-_computing: Final[ContextVar[Any]] = ContextVar("staticgrad_computing", default=None)
+#: The blocks around us, outermost first. What the last one is of is what operations without
+#: operands give in this context; without any they give values of a graph.
+_blocks: Final[ContextVar[tuple[tuple[object, Any], ...]]] = ContextVar(
+    "staticgrad_computing", default=((None, None),)
+)
 #: What stands for a tensor among values of a graph, where a graph is built to compute at once.
 _holding: Final[ContextVar[Callable[[Any], Any] | None]] = ContextVar(
     "staticgrad_holding", default=None
@@ -30,21 +33,26 @@ def register_parameters(kind: type) -> None:
 
 def computing_kind() -> Any:
     """The kind of value that computes at once, where nothing but parameters says what is meant."""
-    return _computing.get()
+    return _blocks.get()[-1][1]
 
 
 class computing(ContextDecorator):  # noqa: N801 - a block, written as one
-    """Inside, parameters alone are values of ``kind``; of None, values of a graph."""
+    """Inside, parameters alone are values of ``kind``; of None, values of a graph.
+
+    A block in a generator may end behind one that began before it: each takes out itself alone.
+    """
 
     def __init__(self, kind: Any) -> None:
         self._kind = kind
-        self._tokens: list[Token[Any]] = []
+        self._entered: list[object] = []
 
     def __enter__(self) -> None:
-        self._tokens.append(_computing.set(self._kind))
+        self._entered.append(object())
+        _blocks.set((*_blocks.get(), (self._entered[-1], self._kind)))
 
     def __exit__(self, *exc: object) -> None:
-        _computing.reset(self._tokens.pop())
+        mark = self._entered.pop()
+        _blocks.set(tuple([block for block in _blocks.get() if block[0] is not mark]))
 
     def _recreate_cm(self) -> Self:  # a decorated function may run in several threads at once
         return type(self)(self._kind)
@@ -94,7 +102,7 @@ def present(args: tuple[Any, ...]) -> tuple[Any, ...]:
             break
     else:
         return args
-    kind = _computing.get()
+    kind = computing_kind()
     for arg in args:
         computes = getattr(arg.__class__, "computes", None)
         if computes:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from staticgrad.errors import ArgumentError
+from staticgrad.errors.elsewhere import no_such_name
 from staticgrad.errors.wording import kind_of
 from staticgrad.families import like
 from staticgrad.functions import linalg
@@ -33,6 +34,12 @@ Function = Callable[..., Any]
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> NoReturn:
+        raise no_such_name("sg.implicit", name)
 
 
 @public

@@ -214,6 +214,8 @@ class Tracer:
                 raise self._foreign(node)
         taken = {parameter.node for parameter, _ in pairs}
         pairs += [(p, v) for p, v in steps_of(nodes) if p.node not in taken]
+        if found is None and not pairs:
+            self._warn("returns nothing and updates nothing", "return what it computes")
         name = self._name.rpartition(".")[2]
         graph = Graph(outputs, pairs, name=name) if outputs or pairs else None
         return TracedProgram(spec, [*own.values()], graph, leaves, tree)

@@ -25,6 +25,7 @@ from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.ir.value import Value
 from staticgrad.records import dataclass
 from staticgrad.reports.explain import StepSection
+from staticgrad.reports.files import written
 from staticgrad.runtime.profiled import TimedTable, timed_runs
 
 __all__ = [
@@ -168,7 +169,7 @@ class Profile:
 
     def save_trace(self, path: str | Path) -> None:
         """Write ``trace`` to a file, for chrome://tracing or ui.perfetto.dev."""
-        Path(path).write_text(json.dumps(self.trace()), encoding="utf-8")
+        written(path, json.dumps(self.trace()))
 
 
 def profile_of(

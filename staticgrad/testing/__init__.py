@@ -9,7 +9,10 @@ framework. Public as ``sg.testing``.
     True
 """
 
+from typing import TYPE_CHECKING, NoReturn
+
 from staticgrad.errors import CheckError
+from staticgrad.errors.elsewhere import no_such_name
 from staticgrad.testing.gradients import check_gradients
 from staticgrad.testing.graphs import assert_same_graph
 from staticgrad.testing.ops import check_op
@@ -19,3 +22,9 @@ __all__ = ["CheckError", "assert_same_graph", "check_gradients", "check_op"]
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> NoReturn:
+        raise no_such_name("sg.testing", name)

@@ -1,10 +1,19 @@
 """Training loops, for those who want one: batches, prefetching, ``fit``. Each is usable alone."""
 
-from staticgrad.train.batches import Batches, prefetch
+from typing import TYPE_CHECKING, NoReturn
+
+from staticgrad.errors.elsewhere import no_such_name
 from staticgrad.train.fitting import History, fit
+from staticgrad.train.minibatches import Batches, prefetch
 
 __all__ = ["Batches", "History", "fit", "prefetch"]
 
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> NoReturn:
+        raise no_such_name("sg.train", name)

@@ -20,7 +20,7 @@ from staticgrad.ir.calls import public
 from staticgrad.records import dataclass
 from staticgrad.saving import load, save
 from staticgrad.saving.files import check_place
-from staticgrad.train.batches import Batches, prefetch
+from staticgrad.train.minibatches import Batches, prefetch
 
 #: What a process exits with that SIGTERM has ended.
 _ENDED: Final = 128 + signal.SIGTERM

@@ -51,7 +51,8 @@ def test_a_file_becomes_a_plan_that_the_checker_accepts(tmp_path):
     assert len(listed) == found.runs
     assert steps == {part for step in listed for part in step.partition(": ")[2].split(", ")}
     marks = [int(mark) for mark in re.findall(r">(\d+) B</text>", text)]
-    assert marks == list(range(0, found.height + 1, marks[1])) and 4 <= found.height // marks[1] < 8
+    assert marks == list(range(0, found.height + 1, marks[1]))
+    assert 4 <= found.height // marks[1] < 8
     same = sg.plan_abstract(problem_document(problem), 0.6, effort="fast")
     assert same.document() == document
 

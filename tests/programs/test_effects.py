@@ -355,3 +355,15 @@ def test_an_array_that_became_a_constant_of_another_dtype_has_not_changed(dtype)
     counts[1] = 1
     np.testing.assert_allclose(f(np.ones(3)), 9.0)
     assert f.stats.traces == 2
+
+
+def test_a_function_that_gives_and_updates_nothing_is_warned_of():
+    w = sg.parameter("w", np.ones(3))
+
+    def forgets(x):
+        x * w
+
+    with pytest.warns(TracingWarning, match="forgets returns nothing and updates nothing"):
+        assert sg.function(forgets)(np.ones(3)) is None
+    sg.function(lambda x: w.update(x))(np.ones(3))  # an update is enough
+    sg.function(lambda x: {})(np.ones(3))

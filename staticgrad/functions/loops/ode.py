@@ -13,9 +13,10 @@ or chaotic equations take the gradient through the steps.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from staticgrad.errors import ArgumentError, CarryError, RankError
+from staticgrad.errors.elsewhere import no_such_name
 from staticgrad.errors.wording import shown
 from staticgrad.functions.call_types import R
 from staticgrad.functions.loops import adjoint as adjoints
@@ -34,6 +35,12 @@ __all__ = ["rk4", "rk45"]
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> NoReturn:
+        raise no_such_name("sg.ode", name)
 
 
 #: The derivative of a state (a tree) at a time.

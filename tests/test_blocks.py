@@ -1,0 +1,50 @@
+"""Blocks of settings and modes that generators hold: each ends for itself, in whatever order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+
+import staticgrad as sg
+from staticgrad.config import current
+from staticgrad.eager import Tensor, detect_mutation, enable_grad, no_grad
+from staticgrad.eager.modes import modes
+
+Block = Callable[[], AbstractContextManager[Any]]
+
+BLOCKS: dict[str, tuple[Block, Block, Callable[[], Any], Any]] = {
+    "eager mode": (sg.eager_mode, sg.eager_mode, lambda: type(sg.zeros(1)) is Tensor, True),
+    "one setting": (
+        lambda: sg.options(debug=True), lambda: sg.options(debug=True),
+        lambda: current().debug, True,
+    ),
+    "another setting": (
+        lambda: sg.options(threads=1), lambda: sg.options(debug=True),
+        lambda: current().debug, True,
+    ),
+    "no gradients": (no_grad, no_grad, lambda: modes.recording, False),
+    "gradients again": (no_grad, enable_grad, lambda: modes.recording, True),
+    "checksums": (detect_mutation, detect_mutation, lambda: modes.checking, True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_block_that_ends_behind_its_outer_one_leaves_all_as_before(name: str) -> None:
+    outer, inner, state, inside = BLOCKS[name]
+
+    def suspended() -> Iterator[None]:
+        with inner():
+            yield
+
+    before, settings = state(), current()
+    with outer():
+        generator = suspended()
+        next(generator)
+        assert state() == inside
+    assert state() == inside  # the inner block has not ended
+    generator.close()  # type: ignore[attr-defined]
+    assert state() == before
+    assert current() == settings
