@@ -307,11 +307,14 @@ class _RowLowering(Lowering):
         return max(work, key=work.__getitem__) if ahead.axis != VECTOR else 0, ahead
 
 
-def rows_abreast(low: Lowering) -> int:
-    """How many rows stand side by side: what waits for memory or for a sum fills the time."""
+def rows_abreast(low: Lowering, shared: bool = False) -> int:
+    """How many rows stand side by side: what waits for memory or for a sum fills the time.
+
+    ``shared``: they read a row that is the same for all.
+    """
     group = low.group
     long = any(node.op.flops >= _LONG_OPERATION for node in group.nodes)
-    count = _ABREAST if long else _ABREAST_SHORT
+    count = _ABREAST if long or shared else _ABREAST_SHORT
     rows = hint_product(outer_shape(group.domain, group.row))
     nbytes = _row_bytes(low) * len(_streams(low))
     while count > 1 and (count * nbytes > _TOGETHER or rows < _ROUNDS * count):

@@ -18,7 +18,7 @@ from passes.fusion.groups import (
     Source,
     Walk,
 )
-from passes.fusion.siblings import is_large
+from passes.fusion.siblings import LARGE, is_large
 from passes.fusion.walks import (
     gather_walks,
     has_short_rows,
@@ -80,6 +80,8 @@ from staticgrad.types.tensor import Shape, c_strides, hint_product, product
 
 #: Elements of a row from which on rows are taken side by side where there are many.
 _SHORTEST: Final = 64
+#: Elements from which on that pays for rows that share what they read.
+_SHARED: Final = 1 << 12
 
 
 def lower_group(groups: Groups, group: Group) -> LoweredStep:
@@ -240,23 +242,34 @@ def _lower_map(low: Lowering) -> LoweredStep:
     if not group.reductions:
         return low.finish([Map(vector, tuple(body))], axes)
     finals = [_reduced(low, k, w, names[k]) for k, w in results]
-    several = _waits_for_rows(group) and bool(axes)
-    abreast = rows_abreast(low) if several else 1
+    shared = _shares_a_row(group, loads)
+    several = _waits_for_rows(group, shared) and bool(axes)
+    abreast = rows_abreast(low, shared) if several else 1
     length = product(group.domain[rank - group.row :])
     ahead = memory_ahead(low, axes, abreast) if several else reads_ahead(low, axes, length)
     stages: list[Stage] = [Map(vector, tuple(body), ahead=ahead), Scalar(tuple(finals))]
     return low.finish(stages, axes, abreast=abreast)
 
 
-def _waits_for_rows(group: Group) -> bool:
+def _shares_a_row(group: Group, loads: Sequence[Walk]) -> bool:
+    """Whether all rows read the same one beside their own, as a matrix and a vector are read."""
+    split = len(group.domain) - group.row
+    moves = [[stride != 0 for stride in walk.strides] for walk in loads]
+    return any(any(each[split:]) and not any(each[:split]) for each in moves)
+
+
+def _waits_for_rows(group: Group, shared: bool) -> bool:
     """Whether a row alone would wait: for several sums, and for memory, which hardware finds late.
 
-    One sum of a row is as fast by itself, where the processor is at the next row meanwhile.
+    One sum of a row is as fast by itself, where the processor is at the next row meanwhile; not
+    where rows share what they read: side by side they load it once.
     """
-    if len(group.reductions) < 2 or group.keeps_axes or group.checked or group.regions:
+    if group.keeps_axes or group.checked or group.regions:
+        return False
+    if len(group.reductions) < 2 and not shared:
         return False
     length = hint_product(group.domain[len(group.domain) - group.row :])
-    return _SHORTEST <= length <= BLOCK and is_large(group.domain)
+    return _SHORTEST <= length <= BLOCK and is_large(group.domain, _SHARED if shared else LARGE)
 
 
 def _accumulated(low: Lowering, name: str, reduction: GroupReduction) -> Accumulate:

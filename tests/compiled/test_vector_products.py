@@ -11,7 +11,7 @@ import staticgrad as sg
 from passes.fuse import fuse
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.ir.kernels.stages import Columns, Gemm
+from staticgrad.ir.kernels.stages import Columns, Gemm, Loop, nested
 from staticgrad.ir.summation import tree_sum
 from staticgrad.ops.contract import LONGEST_DOWN, MatMul
 from tests.diagonals import diagonals
@@ -189,3 +189,42 @@ def test_products_of_few_terms_go_from_registers_to_memory(dtype: str) -> None:
             w = sg.parameter("w", start)
             sg.compile(sg.Graph({}, updates={w: w - x @ y})).run({"x": a, "y": b})
             assert same_bytes(w.value, start - a @ b)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_that_share_a_vector_stand_side_by_side(dtype: str) -> None:
+    rng = np.random.default_rng(5)
+    for rows, inner, several in ((65, 64, 4), (66, 67, 4), (7, 600, 1), (31, 64, 1), (3, 5000, 1)):
+        a = sg.input("a", (rows, inner), dtype)
+        f = sg.compile(sg.Graph({"y": a @ sg.input("v", (inner,), dtype)}), threads=1)
+        (step,) = f.schedule.steps
+        (kernel,) = step.kernels()
+        assert (rows, kernel.abreast) == (rows, several)
+        stored = [rng.normal(size=(rows, inner)), rng.normal(size=inner)]
+        feeds = dict(zip("av", (x.astype(dtype) for x in stored), strict=True))
+        wanted = tree_sum(feeds["a"] * feeds["v"], (1,))
+        assert same_bytes(f.run(feeds)["y"], wanted)
+
+
+@pytest.mark.parametrize("size", [64, 67])
+def test_rows_of_a_product_in_a_loop_of_one_kernel_stand_side_by_side(size: int) -> None:
+    a, v = sg.input("a", (size, size), "float64"), sg.input("v", (size,), "float64")
+
+    def body(i: sg.Value, v: sg.Value) -> sg.Value:
+        w = a @ v
+        return w / sg.sqrt((w * w).sum())
+
+    graph = sg.Graph({"y": sg.fori_loop(0, 9, body, v)})
+    f = sg.compile(graph, threads=1)
+    loops = [
+        stage.abreast
+        for step in f.schedule.steps
+        for kernel in step.kernels()
+        for stage, _ in nested(kernel.stages)
+        if isinstance(stage, Loop)
+    ]
+    assert loops == [1, 4]
+    rng = np.random.default_rng(6)
+    feeds = {"a": rng.normal(size=(size, size)), "v": rng.normal(size=size)}
+    single = sg.compile(graph, threads=1, fuse=False)
+    assert same_bytes(f.run(feeds)["y"], single.run(feeds)["y"])

@@ -14,6 +14,7 @@ from staticgrad.ir.kernels.stages import (
     LANES,
     MOST_NESTED,
     Accumulate,
+    Ahead,
     Axis,
     Carry,
     Columns,
@@ -104,7 +105,7 @@ class JoinedStages:
         (self._kernel,) = step.kernels()
         kernel = self._kernel
         together = kernel.grouped or kernel.in_strips or kernel.in_lanes or kernel.in_tiles
-        if together or kernel.abreast != 1 or kernel.listed is not None:
+        if together or kernel.listed is not None:
             raise NotWrittenOutError
         deepest = max(len(around) for _, around in nested(kernel.stages))
         if _AROUND + len(kernel.axes) + deepest >= MOST_NESTED:
@@ -123,16 +124,18 @@ class JoinedStages:
             NotWrittenOutError: one is of another kind.
         """
         stages = tuple(self._each(self._kernel.stages))
+        abreast = self._kernel.abreast
         for axis in reversed(self._kernel.axes):
-            stages = (Loop(self._axis(axis), (), stages, ()),)
+            stages = (Loop(self._axis(axis), (), stages, (), abreast),)
+            abreast = 1
         return stages
 
     def _each(self, stages: Sequence[Stage]) -> Iterator[Stage]:
         for stage in stages:
             self._known, self._alone = {}, ""
             match stage:
-                case Map(axis=axis, body=body, rows=rows):
-                    yield self._map(axis, body, rows)
+                case Map(axis=axis, body=body, rows=rows, ahead=ahead):
+                    yield self._map(axis, body, rows, ahead)
                 case Scalar(body=body):
                     yield Scalar(self._statements(body))
                 case Columns():
@@ -145,13 +148,16 @@ class JoinedStages:
                 case _:
                     raise NotWrittenOutError
 
-    def _map(self, axis: Axis, body: Sequence[Statement], rows: Sequence[Axis]) -> Stage:
+    def _map(
+        self, axis: Axis, body: Sequence[Statement], rows: Sequence[Axis], ahead: Ahead | None
+    ) -> Stage:
         """A loop over elements; over one, no loop."""
         combines = any(isinstance(each, Accumulate) for each in body)
         if not rows and not combines and self._number(axis.extent) == 1:
             self._alone = axis.name
             return Scalar(self._statements(body))
-        return Map(self._axis(axis), self._statements(body), tuple(map(self._axis, rows)))
+        near = ahead and Ahead(_loop(ahead.axis), ahead.distance)
+        return Map(self._axis(axis), self._statements(body), tuple(map(self._axis, rows)), near)
 
     def _columns(self, stage: Columns) -> Stage:
         body, stores = self._statements(stage.body), self._statements(stage.stores)

@@ -35,10 +35,14 @@ _LONGEST: Final = 0.02
 _ONE_LANE: Final = Machine(map_flops=1e10, bandwidth=1e12, launch=0.0)
 #: What the driver's kernels of few elements take: one waits for what the one before has stored.
 _WAITING: Final = Machine(launch=1.5e-8)
-#: A processor whose rows lie in its first cache.
+#: A processor whose rows lie in its first cache, of a kernel with the loop inside; the driver's.
 _NEAR: Final = Machine(bandwidth=2e11, launch=0.0)
+_NEAR_WAITING: Final = Machine(bandwidth=2e11, launch=1.5e-8)
 #: What each stage of a trip waits for the one before, where rows lie in memory.
 _STAGE: Final = 2.5e-9
+#: What of the driver's time stages in one kernel take, at most: with no more to gain than that, the
+#: same stages took up to a twentieth longer there.
+_GAIN: Final = 0.975
 #: Predicted seconds of a step from which on workers share it (``runtime/sections.py``).
 _SHARED: Final = 3e-6
 #: Trips of a stretch, at least, so that it pays to keep what is carried; and at most.
@@ -93,7 +97,8 @@ def _joined(lowered: LoweredBodies) -> tuple[float, JoinedTrips] | None:
     alone = _seconds(loop)
     sizes = [hint_value(size) for size in loop.arguments]
     seconds = step_seconds(loop.kernel, sizes, _NEAR) + trips * loop.stages_of_trip * _STAGE
-    if seconds > _driven_seconds(steps) * trips or _stretch(lowered.trips, alone):
+    driven = trips * _driven_seconds(steps, _NEAR_WAITING)
+    if seconds > _GAIN * driven or _stretch(lowered.trips, alone):
         return None
     return seconds, loop
 
@@ -144,15 +149,15 @@ def _is_slower_than_driven(lowered: LoweredBodies, loop: WrittenLoop, reading: R
     return whole > _driven_seconds(steps) * max(1, hint_value(lowered.trips))
 
 
-def _driven_seconds(steps: Sequence[Step]) -> float:
+def _driven_seconds(steps: Sequence[Step], machine: Machine = _WAITING) -> float:
     """What the driver is predicted to take for a trip, in which the longest case is taken."""
     branches = [branch for step in steps if (branch := branch_of(step))]
     others = [step for step in steps if not branch_of(step)]
     arguments = [tuple(hint_value(size) for size in step.arguments) for step in others]
-    total = sum(all_seconds(others, arguments, _WAITING))
+    total = sum(all_seconds(others, arguments, machine))
     for branch in branches:
-        longest = max(_driven_seconds(case.steps) for case in branch.schedules)
-        total += _WAITING.launch + longest
+        longest = max(_driven_seconds(case.steps, machine) for case in branch.schedules)
+        total += machine.launch + longest
     return total
 
 
