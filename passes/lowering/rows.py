@@ -35,7 +35,7 @@ from staticgrad.ir.rounded import element
 from staticgrad.records import replace
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import DType
-from staticgrad.types.tensor import hint_product, hint_value
+from staticgrad.types.tensor import Shape, hint_product, hint_value
 
 #: Rows side by side where some stage has a long operation, and where none has.
 _ABREAST: Final = 4
@@ -238,21 +238,28 @@ class _RowLowering(Lowering):
         """An element at another place of the row."""
         node, group = source.base.node, self.group
         own = computes(self.groups, group, source)
-        if source.inline or (own and self._is_number(source)):
+        if source.uniform or (own and self._is_number(source)):
             return self.value(source)
         dtype = source.type.dtype
-        if own:
+        if own or source.inline:
             form = node.form
             assert isinstance(form, Pointwise)
             args = [self._again(self.groups.source(arg), place) for arg in node.args]
             wide = [arg.cast(arg.dtype.compute) if arg.dtype.is_storage else arg for arg in args]
-            return element(form.scalar, dtype, *wide, *[self.size(s) for s in form.sizes])
+            sizes = [self.size(s) for s in form.sizes]
+            positions = self._positions_at(node.types[0].shape, place) if form.indexed else []
+            return element(form.scalar, dtype, *wide, *sizes, *positions)
         access = self.access(walk_of(group, source), dtype)
         moves = [move for move in access.strides if move[0] != VECTOR]
         if len(moves) == len(access.strides):
             return ex.load(access, dtype)
         along = (access.stride(VECTOR),)
         return self._at_place(Access(access.operand, tuple(moves), along), dtype, place)
+
+    def _positions_at(self, shape: Shape, place: Expr) -> Sequence[Expr]:
+        """The position along each axis of an element at a place of the row, its last axis."""
+        own = self.positions(shape)
+        return own if shape[-1:] in ((), (1,)) else [*own[:-1], place]
 
     def _column(self, key: Key) -> ColumnAccumulate:
         reduction = self.group.columns[key]

@@ -114,3 +114,30 @@ def test_a_place_found_in_a_row_is_one_of_the_axis_around_it() -> None:
     np.testing.assert_array_equal(f.run({"x": rows, "y": data})["found"], data)
     with pytest.raises(sg.StaticgradError, match="SG407"):
         f.run({"x": rows[:, :, ::-1], "y": data})
+
+
+@pytest.mark.parametrize("length", [12, 40])
+def test_what_is_picked_of_a_row_may_hold_positions(length: int) -> None:
+    """Scores behind a length are masked by their position, and the best one is picked."""
+    scores, count = sg.input("scores", ("n", length), "float64"), sg.input("count", ("n",), "int64")
+    masked = sg.where(sg.arange(length) < count[:, None], scores, -9.0)
+    shifted = sg.where(sg.arange(length) == count[:, None], 1.0, 0.0) * scores
+    best = sg.expand_dims(sg.argmax(masked, 1), 1)
+    at = sg.expand_dims(count, 1)
+    outputs = {
+        "best": sg.take_along_axis(masked, best, 1),
+        "own": scores - sg.take_along_axis(shifted, at, 1),
+        "at": sg.take_along_axis(masked * 2.0, at, 1),
+    }
+    rng = np.random.default_rng(length)
+    given = {"scores": rng.normal(size=(23, length)), "count": rng.integers(1, length, 23)}
+    each, k = np.arange(23), given["count"]
+    picked = np.where(np.arange(length) < k[:, None], given["scores"], -9.0)
+    wanted = {
+        "best": picked.max(1, keepdims=True),
+        "own": given["scores"] - given["scores"][each, k][:, None],
+        "at": picked[each, k][:, None] * 2.0,
+    }
+    for name, value in outputs.items():  # each is one kernel alone
+        assert_same(sg.compile({name: value}).run(given), {name: wanted[name]})
+    assert_same(sg.compile(outputs).run(given), wanted)
