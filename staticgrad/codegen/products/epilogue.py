@@ -35,18 +35,18 @@ def stored_as_is(kernel: Kernel, stage: Gemm) -> Access | None:
 
 
 def write_straight(product: PlainProduct, out: Lines, to: Access) -> None:
-    """Whether a tile's results are kept for the epilogue, ``keeps``, and where else they go.
+    """Where a tile's results go, and whether they are kept for the epilogue, ``keeps``.
 
-    A tile of other rows than are there would store more. What it adds to is copied before.
+    Those of a panel that is not full are: a tile would store more. What it adds to is copied
+    before.
     """
-    heights = product.tiles.heights[max(product.tiles.heights)][:2]
-    out.add(f"keeps = 1 if {' and '.join(f'rows != {height}' for height in heights)} else 0")
-    if not product.fills_panels:
-        out.add(f"if wide < {product.columns}:")
-        out.add("    keeps = 1")
     row = to.stride("i")
     base = base_text(to, frozenset({"i", VECTOR}))
     place = total(base, scaled("(first_row + top)", row), "j0")
+    if product.fills_panels:
+        out.add(f"to = {place}")
+        return
+    out.add(f"keeps = 1 if wide < {product.columns} else 0")
     out.add(f"c_at = address(tile) if keeps == 1 else address({to.operand})")
     out.add(f"to = to if keeps == 1 else {place}")
     out.add(f"width = {product.columns} if keeps == 1 else {row}")
@@ -70,7 +70,7 @@ def write_near_results(product: PlainProduct, out: Lines, tile: Lines, to: Acces
     out.add(f"near_at = address({product.stage.b.operand})")
     out.add(f"hop = {hop}")
     out.add(f"leap = {leap}")
-    tile.add("if top > rows and keeps == 0:")
+    tile.add(f"if top > rows{'' if product.fills_panels else ' and keeps == 0'}:")
     tile.add(f"    near_at = address({to.operand})")
     tile.add(f"    line = to + {scaled('rows', row)}")
     tile.add(f"    hop = {row}")
@@ -96,6 +96,21 @@ def write_own(product: PlainProduct, out: Lines, to: Access) -> None:
     out.add(f"    own_at = address({to.operand})")
     out.add(f"    mine = {place}")
     out.add(f"    pace = {row}")
+
+
+def write_last_part(product: PlainProduct, out: Lines) -> None:
+    """The epilogue behind the last part of k, for results that tiles did not store."""
+    lines, test = Lines(), ""
+    if product.straight is not None:
+        if product.fills_panels:
+            return
+        test = "keeps == 1"
+    elif not product.one_part:
+        test = f"past == {product.k}"
+    write_epilogue(product, lines, rare=product.straight is not None)
+    if test:
+        out.add(f"if {test}:")
+    out.extend(lines, int(bool(test)))
 
 
 def write_epilogue(product: PlainProduct, out: Lines, rare: bool = False) -> None:

@@ -21,7 +21,7 @@ from staticgrad.codegen.products.cut import write_cover, write_cut
 from staticgrad.codegen.products.direct import is_direct, write_direct
 from staticgrad.codegen.products.epilogue import (
     stored_as_is,
-    write_epilogue,
+    write_last_part,
     write_near_results,
     write_own,
     write_straight,
@@ -422,13 +422,7 @@ class PlainProduct:
             tile.add(f"    for at in range(to, place + under * {self.columns}, {self.lanes}):")
             both = f"load{self.lanes}(tile, at - into) + load{self.lanes}(tile, at)"
             tile.add(f"        store{self.lanes}(tile, at - into, {both})")
-        epilogue = Lines()
-        write_epilogue(self, epilogue, rare=self.straight is not None)
-        test = "keeps == 1" if self.straight is not None else f"past == {self.k}"
-        known = self.straight is None and self.one_part
-        if not known:
-            tile.add(f"if {test}:")
-        tile.extend(epilogue, int(not known))
+        write_last_part(self, tile)
         write_next_lines(self, tile)
         tile.add("top = top + rows")
         out.add("top = 0")
@@ -487,7 +481,9 @@ class PlainProduct:
         }
         if self.plain is not None and not self.brings_near:
             named |= {"own": f"ptr_{self.element}(own_at)", "mine": "mine", "pace": "pace"}
-        if self.straight is not None:
+        if self.straight is not None and self.fills_panels:
+            named |= {"c": self.straight.operand, "width": str(self.straight.stride("i"))}
+        elif self.straight is not None:
             named |= {"c": f"ptr_{self.element}(c_at)", "width": "width"}
         if self.brings_near:
             named |= {"near": f"ptr_{self.element}(near_at)", "hop": "hop"}

@@ -255,23 +255,23 @@ class Tiles:
         out.add(f"b_at = address(b) + {self.size} * down")
         out.add(f"b_step = {self.size} * step")
         out.add(f"line_step = {self.size} * hop")
-        out.add("start = ahead")
+        out.add(f"start = address(near) + {self.size} * ahead")
         if own:
-            out.add("cell = mine")
+            out.add(f"cell = address(own) + {self.size} * mine")
         out.add(f"for first in range(0, depth, {self.lanes}):")
         out.add(f"    stop = first + {self.lanes}")
         out.add("    if stop > depth:")
         out.add("        stop = depth")
-        out.add(f"    line = address(near) + {self.size} * start")
+        out.add("    line = start")
         out.add("    for k in range(first, stop):")
         out.add(f"        prefetch(ptr_{self.element}(line), 0)")
         out.add("        line = line + line_step")
         out.extend(step, 2)
-        out.add("    start = start + leap")
+        out.add(f"    start = start + {self.size} * leap")
         for _ in range(self.lanes // OWN if own else 0):
             for v in range(own):
-                out.add(f"    prefetch_write(own, {total('cell', str(v * self.lanes))})")
-            out.add("    cell = cell + pace")
+                out.add(f"    prefetch_write(ptr_{self.element}(cell), {v * self.lanes})")
+            out.add(f"    cell = cell + {self.size} * pace")
 
     def _write_runs(self, out: Lines, step: Lines) -> None:
         out.add("number = went // run")
