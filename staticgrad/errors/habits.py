@@ -340,6 +340,8 @@ ARGUMENTS: Final = {
     "dims": "axis",
     "keepdim": "keepdims",
     "size": "shape",
+    "batch_size": "size",
+    "shuffle": "seed",
     "keep_dims": "keepdims",
     "lr": "learning_rate",
     "input": "x",

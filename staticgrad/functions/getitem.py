@@ -283,14 +283,19 @@ def _index_array(x: Value, item: Any) -> Any:
     if kind not in "iu":
         raise ArgumentError(
             f"{shown(item)} is no index",
-            hint="parts are named by position: x[0], x[1:3], x[..., None]"
-            if isinstance(item, str)
-            else f"whole numbers: {int(item)}"
-            if isinstance(item, float) and item.is_integer()
-            else "convert it: astype('int64')",
+            hint=_no_index(item),
             related=related(x, array),
         )
     return array
+
+
+def _no_index(item: Any) -> str:
+    """What to write instead of a key that is neither integers nor bools."""
+    if isinstance(item, str):
+        return "parts are named by position: x[0], x[1:3], x[..., None]"
+    if isinstance(item, float):
+        return f"whole numbers: {int(item)}" if item.is_integer() else "whole numbers: k // 2"
+    return "convert it: astype('int64')"
 
 
 def rows_and_places(x: AnyValue, arrays: Sequence[tuple[int, Any]]) -> tuple[AnyValue, AnyValue]:

@@ -51,6 +51,7 @@ CASES: dict[str, tuple[Call, Call, tuple[np.ndarray, ...]]] = {
     "solve one matrix": (L.solve, N.solve, (A[0], B)),
     "inv": (L.inv, N.inv, (A,)),
     "det": (L.det, N.det, (A,)),
+    "det by lu": (L.det, N.det, (spread(np.random.default_rng(7), 2, 4, 4),)),
     "slogdet": (lambda x: L.slogdet(x)[1], lambda x: N.slogdet(x)[1], (-A,)),
     "qr": (L.qr, N.qr, (TALL,)),
     "qr wide": (L.qr, N.qr, (WIDE,)),
@@ -159,7 +160,7 @@ def test_values_and_derivatives(name: str) -> None:
     check_gradients(lambda *x: results(function(*x)), arrays, order=2)
 
 
-COMPILED = ("solve", "det", "eigh", "svd u")
+COMPILED = ("solve", "det", "det by lu", "eigh", "svd u")
 
 
 def test_compiled_programs_give_what_the_evaluator_does_on_every_number_of_threads() -> None:
@@ -327,12 +328,29 @@ def test_forward_mode() -> None:
     t = sg.input("t", (3, 3), "float64")
     tangent = normal(3, 3)
     step = 1e-6
-    for function in (L.inv, L.det, L.cholesky, lambda v: L.eigh(v)[0], lambda v: L.qr(v)[1]):
+    by_lu = lambda v: L.det(L.block_diag(v, v))  # noqa: E731
+    for function in (L.inv, L.det, by_lu, L.cholesky, lambda v: L.eigh(v)[0], lambda v: L.qr(v)[1]):
         value = function(x)
         moved = sg.jvp(value, [x], [t])
         found = sg.evaluate(moved, {"x": P[0], "t": tangent})
         ahead, behind = (sg.evaluate(value, {"x": P[0] + s * tangent}) for s in (step, -step))
         np.testing.assert_allclose(found, (ahead - behind) / (2 * step), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_small_determinants_have_gradients_where_they_are_zero(n: int) -> None:
+    """Of whole numbers they are exact: the gradient is the matrix of cofactors."""
+    arrays = np.random.default_rng(n).integers(-9, 10, (40, n, n)).astype("float64")
+    arrays[::2, -1] = 2 * arrays[::2, 0] * (n > 1)  # singular
+    minors = np.empty_like(arrays)
+    for i, j in np.ndindex(n, n):
+        rest = np.delete(np.delete(arrays, i, 1), j, 2)
+        minors[:, i, j] = (-1) ** (i + j) * N.det(rest).round()
+    x = sg.input("x", ("b", n, n), "float64")
+    found = sg.compile({"d": L.det(x), "slope": sg.grad(L.det(x).sum(), x)}).run({"x": arrays})
+    np.testing.assert_array_equal(found["slope"], minors)
+    np.testing.assert_array_equal(found["d"], (arrays[:, 0] * minors[:, 0]).sum(-1))
+    assert (found["d"][::2] == 0).all()
 
 
 def test_matrices_of_blocks_and_diagonals_of_named_sizes() -> None:

@@ -162,7 +162,8 @@ def inv(a: Operand[AnyValue], *, errors: str = "raise") -> AnyValue:
 def det(a: Operand[AnyValue]) -> AnyValue:
     """The determinants of square matrices; ``slogdet`` where they overflow.
 
-    The gradient is NaN where a matrix is singular, although there is one.
+    Those of up to three rows are computed by cofactors; larger ones by LU, whose gradient is NaN
+    where a matrix is singular, although there is one.
 
     Args:
         a: square matrices [..., n, n].
@@ -178,8 +179,24 @@ def det(a: Operand[AnyValue]) -> AnyValue:
     8.0
     """
     value = squares("det", matrices("det", a))
+    if value.shape[-1] in (1, 2, 3):
+        rows = functions.unstack(value, -2)
+        return _by_cofactors([list(functions.unstack(row, -1)) for row in rows])
     found: Any = _determinant(value, *_factors(value))
     return found
+
+
+def _by_cofactors(rows: list[list[Any]]) -> Any:
+    """The determinant along the first row."""
+    if len(rows) == 1:
+        return rows[0][0]
+    if len(rows) == 2:
+        return rows[0][0] * rows[1][1] - rows[0][1] * rows[1][0]
+    parts = [
+        entry * _by_cofactors([row[:column] + row[column + 1 :] for row in rows[1:]])
+        for column, entry in enumerate(rows[0])
+    ]
+    return parts[0] - parts[1] + parts[2]
 
 
 def slogdet(a: Operand[AnyValue]) -> SlogdetResult:
