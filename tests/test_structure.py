@@ -57,6 +57,7 @@ LAZY = {
     "staticgrad.native.libraries.routines": "kernels as plain Python are for where the jit is off",
     "staticgrad.runtime.executor": "a program that runs once or twice needs no native entry",
     "staticgrad.native.target": "the self-test compiles, for a target that it chooses",
+    "staticgrad.native.table.pool_policy": "the language is read where code is not on disk",
 }
 
 

@@ -419,11 +419,15 @@ def shared_runs() -> int:
     from staticgrad.native.table import rows
 
     with LOCK, _coded_memory_errors():
-        return _address_of(rows.shared_text(target.host()), rows.SHARED_SYMBOL)
+        source = rows.shared_source(target.host())
+        return _address_of(source, rows.SHARED_SYMBOL, rows.shared_text)
 
 
-def _address_of(text: str, symbol: str) -> int:
-    """The address of an LLVM module's entry, loaded with kernels or from disk if it is there."""
+def _address_of(text: str, symbol: str, compiled: Callable[[Target], str] | None = None) -> int:
+    """The address of an LLVM module's entry, loaded with kernels or from disk if it is there.
+
+    ``compiled``: the module's text for a target, where ``text`` is what that is made from.
+    """
     from staticgrad.native import loader, target
     from staticgrad.native.jit import compile_ir
 
@@ -431,7 +435,8 @@ def _address_of(text: str, symbol: str) -> int:
         return loader.address(symbol, target.host())
 
     def compile_for(target: Target) -> ObjectCode:
-        return compile_ir([text], symbol, target)
+        module = text if compiled is None else compiled(target)
+        return compile_ir([module], symbol, target)
 
     return object_code(text, symbol, compile_for, config.current())[0]
 

@@ -212,7 +212,7 @@ def test_workers_sleep_and_wake() -> None:
         _until(lambda: pool.get("asleep") == 1)
         woken = pool.get("wake")
         for _ in range(5):
-            pool.set("latest", 0)
+            pool.set("begun", 0)
             idle.run(native.driver())
         assert pool.get("wake") == woken  # nobody was woken for what is not worth it
         pool.set("spin", 2**62)

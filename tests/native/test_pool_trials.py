@@ -5,23 +5,21 @@ from __future__ import annotations
 import ctypes
 import itertools
 import sys
-import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 
 from staticgrad import native
-from staticgrad.native.table import pool_code
+from staticgrad.native.table import pool_code, pool_policy, rows
 from tests.native.pool_points import Counted, pool_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the pool sleeps by futex")
 
 _HELPED = native.Head._fields.index("helped")
-#: ``clock_gettime``.
-_CLOCK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.POINTER(ctypes.c_int64))
+_SPENT = native.Head._fields.index("spent")
+_DECIDE = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 4)
 
 
 def test_what_takes_longer_shared_runs_alone() -> None:
@@ -52,32 +50,18 @@ def ways(
     runs: int,
     helped: Callable[[int], bool] = lambda run: True,
 ) -> list[int]:
-    """How each run went, 1 alone, by a clock that says what shared and alone runs take.
+    """How each run goes, 1 alone, if shared and alone they take so long.
 
-    Of shared ones the worker is said to have had its part, or nothing where it has not ``helped``.
+    Of shared ones the worker has its part, or nothing where it has not ``helped``.
     """
-    began, looks = [0], [0]
-
-    def clock(number: int, words: Any) -> int:
-        """Workers, who only look when to sleep, have the system's."""
-        now = time.monotonic_ns()
-        if threading.current_thread() is threading.main_thread():
-            head = native.Head(*counted.blocks[0, : native.HEAD_WORDS].tolist())
-            now = began[0] + (costs(len(found))[head.mode] if looks[0] else 0)
-            looks[0] += 1
-            counted.blocks[0, _HELPED] = 1 if helped(len(found)) else -1
-        words[0], words[1] = divmod(now, 10**9)
-        return 0
-
-    called, found = _CLOCK(clock), list[int]()
-    with pool_of(2) as pool:
-        counted = Counted(pool, 2, [4], 1, measures=1)
-        pool.set("clock", ctypes.cast(called, ctypes.c_void_p).value or 0)
-        for _ in range(runs):
-            began[0], looks[0] = began[0] + 10**9, 0
-            counted.run(native.driver())
-            found.append(native.Head(*counted.blocks[0, : native.HEAD_WORDS].tolist()).mode)
-        counted.check(runs)
+    code = native.kernel(pool_policy.source(pool_code.numbers(rows.WORDS)))
+    decide = _DECIDE(code.address)
+    head, found = np.array(native.Head(64, measures=1), np.int64), list[int]()
+    for run in range(runs):
+        decide(0, head.ctypes.data, 64, 0)
+        mode = native.Head(*head.tolist()).mode
+        head[_SPENT], head[_HELPED] = costs(run)[mode], 1 if helped(run) else -1
+        found.append(mode)
     return found
 
 

@@ -456,7 +456,7 @@ parts:
   %is.first = icmp eq i64 %part.next, 0
   br i1 %is.first, label %opened.all, label %parts
 opened.all:
-  %latest.at = getelementptr i8, ptr %pool, i64 <latest>
+  %latest.at = getelementptr i8, ptr %pool, i64 <begun>
   %latest = load i64, ptr %latest.at, align 8
   store i64 %begun, ptr %latest.at, align 8
   %since = sub i64 %begun, %latest
@@ -480,8 +480,6 @@ share:
   %sections = load i64, ptr %sections.at, align 8
   %sections.next = add i64 %sections, 1
   store i64 %sections.next, ptr %sections.at, align 8
-  %balance.at = getelementptr i8, ptr %pool, i64 <balance>
-  %balance = load i64, ptr %balance.at, align 8
   %ran = call i64 @sg_work(ptr %pool, i64 0)
   %theirs = sub i64 %groups, %ran
   %others.even = sub i64 %block.workers, 1
@@ -505,11 +503,13 @@ rest:
   %is.soon = icmp ult i64 %looked.next, <LOOKS>
   br i1 %is.soon, label %look, label %long
 short:
+  %balance.at = getelementptr i8, ptr %pool, i64 <balance>
+  %balance = load i64, ptr %balance.at, align 8
   %is.full = icmp sge i64 %balance, <MOST_BALANCE>
   br i1 %is.full, label %done, label %brief
 brief:
   %ended.soon = call i64 @sg_clock(ptr %pool)
-  br label %earn
+  br label %settle
 long:
   %waiting = call i64 @sg_clock(ptr %pool)
   %used = call i64 @sg_worked(ptr %pool, i64 %block.workers)
@@ -522,71 +522,27 @@ look.long:
   %is.done.long = icmp eq i64 %finished.long, %theirs
   br i1 %is.done.long, label %late, label %look.long
 late:
-  %now = call i64 @sg_clock(ptr %pool)
-  %waited = sub i64 %now, %waiting
-  %patience.at = getelementptr i8, ptr %pool, i64 <patience>
-  %patience = load i64, ptr %patience.at, align 8
-  %is.late = icmp ugt i64 %waited, %patience
-  br i1 %is.late, label %judge, label %earn
-judge:
-  %worked = sub i64 %waiting, %begun
-  %allowed = add i64 %worked, %patience
-  %is.long = icmp ugt i64 %waited, %allowed
-  %few = mul i64 %block.workers, 4
-  %is.even = icmp uge i64 %groups, %few
-  %is.stall.1 = and i1 %is.long, %is.even
+  %ended.late = call i64 @sg_clock(ptr %pool)
   %used.now = call i64 @sg_worked(ptr %pool, i64 %block.workers)
   %used.meanwhile = sub i64 %used.now, %used
-  %half = lshr i64 %waited, 1
-  %spinners = sub i64 %block.workers, 2
-  %spun = mul i64 %spinners, <SPIN>
-  %expected = add i64 %half, %spun
-  %is.stall.2 = icmp ult i64 %used.meanwhile, %expected
-  %is.stall = or i1 %is.stall.1, %is.stall.2
-  br i1 %is.stall, label %stall, label %earn
-stall:
-  %stalls.at = getelementptr i8, ptr %pool, i64 <stalls>
-  %stalls = load i64, ptr %stalls.at, align 8
-  %stalls.next = add i64 %stalls, 1
-  store i64 %stalls.next, ptr %stalls.at, align 8
-  br label %earn
-earn:
-  %until.wait = phi i64 [ %ended.soon, %brief ], [ %waiting, %late ], [ %waiting, %judge ], [ %waiting, %stall ]
-  %lost = phi i64 [ 0, %brief ], [ 0, %late ], [ 0, %judge ], [ %waited, %stall ]
-  %in.vain = phi i64 [ 0, %brief ], [ %waited, %late ], [ %waited, %judge ], [ 0, %stall ]
-  %helpers = sub i64 %block.workers, 1
-  %caller.worked = sub i64 %until.wait, %begun
-  %helped.1 = sub i64 %caller.worked, %in.vain
-  %helped = call i64 @llvm.smax.i64(i64 %helped.1, i64 0)
-  %ran.some = call i64 @llvm.umax.i64(i64 %ran, i64 1)
-  %ran.as.often = mul i64 %ran.some, %helpers
-  %theirs.even = call i64 @llvm.umin.i64(i64 %theirs, i64 %ran.as.often)
-  %product = mul i64 %helped, %theirs.even
-  %saved = udiv i64 %product, %ran.some
-  %kept = udiv i64 %saved, <TOLERANCE>
-  %gained = sub i64 %kept, %lost
-  %balance.gained = add i64 %balance, %gained
-  %balance.next = call i64 @llvm.smin.i64(i64 %balance.gained, i64 <MOST_BALANCE>)
-  %penalty.at = getelementptr i8, ptr %pool, i64 <penalty>
-  %is.debt = icmp slt i64 %balance.next, 0
-  br i1 %is.debt, label %punish, label %keep
-keep:
-  store i64 %balance.next, ptr %balance.at, align 8
-  %is.full.now = icmp eq i64 %balance.next, <MOST_BALANCE>
-  br i1 %is.full.now, label %forgive, label %done
-forgive:
-  store i64 <LEAST_PENALTY>, ptr %penalty.at, align 8
-  br label %done
-punish:
-  %alone = load i64, ptr %penalty.at, align 8
-  %alone.twice = shl i64 %alone, 1
-  %alone.next = call i64 @llvm.smin.i64(i64 %alone.twice, i64 <MOST_PENALTY>)
-  store i64 %alone.next, ptr %penalty.at, align 8
-  %credit = udiv i64 %alone, <CREDIT>
-  store i64 %credit, ptr %balance.at, align 8
-  %ended.now = call i64 @sg_clock(ptr %pool)
-  %until.next = add i64 %ended.now, %alone
-  store atomic i64 %until.next, ptr %until.at monotonic, align 8
+  br label %settle
+settle:
+  %until.wait = phi i64 [ %ended.soon, %brief ], [ %waiting, %late ]
+  %over = phi i64 [ %ended.soon, %brief ], [ %ended.late, %late ]
+  %used.waiting = phi i64 [ 0, %brief ], [ %used.meanwhile, %late ]
+  %waiting.at = getelementptr i8, ptr %pool, i64 <waiting>
+  %over.at = getelementptr i8, ptr %pool, i64 <over>
+  %worked.at = getelementptr i8, ptr %pool, i64 <worked>
+  %ran.at = getelementptr i8, ptr %pool, i64 <caller_ran>
+  %punished.at = getelementptr i8, ptr %pool, i64 <punished>
+  store i64 %until.wait, ptr %waiting.at, align 8
+  store i64 %over, ptr %over.at, align 8
+  store i64 %used.waiting, ptr %worked.at, align 8
+  store i64 %ran, ptr %ran.at, align 8
+  store i64 0, ptr %punished.at, align 8
+  call void @sg_decide(ptr %pool, ptr %block, i64 0, i64 0)
+  %punished = load i64, ptr %punished.at, align 8
+  store atomic i64 %punished, ptr %until.at monotonic, align 8
   br label %done
 done:
   store atomic i64 0, ptr %taken.at release, align 8
@@ -606,127 +562,6 @@ entry:
   ret void
 }
 
-; Whether the caller shall run its rows alone: 1 or 0. A run begins with the first row of the table;
-; then what the run before took is noted, and decided how this one is to run. A trial is twelve runs:
-; four go the preferred way, four the other and four the preferred one; of each four the least of the
-; last three counts. It ends where the first two or three the other way take a quarter more. After it
-; come `rest` runs of the preferred way. A shared run of which others ran no more than a quarter of
-; what is theirs does not say that sharing is fast.
-define internal i64 @sg_choose(ptr %block, ptr %begin) #0 {
-entry:
-  %count.at = getelementptr i64, ptr %block, i64 <head runs>
-  %mode.at = getelementptr i64, ptr %block, i64 <head mode>
-  %spent.at = getelementptr i64, ptr %block, i64 <head spent>
-  %shared.at = getelementptr i64, ptr %block, i64 <head shared>
-  %alone.at = getelementptr i64, ptr %block, i64 <head alone>
-  %prefers.at = getelementptr i64, ptr %block, i64 <head prefers>
-  %turn.at = getelementptr i64, ptr %block, i64 <head turn>
-  %rest.at = getelementptr i64, ptr %block, i64 <head rest>
-  %helped.at = getelementptr i64, ptr %block, i64 <head helped>
-  %table = load ptr, ptr %block, align 8
-  %count = load i64, ptr %count.at, align 8
-  %mode = load i64, ptr %mode.at, align 8
-  %is.start = icmp eq ptr %begin, %table
-  br i1 %is.start, label %start, label %same
-same:
-  ret i64 %mode
-start:
-  %spent = load i64, ptr %spent.at, align 8
-  %is.alone = icmp ne i64 %mode, 0
-  %noted.at = select i1 %is.alone, ptr %alone.at, ptr %shared.at
-  %old = load i64, ptr %noted.at, align 8
-  %turn.old = load i64, ptr %turn.at, align 8
-  %is.cold = icmp ule i64 %count, 3
-  %is.tried = icmp ule i64 %turn.old, 11
-  %try = and i64 %turn.old, 3
-  %is.early = icmp ule i64 %try, 1
-  %is.second = and i1 %is.tried, %is.early
-  %most = shl i64 %old, 1
-  %is.strange = icmp ugt i64 %spent, %most
-  %taken = select i1 %is.strange, i64 %most, i64 %spent
-  %more = sub i64 %taken, %old
-  %part = ashr i64 %more, 2
-  %mean = add i64 %old, %part
-  %is.less = icmp ult i64 %spent, %old
-  %least = select i1 %is.less, i64 %spent, i64 %old
-  %later = select i1 %is.tried, i64 %least, i64 %mean
-  %trying = select i1 %is.second, i64 %spent, i64 %later
-  %measured = select i1 %is.cold, i64 %spent, i64 %trying
-  %helped = load i64, ptr %helped.at, align 8
-  %is.helped = icmp sgt i64 %helped, 0
-  %alone.old = load i64, ptr %alone.at, align 8
-  %spent.4 = mul i64 %spent, 4
-  %alone.5 = mul i64 %alone.old, 5
-  %is.slow.1 = icmp ugt i64 %spent.4, %alone.5
-  %is.tested = icmp ne i64 %alone.old, 0
-  %is.slow = and i1 %is.slow.1, %is.tested
-  %says.1 = or i1 %is.alone, %is.helped
-  %says = or i1 %says.1, %is.slow
-  %noted = select i1 %says, i64 %measured, i64 %old
-  store i64 %noted, ptr %noted.at, align 8
-  store i64 0, ptr %spent.at, align 8
-  store i64 0, ptr %helped.at, align 8
-  %count.next = add i64 %count, 1
-  store i64 %count.next, ptr %count.at, align 8
-  %turn.next = add i64 %turn.old, 1
-  %rest.old = load i64, ptr %rest.at, align 8
-  %trial.end = add i64 %rest.old, 12
-  %is.rested.1 = icmp uge i64 %turn.next, %trial.end
-  %is.after = icmp ugt i64 %turn.next, 12
-  %is.rested = and i1 %is.rested.1, %is.after
-  %turn.full = select i1 %is.rested, i64 0, i64 %turn.next
-  %tries = sub i64 %turn.old, 5
-  %is.trying.1 = icmp ule i64 %tries, 1
-  %is.trying = and i1 %is.trying.1, %says
-  %best.at = select i1 %is.alone, ptr %shared.at, ptr %alone.at
-  %best = load i64, ptr %best.at, align 8
-  %least.4 = mul i64 %least, 4
-  %best.5 = mul i64 %best, 5
-  %is.worse.1 = icmp ugt i64 %least.4, %best.5
-  %is.compared = icmp ne i64 %best, 0
-  %is.worse = and i1 %is.worse.1, %is.compared
-  %is.clear = and i1 %is.trying, %is.worse
-  %turn = select i1 %is.clear, i64 12, i64 %turn.full
-  store i64 %turn, ptr %turn.at, align 8
-  %is.decided = icmp eq i64 %turn, 12
-  br i1 %is.decided, label %decide, label %go
-decide:
-  %alone = load i64, ptr %alone.at, align 8
-  %shared.now = load i64, ptr %shared.at, align 8
-  %alone.16 = mul i64 %alone, 16
-  %shared.15 = mul i64 %shared.now, 15
-  %is.known = icmp ne i64 %alone, 0
-  %is.better.1 = icmp ult i64 %alone.16, %shared.15
-  %is.better = and i1 %is.known, %is.better.1
-  %preferred = zext i1 %is.better to i64
-  %preferred.old = load i64, ptr %prefers.at, align 8
-  %is.again = icmp ne i64 %preferred.old, 0
-  %rest.twice = shl i64 %rest.old, 1
-  %alone.some = call i64 @llvm.umax.i64(i64 %alone, i64 1)
-  %rest.time = udiv i64 <LONGEST_REST>, %alone.some
-  %rest.short = call i64 @llvm.umin.i64(i64 %rest.time, i64 <MOST_REST>)
-  %rest.most = call i64 @llvm.umax.i64(i64 %rest.short, i64 <LEAST_REST>)
-  %rest.grown = call i64 @llvm.umin.i64(i64 %rest.twice, i64 %rest.most)
-  %rest.alone = select i1 %is.again, i64 %rest.grown, i64 <LEAST_REST>
-  %is.unhelped = icmp eq i64 %shared.now, 0
-  %rest.shared = select i1 %is.unhelped, i64 <LEAST_REST>, i64 <SHARED_REST>
-  %rest.next = select i1 %is.better, i64 %rest.alone, i64 %rest.shared
-  store i64 %rest.next, ptr %rest.at, align 8
-  store i64 %preferred, ptr %prefers.at, align 8
-  br label %go
-go:
-  %prefers = load i64, ptr %prefers.at, align 8
-  %shared = load i64, ptr %shared.at, align 8
-  %group = and i64 %turn, 508
-  %is.turn = icmp eq i64 %group, 4
-  %is.short = icmp ult i64 %shared, <SHORT>
-  %differs = and i1 %is.turn, %is.short
-  %other = zext i1 %differs to i64
-  %mode.next = xor i64 %prefers, %other
-  store i64 %mode.next, ptr %mode.at, align 8
-  ret i64 %mode.next
-}
-
 ; Runs the rows from a place to an end: sections together with the workers, all others alone.
 ; What the driver itself asks where a row of function 0 leads is a function that it hands over.
 define void @<symbol>(ptr %pool, ptr %block, ptr %begin, ptr %end, ptr %control) #0 {
@@ -738,7 +573,10 @@ entry:
   %is.unknown = icmp eq i64 %measures, 0
   br i1 %is.unknown, label %start, label %choose
 choose:
-  %chosen = call i64 @sg_choose(ptr %block, ptr %begin)
+  %row = ptrtoint ptr %begin to i64
+  call void @sg_decide(ptr %pool, ptr %block, i64 %row, i64 0)
+  %mode.at = getelementptr i64, ptr %block, i64 <head mode>
+  %chosen = load i64, ptr %mode.at, align 8
   %begun = call i64 @sg_clock(ptr %pool)
   br label %start
 start:

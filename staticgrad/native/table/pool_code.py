@@ -1,6 +1,6 @@
 """The code of the pool: how a section is claimed, run and waited for, and how workers sleep.
 
-``pool.ll`` beside this file has its functions as LLVM IR.
+``pool.ll`` beside this file has its functions as LLVM IR, ``pool_policy`` what they decide.
 
 A section is some rows of a table that may run at the same time. Its iterations are cut into
 groups, which are numbered through, and each worker has a part of them: so what a worker wrote in
@@ -57,6 +57,7 @@ code lead.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -74,7 +75,14 @@ PLACES: Final = {
     "groups": 56,
     "ahead": 64,  # how often what is left behind one group is halved: so much a claim leaves
     "processor": 72,  # the number of the caller's
-    "latest": 80,  # when the latest section began
+    # the latest section in nanoseconds: when it began, the caller's wait, its end, and how long
+    # workers had a processor in between; what the caller ran, and until when it shall run alone
+    "begun": 80,
+    "waiting": 88,
+    "over": 96,
+    "worked": 104,
+    "caller_ran": 112,
+    "punished": 120,
     # what is counted
     "finished": 128,
     "taken": 256,  # 1 while a caller has the pool
@@ -173,8 +181,20 @@ def is_possible(triple: str) -> bool:
     return "linux" in triple and triple.split("-")[0] in FUTEX
 
 
-def text(triple: str, words: dict[str, int], symbol: str, points: bool = False) -> str:
+def numbers(words: Mapping[str, int]) -> dict[str, int]:
+    """What stands for names in the source of the policy; ``words`` as in ``text``."""
+    heads = {name: at for name, at in words.items() if name.startswith("head ")}
+    return {
+        **{name: value for name, value in globals().items() if isinstance(value, int)},
+        **{f"POOL_{name.upper()}": place // 8 for name, place in PLACES.items()},
+        **{name.replace(" ", "_").upper(): at for name, at in heads.items()},
+    }
+
+
+def text(triple: str, words: Mapping[str, int], symbol: str, points: bool = False) -> str:
     """The pool's functions for a target where there are workers, as a module with one entry.
+
+    It lacks the policy's function.
 
     Args:
         triple: the target's.
@@ -203,17 +223,7 @@ def text(triple: str, words: dict[str, int], symbol: str, points: bool = False) 
         "LINE": str(LINE),
         "LOOKS": str(LOOKS),
         "WAKES": str(WAKES),
-        "SHORT": str(SHORT),
-        "SPIN": str(SPIN),
-        "LEAST_REST": str(LEAST_REST),
-        "MOST_REST": str(MOST_REST),
-        "LONGEST_REST": str(LONGEST_REST),
-        "SHARED_REST": str(SHARED_REST),
-        "LEAST_PENALTY": str(LEAST_PENALTY),
-        "MOST_PENALTY": str(MOST_PENALTY),
-        "CREDIT": str(CREDIT),
         "MOST_BALANCE": str(MOST_BALANCE),
-        "TOLERANCE": str(TOLERANCE),
     }
     for name in ("before", "claimed", "ran"):
         values[name] = _POINT.replace("<point>", str(POINTS.index(name))) if points else ""
@@ -221,7 +231,7 @@ def text(triple: str, words: dict[str, int], symbol: str, points: bool = False) 
     used = (
         "void @llvm.memset.p0.i64(ptr, i8, i64, i1)",
         "void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)",
-        *(f"i64 @llvm.{name}.i64(i64, i64)" for name in ("umin", "umax", "smin", "smax")),
+        "i64 @llvm.umin.i64(i64, i64)",
         pause,
     )
     declared = "".join(f"declare {each}\n" for each in used)

@@ -19,7 +19,7 @@ import ctypes
 from typing import Final, Protocol
 
 from staticgrad.native.constants import ROW_WORDS, Head, Row
-from staticgrad.native.table import control_code, pool_code, through_code
+from staticgrad.native.table import control_code, pool_code, pool_policy, through_code
 from staticgrad.native.target import Target
 
 
@@ -93,7 +93,8 @@ done:
 }}
 """
 
-_WORDS: Final = {
+#: The numbers of a row's words, and of a head's.
+WORDS: Final = {
     **{name: number for number, name in enumerate(Row._fields)},
     **{f"head {name}": number for number, name in enumerate(Head._fields)},
     "words": ROW_WORDS,
@@ -135,12 +136,12 @@ def text(target: Target) -> str:
 
 def control_text() -> str:
     """The code that follows loops and branches, to whose address ``Head.control`` is set."""
-    return control_code.text(_WORDS)
+    return control_code.text(WORDS)
 
 
 def through_text() -> str:
     """The code of rows that run loops from their first trip to their last."""
-    return through_code.text(_WORDS)
+    return through_code.text(WORDS)
 
 
 def shared_text(target: Target, symbol: str = SHARED_SYMBOL, points: bool = False) -> str:
@@ -148,7 +149,14 @@ def shared_text(target: Target, symbol: str = SHARED_SYMBOL, points: bool = Fals
 
     With ``points`` it has those of ``pool_code``.
     """
-    return pool_code.text(target.triple, _WORDS, symbol, points)
+    policy = pool_policy.text(pool_code.numbers(WORDS))
+    return pool_code.text(target.triple, WORDS, symbol, points) + policy
+
+
+def shared_source(target: Target) -> str:
+    """What ``shared_text`` is made from: it takes less time, and is as telling."""
+    policy = pool_policy.source(pool_code.numbers(WORDS))
+    return pool_code.text(target.triple, WORDS, SHARED_SYMBOL) + policy
 
 
 def bind(address: int) -> Driver:
