@@ -24,6 +24,7 @@ from staticgrad.planning.problem import Net
 from staticgrad.planning.searching import ruined
 
 _LEVELS: Final = 20  # of equal bytes, from the lowest order down
+_PARTS: Final = 2  # of the way from one level to the next, in a long schedule
 _LOWER: Final = 0.87  # ratio of levels where those would be further apart
 #: Effort of a search, in about five nanoseconds: for each op, and at most; but for each op of the
 #: longest at least.
@@ -126,10 +127,12 @@ class BudgetSearch:
             yield Slope(noise=noise, flat=1.0 - steep, steep=steep, share=share)
 
     def _up(self) -> None:
-        """Leave a sequence at each level above the smallest, on the way up: a long schedule has too
-        many runs to take out to begin with the smallest each time."""
+        """Leave a sequence at each level above the smallest, and some below each, on the way up: a
+        long schedule has too many runs to take out to begin with the smallest each time."""
         found = self.cheapest.found[0]
-        for goal in reversed(self.levels):
+        pairs = pairwise((self.orders[0].load, *self.levels))
+        goals = {low + (top - low) * k // _PARTS for top, low in pairs for k in range(_PARTS)}
+        for goal in sorted(goals):
             if goal > found.load and len(found.ops) > len(self.net.ops):
                 found = self._trim(found.ops, goal, 0.0)
 
