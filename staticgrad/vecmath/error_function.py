@@ -8,7 +8,9 @@ digits, coefficients rounded one by one with refits.
 erfc is e**(-x**2) times a polynomial and a quotient: for a = |x| and q = (a - 4)/(a + 4), e**(a**2)
 erfc(a) (a + 4) is smooth in q (the substitution of Shepherd & Laframboise 1981): one polynomial
 serves all a up to where erfc vanishes. a**2 is kept in two parts, as e would amplify its rounding
-by a**2. Near 0 it is 1 - erf(x). Fits in 50 digits, 2**-28 for f32 and 2**-54 for f64.
+by a**2. What rounding takes from q, from the two largest terms of the polynomial, from the division
+and from the exponential is added to the last product, so that erfc is 1 at 0. Fits in 50 digits,
+2**-28 for f32 and 2**-54 for f64.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Final
 from staticgrad.ir.expr import Expr, literal, select
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import F32, F64, DType
-from staticgrad.vecmath.exponential import exp_reduced, reduce_by_ln2
+from staticgrad.vecmath.exponential import exp_in_two, reduce_by_ln2
 from staticgrad.vecmath.layout import (
     at_most,
     even_odd,
@@ -100,8 +102,6 @@ def erf(x: Expr) -> Expr:
     return flip_sign(select(magnitude < c.border, near, far), sign_bit(x))
 
 
-#: Below, 1 - erf(x) loses nothing to cancellation.
-NEAR: Final = 0.5
 #: From here on erfc is below the smallest number of the format.
 VANISHED: Final[dict[DType, float]] = {F32: 10.3, F64: 27.4}
 SCALED: Final[dict[DType, tuple[float, ...]]] = {
@@ -125,14 +125,31 @@ SCALED: Final[dict[DType, tuple[float, ...]]] = {
 def erfc(x: Expr) -> Expr:
     """1 - erf(x) without cancellation: 2 at -inf, 0 at inf, gradual underflow between."""
     a = at_most(abs(x), VANISHED[x.dtype])
-    quotient = literal(1.0, x.dtype) / (a + 4.0)
+    divisor = a + 4.0
+    quotient = literal(1.0, x.dtype) / divisor
     rough = (a - 4.0) * quotient
     missed = (-rough).fma(a, (rough + 1.0).fma(-4.0, a))  # a - 4 - rough (a + 4)
     q = quotient.fma(missed, rough)
+    q_left = quotient.fma(missed, rough - q)
+    first, second, *others = SCALED[x.dtype]
+    inner, inner_left = _in_two(q, even_odd(q, q * q, others), second)
+    total, left = _in_two(q, inner, first)
+    # The derivative of the polynomial is near -inner**2 for all q.
+    left = (inner * inner).fma(-q_left, q.fma(inner_left, left))
+    scaled = total * quotient
+    missed = (-scaled).fma(divisor, total) + (-scaled).fma(a - (divisor - 4.0), left)
+    scaled_left = missed * quotient
     square = a * a
     lost = a.fma(a, -square)
     r, d, low_bits = reduce_by_ln2(-square, 2 * layout_of(x).bias)
-    p = exp_reduced(r + (d - lost)) * (horner(q, SCALED[x.dtype]) * quotient)
-    tail = scale_gradually(p, low_bits)
-    near = (1.0 - x) - x * horner(square, CONSTANTS[x.dtype].near)
-    return select(a < NEAR, near, select(x < 0.0, 2.0 - tail, tail))
+    high, low = exp_in_two(r + (d - lost))
+    tail = scale_gradually(high.fma(scaled, high.fma(scaled_left, low * scaled)), low_bits)
+    return select(x < 0.0, 2.0 - tail, tail)
+
+
+def _in_two(q: Expr, inner: Expr, constant: float) -> tuple[Expr, Expr]:
+    """q * inner + constant, where the constant is no smaller than half of it, and what rounding
+    takes away."""
+    above = q * inner
+    found = above + constant
+    return found, q.fma(inner, -above) + (above - (found - constant))

@@ -100,6 +100,13 @@ def exp_reduced(r: Expr) -> Expr:
     return r.fma(r.fma(even_odd(r, r * r, CONSTANTS[r.dtype].exp_q), 1.0), 1.0)
 
 
+def exp_in_two(r: Expr) -> tuple[Expr, Expr]:
+    """The same, and what its last rounding takes away."""
+    inner = r.fma(even_odd(r, r * r, CONSTANTS[r.dtype].exp_q), 1.0)
+    found = r.fma(inner, 1.0)
+    return found, r.fma(inner, 1.0 - found)
+
+
 def expm1_reduced(r: Expr, d: Expr) -> Expr:
     """e**(r + d) - 1 for |r + d| <= ln2 / 2, as r + (d + (r + d)**2 q).
 
