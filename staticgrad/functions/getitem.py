@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import field
 from math import prod
-from typing import Any, Generic
+from typing import Any, Final, Generic
 
 import numpy as np
 
@@ -30,6 +30,9 @@ from staticgrad.records import dataclass
 from staticgrad.types.arrays import array_of
 from staticgrad.types.dim import Dim, Size, floordiv, is_at_least, maximum
 from staticgrad.types.dtype import BOOL, I64
+
+#: No axis of a value with elements is as long: more bytes than processors address.
+_BEYOND: Final = 1 << 48
 
 
 @dataclass
@@ -222,6 +225,7 @@ def _slice_of(x: Value, item: slice, size: Size) -> tuple[Size, Size, int]:
     step = 1 if item.step is None else integer("getitem", "step", item.step, x)
     if step == 0:
         raise ArgumentError("a slice takes no step of 0", related=related(x))
+    step = min(max(step, -_BEYOND), _BEYOND)
     start, stop = (
         None if bound is None else _bound(x, bound, size) for bound in (item.start, item.stop)
     )
@@ -237,7 +241,8 @@ def _slice_of(x: Value, item: slice, size: Size) -> tuple[Size, Size, int]:
         place = _only_place(start, stop, step, size)
         if place is not None:
             return place, 1, 1
-    return (0, 0, 1) if length == 0 else (first, length, step)
+    behind = step > 0 and is_at_least(first, _BEYOND)
+    return (0, 0, 1) if length == 0 or behind else (first, length, step)
 
 
 def _only_place(start: Size | None, stop: Size | None, step: int, size: Size) -> Size | None:

@@ -268,7 +268,7 @@ def _literal(y: object) -> int | float | None:
 
 def _is_multiplied(exponent: int | float) -> bool:
     """Whether a floating base to this literal is a product or a square root."""
-    whole = float(exponent).is_integer() and abs(exponent) <= _MAX_EXPONENT
+    whole = abs(exponent) <= _MAX_EXPONENT and float(exponent).is_integer()
     return whole or exponent == 0.5
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -126,6 +128,27 @@ def test_pad_widths_that_are_none():
         sg.pad(x, -1)
     with assert_refused(ArgumentError, "not an integer"):
         sg.pad(x, 0.5)
+
+
+@pytest.mark.parametrize("bound", [2**48, sys.maxsize, 2**70])
+def test_slices_by_numbers_that_no_axis_reaches(bound):
+    """Python clips them, whatever fits a word."""
+    x, array = sg.input("x", ("n", 3), "float64"), np.arange(12.0).reshape(4, 3)
+    f = sg.compile(
+        {
+            "behind": x[bound:],
+            "before": x[-bound:],
+            "up to": x[:bound],
+            "steps": x[1::bound],
+            "back": x[::-bound],
+        }
+    )
+    found = f.run({"x": array})
+    np.testing.assert_array_equal(found["behind"], array[bound:])
+    np.testing.assert_array_equal(found["before"], array[-bound:])
+    np.testing.assert_array_equal(found["up to"], array[:bound])
+    np.testing.assert_array_equal(found["steps"], array[1::bound])
+    np.testing.assert_array_equal(found["back"], array[::-bound])
 
 
 def test_slices_that_leave_their_axis():
