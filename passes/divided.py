@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 #: How deep segments are divided, at most: a level that runs loops once more spares less and less.
 MOST_LEVELS: Final = 3
+#: Percentages of a loop's trips that do not run again, beside all and none, where plans are listed.
+KEPT: Final = (75, 50, 25)
 #: Parts of the trips of a loop that may be a level less deep, at most, and how many are tried.
 PARTS: Final = 1024
 MOST_TRIES: Final = 4
@@ -54,7 +56,7 @@ class Divisions:
 
     def __init__(self, chosen: Planner, others: Callable[[], Iterator[Divided]]) -> None:
         """``others``: all divisions of the program's graph, in order."""
-        self._chosen = chosen
+        self.chosen = chosen
         self._others = others
         self._waiting: Iterator[Divided] | None = None
         self._made: list[Divided] = []
@@ -66,7 +68,7 @@ class Divisions:
             BudgetInfeasible: no division has one; that of the smallest peak.
         """
         try:
-            return self._chosen.plan(sizes, staged=staged)
+            return self.chosen.plan(sizes, staged=staged)
         except BudgetInfeasible as error:
             refused = [error]
         for each in self._each():
@@ -79,11 +81,6 @@ class Divisions:
                 refused.append(error)
         raise min(refused, key=lambda error: error.smallest_peak)
 
-    def planners(self) -> Iterator[Planner]:
-        """Those of all divisions, the chosen one first."""
-        yield self._chosen
-        yield from (each.planner for each in self._each())
-
     def graph(self, schedule: Schedule) -> Graph | None:
         """The graph of another division's schedule; None for that of the one that was chosen."""
         return next((each.graph for each in self._made if each.schedule is schedule), None)
@@ -93,7 +90,7 @@ class Divisions:
         yield from self._made
         if self._waiting is None:
             self._waiting = self._others()
-        wanted = _interface(self._chosen.schedule)
+        wanted = _interface(self.chosen.schedule)
         for each in self._waiting:
             if _interface(each.schedule) == wanted:
                 self._made.append(each)
@@ -120,19 +117,25 @@ def divisions(
     graph: Graph,
     schedule: Callable[[Graph], Schedule],
     limits: tuple[Policy, int | Limit | None, int, float],
+    kept: Sequence[int] = (),
 ) -> Iterator[Divided]:
-    """Every division of a graph, whole levels alone: none where there is no pair of loops."""
+    """Every division of a graph into whole levels: none where there is no pair of loops. Before the
+    first in which trips run again, those in which these percentages of them do not."""
     if not _has_pairs(graph):
         return
+    from fractions import Fraction
+
     from passes.segments import with_segments
 
     last = None
     for levels in range(-1, MOST_LEVELS + 1):
-        found = graph if levels < 0 else with_segments(graph, levels)
-        if found is not last:
-            made = schedule(found)
-            yield Divided(found, made, Planner(made, *limits))
-        last = found
+        for percent in (*(kept if levels == 1 else ()), 0):
+            part = Fraction(percent, 100)
+            found = graph if levels < 0 else with_segments(graph, levels, part)
+            if found is not last:
+                made = schedule(found)
+                yield Divided(found, made, Planner(made, *limits))
+            last = found
 
 
 class _Tried(NamedTuple):

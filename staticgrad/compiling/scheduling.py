@@ -6,11 +6,11 @@ schedule was on disk: it follows from the program, as it did then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from passes.base import Pipeline, Report
 from passes.constant_part import ROOM, constant_part
-from passes.divided import Divided, Divisions, divided, divisions
+from passes.divided import KEPT, Divided, Divisions, divided, divisions
 from passes.fuse import fuse as fuse_graph
 from passes.memory import Planner
 from passes.remat import Policy
@@ -60,7 +60,7 @@ class Scheduling:
     def found(self) -> tuple[KnownSchedule, Divisions]:
         """The schedule and its plans; it is on disk afterwards, if it can be."""
         known, planner = self._found()
-        return known, Divisions(planner, self._others)
+        return known, Divisions(planner, self._divisions)
 
     def _found(self) -> tuple[KnownSchedule, Planner]:
         name = None
@@ -78,8 +78,9 @@ class Scheduling:
         return known, Planner(known.schedule, *self._limits)
 
     def planners(self) -> Iterator[Planner]:
-        """The planners of all divisions of the program, that of its schedule first."""
-        return self.found[1].planners()
+        """The planners of the program's divisions, that of its schedule first."""
+        yield self.found[1].chosen
+        yield from (each.planner for each in self._divisions(KEPT))
 
     @property
     def graph(self) -> Graph:
@@ -95,10 +96,10 @@ class Scheduling:
         """The graph whose operations a schedule of this program runs."""
         return self.found[1].graph(schedule) or self._made[0].graph
 
-    def _others(self) -> Iterator[Divided]:
+    def _divisions(self, kept: Sequence[int] = ()) -> Iterator[Divided]:
         if not self._has_bodies:
             return iter(())
-        return divisions(self._computed[0], self.make, self._limits)
+        return divisions(self._computed[0], self.make, self._limits, kept)
 
     @property
     def _deciding(self) -> tuple[object, ...]:

@@ -1,7 +1,8 @@
 """What less memory costs: the plans that a program has at some sizes, before a kernel is compiled.
 
-The rows are the plans that a budget chooses from, of every division of the program's loops; what is
-both larger and slower than another is left out.
+The rows are the plans that a budget chooses from, of every division of the program's loops, and of
+some in which part of the trips does not run again (a budget finds the part that it has room for).
+What is both larger and slower than another is left out.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from passes.constant_part import constant_part
-from passes.divided import divisions
+from passes.divided import KEPT, divisions
 from passes.memory import Planner
 from passes.pipelines import pipeline as read_pipeline
 from passes.remat.store_all import StoreAll
@@ -260,7 +261,7 @@ def tradeoff(
         make = partial(scheduled, fuse=read_fuse(fuse))
         workers = processors.threads(config.current(threads=threads).threads)
         limits = (StoreAll(), None, workers, LEAST_SECTION)
-        planners = [each.planner for each in divisions(passed, make, limits)]
+        planners = [each.planner for each in divisions(passed, make, limits, KEPT)]
         planners = planners or [Planner(make(passed), *limits)]
     at = all_sizes(graph.sizes, told, dict(read_sizes(sizes)))
     check_sizes(graph, at)

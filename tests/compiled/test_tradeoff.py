@@ -15,6 +15,7 @@ import pytest
 import staticgrad as sg
 from staticgrad import backends
 from staticgrad.analysis.cost import plan_seconds
+from staticgrad.autodiff import sums_over_time
 from staticgrad.errors import ArgumentError, BudgetInfeasible, UnknownNameError
 from staticgrad.ir.plan_picture import columns_with_repeats
 from staticgrad.reports.memory_page import held_bands
@@ -66,11 +67,21 @@ def test_each_choice_is_what_its_budget_plans(monkeypatch: pytest.MonkeyPatch) -
     assert f"all {len(many.choices)} plans" in many.html_table()
 
 
-def test_loops_give_the_plans_of_all_their_divisions() -> None:
+def test_loops_give_the_plans_of_all_their_divisions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And of some in which part of the trips does not run again, as budgets have them."""
+    monkeypatch.setattr(sums_over_time, "BLOCK_ROWS", 80)  # of two trips
     x, w = sg.input("x", (64, 40, 8)), sg.input("w", (8, 8))
     h, _ = sg.scan(lambda h, each: (sg.tanh(each + h @ w),) * 2, sg.zeros((40, 8)), x)
-    found = sg.tradeoff({"dw": sg.grad((h * h).sum(), w)})
+    graph = sg.Graph({"dw": sg.grad((h * h).sum(), w)})
+    found = sg.tradeoff(graph)
     assert found.smallest.peak_bytes < 0.5 * found.everything.peak_bytes
+    assert len(found.choices) > 5
+    assert str(sg.tradeoff(sg.compile(graph))) == str(found)
+    some = found.within(0.7)
+    assert some is not None
+    assert some.peak_bytes > found.smallest.peak_bytes
+    budgeted = sg.compile(graph, memory_budget=some.peak_bytes)
+    assert plan_seconds(budgeted.plan()) <= 1.01 * some.seconds
 
 
 def test_what_is_computed_once_is_in_no_plan() -> None:
