@@ -150,7 +150,7 @@ def test_what_newcomers_from_torch_typed_is_answered(call, hint):
 
 #: What people type in their first hour, by where they type it.
 _FIRST_HOUR = {
-    "nn": "bilinear embedding_bag alpha_dropout pdist",
+    "nn": "alpha_dropout pdist",
     "optim": (
         "yogi amsgrad nadamw chain apply_updates cosine_decay_schedule join_schedules ema"
         " MultiSteps masked inject_hyperparams add_decayed_weights SparseAdam tree_utils"

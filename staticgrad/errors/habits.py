@@ -191,8 +191,6 @@ INSTEAD: Final = {
     **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge"), "x == y, x < y and so on"),
     "around": "sg.round(x, decimals)",
     "row_stack": "sg.vstack(values)",
-    "embedding_bag": "sg.nn.embedding(w, indices).sum(axis=1)",
-    "bilinear": 'sg.einsum("bi,oij,bj->bo", x, w, y)',
     "custom_gradient": "sg.custom_vjp(f)",
     "named_scope": "with sg.scope(name):",
     "disable_jit": "with sg.eager_mode(): or f.eagerly(x) of a traced function",

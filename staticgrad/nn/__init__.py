@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from staticgrad.functions.activations import *  # noqa: F403
     from staticgrad.functions.images.channel_norms import *  # noqa: F403
     from staticgrad.functions.images.grids import *  # noqa: F403
+    from staticgrad.functions.layers import bilinear as bilinear, embedding_bag as embedding_bag
     from staticgrad.functions.losses.alignments import *  # noqa: F403
     from staticgrad.functions.losses.distances import *  # noqa: F403
     from staticgrad.functions.losses.further import *  # noqa: F403
@@ -97,6 +98,7 @@ _HOMES: Final = {
         "cosine_embedding_loss cosine_similarity normalize pairwise_distance triplet_margin_loss"
     ),
     "functions.images.grids": "affine_grid grid_sample pixel_shuffle pixel_unshuffle",
+    "functions.layers": "bilinear embedding_bag",
     "functions.losses.further": (
         "binary_cross_entropy gaussian_nll_loss hinge_embedding_loss kl_div l1_loss"
         " margin_ranking_loss multi_margin_loss multilabel_soft_margin_loss nll_loss"

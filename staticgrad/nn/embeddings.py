@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
-from staticgrad.errors import ArgumentError, RankError
-from staticgrad.errors.wording import shown
 from staticgrad.families import like
-from staticgrad.functions import expand_dims, max as largest, mean, sum as total
 from staticgrad.functions.attention import embedding
+from staticgrad.functions.layers import Pooled, check_mode, embedding_bag
 from staticgrad.ir.calls import public
 from staticgrad.nn.initial import Initial, Seed, first_value, source
 from staticgrad.nn.module import Layer
 from staticgrad.nn.naming import named
-from staticgrad.ops.operands import as_value, related
 
 
 class Embedding(Layer):
@@ -77,13 +74,12 @@ class EmbeddingBag(Embedding):
         num_embeddings: int,
         embedding_dim: int,
         *,
-        mode: Literal["mean", "sum", "max"] = "mean",
+        mode: Pooled = "mean",
         init: Initial = "normal",
         dtype: Any = "float32",
         seed: Seed = None,
     ) -> None:
-        if mode not in ("mean", "sum", "max"):
-            raise ArgumentError(f'EmbeddingBag: mode is "mean", "sum" or "max", not {shown(mode)}')
+        check_mode("EmbeddingBag", mode)
         super().__init__(num_embeddings, embedding_dim, init=init, dtype=dtype, seed=seed)
         self.mode = mode
 
@@ -94,13 +90,4 @@ class EmbeddingBag(Embedding):
             ids: integers [..., count].
             weights: factors of the rows [..., count], for sums.
         """
-        ids = as_value("EmbeddingBag", ids)
-        if not ids.ndim:
-            raise RankError(f"EmbeddingBag: ids are {ids.type}, a single one", related=related(ids))
-        rows = embedding(self.weight, ids)
-        if weights is None:
-            over: dict[str, Any] = {"mean": mean, "sum": total, "max": largest}
-            return over[self.mode](rows, -2)
-        if self.mode != "sum":
-            raise ArgumentError(f'EmbeddingBag: weights go with mode="sum", not {self.mode!r}')
-        return total(rows * expand_dims(weights, -1), -2)
+        return embedding_bag(self.weight, ids, weights, mode=self.mode)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from staticgrad.functions import einsum, matmul, reshape
+from staticgrad.functions import matmul, reshape
+from staticgrad.functions.layers import bilinear
 from staticgrad.ir.calls import public
 from staticgrad.ir.kinds import AnyValue, Operand
 from staticgrad.nn.initial import Initial, Seed, weight_and_bias
@@ -99,8 +100,7 @@ class Bilinear(Layer):
 
     def forward(self, x1: Any, x2: Any) -> Any:
         """[..., out_features]."""
-        out = einsum("...i,oij,...j->...o", x1, self.weight, x2)
-        return out if self.bias is None else out + self.bias
+        return bilinear(x1, x2, self.weight, self.bias)
 
     if TYPE_CHECKING:
 
