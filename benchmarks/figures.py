@@ -40,10 +40,14 @@ def noise(row: Row) -> float:
     return max(max(middles) - min(middles), high - low) / 2 / seconds(row)
 
 
+def undisturbed(row: Row) -> float:
+    """What a row got of its cores: all of them, 1, where no other program was running."""
+    return median(r.busy if row.threads == 1 else r.together for r in row.rounds)
+
+
 def disturbed(report: Report) -> list[Row]:
-    """One-thread rows that got less than nine tenths of their core: others were running."""
-    alone = [row for row in measured(report) if row.threads == 1]
-    return [row for row in alone if median(r.busy for r in row.rounds) < 0.9]
+    """Rows that got less than nine tenths of their cores: others were running."""
+    return [row for row in measured(report) if undisturbed(row) < 0.9]
 
 
 def ready(row: Row, cold: bool) -> float | None:

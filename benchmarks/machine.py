@@ -13,9 +13,12 @@ import platform
 import re
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 import numpy as np
@@ -34,6 +37,7 @@ AVX2: Final = {
 
 _SIDE = 1536
 _COPIED = 1 << 27  # bytes
+_HASHED = 1 << 22
 
 
 def cores() -> int:
@@ -68,6 +72,23 @@ def measure_limits(threads: int, seconds: float = 0.5) -> Limits:
     target = np.empty_like(source)
     copied = 2 * _COPIED / _best(lambda: np.copyto(target, source), seconds)
     return Limits(threads, gemm["float32"], gemm["float64"], copied)
+
+
+def together(threads: int, times: int = 7) -> float:
+    """What so many threads do at once of what they do one by one: 1 where each has a processor.
+
+    Hashing lets other threads of Python run. About 50 ms; the median of so many ``times``.
+    """
+    data = bytes(_HASHED)
+
+    def timed(count: int) -> float:
+        start = time.perf_counter()
+        list(pool.map(sha256, [data] * count))
+        return time.perf_counter() - start
+
+    with ThreadPoolExecutor(threads) as pool:
+        timed(threads)  # makes them
+        return median(timed(1) / timed(threads) for _ in range(times))
 
 
 def _best(work: Callable[[], Any], seconds: float) -> float:

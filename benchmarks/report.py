@@ -42,10 +42,10 @@ def quietness(report: Report) -> Iterator[str]:
     """A warning where other programs held the cores during the run."""
     found = figures.disturbed(report)
     if found:
-        share = min(min(r.busy for r in row.rounds) for row in found)
+        least = min(figures.undisturbed(row) for row in found)
         yield (
             f"The machine was not quiet: {len(found)} of {len(figures.measured(report))} rows got"
-            f" less than 90 % of their core, the least {share:.0%}; their times are too long."
+            f" less than 90 % of their cores, the least {least:.0%}; their times are too long."
         )
 
 

@@ -65,7 +65,9 @@ class Round:
 
     ``cold`` if it began with empty caches of compiled code, else with those of earlier processes
     (of any number of threads). ``busy`` is processor time over time while measuring: about 1 with
-    one thread on a quiet machine, less where other programs held the core.
+    one thread on a quiet machine, less where other programs held the core. ``together`` is what so
+    many threads do at once of what they do one by one, measured behind it: less than 1 where they
+    have not a processor each.
     """
 
     phases: Phases
@@ -73,6 +75,7 @@ class Round:
     kept: Steady
     busy: float
     cold: bool
+    together: float = 1.0
 
 
 @dataclass(frozen=True)

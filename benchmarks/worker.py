@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.gate import judge, judge_second
 from benchmarks.implementation import Implementation, Program, Settings, UnsupportedError
-from benchmarks.machine import describe, measure_limits
+from benchmarks.machine import describe, measure_limits, together
 from benchmarks.measure import steady
 from benchmarks.operations import NotYetError
 from benchmarks.schema import Memory, Phases, Round, Status, decode
@@ -125,7 +125,7 @@ def _timings(program: Program, phases: Phases, job: Job) -> Round:
     dropped = steady(program.step, job.seconds)
     busy = (time.process_time() - cpu) / (time.perf_counter() - start)
     kept = steady(program.step, job.seconds / 2, keep=True)
-    return Round(phases, dropped, kept, busy, job.cold)
+    return Round(phases, dropped, kept, busy, job.cold, together(job.threads))
 
 
 def _loss(program: Program) -> float:

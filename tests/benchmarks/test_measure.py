@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from benchmarks import machine
 from benchmarks.measure import KEPT, SHORTEST, steady
 
 
@@ -64,3 +65,12 @@ def test_kept_results_stay_alive() -> None:
 
     steady(step, 20.0, lambda: now[0], keep=True)
     assert most == KEPT + 1
+
+
+def test_threads_that_take_turns_do_half_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them hashes for a second, and waits for the other."""
+    ticks = iter(
+        [0.0, 9.0, *(t for at in (10.0, 20.0, 30.0) for t in (at, at + 1, at + 2, at + 4))]
+    )
+    monkeypatch.setattr(machine.time, "perf_counter", lambda: next(ticks))
+    assert machine.together(2, times=3) == 0.5

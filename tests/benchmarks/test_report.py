@@ -49,6 +49,10 @@ def test_the_best_peer_is_one_that_passed_with_few_enough_threads() -> None:
 def test_a_busy_machine_is_said() -> None:
     busy = replace(FAST, rounds=tuple(replace(r, busy=0.5) for r in FAST.rounds))
     assert "not quiet: 1 of 2 rows" in markdown(report(busy, SLOW))
+    halved = tuple(replace(r, together=0.5) for r in FAST.rounds)
+    both = replace(FAST, threads=2, rounds=halved)
+    assert "not quiet: 1 of 2 rows" in markdown(report(both, SLOW))
+    assert "not quiet" not in markdown(report(replace(both, threads=1), SLOW))
     assert "not quiet" not in markdown(WHOLE)
 
 
