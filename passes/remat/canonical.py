@@ -20,7 +20,7 @@ from staticgrad.analysis.liveness import SizeNumbers
 #: of another: where the batch changes by a factor, weights do not, and scores change by its square.
 NEAR: Final = 2.0
 #: The same where sequences are there already, and what they cost is compared.
-FAR: Final = 4.0
+FAR: Final = 8.0
 
 
 def canonical_sizes(sizes: Mapping[str, int]) -> dict[str, int]:
