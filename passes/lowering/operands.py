@@ -455,3 +455,16 @@ def vector_axis(low: Lowering, segment: int) -> tuple[list[Axis], Axis]:
         low.rename[flat[-1][0]] = VECTOR
     axes = [Axis(name, low.extent(extent)) for name, extent in outer]
     return axes, Axis(VECTOR, low.extent(flat[-1][1]) if flat else 1)
+
+
+def map_axes(low: Lowering) -> tuple[list[Axis], Axis]:
+    """The loops of a map that are not merged. Behind the others, the last that has several
+    elements, where the last of all has one: that one is no loop."""
+    flat = low.loops.flat(0)
+    several = [loop for loop in flat if loop[1] != 1]
+    if low.group.windowed or not several or flat[-1] == several[-1]:
+        return vector_axis(low, 0)
+    low.place = {name: 0 for name, extent in flat if extent == 1}
+    *outer, (name, extent) = several
+    low.rename[name] = VECTOR
+    return [Axis(axis, low.extent(size)) for axis, size in outer], Axis(VECTOR, low.extent(extent))

@@ -39,6 +39,7 @@ from passes.lowering.operands import (
     Lowering,
     axis_order,
     loops_over,
+    map_axes,
     note_neighbours,
     vector_axis,
 )
@@ -186,7 +187,7 @@ def _index_position(low: Lowering, node: Node) -> Expr:
     names = low.axis_names()
     strides = low.groups.source(node.args[1]).layout.strides
     at = [
-        ex.index(name) if stride != 0 else ex.literal(0, I64)
+        low.index(name) if stride != 0 else ex.literal(0, I64)
         for name, stride in zip(names[start : start + len(shape)], strides, strict=True)
     ]
     return low.position(shape, at)
@@ -224,7 +225,8 @@ def _lower_map(low: Lowering) -> LoweredStep:
         else [range(rank - group.row), range(rank - group.row, rank)]
     )
     low.loops = loops_over(group.domain, segments, walks, merge=not group.indexed)
-    axes, vector = vector_axis(low, len(segments) - 1)
+    kept = group.keeps_axes and not group.reductions
+    axes, vector = map_axes(low) if kept else vector_axis(low, len(segments) - 1)
     note_neighbours(low, loads)
     note_neighbours(low, stored)
     _evaluate_nodes(low)

@@ -298,3 +298,25 @@ def test_axes_of_no_elements_around_short_rows_are_loops(batch: int) -> None:
     found = f.run({"x": np.ones((batch, 0, 4)), "by": np.ones((batch, 1, 4))})
     assert found["sums"].shape == (batch, 0)
     np.testing.assert_array_equal(found["total"], np.ones(batch))
+
+
+@pytest.mark.parametrize("shape", [("n", 5), ("n", 100), (3, "n", 4), ("n", 2, 5)])
+def test_one_place_in_each_row_is_looked_up_for_a_vector_of_rows(
+    shape: tuple[int | str, ...],
+) -> None:
+    x, at = sg.input("x", shape, "float32"), sg.input("at", (*shape[:-1], 1), "int64")
+    graph = sg.Graph({"picked": sg.take_along_axis(x, at, axis=-1) * 2.0})
+    (step,) = fuse(pipeline("O1")(graph)).steps
+    assert len(step.kernel.axes) == len(shape) - 2
+    random = np.random.default_rng(0)
+    for n in (0, 1, 45):
+        lengths = tuple(n if size == "n" else size for size in shape)
+        feeds = {
+            "x": random.normal(size=lengths).astype("float32"),
+            "at": random.integers(-4, 4, (*lengths[:-1], 1)),
+        }
+        agree(graph, feeds)
+    feeds["at"].flat[[40, 44]] = lengths[-1], -1000
+    with pytest.raises(IndexOutOfRange, match=f"index {lengths[-1]} is out of range") as error:
+        sg.compile(graph).run(feeds)
+    assert "element 40" in str(error.value)
