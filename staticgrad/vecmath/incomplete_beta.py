@@ -84,7 +84,9 @@ def _density(a: Expr, b: Expr, x: Parts, y: Parts) -> Expr:
     """x**a y**b / B(a, b)."""
     n = two_sum(a, b)
     logs = [log_of_ratio(_product(each, n), of) for each, of in ((x, a), (y, b))]
-    exponent = added(multiple(a, logs[0]), multiple(b, logs[1]))
+    high, low = added(multiple(a, logs[0]), multiple(b, logs[1]))
+    # beside a parameter from 1e16 on the other's ratio is 1: its logarithm is all in the low part
+    exponent = two_sum(high, select(abs(high) < math.inf, low, literal(0.0, F64)))
     gammas = gamma_star(n[0]) / (gamma_star(a) * gamma_star(b))
     return exp_of(exponent) * (gammas * (a / n[0] * b).sqrt() * (1.0 / ROOT_TAU))
 

@@ -293,3 +293,17 @@ def test_scipys_function_of_the_name_takes_values(name: str) -> None:
     np.testing.assert_allclose(
         sg.evaluate(function(x, *rest), {"x": points}), function(points, *rest), rtol=1e-13
     )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_incomplete_beta_function_beside_a_huge_parameter(dtype: str) -> None:
+    """I(t / b; a, b) tends to P(a, t); from b = 1e17 on nothing is between them."""
+    largest = float(finfo(dtype).max)
+    big = [b for b in (1e17, 1e19, 1e24, 1e30, 1e100, 1e300) if b < largest]
+    a, t, b = (v.ravel() for v in np.meshgrid([0.5, 1, 3, 10], [0.1, 1, 3, 10, 40], big))
+    values = [sg.input(name, ("n",), dtype) for name in "pqx"]
+    given = {"p": a.astype(dtype), "q": b.astype(dtype), "x": (t / b).astype(dtype)}
+    found = sg.compile(sg.Graph({"i": sg.special.betainc(*values)})).run(given)["i"]
+    p, q, x = (array.astype("float64") for array in given.values())
+    eps = finfo(dtype).eps
+    np.testing.assert_allclose(found, scipy.special.gammainc(p, q * x), rtol=40 * eps, atol=eps)
