@@ -116,6 +116,12 @@ def test_what_is_faster_shared_is_seldom_tried_alone() -> None:
     assert alone == [3, 4, 3 + period, 4 + period, 3 + 2 * period, 4 + 2 * period]
 
 
+def test_what_became_slower_shared_is_tried_alone_soon() -> None:
+    """Calls that come less often find the worker asleep."""
+    found = ways(lambda run: (600, 1000) if run < 200 else (1500, 1100), 400)
+    assert sum(found[200:]) > 200 - 30
+
+
 def test_what_is_hardly_faster_shared_is_tried_in_full() -> None:
     found = ways(lambda run: (900, 1000), 1200)
     alone = [run for run, way in enumerate(found) if way]

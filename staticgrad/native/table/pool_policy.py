@@ -7,8 +7,10 @@ pool's memory and of the caller's block.
 Before a run, what the run before took is noted, and decided how this one goes. A trial is twelve
 runs: four go the preferred way, four the other and four the preferred one; of each four the least
 of the last three counts. It ends where the first two or three the other way take a quarter more.
-After it come ``rest`` runs of the preferred way. A shared run of which others ran no more than a
-quarter of what is theirs does not say that sharing is fast.
+After it come ``rest`` runs of the preferred way, or few where these take a quarter more by then
+than the other way took in the trial: a program that is called less often than before finds its
+workers asleep. A shared run of which others ran no more than a quarter of what is theirs does not
+say that sharing is fast.
 """
 
 from __future__ import annotations
@@ -104,7 +106,10 @@ def choose(head):
     put(head, HEAD_SPENT, 0)
     put(head, HEAD_RUNS, at(head, HEAD_RUNS) + 1)
     turn = turn + 1
-    if turn > 12 and turn >= 12 + at(head, HEAD_REST):
+    rest = at(head, HEAD_REST)
+    if best > 0 and 4 * at(head, way) > 5 * best:
+        rest = least(rest, LEAST_REST)
+    if turn > 12 and turn >= 12 + rest:
         turn = 0
     put(head, HEAD_TURN, turn)
     if turn == 12:
