@@ -228,8 +228,11 @@ def picture(found: dict[str, dict[str, float]]) -> bytes:
     rows = list(product(DTYPES, counts, FORMS))
     with matplotlib.rc_context({"font.size": 8}):
         figure = figures.Figure((2 * len(SIZES), 1.9 * len(rows)), layout="constrained")
-        axes = figure.subplots(len(rows), len(SIZES), squeeze=False)
+        axes = figure.subplots(len(rows), len(SIZES), squeeze=False, sharex=True, sharey=True)
+        for k, top in zip(SIZES, axes[0], strict=True):
+            top.set_title(f"K = {k}")
         for (dtype, threads, form), line in zip(rows, axes, strict=True):
+            line[0].set_ylabel(f"{dtype} {form}, {threads} thread{'s' * (threads > 1)}\nM")
             for k, place in zip(SIZES, line, strict=True):
                 square = [
                     [
@@ -241,16 +244,15 @@ def picture(found: dict[str, dict[str, float]]) -> bytes:
                 drawn = place.imshow(square, vmin=0, vmax=2, cmap="RdYlGn", origin="lower")
                 place.set_xticks(range(len(SIZES)), SIZES, rotation=90)
                 place.set_yticks(range(len(SIZES)), SIZES)
-                place.set_title(f"{dtype} {form}, K = {k}, {threads} thr.", fontsize=8)
                 for y, x in product(range(len(SIZES)), repeat=2):
-                    if square[y][x] == square[y][x]:
-                        text = f"{square[y][x]:.1f}"
-                        place.text(x, y, text, ha="center", va="center", fontsize=5)
+                    rate = square[y][x]
+                    if rate == rate:
+                        ink = "white" if abs(rate - 1) > 0.7 else "black"
+                        place.text(x, y, f"{rate:.1f}", ha="center", va="center", size=6, color=ink)
         figure.supxlabel("N")
-        figure.supylabel("M")
         figure.colorbar(drawn, ax=axes, label="rate over the best peer's", shrink=0.3)
         target = io.BytesIO()
-        figure.savefig(target, format="png", dpi=55, metadata={"Software": None})
+        figure.savefig(target, format="png", dpi=90, metadata={"Software": None})
     return target.getvalue()
 
 

@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
         default=float("inf"),
         help="stop after so long; the next run goes on",
     )
-    add("--slower", action="store_true", help="only points where those of --json are slower")
+    add("--not-faster", action="store_true", help="only points of --json that are not faster")
     add("--json", type=Path, metavar="FILE", help="add to these results the points they lack")
     add("--merge", nargs="+", type=Path, metavar="PART", help="write these to --json, and stop")
     add("--show", type=Path, metavar="FILE", help="print the table of results, and stop")
@@ -75,10 +75,10 @@ def _measure(options: argparse.Namespace) -> int:
         for case, point in points(chosen, options.size or SIZES)
         if (not options.layout or point.layout in options.layout) and astuple(point) not in known
     ]
-    if options.slower:
-        cells = (cell for cell in read(options.json) if cell.ratio > SLOWER)
-        slower = {(c.label, c.dtype, c.layout, c.size, c.backward) for c in cells}
-        waiting = [(case, point) for case, point in waiting if astuple(point) in slower]
+    if options.not_faster:  # both sides of the border: what is slower now, and what may be then
+        cells = (cell for cell in read(options.json) if cell.ratio >= 1 / SLOWER)
+        close = {(c.label, c.dtype, c.layout, c.size, c.backward) for c in cells}
+        waiting = [(case, point) for case, point in waiting if astuple(point) in close]
     start, wrong = time.monotonic(), 0
     with (
         options.json.open("a", encoding="utf-8")
