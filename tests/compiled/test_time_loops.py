@@ -385,3 +385,15 @@ def test_the_row_of_a_trips_number_is_a_slice(rows: int) -> None:
         found.append(f.run({"x": values(rows, 3), "a": values(5, 3)}))
         assert loops_left(f) == 0 or rows == 7
     assert same(*found)
+
+
+@pytest.mark.parametrize(("rows", "stretches"), [(1000, [138]), (100, [])])
+def test_trips_of_rows_on_many_pages_are_made_in_stretches(rows: int, stretches: list[int]) -> None:
+    """Stacks of 8 MB and more are written a few trips of all rows at a time, to the same bytes."""
+    x = sg.input("x", (rows,), "float64")
+    graph = sg.Graph({"y": sg.scan(lambda c, _: (c * 0.99 + x, c), x, None, length=1100)[1]})
+    f = sg.compile(graph, threads=2)
+    assert [s.trips for s in f.schedule.steps if isinstance(s, BodyStep)] == stretches
+    feeds = {"x": np.random.default_rng(0).normal(size=rows)}
+    single = sg.compile(graph, threads=1, fuse=False)
+    assert same_bytes(f.run(feeds)["y"], single.run(feeds)["y"])

@@ -61,6 +61,10 @@ from staticgrad.types.tensor import hint_value
 GRAIN_ELEMENTS: Final = 16384
 #: How often that is halved, at most, where elements take long.
 FINEST: Final = 4
+#: Expressions of a loop of numbers that take as long as moving an element; and rows of a group of
+#: such loops, at least.
+_OPERATIONS: Final = 16
+_FEWEST_ROWS: Final = 64
 #: Vectors of rows that are a group at least, where rows are the lanes of vectors.
 LANE_VECTORS: Final = 4
 #: Columns of a group, at least, where each has many terms: what lies together is read in runs.
@@ -245,10 +249,18 @@ class Kernel:
             for stage, around in nested(self.stages)
         ]
         rows = max(1, covered // max(1, *elements))
+        rows = max(min(rows, _FEWEST_ROWS), rows // self._longer)
         if self.in_lanes:
             vectors = LANE_VECTORS * self.lanes
             return -(-rows // vectors) * vectors
         return -(-rows // self.tile_rows) * self.tile_rows if self.in_tiles else rows
+
+    @cached_property
+    def _longer(self) -> int:
+        """How many times as long as moving an element a trip takes of a loop of numbers."""
+        if not any(around for _, around in nested(self.stages)):
+            return 1
+        return 1 + len([*postorder(self.expressions)]) // _OPERATIONS
 
     @cached_property
     def _halves(self) -> int:
