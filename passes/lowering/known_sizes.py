@@ -33,7 +33,7 @@ def _told(kernel: Kernel, given: Sequence[tuple[Size, ...]]) -> Kernel:
     known = [
         Known(name, known_of(name, column).multiple)  # squares of such rows are whole
         if name in turned
-        else _heard(known_of(name, column), asked[name], name in apart)
+        else _heard(known_of(name, column), asked[name], name in apart, kernel.lanes)
         for name, column in zip(kernel.arguments, zip(*given, strict=True), strict=True)
         if name in asked
     ]
@@ -41,9 +41,12 @@ def _told(kernel: Kernel, given: Sequence[tuple[Size, ...]]) -> Kernel:
     return replace(kernel, known=found) if found else kernel
 
 
-def _heard(known: Known, in_product: bool, apart: bool) -> Known:
-    """What code may depend on: bounds are asked of products alone, and how far rows lie apart."""
-    return replace(known, most=known.most * in_product, uneven=known.uneven and apart)
+def _heard(known: Known, in_product: bool, apart: bool, lanes: int) -> Known:
+    """What code may depend on: of rows whether they are one vector, of products their bounds, and
+    how far rows lie apart."""
+    single = known.short and 0 < known.most <= lanes
+    most = known.most if in_product else lanes * single
+    return replace(known, most=most, uneven=known.uneven and apart)
 
 
 def _apart(kernel: Kernel) -> Iterator[Extent]:

@@ -74,6 +74,7 @@ from staticgrad.ir.kernels.stages import (
     Store,
     roots,
 )
+from staticgrad.ir.known import Known
 from staticgrad.ir.summation import BLOCK
 from staticgrad.records import dataclass
 
@@ -130,8 +131,7 @@ def write_map(
     bodies = _bodies(kernel, stage, out, unit, abreast, (loop.start, loop.stop))
     if stage.rows:
         rows = Lines()
-        multiple = unit.told(loop.stop).multiple if loop.start == "0" else 1
-        write_vector_loop(rows, loop.start, loop.stop, kernel.lanes, bodies, multiple)
+        _write_vectors(rows, loop, kernel.lanes, bodies, unit)
         write_loops(out, stage.rows, rows)
         return
     first = [f"{s.name}_d" for s in sums if is_first(s)]
@@ -258,8 +258,7 @@ def _write_row(
     if any(in_blocks(s) for s in sums) and not one_block:
         _write_blocked_loop(out, loop, lanes, bodies, sums, unit)
     else:
-        multiple = told.multiple if loop.start == "0" else 1
-        write_vector_loop(out, loop.start, loop.stop, lanes, bodies, multiple)
+        _write_vectors(out, loop, lanes, bodies, unit)
     for s in sums:
         if in_blocks(s) and one_block:
             out.add(f"{s.name} = {horizontal(s)}")
@@ -272,6 +271,13 @@ def _write_row(
     for s in counted:
         out.add(f"{s.name} = {nothing_added(s)}")
         write_fold(out, {s.name: counter_of(s)})
+
+
+def _write_vectors(out: Lines, loop: Span, lanes: int, bodies: Bodies, unit: Unit) -> None:
+    """The loop over vectors, as far as it is known what there is."""
+    told = unit.told(loop.stop) if loop.start == "0" else Known(loop.stop)
+    single = told.short and 0 < told.most <= lanes
+    write_vector_loop(out, loop.start, loop.stop, lanes, bodies, told.multiple, single)
 
 
 def _write_column_step(

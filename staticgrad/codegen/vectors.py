@@ -184,13 +184,22 @@ def _moves(expr: Expr) -> bool:
 
 
 def write_vector_loop(
-    out: Lines, start: str, stop: str, lanes: int, bodies: Bodies, multiple: int = 1
+    out: Lines,
+    start: str,
+    stop: str,
+    lanes: int,
+    bodies: Bodies,
+    multiple: int = 1,
+    single: bool = False,
 ) -> None:
     """All vectors; of those written apart the masks are constants, and cost nothing.
 
     Where numbers are literal, or as many elements as a ``multiple`` of some, what no vector would
-    run is left out.
+    run is left out. ``single``: there is one vector.
     """
+    if single and bodies.pair == 1:
+        _write_single(out, start, stop, lanes, bodies.masked, multiple)
+        return
     if bodies.windows:
         sides = has_sides(bodies.windows)
         write = write_loop_of_stretches if sides else write_peeled_loop
@@ -224,6 +233,17 @@ def write_vector_loop(
     out.extend(masked, 1)
     if step and bodies.count > 1:
         out.add(f"    {VECTOR} = {VECTOR} + {lanes}")
+
+
+def _write_single(
+    out: Lines, start: str, stop: str, lanes: int, body: Lines, multiple: int
+) -> None:
+    """The only vector of a row."""
+    length = str(lanes) if multiple % lanes == 0 else stop
+    out.add(f"{VECTOR} = {start}")
+    out.add(f"m = mask{lanes}({length})")
+    write_left(out, body, length, 0)
+    out.extend(body)
 
 
 def _write_whole(out: Lines, start: str, stop: str, lanes: int, bodies: Bodies) -> None:

@@ -132,7 +132,6 @@ def _shape_of(node: Node) -> _Shape:
     dtype = node.types[0].dtype.compute
     images = max(1, hint_value(node.args[0].type.shape[0]))
     taps = max(1, prod(hint_value(axis.taps) for axis in form.axes))
-    taps = -(-taps // prod(axis.step for axis in form.axes)) if phases else taps
     width, lanes = panel_columns(dtype), dtype.lanes
     return _Shape(images, tuple(found), tuple(reaches), copies, taps, inner, out, width, lanes)
 
