@@ -47,6 +47,7 @@ from staticgrad.codegen.vectors import (
     MASKED,
     SHORT,
     Bodies,
+    masks_made_before,
     may_stand_abreast,
     take_pairs,
     vectors_abreast,
@@ -74,7 +75,6 @@ from staticgrad.ir.kernels.stages import (
     Store,
     roots,
 )
-from staticgrad.ir.known import Known
 from staticgrad.ir.summation import BLOCK
 from staticgrad.records import dataclass
 
@@ -132,6 +132,9 @@ def write_map(
     if stage.rows:
         rows = Lines()
         _write_vectors(rows, loop, kernel.lanes, bodies, unit)
+        if _is_single(loop, kernel.lanes, unit):
+            known = [*kernel.arguments, *(axis.name for axis in kernel.axes)]
+            rows = masks_made_before(out, rows, known, unit)
         write_loops(out, stage.rows, rows)
         return
     first = [f"{s.name}_d" for s in sums if is_first(s)]
@@ -275,9 +278,15 @@ def _write_row(
 
 def _write_vectors(out: Lines, loop: Span, lanes: int, bodies: Bodies, unit: Unit) -> None:
     """The loop over vectors, as far as it is known what there is."""
-    told = unit.told(loop.stop) if loop.start == "0" else Known(loop.stop)
-    single = told.short and 0 < told.most <= lanes
-    write_vector_loop(out, loop.start, loop.stop, lanes, bodies, told.multiple, single)
+    multiple = unit.told(loop.stop).multiple if loop.start == "0" else 1
+    single = _is_single(loop, lanes, unit)
+    write_vector_loop(out, loop.start, loop.stop, lanes, bodies, multiple, single)
+
+
+def _is_single(loop: Span, lanes: int, unit: Unit) -> bool:
+    """Whether a row is known to be one vector."""
+    told = unit.told(loop.stop)
+    return loop.start == "0" and told.short and 0 < told.most <= lanes
 
 
 def _write_column_step(

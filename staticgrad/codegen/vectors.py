@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from itertools import accumulate
 from typing import Final
@@ -48,6 +48,10 @@ _ROOM_OF_PAIRS: Final = 13200
 #: The same of a chain, whose lines take half as long, and which waits the most.
 _ROOM_OF_CHAINS: Final = 4400
 _VALUE: Final = re.compile(r"\bv\d+\b")
+#: A mask as source, with one level of parentheses in it; names; what is made once for all rows.
+_MASK: Final = re.compile(r"\bmask\d+\((?:[^()]|\([^()]*\))*\)")
+_NAME: Final = re.compile(r"\b(?!mask\d|if\b|else\b|and\b|or\b)[a-z]\w*")
+_MADE: Final = re.compile(r"(\w+) = (\d+|(?:mask\d|n\d).*)")
 #: Loads and stores of a body beyond which memory is what it waits for.
 _STREAMS: Final = 12
 
@@ -244,6 +248,35 @@ def _write_single(
     out.add(f"m = mask{lanes}({length})")
     write_left(out, body, length, 0)
     out.extend(body)
+
+
+def masks_made_before(out: Lines, row: Lines, known: Iterable[str], unit: Unit) -> Lines:
+    """A row of one vector, the masks of which that no row changes are made in ``out``.
+
+    ``known``: the names that have their value there.
+    """
+    fixed, found, made = {*known}, Lines(), dict[str, str]()
+
+    def is_fixed(text: str) -> bool:
+        return fixed.issuperset(_NAME.findall(text))
+
+    def name_of(mask: re.Match[str]) -> str:
+        text = mask[0]
+        if not is_fixed(text):
+            return text
+        if text not in made:
+            made[text] = unit.fresh("g")
+            out.add(f"{made[text]} = {text}")
+        return made[text]
+
+    for line in row.lines:
+        first = _MADE.fullmatch(line)
+        if first and is_fixed(first[2]):
+            out.add(line)
+            fixed.add(first[1])
+        else:
+            found.add(_MASK.sub(name_of, line))
+    return found
 
 
 def _write_whole(out: Lines, start: str, stop: str, lanes: int, bodies: Bodies) -> None:

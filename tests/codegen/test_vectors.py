@@ -137,3 +137,22 @@ def test_what_is_the_same_twice_is_written_once() -> None:
     masked = source[source.index("while j < end") :]
     assert masked.count("exp_f32(") == 1
     assert masked.count("* f32x16(2.0)") == 1
+
+
+def test_a_row_of_one_vector_has_no_loop_and_makes_its_masks_before_all_rows() -> None:
+    """Windows beyond both ends of a row; what depends on the row's place is made for each."""
+    array = np.random.default_rng(2).normal(size=(3, 5, 6, 37)).astype("float32")
+    for wide in (7, 37):
+        x = sg.input("x", ("n", 5, 6, wide))
+        graph = sg.Graph({"y": sg.nn.avg_pool(x, 3, stride=1, padding=1)})
+        found = (kernel.source for kernel in sg.compile(graph, threads=1).kernels)
+        source = next(text for text in found if "for i2 in" in text)
+        assert ("for j in" in source or "while j" in source) == (wide == 37)
+        rows = source[source.index("for i2 in") :].splitlines()
+        masks = [line for line in rows if " = mask" in line and "i2" not in line]
+        assert bool(masks) == (wide == 37)
+        given = {"x": array[..., :wide]}
+        wanted = sg.evaluate(graph, given)["y"]
+        for backend in ("vector", "numba"):
+            y = sg.compile(graph, backend=backend).run(given)["y"]
+            np.testing.assert_allclose(y, wanted, rtol=1e-5, atol=1e-6)
