@@ -21,7 +21,7 @@ LAZY = {
     "staticgrad.compiling.artifacts": "few programs are explained",
     "staticgrad.codegen.kernel_source": "few programs sort, or have a row in each lane",
     "staticgrad.codegen.products.choice": "few programs have products of windows",
-    "staticgrad.codegen.stages": "few programs look up places",
+    "staticgrad.codegen.lookups": "few programs look up places",
     "staticgrad.compiling.arguments": "the compiler first looks whether a folder hides the package",
     "staticgrad.commands.cli": "each command loads what it needs",
     "staticgrad.compiling.compiler": "no profiler or explanation is loaded that nobody asks for",

@@ -11,7 +11,8 @@ from typing import Final
 
 from staticgrad.codegen.abreast import emit_abreast, of_row, renamed
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit
-from staticgrad.codegen.stages import base_text, loop_limits, write_lookup, write_store
+from staticgrad.codegen.lookups import write_lookup
+from staticgrad.codegen.stages import base_text, loop_limits, write_store
 from staticgrad.codegen.vectors import Bodies, whole_vectors, work, write_vector_loop
 from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.kernels.kernel import LANE_VECTORS, Kernel
