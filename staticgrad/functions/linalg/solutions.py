@@ -162,8 +162,9 @@ def inv(a: Operand[AnyValue], *, errors: str = "raise") -> AnyValue:
 def det(a: Operand[AnyValue]) -> AnyValue:
     """The determinants of square matrices; ``slogdet`` where they overflow.
 
-    Those of up to three rows are computed by cofactors; larger ones by LU, whose gradient is NaN
-    where a matrix is singular, although there is one.
+    Those of up to three rows are computed by cofactors, so that they overflow, or vanish, where the
+    product of two or three entries does: float32 entries near 1e20 or 1e-20. Larger ones are
+    computed by LU, whose gradient is NaN where a matrix is singular, although there is one.
 
     Args:
         a: square matrices [..., n, n].
