@@ -262,10 +262,17 @@ def fewest_lanes(reductions: Iterable[GroupReduction]) -> int:
 
 
 def may_be_short(domain: Shape, row: int, reductions: Iterable[GroupReduction], work: int) -> bool:
-    """The same of a group of these reductions, with so many instructions for an element."""
+    """The same of a group of these reductions, with so many instructions for an element.
+
+    Of several the one that takes longest along a row counts: for the others its elements are there.
+    """
     split = len(domain) - row
     length = prod(domain[split:], start=1)
-    if not isinstance(length, int) or length < 1 or length > min(map(_longest_short, reductions)):
+    if (
+        not isinstance(length, int)
+        or length < 1
+        or length > max(map(_longest_short, reductions), default=0)
+    ):
         return False
     around = max(map(hint_value, domain[:split]), default=0)
     return around >= FEWEST_ACROSS and length * work <= MOST_WRITTEN_OUT

@@ -246,10 +246,15 @@ def test_what_would_be_written_out_too_long_stays_apart() -> None:
     assert 1 < len(fuse(pipeline("O1")(sg.Graph(y))).steps) <= 12
 
 
-def test_positions_of_rows_in_lanes() -> None:
-    x = sg.input("x", ("n", 5), "float32")
+@pytest.mark.parametrize(
+    ("length", "dtype"), [(5, "float32"), (10, "float32"), (31, "float32"), (15, "float64")]
+)
+def test_positions_of_rows_in_lanes(length: int, dtype: str) -> None:
+    x = sg.input("x", ("n", length), dtype)
+    (step,) = fuse(pipeline("O1")(sg.Graph(sg.argmax(x, axis=1)))).steps
+    assert [type(stage) for stage in step.kernel.stages] == [Map]
     graph = sg.Graph({"first": sg.argmax(x, axis=1), "last": sg.argmin(x[:, ::-1], axis=1)})
-    array = np.random.default_rng(0).integers(0, 4, (50, 5)).astype("float32")
+    array = np.random.default_rng(0).integers(0, 4, (50, length)).astype(dtype)
     found = sg.compile(graph).run({"x": array})
     np.testing.assert_array_equal(found["first"], array.argmax(1))
     np.testing.assert_array_equal(found["last"], array[:, ::-1].argmin(1))
