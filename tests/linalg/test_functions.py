@@ -353,6 +353,18 @@ def test_small_determinants_have_gradients_where_they_are_zero(n: int) -> None:
     assert (found["d"][::2] == 0).all()
 
 
+@pytest.mark.parametrize("n", [2, 3])
+def test_small_determinants_of_float32_overflow_where_they_are_too_large_alone(n: int) -> None:
+    """Products of entries may, and differences of products lose no digits of float32."""
+    apart = np.diag(np.array([1e30, 1e-30, 1.0])[:n]).astype("float32")
+    close = np.array([[1.0, 1.0, 0.0], [1.0, 1.001, 0.0], [0.0, 0.0, 1e-18]]) * 1e18
+    close = close[:n, :n].astype("float32")
+    for array in (apart, apart[::-1, ::-1], close, close.T * np.float32(1e-40)):
+        true = N.det(array.astype("float64"))
+        np.testing.assert_allclose(sg.evaluate(L.det(array)), np.float32(true), rtol=2e-7)
+    assert np.isposinf(sg.evaluate(L.det(close * np.float32(1e6))))
+
+
 def test_matrices_of_blocks_and_diagonals_of_named_sizes() -> None:
     x, y = sg.input("x", ("m", 2), "float32"), sg.input("y", (3, "n"), "float32")
     f = sg.compile({"blocks": L.block_diag(x, y), "diagonals": L.toeplitz(x[:, 0], y[0])})

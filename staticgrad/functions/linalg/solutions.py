@@ -162,9 +162,9 @@ def inv(a: Operand[AnyValue], *, errors: str = "raise") -> AnyValue:
 def det(a: Operand[AnyValue]) -> AnyValue:
     """The determinants of square matrices; ``slogdet`` where they overflow.
 
-    Those of up to three rows are computed by cofactors, so that they overflow, or vanish, where the
-    product of two or three entries does: float32 entries near 1e20 or 1e-20. Larger ones are
-    computed by LU, whose gradient is NaN where a matrix is singular, although there is one.
+    Those of up to three rows are computed by cofactors, in float64: only there do they overflow, or
+    vanish, where the product of two or three entries does (entries near 1e103 or 1e-103). Larger
+    ones are computed by LU; their gradient is NaN where a matrix is singular, though there is one.
 
     Args:
         a: square matrices [..., n, n].
@@ -181,8 +181,10 @@ def det(a: Operand[AnyValue]) -> AnyValue:
     """
     value = squares("det", matrices("det", a))
     if value.shape[-1] in (1, 2, 3):
-        rows = functions.unstack(value, -2)
-        return _by_cofactors([list(functions.unstack(row, -1)) for row in rows])
+        rows = functions.unstack(functions.astype(value, "float64"), -2)
+        cofactors = _by_cofactors([list(functions.unstack(row, -1)) for row in rows])
+        exact: Any = functions.astype(cofactors, value.dtype)
+        return exact
     found: Any = _determinant(value, *_factors(value))
     return found
 
