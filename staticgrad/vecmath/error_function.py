@@ -127,8 +127,10 @@ def erfc(x: Expr) -> Expr:
     a = at_most(abs(x), VANISHED[x.dtype])
     divisor = a + 4.0
     quotient = literal(1.0, x.dtype) / divisor
-    rough = (a - 4.0) * quotient
-    missed = (-rough).fma(a, (rough + 1.0).fma(-4.0, a))  # a - 4 - rough (a + 4)
+    below = a - 4.0
+    below_left, divisor_left = a - (below + 4.0), a - (divisor - 4.0)
+    rough = below * quotient
+    missed = (-rough).fma(divisor, below) + (-rough).fma(divisor_left, below_left)
     q = quotient.fma(missed, rough)
     q_left = quotient.fma(missed, rough - q)
     first, second, *others = SCALED[x.dtype]
@@ -137,12 +139,13 @@ def erfc(x: Expr) -> Expr:
     # The derivative of the polynomial is near -inner**2 for all q.
     left = (inner * inner).fma(-q_left, q.fma(inner_left, left))
     scaled = total * quotient
-    missed = (-scaled).fma(divisor, total) + (-scaled).fma(a - (divisor - 4.0), left)
+    missed = (-scaled).fma(divisor, total) + (-scaled).fma(divisor_left, left)
     scaled_left = missed * quotient
     square = a * a
     lost = a.fma(a, -square)
     r, d, low_bits = reduce_by_ln2(-square, 2 * layout_of(x).bias)
-    high, low = exp_in_two(r + (d - lost))
+    high, low = exp_in_two(r)
+    low = high.fma(d - lost, low)
     tail = scale_gradually(high.fma(scaled, high.fma(scaled_left, low * scaled)), low_bits)
     return select(x < 0.0, 2.0 - tail, tail)
 
