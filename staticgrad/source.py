@@ -264,6 +264,11 @@ def merged(origins: Iterable[Location]) -> Location:
     return places[0] if len(places) == 1 else Merged(places)
 
 
+def lines_of(origins: Iterable[Location]) -> str:
+    """The lines that some values come from, each once: ``"train.py:8, train.py:9"``."""
+    return ", ".join(dict.fromkeys(origin.resolve().short for origin in origins))
+
+
 def _spot(place: Origin | SourceLine) -> object:
     """What two places on one line have in common, without reading a file."""
     if isinstance(place, SourceLine):

@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Final
 
 from passes.remat.base import Problem, Steps
-from staticgrad.ir.schedule import Step
 from staticgrad.planning.problem import (
     Identifier,
     MemoryOp,
@@ -22,6 +21,7 @@ from staticgrad.planning.problem import (
     Pair,
 )
 from staticgrad.records import dataclass
+from staticgrad.source import lines_of
 
 _STAGED: Final = "staged"  # the op that copies feeds
 _LOOKED: Final = "looked"  # the op, and what it makes, that updates wait for: indices were checked
@@ -62,14 +62,10 @@ def exported(problem: Problem) -> MemoryProblem:
     found = abstracted(problem)
     steps = problem.flow.schedule.steps
     ops = (
-        replace(op, line=_lines(steps[step])) if step >= 0 else op
+        replace(op, line=lines_of(steps[step].origins)) if step >= 0 else op
         for op, step in zip(found.net.problem.ops, found.step_of, strict=True)
     )
     return replace(found.net.problem, ops=tuple(ops))
-
-
-def _lines(step: Step) -> str:
-    return ", ".join(dict.fromkeys(origin.resolve().short for origin in step.origins))
 
 
 class _Translation:

@@ -27,6 +27,7 @@ from staticgrad.native.lock import ProcessLock
 from staticgrad.records import dataclass
 from staticgrad.reports.stats import Counts
 from staticgrad.runtime.step import Program
+from staticgrad.source import lines_of
 
 if TYPE_CHECKING:
     from passes.fusion.neighbours import KernelPair
@@ -117,7 +118,7 @@ class Kernels:
     def _compiled(self, kernel: Kernel, step: Step) -> CompiledKernel:
         code = machine_code(kernel, step, self._backend)
         if code.source not in self._found:
-            lines = ", ".join(dict.fromkeys(o.resolve().short for o in step.origins))
+            lines = lines_of(step.origins)
             label = f"{step.label} at {lines}" if lines else step.label
             name = f"k{len(self._found)}"
             made = CompiledKernel(

@@ -16,6 +16,7 @@ from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.guard import ByteSpan, GuardedCopy, Touched, WatchedRun
 from staticgrad.runtime.places import BufferPlaces, Moved
 from staticgrad.runtime.step import Program, Table, fixed_addresses, nothing
+from staticgrad.source import lines_of
 
 
 class GuardedTable(Table):
@@ -135,10 +136,9 @@ class GuardedTable(Table):
         names = self._program.names
         name = ", ".join(names.get(kernel, "its kernel") for kernel in step.kernels())
         name = step.routine.name if isinstance(step, CallStep) else name
-        lines = dict.fromkeys(o.resolve().short for o in step.origins)
         return KernelAccessError(
             f"step {number}, {name} ({step.label}), {what}",
-            details=[*details, f"it computes {', '.join(lines) or 'no line of yours'}"],
+            details=[*details, f"it computes {lines_of(step.origins) or 'no line of yours'}"],
             hint="staticgrad, or an op or pass that you added, is wrong here, not your program",
             at=step.origins[0] if step.origins else None,
         )
