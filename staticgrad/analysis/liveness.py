@@ -275,6 +275,14 @@ def _conflicts(
     return tuple(before)
 
 
+def _stored_buffers(step: Step, index: Mapping[str, int]) -> tuple[int, ...]:
+    """The buffers that a kernel's results go to, by number; none of a step that checks indices,
+    which it does without results too, or that runs anything but a kernel."""
+    if step.checks() or step.bodies() or not step.kernels():
+        return ()
+    return tuple(index[a.buffer] for a in step.accesses() if a.mode in ("out", "inout"))
+
+
 def _own_buffers(schedule: Schedule) -> dict[int, Role]:
     """The buffers, by number, of which each worker has a part of its own."""
     owned = {check.buffer for step in schedule.steps for check in step.checks()}
@@ -288,8 +296,8 @@ class SizeNumbers:
     """A schedule's numbers at one set of sizes.
 
     ``nbytes`` per buffer, for all workers; per step its ``arguments``, the byte ``offsets`` of its
-    accesses inside their buffers, its ``totals`` of outer iterations, and the plans of its
-    ``bodies`` where it has any.
+    accesses inside their buffers, its ``totals`` of outer iterations (0 where it stores no
+    element), and the plans of its ``bodies`` where it has any.
     """
 
     nbytes: tuple[int, ...]
@@ -342,6 +350,8 @@ class Extents:
         self._arguments = [self._getter(step.arguments) for step in schedule.steps]
         self._offsets = [self._getter(a.begin for a in step.accesses()) for step in schedule.steps]
         self._totals = self._getter(step.total for step in schedule.steps)
+        index = {buffer.name: number for number, buffer in enumerate(schedule.buffers)}
+        self._stored = [_stored_buffers(step, index) for step in schedule.steps]
         self._own = _own_buffers(schedule)
         self._sizes = tuple(self._slots)
 
@@ -371,9 +381,15 @@ class Extents:
             for buffer, role in self._own.items():
                 all_bytes[buffer] += (workers - 1) * own_stride(role, nbytes[buffer])
             nbytes = tuple(all_bytes)
+        totals = self._totals(values)
+        if 0 in nbytes:  # rows that store no element need not be walked: there may be 2**40
+            totals = tuple(
+                0 if stored and not any(nbytes[b] for b in stored) else total
+                for total, stored in zip(totals, self._stored, strict=True)
+            )
         return SizeNumbers(
             nbytes,
             tuple(get(values) for get in self._arguments),
             tuple(get(values) for get in self._offsets),
-            self._totals(values),
+            totals,
         )
