@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ops.linalg.triangular import COLUMNS
 from staticgrad.testing import check_gradients
 from tests.diagonals import diagonals
+from tests.limits import finfo
 from tests.ops.linalg_samples import spread
 
 L, N = sg.linalg, np.linalg
@@ -363,6 +365,44 @@ def test_small_determinants_of_float32_overflow_where_they_are_too_large_alone(n
         true = N.det(array.astype("float64"))
         np.testing.assert_allclose(sg.evaluate(L.det(array)), np.float32(true), rtol=2e-7)
     assert np.isposinf(sg.evaluate(L.det(close * np.float32(1e6))))
+
+
+def exact_det(rows: list[list[Fraction]]) -> tuple[Fraction, Fraction]:
+    """A determinant along the first row, and that sum with every term positive."""
+    if not rows:
+        return Fraction(1), Fraction(1)
+    total, size = Fraction(0), Fraction(0)
+    for column, entry in enumerate(rows[0]):
+        minor, largest = exact_det([row[:column] + row[column + 1 :] for row in rows[1:]])
+        total += (-1) ** column * entry * minor
+        size += abs(entry) * largest
+    return total, size
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_small_determinants_of_float64_overflow_where_they_are_too_large_alone(n: int) -> None:
+    """So do their gradients; rows are of any magnitude, singular matrices of large ones too."""
+    rng = np.random.default_rng(n)
+    arrays = rng.normal(size=(120, n, n)) * 10.0 ** rng.integers(-300, 300, (120, n, 1))
+    arrays[:20, :2] = np.eye(1, n) * 2.0**700
+    arrays[20] = 0.0
+    x = sg.input("x", ("b", n, n), "float64")
+    found = sg.compile({"d": L.det(x), "slope": sg.grad(L.det(x).sum(), x)}).run({"x": arrays})
+    finite = 0
+    for number, array in enumerate(arrays):
+        rows = [[Fraction(entry) for entry in row] for row in array.tolist()]
+        wanted = [(found["d"][number], exact_det(rows))]
+        for i, j in np.ndindex(n, n):
+            minor = [row[:j] + row[j + 1 :] for k, row in enumerate(rows) if k != i]
+            sign = (-1) ** (i + j)
+            wanted.append((sign * found["slope"][number, i, j], exact_det(minor)))
+        for value, (true, size) in wanted:
+            if abs(true) > Fraction(finfo("float64").max):
+                assert value == (np.inf if true > 0 else -np.inf)
+            else:
+                assert abs(Fraction(value.item()) - true) <= size / 2**50 + Fraction(2.0**-1073)
+                finite += 1
+    assert finite > 120
 
 
 def test_matrices_of_blocks_and_diagonals_of_named_sizes() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError
 from staticgrad.families import like
+from staticgrad.functions.linalg.cofactors import small_det
 from staticgrad.functions.linalg.factors import svd
 from staticgrad.functions.linalg.matrices import (
     checked_errors,
@@ -162,9 +163,9 @@ def inv(a: Operand[AnyValue], *, errors: str = "raise") -> AnyValue:
 def det(a: Operand[AnyValue]) -> AnyValue:
     """The determinants of square matrices; ``slogdet`` where they overflow.
 
-    Those of up to three rows are computed by cofactors, in float64: only there do they overflow, or
-    vanish, where the product of two or three entries does (entries near 1e103 or 1e-103). Larger
-    ones are computed by LU; their gradient is NaN where a matrix is singular, though there is one.
+    Those of up to three rows are computed by cofactors, in float64 and of rows of one magnitude, so
+    that they overflow or vanish where the determinant does. Larger ones are computed by LU; their
+    gradient is NaN where a matrix is singular, though there is one.
 
     Args:
         a: square matrices [..., n, n].
@@ -181,25 +182,9 @@ def det(a: Operand[AnyValue]) -> AnyValue:
     """
     value = squares("det", matrices("det", a))
     if value.shape[-1] in (1, 2, 3):
-        rows = functions.unstack(functions.astype(value, "float64"), -2)
-        cofactors = _by_cofactors([list(functions.unstack(row, -1)) for row in rows])
-        exact: Any = functions.astype(cofactors, value.dtype)
-        return exact
+        return small_det(value)
     found: Any = _determinant(value, *_factors(value))
     return found
-
-
-def _by_cofactors(rows: list[list[Any]]) -> Any:
-    """The determinant along the first row."""
-    if len(rows) == 1:
-        return rows[0][0]
-    if len(rows) == 2:
-        return rows[0][0] * rows[1][1] - rows[0][1] * rows[1][0]
-    parts = [
-        entry * _by_cofactors([row[:column] + row[column + 1 :] for row in rows[1:]])
-        for column, entry in enumerate(rows[0])
-    ]
-    return parts[0] - parts[1] + parts[2]
 
 
 def slogdet(a: Operand[AnyValue]) -> SlogdetResult:
