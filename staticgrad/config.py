@@ -28,6 +28,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
+from staticgrad.blocks import Block, Nested
 from staticgrad.errors import ConfigError, SettingWarning, UnknownSettingError, warn
 from staticgrad.errors.calls import checked
 from staticgrad.errors.habits import BACKENDS
@@ -228,15 +229,9 @@ class Setting:
         return f"{self.name} = {'none' if value in (None, '') else value}  ({self.source})"
 
 
-#: The values of each ``options`` block around us, outermost first.
-_blocks: Final[ContextVar[tuple[Mapping[str, object], ...]]] = ContextVar(
-    "staticgrad_options_blocks", default=()
-)
-#: The same, merged, the innermost winning.
-_overrides: Final[ContextVar[Mapping[str, object]]] = ContextVar(
-    "staticgrad_options",
-    default=MappingProxyType({}),
-)
+_NO_OPTIONS: Final[Mapping[str, object]] = MappingProxyType({})
+#: The values of the ``options`` blocks around us.
+_options: Final = Nested("staticgrad_options", _NO_OPTIONS)
 
 
 def options(**settings: object) -> AbstractContextManager[Config]:
@@ -259,28 +254,26 @@ def options(**settings: object) -> AbstractContextManager[Config]:
     ...     sg.compile(sg.input("x", ()) + 1.0).run({"x": 1.0})
     array(2., dtype=float32)
     """
-    return _held({n: _read(n, raw, f"options({n}=...)") for n, raw in settings.items()})
+    values = {n: _read(n, raw, f"options({n}=...)") for n, raw in settings.items()}
+    return _OptionsBlock(_options, values)
 
 
 def in_blocks() -> tuple[tuple[str, object], ...]:
     """What the ``options`` blocks around us set, as a key; empty outside of any."""
-    held = _overrides.get()
+    held = _overrides()
     return tuple(sorted(held.items())) if held else ()
 
 
-@contextmanager
-def _held(values: Mapping[str, object]) -> Iterator[Config]:
-    own = dict(values)
-    _enter((*_blocks.get(), own))
-    try:
-        yield current()
-    finally:  # a block in a generator may end behind one that began before it
-        _enter(tuple([block for block in _blocks.get() if block is not own]))
+def _overrides() -> Mapping[str, object]:
+    if _options.innermost() is _NO_OPTIONS:  # read at each call of a function
+        return _NO_OPTIONS
+    return {name: value for block in _options.all() for name, value in block.items()}
 
 
-def _enter(blocks: tuple[Mapping[str, object], ...]) -> None:
-    _blocks.set(blocks)
-    _overrides.set({name: value for block in blocks for name, value in block.items()})
+class _OptionsBlock(Block[Mapping[str, object]]):
+    def __enter__(self) -> Config:
+        super().__enter__()
+        return current()
 
 
 #: The overrides and the settings of the ``read_once`` block around us.
@@ -295,7 +288,7 @@ def read_once() -> Iterator[None]:
     them. May be nested."""
     before = _read_before.get()
     try:
-        _read_before.set((_overrides.get(), current()))  # inside: an interrupt may come behind it
+        _read_before.set((_overrides(), current()))  # inside: an interrupt may come behind it
         yield
     finally:
         _read_before.set(before)
@@ -305,7 +298,7 @@ def current(**arguments: object) -> Config:
     """The settings that hold here and now; an argument that is not None goes before all else."""
     before = _read_before.get()
     given = any(raw is not None for raw in arguments.values())
-    if before is not None and before[0] == _overrides.get() and not given:
+    if before is not None and before[0] == _overrides() and not given:
         return before[1]
     return Config(**{s.name: s.value for s in settings(**arguments)})  # type: ignore[arg-type]
 
@@ -361,7 +354,7 @@ def _given(arguments: Mapping[str, object]) -> _Layer:
 
 
 def _from_options() -> _Layer:
-    return {name: (value, "options") for name, value in _overrides.get().items()}
+    return {name: (value, "options") for name, value in _overrides().items()}
 
 
 def _from_environment() -> _Layer:

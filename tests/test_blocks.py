@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -10,8 +11,8 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.config import current
-from staticgrad.eager import Tensor, detect_mutation, enable_grad, no_grad
-from staticgrad.eager.modes import modes
+from staticgrad.eager import Tensor, detect_mutation, enable_autograd, enable_grad, no_grad
+from staticgrad.eager.modes import checking, recording
 
 Block = Callable[[], AbstractContextManager[Any]]
 
@@ -25,9 +26,9 @@ BLOCKS: dict[str, tuple[Block, Block, Callable[[], Any], Any]] = {
         lambda: sg.options(threads=1), lambda: sg.options(debug=True),
         lambda: current().debug, True,
     ),
-    "no gradients": (no_grad, no_grad, lambda: modes.recording, False),
-    "gradients again": (no_grad, enable_grad, lambda: modes.recording, True),
-    "checksums": (detect_mutation, detect_mutation, lambda: modes.checking, True),
+    "no gradients": (no_grad, no_grad, recording.innermost, False),
+    "gradients again": (no_grad, enable_grad, recording.innermost, True),
+    "checksums": (detect_mutation, detect_mutation, checking.innermost, True),
 }  # fmt: skip
 
 
@@ -48,3 +49,36 @@ def test_a_block_that_ends_behind_its_outer_one_leaves_all_as_before(name: str) 
     generator.close()  # type: ignore[attr-defined]
     assert state() == before
     assert current() == settings
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_block_belongs_to_the_task_that_enters_it(name: str) -> None:
+    _, inner, state, inside = BLOCKS[name]
+    before, seen = state(), []
+
+    async def within(entered: asyncio.Event, looked: asyncio.Event) -> None:
+        with inner():
+            entered.set()
+            await looked.wait()
+            seen.append(state() == inside)
+
+    async def beside(entered: asyncio.Event, looked: asyncio.Event) -> None:
+        await entered.wait()
+        seen.append(state() == before)
+        looked.set()
+
+    async def both() -> None:
+        entered, looked = asyncio.Event(), asyncio.Event()
+        await asyncio.gather(within(entered, looked), beside(entered, looked))
+
+    asyncio.run(both())
+    assert seen == [True, True]
+
+
+def test_enable_autograd_holds_to_the_end_of_the_block_around() -> None:
+    with no_grad():
+        with no_grad():
+            enable_autograd(quiet=True)
+            assert recording.innermost()
+        assert not recording.innermost()
+    assert recording.innermost()

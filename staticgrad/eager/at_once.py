@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -52,9 +52,6 @@ class eager_mode(computing, metaclass=Constructed):  # noqa: N801 - as its kin i
 
     def __init__(self) -> None:
         super().__init__(Tensor)
-
-    def _recreate_cm(self) -> Self:
-        return type(self)()
 
 
 def run_at_once(call: Callable[[list[Tensor]], Any], arrays: Sequence[Any]) -> Any:

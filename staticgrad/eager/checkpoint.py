@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from staticgrad.eager import tape
-from staticgrad.eager.modes import enable_grad, modes
+from staticgrad.eager.modes import enable_grad, recording
 from staticgrad.eager.random import replayed, states
 from staticgrad.eager.selection import KeptResult, Noting, Taking, selecting
 from staticgrad.eager.tensor import Tensor
@@ -53,7 +53,7 @@ def recomputed(
     Raises:
         ArgumentError: as ``checkpoint``; the policy mentions a name that no value has.
     """
-    if not modes.recording:
+    if not recording.innermost():
         return function(*args)
     since, before = next(tape.serials), states()
     noting = None if policy is None else Noting(policy)
@@ -107,7 +107,7 @@ class CheckpointBackward(tape.TapeNode):
         targets = [edge for edge, need in zip(edges, needed, strict=True) if need and edge]
         reached = [result.edge for result in results]
         nodes = tape.nodes_behind(reached, since)
-        sweep = tape.TapeSweep(nodes, targets, release=not modes.recording)
+        sweep = tape.TapeSweep(nodes, targets, release=not recording.innermost())
         seeds = [
             (edge, ct)
             for edge, ct in zip(reached, cts, strict=True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from staticgrad.eager import tape
 from staticgrad.eager.arraylike import owned
-from staticgrad.eager.modes import enable_grad, modes, no_grad
+from staticgrad.eager.modes import enable_grad, no_grad, recording
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError, CheckError, DisconnectedError, GradientError
 from staticgrad.ir.calls import public
@@ -105,7 +105,7 @@ def _transposed(
         else None
         for arg in args
     ]
-    is_recording, since = modes.recording, next(tape.serials)
+    is_recording, since = recording.innermost(), next(tape.serials)
     with enable_grad():
         tangent = push(tuple(stand_ins))
     if tangent.edge is None:

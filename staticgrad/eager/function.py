@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from staticgrad.eager import tape
-from staticgrad.eager.modes import modes, no_grad
+from staticgrad.eager.modes import no_grad, recording
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import GradientError, OpDefinitionError
 from staticgrad.ops.cotangent import ZERO, resolve
@@ -89,7 +89,7 @@ class Function:
         for result in results:
             strong_dtype(f"{cls.__name__}: forward", result)
         outs = tuple([Tensor.of(Tensor.lift(result).array) for result in results])
-        if modes.recording and any(ctx.needs_input_grad):
+        if recording.innermost() and any(ctx.needs_input_grad):
             node: type[FunctionNode] = tape.named_node(FunctionNode, cls.__name__)
             node(cls, ctx, args, results, outs)
         return outs if several else outs[0]
@@ -148,7 +148,7 @@ class FunctionNode(tape.TapeNode):
             None if share is None or edge is None else Tensor.lift(share, edge.type.dtype)
             for share, edge in zip(given, self.operands, strict=True)
         ]
-        return lifted if modes.recording else tape.apart(lifted, Tensor, saved)
+        return lifted if recording.innermost() else tape.apart(lifted, Tensor, saved)
 
     def release(self) -> None:
         """Let go of operands and of what was saved."""

@@ -1,8 +1,8 @@
-"""What a thread does when an operation runs: record it or not, check its arrays or not.
+"""What happens when an operation runs: record it or not, check its arrays or not.
 
-Each mode is a context manager and a decorator, and belongs to the thread that enters it. A
-derivative is computed from the arrays of the forward pass; ``detect_mutation`` compares checksums
-of them.
+Each mode is a context manager and a decorator, and belongs to the thread, or the task of asyncio,
+that enters it. A derivative is computed from the arrays of the forward pass; ``detect_mutation``
+compares checksums of them.
 
     >>> from staticgrad.eager import Tensor
     >>> x = Tensor([1.0], requires_grad=True)
@@ -13,64 +13,25 @@ of them.
 
 from __future__ import annotations
 
-import threading
 import zlib
 from collections.abc import Sequence
-from contextlib import ContextDecorator
-from typing import Any, ClassVar, Final, Self
+from typing import Any, Final
 from weakref import ref
 
+from staticgrad.blocks import Block, Nested
 from staticgrad.building import capture
 from staticgrad.errors import TapeError
 from staticgrad.ir.calls import public
 
-
-class _Modes(threading.local):
-    """What this thread does when an operation runs."""
-
-    recording = True
-    checking = False
-    selecting: Any = None  # of ``selection.py``: what is kept of what runs here
-
-    def __init__(self) -> None:
-        self.blocks: list[tuple[object, str, bool]] = []  # around us, outermost first
-
-    def restore(self, name: str) -> None:
-        """Give a mode the value of the innermost block of it; outside of any, its default."""
-        values = [value for _, each, value in self.blocks if each == name]
-        setattr(self, name, values[-1] if values else getattr(_Modes, name))
+#: Whether operations are recorded.
+recording: Final = Nested("staticgrad_recording", True)
+#: Whether each operation keeps checksums of its arrays.
+checking: Final = Nested("staticgrad_checking", False)
+#: Of ``selection.py``: what is kept of what runs; None: operations run as they are.
+selection: Final = Nested[Any]("staticgrad_selection", None)
 
 
-modes: Final = _Modes()
-
-
-class _Mode(ContextDecorator):
-    """Sets one mode of this thread, for a ``with`` block or a function; blocks nest.
-
-    A block in a generator may end behind one that began before it: each takes out itself alone.
-    """
-
-    setting: ClassVar[tuple[str, bool]]
-
-    def __init__(self) -> None:
-        self._entered: list[object] = []
-
-    def __enter__(self) -> Self:
-        self._entered.append(object())
-        modes.blocks.append((self._entered[-1], *self.setting))
-        modes.restore(self.setting[0])
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        mark = self._entered.pop()
-        modes.blocks[:] = [block for block in modes.blocks if block[0] is not mark]
-        modes.restore(self.setting[0])
-
-    def _recreate_cm(self) -> Self:  # a decorated function may run in several threads at once
-        return type(self)()
-
-
-class no_grad(_Mode):  # noqa: N801 - the name this idea has everywhere
+class no_grad(Block[bool]):  # noqa: N801 - the name this idea has everywhere
     """Inside, nothing is recorded: ``with no_grad(): ...``, or ``@no_grad()`` on a function.
 
     >>> from staticgrad.eager import Tensor
@@ -81,10 +42,11 @@ class no_grad(_Mode):  # noqa: N801 - the name this idea has everywhere
     False
     """
 
-    setting = ("recording", False)
+    def __init__(self) -> None:
+        super().__init__(recording, False)
 
 
-class enable_grad(_Mode):  # noqa: N801
+class enable_grad(Block[bool]):  # noqa: N801
     """Inside, operations are recorded, also within ``no_grad``.
 
     >>> from staticgrad.eager import Tensor
@@ -95,10 +57,11 @@ class enable_grad(_Mode):  # noqa: N801
     True
     """
 
-    setting = ("recording", True)
+    def __init__(self) -> None:
+        super().__init__(recording, True)
 
 
-class detect_mutation(_Mode):  # noqa: N801
+class detect_mutation(Block[bool]):  # noqa: N801
     """Inside, every operation keeps checksums of its arrays, and its line.
 
     A backward pass over it raises TapeError, before any gradient changes, where an array that the
@@ -118,23 +81,24 @@ class detect_mutation(_Mode):  # noqa: N801
     SG303
     """
 
-    setting = ("checking", True)
+    def __init__(self) -> None:
+        super().__init__(checking, True)
 
 
 @public
 def enable_autograd(quiet: bool = False) -> None:
-    """Record operations in this thread from here on. They are by default: then nothing happens.
+    """Record operations from here on, to the end of the block around; by default they are.
 
     Args:
         quiet: say nothing about it to the logger ``staticgrad``.
 
     >>> enable_autograd()
     """
-    if not modes.recording and not quiet:
+    if not recording.innermost() and not quiet:
         from staticgrad.config import logger  # logging is loaded when somebody logs
 
         logger.info("autograd is on: operations on tensors that require gradients are recorded")
-    modes.recording = True
+    recording.change(True)
 
 
 class Seal:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.eager import tape
-from staticgrad.eager.modes import enable_grad, modes, no_grad
+from staticgrad.eager.modes import checking, enable_grad, no_grad, recording
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors.calls import carries
 from staticgrad.functions.rowwise import Rowwise
@@ -25,7 +25,7 @@ _BLOCK: Final = 1 << 16
 @carries
 def by_rows(function: Rowwise, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The result, recorded as one operation where that keeps less; else as it is written."""
-    worth = modes.recording and args[0].array.nbytes > _BLOCK and not modes.checking
+    worth = recording.innermost() and args[0].array.nbytes > _BLOCK and not checking.innermost()
     tensors = [arg for arg in args if isinstance(arg, Tensor)]
     plain = not worth or all(t.edge is None for t in tensors) or not function.cuts(args, kwargs)
     if plain:
@@ -95,7 +95,7 @@ class RowsNode(tape.TapeNode):
     def shares(self, cts: Sequence[Any], needed: tuple[bool, ...]) -> Sequence[Any]:
         """Run block by block again, and back; as a whole where the walk itself is recorded."""
         ct = cts[0]
-        if modes.recording or not isinstance(ct, Tensor):
+        if recording.innermost() or not isinstance(ct, Tensor):
             return self._recorded(ct, needed)
         places = [k for k, arg in enumerate(self.args) if isinstance(arg, Tensor)]
         moved = [k for k, need in zip(places, needed, strict=True) if need]

@@ -7,16 +7,16 @@ of the same operations, which is checked where an array is taken.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Any
 from weakref import ref
 
 import numpy as np
 
+from staticgrad.blocks import Block
 from staticgrad.eager.binding import Application, silent
-from staticgrad.eager.modes import modes
+from staticgrad.eager.modes import selection
 from staticgrad.errors import TapeError
 from staticgrad.functions.checkpoints.kept_values import (
     SAME_BYTES,
@@ -50,14 +50,9 @@ class _Done(NamedTuple):
     base: int | None  # the operation whose bytes it gives
 
 
-@contextmanager
-def selecting(selection: Noting | Taking | None) -> Iterator[None]:
-    """Inside, operations of this thread run as ``selection`` says; None: as they are."""
-    before, modes.selecting = modes.selecting, selection
-    try:
-        yield
-    finally:
-        modes.selecting = before
+def selecting(chosen: Noting | Taking | None) -> Block[Any]:
+    """Inside, operations run as ``chosen`` says; None: as they are."""
+    return Block(selection, chosen)
 
 
 class Noting:

@@ -21,7 +21,7 @@ from weakref import ref
 
 import numpy as np
 
-from staticgrad.eager.modes import Seal, modes
+from staticgrad.eager.modes import Seal, checking, recording
 from staticgrad.errors import TapeError
 from staticgrad.ir.op import Op
 from staticgrad.ir.worlds import is_holding, present
@@ -120,7 +120,7 @@ class TapeNode:
         self.edges: Edges | None = edges
         self.serial = next(serials)
         self.outs = [_weakly(out.recorded_by(self, number)) for number, out in enumerate(outs)]
-        self.seal = Seal(operands, outs) if modes.checking else None
+        self.seal = Seal(operands, outs) if checking.innermost() else None
 
     @property
     def name(self) -> str:
@@ -158,7 +158,7 @@ class TapeNode:
     def result(self, number: int, array: Any) -> Tensor:
         """A result again, for the rule: its array, and its edge if the walk itself is recorded."""
         out = self.tensor.of(array)
-        if modes.recording and out.type.dtype.kind == "f":
+        if recording.innermost() and out.type.dtype.kind == "f":
             out.edge = self.outs[number]() or Edge(out.type, self, number)
             self.outs[number] = ref(out.edge)
         return out
@@ -218,7 +218,7 @@ class OpNode(TapeNode):
             _, *held = present((plain, *args, *outs))
             args, outs = held[: len(args)], held[len(args) :]
         shares = shares_of(self.op, cts, outs, args, needed)
-        return shares if modes.recording else apart(shares, self.tensor, (*args, *outs))
+        return shares if recording.innermost() else apart(shares, self.tensor, (*args, *outs))
 
     def release(self) -> None:
         """Let go of the operands, and of the arrays."""
@@ -339,7 +339,7 @@ class TapeSweep(Sweep[TapeNode, Edge]):
                 np.add(before.array, share.array, out=before.array)
             return
         super().add(key, share)
-        if before is not None and not modes.recording:
+        if before is not None and not recording.innermost():
             self.sums.add(key)
 
     def taken(self, key: Edge | None) -> Any:

@@ -23,7 +23,7 @@ import numpy as np
 from staticgrad.eager import tape
 from staticgrad.eager.arraylike import ArrayLike, owned
 from staticgrad.eager.binding import Application, application, rule_reads, silent, type_of
-from staticgrad.eager.modes import modes, no_grad
+from staticgrad.eager.modes import no_grad, recording, selection
 from staticgrad.eager.tape import Edge, Handle, Hook
 from staticgrad.errors import (
     DTypeError,
@@ -99,7 +99,7 @@ class Tensor(ArrayLike):
             GradientError: ``requires_grad`` of integers or bools; or ``data`` are tensors that need
                 gradients, which a copy would cut off.
         """
-        if modes.recording and _needs_gradient(data):
+        if recording.innermost() and _needs_gradient(data):
             raise GradientError(
                 "Tensor(...) copies arrays: the gradient of a tensor in it would be lost",
                 hint="sg.stack([a, b]) joins tensors; x.detach() gives one without a gradient",
@@ -198,15 +198,16 @@ class Tensor(ArrayLike):
     def bind(cls, op: Op, args: tuple[Any, ...]) -> Any:
         """Run ``op``; its result, or a tuple of them, recorded if an operand needs a gradient."""
         applied = application(op, args)
-        if modes.selecting is None:
+        chosen = selection.innermost()
+        if chosen is None:
             found = silent.context.run(applied.run, op, *map(_array, args))
         else:
-            found = modes.selecting.run(applied, op, [*map(_array, args)])
+            found = chosen.run(applied, op, [*map(_array, args)])
         if applied.several:
             outs = tuple(map(_made, found, applied.outs))
         else:
             outs = (_made(found, applied.outs[0]),)
-        if applied.node is not None and modes.recording:
+        if applied.node is not None and recording.innermost():
             for arg in args:
                 if arg.edge is not None:
                     _record(applied, op, args, outs)

@@ -9,15 +9,14 @@ alone, too, and operations without operands compute at once. What builds graphs 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ContextDecorator, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Final, Self
+from typing import Any, Final
 
-#: The blocks around us, outermost first. What the last one is of is what operations without
-#: operands give in this context; without any they give values of a graph.
-_blocks: Final[ContextVar[tuple[tuple[object, Any], ...]]] = ContextVar(
-    "staticgrad_computing", default=((None, None),)
-)
+from staticgrad.blocks import Block, Nested
+
+#: The kind that operations without operands give here; None: values of a graph.
+_computing: Final = Nested[Any]("staticgrad_computing", None)
 #: What stands for a tensor among values of a graph, where a graph is built to compute at once.
 _holding: Final[ContextVar[Callable[[Any], Any] | None]] = ContextVar(
     "staticgrad_holding", default=None
@@ -33,29 +32,14 @@ def register_parameters(kind: type) -> None:
 
 def computing_kind() -> Any:
     """The kind of value that computes at once, where nothing but parameters says what is meant."""
-    return _blocks.get()[-1][1]
+    return _computing.innermost()
 
 
-class computing(ContextDecorator):  # noqa: N801 - a block, written as one
-    """Inside, parameters alone are values of ``kind``; of None, values of a graph.
-
-    A block in a generator may end behind one that began before it: each takes out itself alone.
-    """
+class computing(Block[Any]):  # noqa: N801 - a block, written as one
+    """Inside, parameters alone are values of ``kind``; of None, values of a graph."""
 
     def __init__(self, kind: Any) -> None:
-        self._kind = kind
-        self._entered: list[object] = []
-
-    def __enter__(self) -> None:
-        self._entered.append(object())
-        _blocks.set((*_blocks.get(), (self._entered[-1], self._kind)))
-
-    def __exit__(self, *exc: object) -> None:
-        mark = self._entered.pop()
-        _blocks.set(tuple([block for block in _blocks.get() if block[0] is not mark]))
-
-    def _recreate_cm(self) -> Self:  # a decorated function may run in several threads at once
-        return type(self)(self._kind)
+        super().__init__(_computing, kind)
 
 
 def in_graphs() -> computing:

@@ -308,9 +308,9 @@ def _tape() -> Any:
 
 def _is_recording() -> bool:
     """Whether operations on tensors are recorded where a derivative is asked for."""
-    from staticgrad.eager.modes import modes
+    from staticgrad.eager.modes import recording
 
-    return modes.recording
+    return recording.innermost()
 
 
 def _recorded(tensor: Any, outside: bool) -> Any:

@@ -1,0 +1,75 @@
+"""``with`` blocks that say something to all code that runs inside of them: modes, settings, worlds.
+
+What they say belongs to the thread, or the task of asyncio, that enters them. Blocks nest, and a
+block in a generator may end behind one that began before it: each takes out itself alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ContextDecorator
+from contextvars import ContextVar
+from copy import copy
+from typing import Any, Final, Generic, Self, TypeVar
+
+T = TypeVar("T")
+
+
+class Nested(Generic[T]):
+    """What the blocks of one kind around us say; they may be nested.
+
+    Attributes:
+        innermost: gives what the innermost block says; outside of any, the default.
+    """
+
+    def __init__(self, name: str, default: T) -> None:
+        self._default: Final = default
+        self._around: Final[ContextVar[tuple[tuple[object, T], ...]]] = ContextVar(
+            f"{name}_blocks", default=()
+        )
+        held: Final = ContextVar(name, default=default)
+        self._hold: Final = held.set
+        self.innermost: Final[Callable[[], T]] = held.get  # read at each operation of a tape
+
+    def all(self) -> tuple[T, ...]:
+        """What each block around us says, the outermost first."""
+        return tuple([value for _, value in self._around.get()])
+
+    def begin(self, mark: object, value: T) -> None:
+        """Let a block begin, by which ``value`` is said."""
+        self._set((*self._around.get(), (mark, value)))
+
+    def end(self, mark: object) -> None:
+        """Let the block of this mark end, wherever it stands."""
+        self._set(tuple([block for block in self._around.get() if block[0] is not mark]))
+
+    def change(self, value: T) -> None:
+        """Let the innermost block say ``value`` from here on; outside of any nothing happens."""
+        around = self._around.get()
+        if around:
+            self._set((*around[:-1], (around[-1][0], value)))
+
+    def _set(self, around: tuple[tuple[object, T], ...]) -> None:
+        self._around.set(around)
+        self._hold(around[-1][1] if around else self._default)
+
+
+class Block(ContextDecorator, Generic[T]):
+    """A block, for ``with`` or as a decorator of a function; it may be entered several times."""
+
+    def __init__(self, blocks: Nested[T], value: T) -> None:
+        self._blocks, self._value = blocks, value
+        self._entered: list[object] = []
+
+    def __enter__(self) -> Any:
+        self._entered.append(object())
+        self._blocks.begin(self._entered[-1], self._value)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._blocks.end(self._entered.pop())
+
+    def _recreate_cm(self) -> Self:  # a decorated function may run in several threads at once
+        made = copy(self)
+        made._entered = []
+        return made
