@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from staticgrad.analysis.cost import ROWS, all_seconds
-from staticgrad.building import here, within
+from staticgrad.building import here
 from staticgrad.ir.bodies import body_input, body_of, inlined
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Node, Symbolic
@@ -38,14 +38,13 @@ def with_tested_trips(graph: Graph, fuse: Callable[[Graph], Schedule]) -> Graph:
     def rewritten(node: Node, op: While, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
         if _is_short(op):
             return None
-        with within(node.origin, node.order):
-            length = _MOST
-            seconds = _seconds(fuse(_stretch(node, length)))
-            if seconds is None:
-                return None
-            while length > _FEWEST and seconds * length > _LONGEST * _MOST:
-                length //= 2
-            return _in_stretches(node, args, _stretch(node, length))
+        length = _MOST
+        seconds = _seconds(fuse(_stretch(node, length)))
+        if seconds is None:
+            return None
+        while length > _FEWEST and seconds * length > _LONGEST * _MOST:
+            length //= 2
+        return _in_stretches(node, args, _stretch(node, length))
 
     return graph.replace_ops(While, rewritten)
 

@@ -16,7 +16,6 @@ from dataclasses import replace
 from math import prod
 from typing import Any, Final
 
-from staticgrad.building import within
 from staticgrad.ir.forms import WindowProduct
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Node, Symbolic
@@ -57,8 +56,7 @@ def with_parts(graph: Graph) -> Graph:
         parts = _parts_of(node, op)
         if parts == 0:
             return None
-        with within(node.origin, node.order):
-            return (in_parts(node, args, parts),)
+        return (in_parts(node, args, parts),)
 
     return graph.replace_ops(ConvFilter, rewritten)
 

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, Final, cast
 
-from staticgrad.building import within
 from staticgrad.ir.bodies import body_input, body_of, rebuilt
 from staticgrad.ir.graph import Graph, Node, Symbolic
 from staticgrad.ir.op import Op
@@ -62,9 +61,8 @@ def with_arranged(graph: Graph, order: Arrangement) -> Graph:
         if not places:
             return None
         operands = list(args)
-        with within(node.origin, node.order):
-            for place in places:
-                operands[place] = order.arranged(args[place])
+        for place in places:
+            operands[place] = order.arranged(args[place])
         arranged = replace(op, body=_body(op.body, {1 + place for place in places}, order))
         return Node(arranged, tuple(operands), node.types, node.origin, node.order).values
 

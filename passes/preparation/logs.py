@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from staticgrad.building import within
 from staticgrad.ir.bodies import body_of
 from staticgrad.ir.forms import CallForm
 from staticgrad.ir.graph import Graph, Node, Symbolic
@@ -95,20 +94,19 @@ def _logged(
     kept = [place for place in range(op.carries, len(outs)) if place not in stacks]
     named = {f"c{n}": value for n, value in enumerate(outs[: op.carries])}
     named |= {f"y{n}": outs[place] for n, place in enumerate(kept)}
-    with within(node.origin, node.order):
-        loop = replace(op, body=body_of(op.body.inputs, named), logged=carries)
-        types = loop.infer(*[arg.type for arg in args])
-        assert isinstance(types, tuple) or len(named) == 1
-        types = types if isinstance(types, tuple) else (types,)
-        made = Node(loop, args, types, node.origin, node.order).values
-        results: list[Any] = [*made[: op.carries], *[made[0]] * (len(outs) - op.carries)]
-        for n, place in enumerate(kept, op.carries):
-            results[place] = made[n]
-        for place, (carry, ends) in stacks.items():
-            results[place] = _rows(made[carry], int(ends != op.reverse), op.trips)
-        for carry in carries:
-            last = _rows(made[carry], 0 if op.reverse else op.trips, 1)
-            results[carry] = Reshape(last.shape[1:])(last)
+    loop = replace(op, body=body_of(op.body.inputs, named), logged=carries)
+    types = loop.infer(*[arg.type for arg in args])
+    assert isinstance(types, tuple) or len(named) == 1
+    types = types if isinstance(types, tuple) else (types,)
+    made = Node(loop, args, types, node.origin, node.order).values
+    results: list[Any] = [*made[: op.carries], *[made[0]] * (len(outs) - op.carries)]
+    for n, place in enumerate(kept, op.carries):
+        results[place] = made[n]
+    for place, (carry, ends) in stacks.items():
+        results[place] = _rows(made[carry], int(ends != op.reverse), op.trips)
+    for carry in carries:
+        last = _rows(made[carry], 0 if op.reverse else op.trips, 1)
+        results[carry] = Reshape(last.shape[1:])(last)
     return results
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from staticgrad.building import within
 from staticgrad.ir.forms import WindowProduct
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Node, Symbolic
@@ -34,8 +33,7 @@ def with_patches(graph: Graph) -> Graph:
     ) -> Sequence[Symbolic] | None:
         if not _lies_side_by_side(node):
             return None
-        with within(node.origin, node.order):
-            return (_Patches(node).result(*args),)
+        return (_Patches(node).result(*args),)
 
     return graph.replace_ops(Convolution, rewritten)
 

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from passes.preparation.storage import narrowest
-from staticgrad.building import within
 from staticgrad.ir.graph import Graph, Node, Symbolic
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK
 from staticgrad.ir.kernels.stages import panel_columns
@@ -34,11 +33,10 @@ def with_product_parts(graph: Graph) -> Graph:
     def rewritten(node: Node, op: MatMul, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
         if not _is_long(node, op, args):
             return None
-        with within(node.origin, node.order):
-            left, right = args
-            a = left if op.transpose_a else swapaxes(left, 0, 1)
-            b = swapaxes(right, 0, 1) if op.transpose_b else right
-            return (_added_up(a, b),)
+        left, right = args
+        a = left if op.transpose_a else swapaxes(left, 0, 1)
+        b = swapaxes(right, 0, 1) if op.transpose_b else right
+        return (_added_up(a, b),)
 
     return graph.replace_ops(MatMul, rewritten)
 

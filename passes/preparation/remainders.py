@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any, Final
 
-from staticgrad.building import within
 from staticgrad.ir.forms import WindowProduct
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Node, Symbolic
@@ -35,8 +34,7 @@ def with_remainders(graph: Graph) -> Graph:
     ) -> Sequence[Symbolic] | None:
         if not _is_told_apart(node):
             return None
-        with within(node.origin, node.order):
-            found: Any = _Remainders(node).result(*args)
+        found: Any = _Remainders(node).result(*args)
         return (found,)
 
     return graph.replace_ops((Conv, ConvImage), rewritten)

@@ -19,7 +19,6 @@ from typing import Any, Final
 import numpy as np
 
 from passes.preparation.filter_parts import in_parts, parts_in_tiles
-from staticgrad.building import within
 from staticgrad.ir.forms import WindowAxis, WindowProduct
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Node, Symbolic, constant
@@ -50,11 +49,10 @@ def with_tiles(graph: Graph) -> Graph:
         if not _is_dense(node):
             return None
         tiled = replace(op, tiles=True)
-        with within(node.origin, node.order):
-            if isinstance(op, ConvFilter):
-                parts = parts_in_tiles(node.types[0].shape[:2])
-                return (in_parts(node, args, parts, tiles=True),)
-            filters = _combined(args[1], backwards=isinstance(op, ConvImage))
+        if isinstance(op, ConvFilter):
+            parts = parts_in_tiles(node.types[0].shape[:2])
+            return (in_parts(node, args, parts, tiles=True),)
+        filters = _combined(args[1], backwards=isinstance(op, ConvImage))
         return Node(tiled, (args[0], filters), node.types, node.origin, node.order).values
 
     return graph.replace_ops(Convolution, rewritten)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from staticgrad.building import within
 from staticgrad.errors import UnknownNameError
 from staticgrad.errors.values import no_graph_attribute
 from staticgrad.errors.wording import did_you_mean, listed
@@ -235,12 +236,20 @@ class Graph:
         kind: type[_Kind] | tuple[type[_Kind], ...],
         rewrite: Callable[[Node, _Kind, tuple[Symbolic, ...]], Sequence[Symbolic] | None],
     ) -> Graph:
-        """``replace_nodes`` where the op is of a kind: ``rewrite(node, node.op, new_args)``."""
+        """``replace_nodes`` where the op is of a kind: ``rewrite(node, node.op, new_args)``.
+
+        What it builds has the line and the place of the node.
+        """
         if not any(isinstance(node.op, kind) for node in self.nodes):
             return self
-        return self.replace_nodes(
-            lambda node, args: rewrite(node, node.op, args) if isinstance(node.op, kind) else None
-        )
+
+        def of_kind(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+            if not isinstance(node.op, kind):
+                return None
+            with within(node.origin, node.order):
+                return rewrite(node, node.op, args)
+
+        return self.replace_nodes(of_kind)
 
     def with_nodes(self, nodes: Iterable[Node], new: Mapping[tuple[Node, int], Symbolic]) -> Graph:
         """This graph over other nodes, its roots mapped through ``new``."""
