@@ -43,7 +43,7 @@ from staticgrad.native.environment import default_environment
 from staticgrad.pictures import charts
 from staticgrad.pictures.charts import Line
 from staticgrad.pictures.markup import fold, fragment, paragraph, table
-from staticgrad.pictures.numbers import seconds
+from staticgrad.pictures.numbers import byte_unit, seconds
 from staticgrad.records import dataclass
 from staticgrad.runtime.sections import LEAST_SECTION
 
@@ -149,7 +149,7 @@ class Tradeoff:
     def svg(self, chosen: Plan | None = None) -> str:
         """Predicted time against bytes as SVG text; ``chosen`` is marked."""
         top = self.everything.peak_bytes
-        unit, size = next(each for each in _UNITS if top >= each[1] or each[1] == 1)
+        unit, size = byte_unit(top)
         points = [(c.peak_bytes / size, c.seconds) for c in self.choices]
         times = [time for _, time in points]
         bound = self.lower_bound / size
@@ -195,7 +195,6 @@ class Tradeoff:
         ]  # fmt: skip
 
 
-_UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("bytes", 1))
 #: What a page shows of many choices, before its reader asks for all.
 _MOST_ROWS = 12
 _HEADS = ("bytes", "share", "predicted", "more time", "kernels again")

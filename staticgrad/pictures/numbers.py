@@ -20,10 +20,14 @@ def span(lower: float, upper: float) -> str:
 
 def nbytes(value: float) -> str:
     """``512 B``, ``1.50 KiB``, ``2.00 MiB``."""
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if value >= size:
-            return f"{_digits(value / size)} {unit}"
-    return f"{value:.0f} B"
+    unit, size = byte_unit(value)
+    return f"{_digits(value / size) if size > 1 else f'{value:.0f}'} {unit}"
+
+
+def byte_unit(value: float) -> tuple[str, int]:
+    """The unit in which so many bytes are read, and its bytes: an axis has that of its top."""
+    units = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
+    return next(((unit, size) for unit, size in units if value >= size), ("B", 1))
 
 
 def number(value: float) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from html import escape
 from typing import Final
 
+from staticgrad.pictures.numbers import byte_unit
 from staticgrad.planning.placed import MemoryPlan, allocations
 from staticgrad.planning.problem import Net
 from staticgrad.planning.runs import Runs
@@ -73,10 +74,7 @@ def _said(net: Net, step: int) -> str:
 def _scale(height: int) -> Iterable[str]:
     """Lines across the picture at multiples of a power of two, with the bytes they stand for."""
     step = 1 << max((height // _MARKS).bit_length() - 1, 0)
-    size, unit = next(
-        (size, unit) for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("B", 1))
-        if step >= size
-    )  # fmt: skip
+    unit, size = byte_unit(step)
     for mark in range(0, height + 1, step):
         y = _HEIGHT - _HEIGHT * mark / max(height, 1)
         yield f'<line class="scale" x1="-6" x2="{_WIDTH}" y1="{y:.2f}" y2="{y:.2f}"/>'
