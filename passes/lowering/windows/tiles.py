@@ -4,8 +4,9 @@ A tile of results needs four by four elements of the image. These are combined b
 (``IMAGE``), then there are sixteen products over the channels with the combined filters
 (``passes/preparation/tiles.py``), one for each combination, and sums of those are the results
 (``RESULT``). An iteration takes a strip of an image, or several images, of which all that passes
-between stages stays in the second cache. Of the strip even and odd rows are copied apart, border
-and all; columns are told apart in registers.
+between stages stays in the second cache; what is combined, four of the sixteen at a time, in the
+nearest one. Of the strip even and odd rows are copied apart, border and all; columns are told apart
+in registers.
 
 Rows of tiles that are no whole vectors may be joined: those of the strip have a tile more than
 there are, of border, so that what tiles need lies at one distance from each, whatever the row.
@@ -32,6 +33,8 @@ from staticgrad.types.tensor import hint_value
 
 #: Elements of the image that a tile needs along an axis.
 SIDE: Final = 4
+#: Rows of signs.
+Signs = Sequence[Sequence[int]]
 #: What is combined of four elements of the image, and of four sums of products; signs.
 IMAGE: Final = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
 RESULT: Final = ((1, 1, 1, 0), (0, 1, -1, -1))
@@ -60,9 +63,10 @@ class WindowTiles(WindowProducts):
         self.found: tuple[Size, ...] = tuple(found)
         high, self.wide = (-(-extent // RESULTS) for extent in found)
         self._cut(high)
-        stages: tuple[Stage, ...] = (*self._zeros_around(), self._copied(), self._combined())
-        stages = (*stages, self._products(), self._summed(), self._followed())
-        return self.finish(stages, self.outer)
+        stages: tuple[Stage, ...] = (*self._zeros_around(), self._copied())
+        for row, signs in enumerate(IMAGE):
+            stages = (*stages, self._combined([signs]), self._multiplied(row * SIDE))
+        return self.finish((*stages, self._summed(), self._followed()), self.outer)
 
     def _cut(self, high: Size) -> None:
         """Iterate over strips of ``high`` rows of tiles, each about as long as another one; over
@@ -115,7 +119,7 @@ class WindowTiles(WindowProducts):
         if left != 0:
             c = self._fresh()
             stores = []
-            for number in range(SIDE**2):
+            for number in range(SIDE):
                 start = number * self.apart(self.inner) + self.there * self.run
                 to = self._scratch(COMBINED, ((c, self.tiles), (VECTOR, 1)), start)
                 stores.append(Store(to, zero))
@@ -153,8 +157,8 @@ class WindowTiles(WindowProducts):
         """Elements of even or odd rows of the images of a channel."""
         return self.there * (self.rows + 1) * RESULTS * self.across
 
-    def _combined(self) -> Map:
-        """Of four by four elements the sixteen combinations, for each tile."""
+    def _combined(self, rows: Signs = IMAGE) -> Map:
+        """Combinations of four by four elements, for each tile, of rows with these signs."""
         c, image = self._fresh(), self._fresh()
         row = "" if self.joined else self._fresh()
         wide = RESULTS * self.across
@@ -167,7 +171,7 @@ class WindowTiles(WindowProducts):
         to = self._tile(c, image, row)
         stores = [
             Store(self._scratch(COMBINED, to, number * self.apart(self.inner)), value)
-            for number, value in enumerate(both_ways(IMAGE, square(given)))
+            for number, value in enumerate(both_ways(IMAGE, square(given), rows))
         ]
         return self._for_tiles((c, self.inner), image, row, stores)
 
@@ -183,25 +187,25 @@ class WindowTiles(WindowProducts):
         size, itemsize = channels * self.tiles, self.dtype.itemsize
         return size + (_BESIDE - hint_value(size) * itemsize) % _PAGE // itemsize
 
-    def _products(self) -> Loop:
-        """The sixteen products over the channels."""
+    def _multiplied(self, first: int) -> Loop:
+        """The products over the channels of combinations from a number on."""
         t = self._fresh()
         b = self._scratch(COMBINED, ((t, self.apart(self.inner)), ("k", self.tiles), (VECTOR, 1)))
-        to = self._scratch(SUMS, ((t, self.apart(self.each)), ("i", self.tiles), (VECTOR, 1)))
+        moved = ((t, self.apart(self.each)), ("i", self.tiles), (VECTOR, 1))
+        to = self._scratch(SUMS, moved, first * self.apart(self.each))
         i, j = self.loop("i", self.each), self.loop(VECTOR, self.tiles)
         store = Store(to, ex.ref("acc", self.dtype))
-        product = Gemm(
-            (i,), (j,), (self.loop("k", self.inner),), self._filter_access(t), b, (store,)
-        )
-        return Loop(Axis(t, SIDE**2), (), (product,), ())
+        k, taps = self.loop("k", self.inner), self._filter_access(AxisPlace(((t, 1),), first))
+        product = Gemm((i,), (j,), (k,), taps, b, (store,))
+        return Loop(Axis(t, SIDE), (), (product,), ())
 
-    def _filter_access(self, t: str) -> Access:
+    def _filter_access(self, number: AxisPlace) -> Access:
         """The combined taps of a combination: four by four of them, one after the other."""
         first, second, _, apart = self.filters.layout.strides
         walk = Walk(self.filters.base, self.filters.layout.offset, (first, second, apart))
         channels = (self._channel_of("i"), *along("k"))
         places = channels if self.over_windows else channels[::-1]
-        return self.located(walk, (*places, *along(t)), self.dtype)
+        return self.located(walk, (*places, number), self.dtype)
 
     def _summed(self) -> Map:
         """The results of each tile: even and odd rows apart."""
@@ -291,13 +295,16 @@ def square(given: Callable[[int, int], Expr]) -> list[list[Expr]]:
     return [[given(a, b) for b in range(SIDE)] for a in range(SIDE)]
 
 
-def both_ways(signs: Sequence[Sequence[int]], given: Sequence[Sequence[Expr]]) -> list[Expr]:
-    """The combinations of rows of elements, down and then along, row by row."""
-    down = [_combinations(signs, column) for column in zip(*given, strict=True)]
+def both_ways(
+    signs: Signs, given: Sequence[Sequence[Expr]], rows: Signs | None = None
+) -> list[Expr]:
+    """The combinations of rows of elements, down and then along, row by row; ``rows``: the signs
+    of those rows that are wanted, if they are not all."""
+    down = [_combinations(rows or signs, column) for column in zip(*given, strict=True)]
     return [value for row in zip(*down, strict=True) for value in _combinations(signs, row)]
 
 
-def _combinations(signs: Sequence[Sequence[int]], given: Sequence[Expr]) -> list[Expr]:
+def _combinations(signs: Signs, given: Sequence[Expr]) -> list[Expr]:
     """Sums of what has a sign: what is added first, then what is taken away."""
     return [_sum(sorted(zip(row, given, strict=True), key=lambda each: -each[0])) for row in signs]
 
