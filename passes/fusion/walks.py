@@ -240,8 +240,12 @@ def has_short_rows(groups: Groups, group: Group) -> bool:
 
 
 def _outgrows_registers(group: Group) -> bool:
-    """Whether a group of rows keeps more values of a row than there are registers."""
-    if group.kind != "rows":
+    """Whether a group of rows keeps more values of a row than there are registers.
+
+    Where it finds positions in rows, as argmax does, that does not count: along a row they take
+    twice as long.
+    """
+    if group.kind != "rows" or any(map(_is_extreme_of_integers, group.reductions.values())):
         return False
     length = hint_product(group.domain[len(group.domain) - group.row :])
     homes = [key for key in group.stored if isinstance(key, Home)]
@@ -280,9 +284,14 @@ def may_be_short(domain: Shape, row: int, reductions: Iterable[GroupReduction], 
 
 def _longest_short(reduction: GroupReduction) -> int:
     """How long the rows of a reduction may be to lie in one lane each."""
-    dtype = reduction.source.type.dtype.compute
-    lasting = not dtype.is_integer or COMBINERS[reduction.kind].rule == "tree"
-    return 2 * dtype.lanes - 1 if lasting else dtype.lanes
+    longest = reduction.source.type.dtype.compute.lanes
+    return longest if _is_extreme_of_integers(reduction) else 2 * longest - 1
+
+
+def _is_extreme_of_integers(reduction: GroupReduction) -> bool:
+    """Whether integers are compared, positions among them."""
+    is_integer = reduction.source.type.dtype.compute.is_integer
+    return is_integer and COMBINERS[reduction.kind].rule != "tree"
 
 
 def broken_rows(groups: Groups, group: Group) -> Sequence[Walk]:

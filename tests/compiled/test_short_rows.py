@@ -305,6 +305,20 @@ def test_axes_of_no_elements_around_short_rows_are_loops(batch: int) -> None:
     np.testing.assert_array_equal(found["total"], np.ones(batch))
 
 
+@pytest.mark.parametrize(("length", "dtype"), [(12, "float32"), (27, "float32"), (15, "float64")])
+def test_rows_whose_positions_are_found_stay_in_lanes_with_elements(
+    length: int, dtype: str
+) -> None:
+    x = sg.input("x", ("n", length), dtype)
+    below = sg.max(x, axis=1, keepdims=True) - x
+    shares = below / (sg.sum(below, axis=1, keepdims=True) + 1.0)
+    graph = sg.Graph({"shares": shares, "first": sg.argmax(x, axis=1)})
+    (step,) = fuse(pipeline("O1")(graph)).steps
+    assert [type(stage) for stage in step.kernel.stages] == [Map]
+    for n in (1, 8, 33):
+        agree(graph, {"x": np.random.default_rng(n).integers(-3, 4, (n, length)).astype(dtype)})
+
+
 @pytest.mark.parametrize("shape", [("n", 5), ("n", 100), (3, "n", 4), ("n", 2, 5)])
 def test_one_place_in_each_row_is_looked_up_for_a_vector_of_rows(
     shape: tuple[int | str, ...],
