@@ -51,8 +51,9 @@ LATER_ROWS: Final = 64
 WIDE: Final = 64
 #: Reductions of a kernel that read so, at most.
 MOST_WHOLE: Final = 2
-#: Operations of what is reduced, loads included, where that is nearly nothing but to read.
-FEW: Final = 4
+#: Operations of what is reduced, loads included, of which rows side by side fit in registers: those
+#: of a comparison that finds positions, too.
+FEW: Final = 10
 _Down = TypeVar("_Down", Unrolled, Running, ByGroups)
 
 
@@ -165,7 +166,7 @@ def _across(kernel: Kernel, stage: Columns) -> int:
 
 
 def _are_whole(kernel: Kernel, stage: Columns) -> bool:
-    """Whether rows are read whole: one reduction of what is loaded, and hardly computed.
+    """Whether rows are read whole: one reduction of what is loaded, with few operations.
 
     Of few in a kernel, since each takes 168 KiB of the stack.
     """

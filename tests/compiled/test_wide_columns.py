@@ -42,6 +42,22 @@ def test_whole_rows_side_by_side(kind: str) -> None:
             assert_same(f.run(feeds)[kind], sg.evaluate(graph, feeds)[kind], f"{rows}, {columns}")
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+def test_positions_and_short_formulas_of_whole_rows_side_by_side(dtype: str) -> None:
+    x = sg.input("x", ("rows", 1041), dtype)
+    outputs = {"first": sg.argmax(x, axis=0), "least": (abs(x - 1) * 2 + x).min(axis=0)}
+    outputs |= {"any": ((x > 9) | (x < -9)).any(axis=0), "squares": (x * x - x).sum(axis=0)}
+    for name, value in outputs.items():
+        graph = sg.Graph({name: value})
+        f = sg.compile(graph)
+        assert "for around in" in f.kernels[-1].source
+        for rows in (1, 9, 41, 1100):
+            array = (4 * RNG.normal(size=(rows, 1041))).astype(dtype)
+            if array.dtype.kind == "f":
+                array[RNG.integers(0, rows, 99), RNG.integers(0, 1041, 99)] = np.nan
+            assert_same(f.run({"x": array})[name], sg.evaluate(graph, {"x": array})[name], name)
+
+
 def test_sums_down_columns_as_plain_python() -> None:
     x = sg.input("x", ("rows", 40), "float32")
     graph = sg.Graph({"sum": x.sum(axis=0)})
