@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ContextDecorator
 from contextvars import ContextVar
-from copy import copy
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -35,13 +34,18 @@ class Nested(Generic[T]):
         """What each block around us says, the outermost first."""
         return tuple([value for _, value in self._around.get()])
 
-    def begin(self, mark: object, value: T) -> None:
+    def begin(self, block: object, value: T) -> None:
         """Let a block begin, by which ``value`` is said."""
-        self._set((*self._around.get(), (mark, value)))
+        self._set((*self._around.get(), (block, value)))
 
-    def end(self, mark: object) -> None:
-        """Let the block of this mark end, wherever it stands."""
-        self._set(tuple([block for block in self._around.get() if block[0] is not mark]))
+    def end(self, block: object) -> None:
+        """Let this block end, wherever it stands; of one that was entered here several times, what
+        began last."""
+        around = self._around.get()
+        for at in range(len(around) - 1, -1, -1):
+            if around[at][0] is block:
+                self._set((*around[:at], *around[at + 1 :]))
+                return
 
     def change(self, value: T) -> None:
         """Let the innermost block say ``value`` from here on; outside of any nothing happens."""
@@ -55,21 +59,15 @@ class Nested(Generic[T]):
 
 
 class Block(ContextDecorator, Generic[T]):
-    """A block, for ``with`` or as a decorator of a function; it may be entered several times."""
+    """A block, for ``with`` or as a decorator of a function. One may be entered several times, also
+    by several threads and tasks at once: it keeps nothing of where it is entered."""
 
     def __init__(self, blocks: Nested[T], value: T) -> None:
         self._blocks, self._value = blocks, value
-        self._entered: list[object] = []
 
     def __enter__(self) -> Any:
-        self._entered.append(object())
-        self._blocks.begin(self._entered[-1], self._value)
+        self._blocks.begin(self, self._value)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._blocks.end(self._entered.pop())
-
-    def _recreate_cm(self) -> Self:  # a decorated function may run in several threads at once
-        made = copy(self)
-        made._entered = []
-        return made
+        self._blocks.end(self)

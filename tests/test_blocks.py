@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -73,6 +74,40 @@ def test_a_block_belongs_to_the_task_that_enters_it(name: str) -> None:
 
     asyncio.run(both())
     assert seen == [True, True]
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_one_block_ends_for_each_thread_that_has_entered_it(name: str) -> None:
+    _, inner, state, inside = BLOCKS[name]
+    block, before, seen = inner(), state(), []
+    together = threading.Barrier(2)
+
+    def beside() -> None:
+        with block:
+            together.wait()
+            together.wait()
+            seen.append(state() == inside)
+        seen.append(state() == before)
+
+    thread = threading.Thread(target=beside)
+    with block:
+        thread.start()
+        together.wait()
+    seen.append(state() == before)
+    together.wait()
+    thread.join()
+    assert seen == [True, True, True]
+
+
+def test_one_block_within_itself_ends_where_it_was_entered_first() -> None:
+    block = no_grad()
+    with block:
+        with enable_grad():
+            with block:
+                assert not recording.innermost()
+            assert recording.innermost()
+        assert not recording.innermost()
+    assert recording.innermost()
 
 
 def test_enable_autograd_holds_to_the_end_of_the_block_around() -> None:
