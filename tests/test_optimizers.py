@@ -195,6 +195,42 @@ def test_a_loss_scale_halves_where_a_step_overflows_and_doubles_after_finite_one
     ]  # fmt: skip
 
 
+@every
+def test_gradients_of_ones_own_take_the_steps_of_minimize(cls: Any, options: Any) -> None:
+    """In a function over three traces, at once on its tape, and as arrays where nothing is traced.
+
+    To the last bits where both are compiled; what is kept from step to step is the same.
+    """
+    one, other = cls(**options), cls(**options)
+    params = [sg.parameter(f"p{k}", array) for k, array in enumerate(start())]
+    twins = [sg.parameter(f"p{k}", array) for k, array in enumerate(start())]
+
+    @sg.function
+    def minimized(x: Any) -> None:
+        one.minimize(loss_of(x.mean(0), params))
+
+    @sg.function
+    def applied(x: Any) -> None:
+        slopes = sg.grad(loss_of(x.mean(0), twins), twins)
+        other.apply_gradients(dict(zip(twins, slopes, strict=True)))
+
+    for count in (1, 3, 4):
+        x = np.random.default_rng(count).normal(size=(count, 4))
+        minimized(x)
+        applied(x)
+    applied.eagerly(x)
+    minimized(x)
+    slopes = sg.grad(lambda values: loss_of(x.mean(0), values))([p.value for p in twins])
+    other.apply_gradients(dict(zip(twins, slopes, strict=True)))
+    minimized(x)
+    for p, twin in zip(params, twins, strict=True):
+        np.testing.assert_allclose(twin.value, p.value, rtol=1e-11, atol=1e-13)
+    ours, theirs = one.state_dict(), other.state_dict()
+    assert {*ours} == {*theirs}
+    for name, state in ours.items():
+        np.testing.assert_allclose(theirs[name], state, rtol=1e-10, atol=1e-13, err_msg=name)
+
+
 def test_groups_say_who_is_in_them() -> None:
     a, b, c = (sg.parameter(name, np.ones(2)) for name in "abc")
     loss = (a + b + c).sum()
@@ -204,6 +240,9 @@ def test_groups_say_who_is_in_them() -> None:
     updates = how.updates(loss, [a, b, c])
     found = sg.evaluate([updates[p][0] for p in (a, b, c)], {})
     assert [float(each) for each in found] == [0.5, 0.0, 0.75]
+
+
+W = sg.parameter("w", np.ones(2))
 
 
 @pytest.mark.parametrize(
@@ -220,6 +259,12 @@ def test_groups_say_who_is_in_them() -> None:
         (lambda: optim.SGD(0.1, max_norm=0.0), "max_norm must be positive"),
         (lambda: optim.SGD(0.1).on([]), "SGD: there are no parameters"),
         (lambda: optim.SGD(0.1).on([np.ones(2)]), "takes tensors"),
+        (lambda: optim.SGD(0.1).step(3.0), "runs nothing"),
+        (lambda: optim.SGD(0.1).apply_gradients([np.ones(2)]), "takes gradients by parameter"),
+        (lambda: optim.SGD(0.1).apply({W: np.ones(3)}), "'w' is .3., the parameter .2."),
+        (lambda: optim.SGD(0.1).apply_gradients({W: W * 2.0}), "no function is traced"),
+        (lambda: setattr(optim.SGD(0.1), "learning_rate", 1.0), "SGD.learning_rate is set when"),
+        (lambda: optim.cosine(0.1, 9).step(), "a schedule has no 'step'"),
         (lambda: optim.clip_by_value([], -1.0), "max_value must be positive"),
         (lambda: optim.Average([], decay=1.0), "decay must be"),
     ],

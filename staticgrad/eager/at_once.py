@@ -127,9 +127,21 @@ def minimize(
     if params is None:
         params = read_by(loss, {p.node for p, _ in noted.updates} if noted else ())
     slopes = grad(loss, [leaf_of(p) for p in params], retain_graph=True)
+    step_now(dict(zip(params, slopes, strict=True)), apply)
+
+
+def step_now(
+    grads: Mapping[Parameter, Any], apply: Callable[[Any], Mapping[Parameter, Any]]
+) -> None:
+    """A step by these gradients, arrays or tensors: now, or when the function that runs ends.
+
+    Args:
+        grads: by parameter.
+        apply: from them to updates.
+    """
     with _noting():
         with no_grad(), eager_mode():
-            found = apply(dict(zip(params, slopes, strict=True)))
+            found = apply({p: Tensor.lift(gradient) for p, gradient in grads.items()})
         for parameter, value in found.items():
             parameter.update(value)
 

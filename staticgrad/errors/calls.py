@@ -13,7 +13,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from staticgrad.errors import UnknownArgumentError
 from staticgrad.errors.habits import ARGUMENTS
-from staticgrad.errors.wording import did_you_mean, listed
+from staticgrad.errors.wording import did_you_mean, listed, shown
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -69,7 +69,15 @@ def check_arguments(name: str, ours: Signature, args: Any, kwargs: Any) -> None:
             if word not in ours.parameters:
                 raise unknown_argument(name, word, ours) from None
         text = str(error).replace("multiple values for argument", "two values for argument")
+        for word, given in _given_twice(ours, args, kwargs):
+            text = f"two values for argument {word!r}, {shown(given)} by its place"
         raise UnknownArgumentError(f"{name}: {text}", hint=what_it_takes(ours)) from None
+
+
+def _given_twice(ours: Signature, args: Any, kwargs: Any) -> list[tuple[str, Any]]:
+    """Arguments that are given by their place and by name, with what stands in the place."""
+    placed = zip(ours.parameters, args, strict=False)
+    return [(word, given) for word, given in placed if word in kwargs]
 
 
 def check_call(made: type, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
@@ -104,15 +112,28 @@ def check_takes_nothing(name: str, args: Any, kwargs: Any) -> None:
 
 
 def check_keywords(
-    name: str, given: Iterable[str], taker: Callable[..., Any], without: Sequence[str]
+    name: str,
+    given: Iterable[str],
+    taker: Callable[..., Any],
+    without: Sequence[str],
+    own: Sequence[str] = (),
 ) -> None:
     """Refuse words that are handed on to ``taker`` later, unless it takes them.
+
+    Args:
+        name: of the function that hands them on.
+        given: the words.
+        taker: what takes them.
+        without: parameters of it that are not handed on.
+        own: what the function itself takes, for the hint.
 
     Raises:
         UnknownArgumentError: with the first that it does not take, or is ``without``.
     """
     ours = signature(taker)
-    known = [each for word, each in ours.parameters.items() if word not in without]
+    known = [Parameter(word, Parameter.KEYWORD_ONLY) for word in own]
+    handed = [each for word, each in ours.parameters.items() if word not in without]
+    known += [each.replace(kind=Parameter.KEYWORD_ONLY) for each in handed]
     for word in given:
         if word in without or word not in ours.parameters:
             raise unknown_argument(name, word, ours.replace(parameters=known))

@@ -99,7 +99,10 @@ INSTEAD: Final = {
     "eval_shape": "sg.function(f).graph(x).outputs, whose values have shape and dtype",
     "ShapeDtypeStruct": "sg.input(name, shape, dtype)",
     **dict.fromkeys(("device_put", "block_until_ready"), "nothing: results are arrays of NumPy"),
-    "debug": "sg.compile(value, debug=True)",
+    "debug": (
+        "f.eagerly(x) of a traced function, where print shows numbers; sg.compile(y, debug=True)"
+    ),
+    "rearrange": "x.reshape(2, 3, -1).transpose(1, 0, 2), or sg.einsum",
     "autograd": "sg.grad(loss, wrt); sg.custom_vjp(f) for a rule of your own",
     "is_tensor": "isinstance(x, sg.Value)",
     "linear": "x @ weight + bias, with weight as [in, out]; sg.nn.Linear(in, out) is a module",
@@ -270,11 +273,12 @@ MISSING: Final = {
 
 _GRAPH_STEP: Final = (
     "an optimizer writes graphs: step = sg.Graph({'loss': loss}, opt.updates(loss, ws)), and each"
-    " sg.compile(step).run(feeds) is a step; or opt.minimize(loss) in a function under @sg.function"
+    " sg.compile(step).run(feeds) is a step; or under @sg.function opt.minimize(loss), or"
+    " opt.apply_gradients({w: dw}) with gradients of your own"
 )
 #: What optimizers of other libraries do -> what to write here.
 OF_OPTIMIZERS: Final = {
-    **dict.fromkeys(("step", "apply_gradients", "update", "train_step"), _GRAPH_STEP),
+    **dict.fromkeys(("step", "update", "train_step"), _GRAPH_STEP),
     "zero_grad": "gradients are values of the graph: there is nothing to clear",
     **dict.fromkeys(("param_groups", "parameters"), "updates(loss, params) takes the parameters"),
     "init": "updates(loss, params) makes the state, as parameters of the graph",
@@ -342,6 +346,12 @@ ARGUMENTS: Final = {
     "shuffle": "seed",
     "keep_dims": "keepdims",
     "lr": "learning_rate",
+    **dict.fromkeys(("static_argnums", "static_argnames"), "static"),
+    **dict.fromkeys(
+        ("donate_argnums", "donate_argnames"), "p.update(value): parameters are written in place"
+    ),
+    "axis_name": "a sum over the batch, behind the vmap: sg.vmap(f)(x).sum(0)",
+    "unroll": "nothing: a trip is compiled as one kernel where it can be",
     "input": "x",
     "other": "y",
     "betas": "beta1 and beta2",

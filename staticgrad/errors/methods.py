@@ -20,7 +20,10 @@ _ASKED: Final = "values have no memory layout, and stand on the CPU: there is no
 #: How others call it -> what to write here.
 OF_VALUES: Final[dict[str, str]] = {
     **dict.fromkeys(("backward", "grad"), "gradients are values: dw, db = sg.grad(loss, [w, b])"),
-    **dict.fromkeys(("requires_grad", "requires_grad_"), "name what you want: sg.grad(loss, [w])"),
+    **dict.fromkeys(
+        ("requires_grad", "requires_grad_"),
+        "name what you want: sg.grad(loss, [w]), opt.minimize(loss, [w])",
+    ),
     **dict.fromkeys(("item", "numpy", "tolist", "eval", "cpu", "asnumpy", "get_value"), NUMBERS),
     **dict.fromkeys(("detach", "data"), "sg.stop_gradient(x) lets no gradient through"),
     **dict.fromkeys(("zero_grad", "retain_grad"), "gradients are values: there is none to clear"),

@@ -1,8 +1,9 @@
 """``x.at[key].set(y)``: a copy of x with some elements set, added to, or compared with others.
 
 A key is what ``x[key]`` takes. Regular keys become a pad and a select; index arrays a scatter:
-duplicates add up in order (``add``), the last one stays (``set``), or the largest (``max``). Values
-never change; a planner may still write in place.
+duplicates add up in order (``add``), the last one stays (``set``), or the largest (``max``). A mask
+that only a run knows is a key here, too: a select. Values never change; a planner may still write
+in place.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy as np
 
-from staticgrad.errors import UnknownAttributeError
+from staticgrad.errors import ShapeError, UnknownAttributeError
 from staticgrad.functions.getitem import Selection, rows_and_places, selection
 from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
@@ -21,13 +22,13 @@ from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, lifted
 from staticgrad.ops.indexing import ScatterIntoAxis, take
 from staticgrad.ops.movement import broadcast_to, moveaxis, reshape
-from staticgrad.ops.operands import as_value
+from staticgrad.ops.operands import as_value, related, shape_text
 from staticgrad.ops.positions import iota
 from staticgrad.ops.selection import where
 from staticgrad.ops.slices import Pad
 from staticgrad.records import dataclass
 from staticgrad.types.dim import bounds
-from staticgrad.types.dtype import I64
+from staticgrad.types.dtype import BOOL, I64
 from staticgrad.types.tensor import product
 
 #: JAX's names of further updates -> the operator.
@@ -71,7 +72,7 @@ class Place:
             sign = _SIGNS.get(name)
             hint = "x.at[key] has get, set, add, max and min"
             if sign is not None:
-                hint = f"x.at[key].set(x[key] {sign} y)"
+                hint = f"x.at[key].set(x[key] {sign} y); of a mask sg.where(mask, x {sign} y, x)"
             raise _no_attribute("x.at[key]", name, hint)
 
     def get(self) -> Value:
@@ -83,10 +84,13 @@ class Place:
         """x with the elements replaced, in the dtype of x; of equal places the last one counts.
 
         With index arrays that are only known in a run, every index is compared with those after it.
+        A mask that is only known in a run takes one value for all of its places.
 
         Raises:
             ShapeError: values that do not broadcast to the shape of ``x[key]``.
         """
+        if (masked := self._masked(values, lambda x, new: new)) is not None:
+            return masked
         chosen = selection(self.x, self.key)
         new = self._values(values)
         if not chosen.arrays:
@@ -110,6 +114,8 @@ class Place:
             ShapeError: values that do not broadcast to the shape of ``x[key]``.
             DTypeError: bools.
         """
+        if (masked := self._masked(values, lambda x, new: x + new)) is not None:
+            return masked
         chosen = selection(self.x, self.key)
         new = self._values(values)
         if not chosen.arrays:
@@ -138,6 +144,8 @@ class Place:
         return self._extreme(values, functions.minimum, largest=False)
 
     def _extreme(self, values: Operand, of_two: Callable[..., Any], largest: bool) -> Value:
+        if (masked := self._masked(values, of_two)) is not None:
+            return masked
         chosen = selection(self.x, self.key)
         new = self._values(values)
         if not chosen.arrays:
@@ -155,8 +163,39 @@ class Place:
 
     def _values(self, values: Operand) -> Value:
         """``values`` in the dtype of x and the shape of ``x[key]``."""
-        value = lifted("at", binding_kind((self.x,)), values, self.x.dtype)
-        return broadcast_to(value, self.get().shape)
+        return broadcast_to(self._lifted(values), self.get().shape)
+
+    def _lifted(self, values: Operand) -> Value:
+        """``values`` in the dtype of x."""
+        return lifted("at", binding_kind((self.x,)), values, self.x.dtype)
+
+    def _masked(self, values: Operand, of_two: Callable[[Value, Value], Value]) -> Value | None:
+        """x with ``of_two(x, values)`` where a mask of the run holds; None of any other key.
+
+        Raises:
+            ShapeError: the mask has other sizes than the first axes of x, or there is a value for
+                each of its places.
+        """
+        mask = self.key[0] if isinstance(self.key, tuple) and len(self.key) == 1 else self.key
+        if not isinstance(mask, Value) or mask.computes or mask.dtype is not BOOL or not mask.ndim:
+            return None
+        first, rest = self.x.shape[: mask.ndim], self.x.shape[mask.ndim :]
+        if mask.shape != first:
+            raise ShapeError(
+                f"a mask {shape_text(mask.shape)} for axes {shape_text(first)}",
+                hint="a mask has the sizes of the first axes",
+                related=related(self.x, mask),
+            )
+        new = self._lifted(values)
+        if new.ndim > len(rest):
+            raise ShapeError(
+                f"values {shape_text(new.shape)} for the places of a mask: only a run knows how"
+                " many there are",
+                hint="one value for all of them; of values by place sg.where(mask, values, x)",
+                related=related(new, mask),
+            )
+        wide = reshape(mask, (*first, *(1,) * len(rest)))
+        return where(wide, of_two(self.x, broadcast_to(new, rest)), self.x)
 
 
 def _flat_updates(

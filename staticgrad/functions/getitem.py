@@ -265,6 +265,13 @@ def _bound(x: Value, bound: Any, size: Size) -> Size:
     """An end of a slice; negative ones count from the end."""
     if isinstance(bound, Dim):
         return bound
+    if isinstance(bound, Value) and not bound.computes:
+        raise ArgumentError(
+            f"getitem: the end {shown(bound)} of a slice is only known in a run",
+            hint="sg.take(x, start + np.arange(count), axis) takes so many from a start of the run"
+            "\na traced function has a Python int when it is traced: f(x, int(n))",
+            related=related(x, bound),
+        )
     number = integer("getitem", "index", bound, x)
     return size + number if number < 0 else number
 
@@ -282,7 +289,8 @@ def _index_array(x: Value, item: Any) -> Any:
     if kind == "b":
         raise ArgumentError(
             "a bool mask has a result whose size is only known in a run",
-            hint="use sg.where(mask, x, 0) for a result of the same shape",
+            hint="use sg.where(mask, x, 0) for a result of the same shape; x.at[mask].set(0) sets"
+            " what one mask of the first axes chooses",
             related=related(x, array),
         )
     if kind not in "iu":

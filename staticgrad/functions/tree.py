@@ -7,9 +7,9 @@ module. None holds no value. Names are those of ``jax.tree``. Public as ``sg.tre
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
-from staticgrad.errors import ArgumentError
+from staticgrad.errors import ArgumentError, UnknownAttributeError
 from staticgrad.errors.elsewhere import no_such_name
 from staticgrad.errors.wording import kind_of
 from staticgrad.functions import trees
@@ -19,6 +19,22 @@ from staticgrad.ir.calls import public
 _TreeOf = TypeVar("_TreeOf")
 
 __all__ = ["flatten", "leaves", "map", "unflatten"]
+
+_AS_THEY_ARE: Final = "dataclasses, named tuples and modules are trees as they are"
+#: What ``jax.tree`` and ``jax.tree_util`` have besides -> what to write here.
+_INSTEAD: Final = {
+    "reduce": "functools.reduce(f, sg.tree.leaves(tree)); a total: sum(sg.tree.leaves(tree))",
+    "all": "all(sg.tree.leaves(tree))",
+    "structure": "sg.tree.flatten(tree)[1]",
+    **dict.fromkeys(
+        ("map_with_path", "leaves_with_path", "flatten_with_path"),
+        "of a module: model.named_parameters(); of a dict its items",
+    ),
+    **dict.fromkeys(
+        ("register", "register_dataclass", "register_pytree_node", "register_pytree_node_class"),
+        _AS_THEY_ARE,
+    ),
+}
 
 
 def __dir__() -> list[str]:
@@ -128,4 +144,6 @@ def unflatten(tree: Any, leaves: Sequence[Any]) -> Any:
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> NoReturn:
+        if (hint := _INSTEAD.get(name)) is not None:
+            raise UnknownAttributeError(f"sg.tree has no {name!r}", hint=hint)
         raise no_such_name("sg.tree", name, tuple(__all__))

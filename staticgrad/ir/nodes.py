@@ -203,6 +203,11 @@ class Parameter(Symbolic):
     _numbers = "its present array: w.value; later ones: sg.Graph(updates={w: value})"
     is_stored = True
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not hasattr(type(self), name):
+            raise self._no_attribute(name)
+        super().__setattr__(name, value)
+
     @property
     def kind(self) -> type[Value]:  # type: ignore[override]
         """Values of graphs, unless parameters are what they hold here."""

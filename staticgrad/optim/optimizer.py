@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, FrozenInstanceError, dataclass, fields
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -13,23 +13,25 @@ from staticgrad.autodiff.reverse import grad, slopes_of_free
 from staticgrad.errors import (
     ArgumentError,
     GraphError,
+    ImmutableError,
     UnknownArgumentError,
     UnknownAttributeError,
 )
 from staticgrad.errors.habits import OF_OPTIMIZERS
-from staticgrad.errors.wording import did_you_mean, kind_of, shown
+from staticgrad.errors.wording import did_you_mean, shown
 from staticgrad.ir.calls import Constructed, public
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
+from staticgrad.ops.operands import related
 from staticgrad.optim.clipping import clipped
 from staticgrad.optim.hyperparameters import (
     require_count,
     require_flag,
     require_positive,
 )
-from staticgrad.optim.parameters import check_gradient, listed_parameters
+from staticgrad.optim.parameters import check_gradients, listed_parameters
 from staticgrad.optim.scaling import LossScale, are_finite
 from staticgrad.optim.schedules import RateSchedule
 from staticgrad.optim.state import (
@@ -49,6 +51,14 @@ _MINIMIZE: Final = (
     "in a function under @sg.function it is a step of each call; of a graph:"
     " sg.Graph({'loss': loss}, opt.updates(loss, ws))"
 )
+_APPLY: Final = (
+    "in a function under @sg.function it is a step of each call; of a graph:"
+    " sg.Graph({'loss': loss}, opt.apply(grads))"
+)
+_LATER: Final = (
+    'a rate that changes: sg.optim.cosine(0.1, steps=100); or rate = sg.parameter("rate", 0.1),'
+    " Adam(rate), and rate.value = 0.01 later"
+)
 Updates = dict[Parameter, Any]
 _KEPT: Final = "states kept"  # no option has this name
 
@@ -60,8 +70,28 @@ def _is_default(value: object, default: object) -> bool:
     )
 
 
-class MadeWithoutParameters(Constructed):
-    """Metaclass of optimizers: parameters in the first place are refused, whatever follows them."""
+def _answered(refuse_to_set: Callable[..., None]) -> Callable[..., None]:
+    """What a data class puts in the place of ``__setattr__``, with a word on what to write."""
+
+    @wraps(refuse_to_set)
+    def answered(self: object, name: str, value: Any) -> None:
+        try:
+            refuse_to_set(self, name, value)
+        except FrozenInstanceError:
+            what = f"{type(self).__name__}.{name} is set when the optimizer is made"
+            raise ImmutableError(what, hint=_LATER) from None
+
+    return answered
+
+
+class OptimizerClass(Constructed):
+    """Metaclass of optimizers: it refuses what users of other libraries do with one.
+
+    Parameters in the first place, whatever follows them, and options that are set later.
+    """
+
+    def __setattr__(cls, name: str, value: Any) -> None:  # noqa: N805 - of a metaclass
+        super().__setattr__(name, _answered(value) if name == "__setattr__" else value)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         has_rate = "learning_rate" in getattr(self, "__dataclass_fields__", ())
@@ -79,7 +109,7 @@ class MadeWithoutParameters(Constructed):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Optimizer(metaclass=MadeWithoutParameters):
+class Optimizer(metaclass=OptimizerClass):
     """What all optimizers have. Subclasses say in ``step`` how a gradient becomes an update.
 
     A step takes the mean of accumulated gradients, clips it by value, then by norm, and hands it to
@@ -171,13 +201,7 @@ class Optimizer(metaclass=MadeWithoutParameters):
         Raises:
             ShapeError: a gradient that is not of its parameter's shape.
         """
-        if not isinstance(grads, Mapping):
-            raise ArgumentError(
-                f"apply takes gradients by parameter, not {kind_of(grads)}",
-                hint="dict(zip(params, sg.grad(loss, params))), or updates(loss, params)",
-            )
-        for p, gradient in zip(listed_parameters(list(grads)), grads.values(), strict=True):
-            check_gradient(p, gradient)
+        check_gradients("apply", grads)
         return self.advanced(grads)
 
     def advanced(self, grads: Mapping[Any, Any]) -> Updates:
@@ -235,6 +259,47 @@ class Optimizer(metaclass=MadeWithoutParameters):
                 updates = self.advanced(self._unscaled(found))
             else:
                 updates = self.updates(loss, params)
+        for parameter_, value in updates.items():
+            parameter_.update(value)
+
+    @public
+    def apply_gradients(self, grads: Mapping[Parameter, Any]) -> None:
+        """As ``minimize``, for gradients made elsewhere: clipped for each example, noised, summed.
+
+        Arrays and tensors are applied now; in ``f.eagerly(...)`` when the function ends.
+
+        Args:
+            grads: the gradient of each parameter, of a loss as it is, without a loss scale.
+
+        Raises:
+            GraphError: no function is traced, and a gradient is a value of a graph.
+            ShapeError: a gradient that is not of its parameter's shape.
+            ArgumentError: no gradients by parameter.
+
+        >>> import numpy as np, staticgrad as sg
+        >>> w, opt = sg.parameter("w", np.ones(3)), sg.optim.SGD(0.5)
+        >>> @sg.function
+        ... def step(x):
+        ...     slope = sg.grad(((w - x) ** 2).sum(), w)
+        ...     opt.apply_gradients({w: sg.sign(slope)})
+        >>> step(np.array([0.0, 1.0, 2.0]))
+        >>> w.value
+        array([0.5, 1. , 1.5])
+        """
+        check_gradients("apply_gradients", grads)
+        noted = running_session()
+        if noted is None or noted.computes:
+            of_graph = [g for g in grads.values() if isinstance(g, Value) and not g.computes]
+            if of_graph:
+                what = f"{type(self).__name__}.apply_gradients: no function is traced"
+                raise GraphError(what, hint=_APPLY, related=related(of_graph[0]))
+            from staticgrad.eager.at_once import step_now
+
+            with states_kept_by(self):
+                step_now(grads, self.advanced)
+            return
+        with states_kept_by(self):
+            updates = self.advanced(grads)
         for parameter_, value in updates.items():
             parameter_.update(value)
 
@@ -417,7 +482,7 @@ def _graph_step(step: Any) -> Any:
 
     @wraps(step)
     def stepped(self: Optimizer, *grads: Any) -> Any:
-        if len(grads) != 1:
+        if len(grads) != 1 or not isinstance(grads[0], Mapping):
             what = f"{type(self).__name__}.step takes gradients by parameter, and runs nothing"
             raise UnknownArgumentError(what, hint=OF_OPTIMIZERS["step"])
         return step(self, *grads)

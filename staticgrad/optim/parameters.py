@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
+
+import numpy as np
 
 from staticgrad.autodiff.structure import leaves
 from staticgrad.errors import ArgumentError, ShapeError
+from staticgrad.errors.wording import kind_of
 from staticgrad.ir.graph import Parameter
-from staticgrad.ir.value import Value
-from staticgrad.ops.operands import related
+from staticgrad.ops.operands import related, shape_text
 
 _TAKES: Final = "an optimizer updates parameters, in a list, tuple or dict"
 
@@ -45,14 +47,25 @@ def _require_distinct(params: Iterable[Parameter]) -> None:
         seen.add(p.node)
 
 
-def check_gradient(p: Parameter, gradient: Any) -> None:
-    """Refuse a gradient that does not fit.
+def check_gradients(name: str, grads: Any) -> None:
+    """Refuse what is no gradient by parameter.
+
+    Args:
+        name: of the method that was given it.
 
     Raises:
-        ShapeError: it is not of its parameter's shape.
+        ArgumentError: no mapping, or something that is no parameter. ShapeError: a gradient that is
+            not of its parameter's shape.
     """
-    if isinstance(gradient, Value) and gradient.shape != p.shape:
-        raise ShapeError(
-            f"the gradient of {p.name!r} is {gradient.type}, the parameter {p.type}",
-            related=related(p, gradient),
+    if not isinstance(grads, Mapping):
+        raise ArgumentError(
+            f"{name} takes gradients by parameter, not {kind_of(grads)}",
+            hint=f"{name}(dict(zip(params, sg.grad(loss, params))))",
         )
+    for p, gradient in zip(listed_parameters(list(grads)), grads.values(), strict=True):
+        if np.shape(gradient) != p.shape:
+            raise ShapeError(
+                f"the gradient of {p.name!r} is {shape_text(np.shape(gradient))}, the parameter"
+                f" {shape_text(p.shape)}",
+                related=related(p, gradient),
+            )

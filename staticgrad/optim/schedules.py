@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import inf, pi
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError
+from staticgrad.errors import ArgumentError, UnknownAttributeError
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.calls import Constructed, public
 from staticgrad.ir.functional import functions
@@ -23,6 +23,8 @@ from staticgrad.ir.value import Value
 from staticgrad.ops.operands import is_number
 from staticgrad.optim.hyperparameters import require, require_between, require_positive
 from staticgrad.optim.present import tensor_of
+
+_OF_SCHEDULES: Final = "an optimizer counts its steps: Adam(schedule); schedule(t) is the rate at t"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -50,6 +52,13 @@ class RateSchedule(metaclass=Constructed):
                 f"RateSchedule takes a function of a step's number, not {kind_of(self.formula)}",
                 hint="sg.optim.constant(0.1) is a rate that stays",
             )
+
+    if not TYPE_CHECKING:  # a type checker shall find what is not there
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            raise UnknownAttributeError(f"a schedule has no {name!r}", hint=_OF_SCHEDULES)
 
     def at(self, t: Any) -> Any:
         """The rate after ``t`` steps, a floating value or tensor.

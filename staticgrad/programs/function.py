@@ -47,6 +47,8 @@ from staticgrad.records import dataclass
 
 #: Traces that differ in static arguments alone, from which on a warning says so.
 _MANY: Final = 8
+#: What a traced function takes beside the options of ``sg.compile``.
+_OWN_OPTIONS: Final = ("static",)
 #: Calls that are found by the element types and shapes of their arrays alone.
 _MOST_KNOWN: Final = 256
 
@@ -85,7 +87,7 @@ class Function(OfArrays[P, R]):
         options: Mapping[str, Any],
     ) -> None:
         if options:
-            check_keywords("function", options, compile_program, ("program",))
+            check_keywords("function", options, compile_program, ("program",), _OWN_OPTIONS)
         functools.update_wrapper(self, function)
         self._name: str = getattr(function, "__qualname__", repr(function))
         self._function, self._static, self._options = function, static, dict(options)

@@ -14,6 +14,8 @@ from pathlib import Path
 from threading import current_thread, main_thread
 from typing import Any, Final
 
+import numpy as np
+
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.calls import public
@@ -88,14 +90,14 @@ def fit(
 
     Raises:
         ArgumentError: a step that is no function, or gives no number; no number of epochs; a
-            checkpoint without a state; data without a batch. SavedFileError: a checkpoint of
-            another state. FileNotFoundError: no folder for the checkpoint.
+            checkpoint without a state; arrays in the place of batches, or data without a batch.
+            SavedFileError: a checkpoint of another state. FileNotFoundError: no folder for it.
 
     >>> losses = iter([0.5, 0.25, 0.125, 0.125])
     >>> fit(lambda x: next(losses), ["a", "b"], epochs=2).losses
     [0.375, 0.125]
     """
-    _check(step, epochs, checkpoint, state)
+    _check(step, data, epochs, checkpoint, state)
     run = _Progress(step, data, epochs, state, checkpoint, progress or _shown)
     with run.ended_by_sigterm():
         while run.epoch < epochs and not (run.history.stopped or run.is_ending):
@@ -109,11 +111,23 @@ def fit(
     return run.history
 
 
-def _check(step: object, epochs: object, checkpoint: object, state: object) -> None:
+def _check(step: object, data: Any, epochs: object, checkpoint: object, state: object) -> None:
     """Refuse what ``fit`` cannot begin with."""
+    if hasattr(step, "forward"):
+        raise ArgumentError(
+            f"fit: the step is {kind_of(step)}, which gives no loss and changes nothing",
+            hint="@sg.function, def step(x, y): loss = sg.nn.mse(model(x), y);"
+            " opt.minimize(loss); return loss",
+        )
     if not callable(step):
         raise ArgumentError(
             f"fit: the step is {kind_of(step)}, not a function", hint="fit(step, batches)"
+        )
+    is_array = isinstance(data, np.ndarray)
+    if is_array or (isinstance(data, tuple) and all(isinstance(x, np.ndarray) for x in data)):
+        what = kind_of(data) if is_array else "a tuple of arrays"
+        raise ArgumentError(
+            f"fit: the data is {what}, not batches", hint="sg.train.Batches(x, y, size=32, seed=0)"
         )
     if type(epochs) is not int or epochs < 0:
         raise ArgumentError(f"fit: epochs is {epochs}, not a whole number from 0 on")
@@ -177,7 +191,11 @@ class _Progress:
                 self.save()
                 raise SystemExit(_ENDED)
         if not self.place:
-            raise ArgumentError("fit: the data gives no batch")
+            again = "a list, or sg.train.Batches: a generator gives its batches once"
+            raise ArgumentError(
+                f"fit: the data gives no batch in epoch {self.epoch + 1}",
+                hint=again if self.epoch else "",
+            )
         self.history.losses.append(self.total / self.place)
         self.epoch, self.place, self.total = self.epoch + 1, 0, 0.0
 

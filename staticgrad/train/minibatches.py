@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 import numpy as np
 
 from staticgrad.errors import ArgumentError, ShapeError
+from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.calls import public
 from staticgrad.ir.op import Array
 from staticgrad.types.arrays import array_of
@@ -77,21 +78,25 @@ class Batches(Generic[B]):
             drop_last: leave out a last batch that has fewer.
 
         Raises:
-            ArgumentError: no arrays, or a size below 1. ShapeError: different numbers of examples.
+            ArgumentError: no arrays, or a size below 1. ShapeError: different numbers of examples,
+                or none because there is no axis of them.
         """
         if type(size) is not int or size < 1:
             raise ArgumentError(f"Batches: size is {size}, not a whole number from 1 on")
         if not arrays:
             raise ArgumentError("Batches: there are no arrays")
-        self.arrays = [
-            each if type(each) in (np.ndarray, np.memmap) else array_of(each, "Batches")
-            for each in arrays
-        ]
-        counts = [array.shape[0] if array.ndim else 0 for array in self.arrays]
+        self.arrays = [_array(each) for each in arrays]
+        counts = [int(array.shape[0]) for array in self.arrays]
         if len(set(counts)) != 1:
             raise ShapeError(f"Batches: arrays of {counts} examples")
         self.size, self.seed, self.drop_last = size, seed, drop_last
         self._count, self._passes = counts[0], 0
+
+    def __repr__(self) -> str:
+        arrays = f"{len(self.arrays)} array{'s' * (len(self.arrays) > 1)}"
+        said = f", seed={self.seed}" if self.seed is not None else ""
+        last = ", drop_last=True" if self.drop_last else ""
+        return f"Batches({arrays} of {self._count} examples, size={self.size}{said}{last})"
 
     def __len__(self) -> int:
         """The number of batches in a pass."""
@@ -112,6 +117,26 @@ class Batches(Generic[B]):
                 chosen = order[chosen]
             found: Any = tuple([np.ascontiguousarray(array[chosen]) for array in self.arrays])
             yield found if len(found) > 1 else found[0]
+
+
+def _array(examples: Any) -> Array:
+    """An array with an entry for each example.
+
+    Raises:
+        ArgumentError: no array, and no list or tuple of numbers. ShapeError: one number.
+    """
+    if type(examples) in (np.ndarray, np.memmap):
+        array: Array = examples
+    elif isinstance(examples, list | tuple) or hasattr(examples, "shape"):
+        array = array_of(examples, "Batches")
+    else:
+        raise ArgumentError(
+            f"Batches: {shown(examples)} is {kind_of(examples)}, not an array",
+            hint='Batches(d["x"], d["y"]) of a dict; of pairs Batches(*map(np.stack, zip(*pairs)))',
+        )
+    if not array.ndim:
+        raise ShapeError(f"Batches: {shown(examples)} has no axis of examples")
+    return array
 
 
 @public

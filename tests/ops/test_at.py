@@ -160,6 +160,33 @@ def test_indices_of_the_run():
         f.run(feeds | {"j": np.array([0, 5, 0], np.int32)})
 
 
+@pytest.mark.parametrize("shape", [(3, 4, 5), ("a", 4, "c")], ids=["literal", "named"])
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_masks_of_the_run(rank, shape, rng):
+    """One value for all places, -0.0 and NaN kept elsewhere, as NumPy's assignment by the mask."""
+    x, mask = sg.input("x", shape, "float64"), sg.input("mask", shape[:rank], "bool")
+    array, held = rng.normal(size=A.shape), rng.random(A.shape[:rank]) < 0.5
+    array[0, 0, 0], array[0, 0, 1], held[0] = -0.0, np.nan, False
+    values = rng.normal(size=A.shape[2:] if rank < 3 else ())
+    of = {
+        "set": lambda old: np.broadcast_to(values, old.shape),
+        "add": lambda old: old + values,
+        "max": lambda old: np.maximum(old, values),
+        "min": lambda old: np.minimum(old, values),
+    }
+    made = {name: getattr(x.at[mask], name)(values) for name in of}
+    found = sg.compile(made).run({"x": array, "mask": held})
+    for name, update in of.items():
+        expected = array.copy()
+        expected[held] = update(array[held])
+        np.testing.assert_array_equal(found[name], expected, err_msg=name)
+        assert np.signbit(found[name][0, 0, 0])
+    by_x = run(grad((x.at[(mask,)].set(7.0) * x).sum(), x), {"x": array, "mask": held})
+    expected = 2.0 * array
+    expected[held] = 7.0
+    np.testing.assert_array_equal(by_x, expected)
+
+
 def test_an_index_beyond_its_own_axis_is_found_though_the_place_exists():
     x = sg.input("x", (3, 4), "float64")
     with assert_refused(IndexOutOfRange, "index 4", "axis of size 4", line="x[[0], [4]]"):
@@ -193,5 +220,16 @@ def test_refusals():
     with assert_refused(ShapeError, "a mask of size 3 for axis 0 of size n", line="named["):
         named = sg.input("y", ("n",))
         named[np.array([True, False, True])]
-    with assert_refused(ArgumentError, "only known in a run", line="x.at[x > 0]"):
-        x.at[x > 0].set(0.0)
+    with assert_refused(ArgumentError, "only known in a run", line="x.at[x[:, 0] > 0, 1]"):
+        x.at[x[:, 0] > 0, 1].set(0.0)
+    with assert_refused(ArgumentError, "only known in a run", line="x.at[x > 0].get"):
+        x.at[x > 0].get()
+    with assert_refused(ShapeError, "a mask [4] for axes [3]", line="x.at[x[0] > 0]"):
+        x.at[x[0] > 0].set(0.0)
+    with assert_refused(ShapeError, "values [3, 4] for the places", line="x.at[x > 0].set(x)"):
+        x.at[x > 0].set(x)
+    with assert_refused(ShapeError, "[3] does not fit [4]", line="x.at[x[:, 0] > 0].add"):
+        x.at[x[:, 0] > 0].add(np.zeros(3))
+    with assert_refused(ArgumentError, "is only known in a run", line="x[i : i + 2]"):
+        i = sg.input("i", (), "int64")
+        x[i : i + 2]
