@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from staticgrad import native
 from staticgrad.analysis.barriers import barriers
 from staticgrad.analysis.cost import FASTEST, ROWS, call_seconds, plan_seconds
+from staticgrad.ir.kernels.chain_parts import PART
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.plan import PlannedStep
 from staticgrad.ir.routine import Routine
@@ -27,6 +28,7 @@ from staticgrad.runtime.row_loops import row_ranges
 from staticgrad.runtime.row_ranges import RowRange
 from staticgrad.runtime.sections import PlannedRow
 from staticgrad.runtime.shares import RowShare, finer, shares
+from staticgrad.runtime.waves import Wave, waves
 
 
 class Codes(NamedTuple):
@@ -68,7 +70,9 @@ class RowWriter:
         """The rows of a plan; the number of the first one of each position."""
         plan = places.plan
         waiting = frozenset(barriers(plan) if plan.workers > 1 else ())  # one waits for nobody
-        found = chains(plan) if self._chained and not places.is_inside else {}
+        outermost = self._chained and not places.is_inside
+        found = chains(plan) if outermost else {}
+        rising, kept = waves(plan) if outermost else ({}, frozenset())
         first_rows: list[int] = []
         behind = -1  # where the latest chain ends
         for position, planned in enumerate(plan.steps):
@@ -83,9 +87,13 @@ class RowWriter:
                 _BodyWriter(self, places, position, planned, step).write()
             elif planned.fails and places.is_inside:
                 self._write_notes(places, position, planned, step)
+            elif position in rising:
+                self._write_wave(places, position, rising[position])
             else:
-                waits = position in waiting or position == behind
-                self._write_row(places, position, planned, step, waits)
+                apart = position == behind or position in kept or position - 1 in kept
+                self._write_row(places, position, planned, step, position in waiting or apart)
+                if position in kept:
+                    self.drafts[-1] = self.drafts[-1]._replace(keeps=True)
         return first_rows
 
     def _write_chain(self, places: BufferPlaces, chain: Chain) -> None:
@@ -102,6 +110,21 @@ class RowWriter:
         self.drafts, self.part = drafts, None
         row = Row(native.through(), record, 0, len(chain.ranges), 1)
         self.drafts.append(PlannedRow(row, True, chain.seconds, False, self.times))
+
+    def _write_wave(self, places: BufferPlaces, position: int, wave: Wave) -> None:
+        """The rows of a product of few rows: in each stage one for each worker."""
+        planned = places.plan.steps[position]
+        step = places.plan.schedule.steps[planned.step]
+        for stage in wave.stages:
+            for number, part in enumerate(stage):
+                self._write_row(places, position, planned, step, waits=number == 0)
+                draft, total = self.drafts[-1], 0
+                if part is not None:
+                    self.records += part  # behind the record's other words
+                    total = PART
+                row = draft.row._replace(total=total, grain=0)
+                seconds = draft.seconds / len(wave.stages) / len(stage)
+                self.drafts[-1] = PlannedRow(row, draft.waits, seconds, keeps=True)
 
     def write_part(self, place: int) -> None:
         """The rows that are written as words of a record, with their head; what runs them begins

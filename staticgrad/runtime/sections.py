@@ -35,7 +35,8 @@ class PlannedRow(NamedTuple):
 
     ``seconds`` is what one processor is predicted to take at its best (``cost.FASTEST``).
     ``alone``: who calls the driver runs it, while no other row runs. It runs about so many
-    ``times``. ``packs``: groups of it that run in one call may spare work.
+    ``times``. ``packs``: groups of it that run in one call may spare work. ``keeps``: what it
+    touches is in the caches of the workers that have its groups, so that others wait for these.
     """
 
     row: Row
@@ -44,6 +45,7 @@ class PlannedRow(NamedTuple):
     alone: bool = False
     times: int = 1
     packs: bool = False
+    keeps: bool = False
 
 
 def shared(drafts: Sequence[PlannedRow], workers: int) -> list[Row]:
@@ -60,7 +62,7 @@ def shared(drafts: Sequence[PlannedRow], workers: int) -> list[Row]:
     for first, last in reversed([*zip(starts, [*starts[1:], len(rows)], strict=True)]):
         span = drafts[first:last]
         seconds = sum(draft.seconds for draft in span)
-        if seconds >= LEAST_SECTION and not span[0].alone:
+        if (seconds >= LEAST_SECTION or span[0].keeps) and not span[0].alone:
             remaining += seconds * span[0].times
             rows[first:last] = _section(span, workers, remaining >= LEAST_AWAKE)
     return rows
@@ -85,6 +87,8 @@ def _section(span: Sequence[PlannedRow], workers: int, wakes: bool) -> list[Row]
     flags = wakes * pool_code.WAKES
     if any(draft.packs for draft in span):
         flags |= pool_code.EIGHTHS if len(span) == 1 else pool_code.HALVES
+    if span[0].keeps:
+        flags |= pool_code.KEEPS
     for number, draft in enumerate(span):
         row = draft.row
         grain = _grain(row, draft.seconds, workers)

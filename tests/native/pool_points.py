@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from staticgrad import native
@@ -36,20 +37,30 @@ def kernel(t, own, begin, end):
 
 
 @functools.cache
-def runs_with_points() -> int:
-    """The address of the pool's code with a call of its hook at each claim."""
-    host = target.host()
-    text = rows.shared_text(host, _SYMBOL, points=True)
-    return loader.load(jit.compile_ir([text], _SYMBOL, host).elf, _SYMBOL, host)
+def runs_with_points(looks: int) -> int:
+    """The address of the pool's code with a call of its hook at each claim.
+
+    Who has finished its own part looks so often whether others' have begun, where they are kept.
+    """
+    host, symbol = target.host(), f"{_SYMBOL}_{looks}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pool_code, "KEPT_LOOKS", looks)
+        text = rows.shared_text(host, symbol, points=True)
+    return loader.load(jit.compile_ir([text], symbol, host).elf, symbol, host)
 
 
 @contextmanager
-def pool_of(threads: int, hook: Hook | None = None, penalties: bool = False) -> Iterator[Pool]:
+def pool_of(
+    threads: int,
+    hook: Hook | None = None,
+    penalties: bool = False,
+    looks: int = pool_code.KEPT_LOOKS,
+) -> Iterator[Pool]:
     """A pool with so many threads; with a ``hook``, its code has points, where workers call it.
 
     Without ``penalties`` it has patience with stalls, which a busy machine makes at any time.
     """
-    made = Pool(native.shared_runs() if hook is None else runs_with_points())
+    made = Pool(native.shared_runs() if hook is None else runs_with_points(looks))
     if not penalties:
         made.set("patience", 2**62)
     made.want(threads)

@@ -29,7 +29,7 @@ _CREATE = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 4)
 _CLOCK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.POINTER(ctypes.c_int64))
 
 #: Flags that say how many groups a claim takes.
-AHEAD = 0, pool_code.HALVES, pool_code.EIGHTHS
+AHEAD = 0, pool_code.HALVES, pool_code.EIGHTHS, pool_code.EIGHTHS | pool_code.KEEPS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the pool sleeps by futex")
 
@@ -78,7 +78,7 @@ def test_workers_that_are_stopped_at_random_claims(threads: int, point: str, ahe
 
 @pytest.mark.parametrize(
     ("ahead", "wanted"),
-    [*zip(AHEAD, ([1] * 32, [9, 4, 2, 1] * 2, [15, 1] * 2), strict=True)],
+    [*zip(AHEAD, ([1] * 32, [9, 4, 2, 1] * 2, [15, 1] * 2, [15, 1] * 2), strict=True)],
 )
 def test_who_goes_ahead_takes_most_of_what_is_left(ahead: int, wanted: list[int]) -> None:
     """Of both parts: the worker makes no claim until the caller has run all groups."""
@@ -96,6 +96,24 @@ def test_who_goes_ahead_takes_most_of_what_is_left(ahead: int, wanted: list[int]
         done.set()
         counted.check(1)
     assert np.diff([0, *ran]).tolist() == wanted
+
+
+@pytest.mark.parametrize(("flags", "own"), [(0, False), (pool_code.KEEPS, True)])
+def test_parts_that_are_kept_are_left_to_their_workers(flags: int, own: bool) -> None:
+    """The worker comes late; who has finished looks for it without end, or takes all at once."""
+    ran = [0, 0]
+
+    def stop(worker: int, point: int) -> None:
+        if worker == 1 and point == 0 and not ran[1]:
+            time.sleep(0.05)
+        if point == 2:
+            ran[worker] += 1
+
+    with pool_of(2, stop, looks=2**62) as pool:
+        counted = Counted(pool, 2, [32], 1, sections=[1], ahead=flags)
+        counted.run(native.driver())
+        counted.check(1)
+    assert (ran == [16, 16]) == own
 
 
 def test_each_claim_in_turn_is_stopped() -> None:

@@ -12,6 +12,7 @@ import staticgrad as sg
 from passes.memory import Planner
 from staticgrad import native
 from staticgrad.analysis.plan_check import verify_plan
+from staticgrad.ir.kernels.chain_parts import PART
 from staticgrad.ir.plan import Plan
 from staticgrad.native import ROW_WORDS, Row
 from staticgrad.native.plain.control import follow
@@ -158,6 +159,8 @@ def parts_of(through: Row) -> list[list[Row]]:
 
 def groups_of(row: Row) -> list[tuple[Row, int, int]]:
     """The groups of a row: (row, begin, end)."""
+    if row.total == PART:
+        return [(row, 0, PART)]
     step = row.grain or max(row.total, 1)
     return [(row, at, min(at + step, row.total)) for at in range(0, row.total, step)]
 

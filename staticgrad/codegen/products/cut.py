@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from staticgrad.codegen.expressions import Lines
+from staticgrad.ir.kernels.chain_parts import left_in, record_words
 from staticgrad.ir.kernels.product_iterations import CHUNK, FEWEST, MANY_PANELS, PANELS, TALL
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 def write_cut(product: PlainProduct, out: Lines) -> None:
     """What iterations are, before the loop over them."""
+    _write_part(product, out)
     m, columns = product.m, product.columns
     chunk = str(CHUNK)
     if product.chunk > CHUNK:
@@ -30,6 +32,18 @@ def write_cut(product: PlainProduct, out: Lines) -> None:
     out.add(f"group = group * {columns}")
     if not product.deep:
         out.add("reached = begin")
+
+
+def _write_part(product: PlainProduct, out: Lines) -> None:
+    """Which inner indices a call has, and then which iterations, of a product that has parts."""
+    if not product.streams or left_in(product.kernel) is None:
+        return
+    words = record_words(product.kernel)
+    out.add("first_k = 0")
+    out.add(f"past_k = {product.k}")
+    out.add("if end < 0:")
+    for number, name in enumerate(("first_k", "past_k", "begin", "end")):
+        out.add(f"    {name} = t[{words + number}]")
 
 
 def write_cover(product: PlainProduct, out: Lines) -> None:

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Final
 from staticgrad.codegen.abreast import of_row
 from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
 from staticgrad.codegen.products.cut import write_cut
+from staticgrad.codegen.stages import base_text
 from staticgrad.codegen.vectors import Bodies, whole_vectors, work, write_vector_loop
+from staticgrad.ir.expr import Access
+from staticgrad.ir.kernels.chain_parts import left_in
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK
 from staticgrad.ir.kernels.product_iterations import LONE
 
@@ -41,8 +44,25 @@ def write_streams(product: PlainProduct, out: Lines) -> None:
     out.extend(few)
 
 
+def _write_moves(product: PlainProduct, out: Lines, to: Access, stores: bool) -> None:
+    """The chains of all rows and columns from where they were left, or to there."""
+    move, row = Lines(), Lines()
+    base = base_text(to, frozenset({"i", VECTOR}))
+    place = total(base, scaled("i", to.stride("i")), VECTOR)
+    tile = f"(i - first_row) * width + {VECTOR} - left"
+    if stores:
+        move.add(f"store({to.operand}, {place}, load{product.lanes}(tile, {tile}), m)")
+    else:
+        move.add(f"store{product.lanes}(tile, {tile}, load({to.operand}, {place}, m))")
+    write_vector_loop(row, "left", "right", product.lanes, Bodies(move, move, 0, {}))
+    out.add("for i in range(first_row, last_row):")
+    out.extend(row, 1)
+
+
 def write_few_rows(product: PlainProduct, out: Lines) -> None:
     """All columns of the iterations that follow: b is read in the order in which it lies."""
+    left = left_in(product.kernel)
+    start, past = ("0", str(product.k)) if left is None else ("first_k", "past_k")
     block, row, body, lanes = Lines(), Lines(), Lines(), product.lanes
     widest: int | str = WIDEST // LONE
     if product.streamed > LONE:  # there is room for so many rows at most, and fewer longer ones
@@ -52,9 +72,9 @@ def write_few_rows(product: PlainProduct, out: Lines) -> None:
     write_span(product, out, widest)
     columns = product.columns
     out.add(f"width = (right - left + {columns - 1}) // {columns} * {columns}")
-    product.least(block, "stop", f"block + {GEMM_BLOCK}", str(product.k))
+    product.least(block, "stop", f"block + {GEMM_BLOCK}", past)
     block.add("into = 0")
-    block.add("if block > 0:")
+    block.add(f"if block > {start}:")
     block.add(f"    into = {product.whole}")
     place = total(product.a, scaled("first_row", product.row), scaled("block", product.inner))
     named = {
@@ -70,17 +90,30 @@ def write_few_rows(product: PlainProduct, out: Lines) -> None:
         "step": str(product.across if product.turned else product.down),
         "to": "into",
         "depth": "stop - block",
-        "fresh": "1",
+        "fresh": "1" if left is None else "anew",
     }
     passed = ", ".join(named[name] for name in product.tiles.stream_arguments)
     stream = product.tiles.few_turned_rows if product.turned else product.tiles.few_rows
     block.add(f"{stream(product.unit)}({passed}, width{', panel' if product.turned else ''})")
-    block.add("if block > 0:")
+    block.add(f"if block > {start}:")
     block.add(f"    for at in range(0, count * width, {lanes}):")
     both = f"load{lanes}(tile, at) + load{lanes}(tile, into + at)"
     block.add(f"        store{lanes}(tile, at, {both})")
-    out.add(f"for block in range(0, {product.k}, {GEMM_BLOCK}):")
+    if left is not None:
+        moves = Lines()
+        _write_moves(product, moves, left, stores=False)
+        out.add("anew = 1")
+        out.add("if first_k > 0:")
+        out.add("    anew = 0")
+        out.extend(moves, 1)
+    out.add(f"for block in range({start}, {past}, {GEMM_BLOCK}):")
     out.extend(block, 1)
+    if left is not None:
+        moves = Lines()
+        _write_moves(product, moves, left, stores=True)
+        out.add(f"if past_k < {product.k}:")
+        out.extend(moves, 1)
+        out.add("    continue")
     body.add(f"acc = load{lanes}(tile, (i - first_row) * width + {VECTOR} - left)")
     product.write_stores(body)
     write_vector_loop(row, "left", "right", lanes, Bodies(body, body, 0, {}))

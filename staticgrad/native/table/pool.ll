@@ -16,8 +16,9 @@ entry:
 }
 
 ; Claims groups of the section that is open and runs them, until none is left: how many it ran.
-; First those of its own part, then those of the others'. A claim takes the first group of what is
-; left of a part; those behind it, halved as often as workers go ahead, are left.
+; First those of its own part, then those of the others', where these are kept after some looks. A
+; claim takes the first group of what is left of a part; those behind it, halved as often as workers
+; go ahead, are left.
 define internal i64 @sg_work(ptr %pool, i64 %worker) #0 {
 entry:
   %workers.at = getelementptr i8, ptr %pool, i64 <workers>
@@ -31,21 +32,33 @@ entry:
   %stride.at = getelementptr i8, ptr %pool, i64 <stride>
   %base.at = getelementptr i8, ptr %pool, i64 <base>
   %ahead.at = getelementptr i8, ptr %pool, i64 <ahead>
+  %keeps.at = getelementptr i8, ptr %pool, i64 <keeps>
   %tickets = getelementptr i8, ptr %pool, i64 <tickets>
   %helps = icmp ne i64 %worker, 0
   br label %look
 look:
-  %part = phi i64 [ %worker, %entry ], [ %part, %lost ], [ %part, %finish ], [ %part.next, %others ]
-  %tried = phi i64 [ 0, %entry ], [ %tried, %lost ], [ %tried, %finish ], [ %tried.next, %others ]
-  %ran = phi i64 [ 0, %entry ], [ %ran, %lost ], [ %ran.next, %finish ], [ %ran, %others ]
-  %at = phi ptr [ null, %entry ], [ %at, %lost ], [ %place, %finish ], [ null, %others ]
+  %part = phi i64 [ %worker, %entry ], [ %part, %lost ], [ %part, %finish ], [ %part.next, %others ], [ %part, %kept ]
+  %tried = phi i64 [ 0, %entry ], [ %tried, %lost ], [ %tried, %finish ], [ %tried.next, %others ], [ %tried, %kept ]
+  %ran = phi i64 [ 0, %entry ], [ %ran, %lost ], [ %ran.next, %finish ], [ %ran, %others ], [ %ran, %kept ]
+  %at = phi ptr [ null, %entry ], [ %at, %lost ], [ %place, %finish ], [ null, %others ], [ %at, %kept ]
+  %looked = phi i64 [ 0, %entry ], [ %looked, %lost ], [ %looked, %finish ], [ %looked, %others ], [ %looked.next, %kept ]
   %skipped.parts = mul i64 %part, <LINE>
   %ticket.at = getelementptr i8, ptr %tickets, i64 %skipped.parts
   %ticket = load atomic i64, ptr %ticket.at acquire, align 8
   %left = and i64 %ticket, 4294967295
   %workers = load atomic i64, ptr %workers.at monotonic, align 8
   %is.empty = icmp eq i64 %left, 0
-  br i1 %is.empty, label %others, label %room
+  br i1 %is.empty, label %others, label %whose
+whose:
+  %keeps = load atomic i64, ptr %keeps.at monotonic, align 8
+  %is.early = icmp ult i64 %looked, %keeps
+  %is.others = icmp ne i64 %part, %worker
+  %is.kept = and i1 %is.others, %is.early
+  br i1 %is.kept, label %kept, label %room
+kept:
+<pause>
+  %looked.next = add i64 %looked, 1
+  br label %look
 others:
   %tried.next = add i64 %tried, 1
   %part.after = add i64 %part, 1
@@ -432,9 +445,15 @@ open:
   store i64 %first, ptr %base.at, align 8
   %flags.at = getelementptr i64, ptr %row, i64 <word flags>
   %flags = load i64, ptr %flags.at, align 8
-  %ahead = lshr i64 %flags, 1
+  %flags.ahead = and i64 %flags, <EIGHTHS>
+  %ahead = lshr i64 %flags.ahead, 1
   %ahead.at = getelementptr i8, ptr %pool, i64 <ahead>
   store atomic i64 %ahead, ptr %ahead.at monotonic, align 8
+  %flags.keeps = and i64 %flags, <KEEPS>
+  %is.kept = icmp ne i64 %flags.keeps, 0
+  %keeps = select i1 %is.kept, i64 <KEPT_LOOKS>, i64 0
+  %keeps.at = getelementptr i8, ptr %pool, i64 <keeps>
+  store atomic i64 %keeps, ptr %keeps.at monotonic, align 8
   store i64 %groups, ptr %groups.at, align 8
   store atomic i64 0, ptr %finished.at monotonic, align 8
   %generation.at = getelementptr i8, ptr %pool, i64 <generation>

@@ -10,7 +10,8 @@ in the section that its claimer has looked at. Who has finished its own part goe
 others; how many groups it ran it says at the end, and the section ends when all have been run. A
 claim takes one group. Of products, whose rows are packed once for all groups of a claim, it takes
 all but an eighth of what is left of a part, and about half where the section has other rows, whose
-groups take other times. So
+groups take other times. Where what a part touches is in its worker's cache, the others look for a
+while whether its worker comes (``KEEPS``). So
 
 - the caller waits for a group that somebody runs, never for a worker that has claimed nothing:
   where the other processors are taken, it claims everything itself;
@@ -111,6 +112,7 @@ PLACES: Final = {
     "getcpu": 912,
     "getaffinity": 920,
     "setaffinity": 928,
+    "keeps": 936,  # looks of who has finished its own part of the section, before it takes others'
     # for each worker its thread, the thread's arguments (the pool, the number), and its clock
     "threads": 1024,
     "clocks": 1024 + 24,
@@ -128,6 +130,10 @@ NBYTES: Final = PLACES["tickets"] + LINE * MOST_WORKERS
 WAKES: Final = 1
 HALVES: Final = 1 << 1
 EIGHTHS: Final = 3 << 1
+#: Another flag: who has finished its own part waits for those of others before it takes of them.
+KEEPS: Final = 1 << 3
+#: How often it looks whether they have begun: some microseconds.
+KEPT_LOOKS: Final = 64
 #: Nanoseconds that a worker looks for work before it sleeps.
 SPIN: Final = 200_000
 #: Sharing pays for a stall where it has gained so many times as much.
@@ -223,6 +229,9 @@ def text(triple: str, words: Mapping[str, int], symbol: str, points: bool = Fals
         "LINE": str(LINE),
         "LOOKS": str(LOOKS),
         "WAKES": str(WAKES),
+        "EIGHTHS": str(EIGHTHS),
+        "KEEPS": str(KEEPS),
+        "KEPT_LOOKS": str(KEPT_LOOKS),
         "MOST_BALANCE": str(MOST_BALANCE),
     }
     for name in ("before", "claimed", "ran"):

@@ -1,0 +1,195 @@
+"""Workers keep the rows of weights that are trained, in products of few rows, too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import staticgrad as sg
+from staticgrad.analysis.barriers import ByteRange
+from staticgrad.ir.kernels.chain_parts import PART, ChainPart, left_in
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import Gemm
+from staticgrad.runtime import waves as module
+from staticgrad.runtime.waves import is_apart, waves
+from staticgrad.types.dim import evaluate
+from tests.diagonals import diagonals
+from tests.native.support import ENTRY
+from tests.runtime.several_workers import ChainedClaims, check_equal_bytes, with_workers
+
+DTYPES = ["float32", "float64"]
+#: Weights of three layers: columns that fill panels, that do not, and a factor of few columns.
+SIZES = (90, 300, 257, 5)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def short_waves() -> Iterator[None]:
+    """Products that take no time are waves, too, of as many blocks as they have iterations."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "LEAST_SECONDS", 0.0)
+        patch.setattr(module, "BLOCK_SECONDS", 1e-12)
+        patch.setattr(module, "FEWEST_TERMS", 8)
+        yield
+
+
+def sgd(parameters: list[Any], gradients: list[Any]) -> dict[Any, Any]:
+    return {p: p - 0.1 * g for p, g in zip(parameters, gradients, strict=True)}
+
+
+def adam(parameters: list[Any], gradients: list[Any]) -> dict[Any, Any]:
+    return sg.optim.Adam(0.1).apply(dict(zip(parameters, gradients, strict=True)))
+
+
+def network(rows: int | str, dtype: str, step: Any = sgd, tied: bool = False) -> sg.Graph:
+    """A training step of dense layers; ``tied``: two of them have the same weights."""
+    random = np.random.default_rng(0)
+    sizes = (SIZES[1],) * 3 if tied else SIZES
+    h = x = sg.input("x", (rows, sizes[0]), dtype)
+    weights: list[Any] = []
+    for number, shape in enumerate(pairwise(sizes)):
+        if not (tied and weights):
+            weights.append(sg.parameter(f"w{number}", random.normal(0, 0.1, shape).astype(dtype)))
+        h = sg.nn.relu(h @ weights[-1] + 0.1)
+    loss = (h**2).mean() + (x * 0.1).sum()
+    return sg.Graph({"loss": loss, "h": h}, step(weights, sg.grad(loss, weights)))
+
+
+def fed(graph: sg.Graph, rows: int) -> dict[str, np.ndarray]:
+    (x,) = graph.inputs
+    shape = (rows, x.shape[1])
+    return {"x": np.random.default_rng(rows).normal(size=shape).astype(x.dtype.numpy)}
+
+
+def run(graph: sg.Graph, rows: int, workers: int) -> int:
+    """How many parts of products workers run; the bytes are those of one worker."""
+    f = sg.compile(graph, threads=1)
+    tables = [
+        check_equal_bytes(f, fed(graph, rows), workers, seed, ChainedClaims) for seed in range(3)
+    ]
+    (parts,) = {sum(row.total == PART for row in table.rows) for table in tables}
+    return parts
+
+
+@diagonals(
+    2,
+    ("dtype", DTYPES),
+    ("rows", [1, 2, 3, 8]),
+    ("workers", [2, 3, 4]),
+    ("step", [sgd, adam]),
+    ("named", [False, True]),
+)
+def test_few_rows_are_waves_of_equal_bytes(
+    named: bool, step: Any, workers: int, rows: int, dtype: str
+) -> None:
+    """A single row that is known when a program is compiled is no product of matrices there."""
+    graph = network("batch" if named or rows == 1 else rows, dtype, step)
+    assert run(graph, rows, workers) >= 2 * workers
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_tied_weights(dtype: str) -> None:
+    assert run(network("batch", dtype, tied=True), 2, 2) >= 4
+
+
+def test_many_rows_are_cut_as_ever() -> None:
+    graph = network("batch", "float32")
+    assert run(graph, 9, 2) == run(graph, 40, 2) == 0
+
+
+def test_weights_that_nobody_changes_are_read_by_columns() -> None:
+    x, w = sg.input("x", ("batch", 300)), sg.parameter("w", np.ones((300, 300), np.float32))
+    assert run(sg.Graph({"y": sg.nn.relu(x @ w)}), 1, 2) == 0
+
+
+def test_chains_are_left_where_a_step_has_nothing_else() -> None:
+    """A result in the place of what its epilogue adds would be there before that is read."""
+    x, w, r = sg.input("x", ("m", "k")), sg.input("w", ("k", "n")), sg.input("r", ("m", "n"))
+    f = sg.compile(sg.Graph({"y": r + x @ w}), threads=1)
+    (kernel,) = f._executor._program.addresses
+    to = left_in(kernel)
+    assert to is not None
+    names = [operand.name for operand in kernel.operands]
+    for other, name in enumerate(names):
+        places = [ByteRange("", 100 * n, 100 * n + 64) for n in range(len(names))]
+        assert is_apart(kernel, places)
+        places[names.index(to.operand)] = ByteRange("", 100 * other + 60, 100 * other + 90)
+        assert is_apart(kernel, places) == (name == to.operand)
+
+
+def test_all_terms_and_iterations_are_in_one_part_each() -> None:
+    graph = network("batch", "float32")
+    f = sg.compile(graph, threads=1)
+    executor = with_workers(f, 3, 0, ChainedClaims)
+    executor.run(fed(graph, 1))
+    assert executor._latest is not None
+    plan = executor._latest.plan
+    found, kept = waves(plan)
+    assert found
+    assert {*found} < kept
+    for position, wave in found.items():
+        terms = {n for stage in wave.stages for part in stage if part for n in part[:2]}
+        done = dict.fromkeys(range(plan.steps[position].total), 0)
+        for stage in wave.stages:
+            for part in filter(None, stage):
+                for number in range(part.begin, part.end):
+                    assert done[number] == part.first, "behind what others have left"
+                    done[number] = part.past
+        assert {*done.values()} == {max(terms)}
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from([("float32", "vector"), ("float64", "vector"), ("float32", "numba")]),
+    st.integers(1, 8),
+    st.lists(st.integers(1, 150), min_size=1, max_size=4),
+    st.integers(0, 4),
+)
+def test_a_chain_in_parts_has_the_bytes_of_one(
+    made: tuple[str, str], rows: int, lengths: list[int], middle: int
+) -> None:
+    """Any cut of the inner indices and of the iterations, one part behind the other."""
+    terms, columns, dtype = sum(lengths), 300, made[0]
+    kernel, code = _product(*made)
+    rng = np.random.default_rng(terms)
+    a = rng.normal(size=(rows, terms)).astype(dtype)
+    b = rng.normal(size=(terms, columns)).astype(dtype)
+    whole, parts = np.zeros((2, rows, columns), dtype)
+    words = dict(zip(kernel.arguments, (terms, rows, columns), strict=True))
+    total = evaluate(kernel.iterations([*words.values()]), {})
+    assert total > 1
+
+    def call(to: np.ndarray, *more: int) -> None:
+        record = np.array([*(p.ctypes.data for p in (a, b, to)), *words.values(), *more])
+        ENTRY(code)(record.ctypes.data, 0, 0, PART if more else total)
+
+    call(whole)
+    middle = min(middle, total)
+    first = 0
+    for length in lengths:
+        for begin, end in ((middle, total), (0, middle)):
+            call(parts, *ChainPart(first, first + length, begin, end))
+        first += length
+    assert parts.tobytes() == whole.tobytes()
+
+
+@cache
+def _product(dtype: str, backend: str) -> tuple[Kernel, int]:
+    """The kernel of a product of matrices, and the address of its code."""
+    a, b = sg.input("a", ("m", "k"), dtype), sg.input("b", ("k", "n"), dtype)
+    f = sg.compile(sg.Graph({"y": a @ b}), threads=1, backend=backend)
+    ((kernel, address),) = f._executor._program.addresses.items()
+    assert [argument_of(kernel, name) for name in "kmn"] == [*kernel.arguments]
+    return kernel, address
+
+
+def argument_of(kernel: Kernel, loop: str) -> Any:
+    """The argument that is the extent of a product's loop, m for its rows, n for its columns."""
+    (stage,) = kernel.stages
+    assert isinstance(stage, Gemm)
+    return {"k": stage.k, "m": stage.i, "n": stage.j}[loop][0].extent
