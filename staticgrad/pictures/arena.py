@@ -11,8 +11,9 @@ from staticgrad.pictures.numbers import nbytes
 from staticgrad.records import dataclass
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 760, 300, 74, 34, 14
-#: Boxes that are less high than this part of the arena are left out where there are many.
-_SMALL: Final = 1 / 400
+#: Pixels from the bottom of the arena to its top.
+_ROWS: Final = _HEIGHT - _BOTTOM - _TOP
+#: From so many boxes on those that are less high than a pixel are drawn together.
 _MANY: Final = 400
 
 
@@ -29,10 +30,14 @@ class Held:
 
 
 def arena(held: Sequence[Held], positions: int, peak: int, columns: Sequence[Column]) -> str:
-    """The picture as SVG text; ``columns`` says of each position what it belongs to."""
+    """The picture as SVG text; ``columns`` says of each position what it belongs to.
+
+    Of many boxes those below a pixel are drawn by rows of that height: those of a row that follow
+    each other without a gap as one.
+    """
     across = (_WIDTH - _LEFT - 10) / max(positions, 1)
-    up = (_HEIGHT - _BOTTOM - _TOP) / max(peak, 1)
-    shown = [h for h in held if len(held) < _MANY or h.nbytes >= peak * _SMALL]
+    up = _ROWS / max(peak, 1)
+    shown = list(held) if len(held) < _MANY else _by_rows(held, peak)
     boxes = "".join(
         f'<g class="pill {each.column}" data-to=""><title>{escape(each.name)}: '
         f"{nbytes(each.nbytes)}, positions {each.first} to {each.last}</title>"
@@ -48,8 +53,7 @@ def arena(held: Sequence[Held], positions: int, peak: int, columns: Sequence[Col
         f' width="{max(across - 0.5, 0.5):.1f}"/></g>'
         for k, column in enumerate(columns)
     )
-    left_out = f", {len(held) - len(shown)} small ones left out" if len(held) > len(shown) else ""
-    title = f"what the arena of {nbytes(peak)} holds at each of {positions} positions{left_out}"
+    title = f"what the arena of {nbytes(peak)} holds at each of {positions} positions"
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img"'
         f' aria-label="{escape(title)}"><title>{escape(title)}</title>'
@@ -58,6 +62,27 @@ def arena(held: Sequence[Held], positions: int, peak: int, columns: Sequence[Col
         f'<text class="axis end" x="{_LEFT - 8}" y="{_TOP + 4}">{nbytes(peak)}</text>'
         f'<text class="axis end" x="{_LEFT - 8}" y="{base + 4}">0 B</text>{boxes}{marks}'
         f'<text class="axis" x="{_LEFT}" y="{_HEIGHT - 6}">{positions}'
-        f" kernel{'s' * (positions != 1)}, one after the other"
-        f"{escape(left_out)}</text></svg>"
+        f" kernel{'s' * (positions != 1)}, one after the other</text></svg>"
     )
+
+
+def _by_rows(held: Sequence[Held], peak: int) -> list[Held]:
+    """The boxes that are as high as a row, and one for smaller ones of a row without a gap."""
+    high = -(-peak // _ROWS)
+    rows: dict[tuple[int, Column], list[list[int]]] = {}
+    for each in sorted(held, key=lambda box: box.first):
+        if each.nbytes >= high:
+            continue
+        row = (each.offset + each.nbytes // 2) // high
+        spans = rows.setdefault((row, each.column), [])
+        if spans and each.first <= spans[-1][1] + 1:
+            spans[-1][1] = max(spans[-1][1], each.last)
+            spans[-1][2] += 1
+        else:
+            spans.append([each.first, each.last, 1])
+    merged = [
+        Held(f"{count} small ones of one row", row * high, high, first, last, column)
+        for (row, column), spans in rows.items()
+        for first, last, count in spans
+    ]
+    return [*(each for each in held if each.nbytes >= high), *merged]
