@@ -18,6 +18,11 @@ from benchmarks.schema import Report, Row
 _OWN = "#b3261e"
 _COLOURS = ("#1f5fa8", "#e08a00", "#2e7d4f", "#6b4fa0", "#6d6d6d", "#0097a7", "#8d5a2b")
 _MARKS = ("s", "^", "v", "P", "X", "*", "p")
+#: How many points above its point a label may stand, the nearest first.
+_HEIGHTS = (4, -4, 12, -12, 20, -20, 28, -28, 36, -36, 44, -44)
+_LAST = (-7, _HEIGHTS[-1])
+_TO_LABEL = {"arrowstyle": "-", "color": "#aaa", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2}
+Point = tuple[float, float]
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -170,12 +175,13 @@ def _plain_numbers(axis: Any) -> None:
 
 def _roofline(axes: Any, report: Report) -> None:
     limits = figures.limits_of(report, 1)
-    intensity = [2.0**k for k in range(-2, 11)]
+    intensity = [2.0**k for k in range(-2, 15)]
     for peak, name in ((limits.gemm32, "float32"), (limits.gemm64, "float64")):
         roof = [min(peak, limits.copy * x) / 1e9 for x in intensity]
         axes.plot(intensity, roof, color="#888", linewidth=1)
         axes.annotate(name, (intensity[-1], peak / 1e9), ha="right", va="bottom", color="#555")
     rows = [r for r in figures.measured(report) if r.threads == 1 and r.flops and r.nbytes]
+    points, labels = [], []
     for workload in _workloads(rows):
         own = next(
             (r for r in rows if r.workload == workload and r.implementation == figures.OWN), None
@@ -187,14 +193,35 @@ def _roofline(axes: Any, report: Report) -> None:
             style = _style(report, row.implementation)
             at = (row.flops / row.nbytes, figures.flops(row) / 1e9)
             axes.plot(*at, linestyle="", markerfacecolor=face or style["color"], **style)
+            points.append(at)
             if row is (own or best):
-                axes.annotate(workload, at, xytext=(6, 3), textcoords="offset points", fontsize=8)
+                labels.append((workload, at))
     axes.set_xscale("log")
     axes.set_yscale("log")
     _plain_numbers(axes.xaxis)
     _plain_numbers(axes.yaxis)
     axes.set_xlabel("operations per byte")
     axes.set_ylabel("GFLOP/s")
+    label(axes, labels, points)
+
+
+def label(axes: Any, labels: list[tuple[str, Point]], points: list[Point]) -> None:
+    """Texts beside their points, each at the nearest of some places that is free."""
+    axes.figure.draw_without_rendering()  # from here on the layout stands
+    box_of = import_module("matplotlib.transforms").Bbox.from_bounds
+    at_pixels = axes.transData.transform(points)
+    taken = [box_of(x - 4, y - 4, 8, 8) for x, y in at_pixels]
+    for text, at in sorted(labels, key=lambda label: -label[1][1]):
+        for place in ((x, y) for y in _HEIGHTS for x in (7, -7)):
+            side = "left" if place[0] > 0 else "right"
+            offset = {"xy": at, "xytext": place, "textcoords": "offset points"}
+            note = axes.annotate(text, **offset, fontsize=8, va="center", ha=side)
+            box = note.get_window_extent()
+            if place == _LAST or not any(box.overlaps(each) for each in taken):
+                axes.annotate("", **offset, arrowprops=_TO_LABEL)
+                taken.append(box)
+                break
+            note.remove()
 
 
 def _first_results(axes: Any, report: Report) -> None:

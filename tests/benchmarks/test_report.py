@@ -1,6 +1,7 @@
 """Figures, tables, Markdown and the page, from made-up reports."""
 
 import io
+import itertools
 import re
 from dataclasses import replace
 
@@ -100,6 +101,21 @@ def test_the_page_renders_and_escapes() -> None:
     assert "&lt;b&gt;fell" in text
     assert "<b>fell" not in text
     assert not re.search(r"(src|href)=\"(?!#)|url\((?!#)|@import", text)  # self-contained
+
+
+def test_labels_of_the_roofline_do_not_lie_over_each_other() -> None:
+    """Twelve workloads of nearly the same place."""
+    figure_module = pytest.importorskip("matplotlib.figure")
+    from benchmarks.plot import label
+
+    axes = figure_module.Figure(figsize=(10, 8), layout="constrained").subplots()
+    points = [(1.0 + 0.02 * (k % 5), 2.0 + 0.02 * (k // 5)) for k in range(12)]
+    axes.plot([0.0, 3.0], [0.0, 4.0])
+    label(axes, [(f"workload_{k}", at) for k, at in enumerate(points)], points)
+    notes = [note for note in axes.texts if note.get_text()]
+    assert sorted(note.get_text() for note in notes) == sorted(f"workload_{k}" for k in range(12))
+    boxes = [note.get_window_extent() for note in notes]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
 
 
 def test_the_command_reads_a_report(tmp_path, capsys) -> None:
