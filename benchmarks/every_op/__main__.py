@@ -89,7 +89,7 @@ def _measure(options: argparse.Namespace) -> int:
             if time.monotonic() - start >= options.seconds:
                 print(f"{len(waiting) - number} points are left", file=sys.stderr)
                 return 2
-            found = measure(case, point, libraries, options.quick)
+            found = measure(case, point, libraries, options.quick, options.threads)
             wrong += bool(found.wrong)
             print(json.dumps({**found.as_dict(), **about}), file=file, flush=True)
             if found.wrong:

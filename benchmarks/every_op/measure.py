@@ -33,6 +33,9 @@ SAMPLE: Final = 100e-6  # seconds
 ROUNDS: Final = 7
 #: Calls of a library until the caches are its own: results of 8 MB take three.
 BEFORE: Final = 4
+#: Seconds before a library's turn, where libraries have several threads: those of the one before it
+#: still spin, and take a processor each, for some milliseconds behind their last call.
+REST: Final = 0.01
 LONGEST: Final = 0.2  # seconds, after which two rounds are enough
 #: Seconds of a library's first call from which on there is no other: compiling takes less.
 ONCE: Final = 3.0
@@ -107,9 +110,11 @@ def _laid_out(whole: Array, layout: Layout) -> Array:
     return whole[:1].copy() if layout == "broadcast" else whole
 
 
-def measure(case: Case, point: Point, libraries: Sequence[Library], quick: bool) -> Found:
-    """One point."""
-    found = Found(point)
+def measure(
+    case: Case, point: Point, libraries: Sequence[Library], quick: bool, threads: int = 1
+) -> Found:
+    """One point, of libraries that have so many threads."""
+    found, rest = Found(point), REST if threads > 1 else 0.0
     fed, rows = operands(case, point)
     own = next(each for each in libraries if isinstance(each, Own))
     ct = _cotangent(own, case, point, fed, rows) if point.backward else None
@@ -136,12 +141,12 @@ def measure(case: Case, point: Point, libraries: Sequence[Library], quick: bool)
     alone = {**steps}
     if point.layout == "transposed":
         steps |= {f"{n}{IN_ORDER}": in_order(s) for n, s in steps.items() if n in UNORDERED}
-    found.seconds = timed(steps, 1 if quick else ROUNDS) | once
+    found.seconds = timed(steps, 1 if quick else ROUNDS, rest=rest) | once
     others = [s for name, s in found.seconds.items() if name != own.name]
     if not quick and others and found.seconds[own.name] > DOUBTED * min(others):
-        again = timed(steps, ROUNDS)
+        again = timed(steps, ROUNDS, rest=rest)
         found.seconds |= {name: min(found.seconds[name], s) for name, s in again.items()}
-        behind = timed(alone, ROUNDS, behind_others=True)
+        behind = timed(alone, ROUNDS, behind_others=True, rest=rest)
         found.seconds |= {f"{name}{AGAIN}": s for name, s in behind.items()}
     return found
 
@@ -188,11 +193,13 @@ def timed(
     rounds: int,
     clock: Callable[[], float] = time.perf_counter,
     behind_others: bool = False,
+    rest: float = 0.0,
 ) -> dict[str, float]:
     """The least seconds of a call, of each library in turns.
 
     ``behind_others``: each turn begins with calls that do not count, so that the caches are as the
-    library leaves them, not as the one before it does.
+    library leaves them, not as the one before it does. So it is behind a ``rest`` in seconds, too:
+    a library's own threads sleep by then.
     """
     calls: dict[str, int] = {}
     least: dict[str, float] = {}
@@ -206,7 +213,9 @@ def timed(
             break
         for name, step in steps.items():
             count = range(calls[name])
-            for _ in range(BEFORE if behind_others else 0):
+            if rest:
+                time.sleep(rest)
+            for _ in range(BEFORE if behind_others or rest else 0):
                 step()
             begin = clock()
             for _ in count:
