@@ -160,7 +160,7 @@ def _chosen(x: Array, y: Array, inside: Array, border: Array) -> Array:
 class Logit(Floating, name="logit"):
     """log(p / (1 - p)): infinite at 0 and 1, NaN beyond. Derivative: 1 / (p * (1 - p))."""
 
-    flops = 60
+    flops = 50
 
     @quiet
     def reference(self, p: Array) -> Any:
@@ -168,10 +168,7 @@ class Logit(Floating, name="logit"):
         return np.where(np.abs(p - 0.5) < 0.25, middle, np.log(p / (1 - p)))
 
     def scalar(self, p: Expr) -> Expr:
-        rest = 1.0 - p
-        middle = (abs(p - 0.5)) < 0.25
-        plain = (p / rest).log()
-        return select(middle, ((p - 0.5) * 2.0 / rest).log1p(), plain)
+        return apply("logit", p)
 
     def partials(self, out: Any, p: Any) -> tuple[Partial, ...]:
         return (1.0 / (p * (1.0 - p)),)

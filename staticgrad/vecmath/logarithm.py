@@ -1,4 +1,4 @@
-"""log, log1p, log2 and log10: exponent and mantissa apart, one polynomial or one quotient.
+"""log, log1p, log2, log10 and logit: exponent and mantissa apart, one polynomial or one quotient.
 
 x = 2**e m with m in [sqrt(1/2), sqrt(2)), f = m - 1. f32: log(1 + f) = f + f**2 q(f). f64: with s =
 f / (2 + f) and z = s**2, log(1 + f) = f - s (f - z R(z)) (fdlibm's e_log.c, Sun 1993). The fits are
@@ -8,6 +8,9 @@ vectors that have some.
 
 log2 and log10 carry mantissa and base in two parts (Dekker 1971, exact products by fma), so that
 only the last sum rounds by more than a hair; log2 needs no constant to put the exponent back.
+
+logit divides once: for p / (1 - p) = 2**e t / u, log(t / u) is 2 artanh(s), s = (t - u)/(t + u),
+which is 2 p - 1, and exact, where e is 0.
 """
 
 from __future__ import annotations
@@ -34,6 +37,8 @@ R64: Final = (
     0.6666666666666734, 0.3999999999941682, 0.2857142874196969, 0.22222198612087116,
     0.18183562456926236, 0.15314095309223175, 0.14795527020963326,
 )  # fmt: skip
+#: 2 artanh(s) - 2 s over s**3, by s**2: in float32 a few terms of the series are enough.
+ARTANH: Final = {F32: tuple(2 / k for k in (3, 5, 7, 9)), F64: R64}
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,31 @@ def log1p(x: Expr) -> Expr:
     general = exponent_and_reduced(parts.exponent, f)
     tiny = 2.0 ** -(layout.fraction + 3)
     return select(abs(x) < tiny, x, with_borders(x, one_plus, general))
+
+
+def logit(p: Expr) -> Expr:
+    """log(p / (1 - p)): -inf at 0, inf at 1, NaN beyond."""
+    layout = layout_of(p)
+    rest = 1.0 - p
+    lost = (1.0 - rest) - p  # what rounding took from it
+    above, below = split(p, denormals=True, seldom=True), split(rest, denormals=False)
+    one = (2 * layout.bias + 1) << layout.fraction
+    scale = (literal(one, layout.word) - below.field).bitcast(p.dtype)
+    t, u, exponent = above.mantissa, below.mantissa, above.exponent - below.exponent
+    far, near = t > u * math.sqrt(2.0), u > t * math.sqrt(2.0)
+    exponent = select(far, exponent + 1.0, select(near, exponent - 1.0, exponent))
+    t, u = select(near, t * 2.0, t), select(far, u * 2.0, u)
+    difference = (t - u) - lost * select(far, scale * 2.0, scale)
+    s = difference / (t + u)
+    squared, twice = s * s, s * 2.0
+    high, low = LN2[p.dtype]
+    leading = exponent * high
+    total = leading + twice
+    left = exponent.fma(low, twice - (total - leading))
+    finite = total + (s * squared).fma(horner(squared, ARTANH[p.dtype]), left)
+    outside = choose(p.eq(0.0), -math.inf, math.nan, p.dtype)
+    border = select(p.eq(1.0), literal(math.inf, p.dtype), outside)
+    return rarely(~((p > 0.0) & (p < 1.0)), [border], [finite])[0]
 
 
 def log2(x: Expr) -> Expr:

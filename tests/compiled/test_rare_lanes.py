@@ -33,6 +33,7 @@ CASES: dict[str, tuple[Op, tuple[float, ...], tuple[float, ...]]] = {
     "log2": (sg.log2, (3.0,), (0.0,)),
     "log10": (sg.log10, (3.0,), (float("inf"),)),
     "log1p": (sg.log1p, (0.7,), (-1.0,)),
+    "logit": (sg.special.logit, (0.6,), (1e-310,)),
 }
 
 

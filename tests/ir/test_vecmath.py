@@ -102,14 +102,21 @@ def double_erfc(x: Array) -> Array:
     return np.frompyfunc(math.erfc, 1, 1)(x).astype(np.float64)
 
 
+def extended_logit(p: Array) -> Array:
+    """By the logarithms; near 1/2, where these cancel, 2 artanh(2 p - 1)."""
+    far = np.log(p) - np.log1p(-p)
+    near = np.abs(p - 0.5) < 0.25
+    return np.where(near, 2 * np.arctanh(np.where(near, 2 * p - 1, 0)), far)
+
+
 def truth(op: str, *arrays: Array) -> Array:
     """The function to at least 50 bits for f32 operands, 63 for f64."""
     with np.errstate(all="ignore"):
         wide = [a.astype(np.float64 if a.dtype == np.float32 else np.longdouble) for a in arrays]
         if op == "erfc":
             return extended_erfc(*wide) if wide[0].dtype == np.longdouble else double_erfc(*wide)
-        if op == "ndtri":
-            return normal_quantile(*wide)
+        if op in ("ndtri", "logit"):
+            return {"ndtri": normal_quantile, "logit": extended_logit}[op](*wide)
         if op == "floor_quotient":
             return whole_quotient(*arrays)
         if op == "fmod":
@@ -370,7 +377,7 @@ def test_bounded_by_one(op: str, dtype: DType):
     ("op", "low", "high"),
     [("exp", -110, 88), ("expm1", -9, 20), ("log", 1e-3, 12), ("log1p", -0.99, 9), ("tanh", -5, 5),
      ("erf", -3, 3), ("exp2", -140, 127), ("log2", 1e-3, 12), ("log10", 1e-3, 12), ("cbrt", -9, 9),
-     ("atan", -9, 9), ("asin", -1, 1)],
+     ("atan", -9, 9), ("asin", -1, 1), ("logit", 0, 1)],
 )  # fmt: skip
 def test_never_falls_over_a_grid(op: str, low: float, high: float, dtype: DType):
     x = np.linspace(low, high, 20_001)
@@ -382,7 +389,7 @@ def test_expansions_hold_plain_primitives_only_and_few(dtype: DType):
     budget = {"exp": 28, "expm1": 30, "tanh": 31, "log": 36, "log1p": 39, "erf": 56, "sin": 55,
               "cos": 54, "tan": 57, "fmod": 16, "floor_quotient": 20, "ndtri": 62, "pow": 128,
               "exp2": 26, "log2": 45, "log10": 45, "cbrt": 55, "atan": 33, "asin": 31, "acos": 36,
-              "erfc": 96, "atan2": 50}  # fmt: skip
+              "erfc": 96, "atan2": 50, "logit": 62}  # fmt: skip
     budget |= dict.fromkeys(LONG, 110)
     budget |= {"gamma": 200, "gammainc": 240, "gammaincc": 290, "betainc": 450, "betaln": 410}
     divisions = {"gamma": 4, "gammainc": 6, "gammaincc": 7, "betainc": 14, "betaln": 13}

@@ -104,7 +104,7 @@ _PRIMITIVES: dict[str, Callable[..., Any]] = {
     "cos": np.cos, "tanh": np.tanh, "pow": np.power, "erf": special.erf,
     "int_pow": lambda x, y: np.power(x, np.maximum(y, 0)),
     "exp2": np.exp2, "log2": np.log2, "log10": np.log10, "cbrt": np.cbrt, "atan": np.arctan,
-    "atan2": np.arctan2,
+    "atan2": np.arctan2, "logit": special.logit,
     "asin": np.arcsin, "acos": np.arccos, "erfc": special.erfc, "fmod": np.fmod,
     "tan": np.tan, "floor_quotient": np.floor_divide, "ndtri": special.ndtri,
     "erfinv": special.erfinv, "erfcx": special.erfcx, "ndtr": special.ndtr,
