@@ -1,11 +1,12 @@
 """Placements closer to the load than first fit: a search for offsets below a height.
 
-Many blocks are placed by windows first (``staticgrad.planning.offset_windows``). Blocks that no
-chain of others alive together joins are searched apart, so that what one group found does not wait
-for the next. Heights are tried one after another: the bound, then some between it and
-the best, then the bound again with what effort is left. Effort is counted in blocks looked at, so
-results depend on the blocks and the effort alone. A short search runs as it is written while it is
-not compiled, a longer one as machine code, where there is a compiler. Both find the same.
+Blocks are placed by ejections first (``staticgrad.planning.offset_ejections``), many then by
+windows (``staticgrad.planning.offset_windows``). Those that no chain of others alive together joins
+are searched apart, so that what one group found does not wait for the next. Heights are tried one
+after another: the bound, then some between it and the best, then the bound again with what effort
+is left. Effort is counted in blocks looked at, so results depend on the blocks and the effort
+alone. A short search runs as it is written while it is not compiled, a longer one as machine code,
+where there is a compiler. Both find the same.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Final
 
 from staticgrad.planning.machine import code_at_hand, machine_code
 from staticgrad.planning.offset_arrays import PLACED, SPENT
+from staticgrad.planning.offset_ejections import MOST_PAIRS, Ejections, placed_by_ejections
 from staticgrad.planning.offset_fits import best_fit, fit
 from staticgrad.planning.offset_restarts import Restarts
 from staticgrad.planning.offset_search import search
@@ -32,11 +34,12 @@ _INTERPRETED: Final = 100_000  # effort up to which nothing is compiled
 _FIRST: Final = 150_000_000  # effort of the first try of the bound
 _SHARES: Final = (1.05, 1.02)  # of the bound: heights that are tried then
 _FINE: Final = 200  # heights between which no other is tried differ by this part of the bound
-_WINDOWED: Final = 8  # part of the effort that placement by windows takes before the search
-_WIDE: Final = 100  # the same, of placements by windows
+_EJECTING: Final = 2  # part of the effort that placement by ejections takes before all
+_WINDOWED: Final = 8  # the same, by windows, and then
+_WIDE: Final = 100  # for windows
+_MANY: Final = 500  # blocks from which on there are windows
 _PARTS: Final = 2  # part of the effort of the bound that each other height may take
 _BETWEEN: Final = 90  # hundredths of the effort for the bound and the other heights
-_MANY: Final = 500  # blocks from which on windows are placed before all
 _FEW: Final = 200  # blocks up to which first fit takes no time
 _MOST_TRIED: Final = 3_000  # blocks up to which it takes less time than a sweep
 _MOST_FITTED: Final = 30_000  # blocks up to which first fit, quadratic, tries all orders
@@ -62,8 +65,12 @@ def place_tightly(
     best = _first_fit(spans, sizes, bound, order)
     if best[1] <= bound or effort <= 0:
         return best
+    if effort > _INTERPRETED:
+        best = _by_ejections(spans, sizes, bound, effort // _EJECTING, best)
+        if best[1] <= bound:
+            return best
     if _MANY < len(sizes) <= _MOST_FITTED and effort > _INTERPRETED:
-        share = effort if len(sizes) > MOST_BLOCKS else effort // _WINDOWED
+        share = effort // (_EJECTING if len(sizes) > MOST_BLOCKS else _WINDOWED)
         best = _by_windows(spans, sizes, bound, share, best)
         if best[1] <= bound:
             return best
@@ -99,6 +106,24 @@ def _searched_apart(
                 offsets[b] = offset
         height = max(height, high)
     return offsets, max(map(add, offsets, sizes))
+
+
+def _by_ejections(
+    spans: Spans, sizes: Sequence[int], bound: int, effort: int, best: tuple[list[int], int]
+) -> tuple[list[int], int]:
+    """The lowest of a placement and of those by ejections, at the bound and then by halves between
+    what they miss and the best."""
+    run = machine_code(placed_by_ejections)
+    if run is None or spans.pairs > MOST_PAIRS:
+        return best
+    ejections = Ejections(spans, sizes, run)
+    low = height = bound
+    while ejections.effort < effort and (best[1] - low) * _FINE > bound:
+        found = ejections.lowered(height, (effort - ejections.effort + 1) // 2)
+        best = found or best
+        low = height if found is None else low
+        height = (low + best[1]) // 2
+    return best
 
 
 def _by_windows(
