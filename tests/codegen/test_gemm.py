@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from staticgrad.codegen.kernel_source import render
-from staticgrad.codegen.products import direct
-from staticgrad.codegen.products.gemm import SPREAD
-from staticgrad.codegen.products.packing import WAY
+from staticgrad.codegen.products import direct, panel_places
+from staticgrad.codegen.products.panel_places import BLOCK
 from staticgrad.codegen.products.streams import WIDEST
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.parser import parse_kernel
@@ -92,8 +91,12 @@ def made(
     bits: int,
     start: Array | None = None,
     literal: bool = False,
+    step: int = 3,
 ) -> Array:
-    """The products by a kernel for registers of ``bits``, subtracted from ``start`` if given."""
+    """The products by a kernel for registers of ``bits``, subtracted from ``start`` if given.
+
+    ``step``: how many iterations a call takes, but for the first one.
+    """
     (count, m, k), n = a.shape, b.shape[2]
     stored = tuple(ELEMENTS[factor.dtype.char] for factor in (a, b))
     narrow = not {"f16", "bf16"}.isdisjoint(stored)
@@ -106,7 +109,7 @@ def made(
     total = kernel.iterations(sizes)
     assert isinstance(total, int)
     source = render(kernel, bits)
-    cuts = sorted({0, *range(1, total, 3), total})  # a call may go through several as one
+    cuts = sorted({0, *range(1, total, step), total})  # a call may go through several as one
     for begin, end in pairwise(cuts):
         call(source, [p0, p1, found], sizes, begin, end, mode=mode)
     assert_same(found[count:], behind, "behind the results")
@@ -205,25 +208,27 @@ def test_rows_across_memory_that_two_panels_read_have_the_same_bytes(
         assert_same(found, usual, f"{rows} {depth}")
 
 
-@pytest.mark.parametrize("mode", LONG_BY_NUMBA)
+@pytest.mark.parametrize("literal", [True, False])
 @pytest.mark.parametrize("letter", ["f", "d"])
-def test_rows_that_collide_in_a_cache_have_the_same_bytes(
-    letter: str, mode: Mode, monkeypatch: pytest.MonkeyPatch
+def test_rows_that_go_through_blocks_of_panels_have_the_same_bytes(
+    letter: str, literal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are packed where they are that far apart and columns are not few, else in low tiles."""
-    shapes = [(1, 30, 40, 130), *([(2, CHUNK + 6, 65, 260)] if mode == "vector" else [])]
-    if mode == "vector":
-        shapes += [(1, CHUNK + 6, SPREAD // WAY + 9, 70)]
-    apart = WAY // np.dtype(letter).itemsize
-    for count, m, n, k in (*shapes, (1, 28, 40, 9), (1, 30, 16, 9), (1, 8, 40, 9)):
+    """Also those of several chunks, from a call's first whole chunk on, and of an epilogue."""
+    panel = 128 // np.dtype(letter).itemsize
+    shapes = [(2, 3 * CHUNK + 7, 3 * panel, 70), (1, 5 * CHUNK, 2 * panel + 5, 600)]
+    shapes += [(1, CHUNK + 30, (BLOCK + 3) * panel + 1, 300), (2, 80, 2 * panel, 260)]
+    for count, m, n, k in shapes:
         a = RNG.normal(size=(count, m, k)).astype(letter)
         b = RNG.normal(size=(count, k, n)).astype(letter)
-        usual = made(a, b, ("along", "along"), "vector", 512)
+        c = RNG.normal(size=(count, m, n)).astype(letter)
+        usual = made(a, b, ("across", "along"), "vector", 512)
         with monkeypatch.context() as patch:
-            patch.setitem(LAYOUTS, "along", lambda _, columns: (-(-columns // apart) * apart, 1))
-            assert_same(made(a, b, ("along", "along"), mode, 512), usual, f"{m} {n} {k}")
-            if mode == "vector":
-                assert_same(made(a, b, ("along", "along"), mode, 256), usual, f"{m} {n} {k}")
+            patch.setattr(panel_places, "FEWER", (0, 0))
+            for step, bits, other in ((8, 512, "along"), (3, 512, "across"), (5, 256, "along")):
+                passed = ("along", other), "vector", bits
+                found = made(a, b, *passed, None, literal, step)
+                assert_same(found, usual, f"{m} {n} {k} {step}")
+                assert_same(made(a, b, *passed, c, literal, step), c - usual, f"{m} {n} {k} {step}")
 
 
 @pytest.mark.parametrize("layout", ["along", "across"])
@@ -420,7 +425,7 @@ def test_blocks_of_a_long_chain_are_added_in_order(bits: int) -> None:
 
 def test_products_share_their_tiles_and_what_packs_them() -> None:
     tiles = set()
-    for lies, packed in (("along", ["lines"]), ("across", ["rows"])):
+    for lies, packed in (("along", []), ("across", ["rows"])):
         plain, update = (render(product(lies, lies, "f32", update)) for update in (False, True))
         found = [frontend.modules(source, "k") for source in (plain, update)]
         assert found[0].shared == found[1].shared

@@ -48,19 +48,30 @@ def _write_part(product: PlainProduct, out: Lines) -> None:
 
 def write_cover(product: PlainProduct, out: Lines) -> None:
     """Iterations of the same rows as one: a run of inner indices of rows is packed, or comes from
-    memory, once for all panels. Where results are kept, as far as a tile has room for them."""
+    memory, once for all panels. Where results are kept, as far as a tile has room for them.
+
+    Where neither rows nor results are, all columns of several chunks of rows are one iteration:
+    panels are packed once for all of these.
+    """
     out.add("if o < covered:")
     out.add("    continue")  # an earlier iteration went on here
-    out.add("covered = o + 1")
-    kept = product.straight is None
-    shift = ""
-    if product.may_collide and kept:
-        out.add("if collide:")
-        shift = "    "
-    room = f"o + {product.covered * product.columns} // group"
-    few = f" if {product.k} <= {product.long} else {room}" if kept and not product.one_run else ""
-    out.add(f"{shift}covered = end{few}")
-    for most in ("end", "(o // groups + 1) * groups"):
-        out.add(f"if covered > {most}:")
-        out.add(f"    covered = {most}")
+    if product.packs_rows or product.keeps:
+        room = f"o + {product.covered * product.columns} // group"
+        few = f" if {product.k} <= {product.long} else {room}"
+        few = few if product.keeps and not product.one_run else ""
+        out.add(f"covered = end{few}")
+        past = "(o // groups + 1) * groups"
+        out.add(f"if covered > {past}:")
+        out.add(f"    covered = {past}")
+    else:
+        out.add("chunks_on = (end - o) // groups if left == 0 else 1")
+        out.add("if chunks_on > chunks - o // groups % chunks:")
+        out.add("    chunks_on = chunks - o // groups % chunks")
+        out.add("if chunks_on < 1:")
+        out.add("    chunks_on = 1")
+        product.least(out, "last_row", "first_row + chunks_on * chunk", str(product.m))
+        out.add("count = last_row - first_row")
+        out.add("covered = (o // groups + chunks_on) * groups")
+    out.add("if covered > end:")
+    out.add("    covered = end")
     product.least(out, "right", "left + (covered - o) * group", str(product.n))

@@ -63,20 +63,6 @@ def write_straight(product: PlainProduct, out: Lines, to: Access) -> None:
     out.add(f"        from_ = from_ + {product.columns}")
 
 
-def write_near_results(product: PlainProduct, out: Lines, tile: Lines, to: Access) -> None:
-    """What tiles bring near: the next panel, and from the third one on where they store."""
-    hop, row = product.hop, to.stride("i")
-    leap = str(product.lanes) if product.turned else scaled(str(product.lanes), hop)
-    out.add(f"near_at = address({product.stage.b.operand})")
-    out.add(f"hop = {hop}")
-    out.add(f"leap = {leap}")
-    tile.add(f"if top > rows{'' if product.fills_panels else ' and keeps == 0'}:")
-    tile.add(f"    near_at = address({to.operand})")
-    tile.add(f"    line = to + {scaled('rows', row)}")
-    tile.add(f"    hop = {row}")
-    tile.add(f"    leap = {product.lanes}")
-
-
 def write_own(product: PlainProduct, out: Lines, to: Access) -> None:
     """Where results will be stored, which a tile brings near while it computes: its own in their
     last part of k, or the one before a short one; those of the next tile, if tiles store there.
@@ -85,14 +71,21 @@ def write_own(product: PlainProduct, out: Lines, to: Access) -> None:
     """
     row = to.stride("i")
     base = base_text(to, frozenset({"i", VECTOR}))
-    top, test = "top", f"past + {SHORT_PART} > {product.k}"
-    if product.straight is not None:
-        top, test = "top + rows", "top + rows < count"
-    place = total(base, scaled(f"(first_row + {top})", row), "j0", str(product.lanes - 1))
     out.add("own_at = address(tile)")
     out.add("mine = 0")
     out.add("pace = 0")
+    top, column, test = "top", "j0", f"past + {SHORT_PART} > {product.k}"
+    if product.straight is not None:
+        top, test = "top + rows", "top + rows < count"
+    if product.straight is not None and product.panels_abreast > 1:
+        top, column, test = "next_top", "next_j", "next_top < count"
+        out.add(f"next_j = j0 + {product.columns}")
+        out.add("next_top = top")
+        out.add("if next_j >= last_column:")
+        out.add("    next_j = first_column")
+        out.add("    next_top = top + rows")
     out.add(f"if {test}:")
+    place = total(base, scaled(f"(first_row + {top})", row), column, str(product.lanes - 1))
     out.add(f"    own_at = address({to.operand})")
     out.add(f"    mine = {place}")
     out.add(f"    pace = {row}")
@@ -167,11 +160,18 @@ def _write_each_row(
     rows = Lines()
     rows.add(f"from_ = {start}")
     if any("prefetch" in line for line in body.lines):
-        rows.add("on = rows")
-        rows.add("over = 0")
-        rows.add("if under == count:")
-        rows.add("    on = -top")
-        rows.add("    over = 1")
+        block = product.panels_abreast > 1
+        if block:
+            rows.add("on = 0")
+            rows.add("over = 1")
+            rows.add(f"if j0 + {product.columns} >= last_column:")
+        last = Lines()
+        last.add("on = rows")
+        last.add(f"over = {f'(first_column - j0) // {product.columns}' if block else '0'}")
+        last.add("if under == count:")
+        last.add("    on = -top")
+        last.add("    over = 1")
+        rows.extend(last, int(block))
     rows.add("for i in range(first_row + top, first_row + under):")
     rows.extend(body, 1)
     rows.add(f"    from_ = from_ + {product.columns}")

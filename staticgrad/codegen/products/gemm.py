@@ -4,11 +4,12 @@ One outer iteration is a chunk of rows times a group of panels of columns (``gem
 Each element is one FMA chain in ascending k per block (``GEMM_BLOCK``), block results added in
 order, whatever the tile: rows past the end are computed and not stored.
 
-A run of k at a time, the chunk's rows are packed if they lie badly, once for all panels, those of
-the iterations that follow in a call too; then each panel of b, a part of the run at a time, unless
-few tiles read it. Tiles are functions (``codegen.tiles``), each of which brings its part of the
-next panel near. They add to the results where these belong, if nothing follows; else each tile's
-rows go through the epilogue behind the last part of k.
+Rows that lie badly are packed a run of k at a time, once for all panels, those of the iterations
+that follow in a call too; then each panel of b, a part of the run at a time, unless few tiles read
+it. Rows that lie well stay, as many as a call has: a block of panels is packed at a time, and each
+tile's rows go through all of them, from the nearest cache. Tiles are functions (``codegen.tiles``),
+each of which brings its part of what is read next near. They add to the results where these belong,
+if nothing follows; else each tile's rows go through the epilogue behind the last part of k.
 """
 
 from __future__ import annotations
@@ -22,20 +23,23 @@ from staticgrad.codegen.products.direct import is_direct, write_direct
 from staticgrad.codegen.products.epilogue import (
     stored_as_is,
     write_last_part,
-    write_near_results,
     write_own,
     write_straight,
 )
 from staticgrad.codegen.products.narrow import has_rows_for_lanes, write_rows_for_lanes
 from staticgrad.codegen.products.packed_rows import packed_tile, write_packed_across
-from staticgrad.codegen.products.packing import WAY, WAYS, Packing, may_collide, write_squares
+from staticgrad.codegen.products.packing import Packing, write_squares
 from staticgrad.codegen.products.panel_places import (
+    FEW_ROWS,
     lies_in_panels,
+    panels_of_block,
     write_ahead,
     write_every,
     write_first_lines,
     write_in_place,
     write_next_lines,
+    write_next_rows,
+    write_span_of_block,
 )
 from staticgrad.codegen.products.small import is_small, write_small_product
 from staticgrad.codegen.products.streams import (
@@ -50,20 +54,17 @@ from staticgrad.codegen.products.tiles import Tiles
 from staticgrad.codegen.products.trips import write_trips
 from staticgrad.codegen.stages import base_text, scope_for, write_store
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK, Kernel
-from staticgrad.ir.kernels.product_iterations import CHUNK, MANY_PANELS, PANELS, TALL, streamed_rows
+from staticgrad.ir.kernels.product_iterations import CHUNK, MANY_PANELS, TALL, streamed_rows
 from staticgrad.ir.kernels.stages import Gemm, panel_columns, roots
 
 #: Bytes of a vector of b times the inner indices that are packed at a time; and where a vector is
 #: one register and rows stay where they lie (packed, they would take more memory than a panel), or
 #: tiles add to results where these belong, which are far apart.
 DEPTH_BYTES: Final = (8192, 16384)
-#: Rows of c up to which a panel is read where it lies: two tiles read it.
-FEW_ROWS: Final = 28
-#: And up to which where all of b has so many elements: then it stays in the second-level cache.
+#: Rows up to which a panel is read where it lies if all of b has so many elements: then it stays in
+#: the second-level cache.
 SOME_ROWS: Final = 64
 NEAR: Final = 1 << 17
-#: Columns times bytes between rows that collide, up to which fewer at a time are not packed.
-SPREAD: Final = 1 << 19
 #: Elements of a that a second cache has: two panels read them across memory.
 NEAR_ROWS: Final = 1 << 18
 #: Bytes of a row that are packed at a time: a chunk's, in the second cache, are read by all panels.
@@ -129,7 +130,8 @@ class PlainProduct:
         self.only_streams = self.streams and few and self.deep and self.one_block
         whole = stored_as_is(kernel, stage)
         stays = whole is not None and self.one_block and self.tiles.wide
-        part = DEPTH_BYTES[stays or (self.tiles.wide and not self._packs_rows)]
+        self.packs_rows = self.rows == "across" or self.a_stored.is_storage
+        part = DEPTH_BYTES[stays or (self.tiles.wide and not self.packs_rows)]
         self.depth = part // (self.lanes * self.dtype.itemsize)
         self.one_part = self.one_block and 0 < k.most <= self.depth
         few_panels = 0 < n.most < MANY_PANELS * self.columns
@@ -144,20 +146,22 @@ class PlainProduct:
         self.straight = whole if self.one_part or stays else None
         #: Where they go if tiles are to bring that near: low ones have no time for it.
         self.plain = whole if self.tiles.wide else None
-        #: Whether rows are packed, or read, a run of inner indices at a time, by all panels.
-        self.covers = self._packs_rows or not (self.straight is None or self.one_part)
-        self.one_run = not self.covers or (self.one_block and 0 < k.most <= self.long)
+        #: Whether results of several parts are kept in local memory.
+        self.keeps = self.straight is None and not self.one_part
+        self.one_run = not self.packs_rows or (self.one_block and 0 < k.most <= self.long)
+        self.panels_abreast = panels_of_block(self)
         self._find_room()
 
     def _find_room(self) -> None:
         """Panels of which rows that are packed are read, ``covered``, and what is kept of them."""
-        self.covered, blocks = PANELS, 1 if self.one_block else 2
-        if self.straight is not None:  # but for tiles that are not full
-            self.covered = 1
-        elif self._packs_rows:
-            self.covered = COVERED // (self.chunk * self.columns * blocks)
+        blocks = 1 if self.one_block else 2
+        self.covered = COVERED // (self.chunk * self.columns * blocks)
+        kept = self.height * self.columns
+        if self.keeps:
+            panels = self.panels_abreast if self.one_run else self.covered
+            kept = panels * self.chunk * self.columns
         #: Elements of the results that are in local memory, of a block; a stream's are, too.
-        self.whole = max(self.covered * self.chunk * self.columns, WIDEST * self.streams)
+        self.whole = max(kept, WIDEST * self.streams)
         self.room = blocks * self.whole
 
     # the iteration
@@ -176,22 +180,19 @@ class PlainProduct:
         if self.streams:
             write_few_rows(self, few)
         out.extend(self.before)
-        if not self.brings_near:
-            write_every(self, out)
-        if few.lines:
-            out.add(f"if {self.m} <= {self.streamed} and {self.k} > 1:")
-            out.extend(few, 1)
-            out.add("    continue")
-        if rows.lines:
-            out.add(f"if {self.k} == 1:")
-            out.extend(rows, 1)
-            out.add("    continue")
-        if terms.lines:
-            out.add(f"if {self.k} > 1 and {self.k} <= {FEW_TERMS}:")
-            out.extend(terms, 1)
-            out.add("    continue")
-        if self.covers:
+        for lines, test in (
+            (few, f"{self.m} <= {self.streamed} and {self.k} > 1"),
+            (rows, f"{self.k} == 1"),
+            (terms, f"{self.k} > 1 and {self.k} <= {FEW_TERMS}"),
+        ):
+            if lines.lines:
+                out.add(f"if {test}:")
+                out.extend(lines, 1)
+                out.add("    continue")
+        if not self.in_panels:
             write_cover(self, out)
+        write_span_of_block(self, out)
+        write_every(self, out)
         block.add("into = 0")
         if self.one_block:
             block.add(f"stop = {self.k}")
@@ -200,29 +201,41 @@ class PlainProduct:
             block.add("if block > 0:")
             block.add(f"    into = {self.whole}")
         block.extend(runs)
-        blocks = "0", f"{self.k} if {self.k} > 0 else 1", GEMM_BLOCK
-        write_trips(out, "block", blocks, block, self.one_block)
+        blocks, all_blocks = ("0", f"{self.k} if {self.k} > 0 else 1", GEMM_BLOCK), Lines()
+        write_trips(all_blocks, "block", blocks, block, self.one_block)
+        if self.packs_rows:
+            out.extend(all_blocks)
+        else:
+            self._write_columns(out, all_blocks)
+
+    def _write_columns(self, out: Lines, body: Lines) -> None:
+        """``body`` for some panels of columns at a time."""
+        block = Lines()
+        self.least(block, "last_column", "first_column + span", "right")
+        block.extend(body)
+        write_trips(out, "first_column", ("left", "right", "span"), block, False)
 
     def _write_runs(self, out: Lines) -> None:
         """The inner indices of a block: rows are packed a run of them at a time, panels a part."""
-        panel, parts, run = Lines(), Lines(), Lines()
+        part, parts, run = Lines(), Lines(), Lines()
         if self.one_part:
-            panel.add("past = stop")
-            panel.add("fresh = 1")
+            part.add("past = stop")
+            part.add("fresh = 1")
         else:
-            self.least(panel, "past", f"depth + {self.depth}", "end_run")
-            panel.add("fresh = 1 if depth == block else 0")
-        self._write_panel(panel)
-        self._write_place(parts)
+            self.least(part, "past", f"depth + {self.depth}", "end_run")
+            part.add("fresh = 1 if depth == block else 0")
+        self._write_panels(part)
         most = "end_run" if self.one_block else "end_run if end_run > 0 else 1"
-        write_trips(parts, "depth", ("run", most, self.depth), panel, self.one_part)
+        write_trips(parts, "depth", ("run", most, self.depth), part, self.one_part)
         if self.one_run:
             run.add("end_run = stop")
         else:
             self.least(run, "end_run", f"run + {self.long}", "stop")
-        self._write_rows(run)
-        run.add(f"for j0 in range(left, right, {self.columns}):")
-        run.extend(parts, 1)
+        if self.packs_rows:
+            self._write_rows(run)
+            self._write_columns(run, parts)
+        else:
+            run.extend(parts)
         runs = "block", "stop" if self.one_block else "stop if stop > 0 else 1", self.long
         write_trips(out, "run", runs, run, self.one_run)
 
@@ -232,24 +245,19 @@ class PlainProduct:
             out.add(f"few = {FEW_ROWS}")
             out.add(f"if {self.k} * {self.down} <= {NEAR}:")
             out.add(f"    few = {SOME_ROWS}")
-        if self.may_collide:
-            alike = f"{self.row} % {WAY // self.dtype.itemsize} == 0"
-            read = f"{self.n} * {self.row} > {SPREAD // self.dtype.itemsize}"
-            out.add(f"collide = {alike} and {read}")
-            out.add(f"most = {self.height} if collide or not {alike} else {min(WAYS, self.height)}")
         self.declare_room(out)
         if self.rows == "across" and not self.a_stored.is_storage:
             out.add(f"readers = {'panels' if self.most_terms else 'chunks * panels'}")
             if 0 < self.most_columns <= 2 * self.columns and not self.most_terms:
                 out.add(f"if {self.inner} * {self.k} <= {NEAR_ROWS}:")
                 out.add("    readers = panels")
-        if self._packs_rows:
+        if self.packs_rows:
             rows = -(-self.chunk // self.height) * self.height  # the last tile may be whole
             room = rows * self.long
             if self.rows == "across":
                 room = rows // self.height * packed_tile(self, self.height)
             out.add(f"packed = local_{self.element}({room})")
-        if self.covers:
+        if not self.in_panels:
             out.add("covered = begin")
         if self._widens_squares:
             out.add(f"square = local_{element(self.b_stored)}({self.lanes * self.lanes})")
@@ -257,7 +265,8 @@ class PlainProduct:
     def declare_room(self, out: Lines) -> None:
         """Local memory for results, and for a panel."""
         out.add(f"tile = local_{self.element}({self.room})")
-        out.add(f"panel = local_{self.element}({(self.depth + self.lanes) * self.columns})")
+        panels = self.panels_abreast * self.depth + self.lanes
+        out.add(f"panel = local_{self.element}({panels * self.columns})")
 
     def write_position(self, out: Lines) -> None:
         """The rows and columns of the iteration."""
@@ -297,28 +306,15 @@ class PlainProduct:
 
     # rows of a
 
-    @property
-    def _packs_rows(self) -> bool:
-        return self.rows == "across" or self.a_stored.is_storage or self.may_collide
-
-    @property
-    def may_collide(self) -> bool:
-        """Whether rows may be so far apart that a tile's lie in the same lines of a cache."""
-        stays = self.rows == "along" and not self.a_stored.is_storage
-        return stays and may_collide(self.unit, self.row, self.dtype.itemsize)
-
     def _write_rows(self, out: Lines) -> None:
-        """The chunk's rows from ``run`` to ``end_run``, packed if they lie badly."""
+        """The chunk's rows from ``run`` to ``end_run``, packed."""
         if self.rows == "across":
             write_packed_across(self, out)
-        elif self._packs_rows:
+        else:
             place = total(self.a, scaled("first_row", self.row), scaled("run", self.inner))
             passed = f"{place}, {self.row}, {self.inner}, count, end_run - run, {self.long}"
             pack = self.packing.lines(self.unit, self.inner == 1)
-            if self.may_collide:
-                out.add("if collide:")
-            shift = "    " * self.may_collide
-            out.add(f"{shift}{pack}({self.stage.a.operand}, packed, {passed})")
+            out.add(f"{pack}({self.stage.a.operand}, packed, {passed})")
 
     # panels of b
 
@@ -332,17 +328,12 @@ class PlainProduct:
         """Whether square blocks of b are transposed as they are stored, and widened then."""
         return self.turned and self.b_stored.is_storage
 
-    def _write_place(self, out: Lines) -> None:
-        """Where the results of a panel are: until the last run of k all panels' are kept."""
-        out.add(f"wide = {self.n} - j0")
-        out.add("place = into")
-        if self.straight is None and not (self.one_run and self.one_block):
-            out.add(f"if {self.k} > {GEMM_BLOCK if self.one_run else self.long}:")
-            out.add(f"    place = into + (j0 - left) * {self.chunk}")
-
-    def _write_panel(self, out: Lines) -> None:
-        """The part of a panel: packed and multiplied; behind the last one, stored."""
+    def _write_panels(self, out: Lines) -> None:
+        """A part of the block's panels: packed and multiplied; behind the last one, stored."""
         write_ahead(self, out)
+        if self.panels_abreast > 1:
+            out.add(f"near_at = address({self.stage.b.operand})")
+            out.add(f"hop = {self.hop}")
         if self.in_panels:
             write_in_place(self, out)
             self._write_tiles(out)
@@ -356,7 +347,7 @@ class PlainProduct:
         if self.reads_in_place:
             in_place = Lines()
             write_in_place(self, in_place)
-            out.add(f"if count <= few and wide >= {self.columns}:")
+            out.add(f"if count <= few and {self.n} - first_column >= {self.columns}:")
             out.extend(in_place, 1)
             out.add("else:")
             out.extend(packed, 1)
@@ -380,33 +371,41 @@ class PlainProduct:
         return str(self.lanes) if self.turned else scaled(str(self.lanes), self.hop)
 
     def _write_pack(self, out: Lines) -> None:
-        """Inner indices ``depth`` to ``past`` of the panel of b, one behind the other."""
+        """Inner indices ``depth`` to ``past`` of each panel of b, one behind the other."""
+        pack = Lines()
         if self._widens_squares:
-            write_squares(self, out)
-            return
-        place = total(self.b, scaled("depth", self.down), scaled("j0", self.across))
-        pack = self.panels.panel(self.unit, self.columns, self.lies)
-        passed = f"{place}, {self.down}, {self.across}, past - depth, wide, 0"
-        out.add(f"{pack}({self.stage.b.operand}, panel, {passed})")
+            write_squares(self, pack)
+        else:
+            place = total(self.b, scaled("depth", self.down), scaled("j0", self.across))
+            name = self.panels.panel(self.unit, self.columns, self.lies)
+            to = total(*self._slot, "0")
+            passed = f"{place}, {self.down}, {self.across}, past - depth, {self.n} - j0, {to}"
+            pack.add(f"{name}({self.stage.b.operand}, panel, {passed})")
+        self._write_each_panel(out, pack)
+
+    @property
+    def _slot(self) -> list[str]:
+        """Where a panel of the block begins among those that are packed."""
+        return [scaled("(j0 - first_column)", str(self.depth))] * (self.panels_abreast > 1)
+
+    def _write_each_panel(self, out: Lines, body: Lines) -> None:
+        """``body`` for the columns from ``j0`` on, for all panels of the block."""
+        columns = "first_column", "last_column", self.columns
+        write_trips(out, "j0", columns, body, self.panels_abreast == 1)
 
     # tiles
 
-    @property
-    def brings_near(self) -> bool:
-        """Whether tiles bring results near in the place of the next panel: parts are short."""
-        return self.straight is not None and self.one_part
-
     def _write_tiles(self, out: Lines) -> None:
         """The rows of the chunk, tile by tile, each with its epilogue behind the last part of k."""
-        tile = Lines()
-        self._write_row_place(tile)
-        tile.add(f"to = place + top * {self.columns}")
-        self.tiles.write_rows(tile, self.most_rows, packed=self.rows == "across")
-        most = "most" if self.may_collide else str(self.height)
-        tile.lines += [f"if rows > {most}:", f"    rows = {most}"]
+        rows, tile = Lines(), Lines()
+        self._write_row_place(rows)
+        self.tiles.write_rows(rows, self.most_rows, packed=self.rows == "across")
+        rows.lines += [f"if rows > {self.height}:", f"    rows = {self.height}"]
+        self.least(rows, "under", "top + rows", "count")
+        self._write_place(tile)
         if self.straight is not None:
             write_straight(self, tile, self.straight)
-        if self.plain is not None and not self.brings_near:
+        if self.plain is not None:
             write_own(self, tile, self.plain)
         vectors = max(self.tiles.heights)
         for part in range(0, self.columns, vectors * self.lanes):
@@ -416,20 +415,35 @@ class PlainProduct:
                 shift = "    "
             name = self.tiles.function(self.unit, vectors)
             tile.add(f"{shift}{name}({self._arguments(part)})")
-        self.least(tile, "under", "top + rows", "count")
         if not self.one_block:
             tile.add("if past == stop and block > 0:")
-            tile.add(f"    for at in range(to, place + under * {self.columns}, {self.lanes}):")
+            tile.add(f"    for at in range(to, to + (under - top) * {self.columns}, {self.lanes}):")
             both = f"load{self.lanes}(tile, at - into) + load{self.lanes}(tile, at)"
             tile.add(f"        store{self.lanes}(tile, at - into, {both})")
         write_last_part(self, tile)
-        write_next_lines(self, tile)
-        tile.add("top = top + rows")
+        if self.panels_abreast > 1:
+            write_next_rows(self, rows)
+            write_next_lines(self, tile)
+        self._write_each_panel(rows, tile)
+        if self.panels_abreast == 1:
+            write_next_lines(self, rows)
+        rows.add("top = top + rows")
         out.add("top = 0")
-        if self.brings_near and self.straight is not None:
-            write_near_results(self, out, tile, self.straight)
         out.add("while top < count:")
-        out.extend(tile, 1)
+        out.extend(rows, 1)
+
+    def _write_place(self, out: Lines) -> None:
+        """Where the results of a tile are: until the last part of k all tiles' are kept."""
+        out.add(f"wide = {self.n} - j0")
+        if not self.keeps:
+            out.add("to = 0")
+            return
+        out.add(f"to = into + top * {self.columns}")
+        if not self.one_run:
+            out.add(f"if {self.k} > {self.long}:")
+            out.add("    to = to + (j0 - left) * chunk")
+        elif self.panels_abreast > 1:
+            out.add("to = to + (j0 - first_column) * chunk")
 
     def _write_row_place(self, out: Lines) -> None:
         """Where the tile's rows are: ``a_at``, ``at`` and their strides."""
@@ -447,20 +461,14 @@ class PlainProduct:
             out.add(f"    inner = {pitch}")
         elif self.a_stored.is_storage:
             out.add(f"at = top * {self.long} + depth - run")
-        elif self.may_collide:
-            lying = (f"address({self.stage.a.operand})", start, self.row)
-            packed = ("address(packed)", f"top * {self.long} + depth - run", self.long)
-            for name, one, other in zip(("a_at", "at", "row"), packed, lying, strict=True):
-                out.add(f"{name} = {one} if collide else {other}")
         else:
             out.add(f"at = {start}")
 
     def _arguments(self, part: int) -> str:
         """What a tile is called with, for a part of the panel."""
         packed = self.a_stored.is_storage
-        chosen = self.rows == "across" or self.may_collide
-        a = f"ptr_{self.element}(a_at)" if chosen else self.stage.a.operand
-        row = "row" if self.may_collide else str(self.long if packed else self.row)
+        a = f"ptr_{self.element}(a_at)" if self.rows == "across" else self.stage.a.operand
+        row = str(self.long if packed else self.row)
         named = {
             "a": "packed" if packed and self.rows != "across" else a,
             "b": f"ptr_{self.element}(b_at)",
@@ -470,7 +478,7 @@ class PlainProduct:
             "row": "1" if self.rows == "across" else row,
             "last": "rows - 1",
             "inner": "inner" if self.rows == "across" else "1" if packed else str(self.inner),
-            "down": total("down", str(part)),
+            "down": total("down", *self._slot, str(part)),
             "to": total("to", str(part)),
             "depth": "past - depth",
             "hop": self.hop,
@@ -479,12 +487,12 @@ class PlainProduct:
             "mine": "0",
             "pace": "0",
         }
-        if self.plain is not None and not self.brings_near:
+        if self.plain is not None:
             named |= {"own": f"ptr_{self.element}(own_at)", "mine": "mine", "pace": "pace"}
         if self.straight is not None and self.fills_panels:
             named |= {"c": self.straight.operand, "width": str(self.straight.stride("i"))}
         elif self.straight is not None:
             named |= {"c": f"ptr_{self.element}(c_at)", "width": "width"}
-        if self.brings_near:
+        if self.panels_abreast > 1:
             named |= {"near": f"ptr_{self.element}(near_at)", "hop": "hop"}
         return ", ".join(named.get(name, name) for name in self.tiles.arguments)

@@ -63,7 +63,9 @@ def _has_some(unit: Unit, axes: Iterable[Axis]) -> bool:
     return all(not axis.limits and unit.told(axis.extent).short for axis in axes)
 
 
-def write_trips(out: Lines, name: str, span: tuple[str, str, int], body: Lines, once: bool) -> None:
+def write_trips(
+    out: Lines, name: str, span: tuple[str, str, int | str], body: Lines, once: bool
+) -> None:
     """``body`` for ``name`` from the first of ``span`` up to the second, by the third, or once."""
     start, stop, step = span
     if once:
