@@ -1,7 +1,8 @@
 """``with`` blocks that say something to all code that runs inside of them: modes, settings, worlds.
 
 What they say belongs to the thread, or the task of asyncio, that enters them. Blocks nest, and a
-block in a generator may end behind one that began before it: each takes out itself alone.
+block in a generator may end behind one that began before it: each takes out itself alone. On a
+function that waits or yields, a block holds while that function's own code runs.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ContextDecorator
 from contextvars import ContextVar
-from typing import Any, Final, Generic, TypeVar
+from functools import wraps
+from typing import Any, Final, Generic, TypeVar, cast
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Nested(Generic[T]):
@@ -65,9 +68,55 @@ class Block(ContextDecorator, Generic[T]):
     def __init__(self, blocks: Nested[T], value: T) -> None:
         self._blocks, self._value = blocks, value
 
+    def __call__(self, func: F) -> F:
+        from inspect import iscoroutinefunction, isgeneratorfunction
+
+        if isgeneratorfunction(func):
+            made = wraps(func)(_yielding(self, func))
+        elif iscoroutinefunction(func):
+            made = wraps(func)(_waiting(self, func))
+        else:
+            return super().__call__(func)
+        return cast("F", made)
+
     def __enter__(self) -> Any:
         self._blocks.begin(self, self._value)
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._blocks.end(self)
+
+
+def _waiting(block: Block[Any], func: Callable[..., Any]) -> Callable[..., Any]:
+    """A coroutine function whose task is inside the block until it returns."""
+
+    async def within(*args: Any, **kwargs: Any) -> Any:
+        with block:
+            return await func(*args, **kwargs)
+
+    return within
+
+
+def _yielding(block: Block[Any], func: Callable[..., Any]) -> Callable[..., Any]:
+    """A generator function that is inside the block between two of its yields, and whoever takes
+    what it yields is not."""
+
+    def within(*args: Any, **kwargs: Any) -> Any:
+        generator = func(*args, **kwargs)
+        resume, given = generator.send, None
+        while True:
+            with block:
+                try:
+                    value = resume(given)
+                except StopIteration as end:
+                    return end.value
+            try:
+                resume, given = generator.send, (yield value)
+            except GeneratorExit:
+                with block:
+                    generator.close()
+                raise
+            except BaseException as error:
+                resume, given = generator.throw, error
+
+    return within

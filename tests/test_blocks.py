@@ -110,6 +110,59 @@ def test_one_block_within_itself_ends_where_it_was_entered_first() -> None:
     assert recording.innermost()
 
 
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_block_holds_while_the_generator_that_it_decorates_runs(name: str) -> None:
+    _, inner, state, inside = BLOCKS[name]
+    before, seen = state(), []
+
+    @inner()
+    def echo(first: int) -> Iterator[Any]:
+        try:
+            given = yield first
+            seen.append(state() == inside)
+            try:
+                yield given
+            except ValueError as error:
+                seen.append(state() == inside)
+                yield str(error)
+        finally:
+            seen.append(state() == inside)
+        return "end"
+
+    generator: Any = echo(1)
+    assert (next(generator), state()) == (1, before)
+    assert (generator.send(2), state()) == (2, before)
+    assert (generator.throw(ValueError("three")), state()) == ("three", before)
+    with pytest.raises(StopIteration, match="end"):
+        next(generator)
+    closed: Any = echo(1)
+    next(closed)
+    closed.close()
+    assert state() == before
+    assert seen == [True] * 4
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_block_holds_while_the_task_runs_whose_function_it_decorates(name: str) -> None:
+    _, inner, state, inside = BLOCKS[name]
+    before = state()
+
+    @inner()
+    async def told(looked: asyncio.Event) -> bool:
+        await looked.wait()
+        return bool(state() == inside)
+
+    async def beside() -> tuple[bool, Any]:
+        looked = asyncio.Event()
+        task = asyncio.create_task(told(looked))
+        await asyncio.sleep(0)
+        outside = state()
+        looked.set()
+        return await task, outside
+
+    assert asyncio.run(beside()) == (True, before)
+
+
 def test_enable_autograd_holds_to_the_end_of_the_block_around() -> None:
     with no_grad():
         with no_grad():
