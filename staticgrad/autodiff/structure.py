@@ -56,6 +56,8 @@ def _instead_of(structure: Any) -> str:
         return "pass the value itself, not its name"
     if isinstance(structure, set | frozenset):
         return "a set has no order: pass a list, whose order the gradients keep"
+    if hasattr(structure, "parameters"):
+        return "of a module: sg.grad(loss, model.parameters())"
     if callable(structure):
         return "a function has no gradient: call it with inputs and differentiate what it gives"
     return "pass an input, a parameter, any other value, or a list, tuple or dict of them"

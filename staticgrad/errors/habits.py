@@ -80,6 +80,7 @@ INSTEAD: Final = {
     ),
     **dict.fromkeys(("im2col", "Unfold"), "sg.nn.unfold(x, kernel_size)"),
     **dict.fromkeys(("col2im", "Fold"), "sg.nn.fold(y, extents)"),
+    "bincount": "sg.zeros((count,)).at[x].add(weights): how many bins there are is known at build",
     "degrees": "sg.rad2deg(x)",
     "radians": "sg.deg2rad(x)",
     "trapz": "sg.trapezoid(y, x)",
@@ -212,7 +213,7 @@ MISSING: Final = {
         " sort_complex complex64 complex128 fft ifft rfft irfft fft2 ifft2"
     ),
     "the result's size depends on values; use a mask with where, or indices known at build": (
-        "argwhere bincount compress delete extract flatnonzero intersect1d nonzero setdiff1d"
+        "argwhere compress delete extract flatnonzero intersect1d nonzero setdiff1d"
         " setxor1d trim_zeros union1d unique unique_all unique_counts unique_inverse unique_values"
         " boolean_mask masked_select"
     ),

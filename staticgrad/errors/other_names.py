@@ -32,6 +32,9 @@ OF_SCIPY: Final = {
     "exp10": "10.0 ** x",
     "exprel": "sg.where(x == 0, 1.0, sg.expm1(x) / x)",
     "cosm1": "-2 * sg.sin(x / 2) ** 2",
+    **_each(
+        "odeint solve_ivp diffeqsolve", "sg.ode.rk45(f, y, start, end), sg.ode.rk4(f, y, times)"
+    ),
     "powm1": "sg.expm1(y * sg.log(x))",
     **_each("cosdg sindg tandg cotdg", "sg.cos(sg.deg2rad(x)), sg.sin, sg.tan, 1 / sg.tan"),
     "radian": "sg.deg2rad(degrees + minutes / 60 + seconds / 3600)",
