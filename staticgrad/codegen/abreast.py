@@ -9,6 +9,7 @@ row alone, the others' end in their number.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Final, TypeVar
 
 from staticgrad.codegen.expressions import Lines, Scope, Unit, scaled, total
@@ -184,12 +185,18 @@ def emit_alike(scope: Scope, stage: Map) -> None:
     stores = [s for s in stage.body if isinstance(s, Store)]
     if len(stores) < 2 or len(stores) < len(stage.body):
         return
-    orders = [[*postorder(roots(store))] for store in stores]
-    ops = [[expr.op for expr in order] for order in orders]
-    if len(ops[0]) >= LONG and all(each == ops[0] for each in ops):
-        for alike in zip(*orders, strict=True):
-            for expr in alike:
-                scope.emit_one(expr)
+    first = [*postorder(roots(stores[0]))]
+    if len(first) < LONG:
+        return
+    orders = [first]
+    for store in stores[1:]:
+        order = [*islice(postorder(roots(store)), len(first) + 1)]
+        if [expr.op for expr in order] != [expr.op for expr in first]:
+            return
+        orders.append(order)
+    for alike in zip(*orders, strict=True):
+        for expr in alike:
+            scope.emit_one(expr)
 
 
 # -- where rows are -------------------------------------------------------------------------------

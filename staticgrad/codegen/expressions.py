@@ -29,7 +29,7 @@ from staticgrad.codegen.source_lines import (
     operation as operation,
     primitive as primitive,
 )
-from staticgrad.ir.expr import BLOCKS, LEAVES, Access, Expr, Position, postorder
+from staticgrad.ir.expr import BLOCKS, LEAVES, Access, Expr, Position, not_met, postorder
 from staticgrad.ir.known import Known, known_of
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import DType
@@ -152,6 +152,7 @@ class Scope:
     written: dict[str, str] = field(default_factory=dict)  # what is computed, by its text
     _depends: dict[Expr, frozenset[str]] = field(default_factory=dict)
     _own: set[Expr] = field(default_factory=set)
+    _met: set[int] = field(default_factory=set)  # ids of what has been walked over
     _divides: bool = False  # quotients are the processor's, whatever they are by
 
     def __post_init__(self) -> None:
@@ -186,7 +187,7 @@ class Scope:
 
     def emit(self, roots: Iterable[Expr]) -> None:
         """Write lines for everything that ``roots`` need."""
-        for expr in postorder(roots):
+        for expr in not_met(roots, self._met):
             self.emit_one(expr)
 
     def emit_one(self, expr: Expr) -> None:

@@ -27,20 +27,12 @@ from staticgrad.types.dtype import BOOL, I64, U64, DType
 
 #: Primitive -> number of operands. They share one dtype, which is the result's, unless noted.
 ARITHMETIC: Final = {"add": 2, "sub": 2, "mul": 2, "div": 2, "neg": 1, "abs": 1}
-FLOATING: Final = {
-    "sqrt": 1, "floor": 1, "ceil": 1, "trunc": 1, "rint": 1, "fma": 3, "c_fmod": 2,
-}  # fmt: skip
+FLOATING: Final = {"sqrt": 1, "floor": 1, "ceil": 1, "trunc": 1, "rint": 1, "fma": 3, "c_fmod": 2}
 #: As NumPy: rounded down, the remainder with the divisor's sign; 0 for a zero divisor.
 DIVISION: Final = {"floor_divide": 2, "remainder": 2}
 EXTREMA: Final = {"maximum": 2, "minimum": 2}  # NaN wins; -0 < +0
-BITWISE: Final = {
-    "and": 2,
-    "or": 2,
-    "xor": 2,
-    "not": 1,
-    "shl": 2,
-    "shr": 2,
-}  # shr: arithmetic if signed
+#: ``shr`` is arithmetic if signed.
+BITWISE: Final = {"and": 2, "or": 2, "xor": 2, "not": 1, "shl": 2, "shr": 2}
 COMPARE: Final = {"eq": 2, "ne": 2, "lt": 2, "le": 2, "gt": 2, "ge": 2}  # result: bool
 BLOCKS: Final = {
     "exp": 1, "expm1": 1, "log": 1, "log1p": 1, "sin": 1, "cos": 1, "tanh": 1, "erf": 1, "pow": 2,
@@ -479,22 +471,29 @@ def postorder(roots: Iterable[Expr], known: Iterable[int] = ()) -> Iterator[Expr
 
     Those whose ids are ``known`` are left out, and what only they need.
     """
-    done = set(known)
+    return not_met(roots, set(known))
+
+
+def not_met(roots: Iterable[Expr], met: set[int]) -> Iterator[Expr]:
+    """The same without those whose ids are among ``met``, to which those that are given are added.
+
+    Walks over a kernel's statements that share ``met`` take the time of one walk over all of them.
+    """
     stack = [*reversed([*roots])]
     while stack:
         node = stack[-1]
-        if id(node) in done:
+        if id(node) in met:
             stack.pop()
             continue
         for arg in node.args:
-            if id(arg) in done:
+            if id(arg) in met:
                 continue
             if arg.args:
                 stack.append(arg)
                 break
-            done.add(id(arg))
+            met.add(id(arg))
             yield arg
         else:
             stack.pop()
-            done.add(id(node))
+            met.add(id(node))
             yield node

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from staticgrad.errors import ParseError
-from staticgrad.ir.expr import Access, Expr, apply, index, literal, load, postorder, size
+from staticgrad.ir.expr import Access, Expr, apply, index, literal, load, not_met, postorder, size
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.stages import (
@@ -467,3 +467,14 @@ def attempt(text: str) -> tuple[Kernel | None, ParseError | None]:
         return parse_kernel(text), None
     except ParseError as error:
         return None, error
+
+
+def test_walks_that_share_what_they_met_give_each_expression_once() -> None:
+    chain = [load(Access("p", (("j", 1),)), F32)]
+    for _ in range(200):
+        chain.append(apply("mul", chain[-1], chain[0]))
+    met: set[int] = set()
+    walks = [[*not_met([expr], met)] for expr in chain]
+    assert [expr for walk in walks for expr in walk] == chain
+    assert [*postorder([chain[-1]], met)] == []
+    assert [*postorder([chain[-1]])] == chain

@@ -35,7 +35,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from staticgrad.ir.expr import Access, Expr, Position, postorder
+from staticgrad.ir.expr import Access, Expr, Position, not_met
 from staticgrad.ir.kernels.stages import (
     Axis,
     Check,
@@ -117,14 +117,13 @@ class _Kernel:
         """Note what a stage loads and stores."""
         if isinstance(stage, Gemm):
             self.unknown |= {stage.a.operand, stage.b.operand}
-        evaluated: set[Expr] = set()
+        met: set[int] = set()
         first = sum(len(statements(before)) for before in self.stages[:number])
         for place, statement in enumerate(statements(stage), first):
-            for expr in postorder(roots(statement)):
-                if isinstance(expr.attribute, Access) and expr not in evaluated:
+            for expr in not_met(roots(statement), met):
+                if isinstance(expr.attribute, Access):
                     load = _Load(expr, number, place)
                     self.loads.setdefault(load.access.operand, []).append(load)
-                evaluated.add(expr)
             if isinstance(statement, Store):
                 written = self.stores.setdefault(statement.access.operand, [])
                 written.append((statement, number, place))

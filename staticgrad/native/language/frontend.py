@@ -13,7 +13,7 @@ import hashlib
 import re
 from typing import Any, Final
 
-from staticgrad.native.constants import CONSTANTS, ENTRY, SHARED
+from staticgrad.native.constants import CONSTANTS, ENTRY, OUTLINED, SHARED
 from staticgrad.native.language import statements
 from staticgrad.native.language.emitter import declaration
 from staticgrad.native.language.kinds import ELEMENTS, WORD, Kind, Pointer
@@ -51,6 +51,10 @@ class Function:
         assert isinstance(found, ast.FunctionDef)
         return found
 
+
+#: Lines of LLVM IR that the copies of one helper in one kernel have at most. Beyond, calls cost
+#: less than code that the processor's cache does not hold, and LLVM compiles them sooner.
+_MOST_COPIED: Final = 3000
 
 #: Text of a helper's part -> the function, with the line numbers of the part.
 _parsed: Final[dict[str, Function]] = {}
@@ -224,4 +228,22 @@ def _lowered(source: str, symbol: str) -> Translated:
     visible: dict[str, _SourceHelper] = {}
     for name, function in functions.items():
         visible[name] = _helper(function, visible)
-    return _lower(entry, dict(visible), KERNEL_KINDS, (symbol, ""))
+    return _with_calls(_lower(entry, dict(visible), KERNEL_KINDS, (symbol, "")))
+
+
+def _with_calls(kernel: Translated) -> Translated:
+    """A kernel that calls those helpers whose copies would be too long; others are inlined."""
+    lengths: dict[str, int] = {}
+    body = kernel.body
+    for name, text in kernel.callees:  # those that a helper calls come before it
+        inner = sum(length * _calls(text, each) for each, length in lengths.items())
+        lengths[name] = text.count("\n") + inner
+        copied = 0 if name.startswith((OUTLINED, SHARED)) else lengths[name] * _calls(body, name)
+        if copied > _MOST_COPIED:
+            body = re.sub(rf"(?m)( call .*@{re.escape(name)}\(.*\))$", r"\1 noinline", body)
+    return kernel if body is kernel.body else replace(kernel, body=body)
+
+
+def _calls(text: str, name: str) -> int:
+    """How often a function's text calls another."""
+    return text.count(f"@{name}(")
