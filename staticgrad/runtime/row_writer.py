@@ -90,7 +90,7 @@ class RowWriter:
             elif position in rising:
                 self._write_wave(places, position, rising[position])
             else:
-                apart = position == behind or position in kept or position - 1 in kept
+                apart = position == behind or not kept.isdisjoint((position, position - 1))
                 self._write_row(places, position, planned, step, position in waiting or apart)
                 if position in kept:
                     self.drafts[-1] = self.drafts[-1]._replace(keeps=True)
@@ -115,16 +115,22 @@ class RowWriter:
         """The rows of a product of few rows: in each stage one for each worker."""
         planned = places.plan.steps[position]
         step = places.plan.schedule.steps[planned.step]
-        for stage in wave.stages:
+        for at, stage in enumerate(wave.stages):
             for number, part in enumerate(stage):
+                if part is None and wave.joins and at == 0:
+                    continue
                 self._write_row(places, position, planned, step, waits=number == 0)
-                draft, total = self.drafts[-1], 0
+                draft, total = self.drafts.pop(), 0
                 if part is not None:
                     self.records += part  # behind the record's other words
                     total = PART
                 row = draft.row._replace(total=total, grain=0)
                 seconds = draft.seconds / len(wave.stages) / len(stage)
-                self.drafts[-1] = PlannedRow(row, draft.waits, seconds, keeps=True)
+                draft = PlannedRow(row, draft.waits, seconds, keeps=True)
+                if wave.joins and at == 0:  # in the place of a worker that would do nothing
+                    self.drafts[-len(stage)] = draft
+                else:
+                    self.drafts.append(draft)
 
     def write_part(self, place: int) -> None:
         """The rows that are written as words of a record, with their head; what runs them begins

@@ -5,12 +5,14 @@ row. Were the product cut by columns, half of what each worker reads would be in
 another one, changed. So workers take rows of the matrix here, too: parts of the inner indices. An
 element is one chain (``ir.kernels.chain_parts``), so a worker goes on where the one before it has
 been: columns are cut into blocks, and while the second worker is at the first block, the first one
-is at the second. No bit depends on it. Between two stages of such a wave all workers wait.
+is at the second. No bit depends on it. Between two stages of such a wave all workers wait. Where
+the next layer is a wave, too, it begins while this one ends: its first worker has the rows of
+weights for the columns that are finished.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -18,9 +20,9 @@ from staticgrad.analysis.barriers import BufferSpans, ByteRange, ByteSet
 from staticgrad.analysis.cost import FASTEST, call_seconds
 from staticgrad.ir.kernels.chain_parts import ChainPart, left_in
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK, Kernel
-from staticgrad.ir.kernels.product_iterations import streamed_rows
-from staticgrad.ir.kernels.stages import Extent, Gemm
-from staticgrad.ir.plan import Plan
+from staticgrad.ir.kernels.product_iterations import PANELS, streamed_rows
+from staticgrad.ir.kernels.stages import Extent, Gemm, panel_columns
+from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.ir.schedule import Call, Touch
 from staticgrad.records import NamedTuple
 from staticgrad.runtime.row_ranges import call_of
@@ -36,9 +38,34 @@ STEP: Final = 8
 
 class Wave(NamedTuple):
     """The parts of a product, by stages: those of a stage may run at the same time, worker by
-    worker; None where a worker has nothing to do."""
+    worker; None where a worker has nothing to do.
+
+    ``joins``: the first stage is one with the last stage of the wave before.
+    """
 
     stages: tuple[tuple[ChainPart | None, ...], ...]
+    joins: bool = False
+
+
+class _PlacedStep(NamedTuple):
+    """A step that is one kernel: what it is called with, and the bytes of each operand's buffer."""
+
+    kernel: Kernel
+    planned: PlannedStep
+    arguments: tuple[int, ...]
+    accesses: Sequence[Touch]
+    places: Sequence[ByteRange]
+
+    def begins(self, operand: str) -> tuple[str, int]:
+        """The buffer of an operand, and how many bytes behind its start it begins."""
+        number = [each.name for each in self.kernel.operands].index(operand)
+        return self.accesses[number].buffer, self.planned.offsets[number]
+
+    def value(self, extent: Extent) -> int:
+        """The value of a number or an argument."""
+        if isinstance(extent, int):
+            return extent
+        return self.arguments[self.kernel.arguments.index(extent)]
 
 
 def waves(plan: Plan) -> tuple[dict[int, Wave], frozenset[int]]:
@@ -48,44 +75,43 @@ def waves(plan: Plan) -> tuple[dict[int, Wave], frozenset[int]]:
     factors = set[str]()
     if plan.workers == 1:
         return found, frozenset()
-    steps, spans = [*_calls(plan)], BufferSpans(plan)
-    written = {a.buffer for *_, accesses in steps for a in accesses if a.mode != "in"}
-    for position, kernel, arguments, accesses in steps:
-        stage = kernel.stages[0]
-        if not isinstance(stage, Gemm) or left_in(kernel) is None:
+    steps = dict(_steps(plan))
+    written = {a.buffer for step in steps.values() for a in step.accesses if a.mode != "in"}
+    for position, step in steps.items():
+        stage = step.kernel.stages[0]
+        if not isinstance(stage, Gemm) or left_in(step.kernel) is None:
             continue
-        operands = zip(kernel.operands, accesses, strict=True)
-        (factor,) = (a.buffer for o, a in operands if o.name == stage.b.operand)
-        wave = _wave(kernel, arguments, plan.steps[position].total, plan.workers)
-        places = [spans.whole(access.buffer, position) for access in accesses]
-        if wave is not None and factor in written and is_apart(kernel, places):
-            found[position] = wave
-            factors.add(factor)
-    kept = (at for at, *_, accesses in steps if factors & {a.buffer for a in accesses})
+        factor, _ = step.begins(stage.b.operand)
+        wave = _wave(step, stage, plan.workers)
+        if wave is None or factor not in written or not is_apart(step.kernel, step.places):
+            continue
+        if position - 1 in found:
+            joins = _joins(steps[position - 1], found[position - 1], step, wave)
+            wave = wave._replace(joins=joins)
+        found[position] = wave
+        factors.add(factor)
+    kept = (at for at, step in steps.items() if factors & {a.buffer for a in step.accesses})
     return found, frozenset(kept)
 
 
-_Step = tuple[int, Kernel, tuple[int, ...], Sequence[Touch]]
-
-
-def _calls(plan: Plan) -> Iterator[_Step]:
-    """The steps that are one kernel each: position, kernel, arguments, and what it touches."""
+def _steps(plan: Plan) -> Iterator[tuple[int, _PlacedStep]]:
+    """The steps of a plan that are one kernel each, by position."""
+    spans = BufferSpans(plan)
     for position, planned in enumerate(plan.steps):
         step = plan.schedule.steps[planned.step]
         call = call_of(step, planned)
         if call is not None and isinstance(call.kernel, Kernel):
-            yield position, call.kernel, call.arguments, step.accesses()
+            accesses = step.accesses()
+            places = [spans.whole(access.buffer, position) for access in accesses]
+            yield position, _PlacedStep(call.kernel, planned, call.arguments, accesses, places)
 
 
-def _wave(kernel: Kernel, arguments: tuple[int, ...], total: int, workers: int) -> Wave | None:
+def _wave(step: _PlacedStep, stage: Gemm, workers: int) -> Wave | None:
     """The wave of a product; None where its rows are many, or there is too little of it."""
-    (stage,) = kernel.stages
-    assert isinstance(stage, Gemm)
-    values = dict(zip(kernel.arguments, arguments, strict=True))
-    rows, terms = (_value(axis.extent, values) for axis in (stage.i[0], stage.k[0]))
+    rows, terms = (step.value(axis.extent) for axis in (stage.i[0], stage.k[0]))
     if not 0 < rows <= streamed_rows(stage) or not workers * FEWEST_TERMS <= terms <= GEMM_BLOCK:
         return None
-    seconds = call_seconds(Call(kernel, arguments), FASTEST)
+    seconds, total = call_seconds(Call(step.kernel, step.arguments), FASTEST), step.planned.total
     blocks = max(1, min(total, int(seconds / (workers * BLOCK_SECONDS))))
     if seconds < LEAST_SECONDS or workers > blocks + 1:
         return None
@@ -102,18 +128,41 @@ def _wave(kernel: Kernel, arguments: tuple[int, ...], total: int, workers: int) 
     return Wave(tuple(stages))
 
 
-def _value(extent: Extent, values: Mapping[str, int]) -> int:
-    return extent if isinstance(extent, int) else values[extent]
+def _joins(before: _PlacedStep, earlier: Wave, step: _PlacedStep, wave: Wave) -> bool:
+    """Whether a wave may begin while the one before it ends: its first part reads columns of rows
+    that are finished then, and touches nothing else that is written meanwhile."""
+    last, first = earlier.stages[-1][-1], wave.stages[0][0]
+    to, left = left_in(before.kernel), left_in(step.kernel)
+    (stage,) = step.kernel.stages
+    assert isinstance(stage, Gemm)
+    assert last is not None
+    assert first is not None
+    assert to is not None
+    assert left is not None
+    rows = stage.a.stride(stage.i[0].name), stage.a.stride(stage.k[0].name)
+    same = step.begins(stage.a.operand) == before.begins(to.operand) and rows[1] == 1
+    same = same and step.value(rows[0]) == before.value(to.stride(stage.i[0].name))
+    width = PANELS * panel_columns(before.kernel.operand(to.operand).dtype)
+    if not same or first.past > last.begin * width:
+        return False
+    named = [*zip(before.kernel.operands, before.places, strict=True)]
+    written = _bytes(place for operand, place in named if operand.mode != "in")
+    touched = _bytes(before.places)
+    names = [operand.name for operand in step.kernel.operands]
+    read, write = (step.places[names.index(name)] for name in (stage.b.operand, left.operand))
+    return not written.meet([read]) and not touched.meet([write])
+
+
+def _bytes(places: Iterable[ByteRange]) -> ByteSet:
+    found = ByteSet()
+    found.add(places)
+    return found
 
 
 def is_apart(kernel: Kernel, places: Sequence[ByteRange]) -> bool:
     """Whether chains may be left where a result will be: the step has nothing else there."""
     to = left_in(kernel)
     assert to is not None
-    mine, others = ByteSet(), list[ByteRange]()
-    for operand, place in zip(kernel.operands, places, strict=True):
-        if operand.name == to.operand:
-            mine.add([place])
-        else:
-            others.append(place)
-    return not mine.meet(others)
+    named = [*zip(kernel.operands, places, strict=True)]
+    others = _bytes(place for operand, place in named if operand.name != to.operand)
+    return not others.meet(place for operand, place in named if operand.name == to.operand)

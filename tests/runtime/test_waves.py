@@ -16,6 +16,7 @@ from staticgrad.analysis.barriers import ByteRange
 from staticgrad.ir.kernels.chain_parts import PART, ChainPart, left_in
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import Gemm
+from staticgrad.ir.plan import Plan
 from staticgrad.runtime import waves as module
 from staticgrad.runtime.waves import is_apart, waves
 from staticgrad.types.dim import evaluate
@@ -123,12 +124,7 @@ def test_chains_are_left_where_a_step_has_nothing_else() -> None:
 
 
 def test_all_terms_and_iterations_are_in_one_part_each() -> None:
-    graph = network("batch", "float32")
-    f = sg.compile(graph, threads=1)
-    executor = with_workers(f, 3, 0, ChainedClaims)
-    executor.run(fed(graph, 1))
-    assert executor._latest is not None
-    plan = executor._latest.plan
+    plan = planned(network("batch", "float32"), 3)
     found, kept = waves(plan)
     assert found
     assert {*found} < kept
@@ -141,6 +137,25 @@ def test_all_terms_and_iterations_are_in_one_part_each() -> None:
                     assert done[number] == part.first, "behind what others have left"
                     done[number] = part.past
         assert {*done.values()} == {max(terms)}
+
+
+@pytest.mark.parametrize(("seconds", "joins"), [(1e-12, True), (1.0, False)])
+def test_a_wave_begins_where_what_it_reads_is_finished(
+    seconds: float, joins: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one block nothing is; of several, all columns but those of the last one."""
+    monkeypatch.setattr(module, "BLOCK_SECONDS", seconds)
+    plan = planned(network("batch", "float32"), 2)
+    found, _ = waves(plan)
+    assert [wave.joins for _, wave in sorted(found.items())][:2] == [False, joins]
+    assert run(network("batch", "float32"), 2, 2) > 0
+
+
+def planned(graph: sg.Graph, workers: int) -> Plan:
+    executor = with_workers(sg.compile(graph, threads=1), workers, 0, ChainedClaims)
+    executor.run(fed(graph, 1))
+    assert executor._latest is not None
+    return executor._latest.plan
 
 
 @settings(max_examples=25, deadline=None)
