@@ -31,6 +31,8 @@ from staticgrad.types.dim import bounds
 from staticgrad.types.dtype import BOOL, I64
 from staticgrad.types.tensor import product
 
+#: Entries up to which each is compared with those after it: a sort takes longer.
+_FEW: Final = 256
 #: JAX's names of further updates -> the operator.
 _SIGNS: Final = {
     **{"multiply": "*", "mul": "*", "divide": "/", "div": "/", "power": "**", "pow": "**"},
@@ -83,8 +85,8 @@ class Place:
     def set(self, values: Operand) -> Value:
         """x with the elements replaced, in the dtype of x; of equal places the last one counts.
 
-        With index arrays that are only known in a run, every index is compared with those after it.
-        A mask that is only known in a run takes one value for all of its places.
+        Index arrays that are only known in a run are sorted for that; a few are compared with each
+        other. A mask that is only known in a run takes one value for all of its places.
 
         Raises:
             ShapeError: values that do not broadcast to the shape of ``x[key]``.
@@ -215,9 +217,19 @@ def _scattered(updates: AnyValue, flat: AnyValue, rows: AnyValue) -> AnyValue:
 def _overwritten(flat: AnyValue) -> AnyValue:
     """Which entries name a place that a later entry names too."""
     count = flat.shape[0]
-    same = reshape(flat, (count, 1)) == reshape(flat, (1, count))
-    later = iota((count, count), 1, like=flat) > iota((count, count), 0, like=flat)
-    return functions.any(functions.logical_and(same, later), 1)
+    if isinstance(count, int) and count <= _FEW:
+        same = reshape(flat, (count, 1)) == reshape(flat, (1, count))
+        later = iota((count, count), 1, like=flat) > iota((count, count), 0, like=flat)
+        return functions.any(functions.logical_and(same, later), 1)
+    order = functions.argsort(flat, 0)
+    again = functions.logical_not(_is_last(take(flat, order, 0)))
+    return ScatterIntoAxis(0, count)(functions.astype(again, I64), order) > 0
+
+
+def _is_last(places: AnyValue) -> AnyValue:
+    """Whether an entry is the last one of its place, where those of a place lie together."""
+    final = iota(places.shape, 0, like=places) == places.shape[0] - 1
+    return functions.logical_or(final, places != functions.roll(places, -1, 0))
 
 
 def _winners(
@@ -235,8 +247,7 @@ def _winners(
     by_place = functions.argsort(sent, 0)
     order = functions.take_along_axis(order, by_place, 0)
     sent = functions.take_along_axis(sent, by_place, 0)
-    final = iota(sent.shape, 0, like=sent) == sent.shape[0] - 1
-    last = functions.logical_or(final, sent != functions.roll(sent, -1, 0))
+    last = _is_last(sent)
     width = many.shape[1]
     column = reshape(sent * width + iota(sent.shape, 1, like=sent), (sent.size,))
     size = count * width

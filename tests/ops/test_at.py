@@ -131,6 +131,33 @@ def test_extremes_of_every_kind(dtype, rows, rng):
         np.testing.assert_array_equal(found[name], expected)
 
 
+@pytest.mark.parametrize("count", [0, 1, 256, 257, 3000, "n"])
+def test_the_last_of_equal_places_stays_however_many_there_are(count, rng):
+    """Few are compared with each other, many sorted; an error names the entry as it was given."""
+    x, p = sg.input("x", (50, 2), "float32"), sg.input("p", (count,), "int64")
+    v = sg.input("v", (count, 2), "float32")
+    y = x.at[p].set(v)
+    f = sg.compile({"y": y, "slope": grad((y * sg.arange(100).reshape(50, 2)).sum(), [v])[0]})
+    for rows in (0, 700) if count == "n" else (count,):
+        feeds = {
+            "x": rng.normal(size=(50, 2)).astype("f4"),
+            "p": rng.integers(-50, 50, rows),
+            "v": rng.normal(size=(rows, 2)).astype("f4"),
+        }
+        expected, winner = feeds["x"].copy(), np.full(50, -1)
+        expected[feeds["p"]], winner[feeds["p"]] = feeds["v"], np.arange(rows)
+        wins = (winner[feeds["p"]] == np.arange(rows))[:, None]
+        found = f.run(feeds)
+        np.testing.assert_array_equal(found["y"], expected)
+        np.testing.assert_array_equal(
+            found["slope"], np.where(wins, np.arange(100).reshape(50, 2)[feeds["p"]], 0)
+        )
+        if rows > 7:
+            feeds["p"][[7, rows - 1]] = 50, -51
+            with pytest.raises(IndexOutOfRange, match="element 7"):
+                f.run(feeds)
+
+
 @pytest.mark.parametrize("name", KEYS)
 def test_compiled(name, rng):
     key = KEYS[name]
