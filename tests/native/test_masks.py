@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from staticgrad.config import options
+from staticgrad.native import jit
 from staticgrad.native.language.kinds import ELEMENTS, EVERY_COUNT, LANES
 from staticgrad.native.target import ladder
 from tests.diagonals import diagonals
@@ -260,3 +261,31 @@ def kernel(t, own, begin, end):
     call(source, [stored, np.arange(64.0)], [17], 0, 1)
     assert stored[16] == 1
     assert (np.delete(stored, 16) == np.full(63, 2, "u1").astype(dtype)).all()
+
+
+@pytest.mark.parametrize("lanes", [8, 16])
+def test_masks_of_sixteen_lanes_are_made_before_the_loop_that_does_not_change_them(
+    lanes: int,
+) -> None:
+    """Every second element of rows that become shorter; what is made of a mask is moved with it."""
+    source = f"""
+def kernel(t, own, begin, end):
+    p = ptr_f32(t[0]); q = ptr_f32(t[1])
+    for o in range(begin, end):
+        for i in range(0, 3):
+            m = mask{lanes}(end - o)
+            at = (o * 3 + i) * {lanes}
+            store(q, at, load_strided(p, at * 2, 2, m), m)
+"""
+    (text,) = jit.modules(source, "vector")
+    innermost = text[text.index("@llvm.masked.load", text.index("define")) :]
+    inside = text[: text.index(innermost)].rsplit("\nb", 1)[1] + innermost
+    made = [line for line in inside.splitlines() if f" = shufflevector <{lanes} x i1>" in line]
+    assert bool(made) == (lanes < 16)
+    count = lanes + 2
+    given = np.arange(1, 6 * lanes * count + 1, dtype="f4").reshape(count, 3, lanes, 2)
+    on = np.arange(lanes) < np.arange(count, 0, -1)[:, None, None]
+    for mode in MODES:
+        found = np.full((count, 3, lanes), -1, "f4")
+        call(source, [given, found], [], 0, count, mode=mode)
+        np.testing.assert_array_equal(found, np.where(on, given[..., 0], -1))

@@ -242,7 +242,9 @@ class WindowColumns(WindowStrips):
         ]
         extents = [*zip(names, self.wide, strict=True)]
         extents.insert(1, (image, self.there))
-        loops += [self.loop(name, size) for name, size in ((c, inner), *extents)]
+        # Masks change along all others: they are made before the loop over channels.
+        extents.insert(-1, (c, inner))
+        loops += [self.loop(name, size) for name, size in extents]
         moved = [*zip(copies, self._copy_strides(), strict=True)]
         moved += [(c, self.plane), (image, self.beside), *zip(names, self.apart, strict=True)]
         strides = [(name, self.argument(step)) for name, step in moved if name]

@@ -42,9 +42,15 @@ def _bits(value: float) -> int:
     return int(struct.unpack("<Q", struct.pack("<d", value))[0])
 
 
-#: Instructions that a loop need not repeat whose operands it does not change. None of them can
-#: fail, and those of vectors are not among them: LLVM knows how many registers there are.
-_MOVED: Final = ("add i64 ", "sub i64 ", "mul i64 ", "getelementptr ")
+#: Instructions that a loop need not repeat whose operands it does not change: words, conditions on
+#: them, and masks of sixteen lanes made of those. None of them can fail, and those of other vectors
+#: are not among them: LLVM knows how many registers there are. Nor are masks of fewer lanes: LLVM
+#: takes one that comes back from the stack for one of more lanes.
+_MOVED: Final = re.compile(
+    r"getelementptr |(add|sub|mul|shl|ashr|xor|trunc|icmp \w+) i64 |(and|or|sext) i1 "
+    r"|call i64 @llvm\.s(min|max)\.|select i1 \S+ i64 |bitcast i16 \S+ to <16 x i1>"
+    r"|(and|xor) <16 x i1> |shufflevector <16 x i1> [^<]+<16 x i1> [^<]+<16 x i32> "
+)
 _NUMBERED: Final = re.compile(r"%v(\d+)")
 
 
@@ -102,7 +108,7 @@ class Emitter:
         known = self._known.get(instruction)
         if known is not None:
             return known
-        if self._around and instruction.startswith(_MOVED):
+        if self._around and _MOVED.match(instruction):
             known = self._moved(instruction)
             if known is not None:
                 return known
