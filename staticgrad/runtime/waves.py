@@ -25,6 +25,7 @@ from staticgrad.ir.kernels.stages import Extent, Gemm, panel_columns
 from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.ir.schedule import Call, Touch
 from staticgrad.records import NamedTuple
+from staticgrad.runtime.row_chains import CACHE
 from staticgrad.runtime.row_ranges import call_of
 
 #: Predicted seconds of a product, at least, and of a block for each worker, about.
@@ -82,8 +83,8 @@ def waves(plan: Plan) -> tuple[dict[int, Wave], frozenset[int]]:
         if not isinstance(stage, Gemm) or left_in(step.kernel) is None:
             continue
         factor, _ = step.begins(stage.b.operand)
-        wave = _wave(step, stage, plan.workers)
-        if wave is None or factor not in written or not is_apart(step.kernel, step.places):
+        wave = _wave(step, stage, plan.workers) if factor in written else None
+        if wave is None or not is_apart(step.kernel, step.places):
             continue
         if position - 1 in found:
             joins = _joins(steps[position - 1], found[position - 1], step, wave)
@@ -107,9 +108,14 @@ def _steps(plan: Plan) -> Iterator[tuple[int, _PlacedStep]]:
 
 
 def _wave(step: _PlacedStep, stage: Gemm, workers: int) -> Wave | None:
-    """The wave of a product; None where its rows are many, or there is too little of it."""
+    """The wave of a product; None where its rows are many, or there is too little of it, or so
+    much that no cache keeps a worker's part from one step to the next."""
     rows, terms = (step.value(axis.extent) for axis in (stage.i[0], stage.k[0]))
     if not 0 < rows <= streamed_rows(stage) or not workers * FEWEST_TERMS <= terms <= GEMM_BLOCK:
+        return None
+    matrix = step.value(stage.j[0].extent) * terms
+    itemsize = step.kernel.operand(stage.b.operand).dtype.itemsize
+    if matrix * itemsize > workers * CACHE:
         return None
     seconds, total = call_seconds(Call(step.kernel, step.arguments), FASTEST), step.planned.total
     blocks = max(1, min(total, int(seconds / (workers * BLOCK_SECONDS))))

@@ -103,6 +103,15 @@ def test_many_rows_are_cut_as_ever() -> None:
     assert run(graph, 9, 2) == run(graph, 40, 2) == 0
 
 
+def test_weights_that_no_cache_keeps_are_read_by_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = network("batch", "float32")
+    largest = 4 * SIZES[1] * SIZES[2]
+    monkeypatch.setattr(module, "CACHE", largest // 2)
+    assert {0, 1} <= {*waves(planned(graph, 2))[0]}
+    monkeypatch.setattr(module, "CACHE", largest // 2 - 1)
+    assert {0, 1} & {*waves(planned(graph, 2))[0]} == {0}
+
+
 def test_weights_that_nobody_changes_are_read_by_columns() -> None:
     x, w = sg.input("x", ("batch", 300)), sg.parameter("w", np.ones((300, 300), np.float32))
     assert run(sg.Graph({"y": sg.nn.relu(x @ w)}), 1, 2) == 0
