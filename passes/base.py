@@ -25,18 +25,19 @@ from staticgrad.ir.bodies import map_bodies
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.verify import verify_graph
 from staticgrad.kept import collection_paused
-from staticgrad.records import dataclass
+from staticgrad.records import Immutable, dataclass
 
 #: Is told of each change as it happens; what it gets prints as a line.
 Watch = Callable[[object], object]
 
 
 @dataclass_transform(frozen_default=True)
-class Pass:
+class Pass(Immutable):
     """A named function from a program to a program; its fields are its options.
 
-    Subclasses are frozen dataclasses by themselves. Called twice with equal input they give equal
-    output; when nothing changed they return the object they were given.
+    Subclasses are frozen dataclasses by themselves, with the decorator or without it. Called twice
+    with equal input they give equal output; when nothing changed they return the object they were
+    given.
 
     Class attributes:
         name: what pipeline text calls it.
@@ -59,8 +60,14 @@ class Pass:
             cls.name = name
 
     def __call__(self, program: Any) -> Any:
-        """The transformed program, or ``program`` itself when nothing changed."""
-        raise TypeError(f"pass {self.name!r} does not say what it does")
+        """The transformed program, or ``program`` itself when nothing changed.
+
+        Raises:
+            PipelineError: the class does not say what it is.
+        """
+        raise PipelineError(
+            f"pass {self.name!r} does not say what it does", hint="define __call__(self, graph)"
+        )
 
     def traced(self, program: Any, watch: Watch | None = None) -> tuple[Any, Mapping[str, int]]:
         """The transformed program, and how often each of the pass's rules applied, if it has any.

@@ -152,7 +152,8 @@ class _PipelineReader:
                 f"no pass is named {name!r}",
                 width=len(name),
                 hint=f"{did_you_mean(name, (*names, *LEVELS))}there are {', '.join(names)},"
-                f" and the levels {', '.join(LEVELS)}",
+                f" and the levels {', '.join(LEVELS)}"
+                "\na pass of your own: passes.pipelines.pipeline(text, extra=[Mine])",
             )
         self.at = match.end()
         self.skip()

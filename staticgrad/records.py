@@ -20,7 +20,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from types import CodeType, FunctionType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from staticgrad import record_forms
 
@@ -63,6 +63,18 @@ else:
 
     class NamedTuple(metaclass=_NamedTupleMaker):
         """The base; fields are annotated names, with defaults, as in ``typing.NamedTuple``."""
+
+
+class Immutable:
+    """Refuses assignment, whatever the attribute: a base of classes that make frozen records of
+    their subclasses, above which users may still write the standard library's decorator.
+    """
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
 
 
 class _Made:
@@ -112,7 +124,7 @@ def _record(cls: type[Any], show: bool, compare: bool, frozen: bool, slots: bool
         if cls.__dict__.get("__hash__") is None:
             type.__setattr__(cls, "__hash__", _hash(values) if frozen else None)
         _define(cls, "__eq__", _eq(values))
-    if frozen:
+    if frozen and not issubclass(cls, Immutable):
         _define(cls, "__setattr__", _setattr(cls, fields))
         _define(cls, "__delattr__", _delattr(cls, fields))
     return cls

@@ -20,14 +20,14 @@ from staticgrad.errors import ArgumentError, PolicyError
 from staticgrad.errors.wording import did_you_mean
 from staticgrad.ir.value import Value
 from staticgrad.kept import cached_property
-from staticgrad.records import dataclass
+from staticgrad.records import Immutable, dataclass
 
 Steps = Sequence[int]
 _REGISTRY: dict[str, type[Policy]] = {}
 
 
 @dataclass_transform(frozen_default=True)
-class Policy:
+class Policy(Immutable):
     """Proposes sequences for a schedule at concrete sizes. Subclasses are frozen dataclasses.
 
     >>> class Nothing(Policy, name="nothing"):

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, FrozenInstanceError, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, Self, dataclass_transform
+from dataclasses import MISSING, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, dataclass_transform
 
 import numpy.typing as npt
 
@@ -23,7 +23,7 @@ from staticgrad.ir.kinds import AnyValue, Operand, binding_kind
 from staticgrad.ir.ranges import Range, RangeOf
 from staticgrad.ir.value import Value
 from staticgrad.ir.worlds import present
-from staticgrad.records import dataclass
+from staticgrad.records import Immutable, dataclass
 from staticgrad.storage.parameter import ParameterStore
 from staticgrad.types.arrays import ArrayData, array_of
 from staticgrad.types.dim import Dim, Size
@@ -37,19 +37,9 @@ Array = npt.NDArray[Any]
 _REGISTRY: dict[str, type[Op]] = {}
 
 
-class _Immutable:
-    """Refuses assignment, whatever the attribute."""
-
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise FrozenInstanceError(f"cannot assign to field {name!r}")
-
-    def __delattr__(self, name: str) -> NoReturn:
-        raise FrozenInstanceError(f"cannot delete field {name!r}")
-
-
 @dataclass_transform(frozen_default=True)
 @dataclass(frozen=True, eq=False, repr=False)
-class Op(_Immutable):
+class Op(Immutable):
     """What is computed, with its attributes. Subclasses are frozen dataclasses by themselves.
 
     Class attributes:

@@ -11,9 +11,11 @@ from passes.cse import CommonSubexpressions
 from passes.dce import DeadNodes
 from passes.fold import Fold
 from passes.fuse import fuse
+from passes.remat.base import Policy
 from staticgrad.analysis.pass_report import value_bytes
 from staticgrad.errors import PipelineError, VerifyError
 from staticgrad.ir.graph import Graph
+from staticgrad.ir.op import Op
 from staticgrad.types.tensor import hint_value
 
 
@@ -45,6 +47,29 @@ class ToSchedule(Pass, name="to_schedule"):
 def graph():
     x = sg.input("x", (), "float64")
     return sg.Graph({"y": (x + 1.0) * (x + 1.0), "k": sg.constant(2.0) * 3.0})
+
+
+def test_a_pass_a_policy_and_an_op_may_have_the_decorator():
+    @dataclasses.dataclass(frozen=True)
+    class Limited(Pass, name="limited"):
+        limit: int = 3
+
+    @dataclasses.dataclass(frozen=True)
+    class Every(Policy):
+        name = "every"
+        count: int
+
+    @dataclasses.dataclass(frozen=True)
+    class Scaled(Op, name="tests.scaled"):
+        by: float
+
+    assert str(Limited(limit=4)) == "limited{limit=4}"
+    for made, field in ((Limited(), "limit"), (Every(2), "count"), (Scaled(0.5), "by")):
+        assert dataclasses.replace(made, **{field: 7}) != made
+        assert getattr(dataclasses.replace(made, **{field: 7}), field) == 7
+        for name in (field, "other"):
+            with pytest.raises(dataclasses.FrozenInstanceError):
+                setattr(made, name, 1)
 
 
 def test_passes_are_values():

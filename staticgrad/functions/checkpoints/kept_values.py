@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.errors import ArgumentError
+from staticgrad.errors.calls import raised_inside
 from staticgrad.errors.wording import did_you_mean, listed, shown
 from staticgrad.functions.checkpoints import policies as checkpoint_policies
 from staticgrad.functions.checkpoints.saveable import Saveable, SaveableRule, parts_of
@@ -28,11 +29,19 @@ def verdicts(parts: Sequence[Saveable], op: Op, types: Sequence[TensorType]) -> 
     """What each part of a policy says of an op on operands of these types.
 
     Raises:
-        ArgumentError: something else than True or False.
+        ArgumentError: something else than True or False, or it takes other arguments.
     """
     found = []
     for part in parts:
-        said: Any = part(op, *types)
+        try:
+            said: Any = part(op, *types)
+        except TypeError as error:
+            if raised_inside(error):
+                raise
+            raise ArgumentError(
+                f"the policy {_named(part)} does not take an op and the types of its operands",
+                hint="def policy(op, *types): return op.name == 'matmul'",
+            ) from None
         if not isinstance(said, bool | np.bool_):
             raise ArgumentError(
                 f"the policy {_named(part)} gives {shown(said)} for {op.name}",
