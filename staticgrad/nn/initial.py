@@ -21,6 +21,7 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.errors import ArgumentError
+from staticgrad.errors.calls import raised_inside
 from staticgrad.errors.wording import did_you_mean, shown
 from staticgrad.functions.creation import parameter
 from staticgrad.ir.calls import public
@@ -140,7 +141,7 @@ def first_value(
         raise ArgumentError(f"{name}: no memory has room for a shape of {shape}")
     known: object = how
     if callable(how):
-        made = np.asarray(how(shape, random))
+        made = np.asarray(_made_by(how, name, shape, random))
     elif isinstance(known, str) and known in INITIAL:
         made = INITIAL[known](random, shape, fans)
     else:
@@ -152,6 +153,25 @@ def first_value(
     if made.shape != shape:
         raise ArgumentError(f"{name}: init gives shape {made.shape}, not {shape}")
     return parameter(name, made, dtype)
+
+
+def _made_by(
+    how: Callable[..., Any], name: str, shape: tuple[int, ...], random: np.random.Generator
+) -> Any:
+    """What a function of the user's gives.
+
+    Raises:
+        ArgumentError: it takes other arguments.
+    """
+    try:
+        return how(shape, random)
+    except TypeError as error:
+        if raised_inside(error):
+            raise
+    raise ArgumentError(
+        f"{name}: init is called with a shape and a generator of NumPy",
+        hint="init=lambda shape, random: random.normal(scale=0.1, size=shape)",
+    )
 
 
 def weight_and_bias(

@@ -84,6 +84,14 @@ class Module(NoOperand):
         forward: Any
     else:
 
+        def __setattr__(self, name: str, value: Any) -> None:
+            if isinstance(value, np.ndarray) and isinstance(vars(self).get(name), Parameter):
+                raise ParameterValueError(
+                    f"{type(self).__name__}.{name} is a parameter, and would be none as an array",
+                    hint=f"model.{name}.value = array keeps it one",
+                )
+            super().__setattr__(name, value)
+
         def __getattr__(self, name: str) -> NoReturn:
             if name.startswith("_"):
                 raise AttributeError(name)

@@ -12,13 +12,20 @@ from collections.abc import Callable, Mapping, Sequence
 from inspect import Signature, signature
 from threading import RLock
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Concatenate, Final, Protocol, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Final, NoReturn, Protocol, overload
 
 import numpy as np
 
 from staticgrad.compiling.compiler import Compiled, compile as compile_program
-from staticgrad.errors import ArgumentError, GraphError, StaticgradWarning, warn
+from staticgrad.errors import (
+    ArgumentError,
+    GraphError,
+    StaticgradWarning,
+    UnknownAttributeError,
+    warn,
+)
 from staticgrad.errors.calls import check_keywords
+from staticgrad.errors.habits import OF_COMPILED
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.call_types import (
     Gradient,
@@ -108,6 +115,20 @@ class Function(OfArrays[P, R]):
     def __reduce__(self) -> str:
         """By its name, as functions are pickled; a copy is the function itself."""
         return self._name
+
+    if not TYPE_CHECKING:  # a type checker shall find what is not there
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            hint = ""
+            if name == "run":
+                hint = "it is called: f(x)"
+            elif hasattr(Compiled, name):
+                hint = f"the program for some arrays has it: f.compile(x).{name}"
+            elif name in OF_COMPILED:
+                hint = f"of its program, f = function.compile(x): {OF_COMPILED[name]}"
+            raise UnknownAttributeError(f"a traced function has no {name!r}", hint=hint)
 
     def __get__(self, owner: Any, _kind: Any = None) -> Any:
         """As a method: the object that has it is its first argument."""

@@ -97,7 +97,8 @@ def fit(
     >>> fit(lambda x: next(losses), ["a", "b"], epochs=2).losses
     [0.375, 0.125]
     """
-    _check(step, data, epochs, checkpoint, state)
+    _check(step, data, epochs)
+    _check_options(state, checkpoint, validate=validate, progress=progress)
     run = _Progress(step, data, epochs, state, checkpoint, progress or _shown)
     with run.ended_by_sigterm():
         while run.epoch < epochs and not (run.history.stopped or run.is_ending):
@@ -111,7 +112,7 @@ def fit(
     return run.history
 
 
-def _check(step: object, data: Any, epochs: object, checkpoint: object, state: object) -> None:
+def _check(step: object, data: Any, epochs: object) -> None:
     """Refuse what ``fit`` cannot begin with."""
     if hasattr(step, "forward"):
         raise ArgumentError(
@@ -131,6 +132,16 @@ def _check(step: object, data: Any, epochs: object, checkpoint: object, state: o
         )
     if type(epochs) is not int or epochs < 0:
         raise ArgumentError(f"fit: epochs is {epochs}, not a whole number from 0 on")
+
+
+def _check_options(state: object, checkpoint: object, **functions: object) -> None:
+    """Refuse a checkpoint of nothing, and what is called later but is no function."""
+    for name, given in functions.items():
+        if given is not None and not callable(given):
+            raise ArgumentError(
+                f"fit: {name} is {kind_of(given)}, not a function",
+                hint="a line for each batch: progress=print" if name == "progress" else "",
+            )
     if checkpoint is not None and state is None:
         raise ArgumentError(
             "fit: a checkpoint needs a state",

@@ -196,5 +196,5 @@ def test_a_fixpoint_ends_at_its_limit(graph):
 
 
 def test_a_pass_must_say_what_it_does(graph):
-    with pytest.raises(TypeError, match="'to_schedule' does not say"):
+    with pytest.raises(PipelineError, match="'to_schedule' does not say"):
         ToSchedule()(graph)
