@@ -153,7 +153,16 @@ def test_panels_keep_their_sums_between_runs_and_blocks(bits: int, literal: bool
 @diagonals(2, ("letter", ["f", "d"]), ("bits", [512, 256]))
 def test_rows_are_lanes_where_columns_are_few(bits: int, letter: str) -> None:
     """Last vectors reach beyond all rows, and inner indices are more than a part or one."""
-    for m, n, k in ((40, 8, 300), (CHUNK + 7, 5, 9), (300, 1, 130), (65, 8, 1), (35, 7, 64)):
+    for m, n, k in (
+        (40, 8, 300),
+        (CHUNK + 7, 5, 9),
+        (300, 1, 130),
+        (65, 8, 1),
+        (35, 7, 64),
+        (8, 8, 600),
+        (3, 5, 70),
+        (16, 16, 300),
+    ):
         a, b = (RNG.integers(-9, 9, (2, *size)).astype(letter) for size in ((m, k), (k, n)))
         start = RNG.integers(-9, 9, (2, m, n)).astype(letter)
         for second in ("along", "across", "apart"):

@@ -15,6 +15,7 @@ from staticgrad.codegen.expressions import Lines, scaled, total
 from staticgrad.codegen.products.cut import write_cut
 from staticgrad.codegen.products.epilogue import write_epilogue
 from staticgrad.codegen.products.trips import write_trips
+from staticgrad.ir.kernels.product_iterations import LONE
 
 if TYPE_CHECKING:
     from staticgrad.codegen.products.gemm import PlainProduct
@@ -24,16 +25,17 @@ def has_rows_for_lanes(product: PlainProduct) -> bool:
     """Whether rows lie so, and columns are known to be few, and rows to be many."""
     few = 0 < product.most_columns <= product.lanes
     many = product.tall and not 0 < product.most_rows <= product.lanes
+    many |= product.turned and product.most_rows > LONE  # columns need not be transposed then
     plain = not product.is_narrow and not any(store.add for store in product.stage.stores)
     return product.rows == "across" and few and many and product.one_block and plain
 
 
 def write_rows_for_lanes(product: PlainProduct, out: Lines) -> None:
     """The body for one outer iteration ``o``: a chunk of rows, some vectors of them at a time."""
-    p, once, columns = product, product.unit.once, product.columns
+    p, once, columns = product, product.unit.once, _width(product)
     local, body, part, tops = f"local_{p.element}", Lines(), Lines(), Lines()
     write_cut(p, once)
-    once.add(f"tile = {local}({columns * columns})")
+    once.add(f"tile = {local}({columns * p.columns})")
     once.add(f"sums = {local}({(p.most_columns + p.height) * columns})")
     once.add(f"panel = {local}({(p.depth + p.lanes) * columns})")
     p.write_position(out)
@@ -45,13 +47,14 @@ def write_rows_for_lanes(product: PlainProduct, out: Lines) -> None:
         part.add("fresh = 1 if depth == 0 else 0")
     _write_vectors(p, part)
     vectors = max(p.tiles.heights)
+    p.least(tops, "last", f"{p.n} - top - 1", str(p.height - 1))
     for start in range(0, columns, vectors * p.lanes):
         name = p.tiles.function(p.unit, vectors)
         tops.add(f"{name}({_arguments(p, start)})")
     part.add(f"for top in range(0, {p.n}, {p.height}):")
     part.extend(tops, 1)
     write_trips(body, "depth", ("0", str(p.k), p.depth), part, p.one_part)
-    turn = p.panels.panel(p.unit, columns, "turned")
+    turn = p.panels.panel(p.unit, p.columns, "turned")
     body.add(f"{turn}(sums, tile, 0, 1, {columns}, {columns}, {p.n}, 0)")
     body.add("top = start - first_row")
     body.add(f"rows = {columns}")
@@ -66,25 +69,30 @@ def write_rows_for_lanes(product: PlainProduct, out: Lines) -> None:
     out.extend(body, 1)
 
 
+def _width(p: PlainProduct) -> int:
+    """Rows side by side: those of a vector, if there are never more."""
+    return p.lanes if 0 < p.most_rows <= p.lanes else p.columns
+
+
 def _write_vectors(p: PlainProduct, out: Lines) -> None:
     """Where vectors of rows are from ``depth`` on: packed where they reach beyond all rows."""
-    a = p.stage.a.operand
+    a, columns = p.stage.a.operand, _width(p)
     place = total(p.a, "start", scaled("depth", p.inner))
     out.add(f"b_at = address({a})")
     out.add(f"down = {place}")
     out.add(f"step = {p.inner}")
-    out.add(f"if start + {p.columns} > {p.m}:")
-    pack = p.packing.panel(p.unit, p.columns, "along")
+    out.add(f"if start + {columns} > {p.m}:")
+    pack = p.packing.panel(p.unit, columns, "along")
     passed = f"{place}, {p.inner}, 1, past - depth, {p.m} - start, 0"
     out.add(f"    {pack}({a}, panel, {passed})")
     out.add("    b_at = address(panel)")
     out.add("    down = 0")
-    out.add(f"    step = {p.columns}")
+    out.add(f"    step = {columns}")
 
 
 def _arguments(p: PlainProduct, start: int) -> str:
     """What a tile is called with, for vectors from ``start`` on."""
-    places = scaled("top", p.across), scaled("depth", p.down)
+    places, columns = (scaled("top", p.across), scaled("depth", p.down)), _width(p)
     named = {
         "a": p.stage.b.operand,
         "b": f"ptr_{p.element}(b_at)",
@@ -93,13 +101,13 @@ def _arguments(p: PlainProduct, start: int) -> str:
         "at": total(p.b, *places),
         "row": str(p.across),
         "inner": str(p.down),
-        "last": f"{p.n} - top - 1",
-        "wide": str(p.columns),
+        "last": "last",
+        "wide": str(columns),
         "down": total("down", str(start)),
-        "to": total(f"top * {p.columns}", str(start)),
-        "width": str(p.columns),
+        "to": total(f"top * {columns}", str(start)),
+        "width": str(columns),
         "depth": "past - depth",
-        "ahead": total("down", str(p.columns + p.lanes - 1)),
+        "ahead": total("down", str(columns + p.lanes - 1)),
         "hop": "step",
         "leap": scaled("step", p.lanes),
         "own": "sums",
