@@ -30,7 +30,8 @@ _LN2: Final = math.log(2.0)
 def round(x: Operand[AnyValue], decimals: int = 0) -> AnyValue:
     """x to ``decimals`` places, ties to even: rint(x * 10 ** decimals) / 10 ** decimals.
 
-    Integers stay as they are. Carries no gradient.
+    What is too large for that product has no such places and stays as it is, as integers do;
+    float16 and bfloat16 are computed in float32. Carries no gradient.
 
     Args:
         x: numbers.
@@ -58,10 +59,20 @@ def round(x: Operand[AnyValue], decimals: int = 0) -> AnyValue:
         return value
     if places == 0:
         return rint(value)
+    wide = functions.astype(value, value.dtype.compute)
+    return functions.astype(_to_places(wide, places), value.dtype)
+
+
+def _to_places(value: Any, places: int) -> Any:
+    """Float32 or float64 to so many places, not 0, where the power of ten may be no such number."""
+    kept = functions.stop_gradient(value)
+    if abs(places) > math.log10(np.finfo(value.dtype.numpy).max):
+        return kept if places > 0 else functions.where(isfinite(kept), kept * 0.0, kept)
     factor = 10.0 ** abs(places)
-    if places > 0:
-        return divide(rint(multiply(value, factor)), factor)
-    return multiply(rint(divide(value, factor)), factor)
+    if places < 0:
+        return multiply(rint(divide(value, factor)), factor)
+    moved = multiply(value, factor)
+    return functions.where(isfinite(moved), divide(rint(moved), factor), kept)
 
 
 def fabs(x: Operand[AnyValue]) -> AnyValue:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Callable
+from decimal import Decimal, localcontext
 from typing import Any
 
 import numpy as np
@@ -400,3 +401,38 @@ def test_casts_within_range_are_those_of_numpy(source: DType, target: DType) -> 
     with np.errstate(all="ignore"):
         expected = values.astype(target.numpy)
     np.testing.assert_array_equal(run(x.astype(target), {"x": values}), expected)
+
+
+# -- rounding to places ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("places", [1, 2, 5, 22, 38, 39, 308, 309, 10**20, -2, -5, -39, -(10**20)])
+def test_rounding_to_places_that_the_dtype_does_not_hold(dtype: str, places: int) -> None:
+    """Beside decimal arithmetic: no product with a power of ten over- or underflows on the way."""
+    x = sg.input("x", ("n",), dtype)
+    largest = float(sg.finfo(dtype).max)
+    feed = np.array(
+        [0.0, -0.0, 12.0, 700.0, -25e3, 3e4, largest / 4, -largest / 4, np.inf, -np.inf, np.nan]
+    )
+    feed = feed.astype(x.dtype.numpy)
+    found = run(sg.round(x, places), {"x": feed})
+    with localcontext() as context:
+        context.prec = 800
+        grid = Decimal(10) ** -max(-400, min(places, 400))
+        exact = [
+            float((Decimal(float(v)) / grid).to_integral_value() * grid) if np.isfinite(v) else v
+            for v in feed
+        ]
+    error = float(sg.finfo(dtype).eps)
+    with np.errstate(over="ignore"):
+        wanted = np.asarray(exact).astype(feed.dtype)
+    np.testing.assert_allclose(found.astype("f8"), wanted.astype("f8"), rtol=2 * error)
+    assert np.array_equal(np.signbit(found), np.signbit(feed) & ~np.isnan(feed))
+
+
+@pytest.mark.parametrize("places", [2, 39, -2, -39])
+def test_rounding_carries_no_gradient_where_it_keeps_a_number(places: int) -> None:
+    x = sg.input("x", (3,), "float32")
+    slope = sg.grad(sg.round(x, places).sum(), x, allow_disconnected=True)
+    assert run(slope, {"x": np.array([1.25, 3e38, -1e-3], "f4")}).tolist() == [0.0, 0.0, 0.0]
