@@ -13,7 +13,7 @@ from functools import lru_cache
 from math import prod
 from typing import Final
 
-from staticgrad.ir.expr import LEAVES, Access, Expr, postorder, ref
+from staticgrad.ir.expr import DIVISION, LEAVES, Access, Expr, postorder, ref
 from staticgrad.ir.iteration import operations
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import (
@@ -36,6 +36,8 @@ from staticgrad.ir.schedule import Call, OperandPlace, Step
 from staticgrad.records import dataclass
 from staticgrad.vecmath.blocks import DEFINITIONS, expand
 
+#: Operations that a division of whole numbers takes as long as: processors have none of vectors.
+WHOLE_DIVISION: Final = 40
 #: coefficient * product of extents
 Term = tuple[float, tuple[Extent, ...]]
 #: The same with the literal extents in the coefficient, and the numbers of the arguments.
@@ -264,6 +266,8 @@ def _distinct(exprs: Iterable[Expr]) -> Iterator[Expr]:
 def _price(expr: Expr) -> int:
     if expr.op in DEFINITIONS:
         return _block_price(expr)
+    if expr.op in DIVISION:
+        return WHOLE_DIVISION
     return 0 if expr.op in LEAVES else 1
 
 

@@ -10,6 +10,7 @@ from passes.fuse import fuse
 from passes.memory import plan
 from passes.pipelines import pipeline
 from staticgrad.analysis.cost import (
+    FASTEST,
     NEAR,
     Machine,
     all_seconds,
@@ -87,6 +88,13 @@ def test_vector_math_costs_more_than_arithmetic() -> None:
     x = sg.input("x", (1000,), "float32")
     seconds = [plan_seconds(plan(fuse(sg.Graph({"y": y})), {}), SLOW_MAPS) for y in (-x, sg.exp(x))]
     assert seconds[1] > 8 * seconds[0]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int32"])
+def test_divisions_of_whole_numbers_cost_more_than_memory(dtype: str) -> None:
+    x, y = sg.input("x", (1000,), dtype), sg.input("y", (1000,), dtype)
+    seconds = [plan_seconds(plan(fuse(sg.Graph({"z": z})), {}), FASTEST) for z in (x + y, x // y)]
+    assert seconds[1] > 2 * seconds[0]
 
 
 def test_a_plan_costs_what_its_runs_cost() -> None:
