@@ -153,6 +153,9 @@ def test_calls_behind_others_are_counted_alone() -> None:
     found = timed(steps, 2, clock=lambda: now[0], behind_others=True)
     assert found == {"a": 0.25, "b": 0.25}
     assert "".join(calls) == "ab" + 2 * ("a" * 5 + "b" * 5)
+    calls.clear()
+    assert timed(steps, 2, clock=lambda: now[0], rest=1e-6) == found  # nor as their threads were
+    assert "".join(calls) == "ab" + 2 * ("a" * 5 + "b" * 5)
     fed = np.ones((3, 4)).T
     assert in_order(lambda: fed)().flags.c_contiguous
 
