@@ -54,12 +54,15 @@ class Building(NamedTuple):
         origin: the line to which nodes are attributed, instead of the one that is running.
         order: the derivative order of nodes: 0 forward, 1 gradients, and so on.
         guards: where shape inference notes the conditions on named sizes that it needs.
+        block: the innermost ``within`` block, if any; outer: what holds outside of it.
     """
 
     scope: str = ""
     origin: Location | None = None
     order: int = 0
     guards: list[Any] | None = None
+    block: Any = None
+    outer: Any = None
 
 
 _state: Final[ContextVar[Building]] = ContextVar("staticgrad_building", default=Building())  # noqa: B039  # it is immutable
@@ -68,10 +71,11 @@ _state: Final[ContextVar[Building]] = ContextVar("staticgrad_building", default=
 class within:  # noqa: N801 - a context manager, used as a function
     """Let what is built inside the block belong to a scope, a line, an order; collect its guards.
 
-    What is not given stays as it is outside. It can be entered again, also nested.
+    What is not given stays as it is outside. It can be entered again, also nested, and by several
+    threads at once; one that a generator holds takes out itself alone when it ends.
     """
 
-    __slots__ = ("_guards", "_name", "_order", "_origin", "_saved")
+    __slots__ = ("_guards", "_name", "_order", "_origin")
 
     def __init__(
         self,
@@ -81,12 +85,10 @@ class within:  # noqa: N801 - a context manager, used as a function
         guards: list[Any] | None = None,
     ) -> None:
         self._origin, self._order, self._name, self._guards = origin, order, scope, guards
-        self._saved: list[Building] = []
 
     def __enter__(self) -> None:
         outer = _state.get()
-        self._saved.append(outer)
-        path, origin, order, guards = outer
+        path, origin, order, guards, _, _ = outer
         if self._name:
             path = f"{path}/{self._name}" if path else self._name
         if self._origin is not None:
@@ -95,10 +97,18 @@ class within:  # noqa: N801 - a context manager, used as a function
             order = self._order
         if self._guards is not None:
             guards = self._guards
-        _state.set(Building(path, origin, order, guards))
+        _state.set(Building(path, origin, order, guards, self, outer))
 
     def __exit__(self, *_exc_info: object) -> None:
-        _state.set(self._saved.pop())
+        state, inside = _state.get(), []
+        while state.block is not self:
+            if state.block is None:
+                return  # another thread or task has entered it
+            inside.append(state.block)
+            state = state.outer
+        _state.set(state.outer)
+        for block in reversed(inside):
+            block.__enter__()
 
 
 def current() -> Building:
@@ -112,13 +122,13 @@ def capture(skip: int = 0) -> Location:
     ``skip`` counts frames, the caller's first, that are known to be the library's; each one skipped
     saves a sixth of a microsecond.
     """
-    scope, origin, _, _ = _state.get()
+    scope, origin, _, _, _, _ = _state.get()
     return origin if origin is not None else _running(sys._getframe(1 + skip), scope)
 
 
 def here(skip: int = 0) -> tuple[Location, int]:
     """The line that counts here, as of ``capture``, and the derivative order: for a new node."""
-    scope, origin, order, _ = _state.get()
+    scope, origin, order, _, _, _ = _state.get()
     if origin is None:
         origin = _running(sys._getframe(1 + skip), scope)
     return origin, order

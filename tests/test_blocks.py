@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import staticgrad as sg
+from staticgrad import building
 from staticgrad.config import current
 from staticgrad.eager import Tensor, detect_mutation, enable_autograd, enable_grad, no_grad
 from staticgrad.eager.modes import checking, recording
@@ -29,8 +30,15 @@ BLOCKS: dict[str, tuple[Block, Block, Callable[[], Any], Any]] = {
     ),
     "no gradients": (no_grad, no_grad, recording.innermost, False),
     "gradients again": (no_grad, enable_grad, recording.innermost, True),
+    "a scope": (
+        lambda: sg.scope("a"), lambda: sg.scope("b"), lambda: "b" in building.current().scope, True,
+    ),
     "checksums": (detect_mutation, detect_mutation, checking.innermost, True),
 }  # fmt: skip
+
+
+#: Those that functions may be decorated with.
+DECORATORS = [name for name in BLOCKS if name != "a scope"]
 
 
 @pytest.mark.parametrize("name", BLOCKS)
@@ -110,7 +118,7 @@ def test_one_block_within_itself_ends_where_it_was_entered_first() -> None:
     assert recording.innermost()
 
 
-@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize("name", DECORATORS)
 def test_a_block_holds_while_the_generator_that_it_decorates_runs(name: str) -> None:
     _, inner, state, inside = BLOCKS[name]
     before, seen = state(), []
@@ -142,7 +150,7 @@ def test_a_block_holds_while_the_generator_that_it_decorates_runs(name: str) -> 
     assert seen == [True] * 4
 
 
-@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize("name", DECORATORS)
 def test_a_block_holds_while_the_task_runs_whose_function_it_decorates(name: str) -> None:
     _, inner, state, inside = BLOCKS[name]
     before = state()
