@@ -35,6 +35,7 @@ _FIRST: Final = 150_000_000  # effort of the first try of the bound
 _SHARES: Final = (1.05, 1.02)  # of the bound: heights that are tried then
 _FINE: Final = 200  # heights between which no other is tried differ by this part of the bound
 _EJECTING: Final = 2  # part of the effort that placement by ejections takes before all
+_EJECTED: Final = 30_000  # and the most, for each block: beyond, few are placed by a search sooner
 _WINDOWED: Final = 8  # the same, by windows, and then
 _WIDE: Final = 100  # for windows
 _MANY: Final = 500  # blocks from which on there are windows
@@ -66,7 +67,8 @@ def place_tightly(
     if best[1] <= bound or effort <= 0:
         return best
     if effort > _INTERPRETED:
-        best = _by_ejections(spans, sizes, bound, effort // _EJECTING, best)
+        share = min(effort // _EJECTING, _EJECTED * len(sizes))
+        best = _by_ejections(spans, sizes, bound, share, best)
         if best[1] <= bound:
             return best
     if _MANY < len(sizes) <= _MOST_FITTED and effort > _INTERPRETED:

@@ -13,6 +13,7 @@ Functions are such as ``staticgrad.planning.offset_search`` has.
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from operator import add
@@ -199,9 +200,14 @@ class Ejections:
 
 
 def _fullest(spans: Spans, sizes: Sequence[int]) -> list[tuple[int, int]]:
-    """Of each block the load of its fullest step, and how long it lives."""
-    loads, lives = spans.load(sizes), [*zip(spans.first, spans.last, strict=True)]
-    return [(max(loads[first : last + 1]), last - first) for first, last in lives]
+    """Of each block the load of its fullest step, one where a block begins, and how long it lives:
+    steps at which none does are left out, however many there are."""
+    begins = sorted(set(spans.first))
+    first = tuple(bisect_left(begins, at) for at in spans.first)
+    last = tuple(bisect_right(begins, at) - 1 for at in spans.last)
+    loads = Spans(first, last, len(begins)).load(sizes)
+    lives = zip(first, last, spans.first, spans.last, strict=True)
+    return [(max(loads[low : high + 1]), end - begin) for low, high, begin, end in lives]
 
 
 def _alive_together(spans: Spans, sizes: Sequence[int]) -> tuple[array[int], array[int]]:

@@ -82,3 +82,15 @@ def test_a_height_below_the_load_is_not_met_and_ends_with_the_effort():
     ejections = Ejections(spans, sizes, words.compiled(placed_by_ejections))
     assert ejections.lowered(max(spans.load(sizes)) - 1, 100_000) is None
     assert 100_000 <= ejections.effort < 110_000
+
+
+def test_steps_at_which_no_block_begins_change_nothing():
+    spans, sizes = steps_of_values(random.Random(3), 200, 30)
+    apart = (tuple(1_000 * at for at in ends) for ends in (spans.first, spans.last))
+    limit = max(spans.load(sizes)) * 11 // 10
+    found = []
+    for each in (spans, Spans(*apart, 1_000 * spans.steps)):
+        ejections = Ejections(each, sizes, words.compiled(placed_by_ejections))
+        found.append((ejections.lowered(limit, 1_000_000), ejections.effort))
+    assert found[0] == found[1]
+    assert found[0][0] is not None
