@@ -20,19 +20,18 @@ class Regrouping:
         self._position = {node: k for k, node in enumerate(groups.graph.nodes)}
 
     def _final(self, number: int) -> int:
-        """The number of the group that a group is part of now."""
-        while number in self._into:
-            number = self._into[number]
-        return number
+        """The number of the group that a group is part of now; the way there is cut short."""
+        into, last = self._into, number
+        while last in into:
+            last = into[last]
+        while number != last:
+            into[number], number = last, into[number]
+        return last
 
     def _owner(self, key: Key) -> int | None:
         """The number of the group that computes a buffer now."""
         number = self._owners.get(key)
-        while (
-            number is not None and number in self._into
-        ):  # as ``_final``, asked thousands of times
-            number = self._into[number]
-        return number
+        return number if number is None or number not in self._into else self._final(number)
 
     def _place(self, number: int) -> int:
         """Where the last node of a group stands in the graph."""
