@@ -225,7 +225,11 @@ def test_rows_that_go_through_blocks_of_panels_have_the_same_bytes(
     """Also those of several chunks, from a call's first whole chunk on, and of an epilogue."""
     panel = 128 // np.dtype(letter).itemsize
     shapes = [(2, 3 * CHUNK + 7, 3 * panel, 70), (1, 5 * CHUNK, 2 * panel + 5, 600)]
-    shapes += [(1, CHUNK + 30, (BLOCK + 3) * panel + 1, 300), (2, 80, 2 * panel, 260)]
+    shapes += [
+        (1, CHUNK + 30, (BLOCK + 3) * panel + 1, 300),
+        (2, 80, 2 * panel, 260),
+        (1, 30, 2 * panel + 1, 4100),
+    ]
     for count, m, n, k in shapes:
         a = RNG.normal(size=(count, m, k)).astype(letter)
         b = RNG.normal(size=(count, k, n)).astype(letter)

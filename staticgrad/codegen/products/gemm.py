@@ -417,9 +417,11 @@ class PlainProduct:
             tile.add(f"{shift}{name}({self._arguments(part)})")
         if not self.one_block:
             tile.add("if past == stop and block > 0:")
-            tile.add(f"    for at in range(to, to + (under - top) * {self.columns}, {self.lanes}):")
-            both = f"load{self.lanes}(tile, at - into) + load{self.lanes}(tile, at)"
-            tile.add(f"        store{self.lanes}(tile, at - into, {both})")
+            tile.add(
+                f"    for cell in range(to, to + (under - top) * {self.columns}, {self.lanes}):"
+            )
+            both = f"load{self.lanes}(tile, cell - into) + load{self.lanes}(tile, cell)"
+            tile.add(f"        store{self.lanes}(tile, cell - into, {both})")
         write_last_part(self, tile)
         if self.panels_abreast > 1:
             write_next_rows(self, rows)
