@@ -16,6 +16,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import gcd
 from operator import add
 from typing import Final
 
@@ -172,6 +173,7 @@ class Ejections:
     ) -> None:
         self.effort = 0
         self._run, self._sizes = run, sizes
+        self._unit = gcd(*sizes) or 1
         sized = [block for block, size in enumerate(sizes) if size]
         self._latest_first = (
             sorted(sized, key=_fullest(spans, sizes).__getitem__),
@@ -184,6 +186,7 @@ class Ejections:
 
     def lowered(self, height: int, effort: int) -> Placed | None:
         """A placement that is no higher than a height, if the effort finds one."""
+        height -= height % self._unit  # blocks hang from it, so offsets are aligned as sizes are
         stop = self.effort + effort
         for part, order, s in zip(_PARTS, self._latest_first, self._searches, strict=True):
             left = (stop - self.effort) // part

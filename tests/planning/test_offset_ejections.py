@@ -40,6 +40,7 @@ def test_what_is_found_holds_and_keeps_the_height_and_its_machine_code_finds_the
     assert found[0] == found[1]
     if found[0][0] is not None:
         offsets, height = found[0][0]
+        assert not any(at % 64 for at in offsets)
         assert load <= height == holds(spans, sizes, offsets) <= limit
 
 
