@@ -164,8 +164,9 @@ def det(a: Operand[AnyValue]) -> AnyValue:
     """The determinants of square matrices; ``slogdet`` where they overflow.
 
     Those of up to three rows are computed by cofactors, in float64 and of rows of one magnitude, so
-    that they overflow or vanish where the determinant does. Larger ones are computed by LU; their
-    gradient is NaN where a matrix is singular, though there is one.
+    that they overflow or vanish where the determinant does, unless entries of a row are more than
+    1e240 apart. Larger ones are computed by LU; their gradient is NaN where a matrix is singular,
+    though there is one.
 
     Args:
         a: square matrices [..., n, n].
