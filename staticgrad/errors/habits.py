@@ -215,9 +215,9 @@ MISSING: Final = {
         " sort_complex complex64 complex128 fft ifft rfft irfft fft2 ifft2"
     ),
     "the result's size depends on values; use a mask with where, or indices known at build": (
-        "argwhere compress delete extract flatnonzero intersect1d nonzero setdiff1d"
-        " setxor1d trim_zeros union1d unique unique_all unique_counts unique_inverse unique_values"
-        " boolean_mask masked_select"
+        "argwhere bincount compress delete extract flatnonzero intersect1d nonzero"
+        " setdiff1d setxor1d trim_zeros union1d unique unique_all unique_counts unique_inverse"
+        " unique_values boolean_mask masked_select"
     ),
     "writes into its operand; use x.at[key].set or .add, which give a new value": (
         "copyto fill_diagonal place put put_along_axis putmask scatter_ index_put"

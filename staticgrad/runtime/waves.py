@@ -48,7 +48,7 @@ class Wave(NamedTuple):
     joins: bool = False
 
 
-class _PlacedStep(NamedTuple):
+class _PlacedKernel(NamedTuple):
     """A step that is one kernel: what it is called with, and the bytes of each operand's buffer."""
 
     kernel: Kernel
@@ -76,26 +76,26 @@ def waves(plan: Plan) -> tuple[dict[int, Wave], frozenset[int]]:
     factors = set[str]()
     if plan.workers == 1:
         return found, frozenset()
-    steps = dict(_steps(plan))
-    written = {a.buffer for step in steps.values() for a in step.accesses if a.mode != "in"}
-    for position, step in steps.items():
-        stage = step.kernel.stages[0]
-        if not isinstance(stage, Gemm) or left_in(step.kernel) is None:
+    kernels = dict(_kernels(plan))
+    written = {a.buffer for each in kernels.values() for a in each.accesses if a.mode != "in"}
+    for position, placed in kernels.items():
+        stage = placed.kernel.stages[0]
+        if not isinstance(stage, Gemm) or left_in(placed.kernel) is None:
             continue
-        factor, _ = step.begins(stage.b.operand)
-        wave = _wave(step, stage, plan.workers) if factor in written else None
-        if wave is None or not is_apart(step.kernel, step.places):
+        factor, _ = placed.begins(stage.b.operand)
+        wave = _wave(placed, stage, plan.workers) if factor in written else None
+        if wave is None or not is_apart(placed.kernel, placed.places):
             continue
         if position - 1 in found:
-            joins = _joins(steps[position - 1], found[position - 1], step, wave)
+            joins = _joins(kernels[position - 1], found[position - 1], placed, wave)
             wave = wave._replace(joins=joins)
         found[position] = wave
         factors.add(factor)
-    kept = (at for at, step in steps.items() if factors & {a.buffer for a in step.accesses})
+    kept = (at for at, each in kernels.items() if factors & {a.buffer for a in each.accesses})
     return found, frozenset(kept)
 
 
-def _steps(plan: Plan) -> Iterator[tuple[int, _PlacedStep]]:
+def _kernels(plan: Plan) -> Iterator[tuple[int, _PlacedKernel]]:
     """The steps of a plan that are one kernel each, by position."""
     spans = BufferSpans(plan)
     for position, planned in enumerate(plan.steps):
@@ -104,20 +104,21 @@ def _steps(plan: Plan) -> Iterator[tuple[int, _PlacedStep]]:
         if call is not None and isinstance(call.kernel, Kernel):
             accesses = step.accesses()
             places = [spans.whole(access.buffer, position) for access in accesses]
-            yield position, _PlacedStep(call.kernel, planned, call.arguments, accesses, places)
+            yield position, _PlacedKernel(call.kernel, planned, call.arguments, accesses, places)
 
 
-def _wave(step: _PlacedStep, stage: Gemm, workers: int) -> Wave | None:
+def _wave(placed: _PlacedKernel, stage: Gemm, workers: int) -> Wave | None:
     """The wave of a product; None where its rows are many, or there is too little of it, or so
     much that no cache keeps a worker's part from one step to the next."""
-    rows, terms = (step.value(axis.extent) for axis in (stage.i[0], stage.k[0]))
+    rows, terms = (placed.value(axis.extent) for axis in (stage.i[0], stage.k[0]))
     if not 0 < rows <= streamed_rows(stage) or not workers * FEWEST_TERMS <= terms <= GEMM_BLOCK:
         return None
-    matrix = step.value(stage.j[0].extent) * terms
-    itemsize = step.kernel.operand(stage.b.operand).dtype.itemsize
+    matrix = placed.value(stage.j[0].extent) * terms
+    itemsize = placed.kernel.operand(stage.b.operand).dtype.itemsize
     if matrix * itemsize > workers * CACHE:
         return None
-    seconds, total = call_seconds(Call(step.kernel, step.arguments), FASTEST), step.planned.total
+    seconds = call_seconds(Call(placed.kernel, placed.arguments), FASTEST)
+    total = placed.planned.total
     blocks = max(1, min(total, int(seconds / (workers * BLOCK_SECONDS))))
     if seconds < LEAST_SECONDS or workers > blocks + 1:
         return None
@@ -134,28 +135,28 @@ def _wave(step: _PlacedStep, stage: Gemm, workers: int) -> Wave | None:
     return Wave(tuple(stages))
 
 
-def _joins(before: _PlacedStep, earlier: Wave, step: _PlacedStep, wave: Wave) -> bool:
+def _joins(before: _PlacedKernel, earlier: Wave, placed: _PlacedKernel, wave: Wave) -> bool:
     """Whether a wave may begin while the one before it ends: its first part reads columns of rows
     that are finished then, and touches nothing else that is written meanwhile."""
     last, first = earlier.stages[-1][-1], wave.stages[0][0]
-    to, left = left_in(before.kernel), left_in(step.kernel)
-    (stage,) = step.kernel.stages
+    to, left = left_in(before.kernel), left_in(placed.kernel)
+    (stage,) = placed.kernel.stages
     assert isinstance(stage, Gemm)
     assert last is not None
     assert first is not None
     assert to is not None
     assert left is not None
     rows = stage.a.stride(stage.i[0].name), stage.a.stride(stage.k[0].name)
-    same = step.begins(stage.a.operand) == before.begins(to.operand) and rows[1] == 1
-    same = same and step.value(rows[0]) == before.value(to.stride(stage.i[0].name))
+    same = placed.begins(stage.a.operand) == before.begins(to.operand) and rows[1] == 1
+    same = same and placed.value(rows[0]) == before.value(to.stride(stage.i[0].name))
     width = PANELS * panel_columns(before.kernel.operand(to.operand).dtype)
     if not same or first.past > last.begin * width:
         return False
     named = [*zip(before.kernel.operands, before.places, strict=True)]
     written = _bytes(place for operand, place in named if operand.mode != "in")
     touched = _bytes(before.places)
-    names = [operand.name for operand in step.kernel.operands]
-    read, write = (step.places[names.index(name)] for name in (stage.b.operand, left.operand))
+    names = [operand.name for operand in placed.kernel.operands]
+    read, write = (placed.places[names.index(name)] for name in (stage.b.operand, left.operand))
     return not written.meet([read]) and not touched.meet([write])
 
 

@@ -134,9 +134,9 @@ def _check(step: object, data: Any, epochs: object) -> None:
         raise ArgumentError(f"fit: epochs is {epochs}, not a whole number from 0 on")
 
 
-def _check_options(state: object, checkpoint: object, **functions: object) -> None:
+def _check_options(state: object, checkpoint: object, **called: object) -> None:
     """Refuse a checkpoint of nothing, and what is called later but is no function."""
-    for name, given in functions.items():
+    for name, given in called.items():
         if given is not None and not callable(given):
             raise ArgumentError(
                 f"fit: {name} is {kind_of(given)}, not a function",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from queue import Full, Queue
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from staticgrad.types.arrays import array_of
 
 Item = TypeVar("Item")
 B = TypeVar("B")
+
+#: What arrays have of which there is one; neither a dict nor a data set has any.
+_ARRAYS: Final = ("shape", "__array__", "__array_interface__", "__dlpack__")
 
 
 class Batches(Generic[B]):
@@ -127,7 +130,7 @@ def _array(examples: Any) -> Array:
     """
     if type(examples) in (np.ndarray, np.memmap):
         array: Array = examples
-    elif isinstance(examples, list | tuple) or hasattr(examples, "shape"):
+    elif isinstance(examples, list | tuple) or any(hasattr(examples, each) for each in _ARRAYS):
         array = array_of(examples, "Batches")
     else:
         raise ArgumentError(

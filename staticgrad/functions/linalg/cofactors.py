@@ -32,11 +32,11 @@ Rows = Sequence[Sequence[Any]]
 def small_det(a: Any) -> Any:
     """The determinants of matrices [..., n, n], n from 1 to 3, in their dtype.
 
-    In float64, whose exponents hold any product of three float32, those need no scaling.
+    Those whose products of three entries are in the range of float64 need no scaling.
     """
     rows = functions.unstack(functions.astype(a, "float64"), -2)
     entries = [functions.unstack(row, -1) for row in rows]
-    if a.dtype is F64 and len(rows) > 1:
+    if 3 * a.dtype.bias > F64.bias and len(rows) > 1:
         return _SCALED[len(rows)](*chain(*entries))
     return functions.astype(_along_first_row(entries), a.dtype)
 
