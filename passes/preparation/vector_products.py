@@ -58,7 +58,8 @@ class _Expanding:
         product = node.op
         *_, rows, columns = node.types[0].shape
         inner = args[0].shape[-2 if product.transpose_a else -1]
-        if 1 not in (rows, columns, inner):
+        lying = args[1].shape[-1 if product.transpose_b else -2]  # a name is 1 by a check alone
+        if 1 not in (rows, columns) and (inner, lying) != (1, 1):
             return None
         with within(node.origin, node.order):
             # As [..., rows, inner] and [..., columns, inner], widened behind the views: those of a

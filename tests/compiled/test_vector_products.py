@@ -228,3 +228,17 @@ def test_rows_of_a_product_in_a_loop_of_one_kernel_stand_side_by_side(size: int)
     feeds = {"a": rng.normal(size=(size, size)), "v": rng.normal(size=size)}
     single = sg.compile(graph, threads=1, fuse=False)
     assert same_bytes(f.run(feeds)["y"], single.run(feeds)["y"])
+
+
+@pytest.mark.parametrize("flags", FLAGS)
+@pytest.mark.parametrize("named", [0, 1])
+def test_one_inner_index_may_have_a_name_in_one_factor(
+    named: int, flags: tuple[bool, bool]
+) -> None:
+    """A name that must be 1 was spread over the rows of the other factor."""
+    stored, (left, right) = operands((64, 1, 9), flags, "float32")
+    shapes: list[tuple[int | str, ...]] = [x.shape for x in stored]
+    shapes[named] = tuple("n" if size == 1 else size for size in shapes[named])
+    a, b = (sg.input(name, shape) for name, shape in zip("ab", shapes, strict=True))
+    found = sg.compile(MatMul(*flags)(a, b)).run(dict(zip("ab", stored, strict=True)))
+    assert same_bytes(found, left * right)

@@ -378,13 +378,13 @@ class PlainProduct:
         else:
             place = total(self.b, scaled("depth", self.down), scaled("j0", self.across))
             name = self.panels.panel(self.unit, self.columns, self.lies)
-            to = total(*self._slot, "0")
+            to = total(*self.slot, "0")
             passed = f"{place}, {self.down}, {self.across}, past - depth, {self.n} - j0, {to}"
             pack.add(f"{name}({self.stage.b.operand}, panel, {passed})")
         self._write_each_panel(out, pack)
 
     @property
-    def _slot(self) -> list[str]:
+    def slot(self) -> list[str]:
         """Where a panel of the block begins among those that are packed."""
         return [scaled("(j0 - first_column)", str(self.depth))] * (self.panels_abreast > 1)
 
@@ -480,7 +480,7 @@ class PlainProduct:
             "row": "1" if self.rows == "across" else row,
             "last": "rows - 1",
             "inner": "inner" if self.rows == "across" else "1" if packed else str(self.inner),
-            "down": total("down", *self._slot, str(part)),
+            "down": total("down", *self.slot, str(part)),
             "to": total("to", str(part)),
             "depth": "past - depth",
             "hop": self.hop,

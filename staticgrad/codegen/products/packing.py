@@ -177,6 +177,6 @@ def write_squares(product: PlainProduct, out: Lines) -> None:
     size = f"{product.across}, {product.n} - (j0 + half), past - k"
     out.add(f"        transpose{lanes}({b}, {at}, {size}, square, 0, {lanes})")
     out.add(f"        for row in range(0, {lanes}):")
-    place = total(f"(k - depth + row) * {columns}", "half")
+    place = total(*product.slot, f"(k - depth + row) * {columns}", "half")
     row = product.panels.widened(f"load{lanes}(square, row * {lanes})")
     out.add(f"            store{lanes}(panel, {place}, {row})")
