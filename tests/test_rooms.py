@@ -32,7 +32,19 @@ EXCEPTIONS = {
     "passes/narrow.py": "values between two conversions",
     "passes/segments.py": "loops as nested ones, their arrays as rows of rows",
     "passes/loops/divisions.py": "arrays of rows as rows of rows, and numbers of trips",
-    "staticgrad/autodiff/bodies.py": "derivatives of ops that run bodies are made of the bodies'",
+    **dict.fromkeys(
+        [
+            f"staticgrad/autodiff/bodies/{name}.py"
+            for name in (
+                "__init__",
+                "loops_backwards",
+                "loops_forwards",
+                "bounded_whiles",
+                "branches",
+            )
+        ],
+        "derivatives of ops that run bodies are made of the bodies'",
+    ),
     "staticgrad/autodiff/sums_of_rows.py": "a formula: sums of sums over rows, row by row",
     "staticgrad/autodiff/sums_over_time.py": "a formula: sums of products as products of stacks",
     "staticgrad/eager/shortcuts.py": "the operators of tensors, each bound to its op by hand",

@@ -1,0 +1,56 @@
+"""Derivatives of ops that run bodies, made of the derivatives of the bodies.
+
+A loop backwards is a loop that runs the other way (``loops_backwards.py``); tangents ride along as
+carries (``loops_forwards.py``). A bounded ``while`` is differentiated as a loop of that many trips,
+of which the last do nothing (``bounded_whiles.py``). The derivative of a branch is a branch
+(``branches.py``). All of them are ordinary ops, and differentiate again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from staticgrad.autodiff.bodies import branches, loops_backwards, loops_forwards
+from staticgrad.autodiff.bodies.bounded_whiles import bounded
+from staticgrad.autodiff.bodies.making import Found
+from staticgrad.errors import GradientError
+from staticgrad.ir.op import Op
+from staticgrad.ops.cotangent import zeros_like_type
+from staticgrad.ops.loops import NUMBER, Branch, Loop, While
+
+
+def cotangents(
+    op: Op, cts: Sequence[Found], args: Sequence[Any], needed: Sequence[bool]
+) -> tuple[Found, ...]:
+    """The cotangents of the operands (None: none).
+
+    Args:
+        op: an op that runs bodies.
+        cts: those of the results (None: unused).
+        args: the operands.
+        needed: whether an operand needs one.
+    """
+    match op:
+        case Loop():
+            return loops_backwards.BackwardTrip(op, cts, needed).cotangents(args)
+        case While():
+            loop, first = bounded(op), zeros_like_type(NUMBER, args[0])
+            return cotangents(loop, [None, *cts[: op.carries]], [first, *args], [False, *needed])[
+                1:
+            ]
+        case Branch():
+            return branches.cotangents(op, cts, args, needed)
+    raise GradientError(f"op {op.name} has no derivative rule")
+
+
+def tangents(op: Op, moved: Sequence[Found], args: Sequence[Any]) -> tuple[Found, ...]:
+    """The tangents of the results (None: zero), given those of the operands (None: zero)."""
+    match op:
+        case Loop():
+            return loops_forwards.tangents(op, moved, args)
+        case While():
+            return loops_forwards.tangents_of_while(op, moved, args)
+        case Branch():
+            return branches.tangents(op, moved, args)
+    raise GradientError(f"op {op.name} has no derivative rule")

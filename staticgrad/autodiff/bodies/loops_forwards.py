@@ -1,0 +1,127 @@
+"""Tangents of loops: they ride along as carries, slices and invariants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from staticgrad.autodiff.bodies.making import (
+    Found,
+    Inputs,
+    apply,
+    closed,
+    grown,
+    or_zeros,
+    or_zeros_of,
+)
+from staticgrad.autodiff.forward import pushed_forward
+from staticgrad.building import current
+from staticgrad.ir.bodies import body_of, inlined
+from staticgrad.ir.graph import Graph, Symbolic
+from staticgrad.ops.loops import Loop, While
+
+
+class ForwardBody:
+    """A body with the tangents of what moves, by place among its inputs.
+
+    Attributes:
+        moved: the inputs that have a tangent, in some trip.
+        moving: the carries of these.
+        found: the tangents of the results, or None.
+    """
+
+    def __init__(
+        self, body: Graph, carries: int, has_tangent: Sequence[bool], numbered: bool
+    ) -> None:
+        inputs = Inputs()
+        kinds = [value.type for value in body.inputs[numbered:]]
+        self.number, self.given = inputs.number, inputs.like("v", kinds)
+        self.tangents = inputs.like("t", kinds)
+        self.results = inlined(body, [*[self.number] * numbered, *self.given], current().order)
+
+        def moved(places: set[int]) -> set[int]:
+            self.found = self._pushed(places)
+            return {k for k in range(carries) if self.found[k] is not None}
+
+        first = {k for k, has in enumerate(has_tangent) if has and kinds[k].dtype.is_float}
+        self.moved = grown(first, moved)
+        self.moving = [k for k in range(carries) if k in self.moved]
+
+    def _pushed(self, places: set[int]) -> Sequence[Found]:
+        """The tangents of the results, given those of the inputs at ``places``."""
+        pairs = [(self.given[k], self.tangents[k]) for k in sorted(places)]
+        return pushed_forward(self.results, pairs) if pairs else [None] * len(self.results)
+
+    def next(self) -> list[Symbolic]:
+        """The tangents of the next carries, of those that move."""
+        return [or_zeros_of(self.found[k], self.given[k].type) for k in self.moving]
+
+    def role(self, start: int, end: int | None) -> list[Symbolic]:
+        """Inputs from place to place, then the tangents of those that have one."""
+        places = range(*slice(start, end).indices(len(self.given)))
+        moved = [self.tangents[k] for k in places if k in self.moved]
+        return [*(self.given[k] for k in places), *moved]
+
+
+def with_tangents(
+    start: int, end: int | None, args: Sequence[Any], moved: Sequence[Found], places: Iterable[int]
+) -> list[Any]:
+    """Operands from place to place, then the tangents of those at ``places``."""
+    own = range(*slice(start, end).indices(len(args)))
+    wanted = [k for k in own if k in set(places)]
+    return [*(args[k] for k in own), *(or_zeros(moved[k], args[k]) for k in wanted)]
+
+
+def tangents(op: Loop, moved: Sequence[Found], args: Sequence[Any]) -> tuple[Found, ...]:
+    """The tangents of the results of a loop."""
+    trip = ForwardBody(op.body, op.carries, [t is not None for t in moved], True)
+    ends = op.carries, op.carries + op.slices
+    outs = [k for k in range(op.carries, len(trip.results)) if trip.found[k] is not None]
+    if not trip.moving and not outs:
+        return (None,) * len(trip.results)
+    slices = trip.role(ends[0], ends[1])
+    body = closed(
+        [trip.number],
+        [("c", trip.role(0, ends[0])), ("x", slices), ("p", trip.role(ends[1], None))],
+        [
+            ("c", [*trip.results[: ends[0]], *trip.next()]),
+            ("y", [trip.found[k] for k in outs]),
+        ],
+    )
+    pushed = Loop(body, op.trips, ends[0] + len(trip.moving), len(slices), op.reverse)
+    operands = [
+        *with_tangents(0, ends[0], args, moved, trip.moved),
+        *with_tangents(ends[0], ends[1], args, moved, trip.moved),
+        *with_tangents(ends[1], None, args, moved, trip.moved),
+    ]
+    found = apply(pushed, operands)[ends[0] :]
+    where = dict(zip([*trip.moving, *outs], found, strict=True))
+    return tuple(where.get(k) for k in range(len(trip.results)))
+
+
+def tangents_of_while(op: While, moved: Sequence[Found], args: Sequence[Any]) -> tuple[Found, ...]:
+    """The tangents of the results of a while, and of the number of its trips, which has none."""
+    trip = ForwardBody(op.body, op.carries, [t is not None for t in moved], True)
+    if not trip.moving:
+        return (None,) * (op.carries + 1)
+    roles = [("c", trip.role(0, op.carries)), ("p", trip.role(op.carries, None))]
+    test = inlined(op.test, [trip.number, *trip.given], current().order)
+    pushed = While(
+        _named_go(closed([trip.number], roles, [("y", test)])),
+        closed([trip.number], roles, [("c", [*trip.results, *trip.next()])]),
+        op.carries + len(trip.moving),
+        op.most,
+    )
+    operands = [
+        *with_tangents(0, op.carries, args, moved, trip.moved),
+        *with_tangents(op.carries, None, args, moved, trip.moved),
+    ]
+    found = apply(pushed, operands)[op.carries :]
+    where = dict(zip(trip.moving, found, strict=False))
+    return tuple(where.get(k) for k in range(op.carries + 1))
+
+
+def _named_go(test: Graph) -> Graph:
+    """A test, whose result has a name of its own."""
+    (value,) = test.outputs.values()
+    return body_of(test.inputs, {"go": value})
