@@ -6,10 +6,11 @@ that no trip changes is an invariant. Operands that are one value are one input.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import replace
 
 from passes.dce import DeadNodes
+from staticgrad.analysis.closure import closed_under
 from staticgrad.ir.bodies import body_input, body_of, inlined
 from staticgrad.ir.graph import Graph, Node, Symbolic, ancestors
 from staticgrad.ops.loops import Branch, Loop
@@ -60,47 +61,62 @@ def _without(node: Node, read: Collection[int]) -> Mapping[int, Symbolic] | None
 
 
 def _loop(node: Node, op: Loop, read: Collection[int]) -> Mapping[int, Symbolic] | None:
-    body, count = op.body, op.carries
-    given, outs = body.inputs, [*body.outputs.values()]
-    still = {k for k in range(count) if outs[k].key == given[1 + k].key}
-    kept = {k for k in read if k < count and k not in still}
-    roots = [outs[k] for k in read if k >= count]
-    while True:
-        past = set(ancestors([*roots, *(outs[k] for k in kept)]))
-        more = {k for k in range(count) if given[1 + k].node in past} - kept - still
-        if not more:
-            break
-        kept |= more
-    carries, stacked = sorted(kept), sorted(k for k in read if k >= count)
-    past = set(ancestors([outs[k] for k in (*carries, *stacked)]))
-    places = [k for k in range(len(node.args)) if given[1 + k].node in past and k not in kept]
-    ends = count + op.slices
-    first: dict[tuple[bool, tuple[Node, int]], int] = {}
-    same = {k: first.setdefault((count <= k < ends, node.args[k].key), k) for k in places}
-    sliced = [k for k in places if count <= k < ends and same[k] == k]
-    rest = [k for k in places if not count <= k < ends and same[k] == k]
-    unchanged = len(carries) + len(stacked) == len(outs)
-    if unchanged and len(carries) + len(sliced) + len(rest) == len(node.args):
+    """The same for a loop: carries, stacks and operands that are read, and carries that stay."""
+    given, outs = op.body.inputs, [*op.body.outputs.values()]
+    still = {k for k in range(op.carries) if outs[k].key == given[1 + k].key}
+    carries, stacked = _read_of_trips(op, read, still)
+    results = [*carries, *stacked]
+    slices, invariants, same = _read_operands(node, op, results, carries)
+    order = [*carries, *slices, *invariants]
+    if len(results) == len(outs) and len(order) == len(node.args):
         return None
     found = {k: node.args[k] for k in read if k in still}
-    if not carries and not stacked:
+    if not results:
         return found
-    order = [*carries, *sliced, *rest]
-    places_of = [("i", 0), *(("c", 1 + k) for k in carries)]
-    places_of += [*(("x", 1 + k) for k in sliced), *(("p", 1 + k) for k in rest)]
-    one = {1 + k: 1 + kept_one for k, kept_one in same.items()}
-    made = _body(body, places_of, [outs[k] for k in (*carries, *stacked)], one)
+    roles = {"c": carries, "x": slices, "p": invariants}
+    places_of = [("i", 0), *((prefix, 1 + k) for prefix, own in roles.items() for k in own)]
+    one = {1 + k: 1 + kept for k, kept in same.items()}
+    inputs, values = _body(op.body, places_of, [outs[k] for k in results], one)
     names = _labels("c", len(carries)) + _labels("y", len(stacked))
     smaller = replace(
         op,
-        body=body_of(made[0], dict(zip(names, made[1], strict=True))),
+        body=body_of(inputs, dict(zip(names, values, strict=True))),
         carries=len(carries),
-        slices=len(sliced),
+        slices=len(slices),
     )
     args = tuple([node.args[k] for k in order])
-    types = tuple([node.types[k] for k in (*carries, *stacked)])
-    values = Node(smaller, args, types, node.origin, node.order).values
-    return found | dict(zip((*carries, *stacked), values, strict=True))
+    types = tuple([node.types[k] for k in results])
+    made = Node(smaller, args, types, node.origin, node.order).values
+    return found | dict(zip(results, made, strict=True))
+
+
+def _read_of_trips(op: Loop, read: Collection[int], still: Set[int]) -> tuple[list[int], list[int]]:
+    """The carries that some trip or reader needs, without those that stay, and the stacks."""
+    given, outs = op.body.inputs, [*op.body.outputs.values()]
+    stacked = sorted(k for k in read if k >= op.carries)
+
+    def read_by(carries: set[int]) -> set[int]:
+        past = set(ancestors([outs[k] for k in (*stacked, *sorted(carries))]))
+        return {k for k in range(op.carries) if given[1 + k].node in past} - still
+
+    return sorted(closed_under(read_by, {k for k in read if k < op.carries} - still)), stacked
+
+
+def _read_operands(
+    node: Node, op: Loop, results: Sequence[int], carries: Sequence[int]
+) -> tuple[list[int], list[int], dict[int, int]]:
+    """The slices and the invariants that ``results`` read; which operand each of them is.
+
+    A carry that stays is an invariant. Operands that are one value are one operand.
+    """
+    given, outs = op.body.inputs, [*op.body.outputs.values()]
+    past = set(ancestors([outs[k] for k in results]))
+    places = [k for k in range(len(node.args)) if given[1 + k].node in past and k not in carries]
+    sliced = range(op.carries, op.carries + op.slices)
+    first: dict[tuple[bool, tuple[Node, int]], int] = {}
+    same = {k: first.setdefault((k in sliced, node.args[k].key), k) for k in places}
+    own = [k for k in places if same[k] == k]
+    return [k for k in own if k in sliced], [k for k in own if k not in sliced], same
 
 
 def _body(

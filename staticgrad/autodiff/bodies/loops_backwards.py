@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from staticgrad.analysis.closure import closed_under
 from staticgrad.autodiff.bodies.making import (
     Found,
     Inputs,
     apply,
     closed,
-    grown,
     or_zeros,
     or_zeros_of,
     reading,
@@ -62,7 +62,7 @@ class BackwardTrip:
             return {k for k in live if self.shares[k] is not None}
 
         arrive = {k for k in range(op.carries) if cts[k] is not None and k in live}
-        self.moving = sorted(grown(arrive, moved))
+        self.moving = sorted(closed_under(moved, arrive))
         self.ends = op.carries, op.carries + op.slices
         there = [k for k in self.wanted if self.shares[k] is not None]
         self.sliced = [k for k in there if self.ends[0] <= k < self.ends[1]]
@@ -174,7 +174,7 @@ def _live_carries(op: Loop, needed: Sequence[bool]) -> set[int]:
         found = _reached(op.body, [*(given[k] for k in sorted(live)), *rest])
         return {k for k in found if k < op.carries}
 
-    live = grown({k for k in range(op.carries) if needed[k]}, reached_from)
+    live = closed_under(reached_from, {k for k in range(op.carries) if needed[k]})
     return {k for k in live if given[k].dtype.is_float}
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from staticgrad.analysis.closure import closed_under
 from staticgrad.autodiff.bodies.making import (
     Found,
     Inputs,
     apply,
     closed,
-    grown,
     or_zeros,
     or_zeros_of,
 )
@@ -44,7 +44,7 @@ class ForwardBody:
             return {k for k in range(carries) if self.found[k] is not None}
 
         first = {k for k, has in enumerate(has_tangent) if has and kinds[k].dtype.is_float}
-        self.moved = grown(first, moved)
+        self.moved = closed_under(moved, first)
         self.moving = [k for k in range(carries) if k in self.moved]
 
     def _pushed(self, places: set[int]) -> Sequence[Found]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from staticgrad.building import here
@@ -71,14 +71,6 @@ def reading(outputs: Iterable[Symbolic], inputs: Sequence[Symbolic]) -> list[int
     """The places of those inputs that the outputs depend on."""
     past = set(ancestors(outputs))
     return [place for place, value in enumerate(inputs) if value.node in past]
-
-
-def grown(start: set[int], more: Callable[[set[int]], set[int]]) -> set[int]:
-    """The least set that has ``start`` and all that ``more`` finds, given the set itself."""
-    found = set(start)
-    while new := more(found) - found:
-        found |= new
-    return found
 
 
 def or_zeros(found: Found, like: Any) -> Any:
