@@ -30,6 +30,10 @@ EVEN_TILE: Final = 8
 MOST_EVEN: Final = 24
 #: Inner indices that products of few rows take at a time.
 STEPS: Final = 4
+#: Vectors of columns that are taken together then, at most, and half of it where registers are few,
+#: or where the other factor is so many times ``LARGE`` that no cache holds it.
+MOST_ABREAST: Final = 4
+BEYOND: Final = 4
 #: Vectors ahead that are brought near of a factor that no second cache holds.
 FAR: Final = 512
 #: Steps of k after which one more row of results is brought near: those of all rows of a tile are
@@ -347,8 +351,9 @@ class Tiles:
         """The name of the function for a few rows of results, ``width`` apart, by the rows of b.
 
         All of ``wide`` columns are added to four inner indices at a time, so that b is read in the
-        order in which it lies. What is loaded of it stays in registers while all rows are
-        multiplied. However a lies, it is one function; ``width`` is a multiple of a panel's.
+        order in which it lies, as many lines side by side as there are registers for. What is
+        loaded of it stays in registers while all rows are multiplied. However a lies, it is one
+        function; ``width`` is a multiple of a panel's.
         """
         name = f"shared_streams_{self.element}"
         if name not in unit.helpers:
@@ -361,11 +366,19 @@ class Tiles:
             out.add(f"    far = {STEPS} * step")
             out.add(f"    if far < {FAR * lanes}:")
             out.add(f"        far = {FAR * lanes} // far * far")
+            most = MOST_ABREAST if self.wide else MOST_ABREAST // 2
+            out.add(f"whole = wide // {most * lanes} * {most * lanes}")
+            out.add(f"if depth * step > {BEYOND * LARGE * lanes}:")
+            out.add("    whole = 0")
             out.add("k = 0")
-            for count, vectors in ((STEPS, 2 if self.wide else 1), (1, 1)):
+            for count, loops in (
+                (STEPS, (("0", "whole", most), ("whole", "wide", most // 2))),
+                (1, (("0", "wide", 1),)),
+            ):
                 out.add(f"while k + {count} <= depth:")
-                out.add(f"    for j in range(0, wide, {vectors * lanes}):")
-                out.extend(self._few_steps(count, vectors), 2)
+                for first, past, vectors in loops:
+                    out.add(f"    for j in range({first}, {past}, {vectors * lanes}):")
+                    out.extend(self._few_steps(count, vectors, past == "wide"), 2)
                 out.add(f"    k = k + {count}")
                 out.add(f"    at = at + {scaled('inner', count)}")
                 out.add(f"    down = down + {scaled('step', count)}")
@@ -373,8 +386,8 @@ class Tiles:
             unit.helpers[name] = "\n".join([head, *out.lines])
         return name
 
-    def _few_steps(self, count: int, vectors: int) -> Lines:
-        """So many inner indices to some vectors of columns of all rows.
+    def _few_steps(self, count: int, vectors: int, ends: bool) -> Lines:
+        """So many inner indices to some vectors of columns of all rows; under masks if it ``ends``.
 
         Hardware does not know what follows the end of a short line of b, nor what is loaded under
         a mask, so what is read some time later is brought near.
@@ -382,7 +395,7 @@ class Tiles:
         out, row, lanes = Lines(), Lines(), self.lanes
         parts = [str(v * lanes) for v in range(vectors)]
         steps = [scaled("step", q) for q in range(count)]
-        for v, part in enumerate(parts):
+        for v, part in enumerate(parts if ends else ()):
             left = f"wide - j - {part}" if v else "wide - j"
             out.add(f"on{v} = mask{lanes}({left})")
         out.add("here = down + j")
@@ -391,7 +404,9 @@ class Tiles:
             for step, part in product(steps, parts):
                 out.add(f"    prefetch_second(b, {total('here', step, 'far', part)})")
         for (q, step), (v, part) in product(enumerate(steps), enumerate(parts)):
-            out.add(f"y{q}_{v} = load(b, {total('here', step, part)}, on{v})")
+            place = total("here", step, part)
+            one = f"load(b, {place}, on{v})" if ends else f"load{lanes}(b, {place})"
+            out.add(f"y{q}_{v} = {one}")
         for v, part in enumerate(parts):
             row.add(f"v{v} = load{lanes}(c, {total('cell', part)})")
         for q in range(count):
