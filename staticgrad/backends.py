@@ -111,10 +111,10 @@ def prepare(kernels: Iterable[Kernel], name: str | None = None, loops: bool = Fa
     settings = config.current(backend=name)
     if not settings.jit or settings.backend not in native.BUILT_IN:
         return
-    bits = native.vector_bits()
+    bits, ways = native.vector_bits(), native.cache_ways()
     _rendered.clear()
     for kernel in kernels:
-        _rendered[kernel, bits] = render(kernel, bits)
+        _rendered[kernel, bits] = render(kernel, bits, ways)
     built_in = next(each for each in native.BUILT_IN if each == settings.backend)
     native.prepare([*_rendered.values()], backend=built_in, loops=loops)
 
@@ -140,7 +140,7 @@ def _found(name: str) -> Backend:
 def _by_source(name: native.BuiltIn, kernel: Kernel) -> Code:
     bits = native.vector_bits()
     source = _rendered.pop((kernel, bits), None)
-    return native.kernel(source or render(kernel, bits), backend=name)
+    return native.kernel(source or render(kernel, bits, native.cache_ways()), backend=name)
 
 
 for _name in native.BUILT_IN:

@@ -70,13 +70,15 @@ class Unit:
     ``helpers`` are the functions that the kernel calls, in order of need; ``once`` are lines before
     the loop over iterations. ``spread`` has the lanes of values that were broadcast: another stage
     may read the same with others. ``vector_bits`` is the width of the registers that the code is
-    written for; no result depends on it. ``known`` is what holds of integer arguments. No two
-    values of a kernel have one name, for a name has one type in the language of the backends.
+    written for, ``ways`` is how many lines a set of the nearest cache has; no result depends on
+    either. ``known`` is what holds of integer arguments. No two values of a kernel have one name,
+    for a name has one type in the language of the backends.
     """
 
     helpers: dict[str, str] = field(default_factory=dict)
     named: int = 0
     vector_bits: int = 512
+    ways: int = 8
     once: Lines = field(default_factory=lambda: Lines(1))
     spread: dict[str, int] = field(default_factory=dict)
     known: Mapping[str, Known] = field(default_factory=dict)

@@ -50,16 +50,17 @@ from staticgrad.ir.kernels.stages import (
 )
 
 
-def render(kernel: Kernel, vector_bits: int = 512) -> str:
+def render(kernel: Kernel, vector_bits: int = 512, ways: int = 8) -> str:
     """The source of ``kernel``: vector-math helpers, then ``kernel(t, own, begin, end)``.
 
     ``t`` points to int64 words: one pointer per operand that workers share, then the integer
     arguments; the words of what is listed are not read. ``own`` points to the words of the worker
     that calls: one pointer per scratch and check operand. The function runs outer iterations
-    [begin, end). ``vector_bits``: the width of the registers that it is written for, on which no
-    result depends.
+    [begin, end). ``vector_bits`` is the width of the registers that it is written for, ``ways`` is
+    how many lines a set of the nearest cache has; no result depends on either.
     """
-    unit = Unit(vector_bits=vector_bits, known={each.name: each for each in kernel.known})
+    known = {each.name: each for each in kernel.known}
+    unit = Unit(vector_bits=vector_bits, ways=ways, known=known)
     out = Lines(1)
     shared, own = itertools.count(), itertools.count()
     listed = kernel.listed.names if kernel.listed else ()

@@ -71,6 +71,18 @@ def test_threads_of_one_core_count_once(tmp_path: Path) -> None:
     assert processors._cores({1, 7}, tmp_path) == 2  # nothing is known of 7
 
 
+def test_lines_of_a_set_are_those_of_the_nearest_cache_of_data(tmp_path: Path) -> None:
+    parts = (("1", "Instruction", "4"), ("1", "Data", "12"), ("2", "Unified", "16"))
+    assert processors._cache_ways(tmp_path) == 8
+    for number, words in enumerate(parts):
+        folder = tmp_path / f"cpu0/cache/index{number}"
+        folder.mkdir(parents=True)
+        for name, word in zip(("level", "type", "ways_of_associativity"), words, strict=True):
+            (folder / name).write_text(word + "\n")
+    (tmp_path / "cpu0/cache/index9").mkdir()  # nothing is said there
+    assert processors._cache_ways(tmp_path) == 12
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity")
 def test_affinity_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processors, "quota", lambda groups, mounts: None)

@@ -22,9 +22,6 @@ from staticgrad.codegen.products.cut import write_cover, write_cut
 from staticgrad.codegen.products.direct import is_direct, write_direct
 from staticgrad.codegen.products.epilogue import (
     stored_as_is,
-    write_last_part,
-    write_own,
-    write_straight,
 )
 from staticgrad.codegen.products.narrow import has_rows_for_lanes, write_rows_for_lanes
 from staticgrad.codegen.products.packed_rows import packed_tile, write_packed_across
@@ -37,9 +34,12 @@ from staticgrad.codegen.products.panel_places import (
     write_every,
     write_first_lines,
     write_in_place,
-    write_next_lines,
-    write_next_rows,
     write_span_of_block,
+)
+from staticgrad.codegen.products.row_tiles import (
+    declare_packed_tile,
+    packs_tiles,
+    write_tiles,
 )
 from staticgrad.codegen.products.small import is_small, write_small_product
 from staticgrad.codegen.products.streams import (
@@ -104,12 +104,8 @@ class PlainProduct:
         self.a, self.b = base_text(stage.a, _MATRIX), base_text(stage.b, _MATRIX)
         self.row, self.inner = stage.a.stride("i"), stage.a.stride("k")
         self.down, self.across = stage.b.stride("k"), stage.b.stride(VECTOR)
-        self.tiles = Tiles(
-            self.element,
-            self.lanes,
-            self.dtype.is_float,
-            self.lanes * self.dtype.bits <= unit.vector_bits,
-        )
+        wide = self.lanes * self.dtype.bits <= unit.vector_bits
+        self.tiles = Tiles(self.element, self.lanes, self.dtype.is_float, wide)
         self.packing, self.panels = (
             Packing(self.element, self.lanes, element(each))
             for each in (self.a_stored, self.b_stored)
@@ -150,6 +146,8 @@ class PlainProduct:
         self.keeps = self.straight is None and not self.one_part
         self.one_run = not self.packs_rows or (self.one_block and 0 < k.most <= self.long)
         self.panels_abreast = panels_of_block(self)
+        #: Whether a tile's rows may be packed, those that displace each other.
+        self.packs_tiles = packs_tiles(self)
         self._find_room()
 
     def _find_room(self) -> None:
@@ -257,6 +255,8 @@ class PlainProduct:
             if self.rows == "across":
                 room = rows // self.height * packed_tile(self, self.height)
             out.add(f"packed = local_{self.element}({room})")
+        if self.packs_tiles:
+            declare_packed_tile(self, out)
         if not self.in_panels:
             out.add("covered = begin")
         if self._widens_squares:
@@ -336,7 +336,7 @@ class PlainProduct:
             out.add(f"hop = {self.hop}")
         if self.in_panels:
             write_in_place(self, out)
-            self._write_tiles(out)
+            write_tiles(self, out)
             return
         packed = Lines()
         self._write_pack(packed)
@@ -353,7 +353,7 @@ class PlainProduct:
             out.extend(packed, 1)
         else:
             out.extend(packed)
-        self._write_tiles(out)
+        write_tiles(self, out)
 
     @property
     def lies(self) -> str:
@@ -381,120 +381,14 @@ class PlainProduct:
             to = total(*self.slot, "0")
             passed = f"{place}, {self.down}, {self.across}, past - depth, {self.n} - j0, {to}"
             pack.add(f"{name}({self.stage.b.operand}, panel, {passed})")
-        self._write_each_panel(out, pack)
+        self.write_each_panel(out, pack)
 
     @property
     def slot(self) -> list[str]:
         """Where a panel of the block begins among those that are packed."""
         return [scaled("(j0 - first_column)", str(self.depth))] * (self.panels_abreast > 1)
 
-    def _write_each_panel(self, out: Lines, body: Lines) -> None:
+    def write_each_panel(self, out: Lines, body: Lines) -> None:
         """``body`` for the columns from ``j0`` on, for all panels of the block."""
         columns = "first_column", "last_column", self.columns
         write_trips(out, "j0", columns, body, self.panels_abreast == 1)
-
-    # tiles
-
-    def _write_tiles(self, out: Lines) -> None:
-        """The rows of the chunk, tile by tile, each with its epilogue behind the last part of k."""
-        rows, tile = Lines(), Lines()
-        self._write_row_place(rows)
-        self.tiles.write_rows(rows, self.most_rows, packed=self.rows == "across")
-        rows.lines += [f"if rows > {self.height}:", f"    rows = {self.height}"]
-        self.least(rows, "under", "top + rows", "count")
-        self._write_place(tile)
-        if self.straight is not None:
-            write_straight(self, tile, self.straight)
-        if self.plain is not None:
-            write_own(self, tile, self.plain)
-        vectors = max(self.tiles.heights)
-        for part in range(0, self.columns, vectors * self.lanes):
-            shift = ""
-            if part:
-                tile.add(f"if wide > {part}:")
-                shift = "    "
-            name = self.tiles.function(self.unit, vectors)
-            tile.add(f"{shift}{name}({self._arguments(part)})")
-        if not self.one_block:
-            tile.add("if past == stop and block > 0:")
-            tile.add(
-                f"    for cell in range(to, to + (under - top) * {self.columns}, {self.lanes}):"
-            )
-            both = f"load{self.lanes}(tile, cell - into) + load{self.lanes}(tile, cell)"
-            tile.add(f"        store{self.lanes}(tile, cell - into, {both})")
-        write_last_part(self, tile)
-        if self.panels_abreast > 1:
-            write_next_rows(self, rows)
-            write_next_lines(self, tile)
-        self._write_each_panel(rows, tile)
-        if self.panels_abreast == 1:
-            write_next_lines(self, rows)
-        rows.add("top = top + rows")
-        out.add("top = 0")
-        out.add("while top < count:")
-        out.extend(rows, 1)
-
-    def _write_place(self, out: Lines) -> None:
-        """Where the results of a tile are: until the last part of k all tiles' are kept."""
-        out.add(f"wide = {self.n} - j0")
-        if not self.keeps:
-            out.add("to = 0")
-            return
-        out.add(f"to = into + top * {self.columns}")
-        if not self.one_run:
-            out.add(f"if {self.k} > {self.long}:")
-            out.add("    to = to + (j0 - left) * chunk")
-        elif self.panels_abreast > 1:
-            out.add("to = to + (j0 - first_column) * chunk")
-
-    def _write_row_place(self, out: Lines) -> None:
-        """Where the tile's rows are: ``a_at``, ``at`` and their strides."""
-        start = total(self.a, scaled("(first_row + top)", self.row), scaled("depth", self.inner))
-        if self.rows == "across":
-            out.add("if top < lying:")
-            out.add(f"    a_at = address({self.stage.a.operand})")
-            out.add(f"    at = {start}")
-            out.add(f"    inner = {self.inner}")
-            out.add("else:")
-            out.add("    a_at = address(packed)")
-            pitch, height = self.packing.pitch(self.height), self.height
-            tile = f"top // {height} * {packed_tile(self, height)}"
-            out.add(f"    at = {tile} + (depth - run) * {pitch}")
-            out.add(f"    inner = {pitch}")
-        elif self.a_stored.is_storage:
-            out.add(f"at = top * {self.long} + depth - run")
-        else:
-            out.add(f"at = {start}")
-
-    def _arguments(self, part: int) -> str:
-        """What a tile is called with, for a part of the panel."""
-        packed = self.a_stored.is_storage
-        a = f"ptr_{self.element}(a_at)" if self.rows == "across" else self.stage.a.operand
-        row = str(self.long if packed else self.row)
-        named = {
-            "a": "packed" if packed and self.rows != "across" else a,
-            "b": f"ptr_{self.element}(b_at)",
-            "c": "tile",
-            "near": self.stage.b.operand,
-            "width": str(self.columns),
-            "row": "1" if self.rows == "across" else row,
-            "last": "rows - 1",
-            "inner": "inner" if self.rows == "across" else "1" if packed else str(self.inner),
-            "down": total("down", *self.slot, str(part)),
-            "to": total("to", str(part)),
-            "depth": "past - depth",
-            "hop": self.hop,
-            "ahead": "line",
-            "own": "tile",
-            "mine": "0",
-            "pace": "0",
-        }
-        if self.plain is not None:
-            named |= {"own": f"ptr_{self.element}(own_at)", "mine": "mine", "pace": "pace"}
-        if self.straight is not None and self.fills_panels:
-            named |= {"c": self.straight.operand, "width": str(self.straight.stride("i"))}
-        elif self.straight is not None:
-            named |= {"c": f"ptr_{self.element}(c_at)", "width": "width"}
-        if self.panels_abreast > 1:
-            named |= {"near": f"ptr_{self.element}(near_at)", "hop": "hop"}
-        return ", ".join(named.get(name, name) for name in self.tiles.arguments)

@@ -28,8 +28,6 @@ ROWS: Final = ("a", "packed", "at", "inner", "steps", "first", "masked", "count"
 LINES: Final = ("a", "packed", "at", "row", "inner", "rows", "steps", "depth")
 #: Bytes between rows of which all lie in the same few lines of the nearest cache: a way of it.
 WAY: Final = 4096
-#: And how many of them such a cache has: more rows that are read side by side displace each other.
-WAYS: Final = 8
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,8 @@ def write_next_rows(product: PlainProduct, out: Lines) -> None:
     out.add("    if every < 1:")
     out.add("        every = 1")
     out.add(f"    leap = {product.lanes} // every")
-    out.add(f"    line = at + {scaled('rows', product.row)}")
+    start = "lies" if product.packs_tiles else "at"
+    out.add(f"    line = {start} + {scaled('rows', product.row)}")
     out.add("    if under == count:")
     out.add(f"        line = {total(product.a, scaled('first_row', product.row), 'past')}")
     further = scaled(str(product.height - product.lanes), product.row) if sets > 1 else "0"
