@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from staticgrad.ir.forms import WindowProduct
+from staticgrad.ir.forms import WindowAxis, WindowProduct
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Node, Symbolic
 from staticgrad.ops.convolution import Convolution
 from staticgrad.ops.slices import Pad, sliced
-from staticgrad.types.dim import Size
+from staticgrad.types.dim import Size, floordiv, is_at_least
 from staticgrad.types.tensor import hint_value, product
 
 #: Windows of an image from which on they are columns, where rows would be put together of shorter
@@ -44,10 +44,16 @@ def _lies_side_by_side(node: Node) -> bool:
     if not isinstance(form, WindowProduct) or form.groups != 1 or not node.types[0].dtype.is_float:
         return False
     several = any(axis.taps != 1 for axis in form.axes)
-    beside = all(axis.step == axis.taps and axis.before == 0 for axis in form.axes)
+    beside = all(axis.step == axis.taps and _lies_inside(axis) for axis in form.axes)
     apart = all(axis.dilation == 1 or axis.taps == 1 for axis in form.axes)
     long = form.axes[-1].step * 2 >= node.types[0].dtype.compute.lanes
     return several and beside and apart and (long or form.result != "filter")
+
+
+def _lies_inside(axis: WindowAxis) -> bool:
+    """Whether no window has a tap in a border: there is none before, and none that matters."""
+    covered = is_at_least(axis.image, axis.windows * axis.taps)
+    return axis.before == 0 and (covered or axis.windows == floordiv(axis.image, axis.taps))
 
 
 class _Patches:

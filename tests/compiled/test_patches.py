@@ -109,6 +109,7 @@ def test_bytes_are_those_of_the_product(geometry: Any) -> None:
         ({"stride": 8}, (8, 8), set()),
         ({"stride": 2}, (2, 2), {ConvFilter}),
         ({"stride": 8, "padding": 1}, (8, 8), {Conv, ConvImage, ConvFilter}),
+        ({"stride": 8, "padding": [(0, 7), (0, 0)]}, (8, 8), {Conv, ConvImage, ConvFilter}),
         ({"stride": 7}, (8, 8), {Conv, ConvImage, ConvFilter}),
         ({"stride": 8, "groups": 2}, (8, 8), {Conv, ConvImage, ConvFilter}),
         ({}, (1, 1), {Conv, ConvImage, ConvFilter}),

@@ -18,16 +18,17 @@ RNG = np.random.default_rng(11)
 GEOMETRIES: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
     # image [n, c, ...], filter [o, c, ...], options; several images stand side by side in some
     ((9, 5, 4, 4), (160, 5, 3, 3), {"padding": 1}),
-    ((1, 6, 8, 8), (128, 6, 3, 3), {"padding": 1}),
+    ((1, 6, 4, 4), (128, 6, 3, 3), {"padding": 1}),
     ((17, 8, 5, 3), (150, 8, 3, 3), {"padding": 2, "dilation": 2}),
     ((8, 7, 6, 6), (64, 7, 2, 3), {"stride": 2, "padding": 1}),
     ((16, 200, 4, 5), (96, 200, 3, 3), {"stride": 2, "padding": 1}),
     ((5, 8, 9, 8), (256, 4, 3, 1), {"stride": (1, 2), "groups": 2}),
     ((6, 4, 3, 4, 4), (160, 4, 2, 3, 3), {"padding": 1}),
     ((8, 5, 3, 5, 4), (65, 5, 3, 2, 3), {"padding": 1, "stride": (1, 2, 1)}),
-    ((0, 4, 8, 8), (128, 4, 3, 3), {"padding": 1}),
+    ((0, 4, 4, 4), (128, 4, 3, 3), {"padding": 1}),
     ((7, 48, 3, 5), (268, 48, 3, 3), {"padding": (1, 0)}),  # its filters by columns, too
     ((5, 64, 7, 7), (133, 64, 3, 2), {"stride": 2, "padding": 1}),
+    ((3, 8, 5, 5), (74, 8, 3, 3), {"stride": 2, "padding": 1}),  # a vector that is no panel
 ]
 
 

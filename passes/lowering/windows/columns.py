@@ -20,7 +20,7 @@ from passes.lowering.windows.places import AxisPlace, ends, image_place_among
 from passes.lowering.windows.strips import STRIP, Taps, WindowStrips
 from staticgrad.ir.forms import WindowAxis, WindowProduct
 from staticgrad.ir.graph import Node
-from staticgrad.ir.kernels.stages import Axis, Extent, Map, panel_columns
+from staticgrad.ir.kernels.stages import Axis, Extent, Map
 from staticgrad.records import dataclass
 from staticgrad.types.dim import Size, maximum, minimum
 from staticgrad.types.tensor import c_strides, hint_value
@@ -48,13 +48,12 @@ class _Shape:
     taps: int
     inner: int
     out: int
-    width: int  # columns of a panel
     lanes: int
 
     def columns(self, rows: int, images: int = 1, between: int = 0) -> int:
         """Columns of a strip of so many rows, with so many places behind each row."""
         row = self._between * (self.found[-1] + between) * images
-        return -(-(rows * row - between) // self.width) * self.width
+        return -(-(rows * row - between) // self.lanes) * self.lanes
 
     def elements(self, rows: int, images: int) -> int:
         """Elements of the copies of an iteration."""
@@ -132,8 +131,7 @@ def _shape_of(node: Node) -> _Shape:
     dtype = node.types[0].dtype.compute
     images = max(1, hint_value(node.args[0].type.shape[0]))
     taps = max(1, prod(hint_value(axis.taps) for axis in form.axes))
-    width, lanes = panel_columns(dtype), dtype.lanes
-    return _Shape(images, tuple(found), tuple(reaches), copies, taps, inner, out, width, lanes)
+    return _Shape(images, tuple(found), tuple(reaches), copies, taps, inner, out, dtype.lanes)
 
 
 def by_columns(node: Node) -> type[WindowColumns] | None:
@@ -188,8 +186,8 @@ class WindowColumns(WindowStrips):
         extents = [self.strip, *found[1:]]
         columns: Size = 1 + (self.there - 1) * self.beside
         columns = columns + sum((n - 1) * s for n, s in zip(extents, self.apart, strict=True))
-        width = panel_columns(self.read.type.dtype.compute)
-        self.panels = -(-columns // width) * width
+        lanes = self.read.type.dtype.compute.lanes
+        self.panels = -(-columns // lanes) * lanes
         further = -(self.panels - columns) // maximum(self.apart[0], 1)  # 0: nothing is there
         self.high = self.strip + self._shared_reach(0) - further
         self.plane = self.high * self.apart[0]

@@ -19,7 +19,7 @@ from passes.lowering.windows.products import WindowProducts, name_of
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
 from staticgrad.ir.forms import WindowAxis
-from staticgrad.ir.kernels.stages import Ahead, Axis, Extent, Gemm, Map, Stage, Store, panel_columns
+from staticgrad.ir.kernels.stages import Ahead, Axis, Extent, Gemm, Map, Stage, Store
 from staticgrad.records import dataclass
 from staticgrad.types.dim import Size, maximum
 from staticgrad.types.tensor import c_strides, hint_value
@@ -75,8 +75,8 @@ class WindowStrips(WindowProducts):
         self.columns: Size = 1 + sum(
             (n - 1) * apart for n, apart in zip(steps, self.apart, strict=True)
         )
-        width = panel_columns(self.read.type.dtype.compute)
-        self.panels = -(-self.columns // width) * width
+        lanes = self.read.type.dtype.compute.lanes
+        self.panels = -(-self.columns // lanes) * lanes
         further = -(self.panels - self.columns) // maximum(self.apart[0], 1)  # 0: nothing is there
         self.high = self.strip + reaches[0] - further
         self.plane = self.high * self.apart[0]

@@ -139,8 +139,16 @@ class LoopedProduct:
     @property
     def fills_panels(self) -> bool:
         """Whether columns are known to be whole panels."""
+        return self._are_multiples_of(self.columns)
+
+    @property
+    def fills_vectors(self) -> bool:
+        """Whether columns are known to be whole vectors: the last panel may have one less."""
+        return self._are_multiples_of(self.lanes)
+
+    def _are_multiples_of(self, number: int) -> bool:
         (j, *more) = self.stage.j
-        return not (more or j.past) and self.unit.told(j.extent).multiple % self.columns == 0
+        return not (more or j.past) and self.unit.told(j.extent).multiple % number == 0
 
     @property
     def begins(self) -> bool:
@@ -441,11 +449,11 @@ class LoopedProduct:
         if len(self.stage.j) > 1 or self.kernel.outer == "tiles":
             self._runs(out, lambda run: self._each_row(run, lambda row: self._vectors(row, body)))
             return
-        if len(body.lines) <= FEW_LINES and (self.fills_panels or self.split):
+        if len(body.lines) <= FEW_LINES and (self.fills_vectors or self.split):
             whole = Lines()
             whole.add(f"{w}_on = mask{self.lanes}({self.lanes})")
             self._each_row(whole, lambda row: self._each_vector(row, body))
-            if self.fills_panels:
+            if self.fills_vectors:
                 out.extend(whole)
                 return
             out.add(f"if {w}_past - {w}_left == {self.columns}:")

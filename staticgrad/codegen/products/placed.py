@@ -145,8 +145,8 @@ class LyingProduct(PlacedProduct):
             self.write_runs(out, f"{self}_stop")
 
     def write_chains(self, out: Lines) -> None:
-        """A tile of rows, or chains in the kernel where columns do not fill a panel."""
-        if self.fills_panels:
+        """A tile of rows, or chains in the kernel where columns do not fill vectors."""
+        if self.fills_vectors:
             super().write_chains(out)
             return
         tiles, chains = Lines(), Lines()

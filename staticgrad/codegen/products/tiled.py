@@ -123,13 +123,13 @@ class TiledProduct(LoopedProduct):
         """The scratch that takes the results as they are, row by row."""
         to, axes = stored_as_is(self.kernel, self.stage), self.stage.i
         limited = self.begins or axes[0].past or self.stage.k[0].past
-        if to is None or limited or not self.fills_panels:
+        if to is None or limited or not self.fills_vectors:
             return None
         return to if self.kernel.operand(to.operand).mode == "scratch" else None
 
     def _write_kept(self, out: Lines) -> None:
         """The rows whose tiles store: those of no tile that has more rows than there are."""
-        w, heights = self.name, self.tiles.heights[max(self.tiles.heights)]
+        w, heights = self.name, self.tiles.covering
         out.add(f"{w}_rest = ({w}_last - {w}_first) % {self.tall}")
         out.add(f"{w}_kept = {w}_last")
         whole = " and ".join(f"{w}_rest != {height}" for height in (0, *heights))
@@ -221,7 +221,7 @@ class WholePanels(TiledProduct):
     @property
     def is_possible(self) -> bool:
         """Whether the factors lie so."""
-        return self.lies and self.fills_panels and not self.packs_rows and self.down is not None
+        return self.lies and self.fills_vectors and not self.packs_rows and self.down is not None
 
     @property
     def reads_panel(self) -> bool:

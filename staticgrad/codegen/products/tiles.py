@@ -24,6 +24,8 @@ WIDE: Final = {2: (14, 8, 4), 1: (8,)}
 NARROW: Final = {1: (6, 4, 2)}
 #: The same of placed rows, which are taps of filters: often three by three.
 PLACED: Final = {2: (14, 9, 4), 1: (14, 9)}
+#: The same where places are looked up.
+LOOKED: Final = dict.fromkeys(WIDE, WIDE[2])
 #: Rows of a tile, and the most rows, that are taken in such tiles where these cover them exactly:
 #: higher ones would compute some that are not there.
 EVEN_TILE: Final = 8
@@ -68,7 +70,18 @@ class Tiles:
         """Rows of the tiles of so many vectors, the highest first."""
         if not self.wide:
             return NARROW
+        if self.looked:
+            return LOOKED
         return PLACED if self.placed else WIDE
+
+    @property
+    def covering(self) -> tuple[int, ...]:
+        """So many rows left are computed by a tile that stores no row beyond them, however many
+        vectors it has."""
+        widest = self.heights[max(self.heights)]
+        if not (self.placed or self.looked):  # rows beyond are the last one again
+            return widest
+        return tuple(h for h in widest if all(h in each for each in self.heights.values()))
 
     @property
     def highest(self) -> int:
