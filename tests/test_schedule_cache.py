@@ -303,14 +303,24 @@ def test_another_process_finds_it(tmp_path: Path) -> None:
     assert first[1] == second[1] == "True 1", "explain asks for the passes"
 
 
-def test_a_tree_deeper_than_pickle_goes_is_compiled_all_the_same() -> None:
-    """A sum of many values, as a tree, is one of the shapes that graphs take."""
-    x = sg.input("x", (8,), "float32")
-    values = [sg.tanh(x * float(number % 7)) for number in range(500)]
-    while len(values) > 1:
-        values = [a + b for a, b in zip(values[::2], [*values[1::2], x], strict=False)]
-    graph = sg.Graph({"value": values[0], "slope": sg.grad(values[0].sum(), x)})
+def test_a_tree_deeper_than_pickle_goes_is_found(reads: list[bool]) -> None:
+    """A sum of many values as a tree, and a kernel whose expression is thousands deep."""
+
+    def made() -> sg.Graph:
+        x = sg.input("x", (8,), "float32")
+        values = [sg.tanh(x * float(number % 7)) for number in range(200)]
+        while len(values) > 1:
+            values = [a + b for a, b in zip(values[::2], [*values[1::2], x], strict=False)]
+        deep = values[0]
+        for number in range(sys.getrecursionlimit()):
+            deep = deep * 0.5 + x if number % 2 else deep - x
+        slope = sg.grad(values[0].sum(), x)
+        return sg.Graph({"value": values[0], "slope": slope, "deep": deep})
+
     at = {"x": np.linspace(-1, 1, 8, dtype="float32")}
-    found, wanted = sg.compile(graph).run(at), sg.evaluate(graph, at)
-    for name, value in wanted.items():
-        np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-3)
+    first, second = (sg.compile(made()) for _ in range(2))
+    assert reads == [False, True]
+    wanted = sg.evaluate(made(), at)
+    for name, value in second.run(at).items():
+        np.testing.assert_array_equal(value, first.run(at)[name])
+        np.testing.assert_allclose(value, wanted[name], rtol=1e-4, atol=1e-3)

@@ -23,6 +23,7 @@ from passes.base import Fixpoint, Pass, Pipeline
 from staticgrad import config
 from staticgrad.errors import OpDefinitionError
 from staticgrad.ir.document import size_lines
+from staticgrad.ir.expr import Expr, postorder
 from staticgrad.ir.graph import Constant, Graph, Input, Node, ParameterLeaf
 from staticgrad.ir.op import Op
 from staticgrad.ir.printer import op_text, signature
@@ -82,7 +83,7 @@ def read(name: str) -> KnownSchedule | None:
     if entry is None or entry.symbol != _KIND:
         return None
     try:
-        found = pickle.loads(entry.elf)
+        _, found = pickle.loads(entry.elf)
     except Exception as error:  # whatever reading it runs into: a schedule can be made anew
         config.logger.warning("a schedule on disk cannot be read, made anew: %r", error)
         cache.discard(name)
@@ -91,14 +92,26 @@ def read(name: str) -> KnownSchedule | None:
 
 
 def write(name: str, found: KnownSchedule) -> None:
-    """Keeps a schedule for later processes, unless it is too large, or deeper than pickle goes."""
+    """Keeps a schedule for later processes, unless it is too large, or deeper than pickle goes.
+
+    Expressions stand before the schedule, operands before their readers: pickle, which writes an
+    object once and goes from each to its parts, then goes one expression deep.
+    """
     try:
-        content = pickle.dumps(found, protocol=5)
+        content = pickle.dumps((_expressions(found), found), protocol=5)
     except RecursionError:
         config.logger.info("a schedule of so many nodes in a tree is made anew by each process")
         return
     if len(content) <= _MOST_BYTES:
         cache.write(name, ObjectCode(content, _KIND))
+
+
+def _expressions(found: KnownSchedule) -> list[Expr]:
+    """Every expression of the kernels, operands before their readers."""
+    schedules = (found.schedule, found.once) if found.once is not None else (found.schedule,)
+    steps = [step for schedule in schedules for step in schedule.steps]
+    kernels = {id(kernel): kernel for step in steps for kernel in step.kernels()}
+    return [*postorder([root for kernel in kernels.values() for root in kernel.expressions])]
 
 
 # -- what a schedule follows from -----------------------------------------------------------------
