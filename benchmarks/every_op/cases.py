@@ -194,6 +194,9 @@ def _moves() -> list[Case]:
         Case("take_along", lambda s, x, i: s.along(x, i), (normal, _places), FLOATS),
         Case("scatter_add", lambda s, x, i: s.scattered(x, i), (normal, _indices), FLOATS),
         Case(
+            "scatter_extreme", lambda s, x, i: s.scattered_max(x, i), (normal, _indices), FLOATS
+        ),
+        Case(
             "scatter_along", lambda s, x, i: s.scattered_along(x, i), (normal, _places), FLOATS
         ),
         Case("sort", lambda s, x: s.sorted(x), dtypes=(*FLOATS, "int32")),

@@ -129,6 +129,9 @@ class _OwnSpace(Space):
     def scattered(self, x: Any, places: Any) -> Any:
         return self.library.scatter_add(x, places, x.shape[1], axis=1)
 
+    def scattered_max(self, x: Any, places: Any) -> Any:
+        return self.library.zeros_like(x).at[:, places].max(x)
+
     def scattered_along(self, x: Any, places: Any) -> Any:
         return import_module("staticgrad.ir.op").op_class("scatter_along")(1, x.shape[1])(x, places)
 
@@ -182,6 +185,11 @@ class _NumpySpace(Space):
         np.add.at(found.T, places, x.T)
         return found
 
+    def scattered_max(self, x: Any, places: Any) -> Any:
+        found = np.zeros_like(x)
+        np.maximum.at(found.T, places, x.T)
+        return found
+
     def scattered_along(self, x: Any, places: Any) -> Any:
         found = np.zeros_like(x)
         np.add.at(found, (np.arange(x.shape[0])[:, None], places), x)
@@ -219,6 +227,9 @@ class _JaxSpace(Space):
 
     def scattered(self, x: Any, places: Any) -> Any:
         return self.zeros_like(x).at[:, places].add(x)
+
+    def scattered_max(self, x: Any, places: Any) -> Any:
+        return self.zeros_like(x).at[:, places].max(x)
 
     def scattered_along(self, x: Any, places: Any) -> Any:
         rows = np.arange(x.shape[0])[:, None]
@@ -312,6 +323,9 @@ class _TorchSpace(Space):
 
     def scattered(self, x: Any, places: Any) -> Any:
         return self.library.zeros_like(x).index_add(1, places, x)
+
+    def scattered_max(self, x: Any, places: Any) -> Any:
+        return self.library.zeros_like(x).index_reduce(1, places, x, "amax")
 
     def scattered_along(self, x: Any, places: Any) -> Any:
         return self.library.zeros_like(x).scatter_add(1, places, x)

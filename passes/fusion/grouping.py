@@ -51,7 +51,7 @@ from staticgrad.ir.forms import (
     Region,
     ReshapeForm,
     Scan,
-    ScatterAdd,
+    Scatter,
     ScatterAlong,
     SearchForm,
     SortForm,
@@ -193,7 +193,7 @@ class _Walk(DraftReaders):
                 draft = self._anchor("map", node, node.types[0].shape, args)
                 draft.indexed = not isinstance(form, SearchForm)  # a failing index tells its place
                 draft.checked = True
-            case ScatterAdd() | ScatterAlong() | Scan():
+            case Scatter() | ScatterAlong() | Scan():
                 self._place_in_order(node, args)
             case Assemble():
                 self._place_assemble(node, form, args)
@@ -423,7 +423,9 @@ class _Walk(DraftReaders):
         reads += [self._in_memory(a) for a in args[1:]]
         step: GroupKind = "scan" if isinstance(node.form, Scan) else "scatter"
         if step == "scatter":
-            self._homes[Home(node)] = self._cleared(Home(node), kind, phase, 0)
+            form = node.form
+            fill = form.combiner.empty(kind.dtype) if isinstance(form, Scatter) else 0
+            self._homes[Home(node)] = self._cleared(Home(node), kind, phase, fill)
             reads.append(Source(Home(node), kind, Strided.contiguous(kind.shape)))
         draft = self._new(step, args[0].type.shape, phase, reads)
         draft.add(node)

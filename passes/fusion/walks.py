@@ -29,7 +29,7 @@ from staticgrad.ir.forms import (
     Gather,
     GatherAlong,
     Pointwise,
-    ScatterAdd,
+    Scatter,
     SearchForm,
 )
 from staticgrad.ir.graph import Node
@@ -139,7 +139,7 @@ def gather_walks(groups: Groups, node: Node) -> tuple[Walk, Walk, Size]:
     else:
         base, layout = Home(node), Strided.contiguous(node.types[0].shape)
     before, stride, after = layout.strides[:axis], layout.strides[axis], layout.strides[axis + 1 :]
-    if isinstance(form, Gather | ScatterAdd):
+    if isinstance(form, Gather | Scatter):
         rank = indices.type.rank
         moves = (*before, *(0,) * rank, *after)
         index_moves = (*(0,) * axis, *indices.layout.strides, *(0,) * len(after))

@@ -280,9 +280,9 @@ class _StepRun:
         if _in_rows(at) and place.row == 0:
             raise NotWrittenOutError  # all rows store there
         buffer, _ = self._bound[store.access.operand]
-        if store.add:
+        if store.combine:
             old = self.elements.load(buffer, place, value.dtype)
-            value = self.elements.made("add", value.dtype, (old, value))
+            value = self.elements.combined(store.combine, (old, value), value.dtype, False)
         self.elements.store(buffer, place, value)
 
     def _check(self, check: Check, at: Mapping[str, RowPlace], known: dict[int, Expr]) -> None:

@@ -34,7 +34,7 @@ from staticgrad.ir.forms import (
     Gather,
     GatherAlong,
     Pointwise,
-    ScatterAdd,
+    Scatter,
     ScatterAlong,
     SortForm,
     WindowProduct,
@@ -49,7 +49,7 @@ from staticgrad.types.dtype import DType
 _BESIDE: Final[Mapping[type, Callable[[Node], Key]]] = {
     Gather: CheckBuffer,
     GatherAlong: CheckBuffer,
-    ScatterAdd: CheckBuffer,
+    Scatter: CheckBuffer,
     ScatterAlong: CheckBuffer,
     SortForm: ScratchBuffer,
 }

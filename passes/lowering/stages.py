@@ -54,7 +54,7 @@ from staticgrad.ir.forms import (
     Gather,
     GatherAlong,
     Pointwise,
-    ScatterAdd,
+    Scatter,
     ScatterAlong,
 )
 from staticgrad.ir.graph import Node
@@ -183,7 +183,7 @@ def _index_position(low: Lowering, node: Node) -> Expr:
     """The flat position in the index array; where it is broadcast, of the first reader."""
     form = node.form
     shape = node.args[1].type.shape
-    start = form.axis if isinstance(form, Gather | ScatterAdd) else 0
+    start = form.axis if isinstance(form, Gather | Scatter) else 0
     names = low.axis_names()
     strides = low.groups.source(node.args[1]).layout.strides
     at = [
@@ -430,7 +430,9 @@ def _lower_scatter(low: Lowering) -> LoweredStep:
     )
     dtype = node.types[0].dtype
     value = low.value(update)
-    store = Store(low.access(target, dtype, "inout", gather=(stride,)), value, (index,), add=True)
+    kind = form.kind if isinstance(form, Scatter) else "sum"
+    place = low.access(target, dtype, "inout", gather=(stride,))
+    store = Store(place, value, (index,), combine=kind)
     body = (*low.checks, store)
     stage: Stage = Map(vector, body)
     if conflict:  # one element after the other: vectors of one would wait for memory

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import cast
 
 from staticgrad.building import within
-from staticgrad.ir.forms import Identity, ReshapeForm, Scan, ScatterAdd, ScatterAlong, View
+from staticgrad.ir.forms import Identity, ReshapeForm, Scan, Scatter, ScatterAlong, View
 from staticgrad.ir.graph import Graph, Node, Symbolic, rebuild
 from staticgrad.ops.convert import Cast, astype
 
-_IN_MEMORY = Scan | ScatterAdd | ScatterAlong
+_IN_MEMORY = Scan | Scatter | ScatterAlong
 
 
 def widen_accumulation(graph: Graph) -> Graph:

@@ -245,7 +245,7 @@ def _flops(stage: Stage) -> int:
     """Operations of one iteration of a stage, equal subexpressions once, besides the product."""
     found = statements(stage)
     exprs = _distinct(postorder(e for s in found for e in roots_of(s)))
-    counted = sum(not isinstance(s, Store) or s.add for s in found)
+    counted = sum(not isinstance(s, Store) or s.combine != "" for s in found)
     searches = sum(isinstance(s, Search) for s in found)
     return sum(map(_price, exprs)) + counted + SEARCH_FLOPS * searches
 
@@ -292,7 +292,7 @@ def _accesses(stage: Stage) -> Iterator[tuple[Access, bool]]:
             yield statement.access, False
         if isinstance(statement, Store):
             yield statement.access, True
-            if statement.add:
+            if statement.combine:
                 yield statement.access, False
     for expr in postorder(e for s in statements(stage) for e in roots_of(s)):
         if isinstance(expr.attribute, Access):

@@ -29,7 +29,7 @@ from staticgrad.ir.forms import (
     Reduce,
     ReshapeForm,
     Scan,
-    ScatterAdd,
+    Scatter,
     ScatterAlong,
     View,
     WindowProduct,
@@ -211,7 +211,7 @@ def _through_one(node: Node, form: Any, place: int, pattern: Pattern) -> Pattern
         return _linked(pattern, front[at], front[of], count)
     if isinstance(form, Contract):
         return _through_product(node, form, place, pattern)
-    if isinstance(form, Gather | GatherAlong | ScatterAdd | ScatterAlong) and place == 0:
+    if isinstance(form, Gather | GatherAlong | Scatter | ScatterAlong) and place == 0:
         return _through_places(node, form, pattern)
     if isinstance(form, WindowProduct | WindowReduce):
         return _through_windows(node, form, place, pattern)
@@ -225,7 +225,7 @@ def _through_places(node: Node, form: Any, pattern: Pattern) -> Pattern | None:
     shape: Any = node.args[0].shape
     if not isinstance(op, Constant):
         return None
-    take: Any = np.take if isinstance(form, Gather | ScatterAdd) else np.take_along_axis
+    take: Any = np.take if isinstance(form, Gather | Scatter) else np.take_along_axis
     places: Any = np.asarray(op.data.array)
     if isinstance(form, Gather | GatherAlong):
         return _rows(pattern, take(_numbered(shape), places, form.axis))

@@ -162,7 +162,7 @@ def may_run_again(stages: Sequence[Stage], unit: Unit) -> bool:
     is added once. What is added to columns is switched off by masks, which narrow registers lack.
     """
     every = [s for stage, _ in nested(stages) for s in statements(stage)]
-    if any(isinstance(s, Store) and s.add for s in every):
+    if any(isinstance(s, Store) and s.combine for s in every):
         return False
     return unit.vector_bits >= WIDE or not adds_to_columns(stages)
 

@@ -180,7 +180,7 @@ def _store_runs(
             continue
         for starts in _runs(mine, step.step):
             members = [mine[start] for start in starts]
-            if any(store.add for store in members):
+            if any(store.combine for store in members):
                 continue
             run = _InterleavedRun(members[0].access, step.step, tuple(starts))
             waiting |= {id(store) for store in members}

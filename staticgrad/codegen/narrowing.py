@@ -26,7 +26,7 @@ def adds_rows(kernel: Kernel, stage: Map, first: Scope) -> bool:
         and not stage.rows
         and stage.axis.extent != 1
         and bool(stores)
-        and all(s.add and s.access.stride(VECTOR) == 1 and not s.access.bounded for s in stores)
+        and all(s.combine and s.access.stride(VECTOR) == 1 and not s.access.bounded for s in stores)
         and not any(first.is_vector(index) for s in stores for index in s.indices)
     )
 

@@ -381,7 +381,7 @@ def write_loops(out: Lines, axes: Sequence[Axis], body: Lines) -> None:
 
 
 def write_store(scope: Scope, statement: Store) -> None:
-    """A vector store: contiguous, strided or scattered; with ``add``, onto what is there.
+    """A vector store: contiguous, strided or scattered, or joined with what is there.
 
     Whole vectors that are streamed pass the caches where they lie in halves of lines.
     """
@@ -397,8 +397,9 @@ def write_store(scope: Scope, statement: Store) -> None:
     else:
         target, verb, extra = where, "", ""
     mask = scope.guard(access, True, scope.body)
-    if statement.add:
-        value = f"load{verb}({access.operand}, {target}, {extra}{mask}) + {value}"
+    if statement.combine:
+        there = f"load{verb}({access.operand}, {target}, {extra}{mask})"
+        value = combine(COMBINERS[statement.combine], there, value)
     stored = f"store{verb}({access.operand}, {target}, {extra}{value}, {mask})"
     if statement.streamed:
         scope.body.add(f"if fits({access.operand}, {target}, {mask}):")
@@ -448,6 +449,7 @@ def _write_one(scope: Scope, statement: Store) -> None:
     where, value = scope.place(access, statement.indices, False), scope.one(statement.value)
     mask = f", {scope.guard(access, False, out)}" if access.bounded else ""
     verb = "" if mask else "1"
-    if statement.add:
-        value = f"load{verb}({access.operand}, {where}{mask}) + {value}"
+    if statement.combine:
+        there = f"load{verb}({access.operand}, {where}{mask})"
+        value = combine(COMBINERS[statement.combine], there, value)
     out.add(f"store{verb}({access.operand}, {where}, {value}{mask})")

@@ -23,16 +23,13 @@ from staticgrad.ops.elementwise import Operand, lifted
 from staticgrad.ops.indexing import ScatterIntoAxis, take
 from staticgrad.ops.movement import broadcast_to, moveaxis, reshape
 from staticgrad.ops.operands import as_value, related, shape_text
-from staticgrad.ops.positions import iota
+from staticgrad.ops.scatter_extremes import ScatterExtreme, last_entries
 from staticgrad.ops.selection import where
 from staticgrad.ops.slices import Pad
 from staticgrad.records import dataclass
 from staticgrad.types.dim import bounds
-from staticgrad.types.dtype import BOOL, I64
-from staticgrad.types.tensor import product
+from staticgrad.types.dtype import BOOL
 
-#: Entries up to which each is compared with those after it: a sort takes longer.
-_FEW: Final = 256
 #: JAX's names of further updates -> the operator.
 _SIGNS: Final = {
     **{"multiply": "*", "mul": "*", "divide": "/", "div": "/", "power": "**", "pow": "**"},
@@ -85,8 +82,7 @@ class Place:
     def set(self, values: Operand) -> Value:
         """x with the elements replaced, in the dtype of x; of equal places the last one counts.
 
-        Index arrays that are only known in a run are sorted for that; a few are compared with each
-        other. A mask that is only known in a run takes one value for all of its places.
+        A mask that is only known in a run takes one value for all of its places.
 
         Raises:
             ShapeError: values that do not broadcast to the shape of ``x[key]``.
@@ -99,14 +95,13 @@ class Place:
             return _put(chosen, reshape(new, tuple(chosen.shape)))
         rows, places = rows_and_places(chosen.part(), chosen.arrays)
         flat, many = _flat_updates(chosen, new, places)
-        lost = _overwritten(flat)
-        wide = (flat.shape[0], *(1,) * (many.ndim - 1))
-        kept = where(reshape(lost, wide), np.zeros((), many.dtype.numpy), many)
-        added = _scattered(kept, flat, rows)
-        counted = functions.astype(functions.logical_not(lost), I64)
-        hit = _scattered(counted, flat, rows) > 0
-        hit = reshape(hit, (hit.shape[0], *(1,) * (rows.ndim - 1)))
-        return _put(chosen, _back(chosen, where(hit, added, rows)))
+        if not bounds(flat.shape[0])[0]:  # there may be none, and then a place reads this row
+            none = functions.zeros((1, *many.shape[1:]), many.dtype, like=many)
+            many = functions.concatenate((many, none))
+        last = last_entries(flat, rows.shape[0])
+        found = take(many, functions.maximum(last, 0), 0)
+        hit = reshape(last >= 0, (last.shape[0], *(1,) * (rows.ndim - 1)))
+        return _put(chosen, _back(chosen, where(hit, found, rows)))
 
     @public
     def add(self, values: Operand) -> Value:
@@ -132,8 +127,8 @@ class Place:
     def max(self, values: Operand) -> Value:
         """x with each element that is below one of its ``values`` replaced by the largest of them.
 
-        The values of a place are found by sorting. Gradients go to what won: to the last of equal
-        values, and by halves where that equals the element. NaN wins.
+        Gradients go to what won: to the last of equal values, and by halves where that equals the
+        element. NaN wins.
 
         Raises:
             ShapeError: values that do not broadcast to the shape of ``x[key]``.
@@ -154,14 +149,11 @@ class Place:
             return _put(chosen, reshape(of_two(self.get(), new), tuple(chosen.shape)))
         rows, places = rows_and_places(chosen.part(), chosen.arrays)
         flat, many = _flat_updates(chosen, new, places)
-        many = reshape(many, (flat.shape[0], product(many.shape[1:])))
-        winner, hit = _winners(many, flat, rows.shape[0], largest)
-        if not bounds(flat.shape[0])[0]:  # there may be none, and then a place reads this row
-            none = functions.zeros((1, many.shape[1]), many.dtype, like=many)
-            many = functions.concatenate((many, none))
-        found = functions.take_along_axis(many, winner, 0)
-        found, hit = reshape(found, rows.shape), reshape(hit, rows.shape)
-        return _put(chosen, _back(chosen, where(hit, of_two(rows, found), rows)))
+        found = ScatterExtreme("max" if largest else "min", 0, rows.shape[0])(many, flat)
+        after = of_two(rows, found)
+        if after.dtype.is_float:  # where nothing was sent, rows have the whole derivative
+            after = where(functions.isinf(found) & ((found < 0) == largest), rows, after)
+        return _put(chosen, _back(chosen, after))
 
     def _values(self, values: Operand) -> Value:
         """``values`` in the dtype of x and the shape of ``x[key]``."""
@@ -212,51 +204,6 @@ def _flat_updates(
 
 def _scattered(updates: AnyValue, flat: AnyValue, rows: AnyValue) -> AnyValue:
     return ScatterIntoAxis(0, rows.shape[0])(updates, flat)
-
-
-def _overwritten(flat: AnyValue) -> AnyValue:
-    """Which entries name a place that a later entry names too."""
-    count = flat.shape[0]
-    if isinstance(count, int) and count <= _FEW:
-        same = reshape(flat, (count, 1)) == reshape(flat, (1, count))
-        later = iota((count, count), 1, like=flat) > iota((count, count), 0, like=flat)
-        return functions.any(functions.logical_and(same, later), 1)
-    order = functions.argsort(flat, 0)
-    again = functions.logical_not(_is_last(take(flat, order, 0)))
-    return ScatterIntoAxis(0, count)(functions.astype(again, I64), order) > 0
-
-
-def _is_last(places: AnyValue) -> AnyValue:
-    """Whether an entry is the last one of its place, where those of a place lie together."""
-    final = iota(places.shape, 0, like=places) == places.shape[0] - 1
-    return functions.logical_or(final, places != functions.roll(places, -1, 0))
-
-
-def _winners(
-    many: AnyValue, flat: AnyValue, count: Any, largest: bool
-) -> tuple[AnyValue, AnyValue]:
-    """For each place and column the row of the extreme among those that ``flat`` sends there.
-
-    And whether there is any. Rows are sorted by value, then by place: the last of a place wins.
-    """
-    key = many
-    if not largest:  # NaN stays last, and the smallest integer has no negative
-        key = -many if many.dtype.is_float else ~many
-    order = functions.argsort(key, 0)
-    sent = take(flat, order, 0)
-    by_place = functions.argsort(sent, 0)
-    order = functions.take_along_axis(order, by_place, 0)
-    sent = functions.take_along_axis(sent, by_place, 0)
-    last = _is_last(sent)
-    width = many.shape[1]
-    column = reshape(sent * width + iota(sent.shape, 1, like=sent), (sent.size,))
-    size = count * width
-
-    def placed(numbers: AnyValue) -> AnyValue:
-        kept = reshape(where(last, numbers, 0), (numbers.size,))
-        return reshape(ScatterIntoAxis(0, size)(kept, column), (count, width))
-
-    return placed(order), placed(functions.ones_like(order)) > 0
 
 
 def _back(chosen: Selection[AnyValue], rows: AnyValue) -> AnyValue:

@@ -123,14 +123,21 @@ class Gather:
 
 
 @dataclass(frozen=True)
-class ScatterAdd:
-    """Zeros of the result's shape; then out[p, indices[i], q] += x[p, i, q] in index order.
+class Scatter:
+    """What meets is combined: out[p, indices[i], q] with x[p, i, q], in index order.
 
-    Operands: x, indices. Negative indices wrap, or (``wrap`` False) raise; out of range raises.
+    Where none goes there is what ``kind``, one of ``COMBINERS``, gives of no elements. Operands: x,
+    indices. Negative indices wrap, or (``wrap`` False) raise; out of range raises.
     """
 
     axis: int
     wrap: bool = True
+    kind: str = "sum"
+
+    @property
+    def combiner(self) -> Combiner:
+        """How elements are combined."""
+        return COMBINERS[self.kind]
 
 
 @dataclass(frozen=True)
@@ -340,7 +347,7 @@ Form = (
     | Contract
     | Gather
     | GatherAlong
-    | ScatterAdd
+    | Scatter
     | ScatterAlong
     | Scan
     | SortForm
@@ -357,4 +364,4 @@ WINDOWED = WindowProduct | WindowReduce | WindowSpread
 #: The forms whose results are elements of the operands as they are.
 MOVES = View | Identity | ReshapeForm | Gather | GatherAlong | Assemble
 #: The forms that look places up in an operand of indices, along ``axis``.
-INDEXED = Gather | GatherAlong | ScatterAdd | ScatterAlong
+INDEXED = Gather | GatherAlong | Scatter | ScatterAlong

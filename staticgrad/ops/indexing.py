@@ -16,7 +16,7 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError, DTypeError, IndexOutOfRange, RankError, ShapeError
 from staticgrad.errors.wording import Related, shown
-from staticgrad.ir.forms import Form, Gather, GatherAlong, ScatterAdd, ScatterAlong
+from staticgrad.ir.forms import Form, Gather, GatherAlong, Scatter, ScatterAlong
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array
@@ -101,16 +101,7 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
             RankError, ShapeError: x does not have the axes of the indices at ``axis``.
         """
         _check_addends(self.name, x)
-        after = self.axis + indices.rank
-        if not 0 <= self.axis <= after <= x.rank:
-            raise RankError(f"scatter_add: {x} does not have the axes of {indices} at {self.axis}")
-        out = x.with_shape((*x.shape[: self.axis], self.size, *x.shape[after:]))
-        _check_indices(self.name, out, indices, self.axis)
-        for own, of in zip(x.shape[self.axis : after], indices.shape, strict=True):
-            text = f"scatter_add: {x} has size {own} where the indices {indices} have {of}"
-            if not dims.equal(own, of, text):
-                raise ShapeError(text)
-        return out
+        return lands(self.name, x, indices, self.axis, self.size)
 
     def reference(self, x: Array, indices: Array) -> Any:
         size = integer(self.name, "size", self.size)
@@ -119,7 +110,7 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
         rows = np.moveaxis(x.reshape(*before, places.size, *after), self.axis, 0)
         out = np.zeros((size, *before, *after), x.dtype)
         with np.errstate(all="ignore"):
-            for turn in _turns(places):  # within a turn no place occurs twice
+            for turn in turns(places):  # within a turn no place occurs twice
                 out[places[turn]] += rows[turn]
         return np.moveaxis(out, 0, self.axis)
 
@@ -139,7 +130,7 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
         return along(functions.reshape(x, places.shape), places)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
-        return ScatterAdd(self.axis)
+        return Scatter(self.axis)
 
     def value_range(self, of: RangeOf, x: Any, indices: Any) -> Range | None:
         """Sums of the elements that go to one place; 0 where none does."""
@@ -247,6 +238,25 @@ def _along(indices: Any, size: Size, before: Shape, after: Shape) -> Any:
     return functions.broadcast_to(functions.reshape(indices, shape), (size, *before, count, *after))
 
 
+def lands(op: str, x: TensorType, indices: TensorType, axis: int, size: Size) -> TensorType:
+    """The type of what x becomes where its rows go to ``indices``, along one axis of ``size``.
+
+    Raises:
+        DTypeError: indices that are no integers.
+        RankError, ShapeError: x does not have the axes of the indices at ``axis``.
+    """
+    after = axis + indices.rank
+    if not 0 <= axis <= after <= x.rank:
+        raise RankError(f"{op}: {x} does not have the axes of {indices} at {axis}")
+    out = x.with_shape((*x.shape[:axis], size, *x.shape[after:]))
+    _check_indices(op, out, indices, axis)
+    for own, of in zip(x.shape[axis:after], indices.shape, strict=True):
+        text = f"{op}: {x} has size {own} where the indices {indices} have {of}"
+        if not dims.equal(own, of, text):
+            raise ShapeError(text)
+    return out
+
+
 def checked(indices: Array, size: int, wrap: bool = True) -> Array:
     """``indices`` as int64 in [0, size), negative ones counted from the end if ``wrap``.
 
@@ -293,7 +303,7 @@ def out_of_range(
     )
 
 
-def _turns(places: Array) -> list[Array]:
+def turns(places: Array) -> list[Array]:
     """Positions in ``places``, cut so that the k-th turn holds every place's k-th occurrence."""
     order = np.argsort(places, kind="stable")
     ordered = places[order]

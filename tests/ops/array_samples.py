@@ -209,6 +209,25 @@ def _take_along(rng: Rng) -> Iterator[Sample]:
         yield Sample(op_class("take_along")(axis), (apart(rng, shape), places), smooth=True)
 
 
+@provides("scatter_extreme")
+def _scatter_extreme(rng: Rng) -> Iterator[Sample]:
+    for kind in ("max", "min"):
+        for shape, axis, of in TAKEN:
+            op = op_class("scatter_extreme")(kind, axis, shape[axis])
+            sent = (*shape[:axis], *of, *shape[axis + 1 :])
+            places = indices_into(rng, shape[axis], of, I64)
+            for dtype in ALL_DTYPES:
+                yield Sample(op, (counted(sent, dtype), places))
+            for dtype in INDEX_DTYPES:
+                yield Sample(op, (counted(sent, F32), indices_into(rng, shape[axis], of, dtype)))
+            for dtype in (F32, F64):
+                yield Sample(op, (extraordinary(rng, sent, dtype), places))
+            every = min(shape[axis], int(np.prod(of)))  # of a place without any it is infinite
+            op = op_class("scatter_extreme")(kind, axis, every)
+            places = rng.permutation(np.arange(np.prod(of, dtype=int)) % max(every, 1)).reshape(of)
+            yield Sample(op, (apart(rng, sent), places), smooth=True)
+
+
 @provides("scatter_along")
 def _scatter_along(rng: Rng) -> Iterator[Sample]:
     for shape, axis, count in ALONG:

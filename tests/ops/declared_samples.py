@@ -207,6 +207,11 @@ def _indexed(name: str) -> Callable[[int], Iterator[Sample]]:
                 Sample(cls(1, max(n, 1)), (x[:, :n], places)),
                 Sample(cls(0, 3), (np.ascontiguousarray(x.T[:n]), places % 3)),
             ]
+        if name == "scatter_extreme":
+            return [
+                Sample(cls("max", 1, max(n, 1)), (x[:, :n], places)),
+                Sample(cls("min", 0, 3), (np.ascontiguousarray(x.T[:n]), places % 3)),
+            ]
         return [
             Sample(cls(1, max(n, 1)), (x[:, :n], table)),
             Sample(cls(0, 3), (x[:, :n], table % 3)),
@@ -223,6 +228,7 @@ declare(
     _indexed("take_along"),
 )
 declare("scatter_add", "scattered(x, y, op)", (NUMBERS, WHOLE), _indexed("scatter_add"))
+declare("scatter_extreme", "extremes(x, y, op)", (ALL, WHOLE), _indexed("scatter_extreme"))
 declare("scatter_along", "scattered_along(x, y, op)", (NUMBERS, WHOLE), _indexed("scatter_along"))
 
 

@@ -142,6 +142,19 @@ def scattered(x: np.ndarray, places: np.ndarray, op: Any) -> np.ndarray:
     return out
 
 
+def extremes(x: np.ndarray, places: np.ndarray, op: Any) -> np.ndarray:
+    """What loses against all, which ``np.maximum.at`` raises, or ``np.minimum.at`` lowers."""
+    if x.dtype.kind in "iu":
+        ends = np.iinfo(x.dtype).min, np.iinfo(x.dtype).max
+    else:
+        ends = (False, True) if x.dtype.kind == "b" else (-np.inf, np.inf)
+    shape = (*x.shape[: op.axis], op.size, *x.shape[op.axis + places.ndim :])
+    out = np.full(shape, ends[op.kind == "min"], x.dtype)
+    where = (*(slice(None),) * op.axis, places.astype(np.int64))
+    (np.maximum if op.kind == "max" else np.minimum).at(out, where, x)
+    return out
+
+
 def scattered_along(x: np.ndarray, places: np.ndarray, op: Any) -> np.ndarray:
     """Zeros, to which ``np.add.at`` adds every element at its own index."""
     out = np.zeros((*x.shape[: op.axis], op.size, *x.shape[op.axis + 1 :]), x.dtype)
@@ -179,6 +192,7 @@ HELPERS = {
         f.__name__: f
         for f in (
             raised, inverse, scanned, aligned, keys, padded, turned, scattered, scattered_along,
+            extremes,
             counted, betainc, betaln, capped, gammaln, halved, lambertw, ordered, polygamma, zeta,
             recurrence_arrays, while_arrays, branch_arrays,
         )

@@ -133,7 +133,7 @@ def test_extremes_of_every_kind(dtype, rows, rng):
 
 @pytest.mark.parametrize("count", [0, 1, 256, 257, 3000, "n"])
 def test_the_last_of_equal_places_stays_however_many_there_are(count, rng):
-    """Few are compared with each other, many sorted; an error names the entry as it was given."""
+    """Whatever their number, also none; an error names the entry as it was given."""
     x, p = sg.input("x", (50, 2), "float32"), sg.input("p", (count,), "int64")
     v = sg.input("v", (count, 2), "float32")
     y = x.at[p].set(v)
@@ -260,3 +260,35 @@ def test_refusals():
     with assert_refused(ArgumentError, "is only known in a run", line="x[i : i + 2]"):
         i = sg.input("i", (), "int64")
         x[i : i + 2]
+
+
+def test_updates_over_a_batch_of_indices_are_those_of_each(rng):
+    """Places of their own for each of a batch, negative ones among them; by hand one at a time."""
+    x, v = rng.normal(size=(3, 5)).astype("f4"), rng.normal(size=(3, 7)).astype("f4")
+    p = rng.integers(-5, 5, (3, 7))
+    names = ("set", "max", "min")
+    many = sg.function(sg.vmap(lambda a, b, c: [getattr(a.at[b], n)(c) for n in names]))(x, p, v)
+    for name, found in zip(names, many, strict=True):
+        expected = x.copy()
+        for row, places, values in zip(expected, p, v, strict=True):
+            if name == "set":
+                row[places] = values
+            else:
+                {"max": np.maximum, "min": np.minimum}[name].at(row, places, values)
+        np.testing.assert_array_equal(found, expected)
+    with pytest.raises(sg.errors.IndexOutOfRange, match="index 5 is out of range for an axis of"):
+        sg.function(sg.vmap(lambda a, b, c: a.at[b].max(c)))(x, p * 0 + 5, v)
+
+
+def test_an_element_below_all_keeps_its_derivative_where_nothing_is_sent():
+    x, p = sg.input("x", (3,), "float32"), sg.input("p", (2,), "int64")
+    v = sg.input("v", (2,), "float32")
+    found = run(
+        grad(x.at[p].max(v).sum(), [x])[0],
+        {
+            "x": np.array([-np.inf, -np.inf, 1.0], "f4"),
+            "p": np.array([1, 2]),
+            "v": np.array([0.0, 1.0], "f4"),
+        },
+    )
+    np.testing.assert_array_equal(found, [1.0, 0.0, 0.5])

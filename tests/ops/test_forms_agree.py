@@ -50,11 +50,13 @@ def gather(form: forms.Gather, out: np.ndarray, x: np.ndarray, indices: np.ndarr
         out[i] = x[(*i[: form.axis], int(indices[i[form.axis : after]]), *i[after:])]
 
 
-def scatter(form: forms.ScatterAdd, out: np.ndarray, x: np.ndarray, indices: np.ndarray) -> None:
-    out[...] = 0
+def scatter(form: forms.Scatter, out: np.ndarray, x: np.ndarray, indices: np.ndarray) -> None:
+    out[...] = 0 if form.kind == "sum" else form.combiner.identity(as_dtype(x.dtype))
     after = form.axis + indices.ndim
+    join = {"sum": np.add, "max": larger, "min": smaller}[form.kind]
     for i in np.ndindex(*x.shape):
-        out[(*i[: form.axis], int(indices[i[form.axis : after]]), *i[after:])] += x[i]
+        place = (*i[: form.axis], int(indices[i[form.axis : after]]), *i[after:])
+        out[place] = join(out[place], x[i])
 
 
 def along(form: forms.GatherAlong, out: np.ndarray, x: np.ndarray, indices: np.ndarray) -> None:
@@ -171,9 +173,16 @@ def window_reduce(
 
 def larger(a: Any, b: Any) -> Any:
     """NaN wins, +0 is above -0."""
-    if a == b == 0:
+    if a.dtype.kind == "f" and a == b == 0:
         return b if np.signbit(a) else a
     return np.maximum(a, b)
+
+
+def smaller(a: Any, b: Any) -> Any:
+    """NaN wins, -0 is below +0."""
+    if a.dtype.kind == "f" and a == b == 0:
+        return a if np.signbit(a) else b
+    return np.minimum(a, b)
 
 
 def order(x: Any) -> tuple[bool, Any]:
@@ -204,7 +213,7 @@ READINGS: dict[type, Callable[..., None]] = {
     forms.ReshapeForm: reshape,
     forms.Assemble: assemble,
     forms.Gather: gather,
-    forms.ScatterAdd: scatter,
+    forms.Scatter: scatter,
     forms.GatherAlong: along,
     forms.ScatterAlong: onto,
     forms.Contract: contract,
@@ -223,6 +232,7 @@ def inferred(sample: Sample) -> tuple[TensorType, forms.Form]:
 
 MOVING = [
     "reshape", "transpose", "broadcast", "slice", "pad", "concat", "take", "scatter_add",
+    "scatter_extreme",
     "take_along", "scatter_along", "matmul", "cumsum", "cumprod", "linear_scan",
     "conv", "conv_image", "conv_filter", "window_sum", "window_max", "window_place", "window_take",
     "window_put", "unfold", "fold",

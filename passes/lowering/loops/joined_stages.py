@@ -182,9 +182,9 @@ class JoinedStages:
 
     def _statement(self, statement: Statement) -> Statement:
         match statement:
-            case Store(access=access, value=value, indices=indices, add=add):
+            case Store(access=access, value=value, indices=indices, combine=kind):
                 at = tuple(map(self._value, indices))
-                return Store(self._access(access), self._value(value), at, add)
+                return Store(self._access(access), self._value(value), at, kind)
             case Accumulate(name=name, value=value) | Keep(name=name, value=value):
                 after = self._value(value)
                 self._refs[name] = self._names.result(value.dtype)

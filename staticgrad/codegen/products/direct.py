@@ -57,7 +57,7 @@ def is_direct(product: PlainProduct) -> bool:
 
     Masks of registers of 256 bits are vectors themselves, which are made anew for every load.
     """
-    if any(store.add for store in product.stage.stores):
+    if any(store.combine for store in product.stage.stores):
         return False
     if product.b_stored.is_storage and product.turned:  # squares are widened apart
         return False

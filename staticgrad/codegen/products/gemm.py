@@ -133,7 +133,7 @@ class PlainProduct:
         few_panels = 0 < n.most < MANY_PANELS * self.columns
         #: Rows of an iteration, at most.
         self.chunk = CHUNK if 0 < m.most <= CHUNK or few_panels else TALL
-        self.flat = k.multiple <= FEW_TERMS and not any(store.add for store in stage.stores)
+        self.flat = k.multiple <= FEW_TERMS and not any(store.combine for store in stage.stores)
         self.fills_panels = n.multiple % self.columns == 0
         self.most_rows, self.most_columns, self.most_terms = m.most, n.most, k.most
         #: Whether an outer axis goes over panels of b that lie one behind the other.

@@ -26,7 +26,7 @@ def has_rows_for_lanes(product: PlainProduct) -> bool:
     few = 0 < product.most_columns <= product.lanes
     many = product.tall and not 0 < product.most_rows <= product.lanes
     many |= product.turned and product.most_rows > LONE  # columns need not be transposed then
-    plain = not product.is_narrow and not any(store.add for store in product.stage.stores)
+    plain = not product.is_narrow and not any(store.combine for store in product.stage.stores)
     return product.rows == "across" and few and many and product.one_block and plain
 
 

@@ -61,7 +61,7 @@ def left_in(kernel: Kernel) -> Access | None:
         return None
     for store in stage.stores:
         to, operand = store.access, operands[store.access.operand]
-        simple = not (store.indices or store.add or to.bounded or to.positions or to.gather)
+        simple = not (store.indices or store.combine or to.bounded or to.positions or to.gather)
         by_rows = to.stride(LANES) == 1 and to.stride(stage.i[0].name) != 0
         if simple and by_rows and operand.mode == "out" and operand.dtype == dtype:
             return to

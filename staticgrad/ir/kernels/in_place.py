@@ -165,7 +165,7 @@ class _Kernel:
         if not isinstance(self.stages[stage], Map) or any(n != stage for _, n, _ in others):
             return False
         accesses = [store.access for store, _, _ in stores]
-        if any(store.add for store, _, _ in stores) or any(a.bounded for a in accesses):
+        if any(store.combine for store, _, _ in stores) or any(a.bounded for a in accesses):
             return False
         if len({_started(access) for access in accesses}) > 1:
             return False

@@ -141,7 +141,9 @@ def rows_fill_lanes(kernel: Kernel) -> None:
             moves = _moves([statement.value], row, names)
             refuse(kernel, moves, "a loop ends elsewhere in each row", statement)
         wrong = isinstance(statement, Store) and (
-            statement.add or bool(statement.indices) or not _own_of_row(statement.access, row)
+            bool(statement.combine)
+            or bool(statement.indices)
+            or not _own_of_row(statement.access, row)
         )
         refuse(kernel, wrong, "rows that are lanes store to one element", statement)
     for body in bodies(kernel):

@@ -212,7 +212,7 @@ def _check_store(kernel: Kernel, modes: Mapping[str, str], stored: set[str], sto
     mode = modes[store.access.operand]
     if mode in ("in", "check"):
         broken(kernel, f"{mode} operand {store.access.operand} is written", shown(store))
-    if store.add:
+    if store.combine:
         _check_read(kernel, modes, stored, store.access)
 
 

@@ -286,10 +286,10 @@ class KernelReader(ExpressionReader):
         streamed = self.accept("stream")
         if streamed or self.accept("store"):
             access, indices = self._access()
-            add = self.accept("+=")
-            if not add:
+            kind = "sum" if self.accept("+=") else next(filter(self.accept, COMBINERS), "")
+            if kind != "sum":
                 self.expect("=", "the place to store to")
-            return Store(access, self._expression(), indices, bool(add), bool(streamed))
+            return Store(access, self._expression(), indices, kind, bool(streamed))
         if self.accept("column"):
             return self._column()
         if self.kinds[self.at] != "value":

@@ -101,15 +101,16 @@ class Listed:
 
 @dataclass(frozen=True)
 class Store:
-    """operand[access] = value; with ``add``, operand[access] += value. ``indices`` scatter.
+    """operand[access] = value; ``indices`` scatter.
 
+    ``combine``: one of ``COMBINERS``, by which the value is joined with what is there.
     ``streamed``: past the caches, since nobody reads it soon. No result depends on it.
     """
 
     access: Access
     value: Expr
     indices: tuple[Expr, ...] = ()
-    add: bool = False
+    combine: str = ""
     streamed: bool = False
 
 

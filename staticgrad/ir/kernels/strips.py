@@ -48,7 +48,7 @@ def _fits(stage: object) -> bool:
     if not isinstance(stage, Scalar):
         return False
     return all(
-        isinstance(s, Keep | Store) and _kept(s) and not getattr(s, "add", False)
+        isinstance(s, Keep | Store) and _kept(s) and not getattr(s, "combine", "")
         for s in statements(stage)
     )
 

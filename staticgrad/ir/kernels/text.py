@@ -235,8 +235,9 @@ def _primitive(expr: Expr, args: Sequence[str]) -> str:
 def statement_text(statement: Statement, values: Sequence[str]) -> str:
     """A statement over the texts of the expressions it evaluates, as ``roots`` lists them."""
     match statement:
-        case Store(access=access, add=add, streamed=streamed):
-            verb, assign = "stream" if streamed else "store", "+=" if add else "="
+        case Store(access=access, combine=kind, streamed=streamed):
+            verb = "stream" if streamed else "store"
+            assign = {"": "=", "sum": "+="}.get(kind, f"{kind} =")
             return f"{verb} {access_text(access, values[:-1])} {assign} {values[-1]}"
         case Accumulate(name=name, kind=kind, value=value, blocks=blocks):
             of = " of blocks" if blocks else ""

@@ -75,7 +75,7 @@ def turned_stores(axes: Sequence[Axis], stages: Sequence[Stage], row: str) -> It
         store
         for store in stores
         if counts[store.access.operand] == 1 and store.access.operand not in loaded
-        if not store.add and _is_across(store.access, row, stage.axis.name)
+        if not store.combine and _is_across(store.access, row, stage.axis.name)
     ]
     if _in_rows(accesses, stage.axis.name) < PLACES * len(found) or not found:
         yield from found

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from keyword import iskeyword
 from typing import Final
 
-from staticgrad.ir.combiners import COMBINERS
+from staticgrad.ir.combiners import COMBINERS, Combiner
 from staticgrad.ir.expr import Access
 from staticgrad.ir.kernels.bodies import accesses, bodies, broken, refuse, shown
 from staticgrad.ir.kernels.kernel import MOST_ABREAST, Kernel
@@ -331,7 +331,7 @@ def whole_vectors_are_streamed(kernel: Kernel) -> None:
                 continue
             behind = isinstance(stage, Map) and s.access.stride(stage.axis.name) == 1
             wide = kernel.lanes * s.value.dtype.itemsize >= HALF_LINE
-            alone = not (s.add or s.access.gather or s.access.bounded)
+            alone = not (s.combine or s.access.gather or s.access.bounded)
             fits = behind and wide and alone and s.access.operand in outs
             refuse(kernel, not fits, "only whole vectors of results are streamed", s)
 
@@ -383,6 +383,17 @@ def _check_product(kernel: Kernel, stage: Gemm, dtypes: dict[str, DType]) -> Non
         broken(kernel, "there is no product of bools", access_text(stage.a))
 
 
+def _check_kind(
+    kernel: Kernel, kind: str, statement: Store | Accumulate | ColumnAccumulate
+) -> Combiner:
+    combiner, dtype = COMBINERS.get(kind), statement.value.dtype
+    if combiner is None:
+        broken(kernel, f"{kind!r} is no kind of accumulation", shown(statement))
+    refused = dtype.kind not in combiner.kinds or dtype.is_storage
+    refuse(kernel, refused, f"there is no {kind} of {dtype.code}", statement)
+    return combiner
+
+
 def _check_statement(kernel: Kernel, dtypes: dict[str, DType], statement: Statement) -> None:
     match statement:
         case Store(access=access, value=value, indices=indices):
@@ -390,16 +401,10 @@ def _check_statement(kernel: Kernel, dtypes: dict[str, DType], statement: Statem
             wrong = mistyped_indices(access, indices)
             if wrong:
                 broken(kernel, wrong, access_text(access))
-            summed = statement.add and (value.dtype.is_bool or value.dtype.is_storage)
-            headline = f"elements of {value.dtype.code} do not add up in memory"
-            refuse(kernel, summed, headline, statement)
+            if statement.combine:
+                _check_kind(kernel, statement.combine, statement)
         case Accumulate(kind=kind) | ColumnAccumulate(kind=kind):
-            combiner = COMBINERS.get(kind)
-            if combiner is None:
-                broken(kernel, f"{kind!r} is no kind of accumulation", shown(statement))
-            dtype = statement.value.dtype
-            refused = dtype.kind not in combiner.kinds or dtype.is_storage
-            refuse(kernel, refused, f"there is no {kind} of {dtype.code}", statement)
+            combiner, dtype = _check_kind(kernel, kind, statement), statement.value.dtype
             counted = isinstance(statement, Accumulate) and statement.blocks
             ordered = combiner.is_ordered(dtype)
             refuse(kernel, counted and not ordered, "no order of blocks matters", statement)
