@@ -406,7 +406,10 @@ KERNELS: list[tuple[Kernel, str]] = [
     (kernel(Map(MAP.axis, (SUM,)), stores(ref("r0", I64).cast(F32))), "it is used as i64"),
     (kernel(stores(load(Access("p1", J), F32))), "out operand p1 is read"),
     (kernel(stores(load(Access("p2", J), F32)), operands="p1 p2"), "scratch operand p2 is read"),
-    (kernel(Map(MAP.axis, (Store(Access("p1", J), LOADED, combine="sum"),))), "out operand p1 is read"),
+    (
+        kernel(Map(MAP.axis, (Store(Access("p1", J), LOADED, combine="sum"),))),
+        "out operand p1 is read",
+    ),
     (kernel(Map(MAP.axis, (Store(Access("p0", J), LOADED),)), operands="p0"), "p0 is written"),
     (kernel(stores(literal(0, F32))), "in operand p0 is not used as such"),
     (kernel(MAP, operands="p0 p1 p3"), "check operand p3 is not used as such"),
