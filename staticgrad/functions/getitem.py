@@ -312,7 +312,9 @@ def _no_index(item: Any) -> str:
 
 
 def rows_and_places(x: AnyValue, arrays: Sequence[tuple[int, Any]]) -> tuple[AnyValue, AnyValue]:
-    """x with the indexed axes first and as one, and the places (int64) that the arrays mean there.
+    """x with the indexed axes first and as one, and the places that the arrays mean there.
+
+    Those of one array that a run gives are its indices as they are: who looks them up checks them.
 
     Args:
         x: what is indexed.
@@ -328,6 +330,8 @@ def rows_and_places(x: AnyValue, arrays: Sequence[tuple[int, Any]]) -> tuple[Any
     sizes = [x.shape[axis] for axis in axes]
     rest = tuple(size for axis, size in enumerate(x.shape) if axis not in axes)
     rows = reshape(moveaxis(x, axes, list(range(len(axes)))), (prod(sizes), *rest))
+    if len(arrays) == 1 and isinstance(arrays[0][1], Value):
+        return rows, arrays[0][1]
     total: Any = None
     for (_, indices), size in zip(arrays, sizes, strict=True):
         own = _within(indices, size)
