@@ -330,9 +330,10 @@ def rows_and_places(x: AnyValue, arrays: Sequence[tuple[int, Any]]) -> tuple[Any
     sizes = [x.shape[axis] for axis in axes]
     rest = tuple(size for axis, size in enumerate(x.shape) if axis not in axes)
     rows = reshape(moveaxis(x, axes, list(range(len(axes)))), (prod(sizes), *rest))
-    if len(arrays) == 1 and isinstance(arrays[0][1], Value):
-        return rows, arrays[0][1]
-    total: Any = None
+    total: Any = arrays[0][1]
+    if len(arrays) == 1 and isinstance(total, Value):
+        return rows, total
+    total = None
     for (_, indices), size in zip(arrays, sizes, strict=True):
         own = _within(indices, size)
         if total is None:
