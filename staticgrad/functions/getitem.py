@@ -330,10 +330,10 @@ def rows_and_places(x: AnyValue, arrays: Sequence[tuple[int, Any]]) -> tuple[Any
     sizes = [x.shape[axis] for axis in axes]
     rest = tuple(size for axis, size in enumerate(x.shape) if axis not in axes)
     rows = reshape(moveaxis(x, axes, list(range(len(axes)))), (prod(sizes), *rest))
-    total: Any = arrays[0][1]
-    if len(arrays) == 1 and isinstance(total, Value):
-        return rows, total
-    total = None
+    given = isinstance(arrays[0][1], Value)
+    if given and len(arrays) == 1:
+        return rows, arrays[0][1]
+    total: Any = None
     for (_, indices), size in zip(arrays, sizes, strict=True):
         own = _within(indices, size)
         if total is None:
