@@ -262,7 +262,12 @@ class Meaning:
         elif not inside:
             return
         with np.errstate(all="ignore"):
-            memory[place] = memory[place] + value if store.add else value
+            if store.combine == "sum":
+                memory[place] = memory[place] + value
+            elif store.combine:
+                memory[place] = _joined(store.combine, memory[place], np.asarray(value))
+            else:
+                memory[place] = value
 
     def _check(self, check: Check, at: Mapping[str, Any]) -> None:
         if not _moves(check, (Axis("j", 0),)):

@@ -197,7 +197,8 @@ class _Maker:
         access = Access(self.operand(value.dtype, mode), tuple(strides), (), positions)
         self.stored.append((access, value.dtype))
         streamed = mode == "out" and strides[-1:] == [("j", 1)] and value.dtype.itemsize >= 4
-        return Store(access, value, (), add, streamed and self.named % 3 == 0)
+        kind = ("sum", "max", "min")[self.named % 3] if add else ""
+        return Store(access, value, (), kind, streamed and self.named % 3 == 0)
 
     def lookups(self, loops: tuple[str, ...]) -> tuple[list[Statement], list[Expr]]:
         """A check or a search now and then, and what reads by it."""
@@ -326,7 +327,7 @@ class _Maker:
             )
             add = self.operands[-1].mode == "inout" and value.dtype is not BOOL
             self.operands[-1] = replace(self.operands[-1], mode="inout" if add else "out")
-            stores.append(Store(access, value, (), add))
+            stores.append(Store(access, value, (), "sum" if add else ""))
         self.refs = known
         return Gemm(i, j, k, a, b, tuple(stores))
 

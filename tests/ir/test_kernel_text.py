@@ -176,7 +176,7 @@ def test_a_text_is_read_as_what_it_says() -> None:
     assert isinstance(largest, Accumulate)
     assert math.isnan(float(largest.value.attribute))  # type: ignore[arg-type]
     assert isinstance(end.body[1], Store)
-    assert end.body[1].add
+    assert end.body[1].combine == "sum"
 
 
 def test_stages_are_read_as_what_they_are() -> None:
