@@ -31,6 +31,9 @@ _CHOOSING: Final = 10_000_000  # effort to place each of several of which one is
 #: Share of the time without a budget by which a sequence may be dearer than the one before it,
 #: before what is between the two is looked for at the very sizes, of schedules that are descended.
 _GAP: Final = 0.02
+#: Share of its own time by which the next plan of a list is dearer, before offsets of one are
+#: sought further.
+_FINE: Final = 0.005
 #: Share of the time without a budget by which sequences of other sizes may be dearer than there.
 _FURTHER: Final = 0.02
 _LEVELS: Final = 16  # targets of a greedy descent
@@ -215,19 +218,8 @@ class Front:
         return None
 
     def _within_gap(self, problem: Problem, at: int, limit: int, layout: Layout) -> Point | None:
-        """The cheapest plan of so many bytes between a sequence and the one before it, where the
-        two are far apart; what is found between them does not depend on the budget."""
-        short = len(problem.flow.schedule.steps) <= _DESCENDED
-        if not short or not 0 < at < len(self._numbers):
-            return None
-        if self._costs[at] - self._costs[at - 1] <= _GAP * self._costs[0]:
-            return None
-        if at not in self._between:
-            from passes.remat.gaps import between
-
-            upper, lower = (tuple(self._sequence(n)) for n in (at - 1, at))
-            self._between[at] = between(problem, upper, lower)
-        for cost, sequence in self._between[at]:
+        """The cheapest plan of so many bytes between a sequence and the one before it."""
+        for cost, sequence in self._gap(problem, at):
             made = layout(sequence)
             if made.load <= limit and problem.repeats.is_valid(sequence):
                 for slack in (made.load // _SLACK, 0):
@@ -235,6 +227,21 @@ class Front:
                     if point.height <= limit:
                         return point
         return None
+
+    def _gap(self, problem: Problem, at: int) -> Sequence[tuple[float, array[int]]]:
+        """Costs and sequences between a sequence and the one before it, by rising cost, where the
+        two are far apart; they do not depend on a budget."""
+        short = len(problem.flow.schedule.steps) <= _DESCENDED
+        if not short or not 0 < at < len(self._numbers):
+            return ()
+        if self._costs[at] - self._costs[at - 1] <= _GAP * self._costs[0]:
+            return ()
+        if at not in self._between:
+            from passes.remat.gaps import between
+
+            upper, lower = (tuple(self._sequence(n)) for n in (at - 1, at))
+            self._between[at] = between(problem, upper, lower)
+        return self._between[at]
 
     def is_as_cheap(self, point: Point, limit: int, layout: Layout) -> bool:
         """Whether the cheapest plan within so many bytes costs about what the same share of the
@@ -260,18 +267,39 @@ class Front:
     def points(self, problem: Problem, layouts: Layouts) -> tuple[Point, ...]:
         """All plans that none equals or beats in both arena and cost, the cheapest first.
 
-        Offsets of all but the smallest are not sought to the last, so that a budget may be met by a
-        cheaper one than these say.
+        Offsets are sought further where the next plan is dearer by far, and to the last for the
+        smallest; elsewhere a budget may be met by a slightly cheaper plan than these say.
         """
         order = problem.layout(problem.order).placed(_PLACING)
         # At canonical sizes another order may be the cheapest.
         kept = [Point.of(order, problem.cost(problem.order))]
-        count = len(self._numbers)
-        points = (self._point(problem, at, layouts, tight=False) for at in range(count))
-        for point in (*points, self.smallest(problem, layouts)):
-            if point is not None and point.height < kept[-1].height:
+        for point in (*self._listed(problem, layouts), self.smallest(problem, layouts)):
+            if point.height < kept[-1].height:
                 kept.append(point)
         return tuple(kept)
+
+    def _listed(self, problem: Problem, layouts: Layouts) -> Iterator[Point]:
+        """Plans by rising cost: those of the sequences, and of what is found between two of them
+        that are far apart."""
+        found: list[tuple[float, array[int], Point | None]] = []
+        for at, cost in enumerate(self._costs):
+            found += [(*each, None) for each in self._gap(problem, at)]
+            if (point := self._point(problem, at, layouts, tight=False)) is not None:
+                found.append((cost, point.sequence, point))
+        behind = [cost for cost, _, _ in found[1:]] + [inf]
+        short, lowest = len(problem.flow.schedule.steps) <= _DESCENDED, inf
+        for (cost, sequence, point), following in zip(found, behind, strict=True):
+            if point is None and not problem.repeats.is_valid(sequence):
+                continue
+            made = layouts.here(tuple(sequence))
+            if made.load >= lowest:
+                continue
+            point = point or Point.of(made.placed(_PLACING, made.load // _SLACK), cost)
+            if short and point.height > made.load and following > (1.0 + _FINE) * cost:
+                tight = Point.of(made.placed(_CHOOSING), cost)
+                point = min(point, tight, key=lambda each: each.height)
+            lowest = min(lowest, point.height)
+            yield point
 
     def _load(self, at: int, layout: Layout) -> int:
         """The load of a sequence."""

@@ -20,6 +20,8 @@ from passes.remat.cheapest import Found
 from passes.remat.proposals import proposed
 from passes.remat.recompute import Recompute
 from passes.remat.search import BudgetSearch
+from staticgrad.analysis.cost import plan_seconds
+from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.planning.bounds import lower_bound
 from staticgrad.planning.descents import SLOPES, Descents
 from staticgrad.planning.runs import Runs, is_valid
@@ -112,6 +114,24 @@ def test_hot_walks_find_what_small_changes_do_not_lead_to(monkeypatch: pytest.Mo
     assert least_cost(with_them, 0.55) < 0.95 * least_cost(without, 0.55)
     for each in without:  # and none is lost by them
         assert min(other.cost for other in with_them if other.load <= each.load) <= each.cost
+
+
+def test_the_list_of_plans_has_what_budgets_find(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two sequences that are far apart, too, and with offsets sought as far."""
+    monkeypatch.setattr(search, "EFFORT", (200_000, 400_000_000, 80_000))
+    model = MODELS["lstm"]()
+    updates = sg.optim.SGD(0.1).updates(model.loss, model.params)
+    planner = Planner(fuse(pipeline("O1")(sg.Graph({"loss": model.loss}, updates))))
+    sizes = {"batch": BATCH}
+    listed = planner.front(sizes)
+    for made, _ in listed:
+        verify_plan(made)
+    heights = [made.peak_bytes for made, _ in listed]
+    assert heights == sorted(heights, reverse=True)
+    for k in range(16):
+        planner.budget = budget = heights[0] - (heights[0] - heights[-1]) * k // 15
+        quickest = min(seconds for made, seconds in listed if made.peak_bytes <= budget)
+        assert quickest <= plan_seconds(planner.plan(sizes)) + 0.02 * listed[0][1]
 
 
 def searched(graph: sg.Graph, seed: int, effort: int) -> BudgetSearch:
