@@ -20,9 +20,9 @@ import numpy.typing as npt
 from staticgrad.native.constants import ENDLESS
 from staticgrad.native.entry import callables as native_entry
 from staticgrad.native.entry.words import HeadWord, HoldWord, PlaceWord, RecordWord
-from staticgrad.records import NamedTuple
 from staticgrad.runtime.arena import address_of
 from staticgrad.runtime.outputs import OutputPool
+from staticgrad.runtime.ports import Port
 from staticgrad.runtime.step import ParameterLocks, Table
 from staticgrad.storage.locks import POLL
 
@@ -38,20 +38,6 @@ FUEL: Final = 1_000_000
 
 #: Numbers that each run asks for: members of an enumeration take longer.
 _RUNNING, _CLOSED, _LATEST = map(int, (HeadWord.RUNNING, HeadWord.CLOSED, HeadWord.LATEST))
-
-
-class Port(NamedTuple):
-    """An input or output: the name it is asked for by, its buffer, its dtype and rank.
-
-    ``is_checked``: its bytes must be 0 and 1. ``number``: how many it has, where it takes numbers.
-    """
-
-    name: str
-    buffer: str | None
-    dtype: np.dtype[Any]
-    rank: int
-    is_checked: bool = False
-    number: int = 0
 
 
 class _Sheet:
@@ -105,8 +91,8 @@ class TableRecord:
         sheet.put(RecordWord.ROWS, table.all_rows)
         sheet.put(RecordWord.NOTES, len(table.notes))
         sheet.point(RecordWord.NOTES_AT, sheet.add([base + 8 * word for word in table.notes]))
-        sheet.put(RecordWord.RELEASES, int(table.seconds > LONG))
-        if table.has_open_end:
+        sheet.put(RecordWord.RELEASES, int(table.pace.seconds > LONG))
+        if table.pace.has_open_end:
             for word, value in (
                 (RecordWord.FUEL, FUEL),
                 (RecordWord.FUEL_AT, table.head_at("fuel")),
@@ -136,7 +122,7 @@ def _write_places(
         slots = () if operand.buffer is None else table.slots(operand.buffer)
         sheet.put(at + PlaceWord.BOUND_AT, table.bound_at(operand.buffer))
         sheet.put(at + PlaceWord.SLOTS, len(slots))
-        if operand.name in table.staged and operand.number:
+        if operand.name in table.staged and operand.number_bytes:
             sheet.put(at + PlaceWord.NUMBER_AT, base + table.staged[operand.name])
         words = [word for place, inside in slots for word in (table.word_at(place), inside)]
         sheet.point(at + PlaceWord.SLOTS_AT, sheet.add(words))
@@ -177,7 +163,7 @@ class Entry:
             (HeadWord.TYPES_AT, [id(each.dtype) for each in inputs]),
             (HeadWord.RANKS_AT, [each.rank for each in inputs]),
             (HeadWord.BOOLS_AT, [int(each.is_checked) for each in inputs]),
-            (HeadWord.NUMBERS_AT, [each.number for each in inputs]),
+            (HeadWord.NUMBERS_AT, [each.number_bytes for each in inputs]),
             (HeadWord.RESULT_NAMES_AT, [id(each.name) for each in outputs]),
             (HeadWord.RESULT_TYPES_AT, [id(each.dtype) for each in outputs]),
             (HeadWord.RESULT_RANKS_AT, [each.rank for each in outputs]),

@@ -7,8 +7,7 @@ threads is serialised. The caller hands in the function that makes plans.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from staticgrad.analysis.binding import Feeds, bind_sizes, concrete_shape
-from staticgrad.errors import BudgetInfeasible, FeedError, ReentryError
+from staticgrad.errors import BudgetInfeasible, ReentryError
 from staticgrad.ir.graph import Graph, Symbolic
 from staticgrad.ir.plan import Plan
 from staticgrad.kept import Kept
@@ -26,7 +25,9 @@ from staticgrad.records import dataclass
 from staticgrad.runtime.arena import Arena, address_of
 from staticgrad.runtime.feeds import BoundFeeds, FeedBinder, copy_feed
 from staticgrad.runtime.outputs import OutputPool, check_apart, given_outputs
+from staticgrad.runtime.ports import Port, input_ports, output_ports
 from staticgrad.runtime.step import ParameterLocks, Program, Table
+from staticgrad.runtime.written_memory import WrittenMemory
 from staticgrad.storage.locks import is_inside_another
 
 if TYPE_CHECKING:
@@ -86,31 +87,17 @@ class Executor:
         ``single``: the native entry returns the only output itself.
         """
         self.program = program
-        self._graph, self._program, self._make_plan = graph, program, make_plan
-        self._make_table = make_table
+        self._graph, self._make_plan, self._make_table = graph, make_plan, make_table
         self._fixed_sizes = dict(sizes or {})
-        read = {name for step in program.schedule.steps for name in step.reads()}
-        self._input_buffers = {
-            b.label: b.name for b in program.schedule.buffers if b.role == "input"
-        }
-        self._names = tuple(value.node.label for value in graph.inputs)
-        self._places = tuple((name, self._input_buffers.get(name)) for name in self._names)
-        self._unused = frozenset(n for n in self._names if self._input_buffers.get(n) not in read)
-        self._feeds = FeedBinder(graph, self._unused)
-        self._output_buffers = dict(program.schedule.outputs)
-        self._twins = _twins(self._output_buffers)
-        self._dtypes = {name: value.dtype.numpy for name, value in graph.outputs.items()}
-        self._pools = {name: OutputPool(name, dtype) for name, dtype in self._dtypes.items()}
+        self._inputs = input_ports(graph, program.schedule)
+        self._outputs = output_ports(graph, program.schedule)
+        self._feeds = FeedBinder(graph, frozenset(p.name for p in self._inputs if not p.is_read))
+        self._twins = _twins(self._outputs)
+        self._pools = {port.name: OutputPool(port.name, port.dtype) for port in self._outputs}
         self._locks = ParameterLocks(program)
-        written = [program.stores[name].array for name in program.updated]
-        written = sorted((array for array in written if array.nbytes), key=address_of)
-        self._written_starts = [address_of(array) for array in written]
-        self._written_ends = [address_of(array) + array.nbytes for array in written]
+        self._written = WrittenMemory(program.stores[name].array for name in program.updated)
         self._single = single
-        sizes_of = {n: _number_bytes(v) for n, v in zip(self._names, graph.inputs, strict=True)}
-        self._number_sizes = {name: nbytes for name, nbytes in sizes_of.items() if nbytes}
-        self._numbers = frozenset(self._number_sizes)
-        self._numbering = dict.fromkeys(self._names)
+        self._named = {port.name: port for port in self._inputs}
         self._keys: tuple[tuple[str, object], ...] = ()
         self._arena = Arena()
         self._tables: Kept[object, _Prepared] = Kept(_LIMIT)
@@ -144,14 +131,14 @@ class Executor:
             FeedError, OutputArrayError: as ``run`` does, for what the arrays are now.
         """
         bound = self._feeds.bind(feeds)
-        shapes = dict(zip(self._names, bound.shapes, strict=True))
-        sizes = bind_sizes(self._graph, shapes, self._fixed_sizes)
-        for name, array in zip(self._names, bound.arrays, strict=True):
-            if name not in bound.staged and self._written_ends:
-                self._check_not_written(name, address_of(array), address_of(array) + array.nbytes)
+        sizes = self._sizes(bound)
+        for port, array in zip(self._inputs, bound.arrays, strict=True):
+            if port.name not in bound.staged and self._written:
+                first = address_of(array)
+                self._written.refuse(port.name, first, first + array.nbytes)
         if out is not None:
             self._given(out, self._result_shapes(sizes), bound)
-            out = out if isinstance(out, Mapping) else {next(iter(self._dtypes)): out}
+            out = out if isinstance(out, Mapping) else {self._outputs[0].name: out}
         from staticgrad.runtime.bound import BoundRun
 
         return BoundRun(self, self._feeds.named(feeds), out)
@@ -163,7 +150,7 @@ class Executor:
 
     def _run(self, feeds: Feeds, out: object, whose: BoundRun[Any] | None) -> dict[str, Array]:
         bound = self._feeds.bind(feeds)
-        if type(feeds) is dict and feeds.keys() != self._numbering.keys():
+        if type(feeds) is dict and feeds.keys() != self._named.keys():
             self._keys = tuple((key.node.label, key) for key in feeds if type(key) is Symbolic)
         try:
             if self._lock.is_ours() or is_inside_another():
@@ -220,8 +207,9 @@ class Executor:
             self._reserve(table.plan.peak_bytes)
         table.bind_arena(self._arena)
         self._bind_feeds(table, bound)
-        for name, address in addresses.items():
-            table.bind(self._output_buffers[name], address)
+        for port in self._outputs:
+            if port.buffer is not None:
+                table.bind(port.buffer, addresses[port.name])
         self._locks.run(table.run, self._arena)
         for name, first in self._twins:
             np.copyto(results[name], results[first])
@@ -229,7 +217,7 @@ class Executor:
         self._runs += 1
         if self._entry is not None and self._entry.takes_long(table):
             self._entry.refuse(table)
-        elif table.is_native and bound.staged <= self._numbers and not self._twins:
+        elif table.is_native and self._takes_numbers(bound.staged) and not self._twins:
             self._admit(prepared, bound, results, whose)
         return results
 
@@ -270,29 +258,16 @@ class Executor:
         """The native entry; None where there is none for this driver, or on this interpreter."""
         with LOCK:  # a fork waits for it: no child is left with an import that a thread has begun
             from staticgrad.native.entry.callables import unused_references
-            from staticgrad.runtime.entry import Entry, Port
+            from staticgrad.runtime.entry import Entry
 
-        driver = getattr(self._program.driver, "address", None)
+        driver = getattr(self.program.driver, "address", None)
         if driver is None or unused_references() is None:
             return None
         made = self._entry = Entry(
-            [
-                Port(
-                    n,
-                    b,
-                    v.dtype.numpy,
-                    v.ndim,
-                    v.dtype.is_bool and n not in self._unused,
-                    self._number_sizes.get(n, 0),
-                )
-                for (n, b), v in zip(self._places, self._graph.inputs, strict=True)
-            ],
-            [
-                Port(name, self._output_buffers[name], value.dtype.numpy, value.ndim)
-                for name, value in self._graph.outputs.items()
-            ],
+            self._inputs,
+            self._outputs,
             self._pools,
-            zip(self._written_starts, self._written_ends, strict=True),
+            self._written,
             self._locks,
             driver,
             self._single,
@@ -308,17 +283,18 @@ class Executor:
     def with_tables(self, make_table: MakeTable) -> Executor:
         """The same program, apart from this one, with tables of another kind."""
         sizes = self._fixed_sizes
-        return Executor(self._graph, self._program, self._make_plan, sizes, make_table)
+        return Executor(self._graph, self.program, self._make_plan, sizes, make_table)
 
     def buffers_of(self, names: Iterable[str]) -> frozenset[str]:
         """The buffers of those of the named inputs that a step reads; no other feed is copied."""
-        return frozenset(self._input_buffers[n] for n in names if n not in self._unused)
+        ports = (self._named[name] for name in names)
+        return frozenset(p.buffer for p in ports if p.is_read and p.buffer is not None)
 
     def memory(self, plan: Plan) -> Memory:
         """Bytes that a run of this plan uses."""
         nbytes = dict(plan.buffer_bytes)
         totals = dict.fromkeys(("input", "parameter", "output", "constant"), 0)
-        for buffer in self._program.schedule.buffers:
+        for buffer in self.program.schedule.buffers:
             if buffer.role in totals:
                 totals[buffer.role] += nbytes[buffer.name]
         return Memory(
@@ -349,16 +325,24 @@ class Executor:
         prepared = self._tables.get(bound.key)
         if prepared is not None:
             return prepared
-        shapes = dict(zip(self._names, bound.shapes, strict=True))
-        sizes = bind_sizes(self._graph, shapes, self._fixed_sizes)
+        sizes = self._sizes(bound)
         plan = self._make_plan(sizes, self.buffers_of(bound.staged))
-        made = self._make_table(self._program.of(plan), plan)
+        made = self._make_table(self.program.of(plan), plan)
         prepared = _Prepared(made, self._result_shapes(sizes))
         table = prepared.table
         self._tables.put(bound.key, prepared, table.held_bytes + plan.held_bytes + _RECORD)
         if self._entry is not None:
             self._entry.keep([r for r in self._entry.records if self._is_kept(r)])
         return prepared
+
+    def _sizes(self, bound: BoundFeeds) -> dict[str, int]:
+        """The sizes of a run, by name."""
+        shapes = {port.name: shape for port, shape in zip(self._inputs, bound.shapes, strict=True)}
+        return bind_sizes(self._graph, shapes, self._fixed_sizes)
+
+    def _takes_numbers(self, staged: Iterable[str]) -> bool:
+        """Whether these inputs, which are copied, may be fed as numbers."""
+        return all(self._named[name].number_bytes for name in staged)
 
     def _is_kept(self, record: TableRecord) -> bool:
         found = self._tables.peek(record.key)
@@ -371,9 +355,9 @@ class Executor:
         self, out: object, shapes: Mapping[str, tuple[int, ...]], bound: BoundFeeds
     ) -> dict[str, Array]:
         """The caller's arrays for results, checked."""
-        given = given_outputs(out, shapes, self._dtypes)
-        feeds = [(f"feed {n!r}", a) for n, a in zip(self._names, bound.arrays, strict=True)]
-        stores = [(f"parameter {n!r}", s.array) for n, s in self._program.stores.items()]
+        given = given_outputs(out, shapes, {port.name: port.dtype for port in self._outputs})
+        feeds = [(f"feed {n!r}", a) for n, a in zip(self._named, bound.arrays, strict=True)]
+        stores = [(f"parameter {n!r}", s.array) for n, s in self.program.stores.items()]
         check_apart(given, [*feeds, *stores])
         return given
 
@@ -393,30 +377,15 @@ class Executor:
 
     def _bind_feeds(self, table: Table, bound: BoundFeeds) -> None:
         staged = bound.staged
-        for (name, buffer), array in zip(self._places, bound.arrays, strict=True):
-            if name in staged:
-                place = self._arena.array(table.staged[name], self._feeds.dtype(name), array.shape)
+        for port, array in zip(self._inputs, bound.arrays, strict=True):
+            if port.name in staged:
+                place = self._arena.array(table.staged[port.name], port.dtype, array.shape)
                 copy_context().run(_copy_quietly, place, array)
-            elif buffer is not None:
+            elif port.buffer is not None:
                 address = address_of(array)
-                if self._written_ends:
-                    self._check_not_written(name, address, address + array.nbytes)
-                table.bind(buffer, address)
-
-    def _check_not_written(self, name: str, first: int, end: int) -> None:
-        """Refuse a feed that lies in the memory of a parameter that the step updates."""
-        at = bisect_left(self._written_starts, end) - 1
-        if at >= 0 and self._written_ends[at] > first < end:
-            raise FeedError(
-                f"feed {name!r} shares memory with a parameter that the step updates",
-                hint="feed a copy: parameter.value is one",
-            )
-
-
-def _number_bytes(value: Symbolic) -> int:
-    """The bytes of an input for which the native entry takes numbers; 0: it takes none."""
-    takes = value.ndim == 0 and value.dtype.numpy in (np.float32, np.float64)
-    return value.dtype.itemsize if takes else 0
+                if self._written:
+                    self._written.refuse(port.name, address, address + array.nbytes)
+                table.bind(port.buffer, address)
 
 
 def _no_entry(_: object) -> None:
@@ -435,11 +404,7 @@ def _copy_quietly(place: Array, feed: Array) -> None:
         copy_feed(place, feed)
 
 
-def _twins(buffers: dict[str, str]) -> tuple[tuple[str, str], ...]:
+def _twins(outputs: Sequence[Port]) -> tuple[tuple[str, str], ...]:
     """(output, the one that is written) for outputs that share a buffer of the schedule."""
-    written: dict[str, str] = {}
-    found = []
-    for name, buffer in reversed(buffers.items()):
-        if written.setdefault(buffer, name) != name:
-            found.append((name, written[buffer]))
-    return tuple(found)
+    written = {port.buffer: port.name for port in outputs}
+    return tuple((p.name, written[p.buffer]) for p in outputs if p.name != written[p.buffer])

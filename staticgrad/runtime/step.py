@@ -16,9 +16,8 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import numpy.typing as npt
 
-from staticgrad.analysis.cost import ROWS, all_seconds
 from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.plan import Plan, PlannedStep
+from staticgrad.ir.plan import Plan
 from staticgrad.ir.routine import Routine
 from staticgrad.ir.schedule import Schedule
 from staticgrad.native.constants import ENDLESS
@@ -27,6 +26,7 @@ from staticgrad.native.table import pool
 from staticgrad.records import dataclass
 from staticgrad.runtime.arena import Arena, address_of
 from staticgrad.runtime.check_words import find_checks
+from staticgrad.runtime.pace import PIECE, Pace
 from staticgrad.runtime.places import BufferPlaces
 from staticgrad.runtime.row_writer import Codes
 from staticgrad.runtime.words import Words
@@ -36,10 +36,7 @@ from staticgrad.storage.reservation import LockSet
 Array = npt.NDArray[Any]
 #: Runs rows ``first`` to ``last`` (exclusive), as the worker whose block is at an address.
 Driver = Callable[[int, int, int], object]
-#: Predicted seconds of rows that run in one call, behind which Python looks for signals. A call
-#: costs a millionth of a second, and whoever presses Ctrl-C feels a tenth. Some machines are slower
-#: than predicted; and a thread that computes in Python may take its turn between two calls.
-PIECE: Final = 0.02
+#: Predicted nanoseconds of the trips of a loop between two looks for signals.
 _FUEL: Final = int(PIECE * 1e9)
 
 
@@ -166,24 +163,13 @@ class Table:
         self._noted = tuple(dict.fromkeys(w for check in self._checks for w in check.words))
         self._is_certain = any(check.certain for check in self._checks)
         self._notes = memoryview(b"")
-        seconds = _seconds(plan)
-        self.seconds = sum(seconds)
-        self._pieces = _pieces(seconds[: plan.commit])
-        plain = type(self) is Table and self._shadows is None
-        plain = plain and not any(routine.alone for routine in program.routines)
-        #: Whether loops may take longer than anybody shall wait for a signal.
-        before = plan.steps[: plan.commit]
-        takes_long = any(
-            p.bodies and spent > PIECE for p, spent in zip(before, seconds, strict=False)
-        )
-        #: Whether a loop before the commit ends only by a test.
-        self.has_open_end = any(_has_open_end(planned, plan.schedule) for planned in before)
-        self._is_long = takes_long or self.has_open_end
+        self.pace = Pace(plan)
         #: Predicted nanoseconds of the loops of the latest run, by the trips that they made.
         self.loop_nanoseconds = 0
+        plain = type(self) is Table and self._shadows is None
+        calls_python = any(routine.alone for routine in program.routines)
         #: Whether two calls of native code run it, none of which calls Python, and nobody watches.
-        short = len(self._pieces) <= 1 and not takes_long
-        self.is_native = plain and short and not self._is_certain
+        self.is_native = plain and not calls_python and self.pace.is_short and not self._is_certain
         self.staged = {
             b.label: offset
             for b in program.schedule.buffers
@@ -298,7 +284,7 @@ class Table:
         if self._shadows is not None:
             self._shadows.take_over()
         self.loop_nanoseconds = 0
-        for first, last in self._pieces:
+        for first, last in self.pace.pieces:
             self._call(first, last)
         self._look(words, self._is_certain)
         if self.plan.commit < len(self.plan.steps):
@@ -326,7 +312,7 @@ class Table:
         take ``PIECE``: there signals are seen.
         """
         rows, view = self._words.first_rows, self._view
-        if not self._is_long or first >= self.plan.commit:
+        if not self.pace.comes_back or first >= self.plan.commit:
             self._driver(self._block, rows[first], rows[last])
             return
         at, fuel, resume = rows[first], self._words.head("fuel"), self._words.head("resume")
@@ -349,23 +335,6 @@ class Table:
             self._shadows.publish()
 
 
-def _seconds(plan: Plan) -> Sequence[float]:
-    """Predicted seconds of each position."""
-    steps = [plan.schedule.steps[planned.step] for planned in plan.steps]
-    return [*all_seconds(steps, [planned.arguments for planned in plan.steps], ROWS)]
-
-
-def _pieces(seconds: Sequence[float]) -> tuple[tuple[int, int], ...]:
-    """The rows before the commit, (first, last), cut after each that ends ``PIECE`` seconds."""
-    pieces, first, spent = [], 0, 0.0
-    for row, more in enumerate(seconds):
-        spent += more
-        if spent > PIECE:
-            pieces.append((first, row + 1))
-            first, spent = row + 1, 0.0
-    return (*pieces, (first, len(seconds))) if first < len(seconds) else tuple(pieces)
-
-
 def fixed_addresses(program: Program) -> dict[str, int]:
     """Addresses that no run changes: parameters and constants, by buffer."""
     fixed = {}
@@ -375,11 +344,3 @@ def fixed_addresses(program: Program) -> dict[str, int]:
         elif buffer.role == "constant" and buffer.data is not None:
             fixed[buffer.name] = address_of(buffer.data.array)
     return fixed
-
-
-def _has_open_end(planned: PlannedStep, schedule: Schedule) -> bool:
-    """Whether a step is a loop that ends by a test, or runs one."""
-    is_while = planned.bodies and schedule.steps[planned.step].control.kind == "while"
-    return bool(is_while) or any(
-        _has_open_end(each, body.schedule) for body in planned.bodies for each in body.steps
-    )

@@ -175,7 +175,7 @@ def with_workers(f: sg.Compiled, workers: int, seed: int, kind: type[Claims] = C
 
     return Executor(
         f.program_graph,
-        f._executor._program,
+        f._executor.program,
         lambda sizes, staged: planner.plan(sizes, staged=staged),
         dict(f.options.sizes),
         make,

@@ -143,7 +143,7 @@ def training(layers: int) -> sg.Graph:
 @pytest.mark.parametrize("layers", [2, 12])
 def test_bytes_of_plans_and_tables_are_estimated_honestly(layers: int) -> None:
     f = sg.compile(training(layers))
-    program = f._executor._program
+    program = f._executor.program
     planner = Planner(f.schedule)
     planner.plan({"n": 1})
 

@@ -81,7 +81,7 @@ def test_a_training_step_has_equal_bytes(everything_is_shared: None) -> None:
     found = []
     for workers in range(1, 17):
         planner = Planner(f.schedule, workers=workers)
-        executor = Executor(f.program_graph, f._executor._program, planner_of(planner))
+        executor = Executor(f.program_graph, f._executor.program, planner_of(planner))
         before = shared_sections()
         forgive_stalls()
         results = [array for _ in range(3) for array in executor.run(feeds).values()]

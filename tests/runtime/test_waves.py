@@ -121,7 +121,7 @@ def test_chains_are_left_where_a_step_has_nothing_else() -> None:
     """A result in the place of what its epilogue adds would be there before that is read."""
     x, w, r = sg.input("x", ("m", "k")), sg.input("w", ("k", "n")), sg.input("r", ("m", "n"))
     f = sg.compile(sg.Graph({"y": r + x @ w}), threads=1)
-    (kernel,) = f._executor._program.addresses
+    (kernel,) = f._executor.program.addresses
     to = left_in(kernel)
     assert to is not None
     names = [operand.name for operand in kernel.operands]
@@ -207,7 +207,7 @@ def _product(dtype: str, backend: str) -> tuple[Kernel, int]:
     """The kernel of a product of matrices, and the address of its code."""
     a, b = sg.input("a", ("m", "k"), dtype), sg.input("b", ("k", "n"), dtype)
     f = sg.compile(sg.Graph({"y": a @ b}), threads=1, backend=backend)
-    ((kernel, address),) = f._executor._program.addresses.items()
+    ((kernel, address),) = f._executor.program.addresses.items()
     assert [argument_of(kernel, name) for name in "kmn"] == [*kernel.arguments]
     return kernel, address
 
