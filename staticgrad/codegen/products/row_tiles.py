@@ -13,7 +13,7 @@ from staticgrad.codegen.products.panel_places import write_next_lines, write_nex
 if TYPE_CHECKING:
     from staticgrad.codegen.products.gemm import PlainProduct
 
-#: Lines of a set of the nearest cache that are too few for the rows of the highest tile.
+#: Lines of a set of the nearest cache that are too few for a tile's rows and what passes beside.
 FEW_WAYS: Final = 8
 
 
@@ -96,13 +96,12 @@ def _write_row_place(product: PlainProduct, out: Lines) -> None:
 
 
 def packs_tiles(product: PlainProduct) -> bool:
-    """Whether the rows of a tile may be more lines of one set of the nearest cache than it has.
+    """Whether rows of a tile may displace each other in the nearest cache.
 
-    With 12 lines for the 14 rows of a tile packing them takes longer than it saves (measured).
+    With 12 lines in a set, packing the 14 rows of a tile takes longer than it saves (measured).
     """
     apart = may_collide(product.unit, product.row, product.dtype.itemsize)
-    few = product.unit.ways <= FEW_WAYS < product.height
-    return few and apart and product.panels_abreast > 1
+    return product.unit.ways <= FEW_WAYS and apart and product.panels_abreast > 1
 
 
 def _pitch(product: PlainProduct) -> int:
@@ -111,10 +110,15 @@ def _pitch(product: PlainProduct) -> int:
 
 
 def declare_packed_tile(product: PlainProduct, out: Lines) -> None:
-    """Room for the rows of a tile, and whether they need it: ``collide``."""
+    """Room for the rows of a tile, and whether they need it: ``collide``.
+
+    Fewer rows than a set has lines displace each other, too, where pages lie between them; packing
+    those of neighbouring pages takes longer than it saves (measured).
+    """
     out.add(f"packed = local_{product.element}({product.height * _pitch(product)})")
     way = WAY // product.dtype.itemsize
-    out.add(f"collide = 1 if {product.row} % {way} == 0 else 0")
+    least = way if product.height > FEW_WAYS else 2 * way
+    out.add(f"collide = 1 if {product.row} % {way} == 0 and {product.row} >= {least} else 0")
 
 
 def _write_packed_tile(product: PlainProduct, out: Lines) -> None:
