@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ContextDecorator
 from contextvars import ContextVar
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Final, Generic, TypeVar, cast
 
 T = TypeVar("T")
@@ -61,23 +61,22 @@ class Nested(Generic[T]):
         self._hold(around[-1][1] if around else self._default)
 
 
-class Block(ContextDecorator, Generic[T]):
+class Decorator(ContextDecorator):
+    """A ``with`` block that may stand above a function, of any kind, as its decorator."""
+
+    def __call__(self, func: F) -> F:
+        for is_of, holding in _OF_KINDS.items():
+            if is_of(func):
+                return cast("F", wraps(func)(holding(self, func)))
+        return super().__call__(func)
+
+
+class Block(Decorator, Generic[T]):
     """A block, for ``with`` or as a decorator of a function. One may be entered several times, also
     by several threads and tasks at once: it keeps nothing of where it is entered."""
 
     def __init__(self, blocks: Nested[T], value: T) -> None:
         self._blocks, self._value = blocks, value
-
-    def __call__(self, func: F) -> F:
-        from inspect import iscoroutinefunction, isgeneratorfunction
-
-        if isgeneratorfunction(func):
-            made = wraps(func)(_yielding(self, func))
-        elif iscoroutinefunction(func):
-            made = wraps(func)(_waiting(self, func))
-        else:
-            return super().__call__(func)
-        return cast("F", made)
 
     def __enter__(self) -> Any:
         self._blocks.begin(self, self._value)
@@ -87,7 +86,7 @@ class Block(ContextDecorator, Generic[T]):
         self._blocks.end(self)
 
 
-def _waiting(block: Block[Any], func: Callable[..., Any]) -> Callable[..., Any]:
+def _waiting(block: Any, func: Callable[..., Any]) -> Callable[..., Any]:
     """A coroutine function whose task is inside the block until it returns."""
 
     async def within(*args: Any, **kwargs: Any) -> Any:
@@ -97,7 +96,7 @@ def _waiting(block: Block[Any], func: Callable[..., Any]) -> Callable[..., Any]:
     return within
 
 
-def _yielding(block: Block[Any], func: Callable[..., Any]) -> Callable[..., Any]:
+def _yielding(block: Any, func: Callable[..., Any]) -> Callable[..., Any]:
     """A generator function that is inside the block between two of its yields, and whoever takes
     what it yields is not."""
 
@@ -120,3 +119,52 @@ def _yielding(block: Block[Any], func: Callable[..., Any]) -> Callable[..., Any]
                 resume, given = generator.throw, error
 
     return within
+
+
+def _yielding_later(block: Any, func: Callable[..., Any]) -> Callable[..., Any]:
+    """As ``_yielding``, of an asynchronous generator function: its task is inside while it runs."""
+
+    async def within(*args: Any, **kwargs: Any) -> Any:
+        generator = func(*args, **kwargs)
+        resume, given = generator.asend, None
+        while True:
+            with block:
+                try:
+                    value = await resume(given)
+                except StopAsyncIteration:
+                    return
+            try:
+                resume, given = generator.asend, (yield value)
+            except GeneratorExit:
+                with block:
+                    await generator.aclose()
+                raise
+            except BaseException as error:
+                resume, given = generator.athrow, error
+
+    return within
+
+
+def waits_or_yields(func: object) -> bool:
+    """Whether a call of it only makes what computes later: a generator, a coroutine."""
+    return any(is_of(func) for is_of in _OF_KINDS)
+
+
+def _has(flag: int) -> Callable[[object], bool]:
+    """Whether a function, a method or what is partial of one, is of a kind: ``inspect``'s flags."""
+
+    def is_of(func: object) -> bool:
+        while isinstance(func, partial):
+            func = func.func
+        code = getattr(func, "__code__", None)
+        return code is not None and bool(code.co_flags & flag)
+
+    return is_of
+
+
+#: CO_GENERATOR, CO_COROUTINE and CO_ASYNC_GENERATOR; ``inspect`` takes long to import.
+_OF_KINDS: Final[dict[Callable[[object], bool], Callable[..., Any]]] = {
+    _has(0x20): _yielding,
+    _has(0x80): _waiting,
+    _has(0x200): _yielding_later,
+}

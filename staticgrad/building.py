@@ -21,6 +21,7 @@ from contextvars import ContextVar
 from types import FrameType
 from typing import Any, Final
 
+from staticgrad.blocks import Decorator
 from staticgrad.records import NamedTuple
 from staticgrad.source import Location, Origin
 
@@ -68,14 +69,12 @@ class Building(NamedTuple):
 _state: Final[ContextVar[Building]] = ContextVar("staticgrad_building", default=Building())  # noqa: B039  # it is immutable
 
 
-class within:  # noqa: N801 - a context manager, used as a function
+class within(Decorator):  # noqa: N801 - a context manager, used as a function
     """Let what is built inside the block belong to a scope, a line, an order; collect its guards.
 
     What is not given stays as it is outside. It can be entered again, also nested, and by several
     threads at once; one that a generator holds takes out itself alone when it ends.
     """
-
-    __slots__ = ("_guards", "_name", "_order", "_origin")
 
     def __init__(
         self,

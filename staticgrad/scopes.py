@@ -22,7 +22,7 @@ def scope(name: str) -> AbstractContextManager[None]:
         name: the name of the part; parts may lie in each other.
 
     Returns:
-        What ``with`` enters.
+        What ``with`` enters, or what stands above a function as its decorator.
 
     Raises:
         ArgumentError: ``name`` is not a non-empty line of text without brackets.

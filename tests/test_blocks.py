@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -35,10 +35,6 @@ BLOCKS: dict[str, tuple[Block, Block, Callable[[], Any], Any]] = {
     ),
     "checksums": (detect_mutation, detect_mutation, checking.innermost, True),
 }  # fmt: skip
-
-
-#: Those that functions may be decorated with.
-DECORATORS = [name for name in BLOCKS if name != "a scope"]
 
 
 @pytest.mark.parametrize("name", BLOCKS)
@@ -118,7 +114,7 @@ def test_one_block_within_itself_ends_where_it_was_entered_first() -> None:
     assert recording.innermost()
 
 
-@pytest.mark.parametrize("name", DECORATORS)
+@pytest.mark.parametrize("name", BLOCKS)
 def test_a_block_holds_while_the_generator_that_it_decorates_runs(name: str) -> None:
     _, inner, state, inside = BLOCKS[name]
     before, seen = state(), []
@@ -150,7 +146,7 @@ def test_a_block_holds_while_the_generator_that_it_decorates_runs(name: str) -> 
     assert seen == [True] * 4
 
 
-@pytest.mark.parametrize("name", DECORATORS)
+@pytest.mark.parametrize("name", BLOCKS)
 def test_a_block_holds_while_the_task_runs_whose_function_it_decorates(name: str) -> None:
     _, inner, state, inside = BLOCKS[name]
     before = state()
@@ -169,6 +165,54 @@ def test_a_block_holds_while_the_task_runs_whose_function_it_decorates(name: str
         return await task, outside
 
     assert asyncio.run(beside()) == (True, before)
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_block_holds_while_the_asynchronous_generator_that_it_decorates_runs(name: str) -> None:
+    _, inner, state, inside = BLOCKS[name]
+    before, seen = state(), []
+
+    @inner()
+    async def echo(first: int) -> AsyncIterator[Any]:
+        try:
+            given = yield first
+            await asyncio.sleep(0)
+            seen.append(state() == inside)
+            try:
+                yield given
+            except ValueError as error:
+                seen.append(state() == inside)
+                yield str(error)
+        finally:
+            seen.append(state() == inside)
+
+    async def beside() -> None:
+        generator: Any = echo(1)
+        assert (await anext(generator), state()) == (1, before)
+        assert (await generator.asend(2), state()) == (2, before)
+        assert (await generator.athrow(ValueError("three")), state()) == ("three", before)
+        assert [each async for each in generator] == []
+        closed: Any = echo(1)
+        await anext(closed)
+        await closed.aclose()
+        assert state() == before
+
+    asyncio.run(beside())
+    assert seen == [True] * 4
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_block_decorates_a_function(name: str) -> None:
+    _, inner, state, inside = BLOCKS[name]
+    before = state()
+
+    @inner()
+    def told(x: int) -> tuple[int, bool]:
+        """What it says."""
+        return x, state() == inside
+
+    assert (told(3), told(x=4), told.__doc__) == ((3, True), (4, True), "What it says.")
+    assert state() == before
 
 
 def test_enable_autograd_holds_to_the_end_of_the_block_around() -> None:

@@ -10,6 +10,7 @@ import pytest
 import staticgrad as sg
 from staticgrad import optim
 from staticgrad.eager import Tensor
+from staticgrad.errors import SavedFileError
 from tests.optimizer_rules import by_hand
 from tests.optimizers import SAMPLES
 
@@ -229,6 +230,32 @@ def test_gradients_of_ones_own_take_the_steps_of_minimize(cls: Any, options: Any
     assert {*ours} == {*theirs}
     for name, state in ours.items():
         np.testing.assert_allclose(theirs[name], state, rtol=1e-10, atol=1e-13, err_msg=name)
+
+
+@every
+def test_states_of_another_kind_are_refused_when_they_are_loaded(cls: Any, options: Any) -> None:
+    """What an optimizer has kept goes into its like, and not into one that keeps nothing."""
+    one, like, plain = cls(**options), cls(**options), optim.SGD(0.1)
+    params, step = compiled(one)
+    step(0)
+    states = one.state_dict()
+    like.load_state_dict(states)
+    assert {*like.state_dict()} == {*states}
+    if any(state.ndim for state in states.values()):
+        with pytest.raises(SavedFileError, match="SGD keeps nothing for a parameter"):
+            plain.load_state_dict(states)
+        assert plain.state_dict() == {}
+    else:
+        plain.load_state_dict(states)
+    del params
+
+
+def test_an_optimizer_that_has_stepped_refuses_states_of_another_kind() -> None:
+    adam, momentum = optim.Adam(0.1), optim.SGD(0.1, momentum=0.5)
+    (_, one), (_, other) = compiled(adam), compiled(momentum)
+    one(0), other(0)
+    with pytest.raises(SavedFileError, match="SGD keeps momentum for a parameter, and is given"):
+        momentum.load_state_dict(adam.state_dict())
 
 
 def test_groups_say_who_is_in_them() -> None:

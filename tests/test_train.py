@@ -206,6 +206,7 @@ def test_a_measure_that_is_no_number_is_never_the_best() -> None:
         (lambda: Batches(X, X[:3]), r"arrays of \[20, 3\] examples"),
         (lambda: prefetch([], ahead=0), "ahead is 0"),
         (lambda: fit(print, [], 1.5), "epochs is 1.5"),  # type: ignore[arg-type]
+        (lambda: fit(print, [X], X), r"Batches\(x, y"),  # type: ignore[arg-type]
         (lambda: fit(print, [], 1), "the data gives no batch"),
         (lambda: fit(lambda x: x, [X]), "not one number"),
         (lambda: fit(lambda x: None, [X]), "step gives None"),

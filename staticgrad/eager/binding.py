@@ -21,7 +21,7 @@ import numpy as np
 
 from staticgrad.eager.tape import OpNode, named_node
 from staticgrad.errors import StaticgradError
-from staticgrad.ir.op import Array, Op, as_array
+from staticgrad.ir.op import Array, Op, as_array, result_types
 from staticgrad.ir.rounded import rounded
 from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import Masked, shares_of
@@ -81,7 +81,7 @@ def application(op: Op, args: tuple[Any, ...]) -> Application:
 
 def _inferred(op: Op, types: list[TensorType]) -> Application:
     try:
-        inferred = op.infer(*types)
+        inferred = result_types(op, types)
     except StaticgradError as error:
         operands = [(f"operand {i}", str(t), None) for i, t in enumerate(types, 1)]
         raise error.with_related(operands) from None

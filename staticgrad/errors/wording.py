@@ -48,7 +48,16 @@ def shortened(text: str, width: int = _MAX_OPERAND) -> str:
 def shown(data: object) -> str:
     """Something that the user passed, as a message quotes it: its text, in one short line."""
     name = getattr(data, "__name__", None)  # a function: its address says nothing
-    return shortened(" ".join((name if isinstance(name, str) else repr(data)).split()))
+    return shortened(" ".join((name if isinstance(name, str) else _text(data)).split()))
+
+
+def _text(data: object) -> str:
+    if isinstance(data, int) and data.bit_length() > 1000:
+        return f"{'-' * (data < 0)}(a number of {data.bit_length():,} bits)"
+    try:
+        return repr(data)
+    except ValueError:  # something in it is such a number, of which Python writes no digits
+        return kind_of(data)
 
 
 def kind_of(data: object) -> str:

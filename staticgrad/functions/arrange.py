@@ -24,6 +24,7 @@ from staticgrad.ops.operands import (
     as_values,
     axis_of,
     integer,
+    number_of_parts,
     related,
     shape_of,
 )
@@ -103,7 +104,7 @@ def split(x: Operand[AnyValue], indices_or_sections: Any, axis: int = 0) -> list
     place = axis_of("split", axis, value)
     if isinstance(indices_or_sections, list | tuple | np.ndarray):
         return _cut(value, list(indices_or_sections), place)
-    count = _sections("split", indices_or_sections, value)
+    count = number_of_parts("split", indices_or_sections, value)
     size = value.shape[place]
     each = dims.floordiv(size, count)
     text = f"split: an axis of size {size} is not {count} equal parts"
@@ -136,18 +137,11 @@ def array_split(x: Operand[AnyValue], indices_or_sections: Any, axis: int = 0) -
     place = axis_of("array_split", axis, value)
     if isinstance(indices_or_sections, list | tuple | np.ndarray):
         return _cut(value, list(indices_or_sections), place)
-    count = _sections("array_split", indices_or_sections, value)
+    count = number_of_parts("array_split", indices_or_sections, value)
     size = value.shape[place]
     lengths = [dims.floordiv(size + (count - 1 - k), count) for k in range(count)]
     starts = accumulate(lengths[:-1], initial=0)
     return [part(value, place, s, n) for s, n in zip(starts, lengths, strict=True)]
-
-
-def _sections(op: str, data: Any, x: Value) -> int:
-    count = integer(op, "number of parts", data, x)
-    if count < 1:
-        raise ArgumentError(f"{op}: {count} parts", related=related(x))
-    return count
 
 
 def _cut(x: AnyValue, at: Sequence[Any], axis: int) -> list[AnyValue]:

@@ -16,6 +16,7 @@ from staticgrad.errors import (
     ArgumentError,
     DTypeError,
     ShapeAsValueWarning,
+    ShapeError,
     warn,
 )
 from staticgrad.errors.wording import shown
@@ -48,8 +49,9 @@ from staticgrad.storage.parameter import ParameterStore
 from staticgrad.types.arrays import array_of, convert_array
 from staticgrad.types.dim import Dim, Size, dim, floordiv, maximum
 from staticgrad.types.dtype import ALL_DTYPES, F32, F64, I64, DType
-from staticgrad.types.tensor import TensorType
+from staticgrad.types.tensor import BEYOND, MOST_SIZE, TensorType
 
+_LARGEST: Final = float(np.finfo(np.float64).max)
 _DTYPE_NAMES: Final = {name for d in ALL_DTYPES for name in (d.code, d.name)}
 
 
@@ -393,7 +395,7 @@ def arange(
 def _fractions(first: Any, end: Any, step: Any, dtype: Any, like: AnyValue | None) -> AnyValue:
     """``arange`` of floats: start + i * step, in float64, so many as NumPy gives."""
     for number in (first, end, step):
-        if not is_number(number) or not math.isfinite(number):
+        if not is_number(number) or not abs(number) <= _LARGEST:
             raise ArgumentError(
                 f"arange: {shown(number)} is no finite number",
                 hint="steps of fractions go between literal numbers; sg.linspace takes values",
@@ -401,6 +403,9 @@ def _fractions(first: Any, end: Any, step: Any, dtype: Any, like: AnyValue | Non
             )
     if step == 0:
         raise ArgumentError("arange: a step of 0 leads nowhere")
+    most = (float(end) - float(first)) / float(step)
+    if most > MOST_SIZE:
+        raise ShapeError(f"arange: {most:g} numbers are too many: {BEYOND}")
     count = max(math.ceil((end - first) / step), 0)
     places = functions.astype(iota((count,), like=like), F64)
     line = places * (float(first) + float(step) - float(first)) + float(first)

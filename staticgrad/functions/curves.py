@@ -17,6 +17,7 @@ from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import (
+    MOST_PARTS,
     Axes,
     as_value,
     as_values,
@@ -71,6 +72,11 @@ def diff(
         value = concatenate(
             [*_end(value, prepend, place), value, *_end(value, append, place)], place
         )
+    size = value.shape[place]
+    if isinstance(size, int):
+        times = min(times, size)  # nothing is left then
+    elif times > MOST_PARTS:
+        raise ArgumentError(f"diff: taken {times} times", related=related(value))
     for _ in range(times):
         left, right = _along(value, place, None, -1), _along(value, place, 1, None)
         value = right != left if value.dtype.is_bool else right - left
@@ -195,7 +201,7 @@ def gradient(
     given = range(value.ndim) if axis is None else axis
     places = distinct_axes("gradient", (given,) if isinstance(given, int) else given, value)
     if edge_order not in (1, 2):
-        raise ArgumentError(f"gradient: edge_order is 1 or 2, not {edge_order!r}")
+        raise ArgumentError(f"gradient: edge_order is 1 or 2, not {shown(edge_order)}")
     steps = list(spacing) or [1.0]
     if len(steps) == 1 and not (isinstance(steps[0], Value) and steps[0].ndim):
         steps *= len(places)

@@ -26,6 +26,7 @@ from staticgrad.ops.operands import (
     is_number,
     promoted_values,
     related,
+    shape_of,
 )
 from staticgrad.ops.positions import iota
 from staticgrad.ops.selection import where
@@ -35,6 +36,8 @@ from staticgrad.types.dim import Dim, Size
 from staticgrad.types.dtype import I64
 
 _MODES: Final = ("full", "same", "valid")
+#: To here places to read are a constant of the graph.
+_MOST_PLACES: Final = 1 << 16
 NUMPY_NAMES["lib.stride_tricks.sliding_window_view"] = "sliding_window_view"
 
 
@@ -291,13 +294,11 @@ def resize(a: Operand[AnyValue], new_shape: int | tuple[int, ...]) -> AnyValue:
     """
     value = functions.ravel(a)
     given = (new_shape,) if isinstance(new_shape, int) else tuple(new_shape)
-    shape = tuple(integer("resize", "size", size, value) for size in given)
-    if any(size < 0 for size in shape):
-        raise ShapeError(f"resize: {shape} has a negative size", related=related(value))
+    shape = tuple(integer("resize", "size", size, value) for size in shape_of("resize", given))
     size, wanted = value.shape[0], prod(shape)
     if size == 0:
         return functions.zeros(shape, value.dtype, like=value)
-    if isinstance(size, Dim):
+    if isinstance(size, Dim) or wanted > _MOST_PLACES:
         places = functions.remainder(iota((wanted,), like=value), functions.size_value(size, I64))
         return functions.reshape(functions.take(value, places), shape)
     return functions.reshape(functions.take(value, np.arange(wanted) % size), shape)

@@ -14,7 +14,7 @@ from staticgrad.ops import (
 )
 from staticgrad.ops.bessel import i0 as i0
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.operands import as_value, floating, integer
+from staticgrad.ops.operands import MOST_PARTS, as_value, floating, integer
 from staticgrad.ops.special import erfc as erfc, xlogy as xlogy
 from staticgrad.ops.transcendental import Exp, erf as erf
 
@@ -65,15 +65,15 @@ def multigammaln(a: Operand[AnyValue], d: int) -> AnyValue:
         A floating value of the shape of a.
 
     Raises:
-        ArgumentError: ``d`` is below 1.
+        ArgumentError: ``d`` is below 1, or above a million.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.special.multigammaln([2.5, 10.0], 2)).round(6)
     array([ 0.857048, 25.063526])
     """
     count = integer("multigammaln", "d", d)
-    if count < 1:
-        raise ArgumentError(f"multigammaln: d={count} is not from 1 on")
+    if not 1 <= count <= MOST_PARTS:
+        raise ArgumentError(f"multigammaln: d={count} is not between 1 and {MOST_PARTS:,}")
     value = floating("multigammaln", as_value("multigammaln", a))
     parts = [gammas.GammaLn()(value - k / 2) for k in range(count)]
     total = sum(parts[1:], parts[0]) + count * (count - 1) / 4 * math.log(math.pi)

@@ -23,7 +23,7 @@ from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, broadcast
 from staticgrad.ops.indexing import checked
 from staticgrad.ops.movement import moveaxis, reshape
-from staticgrad.ops.operands import as_value, integer, related
+from staticgrad.ops.operands import as_value, integer, known_integer, related
 from staticgrad.ops.positions import iota
 from staticgrad.ops.slices import sliced
 from staticgrad.records import dataclass
@@ -222,10 +222,9 @@ def _index_of(x: Value, item: Any, axis: int) -> Size:
 
 def _slice_of(x: Value, item: slice, size: Size) -> tuple[Size, Size, int]:
     """A slice, clipped as Python does, as (start, length, step)."""
-    step = 1 if item.step is None else integer("getitem", "step", item.step, x)
+    step = 1 if item.step is None else _clipped("step", item.step, _BEYOND, x)
     if step == 0:
         raise ArgumentError("a slice takes no step of 0", related=related(x))
-    step = min(max(step, -_BEYOND), _BEYOND)
     start, stop = (
         None if bound is None else _bound(x, bound, size) for bound in (item.start, item.stop)
     )
@@ -243,6 +242,14 @@ def _slice_of(x: Value, item: slice, size: Size) -> tuple[Size, Size, int]:
             return place, 1, 1
     behind = step > 0 and is_at_least(first, _BEYOND)
     return (0, 0, 1) if length == 0 or behind else (first, length, step)
+
+
+def _clipped(what: str, data: Any, most: int, x: Value) -> int:
+    """An integer of a slice, of any length, between -most and most."""
+    number = known_integer(data)
+    if number is None:
+        number = integer("getitem", what, data, x)  # which says what is wrong
+    return min(max(number, -most), most)
 
 
 def _only_place(start: Size | None, stop: Size | None, step: int, size: Size) -> Size | None:
@@ -272,7 +279,7 @@ def _bound(x: Value, bound: Any, size: Size) -> Size:
             "\na traced function has a Python int when it is traced: f(x, int(n))",
             related=related(x, bound),
         )
-    number = integer("getitem", "index", bound, x)
+    number = _clipped("index", bound, 1 << 63, x)
     return size + number if number < 0 else number
 
 

@@ -21,6 +21,7 @@ from staticgrad.ops.operands import (
     as_values,
     axis_of,
     integer,
+    number_of_parts,
 )
 from staticgrad.ops.slices import concatenate, flip, part, several
 
@@ -347,7 +348,8 @@ def unstack(x: Operand[AnyValue], axis: int = 0) -> tuple[AnyValue, ...]:
     """
     value = as_value("unstack", x)
     place = axis_of("unstack", axis, value)
-    count = integer("unstack", "the size of the axis", value.shape[place], value)
+    size = integer("unstack", "the size of the axis", value.shape[place], value)
+    count = number_of_parts("unstack", size, value) if size else 0
     rest = tuple(size for k, size in enumerate(value.shape) if k != place)
     return tuple([reshape(part(value, place, k, 1), rest) for k in range(count)])
 

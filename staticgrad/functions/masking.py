@@ -19,6 +19,7 @@ from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import Operand, strong_dtype
 from staticgrad.ops.operands import as_value, is_number, related
 from staticgrad.types.dim import maximum
+from staticgrad.types.tensor import MOST_SIZE
 
 #: Which elements count: a bool for each, broadcast against them; None or True for all.
 Mask = Operand | None
@@ -80,10 +81,9 @@ def correction_of(op: str, ddof: Any, correction: Any) -> Any:
     if correction is not None and ddof != 0:
         raise ArgumentError(f"{op}: ddof and correction are one argument, given twice")
     less = ddof if correction is None else correction
-    if isinstance(less, np.integer):
-        return int(less)
-    if not is_number(less):
-        raise ArgumentError(f"{op}: ddof={shown(less)} is no number")
+    less = int(less) if isinstance(less, np.integer) else less
+    if not is_number(less) or abs(less) > MOST_SIZE:
+        raise ArgumentError(f"{op}: ddof={shown(less)} is no number of elements")
     return less
 
 

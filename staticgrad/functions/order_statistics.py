@@ -17,6 +17,7 @@ from staticgrad.errors import (
     EmptyReductionError,
     ShapeError,
 )
+from staticgrad.errors.wording import shown
 from staticgrad.families import like
 from staticgrad.functions import aggregate as of
 from staticgrad.ir.functional import functions
@@ -252,9 +253,9 @@ def _each(
         raise ArgumentError(f"{rows.op}: method={method!r}", hint=f"there are {known}")
     parts = None if isinstance(q, Value) else array_of(q, f"{rows.op}: q")
     if parts is None or parts.dtype.kind not in "iuf":
-        raise ArgumentError(f"{rows.op}: q={q!r} is no number known when the graph is built")
+        raise ArgumentError(f"{rows.op}: q={shown(q)} is no number known when the graph is built")
     if not np.all((parts >= 0) & (parts <= whole)):
-        raise ArgumentError(f"{rows.op}: q={q!r} reaches outside [0, {whole:g}]")
+        raise ArgumentError(f"{rows.op}: q={shown(q)} reaches outside [0, {whole:g}]")
     found = [one(rows, float(number) / whole, method) for number in parts.ravel()]
     if parts.ndim == 0:
         return found[0]

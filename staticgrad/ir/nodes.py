@@ -26,7 +26,7 @@ from staticgrad.errors.values import NoNumbers, never_set
 from staticgrad.errors.wording import shown
 from staticgrad.ir.forms import Form
 from staticgrad.ir.kinds import set_default_kind
-from staticgrad.ir.op import Array, Constant, Input, Op, ParameterLeaf, as_array
+from staticgrad.ir.op import Array, Constant, Input, Op, ParameterLeaf, as_array, result_types
 from staticgrad.ir.roots import check_updates
 from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
@@ -154,7 +154,7 @@ class Symbolic(NoNumbers, Value):
     def bind(cls, op: Op, args: tuple[Any, ...]) -> Any:
         """A new node; its result, or a tuple of them."""
         try:
-            inferred = op.infer(*[arg.node.types[arg.index] for arg in args])
+            inferred = result_types(op, [arg.node.types[arg.index] for arg in args])
         except StaticgradError as error:
             raise error.with_related([describe(arg, i) for i, arg in enumerate(args)]) from None
         if isinstance(inferred, TensorType):

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, dataclass_transf
 
 import numpy.typing as npt
 
-from staticgrad.errors import NameConflictError, OpDefinitionError
+from staticgrad.errors import NameConflictError, OpDefinitionError, ShapeError
+from staticgrad.errors.wording import shown
 from staticgrad.ir.forms import Form, Leaf
 from staticgrad.ir.functional import load_functions
 from staticgrad.ir.kinds import AnyValue, Operand, binding_kind
@@ -28,7 +29,7 @@ from staticgrad.storage.parameter import ParameterStore
 from staticgrad.types.arrays import ArrayData, array_of
 from staticgrad.types.dim import Dim, Size
 from staticgrad.types.dtype import DType
-from staticgrad.types.tensor import TensorType
+from staticgrad.types.tensor import BEYOND, MOST_SIZE, TensorType
 
 if TYPE_CHECKING:
     from staticgrad.ir.graph import Graph
@@ -237,6 +238,21 @@ def _key(value: Any) -> Any:
     if computation is not None:  # a graph: nodes are compared by identity, bodies by what they do
         return computation
     return (type(value).__name__, value)
+
+
+def result_types(op: Op, types: Sequence[TensorType]) -> TensorType | tuple[TensorType, ...]:
+    """What ``op`` infers from the types of its operands; no axis is longer than addresses reach.
+
+    Raises:
+        ShapeError: an axis of 2**63 or more. And all that inference raises.
+    """
+    inferred = op.infer(*types)
+    for each in inferred if isinstance(inferred, tuple) else (inferred,):
+        if isinstance(each, TensorType):  # ops from outside may infer anything
+            for size in each.shape:
+                if size.__class__ is int and size > MOST_SIZE:
+                    raise ShapeError(f"{op.name}: an axis of size {shown(size)}: {BEYOND}")
+    return inferred
 
 
 def op_class(name: str) -> type[Op]:

@@ -19,7 +19,7 @@ from staticgrad.errors.wording import kind_of
 from staticgrad.ir.discovery import AttributeMistake, broken, build_op, find_op
 from staticgrad.ir.document import DocumentReader, bound_constants
 from staticgrad.ir.graph import Constant, Graph, Input, Node, Parameter, ParameterLeaf, Symbolic
-from staticgrad.ir.op import Op, as_array, registered_ops
+from staticgrad.ir.op import Op, as_array, registered_ops, result_types
 from staticgrad.ir.printer import NO_FILE
 from staticgrad.ir.text import suggestion
 from staticgrad.kept import collection_paused
@@ -356,7 +356,7 @@ class _GraphReader(DocumentReader):
             operands = f"{takes} operand{'s' * (takes != 1)}"
             self.fail(f"{op.name} takes {operands}, {len(args)} are given", at)
         try:
-            inferred = op.infer(*[arg.type for arg in args])
+            inferred = result_types(op, [arg.type for arg in args])
         except Exception as error:  # inference is the op's own code, over types it may not expect
             self.fail(_reason(error, op.name), at, getattr(error, "hint", ""))
         return (inferred,) if isinstance(inferred, TensorType) else tuple(inferred)

@@ -28,6 +28,7 @@ class Session:
         inside: the functions in it that are building bodies, ``scan`` and so on, outermost first.
         present: of a run at once: the tensors of parameters, by what holds their arrays.
         born: optimizers that were made in it.
+        drawn: parameters made in it whose first values no seed of its own says.
         kept: parameters made in it which an optimizer from outside keeps, for other traces too.
     """
 
@@ -38,6 +39,7 @@ class Session:
         self.inside: list[str] = []
         self.present: dict[object, Any] = {}
         self.born: list[object] = []
+        self.drawn: list[Parameter] = []
         self.kept: set[Node] = set()
 
     def note_array(self, source: Any, data: ArrayData) -> None:

@@ -27,7 +27,8 @@ from staticgrad.functions.creation import parameter
 from staticgrad.ir.calls import public
 from staticgrad.ir.nodes import Parameter
 from staticgrad.ir.op import Array
-from staticgrad.ops.operands import integer
+from staticgrad.ir.session import running_session
+from staticgrad.ops.operands import integer, known_integer
 
 #: A name, or a function of a shape and a generator of NumPy that gives an array.
 Initial = str | Callable[..., Any]
@@ -134,11 +135,15 @@ def first_value(
         ArgumentError: an unknown name of first values, or a size below 0 or no integer.
         ParameterValueError: a function of the user's gives another shape.
     """
-    shape = tuple(integer(name, "size", size) for size in shape)
+    known_sizes = map(known_integer, shape)
+    shape = tuple(
+        integer(name, "size", size) if found is None else found
+        for size, found in zip(shape, known_sizes, strict=True)
+    )
     if any(size < 0 for size in shape):
         raise ArgumentError(f"{name}: a shape of {shape}: sizes are 0 or more")
     if prod(shape) > _MOST:
-        raise ArgumentError(f"{name}: no memory has room for a shape of {shape}")
+        raise ArgumentError(f"{name}: no memory has room for a shape of {shown(shape)}")
     known: object = how
     if callable(how):
         made = np.asarray(_made_by(how, name, shape, random))
@@ -152,7 +157,11 @@ def first_value(
         )
     if made.shape != shape:
         raise ArgumentError(f"{name}: init gives shape {made.shape}, not {shape}")
-    return parameter(name, made, dtype)
+    first = parameter(name, made, dtype)
+    noted = running_session()
+    if noted is not None and random is _own.random and known not in ("zeros", "ones"):
+        noted.drawn.append(first)
+    return first
 
 
 def _made_by(

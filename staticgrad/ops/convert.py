@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from staticgrad.errors import ArgumentError
+from staticgrad.errors.wording import shown
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.forms import Form, Pointwise
 from staticgrad.ir.kinds import AnyValue
@@ -18,7 +20,7 @@ from staticgrad.ops.operands import dtype_of
 from staticgrad.types.arrays import convert_array
 from staticgrad.types.dim import Dim, Size, bounds
 from staticgrad.types.dtype import F64, DType
-from staticgrad.types.tensor import TensorType
+from staticgrad.types.tensor import BEYOND, MOST_SIZE, TensorType
 
 
 class Cast(Elementwise, name="cast"):
@@ -129,6 +131,7 @@ def size_value(size: Size, dtype: Any = F64) -> Any:
 
     Raises:
         DTypeError: ``dtype`` names no element type.
+        ArgumentError: a number of more than 64 bits.
 
     >>> import numpy as np, staticgrad as sg
     >>> x = sg.input("x", ("n",), "float64")
@@ -138,4 +141,6 @@ def size_value(size: Size, dtype: Any = F64) -> Any:
     target = dtype_of("size_value", dtype)
     if isinstance(size, Dim):
         return SizeValue(size, target)()
+    if not -MOST_SIZE <= size <= MOST_SIZE:
+        raise ArgumentError(f"size_value: the size {shown(size)} is too large: {BEYOND}")
     return convert_array(np.asarray(size, np.int64), target)[()]

@@ -124,8 +124,8 @@ class BetaLn(Floating, name="betaln"):
 class BetaInc(Floating, name="betainc"):
     """I(x; a, b), the integral of t ** (a - 1) * (1 - t) ** (b - 1) from 0 to x over B(a, b).
 
-    NaN for x outside [0, 1] and negative or infinite parameters. By x it is the integrand; by a and
-    b it has no derivative here.
+    NaN for x outside [0, 1] and negative parameters. Where one is 0 or infinite it is the limit, of
+    which there is none if both are. By x it is the integrand; by a and b it has no derivative here.
     """
 
     kink = "x = 0 and x = 1 are where the domain ends"
@@ -138,11 +138,11 @@ class BetaInc(Floating, name="betainc"):
 
         wide = (np.asarray(each, np.float64) for each in (a, b, x))
         left, right, at = np.broadcast_arrays(*wide)
-        defined = (left >= 0) & (right >= 0) & np.isfinite(left) & np.isfinite(right)
-        defined &= (left + right > 0) & (at >= 0) & (at <= 1)
-        inside = defined & (left > 0) & (right > 0)
+        at_zero, at_one = (left == 0) | np.isinf(right), (right == 0) | np.isinf(left)
+        defined = (left >= 0) & (right >= 0) & ~(at_zero & at_one) & (at >= 0) & (at <= 1)
+        inside = defined & ~at_zero & ~at_one
         found = betainc(*(np.where(inside, each, 0.5) for each in (left, right, at)))
-        border = np.where((at == 1) | ((left == 0) & (at > 0)), 1.0, 0.0)
+        border = np.where((at == 1) | (at_zero & (at > 0)), 1.0, 0.0)
         return np.where(defined, np.where(inside, found, border), np.nan).astype(x.dtype)
 
     def scalar(self, a: Expr, b: Expr, x: Expr) -> Expr:

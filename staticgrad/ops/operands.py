@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from operator import index
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -31,9 +31,11 @@ from staticgrad.ops.elementwise import (
 )
 from staticgrad.types.dim import Dim, Size
 from staticgrad.types.dtype import F64, I64, U64, DType, as_dtype
-from staticgrad.types.tensor import Shape, TensorType
+from staticgrad.types.tensor import BEYOND, MOST_SIZE, Shape, TensorType
 
 Axes = int | Sequence[int] | None
+#: More values than anybody wants of one function.
+MOST_PARTS: Final = 1_000_000
 
 
 class LinearOp(Op):
@@ -181,19 +183,44 @@ def integer(op: str, what: str, data: Any, *values: Value) -> int:
     """``data``, a number or what computes at once, as a Python int.
 
     Raises:
-        ArgumentError: it is no integer, or only known at run time.
+        ArgumentError: it is no integer, or only known at run time, or has more than 64 bits.
     """
+    found = known_integer(data)
+    if found is not None:
+        if found.bit_length() > 64:
+            raise ArgumentError(
+                f"{op}: {what} {shown(data)} has more than 64 bits", related=related(*values)
+            )
+        return found
+    raise ArgumentError(
+        f"{op}: {what} {shown(data)} is not an integer",
+        hint=_whole(what, data),
+        related=related(*values, data),
+    )
+
+
+def known_integer(data: Any) -> int | None:
+    """``data`` as a Python int, of any length, if it is an integer whose value is known now."""
     known: Any = data
     if not isinstance(data, Value | Dim) or (isinstance(data, Value) and data.computes):
         try:
             return index(known)
         except TypeError:
             pass
-    raise ArgumentError(
-        f"{op}: {what} {shown(data)} is not an integer",
-        hint=_whole(what, data),
-        related=related(*values, data),
-    )
+    return None
+
+
+def number_of_parts(op: str, data: Any, *values: Value) -> int:
+    """``data`` as the number of values into which another is divided.
+
+    Raises:
+        ArgumentError: it is no integer, below 1, or above a million: each part is a value.
+    """
+    count = integer(op, "number of parts", data, *values)
+    if not 1 <= count <= MOST_PARTS:
+        most = f": at most {MOST_PARTS:,}, as each is a value" if count > 0 else ""
+        raise ArgumentError(f"{op}: {count} parts{most}", related=related(*values))
+    return count
 
 
 def _whole(what: str, data: object) -> str:
@@ -225,13 +252,15 @@ def size_of(op: str, data: Any, *values: Value) -> Size:
 
     Raises:
         ArgumentError: it is neither.
-        ShapeError: it is negative.
+        ShapeError: it is negative, or 2**63 or more.
     """
     if isinstance(data, Dim):
         return data
-    size = integer(op, "size", data, *values)
-    if size < 0:
-        raise ShapeError(f"{op}: the size {size} is negative", related=related(*values))
+    found = known_integer(data)
+    size = integer(op, "size", data, *values) if found is None else found
+    if not 0 <= size <= MOST_SIZE:
+        why = "is negative" if size < 0 else f"is too large: {BEYOND}"
+        raise ShapeError(f"{op}: the size {shown(size)} {why}", related=related(*values))
     return size
 
 
@@ -240,7 +269,7 @@ def shape_of(op: str, data: Any, *values: Value) -> Shape:
 
     Raises:
         ArgumentError: something that is no size.
-        ShapeError: a negative size.
+        ShapeError: a negative size, or one of 2**63 or more.
     """
     entries = data if isinstance(data, list | tuple) else (data,)
     return tuple(size_of(op, entry, *values) for entry in entries)

@@ -124,9 +124,10 @@ class Extreme(Reduction):
         if self.neutral:
             return out
         count = prod(x.shape[axis] for axis in self.axes)
-        text = f"{self.kind} of no elements: {_named(self.axes)} of {x}"
+        wanted = {"max": "largest", "min": "smallest"}.get(self.kind, self.kind)  # of argmax, too
+        text = f"the {wanted} of no elements: {_named(self.axes)} of {x}"
         if not dims.at_least(count, 1, text):
-            raise EmptyReductionError(text, hint=f"there is no {self.kind} of an empty axis")
+            raise EmptyReductionError(text, hint="an empty axis has none")
         return out
 
     def least(self, x: Array) -> Any:

@@ -51,6 +51,11 @@ class ParameterGroups(Optimizer):
         made = [self._group(each) for each in self.groups]
         object.__setattr__(self, "_made", made)
 
+    def parts(self) -> tuple[Optimizer, ...]:
+        """The default one and those of the groups."""
+        made: list[tuple[Any, Optimizer]] = vars(self)["_made"]
+        return (self.default, *[how for _, how in made])
+
     def _group(self, pair: Any) -> tuple[Callable[[Any], bool], Optimizer]:
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise _no_groups(pair)

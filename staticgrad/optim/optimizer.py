@@ -35,6 +35,7 @@ from staticgrad.optim.parameters import check_gradients, listed_parameters
 from staticgrad.optim.scaling import LossScale, are_finite
 from staticgrad.optim.schedules import RateSchedule
 from staticgrad.optim.state import (
+    ACCUMULATOR,
     keep_states,
     kept_states,
     slot,
@@ -369,7 +370,14 @@ class Optimizer(metaclass=OptimizerClass):
             SavedFileError: names, shapes or types differ; the first step says so where nothing is
                 kept yet.
         """
+        from staticgrad.optim.kinds import refuse_other_kind  # who loads nothing does without
+
+        refuse_other_kind(self, state)
         keep_states(self, state)
+
+    def parts(self) -> tuple[Optimizer, ...]:
+        """The optimizers whose rules it applies: itself, or those of its groups."""
+        return (self,)
 
     def __getstate__(self) -> dict[str, Any]:
         """What copies and pickles are made of: the options, and what is kept at that time."""
@@ -437,7 +445,7 @@ class Optimizer(metaclass=OptimizerClass):
         seen = self.state("micro_step")
         due = functions.equal(seen + 1, self.accumulate)
         where = functions.where
-        slots = {p: slot(p, "accumulator") for p in grads}
+        slots = {p: slot(p, ACCUMULATOR) for p in grads}
         totals = {p: slots[p] + gradient for p, gradient in grads.items()}
         stepped = self._guarded({p: total / self.accumulate for p, total in totals.items()})
         return {

@@ -25,6 +25,8 @@ from staticgrad.ir.graph import Parameter
 from staticgrad.ir.session import running_session
 from staticgrad.storage.parameter import ParameterStore, write_all
 
+#: The state in which gradients of several runs are added up.
+ACCUMULATOR: Final = "accumulator"
 #: From an owner (or None), a name, a shape and an element type: a state that is zero at first.
 Maker = Callable[[Any, str, Any, Any], Any]
 

@@ -132,6 +132,12 @@ class Tracer:
         noted = Session()
         traced = self._once(given, spec, noted)
         traced.freeze(around, noted)
+        if noted.drawn:
+            self._warn(
+                "makes parameters when it is traced",
+                f"each trace draws other first values, of {noted.drawn[0].name!r} for one:"
+                " make the module outside of the function",
+            )
         for label, done in before.changes():
             self._warn(
                 f"{done} {label!r}",

@@ -131,7 +131,11 @@ def _check(step: object, data: Any, epochs: object) -> None:
             f"fit: the data is {what}, not batches", hint="sg.train.Batches(x, y, size=32, seed=0)"
         )
     if type(epochs) is not int or epochs < 0:
-        raise ArgumentError(f"fit: epochs is {epochs}, not a whole number from 0 on")
+        is_data = isinstance(epochs, Iterable) and not isinstance(epochs, str)
+        raise ArgumentError(
+            f"fit: epochs is {shown(epochs)}, not a whole number from 0 on",
+            hint="fit(step, sg.train.Batches(x, y, size=32), epochs)" if is_data else "",
+        )
 
 
 def _check_options(state: object, checkpoint: object, **called: object) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from math import prod
+from typing import Final
 
 from staticgrad.records import dataclass
 from staticgrad.types import dim as dims
@@ -15,6 +16,9 @@ from staticgrad.types.dtype import DType
 from staticgrad.types.kept_sizes import kept_by_sizes
 
 Shape = tuple[Size, ...]
+#: The longest axis: what 64 bits with a sign count, as in NumPy.
+MOST_SIZE: Final = (1 << 63) - 1
+BEYOND: Final = "sizes are below 2**63"
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,7 +35,8 @@ SMALLEST: Final[dict[DType, float]] = {F32: 2.0**-30, F64: 2.0**-56}
 
 
 def betainc(a: Expr, b: Expr, x: Expr) -> Expr:
-    """I(x; a, b): 0 at x = 0, 1 at 1, NaN outside and for parameters that are negative."""
+    """I(x; a, b): 0 at x = 0, 1 at 1, NaN outside and for parameters that are negative;
+    for a parameter that is 0 or infinite the limit, NaN where there is none."""
     wide = a.cast(F64), b.cast(F64), x.cast(F64)
     return _betainc(*wide, SMALLEST[x.dtype]).cast(x.dtype)
 
@@ -61,9 +62,10 @@ def _betainc(a: Expr, b: Expr, x: Expr, least: float) -> Expr:
     (found,) = rarely(small, [series], [found])
     inside = (x >= 0.0) & (x <= 1.0)
     none, all_ = literal(0.0, F64), literal(1.0, F64)
-    low = x.eq(0.0) | (b.eq(0.0) & (x < 1.0))
+    at_zero, at_one = a.eq(0.0) | b.eq(math.inf), b.eq(0.0) | a.eq(math.inf)  # all of the mass
+    low = x.eq(0.0) | (at_one & (x < 1.0))
     outside = select(inside, select(low, none, all_), literal(math.nan, F64))
-    defined = (a >= 0.0) & (b >= 0.0) & (a + b > 0.0) & (a < math.inf) & (b < math.inf)
+    defined = (a >= 0.0) & (b >= 0.0) & ~(at_zero & at_one)
     outside = select(defined, outside, literal(math.nan, F64))
     return select(proper, at_most(found, 1.0), outside)
 

@@ -6,6 +6,7 @@ of the ops that a gradient consists of.
 
 from __future__ import annotations
 
+import functools
 import pickle
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -252,3 +253,18 @@ def test_a_function_that_computes_something_else_the_second_time_is_refused() ->
     out = sg.checkpoint(f, policy=cp.everything_saveable)(Tensor([1.0], requires_grad=True))
     with pytest.raises(TapeError, match="runs cos where it ran sin"):
         out.sum().backward()
+
+
+def test_a_function_that_waits_or_yields_is_refused() -> None:
+    def yields(x: Any) -> Any:
+        yield sg.exp(x)
+
+    async def waits(x: Any) -> Any:
+        return sg.exp(x)
+
+    async def both(x: Any) -> Any:
+        yield sg.exp(x)
+
+    for function in (yields, waits, both, functools.partial(yields)):
+        with pytest.raises(ArgumentError, match="waits or yields"):
+            sg.checkpoint(function)

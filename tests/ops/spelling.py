@@ -70,11 +70,9 @@ def betaln(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def betainc(a: np.ndarray, b: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """SciPy's for parameters that are finite and not both 0."""
+    """SciPy's."""
     found = scipy.special.betainc(*(v.astype(float) for v in (a, b, x)))
-    defined = (a >= 0) & (b >= 0) & np.isfinite(a) & np.isfinite(b) & (a + b > 0)
-    defined = defined & (x >= 0) & (x <= 1)
-    return np.where(defined, found, np.nan).astype(x.dtype)
+    return np.asarray(found).astype(x.dtype)
 
 
 def capped(a: np.ndarray, x: np.ndarray) -> np.ndarray:

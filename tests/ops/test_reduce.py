@@ -141,7 +141,7 @@ def test_a_named_size_may_turn_out_empty():
     x = sg.input("x", ("n", 3))
     top = x.max(0)
     np.testing.assert_array_equal(run(top, {"x": np.ones((1, 3))}), np.ones(3))
-    with assert_refused(SizeGuardError, "max of no elements", "n = 0", line="x.max(0)"):
+    with assert_refused(SizeGuardError, "the largest of no elements", "n = 0", line="x.max(0)"):
         run(top, {"x": np.ones((0, 3))})
     assert run(x.max(1), {"x": np.ones((0, 3))}).shape == (0,)
 

@@ -223,6 +223,24 @@ def test_frozen_numbers_are_reported_with_their_line(wrong: Any):
         sg.function(lambda x: x + np.ones(3))(X)
 
 
+def test_a_module_made_in_a_traced_function_is_reported_once():
+    @sg.function
+    def fresh(x: Any) -> Any:
+        return sg.nn.Linear(3, 2)(x)
+
+    @sg.function
+    def seeded(x: Any) -> Any:
+        return sg.nn.Linear(3, 2, seed=0)(x)
+
+    with pytest.warns(TracingWarning, match="fresh makes parameters") as caught:
+        [fresh(np.ones((count, 3), "float32")) for count in (2, 4)]
+    assert len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rows = np.eye(3, dtype="float32")
+        np.testing.assert_array_equal(seeded(rows)[:2], seeded(rows[:2]))
+
+
 def test_side_effects_are_reported_with_the_cure():
     kept: list[Any] = []
 

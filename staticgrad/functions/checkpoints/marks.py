@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, overload
 
+from staticgrad.blocks import waits_or_yields
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import shown
 from staticgrad.functions.call_types import P, R
@@ -44,8 +45,8 @@ def checkpoint(x: Any, policy: Any = None) -> Any:
 
     Raises:
         DTypeError: something that is no value, array or function.
-        ArgumentError: no policy, or one of a value; when the function is called, a name in the
-            policy that no value has.
+        ArgumentError: a function that waits or yields; no policy, or one of a value; when the
+            function is called, a name in the policy that no value has.
 
     >>> import staticgrad as sg
     >>> x, w = sg.input("x", (3,), "float64"), sg.parameter("w", [1.0, 2.0, 3.0])
@@ -66,9 +67,7 @@ def checkpoint(x: Any, policy: Any = None) -> Any:
                 ' named by sg.checkpoint_name(x, "name")',
             )
         return Checkpoint()(x)
-    f: Callable[..., Any] = x
-    if policy is not None:
-        parts_of(policy)
+    f = _checked(x, policy)
 
     @functools.wraps(f, updated=())
     def marked(*args: Any, **kwargs: Any) -> Any:
@@ -82,6 +81,22 @@ def checkpoint(x: Any, policy: Any = None) -> Any:
         return mapped(_marked, f(*args, **kwargs))
 
     return marked
+
+
+def _checked(f: Callable[..., Any], policy: Any) -> Callable[..., Any]:
+    """A function that computes when it is called, beside a policy or None.
+
+    Raises:
+        ArgumentError: it waits or yields; or something else than a policy.
+    """
+    if waits_or_yields(f):
+        raise ArgumentError(
+            f"checkpoint: {shown(f)} waits or yields, and has no result when it is called",
+            hint="return what is computed: def, not async def; return, not yield",
+        )
+    if policy is not None:
+        parts_of(policy)
+    return f
 
 
 def checkpoint_name(x: Operand[AnyValue], name: str) -> AnyValue:

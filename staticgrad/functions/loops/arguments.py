@@ -10,9 +10,10 @@ from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.functional import functions
 from staticgrad.ir.value import Value
-from staticgrad.ops.operands import as_value
+from staticgrad.ops.operands import as_value, known_integer
 from staticgrad.types.dim import Dim, Size
 from staticgrad.types.dtype import I64
+from staticgrad.types.tensor import BEYOND, MOST_SIZE
 
 
 def check_function(name: str, what: str, function: Any, *given: str) -> None:
@@ -50,15 +51,15 @@ def trips_of(name: str, number: Any) -> Size:
     """A number of trips, or a bound of them.
 
     Raises:
-        ArgumentError: it is no integer and no named size.
+        ArgumentError: it is no integer and no named size, or 2**63 or more.
     """
     if isinstance(number, Dim):
         return number
-    try:
-        if not isinstance(number, bool):
-            return int(number.__index__())
-    except (AttributeError, TypeError):
-        pass
+    found = None if isinstance(number, bool) else known_integer(number)
+    if found is not None:
+        if found > MOST_SIZE:
+            raise ArgumentError(f"{name}: {shown(found)} trips: {BEYOND}")
+        return found
     raise ArgumentError(
         f"{name}: {shown(number)} is {kind_of(number)}, not an integer or a named size",
         hint="a number that only a run knows: sg.while_loop, or sg.fori_loop(0, value, ...)",
