@@ -8,7 +8,7 @@ sort algorithm for directed acyclic graphs, 2006.)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
 from typing import Final
@@ -57,7 +57,7 @@ class Precedence:
         """Where a number stands in the order."""
         return self._place[number]
 
-    def before(self, number: int) -> Iterable[int]:
+    def before(self, number: int) -> Set[int]:
         """Those that have an edge to it."""
         return self._before[number]
 

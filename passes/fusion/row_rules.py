@@ -160,6 +160,12 @@ class RowRules:
         walk = row_walk(source, shape, domain, row)
         return meets_rows(walk, domain, row)
 
+    @staticmethod
+    def too_large(one: Group, other: Group) -> TooLarge | None:
+        """Why two groups are too long for one, if they are."""
+        size = one.instructions + other.instructions
+        return TooLarge(size, LARGEST_ROWS) if size > LARGEST_ROWS else None
+
     def apart(
         self, one: Group, other: Group, reads: Sequence[Read], domain: Shape, row: int
     ) -> Reason | None:
@@ -167,9 +173,8 @@ class RowRules:
         several = row > 1 and (one.indexed or other.indexed)
         if several or any(g.domain != domain and self._asks(g) for g in (one, other)):
             return PositionsInRow(row)
-        size = one.instructions + other.instructions
-        if size > LARGEST_ROWS:
-            return TooLarge(size, LARGEST_ROWS)
+        if large := self.too_large(one, other):
+            return large
         in_lanes = self.has_short_rows(one) or self.has_short_rows(other)
         if in_lanes and not self._leave_lanes(one, other, domain, row):
             return self._short_apart(one, other, domain, row)

@@ -86,20 +86,18 @@ class _Joining(Regrouping):
 
     def _join_forerunners(self, number: int) -> None:
         """Join a group to those that it reads, the latest first, and to what those read."""
-        refused: set[int] = set()
-        groups, fits = self._groups, self._rules.fits
-        while fits(groups[number]):
-            before = self._order.before(number)
-            near = [each for each in before if each not in refused and fits(groups[each])]
-            found = max(near, key=self._order.place, default=None)
-            if found is None:
-                return
-            if self._may_join(self._groups[found], self._groups[number]):
-                self._join(found, number)
-                number = found
-                refused.clear()
-            else:
-                refused.add(found)
+        last: int | None = number
+        while last is not None and self._rules.fits(self._groups[last]):
+            number, last = last, self._forerunner(last)
+            if last is not None:
+                self._join(last, number)
+
+    def _forerunner(self, number: int) -> int | None:
+        """The latest group that a group waits for and may join."""
+        group, fits = self._groups[number], self._rules.fits
+        near = [each for each in self._order.before(number) if fits(self._groups[each])]
+        near.sort(key=self._order.place, reverse=True)
+        return next((each for each in near if self._may_join(self._groups[each], group)), None)
 
     def _join_neighbours(self) -> None:
         """Join groups that read the same rows, the latest first."""
@@ -141,14 +139,15 @@ class _Joining(Regrouping):
         return [read for part in self._parts[number] for read in self._reads[part.number]]
 
     def _may_join(self, one: Group, other: Group) -> bool:
+        if self._rules.too_large(one, other) is not None:
+            return False  # as ``apart`` would find after all that both read
         shared = self._rules.shared(one, other)
         if shared is None or (one.phase != other.phase and not self._spares(one, other)):
             return False
         if not (one.row or other.row or self._serves(one, other)):
             return False
         ones, others = self._all_reads(one.number), self._all_reads(other.number)
-        between = [r for r in others if self._owner(r.source.base) == one.number]
-        between += [r for r in ones if self._owner(r.source.base) == other.number]
+        between = [*self._read_of(one, others, other), *self._read_of(other, ones, one)]
         sums = {key for each in (one, other) if each.kind == "columns" for key in each.reductions}
         if any(read.source.base in sums for read in between):
             return False  # they are of all rows, also where there are as many columns
@@ -156,6 +155,12 @@ class _Joining(Regrouping):
             return False
         apart = self._rules.apart(one, other, [*ones, *others], *shared)
         return apart is None and self._order.may_merge(one.number, other.number)
+
+    def _read_of(self, writer: Group, reads: Sequence[Read], reader: Group) -> list[Read]:
+        """What of a group's reads another one computes."""
+        if writer.number not in self._order.before(reader.number):
+            return []
+        return [each for each in reads if self._owner(each.source.base) == writer.number]
 
     def _serves(self, one: Group, other: Group) -> bool:
         """Whether a group computes nothing but what another one reads, and nothing long."""

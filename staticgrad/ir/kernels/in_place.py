@@ -33,7 +33,7 @@ holds for each store by itself: a load is at the access of one of them, and eval
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from staticgrad.ir.expr import Access, Expr, Position, not_met
 from staticgrad.ir.kernels.stages import (
@@ -53,6 +53,7 @@ from staticgrad.ir.kernels.stages import (
     roots,
     statements,
 )
+from staticgrad.kept import cached_property
 from staticgrad.records import dataclass, replace
 
 
@@ -68,6 +69,10 @@ class _Load:
     def access(self) -> Access:
         assert isinstance(self.expr.attribute, Access)
         return self.expr.attribute
+
+
+#: An operand with all its loads.
+_Loaded = tuple[str, Sequence[_Load]]
 
 
 @dataclass(frozen=True)
@@ -142,22 +147,36 @@ class _Kernel:
                 places.setdefault(store.access, place)
             stage = stores[0][1]
             alone = len(places) == 1
-            if not alone and not self._are_apart(stores):
+            of_width = self._readable.get(self.operands[out].dtype.itemsize)
+            if of_width is None or not (alone or self._are_apart(stores)):
                 continue
-            width = self.operands[out].dtype.itemsize
-            for name, loads in self.loads.items():
-                operand = self.operands[name]
-                fits = operand.mode == "in" and operand.dtype.itemsize == width
-                if not fits or name in self.unknown:
-                    continue
-                if alone:
-                    ((access, place),) = places.items()
-                    box = self._box(access, stage)
-                    kept = all(self._comes_before(x, access, stage, place, box) for x in loads)
-                else:
-                    kept = all(_is_at_one(x, places, stage) for x in loads)
-                if kept:
-                    yield out, name
+            kept = self._kept_by_one if alone else _kept_by_several
+            yield from ((out, name) for name in kept(of_width, places, stage))
+
+    @cached_property
+    def _readable(self) -> Mapping[int, Sequence[_Loaded]]:
+        """By width of elements: the operands that are read where loads say, with their loads."""
+        found: dict[int, list[_Loaded]] = {}
+        for name, loads in self.loads.items():
+            operand = self.operands[name]
+            if operand.mode == "in" and name not in self.unknown:
+                found.setdefault(operand.dtype.itemsize, []).append((name, loads))
+        return found
+
+    def _kept_by_one(
+        self, loaded: Iterable[_Loaded], places: Mapping[Access, int], stage: int
+    ) -> Iterator[str]:
+        """The operands of which nothing is loaded once it was stored, by stores at one access."""
+        ((stored, place),) = places.items()
+        box, once = self._box(stored, stage), self._stored_once(stored, stage)
+
+        def comes_before(load: _Load) -> bool:
+            """Whether a load is at the element that is stored, or in the row before it is."""
+            if load.stage == stage:
+                return once and load.place <= place and _is_at(load.access, stored)
+            return load.stage < stage and (self.one_row or self._is_inside(load, box))
+
+        return (name for name, loads in loaded if all(map(comes_before, loads)))
 
     def _are_apart(self, stores: Sequence[tuple[Store, int, int]]) -> bool:
         """Whether stores at several accesses are to different elements in all of an iteration."""
@@ -182,17 +201,9 @@ class _Kernel:
             run += step * (_literal(extent) - 1)
         return True
 
-    def _comes_before(self, load: _Load, stored: Access, stage: int, place: int, box: _Box) -> bool:
-        """Whether a load is at the element that is stored, or in the row before it is."""
+    def _is_inside(self, load: _Load, box: _Box) -> bool:
+        """Whether a load of an earlier stage is of elements in a box."""
         access = load.access
-        if load.stage == stage:
-            where = (stored.strides, stored.positions)
-            at = (access.strides, access.positions) == where and not access.gather
-            return at and load.place <= place and self._stored_once(stored, stage)
-        if load.stage > stage:
-            return False
-        if self.one_row:
-            return True
         indices = load.expr.args[: len(access.gather)]
         known = all(i.op == "ref" and i.attribute in self.checked for i in indices)
         return known and box.holds(self._box(access, load.stage, indices))
@@ -241,14 +252,22 @@ class _Kernel:
         return [(extents[axis], step) for axis, step in moves if axis not in self.outer]
 
 
-def _is_at_one(load: _Load, places: Mapping[Access, int], stage: int) -> bool:
-    """Whether a load is at the access of one of several stores, and evaluated no later."""
-    own = load.access
-    return load.stage == stage and any(
-        (own.strides, own.positions, own.gather) == (at.strides, at.positions, ())
-        and load.place <= place
-        for at, place in places.items()
-    )
+def _kept_by_several(
+    loaded: Iterable[_Loaded], places: Mapping[Access, int], stage: int
+) -> Iterator[str]:
+    """The operands of which no element is loaded once it was stored, by stores that lie apart."""
+
+    def is_at_one(load: _Load) -> bool:
+        return load.stage == stage and any(
+            _is_at(load.access, at) and load.place <= place for at, place in places.items()
+        )
+
+    return (name for name, loads in loaded if all(map(is_at_one, loads)))
+
+
+def _is_at(own: Access, stored: Access) -> bool:
+    """Whether a load's access is at the element that is stored."""
+    return (own.strides, own.positions) == (stored.strides, stored.positions) and not own.gather
 
 
 def _start(access: Access) -> int:
