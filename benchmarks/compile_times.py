@@ -1,0 +1,231 @@
+"""How long programs take from Python to code that runs: ours by stage, and JAX's.
+
+    python -m benchmarks.compile_times [--only NAMES] [--repeat 3] [--limit 60] [--json FILE]
+
+The programs are those of ``benchmarks.compile_programs``. Each row is a process of its own, in
+which the library is loaded before; ``cold`` begins with an empty cache of compiled code, ``warm``
+with the one that the cold row of the same turn has filled (JAX's too). Process seconds of building
+and differentiating, of compiling, and of the first call, with one thread. The least of the turns
+stands in the table. One further cold process counts by stage, each stage
+without those inside of it: this costs a little, so that its sum is more than the row's. A process
+that takes more than ``--limit`` seconds is stopped, and the row says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from benchmarks.compile_programs import programs
+from benchmarks.implementation import Settings
+from benchmarks.worker import implementation_at
+
+ROOT: Final = Path(__file__).parent.parent
+LIBRARIES: Final = {
+    "staticgrad": "benchmarks.implementations.with_staticgrad:StaticgradImplementation",
+    "jax": "benchmarks.implementations.with_jax:JaxImplementation",
+}
+#: Where a stage's functions are asked for: module, name in it (or of a class there).
+STAGES: Final = {
+    "grad": ("staticgrad:grad",),
+    "passes": ("passes.base:Pipeline.run",),
+    "prepare": ("passes.fuse:prepared",),
+    "fuse": ("passes.fuse:taken", "passes.fuse:with_copies", "passes.fuse:with_streams"),
+    "lower": ("passes.fuse:scheduled",),
+    "verify": ("staticgrad.compiling.scheduling:verify_schedule",),
+    "render": ("staticgrad.backends:render",),
+    "to IR": ("staticgrad.native.jit:parts",),
+    "LLVM": ("staticgrad.native.jit:compile_ir",),
+    "link": ("staticgrad.native.loader:load",),
+    "plan": ("staticgrad.compiling.artifacts:Plans.plan",),
+    "cache": (
+        "staticgrad.compiling.schedule_cache:key",
+        "staticgrad.compiling.schedule_cache:read",
+        "staticgrad.compiling.schedule_cache:write",
+    ),
+}
+Row = dict[str, float]
+
+
+class Stages:
+    """Process seconds by stage; a stage that another one asks for is not counted in that one."""
+
+    def __init__(self) -> None:
+        self.spent: defaultdict[str, float] = defaultdict(float)
+        self._inside = 0.0
+
+    def watch(self, stage: str, place: str) -> None:
+        """Count what a function takes from now on."""
+        module, _, path = place.partition(":")
+        *owners, name = path.split(".")
+        owner: Any = functools.reduce(getattr, owners, import_module(module))
+        setattr(owner, name, self.timed(stage, getattr(owner, name)))
+
+    def timed(self, stage: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        """``work``, counted under ``stage``."""
+
+        @functools.wraps(work)
+        def counted(*args: Any, **options: Any) -> Any:
+            before, self._inside = self._inside, 0.0
+            start = time.process_time()
+            try:
+                return work(*args, **options)
+            finally:
+                whole = time.process_time() - start
+                self.spent[stage] += whole - self._inside
+                self._inside = before + whole
+
+        return counted
+
+
+def measured(library: str, name: str, cache: str, by_stage: bool) -> Row:
+    """One row in this process."""
+    settings, workload = Settings(1, cache), programs()[name]
+    implementation = implementation_at(LIBRARIES[library])()
+    implementation.load(settings)
+    work: Any = implementation.program(workload, workload.make(), settings)
+    stages = Stages()
+    if by_stage:
+        for stage, places in STAGES.items():
+            for place in places:
+                stages.watch(stage, place)
+    start = time.process_time()
+    stages.timed("trace", work.build)()
+    built = time.process_time()
+    stages.timed("others", work.compile)()
+    compiled = time.process_time()
+    results = work.results(stages.timed("first call", work.step)())
+    done = time.process_time()
+    row = {"build": built - start, "compile": compiled - built, "call": done - compiled}
+    row |= {f"stage {stage}": spent for stage, spent in stages.spent.items()}
+    if library == "staticgrad":
+        row |= {"nodes": len(work.graph.nodes), "kernels": len(work.compiled.kernels)}
+    return {**row, "loss": float(np.asarray(results["loss"]))}
+
+
+def in_a_process(
+    row: tuple[str, str], cache: str, bytecode: str, options: argparse.Namespace, stages: bool
+) -> Row | None:
+    """The same in a process of its own; None where that takes too long."""
+    own = {
+        **implementation_at(LIBRARIES[row[0]]).environment(Settings(1, cache)),
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
+        "PYTHONPYCACHEPREFIX": bytecode,
+    }
+    environment = {**os.environ, **own}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    command = [sys.executable, "-m", "benchmarks.compile_times", "--row", *row, cache]
+    try:
+        done = subprocess.run(
+            [*command, "--stages"] if stages else command,
+            env=environment,
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=options.limit,
+        )
+    except subprocess.TimeoutExpired:
+        return None
+    found: Row = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def total(row: Row) -> float:
+    """From Python to the first result."""
+    return row["build"] + row["compile"] + row["call"]
+
+
+def rows_of(name: str, bytecode: str, options: argparse.Namespace) -> dict[str, Row | None]:
+    """All rows of a program: the least of the turns, ours by stage too."""
+    found: dict[str, list[Row | None]] = defaultdict(list)
+    chosen = [each for each in LIBRARIES if options.library in each and find_spec(each)]
+    for _ in range(options.repeat):
+        for library in chosen:
+            if found[library] and found[library][-1] is None:
+                continue  # it took too long, and would again
+            with tempfile.TemporaryDirectory() as cache:
+                for kind in (library, f"{library}, warm"):
+                    row = (library, name)
+                    found[kind].append(in_a_process(row, cache, bytecode, options, False))
+                    if found[kind][-1] is None:
+                        break
+    if "staticgrad" in chosen and found["staticgrad"][-1] is not None:
+        with tempfile.TemporaryDirectory() as cache:
+            row = ("staticgrad", name)
+            found["by stage"].append(in_a_process(row, cache, bytecode, options, True))
+    return {
+        kind: None if None in turns else min([turn for turn in turns if turn], key=total)
+        for kind, turns in found.items()
+    }
+
+
+def line(name: str, rows: dict[str, Row | None]) -> str:
+    """A line of the table: ms cold and warm of both, the ratio, and the stages' ms."""
+
+    def ms(kind: str) -> str:
+        if kind not in rows:
+            return f"{'-':>8}"
+        row = rows[kind]
+        return f"{'late':>8}" if row is None else f"{total(row) * 1e3:8.0f}"
+
+    ours, theirs, stages = (rows.get(kind) for kind in ("staticgrad", "jax", "by stage"))
+    ratio = f"{total(ours) / total(theirs):6.2f}" if ours and theirs else f"{'-':>6}"
+    cells = [
+        f"{stage.removeprefix('stage ')} {spent * 1e3:.0f}"
+        for stage, spent in sorted((stages or {}).items(), key=lambda item: -item[1])
+        if stage.startswith("stage ") and spent >= 0.0005
+    ]
+    about = f"{ours['nodes']:6.0f} {ours['kernels']:5.0f}" if ours else f"{'':12}"
+    times = "".join(map(ms, ("staticgrad", "staticgrad, warm", "jax", "jax, warm")))
+    return f"{name:20} {about}{times} {ratio}  {', '.join(cells)}"
+
+
+def main() -> None:
+    reader = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    reader.add_argument("--only", default="", help="names of programs, with commas between")
+    reader.add_argument("--library", default="", help="libraries whose name holds this text")
+    reader.add_argument("--repeat", type=int, default=3, help="processes per row")
+    reader.add_argument("--limit", type=float, default=60.0, help="seconds of a process")
+    reader.add_argument("--json", type=Path, help="add the rows to this file")
+    reader.add_argument("--row", nargs=3, help="library, program, cache: measure in this process")
+    reader.add_argument("--stages", action="store_true", help="of a row: count by stage")
+    options = reader.parse_args()
+    if options.row:
+        library, name, cache = options.row
+        print(json.dumps(measured(library, name, cache, options.stages)))
+        return
+    known = programs()
+    names = options.only.split(",") if options.only else [*known]
+    print(
+        f"{'process ms to a result':20} {'nodes':>6} {'kern.':>5}{'cold':>8}{'warm':>8}{'jax':>8}"
+        f"{'warm':>8} {'ratio':>6}  cold, by stage"
+    )
+    with tempfile.TemporaryDirectory() as bytecode:
+        quick = argparse.Namespace(limit=options.limit)
+        for library in LIBRARIES:  # fills the cache of bytecode
+            if options.library in library and find_spec(library):
+                in_a_process((library, "tiny"), bytecode, bytecode, quick, False)
+        for name in names:
+            rows = rows_of(name, bytecode, options)
+            print(line(name, rows), flush=True)
+            if options.json:
+                kept = json.loads(options.json.read_text()) if options.json.exists() else {}
+                options.json.write_text(json.dumps(kept | {name: rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
