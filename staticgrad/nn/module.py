@@ -32,7 +32,7 @@ from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
 from staticgrad.ir.worlds import computing, computing_kind, in_graphs
 from staticgrad.nn.drawing import contents, drawn
-from staticgrad.nn.naming import copied_apart
+from staticgrad.nn.naming import copied_apart, name_apart
 from staticgrad.nn.picture import module_html
 from staticgrad.nn.scopes import as_scopes, scope_of
 from staticgrad.storage.parameter import write_all
@@ -51,7 +51,8 @@ class WithForward(Protocol[P, R_co]):
 class Module(NoOperand):
     """A function with parameters: subclasses set attributes, ``forward`` says what it computes.
 
-    ``__init__`` of a subclass needs not call this one's, for there is none. ``forward`` is ordinary
+    ``__init__`` of a subclass needs not call this one's, for there is none. Names of parameters
+    that it makes get a number from the second instance on (``scale_1``). ``forward`` is ordinary
     code over ordinary functions. Called with tensors it computes at once, with values of a graph it
     builds more of the graph.
 
@@ -90,6 +91,8 @@ class Module(NoOperand):
                     f"{type(self).__name__}.{name} is a parameter, and would be none as an array",
                     hint=f"model.{name}.value = array keeps it one",
                 )
+            if isinstance(value, Parameter | list | tuple | dict):
+                name_apart(value)
             super().__setattr__(name, value)
 
         def __getattr__(self, name: str) -> NoReturn:

@@ -12,13 +12,19 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from typing import Any, Final, TypeVar
+from weakref import WeakSet
 
+from staticgrad.ir.nodes import Parameter, next_serial
 from staticgrad.storage.parameter import ParameterStore
 
 M = TypeVar("M")
 
 #: Kinds of layers -> how many have been named so far.
 _named: Final[defaultdict[str, Iterator[int]]] = defaultdict(itertools.count)
+#: Names of parameters that were made for an attribute -> how many have had them so far.
+_own: Final[defaultdict[str, Iterator[int]]] = defaultdict(itertools.count)
+#: What holds the arrays of parameters that have been attributes of modules.
+_held: Final[WeakSet[ParameterStore]] = WeakSet()
 #: The key of a deep copy's memo that says that a module around this one is copied.
 _INSIDE: Final = "staticgrad.nn: inside of a module"
 
@@ -27,6 +33,34 @@ def named(kind: str) -> str:
     """A name for the parameters of one more layer of a kind: ``linear``, ``linear1`` and so on."""
     number = next(_named[kind])
     return f"{kind}{number}" if number else kind
+
+
+def name_apart(value: Any) -> None:
+    """Number the names of parameters that were made for an attribute of a module just now.
+
+    A class whose ``__init__`` has ``self.scale = sg.parameter("scale", array)`` may be
+    instantiated several times: the second has ``scale_1``. What has stood in a module, or may stand
+    in a graph, keeps its name: other nodes have been made since it was.
+    """
+    found = [*_parameters_in(value)]
+    fresh = [p for p in found if p.store not in _held]
+    newest = next_serial()
+    if any(newest - p.node.serial > len(fresh) for p in fresh):
+        fresh = []
+    _held.update(p.store for p in found)
+    for p in fresh:
+        number = next(_own[p.name])
+        if number:
+            p.store.rename(f"{p.name}_{number}")
+
+
+def _parameters_in(value: Any, depth: int = 8) -> Iterator[Parameter]:
+    """A parameter itself, or those in lists, tuples and dicts."""
+    if isinstance(value, Parameter):
+        yield value
+    elif type(value) in (list, tuple, dict) and depth:
+        for part in value.values() if type(value) is dict else value:
+            yield from _parameters_in(part, depth - 1)
 
 
 def copied_apart(module: M, stores: Iterable[ParameterStore], memo: dict[Any, Any]) -> M:

@@ -152,3 +152,56 @@ def test_a_pickle_beside_its_model_is_told_how_to_get_names_of_its_own() -> None
         sg.Graph({"y": model(x) - again(x)})
     zeros = sg.evaluate(sg.Graph({"y": model(x) - copy.deepcopy(again)(x)}), {"x": X})
     assert zeros["y"].tolist() == np.zeros((4, 2)).tolist()
+
+
+class Own(sg.nn.Module):
+    """A module with parameters that it makes itself, also in containers, and one of another."""
+
+    def __init__(self, shared: sg.Parameter) -> None:
+        self.own = sg.parameter("own", np.ones(3))
+        self.pairs = [
+            (sg.parameter(f"u{k}", np.ones(3)), sg.parameter(f"v{k}", np.ones(3))) for k in (0, 1)
+        ]
+        self.named = {"a": sg.parameter("own", np.ones(3))}
+        self.tied, self.shared = self.own, shared
+
+    def forward(self, x: Any) -> Any:
+        for u, v in self.pairs:
+            x = sg.tanh(x * u + v)
+        return x * self.tied + self.named["a"] * self.shared
+
+
+def test_a_class_with_parameters_of_its_own_is_instantiated_several_times() -> None:
+    shared = sg.parameter("shared", np.ones(3))
+    seen = sg.exp(shared)
+    modules = [Own(shared) for _ in range(3)]
+    names = [p.name for p in modules[1].parameters()]
+    assert len({p.name for m in modules for p in m.parameters()}) == 3 * 6 + 1
+    assert shared.name == "shared"
+    assert "shared" in str(sg.Graph({"y": seen}))
+    assert modules[1].own is modules[1].tied
+    assert [*modules[0].state_dict()] == [*modules[2].state_dict()]
+    model, opt = sg.nn.Sequential(*modules), sg.optim.Adam(0.01)
+
+    @sg.function
+    def step(x: Any) -> Any:
+        loss = (model(x) ** 2).sum()
+        opt.minimize(loss)
+        return loss
+
+    x = np.arange(3.0)
+    assert step(x) > step(x)
+    assert {*names} <= {p.name for p in step.graph(x).parameters}
+    again = pickle.loads(pickle.dumps(modules[1]))
+    assert [p.name for p in again.parameters()] == names
+
+
+def test_a_parameter_that_may_stand_in_a_graph_keeps_its_name() -> None:
+    holders = []
+    for _ in range(2):
+        w = sg.parameter("kept", np.ones(3))
+        y = sg.exp(w)
+        holder = sg.nn.Module()
+        holder.w = w
+        holders.append((w, y, holder))
+    assert [w.name for w, _, _ in holders] == ["kept", "kept"]
