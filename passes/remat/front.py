@@ -31,6 +31,9 @@ _CHOOSING: Final = 10_000_000  # effort to place each of several of which one is
 #: Share of the time without a budget by which a sequence may be dearer than the one before it,
 #: before what is between the two is looked for at the very sizes, of schedules that are descended.
 _GAP: Final = 0.02
+#: The same of schedules of more steps than these, which are sought level by level; a list, which
+#: would place what is in each gap, goes without.
+_LONG_GAP, _LEVELLED = 0.002, 600
 #: Share of its own time by which the next plan of a list is dearer, before offsets of one are
 #: sought further.
 _FINE: Final = 0.005
@@ -231,16 +234,18 @@ class Front:
     def _gap(self, problem: Problem, at: int) -> Sequence[tuple[float, array[int]]]:
         """Costs and sequences between a sequence and the one before it, by rising cost, where the
         two are far apart; they do not depend on a budget."""
-        short = len(problem.flow.schedule.steps) <= _DESCENDED
-        if not short or not 0 < at < len(self._numbers):
+        steps = len(problem.flow.schedule.steps)
+        if not 0 < at < len(self._numbers) or _DESCENDED < steps <= _LEVELLED:
             return ()
-        if self._costs[at] - self._costs[at - 1] <= _GAP * self._costs[0]:
+        share = _GAP if steps <= _DESCENDED else _LONG_GAP
+        if self._costs[at] - self._costs[at - 1] <= share * self._costs[0]:
             return ()
         if at not in self._between:
-            from passes.remat.gaps import between
+            from passes.remat.gaps import between, trimmed_between
 
+            seek = between if steps <= _DESCENDED else trimmed_between
             upper, lower = (tuple(self._sequence(n)) for n in (at - 1, at))
-            self._between[at] = between(problem, upper, lower)
+            self._between[at] = seek(problem, upper, lower)
         return self._between[at]
 
     def is_as_cheap(self, point: Point, limit: int, layout: Layout) -> bool:
@@ -282,12 +287,13 @@ class Front:
         """Plans by rising cost: those of the sequences, and of what is found between two of them
         that are far apart."""
         found: list[tuple[float, array[int], Point | None]] = []
+        short = len(problem.flow.schedule.steps) <= _DESCENDED
         for at, cost in enumerate(self._costs):
-            found += [(*each, None) for each in self._gap(problem, at)]
+            found += [(*each, None) for each in self._gap(problem, at)] if short else ()
             if (point := self._point(problem, at, layouts, tight=False)) is not None:
                 found.append((cost, point.sequence, point))
         behind = [cost for cost, _, _ in found[1:]] + [inf]
-        short, lowest = len(problem.flow.schedule.steps) <= _DESCENDED, inf
+        lowest = inf
         for (cost, sequence, point), following in zip(found, behind, strict=True):
             if point is None and not problem.repeats.is_valid(sequence):
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -11,7 +12,9 @@ from passes.fuse import fuse
 from passes.memory import Planner
 from passes.pipelines import pipeline
 from passes.remat import search
+from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.plan_check import verify_plan
+from staticgrad.ir.plan import Plan
 
 
 @pytest.mark.slow
@@ -29,3 +32,20 @@ def test_a_long_chain_has_a_plan_near_every_budget(monkeypatch: pytest.MonkeyPat
         verify_plan(planner.plan({"batch": 256}))
         seconds = min(s for made, s in points if made.peak_bytes <= planner.budget)
         assert seconds <= least * (1 + most)
+    _check_between(planner, points)
+
+
+def _check_between(planner: Planner, points: Sequence[tuple[Plan, float]]) -> None:
+    """Budgets between two listed plans have plans of their own, and smaller ones no quicker."""
+    quicker, before = 0, 0.0
+    for hundredths in range(92, 70, -2):
+        planner.budget = points[0][0].peak_bytes * hundredths // 100
+        made = planner.plan({"batch": 256})
+        verify_plan(made)
+        seconds = plan_seconds(made)
+        listed = min(s for made, s in points if made.peak_bytes <= planner.budget)
+        assert before <= seconds * (1 + 1e-9)
+        assert seconds <= listed * (1 + 1e-9)
+        quicker += seconds < listed * (1 - 1e-4)
+        before = seconds
+    assert quicker >= 3
