@@ -235,10 +235,11 @@ class _Reader:
             self._number(ScratchBuffer(node))
         if isinstance(node.form, WindowProduct):
             from passes.lowering.windows.phases import MOST_PHASES  # few programs have windows
+            from passes.lowering.windows.strips import RESULT
             from passes.lowering.windows.tiles import SCRATCHES
 
             results = MOST_PHASES if node.form.result == "image" else 1
-            for number in range(max(1 + results, SCRATCHES)):
+            for number in range(max(RESULT + results, SCRATCHES)):
                 self._number(ScratchBuffer(node, number))
         self._add_operation(node)
         if kind is not Pointwise:  # it may read from memory what others have inline

@@ -4,8 +4,9 @@ In a strip that is copied once every row of windows has a border behind it, and 
 product that nobody needs are computed for it: of an image of four by four, half of them. Here a
 strip is copied once for each tap along the last axis, as that tap reads it. So rows follow each
 other without a border, and those of several images stand side by side. Taps along an axis whose
-windows do not lie next to each other have copies of their own, too. Sums are those of the product
-that reads windows where they lie, term by term.
+windows do not lie next to each other have copies of their own, too. All copies of a channel are
+made of its strip, border and all, which is copied first: there no tap has ends or steps. Sums are
+those of the product that reads windows where they lie, term by term.
 """
 
 from __future__ import annotations
@@ -17,23 +18,28 @@ from typing import Final
 from passes.lowering.operands import VECTOR, LoweredStep
 from passes.lowering.windows.phases import WindowPhases, has_phases, windows_read
 from passes.lowering.windows.places import AxisPlace, ends, image_place_among
-from passes.lowering.windows.strips import STRIP, Taps, WindowStrips
+from passes.lowering.windows.strips import CHANNEL, PLANE, STRIP, Taps, WindowStrips
+from staticgrad.ir import expr as ex
+from staticgrad.ir.expr import Access, Position
 from staticgrad.ir.forms import WindowAxis, WindowProduct
 from staticgrad.ir.graph import Node
-from staticgrad.ir.kernels.stages import Axis, Extent, Map
+from staticgrad.ir.kernels.stages import Axis, Extent, Loop, Map, Store
 from staticgrad.records import dataclass
 from staticgrad.types.dim import Size, maximum, minimum
+from staticgrad.types.dtype import DType
 from staticgrad.types.tensor import c_strides, hint_value
 
 #: Elements of the copies of an iteration, about, and iterations that there should be.
 _NEAR: Final = 2 * STRIP
 _WANTED: Final = 4
-#: Multiplications of vectors in the time in which a vector of a short row is copied, behind the
-#: ends of an image or with steps; and one of a strip that is copied once.
-_COPIED: Final = 50
+#: Multiplications of vectors in the time in which a vector of a copy is made of a channel's strip;
+#: and one of a strip that is copied once, behind the ends of an image.
+_COPIED: Final = 14
 _COPIED_ONCE: Final = 24
 #: Channels of the result that make up for copies where windows do not lie next to each other.
 _ROWS: Final = 64
+#: Taps along the last axis, at most: each has a store in one loop.
+_MOST_TAPS: Final = 32
 
 
 @dataclass(frozen=True)
@@ -138,7 +144,10 @@ def by_columns(node: Node) -> type[WindowColumns] | None:
     """How a convolution is lowered by copies for each tap, where that pays."""
     form = node.form
     assert isinstance(form, WindowProduct)
-    if form.result == "filter" or len(form.axes) < 2 or all(a.taps == 1 for a in form.axes):
+    taps = [axis.taps for axis in form.axes]
+    if form.result == "filter" or len(taps) < 2 or all(count == 1 for count in taps):
+        return None
+    if not isinstance(taps[-1], int) or taps[-1] > _MOST_TAPS:
         return None
     phases = has_phases(form)
     strips = form.lies_in_strips or phases
@@ -225,47 +234,113 @@ class WindowColumns(WindowStrips):
 
     # -- the stages -------------------------------------------------------------------------------
 
-    def _copied(self, inner: Size) -> Map:
-        """What each tap reads of the strips of some images."""
-        axes, c, image = self.form.axes, self._fresh(), self._fresh()
-        names = [self._fresh() for _ in axes[1:]] + [VECTOR]
-        copies = [self._fresh() if self._has_copies(k) else "" for k in range(len(axes))]
-        every = enumerate(zip(names, copies, strict=True))
-        places = [self._read_at(k, name, copy) for k, (name, copy) in every]
-        channel = self._channel(self.g, inner, c)
-        value = self.element(self.read, (self._image_of(image), channel, *places))
-        counts = [self._copies(axis)[0] for axis in axes]
-        loops = [
-            self.loop(n, extent, taps=True) for n, extent in zip(copies, counts, strict=True) if n
-        ]
-        extents = [*zip(names, self.wide, strict=True)]
-        extents.insert(1, (image, self.there))
-        # Masks change along all others: they are made before the loop over channels.
-        extents.insert(-1, (c, inner))
-        loops += [self.loop(name, size) for name, size in extents]
-        moved = [*zip(copies, self._copy_strides(), strict=True)]
-        moved += [(c, self.plane), (image, self.beside), *zip(names, self.apart, strict=True)]
-        strides = [(name, self.argument(step)) for name, step in moved if name]
-        return Map(loops[-1], (self._kept(strides, value),), tuple(loops[:-1]))
+    def _copied(self, inner: Size) -> Loop:
+        """What each tap reads of the strips of some images.
 
-    def _read_at(self, number: int, name: str, copy: str) -> AxisPlace:
-        """Where a copy, or the only one, reads at a place along an axis."""
+        Of a channel the strip is copied first, border and all, and along the last axis each
+        remainder of the step apart. There taps read next to each other, without ends.
+        """
+        c = self._fresh()
+        return Loop(self.loop(c, inner), (), (self._bordered_strip(inner, c), self._spread(c)), ())
+
+    def _bordered_strip(self, inner: Size, c: str) -> Map:
+        """The strip of a channel with its border."""
+        *axes, last = self.form.axes
+        image, rows = self._fresh(), [self._fresh() for _ in axes]
+        places = [self._row_of_strip(k, row) for k, row in enumerate(rows)]
+        lead = (self._image_of(image), self._channel(self.g, inner, c))
+        beside, *apart = self._strip_strides()
+        moved = [(image, beside), *zip(rows, apart, strict=False), (VECTOR, 1)]
+        _, _, start, step = self._copies(last)
+        start, stores = start - self._before(last), list[Store]()
+        extent = last.image if self.over_windows else last.windows
+        for remainder in range(step):
+            at, high = start + remainder, start + remainder + step * (self._strip_row - 1)
+            place = AxisPlace(((VECTOR, step),), at, ends(at, high, extent))
+            value = self.element(self.read, (*lead, *places, place)).cast(self.read.type.dtype)
+            to = self._in_strip(moved, remainder * self._strip_row)
+            stores.append(Store(to, value))
+        loops = [self.loop(image, self.there)]
+        loops += [self.loop(row, self._strip_rows(k)) for k, row in enumerate(rows)]
+        return Map(self.loop(VECTOR, self._strip_row), tuple(stores), tuple(loops))
+
+    def _spread(self, c: str) -> Map:
+        """The copies for each tap: those of one along the last axis stand next to each other."""
+        *axes, last = self.form.axes
+        image, rows = self._fresh(), [self._fresh() for _ in axes]
+        copies = [self._fresh() if self._has_copies(k) else "" for k in range(len(axes))]
+        beside, *apart = self._strip_strides()
+        read: list[tuple[str, Size]] = [(image, beside), (VECTOR, 1)]
+        loops = []
+        for axis, row, copy, by in zip(axes, rows, copies, apart, strict=False):
+            count, further, _, step = self._copies(axis)
+            read.append((row, by * (step if copy else 1)))
+            if copy:
+                read.append((copy, by * further))
+                loops.append(self.loop(copy, count, taps=True))
+        extents = [(image, self.there), *zip(rows, self.wide[:-1], strict=True)]
+        loops += [self.loop(name, size) for name, size in extents]
+        *between, beyond = self._copy_strides()
+        moved = [*zip(copies, between, strict=True), *zip((*rows, VECTOR), self.apart, strict=True)]
+        moved += [(c, self.plane), (image, self.beside)]
+        strides = [(name, self.argument(step)) for name, step in moved if name]
+        count, further, _, step = self._copies(last)
+        stores = []
+        for tap in range(int(count)):
+            shift, remainder = divmod(further * tap + self._before(last), step)
+            value = ex.load(self._in_strip(read, remainder * self._strip_row + shift), self._held)
+            stores.append(Store(self._scratch(PLANE, strides, *self._at(tap * beyond)), value))
+        return Map(self.loop(VECTOR, self.wide[-1]), tuple(stores), tuple(loops))
+
+    @property
+    def _held(self) -> DType:
+        """The dtype of the copies."""
+        return self.read.type.dtype
+
+    def _before(self, axis: WindowAxis) -> int:
+        """How far the last copy of an axis begins before the first one, if it does."""
+        count, apart, _, _ = self._copies(axis)
+        return max(-apart, 0) * (int(count) - 1)
+
+    @property
+    def _strip_row(self) -> Size:
+        """Places of a row of the strip at one remainder of the step."""
+        count, apart, _, step = self._copies(self.form.axes[-1])
+        return self.wide[-1] + abs(apart) * (int(count) - 1) // step
+
+    def _strip_rows(self, number: int) -> Size:
+        """Places of the strip along an axis but the last."""
+        count, apart, _, step = self._copies(self.form.axes[number])
+        if not self._has_copies(number):
+            return self.wide[number]
+        return step * (self.wide[number] - 1) + apart * (count - 1) + 1
+
+    def _strip_strides(self) -> Sequence[Size]:
+        """Elements of the strip from one image, and one place along each axis, to the next."""
+        rows = [self._strip_rows(number) for number in range(len(self.form.axes) - 1)]
+        row = self._copies(self.form.axes[-1])[3] * self._strip_row
+        return c_strides((1, *rows, row))
+
+    def _in_strip(self, moved: Sequence[tuple[str, Size]], start: Size) -> Access:
+        strides = [(name, self.stride(name, step)) for name, step in moved]
+        return self._scratch(CHANNEL, strides, *self._at(start))
+
+    def _at(self, start: Size) -> tuple[Position, ...]:
+        return () if start == 0 else (Position((), self.argument(start)),)
+
+    def _row_of_strip(self, number: int, row: str) -> AxisPlace:
+        """Where a row of the strip is read, along an axis but the last."""
         axis = self.form.axes[number]
-        count, apart, start, step = self._copies(axis)
-        if not copy:
-            start = self._start(axis)
-        terms: list[tuple[str, Size]] = [(name, step)]
-        last = self.wide[number] - 1
+        _, _, start, step = self._copies(axis)
+        if not self._has_copies(number):
+            start, step = self._start(axis), 1
+        terms: list[tuple[str, Size]] = [(row, 1)]
+        high = start + self._strip_rows(number) - 1
         if number == 0:
             terms.insert(0, (self.strips, self.strip * step))
-            last = last + self.strip * (-(-self._extent(axis) // self.strip) - 1)
-        low, high = start, start + step * last
-        if copy:
-            terms.append((copy, apart))
-            further = apart * (count - 1)
-            low, high = (low, high + further) if apart > 0 else (low + further, high)
+            high = high + self.strip * step * (-(-self._extent(axis) // self.strip) - 1)
         extent = axis.image if self.over_windows else axis.windows
-        return AxisPlace(tuple(terms), start, ends(low, high, extent))
+        return AxisPlace(tuple(terms), start, ends(start, high, extent))
 
     def _plane_move(self, number: int, taps: Taps) -> tuple[Size, Size]:
         if self._has_copies(number):

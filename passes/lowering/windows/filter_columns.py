@@ -82,6 +82,8 @@ class WindowFilterColumns(WindowProducts):
         columns = self.part * taps
         image = self._fresh()
         extents, (given,) = collapse(windows, [self.second.layout.strides[2:]])
+        if not extents:  # an image has one window
+            extents, given = [1], [1]
         names = [*(self._fresh() for _ in extents[1:]), "k"]
         points = [self.loop(name, size) for name, size in zip(names, extents, strict=True)]
         a = self._factor(

@@ -15,7 +15,7 @@ from typing import Final
 
 from passes.lowering.operands import VECTOR
 from passes.lowering.windows.places import AxisPlace, ends
-from passes.lowering.windows.strips import Taps, WindowStrips
+from passes.lowering.windows.strips import RESULT, Taps, WindowStrips
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.forms import WindowAxis, WindowProduct
@@ -24,7 +24,6 @@ from staticgrad.types.dim import Size
 
 #: Remainders that have products in one kernel, at most.
 MOST_PHASES: Final = 9
-_RESULT: Final = 1
 
 
 def has_phases(form: WindowProduct) -> bool:
@@ -61,7 +60,7 @@ class WindowPhases(WindowStrips):
                 taps = [_taps_over(axis, r) for axis, r in every]
                 kept.append(all(each.count for each in taps))
                 if kept[-1]:
-                    stages.append(self._multiplied(out, inner, taps, _RESULT + phase))
+                    stages.append(self._multiplied(out, inner, taps, RESULT + phase))
             stages.append(self._stored(out, found, phases, kept))
         return tuple(stages)
 
@@ -79,7 +78,7 @@ class WindowPhases(WindowStrips):
             self.move_to((*lead, self._mine(i, out), *places))
             value: Expr = ex.literal(0, dtype.compute)
             if is_kept:
-                value = ex.load(self._scratch(_RESULT + phase, moved), dtype.compute)
+                value = ex.load(self._scratch(RESULT + phase, moved), dtype.compute)
             stores += self.stores(value.cast(dtype))
         return Map(loops[-1], tuple(stores), tuple(loops[:-1]))
 

@@ -32,7 +32,8 @@ _LEAST: Final = 128
 _WANTED: Final = 4
 _WORTH: Final = 256
 _ROWS: Final = 16
-_PLANE, RESULT = 0, 1
+#: The scratch: copies of strips, the strip of a channel, results of products.
+PLANE, CHANNEL, RESULT = range(3)
 
 
 @dataclass(frozen=True)
@@ -149,11 +150,11 @@ class WindowStrips(WindowProducts):
     ) -> Access:
         key = ScratchBuffer(self.anchor, number)
         dtype = self.read.type.dtype
-        held = dtype if number == _PLANE else dtype.compute
+        held = dtype.compute if number >= RESULT else dtype
         self.scratch[key] = self.operand(key, 0, held, "scratch")
         return Access(self.scratch[key], tuple(strides), (), more)
 
-    def _copied(self, inner: Size) -> Map:
+    def _copied(self, inner: Size) -> Stage:
         """The strip with its border."""
         axes = self.form.axes
         names = [self._fresh() for _ in axes[1:]] + [VECTOR]
@@ -174,7 +175,7 @@ class WindowStrips(WindowProducts):
 
     def _kept(self, moved: Sequence[tuple[str, Extent]], value: Expr) -> Store:
         """An element of the plane."""
-        return Store(self._scratch(_PLANE, moved), value.cast(self.read.type.dtype))
+        return Store(self._scratch(PLANE, moved), value.cast(self.read.type.dtype))
 
     def _bordered(self, axis: WindowAxis, name: str, wide: Size, first: bool) -> AxisPlace:
         """Where the element of a place in the plane is read."""
@@ -214,7 +215,7 @@ class WindowStrips(WindowProducts):
                 moved.append((tap.name, self.argument(step)))
             start = start + first
         positions = () if start == 0 else (Position((), self.argument(start)),)
-        b = self._scratch(_PLANE, moved, *positions)
+        b = self._scratch(PLANE, moved, *positions)
         loops = tuple(loop for loop in (c, *taps) if loop is not None)
         value = ex.ref("acc", self.read.type.dtype.compute)
         to = self._scratch(result, [("i", self.argument(self.panels)), (VECTOR, 1)])
