@@ -26,7 +26,7 @@ from staticgrad.codegen.column_rules import (
     through_lanes,
 )
 from staticgrad.codegen.expressions import VECTOR, Lines, Unit, total
-from staticgrad.codegen.prefetching import write_near_and_far, write_next_rows
+from staticgrad.codegen.prefetching import has_small_sets, write_near_and_far, write_next_rows
 from staticgrad.codegen.stages import Span, base_text, scope_for, write_store
 from staticgrad.codegen.turned import TurnedTiles
 from staticgrad.codegen.vectors import may_be_mixed, vectors_abreast, whole_vectors, work
@@ -43,7 +43,8 @@ ACROSS: Final = (8, 2)
 HELD: Final = 24
 #: Lines of what is summed, helpers included, beyond which loads of a few vectors a row start late.
 WAITING: Final = 16
-#: Rows ahead that are brought near where all columns of a chunk are read of each row in turn.
+#: Rows ahead that are brought near where all columns of a chunk are read of each row in turn. In
+#: sets of few lines they would displace those that are read now.
 NEXT_ROWS: Final = 2
 #: And of what memory gives: as many as are read before each lane has had some.
 LATER_ROWS: Final = 64
@@ -251,7 +252,8 @@ def _in_lanes(
         scopes = scopes_abreast(Rows(stage.rows, (), (), OF_A_LANE, left=False), first)
         emit_abreast(scopes, wanted)
         found = [tuple([each.vector(s.value) for each in scopes]) for s in sums]
-        inside = write_near_and_far(kernel, sums, scopes, stage.rows, NEXT_ROWS, LATER_ROWS)
+        near = 0 if has_small_sets(unit) else NEXT_ROWS
+        inside = write_near_and_far(kernel, sums, scopes, stage.rows, near, LATER_ROWS)
         inside.extend(first.body)
         several = [Several(inside, each) for each in found]
     return [

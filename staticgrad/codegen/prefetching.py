@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
-from staticgrad.codegen.expressions import VECTOR, Lines, Scope, scaled, total
+from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, scaled, total
 from staticgrad.ir.expr import Access, postorder
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import (
@@ -34,11 +34,18 @@ FAR: Final = 32
 LARGE: Final = 32768
 #: Rows of a column's sum that are brought near before their turn.
 ROWS: Final = 16
+#: Lines of a set of the nearest cache that are few: those of a tile's rows, and what passes beside.
+FEW_WAYS: Final = 8
 #: Lines of a body, helpers included, beyond which a loop over whole vectors waits.
 WAITING: Final = 64
 #: Rows of as many times that are read ahead along themselves, shorter ones row by row: what lies
 #: behind the end of a row may belong to nobody.
 _LONG: Final = 8
+
+
+def has_small_sets(unit: Unit) -> bool:
+    """Whether a set of the nearest cache has no lines but those that loops read at a time."""
+    return unit.ways <= FEW_WAYS
 
 
 def write_touches(kernel: Kernel, stage: Map, scopes: Sequence[Scope], waits: bool) -> Lines:
@@ -94,21 +101,24 @@ def write_near_and_far(
 ) -> Lines:
     """The same ``near`` rows on, or ``far`` rows on of large matrices of which parts are read.
 
-    Memory is late: what is asked for next has not come when it is needed. Of columns from ``chunk``
-    to ``past`` that are whole rows, hardware finds the stream.
+    ``near`` may be 0, for none. Memory is late: what is asked for next has not come when it is
+    needed. Of columns from ``chunk`` to ``past`` that are whole rows, hardware finds the stream.
     """
-    close, along = write_next_rows(kernel, statements, scopes, rows, near), rows[-1].name
+    close, along = Lines(), rows[-1].name
+    if near:
+        close = write_next_rows(kernel, statements, scopes, rows, near)
     found = _accesses(statements, "prefetch_second")
     later = _touches(kernel, found, scopes, _along(Ahead(along, far)))
     moves = [a.stride(along) for a, _ in _accesses(statements) if a.stride(VECTOR) == 1]
     longest = next((move for move in moves if move != 0), 0)
-    if not (close.lines and later.lines and longest):
+    if not (later.lines and longest):
         return close
     out, count = Lines(), " * ".join(str(axis.extent) for axis in rows)
     out.add(f"if {longest} > past - chunk and {count} * {longest} > {LARGE * kernel.lanes}:")
     out.extend(later, 1)
-    out.add("else:")
-    out.extend(close, 1)
+    if close.lines:
+        out.add("else:")
+        out.extend(close, 1)
     return out
 
 

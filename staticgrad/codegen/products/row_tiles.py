@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from staticgrad.codegen.expressions import Lines, scaled, total
+from staticgrad.codegen.prefetching import FEW_WAYS, has_small_sets
 from staticgrad.codegen.products.epilogue import write_last_part, write_own, write_straight
 from staticgrad.codegen.products.packed_rows import packed_tile
 from staticgrad.codegen.products.packing import WAY, may_collide
@@ -12,9 +13,6 @@ from staticgrad.codegen.products.panel_places import write_next_lines, write_nex
 
 if TYPE_CHECKING:
     from staticgrad.codegen.products.gemm import PlainProduct
-
-#: Lines of a set of the nearest cache that are too few for a tile's rows and what passes beside.
-FEW_WAYS: Final = 8
 
 
 def write_tiles(product: PlainProduct, out: Lines) -> None:
@@ -101,7 +99,7 @@ def packs_tiles(product: PlainProduct) -> bool:
     With 12 lines in a set, packing the 14 rows of a tile takes longer than it saves (measured).
     """
     apart = may_collide(product.unit, product.row, product.dtype.itemsize)
-    return product.unit.ways <= FEW_WAYS and apart and product.panels_abreast > 1
+    return has_small_sets(product.unit) and apart and product.panels_abreast > 1
 
 
 def _pitch(product: PlainProduct) -> int:
