@@ -1,9 +1,13 @@
-"""Reductions that read one large array in the same order, as one group that reads it once.
+"""Groups that read the same large arrays in the same order, as one group that reads them once.
 
 A product with a vector, ``x @ w``, takes as long as its matrix comes from memory. Where another
 one, ``x @ v``, neither reads the first nor is read by it, one kernel computes both while it reads
 the matrix once: a loss and a Hessian-vector product, or the transposed products of both. They need
 not be of one phase: what they store is small beside what they read.
+
+Maps that read the same arrays, as both parts of a complex product or of a rotation do, are one
+kernel where what they store lives at the same time anyway: where both are results, parts of one
+array, or somebody reads both.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import Final
 
-from passes.fusion.groups import Group, Groups, Home, Walk
+from passes.fusion.groups import Group, Groups, Home, Key, Walk
 from passes.fusion.precedence import Precedence
 from passes.fusion.regrouping import Regrouping
 from passes.fusion.sharing import kept_apart
@@ -30,9 +34,13 @@ _MOST_INSTRUCTIONS: Final = 48
 _NEAREST: Final = 8
 
 
+#: Large arrays that maps read, all of both, from which on they are one.
+_SHARED: Final = 2
+
+
 def read_together(groups: Groups) -> Groups:
-    """The groups, those that reduce one large array row by row as one."""
-    found: dict[tuple[Shape, int, bool, Walk], list[int]] = {}
+    """The groups, those that reduce one large array row by row, or map the same ones, as one."""
+    found: dict[tuple[object, ...], list[int]] = {}
     for group in groups.all if groups.fused else ():
         if _may_share(groups, group):
             across = sums_across(groups, group)
@@ -41,6 +49,8 @@ def read_together(groups: Groups) -> Groups:
                     found.setdefault((group.domain, group.row, across, walk), []).append(
                         group.number
                     )
+        elif walks := _mapped(groups, group):
+            found.setdefault((group.domain, group.phase, walks), []).append(group.number)
     alike = [numbers for numbers in found.values() if len(numbers) > 1]
     return _Siblings(groups).result(alike) if alike else groups
 
@@ -56,6 +66,17 @@ def _may_share(groups: Groups, group: Group) -> bool:
         return False
     inner = {Home(node) for node in group.nodes}
     return inner.isdisjoint(group.stored) and groups.roots.isdisjoint(inner)
+
+
+def _mapped(groups: Groups, group: Group) -> frozenset[Walk]:
+    """What a group reads that does nothing but map several large arrays; else nothing."""
+    if group.kind != "map" or group.reductions or group.parts is not None:
+        return frozenset()
+    if group.keeps_axes or group.checked or not is_large(group.domain):
+        return frozenset()
+    walks = frozenset(operand_walks(groups, group))
+    large = sum(_is_whole(walk, group.domain) for walk in walks)
+    return walks if large >= _SHARED else frozenset()
 
 
 def is_large(domain: Shape, least: int = LARGE) -> bool:
@@ -76,6 +97,10 @@ class _Siblings(Regrouping):
     def __init__(self, groups: Groups) -> None:
         super().__init__(groups)
         self._reads = {each.number: groups.reads(each) for each in groups.all}
+        self._readers: dict[Key, set[int]] = {}
+        for number, reads in self._reads.items():
+            for base in {read.source.base for read in reads}:
+                self._readers.setdefault(base, set()).add(number)
         self._order = Precedence(self._groups, self._edges(self._reads), self._place)
 
     def result(self, alike: Sequence[Sequence[int]]) -> Groups:
@@ -99,8 +124,10 @@ class _Siblings(Regrouping):
             return
         if kept_apart(first, second) is not None:
             return
-        if one in self._order.before(other) or other in self._order.before(one):
-            return  # its rows are read once more: what it needs is not known before their end
+        if not self._may_be_one(first, second):
+            return
+        if self._ends(second):
+            one, other, first, second = other, one, second, first
         if not self._order.may_merge(one, other):
             return
         self._order.merge(one, other)
@@ -111,10 +138,35 @@ class _Siblings(Regrouping):
             nodes=tuple(nodes),
             reductions={**first.reductions, **second.reductions},
             stored=(*first.stored, *second.stored),
+            regions={**first.regions, **second.regions},
             instructions=first.instructions + second.instructions,
             phase=min(first.phase, second.phase),
         )
         del self._groups[other]
+
+    def _may_be_one(self, first: Group, second: Group) -> bool:
+        if first.reductions:
+            # Rows are read once more where what one needs is not known before their end.
+            near = self._order.before(first.number), self._order.before(second.number)
+            return second.number not in near[0] and first.number not in near[1]
+        both_end = self._ends(first) and self._ends(second)
+        return not both_end and self._live_together(first, second)
+
+    def _ends(self, group: Group) -> bool:
+        """Whether readers of an array wait for the group by its number: it writes the last part."""
+        return any(self._owner(key) == group.number for key in group.targets)
+
+    def _live_together(self, one: Group, other: Group) -> bool:
+        """Whether what both store lies in memory at the same time, whoever computes it."""
+        if not set(one.targets).isdisjoint(other.targets):
+            return True
+        if self._before.roots.issuperset([*one.stored, *other.stored]):
+            return True
+        readers = [
+            {number for key in each.stored for number in self._readers.get(key, ())}
+            for each in (one, other)
+        ]
+        return not readers[0].isdisjoint(readers[1])
 
 
 def _latest_phase(group: Group, before: Sequence[Group]) -> int:

@@ -23,8 +23,9 @@ from staticgrad.ir.kernels.stages import Axis, Carry, Keep, Loop, Map, Scalar, S
 from staticgrad.types.dtype import DType
 from staticgrad.types.tensor import c_strides, hint_value
 
-#: Rows whose chains of operations run side by side.
-_ABREAST: Final = 8
+#: Rows whose chains of operations run side by side. Rows of 4 KB, or of a multiple, share the few
+#: places that a first cache has for what lies so far apart: of 8 operands and 8 results none stay.
+_ABREAST: Final = 4
 #: Rows from which on lanes with a row in each are worth it.
 _FEWEST: Final = 8
 

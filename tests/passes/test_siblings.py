@@ -1,4 +1,4 @@
-"""Reductions of one large array are one kernel that reads it once, whatever their phases."""
+"""Reductions, and maps, of the same large arrays are one kernel that reads them once."""
 
 from __future__ import annotations
 
@@ -139,3 +139,34 @@ def test_a_budget_holds_and_keeps_the_bytes() -> None:
         found = f.run(feeds)
         assert f.peak_bytes == f.plan().peak_bytes
         assert all(same_bytes(found[name], array) for name, array in wanted.items())
+
+
+def turned(way: str, rows: Any = 300) -> dict[str, Any]:
+    """Both parts of a rotation, each of four arrays, and where they go."""
+    x, cosine = sg.input("x", (rows, 512), "float32"), sg.input("c", (rows, 256), "float32")
+    sine, w = sg.input("s", (rows, 256), "float32"), sg.input("w", (rows, 512), "float32")
+    a, b = (x[:, ::2], x[:, 1::2]) if way == "pairs" else (x[:, :256], x[:, 256:])
+    one, other = a * cosine - b * sine, a * sine + b * cosine
+    if way == "apart":
+        return {"one": one, "other": other}
+    if way == "far":  # one is read, and gone, before the other is
+        return {"y": sg.cumsum(one, 1)[:, -1] * sg.cumsum(other, 1)[:, -1]}
+    both = sg.reshape(sg.stack([one, other], axis=-1), x.shape)
+    both = both if way == "pairs" else sg.concatenate([one, other], axis=1)
+    return {"z": both} if way != "slopes" else {"g": sg.grad((both * w).sum(), x)}
+
+
+@pytest.mark.parametrize(
+    ("way", "kernels"), [("apart", 1), ("halves", 1), ("pairs", 1), ("slopes", 1), ("far", 2)]
+)
+def test_maps_of_the_same_arrays_read_them_once(way: str, kernels: int) -> None:
+    """Where what they store lives at the same time. Of the last, one is read before the other."""
+    assert readers_of(turned(way), "in.c") == kernels
+    assert readers_of(turned(way, "n"), "in.c") == kernels
+    assert_bytes_of_single_kernels(turned(way))
+    assert_bytes_of_single_kernels(turned(way, "n"), n=17)
+
+
+def test_maps_that_differ_in_one_array_stay_apart() -> None:
+    x, y, z = (sg.input(name, (300, 256), "float32") for name in "xyz")
+    assert readers_of({"one": x * y, "other": x + y * z}) == 2
