@@ -160,7 +160,7 @@ class _Siblings(Regrouping):
         """Whether what both store lies in memory at the same time, whoever computes it."""
         if not set(one.targets).isdisjoint(other.targets):
             return True
-        if self._before.roots.issuperset([*one.stored, *other.stored]):
+        if {*one.stored, *other.stored} <= self._before.roots:
             return True
         readers = [
             {number for key in each.stored for number in self._readers.get(key, ())}
