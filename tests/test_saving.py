@@ -323,6 +323,31 @@ def test_the_first_step_says_where_loaded_state_does_not_fit() -> None:
         assert w.value.tolist() == [1.0, 1.0, 1.0]
 
 
+@pytest.mark.parametrize(
+    "opt",
+    [
+        sg.optim.SGD(0.1, momentum=0.9),
+        sg.optim.Adam(sg.optim.cosine(0.1, steps=9), max_norm=1.0, accumulate=2),
+        sg.optim.RMSProp(0.1, loss_scale=sg.optim.LossScale(initial=8.0, every=2)),
+    ],
+)
+def test_what_was_saved_before_the_first_step_is_restored_behind_it(
+    opt: Any, tmp_path: Path
+) -> None:
+    w = sg.parameter("w", np.ones(3))
+    state = {"w": w, "opt": opt}
+    step = sg.function(lambda x: opt.minimize(((w * x) ** 2).sum()))
+    sg.save(tmp_path / "first.npz", state)
+    expected = []
+    for _ in range(3):
+        step(np.arange(3.0))
+        expected.append(w.value.tolist())
+    for _ in range(2):
+        sg.load(tmp_path / "first.npz", into=state)
+        assert w.value.tolist() == [1.0, 1.0, 1.0]
+        assert [(step(np.arange(3.0)), w.value.tolist())[1] for _ in range(3)] == expected
+
+
 @pytest.mark.usefixtures("collected_apart")
 @pytest.mark.parametrize(
     "make",

@@ -32,6 +32,7 @@ from staticgrad.ir.forms import (
     View,
 )
 from staticgrad.ir.graph import Constant, Input, Node, ParameterLeaf, Symbolic, constant
+from staticgrad.ir.kinds import two_kinds
 from staticgrad.ir.session import body_of_a
 from staticgrad.ir.text import INLINE_ELEMENTS
 from staticgrad.ir.worlds import in_graphs
@@ -210,8 +211,16 @@ def called(name: str, function: Callable[..., Any], *arguments: Any) -> tuple[li
 
 
 def as_results(name: str, leaves: Sequence[Any]) -> list[Symbolic]:
-    """What a function gave, as values; numbers and arrays are constants."""
-    return [leaf if isinstance(leaf, Symbolic) else as_value(name, leaf) for leaf in leaves]
+    """What a function gave, as values of graphs; numbers and arrays are constants.
+
+    Raises:
+        DTypeError: a tensor, where no tensor may stand in a graph.
+    """
+    found = [as_value(name, leaf, Symbolic) for leaf in leaves]
+    for each in found:
+        if not isinstance(each, Symbolic):
+            raise two_kinds(Symbolic, type(each))
+    return found
 
 
 def as_carries(name: str, leaves: Sequence[Any], like: Sequence[TensorType]) -> list[Symbolic]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from staticgrad.errors import DTypeError
 from staticgrad.ir.value import Value
-from staticgrad.ir.worlds import computing_kind, is_holding
+from staticgrad.ir.worlds import computing_kind, held, is_holding
 from staticgrad.types.dim import Dim
 
 if TYPE_CHECKING:
@@ -107,12 +107,19 @@ def _where_they_meet(one: type[Value], other: type[Value], args: tuple[Any, ...]
         return kind
     if is_holding() and all(kind.computes or kind is _DEFAULT_KIND[0] for kind in kinds):
         return _DEFAULT_KIND[0]
+    raise two_kinds(one, other)
+
+
+def two_kinds(one: type[Value], other: type[Value]) -> DTypeError:
+    """The error where values of these kinds meet."""
     names = f"{one.__name__} and {other.__name__}"
-    raise DTypeError(
+    return DTypeError(
         f"values of two kinds cannot meet in one op: {names}", hint=other.meeting or one.meeting
     )
 
 
 def of_kind(value: Any, kind: Any) -> Any:
-    """A value as one of ``kind``: itself, or the present array of a parameter."""
-    return kind.lift(value) if value.is_stored and kind.computes else value
+    """A value as one of ``kind``: itself, the present array of a parameter, or what holds it."""
+    if kind.computes:
+        return kind.lift(value) if value.is_stored else value
+    return held(value)

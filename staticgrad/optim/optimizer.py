@@ -366,6 +366,8 @@ class Optimizer(metaclass=OptimizerClass):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what ``state_dict`` gave; before the first step it is kept until then.
 
+        What it gave before the first step, nothing, makes all that is kept zero again.
+
         Raises:
             SavedFileError: names, shapes or types differ; the first step says so where nothing is
                 kept yet.

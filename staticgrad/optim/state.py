@@ -194,6 +194,8 @@ def kept_states(optimizer: object) -> dict[str, Any]:
 def keep_states(optimizer: object, states: Mapping[str, Any]) -> None:
     """Let an optimizer keep these states: now, or when it makes them. All of them or none.
 
+    No states are those before the first step: what it keeps is zero again.
+
     Raises:
         SavedFileError: it keeps one that is not among them, or that is of another shape or type.
     """
@@ -201,8 +203,9 @@ def keep_states(optimizer: object, states: Mapping[str, Any]) -> None:
     waiting = dict(states)
     pairs = []
     for store in memory.stores():
-        given = waiting.pop(_name_among(waiting, store), None)
         own = store.array
+        name = _name_among(waiting, store)
+        given = waiting.pop(name, None) if states else np.zeros_like(own)
         if given is None or given.shape != own.shape or given.dtype != own.dtype:
             inside = "nothing" if given is None else f"{given.dtype.name}{[*given.shape]}"
             raise SavedFileError(

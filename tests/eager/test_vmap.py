@@ -10,6 +10,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.eager import Tensor
+from staticgrad.errors import DTypeError
 
 random = np.random.default_rng(0)
 X = random.normal(size=(4, 3))
@@ -197,3 +198,41 @@ def test_arrays_and_numbers_stand_in_loops_over_tensors() -> None:
     np.testing.assert_allclose(sg.fori_loop(0, count, lambda i, c: c + i, h).numpy(), X[0] + 6)
     np.testing.assert_allclose(sg.cond(np.array(0), sg.sin, sg.exp, h).numpy(), np.exp(X[0]))
     np.testing.assert_allclose(sg.switch(np.array(0), [sg.sin, sg.exp], h).numpy(), np.sin(X[0]))
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x, w: sg.grad(lambda x: w.sum(), allow_disconnected=True)(x) + w,
+        lambda x, w: sg.value_and_grad(lambda x: w.sum(), allow_disconnected=True)(x)[0],
+        lambda x, w: sg.jvp(lambda x: w * 2.0, x, x, allow_disconnected=True)[0],
+        lambda x, w: sg.vjp(lambda x: w * 2.0, x, x, allow_disconnected=True)[0],
+        lambda x, w: sg.linearize(lambda w: w * w, w)[1](x),
+        lambda x, w: sg.jacobian(lambda x: w * 2.0, allow_disconnected=True)(x) + w,
+        lambda x, w: sg.scan(lambda c, y: (w * 1.0, w), x, sg.stack([x, x])),
+        lambda x, w: sg.while_loop(lambda c: c.sum() > 9.0, lambda c: w, x + 9.0, most=2),
+        lambda x, w: sg.cond(x.sum() > 0, lambda x: w, lambda x: x, x),
+        lambda x, w: sg.switch(np.array(1), [lambda x: x, lambda x: w], x),
+        lambda x, w: sg.map(lambda y: w, x),
+    ],
+)
+def test_functions_within_a_map_may_give_a_tensor_of_outside(f: Callable[..., Any]) -> None:
+    x, w = tensors([X, X[0] + 2.0])
+    found = sg.vmap(lambda row: f(row, w))(x)
+    found, wanted = (each if isinstance(each, tuple) else (each,) for each in (found, f(x[1], w)))
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(one.numpy()[1], other.numpy(), rtol=1e-12)
+    loss = sum((sg.sin(one[1]).sum() for one in found), 0.0)
+    by_hand = sum((sg.sin(other).sum() for other in wanted), 0.0)
+    slopes = [sg.grad(each, w, allow_disconnected=True).numpy() for each in (loss, by_hand)]
+    np.testing.assert_allclose(*slopes, rtol=1e-9)
+
+
+def test_a_tensor_in_a_loop_of_a_graph_is_refused() -> None:
+    tensor = Tensor(X[0])
+    for f in (
+        lambda x: sg.scan(lambda c, y: (tensor, c), x, X)[0],
+        lambda x: sg.cond(x.sum() > 0, lambda x: tensor, lambda x: x, x),
+    ):
+        with pytest.raises(DTypeError, match="two kinds cannot meet"):
+            sg.function(f)(X[0])
