@@ -221,7 +221,10 @@ WRONG: dict[str, tuple[Any, str]] = {
         other(opt={"w.momentum": np.ones(4, "float32")}),
         r"'w.momentum' is f32\[3\] here, float32\[4\]",
     ),
-    "no state": (other(opt={}), "'w.momentum' is f32"),
+    "no state of a parameter": (
+        other(opt={"v.momentum": np.ones(3, "float32")}),
+        r"'w.momentum' is f32\[3\] here, nothing in",
+    ),
     "a number for a state": (other(opt=1), "opt is what a file keeps by name here"),
 }
 
