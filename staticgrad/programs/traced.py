@@ -40,6 +40,7 @@ from staticgrad.programs.frozen import differences, random_states
 from staticgrad.programs.sizes import Spec, shapes_of
 from staticgrad.programs.surroundings import Before, Frozen, Surroundings
 from staticgrad.types.arrays import ArrayData, convert_array
+from staticgrad.types.dim import named_sizes
 
 #: Bytes from which on arrays are compared in place.
 _LARGE: Final = 1 << 13
@@ -224,6 +225,8 @@ class Tracer:
             self._warn("returns nothing and updates nothing", "return what it computes")
         name = self._name.rpartition(".")[2]
         graph = Graph(outputs, pairs, name=name) if outputs or pairs else None
+        if graph and (sized := _telling_sizes(graph, inputs)):
+            graph = Graph(outputs, pairs, inputs=sized, name=name)
         return TracedProgram(spec, [*own.values()], graph, leaves, tree)
 
     def _check_results(self, leaves: Sequence[Any]) -> None:
@@ -272,6 +275,21 @@ class Tracer:
         if what not in self._warned:
             self._warned.add(what)
             warn(TracingWarning, f"{self._name} {what}: {cure}")
+
+
+def _telling_sizes(graph: Graph, inputs: Sequence[Symbolic]) -> list[Symbolic]:
+    """Inputs that nothing reads but for their sizes, which no other tells."""
+    found, told = [], {name for value in graph.inputs for name in _names(value)}
+    for value in inputs:
+        if (_names(value) & graph.sizes.keys()) - told:
+            found.append(value)
+            told |= _names(value)
+    return found
+
+
+def _names(value: Symbolic) -> set[str]:
+    """The named sizes of an argument's shape."""
+    return {named.name for size in value.shape for named in named_sizes(size)}
 
 
 def _same_numbers(source: Any, held: ArrayData) -> bool:

@@ -292,3 +292,21 @@ def test_arrays_are_those_that_a_run_takes():
         with pytest.raises(DTypeError) as caught:
             tripled(array)
         assert caught.value.at.resolve().file == __file__
+
+
+@pytest.mark.parametrize("sizes", [None, {"x": ("n",), "y": ("m", "n")}])
+def test_sizes_alone_may_be_read_of_an_argument(sizes: Any) -> None:
+    def loss(x: Any, y: Any, s: Any) -> Any:
+        return s * s + s * x.sum() + y.sum()
+
+    @sg.function(sizes=sizes)
+    def f(x: Any, y: Any, s: Any) -> Any:
+        again = sg.fori_loop(0, x.shape[0], lambda i, c: c * 2.0, s)
+        slopes = sg.grad(loss, 1)(x, y, s), sg.hessian(loss, allow_disconnected=True)(x, y, s)
+        return sg.zeros(x.shape) + s, s * y.shape[0], again, *slopes
+
+    for m, n in ((2, 3), (5, 1), (0, 2)):
+        found = f(np.ones(n), np.ones((m, n)), np.array(3.0))
+        wanted = np.full(n, 3.0), 3.0 * m, 3.0 * 2**n, np.ones((m, n)), np.zeros((n, n))
+        for one, other in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(one, other)
