@@ -162,7 +162,12 @@ def test_explain_says_which_steps_are_shared() -> None:
     shared = {p.step for row, p in zip(rows, f.plan(n=400).steps, strict=True) if row.section}
     assert shared == set(sharing.steps)
     alone = sg.compile(graph, threads=1)
-    assert alone.explanation(n=400).as_json()["sharing"] == {"threads": 1, "steps": ()}
+    assert alone.explanation(n=400).as_json()["sharing"] == {
+        "threads": 1,
+        "steps": (),
+        "in_parts": (),
+        "chains": (),
+    }
     assert "threads: 1, sharing no step" in alone.explain(n=400)
 
 

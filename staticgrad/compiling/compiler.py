@@ -431,7 +431,7 @@ class Compiled(Generic[Results]):
             unread=unread_of(self.graph, schedule),
             open_sizes=tuple(self.program_graph.sizes),
             plan=plan,
-            sharing=None if plan is None else Sharing(plan.workers, sections.shared_steps(plan)),
+            sharing=None if plan is None else Sharing(plan.workers, *sections.sharing_of(plan)),
         )
 
     @public

@@ -82,18 +82,34 @@ class Apart:
 class Sharing:
     """By how many threads a plan may be run, and the numbers of the steps that they share.
 
-    Other steps run on the calling thread alone, since they are short or have one iteration.
+    Most of these are cut into groups of rows and columns. ``in_parts`` are products of few rows,
+    cut into parts of the inner indices, so that a thread keeps the rows of weights that it has
+    changed. Each of ``chains`` is run through by a thread for rows of its own, without waiting
+    for the others in between. Other steps run on the calling thread alone, since they are short or
+    have one iteration.
     """
 
     threads: int
     steps: tuple[int, ...] = ()
+    in_parts: tuple[int, ...] = ()
+    chains: tuple[tuple[int, ...], ...] = ()
 
     def __str__(self) -> str:
         if not self.steps:
             return f"threads: {self.threads}, sharing no step: the calling one runs all"
-        listed = ", ".join(map(str, self.steps[:_LISTED]))
-        more = f" and {len(self.steps) - _LISTED} more" if len(self.steps) > _LISTED else ""
-        return f"threads: {self.threads}, sharing {len(self.steps)} steps: {listed}{more}"
+        lines = [f"threads: {self.threads}, sharing {len(self.steps)} steps: {_listed(self.steps)}"]
+        if self.in_parts:
+            cut = f"  by inner indices, since the weights are trained: {_listed(self.in_parts)}"
+            lines.append(f"{cut}; each thread keeps its rows of them")
+        own = "  each thread its own rows, without a wait:"
+        lines.extend(f"{own} {_listed(chain)}" for chain in self.chains)
+        return "\n".join(lines)
+
+
+def _listed(steps: Sequence[int]) -> str:
+    """The first of some steps, and how many more there are."""
+    listed = ", ".join(map(str, steps[:_LISTED]))
+    return f"{listed} and {len(steps) - _LISTED} more" if len(steps) > _LISTED else listed
 
 
 @dataclass(frozen=True)

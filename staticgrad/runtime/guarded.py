@@ -27,7 +27,7 @@ class GuardedTable(Table):
     it per step.
     """
 
-    chains_steps = False
+    rows_of_steps = "single"
 
     def __init__(self, program: Program, plan: Plan) -> None:
         """Check the plan too, which the guard believes: who may touch what, and for how long.

@@ -77,7 +77,7 @@ class Watch:
 
 
 class _ProbedTable(Table):
-    chains_steps = False
+    rows_of_steps = "single"
 
     def __init__(self, program: Program, plan: Plan, watch: Watch) -> None:
         super().__init__(program, plan)

@@ -26,7 +26,7 @@ class TimedTable(Table):
     that it took, without what the call itself costs.
     """
 
-    chains_steps = False
+    rows_of_steps = "apart"
 
     def __init__(self, program: Program, plan: Plan) -> None:
         super().__init__(program, plan)

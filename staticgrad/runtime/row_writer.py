@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from staticgrad import native
-from staticgrad.analysis.barriers import barriers
 from staticgrad.analysis.cost import FASTEST, ROWS, call_seconds, plan_seconds
 from staticgrad.ir.kernels.chain_parts import PART
 from staticgrad.ir.kernels.kernel import Kernel
@@ -22,13 +21,14 @@ from staticgrad.native.table.control_code import ControlKind, EntryWord, LoopWor
 from staticgrad.native.table.through_code import ThroughWord
 from staticgrad.records import NamedTuple
 from staticgrad.runtime.arena import address_of
+from staticgrad.runtime.division import Rows, divided
 from staticgrad.runtime.places import ARENA, FIXED, WORDS, BufferPlaces, Moved, Place, further
-from staticgrad.runtime.row_chains import Chain, chains
+from staticgrad.runtime.row_chains import Chain
 from staticgrad.runtime.row_loops import row_ranges
 from staticgrad.runtime.row_ranges import RowRange
 from staticgrad.runtime.sections import PlannedRow
 from staticgrad.runtime.shares import RowShare, finer, shares
-from staticgrad.runtime.waves import Wave, waves
+from staticgrad.runtime.waves import Wave
 
 
 class Codes(NamedTuple):
@@ -53,8 +53,8 @@ class RowWriter:
     hold the address of another word, by their numbers.
     """
 
-    def __init__(self, workers: int, codes: Codes, chained: bool) -> None:
-        self._chained = chained
+    def __init__(self, workers: int, codes: Codes, rows: Rows) -> None:
+        self._rows = rows
         self._addresses, self._tails = codes.addresses, codes.tails
         self.drafts: list[PlannedRow] = []
         self.records: list[int] = []
@@ -69,30 +69,27 @@ class RowWriter:
     def write(self, places: BufferPlaces) -> list[int]:
         """The rows of a plan; the number of the first one of each position."""
         plan = places.plan
-        waiting = frozenset(barriers(plan) if plan.workers > 1 else ())  # one waits for nobody
-        outermost = self._chained and not places.is_inside
-        found = chains(plan) if outermost else {}
-        rising, kept = waves(plan) if outermost else ({}, frozenset())
+        division = divided(plan, "single" if places.is_inside else self._rows)
         first_rows: list[int] = []
-        behind = -1  # where the latest chain ends
+        behind = 0  # where the latest chain or wave ends
         for position, planned in enumerate(plan.steps):
             step = plan.schedule.steps[planned.step]
             first_rows.append(len(self.drafts))
-            if position in found:
-                behind = found[position].behind
-                self._write_chain(places, found[position])
-            elif position < behind:
+            if position < behind:
                 continue
+            together = division.at(position)
+            behind = together.behind if together else behind
+            if isinstance(together, Chain):
+                self._write_chain(places, together)
+            elif together is not None:
+                self._write_wave(places, together)
             elif planned.bodies:
                 _BodyWriter(self, places, position, planned, step).write()
             elif planned.fails and places.is_inside:
                 self._write_notes(places, position, planned, step)
-            elif position in rising:
-                self._write_wave(places, position, rising[position])
             else:
-                apart = position == behind or not kept.isdisjoint((position, position - 1))
-                self._write_row(places, position, planned, step, position in waiting or apart)
-                if position in kept:
+                self._write_row(places, position, planned, step, position in division.waits)
+                if position in division.kept:
                     self.drafts[-1] = self.drafts[-1]._replace(keeps=True)
         return first_rows
 
@@ -111,26 +108,22 @@ class RowWriter:
         row = Row(native.through(), record, 0, len(chain.ranges), 1)
         self.drafts.append(PlannedRow(row, True, chain.seconds, False, self.times))
 
-    def _write_wave(self, places: BufferPlaces, position: int, wave: Wave) -> None:
-        """The rows of a product of few rows: in each stage one for each worker."""
-        planned = places.plan.steps[position]
-        step = places.plan.schedule.steps[planned.step]
-        for at, stage in enumerate(wave.stages):
-            for number, part in enumerate(stage):
-                if part is None and wave.joins and at == 0:
-                    continue
+    def _write_wave(self, places: BufferPlaces, wave: Wave) -> None:
+        """The rows of products of few rows: in each stage one for each worker."""
+        steps = [places.plan.steps[position] for position in wave.positions]
+        for stage in wave.stages:
+            for number, work in enumerate(stage):
+                position = wave.first if work is None else work.position
+                planned = steps[position - wave.first]
+                step = places.plan.schedule.steps[planned.step]
                 self._write_row(places, position, planned, step, waits=number == 0)
                 draft, total = self.drafts.pop(), 0
-                if part is not None:
-                    self.records += part  # behind the record's other words
+                if work is not None:
+                    self.records += work.part  # behind the record's other words
                     total = PART
                 row = draft.row._replace(total=total, grain=0)
                 seconds = draft.seconds / len(wave.stages) / len(stage)
-                draft = PlannedRow(row, draft.waits, seconds, keeps=True)
-                if wave.joins and at == 0:  # in the place of a worker that would do nothing
-                    self.drafts[-len(stage)] = draft
-                else:
-                    self.drafts.append(draft)
+                self.drafts.append(PlannedRow(row, draft.waits, seconds, keeps=True))
 
     def write_part(self, place: int) -> None:
         """The rows that are written as words of a record, with their head; what runs them begins

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from staticgrad.analysis.barriers import barriers
 from staticgrad.analysis.cost import FASTEST, all_seconds
 from staticgrad.ir.plan import Plan
 from staticgrad.native import Row
 from staticgrad.native.table import pool_code
 from staticgrad.records import NamedTuple
+from staticgrad.runtime.division import TOGETHER, divided
+from staticgrad.runtime.waves import Wave
 
 #: Predicted seconds of rows that are worth sharing: handing over takes a third of a microsecond,
 #: and on processors that are slow at it some two.
@@ -48,6 +49,16 @@ class PlannedRow(NamedTuple):
     keeps: bool = False
 
 
+class SharedSteps(NamedTuple):
+    """The numbers of the steps that workers share, ascending; among them those whose inner indices
+    are cut into parts (``waves``), and those that each runs through for rows of its own
+    (``row_chains``), chain by chain."""
+
+    steps: tuple[int, ...] = ()
+    in_parts: tuple[int, ...] = ()
+    chains: tuple[tuple[int, ...], ...] = ()
+
+
 def shared(drafts: Sequence[PlannedRow], workers: int) -> list[Row]:
     """The rows in sections for so many workers."""
     rows = [draft.row for draft in drafts]
@@ -68,17 +79,33 @@ def shared(drafts: Sequence[PlannedRow], workers: int) -> list[Row]:
     return rows
 
 
-def shared_steps(plan: Plan) -> tuple[int, ...]:
-    """The numbers of the steps whose rows workers share, ascending; those with bodies aside."""
+def sharing_of(plan: Plan) -> SharedSteps:
+    """Which steps of a plan workers share, and how; those with bodies aside."""
     steps = [plan.schedule.steps[planned.step] for planned in plan.steps]
     seconds = all_seconds(steps, [planned.arguments for planned in plan.steps], FASTEST)
-    waits = frozenset(barriers(plan) if plan.workers > 1 else ())
-    drafts = [
-        PlannedRow(Row(0, 0, 0, planned.total, planned.grain), at in waits, seconds[at])
-        for at, planned in enumerate(plan.steps)
-    ]
-    rows = zip(shared(drafts, plan.workers), plan.steps, strict=True)
-    return tuple(sorted({p.step for row, p in rows if row.section and not p.bodies}))
+    division = divided(plan, TOGETHER)
+    drafts, numbers = list[PlannedRow](), list[int]()
+    together: list[tuple[int, ...]] = []
+    in_parts: list[int] = []
+    behind = 0
+    for at, planned in enumerate(plan.steps):
+        found = division.at(at)
+        if found is not None:
+            behind = found.behind
+            members = tuple(plan.steps[each].step for each in range(at, behind))
+            if isinstance(found, Wave):
+                in_parts += members
+            else:
+                together.append(members)
+        if at >= behind:
+            row = Row(0, 0, 0, planned.total, planned.grain)
+            waits, keeps = at in division.waits, at in division.kept
+            drafts.append(PlannedRow(row, waits, seconds[at], bool(planned.bodies), keeps=keeps))
+            numbers.append(planned.step)
+    rows = zip(shared(drafts, plan.workers), numbers, strict=True)
+    own = {number for row, number in rows if row.section}
+    every = own.union(in_parts, *together)
+    return SharedSteps(tuple(sorted(every)), tuple(in_parts), tuple(together))
 
 
 def _section(span: Sequence[PlannedRow], workers: int, wakes: bool) -> list[Row]:

@@ -26,6 +26,7 @@ from staticgrad.native.table import pool
 from staticgrad.records import dataclass
 from staticgrad.runtime.arena import Arena, address_of
 from staticgrad.runtime.check_words import find_checks
+from staticgrad.runtime.division import TOGETHER, Rows
 from staticgrad.runtime.pace import PIECE, Pace
 from staticgrad.runtime.places import BufferPlaces
 from staticgrad.runtime.row_writer import Codes
@@ -137,8 +138,8 @@ class Table:
     #: Where the highest arena byte ends that the latest run touched, on the next border of 64
     #: bytes; None in a table that does not watch its kernels.
     highest_touched: int | None = None
-    #: Whether several steps may be one row (``row_chains``); not where each is called alone.
-    chains_steps: ClassVar[bool] = True
+    #: What its rows have (``division``); where Python runs them, each is a step.
+    rows_of_steps: ClassVar[Rows] = TOGETHER
 
     def __init__(self, program: Program, plan: Plan) -> None:
         self.plan = plan
@@ -146,8 +147,8 @@ class Table:
         self._schedule = program.schedule
         self._shadows = self._make_shadows(program)
         places = BufferPlaces(plan, self._fixed_addresses(program))
-        chained = self.chains_steps and not program.is_divisible
-        self._words = Words(places, program.codes, chained)
+        rows = "single" if program.is_divisible else self.rows_of_steps
+        self._words = Words(places, program.codes, rows)
         if self._words.has_sections and not program.is_divisible:
             self._words.share(self._pool_address())
         self._view = self._words.array.data

@@ -37,15 +37,33 @@ FEWEST_TERMS: Final = 64
 STEP: Final = 8
 
 
-class Wave(NamedTuple):
-    """The parts of a product, by stages: those of a stage may run at the same time, worker by
-    worker; None where a worker has nothing to do.
+#: The parts of a product, by stages: of a stage one for each worker, all of which may run at the
+#: same time; None where a worker has nothing to do.
+_Stages = tuple[tuple[ChainPart | None, ...], ...]
 
-    ``joins``: the first stage is one with the last stage of the wave before.
+
+class Work(NamedTuple):
+    """A part of the product at a position of a plan."""
+
+    position: int
+    part: ChainPart
+
+
+class Wave(NamedTuple):
+    """Positions ``first`` to ``behind`` (exclusive) of a plan: products of few rows one behind the
+    other, in stages, each of which has for every worker what it does, or None.
+
+    Of two products the first stage of the later one is one with the last stage of the other.
     """
 
-    stages: tuple[tuple[ChainPart | None, ...], ...]
-    joins: bool = False
+    first: int
+    behind: int
+    stages: tuple[tuple[Work | None, ...], ...]
+
+    @property
+    def positions(self) -> range:
+        """Those of its products."""
+        return range(self.first, self.behind)
 
 
 class _PlacedKernel(NamedTuple):
@@ -69,30 +87,45 @@ class _PlacedKernel(NamedTuple):
         return self.arguments[self.kernel.arguments.index(extent)]
 
 
-def waves(plan: Plan) -> tuple[dict[int, Wave], frozenset[int]]:
-    """The waves of a plan by position, and the positions where workers keep to their parts: those
-    of all steps that touch a factor of a wave."""
-    found: dict[int, Wave] = {}
-    factors = set[str]()
+def waves(plan: Plan, joined: bool = True) -> tuple[tuple[Wave, ...], frozenset[int]]:
+    """The waves of a plan in order, and the positions where workers keep to their parts: those of
+    all steps that touch a factor of a wave. Products are waves of their own unless ``joined``."""
     if plan.workers == 1:
-        return found, frozenset()
+        return (), frozenset()
     kernels = dict(_kernels(plan))
     written = {a.buffer for each in kernels.values() for a in each.accesses if a.mode != "in"}
+    found: dict[int, _Stages] = {}
+    waves, factors = list[Wave](), set[str]()
     for position, placed in kernels.items():
         stage = placed.kernel.stages[0]
         if not isinstance(stage, Gemm) or left_in(placed.kernel) is None:
             continue
         factor, _ = placed.begins(stage.b.operand)
-        wave = _wave(placed, stage, plan.workers) if factor in written else None
-        if wave is None or not is_apart(placed.kernel, placed.places):
+        stages = _stages(placed, stage, plan.workers) if factor in written else None
+        if stages is None or not is_apart(placed.kernel, placed.places):
             continue
-        if position - 1 in found:
-            joins = _joins(kernels[position - 1], found[position - 1], placed, wave)
-            wave = wave._replace(joins=joins)
-        found[position] = wave
+        found[position], wave = stages, _wave(position, stages)
         factors.add(factor)
+        earlier = found.get(position - 1) if joined and position != plan.commit else None
+        if earlier and _joins(kernels[position - 1], earlier, placed, stages):
+            wave = _together(waves.pop(), wave)
+        waves.append(wave)
     kept = (at for at, each in kernels.items() if factors & {a.buffer for a in each.accesses})
-    return found, frozenset(kept)
+    return tuple(waves), frozenset(kept)
+
+
+def _wave(position: int, stages: _Stages) -> Wave:
+    """The wave of a single product."""
+    works = (tuple(part and Work(position, part) for part in stage) for stage in stages)
+    return Wave(position, position + 1, tuple(works))
+
+
+def _together(earlier: Wave, later: Wave) -> Wave:
+    """Two waves as one. In the last stage of a wave its last worker alone has something to do, in
+    the first stage its first one."""
+    both = zip(earlier.stages[-1], later.stages[0], strict=True)
+    middle = tuple(ends or begins for ends, begins in both)
+    return Wave(earlier.first, later.behind, (*earlier.stages[:-1], middle, *later.stages[1:]))
 
 
 def _kernels(plan: Plan) -> Iterator[tuple[int, _PlacedKernel]]:
@@ -107,8 +140,8 @@ def _kernels(plan: Plan) -> Iterator[tuple[int, _PlacedKernel]]:
             yield position, _PlacedKernel(call.kernel, planned, call.arguments, accesses, places)
 
 
-def _wave(placed: _PlacedKernel, stage: Gemm, workers: int) -> Wave | None:
-    """The wave of a product; None where its rows are many, or there is too little of it, or so
+def _stages(placed: _PlacedKernel, stage: Gemm, workers: int) -> _Stages | None:
+    """The stages of a product; None where its rows are many, or there is too little of it, or so
     much that no cache keeps a worker's part from one step to the next."""
     rows, terms = (placed.value(axis.extent) for axis in (stage.i[0], stage.k[0]))
     if not 0 < rows <= streamed_rows(stage) or not workers * FEWEST_TERMS <= terms <= GEMM_BLOCK:
@@ -125,20 +158,19 @@ def _wave(placed: _PlacedKernel, stage: Gemm, workers: int) -> Wave | None:
     ends = [part * terms // workers // STEP * STEP for part in range(workers)]
     parts = [*pairwise([*ends, terms])]
     cuts = [*pairwise(block * total // blocks for block in range(blocks + 1))]
-    stages = (
+    return tuple(
         tuple(
             ChainPart(*parts[part], *cuts[stage - part]) if 0 <= stage - part < blocks else None
             for part in range(workers)
         )
         for stage in range(blocks + workers - 1)
     )
-    return Wave(tuple(stages))
 
 
-def _joins(before: _PlacedKernel, earlier: Wave, placed: _PlacedKernel, wave: Wave) -> bool:
-    """Whether a wave may begin while the one before it ends: its first part reads columns of rows
-    that are finished then, and touches nothing else that is written meanwhile."""
-    last, first = earlier.stages[-1][-1], wave.stages[0][0]
+def _joins(before: _PlacedKernel, earlier: _Stages, placed: _PlacedKernel, stages: _Stages) -> bool:
+    """Whether a product may begin while the one before it ends: its first part reads columns of
+    rows that are finished then, and touches nothing else that is written meanwhile."""
+    last, first = earlier[-1][-1], stages[0][0]
     to, left = left_in(before.kernel), left_in(placed.kernel)
     (stage,) = placed.kernel.stages
     assert isinstance(stage, Gemm)

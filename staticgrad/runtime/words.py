@@ -17,6 +17,7 @@ from staticgrad import native
 from staticgrad.ir.schedule import Touch
 from staticgrad.native import HEAD_WORDS, ROW_WORDS, Head, Row
 from staticgrad.runtime.arena import address_of
+from staticgrad.runtime.division import Rows
 from staticgrad.runtime.places import BufferPlaces
 from staticgrad.runtime.row_writer import Codes, RowWriter
 from staticgrad.runtime.sections import shared
@@ -34,16 +35,16 @@ class Words:
         slots: by buffer that a run binds, words that point into it, with the bytes from its start.
     """
 
-    def __init__(self, places: BufferPlaces, codes: Codes, chained: bool) -> None:
+    def __init__(self, places: BufferPlaces, codes: Codes, rows: Rows) -> None:
         workers = places.plan.workers
-        writer = RowWriter(workers, codes, chained)
+        writer = RowWriter(workers, codes, rows)
         self.first_rows = (*writer.write(places), len(writer.drafts))
         self.waits = bytes(draft.waits for draft in writer.drafts)
-        rows = shared(writer.drafts, workers)
-        first = ROW_WORDS * len(rows)
+        written = shared(writer.drafts, workers)
+        first = ROW_WORDS * len(written)
         blocks = writer.blocks
         self._block_start, self._block_words = first + len(writer.records), len(blocks[0])
-        words = [*chain.from_iterable(rows), *writer.records, *chain(*blocks)]
+        words = [*chain.from_iterable(written), *writer.records, *chain(*blocks)]
         self.array = np.array(words, np.int64)
         self.address = address_of(self.array)
         self.array[1:first:ROW_WORDS] *= 8
@@ -52,7 +53,7 @@ class Words:
             self.array[first + word] = self.address + 8 * (first + target)
         starts = range(self._block_start, len(self.array), self._block_words)
         head = Head(self.address, 0, 8 * self._block_words, workers, 1)
-        if any(row.function == 0 for row in rows):
+        if any(row.function == 0 for row in written):
             head = head._replace(control=native.control())
         for start in starts:
             self.array[start : start + len(head)] = head

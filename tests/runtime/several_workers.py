@@ -34,7 +34,7 @@ class Claims(Table):
     worker, as if some stalled for as long as the barriers let them.
     """
 
-    chains_steps = False
+    rows_of_steps = "single"
 
     def __init__(self, program: Program, plan: Plan, seed: int) -> None:
         super().__init__(program, plan)
@@ -42,7 +42,7 @@ class Claims(Table):
         self._driver = self._claim
         self.groups = 0
         self.rows = self._words.rows
-        if not self.chains_steps:
+        if self.rows_of_steps == "single":
             self._check_parts()
 
     def _claim(self, block: int, first: int, last: int) -> None:
@@ -123,7 +123,7 @@ class ChainedClaims(Claims):
     Each worker takes a part of a chain; whose step is next is drawn for each step.
     """
 
-    chains_steps = True
+    rows_of_steps = "together"
 
     def _claim_between(self, start: int, stop: int) -> None:
         chains = [row for row in self.rows[start:stop] if row.function == native.through()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
@@ -107,9 +108,9 @@ def test_weights_that_no_cache_keeps_are_read_by_columns(monkeypatch: pytest.Mon
     graph = network("batch", "float32")
     largest = 4 * SIZES[1] * SIZES[2]
     monkeypatch.setattr(module, "CACHE", largest // 2)
-    assert {0, 1} <= {*waves(planned(graph, 2))[0]}
+    assert {0, 1} <= {*products(planned(graph, 2))}
     monkeypatch.setattr(module, "CACHE", largest // 2 - 1)
-    assert {0, 1} & {*waves(planned(graph, 2))[0]} == {0}
+    assert {0, 1} & {*products(planned(graph, 2))} == {0}
 
 
 def test_weights_that_nobody_changes_are_read_by_columns() -> None:
@@ -134,18 +135,25 @@ def test_chains_are_left_where_a_step_has_nothing_else() -> None:
 
 def test_all_terms_and_iterations_are_in_one_part_each() -> None:
     plan = planned(network("batch", "float32"), 3)
-    found, kept = waves(plan)
-    assert found
-    assert {*found} < kept
-    for position, wave in found.items():
-        terms = {n for stage in wave.stages for part in stage if part for n in part[:2]}
-        done = dict.fromkeys(range(plan.steps[position].total), 0)
-        for stage in wave.stages:
-            for part in filter(None, stage):
+    for joined in (False, True):
+        found = products(plan, joined)
+        assert {*found} < waves(plan, joined)[1]
+        for position, parts in found.items():
+            done = dict.fromkeys(range(plan.steps[position].total), 0)
+            for part in parts:
                 for number in range(part.begin, part.end):
                     assert done[number] == part.first, "behind what others have left"
                     done[number] = part.past
-        assert {*done.values()} == {max(terms)}
+            assert {*done.values()} == {max(part.past for part in parts)}
+
+
+def products(plan: Plan, joined: bool = True) -> dict[int, list[ChainPart]]:
+    """The parts of each product that is one of a wave, in the order of the stages."""
+    found: dict[int, list[ChainPart]] = {}
+    for wave in waves(plan, joined)[0]:
+        for work in filter(None, itertools.chain(*wave.stages)):
+            found.setdefault(work.position, []).append(work.part)
+    return found
 
 
 @pytest.mark.parametrize(("seconds", "joins"), [(1e-12, True), (1.0, False)])
@@ -155,8 +163,8 @@ def test_a_wave_begins_where_what_it_reads_is_finished(
     """Of one block nothing is; of several, all columns but those of the last one."""
     monkeypatch.setattr(module, "BLOCK_SECONDS", seconds)
     plan = planned(network("batch", "float32"), 2)
-    found, _ = waves(plan)
-    assert [wave.joins for _, wave in sorted(found.items())][:2] == [False, joins]
+    assert (len(waves(plan)[0][0].positions) > 1) == joins
+    assert {len(wave.positions) for wave in waves(plan, joined=False)[0]} == {1}
     assert run(network("batch", "float32"), 2, 2) > 0
 
 
@@ -217,3 +225,19 @@ def argument_of(kernel: Kernel, loop: str) -> Any:
     (stage,) = kernel.stages
     assert isinstance(stage, Gemm)
     return {"k": stage.k, "m": stage.i, "n": stage.j}[loop][0].extent
+
+
+def test_what_a_program_says_of_its_waves() -> None:
+    """Products are shared in parts of the inner indices, in a profile too, and nobody else is."""
+    graph = network("batch", "float32")
+    f = sg.compile(graph, threads=2)
+    plan = f.plan(batch=1)
+    sharing = f.explanation(batch=1).sharing
+    assert sharing is not None
+    steps = [plan.steps[position].step for position in products(plan)]
+    assert sharing.in_parts == (*steps,) != ()
+    assert {*steps} <= {*sharing.steps}
+    assert "by inner indices" in f.explain(batch=1)
+    profile = f.profile(fed(graph, 1), runs=1)
+    assert all(profile.steps[at].threads == 2 for at in products(plan))
+    assert sg.compile(network(40, "float32"), threads=2).explanation().sharing.in_parts == ()
