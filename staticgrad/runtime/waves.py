@@ -30,7 +30,7 @@ from staticgrad.runtime.row_ranges import call_of
 
 #: Predicted seconds of a product, at least, and of a block for each worker, about.
 LEAST_SECONDS: Final = 3e-6
-BLOCK_SECONDS: Final = 9e-6
+BLOCK_SECONDS: Final = 3e-6
 #: Inner indices of a part, at least.
 FEWEST_TERMS: Final = 64
 #: Inner indices of which parts are multiples: so many are taken at a time.
