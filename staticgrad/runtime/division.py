@@ -20,7 +20,7 @@ Rows = Literal["together", "apart", "single"]
 TOGETHER: Final[Rows] = "together"
 
 
-class Division(NamedTuple):
+class DividedPlan(NamedTuple):
     """The chains and waves of a plan by their first positions; ``kept``: where workers keep to
     their parts; ``waits``: positions before which every earlier step must be finished."""
 
@@ -34,17 +34,17 @@ class Division(NamedTuple):
         return self.chains.get(position) or self.waves.get(position)
 
 
-def divided(plan: Plan, rows: Rows) -> Division:
+def divided(plan: Plan, rows: Rows) -> DividedPlan:
     """How the workers of a plan divide its steps, those of bodies aside."""
     if plan.workers == 1:  # one waits for nobody
-        return Division({}, {}, frozenset(), frozenset())
+        return DividedPlan({}, {}, frozenset(), frozenset())
     waits = {*barriers(plan)}
     if rows == "single":
-        return Division({}, {}, frozenset(), frozenset(waits))
+        return DividedPlan({}, {}, frozenset(), frozenset(waits))
     found = chains(plan) if rows == TOGETHER else {}
     taken = {at for chain in found.values() for at in range(chain.first, chain.behind)}
     rising, kept = waves(plan, rows == TOGETHER)
     rising = tuple(wave for wave in rising if taken.isdisjoint(wave.positions))
     waits |= {position + more for position in kept for more in (0, 1)}
     waits |= {chain.behind for chain in found.values()}
-    return Division(found, {wave.first: wave for wave in rising}, kept, frozenset(waits))
+    return DividedPlan(found, {wave.first: wave for wave in rising}, kept, frozenset(waits))

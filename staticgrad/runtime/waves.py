@@ -42,7 +42,7 @@ STEP: Final = 8
 _Stages = tuple[tuple[ChainPart | None, ...], ...]
 
 
-class Work(NamedTuple):
+class WavePart(NamedTuple):
     """A part of the product at a position of a plan."""
 
     position: int
@@ -58,7 +58,7 @@ class Wave(NamedTuple):
 
     first: int
     behind: int
-    stages: tuple[tuple[Work | None, ...], ...]
+    stages: tuple[tuple[WavePart | None, ...], ...]
 
     @property
     def positions(self) -> range:
@@ -116,7 +116,7 @@ def waves(plan: Plan, joined: bool = True) -> tuple[tuple[Wave, ...], frozenset[
 
 def _wave(position: int, stages: _Stages) -> Wave:
     """The wave of a single product."""
-    works = (tuple(part and Work(position, part) for part in stage) for stage in stages)
+    works = (tuple(part and WavePart(position, part) for part in stage) for stage in stages)
     return Wave(position, position + 1, tuple(works))
 
 
