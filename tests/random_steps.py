@@ -282,13 +282,16 @@ def _at(b: Builder) -> Entry | None:
     kind = b.chooser.integer(0, 3)
     start = b.chooser.integer(0, count - 1)
     if kind == 0:
-        return Entry(sg.at(x)[start].set(x[count - 1 - start] * 0.5), entry.bound)
+        whole = x.sum()  # known in a run only: the same places, or 0 where the sum is no number
+        known = sg.equal(whole, whole).astype("int64")
+        places = sg.constant(b.numbers.integers(-count, count, 4)) * known
+        return Entry(sg.at(x)[places].set(0.75), entry.bound + 1)
     if kind == 1:
         return Entry(sg.at(x)[start:].add(1.25), entry.bound + 2)
-    places = sg.constant(b.numbers.integers(-count, count, 4))
     if kind == 2:
+        places = sg.constant(b.numbers.integers(-count, count, 4))
         return Entry(sg.at(x)[places].add(x[start]), 5 * entry.bound)
-    return Entry(sg.at(x)[places].set(0.75), entry.bound + 1)
+    return Entry(sg.at(x)[start].set(x[count - 1 - start] * 0.5), entry.bound)
 
 
 def _joined(b: Builder) -> Entry | None:

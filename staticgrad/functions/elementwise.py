@@ -48,7 +48,7 @@ def round(x: Operand[AnyValue], decimals: int = 0) -> AnyValue:
     array([1.2, 1.8])
     """
     value = as_value("round", x)
-    places = integer("round", "decimals", decimals, value)
+    places = integer("round", "decimals", decimals, value, most_bits=None)
     if not value.dtype.is_float:
         if places < 0:
             raise ArgumentError(

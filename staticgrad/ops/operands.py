@@ -179,17 +179,18 @@ def distinct_axes(op: str, axes: Iterable[Any], x: Value, rank: int | None = Non
     return found
 
 
-def integer(op: str, what: str, data: Any, *values: Value) -> int:
+def integer(op: str, what: str, data: Any, *values: Value, most_bits: int | None = 64) -> int:
     """``data``, a number or what computes at once, as a Python int.
 
     Raises:
-        ArgumentError: it is no integer, or only known at run time, or has more than 64 bits.
+        ArgumentError: it is no integer, or only known at run time, or has more than ``most_bits``.
     """
     found = known_integer(data)
     if found is not None:
-        if found.bit_length() > 64:
+        if most_bits is not None and found.bit_length() > most_bits:
             raise ArgumentError(
-                f"{op}: {what} {shown(data)} has more than 64 bits", related=related(*values)
+                f"{op}: {what} {shown(data)} has more than {most_bits} bits",
+                related=related(*values),
             )
         return found
     raise ArgumentError(

@@ -189,7 +189,7 @@ def test_targets_and_options():
             sg.evaluate(x, {"x": 1.0}, dtype=dtype)
 
 
-@pytest.mark.parametrize("size", [10**14, 2**62, 2**70])
+@pytest.mark.parametrize("size", [10**14, 2**60])
 @pytest.mark.parametrize("op", ["broadcast", "tanh", "reshape"])
 def test_what_no_memory_can_hold_is_one_error(size, op):
     x = sg.input("x", (1,), "float32")

@@ -31,7 +31,7 @@ def test_the_plan_is_what_runs(name: str, debug: bool) -> None:
         assert all(planned.total == 0 for planned in failing)
         assert parse_plan(str(plan)) == plan
         assert (" fails " in str(plan)) == (n == 0)
-        words = Table(f._executor._program, plan)._words.array
+        words = Table(f._executor.program, plan)._words.array
         rows = words[: ROW_WORDS * len(plan.steps)].reshape(-1, ROW_WORDS)
         assert [Row(*row).total for row in rows] == [planned.total for planned in plan.steps]
     feeds = {"table": np.ones((0, 40), "f4"), "rows": np.zeros(5, "i8")}

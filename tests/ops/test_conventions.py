@@ -7,8 +7,14 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.ir.op import registered_ops
+from staticgrad.ops.scatter_extremes import ScatterExtreme
 
 NAN, INF = np.nan, np.inf
+
+
+def sent(x, y):
+    """The larger of two that are sent to one place."""
+    return ScatterExtreme("max", 0, 1)(sg.stack([x, y]), np.array([0, 0])).sum()
 
 
 def pooled(x, y):
@@ -79,6 +85,7 @@ CASES = {
         (lambda x, y: (sg.sort(sg.stack([x, y])) * [1.0, 3.0]).sum(), [0.0, -0.0], [1.0, 3.0]),
     ],
     "topk": [(lambda x, y: sg.topk(sg.stack([x, y, x]), 1)[0].sum(), [2.0, 2.0], [1.0, 0.0])],
+    "scatter_extreme": [(sent, [3.0, 3.0], [0.0, 1.0]), (sent, [3.0, 2.0], [1.0, 0.0])],
     "loop": [
         (lambda x: sg.scan(lambda c, _: (sg.nn.relu(c), None), x, length=2)[0], [0.0], [0.0]),
         (lambda x: sg.fori_loop(0, 3, lambda i, c: abs(c) * x, x), [0.0], [0.0]),

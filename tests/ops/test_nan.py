@@ -19,7 +19,7 @@ from staticgrad.functions import nn
 from staticgrad.ir.op import op_class, registered_ops
 from staticgrad.ops.elementwise import Elementwise
 from tests.ops.samples import samples_of
-from tests.ops.test_conventions import pooled, stated
+from tests.ops.test_conventions import pooled, sent, stated
 
 NAN, INF = np.nan, np.inf
 PARTNERS = [-2.0, -1.0, 0.0, 0.5, 1.0, 2.0, INF, -INF]
@@ -130,6 +130,7 @@ AT_NAN = {
     "branch": [(lambda x: sg.cond(x > 0.0, lambda: x * x, lambda: x * 3.0), [NAN], [3.0])],
     "sort": [(joined(lambda x: (sg.sort(x) * [1.0, 2.0, 4.0]).sum()), ROW, [2.0, 4.0, 1.0])],
     "topk": [(joined(lambda x: sg.topk(x, 1)[0].sum()), ROW, [0.0, 1.0, 0.0])],
+    "scatter_extreme": [(sent, [NAN, 3.0], [1.0, 0.0]), (sent, [NAN, NAN], [0.0, 1.0])],
     "nn.elu": [(sg.nn.elu, [NAN], [NAN])],
     "nn.leaky_relu": [(lambda x: sg.nn.leaky_relu(x, 0.25), [NAN], [0.25])],
     "nn.lp_pool": [

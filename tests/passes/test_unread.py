@@ -41,7 +41,7 @@ FEEDS = {"x": np.arange(2, dtype="f4"), "i": np.arange(2), "unread": np.ones((2,
 def test_what_nothing_reads_is_in_no_schedule_plan_or_lock():
     f = program()
     assert set(buffers(f).values()) == {"input", "output"}
-    assert f._executor._program.updated == frozenset()
+    assert f._executor.program.updated == frozenset()
     assert f._executor._locks._locks == []
     results = f.run(FEEDS)
     assert results["y"].tolist() == [0.0, 2.0]
@@ -90,7 +90,7 @@ def test_an_update_to_its_own_value_is_no_step_and_waits_for_no_reader(level, sa
     v = sg.parameter("v", np.zeros((2, 3), "f4"))
     f = sg.compile(sg.Graph({"double": w * 2.0}, {w: same(w), v: w}), pipeline=level)
     assert len(f.schedule.steps) == 2  # the product, and one copy into v
-    assert f._executor._program.updated == {"v"}
+    assert f._executor.program.updated == {"v"}
     assert f.peak_bytes == 0
     results = []
 

@@ -185,14 +185,14 @@ def test_an_interrupt_between_rows_ends_the_step_and_changes_nothing() -> None:
         table = prepared.table
         honest, calls, at = table._driver, [], [0]
         commit = table.plan.commit
-        assert len(table._pieces) > 5, table._pieces
+        assert len(table.pace.pieces) > 5, table.pace.pieces
         def driver(address, first, last):
             calls.append((first, last))
             honest(address, first, last)
             if first == at[0]:
                 os.kill(os.getpid(), signal.SIGINT)  # as while the rows ran: it is seen here
         table._driver = driver
-        for at[0], new, rows in ((0, 0, 1), (commit, 1, len(table._pieces) + 1)):
+        for at[0], new, rows in ((0, 0, 1), (commit, 1, len(table.pace.pieces) + 1)):
             before, calls[:] = w.value, []
             try:
                 f.run(feeds)
