@@ -93,7 +93,8 @@ class Executor:
         self._outputs = output_ports(graph, program.schedule)
         self._feeds = FeedBinder(graph, frozenset(p.name for p in self._inputs if not p.is_read))
         self._twins = _twins(self._outputs)
-        self._pools = {port.name: OutputPool(port.name, port.dtype) for port in self._outputs}
+        self._dtypes = {port.name: port.dtype for port in self._outputs}
+        self._pools = {name: OutputPool(name, dtype) for name, dtype in self._dtypes.items()}
         self._locks = ParameterLocks(program)
         self._written = WrittenMemory(program.stores[name].array for name in program.updated)
         self._single = single
@@ -355,7 +356,7 @@ class Executor:
         self, out: object, shapes: Mapping[str, tuple[int, ...]], bound: BoundFeeds
     ) -> dict[str, Array]:
         """The caller's arrays for results, checked."""
-        given = given_outputs(out, shapes, {port.name: port.dtype for port in self._outputs})
+        given = given_outputs(out, shapes, self._dtypes)
         feeds = [(f"feed {n!r}", a) for n, a in zip(self._named, bound.arrays, strict=True)]
         stores = [(f"parameter {n!r}", s.array) for n, s in self.program.stores.items()]
         check_apart(given, [*feeds, *stores])

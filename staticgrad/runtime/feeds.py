@@ -89,16 +89,12 @@ class FeedBinder:
         shapes = tuple([array.shape for array in arrays])
         return BoundFeeds(tuple(arrays), (shapes, frozenset(staged)))
 
-    def dtype(self, name: str) -> np.dtype[Any]:
-        """The dtype of an input, in native byte order."""
-        return self._inputs[name].dtype.numpy
-
     def reasons(self, feeds: Feeds, bound: BoundFeeds) -> dict[str, tuple[str, str]]:
         """Of each feed that is copied: why, and what to feed instead. By input, in their order."""
         named = self.named(feeds)
         arrays = dict(zip(self._inputs, bound.arrays, strict=True))
         return {
-            name: _reason(name, named[name], arrays[name], self.dtype(name))
+            name: _reason(name, named[name], arrays[name], self._inputs[name].dtype.numpy)
             for name in arrays
             if name in bound.staged
         }

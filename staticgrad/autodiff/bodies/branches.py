@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from staticgrad.autodiff.bodies.loops_forwards import ForwardBody, with_tangents
-from staticgrad.autodiff.bodies.making import Found, Inputs, apply, closed, or_zeros_of
+from staticgrad.autodiff.bodies.making import Found, Inputs, apply, closed, found_or_zeros
 from staticgrad.autodiff.reverse import pulled_back_stably
 from staticgrad.building import current
 from staticgrad.ir.bodies import inlined
@@ -35,7 +35,7 @@ def cotangents(
         return (None,) * len(args)
     cases = []
     for given, seeds, shares_of_case in made:
-        outs = [or_zeros_of(shares_of_case[k], args[1 + k].type) for k in there]
+        outs = [found_or_zeros(shares_of_case[k], args[1 + k].type) for k in there]
         cases.append(closed([], [("p", [*given, *seeds])], [("y", outs)]))
     found = apply(Branch(tuple(cases)), [*args, *(cts[k] for k in seeded)])
     where = dict(zip(there, found, strict=True))
@@ -52,7 +52,7 @@ def tangents(op: Branch, moved: Sequence[Found], args: Sequence[Any]) -> tuple[F
         return (None,) * count
     cases = []
     for case in made:
-        outs = [or_zeros_of(case.found[k], case.results[k].type) for k in there]
+        outs = [found_or_zeros(case.found[k], case.results[k].type) for k in there]
         cases.append(closed([], [("p", case.role(0, None))], [("y", outs)]))
     operands = with_tangents(0, None, args[1:], moved[1:], made[0].moved)
     found = apply(Branch(tuple(cases)), [args[0], *operands])

@@ -17,8 +17,7 @@ from staticgrad.autodiff.bodies.making import (
     Inputs,
     apply,
     closed,
-    or_zeros,
-    or_zeros_of,
+    found_or_zeros,
     reading,
 )
 from staticgrad.autodiff.reverse import pulled_back_stably
@@ -98,7 +97,8 @@ class BackwardTrip:
         )
         op, slices = self.op, len(kept) + len(self.seeds)
         back = Loop(body, op.trips, len(carried), slices, not op.reverse)
-        first = [*(or_zeros(self.cts[k], args[k]) for k in self.moving), *sums.zeros(args)]
+        first = [found_or_zeros(self.cts[k], args[k].type, args[k]) for k in self.moving]
+        first += sums.zeros(args)
         stacks = self._stacks(kept, args)
         seeds = [self.cts[op.carries + k] for k in self.seeded]
         found = apply(back, [*first, *stacks, *seeds, *(args[k] for k in rest)])
@@ -114,7 +114,7 @@ class BackwardTrip:
 
     def _departing(self) -> list[Any]:
         """The cotangents of what moves, as a trip hands them to the one before it."""
-        return [or_zeros_of(self.shares.get(k), self.given[k].type) for k in self.moving]
+        return [found_or_zeros(self.shares.get(k), self.given[k].type) for k in self.moving]
 
     def _read(self, values: Sequence[Any], sums: _SumsOfInvariants) -> tuple[list[int], list[int]]:
         """What the loop reads of the forward trips: carries and slices, and the invariants."""

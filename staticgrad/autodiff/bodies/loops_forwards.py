@@ -11,8 +11,7 @@ from staticgrad.autodiff.bodies.making import (
     Inputs,
     apply,
     closed,
-    or_zeros,
-    or_zeros_of,
+    found_or_zeros,
 )
 from staticgrad.autodiff.forward import pushed_forward
 from staticgrad.building import current
@@ -54,7 +53,7 @@ class ForwardBody:
 
     def next(self) -> list[Symbolic]:
         """The tangents of the next carries, of those that move."""
-        return [or_zeros_of(self.found[k], self.given[k].type) for k in self.moving]
+        return [found_or_zeros(self.found[k], self.given[k].type) for k in self.moving]
 
     def role(self, start: int, end: int | None) -> list[Symbolic]:
         """Inputs from place to place, then the tangents of those that have one."""
@@ -69,7 +68,10 @@ def with_tangents(
     """Operands from place to place, then the tangents of those at ``places``."""
     own = range(*slice(start, end).indices(len(args)))
     wanted = [k for k in own if k in set(places)]
-    return [*(args[k] for k in own), *(or_zeros(moved[k], args[k]) for k in wanted)]
+    return [
+        *(args[k] for k in own),
+        *(found_or_zeros(moved[k], args[k].type, args[k]) for k in wanted),
+    ]
 
 
 def tangents(op: Loop, moved: Sequence[Found], args: Sequence[Any]) -> tuple[Found, ...]:

@@ -73,11 +73,6 @@ def reading(outputs: Iterable[Symbolic], inputs: Sequence[Symbolic]) -> list[int
     return [place for place, value in enumerate(inputs) if value.node in past]
 
 
-def or_zeros(found: Found, like: Any) -> Any:
-    """A cotangent or tangent of ``like``; zeros where there is none."""
-    return zeros_like_type(like.type, like) if found is None else found
-
-
-def or_zeros_of(found: Found, type: TensorType) -> Any:
-    """The same inside of a body, where zeros are of no operand."""
-    return zeros_like_type(type) if found is None else found
+def found_or_zeros(found: Found, type: TensorType, like: Any = None) -> Any:
+    """A cotangent or tangent of that type; where there is none, zeros of the kind of ``like``."""
+    return zeros_like_type(type, like) if found is None else found
