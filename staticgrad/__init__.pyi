@@ -1,6 +1,7 @@
 """Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``."""
 
 import passes as passes
+import staticgrad.eager as eager
 import staticgrad.eager.xp as xp
 import staticgrad.errors as errors
 import staticgrad.functions.checkpoints.policies as checkpoint_policies
@@ -274,12 +275,12 @@ __all__ = [
     "convolve", "copysign", "corrcoef", "correlate", "cos", "cosh", "count_nonzero", "cov",
     "cross", "cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum", "cumulative_prod",
     "cumulative_sum", "custom_jvp", "custom_vjp", "deg2rad", "diag", "diagflat", "diagonal",
-    "diff", "digitize", "dim", "divide", "divmod", "dot", "dsplit", "dstack", "e", "eager_mode",
-    "ediff1d", "einsum", "empty", "empty_like", "equal", "erf", "erfc", "errors", "evaluate",
-    "exp", "exp2", "expand_dims", "expm1", "eye", "fabs", "finfo", "flip", "fliplr", "flipud",
-    "float16", "float32", "float64", "float_power", "floor", "floor_divide", "fmax", "fmin",
-    "fmod", "fori_loop", "full", "full_like", "function", "gcd", "geomspace", "getitem", "grad",
-    "gradient", "greater", "greater_equal", "heaviside", "hessian", "histogram",
+    "diff", "digitize", "dim", "divide", "divmod", "dot", "dsplit", "dstack", "e", "eager",
+    "eager_mode", "ediff1d", "einsum", "empty", "empty_like", "equal", "erf", "erfc", "errors",
+    "evaluate", "exp", "exp2", "expand_dims", "expm1", "eye", "fabs", "finfo", "flip", "fliplr",
+    "flipud", "float16", "float32", "float64", "float_power", "floor", "floor_divide", "fmax",
+    "fmin", "fmod", "fori_loop", "full", "full_like", "function", "gcd", "geomspace", "getitem",
+    "grad", "gradient", "greater", "greater_equal", "heaviside", "hessian", "histogram",
     "histogram_bin_edges", "host_call", "hsplit", "hstack", "hvp", "hypot", "i0", "identity",
     "iinfo", "implicit", "inf", "inner", "input", "insert", "int16", "int32", "int64", "int8",
     "interp", "invert", "iota", "isclose", "isdtype", "isfinite", "isin", "isinf", "isnan",

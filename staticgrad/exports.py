@@ -134,6 +134,7 @@ OTHERS = {
 #: Public name of a module -> where it stands.
 MODULES = {
     "checkpoint_policies": "staticgrad.functions.checkpoints.policies",
+    "eager": "staticgrad.eager",
     "errors": "staticgrad.errors",
     "implicit": "staticgrad.programs.implicit",
     "linalg": "staticgrad.functions.linalg",

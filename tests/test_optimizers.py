@@ -11,6 +11,7 @@ import staticgrad as sg
 from staticgrad import optim
 from staticgrad.eager import Tensor
 from staticgrad.errors import SavedFileError
+from staticgrad.optim.numbering import renumbered
 from tests.optimizer_rules import by_hand
 from tests.optimizers import SAMPLES
 
@@ -256,6 +257,65 @@ def test_an_optimizer_that_has_stepped_refuses_states_of_another_kind() -> None:
     one(0), other(0)
     with pytest.raises(SavedFileError, match="SGD keeps momentum for a parameter, and is given"):
         momentum.load_state_dict(adam.state_dict())
+
+
+class Numbered(sg.nn.Module):
+    """Names of parameters of it differ in their numbers, and so do those of its instances."""
+
+    def __init__(self) -> None:
+        self.layers = [sg.nn.Linear(2, 2, seed=k) for k in range(11)]  # 10 is behind 9, not 1
+        self.scale = sg.parameter("numbered", np.ones(2, "float32"))
+
+    def forward(self, x: Any) -> Any:
+        for layer in self.layers:
+            x = sg.tanh(layer(x))
+        return x * self.scale
+
+
+@pytest.mark.parametrize("how", ["graph", "function", "tape"])
+@pytest.mark.parametrize("before", [0, 1], ids=["before its first step", "after a step"])
+def test_states_go_to_another_model_of_the_class_by_order(how: str, before: int) -> None:
+    x = np.linspace(-1, 1, 6, dtype="float32").reshape(3, 2)
+
+    def made() -> Any:
+        model, opt = Numbered(), optim.Adam(0.05)
+        if how == "graph":
+            loss = (model(sg.input("x", (3, 2), "float32")) ** 2).mean()
+            f = sg.compile(sg.Graph({"loss": loss}, opt.updates(loss, model)))
+            return model, opt, lambda: f.run({"x": x})
+
+        @sg.function
+        def step(x: Any) -> None:
+            opt.minimize((model(x) ** 2).mean(), model)
+
+        return model, opt, lambda: step(x) if how == "function" else step.eagerly(x)
+
+    (one, adam, step), (other, its, further) = made(), made()
+    for _ in range(3):
+        step()
+    for _ in range(before):
+        further()
+    other.load_state_dict(one.state_dict())
+    its.load_state_dict(adam.state_dict())
+    for _ in range(2):
+        step(), further()
+    for p, twin in zip(one.parameters(), other.parameters(), strict=True):
+        assert p.name != twin.name
+        np.testing.assert_array_equal(twin.value, p.value)
+
+
+def test_names_that_differ_in_more_than_numbers_stay_apart() -> None:
+    for given, own, found in (
+        (["a", "a1"], ["a1", "a2"], {"a": "a1", "a1": "a2"}),
+        (["a", "a1"], ["a1", "a"], {}),  # the same names
+        (["a", "a1", "a2"], ["a2"], {}),  # one of them, and it is there
+        (["a", "a1"], ["a7"], {}),  # which one is not known
+        (["a9.b_2", "a10.b_1"], ["a1.b", "a2.b"], {"a9.b_2": "a1.b", "a10.b_1": "a2.b"}),
+        (["w", "v1"], ["w1", "v"], {"w": "w1", "v1": "v"}),
+        (["w"], ["v"], {}),
+    ):
+        assert renumbered(given, [(name,) for name in own]) == found
+    assert renumbered(["a", "b"], [("a1", "a")]) == {}  # a copy of a
 
 
 def test_groups_say_who_is_in_them() -> None:

@@ -97,7 +97,7 @@ def tradeoff(
         _write(problem, json.dumps(problem_document(found.problem), indent=1) + "\n")
     click.echo(found)
     if budget is not None:
-        share, more = f"{found.share(chosen):.1%}", f"{found.extra(chosen):+.1%}"
+        share, more = f"{found.share(chosen):.1%}", f"{found.extra(chosen):+z.1%}"
         click.echo(f"within {budget}: {chosen.peak_bytes:,} bytes, {share}, {more} of time")
 
 

@@ -189,7 +189,7 @@ class Tradeoff:
         return [
             (
                 f"{c.peak_bytes:,}", f"{self.share(c):.1%}", seconds(c.seconds),
-                f"{self.extra(c):+.1%}", f"{c.again:,}",
+                f"{self.extra(c):+z.1%}", f"{c.again:,}",
             )
             for c in self.choices
         ]  # fmt: skip

@@ -37,8 +37,6 @@ def rooms() -> dict[str, Room]:
         if name not in ("errors", "passes"):  # which have pages of their own
             known = tuple(sorted(import_module(home).__all__))
             found[name] = (f"sg.{name}", f"sg.{name}", known)
-    eager = import_module("staticgrad.eager")
-    found["eager"] = ("staticgrad.eager", "staticgrad.eager", tuple(sorted(eager.__all__)))
     return found
 
 

@@ -26,11 +26,7 @@ from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
 from staticgrad.ops.operands import related
 from staticgrad.optim.clipping import clipped
-from staticgrad.optim.hyperparameters import (
-    require_count,
-    require_flag,
-    require_positive,
-)
+from staticgrad.optim.hyperparameters import require_count, require_flag, require_positive
 from staticgrad.optim.parameters import check_gradients, listed_parameters
 from staticgrad.optim.scaling import LossScale, are_finite
 from staticgrad.optim.schedules import RateSchedule
@@ -40,6 +36,7 @@ from staticgrad.optim.state import (
     kept_states,
     slot,
     state_of,
+    states_expected_of,
     states_kept_by,
     states_made_once,
     states_noted_by,
@@ -212,6 +209,7 @@ class Optimizer(metaclass=OptimizerClass):
         nothing in float16); the new value of a parameter is rounded once. Parameters and gradients
         may as well be tensors: then ``states_made_by`` says what keeps their state.
         """
+        states_expected_of(self, grads)
         computed = {p: in_compute_dtype(g, p) for p, g in grads.items()}
         with states_noted_by(self), states_made_once():
             stepped = (
@@ -366,7 +364,8 @@ class Optimizer(metaclass=OptimizerClass):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what ``state_dict`` gave; before the first step it is kept until then.
 
-        What it gave before the first step, nothing, makes all that is kept zero again.
+        What it gave before the first step, nothing, makes all that is kept zero again. Names that
+        differ in their numbers (``linear1.weight``) stand for each other in the order of these.
 
         Raises:
             SavedFileError: names, shapes or types differ; the first step says so where nothing is

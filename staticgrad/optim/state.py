@@ -8,7 +8,7 @@ may be traced several times. The eager twin keeps arrays instead.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from itertools import pairwise
@@ -23,6 +23,7 @@ from staticgrad.functions import parameter
 from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.session import running_session
+from staticgrad.optim.numbering import renumbered
 from staticgrad.storage.parameter import ParameterStore, write_all
 
 #: The state in which gradients of several runs are added up.
@@ -185,6 +186,36 @@ def states_noted_by(optimizer: object) -> AbstractContextManager[None]:
     return states_made_by(make)
 
 
+def states_expected_of(optimizer: object, owners: Iterable[Any]) -> None:
+    """What was loaded and not yet asked for gets the names of its owners here.
+
+    Args:
+        optimizer: what states were loaded into.
+        owners: all parameters that take a step together, by which ``renumbered`` finds the places;
+            tensors, which have no names, are passed over.
+    """
+    memory = _memories.get(optimizer)
+    if memory is not None and memory.loaded:
+        names = [(p.name, *p.store.former) for p in owners if isinstance(p, Parameter)]
+        memory.loaded = _in_names_of(names, memory.loaded)
+
+
+def _in_names_of(owners: Iterable[tuple[str, ...]], states: Mapping[str, Any]) -> dict[str, Any]:
+    """States by names that begin with those of their owners here.
+
+    Args:
+        owners: what has states: its name, and those that it had before it was copied.
+        states: arrays by the names of owners elsewhere, a dot and a name of their own.
+    """
+    elsewhere = dict.fromkeys(name.rpartition(".")[0] for name in states)
+    here = renumbered(elsewhere, owners)
+    found = {}
+    for name, array in states.items():
+        owner, dot, own = name.rpartition(".")
+        found[here.get(owner, owner) + dot + own] = array
+    return found
+
+
 def kept_states(optimizer: object) -> dict[str, Any]:
     """The arrays of all that an optimizer keeps, by name."""
     memory = _memories.get(optimizer, _Memory())
@@ -200,9 +231,13 @@ def keep_states(optimizer: object, states: Mapping[str, Any]) -> None:
         SavedFileError: it keeps one that is not among them, or that is of another shape or type.
     """
     memory = _memories.setdefault(optimizer, _Memory())
-    waiting = dict(states)
+    stores = memory.stores()
+    owners = dict.fromkeys(
+        tuple(name.rpartition(".")[0] for name in (store.name, *store.former)) for store in stores
+    )
+    waiting = _in_names_of(owners, states)
     pairs = []
-    for store in memory.stores():
+    for store in stores:
         own = store.array
         name = _name_among(waiting, store)
         given = waiting.pop(name, None) if states else np.zeros_like(own)

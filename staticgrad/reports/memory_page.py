@@ -83,7 +83,7 @@ def _figures(plan: Plan, front: Tradeoff) -> str:
         (nbytes(whole.peak_bytes), "where everything is stored"),
         (nbytes(front.smallest.peak_bytes), "the smallest plan found"),
         (nbytes(front.lower_bound), "no plan of these kernels needs fewer"),
-        (f"{more:+.1%}", f"predicted time beside storing everything: {seconds(time)}"),
+        (f"{more:+z.1%}", f"predicted time beside storing everything: {seconds(time)}"),
     )
     boxes = "".join(f'<div class="figure"><b>{b}</b><span>{s}</span></div>' for b, s in figures)
     return f'<div class="figures">{boxes}</div>'
