@@ -146,16 +146,18 @@ def test_strips_that_differ_read_what_stays_along_rows(rows: int, sign: float) -
 @pytest.mark.parametrize(
     ("size", "images", "channels", "cut"),
     [
-        ((8, 8), 16, 64, Cut(8, 1, False)),  # 64 tiles are two panels; joined rows take three
-        ((28, 28), 4, 64, Cut(2, 1, True)),  # two rows of 28 and two of border are two panels
+        ((8, 8), 16, 64, Cut(8, 1, False)),  # 64 tiles are four vectors; joined rows take five
+        ((28, 28), 4, 64, Cut(2, 1, True)),  # two rows of 28 and two of border are four vectors
         ((16, 16), 1, 64, Cut(4, 1, False)),  # whole vectors need no border
-        ((7, 7), 32, 32, Cut(4, 1, True)),  # a strip is whole, but for the rows that are missing
-        ((7, 7), 32, 16, Cut(7, 4, True)),  # seven panels for four images, not eight
+        ((7, 7), 32, 32, Cut(7, 2, True)),  # seven vectors for two images, not eight
+        ((7, 7), 32, 16, Cut(7, 2, True)),  # four images take fourteen: more of nothing
+        ((7, 7), 1, 64, Cut(4, 1, True)),  # a strip is whole, but for the rows that are missing
+        ((4, 4), 8, 512, Cut(4, 2, False)),  # an image's sixteen tiles would read filters twice
     ],
     ids=str,
 )
-def test_cuts_fill_panels(size: Any, images: int, channels: int, cut: Cut) -> None:
-    """By hand: panels of 32 columns, at most 64 tiles of 64 channels on each side."""
+def test_cuts_fill_vectors(size: Any, images: int, channels: int, cut: Cut) -> None:
+    """By hand: vectors of 16 columns, at most 64 tiles of 64 channels on each side."""
     assert best_cut(Tiled(*size, images, (channels, channels), sg.float32)) == cut
 
 
@@ -163,4 +165,4 @@ def test_images_are_together_in_an_iteration() -> None:
     x, w = sg.input("x", (32, 16, 14, 14), "float32"), sg.input("w", (16, 16, 3, 3), "float32")
     schedule = fuse(pipeline("O1")(sg.Graph({"y": sg.nn.conv(x, w, padding=1)})))
     assert in_tiles(schedule) == 1
-    assert schedule.steps[-1].total == 32 // 4
+    assert schedule.steps[-1].total == 32 // 2  # two images are seven whole vectors

@@ -1,8 +1,8 @@
 """How many tiles of a convolution an iteration takes, and how they lie.
 
 What passes between the stages of an iteration stays in the second cache, which limits its tiles.
-Products take whole panels of them, and combinations whole vectors: of the cuts within the limit the
-cheapest one has the least of both for a tile that counts.
+Products and combinations take whole vectors of them: of the cuts within the limit the cheapest one
+has the least of both for a tile that counts.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Final
 
 from staticgrad.ir.forms import WindowProduct
 from staticgrad.ir.graph import Node
-from staticgrad.ir.kernels.stages import panel_columns
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import DType
 from staticgrad.types.tensor import hint_value
@@ -35,6 +34,8 @@ _MANY: Final = 64
 _COMBINED: Final = 70
 _MASKED: Final = 140
 _COPIED: Final = 12
+#: Vectors of tiles that are multiplied in the time of any fewer: filters are read for all at once.
+_FEWEST_VECTORS: Final = 2
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,9 @@ class Cut:
 
     def cost(self, of: Tiled) -> float:
         """What an image takes: multiplications of vectors."""
-        width, lanes = panel_columns(of.dtype), of.dtype.lanes
+        lanes = of.dtype.lanes
         out, inner = of.channels
-        panels = -(-self.tiles(of) // width) * width // lanes
+        vectors = max(_FEWEST_VECTORS, -(-self.tiles(of) // lanes))
         runs, run = (1, self.rows * (of.wide + 1)) if self.joined else (self.rows, of.wide)
         combined = runs * (run // lanes * _COMBINED + (run % lanes > 0) * _MASKED)
         row = -(-RESULTS * of.wide // lanes) * RESULTS * _COPIED
@@ -86,7 +87,9 @@ class Cut:
         given = parts * inner * (combined + (self.rows + 1) * row)
         around = given + out * (combined + self.rows * row)
         idle = max(1.0, WANTED / (self.iterations(of) * parts))
-        return (panels * COMBINATIONS * out * inner / self.images + around) * strips * idle
+        again = -(-of.images // self.images) * self.images / of.images
+        multiplied = vectors * COMBINATIONS * out * inner / self.images
+        return (multiplied + around) * strips * idle * again
 
     def iterations(self, of: Tiled) -> int:
         """Strips of all images."""

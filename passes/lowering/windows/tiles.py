@@ -26,7 +26,7 @@ from passes.lowering.windows.products import WindowProducts
 from passes.lowering.windows.tile_cuts import RESULTS, best_cut, tiled
 from staticgrad.ir import expr as ex
 from staticgrad.ir.expr import Access, Expr, Position
-from staticgrad.ir.kernels.stages import Axis, Gemm, Loop, Map, Stage, Store, panel_columns
+from staticgrad.ir.kernels.stages import Axis, Gemm, Loop, Map, Stage, Store
 from staticgrad.types.dim import Size, minimum
 from staticgrad.types.dtype import DType
 from staticgrad.types.tensor import hint_value
@@ -82,8 +82,8 @@ class WindowTiles(WindowProducts):
         self.there: Size = minimum(self.images, batch)
         self.joined, self.pitch = cut.joined, self.wide + cut.joined
         self.run = self.rows * self.pitch
-        width = panel_columns(self.dtype)
-        self.tiles = -(-self.there * self.run // width) * width  # so that panels are whole
+        lanes = self.dtype.lanes
+        self.tiles = -(-self.there * self.run // lanes) * lanes  # so that vectors are whole
 
     @property
     def across(self) -> Size:
