@@ -168,7 +168,14 @@ def test_products_of_few_terms_go_from_registers_to_memory(dtype: str) -> None:
     """Each row once, also where the result is written over what is added to it: no row of a last
     few may be computed twice."""
     random = np.random.default_rng(4)
-    for rows, inner, columns in ((3, 2, 5), (9, 3, 33), (113, 7, 40), (6, 8, 2100)):
+    for rows, inner, columns in (
+        (3, 2, 5),
+        (9, 3, 33),
+        (113, 7, 40),
+        (6, 8, 2100),
+        (61, 2, 300),
+        (61, 1, 150),
+    ):
         a, b, start = (
             random.integers(-4, 4, shape).astype(dtype)
             for shape in ((rows, inner), (inner, columns), (rows, columns))

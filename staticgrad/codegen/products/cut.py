@@ -30,7 +30,7 @@ def write_cut(product: PlainProduct, out: Lines) -> None:
     out.add("    group = 1")
     out.add("groups = (panels + group - 1) // group")
     out.add(f"group = group * {columns}")
-    if not product.deep:
+    if product.two_terms or not product.deep:
         out.add("reached = begin")
 
 

@@ -134,6 +134,8 @@ class PlainProduct:
         #: Rows of an iteration, at most.
         self.chunk = CHUNK if 0 < m.most <= CHUNK or few_panels else TALL
         self.flat = k.multiple <= FEW_TERMS and not any(store.combine for store in stage.stores)
+        #: Whether there may be two inner indices, of which results are written as they lie.
+        self.two_terms = self.flat and self.across == 1 and k.multiple <= 2 and not k.many
         self.fills_panels = n.multiple % self.columns == 0
         self.most_rows, self.most_columns, self.most_terms = m.most, n.most, k.most
         #: Whether an outer axis goes over panels of b that lie one behind the other.

@@ -31,6 +31,8 @@ FEW_TERMS: Final = 8
 #: Rows that are computed side by side then, and lines of what is stored up to which they are.
 TERMS_ABREAST: Final = 4
 _PLAIN: Final = 4
+#: Bytes of a row of the second factor up to which two of them stay in the nearest cache.
+_NEAR: Final = 1 << 13
 
 
 def write_streams(product: PlainProduct, out: Lines) -> None:
@@ -157,6 +159,13 @@ def write_few_terms(product: PlainProduct, out: Lines) -> None:
         tile.add(f"    i = {of_row('line', row)}")
         tile.add(f"    acc = {name}")
         tile.extend(body, 1)
+    if product.two_terms:  # rows of the other factor stay near
+        lines, longest = Lines(), _NEAR // product.dtype.itemsize
+        _write_cells(product, lines, 2)
+        least = 2 * TERMS_ABREAST * lanes
+        out.add(f"if {product.k} == 2 and {product.n} >= {least} and {product.n} <= {longest}:")
+        out.extend(lines, 1)
+        out.add("    continue")
     write_span(product, out)
     whole = int(not product.tiles.wide)  # masks of narrow registers are vectors
     write_vector_loop(rows, "left", "right", lanes, Bodies(tile, tile, whole, {}))
@@ -164,25 +173,48 @@ def write_few_terms(product: PlainProduct, out: Lines) -> None:
     out.extend(rows, 1)
 
 
+def _columns_at(product: PlainProduct, place: str) -> str:
+    """A vector of b under the mask ``m``, however its columns lie."""
+    if product.across == 1:
+        return product.columns_at(place)
+    b, across = product.stage.b.operand, product.across
+    return product.panels.widened(f"load_strided({b}, {place}, {across}, m)")
+
+
 def write_one_step(product: PlainProduct, out: Lines) -> None:
+    """The results of all iterations that follow, as they lie, from a single inner index."""
+    _write_cells(product, out, 1)
+
+
+def _write_cells(product: PlainProduct, out: Lines, terms: int) -> None:
     """The results of all iterations that follow, as they lie: memory is one stream.
 
     Iterations are equal parts of all elements here, not of rows and columns, so that no two
     workers write columns of the same rows: processors bring near what lies behind a run.
     """
-    lanes, row, body, b = product.lanes, Lines(), Lines(), product.stage.b
+    lanes, row, body, part = product.lanes, Lines(), Lines(), product.tiles.zero
     row.add(f"left = 0 if i * {product.n} > begun else begun - i * {product.n}")
     product.least(row, "right", f"past - i * {product.n}", str(product.n))
-    row.add(f"x = {product.repeated(total(product.a, scaled('i', product.row)))}")
-    place = total(product.b, scaled(VECTOR, product.across))
-    other = product.columns_at(place)
-    if product.across != 1:
-        apart = f"load_strided({b.operand}, {place}, {product.across}, m)"
-        other = product.panels.widened(apart)
-    body.add(f"acc = {product.tiles.added('x', other, product.tiles.zero)}")
+    for k in range(terms):
+        inner, down = (scaled(str(k), step) if k else "0" for step in (product.inner, product.down))
+        one = product.repeated(total(product.a, scaled("i", product.row), inner))
+        row.add(f"x{k} = {one}")
+        place = total(product.b, down, scaled(VECTOR, product.across))
+        part = product.tiles.added(f"x{k}", _columns_at(product, place), part)
+    body.add(f"acc = {part}")
     product.write_stores(body)
-    count = whole_vectors(work(body, product.unit), 1)
-    write_vector_loop(row, "left", "right", lanes, Bodies(body, body, count, {}))
+    lines = work(body, product.unit)
+    vectors = TERMS_ABREAST if lines <= _PLAIN + 1 else whole_vectors(lines, 1)
+    body.add(f"{VECTOR} = {VECTOR} + {lanes}")
+    row.add(f"{VECTOR} = left")
+    if vectors:
+        row.add(f"m = mask{lanes}({lanes})")
+        row.add(f"while {VECTOR} + {vectors * lanes} <= right:")
+        for _ in range(vectors):
+            row.extend(body, 1)
+    row.add(f"while {VECTOR} < right:")
+    row.add(f"    m = mask{lanes}(right - {VECTOR})")
+    row.extend(body, 1)
     out.add("if o < reached:")
     out.add("    continue")  # an earlier iteration went on here
     out.add("parts = groups * chunks")
