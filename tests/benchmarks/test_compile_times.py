@@ -9,7 +9,7 @@ import pytest
 
 import staticgrad as sg
 from benchmarks.compile_programs import programs
-from benchmarks.compile_times import Stages, line
+from benchmarks.compile_times import Stages, least, line
 from benchmarks.implementations.with_staticgrad import Staticgrad, feeds_of, graph_of
 
 #: Those that take milliseconds to build and to evaluate.
@@ -59,6 +59,19 @@ def test_a_stage_is_counted_without_those_inside_of_it() -> None:
 
 
 def test_a_row_that_took_too_long_says_so() -> None:
-    row = {"build": 0.1, "compile": 0.2, "call": 0.1, "nodes": 7, "kernels": 2}
+    row = {"build": 0.1, "compile": 0.2, "call": 0.1, "whole": 0.6, "nodes": 7, "kernels": 2}
     text = line("x", {"staticgrad": row, "jax": None, "by stage": {"stage LLVM": 0.25}})
-    assert text.split() == ["x", "7", "2", "400", "-", "late", "-", "-", "LLVM", "250"]
+    whole, rest = ["600", "late", "-", "-", "-", "-"], ["400", "late", "-", "-"]
+    assert text.split() == ["x", "7", "2", *whole, *rest, "LLVM", "250"]
+
+
+def test_libraries_are_compared_by_whole_processes() -> None:
+    """Imports count; each of both times is the least of all turns."""
+    turns = [
+        {"build": 0.1, "compile": 0.2, "call": 0.1, "whole": 0.9, "nodes": 7, "kernels": 2},
+        {"build": 0.1, "compile": 0.3, "call": 0.1, "whole": 0.8, "nodes": 7, "kernels": 2},
+    ]
+    ours, theirs = least(turns), {"build": 0.1, "compile": 0.0, "call": 0.0, "whole": 1.6}
+    cells = line("x", {"staticgrad": ours, "jax": theirs, "jax, warm": theirs}).split()
+    assert cells[3:6] == ["800", "1600", "0.50"]
+    assert cells[6:] == ["-", "1600", "-", "400", "100", "-", "100"]
