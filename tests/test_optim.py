@@ -230,6 +230,7 @@ def test_clipped_gradients_are_applied():
         (lambda: sg.optim.SGD(0.1, nesterov=True), "nesterov must be False without momentum"),
         (lambda: sg.optim.SGD(0.1, weight_decay=-1.0), "weight_decay must be 0 or more"),
         (lambda: sg.optim.SGD(0.1, accumulate=0), "accumulate must be 1 or more"),
+        (lambda: sg.optim.LBFGS(1.0), "iterations must be a whole number, 1 or more"),
         (lambda: sg.optim.SGD(sg.input("r", (2,), "float64")), "learning_rate is f64"),
         (lambda: sg.optim.Adam(beta1=1.0), "beta1 must be"),
         (lambda: sg.optim.Adam(beta2=-0.1), "beta2 must be"),

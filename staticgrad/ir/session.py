@@ -42,6 +42,14 @@ class Session:
         self.drawn: list[Parameter] = []
         self.kept: set[Node] = set()
 
+    def taken_back(self, parameter: Parameter) -> Any:
+        """The next value that a parameter has so far, which is no update any more; None: no one."""
+        for place, (updated, value) in enumerate(self.updates):
+            if updated.node is parameter.node:
+                del self.updates[place]
+                return value
+        return None
+
     def note_array(self, source: Any, data: ArrayData) -> None:
         """Remember where a constant comes from, as long as it is there."""
         self.arrays.append((ref(source), data))

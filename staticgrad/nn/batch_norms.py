@@ -11,6 +11,7 @@ from staticgrad.functions import astype, constant, size_value, stop_gradient
 from staticgrad.functions.nn import batch_norm, batch_statistics
 from staticgrad.ir.calls import public
 from staticgrad.ir.nodes import Parameter
+from staticgrad.ir.session import running_session
 from staticgrad.nn.initial import first_value, source
 from staticgrad.nn.module import Layer
 from staticgrad.nn.naming import named
@@ -24,8 +25,9 @@ class BatchNorm1d(Layer):
     In training these are the batch's, and the running ones move towards them (Ioffe and Szegedy,
     arXiv 1502.03167): ``running + momentum * (batch - running)``, the variance as an estimate,
     divided by count - 1. That is an update: of each call under ``sg.function``, at once of a
-    tensor; building a graph by hand, ``with sg.nn.updates() as updates`` collects it. After
-    ``eval()`` the running ones are used, and nothing moves.
+    tensor; building a graph by hand, ``with sg.nn.updates() as updates`` collects it. Several
+    batches in one step move them one after the other. After ``eval()`` the running ones are used,
+    and nothing moves.
 
     Args:
         num_features: the number of channels.
@@ -94,8 +96,10 @@ class BatchNorm1d(Layer):
 
     def _move(self, kept: Parameter, found: Any, factor: Any) -> None:
         """Let a running statistic go towards that of the batch."""
+        session = running_session()
+        earlier = None if session is None else session.taken_back(kept)  # by another batch
         new = astype(stop_gradient(found), kept.dtype) * factor
-        old = stop_gradient(kept) if self.momentum < 1.0 else new
+        old = stop_gradient(kept if earlier is None else earlier) if self.momentum < 1.0 else new
         kept.update(astype(old + self.momentum * (new - old), kept.dtype))
 
 

@@ -70,7 +70,9 @@ def require_count(number: Any, name: str, least: int = 1) -> None:
     Raises:
         ArgumentError: with the hyperparameter's name.
     """
-    require(type(number) is int and number >= least, name, f"{least} or more")
+    what = f"{least} or more"
+    require(type(number) is int, name, f"a whole number, {what}")
+    require(number >= least, name, what)
 
 
 def require_flag(flag: Any, name: str) -> None:

@@ -176,6 +176,32 @@ def test_batch_statistics_move_and_serve() -> None:
         norm(Tensor(np.ones(3)))
 
 
+@pytest.mark.parametrize("how", ["function", "eagerly", "tensors", "graph"])
+def test_several_batches_of_a_step_move_statistics_one_after_the_other(how: str) -> None:
+    """As for generators and what else calls one network on true and on made examples."""
+    norm, one, other = nn.BatchNorm1d(3, momentum=0.25), 3.0 * X + 1.0, 0.5 * X[:4] - 2.0
+
+    def both(one: Any, other: Any) -> Any:
+        return norm(one).sum() + norm(other).sum() + norm(one).sum()
+
+    if how == "function":
+        sg.function(both)(one, other)
+    elif how == "eagerly":
+        sg.function(both).eagerly(one, other)
+    elif how == "tensors":
+        both(Tensor(one), Tensor(other))
+    else:
+        with nn.updates() as updates:
+            y = both(sg.input("one", ("n", 3)), sg.input("other", ("m", 3)))
+        sg.compile(sg.Graph({"y": y}, updates)).run({"one": one, "other": other})
+    mean, var = np.zeros(3), np.ones(3)
+    for rows in (one, other, one):
+        mean += 0.25 * (rows.mean(0) - mean)
+        var += 0.25 * (rows.var(0, ddof=1) - var)
+    np.testing.assert_allclose(norm.running_mean.value, mean, rtol=1e-5)  # type: ignore[union-attr]
+    np.testing.assert_allclose(norm.running_var.value, var, rtol=1e-5)  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("rotary", [False, True])
 def test_a_cache_gives_what_all_at_once_gives(rotary: bool) -> None:
     block = nn.TransformerBlock(8, 2, causal=True, rotary=rotary, dtype="float64").eval()
