@@ -26,7 +26,13 @@ from staticgrad.codegen.column_rules import (
     through_lanes,
 )
 from staticgrad.codegen.expressions import VECTOR, Lines, Unit, total
-from staticgrad.codegen.prefetching import has_small_sets, write_near_and_far, write_next_rows
+from staticgrad.codegen.prefetching import (
+    LARGE,
+    between_rows,
+    has_small_sets,
+    write_near_and_far,
+    write_next_rows,
+)
 from staticgrad.codegen.stages import Span, base_text, scope_for, write_store
 from staticgrad.codegen.turned import TurnedTiles
 from staticgrad.codegen.vectors import may_be_mixed, vectors_abreast, whole_vectors, work
@@ -61,7 +67,8 @@ _Down = TypeVar("_Down", Unrolled, Running, ByGroups)
 def write_columns(kernel: Kernel, stage: Columns, out: Lines, loop: Span, unit: Unit) -> None:
     """For each few vectors of columns: all rows, in the order of the rule; then the stores."""
     before, chunk, final = Lines(), Lines(), Lines()
-    width = _across(kernel, stage) * kernel.lanes
+    large = _large_from(kernel, stage)
+    width = "width" if large else str(_across(kernel, stage) * kernel.lanes)
     chunk.add(f"past = chunk + {width}")
     chunk.add(f"if past > {loop.stop}:")
     chunk.add(f"    past = {loop.stop}")
@@ -72,6 +79,10 @@ def write_columns(kernel: Kernel, stage: Columns, out: Lines, loop: Span, unit: 
         rule.finish(final)
     out.extend(before)
     out.add(f"rows = {' * '.join(str(a.extent) for a in stage.rows) or '1'}")
+    if large:
+        out.add(f"width = {SIDE_BY_SIDE * kernel.lanes}")
+        out.add(f"if {large}:")
+        out.add(f"    width = {WIDE * kernel.lanes}")
     for rule in rules:
         rule.declare(out)
     out.add(f"for chunk in range({loop.start}, {loop.stop}, {width}):")
@@ -162,14 +173,39 @@ def _down_rows(
 
 
 def _across(kernel: Kernel, stage: Columns) -> int:
-    """Vectors of columns side by side: where rows are read whole, as many as 4 KiB of each."""
-    return WIDE if _are_whole(kernel, stage) else SIDE_BY_SIDE
+    """Vectors of columns side by side, at most: where rows are read whole, 4 KiB of each."""
+    wide = _are_whole(kernel, stage) or _large_from(kernel, stage)
+    return WIDE if wide else SIDE_BY_SIDE
+
+
+def _large_from(kernel: Kernel, stage: Columns) -> str:
+    """When rows of lanes are read whole, too, as a test: where a second cache does not hold them.
+
+    The accumulators of a column are as many as there are lanes, so that those of whole rows leave
+    the nearest cache.
+    """
+    if not (stage.in_lanes and stage.rows and _is_simple(kernel, stage)):
+        return ""
+    if _rule_of(stage, stage.body[0]) is not ByLanes:
+        return ""
+    longest = between_rows(stage.body, stage.rows[-1].name)
+    return f"rows * {longest} > {LARGE * kernel.lanes}" if longest != 0 else ""
 
 
 def _are_whole(kernel: Kernel, stage: Columns) -> bool:
-    """Whether rows are read whole: one reduction of what is loaded, with few operations.
+    """Whether rows are always read whole, of a simple reduction."""
+    if not _is_simple(kernel, stage):
+        return False
+    s = stage.body[0]
+    down = _rule_of(stage, s) in (ByGroups, Running) and not _turned(stage, s)
+    lying = all(access.stride(VECTOR) == 1 for access in _loads(s))
+    return down and lying and may_be_mixed([s])
 
-    Of few in a kernel, since each takes 168 KiB of the stack.
+
+def _is_simple(kernel: Kernel, stage: Columns) -> bool:
+    """Whether it is one reduction of what is loaded, with few operations.
+
+    And of few in a kernel, since each takes up to 224 KiB of the stack.
     """
     several = sum(isinstance(each, Columns) for each, _ in nested(kernel.stages))
     if len(stage.body) > 1 or several > MOST_WHOLE:
@@ -177,15 +213,17 @@ def _are_whole(kernel: Kernel, stage: Columns) -> bool:
     (s,) = stage.body
     exprs = [*postorder(roots(s))]
     short = len(exprs) <= FEW and not any(e.op in BLOCKS for e in exprs)
-    plain = all(_is_plain(e.attribute) for e in exprs if isinstance(e.attribute, Access))
-    loads = sum(e.op == "load" for e in exprs)
-    down = _rule_of(stage, s) in (ByGroups, Running) and not _turned(stage, s)
-    return down and short and plain and loads > 0 and may_be_mixed([s])
+    return short and all(map(_is_plain, _loads(s))) and len(_loads(s)) > 0
+
+
+def _loads(s: Accumulate) -> list[Access]:
+    """What a reduction reads."""
+    return [e.attribute for e in postorder(roots(s)) if isinstance(e.attribute, Access)]
 
 
 def _is_plain(access: Access) -> bool:
-    """Whether vectors of an access lie along memory, all of them inside its ends."""
-    return access.stride(VECTOR) == 1 and not access.gather and not access.bounded
+    """Whether vectors of an access lie along memory, inside its ends, or repeat one element."""
+    return access.stride(VECTOR) in (0, 1) and not access.gather and not access.bounded
 
 
 def _turned(stage: Columns, s: Accumulate) -> Sequence[Expr]:
@@ -256,8 +294,9 @@ def _in_lanes(
         inside = write_near_and_far(kernel, sums, scopes, stage.rows, near, LATER_ROWS)
         inside.extend(first.body)
         several = [Several(inside, each) for each in found]
+    across = _across(kernel, stage)
     return [
-        ByLanes(stage, s, kernel.lanes, scope.body, value, (each,), Lines())
+        ByLanes(stage, s, kernel.lanes, scope.body, value, (each,), Lines(), across)
         for s, value, each in zip(sums, values, several, strict=True)
     ]
 

@@ -91,6 +91,12 @@ def write_next_rows(
     return _touches(kernel, _accesses(statements), scopes, _along(Ahead(rows[-1].name, distance)))
 
 
+def between_rows(statements: Sequence[Accumulate], along: str) -> str | int:
+    """Elements from a row of a matrix that lies along the vectors to the next; 0: there is none."""
+    moves = [a.stride(along) for a, _ in _accesses(statements) if a.stride(VECTOR) == 1]
+    return next((move for move in moves if move != 0), 0)
+
+
 def write_near_and_far(
     kernel: Kernel,
     statements: Sequence[Accumulate],
@@ -109,8 +115,7 @@ def write_near_and_far(
         close = write_next_rows(kernel, statements, scopes, rows, near)
     found = _accesses(statements, "prefetch_second")
     later = _touches(kernel, found, scopes, _along(Ahead(along, far)))
-    moves = [a.stride(along) for a, _ in _accesses(statements) if a.stride(VECTOR) == 1]
-    longest = next((move for move in moves if move != 0), 0)
+    longest = between_rows(statements, along)
     if not (later.lines and longest):
         return close
     out, count = Lines(), " * ".join(str(axis.extent) for axis in rows)

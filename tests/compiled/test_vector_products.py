@@ -85,6 +85,28 @@ def test_those_that_add_down_follow_the_column_rule(flags: tuple[bool, bool]) ->
             assert same_bytes(found[name], array), (name, options)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_large_matrices_are_read_in_long_runs_to_the_same_bits(dtype: str) -> None:
+    outputs: dict[str, Any] = {}
+    feeds, wanted = {}, {}
+    for rows in (
+        517,
+        4200,
+    ):  # of two blocks; 1,100 columns are more than a run, and no whole vectors
+        (a, b), _ = operands((1, rows, 1100), (False, False), dtype)
+        feeds |= {f"a{rows}": a, f"b{rows}": b}
+        terms = a.T * b
+        inputs = [sg.input(f"{name}{rows}", x.shape, dtype) for name, x in (("a", a), ("b", b))]
+        for down in (False, True):
+            outputs[f"{rows} {down}"] = MatMul(down=down)(*inputs)
+            summed = tree_sum(terms, (0,)) if down else tree_sum(terms.T, (1,))
+            wanted[f"{rows} {down}"] = summed[None]
+    for threads in (1, 3):
+        found = sg.compile(outputs, threads=threads).run(feeds)
+        for name, array in wanted.items():
+            assert same_bytes(found[name], array), (name, threads)
+
+
 def test_derivatives_add_down_where_the_matrix_lies_so() -> None:
     x, v = sg.input("x", (40, 70), "float32"), sg.input("v", (70,), "float32")
     u = sg.input("u", (40,), "float32")
