@@ -206,17 +206,26 @@ kernel(p0: in f32, p1: out f32, p2: out f32; n0, n1, n2, n3) over i0: n0 {
 """
 
 
+def loop_of_totals(abreast: int) -> str:
+    """The same with a loop in the place of the outer axis, so many of whose trips are abreast."""
+    by = f" by {abreast}" if abreast > 1 else ""
+    text = TOTALS.replace("over i0: n0", "over i2: 1")
+    return text.replace("  loop i1", f"  loop i0: n0{by} {{\n  loop i1") + "}\n"
+
+
+@pytest.mark.parametrize("rows", [True, False])
 @pytest.mark.parametrize("mode", MODES)
-def test_rows_abreast_carry_what_is_their_own(mode: Mode) -> None:
+def test_what_stands_abreast_carries_what_is_its_own(mode: Mode, rows: bool) -> None:
     a, b, c = 11, 4, 19
     x = np.random.default_rng(0).normal(size=(a, b, c)).astype("f4")
     wanted = None
     for abreast in (1, 2, 3, 8):
-        kernel = replace(parse_kernel(TOTALS), abreast=abreast)
+        text = TOTALS if rows else loop_of_totals(abreast)
+        kernel = replace(parse_kernel(text), abreast=abreast if rows else 1)
         verify_kernel(kernel)
         made, totals = np.empty_like(x), np.empty((a, b), "f4")
-        call(render(kernel), [x, made, totals], [a, b, c, b * c], 0, 5, mode=mode)
-        call(render(kernel), [x, made, totals], [a, b, c, b * c], 5, a, mode=mode)
+        for begin, end in [(0, 5), (5, a)] if rows else [(0, 1)]:
+            call(render(kernel), [x, made, totals], [a, b, c, b * c], begin, end, mode=mode)
         wanted = wanted or (made, totals)
         assert_same(made, wanted[0], f"{abreast} rows")
         assert_same(totals, wanted[1], f"{abreast} rows")
@@ -225,6 +234,19 @@ def test_rows_abreast_carry_what_is_their_own(mode: Mode) -> None:
         np.testing.assert_allclose(made[:, trip], x[:, trip] * second[:, None], rtol=1e-4)
         first, second = second, first + (x[:, trip] * second[:, None]).sum(1)
         np.testing.assert_allclose(totals[:, trip], second, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "headline"),
+    [
+        ("i1: n1 {", "i1: n1 by 2 {", "stand side by side in such of i0"),
+        ("store p2[i0*n1 + i1]", "store p2[i1]", "store to one element"),
+        ("load p0[i0*n3 + i1*n2 + j]", "load p1[i1*n2 + j]", "where others store"),
+    ],
+)
+def test_trips_of_loops_that_meet_are_refused(old: str, new: str, headline: str) -> None:
+    with pytest.raises(VerifyError, match=headline):
+        verify_kernel(parse_kernel(loop_of_totals(2).replace(old, new)))
 
 
 #: Rows in their own memory, p1, whose scale p2 is changed where it stands; p3: their columns' sums.

@@ -349,6 +349,22 @@ def test_associative_scan_of_any_length(size: int, reverse: bool) -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-12)
 
 
+def test_running_totals_inside_stand_side_by_side() -> None:
+    rng = np.random.default_rng(0)
+    x, rows = rng.normal(size=(5, 7)), rng.normal(size=(4, 7))
+
+    def trip(carry: Any, row: Any) -> Any:
+        totals = sg.cumsum(sg.tanh(carry + row), axis=1)
+        return sg.sin(totals), totals.sum()
+
+    last, sums = sg.function(lambda x, rows: sg.scan(trip, x, rows))(x, rows)
+    for row, total in zip(rows, sums, strict=True):
+        totals = np.cumsum(np.tanh(x + row), axis=1)
+        np.testing.assert_allclose(total, totals.sum(), rtol=1e-12)
+        x = np.sin(totals)
+    np.testing.assert_allclose(last, x, rtol=1e-12)
+
+
 def test_associative_scan_has_logarithmic_depth() -> None:
     depth: dict[Any, int] = {}
     y = sg.associative_scan(sg.multiply, variable("x", sg.float64, (64,)))

@@ -195,9 +195,12 @@ def _trips_stand_apart(kernel: Kernel, loop: Loop) -> None:
         broken(kernel, f"{loop.abreast} trips of {axis} stand side by side")
     if loop.first or loop.following:
         broken(kernel, f"a trip of {axis} waits for the one before")
-    for stage in loop.stages:
-        if not isinstance(stage, Map | Scalar):
+    for stage, _ in nested(loop.stages):
+        if not isinstance(stage, Map | Scalar | Loop):
             broken(kernel, f"a {type(stage).__name__.lower()} takes no trips side by side")
+        if isinstance(stage, Loop) and stage.abreast != 1:
+            broken(kernel, f"trips of {stage.axis.name} stand side by side in such of {axis}")
+        _ends_for_all(kernel, stage)
         _ends_alike(kernel, stage, loop)
     inside = [body for stage in loop.stages for body in bodies_of(stage, (loop.axis,))]
     stores = [s for body in inside for s in body.statements if isinstance(s, Store)]
@@ -213,8 +216,8 @@ def _trips_stand_apart(kernel: Kernel, loop: Loop) -> None:
 
 def _ends_alike(kernel: Kernel, stage: Stage, loop: Loop | None) -> None:
     """The loops of what runs side by side end alike: it is known where before any of it runs."""
-    inside = [s for each in (loop.stages if loop else ()) for s in statements(each)]
-    own = {s.name for s in inside if isinstance(s, Accumulate | Keep | Check | Search)}
+    inside = [s for each, _ in nested(loop.stages if loop else ()) for s in statements(each)]
+    own = {s.name for s in inside if isinstance(s, Accumulate | Keep | Check | Search | Carry)}
     for axis in loops_of(stage):
         if axis.limits and (loop is None or own.intersection(axis.limits)):
             broken(kernel, f"the loop {axis.name} ends elsewhere in each row")

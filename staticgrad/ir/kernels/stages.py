@@ -323,7 +323,8 @@ class Loop:
     One trip after the other, in each outer iteration. What is carried, one element each, is a ref
     in the stages, in what follows a trip and in the stages behind the loop; results of its stages
     are refs inside of it only. Accesses and positions move with the loop. ``abreast``: so many
-    trips are taken side by side, of a loop whose trips have nothing to do with each other.
+    trips are taken side by side, of a loop whose trips have nothing to do with each other; loops in
+    it take one at a time.
     ``going``: the carry (bool) that holds before each trip that is made; the first that finds it
     false ends the loop.
     """
