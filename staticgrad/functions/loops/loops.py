@@ -30,6 +30,7 @@ from staticgrad.functions.loops.eager import (
     run_loop,
     run_while,
 )
+from staticgrad.functions.loops.first_carries import FirstCarries
 from staticgrad.functions.loops.trip_slices import with_slices
 from staticgrad.functions.tracing import (
     Trace,
@@ -47,16 +48,15 @@ from staticgrad.functions.tracing import (
 from staticgrad.functions.trees import Tree, flatten, mapped, unflatten
 from staticgrad.ir.bodies import body_of
 from staticgrad.ir.functional import functions
-from staticgrad.ir.graph import Symbolic, constant
+from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Op
 from staticgrad.ir.value import Value
-from staticgrad.ops.elementwise import is_weak
 from staticgrad.ops.loops import Branch, Loop, While
 from staticgrad.ops.operands import as_value
 from staticgrad.types import dim as dims
 from staticgrad.types.dim import Size
-from staticgrad.types.dtype import BOOL, F32, F64, I64
+from staticgrad.types.dtype import BOOL, I64
 from staticgrad.types.tensor import TensorType
 
 #: What a traced loop calls: the trip's number, its carry and its slices give carry and outputs.
@@ -396,46 +396,27 @@ def _traced(
 ) -> tuple[tuple[list[Traced], list[Symbolic]], list[Symbolic]]:
     """What ``build`` traces, closed, with first carries whose types stay; and those carries.
 
-    A Python number takes the dtype that a trip gives it: the functions are traced again with that.
-    A float begins as float32, and is float64 where nothing in the loop is float32.
+    The functions are traced again where a Python number takes another dtype than it began with.
     """
-    weak = [is_weak(leaf) for leaf in leaves]
-    first: list[Any] = as_results(name, leaves)
-    narrow = [place for place, leaf in enumerate(leaves) if weak[place] and type(leaf) is float]
-    for place in narrow:
-        first[place] = constant(leaves[place], F32)
+    first = FirstCarries(name, leaves)
     draws = Draws()
     while True:
         draws.again()
         trace = Trace()
-        kinds = [value.type for value in first]
+        kinds = [value.type for value in first.values]
         carries = [trace.input(f"c{place}", kind) for place, kind in enumerate(kinds)]
         try:
             ends = build(trace, carries, kinds)
-        except CarryError:  # of a loop inside, perhaps of the float that began as float32
-            if not narrow:
+        except CarryError:  # of a loop inside, perhaps of a float that began as float32
+            if not first.widen():
                 raise
-            for place in narrow:
-                weak[place], first[place] = False, constant(leaves[place], F64)
-            narrow = []
             continue
-        grown = [
-            place
-            for place, (value, end) in enumerate(zip(first, ends, strict=True))
-            if weak[place] and end.dtype != value.dtype and not end.shape
-        ]
-        if not grown:
-            check_carries(name, tree, first, ends, trace)
-            closed = trace.close(once=True)
-            strong = [value for place, value in enumerate(first) if place not in narrow]
-            narrow = [place for place in narrow if weak[place]]
-            others = {value.dtype for value in (*strong, *slices, *closed[1])}
-            if not narrow or F32 in others:
-                return closed, first
-            for place in narrow:
-                weak[place], first[place] = False, constant(leaves[place], F64)
-        for place in grown:
-            weak[place], first[place] = False, constant(leaves[place], ends[place].dtype)
+        if first.follow(ends):
+            continue
+        check_carries(name, tree, first.values, ends, trace)
+        closed = trace.close(once=True)
+        if not first.widen_beside({value.dtype for value in (*slices, *closed[1])}):
+            return closed, first.values
 
 
 def _branch(
