@@ -1,0 +1,290 @@
+"""Convolutions of many kinds, each with its two gradients, beside PyTorch.
+
+    python -m benchmarks.convolutions --library staticgrad --threads 2 --into found.json
+    python -m benchmarks.convolutions --library torch --threads 2 --into found.json
+    python -m benchmarks.convolutions --report found.json
+
+The result, the gradient by the image and the gradient by the filter are programs of their own,
+float32, and take the least of repeated calls, in milliseconds; a file that has a time already keeps
+the lesser one. Some elements of each result are compared with direct sums in float64 first, and the
+gradients by what holds of a bilinear function: its inner product with a cotangent is that of each
+operand with its gradient. Libraries run in processes of their own: threads of others spin a while.
+With ``--seconds`` a run stops then; the next one goes on with the kinds that the file lacks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.records import dataclass
+
+LIBRARIES: Final = ("staticgrad", "torch")
+#: What is computed: the convolution, and its gradients by the image and by the filter.
+PARTS: Final = ("result", "image", "filter")
+#: Calls before the first that is timed: threads wake, and programs try what pays.
+EARLY: Final = 4
+FEWEST: Final = 5
+#: Elements that are compared, and how far they may be off, of the largest or of the sum's terms.
+COMPARED: Final = 16
+NEAR: Final = 1e-4
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A convolution: batch, channels in and out, extents of an image and of the filter."""
+
+    batch: int
+    channels: tuple[int, int]
+    image: tuple[int, ...]
+    taps: tuple[int, ...]
+    stride: int = 1
+    padding: int = 0
+    dilation: int = 1
+    groups: int = 1
+    transposed: bool = False
+
+    def __str__(self) -> str:
+        taps = "x".join(map(str, self.taps)) + (f"/{self.stride}" if self.stride > 1 else "")
+        what = f"transposed {taps}" if self.transposed else taps
+        if self.dilation > 1:
+            what += f", dilation {self.dilation}"
+        if self.groups > 1:
+            what += ", depthwise" if self.groups == self.channels[0] else f", {self.groups} groups"
+        given, made = self.channels
+        return f"{what} | {self.batch}, {given} to {made} at {'x'.join(map(str, self.image))}"
+
+    @property
+    def filters(self) -> tuple[int, ...]:
+        """The shape of the filter."""
+        given, made = self.channels
+        lead = (given, made) if self.transposed else (made, given)
+        return (lead[0], lead[1] // self.groups, *self.taps)
+
+
+def _square(batch: int, channels: tuple[int, int], side: int, taps: int, **more: Any) -> Kind:
+    """A convolution of square images."""
+    return Kind(batch, channels, (side, side), (taps, taps), **more)
+
+
+KINDS: Final = (
+    _square(8, (3, 64), 112, 7, stride=2, padding=3),
+    _square(4, (3, 64), 224, 7, stride=2, padding=3),
+    _square(8, (3, 64), 112, 11, stride=4, padding=2),
+    _square(8, (64, 128), 28, 3, stride=2, padding=1),
+    _square(8, (128, 256), 14, 3, stride=2, padding=1),
+    _square(4, (3, 32), 224, 3, stride=2, padding=1),
+    _square(8, (32, 64), 28, 5, stride=3, padding=2),
+    _square(8, (32, 64), 28, 5, padding=2),
+    _square(8, (64, 64), 28, 3, padding=2, dilation=2),
+    Kind(2, (16, 32), (16, 16, 16), (3, 3, 3), padding=1),
+    Kind(2, (16, 32), (16, 16, 16), (3, 3, 3), stride=2, padding=1),
+    _square(16, (512, 512), 4, 3, padding=1),
+    _square(8, (512, 512), 7, 3, padding=1),
+    _square(16, (256, 256), 8, 3, padding=1),
+    _square(8, (256, 256), 14, 3, padding=1),
+    _square(8, (128, 128), 28, 3, padding=1),
+    _square(8, (64, 64), 56, 3, padding=1),
+    _square(8, (256, 64), 28, 1),
+    _square(8, (128, 256), 28, 1, stride=2),
+    _square(8, (128, 128), 28, 3, padding=1, groups=32),
+    _square(8, (128, 128), 28, 3, padding=1, groups=4),
+    _square(8, (96, 96), 56, 3, padding=1, groups=96),
+    _square(8, (96, 96), 56, 3, stride=2, padding=1, groups=96),
+    _square(16, (768, 768), 7, 7, padding=3, groups=768),
+    _square(8, (96, 96), 28, 7, padding=3, groups=96),
+    Kind(8, (64, 64), (4096,), (9,), padding=4),
+    Kind(8, (32, 64), (4096,), (25,), stride=4, padding=12),
+    _square(16, (256, 128), 8, 4, stride=2, padding=1, transposed=True),
+    _square(8, (64, 32), 16, 4, stride=2, padding=1, transposed=True),
+    _square(8, (128, 64), 16, 2, stride=2, transposed=True),
+)
+Call = Callable[[], Any]
+
+
+def calls(library: str, kind: Kind, threads: int) -> tuple[dict[str, Any], dict[str, Call]]:
+    """The operands ``x``, ``w`` and the cotangent ``g``, and a call for each of ``PARTS``."""
+    random = np.random.default_rng(0)
+    given = {
+        "x": random.normal(size=(kind.batch, kind.channels[0], *kind.image)).astype("float32"),
+        "w": (random.normal(size=kind.filters) * 0.05).astype("float32"),
+    }
+    return (_staticgrad if library == "staticgrad" else _torch)(kind, given, threads)
+
+
+def _staticgrad(
+    kind: Kind, given: dict[str, Any], threads: int
+) -> tuple[dict[str, Any], dict[str, Call]]:
+    import staticgrad as sg
+
+    x, w = (sg.input(name, array.shape, "float32") for name, array in given.items())
+    convolve: Any = sg.nn.conv_transpose if kind.transposed else sg.nn.conv
+    how = {name: getattr(kind, name) for name in ("stride", "padding", "dilation", "groups")}
+    y = convolve(x, w, **how)
+    given["g"] = np.random.default_rng(1).normal(size=y.shape).astype("float32")
+    g = sg.input("g", y.shape, "float32")
+    dx, dw = sg.grad((y * g).sum(), [x, w])
+    found: dict[str, Call] = {}
+    for (part, value), needs in zip(
+        (("result", y), ("image", dx), ("filter", dw)), ("xw", "wg", "xg"), strict=True
+    ):
+        program = sg.compile(sg.Graph({"o": value}), threads=threads)
+        found[part] = partial(_run, program, {name: given[name] for name in needs})
+    return given, found
+
+
+def _run(program: Any, feeds: Mapping[str, Any]) -> Any:
+    return program.run(feeds)["o"]
+
+
+def _torch(
+    kind: Kind, given: dict[str, Any], threads: int
+) -> tuple[dict[str, Any], dict[str, Call]]:
+    import torch
+
+    torch.set_num_threads(threads)
+    x, w = (torch.from_numpy(array) for array in given.values())
+    strides, pads, dilations, zeros = (
+        [number] * len(kind.taps) for number in (kind.stride, kind.padding, kind.dilation, 0)
+    )
+    how = (strides, pads, dilations, kind.transposed, zeros, kind.groups)
+    shape = tuple(torch.convolution(x, w, None, *how).shape)
+    given["g"] = np.random.default_rng(1).normal(size=shape).astype("float32")
+    g, backward = torch.from_numpy(given["g"]), torch.ops.aten.convolution_backward
+
+    def gradient(number: int) -> Any:
+        wanted = [place == number for place in range(3)]
+        return backward(g, x, w, None, *how, wanted)[number].numpy()
+
+    return given, {
+        "result": lambda: torch.convolution(x, w, None, *how).numpy(),
+        "image": lambda: gradient(0),
+        "filter": lambda: gradient(1),
+    }
+
+
+def element(kind: Kind, x: Any, w: Any, place: tuple[int, ...]) -> float:
+    """An element of the result as a direct sum in float64."""
+    n, o, *at = place
+    per = w.shape[1] if kind.transposed else w.shape[0] // kind.groups
+    inner = kind.channels[0] // kind.groups
+    group, mine = divmod(o, per)
+    total = 0.0
+    for tap in product(*map(range, kind.taps)):
+        if kind.transposed:
+            far = [q + kind.padding - t * kind.dilation for q, t in zip(at, tap, strict=True)]
+            if any(f % kind.stride for f in far):
+                continue
+            index = [f // kind.stride for f in far]
+        else:
+            index = [
+                p * kind.stride - kind.padding + t * kind.dilation
+                for p, t in zip(at, tap, strict=True)
+            ]
+        if all(0 <= i < size for i, size in zip(index, kind.image, strict=True)):
+            channels = slice(group * inner, (group + 1) * inner)
+            read = x[(n, channels, *index)].astype("float64")
+            taps = w[(channels, mine, *tap)] if kind.transposed else w[(o, slice(None), *tap)]
+            total += float(read @ taps.astype("float64"))
+    return total
+
+
+def check(kind: Kind, given: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Compare some elements of the result, and its gradients with it.
+
+    Raises:
+        RuntimeError: they differ.
+    """
+    y, random = found["result"], np.random.default_rng(2)
+    for number in random.integers(0, y.size, COMPARED):
+        place = tuple(int(p) for p in np.unravel_index(number, y.shape))
+        wanted = element(kind, given["x"], given["w"], place)
+        if abs(wanted - float(y[place])) > NEAR * float(np.abs(y).max()):
+            raise RuntimeError(f"{kind}: {y[place]} at {place} instead of {wanted}")
+    terms = {"result": (given["g"], y), "image": (given["x"], found["image"])}
+    terms["filter"] = (given["w"], found["filter"])
+    inner = {part: float(np.vdot(*(a.astype("float64") for a in ab))) for part, ab in terms.items()}
+    size = float(np.linalg.norm(given["g"]) * np.linalg.norm(y))
+    for part, value in inner.items():
+        if abs(value - inner["result"]) > NEAR * size:
+            raise RuntimeError(f"{kind}: the gradient by the {part} is wrong")
+
+
+def least(call: Call, seconds: float) -> float:
+    """The least milliseconds of a call."""
+    for _ in range(EARLY):
+        call()
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times) < FEWEST:
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times) * 1e3
+
+
+def measure(
+    library: str, threads: int, kinds: tuple[Kind, ...], each: float, seconds: float, file: Path
+) -> None:
+    """Times of kinds into a file, those that it lacks first, as long as ``seconds`` last."""
+    found = json.loads(file.read_text()) if file.exists() else {}
+    start, name = time.perf_counter(), f"{library} {threads}"
+    mine = found.setdefault(name, {})
+    for kind in sorted(kinds, key=lambda kind: str(kind) in mine):
+        if time.perf_counter() - start > seconds:
+            break
+        given, made = calls(library, kind, threads)
+        check(kind, given, {part: np.asarray(call()) for part, call in made.items()})
+        before = mine.get(str(kind), {})
+        mine[str(kind)] = {
+            part: round(min(least(call, each), before.get(part, float("inf"))), 4)
+            for part, call in made.items()
+        }
+    file.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def report(found: Mapping[str, Mapping[str, Mapping[str, float]]], threads: int) -> str:
+    """A table in Markdown of the kinds that both libraries have on so many threads."""
+    ours, other = (found.get(f"{library} {threads}", {}) for library in LIBRARIES)
+    head = " | ".join(f"{part} | PyTorch | ratio" for part in PARTS)
+    lines = [f"| filter | batch, channels, image | {head} |", f"|---|---|{'--:|' * 9}"]
+    for kind in ours:
+        if kind in other:
+            cells = (
+                f"{ours[kind][p]:.2f} | {other[kind][p]:.2f} | {ours[kind][p] / other[kind][p]:.2f}"
+                for p in PARTS
+            )
+            lines.append(f"| {kind} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure, or print the tables of a file."""
+    parser = argparse.ArgumentParser(prog="benchmarks.convolutions", description=__doc__)
+    parser.add_argument("--library", choices=LIBRARIES, default=LIBRARIES[0])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--into", type=Path)
+    parser.add_argument("--each", type=float, default=0.1, help="seconds for each program")
+    parser.add_argument("--seconds", type=float, default=float("inf"))
+    parser.add_argument("--report", type=Path)
+    chosen = parser.parse_args(arguments)
+    if chosen.report:
+        found = json.loads(chosen.report.read_text())
+        for threads in sorted({int(name.split()[1]) for name in found}, reverse=True):
+            print(f"\n{threads} thread{'s' * (threads > 1)}\n\n{report(found, threads)}")
+    elif chosen.into:
+        measure(chosen.library, chosen.threads, KINDS, chosen.each, chosen.seconds, chosen.into)
+    else:
+        parser.error("--into or --report says what to do")
+
+
+if __name__ == "__main__":
+    main()
