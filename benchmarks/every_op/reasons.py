@@ -50,6 +50,11 @@ def _is_down_large_columns(cell: Cell, _: Others) -> bool:
     return down and (cell.layout, cell.size) == LARGE
 
 
+def _is_down_turned_columns(cell: Cell, _: Others) -> bool:
+    place = (cell.label, cell.layout, cell.backward)
+    return place == ("sum columns", "transposed", False) and cell.peer == "torch"
+
+
 def _is_of_a_repeated_row(cell: Cell, _: Others) -> bool:
     named = cell.label in REPEATED and not cell.backward
     return named and cell.layout == "broadcast" and cell.peer == "jax"
@@ -92,6 +97,13 @@ REASONS: Final = (
         "takes 0.5 to 0.6 of the time of strips. In turns, 10000x1000 float32: 1.5 to 2.2 ms, "
         "strips 2.6 to 3.8, NumPy 1.4 to 2.0.",
         _is_down_large_columns,
+    ),
+    Reason(
+        "Terms of a column are added in their order, 32 at a time, also where they lie next to "
+        "each other, so squares of them are turned in registers. Written by hand in C that takes "
+        "148 to 174 us for 1000x1000 float32, by four ways to turn a square, ours 170; a sum of "
+        "all in any order takes 40.",
+        _is_down_turned_columns,
     ),
     Reason(
         "The largest element is found first, then its place, in a second pass over the row, which "
