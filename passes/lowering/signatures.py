@@ -1,7 +1,8 @@
 """What lowering sees of a group, as a value: groups of one signature are lowered once.
 
 A signature holds the forms of a group's nodes, their types, how their operands lie in memory and
-which of them are the same; values and offsets are numbered in the order in which they are met. So
+which of them are the same; values and offsets are numbered in the order in which they are met, and
+of offsets into one value the distances stand in it, since loads of neighbours share an operand. So
 the layers of a network and the steps of a recurrence have one signature, and a kernel's operands
 are told apart by these numbers alone. Sizes stand in it as they are: whether two axes are walked as
 one depends on products of sizes, which numbers would not show. (Equal kernels of other sizes become
@@ -161,6 +162,7 @@ class _Reader:
         self._groups, self._group, self._codes = groups, group, codes
         self._keys: dict[Key, int] = {}
         self._offsets: dict[Size, int] = {0: 0}  # where results lie
+        self._first: dict[Key, Size] = {}  # the first offset met into each value
         self._inline: dict[Node, int] = {}
         self._text: list[Hashable] = []
 
@@ -203,8 +205,7 @@ class _Reader:
         for key, regions in group.regions.items():
             text += (self._number(key), len(regions))
             for target, layout in regions:
-                offset = self._offsets.setdefault(layout.offset, len(self._offsets))
-                text += (self._number(target), offset, layout.strides)
+                text += (*self._place(target, layout.offset), layout.strides)
         for each in group.transfers:
             self._add_transfer(each)
         return Signature(tuple(text), tuple(self._keys), tuple(self._offsets))
@@ -264,8 +265,7 @@ class _Reader:
         """Where a value lies, and whether the group itself computes it."""
         base, layout, codes = source.base, source.layout, self._codes
         self._text += (
-            self._number(base),
-            self._offsets.setdefault(layout.offset, len(self._offsets)),
+            *self._place(base, layout.offset),
             codes.of_shared(layout.strides),
             codes.of_shared(source.type),
             computes(self._groups, self._group, source),
@@ -276,6 +276,11 @@ class _Reader:
             copy = copied.get(Walk(base, layout.offset, strides))
             if copy is not None:
                 self._text += (_COPIED, self._number(copy))
+
+    def _place(self, base: Key, offset: Size) -> tuple[Hashable, ...]:
+        """The numbers of a value and of an offset into it, and how far from its first offset."""
+        distance = offset - self._first.setdefault(base, offset)
+        return self._number(base), self._offsets.setdefault(offset, len(self._offsets)), distance
 
     def _add_inline(self, node: Node, code: int) -> None:
         if isinstance(node.op, Constant):

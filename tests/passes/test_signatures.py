@@ -169,3 +169,13 @@ def test_lowering_reads_no_field_of_a_group_that_its_signature_does_not(
             signature_of(groups, group)
             seen = set(read)
         assert lowered <= seen | {"checked"}  # follows from the forms of its nodes
+
+
+def test_neighbours_that_change_places_are_lowered_apart() -> None:
+    x = sg.input("x", (5, 6), "float64")
+    there, back = x[:, 2] - x[:, 1], x[:, 1] - x[:, 2]
+    array = np.random.default_rng(0).normal(size=(5, 6))
+    f = sg.compile(sg.Graph({"there": there, "back": back}), fuse=False)
+    found = f.run({"x": array})
+    np.testing.assert_array_equal(found["there"], array[:, 2] - array[:, 1])
+    np.testing.assert_array_equal(found["back"], array[:, 1] - array[:, 2])
