@@ -239,7 +239,8 @@ def _first_results(axes: Any, report: Report) -> None:
                 ready, names.index(row.workload), linestyle="", markerfacecolor=face, label=label,
                 **style,
             )  # fmt: skip
-        shown.add(row.implementation)
+            if cold:
+                shown.add(row.implementation)
     axes.set_xscale("log")
     _plain_numbers(axes.xaxis)
     axes.set_xlabel("seconds")

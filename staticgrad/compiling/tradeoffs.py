@@ -117,7 +117,8 @@ class Tradeoff:
 
     def share(self, choice: Choice) -> float:
         """The bytes of a choice beside those of storing everything."""
-        return choice.peak_bytes / max(self.everything.peak_bytes, 1)
+        whole = self.everything.peak_bytes
+        return choice.peak_bytes / whole if whole else 1.0
 
     def extra(self, choice: Choice) -> float:
         """The predicted time of a choice beside that of storing everything, less one."""

@@ -23,7 +23,8 @@ STYLE: Final = """
 .sg table { border-collapse: collapse; font-size: .92em; background: none; color: inherit; }
 .sg th, .sg td { text-align: left; padding: .28em .8em .28em 0; vertical-align: top;
   border-bottom: 1px solid var(--rule); background: none; }
-.sg .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.sg .n { text-align: right; font-variant-numeric: tabular-nums; }
+.sg td.n { white-space: nowrap; } .sg th { vertical-align: bottom; }
 .sg code, .sg pre { font: 12.5px/1.45 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
   background: none; color: inherit; }
 .sg pre { overflow: auto; max-height: 32em; margin: .4em 0; padding: .6em .8em;

@@ -61,8 +61,8 @@ def stacked(bands: Sequence[HeldBand], columns: Sequence[Column], top: int, titl
         f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - 10}" y1="{_TOP}" y2="{_TOP}"/>'
         f'<text class="axis end" x="{_LEFT - 8}" y="{_TOP + 4}">{nbytes(top)}</text>'
         f'<text class="axis end" x="{_LEFT - 8}" y="{base + 4}">0 B</text>{"".join(areas)}{marks}'
-        f'<text class="axis" x="{_LEFT}" y="{_HEIGHT - 6}">{count}'
-        f" kernel{'s' * (count != 1)}, one after the other"
+        f'<text class="axis" x="{_LEFT}" y="{_HEIGHT - 6}">'
+        f"{'1 kernel' if count == 1 else f'{count} kernels, one after the other'}"
         f"</text></svg>{_legend(shown)}"
     )
 

@@ -55,18 +55,21 @@ def memory_page(name: str, plan: Plan, front: Tradeoff) -> str:
     at = ", ".join(f"{size}={value}" for size, value in plan.sizes)
     title = f"Memory of {name}" + (f" at {at}" if at else "")
     top = max(plan.peak_bytes, whole.peak_bytes)
-    parts = [
-        f"<h1>{escape(title)}</h1>{_figures(plan, front)}",
-        "<h2>What less memory costs</h2>",
-        paragraph("A budget takes the quickest plan that it has room for.", "soft"),
-        f"{front.svg(plan)}{front.html_table()}",
-        f"<h2>What is held when</h2>{_phases()}",
-    ]
-    different = str(plan) != str(whole)
-    plans = [("This plan", plan)] + ([("Everything is stored", whole)] if different else [])
-    for called, shown in plans:
-        parts.append(_held(called, shown, top, whole))
-    parts += [_again(plan), *(_at_peak(called, shown) for called, shown in plans)]
+    parts = [f"<h1>{escape(title)}</h1>{_figures(plan, front)}"]
+    if top:
+        parts += [
+            "<h2>What less memory costs</h2>",
+            paragraph("A budget takes the quickest plan that it has room for.", "soft"),
+            f"{front.svg(plan)}{front.html_table()}",
+            f"<h2>What is held when</h2>{_phases()}",
+        ]
+        different = str(plan) != str(whole)
+        plans = [("This plan", plan)] + ([("Everything is stored", whole)] if different else [])
+        for called, shown in plans:
+            parts.append(_held(called, shown, top, whole))
+        parts += [_again(plan), *(_at_peak(called, shown) for called, shown in plans)]
+    else:
+        parts.append(paragraph("Its kernels read feeds and write outputs; the arena is empty."))
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -83,10 +86,15 @@ def _figures(plan: Plan, front: Tradeoff) -> str:
         (nbytes(whole.peak_bytes), "where everything is stored"),
         (nbytes(front.smallest.peak_bytes), "the smallest plan found"),
         (nbytes(front.lower_bound), "no plan of these kernels needs fewer"),
-        (f"{more:+z.1%}", f"predicted time beside storing everything: {seconds(time)}"),
+        (f"{more:+z.1%}", f"predicted time beside storing everything: {_unbroken(seconds(time))}"),
     )
     boxes = "".join(f'<div class="figure"><b>{b}</b><span>{s}</span></div>' for b, s in figures)
     return f'<div class="figures">{boxes}</div>'
+
+
+def _unbroken(quantity: str) -> str:
+    """A number and its unit, which stay on one line."""
+    return quantity.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _phases() -> str:
@@ -200,14 +208,13 @@ def _at_peak(called: str, plan: Plan) -> str:
         for p in living[:_MOST_ROWS]
     ]
     step = plan.schedule.steps[plan.steps[at].step]
-    said = f"{called}: at its peak, kernel {at + 1} of {len(plan.steps)} ({step.label})"
+    said = f"Kernel {at + 1} of {len(plan.steps)} runs: {step.label}."
+    if len(living) > len(rows):
+        said += f" These tensors are the {len(rows)} largest of {len(living):,} that live then."
     heads = ("tensor", "line", "scope", "written", "bytes")
-    left = (
-        f"; {len(living) - len(rows):,} smaller ones are left out"
-        if len(living) > len(rows)
-        else ""
+    return (
+        f"<h2>{escape(called)}: at its peak</h2>{paragraph(said, 'soft')}{table(heads, rows, (4,))}"
     )
-    return f"<h2>{escape(said + left)}</h2>{table(heads, rows, (4,))}"
 
 
 def _tensor(buffer: Buffer) -> str:

@@ -103,6 +103,15 @@ def test_the_page_renders_and_escapes() -> None:
     assert not re.search(r"(src|href)=\"(?!#)|url\((?!#)|@import", text)  # self-contained
 
 
+def test_legends_name_libraries_whose_first_row_has_filled_caches_alone() -> None:
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("jinja2")
+    from benchmarks.plot import page
+
+    text = page(report(replace(FAST, workload="ode", rounds=FAST.rounds[1:]), FAST, SLOW))
+    assert text.count(">staticgrad</text>") == text.count(">jax</text>") == 2
+
+
 def test_labels_of_the_roofline_do_not_lie_over_each_other() -> None:
     """Twelve workloads of nearly the same place."""
     figure_module = pytest.importorskip("matplotlib.figure")

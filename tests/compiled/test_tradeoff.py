@@ -188,7 +188,9 @@ def test_the_page_says_what_is_held_by_scope_line_and_tensor(tmp_path: Path) -> 
     assert "<script" not in page
     assert "http" not in page
     small = sg.compile(sg.input("x", (3,)) * 2).report(str(tmp_path / "small.html"))
-    balanced(small.read_text("utf-8"))
+    empty = small.read_text("utf-8")
+    assert "the arena is empty" in balanced(empty)
+    assert "<svg" not in empty
     with pytest.raises(UnknownNameError):
         f.report(tmp_path / "other.html")
     assert not (tmp_path / "other.html").exists()
