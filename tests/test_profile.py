@@ -11,8 +11,10 @@ import pytest
 import staticgrad as sg
 from staticgrad.errors import FeedError, IndexOutOfRange
 from staticgrad.native.table import pool
+from staticgrad.programs.function import Function
 from staticgrad.reports import profiling
 from staticgrad.reports.profiling import Limits, live_bytes
+from staticgrad.runtime.sections import Alone
 
 
 @pytest.fixture(autouse=True)
@@ -161,14 +163,59 @@ def test_explain_says_which_steps_are_shared() -> None:
     rows = table._words.rows
     shared = {p.step for row, p in zip(rows, f.plan(n=400).steps, strict=True) if row.section}
     assert shared == set(sharing.steps)
-    alone = sg.compile(graph, threads=1)
-    assert alone.explanation(n=400).as_json()["sharing"] == {
+    alone = [step for steps in sharing.alone.values() for step in steps]
+    assert sorted([*shared, *alone]) == [*range(len(f.schedule.steps))]
+    single = sg.compile(graph, threads=1)
+    assert single.explanation(n=400).as_json()["sharing"] == {
         "threads": 1,
         "steps": (),
         "in_parts": (),
         "chains": (),
+        "alone": {Alone.ONE_WORKER.value: tuple(range(len(single.schedule.steps)))},
     }
-    assert "threads: 1, sharing no step" in alone.explain(n=400)
+    assert "threads: 1, sharing no step" in single.explain(n=400)
+
+
+def _one_thread() -> tuple[Function, str]:
+    x = sg.input("x", (64, 64))
+    return sg.compile(sg.Graph({"y": x @ x}), threads=1), "matmul"
+
+
+def _loop() -> tuple[Function, str]:
+    x, w = sg.input("x", (20, 64, 64)), sg.input("w", (64, 64))
+    last, _ = sg.scan(lambda h, row: (sg.tanh(h @ w + row), None), sg.zeros((64, 64)), x)
+    return sg.compile(sg.Graph({"y": last}), threads=2), "loop"
+
+
+def _short() -> tuple[Function, str]:
+    x, few = sg.input("x", (512, 512)), sg.input("few", (8,))
+    return sg.compile(sg.Graph({"long": sg.tanh(x @ x), "y": sg.exp(few.sum())}), threads=2), "exp"
+
+
+def _single_row() -> tuple[Function, str]:
+    x = sg.input("x", (100_000,))
+    return sg.compile(sg.Graph({"y": sg.cumsum(sg.tanh(x))}), threads=2), "cumsum"
+
+
+#: A function by each reason that a step is not shared, and a step of which it is the reason.
+NOT_SHARED = {
+    Alone.ONE_WORKER: _one_thread,
+    Alone.BODIES: _loop,
+    Alone.SHORT: _short,
+    Alone.WHOLE: _single_row,
+}
+
+
+@pytest.mark.parametrize("why", Alone)
+def test_explain_says_why_a_step_is_not_shared(why: Alone) -> None:
+    f, label = NOT_SHARED[why]()
+    sharing = f.explanation().sharing
+    assert sharing is not None
+    (number,) = (k for k, step in enumerate(f.schedule.steps) if label in step.label)
+    assert sharing.alone[why.value] == (number,)
+    assert number not in sharing.steps
+    text = f"the calling one alone, since {why.value}: {number}"
+    assert (text in f.explain()) is (why is not Alone.ONE_WORKER)
 
 
 def test_a_loop_says_what_a_trip_takes_and_what_runs_in_it() -> None:

@@ -7,7 +7,7 @@ are equal and a difference is a difference of the program. The compiler hands th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, field
 from typing import Any
 
 from staticgrad.analysis.binding import input_label
@@ -85,24 +85,29 @@ class Sharing:
     Most of these are cut into groups of rows and columns. ``in_parts`` are products of few rows,
     cut into parts of the inner indices, so that a thread keeps the rows of weights that it has
     changed. Each of ``chains`` is run through by a thread for rows of its own, without waiting
-    for the others in between. Other steps run on the calling thread alone, since they are short or
-    have one iteration.
+    for the others in between. Other steps run on the calling thread; ``alone`` has them by the
+    reason why.
     """
 
     threads: int
     steps: tuple[int, ...] = ()
     in_parts: tuple[int, ...] = ()
     chains: tuple[tuple[int, ...], ...] = ()
+    alone: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def __str__(self) -> str:
+        sharing = f"{len(self.steps)} steps: {_listed(self.steps)}"
         if not self.steps:
-            return f"threads: {self.threads}, sharing no step: the calling one runs all"
-        lines = [f"threads: {self.threads}, sharing {len(self.steps)} steps: {_listed(self.steps)}"]
+            sharing = "no step: the calling one runs all"
+        lines = [f"threads: {self.threads}, sharing {sharing}"]
         if self.in_parts:
             cut = f"  by inner indices, since the weights are trained: {_listed(self.in_parts)}"
             lines.append(f"{cut}; each thread keeps its rows of them")
         own = "  each thread its own rows, without a wait:"
         lines.extend(f"{own} {_listed(chain)}" for chain in self.chains)
+        if self.threads > 1:
+            each = self.alone.items()
+            lines.extend(f"  the calling one alone, since {why}: {_listed(n)}" for why, n in each)
         return "\n".join(lines)
 
 

@@ -8,7 +8,8 @@ depends on where the cut is, nor on who runs it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import Final
 
 from staticgrad.analysis.cost import FASTEST, all_seconds
@@ -29,6 +30,15 @@ MOST_GROUPS: Final = 16
 #: Predicted seconds that are worth waking workers which sleep, at once: that takes some fifty
 #: microseconds. In sections that follow each other within ``SPIN`` they are awake all the time.
 LEAST_AWAKE: Final = 45e-6
+
+
+class Alone(Enum):
+    """Why the caller runs a row that workers do not share."""
+
+    ONE_WORKER = "there is one thread"
+    BODIES = "they run steps of their own"
+    SHORT = f"they are predicted to take less than {1e6 * LEAST_SECTION:.0f} us between waits"
+    WHOLE = "they are a single group of iterations"
 
 
 class PlannedRow(NamedTuple):
@@ -52,31 +62,46 @@ class PlannedRow(NamedTuple):
 class SharedSteps(NamedTuple):
     """The numbers of the steps that workers share, ascending; among them those whose inner indices
     are cut into parts (``waves``), and those that each runs through for rows of its own
-    (``row_chains``), chain by chain."""
+    (``row_chains``), chain by chain. ``alone``: the others by the reason why the caller runs them.
+    """
 
-    steps: tuple[int, ...] = ()
-    in_parts: tuple[int, ...] = ()
-    chains: tuple[tuple[int, ...], ...] = ()
+    steps: tuple[int, ...]
+    in_parts: tuple[int, ...]
+    chains: tuple[tuple[int, ...], ...]
+    alone: Mapping[str, tuple[int, ...]]
 
 
-def shared(drafts: Sequence[PlannedRow], workers: int) -> list[Row]:
+class SharedRow(NamedTuple):
+    """A row as it is written; ``alone``: why the caller runs it, None where it is in a section."""
+
+    row: Row
+    alone: Alone | None
+
+
+def shared(drafts: Sequence[PlannedRow], workers: int) -> list[SharedRow]:
     """The rows in sections for so many workers."""
-    rows = [draft.row for draft in drafts]
     if workers == 1:
-        return rows
+        return [SharedRow(draft.row, Alone.ONE_WORKER) for draft in drafts]
+    spans = list[list[SharedRow]]()
     starts = [
         at
         for at, draft in enumerate(drafts)
         if at == 0 or draft.waits or draft.alone or drafts[at - 1].alone
     ]
     remaining = 0.0
-    for first, last in reversed([*zip(starts, [*starts[1:], len(rows)], strict=True)]):
+    for first, last in reversed([*zip(starts, [*starts[1:], len(drafts)], strict=True)]):
         span = drafts[first:last]
         seconds = sum(draft.seconds for draft in span)
-        if (seconds >= LEAST_SECTION or span[0].keeps) and not span[0].alone:
+        why = Alone.BODIES if span[0].alone else None
+        if why is None and seconds < LEAST_SECTION and not span[0].keeps:
+            why = Alone.SHORT
+        found = [draft.row for draft in span]
+        if why is None:
             remaining += seconds * span[0].times
-            rows[first:last] = _section(span, workers, remaining >= LEAST_AWAKE)
-    return rows
+            section = _section(span, workers, remaining >= LEAST_AWAKE)
+            found, why = (found, Alone.WHOLE) if section is None else (section, None)
+        spans.append([SharedRow(row, why) for row in found])
+    return [row for span in reversed(spans) for row in span]
 
 
 def sharing_of(plan: Plan) -> SharedSteps:
@@ -102,14 +127,16 @@ def sharing_of(plan: Plan) -> SharedSteps:
             waits, keeps = at in division.waits, at in division.kept
             drafts.append(PlannedRow(row, waits, seconds[at], bool(planned.bodies), keeps=keeps))
             numbers.append(planned.step)
-    rows = zip(shared(drafts, plan.workers), numbers, strict=True)
-    own = {number for row, number in rows if row.section}
-    every = own.union(in_parts, *together)
-    return SharedSteps(tuple(sorted(every)), tuple(in_parts), tuple(together))
+    reasons = dict[Alone | None, list[int]]()
+    for each, number in zip(shared(drafts, plan.workers), numbers, strict=True):
+        reasons.setdefault(each.alone, []).append(number)
+    every = {*reasons.pop(None, ())}.union(in_parts, *together)
+    alone = {why.value: tuple(sorted(reasons[why])) for why in Alone if why in reasons}
+    return SharedSteps(tuple(sorted(every)), tuple(in_parts), tuple(together), alone)
 
 
-def _section(span: Sequence[PlannedRow], workers: int, wakes: bool) -> list[Row]:
-    """The rows of a section; as they were where they are a single group."""
+def _section(span: Sequence[PlannedRow], workers: int, wakes: bool) -> list[Row] | None:
+    """The rows of a section; None where they are a single group."""
     rows, before = [], 0
     flags = wakes * pool_code.WAKES
     if any(draft.packs for draft in span):
@@ -122,7 +149,7 @@ def _section(span: Sequence[PlannedRow], workers: int, wakes: bool) -> list[Row]
         section = len(span) - number
         rows.append(row._replace(grain=grain, section=section, first=before, flags=flags))
         before += -(-row.total // grain) if grain else 1
-    return rows if before > 1 else [draft.row for draft in span]
+    return rows if before > 1 else None
 
 
 def _grain(row: Row, seconds: float, workers: int) -> int:

@@ -40,7 +40,7 @@ class Words:
         writer = RowWriter(workers, codes, rows)
         self.first_rows = (*writer.write(places), len(writer.drafts))
         self.waits = bytes(draft.waits for draft in writer.drafts)
-        written = shared(writer.drafts, workers)
+        written = [each.row for each in shared(writer.drafts, workers)]
         first = ROW_WORDS * len(written)
         blocks = writer.blocks
         self._block_start, self._block_words = first + len(writer.records), len(blocks[0])
