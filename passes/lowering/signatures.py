@@ -298,8 +298,11 @@ class _Reader:
         self._text += (self._number(copy.target), kind, type(copy.fill).__name__, repr(copy.fill))
         if copy.region is not None:
             layout = Strided.contiguous(copy.target_type.shape).region(copy.region)
-            offset = self._offsets.setdefault(layout.offset, len(self._offsets))
-            self._text += (offset, layout.strides)
+            if self._group.beside:  # one operand, from which the kernel itself counts
+                self._text += (layout.offset, layout.strides)
+            else:
+                offset = self._offsets.setdefault(layout.offset, len(self._offsets))
+                self._text += (offset, layout.strides)
         if copy.source is None:
             self._text.append(_NOTHING)
         else:

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, settings, strategies as st
 
 import passes.lowering.signatures
 import staticgrad as sg
@@ -179,3 +179,65 @@ def test_neighbours_that_change_places_are_lowered_apart() -> None:
     found = f.run({"x": array})
     np.testing.assert_array_equal(found["there"], array[:, 2] - array[:, 1])
     np.testing.assert_array_equal(found["back"], array[:, 1] - array[:, 2])
+
+
+def test_parts_of_a_row_are_copied_to_their_own_places() -> None:
+    """Two copies with sums between them that are stored in place: as many of each, elsewhere."""
+    x, y = sg.input("x", (64, 16), "float32"), sg.input("y", (64, 16), "float32")
+    sums = {n: sg.broadcast_to(x.sum(axis=1, keepdims=True), (64, n)) for n in (1, 2)}
+    graph = sg.Graph(
+        {
+            "near": sg.concat([x, sums[1], y, sums[2]], axis=1),
+            "far": sg.concat([x, sums[2], y, sums[1]], axis=1),
+        }
+    )
+    found = sg.compile(graph).run({"x": np.ones((64, 16), "f4"), "y": np.zeros((64, 16), "f4")})
+    ones, zeros = [1.0] * 16, [0.0] * 16
+    np.testing.assert_array_equal(found["near"], [[*ones, 16, *zeros, 16, 16]] * 64)
+    np.testing.assert_array_equal(found["far"], [[*ones, 16, 16, *zeros, 16]] * 64)
+
+
+PLACES = st.integers(0, 3)
+KINDS_OF_PARTS = ("minus", "concat", "pad", "set", "sum")
+
+
+@st.composite
+def nearly_equal_parts(draw: st.DrawFn) -> sg.Graph:
+    """Several outputs that differ in places, steps and orders of what they read and write alone."""
+    rows, width = draw(st.sampled_from([3, 64])), draw(st.sampled_from([2, 16]))
+    x, y = (sg.input(name, (rows, 3 + 2 * width), "float32") for name in "xy")
+
+    def read() -> sg.Value:
+        start, step = draw(PLACES), draw(st.sampled_from([1, 2, -1]))
+        whole = draw(st.sampled_from([x, y]))
+        found = whole[:, start : start + width * abs(step)][:, ::step]
+        return found if draw(st.booleans()) else sg.exp(found)
+
+    def part() -> sg.Value:
+        kind, one, other = draw(st.sampled_from(KINDS_OF_PARTS)), read(), read()
+        if kind == "minus":
+            return one - other
+        if kind == "sum":
+            return (one * other).sum(axis=draw(st.sampled_from([0, 1])))
+        first, gap = draw(PLACES), draw(PLACES)
+        if kind == "pad":
+            pads = [((0, 0), (place, 3 - place)) for place in (first, gap)]
+            return sg.pad(one, pads[0]) + sg.pad(other, pads[1])
+        if kind == "set":
+            second = slice(width + gap, 2 * width + gap)
+            return x.at[:, first : first + width].set(one).at[:, second].add(other)
+        total = sg.exp(y.sum(axis=1, keepdims=True))
+        fills = [
+            sg.broadcast_to(total, (*total.shape[:1], n)) for n in (first, gap, 6 - first - gap)
+        ]
+        parts = [fills[0], one, fills[1], other, fills[2]]
+        return sg.concat([each for each in parts if each.shape[1] != 0], axis=1)
+
+    return sg.Graph({f"part {k}": part() for k in range(draw(st.integers(2, 5)))})
+
+
+@given(nearly_equal_parts())
+@settings(max_examples=60)
+def test_what_is_shared_by_parts_in_other_places_is_what_each_would_get(graph: sg.Graph) -> None:
+    for merge in (True, False):
+        check_groups(pipeline("O1")(graph), merge)
