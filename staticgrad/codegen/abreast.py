@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final, TypeVar
 
-from staticgrad.codegen.expressions import Lines, Scope, Unit, scaled, total
+from staticgrad.codegen.expressions import NO_LOADS, Lines, Scope, Unit, scaled, total
 from staticgrad.ir.expr import Access, Expr, Position, postorder
+from staticgrad.ir.kernels.alike import differs
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import (
     Accumulate,
@@ -59,7 +60,8 @@ class Rows:
 
     ``own`` are the scratch operands of which each row has a part of its own; ``left``: the rows
     are those that are too few to be side by side; ``switched``: masks say which rows, but for the
-    first, are added to columns.
+    first, are added to columns. ``loads_alike``: those whose places, which ``checks`` find, are the
+    same for all rows.
     """
 
     def __init__(
@@ -70,6 +72,8 @@ class Rows:
         count: int,
         left: bool,
         switched: bool = False,
+        checks: Iterable[Check] = (),
+        loads_alike: frozenset[Expr] = NO_LOADS,
     ) -> None:
         self.axes = {axis.name for axis in axes}
         self.own = frozenset(own)
@@ -80,6 +84,8 @@ class Rows:
         self.stored = {s.access.operand for s in every if isinstance(s, Store)}
         own_names = Accumulate | Keep | Check | Search | Carry
         self.given = {s.name for s in every if isinstance(s, own_names)}
+        self.given -= {check.name for check in checks}
+        self.loads_alike = loads_alike
 
     def access(self, access: Access, row: int) -> Access:
         """Where a row loads or stores: at its place along outer loops, or in its own scratch."""
@@ -100,12 +106,7 @@ class Rows:
 
     def apart(self, expr: Expr) -> bool:
         """Whether an expression differs between rows, or may, whatever its arguments do."""
-        access = expr.attribute
-        if isinstance(access, Access):
-            moves = any(access.stride(axis) != 0 for axis in self.axes)
-            return moves or access.operand in self.stored
-        given = expr.op == "ref" and access in self.given
-        return given or (expr.op == "index" and access in self.axes)
+        return differs(expr, self.axes, self.stored, self.given)
 
     def name(self, name: str, row: int) -> str:
         """The variable of a result, which each row has or all of them share."""
@@ -126,6 +127,7 @@ class Rows:
             apart=self.apart,
             first=first,
             row=row,
+            loads_alike=first.loads_alike,
         )
 
 
@@ -140,8 +142,11 @@ def scopes_abreast(rows: Rows, first: Scope) -> list[Scope]:
 def rows_of(kernel: Kernel, count: int, switched: bool = False) -> Rows:
     """So many rows of a kernel side by side."""
     moving = kernel.axes[len(kernel.axes) - kernel.grouped :] if kernel.grouped else kernel.axes
-    left = count < kernel.abreast
-    return Rows(moving, kernel.stages, kernel.own_rows, count, left, switched)
+    left, own = count < kernel.abreast, kernel.own_rows
+    if count == 1:
+        return Rows(moving, kernel.stages, own, count, left, switched)
+    alike = kernel.checks_alike, kernel.loads_alike
+    return Rows(moving, kernel.stages, own, count, left, switched, *alike)
 
 
 def trips_of(loop: Loop, count: int) -> Rows:

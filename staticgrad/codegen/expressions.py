@@ -27,7 +27,10 @@ from staticgrad.codegen.source_lines import (
     element as element,
     number as number,
     operation as operation,
+    position_source as position_source,
     primitive as primitive,
+    scaled as scaled,
+    total as total,
 )
 from staticgrad.ir.expr import BLOCKS, LEAVES, Access, Expr, Position, not_met, postorder
 from staticgrad.ir.known import Known, known_of
@@ -36,8 +39,7 @@ from staticgrad.types.dtype import DType
 
 VECTOR = "j"
 NOWHERE: Final[frozenset[str]] = frozenset()
-
-
+NO_LOADS: Final[frozenset[Expr]] = frozenset()
 #: Signs of comparisons.
 _COMPARED: Final = {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 
@@ -45,22 +47,6 @@ _COMPARED: Final = {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 def _runs_on(expr: Expr) -> bool:
     """Whether an expression is the position along the vector axis."""
     return expr.op == "index" and expr.attribute == VECTOR
-
-
-def scaled(position: str, stride: str | int) -> str:
-    """position * stride, as source."""
-    return "0" if stride == 0 else position if stride == 1 else f"{position} * {stride}"
-
-
-def total(*terms: str) -> str:
-    """The sum of int64 terms, as source."""
-    return " + ".join(term for term in terms if term != "0") or "0"
-
-
-def position_source(position: Position, skip: frozenset[str] = frozenset()) -> str:
-    """A position as source, without what the loops of ``skip`` add."""
-    steps = (scaled(axis, step) for axis, step in position.terms if axis not in skip)
-    return total(*steps, str(position.start))
 
 
 @dataclass
@@ -125,6 +111,7 @@ class Scope:
 
     Of rows that are computed side by side, each has a scope. What ``apart`` does not tell apart is
     written in that of the ``first`` row alone, where the others find it. ``row`` is its number.
+    ``loads_alike``: loads at places, counted from where its row begins, that are those of all rows.
     """
 
     lanes: int
@@ -139,6 +126,7 @@ class Scope:
     apart: Callable[[Expr], bool] = lambda _: True
     first: Scope | None = None
     row: int = 0
+    loads_alike: frozenset[Expr] = NO_LOADS
     runs: Mapping[Expr, Callable[[Scope], None]] = field(default_factory=dict)
     mask: str = "m"
     vector_refs: frozenset[str] = frozenset()
@@ -395,8 +383,10 @@ class Scope:
             return f"load1({access.operand}, {where})"
         mask = self.guard(access, vector, lines)
         kind, text = self.addressing(access, indices) if vector else ("contiguous", "")
-        if kind == "lanes":
-            found = f"load_at({access.operand}, {text}, {mask})"
+        if kind == "lanes" and expr in self.loads_alike:
+            found = f"load_each({access.operand}, {self.base(access)}, {text}, {mask})"
+        elif kind == "lanes":
+            found = f"load_at({access.operand}, {total(text, self.base(access))}, {mask})"
         elif kind == "strided":
             found = f"load_strided({access.operand}, {where}, {access.stride(VECTOR)}, {mask})"
         else:
@@ -475,7 +465,7 @@ class Scope:
         return self._mask(f"mask_of(({place} >= 0) & ({place} < {extent}))", lines)
 
     def addressing(self, access: Access, indices: tuple[Expr, ...]) -> tuple[str, str]:
-        """How a vector access finds its lanes: contiguous, strided, or by a vector of positions."""
+        """How a vector access finds its lanes: contiguous, strided, or at places from its base."""
         if any(self.is_vector(i) for i in indices):
             steps = [  # a product with 0 is not left out: it makes the sum a vector
                 f"{self.vector(index)} * {stride}"
@@ -484,7 +474,7 @@ class Scope:
             moved = access.stride(VECTOR)
             if moved != 0:
                 steps.insert(0, scaled(f"iota{self.lanes}({self.position(VECTOR)})", moved))
-            return "lanes", total(*steps, self.base(access))
+            return "lanes", total(*steps)
         return ("contiguous" if access.stride(VECTOR) == 1 else "strided"), ""
 
     def place(self, access: Access, indices: tuple[Expr, ...], vector: bool) -> str:

@@ -35,6 +35,7 @@ from staticgrad.codegen.stages import (
     write_map,
     write_scalar,
 )
+from staticgrad.ir.kernels.alike import WIDEST
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import (
     Axis,
@@ -154,9 +155,12 @@ def _write_turns(
 
     ``before`` and ``behind``: lines around the stages of a turn.
     """
-    again = may_run_again(kernel.stages, unit)
+    again = may_run_again(kernel.stages, unit) and not kernel.checks_alike
     switched = again and adds_to_columns(kernel.stages)
-    for count, first, last in _runs(out, kernel.abreast, start, stop, "whole_rows", again):
+    wide = [str(c.extent) for c in kernel.checks_alike if not unit.told(c.extent).short]
+    for count, first, last in _runs(
+        out, kernel.rows_abreast, start, stop, "whole_rows", again, wide
+    ):
         counted = count == 1 and _counts_places(kernel, axes, stages, unit)
         around = Lines()
         if counted:
@@ -249,11 +253,18 @@ def _write_loop(kernel: Kernel, loop: Loop, out: Lines, unit: Unit, abreast: Row
 
 
 def _runs(
-    out: Lines, abreast: int, start: str, stop: Extent, whole: str, again: bool
+    out: Lines,
+    abreast: int,
+    start: str,
+    stop: Extent,
+    whole: str,
+    again: bool,
+    wide: Sequence[str] = (),
 ) -> Iterator[tuple[int, str, Extent]]:
     """How many rows are taken at a time, from which one and up to which: whole turns first.
 
-    ``again``: the last row may run several times, so that the last turn is a whole one, too.
+    ``again``: the last row may run several times, so that the last turn is a whole one, too. None
+    are side by side where a number of ``wide`` is large.
     """
     if abreast == 1 or stop == 1:
         yield 1, start, stop
@@ -266,6 +277,9 @@ def _runs(
         turns = stop // abreast * abreast
     else:
         out.add(f"{whole} = {start} + ({stop} - {start}) // {abreast} * {abreast}")
+        for extent in dict.fromkeys(wide):
+            out.add(f"if {extent} > {WIDEST}:")
+            out.add(f"    {whole} = {start}")
     yield abreast, start, turns
     if turns != stop:
         yield 1, str(turns), stop

@@ -1,4 +1,4 @@
-"""Source text: lines at an indentation, names of element types, literals, one primitive.
+"""Source text: lines at an indentation, names of element types, literals, places, one primitive.
 
 The target language is the kernel vocabulary of ``staticgrad.native``.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from staticgrad.ir.expr import Expr, words_of
+from staticgrad.ir.expr import Expr, Position, words_of
 from staticgrad.types.dtype import BOOL, DType
 
 _OPERATORS = {
@@ -66,3 +66,19 @@ def operation(op: str, args: Sequence[str]) -> str:
     if op == "not":
         return f"~{args[0]}"
     return f"{_FUNCTIONS.get(op, op)}({', '.join(args)})"
+
+
+def scaled(position: str, stride: str | int) -> str:
+    """position * stride, as source."""
+    return "0" if stride == 0 else position if stride == 1 else f"{position} * {stride}"
+
+
+def total(*terms: str) -> str:
+    """The sum of int64 terms, as source."""
+    return " + ".join(term for term in terms if term != "0") or "0"
+
+
+def position_source(position: Position, skip: frozenset[str] = frozenset()) -> str:
+    """A position as source, without what the loops of ``skip`` add."""
+    steps = (scaled(axis, step) for axis, step in position.terms if axis not in skip)
+    return total(*steps, str(position.start))

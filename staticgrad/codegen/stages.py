@@ -154,6 +154,7 @@ def _bodies(
     def first() -> Scope:
         scope = scope_for(kernel, inner, before, Lines(), unit, kernel.lanes)
         scope.expect(root for statement in stage.body for root in roots(statement))
+        scope.loads_alike = abreast.loads_alike
         return scope
 
     scopes = scopes_abreast(abreast, first())
@@ -238,7 +239,9 @@ def _write_statement(scope: Scope, statement: Statement, ends: tuple[str, str]) 
         case Accumulate():
             write_lane_step(scope, renamed(statement, row), ends)
         case Check():
-            write_lookup(scope, renamed(statement, row))
+            name = scope.result(statement.name)
+            if row == 0 or name != statement.name:  # else the first row's is that of all
+                write_lookup(scope, renamed(statement, row))
         case Search():
             write_lookup(scope, renamed(statement, row))
 
@@ -391,7 +394,7 @@ def write_store(scope: Scope, statement: Store) -> None:
     kind, lanes_at = scope.addressing(access, statement.indices)
     where = scope.place(access, statement.indices, vector=True)
     if kind == "lanes":
-        target, verb, extra = lanes_at, "_at", ""
+        target, verb, extra = total(lanes_at, scope.base(access)), "_at", ""
     elif kind == "strided" and access.stride(VECTOR) != 0:
         target, verb, extra = where, "_strided", f"{access.stride(VECTOR)}, "
     else:

@@ -289,3 +289,22 @@ def kernel(t, own, begin, end):
         found = np.full((count, 3, lanes), -1, "f4")
         call(source, [given, found], [], 0, count, mode=mode)
         np.testing.assert_array_equal(found, np.where(on, given[..., 0], -1))
+
+
+@pytest.mark.parametrize("name", sorted(ELEMENTS))
+def test_lanes_one_by_one_are_those_of_a_gather(name: str) -> None:
+    lanes, dtype = 16, ELEMENTS[name].numpy
+    source = f"""
+def kernel(t, own, begin, end):
+    p = ptr_{name}(t[0]); q = ptr_{name}(t[1]); places = ptr_i64(t[2])
+    m = mask{lanes}(end)
+    store{lanes}(q, 0, load_each(p, begin, load{lanes}(places, 0), m))
+"""
+    data = np.arange(60).astype(dtype)
+    places = np.random.default_rng(0).integers(0, 50, lanes)
+    for mode in ("vector", "python"):
+        for on in (lanes, 5):
+            made = np.ones(lanes, dtype)
+            call(source, [data, made, places], [], 3, on, mode=mode)
+            wanted = np.where(np.arange(lanes) < on, data[3 + places], np.zeros(1, dtype))
+            np.testing.assert_array_equal(made, wanted.astype(dtype))

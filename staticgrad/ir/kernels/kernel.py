@@ -22,12 +22,14 @@ from math import prod
 from typing import Final, Literal
 
 from staticgrad.ir.expr import BLOCKS, Access, Expr, Position, postorder
+from staticgrad.ir.kernels.alike import ROWS, WIDEST, checks_alike, loads_alike
 from staticgrad.ir.kernels.in_place import in_place_pairs, store_loops
 from staticgrad.ir.kernels.product_iterations import gemm_iterations
 from staticgrad.ir.kernels.stages import (
     LANES,
     Accumulate,
     Axis,
+    Check,
     ColumnAccumulate,
     Columns,
     Extent,
@@ -157,6 +159,32 @@ class Kernel:
         """Whether rows side by side read or write whole lines together."""
         return bool(self.turned or self.turned_stores)
 
+    @cached_property
+    def checks_alike(self) -> tuple[Check, ...]:
+        """The checks of which rows side by side have one; none where each row looks up its own."""
+        alone = self.outer == "axes" and not self.serial and self.listed is None
+        if not alone or self.abreast > 1 or self.in_lanes:
+            return ()
+        checks = tuple(checks_alike(self.axes, self.stages))
+        wide = any(isinstance(c.extent, int) and c.extent > WIDEST for c in checks)
+        extents = [axis.extent for axis in self.axes]
+        literal = [extent for extent in extents if isinstance(extent, int)]
+        few = len(literal) == len(extents) and prod(literal) < ROWS
+        return checks if self._loads_alike(checks) and not (wide or few) else ()
+
+    @cached_property
+    def loads_alike(self) -> frozenset[Expr]:
+        """The loads whose places rows side by side have in common."""
+        return self._loads_alike(self.checks_alike)
+
+    def _loads_alike(self, checks: Sequence[Check]) -> frozenset[Expr]:
+        return frozenset(loads_alike(checks, self.expressions) if checks else ())
+
+    @property
+    def rows_abreast(self) -> int:
+        """How many rows are side by side, where there are as many."""
+        return ROWS if self.checks_alike else self.abreast
+
     @property
     def _tile_axis(self) -> str:
         """The loop whose rows may be taken together; none has no name."""
@@ -253,7 +281,8 @@ class Kernel:
         if self.in_lanes:
             vectors = LANE_VECTORS * self.lanes
             return -(-rows // vectors) * vectors
-        return -(-rows // self.tile_rows) * self.tile_rows if self.in_tiles else rows
+        together = self.tile_rows if self.in_tiles else ROWS if self.checks_alike else 1
+        return -(-rows // together) * together
 
     @cached_property
     def _longer(self) -> int:

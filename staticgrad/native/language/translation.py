@@ -15,6 +15,7 @@ from staticgrad.native.constants import OUTLINED, SHARED
 from staticgrad.native.language import (
     call_operations,
     cast_operations,
+    lane_loads,
     lane_operations,
     memory_operations,
     streamed_memory,
@@ -48,6 +49,7 @@ two lines is stored and loaded in twice the time, in some threads and not in oth
 REGISTERED = (
     call_operations,
     cast_operations,
+    lane_loads,
     lane_operations,
     memory_operations,
     streamed_memory,
