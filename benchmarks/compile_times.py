@@ -49,7 +49,7 @@ STAGES: Final = {
     "prepare": ("passes.fuse:prepared",),
     "fuse": ("passes.fuse:taken", "passes.fuse:with_copies", "passes.fuse:with_streams"),
     "lower": ("passes.fuse:scheduled",),
-    "verify": ("staticgrad.compiling.scheduling:verify_schedule",),
+    "verify": ("staticgrad.ir.verify_schedule:verify_schedule",),
     "render": ("staticgrad.backends:render",),
     "to IR": ("staticgrad.native.jit:parts",),
     "LLVM": ("staticgrad.native.jit:compile_ir",),

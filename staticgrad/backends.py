@@ -18,13 +18,12 @@ the promises about bytes by themselves. With the jit off no backend is asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from staticgrad import config, native
-from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import ArgumentError, ConfigError, NameConflictError
 from staticgrad.errors.wording import kind_of
 from staticgrad.ir.discovery import announced
@@ -32,10 +31,21 @@ from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.native import Code
 from staticgrad.records import dataclass
 
-__all__ = ["Backend", "Code", "backend_names", "compiled", "prepare", "register"]
+__all__ = [
+    "Backend",
+    "Code",
+    "Sources",
+    "backend_names",
+    "compiled",
+    "prepare",
+    "register",
+    "sources",
+]
 
 #: Where other packages announce backends; the name of an entry point is that of its backend.
 ENTRY_POINTS: Final = config.BACKEND_ENTRY_POINTS
+#: What ``render`` gave, by kernel and the width of vectors that it is for.
+Sources = Mapping[tuple[Kernel, int], str]
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,13 @@ def backend_names() -> tuple[str, ...]:
     return config.backend_names()
 
 
+def render(kernel: Kernel, vector_bits: int = 512, ways: int = 8) -> str:
+    """The source of a kernel (``codegen.kernel_source.render``)."""
+    from staticgrad.codegen.kernel_source import render  # not where a process before has rendered
+
+    return render(kernel, vector_bits, ways)
+
+
 def compiled(kernel: Kernel, name: str | None = None) -> Code:
     """The code of a kernel by the backend of that name; None: the one of the setting.
 
@@ -99,10 +116,28 @@ def compiled(kernel: Kernel, name: str | None = None) -> Code:
     return _codes.setdefault((backend, kernel), backend.compile(kernel))
 
 
-def prepare(kernels: Iterable[Kernel], name: str | None = None, loops: bool = False) -> None:
+def sources(kernels: Iterable[Kernel], known: Sources, name: str | None = None) -> Sources:
+    """What ``prepare`` compiles of these kernels: their sources for the target.
+
+    ``known``: those that were rendered before, on this machine. There are none where the jit is off
+    or the backend is not built in.
+
+    Raises:
+        ConfigError: there is no such backend.
+        CPUError, SelfTestError, OutOfMemory: nothing can be compiled on this machine, now.
+    """
+    settings = config.current(backend=name)
+    if not settings.jit or settings.backend not in native.BUILT_IN:
+        return {}
+    bits, ways = native.vector_bits(), native.cache_ways()
+    wanted = [(kernel, bits) for kernel in kernels]
+    return {each: known.get(each) or render(*each, ways) for each in wanted}
+
+
+def prepare(rendered: Sources, name: str | None = None, loops: bool = False) -> None:
     """Compiles what ``compiled`` will be asked for, together, where the backend is built in.
 
-    ``loops``: and what follows loops and branches.
+    ``rendered`` is what ``sources`` gave. ``loops``: and what follows loops and branches.
 
     Raises:
         ConfigError: there is no such backend.
@@ -111,10 +146,8 @@ def prepare(kernels: Iterable[Kernel], name: str | None = None, loops: bool = Fa
     settings = config.current(backend=name)
     if not settings.jit or settings.backend not in native.BUILT_IN:
         return
-    bits, ways = native.vector_bits(), native.cache_ways()
     _rendered.clear()
-    for kernel in kernels:
-        _rendered[kernel, bits] = render(kernel, bits, ways)
+    _rendered.update(rendered)
     built_in = next(each for each in native.BUILT_IN if each == settings.backend)
     native.prepare([*_rendered.values()], backend=built_in, loops=loops)
 

@@ -149,7 +149,7 @@ class Origin(tuple[CodeType, int, str]):
     def resolve(self) -> SourceLine:
         """Look the instruction up in its code object, and its text in linecache."""
         code, offset, scope_path = self
-        line, end_line, column, end_column = _position(code, offset)
+        line, end_line, column, end_column = position(code, offset)
         text = linecache.getline(code.co_filename, line).rstrip("\r\n")
         last = text
         if end_line is not None and end_line != line:
@@ -168,7 +168,7 @@ class Origin(tuple[CodeType, int, str]):
     @property
     def short(self) -> str:
         """``train.py:8``: base name and line, without reading the file."""
-        return f"{_base_name(self[0].co_filename)}:{_position(self[0], self[1])[0]}"
+        return f"{_base_name(self[0].co_filename)}:{position(self[0], self[1])[0]}"
 
     @property
     def labelled(self) -> str:
@@ -274,7 +274,7 @@ def _spot(place: Origin | SourceLine) -> object:
     if isinstance(place, SourceLine):
         return (place.file, place.line, place.scope)
     code, offset, scope_path = place
-    return (code.co_filename, _position(code, offset)[0], scope_path)
+    return (code.co_filename, position(code, offset)[0], scope_path)
 
 
 def _parts(text: str) -> list[str]:
@@ -298,7 +298,7 @@ _positions: Final[dict[int, tuple[CodeType, list[tuple[int | None, ...]]]]] = {}
 _POSITION_TABLES: Final = 64
 
 
-def _position(code: CodeType, offset: int) -> tuple[int, int | None, int | None, int | None]:
+def position(code: CodeType, offset: int) -> tuple[int, int | None, int | None, int | None]:
     """Line, end line, column, end column of an instruction; columns in UTF-8 bytes."""
     entry = _positions.get(id(code))
     if entry is None or entry[0] is not code:

@@ -17,12 +17,25 @@ import staticgrad as sg
 from passes.base import Pass, Pipeline
 from passes.dce import DeadNodes
 from passes.remat.store_all import StoreAll
+from staticgrad import backends, native
 from staticgrad.compiling import schedule_cache
 from staticgrad.compiling.compiler import Compiled
+from staticgrad.compiling.schedule_cache import KnownSchedule
 from staticgrad.native import cache, target
 from staticgrad.native.jit import ObjectCode
 from staticgrad.ops.transcendental import Exp
 from tests.random_programs import Program, random_description
+
+#: That of the package itself; tests have one of their own.
+sources_of_package: Any = schedule_cache._sources
+NO_SCHEDULE: Any = KnownSchedule(None, None, "")  # type: ignore[arg-type]
+
+#: A backend that is not built in, and asks one that is.
+BY_SOURCE = backends.register(
+    backends.Backend(
+        "tests.by_source", lambda kernel: native.kernel(backends.render(kernel), backend="vector")
+    )
+)
 
 OPTIONS: list[dict[str, Any]] = [
     {},
@@ -90,9 +103,14 @@ def results(f: Compiled[Any]) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_what_is_found_is_what_was_made(options: dict[str, Any], reads: list[bool]) -> None:
+def test_what_is_found_is_what_was_made(
+    options: dict[str, Any], reads: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
     graph = step()
-    made, found = (sg.compile(graph, **options) for _ in range(2))
+    made = sg.compile(graph, **options)
+    with monkeypatch.context() as without:
+        without.setattr(backends, "render", None)
+        found = sg.compile(graph, **options)
     assert reads == [False, True]
     assert str(found.schedule) == str(made.schedule)
     assert found.explain(n=6) == made.explain(n=6)
@@ -181,6 +199,61 @@ def test_another_target_is_not_found(reads: list[bool]) -> None:
     assert reads == [False, target.host() == narrow]
 
 
+def test_another_cache_of_data_is_another_program(
+    reads: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sources are written for it."""
+    sg.compile(step())
+    monkeypatch.setattr(schedule_cache, "cache_ways", lambda: 99)
+    sg.compile(step())
+    assert reads == [False, False]
+
+
+def test_another_backend_has_the_schedule_without_sources(reads: list[bool]) -> None:
+    graph = step()
+    with sg.options(backend=BY_SOURCE.name):
+        first = results(sg.compile(graph))
+    f = sg.compile(graph)
+    assert reads == [False, True]
+    assert {kernel.compiler for kernel in f.kernels} == {"vector"}
+    assert all(first[name].tobytes() == each.tobytes() for name, each in results(f).items())
+
+
+def test_a_changed_source_of_the_package_makes_all_anew(
+    tmp_path: Path, reads: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [tmp_path / each for each in ("staticgrad/codegen/a.py", "passes/fusion/b.py")]
+    for file in files:
+        file.parent.mkdir(parents=True)
+        file.write_text("x = 1\n")
+    monkeypatch.setattr(schedule_cache, "__file__", str(tmp_path / "staticgrad/compiling/c.py"))
+    monkeypatch.setattr(schedule_cache, "_sources", sources_of_package.__wrapped__)
+    graph = step()
+    sg.compile(graph)
+    sg.compile(graph)
+    for file in files:
+        file.write_text("x = 22\n")
+        sg.compile(graph)
+    assert reads == [False, True, False, False]
+
+
+def test_a_line_that_the_interpreter_has_specialised_is_the_same_line(reads: list[bool]) -> None:
+    """Its instructions' offsets differ then, as they do under a profiler."""
+
+    def traced() -> sg.Graph:
+        x = sg.input("x", (8,), "float32")
+        return sg.Graph({"y": x[2:4] * 2.0})
+
+    first = traced()
+    for _ in range(64):
+        last = traced()
+    offsets = [{node.origin[1] for node in graph.nodes} for graph in (first, last)]  # type: ignore[index]
+    assert sys.version_info[:2] != (3, 11) or offsets[0] != offsets[1]
+    sg.compile(first)
+    sg.compile(last)
+    assert reads == [False, True]
+
+
 def made_in(file: Path, text: str) -> sg.Graph:
     """The graph that a file of that text makes."""
     file.write_text(textwrap.dedent(text))
@@ -247,7 +320,16 @@ def test_large_constants_are_not_kept(reads: list[bool]) -> None:
     assert reads == []
 
 
-@pytest.mark.parametrize("content", [b"", b"no pickle", pickle.dumps(("another", "thing", ""))])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no pickle",
+        pickle.dumps(("another", "thing", "")),
+        pickle.dumps(((), NO_SCHEDULE)),
+        pickle.dumps(((), NO_SCHEDULE, "sources")),
+    ],
+)
 def test_an_entry_that_cannot_be_read_is_made_anew(
     content: bytes, reads: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,12 +350,33 @@ def test_an_entry_that_cannot_be_read_is_made_anew(
     assert reads == [False, False, True]
 
 
+@pytest.mark.parametrize("keep", [0.0, 0.5, 0.99])
+def test_an_entry_that_is_cut_off_is_made_anew(
+    keep: float, reads: list[bool], tmp_path: Path
+) -> None:
+    graph = step()
+    with sg.options(cache_dir=tmp_path):
+        wanted = results(sg.compile(graph))
+        cut = 0
+        for file in (tmp_path / "kernels").iterdir():
+            content = file.read_bytes()
+            if b"KnownSchedule" in content:
+                file.write_bytes(content[: int(len(content) * keep)])
+                cut += 1
+        again = results(sg.compile(graph))
+        sg.compile(graph)
+    assert all(wanted[name].tobytes() == each.tobytes() for name, each in again.items())
+    assert cut == 1
+    assert reads == [False, False, True]
+
+
 def test_another_process_finds_it(tmp_path: Path) -> None:
-    """And neither runs passes nor fuses."""
+    """And neither runs passes nor fuses, nor loads what makes kernels."""
     script = tmp_path / "train.py"
     script.write_text(
         textwrap.dedent(
             """
+            import sys
             import numpy as np
             import staticgrad as sg
             from staticgrad.compiling import schedule_cache
@@ -289,6 +392,8 @@ def test_another_process_finds_it(tmp_path: Path) -> None:
             f = sg.compile(sg.Graph({"loss": loss, "dw": sg.grad(loss, w)}))
             found = f.run({"x": np.ones((2, 3), "float32")})
             print(len(ran), found["loss"].tobytes().hex(), found["dw"].tobytes().hex())
+            makers = ("passes.fuse", "passes.fusion", "passes.lowering", "staticgrad.codegen")
+            print(*[each for each in makers if each in sys.modules])
             print(len(f.explain()) > 100, len(ran))
             """
         )
@@ -300,7 +405,11 @@ def test_another_process_finds_it(tmp_path: Path) -> None:
     first, second = (each.split("\n") for each in run)
     assert first[0].split()[1:] == second[0].split()[1:]
     assert [first[0][0], second[0][0]] == ["1", "0"]
-    assert first[1] == second[1] == "True 1", "explain asks for the passes"
+    assert (first[1], second[1]) == (
+        "passes.fuse passes.fusion passes.lowering staticgrad.codegen",
+        "",
+    )
+    assert first[2] == second[2] == "True 1", "explain asks for the passes"
 
 
 def test_a_tree_deeper_than_pickle_goes_is_found(reads: list[bool]) -> None:

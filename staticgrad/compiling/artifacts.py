@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from staticgrad import backends, config, native
 from staticgrad.analysis.plan_check import verify_plan
-from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import CompileError
 from staticgrad.ir.call_step import CallStep, routines
 from staticgrad.ir.graph import Parameter
@@ -64,17 +63,29 @@ class Kernels:
         self._threads = threads
         self._found: dict[str, CompiledKernel] = {}
         self._of: dict[Kernel, CompiledKernel] = {}
+        self._sources: dict[tuple[Kernel, int], str] = {}
 
     @property
     def all(self) -> tuple[CompiledKernel, ...]:
         """The distinct kernels in order of first use."""
         return tuple(self._found.values())
 
+    def know(self, sources: backends.Sources) -> None:
+        """Takes sources that were rendered before, on the same machine."""
+        self._sources.update(sources)
+
+    def sources(self, *schedules: Schedule) -> backends.Sources:
+        """The sources of schedules' kernels, which backends that are built in compile."""
+        kernels = [kernel for schedule in schedules for kernel in first_steps(schedule)]
+        found = backends.sources(kernels, self._sources, self._backend)
+        self._sources.update(found)
+        return found
+
     def program(self, schedule: Schedule, parameters: Iterable[Parameter] = ()) -> Program:
         """A schedule with its code; sources that are new are compiled, or found in the cache."""
         steps = first_steps(schedule)
         loops = any(step.bodies() for step in schedule.steps)
-        backends.prepare(steps, self._backend, loops)
+        backends.prepare(self.sources(schedule), self._backend, loops)
         made = {kernel: self._compiled(kernel, step) for kernel, step in steps.items()}
         self._of.update(made)
         used = {buffer.label for buffer in schedule.buffers if buffer.role == "parameter"}
@@ -148,7 +159,7 @@ def machine_code(kernel: Kernel, step: Step, backend: str | None) -> backends.Co
         return backends.compiled(kernel, backend)
     except CompileError as error:
         error.at = step.origins[0] if step.origins else error.at
-        error.add_note(f"the kernel computes {step.label}; its source:\n{render(kernel)}")
+        error.add_note(f"the kernel computes {step.label}; its source:\n{backends.render(kernel)}")
         raise
 
 

@@ -51,7 +51,6 @@ from staticgrad.runtime.step import Table
 
 try:
     from passes.base import Pass, Pipeline
-    from passes.fuse import fusion
     from passes.pipelines import pipeline as read_pipeline
     from passes.remat import Policy
     from staticgrad.compiling.scheduling import Scheduling, scheduled
@@ -413,6 +412,7 @@ class Compiled(Generic[Results]):
     @public
     def explanation(self, *, staged: object = (), **sizes: int) -> Explanation:
         """What ``explain`` says as data, with ``as_json``: equal for equal programs."""
+        from passes.fuse import fusion
         from staticgrad.reports.explain import Explanation, Sharing, unread_of
 
         asked, once = bool(sizes) or bool(staged), self._constants

@@ -1,10 +1,12 @@
 """Schedules on disk, found by their programs: what was compiled before skips passes and fusion.
 
-An entry of the kernel cache holds the schedule of one program, pickled. Its name is a digest of all
-that a schedule follows from: the graph with its lines and the files in which they stand, how it is
-compiled, this package's sources, the processor. What another package has a part in is not kept, for
-its code may change unseen. An entry is as trusted as the machine code beside it, and is read under
-the same conditions (``native.cache``); one that is damaged, or cannot be read, is made anew.
+An entry of the kernel cache holds the schedule of one program and the sources of its kernels,
+pickled: who finds it loads neither fusion nor code generation. Its name is a digest of all
+that they follow from: the graph with its lines and the files in which they stand, how it is
+compiled, this package's sources, the processor and its nearest cache. What another package has a
+part in is not kept, for its code may change unseen. An entry is as trusted as the machine code
+beside it, and is read under the same conditions (``native.cache``); one that is damaged, or cannot
+be read, is made anew.
 """
 
 from __future__ import annotations
@@ -16,11 +18,11 @@ import pickle
 from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
-from types import CodeType
 from typing import Final
 
 from passes.base import Fixpoint, Pass, Pipeline
 from staticgrad import config
+from staticgrad.backends import Sources
 from staticgrad.errors import OpDefinitionError
 from staticgrad.ir.document import size_lines
 from staticgrad.ir.expr import Expr, postorder
@@ -28,10 +30,10 @@ from staticgrad.ir.graph import Constant, Graph, Input, Node, ParameterLeaf
 from staticgrad.ir.op import Op
 from staticgrad.ir.printer import op_text, signature
 from staticgrad.ir.schedule import Schedule
-from staticgrad.native import cache, target
+from staticgrad.native import cache, cache_ways, target
 from staticgrad.native.jit import ObjectCode
 from staticgrad.records import NamedTuple
-from staticgrad.source import Location, Origin
+from staticgrad.source import Location, Origin, position
 
 #: Nodes from which on passes and fusion take longer than an entry does.
 LEAST_NODES: Final = 64
@@ -50,6 +52,11 @@ class KnownSchedule(NamedTuple):
     schedule: Schedule
     once: Schedule | None
     note: str
+
+    @property
+    def schedules(self) -> tuple[Schedule, ...]:
+        """The schedules in it."""
+        return (self.schedule,) if self.once is None else (self.schedule, self.once)
 
 
 def key(graph: Graph, passes: Pipeline, policy: object, told: object) -> str | None:
@@ -72,33 +79,37 @@ def key(graph: Graph, passes: Pipeline, policy: object, told: object) -> str | N
         return None
     try:
         text = "\n".join([sources, str(passes), repr((policy, told)), *_described(graph)])
+        text += f"\n{cache_ways()} ways"
     except (OpDefinitionError, _NotKeptError):
         return None
     return cache.key(text, target.host())
 
 
-def read(name: str) -> KnownSchedule | None:
-    """The entry of that name, if there is one."""
+def read(name: str) -> tuple[KnownSchedule, Sources] | None:
+    """The entry of that name, if there is one; sources are those that built-in backends compile."""
     entry = cache.read(name)
     if entry is None or entry.symbol != _KIND:
         return None
     try:
-        _, found = pickle.loads(entry.elf)
+        _, found, sources = pickle.loads(entry.elf)
     except Exception as error:  # whatever reading it runs into: a schedule can be made anew
         config.logger.warning("a schedule on disk cannot be read, made anew: %r", error)
         cache.discard(name)
         return None
-    return found if isinstance(found, KnownSchedule) else None
+    if not isinstance(found, KnownSchedule) or not isinstance(sources, dict):
+        return None
+    return found, sources
 
 
-def write(name: str, found: KnownSchedule) -> None:
-    """Keeps a schedule for later processes, unless it is too large, or deeper than pickle goes.
+def write(name: str, found: KnownSchedule, sources: Sources) -> None:
+    """Keeps a schedule and its kernels' sources for later processes.
 
-    Expressions stand before the schedule, operands before their readers: pickle, which writes an
-    object once and goes from each to its parts, then goes one expression deep.
+    Unless they are too large, or deeper than pickle goes. Expressions stand before the schedule,
+    operands before their readers: pickle, which writes an object once and goes from each to its
+    parts, then goes one expression deep.
     """
     try:
-        content = pickle.dumps((_expressions(found), found), protocol=5)
+        content = pickle.dumps((_expressions(found), found, dict(sources)), protocol=5)
     except RecursionError:
         config.logger.info("a schedule of so many nodes in a tree is made anew by each process")
         return
@@ -108,8 +119,7 @@ def write(name: str, found: KnownSchedule) -> None:
 
 def _expressions(found: KnownSchedule) -> list[Expr]:
     """Every expression of the kernels, operands before their readers."""
-    schedules = (found.schedule, found.once) if found.once is not None else (found.schedule,)
-    steps = [step for schedule in schedules for step in schedule.steps]
+    steps = [step for schedule in found.schedules for step in schedule.steps]
     kernels = {id(kernel): kernel for step in steps for kernel in step.kernels()}
     return [*postorder([root for kernel in kernels.values() for root in kernel.expressions])]
 
@@ -165,11 +175,11 @@ def _lines(graph: Graph, operations: _Operations, files: dict[str, None]) -> Ite
     yield signature(graph)
     yield from size_lines(graph.sizes.values())
     numbers: dict[Node, int] = {}
-    codes: dict[int, str] = {}
+    instructions: dict[tuple[int, int], str] = {}
     for node in graph.nodes:
         numbers[node] = len(numbers)
         args = [f"{numbers[arg.node]}.{arg.index}" for arg in node.args]
-        place = _place(node.origin, codes, files)
+        place = _place(node.origin, instructions, files)
         yield f"{operations.text(node.op)} {args} {operations.types(node)} {node.order} {place}"
         for body in node.op.bodies:
             yield from _lines(body, operations, files)
@@ -211,23 +221,25 @@ class _Operations:
         return found
 
 
-def _place(origin: Location, codes: dict[int, str], files: dict[str, None]) -> str:
-    """Where a node was made: all that a message may say of it, given what its file holds."""
+def _place(
+    origin: Location, instructions: dict[tuple[int, int], str], files: dict[str, None]
+) -> str:
+    """Where a node was made: all that a message may say of it, given what its file holds.
+
+    Not by the offset: within one instruction it moves once the interpreter has specialised it.
+    """
     if isinstance(origin, Origin):
         code, offset, scope = origin
-        place = codes.get(id(code))
-        if place is None:
-            place = codes[id(code)] = _code_text(code)
+        found = instructions.get((id(code), offset))
+        if found is None:
+            place = f"{code.co_filename}:{code.co_qualname}:{code.co_firstlineno}"
+            found = instructions[id(code), offset] = f"{place} {position(code, offset)}"
             files[code.co_filename] = None
-        return f"{place}+{offset} {scope}"
+        return f"{found} {scope}"
     for each in origin.places:
         if isinstance(each, Origin):
             files[each[0].co_filename] = None
     return repr(origin.resolve())
-
-
-def _code_text(code: CodeType) -> str:
-    return f"{code.co_filename}:{code.co_qualname}:{code.co_firstlineno}"
 
 
 def _file_state(name: str) -> str:

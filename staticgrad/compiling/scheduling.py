@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from passes.base import Pipeline, Report
-from passes.constant_part import ROOM, constant_part
 from passes.divided import KEPT, Divided, Divisions, divided, divisions
-from passes.fuse import fuse as fuse_graph
 from passes.memory import Planner
 from passes.remat import Policy
 from passes.remat.store_all import StoreAll
@@ -22,7 +20,6 @@ from staticgrad.compiling.schedule_cache import KnownSchedule
 from staticgrad.errors import BudgetInfeasible, CallError, IndexOutOfRange, OutOfMemory
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Schedule
-from staticgrad.ir.verify_schedule import verify_schedule
 from staticgrad.kept import cached_property
 from staticgrad.records import dataclass
 from staticgrad.runtime.executor import Executor, MakeTable
@@ -33,6 +30,9 @@ Limits = tuple[Policy, int | BudgetShare | BudgetFit | None, int, float]
 
 def scheduled(graph: Graph, fuse: bool) -> Schedule:
     """The kernels of a graph; the schedule is checked by code that shares nothing with fusion."""
+    from passes.fuse import fuse as fuse_graph  # not where the schedule is on disk
+    from staticgrad.ir.verify_schedule import verify_schedule
+
     schedule = fuse_graph(graph, fuse)
     verify_schedule(schedule)
     return schedule
@@ -67,12 +67,14 @@ class Scheduling:
         if self.told is not None:
             told = (self.told, *self._deciding, *self.sizes.items())
             name = schedule_cache.key(self.program, self.passes, self.limits[0], told)
-        known = None if name is None else schedule_cache.read(name)
-        if known is None:
+        read = None if name is None else schedule_cache.read(name)
+        if read is None:
             made, known = self._made
             if name is not None:
-                schedule_cache.write(name, known)
+                schedule_cache.write(name, known, self.kernels.sources(*known.schedules))
             return known, made.planner
+        known, sources = read
+        self.kernels.know(sources)
         if known.once is not None:
             self.kernels.program(known.once)  # whose kernels reports name
         return known, Planner(known.schedule, *self._limits)
@@ -145,6 +147,8 @@ class Scheduling:
         With the schedule that did it, and a note. Where that fails, or needs more than the budget
         and more than ``ROOM``, the step computes it, and says so.
         """
+        from passes.constant_part import ROOM, constant_part
+
         part = constant_part(self.graph)
         if part is None:
             return self.graph, None, ""

@@ -17,7 +17,6 @@ from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.op import Input, ParameterLeaf
 from staticgrad.ir.value import Value
 from staticgrad.types.dim import Guard, Named, collecting_guards, named_sizes
-from staticgrad.types.tensor import TensorType
 
 if TYPE_CHECKING:
     from staticgrad.ir.graph import Parameter, Symbolic
@@ -257,11 +256,18 @@ def guards_of(nodes: Iterable[Node]) -> Iterator[tuple[Guard, Node]]:
     What inference notes depends on an op and its operands' types: of those it is asked once.
     """
     known: dict[tuple[object, ...], list[Guard]] = {}
+    named: dict[int, bool] = {}  # shapes by identity: most are those of an operand
     for node in nodes:
         for body in node.op.bodies:
             yield from body.guards
+        if node.is_leaf:
+            continue
         types = [arg.type for arg in node.args]
-        if node.is_leaf or not any(map(_has_names, (*node.types, *types))):
+        shapes = [kind.shape for kind in (*node.types, *types)]
+        for shape in shapes:
+            if id(shape) not in named:
+                named[id(shape)] = any(not isinstance(extent, int) for extent in shape)
+        if not any(named[id(shape)] for shape in shapes):
             continue
         key = (node.op, *types)
         guards = known.get(key)
@@ -286,7 +292,3 @@ def sizes_of(nodes: Iterable[Node]) -> dict[str, Named]:
                 for named in named_sizes(extent):
                     found.setdefault(named.name, named)
     return found
-
-
-def _has_names(tensor_type: TensorType) -> bool:
-    return any(not isinstance(extent, int) for extent in tensor_type.shape)
