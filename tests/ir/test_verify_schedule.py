@@ -220,7 +220,7 @@ def test_a_write_through_two_operands_is_refused() -> None:
 
 def test_compiling_verifies_always(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Schedule] = []
-    monkeypatch.setattr("staticgrad.compiling.scheduling.verify_schedule", seen.append)
+    monkeypatch.setattr("staticgrad.ir.verify_schedule.verify_schedule", seen.append)
     x = sg.input("x", (3,), "float32")
     for check in (True, False):
         seen.clear()

@@ -217,7 +217,7 @@ def asked(monkeypatch) -> list[sg.Graph]:
         graphs.append(graph)
         return fused(graph)
 
-    monkeypatch.setattr(residuals, "fused", noted)
+    monkeypatch.setattr("passes.fusion.merging.fused", noted)
     return graphs
 
 
