@@ -284,9 +284,8 @@ def piecewise(
     pieces = [f(value, *args, **kw) if callable(f) else f for f in funclist]
     rest = pieces.pop() if len(pieces) > len(condlist) else 0
     kind = value.dtype.numpy
-    found = functions.full_like(value, 0) + functions.astype(
-        as_values("piecewise", value, rest)[1], kind
-    )
+    rest = functions.astype(as_values("piecewise", value, rest)[1], kind)
+    found = functions.broadcast_arrays(value, rest)[1]
     for condition, piece in zip(condlist, pieces, strict=True):
         _, condition, piece = as_values("piecewise", value, condition, piece)
         holds = functions.astype(condition, BOOL)

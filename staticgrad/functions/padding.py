@@ -1,11 +1,13 @@
 """Elements around an array: NumPy's ``pad`` in its modes.
 
-Zeros are one op (``slices.Pad``). The modes that repeat elements read them by their positions, so
-that gradients add up where an element stands several times; the others join what they compute.
+Zeros, but for -0.0, are one op (``slices.Pad``). The modes that repeat elements read them by their
+positions, so that gradients add up where an element stands several times; the others join what they
+compute.
 """
 
 from __future__ import annotations
 
+from math import copysign
 from typing import Any, Final
 
 import numpy as np
@@ -159,7 +161,7 @@ def _pairs(x: Value, data: Any, what: str) -> Pairs:
 
 
 def _with_constants(x: AnyValue, widths: list[tuple[Size, Size]], constants: Any) -> AnyValue:
-    if not (is_number(constants) and constants == 0):
+    if not (is_number(constants) and constants == 0 and copysign(1.0, constants) > 0):
         for axis, (sides, values) in enumerate(
             zip(widths, _pairs(x, constants, "constant_values"), strict=True)
         ):

@@ -40,6 +40,16 @@ def test_named_sizes(options):
             np.testing.assert_allclose(found[str(k)], wanted, rtol=1e-14, atol=1e-15)
 
 
+@pytest.mark.parametrize("number", [0, 0.0, -0.0, np.float32(-0.0)])
+def test_zeros_around_an_array_have_the_sign_that_was_given(number):
+    wanted = np.pad(np.ones((2, 3)), 1, constant_values=number)
+    for found in (
+        sg.evaluate(sg.pad(np.ones((2, 3)), 1, constant_values=number)),
+        sg.function(lambda x: sg.pad(x, 1, constant_values=number))(np.ones((2, 3))),
+    ):
+        np.testing.assert_array_equal(np.signbit(found), np.signbit(wanted))
+
+
 @pytest.mark.parametrize("mode", ["edge", "reflect", "symmetric", "wrap"])
 def test_gradients_add_up_where_elements_are_repeated(mode):
     x = sg.input("x", ("n",), "float64")

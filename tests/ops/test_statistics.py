@@ -29,6 +29,7 @@ CASES = {
     "logaddexp2": lambda m, x: m.logaddexp2(x, x[::-1] * 0.5),
 }
 OF_SPECIALS = {
+    "signs of piecewise": lambda m, x: m.signbit(m.piecewise(x, [x > 0], [1.0, -0.0])),
     "isposinf": lambda m, x: m.isposinf(x),
     "isneginf": lambda m, x: m.isneginf(x),
     "isclose": lambda m, x: m.isclose(x, x + np.array([0.0, 1e-9, 1e-3])),
