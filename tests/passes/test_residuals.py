@@ -213,9 +213,9 @@ def asked(monkeypatch) -> list[sg.Graph]:
     """The graphs whose kernels fusion was asked for."""
     graphs: list[sg.Graph] = []
 
-    def noted(graph: sg.Graph) -> Groups:
+    def noted(graph: sg.Graph, merge: bool = True) -> Groups:
         graphs.append(graph)
-        return fused(graph)
+        return fused(graph, merge)
 
     monkeypatch.setattr("passes.fusion.merging.fused", noted)
     return graphs
