@@ -38,7 +38,7 @@ from staticgrad.codegen.turned import TurnedTiles
 from staticgrad.codegen.vectors import may_be_mixed, vectors_abreast, whole_vectors, work
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import BLOCKS, Access, Expr, postorder
-from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.kernel import RUN, Kernel
 from staticgrad.ir.kernels.stages import Accumulate, Columns, nested, roots, small
 from staticgrad.ir.kernels.turned import loads_across
 from staticgrad.ir.summation import COLUMN_BLOCK, lanes as sum_lanes
@@ -54,8 +54,6 @@ WAITING: Final = 16
 NEXT_ROWS: Final = 2
 #: And of what memory gives: as many as are read before each lane has had some.
 LATER_ROWS: Final = 64
-#: Vectors of columns of which rows are read whole: 4 KiB of each.
-WIDE: Final = 64
 #: Reductions of a kernel that read so, at most.
 MOST_WHOLE: Final = 2
 #: Operations of what is reduced, loads included, of which rows side by side fit in registers: those
@@ -82,7 +80,7 @@ def write_columns(kernel: Kernel, stage: Columns, out: Lines, loop: Span, unit: 
     if large:
         out.add(f"width = {SIDE_BY_SIDE * kernel.lanes}")
         out.add(f"if {large}:")
-        out.add(f"    width = {WIDE * kernel.lanes}")
+        out.add(f"    width = {RUN * kernel.lanes}")
     for rule in rules:
         rule.declare(out)
     out.add(f"for chunk in range({loop.start}, {loop.stop}, {width}):")
@@ -175,7 +173,7 @@ def _down_rows(
 def _across(kernel: Kernel, stage: Columns) -> int:
     """Vectors of columns side by side, at most: where rows are read whole, 4 KiB of each."""
     wide = _are_whole(kernel, stage) or _large_from(kernel, stage)
-    return WIDE if wide else SIDE_BY_SIDE
+    return RUN if wide else SIDE_BY_SIDE
 
 
 def _large_from(kernel: Kernel, stage: Columns) -> str:

@@ -27,7 +27,7 @@ from staticgrad.runtime.row_chains import Chain
 from staticgrad.runtime.row_loops import row_ranges
 from staticgrad.runtime.row_ranges import RowRange
 from staticgrad.runtime.sections import PlannedRow
-from staticgrad.runtime.shares import RowShare, finer, shares
+from staticgrad.runtime.shares import RowShare, finer, in_runs, shares
 from staticgrad.runtime.waves import Wave
 
 
@@ -185,7 +185,10 @@ class RowWriter:
     def _cut(self, call: Call, planned: PlannedStep, share: RowShare) -> tuple[int, int, int]:
         """The iterations of a part of a step, from one to another, and how many are a group."""
         if not (self._keeps_rows and isinstance(call.kernel, Kernel)):
-            return 0, planned.total, planned.grain
+            grain = planned.grain
+            if isinstance(call.kernel, Kernel):
+                grain = in_runs(call.kernel, planned.total, grain, len(self.blocks))
+            return 0, planned.total, grain
         if share.total:
             return 0, share.total, planned.grain
         if self.part is not None:

@@ -15,7 +15,7 @@ import staticgrad as sg
 from staticgrad.errors import IndexOutOfRange, NonFiniteError
 from staticgrad.ir.expr import Expr
 from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.runtime.shares import NEAR, RowShare, shares
+from staticgrad.runtime.shares import NEAR, RowShare, in_runs, shares
 from staticgrad.types.dtype import I64
 from tests.diagonals import diagonals
 from tests.runtime.several_workers import check_equal_bytes
@@ -244,3 +244,24 @@ def test_interrupts_between_shared_trips_leave_a_step_whole(threads: int) -> Non
             assert u.value.tobytes() == after
     finally:
         signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize(
+    ("columns", "workers", "wanted"),
+    [(5000, 1, 128), (5000, 2, 1024), (5000, 3, 768), (1024, 2, 256), (600, 2, 128), (300, 3, 128)],
+)
+def test_workers_add_columns_up_in_runs(columns: int, workers: int, wanted: int) -> None:
+    """Of 4 KiB at most, two for each worker if there are so many columns."""
+    x, v = sg.input("x", (700, columns)), sg.input("v", (1, 700))
+    draws = np.random.default_rng(columns)
+    arrays = {"x": draws.normal(size=x.shape), "v": draws.normal(size=v.shape)}
+    for y, names, is_sum in (((x * x).sum(0), "x", 1), (v @ x, "xv", 1), (sg.exp(x), "x", 0)):
+        f = sg.compile(sg.Graph({"y": y}), threads=1)
+        (planned,) = f.plan().steps
+        (kernel,) = f.plan().schedule.steps[planned.step].kernels()
+        assert isinstance(kernel, Kernel)
+        assert kernel.outer == "lanes"
+        grain = in_runs(kernel, planned.total, planned.grain, workers)
+        assert grain == (wanted if is_sum else planned.grain)
+        if workers > 1:
+            check_equal_bytes(f, {n: arrays[n].astype("float32") for n in names}, workers, 0)

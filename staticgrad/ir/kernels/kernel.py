@@ -71,6 +71,8 @@ _FEWEST_ROWS: Final = 64
 LANE_VECTORS: Final = 4
 #: Columns of a group, at least, where each has many terms: what lies together is read in runs.
 FEWEST_COLUMNS: Final = 128
+#: Vectors of columns of which rows are read whole: 4 KiB of each.
+RUN: Final = 64
 #: Rows side by side, at most: their values are to stay in registers.
 MOST_ABREAST: Final = 16
 #: Where an operand is stored to: the loops around it by name, and the place.
