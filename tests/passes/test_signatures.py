@@ -198,40 +198,41 @@ def test_parts_of_a_row_are_copied_to_their_own_places() -> None:
 
 
 PLACES = st.integers(0, 3)
-KINDS_OF_PARTS = ("minus", "concat", "pad", "set", "sum")
 
 
 @st.composite
 def nearly_equal_parts(draw: st.DrawFn) -> sg.Graph:
-    """Several outputs that differ in places, steps and orders of what they read and write alone."""
-    rows, width = draw(st.sampled_from([3, 64])), draw(st.sampled_from([2, 16]))
-    x, y = (sg.input(name, (rows, 3 + 2 * width), "float32") for name in "xy")
-
-    def read() -> sg.Value:
-        start, step = draw(PLACES), draw(st.sampled_from([1, 2, -1]))
-        whole = draw(st.sampled_from([x, y]))
-        found = whole[:, start : start + width * abs(step)][:, ::step]
-        return found if draw(st.booleans()) else sg.exp(found)
+    """Several outputs of one form that differ in the places of what they read and write alone."""
+    kind = draw(st.sampled_from(["minus", "sum", "pad", "set", "concat"]))
+    step = draw(st.sampled_from([1, 2, -1]))
+    width = 16
+    x, y = (sg.input(name, (64, 3 + 2 * width), "float32") for name in "xy")
+    wholes = draw(st.sampled_from([(x, x), (x, y)]))
+    total = sg.exp(y.sum(axis=1, keepdims=True))
 
     def part() -> sg.Value:
-        kind, one, other = draw(st.sampled_from(KINDS_OF_PARTS)), read(), read()
-        if kind == "minus":
-            return one - other
-        if kind == "sum":
-            return (one * other).sum(axis=draw(st.sampled_from([0, 1])))
+        starts = (draw(PLACES), draw(PLACES))
+        one, other = (
+            whole[:, start : start + width * abs(step)][:, ::step]
+            for whole, start in zip(wholes, starts, strict=True)
+        )
         first, gap = draw(PLACES), draw(PLACES)
-        if kind == "pad":
-            pads = [((0, 0), (place, 3 - place)) for place in (first, gap)]
-            return sg.pad(one, pads[0]) + sg.pad(other, pads[1])
-        if kind == "set":
-            second = slice(width + gap, 2 * width + gap)
-            return x.at[:, first : first + width].set(one).at[:, second].add(other)
-        total = sg.exp(y.sum(axis=1, keepdims=True))
-        fills = [
-            sg.broadcast_to(total, (*total.shape[:1], n)) for n in (first, gap, 6 - first - gap)
-        ]
-        parts = [fills[0], one, fills[1], other, fills[2]]
-        return sg.concat([each for each in parts if each.shape[1] != 0], axis=1)
+        match kind:
+            case "minus":
+                return one - other
+            case "sum":
+                return (one * other).sum(axis=1)
+            case "pad":
+                pads = [((0, 0), (place, 3 - place)) for place in (first, gap)]
+                return sg.pad(one, pads[0]) + sg.pad(other, pads[1])
+            case "set":
+                second = slice(width + gap, 2 * width + gap)
+                return x.at[:, first : first + width].set(one).at[:, second].add(other)
+            case _:
+                lengths = (first, gap, 6 - first - gap)
+                fills = [sg.broadcast_to(total, (64, length)) for length in lengths]
+                parts = [fills[0], one, fills[1], other, fills[2]]
+                return sg.concat([each for each in parts if each.shape[1] != 0], axis=1)
 
     return sg.Graph({f"part {k}": part() for k in range(draw(st.integers(2, 5)))})
 
