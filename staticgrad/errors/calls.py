@@ -71,7 +71,18 @@ def check_arguments(name: str, ours: Signature, args: Any, kwargs: Any) -> None:
         text = str(error).replace("multiple values for argument", "two values for argument")
         for word, given in _given_twice(ours, args, kwargs):
             text = f"two values for argument {word!r}, {shown(given)} by its place"
-        raise UnknownArgumentError(f"{name}: {text}", hint=what_it_takes(ours)) from None
+        hint = what_it_takes(ours)
+        if text.startswith("missing") and (read := _as_read(ours, args)):
+            hint += f"; {read}"
+        raise UnknownArgumentError(f"{name}: {text}", hint=hint) from None
+
+
+def _as_read(ours: Signature, args: Any) -> str:
+    """What was given by place, under the names that it was read as."""
+    kinds = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+    named = [n for n, p in ours.parameters.items() if p.kind in kinds]
+    pairs = [(n, given) for n, given in zip(named, args, strict=False) if n != "self"]
+    return ", ".join(f"{n} is {shown(given)}" for n, given in pairs)
 
 
 def _given_twice(ours: Signature, args: Any, kwargs: Any) -> list[tuple[str, Any]]:

@@ -58,7 +58,9 @@ INSTEAD: Final = {
     "data": _DATA,
     "utils": f"{_DATA}\nsg.optim.Adam(1e-3, max_norm=1.0) clips gradients",
     "cast": 'x.astype("float64")',
-    **dict.fromkeys(("savez", "state_dict", "load_state_dict"), _SAVE),
+    **dict.fromkeys(
+        ("savez", "savez_compressed", "savetxt", "state_dict", "load_state_dict"), _SAVE
+    ),
     "RMSprop": "sg.optim.RMSProp",
     "lr_scheduler": "a schedule as learning rate: sg.optim.SGD(sg.optim.cosine(0.1, steps=1000))",
     **dict.fromkeys(("DataLoader", "Dataset", "TensorDataset"), _DATA),
@@ -241,7 +243,7 @@ MISSING: Final = {
         " empty empty_like from_dlpack frombuffer fromfile fromfunction fromiter fromregex"
         " fromstring frompyfunc genfromtxt load loadtxt require"
     ),
-    "is about memory, files, printing, dtypes or settings": (
+    "memory, files, printing, dtypes and settings are those of arrays: use NumPy's": (
         "array2string array_repr array_str base_repr binary_repr broadcast_shapes"
         " byteswap common_type dumps einsum_path errstate format_float_positional"
         " format_float_scientific get_include get_printoptions getbufsize geterr geterrcall info"

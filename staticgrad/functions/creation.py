@@ -40,6 +40,7 @@ from staticgrad.ops.operands import (
     dtype_of,
     integer,
     is_number,
+    known_integer,
     related,
     shape_of,
     size_of,
@@ -109,6 +110,12 @@ def _size(name: str, axis: int, entry: Any) -> Size:
         return dim(entry)
     if isinstance(entry, bool | np.bool_):
         raise ArgumentError(f"input {name!r}: {entry} is no size for axis {axis}")
+    if known_integer(entry) == -1:
+        raise ShapeError(
+            f"input {name!r}, axis {axis}: the size -1 is negative",
+            hint=f"a size that differs from run to run has a name:"
+            f' sg.input({name!r}, ("batch", 3)); None is a size of its own',
+        )
     return size_of(f"input {name!r}, axis {axis}", entry)
 
 

@@ -8,10 +8,14 @@ of a graph, too. Public as ``sg.special``.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+
+import numpy as np
 
 from staticgrad.errors.elsewhere import no_such_name
 from staticgrad.families import like
+from staticgrad.functions import nn
+from staticgrad.functions.aggregate import sum as total
 from staticgrad.functions.gamma_functions import (
     beta as beta,
     betainc as betainc,
@@ -25,8 +29,9 @@ from staticgrad.functions.gamma_functions import (
     polygamma as polygamma,
     zeta as zeta,
 )
+from staticgrad.functions.normalization import constant_shift
 from staticgrad.ir.calls import publish
-from staticgrad.ir.functional import SPECIAL
+from staticgrad.ir.functional import SPECIAL, functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops import (
     bessel,
@@ -35,9 +40,10 @@ from staticgrad.ops import (
 )
 from staticgrad.ops.bessel import i0 as i0
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.operands import as_value, floating
+from staticgrad.ops.operands import Axes, as_value, axes_of, floating
+from staticgrad.ops.selection import where
 from staticgrad.ops.special import erfc as erfc, xlogy as xlogy
-from staticgrad.ops.transcendental import Sigmoid, erf as erf
+from staticgrad.ops.transcendental import Sigmoid, erf as erf, exp, log
 
 __all__ = [
     "beta",
@@ -62,12 +68,15 @@ __all__ = [
     "kl_div",
     "lambertw",
     "log_ndtr",
+    "log_softmax",
     "logit",
+    "logsumexp",
     "multigammaln",
     "ndtr",
     "ndtri",
     "polygamma",
     "rel_entr",
+    "softmax",
     "xlog1py",
     "xlogy",
     "zeta",
@@ -293,6 +302,78 @@ def lambertw(x: Operand[AnyValue]) -> AnyValue:
     array([0.        , 0.56714329])
     """
     return entropy.LambertW()(x)
+
+
+def logsumexp(
+    a: Operand[AnyValue],
+    axis: Axes = None,
+    b: Operand[AnyValue] | None = None,
+    keepdims: bool = False,
+) -> AnyValue:
+    """log(sum(b * exp(a))) over ``axis``, without overflow; NaN where that sum is negative.
+
+    -inf where all elements are -inf, have the factor 0, or there are none.
+
+    Args:
+        a: a value; integers and bools become float64.
+        axis: one axis or several; None, the default here as in SciPy, for all. ``sg.nn.logsumexp``
+            takes the last.
+        b: factors, which broadcast with ``a``; 1 by default.
+        keepdims: keep the reduced axes, with size 1.
+
+    Returns:
+        A floating value without these axes.
+
+    Raises:
+        AxisError: there is no such axis, or one is named twice.
+        ShapeError: ``a`` and ``b`` do not broadcast.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.special.logsumexp([1000.0, 1000.0])).round(4)
+    array(1000.6931)
+    >>> sg.evaluate(sg.special.logsumexp([0.0, 0.0], b=[3.0, -1.0])).round(4)
+    array(0.6931)
+    """
+    if b is None:
+        return nn.logsumexp(a, axis, keepdims=keepdims)
+    logs = where(np.equal(cast(Any, b), 0), -math.inf, a)
+    axes = axes_of("logsumexp", axis, logs)
+    shift = constant_shift(logs, axes)
+    out = log(total(exp(logs - shift) * b, axes, keepdims=True)) + shift
+    return out if keepdims else functions.squeeze(out, axes)
+
+
+def softmax(x: Operand[AnyValue], axis: Axes = None) -> AnyValue:
+    """exp(x) / sum(exp(x)) over ``axis``, without overflow.
+
+    Args:
+        x: a value; integers and bools become float64.
+        axis: one axis or several; None, the default here as in SciPy, for all. ``sg.nn.softmax``
+            takes the last.
+
+    Returns:
+        A floating value of its shape; it adds up to 1 over ``axis``.
+
+    Raises:
+        AxisError: there is no such axis, or one is named twice.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.special.softmax([[0.0, 0.0], [0.0, 0.0]]))
+    array([[0.25, 0.25],
+           [0.25, 0.25]])
+    """
+    return nn.softmax(x, axis)
+
+
+@like(softmax)
+def log_softmax(x: Operand[AnyValue], axis: Axes = None) -> AnyValue:
+    """The logarithm of ``softmax``: x less its ``logsumexp`` over ``axis``, without overflow.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.special.log_softmax([0.0, -1000.0]))
+    array([    0., -1000.])
+    """
+    return nn.log_softmax(x, axis)
 
 
 publish(globals(), __name__, __all__)

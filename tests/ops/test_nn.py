@@ -114,6 +114,37 @@ def test_softmax_and_its_kin(name, axis, scale, rng):
     assert wide.shape == special.logsumexp(array, axis, keepdims=True).shape
 
 
+@pytest.mark.parametrize("axis", [None, 0, -1, (0, 1)])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_scipys_names_have_its_defaults_and_factors(axis, keepdims):
+    array = np.array([[-np.inf, 800.0, 1.0], [-900.0, -np.inf, -901.0]])
+    factors = np.array([[2.0, 0.5, 3.0], [1.0, 0.0, -0.25]])
+    x, b = sg.input("x", (2, "n"), "float64"), sg.input("b", (2, "n"), "float64")
+    feeds = {"x": array, "b": factors}
+    for given in (b, factors.tolist()):
+        with np.errstate(all="ignore"):
+            expected = special.logsumexp(array, axis, factors, keepdims)
+        found = sg.special.logsumexp(x, axis, given, keepdims)
+        np.testing.assert_allclose(run(found, feeds), expected, rtol=1e-14)
+    tensor = sg.special.logsumexp(array, axis, sg.eager.Tensor(factors, dtype="float64"), keepdims)
+    np.testing.assert_allclose(tensor.data, expected, rtol=1e-14)
+    for name in ("softmax", "log_softmax"):
+        with np.errstate(all="ignore"):
+            expected = getattr(special, name)(array, axis)
+        np.testing.assert_allclose(
+            run(getattr(sg.special, name)(x, axis), feeds), expected, rtol=1e-13
+        )
+
+
+def test_factors_of_logsumexp_have_derivatives_also_where_one_is_zero(rng):
+    x, b = sg.input("x", (4,), "float64"), sg.input("b", (4,), "float64")
+    out = sg.special.logsumexp(x, b=b)
+    array, factors = rng.normal(size=4), np.array([1.0, 0.0, 2.0, -0.1])
+    found = run(grad(out, x), {"x": array, "b": factors})
+    parts = factors * np.exp(array)
+    np.testing.assert_allclose(found, parts / parts.sum(), rtol=1e-12)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     ("row", "expected"),
