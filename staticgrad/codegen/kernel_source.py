@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Final
 
 from staticgrad.codegen.abreast import (
     Rows,
@@ -35,10 +36,11 @@ from staticgrad.codegen.stages import (
     write_map,
     write_scalar,
 )
-from staticgrad.ir.kernels.alike import WIDEST
+from staticgrad.ir.kernels.alike import ROWS, WIDEST
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import (
     Axis,
+    Check,
     Columns,
     Extent,
     Gemm,
@@ -49,6 +51,9 @@ from staticgrad.ir.kernels.stages import (
     Sort,
     Stage,
 )
+
+#: Bytes of elements that rows side by side look up in registers of any width.
+_NARROW: Final = 4
 
 
 def render(kernel: Kernel, vector_bits: int = 512, ways: int = 8) -> str:
@@ -155,12 +160,12 @@ def _write_turns(
 
     ``before`` and ``behind``: lines around the stages of a turn.
     """
-    again = may_run_again(kernel.stages, unit) and not kernel.checks_alike
+    checks = _checks_abreast(kernel, unit)
+    again = may_run_again(kernel.stages, unit) and not checks
     switched = again and adds_to_columns(kernel.stages)
-    wide = [str(c.extent) for c in kernel.checks_alike if not unit.told(c.extent).short]
-    for count, first, last in _runs(
-        out, kernel.rows_abreast, start, stop, "whole_rows", again, wide
-    ):
+    wide = [str(check.extent) for check in checks if not unit.told(check.extent).short]
+    most = ROWS if checks else kernel.abreast
+    for count, first, last in _runs(out, most, start, stop, "whole_rows", again, wide):
         counted = count == 1 and _counts_places(kernel, axes, stages, unit)
         around = Lines()
         if counted:
@@ -184,6 +189,16 @@ def _write_turns(
         if counted:  # of no rows there is no first place
             out.add(f"if {first} < {last}:")
         out.extend(around, int(counted))
+
+
+def _checks_abreast(kernel: Kernel, unit: Unit) -> Sequence[Check]:
+    """The checks that rows side by side share, where that pays.
+
+    In registers of 256 bits rows of few elements of 64 bits take twice the time of gathers where
+    memory holds them.
+    """
+    narrow = all(load.dtype.itemsize <= _NARROW for load in kernel.loads_alike)
+    return kernel.checks_alike if unit.has_masks or narrow else ()
 
 
 def _counts_places(

@@ -63,6 +63,10 @@ def test_what_rows_share() -> None:
     kernel = parse_kernel(TAKE)
     assert len(kernel.checks_alike) == len(kernel.loads_alike) == 1
     assert render(kernel).count("load_each") == 2 * ROWS
+    assert "load_each" in render(kernel, 256)
+    double = parse_kernel(TAKE.replace("f32", "f64"))
+    assert "load_each" in render(double)
+    assert "load_each" not in render(double, 256)
     for old, new in (
         ("load p0[j]", "load p0[i0*n1 + j]"),
         ("at j", "at i0"),

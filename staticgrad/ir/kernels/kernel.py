@@ -183,11 +183,6 @@ class Kernel:
         return frozenset(loads_alike(checks, self.expressions) if checks else ())
 
     @property
-    def rows_abreast(self) -> int:
-        """How many rows are side by side, where there are as many."""
-        return ROWS if self.checks_alike else self.abreast
-
-    @property
     def _tile_axis(self) -> str:
         """The loop whose rows may be taken together; none has no name."""
         alone = self.outer == "axes" and not self.serial and self.listed is None
