@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import Extent, Gemm, Map, nested
+from staticgrad.ir.kernels.width import half_registers
 from staticgrad.ir.known import Known, known_of
 from staticgrad.records import replace
 from staticgrad.types.dim import Size
@@ -29,11 +30,17 @@ def _told(kernel: Kernel, given: Sequence[tuple[Size, ...]]) -> Kernel:
         asked[extent] = asked.get(extent, False) or in_product
     apart = {*_apart(kernel)}
     turned = {kernel.axes[-1].extent} - asked.keys() if kernel.turned else set()
+    halved = {*_halved(kernel)}
     asked = {**dict.fromkeys([*apart, *turned], False), **asked}
     known = [
         Known(name, known_of(name, column).multiple)  # squares of such rows are whole
         if name in turned
-        else _heard(known_of(name, column), asked[name], name in apart, kernel.lanes)
+        else _heard(
+            known_of(name, column),
+            asked[name],
+            name in apart,
+            [kernel.lanes // 2] * (name in halved) + [kernel.lanes],
+        )
         for name, column in zip(kernel.arguments, zip(*given, strict=True), strict=True)
         if name in asked
     ]
@@ -41,12 +48,19 @@ def _told(kernel: Kernel, given: Sequence[tuple[Size, ...]]) -> Kernel:
     return replace(kernel, known=found) if found else kernel
 
 
-def _heard(known: Known, in_product: bool, apart: bool, lanes: int) -> Known:
-    """What code may depend on: of rows whether they are one vector, of products their bounds, and
-    how far rows lie apart."""
-    single = known.short and 0 < known.most <= lanes
-    most = known.most if in_product else lanes * single
+def _heard(known: Known, in_product: bool, apart: bool, vectors: Sequence[int]) -> Known:
+    """What code may depend on: of rows which of the ``vectors`` they fit in, of products their
+    bounds, and how far rows lie apart."""
+    single = (lanes for lanes in vectors if known.short and 0 < known.most <= lanes)
+    most = known.most if in_product else next(single, 0)
     return replace(known, most=most, uneven=known.uneven and apart)
+
+
+def _halved(kernel: Kernel) -> Iterator[Extent]:
+    """The extents of rows that may be taken in half vectors."""
+    for stage, _ in nested(kernel.stages):
+        if isinstance(stage, Map) and half_registers(stage, kernel.operands, kernel.lanes):
+            yield stage.axis.extent
 
 
 def _apart(kernel: Kernel) -> Iterator[Extent]:

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Final, TypeVar
 
 from staticgrad.codegen.expressions import NO_LOADS, Lines, Scope, Unit, scaled, total
-from staticgrad.ir.expr import Access, Expr, Position, postorder
+from staticgrad.ir.expr import LEAVES, Access, Expr, Position, postorder
 from staticgrad.ir.kernels.alike import differs
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import (
@@ -126,6 +126,7 @@ class Rows:
             access=lambda access: self.access(access, row),
             apart=self.apart,
             first=first,
+            mask=first.mask,
             row=row,
             loads_alike=first.loads_alike,
         )
@@ -190,18 +191,24 @@ def emit_alike(scope: Scope, stage: Map) -> None:
     stores = [s for s in stage.body if isinstance(s, Store)]
     if len(stores) < 2 or len(stores) < len(stage.body):
         return
-    first = [*postorder(roots(stores[0]))]
-    if len(first) < LONG:
+    orders = [_computed(stores[0], None)]
+    if len(orders[0]) < LONG:
         return
-    orders = [first]
+    ops = [expr.op for expr in orders[0]]
     for store in stores[1:]:
-        order = [*islice(postorder(roots(store)), len(first) + 1)]
-        if [expr.op for expr in order] != [expr.op for expr in first]:
+        orders.append(_computed(store, len(ops) + 1))
+        if [expr.op for expr in orders[-1]] != ops:
             return
-        orders.append(order)
     for alike in zip(*orders, strict=True):
         for expr in alike:
-            scope.emit_one(expr)
+            scope.emit([expr])
+
+
+def _computed(store: Store, most: int | None) -> list[Expr]:
+    """What a store computes, ``most`` at most, without what it reads: one may have a number where
+    others load."""
+    found = (expr for expr in postorder(roots(store)) if expr.op not in LEAVES)
+    return [*islice(found, most)]
 
 
 # -- where rows are -------------------------------------------------------------------------------

@@ -47,6 +47,7 @@ from staticgrad.codegen.vectors import (
     MASKED,
     SHORT,
     Bodies,
+    mask_name,
     masks_made_before,
     may_stand_abreast,
     take_pairs,
@@ -75,6 +76,7 @@ from staticgrad.ir.kernels.stages import (
     Store,
     roots,
 )
+from staticgrad.ir.kernels.width import half_registers
 from staticgrad.ir.summation import BLOCK
 from staticgrad.records import dataclass
 
@@ -105,7 +107,13 @@ def _moved(position: Position, skip: frozenset[str]) -> str:
 
 
 def scope_for(
-    kernel: Kernel, inner: Sequence[str], before: Lines, body: Lines, unit: Unit, lanes: int
+    kernel: Kernel,
+    inner: Sequence[str],
+    before: Lines,
+    body: Lines,
+    unit: Unit,
+    lanes: int,
+    mask: str = "m",
 ) -> Scope:
     """A scope over the loop axes ``inner``, positions named after their axes."""
     return Scope(
@@ -116,6 +124,7 @@ def scope_for(
         base=base_text,
         position=lambda axis: axis,
         unit=unit,
+        mask=mask,
     )
 
 
@@ -128,11 +137,12 @@ def write_map(
     """The vector loop of a Map; its accumulations become one-lane variables of their names."""
     added = [s for s in stage.body if isinstance(s, Accumulate)]
     sums = [renamed(s, row) for s in added for row in range(abreast.count)]
-    bodies = _bodies(kernel, stage, out, unit, abreast, (loop.start, loop.stop))
+    lanes = _lanes(kernel, stage, loop, unit)
+    bodies = _bodies(kernel, stage, out, unit, abreast, loop, lanes)
     if stage.rows:
         rows = Lines()
-        _write_vectors(rows, loop, kernel.lanes, bodies, unit)
-        if _is_single(loop, kernel.lanes, unit):
+        _write_vectors(rows, loop, lanes, bodies, unit)
+        if _is_single(loop, lanes, unit):
             known = [*kernel.arguments, *(axis.name for axis in kernel.axes)]
             rows = masks_made_before(out, rows, known, unit)
         write_loops(out, stage.rows, rows)
@@ -142,17 +152,30 @@ def write_map(
         out.add(f"{name} = 0")
     if may_leave(stage):
         bodies = replace(bodies, left=f"{' + '.join(first)} == {len(first)}")
-    _write_row(out, loop, kernel.lanes, bodies, sums, unit)
+    _write_row(out, loop, lanes, bodies, sums, unit)
+
+
+def _lanes(kernel: Kernel, stage: Map, loop: Span, unit: Unit) -> int:
+    """The lanes of a Map's vectors: half of the kernel's where a row is known to fill no more."""
+    half = half_registers(stage, kernel.operands, kernel.lanes)
+    return half if half and _is_single(loop, half, unit) else kernel.lanes
 
 
 def _bodies(
-    kernel: Kernel, stage: Map, before: Lines, unit: Unit, abreast: Rows, ends: tuple[str, str]
+    kernel: Kernel,
+    stage: Map,
+    before: Lines,
+    unit: Unit,
+    abreast: Rows,
+    loop: Span,
+    lanes: int,
 ) -> Bodies:
     """The body of a Map's loop; what does not move along the loop goes to ``before``."""
     inner, runs = [axis.name for axis in stage.loops], interleaved(stage)
+    ends, mask = (loop.start, loop.stop), mask_name(lanes, kernel.lanes)
 
     def first() -> Scope:
-        scope = scope_for(kernel, inner, before, Lines(), unit, kernel.lanes)
+        scope = scope_for(kernel, inner, before, Lines(), unit, lanes, mask)
         scope.expect(root for statement in stage.body for root in roots(statement))
         scope.loads_alike = abreast.loads_alike
         return scope
@@ -168,9 +191,12 @@ def _bodies(
         return Bodies(masked, masked, 1, windows, narrower=_narrower(scopes[0], stage, unit))
     if windows or (lines <= SHORT and not abreast.left):
         masked.lines[:0] = write_touches(kernel, stage, scopes, kernel.streams).lines
-        return Bodies(masked, masked, 1, windows)
+        return Bodies(masked, masked, 1, windows, mask=mask)
+    if _is_single(loop, lanes, unit):
+        masked.lines[:0] = write_touches(kernel, stage, scopes, True).lines
+        return Bodies(masked, masked, 0, windows, mask=mask)
     mixed = abreast.count == 1 and may_stand_abreast(kernel, stage, runs)
-    if mixed and not abreast.left and take_pairs(stage, kernel.lanes, lines):
+    if mixed and not abreast.left and take_pairs(stage, lanes, lines):
         scopes = vectors_abreast(first(), 2, masked=True)
         masked = _body(scopes, stage, runs, ends)
         masked.lines[:0] = write_touches(kernel, stage, scopes, True).lines

@@ -63,7 +63,8 @@ class Bodies:
     ``windows``: masks of ends that some vectors cross, if others are taken without them. Where
     ``pair`` is 2, ``masked`` is for two vectors, each under a mask of its own. ``left``: what holds
     when no later vector counts. ``narrower``: bodies of whole vectors of fewer lanes, the widest
-    first, if the elements left over take no mask.
+    first, if the elements left over take no mask. ``mask``: the name of the mask of a row's only
+    vector.
     """
 
     masked: Lines
@@ -73,6 +74,12 @@ class Bodies:
     pair: int = 1
     left: str = ""
     narrower: Mapping[int, Lines] = field(default_factory=dict)
+    mask: str = "m"
+
+
+def mask_name(lanes: int, most: int) -> str:
+    """The name of a mask of so many lanes, where a kernel has ``most``: each has one type."""
+    return "m" if lanes == most else f"m{lanes}"
 
 
 def work(body: Lines, unit: Unit) -> int:
@@ -202,7 +209,7 @@ def write_vector_loop(
     run is left out. ``single``: there is one vector.
     """
     if single and bodies.pair == 1:
-        _write_single(out, start, stop, lanes, bodies.masked, multiple)
+        _write_single(out, start, stop, lanes, bodies, multiple)
         return
     if bodies.windows:
         sides = has_sides(bodies.windows)
@@ -240,14 +247,14 @@ def write_vector_loop(
 
 
 def _write_single(
-    out: Lines, start: str, stop: str, lanes: int, body: Lines, multiple: int
+    out: Lines, start: str, stop: str, lanes: int, bodies: Bodies, multiple: int
 ) -> None:
     """The only vector of a row."""
     length = str(lanes) if multiple % lanes == 0 else stop
     out.add(f"{VECTOR} = {start}")
-    out.add(f"m = mask{lanes}({length})")
-    write_left(out, body, length, 0)
-    out.extend(body)
+    out.add(f"{bodies.mask} = mask{lanes}({length})")
+    write_left(out, bodies.masked, length, 0)
+    out.extend(bodies.masked)
 
 
 def masks_made_before(out: Lines, row: Lines, known: Iterable[str], unit: Unit) -> Lines:

@@ -110,23 +110,30 @@ class WindowChannels(WindowMaps):
         taps = [*product(*(range(int(axis.taps)) for axis in self.axes))]
         together, rows = _rows_together(extents, len(taps)), extents[-2:][0]
         turns = -(-rows // together)
+        where_it_lies = self._reads_where_it_lies(together, rows, extents[-1])
         if together > 1:
             step = self.axes[-2].step if self.over_windows else 1
             self.wide[-2] = self.wide[-2] + step * (together * turns - rows)
             extents[-2] = turns
-        loops = self._loops(extents, len(outer))
+        self.literal_ends = where_it_lies
+        loops = self._loops(extents, len(outer), where_it_lies)
         lead, names = along(*(axis.name for axis in outer)), [loop.name for loop in loops]
-        copied = self._copied((), lead, len(outer) + len(loops))
+        copied = () if where_it_lies else self._copied((), lead, len(outer) + len(loops))
         stores: list[Store] = []
         for row in range(together):
             places = [*along(*names)]
-            if together > 1:
+            if where_it_lies:
+                places[-2] = AxisPlace((), row)
+            elif together > 1:
                 end = ends(0, together * turns - 1, rows)
                 places[-2] = AxisPlace(((names[-2], together),), row, end)
             self.move_to((*lead, *places))
             total = ex.literal(0, self.dtype)
             for tap in taps:
-                value = self._of_copy(names, tap, row, together)
+                if where_it_lies:
+                    value = self._of_image(lead, names[-1], tap, row)
+                else:
+                    value = self._of_copy(names, tap, row, together)
                 total = self._added(total, self._weight(lead, tap), value)
             stores += self.stores(self._rounded(total))
         stage = Map(loops[-1], tuple(stores), tuple(loops[:-1]))
@@ -138,6 +145,29 @@ class WindowChannels(WindowMaps):
         if (access, None) not in self.loaded:
             self.loaded[access, None] = ex.load(access, self.dtype)
         return self.loaded[access, None]
+
+    def _reads_where_it_lies(self, together: int, rows: Size, extent: Size) -> bool:
+        """Whether all rows of an image, a vector each, stand side by side.
+
+        Then it is known which taps lie above or below it, and masks along rows cost less than a
+        copy."""
+        numbers = [*self.ends, *self.starts]
+        known = len(self.axes) == 2 and all(isinstance(number, int) for number in numbers)
+        vector = isinstance(extent, int) and extent <= self.dtype.lanes
+        return known and vector and together == rows > 1 and self.axes[-1].step == 1
+
+    def _of_image(self, lead: Sequence[AxisPlace], loop: str, tap: Sequence[int], row: int) -> Expr:
+        """What a tap of an element in a row is, where the image lies."""
+        y, x = (
+            start + axis.dilation * (k if self.over_windows else int(axis.taps) - 1 - k)
+            for axis, start, k in zip(self.axes, self.starts, tap, strict=True)
+        )
+        y = y + row * (self.axes[0].step if self.over_windows else 1)
+        if not 0 <= y < self.ends[0]:
+            return ex.literal(0, self.dtype)
+        high = x + hint_value(self.group.domain[-1]) - 1
+        place = AxisPlace(((loop, 1),), x, ends(x, high, self.ends[1]))
+        return self.element(self.x, (*lead, AxisPlace((), y), place))
 
     def over(
         self, kind: str, lead: Sequence[AxisPlace], loops: Sequence[str], residue: Residue

@@ -57,10 +57,12 @@ class WindowMaps(WindowLowering):
         sizes = self.group.domain[:count]
         return tuple(self.loop(f"i{n}", size) for n, size in enumerate(sizes))
 
-    def _loops(self, extents: Sequence[Size], first: int) -> tuple[Axis, ...]:
-        """Loops over the last axes, the innermost along vectors."""
+    def _loops(
+        self, extents: Sequence[Size], first: int, literal: bool = False
+    ) -> tuple[Axis, ...]:
+        """Loops over the last axes, the innermost along vectors; small extents may be literals."""
         names = [f"i{first + n}" for n in range(len(extents) - 1)] + [VECTOR]
-        return tuple(self.loop(name, extent) for name, extent in zip(names, extents, strict=True))
+        return tuple(self.loop(*each, literal) for each in zip(names, extents, strict=True))
 
     def _map(
         self, outer: Sequence[Axis], loops: Sequence[Axis], stores: Sequence[Store]

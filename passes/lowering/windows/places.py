@@ -90,9 +90,13 @@ def reading_place(axis: WindowAxis, window: str, tap: str) -> AxisPlace:
 
 @dataclass
 class WindowLowering(Lowering):
-    """The state of lowering a group with windows: ``places`` of the axes of its domain."""
+    """The state of lowering a group with windows: ``places`` of the axes of its domain.
+
+    ``literal_ends``: ends of places are literals if they are small, as extents of taps are.
+    """
 
     places: tuple[AxisPlace, ...] = ()
+    literal_ends: bool = False
     merged: dict[Shape, Shape] = field(default_factory=dict)  # strides over axes taken as one
     loaded: dict[tuple[Access, object], Expr] = field(default_factory=dict)
 
@@ -110,6 +114,11 @@ class WindowLowering(Lowering):
     def count(self, value: Size) -> Extent:
         """The extent of a loop over taps."""
         return value if isinstance(value, int) and value <= MOST_LITERAL else self.extent(value)
+
+    def _end(self, value: Size | None) -> Extent | None:
+        if value is None:
+            return None
+        return self.count(value) if self.literal_ends else self.extent(value)
 
     def located(
         self,
@@ -138,7 +147,7 @@ class WindowLowering(Lowering):
                 strides += [(n, self.number(step * stride, limit)) for n, step in place.terms]
                 continue
             terms = tuple((loop, self.number(step)) for loop, step in place.terms)
-            extent = None if place.extent is None else self.extent(place.extent)
+            extent = self._end(place.extent)
             moved = 1 if stride == 0 else stride  # of a single element
             positions.append(
                 Position(

@@ -1,8 +1,10 @@
-"""How many narrow elements a map takes at a time: as many as fill a register.
+"""How many elements a map takes at a time where no sum says it: as many as registers hold.
 
 A vector has 16 elements at most, as the order of a sum says, so that one of bytes fills a quarter
 of a register. A map has no order that stores, or finds the least or largest of integers or bools,
-and nothing else: it may take whole registers.
+and nothing else: it may take whole registers. Where rows fill half of a vector at most, a map that
+stores may take half vectors: a processor whose registers of 512 bits are two halves takes half the
+time for them.
 """
 
 from __future__ import annotations
@@ -50,6 +52,17 @@ def whole_registers(stages: Sequence[Stage], operands: Sequence[Operand]) -> int
     if not 0 < widest <= _WIDEST:
         return 0
     return _REGISTER // widest if all(_moves_whole(stage, widest) for stage in stages) else 0
+
+
+def half_registers(stage: Map, operands: Sequence[Operand], lanes: int) -> int:
+    """The lanes of half vectors, if a map may take such: it stores, and they fill 256 bits; else 0.
+
+    A row that is added up has the lanes that the order of its sum says.
+    """
+    half = lanes // 2
+    bits = 8 * max((operand.dtype.itemsize for operand in operands), default=0)
+    stores = all(isinstance(s, Store) and not s.streamed for s in stage.body)
+    return half if stores and 2 * half * bits >= _REGISTER else 0
 
 
 def _moves_whole(stage: Stage, widest: int) -> bool:
