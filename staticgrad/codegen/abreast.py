@@ -191,9 +191,9 @@ def emit_alike(scope: Scope, stage: Map) -> None:
     stores = [s for s in stage.body if isinstance(s, Store)]
     if len(stores) < 2 or len(stores) < len(stage.body):
         return
-    orders = [_computed(stores[0], None)]
-    if len(orders[0]) < LONG:
+    if len([*postorder(roots(stores[0]))]) < LONG:
         return
+    orders = [_computed(stores[0], None)]
     ops = [expr.op for expr in orders[0]]
     for store in stores[1:]:
         orders.append(_computed(store, len(ops) + 1))
