@@ -9,7 +9,6 @@ row alone, the others' end in their number.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
 from typing import Final, TypeVar
 
 from staticgrad.codegen.expressions import NO_LOADS, Lines, Scope, Unit, scaled, total
@@ -193,22 +192,19 @@ def emit_alike(scope: Scope, stage: Map) -> None:
         return
     if len([*postorder(roots(stores[0]))]) < LONG:
         return
-    orders = [_computed(stores[0], None)]
-    ops = [expr.op for expr in orders[0]]
-    for store in stores[1:]:
-        orders.append(_computed(store, len(ops) + 1))
-        if [expr.op for expr in orders[-1]] != ops:
+    for without in ((), LEAVES):  # one may have a number where others load
+        orders = [_computed(store, without) for store in stores]
+        ops = [expr.op for expr in orders[0]]
+        if all([expr.op for expr in order] == ops for order in orders):
+            for alike in zip(*orders, strict=True):
+                for expr in alike:
+                    scope.emit([expr])
             return
-    for alike in zip(*orders, strict=True):
-        for expr in alike:
-            scope.emit([expr])
 
 
-def _computed(store: Store, most: int | None) -> list[Expr]:
-    """What a store computes, ``most`` at most, without what it reads: one may have a number where
-    others load."""
-    found = (expr for expr in postorder(roots(store)) if expr.op not in LEAVES)
-    return [*islice(found, most)]
+def _computed(store: Store, without: Sequence[str]) -> list[Expr]:
+    """What a store computes, in order, except for some operations."""
+    return [expr for expr in postorder(roots(store)) if expr.op not in without]
 
 
 # -- where rows are -------------------------------------------------------------------------------
