@@ -54,9 +54,8 @@ try:
     from passes.pipelines import pipeline as read_pipeline
     from passes.remat import Policy
     from staticgrad.compiling.scheduling import Scheduling, scheduled
-except ImportError:
+finally:
     refuse_shadowed_passes()
-    raise
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as WithDefault

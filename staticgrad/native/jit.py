@@ -19,6 +19,7 @@ from typing import Any, Final, Literal
 
 from staticgrad.errors import CompileError
 from staticgrad.native import headroom, target as targets
+from staticgrad.native.language import lane_masks
 from staticgrad.native.language.emitter import SELDOM
 from staticgrad.native.lock import LOCK
 from staticgrad.native.target import Target
@@ -96,8 +97,10 @@ class Compiler:
     def module(self, texts: Sequence[str]) -> Any:
         """The texts as one optimised module; the first defines what is seen from outside."""
         header = f'target datalayout = "{self.layout}"\ntarget triple = "{self.target.triple}"\n'
-        if not self.target.has_mask_registers:
-            from staticgrad.native.language import lane_masks, masked_access
+        if self.target.has_mask_registers:
+            texts = [lane_masks.cleared(text) for text in texts]
+        else:
+            from staticgrad.native.language import masked_access
 
             called = [masked_access.called(text, self.target.cpu) for text in texts]
             texts = [lane_masks.spread(text) for text in called]

@@ -30,3 +30,18 @@ def test_only_rows_of_half_a_vector_take_half_of_one(dtype: str, lanes: int) -> 
         x, w = sg.input("x", (2, 3, 4, width), dtype), sg.input("w", (3, 1, 3, 3), dtype)
         (kernel,) = sg.compile(sg.nn.conv(x, w, padding=1, groups=3)).kernels
         assert f"mask{taken}({width})" in kernel.source
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_bytes_under_masks_that_wait_on_the_stack_stay_in_their_array(dtype: str) -> None:
+    rng = np.random.default_rng(6)
+    x, s = sg.input("x", (5, 3, 4, 8), dtype), [sg.input(n, (3, 1, 1), dtype) for n in "abcd"]
+    y = sg.nn.relu((x - s[0]) * s[1] * s[2] + s[3])
+    pooled, w = sg.nn.max_pool(y, (2, 2)), sg.input("w", (5, 3, 2, 4), dtype)
+    loss = (sg.tanh(pooled) * w).sum()
+    graph = sg.Graph({"of_x": sg.grad(loss, x), "of_b": sg.grad((pooled * w * w).sum(), s[1])})
+    at = {name: rng.normal(size=(3, 1, 1)).astype(dtype) for name in "abcd"}
+    at |= {"x": rng.normal(size=x.shape).astype(dtype), "w": rng.normal(size=w.shape).astype(dtype)}
+    found, wanted = sg.compile(graph, debug=True).run(at), sg.evaluate(graph, at)
+    for name, array in wanted.items():
+        np.testing.assert_allclose(found[name], array, rtol=1e-4, atol=1e-4, err_msg=name)
