@@ -14,6 +14,7 @@ from _pytest.doctest import DoctestModule
 from hypothesis import HealthCheck, settings
 
 from passes.remat import front, search
+from staticgrad.ir.discovery import load_ops
 
 _PREFIX = "STATICGRAD_"
 _OWN_CACHE = pytest.StashKey[str]()
@@ -36,6 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("staticgrad")
+    load_ops()  # registries are whole, whichever tests are asked for and whatever ran before
     # A worker holds a million objects of collected tests: walking them was a tenth of the run.
     gc.set_threshold(20_000, 50, 50)
     if hasattr(config, "workerinput"):

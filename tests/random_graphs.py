@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from staticgrad.building import capture
 from staticgrad.ir.discovery import load_ops
-from staticgrad.ir.functional import FUNCTIONS, functions
+from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Input, Node, Parameter, ParameterLeaf, Symbolic, constant
 from staticgrad.storage.parameter import ParameterStore
 from staticgrad.types.dim import Dim, dim, evaluate
@@ -211,30 +211,17 @@ class Builder:
     # steps: each takes what it needs from the pool, and gives a new entry or None
 
     def steps(self) -> list[Callable[[], Entry | None]]:
-        """Steps whose functions exist; more frequent where listed twice."""
-        table: list[tuple[Callable[[], Entry | None], str]] = [
-            (self.binary, "add multiply subtract"),
-            (self.binary, "add multiply subtract"),
-            (self.unary, "tanh sin"),
-            (self.unary, "tanh sin"),
-            (self.scalar, "add multiply"),
-            (self.guarded, "log sqrt divide exp"),
-            (self.cast, "astype"),
-            (self.reduce, "sum mean"),
-            (self.transpose, "transpose"),
-            (self.reshape, "reshape"),
-            (self.broadcast, "broadcast_to"),
-            (self.matmul, "matmul"),
-            (self.slice, "getitem"),
-            (self.concat, "concat"),
-            (self.power, "power"),
-            (self.constant, "add"),
+        """More frequent where listed twice."""
+        table = [
+            *(self.binary, self.binary, self.unary, self.unary, self.scalar, self.guarded),
+            *(self.cast, self.reduce, self.transpose, self.reshape, self.broadcast, self.matmul),
+            *(self.slice, self.concat, self.power, self.constant),
         ]
         if not self.smooth:
-            table += [(self.rough, "absolute sign floor maximum"), (self.extremum, "max min")]
+            table += [self.rough, self.extremum]
         if self.integers:
-            table += [(self.where, "where less"), (self.take, "take"), (self.bits, "bitwise_and")]
-        return [step for step, needs in table if set(needs.split()) <= FUNCTIONS.keys()]
+            table += [self.where, self.take, self.bits]
+        return table
 
     def apply(self, step: Callable[[], Entry | None]) -> None:
         made = step()
@@ -267,12 +254,12 @@ class Builder:
             return None
         name = self.chooser.choice(("add", "subtract", "multiply"))
         bound = left.bound * right.bound if name == "multiply" else left.bound + right.bound
-        return Entry(FUNCTIONS[name](left.value, right.value), bound)
+        return Entry(getattr(functions, name)(left.value, right.value), bound)
 
     def unary(self, table: Any = SMOOTH_UNARY) -> Entry | None:
         entry = self.floating()
-        name = self.chooser.choice([name for name in table if name in FUNCTIONS])
-        return entry and Entry(FUNCTIONS[name](entry.value), table[name](entry.bound))
+        name = self.chooser.choice([*table])
+        return entry and Entry(getattr(functions, name)(entry.value), table[name](entry.bound))
 
     def rough(self) -> Entry | None:
         entry = self.floating()
@@ -281,7 +268,7 @@ class Builder:
         other = self.partner(entry.value.shape)
         name = self.chooser.choice(("maximum", "minimum"))
         return other and Entry(
-            FUNCTIONS[name](entry.value, other.value), max(entry.bound, other.bound)
+            getattr(functions, name)(entry.value, other.value), max(entry.bound, other.bound)
         )
 
     def scalar(self) -> Entry | None:
@@ -308,7 +295,7 @@ class Builder:
             return other and Entry(functions.divide(other.value, one_more), other.bound)
         if kind == "exp":
             return Entry(functions.exp(functions.tanh(x)), 3.0)
-        return Entry(FUNCTIONS[kind](one_more), entry.bound + 1)
+        return Entry(getattr(functions, kind)(one_more), entry.bound + 1)
 
     def power(self) -> Entry | None:
         entry = self.floating()
@@ -342,7 +329,7 @@ class Builder:
         keep = bool(self.chooser.integer(0, 1))
         count = float(np.prod([self.concrete(entry.value.shape)[axis] for axis in axes]))
         bound = entry.bound * (max(count, 1.0) if name == "sum" else 1.0)
-        return Entry(FUNCTIONS[name](entry.value, axes, keepdims=keep), bound)
+        return Entry(getattr(functions, name)(entry.value, axes, keepdims=keep), bound)
 
     def axes_of(self, value: Symbolic) -> tuple[int, ...]:
         chosen = [axis for axis in range(value.ndim) if self.chooser.integer(0, 1)]
@@ -355,7 +342,9 @@ class Builder:
             )
         )
         name = self.chooser.choice(("max", "min"))
-        return entry and Entry(FUNCTIONS[name](entry.value, self.axes_of(entry.value)), entry.bound)
+        return entry and Entry(
+            getattr(functions, name)(entry.value, self.axes_of(entry.value)), entry.bound
+        )
 
     def transpose(self) -> Entry | None:
         entry = self.any_of(lambda value: value.ndim > 1)

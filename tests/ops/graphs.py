@@ -9,7 +9,7 @@ import numpy as np
 
 from staticgrad.analysis.evaluate import evaluate
 from staticgrad.building import capture
-from staticgrad.ir.functional import FUNCTIONS
+from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic, ancestors
 from staticgrad.types.dtype import F64, DType
 from staticgrad.types.tensor import Shape, TensorType
@@ -23,7 +23,7 @@ def variable(label: str, dtype: DType = F64, shape: Shape = ()) -> Symbolic:
 
 def call(name: str, *args: Any) -> Any:
     """A public function by name."""
-    return FUNCTIONS[name](*args)
+    return getattr(functions, name)(*args)
 
 
 def run_all(values: Sequence[Any], feeds: Mapping[str, Any]) -> list[np.ndarray]:
