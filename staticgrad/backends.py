@@ -89,7 +89,7 @@ def backend_names() -> tuple[str, ...]:
     return config.backend_names()
 
 
-def render(kernel: Kernel, vector_bits: int = 512, ways: int = 8) -> str:
+def render(kernel: Kernel, vector_bits: int | None = None, ways: int | None = None) -> str:
     """The source of a kernel (``codegen.kernel_source.render``)."""
     from staticgrad.codegen.kernel_source import render  # not where a process before has rendered
 
@@ -106,7 +106,7 @@ def compiled(kernel: Kernel, name: str | None = None) -> Code:
     """
     settings = config.current(backend=name)
     if not settings.jit:
-        return native.kernel(render(kernel))
+        return native.kernel(render(kernel, 512))  # Python has lanes of any number
     backend = _found(settings.backend)
     if backend.name in native.BUILT_IN:
         return backend.compile(kernel)  # which keeps what it made, by its source
@@ -173,7 +173,7 @@ def _found(name: str) -> Backend:
 def _by_source(name: native.BuiltIn, kernel: Kernel) -> Code:
     bits = native.vector_bits()
     source = _rendered.pop((kernel, bits), None)
-    return native.kernel(source or render(kernel, bits, native.cache_ways()), backend=name)
+    return native.kernel(source or render(kernel, bits), backend=name)
 
 
 for _name in native.BUILT_IN:

@@ -29,7 +29,7 @@ def renewed(text: str) -> str:
     """The content of a file with the source that its kernel has now."""
     kernel = kernel_of(text)
     verify_kernel(kernel)
-    return f"{kernel}{BETWEEN}{render(kernel)}"
+    return f"{kernel}{BETWEEN}{render(kernel, 512, 8)}"
 
 
 def main() -> None:

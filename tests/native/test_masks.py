@@ -169,11 +169,14 @@ def test_squares_are_transposed_and_read_nothing_beyond(
 ) -> None:
     """Rows of ``columns`` elements, ``stride`` apart, that end at an inaccessible page."""
     stride, step, dtype = lanes + 2, lanes + 3, ELEMENTS[name].numpy
-    source = f"""
+
+    def source(columns: object) -> str:
+        return f"""
 def kernel(t, own, begin, end):
     p = ptr_{name}(t[0]); q = ptr_{name}(t[1])
-    transpose{lanes}(p, t[2], {stride}, t[3], t[4], q, 1, {step})
+    transpose{lanes}(p, t[2], {stride}, t[3], {columns}, q, 1, {step})
 """
+
     for rows, columns in ((lanes, lanes), (1, lanes), (lanes - 1, 1), (0, 2), (lanes + 5, 2)):
         there, far = min(rows, lanes), 1 << 40
         square = fence.at_end(dtype, max((there - 1) * stride + columns, 1))
@@ -183,9 +186,9 @@ def kernel(t, own, begin, end):
             wanted[1 + column * step :][:lanes] = 0
             if column < columns:
                 wanted[1 + column * step :][:there] = square[column::stride][:there]
-        for mode in MODES:
-            out = np.full_like(wanted, 77)
-            call(source, [square, out], [0 if rows else far, rows, columns], 0, 1, mode=mode)
+        for mode, read in itertools.product(MODES, ("t[4]", columns)):
+            out, words = np.full_like(wanted, 77), [0 if rows else far, rows, columns]
+            call(source(read), [square, out], words, 0, 1, mode=mode)
             np.testing.assert_array_equal(out, wanted)
 
 

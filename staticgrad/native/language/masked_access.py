@@ -5,6 +5,11 @@ each. Words have instructions, of which stores take some 12 cycles on AMD's proc
 masks at the ends of their rows, so most are the first few lanes of a vector. A function of each
 kind reads the whole vector where it lies in one page, which is there if any of its lanes is on, and
 stores the first lanes as a few pieces. Whatever is not of that kind goes lane by lane, in a loop.
+
+LLVM (20 to 22) loads a register without a mask where it knows that the mask has no lane in it, if
+it found that out of an expression of masks: the upper half of ``and(mask, first three lanes)`` of
+sixteen. The load then reads behind an array, and its lanes are not zero. Masks made so pass through
+an arithmetic fence, as vectors of words, which costs no instruction.
 """
 
 from __future__ import annotations
@@ -28,6 +33,16 @@ _BYTES: Final = {
 _WORD: Final = 64
 #: Lanes beyond which a mask is passed as bytes: as an argument, each bit takes a place of its own.
 _FEW: Final = 16
+#: A mask that is an expression of masks.
+_COMBINED: Final = re.compile(
+    r"^ *(%[\w.$-]+) = (?:(?:and|or|xor) <\d+ x i1>|select [^\n]*<\d+ x i1>[^,\n]*, <\d+ x i1>)",
+    re.M,
+)
+#: A masked access of words, up to its mask.
+_ACCESS: Final = re.compile(
+    r"^( *)((?:%[^ ]+ = )?call [^\n]*@llvm\.masked\.\w+\.[^\n]*)<(\d+) x i1> (%[\w.$-]+)", re.M
+)
+_FENCE: Final = "llvm.arithmetic.fence.v"
 #: What counts the lanes that are on.
 _COUNT: Final = "declare i64 @llvm.ctpop.i64(i64)"
 _KIND: Final = r"<(\d+) x (\w+)>"
@@ -67,11 +82,40 @@ def called(text: str, cpu: str) -> str:
         given = f"<{count} x {element}> {value}, ptr {address}, {passed}"
         return f"{before}{shift}call void @{name}({given})"
 
-    replaced = _STORE.sub(store, _LOAD.sub(load, text))
+    replaced = _with_fences(_STORE.sub(store, _LOAD.sub(load, text)))
     if not needed:
-        return text
+        return replaced
     counted = [] if _COUNT in text else [_COUNT]
     return "\n".join([replaced, *counted, *needed.values()])
+
+
+def _with_fences(text: str) -> str:
+    """The same accesses, with masks of which LLVM does not see how they were made."""
+    combined = {*_COMBINED.findall(text)}
+    fences: set[str] = set()
+
+    def access(found: re.Match[str]) -> str:
+        shift, call, lanes, mask = found.groups()
+        if mask not in combined:
+            return found[0]
+        name, words, floats = f"%fence.{found.start()}", f"<{lanes} x i32>", f"<{lanes} x float>"
+        fences.add(lanes)
+        lines = (
+            f"{name}.words = sext <{lanes} x i1> {mask} to {words}",
+            f"{name}.floats = bitcast {words} {name}.words to {floats}",
+            f"{name}.same = call {floats} @{_FENCE}{lanes}f32({floats} {name}.floats)",
+            f"{name}.known = bitcast {floats} {name}.same to {words}",
+            f"{name} = icmp slt {words} {name}.known, zeroinitializer",
+            f"{call}<{lanes} x i1> {name}",
+        )
+        return "\n".join(shift + line for line in lines)
+
+    replaced = _ACCESS.sub(access, text)
+    for lanes in sorted(fences):
+        floats, name = f"<{lanes} x float>", f"{_FENCE}{lanes}f32"
+        if not re.search(rf'^declare [^\n]*@"?{re.escape(name)}"?\(', text, re.M):
+            replaced += f"\ndeclare {floats} @{name}({floats})"
+    return replaced
 
 
 def _passed(lanes: int, mask: str, name: str) -> tuple[str, str]:
