@@ -169,7 +169,7 @@ def tracked(*options: str) -> list[Path]:
 
 def test_the_repository_has_what_its_guide_names():
     beside = {".ci", ".gitignore", "docs", "pyproject.toml", "LICENSE"}
-    pages = {"ARCHITECTURE.md", "README.md"}
+    pages = {"ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "README.md", "SECURITY.md"}
     first = {path.relative_to(ROOT).parts[0] for path in tracked()}
     assert first <= {*FOLDERS, *beside, *pages}
 

@@ -6,8 +6,9 @@ from typing import get_args
 import pytest
 
 from staticgrad import native
+from staticgrad.codegen.kernel_source import render
 from staticgrad.ir.kernels.stages import Stage
-from tests.codegen.golden import BETWEEN, FOLDER, kernel_of, renewed
+from tests.codegen.golden import FOLDER, kernel_of, renewed
 
 FILES = sorted(FOLDER.glob("*.txt"))
 
@@ -21,4 +22,4 @@ def test_there_are_some_of_every_stage() -> None:
 def test_the_source_is_the_one_on_file(path: Path) -> None:
     text = path.read_text()
     assert renewed(text) == text, "python -m tests.codegen.golden renews it; read the difference"
-    native.kernel(text.partition(BETWEEN)[2])
+    native.kernel(render(kernel_of(text)))
