@@ -61,6 +61,10 @@ class ObjectCode:
     symbol: str
 
 
+#: In the names of instructions for which LLVM ends the process where a target does not have them.
+_WIDE: Final = "@llvm.x86.avx512."
+
+
 class Compiler:
     """LLVM set up for one target."""
 
@@ -104,6 +108,11 @@ class Compiler:
 
             called = [masked_access.called(text, self.target.cpu) for text in texts]
             texts = [lane_masks.spread(text) for text in called]
+        if not self.target.has_mask_registers and any(_WIDE in text for text in texts):
+            raise CompileError(
+                "the source is written for registers of 512 bits, which this target does not have",
+                hint="render the kernel without vector_bits: it is then written for this machine",
+            )
         first, *rest = map(_bound_at_once, texts)
         module = self.llvm.parse_assembly(f"{header}{first}\n{self.attributes()}\n{_FLAGS}")
         if rest:  # asking for each function takes a tenth of the time of reading the text

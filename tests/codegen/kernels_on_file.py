@@ -29,7 +29,7 @@ def run(
     sizes: Sequence[int],
     mode: Mode,
     given: Mapping[str, Array],
-    vector_bits: int = 512,
+    vector_bits: int | None = None,
 ) -> dict[str, Array]:
     """The operands after all iterations, those that are not given made with room for them."""
     room: Mapping[str, Any] = kernel.room(sizes)

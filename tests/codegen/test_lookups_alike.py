@@ -62,10 +62,10 @@ def test_what_rows_share() -> None:
     """Neither indices that rows move, nor results that other rows store, nor wide rows."""
     kernel = parse_kernel(TAKE)
     assert len(kernel.checks_alike) == len(kernel.loads_alike) == 1
-    assert render(kernel).count("load_each") == 2 * ROWS
+    assert render(kernel, 512).count("load_each") == 2 * ROWS
     assert "load_each" in render(kernel, 256)
     double = parse_kernel(TAKE.replace("f32", "f64"))
-    assert "load_each" in render(double)
+    assert "load_each" in render(double, 512)
     assert "load_each" not in render(double, 256)
     for old, new in (
         ("load p0[j]", "load p0[i0*n1 + j]"),
@@ -75,7 +75,7 @@ def test_what_rows_share() -> None:
     ):
         changed = parse_kernel(TAKE.replace(old, new))
         assert not changed.checks_alike, new
-        assert "load_each" not in render(changed)
+        assert "load_each" not in render(changed, 512)
     assert not replace(kernel, serial=True).checks_alike
 
 
