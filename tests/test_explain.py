@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 
 import staticgrad as sg
 from staticgrad.analysis.pass_report import value_bytes
@@ -61,3 +62,10 @@ def test_what_a_prompt_shows_is_short():
     assert repr(f.schedule) == f"<schedule of net: {len(f.schedule.steps)} steps, " + (
         f"{len(f.schedule.buffers)} buffers>"
     )
+
+
+def test_a_size_given_to_a_program_without_names_is_answered_by_its_shapes():
+    f = sg.compile(sg.input("x", (64, 20)).sum())
+    with pytest.raises(sg.StaticgradError) as caught:
+        f.explain(batch=64)
+    assert caught.value.hint == "all its sizes are fixed: x (64, 20)"

@@ -137,7 +137,7 @@ def test_each_method_of_a_torch_module_is_there_or_says_what_is():
         (lambda: sg.randn, r"rng\.uniform"),
         (lambda: sg.utils, r"sg\.train\.Batches"),
         (lambda: sg.optim.Adam(eps=1e-8), "write epsilon="),
-        (lambda: sg.input("x", (2, 3)).flatten(1), r"x\.reshape"),
+        (lambda: sg.input("x", (2, 3)).ravel(1), r"x\.flatten"),
         (lambda: sg.input("x", (2, 3, 4)).transpose(1, 2), "swapaxes"),
         (lambda: sg.zeros(3, 4), "one argument"),
     ],

@@ -156,20 +156,18 @@ def read_size(name: object, value: Any) -> int:
     return found
 
 
-def all_sizes(
-    declared: Iterable[str], fixed: Mapping[str, int], given: Mapping[str, Any]
-) -> dict[str, int]:
-    """A value for each size that a graph declares, of those that are fixed and that are given.
+def all_sizes(graph: Graph, fixed: Mapping[str, int], given: Mapping[str, Any]) -> dict[str, int]:
+    """A value for each size that ``graph`` declares, of those that are fixed and that are given.
 
     Raises:
         ArgumentError: a value that is no number of elements.
         UnknownNameError: a size that the graph does not have, or one that is missing.
     """
-    declared = [*declared]
+    declared = [*graph.sizes]
     known = {**fixed, **{name: read_size(name, value) for name, value in given.items()}}
     for name in known:
         if name not in declared:
-            raise unknown_size(name, declared)
+            raise unknown_size(name, graph)
     for name in declared:
         if name not in known:
             hint = f"its sizes are {', '.join(declared)}"
@@ -177,12 +175,15 @@ def all_sizes(
     return {name: known[name] for name in declared}
 
 
-def unknown_size(name: object, known: Iterable[str]) -> UnknownNameError:
-    """The error for a size that the graph does not have."""
-    names = [*known]
+def unknown_size(name: object, graph: Graph) -> UnknownNameError:
+    """The error for a size that ``graph`` does not have."""
+    names = [*graph.sizes]
+    shapes = [f"{each.node.label} {each.shape}" for each in graph.inputs]
     return UnknownNameError(
         f"the graph has no size {str(name)!r}",
-        hint=f"{did_you_mean(name, names)}its sizes are {listed(names)}",
+        hint=f"{did_you_mean(name, names)}its sizes are {listed(names)}"
+        if names
+        else f"all its sizes are fixed: {listed(shapes)}",
     )
 
 

@@ -306,7 +306,7 @@ class Compiled(Generic[Results]):
             SizeGuardError: sizes that the graph's conditions exclude.
             BudgetInfeasible: the plan needs more than ``memory_budget``.
         """
-        known = all_sizes(self.program_graph.sizes, dict(self.options.sizes), sizes)
+        known = all_sizes(self.program_graph, dict(self.options.sizes), sizes)
         copied = self._executor.buffers_of(named_inputs(self.program_graph, staged, "staged"))
         check_sizes(self.program_graph, known)
         return self._plans.plan(known, copied)
@@ -491,7 +491,7 @@ class Compiled(Generic[Results]):
     def _check_fixed_sizes(self) -> None:
         for name, _ in self.options.sizes:
             if name not in self.program_graph.sizes:
-                raise unknown_size(name, self.program_graph.sizes)
+                raise unknown_size(name, self.program_graph)
 
 
 def _restore(graph: Graph, single: bool, options: Options) -> Compiled:

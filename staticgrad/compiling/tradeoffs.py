@@ -263,7 +263,7 @@ def tradeoff(
         limits = (StoreAll(), None, workers, LEAST_SECTION)
         planners = [each.planner for each in divisions(passed, make, limits, KEPT)]
         planners = planners or [Planner(make(passed), *limits)]
-    at = all_sizes(graph.sizes, told, dict(read_sizes(sizes)))
+    at = all_sizes(graph, told, dict(read_sizes(sizes)))
     check_sizes(graph, at)
     return _of_planners(graph.name, at, planners)
 

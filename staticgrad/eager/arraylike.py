@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 
+from staticgrad.ir.calls import as_method
 from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
@@ -58,6 +59,11 @@ class ArrayLike(Value):
         if len(axes) != 2:
             return self.permute(*axes or (None,))
         return cast(Self, functions.swapaxes(self, *axes))
+
+    @as_method
+    def copy(self, order: str = "C") -> Self:
+        """The same elements in an array of its own; gradients go through."""
+        return cast(Self, functions.where(np.True_, self, self))
 
     def permute(self, *axes: Any) -> Self:
         """Axis i of the result is axis ``axes[i]``."""

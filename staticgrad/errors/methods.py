@@ -27,7 +27,7 @@ OF_VALUES: Final[dict[str, str]] = {
     **dict.fromkeys(("item", "numpy", "tolist", "eval", "cpu", "asnumpy", "get_value"), NUMBERS),
     **dict.fromkeys(("detach", "data"), "sg.stop_gradient(x) lets no gradient through"),
     **dict.fromkeys(("zero_grad", "retain_grad"), "gradients are values: there is none to clear"),
-    **dict.fromkeys(("copy", "clone", "contiguous"), _NO_COPY),
+    **dict.fromkeys(("clone", "contiguous"), _NO_COPY),
     **dict.fromkeys(("fill", "put", "itemset", "set_value", "resize"), WRITE),
     **dict.fromkeys(("to", "type_as"), "x.astype(dtype)"),
     **dict.fromkeys(("double",), 'x.astype("float64")'),
@@ -98,7 +98,7 @@ OF_TENSORS: Final[dict[str, str]] = {
     "value": "x.data is the array",
     "is_leaf": "x.requires_grad; x.grad after backward, of a tensor that asked for it",
     "assign": "x.data = array",
-    **dict.fromkeys(("copy", "clone"), "a tensor never changes by an operation: use it itself"),
+    "clone": "x.copy()",
 }
 
 

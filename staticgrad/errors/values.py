@@ -227,12 +227,7 @@ def no_ufunc(ufunc: Any, method: str) -> StaticgradError:
     """The error for a NumPy ufunc that values do not follow, or not in this way."""
     library = "np." if hasattr(np, ufunc.__name__) else ""
     called = library + ufunc.__name__ + ("" if method == "__call__" else f".{method}")
-    reduction = {"add": "sum", "multiply": "prod", "maximum": "max", "minimum": "min"}
-    if method in ("reduce", "accumulate") and ufunc.__name__ in reduction:
-        named = {"sum": "cumsum", "prod": "cumprod"} if method == "accumulate" else {}
-        function = reduction[ufunc.__name__]
-        return _not_covered(called, f"sg.{named.get(function, function)}(x, axis)")
-    return _not_covered(called)
+    return _not_covered(called, WRITE if method == "at" else "")
 
 
 def no_function(function: Any) -> StaticgradError:

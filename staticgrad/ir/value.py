@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
 
+from staticgrad.errors import AxisError
 from staticgrad.errors.calls import carries
 from staticgrad.errors.values import no_function, no_operand, no_ufunc
 from staticgrad.ir import functional
@@ -370,9 +372,30 @@ class Value(StandardArray):
         return functions.ravel(self, order)
 
     @as_method
-    def flatten(self: Of[V], order: str = "C") -> V:
-        """All elements along one axis, in C order (or Fortran's, ``"F"``)."""
-        return functions.ravel(self, order)
+    def flatten(self: Of[V], order: str | int = "C", end_dim: int = -1, *, start_dim: int = 0) -> V:
+        """All elements along one axis, in C order (or Fortran's, ``"F"``).
+
+        As in PyTorch, ``x.flatten(1)`` and ``x.flatten(start_dim=1)`` join the axes from 1 on, up
+        to ``end_dim``.
+        """
+        value: Any = self
+        if isinstance(order, int):
+            order, start_dim = "C", order
+        if (start_dim, end_dim) == (0, -1):
+            return functions.ravel(value, order)
+        axes = range(value.ndim)
+        if not all(-len(axes) <= axis < len(axes) for axis in (start_dim, end_dim)):
+            raise AxisError(f"flatten: no axes from {start_dim} to {end_dim} in {value.type}")
+        first, last = axes[start_dim], axes[end_dim]
+        if first > last:
+            raise AxisError(f"flatten: axis {start_dim} is behind axis {end_dim} in {value.type}")
+        joined = prod(value.shape[first : last + 1])
+        return functions.reshape(value, (*value.shape[:first], joined, *value.shape[last + 1 :]))
+
+    @as_method
+    def copy(self: Of[V], order: str = "C") -> V:
+        """The value itself, which never changes; of a tensor one with an array of its own."""
+        return self  # type: ignore[return-value]
 
     @as_method
     def squeeze(self: Of[V], axis: Any = None) -> V:
@@ -432,10 +455,21 @@ class Value(StandardArray):
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if any(_overrides(item, "__array_ufunc__") for item in inputs):
             return NotImplemented
-        function = functional.numpy_function(ufunc.__name__)
+        name = ufunc.__name__
+        function = functional.numpy_function(name)
+        if method == "outer" and function is not None and ufunc.nin == 2:
+            a, b = (x if isinstance(x, Value) else np.asarray(x) for x in inputs)
+            inputs, method = (a[(..., *(None,) * b.ndim)], b), "__call__"
+        if function is not None and method in _BY_METHOD and ufunc.nin == 2:
+            kwargs = {"axis": 0, **kwargs}
+            whole = _BY_METHOD[method].get(name)
+            if whole is not None:
+                return as_numpy(functional.numpy_function(whole), whole, inputs, kwargs)
+            function, name = _row_by_row(function, method == "reduce"), f"{name}.{method}"
+            method = "__call__"
         if method != "__call__" or function is None:
             raise no_ufunc(ufunc, method)
-        return as_numpy(function, ufunc.__name__, inputs, kwargs)
+        return as_numpy(function, name, inputs, kwargs)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if not all(issubclass(each, Value | np.ndarray) for each in types):
@@ -451,6 +485,39 @@ class Value(StandardArray):
         ):  # NumPy asks the value that was given as like=
             kwargs = {"like": self, **kwargs}
         return as_numpy(function, name, args, kwargs)
+
+
+#: Method of a ufunc -> ufunc -> the function that it is; of further ufuncs it is a loop.
+_BY_METHOD: Final = {
+    "reduce": {
+        "add": "sum", "multiply": "prod", "maximum": "max", "minimum": "min",
+        "logical_and": "all", "logical_or": "any",
+    },
+    "accumulate": {"add": "cumsum", "multiply": "cumprod"},
+}  # fmt: skip
+
+
+def _row_by_row(combine: Callable[..., Any], last: bool) -> Callable[..., Any]:
+    """``ufunc.reduce`` (``last``) or ``ufunc.accumulate`` of the ufunc that ``combine`` is."""
+
+    def combined(
+        array: Any, axis: int | None = 0, dtype: Any = None, *, keepdims: bool = False
+    ) -> Any:
+        if axis is None:
+            whole = combined(array.ravel(), 0, dtype)
+            return whole.reshape((1,) * array.ndim) if keepdims else whole
+        rows = functions.moveaxis(array if dtype is None else array.astype(dtype), axis, 0)
+
+        def step(so_far: Any, row: Any) -> tuple[Any, Any]:
+            found = combine(so_far, row)
+            return found, None if last else found
+
+        end, found = functions.scan(step, rows[0], rows[1:])
+        if last:
+            return functions.expand_dims(end, axis) if keepdims else end
+        return functions.moveaxis(functions.concatenate([rows[:1], found]), 0, axis)
+
+    return combined
 
 
 def _overrides(item: object, protocol: str) -> bool:

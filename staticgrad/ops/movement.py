@@ -398,8 +398,8 @@ def ravel(x: Operand[AnyValue], order: str | None = "C") -> AnyValue:
     return reshape(value, value.size)
 
 
-#: Others' ``flatten`` takes the first axis to flatten.
-_HINT_OF_ORDER: Final = "from an axis on: x.reshape(*x.shape[:axis], -1), or sg.nn.Flatten(axis)"
+#: PyTorch's ``flatten`` takes the first axis to join.
+_HINT_OF_ORDER: Final = "from an axis on: x.flatten(axis)"
 
 
 def _is_fortran(op: str, order: str | None, known: str) -> bool:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import staticgrad as sg
+from staticgrad.eager import Tensor
 from staticgrad.errors import ArgumentError, DTypeError, ShapeError
 from staticgrad.ir.functional import FUNCTIONS, load_functions
 from staticgrad.ir.graph import Symbolic
@@ -350,6 +351,41 @@ def test_binary_ufuncs_of_numpy_build_nodes(name: str) -> None:
     ):
         assert isinstance(found, Symbolic)
         np.testing.assert_allclose(run(found, {"x": values}), expected, rtol=1e-15)
+
+
+METHODS = "add subtract multiply divide maximum minimum power logaddexp hypot fmin arctan2"
+
+
+@pytest.mark.parametrize("tensor", [False, True], ids=["symbolic", "tensor"])
+@pytest.mark.parametrize("name", METHODS.split())
+def test_methods_of_numpys_ufuncs(name: str, tensor: bool) -> None:
+    """outer, reduce and accumulate, whatever stands to the left, along any axis."""
+    ufunc = getattr(np, name)
+    a, b = np.linspace(0.3, 2.9, 12).reshape(3, 4)[::-1], np.array([[2.0], [0.5]])
+    x = Tensor(a, dtype="float64") if tensor else sg.input("x", ("n", 4), "float64")
+
+    def compare(found: Any, expected: Any) -> None:
+        array = found.numpy() if tensor else run(found, {"x": a})
+        np.testing.assert_allclose(array, expected, rtol=1e-13)
+
+    compare(ufunc.outer(x, b), ufunc.outer(a, b))
+    compare(ufunc.outer(b, x), ufunc.outer(b, a))
+    compare(ufunc.outer(2.0, x), ufunc.outer(2.0, a))
+    for axis in (0, -1):
+        compare(ufunc.reduce(x, axis), ufunc.reduce(a, axis))
+        compare(ufunc.reduce(x, axis, keepdims=True), ufunc.reduce(a, axis, keepdims=True))
+        compare(ufunc.accumulate(x, axis), ufunc.accumulate(a, axis))
+    compare(np.add.reduce(x, None), np.add.reduce(a, None))
+    compare(np.bitwise_xor.reduce(x > 1, None), np.bitwise_xor.reduce(a > 1, None))
+
+
+def test_gradients_of_methods_of_ufuncs() -> None:
+    x, y = sg.input("x", (3,), "float64"), sg.input("y", (2,), "float64")
+    a, b = np.array([1.0, 2.0, 4.0]), np.array([3.0, 5.0])
+    by_x = sg.grad((np.multiply.outer(x, y) ** 2).sum(), x)
+    np.testing.assert_allclose(run(by_x, {"x": a, "y": b}), 2 * a * (b**2).sum())
+    by_x = sg.grad(np.divide.reduce(x), x)
+    np.testing.assert_allclose(run(by_x, {"x": a}), [1 / 8, -1 / 16, -1 / 32])
 
 
 def test_numpy_where_and_invert_build_nodes() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given, strategies as st
 
 import staticgrad as sg
 from staticgrad.autodiff.reverse import grad
+from staticgrad.eager import Tensor
 from staticgrad.errors import ArgumentError, AxisError, ShapeError, SizeGuardError
 from staticgrad.ops.movement import Broadcast, Transpose
 from tests.ops.graphs import op_names, run
@@ -201,3 +202,31 @@ def test_broadcasts_that_do_not_fit():
     np.testing.assert_array_equal(run(named, {"n": [1.0, 2, 3]}), [[1, 2, 3]] * 2)
     with assert_refused(SizeGuardError, "broadcast", "n = 1"):
         run(named, {"n": [1.0]})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shape"),
+    [((), (120,)), ((1,), (2, 60)), ((1, 2), (2, 12, 5)), ((-2,), (2, 3, 20)), ((0, 1), (6, 4, 5))],
+)
+def test_flatten_joins_axes_as_pytorch_has_it(arguments, shape):
+    array = np.arange(120.0).reshape(2, 3, 4, 5)
+    for sizes in (array.shape, ("n", 3, "h", 5)):
+        x = sg.input("x", sizes, "float64")
+        f = sg.compile(x.flatten(*arguments))
+        np.testing.assert_array_equal(f.run({"x": array}), array.reshape(shape))
+    assert x.flatten(start_dim=1).shape == x.flatten(1).shape
+    with assert_refused(sg.errors.AxisError, "flatten: no axes from 4 to -1", line="flatten(4)"):
+        x.flatten(4)
+    with assert_refused(sg.errors.AxisError, "axis 2 is behind axis 1", line="flatten(2, 1)"):
+        x.flatten(2, 1)
+
+
+def test_copies_of_values_and_tensors():
+    """A value never changes, so that it is its own copy; a tensor's copy shares no memory."""
+    x = sg.input("x", (3,))
+    assert x.copy() is x
+    t = Tensor([1.0, 2.0], requires_grad=True)
+    own = t.copy()
+    assert not np.shares_memory(own.numpy(), t.numpy())
+    (own * own).sum().backward()
+    np.testing.assert_array_equal(t.grad, [2.0, 4.0])
