@@ -1,19 +1,19 @@
-"""``x.at[key].set(y)``: a copy of x with some elements set, added to, or compared with others.
+"""``x.at[key].set(y)``: a copy of x with some elements replaced or combined with others.
 
-A key is what ``x[key]`` takes. Regular keys become a pad and a select; index arrays a scatter:
-duplicates add up in order (``add``), the last one stays (``set``), or the largest (``max``). A mask
-that only a run knows is a key here, too: a select. Values never change; a planner may still write
-in place.
+A key is what ``x[key]`` takes. Regular keys become a pad and a select; index arrays a scatter. For
+duplicate indices values add up in order (``add``), multiply (``multiply``), or the last one
+(``set``) or the largest (``max``) wins. A mask that only a run knows is a key here, too: a select.
+Values never change; a planner may still write in place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 import numpy as np
 
-from staticgrad.errors import ShapeError, UnknownAttributeError
+from staticgrad.errors import DTypeError, ShapeError, UnknownAttributeError
 from staticgrad.functions.getitem import Selection, rows_and_places, selection
 from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
@@ -23,17 +23,18 @@ from staticgrad.ops.elementwise import Operand, lifted
 from staticgrad.ops.indexing import ScatterIntoAxis, take
 from staticgrad.ops.movement import broadcast_to, moveaxis, reshape
 from staticgrad.ops.operands import as_value, related, shape_text
+from staticgrad.ops.positions import iota
 from staticgrad.ops.scatter_extremes import ScatterExtreme, last_entries
 from staticgrad.ops.selection import where
 from staticgrad.ops.slices import Pad
 from staticgrad.records import dataclass
-from staticgrad.types.dim import bounds
+from staticgrad.types.dim import Size, bounds
 from staticgrad.types.dtype import BOOL
 
-#: JAX's names of further updates -> the operator.
-_SIGNS: Final = {
-    **{"multiply": "*", "mul": "*", "divide": "/", "div": "/", "power": "**", "pow": "**"},
-    **{"subtract": "-", "sub": "-"},
+#: Further names of updates -> the update.
+_ALIASES: Final = {
+    **{"mul": "multiply", "div": "divide", "pow": "power", "sub": "subtract"},
+    **{"maximum": "max", "minimum": "min"},
 }
 
 
@@ -68,10 +69,11 @@ class Place:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> NoReturn:
-            sign = _SIGNS.get(name)
-            hint = "x.at[key] has get, set, add, max and min"
-            if sign is not None:
-                hint = f"x.at[key].set(x[key] {sign} y); of a mask sg.where(mask, x {sign} y, x)"
+            hint = "x.at[key] has get, set, add, subtract, multiply, divide, power, max and min"
+            if name in _ALIASES:
+                hint = f"x.at[key].{_ALIASES[name]}(y)"
+            elif name == "apply":
+                hint = "x.at[key].set(f(x[key])); of a mask sg.where(mask, f(x), x)"
             raise _no_attribute("x.at[key]", name, hint)
 
     def get(self) -> Value:
@@ -95,13 +97,7 @@ class Place:
             return _put(chosen, reshape(new, tuple(chosen.shape)))
         rows, places = rows_and_places(chosen.part(), chosen.arrays)
         flat, many = _flat_updates(chosen, new, places)
-        if not bounds(flat.shape[0])[0]:  # there may be none, and then a place reads this row
-            none = functions.zeros((1, *many.shape[1:]), many.dtype, like=many)
-            many = functions.concatenate((many, none))
-        last = last_entries(flat, rows.shape[0])
-        found = take(many, functions.maximum(last, 0), 0)
-        hit = reshape(last >= 0, (last.shape[0], *(1,) * (rows.ndim - 1)))
-        return _put(chosen, _back(chosen, where(hit, found, rows)))
+        return _put(chosen, _back(chosen, _with_last(rows, flat, many)))
 
     @public
     def add(self, values: Operand) -> Value:
@@ -111,17 +107,75 @@ class Place:
             ShapeError: values that do not broadcast to the shape of ``x[key]``.
             DTypeError: bools.
         """
-        if (masked := self._masked(values, lambda x, new: x + new)) is not None:
+        return self._summed(values, functions.add)
+
+    @public
+    def subtract(self, values: Operand) -> Value:
+        """x with ``values`` subtracted from the elements, as ``add``."""
+        return self._summed(values, functions.subtract)
+
+    def _summed(self, values: Operand, of_two: Callable[..., Any]) -> Value:
+        if (masked := self._masked(values, of_two)) is not None:
             return masked
         chosen = selection(self.x, self.key)
         new = self._values(values)
         if not chosen.arrays:
             new = reshape(new, tuple(chosen.lengths))
-            placed = Pad(self.x.shape, tuple(chosen.starts), tuple(chosen.steps))(new)
-            return self.x + placed
+            placed: Value = Pad(self.x.shape, tuple(chosen.starts), tuple(chosen.steps))(new)
+            return cast(Value, of_two(self.x, placed))
         rows, places = rows_and_places(chosen.part(), chosen.arrays)
         flat, many = _flat_updates(chosen, new, places)
-        return _put(chosen, _back(chosen, rows + _scattered(many, flat, rows)))
+        return _put(chosen, _back(chosen, of_two(rows, _scattered(many, flat, rows))))
+
+    @public
+    def multiply(self, values: Operand) -> Value:
+        """x with the elements multiplied by ``values``; by the product of those of one element.
+
+        Raises:
+            ShapeError: values that do not broadcast to the shape of ``x[key]``.
+            DTypeError: bools.
+        """
+        return self._by_products(values, functions.multiply)
+
+    @public
+    def divide(self, values: Operand) -> Value:
+        """x with the elements divided by ``values``; by the product of those of one element.
+
+        Raises:
+            ShapeError: values that do not broadcast to the shape of ``x[key]``.
+            DTypeError: integers and bools, whose quotients have another dtype.
+        """
+        if not self.x.dtype.is_float:
+            raise DTypeError(
+                f"x.at[key].divide: quotients of {self.x.dtype} are floating",
+                hint='x.astype("float64") first, or x.at[key].set(x[key] // y)',
+                related=related(self.x),
+            )
+        return self._by_products(values, functions.divide)
+
+    @public
+    def power(self, values: Operand) -> Value:
+        """x with the elements to the power of ``values``; of the product of those of one element.
+
+        Raises:
+            ShapeError: values that do not broadcast to the shape of ``x[key]``.
+            DTypeError: bools.
+        """
+        return self._by_products(values, functions.power)
+
+    def _by_products(self, values: Operand, of_two: Callable[..., Any]) -> Value:
+        """x with ``of_two`` of each element and the product of its values."""
+        if (masked := self._masked(values, of_two)) is not None:
+            return masked
+        chosen = selection(self.x, self.key)
+        new = self._values(values)
+        if not chosen.arrays:
+            return _put(chosen, reshape(of_two(self.get(), new), tuple(chosen.shape)))
+        rows, places = rows_and_places(chosen.part(), chosen.arrays)
+        flat, many = _flat_updates(chosen, new, places)
+        ones = functions.ones(rows.shape, rows.dtype, like=rows)
+        total = _with_last(ones, *_running_products(flat, many, rows.shape[0]))
+        return _put(chosen, _back(chosen, of_two(rows, total)))
 
     @public
     def max(self, values: Operand) -> Value:
@@ -200,6 +254,35 @@ def _flat_updates(
     front = moveaxis(new, list(range(chosen.place, chosen.place + rank)), list(range(rank)))
     flat = reshape(places, (places.size,))
     return flat, reshape(front, (places.size, *front.shape[rank:]))
+
+
+def _with_last(rows: AnyValue, flat: AnyValue, many: AnyValue) -> AnyValue:
+    """``rows`` with each that ``flat`` names replaced by the last of its rows of ``many``."""
+    if not bounds(flat.shape[0])[0]:  # there may be none, and then a place reads this row
+        none = functions.zeros((1, *many.shape[1:]), many.dtype, like=many)
+        many = functions.concatenate((many, none))
+    last = last_entries(flat, rows.shape[0])
+    found = take(many, functions.maximum(last, 0), 0)
+    hit = reshape(last >= 0, (last.shape[0], *(1,) * (rows.ndim - 1)))
+    return where(hit, found, rows)
+
+
+def _running_products(flat: AnyValue, many: AnyValue, size: Size) -> tuple[AnyValue, AnyValue]:
+    """Sorted places, and the product of each place's rows of ``many`` so far, in their order."""
+    flat = take(iota((size,), like=flat), flat)  # checks them; none is negative from here on
+    order = functions.argsort(flat)
+    flat, many = take(flat, order), take(many, order, 0)
+
+    def further(carry: tuple[Any, Any], each: tuple[Any, Any]) -> tuple[Any, Any]:
+        (product, before), (row, place) = carry, each
+        product = row * where(place == before, product, 1)
+        return (product, place), product
+
+    first = functions.ones(many.shape[1:], many.dtype, like=many)
+    _, products = functions.scan(
+        further, (first, functions.full((), -1, flat.dtype, like=flat)), (many, flat)
+    )
+    return flat, products
 
 
 def _scattered(updates: AnyValue, flat: AnyValue, rows: AnyValue) -> AnyValue:

@@ -69,6 +69,24 @@ class Elements(Protocol[V_co]):
     def add(self, values: Any) -> V_co:
         """x with ``values`` added to the elements."""
 
+    def subtract(self, values: Any) -> V_co:
+        """x with ``values`` subtracted from the elements."""
+
+    def multiply(self, values: Any) -> V_co:
+        """x with the elements multiplied by ``values``."""
+
+    def divide(self, values: Any) -> V_co:
+        """x with the elements divided by ``values``."""
+
+    def power(self, values: Any) -> V_co:
+        """x with the elements to the power of ``values``."""
+
+    def max(self, values: Any) -> V_co:
+        """x with the larger one of each element and of ``values``."""
+
+    def min(self, values: Any) -> V_co:
+        """x with the smaller one of each element and of ``values``."""
+
 
 _DEFAULT_KIND: list[type[Value]] = []
 

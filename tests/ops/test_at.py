@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 import staticgrad as sg
 from staticgrad.autodiff.reverse import grad
-from staticgrad.errors import ArgumentError, IndexOutOfRange, ShapeError
-from tests.ops.graphs import op_names, run
+from staticgrad.eager import Tensor
+from staticgrad.errors import ArgumentError, DTypeError, IndexOutOfRange, ShapeError
+from tests.ops.graphs import op_names, run, run_all
 from tests.ops.messages import assert_refused
 
 A = np.arange(60.0).reshape(3, 4, 5)
@@ -113,6 +116,71 @@ def test_extremes_as_numpy(name, shape, rng):
         assert by_v.sum() == (~kept).sum()
 
 
+def scaled(update: str, array: np.ndarray, key: object, values: np.ndarray) -> np.ndarray:
+    """By NumPy: each element and the product of its values, as JAX defines duplicates."""
+    product = np.ones_like(array)
+    np.multiply.at(product, key, values)
+    return {"multiply": array * product, "divide": array / product, "power": array**product}[update]
+
+
+@pytest.mark.parametrize("shape", [A.shape, ("a", "b", "c")], ids=["literal", "named"])
+@pytest.mark.parametrize("name", KEYS)
+def test_factors_as_numpy(name, shape, rng):
+    """Of one element they multiply; gradients are those of the program that repeats them."""
+    if "mask" in name and shape != A.shape:
+        return
+    key = KEYS[name]
+    array, values = rng.uniform(0.5, 2.0, A.shape), rng.uniform(0.5, 2.0, A[key].shape)
+    x = sg.input("x", shape, "float64")
+    v = sg.input("v", x[key].shape, "float64")
+    feeds, step = {"x": array, "v": values}, 1e-6
+    for update in ("multiply", "divide", "power"):
+        found = getattr(x.at[key], update)(v)
+        by_hand = partial(scaled, update)
+        np.testing.assert_allclose(run(found, feeds), by_hand(array, key, values), rtol=1e-13)
+        weights, along = (
+            rng.normal(size=A.shape),
+            (rng.normal(size=f.shape) for f in feeds.values()),
+        )
+        dx, dv = along
+        by_x, by_v = run_all(grad((found * weights).sum(), [x, v]), feeds)
+        ahead = by_hand(array + step * dx, key, values + step * dv)
+        behind = by_hand(array - step * dx, key, values - step * dv)
+        slope = ((ahead - behind) * weights).sum() / (2 * step)
+        np.testing.assert_allclose((by_x * dx).sum() + (by_v * dv).sum(), slope, rtol=1e-6)
+        eager = getattr(Tensor(array, dtype="float64").at[key], update)(values)
+        np.testing.assert_allclose(eager.numpy(), by_hand(array, key, values), rtol=1e-13)
+    subtracted = array.copy()
+    np.subtract.at(subtracted, key, values)
+    np.testing.assert_allclose(run(x.at[key].subtract(v), feeds), subtracted, rtol=1e-13)
+
+
+def test_derivatives_of_factors_at_zeros():
+    """The others' product, also where a factor is 0, and of any order."""
+    x, v = sg.input("x", (2,), "float64"), sg.input("v", (3,), "float64")
+    y = x.at[np.array([0, 0, 0])].multiply(v)[0]
+    by_v = grad(y, v)
+    feeds = {"x": [2.0, 1.0], "v": [0.0, 3.0, 0.0]}
+    np.testing.assert_array_equal(run(by_v, feeds), [0.0, 0.0, 0.0])
+    mixed = grad(by_v[0], v)
+    np.testing.assert_array_equal(run(mixed, feeds), [0.0, 0.0, 6.0])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8", "uint64"])
+def test_factors_of_every_kind_of_number(dtype, rng):
+    x, places = rng.integers(0, 9, 4).astype(dtype), np.array([-1, 0, 3, 3])
+    values = np.array([1, 2, 3, 2], dtype)
+    p, given = sg.input("p", ("n",), "int64"), sg.input("x", (4,), dtype)
+    v = sg.input("v", ("n",), dtype)
+    f = sg.compile({"multiply": given.at[p].multiply(v), "power": given.at[p].power(v)})
+    for count in (4, 0):
+        found = f.run({"x": x, "p": places[:count], "v": values[:count]})
+        for update, array in found.items():
+            assert array.dtype == dtype
+            expected = scaled(update, x, places[:count], values[:count])
+            np.testing.assert_allclose(array, expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "int8", "uint8", "bool"])
 @pytest.mark.parametrize("rows", [0, 9])
 def test_extremes_of_every_kind(dtype, rows, rng):
@@ -195,7 +263,11 @@ def test_masks_of_the_run(rank, shape, rng):
     array, held = rng.normal(size=A.shape), rng.random(A.shape[:rank]) < 0.5
     array[0, 0, 0], array[0, 0, 1], held[0] = -0.0, np.nan, False
     values = rng.normal(size=A.shape[2:] if rank < 3 else ())
+    values = np.abs(values) + 0.5
     of = {
+        "multiply": lambda old: old * values,
+        "divide": lambda old: old / values,
+        "subtract": lambda old: old - values,
         "set": lambda old: np.broadcast_to(values, old.shape),
         "add": lambda old: old + values,
         "max": lambda old: np.maximum(old, values),
@@ -257,6 +329,8 @@ def test_refusals():
         x.at[x > 0].set(x)
     with assert_refused(ShapeError, "[3] does not fit [4]", line="x.at[x[:, 0] > 0].add"):
         x.at[x[:, 0] > 0].add(np.zeros(3))
+    with assert_refused(DTypeError, "quotients of int32 are floating", line="x.astype"):
+        x.astype("int32").at[0].divide(2)
     with assert_refused(ArgumentError, "is only known in a run", line="x[i : i + 2]"):
         i = sg.input("i", (), "int64")
         x[i : i + 2]
@@ -266,7 +340,7 @@ def test_updates_over_a_batch_of_indices_are_those_of_each(rng):
     """Places of their own for each of a batch, negative ones among them; by hand one at a time."""
     x, v = rng.normal(size=(3, 5)).astype("f4"), rng.normal(size=(3, 7)).astype("f4")
     p = rng.integers(-5, 5, (3, 7))
-    names = ("set", "max", "min")
+    names = ("set", "max", "min", "multiply")
     many = sg.function(sg.vmap(lambda a, b, c: [getattr(a.at[b], n)(c) for n in names]))(x, p, v)
     for name, found in zip(names, many, strict=True):
         expected = x.copy()
@@ -274,8 +348,9 @@ def test_updates_over_a_batch_of_indices_are_those_of_each(rng):
             if name == "set":
                 row[places] = values
             else:
-                {"max": np.maximum, "min": np.minimum}[name].at(row, places, values)
-        np.testing.assert_array_equal(found, expected)
+                ufuncs = {"max": np.maximum, "min": np.minimum, "multiply": np.multiply}
+                ufuncs[name].at(row, places, values)
+        np.testing.assert_allclose(found, expected, rtol=1e-6 if name == "multiply" else 0)
     with pytest.raises(sg.errors.IndexOutOfRange, match="index 5 is out of range for an axis of"):
         sg.function(sg.vmap(lambda a, b, c: a.at[b].max(c)))(x, p * 0 + 5, v)
 
