@@ -380,9 +380,9 @@ class Value(StandardArray):
         """
         value: Any = self
         if isinstance(order, int):
-            order, start_dim = "C", order
+            start_dim = order
         if (start_dim, end_dim) == (0, -1):
-            return functions.ravel(value, order)
+            return functions.ravel(value, order or "C")
         axes = range(value.ndim)
         if not all(-len(axes) <= axis < len(axes) for axis in (start_dim, end_dim)):
             raise AxisError(f"flatten: no axes from {start_dim} to {end_dim} in {value.type}")
@@ -462,11 +462,9 @@ class Value(StandardArray):
             inputs, method = (a[(..., *(None,) * b.ndim)], b), "__call__"
         if function is not None and method in _BY_METHOD and ufunc.nin == 2:
             kwargs = {"axis": 0, **kwargs}
-            whole = _BY_METHOD[method].get(name)
-            if whole is not None:
-                return as_numpy(functional.numpy_function(whole), whole, inputs, kwargs)
-            function, name = _row_by_row(function, method == "reduce"), f"{name}.{method}"
-            method = "__call__"
+            whole = functional.numpy_function(_BY_METHOD[method].get(name, ""))
+            name = _BY_METHOD[method].get(name, f"{name}.{method}")
+            function, method = whole or _row_by_row(function, method == "reduce"), "__call__"
         if method != "__call__" or function is None:
             raise no_ufunc(ufunc, method)
         return as_numpy(function, name, inputs, kwargs)

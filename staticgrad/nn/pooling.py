@@ -41,6 +41,7 @@ class MaxPool1d(OfPlaces):
         stride: places from one window to the next; by default as many as taps.
         padding: places around, which never are the largest.
         dilation: places from one tap to the next.
+        ceil_mode: whether a last window that begins inside counts although it reaches further.
 
     >>> import numpy as np, staticgrad as sg
     >>> sg.evaluate(sg.nn.MaxPool1d(2)(sg.constant([[[1.0, 3.0, 2.0, 0.0]]])))
@@ -54,15 +55,17 @@ class MaxPool1d(OfPlaces):
         stride: PerAxis | None = None,
         padding: Padding = 0,
         dilation: PerAxis = 1,
+        *,
+        ceil_mode: bool = False,
     ) -> None:
         self.kernel_size, self.stride = kernel_size, stride
-        self.padding, self.dilation = padding, dilation
+        self.padding, self.dilation, self.ceil_mode = padding, dilation, ceil_mode
 
     def forward(self, x: Any) -> Any:
         """[n, c, windows...]."""
         self.check(x)
-        options: Any = {"padding": self.padding, "dilation": self.dilation}
-        return max_pool(x, self.kernel_size, stride=self.stride, **options)
+        options: Any = {"dilation": self.dilation, "ceil_mode": self.ceil_mode}
+        return max_pool(x, self.kernel_size, stride=self.stride, padding=self.padding, **options)
 
 
 @like(MaxPool1d)
@@ -97,6 +100,7 @@ class AvgPool1d(OfPlaces):
         stride: places from one window to the next; by default as many as taps.
         padding: zeros around.
         count_include_pad: whether these count; True here as elsewhere.
+        ceil_mode: whether a last window that begins inside counts although it reaches further.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.AvgPool1d(2)(sg.constant([[[1.0, 3.0, 2.0, 0.0]]])))
@@ -110,15 +114,17 @@ class AvgPool1d(OfPlaces):
         stride: PerAxis | None = None,
         padding: Padding = 0,
         count_include_pad: bool = True,
+        *,
+        ceil_mode: bool = False,
     ) -> None:
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
-        self.count_include_pad = count_include_pad
+        self.count_include_pad, self.ceil_mode = count_include_pad, ceil_mode
 
     def forward(self, x: Any) -> Any:
         """[n, c, windows...]."""
         self.check(x)
-        options: Any = {"padding": self.padding, "count_padding": self.count_include_pad}
-        return avg_pool(x, self.kernel_size, stride=self.stride, **options)
+        options: Any = {"ceil_mode": self.ceil_mode, "count_padding": self.count_include_pad}
+        return avg_pool(x, self.kernel_size, stride=self.stride, padding=self.padding, **options)
 
 
 @like(AvgPool1d)

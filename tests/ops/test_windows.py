@@ -357,3 +357,82 @@ def test_a_named_size_is_looked_at_in_the_run() -> None:
     assert f.run({"x": np.ones((2, 1, 5), np.float32)})["y"].tolist() == [[[3, 3, 3]]] * 2
     with pytest.raises(sg.errors.SizeGuardError, match="a window of 3"):
         f.run({"x": np.ones((2, 1, 2), np.float32)})
+
+
+def pooled_by_hand(
+    x: np.ndarray, kind: str, k: int, s: int, pad: int, d: int, **flags: bool
+) -> Any:
+    """Pools along the last axis, a window at a time, as PyTorch defines ``ceil_mode``."""
+    size, reach = x.shape[-1], d * (k - 1) + 1
+    room = size + 2 * pad - reach
+    count = (-(-room // s) if flags["ceil_mode"] else room // s) + 1
+    found = []
+    for start in range(-pad, count * s - pad, s):
+        if start >= size:  # a window that begins behind the image
+            continue
+        taps = range(start, start + reach, d)
+        seen = x[..., [at for at in taps if 0 <= at < size]]
+        bordered = len([at for at in taps if at < size + pad])
+        if kind == "max":
+            found.append(seen.max(-1))
+        elif kind == "lp":
+            found.append(np.sqrt((seen**2).sum(-1)))
+        else:
+            found.append(seen.sum(-1) / (bordered if flags["count"] else seen.shape[-1]))
+    return np.stack(found, -1)
+
+
+@pytest.mark.parametrize("kind", ["max", "avg", "count", "lp"])
+@pytest.mark.parametrize("named", [False, True])
+def test_windows_that_reach_behind_the_image(
+    kind: str, named: bool, rng: np.random.Generator
+) -> None:
+    for size, k, s, pad, d in [
+        (7, 2, 2, 0, 1), (8, 3, 2, 1, 1), (6, 2, 3, 1, 1), (9, 3, 2, 0, 2), (9, 3, 3, 1, 2),
+        (5, 2, 4, 1, 3), (2, 3, 2, 1, 1),
+    ]:  # fmt: skip
+        array = rng.normal(size=(2, 3, size))
+        x = sg.input("x", (2, 3, "n" if named else size), "float64")
+        flags: Any = {"ceil_mode": True}
+        options: Any = {"stride": s, "padding": (pad,), "dilation": d, **flags}
+        if kind == "count":
+            options["count_padding"] = True
+        pools = {"max": sg.nn.max_pool, "lp": lambda x, k, **o: sg.nn.lp_pool(x, 2, k, **o)}
+        y: Any = pools.get(kind, sg.nn.avg_pool)(x, k, **options)
+        weights = rng.normal(
+            size=pooled_by_hand(array, kind, k, s, pad, d, **flags, count=False).shape
+        )
+
+        def by_hand(at: np.ndarray, k=k, s=s, pad=pad, d=d) -> Any:
+            return pooled_by_hand(at, kind, k, s, pad, d, ceil_mode=True, count=kind == "count")
+
+        f = sg.compile({"y": y, "dx": sg.grad((y * weights).sum(), x)})
+        found = f.run({"x": array})
+        np.testing.assert_allclose(found["y"], by_hand(array), rtol=1e-13)
+        along = rng.normal(size=array.shape)
+        ahead, behind = by_hand(array + 1e-6 * along), by_hand(array - 1e-6 * along)
+        slope = ((ahead - behind) * weights).sum() / 2e-6
+        np.testing.assert_allclose((found["dx"] * along).sum(), slope, rtol=1e-6)
+
+
+def test_pools_are_those_of_pytorch(rng: np.random.Generator) -> None:
+    torch = pytest.importorskip("torch")
+    x = rng.normal(size=(2, 3, 11, 8))
+    image = torch.tensor(x)
+    for kernel, stride, padding in [((3, 2), (2, 3), (1, 1)), ((2, 3), (3, 2), (0, 1)), (3, 2, 1)]:
+        theirs: Any = {"stride": stride, "padding": padding, "ceil_mode": True}
+        for dilation in (1, (2, 1)):
+            ours = sg.nn.MaxPool2d(kernel, stride, padding, dilation, ceil_mode=True)
+            expected = torch.nn.functional.max_pool2d(image, kernel, **theirs, dilation=dilation)
+            np.testing.assert_array_equal(value_of(ours, x=x), expected.numpy())
+        for count in (True, False):
+            average = sg.nn.AvgPool2d(kernel, stride, padding, count, ceil_mode=True)
+            expected = torch.nn.functional.avg_pool2d(
+                image, kernel, **theirs, count_include_pad=count
+            )
+            np.testing.assert_allclose(value_of(average, x=x), expected.numpy(), rtol=1e-13)
+    for large in ((10, 7), (70, 1)):  # 70 taps are taken axis by axis
+        tall = rng.normal(size=(1, 2, 75, 9))
+        found = value_of(lambda x, k=large: sg.nn.max_pool(x, k, ceil_mode=True, padding=0), x=tall)
+        expected = torch.nn.functional.max_pool2d(torch.tensor(tall), large, ceil_mode=True)
+        np.testing.assert_array_equal(found, expected.numpy())

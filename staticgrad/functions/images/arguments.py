@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.errors.wording import shown
@@ -23,7 +23,10 @@ Padding = str | Size | Sequence[Size | tuple[Size, Size]]
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows by axis: ``extents`` of them fit into the image with its border."""
+    """Windows by axis: ``extents`` of them over the image with its border of ``before``, ``after``.
+
+    ``behind``: how far the last window reaches behind that border, for ``ceil_mode``.
+    """
 
     taps: tuple[Any, ...]  # sizes; of pools integers
     strides: tuple[int, ...]
@@ -31,6 +34,12 @@ class Windows:
     before: Shape
     after: Shape
     extents: Shape
+    behind: Shape
+
+    @property
+    def inside(self) -> bool:
+        """Whether every window lies inside of the image."""
+        return all(size == 0 for size in (*self.before, *self.after, *self.behind))
 
 
 def windows_over(
@@ -40,8 +49,11 @@ def windows_over(
     strides: PerAxis,
     padding: Padding,
     dilation: PerAxis,
+    ceil_mode: bool = False,
 ) -> Windows:
     """The windows of ``taps`` over the last axes of x.
+
+    With ``ceil_mode`` a last window may reach behind the border, if it begins before that.
 
     Raises:
         ArgumentError: a stride or dilation below 1, a padding of another form.
@@ -54,7 +66,7 @@ def windows_over(
     apart = per_axis(op, "dilation", dilation, count, x)
     reaches = tuple(reach(k, d) for k, d in zip(taps, apart, strict=True))
     borders = _borders(op, padding, image, reaches, steps, x)
-    extents = []
+    extents, behind = [], []
     for axis, (size, (before, after), whole, step) in enumerate(
         zip(image, borders, reaches, steps, strict=True)
     ):
@@ -62,7 +74,11 @@ def windows_over(
             f"{op}: a window of {whole} over axis {x.ndim - count + axis} of size {size}"
             f" with a border of {before} and {after}"
         )
-        found = (size + before + after - whole) // step + 1
+        room = size + before + after - whole
+        found, over = room // step + 1, cast(Size, 0)
+        if ceil_mode:
+            found = dims.minimum((room + step - 1) // step + 1, (size + before + step - 1) // step)
+            over = dims.maximum((found - 1) * step - room, 0)
         if padding != "same" and not has_windows(found, size, text):
             raise ShapeError(
                 text,
@@ -70,8 +86,9 @@ def windows_over(
                 related=related(x),
             )
         extents.append(found)
+        behind.append(over)
     befores, afters = zip(*borders, strict=True)
-    return Windows(taps, steps, apart, befores, afters, tuple(extents))
+    return Windows(taps, steps, apart, befores, afters, tuple(extents), tuple(behind))
 
 
 def reach(taps: Size, dilation: int) -> Size:

@@ -5,6 +5,7 @@ Written with the ops of ``ops/windows.py``. Public as ``sg.nn``.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf, prod
 from typing import Any, Final
 
@@ -32,6 +33,7 @@ from staticgrad.ops.selection import where
 from staticgrad.ops.windows import UnfoldWindows, WindowMax, WindowSum
 from staticgrad.types import dim as dims
 from staticgrad.types.dim import Dim, Size
+from staticgrad.types.tensor import Shape
 
 #: Taps that one kernel takes at each place, at most: windows of more are taken axis by axis.
 MOST_TAPS: Final = 64
@@ -44,6 +46,7 @@ def max_pool(
     stride: PerAxis | None = None,
     padding: Padding = "valid",
     dilation: PerAxis = 1,
+    ceil_mode: bool = False,
 ) -> AnyValue:
     """The largest element of each window of [n, c, places...]; NaN wins.
 
@@ -54,6 +57,8 @@ def max_pool(
             not overlap.
         padding: as ``conv``; what is added never is the largest.
         dilation: places from one tap to the next.
+        ceil_mode: whether a last window that begins inside of the image or its border counts
+            although it reaches further; elements that are not there do not take part.
 
     Returns:
         [n, c, windows...]. Of equal elements the first has the gradient.
@@ -68,7 +73,7 @@ def max_pool(
              [13., 15.]]]])
     """
     value = as_value("max_pool", x)
-    found = _pool("max_pool", value, kernel_size, stride, padding, dilation)
+    found = _pool("max_pool", value, kernel_size, stride, padding, dilation, ceil_mode)
     return _by_axes(WindowMax, value, found)
 
 
@@ -79,6 +84,8 @@ def avg_pool(
     *,
     stride: PerAxis | None = None,
     padding: Padding = "valid",
+    dilation: PerAxis = 1,
+    ceil_mode: bool = False,
     count_padding: bool = False,
 ) -> AnyValue:
     """The mean of each window of [n, c, places...].
@@ -86,7 +93,7 @@ def avg_pool(
     Args:
         padding: as ``conv``.
         count_padding: whether zeros of the border count; by default a mean is of the places that
-            are there.
+            are there. What ``ceil_mode`` adds behind the border never counts.
 
     Returns:
         [n, c, windows...], floating.
@@ -101,20 +108,24 @@ def avg_pool(
              [10.5, 12.5]]]])
     """
     value = floating("avg_pool", x)
-    found = _pool("avg_pool", value, kernel_size, stride, padding, 1)
+    found = _pool("avg_pool", value, kernel_size, stride, padding, dilation, ceil_mode)
     total = _by_axes(WindowSum, value, found)
-    padded = any(size != 0 for size in (*found.before, *found.after))
-    if count_padding or not padded:
+    extents = value.shape[2:]
+    if count_padding:  # windows are counted over the image with its border
+        borders = zip(extents, found.before, found.after, strict=True)
+        extents = tuple(size + before + after for size, before, after in borders)
+        none = (0,) * len(extents)
+        found = replace(found, before=none, after=none)
+    if found.inside:
         return total * (1.0 / prod(found.taps))
-    return total / _counts(value, found)
+    return total / _counts(value, extents, found)
 
 
-def _counts(x: AnyValue, found: Windows) -> Any:
-    """How many elements of the image each window has."""
-    count = len(found.taps)
+def _counts(x: AnyValue, image: Shape, found: Windows) -> Any:
+    """How many elements of an image of these extents each window has."""
     counts: Any = 1.0
-    for axis in range(count):
-        ones = functions.ones((x.shape[x.ndim - count + axis],), x.dtype, like=x)
+    for axis, size in enumerate(image):
+        ones = functions.ones((size,), x.dtype, like=x)
         shape = tuple(size if k == axis else 1 for k, size in enumerate(found.extents))
         counts = reshape(_along(WindowSum, ones, found, axis, 0), shape) * counts
     return counts
@@ -128,6 +139,8 @@ def lp_pool(
     *,
     stride: PerAxis | None = None,
     padding: Padding = "valid",
+    dilation: PerAxis = 1,
+    ceil_mode: bool = False,
 ) -> AnyValue:
     """(sum of abs(x) ** p) ** (1 / p) over each window of [n, c, places...].
 
@@ -151,7 +164,7 @@ def lp_pool(
     if not is_number(p) or not 0 < p < inf:
         raise ArgumentError(f"lp_pool: p={shown(p)} is no positive, finite number")
     value = floating("lp_pool", x)
-    found = _pool("lp_pool", value, kernel_size, stride, padding, 1)
+    found = _pool("lp_pool", value, kernel_size, stride, padding, dilation, ceil_mode)
     powers = value * value if p == 2 else functions.absolute(value)
     if p not in (1, 2):
         powers = where(powers == 0.0, 0.0, powers**p)
@@ -239,9 +252,11 @@ def _pool(
     stride: PerAxis | None,
     padding: Padding,
     dilation: PerAxis,
+    ceil_mode: bool,
 ) -> Windows:
     taps = literal_taps(op, kernel_size, spatial(op, x, 2), x)
-    found = windows_over(op, x, taps, taps if stride is None else stride, padding, dilation)
+    steps = taps if stride is None else stride
+    found = windows_over(op, x, taps, steps, padding, dilation, ceil_mode)
     for size, low, high, k, d in zip(
         x.shape[2:], found.before, found.after, taps, found.dilation, strict=True
     ):
@@ -277,7 +292,7 @@ def _along(
     extents = (found.extents[axis], *rest)
     if found.taps[axis] <= MOST_TAPS:
         return kind(taps, strides, dilation, before, extents)(x)
-    if kind is WindowMax and any(size != 0 for size in (*found.before, *found.after)):
+    if kind is WindowMax and not found.inside:
         return kind(taps, strides, dilation, before, extents)(x)
     whole = UnfoldWindows(taps, strides, dilation, before, extents)(x)
     place = whole.ndim - 2 * (behind + 1)
