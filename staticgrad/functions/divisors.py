@@ -18,7 +18,8 @@ from staticgrad.ops.selection import where
 def gcd(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """The greatest common divisor of each two elements, 0 or more; of 0 and 0 it is 0.
 
-    A loop that runs as long as the slowest of the elements does. Carries no gradient.
+    A loop that runs as long as the slowest of the elements does. Carries no gradient. If the
+    divisor is minus the smallest integer, it wraps to that integer, as in NumPy.
 
     Args:
         x, y: integers; they broadcast.
@@ -72,5 +73,6 @@ def _divisors(name: str, x: Any, y: Any) -> tuple[Any, Any, Any]:
         done = functions.equal(small, 0)
         return where(done, big, small), remainder(big, small)  # by 0 it is 0
 
+    # abs of the smallest integer is negative, and a remainder has the sign of the divisor.
     divisor, _ = while_loop(going, step, (one, other))
-    return divisor, one, other
+    return functions.abs(divisor), one, other
