@@ -1,115 +1,50 @@
-"""``python -m benchmarks``: run, show, write, compare and plot. ``--help`` lists the options."""
+"""``python -m benchmarks [NAME] ...``: the suite, or a benchmark by name.
+
+Without a name the suite runs; ``python -m benchmarks --help`` lists its options and
+``python -m benchmarks NAME --help`` those of a benchmark.
+"""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
+from typing import Final
 
-from rich.console import Console
-
-from benchmarks import compare, machine, report, schema
-from benchmarks.implementations import all_implementations, is_installed
-from benchmarks.runner import Run, execute
-from benchmarks.workloads import all_workloads
-
-QUICK = ("mlp", "tiny", "blackscholes", "lnblock", "gpt")
-
-
-def parser() -> argparse.ArgumentParser:
-    """The options."""
-    found = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    add = found.add_argument
-    add("--workload", action="append", default=[], help="only this one; may be repeated")
-    add("--impl", action="append", default=[], help="only this implementation; may be repeated")
-    add("--threads", action="append", type=int, default=[], help="default: 1 and all cores")
-    add("--rounds", type=int, help="processes per row (default 3)")
-    add("--seconds", type=float, help="measuring time per process (default 1)")
-    add("--timeout", type=float, default=600.0, help="longest life of a process, in seconds")
-    add("--seed", type=int, default=0, help="of the order of the processes")
-    add("--avx2", action="store_true", help="no library uses wider instructions")
-    add("--busy", action="store_true",
-        help="another process holds one of the cores of rows with several threads")  # fmt: skip
-    add("--quick", action="store_true", help="few workloads, one thread, under three minutes")
-    add("--list", action="store_true", help="list workloads and implementations, and stop")
-    add("--json", type=Path, metavar="FILE", help="write the report")
-    add("--from", type=Path, metavar="FILE", dest="read", help="read a report instead of running")
-    add("--plot", type=Path, metavar="HTML", help="write one self-contained page")
-    add("--markdown", action="store_true", help="print the README's tables instead")
-    add("--compare", type=Path, nargs=2, metavar=("OLD", "NEW"),
-        help="what got worse beyond noise; exit code 1 if anything did")  # fmt: skip
-    add("--scaling", action="store_true", help="staticgrad against batch, depth and node count")
-    return found
+#: Benchmark -> what it measures. The module of that name has the function ``main``.
+BENCHMARKS: Final = {
+    "budgets": "predicted cost of plans under memory budgets",
+    "time_budgets": "measured cost of memory budgets, beside JAX's and PyTorch's checkpoints",
+    "checkpoints": "memory and time of the gradient of a long scan, beside JAX",
+    "compile_times": "process start to first result of 36 programs, beside JAX",
+    "convolutions": "convolutions and their gradients, beside PyTorch",
+    "every_op": "each op forward and backward, beside NumPy, JAX and PyTorch",
+    "functions": "traced functions: first call and vmap, beside JAX",
+    "gemm_map": "matrix products of all sizes, beside OpenBLAS and MKL",
+    "optima": "plans under budgets, beside an integer program",
+    "plans": "checkpoint policies on abstract problems",
+    "scaling": "time per node of each stage, build to plan",
+    "scan_compilation": "compile time of a scan over that of one step, beside JAX",
+    "startup": "interpreter start to first result and to exit",
+    "sweep": "a training step against batch, depth and nodes",
+    "tape": "define-by-run peak and time, beside PyTorch",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the options say; the exit code."""
-    options = parser().parse_args(arguments)
-    console = Console(width=None if sys.stdout.isatty() else 220)
-    if options.list:
-        return _list(console)
-    if options.compare:
-        found = compare.compare(*map(schema.read, options.compare))
-        console.print(compare.text(found), markup=False, highlight=False)
-        return int(found.worse)
-    if options.scaling:
-        return int(import_module("benchmarks.sweep").main(console, options.json))
-    result = schema.read(options.read) if options.read else _run(options)
-    if options.json:
-        options.json.write_text(schema.dump(result), encoding="utf-8")
-    if options.plot:
-        options.plot.write_text(import_module("benchmarks.plot").page(result), encoding="utf-8")
-    if options.markdown:
-        print(report.markdown(result), end="")
-    else:
-        report.show(result, console)
-    wrong = [row for row in result.rows if not row.peer and row.status in ("wrong", "crashed")]
-    return int(bool(wrong))
-
-
-def _run(options: argparse.Namespace) -> schema.Report:
-    workloads, implementations = all_workloads(), all_implementations()
-    for kind, names, known in (
-        ("workload", options.workload, workloads),
-        ("implementation", options.impl, implementations),
-    ):
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise SystemExit(f"no {kind} is named {unknown[0]!r}: {', '.join(known)}")
-    quick = options.quick
-    usual = [n for n, i in implementations.items() if i.default and (i.quick or not quick)]
-    chosen = options.impl or usual
-    every = (1, machine.cores()) if not quick else (1,)
-    run = Run(
-        workloads=tuple(
-            workloads[n] for n in options.workload or (QUICK if quick else workloads)
-        ),
-        implementations=tuple(
-            implementations[name] for name in chosen if is_installed(implementations[name])
-        ),
-        threads=tuple(sorted(set(options.threads or every))),
-        rounds=options.rounds or (2 if quick else 3),
-        seconds=options.seconds or (0.2 if quick else 1.0),
-        timeout=60.0 if quick else options.timeout,
-        seed=options.seed,
-        overhead=not quick,
-        quick=quick and not options.impl,
-        busy=options.busy,
-        avx2=options.avx2,
-    )  # fmt: skip
-    return execute(run, lambda line: print(line, file=sys.stderr, flush=True))
-
-
-def _list(console: Console) -> int:
-    for workload in all_workloads().values():
-        console.print(f"{workload.name:16} {workload.about}", markup=False, highlight=False)
-    console.print()
-    for name, implementation in all_implementations().items():
-        state = implementation.settings if is_installed(implementation) else "not installed"
-        console.print(f"{name:18} {state}", markup=False, highlight=False)
-    return 0
+    """Run the benchmark that the first argument names, else the suite; return the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    name = "suite"
+    if given and not given[0].startswith("-"):
+        name = given.pop(0)
+        if name not in BENCHMARKS:
+            raise SystemExit(f"no benchmark is named {name!r}: {', '.join(BENCHMARKS)}")
+    module = "every_op.command" if name == "every_op" else name
+    before, sys.argv = sys.argv, [f"python -m benchmarks {name}", *given]  # it is parsed there
+    try:
+        return int(import_module(f"benchmarks.{module}").main() or 0)
+    finally:
+        sys.argv = before
 
 
 if __name__ == "__main__":

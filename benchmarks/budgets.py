@@ -1,6 +1,6 @@
 """What memory budgets cost: the front of plans of training steps, as predicted, without a run.
 
-    python -m benchmarks.budgets [--only TEXT] [--json FILE] [--long]
+    python -m benchmarks budgets [--only TEXT] [--json FILE] [--long]
 
 For each model: steps of its schedule, the smallest arena beside that of ``store_all``, the
 predicted extra time in percent at budgets of 0.9 to 0.2 of that arena (``-`` where no plan meets
@@ -225,7 +225,3 @@ def main() -> None:
     if given.json:
         document = {"machine": asdict(describe()), "rows": rows}
         given.json.write_text(json.dumps(document, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()

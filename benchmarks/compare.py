@@ -4,10 +4,15 @@ A time got worse when it grew by more than ``FLOOR`` and by more than the noise 
 together: half the range over rounds, or half the quartile distance, whichever is larger
 (``figures.noise``). Planned bytes are exact: any growth counts. So does a row that no longer
 passes. Times until the first result are single measurements and need ``FIRST`` more.
+
+A time is unsure, neither worse nor better, if one of the two measurements was disturbed: the row
+got less than nine tenths of its cores, or more than a tenth of the rows of its run did, or the
+machine's own matrix product changed its rate, or the processors differ.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -22,13 +27,17 @@ Key = tuple[str, str, int]
 
 @dataclass(frozen=True)
 class Change:
-    """One figure of one row in both reports; ``allowed`` is the growth that noise explains."""
+    """One figure of one row in both reports; ``allowed`` is the growth that noise explains.
+
+    ``unsure`` if one of the two measurements was disturbed.
+    """
 
     key: Key
     what: str
     old: float
     new: float
     allowed: float
+    unsure: bool = False
 
     @property
     def growth(self) -> float:
@@ -36,14 +45,15 @@ class Change:
         return self.new / self.old - 1.0
 
     @property
-    def worse(self) -> bool:
-        """Beyond what noise explains."""
-        return self.growth > self.allowed
+    def moved(self) -> bool:
+        """Changed by more than noise explains."""
+        smaller = self.old / self.new - 1.0 if self.new else math.inf
+        return max(self.growth, smaller) > self.allowed
 
     @property
-    def better(self) -> bool:
-        """Smaller by as much."""
-        return self.old / self.new - 1.0 > self.allowed if self.new else True
+    def worse(self) -> bool:
+        """Grew beyond noise, and both measurements were undisturbed."""
+        return self.moved and self.growth > 0 and not self.unsure
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,8 @@ class Comparison:
 def compare(old: Report, new: Report) -> Comparison:
     """Every row of both reports; rows of only one are left out."""
     after = {_key(row): row for row in new.rows}
+    shifted = _shifted(old, new)
+    noisy = _differ(old, new) or figures.is_noisy(old) or figures.is_noisy(new)
     changes: list[Change] = []
     lost = []
     for before in figures.measured(old):
@@ -72,37 +84,49 @@ def compare(old: Report, new: Report) -> Comparison:
         if now.status != "ok":
             lost.append((_key(before), f"{now.status}: {now.detail}"))
         else:
-            changes += _changes(before, now)
+            disturbed = figures.is_disturbed(before) or figures.is_disturbed(now)
+            changes += _changes(before, now, noisy or disturbed or now.threads in shifted)
     return Comparison(tuple(changes), tuple(lost), tuple(_notes(old, new)))
 
 
-def _changes(old: Row, new: Row) -> Iterator[Change]:
+def _changes(old: Row, new: Row, unsure: bool) -> Iterator[Change]:
     allowed = max(FLOOR, figures.noise(old) + figures.noise(new))
     key = _key(old)
-    yield Change(key, "time per call", figures.seconds(old), figures.seconds(new), allowed)
+    yield Change(key, "time per call", figures.seconds(old), figures.seconds(new), allowed, unsure)
     for cold, name in ((True, "first result, cold"), (False, "first result, warm")):
-        first, second = figures.ready(old, cold), figures.ready(new, cold)
+        first, second = figures.started(old, cold), figures.started(new, cold)
         if first is not None and second is not None:
-            yield Change(key, name, first, second, allowed + FIRST)
+            yield Change(key, name, first, second, allowed + FIRST, unsure)
     planned = [row.memory.planned if row.memory else None for row in (old, new)]
     if planned[0] and planned[1] is not None:
         yield Change(key, "planned bytes", float(planned[0]), float(planned[1]), 0.0)
 
 
+def _differ(old: Report, new: Report) -> bool:
+    return old.machine.processor != new.machine.processor
+
+
+def _shifted(old: Report, new: Report) -> dict[int, tuple[float, float]]:
+    """Rates of the machine's matrix product before and after, where they differ by over 10 %."""
+    before = {limits.threads: limits.gemm32 for limits in old.limits}
+    return {
+        limits.threads: (before[limits.threads], limits.gemm32)
+        for limits in new.limits
+        if limits.threads in before and abs(limits.gemm32 / before[limits.threads] - 1) > 0.1
+    }
+
+
 def _notes(old: Report, new: Report) -> Iterator[str]:
-    if old.machine.processor != new.machine.processor:
+    if _differ(old, new):
         yield "different processors: times say little"
     for name, report in (("old", old), ("new", new)):
         if figures.disturbed(report):
             yield f"the machine was not quiet during the {name} run: times are too long"
-    for before in old.limits:
-        for after in new.limits:
-            moved = after.gemm32 / before.gemm32
-            if after.threads == before.threads and abs(moved - 1) > 0.1:
-                yield (
-                    f"the machine's own matrix product at {after.threads} threads went from"
-                    f" {before.gemm32 / 1e9:.0f} to {after.gemm32 / 1e9:.0f} GFLOP/s"
-                )
+    for threads, (before, after) in _shifted(old, new).items():
+        yield (
+            f"the machine's own matrix product at {threads} threads went from"
+            f" {before / 1e9:.0f} to {after / 1e9:.0f} GFLOP/s"
+        )
 
 
 def _key(row: Row) -> Key:
@@ -113,14 +137,18 @@ def text(found: Comparison) -> str:
     """What changed, worst first; one line each."""
     lines = list(found.notes)
     lines += [f"LOST    {' '.join(map(str, key))}: {why}" for key, why in found.lost]
-    moved = [change for change in found.changes if change.worse or change.better]
-    for change in sorted(moved, key=lambda c: -c.growth):
+    moved = [change for change in found.changes if change.moved]
+    for change in sorted(moved, key=lambda c: (c.unsure, -c.growth)):
         name = " ".join(map(str, change.key))
         show = figures.size if change.what == "planned bytes" else figures.duration
+        word = "unsure" if change.unsure else "WORSE " if change.worse else "better"
         lines.append(
-            f"{'WORSE ' if change.worse else 'better'}  {name}: {change.what}"
+            f"{word}  {name}: {change.what}"
             f" {show(change.old)} -> {show(change.new)}"
             f" ({change.growth:+.0%}, noise {change.allowed:.0%})"
         )
+    unsure = sum(change.unsure for change in moved)
+    if unsure:
+        lines.append(f"{unsure} differences are unsure: measure both again on a quiet machine")
     same = len(found.changes) - len(moved)
     return "\n".join([*lines, f"{same} figures unchanged within noise"])

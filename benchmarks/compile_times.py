@@ -1,6 +1,6 @@
 """How long programs take to a first result: ours by stage, and JAX's.
 
-    python -m benchmarks.compile_times [--only NAMES] [--repeat 3] [--limit 60] [--json FILE]
+    python -m benchmarks compile_times [--only NAMES] [--repeat 3] [--limit 60] [--json FILE]
 
 The programs are those of ``benchmarks.compile_programs``. Each row is a process of its own;
 ``cold`` begins with an empty cache of compiled code, ``warm`` with the one that the cold row of the
@@ -134,7 +134,7 @@ def in_a_process(
     }
     environment = {**os.environ, **own}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    command = [sys.executable, "-m", "benchmarks.compile_times", "--row", *row, cache]
+    command = [sys.executable, "-m", "benchmarks", "compile_times", "--row", *row, cache]
     try:
         done = subprocess.run(
             [*command, "--stages"] if stages else command,
@@ -245,7 +245,3 @@ def main() -> None:
             if options.json:
                 kept = json.loads(options.json.read_text()) if options.json.exists() else {}
                 options.json.write_text(json.dumps(kept | {name: rows}, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()

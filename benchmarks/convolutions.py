@@ -1,8 +1,8 @@
 """Convolutions of many kinds, each with its two gradients, beside PyTorch.
 
-    python -m benchmarks.convolutions --library staticgrad --threads 2 --into found.json
-    python -m benchmarks.convolutions --library torch --threads 2 --into found.json
-    python -m benchmarks.convolutions --report found.json
+    python -m benchmarks convolutions --library staticgrad --threads 2 --into found.json
+    python -m benchmarks convolutions --library torch --threads 2 --into found.json
+    python -m benchmarks convolutions --report found.json
 
 The result, the gradient by the image and the gradient by the filter are programs of their own,
 float32, and take the least of repeated calls, in milliseconds; a file that has a time already keeps
@@ -268,7 +268,7 @@ def report(found: Mapping[str, Mapping[str, Mapping[str, float]]], threads: int)
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure, or print the tables of a file."""
-    parser = argparse.ArgumentParser(prog="benchmarks.convolutions", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks convolutions", description=__doc__)
     parser.add_argument("--library", choices=LIBRARIES, default=LIBRARIES[0])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--into", type=Path)
@@ -284,7 +284,3 @@ def main(arguments: list[str] | None = None) -> None:
         measure(chosen.library, chosen.threads, KINDS, chosen.each, chosen.seconds, chosen.into)
     else:
         parser.error("--into or --report says what to do")
-
-
-if __name__ == "__main__":
-    main()

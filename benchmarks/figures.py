@@ -45,20 +45,35 @@ def undisturbed(row: Row) -> float:
     return median(r.busy if row.threads == 1 else r.together for r in row.rounds)
 
 
+def is_disturbed(row: Row) -> bool:
+    """Whether a row got less than nine tenths of its cores: others were running."""
+    return undisturbed(row) < 0.9
+
+
 def disturbed(report: Report) -> list[Row]:
-    """Rows that got less than nine tenths of their cores: others were running."""
-    return [row for row in measured(report) if undisturbed(row) < 0.9]
+    """The rows for which ``is_disturbed`` holds."""
+    return [row for row in measured(report) if is_disturbed(row)]
 
 
-def ready(row: Row, cold: bool) -> float | None:
-    """Seconds from arrays to the first result: with empty caches, or with filled ones (median)."""
-    found = [r.phases.ready for r in row.rounds if r.cold == cold]
+def is_noisy(report: Report) -> bool:
+    """Whether more than a tenth of the rows were disturbed."""
+    return len(disturbed(report)) > len(measured(report)) / 10
+
+
+def cpu(row: Row) -> float | None:
+    """Processor seconds per call, all threads of the process: the median of the rounds' means."""
+    found = [r.busy * r.dropped.mean for r in row.rounds if r.dropped.mean is not None]
     return median(found) if found else None
+
+
+def exceeds_its_threads(row: Row) -> bool:
+    """Whether a row on one thread used clearly more than one processor."""
+    return row.threads == 1 and median(r.busy for r in row.rounds) > 1.1
 
 
 def started(row: Row, cold: bool) -> float | None:
     """Seconds from the import to the first result, caches empty or filled (median)."""
-    found = [r.phases.imports + r.phases.ready for r in row.rounds if r.cold == cold]
+    found = [r.phases.total for r in row.rounds if r.cold == cold]
     return median(found) if found else None
 
 
@@ -105,9 +120,12 @@ def best_peer(rows: Iterable[Row], workload: str, threads: int) -> Row | None:
 
 
 def ratio(report: Report, row: Row, threads: int | None = None) -> float | None:
-    """Seconds over those of the best other peer at these threads (its own): below 1 is faster."""
-    others = [r for r in report.rows if r.implementation != row.implementation]
-    best = best_peer(others, row.workload, threads or row.threads)
+    """Seconds over those of the best peer at up to these threads (the row's by default).
+
+    The divisor is the same for all rows of a workload and number of threads, so a column of ratios
+    can be compared; the best peer itself has 1.
+    """
+    best = best_peer(report.rows, row.workload, threads or row.threads)
     return None if best is None else seconds(row) / seconds(best)
 
 

@@ -1,7 +1,7 @@
 """Products of matrices over a map of shapes, beside OpenBLAS (NumPy) and MKL or oneDNN (PyTorch).
 
-    python -m benchmarks.gemm_map --threads 1 --into map.json [--seconds 15] [--again 1]
-    python -m benchmarks.gemm_map --report map.json [--picture map.png]
+    python -m benchmarks gemm_map --threads 1 --into map.json [--seconds 15] [--again 1]
+    python -m benchmarks gemm_map --report map.json [--picture map.png]
 
 Every cell is M by N by K in one of four forms (a @ b, a @ b.T, a.T @ b, a.T @ b.T), float32 or
 float64: GFLOP/s of a call as a user makes it, with an array for the result, least of several rounds
@@ -285,7 +285,7 @@ def main() -> None:
         p in os.environ for p in pinned
     ):
         rest = {name: value for name, value in os.environ.items() if name not in pinned}
-        command = [sys.executable, "-m", "benchmarks.gemm_map", *sys.argv[1:]]
+        command = [sys.executable, "-m", "benchmarks", "gemm_map", *sys.argv[1:]]
         os.execve(sys.executable, command, {**rest, **wanted})
     known = json.loads(given.into.read_text()) if given.into and given.into.exists() else {}
     wanted_cells = (key for key in cells() if given.threads == 1 or min(key[2:]) >= SHARED)
@@ -309,7 +309,3 @@ def main() -> None:
         return
     given.into.write_text(text)
     print(f"there were {len(waiting)} cells left")
-
-
-if __name__ == "__main__":
-    main()

@@ -58,6 +58,6 @@ def _calls_per_sample(step: Callable[[], Any], clock: Clock) -> int:
 
 
 def summary(samples: Sequence[float]) -> Steady:
-    """Median, quartiles and 90th percentile, in seconds."""
+    """Median, quartiles, 90th percentile and mean, in seconds."""
     low, middle, high, late = np.percentile(np.asarray(samples), (25, 50, 75, 90)).tolist()
-    return Steady(middle, low, high, len(samples), late)
+    return Steady(middle, low, high, len(samples), late, float(np.mean(samples)))

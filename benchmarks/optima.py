@@ -1,6 +1,6 @@
 """Plans under budgets beside what an integer program finds, on schedules of at most 150 steps.
 
-    python -m benchmarks.optima [--only TEXT] [--json FILE] [--seconds 60] [--hours 1]
+    python -m benchmarks optima [--only TEXT] [--json FILE] [--seconds 60] [--hours 1]
 
 Twelve training steps, twenty budgets each, from storing everything down to the smallest. HiGHS
 is given the load that a budget allows, one order of first runs (that of the lowest load), and some
@@ -191,7 +191,3 @@ def main() -> None:
 def _write(path: Path, found: list[Row]) -> None:
     document = {"machine": asdict(describe()), "batch": BATCH, "rows": found}
     path.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""Policies side by side on abstract problems: ``python -m benchmarks.plans --json FILE``.
+"""Policies side by side on abstract problems: ``python -m benchmarks plans --json FILE``.
 
 Every plan goes through the independent checker. Overheads are what runs again, as shares of the
 cost of all ops; a policy that keeps no budget has the smallest arena of its plans instead.
@@ -26,7 +26,7 @@ _SOLVERS: Final = ("milp", "rounded")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run what was asked for; the report is written anew after each problem."""
-    found = argparse.ArgumentParser(prog="python -m benchmarks.plans", description=__doc__)
+    found = argparse.ArgumentParser(prog="python -m benchmarks plans", description=__doc__)
     found.add_argument("--problem", action="append", choices=[*PROBLEMS], help="default: all")
     found.add_argument("--policy", action="append", choices=_POLICIES, help="default: all")
     found.add_argument("--share", action="append", type=float, help="of the bytes of storing all")
@@ -99,7 +99,3 @@ def _cell(row: Row | None) -> str:
     if row is None:
         return ""
     return f"{row['overhead_pct']:.2f}" if "overhead_pct" in row else f"- ({row['smallest']:.2f})"
-
-
-if __name__ == "__main__":
-    main()

@@ -231,7 +231,7 @@ def _first_results(axes: Any, report: Report) -> None:
     for row in rows:
         style = _style(report, row.implementation)
         for cold, face in ((False, "white"), (True, style["color"])):
-            ready = figures.ready(row, cold)
+            ready = figures.started(row, cold)
             if ready is None:
                 continue
             label = row.implementation if cold and row.implementation not in shown else None

@@ -12,9 +12,9 @@ from benchmarks import figures
 from benchmarks.schema import Machine, Report, Row
 
 COLUMNS = (
-    "implementation", "threads", "median", "quartiles", "90 %", "noise", "kept", "x best peer",
-    "tiny call", "GFLOP/s", "GB/s", "first cold", "first warm", "import", "peak RSS", "planned",
-    "error",
+    "implementation", "threads", "median", "quartiles", "90 %", "noise", "CPU", "kept",
+    "x best peer", "tiny call", "GFLOP/s", "GB/s", "first cold", "first warm", "of it import",
+    "peak RSS", "planned", "error",
 )  # fmt: skip
 
 
@@ -26,7 +26,7 @@ def show(report: Report, console: Console) -> None:
             f"limits at {found.threads} threads: {found.gemm32 / 1e9:.0f} GFLOP/s float32,"
             f" {found.gemm64 / 1e9:.0f} float64, copy {found.copy / 1e9:.1f} GB/s"
         )
-    for note in (*report.notes, *quietness(report)):
+    for note in (*report.notes, *quietness(report), *threads_text(report)):
         console.print(note)
     for name in dict.fromkeys(row.workload for row in report.rows):
         rows = [row for row in report.rows if row.workload == name]
@@ -49,6 +49,17 @@ def quietness(report: Report) -> Iterator[str]:
         )
 
 
+def threads_text(report: Report) -> Iterator[str]:
+    """A warning where rows on one thread used more than one processor."""
+    found = [row for row in figures.measured(report) if figures.exceeds_its_threads(row)]
+    if found:
+        names = ", ".join(dict.fromkeys(row.implementation for row in found))
+        yield (
+            f"{len(found)} rows on one thread used more than 1.1 processors ({names}):"
+            " compare their CPU, not their time."
+        )
+
+
 def machine_text(machine: Machine) -> str:
     """One line about the machine."""
     return (
@@ -59,7 +70,8 @@ def machine_text(machine: Machine) -> str:
 
 def cells(report: Report, row: Row) -> list[str]:
     """The texts of a row, as ``COLUMNS``."""
-    head = [row.implementation, str(row.threads)]
+    more = row.status == "ok" and figures.exceeds_its_threads(row)
+    head = [row.implementation, f"{row.threads}{'+' if more else ''}"]
     if row.status != "ok":
         what = f"{row.status}: {row.detail}" if row.detail else row.status
         return [*head, what[:60], *[""] * (len(COLUMNS) - 3)]
@@ -73,13 +85,14 @@ def cells(report: Report, row: Row) -> list[str]:
         f"{figures.duration(low)} .. {figures.duration(high)}",
         figures.duration(figures.late(row)),
         f"{figures.noise(row):.0%}",
+        figures.duration(figures.cpu(row)),
         figures.duration(figures.seconds(row, kept=True)),
         "-" if ratio is None else f"{ratio:.2f}",
         figures.duration(row.overhead),
         f"{figures.flops(row) / 1e9:.3g} ({figures.flops(row) / peak:.0%})",
         f"{figures.bandwidth(row) / 1e9:.3g} ({figures.bandwidth(row) / limits.copy:.0%})",
-        figures.duration(figures.ready(row, cold=True)),
-        figures.duration(figures.ready(row, cold=False)),
+        figures.duration(figures.started(row, cold=True)),
+        figures.duration(figures.started(row, cold=False)),
         figures.duration(figures.imports(row)),
         "-" if memory is None else figures.size(memory.peak),
         "-" if memory is None else figures.size(memory.planned),
@@ -105,6 +118,7 @@ def markdown(report: Report) -> str:
         " or copies, the larger share.",
         *report.notes,
         *quietness(report),
+        *threads_text(report),
         "",
         "| workload | one thread | " + " | ".join(names) + " | ratio | of limit |",
         "|---|" + "--:|" * (len(names) + 3),

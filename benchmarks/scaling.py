@@ -1,6 +1,6 @@
 """How the time of every stage grows with the graph: us per node at 64,000 nodes against 4,000.
 
-    python -m benchmarks.scaling [--few 4000] [--nodes 64000] [--only TEXT] [--json]
+    python -m benchmarks scaling [--few 4000] [--nodes 64000] [--only TEXT] [--json]
 
 A chain, a wide graph, a fan, repeated blocks and a recurrence, each with its gradients; the nodes
 are those of the joint graph. Process time, the least of several runs at each number, and calls of
@@ -18,7 +18,6 @@ import cProfile
 import gc
 import json
 import pickle
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -284,7 +283,3 @@ def main() -> int:
             )
     print("\n".join(["", *(f"late: {each}" for each in late(table))]))
     return int(bool(late(table)))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

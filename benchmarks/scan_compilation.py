@@ -1,6 +1,6 @@
 """How long a scan takes to compile beside one step of it written out, ours and JAX's.
 
-    python -m benchmarks.scan_compilation [--cell lstm] [--trips 1000] [--hidden 128] [--repeat 9]
+    python -m benchmarks scan_compilation [--cell lstm] [--trips 1000] [--hidden 128] [--repeat 9]
                                           [--only TEXT] [--json]
 
 The program is a cell (an LSTM's, a GRU's, or tanh of a sum: ``rnn``) over ``trips`` steps of time
@@ -131,7 +131,15 @@ def in_a_process(library: str, program: str, options: argparse.Namespace, folder
             "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
             "PYTHONPYCACHEPREFIX": folder,
         }
-        command = [sys.executable, "-m", "benchmarks.scan_compilation", "--row", library, program]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks",
+            "scan_compilation",
+            "--row",
+            library,
+            program,
+        ]
         for name in ("cell", "trips", "hidden", "threads"):
             command += [f"--{name}", str(getattr(options, name))]
         environment = {**os.environ, **own}
@@ -206,7 +214,3 @@ def main() -> None:
             print(f"{f'{library}, {program}':32} {least:8.3f} {middle:8.3f} {call:10.3f}")
         for step, ratio in ratios(programs).items():
             print(f"{f'{library}, scan over {step}':42} {ratio:8.2f}")
-
-
-if __name__ == "__main__":
-    main()

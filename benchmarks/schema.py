@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -23,13 +23,14 @@ class SchemaError(ValueError):
 
 @dataclass(frozen=True)
 class Steady:
-    """Seconds per call: median, quartiles and 90th percentile over samples of one process."""
+    """Seconds per call: median, quartiles, 90th percentile and mean over samples of one process."""
 
     median: float
     low: float
     high: float
     samples: int
     late: float | None = None  # what nine of ten samples stay below
+    mean: float | None = None  # None in older files
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,9 @@ class Phases:
     first: float
 
     @property
-    def ready(self) -> float:
-        """From arrays to the first result: build, compile and first call."""
-        return self.build + self.compile + self.first
+    def total(self) -> float:
+        """From the import to the first result."""
+        return self.imports + self.build + self.compile + self.first
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ class Round:
 
     ``cold`` if it began with empty caches of compiled code, else with those of earlier processes
     (of any number of threads). ``busy`` is processor time over time while measuring: about 1 with
-    one thread on a quiet machine, less where other programs held the core. ``together`` is what so
+    one thread on a quiet machine, less if other programs held the core, more if the library ran
+    several threads all the same. ``together`` is what so
     many threads do at once of what they do one by one, measured behind it: less than 1 where they
     have not a processor each.
     """
@@ -205,9 +207,10 @@ def _decode_dataclass(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         raise SchemaError(f"{where}: {value!r} is not a {kind.__name__}")
     hints = get_type_hints(kind)
-    names = {f.name for f in fields(kind)}
-    wrong = sorted(names ^ value.keys())
-    if wrong:
-        what = "unknown" if wrong[0] in value else "missing"
-        raise SchemaError(f"{where}: {what} field {wrong[0]!r}")
-    return kind(**{name: decode(hints[name], value[name], f"{where}.{name}") for name in names})
+    for each in fields(kind):
+        if each.name not in value and each.default is MISSING:
+            raise SchemaError(f"{where}: missing field {each.name!r}")
+    for name in value:
+        if name not in hints:
+            raise SchemaError(f"{where}: unknown field {name!r}")
+    return kind(**{n: decode(hints[n], v, f"{where}.{n}") for n, v in value.items()})

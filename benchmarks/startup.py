@@ -1,6 +1,6 @@
 """Start-up: process time from the interpreter's start, in fresh processes.
 
-    python benchmarks/startup.py [--repeat 9] [--json] [--beside FOLDER] [--only TEXT]
+    python -m benchmarks startup [--repeat 9] [--json] [--beside FOLDER] [--only TEXT]
 
 Rows: NumPy alone; build, differentiate and print the README's graph; the same, compiled and run;
 one step of four workloads. Compiled ones with an empty (cold) and with a filled (warm) kernel
@@ -137,7 +137,3 @@ def main() -> None:
     for name, row in found.items():
         first, low, whole, lowest = row.values()
         print(f"{name:38} {first:8.3f} {low:8.3f} {whole:10.3f} {lowest:8.3f}")
-
-
-if __name__ == "__main__":
-    main()

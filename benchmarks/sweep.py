@@ -1,14 +1,16 @@
 """How staticgrad's times grow: with the batch, the depth and the number of nodes.
 
-``python -m benchmarks --scaling``: per point the stages that a program goes through, in this
-process, whose kernel cache is empty before the first point. Node counts are those of
+``python -m benchmarks sweep [--json FILE]``: per point the stages that a program goes through, in
+this process, whose kernel cache is empty before the first point. Node counts are those of
 ``benchmarks/scaling.py``.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -102,8 +104,11 @@ def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, result
 
 
-def main(console: Console, file: Path | None = None) -> int:
+def main() -> None:
     """Print the tables, and write them as JSON if asked to."""
+    reader = argparse.ArgumentParser(description=__doc__)
+    reader.add_argument("--json", type=Path, metavar="FILE", help="write the tables")
+    file, console = reader.parse_args().json, Console(width=None if sys.stdout.isatty() else 220)
     with tempfile.TemporaryDirectory() as empty:
         before = os.environ.get("STATICGRAD_CACHE_DIR")
         os.environ["STATICGRAD_CACHE_DIR"] = empty
@@ -117,7 +122,6 @@ def main(console: Console, file: Path | None = None) -> int:
         _show(console, name, points)
     if file:
         file.write_text(json.dumps(tables, indent=1) + "\n", encoding="utf-8")
-    return 0
 
 
 _SWEEPS: dict[str, Callable[[], Iterator[Point]]] = {

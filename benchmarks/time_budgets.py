@@ -1,6 +1,6 @@
 """Training steps under budgets: arena, memory of the process and time, beside what was predicted.
 
-    python -m benchmarks.time_budgets [--only TEXT] [--rows TEXT] [--rounds 4] [--calls 4]
+    python -m benchmarks time_budgets [--only TEXT] [--rows TEXT] [--rounds 4] [--calls 4]
         [--into FILE] [--markdown]
 
 Four models make a step of SGD each: a perceptron of 100 layers, a GPT of 12 blocks, an LSTM by
@@ -193,7 +193,7 @@ class Served:
     """The process of a row, ready to be timed; ``losses`` are of all its calls."""
 
     def __init__(self, model: str, share: str) -> None:
-        command = [sys.executable, "-m", "benchmarks.time_budgets", "--row", model, share]
+        command = [sys.executable, "-m", "benchmarks", "time_budgets", "--row", model, share]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             text=True,
@@ -305,7 +305,3 @@ def check(model: str, rows: Sequence[Mapping[str, Any]]) -> None:
     assert len(ours) < 2, f"{model}: results differ"
     losses = [row["loss"] for row in rows if "loss" in row]
     assert not losses or np.allclose(losses, losses[0], rtol=1e-3), f"{model}: {losses}"
-
-
-if __name__ == "__main__":
-    main()

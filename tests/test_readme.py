@@ -29,7 +29,13 @@ def test_the_first_example_is_short():
     assert output
 
 
-@pytest.mark.parametrize("page", TEXTS)
+def test_links_of_the_readme_work_where_a_package_index_shows_it():
+    text = (ROOT / "README.md").read_text("utf-8")
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert [link for link in links if not link.startswith(("#", "https://"))] == []
+
+
+@pytest.mark.parametrize("page", PAGES)  # a log of decisions names files of its time
 def test_paths_that_a_page_names_exist(page):
     text = (ROOT / page).read_text("utf-8")
     named = set(re.findall(r"`((?:staticgrad|passes|examples|tests|benchmarks)/[\w./*]*)`", text))

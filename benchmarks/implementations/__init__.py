@@ -5,19 +5,16 @@ Modules import the library they adapt only when they are asked to ``load`` it.
 
 from __future__ import annotations
 
-from importlib import import_module
+import sys
 from importlib.util import find_spec
-from pkgutil import iter_modules
 
+from benchmarks import listed
 from benchmarks.implementation import Implementation
 
 
 def all_implementations() -> dict[str, type[Implementation]]:
     """Every implementation by name, staticgrad first."""
-    found: dict[str, type[Implementation]] = {}
-    for module in iter_modules(__path__):
-        for implementation in import_module(f"{__name__}.{module.name}").IMPLEMENTATIONS:
-            found[implementation.name] = implementation
+    found = {each.name: each for each in listed(sys.modules[__name__], "IMPLEMENTATIONS")}
     return dict(sorted(found.items(), key=lambda pair: (pair[1].peer, len(pair[0]))))
 
 

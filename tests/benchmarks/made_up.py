@@ -20,7 +20,7 @@ def row(name: str, medians: Sequence[float], width: float = 0.02, **changes: Any
     rounds = tuple(
         Round(
             Phases(0.1, 0.02, 1.0 if i == 0 else 0.1, 0.01),
-            Steady(m, m * (1 - width / 2), m * (1 + width / 2), 100),
+            Steady(m, m * (1 - width / 2), m * (1 + width / 2), 100, mean=m),
             Steady(m * 1.1, m, m * 1.2, 50),
             1.0,
             i == 0,

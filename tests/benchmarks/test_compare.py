@@ -8,7 +8,7 @@ import pytest
 from benchmarks import __main__ as command, schema
 from benchmarks.compare import Comparison, compare, text
 from benchmarks.measure import steady, summary
-from benchmarks.schema import Memory, Row
+from benchmarks.schema import Limits, Memory, Report, Row
 from tests.benchmarks.made_up import report, row
 
 
@@ -68,6 +68,53 @@ def test_faster_is_said_and_fails_nothing() -> None:
     found = compared(row("a", [1.0]), row("a", [0.5]))
     assert not found.worse
     assert "better  mlp a 1: time per call 1 s -> 500 ms" in text(found)
+
+
+def disturbed(found: Row) -> Row:
+    return replace(found, rounds=tuple(replace(r, busy=0.5) for r in found.rounds))
+
+
+ANOTHER = replace(report().machine, processor="another")
+OTHERS = [row(f"peer{number}", [1.0]) for number in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (report(disturbed(row("a", [1.0])), *OTHERS), report(row("a", [2.0]), *OTHERS)),
+        (report(row("a", [1.0]), *OTHERS), report(disturbed(row("a", [2.0])), *OTHERS)),
+        # Many of the other rows were disturbed: the run is noisy.
+        (report(row("a", [1.0]), *map(disturbed, OTHERS)), report(row("a", [2.0]), *OTHERS)),
+        (
+            report(row("a", [1.0])),
+            replace(report(row("a", [2.0])), limits=(Limits(1, 5e10, 1, 1),)),
+        ),
+        (report(row("a", [1.0])), replace(report(row("a", [2.0])), machine=ANOTHER)),
+    ],
+)
+def test_a_difference_in_a_noisy_run_is_unsure(old: Report, new: Report) -> None:
+    found = compare(old, new)
+    assert not found.worse
+    assert "unsure  mlp a 1: time per call 1 s -> 2 s" in text(found)
+    assert "measure both again on a quiet machine" in text(found)
+
+
+def test_one_disturbed_row_leaves_the_others_sure() -> None:
+    old = report(row("a", [1.0]), *OTHERS)
+    new = report(row("a", [2.0]), disturbed(OTHERS[0]), *OTHERS[1:])
+    assert worse(compare(old, new)) == ["time per call"]
+
+
+def test_planned_bytes_of_a_noisy_run_still_count() -> None:
+    old = disturbed(row("staticgrad", [1.0]))
+    found = compared(old, replace(old, memory=Memory(1, 2, 4097)))
+    assert worse(found) == ["planned bytes"]
+
+
+def test_a_first_result_counts_the_import() -> None:
+    old = row("a", [1.0])
+    slow = tuple(replace(r, phases=replace(r.phases, imports=3.0)) for r in old.rounds)
+    assert worse(compared(old, replace(old, rounds=slow))) == ["first result, cold"]
 
 
 def test_a_slowed_kernel_is_caught_by_the_command(tmp_path, capsys) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 import staticgrad.functions  # noqa: F401 - fills the registry
 from benchmarks.every_op import report
-from benchmarks.every_op.__main__ import main
 from benchmarks.every_op.cases import CASES, IN_WORKLOADS, WITHOUT_WORK, Case
+from benchmarks.every_op.command import main
 from benchmarks.every_op.libraries import Numpy, Own
 from benchmarks.every_op.measure import (
     Point,

@@ -4,11 +4,12 @@ import io
 import itertools
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from benchmarks import __main__ as command, figures, schema
+from benchmarks import __main__ as command, figures, implementations, schema, workloads
 from benchmarks.report import markdown, show
 from tests.benchmarks.made_up import report, row
 
@@ -21,12 +22,9 @@ def test_figures() -> None:
     assert figures.seconds(FAST) == 1e-3
     assert figures.noise(FAST) == pytest.approx(0.05)
     assert figures.ratio(WHOLE, FAST) == pytest.approx(0.5)
-    assert figures.ratio(WHOLE, SLOW) is None  # no other peer passed
+    assert figures.ratio(WHOLE, SLOW) == 1.0  # the best peer itself
     assert figures.flops(FAST) == pytest.approx(1e11)
     assert figures.bandwidth(FAST) == pytest.approx(5e9)
-    assert figures.ready(FAST, cold=True) == pytest.approx(1.03)
-    assert figures.ready(FAST, cold=False) == pytest.approx(0.13)
-    assert figures.ready(row("a", [1.0]), cold=False) is None
     assert figures.started(FAST, cold=True) == pytest.approx(1.13)
     assert figures.started(row("a", [1.0]), cold=False) is None
 
@@ -57,10 +55,46 @@ def test_a_busy_machine_is_said() -> None:
     assert "not quiet" not in markdown(WHOLE)
 
 
-def test_the_table_has_every_row() -> None:
+def shown(*rows: schema.Row) -> str:
     target = io.StringIO()
-    show(WHOLE, Console(file=target, width=250))
-    text = target.getvalue()
+    show(report(*rows), Console(file=target, width=250))
+    return target.getvalue()
+
+
+def columns(text: str, name: str) -> dict[str, str]:
+    """The cells of a row by the heads of the table."""
+    heads, *rows = [
+        [cell.strip() for cell in re.split("[│┃]", line)[1:-1]]
+        for line in text.splitlines()
+        if line.startswith(("│", "┃"))
+    ]
+    return dict(zip(heads, next(cells for cells in rows if cells[0] == name), strict=True))
+
+
+def test_a_column_of_ratios_has_one_divisor() -> None:
+    middle = row("torch", [4e-3])
+    text = shown(FAST, SLOW, middle)
+    found = {name: columns(text, name)["x best peer"] for name in ("staticgrad", "jax", "torch")}
+    assert found == {"staticgrad": "0.50", "jax": "1.00", "torch": "2.00"}
+
+
+def test_first_results_count_the_import() -> None:
+    found = columns(shown(FAST, SLOW), "staticgrad")
+    assert (found["first cold"], found["first warm"]) == ("1.13 s", "230 ms")
+    assert found["of it import"] == "100 ms"
+
+
+def test_a_row_that_uses_more_than_its_one_thread_is_marked() -> None:
+    rounds = tuple(replace(r, busy=1.5) for r in SLOW.rounds)
+    text = shown(FAST, replace(SLOW, rounds=rounds), replace(SLOW, threads=2, rounds=rounds))
+    assert columns(text, "jax")["threads"] == "1+"
+    assert columns(text, "jax")["CPU"] == "3 ms"
+    assert "1 rows on one thread used more than 1.1 processors (jax)" in text
+    assert columns(shown(FAST, SLOW), "jax")["threads"] == "1"
+
+
+def test_the_table_has_every_row() -> None:
+    text = shown(FAST, SLOW, FAILED)
     assert "crashed: it <b>fell</b>" in text
     assert "0.50" in text
     assert "limits at 2 threads: 200 GFLOP/s float32" in text
@@ -144,3 +178,31 @@ def test_the_command_lists_and_refuses_unknown_names(capsys) -> None:
     assert "staticgrad" in listed
     with pytest.raises(SystemExit, match="no workload is named 'nothing'"):
         command.main(["--workload", "nothing"])
+    with pytest.raises(SystemExit, match="no benchmark is named 'nothing': budgets, "):
+        command.main(["nothing"])
+
+
+def test_each_module_with_a_command_is_a_benchmark_by_name() -> None:
+    folder = Path(command.__file__).parent
+    commands = {
+        path.stem for path in folder.glob("*.py") if "\ndef main(" in path.read_text("utf-8")
+    }
+    assert commands - {"__main__", "suite", "worker"} == command.BENCHMARKS.keys() - {"every_op"}
+
+
+@pytest.mark.parametrize("name", command.BENCHMARKS)
+def test_each_benchmark_shows_its_options(name, capsys) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        command.main([name, "--help"])
+    assert f"usage: python -m benchmarks {name}" in capsys.readouterr().out
+
+
+def test_a_file_without_a_list_is_named(tmp_path, monkeypatch) -> None:
+    for package, everything in (
+        (implementations, implementations.all_implementations),
+        (workloads, workloads.all_workloads),
+    ):
+        (tmp_path / "half_done.py").write_text("X = 1\n", "utf-8")
+        monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+        with pytest.raises(SystemExit, match=r"half_done\.py has no (IMPLEMENTATIONS|WORKLOADS)"):
+            everything()

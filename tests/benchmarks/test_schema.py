@@ -35,6 +35,13 @@ def test_what_does_not_fit_is_refused_with_its_place(change, message) -> None:
         schema.load(json.dumps(data))
 
 
+def test_a_field_with_a_default_may_be_missing() -> None:
+    data = json.loads(schema.dump(report(row("staticgrad", [1e-3]))))
+    data["rows"][0]["rounds"][0]["dropped"].pop("mean")
+    (found,) = schema.load(json.dumps(data)).rows
+    assert found.rounds[0].dropped.mean is None
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "3"])
 def test_what_is_no_json_object_is_refused(text: str) -> None:
     with pytest.raises(schema.SchemaError):

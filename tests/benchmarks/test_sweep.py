@@ -1,23 +1,20 @@
 """The scaling tables, at sizes that take no time."""
 
-import io
 import json
 import os
 
-import pytest
-from rich.console import Console
-
 from benchmarks import sweep
+from benchmarks.__main__ import main
 
 
-def test_the_tables_have_their_points(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tables_have_their_points(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(sweep, "BATCHES", (1, 3))
     monkeypatch.setattr(sweep, "DEPTHS", (2,))
     monkeypatch.setattr(sweep, "NODES", (20,))
     monkeypatch.setattr(sweep, "WIDTH", 4)
     before = os.environ.get("STATICGRAD_CACHE_DIR")
-    target, file = io.StringIO(), tmp_path / "scaling.json"
-    assert sweep.main(Console(file=target, width=200), file) == 0
+    file = tmp_path / "scaling.json"
+    assert main(["sweep", "--json", str(file)]) == 0
     assert os.environ.get("STATICGRAD_CACHE_DIR") == before
     batches, depths, nodes = json.loads(file.read_text(encoding="utf-8")).values()
     assert [point["batch"] for point in batches] == [1, 3]
@@ -25,4 +22,4 @@ def test_the_tables_have_their_points(tmp_path, monkeypatch: pytest.MonkeyPatch)
     assert depths[0]["distinct kernels"] > 1
     assert [next(iter(point)) for point in nodes] == ["deep: nodes", "wide: nodes"]
     assert all(second >= 0 for point in nodes for second in point.values())
-    assert "distinct kernels" in target.getvalue()
+    assert "distinct kernels" in capsys.readouterr().out

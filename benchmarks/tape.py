@@ -1,6 +1,6 @@
 """The tape of ``staticgrad.eager`` beside PyTorch's: peak and time of the same training step.
 
-    python -m benchmarks.tape_beside_torch [--runs 5] [--seconds 2] [MODEL ...]
+    python -m benchmarks tape [--runs 5] [--seconds 2] [MODEL ...]
 
 Each model of ``staticgrad compare`` is written once more with PyTorch's own functions
 (``torch.nn.functional``: fused normalisation, attention, activations), with the same values, data
@@ -9,7 +9,7 @@ profiler's allocation events, that of the tape what ``tracemalloc`` sees; parame
 before in both. Both run on one thread, in turns; times are the least processor time of a step. The
 model ``graph_network`` is also an example of a file of one's own:
 
-    staticgrad compare --model benchmarks/tape_beside_torch.py:graph_network
+    staticgrad compare --model benchmarks/tape.py:graph_network
 
 PyTorch comes with the extra ``bench-torch``.
 """
@@ -208,7 +208,3 @@ def main() -> None:
         for _ in range(asked.runs):
             for name in asked.models:
                 print(compared(name, asked.seconds), flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.every_op``: measure, show, write. ``--help`` lists the options."""
+"""``python -m benchmarks every_op``: measure, show, write. ``--help`` lists the options."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from benchmarks.machine import AVX2
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    found = argparse.ArgumentParser(prog="python -m benchmarks.every_op", description=__doc__)
+    found = argparse.ArgumentParser(prog="python -m benchmarks every_op", description=__doc__)
     add = found.add_argument
     add("--op", action="append", default=[], help="only this case; may be repeated")
     add("--size", action="append", type=int, default=[], help="only this many elements")
@@ -105,10 +105,6 @@ def _set_environment(options: argparse.Namespace) -> None:
     flags = ["--xla_cpu_multi_thread_eigen=false"] * (options.threads == 1)
     os.environ.setdefault("XLA_FLAGS", " ".join(flags))
     if options.avx2 and AVX2.items() - os.environ.items():  # NumPy is imported already
-        command = [sys.executable, "-m", "benchmarks.every_op", *sys.argv[1:]]
+        command = [sys.executable, "-m", "benchmarks", "every_op", *sys.argv[1:]]
         flags.append("--xla_cpu_max_isa=AVX2")
         os.execve(sys.executable, command, os.environ | AVX2 | {"XLA_FLAGS": " ".join(flags)})
-
-
-if __name__ == "__main__":
-    sys.exit(main())

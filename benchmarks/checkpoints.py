@@ -1,6 +1,6 @@
 """Memory of the gradient of a long scan: budgets and policies, beside JAX's scans.
 
-    python -m benchmarks.time_checkpoints [--json] [--into FILE] [--trips 4000] [--only TEXT]
+    python -m benchmarks checkpoints [--json] [--into FILE] [--trips 4000] [--only TEXT]
 
 The program is a recurrent layer over ``trips`` steps of time, its state ``batch`` by ``hidden``,
 and the mean of the squares of all states as loss; it gives the loss and its gradients with respect
@@ -162,7 +162,7 @@ def in_a_process(row: str, options: argparse.Namespace) -> dict[str, Any]:
         options.threads, str(Path.home() / ".cache" / "staticgrad-time-checkpoints")
     )
     own = JaxImplementation.environment(settings) if row.startswith("jax") else {}
-    command = [sys.executable, "-m", "benchmarks.time_checkpoints", "--row", row]
+    command = [sys.executable, "-m", "benchmarks", "checkpoints", "--row", row]
     for name in ("trips", "batch", "hidden", "threads", "calls"):
         command += [f"--{name}", str(getattr(options, name))]
     paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
@@ -228,7 +228,3 @@ def main() -> None:
         print(text)
     else:
         show(rows)
-
-
-if __name__ == "__main__":
-    main()

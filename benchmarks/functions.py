@@ -1,6 +1,6 @@
 """Functions of arrays beside JAX: the time to the first result, and batches beside Python loops.
 
-    PYTHONPATH=<folder of jax> python benchmarks/functions_beside_jax.py [--repeat 3] [--part first]
+    PYTHONPATH=<folder of jax> python -m benchmarks functions [--repeat 3] [--part first]
 
 ``first``: in a fresh process each, wall seconds of the import, of the first call (traced and
 compiled), of a call with another batch size, and of the third call; value and gradient of a
@@ -166,7 +166,3 @@ def main() -> None:
     for part in (first, batches):
         if given.part in (None, part.__name__):
             part(given.repeat)
-
-
-if __name__ == "__main__":
-    main()
