@@ -150,6 +150,33 @@ def test_the_environment_is_read_by_the_settings_alone():
 # Words
 
 
+#: Where locks are made, and why none of them can stay taken in a forked child.
+LOCKS = {
+    "staticgrad/native/lock.py": "registered (staticgrad.forks); the others of the package use it",
+    "staticgrad/native/libraries/scipy_library.py": "registered; in native code",
+    "staticgrad/native/table/pool.ll": "registered; in native code",
+    "staticgrad/native/undisturbed.py": "of one call, for whose end a fork waits",
+    "staticgrad/runtime/entry.py": "a gate that is waited for with a time limit",
+    "staticgrad/storage/locks.py": "registered",
+    "staticgrad/storage/reservation.py": "a memory fence: nothing else refers to the lock",
+    "staticgrad/train/minibatches.py": "of one iterator, whose thread is not in the child at all",
+}
+
+
+def test_locks_are_registered_for_forks():
+    makes = re.compile(
+        r"\b(R?Lock|Condition|(Bounded)?Semaphore|Event|Barrier|allocate_lock)\(|cmpxchg|atomicrmw"
+    )
+    files = [path for package in PACKAGES for path in (ROOT / package).rglob("*.*")]
+    texts = {
+        shown(path): path.read_text("utf-8") for path in files if path.suffix in (".py", ".ll")
+    }
+    assert {name for name, text in texts.items() if makes.search(text)} == {*LOCKS}
+    assert [name for name, text in texts.items() if "os.register_at_fork" in text] == [
+        "staticgrad/forks.py"
+    ]
+
+
 def test_modules_and_public_names_say_what_they_are():
     silent = [
         name

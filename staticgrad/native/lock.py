@@ -1,4 +1,4 @@
-"""Locks and forks: the locks of native compilation, and locks that a child finds free.
+"""The locks of native compilation, and locks that a forked child finds free.
 
 LLVM has one process-wide lock of its own, so a single reentrant lock costs no parallelism, and
 it leaves no order of locks to get wrong. It is held across a fork, so that no child starts in the
@@ -7,20 +7,19 @@ middle of a compilation.
 
 from __future__ import annotations
 
-import logging  # noqa: F401  # its handlers of forks are registered before ours, so ours come first
-import os
+import logging  # noqa: F401  # its hooks have to be installed before ours, see below
 import threading
-import weakref
 from collections.abc import Callable
 from typing import Any, Final
+
+from staticgrad import forks
 
 LOCK: Final = threading.RLock()
 #: Held by whoever calls LLVM, for a thread that holds ``LOCK`` (``native.undisturbed``).
 LIBRARY: Final = threading.RLock()
-_free_in_children: Final[weakref.WeakSet[ProcessLock]] = weakref.WeakSet()
 
 
-class ProcessLock:
+class ProcessLock(forks.AtFork):
     """A lock that a forked child finds free, although its holder's thread is only in the parent.
 
     It guards state that an interrupt may leave half written: each use writes all before it reads.
@@ -29,14 +28,21 @@ class ProcessLock:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.taken = _reentrant()
         #: Whether this thread has taken it.
         self.is_ours: Callable[[], bool] = self.taken._is_owned
-        _free_in_children.add(self)
 
     def try_to_take(self) -> bool:
         """Take it unless another thread has."""
         return bool(self.taken.acquire(blocking=False))
+
+    def after_fork_in_child(self) -> None:
+        if not self.is_ours():
+            self.taken._at_fork_reinit()  # as the standard library does with its own
+
+    def is_busy(self) -> bool:
+        return _is_taken(self.taken)
 
 
 def _reentrant() -> Any:
@@ -44,24 +50,31 @@ def _reentrant() -> Any:
     return threading.RLock()
 
 
-def _in_the_child() -> None:
-    for lock in _free_in_children:
-        if not lock.is_ours():
-            lock.taken._at_fork_reinit()  # as the standard library does with its own
-    _after_fork()
+def _is_taken(lock: Any) -> bool:
+    """Whether a thread, this one included, has taken an RLock."""
+    if lock._is_owned() or not lock.acquire(blocking=False):
+        return True
+    lock.release()
+    return False
 
 
-def _before_fork() -> None:
-    LOCK.acquire()
-    LIBRARY.acquire()
+class _CompilerLocks(forks.AtFork):
+    """``LOCK`` and ``LIBRARY``, which a fork holds."""
+
+    def before_fork(self) -> None:
+        LOCK.acquire()
+        LIBRARY.acquire()
+
+    def after_fork(self) -> None:
+        LIBRARY.release()
+        LOCK.release()
+
+    after_fork_in_child = after_fork
+
+    def is_busy(self) -> bool:
+        return _is_taken(LOCK) or _is_taken(LIBRARY)
 
 
-def _after_fork() -> None:
-    LIBRARY.release()
-    LOCK.release()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_the_child
-    )
+_at_fork: Final = _CompilerLocks()
+# Who compiles may log: a fork that waits for the end of a compilation must not hold logging's lock.
+forks.install_hooks()

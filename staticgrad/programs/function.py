@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from inspect import Signature, signature
-from threading import RLock
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Concatenate, Final, NoReturn, Protocol, overload
 
@@ -41,6 +40,7 @@ from staticgrad.ir.schedule import Schedule
 from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
 from staticgrad.ir.worlds import computing
+from staticgrad.native.lock import ProcessLock
 from staticgrad.programs.arguments import (
     CallArguments,
     bound_to,
@@ -110,7 +110,7 @@ class Function(OfArrays[P, R]):
         self._kept: list[Any] = []  # static arguments that are compared by identity
         self._reasons: list[str] = []
         self._calls = 0
-        self._lock = RLock()
+        self._lock = ProcessLock()
 
     def __reduce__(self) -> str:
         """By its name, as functions are pickled; a copy is the function itself."""
@@ -151,7 +151,7 @@ class Function(OfArrays[P, R]):
         if given.has_values:
             with computing(given.kind):
                 return self._function(*args, **kwargs)
-        with self._lock:
+        with self._lock.taken:
             self._calls += 1
             traced = self._traced(given)
         if alike is not None and len(given.arrays) == len(args):
@@ -244,7 +244,7 @@ class Function(OfArrays[P, R]):
         given = self._given(args, kwargs)
         if given.has_values:
             raise self._without_graph()
-        with self._lock:
+        with self._lock.taken:
             return self._traced(given)
 
     def _without_graph(self) -> ArgumentError:

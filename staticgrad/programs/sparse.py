@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
-from threading import RLock
 from typing import Any, Final
 
 import numpy as np
@@ -31,6 +30,7 @@ from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.session import running_session
 from staticgrad.ir.worlds import in_graphs
+from staticgrad.native.lock import ProcessLock
 from staticgrad.programs import of_functions
 from staticgrad.programs.arguments import is_value
 from staticgrad.programs.function import Function
@@ -62,7 +62,7 @@ class SparseDerivative:
         self._symmetric = symmetric
         self._f = of_functions.gradient("grad", f, wrt, False, True) if symmetric else f
         self._known: dict[Any, _Products] = {}
-        self._lock = RLock()
+        self._lock = ProcessLock()
         self._forward: Function[..., Any] = Function(self._along, (), {}, {})
         self._reverse: Function[..., Any] = Function(self._back, (), {}, {})
 
@@ -78,14 +78,14 @@ class SparseDerivative:
         """
         args, x = self._checked(args, kwargs)
         key = self._key(args, kwargs)
-        with self._lock:
+        with self._lock.taken:
             known = self._known.get(key)
         products = known or self._products(args, kwargs)
         found = self._matrix(products, args, kwargs, x)
         if known is None:
             if self._sparsity is not None:
                 self._check(found, args, kwargs, x)
-            with self._lock:
+            with self._lock.taken:
                 self._known[key] = products
         return found
 

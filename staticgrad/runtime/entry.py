@@ -6,9 +6,7 @@ runs of the same shapes then begin and end in native code (``native.entry.text``
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -17,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from staticgrad.forks import AtFork
 from staticgrad.native.constants import ENDLESS
 from staticgrad.native.entry import callables as native_entry
 from staticgrad.native.entry.words import HeadWord, HoldWord, PlaceWord, RecordWord
@@ -129,7 +128,7 @@ def _write_places(
     return first
 
 
-class Entry:
+class Entry(AtFork):
     """What the native entry of a program knows, and whether it may run.
 
     Attributes:
@@ -147,6 +146,7 @@ class Entry:
         single: bool,
     ) -> None:
         """``written``: (begin, end) of the memory that the step updates; ``driver`` its address."""
+        super().__init__()
         self.inputs, self.outputs = inputs, outputs
         self._locks = locks
         self._gate = threading.Lock()
@@ -193,7 +193,6 @@ class Entry:
             first = pool_words + 2 * number
             pools[each.name].note_blocks(self._head[first : first + 2])
         self.enter: Callable[[object], Any] = native_entry.with_feeds(self.head)
-        _entries.add(self)
 
     @property
     def runs(self) -> int:
@@ -264,11 +263,13 @@ class Entry:
         """Those that it tries, the first first."""
         return self._records
 
-    def forget_other_threads(self) -> None:
-        """In a forked child no run of another thread is under way."""
+    def after_fork_in_child(self) -> None:
         self._head[HeadWord.RUNNING] = 0
         if self._hold is not None:
             self._hold[HoldWord.RUNNING] = self._hold[HoldWord.WRITING] = 0
+
+    def is_busy(self) -> bool:
+        return bool(self._head[_RUNNING])
 
 
 def _let_in(locks: ParameterLocks, gate: threading.Lock) -> None:
@@ -276,15 +277,3 @@ def _let_in(locks: ParameterLocks, gate: threading.Lock) -> None:
     with suppress(RuntimeError):  # it is open already
         gate.release()
     locks.end_native_step()
-
-
-_entries: Final[weakref.WeakSet[Entry]] = weakref.WeakSet()
-
-
-def _in_the_child() -> None:
-    for entry in _entries:
-        entry.forget_other_threads()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_the_child)

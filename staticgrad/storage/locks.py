@@ -26,7 +26,6 @@ and it waits for no thread that might wait for it.
 from __future__ import annotations
 
 import itertools
-import os
 import threading
 import time
 import weakref
@@ -35,6 +34,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
+from staticgrad import forks
 from staticgrad.errors import ReentryError
 
 #: Seconds after which who waits looks again: nobody wakes it if the one who would was interrupted.
@@ -184,6 +184,10 @@ class ReadWriteLock:
                 change()
         finally:
             release_all(((self, True),), holder)
+
+    def holders(self) -> list[Holder]:
+        """Return those that hold it, or for which it is reserved; some may have ended."""
+        return [*self._holders, *(self._reserved or ())[:1]]
 
     def _is_reserved_here(self) -> bool:
         """Whether it is reserved for steps of this thread, none of which is under way.
@@ -402,33 +406,57 @@ def _state_is_ours() -> bool:
 # -- forks ----------------------------------------------------------------------------------------
 
 
-def _before_fork() -> None:
-    """Wait until no other thread is writing, so that what the child sees is old or new.
+class _AtFork(forks.AtFork):
+    """All locks: the child sees every parameter as it was before or after a write."""
 
-    A fork reads every lock, ahead of all that wait. Returns with ``_state`` held.
-    """
-    holder = Holder(is_step=False)
-    holder.token.acquire()
-    interrupt: BaseException | None = None
-    in_the_middle = _state_is_ours()
-    _state.acquire()
-    _forks[holder.thread] = holder
-    _enter(holder)
-    while (lock := _next_for_fork(holder)) is not None:
-        try:
-            if in_the_middle:
-                time.sleep(POLL / 50)  # as in ``ReadWriteLock._read``
-            else:
-                turn = lock._queued(holder, False, first=True)
-                _state.release()
-                try:
-                    turn.gate.acquire(timeout=POLL)
-                finally:
-                    _state.acquire()
-        except BaseException as error:  # Python only reports it and forks: so wait all the same
-            interrupt = error
-    if interrupt is not None:
-        raise interrupt
+    def before_fork(self) -> None:
+        """Wait until no other thread is writing.
+
+        A fork reads every lock, ahead of all that wait. Returns with ``_state`` held.
+        """
+        holder = Holder(is_step=False)
+        holder.token.acquire()
+        interrupt: BaseException | None = None
+        in_the_middle = _state_is_ours()
+        _state.acquire()
+        _forks[holder.thread] = holder
+        _enter(holder)
+        while (lock := _next_for_fork(holder)) is not None:
+            try:
+                if in_the_middle:
+                    time.sleep(POLL / 50)  # as in ``ReadWriteLock._read``
+                else:
+                    turn = lock._queued(holder, False, first=True)
+                    _state.release()
+                    try:
+                        turn.gate.acquire(timeout=POLL)
+                    finally:
+                        _state.acquire()
+            except BaseException as error:  # Python only reports it and forks: so wait all the same
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
+
+    def after_fork(self) -> None:
+        holder = _forks.pop(threading.get_ident())
+        holder.token.release()
+        _leave(holder)
+        for lock in _locks:
+            lock._give_back(holder)
+        _state.release()
+
+    def after_fork_in_child(self) -> None:
+        for lock in _locks:
+            lock._end_reservation()
+            lock._holders.clear()
+            lock._queue.clear()
+        _leave(_forks[threading.get_ident()])
+        _forks.clear()
+        _state.release()
+
+    def is_busy(self) -> bool:
+        holders = [holder for lock in list(_locks) for holder in lock.holders()]
+        return _state_is_ours() or any(holder.is_live() for holder in holders)
 
 
 def _next_for_fork(holder: Holder) -> ReadWriteLock | None:
@@ -443,27 +471,4 @@ def _next_for_fork(holder: Holder) -> ReadWriteLock | None:
     return None
 
 
-def _in_the_parent() -> None:
-    holder = _forks.pop(threading.get_ident())
-    holder.token.release()
-    _leave(holder)
-    for lock in _locks:
-        lock._give_back(holder)
-    _state.release()
-
-
-def _in_the_child() -> None:
-    """The threads that held or awaited locks are not here."""
-    for lock in _locks:
-        lock._end_reservation()
-        lock._holders.clear()
-        lock._queue.clear()
-    _leave(_forks[threading.get_ident()])
-    _forks.clear()
-    _state.release()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork, after_in_parent=_in_the_parent, after_in_child=_in_the_child
-    )
+_at_fork: Final = _AtFork()

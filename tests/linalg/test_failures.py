@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +14,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
+from staticgrad import forks
 from staticgrad.errors import DTypeError, LinearAlgebraError, ShapeError
 from staticgrad.native.libraries import scipy_library
 
@@ -102,6 +106,40 @@ def test_bytes_do_not_depend_on_the_threads_of_the_library() -> None:
         put(before)
     for name, value in results[0].items():
         np.testing.assert_array_equal(results[1][name], value)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.parametrize("jit", [True, False])
+def test_a_child_that_is_forked_during_a_call_finds_the_library_free(jit: bool) -> None:
+    n, library = (400, 60)[not jit], scipy_library._threads()
+    x = sg.input("x", (n, n), "float64")
+    with sg.options(jit=jit):
+        f = sg.compile(L.inv(x) + 1.0)
+        feed = {"x": np.random.default_rng(0).normal(size=(n, n)) + n * np.eye(n)}
+        wanted, before = f.run(feed).tobytes(), library and library[0]()
+        ended = threading.Event()
+
+        def work() -> None:
+            with sg.options(jit=jit):
+                while not ended.is_set():
+                    f.run(feed)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        try:
+            for _ in range(6):
+                child = os.fork()
+                if not child:
+                    signal.alarm(20)
+                    busy = any(member.is_busy() for member in forks.members())
+                    threads = library and library[0]()
+                    right = f.run(feed).tobytes() == wanted
+                    os._exit(4 * busy + 2 * (threads != before) + (not right))
+                assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        finally:
+            ended.set()
+            thread.join()
 
 
 _LOADED = """

@@ -307,7 +307,7 @@ def test_a_child_starts_anew() -> None:
     pool.set("taken", 1)
     pool.set("callers", 1)
     first = ctypes.c_ulong.from_address(pool.address + pool_code.PLACES["threads"]).value
-    pool.start_anew()
+    pool.after_fork_in_child()
     counted.run(native.driver(), 5)
     assert pool.state.threads == 1
     counted.check(10)

@@ -29,6 +29,7 @@ from typing import Any, Protocol
 import numpy as np
 
 import staticgrad as sg
+from staticgrad import forks
 from staticgrad.native import lock as native_lock
 from staticgrad.storage import locks
 from tests.safety.child import say
@@ -108,12 +109,11 @@ class Work:
         holders = [h for lock in everyone for h in lock._holders]
         holders += [lock._reserved[0] for lock in everyone if lock._reserved]
         held = [h for h in holders if h.token.locked()]
-        ours = [lock for lock in list(native_lock._free_in_children) if lock.is_ours()]
         with native_lock.LIBRARY:  # what an interrupt left to end by itself has ended
             pass
-        others = [lock for lock in (native_lock.LOCK, locks._state) if lock._is_owned()]
-        if held or ours or others or locks.is_inside_another():
-            sys.exit(f"held: {held} {ours} {others}")
+        busy = [member for member in forks.members() if member.is_busy()]
+        if held or busy or locks.is_inside_another():
+            sys.exit(f"held: {held} {busy}")
         values = [p.value for p in (self.v, self.w, self.own)]
         for value in (*values, self.large.value):
             self.check_even(value)

@@ -242,8 +242,11 @@ def call(function: int, *arguments: Address | int) -> None:
 
 @functools.cache
 def _prototype(count: int) -> Any:
-    """The type of a C function without result that takes so many words."""
-    return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * count)
+    """The type of a C function without result that takes so many words.
+
+    It holds the interpreter: no other thread forks while a library is in the middle of a call.
+    """
+    return ctypes.PYFUNCTYPE(None, *[ctypes.c_int64] * count)
 
 
 def _vocabulary() -> dict[str, Callable[..., Any]]:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.forks import AtFork
 from staticgrad.native import shared_runs
 from staticgrad.native.lock import LOCK
 from staticgrad.native.table import pool_code
@@ -46,10 +47,11 @@ class PoolState:
     stalls: int
 
 
-class Pool:
+class Pool(AtFork):
     """The memory of a pool, which lives as long as the process does; ``run`` is its code."""
 
     def __init__(self, run: int) -> None:
+        super().__init__()
         room = np.zeros(NBYTES + pool_code.LINE, np.uint8)
         begin = -room.ctypes.data % pool_code.LINE
         self._words = room[begin : begin + NBYTES].view(np.int64)
@@ -78,13 +80,16 @@ class Pool:
             self.set("seats", threads)
             self.set("wanted", threads - 1)
 
-    def start_anew(self) -> None:
-        """In a forked child, which has the memory and none of the threads."""
+    def after_fork_in_child(self) -> None:
+        """Forget the threads, which are not in the child; the memory is."""
         for name in _COUNTED:
             self.set(name, 0)
         self._words[PLACES["tickets"] // 8 :: pool_code.LINE // 8] &= ~0xFFFFFFFF
         self.set("wanted", max(0, self.get("seats") - 1))
         self._set_balance()
+
+    def is_busy(self) -> bool:
+        return bool(self.get("taken") or self.get("callers"))
 
     def _set_balance(self) -> None:
         self.set("balance", pool_code.FIRST_BALANCE)
@@ -123,7 +128,6 @@ def pool(threads: int) -> Pool | None:
         if not _made:
             _made.append(Pool(shared_runs()))
             atexit.register(_at_exit)
-            os.register_at_fork(after_in_child=_made[0].start_anew)
         _made[0].want(threads)
         return _made[0]
 

@@ -1,0 +1,93 @@
+"""Forks: the one registry of what a fork waits for and what a forked child resets.
+
+A fork copies memory, but no thread except its own: in the child a lock that another thread held
+would stay taken, a count of running calls would never fall, and the workers of a pool are missing.
+Every lock, count and pool of this package is therefore an ``AtFork``.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from itertools import count
+from typing import Final
+
+_serial = count()
+#: By the order of registration. One call copies it, where a WeakSet is walked step by step.
+_members: Final[dict[int, weakref.ref[AtFork]]] = {}
+#: Threads that are forking.
+_forking: Final[set[int]] = set()
+
+
+class AtFork:
+    """State that a fork concerns. It is registered while it exists."""
+
+    def __init__(self) -> None:
+        number = next(_serial)
+        _members[number] = weakref.ref(self, lambda _: _members.pop(number, None))
+
+    def before_fork(self) -> None:
+        """Wait until the state can be copied, and keep it like that."""
+
+    def after_fork(self) -> None:
+        """Undo ``before_fork`` in the parent."""
+
+    def after_fork_in_child(self) -> None:
+        """Undo ``before_fork``, and remove what other threads held or were doing."""
+
+    def is_busy(self) -> bool:
+        """Return whether a thread holds this or is running in it."""
+        return False
+
+
+def members() -> list[AtFork]:
+    """Return everything registered, the oldest first."""
+    return [member for each in list(_members.values()) if (member := each()) is not None]
+
+
+def install_hooks() -> None:
+    """Have Python call this registry before all hooks that were installed until now.
+
+    A second installation does not make it run twice.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child
+        )
+
+
+def _before_fork() -> None:
+    thread = threading.get_ident()
+    if thread not in _forking:
+        _forking.add(thread)
+        _call_all(member.before_fork for member in reversed(members()))
+
+
+def _after_fork() -> None:
+    thread = threading.get_ident()
+    if thread in _forking:
+        _forking.remove(thread)
+        _call_all(member.after_fork for member in members())
+
+
+def _after_fork_in_child() -> None:
+    if threading.get_ident() in _forking:
+        _forking.clear()
+        _call_all(member.after_fork_in_child for member in members())
+
+
+def _call_all(hooks: Iterable[Callable[[], None]]) -> None:
+    """Call every hook, also where one raises; Python reports the error and forks all the same."""
+    last: BaseException | None = None
+    for hook in hooks:
+        try:
+            hook()
+        except BaseException as error:
+            last = error
+    if last is not None:
+        raise last
+
+
+install_hooks()
