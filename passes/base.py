@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, fields
 from functools import partial
 from pathlib import Path
@@ -31,13 +31,17 @@ from staticgrad.records import Immutable, dataclass
 Watch = Callable[[object], object]
 
 
+#: Name -> the pass that pipeline text calls so.
+REGISTRY: Final[dict[str, type[Pass]]] = {}
+
+
 @dataclass_transform(frozen_default=True)
 class Pass(Immutable):
     """A named function from a program to a program; its fields are its options.
 
-    Subclasses are frozen dataclasses by themselves, with the decorator or without it. Called twice
-    with equal input they give equal output; when nothing changed they return the object they were
-    given.
+    Subclasses are frozen dataclasses by themselves, with the decorator or without it. Pipeline text
+    has them by their names once they are defined. Called twice with equal input they give equal
+    output; when nothing changed they return the object they were given.
 
     Class attributes:
         name: what pipeline text calls it.
@@ -58,6 +62,11 @@ class Pass(Immutable):
         dataclass(frozen=True, repr=False)(cls)
         if name:
             cls.name = name
+        if name := vars(cls).get("name", ""):
+            known = REGISTRY.get(name, cls)
+            if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+                raise PipelineError(f"two passes are named {name!r}: {known}, {cls}")
+            REGISTRY[name] = cls
 
     def __call__(self, program: Any) -> Any:
         """The transformed program, or ``program`` itself when nothing changed.
@@ -334,16 +343,3 @@ def _dump(folder: Path, position: int, name: str, program: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{position:02}-{name}.sg"
     path.write_text(str(program).rstrip("\n") + "\n", encoding="utf-8")
-
-
-def names_of(passes: Iterable[type[Pass]]) -> Mapping[str, type[Pass]]:
-    """Pass classes by their names.
-
-    Raises:
-        PipelineError: two share a name.
-    """
-    found: dict[str, type[Pass]] = {}
-    for each in passes:
-        if found.setdefault(each.name, each) is not each:
-            raise PipelineError(f"two passes are named {each.name!r}: {found[each.name]}, {each}")
-    return found

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any, Final, NoReturn
 
-from passes.base import Fixpoint, Pass, Pipeline, names_of
+from passes.base import REGISTRY, Fixpoint, Pass, Pipeline
 from passes.cse import CommonSubexpressions
 from passes.dce import DeadNodes
 from passes.fold import Fold
@@ -27,6 +27,7 @@ from passes.narrow import Narrow
 from passes.residuals import Residuals
 from passes.simplify import Algebra, Simplify, Stabilize
 from staticgrad.errors import ParseError, PipelineError, PluginWarning, warn
+from staticgrad.errors.calls import checked
 from staticgrad.errors.wording import did_you_mean, kind_of
 from staticgrad.ir.discovery import announced, package_of
 
@@ -59,15 +60,16 @@ LEVELS: Final[Mapping[str, str]] = {
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
 
 
-def pipeline(text: str | Pass, extra: Iterable[type[Pass]] = ()) -> Pipeline:
-    """The pipeline that ``text`` describes, or the one of a level (``"O1"``).
+@checked
+def pipeline(text: str | Pass) -> Pipeline:
+    """Return the pipeline that ``text`` describes, or the one of a level (``"O1"``).
 
     Args:
         text: pass names separated by commas, options in braces as Python literals, passes to
             repeat in parentheses: ``dce,cse{border=True},fixpoint{limit=9}(cse,fold)``. A level
-            stands for its passes: ``O1,residuals``. A pass is the pipeline of itself alone.
-        extra: pass classes from outside, known by their ``name``. Those of installed packages
-            are known too: entry points of the group ``staticgrad.passes``.
+            stands for its passes: ``O1,residuals``. A pass is known by its name once its class is
+            defined; passes of installed packages are found by entry points of the group
+            ``staticgrad.passes``. A pass, instead of text, is the pipeline of itself alone.
 
     Raises:
         ParseError: text that is no pipeline, an unknown pass or option; points at the place.
@@ -75,46 +77,37 @@ def pipeline(text: str | Pass, extra: Iterable[type[Pass]] = ()) -> Pipeline:
     """
     if isinstance(text, Pass):
         return text if isinstance(text, Pipeline) else Pipeline((text,))
-    return _PipelineReader(text, names_of((*PASSES, *extra))).pipeline()
+    return _PipelineReader(text).pipeline()
 
 
-def installed(
-    taken: Mapping[str, type[Pass]] = MappingProxyType({}), wanted: str = ""
-) -> tuple[type[Pass], ...]:
-    """The passes of other installed packages: entry points of the group ``staticgrad.passes``.
+def _load(name: str) -> None:
+    """Import what may define the pass ``name``: a rare one, or those of other installed packages.
 
-    A package that cannot be imported, or whose pass is none or has a name that is ``taken``, costs
-    a warning, for a pass of another name may be wanted.
+    A package that cannot be imported, or whose entry point is no pass, costs a warning, for a pass
+    of another name may be wanted.
 
     Raises:
-        PipelineError: the entry point called ``wanted`` is no Pass.
+        PipelineError: the entry point called ``name`` is no Pass.
     """
-    found = dict(taken)
+    if name in RARE:
+        import_module(RARE[name])
+        return
     for entry, loaded in announced(GROUP):
-        whose = f"{package_of(entry)}: the entry point {entry.value!r} of {GROUP}"
         if not (isinstance(loaded, type) and issubclass(loaded, Pass) and loaded.name):
-            text = f"{whose} is {kind_of(loaded)}, no named Pass"
-            if entry.name == wanted:
+            text = (
+                f"{package_of(entry)}: the entry point {entry.value!r} of {GROUP} is"
+                f" {kind_of(loaded)}, no named Pass"
+            )
+            if entry.name == name:
                 raise PipelineError(text)
             warn(PluginWarning, text)
-        elif found.setdefault(loaded.name, loaded) is not loaded:
-            other = f"{found[loaded.name].__module__}.{found[loaded.name].__qualname__}"
-            warn(PluginWarning, f"{whose} is left out: {loaded.name!r} is {other} already")
-    return tuple(each for name, each in found.items() if name not in taken)
-
-
-def _passes_in(module: str) -> list[type[Pass]]:
-    """The passes that a module defines."""
-    found = vars(import_module(module)).values()
-    own = (each for each in found if isinstance(each, type) and each.__module__ == module)
-    return [each for each in own if issubclass(each, Pass)]
 
 
 class _PipelineReader:
     """Recursive descent over one pipeline text."""
 
-    def __init__(self, text: str, known: Mapping[str, type[Pass]]) -> None:
-        self.text, self.known, self.at = text, known, 0
+    def __init__(self, text: str) -> None:
+        self.text, self.at = text, 0
 
     def pipeline(self) -> Pipeline:
         self.skip()
@@ -137,23 +130,22 @@ class _PipelineReader:
             self.fail("expected the name of a pass")
         if match[0] in LEVELS:
             self.at = match.end()
-            return _PipelineReader(LEVELS[match[0]], self.known).passes()
+            return _PipelineReader(LEVELS[match[0]]).passes()
         return (self.one(match),)
 
     def one(self, match: re.Match[str]) -> Pass:
         start, name = self.at, match[0]
-        if name in RARE and name not in self.known:
-            self.known = names_of((*self.known.values(), *_passes_in(RARE[name])))
-        if name != Fixpoint.name and name not in self.known:
-            self.known = names_of((*self.known.values(), *installed(self.known, name)))
-        if name != Fixpoint.name and name not in self.known:
-            names = tuple(dict.fromkeys((*self.known, *RARE, Fixpoint.name)))
+        if name not in REGISTRY:
+            _load(name)
+        if name not in REGISTRY or name == Pipeline.name:
+            names = dict.fromkeys((*(each.name for each in PASSES), *RARE, *REGISTRY))
+            del names[Pipeline.name]
             self.fail(
                 f"no pass is named {name!r}",
                 width=len(name),
                 hint=f"{did_you_mean(name, (*names, *LEVELS))}there are {', '.join(names)},"
                 f" and the levels {', '.join(LEVELS)}"
-                "\na pass of your own: passes.pipelines.pipeline(text, extra=[Mine])",
+                "\na pass of your own is known by its name once its class is defined or imported",
             )
         self.at = match.end()
         self.skip()
@@ -163,7 +155,7 @@ class _PipelineReader:
             inner = self.passes()
             self.need(")")
             return Fixpoint(inner, **options)
-        return self.known[name](**self.options(self.known[name], start))
+        return REGISTRY[name](**self.options(REGISTRY[name], start))
 
     def options(self, cls: type[Pass], start: int) -> dict[str, Any]:
         """``{key=value,...}``, if it stands here, checked against the fields of ``cls``."""

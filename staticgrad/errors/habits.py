@@ -370,6 +370,7 @@ ARGUMENTS: Final = {
     "verbose": "progress=print",
     "negative_slope": "slope",
     "start_dim": "x.reshape(x.shape[0], -1), or sg.nn.Flatten(start)",
+    **dict.fromkeys(("wrt", "argnum"), "argnums"),
     "params": "wrt",
     "parameters": "wrt",
     "updates": "a graph: sg.compile(sg.Graph(outputs, updates))",
@@ -383,6 +384,7 @@ ARGUMENTS: Final = {
     **dict.fromkeys(("budget", "memory", "max_memory"), "memory_budget"),
     **dict.fromkeys(("remat", "policy", "recompute"), "checkpoint"),
     "inplace": "nothing: a value never changes, and kernels write over what nobody reads",
+    "extra": "nothing: a pass is known by its name once its class is defined",
     "requires_grad": "nothing: sg.grad(loss, [w]) names what it differentiates",
 }
 

@@ -20,7 +20,16 @@ from staticgrad.ir.calls import public
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
-from staticgrad.programs.places import FIRST, AnyFunction, Wrt, given, is_function
+from staticgrad.programs.places import (
+    FIRST,
+    AnyFunction,
+    Wrt,
+    check_value,
+    chosen,
+    given,
+    is_function,
+    takes_argnums,
+)
 
 
 @overload
@@ -50,7 +59,7 @@ def grad(
 @overload
 def grad(
     y: Callable[P, Any],
-    wrt: tuple[int, ...],
+    argnums: tuple[int, ...],
     *,
     allow_disconnected: bool = False,
     has_aux: Literal[False] = False,
@@ -58,13 +67,13 @@ def grad(
 @overload
 def grad(
     y: Callable[P, Any],
-    wrt: Wrt = 0,
+    argnums: Wrt = 0,
     *,
     allow_disconnected: bool = False,
-    argnums: int | tuple[int, ...] | None = None,
     has_aux: bool = False,
 ) -> OfArrays[P, Any]: ...
 @public
+@takes_argnums("wrt")
 def grad(
     y: Any,
     wrt: Any = FIRST,
@@ -84,12 +93,12 @@ def grad(
         y: a floating value; of one element (0-d, or of literal sizes 1) unless a seed is given. Or
             a function that gives one.
         wrt: a value (input, parameter or intermediate), or a list, tuple or dict of them. Of a
-            function: the place of an argument (0 by default) or a tuple of places, whose trees of
-            arrays may be nested; or parameters that it reads, in containers.
+            function the second argument is ``argnums``.
         seed: the cotangent of ``y``, a value or array of y's type; 1 by default. The result is
             then the product of the seed with the Jacobian, as ``vjp`` gives it.
         allow_disconnected: zeros, instead of an error, for what no differentiable path leads to.
-        argnums: of a function, another name of ``wrt``.
+        argnums: of a function: the place of an argument (0 by default) or a tuple of places, whose
+            trees of arrays may be nested; or parameters that it reads, in containers.
         has_aux: the function gives a pair of the value and anything else; so does the result.
 
     Returns:
@@ -113,11 +122,13 @@ def grad(
     array(12.)
     """
     if not is_function(y):
-        _check_words("grad", argnums, has_aux)
+        check_value("grad", argnums, has_aux)
         return _by_values(y, wrt, seed, allow_disconnected)
     if seed is not None:
         raise ArgumentError("grad: a function takes no seed", hint="sg.vjp(f, x, ct)")
-    return rules_of_functions().gradient("grad", y, _by(wrt, argnums), has_aux, allow_disconnected)
+    return rules_of_functions().gradient(
+        "grad", y, chosen("wrt", wrt, argnums), has_aux, allow_disconnected
+    )
 
 
 @overload
@@ -150,14 +161,14 @@ def value_and_grad(
 @overload
 def value_and_grad(
     y: Callable[P, Any],
-    wrt: Wrt = 0,
+    argnums: Wrt = 0,
     allow_disconnected: bool = False,
     *,
-    argnums: int | tuple[int, ...] | None = None,
     has_aux: bool = False,
 ) -> OfArrays[P, tuple[Any, Any]]: ...
 @like(grad)
 @public
+@takes_argnums("wrt")
 def value_and_grad(
     y: Any,
     wrt: Any = FIRST,
@@ -183,10 +194,10 @@ def value_and_grad(
     (array(8.), array(12.))
     """
     if not is_function(y):
-        _check_words("value_and_grad", argnums, has_aux)
+        check_value("value_and_grad", argnums, has_aux)
         return y, _by_values(y, wrt, None, allow_disconnected)
     return rules_of_functions().gradient(
-        "value_and_grad", y, _by(wrt, argnums), has_aux, allow_disconnected
+        "value_and_grad", y, chosen("wrt", wrt, argnums), has_aux, allow_disconnected
     )
 
 
@@ -195,31 +206,6 @@ def _by_values(y: Any, wrt: Any, seed: Any, allow_disconnected: bool) -> Any:
     if wrt is not FIRST and are_tensors(y):
         return rules_of_tensors().gradients(y, wrt, seed, allow_disconnected)
     return reverse.grad(y, *given(wrt, seed, allow_disconnected))
-
-
-def _by(wrt: Any, argnums: Any) -> Any:
-    """What a function is differentiated by.
-
-    Raises:
-        ArgumentError: it is named twice.
-    """
-    if wrt is not FIRST and argnums is not None:
-        raise ArgumentError("wrt and argnums are one argument, given twice")
-    return wrt if argnums is None else argnums
-
-
-def _check_words(name: str, argnums: Any, has_aux: bool) -> None:
-    """Refuse what belongs to functions.
-
-    Raises:
-        ArgumentError: it is given with a value.
-    """
-    if argnums is not None or has_aux:
-        word = "has_aux" if argnums is None else "argnums"
-        raise ArgumentError(
-            f"{name}: {word} belongs to functions, and this is a value",
-            hint="sg.grad(loss, w) names what a value is differentiated by",
-        )
 
 
 @overload
@@ -240,7 +226,12 @@ def vjp(
 ) -> tuple[R, AnyValue]: ...
 @overload
 def vjp(
-    y: AnyFunction, x: Any, ct: Any = None, allow_disconnected: bool = False
+    y: AnyFunction,
+    x: Any,
+    ct: Any = None,
+    allow_disconnected: bool = False,
+    *,
+    argnums: int | tuple[int, ...] | None = None,
 ) -> tuple[Any, Any]: ...
 @overload
 def vjp(y: Value | Structure, x: Value, ct: Any, allow_disconnected: bool = False) -> Value: ...
@@ -259,7 +250,14 @@ def vjp(
 @overload
 def vjp(y: Value | Structure, x: Structure, ct: Any, allow_disconnected: bool = False) -> Any: ...
 @public
-def vjp(y: Any, x: Any, ct: Any = None, allow_disconnected: bool = False) -> Any:
+def vjp(
+    y: Any,
+    x: Any,
+    ct: Any = None,
+    allow_disconnected: bool = False,
+    *,
+    argnums: int | tuple[int, ...] | None = None,
+) -> Any:
     """Reverse mode: the cotangents of ``x``, given those of ``y``; ct times the Jacobian.
 
     Args:
@@ -268,6 +266,8 @@ def vjp(y: Any, x: Any, ct: Any = None, allow_disconnected: bool = False) -> Any
             is taken, or a tuple of all arguments.
         ct: for each value of ``y`` a value or array of its type, in the containers of ``y``.
         allow_disconnected: zeros, instead of an error, for what no differentiable path leads to.
+        argnums: of a function: the place of an argument in ``x``, or a tuple of places, by which it
+            is differentiated; by default all of them. Cotangents are of these arguments alone.
 
     Returns:
         The containers of ``x``, each cotangent of exactly the type of what it belongs to. Of a
@@ -286,10 +286,12 @@ def vjp(y: Any, x: Any, ct: Any = None, allow_disconnected: bool = False) -> Any
     (array([ 9., 16.]), array([ 6., 80.]))
     """
     if are_tensors(y):
+        check_value("vjp", argnums)
         return rules_of_tensors().vjp(y, x, ct, allow_disconnected)
     if not is_function(y):
+        check_value("vjp", argnums)
         return reverse.vjp(y, x, ct, allow_disconnected)
-    return rules_of_functions().vjp(y, x, ct, allow_disconnected)
+    return rules_of_functions().vjp(y, x, ct, allow_disconnected, argnums)
 
 
 @overload
@@ -302,7 +304,12 @@ def jvp(
 ) -> tuple[R, R]: ...
 @overload
 def jvp(
-    y: AnyFunction, x: Any, tangent: Any, allow_disconnected: bool = False
+    y: AnyFunction,
+    x: Any,
+    tangent: Any,
+    allow_disconnected: bool = False,
+    *,
+    argnums: int | tuple[int, ...] | None = None,
 ) -> tuple[Any, Any]: ...
 @overload
 def jvp(
@@ -325,7 +332,14 @@ def jvp(
     y: Structure, x: Value | Structure, tangent: Any, allow_disconnected: bool = False
 ) -> Any: ...
 @public
-def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
+def jvp(
+    y: Any,
+    x: Any,
+    tangent: Any,
+    allow_disconnected: bool = False,
+    *,
+    argnums: int | tuple[int, ...] | None = None,
+) -> Any:
     """Forward mode: the tangents of ``y`` when ``x`` moves along ``tangent``; Jacobian times it.
 
     One tangent costs about as much as ``y`` itself, whatever the sizes; the gradient of a value
@@ -337,6 +351,7 @@ def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
             a function the argument at which it is taken, or a tuple of all arguments.
         tangent: for each value of ``x`` a value or array of its type, in the containers of ``x``.
         allow_disconnected: zeros, instead of an error, for what no differentiable path leads to.
+        argnums: of a function, as in ``vjp``; tangents are of these arguments alone.
 
     Returns:
         The containers of ``y``, each tangent of exactly the type of what it belongs to. Of a
@@ -356,12 +371,14 @@ def jvp(y: Any, x: Any, tangent: Any, allow_disconnected: bool = False) -> Any:
     (array([ 9., 16.]), array([ 6., 80.]))
     """
     if are_tensors(y):
+        check_value("jvp", argnums)
         return rules_of_tensors().jvp(y, x, tangent, allow_disconnected)
     if not is_function(y):
         from staticgrad.autodiff import forward
 
+        check_value("jvp", argnums)
         return forward.jvp(y, x, tangent, allow_disconnected)
-    return rules_of_functions().jvp(y, x, tangent, allow_disconnected)
+    return rules_of_functions().jvp(y, x, tangent, allow_disconnected, argnums)
 
 
 @overload
@@ -374,16 +391,26 @@ def linearize(
 ) -> tuple[R, Callable[[Any], R]]: ...
 @overload
 def linearize(
-    f: AnyFunction, x: Any, allow_disconnected: bool = False
+    f: AnyFunction,
+    x: Any,
+    allow_disconnected: bool = False,
+    *,
+    argnums: int | tuple[int, ...] | None = None,
 ) -> tuple[Any, AnyFunction]: ...
 @public
-def linearize(f: Any, x: Any, allow_disconnected: bool = False) -> tuple[Any, Any]:
+def linearize(
+    f: Any,
+    x: Any,
+    allow_disconnected: bool = False,
+    *,
+    argnums: int | tuple[int, ...] | None = None,
+) -> tuple[Any, Any]:
     """What a function gives at a point, and its derivative there as a function of tangents.
 
     Args:
         f: takes and gives floating values in containers.
         x: the argument, or a tuple of all arguments.
-        allow_disconnected: as in ``jvp``.
+        allow_disconnected, argnums: as in ``jvp``.
 
     Returns:
         ``f(x)``, and the function from tangents of ``x`` to those of the result. Of values of a
@@ -401,7 +428,9 @@ def linearize(f: Any, x: Any, allow_disconnected: bool = False) -> tuple[Any, An
         raise ArgumentError(
             f"linearize: f is {shown(f)}, not a function", hint="of values: sg.jvp(y, x, tangent)"
         )
-    found: tuple[Any, AnyFunction] = rules_of_functions().linearize(f, x, allow_disconnected)
+    found: tuple[Any, AnyFunction] = rules_of_functions().linearize(
+        f, x, allow_disconnected, argnums
+    )
     return found
 
 

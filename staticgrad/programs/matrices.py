@@ -13,7 +13,16 @@ from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
 from staticgrad.programs.derivatives import are_tensors, rules_of_functions, rules_of_tensors
-from staticgrad.programs.places import FIRST, AnyFunction, Wrt, given, is_function
+from staticgrad.programs.places import (
+    FIRST,
+    AnyFunction,
+    Wrt,
+    check_value,
+    chosen,
+    given,
+    is_function,
+    takes_argnums,
+)
 
 
 @overload
@@ -47,17 +56,23 @@ def jacobian(
 @overload
 def jacobian(
     y: Callable[P, Value],
-    x: tuple[int, int],
+    argnums: tuple[int, int],
     mode: str | None = None,
     allow_disconnected: bool = False,
 ) -> OfArrays[P, tuple[Value, Value]]: ...
 @overload
 def jacobian(
-    y: Callable[P, Any], x: Wrt = 0, mode: str | None = None, allow_disconnected: bool = False
+    y: Callable[P, Any], argnums: Wrt = 0, mode: str | None = None, allow_disconnected: bool = False
 ) -> OfArrays[P, Any]: ...
 @public
+@takes_argnums("x")
 def jacobian(
-    y: Any, x: Any = FIRST, mode: str | None = None, allow_disconnected: bool = False
+    y: Any,
+    x: Any = FIRST,
+    mode: str | None = None,
+    allow_disconnected: bool = False,
+    *,
+    argnums: Any = None,
 ) -> Any:
     """The derivative of every element of ``y`` by every element of ``x``.
 
@@ -68,10 +83,11 @@ def jacobian(
 
     Args:
         y: a floating value. Or a function that gives floating values in containers.
-        x: a floating value, or a list, tuple or dict of them. Of a function: the place of an
-            argument, and so on as ``wrt`` of ``grad``.
+        x: a floating value, or a list, tuple or dict of them. Of a function the second argument is
+            ``argnums``.
         mode: ``"forward"`` or ``"reverse"``; by default the one that takes fewer products.
         allow_disconnected: zeros, instead of an error, for what no differentiable path leads to.
+        argnums: of a function, as in ``grad``.
 
     Returns:
         A value of shape ``y.shape + x.shape`` in the dtype of ``y`` (in reverse mode: of ``x``), in
@@ -93,11 +109,13 @@ def jacobian(
            [ 0., 14.]])
     """
     of_values.check_mode(mode)
+    if not is_function(y):
+        check_value("jacobian", argnums)
     if are_tensors(y) and x is not FIRST:
         return rules_of_tensors().jacobian(y, x, mode, allow_disconnected)
     if not is_function(y):
         return of_values.jacobian(y, *given(x, mode, allow_disconnected))
-    return rules_of_functions().jacobian(y, x, mode, allow_disconnected)
+    return rules_of_functions().jacobian(y, chosen("x", x, argnums), mode, allow_disconnected)
 
 
 @overload
@@ -106,10 +124,13 @@ def hessian(y: Value, x: Value, allow_disconnected: bool = False) -> Value: ...
 def hessian(y: Callable[P, Value], *, allow_disconnected: bool = False) -> OfValue[P]: ...
 @overload
 def hessian(
-    y: Callable[P, Any], x: Wrt = 0, allow_disconnected: bool = False
+    y: Callable[P, Any], argnums: Wrt = 0, allow_disconnected: bool = False
 ) -> OfArrays[P, Any]: ...
 @public
-def hessian(y: Any, x: Any = FIRST, allow_disconnected: bool = False) -> Any:
+@takes_argnums("x")
+def hessian(
+    y: Any, x: Any = FIRST, allow_disconnected: bool = False, *, argnums: Any = None
+) -> Any:
     """The second derivatives of ``y``, a 0-d value, by every pair of elements of ``x``, one value.
 
     The Jacobian of the gradient, forward over reverse: one ``hvp`` per element of x, all at a
@@ -118,9 +139,9 @@ def hessian(y: Any, x: Any = FIRST, allow_disconnected: bool = False) -> Any:
 
     Args:
         y: a floating value of one element, or a function that gives one.
-        x: a floating value. Of a function: the place of an argument, and so on as ``wrt`` of
-            ``grad``.
+        x: a floating value. Of a function the second argument is ``argnums``.
         allow_disconnected: zeros, instead of an error, where the gradient does not depend on ``x``.
+        argnums: of a function, as in ``grad``.
 
     Returns:
         A value of shape ``x.shape + x.shape`` in the dtype of ``x``. Of a function a function; of
@@ -138,11 +159,13 @@ def hessian(y: Any, x: Any = FIRST, allow_disconnected: bool = False) -> Any:
     array([[14., 10.],
            [10.,  0.]])
     """
+    if not is_function(y):
+        check_value("hessian", argnums)
     if are_tensors(y) and x is not FIRST:
         return rules_of_tensors().hessian(y, x, allow_disconnected)
     if not is_function(y):
         return of_values.hessian(y, *given(x, allow_disconnected))
-    return rules_of_functions().hessian(y, x, allow_disconnected)
+    return rules_of_functions().hessian(y, chosen("x", x, argnums), allow_disconnected)
 
 
 @overload
@@ -164,9 +187,23 @@ def hvp(y: AnyFunction, x: Fed, v: Any, allow_disconnected: bool = False) -> Arr
 @overload
 def hvp(y: AnyFunction, x: AnyValue, v: Any, allow_disconnected: bool = False) -> AnyValue: ...
 @overload
-def hvp(y: AnyFunction, x: Any, v: Any, allow_disconnected: bool = False) -> Any: ...
+def hvp(
+    y: AnyFunction,
+    x: Any,
+    v: Any,
+    allow_disconnected: bool = False,
+    *,
+    argnums: int | tuple[int, ...] | None = None,
+) -> Any: ...
 @public
-def hvp(y: Any, x: Any, v: Any, allow_disconnected: bool = False) -> Any:
+def hvp(
+    y: Any,
+    x: Any,
+    v: Any,
+    allow_disconnected: bool = False,
+    *,
+    argnums: int | tuple[int, ...] | None = None,
+) -> Any:
     """The Hessian of ``y`` by ``x``, times ``v``, without the Hessian.
 
     Forward over reverse: the tangent of the gradient when x moves along v. It costs about as much
@@ -180,6 +217,7 @@ def hvp(y: Any, x: Any, v: Any, allow_disconnected: bool = False) -> Any:
         v: for each value of ``x`` a value or array of its type, in the containers of ``x``.
         allow_disconnected: zeros, instead of an error, where the gradient of ``y`` does not depend
             on ``x`` (it is linear in it), or y itself does not.
+        argnums: of a function, as in ``vjp``; ``v`` is of these arguments alone.
 
     Returns:
         The containers of ``x``, each product of exactly the type of what it belongs to.
@@ -194,8 +232,10 @@ def hvp(y: Any, x: Any, v: Any, allow_disconnected: bool = False) -> Any:
     >>> hvp(lambda x: (x**3).sum(), np.array([2.0, 3.0]), np.array([1.0, 10.0]))
     array([ 12., 180.])
     """
+    if not is_function(y):
+        check_value("hvp", argnums)
     if are_tensors(y):
         return rules_of_tensors().hvp(y, x, v, allow_disconnected)
     if not is_function(y):
         return of_values.hvp(y, x, v, allow_disconnected)
-    return rules_of_functions().hvp(y, x, v, allow_disconnected)
+    return rules_of_functions().hvp(y, x, v, allow_disconnected, argnums)

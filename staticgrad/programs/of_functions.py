@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from staticgrad.autodiff import jacobian as of_values
-from staticgrad.errors import GradientError
+from staticgrad.errors import ArgumentError, GradientError
 from staticgrad.errors.wording import shown
-from staticgrad.functions.trees import flatten, mapped, matched, unflatten
+from staticgrad.functions.trees import flatten, matched, unflatten
 from staticgrad.programs.function import function
 from staticgrad.programs.places import AnyFunction
 from staticgrad.programs.transformed import (
     DerivativePoint,
     Transformed,
-    as_array,
     at_point,
     made_once,
     places_of,
     recording,
     runs_directly,
+    with_arrays,
 )
 
 
@@ -54,9 +54,9 @@ def _pair(name: str, found: Any) -> tuple[Any, Any]:
     return found
 
 
-def vjp(f: AnyFunction, x: Any, ct: Any, allow_disconnected: bool) -> Any:
+def vjp(f: AnyFunction, x: Any, ct: Any, allow_disconnected: bool, argnums: Any = None) -> Any:
     """What a function gives at a point, with cotangents or the function of them."""
-    by = _all_places(x)
+    by = _by("vjp", x, argnums)
 
     def start(x: Any, direct: bool) -> Any:
         point = DerivativePoint("vjp", x if isinstance(x, tuple) else (x,), by, direct)
@@ -76,33 +76,36 @@ def vjp(f: AnyFunction, x: Any, ct: Any, allow_disconnected: bool) -> Any:
         return found, pull(ct)
 
     if ct is not None:
-        return at_point(f, "vjp", rule, x, ct, (by, allow_disconnected))
+        return at_point(f, "vjp", rule, x, ct, by, allow_disconnected)
     if runs_directly(x):
         return start(x, False)
-    return _value_of(f, x), lambda ct: vjp(f, x, ct, allow_disconnected)[1]
+    return _value_of(f, x, by), lambda ct: vjp(f, x, ct, allow_disconnected, argnums)[1]
 
 
-def jvp(f: AnyFunction, x: Any, tangent: Any, allow_disconnected: bool) -> Any:
+def jvp(f: AnyFunction, x: Any, tangent: Any, allow_disconnected: bool, argnums: Any = None) -> Any:
     """What a function gives at a point, with its tangents."""
-    by = _all_places(x)
+    by = _by("jvp", x, argnums)
 
     def rule(x: Any, tangent: Any, direct: bool) -> Any:
-        found, push = _pushing("jvp", f, x, direct, allow_disconnected)
+        found, push = _pushing("jvp", f, x, by, direct, allow_disconnected)
         return found, push(tangent)
 
-    return at_point(f, "jvp", rule, x, tangent, (by, allow_disconnected))
+    return at_point(f, "jvp", rule, x, tangent, by, allow_disconnected)
 
 
-def linearize(f: AnyFunction, x: Any, allow_disconnected: bool) -> Any:
+def linearize(f: AnyFunction, x: Any, allow_disconnected: bool, argnums: Any) -> Any:
     """What a function gives at a point, with the function of tangents."""
+    by = _by("linearize", x, argnums)
     if runs_directly(x):
-        return _pushing("linearize", f, x, False, allow_disconnected)
-    return _value_of(f, x), lambda tangent: jvp(f, x, tangent, allow_disconnected)[1]
+        return _pushing("linearize", f, x, by, False, allow_disconnected)
+    return _value_of(f, x, by), lambda tangent: jvp(f, x, tangent, allow_disconnected, by)[1]
 
 
-def _pushing(name: str, f: AnyFunction, x: Any, direct: bool, allow: bool) -> tuple[Any, Any]:
+def _pushing(
+    name: str, f: AnyFunction, x: Any, by: Any, direct: bool, allow: bool
+) -> tuple[Any, Any]:
     """What a function gives at a point, and what takes tangents to those of that."""
-    point = DerivativePoint(name, x if isinstance(x, tuple) else (x,), _all_places(x), direct)
+    point = DerivativePoint(name, x if isinstance(x, tuple) else (x,), by, direct)
     with recording(point):
         leaves, tree = flatten(f(*point.args))
         values = point.values(leaves)
@@ -116,16 +119,29 @@ def _pushing(name: str, f: AnyFunction, x: Any, direct: bool, allow: bool) -> tu
     return unflatten(tree, [point.given_back(value) for value in values]), push
 
 
-def _all_places(x: Any) -> Any:
-    """All arguments of a function at ``x``."""
-    return tuple(range(len(x))) if isinstance(x, tuple) else 0
+def _by(name: str, x: Any, argnums: Any) -> Any:
+    """Return the places of the arguments in ``x`` by which a function is differentiated.
+
+    Raises:
+        ArgumentError: ``argnums`` are no places.
+    """
+    if argnums is None:
+        return tuple(range(len(x))) if isinstance(x, tuple) else 0
+    places = places_of(name, argnums)
+    if places is None:
+        raise ArgumentError(
+            f"{name}: argnums is {shown(argnums)}, not the place of an argument",
+            hint="parameters that the function reads: sg.grad(f, w), or make them arguments",
+        )
+    return places if isinstance(argnums, list | tuple) else places[0]
 
 
-def _value_of(f: AnyFunction, x: Any) -> Any:
+def _value_of(f: AnyFunction, x: Any, by: Any) -> Any:
     """What a function gives of arrays."""
+    x = with_arrays(x, by)
     args = x if isinstance(x, tuple) else (x,)
     program = made_once(f, "value", lambda: function(f))
-    return program(*[mapped(as_array, each) for each in args])
+    return program(*args)
 
 
 def jacobian(f: AnyFunction, by: Any, mode: str | None, allow_disconnected: bool) -> Any:
@@ -159,9 +175,9 @@ def hessian(f: AnyFunction, by: Any, allow_disconnected: bool) -> Any:
     return _transformed(f, "hessian", rule, by, allow_disconnected)
 
 
-def hvp(f: AnyFunction, x: Any, v: Any, allow_disconnected: bool) -> Any:
+def hvp(f: AnyFunction, x: Any, v: Any, allow_disconnected: bool, argnums: Any) -> Any:
     """A product with the Hessian at a point."""
-    by = _all_places(x)
+    by = _by("hvp", x, argnums)
 
     def rule(x: Any, v: Any, direct: bool) -> Any:
         point = DerivativePoint("hvp", x if isinstance(x, tuple) else (x,), by, direct)
@@ -173,7 +189,7 @@ def hvp(f: AnyFunction, x: Any, v: Any, allow_disconnected: bool) -> Any:
                 return point.pulled(slopes, along, allow_disconnected)
         return point.put_back(of_values.hvp(y, point.stands, along, allow_disconnected))
 
-    return at_point(f, "hvp", rule, x, v, (by, allow_disconnected))
+    return at_point(f, "hvp", rule, x, v, by, allow_disconnected)
 
 
 def _transformed(f: AnyFunction, name: str, rule: Any, by: Any, options: Any) -> Any:

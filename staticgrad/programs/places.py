@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Final
 
 from staticgrad.autodiff.structure import Structure
+from staticgrad.errors import ArgumentError
+from staticgrad.errors.calls import carries
+from staticgrad.errors.wording import shown
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.value import Value
 
@@ -26,6 +30,54 @@ class _First(int):
 
 
 FIRST: Final = _First(0)
+
+
+def takes_argnums(word: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorate a derivative whose second argument is ``argnums`` of functions, ``word`` of values.
+
+    A call with a function and ``word`` by name is refused: of a function there is one spelling.
+    """
+
+    def decorated(derivative: Callable[..., Any]) -> Callable[..., Any]:
+        @carries
+        @functools.wraps(derivative)
+        def called(*args: Any, **kwargs: Any) -> Any:
+            if word in kwargs and is_function(args[0] if args else kwargs.get("y")):
+                raise ArgumentError(
+                    f"{derivative.__name__}: a function has no {word}; arguments are chosen by"
+                    " argnums",
+                    hint=f"argnums={shown(kwargs[word])}",
+                )
+            return derivative(*args, **kwargs)
+
+        return called
+
+    return decorated
+
+
+def chosen(word: str, by: Any, argnums: Any) -> Any:
+    """Return the second argument of a derivative of a function, given by position or by name.
+
+    Raises:
+        ArgumentError: it is given twice.
+    """
+    if by is not FIRST and argnums is not None:
+        raise ArgumentError(f"{word} and argnums are one argument, given twice")
+    return by if argnums is None else argnums
+
+
+def check_value(name: str, argnums: Any, has_aux: bool = False) -> None:
+    """Refuse options of functions where a value is differentiated.
+
+    Raises:
+        ArgumentError: one is given.
+    """
+    if argnums is not None or has_aux:
+        word = "has_aux" if argnums is None else "argnums"
+        raise ArgumentError(
+            f"{name}: {word} belongs to functions, and this is a value",
+            hint="sg.grad(loss, w) names what a value is differentiated by",
+        )
 
 
 def given(wrt: Any, *others: Any) -> tuple[Any, ...]:

@@ -56,11 +56,17 @@ class SparseDerivative:
     """A function that gives a matrix of derivatives as a sparse array of SciPy's."""
 
     def __init__(
-        self, f: AnyFunction, name: str, wrt: int, sparsity: Any, mode: str | None, symmetric: bool
+        self,
+        f: AnyFunction,
+        name: str,
+        argnums: int,
+        sparsity: Any,
+        mode: str | None,
+        symmetric: bool,
     ) -> None:
-        self._name, self._wrt, self._sparsity, self._mode = name, wrt, sparsity, mode
+        self._name, self._argnums, self._sparsity, self._mode = name, argnums, sparsity, mode
         self._symmetric = symmetric
-        self._f = of_functions.gradient("grad", f, wrt, False, True) if symmetric else f
+        self._f = of_functions.gradient("grad", f, argnums, False, True) if symmetric else f
         self._known: dict[Any, _Products] = {}
         self._lock = ProcessLock()
         self._forward: Function[..., Any] = Function(self._along, (), {}, {})
@@ -134,12 +140,12 @@ class SparseDerivative:
         """The function of the argument alone, and the argument."""
 
         def f(x: Any) -> Any:
-            found = self._f(*args[: self._wrt], x, *args[self._wrt + 1 :], **kwargs)
+            found = self._f(*args[: self._argnums], x, *args[self._argnums + 1 :], **kwargs)
             if flatten(found)[1].kind is not object:
                 raise GradientError(f"{self._name}: the function gives containers, not one value")
             return found
 
-        return f, args[self._wrt]
+        return f, args[self._argnums]
 
     def _matrix(self, found: _Products, args: Any, kwargs: Any, x: Any) -> Any:
         pattern, colours = found.pattern, found.colours
@@ -225,16 +231,16 @@ class SparseDerivative:
                 f"{self._name}: sparse matrices are SciPy's, and are made of arrays alone",
                 hint="in a graph: sg.jacobian(f), or products by sg.jvp and sg.vjp",
             )
-        if self._wrt >= len(args):
-            raise ArgumentError(f"{self._name}: there is no argument {self._wrt} by position")
-        x = args[self._wrt]
+        if self._argnums >= len(args):
+            raise ArgumentError(f"{self._name}: there is no argument {self._argnums} by position")
+        x = args[self._argnums]
         x = np.asarray(x) if isinstance(x, np.ndarray | np.generic | float) else x
         if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
             raise ArgumentError(
-                f"{self._name}: argument {self._wrt} is {shown(args[self._wrt])},"
+                f"{self._name}: argument {self._argnums} is {shown(args[self._argnums])},"
                 " not a floating array"
             )
-        return (*args[: self._wrt], x, *args[self._wrt + 1 :]), x
+        return (*args[: self._argnums], x, *args[self._argnums + 1 :]), x
 
     def _key(self, args: Any, kwargs: Any) -> Any:
         leaves, tree = flatten((args, kwargs))
@@ -260,7 +266,7 @@ def _ones(matrix: Any) -> Any:
 
 @public
 def sparse_jacobian(
-    f: Callable[..., Any], wrt: int = 0, *, sparsity: Any = None, mode: str | None = None
+    f: Callable[..., Any], argnums: int = 0, *, sparsity: Any = None, mode: str | None = None
 ) -> SparseDerivative:
     """The Jacobian of a function of arrays as a sparse matrix, by few products with it.
 
@@ -271,7 +277,7 @@ def sparse_jacobian(
 
     Args:
         f: takes arrays, and gives one floating value.
-        wrt: the place of the argument, a floating array, by which it is differentiated.
+        argnums: the place of the argument, a floating array, by which it is differentiated.
         sparsity: a pattern in the place of the graph's, a sparse or dense matrix whose elements
             other than zero say where derivatives may be. The first call checks it by one product.
         mode: ``"forward"`` or ``"reverse"``; by default the one that takes fewer products.
@@ -293,15 +299,15 @@ def sparse_jacobian(
     >>> second.products(np.zeros(1000))
     3
     """
-    _check_function("sparse_jacobian", f, wrt)
+    _check_function("sparse_jacobian", f, argnums)
     if mode not in (None, "forward", "reverse"):
         raise ArgumentError(f"sparse_jacobian: mode={mode!r} is neither 'forward' nor 'reverse'")
-    return SparseDerivative(f, "sparse_jacobian", wrt, sparsity, mode, symmetric=False)
+    return SparseDerivative(f, "sparse_jacobian", argnums, sparsity, mode, symmetric=False)
 
 
 @public
 def sparse_hessian(
-    f: Callable[..., Any], wrt: int = 0, *, sparsity: Any = None
+    f: Callable[..., Any], argnums: int = 0, *, sparsity: Any = None
 ) -> SparseDerivative:
     """The second derivatives of a function of arrays as a sparse matrix, by few products with it.
 
@@ -310,7 +316,7 @@ def sparse_hessian(
 
     Args:
         f: takes arrays, and gives one floating value of one element.
-        wrt: the place of the argument, a floating array.
+        argnums: the place of the argument, a floating array.
         sparsity: a pattern in the place of the graph's, as in ``sparse_jacobian``.
 
     Returns:
@@ -327,14 +333,16 @@ def sparse_hessian(
            [2., 6., 4.],
            [0., 4., 0.]])
     """
-    _check_function("sparse_hessian", f, wrt)
-    return SparseDerivative(f, "sparse_hessian", wrt, sparsity, None, symmetric=True)
+    _check_function("sparse_hessian", f, argnums)
+    return SparseDerivative(f, "sparse_hessian", argnums, sparsity, None, symmetric=True)
 
 
-def _check_function(name: str, f: Any, wrt: Any) -> None:
+def _check_function(name: str, f: Any, argnums: Any) -> None:
     if not is_function(f):
         raise ArgumentError(
             f"{name}: f is {kind_of(f)}, not a function", hint=f"sg.{name}(lambda x: ...)(array)"
         )
-    if type(wrt) is not int or wrt < 0:
-        raise ArgumentError(f"{name}: wrt is {shown(wrt)}, not a place: 0 is the first argument")
+    if type(argnums) is not int or argnums < 0:
+        raise ArgumentError(
+            f"{name}: argnums is {shown(argnums)}, not a place: 0 is the first argument"
+        )

@@ -136,13 +136,15 @@ def places_of(name: str, by: Any) -> tuple[int, ...] | None:
     entries = by if isinstance(by, list | tuple) else (by,)
     if entries and all(isinstance(each, int | np.integer) for each in entries):
         if any(isinstance(each, bool) or each < 0 for each in entries):
-            raise ArgumentError(f"{name}: wrt is {shown(by)}, not a place: 0 is the first argument")
+            raise ArgumentError(
+                f"{name}: argnums is {shown(by)}, not a place: 0 is the first argument"
+            )
         return tuple(map(index, entries))
     leaves = flatten(by)[0]
     if leaves and all(isinstance(leaf, Parameter) for leaf in leaves):
         return None
     raise ArgumentError(
-        f"{name}: of a function, wrt is {shown(by)}, {kind_of(by)}",
+        f"{name}: of a function, argnums is {shown(by)}, {kind_of(by)}",
         hint="the place of an argument, 0 or (0, 1), or parameters that the function reads",
     )
 
@@ -209,7 +211,7 @@ class DerivativePoint:
         if not leaf.dtype.is_float:
             raise GradientError(
                 f"{self.name}: {label} is {leaf.type}: there is no derivative by it",
-                hint="a floating array, x.astype('float32'); or name other arguments, wrt=1",
+                hint="a floating array, x.astype('float32'); or name other arguments, argnums=1",
             )
         if self.is_eager:
             return _recorded(leaf, self._recorded_outside)
@@ -339,11 +341,18 @@ def recording(point: DerivativePoint) -> Iterator[None]:
 
 
 def at_point(
-    f: Any, name: str, rule: Callable[[Any, Any, bool], Any], x: Any, given: Any, key: Hashable
+    f: Any,
+    name: str,
+    rule: Callable[[Any, Any, bool], Any],
+    x: Any,
+    given: Any,
+    by: Any,
+    options: Hashable,
 ) -> Any:
-    """What a rule gives over arguments and their tangents or cotangents; of arrays it is compiled.
+    """Run a rule over arguments and their tangents or cotangents; of arrays it is compiled.
 
-    ``key`` tells it from other rules of that name.
+    It is differentiated by the arguments at ``by``, a place or several; programs are kept for each
+    choice and ``options``.
     """
     if runs_directly(x, given):
         return rule(x, given, False)
@@ -357,5 +366,13 @@ def at_point(
         direct.__qualname__ = f"{name}({getattr(f, '__name__', 'function')})"
         return Function(direct, (), {}, {})
 
-    program = made_once(f, (name, key), made)
-    return program(mapped(as_array, x), mapped(as_array, given))
+    program = made_once(f, (name, by, options), made)
+    return program(with_arrays(x, by), mapped(as_array, given))
+
+
+def with_arrays(x: Any, by: Any) -> Any:
+    """Return the argument, or tuple of arguments, with Python numbers at ``by`` as arrays."""
+    if not isinstance(x, tuple):
+        return mapped(as_array, x)
+    places = by if isinstance(by, tuple) else (by,)
+    return tuple([mapped(as_array, y) if place in places else y for place, y in enumerate(x)])

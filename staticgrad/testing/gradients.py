@@ -19,11 +19,13 @@ from staticgrad.autodiff.forward import jvp
 from staticgrad.autodiff.reverse import grad
 from staticgrad.building import capture
 from staticgrad.errors import ArgumentError, CheckError
+from staticgrad.errors.wording import shown
 from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
+from staticgrad.programs.places import is_function
 from staticgrad.records import dataclass
 from staticgrad.testing.graphs import array_text
 from staticgrad.types.dtype import F64, as_dtype
@@ -46,6 +48,7 @@ def check_gradients(
     rtol: float = 1e-6,
     atol: float = 1e-9,
     seed: int = 0,
+    argnums: int | tuple[int, ...] | None = None,
 ) -> float:
     """Check derivatives of every order up to ``order``, along random directions, in both modes.
 
@@ -67,6 +70,8 @@ def check_gradients(
         step: h, relative to directions whose largest element is about 1.
         rtol, atol: the error allowed, relative to the sum of abs(gradient * direction).
         seed: of the random numbers.
+        argnums: of a function, the place of an operand or a tuple of places to differentiate by; by
+            default all floating operands.
 
     Returns:
         The worst error met, relative to the same sum.
@@ -82,6 +87,21 @@ def check_gradients(
     True
     """
     program = _program(target, feeds)
+    if argnums is not None:
+        if not is_function(target):
+            raise ArgumentError(
+                "check_gradients: argnums belongs to functions; of a graph every floating input and"
+                " parameter is checked"
+            )
+        operands = dict(enumerate(program.feeds))
+        places = argnums if isinstance(argnums, tuple) else (argnums,)
+        for place in places:
+            if operands.get(place) not in set(program.moved):
+                raise ArgumentError(
+                    f"check_gradients: argnums={shown(argnums)}: operand {place} is not a floating"
+                    " array"
+                )
+        program.moved = [operands[place] for place in places]
     if not program.moved or not program.outputs:
         raise ArgumentError("there is no floating input or no floating output to check")
     check = _Check(program, np.random.default_rng(seed), step, rtol, atol)

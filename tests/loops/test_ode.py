@@ -128,6 +128,29 @@ def test_the_adjoint_method_says_what_it_does_not_take() -> None:
         sg.ode.rk45(pendulum, Tensor(np.ones(2)), 0.0, 1.0, adjoint=True)
 
 
+@pytest.mark.parametrize("adjoint", [False, True])
+@pytest.mark.parametrize("method", ["rk4", "rk45"])
+def test_args_are_passed_on_and_have_gradients(method: str, adjoint: bool) -> None:
+    """As SciPy and JAX pass parameters: f(t, y, *args)."""
+
+    def f(t: Any, y: Any, rate: Any, more: Any) -> Any:
+        return -rate * y + more["shift"]
+
+    def end(rate: Any, shift: Any) -> Any:
+        y, args = sg.constant(np.float64(3.0)), (rate, {"shift": shift})
+        if method == "rk4":
+            return sg.ode.rk4(f, y, np.linspace(0, 1, 33), args=args, adjoint=adjoint)[-1]
+        return sg.ode.rk45(f, y, 0.0, 1.0, args=args, adjoint=adjoint, most=200)
+
+    def exact(rate: Any, shift: Any) -> Any:
+        return (3.0 - shift / rate) * sg.exp(-rate) + shift / rate
+
+    found = sg.value_and_grad(end, (0, 1))(0.7, 0.2)
+    expected = sg.value_and_grad(exact, (0, 1))(0.7, 0.2)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-6)
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-5)
+
+
 def test_a_solution_that_needs_too_many_steps_is_nan() -> None:
     y = sg.ode.rk45(pendulum, sg.constant([1.0, 0.5]), 0.0, 4.0, most=5)
     assert np.isnan(sg.evaluate(y)).all()
@@ -169,3 +192,7 @@ def test_mistakes_are_told_in_the_words_of_the_call() -> None:
         sg.ode.rk45(decay, y, 0.0, 1.0, rtol=-1)
     with pytest.raises(ArgumentError, match="most=-1: it is 0 or more"):
         sg.while_loop(lambda y: y.sum() < 9, lambda y: y * 2, y, most=-1)
+    with pytest.raises(ArgumentError, match=r"takes .*, and is called with \(t, y, arg0\)"):
+        sg.ode.rk4(decay, y, times, args=(1.0,))
+    with pytest.raises(ArgumentError, match=r"args is a float, not a tuple(.|\n)*args=\(a,\)"):
+        sg.ode.rk45(decay, y, 0.0, 1.0, args=1.0)  # type: ignore[arg-type]

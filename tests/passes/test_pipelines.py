@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import staticgrad as sg
-from passes.base import Fixpoint, Pass, Pipeline
+from passes.base import REGISTRY, Fixpoint, Pass, Pipeline
 from passes.cse import CommonSubexpressions
 from passes.dce import DeadNodes
 from passes.fold import Fold
@@ -47,7 +47,7 @@ PASSES = st.recursive(
 @given(st.lists(PASSES, max_size=4))
 def test_text_reads_back(passes):
     built = Pipeline(tuple(passes))
-    assert pipeline(str(built), extra=[Named]) == built
+    assert pipeline(str(built)) == built
 
 
 def test_spaces_do_not_count():
@@ -92,7 +92,7 @@ def test_a_level_stands_for_its_passes():
 )
 def test_a_mistake_is_shown_where_it_stands(text, says, column):
     with pytest.raises(ParseError, match=re.escape(says)) as caught:
-        pipeline(text, extra=[Named])
+        pipeline(text)
     assert (caught.value.line, caught.value.column) == (1, column)
     assert text in str(caught.value)
 
@@ -103,40 +103,68 @@ def test_a_near_name_is_suggested():
 
 
 def test_two_passes_of_one_name():
-    class Impostor(Pass, name="dce"):
-        """Not ours."""
-
     with pytest.raises(PipelineError, match="two passes are named 'dce'"):
-        pipeline("dce", extra=[Impostor])
+
+        class Impostor(Pass, name="dce"):
+            """Not ours."""
+
+    assert pipeline("dce") == Pipeline((DeadNodes(),))
+
+
+def test_a_pass_is_known_by_its_name_once_it_is_defined():
+    """As policies and ops are; a cell that is run again replaces it."""
+    for rate in (2, 3):
+
+        class Mine(Pass, name="my.own-pass"):
+            """Of a user."""
+
+            limit: int = rate
+
+            def __call__(self, graph):
+                return graph
+
+        assert pipeline("O0,my.own-pass").passes[-1].limit == rate
+    x = sg.input("x", (3,), "float32")
+    f = sg.compile(sg.tanh(x), pipeline="my.own-pass{limit=5},O1")
+    assert "my.own-pass{limit=5}" in str(f.options.pipeline)
 
 
 class _Entry:
-    """An entry point as ``importlib.metadata`` gives it."""
+    """An entry point as ``importlib.metadata`` gives it; a pass is defined by ``load``."""
 
     dist = None
 
-    def __init__(self, loaded, name="elsewhere"):
-        self.name, self.value, self._loaded = name, "elsewhere:Loaded", loaded
-
-    def load(self):
-        if isinstance(self._loaded, BaseException):
-            raise self._loaded
-        return self._loaded
+    def __init__(self, load, name="elsewhere"):
+        self.name, self.value, self.load = name, "elsewhere:Loaded", load
 
 
-class Elsewhere(Pass, name="elsewhere"):
-    """A pass of another package."""
-
-    def __call__(self, graph):
-        return graph
+def _failing(error):
+    raise error
 
 
-def test_passes_of_other_packages_are_known(monkeypatch):
+def _defined(name):
+    class Loaded(Pass, name=name):
+        """A pass of another package."""
+
+        def __call__(self, graph):
+            return graph
+
+    return Loaded
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """No pass is named so yet, nor afterwards."""
+    yield _Entry(lambda: _defined("elsewhere"))
+    REGISTRY.pop("elsewhere", None)
+
+
+def test_passes_of_other_packages_are_known(monkeypatch, elsewhere):
     asked = []
 
     def entries(group):
         asked.append(group)
-        return [_Entry(Elsewhere)]
+        return [elsewhere]
 
     monkeypatch.setattr("importlib.metadata.entry_points", entries)
     assert str(pipeline("dce,elsewhere")) == "dce,elsewhere"
@@ -146,22 +174,28 @@ def test_passes_of_other_packages_are_known(monkeypatch):
 
 
 def test_an_entry_point_that_is_no_pass_is_refused(monkeypatch):
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [_Entry(int)])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [_Entry(lambda: int)])
     with pytest.raises(PipelineError, match=r"elsewhere:Loaded.*is a class int, no named Pass"):
         pipeline("elsewhere")
 
 
 @pytest.mark.parametrize(
-    ("loaded", "reason"),
+    ("load", "reason"),
     [
-        (int, "is a class int, no named Pass"),
-        (ImportError("no such library"), "cannot be imported: ImportError: no such library"),
-        (SystemExit(3), "cannot be imported: SystemExit: 3"),
-        (type("Impostor", (Pass,), {}, name="dce"), "left out: 'dce' is passes.dce.DeadNodes"),
+        (lambda: int, "is a class int, no named Pass"),
+        (
+            lambda: _failing(ImportError("no such library")),
+            "cannot be imported: ImportError: no such library",
+        ),
+        (lambda: _failing(SystemExit(3)), "cannot be imported: SystemExit: 3"),
+        (
+            lambda: _defined("dce"),
+            "cannot be imported: PipelineError: .*two passes are named 'dce'",
+        ),
     ],
 )
-def test_a_broken_plugin_costs_a_warning(monkeypatch, loaded, reason):
-    entries = [_Entry(loaded, "broken"), _Entry(Elsewhere)]
+def test_a_broken_plugin_costs_a_warning(monkeypatch, load, reason, elsewhere):
+    entries = [_Entry(load, "broken"), elsewhere]
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: entries)
     with pytest.warns(PluginWarning, match=reason):
         assert str(pipeline("elsewhere,dce")) == "elsewhere,dce"

@@ -17,7 +17,7 @@ from staticgrad.errors import PassMismatchError
 x, y = holes("x y")
 
 
-class Wrong(Rewrite, name="wrong"):
+class Wrong(Rewrite, name="validation.wrong"):
     """x - y is not x + y."""
 
     rules = (rule("plus", x - y, x + y),)

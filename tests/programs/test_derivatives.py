@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import numpy as np
@@ -272,6 +272,39 @@ def test_programs_are_kept_with_their_function():
     assert pickle.loads(pickle.dumps(vars(loss))) == {k: {} for k in vars(loss)}
 
 
+def test_every_transformation_chooses_arguments_by_argnums():
+    """By argnums alone: the other arguments have no derivative here."""
+
+    def f(steps: int, x: Any, labels: Any, w: Any) -> Any:
+        return (x**2 * labels).sum() * w * steps
+
+    labels, w = np.array([3, 4, 5]), np.float64(2.0)
+    at, x = (2, X[0], labels, w), X[0]
+    slope, matrix = 8.0 * labels * x, np.diag(8.0 * labels)
+    found = {
+        "grad": sg.grad(f, argnums=1)(*at),
+        "value_and_grad": sg.value_and_grad(f, argnums=1)(*at)[1],
+        "jacobian": sg.jacobian(f, argnums=1)(*at),
+        "vjp": sg.vjp(f, at, 1.0, argnums=1)[1],
+        "vjp later": sg.vjp(f, at, argnums=1)[1](1.0),
+        "sparse_jacobian": sg.sparse_jacobian(f, argnums=1)(*at).toarray()[0],
+    }
+    for name, each in found.items():
+        np.testing.assert_allclose(each, slope, err_msg=name)
+    for name, each in {
+        "hessian": sg.hessian(f, argnums=1)(*at),
+        "sparse_hessian": sg.sparse_hessian(f, argnums=1)(*at).toarray(),
+    }.items():
+        np.testing.assert_allclose(each, matrix, err_msg=name)
+    np.testing.assert_allclose(sg.hvp(f, at, x, argnums=1), matrix @ x)
+    np.testing.assert_allclose(sg.jvp(f, at, x, argnums=1)[1], slope @ x)
+    np.testing.assert_allclose(sg.linearize(f, at, argnums=1)[1](x), slope @ x)
+    by_two = sg.vjp(f, at, 1.0, argnums=(3, 1))[1]
+    np.testing.assert_allclose(by_two[0], (x**2 * labels).sum() * 2)
+    np.testing.assert_allclose(by_two[1], slope)
+    sg.testing.check_gradients(lambda k, x: sg.stop_gradient(k) * k * x, (w, x), argnums=1)
+
+
 def test_updates_and_draws_inside_happen_at_each_call():
     rng, seen = sg.random.Generator(1), sg.parameter("seen", np.int64(0))
 
@@ -293,7 +326,25 @@ def test_updates_and_draws_inside_happen_at_each_call():
         (lambda: sg.grad(loss, sg.input("x", (3,))), ArgumentError, "the place of an argument"),
         (lambda: sg.grad(loss, 0, argnums=0), ArgumentError, "given twice"),
         (lambda: sg.grad(loss, seed=1.0), ArgumentError, "sg.vjp"),
-        (lambda: sg.grad(sg.input("x", ()), argnums=0), ArgumentError, "belongs to functions"),
+        *[
+            (partial(of_value, argnums=0), ArgumentError, "argnums belongs to functions")
+            for of_value in (
+                partial(sg.grad, sg.input("x", ())),
+                partial(sg.value_and_grad, sg.input("x", ())),
+                partial(sg.jacobian, sg.input("x", ())),
+                partial(sg.hessian, sg.input("x", ())),
+                partial(sg.vjp, sg.input("x", ()), 1.0, 1.0),
+                partial(sg.jvp, sg.input("x", ()), 1.0, 1.0),
+                partial(sg.hvp, sg.input("x", ()), 1.0, 1.0),
+                partial(sg.testing.check_gradients, sg.input("x", ()), {"x": 1.0}),
+            )
+        ],
+        (lambda: sg.grad(loss, wrt=1), ArgumentError, "argnums=1"),
+        (lambda: sg.value_and_grad(loss, wrt=1), ArgumentError, "argnums=1"),
+        (lambda: sg.jacobian(loss, x=1), ArgumentError, "argnums=1"),
+        (lambda: sg.hessian(loss, x=1), ArgumentError, "argnums=1"),
+        (lambda: sg.sparse_jacobian(loss, wrt=1), UnknownArgumentError, "write argnums="),
+        (lambda: sg.sparse_hessian(loss, wrt=1), UnknownArgumentError, "write argnums="),
         (lambda: sg.grad(sg.input("x", ())), UnknownArgumentError, "'wrt'"),
         (lambda: sg.grad(lambda x: x)(W), GradientError, "not one element"),
         (lambda: sg.grad(lambda x: x.sum(), has_aux=True)(W), GradientError, "not a pair"),

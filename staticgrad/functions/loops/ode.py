@@ -12,12 +12,12 @@ or chaotic equations take the gradient through the steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from staticgrad.errors import ArgumentError, CarryError, RankError
 from staticgrad.errors.elsewhere import no_such_name
-from staticgrad.errors.wording import shown
+from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.call_types import R
 from staticgrad.functions.loops import adjoint as adjoints
 from staticgrad.functions.loops.arguments import check_function
@@ -43,8 +43,8 @@ if not TYPE_CHECKING:
         raise no_such_name("sg.ode", name)
 
 
-#: The derivative of a state (a tree) at a time.
-Slope = Callable[[Any, Any], Any]
+#: The derivative of a state (a tree) at a time, perhaps with further arguments.
+Slope = Callable[..., Any]
 
 #: J. R. Dormand and P. J. Prince, "A family of embedded Runge-Kutta formulae", 1980: nodes, stages,
 #: and the difference between the solutions of fifth and fourth order. The last stage is the fifth.
@@ -66,16 +66,24 @@ _SAFETY, _LEAST, _MOST = 0.9, 0.2, 5.0
 
 @public
 def rk4(
-    f: Callable[[Any, Any], R], y: Any, times: Any, steps: int = 1, *, adjoint: bool = False
+    f: Callable[..., R],
+    y: Any,
+    times: Any,
+    steps: int = 1,
+    *,
+    args: Sequence[Any] = (),
+    adjoint: bool = False,
 ) -> R:
-    """The solution of ``y' = f(t, y)`` by the classical method of fourth order.
+    """The solution of ``y' = f(t, y, *args)`` by the classical method of fourth order.
 
     Args:
-        f: takes a time and a state, returns the state's derivative in the state's containers and
-            dtypes.
+        f: takes a time, a state and ``args``, returns the state's derivative in the state's
+            containers and dtypes.
         y: the state at ``times[0]``, a tree of values; integers become float64.
         times: ascending or descending, a vector of one or more; the solution is given at each.
         steps: equal steps from one time to the next.
+        args: what f takes besides, a tuple: values, trees of them, or anything else. Gradients go
+            through them, as through values that f reads from around it.
         adjoint: the gradient is solved backwards, from one time to the one before by as many steps,
             each time from the state of the solution. The state has one floating dtype then.
 
@@ -100,7 +108,7 @@ def rk4(
         raise ArgumentError("rk4: times is empty, and the state is given at the first of them")
     if integer("rk4", "steps", steps) < 1:
         raise ArgumentError(f"rk4: steps={steps}: it is 1 or more")
-    y, f = _equation("rk4", f, y)
+    y, f = _equation("rk4", f, y, args)
     if adjoint:
         return adjoints.fixed(rk4, f, y, times, steps)
 
@@ -118,19 +126,24 @@ def rk4(
     return mapped(lambda first, rest: functions.concatenate([first[None], rest], 0), y, later)
 
 
-def _equation(name: str, f: Slope, y: Any) -> tuple[Any, Slope]:
+def _equation(name: str, f: Slope, y: Any, args: Any) -> tuple[Any, Slope]:
     """The first state, of floats, and a derivative that is checked to be one of such a state.
 
     Raises:
-        ArgumentError: ``f`` is no function of a time and a state.
+        ArgumentError: ``f`` is no function of a time, a state and ``args``; args are no tuple.
     """
-    check_function(name, "f", f, "t", "y")
+    if not isinstance(args, tuple | list):
+        raise ArgumentError(
+            f"{name}: args is {kind_of(args)}, not a tuple",
+            hint="args=(a,) for f(t, y, a)",
+        )
+    check_function(name, "f", f, "t", "y", *(f"arg{k}" for k in range(len(args))))
     leaves, tree = flatten(y)
     values = [as_value(name, leaf) for leaf in leaves]
     floats = [v if v.dtype.is_float else functions.astype(v, F64) for v in values]
 
     def slope(t: Any, state: Any) -> Any:
-        return _checked(name, f(t, state), state, tree)
+        return _checked(name, f(t, state, *args), state, tree)
 
     return unflatten(tree, floats), named_after(f, slope)
 
@@ -191,12 +204,13 @@ def rk45(
     atol: float = 1e-9,
     first: float | None = None,
     most: Any = 1000,
+    args: Sequence[Any] = (),
     adjoint: bool = False,
 ) -> Any:
-    """The solution of ``y' = f(t, y)`` at ``end``, by steps whose error is held (Dormand-Prince).
+    """The solution of ``y' = f(t, y, *args)`` at ``end``, by Dormand-Prince steps of bounded error.
 
     Args:
-        f, y: as of ``rk4``; the state at ``start``.
+        f, y, args: as of ``rk4``; the state at ``start``.
         start, end: times; the end may lie before the start.
         rtol, atol: a step is taken where the root mean square of its error over
             ``atol + rtol * abs(y)`` is at most 1.
@@ -223,7 +237,7 @@ def rk45(
     for name, tolerance in (("rtol", rtol), ("atol", atol)):
         if tolerance < 0:
             raise ArgumentError(f"rk45: {name}={tolerance}: it is 0 or more")
-    y, f = _equation("rk45", f, y)
+    y, f = _equation("rk45", f, y, args)
     if adjoint:
         options = {"rtol": rtol, "atol": atol, "first": first, "most": most}
         return adjoints.adaptive(rk45, f, y, start, end, options)
