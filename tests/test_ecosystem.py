@@ -15,7 +15,7 @@ ARRAY = np.array([0.25, 0.5, 0.75])
 
 
 def test_the_dtype_of_values_and_tensors_is_comparable():
-    x, t = sg.input("x", (3,), "float32"), Tensor(ARRAY)
+    x, t = sg.input("x", (3,), "float32"), Tensor(ARRAY.astype("float32"))
     for value in (x, t, x * 2.0, t * 2.0):
         assert value.dtype == np.float32
         assert value.dtype == "float32"

@@ -29,7 +29,7 @@ class Eager(Staticgrad):
     identity = Operations.identity
 
     def constant(self, array: Any) -> Any:
-        return self.eager.Tensor(array, dtype=array.dtype)
+        return self.eager.Tensor(array)
 
 
 class EagerProgram(Program):
@@ -40,10 +40,10 @@ class EagerProgram(Program):
             raise UnsupportedError("its Adam starts from moments of 0")
         self.eager = eager = import_module("staticgrad.eager")
         ops, workload, data = Eager(eager), self.workload, self.data
-        feeds = {n: eager.Tensor(a, dtype=a.dtype) for n, a in data.feeds.items()}
-        along = [eager.Tensor(a, dtype=a.dtype) for a in data.along.values()]
+        feeds = {n: eager.Tensor(a) for n, a in data.feeds.items()}
+        along = [eager.Tensor(a) for a in data.along.values()]
         self.variables = variables = {
-            n: eager.Tensor(a, requires_grad=True, dtype=a.dtype) for n, a in data.variables.items()
+            n: eager.Tensor(a, requires_grad=True) for n, a in data.variables.items()
         }
         wanted, names = list(variables.values()), list(variables)
 

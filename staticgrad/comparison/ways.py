@@ -48,8 +48,7 @@ class DefineByRun:
     def __init__(self, model: Model) -> None:
         self._model, self._random = model, Generator(_SEED)
         self.parameters = {
-            name: Tensor(array, requires_grad=True, dtype=np.asarray(array).dtype)
-            for name, array in model.parameters.items()
+            name: Tensor(array, requires_grad=True) for name, array in model.parameters.items()
         }
         self._steps = _optimizer(model).on(self.parameters.values())
 

@@ -100,7 +100,7 @@ def _transposed(
 ) -> tuple[Any, ...]:
     """What ``push``, linear in tangents, sends back to each operand for a cotangent."""
     stand_ins = [
-        Tensor(np.zeros(arg.shape, arg.dtype.numpy), requires_grad=True, dtype=arg.dtype)
+        Tensor(np.zeros(arg.shape, arg.dtype.numpy), requires_grad=True)
         if arg.dtype.is_float
         else None
         for arg in args

@@ -244,4 +244,4 @@ def _disconnected(name: str) -> DisconnectedError:
 
 
 def _zeros(type: TensorType) -> Tensor:
-    return Tensor(np.zeros(type.shape, type.dtype.numpy), dtype=type.dtype)
+    return Tensor(np.zeros(type.shape, type.dtype.numpy))

@@ -87,7 +87,7 @@ class _Units:
         units: Array = np.zeros((past - first, len(self)), self._tensor.dtype.compute.numpy)
         units[np.arange(past - first), np.arange(first, past)] = 1
         shape = (past - first, *self._tensor.shape)
-        return Tensor(units.reshape(shape), dtype=self._tensor.dtype)
+        return Tensor(units.reshape(shape))
 
 
 def _together(parts: Sequence[Sequence[Any]], join: Callable[..., Any]) -> list[Tensor]:

@@ -43,9 +43,10 @@ from staticgrad.ir.op import Array, Op, as_array
 from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import array_dtype
+from staticgrad.ops.operands import leaf_array
 from staticgrad.storage.parameter import ParameterStore
 from staticgrad.types.arrays import convert_array
-from staticgrad.types.dtype import F32, DType, as_dtype
+from staticgrad.types.dtype import F32, DType, whole_bools
 from staticgrad.types.tensor import TensorType
 
 _array: Final = attrgetter("array")
@@ -87,15 +88,16 @@ class Tensor(ArrayLike):
 
     @public
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None) -> None:
-        """A tensor of a copy of ``data``: float32, unless ``dtype`` says otherwise.
+        """Copy ``data`` into a tensor.
 
         Args:
             data: numbers: an array, a list, a number, another tensor.
             requires_grad: whether operations on it are recorded.
-            dtype: of its elements.
+            dtype: the element type; by default an array keeps its own, and Python's numbers and
+                lists of them become float32, int64 or bool.
 
         Raises:
-            DTypeError: an element type that there is none of.
+            DTypeError: ``dtype`` names no element type.
             GradientError: ``requires_grad`` of integers or bools; or ``data`` are tensors that need
                 gradients, which a copy would cut off.
         """
@@ -104,14 +106,9 @@ class Tensor(ArrayLike):
                 "Tensor(...) copies arrays: the gradient of a tensor in it would be lost",
                 hint="sg.stack([a, b]) joins tensors; x.detach() gives one without a gradient",
             )
-        source = as_array(data, "Tensor")
-        try:
-            wanted = F32 if dtype is None else as_dtype(dtype)
-            as_dtype(source.dtype)
-        except TypeError as error:
-            raise DTypeError(f"Tensor: {error}") from None
         with np.errstate(all="ignore"):
-            self.array = np.array(convert_array(source, wanted), order="C")
+            found = leaf_array("Tensor", data, dtype, of_floats=F32)
+        self.array = np.array(whole_bools(found), order="C")
         self.type = type_of(self.array)
         self._grad, self.edge = None, None
         if requires_grad:
@@ -174,7 +171,10 @@ class Tensor(ArrayLike):
             GradientError: a tensor of integers or bools, or one that an operation made.
         """
         if wanted and not self.type.dtype.is_float:
-            raise GradientError(f"a tensor of {self.type.dtype.numpy} carries no gradient")
+            raise GradientError(
+                f"a tensor of {self.type.dtype.numpy} carries no gradient",
+                hint='Tensor(data, requires_grad=True, dtype="float32")',
+            )
         if self.grad_fn is not None:
             if wanted:
                 return

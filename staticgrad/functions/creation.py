@@ -32,7 +32,7 @@ from staticgrad.ir.graph import (
 from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.value import Value
 from staticgrad.ir.worlds import computing_kind
-from staticgrad.ops.elementwise import Operand, array_dtype
+from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import broadcast_to, expand_dims
 from staticgrad.ops.operands import (
     as_value,
@@ -41,13 +41,14 @@ from staticgrad.ops.operands import (
     integer,
     is_number,
     known_integer,
+    leaf_array,
     related,
     shape_of,
     size_of,
 )
 from staticgrad.ops.positions import iota
 from staticgrad.storage.parameter import ParameterStore
-from staticgrad.types.arrays import array_of, convert_array
+from staticgrad.types.arrays import convert_array
 from staticgrad.types.dim import Dim, Size, dim, floordiv, maximum
 from staticgrad.types.dtype import ALL_DTYPES, F32, F64, I64, DType
 from staticgrad.types.tensor import BEYOND, MOST_SIZE, TensorType
@@ -198,12 +199,7 @@ def _array(op: str, data: Any, dtype: Any) -> Any:
             hint="a first value is an array; sg.Graph(updates={w: value}) sets later ones",
             related=related(data),
         )
-    own = array_dtype(op, data)
-    wanted = own if dtype is None else dtype_of(op, dtype)
-    found = array_of(data, op)
-    if found.dtype == wanted.numpy or not wanted.is_storage:
-        return found.astype(wanted.numpy, copy=False)
-    return convert_array(found, wanted)
+    return leaf_array(op, data, dtype)
 
 
 # -- arrays that follow from a shape --------------------------------------------------------------

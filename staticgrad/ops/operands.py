@@ -23,12 +23,14 @@ from staticgrad.ir.value import Value
 from staticgrad.ops.cotangent import reached
 from staticgrad.ops.elementwise import (
     Operand,
+    array_dtype,
     common_dtype,
     dtype_hint,
     lifted,
     shared_dtype,
     strong_dtype,
 )
+from staticgrad.types.arrays import Array, array_of, convert_array
 from staticgrad.types.dim import Dim, Size
 from staticgrad.types.dtype import F64, I64, U64, DType, as_dtype
 from staticgrad.types.tensor import BEYOND, MOST_SIZE, Shape, TensorType
@@ -286,6 +288,30 @@ def dtype_of(op: str, spec: object) -> DType:
         return as_dtype(spec)
     except TypeError as error:
         raise DTypeError(f"{op}: {error}", hint=dtype_hint(spec)) from None
+
+
+def leaf_array(op: str, data: Any, dtype: Any = None, of_floats: DType = F64) -> Array:
+    """Return ``data`` as an array in ``dtype``, by default in its own; it may share memory.
+
+    Arrays keep their element type. Python floats, and lists of them, become ``of_floats``.
+
+    Raises:
+        DTypeError, MaskedArrayError: not an array of numbers, or ``dtype`` names no element type.
+    """
+    own = array_dtype(op, data)
+    if dtype is not None:
+        own = dtype_of(op, dtype)
+    elif own is F64 and not _has_arrays(data):
+        own = of_floats
+    found = array_of(data, op)
+    return found if found.dtype == own.numpy else convert_array(found, own)
+
+
+def _has_arrays(data: Any) -> bool:
+    """Return whether data that is float64 contains more than Python floats and integers."""
+    if isinstance(data, list | tuple):
+        return any(map(_has_arrays, data))
+    return isinstance(data, np.float64) or not isinstance(data, int | float)
 
 
 def counting_dtype(op: str, own: DType, asked: Any = None) -> DType:

@@ -212,7 +212,7 @@ class _Space:
         from staticgrad.eager.tensor import Tensor
 
         with enable_grad():
-            leaf = Tensor(x.array, requires_grad=True, dtype=x.dtype)
+            leaf = Tensor(x.array, requires_grad=True)
             value = self._value(leaf)
             (slope,) = of_tape([value], [leaf])
         return _At(x, _detached(value), _detached(slope))

@@ -49,7 +49,7 @@ class Muon(AdamW):
 
     >>> import numpy as np
     >>> from staticgrad.eager import Tensor
-    >>> w = Tensor(np.eye(2), requires_grad=True)
+    >>> w = Tensor(np.eye(2, dtype="float32"), requires_grad=True)
     >>> steps = Muon(0.1, weight_decay=0.0).on([w])
     >>> (w * w).sum().backward()
     >>> steps.step()

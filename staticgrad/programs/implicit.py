@@ -230,7 +230,7 @@ def _leaf(x: Any) -> Any:
     if x.computes and not x.requires_grad:
         from staticgrad.eager.tensor import Tensor  # who has tensors has loaded it
 
-        return Tensor(x.array, requires_grad=True, dtype=x.dtype)
+        return Tensor(x.array, requires_grad=True)
     return x * 1.0
 
 

@@ -121,7 +121,7 @@ def same(found: Any, expected: list[np.ndarray]) -> None:
 
 
 def tensors() -> list[Tensor]:
-    return [Tensor(array, dtype=array.dtype) for array in (X, V, I)]
+    return [Tensor(array) for array in (X, V, I)]
 
 
 def parameters() -> list[sg.Parameter]:

@@ -163,8 +163,8 @@ def test_a_pass_holds_one_activation_per_layer(how: str) -> None:
 
     At most four arrays beside them: the cotangent, and what the rule of tanh computes from it.
     """
-    ws = [Tensor(np.eye(WIDTH), requires_grad=True) for _ in range(LAYERS)]
-    x = Tensor(np.ones((ROWS, WIDTH)))
+    ws = [Tensor(np.eye(WIDTH, dtype="float32"), requires_grad=True) for _ in range(LAYERS)]
+    x = Tensor(np.ones((ROWS, WIDTH), "float32"))
 
     def step() -> None:
         if how == "backward":
@@ -180,8 +180,8 @@ def test_a_pass_holds_one_activation_per_layer(how: str) -> None:
 
 def test_a_pass_lets_go_as_it_goes() -> None:
     """Retaining the graph keeps all activations; a pass that releases ends with the gradients."""
-    ws = [Tensor(np.eye(WIDTH), requires_grad=True) for _ in range(LAYERS)]
-    x = Tensor(np.ones((ROWS, WIDTH)))
+    ws = [Tensor(np.eye(WIDTH, dtype="float32"), requires_grad=True) for _ in range(LAYERS)]
+    x = Tensor(np.ones((ROWS, WIDTH), "float32"))
     left: dict[bool, int] = {}
 
     def watched(retain: bool) -> None:

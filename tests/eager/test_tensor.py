@@ -10,11 +10,38 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.eager import Tensor, no_grad
+from tests.limits import NUMPY_DTYPES
 
 
-@pytest.mark.parametrize("data", [[1, 2], [1.5, 2.0], np.arange(2), np.ones(2), np.array([True])])
-def test_stores_float32_unless_told_otherwise(data: Any) -> None:
-    assert Tensor(data).data.dtype == np.float32
+@pytest.mark.parametrize("dtype", NUMPY_DTYPES, ids=str)
+def test_an_array_has_the_dtype_and_the_values_that_a_constant_has(dtype: sg.DType) -> None:
+    largest = np.array([0, 1, 2**53 + 1 if dtype.itemsize == 8 else 2**7 - 1]).astype(dtype.numpy)
+    for array in (
+        largest,
+        largest[2],
+        largest[:, None].T,
+        largest.astype(dtype.numpy.newbyteorder()),
+    ):
+        assert Tensor(array).dtype == sg.constant(array).dtype == dtype
+        np.testing.assert_array_equal(Tensor(array).numpy(), array)
+    assert Tensor([largest, largest]).dtype == Tensor(Tensor(largest)).dtype == dtype
+    assert Tensor([*largest]).dtype == dtype
+
+
+@pytest.mark.parametrize("data", [1.5, [1.5, 2.0], [1, 2.5], [[]], ((0.5,), (1,))])
+def test_python_floats_are_float32(data: Any) -> None:
+    assert Tensor(data).dtype == np.float32
+
+
+@pytest.mark.parametrize("data", [3, True, [1, 2], [True], [np.int8(1)], np.ones(2, ">i2")])
+def test_other_numbers_of_python_are_what_they_are_in_a_graph(data: Any) -> None:
+    assert Tensor(data).dtype == sg.constant(data).dtype
+
+
+def test_a_bool_is_one_byte_that_is_0_or_1() -> None:
+    """NumPy takes any byte for True where it is viewed as a bool."""
+    odd = np.array([0, 2, 255], np.uint8).view(bool)
+    assert Tensor(odd).astype("int64").sum().item() == 2
 
 
 @pytest.mark.parametrize("dtype", ["float64", "int64", "uint8", "bool", np.int32, sg.float64])

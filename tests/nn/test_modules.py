@@ -150,7 +150,7 @@ def test_worlds_agree(name: str, training: bool) -> None:
 def test_what_it_keeps_goes_and_comes(name: str) -> None:
     case = CASES[name]
     module, other = made(case).eval(), case.make().eval()
-    xs = [Tensor(x, dtype=x.dtype) for x in arrays(case)]
+    xs = [Tensor(x) for x in arrays(case)]
     expected = [out.data for out in flatten(module(*xs))[0]]
     other.load_state_dict(module.state_dict())
     leaves, tree = flatten(module)
@@ -180,6 +180,6 @@ def test_float32_is_the_default_and_kept() -> None:
         kind = CLASSES[name.partition(" ")[0]]
         if "dtype" in inspect.signature(kind).parameters:
             assert inspect.signature(kind).parameters["dtype"].default == "float32"
-    x = Tensor(np.ones((2, 3, 4)))
+    x = Tensor(np.ones((2, 3, 4), "float32"))
     block = sg.nn.TransformerBlock(4, 2, rotary=True, norm="rms")
     assert block(x).data.dtype == np.float32

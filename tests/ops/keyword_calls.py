@@ -197,7 +197,7 @@ def refusal(sample: Sample, way: str = "sg") -> str | None:
 
 
 def tensor(array: np.ndarray[Any, Any]) -> Tensor:
-    return Tensor(array, dtype=array.dtype)
+    return Tensor(array)
 
 
 def check(found: list[Any], sample: Sample) -> None:

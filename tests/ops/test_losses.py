@@ -227,7 +227,7 @@ def test_losses(name: str) -> None:
     call, oracle, arrays = LOSSES[name]
     check(lambda *xs: call(*xs, reduction="none"), oracle, arrays)
     each = oracle(*arrays)
-    tensors = [Tensor(x, dtype=x.dtype) for x in arrays]
+    tensors = [Tensor(x) for x in arrays]
     assert call(*tensors).item() == pytest.approx(each.mean(), rel=1e-12)
     assert call(*tensors, reduction="sum").item() == pytest.approx(each.sum(), rel=1e-12)
     with pytest.raises(ArgumentError, match="reduction"):

@@ -57,7 +57,7 @@ def test_gradients_are_those_of_the_graph(dtype: Any) -> None:
 
 def test_outside_of_the_mode_a_tensor_decides() -> None:
     w = weight("w", 3, 4)
-    y = Tensor(X, dtype=X.dtype) @ w + w[0].shape[0] * 1.0
+    y = Tensor(X) @ w + w[0].shape[0] * 1.0
     assert isinstance(y, Tensor)
     assert not isinstance(w.T, Tensor)
     with pytest.raises(DTypeError, match="eager_mode"):
@@ -356,6 +356,6 @@ def test_optimizers_step_at_once() -> None:
 def test_what_is_no_array_is_told() -> None:
     f = sg.function(lambda x: x * 2.0)
     with pytest.raises(ArgumentError, match="plain function"):
-        f.eagerly(Tensor(X, dtype=X.dtype))
+        f.eagerly(Tensor(X))
     with pytest.raises(ArgumentError):
         f.eagerly(X, X)

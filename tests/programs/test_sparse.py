@@ -56,7 +56,7 @@ def test_a_sparse_jacobian_is_the_dense_one(name: str) -> None:
     mode = (None, "forward", "reverse")[[*CASES].index(name) % 3]
     found = sg.sparse_jacobian(f, mode=mode)
     matrix = found(x)
-    dense = sg.jacobian(f, allow_disconnected=True)(Tensor(x, dtype=x.dtype))
+    dense = sg.jacobian(f, allow_disconnected=True)(Tensor(x))
     wanted = dense.data.reshape(matrix.shape)
     np.testing.assert_allclose(matrix.toarray(), wanted, rtol=1e-6, atol=1e-9)
     assert not (wanted[found.pattern(x).toarray() == 0]).any()
@@ -78,7 +78,7 @@ def rosenbrock(x: Any) -> Any:
     ],
 )
 def test_a_sparse_hessian_is_the_dense_one(f: Any, x: Any, count: int, products: int) -> None:
-    dense = sg.hessian(f, allow_disconnected=True)(Tensor(x, dtype=x.dtype))
+    dense = sg.hessian(f, allow_disconnected=True)(Tensor(x))
     wanted = dense.data.reshape(x.size, x.size)
     found = sg.sparse_hessian(f)
     np.testing.assert_allclose(found(x).toarray(), wanted, rtol=1e-9, atol=1e-9)
