@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from inspect import Parameter as Argument, Signature
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -37,6 +37,10 @@ from staticgrad.nn.picture import module_html
 from staticgrad.nn.scopes import as_scopes, scope_of
 from staticgrad.storage.parameter import write_all
 
+if TYPE_CHECKING:
+    from staticgrad.nn.torch_weights import Incomplete
+
+_FROM_TORCH: Final = "model.load_torch(state) converts names and layouts of PyTorch"
 R_co = TypeVar("R_co", covariant=True)
 
 
@@ -190,6 +194,8 @@ class Module(NoOperand):
                 f"load_state_dict takes arrays by name, not {kind_of(state)}",
                 hint="model.load_state_dict(other.state_dict())",
             )
+        from staticgrad.nn import torch_weights as of_torch  # it reads the classes of layers
+
         own = {path: parameter for path, parameter, _ in _stored(self)}
         differences = [f"{name}: missing" for name in own if name not in state]
         differences += [f"{shown(name)}: unknown" for name in state if name not in own]
@@ -201,14 +207,57 @@ class Module(NoOperand):
                 pairs.append((store, store.fitted(state[name])))
             except ParameterValueError as error:
                 differences.append(f"{name}: {error.headline}")
+        if any(map(of_torch.is_torch, state.values())) and of_torch.is_converted(self):
+            differences.append("tensors of PyTorch, whose layers have other layouts")
         if differences:
             count = len(differences)
             raise ParameterValueError(
                 f"{type(self).__name__} and the state differ in {count} place{'s'[: count > 1]}",
                 details=sorted(differences),
-                hint="nothing was changed",
+                hint=_FROM_TORCH if of_torch.is_torch_state(self, state) else "nothing was changed",
             )
         write_all(pairs)
+
+    @public
+    def load_torch(self, source: Any, strict: bool = True) -> Incomplete:
+        """Set the parameters to those of a model of PyTorch, all of them or none.
+
+        Names and layouts are converted (``nn/torch_weights.py``): a ``Linear`` is transposed, the
+        ``in_proj_weight`` of an attention is split, ``0.weight`` of a ``Sequential`` is
+        ``layers.0.weight``. The classes and the attributes of both models must be the same.
+
+        Args:
+            source: a state dict, of tensors or of arrays; a module of PyTorch; or the name of a
+                file: ``.safetensors``, ``.npz``, or one of ``torch.save``, which needs torch.
+            strict: names that only one side has are an error.
+
+        Returns:
+            The names that only one side has: ``missing_keys`` and ``unexpected_keys``.
+
+        Raises:
+            ParameterValueError: with all that is different: missing and unexpected names, shapes,
+                element types.
+            MissingPackageError: a file of ``torch.save``, and torch is not installed.
+
+        >>> import numpy as np, staticgrad as sg
+        >>> net = sg.nn.Sequential(sg.nn.Linear(3, 2, bias=False), sg.nn.ReLU())
+        >>> net.load_torch({"0.weight": np.ones((2, 3), "float32")})
+        Incomplete(missing_keys=[], unexpected_keys=[])
+        """
+        from staticgrad.nn.torch_weights import load_torch  # it reads the classes of layers
+
+        return load_torch(self, source, strict)
+
+    def torch_state(self) -> dict[str, Array]:
+        """Copies of the parameters under the names and in the layouts of PyTorch.
+
+        >>> import staticgrad as sg
+        >>> {name: a.shape for name, a in sg.nn.GRU(3, 4, bias=False).torch_state().items()}
+        {'weight_ih_l0': (12, 3), 'weight_hh_l0': (12, 4)}
+        """
+        from staticgrad.nn.torch_weights import torch_state  # it reads the classes of layers
+
+        return torch_state(self)
 
     # -- modes ------------------------------------------------------------------------------------
 

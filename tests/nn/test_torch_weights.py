@@ -1,0 +1,337 @@
+"""Weights of PyTorch in modules: by its documented formulas, by its own outputs, and back."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from tests.nn.cases import CASES
+
+nn = sg.nn
+ParameterValueError = sg.errors.ParameterValueError
+
+
+def filled(module: Any, seed: int = 0) -> dict[str, Any]:
+    """A state of PyTorch for a module, of random numbers."""
+    random = np.random.default_rng(seed)
+    return {
+        name: random.normal(size=array.shape).astype(array.dtype)
+        for name, array in module.torch_state().items()
+    }
+
+
+def values(module: Any) -> dict[str, Any]:
+    return {name: array for name, array in module.state_dict().items() if "generator" not in name}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_state_of_every_module_goes_to_torch_and_back(case: str) -> None:
+    module = CASES[case].make()
+    before, state = values(module), module.torch_state()
+    module.load_torch(filled(module))
+    changed = values(module)
+    assert all(not np.array_equal(changed[name], before[name]) for name in before)
+    assert module.load_torch(state) == ([], [])
+    for name, array in values(module).items():
+        np.testing.assert_array_equal(array, before[name], err_msg=name)
+
+
+# -- the formulas of PyTorch's documentation ------------------------------------------------------
+
+
+def sigmoid(x: Any) -> Any:
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+def split(gates: Any, count: int) -> list[Any]:
+    return np.split(gates, count, -1)
+
+
+def step(kind: str, s: Any, at: str, x: Any, h: Any, c: Any) -> tuple[Any, Any]:
+    ours = x @ s[f"weight_ih{at}"].T + s.get(f"bias_ih{at}", 0.0)
+    theirs = h @ s[f"weight_hh{at}"].T + s.get(f"bias_hh{at}", 0.0)
+    if kind == "RNN":
+        return np.tanh(ours + theirs), c
+    if kind == "LSTM":
+        i, f, g, o = split(ours + theirs, 4)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        return sigmoid(o) * np.tanh(c), c
+    (r, z, n), (hr, hz, hn) = split(ours, 3), split(theirs, 3)
+    new = np.tanh(n + sigmoid(r + hr) * hn)
+    z = sigmoid(z + hz)
+    return (1 - z) * new + z * h, c
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+def test_recurrent_layers_follow_the_formulas(kind: str, bias: bool) -> None:
+    layer = getattr(nn, kind)(3, 4, 2, bias, bidirectional=True, dtype="float64")
+    state = filled(layer)
+    layer.load_torch(state)
+    x = np.random.default_rng(1).normal(size=(5, 2, 3))
+    out = x
+    for number in range(2):
+        found = []
+        for way in ("", "_reverse"):
+            h = c = np.zeros((2, 4))
+            rows = []
+            for row in out[::-1] if way else out:
+                h, c = step(kind, state, f"_l{number}{way}", row, h, c)
+                rows.append(h)
+            found.append(np.stack(rows[::-1] if way else rows))
+        out = np.concatenate(found, -1)
+    np.testing.assert_allclose(sg.function(layer)(x)[0], out, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+def test_cells_follow_the_formulas(kind: str) -> None:
+    cell = getattr(nn, f"{kind}Cell")(3, 4, dtype="float64")
+    state = filled(cell)
+    cell.load_torch(state)
+    x, h, c = np.random.default_rng(1).normal(size=(3, 2, 4))
+    expected = step(kind, state, "", x[:, :3], h, c)
+    found = sg.function(cell)(x[:, :3], (h, c) if kind == "LSTM" else h)
+    np.testing.assert_allclose(
+        found if kind == "LSTM" else found[None], expected[: len(found)] if kind == "LSTM" else
+        [expected[0]], rtol=1e-9
+    )  # fmt: skip
+
+
+def attended(s: Any, q: Any, k: Any, v: Any, heads: int) -> Any:
+    if "in_proj_weight" in s:
+        weights = np.split(s["in_proj_weight"], 3)
+    else:
+        weights = [s[f"{name}_proj_weight"] for name in "qkv"]
+    biases = np.split(s["in_proj_bias"], 3)
+    q, k, v = (
+        np.stack(split(x @ w.T + b, heads), 1)
+        for x, w, b in zip((q, k, v), weights, biases, strict=True)
+    )
+    scores = q @ k.swapaxes(-1, -2) / np.sqrt(q.shape[-1])
+    shares = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+    rows = np.concatenate([*(shares @ v).swapaxes(0, 1)], -1)
+    return rows @ s["out_proj.weight"].T + s["out_proj.bias"]
+
+
+@pytest.mark.parametrize("dims", [(None, None), (5, 3), (6, 6)])
+def test_attention_follows_the_formulas(dims: Any) -> None:
+    layer = nn.MultiHeadAttention(6, 2, kdim=dims[0], vdim=dims[1], dtype="float64")
+    state = filled(layer)
+    layer.load_torch(state)
+    random = np.random.default_rng(1)
+    q, k, v = (random.normal(size=(2, 4, size or 6)) for size in (6, *dims))
+    expected = attended(state, q, k, v, 2)
+    np.testing.assert_allclose(sg.function(layer)(q, k, v), expected, rtol=1e-9)
+
+
+# -- what is refused ------------------------------------------------------------------------------
+
+
+def net() -> Any:
+    return nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.LSTM(3, 2))
+
+
+def test_every_difference_is_listed_and_nothing_is_changed() -> None:
+    module = net()
+    before, state = module.state_dict(), filled(module)
+    del state["0.bias"]
+    state["2.weight_hr_l0"] = np.ones(2)
+    state["2.weight_hh_l0"] = state["2.weight_hh_l0"].T
+    with pytest.raises(ParameterValueError, match="differ in 3 places") as error:
+        module.load_torch(state)
+    for line in (
+        "0.bias: missing",
+        "'2.weight_hr_l0': unexpected",
+        "2.weight_hh_l0: (2, 8) in PyTorch, (8, 2) here",
+    ):
+        assert line in str(error.value)
+    for name, array in module.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_names_of_one_side_are_returned_if_not_strict() -> None:
+    module = net()
+    state = filled(module)
+    bias = module.layers[0].bias.value
+    del state["0.bias"], state["2.bias_hh_l0"]
+    state["3.weight"] = np.ones(2)
+    found = module.load_torch(state, strict=False)
+    assert found == (["0.bias", "2.bias_hh_l0"], ["3.weight"])
+    np.testing.assert_array_equal(module.layers[0].weight.value, state["0.weight"].T)
+    np.testing.assert_array_equal(module.layers[0].bias.value, bias)
+
+
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        (lambda s: {f"module.{name}": x for name, x in s.items()}, "remove 'module.'"),
+        (lambda s: {"epoch": 3, "model": s}, r"load_torch\(checkpoint\['model'\]\)"),
+        (lambda s: [*s], "not a list"),
+        (lambda s: s | {"0.weight": np.array(["a"])}, "0.weight"),
+        (lambda s: s | {"0.weight": s["0.weight"] * 1j}, "0.weight.*complex"),
+    ],
+)
+def test_other_states_are_refused_with_a_hint(change: Any, hint: str) -> None:
+    module = net()
+    with pytest.raises(ParameterValueError, match=f"(?s){hint}"):
+        module.load_torch(change(filled(module)))
+
+
+def test_load_state_dict_points_to_load_torch() -> None:
+    with pytest.raises(ParameterValueError, match=r"model.load_torch\(state\)"):
+        net().load_state_dict(filled(net()))
+
+
+class Tied(nn.Module):  # type: ignore[misc]
+    def __init__(self) -> None:
+        self.first = nn.Linear(2, 2)
+        self.second = self.first
+        self.blocks = {"a": [nn.Linear(2, 1)]}
+        self.scale = sg.parameter("scale", np.ones(2, "float32"))
+
+
+def test_shared_modules_take_one_array() -> None:
+    module, state = Tied(), filled(Tied())
+    assert {"first.weight", "second.weight", "blocks.a.0.weight", "scale"} <= state.keys()
+    with pytest.raises(ParameterValueError, match="two arrays for one parameter"):
+        module.load_torch(state)
+    state["second.weight"], state["second.bias"] = state["first.weight"], state["first.bias"]
+    module.load_torch(state)
+    del state["first.weight"]
+    module.load_torch(state)
+    np.testing.assert_array_equal(module.first.weight.value, state["second.weight"].T)
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", ["npz", "safetensors", "pt"])
+def test_files(ending: str, tmp_path: Any) -> None:
+    module, path = net(), tmp_path / f"weights.{ending}"
+    state = filled(module)
+    if ending == "pt":
+        torch = pytest.importorskip("torch")
+        torch.save({name: torch.from_numpy(array) for name, array in state.items()}, path)
+    elif ending == "safetensors":
+        pytest.importorskip("safetensors.numpy").save_file(state, path)
+    else:
+        np.savez(path, **state)
+    module.load_torch(str(path))
+    for name, array in module.torch_state().items():
+        if "bias" not in name:
+            np.testing.assert_array_equal(array, state[name], err_msg=name)
+
+
+def test_files_of_torch_need_torch(monkeypatch: Any) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "torch", None)
+    with pytest.raises(sg.errors.MissingPackageError, match="need torch"):
+        net().load_torch("weights.pt")
+
+
+# -- PyTorch itself -------------------------------------------------------------------------------
+
+BLOCK = {"batch_first": True, "dropout": 0.0}
+#: The name here, arguments of both, the operands' shapes.
+BESIDE: list[tuple[str, tuple[Any, ...], dict[str, Any], tuple[Any, ...]]] = [
+    ("Linear", (3, 2), {}, ((4, 3),)),
+    ("Linear", (3, 2), {"bias": False}, ((4, 3),)),
+    ("Bilinear", (3, 4, 2), {}, ((5, 3), (5, 4))),
+    ("Embedding", (5, 3), {}, (np.array([[0, 4], [2, 2]]),)),
+    ("EmbeddingBag", (5, 3), {"mode": "sum"}, (np.array([[0, 4], [2, 2]]),)),
+    ("PReLU", (3,), {}, ((2, 3, 4),)),
+    ("LayerNorm", (4,), {}, ((3, 4),)),
+    ("RMSNorm", (4,), {"eps": 1e-5}, ((3, 4),)),
+    ("GroupNorm", (2, 4), {}, ((2, 4, 3),)),
+    *((f"InstanceNorm{n}d", (3,), {"affine": True}, ((2, 3, *(4, 3, 2)[:n]),)) for n in (1, 2, 3)),
+    *((f"BatchNorm{n}d", (3,), {}, ((2, 3, *(4, 3, 2)[:n]),)) for n in (1, 2, 3)),
+    *((f"Conv{n}d", (4, 6, 3), {"groups": 2}, ((2, 4, *(5, 4, 3)[:n]),)) for n in (1, 2, 3)),
+    *(
+        (f"ConvTranspose{n}d", (4, 6, 3, 2, 1), {"groups": 2}, ((2, 4, *(5, 4, 3)[:n]),))
+        for n in (1, 2, 3)
+    ),
+    *(
+        (kind, (3, 4, 2), {"bidirectional": way, "bias": bias}, ((5, 2, 3),))
+        for kind in ("RNN", "LSTM", "GRU")
+        for way, bias in ((False, True), (True, True), (True, False))
+    ),
+    *((f"{kind}Cell", (3, 4), {}, ((2, 3),)) for kind in ("RNN", "LSTM", "GRU")),
+    ("MultiHeadAttention", (6, 2), {"batch_first": True}, ((2, 4, 6),) * 3),
+    ("MultiHeadAttention", (6, 2), {"batch_first": True, "bias": False}, ((2, 4, 6),) * 3),
+    ("MultiHeadAttention", (6, 2), {"batch_first": True, "kdim": 5, "vdim": 3},
+     ((2, 4, 6), (2, 3, 5), (2, 3, 3))),
+    *(
+        ("TransformerBlock", (6, 2, 8), {**BLOCK, "norm_first": first}, ((2, 4, 6),))
+        for first in (True, False)
+    ),
+]  # fmt: skip
+TORCH_NAMES = {
+    "MultiHeadAttention": "MultiheadAttention",
+    "TransformerBlock": "TransformerEncoderLayer",
+}
+
+
+def first_leaf(found: Any) -> Any:
+    return first_leaf(found[0]) if isinstance(found, tuple) else found
+
+
+@pytest.mark.parametrize(("name", "args", "options", "shapes"), BESIDE)
+@pytest.mark.parametrize("train", [False, True])
+def test_outputs_are_those_of_torch(
+    name: str, args: Any, options: Any, shapes: Any, train: bool
+) -> None:
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    theirs = getattr(torch.nn, TORCH_NAMES.get(name, name))(*args, **options).double()
+    with torch.no_grad():
+        for parameter in [*theirs.parameters(), *theirs.buffers()]:
+            if parameter.is_floating_point():
+                parameter.copy_(torch.rand_like(parameter) + 0.1)
+    kept = {k: v for k, v in options.items() if k not in BLOCK or "Norm" in name}
+    extra = {"activation": nn.relu} if name == "TransformerBlock" else {}
+    ours = getattr(nn, name)(*args, **kept, **extra, dtype="float64")
+    ours.load_torch(theirs)
+    random = np.random.default_rng(2)
+    operands = [random.normal(size=s) if isinstance(s, tuple) else s for s in shapes]
+    theirs.train(train)
+    ours.train(train)
+    expected = first_leaf(theirs(*map(torch.from_numpy, operands))).detach().numpy()
+    found = first_leaf(sg.function(ours)(*operands))
+    np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-10)
+    theirs.load_state_dict({k: torch.from_numpy(v) for k, v in ours.torch_state().items()})
+    again = first_leaf(theirs(*map(torch.from_numpy, operands))).detach().numpy()
+    if "BatchNorm" not in name or train:
+        np.testing.assert_allclose(again, expected, rtol=1e-8, atol=1e-10)
+
+
+def test_every_class_of_torch_with_parameters_is_tried() -> None:
+    torch = pytest.importorskip("torch")
+    tried = {name for name, *_ in BESIDE}
+    for name in dir(nn):
+        ours, theirs = getattr(nn, name), getattr(torch.nn, TORCH_NAMES.get(name, name), None)
+        if inspect.isclass(theirs) and inspect.isclass(ours) and name in CASES:
+            assert name in tried or not values(CASES[name].make()) or name == "Sequential", name
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16", "float64"])
+def test_tensors_of_other_floats_are_converted(kind: str) -> None:
+    torch = pytest.importorskip("torch")
+    theirs = torch.nn.Linear(3, 2).to(getattr(torch, kind))
+    ours = nn.Linear(3, 2)
+    ours.load_torch(theirs.state_dict())
+    expected = theirs.weight.detach().float().numpy().T
+    np.testing.assert_array_equal(ours.weight.value, expected)
+
+
+def test_a_square_layer_is_never_loaded_the_wrong_way_round() -> None:
+    torch = pytest.importorskip("torch")
+    ours = nn.Linear(3, 3)
+    before = ours.weight.value
+    with pytest.raises(ParameterValueError, match=r"model.load_torch\(state\)"):
+        ours.load_state_dict(torch.nn.Linear(3, 3).state_dict())
+    np.testing.assert_array_equal(ours.weight.value, before)
+    same = nn.Conv1d(2, 3, 1)
+    same.load_state_dict(torch.nn.Conv1d(2, 3, 1).state_dict())
