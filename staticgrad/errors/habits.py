@@ -151,7 +151,9 @@ INSTEAD: Final = {
     **dict.fromkeys(("scaled_dot_product_attention", "dot_product_attention"), "sg.nn.attention"),
     **dict.fromkeys(("Identity", "Unflatten"), "a function: modules take any"),
     **dict.fromkeys(("ModuleList", "ModuleDict", "ParameterList"), "a list or dict of modules"),
-    **dict.fromkeys(("interpolate", "upsample", "Upsample"), "sg.nn.resize(x, shape, method)"),
+    **dict.fromkeys(
+        ("interpolate", "upsample", "Upsample"), "sg.nn.resize(x, shape, method), or scale="
+    ),
     **dict.fromkeys(
         ("TransformerEncoderLayer", "TransformerEncoder", "TransformerDecoderLayer"),
         "sg.nn.TransformerBlock(features, heads)",
@@ -369,6 +371,8 @@ ARGUMENTS: Final = {
     "validation_data": "validate=lambda: 1 - score(x, y)",
     "verbose": "progress=print",
     "negative_slope": "slope",
+    "scale_factor": "scale",
+    "align_corners": 'coordinates="align_corners"',
     "start_dim": "x.reshape(x.shape[0], -1), or sg.nn.Flatten(start)",
     **dict.fromkeys(("wrt", "argnum"), "argnums"),
     "params": "wrt",

@@ -1,4 +1,4 @@
-"""Filters, windows, interpolation and resizing against NumPy; and their gradients."""
+"""Filters, windows and interpolation against NumPy; and their gradients."""
 
 from __future__ import annotations
 
@@ -60,8 +60,6 @@ CASES = {
     "interp period": lambda x: sg.interp(x + 0.1, PLACES, HEIGHTS, period=6.0),
     "resize": lambda x: sg.resize(x, (2, 7)),
     "polyval": lambda x: sg.polyval(x[:4], x),
-    "bilinear": lambda x: sg.nn.resize(sg.reshape(x, (3, 3)), (4, 2), "bilinear"),
-    "nearest": lambda x: sg.nn.resize(x, 20),
 }
 
 
@@ -147,24 +145,6 @@ def test_a_named_size_is_the_longer_one_or_an_error(mode: str, taps: int) -> Non
                 np.testing.assert_allclose(f.run({"x": a}), call(np, a), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize(("old", "new"), [(4, 8), (4, 6), (6, 4), (5, 1), (1, 3), (3, 3)])
-def test_images_are_read_at_the_centres_of_their_elements(old: int, new: int) -> None:
-    image = RNG.normal(size=(2, old))
-    at = (np.arange(new) + 0.5) * old / new - 0.5
-    lines = [np.interp(at, np.arange(old), row) for row in image]
-    x = sg.input("x", (2, old), "float64")
-    np.testing.assert_allclose(run(sg.nn.resize(x, new, "bilinear"), {"x": image}), lines)
-    cells = np.minimum(np.floor(at + 0.5).astype(int), old - 1)
-    np.testing.assert_array_equal(run(sg.nn.resize(x, new), {"x": image}), image[:, cells])
-
-
-def test_images_of_two_axes() -> None:
-    image = RNG.normal(size=(3, 2, 4))
-    x = sg.input("x", ("n", 2, 4), "float64")
-    found = run(sg.nn.resize(x, (4, 8)), {"x": image})
-    np.testing.assert_array_equal(found, image.repeat(2, 1).repeat(2, 2))
-
-
 def test_refusals() -> None:
     x, n = sg.input("x", (9,), "float64"), sg.input("n", ("n",), "float64")
     cases = [
@@ -178,8 +158,6 @@ def test_refusals() -> None:
         (ShapeError, "2 places for 3", lambda: sg.interp(x, [0.0, 1.0], [1.0, 2.0, 3.0])),
         (ArgumentError, "period", lambda: sg.interp(x, PLACES, HEIGHTS, period=0)),
         (ShapeError, "negative", lambda: sg.resize(x, (-1, 3))),
-        (ArgumentError, "method", lambda: sg.nn.resize(x, 3, "cubic")),
-        (ShapeError, "to 0 elements", lambda: sg.nn.resize(x, 0)),
         (RankError, "is no vector", lambda: sg.polyval(np.ones((2, 2)), x)),
     ]  # fmt: skip
     for error, words, call in cases:

@@ -1,0 +1,275 @@
+"""Images in other sizes: beside the definition summed over all elements, PyTorch and ONNX."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import cache
+from itertools import product
+from math import ceil, floor
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.eager import Tensor
+from staticgrad.errors import ArgumentError, ShapeError
+from staticgrad.testing import check_gradients
+from tests.ops.graphs import run
+from tests.ops.messages import assert_refused
+
+RNG = np.random.default_rng(11)
+COORDINATES = ("half_pixel", "align_corners", "asymmetric", "half_pixel_symmetric")
+ROUNDINGS = ("round_prefer_ceil", "round_prefer_floor", "floor", "ceil")
+SIZES = [(4, 8), (4, 6), (6, 4), (5, 1), (1, 3), (3, 3), (7, 2), (9, 4)]
+
+
+def position(i: int, old: int, new: int, coordinates: str, scale: Fraction | None) -> Fraction:
+    """Where a new element lies among the old ones."""
+    step = 1 / scale if scale else Fraction(old, new)
+    if coordinates == "align_corners":
+        return Fraction(i * (old - 1), max(new - 1, 1))
+    if coordinates == "asymmetric":
+        return i * step
+    at = (i + Fraction(1, 2)) * step - Fraction(1, 2)
+    return at + (old - new * step) / 2 if coordinates == "half_pixel_symmetric" else at
+
+
+def cubic(t: float, a: float) -> float:
+    t = abs(t)
+    if t <= 1:
+        return (a + 2) * t**3 - (a + 3) * t**2 + 1
+    return a * t**3 - 5 * a * t**2 + 8 * a * t - 4 * a if t < 2 else 0.0
+
+
+def matrix(old: int, new: int, method: str, scale: Fraction | None = None, **options: Any) -> Any:
+    """[new, old]: what each new element takes of each old one, an element at a time."""
+    found = np.zeros((new, old))
+    for i in range(new):
+        if method == "area":
+            start, stop = i * old // new, -(-(i + 1) * old // new)
+            found[i, start:stop] = 1 / (stop - start)
+            continue
+        at = position(i, old, new, options.get("coordinates", "half_pixel"), scale)
+        if method == "nearest":
+            half = Fraction(1, 2)
+            place = {
+                "round_prefer_ceil": floor(at + half), "round_prefer_floor": ceil(at - half),
+                "floor": floor(at), "ceil": ceil(at),
+            }[options.get("rounding", "round_prefer_ceil")]  # fmt: skip
+            found[i, min(max(place, 0), old - 1)] = 1
+            continue
+        step = 1 / scale if scale else Fraction(old, new)
+        shrunk = float(min(1, 1 / step)) if options.get("antialias") else 1.0
+        weights = {}
+        for k in range(floor(at) - 2 * old - 4, floor(at) + 2 * old + 5):
+            t = float(k - at) * shrunk
+            tent = max(0.0, 1 - abs(t))
+            weights[k] = tent if method == "linear" else cubic(t, options.get("cubic", -0.75))
+        if options.get("exclude_outside"):
+            weights = {k: w for k, w in weights.items() if 0 <= k < old}
+        total = sum(weights.values())
+        for k, w in weights.items():
+            found[i, min(max(k, 0), old - 1)] += w / total
+    return found
+
+
+def assert_is_matrix(
+    old: int, new: int, method: str, scale: float | None = None, **options: Any
+) -> None:
+    """Literal and named sizes, compiled, and as a tensor."""
+    image = RNG.normal(size=(2, old, 3))
+    factor = None if scale is None else Fraction(scale).limit_denominator(1000)
+    wanted = np.einsum("ij,njk->nik", matrix(old, new, method, factor, **options), image)
+    target: dict[str, Any] = {"shape": (new, 3)} if scale is None else {"scale": (scale, 1)}
+
+    def resized(x: Any, **target: Any) -> Any:
+        return sg.nn.resize(x, method=method, **target, **options)
+
+    x, named = sg.input("x", (2, old, 3), "float64"), sg.input("x", (2, "h", 3), "float64")
+    close: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-13, "err_msg": f"{old} {new} {options}"}
+    np.testing.assert_allclose(run(resized(x, **target), {"x": image}), wanted, **close)
+    tensor = resized(Tensor(image, dtype="float64"), **target)
+    np.testing.assert_allclose(tensor.numpy(), wanted, **close)
+    if scale is None and (method == "area" or options.get("antialias")):
+        with assert_refused(ArgumentError, "only known in a run"):
+            resized(named, **target)
+        return
+    feeds = {"x": image} if scale else {"x": image, "like": np.zeros(new)}
+    found = named_program(method, scale, tuple(options.items())).run(feeds)
+    np.testing.assert_allclose(found, wanted, **close)
+
+
+@cache
+def named_program(method: str, scale: float | None, options: tuple[tuple[str, Any], ...]) -> Any:
+    """One program for images of any size, to any size or by a scale."""
+    x, like = sg.input("x", (2, "h", 3), "float64"), sg.input("like", ("new",), "float64")
+    if scale is not None:
+        return sg.compile(sg.nn.resize(x, method=method, scale=(scale, 1), **dict(options)))
+    y = sg.nn.resize(x, (like.shape[0], 3), method, **dict(options))
+    return sg.compile(y + like[:, None])
+
+
+@pytest.mark.parametrize("coordinates", COORDINATES)
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_nearest(coordinates: str, rounding: str) -> None:
+    for old, new in SIZES:
+        assert_is_matrix(old, new, "nearest", coordinates=coordinates, rounding=rounding)
+    for old, scale in [(5, 0.6), (4, 2.0), (7, 0.3), (5, 1.1)]:
+        new = floor(old * scale + 1e-9)
+        assert_is_matrix(old, new, "nearest", scale, coordinates=coordinates, rounding=rounding)
+
+
+@pytest.mark.parametrize("coordinates", COORDINATES)
+@pytest.mark.parametrize("method", ["linear", "cubic"])
+def test_weights(method: str, coordinates: str) -> None:
+    for old, new in SIZES:
+        for exclude in (False, True):
+            assert_is_matrix(
+                old, new, method, coordinates=coordinates, exclude_outside=exclude, cubic=-0.5
+            )
+    for old, scale in [(5, 0.6), (4, 2.0), (7, 0.3), (5, 1.1)]:
+        assert_is_matrix(old, floor(old * scale + 1e-9), method, scale, coordinates=coordinates)
+
+
+@pytest.mark.parametrize("method", ["linear", "cubic", "area"])
+@pytest.mark.parametrize("exclude", [False, True])
+def test_averages_over_what_is_left_out(method: str, exclude: bool) -> None:
+    for old, new in SIZES:
+        assert_is_matrix(old, new, method, antialias=True, exclude_outside=exclude)
+    for old, scale in [(5, 0.5), (9, 0.3), (40, 0.1), (4, 1.5)]:
+        new = floor(old * scale + 1e-9)
+        assert_is_matrix(old, new, method, scale, antialias=True, exclude_outside=exclude)
+
+
+@pytest.mark.parametrize("method", ["nearest", "linear", "cubic", "area"])
+def test_derivatives_batches_and_several_axes(method: str) -> None:
+    image = RNG.normal(size=(2, 3, 4, 3))
+    x = sg.input("x", image.shape, "float64")
+    y = sg.nn.resize(x, (2, 5, 4), method)
+    rows, columns, depth = (matrix(o, n, method) for o, n in ((3, 2), (4, 5), (3, 4)))
+    wanted = np.einsum("ai,bj,ck,nijk->nabc", rows, columns, depth, image)
+    np.testing.assert_allclose(run(y, {"x": image}), wanted, rtol=1e-12)
+    each = sg.function(sg.vmap(lambda x: sg.nn.resize(x, (2, 5, 4), method)))
+    np.testing.assert_allclose(each(image), wanted, rtol=1e-12)
+    for shape in ((3, 3), ("h", "w")):
+        small = sg.input("s", shape, "float64")
+        target: dict[str, Any] = {"scale": (1.5, 0.7)}
+        loss = (sg.sin(sg.nn.resize(sg.tanh(small), method=method, **target)) ** 2).sum()
+        check_gradients(loss, {"s": RNG.normal(size=(3, 3))})
+
+
+def test_names_of_pytorch_and_integers() -> None:
+    x = sg.input("x", (2, 4), "float32")
+    for name, one in (("bilinear", "linear"), ("trilinear", "linear"), ("bicubic", "cubic")):
+        assert sg.same_graph(
+            *(sg.Graph({"y": sg.nn.resize(x, (3, 3), m)}, name="g") for m in (name, one))
+        )
+    labels = np.array([[1, 2], [3, 4]], np.int16)
+    found = run(sg.nn.resize(labels, (4, 2)))
+    assert found.dtype == np.int16
+    np.testing.assert_array_equal(found, labels.repeat(2, 0))
+
+
+def test_an_infinite_element_stays_where_it_has_weight() -> None:
+    image = np.zeros(64)
+    image[5] = np.inf
+    found = run(sg.nn.resize(image, 8, "linear", antialias=True))
+    assert np.isfinite(found[3:]).all()
+
+
+TORCH: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "nearest": ({"coordinates": "asymmetric", "rounding": "floor"}, {"mode": "nearest"}),
+    "nearest-exact": ({}, {"mode": "nearest-exact"}),
+    "area": ({}, {"mode": "area"}),
+    "linear": ({}, {"mode": "linear"}),
+    "linear corners": (
+        {"coordinates": "align_corners"},
+        {"mode": "linear", "align_corners": True},
+    ),
+    "cubic": ({}, {"mode": "bicubic"}),
+    "cubic corners": (
+        {"coordinates": "align_corners"},
+        {"mode": "bicubic", "align_corners": True},
+    ),
+    "linear antialias": (
+        {"antialias": True, "exclude_outside": True},
+        {"mode": "linear", "antialias": True},
+    ),
+    "cubic antialias": (
+        {"antialias": True, "exclude_outside": True, "cubic": -0.5},
+        {"mode": "bicubic", "antialias": True},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_as_pytorch(name: str) -> None:
+    torch = pytest.importorskip("torch")
+    options, theirs = TORCH[name]
+    of_images = "bicubic" in theirs["mode"] or "antialias" in name
+    for axes in (2,) if of_images else (1, 2, 3):
+        image = RNG.normal(size=(2, 2, *(7, 5, 4)[:axes]))
+        linear = {1: "linear", 2: "bilinear", 3: "trilinear"}[axes]
+        words = theirs | ({"mode": linear} if theirs["mode"] == "linear" else {})
+        method = name.split()[0].partition("-")[0]
+        for new in ((11, 8, 9), (3, 2, 2), (14, 10, 8), (1, 1, 1)):
+            wanted = torch.nn.functional.interpolate(torch.tensor(image), new[:axes], **words)
+            found = run(sg.nn.resize(image, new[:axes], method, **options))
+            np.testing.assert_allclose(found, wanted.numpy(), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("coordinates", COORDINATES)
+@pytest.mark.parametrize("method", ["nearest", "linear", "cubic"])
+def test_as_onnx(method: str, coordinates: str) -> None:
+    """Where positions are exact in floats, as here they always are.
+
+    For scales ONNX aligns corners of a size that need not be whole.
+    """
+    onnx = pytest.importorskip("onnx")
+    from onnx.reference import ReferenceEvaluator
+
+    image = RNG.normal(size=(5, 4)).astype("float32")
+    scales = {"align_corners": (2.0,), "half_pixel_symmetric": (2.0, 0.5)}
+    roundings = ROUNDINGS if method == "nearest" else ROUNDINGS[:1]
+    factors = scales.get(coordinates, (2.0, 0.5, 1.5))
+    for scale, rounding, exclude in product(factors, roundings, (0, 1)):
+        if exclude and method != "cubic":
+            continue
+        words: dict[str, Any] = {"mode": method, "nearest_mode": rounding}
+        words |= {"coordinate_transformation_mode": coordinates, "exclude_outside": exclude}
+        node = onnx.helper.make_node("Resize", ["x", "", "scales"], ["y"], **words)
+        info = onnx.helper.make_tensor_value_info
+        graph = onnx.helper.make_graph(
+            [node], "g",
+            [info("x", 1, [5, 4]), info("scales", 1, [2])], [info("y", 1, None)],
+        )  # fmt: skip
+        opset = [onnx.helper.make_opsetid("", 19)]
+        model = onnx.helper.make_model(graph, opset_imports=opset)
+        feeds = {"x": image, "scales": np.array([scale, scale], "float32")}
+        (wanted,) = ReferenceEvaluator(model).run(None, feeds)
+        options: Any = {"coordinates": coordinates, "rounding": rounding}
+        options["exclude_outside"] = bool(exclude)
+        found = run(sg.nn.resize(image, method=method, scale=(scale, scale), **options))
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_refusals() -> None:
+    x = sg.input("x", (9,), "float64")
+    cases = [
+        (ArgumentError, "method='lanczos' is not one of", lambda: sg.nn.resize(x, 3, "lanczos")),
+        (ArgumentError, "either shape or scale", lambda: sg.nn.resize(x)),
+        (ArgumentError, "either shape or scale", lambda: sg.nn.resize(x, 3, scale=2.0)),
+        (ArgumentError, "2 sizes", lambda: sg.nn.resize(x, (3, 3))),
+        (ArgumentError, "scale=-1.0", lambda: sg.nn.resize(x, scale=-1.0)),
+        (ArgumentError, "rounding='up'", lambda: sg.nn.resize(x, 3, rounding="up")),
+        (ArgumentError, "coordinates=", lambda: sg.nn.resize(x, 3, coordinates="corners")),
+        (ShapeError, "to 0 elements", lambda: sg.nn.resize(x, 0)),
+        (ShapeError, "to 0 elements", lambda: sg.nn.resize(x, scale=0.1)),
+    ]  # fmt: skip
+    for error, words, call in cases:
+        with assert_refused(error, words):
+            call()
+    named = sg.compile(sg.nn.resize(sg.input("n", ("n",), "float64"), 3))
+    with pytest.raises(sg.StaticgradError):
+        named.run({"n": np.zeros(0)})
