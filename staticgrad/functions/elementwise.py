@@ -94,6 +94,8 @@ def fabs(x: Operand[AnyValue]) -> AnyValue:
 def sinc(x: Operand[AnyValue]) -> AnyValue:
     """sin(pi x) / (pi x), and 1 at 0, where its derivatives are 0 and -pi ** 2 / 3.
 
+    It is exactly 0 at other whole numbers, where NumPy rounds pi x before the sine.
+
     Args:
         x: a value; integers and bools are converted to float64.
 
@@ -110,7 +112,11 @@ def sinc(x: Operand[AnyValue]) -> AnyValue:
     squared = angle * angle
     series = 1.0 - squared * (1.0 / 6.0) + squared * squared * (1.0 / 120.0)
     away = where(near, np.ones((), value.dtype.numpy), angle)
-    return where(near, series, functions.sin(away) / away)
+    whole = functions.rint(value)
+    half = whole * 0.5
+    odd = half - functions.rint(half)  # 0, or 1/2 or -1/2 where the whole number is odd
+    sine = functions.sin((value - whole) * math.pi) * (1.0 - 8.0 * (odd * odd))
+    return where(near, series, sine / away)
 
 
 def float_power(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:

@@ -40,7 +40,7 @@ BLOCKS: Final = {
     "tan": 1, "fmod": 2, "floor_quotient": 2, "ndtri": 1, "erfinv": 1, "erfcx": 1, "ndtr": 1,
     "gammaln": 1, "digamma": 1, "trigamma": 1, "i0e": 1, "i1e": 1, "lambertw": 1, "zeta": 2,
     "gamma": 1, "gammainc": 2, "gammaincc": 2, "betainc": 3, "betaln": 2, "int_pow": 2, "logit": 1,
-    "atan2": 2,
+    "atan2": 2, "sinh": 1, "cosh": 1,
 }  # fmt: skip
 #: The blocks that take integers; the others take floats.
 INTEGER_BLOCKS: Final = frozenset(("int_pow",))

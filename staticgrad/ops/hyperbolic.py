@@ -1,10 +1,9 @@
-"""Hyperbolic functions and their inverses, by expm1, exp, log1p and log.
+"""Hyperbolic functions and their inverses.
 
-Compositions round the vector-math blocks, written so that nothing cancels near 0 and nothing
-overflows early: within 4 units in the last place (arctanh and arcsinh within 5). Where formulas for
-near and far share a block, what it is given is chosen, not what it gives: a lane takes both sides
-of a choice. The tangent stands in ``transcendental.py``. Integers and bools are converted to
-float64.
+Sine and cosine are vector-math blocks. The inverses call log1p, with formulas in which nothing
+cancels near 0 and nothing overflows early; they choose its operand and not its result, because a
+lane computes both sides of a choice. The tangent stands in ``transcendental.py``. Integers and
+bools are converted to float64.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.ir.expr import Expr, literal, select
+from staticgrad.ir.expr import Expr, apply, literal, select
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array
@@ -25,8 +24,6 @@ from staticgrad.ops.elementwise import Floating, Operand, quiet
 from staticgrad.types.dtype import F32, F64, DType
 from staticgrad.vecmath.layout import flip_sign, sign_bit
 
-#: From here on exp(-x) is nothing beside exp(x) / 2.
-_FAR: Final = 20.0
 #: From here on 1 is nothing beside the square of x.
 _HUGE: Final[dict[DType, float]] = {F32: 2.0**13, F64: 2.0**28}
 _LN2: Final = math.log(2.0)
@@ -42,12 +39,7 @@ class Sinh(Floating, name="sinh"):
         return np.sinh(x)
 
     def scalar(self, x: Expr) -> Expr:
-        magnitude = abs(x)
-        near = magnitude < _FAR
-        less_one = select(near, magnitude, magnitude * 0.5).expm1()
-        e = less_one + 1.0  # far: a root, whose square overflows one binade later than exp
-        size = select(near, (less_one + less_one / e) * 0.5, e * (e * 0.5))
-        return flip_sign(size, sign_bit(x))
+        return apply("sinh", x)
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (Cosh()(x),)
@@ -68,10 +60,7 @@ class Cosh(Floating, name="cosh"):
         return np.cosh(x)
 
     def scalar(self, x: Expr) -> Expr:
-        magnitude = abs(x)
-        near = magnitude < _FAR
-        e = select(near, magnitude, magnitude * 0.5).exp()
-        return select(near, (e + 1.0 / e) * 0.5, e * (e * 0.5))
+        return apply("cosh", x)
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (Sinh()(x),)

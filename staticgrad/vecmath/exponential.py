@@ -1,4 +1,4 @@
-"""exp, expm1, exp2 and tanh: reduction by ln 2, one polynomial, exact scaling.
+"""exp, expm1, exp2, sinh, cosh and tanh: reduction by ln 2, one polynomial, exact scaling.
 
 x = n ln2 + r with |r| <= ln2 / 2 (Cody & Waite 1980; with fma the first product needs no spare
 bits), e**r - 1 = r + r**2 q(r), and 2**n by exponent bits. The polynomials q are weighted
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from staticgrad.ir.expr import Expr, select
+from staticgrad.ir.expr import Expr, literal, select
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import F32, F64, DType
 from staticgrad.vecmath.layout import (
@@ -142,6 +142,27 @@ def exp2(x: Expr) -> Expr:
     inside = clamp(x, -2.0 * bias, bias + 2.0)
     n, low_bits = round_scaled(inside, 1.0, 2 * bias)
     return scale_gradually(exp_reduced((inside - n) * CONSTANTS[x.dtype].ln2[0]), low_bits)
+
+
+def sinh(x: Expr) -> Expr:
+    """From a quarter of e**|x| - 1, which is finite where the result is. -0 stays -0."""
+    c = CONSTANTS[x.dtype]
+    magnitude = abs(x)
+    r, d, low_bits = reduce_by_ln2(at_most(magnitude, c.overflow + 0.6), layout_of(x).bias - 2)
+    s = power_of_two(low_bits)
+    quarter = expm1_reduced(r, d).fma(s, s - 0.25)
+    less_one = quarter * 4.0
+    size = (quarter + quarter / (less_one + 1.0)) * 2.0
+    return flip_sign(select(magnitude < c.identity, magnitude, size), sign_bit(x))
+
+
+def cosh(x: Expr) -> Expr:
+    """From a quarter of e**|x|, which is finite where the result is."""
+    c = CONSTANTS[x.dtype]
+    inside = at_most(abs(x), c.overflow + 0.6)
+    r, d, low_bits = reduce_by_ln2(inside, layout_of(x).bias - 2)
+    quarter = exp_reduced(r + d) * power_of_two(low_bits)
+    return (quarter + literal(0.0625, x.dtype) / quarter) * 2.0
 
 
 def tanh(x: Expr) -> Expr:

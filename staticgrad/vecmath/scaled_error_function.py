@@ -41,18 +41,24 @@ NEAR: Final = 0.6
 #: From here on ndtr(-x) is below the smallest number of the format, erfcx(-x) above the largest.
 VANISHED: Final[dict[DType, float]] = {F32: 14.6, F64: 38.8}
 OVERFLOWN: Final[dict[DType, float]] = {F32: 9.5, F64: 26.8}
-#: From here on q is 1.
-FAR: Final = 1e30
 ROOT_HALF: Final = math.sqrt(0.5)
 
 
 def scaled_erfc(a: Expr) -> Expr:
-    """e**(a**2) erfc(a) for a >= 0."""
-    reciprocal = literal(1.0, a.dtype) / (a + 4.0)
+    """e**(a**2) erfc(a) for finite a >= 0."""
+    divisor = a + 4.0
+    reciprocal = literal(1.0, a.dtype) / divisor
     rough = (a - 4.0) * reciprocal
     missed = (-rough).fma(a, (rough + 1.0).fma(-4.0, a))  # a - 4 - rough (a + 4)
-    q = select(a < FAR, reciprocal.fma(missed, rough), literal(1.0, a.dtype))
-    return even_odd(q, q * q, ERFCX[a.dtype]) * reciprocal
+    q = reciprocal.fma(missed, rough)
+    # The two halves of an even-odd sum cancel where q is large: the largest terms are added last.
+    first, second, third, fourth, *others = ERFCX[a.dtype]
+    total = even_odd(q, q * q, others)
+    for coefficient in (fourth, third, second, first):
+        total = total.fma(q, coefficient)
+    scaled = total * reciprocal
+    missed = (-scaled).fma(divisor, total)
+    return reciprocal.fma(missed, scaled)
 
 
 def _gaussian(x: Expr, sign: float) -> Expr:
@@ -66,7 +72,8 @@ def _gaussian(x: Expr, sign: float) -> Expr:
 def erfcx(x: Expr) -> Expr:
     """e**(x**2) erfc(x): falls to 0 as 1 / (x sqrt(pi)), overflows to inf below."""
     a = abs(x)
-    scaled = scaled_erfc(a)
+    finite = scaled_erfc(at_most(a, x.dtype.largest))
+    scaled = select(a.eq(math.inf), literal(0.0, x.dtype), finite)
     inside = at_most(a, OVERFLOWN[x.dtype])
     return rarely(x < 0.0, [_gaussian(inside, 1.0) * 2.0 - scaled], [scaled])[0]
 

@@ -353,14 +353,16 @@ def test_infinite_angles_are_nan(op: str, dtype: DType):
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("op", ["expm1", "log1p", "sin", "tan", "tanh", "atan", "asin"])
+@pytest.mark.parametrize("op", ["expm1", "log1p", "sin", "tan", "sinh", "tanh", "atan", "asin"])
 def test_tiny_inputs_return_themselves(op: str, dtype: DType):
     tiny = finfo(dtype.numpy).smallest_subnormal * np.array([1, 3, 2**20, 2**40], dtype.numpy)
     x = np.concatenate([tiny, -tiny])
     np.testing.assert_array_equal(block(op, x), x)
 
 
-@diagonals(2, ("op", ["sin", "tan", "tanh", "erf", "atan", "asin", "cbrt"]), ("dtype", FLOATS))
+@diagonals(
+    2, ("op", ["sin", "tan", "sinh", "tanh", "erf", "atan", "asin", "cbrt"]), ("dtype", FLOATS)
+)
 def test_odd_functions_are_odd_to_the_bit(op: str, dtype: DType):
     x = samples(dtype, 2_000)
     np.testing.assert_array_equal(block(op, -x), -block(op, x))
@@ -389,7 +391,7 @@ def test_expansions_hold_plain_primitives_only_and_few(dtype: DType):
     budget = {"exp": 28, "expm1": 30, "tanh": 31, "log": 36, "log1p": 39, "erf": 56, "sin": 55,
               "cos": 54, "tan": 57, "fmod": 16, "floor_quotient": 20, "ndtri": 62, "pow": 128,
               "exp2": 26, "log2": 45, "log10": 45, "cbrt": 55, "atan": 33, "asin": 31, "acos": 36,
-              "erfc": 96, "atan2": 50, "logit": 62}  # fmt: skip
+              "erfc": 96, "atan2": 50, "logit": 62, "sinh": 38, "cosh": 29}  # fmt: skip
     budget |= dict.fromkeys(LONG, 110)
     budget |= {"gamma": 200, "gammainc": 240, "gammaincc": 290, "betainc": 450, "betaln": 410}
     divisions = {"gamma": 4, "gammainc": 6, "gammaincc": 7, "betainc": 14, "betaln": 13}

@@ -42,7 +42,8 @@ def test_functions_of_one_operand(name):
         expected, of_integers = UNARY[name](X), UNARY[name](np.array([1, 0]))
     for found in (run(getattr(sg, name)(x), {"x": X}), run(UNARY[name](x), {"x": X})):
         assert found.dtype == expected.dtype
-        np.testing.assert_allclose(found, expected, rtol=1e-13)
+        # NumPy's sinc is not exactly 0 at whole numbers.
+        np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-16)
         np.testing.assert_array_equal(np.signbit(found[3:5]), np.signbit(expected[3:5]))
     assert run(getattr(sg, name)(np.array([1, 0]))).dtype == of_integers.dtype
 
@@ -70,8 +71,6 @@ def test_other_spellings_of_numpy():
 #: Op -> NumPy's function, the domain, the largest error in units of the last place.
 COMPOSED = {
     "tan": (np.tan, (-20.0, 20.0), 4.0),
-    "sinh": (np.sinh, (-95.0, 95.0), 4.0),
-    "cosh": (np.cosh, (-95.0, 95.0), 4.0),
     "asinh": (np.arcsinh, (-300.0, 300.0), 5.0),
     "acosh": (np.arccosh, (1.0, 300.0), 4.0),
     "atanh": (np.arctanh, (-1.0, 1.0), 5.0),
