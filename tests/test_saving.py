@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import functools
 import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +21,7 @@ import safetensors.numpy
 
 import staticgrad as sg
 from staticgrad.eager import Generator, Tensor
-from staticgrad.errors import ArgumentError, MissingPackageError, SavedFileError
+from staticgrad.errors import ArgumentError, MaskedArrayError, MissingPackageError, SavedFileError
 
 FORMATS = [".npz", ".safetensors"]
 every_format = pytest.mark.parametrize("suffix", FORMATS)
@@ -57,6 +60,125 @@ def test_trees_come_back_as_they_were(suffix: str, tmp_path: Path) -> None:
     assert found["tensor"].tolist() == [1.0, 2.0]
     assert found["parameter"].tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
     assert [*tmp_path.iterdir()] == [tmp_path / f"t{suffix}"]
+
+
+@dataclasses.dataclass
+class Record:
+    weight: Any
+    epoch: int
+
+
+def _trained_module() -> Any:
+    module = sg.nn.Sequential(sg.nn.Linear(2, 3), sg.nn.BatchNorm1d(3))
+    opt = sg.optim.Adam(0.1)
+
+    @sg.function
+    def step(x: Any) -> Any:
+        loss = (module(x) ** 2).sum()
+        opt.minimize(loss, module.parameters())
+        return loss
+
+    step(np.ones((4, 2), "f4"))
+    return {"module": module, "opt": opt}
+
+
+def _graph() -> sg.Graph:
+    w = sg.parameter("w", np.ones(2))
+    return sg.Graph({"y": w * 2.0}, {w: w + 1.0})
+
+
+#: A tree of each kind that is saved.
+KINDS_OF_TREES: dict[str, Callable[[], Any]] = {
+    "number": lambda: 3,
+    "text": lambda: "ü\ud800\0",
+    "nothing": lambda: None,
+    "array": lambda: np.arange(3.0),
+    "scalar": lambda: np.float16(1.5),
+    "tensor": lambda: Tensor([1.0, 2.0]),
+    "parameter": lambda: sg.parameter("__staticgrad__", np.ones(2)),
+    "module and optimizer": _trained_module,
+    "generator": lambda: sg.random.Generator(3),
+    "tensors' generator": lambda: Generator(3),
+    "graph": _graph,
+    "compiled": lambda: sg.compile(_graph()),
+    "dataclass": lambda: Record(np.ones(2), 3),
+    "keys": lambda: {k: np.full(1, n) for n, k in enumerate(ODD_KEYS)},
+    "deep": lambda: {"a": [({"b": ([np.ones(1)],)},)]},
+    "subclass": lambda: {"a": np.ones(2).view(np.recarray)},
+    "long double": lambda: {"a": np.ones(2, np.longdouble)},
+    "bits": lambda: {"a": np.ones(2, "V3")},
+    "quarters": lambda: {"a": np.ones(2, ml_dtypes.float8_e4m3fn)},
+    "masked": lambda: {"a": [np.ma.array([1.0, 2.0], mask=[True, False])]},
+    "itself": lambda: _itself(),
+    "too deep": lambda: functools.reduce(lambda part, _: [part], range(600), np.ones(1)),
+    "digits": lambda: {"a": 10**5000},
+    **{f"name {k!r:.20}": lambda k=k: {k: np.ones(1), "b": 1} for k in ("__staticgrad__",
+       "__metadata__", "a\0b", "\ud800", "x" * 70000)},
+}  # fmt: skip
+ODD_KEYS = ["", " ", "a/b", "../c", "a.npy", "a\\b", "/d", "ü", "a\nb", "1", 1, True, "a'", "array"]
+#: What no format takes, and what one does not.
+REFUSED = {"bits", "quarters", "masked", "itself", "too deep", "digits"}
+REFUSED_BY_ONE = {("long double", ".safetensors")}
+
+
+def _itself() -> Any:
+    tree: list[Any] = [np.ones(2)]
+    tree.append(tree)
+    return tree
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, dict):
+        return [*one] == [*other] and all(map(_same, one.values(), other.values()))
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, np.ndarray):
+        return (one.dtype, one.tolist()) == (other.dtype, other.tolist())
+    return type(one) is type(other) and bool(one == other)
+
+
+@every_format
+@pytest.mark.parametrize("kind", KINDS_OF_TREES)
+def test_what_is_saved_can_be_loaded(kind: str, suffix: str, tmp_path: Path) -> None:
+    tree, path, again = KINDS_OF_TREES[kind](), tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
+    if kind in REFUSED or kind.startswith("name") or (kind, suffix) in REFUSED_BY_ONE:
+        with pytest.raises(MaskedArrayError if kind == "masked" else ArgumentError):
+            sg.save(path, tree)
+        assert [*tmp_path.iterdir()] == []
+        return
+    sg.save(path, tree)
+    found = sg.load(path)
+    if kind in ("number", "text", "nothing"):
+        assert found == tree
+    if kind == "keys":
+        assert [(k, int(v[0])) for k, v in found.items()] == [
+            (k, int(v[0])) for k, v in tree.items()
+        ]
+    for part in tree.values() if isinstance(tree, dict) else [tree]:
+        parameters = getattr(part, "parameters", ())
+        for parameter in parameters() if callable(parameters) else parameters:
+            parameter.value = np.zeros_like(parameter.value)
+    sg.load(path, into=tree)
+    sg.save(again, tree)
+    assert _same(sg.load(again), found)
+
+
+@pytest.mark.parametrize("path", ["a\0.npz", "b\0.safetensors", "\ud800.npz"])
+def test_a_path_that_none_can_be_is_refused(path: str) -> None:
+    with pytest.raises(ArgumentError, match="no path can have"):
+        sg.save(path, {"a": np.ones(1)})
+    with pytest.raises(ArgumentError, match="no path can have"):
+        sg.load(path)
+
+
+def test_a_file_is_not_loaded_into_a_masked_array_or_an_endless_tree(tmp_path: Path) -> None:
+    sg.save(tmp_path / "f.npz", [np.ones(2)])
+    masked = np.ma.array([3.0, 4.0], mask=[True, False])
+    with pytest.raises(MaskedArrayError):
+        sg.load(tmp_path / "f.npz", into=[masked])
+    assert masked.data.tolist() == [3.0, 4.0]
+    with pytest.raises(ArgumentError, match="contains itself"):
+        sg.load(tmp_path / "f.npz", into=_itself())
 
 
 TRAINING = """

@@ -10,7 +10,7 @@ from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import kind_of
 from staticgrad.ir.calls import public
 from staticgrad.saving.files import read_file, write_file
-from staticgrad.saving.trees import Restoring, content_of, names_of, renamed_in, tree_of
+from staticgrad.saving.trees import Restoring, content_of, endless, names_of, renamed_in, tree_of
 
 __all__ = ["load", "save"]
 
@@ -28,7 +28,9 @@ def save(path: Any, tree: Any) -> None:
             tensors, numbers and texts, in dicts, lists, tuples and dataclasses.
 
     Raises:
-        ArgumentError: something else in the tree; or another suffix.
+        ArgumentError: something else in the tree; or another suffix. Nothing is written that
+            ``load`` would not read: no tree that contains itself, no reserved names.
+        MaskedArrayError: a masked array.
         MissingPackageError: ``safetensors`` is not installed.
         OSError: the system refuses the file.
 
@@ -96,8 +98,11 @@ def load(path: Any, into: Any = None) -> Any:
     content = read_file(_path(path, "load"))
     found = tree_of(content, path)
     if into is not None:
-        restoring = Restoring(renamed_in(into, names_of(content)))
-        restoring.look(into, found)
+        try:
+            restoring = Restoring(renamed_in(into, names_of(content)))
+            restoring.look(into, found)
+        except RecursionError:
+            raise endless("load") from None
         restoring.check(path, _CHECKPOINT if _is_checkpoint(found, into) else "")
         restoring.write()
     return found

@@ -24,6 +24,7 @@ from zlib import crc32, error as zlib_error
 import numpy as np
 
 from staticgrad.errors import ArgumentError, MissingPackageError, SavedFileError
+from staticgrad.errors.wording import shown
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import BF16
 
@@ -31,6 +32,9 @@ Arrays = Mapping[str, np.ndarray[Any, np.dtype[Any]]]
 _NOTE: Final = "__staticgrad__"
 _SUFFIXES: Final = (".npz", ".safetensors")
 _ABANDONED: Final = 3600.0  # seconds
+#: Names that the formats use themselves, and the most bytes of a name in a zip file with ``.npy``.
+_RESERVED: Final = (_NOTE, "__metadata__")
+_LONGEST: Final = 2**16 - 1 - len(".npy")
 
 
 @dataclass(frozen=True)
@@ -45,10 +49,12 @@ def write_file(path: Path, content: Content) -> None:
     """Write a file, wholly or not at all.
 
     Raises:
-        ArgumentError: a suffix of no format. MissingPackageError: safetensors is not installed.
-        OSError: the system's.
+        ArgumentError: a suffix of no format; a name that a file cannot have.
+        MissingPackageError: safetensors is not installed. OSError: the system's.
     """
     check_place(path)
+    for name in content.arrays:
+        _check_name(name)
     write = _write_npz if _suffix(path) == ".npz" else _write_safetensors
     arrays = {name: _plain(array) for name, array in content.arrays.items()}
     note = json.dumps({"text": content.text, "crc32": _sum(arrays, content.text)})
@@ -78,19 +84,39 @@ def read_file(path: Path) -> Content:
 
 
 def check_place(path: Path) -> None:
-    """Raises ArgumentError for a suffix of no format, FileNotFoundError where no folder is."""
+    """Raises ArgumentError for no path and no format, FileNotFoundError where no folder is."""
     _suffix(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(ENOENT, "there is no such folder", str(path.parent))
 
 
 def _suffix(path: Path) -> str:
+    try:
+        is_path = b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        is_path = False
+    if not is_path:
+        raise ArgumentError(f"{str(path)!r} has characters that no path can have")
     if path.suffix not in _SUFFIXES:
         raise ArgumentError(
             f"{path.name!r} ends in no known format",
             hint="weights.npz, or weights.safetensors, which other libraries read as well",
         )
     return path.suffix
+
+
+def _check_name(name: str) -> None:
+    """Refuse a name under which no array can be read again, in every format alike."""
+    try:
+        is_name = len(name.encode()) <= _LONGEST and "\0" not in name and name not in _RESERVED
+    except UnicodeEncodeError:
+        is_name = False
+    if not is_name:
+        raise ArgumentError(
+            f"save: an array in a file cannot have the name {shown(name)}",
+            hint=f"{' and '.join(_RESERVED)} are reserved; names are text without NUL characters,"
+            f" of at most {_LONGEST} bytes",
+        )
 
 
 def _plain(array: Any) -> np.ndarray[Any, np.dtype[Any]]:
@@ -221,8 +247,9 @@ def _write_safetensors(path: Path, arrays: Arrays, note: str) -> None:
         library.numpy.save_file(dict(arrays), str(path), metadata={_NOTE: note, "format": "np"})
     except library.SafetensorError as error:  # what the system said, in a class of its own
         number = re.search(r"\(os error (\d+)\)", str(error))
-        said = (int(number[1]), os.strerror(int(number[1]))) if number else (str(error),)
-        raise OSError(*said) from None
+        if number is None:
+            raise ArgumentError(f"save: {error}", hint="save as .npz") from None
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from None
 
 
 #: Names of element types in the format -> NumPy's.

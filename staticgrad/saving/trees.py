@@ -22,6 +22,8 @@ from staticgrad.ir.graph import Graph, Parameter
 from staticgrad.ir.value import Value
 from staticgrad.saving.files import Arrays, Content
 from staticgrad.storage.parameter import write_all
+from staticgrad.types.arrays import array_of
+from staticgrad.types.dtype import BF16
 
 _MOST_SHOWN: Final = 8
 _NAMES: Final = "names"
@@ -90,12 +92,26 @@ def content_of(tree: Any) -> Content:
 
     Raises:
         ArgumentError: something in it is neither array, number nor container; with its path. Or it
-            is an empty container.
+            is an empty container, or contains itself.
+        MaskedArrayError: a masked array.
     """
     if isinstance(tree, Mapping | list | tuple) and not tree:
         raise ArgumentError(f"save: {shown(tree)} holds nothing", hint='sg.save(path, {"w": w})')
     arrays: dict[str, Any] = {}
-    return Content(arrays, json.dumps({**_described(tree, "", arrays), _NAMES: _names_in(tree)}))
+    try:
+        text = json.dumps({**_described(tree, "", arrays), _NAMES: _names_in(tree)})
+    except StaticgradError:
+        raise
+    except RecursionError:
+        raise endless("save") from None
+    except ValueError as error:  # an integer of thousands of digits
+        raise ArgumentError(f"save: {error}") from None
+    return Content(arrays, text)
+
+
+def endless(function: str) -> ArgumentError:
+    """Return the error of a tree through which Python cannot go."""
+    return ArgumentError(f"{function}: the tree contains itself, or is nested too deeply")
 
 
 def _described(tree: Any, path: str, arrays: dict[str, Any]) -> Any:
@@ -110,7 +126,7 @@ def _described(tree: Any, path: str, arrays: dict[str, Any]) -> Any:
         return {kind: items}
     if type(tree) in (bool, int, float, str) or tree is None:
         return {"value": tree}
-    array = _array_of(tree)
+    array = _array_of(tree, path)
     if array is None:
         where = f" at {path!r}" if path else ""
         raise ArgumentError(
@@ -125,14 +141,16 @@ def _described(tree: Any, path: str, arrays: dict[str, Any]) -> Any:
     return {"array": name}
 
 
-def _array_of(leaf: Any) -> Any:
+def _array_of(leaf: Any, path: str) -> Any:
     """A leaf's numbers; None of what has none."""
     if isinstance(leaf, Parameter):
         return leaf.value
     if isinstance(leaf, Value):
         return np.array(leaf.array) if leaf.computes else None  # type: ignore[attr-defined]
-    is_array = isinstance(leaf, np.ndarray | np.generic) and leaf.dtype.kind in "biufV"
-    return np.asarray(leaf) if is_array and leaf.dtype.names is None else None
+    is_array = isinstance(leaf, np.ndarray | np.generic)
+    if not is_array or not (leaf.dtype.kind in "biuf" or leaf.dtype == BF16):
+        return None
+    return array_of(leaf, f"save: {path or 'the tree'}")
 
 
 # -- from a file ----------------------------------------------------------------------------------
@@ -151,7 +169,7 @@ def tree_of(content: Content, path: Any) -> Any:
         return _built(
             {kind: each for kind, each in described.items() if kind != _NAMES}, content.arrays
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SavedFileError(f"{path} says of itself what cannot be read: {error}") from None
 
 
@@ -223,6 +241,7 @@ class Restoring:
             self._fit(tree.value, found, path, lambda array: self._parameters.append((tree, array)))
         elif isinstance(tree, Value | np.ndarray):
             own = tree.array if isinstance(tree, Value) else tree  # type: ignore[attr-defined]
+            own = array_of(own, f"load: {path or 'into'}")
             self._fit(own, found, path, lambda array: self._arrays.append((own, array)))
 
     def _in_our_names(self, state: dict[Any, Any]) -> dict[Any, Any]:
