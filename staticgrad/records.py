@@ -313,12 +313,69 @@ def _values(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
     return lambda self: ()
 
 
+#: Characters of fields in the ``repr`` of a record: half of a terminal's screen.
+_ROOM: Final = 960
+_BRACKETS: Final = {
+    tuple: "()",
+    list: "[]",
+    dict: "{}",
+    set: "{}",
+    frozenset: ("frozenset({", "})"),
+}
+
+
 def _repr(names: Sequence[str]) -> Callable[[Any], str]:
+    values = _values(names)
+
     def shown(self: Any) -> str:
-        inner = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
-        return f"{type(self).__qualname__}({inner})"
+        return f"{type(self).__qualname__}({_fields_text(names, values(self))})"
 
     return shown
+
+
+def _fields_text(names: Sequence[str], values: Sequence[Any]) -> str:
+    """``a=1, b=2``: all of it where it fits on half a screen; else long values are cut.
+
+    Values that are shorter than an equal part of the room are whole.
+    """
+    texts = [brief(value) for value in values]
+    if sum(map(len, texts)) > _ROOM:
+        room, count = _ROOM, len(texts)
+        for place in sorted(range(len(texts)), key=lambda k: len(texts[k])):
+            part = room // count
+            if len(texts[place]) > part:
+                texts[place] = brief(values[place], part)
+            room, count = max(room - len(texts[place]), 0), count - 1
+    return ", ".join([f"{name}={text}" for name, text in zip(names, texts, strict=True)])
+
+
+def brief(value: Any, room: int = _ROOM) -> str:
+    """``repr(value)`` if it has at most about ``room`` characters, else its beginning.
+
+    Containers are read only as far as there is room: not ``repr`` of a thousand records.
+    """
+    kind = type(value)
+    if kind is str or kind is bytes:
+        return repr(value) if len(value) <= room else f"{value[: max(room - 3, 0)]!r}..."
+    if kind not in _BRACKETS or not value:
+        text = repr(value)
+        return text if len(text) <= room else f"{text[: max(room - 3, 0)]}..."
+    begin, end = _BRACKETS[kind]
+    if room <= 2:  # also the end of a list that contains itself
+        return f"{begin}...{end}"
+    parts: list[str] = []
+    used = 0
+    for each in value:
+        text = brief(each, room - used - 2)
+        if kind is dict:
+            text += f": {brief(value[each], max(room - used - len(text), 0))}"
+        used += len(text) + 2
+        if used > room:
+            parts.append(f"... {len(value) - len(parts)} more")
+            break
+        parts.append(text)
+    comma = "," if kind is tuple and len(value) == 1 else ""
+    return f"{begin}{', '.join(parts)}{comma}{end}"
 
 
 def _eq(values: Callable[[Any], tuple[Any, ...]]) -> Callable[[Any, object], Any]:
@@ -416,8 +473,7 @@ def _as_dictionary(self: Any) -> dict[str, Any]:
 
 
 def _shown(self: Any) -> str:
-    inner = ", ".join([f"{n}={v!r}" for n, v in zip(self._fields, self, strict=True)])
-    return f"{type(self).__name__}({inner})"
+    return f"{type(self).__name__}({_fields_text(self._fields, self)})"
 
 
 def _plain_tuple(self: Any) -> tuple[Any, ...]:

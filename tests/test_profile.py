@@ -77,7 +77,7 @@ def test_live_bytes_are_those_of_the_placements() -> None:
 def test_text_json_and_trace(tmp_path: Path) -> None:
     _, graph, feeds = training()
     found = sg.compile(graph, threads=1).profile(feeds, runs=2)
-    lines = str(found).splitlines()
+    lines = found.text(full=True).splitlines()
     assert lines[1] == "limits, 1 threads: 1000 GFLOP/s, 10.0 GB/s"
     assert len(lines) == 3 + len(found.steps)
     spent = [float(line.split()[0]) for line in lines[3:]]

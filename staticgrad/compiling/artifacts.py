@@ -8,6 +8,7 @@ hands in. The first one is checked by code that shares nothing with the planner;
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import field
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -44,11 +45,41 @@ class CompiledKernel:
     """
 
     name: str
-    source: str
+    source: str = field(repr=False)
     label: str
     origin: str
     address: int
     compiler: str
+
+    @property
+    def llvm(self) -> str:
+        """The LLVM IR that its machine code is generated from, made again when asked for.
+
+        Raises:
+            ArgumentError: another backend than ``vector`` and ``numba`` compiled it, or none.
+        """
+        return native.as_text(self.source, self.compiler, "llvm")
+
+    @property
+    def asm(self) -> str:
+        """Its machine code as assembly of this machine's target, made again when asked for.
+
+        Raises:
+            ArgumentError: as ``llvm``.
+        """
+        return native.as_text(self.source, self.compiler, "asm")
+
+    def _title(self) -> str:
+        how = {"memory": "from memory", "disk": "from disk"}.get(self.origin, "compiled")
+        return f"{self.name}: {self.label}; {how}, by {self.compiler}"
+
+    def __str__(self) -> str:
+        return f"# {self._title()}\n{self.source}"
+
+    def _repr_html_(self) -> str:
+        from staticgrad.reports.pictures import kernel_html
+
+        return kernel_html(self._title(), self.source)
 
 
 class Kernels:

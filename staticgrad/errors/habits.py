@@ -324,7 +324,9 @@ OF_COMPILED: Final = {
     **dict.fromkeys(("parameters", "params", "state_dict"), "f.program_graph.parameters"),
     **dict.fromkeys(("train", "train_step", "step"), "f.run(feeds), once per batch"),
     "fit": "f.run(feeds), once per batch; sg.train.fit(step, batches, epochs=5) is a loop",
-    **dict.fromkeys(("lower", "as_text", "ir", "asm", "code"), "f.source, f.schedule"),
+    **dict.fromkeys(("lower", "as_text", "ir", "code"), "f.source, f.schedule"),
+    **dict.fromkeys(("llvm", "asm"), "of a kernel: f.kernels[0].llvm, f.kernels[0].asm"),
+    **dict.fromkeys(("svg", "dot"), "of its graph: f.graph.svg(), f.graph.dot()"),
     "cost_analysis": "f.explain()",
     **dict.fromkeys(("save", "export", "dump"), "pickle.dumps(f): the program with its parameters"),
     **dict.fromkeys(

@@ -280,6 +280,35 @@ class Graph:
 
         return graph_html(self)
 
+    def svg(self) -> str:
+        """The picture that notebooks show, as the text of an SVG file that needs nothing else.
+
+        >>> import staticgrad as sg
+        >>> sg.Graph(sg.tanh(sg.input("x", (3,)))).svg()[:4]
+        '<svg'
+        """
+        from staticgrad.ir.graph_picture import svg_file
+
+        return svg_file(self)
+
+    def dot(self) -> str:
+        """The graph in the language of Graphviz: a box for each operation, with its result's type.
+
+        >>> import staticgrad as sg
+        >>> print(sg.Graph(sg.tanh(sg.input("x", (3,), "float32")), name="g").dot())
+        digraph "g" {
+          node [shape=box, fontname="sans-serif", fontsize=10];
+          n0 [label="x\\nf32[3]", style=dashed];
+          n1 [label="tanh\\nf32[3]"];
+          n0 -> n1;
+          out0 [label="output", shape=plaintext];
+          n1 -> out0;
+        }
+        """
+        from staticgrad.ir.graph_picture import dot
+
+        return dot(self)
+
     def __reduce__(self) -> tuple[object, ...]:
         from staticgrad.ir.pickling import pickle_graph
 

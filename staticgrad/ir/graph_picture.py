@@ -11,9 +11,9 @@ from typing import Final
 
 from staticgrad.ir.graph import Graph, Node, ancestors
 from staticgrad.ir.op import Constant, Input, ParameterLeaf
-from staticgrad.ir.printer import print_graph
+from staticgrad.ir.printer import op_text, print_graph
 from staticgrad.pictures.ladder import Band, Box, Chip, Column, ladder
-from staticgrad.pictures.markup import fold, fragment, paragraph, preformatted
+from staticgrad.pictures.markup import STYLE, fold, fragment, paragraph, preformatted
 from staticgrad.records import dataclass
 from staticgrad.source import Location, SourceLine
 
@@ -23,6 +23,13 @@ _ALIKE, _MOST_BOXES = 6, 18
 Key = tuple[str, ...]
 #: A part of a scope that a module made: its place, and its class.
 _OF_MODULE: Final = re.compile(r"^(\S+) [A-Z]\w*$")
+
+
+#: A variable of the style with its value; a theme's own one, with what else holds; a rule.
+_VARIABLE: Final = re.compile(r"(--\w+): ([^;]+);")
+_THEME: Final = re.compile(r"var\([\w-]+, (.*)\)")
+_RULE: Final = re.compile(r"\s*([^{}]+?)\s*\{([^{}]*)\}")
+_COLOUR: Final = {"f": "", "b": ', color="#c2571a"', "u": ', color="#2e7d4f"'}
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,46 @@ def graph_svg(graph: Graph, runners: Sequence[Runner] = ()) -> str:
     """The picture; ``runners`` are the kernels that compute it, shown behind their lines."""
     drawn = GraphDrawing(graph, runners)
     return ladder(drawn.bands, drawn.boxes, drawn.edges, drawn.chips, f"graph {graph.name}")
+
+
+def svg_file(graph: Graph) -> str:
+    """The picture as a file of its own: with its colours, those of a light page."""
+    text, colours = STYLE, dict(_VARIABLE.findall(STYLE.partition("@media")[0]))
+    colours = {name: _THEME.sub(r"\1", colour) for name, colour in colours.items()}
+    text = re.sub(r"var\((--\w+)\)", lambda found: colours[found[1]], text)
+    rules = [rule for rule in _RULE.findall(text) if rule[0].startswith(".sg svg")]
+    style = "".join(f"{names.replace('.sg svg', 'svg')} {{{body}}}\n" for names, body in rules)
+    picture = graph_svg(graph)
+    head, _, inner = picture.partition(">")
+    named = head.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
+    return f"{named}><style>\n{style}</style>{inner}\n"
+
+
+def dot(graph: Graph) -> str:
+    """The graph in the language of Graphviz; backward and update nodes have colours."""
+    number = {node: f"n{k}" for k, node in enumerate(graph.nodes)}
+    columns = columns_of(graph)
+    lines = [
+        f"digraph {_quoted(graph.name)} {{",
+        '  node [shape=box, fontname="sans-serif", fontsize=10];',
+    ]
+    for node, name in number.items():
+        shown = ", ".join(map(str, node.types))
+        label = _quoted(f"{node.label or op_text(node.op, lambda body: body.name)}\n{shown}")
+        style = ", style=dashed" if node.is_leaf else _COLOUR[columns[node]]
+        lines.append(f"  {name} [label={label}{style}];")
+        lines += [f"  {number[value.node]} -> {name};" for value in node.args]
+    ends = [*graph.outputs.items(), *((f"{p.name} =", value) for p, value in graph.updates)]
+    for k, (label, value) in enumerate(ends):
+        lines.append(f"  out{k} [label={_quoted(label)}, shape=plaintext];")
+        lines.append(f"  {number[value.node]} -> out{k};")
+    return "\n".join([*lines, "}"])
+
+
+def _quoted(text: str) -> str:
+    """A string of Graphviz."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
 
 
 def graph_html(graph: Graph) -> str:

@@ -13,7 +13,7 @@ from staticgrad.errors.wording import message
 from staticgrad.ir.graph import Node
 from staticgrad.lints.program import LintedGraph
 from staticgrad.pictures.markup import fragment, paragraph, table
-from staticgrad.records import dataclass
+from staticgrad.records import brief, dataclass
 from staticgrad.source import Location
 
 #: What a lint sees at a node, or None.
@@ -128,6 +128,12 @@ class Findings(tuple[Finding, ...]):
     """What ``lint`` found: a tuple that a notebook shows as a table."""
 
     __slots__ = ()
+
+    def __str__(self) -> str:
+        return "\n\n".join(map(str, self)) or "no hazard found"
+
+    def __repr__(self) -> str:
+        return brief(tuple(self))
 
     def _repr_html_(self) -> str:
         if not self:

@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from staticgrad import config
-from staticgrad.errors import CompileError, OutOfMemory, ReentryError
+from staticgrad.errors import ArgumentError, CompileError, OutOfMemory, ReentryError
 from staticgrad.native.constants import HEAD_WORDS, ROW_WORDS, Head, Row
 from staticgrad.native.lock import LOCK
 from staticgrad.records import dataclass
@@ -341,6 +341,23 @@ def _load_python(source: str, start: float) -> Code:
     seconds = time.perf_counter() - start
     symbol = f"python_{address}"
     return Code(symbol, address, source, "python", "compiled", seconds, python=function)
+
+
+def as_text(source: str, compiler: str, form: Literal["llvm", "asm"]) -> str:
+    """The LLVM IR or the assembly of a kernel's source, for the target of this machine.
+
+    Raises ArgumentError where ``compiler`` made neither: Python, and backends from outside.
+    """
+    known = _COMPILERS.get(compiler)
+    if known is None:
+        raise ArgumentError(
+            f"{form} is of kernels that vector or numba compiled, and this one ran by {compiler!r}",
+            hint='sg.options(jit=True), or backend="auto"',
+        )
+    from staticgrad.native import jit
+
+    with _coded_memory_errors():
+        return jit.as_text(source, known, form)
 
 
 def vector_bits() -> int:

@@ -130,6 +130,12 @@ class Compiler:
         with self._left_out() if len(texts) == 1 else nullcontext():
             return bytes(machine.emit_object(module))
 
+    def assembly(self, texts: Sequence[str], level: int) -> str:
+        """The assembly text of what ``emit`` gives as an ELF object."""
+        module = self.module(texts)
+        with self._left_out() if len(texts) == 1 else nullcontext():
+            return str(self.machines[level].emit_assembly(module))
+
     @contextmanager
     def _left_out(self) -> Iterator[None]:
         """Without some passes: kernels move their addresses on by themselves, for instance.
@@ -204,6 +210,22 @@ def modules(source: str, backend: Compiled) -> Sequence[str]:
         return [frontend.module_text(source, symbol)]
     except translation.KernelSourceError as error:
         raise CompileError(f"a kernel could not be compiled: {error}") from error
+
+
+def as_text(source: str, backend: Compiled, form: Literal["llvm", "asm"]) -> str:
+    """A kernel's LLVM IR as code is generated from it, or its assembly, for this machine's target.
+
+    The functions that it shares with other kernels stand behind it.
+    """
+    with LOCK:
+        texts, shared = parts(source, backend)
+        level = level_of(texts)
+        if shared:
+            texts = [merged([*texts, *shared.values()])]
+        made = compiler(targets.host())
+        if form == "llvm":
+            return undisturbed(lambda: str(made.module(texts)))
+        return undisturbed(lambda: made.assembly(texts, level))
 
 
 def _bound_at_once(text: str) -> str:

@@ -12,13 +12,15 @@ from staticgrad.functions.trees import is_module
 from staticgrad.ir.nodes import Parameter
 
 
-def drawn(module: Any, parameters: Sequence[Parameter]) -> str:
-    """The module in a line, if nothing inside of it is a module; else a line for each."""
+def drawn(module: Any, parameters: Sequence[Parameter], most: int | None = None) -> str:
+    """Draw the module in a line, if it contains no module; else in a line for each, at ``most``."""
     lines = list(_lines("", module))
     if len(lines) == 1:
         return lines[0]
     count = sum(prod(map(int, p.shape)) for p in parameters)
     lines[0] = f"{lines[0]}: {count:,} parameter{'s'[: count != 1]}"
+    if most is not None and len(lines) > most:
+        lines[most - 1 :] = [f"  ... {len(lines) - most + 1} more lines, which print(module) shows"]
     return "\n".join(lines)
 
 

@@ -282,8 +282,11 @@ class Module(NoOperand):
         stores = (found.store for _, found in _inside("", self) if isinstance(found, Parameter))
         return copied_apart(self, stores, memo)
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         return drawn(self, self.parameters())
+
+    def __repr__(self) -> str:
+        return drawn(self, self.parameters(), most=20)  # lines of a screen
 
     def _repr_html_(self) -> str:
         return module_html(self)

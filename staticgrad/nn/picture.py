@@ -21,6 +21,6 @@ def module_html(module: Module) -> str:
     mode = "in training" if module.training else "as after training"
     return fragment(
         paragraph(f"{type(module).__name__}: {total:,} parameters, {mode}"),
-        preformatted(repr(module)),
+        preformatted(str(module)),
         fold("parameters", table(("path", "type", "elements"), rows, numbers=(2,))),
     )

@@ -225,6 +225,21 @@ class Function(OfArrays[P, R]):
     def __repr__(self) -> str:
         return f"<sg.function {self._name}, traced {len(self._reasons)} times>"
 
+    def __str__(self) -> str:
+        """Its signature, and why each graph of it was traced, a line each."""
+        static = f", static {', '.join(self._static)}" if self._static else ""
+        times = f"traced {len(self._reasons)} times, called {self._calls} times{static}"
+        return "\n".join([f"{self._name}{self._takes}: {times}", *self._reasons])
+
+    def _repr_html_(self) -> str:
+        """What ``str`` says, and the picture of the latest graph."""
+        from staticgrad.ir.graph_picture import graph_html
+        from staticgrad.pictures.markup import fragment, preformatted
+
+        found = [each.graph for kind in self._signatures.values() for each in kind.graphs]
+        graphs = [graph for graph in found if graph is not None]
+        return fragment(preformatted(str(self))) + (graph_html(graphs[-1]) if graphs else "")
+
     # -- tracing ----------------------------------------------------------------------------------
 
     def _given(self, args: Any, kwargs: Any) -> CallArguments:

@@ -154,7 +154,7 @@ def unread_of(graph: Graph, schedule: Schedule) -> Unread:
     )
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Explanation:
     """All sections of one program; ``plan`` None where its sizes are open.
 
@@ -178,8 +178,6 @@ class Explanation:
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
-
-    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         from staticgrad.reports.pictures import explanation_html

@@ -10,11 +10,15 @@ from staticgrad.ir.graph_picture import Runner, graph_svg
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.plan_picture import plan_svg
 from staticgrad.ir.schedule import Step
+from staticgrad.pictures import charts
 from staticgrad.pictures.markup import fold, fragment, paragraph, preformatted, table
+from staticgrad.pictures.numbers import seconds
 
 if TYPE_CHECKING:
     from staticgrad.reports.explain import Explanation, StepSection
+    from staticgrad.reports.profiling import Profile
 
+_MOST_BARS = 12
 _MOST_SOURCE = 40_000  # characters of a kernel that are shown
 
 
@@ -55,6 +59,24 @@ def compiled_html(
         f'<div class="scroll">{graph_svg(graph, runners(steps))}</div>',
         memory,
         f"<details><summary>kernels</summary>{sources}</details>",
+    )
+
+
+def kernel_html(title: str, source: str) -> str:
+    """A kernel: what it computes, and its source."""
+    return fragment(paragraph(title), preformatted(source, _MOST_SOURCE))
+
+
+def profile_html(found: Profile) -> str:
+    """A profile: where the time goes, as bars, and the table."""
+    rows = found.rows()
+    bars = [(row.told, row.seconds) for row in rows[:_MOST_BARS]]
+    heads = ("us", "%", "threads", "GB/s", "GFLOP/s", "% of limit", "kernel", "lines")
+    chart = charts.bars([(name[:32], spent) for name, spent in bars], seconds, "time of steps")
+    return fragment(
+        paragraph("\n".join(found.title())),
+        f'<div class="chart">{chart}</div>' if bars else "",
+        fold("table", table(heads, [row.cells(found) for row in rows], range(6)), opened=True),
     )
 
 

@@ -31,6 +31,7 @@ from staticgrad.runtime.profiled import TimedTable, timed_runs
 __all__ = [
     "Limits",
     "Profile",
+    "ProfileRow",
     "StepProfile",
     "limits_of",
     "live_bytes",
@@ -41,6 +42,9 @@ __all__ = [
 _SIDE: Final = 768  # of the product
 _COPIED: Final = 1 << 24  # elements of the copy
 _TURNS: Final = 12
+#: Rows below this part of the time are put together; lines that a row names.
+_SMALL: Final = 0.01
+_LINES: Final = 4
 #: Rates that differ by less than a tenth do not contradict each other.
 _SLACK: Final = 0.9
 #: (value, threads) -> a function of feeds.
@@ -67,7 +71,7 @@ class StepProfile:
     counted, ``products`` those of matrix products among them, which count twice in f64. ``share``:
     the least time that the limits allow, as a part of ``seconds``. ``live`` are the bytes of the
     arena in use meanwhile. A loop makes so many ``trips``; of one that a test ends they are not
-    counted.
+    counted. ``module`` is the outermost scope that it was made in.
     """
 
     position: int
@@ -84,6 +88,7 @@ class StepProfile:
     live: int
     trips: int = 1
     products: float = 0.0
+    module: str = ""
 
     @property
     def told(self) -> str:
@@ -94,7 +99,52 @@ class StepProfile:
         return f"{text}, {self.trips:,} trips of {self.seconds / self.trips * 1e6:.3f} us"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
+class ProfileRow:
+    """Steps that a table shows in one row."""
+
+    steps: tuple[StepProfile, ...]
+
+    @property
+    def seconds(self) -> float:
+        """The time of all steps together."""
+        return sum(step.seconds for step in self.steps)
+
+    @property
+    def told(self) -> str:
+        """What the steps compute, or how many there are."""
+        first, count = self.steps[0], len(self.steps)
+        if count == 1:
+            return first.told
+        kernels = {step.kernel for step in self.steps}
+        if len(kernels) == 1:
+            return f"{first.kernel} {first.computes}, {count} times"
+        modules = {step.module for step in self.steps}
+        where = f" in {first.module}" if len(modules) == 1 and first.module else ""
+        return f"{count} steps of {len(kernels)} kernels{where}"
+
+    def cells(self, profile: Profile) -> tuple[str, ...]:
+        """The row of a table: us, %, threads, GB/s, GFLOP/s, % of the limit, what, lines.
+
+        There is no % of a limit that the steps exceed: their bytes come from caches.
+        """
+        spent = self.seconds or 1e-9
+        share = sum(step.share * step.seconds for step in self.steps) / spent
+        lines = tuple(dict.fromkeys(line for step in self.steps for line in step.lines))
+        more = f" and {len(lines) - _LINES} more" if len(lines) > _LINES else ""
+        return (
+            f"{self.seconds * 1e6:.2f}",
+            f"{100 * self.seconds / (profile.seconds or 1.0):.1f}",
+            ", ".join(map(str, sorted({step.threads for step in self.steps}))),
+            f"{sum(step.nbytes for step in self.steps) / spent / 1e9:.1f}",
+            f"{sum(step.flops for step in self.steps) / spent / 1e9:.1f}",
+            "-" if profile.doubt else "in caches" if share > 1 else f"{100 * share:.1f}",
+            self.told,
+            ", ".join(lines[:_LINES]) + more,
+        )
+
+
+@dataclass(frozen=True)
 class Profile:
     """All positions of one plan in order, ``begins`` in seconds from the start of one run."""
 
@@ -114,7 +164,8 @@ class Profile:
     def doubt(self) -> str:
         """What shows that the limits are too low: the machine was busy. Empty where nothing does.
 
-        A copy may be beaten, in caches; a product by no step, nor more threads by fewer.
+        A copy is beaten by what is read from caches; not by steps that move as much as it, as no
+        product is by any step, nor more threads by fewer.
         """
         fewest = self.limits[0]
         for each in self.limits[1:]:
@@ -124,10 +175,33 @@ class Profile:
         for own in self.steps:
             if own.products * _SLACK > rates[own.threads] * own.seconds:
                 return f"{own.kernel} is faster than a product"
+            if own.nbytes >= 4 * _COPIED and own.share * _SLACK > 1:
+                return f"{own.kernel} is faster than a copy"
         return ""
 
-    def __str__(self) -> str:
-        total = self.seconds or 1.0
+    def rows(self, full: bool = False) -> list[ProfileRow]:
+        """The steps by their time, the longest first.
+
+        Steps below a hundredth of the time are put together: those of one kernel, then what is
+        still below by module, then the rest. ``full``: every step has a row of its own.
+        """
+        rows = [ProfileRow((step,)) for step in self.steps]
+        keys: tuple[Callable[[StepProfile], str], ...] = (
+            lambda step: step.kernel,
+            lambda step: step.module,
+            lambda step: "",
+        )
+        for key in () if full else keys:
+            groups: dict[str, list[StepProfile]] = {}
+            large = [row for row in rows if row.seconds >= _SMALL * self.seconds]
+            for row in rows:
+                if row.seconds < _SMALL * self.seconds:
+                    groups.setdefault(key(row.steps[0]), []).extend(row.steps)
+            rows = large + [ProfileRow(tuple(steps)) for steps in groups.values()]
+        return sorted(rows, key=lambda row: -row.seconds)
+
+    def title(self) -> list[str]:
+        """What was measured, and the limits, a line each."""
         lines = [f"{self.graph}: {self.seconds * 1e6:.1f} us in steps, median of {self.runs} runs"]
         lines += [
             f"limits, {each.threads} threads: {each.flops / 1e9:.0f} GFLOP/s,"
@@ -135,19 +209,30 @@ class Profile:
             for each in self.limits
         ]
         if self.doubt:
-            lines.append(f"these limits are too low, the machine was busy: {self.doubt}")
-        lines.append("       us      %  threads   GB/s  GFLOP/s  % of limit  kernel")
-        for each in sorted(self.steps, key=lambda step: -step.seconds):
-            spent = each.seconds or 1e-9
             lines.append(
-                f"{each.seconds * 1e6:9.2f}  {100 * each.seconds / total:5.1f}  {each.threads:7}"
-                f"  {each.nbytes / spent / 1e9:5.1f}  {each.flops / spent / 1e9:7.1f}"
-                f"  {100 * each.share:10.1f}  {each.told}"
-                f"  # {', '.join(each.lines)}"
+                f"these limits are too low, the machine was busy: {self.doubt}; there is no %"
+            )
+        return lines
+
+    def text(self, full: bool = False) -> str:
+        """A table of ``rows``; ``full``: every step has a row of its own."""
+        lines = self.title()
+        lines.append("       us      %  threads   GB/s  GFLOP/s  % of limit  kernel")
+        for row in self.rows(full):
+            spent, part, threads, bandwidth, flops, share, told, at = row.cells(self)
+            lines.append(
+                f"{spent:>9}  {part:>5}  {threads:>7}  {bandwidth:>5}  {flops:>7}  {share:>10}"
+                f"  {told}  # {at}"
             )
         return "\n".join(lines)
 
-    __repr__ = __str__
+    def __str__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        from staticgrad.reports.pictures import profile_html
+
+        return profile_html(self)
 
     def as_json(self) -> dict[str, Any]:
         """The profile as JSON has it."""
@@ -207,12 +292,18 @@ def _profile(
                 position, planned.step, section.kernel, section.computes, section.lines, threads,
                 seconds, min(spent), work.nbytes, work.products + work.maps,
                 least / seconds if seconds else 0.0, live[position], trips_of(plan, planned),
-                work.products,
+                work.products, module_of(plan, planned),
             )
         )  # fmt: skip
     start = runs[-1][0][0] if plan.steps else 0
     begins = tuple((begun - start) / 1e9 for begun, _ in runs[-1])
     return Profile(graph, dict(plan.sizes), len(runs), tuple(limits.values()), tuple(steps), begins)
+
+
+def module_of(plan: Plan, planned: PlannedStep) -> str:
+    """The outermost scope of the first line of a step that is in one."""
+    scopes = [each.resolve().scope for each in plan.schedule.steps[planned.step].origins]
+    return next((scope.partition("/")[0] for scope in scopes if scope), "")
 
 
 def trips_of(plan: Plan, planned: PlannedStep) -> int:

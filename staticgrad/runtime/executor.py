@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import copy_context
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -58,6 +59,26 @@ class Memory:
     parameters: int
     outputs: int
     constants: int
+
+    @property
+    def total(self) -> int:
+        """All of them together."""
+        return self.arena + self.feeds + self.parameters + self.outputs + self.constants
+
+    def __str__(self) -> str:
+        rows = [(each.name, getattr(self, each.name)) for each in fields(self)]
+        rows.append(("total", self.total))
+        return "\n".join([f"{name:<10}  {nbytes:>15,} bytes" for name, nbytes in rows])
+
+    def _repr_html_(self) -> str:
+        from staticgrad.pictures import charts, markup, numbers
+
+        rows = [(each.name, float(getattr(self, each.name))) for each in fields(self)]
+        chart = charts.bars(rows, numbers.nbytes, "bytes of a step")
+        return markup.fragment(
+            markup.paragraph(f"{numbers.nbytes(self.total)} for a step"),
+            f'<div class="chart">{chart}</div>',
+        )
 
 
 class _Prepared:

@@ -7,9 +7,9 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import field
+from dataclasses import field, fields
 from itertools import islice
-from math import isnan
+from math import isfinite, isnan
 from pathlib import Path
 from threading import current_thread, main_thread
 from typing import Any, Final
@@ -26,6 +26,9 @@ from staticgrad.train.minibatches import Batches, prefetch
 
 #: What a process exits with that SIGTERM has ended.
 _ENDED: Final = 128 + signal.SIGTERM
+
+#: Epochs that the text of a history has of its beginning and of its end.
+_ENDS: Final = 8
 
 
 @dataclass
@@ -53,6 +56,42 @@ class History:
         """
         found = [(isnan(each), each) for each in self.measures or self.losses]
         return min(range(len(found)), key=found.__getitem__, default=-1)
+
+    def _columns(self) -> dict[str, list[float]]:
+        """What there is a number of for each epoch, by name."""
+        own = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: found for name, found in own.items() if found and isinstance(found, list)}
+
+    def _title(self) -> str:
+        best = f", the best is {self.best}" if self.losses else ""
+        stopped = f"; stopped: {self.stopped}" if self.stopped else ""
+        return f"{len(self.losses)} epochs{best}{stopped}"
+
+    def __str__(self) -> str:
+        columns, count = self._columns(), len(self.losses)
+        lines = [self._title(), "epoch" + "".join(f"  {name:>12}" for name in columns)]
+        for epoch in range(count):
+            if count > 2 * _ENDS and _ENDS <= epoch < count - _ENDS:
+                lines += ["  ..."] if epoch == _ENDS else []
+                continue
+            found = [f"{c[epoch]:12.6g}" if epoch < len(c) else 12 * " " for c in columns.values()]
+            lines.append("  ".join([f"{epoch:5}", *found]))
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        from staticgrad.pictures import charts, markup
+
+        series = [
+            charts.Line(name, [*enumerate(found)])
+            for name, found in self._columns().items()
+            if all(map(isfinite, found))
+        ]
+        chart = charts.lines(series, "epoch", "", log_x=False, log_y=False) if series else ""
+        return markup.fragment(
+            markup.paragraph(self._title()),
+            f'<div class="chart">{chart}</div>',
+            markup.fold("numbers", markup.preformatted(str(self))),
+        )
 
 
 @public

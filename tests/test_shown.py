@@ -1,0 +1,162 @@
+"""What the results of the library show of themselves: ``repr``, ``str``, pictures in notebooks."""
+
+from __future__ import annotations
+
+import re
+import xml.dom.minidom
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.errors import ArgumentError
+from staticgrad.reports.profiling import Limits, Profile, StepProfile
+
+#: Characters of a terminal's screen.
+SCREEN = 2000
+
+
+class Block(sg.nn.Module):
+    def __init__(self) -> None:
+        self.norm, self.inner = sg.nn.LayerNorm(8), sg.nn.Linear(8, 8)
+
+    def forward(self, x: Any) -> Any:
+        return x + sg.tanh(self.inner(self.norm(x)))
+
+
+@cache
+def training() -> tuple[Any, Any, dict[str, Any]]:
+    """A step of many parameters, compiled, with its feeds."""
+    net, opt = sg.nn.Sequential(*[Block() for _ in range(40)]), sg.optim.Adam(1e-3)
+
+    @sg.function
+    def step(x: Any, y: Any) -> Any:
+        loss = ((net(x) - y) ** 2).mean()
+        opt.minimize(loss)
+        return loss
+
+    feeds = {"x": np.ones((4, 8), "float32"), "y": np.zeros((4, 8), "float32")}
+    step(**feeds)
+    return step, net, feeds
+
+
+def results() -> dict[str, Any]:
+    step, net, feeds = training()
+    f = step.compile(**feeds)
+    x = sg.input("x", (3,))
+    return {
+        "step": step,
+        "step.stats": step.stats,
+        "net": net,
+        "f": f,
+        "graph": f.graph,
+        "schedule": f.schedule,
+        "plan": f.plan(),
+        "memory": f.memory,
+        "stats": f.stats,
+        "profile": f.profile(feeds, runs=2),
+        "explanation": f.explanation(),
+        "kernel": max(f.kernels, key=lambda kernel: len(kernel.source)),
+        "tradeoff": sg.tradeoff(f),
+        "findings": sg.lint(sg.Graph({f"y{k}": sg.sqrt(x * x) for k in range(99)})),
+        "history": sg.train.History([1 / 3 for _ in range(500)], [1 / 7 for _ in range(500)]),
+    }
+
+
+def test_no_repr_exceeds_a_screen() -> None:
+    """Neither of a large result, nor of what its attributes are."""
+    seen: dict[str, int] = {}
+
+    def look(result: Any, path: str, depth: int) -> None:
+        seen[path] = len(repr(result))
+        for name in () if depth == 0 else [*dir(type(result)), *getattr(result, "__dict__", ())]:
+            if name.startswith("_"):
+                continue
+            try:
+                found = getattr(result, name)
+            except Exception:
+                continue
+            for each in found[:3] if isinstance(found, tuple | list) else (found,):
+                if type(each).__module__.startswith("staticgrad"):
+                    look(each, f"{path}.{name}", depth - 1)
+
+    for name, result in results().items():
+        look(result, name, 2)
+    assert len(seen) > 100
+    assert {path: length for path, length in seen.items() if length >= SCREEN} == {}
+
+
+@pytest.mark.parametrize("name", ["step", "memory", "profile", "kernel", "history", "findings"])
+def test_results_have_a_text_and_a_picture(name: str) -> None:
+    result = results()[name]
+    assert str(result) != repr(result)
+    assert len(str(result).splitlines()) > 1
+    assert result._repr_html_().startswith('<div class="sg">')
+
+
+def test_llvm_and_assembly_of_a_kernel() -> None:
+    x = sg.input("x", ("n",), "float32")
+    (kernel,) = sg.compile(sg.special.gammaln(x) + 1.0, backend="vector").kernels
+    defined = {*re.findall(r"^define [^@]*@([\w.]+)", kernel.llvm, re.MULTILINE)}
+    called = {*re.findall(r"call [^@\n]*@([\w.]+)", kernel.llvm)}
+    assert len(defined) > 1, "functions that kernels share are part of it"
+    assert {name for name in called - defined if not name.startswith("llvm.")} == set()
+    assert re.search(r"^sg_v_\w+:$", kernel.asm, re.MULTILINE)
+    assert "retq" in kernel.asm
+    with sg.options(jit=False):
+        (python,) = sg.compile(sg.exp(x) + 1.0).kernels
+    with pytest.raises(ArgumentError, match="llvm is of kernels that vector or numba compiled"):
+        _ = python.llvm
+    with pytest.raises(AttributeError, match=r"f.kernels\[0\].llvm"):
+        _ = sg.compile(x + 1.0).llvm
+
+
+def test_a_graph_as_a_picture_in_a_file() -> None:
+    w = sg.parameter("w", np.ones(3))
+    loss = (sg.tanh(sg.input("x", (3,))) * w).sum()
+    graph = sg.Graph({"loss": loss}, {w: w - sg.grad(loss, w)}, name='a "b"')
+    document = xml.dom.minidom.parseString(graph.svg())
+    assert document.documentElement.getAttribute("xmlns") == "http://www.w3.org/2000/svg"
+    assert "svg .f rect { fill: #" in graph.svg()
+    assert "var(" not in graph.svg(), "viewers of files know no theme of a notebook"
+    text = graph.dot()
+    assert text.startswith('digraph "a \\"b\\"" {\n')
+    assert text.count(" -> out") == 2
+    numbers = {*re.findall(r"^  (\w+) \[", text, re.MULTILINE)}
+    assert {*re.findall(r"(\w+) -> (\w+);", text)} <= {(a, b) for a in numbers for b in numbers}
+
+
+def profiled(steps: list[StepProfile], flops: float = 1e12) -> Profile:
+    return Profile("g", {}, 1, (Limits(1, flops, 1e10),), tuple(steps), (0.0,) * len(steps))
+
+
+def timed(kernel: str, seconds: float, module: str, share: float = 0.5) -> StepProfile:
+    return StepProfile(
+        0, 0, kernel, "mul", ("a.py:1",), 1, seconds, seconds, 1e3, 1e3, share, 0, 1, 0.0, module
+    )
+
+
+def test_a_profile_folds_small_rows_by_kernel_and_module() -> None:
+    steps = [timed("k0", 1.0, "")]
+    steps += [timed("k1", 0.004, f"layer{k}") for k in range(40)]
+    steps += [timed(f"k{k}", 0.004, "head") for k in range(2, 12)]
+    steps += [timed(f"k{k}", 0.0001, f"layer{k}") for k in range(12, 20)]
+    found = profiled(steps)
+    told = [row.told for row in found.rows()]
+    assert told == ["k0 mul", "k1 mul, 40 times", "10 steps of 10 kernels in head",
+                    "8 steps of 8 kernels"]  # fmt: skip
+    assert sum(row.seconds for row in found.rows()) == pytest.approx(found.seconds)
+    assert len(str(found).splitlines()) == 3 + 4
+    assert len(found.text(full=True).splitlines()) == 3 + len(steps)
+
+
+def test_a_profile_gives_no_part_of_a_limit_that_is_exceeded() -> None:
+    """Bytes may come from caches; a machine that was busy has no limits."""
+    quiet = profiled([timed("k0", 1.0, "", 2.58), timed("k1", 1.0, "", 0.5)])
+    assert [row.cells(quiet)[5] for row in quiet.rows()] == ["in caches", "50.0"]
+    large = StepProfile(0, 0, "k", "mul", (), 1, 1.0, 1.0, 1e12, 1.0, 2.58, 0)
+    busy = profiled([large])
+    assert busy.doubt == "k is faster than a copy"
+    assert busy.rows()[0].cells(busy)[5] == "-"
