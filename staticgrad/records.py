@@ -315,7 +315,7 @@ def _values(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
 
 #: Characters of fields in the ``repr`` of a record: half of a terminal's screen.
 _ROOM: Final = 960
-_BRACKETS: Final = {
+_BRACKETS: Final[Mapping[type, Sequence[str]]] = {
     tuple: "()",
     list: "[]",
     dict: "{}",

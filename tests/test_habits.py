@@ -8,7 +8,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.eager import Tensor
-from staticgrad.errors import habits, methods, other_names
+from staticgrad.errors import StaticgradError, habits, methods, other_names
 from staticgrad.ir.functional import numpy_function
 
 
@@ -35,6 +35,20 @@ def test_attributes_that_exist_are_not_explained_away(table):
     owner = sg.optim.SGD(0.1) if table == "OF_OPTIMIZERS" else sg.compile(sg.input("x", ()) * 2)
     there = {"step"} if table == "OF_OPTIMIZERS" else set()  # a method that takes gradients
     assert {n for n in getattr(habits, table) if n in dir(type(owner))} <= there
+
+
+@pytest.mark.parametrize(
+    ("attempt", "says"),
+    [
+        (lambda x: sg.compile(x, dump="out"), 'sg.options(dump="folder")'),
+        (lambda x: sg.compile(x).llvm, "f.kernels[0].llvm"),
+        (lambda x: sg.compile(x).dot, "f.graph.dot()"),
+        (lambda x: sg.optim.warmup_cosine, "sg.optim.warm_up(sg.optim.cosine(rate, steps)"),
+    ],
+)
+def test_hints_say_how_it_is_had_here(attempt, says):
+    with pytest.raises(StaticgradError, match=re.escape(says)):
+        attempt(sg.input("x", (3,)) + 1.0)
 
 
 _NOT_THERE = "solve inv det conv2d vectorize complex64 digamma betainc ndtri remat erfinv sgd"

@@ -11,11 +11,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+import numpy as np
+
 from staticgrad.comparison.model import Model, checked, function_line, named
 from staticgrad.comparison.models import MODELS
 from staticgrad.comparison.programs import ComparedProgram, program
 from staticgrad.errors import ArgumentError, UnknownNameError
-from staticgrad.errors.wording import did_you_mean
+from staticgrad.errors.wording import did_you_mean, listed
 from staticgrad.nn.module import Module
 from staticgrad.optim import Optimizer
 from staticgrad.programs.function import Function
@@ -38,7 +40,8 @@ def subject(
         spec: ``linear``, ``mlp``, ``deep``, ``chars``; ``path.py:name``, or ``path.py`` where
             there is one candidate in it; in Python the thing itself. A name in a file stands for
             a Model, a function that returns one, a tuple of a module or function and its arrays,
-            or a function that returns that.
+            a function that returns that, or a module, beside which the file has its arrays: the
+            argument, and the target if there is one.
         arrays: with which a module or function is called; see ``programs.program``.
         loss: of a module.
         optimizer: of a module, or of a function that is a loss.
@@ -49,7 +52,10 @@ def subject(
         ArgumentError: it is none of these, or takes no depth; a part is not what it has to be.
         ProgramError: the user's file or function fails by itself.
     """
-    found = _from_file(spec) if isinstance(spec, str) and spec not in MODELS else spec
+    beside: dict[str, Any] = {}
+    found: Any = spec
+    if isinstance(spec, str) and spec not in MODELS:
+        found, beside = _from_file(spec)
     found = MODELS[spec] if isinstance(spec, str) and spec in MODELS else found
     if arrays:
         return program(found, arrays, loss, optimizer)
@@ -69,6 +75,8 @@ def subject(
         return checked(found)
     if isinstance(found, tuple) and found and callable(found[0]):
         return program(found[0], found[1:])
+    if isinstance(found, Module) and beside:
+        return program(found, _arrays_beside(str(spec), found, beside))
     if isinstance(found, Module | Function):
         return program(found, ())  # says that there are no arrays
     raise _no_model(spec, name, found)
@@ -110,8 +118,8 @@ def _no_model(spec: Any, name: str, found: Any) -> ArgumentError:
     )
 
 
-def _from_file(spec: str) -> Any:
-    """What ``path.py:name`` stands for, or the only candidate of ``path.py``."""
+def _from_file(spec: str) -> tuple[Any, dict[str, Any]]:
+    """What ``path.py:name`` stands for, or the only candidate of ``path.py``; the file's names."""
     path, colon, name = spec.rpartition(":")
     if not colon or spec.endswith(".py"):
         path, name = spec, ""
@@ -130,11 +138,31 @@ def _from_file(spec: str) -> Any:
         name = _only_candidate(path, module)
     if not hasattr(module, name):
         raise UnknownNameError(f"{path!r} has no {name!r}", hint=did_you_mean(name, vars(module)))
-    return getattr(module, name)
+    return getattr(module, name), vars(module)
+
+
+def _arrays_beside(spec: str, found: Module, names: dict[str, Any]) -> list[Any]:
+    """The arrays of a file that has a module: one, or two of the same number of examples.
+
+    Raises:
+        ArgumentError: there are others, so that the file has to say which.
+    """
+    arrays = {n: v for n, v in names.items() if isinstance(v, np.ndarray) and n[:1] != "_"}
+    rows = {array.shape[:1] for array in arrays.values()}
+    if 1 <= len(arrays) <= 2 and len(rows) == 1 and rows != {()}:
+        return [*arrays.values()]
+    name = next(n for n, v in names.items() if v is found)
+    shapes = [f"{n} {list(array.shape)}" for n, array in arrays.items()]
+    chosen = ", ".join([*arrays][:2]) or "x, y"
+    raise ArgumentError(
+        f"{spec!r} has the module {name!r} and {listed(shapes) if shapes else 'no arrays'}: a"
+        " module is compared on its argument and a target",
+        hint=f"write in the file which they are: example = {name}, {chosen}",
+    )
 
 
 def _only_candidate(path: str, module: ModuleType) -> str:
-    """The name of what a file has to compare: models and tuples; else its only function."""
+    """The name of what a file has to compare: models and tuples, else functions, else modules."""
     own = {n: v for n, v in vars(module).items() if not n.startswith("_")}
     ready = [n for n, v in own.items() if isinstance(v, Model) or _is_pair(v)]
     makers = [
@@ -142,7 +170,7 @@ def _only_candidate(path: str, module: ModuleType) -> str:
         for n, v in own.items()
         if inspect.isfunction(v) and v.__module__ == module.__name__ and not _needed(v)
     ]
-    found = ready or makers
+    found = ready or makers or [n for n, v in own.items() if isinstance(v, Module)]
     if len(found) != 1:
         listed = ", ".join(f"{path}:{n}" for n in found) or f"{path}:name"
         raise UnknownNameError(

@@ -142,7 +142,15 @@ class Precision:
             ("arena", nbytes(one.peak_bytes), nbytes(other.peak_bytes)),
             ("a run", seconds(one.seconds), seconds(other.seconds)),
         )
-        return [f"{what}: {before} exact, {after} narrow" for what, before, after in pairs]
+        lines = [f"{what}: {before} exact, {after} narrow" for what, before, after in pairs]
+        if not self.rounded:
+            lines.append("nothing is rounded: there is no value to choose that is stored")
+        elif other.peak_bytes > 0.95 * one.peak_bytes:
+            lines.append(
+                "little is saved: at the peak of the arena lie other values than those that are"
+                " rounded, which f.explain() lists"
+            )
+        return lines
 
 
 @in_graphs()

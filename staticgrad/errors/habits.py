@@ -119,6 +119,10 @@ INSTEAD: Final = {
     "multi_head_attention_forward": "sg.nn.MultiHeadAttention(features, heads)",
     "softmax_cross_entropy_with_integer_labels": "sg.nn.cross_entropy(logits, labels)",
     "cosine_decay_schedule": "sg.optim.cosine(rate, steps)" + _AS_RATE,
+    **dict.fromkeys(
+        ("warmup_cosine", "cosine_warmup", "linear_warmup_cosine_decay"),
+        "sg.optim.warm_up(sg.optim.cosine(rate, steps), warm)" + _AS_RATE,
+    ),
     "warmup_cosine_decay_schedule": "sg.optim.warm_up(...) of sg.optim.cosine(...)" + _AS_RATE,
     **dict.fromkeys(
         ("linear_schedule", "piecewise_constant_schedule", "join_schedules"), _OWN_RATE
@@ -390,6 +394,7 @@ ARGUMENTS: Final = {
     **dict.fromkeys(("budget", "memory", "max_memory"), "memory_budget"),
     **dict.fromkeys(("remat", "policy", "recompute"), "checkpoint"),
     "inplace": "nothing: a value never changes, and kernels write over what nobody reads",
+    "dump": 'with sg.options(dump="folder"): around it, or STATICGRAD_DUMP=folder',
     "extra": "nothing: a pass is known by its name once its class is defined",
     "requires_grad": "nothing: sg.grad(loss, [w]) names what it differentiates",
 }

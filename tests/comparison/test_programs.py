@@ -159,6 +159,26 @@ def test_a_file_with_one_candidate(tmp_path: Path) -> None:
         sys.modules.pop("only_candidate", None)
 
 
+def test_a_file_with_a_module_and_arrays(tmp_path: Path) -> None:
+    """As people write it: no tuple, no function."""
+    path = tmp_path / "bare_module.py"
+    text = FILE.partition("def pair")[0]
+    try:
+        for spec in (str(path), f"{path}:net"):
+            path.write_text(text)
+            found = subject(spec)
+            assert found.name == "Linear"
+            assert found.batch_size == 4
+            path.write_text(text + "x_test = x[:2]\n")
+            with pytest.raises(ArgumentError, match="the module 'net' and x") as caught:
+                subject(spec)
+            assert "example = net, x, y" in str(caught.value)
+            assert "x_test [2, 3]" in str(caught.value)
+    finally:
+        sys.path.remove(str(tmp_path))
+        sys.modules.pop("bare_module", None)
+
+
 MISTAKES: list = [
     (lambda: subject(sg.nn.Linear(4, 1)), ArgumentError, "needs arrays"),
     (lambda: subject(sg.function(loss)), ArgumentError, "needs arrays"),

@@ -43,6 +43,25 @@ def test_errors_and_bytes_are_those_of_both_programs() -> None:
     assert many._repr_html_().count("<tr>") == 1 + 12 + 1 + len(many.errors)
 
 
+def test_narrow_values_that_spare_nothing_at_the_peak_are_told() -> None:
+    x = sg.input("x", (512, 64), "float32")
+    ws = [sg.parameter(f"w{k}", np.eye(64, dtype="f4")) for k in (0, 1)]
+    loss = (sg.nn.gelu(x @ ws[0]) @ ws[1]).sum()
+    program = {"loss": loss, "slope": sg.grad(loss, ws)[1]}
+    found = sg.precision(program, {"x": np.ones((512, 64), "f4")}, runs=1)
+    assert found.narrow.peak_bytes == found.exact.peak_bytes
+    assert "little is saved" in str(found)
+    assert "narrow saves little here" in sg.compile(program, pipeline=found.pipeline).explain()
+    h = sg.nn.gelu(sg.nn.gelu(x @ ws[0]) @ ws[1])
+    program = {"loss": (h**2).mean(), "slope": sg.grad((h**2).mean(), ws)[0]}
+    found = sg.precision(program, {"x": np.ones((512, 64), "f4")}, runs=1)
+    assert found.narrow.peak_bytes < 0.95 * found.exact.peak_bytes
+    assert "little" not in str(found)
+    text = sg.compile(program, pipeline=found.pipeline).explain()
+    assert "narrow values are" in text
+    assert "saves little" not in text
+
+
 def test_what_overflows_is_counted() -> None:
     x = sg.input("x", (4,), "float32")
     h = sg.exp(x)
