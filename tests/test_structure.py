@@ -52,6 +52,7 @@ LAZY = {
     "staticgrad.programs.implicit": "tensors are loaded by who has them",
     "staticgrad.programs.transformed": "tensors are loaded by who has them",
     "staticgrad.programs.function": "tensors are loaded by who runs a function at once",
+    "staticgrad.nn.module": "weights of PyTorch stand above the layers, and are methods of theirs",
     "staticgrad.optim.lbfgs": "tensors are loaded by who has them",
     "staticgrad.optim.optimizer": "tensors are loaded by who has them",
     "staticgrad.optim.present": "tensors are loaded by who has them",
@@ -78,7 +79,7 @@ def test_circles_are_those_of_imports_with_a_reason():
     """Without the imports in functions there is none: modules can be loaded in any order."""
     circles = tree().circles()
     assert all(group & {*LAZY} for group in circles), circles
-    assert len(circles) <= 6
+    assert len(circles) <= 7
 
 
 def test_the_report_counts_what_a_small_tree_has(tmp_path):

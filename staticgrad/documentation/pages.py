@@ -22,7 +22,15 @@ _MADE: Final[dict[str, Callable[[], str]]] = {
 CONTENTS: Final[dict[str, tuple[str, ...]]] = {
     "": ("index",),
     "Start": ("first-gradient", "from-numpy", "from-pytorch", "from-jax", "run-or-define"),
-    "Use": ("run-a-program", "train-and-save", "fit-into-memory", "mixed-precision", "read-a-kernel", "compare"),
+    "Use": (
+        "run-a-program",
+        "train-and-save",
+        "pytorch-weights",
+        "fit-into-memory",
+        "mixed-precision",
+        "read-a-kernel",
+        "compare",
+    ),
     "Extend": ("write-an-op", "passes", "policies", "write-a-backend"),
     "Names": ("numpy", "array-api", "other-names", "covered-names"),
     "Look up": ("conventions", "errors", "glossary", "security"),

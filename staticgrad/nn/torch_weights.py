@@ -50,7 +50,7 @@ class Incomplete(NamedTuple):
     unexpected_keys: list[str]
 
 
-class Layout(NamedTuple):
+class Matching(NamedTuple):
     """Parameters of a module, and the arrays of PyTorch that hold the same numbers.
 
     ``read`` converts PyTorch's arrays to those of the parameters, ``write`` does the inverse.
@@ -73,20 +73,20 @@ def _transposed(arrays: Arrays) -> Arrays:
 # -- the tables -----------------------------------------------------------------------------------
 
 
-def _linear(layer: Linear) -> Iterator[Layout]:
-    yield Layout((layer.weight,), ("weight",), _transposed, _transposed)
+def _linear(layer: Linear) -> Iterator[Matching]:
+    yield Matching((layer.weight,), ("weight",), _transposed, _transposed)
 
 
-def _gates(cell: Any, suffix: str = "") -> Iterator[Layout]:
+def _gates(cell: Any, suffix: str = "") -> Iterator[Matching]:
     """The weights of a recurrent cell, or of one direction of a layer."""
     weights = (f"weight_ih{suffix}", f"weight_hh{suffix}")
-    yield Layout((cell.weight, cell.recurrent), weights, _transposed, _transposed)
+    yield Matching((cell.weight, cell.recurrent), weights, _transposed, _transposed)
     biases = (f"bias_ih{suffix}", f"bias_hh{suffix}")
     if cell.bias_new is not None:
-        yield Layout((cell.bias, cell.bias_new), biases, _read_gru_biases, _write_gru_biases)
+        yield Matching((cell.bias, cell.bias_new), biases, _read_gru_biases, _write_gru_biases)
     elif cell.bias is not None:
         zero = lambda own: (own[0], np.zeros_like(own[0]))  # noqa: E731
-        yield Layout((cell.bias,), biases, lambda both: (both[0] + both[1],), zero)
+        yield Matching((cell.bias,), biases, lambda both: (both[0] + both[1],), zero)
 
 
 def _read_gru_biases(both: Arrays) -> Arrays:
@@ -100,24 +100,26 @@ def _write_gru_biases(own: Arrays) -> Arrays:
     return bias, np.concatenate([np.zeros(2 * len(new), new.dtype), new])
 
 
-def _recurrent(layer: RNN) -> Iterator[Layout]:
+def _recurrent(layer: RNN) -> Iterator[Matching]:
     ways = 1 + layer.bidirectional
     for number, direction in enumerate(layer.directions):
         way = "_reverse" if number % ways else ""
         yield from _gates(direction, f"_l{number // ways}{way}")
 
 
-def _attention(layer: MultiHeadAttention) -> Iterator[Layout]:
+def _attention(layer: MultiHeadAttention) -> Iterator[Matching]:
     parts = layer.query, layer.key, layer.value
     weights = tuple([part.weight for part in parts])
     if all(weight.shape == weights[0].shape for weight in weights):
-        yield Layout(weights, ("in_proj_weight",), _apart, lambda own: (np.concatenate(own, 1).T,))
+        yield Matching(
+            weights, ("in_proj_weight",), _apart, lambda own: (np.concatenate(own, 1).T,)
+        )
     else:
         names = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
-        yield Layout(weights, names, _transposed, _transposed)
+        yield Matching(weights, names, _transposed, _transposed)
     if layer.query.bias is not None:
         biases: Any = tuple([part.bias for part in parts])
-        yield Layout(biases, ("in_proj_bias",), _apart, lambda own: (np.concatenate(own),))
+        yield Matching(biases, ("in_proj_bias",), _apart, lambda own: (np.concatenate(own),))
 
 
 def _apart(arrays: Arrays) -> Arrays:
@@ -125,9 +127,9 @@ def _apart(arrays: Arrays) -> Arrays:
     return _transposed(tuple(np.split(arrays[0], 3)))
 
 
-def _batch_norm(layer: BatchNorm1d) -> Iterator[Layout]:
+def _batch_norm(layer: BatchNorm1d) -> Iterator[Matching]:
     if layer.running_mean is not None:
-        yield Layout((), ("num_batches_tracked",), lambda _: (), lambda _: (np.array(0),))
+        yield Matching((), ("num_batches_tracked",), lambda _: (), lambda _: (np.array(0),))
 
 
 #: Class -> parts of paths here -> PyTorch's; "" leaves the part out.
@@ -143,7 +145,7 @@ NAMES: Final[dict[type[Module], dict[str, str]]] = {
     },
 }
 #: Class -> the layouts of arrays that are not the same in PyTorch.
-ARRAYS: Final[dict[type[Module], Callable[[Any], Iterator[Layout]]]] = {
+ARRAYS: Final[dict[type[Module], Callable[[Any], Iterator[Matching]]]] = {
     Linear: _linear,
     RNN: _recurrent,
     RNNCell: _gates,
@@ -152,10 +154,10 @@ ARRAYS: Final[dict[type[Module], Callable[[Any], Iterator[Layout]]]] = {
 }
 
 
-def layouts(found: Any, path: str = "") -> Iterator[Layout]:
+def layouts(found: Any, path: str = "") -> Iterator[Matching]:
     """The layouts of a module and of all that is inside of it, with whole names."""
     if isinstance(found, Parameter):
-        yield Layout((found,), (path,), _same, _same)
+        yield Matching((found,), (path,), _same, _same)
     renamed: dict[str, str] = {}
     done: set[int] = set()
     if isinstance(found, Module):
