@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set as AbstractSet
 from dataclasses import replace
-from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from passes.order import Order, candidate_orders
@@ -123,7 +122,8 @@ class Planner:
 
         Raises:
             UnknownNameError: a staged buffer that is no input of the schedule.
-            SizeGuardError: a value of more than 2**48 bytes, which no processor addresses.
+            SizeGuardError: a value of fewer bytes than 0, or of more than 2**48, which no
+                processor addresses.
             BudgetInfeasible: no plan of the front meets the budget.
         """
         if not staged <= self._inputs:
@@ -142,13 +142,14 @@ class Planner:
         return self._plan_for(1, sizes, staged)
 
     def _check_bytes(self, numbers: SizeNumbers, sizes: Mapping[str, int]) -> None:
-        """Refuse sizes at which a buffer is beyond what is addressed, and what planning counts."""
-        values = zip(numbers.nbytes, self.schedule.buffers, strict=True)
-        nbytes, largest = max(values, key=itemgetter(0), default=(0, None))
-        if largest is not None and nbytes > MOST_BYTES:
-            at = ", ".join(f"{name}={value}" for name, value in sizes.items())
-            what = f"{nbytes:,} bytes, and processors address {MOST_BYTES:,}"
-            raise SizeGuardError(f"at {at}, a value has {what}", at=largest.origin)
+        """Refuse sizes at which a buffer has fewer bytes than 0, or more than are addressed."""
+        for extreme in (min, max) if numbers.nbytes else ():
+            nbytes = extreme(numbers.nbytes)
+            if not 0 <= nbytes <= MOST_BYTES:
+                buffer = self.schedule.buffers[numbers.nbytes.index(nbytes)]
+                at = ", ".join(f"{name}={value}" for name, value in sizes.items())
+                what = f"{nbytes:,} bytes, and processors address {MOST_BYTES:,}"
+                raise SizeGuardError(f"at {at}, a value has {what}", at=buffer.origin)
 
     def _exceeds(self, sizes: Mapping[str, int], staged: AbstractSet[str], workers: int) -> bool:
         """Whether it is proven that no plan for so many workers meets the budget; asked as long as

@@ -129,6 +129,8 @@ def _check_steps(plan: Plan) -> None:
     parts, rooms, sizes_of = _parts(plan), _check_bodies(plan), dict[str, int]()
     for buffer in plan.schedule.buffers:
         nbytes = value(buffer.size) * buffer.dtype.itemsize
+        if nbytes < 0:
+            _refuse(plan, f"{buffer.name!r} has {nbytes} bytes at {sizes}")
         part = nbytes if buffer.role == "check" else _aligned(nbytes)
         sizes_of[buffer.name] = nbytes + part * (parts.get(buffer.name, 1) - 1)
     sizes_of |= rooms

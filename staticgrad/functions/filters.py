@@ -32,7 +32,7 @@ from staticgrad.ops.positions import iota
 from staticgrad.ops.selection import where
 from staticgrad.ops.sorting import searchsorted
 from staticgrad.types import dim as dims
-from staticgrad.types.dim import Dim, Size
+from staticgrad.types.dim import Dim
 from staticgrad.types.dtype import I64
 
 _MODES: Final = ("full", "same", "valid")
@@ -184,7 +184,7 @@ def sliding_window_view(
 
 def _windows(x: AnyValue, axis: int, size: int) -> AnyValue:
     """x with an axis of windows and one of the places inside in place of ``axis``."""
-    count: Size = x.shape[axis] - size + 1
+    count = dims.maximum(x.shape[axis] - size + 1, 0)
     inside = np.arange(size)
     if isinstance(count, int):
         return functions.take(x, np.arange(count)[:, None] + inside, axis)

@@ -27,7 +27,7 @@ from staticgrad.ir.worlds import present
 from staticgrad.records import Immutable, dataclass
 from staticgrad.storage.parameter import ParameterStore
 from staticgrad.types.arrays import ArrayData, array_of
-from staticgrad.types.dim import Dim, Size
+from staticgrad.types.dim import Dim, Size, at_least, is_never_negative
 from staticgrad.types.dtype import DType
 from staticgrad.types.tensor import BEYOND, MOST_SIZE, TensorType
 
@@ -241,17 +241,28 @@ def _key(value: Any) -> Any:
 
 
 def result_types(op: Op, types: Sequence[TensorType]) -> TensorType | tuple[TensorType, ...]:
-    """What ``op`` infers from the types of its operands; no axis is longer than addresses reach.
+    """Return what ``op`` infers from the types of its operands.
+
+    Every size of the result is between 0 and ``MOST_SIZE``. A named size that may be negative for
+    some values is noted as a guard, unless it is the size of an operand, which was noted there.
 
     Raises:
-        ShapeError: an axis of 2**63 or more. And all that inference raises.
+        ShapeError: a size outside of that range. And all that inference raises.
     """
     inferred = op.infer(*types)
     for each in inferred if isinstance(inferred, tuple) else (inferred,):
         if isinstance(each, TensorType):  # ops from outside may infer anything
             for size in each.shape:
-                if size.__class__ is int and size > MOST_SIZE:
+                if size.__class__ is int:
+                    if 0 <= size <= MOST_SIZE:
+                        continue
+                    if size < 0:
+                        raise ShapeError(f"{op.name}: the size {size} is negative")
                     raise ShapeError(f"{op.name}: an axis of size {shown(size)}: {BEYOND}")
+                if not is_never_negative(size) and not any(size in own.shape for own in types):
+                    text = f"{op.name}: the size {size} is negative"
+                    if not at_least(size, 0, text):
+                        raise ShapeError(text)
     return inferred
 
 

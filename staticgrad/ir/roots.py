@@ -14,7 +14,7 @@ from weakref import WeakSet
 
 from staticgrad.errors import GraphError, NameConflictError, Related
 from staticgrad.errors.wording import kind_of, shown
-from staticgrad.ir.op import Input, ParameterLeaf
+from staticgrad.ir.op import Input, ParameterLeaf, result_types
 from staticgrad.ir.value import Value
 from staticgrad.types.dim import Guard, Named, collecting_guards, named_sizes
 
@@ -273,7 +273,7 @@ def guards_of(nodes: Iterable[Node]) -> Iterator[tuple[Guard, Node]]:
         guards = known.get(key)
         if guards is None:
             with collecting_guards() as guards:
-                node.op.infer(*types)
+                result_types(node.op, types)
             known[key] = guards
         for guard in guards:
             yield guard, node

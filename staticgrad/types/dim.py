@@ -76,6 +76,7 @@ class MaxSize:
 
 Atom = Named | FloorDiv | MaxSize
 Monomial = tuple[Atom, ...]  # sorted by text; () is the constant term
+_PROOF_STEPS: Final = 64  # a proof that a size is not negative rarely takes more than ten
 _DIVISION_STEPS: Final = 64  # shapes have few terms; a division that needs more is left undivided
 _ATOM_ORDER: Final = {Named: 0, FloorDiv: 1, MaxSize: 2}
 
@@ -325,6 +326,37 @@ def _alternatives(size: Size) -> tuple[Size, ...]:
     return tuple(each for part in parts for each in _alternatives(part))
 
 
+@lru_cache(maxsize=4096)
+def is_never_negative(size: Size) -> bool:
+    """Return whether ``size`` is 0 or more for all values of the names, as far as this is proved.
+
+    Beyond ``bounds``, maxima and quotients are compared with the other terms: ``n - n//2`` and
+    ``n + 2 - max(n, 2)``, the smaller of n and 2, are never negative.
+    """
+    return _is_proved(size, iter(range(_PROOF_STEPS)))
+
+
+def _is_proved(size: Size, steps: Iterator[int]) -> bool:
+    """Whether ``size`` is at least 0, within so many steps."""
+    low = bounds(size)[0]
+    if low is not None and low >= 0:
+        return True
+    if next(steps, None) is None:
+        return False
+    atoms = [(c, *monomial) for monomial, c in _terms(size) if len(monomial) == 1]
+    # Both cases of a maximum with a negative factor must hold: they are the exact split, so first.
+    for c, atom in sorted(atoms, key=lambda each: (each[0] > 0, -_ATOM_ORDER[type(each[1])])):
+        rest = size - c * _of_atom(atom)
+        if isinstance(atom, MaxSize):
+            either = (_is_proved(rest + c * part, steps) for part in (atom.left, atom.right))
+            return all(either) if c < 0 else any(either)
+        if isinstance(atom, FloorDiv) and isinstance(atom.denominator, int):
+            by = atom.denominator  # numerator - by + 1 <= by * atom <= numerator
+            within = atom.numerator if c < 0 else atom.numerator - (by - 1)
+            return _is_proved(by * rest + c * within, steps)
+    return False
+
+
 def divide_exactly(numerator: Size, denominator: Size) -> Size | None:
     """The quotient of two polynomials when it has no remainder for every value, else None."""
     if denominator == 0:
@@ -485,9 +517,10 @@ def _reaches_zero(size: Dim) -> bool:
 
 def at_least(left: Size, right: Size, text: str) -> bool:
     """Whether left >= right: False if it never can be, else True, with a guard if it depends."""
-    low, high = bounds(left - right)
-    if low is not None and low >= 0:
+    difference = left - right
+    if is_never_negative(difference):
         return True
+    high = bounds(difference)[1]
     if high is not None and high < 0:
         return False
     _note(Guard(left, ">=", right, text))

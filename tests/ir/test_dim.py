@@ -9,7 +9,16 @@ from hypothesis import given, strategies as st
 from staticgrad.ir.kernels.stages import column_words, group_rows
 from staticgrad.ir.text import Reader
 from staticgrad.types import dim as dims
-from staticgrad.types.dim import Dim, Size, bounds, dim, evaluate, floordiv, maximum
+from staticgrad.types.dim import (
+    Dim,
+    Size,
+    bounds,
+    dim,
+    evaluate,
+    floordiv,
+    is_never_negative,
+    maximum,
+)
 from staticgrad.types.lexis import Tokens
 from staticgrad.types.tensor import c_strides, hint_value, product
 
@@ -108,6 +117,39 @@ def test_bounds_hold_every_value(size: Size, values: dict[str, int]) -> None:
     value = evaluate(size, values)
     assert low is None or low <= value
     assert high is None or value <= high
+
+
+@given(SIZES, VALUES)
+def test_what_is_proved_never_negative_is_not(size: Size, values: dict[str, int]) -> None:
+    assert not is_never_negative(size) or evaluate(size, values) >= 0
+
+
+@pytest.mark.parametrize(
+    ("size", "proved"),
+    [
+        (A - A // 2, True),
+        (-(-A // 2), True),
+        (dims.minimum(A, 2), True),
+        (dims.minimum(A, B), True),
+        (dims.minimum(A // 2, maximum(B - 1, 0)), True),
+        (A + 2 - maximum(maximum(A - 1, 0), 2), True),
+        (A - 1, False),
+        (A - B, False),
+        (A // 2 - 1, False),
+        (BOUNDED - 2, True),
+        (BOUNDED - 3, False),
+    ],
+    ids=str,
+)
+def test_sizes_that_are_never_negative(size: Size, proved: bool) -> None:
+    assert is_never_negative(size) is proved
+
+
+def test_a_proof_ends() -> None:
+    size: Size = A
+    for k in range(5):
+        size = maximum(size - maximum(B - k, k), B - size // 2) - 1
+    assert not is_never_negative(size)
 
 
 @given(SIZES, VALUES)

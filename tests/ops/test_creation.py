@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
+from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError, SizeGuardError
 from staticgrad.ir.graph import Input
+from staticgrad.ir.op import Op
 from tests.ops.graphs import run
 from tests.ops.messages import assert_refused
 
@@ -125,6 +126,54 @@ def test_arange_to_a_named_size():
     np.testing.assert_array_equal(run(x[2:] + sg.arange(2, n), feeds), [2, 3, 4])
     np.testing.assert_array_equal(run(x + sg.arange(n, 2 * n), feeds), np.arange(5, 10))
     assert sg.arange(n, dtype="float32").dtype == "float32"
+
+
+#: Functions of a size that makes an axis.
+SIZED = {
+    "iota": lambda n: sg.iota((n,)),
+    "zeros": lambda n: sg.zeros((2, n)),
+    "full": lambda n: sg.full((n, 2), 3.0),
+    "eye": sg.eye,
+    "tri": sg.tri,
+    "identity": sg.identity,
+    "broadcast_to": lambda n: sg.broadcast_to(1.0, (n, 3)),
+    "draws": lambda n: sg.random.Generator(0).uniform(shape=(n,)),
+}
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_a_size_that_may_be_negative_is_a_condition_of_the_run(name):
+    x = sg.input("x", ("n",), "float32")
+    graph = sg.Graph(SIZED[name](x.shape[0] - 2), inputs=[x])
+    compiled = sg.compile(graph)
+    for size in (2, 3, 7):
+        feeds = {"x": np.zeros(size, "float32")}
+        wanted = sg.evaluate(sg.Graph(SIZED[name](size - 2)))["output"]
+        for found in (sg.evaluate(graph, feeds), compiled.run(feeds)):
+            assert found["output"].shape == wanted.shape
+    for size in (1, 0):
+        for runs in (lambda feeds: sg.evaluate(graph, feeds), compiled.run):
+            with pytest.raises(SizeGuardError, match="the size n - 2 is negative"):
+                runs({"x": np.zeros(size, "float32")})
+    with pytest.raises(ShapeError, match="negative"):
+        SIZED[name](-x.shape[0] - 1)
+
+
+def test_an_op_from_outside_has_no_axis_of_a_negative_size():
+    class Shorter(Op, name="tests.shorter"):
+        by: int
+
+        def infer(self, x):
+            return x.with_shape((x.shape[0] - self.by,))
+
+        def reference(self, x):
+            return x[self.by :]
+
+    with pytest.raises(ShapeError, match="the size -1 is negative"):
+        Shorter(3)(sg.input("x", (2,)))
+    value = Shorter(3)(sg.input("x", ("n",)))
+    with pytest.raises(SizeGuardError, match="the size n - 3 is negative"):
+        sg.evaluate(value, {"x": np.zeros(2)})
 
 
 def test_what_these_refuse():

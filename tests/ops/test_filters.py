@@ -108,6 +108,13 @@ def test_windows_as_numpy(window: object, axis: object) -> None:
         np.testing.assert_array_equal(run(view, {"x": array}), expected)
 
 
+@pytest.mark.parametrize("window", [3, 4, 50])
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_there_is_no_window_longer_than_a_named_axis(size: int, window: int) -> None:
+    view = sg.sliding_window_view(sg.input("x", ("n", 3), "float64"), window, axis=0)
+    assert run(view, {"x": np.ones((size, 3))}).shape == (0, 3, window)
+
+
 def test_resize_as_numpy() -> None:
     for shape in ((3,), (2, 7), (), 5, (0, 2)):
         expected = np.resize(LINE, shape)

@@ -15,7 +15,7 @@ from passes import memory
 from passes.memory import Planner, plan
 from staticgrad.analysis import plan_check
 from staticgrad.analysis.plan_check import lower_bound, peak_buffers, verify_plan
-from staticgrad.errors import UnknownNameError, VerifyError
+from staticgrad.errors import SizeGuardError, UnknownNameError, VerifyError
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Binding, Schedule
 from staticgrad.planning.offsets import Spans, place
@@ -384,3 +384,20 @@ def test_bytes_of_fronts_and_timelines_are_estimated_honestly(layers: int) -> No
         assert 0.5 < sum(front.held_bytes for front in copies) / real < 2.0
     finally:
         tracemalloc.stop()
+
+
+def test_negative_bytes_are_refused_by_the_planner_and_by_the_check(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    build = Builder()
+    x, y = build.buffer("input", label="x"), build.buffer("output", label="y")
+    build.step(NEGATE, x, build.buffer("temp", size=N - 2), arguments=(N - 2,))
+    build.step(NEGATE, x, y)
+    planner = Planner(build.schedule(y=y))
+    for n in (2, 5):
+        verify_plan(planner.plan({"n": n}))
+    with pytest.raises(SizeGuardError, match="at n=1, a value has -4 bytes"):
+        planner.plan({"n": 1})
+    monkeypatch.setattr(Planner, "_check_bytes", lambda *args: None)
+    with pytest.raises(VerifyError, match="has -4 bytes"):
+        verify_plan(planner.plan({"n": 1}))

@@ -189,7 +189,7 @@ def test_every_schedule_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
         sg.compile(training(2))
 
 
-def test_the_first_plan_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_kind_of_plan_is_verified_once(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Plan] = []
     monkeypatch.setattr(
         artifacts, "verify_plan", lambda plan: (verify_plan(plan), seen.append(plan))
@@ -199,8 +199,31 @@ def test_the_first_plan_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
     for n in range(4, 8):
         f.run({"x": np.zeros((n, 8), "f4")})
     assert seen == [first]
+    empty = f.plan(n=0)
+    copied = [f.plan(n=n, staged=["x"]) for n in (3, 4)]
+    assert seen == [first, empty, copied[0]]
     monkeypatch.setenv("STATICGRAD_CHECK", "1")
-    assert seen == [first, f.plan(n=9)]
+    assert seen == [first, empty, copied[0], f.plan(n=9)]
+
+
+@pytest.mark.parametrize("wrong", ["empty", "copied"])
+def test_a_wrong_plan_of_a_later_kind_is_refused(
+    monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    def sometimes_wrong(self: Planner, sizes: Any, **more: Any) -> Plan:
+        made = plan_of(self, sizes, **more)
+        if not (sizes["n"] == 0 if wrong == "empty" else more["staged"]):
+            return made
+        twice = tuple((name, 2 * nbytes) for name, nbytes in made.buffer_bytes)
+        return dataclasses.replace(made, buffer_bytes=twice)
+
+    plan_of = Planner.plan
+    monkeypatch.setattr(Planner, "plan", sometimes_wrong)
+    f = sg.compile(training(2))
+    f.run({"x": np.zeros((3, 8), "f4")})
+    bad = np.zeros((0 if wrong == "empty" else 4, 16), "f4")[:, ::2]
+    with pytest.raises(VerifyError, match="buffer_bytes are not those"):
+        f.run({"x": bad if wrong == "copied" else bad.copy()})
 
 
 def test_a_wrong_plan_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
