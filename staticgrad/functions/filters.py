@@ -45,7 +45,8 @@ def convolve(a: Operand[AnyValue], v: Operand[AnyValue], mode: str = "full") -> 
     """The sums of a[k] * v[n - k] over k, for vectors a and v.
 
     Args:
-        a, v: vectors; the shorter one has a size known at build.
+        a, v: vectors. Where one size is known at build and the other one named, the shorter vector
+            is that of the known size.
         mode: ``"full"``, every n at which they meet; ``"same"``, as many as the longer one has
             elements, in the middle of those; ``"valid"``, where the shorter one lies inside.
 
@@ -54,16 +55,19 @@ def convolve(a: Operand[AnyValue], v: Operand[AnyValue], mode: str = "full") -> 
 
     Raises:
         RankError: a or v is no vector.
-        ShapeError: one has no elements; the sizes of both are named.
+        ShapeError: one has no elements.
         ArgumentError: another mode.
-        SizeGuardError: in a run, a vector of a named size that is the shorter one (of
-            ``mode="full"``: that has no elements).
+        SizeGuardError: in a run, a vector of a named size that has no elements, or (but for
+            ``mode="full"``) fewer than a known size.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.convolve([1.0, 2.0], [1.0, 10.0]))
     array([ 1., 12., 20.])
     """
-    long, short, _ = _by_length("convolve", a, v)
+    left, right = _vectors("convolve", a, v)
+    if isinstance(left.shape[0], Dim) and isinstance(right.shape[0], Dim):
+        return _of_named_sizes("convolve", left, functions.flip(right), mode)
+    long, short, _ = _by_length(left, right)
     return _filtered("convolve", long, functions.flip(short), mode)
 
 
@@ -71,7 +75,7 @@ def correlate(a: Operand[AnyValue], v: Operand[AnyValue], mode: str = "valid") -
     """The sums of a[n + k] * v[k] over k, for vectors a and v; as ``convolve`` with v reversed.
 
     Args:
-        a, v: vectors; the shorter one has a size known at build.
+        a, v: vectors, as in ``convolve``.
         mode: as in ``convolve``.
 
     Returns:
@@ -79,7 +83,7 @@ def correlate(a: Operand[AnyValue], v: Operand[AnyValue], mode: str = "valid") -
 
     Raises:
         RankError: a or v is no vector.
-        ShapeError: one has no elements; the sizes of both are named.
+        ShapeError: one has no elements.
         ArgumentError: another mode.
         SizeGuardError: as ``convolve``.
 
@@ -87,15 +91,16 @@ def correlate(a: Operand[AnyValue], v: Operand[AnyValue], mode: str = "valid") -
     >>> sg.evaluate(sg.correlate([1.0, 2.0], [1.0, 10.0]))
     array([21.])
     """
-    long, short, swapped = _by_length("correlate", a, v)
+    left, right = _vectors("correlate", a, v)
+    if isinstance(left.shape[0], Dim) and isinstance(right.shape[0], Dim):
+        return _of_named_sizes("correlate", left, right, mode)
+    long, short, swapped = _by_length(left, right)
     found = _filtered("correlate", long, short, mode, longer=swapped and mode == "same")
     return functions.flip(found) if swapped else found
 
 
-def _by_length(
-    op: str, a: Operand[AnyValue], v: Operand[AnyValue]
-) -> tuple[AnyValue, AnyValue, bool]:
-    """The longer vector, the shorter one, and whether that is the first. A named size is longer."""
+def _vectors(op: str, a: Operand[AnyValue], v: Operand[AnyValue]) -> tuple[AnyValue, AnyValue]:
+    """Two vectors of one dtype that have elements."""
     left, right = promoted_values(op, (a, v))
     left, right = (functions.reshape(x, (1,)) if x.ndim == 0 else x for x in (left, right))
     for value in (left, right):
@@ -103,13 +108,12 @@ def _by_length(
             raise RankError(f"{op}: {value.type} is no vector", related=related(value))
         if value.shape[0] == 0:
             raise ShapeError(f"{op}: {value.type} has no elements", related=related(value))
+    return left, right
+
+
+def _by_length(left: AnyValue, right: AnyValue) -> tuple[AnyValue, AnyValue, bool]:
+    """The longer vector, the shorter one, and whether that is the first. A named size is longer."""
     first, second = left.shape[0], right.shape[0]
-    if isinstance(first, Dim) and isinstance(second, Dim):
-        raise ShapeError(
-            f"{op}: the sizes {first} and {second} are both named",
-            hint="the shorter vector has a size known at build",
-            related=related(left, right),
-        )
     swapped = isinstance(second, Dim) or (not isinstance(first, Dim) and second > first)
     return (right, left, True) if swapped else (left, right, False)
 
@@ -121,11 +125,7 @@ def _filtered(
 
     ``longer``: vectors of one length would have been in their other order, whose middle is another.
     """
-    if mode not in _MODES:
-        raise ArgumentError(
-            f"{op}: mode={shown(mode)} is not one of {', '.join(_MODES)}",
-            related=related(long, short),
-        )
+    _check_mode(op, mode, long, short)
     taps = integer(op, "size", short.shape[0], short)
     around = {"full": (taps - 1, taps - 1), "same": (taps // 2, taps - taps // 2 - 1)}
     size, least = long.shape[0], 1 if mode == "full" else taps + int(longer)
@@ -134,6 +134,36 @@ def _filtered(
     found = conv(image, short[None, None, :], padding=[around.get(mode, (0, 0))])[0, 0]
     missing = found.shape[0] - image.shape[2]
     return functions.reshape(found, (size + missing,))
+
+
+def _of_named_sizes(op: str, left: AnyValue, right: AnyValue, mode: str) -> AnyValue:
+    """The sums of left[n + k] * right[k]: all, or from a start that the run computes."""
+    _check_mode(op, mode, left, right)
+    n, m = left.shape[0], right.shape[0]
+    # The reshapes note that there are elements.
+    image = functions.reshape(left, (1, 1, dims.maximum(n, 1)))
+    taps = functions.reshape(right, (1, 1, dims.maximum(m, 1)))
+    found = conv(image, taps, padding=[(m - 1, m - 1)])[0, 0]
+    whole = functions.reshape(found, (n + m - 1,))
+    if mode == "full":
+        return whole
+    longer, shorter = dims.maximum(n, m), dims.minimum(n, m)
+    start = functions.size_value(shorter - 1, I64)
+    if mode == "same":
+        start = start // 2
+        if op == "correlate":  # NumPy exchanges them, and reverses the result
+            exchanged = functions.size_value(m, I64) > functions.size_value(n, I64)
+            start = where(exchanged, functions.size_value(n // 2, I64), start)
+    count = longer if mode == "same" else longer - shorter + 1
+    return functions.take(whole, iota((count,), like=whole) + start)
+
+
+def _check_mode(op: str, mode: str, *values: AnyValue) -> None:
+    if mode not in _MODES:
+        raise ArgumentError(
+            f"{op}: mode={shown(mode)} is not one of {', '.join(_MODES)}",
+            related=related(*values),
+        )
 
 
 def sliding_window_view(

@@ -513,7 +513,8 @@ def _row_by_row(combine: Callable[..., Any], last: bool) -> Callable[..., Any]:
         end, found = functions.scan(step, rows[0], rows[1:])
         if last:
             return functions.expand_dims(end, axis) if keepdims else end
-        return functions.moveaxis(functions.concatenate([rows[:1], found]), 0, axis)
+        found = functions.concatenate([rows[0][None], found])
+        return functions.moveaxis(functions.reshape(found, rows.shape), 0, axis)
 
     return combined
 

@@ -267,6 +267,26 @@ def test_large_matrices_work_in_blocks() -> None:
     np.testing.assert_allclose((u[:, :90] * s) @ v, array[:, :90], atol=1e-8)
 
 
+@pytest.mark.parametrize("name", ["qr", "qr complete r", "lu"])
+def test_derivatives_of_rectangles_of_two_named_sizes(name: str) -> None:
+    """Which one is larger the run decides: first and second derivatives of the literal program."""
+
+    def outputs(m: Any, n: Any) -> Any:
+        x = sg.input("x", (m, n), "float64")
+        parts = {"qr": L.qr, "qr complete r": lambda x: L.qr(x, "complete")[1:]}
+        parts["lu"] = lambda x: L.lu(x)[1:]
+        loss = sum((sg.sin(part + 0.3) ** 2).sum() for part in parts[name](x))
+        first = sg.grad(loss, x)
+        return sg.compile({"first": first, "second": sg.grad(sg.sin(first).sum(), x)})
+
+    named = outputs("m", "n")
+    for m, n in [(3, 3), (5, 3), (3, 5), (1, 4), (4, 1)]:
+        feeds = {"x": normal(m, n)}
+        wanted = outputs(m, n).run(feeds)
+        for order, found in named.run(feeds).items():
+            np.testing.assert_allclose(found, wanted[order], rtol=1e-9, atol=1e-9)
+
+
 @diagonals(2, ("n", [200, 97]), ("dtype", ["float32", "float64"]))
 def test_triangular_systems_of_several_blocks_and_parts(n: int, dtype: str) -> None:
     """Blocks of unknowns from both ends, parts of columns on workers, batches of matrices."""

@@ -306,8 +306,8 @@ def test_arguments_are_checked() -> None:
         sg.switch(x.sum(), [lambda: x])
     with pytest.raises(ArgumentError, match="no branches"):
         sg.switch(variable("i", sg.int64), [])
-    with pytest.raises(ArgumentError, match="equal and literal"):
-        sg.associative_scan(sg.add, sg.input("y", ("t",), "float64"))
+    with pytest.raises(ArgumentError, match="the sizes 3, t differ"):
+        sg.associative_scan(lambda a, b: a, (x, sg.input("y", ("t",), "float64")))
     with pytest.raises(CarryError, match=r"gives <.*f64\[1, 2\]> of two <"):
         sg.associative_scan(lambda a, b: (a + b)[:1], variable("z", sg.float64, (8, 2)))
 
@@ -347,6 +347,41 @@ def test_associative_scan_of_any_length(size: int, reverse: bool) -> None:
     found = sg.evaluate(sg.associative_scan(sg.add, x, reverse, axis=1), {"x": array})
     wanted = np.cumsum(array[:, ::-1], 1)[:, ::-1] if reverse else np.cumsum(array, 1)
     np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_associative_scan_of_a_named_length(reverse: bool) -> None:
+    """Pairs of matrices and offsets: values and gradients are those of the literal program."""
+
+    def combine(left: Any, right: Any) -> Any:
+        return right[0] @ left[0], right[0] @ left[1] + right[1]
+
+    def outputs(length: Any) -> Any:
+        a = sg.input("a", (length, 2, 2), "float64")
+        b = sg.input("b", (length, 2, 1), "float64")
+        both = sg.associative_scan(combine, (sg.sin(a), b), reverse)
+        loss = (both[0] ** 2).sum() + sg.sin(both[1]).sum()
+        by_a, by_b = sg.grad(loss, [a, b])
+        second = sg.grad(sg.sin(by_a).sum(), a)
+        return sg.compile({"x": both[0], "y": both[1], "a": by_a, "b": by_b, "second": second})
+
+    named = outputs("n")
+    for size in (1, 2, 5, 12):
+        rng = np.random.default_rng(size)
+        feeds = {"a": rng.normal(size=(size, 2, 2)), "b": rng.normal(size=(size, 2, 1))}
+        wanted = outputs(size).run(feeds)
+        for name, found in named.run(feeds).items():
+            np.testing.assert_allclose(found, wanted[name], rtol=1e-9, atol=1e-11, err_msg=name)
+    with pytest.raises(SizeGuardError):
+        named.run({"a": np.zeros((0, 2, 2)), "b": np.zeros((0, 2, 1))})
+    x = sg.input("x", (3, "n"), "float64")
+    array = np.random.default_rng(3).normal(size=(3, 6))
+    found = sg.compile(sg.associative_scan(sg.maximum, x, reverse, axis=1)).run({"x": array})
+    step = -1 if reverse else 1
+    wanted = np.maximum.accumulate(array[:, ::step], 1)[:, ::step]
+    np.testing.assert_array_equal(found, wanted)
+    each = sg.function(sg.vmap(lambda row: sg.associative_scan(sg.add, row, reverse)))
+    np.testing.assert_allclose(each(array), np.cumsum(array[:, ::step], 1)[:, ::step])
 
 
 def test_running_totals_inside_stand_side_by_side() -> None:

@@ -1,4 +1,4 @@
-"""Prefixes of an associative function in a tree of logarithmic depth."""
+"""Prefixes of an associative function, in a tree of logarithmic depth or one after the other."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 from staticgrad.errors import ArgumentError, CarryError
 from staticgrad.errors.wording import shown
 from staticgrad.functions.loops.arguments import check_function
-from staticgrad.functions.tracing import check_structure
+from staticgrad.functions.loops.loops import scan
+from staticgrad.functions.tracing import check_structure, named_after
 from staticgrad.functions.trees import flatten, unflatten
 from staticgrad.ir.functional import functions
 from staticgrad.ops.operands import as_value, axis_of
+from staticgrad.types.dim import Dim
 
 
 def associative_scan(
@@ -20,12 +22,13 @@ def associative_scan(
     """``fn`` combined along an axis: result i is elems[0] ... elems[i], in a tree of log depth.
 
     The tree depends on the length alone, and so do the bits of the result (G. E. Blelloch 1990:
-    pairs are combined, then every second result is one of half the length).
+    pairs are combined, then every second result is one of half the length). Along an axis of a
+    named size there is no tree: a loop combines one element after the other.
 
     Args:
         fn: associative; takes two trees of arrays with any number of elements along ``axis`` and
             combines them element by element.
-        elems: a tree of values with equal literal sizes along ``axis``.
+        elems: a tree of values with equal sizes along ``axis``, a named one at least 1 in a run.
         reverse: combine from the end: result i is elems[n - 1] ... elems[i].
         axis: along which.
 
@@ -33,8 +36,9 @@ def associative_scan(
         A tree like ``elems``.
 
     Raises:
-        ArgumentError: a size that is only known in a run (``scan`` takes one), or that differs.
+        ArgumentError: sizes that differ.
         CarryError: the function gives another shape or other containers.
+        SizeGuardError: in a run, a named size of 0.
 
     >>> import staticgrad as sg
     >>> x = sg.input("x", (5,), "float64")
@@ -48,11 +52,8 @@ def associative_scan(
         raise ArgumentError("associative_scan: there are no elements")
     axes = [axis_of("associative_scan", axis, value) for value in values]
     sizes = [value.shape[place] for value, place in zip(values, axes, strict=True)]
-    if not all(isinstance(size, int) for size in sizes) or len(set(sizes)) != 1:
-        raise ArgumentError(
-            f"associative_scan: the sizes {', '.join(map(str, sizes))} are not equal and literal",
-            hint="sg.scan runs along an axis of any size",
-        )
+    if len(set(sizes)) != 1:
+        raise ArgumentError(f"associative_scan: the sizes {', '.join(map(str, sizes))} differ")
     if reverse:
         values = [functions.flip(v, place) for v, place in zip(values, axes, strict=True)]
 
@@ -67,10 +68,37 @@ def associative_scan(
                 )
         return found
 
-    found = _prefixes(combine, values, axes, int(sizes[0]))
+    size = sizes[0]
+    if isinstance(size, Dim):
+        found = _one_by_one(named_after(fn, combine), values, axes)
+    else:
+        found = _prefixes(combine, values, axes, size)
     if reverse:
         found = [functions.flip(v, place) for v, place in zip(found, axes, strict=True)]
     return unflatten(tree, found)
+
+
+def _one_by_one(
+    combine: Callable[[list[Any], list[Any]], list[Any]], values: list[Any], axes: Sequence[int]
+) -> list[Any]:
+    """The combinations of all beginnings, each of the one before it and of one element."""
+
+    def at(rows: list[Any]) -> list[Any]:
+        return [functions.expand_dims(row, place) for row, place in zip(rows, axes, strict=True)]
+
+    def further(so_far: list[Any], each: list[Any]) -> tuple[list[Any], list[Any]]:
+        found = combine(at(so_far), at(each))
+        rows = [functions.squeeze(v, place) for v, place in zip(found, axes, strict=True)]
+        return rows, rows
+
+    rows = [functions.moveaxis(v, place, 0) for v, place in zip(values, axes, strict=True)]
+    first = [row[0] for row in rows]
+    _, rest = scan(named_after(combine, further), first, [row[1:] for row in rows])
+    both = (functions.concatenate([a[None], b]) for a, b in zip(first, rest, strict=True))
+    return [  # the reshape notes that there is an element
+        functions.moveaxis(functions.reshape(found, row.shape), 0, place)
+        for found, row, place in zip(both, rows, axes, strict=True)
+    ]
 
 
 def _prefixes(

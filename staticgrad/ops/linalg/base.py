@@ -139,21 +139,6 @@ def smaller(left: Size, right: Size) -> Size:
     return left if left == right else left + right - dims.maximum(left, right)
 
 
-def is_tall(op: str, rows: Size, columns: Size) -> bool:
-    """Whether there are at least as many rows as columns, for all values of named sizes.
-
-    Raises:
-        ShapeError: it depends on them.
-    """
-    larger = dims.maximum(rows, columns)
-    if larger not in (rows, columns):
-        raise ShapeError(
-            f"the derivative of {op}: which of {rows} and {columns} is larger must be known",
-            hint="sg.dim(name, min=..., max=...) says it",
-        )
-    return larger == rows
-
-
 def adjoint(x: Any) -> Any:
     """The matrices, transposed."""
     return functions.matrix_transpose(x)

@@ -15,7 +15,6 @@ from staticgrad.ops.linalg.base import (
     adjoint,
     by_place,
     is_given,
-    is_tall,
     smaller,
 )
 from staticgrad.ops.linalg.triangular import TriangularSolve
@@ -55,13 +54,8 @@ class LU(LinearAlgebra, name="lu"):
         """L⁻ᵀ (lower(Lᵀ dL) + upper(dU Uᵀ)) U⁻ᵀ of the square part; the rest is solved from it."""
         if not is_given(ct[0]):
             return (ZERO,)
-        m, n = x.shape[-2:]
         packed, permutation, _ = out
-        if m == n:
-            by_columns = _square(packed, ct[0])
-        else:
-            rule = _tall if is_tall("lu", m, n) else _wide
-            by_columns = rule(packed, ct[0], smaller(m, n))
+        by_columns = _rectangle(packed, ct[0])
         back = functions.argsort(permutation, -1)
         places = functions.broadcast_to(functions.expand_dims(back, -2), x.shape)
         return (functions.take_along_axis(by_columns, places, -1),)
@@ -88,24 +82,36 @@ def _over_upper(packed: Any, b: Any) -> Any:
     return TriangularSolve(lower=False, unit=True, errors="nan")(packed, b)
 
 
-def _tall(packed: Any, ct: Any, k: Any) -> Any:
-    """More rows than columns: those below the square are L2 = x2 @ U⁻¹."""
-    axis, rest = packed.ndim - 2, packed.shape[-2] - k
-    square, below = (part(packed, axis, *at) for at in ((0, k), (k, rest)))
-    ct_square, ct_below = (part(ct, axis, *at) for at in ((0, k), (k, rest)))
-    by_below = adjoint(_over_upper(square, adjoint(ct_below)))
-    moved = by_place(adjoint(below) @ by_below, 0.0, 0.0, 1.0)
-    return concatenate([_square(square, ct_square - moved), by_below], axis)
+def _rectangle(packed: Any, ct: Any) -> Any:
+    """The square part, rows below it, L2 = x2 @ U⁻¹, and columns beside it, U2 = L⁻¹ @ x2.
 
+    At least one of the latter two is empty; which one is known in the run.
+    """
+    (m, n), row, column = packed.shape[-2:], packed.ndim - 2, packed.ndim - 1
+    k = smaller(m, n)
 
-def _wide(packed: Any, ct: Any, k: Any) -> Any:
-    """More columns than rows: those beside the square are U2 = L⁻¹ @ x2."""
-    axis, rest = packed.ndim - 1, packed.shape[-1] - k
-    square, beside = (part(packed, axis, *at) for at in ((0, k), (k, rest)))
-    ct_square, ct_beside = (part(ct, axis, *at) for at in ((0, k), (k, rest)))
-    by_beside = TriangularSolve(transposed=True, errors="nan")(square, ct_beside)
-    moved = by_place(by_beside @ adjoint(beside), 1.0, 1.0, 0.0)
-    return concatenate([_square(square, ct_square - moved), by_beside], axis)
+    def rows(x: Any, start: Any, length: Any) -> Any:
+        return x if length == m else part(x, row, start, length)
+
+    def columns(x: Any, start: Any, length: Any) -> Any:
+        return x if length == n else part(x, column, start, length)
+
+    square, by_square = (columns(rows(x, 0, k), 0, k) for x in (packed, ct))
+    if k != m:
+        below, ct_below = (columns(rows(x, k, m - k), 0, k) for x in (packed, ct))
+        by_below = adjoint(_over_upper(square, adjoint(ct_below)))
+        by_square = by_square - by_place(adjoint(below) @ by_below, 0.0, 0.0, 1.0)
+    if k != n:
+        beside, ct_beside = (columns(rows(x, 0, k), k, n - k) for x in (packed, ct))
+        by_beside = TriangularSolve(transposed=True, errors="nan")(square, ct_beside)
+        by_square = by_square - by_place(by_beside @ adjoint(beside), 1.0, 1.0, 0.0)
+    found = _square(square, by_square)
+    if k != n:
+        found = concatenate([found, by_beside], column)
+    if k != m:
+        corner = [] if k == n else [by_below @ beside]  # empty
+        found = concatenate([found, concatenate([by_below, *corner], column)], row)
+    return found
 
 
 class LUSolve(LinearAlgebra, name="lu_solve"):

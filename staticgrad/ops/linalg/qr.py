@@ -12,7 +12,6 @@ from staticgrad.ops.linalg.base import (
     adjoint,
     by_place,
     is_given,
-    is_tall,
     smaller,
 )
 from staticgrad.ops.linalg.triangular import TriangularSolve
@@ -63,31 +62,32 @@ class QR(LinearAlgebra, name="qr"):
         """Raises GradientError where a complete Q of a tall x has a part in the result."""
         if not (is_given(ct[0]) or is_given(ct[1])):
             return (ZERO,)
-        m, n = x.shape[-2:]
-        tall = m == n or is_tall("qr", m, n)
-        if tall and self.complete and m != n:
-            if is_given(ct[0]):
-                raise GradientError(
-                    f"qr: the last columns of a complete Q of {x.type} have no derivative",
-                    hint="mode='reduced' leaves them out",
-                )
-            q, r = QR()(x)  # of R alone, whose further rows are zero; again differentiable
-            return (_tall(q, r, zeros_like_type(q.type, x), part(ct[1], x.ndim - 2, 0, n)),)
+        (m, n), axis = x.shape[-2:], x.ndim - 1
+        k = smaller(m, n)
         by_q, by_r = (
             c if is_given(c) else zeros_like_type(o.type, x) for c, o in zip(ct, out, strict=True)
         )
         q, r = out
-        if tall:
+        if self.complete and k != m:
+            if is_given(ct[0]):
+                raise GradientError(
+                    f"qr: the last columns of a complete Q of {x.type} have no derivative",
+                    hint="mode='reduced' leaves them out; where rows are no more than columns,"
+                    " sg.dim(name, min=..., max=...) says it",
+                )
+            q, r = QR()(x)  # of R alone, whose further rows are zero; again differentiable
+            by_q, by_r = zeros_like_type(q.type, x), part(by_r, axis - 1, 0, k)
+        if k == n:
             return (_tall(q, r, by_q, by_r),)
-        axis, rest = x.ndim - 1, n - m
-        beside, by_beside = part(x, axis, m, rest), part(by_r, axis, m, rest)
-        square = _tall(
+        # Columns behind the first k: none in a run where n <= m.
+        by_beside = part(by_r, axis, k, n - k)
+        tall = _tall(
             q,
-            part(r, axis, 0, m),
-            by_q + beside @ adjoint(by_beside),
-            part(by_r, axis, 0, m),
+            part(r, axis, 0, k),
+            by_q + part(x, axis, k, n - k) @ adjoint(by_beside),
+            part(by_r, axis, 0, k),
         )
-        return (concatenate([square, q @ by_beside], axis),)
+        return (concatenate([tall, q @ by_beside], axis),)
 
 
 def _tall(q: Any, r: Any, by_q: Any, by_r: Any) -> Any:
