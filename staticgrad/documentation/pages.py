@@ -40,9 +40,10 @@ CONTENTS: Final[dict[str, tuple[str, ...]]] = {
 def pages() -> dict[str, str]:
     """All pages: address, as in ``reference/nn``, and Markdown."""
     found = {name: page(name) for names in CONTENTS.values() for name in names}
-    for name, room in reference.rooms().items():
-        found[f"reference/{name}"] = reference.page(room)
-    return found
+    known = {name: reference.page(room) for name, room in reference.rooms().items()}
+    return found | {
+        f"reference/{name}": text for name, text in (known | reference.indexes()).items()
+    }
 
 
 def page(name: str) -> str:
@@ -62,8 +63,12 @@ def page(name: str) -> str:
     if any(name in names for names in CONTENTS.values()):
         return (GUIDE / f"{name}.md").read_text("utf-8")
     rooms = reference.rooms()
-    if name.removeprefix("reference/") in rooms and name.startswith("reference/"):
-        return reference.page(rooms[name.removeprefix("reference/")])
+    address = name.removeprefix("reference/") if name.startswith("reference/") else ""
+    if address in rooms:
+        return reference.page(rooms[address])
+    indexes = reference.indexes() if address else {}
+    if address in indexes:
+        return indexes[address]
     known = reference.find(name)
     if known is not None:
         return reference.entry(*known)
@@ -90,10 +95,17 @@ def contents() -> str:
 
 
 def titles() -> dict[str, dict[str, str]]:
-    """Part -> address -> title, of all pages; those of the reference are the last part."""
+    """Part -> address -> title, of all pages; parts of the reference come last, by prefix."""
     found = {part: {name: _title(name) for name in names} for part, names in CONTENTS.items()}
-    found["Reference"] = {
-        f"reference/{name}": heading for name, (heading, _, _) in reference.rooms().items()
+    rooms = reference.rooms()
+    for path in reference.SUBJECTS:
+        room = path.removeprefix("sg.")
+        found[path] = {f"reference/{room}": f"All names of {path}"}
+        found[path] |= {
+            f"reference/{name}": rooms[name][0] for name in rooms if name.startswith(f"{room}/")
+        }
+    found["Other modules"] = {
+        f"reference/{name}": rooms[name][0] for name in rooms if "/" not in name
     }
     return found
 

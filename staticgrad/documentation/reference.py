@@ -1,4 +1,4 @@
-"""The reference: a page for each public module, made of signatures, docstrings and trials.
+"""The reference: a page for each subject, made of signatures, docstrings and trials.
 
 Which element types a function takes, and what it gives for them, is found by calling it with
 inputs of a graph: no page can say otherwise than the code.
@@ -19,35 +19,237 @@ from staticgrad.types.dtype import BOOL, F16, F32, F64, I8, I32, I64, U8, DType
 
 #: Address of a page -> its title, how users reach what is on it, and the names.
 Room = tuple[str, str, tuple[str, ...]]
-_FIRST_LETTERS: Final = (("a", "d"), ("e", "l"), ("m", "r"), ("s", "z"))
+#: Prefix -> address of a page -> its title, and the modules (in ``staticgrad``) that define what is
+#: on it. A prefix that is missing here has a single page.
+SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
+    "sg": {
+        "programs": (
+            "Graphs and compiled programs",
+            "compiling.compiler compiling.mixed_precision compiling.tradeoffs programs.function"
+            " analysis.evaluate ir.graph ir.value ir.nodes ir.parser ir.printer lints saving scopes"
+            " planning.planner config eager.at_once errors errors.warned types.dim"
+            " ops.user_functions",
+        ),
+        "derivatives": (
+            "Derivatives, batches, checkpoints",
+            "programs.derivatives programs.matrices programs.sparse programs.batched ops.custom"
+            " ops.custom_jvp ops.marks functions.checkpoints.marks functions.kinks",
+        ),
+        "loops": (
+            "Loops and branches",
+            "functions.loops.loops functions.loops.associative",
+        ),
+        "creation": (
+            "Inputs, parameters, new arrays",
+            "functions.creation functions.spaced functions.triangles ops.positions",
+        ),
+        "dtypes": (
+            "Element types and constants",
+            "types.dtype functions.standard ops.convert",
+        ),
+        "arithmetic": (
+            "Arithmetic and rounding",
+            "ops.arithmetic ops.division ops.powers ops.rounding functions.divisors",
+        ),
+        "exponentials": (
+            "Exponentials, logarithms, error functions",
+            "ops.transcendental ops.special ops.bessel",
+        ),
+        "elementwise": (
+            "Other functions of elements",
+            "functions.elementwise",
+        ),
+        "trigonometry": (
+            "Trigonometric and hyperbolic functions",
+            "ops.trigonometric ops.hyperbolic",
+        ),
+        "logic": (
+            "Comparisons and logic",
+            "ops.compare ops.logic",
+        ),
+        "choices": (
+            "Conditions and choices",
+            "ops.selection functions.conditions",
+        ),
+        "reductions": (
+            "Sums, means, extremes",
+            "functions.aggregate functions.totals functions.statistics functions.missing_values",
+        ),
+        "running": (
+            "Running sums, differences, filters",
+            "ops.scans functions.loops.running functions.curves functions.filters",
+        ),
+        "sorting": (
+            "Sorting, quantiles, bins",
+            "ops.sorting functions.order_statistics functions.bins",
+        ),
+        "shapes": (
+            "Shapes and axes",
+            "ops.movement functions.arrange functions.padding",
+        ),
+        "joining": (
+            "Joining and splitting",
+            "ops.slices functions.joining",
+        ),
+        "indexing": (
+            "Indexing",
+            "ops.indexing functions.getitem functions.at functions.insertion",
+        ),
+        "products": (
+            "Products",
+            "ops.contract functions.products functions.einstein",
+        ),
+    },
+    "sg.nn": {
+        "module": (
+            "Modules, linear layers, embeddings",
+            "nn.module nn.sequential nn.linears nn.embeddings nn.initial nn.noting nn.dropouts"
+            " functions.layers",
+        ),
+        "convolutions": (
+            "Convolutions",
+            "nn.convolutions functions.images.windows",
+        ),
+        "pooling": (
+            "Pools, grids, resizing",
+            "nn.pooling functions.images.pooling functions.images.grids functions.images.resizing",
+        ),
+        "normalization": (
+            "Normalization",
+            "nn.normalization nn.batch_norms functions.normalization"
+            " functions.images.channel_norms",
+        ),
+        "activations": (
+            "Activations",
+            "nn.activations functions.activations functions.nn",
+        ),
+        "recurrent": (
+            "Recurrent networks",
+            "nn.recurrent nn.cells functions.recurrent",
+        ),
+        "attention": (
+            "Attention and transformers",
+            "nn.multi_head nn.transformer functions.attention functions.rotary",
+        ),
+        "losses": (
+            "Losses",
+            "functions.losses.basic functions.losses.further functions.losses.distances"
+            " functions.losses.alignments",
+        ),
+    },
+    "sg.linalg": {
+        "factors": ("Factorizations and norms", "functions.linalg.factors functions.linalg.norms"),
+        "solutions": (
+            "Solutions, powers, structured matrices",
+            "functions.linalg.solutions functions.linalg.powers functions.linalg.structured"
+            " functions.linalg.matrices functions.joining functions.einstein functions.products"
+            " functions.totals ops.contract",
+        ),
+    },
+    "sg.optim": {
+        "optimizers": (
+            "Optimizers",
+            "optim.adadelta optim.adafactor optim.adagrad optim.adam optim.adamax optim.lamb"
+            " optim.lbfgs optim.lion optim.muon optim.nadam optim.radam optim.rmsprop optim.rprop"
+            " optim.sgd",
+        ),
+        "training": (
+            "Schedules, clipping, averages, an optimizer of your own",
+            "optim.schedules optim.plateau optim.clipping optim.averaging optim.scaling"
+            " optim.groups optim.optimizer optim.state",
+        ),
+    },
+    "sg.special": {
+        "gamma": ("Gamma, beta and zeta functions", "functions.gamma_functions"),
+        "others": (
+            "Error, Bessel and other functions",
+            "functions.special ops.bessel ops.special ops.transcendental",
+        ),
+    },
+}
 _TRIED: Final = 2  # operands of a function that is tried
 _TYPES: Final = (BOOL, I8, I32, I64, U8, F16, F32, F64)
 
 
 def rooms() -> dict[str, Room]:
     """The pages of the reference and what is on each: every public name, once."""
-    functions = sorted(homes(FUNCTIONS))
-    others = sorted(homes(OTHERS))
-    found: dict[str, Room] = {"programs": ("Programs, settings, dtypes", "sg", tuple(others))}
-    for first, last in _FIRST_LETTERS:
-        names = [each for each in functions if first <= each[0].lower() <= last]
-        title = f"Functions of arrays, {first.upper()} to {last.upper()}"
-        found[f"functions-{first}-{last}"] = (title, "sg", tuple(names))
+    everything = {"sg": tuple(sorted({*homes(FUNCTIONS), *homes(OTHERS)}))}
     for name, home in sorted(MODULES.items()):
         if name not in ("errors", "passes"):  # which have pages of their own
-            known = tuple(sorted(import_module(home).__all__))
-            found[name] = (f"sg.{name}", f"sg.{name}", known)
+            everything[f"sg.{name}"] = tuple(sorted(import_module(home).__all__))
+    found: dict[str, Room] = {}
+    for path, names in everything.items():
+        if path in SUBJECTS:
+            found |= dict(_by_subject(path, names))
+        else:
+            found[path.removeprefix("sg.")] = (path, path, names)
     return found
+
+
+def _by_subject(path: str, names: tuple[str, ...]) -> Iterator[tuple[str, Room]]:
+    """The pages of what has several: each name is on that of the module that defines it."""
+    subject_of = {
+        f"staticgrad.{module}": subject
+        for subject, (_, modules) in SUBJECTS[path].items()
+        for module in modules.split()
+    }
+    parts: dict[str, list[str]] = {subject: [] for subject in SUBJECTS[path]}
+    for name in names:
+        value = getattr(owner(path), name)
+        module = getattr(inspect.unwrap(value) if callable(value) else value, "__module__", None)
+        parts[subject_of[module] if module else "dtypes"].append(name)  # pi has no module
+    room = path.removeprefix("sg.")
+    for subject, (title, _) in SUBJECTS[path].items():
+        yield f"{room}/{subject}", (title, path, tuple(parts[subject]))
 
 
 def page(room: Room) -> str:
     """The Markdown of a page of the reference."""
     title, path, names = room
     room_of = owner(path)
-    head = (inspect.getdoc(room_of) or "").partition("\n\n")[0] if path != "sg" else ""
+    head = summary(room_of) if path == title else ""
     parts = [f"# {title}", *([code(head)] if head else [])]
-    parts += [entry(f"{path}.{name}", getattr(room_of, name)) for name in names]
+    same = [
+        name for name in names if path not in SUBJECTS and _is_of_sg(name, getattr(room_of, name))
+    ]
+    if same:
+        parts.append("The same as in `sg`: " + ", ".join(f"`{name}`" for name in same) + ".")
+    parts += [entry(f"{path}.{name}", getattr(room_of, name)) for name in names if name not in same]
     return "\n\n".join(parts) + "\n"
+
+
+def _is_of_sg(name: str, value: Any) -> bool:
+    """Whether the name is one of ``sg``'s, too, and means the same there."""
+    there = getattr(sg, name, None)
+    if callable(value) and callable(there):
+        return inspect.unwrap(value) is inspect.unwrap(there)
+    return there is not None and value == there
+
+
+def indexes() -> dict[str, str]:
+    """The pages of prefixes with several pages: all names by subject, with what each is."""
+    known, found = rooms(), {}
+    for path, subjects in SUBJECTS.items():
+        room = path.removeprefix("sg.")
+        parts = [f"# {path}", *([code(summary(owner(path)))] if path != "sg" else [])]
+        for subject, (title, _) in subjects.items():
+            address = f"{room}/{subject}"
+            rows = [
+                f"| [`{name}`]({address}.md#{path}.{name}) | {_cell(getattr(owner(path), name))} |"
+                for name in known[address][2]
+            ]
+            parts += [f"## {title}", "\n".join(["| name | |", "|---|---|", *rows])]
+        found[room] = "\n\n".join(parts) + "\n"
+    return found
+
+
+def _cell(value: Any) -> str:
+    return code(first_sentence(value)).replace("|", r"\|")
+
+
+def summary(value: Any) -> str:
+    """The first paragraph of a docstring."""
+    return (inspect.getdoc(value) or "").partition("\n\n")[0]
 
 
 def find(name: str) -> tuple[str, Any] | None:

@@ -4,29 +4,83 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
 from staticgrad.documentation.pages import pages, titles
 from staticgrad.errors import MissingPackageError
 
-#: Nothing of the site is loaded from elsewhere: Pygments writes colours, links end in .html.
+#: The site reads without a network and from a folder: no fonts from elsewhere, links to .html.
 _SETTINGS: Final = {
     "site_name": "staticgrad",
     "docs_dir": "pages",
     "use_directory_urls": False,
-    "extra_css": ["style.css"],
-    "theme": {"name": "readthedocs", "highlightjs": False, "navigation_depth": 3},
-    "markdown_extensions": ["tables", "fenced_code", {"codehilite": {"guess_lang": False}}],
+    "theme": {
+        "name": "material",
+        "font": False,
+        "features": [
+            "content.code.copy", "navigation.footer", "navigation.indexes", "navigation.top",
+            "search.highlight", "search.suggest", "toc.follow",
+        ],
+        "palette": [
+            {
+                "media": f"(prefers-color-scheme{scheme})",
+                "scheme": colours,
+                "primary": "black" if colours == "slate" else "indigo",
+                "toggle": {"icon": f"material/{icon}", "name": f"Switch to {following}"},
+            }
+            for scheme, colours, icon, following in (
+                ("", "default", "brightness-auto", "light mode"),
+                (": light", "default", "weather-sunny", "dark mode"),
+                (": dark", "slate", "weather-night", "the mode of the system"),
+            )
+        ],
+    },
+    "plugins": ["search", "offline"],
+    "extra": {"polyfills": ["iframe-worker.js"]},
+    "markdown_extensions": [
+        "attr_list", "tables", {"toc": {"permalink": True}},
+        {"pymdownx.highlight": {"guess_lang": False}}, "pymdownx.superfences",
+    ],
     "validation": {"links": {"anchors": "warn", "unrecognized_links": "warn"}},
-}
-
-#: The theme keeps a table's cells on one line each, and breaks a heading at spaces alone.
-_WRAPPED: Final = """\
-.wy-table-responsive table td, .wy-table-responsive table th { white-space: normal; }
-.wy-table-responsive table code { white-space: normal; overflow-wrap: break-word; }
-.rst-content h1, .rst-content h2, .rst-content h3 { overflow-wrap: anywhere; }
+}  # fmt: skip
+#: Browsers start no worker from a file: the search then runs in a hidden frame.
+_WORKER: Final = """\
+if (location.protocol === "file:") window.Worker = class extends EventTarget {
+  constructor(url) {
+    super();
+    const frame = document.body.appendChild(document.createElement("iframe"));
+    frame.hidden = true;
+    this.frame = frame;
+    addEventListener("message", event => {
+      if (event.source === frame.contentWindow)
+        this.dispatchEvent(new MessageEvent("message", {data: event.data}));
+    });
+    const text = frame.contentDocument;
+    text.open();
+    text.write(`<body><script>
+      postMessage = data => parent.postMessage(data, "*");
+      importScripts = (...urls) => urls.reduce((before, url) => before.then(() => new Promise(
+        done => {
+          const script = document.createElement("script");
+          script.onload = done;
+          script.src = url;
+          document.body.appendChild(script);
+        })), Promise.resolve());
+      </script><script src="${url}"></script></body>`);
+    text.close();
+    this.ready = new Promise(done => { frame.contentWindow.onload = done; });
+  }
+  postMessage(data) {
+    this.ready.then(() =>
+      this.frame.contentWindow.dispatchEvent(new MessageEvent("message", {data})));
+  }
+  terminate() { this.frame.remove(); }
+};
 """
+_NAME: Final = re.compile(r"^(## (sg\.[\w.]+))$", re.MULTILINE)
 
 
 def write(folder: str | Path) -> Path:
@@ -42,8 +96,8 @@ def write(folder: str | Path) -> Path:
     for name, text in pages().items():
         path = root / "pages" / f"{name}.md"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8")
-    (root / "pages" / "style.css").write_text(_style(), "utf-8")
+        path.write_text(_NAME.sub(r"\1 {#\2}", text), "utf-8")  # gru and GRU have a link each
+    (root / "pages" / "iframe-worker.js").write_text(_WORKER, "utf-8")
     contents: list[Any] = []
     for part, named in titles().items():
         entries = [{heading: f"{name}.md"} for name, heading in named.items()]
@@ -54,7 +108,7 @@ def write(folder: str | Path) -> Path:
 
 
 def build(folder: str | Path, work: str | Path) -> Path:
-    """Build the site by MkDocs; a link that leads nowhere is an error.
+    """Build the site with MkDocs; a link that leads nowhere is an error.
 
     Args:
         folder: where the HTML goes.
@@ -64,14 +118,15 @@ def build(folder: str | Path, work: str | Path) -> Path:
         The first page.
 
     Raises:
-        MissingPackageError: MkDocs is not installed.
+        MissingPackageError: mkdocs-material is not installed.
     """
     try:
+        import_module("material")  # the theme
         from mkdocs.commands.build import build as build_site
         from mkdocs.config import load_config
     except ImportError:
         raise MissingPackageError(
-            "the site is built by mkdocs, which is not installed",
+            "the site is built by mkdocs-material, which is not installed",
             hint='pip install "staticgrad[docs]"; staticgrad docs --write FOLDER needs none',
         ) from None
     site = Path(folder).resolve()
@@ -79,11 +134,3 @@ def build(folder: str | Path, work: str | Path) -> Path:
     settings = load_config(str(write(work)), site_dir=str(site), strict=True)
     build_site(settings)
     return site / "index.html"
-
-
-def _style() -> str:
-    """Colours of code, by Pygments, which comes with rich, and what narrow screens need."""
-    from pygments.formatters import HtmlFormatter
-
-    style: str = HtmlFormatter(style="default").get_style_defs(".codehilite")
-    return f"{style}\n{_WRAPPED}"

@@ -1,5 +1,6 @@
 """The documentation: programs print what stands there, links lead somewhere, names are found."""
 
+import json
 import re
 
 import pytest
@@ -43,7 +44,7 @@ def test_links_and_names_of_a_page_lead_somewhere(page):
     text = page.read_text("utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     assert [link for link in links if link.removesuffix(".md") not in ADDRESSES] == []
-    for path in re.findall(r"\bsg\.(\w\w+(?:\.\w+)?)", text):
+    for path in re.findall(r"\bsg\.(\w\w+(?:\.\w+)?)", re.sub(r"\]\([^)]*\)", "]", text)):
         value: object = sg
         for part in path.split("."):
             value = getattr(value, part)
@@ -66,6 +67,19 @@ def test_every_public_name_is_on_one_page_of_the_reference():
     assert len(names) == len(set(names)) > 500
     elsewhere = {name for name in sg.__all__ if f"sg.{name}" not in names}
     assert elsewhere == {"__version__", *MODULES}
+
+
+def test_pages_of_the_reference_are_short_and_their_names_are_listed_by_subject():
+    rooms = reference.rooms()
+    assert {name: len(known) for name, (*_, known) in rooms.items() if len(known) > 45} == {
+        "xp": len(sg.xp.__all__)  # most are listed as those of sg
+    }
+    assert len(documentation.page("reference/xp")) < 40_000
+    index = documentation.page("reference/nn")
+    assert re.findall("^## (.*)", index, re.MULTILINE)[1] == "Convolutions"
+    assert "| [`Conv1d`](nn/convolutions.md#sg.nn.Conv1d) | The cross-correlation of" in index
+    linked = re.findall(r"\.md#(sg\.nn\.\w+)\)", index)
+    assert sorted(linked) == sorted(f"sg.nn.{name}" for name in sg.nn.__all__)
 
 
 def test_codes_and_names_of_others_are_on_their_pages():
@@ -117,7 +131,7 @@ Raises:
 
 
 def test_the_site_is_built_without_a_warning(tmp_path, monkeypatch):
-    pytest.importorskip("mkdocs")
+    pytest.importorskip("material")
     monkeypatch.setattr(reference, "dtypes", lambda value: "")  # which takes most of the time
     result = invoke("docs", "--site", str(tmp_path / "site"))
     assert result.exit_code == 0, result.output
@@ -125,6 +139,12 @@ def test_the_site_is_built_without_a_warning(tmp_path, monkeypatch):
         text = (tmp_path / "site" / f"{address}.html").read_text("utf-8")
         loaded = re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="(?:https?:)?//', text)
         assert loaded == [], "it reads without a network"
+        assert 'data-md-color-scheme="slate"' in text, "it has a dark mode"
+        assert '<script src="' + "../" * address.count("/") + 'iframe-worker.js">' in text
+    found = json.loads((tmp_path / "site" / "search" / "search_index.json").read_text("utf-8"))
+    places = {each["location"] for each in found["docs"]}
+    recurrent = "reference/nn/recurrent.html"
+    assert {f"{recurrent}#sg.nn.gru", f"{recurrent}#sg.nn.GRU"} <= places
 
 
 def test_a_folder_of_markdown_has_what_mkdocs_takes(tmp_path, monkeypatch):
