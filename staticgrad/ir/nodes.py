@@ -290,7 +290,7 @@ class Parameter(Symbolic):
         ...     calls.update(calls + 1)
         ...     return x * calls
         >>> f(2.0 * np.ones(())), f(2.0 * np.ones(())), int(calls.value)
-        (array(0.), array(2.), 2)
+        (np.float64(0.0), np.float64(2.0), 2)
         """
         noted = running_session()
         own = isinstance(value, Symbolic)

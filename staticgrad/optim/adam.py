@@ -41,7 +41,7 @@ class Adam(Optimizer):
     ...     opt.minimize(loss)
     ...     return loss
     >>> step(np.zeros(2)), w.value.round(4)
-    (array(5.), array([ 0.9, -1.9]))
+    (np.float64(5.0), array([ 0.9, -1.9]))
     """
 
     learning_rate: Any = 1e-3

@@ -243,7 +243,7 @@ class Optimizer(metaclass=OptimizerClass):
         ...     opt.minimize(loss)
         ...     return loss
         >>> step(np.zeros(3)), step(np.zeros(3))
-        (array(3.), array(0.))
+        (np.float64(3.0), np.float64(0.0))
         """
         if isinstance(loss, Value) and loss.computes:
             self._minimize_now(loss, params)

@@ -119,7 +119,7 @@ def grad(
     >>> sg.evaluate(grad(x**3, x), {"x": 2.0})
     array(12.)
     >>> grad(grad(lambda x: x**3))(2.0)
-    array(12.)
+    np.float64(12.0)
     """
     if not is_function(y):
         check_value("grad", argnums, has_aux)
@@ -191,7 +191,7 @@ def value_and_grad(
     >>> sg.evaluate({"y": y, "slope": slope}, {"x": 2.0})
     {'y': array(8.), 'slope': array(12.)}
     >>> value_and_grad(lambda x, n: x**n)(2.0, 3)
-    (array(8.), array(12.))
+    (np.float64(8.0), np.float64(12.0))
     """
     if not is_function(y):
         check_value("value_and_grad", argnums, has_aux)

@@ -35,6 +35,7 @@ from staticgrad.functions.call_types import (
     T,
     ValueAndGradient,
 )
+from staticgrad.functions.trees import mapped
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Schedule
 from staticgrad.ir.session import running_session
@@ -49,7 +50,7 @@ from staticgrad.programs.arguments import (
     with_names,
 )
 from staticgrad.programs.sizes import Spec, fits, shapes_of, spec_of
-from staticgrad.programs.traced import TracedProgram, Tracer
+from staticgrad.programs.traced import TracedProgram, Tracer, as_result
 from staticgrad.records import dataclass
 
 #: Traces that differ in static arguments alone, from which on a warning says so.
@@ -135,7 +136,7 @@ class Function(OfArrays[P, R]):
         return self if owner is None else MethodType(self, owner)
 
     def _called(self, *args: Any, **kwargs: Any) -> Any:
-        """The results for arrays, as arrays. Of values and tensors it is the plain function.
+        """The results for arrays, as arrays and scalars. Of values and tensors the plain function.
 
         Raises:
             ArgumentError: arguments that the function does not take, or that have no hash.
@@ -180,7 +181,7 @@ class Function(OfArrays[P, R]):
             return given.called(self._function, tensors)[0]
 
         with self._tracer.drawing():
-            return run_at_once(call, [*given.arrays.values()])
+            return mapped(as_result, run_at_once(call, [*given.arrays.values()]))
 
     if TYPE_CHECKING:  # the types of calls are those of the base
 
@@ -371,7 +372,7 @@ def _of_arrays(args: tuple[Any, ...]) -> Any:
     """What calls with arrays by position have in common that run one program; None of others."""
     found = []
     for each in args:
-        if type(each) is not np.ndarray:
+        if type(each) is not np.ndarray and not isinstance(each, np.generic):
             return None
         found.append((each.dtype, each.shape))
     return tuple(found)
@@ -469,7 +470,8 @@ def function(
 
     Args:
         f: takes and returns arrays in containers; or returns ``sg.Graph(outputs, updates)``, whose
-            updates then happen at each call: the results are its outputs.
+            updates then happen at each call: the results are its outputs. A result without axes is
+            a NumPy scalar, as NumPy's functions give it.
         static: names of arguments that are static whatever they hold; they need a hash.
         sizes: the names of sizes by input, so that they are named from the first call on:
             ``{"x": ("batch", None)}``.

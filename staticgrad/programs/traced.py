@@ -103,13 +103,18 @@ class TracedProgram:
         return found
 
     def run(self, arrays: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
-        """The results, in their containers."""
+        """The results, in their containers: arrays, and NumPy's scalars where there is no axis."""
         if self.graph is None:
             return unflatten(self._tree, self.leaves)
         feeds = {name: array for name, array in arrays.items() if name in self._read}
         found = self.program(options).run(feeds)
-        leaves = [found[leaf] if isinstance(leaf, Out) else leaf for leaf in self.leaves]
+        leaves = [as_result(found[leaf]) if isinstance(leaf, Out) else leaf for leaf in self.leaves]
         return unflatten(self._tree, leaves)
+
+
+def as_result(array: Any) -> Any:
+    """Return an array as NumPy's functions give it, a scalar where it has no axis."""
+    return array[()] if isinstance(array, np.ndarray) and not array.ndim else array
 
 
 class Tracer:

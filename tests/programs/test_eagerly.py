@@ -239,7 +239,7 @@ def test_three_calls_are_those_of_the_compiled_program(program: Any) -> None:
         expected, found = compiled(X, Y), plain.eagerly(X, Y)
         for theirs, ours in zip(_leaves(expected), _leaves(found), strict=True):
             assert type(theirs) is type(ours)
-            if isinstance(theirs, np.ndarray):
+            if isinstance(theirs, np.ndarray | np.generic):
                 assert (theirs.dtype, theirs.shape) == (ours.dtype, ours.shape)
                 np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
             else:

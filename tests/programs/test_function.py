@@ -310,3 +310,22 @@ def test_sizes_alone_may_be_read_of_an_argument(sizes: Any) -> None:
         wanted = np.full(n, 3.0), 3.0 * m, 3.0 * 2**n, np.ones((m, n)), np.zeros((n, n))
         for one, other in zip(found, wanted, strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+def test_results_without_axes_are_scalars_as_numpys_functions_give_them() -> None:
+    """They print as numbers; a state of them that goes in again is traced once."""
+
+    @sg.function
+    def step(total: Any, x: Any) -> Any:
+        return total + x.sum(), {"x": 2.0 * x}
+
+    total, x = np.float32(1.5), np.ones(3, "float32")
+    for _ in range(3):
+        total, rest = step(total, x)
+        assert type(rest["x"]) is np.ndarray
+    assert repr(total) == "np.float32(10.5)"
+    assert step.stats.traces == 1
+    assert type(step.eagerly(total, x)[0]) is np.float32
+    assert type(sg.grad(lambda x: x**3)(2.0)) is np.float64
+    feeds = {"total": total, "x": x}
+    assert {*map(type, step.compile(**feeds).run(feeds).values())} == {np.ndarray}
