@@ -366,10 +366,11 @@ def _open_oo(self, _record_0, _record_1):
     self._record_1 = _record_make_1() if _record_1 is _record_missing else _record_1
 
 
-def _open_oog(self, _record_0, _record_1, _record_2):
+def _open_oogo(self, _record_0, _record_1, _record_2, _record_3):
     self._record_0 = _record_make_0() if _record_0 is _record_missing else _record_0
     self._record_1 = _record_make_1() if _record_1 is _record_missing else _record_1
     self._record_2 = _record_2
+    self._record_3 = _record_make_3() if _record_3 is _record_missing else _record_3
 
 
 def _slots_g(self, _record_0):

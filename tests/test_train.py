@@ -123,6 +123,93 @@ def test_it_goes_on_from_a_checkpoint_to_the_bit(tmp_path: Path) -> None:
         fit(step, data(), 4, state={**state, "more": np.ones(2)}, checkpoint=path)
 
 
+def measured() -> Any:
+    """As ``training``, with metrics beside the loss."""
+    step, state, w = training()
+
+    def both(x: Any, y: Any) -> Any:
+        return {"loss": step(x, y), "rows": x.shape[0], "worst": np.abs(x).max()}
+
+    return both, state, w
+
+
+def test_metrics_are_means_over_rows_and_the_loss_is_what_it_was() -> None:
+    step, _, w = training()
+    plain = fit(step, data(), 3)
+    both, _, v = measured()
+    lines: list[str] = []
+    found = fit(both, data(), 3, validate=lambda: {"loss": 2.0, "rows": 7}, progress=lines.append)
+    assert found.losses == plain.losses
+    np.testing.assert_array_equal(w.value, v.value)
+    assert found.measures == [2.0] * 3
+    assert found.metrics["rows"] == [(6 * 6 * 3 + 2 * 2) / 20] * 3  # 6, 6, 6 and 2 rows
+    assert found.metrics["val_rows"] == [7.0] * 3
+    assert "  rows 6  worst " in lines[0]
+
+
+@pytest.mark.parametrize("shuffle", [True, 5])
+@pytest.mark.parametrize("at", [2, 5, 8])
+def test_it_goes_on_to_the_bit_with_shuffled_data_and_metrics(
+    shuffle: Any, at: int, tmp_path: Path
+) -> None:
+    batches = Batches(X, X @ np.array([1.0, -2.0, 3.0]), size=6)
+    for form in (batches, [*batches]):
+        both, state, w = measured()
+        whole = fit(both, form, 3, shuffle=shuffle, state=state)
+        path = tmp_path / f"{type(form).__name__}.npz"
+        both, state, again = measured()
+        count = 0
+
+        def ended(x: Any, y: Any, both: Any = both) -> Any:
+            nonlocal count
+            count += 1
+            if count == at:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return both(x, y)
+
+        with pytest.raises(SystemExit):
+            fit(ended, form, 3, shuffle=shuffle, state=state, checkpoint=path)
+        found = fit(both, form, 3, shuffle=shuffle, state=state, checkpoint=path)
+        assert found == whole
+        np.testing.assert_array_equal(again.value, w.value)
+        assert batches.seed is None
+
+
+def test_shuffled_data_have_every_example_in_another_order_in_each_epoch() -> None:
+    def orders(data: Any, **how: Any) -> list[list[int]]:
+        seen: list[int] = []
+        fit(lambda x: (seen.extend(np.ravel(x).tolist()), 0.0)[1], data, 2, **how)  # type: ignore[func-returns-value]
+        return [seen[:12], seen[12:]]
+
+    x = np.arange(12)
+    for make in (lambda: Batches(x, size=5), lambda: [*x]):
+        first, second = orders(make(), shuffle=True)
+        assert first != second != [*x]
+        assert sorted(first) == sorted(second) == [*x]
+        assert orders(make(), shuffle=0) == [first, second] != orders(make(), shuffle=1)
+        assert orders(make()) == [[*x], [*x]]
+    assert orders(Batches(x, seed=3), shuffle=True) == orders(Batches(x, seed=3))
+    assert orders(Batches(x, seed=3), shuffle=1) == orders(Batches(x, seed=1))
+
+
+def test_callbacks_see_each_epoch_and_may_end_the_training(tmp_path: Path) -> None:
+    both, state, _ = measured()
+    seen: list[Any] = []
+
+    def enough(epoch: sg.train.Epoch) -> Any:
+        seen.append((epoch.number, epoch.loss, epoch.measure, epoch.metrics["val_rows"]))
+        assert epoch.history.losses[-1] == epoch.loss
+        return "enough" if epoch.number == 1 else None
+
+    options: Any = {"validate": lambda: {"loss": 1.0, "rows": 2}, "state": state}
+    options["checkpoint"] = tmp_path / "run.npz"
+    found = fit(both, data(), 5, callbacks=[enough, lambda epoch: False], **options)
+    assert found.stopped == "enough"
+    assert seen == [(k, found.losses[k], 1.0, 2.0) for k in (0, 1)]
+    assert fit(both, data(), 5, callbacks=[enough], **options) == found
+    assert fit(lambda x: 1.0, [X], 5, callbacks=[lambda epoch: True]).losses == [1.0]
+
+
 ENDED = """
 import sys
 sys.path.insert(0, {root!r})
@@ -210,6 +297,14 @@ def test_a_measure_that_is_no_number_is_never_the_best() -> None:
         (lambda: fit(print, [], 1), "the data gives no batch"),
         (lambda: fit(lambda x: x, [X]), "not one number"),
         (lambda: fit(lambda x: None, [X]), "step gives None"),
+        (lambda: fit(lambda x: {"accuracy": 1.0}, [X]), "step gives 'accuracy', and no loss"),
+        (lambda: fit(lambda x: {"loss": 1.0, "a": x}, [X]), "as 'a', not one number"),
+        (lambda: fit(lambda x: 1.0, [X], validate=dict), "validate gives an empty dict"),
+        (lambda: fit(lambda x: 1.0, [X], callbacks=print), "not a list of functions"),  # type: ignore[arg-type]
+        (lambda: fit(lambda x: 1.0, [X], callbacks=[3]), "callback 0 is an int"),  # type: ignore[list-item]
+        (lambda: fit(lambda x: 1.0, [X], callbacks=[lambda e: e]), "a callback gives Epoch"),
+        (lambda: fit(lambda x: 1.0, [X], shuffle=-1), "shuffle is -1"),
+        (lambda: fit(lambda x: 1.0, iter([X]), shuffle=True), "no batches by number"),
         (lambda: fit(print, [], checkpoint="run.npz"), "a checkpoint needs a state"),
     ],
 )

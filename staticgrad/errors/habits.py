@@ -373,7 +373,6 @@ ARGUMENTS: Final = {
     "is_causal": "causal",
     "attn_mask": "mask",
     "key_padding_mask": "mask=~padding[:, None, None, :]: where a key may be looked at",
-    "callbacks": "validate= and progress=, or a loop of your own over the batches",
     "validation_data": "validate=lambda: 1 - score(x, y)",
     "verbose": "progress=print",
     "negative_slope": "slope",

@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING, NoReturn
 
 from staticgrad.errors.elsewhere import no_such_name
-from staticgrad.train.fitting import History, fit
+from staticgrad.train.fitting import Epoch, History, fit
 from staticgrad.train.minibatches import Batches, prefetch
 
-__all__ = ["Batches", "History", "fit", "prefetch"]
+__all__ = ["Batches", "Epoch", "History", "fit", "prefetch"]
 
 
 def __dir__() -> list[str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import field, fields
 from itertools import islice
-from math import isfinite, isnan
+from math import isfinite, isnan, nan
 from pathlib import Path
 from threading import current_thread, main_thread
 from typing import Any, Final
@@ -36,9 +37,11 @@ class History:
     """What a training has come to.
 
     Args:
-        losses: the mean loss of each epoch.
-        measures: what ``validate`` gave after each.
+        losses: the mean over the batches of the loss, of each epoch.
+        measures: what ``validate`` gave after each, or the loss of it.
         stopped: why it ended before the last epoch; empty if it did not.
+        metrics: the other entries of the dict that the step gives, by name: of each epoch the mean
+            over all rows. Those of ``validate`` are ``val_`` and their name.
 
     >>> History([0.9, 0.4, 0.5]).best
     1
@@ -47,6 +50,7 @@ class History:
     losses: list[float] = field(default_factory=list)
     measures: list[float] = field(default_factory=list)
     stopped: str = ""
+    metrics: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def best(self) -> int:
@@ -60,6 +64,7 @@ class History:
     def _columns(self) -> dict[str, list[float]]:
         """What there is a number of for each epoch, by name."""
         own = {each.name: getattr(self, each.name) for each in fields(self)}
+        own |= self.metrics
         return {name: found for name, found in own.items() if found and isinstance(found, list)}
 
     def _title(self) -> str:
@@ -94,14 +99,35 @@ class History:
         )
 
 
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch, as callbacks of ``fit`` are given it.
+
+    Args:
+        number: 0 for the first one.
+        loss: the mean loss.
+        measure: what ``validate`` gave; None without it.
+        metrics: the other entries of what the step and ``validate`` gave, by name.
+        history: of all epochs so far, this one included.
+    """
+
+    number: int
+    loss: float
+    measure: float | None
+    metrics: Mapping[str, float]
+    history: History
+
+
 @public
 def fit(
     step: Callable[..., Any],
     data: Iterable[Any],
     epochs: int = 1,
     *,
+    shuffle: bool | int = False,
     validate: Callable[[], Any] | None = None,
     patience: int | None = None,
+    callbacks: Sequence[Callable[[Epoch], Any]] = (),
     state: Any = None,
     checkpoint: Any = None,
     progress: Callable[[str], Any] | None = None,
@@ -113,13 +139,19 @@ def fit(
     checkpoint, as ``SystemExit(143)``.
 
     Args:
-        step: takes the arrays of a batch, and gives the loss: one number. Mostly an
-            ``sg.function`` that ends with ``opt.minimize(loss)``.
+        step: takes the arrays of a batch, and gives the loss: one number, or a dict of numbers with
+            "loss", as ``{"loss": loss, "accuracy": accuracy}``. Mostly an ``sg.function`` with
+            ``opt.minimize(loss)``.
         data: batches, tuples or single arrays: ``Batches``, a list, or what gives the same batches
             again when it is iterated over. The next ones are made while a step runs.
         epochs: how often.
-        validate: gives a measure after each epoch, to be small.
+        shuffle: put the examples of ``Batches``, or the batches of a list, into another order in
+            each epoch. A number is the seed; True is the seed of the ``Batches``, or 0.
+        validate: gives a measure after each epoch, to be small: one number, or a dict as ``step``,
+            whose "loss" it is.
         patience: stop after so many epochs without a smaller measure (or loss).
+        callbacks: are called with an ``Epoch`` after each epoch, before its checkpoint. One that
+            gives True, or a text that says why, ends the training.
         state: what a checkpoint keeps, as ``sg.save`` takes it.
         checkpoint: the file, written after each epoch.
         progress: is given a line of text after each batch; by default it is shown on a terminal.
@@ -128,8 +160,9 @@ def fit(
         The history, of epochs before the checkpoint, too.
 
     Raises:
-        ArgumentError: a step that is no function, or gives no number; no number of epochs; a
-            checkpoint without a state; arrays in the place of batches, or data without a batch.
+        ArgumentError: a step that is no function, or gives no number; no number of epochs; data
+            that cannot be shuffled; a checkpoint without a state; arrays in the place of batches,
+            or data without a batch.
             SavedFileError: a checkpoint of another state. FileNotFoundError: no folder for it.
 
     >>> losses = iter([0.5, 0.25, 0.125, 0.125])
@@ -137,13 +170,16 @@ def fit(
     [0.375, 0.125]
     """
     _check(step, data, epochs)
-    _check_options(state, checkpoint, validate=validate, progress=progress)
+    _check_options(state, checkpoint, callbacks, validate=validate, progress=progress)
+    data = _shuffled(data, shuffle)
     run = _Progress(step, data, epochs, state, checkpoint, progress or _shown)
     with run.ended_by_sigterm():
         while run.epoch < epochs and not (run.history.stopped or run.is_ending):
             run.through_an_epoch()
             if validate is not None:
-                run.history.measures.append(float(validate()))
+                run.measured(validate())
+            for callback in callbacks:
+                run.call(callback)
             latest, best = len(run.history.losses) - 1, run.history.best
             if patience is not None and latest - best >= patience:
                 run.history.stopped = f"nothing better for {patience} epochs"
@@ -177,9 +213,78 @@ def _check(step: object, data: Any, epochs: object) -> None:
         )
 
 
-def _check_options(state: object, checkpoint: object, **called: object) -> None:
+def _shuffled(data: Any, shuffle: object) -> Any:
+    """The data in another order in each epoch, which follows from a seed and the epoch."""
+    if shuffle is False:
+        return data
+    if shuffle is not True and (type(shuffle) is not int or shuffle < 0):
+        raise ArgumentError(
+            f"fit: shuffle is {shown(shuffle)}", hint="shuffle=True, or a seed: shuffle=1"
+        )
+    if isinstance(data, Batches):
+        if shuffle is not True or data.seed is None:
+            data = copy(data)
+            data.seed = int(shuffle) if shuffle is not True else 0
+        return data
+    if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
+        raise ArgumentError(
+            f"fit: {kind_of(data)} has no batches by number, which shuffle needs",
+            hint="sg.train.Batches(x, y, size=32), or a list of batches",
+        )
+    return _Mixed(data, 0 if shuffle is True else shuffle)
+
+
+class _Mixed:
+    """Batches by number, in another order in each epoch."""
+
+    def __init__(self, data: Any, seed: int) -> None:
+        self._data, self._seed = data, seed
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Any]:
+        """The batches of one pass, from one of them on."""
+        order = np.random.default_rng([self._seed, number]).permutation(len(self._data))
+        return (self._data[int(place)] for place in order[start:])
+
+
+def _numbers(who: str, found: Any) -> dict[str, float]:
+    """The loss and what else a step or ``validate`` gives, by name."""
+    named = found if isinstance(found, Mapping) else {"loss": found}
+    if "loss" not in named:
+        raise ArgumentError(
+            f"fit: {who} gives {', '.join(map(shown, named)) or 'an empty dict'}, and no loss",
+            hint='return {"loss": loss, "accuracy": accuracy}',
+        )
+    numbers = {}
+    for name, each in named.items():
+        try:
+            numbers[str(name)] = float(each)
+        except (TypeError, ValueError):
+            what = f"{shown(each)} as {name!r}" if named is found else shown(each)
+            raise ArgumentError(
+                f"fit: {who} gives {what}, not one number", hint="return loss, or a dict of numbers"
+            ) from None
+    return numbers
+
+
+def _rows(batch: Any) -> int:
+    """How many examples a batch has: the first size of its first array; 1 of what has none."""
+    first = batch[0] if isinstance(batch, tuple | list) and batch else batch
+    shape = getattr(first, "shape", ())
+    return int(shape[0]) if shape else 1
+
+
+def _check_options(state: object, checkpoint: object, callbacks: Any, **called: object) -> None:
     """Refuse a checkpoint of nothing, and what is called later but is no function."""
-    for name, given in called.items():
+    if not isinstance(callbacks, list | tuple):
+        raise ArgumentError(
+            f"fit: callbacks is {kind_of(callbacks)}, not a list of functions",
+            hint="callbacks=[function]",
+        )
+    numbered = {f"callback {number}": each for number, each in enumerate(callbacks)}
+    for name, given in {**called, **numbered}.items():
         if given is not None and not callable(given):
             raise ArgumentError(
                 f"fit: {name} is {kind_of(given)}, not a function",
@@ -209,6 +314,8 @@ class _Progress:
         self.history = History()
         self.epoch = self.place = 0
         self.total = 0.0
+        #: Name of a metric -> its sum over the rows of this epoch, and how many rows that are.
+        self.sums: dict[str, list[float]] = {}
         self.is_ending = False
         if self.checkpoint is not None:
             check_place(self.checkpoint)
@@ -216,6 +323,8 @@ class _Progress:
             found = load(self.checkpoint, into={"state": state})["fit"]
             self.history = History(found["losses"], found["measures"], found["stopped"])
             self.epoch, self.place, self.total = found["epoch"], found["place"], found["total"]
+            self.history.metrics = found.get("metrics", {})
+            self.sums = found.get("sums", {})
 
     def through_an_epoch(self) -> None:
         """The batches of an epoch that are left.
@@ -226,18 +335,20 @@ class _Progress:
         began, count = time.perf_counter(), _length(self.data)
         batches = prefetch(self._left())
         for batch in batches:
-            loss = self.step(*batch) if isinstance(batch, tuple | list) else self.step(batch)
-            try:
-                self.total += float(loss)
-            except (TypeError, ValueError):
-                raise ArgumentError(
-                    f"fit: step gives {shown(loss)}, not one number", hint="return loss"
-                ) from None
+            found = self.step(*batch) if isinstance(batch, tuple | list) else self.step(batch)
+            numbers = _numbers("step", found)
+            self.total += numbers.pop("loss")
+            rows = _rows(batch)
+            for name, each in numbers.items():
+                entry = self.sums.setdefault(name, [0.0, 0.0])
+                entry[0] += each * rows
+                entry[1] += rows
             self.place += 1
             mean = self.total / self.place
             took = time.perf_counter() - began
             self.progress(
                 f"epoch {self.epoch + 1}/{self.epochs}  {self.place}{count}  loss {mean:.5g}"
+                f"{''.join(f'  {n} {s / rows:.4g}' for n, (s, rows) in self.sums.items())}"
                 f"  {took:.1f} s"
             )
             if self.is_ending:
@@ -251,10 +362,34 @@ class _Progress:
                 hint=again if self.epoch else "",
             )
         self.history.losses.append(self.total / self.place)
+        for name, (total, weight) in self.sums.items():
+            self.history.metrics.setdefault(name, []).append(total / weight if weight else nan)
         self.epoch, self.place, self.total = self.epoch + 1, 0, 0.0
+        self.sums = {}
+
+    def measured(self, found: Any) -> None:
+        """Put what ``validate`` gave into the history."""
+        numbers = _numbers("validate", found)
+        self.history.measures.append(numbers.pop("loss"))
+        for name, each in numbers.items():
+            self.history.metrics.setdefault(f"val_{name}", []).append(each)
+
+    def call(self, callback: Callable[[Epoch], Any]) -> None:
+        """Show the epoch that has ended to a callback, which may end the training."""
+        own = self.history
+        latest = {name: each[-1] for name, each in own.metrics.items()}
+        measure = own.measures[-1] if own.measures else None
+        said = callback(Epoch(self.epoch - 1, own.losses[-1], measure, latest, own))
+        if said is True or (isinstance(said, str) and said):
+            own.stopped = said if isinstance(said, str) else "a callback ended it"
+        elif said is not None and said is not False and said != "":
+            raise ArgumentError(
+                f"fit: a callback gives {shown(said)}",
+                hint="True, or a text that says why, ends the training; None goes on",
+            )
 
     def _left(self) -> Iterator[Any]:
-        if isinstance(self.data, Batches):
+        if isinstance(self.data, Batches | _Mixed):
             return self.data.epoch(self.epoch, self.place)
         return islice(iter(self.data), self.place, None)
 
@@ -264,7 +399,8 @@ class _Progress:
             own = self.history
             numbers = {"losses": own.losses, "measures": own.measures, "stopped": own.stopped}
             where = {"epoch": self.epoch, "place": self.place, "total": self.total}
-            save(self.checkpoint, {"state": self.state, "fit": {**numbers, **where}})
+            sums = {"metrics": own.metrics, "sums": self.sums}
+            save(self.checkpoint, {"state": self.state, "fit": {**numbers, **where, **sums}})
 
     @contextmanager
     def ended_by_sigterm(self) -> Iterator[None]:
