@@ -436,3 +436,31 @@ def test_pools_are_those_of_pytorch(rng: np.random.Generator) -> None:
         found = value_of(lambda x, k=large: sg.nn.max_pool(x, k, ceil_mode=True, padding=0), x=tall)
         expected = torch.nn.functional.max_pool2d(torch.tensor(tall), large, ceil_mode=True)
         np.testing.assert_array_equal(found, expected.numpy())
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_groups_of_named_channels(transposed: bool, rng: np.random.Generator) -> None:
+    """Sizes without a promise that the groups divide them: the run decides."""
+    conv = sg.nn.conv_transpose if transposed else sg.nn.conv
+    x, w = sg.input("x", (2, "c", 5), "float64"), sg.input("w", ("o", "k", 3), "float64")
+    b = sg.input("b", ("b",), "float64")
+
+    def outputs(x: Any, w: Any, b: Any) -> Any:
+        y = conv(x, w, b, groups=2)
+        by_x, by_w = sg.grad(sg.sin(y).sum(), [x, w])
+        return sg.compile({"y": y, "x": by_x, "w": by_w})
+
+    named = outputs(x, w, b)
+    for channels, others in ((4, 6), (2, 2), (6, 4)):
+        filters = (channels, others // 2, 3) if transposed else (others, channels // 2, 3)
+        feeds = {"x": (2, channels, 5), "w": filters, "b": (others,)}
+        arrays = {name: rng.normal(size=shape) for name, shape in feeds.items()}
+        wanted = outputs(*(sg.input(n, shape, "float64") for n, shape in feeds.items()))
+        for name, array in wanted.run(arrays).items():
+            found = named.run(arrays)[name]
+            np.testing.assert_allclose(found, array, rtol=1e-10, atol=1e-12, err_msg=name)
+    odd = (3, 2, 3)
+    with pytest.raises(sg.errors.SizeGuardError):
+        named.run(
+            {"x": np.ones((2, 3 if transposed else 4, 5)), "w": np.ones(odd), "b": np.ones(4)}
+        )

@@ -95,7 +95,10 @@ def conv(
         )
     found = windows_over("conv", image, filters.shape[2:], stride, padding, dilation)
     op = Conv(found.strides, found.dilation, found.before, found.extents, groups)
-    return _biased("conv", op(image, filters), bias)
+    out = filters.shape[0]
+    filters = _of_groups(filters, 0, groups * (out // groups), groups)
+    image = _of_groups(image, 1, groups * filters.shape[1], groups)
+    return _biased("conv", _of_groups(op(image, filters), 1, out, groups), bias)
 
 
 def conv_transpose(
@@ -153,6 +156,11 @@ def conv_transpose(
         for size, step, whole in zip(image.shape[2:], steps, wholes, strict=True)
     ]
     before, extents = _cropped(image, padding, spread, steps, wholes, further)
+    whole = groups * (filters.shape[0] // groups)
+    filters, image = (
+        _of_groups(filters, 0, whole, groups),
+        _of_groups(image, 1, whole, groups),
+    )
     return _biased(
         "conv_transpose",
         ConvImage(steps, apart, before, extents, groups)(image, filters),
@@ -228,6 +236,13 @@ def _check_filters(op: str, x: AnyValue, w: AnyValue, groups: int) -> None:
             hint="each group has as many",
             related=related(x, w),
         )
+
+
+def _of_groups(x: AnyValue, axis: int, size: Size, groups: int) -> AnyValue:
+    """x whose channels are ``size``, a multiple of the groups: noted where a run decides it."""
+    if groups == 1 or x.shape[axis] == size:
+        return x
+    return reshape(x, (*x.shape[:axis], size, *x.shape[axis + 1 :]))
 
 
 def _biased(op: str, out: AnyValue, bias: Operand[AnyValue] | None) -> AnyValue:
