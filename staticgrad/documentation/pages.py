@@ -33,7 +33,7 @@ CONTENTS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "Extend": ("write-an-op", "passes", "policies", "write-a-backend"),
     "Names": ("numpy", "array-api", "other-names", "covered-names"),
-    "Look up": ("conventions", "errors", "glossary", "security"),
+    "Look up": ("conventions", "accuracy", "errors", "glossary", "security"),
 }
 
 

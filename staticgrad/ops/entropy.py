@@ -17,9 +17,13 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array
 from staticgrad.ops.cotangent import ZERO, Partial
 from staticgrad.ops.elementwise import Floating, quiet
+from staticgrad.ops.special import polynomial
 from staticgrad.ops.transcendental import Log, Log1p
+from staticgrad.types.dtype import F64
+from staticgrad.vecmath.lambert import BORDER, CENTRE, NEAR
 
-_E: Final = math.e
+#: 1/e in two parts.
+_INVERSE_E: Final = (0.36787944117144233, -1.2428753672788363e-17)
 #: To here the series serves, and as many terms as float64 needs there.
 _NEAR: Final = 0.2
 _TERMS: Final = 12
@@ -187,9 +191,11 @@ class LambertW(Floating, name="lambertw"):
         from scipy.special import lambertw
 
         wide = np.asarray(x, np.float64)
-        real = wide * _E >= -1.0
-        found = lambertw(np.where(real, wide, 0.0)).real
-        return np.asarray(np.where(real, found, math.nan)).astype(x.dtype)
+        # SciPy rounds e * x + 1, which is 0 at the branch point. The kernel's series does not.
+        p = np.sqrt(2 * math.e * ((wide + _INVERSE_E[0]) + _INVERSE_E[1]))
+        near = wide * polynomial(p - CENTRE, NEAR[F64])
+        found = np.where(p > BORDER, lambertw(np.maximum(wide, 0)).real, near)
+        return np.asarray(found).astype(x.dtype)
 
     def scalar(self, x: Expr) -> Expr:
         return apply("lambertw", x)

@@ -17,6 +17,9 @@ from staticgrad.ir.expr import Expr, apply, literal, select
 from staticgrad.ir.op import Array
 from staticgrad.ops.cotangent import Cotangent, Partial, times
 from staticgrad.ops.elementwise import Floating, quiet
+from staticgrad.ops.special import polynomial
+from staticgrad.types.dtype import F64
+from staticgrad.vecmath.gamma_function import GAMMALN
 
 
 class Gamma(Floating, name="gamma"):
@@ -53,8 +56,11 @@ class GammaLn(Floating, name="gammaln"):
         from scipy.special import gammaln  # building a graph must not load scipy
 
         wide = np.asarray(x, np.float64)
-        # SciPy rounds next to 1, gives inf of the smallest numbers, and -inf at -inf.
-        found = np.where(np.abs(wide - 1) < 1e-9, np.euler_gamma * (1 - wide), gammaln(wide))
+        # SciPy loses digits next to the zeros at 1 and 2.
+        near = np.clip(wide, 0.5, 3.0)
+        series = polynomial((near - 2) / (near + 2), GAMMALN[F64])
+        found = np.where(wide == near, (near - 1) * (near - 2) * series, gammaln(wide))
+        # It gives inf of the smallest numbers, and -inf at -inf.
         found = np.where(np.abs(wide) < 1e-300, -np.log(np.abs(wide)), found)
         return np.asarray(np.where(wide == -math.inf, math.inf, found)).astype(x.dtype)
 

@@ -18,7 +18,7 @@ from staticgrad.ir.op import Array
 from staticgrad.ir.ranges import Range, Zero
 from staticgrad.ops.cotangent import Partial
 from staticgrad.ops.elementwise import Floating, quiet
-from staticgrad.ops.special import gaussian
+from staticgrad.ops.special import gaussian, scaled_erfc
 from staticgrad.ops.transcendental import Exp
 from staticgrad.types.dtype import F32, F64
 
@@ -87,9 +87,10 @@ class Erfcx(Floating, name="erfcx"):
 
     @quiet
     def reference(self, x: Array) -> Any:
-        from scipy.special import erfcx
-
-        return np.asarray(erfcx(np.asarray(x, np.float64))).astype(x.dtype)
+        wide = np.asarray(x, np.float64)
+        scaled = scaled_erfc(np.abs(wide))
+        below = 2 * gaussian(np.clip(wide, -27, 0), 1.0) - scaled
+        return np.where(wide < 0, below, scaled).astype(x.dtype)
 
     def scalar(self, x: Expr) -> Expr:
         return apply("erfcx", x)
@@ -120,12 +121,12 @@ class Ndtr(Floating, name="ndtr"):
 
     @quiet
     def reference(self, x: Array) -> Any:
-        from scipy.special import erfcx, ndtr
+        from scipy.special import ndtr
 
         wide = np.asarray(x, np.float64)
         tail = (wide < -1) & (wide > -38.5)
         inside = np.where(tail, wide, -1.0)
-        scaled = gaussian(inside, -0.5) * (erfcx(-inside * _ROOT_HALF) / 2)
+        scaled = gaussian(inside, -0.5) * (scaled_erfc(-inside * _ROOT_HALF) / 2)
         return np.asarray(np.where(tail, scaled, ndtr(wide))).astype(x.dtype)
 
     def scalar(self, x: Expr) -> Expr:
@@ -147,11 +148,9 @@ class LogNdtr(Floating, name="log_ndtr"):
 
     @quiet
     def reference(self, x: Array) -> Any:
-        from scipy.special import erfcx
-
         wide = np.asarray(x, np.float64)
         low = wide < -1
-        scaled = np.log(erfcx(np.where(low, -wide, 1.0) * _ROOT_HALF) / 2)
+        scaled = np.log(scaled_erfc(np.where(low, -wide, 1.0) * _ROOT_HALF) / 2)
         below = np.where(wide < -1e100, -inf, scaled) - wide * wide / 2
         above = np.log1p(-Ndtr().reference(-wide))
         return np.asarray(np.where(low, below, above)).astype(x.dtype)

@@ -7,6 +7,7 @@ and NumPy's function in the reference. Integers and bools are converted to float
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from math import inf
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ from staticgrad.ir.ranges import Range, RangeOf, Zero
 from staticgrad.ops.cotangent import ZERO, Partial
 from staticgrad.ops.elementwise import Floating, Operand, quiet
 from staticgrad.ops.transcendental import Exp, Log, Sigmoid
+from staticgrad.types.dtype import F64
+from staticgrad.vecmath.scaled_error_function import ERFCX
 
 _LN2: Final = math.log(2.0)
 _LN10: Final = math.log(10.0)
@@ -164,6 +167,20 @@ def gaussian(x: Array, factor: float) -> Array:
     return np.asarray(np.exp(factor * short * short) * np.exp(factor * (x - short) * (x + short)))
 
 
+def polynomial(x: Array, coefficients: Sequence[float]) -> Array:
+    """c0 + c1 x + c2 x**2 + ..."""
+    total = np.zeros_like(x)
+    for c in reversed(coefficients):
+        total = total * x + c
+    return total
+
+
+def scaled_erfc(a: Array) -> Array:
+    """exp(a ** 2) * erfc(a) for float64 a >= 0, by the kernel's series."""
+    inside = np.minimum(a, 1e300)
+    return polynomial((inside - 4) / (inside + 4), ERFCX[F64]) / (a + 4)
+
+
 class Erfc(Floating, name="erfc"):
     """1 - erf(x), accurate where that vanishes. Derivative: -2 / sqrt(pi) * exp(-x * x)."""
 
@@ -172,12 +189,13 @@ class Erfc(Floating, name="erfc"):
 
     @quiet
     def reference(self, x: Array) -> Any:
-        from scipy.special import erfc, erfcx  # building a graph must not load scipy
+        from scipy.special import erfc  # building a graph must not load scipy
 
         wide = np.asarray(x, np.float64)
         # In the tail SciPy's erfc has 1e-13 of error, for it rounds x * x before exp(-x * x).
-        tail = (wide > 1) & (wide < 27)
-        scaled = gaussian(np.where(tail, wide, 0), -1.0) * erfcx(wide)
+        tail = (wide > 0.5) & (wide < 27)
+        inside = np.where(tail, wide, 0.5)
+        scaled = gaussian(inside, -1.0) * scaled_erfc(inside)
         return np.asarray(np.where(tail, scaled, erfc(wide))).astype(x.dtype)
 
     def scalar(self, x: Expr) -> Expr:
