@@ -23,6 +23,7 @@ from staticgrad.compiling.compiler import Compiled
 from staticgrad.compiling.schedule_cache import KnownSchedule
 from staticgrad.native import cache, target
 from staticgrad.native.jit import ObjectCode
+from staticgrad.native.libraries import scipy_library
 from staticgrad.ops.transcendental import Exp
 from tests.random_programs import Program, random_description
 
@@ -433,3 +434,26 @@ def test_a_tree_deeper_than_pickle_goes_is_found(reads: list[bool]) -> None:
     for name, value in second.run(at).items():
         np.testing.assert_array_equal(value, first.run(at)[name])
         np.testing.assert_allclose(value, wanted[name], rtol=1e-4, atol=1e-3)
+
+
+def test_linear_algebra_is_kept_for_one_core_of_openblas(
+    reads: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A schedule may hold what LAPACK gave for constants; another core gives other bits."""
+    x = sg.input("x", (2,), "float64")
+    program = sg.linalg.cholesky(np.array([[2.0, 1.0], [1.0, 3.0]])) @ x
+    feeds_of_x = {"x": np.ones(2)}
+    for core, is_read in (("Zen", False), ("Zen", True), ("Haswell", False)):
+        monkeypatch.setattr(scipy_library, "core", lambda core=core: core)
+        sg.compile(program).run(feeds_of_x)
+        assert reads[-1] == is_read
+
+
+def test_programs_without_linear_algebra_do_not_ask_for_the_core(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused() -> str:
+        raise AssertionError("this loads SciPy")
+
+    monkeypatch.setattr(scipy_library, "core", refused)
+    sg.compile(step())

@@ -18,6 +18,7 @@ import staticgrad as sg
 from staticgrad import config, native
 from staticgrad.errors import SelfTestError, StaticgradError
 from staticgrad.native import cache, processors, selftest, target
+from staticgrad.native.libraries import scipy_library
 from staticgrad.native.table import pool
 from staticgrad.records import dataclass
 
@@ -137,6 +138,12 @@ def _compilers() -> str:
     )
 
 
+def _lapack() -> str:
+    return (
+        f"OpenBLAS core {scipy_library.core()}; results of LAPACK are bitwise identical on it alone"
+    )
+
+
 def _cache() -> str:
     held = cache.info()
     folder = held.directory
@@ -154,5 +161,6 @@ _CHECKS: Final[dict[str, Callable[[], str]]] = {
     "threads": _threads,
     "compiled gradient": _compiled_gradient,
     "compilers": _compilers,
+    "linear algebra": _lapack,
     "kernel cache": _cache,
 }

@@ -3,7 +3,8 @@
 An entry of the kernel cache holds the schedule of one program and the sources of its kernels,
 pickled: who finds it loads neither fusion nor code generation. Its name is a digest of all
 that they follow from: the graph with its lines and the files in which they stand, how it is
-compiled, this package's sources, the processor and its nearest cache. What another package has a
+compiled, this package's sources, the processor and its nearest cache, and of programs with linear
+algebra the core of OpenBLAS. What another package has a
 part in is not kept, for its code may change unseen. An entry is as trusted as the machine code
 beside it, and is read under the same conditions (``native.cache``); one that is damaged, or cannot
 be read, is made anew.
@@ -32,6 +33,7 @@ from staticgrad.ir.printer import op_text, signature
 from staticgrad.ir.schedule import Schedule
 from staticgrad.native import cache, cache_ways, target
 from staticgrad.native.jit import ObjectCode
+from staticgrad.native.libraries import scipy_library
 from staticgrad.records import NamedTuple
 from staticgrad.source import Location, Origin, position
 
@@ -167,8 +169,11 @@ def _sources() -> str | None:
 def _described(graph: Graph) -> Iterator[str]:
     """Everything about a graph that a schedule or a message of its run may show."""
     files: dict[str, None] = {}
-    yield from _lines(graph, _Operations(), files)
+    operations = _Operations()
+    yield from _lines(graph, operations, files)
     yield from map(_file_state, files)
+    if operations.call_lapack:  # whose results, computed beforehand, may stand in the schedule
+        yield f"OpenBLAS {scipy_library.core()}"
 
 
 def _lines(graph: Graph, operations: _Operations, files: dict[str, None]) -> Iterator[str]:
@@ -196,6 +201,7 @@ class _Operations:
         self._ops: dict[tuple[object, ...], str] = {}
         self._types: dict[tuple[object, ...], str] = {}
         self._room = _MOST_CONSTANTS
+        self.call_lapack = False
 
     def text(self, op: Op) -> str:
         """An op without its bodies."""
@@ -211,6 +217,7 @@ class _Operations:
             if not _is_own(op) or op.rule_is_foreign:
                 raise _NotKeptError
             found = self._ops[op.key] = op_text(op)
+            self.call_lapack |= hasattr(op, "routine")  # ops.linalg.base.LinearAlgebra
         return found
 
     def types(self, node: Node) -> str:

@@ -161,7 +161,7 @@ CASES: Final[dict[str, Case]] = {
 
 def function_of(name: str) -> Callable[..., Any]:
     """The public function of a row."""
-    found: Any = CASES[name].function
+    found: Callable[..., Any] | None = CASES[name].function
     if found is None:
         found = sg
         for part in name.split("."):
@@ -197,7 +197,8 @@ def off_by(found: Array, true: list[Any]) -> Array:
         if exact:
             exponent = max(int(mp.frexp(abs(exact))[1]) - 1, exponent)
         distances.append(float(abs(mp.mpf(float(got)) - exact) * mp.mpf(2) ** -exponent))
-    return np.array(distances) * 2.0**info.nmant
+    in_units: Array = np.array(distances) * 2.0**info.nmant
+    return in_units
 
 
 #: Functions of several operands, whose blocks are compared with mpmath in ``test_special`` and

@@ -214,17 +214,14 @@ def _pointer_of(capsule: object) -> int:
     return int(pointer(capsule, name(capsule)))
 
 
-@cache
-def _threads() -> tuple[Any, Any] | None:
-    """SciPy's functions that tell and set how many threads its BLAS has; None if there are none."""
+def _blas_functions(*names: str) -> tuple[Any, ...] | None:
+    """Functions of SciPy's OpenBLAS; None if it has another BLAS."""
     # A name is looked for in what it links to, too.
     library = ctypes.PyDLL(_module("cython_lapack").__file__)
     for prefix in ("scipy_openblas", "openblas"):
-        get, put = (
-            getattr(library, f"{prefix}_{verb}_num_threads", None) for verb in ("get", "set")
-        )
-        if get is not None and put is not None:
-            return get, put
+        functions = [getattr(library, f"{prefix}_{name}", None) for name in names]
+        if None not in functions:
+            return tuple(functions)
     return None
 
 
@@ -243,6 +240,26 @@ class _NativeGuard(AtFork):
 
     def is_busy(self) -> bool:
         return any(self.words[place] for place in (_LOCK, _CALLS, _FORKS))
+
+
+@cache
+def core() -> str:
+    """The processor whose kernels SciPy's OpenBLAS runs: results have other bits on another.
+
+    The environment variable OPENBLAS_CORETYPE selects it. "unknown" if it is not OpenBLAS.
+    """
+    functions = _blas_functions("get_corename")
+    if functions is None:
+        return "unknown"
+    (name,) = functions
+    name.restype = ctypes.c_char_p
+    return str(name().decode())
+
+
+@cache
+def _threads() -> tuple[Any, ...] | None:
+    """SciPy's functions that tell and set how many threads its BLAS has; None if there are none."""
+    return _blas_functions("get_num_threads", "set_num_threads")
 
 
 def guard() -> ThreadGuard:
