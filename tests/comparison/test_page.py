@@ -193,6 +193,7 @@ def test_what_notebooks_show() -> None:
 
 
 def test_a_notebook_shows_the_page(found: Comparison) -> None:
+    assert len(repr(found)) < 2000
     text = found._repr_html_()
     assert Reader(text).open == []
     assert text.startswith("<iframe srcdoc=")
