@@ -21,7 +21,8 @@ from staticgrad.ops.elementwise import Elementwise
 from staticgrad.ops.movement import Broadcast, Reshape, Transpose
 from staticgrad.ops.reduce import Reduction, Sum
 from staticgrad.ops.slices import Concat, Pad, Slice
-from staticgrad.types.dim import Size
+from staticgrad.types.dim import Size, is_at_least
+from staticgrad.types.tensor import product as sizes_product
 
 x, y = holes("x y")
 #: Ops whose result may be the bytes of their operand.
@@ -242,6 +243,8 @@ def _rows_of_batch(match: Match) -> Any:
         return None
     if shape[-1] != b.shape[-2 if product.transpose_b else -1] or 1 in (*shape[-2:], inner):
         return None  # another matrix, or a product with a vector
+    if sizes_product(shape[:-1]) != a.shape[0] and not is_at_least(shape[-1], 1):
+        return None  # rows without elements may be any number of them
     rows = a.node.args[0] if isinstance(a.node.op, Reshape) else a
     batch = cast(Symbolic, Reshape((*shape[:-1], inner))(rows))
     if match.readers("inner") > 1 or not _lies_in_rows(batch):

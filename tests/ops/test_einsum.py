@@ -77,6 +77,21 @@ def test_einsum_differentiates(text, rng):
         assert np.sum(run(gradient, feeds) * array) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
+@pytest.mark.parametrize("empty", "abcde")
+def test_products_without_elements_compile(empty):
+    """Value and gradients, where one axis of three operands has size 0."""
+    sizes = dict(zip("abcde", (2, 7, 4, 3, 5), strict=True)) | {empty: 0}
+    inputs = [
+        sg.input(word, tuple(sizes[k] for k in word), "float64") for word in ("abc", "cd", "de")
+    ]
+    value = sg.einsum("abc,cd,de->abe", *inputs)
+    outputs = {"value": value} | dict(zip("xyz", sg.grad(value.sum(), inputs), strict=True))
+    feeds = {x.node.label: np.ones(x.shape) for x in inputs}
+    expected = sg.evaluate(sg.Graph(outputs), feeds)
+    for name, found in sg.compile(sg.Graph(outputs)).run(feeds).items():
+        np.testing.assert_array_equal(found, expected[name], strict=True)
+
+
 def test_einsum_over_named_sizes(rng):
     a, b = sg.input("a", ("n", "h", "d"), "float64"), sg.input("b", ("n", "h", "d"), "float64")
     w = sg.input("w", ("h", "d", 3), "float64")

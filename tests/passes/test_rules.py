@@ -6,6 +6,7 @@ program; else its ``examples`` are. Both sides are evaluated; ``exact`` rules mu
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import itertools
 import re
@@ -19,8 +20,10 @@ from passes.rewrite import Rule, hole, holes, rewrite, rule, some
 from passes.rewrite.terms import Applied, Hole, filled, subterms
 from passes.rules.tables import RULES
 from staticgrad.analysis.evaluate import same_bytes
-from staticgrad.errors import PipelineError, StaticgradError
+from staticgrad.errors import FeedError, PipelineError, StaticgradError
 from staticgrad.ir.verify import verify_graph
+from staticgrad.ops.movement import Reshape
+from staticgrad.types import dim as dims
 from tests.diagonals import diagonals
 from tests.limits import finfo
 from tests.passes.true_values import true_values
@@ -103,6 +106,121 @@ def test_a_rule_keeps_what_it_promises(name):
         if each.kind == "exact":
             assert same_bytes(one["output"], two["output"]), f"\n{before}\n{after}\n{feeds}"
     assert applied, f"rule {name!r} applied to none of its own examples"
+
+
+def size_programs(each: Rule):
+    """The programs of a rule with every axis of 0, of 1, and named, and others made of them."""
+    builders = each.examples or (_closed(each),)
+    dtype = next(d for d in ("float64", "int64", "bool") if np.dtype(d).kind in each.dtypes)
+    bools = {t.name for t in subterms(each.pattern) if isinstance(t, Hole) and t.dtype.is_bool}
+    for build in builders:
+        names = list(inspect.signature(build).parameters)
+        for shape in SIZES:
+            ones = itertools.product(*({extent, 1} for extent in shape))
+            for other in dict.fromkeys((shape, *(ones if len(names) > 1 else ()))):
+                shapes = [shape, *[other] * (len(names) - 1)]
+                inputs = [
+                    sg.input(n, own, "bool" if n in bools else dtype)
+                    for n, own in zip(names, shapes, strict=True)
+                ]
+                try:
+                    graph = sg.Graph(build(*inputs), inputs=inputs)
+                except (StaticgradError, TypeError):
+                    continue  # the rule takes other shapes or dtypes
+                yield from filter(None, [graph, *resized(graph)])
+
+
+#: Axes of 0, of 1, of more, and named.
+SIZES = [*itertools.product((0, 1, 4, "n"), (0, 1, 3, "m")), (), (0,), (1,), (8,), ("n",)]
+
+
+def resized(graph: sg.Graph):
+    """The graph with each literal size of its ops 0, 1 or named; and with reshapes of nothing.
+
+    A value without elements may be reshaped to any shape without elements.
+    """
+    literals = {
+        extent for node in graph.nodes for extent in sizes_of(node.op) if isinstance(extent, int)
+    }
+    changed = [graph]
+    for literal, new in itertools.product(literals - {0, 1}, (0, 1, sg.dim("m"))):
+        changed.append(rebuilt(graph, lambda op, old=literal, new=new: of_sizes(op, old, new)))
+    changed = [each for each in changed if each is not None]
+    yield from changed[1:]
+    for each in changed:
+        for node in each.nodes:
+            if isinstance(node.op, Reshape) and 0 in node.op.shape:
+                for axis, extent in enumerate(node.op.shape):
+                    other = (*node.op.shape[:axis], extent + 1, *node.op.shape[axis + 1 :])
+                    if 0 in other:
+                        wanted = node.op, Reshape(other)
+                        yield rebuilt(each, lambda op, of=wanted: of[1] if op is of[0] else op)
+
+
+def sizes_of(op):
+    return (*getattr(op, "shape", ()), *getattr(op, "lengths", ()))
+
+
+def of_sizes(op, old, new):
+    """The op with sizes ``new`` in the place of ``old``."""
+    names = [name for name, _ in op.attributes() if name in ("shape", "lengths")]
+    changed = {n: tuple(new if s == old else s for s in getattr(op, n)) for n in names}
+    return dataclasses.replace(op, **changed) if changed else op
+
+
+def rebuilt(graph, change):
+    """The graph with other ops over the same inputs, or None where they do not fit together."""
+    new = {node: node.values for node in graph.nodes if node.is_leaf}
+    try:
+        for node in graph.nodes:
+            if not node.is_leaf:
+                results = change(node.op)(*(new[arg.node][arg.index] for arg in node.args))
+                new[node] = results if isinstance(results, tuple) else (results,)
+    except StaticgradError:
+        return None
+    outputs = {name: new[v.node][v.index] for name, v in graph.outputs.items()}
+    return sg.Graph(outputs, inputs=graph.inputs)
+
+
+def fed(graph: sg.Graph, n: int, m: int):
+    """Ordinary values for the inputs, whose named sizes are ``n`` and ``m``."""
+    random = np.random.default_rng(7)
+    feeds = {}
+    for value in graph.inputs:
+        shape = [dims.evaluate(extent, {"n": n, "m": m}) for extent in value.shape]
+        array = random.normal(size=shape) * 2
+        feeds[value.node.label] = array > 0 if value.dtype.is_bool else array.astype("float64")
+        if value.dtype.is_integer:
+            feeds[value.node.label] = array.round().astype("int64")
+    return feeds
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_holds_at_sizes_of_0_and_1(name):
+    """Sizes are literal and named; a rule asks for no condition that the program does not have."""
+    each, applied = RULES[name], 0
+    for before in size_programs(each):
+        graph = CommonSubexpressions()(before)
+        after, hits = rewrite(graph, [each])
+        if not hits:
+            continue
+        applied += 1
+        verify_graph(after)
+        numbers = [(0, 0), (0, 1), (1, 0), (1, 1), (4, 3), (2, 5)] if before.sizes else [(0, 0)]
+        for n, m in numbers:
+            sizes = {k: v for k, v in (("n", n), ("m", m)) if k in before.sizes}
+            feeds = fed(before, n, m)
+            try:
+                one = sg.evaluate(before, feeds, sizes=sizes)["output"]
+            except FeedError:
+                continue  # the program itself excludes these sizes
+            two = sg.evaluate(after, feeds, sizes=sizes)["output"]
+            assert one.dtype == two.dtype
+            if each.kind == "exact":
+                assert same_bytes(one, two), f"\n{before}\n{after}\n{feeds}"
+            else:
+                np.testing.assert_allclose(two, one, 1e-9, 1e-12, err_msg=f"{before}\n{after}")
+    assert applied, f"rule {name!r} applied nowhere"
 
 
 #: Where formulas overflow, cancel and underflow in float32, but not yet in float64.
