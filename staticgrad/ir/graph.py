@@ -7,12 +7,13 @@ simultaneous updates.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from staticgrad.building import within
-from staticgrad.errors import UnknownNameError
+from staticgrad.errors import ArgumentError, UnknownNameError
 from staticgrad.errors.values import no_graph_attribute
-from staticgrad.errors.wording import did_you_mean, listed
+from staticgrad.errors.wording import did_you_mean, kind_of, listed
 from staticgrad.ir.calls import public
 from staticgrad.ir.nodes import (
     Node as Node,
@@ -41,11 +42,13 @@ from staticgrad.ir.roots import (
 )
 from staticgrad.ir.value import Value
 from staticgrad.kept import collection_paused
-from staticgrad.source import Location
+from staticgrad.source import Location, Origin
 from staticgrad.types.dim import Guard, Named
 from staticgrad.types.tensor import TensorType
 
 _Kind = TypeVar("_Kind", bound=Op)
+#: What a rewrite gives for a node: its results, or the one that it has, or None to keep it.
+Results = Sequence[Symbolic] | Symbolic | None
 
 
 class Graph:
@@ -197,13 +200,15 @@ class Graph:
             self._computation = Computation(self)
         return self._computation
 
-    def replace_nodes(
-        self, rewrite: Callable[[Node, tuple[Symbolic, ...]], Sequence[Symbolic] | None]
-    ) -> Graph:
+    def replace_nodes(self, rewrite: Callable[[Node, tuple[Symbolic, ...]], Results]) -> Graph:
         """Rebuild bottom-up: ``rewrite(node, new_args)`` gives new results, or None to keep it.
 
-        A kept node is rebuilt only if an operand changed. Returns the same object if nothing did.
-        Inputs, parameters, names and order of the outputs stay.
+        The results are a sequence of one value for each result of the op; of an op with one result
+        the value alone will do. A kept node is rebuilt only if an operand changed. Returns the same
+        object if nothing did. Inputs, parameters, names and order of the outputs stay.
+
+        Raises:
+            ArgumentError: ``rewrite`` gives something else.
         """
         new: dict[Node, Sequence[Symbolic]] = {}
         order: dict[Node, None] = {}
@@ -213,14 +218,14 @@ class Graph:
             if moved:
                 args = tuple([new[a.node][a.index] if a.node in new else a for a in args])
                 moved = not _same(args, node.args)
-            results = rewrite(node, args)
+            results = _results(rewrite, node, args)
             if results is None:
                 kept = rebuild(node, args) if moved else node
                 order[kept] = None  # its operands are listed already
                 if moved:
                     new[node] = kept.values
                 continue
-            if not _same(tuple(results), node.values):
+            if not _same(results, node.values):
                 new[node] = results
             for fresh in _unlisted(results, order):
                 order[fresh] = None
@@ -234,16 +239,20 @@ class Graph:
     def replace_ops(
         self,
         kind: type[_Kind] | tuple[type[_Kind], ...],
-        rewrite: Callable[[Node, _Kind, tuple[Symbolic, ...]], Sequence[Symbolic] | None],
+        rewrite: Callable[[Node, _Kind, tuple[Symbolic, ...]], Results],
     ) -> Graph:
         """``replace_nodes`` where the op is of a kind: ``rewrite(node, node.op, new_args)``.
 
         What it builds has the line and the place of the node.
+
+        Raises:
+            ArgumentError: as ``replace_nodes``.
         """
         if not any(isinstance(node.op, kind) for node in self.nodes):
             return self
 
-        def of_kind(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        @wraps(rewrite)  # whose line an error has
+        def of_kind(node: Node, args: tuple[Symbolic, ...]) -> Results:
             if not isinstance(node.op, kind):
                 return None
             with within(node.origin, node.order):
@@ -361,6 +370,37 @@ def reads_any(node: Node, of: Mapping[Node, object]) -> bool:
         if arg.node in of:
             return True
     return False
+
+
+def _results(
+    rewrite: Callable[[Node, tuple[Symbolic, ...]], Results], node: Node, args: tuple[Symbolic, ...]
+) -> tuple[Symbolic, ...] | None:
+    """What ``rewrite`` gives for a node, one value for each of its results; None: it stays."""
+    given: Any = rewrite(node, args)
+    if given is None:
+        return None
+    results = tuple(given) if isinstance(given, Sequence) else (given,)
+    count = len(node.types)
+    if len(results) == count and all(isinstance(each, Symbolic) for each in results):
+        return results
+    from inspect import unwrap
+
+    code = getattr(unwrap(rewrite), "__code__", None)
+    wanted = "a value" if count == 1 else f"a sequence of {count} values"
+    raise ArgumentError(
+        f"replace_nodes: the rewrite of {node.op.name} gives {_described(given)}, not {wanted}",
+        hint=f"return {wanted}, or None to keep the node",
+        at=None if code is None else Origin((code, 0, "")),
+        related=[describe(value, 0, node.op.name) for value in node.values[:1]],
+    )
+
+
+def _described(given: object) -> str:
+    """A result of a rewrite, as messages call it."""
+    if isinstance(given, tuple | list):
+        kinds = ", ".join(str(v.type) if isinstance(v, Value) else kind_of(v) for v in given)
+        return f"a {type(given).__name__} of {len(given)}: {kinds}" if given else "no values"
+    return str(given.type) if isinstance(given, Value) else kind_of(given)
 
 
 def _same(left: tuple[Symbolic, ...], right: tuple[Symbolic, ...]) -> bool:

@@ -3,13 +3,21 @@
 import gc
 import weakref
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+import staticgrad as sg
 from staticgrad.building import within
-from staticgrad.errors import GraphError, NameConflictError, RankError, SymbolicValueError
+from staticgrad.errors import (
+    ArgumentError,
+    GraphError,
+    NameConflictError,
+    RankError,
+    SymbolicValueError,
+)
 from staticgrad.ir.graph import Graph, Node, Symbolic, ancestors, constant
 from staticgrad.ir.op import Op
 from staticgrad.ir.verify import verify_graph
@@ -192,6 +200,52 @@ def test_replacing_by_an_operand_leaves_the_rest() -> None:
     verify_graph(new)
     assert names(new) == ["input", "sin"]
     assert new["output"].node.args[0].node is x.node
+
+
+def test_one_value_stands_for_an_op_of_one_result() -> None:
+    x = input_value("x", TensorType(F32, (dim("n"), 3)))
+    graph = Graph(np.tanh(x) + 1)
+    new = graph.replace_nodes(
+        lambda node, args: np.sin(args[0]) if node.op.name == "tanh" else None
+    )
+    other = graph.replace_ops(type(graph.nodes[1].op), lambda node, op, args: np.sin(args[0]))
+    for each in (new, other):
+        verify_graph(each)
+        assert names(each) == ["input", "sin", "constant", "add"]
+
+
+@pytest.mark.parametrize("of_kind", [False, True])
+@pytest.mark.parametrize(
+    ("results", "words"),
+    [
+        (lambda x: (x, x), r"a tuple of 2: f32\[3\], f32\[3\], not a value"),
+        (lambda x: [], "no values, not a value"),
+        (lambda x: 2.0, "a float, not a value"),
+        (lambda x: [None], "a list of 1: None, not a value"),
+        (lambda x: np.zeros(3), "an array, not a value"),
+    ],
+)
+def test_other_results_of_a_rewrite_are_refused_at_its_line(results, words, of_kind) -> None:
+    x = input_value("x", VECTOR)
+    graph = Graph(np.tanh(x))
+    tanh = graph.nodes[-1].op
+
+    def rewrite(node, *rest):
+        return results(rest[-1][0]) if node.op is tanh else None
+
+    replaced = graph.replace_nodes
+    if of_kind:
+        replaced = partial(graph.replace_ops, type(tanh))
+    with pytest.raises(ArgumentError, match=f"rewrite of tanh gives {words}") as caught:
+        replaced(rewrite)
+    assert caught.value.at.resolve().line == rewrite.__code__.co_firstlineno
+
+
+def test_an_op_of_several_results_needs_all_of_them() -> None:
+    x = sg.input("x", (3, 3), "float64")
+    graph = Graph(dict(zip("usv", sg.linalg.svd(x), strict=True)))
+    with pytest.raises(ArgumentError, match=r"gives f64\[3, 3\], not a sequence of 3 values"):
+        graph.replace_nodes(lambda node, args: None if node.is_leaf else args[0])
 
 
 def test_ops_of_a_kind_are_replaced_and_others_are_not_asked_about() -> None:
