@@ -31,6 +31,14 @@ def test_programs_print_what_the_page_says(page):
         assert [line.rstrip() for line in said.rstrip().splitlines()] == text.rstrip().splitlines()
 
 
+@pytest.mark.parametrize("name", documentation.CONTENTS["Cookbook"][1:])
+def test_a_recipe_is_short_and_checks_its_result(name):
+    text = "".join(source for source, _ in programs(GUIDE / f"{name}.md"))
+    assert len([line for line in text.splitlines() if line.strip()]) <= 60
+    assert "assert np." in text or "bitwise identical" in text
+    assert f"({name}.md)" in documentation.page("cookbook")
+
+
 def test_every_guide_stands_in_the_contents():
     listed = {name for named in documentation.CONTENTS.values() for name in named}
     assert {page.stem for page in GUIDES} <= listed
