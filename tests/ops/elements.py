@@ -101,7 +101,7 @@ _PRIMITIVES: dict[str, Callable[..., Any]] = {
     "xor": np.bitwise_xor, "not": np.invert, "eq": np.equal, "ne": np.not_equal, "lt": np.less,
     "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "select": np.where,
     "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "sin": np.sin,
-    "cos": np.cos, "tanh": np.tanh, "pow": np.power, "erf": special.erf,
+    "cos": np.cos, "sinh": np.sinh, "cosh": np.cosh, "tanh": np.tanh, "pow": np.power, "erf": special.erf,
     "int_pow": lambda x, y: np.power(x, np.maximum(y, 0)),
     "exp2": np.exp2, "log2": np.log2, "log10": np.log10, "cbrt": np.cbrt, "atan": np.arctan,
     "atan2": np.arctan2, "logit": special.logit,
