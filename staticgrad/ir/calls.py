@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from abc import ABCMeta
 from collections.abc import Callable, Iterable
 from typing import Any, Final, ParamSpec, TypeVar
@@ -113,6 +114,45 @@ def publish(names: dict[str, Any], home: str, functions: Iterable[str]) -> None:
         if function not in made:
             made[function] = public(function, home, present)
         names[name] = made[function]
+
+
+def module_of(function: Any) -> str:
+    """Return the module of a function, by the name that every process has for it.
+
+    A process that multiprocessing spawns imports the script of its parent as ``__mp_main__``.
+    """
+    name = str(getattr(function, "__module__", None) or "")
+    return "__main__" if name == "__mp_main__" else name
+
+
+def is_pickled_by_value() -> bool:
+    """Return whether cloudpickle is pickling: by itself, or as joblib, Ray and Spark have it.
+
+    It writes functions of a script whole, where pickle writes their names: a process that is not
+    a copy of this one cannot import the script. It offers objects no other way to see that.
+    """
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if "cloudpickle" in frame.f_globals.get("__name__", ""):
+            return True
+    return False
+
+
+def pickled(made: Any, name: str, again: tuple[Any, ...]) -> Any:
+    """Return what ``made.__reduce__`` gives, where a decorator has made it of a function.
+
+    Args:
+        made: what the decorator gave; its ``__module__`` is that of the function.
+        name: the qualified name of the function, by which it is pickled as functions are.
+        again: a function that makes it, and its arguments; where the name is that of something
+            else, or cloudpickle would write the function by value.
+    """
+    found: Any = sys.modules.get(made.__module__)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    by_value = made.__module__ == "__main__" and is_pickled_by_value()
+    return name if found is made and not by_value else again
 
 
 def as_numpy(function: Callable[..., Any], name: str, args: Any, kwargs: Any) -> Any:

@@ -165,6 +165,12 @@ class Op(Immutable):
             raise self._undefined("how it takes other bodies", "with_bodies(self, bodies)")
         return self
 
+    def definition(self) -> tuple[Any, ...] | None:
+        """A function and its arguments, which define what the op names in another process, if that
+        is the user's code.
+        """
+        return None
+
     def prepare(self, *args: Any) -> tuple[Value, ...]:
         """Operands as values of one kind, scalars and arrays lifted. Families promote here."""
         return lift_all(args)

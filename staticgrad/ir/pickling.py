@@ -6,17 +6,21 @@ gives back a ``w`` that is the graph's parameter, and two graphs that share a pa
 deep copy is such a round trip: an independent graph with parameters of its own. ``copy.copy`` gives
 the graph itself, which is immutable. Classes may move from version to version, so a pickle is read
 by the version of staticgrad that wrote it; the text is read by later ones, too. An inner value has
-no meaning without its graph, so pickling one is refused.
+no meaning without its graph, so pickling one is refused. Functions of users, which the text names,
+travel with a graph where cloudpickle writes it, and only there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy.typing as npt
 
 from staticgrad import __version__
 from staticgrad.errors import GraphError
+from staticgrad.ir.bodies import walk_bodies
+from staticgrad.ir.calls import is_pickled_by_value
 from staticgrad.ir.discovery import load_ops
 from staticgrad.ir.graph import Graph, Input, Node, Parameter, ParameterLeaf, Symbolic
 from staticgrad.ir.op import Op
@@ -57,7 +61,12 @@ def pickle_graph(graph: Graph) -> Reduced:
     inputs = {value.node.label: value.node for value in graph.inputs}
     parameters = {value.node.label: value.node for value in graph.parameters}
     text, constants = print_graph(graph), graph_constants(graph)
-    return restore_graph, (_WRITER, text, inputs, parameters, constants)
+    arguments: tuple[Any, ...] = (_WRITER, text, inputs, parameters, constants)
+    if is_pickled_by_value():
+        nodes = [node for each in (graph, *walk_bodies(graph)) for node in each.nodes]
+        found = [node.op.definition() for node in nodes]
+        arguments += ([each for each in found if each is not None],)
+    return restore_graph, arguments
 
 
 def restore_graph(
@@ -66,8 +75,11 @@ def restore_graph(
     inputs: dict[str, Node],
     parameters: dict[str, Node],
     constants: dict[str, npt.NDArray[Any]],
+    definitions: Sequence[tuple[Any, ...]] = (),
 ) -> Graph:
     """The graph that ``pickle_graph`` took apart; leaves by their names in the text."""
+    for define, *arguments in definitions:
+        define(*arguments)
     return parse(
         text,
         inputs={name: Symbolic(node) for name, node in inputs.items()},

@@ -20,6 +20,7 @@ from staticgrad.errors import (
     UnknownAttributeError,
 )
 from staticgrad.errors.wording import kind_of, shown
+from staticgrad.ir.calls import module_of, pickled
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Constant, Node, Symbolic
 from staticgrad.ir.kinds import binding_kind
@@ -40,6 +41,10 @@ class Marker(FirstOperand):
     rule_is_foreign = True
     rule: str
     over: tuple[str, ...] = ()  # a letter per operand: "b" where it has a batch axis, else "-"
+
+    def definition(self) -> tuple[Any, ...] | None:
+        rule = _rules.get(self.rule)
+        return None if rule is None else (define_rule, self.rule, rule)
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
         """The body over the batch; the rule will be mapped over it."""
@@ -138,7 +143,13 @@ class CustomFunction:
 
     def __init__(self, function: Callable[..., Any], name: str) -> None:
         self.function, self.name = function, name
-        self.__doc__ = function.__doc__
+        self.__doc__, self.__module__ = function.__doc__, function.__module__
+
+    def __reduce__(self) -> Any:
+        """By its name, or by value with cloudpickle, with its rule."""
+        own = getattr(self.function, "__qualname__", "")
+        arguments = (type(self), self.function, self.name, _rules.get(self.name))
+        return pickled(self, own, (_again, arguments))
 
     if not TYPE_CHECKING:
 
@@ -162,7 +173,7 @@ class CustomFunction:
                 f"{self.name}: the derivative rule is {kind_of(rule)}, not a function",
                 hint=f"@function.rule stands above a function: def _({self.takes})",
             )
-        _rules[self.name] = rule
+        define_rule(self.name, rule)
         return rule
 
     def __call__(self, *args: Any) -> Value:
@@ -277,6 +288,18 @@ def custom_vjp(function: Callable[..., Any] | None = None, *, name: str = "") ->
     return made(CustomFunction, function, name)
 
 
+def _again(cls: type[CustomFunction], function: Any, name: str, rule: Any) -> CustomFunction:
+    """A function with a rule, in the process that unpickles it."""
+    if rule is not None:
+        define_rule(name, rule)
+    return cls(function, name)
+
+
+def define_rule(name: str, rule: Rule) -> None:
+    """Let markers of that name have a rule."""
+    _rules[name] = rule
+
+
 def made(cls: type[CustomFunction], function: Any, name: str) -> CustomFunction:
     """A function with a rule, under its name.
 
@@ -290,7 +313,7 @@ def made(cls: type[CustomFunction], function: Any, name: str) -> CustomFunction:
         raise ArgumentError(
             f"{shown(function)} has no name of its own", hint=f"{cls.kind}(function, name=...)"
         )
-    chosen = name or f"{function.__module__}.{own}"
+    chosen = name or f"{module_of(function)}.{own}"
     if chosen in _rules and (name or "<locals>" in chosen):
         raise ArgumentError(
             f"a derivative rule named {chosen!r} exists already",

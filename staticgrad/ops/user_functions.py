@@ -9,7 +9,7 @@ constants may be made when the program is compiled.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import chain
+from itertools import chain, count
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from staticgrad.errors import ArgumentError, CallError, GradientError, OpDefinitionError
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.families import like
+from staticgrad.ir.calls import module_of
 from staticgrad.ir.forms import CallForm, Form
 from staticgrad.ir.op import Array, Op, lift_all
 from staticgrad.ir.value import Value
@@ -37,6 +38,14 @@ class _Known(NamedTuple):
 
 
 _known: Final[dict[str, _Known]] = {}
+_numbers: Final = count()
+
+
+def define(label: str, function: Callable[..., Any], rule: Callable[..., Any] | None) -> None:
+    """Let calls of that name be calls of a function."""
+    before = _known.get(label)
+    if before is None or before.function is not function or before.rule is not rule:
+        _known[label] = _Known(function, rule, next(_numbers))
 
 
 class _UserCall(Op):
@@ -51,6 +60,10 @@ class _UserCall(Op):
     def prepare(self, *args: Any) -> tuple[Any, ...]:
         """Operands as they are: nothing promotes."""
         return lift_all(args)
+
+    def definition(self) -> tuple[Any, ...] | None:
+        known = _known.get(self.label)
+        return None if known is None else (define, self.label, known.function, known.rule)
 
     def known(self) -> _Known:
         """The function of that name.
@@ -104,8 +117,8 @@ class _UserCall(Op):
     def form(self, *types: TensorType) -> Form:
         from staticgrad.native.libraries import user_calls
 
-        known, count = self.known(), len(self.types)
-        outs, operands = types[:count], types[count:]
+        known, results = self.known(), len(self.types)
+        outs, operands = types[:results], types[results:]
         kinds = [[(t.dtype.numpy.name, t.rank) for t in each] for each in (operands, outs)]
         function = user_calls.UserFunction(
             self.label, known.function, tuple(kinds[0]), tuple(kinds[1]), self.array_of
@@ -197,12 +210,12 @@ def _called(cls: type[_UserCall], function: Any, args: Any, types: Any, vjp: Any
         raise ArgumentError(f"{op}: vjp={shown(vjp)} is no function")
     plain = getattr(function, "py_func", function)
     own = getattr(plain, "__qualname__", type(plain).__name__)
-    label = name or f"{getattr(plain, '__module__', '')}.{own}"
+    label = name or f"{module_of(plain)}.{own}"
     before = _known.get(label)
-    if before is None or before.function is not function or before.rule is not vjp:
-        if before is not None and not name:  # another function of the same code
-            label = f"{label}.{len(_known)}"
-        _known[label] = _Known(function, vjp, len(_known))
+    is_known = before is None or (before.function is function and before.rule is vjp)
+    if not is_known and not name:  # another function of the same code
+        label = f"{label}.{len(_known)}"
+    define(label, function, vjp)
     return cls(label=label, types=_types_of(op, types))(*as_values(op, *args))
 
 

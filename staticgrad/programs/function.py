@@ -36,6 +36,7 @@ from staticgrad.functions.call_types import (
     ValueAndGradient,
 )
 from staticgrad.functions.trees import mapped
+from staticgrad.ir.calls import pickled
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Schedule
 from staticgrad.ir.session import running_session
@@ -113,9 +114,16 @@ class Function(OfArrays[P, R]):
         self._calls = 0
         self._lock = ProcessLock()
 
-    def __reduce__(self) -> str:
-        """By its name, as functions are pickled; a copy is the function itself."""
-        return self._name
+    def __reduce__(self) -> Any:
+        """By its name, or by value with cloudpickle, as functions are pickled."""
+        arguments = (self._function, self._static, self._said, self._options)
+        return pickled(self, self._name, (Function, arguments))
+
+    def __copy__(self) -> Function[P, R]:
+        return self
+
+    def __deepcopy__(self, _memo: Any) -> Function[P, R]:
+        return self
 
     if not TYPE_CHECKING:  # a type checker shall find what is not there
 

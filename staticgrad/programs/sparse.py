@@ -26,7 +26,7 @@ from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.batching import over_elements
 from staticgrad.functions.creation import input as graph_input
 from staticgrad.functions.trees import flatten, unflatten
-from staticgrad.ir.calls import public
+from staticgrad.ir.calls import pickled, public
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.session import running_session
 from staticgrad.ir.worlds import in_graphs
@@ -69,8 +69,14 @@ class SparseDerivative:
         self._f = of_functions.gradient("grad", f, argnums, False, True) if symmetric else f
         self._known: dict[Any, _Products] = {}
         self._lock = ProcessLock()
+        self._made_of = f, name, wrt, sparsity, mode, symmetric
+        self.__module__ = getattr(f, "__module__", type(self).__module__)
         self._forward: Function[..., Any] = Function(self._along, (), {}, {})
         self._reverse: Function[..., Any] = Function(self._back, (), {}, {})
+
+    def __reduce__(self) -> Any:
+        own = getattr(self._made_of[0], "__qualname__", "")
+        return pickled(self, own, (SparseDerivative, self._made_of))
 
     @public
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -7,6 +7,7 @@ graph. Called with tensors it uses the tape. Called with arrays it is traced and
 
 from __future__ import annotations
 
+import copyreg
 import functools
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from staticgrad.autodiff.reverse import grad, vjp
 from staticgrad.errors import ArgumentError, GradientError
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.trees import flatten, mapped, paths, unflatten
+from staticgrad.ir.calls import pickled
 from staticgrad.ir.graph import Parameter, Symbolic
 from staticgrad.ir.kinds import binding_kind, of_kind
 from staticgrad.ir.session import running_session
@@ -73,6 +75,11 @@ class Transformed:
         functools.update_wrapper(direct, self, updated=())
         vars(direct)[TELLS_NAMES] = tells_names(self)
         return Function(direct, (), {}, {})
+
+    def __reduce__(self) -> Any:
+        own = getattr(vars(self).get("__wrapped__"), "__qualname__", "")
+        state = {name: each for name, each in vars(self).items() if name != "program"}
+        return pickled(self, own, (copyreg.__newobj__, (Transformed,), state))  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:
         return f"<{self.__qualname__}>"

@@ -1,0 +1,140 @@
+"""A script: everything that is written with @ goes to other processes, and gives the same there.
+
+python tests/programs/travelling_script.py <loky|cloudpickle|spawn>
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import numpy as np
+
+import staticgrad as sg
+
+X = np.linspace(0.5, 2.0, 4)
+
+
+@sg.function
+def energy(x: Any, scale: Any) -> Any:
+    return (x**2).sum() * scale + np.sum(np.diff(x) ** 2)
+
+
+@sg.custom_vjp
+def clipped(x: Any) -> Any:
+    return sg.minimum(x, 1.0)
+
+
+@clipped.rule
+def _(ct: Any, out: Any, x: Any) -> Any:
+    return (ct * 3.0,)
+
+
+@sg.custom_jvp
+def bent(x: Any) -> Any:
+    return sg.maximum(x, 1.0)
+
+
+@bent.rule
+def _(tangents: Any, out: Any, x: Any) -> Any:
+    return tangents[0] * 5.0
+
+
+@sg.value_and_grad
+def loss(x: Any) -> Any:
+    return (clipped(x) * bent(x)).sum()
+
+
+@sg.sparse_jacobian
+def residual(x: Any) -> Any:
+    return clipped(x) ** 2
+
+
+@sg.vmap
+def row(x: Any) -> Any:
+    return x * energy(X, 2.0)
+
+
+@sg.checkpoint
+def layer(x: Any) -> Any:
+    return sg.tanh(x)
+
+
+class Model:
+    @sg.function
+    def step(self, x: Any) -> Any:
+        return layer(x) * 2.0
+
+
+def ordered(x: Any) -> Any:
+    return np.sort(x)[::-1]
+
+
+@sg.function
+def called(x: Any) -> Any:
+    return sg.host_call(ordered, x, types=x, vjp=lambda ct, out, x: (ct,)) * 2.0
+
+
+x = sg.input("x", (4,), "float64")
+looped = sg.Graph({"y": sg.fori_loop(0, 2, lambda k, c: bent(c) + clipped(x), x)})
+hosted = sg.compile(sg.Graph({"y": sg.host_call(ordered, sg.tanh(x), types=x)}))
+
+
+def by_name(x: Any) -> list[Any]:
+    """What reads everything by its global name, as functions of a script do."""
+    slope = sg.grad(lambda x: (clipped(x) + bent(x)).sum())(x)
+    found = energy(x, 3.0), *loss(x), residual(x).toarray(), row(x), called(x), slope
+    return [*found, Model().step(x), hosted.run({"x": x})["y"]]
+
+
+def everything(given: tuple[Any, ...]) -> list[bytes]:
+    """The bytes of all results of what has come as an argument."""
+    energy, clipped, bent, loss, residual, row, step, called, by_name, looped, hosted = given
+    x = looped.inputs[0]
+    slopes = sg.grad((looped["y"] + clipped(x) * bent(x)).sum(), x)
+    found = energy(X, 3.0), *loss(X), residual(X).toarray(), row(X), step(Model(), X), called(X)
+    found = *found, *by_name(X), hosted.run({"x": X})["y"], sg.evaluate(slopes, {"x": X})
+    return [np.asarray(each).tobytes() for each in found]
+
+
+#: What came is sent on before it is called: from a process without the script, too.
+ELSEWHERE = """
+import pickle, sys, cloudpickle
+f, given = pickle.loads(cloudpickle.dumps(pickle.load(sys.stdin.buffer)))
+sys.stdout.buffer.write(pickle.dumps(f(given)))
+"""
+
+
+def main(how: str) -> None:
+    step = Model.step
+    given = energy, clipped, bent, loss, residual, row, step, called, by_name, looped, hosted
+    wanted = everything(given)
+    if how == "loky":
+        from joblib import Parallel, delayed
+
+        found = Parallel(n_jobs=2)(delayed(everything)(given) for _ in range(2))
+    elif how == "spawn":
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+            found = [*pool.map(everything, [given])]
+    else:
+        import cloudpickle
+
+        sent = cloudpickle.dumps((everything, given))
+        command = [sys.executable, "-c", ELSEWHERE]
+        run = subprocess.run(command, input=sent, stdout=subprocess.PIPE, check=True)
+        found = [pickle.loads(run.stdout)]
+    for each in found:
+        differ = [
+            k for k, (one, other) in enumerate(zip(each, wanted, strict=True)) if one != other
+        ]
+        if differ:
+            sys.exit(f"{how}: results {differ} differ")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
