@@ -17,8 +17,8 @@ from staticgrad.errors.elsewhere import _ROOMS
 
 #: What programs get, and do not make; and what takes any keywords, to hand them on.
 GIVEN = {
-    "BudgetInfeasible", "CheckError", "Compiled", "History", "Module", "Parameter", "Sequential",
-    "StaticgradError", "StaticgradWarning", "Value", "function",
+    "BudgetInfeasible", "CheckError", "Compiled", "Epoch", "History", "Module", "Parameter",
+    "Sequential", "StaticgradError", "StaticgradWarning", "Value", "function",
 }  # fmt: skip
 ROOMS = {"sg": "staticgrad", "sg.ode": "staticgrad.functions.loops.ode",
          "sg.implicit": "staticgrad.programs.implicit", **_ROOMS}  # fmt: skip

@@ -114,6 +114,7 @@ TWICE = {
     **dict.fromkeys(("Sigmoid", "Tanh"), "the op, and the twin's module of the same function"),
     "Generator": "the twin's, which draws at once what that of sg.random writes into a graph",
     "Sqrt": "the op, and the policy of that name",
+    "Identity": "the module, and the form of an op that gives its operand",
     "Loop": "the op, and what repeats stages of a kernel",
     "Sort": "the op, and the stage of a kernel, which messages call by its class",
     **dict.fromkeys(

@@ -153,8 +153,8 @@ INSTEAD: Final = {
     **dict.fromkeys(("HuberLoss", "huber_loss"), "sg.nn.huber(prediction, target)"),
     **dict.fromkeys(("NLLLoss",), "sg.nn.nll_loss(log_probabilities, labels)"),
     **dict.fromkeys(("scaled_dot_product_attention", "dot_product_attention"), "sg.nn.attention"),
-    **dict.fromkeys(("Identity", "Unflatten"), "a function: modules take any"),
-    **dict.fromkeys(("ModuleList", "ModuleDict", "ParameterList"), "a list or dict of modules"),
+    "Unflatten": "a function: modules take any",
+    "ParameterList": "a list or dict of parameters",
     **dict.fromkeys(
         ("interpolate", "upsample", "Upsample"), "sg.nn.resize(x, shape, method), or scale="
     ),

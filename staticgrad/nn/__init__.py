@@ -15,6 +15,7 @@ from staticgrad.errors.elsewhere import no_such_name
 from staticgrad.functions import nn as _functions
 
 if TYPE_CHECKING:
+    from staticgrad.functions import one_hot as one_hot, sigmoid as sigmoid, tanh as tanh
     from staticgrad.functions.activations import *  # noqa: F403
     from staticgrad.functions.images.channel_norms import *  # noqa: F403
     from staticgrad.functions.images.grids import *  # noqa: F403
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from staticgrad.nn.activations import (
         ELU as ELU,
         GELU as GELU,
+        Identity as Identity,
         LeakyReLU as LeakyReLU,
         LogSoftmax as LogSoftmax,
         PReLU as PReLU,
@@ -83,11 +85,16 @@ if TYPE_CHECKING:
         MaxPool3d as MaxPool3d,
     )
     from staticgrad.nn.recurrent import GRU as GRU, LSTM as LSTM, RNN as RNN
-    from staticgrad.nn.sequential import Sequential as Sequential
+    from staticgrad.nn.sequential import (
+        ModuleDict as ModuleDict,
+        ModuleList as ModuleList,
+        Sequential as Sequential,
+    )
     from staticgrad.nn.transformer import TransformerBlock as TransformerBlock
 
 #: File of the package -> the modules and functions in it.
 _HOMES: Final = {
+    "functions": "one_hot sigmoid tanh",
     "functions.activations": (
         "celu glu gumbel_softmax hardshrink hardsigmoid hardswish hardtanh log_sigmoid mish"
         " prelu relu6 selu softmin softshrink softsign tanhshrink threshold"
@@ -104,7 +111,9 @@ _HOMES: Final = {
         " margin_ranking_loss multi_margin_loss multilabel_soft_margin_loss nll_loss"
         " poisson_nll_loss smooth_l1_loss soft_margin_loss"
     ),
-    "nn.activations": "ELU GELU LeakyReLU LogSoftmax PReLU ReLU SiLU Sigmoid Softmax Softplus Tanh",
+    "nn.activations": (
+        "ELU GELU Identity LeakyReLU LogSoftmax PReLU ReLU SiLU Sigmoid Softmax Softplus Tanh"
+    ),
     "nn.multi_head": "MultiHeadAttention",
     "nn.batch_norms": "BatchNorm1d BatchNorm2d BatchNorm3d",
     "nn.cells": "GRUCell LSTMCell RNNCell",
@@ -122,7 +131,7 @@ _HOMES: Final = {
         " AvgPool2d AvgPool3d MaxPool1d MaxPool2d MaxPool3d"
     ),
     "nn.recurrent": "GRU LSTM RNN",
-    "nn.sequential": "Sequential",
+    "nn.sequential": "ModuleDict ModuleList Sequential",
     "nn.transformer": "TransformerBlock",
     "nn.noting": "updates",
 }

@@ -27,6 +27,19 @@ from staticgrad.nn.naming import named
 from staticgrad.ops.operands import integer, is_number
 
 
+class Identity(Layer):
+    """x itself.
+
+    >>> import staticgrad as sg
+    >>> sg.evaluate(sg.nn.Identity()(sg.constant([-1.0, 2.0])))
+    array([-1.,  2.])
+    """
+
+    def forward(self, x: Any) -> Any:
+        """The value that it was given."""
+        return x
+
+
 class ReLU(Layer):
     """x where x > 0, else 0, as ``sg.nn.relu``.
 

@@ -58,8 +58,8 @@ def _parameters_in(value: Any, depth: int = 8) -> Iterator[Parameter]:
     """A parameter itself, or those in lists, tuples and dicts."""
     if isinstance(value, Parameter):
         yield value
-    elif type(value) in (list, tuple, dict) and depth:
-        for part in value.values() if type(value) is dict else value:
+    elif isinstance(value, list | tuple | dict) and depth:
+        for part in value.values() if isinstance(value, dict) else value:
             yield from _parameters_in(part, depth - 1)
 
 

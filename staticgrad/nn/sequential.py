@@ -2,13 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, MutableSequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence
 from operator import index as integer
 from typing import Any, overload
 
 from staticgrad.errors import ArgumentError, IndexOutOfRange
 from staticgrad.errors.wording import kind_of, shown
+from staticgrad.ir.calls import public
 from staticgrad.nn.module import Layer
+
+
+class ModuleList(list[Any]):
+    """A list of modules. Any list is one: parameters are found in lists and dicts.
+
+    >>> import staticgrad as sg
+    >>> len(sg.nn.ModuleList(sg.nn.Linear(2, 2) for _ in range(3)))
+    3
+    """
+
+    @public
+    def __init__(self, modules: Iterable[Any] = ()) -> None:
+        super().__init__(modules)
+
+
+class ModuleDict(dict[str, Any]):
+    """A dict of modules. Any dict is one: parameters are found in lists and dicts.
+
+    >>> import staticgrad as sg
+    >>> list(sg.nn.ModuleDict({"up": sg.nn.Linear(2, 4), "down": sg.nn.Linear(4, 2)}))
+    ['up', 'down']
+    """
+
+    @public
+    def __init__(self, modules: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
+        super().__init__(modules)
 
 
 class Sequential(Layer, MutableSequence[Callable[..., Any]]):

@@ -69,7 +69,7 @@ class SparseDerivative:
         self._f = of_functions.gradient("grad", f, argnums, False, True) if symmetric else f
         self._known: dict[Any, _Products] = {}
         self._lock = ProcessLock()
-        self._made_of = f, name, wrt, sparsity, mode, symmetric
+        self._made_of = f, name, argnums, sparsity, mode, symmetric
         self.__module__ = getattr(f, "__module__", type(self).__module__)
         self._forward: Function[..., Any] = Function(self._along, (), {}, {})
         self._reverse: Function[..., Any] = Function(self._back, (), {}, {})

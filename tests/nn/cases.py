@@ -50,6 +50,7 @@ CASES: dict[str, Case] = {
     "Bilinear without bias": Case(
         lambda: nn.Bilinear(3, 4, 2, False, **D), ((5, 3), (5, 4)), of.bilinear
     ),
+    "Identity": plain(lambda: nn.Identity(), lambda x: x),
     "Flatten": Case(lambda: nn.Flatten(), ((2, 3, 4),), lambda s, x: x.reshape(2, 12)),
     "Embedding": Case(lambda: nn.Embedding(5, 3, **D), (IDS,), lambda s, i: s["weight"][i]),
     **{

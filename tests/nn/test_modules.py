@@ -20,7 +20,9 @@ from tests.nn.cases import CASES, Case
 CLASSES = {
     name: found
     for name in sg.nn.__all__
-    if isinstance(found := getattr(sg.nn, name), type) and found is not sg.nn.Module
+    if isinstance(found := getattr(sg.nn, name), type)
+    and issubclass(found, sg.nn.Module)
+    and found is not sg.nn.Module
 }
 
 

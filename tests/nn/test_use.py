@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from typing import Any
 
@@ -319,3 +320,26 @@ def test_modules_refuse_what_they_do_not_take() -> None:
     for call, error, text in refused:
         with pytest.raises(error, match=text):
             call()
+
+
+def test_lists_and_dicts_of_modules_have_the_names_of_pytorch() -> None:
+    class Net(nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.blocks = nn.ModuleList(nn.Linear(2, 2) for _ in range(2))
+            self.heads = nn.ModuleDict({"a": nn.Identity(), "b": nn.Linear(2, 1)})
+            self.scales = nn.ModuleList([sg.parameter("listed", np.ones(2, "float32"))])
+
+        def forward(self, x: Any) -> Any:
+            for block in self.blocks:
+                x = nn.tanh(block(x)) * nn.sigmoid(self.scales[0])
+            return self.heads["b"](self.heads["a"](x))
+
+    first, second = Net(), Net()
+    assert {"blocks.1.bias", "heads.b.weight", "scales.0"} <= first.state_dict().keys()
+    x = np.ones((3, 2), "float32")
+    total = sg.function(lambda x: first(x) + second(x))(x)  # names of parameters differ
+    np.testing.assert_allclose(total, first(Tensor(x)).data + second(Tensor(x)).data, rtol=1e-5)
+    copied = copy.deepcopy(first)
+    assert isinstance(copied.blocks, nn.ModuleList)
+    np.testing.assert_array_equal(copied(Tensor(x)).data, first(Tensor(x)).data)
+    np.testing.assert_array_equal(sg.evaluate(nn.one_hot([1], 2)), [[0, 1]])
