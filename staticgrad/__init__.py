@@ -24,7 +24,14 @@ __all__ = ["__version__", *sorted(_HOMES)]
 
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
-        raise _no_such_name(name)
+        try:
+            raise _no_such_name(name)
+        except AttributeError as error:
+            if type(error) is not AttributeError:
+                from staticgrad.errors.tracebacks import cut
+
+                cut(error)
+            raise
     from staticgrad.kept import collection_paused
 
     home, attribute = _HOMES[name]

@@ -172,6 +172,14 @@ def is_user_file(file: str) -> bool:
     return not (_file_is_library(file) if known is None else known)
 
 
+def is_package_file(file: str) -> bool:
+    """Whether frames of a file are the package's own, or only carry a call of its."""
+    if file.startswith("<"):
+        return file.startswith(("<staticgrad ", "<__array_function__ "))
+    ours = file.startswith(_LIBRARY_FOLDERS) or file in _CARRIERS
+    return ours and _is_library.get(file, True)
+
+
 def _frame_is_library(frame: FrameType) -> bool:
     file = frame.f_code.co_filename
     known = _is_library.get(file)

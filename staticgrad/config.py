@@ -32,6 +32,7 @@ from staticgrad.blocks import Block, Nested
 from staticgrad.errors import ConfigError, SettingWarning, UnknownSettingError, warn
 from staticgrad.errors.calls import checked
 from staticgrad.errors.habits import BACKENDS
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import did_you_mean
 from staticgrad.records import dataclass
 
@@ -146,6 +147,12 @@ def _target(raw: object) -> str:
     return str(raw)
 
 
+def _traceback(raw: object) -> str:
+    if raw not in ("user", "full"):
+        raise _UnfitError("one of user, full")
+    return str(raw)
+
+
 _TOPICS: Final = ("passes", "recompiles", "memory", "cache")
 
 
@@ -182,6 +189,8 @@ class Config:
             "x86-64-v3", any with AVX2, on which results are equal. Kernels and times are those of
             that processor then.
         log: topics that are logged to standard error.
+        traceback: what errors show of the calls that led to them: "user", the lines of the user's
+            files; "full", also those of staticgrad itself.
     """
 
     jit: bool = True
@@ -194,6 +203,7 @@ class Config:
     threads: int | Literal["auto"] = "auto"
     target: Literal["host", "x86-64-v3"] = "host"
     log: tuple[str, ...] = ()
+    traceback: Literal["user", "full"] = "user"
 
 
 #: Field of Config -> (how a raw value is read, what the setting does)
@@ -208,6 +218,7 @@ _SETTINGS: Final[dict[str, tuple[Callable[[object], object], str]]] = {
     "threads": (_threads, "threads that a program may use; auto: the processors of this process"),
     "target": (_target, "processor that kernels are compiled for: host, or x86-64-v3 (AVX2)"),
     "log": (_topics, f"topics to log: {', '.join(_TOPICS)}"),
+    "traceback": (_traceback, "lines of calls that errors show: user, or full"),
 }
 _DEFAULTS: Final = Config()
 #: Settings that decide over files: never taken from the working directory.
@@ -234,6 +245,7 @@ _NO_OPTIONS: Final[Mapping[str, object]] = MappingProxyType({})
 _options: Final = Nested("staticgrad_options", _NO_OPTIONS)
 
 
+@boundary
 def options(**settings: object) -> AbstractContextManager[Config]:
     """Settings for the code of one block: ``with sg.options(debug=True): ...``.
 

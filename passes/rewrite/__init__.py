@@ -28,6 +28,7 @@ from passes.rewrite.matching import (
 )
 from passes.rewrite.rule import Rule as Rule, rule as rule
 from passes.rewrite.terms import Term as Term, hole as hole, holes as holes, some as some
+from staticgrad.errors.tracebacks import boundary
 
 if TYPE_CHECKING:
     from passes.rewrite.base import Rewrite as Rewrite
@@ -50,6 +51,7 @@ __all__ = [
 ]
 
 
+@boundary
 def __getattr__(name: str) -> Any:
     """``Rewrite`` loads settings and reports, which differentiation does without."""
     if name != "Rewrite":

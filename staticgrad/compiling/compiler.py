@@ -35,6 +35,7 @@ from staticgrad.compiling.artifacts import CompiledKernel, Kernels, Plans, reaso
 from staticgrad.errors import GraphError, ParseError, UnknownAttributeError
 from staticgrad.errors.elsewhere import refuse_shadowed_passes
 from staticgrad.errors.habits import OF_COMPILED
+from staticgrad.errors.tracebacks import boundary, cut
 from staticgrad.errors.wording import did_you_mean
 from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Graph
@@ -178,6 +179,7 @@ class Compiled(Generic[Results]):
 
     if not TYPE_CHECKING:  # a type checker shall find what is not there
 
+        @boundary
         def __getattr__(self, name: str) -> NoReturn:
             if name.startswith("_"):
                 raise AttributeError(name)
@@ -260,19 +262,24 @@ class Compiled(Generic[Results]):
             FeedError, OutputArrayError, OutOfMemory, BudgetInfeasible: before anything has run.
             IndexOutOfRange: before any parameter has changed.
         """
-        if unknown:
-            raise feeds_by_keyword(unknown)
-        if feeds is None:
-            feeds = {}
-        if out is None:
-            entered: Results | None = self._executor.enter(feeds)
-            if entered is not None:
-                return entered
-        results: Any = self._executor.run(feeds, out)
-        return results["output"] if self.single else results  # type: ignore[no-any-return]
+        try:
+            if unknown:
+                raise feeds_by_keyword(unknown)
+            if feeds is None:
+                feeds = {}
+            if out is None:
+                entered: Results | None = self._executor.enter(feeds)
+                if entered is not None:
+                    return entered
+            results: Any = self._executor.run(feeds, out)
+            return results["output"] if self.single else results  # type: ignore[no-any-return]
+        except Exception as error:
+            cut(error)
+            raise
 
     __call__ = run
 
+    @boundary
     def bind(
         self, feeds: Feeds | None = None, out: object = None, **unknown: object
     ) -> BoundRun[Results]:

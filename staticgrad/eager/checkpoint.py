@@ -14,11 +14,13 @@ from staticgrad.eager.random import replayed, states
 from staticgrad.eager.selection import KeptResult, Noting, Taking, selecting
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import shown
 from staticgrad.functions.checkpoints.saveable import Saveable
 from staticgrad.functions.trees import flatten, unflatten
 
 
+@boundary
 def checkpoint(function: Callable[..., Any], *args: Any) -> Any:
     """``function(*args)``; in the backward pass the function runs once more.
 

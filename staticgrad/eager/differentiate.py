@@ -18,6 +18,7 @@ from staticgrad.eager.arraylike import owned
 from staticgrad.eager.modes import enable_grad, no_grad, recording
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError, CheckError, DisconnectedError, GradientError
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.ir.calls import public
 from staticgrad.ir.op import Array
 from staticgrad.ops.cotangent import TRANSPOSES, ZERO
@@ -124,6 +125,7 @@ def _listed(tensors: Tensor | Sequence[Tensor]) -> list[Tensor]:
     return [tensors] if isinstance(tensors, Tensor) else list(tensors)
 
 
+@boundary
 def clip_grad_norm(params: Iterable[Tensor], max_norm: float) -> float:
     """Scale all gradients together so that their Euclidean norm is at most ``max_norm``.
 

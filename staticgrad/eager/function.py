@@ -25,6 +25,7 @@ from staticgrad.eager import tape
 from staticgrad.eager.modes import no_grad, recording
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import GradientError, OpDefinitionError
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.ops.cotangent import ZERO, resolve
 from staticgrad.ops.elementwise import strong_dtype
 from staticgrad.types.tensor import TensorType
@@ -78,6 +79,7 @@ class Function:
         raise GradientError("a Function without a static method 'backward' has no derivative")
 
     @classmethod
+    @boundary
     def apply(cls, *args: Any) -> Any:
         """The results of ``forward``, recorded if an argument needs a gradient."""
         ctx = Context()

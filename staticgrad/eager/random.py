@@ -15,6 +15,7 @@ import numpy as np
 
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError
+from staticgrad.errors.tracebacks import bounded
 from staticgrad.functions import random
 from staticgrad.functions.draws.folded import GENERATORS, Stream
 from staticgrad.ops.operands import integer
@@ -25,6 +26,7 @@ _generators: Final[WeakSet[Generator]] = WeakSet()
 State = tuple[list[tuple["Generator", tuple[int, int]]], list[tuple[Any, Any, int]], Any]
 
 
+@bounded
 class Generator(random.Generator):
     """A source of random tensors with a seed. ``key`` and ``step`` are 0-d uint64 tensors.
 

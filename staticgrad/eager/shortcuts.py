@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from staticgrad.eager.tensor import Tensor
+from staticgrad.errors.tracebacks import cut
 from staticgrad.ir.op import Op
 from staticgrad.ir.value import Value
 from staticgrad.ops.arithmetic import Add, Div, Mul, Sub
@@ -26,23 +27,31 @@ _INFINITY: Final = float("inf")
 
 def _operator(op: Op, general: Operator) -> Operator:
     def operator(self: Tensor, other: Any) -> Any:
-        dtype = self.type.dtype
-        if dtype.kind == "f":
-            if other.__class__ is Tensor and other.type.dtype is dtype:
-                return Tensor.bind(op, (self, other))
-            if other.__class__ in _NUMBERS and _is_held(other):
-                return Tensor.bind(op, (self, Tensor.lift(other, dtype)))
-        return general(self, other)
+        try:
+            dtype = self.type.dtype
+            if dtype.kind == "f":
+                if other.__class__ is Tensor and other.type.dtype is dtype:
+                    return Tensor.bind(op, (self, other))
+                if other.__class__ in _NUMBERS and _is_held(other):
+                    return Tensor.bind(op, (self, Tensor.lift(other, dtype)))
+            return general(self, other)
+        except Exception as error:
+            cut(error)
+            raise
 
     return operator
 
 
 def _reflected(op: Op, general: Operator) -> Operator:
     def operator(self: Tensor, other: Any) -> Any:
-        dtype = self.type.dtype
-        if dtype.kind == "f" and other.__class__ in _NUMBERS and _is_held(other):
-            return Tensor.bind(op, (Tensor.lift(other, dtype), self))
-        return general(self, other)
+        try:
+            dtype = self.type.dtype
+            if dtype.kind == "f" and other.__class__ in _NUMBERS and _is_held(other):
+                return Tensor.bind(op, (Tensor.lift(other, dtype), self))
+            return general(self, other)
+        except Exception as error:
+            cut(error)
+            raise
 
     return operator
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from staticgrad.eager.modes import Seal, checking, recording
 from staticgrad.errors import TapeError
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.ir.op import Op
 from staticgrad.ir.worlds import is_holding, present
 from staticgrad.ops.cotangent import Masked, resolve, shares_of
@@ -141,6 +142,7 @@ class TapeNode:
         return self.edges
 
     @property
+    @boundary
     def saved_tensors(self) -> tuple[Tensor, ...]:
         """The operands that the rule reads. Raises TapeError when they have been released."""
         self.operands  # noqa: B018 - refuses where they have been released

@@ -36,6 +36,7 @@ from staticgrad.errors import (
 )
 from staticgrad.errors.calls import carries
 from staticgrad.errors.methods import WRITE, instead_of_method
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import did_you_mean
 from staticgrad.ir.calls import public
 from staticgrad.ir.nodes import Parameter
@@ -136,6 +137,7 @@ class Tensor(ArrayLike):
         return self._grad
 
     @grad.setter
+    @boundary
     def grad(self, gradient: Any) -> None:
         """Set the gradient: an array of this tensor's shape and element type, or None.
 
@@ -164,6 +166,7 @@ class Tensor(ArrayLike):
         return self.edge is not None
 
     @requires_grad.setter
+    @boundary
     def requires_grad(self, wanted: bool) -> None:
         """Set, of a leaf, whether operations on it are recorded from here on.
 
@@ -259,12 +262,14 @@ class Tensor(ArrayLike):
             return Tensor.of(convert_array(np.asarray(source), like))  # type: ignore[return-value]
         return Tensor.of(np.array(source, None if like is None else like.numpy))  # type: ignore[return-value]
 
+    @boundary
     def detach(self) -> Tensor:
         """A tensor of the same array that needs no gradient."""
         return Tensor.of(self.data)
 
     if not TYPE_CHECKING:  # a type checker shall find what is not there
 
+        @boundary
         def __getattr__(self, name: str) -> NoReturn:
             if name.startswith("_"):
                 raise AttributeError(name)
@@ -274,6 +279,7 @@ class Tensor(ArrayLike):
                 hint=instead_of_method(name, of_tensor=True) or did_you_mean(name, known),
             )
 
+    @boundary
     def __setitem__(self, key: object, item: object) -> NoReturn:
         raise ImmutableError("a tensor cannot be written into", hint=WRITE)
 
@@ -359,6 +365,7 @@ class Tensor(ArrayLike):
         """Forget the gradient."""
         self._grad = None
 
+    @boundary
     def retain_grad(self) -> None:
         """Have backward passes write ``grad`` of this tensor, too, though an operation made it.
 
@@ -369,6 +376,7 @@ class Tensor(ArrayLike):
             raise GradientError("a tensor that needs no gradient has none to retain")
         self.edge.owned_by(self)
 
+    @boundary
     def register_hook(self, hook: Hook) -> Handle:
         """Call ``hook`` with the gradient in every backward pass, once all paths are added up.
 

@@ -28,6 +28,7 @@ from staticgrad.eager.at_once import eager_mode
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError, ShapeError
 from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import shown
 from staticgrad.families import like
 from staticgrad.ir.value import Value
@@ -85,6 +86,7 @@ __all__ = sorted([*_SHARED.split(), *_OWN.split()])
 bool = BOOL
 
 
+@boundary
 def unique_all(x: Operand[Tensor], /) -> Any:
     """The different elements of a tensor, ascending; where each stands first, and how often.
 
@@ -104,6 +106,7 @@ def unique_all(x: Operand[Tensor], /) -> Any:
     return _several(np.unique_all(_array(x)))
 
 
+@boundary
 def unique_counts(x: Operand[Tensor], /) -> Any:
     """The different elements of a tensor, ascending, and how many of each; as ``unique_all``.
 
@@ -119,6 +122,7 @@ def unique_counts(x: Operand[Tensor], /) -> Any:
     return _several(np.unique_counts(_array(x)))
 
 
+@boundary
 def unique_inverse(x: Operand[Tensor], /) -> Any:
     """The different elements of a tensor, ascending, and the place of each; as ``unique_all``.
 
@@ -134,6 +138,7 @@ def unique_inverse(x: Operand[Tensor], /) -> Any:
     return _several(np.unique_inverse(_array(x)))
 
 
+@boundary
 def unique_values(x: Operand[Tensor], /) -> Tensor:
     """The different elements of a tensor, ascending; as ``unique_all``.
 
@@ -149,6 +154,7 @@ def unique_values(x: Operand[Tensor], /) -> Tensor:
     return _tensor(np.unique_values(_array(x)))
 
 
+@boundary
 def nonzero(x: Operand[Tensor], /) -> tuple[Tensor, ...]:
     """The places of the elements of a tensor that are not zero, for each axis.
 
@@ -170,6 +176,7 @@ def nonzero(x: Operand[Tensor], /) -> tuple[Tensor, ...]:
     return tuple(map(_tensor, np.nonzero(array)))
 
 
+@boundary
 def nextafter(x1: Operand[Tensor], x2: Operand[Tensor], /) -> Tensor:
     """The next number after x1 towards x2, elementwise; no derivative.
 
@@ -193,6 +200,7 @@ def nextafter(x1: Operand[Tensor], x2: Operand[Tensor], /) -> Tensor:
         raise ShapeError(f"nextafter: {error}") from None
 
 
+@boundary
 def conj(x: Any, /) -> Any:
     """x itself: there are no complex numbers.
 
@@ -212,6 +220,7 @@ def conj(x: Any, /) -> Any:
 
 
 @like(conj)
+@boundary
 def real(x: Any, /) -> Any:
     """x itself: there are no complex numbers.
 
@@ -221,6 +230,7 @@ def real(x: Any, /) -> Any:
     return _real(x)
 
 
+@boundary
 def imag(x: Any, /) -> Any:
     """Zeros like x: there are no complex numbers.
 
@@ -243,6 +253,7 @@ def _real(x: Any) -> Any:
     return x if isinstance(x, Value) else Tensor(x)
 
 
+@boundary
 def finfo(type: Any, /) -> SimpleNamespace:
     """The limits of a floating dtype as Python's floats, by the standard's names.
 
@@ -265,6 +276,7 @@ def finfo(type: Any, /) -> SimpleNamespace:
     return SimpleNamespace(bits=found.bits, dtype=as_dtype(found.dtype), **numbers)
 
 
+@boundary
 def from_dlpack(x: Any, /, *, device: str | None = None, copy: Any = None) -> Tensor:
     """A tensor of an array of another library, by DLPack; the numbers are copied.
 
@@ -364,6 +376,7 @@ class _Room(SimpleNamespace):
         return "sg.xp.linalg"
 
 
+@boundary
 def __getattr__(name: str) -> Any:
     package = import_module("staticgrad")
     if name == "linalg":

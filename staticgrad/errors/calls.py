@@ -5,6 +5,7 @@ The signature alone decides here. What NumPy's functions take besides is read in
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from inspect import Parameter, Signature, signature
@@ -13,13 +14,16 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from staticgrad.errors import UnknownArgumentError
 from staticgrad.errors.habits import ARGUMENTS
+from staticgrad.errors.tracebacks import boundary, cut
 from staticgrad.errors.wording import did_you_mean, listed, shown
 
 P = ParamSpec("P")
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
-_carriers: Final[set[CodeType]] = set()
+#: Functions that only hand their arguments on.
+_carriers: Final[set[CodeType]] = {boundary(signature).__code__}
+_DECORATORS: Final = contextlib.__file__
 
 
 def checked(function: Callable[P, T]) -> Callable[P, T]:
@@ -31,13 +35,17 @@ def checked(function: Callable[P, T]) -> Callable[P, T]:
     @functools.wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return function(*args, **kwargs)
-        except TypeError as error:
-            if raised_inside(error):
-                raise
-            refused = error
-        check_arguments(function.__name__, signature(function), args, kwargs)
-        raise refused
+            try:
+                return function(*args, **kwargs)
+            except TypeError as error:
+                if raised_inside(error):
+                    raise
+                refused = error
+            check_arguments(function.__name__, signature(function), args, kwargs)
+            raise refused
+        except Exception as error:
+            cut(error)
+            raise
 
     return called
 
@@ -51,7 +59,9 @@ def carries(function: F) -> F:
 def raised_inside(error: TypeError) -> bool:
     """Whether the function that was called raised it, not the call itself."""
     inner = error.__traceback__ and error.__traceback__.tb_next
-    while inner is not None and inner.tb_frame.f_code in _carriers:
+    while inner is not None and (
+        inner.tb_frame.f_code in _carriers or inner.tb_frame.f_code.co_filename == _DECORATORS
+    ):
         inner = inner.tb_next
     return error.__traceback__ is None or inner is not None
 

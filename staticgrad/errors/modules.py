@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 from staticgrad.errors import DTypeError
+from staticgrad.errors.tracebacks import boundary
 
 _OPERATORS: Final = [
     "add",
@@ -27,6 +28,7 @@ class NoOperand:
 
 
 def _refusing(operator: str) -> Callable[..., NoReturn]:
+    @boundary
     def refuse(self: object, *_other: object) -> NoReturn:
         name = type(self).__name__
         raise DTypeError(

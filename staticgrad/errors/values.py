@@ -25,6 +25,7 @@ from staticgrad.errors import (
 )
 from staticgrad.errors.habits import instead_of
 from staticgrad.errors.methods import NUMBERS, WRITE, instead_of_method
+from staticgrad.errors.tracebacks import bounded
 from staticgrad.errors.wording import Related, did_you_mean, kind_of, shown
 
 
@@ -56,6 +57,7 @@ def never_set(what: Any, hint: str) -> Any:
     return what.setter(refuse)
 
 
+@bounded
 class NoNumbers:
     """Base of symbolic values. Subclasses say in ``_described`` how messages list them."""
 
@@ -76,7 +78,7 @@ class NoNumbers:
         )
 
     def __float__(self) -> NoReturn:
-        if _runs(sys._getframe(1), "STORE_SUBSCR"):
+        if _runs(sys._getframe(2), "STORE_SUBSCR"):
             raise self._no_value(
                 "an element of an array",
                 "collect values in a list, and sg.stack(values) is one;\n"
@@ -137,9 +139,9 @@ class NoNumbers:
         )
 
     def __array__(self, *_args: Any, **_kwargs: Any) -> NoReturn:
-        if sys._getframe(1).f_globals.get("__name__") == "numpy.ma.core":
+        if sys._getframe(2).f_globals.get("__name__") == "numpy.ma.core":
             raise masked_array("the operand to the left", [self._described()])
-        if _runs(sys._getframe(1), "BINARY_SUBSCR"):
+        if _runs(sys._getframe(2), "BINARY_SUBSCR"):
             raise self._no_value(
                 "an index of an array",
                 "indices of a run: sg.take(array, x, axis), or sg.constant(array)[x]",

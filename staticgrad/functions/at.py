@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 import numpy as np
 
 from staticgrad.errors import DTypeError, ShapeError, UnknownAttributeError
+from staticgrad.errors.tracebacks import boundary, bounded
 from staticgrad.functions.getitem import Selection, rows_and_places, selection
 from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
@@ -44,6 +45,7 @@ def _no_attribute(owner: str, name: str, hint: str) -> AttributeError:
     return UnknownAttributeError(f"{owner} has no {name!r}", hint=hint)
 
 
+@bounded
 @dataclass(frozen=True, eq=False)
 class At:
     """The elements of ``x`` by key: ``x.at[key]`` is a ``Place``."""
@@ -55,10 +57,12 @@ class At:
 
     if not TYPE_CHECKING:  # a type checker shall find what is not there
 
+        @boundary
         def __getattr__(self, name: str) -> NoReturn:
             raise _no_attribute("x.at", name, f"the key comes first: x.at[key].{name}(y)")
 
 
+@bounded
 @dataclass(frozen=True, eq=False)
 class Place:
     """Some elements of ``x``: read them, or make a copy of x in which they differ."""
@@ -68,6 +72,7 @@ class Place:
 
     if not TYPE_CHECKING:
 
+        @boundary
         def __getattr__(self, name: str) -> NoReturn:
             hint = "x.at[key] has get, set, add, subtract, multiply, divide, power, max and min"
             if name in _ALIASES:

@@ -14,6 +14,7 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import shown
 from staticgrad.functions.aggregate import mean, sum as total
 from staticgrad.functions.attention import attention as attention, embedding as embedding
@@ -450,6 +451,7 @@ publish(globals(), __name__, [n for n in _present if globals()[n].__module__ == 
 
 if not TYPE_CHECKING:
 
+    @boundary
     def __getattr__(name: str) -> Any:
         for layers in _LAYERS if name in __all__ else ():
             module = import_module(f"staticgrad.functions.{layers}")

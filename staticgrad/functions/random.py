@@ -26,6 +26,7 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError, DTypeError, UnknownAttributeError
 from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.errors.tracebacks import boundary, bounded
 from staticgrad.errors.wording import did_you_mean, shown
 from staticgrad.functions.creation import parameter
 from staticgrad.functions.draws.arguments import drawn_shape, floating_dtype, met_shape
@@ -85,6 +86,7 @@ _ELSEWHERE: Final = {
 }
 
 
+@bounded
 class Generator(Distributions, GammaDraws, CountDraws):
     """A source of random numbers with a seed; every draw is independent of the others.
 
@@ -139,6 +141,7 @@ class Generator(Distributions, GammaDraws, CountDraws):
 
     if not TYPE_CHECKING:  # a type checker shall find what is not there
 
+        @boundary
         def __getattr__(self, name: str) -> NoReturn:
             if name.startswith("_"):
                 raise AttributeError(name)
@@ -351,5 +354,6 @@ _HALVES: Final = {F32: _half_f32, F64: _half_f64}
 
 if not TYPE_CHECKING:
 
+    @boundary
     def __getattr__(name: str) -> NoReturn:
         raise no_such_name("sg.random", name)

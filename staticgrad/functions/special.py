@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 import numpy as np
 
 from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.families import like
 from staticgrad.functions import nn
 from staticgrad.functions.aggregate import sum as total
@@ -381,5 +382,6 @@ SPECIAL.update({name: globals()[name] for name in __all__}, psi=globals()["digam
 
 if not TYPE_CHECKING:
 
+    @boundary
     def __getattr__(name: str) -> NoReturn:
         raise no_such_name("sg.special", name, __all__)

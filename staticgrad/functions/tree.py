@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from staticgrad.errors import ArgumentError, UnknownAttributeError
 from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import kind_of
 from staticgrad.functions import trees
 from staticgrad.functions.trees import Tree
@@ -143,6 +144,7 @@ def unflatten(tree: Any, leaves: Sequence[Any]) -> Any:
 
 if not TYPE_CHECKING:
 
+    @boundary
     def __getattr__(name: str) -> NoReturn:
         if (hint := _INSTEAD.get(name)) is not None:
             raise UnknownAttributeError(f"sg.tree has no {name!r}", hint=hint)

@@ -20,6 +20,7 @@ import numpy as np
 
 from staticgrad.errors import ArgumentError, DTypeError, UnknownArgumentError
 from staticgrad.errors.calls import check_arguments, raised_inside, unknown_argument, what_it_takes
+from staticgrad.errors.tracebacks import cut
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.worlds import present
 from staticgrad.types.dtype import as_dtype
@@ -70,34 +71,58 @@ def public(
         operands: what becomes of the arguments by position.
     """
     name = _label(function)
+    called: Callable[P, T] = _reading(function, name, name, operands)
+    called.__module__ = home or function.__module__
+    return called
+
+
+def as_method(method: Callable[P, T]) -> Callable[P, T]:
+    """A method of values that reads arguments which do not fit as the array's of that name does."""
+    called: Callable[P, T] = _reading(method, method.__name__, f"ndarray.{method.__name__}")
+    return called
+
+
+def _reading(
+    function: Callable[P, T], name: str, numpy_name: str, operands: Callable[[Any], Any] = tuple
+) -> Any:
+    """``function`` by its public ``name``; arguments that do not fit are read as NumPy's are.
+
+    Errors leave it without the package's frames (``errors/tracebacks.py``).
+    """
     flags = _flags(function)
     first = min((place for place, _ in flags.values()), default=0)
 
     @functools.wraps(function)
     def plain(*args: Any, **kwargs: Any) -> Any:
         try:
-            return function(*operands(args), **kwargs)
-        except TypeError as error:
-            if raised_inside(error):
-                raise
-        return _read(function, name, args, kwargs)
+            try:
+                return function(*operands(args), **kwargs)
+            except TypeError as error:
+                if raised_inside(error):
+                    raise
+            return _read(function, numpy_name, args, kwargs)
+        except Exception as error:
+            cut(error)
+            raise
 
     @functools.wraps(function)
     def flagged(*args: Any, **kwargs: Any) -> Any:
-        for flag in flags:
-            if len(args) > first or type(kwargs.get(flag, True)) is not bool:
-                args, kwargs = _with_flags(name, flags, args, kwargs)
-                break
         try:
-            return function(*operands(args), **kwargs)
-        except TypeError as error:
-            if raised_inside(error):
-                raise
-        return _read(function, name, args, kwargs)
+            for flag in flags:
+                if len(args) > first or type(kwargs.get(flag, True)) is not bool:
+                    args, kwargs = _with_flags(name, flags, args, kwargs)
+                    break
+            try:
+                return function(*operands(args), **kwargs)
+            except TypeError as error:
+                if raised_inside(error):
+                    raise
+            return _read(function, numpy_name, args, kwargs)
+        except Exception as error:
+            cut(error)
+            raise
 
-    called: Callable[P, T] = flagged if flags else plain
-    called.__module__ = home or function.__module__
-    return called
+    return flagged if flags else plain
 
 
 def _label(function: Callable[..., Any]) -> str:
@@ -168,38 +193,24 @@ def as_numpy(function: Callable[..., Any], name: str, args: Any, kwargs: Any) ->
     return _read(function, name, args, kwargs)
 
 
-def as_method(method: Callable[P, T]) -> Callable[P, T]:
-    """A method of values that reads arguments which do not fit as the array's of that name does."""
-    flags = _flags(method)
-
-    @functools.wraps(method)
-    def called(*args: Any, **kwargs: Any) -> Any:
-        if flags and (kwargs or len(args) > 2):
-            args, kwargs = _with_flags(method.__name__, flags, args, kwargs)
-        try:
-            return method(*args, **kwargs)
-        except TypeError as error:
-            if raised_inside(error):
-                raise
-        return _read(method, f"ndarray.{method.__name__}", args, kwargs)
-
-    return called
-
-
 class Constructed(ABCMeta):
     """Metaclass of public classes: an argument that their constructor does not take is refused as
     by a public function. An ABCMeta, so that subclasses may be abstract."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         try:
-            return super().__call__(*args, **kwargs)
-        except TypeError as error:
-            if raised_inside(error):
-                raise
-            refused = error
-        own = next(vars(base)["__init__"] for base in cls.__mro__ if "__init__" in vars(base))
-        check_arguments(cls.__name__, inspect.signature(own), (None, *args), kwargs)
-        raise refused
+            try:
+                return super().__call__(*args, **kwargs)
+            except TypeError as error:
+                if raised_inside(error):
+                    raise
+                refused = error
+            own = next(vars(base)["__init__"] for base in cls.__mro__ if "__init__" in vars(base))
+            check_arguments(cls.__name__, inspect.signature(own), (None, *args), kwargs)
+            raise refused
+        except Exception as error:
+            cut(error)
+            raise
 
 
 # -- flags ----------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from staticgrad.building import within
 from staticgrad.errors import ArgumentError, UnknownNameError
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.values import no_graph_attribute
 from staticgrad.errors.wording import did_you_mean, kind_of, listed
 from staticgrad.ir.calls import public
@@ -78,8 +79,8 @@ class Graph:
     name: str
     found: dict[str, object]
 
-    @collection_paused()
     @public
+    @collection_paused()
     def __init__(
         self,
         outputs: Value | Mapping[str, Value] | None = None,
@@ -162,6 +163,7 @@ class Graph:
 
     if not TYPE_CHECKING:  # a type checker shall find what is not there
 
+        @boundary
         def __getattr__(self, name: str) -> Any:
             raise no_graph_attribute(name, dir(Graph))
 

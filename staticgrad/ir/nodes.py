@@ -22,6 +22,7 @@ from staticgrad.errors import (
     StaticgradError,
     warn,
 )
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.values import NoNumbers, never_set
 from staticgrad.errors.wording import shown
 from staticgrad.ir.forms import Form
@@ -203,6 +204,7 @@ class Parameter(Symbolic):
     _numbers = "its present array: w.value; later ones: sg.Graph(updates={w: value})"
     is_stored = True
 
+    @boundary
     def __setattr__(self, name: str, value: Any) -> None:
         if not hasattr(type(self), name):
             raise self._no_attribute(name)
@@ -267,6 +269,7 @@ class Parameter(Symbolic):
         """Forget the gradient, if there is one."""
         self.grad = None
 
+    @boundary
     def update(self, value: Any) -> None:
         """Let ``value`` be the next one: of this run where a function is traced, else at once.
 
@@ -325,6 +328,7 @@ def _at_once(name: str) -> Any:
     refused = getattr(NoNumbers, name)
 
     @functools.wraps(refused)
+    @boundary
     def method(self: Parameter, *args: Any, **kwargs: Any) -> Any:
         kind = computing_kind()
         if kind is None:

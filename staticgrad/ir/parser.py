@@ -32,8 +32,8 @@ from staticgrad.types.tensor import TensorType
 _LEAVES: Final = ("input", "parameter")
 
 
-@collection_paused()
 @checked
+@collection_paused()
 def parse(
     text: str,
     *,

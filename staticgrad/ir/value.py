@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import wraps
 from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar, cast
 
 import numpy as np
 
 from staticgrad.errors import AxisError
 from staticgrad.errors.calls import carries
+from staticgrad.errors.tracebacks import boundary, cut
 from staticgrad.errors.values import no_function, no_operand, no_ufunc
 from staticgrad.ir import functional
 from staticgrad.ir.calls import as_method, as_numpy
@@ -31,6 +33,32 @@ if TYPE_CHECKING:
 
 #: Untyped here: operators are typed by the kind of their operand (``Of``).
 functions: Final[Any] = functional.functions
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _operator(method: F) -> F:
+    """An operator of two operands: what no array can be made of is refused, or left to Python."""
+    name, function = method.__name__, method.__code__.co_names[-1]
+    compares = name in ("__lt__", "__le__", "__gt__", "__ge__")
+    reflected = "__eq__" if compares else f"__r{name[2:]}"  # what Python asks the right operand for
+
+    @wraps(method)
+    def called(self: Any, other: Any) -> Any:
+        try:
+            if _is_operand(other):
+                return method(self, other)
+            if name in ("__eq__", "__ne__"):  # then it is another thing, and Python says so
+                return NotImplemented
+            if other is None or isinstance(other, complex | str | bytes | dict | set):
+                raise no_operand(function, other)
+            if hasattr(type(other), reflected):
+                return NotImplemented  # it may know what to do
+            raise no_operand(function, other)
+        except Exception as error:
+            cut(error)
+            raise
+
+    return cast("F", called)
 
 
 class Value(StandardArray):
@@ -98,126 +126,165 @@ class Value(StandardArray):
 
     # -- operators --------------------------------------------------------------------------------
 
+    @_operator
     def __add__(self: Of[V], other: Any) -> V:
-        return _binary(functions.add, self, other)
+        return functions.add(self, other)
 
+    @_operator
     def __radd__(self: Of[V], other: Any) -> V:
-        return _binary(functions.add, other, self)
+        return functions.add(other, self)
 
+    @_operator
     def __sub__(self: Of[V], other: Any) -> V:
-        return _binary(functions.subtract, self, other)
+        return functions.subtract(self, other)
 
+    @_operator
     def __rsub__(self: Of[V], other: Any) -> V:
-        return _binary(functions.subtract, other, self)
+        return functions.subtract(other, self)
 
+    @_operator
     def __mul__(self: Of[V], other: Any) -> V:
-        return _binary(functions.multiply, self, other)
+        return functions.multiply(self, other)
 
+    @_operator
     def __rmul__(self: Of[V], other: Any) -> V:
-        return _binary(functions.multiply, other, self)
+        return functions.multiply(other, self)
 
+    @_operator
     def __truediv__(self: Of[V], other: Any) -> V:
-        return _binary(functions.divide, self, other)
+        return functions.divide(self, other)
 
+    @_operator
     def __rtruediv__(self: Of[V], other: Any) -> V:
-        return _binary(functions.divide, other, self)
+        return functions.divide(other, self)
 
+    @_operator
     def __floordiv__(self: Of[V], other: Any) -> V:
-        return _binary(functions.floor_divide, self, other)
+        return functions.floor_divide(self, other)
 
+    @_operator
     def __rfloordiv__(self: Of[V], other: Any) -> V:
-        return _binary(functions.floor_divide, other, self)
+        return functions.floor_divide(other, self)
 
+    @_operator
     def __mod__(self: Of[V], other: Any) -> V:
-        return _binary(functions.remainder, self, other)
+        return functions.remainder(self, other)
 
+    @_operator
     def __rmod__(self: Of[V], other: Any) -> V:
-        return _binary(functions.remainder, other, self)
+        return functions.remainder(other, self)
 
+    @_operator
     def __divmod__(self: Of[V], other: Any) -> tuple[V, V]:
-        return _binary(functions.divmod, self, other)
+        return functions.divmod(self, other)
 
+    @_operator
     def __rdivmod__(self: Of[V], other: Any) -> tuple[V, V]:
-        return _binary(functions.divmod, other, self)
+        return functions.divmod(other, self)
 
+    @_operator
     def __lshift__(self: Of[V], other: Any) -> V:
-        return _binary(functions.left_shift, self, other)
+        return functions.left_shift(self, other)
 
+    @_operator
     def __rlshift__(self: Of[V], other: Any) -> V:
-        return _binary(functions.left_shift, other, self)
+        return functions.left_shift(other, self)
 
+    @_operator
     def __rshift__(self: Of[V], other: Any) -> V:
-        return _binary(functions.right_shift, self, other)
+        return functions.right_shift(self, other)
 
+    @_operator
     def __rrshift__(self: Of[V], other: Any) -> V:
-        return _binary(functions.right_shift, other, self)
+        return functions.right_shift(other, self)
 
+    @_operator
     def __pow__(self: Of[V], other: Any) -> V:
-        return _binary(functions.power, self, other)
+        return functions.power(self, other)
 
+    @_operator
     def __rpow__(self: Of[V], other: Any) -> V:
-        return _binary(functions.power, other, self)
+        return functions.power(other, self)
 
+    @_operator
     def __matmul__(self: Of[V], other: Any) -> V:
-        return _binary(functions.matmul, self, other)
+        return functions.matmul(self, other)
 
+    @_operator
     def __rmatmul__(self: Of[V], other: Any) -> V:
-        return _binary(functions.matmul, other, self)
+        return functions.matmul(other, self)
 
+    @boundary
     def __neg__(self: Of[V]) -> V:
         return functions.negative(self)
 
     def __pos__(self) -> Self:
         return self
 
+    @boundary
     def __abs__(self: Of[V]) -> V:
         return functions.absolute(self)
 
+    @_operator
     def __and__(self: Of[V], other: Any) -> V:
-        return _binary(functions.bitwise_and, self, other)
+        return functions.bitwise_and(self, other)
 
+    @_operator
     def __rand__(self: Of[V], other: Any) -> V:
-        return _binary(functions.bitwise_and, other, self)
+        return functions.bitwise_and(other, self)
 
+    @_operator
     def __or__(self: Of[V], other: Any) -> V:
-        return _binary(functions.bitwise_or, self, other)
+        return functions.bitwise_or(self, other)
 
+    @_operator
     def __ror__(self: Of[V], other: Any) -> V:
-        return _binary(functions.bitwise_or, other, self)
+        return functions.bitwise_or(other, self)
 
+    @_operator
     def __xor__(self: Of[V], other: Any) -> V:
-        return _binary(functions.bitwise_xor, self, other)
+        return functions.bitwise_xor(self, other)
 
+    @_operator
     def __rxor__(self: Of[V], other: Any) -> V:
-        return _binary(functions.bitwise_xor, other, self)
+        return functions.bitwise_xor(other, self)
 
+    @boundary
     def __invert__(self: Of[V]) -> V:
         return functions.invert(self)
 
+    @_operator
     def __eq__(self: Of[V], other: object) -> V:  # type: ignore[override]
-        return _binary(functions.equal, self, other)
+        return functions.equal(self, other)
 
+    @_operator
     def __ne__(self: Of[V], other: object) -> V:  # type: ignore[override]
-        return _binary(functions.not_equal, self, other)
+        return functions.not_equal(self, other)
 
+    @_operator
     def __lt__(self: Of[V], other: Any) -> V:
-        return _binary(functions.less, self, other)
+        return functions.less(self, other)
 
+    @_operator
     def __le__(self: Of[V], other: Any) -> V:
-        return _binary(functions.less_equal, self, other)
+        return functions.less_equal(self, other)
 
+    @_operator
     def __gt__(self: Of[V], other: Any) -> V:
-        return _binary(functions.greater, self, other)
+        return functions.greater(self, other)
 
+    @_operator
     def __ge__(self: Of[V], other: Any) -> V:
-        return _binary(functions.greater_equal, self, other)
+        return functions.greater_equal(self, other)
 
     __hash__ = object.__hash__
 
+    @boundary
     def __getitem__(self: Of[V], key: Any) -> V:
         return functions.getitem(self, key)
 
     @property
+    @boundary
     def at(self: Of[V]) -> Places[V]:
         """Elements by key, for copies in which they differ: ``x.at[key].set(y)``, ``.add(y)``."""
         return functions.at(self)
@@ -225,6 +292,7 @@ class Value(StandardArray):
     # -- methods, as on an ndarray ----------------------------------------------------------------
 
     @property
+    @boundary
     def T(self: Of[V]) -> V:  # noqa: N802 - NumPy's name
         """All axes reversed."""
         return functions.transpose(self)
@@ -363,6 +431,7 @@ class Value(StandardArray):
         """Rounded to ``decimals`` places, ties to even."""
         return functions.round(self, decimals)
 
+    @boundary
     def __round__(self: Of[V], decimals: int | None = None) -> V:
         return functions.round(self, decimals or 0)
 
@@ -452,6 +521,7 @@ class Value(StandardArray):
 
     # -- NumPy protocols: np.exp(x), np.where(c, x, y), np.sum(x) build nodes ---------------------
 
+    @boundary
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if any(_overrides(item, "__array_ufunc__") for item in inputs):
             return NotImplemented
@@ -469,6 +539,7 @@ class Value(StandardArray):
             raise no_ufunc(ufunc, method)
         return as_numpy(function, name, inputs, kwargs)
 
+    @boundary
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if not all(issubclass(each, Value | np.ndarray) for each in types):
             return NotImplemented
@@ -526,30 +597,6 @@ def _overrides(item: object, protocol: str) -> bool:
     """
     own = isinstance(item, Value | np.ndarray | np.generic) or is_pandas(item)
     return not own and hasattr(item, protocol)
-
-
-#: Function name -> what Python asks the right operand for when the left one has no answer.
-_REFLECTED: Final = {
-    "add": "__radd__", "subtract": "__rsub__", "multiply": "__rmul__", "divide": "__rtruediv__",
-    "floor_divide": "__rfloordiv__", "remainder": "__rmod__", "divmod": "__rdivmod__",
-    "left_shift": "__rlshift__", "right_shift": "__rrshift__", "power": "__rpow__",
-    "matmul": "__rmatmul__", "bitwise_and": "__rand__", "bitwise_or": "__ror__",
-    "bitwise_xor": "__rxor__",
-}  # fmt: skip
-
-
-def _binary(function: Callable[..., Any], left: Any, right: Any) -> Any:
-    if _is_operand(left) and _is_operand(right):
-        return function(left, right)
-    name = function.__name__
-    other = right if isinstance(left, Value) else left
-    if name in ("equal", "not_equal"):  # then it is another thing, and Python says so
-        return NotImplemented
-    if other is None or isinstance(other, complex | str | bytes | dict | set):
-        raise no_operand(name, other)
-    if other is right and hasattr(type(other), _REFLECTED.get(name, "__eq__")):
-        return NotImplemented  # it may know what to do
-    raise no_operand(name, other)
 
 
 _OPERANDS: Final = (Value, bool, int, float, list, tuple, memoryview, Dim)

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.functions import nn as _functions
 
 if TYPE_CHECKING:
@@ -145,6 +146,7 @@ def __dir__() -> list[str]:
 
 if not TYPE_CHECKING:
 
+    @boundary
     def __getattr__(name: str) -> Any:
         if name in _FILES:
             found = getattr(import_module(f"staticgrad.{_FILES[name]}"), name)

@@ -21,6 +21,7 @@ from staticgrad.errors import ArgumentError, ParameterValueError, UnknownAttribu
 from staticgrad.errors.calls import check_call, check_takes_nothing, raised_inside
 from staticgrad.errors.habits import OF_MODULES
 from staticgrad.errors.modules import NoOperand
+from staticgrad.errors.tracebacks import boundary, cut
 from staticgrad.errors.wording import did_you_mean, kind_of, shown
 from staticgrad.functions.call_types import P, R
 from staticgrad.functions.random import Generator
@@ -89,6 +90,7 @@ class Module(NoOperand):
         forward: Any
     else:
 
+        @boundary
         def __setattr__(self, name: str, value: Any) -> None:
             if isinstance(value, np.ndarray) and isinstance(vars(self).get(name), Parameter):
                 raise ParameterValueError(
@@ -99,6 +101,7 @@ class Module(NoOperand):
                 name_apart(value)
             super().__setattr__(name, value)
 
+        @boundary
         def __getattr__(self, name: str) -> NoReturn:
             if name.startswith("_"):
                 raise AttributeError(name)
@@ -116,15 +119,19 @@ class Module(NoOperand):
 
     def __call__(self: WithForward[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """What ``forward`` gives, in the world of its operands."""
-        with _world_of(args, kwargs), scope_of(self):
-            try:
-                return self.forward(*args, **kwargs)
-            except TypeError as error:
-                if raised_inside(error):
-                    raise
-                refused = error
-            check_call(type(self), self.forward, args, kwargs)
-            raise refused
+        try:
+            with _world_of(args, kwargs), scope_of(self):
+                try:
+                    return self.forward(*args, **kwargs)
+                except TypeError as error:
+                    if raised_inside(error):
+                        raise
+                    refused = error
+                check_call(type(self), self.forward, args, kwargs)
+                raise refused
+        except Exception as error:
+            cut(error)
+            raise
 
     # -- what it holds ----------------------------------------------------------------------------
 
@@ -297,6 +304,7 @@ class Layer(Module):
 
     if not TYPE_CHECKING:  # a type checker knows what ``object`` takes
 
+        @boundary
         def __init__(self, *given: Any, **options: Any) -> None:
             check_takes_nothing(type(self).__name__, given, options)
 

@@ -7,6 +7,7 @@ from operator import index as integer
 from typing import Any, overload
 
 from staticgrad.errors import ArgumentError, IndexOutOfRange
+from staticgrad.errors.tracebacks import bounded
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.calls import public
 from staticgrad.nn.module import Layer
@@ -38,6 +39,7 @@ class ModuleDict(dict[str, Any]):
         super().__init__(modules)
 
 
+@bounded
 class Sequential(Layer, MutableSequence[Callable[..., Any]]):
     """Modules and functions, each of what the one before gives.
 

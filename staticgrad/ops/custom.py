@@ -19,6 +19,7 @@ from staticgrad.errors import (
     OpDefinitionError,
     UnknownAttributeError,
 )
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.calls import module_of, pickled
 from staticgrad.ir.functional import functions
@@ -153,6 +154,7 @@ class CustomFunction:
 
     if not TYPE_CHECKING:
 
+        @boundary
         def __getattr__(self, name: str) -> NoReturn:
             if name.startswith("_"):
                 raise AttributeError(name)
@@ -176,6 +178,7 @@ class CustomFunction:
         define_rule(self.name, rule)
         return rule
 
+    @boundary
     def __call__(self, *args: Any) -> Value:
         """The function's value, its derivative that of the rule.
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.optim.adadelta import Adadelta
 from staticgrad.optim.adafactor import Adafactor
 from staticgrad.optim.adagrad import Adagrad
@@ -96,5 +97,6 @@ def __dir__() -> list[str]:
 
 if not TYPE_CHECKING:
 
+    @boundary
     def __getattr__(name: str) -> NoReturn:
         raise no_such_name("sg.optim", name)

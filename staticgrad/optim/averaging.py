@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from staticgrad.errors.tracebacks import bounded
 from staticgrad.functions import parameter
 from staticgrad.ir.calls import Constructed
 from staticgrad.ir.functional import functions
@@ -20,6 +21,7 @@ from staticgrad.optim.parameters import listed_parameters
 from staticgrad.optim.present import tensor_of
 
 
+@bounded
 class Average(metaclass=Constructed):
     """An exponential moving average of parameters: Polyak and Juditsky (1992) with forgetting.
 

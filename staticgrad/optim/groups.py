@@ -7,12 +7,14 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from staticgrad.errors import ArgumentError
+from staticgrad.errors.tracebacks import bounded
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.graph import Parameter
 from staticgrad.optim.optimizer import Optimizer, Updates
 from staticgrad.optim.parameters import listed_parameters
 
 
+@bounded
 @dataclass(frozen=True, eq=False)
 class ParameterGroups(Optimizer):
     """Other options, or another optimizer, for some of the parameters.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from staticgrad.autodiff.reverse import grad
 from staticgrad.errors import ArgumentError, DTypeError, ShapeError, UnknownAttributeError
+from staticgrad.errors.tracebacks import boundary, bounded
 from staticgrad.errors.wording import kind_of
 from staticgrad.functions.trees import flatten, unflatten
 from staticgrad.ir.calls import Constructed
@@ -57,6 +58,7 @@ class _At(NamedTuple):
     slope: Any
 
 
+@bounded
 @dataclass(frozen=True)
 class LBFGS(metaclass=Constructed):
     """L-BFGS, for losses of all data: few evaluations of an exact gradient, no learning rate.
@@ -92,6 +94,7 @@ class LBFGS(metaclass=Constructed):
 
     if not TYPE_CHECKING:  # a type checker shall find what is not there
 
+        @boundary
         def __getattr__(self, name: str) -> NoReturn:
             if name.startswith("_"):
                 raise AttributeError(name)

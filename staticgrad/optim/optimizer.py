@@ -18,6 +18,7 @@ from staticgrad.errors import (
     UnknownAttributeError,
 )
 from staticgrad.errors.habits import OF_OPTIMIZERS
+from staticgrad.errors.tracebacks import boundary, bounded
 from staticgrad.errors.wording import did_you_mean, shown
 from staticgrad.ir.calls import Constructed, public
 from staticgrad.ir.functional import functions
@@ -91,6 +92,7 @@ class OptimizerClass(Constructed):
     def __setattr__(cls, name: str, value: Any) -> None:  # noqa: N805 - of a metaclass
         super().__setattr__(name, _answered(value) if name == "__setattr__" else value)
 
+    @boundary
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         has_rate = "learning_rate" in getattr(self, "__dataclass_fields__", ())
         first = args[0] if args and has_rate else None
@@ -106,6 +108,7 @@ class OptimizerClass(Constructed):
         )
 
 
+@bounded
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Optimizer(metaclass=OptimizerClass):
     """What all optimizers have. Subclasses say in ``step`` how a gradient becomes an update.
@@ -154,6 +157,7 @@ class Optimizer(metaclass=OptimizerClass):
 
     if not TYPE_CHECKING:  # a type checker shall find what is not there
 
+        @boundary
         def __getattr__(self, name: str) -> NoReturn:
             if name.startswith("_"):
                 raise AttributeError(name)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from staticgrad.errors.tracebacks import bounded
 from staticgrad.functions import parameter
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter, Symbolic
@@ -21,6 +22,7 @@ from staticgrad.optim.present import tensor_of
 from staticgrad.optim.schedules import RateSchedule
 
 
+@bounded
 class Plateau(RateSchedule):
     """A learning rate that is multiplied by ``factor`` where a measure stands still.
 

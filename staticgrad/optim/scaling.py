@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import log2
 from typing import Any, Final
 
+from staticgrad.errors.tracebacks import bounded
 from staticgrad.ir.calls import Constructed
 from staticgrad.ir.functional import functions
 from staticgrad.optim.hyperparameters import require, require_count, require_positive
@@ -15,6 +16,7 @@ from staticgrad.optim.hyperparameters import require, require_count, require_pos
 _MOST_DOUBLINGS: Final = 60
 
 
+@bounded
 @dataclass(frozen=True, eq=False)
 class LossScale(metaclass=Constructed):
     """A loss scale that finds itself: Micikevicius et al. (ICLR 2018), section 3.2.

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import numpy as np
 
 from staticgrad.errors import ArgumentError, UnknownAttributeError
+from staticgrad.errors.tracebacks import boundary, bounded
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.calls import Constructed, public
 from staticgrad.ir.functional import functions
@@ -27,6 +28,7 @@ from staticgrad.optim.present import tensor_of
 _OF_SCHEDULES: Final = "an optimizer counts its steps: Adam(schedule); schedule(t) is the rate at t"
 
 
+@bounded
 @dataclass(frozen=True, eq=False, repr=False)
 class RateSchedule(metaclass=Constructed):
     """A learning rate that depends on the number of steps.
@@ -55,6 +57,7 @@ class RateSchedule(metaclass=Constructed):
 
     if not TYPE_CHECKING:  # a type checker shall find what is not there
 
+        @boundary
         def __getattr__(self, name: str) -> NoReturn:
             if name.startswith("_"):
                 raise AttributeError(name)

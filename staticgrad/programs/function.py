@@ -25,6 +25,7 @@ from staticgrad.errors import (
 )
 from staticgrad.errors.calls import check_keywords
 from staticgrad.errors.habits import OF_COMPILED
+from staticgrad.errors.tracebacks import boundary, cut
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.call_types import (
     Gradient,
@@ -127,6 +128,7 @@ class Function(OfArrays[P, R]):
 
     if not TYPE_CHECKING:  # a type checker shall find what is not there
 
+        @boundary
         def __getattr__(self, name: str) -> NoReturn:
             if name.startswith("_"):
                 raise AttributeError(name)
@@ -149,26 +151,31 @@ class Function(OfArrays[P, R]):
         Raises:
             ArgumentError: arguments that the function does not take, or that have no hash.
         """
-        if running_session() is not None:
-            return self._function(*args, **kwargs)
-        alike = None if kwargs else _of_arrays(args)
-        known = self._known.get(alike)
-        if known is not None and not known.changed():
-            self._calls += 1
-            return known.run(dict(zip(known.names, args, strict=True)), self._options)
-        given = self._given(args, kwargs)
-        if given.has_values:
-            with computing(given.kind):
+        try:
+            if running_session() is not None:
                 return self._function(*args, **kwargs)
-        with self._lock.taken:
-            self._calls += 1
-            traced = self._traced(given)
-        if alike is not None and len(given.arrays) == len(args):
-            if len(self._known) >= _MOST_KNOWN:
-                self._known.clear()
-            self._known[alike] = traced
-        return traced.run(given.arrays, self._options)
+            alike = None if kwargs else _of_arrays(args)
+            known = self._known.get(alike)
+            if known is not None and not known.changed():
+                self._calls += 1
+                return known.run(dict(zip(known.names, args, strict=True)), self._options)
+            given = self._given(args, kwargs)
+            if given.has_values:
+                with computing(given.kind):
+                    return self._function(*args, **kwargs)
+            with self._lock.taken:
+                self._calls += 1
+                traced = self._traced(given)
+            if alike is not None and len(given.arrays) == len(args):
+                if len(self._known) >= _MOST_KNOWN:
+                    self._known.clear()
+                self._known[alike] = traced
+            return traced.run(given.arrays, self._options)
+        except Exception as error:
+            cut(error)
+            raise
 
+    @boundary
     def _eagerly(self, *args: Any, **kwargs: Any) -> Any:
         """What a call with these arguments gives and does, computed line by line on the tape.
 
@@ -199,6 +206,7 @@ class Function(OfArrays[P, R]):
     else:
         __call__, eagerly = _called, _eagerly
 
+    @boundary
     def graph(self, *args: Any, **kwargs: Any) -> Graph:
         """The graph that a call with these arguments runs.
 
@@ -210,6 +218,7 @@ class Function(OfArrays[P, R]):
             raise GraphError(f"{self._name}: there is nothing to compute")
         return found
 
+    @boundary
     def compile(self, *args: Any, **kwargs: Any) -> Compiled:
         """The compiled program that a call with these arguments runs: its feeds are the arrays.
 
@@ -218,6 +227,7 @@ class Function(OfArrays[P, R]):
         """
         return self._of(args, kwargs).program(self._options)
 
+    @boundary
     def lower(self, *args: Any, **kwargs: Any) -> Schedule:
         """The schedule of that program: which kernels it runs.
 
@@ -451,6 +461,7 @@ def function(
     sizes: Mapping[str, Sequence[str | None]] | None = None,
     **options: Any,
 ) -> FunctionMaker: ...
+@boundary
 def function(
     f: Any = None,
     *,

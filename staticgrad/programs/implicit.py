@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import kind_of
 from staticgrad.families import like
 from staticgrad.functions import linalg
@@ -38,6 +39,7 @@ def __dir__() -> list[str]:
 
 if not TYPE_CHECKING:
 
+    @boundary
     def __getattr__(name: str) -> NoReturn:
         raise no_such_name("sg.implicit", name)
 

@@ -22,6 +22,7 @@ import numpy as np
 from staticgrad.autodiff import forward, jacobian as of_values
 from staticgrad.autodiff.reverse import grad, vjp
 from staticgrad.errors import ArgumentError, GradientError
+from staticgrad.errors.tracebacks import cut
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.trees import flatten, mapped, paths, unflatten
 from staticgrad.ir.calls import pickled
@@ -57,13 +58,17 @@ class Transformed:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The results, of the kind of the arguments."""
-        if runs_directly(args, kwargs):
-            return self._rule(args, kwargs, False)
-        given = [
-            mapped(as_array, each) if place in self._places else each
-            for place, each in enumerate(args)
-        ]
-        return self.program(*given, **kwargs)
+        try:
+            if runs_directly(args, kwargs):
+                return self._rule(args, kwargs, False)
+            given = [
+                mapped(as_array, each) if place in self._places else each
+                for place, each in enumerate(args)
+            ]
+            return self.program(*given, **kwargs)
+        except Exception as error:
+            cut(error)
+            raise
 
     @functools.cached_property
     def program(self) -> Function[..., Any]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from staticgrad.errors import CheckError
 from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.testing.gradients import check_gradients
 from staticgrad.testing.graphs import assert_same_graph
 from staticgrad.testing.ops import check_op
@@ -26,5 +27,6 @@ def __dir__() -> list[str]:
 
 if not TYPE_CHECKING:
 
+    @boundary
     def __getattr__(name: str) -> NoReturn:
         raise no_such_name("sg.testing", name)

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, NoReturn
 
 from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.train.fitting import Epoch, History, fit
 from staticgrad.train.minibatches import Batches, prefetch
 
@@ -15,5 +16,6 @@ def __dir__() -> list[str]:
 
 if not TYPE_CHECKING:
 
+    @boundary
     def __getattr__(name: str) -> NoReturn:
         raise no_such_name("sg.train", name)

@@ -18,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.errors import ArgumentError
+from staticgrad.errors.tracebacks import bounded
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.calls import public
 from staticgrad.records import dataclass
@@ -32,6 +33,7 @@ _ENDED: Final = 128 + signal.SIGTERM
 _ENDS: Final = 8
 
 
+@bounded
 @dataclass
 class History:
     """What a training has come to.

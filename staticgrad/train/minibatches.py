@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 import numpy as np
 
 from staticgrad.errors import ArgumentError, ShapeError
+from staticgrad.errors.tracebacks import bounded
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.calls import public
 from staticgrad.ir.op import Array
@@ -22,6 +23,7 @@ B = TypeVar("B")
 _ARRAYS: Final = ("shape", "__array__", "__array_interface__", "__dlpack__")
 
 
+@bounded
 class Batches(Generic[B]):
     """Arrays with one entry per example along axis 0, cut into batches.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.families import like
 from staticgrad.functions.checkpoints.saveable import (
     ButNames,
@@ -204,5 +205,6 @@ def __dir__() -> list[str]:
 
 if not TYPE_CHECKING:
 
+    @boundary
     def __getattr__(name: str) -> NoReturn:
         raise no_such_name("sg.checkpoint_policies", name, tuple(__all__))

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn
 
 from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.functions.einstein import kron as kron, tensordot as tensordot
 from staticgrad.functions.joining import matrix_transpose as matrix_transpose
 from staticgrad.functions.linalg.factors import (
@@ -108,6 +109,7 @@ def __dir__() -> list[str]:
 
 if not TYPE_CHECKING:
 
+    @boundary
     def __getattr__(name: str) -> NoReturn:
         raise no_such_name("sg.linalg", name)
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from staticgrad.errors import ArgumentError, CarryError, RankError
 from staticgrad.errors.elsewhere import no_such_name
+from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.call_types import R
 from staticgrad.functions.loops import adjoint as adjoints
@@ -39,6 +40,7 @@ def __dir__() -> list[str]:
 
 if not TYPE_CHECKING:
 
+    @boundary
     def __getattr__(name: str) -> NoReturn:
         raise no_such_name("sg.ode", name)
 

@@ -1,0 +1,128 @@
+"""Tracebacks of errors that leave the package: the user's frames alone.
+
+A traceback grows while the interpreter unwinds, so frames can only be left out where an error
+crosses from the package into other code. The public functions, methods and operators are these
+boundaries: each has an ``except`` clause, which costs a successful call nothing, and calls
+``cut`` there. ``STATICGRAD_TRACEBACK=full`` leaves tracebacks whole.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from types import FunctionType, TracebackType
+from typing import Any, ParamSpec, TypeVar
+
+from staticgrad.building import is_package_file, is_user_file
+from staticgrad.errors import StaticgradError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def boundary(function: Callable[P, T]) -> Callable[P, T]:
+    """Let errors leave ``function`` without the package's frames."""
+
+    @functools.wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            cut(error)
+            raise
+
+    return called
+
+
+def bounded(kind: type[T]) -> type[T]:
+    """Make every public method, operator and property that a class defines a boundary."""
+    for name, each in [*vars(kind).items()]:
+        if name.startswith("_") and not name.endswith("__"):
+            continue
+        if isinstance(each, property):
+            get, put, drop = (part and boundary(part) for part in (each.fget, each.fset, each.fdel))
+            setattr(kind, name, property(get, put, drop))
+        elif isinstance(each, FunctionType) and "cut" not in each.__code__.co_names:
+            setattr(kind, name, boundary(each))
+    return kind
+
+
+def cut(error: Exception) -> None:
+    """Take the package's frames out of the traceback of an error that leaves the package.
+
+    For the ``except`` clause of a public function, which then re-raises: a bare ``raise`` does not
+    add the function's own frame again. Where the caller is the package itself, nothing changes:
+    the error passes another boundary. An error of another class keeps its frames unless it was
+    raised by code of the user's that the package called: it may be a defect of the package.
+    """
+    caller = sys._getframe(1).f_back
+    if caller is not None and is_package_file(caller.f_code.co_filename):
+        return
+    if _is_cut(error) and not _shown_whole():
+        _cut_chain(error)
+
+
+def _is_cut(error: BaseException) -> bool:
+    return isinstance(error, StaticgradError) or _is_of_user_code(error.__traceback__)
+
+
+def _shown_whole() -> bool:
+    try:
+        whole: bool = import_module("staticgrad.config").current().traceback == "full"
+    except StaticgradError:  # a setting with a wrong value; the error at hand goes first
+        return False
+    return whole
+
+
+def _cut_chain(error: BaseException) -> None:
+    """Cut an error and those that it was raised from or beside.
+
+    What the package caught and answered with an error of its own says nothing to the user.
+    """
+    seen: set[int] = set()
+    while id(error) not in seen:
+        seen.add(id(error))
+        if _is_cut(error):
+            error.__traceback__ = _of_others(error.__traceback__)
+        before = error.__cause__ or error.__context__
+        if before is None:
+            return
+        if error.__cause__ is None and not _passed_user_code(before.__traceback__):
+            error.__suppress_context__ = True
+        error = before
+
+
+def _of_others(traceback: TracebackType | None) -> TracebackType | None:
+    """The traceback without the package's frames."""
+    frames = []
+    while traceback is not None:
+        if not is_package_file(traceback.tb_frame.f_code.co_filename):
+            frames.append(traceback)
+        traceback = traceback.tb_next
+    shown = None
+    for each in reversed(frames):
+        shown = TracebackType(shown, each.tb_frame, each.tb_lasti, each.tb_lineno)
+    return shown
+
+
+def _is_of_user_code(traceback: TracebackType | None) -> bool:
+    """Whether the innermost frame of the package called the user's code."""
+    called: Any = None
+    while traceback is not None:
+        file = traceback.tb_frame.f_code.co_filename
+        if is_package_file(file):
+            called = None
+        elif called is None:
+            called = file
+        traceback = traceback.tb_next
+    return called is not None and is_user_file(called)
+
+
+def _passed_user_code(traceback: TracebackType | None) -> bool:
+    while traceback is not None:
+        if is_user_file(traceback.tb_frame.f_code.co_filename):
+            return True
+        traceback = traceback.tb_next
+    return False
