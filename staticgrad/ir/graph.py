@@ -127,6 +127,8 @@ class Graph:
         name: str,
     ) -> None:
         self.nodes, self.inputs, self.parameters = tuple(nodes), tuple(inputs), tuple(parameters)
+        for parameter in self.parameters:
+            parameter.store.in_graph = True
         self.outputs, self.updates, self.name = dict(outputs), tuple(updates), name
         self.found = {}
         self._guards: tuple[tuple[Guard, Node], ...] | None = None

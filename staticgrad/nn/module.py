@@ -10,7 +10,7 @@ another number, flag or mode (``train``, ``eval``) is another program.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from inspect import Parameter as Argument, Signature
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Protocol, Self, TypeVar
@@ -317,7 +317,11 @@ class Layer(Module):
 
 def _world_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> computing:
     """That of the first operand that is no parameter: where there is none, the present one."""
-    for leaf in itertools.chain(args, kwargs.values(), flatten((args, kwargs))[0]):
+    if args and isinstance(args[0], Value) and not args[0].is_stored:
+        leaves: Iterable[Any] = args  # nearly always: flattening takes longer than the rest
+    else:
+        leaves = itertools.chain(args, kwargs.values(), flatten((args, kwargs))[0])
+    for leaf in leaves:
         if isinstance(leaf, Value) and not leaf.is_stored:
             return computing(type(leaf).kind) if leaf.computes else in_graphs()  # type: ignore[attr-defined]
     return computing(computing_kind())

@@ -1,5 +1,8 @@
-"""Names of layers' parameters, which are new in deep copies of modules.
+"""Names of parameters: of layers, then by paths from the module that is called; of deep copies.
 
+A layer does not know where it will stand, so ``Linear`` calls its weight ``linear3.weight``. When a
+module is called that no other one calls, its parameters get their paths as names,
+``blocks.1.attn.query.weight``. Names are new in deep copies:
 Target networks, teachers and ensembles are made by ``copy.deepcopy(model)`` and stand in one graph
 with their original, where two parameters of one name would be an error.
 """
@@ -12,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from typing import Any, Final, TypeVar
-from weakref import WeakSet
+from weakref import WeakSet, WeakValueDictionary
 
 from staticgrad.ir.nodes import Parameter, next_serial
 from staticgrad.storage.parameter import ParameterStore
@@ -23,6 +26,12 @@ M = TypeVar("M")
 _named: Final[defaultdict[str, Iterator[int]]] = defaultdict(itertools.count)
 #: Names of parameters that were made for an attribute -> how many have had them so far.
 _own: Final[defaultdict[str, Iterator[int]]] = defaultdict(itertools.count)
+#: Beginnings of the names that layers gave.
+_of_layers: Final[set[str]] = set()
+#: What holds the arrays of parameters that were made for an attribute of a module.
+_for_attributes: Final[WeakSet[ParameterStore]] = WeakSet()
+#: Names that are paths -> what has them.
+_paths: Final[WeakValueDictionary[str, ParameterStore]] = WeakValueDictionary()
 #: What holds the arrays of parameters that have been attributes of modules.
 _held: Final[WeakSet[ParameterStore]] = WeakSet()
 #: The key of a deep copy's memo that says that a module around this one is copied.
@@ -32,7 +41,36 @@ _INSIDE: Final = "staticgrad.nn: inside of a module"
 def named(kind: str) -> str:
     """A name for the parameters of one more layer of a kind: ``linear``, ``linear1`` and so on."""
     number = next(_named[kind])
-    return f"{kind}{number}" if number else kind
+    name = f"{kind}{number}" if number else kind
+    _of_layers.add(name)
+    return name
+
+
+def name_by_path(kind: str, stored: Iterable[tuple[str, Parameter]]) -> None:
+    """Name parameters by their paths from a module that is called.
+
+    Names stay that users gave, that are paths already, or that a graph has; so does that of a
+    parameter of the module itself, as a path without a dot says less. Where another module has the
+    same paths they begin with the kind of this one: ``decoder.layers.0.weight``, ``decoder1...``.
+    """
+    fresh = [(path, p.store) for path, p in stored if "." in path and _is_free(p.store)]
+    if not fresh:
+        return
+    prefix = ""
+    for number in itertools.count():
+        if not any(f"{prefix}{path}" in _paths for path, _ in fresh):
+            break
+        prefix = f"{kind}{number or ''}."
+    for path, store in fresh:
+        store.rename(f"{prefix}{path}")
+        _paths[store.name] = store
+
+
+def _is_free(store: ParameterStore) -> bool:
+    """Whether a parameter may be renamed: the package named it, by no path, and no graph has it."""
+    if store.in_graph or _paths.get(store.name) is store:
+        return False
+    return store.name.partition(".")[0] in _of_layers or store in _for_attributes
 
 
 def name_apart(value: Any) -> None:
@@ -49,6 +87,7 @@ def name_apart(value: Any) -> None:
         fresh = []
     _held.update(p.store for p in found)
     for p in fresh:
+        _for_attributes.add(p.store)
         number = next(_own[p.name])
         if number:
             p.store.rename(f"{p.name}_{number}")

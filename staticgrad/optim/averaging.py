@@ -60,6 +60,8 @@ class Average(metaclass=Constructed):
             p: parameter(f"{p.name}.average", p.value.astype(p.dtype.compute.numpy))
             for p in listed_parameters(params)
         }
+        for p, average in self.averages.items():
+            average.store.belong_to(p.store, "average")
         self.count = parameter(f"{name}.step", 0) if warm_up else None
 
     def parameters(self) -> list[Parameter]:

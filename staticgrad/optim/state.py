@@ -130,7 +130,7 @@ class _Memory:
         """
         made = _parameter_of_zeros(owner, name, shape, dtype)
         if owner is not None:
-            made.store.former = tuple(f"{former}.{name}" for former in owner.store.former)
+            made.store.belong_to(owner.store, name)
         if not self.loaded:
             return made
         known = _name_among(self.loaded, made.store)

@@ -191,6 +191,18 @@ def _built(described: Any, arrays: Arrays) -> Any:
     return [part for _, part in parts] if kind == "list" else tuple(part for _, part in parts)
 
 
+def _by_present_names(parts: Mapping[str, Parameter], found: dict[Any, Any]) -> dict[Any, Any]:
+    """What was saved of parameters by name; of those that had other names then by the present."""
+    present = {
+        former: name
+        for name, p in parts.items()
+        if name not in found
+        for former in p.store.former
+        if former in found and former not in parts
+    }
+    return {present.get(key, key): part for key, part in found.items()}
+
+
 def _is_kept(found: Any) -> bool:
     """Whether it is more than numbers and texts, which have no places."""
     if isinstance(found, dict | list | tuple):
@@ -235,7 +247,7 @@ class Restoring:
         parts = parts_of(tree)
         if parts is not None:
             if isinstance(found, dict) and _parts_by_name(tree) is not None:
-                found = self._in_our_names(found)
+                found = _by_present_names(parts, self._in_our_names(found))
             self._look_inside(parts, found, path)
         elif isinstance(tree, Parameter):
             self._fit(tree.value, found, path, lambda array: self._parameters.append((tree, array)))

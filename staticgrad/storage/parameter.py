@@ -16,6 +16,7 @@ from itertools import repeat
 from math import prod
 from operator import setitem
 from typing import Any, Final
+from weakref import ref
 
 import numpy as np
 import numpy.typing as npt
@@ -48,10 +49,13 @@ class ParameterStore:
 
     Attributes:
         leaf: what tapes know it as, once it has met a tensor.
-        former: the names of those that it is a renamed copy of, the latest first.
+        former: the names that it, or what it is a copy of, had before, the latest first.
+        in_graph: whether a graph has it, which is a value and fixes its name.
     """
 
     leaf: Any = None
+    in_graph: bool = False
+    _states: tuple[tuple[ref[ParameterStore], str], ...] = ()
     former: tuple[str, ...] = ()
 
     def __init__(self, name: str, initial: npt.ArrayLike, former: tuple[str, ...] = ()) -> None:
@@ -139,9 +143,17 @@ class ParameterStore:
         )
 
     def rename(self, name: str) -> None:
-        """Give a copy, of which nothing has been built yet, a name of its own."""
+        """Give it another name, as long as no graph has it."""
         self.former, self.name = (self.name, *self.former), name
         self.lock.name = f"parameter {name!r}"
+        for state, own in self._states:
+            if (store := state()) is not None and not store.in_graph:
+                store.rename(f"{name}.{own}")
+
+    def belong_to(self, owner: ParameterStore, own: str) -> None:
+        """Be a state of another parameter, ``owner.own``, which is renamed with it."""
+        self.former = tuple(f"{former}.{own}" for former in owner.former)
+        owner._states = (*owner._states, (ref(self), own))
 
     def __reduce__(self) -> tuple[object, ...]:
         return (ParameterStore, (self.name, self.read(), self.former))

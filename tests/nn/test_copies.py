@@ -175,7 +175,6 @@ def test_a_class_with_parameters_of_its_own_is_instantiated_several_times() -> N
     shared = sg.parameter("shared", np.ones(3))
     seen = sg.exp(shared)
     modules = [Own(shared) for _ in range(3)]
-    names = [p.name for p in modules[1].parameters()]
     assert len({p.name for m in modules for p in m.parameters()}) == 3 * 6 + 1
     assert shared.name == "shared"
     assert "shared" in str(sg.Graph({"y": seen}))
@@ -191,6 +190,8 @@ def test_a_class_with_parameters_of_its_own_is_instantiated_several_times() -> N
 
     x = np.arange(3.0)
     assert step(x) > step(x)
+    names = [p.name for p in modules[1].parameters()]
+    assert len({p.name for m in modules for p in m.parameters()}) == 3 * 6 + 1
     assert {*names} <= {p.name for p in step.graph(x).parameters}
     again = pickle.loads(pickle.dumps(modules[1]))
     assert [p.name for p in again.parameters()] == names

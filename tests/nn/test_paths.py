@@ -1,0 +1,163 @@
+"""Modules by their paths: in names of parameters, graphs, errors, reports and files."""
+
+from __future__ import annotations
+
+import copy
+import gc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.eager import Tensor
+
+
+class Block(sg.nn.Module):
+    def __init__(self) -> None:
+        self.attn = sg.nn.MultiHeadAttention(8, 2)
+        self.mlp = sg.nn.Sequential(sg.nn.Linear(8, 16), sg.nn.GELU(), sg.nn.Linear(16, 8))
+        self.scale = sg.parameter("scale", np.ones(8, "float32"))
+
+    def forward(self, x: Any) -> Any:
+        return self.mlp(x + self.attn(x)) * self.scale
+
+
+class Net(sg.nn.Module):
+    def __init__(self) -> None:
+        self.embedding = sg.nn.Embedding(5, 8)
+        self.blocks = [Block(), Block()]
+        self.tied = self.embedding.weight
+
+    def forward(self, tokens: Any) -> Any:
+        x = self.embedding(tokens)
+        for block in self.blocks:
+            x = block(x)
+        return x @ self.tied.T
+
+
+TOKENS = np.array([[0, 1, 2], [3, 4, 0]])
+
+
+@pytest.fixture(autouse=True)
+def no_other_models() -> None:
+    gc.collect()  # paths are free again when the models that had them are gone
+
+
+def _names(*modules: sg.nn.Module) -> list[str]:
+    return [p.name for module in modules for p in module.parameters()]
+
+
+def test_parameters_are_named_by_paths_when_a_module_is_called() -> None:
+    net, tokens = Net(), sg.input("tokens", (2, 3), "int64")
+    logits = net(tokens)
+    assert _names(net) == [path for path, _ in net.named_parameters()]
+    assert "blocks.1.attn.query.weight" in _names(net)
+    graph = sg.Graph({"logits": logits, "slopes": sg.grad(logits.sum(), net.blocks[0].scale)})
+    text = str(graph)
+    assert "matmul(%1, @blocks.0.attn.query.weight)" in text
+    assert "[blocks.1/mlp/layers.2]" in text
+    own = {p.name: p for p in graph.parameters}
+    assert str(sg.parse(text, parameters=own)) == text
+    assert sg.same_graph(sg.parse(text, parameters=own), graph)
+
+
+def test_traced_functions_and_tapes_name_them_too() -> None:
+    net, other = Net(), Net()
+    sg.function(net)(TOKENS)
+    assert _names(net) == [path for path, _ in net.named_parameters()]
+    del net
+    gc.collect()
+    other(Tensor(TOKENS, dtype="int64"))
+    assert "blocks.1.attn.query.weight" in _names(other)
+
+
+def test_errors_say_in_which_module() -> None:
+    net = Net()
+    net.blocks[1].mlp.layers[2] = sg.nn.Linear(7, 8)
+    with pytest.raises(sg.errors.ShapeError, match=r"blocks\.1\.mlp\.layers\.2\.weight  f32"):
+        net(sg.input("tokens", (2, 3), "int64"))
+    for call in (sg.function(net), lambda tokens: net(Tensor(tokens, dtype="int64"))):
+        with pytest.raises(sg.errors.ShapeError) as caught:
+            call(TOKENS)
+        assert "[blocks.1/mlp/layers.2]" in str(caught.value)
+
+
+def test_reports_say_in_which_module(tmp_path: Path) -> None:
+    net = Net()
+
+    @sg.function
+    def step(tokens: Any) -> Any:
+        loss = (net(tokens) ** 2).mean()
+        sg.optim.SGD(0.1).minimize(loss)
+        return loss
+
+    page = step.compile(TOKENS).report(tmp_path / "page.html").read_text()
+    assert "blocks.1/attn/query" in page
+    assert "linear" not in page
+
+
+def test_two_models_are_told_apart() -> None:
+    first, second = Net(), Net()
+    third = copy.deepcopy(first)
+    tokens = sg.input("tokens", (2, 3), "int64")
+    sums = first(tokens) + second(tokens) + third(tokens)
+    assert len({*_names(first, second, third)}) == 3 * len(_names(first))
+    assert "net.blocks.0.scale" in _names(second)
+    assert "net1.blocks.0.scale" in _names(third)
+    sg.compile(sums).run({"tokens": TOKENS})
+
+
+def test_names_stay_that_users_gave_or_that_graphs_have() -> None:
+    mine = sg.parameter("mine", np.ones(8, "float32"))
+    assert sg.exp(mine).shape == (8,)
+    net, x = Net(), sg.input("x", (2, 8), "float32")
+    net.blocks[0].scale = mine
+    layer = net.blocks[0].mlp.layers[0]
+    before = str(graph := sg.Graph(layer(x)))
+    net(sg.input("tokens", (2, 3), "int64"))
+    assert net.blocks[0].scale.name == "mine"
+    assert str(graph) == before
+    assert net.blocks[0].mlp.layers[2].weight.name == "blocks.0.mlp.layers.2.weight"
+
+
+def test_a_layer_alone_has_the_name_of_its_kind() -> None:
+    layer = sg.nn.Linear(3, 2)
+    layer(sg.input("x", (2, 3), "float32"))
+    assert layer.weight.name.startswith("linear")
+    net = sg.nn.Sequential(layer)
+    net(sg.input("x", (2, 3), "float32"))
+    assert layer.weight.name == "layers.0.weight"
+
+
+def test_states_and_files_follow(tmp_path: Path) -> None:
+    def made() -> tuple[Any, Any, Any]:
+        net = Net()
+        mean = sg.optim.Average(net.parameters(), decay=0.9)  # before the first call
+        opt = sg.optim.Adam(0.01)
+
+        @sg.function
+        def step(tokens: Any) -> Any:
+            loss = (net(tokens) ** 2).mean()
+            opt.minimize(loss)
+            mean.update()
+            return loss
+
+        return net, mean, step
+
+    net, mean, step = made()
+    old = [p.name for p in net.parameters()]
+    step(TOKENS)
+    assert "blocks.0.scale.average" in [p.name for p in mean.parameters()]
+    program = step.compile(TOKENS)
+    saved = {p.name: p.value for p in program.graph.parameters}
+    assert "blocks.1.attn.query.weight.first_moment" in saved
+    renamed = dict(zip(_names(net), old, strict=True))
+    for name, before in renamed.items():  # a file of the time before names were paths
+        for key in [key for key in saved if f"{key}.".startswith(f"{name}.")]:
+            saved[before + key[len(name) :]] = saved.pop(key) + 1
+    sg.save(tmp_path / "old.npz", saved)
+    sg.load(tmp_path / "old.npz", into=program)
+    for p in net.parameters():
+        assert np.array_equal(p.value, saved[renamed[p.name]])
