@@ -31,6 +31,7 @@ _LIBRARY_FOLDERS: Final = tuple(
     for package in ("staticgrad", "passes")
     for separator in "/\\"
 )
+_COMMANDS: Final = f"{_LIBRARY_FOLDERS[0]}commands{os.sep}"
 #: Standard modules that only carry a call (a context manager, ``replace``, ``copy``).
 _CARRIERS: Final = frozenset(
     str(module.__file__) for module in (contextlib, functools, dataclasses, copy)
@@ -148,14 +149,15 @@ def user_frame() -> FrameType:
     """The innermost frame of the user's own files.
 
     Where there is none, the innermost one of an installed package or of the standard library that
-    does not merely carry the call; else the outermost frame.
+    does not merely carry the call; else the outermost frame. What calls a command of staticgrad,
+    the parser of the command line, is no program of the user's.
     """
     frame = sys._getframe(1)
     installed = None
     while _frame_is_library(frame):
         if installed is None and _is_installed(frame.f_code.co_filename):
             installed = frame
-        if frame.f_back is None:
+        if frame.f_back is None or frame.f_code.co_filename.startswith(_COMMANDS):
             return installed or frame
         frame = frame.f_back
     return frame

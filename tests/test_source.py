@@ -116,6 +116,21 @@ def test_an_installed_program_without_a_file_of_the_user_has_its_own_lines(tmp_p
     assert shown.stdout.splitlines()[0].endswith("app.py:3")
 
 
+def test_what_calls_a_command_of_staticgrad_is_no_program_of_the_user(tmp_path):
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    command = _PACKAGE / "commands" / "cli.py"
+    (folder / "parser.py").write_text(
+        "import staticgrad.building as s\n"
+        f"code = compile('print(s.capture().long)', {str(command)!r}, 'exec')\n"
+        "exec(code, {'s': s})\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{_PACKAGE.parent}"}
+    run = [sys.executable, "-m", "parser"]
+    shown = subprocess.run(run, capture_output=True, text=True, check=True, env=environment)
+    assert shown.stdout.splitlines()[0].endswith("cli.py:1")
+
+
 def test_without_any_other_frame_the_outermost_one_is_reported(monkeypatch):
     frame = sys._getframe()
     while frame is not None:

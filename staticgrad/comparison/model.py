@@ -186,7 +186,8 @@ def function_line(function: Any) -> Location:
         function = function.func
     inner = inspect.unwrap(function) if callable(function) else function
     if not hasattr(inner, "__code__"):
-        inner = vars(type(inner)).get("__call__")  # an object that is called
+        kind: Any = type(inner)  # of an object that is called, a module perhaps
+        inner = getattr(kind, "forward", None) or vars(kind).get("__call__")
     code = getattr(inner, "__code__", None)
     return capture() if code is None else Origin((code, 0, ""))
 

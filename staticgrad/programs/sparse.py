@@ -235,7 +235,8 @@ class SparseDerivative:
         if running_session() is not None or any(map(is_value, flatten((args, kwargs))[0])):
             raise ArgumentError(
                 f"{self._name}: sparse matrices are SciPy's, and are made of arrays alone",
-                hint="in a graph: sg.jacobian(f), or products by sg.jvp and sg.vjp",
+                hint="call it without sg.function, with arrays: it compiles what it runs\n"
+                "in a graph: sg.jacobian(f), or products by sg.jvp and sg.vjp",
             )
         if self._argnums >= len(args):
             raise ArgumentError(f"{self._name}: there is no argument {self._argnums} by position")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import staticgrad as sg
 from staticgrad.commands.cli import main
 from staticgrad.comparison.agreement import agreement
 from staticgrad.comparison.loading import subject
+from staticgrad.comparison.model import function_line
 from staticgrad.comparison.programs import ComparedProgram, program
 from staticgrad.comparison.ways import by_run, then_run
 from staticgrad.errors import ArgumentError, ProgramError, StaticgradError, UnknownNameError
@@ -211,3 +213,11 @@ def test_the_command_says_what_a_file_lacks(tmp_path: Path) -> None:
     assert done.exit_code == 1
     assert "no candidates" in done.output
     assert "Traceback" not in done.output
+
+
+def test_a_module_is_at_the_line_of_its_forward() -> None:
+    class Net(sg.nn.Module):
+        def forward(self, x: Any) -> Any:
+            return x
+
+    assert function_line(Net()).resolve().line == Net.forward.__code__.co_firstlineno

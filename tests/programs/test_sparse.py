@@ -137,3 +137,9 @@ def test_shapes_places_and_static_arguments() -> None:
 def test_what_is_refused(call: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def test_inside_of_a_traced_function_the_hint_is_to_leave_it_out() -> None:
+    matrix = sg.sparse_jacobian(lambda x: x * x)
+    with pytest.raises(sg.errors.ArgumentError, match="call it without sg"):
+        sg.function(matrix)(np.ones(3))
