@@ -33,12 +33,26 @@ def callables() -> Iterator[str]:
                 yield f"{home}:{name}"
 
 
-@pytest.mark.parametrize("path", list(callables()))
-def test_an_argument_that_a_function_does_not_have_is_named(path: str) -> None:
+def at(path: str) -> Any:
     home, _, name = path.partition(":")
-    function: Any = getattr(import_module(home), name)
-    with pytest.raises((UnknownArgumentError, UnknownSettingError), match="no_such_argument"):
+    return getattr(import_module(home), name)
+
+
+def answer(function: Any) -> str:
+    """What a call with an argument that nothing has is answered."""
+    try:
         function(no_such_argument=1)
+    except (UnknownArgumentError, UnknownSettingError) as error:
+        return str(error)
+    except Exception as error:  # the test shows it
+        return repr(error.__class__)
+    return "no error"
+
+
+def test_an_argument_that_a_function_does_not_have_is_named() -> None:
+    answers = {path: answer(at(path)) for path in callables()}
+    assert len(answers) > 500
+    assert {p: said for p, said in answers.items() if "no_such_argument" not in said} == {}
 
 
 def test_the_hint_says_what_a_function_takes() -> None:
@@ -48,11 +62,15 @@ def test_the_hint_says_what_a_function_takes() -> None:
         assert takes in str(caught.value)
 
 
-@pytest.mark.parametrize("path", list(callables()))
-def test_a_public_function_is_itself_after_pickling(path: str) -> None:
-    home, _, name = path.partition(":")
-    function: Any = getattr(import_module(home), name)
-    assert pickle.loads(pickle.dumps(function)) is function
+def survives_pickling(function: Any) -> bool:
+    try:
+        return pickle.loads(pickle.dumps(function)) is function
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return False
+
+
+def test_a_public_function_is_itself_after_pickling() -> None:
+    assert [path for path in callables() if not survives_pickling(at(path))] == []
 
 
 @pytest.mark.parametrize("dtype", ["float8", "complex64", 3])
