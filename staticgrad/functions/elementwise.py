@@ -110,12 +110,12 @@ def sinc(x: Operand[AnyValue]) -> AnyValue:
     angle = value * math.pi
     near = functions.absolute(angle) < 1e-4
     squared = angle * angle
-    series = 1.0 - squared * (1.0 / 6.0) + squared * squared * (1.0 / 120.0)
+    series = 1.0 + squared * (squared * (1.0 / 120.0) - 1.0 / 6.0)
     away = where(near, np.ones((), value.dtype.numpy), angle)
     whole = functions.rint(value)
     half = whole * 0.5
-    odd = half - functions.rint(half)  # 0, or 1/2 or -1/2 where the whole number is odd
-    sine = functions.sin((value - whole) * math.pi) * (1.0 - 8.0 * (odd * odd))
+    sine = functions.sin((value - whole) * math.pi)
+    sine = where(half == functions.rint(half), sine, -sine)
     return where(near, series, sine / away)
 
 

@@ -59,7 +59,7 @@ class GammaLn(Floating, name="gammaln"):
         # SciPy loses digits next to the zeros at 1 and 2.
         near = np.clip(wide, 0.5, 3.0)
         series = polynomial((near - 2) / (near + 2), GAMMALN[F64])
-        found = np.where(wide == near, (near - 1) * (near - 2) * series, gammaln(wide))
+        found = np.where(wide == near, (near - 1) * (near - 2) * series + 0.0, gammaln(wide))
         # It gives inf of the smallest numbers, and -inf at -inf.
         found = np.where(np.abs(wide) < 1e-300, -np.log(np.abs(wide)), found)
         return np.asarray(np.where(wide == -math.inf, math.inf, found)).astype(x.dtype)
