@@ -138,13 +138,18 @@ def test_nothing_is_left_for_later():
 
 
 def test_the_environment_is_read_by_the_settings_alone():
+    """``terminal.py`` reads CI and TERM, which are no settings."""
     reads = re.compile(r"\b(?:environ|getenv)\b|__import__\(|\bbreakpoint\(")
     found = {
         path.relative_to(ROOT).as_posix()
         for path in python_files(*PACKAGES)
         if reads.search(path.read_text("utf-8"))
     }
-    assert found == {"staticgrad/config.py", "staticgrad/comparison/measure.py"}
+    assert found == {
+        "staticgrad/config.py",
+        "staticgrad/comparison/measure.py",
+        "staticgrad/terminal.py",
+    }
 
 
 # Words

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, over
 
 import numpy.typing as npt
 
-from staticgrad import config
+from staticgrad import config, terminal
 from staticgrad.analysis.binding import Feeds, check_sizes, named_inputs
 from staticgrad.building import capture
 from staticgrad.compiling.arguments import (
@@ -228,11 +228,14 @@ class Compiled(Generic[Results]):
             self._kernels,
             once,
         )
-        (self.schedule, self._constants, note), planner = self._scheduling.found
-        if note:
-            self._counts.note(note)
-        self._plans = Plans(planner.plan, self._counts)
-        step = self._kernels.program(self.schedule, self.program_graph.parameters)
+        with terminal.working(f"compiling {self.program_graph.name}") as line:
+            line.stage = "passes and fusion"
+            (self.schedule, self._constants, note), planner = self._scheduling.found
+            if note:
+                self._counts.note(note)
+            self._plans = Plans(planner.plan, self._counts)
+            line.stage = f"machine code of {len(self.schedule.steps)} steps"
+            step = self._kernels.program(self.schedule, self.program_graph.parameters)
         self._executor = Executor(
             self.program_graph,
             step,

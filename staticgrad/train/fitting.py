@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad import terminal
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.tracebacks import bounded
 from staticgrad.errors.wording import kind_of, shown
@@ -429,6 +429,5 @@ def _length(data: Any) -> str:
 
 def _shown(line: str) -> None:
     """A line in the place of the one before, on a terminal."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\x1b[K{line}")
-        sys.stderr.flush()
+    if terminal.is_there():
+        terminal.write(line)
