@@ -35,15 +35,12 @@ def __getattr__(name: str) -> object:
     from staticgrad.kept import collection_paused
 
     home, attribute = _HOMES[name]
-    try:
-        with collection_paused():  # what modules make stays
-            module = import_module(home)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "passes":
-            _refuse_shadowed_passes()
-        raise
     if home == "passes":
-        _refuse_shadowed_passes()
+        from staticgrad.errors.shadowed import refuse_shadowed_passes
+
+        refuse_shadowed_passes()
+    with collection_paused():  # what modules make stays
+        module = import_module(home)
     value = getattr(module, attribute) if attribute else module
     return globals().setdefault(name, value)
 
@@ -57,12 +54,6 @@ def _no_such_name(name: str) -> AttributeError:
     from staticgrad.errors.elsewhere import no_such_name
 
     return no_such_name("sg", name, tuple(__all__))
-
-
-def _refuse_shadowed_passes() -> None:
-    from staticgrad.errors.elsewhere import refuse_shadowed_passes
-
-    refuse_shadowed_passes()
 
 
 def __dir__() -> list[str]:

@@ -401,17 +401,24 @@ def test_an_unknown_name_is_an_attribute_error():
 
 
 @pytest.mark.parametrize("name", ["passes/__init__.py", "passes.py"])
-def test_a_folder_that_hides_passes_is_named(tmp_path, name):
+def test_a_folder_that_hides_passes_is_named_before_it_runs(tmp_path, name):
     (tmp_path / name).parent.mkdir(exist_ok=True)
-    (tmp_path / name).touch()
+    (tmp_path / name).write_text("print('ran')")
     program = (
         "import sys; sys.path[:0] = [sys.argv[1], sys.argv[2]]\n"
-        "import staticgrad\n"
-        "try: staticgrad.passes\n"
-        "except staticgrad.StaticgradError as error: print(error.code, error)"
+        "import importlib, staticgrad\n"
+        "for each in sys.argv[3:]:\n"
+        "    try:\n"
+        "        module, _, public = each.partition(':')\n"
+        "        getattr(importlib.import_module(module), public or '__name__')\n"
+        "    except staticgrad.StaticgradError as error: print(error.code, error)\n"
     )
-    said = run_python(program, str(tmp_path), str(ROOT))
-    assert said.startswith("SG505 ")
+    public = [f"staticgrad:{name}" for name in ("passes", "compile", "grad", "lint", "nn")]
+    files = [path for path in python_files("staticgrad") if "passes" in path.read_text("utf-8")]
+    inner = [module_name(path) for path in files if path.stem not in ("__main__", "elsewhere")]
+    said = run_python(program, str(tmp_path), str(ROOT), *public, *inner)
+    assert "ran" not in said.splitlines()
+    assert said.count("SG505 ") > 5
     assert str(tmp_path / name.removesuffix("/__init__.py")) in said
     assert str(ROOT / "passes") in said
 

@@ -2,3 +2,7 @@
 
 Start reading at ``reverse``. Derivatives are built from the rules of the ops.
 """
+
+from staticgrad.errors.shadowed import refuse_shadowed_passes
+
+refuse_shadowed_passes()

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from operator import index
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from passes.base import Pass
 from staticgrad.analysis.budgets import BudgetFit, BudgetShare
 from staticgrad.config import SHARES, SPELLING, read_bytes, read_share
 from staticgrad.errors import ArgumentError, UnknownFeedError, UnknownNameError
@@ -19,7 +20,7 @@ from staticgrad.records import dataclass
 from staticgrad.types.dim import Dim
 
 if TYPE_CHECKING:
-    from passes.base import Pass, Pipeline
+    from passes.base import Pipeline
     from passes.remat import Policy
     from staticgrad.functions.checkpoints.saveable import Saveable
 
@@ -99,8 +100,6 @@ def read_passes(pipeline: object) -> str | Pass:
     Raises:
         ArgumentError: neither of them.
     """
-    from passes.base import Pass  # not before the compiler has seen whether a folder hides it
-
     if isinstance(pipeline, str | Pass):
         return pipeline
     what = kind_of(pipeline)

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, over
 
 import numpy.typing as npt
 
+from passes.base import Pass, Pipeline
+from passes.pipelines import pipeline as read_pipeline
+from passes.remat import Policy
 from staticgrad import config, terminal
 from staticgrad.analysis.binding import Feeds, check_sizes, named_inputs
 from staticgrad.building import capture
@@ -32,8 +35,8 @@ from staticgrad.compiling.arguments import (
     unknown_size,
 )
 from staticgrad.compiling.artifacts import CompiledKernel, Kernels, Plans, reasons_apart
+from staticgrad.compiling.scheduling import Scheduling, scheduled
 from staticgrad.errors import GraphError, ParseError, UnknownAttributeError
-from staticgrad.errors.elsewhere import refuse_shadowed_passes
 from staticgrad.errors.habits import OF_COMPILED
 from staticgrad.errors.tracebacks import boundary, cut
 from staticgrad.errors.wording import did_you_mean
@@ -49,14 +52,6 @@ from staticgrad.reports.stats import Counts, Stats
 from staticgrad.runtime import sections
 from staticgrad.runtime.executor import Executor, MakeTable, Memory
 from staticgrad.runtime.step import Table
-
-try:
-    from passes.base import Pass, Pipeline
-    from passes.pipelines import pipeline as read_pipeline
-    from passes.remat import Policy
-    from staticgrad.compiling.scheduling import Scheduling, scheduled
-finally:
-    refuse_shadowed_passes()
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as WithDefault

@@ -1,14 +1,13 @@
-"""What is not where somebody looks: names that a module does not have, a package that is hidden."""
+"""Names that a module does not have: where they are instead."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Final
 
-from staticgrad.errors import ShadowedPackageError, UnknownAttributeError
+from staticgrad.errors import UnknownAttributeError
 from staticgrad.errors.habits import instead_of
 from staticgrad.errors.wording import closest
 
@@ -132,25 +131,3 @@ def _own(room: str, known: Sequence[str]) -> tuple[str, ...]:
 def _names_in(room: str) -> tuple[str, ...]:
     """The public names of a module."""
     return tuple(import_module(_ROOMS[room]).__all__)
-
-
-def refuse_shadowed_passes() -> None:
-    """Look whether ``import passes`` finds the package that staticgrad is installed with.
-
-    Raises:
-        ShadowedPackageError: it finds another folder, or a file.
-    """
-    from importlib import util
-
-    ours = Path(__file__).parents[2] / "passes"
-    spec = util.find_spec("passes")
-    found = [Path(place) for place in (spec and spec.submodule_search_locations) or ()]
-    if spec is not None and not found:  # a single file, passes.py
-        found = [Path(str(spec.origin))]
-    if not found or ours.resolve() in [place.resolve() for place in found]:
-        return
-    raise ShadowedPackageError(
-        f"{found[0]} hides the package 'passes' that staticgrad is installed with",
-        details=[f"staticgrad's own is {ours}"],
-        hint="rename it, or start Python where its folder is not on sys.path",
-    )

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Final
 
-from passes.pipelines import pipeline
 from staticgrad.analysis.users import ValueKey, users_of
 from staticgrad.ir.graph import Graph, Node, Symbolic
 from staticgrad.ir.ranges import Range, Zero
@@ -162,5 +161,7 @@ def _ancestors(value: Symbolic, limit: int) -> Iterator[Node]:
 
 def stabilized(program: LintedGraph) -> LintedGraph:
     """The program as every level compiles it: formulas that a rule mends are gone."""
+    from passes.pipelines import pipeline
+
     graph = pipeline("stabilize")(program.graph)
     return program if graph is program.graph else LintedGraph(graph, program.graph)
