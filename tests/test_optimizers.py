@@ -12,7 +12,7 @@ from staticgrad import optim
 from staticgrad.eager import Tensor
 from staticgrad.errors import SavedFileError
 from staticgrad.optim.numbering import renumbered
-from tests.optimizer_rules import by_hand
+from tests.optimizer_rules import by_hand, radam
 from tests.optimizers import SAMPLES
 
 CASES = [
@@ -52,6 +52,19 @@ def compiled(optimizer: optim.Optimizer, dtype: str = "float64", **options: Any)
     loss = loss_of(x, params)
     step = sg.compile(sg.Graph({"loss": loss}, optimizer.updates(loss, params)), **options)
     return params, lambda run: step.run({"x": batch(run, dtype)})
+
+
+def test_radam_trusts_its_second_moment_above_five_degrees_of_freedom() -> None:
+    """With beta2 = .999 step 5 has 4.996 and step 6 has 5.994."""
+    optimizer = sg.optim.RAdam(0.1, beta2=0.999)
+    w = Tensor(np.array([1.0, -2.0]), requires_grad=True)
+    steps, slots, p = optimizer.on([w]), {}, np.array([1.0, -2.0])
+    for t in range(1, 9):
+        steps.zero_grad()
+        (w * w * 3.0).sum().backward()
+        p = radam(optimizer, t, p, 6.0 * p, slots)
+        steps.step()
+        np.testing.assert_allclose(w.numpy(), p, rtol=1e-12, err_msg=f"step {t}")
 
 
 @every

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.integrate import solve_ivp
+from scipy.integrate import RK45, solve_ivp
 
 import staticgrad as sg
 from staticgrad.eager import Tensor
@@ -48,6 +48,44 @@ def test_the_adaptive_method_holds_its_error(end: float) -> None:
         (0.0, end), [1.0, 0.5], rtol=1e-11, atol=1e-13,
     ).y[:, -1]  # fmt: skip
     np.testing.assert_allclose(sg.evaluate(last, {"y": [1.0, 0.5]}), wanted, rtol=1e-7)
+
+
+def trials(f: Any, y: np.ndarray, end: float, rtol: float, atol: float) -> int:
+    """How many steps the documented method tries, by SciPy's table of Dormand and Prince."""
+    t, h, count = 0.0, 0.01 * end, 0
+    while t < end:
+        h = min(h, end - t)
+        slopes = np.zeros((7, y.size))
+        slopes[0] = f(t, y)
+        for stage in range(1, 6):
+            at = y + h * (RK45.A[stage, :stage] @ slopes[:stage])
+            slopes[stage] = f(t + RK45.C[stage] * h, at)
+        new = y + h * (RK45.B @ slopes[:6])
+        slopes[6] = f(t + h, new)
+        scale = atol + rtol * np.maximum(np.abs(y), np.abs(new))
+        error = np.sqrt(np.mean((h * (RK45.E @ slopes) / scale) ** 2))
+        if error <= 1:
+            t, y = t + h, new
+        h *= min(max(0.9 * max(error, 1e-10) ** -0.2, 0.2), 5.0)
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize("rtol", [1e-3, 1e-6, 1e-9])
+def test_the_adaptive_method_tries_as_many_steps_as_documented(rtol: float) -> None:
+    """The error is a root mean square: components at rest allow longer steps."""
+    y = np.array([1.0, 0.5, *[0.0] * 14])
+
+    def slope(t: Any, y: Any, stack: Any, zeros: Any) -> Any:
+        return stack([y[1], -y[0], *[zeros] * 14])
+
+    count = trials(lambda t, y: slope(t, y, np.array, 0.0), y, 6.0, rtol, 1e-12)
+    for most in (count - 1, count):
+        last = sg.ode.rk45(
+            lambda t, y: slope(t, y, sg.stack, y[2] * 0.0),
+            sg.constant(y), 0.0, 6.0, rtol=rtol, atol=1e-12, most=most,
+        )  # fmt: skip
+        assert bool(np.isfinite(sg.evaluate(last)).all()) == (most == count)
 
 
 def test_gradients_go_through_the_steps() -> None:
