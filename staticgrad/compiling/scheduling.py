@@ -7,23 +7,30 @@ schedule was on disk: it follows from the program, as it did then.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
 
 from passes.base import Pipeline, Report
 from passes.divided import KEPT, Divided, Divisions, divided, divisions
 from passes.memory import Planner
 from passes.remat import Policy
 from passes.remat.store_all import StoreAll
+from staticgrad import config
 from staticgrad.analysis.budgets import AtSizes, BudgetFit, BudgetShare, Limit
 from staticgrad.compiling import schedule_cache
 from staticgrad.compiling.artifacts import Kernels
 from staticgrad.compiling.schedule_cache import KnownSchedule
 from staticgrad.errors import BudgetInfeasible, CallError, IndexOutOfRange, OutOfMemory
 from staticgrad.ir.graph import Graph
+from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule
 from staticgrad.kept import cached_property
 from staticgrad.records import dataclass
 from staticgrad.runtime.executor import Executor, MakeTable
+from staticgrad.runtime.step import LoopLimitError, Program, Table
 
+#: Predicted nanoseconds of the loops that are computed beforehand. They may have no end; the limit
+#: is a prediction so that what is compiled does not depend on the load of the machine.
+LOOP_LIMIT: Final = 1_000_000_000
 #: What a planner takes beside a schedule: policy, budget, workers, the least time shared.
 Limits = tuple[Policy, int | BudgetShare | BudgetFit | None, int, float]
 
@@ -144,8 +151,8 @@ class Scheduling:
     def _computed(self) -> tuple[Graph, Schedule | None, str]:
         """The graph with what its constants give as constants: computed here, once, by kernels.
 
-        With the schedule that did it, and a note. Where that fails, or needs more than the budget
-        and more than ``ROOM``, the step computes it, and says so.
+        With the schedule that did it, and a note. Where that fails, takes loops longer than
+        ``LOOP_LIMIT``, or needs more than the budget and more than ``ROOM``, the step computes it.
         """
         from passes.constant_part import ROOM, constant_part
 
@@ -161,12 +168,20 @@ class Scheduling:
             once,
             self.kernels.program(schedule),
             lambda sizes, staged: planner.plan(sizes, staged=staged),
-            make_table=self.make_table,
+            make_table=self._limited_table,
         )
         try:
             arrays = executor.run({})
-        except (IndexOutOfRange, BudgetInfeasible, OutOfMemory, CallError):
+        except (IndexOutOfRange, BudgetInfeasible, OutOfMemory, CallError, LoopLimitError):
             return self.graph, None, ""
         nbytes = sum(array.nbytes for array in arrays.values())
         note = f"computed once: {len(arrays)} values of constants, {nbytes} bytes"
         return part.replaced(arrays), schedule, note
+
+    def _limited_table(self, program: Program, plan: Plan) -> Table:
+        """A table whose loops may take no longer than ``LOOP_LIMIT``."""
+        table = self.make_table(program, plan)
+        if table.pace.comes_back and not config.current().jit:
+            raise LoopLimitError  # plain Python does not count
+        table.loop_limit = LOOP_LIMIT
+        return table

@@ -13,6 +13,7 @@ from staticgrad.analysis.nonfinite import Probe, Suspect, accusation, evidence
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.plan import Plan
 from staticgrad.kept import cached_property
+from staticgrad.native.constants import ENDLESS
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.probed_trips import look_inside
 from staticgrad.runtime.side_run import Compile
@@ -90,6 +91,8 @@ class _ProbedTable(Table):
         Raises:
             NonFiniteError: one does; nothing was written.
         """
+        if self.loop_limit != ENDLESS:  # whoever looks has no limit
+            super().run(arena)
         feeds = {label: arena.base + offset for label, offset in self.staged.items()}
         for name, label in self._inputs.items():
             if (address := self.address(name)) is not None:

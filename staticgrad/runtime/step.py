@@ -132,6 +132,10 @@ class Shadows:
         write_together([*self._originals.values()], [*self._copies.values()])
 
 
+class LoopLimitError(Exception):
+    """The loops of a run take longer than it may."""
+
+
 class Table:
     """The words of one plan (``runtime.words``) and what runs them: who calls, and the pool."""
 
@@ -167,6 +171,8 @@ class Table:
         self.pace = Pace(plan)
         #: Predicted nanoseconds of the loops of the latest run, by the trips that they made.
         self.loop_nanoseconds = 0
+        #: How many of them a run may take: beyond, it raises LoopLimitError.
+        self.loop_limit = ENDLESS
         plain = type(self) is Table and self._shadows is None
         calls_python = any(routine.alone for routine in program.routines)
         #: Whether two calls of native code run it, none of which calls Python, and nobody watches.
@@ -277,6 +283,7 @@ class Table:
 
         Raises:
             IndexOutOfRange: the smallest failing (step, position); no parameter was written.
+            LoopLimitError: loops before the commit took more than ``loop_limit``.
             BaseException: what a routine raises that failed; no parameter was written.
         """
         self._notes = words = arena.words
@@ -317,13 +324,16 @@ class Table:
             self._driver(self._block, rows[first], rows[last])
             return
         at, fuel, resume = rows[first], self._words.head("fuel"), self._words.head("resume")
+        piece = min(_FUEL, self.loop_limit)
         while at >= 0:
-            view[fuel], view[resume] = _FUEL, 0
+            view[fuel], view[resume] = piece, 0
             self._driver(self._block, at, rows[last])
-            self.loop_nanoseconds += _FUEL - view[fuel]
+            self.loop_nanoseconds += piece - view[fuel]
             at = self._words.row_at(view[resume])
             if at >= 0:  # a loop whose index has failed may have no end
                 self._look(self._notes)
+                if self.loop_nanoseconds > self.loop_limit:
+                    raise LoopLimitError
         view[fuel] = ENDLESS
 
     def _commit(self, begin_writing: Callable[[], object]) -> None:

@@ -13,9 +13,11 @@ import staticgrad as sg
 from passes.constant_part import ROOM, constant_part
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.analysis.plan_check import verify_plan
+from staticgrad.compiling import scheduling
 from staticgrad.errors import BudgetInfeasible, IndexOutOfRange, NonFiniteError
 from staticgrad.ir.schedule_text import parse_schedule
 from staticgrad.ir.verify_schedule import verify_schedule
+from tests.diagonals import diagonals
 
 N = 50
 RNG = np.random.default_rng(7)
@@ -194,3 +196,53 @@ def test_a_large_part_beyond_the_budget_stays_in_the_step() -> None:
             f = sg.compile(y, memory_budget=budget)
             assert f.explanation().computed_once
             assert f.peak_bytes == peak
+
+
+ONES = np.ones(3, "f4")
+#: Loops over constants that end never, or not before long.
+ENDLESS: dict[str, Callable[[], sg.Value]] = {
+    "of a number": lambda: sg.while_loop(lambda i: i >= 0, lambda i: i * 0.5, sg.constant(1.0)),
+    "of integers": lambda: sg.while_loop(lambda i: i >= 0, lambda i: i * 0, sg.constant(1)),
+    "of rows": lambda: sg.while_loop(lambda v: v.sum() >= 0, lambda v: v * 0.5, sg.constant(ONES)),
+    "inside of another": lambda: sg.fori_loop(
+        0,
+        3,
+        lambda i, c: sg.while_loop(lambda v: v.sum() >= 0, lambda v: v * 0.5, c),
+        sg.constant(ONES),
+    ),
+    "around another": lambda: sg.while_loop(
+        lambda v: v.sum() >= 0,
+        lambda v: sg.fori_loop(0, 3, lambda i, c: c * 0.5, v),
+        sg.constant(ONES),
+    ),
+    "of a library": lambda: sg.while_loop(
+        lambda m: m.sum() >= 0, sg.linalg.inv, sg.constant(np.eye(3))
+    ),
+    "counted": lambda: sg.fori_loop(0, 10**12, lambda i, c: c * 0.5, sg.constant(1.0)),
+}
+
+
+@diagonals(
+    4, ("name", ENDLESS), ("options", [{}, {"debug": True}, {"debug": "nan"}, {"threads": 2}])
+)
+def test_an_endless_loop_is_left_to_the_run(
+    name: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduling, "LOOP_LIMIT", 50_000_000)
+    value = ENDLESS[name]()
+    f = sg.compile({"y": value, "z": sg.exp(sg.constant(ONES))}, **options)
+    assert "computed once" not in f.explain()
+    assert f.plan().steps
+    sg.lint(value)
+
+
+def test_an_endless_loop_is_left_to_the_run_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATICGRAD_JIT", "0")
+    assert sg.compile({"y": ENDLESS["of a number"]()}).plan().steps
+
+
+def test_a_loop_that_ends_in_time_is_computed_once() -> None:
+    halved = sg.while_loop(lambda i: i > 1e-30, lambda i: i * 0.5, sg.constant(1.0))
+    f = sg.compile({"y": halved})
+    assert "computed once" in f.explain()
+    assert f.run({})["y"] == 2.0**-100
