@@ -19,8 +19,8 @@ _busy: Final = Lock()  # held by the one that has the line
 
 def is_there() -> bool:
     """Return whether standard error is a terminal, and nothing stands in its place."""
-    stream = sys.stderr
-    if stream is None or stream is not sys.__stderr__ or not stream.isatty():
+    stream = sys.__stderr__
+    if stream is None or sys.stderr is not stream or not stream.isatty():
         return False
     return "CI" not in os.environ and os.environ.get("TERM") != "dumb"
 

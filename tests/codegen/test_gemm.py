@@ -401,17 +401,17 @@ def test_what_is_known_of_sizes_decides_about_tiles() -> None:
         ((40, 500, 32), ("across", "across"), False),
         ((40, 500, 64), ("along", "along"), True),
     ]:
-        source = render(product(*layouts, "f32", True, sizes))
+        source = render(product(*layouts, "f32", True, sizes), 512)
         assert ("shared_tiles" in source) == packs, sizes
 
 
 def test_small_products_share_nothing() -> None:
     """They are a tenth as long as what packs; sizes of which one is not small take that."""
-    small = render(product("along", "across", "f64", False, (4, 4, 4)))
+    small = render(product("along", "across", "f64", False, (4, 4, 4)), 512)
     assert len(small.splitlines()) < 50
     assert "shared_" not in small
     for sizes in [(33, 4, 4), (4, 17, 4), (16, 16, 17), (5, 4, 33)]:
-        assert "shared_" in render(product("along", "across", "f64", False, sizes))
+        assert "shared_" in render(product("along", "across", "f64", False, sizes), 512)
 
 
 @pytest.mark.parametrize("layouts", [("along", "along"), ("across", "across")])
@@ -446,7 +446,7 @@ def test_blocks_of_a_long_chain_are_added_in_order(bits: int) -> None:
 def test_products_share_their_tiles_and_what_packs_them() -> None:
     tiles = set()
     for lies, packed in (("along", ["lines"]), ("across", ["rows"])):
-        plain, update = (render(product(lies, lies, "f32", update)) for update in (False, True))
+        plain, update = (render(product(lies, lies, "f32", update), 512) for update in (False, True))
         found = [frontend.modules(source, "k") for source in (plain, update)]
         assert found[0].shared == found[1].shared
         names = {name.split("_")[1].rstrip("0123456789") for name in found[0].shared}
