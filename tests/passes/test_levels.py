@@ -68,7 +68,7 @@ def test_levels_agree_on_a_thousand_programs(chunk: int) -> None:
         check_compiled(program)
 
 
-class Wrong(Rewrite, name="wrong"):
+class Wrong(Rewrite, name="wrong_rewrite"):
     """x - y is not x + y."""
 
     rules = (rule("plus", hole("x") - hole("y"), hole("x") + hole("y"), dtypes="f"),)
