@@ -12,7 +12,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable
 from itertools import count
-from typing import Final
+from typing import Any, Final
 
 _serial = count()
 #: By the order of registration. One call copies it, where a WeakSet is walked step by step.
@@ -40,6 +40,45 @@ class AtFork:
     def is_busy(self) -> bool:
         """Return whether a thread holds this or is running in it."""
         return False
+
+
+class ProcessLock(AtFork):
+    """A lock that a forked child finds free, although its holder's thread is only in the parent.
+
+    It guards state that an interrupt may leave half written: each use writes all before it reads.
+    Taken as ``with lock.taken:``, which begins and ends inside the interpreter, so that no
+    interrupt leaves it taken. Code that interrupts its holder may ask ``is_ours`` before.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken = _reentrant()
+        #: Whether this thread has taken it.
+        self.is_ours: Callable[[], bool] = self.taken._is_owned
+
+    def try_to_take(self) -> bool:
+        """Take it unless another thread has."""
+        return bool(self.taken.acquire(blocking=False))
+
+    def after_fork_in_child(self) -> None:
+        if not self.is_ours():
+            self.taken._at_fork_reinit()  # as the standard library does with its own
+
+    def is_busy(self) -> bool:
+        return is_taken(self.taken)
+
+
+def _reentrant() -> Any:
+    """An RLock, whose type leaves out what the standard library's own conditions ask it."""
+    return threading.RLock()
+
+
+def is_taken(lock: Any) -> bool:
+    """Whether a thread, this one included, has taken an RLock."""
+    if lock._is_owned() or not lock.acquire(blocking=False):
+        return True
+    lock.release()
+    return False
 
 
 def members() -> list[AtFork]:

@@ -1,7 +1,4 @@
-"""What a process keeps: results within a number of bytes, properties that are computed once.
-
-None of it holds a lock of its own, for which a forked process could wait.
-"""
+"""What a process keeps: results within a number of bytes, properties that are computed once."""
 
 from __future__ import annotations
 
@@ -9,67 +6,143 @@ import gc
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from itertools import count
+from math import inf
 from typing import Any, Final, Generic, TypeVar, overload
+from weakref import ref
+
+from staticgrad.forks import ProcessLock
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 T = TypeVar("T")
 #: Latest entries that stay whatever they need: a whole batch and the last, smaller one take turns.
 _ALWAYS: Final = 2
+_NEVER: Final = inf
+_clock: Final = count()  # of uses
 #: New objects from which on the collector is spared a walk over them.
 _MUCH: Final = 10_000
 
 
-class Kept(Generic[K, V]):
-    """Values by key, each with the bytes that it was said to need.
-
-    ``limit`` bounds their sum; the two values used last stay even where they alone are beyond it.
-    Whoever shares one between threads holds a lock. Code that interrupts a use may use it as well,
-    and an exception in the middle of one leaves nothing wrong: the count beside the values is never
-    below their sum, and they are counted anew before it has dropped as many as there are.
-    """
+class Budget:
+    """Bytes that several ``Kept`` share: where their values need more, the longest unused go."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._found: OrderedDict[K, tuple[V, int]] = OrderedDict()
+        #: Held while values are put and dropped; a program may hold its own lock meanwhile.
+        self.lock = ProcessLock()
+        self._members: dict[int, ref[Kept[Any, Any]]] = {}
         self._at_most = 0
         self._dropped = 0
+
+    def share(self, member: Kept[Any, Any]) -> None:
+        """Count what ``member`` keeps, as long as it exists."""
+        number = next(_clock)
+
+        def left(_: object) -> None:
+            self._members.pop(number, None)
+            self._dropped = 0
+
+        with self.lock.taken:
+            self._members[number] = ref(member, left)
 
     @property
     def nbytes(self) -> int:
         """The sum of what the values were said to need."""
-        return sum([nbytes for _, nbytes in [*self._found.values()]])
+        return sum([member.nbytes for member in self._live()])
 
-    def get(self, key: K) -> V | None:
-        """The value, which counts as used now."""
-        found = self._found.get(key)
-        if found is None:
-            return None
-        try:  # noqa: SIM105  # every run asks, and ``suppress`` takes longer than all the rest
-            self._found.move_to_end(key)
-        except KeyError:  # an interrupt has dropped it
-            pass
-        return found[0]
+    def add(self, nbytes: int) -> None:
+        """Count bytes of a value: before it is there, or less than 0, after it was there."""
+        self._at_most += nbytes
 
-    def put(self, key: K, value: V, nbytes: int) -> None:
-        """Keep a value, in place of one of the same key, and drop what is then beyond the limit."""
-        self.drop(key)
-        self._at_most += nbytes  # before it is there
-        self._found[key] = value, nbytes
-        while self._at_most > self.limit and len(self._found) > _ALWAYS:
+    def drop_unused(self) -> list[Any]:
+        """Drop what is beyond the limit; to be let go of when ``lock`` has been given back."""
+        dropped: list[Any] = []
+        while self._at_most > self.limit:
             if self._dropped == 0:
                 self._count()
-                self._dropped = len(self._found)
-                continue
+                self._dropped = sum(map(len, self._live()))
+                if self._dropped:
+                    continue
+            oldest = min(self._live(), key=lambda member: member.oldest, default=None)
+            if oldest is None or oldest.oldest == _NEVER:
+                break
             self._dropped -= 1
-            _, (_, freed) = self._found.popitem(last=False)
-            self._at_most -= freed  # after it was there
+            dropped += oldest.drop_oldest()
+        return dropped
+
+    def _live(self) -> list[Kept[Any, Any]]:
+        return [member for each in [*self._members.values()] if (member := each()) is not None]
 
     def _count(self) -> None:
         """Make the count right; what an interruption adds meanwhile may count twice."""
         self._at_most = 0
         found = self.nbytes
         self._at_most += found
+
+
+#: Of what all programs of the process keep for sizes that they have seen: tables and plans.
+SEEN_SIZES: Final = Budget(64 << 20)
+
+
+class Kept(Generic[K, V]):
+    """Values by key, each with the bytes that it was said to need.
+
+    A budget bounds their sum, with that of all who share it; the two values of each that were used
+    last stay even where they alone are beyond it. Code that interrupts a use may use it as well,
+    and an exception in the middle of one leaves nothing wrong: the budget's count is never below
+    the sum of the values, and they are counted anew before it has dropped as many as there are.
+    """
+
+    def __init__(self, budget: Budget | int) -> None:
+        self._budget = Budget(budget) if isinstance(budget, int) else budget
+        #: The value, its bytes, and when it was used last.
+        self._found: OrderedDict[K, tuple[V, int, list[int]]] = OrderedDict()
+        self._budget.share(self)
+
+    @property
+    def nbytes(self) -> int:
+        """The sum of what the values were said to need."""
+        return sum([nbytes for _, nbytes, _ in [*self._found.values()]])
+
+    def get(self, key: K) -> V | None:
+        """The value, which counts as used now."""
+        found = self._found.get(key)
+        if found is None:
+            return None
+        found[2][0] = next(_clock)
+        try:  # noqa: SIM105  # every run asks, and ``suppress`` takes longer than all the rest
+            self._found.move_to_end(key)
+        except KeyError:  # an interrupt or another thread has dropped it
+            pass
+        return found[0]
+
+    def put(self, key: K, value: V, nbytes: int) -> None:
+        """Keep a value, in place of one of the same key, and drop what is then beyond the limit."""
+        self.drop(key)
+        with self._budget.lock.taken:
+            self._budget.add(nbytes)
+            self._found[key] = value, nbytes, [next(_clock)]
+            dropped = self._budget.drop_unused()
+        del dropped  # what its end runs may wait for a thread that waits for the lock
+
+    @property
+    def oldest(self) -> float:
+        """When the longest unused value was used, if it may be dropped."""
+        try:
+            first = next(iter(self._found.values()))[2][0]
+        except (StopIteration, RuntimeError):  # it is being used
+            return _NEVER
+        return first if len(self._found) > _ALWAYS else _NEVER
+
+    def drop_oldest(self) -> list[V]:
+        """Forget the longest unused value, and give it, if there is one."""
+        try:
+            _, (value, freed, _) = self._found.popitem(last=False)
+        except KeyError:
+            return []
+        self._budget.add(-freed)
+        return [value]
 
     def peek(self, key: K) -> V | None:
         """The value; asking is no use."""
@@ -78,13 +151,15 @@ class Kept(Generic[K, V]):
 
     def drop(self, key: K) -> None:
         """Forget a value, if it is there."""
-        found = self._found.pop(key, None)
-        if found is not None:
-            self._at_most -= found[1]
+        with self._budget.lock.taken:
+            found = self._found.pop(key, None)
+            if found is not None:
+                self._budget.add(-found[1])
+        del found  # as above
 
     def values(self) -> Iterator[V]:
         """The values, the longest unused first; asking is no use."""
-        return (value for value, _ in self._found.values())
+        return (value for value, _, _ in self._found.values())
 
     def __len__(self) -> int:
         return len(self._found)

@@ -60,7 +60,7 @@ def test_to_keep_one_more_takes_no_look_at_all_others() -> None:
     finally:
         sys.setprofile(None)
     assert len(kept) == 1000
-    assert counted <= 10
+    assert counted <= 20  # the budget's and its member's
 
 
 @pytest.mark.parametrize("line", range(40))

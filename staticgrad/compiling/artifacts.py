@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Final, Protocol
 from staticgrad import backends, config, native
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import CompileError
+from staticgrad.forks import ProcessLock
 from staticgrad.ir.call_step import CallStep, routines
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule, Step
 from staticgrad.ir.worlds import in_graphs
-from staticgrad.kept import Kept, collection_paused
+from staticgrad.kept import SEEN_SIZES, Kept, collection_paused
 from staticgrad.native.libraries import routines as native_routines
-from staticgrad.native.lock import ProcessLock
 from staticgrad.records import dataclass
 from staticgrad.reports.stats import Counts
 from staticgrad.runtime.step import Program
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from passes.fusion.neighbours import KernelPair
     from staticgrad.reports.explain import Apart, StepSection
 
-_LIMIT: Final = 32 << 20  # bytes of plans that are kept
 _VERIFIED: Final = 1 << 20  # bytes of kinds of plans that were verified
 
 
@@ -227,7 +226,7 @@ class Plans:
     def __init__(self, make: Make, counts: Counts) -> None:
         self._make, self._counts = make, counts
         self._lock = ProcessLock()
-        self._kept: Kept[object, Plan] = Kept(_LIMIT)
+        self._kept: Kept[object, Plan] = Kept(SEEN_SIZES)
         #: By the hash of a kind, which has the identity of the schedule: it must not go away.
         self._verified: Kept[int, Schedule] = Kept(_VERIFIED)
 

@@ -27,6 +27,7 @@ from staticgrad.errors.calls import check_keywords
 from staticgrad.errors.habits import OF_COMPILED
 from staticgrad.errors.tracebacks import boundary, cut
 from staticgrad.errors.wording import kind_of, shown
+from staticgrad.forks import ProcessLock
 from staticgrad.functions.call_types import (
     Gradient,
     OfArrays,
@@ -43,7 +44,6 @@ from staticgrad.ir.schedule import Schedule
 from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
 from staticgrad.ir.worlds import computing
-from staticgrad.native.lock import ProcessLock
 from staticgrad.programs.arguments import (
     CallArguments,
     bound_to,

@@ -23,6 +23,7 @@ from staticgrad.autodiff.colouring import (
 from staticgrad.autodiff.sparsity import dependence
 from staticgrad.errors import ArgumentError, GradientError, ShapeError
 from staticgrad.errors.wording import kind_of, shown
+from staticgrad.forks import ProcessLock
 from staticgrad.functions.batching import over_elements
 from staticgrad.functions.creation import input as graph_input
 from staticgrad.functions.trees import flatten, unflatten
@@ -30,7 +31,6 @@ from staticgrad.ir.calls import pickled, public
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.session import running_session
 from staticgrad.ir.worlds import in_graphs
-from staticgrad.native.lock import ProcessLock
 from staticgrad.programs import of_functions
 from staticgrad.programs.arguments import is_value
 from staticgrad.programs.function import Function

@@ -8,9 +8,9 @@ from typing import Final
 
 from staticgrad import config
 from staticgrad.analysis.plan_report import copied_feeds
+from staticgrad.forks import ProcessLock
 from staticgrad.ir.plan import Plan
 from staticgrad.native import Code
-from staticgrad.native.lock import ProcessLock
 from staticgrad.records import dataclass
 
 _REASONS: Final = 1000  # latest reasons that are kept

@@ -17,11 +17,12 @@ import numpy.typing as npt
 
 from staticgrad.analysis.binding import Feeds, bind_sizes, concrete_shape
 from staticgrad.errors import BudgetInfeasible, ReentryError
+from staticgrad.forks import ProcessLock
 from staticgrad.ir.graph import Graph, Symbolic
 from staticgrad.ir.plan import Plan
-from staticgrad.kept import Kept
+from staticgrad.kept import SEEN_SIZES, Kept
 from staticgrad.native.environment import default_environment
-from staticgrad.native.lock import LOCK, ProcessLock
+from staticgrad.native.lock import LOCK
 from staticgrad.records import dataclass
 from staticgrad.runtime.arena import Arena, address_of
 from staticgrad.runtime.feeds import BoundFeeds, FeedBinder, copy_feed
@@ -40,7 +41,6 @@ Array = npt.NDArray[Any]
 MakePlan = Callable[[Mapping[str, int], frozenset[str]], Plan]
 #: (program, plan) -> what runs the plan: a Table, or one that watches its kernels.
 MakeTable = Callable[[Program, Plan], Table]
-_LIMIT: Final = 64 << 20  # bytes of tables that are kept ready, their plans included
 _OFTEN: Final = 3  # runs before a program gets a native entry, whose code is loaded for the first
 _RECORD: Final = 1000  # bytes of what the native entry knows of a table, about
 
@@ -50,6 +50,9 @@ class Memory:
     """Bytes of one step. ``arena`` is the plan's peak; the others stand beside it.
 
     ``constants`` are those that the step reads, what was computed once of others included.
+    ``seen_sizes`` are the tables and plans that the program keeps ready for sizes that it has run
+    at; those of all programs of the process together are bounded (``kept.SEEN_SIZES``), but that
+    each keeps the two used last.
     A program that runs at several sizes keeps the arena of the largest, and of each output up to
     two arrays that its callers dropped.
     """
@@ -59,6 +62,7 @@ class Memory:
     parameters: int
     outputs: int
     constants: int
+    seen_sizes: int = 0
 
     @property
     def total(self) -> int:
@@ -122,7 +126,7 @@ class Executor:
         self._named = {port.name: port for port in self._inputs}
         self._keys: tuple[tuple[str, object], ...] = ()
         self._arena = Arena()
-        self._tables: Kept[object, _Prepared] = Kept(_LIMIT)
+        self._tables: Kept[object, _Prepared] = Kept(SEEN_SIZES)
         self._lock = ProcessLock()
         self._latest: Table | None = None
         self._runs = 0
@@ -325,6 +329,7 @@ class Executor:
             totals["parameter"],
             totals["output"],
             totals["constant"],
+            self._tables.nbytes,
         )
 
     @property

@@ -15,11 +15,13 @@ import pytest
 import staticgrad as sg
 from passes.fuse import fuse
 from passes.memory import Planner
+from staticgrad import kept
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.compiling import artifacts
 from staticgrad.errors import ArgumentError, UnknownFeedError, VerifyError
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule
+from staticgrad.kept import Budget
 from staticgrad.runtime import executor
 from staticgrad.runtime.step import Table
 from tests.diagonals import diagonals
@@ -164,8 +166,8 @@ def test_bytes_of_plans_and_tables_are_estimated_honestly(layers: int) -> None:
 
 def test_plans_and_tables_are_kept_within_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     size = sg.compile(training(2)).plan(n=3).held_bytes
-    monkeypatch.setattr(artifacts, "_LIMIT", 5 * size)
-    monkeypatch.setattr(executor, "_LIMIT", 10 * size)
+    monkeypatch.setattr(artifacts, "SEEN_SIZES", Budget(5 * size))
+    monkeypatch.setattr(executor, "SEEN_SIZES", Budget(10 * size))
     f = sg.compile(training(2))
     for n in range(1, 30):
         f.run({"x": np.zeros((n, 8), "f4")})
@@ -177,6 +179,28 @@ def test_plans_and_tables_are_kept_within_their_bytes(monkeypatch: pytest.Monkey
     assert f.stats.plans == 29
     f.run({"x": np.zeros((1, 8), "f4")})
     assert f.stats.plans == 30
+
+
+def test_all_programs_share_one_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was used last stays, of whichever program; what one keeps stands in its memory."""
+    programs = [sg.compile(training(2)) for _ in range(6)]
+    size = programs[0].plan(n=3).held_bytes
+    others = kept.SEEN_SIZES.nbytes
+    monkeypatch.setattr(kept.SEEN_SIZES, "limit", others + 60 * size)
+    for n in range(1, 20):
+        for f in programs:
+            f.run({"x": np.zeros((n, 8), "f4")})
+        assert kept.SEEN_SIZES.nbytes <= others + 62 * size
+    assert all(2 * size < f.memory.seen_sizes < 10 * size for f in programs)
+    for n in range(20, 60):
+        programs[0].run({"x": np.zeros((n, 8), "f4")})
+    assert programs[0].memory.seen_sizes > 15 * size
+    assert [len(f._executor._tables) for f in programs[1:]] == [2] * 5
+    assert kept.SEEN_SIZES.nbytes <= others + 62 * size
+    made = [f.stats.plans for f in programs]
+    for f in programs:
+        f.run({"x": np.zeros((19, 8), "f4")})
+    assert [f.stats.plans for f in programs[1:]] == made[1:]
 
 
 def test_every_schedule_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:

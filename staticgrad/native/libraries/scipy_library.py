@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from staticgrad import config
-from staticgrad.forks import AtFork
-from staticgrad.native.lock import LOCK, ProcessLock
+from staticgrad.forks import AtFork, ProcessLock
+from staticgrad.native.lock import LOCK
 from staticgrad.records import dataclass
 
 _SYMBOL: Final = "sg_blas_threads"
