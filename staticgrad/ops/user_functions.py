@@ -229,7 +229,9 @@ def host_call(
     """What a Python function of arrays gives, as a value: NumPy code inside of a compiled step.
 
     The call holds the interpreter's lock, on the thread that runs the program, while no other step
-    runs. What it raises, the run raises, before any parameter changes.
+    runs. What it raises, the run raises, before any parameter changes. The function must not run
+    the program that calls it: in its own thread that is an error (SG413); a thread that it starts
+    and joins waits for the end of the run, and so for ever.
 
     Args:
         function: takes a NumPy array (a copy) for each operand, and gives an array, or a tuple of
