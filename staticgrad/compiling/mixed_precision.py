@@ -180,7 +180,7 @@ def precision(
         dtype: ``"bfloat16"`` or ``"float16"``.
         ops: patterns of names of ops whose results are rounded: ``"tanh mul"``, ``"* !exp"``.
         scopes: patterns of the names that ``sg.scope`` gave to parts of the program, or, of what
-            was built inside of ``with model.scopes():``, of paths of modules: ``"decoder.*"``.
+            modules build, their paths: ``"decoder.*"``.
         readers: ``"backward"``: gradients alone read what was rounded, ``"all"``: everybody does
             who reads it from memory.
         pipeline: the passes before it, as ``compile`` takes them.

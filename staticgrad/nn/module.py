@@ -56,10 +56,13 @@ class WithForward(Protocol[P, R_co]):
 class Module(NoOperand):
     """A function with parameters: subclasses set attributes, ``forward`` says what it computes.
 
-    ``__init__`` of a subclass needs not call this one's, for there is none. Names of parameters
-    that it makes get a number from the second instance on (``scale_1``). ``forward`` is ordinary
-    code over ordinary functions. Called with tensors it computes at once, with values of a graph it
-    builds more of the graph.
+    ``__init__`` of a subclass needs not call this one's, for there is none. ``forward``
+    is ordinary code over ordinary functions. Called with tensors it computes at once, with values
+    of a graph it builds more of the graph.
+
+    The first call of a module names the parameters inside of it by their paths
+    (``inner.weight``; of a second model ``inner_1.weight``), and what it builds belongs to scopes
+    of these paths (``inner``), which errors, graphs and reports show.
 
     Attributes:
         training: whether it behaves as in training (dropout drops); set by ``train`` and ``eval``.
@@ -154,11 +157,10 @@ class Module(NoOperand):
                 yield path, found
 
     def scopes(self) -> AbstractContextManager[None]:
-        """Name what the modules inside of this one build by their paths: ``decoder/layers.0``.
+        """Name what is built by their paths from this module: ``decoder/layers.0``.
 
-        Inside of the block their nodes are in named scopes, as if each call stood under
-        ``sg.scope``: ``explain``, errors, and passes that choose by scopes see them. A module that
-        is called by another one has its scope inside of that one's.
+        A call of the module does so by itself. The block does it where parts of the module are
+        called by other code than its ``forward``: ``model.decoder(model.encoder(x))``.
 
         Returns:
             What ``with`` enters.
@@ -166,7 +168,7 @@ class Module(NoOperand):
         >>> import staticgrad as sg
         >>> net = sg.nn.Sequential(sg.nn.Linear(3, 4), sg.nn.Linear(4, 2))
         >>> with net.scopes():
-        ...     y = net(sg.input("x", ("n", 3), "float32"))
+        ...     y = net.layers[1](net.layers[0](sg.input("x", ("n", 3), "float32")))
         >>> y.node.origin.scope
         'layers.1'
         """

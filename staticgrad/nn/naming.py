@@ -46,24 +46,24 @@ def named(kind: str) -> str:
     return name
 
 
-def name_by_path(kind: str, stored: Iterable[tuple[str, Parameter]]) -> None:
+def name_by_path(stored: Iterable[tuple[str, Parameter]]) -> None:
     """Name parameters by their paths from a module that is called.
 
     Names stay that users gave, that are paths already, or that a graph has; so does that of a
     parameter of the module itself, as a path without a dot says less. Where another module has the
-    same paths they begin with the kind of this one: ``decoder.layers.0.weight``, ``decoder1...``.
+    same paths they get a number: ``blocks_1.0.scale``.
     """
     fresh = [(path, p.store) for path, p in stored if "." in path and _is_free(p.store)]
     if not fresh:
         return
-    prefix = ""
-    for number in itertools.count():
-        if not any(f"{prefix}{path}" in _paths for path, _ in fresh):
+    names = [path for path, _ in fresh]
+    for number in itertools.count(1):
+        if not any(name in _paths for name in names):
             break
-        prefix = f"{kind}{number or ''}."
-    for path, store in fresh:
-        store.rename(f"{prefix}{path}")
-        _paths[store.name] = store
+        names = [f"_{number}.".join(path.split(".", 1)) for path, _ in fresh]
+    for name, (_, store) in zip(names, fresh, strict=True):
+        store.rename(name)
+        _paths[name] = store
 
 
 def _is_free(store: ParameterStore) -> bool:

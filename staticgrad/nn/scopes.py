@@ -88,7 +88,7 @@ def _named(root: Any) -> dict[int, str]:
     paths: dict[int, str] = {}
     stored: list[tuple[str, Parameter]] = []
     _walk(root, "", paths, stored)
-    name_by_path(type(root).__name__.lower(), stored)
+    name_by_path(stored)
     return paths
 
 

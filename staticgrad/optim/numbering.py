@@ -1,7 +1,7 @@
 """Names that are the same but for their numbers.
 
-Layers number their parameters in the order in which a process makes them, so that the second model
-of a class has other names than the first (``linear2.weight`` for ``linear.weight``).
+Names are numbered in the order in which a process makes models, so that the second model of a class
+has other names than the first (``layers_1.0.weight`` for ``layers.0.weight``).
 """
 
 from __future__ import annotations
@@ -31,15 +31,16 @@ def renumbered(given: Iterable[str], own: Iterable[tuple[str, ...]]) -> dict[str
     theirs: defaultdict[str, list[str]] = defaultdict(list)
     for name in given:
         theirs[_stem(name)].append(name)
-    ours: defaultdict[str, list[tuple[str, ...]]] = defaultdict(list)
+    ours: defaultdict[str, list[tuple[str, tuple[str, ...]]]] = defaultdict(list)
     for names in own:
-        ours[_stem(names[0])].append(names)
+        alike = next((name for name in names if _stem(name) in theirs), names[0])
+        ours[_stem(alike)].append((alike, names))
     found: dict[str, str] = {}
     for stem, group in ours.items():
         others = theirs[stem]
         known = {*others}
-        if len(others) == len(group) and any(known.isdisjoint(names) for names in group):
-            firsts = sorted((names[0] for names in group), key=_order)
+        if len(others) == len(group) and any(known.isdisjoint(names) for _, names in group):
+            firsts = [names[0] for _, names in sorted(group, key=lambda pair: _order(pair[0]))]
             found.update(zip(sorted(others, key=_order), firsts, strict=True))
     return found
 

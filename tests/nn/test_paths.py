@@ -18,10 +18,10 @@ class Block(sg.nn.Module):
     def __init__(self) -> None:
         self.attn = sg.nn.MultiHeadAttention(8, 2)
         self.mlp = sg.nn.Sequential(sg.nn.Linear(8, 16), sg.nn.GELU(), sg.nn.Linear(16, 8))
-        self.scale = sg.parameter("scale", np.ones(8, "float32"))
+        self.gain = sg.parameter("gain", np.ones(8, "float32"))
 
     def forward(self, x: Any) -> Any:
-        return self.mlp(x + self.attn(x)) * self.scale
+        return self.mlp(x + self.attn(x)) * self.gain
 
 
 class Net(sg.nn.Module):
@@ -54,7 +54,7 @@ def test_parameters_are_named_by_paths_when_a_module_is_called() -> None:
     logits = net(tokens)
     assert _names(net) == [path for path, _ in net.named_parameters()]
     assert "blocks.1.attn.query.weight" in _names(net)
-    graph = sg.Graph({"logits": logits, "slopes": sg.grad(logits.sum(), net.blocks[0].scale)})
+    graph = sg.Graph({"logits": logits, "slopes": sg.grad(logits.sum(), net.blocks[0].gain)})
     text = str(graph)
     assert "matmul(%1, @blocks.0.attn.query.weight)" in text
     assert "[blocks.1/mlp/layers.2]" in text
@@ -104,8 +104,8 @@ def test_two_models_are_told_apart() -> None:
     tokens = sg.input("tokens", (2, 3), "int64")
     sums = first(tokens) + second(tokens) + third(tokens)
     assert len({*_names(first, second, third)}) == 3 * len(_names(first))
-    assert "net.blocks.0.scale" in _names(second)
-    assert "net1.blocks.0.scale" in _names(third)
+    assert "blocks_1.0.gain" in _names(second)
+    assert "blocks_2.0.gain" in _names(third)
     sg.compile(sums).run({"tokens": TOKENS})
 
 
@@ -113,11 +113,11 @@ def test_names_stay_that_users_gave_or_that_graphs_have() -> None:
     mine = sg.parameter("mine", np.ones(8, "float32"))
     assert sg.exp(mine).shape == (8,)
     net, x = Net(), sg.input("x", (2, 8), "float32")
-    net.blocks[0].scale = mine
+    net.blocks[0].gain = mine
     layer = net.blocks[0].mlp.layers[0]
     before = str(graph := sg.Graph(layer(x)))
     net(sg.input("tokens", (2, 3), "int64"))
-    assert net.blocks[0].scale.name == "mine"
+    assert net.blocks[0].gain.name == "mine"
     assert str(graph) == before
     assert net.blocks[0].mlp.layers[2].weight.name == "blocks.0.mlp.layers.2.weight"
 
@@ -149,7 +149,7 @@ def test_states_and_files_follow(tmp_path: Path) -> None:
     net, mean, step = made()
     old = [p.name for p in net.parameters()]
     step(TOKENS)
-    assert "blocks.0.scale.average" in [p.name for p in mean.parameters()]
+    assert "blocks.0.gain.average" in [p.name for p in mean.parameters()]
     program = step.compile(TOKENS)
     saved = {p.name: p.value for p in program.graph.parameters}
     assert "blocks.1.attn.query.weight.first_moment" in saved
@@ -161,3 +161,33 @@ def test_states_and_files_follow(tmp_path: Path) -> None:
     sg.load(tmp_path / "old.npz", into=program)
     for p in net.parameters():
         assert np.array_equal(p.value, saved[renamed[p.name]])
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+@pytest.mark.parametrize("as_layers_named_them", [False, True])
+def test_states_of_another_model_load(steps: int, as_layers_named_them: bool) -> None:
+    def made() -> tuple[Any, Any, Any]:
+        net = sg.nn.Sequential(sg.nn.Linear(3, 4), sg.nn.Linear(4, 3))
+        opt = sg.optim.Adam(0.01)
+
+        @sg.function
+        def step(x: Any) -> Any:
+            loss = (net(x) ** 2).mean()
+            opt.minimize(loss)
+            return loss
+
+        return net, opt, step
+
+    x = np.ones((5, 3), "float32")
+    (net, opt, step), (other, other_opt, other_step) = made(), made()
+    layers = [p.name for p in net.parameters()]
+    step(x)
+    for _ in range(steps):
+        other_step(x)
+    states = opt.state_dict()
+    for name, before in zip(_names(net), layers, strict=True):
+        for key in [k for k in states if as_layers_named_them and k.startswith(f"{name}.")]:
+            states[before + key[len(name) :]] = states.pop(key)
+    other.load_state_dict(net.state_dict())
+    other_opt.load_state_dict(states)
+    assert [float(step(x)) for _ in range(2)] == [float(other_step(x)) for _ in range(2)]
