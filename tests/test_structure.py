@@ -32,6 +32,8 @@ LAZY = {
     "staticgrad.eager.modes": "detect_mutation alone reads settings",
     "staticgrad.eager.tensor": "functions by rows and checkpoints stand above tensors",
     "staticgrad.reports.explain": "pictures are loaded by who looks at them",
+    "staticgrad.reports.profiling": "pictures are loaded by who looks at them",
+    "staticgrad.train.fitting": "pictures are loaded by who looks at them",
     "staticgrad.functions.draws.distributions": "linear algebra is loaded for who draws vectors",
     "staticgrad.ir.calls": "NumPy's functions are looked up when one is called",
     "staticgrad.ir.graph": "text and pickles stand above graphs, and are methods of theirs",

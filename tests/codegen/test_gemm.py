@@ -446,7 +446,9 @@ def test_blocks_of_a_long_chain_are_added_in_order(bits: int) -> None:
 def test_products_share_their_tiles_and_what_packs_them() -> None:
     tiles = set()
     for lies, packed in (("along", ["lines"]), ("across", ["rows"])):
-        plain, update = (render(product(lies, lies, "f32", update), 512) for update in (False, True))
+        plain, update = (
+            render(product(lies, lies, "f32", update), 512) for update in (False, True)
+        )
         found = [frontend.modules(source, "k") for source in (plain, update)]
         assert found[0].shared == found[1].shared
         names = {name.split("_")[1].rstrip("0123456789") for name in found[0].shared}
