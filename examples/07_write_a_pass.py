@@ -31,7 +31,7 @@ c, s = sg.cos(-angle), sg.sin(-angle)
 energy = sg.Graph({"energy": (c * c + s * s) * angle}, name="circle")
 print(f"before\n{energy}")
 
-passes = pipeline("fixpoint(circle,simplify),dce", extra=[Circle])
+passes = pipeline("fixpoint(circle,simplify),dce")
 after, reports = passes.run(energy, check=True)  # evaluates before and after, on random feeds
 print(f"after {passes}\n{after}", *reports, sep="\n")
 assert [node.op.name for node in after.nodes] == ["input"]

@@ -211,7 +211,7 @@ class Explanation:
         if not any(each.name == "narrow" for each in self.passes):
             return
         kinds = [(place.nbytes, buffer.dtype) for place, buffer in peak_buffers(plan)]
-        narrow = sum(n for n, dtype in kinds if dtype.is_float and dtype.itemsize == 2)
+        narrow = sum(n for n, dtype in kinds if dtype.is_storage)
         little = narrow < plan.peak_bytes / 20  # each spares as many bytes as it takes
         yield f"narrow values are {narrow:,} of the {plan.peak_bytes:,} bytes at the peak" + (
             ": narrow saves little here, for it does not round the others" if little else ""

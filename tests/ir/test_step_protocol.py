@@ -40,7 +40,7 @@ from tests.ir.schedule_samples import SCHEDULE
 KINDS = {
     *("passes/fuse.py", "staticgrad/ir/implied_checks.py"),
     *("staticgrad/ir/schedule.py", "staticgrad/ir/schedule_text.py"),
-    "staticgrad/ir/verify_schedule.py",
+    *("staticgrad/ir/verify_schedule.py", "staticgrad/reports/profiling.py"),
 }
 
 
