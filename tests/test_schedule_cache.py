@@ -248,8 +248,6 @@ def test_a_line_that_the_interpreter_has_specialised_is_the_same_line(reads: lis
     first = traced()
     for _ in range(64):
         last = traced()
-    offsets = [{node.origin[1] for node in graph.nodes} for graph in (first, last)]  # type: ignore[index]
-    assert sys.version_info[:2] != (3, 11) or offsets[0] != offsets[1]
     sg.compile(first)
     sg.compile(last)
     assert reads == [False, True]

@@ -38,7 +38,7 @@ _ROUNDINGS: Final = ("round_prefer_ceil", "round_prefer_floor", "floor", "ceil")
 _MOST_TERMS: Final = 8
 
 
-class _Options(NamedTuple):
+class _Resizing(NamedTuple):
     method: str
     coordinates: str
     rounding: str
@@ -109,7 +109,7 @@ def resize(
                 f"resize: {word}={shown(choice)} is not one of {', '.join(choices)}",
                 related=related(value),
             )
-    options = _Options(_METHODS[method], coordinates, rounding, cubic, antialias, exclude_outside)
+    options = _Resizing(_METHODS[method], coordinates, rounding, cubic, antialias, exclude_outside)
     if options.method != "nearest":
         value = floating("resize", value)
     if (shape is None) == (scale is None):
@@ -143,7 +143,7 @@ def _factors(scale: Any) -> tuple[Fraction, ...]:
 
 
 def _along(
-    x: AnyValue, axis: int, new: Size, ratio: tuple[Size, Size], options: _Options
+    x: AnyValue, axis: int, new: Size, ratio: tuple[Size, Size], options: _Resizing
 ) -> AnyValue:
     """One axis in ``new`` elements, at distances of ratio[0] / ratio[1] old ones."""
     old = x.shape[axis]
@@ -210,7 +210,7 @@ def _reach(what: str, radius: int, ratio: tuple[Size, Size], x: AnyValue) -> int
     return max(radius, -(-radius * q // p))
 
 
-def _kernel(distance: Any, options: _Options) -> Any:
+def _kernel(distance: Any, options: _Resizing) -> Any:
     """Weights of elements at distances, a tent or Keys' cubic."""
     t = np.abs(distance)
     if options.method == "linear":
