@@ -121,7 +121,8 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         ),
         "activations": (
             "Activations",
-            "nn.activations functions.activations functions.creation ops.transcendental functions.nn",
+            "nn.activations functions.activations functions.creation "
+            "ops.transcendental functions.nn",
         ),
         "recurrent": (
             "Recurrent networks",
