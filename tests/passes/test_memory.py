@@ -377,7 +377,7 @@ def test_bytes_of_fronts_and_timelines_are_estimated_honestly(layers: int) -> No
         assert planner.repeats
         for n in (1, 2, 3):
             planner.front({"n": n, "m": 3})
-        kept = [front for front, _ in planner._fronts._found.values()]
+        kept = [front for front, *_ in planner._fronts._found.values()]
         before = tracemalloc.get_traced_memory()[0]
         copies = [copy.deepcopy(front) for front in kept]
         real = tracemalloc.get_traced_memory()[0] - before
