@@ -157,7 +157,8 @@ def test_the_environment_is_read_by_the_settings_alone():
 
 #: Where locks are made, and why none of them can stay taken in a forked child.
 LOCKS = {
-    "staticgrad/native/lock.py": "registered (staticgrad.forks); the others of the package use it",
+    "staticgrad/forks.py": "registered; the others of the package are such locks",
+    "staticgrad/native/lock.py": "registered",
     "staticgrad/native/libraries/scipy_library.py": "registered; in native code",
     "staticgrad/native/table/pool.ll": "registered; in native code",
     "staticgrad/native/undisturbed.py": "of one call, for whose end a fork waits",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -306,7 +306,7 @@ def test_runs_that_make_no_nan_are_as_without_debugging() -> None:
         feeds = {"x": X.astype("float64")[:, ::-1], "y": [0, 1]}  # a feed that is copied first
         losses.append([f.run(feeds)["loss"] for _ in range(3)] + [w.value])
         kernels, plans = len(f.kernels), f.stats.plans
-        memory = replace(f.memory, seen_sizes=0)  # what is kept has other notes
+        memory = dataclasses.replace(f.memory, seen_sizes=0)  # debugging has tables of its own
         losses[-1] += [f.stats.runs, kernels, plans, f.peak_bytes, memory]
     for other in losses[1:]:
         assert all(np.array_equal(a, b) for a, b in zip(other, losses[0], strict=True))
