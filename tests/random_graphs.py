@@ -16,12 +16,13 @@ import numpy as np
 from hypothesis import strategies as st
 
 from staticgrad.building import capture
+from staticgrad.functions import linalg
 from staticgrad.ir.discovery import load_ops
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Graph, Input, Node, Parameter, ParameterLeaf, Symbolic, constant
 from staticgrad.storage.parameter import ParameterStore
 from staticgrad.types.dim import Dim, dim, evaluate
-from staticgrad.types.dtype import DType, as_dtype
+from staticgrad.types.dtype import F32, F64, DType, as_dtype
 from staticgrad.types.tensor import Shape, TensorType
 
 load_ops()  # operators on values find their functions only after that
@@ -30,6 +31,7 @@ T = TypeVar("T")
 LIMIT = 50.0  # a value that may be larger than this is squashed before anything else reads it
 MOST_ELEMENTS = 4096
 LITERAL_SIZES = (1, 1, 2, 3, 4, 5, 7, 8, 17)
+INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 #: Op functions that are smooth everywhere on bounded operands.
 SMOOTH_UNARY = {
     "negative": lambda b: b,
@@ -105,6 +107,7 @@ def random_graph(
     parameters: bool = True,
     empty: bool = False,
     max_rank: int = 3,
+    varied: bool = False,
 ) -> tuple[Graph, dict[str, np.ndarray]]:
     """A valid graph and feeds for it.
 
@@ -118,6 +121,7 @@ def random_graph(
         parameters: whether parameters and updates occur.
         empty: whether a size may be 0.
         max_rank: most axes of a value.
+        varied: whether ops of several results and chains of casts over all dtypes occur.
     """
     builder = Builder(
         Chooser(source),
@@ -127,6 +131,7 @@ def random_graph(
         smooth,
         empty,
         max_rank,
+        varied,
     )
     return builder.build(builder.chooser.integer(min_ops, max_ops), parameters)
 
@@ -148,6 +153,7 @@ class Builder:
     smooth: bool
     empty: bool
     max_rank: int
+    varied: bool = False
 
     def build(self, ops: int, parameters: bool) -> tuple[Graph, dict[str, np.ndarray]]:
         pick = self.chooser
@@ -161,6 +167,7 @@ class Builder:
         self.feeds: dict[str, np.ndarray] = {}
         self.inputs: list[Symbolic] = []
         self.parameters: list[Parameter] = []
+        self.shown: list[Symbolic] = []
         base = self.shape()
         for index in range(pick.integer(1, 3)):
             self.add_input(
@@ -221,6 +228,8 @@ class Builder:
             table += [self.rough, self.extremum]
         if self.integers:
             table += [self.where, self.take, self.bits]
+        if self.varied:
+            table += [self.several, self.several, self.casts, self.casts]
         return table
 
     def apply(self, step: Callable[[], Entry | None]) -> None:
@@ -458,6 +467,57 @@ class Builder:
         entry = self.any_of(lambda value: value.dtype.is_integer)
         return entry and Entry(functions.bitwise_and(entry.value, 5), 5.0)
 
+    def several(self) -> Entry | None:
+        """The results of one op: each alone, and one function of each, added up."""
+        entry = self.any_of(
+            lambda value: (
+                value.dtype in (F32, F64)
+                and value.ndim >= 2
+                and all(isinstance(n, int) and 2 <= n <= 8 for n in value.shape[-2:])
+            )
+        )
+        if entry is None:
+            return None
+        x = functions.stop_gradient(entry.value)  # their derivatives round with the order of axes
+        name = self.chooser.choice(("topk", "qr", "svd", "slogdet"))
+        if name == "topk":
+            results = functions.topk(x, self.chooser.integer(1, 2))
+        else:
+            size = min(x.shape[-2:])
+            square = functions.tanh(functions.getitem(x, (..., slice(size), slice(size))))
+            apart = np.diag(10 * np.arange(1, size + 1)).astype(x.dtype.numpy)
+            results = getattr(linalg, name)(square + constant(apart))
+        function, total = self.chooser.choice(("sin", "tanh", "cos")), 0.0
+        for number, result in enumerate(results):
+            floating = functions.astype(result, x.dtype)
+            self.pool.append(Entry(functions.tanh(floating), 1.0))
+            same = getattr(functions, function)(floating)
+            total = total + functions.multiply(same.sum(), number + 1.0)
+        self.shown.append(total)
+        return Entry(functions.tanh(total), 1.0)
+
+    def casts(self) -> Entry | None:
+        """A chain of conversions: integers of all widths, then floats of all widths.
+
+        Negative numbers wrap around where a dtype has no sign.
+        """
+        entry = self.any_of(lambda value: not value.dtype.is_bool)
+        if entry is None:
+            return None
+        x, bound = functions.astype(entry.value, "int64"), entry.bound + 1
+        for _ in range(self.chooser.integer(0, 3)):
+            wanted = as_dtype(self.chooser.choice(INTEGERS))
+            limits = np.iinfo(wanted.numpy)
+            x = functions.astype(x, wanted)
+            if limits.min == 0 or bound > limits.max:
+                bound = float(limits.max)
+        for _ in range(self.chooser.integer(0, 3)):
+            narrow = ["float16", "bfloat16"] * (bound <= LIMIT)
+            x = functions.astype(x, self.chooser.choice(["float64", "float32", "bool", *narrow]))
+            bound = 1.0 if x.dtype.is_bool else bound
+        self.shown.append(functions.astype(x, self.chooser.choice(self.dtypes)))
+        return Entry(self.shown[-1], bound * 1.1 + 1)
+
     # roots
 
     def finish(self) -> Graph:
@@ -465,6 +525,8 @@ class Builder:
         outputs = {"out": self.pool[-1].value}
         for index in range(pick.integer(0, 2)):
             outputs[f"more {index}"] = pick.choice(self.pool).value
+        for index, value in enumerate(self.shown[-3:]):
+            outputs[f"varied {index}"] = value
         if not self.smooth and pick.integer(0, 3) == 0:
             outputs["truth"] = functions.less(pick.choice(self.pool).value, 1)
         updates = []

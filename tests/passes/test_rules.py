@@ -22,8 +22,10 @@ from passes.rules.tables import RULES
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import FeedError, PipelineError, StaticgradError
 from staticgrad.ir.verify import verify_graph
+from staticgrad.ops.convert import Cast
 from staticgrad.ops.movement import Reshape
 from staticgrad.types import dim as dims
+from staticgrad.types.dtype import as_dtype
 from tests.diagonals import diagonals
 from tests.limits import finfo
 from tests.passes.true_values import true_values
@@ -309,6 +311,23 @@ def test_a_wrong_rule_is_caught(wrong, kind):
         if not same_bytes(sg.evaluate(before, feeds)["output"], sg.evaluate(after, feeds)["output"])
     ]
     assert differences, kind
+
+
+INTEGERS = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"]
+
+
+@pytest.mark.parametrize("final", ["float64", "int64", "int8", "bool"])
+@pytest.mark.parametrize("between", [*INTEGERS, "bool"])
+def test_a_cast_between_stays_where_it_changes_a_number(between, final):
+    """A negative integer is another number without a sign, in however many bits."""
+    for first in INTEGERS:
+        ends = np.iinfo(first)
+        data = np.array([ends.min, max(ends.min, -1), 0, 1, 2, ends.max], first)
+        x = sg.input("x", data.shape, first)
+        graph = sg.Graph(Cast(as_dtype(final))(Cast(as_dtype(between))(x)))
+        after, _ = rewrite(graph, [RULES["cast-of-widening-cast"], RULES["cast-to-itself"]])
+        one, two = (sg.evaluate(side, {"x": data})["output"] for side in (graph, after))
+        assert same_bytes(one, two), f"{first} to {between} to {final}"
 
 
 def test_rules_that_are_none():
