@@ -18,6 +18,7 @@ from passes.base import Pass, Pipeline
 from passes.dce import DeadNodes
 from passes.remat.store_all import StoreAll
 from staticgrad import backends, native
+from staticgrad.building import within
 from staticgrad.compiling import schedule_cache
 from staticgrad.compiling.compiler import Compiled
 from staticgrad.compiling.schedule_cache import KnownSchedule
@@ -455,3 +456,14 @@ def test_programs_without_linear_algebra_do_not_ask_for_the_core(
 
     monkeypatch.setattr(scipy_library, "core", refused)
     sg.compile(step())
+
+
+def test_graphs_that_differ_in_the_derivative_order_of_a_node_have_two_entries() -> None:
+    def name(order: int) -> str | None:
+        x = sg.input("x", ("n",))
+        with within(order=order):
+            graph = sg.Graph({"y": sg.exp(x) + 1.0})
+        return schedule_cache.key(graph, Pipeline(()), StoreAll(), ())
+
+    assert name(0) == name(0) is not None
+    assert name(0) != name(1)

@@ -15,7 +15,7 @@ from passes import memory
 from passes.memory import Planner, plan
 from staticgrad.analysis import plan_check
 from staticgrad.analysis.plan_check import lower_bound, peak_buffers, verify_plan
-from staticgrad.errors import SizeGuardError, UnknownNameError, VerifyError
+from staticgrad.errors import BudgetInfeasible, SizeGuardError, UnknownNameError, VerifyError
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Binding, Schedule
 from staticgrad.planning.offsets import Spans, place
@@ -401,3 +401,17 @@ def test_negative_bytes_are_refused_by_the_planner_and_by_the_check(
     monkeypatch.setattr(Planner, "_check_bytes", lambda *args: None)
     with pytest.raises(VerifyError, match="has -4 bytes"):
         verify_plan(planner.plan({"n": 1}))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("layers", [0, 1, 3, 4, 6])
+def test_a_budget_equal_to_the_lower_bound_is_met_by_all_workers(layers: int, workers: int) -> None:
+    """No plan needs fewer bytes; steps run again where all values together need more."""
+    schedule = training_step(layers) if layers else chain(5)
+    bound = Planner(schedule, workers=workers).bound({"n": 64})
+    made = Planner(schedule, budget=bound, workers=workers).plan({"n": 64})
+    verify_plan(made)
+    assert (made.peak_bytes, made.workers) == (bound, workers)
+    with pytest.raises(BudgetInfeasible) as caught:
+        Planner(schedule, budget=bound - 1, workers=workers).plan({"n": 64})
+    assert caught.value.lower_bound == caught.value.smallest_peak == bound

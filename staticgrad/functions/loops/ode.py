@@ -216,6 +216,7 @@ def rk45(
         start, end: times; the end may lie before the start.
         rtol, atol: a step is taken where the root mean square of its error over
             ``atol + rtol * abs(y)`` is at most 1.
+            The next one is ``0.9 * error**-0.2`` times as long, at least 0.2 and at most 5.
         first: the first step to try; a hundredth of the way by default.
         most: steps to try at most, those that fail included. A solution that needs more ends before
             ``end``: it is NaN.
