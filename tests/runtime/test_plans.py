@@ -15,7 +15,6 @@ import pytest
 import staticgrad as sg
 from passes.fuse import fuse
 from passes.memory import Planner
-from staticgrad import kept
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.compiling import artifacts
 from staticgrad.errors import ArgumentError, UnknownFeedError, VerifyError
@@ -183,20 +182,21 @@ def test_plans_and_tables_are_kept_within_their_bytes(monkeypatch: pytest.Monkey
 
 def test_all_programs_share_one_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was used last stays, of whichever program; what one keeps stands in its memory."""
+    budget = Budget(60 * sg.compile(training(2)).plan(n=3).held_bytes)  # other tests' are not ours
+    monkeypatch.setattr(artifacts, "SEEN_SIZES", budget)
+    monkeypatch.setattr(executor, "SEEN_SIZES", budget)
     programs = [sg.compile(training(2)) for _ in range(6)]
     size = programs[0].plan(n=3).held_bytes
-    others = kept.SEEN_SIZES.nbytes
-    monkeypatch.setattr(kept.SEEN_SIZES, "limit", others + 60 * size)
     for n in range(1, 20):
         for f in programs:
             f.run({"x": np.zeros((n, 8), "f4")})
-        assert kept.SEEN_SIZES.nbytes <= others + 62 * size
+        assert budget.nbytes <= 62 * size
     assert all(2 * size < f.memory.seen_sizes < 10 * size for f in programs)
     for n in range(20, 60):
         programs[0].run({"x": np.zeros((n, 8), "f4")})
     assert programs[0].memory.seen_sizes > 15 * size
     assert [len(f._executor._tables) for f in programs[1:]] == [2] * 5
-    assert kept.SEEN_SIZES.nbytes <= others + 62 * size
+    assert budget.nbytes <= 62 * size
     made = [f.stats.plans for f in programs]
     for f in programs:
         f.run({"x": np.zeros((19, 8), "f4")})
