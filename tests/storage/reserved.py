@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from itertools import count
 from queue import SimpleQueue
 from typing import Any
 
@@ -178,9 +177,10 @@ def done_or_waiting(future: Future[None], seconds: float) -> None:
 def numbers(stride: int, *kind: object) -> Iterator[int]:
     """The first moment, and every ``stride``-th from one on that is not the same for each kind.
 
-    Of forks fewer, unless every one is asked for: each copies the tables of all pages of the tests.
+    Of forks, which look at all locks of the process, ever fewer unless every one is asked for.
     """
-    if "fork" in kind and stride > 1:
-        stride *= 4
     yield 1
-    yield from count(2 + sum(str(kind).encode()) % stride, stride)
+    n = 2 + sum(str(kind).encode()) % stride
+    while True:
+        yield n
+        n += max(stride, n // 8) if "fork" in kind and stride > 1 else stride
