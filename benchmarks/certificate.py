@@ -25,11 +25,11 @@ from benchmarks.implementations.with_staticgrad import (
 from benchmarks.operations import Operations
 from benchmarks.truth import Truth
 from benchmarks.workload import Adam, Arrays, Data, Workload
-from passes.fuse import fuse
-from passes.memory import Planner
 from passes.pipelines import pipeline
 from staticgrad.analysis.cost import Term, work_of
 from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.lowering.fuse import fuse
+from staticgrad.memory.planner import Planner
 
 CERTAIN = 1e-4  # relative error of a central difference that still certifies
 

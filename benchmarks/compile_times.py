@@ -46,9 +46,11 @@ LIBRARIES: Final = {
 STAGES: Final = {
     "grad": ("staticgrad:grad",),
     "passes": ("passes.base:Pipeline.run",),
-    "prepare": ("passes.fuse:prepared",),
-    "fuse": ("passes.fuse:taken", "passes.fuse:with_copies", "passes.fuse:with_streams"),
-    "lower": ("passes.fuse:scheduled",),
+    "prepare": ("staticgrad.lowering.fuse:prepared",),
+    "fuse": tuple(
+        f"staticgrad.lowering.fuse:{name}" for name in ("taken", "with_copies", "with_streams")
+    ),
+    "lower": ("staticgrad.lowering.fuse:scheduled",),
     "verify": ("staticgrad.ir.verify_schedule:verify_schedule",),
     "render": ("staticgrad.backends:render",),
     "to IR": ("staticgrad.native.jit:parts",),

@@ -33,12 +33,12 @@ from benchmarks.budgets import (
     step,
 )
 from benchmarks.machine import describe
-from passes.fuse import fuse
-from passes.memory import Planner
 from passes.pipelines import pipeline
 from passes.remat.abstract import abstracted
 from passes.remat.base import Problem
 from staticgrad.ir.plan import Plan
+from staticgrad.lowering.fuse import fuse
+from staticgrad.memory.planner import Planner
 from staticgrad.planning.exact import solved
 
 BATCH = 256

@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 
 import staticgrad as sg
-from passes.fuse import fuse
-from passes.memory import Planner
 from passes.pipelines import pipeline
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.ir.verify_schedule import verify_schedule
+from staticgrad.lowering.fuse import fuse
+from staticgrad.memory.planner import Planner
 
 Make = Callable[[int], tuple[sg.Value, sg.Value]]
 FEEDS = {"x": np.linspace(-1, 1, 8, dtype=np.float32)}

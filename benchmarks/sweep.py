@@ -34,9 +34,9 @@ from benchmarks.measure import steady
 from benchmarks.scaling import deep, everything, wide
 from benchmarks.workload import Workload
 from benchmarks.workloads.mlp import loss, perceptron
-from passes.fuse import fuse
-from passes.memory import Planner
 from passes.pipelines import pipeline
+from staticgrad.lowering.fuse import fuse
+from staticgrad.memory.planner import Planner
 
 Point = dict[str, float]
 BATCHES = tuple(2**power for power in range(13))

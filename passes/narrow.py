@@ -15,7 +15,6 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from passes.base import Pass, Watch
-from passes.dce import DeadNodes
 from passes.loops.rounded_slices import is_slice, is_stack, reading, stacking
 from staticgrad.analysis.users import ValueKey, phases_of, users_of
 from staticgrad.errors import PipelineError
@@ -208,7 +207,7 @@ class _Rounded:
         """The graph."""
         for node in self.graph.nodes:
             self._add(node)
-        return DeadNodes()(self.graph.with_nodes(self.nodes, self.exact))
+        return self.graph.with_nodes(self.nodes, self.exact).without_dead_nodes()
 
     def _add(self, node: Node) -> None:
         """A node over what its operands have become, and its results that are rounded."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-from passes.preparation.marks import is_mark
 from staticgrad.analysis.users import ValueKey
 from staticgrad.ir.forms import Contract, Identity, Pointwise, Reduce, ReshapeForm, View
 from staticgrad.ir.graph import Graph, Node, Symbolic
+from staticgrad.preparation.marks import is_mark
 from staticgrad.types.tensor import hint_value
 
 #: Bytes that are worth ``flops`` operations.

@@ -16,8 +16,6 @@ from copy import copy
 from typing import TYPE_CHECKING, Final
 
 from passes.base import Pass, Watch
-from passes.preparation.marks import is_mark, leave_unmarked, unmarked
-from passes.preparation.regions import leave_joined, with_joined_pads
 from passes.residual_regions import CrossingRegions, Offer
 from passes.residual_values import (
     CHEAP,
@@ -32,10 +30,12 @@ from staticgrad.analysis.users import ValueKey, phases_of, users_of
 from staticgrad.ir.forms import Identity, Pointwise
 from staticgrad.ir.graph import Graph, Node, Symbolic, rebuild
 from staticgrad.kept import cached_property
+from staticgrad.preparation.marks import is_mark, leave_unmarked, unmarked
+from staticgrad.preparation.regions import leave_joined, with_joined_pads
 from staticgrad.types.tensor import hint_bytes
 
 if TYPE_CHECKING:
-    from passes.fusion.groups import Group, Home  # fusion is loaded where the pass runs
+    from staticgrad.fusion.groups import Group, Home  # fusion is loaded where the pass runs
 
 #: A choice that spares less than this part of what is stored is not worth asking fusion.
 LEAST_PART: Final = 1 / 100
@@ -174,7 +174,7 @@ class _Kernels:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        from passes.fusion.merging import fused
+        from staticgrad.fusion.merging import fused
 
         self.seen, self._new = unmarked(graph)
         self.groups = fused(self.seen)
@@ -185,7 +185,7 @@ class _Kernels:
     def _place(self, key: ValueKey) -> Home:
         """Where a value of the graph itself lies."""
         node, index = key
-        from passes.fusion.groups import Home
+        from staticgrad.fusion.groups import Home
 
         return Home(*(self._new[node][index].key if node in self._new else key))
 
@@ -199,7 +199,7 @@ class _Kernels:
 
     def leave(self) -> None:
         """Keep them with the graph, so that fusion need not be asked again."""
-        from passes.fusion.merging import leave
+        from staticgrad.fusion.merging import leave
 
         leave_unmarked(self.graph, self.seen)
         leave(self.seen, self.groups)

@@ -15,7 +15,6 @@ from typing import Any, Final
 import numpy as np
 
 import staticgrad as sg
-from passes.memory import Planner
 from staticgrad.analysis.binding import bind_sizes
 from staticgrad.analysis.evaluate import at_sizes, in_float64, same_bytes
 from staticgrad.analysis.interpret import interpret
@@ -25,6 +24,7 @@ from staticgrad.ir.expr import ref
 from staticgrad.ir.forms import Contract, Pointwise, WindowProduct
 from staticgrad.ir.graph import Node, Symbolic
 from staticgrad.ir.op import Op
+from staticgrad.memory.planner import Planner
 from staticgrad.testing.variants import LAYOUTS
 from staticgrad.types.dtype import F64
 from staticgrad.types.tensor import TensorType

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from passes.memory import plan
 from staticgrad import native
 from staticgrad.codegen.kernel_source import render
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Schedule
 from staticgrad.ir.verify_schedule import verify_schedule
+from staticgrad.memory.planner import plan
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.guarded import GuardedTable
 from staticgrad.runtime.step import Program

@@ -17,20 +17,20 @@ ROOT = Path(__file__).parents[1]
 #: are written with ops as users write them.
 NAMING = (
     *("staticgrad/ops/", "staticgrad/functions/", "staticgrad/lints/"),
-    *("passes/rules/", "passes/preparation/"),
+    *("passes/rules/", "staticgrad/preparation/"),
 )
 #: Files beyond these that name ops, each with the reason.
 EXCEPTIONS = {
     **dict.fromkeys(
         [
             f"passes/loops/{name}.py"
-            for name in ("merging", "pruning", "rounded_slices", "stacking", "tested_trips")
+            for name in ("merging", "pruning", "rounded_slices", "stacking")
         ],
         "what loops and branches hold and carry is known to passes over them",
     ),
-    "passes/loop_pairs.py": "loops over what others stack, as it is or as blocks of rows",
+    "staticgrad/memory/loop_pairs.py": "loops over what others stack, or over blocks of rows",
     "passes/narrow.py": "values between two conversions",
-    "passes/segments.py": "loops as nested ones, their arrays as rows of rows",
+    "staticgrad/memory/segments.py": "loops as nested ones, their arrays as rows of rows",
     "passes/loops/divisions.py": "arrays of rows as rows of rows, and numbers of trips",
     **dict.fromkeys(
         [

@@ -52,7 +52,7 @@ OURS_LATER = (
     *("staticgrad.functions.linalg", "staticgrad.functions.special"),
     *("staticgrad.functions.random", "staticgrad.functions.standard"),
     *("staticgrad.functions.missing_values", "staticgrad.ops.linalg", "passes.base"),
-    *("passes.pipelines", "passes.fuse", "passes.memory"),
+    *("passes.pipelines", "staticgrad.lowering.fuse", "staticgrad.memory.planner"),
 )
 
 

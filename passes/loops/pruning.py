@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import replace
 
-from passes.dce import DeadNodes
 from staticgrad.analysis.closure import closed_under
 from staticgrad.ir.bodies import body_input, body_of, inlined
 from staticgrad.ir.graph import Graph, Node, Symbolic, ancestors
@@ -47,7 +46,7 @@ def _replaced(graph: Graph, node: Node, found: Mapping[int, Symbolic]) -> Graph:
     """The graph in which other values stand for the results of ``node`` that are read."""
     some = next(iter(found.values()))
     results = [found.get(index, some) for index in range(len(node.types))]
-    live = DeadNodes()(graph)  # what is dead may read the others
+    live = graph.without_dead_nodes()  # what is dead may read the others
     return live.replace_nodes(lambda each, args: results if each is node else None)
 
 

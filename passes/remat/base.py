@@ -13,9 +13,9 @@ from dataclasses import field
 from math import fsum
 from typing import Any, ClassVar, dataclass_transform
 
-from passes.timeline import ArenaLayout, Timeline
 from staticgrad.analysis.liveness import Flow, SizeNumbers
 from staticgrad.analysis.repeats import Repeats
+from staticgrad.analysis.timeline import ArenaLayout, Timeline
 from staticgrad.errors import ArgumentError, PolicyError
 from staticgrad.errors.wording import did_you_mean
 from staticgrad.ir.value import Value

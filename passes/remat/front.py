@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Final
 from passes.remat.base import Policy, Problem, Steps
 from passes.remat.proposals import proposed
 from passes.remat.recompute import Recompute
-from passes.timeline import ArenaLayout, Placed
 from staticgrad.analysis.repeats import Repeats
+from staticgrad.analysis.timeline import ArenaLayout, Placed
 from staticgrad.records import NamedTuple, dataclass
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from itertools import accumulate
 from typing import Final
 
 from passes.remat.base import Problem, Steps
-from passes.timeline import ArenaLayout
 from staticgrad.analysis.liveness import Life
+from staticgrad.analysis.timeline import ArenaLayout
 from staticgrad.records import dataclass
 
 _TRIES: Final = 12  # gaps tried in vain before a descent gives up

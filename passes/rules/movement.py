@@ -11,8 +11,8 @@ from dataclasses import replace
 from itertools import accumulate
 from typing import Any, Final, cast
 
-from passes.layout import Strided, collapse
 from passes.rewrite import Match, Rule, holes, number_of, rule, some
+from staticgrad.analysis.layout import Strided, collapse
 from staticgrad.ir.forms import View
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.summation import decompose

@@ -3,7 +3,7 @@
 The cotangent of what all rows of a batch share, a constant of an equation, a bias, is in each trip
 a sum over rows. Carried row by row it is arithmetic of a row alone, and the sum over rows follows
 the loop: the trips of a row no longer wait for those of all others, and the loop may be one kernel
-(``passes/lowering/loops/time_loops.py``). It is chosen where the derivative is made, so that the
+(``lowering/loops/time_loops.py``). It is chosen where the derivative is made, so that the
 order of these sums is that of nodes of the graph.
 """
 

@@ -10,7 +10,7 @@ of nodes of the graph.
 Of many trips, the products are those of blocks of so many trips as have about ``BLOCK_ROWS`` rows,
 added up by a loop over blocks in the order in which the loop before went through them. A block is
 complete when that loop has made its trips, so that a loop that runs in segments of whole blocks can
-add up each of them, and the stacks need not exist as a whole (``passes/segments.py``).
+add up each of them, and the stacks need not exist as a whole (``staticgrad/memory/segments.py``).
 """
 
 from __future__ import annotations

@@ -416,7 +416,7 @@ class Compiled(Generic[Results]):
     @public
     def explanation(self, *, staged: object = (), **sizes: int) -> Explanation:
         """What ``explain`` says as data, with ``as_json``: equal for equal programs."""
-        from passes.fuse import fusion
+        from staticgrad.lowering.fuse import fusion
         from staticgrad.reports.explain import Explanation, Sharing, unread_of
 
         asked, once = bool(sizes) or bool(staged), self._constants

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from passes.base import Pipeline, Report
-from passes.divided import KEPT, Divided, Divisions, divided, divisions
-from passes.memory import Planner
 from passes.remat import Policy
 from passes.remat.store_all import StoreAll
 from staticgrad import config
@@ -24,6 +22,8 @@ from staticgrad.ir.graph import Graph
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule
 from staticgrad.kept import cached_property
+from staticgrad.memory.divided import KEPT, Divided, Divisions, divided, divisions
+from staticgrad.memory.planner import Planner
 from staticgrad.records import dataclass
 from staticgrad.runtime.executor import Executor, MakeTable
 from staticgrad.runtime.step import LoopLimitError, Program, Table
@@ -37,8 +37,8 @@ Limits = tuple[Policy, int | BudgetShare | BudgetFit | None, int, float]
 
 def scheduled(graph: Graph, fuse: bool) -> Schedule:
     """The kernels of a graph; the schedule is checked by code that shares nothing with fusion."""
-    from passes.fuse import fuse as fuse_graph  # not where the schedule is on disk
     from staticgrad.ir.verify_schedule import verify_schedule
+    from staticgrad.lowering.fuse import fuse as fuse_graph  # not where the schedule is on disk
 
     schedule = fuse_graph(graph, fuse)
     verify_schedule(schedule)
@@ -154,7 +154,7 @@ class Scheduling:
         With the schedule that did it, and a note. Where that fails, takes loops longer than
         ``LOOP_LIMIT``, or needs more than the budget and more than ``ROOM``, the step computes it.
         """
-        from passes.constant_part import ROOM, constant_part
+        from staticgrad.compiling.constant_part import ROOM, constant_part
 
         part = constant_part(self.graph)
         if part is None:

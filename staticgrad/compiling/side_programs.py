@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from passes.memory import Planner
 from staticgrad import native
 from staticgrad.compiling.artifacts import first_steps, machine_code
 from staticgrad.ir.call_step import routines
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Schedule
+from staticgrad.memory.planner import Planner
 from staticgrad.native.libraries import routines as native_routines
 from staticgrad.runtime.side_run import SideProgram
 from staticgrad.runtime.step import Program

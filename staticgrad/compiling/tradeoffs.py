@@ -13,9 +13,6 @@ from dataclasses import field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from passes.constant_part import constant_part
-from passes.divided import KEPT, divisions
-from passes.memory import Planner
 from passes.pipelines import pipeline as read_pipeline
 from passes.remat.store_all import StoreAll
 from staticgrad import config
@@ -31,6 +28,7 @@ from staticgrad.compiling.arguments import (
     read_sizes,
     room_here,
 )
+from staticgrad.compiling.constant_part import constant_part
 from staticgrad.compiling.scheduling import Scheduling, scheduled
 from staticgrad.errors import ArgumentError
 from staticgrad.ir.calls import public
@@ -38,6 +36,8 @@ from staticgrad.ir.graph import Graph
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.worlds import in_graphs
 from staticgrad.kept import collection_paused
+from staticgrad.memory.divided import KEPT, divisions
+from staticgrad.memory.planner import Planner
 from staticgrad.native import processors
 from staticgrad.native.environment import default_environment
 from staticgrad.pictures import charts

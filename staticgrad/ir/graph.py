@@ -275,6 +275,16 @@ class Graph:
             name=self.name,
         )
 
+    def without_dead_nodes(self) -> Graph:
+        """Return the graph without nodes that no output, update, input or parameter depends on.
+
+        The order of the others stays. Returns the same object if no node is dead.
+        """
+        live = set(ancestors([*self.roots, *self.inputs, *self.parameters]))
+        if len(live) == len(self.nodes):
+            return self
+        return self.with_nodes((node for node in self.nodes if node in live), {})
+
     def __copy__(self) -> Graph:
         return self
 

@@ -69,7 +69,7 @@ class Convolution(BilinearOp):
 
     ``extents`` are the last sizes of the result.
     ``tiles``: the filter is given by the combinations that tiles are computed of, w [o, c, 4, 4]
-    (``passes/preparation/tiles.py``). No derivative is taken of what is put so.
+    (``staticgrad/preparation/tiles.py``). No derivative is taken of what is put so.
     """
 
     flops: ClassVar[int] = 2  # per term

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
-from passes.memory import Planner
 from staticgrad.analysis.budget_error import marked_bound
 from staticgrad.analysis.plan_check import lower_bound
+from staticgrad.memory.planner import Planner
 
 N = 1000
 

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.fuse import fuse
-from passes.memory import plan
 from passes.pipelines import pipeline
 from staticgrad.analysis.cost import (
     FASTEST,
@@ -20,6 +18,8 @@ from staticgrad.analysis.cost import (
 )
 from staticgrad.ir.body_step import BodyStep
 from staticgrad.ir.plan import Plan, PlannedStep
+from staticgrad.lowering.fuse import fuse
+from staticgrad.memory.planner import plan
 from tests.passes.test_memory import chain
 from tests.runtime.handmade import ADD3, NEGATE, TAKE
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.fuse import fuse
 from passes.pipelines import pipeline
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import IndexOutOfRange
+from staticgrad.lowering.fuse import fuse
 
 WORDS, WIDTH, BATCH, TIME = 11, 16, 4, 7
 

@@ -27,7 +27,7 @@ def test_those_who_place_updates_ask_one_rule() -> None:
         if re.search(r"\bOldValues\(|\bTakingOver\(", path.read_text()):
             asking.add(path.as_posix())
     assert asking == {
-        "passes/fusion/updates.py",
+        "staticgrad/fusion/updates.py",
         "staticgrad/analysis/liveness.py",
         "staticgrad/analysis/repeats.py",
     }

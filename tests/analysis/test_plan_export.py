@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from passes.memory import plan
 from staticgrad.ir.schedule import Schedule
+from staticgrad.memory.planner import plan
 from tests.analysis.plan_documents import memory_documents
 from tests.passes.test_memory import chain, schedules, training_step
 

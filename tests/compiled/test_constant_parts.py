@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.constant_part import ROOM, constant_part
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.compiling import scheduling
+from staticgrad.compiling.constant_part import ROOM, constant_part
 from staticgrad.errors import BudgetInfeasible, IndexOutOfRange, NonFiniteError
 from staticgrad.ir.schedule_text import parse_schedule
 from staticgrad.ir.verify_schedule import verify_schedule

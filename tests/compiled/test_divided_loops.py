@@ -10,21 +10,21 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes import segments
-from passes.divided import Divisions, divided, divisions
-from passes.fuse import fuse
-from passes.loop_pairs import pairs_of
 from passes.loops.divisions import segment_length
-from passes.memory import Planner
 from passes.pipelines import pipeline
 from passes.remat.store_all import StoreAll
-from passes.segments import with_segments
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.autodiff import sums_over_time
 from staticgrad.errors import BudgetInfeasible
 from staticgrad.ir.bodies import body_input, body_of, walk_bodies
 from staticgrad.ir.verify import verify_graph
+from staticgrad.lowering.fuse import fuse
+from staticgrad.memory import segments
+from staticgrad.memory.divided import Divisions, divided, divisions
+from staticgrad.memory.loop_pairs import pairs_of
+from staticgrad.memory.planner import Planner
+from staticgrad.memory.segments import with_segments
 from staticgrad.ops.loops import NUMBER, Loop
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.fuse import fuse
 from passes.pipelines import pipeline
-from passes.preparation.filter_parts import with_parts
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.kernels.stages import Gemm
+from staticgrad.lowering.fuse import fuse
 from staticgrad.ops.convolution import ConvFilter
+from staticgrad.preparation.filter_parts import with_parts
 
 RNG = np.random.default_rng(11)
 GEOMETRIES = [

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
-from passes.fuse import fuse
 from passes.pipelines import pipeline
-from passes.preparation.regions import MOST_SINGLE, MOST_STEP, with_joined_pads
 from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.lowering.fuse import fuse
 from staticgrad.ops.slices import Concat, Pad
+from staticgrad.preparation.regions import MOST_SINGLE, MOST_STEP, with_joined_pads
 from tests.compiled.test_short_rows import numbers
 from tests.diagonals import diagonals
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.preparation import logs
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.ir.body_step import BodyStep
 from staticgrad.ir.schedule import Schedule
 from staticgrad.ir.schedule_text import parse_schedule
 from staticgrad.ir.verify_schedule import verify_schedule
 from staticgrad.ops.loops import Loop
+from staticgrad.preparation import logs
 
 NEVER = 1 << 60
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
-from passes.fusion.windows import FEW_ELEMENTS
-from passes.preparation.regions import with_joined_pads
 from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.fusion.windows import FEW_ELEMENTS
 from staticgrad.ops.slices import Concat, Pad
+from staticgrad.preparation.regions import with_joined_pads
 from tests.compiled.test_short_rows import numbers
 from tests.diagonals import diagonals
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
 from passes.pipelines import pipeline
-from passes.preparation.patches import with_patches
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ops.convolution import Conv, ConvFilter, ConvImage
+from staticgrad.preparation.patches import with_patches
 
 RNG = np.random.default_rng(5)
 #: Batch, channels in and out, image, taps: rows of whole patches, columns of many small ones, what

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.fuse import fuse
 from passes.pipelines import pipeline
-from passes.preparation.product_parts import with_product_parts
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.kernels.stages import Gemm
+from staticgrad.lowering.fuse import fuse
+from staticgrad.preparation.product_parts import with_product_parts
 
 RNG = np.random.default_rng(5)
 

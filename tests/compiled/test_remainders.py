@@ -10,9 +10,9 @@ from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
 from passes.pipelines import pipeline
-from passes.preparation.remainders import with_remainders
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ops.convolution import Conv, ConvImage
+from staticgrad.preparation.remainders import with_remainders
 
 RNG = np.random.default_rng(9)
 

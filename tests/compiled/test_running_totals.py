@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 import staticgrad as sg
-from passes.fuse import fuse
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.kernels.stages import Loop, Map, Scalar
+from staticgrad.lowering.fuse import fuse
 from tests.diagonals import diagonals
 
 #: Shape (names are sizes), axis, and the stages of the kernel: one inside of a loop in brackets.

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
-from passes.fuse import fuse
-from passes.lowering.copies import MOST_DEALT
-from passes.lowering.short_rows import MOST_PLACES
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import Map, Store
+from staticgrad.lowering.copies import MOST_DEALT
+from staticgrad.lowering.fuse import fuse
+from staticgrad.lowering.short_rows import MOST_PLACES
 from staticgrad.types.dtype import as_dtype
 from tests.compiled.test_short_rows import numbers
 from tests.diagonals import diagonals

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
-from passes.fuse import fuse
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import IndexOutOfRange
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.kernels.stages import Map
+from staticgrad.lowering.fuse import fuse
 from staticgrad.types.dtype import as_dtype
 from tests.diagonals import diagonals
 from tests.limits import NUMPY_DTYPES

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.lowering.loops import time_loops
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import IndexOutOfRange
 from staticgrad.ir.body_step import BodyStep
+from staticgrad.lowering.loops import time_loops
 from tests.loops.random_loops import random_step
 from tests.ops.graphs import variable
 

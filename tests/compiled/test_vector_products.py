@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.fuse import fuse
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.kernels.stages import Columns, Gemm, Loop, nested
 from staticgrad.ir.summation import tree_sum
+from staticgrad.lowering.fuse import fuse
 from staticgrad.ops.contract import LONGEST_DOWN, MatMul
 from tests.diagonals import diagonals
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.lowering.windows.columns import WindowColumns, WindowPhaseColumns, by_columns
-from passes.lowering.windows.filter_columns import WindowFilterColumns, channels_by_columns
 from staticgrad.ir.forms import WindowProduct
 from staticgrad.ir.graph import Graph
+from staticgrad.lowering.windows.columns import WindowColumns, WindowPhaseColumns, by_columns
+from staticgrad.lowering.windows.filter_columns import WindowFilterColumns, channels_by_columns
 
 RNG = np.random.default_rng(11)
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.fuse import fuse
-from passes.lowering.windows.tile_cuts import Cut, Tiled, best_cut
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.kernels.stages import Gemm, nested
 from staticgrad.ir.schedule import Schedule
+from staticgrad.lowering.fuse import fuse
+from staticgrad.lowering.windows.tile_cuts import Cut, Tiled, best_cut
 from tests.diagonals import diagonals
 
 RNG = np.random.default_rng(7)

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from passes.memory import Planner
 from staticgrad import native
 from staticgrad.analysis.cost import DEFAULT, all_seconds, plan_seconds, step_seconds
 from staticgrad.analysis.plan_check import verify_plan
@@ -18,6 +17,7 @@ from staticgrad.ir.plan_text import parse_plan
 from staticgrad.ir.schedule import Buffer, Schedule
 from staticgrad.ir.schedule_text import parse_schedule
 from staticgrad.ir.verify_schedule import verify_schedule
+from staticgrad.memory.planner import Planner
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.guarded import GuardedTable
 from staticgrad.runtime.step import Program, Table

@@ -7,7 +7,6 @@ from itertools import product
 import numpy as np
 import pytest
 
-from passes.memory import Planner
 from staticgrad.analysis.barriers import barriers
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import VerifyError
@@ -18,6 +17,7 @@ from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.reach import reaches
 from staticgrad.ir.kernels.stages import Axis
 from staticgrad.ir.schedule import Binding, Schedule
+from staticgrad.memory.planner import Planner
 from staticgrad.types.dim import Size
 from tests.codegen.random_kernels import random_kernel
 from tests.runtime.handmade import NEGATE, Builder, N

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from passes.fuse import fuse
-from passes.memory import Planner
 from passes.pipelines import pipeline
 from staticgrad.analysis.binding import bind_sizes
 from staticgrad.analysis.plan_check import verify_plan
@@ -15,6 +13,8 @@ from staticgrad.errors import FeedError, ParseError
 from staticgrad.ir.plan import Placement, Plan, PlannedStep
 from staticgrad.ir.plan_text import parse_plan, print_plan
 from staticgrad.ir.schedule_text import parse_schedule, schedule_constants
+from staticgrad.lowering.fuse import fuse
+from staticgrad.memory.planner import Planner
 from tests.ir.schedule_samples import PLAN, SCHEDULE
 from tests.passes.test_fuse import with_gradients
 from tests.random_graphs import random_graph

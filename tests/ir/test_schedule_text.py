@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
-from passes.fuse import fuse
 from passes.pipelines import pipeline
 from staticgrad.analysis.binding import bind_sizes
 from staticgrad.analysis.evaluate import same_bytes
@@ -16,6 +15,7 @@ from staticgrad.errors import ArgumentError, FeedError, ParseError
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Schedule
 from staticgrad.ir.schedule_text import parse_schedule, print_schedule, schedule_constants
+from staticgrad.lowering.fuse import fuse
 from staticgrad.types.arrays import ArrayData
 from staticgrad.types.dim import dim
 from staticgrad.types.dtype import F32, F64

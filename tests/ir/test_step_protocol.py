@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.memory import Planner
 from staticgrad.analysis.barriers import barriers
 from staticgrad.analysis.budget_error import marked_bound
 from staticgrad.analysis.liveness import Flow
@@ -32,13 +31,14 @@ from staticgrad.ir.schedule import (
 )
 from staticgrad.ir.schedule_text import parse_schedule
 from staticgrad.ir.verify_schedule import verify_schedule
+from staticgrad.memory.planner import Planner
 from staticgrad.source import Location
 from staticgrad.types.dim import Size
 from tests.ir.schedule_samples import SCHEDULE
 
 #: Where a step's kernel is the subject: fusion binds it, the text of its kind, and its own check.
 KINDS = {
-    *("passes/fuse.py", "staticgrad/ir/implied_checks.py"),
+    *("staticgrad/lowering/fuse.py", "staticgrad/ir/implied_checks.py"),
     *("staticgrad/ir/schedule.py", "staticgrad/ir/schedule_text.py"),
     *("staticgrad/ir/verify_schedule.py", "staticgrad/reports/profiling.py"),
 }

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
-from passes.fuse import fuse
 from passes.pipelines import pipeline
 from staticgrad.errors import VerifyError
 from staticgrad.ir.expr import Access, Expr, Position, index, literal, load, ref, size
@@ -36,6 +35,7 @@ from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Schedule
 from staticgrad.ir.schedule_text import parse_schedule
 from staticgrad.ir.verify_schedule import verify_schedule
+from staticgrad.lowering.fuse import fuse
 from staticgrad.types.arrays import ArrayData
 from staticgrad.types.dim import dim
 from staticgrad.types.dtype import BOOL, F32, F64, I32, I64

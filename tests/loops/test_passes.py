@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.fuse import fuse
 from passes.loops.whole import MergedLoops
-from passes.lowering.loops import driven
-from passes.lowering.loops.bodies import LoweredBodies
 from passes.pipelines import pipeline
 from staticgrad.ir.graph import Graph, Node
 from staticgrad.ir.verify import verify_graph
+from staticgrad.lowering.fuse import fuse
+from staticgrad.lowering.loops import driven
+from staticgrad.lowering.loops.bodies import LoweredBodies
 from tests.diagonals import diagonals
 from tests.loops.programs import TWINS
 from tests.ops.graphs import variable

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.fuse import fuse
-from passes.memory import Planner
 from passes.pipelines import pipeline
 from passes.remat import Recompute, Sqrt
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.plan_check import lower_bound, verify_plan
 from staticgrad.errors import BudgetInfeasible
 from staticgrad.ir.schedule import Schedule
+from staticgrad.lowering.fuse import fuse
+from staticgrad.memory.planner import Planner
 
 WIDTH, BATCH = 256, {"batch": 1024}
 

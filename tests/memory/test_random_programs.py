@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.memory import Planner
 from staticgrad.analysis.binding import bind_sizes
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.compiling.compiler import Compiled
+from staticgrad.memory.planner import Planner
 from tests.random_graphs import random_graph
 
 BUDGETS = 10

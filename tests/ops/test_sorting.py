@@ -12,7 +12,6 @@ from hypothesis import given, settings, strategies as st
 import staticgrad as sg
 from passes.cse import CommonSubexpressions
 from passes.fold import Fold
-from passes.fuse import fuse
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import (
     ArgumentError,
@@ -25,6 +24,7 @@ from staticgrad.errors import (
     SizeGuardError,
 )
 from staticgrad.ir.kernels.stages import Sort as SortStage
+from staticgrad.lowering.fuse import fuse
 from staticgrad.ops.sorting import SearchSorted, Sort, TopK
 from staticgrad.testing import check_gradients, check_op
 from staticgrad.types.dtype import ALL_DTYPES, I64

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.fuse import fuse
-from passes.fusion.absorbing import absorbed
-from passes.fusion.grouping import group
 from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.fusion.absorbing import absorbed
+from staticgrad.fusion.grouping import group
+from staticgrad.lowering.fuse import fuse
 
 
 def shared(x: sg.Value, other: sg.Value) -> sg.Value:

@@ -10,12 +10,12 @@ from passes.base import Fixpoint, Pass, Pipeline, Report
 from passes.cse import CommonSubexpressions
 from passes.dce import DeadNodes
 from passes.fold import Fold
-from passes.fuse import fuse
 from passes.remat.base import Policy
 from staticgrad.analysis.pass_report import value_bytes
 from staticgrad.errors import PipelineError, VerifyError
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.op import Op
+from staticgrad.lowering.fuse import fuse
 from staticgrad.types.tensor import hint_value
 
 

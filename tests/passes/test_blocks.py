@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.fusion.blocks import blocked
-from passes.fusion.grouping import group
 from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.fusion.blocks import blocked
+from staticgrad.fusion.grouping import group
 from staticgrad.ir.kernels.stages import Gemm, Loop, Map, nested
 from staticgrad.ir.schedule import KernelStep
 from tests.diagonals import diagonals

@@ -10,14 +10,14 @@ import pytest
 import staticgrad as sg
 from benchmarks.budgets import MODELS, step
 from benchmarks.optima import MODELS as OPTIMA
-from passes.fuse import fuse
-from passes.memory import Planner
 from passes.pipelines import pipeline
 from passes.remat import search
 from passes.remat.canonical import canonical_sizes, nearest
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import BudgetInfeasible
+from staticgrad.lowering.fuse import fuse
+from staticgrad.memory.planner import Planner
 
 BATCHES = (
     1,

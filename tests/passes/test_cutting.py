@@ -12,16 +12,22 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
-from passes.cost import LARGEST, LARGEST_EPILOGUE, cut_cycles, cycles, instructions
-from passes.fuse import fuse
-from passes.fusion import cutting
-from passes.fusion.copies import with_copies
-from passes.fusion.groups import Group, Groups, Parts
-from passes.fusion.merging import fused
 from passes.pipelines import pipeline
 from staticgrad.analysis.binding import bind_sizes
 from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.analysis.kernel_costs import (
+    LARGEST,
+    LARGEST_EPILOGUE,
+    cut_cycles,
+    cycles,
+    instructions,
+)
 from staticgrad.errors import FeedError
+from staticgrad.fusion import cutting
+from staticgrad.fusion.copies import with_copies
+from staticgrad.fusion.groups import Group, Groups, Parts
+from staticgrad.fusion.merging import fused
+from staticgrad.lowering.fuse import fuse
 from staticgrad.types.dtype import F32
 from staticgrad.types.tensor import TensorType
 from tests.passes.golden_models import MODELS
@@ -171,7 +177,7 @@ def cut_anywhere(seed: int) -> Callable[[Groups, Group], Any]:
 def test_golden_models_cut_anywhere_have_owners_and_reasons(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from passes.fuse import fusion
+    from staticgrad.lowering.fuse import fusion
 
     graph = pipeline("O1")(MODELS[name]())
     for seed in range(5):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.fuse import fuse
 from passes.pipelines import LEVELS, PASSES, pipeline
 from staticgrad.ir.printer import graph_constants
+from staticgrad.lowering.fuse import fuse
 from tests.kinked_graphs import kinked_graph
 
 SEEDS = range(40)

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
-from passes.fuse import fuse
 from passes.pipelines import pipeline
 from staticgrad.analysis.binding import bind_sizes
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import FeedError, IndexOutOfRange
+from staticgrad.lowering.fuse import fuse
 from tests.random_graphs import random_graph
 from tests.schedules import run_schedule
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.fuse import fuse
 from passes.pipelines import pipeline
+from staticgrad.lowering.fuse import fuse
 from tests.passes.golden_models import FOLDER, MODELS, golden_text
 
 #: Ops whose number follows from the formulas. Every matrix product makes one more for each operand

@@ -11,15 +11,23 @@ import pytest
 from hypothesis import given, settings
 
 import staticgrad as sg
-from passes.fuse import fuse
-from passes.fusion.copies import with_copies, with_late_copies
-from passes.fusion.grouping import group
-from passes.fusion.groups import CheckBuffer, Copied, Group, Groups, Home, Partial, ScratchBuffer
-from passes.fusion.merging import fused, merged
-from passes.fusion.walks import broken_rows
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.fusion.copies import with_copies, with_late_copies
+from staticgrad.fusion.grouping import group
+from staticgrad.fusion.groups import (
+    CheckBuffer,
+    Copied,
+    Group,
+    Groups,
+    Home,
+    Partial,
+    ScratchBuffer,
+)
+from staticgrad.fusion.merging import fused, merged
+from staticgrad.fusion.walks import broken_rows
 from staticgrad.ir.forms import Leaf, Pointwise
+from staticgrad.lowering.fuse import fuse
 from tests.passes.golden_models import MODELS
 from tests.random_graphs import graphs
 

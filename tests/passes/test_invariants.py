@@ -9,7 +9,7 @@ import pytest
 
 import staticgrad as sg
 from passes.pipelines import pipeline
-from passes.preparation.invariants import FEWEST_TRIPS, with_turned_invariants
+from staticgrad.preparation.invariants import FEWEST_TRIPS, with_turned_invariants
 
 Size = int | str
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.fuse import fuse
+from staticgrad.lowering.fuse import fuse
 
 Build = Callable[..., sg.Value]
 

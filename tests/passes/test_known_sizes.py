@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.fuse import fuse
 from staticgrad.errors import VerifyError
 from staticgrad.ir.known import Known, known_of
 from staticgrad.ir.schedule import KernelStep, Schedule
 from staticgrad.ir.schedule_text import parse_schedule
 from staticgrad.ir.verify_schedule import verify_schedule
+from staticgrad.lowering.fuse import fuse
 from tests.diagonals import diagonals
 
 Size = int | str

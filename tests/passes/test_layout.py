@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 from hypothesis import given, strategies as st
 
-from passes.layout import Strided, collapse
+from staticgrad.analysis.layout import Strided, collapse
 from staticgrad.ir.forms import AxisMap, Region, View
 from staticgrad.types.dim import dim
 

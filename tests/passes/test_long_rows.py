@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
-from passes.fusion.long_rows import LONG_ROW, PIECE
-from passes.fusion.merging import fused
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import VerifyError
+from staticgrad.fusion.long_rows import LONG_ROW, PIECE
+from staticgrad.fusion.merging import fused
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.ir.summation import BLOCK, block_sum, lane_sum

@@ -8,13 +8,13 @@ from itertools import pairwise
 import pytest
 
 from benchmarks.budgets import perceptron, step
-from passes.fuse import fuse
-from passes.memory import Planner
 from passes.pipelines import pipeline
 from passes.remat import search
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.ir.plan import Plan
+from staticgrad.lowering.fuse import fuse
+from staticgrad.memory.planner import Planner
 
 
 @pytest.mark.slow

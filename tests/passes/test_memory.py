@@ -11,13 +11,13 @@ import tracemalloc
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from passes import memory
-from passes.memory import Planner, plan
 from staticgrad.analysis import plan_check
 from staticgrad.analysis.plan_check import lower_bound, peak_buffers, verify_plan
 from staticgrad.errors import BudgetInfeasible, SizeGuardError, UnknownNameError, VerifyError
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Binding, Schedule
+from staticgrad.memory import planner as memory
+from staticgrad.memory.planner import Planner, plan
 from staticgrad.planning.offsets import Spans, place
 from staticgrad.types.dim import Size, dim, evaluate
 from staticgrad.types.dtype import I64

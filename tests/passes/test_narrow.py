@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.fuse import fuse
 from passes.narrow import Narrow
 from passes.pipelines import pipeline
 from passes.validation import mismatch
@@ -17,6 +16,7 @@ from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import PassMismatchError, PipelineError
 from staticgrad.ir.bodies import walk_bodies
 from staticgrad.ir.verify import verify_graph
+from staticgrad.lowering.fuse import fuse
 from staticgrad.types.dtype import as_dtype
 from tests.diagonals import diagonals
 

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 
 import staticgrad as sg
-from passes.cost import LARGEST
-from passes.fuse import Fusion, fusion
-from passes.fusion.neighbours import KernelPair
-from passes.fusion.reasons import (
+from passes.pipelines import pipeline
+from staticgrad.analysis.kernel_costs import LARGEST
+from staticgrad.fusion.neighbours import KernelPair
+from staticgrad.fusion.reasons import (
     Between,
     BrokenRow,
     Copies,
@@ -47,8 +47,8 @@ from passes.fusion.reasons import (
     UpdateOrder,
     WholeOperand,
 )
-from passes.pipelines import pipeline
 from staticgrad.ir.op import registered_ops
+from staticgrad.lowering.fuse import Fusion, fusion
 from tests.compiled.agreement import input_like
 from tests.ops.samples import samples_of
 from tests.passes.golden_models import MODELS

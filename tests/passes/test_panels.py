@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.preparation import panels
 from staticgrad.ir.body_step import BodyStep
 from staticgrad.ir.kernels.product_iterations import STREAMED
 from staticgrad.ir.kernels.stages import panel_columns
+from staticgrad.preparation import panels
 from staticgrad.types.dtype import F32
 from tests.diagonals import diagonals
 

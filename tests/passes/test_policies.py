@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
-from passes.fuse import fuse
-from passes.memory import Planner, plan
 from passes.pipelines import pipeline
 from passes.remat import Policy, Problem, Recompute, Sqrt, as_policy
 from passes.remat.front import Front, Layouts, Sequences
 from staticgrad.errors import ArgumentError, PolicyError
 from staticgrad.ir.schedule import Schedule
+from staticgrad.lowering.fuse import fuse
+from staticgrad.memory.planner import Planner, plan
 from tests.diagonals import diagonals
 from tests.memory.models import MODELS
 from tests.optimizers import SAMPLES, Case

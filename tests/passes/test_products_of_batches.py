@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.fuse import fuse
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.kernels.stages import Gemm
+from staticgrad.lowering.fuse import fuse
 from staticgrad.ops.contract import MatMul
 
 SHAPES = {"time": (4, 6, 32), "images": (2, 3, 4, 32), "named": ("n", 6, 32), "one": (7, 1, 32)}

@@ -13,8 +13,6 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import staticgrad as sg
-from passes.fuse import fuse
-from passes.memory import Planner, plan
 from passes.pipelines import pipeline
 from passes.remat import Policy, Problem, Recompute, Sqrt, StoreAll, as_policy
 from staticgrad.analysis.cost import plan_seconds
@@ -23,6 +21,8 @@ from staticgrad.analysis.plan_report import memory_table, repeated_steps, stored
 from staticgrad.errors import ArgumentError, BudgetInfeasible, VerifyError
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule
+from staticgrad.lowering.fuse import fuse
+from staticgrad.memory.planner import Planner, plan
 from tests.analysis.plan_documents import memory_documents
 from tests.analysis.test_plan_export import Simulator
 from tests.passes.test_memory import schedules, training_step

@@ -10,18 +10,18 @@ import pytest
 import staticgrad as sg
 from passes import residual_regions, residuals
 from passes.cse import CommonSubexpressions
-from passes.fuse import fuse
-from passes.fusion import merging
-from passes.fusion.grouping import group
-from passes.fusion.groups import Groups
-from passes.fusion.merging import fused
-from passes.memory import Planner
 from passes.pipelines import pipeline
-from passes.preparation.marks import without_marks
 from passes.residuals import Residuals
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.analysis.plan_report import stored_buffers
+from staticgrad.fusion import merging
+from staticgrad.fusion.grouping import group
+from staticgrad.fusion.groups import Groups
+from staticgrad.fusion.merging import fused
 from staticgrad.ir.verify import verify_graph
+from staticgrad.lowering.fuse import fuse
+from staticgrad.memory.planner import Planner
+from staticgrad.preparation.marks import without_marks
 from tests.passes.test_properties import joint_graph
 
 SETTLED = "stabilize,dce,fixpoint(simplify,cse,fold),dce"
@@ -217,7 +217,7 @@ def asked(monkeypatch) -> list[sg.Graph]:
         graphs.append(graph)
         return fused(graph, merge)
 
-    monkeypatch.setattr("passes.fusion.merging.fused", noted)
+    monkeypatch.setattr("staticgrad.fusion.merging.fused", noted)
     return graphs
 
 

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import example, given, settings, strategies as st
 
 import staticgrad as sg
-from passes.fuse import fuse, fusion
-from passes.fusion.copies import with_copies
-from passes.fusion.merging import fused
-from passes.fusion.precedence import Precedence
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.fusion.copies import with_copies
+from staticgrad.fusion.merging import fused
+from staticgrad.fusion.precedence import Precedence
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import Ahead, Columns, Map, Scalar
+from staticgrad.lowering.fuse import fuse, fusion
 from tests.diagonals import diagonals
 from tests.passes.test_groups import check_owners
 from tests.passes.test_neighbours import check as check_reasons

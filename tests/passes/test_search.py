@@ -10,8 +10,6 @@ import pytest
 
 import staticgrad as sg
 from benchmarks.budgets import MODELS as BUDGETED, step
-from passes.fuse import fuse
-from passes.memory import Planner
 from passes.pipelines import pipeline
 from passes.remat import front, search
 from passes.remat.abstract import abstracted
@@ -22,6 +20,8 @@ from passes.remat.recompute import Recompute
 from passes.remat.search import BudgetSearch
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.analysis.plan_check import verify_plan
+from staticgrad.lowering.fuse import fuse
+from staticgrad.memory.planner import Planner
 from staticgrad.planning.bounds import lower_bound
 from staticgrad.planning.descents import SLOPES, Descents
 from staticgrad.planning.runs import Runs, is_valid

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.fuse import fuse
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ir.summation import tree_sum
+from staticgrad.lowering.fuse import fuse
 from tests.diagonals import diagonals
 
 

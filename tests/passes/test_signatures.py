@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-import passes.lowering.signatures
 import staticgrad as sg
-from passes.fuse import fuse
-from passes.fusion.copies import with_copies
-from passes.fusion.groups import Group
-from passes.fusion.merging import fused
-from passes.lowering.operands import LoweredStep
-from passes.lowering.signatures import Lowerings, signature_of
-from passes.lowering.stages import lower_group
+import staticgrad.lowering.signatures
 from passes.pipelines import pipeline
+from staticgrad.fusion.copies import with_copies
+from staticgrad.fusion.groups import Group
+from staticgrad.fusion.merging import fused
+from staticgrad.lowering.fuse import fuse
+from staticgrad.lowering.operands import LoweredStep
+from staticgrad.lowering.signatures import Lowerings, signature_of
+from staticgrad.lowering.stages import lower_group
 from tests.diagonals import diagonals
 from tests.ops.samples import is_called, samples_of
 from tests.ops.test_every_op import NAMES, as_tuple, variable_like
@@ -102,7 +102,7 @@ def lowered_groups(graph: sg.Graph, monkeypatch: pytest.MonkeyPatch) -> int:
 
     shorter = pipeline("O1")(graph)
     with monkeypatch.context() as patch:
-        patch.setattr(passes.lowering.signatures, "lower_group", counting)
+        patch.setattr(staticgrad.lowering.signatures, "lower_group", counting)
         schedule = fuse(shorter)
     assert len({id(step.kernels()[0]) for step in schedule.steps}) == len(schedule.kernels)
     return count

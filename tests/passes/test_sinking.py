@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.fuse import fuse
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.lowering.fuse import fuse
 from staticgrad.types.tensor import hint_value
 from tests.diagonals import diagonals
 from tests.passes.test_siblings import assert_bytes_of_single_kernels, drawn

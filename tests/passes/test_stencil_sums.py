@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.fuse import fuse
-from passes.fusion.long_rows import LONG_ROW, PIECE
 from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.fusion.long_rows import LONG_ROW, PIECE
+from staticgrad.lowering.fuse import fuse
 from tests.diagonals import diagonals
 
 LENGTH = sg.dim("length", hint=LONG_ROW)

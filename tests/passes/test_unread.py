@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.fuse import fuse
 from passes.pipelines import pipeline
 from staticgrad.errors import FeedDTypeError, FeedShapeError, MissingFeedError
+from staticgrad.lowering.fuse import fuse
 
 LEVELS = ("O0", "O1")
 

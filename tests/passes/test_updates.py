@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-import passes.fuse
 import staticgrad as sg
-from passes.fuse import fuse
-from passes.lowering.signatures import Lowerings
-from passes.memory import Planner
+import staticgrad.lowering.fuse
 from passes.pipelines import pipeline
 from passes.remat import Recompute, Sqrt
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.errors import VerifyError
 from staticgrad.ir.schedule import Schedule, Step
 from staticgrad.ir.verify_schedule import verify_schedule
+from staticgrad.lowering.fuse import fuse
+from staticgrad.lowering.signatures import Lowerings
+from staticgrad.memory.planner import Planner
 from tests.diagonals import diagonals
 from tests.passes.test_remat import judged
 from tests.schedules import run_schedule
@@ -195,7 +195,7 @@ def test_swaps_are_fused_once_each_and_cost_one_copy_a_pair(
             lowered.append(group)
             return super().lower(groups, group)
 
-    monkeypatch.setattr(passes.fuse, "Lowerings", Counting)
+    monkeypatch.setattr(staticgrad.lowering.fuse, "Lowerings", Counting)
     updates, wanted = {}, {}
     for n in range(count):
         a, b = (sg.parameter(f"{name}{n}", np.full(3, float(n + k))) for k, name in enumerate("ab"))

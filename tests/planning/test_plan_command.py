@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 import staticgrad as sg
-from passes.memory import Planner
-from passes.timeline import Timeline
+from staticgrad.analysis.timeline import Timeline
 from staticgrad.commands import cli
 from staticgrad.errors import ArgumentError, BudgetInfeasible
+from staticgrad.memory.planner import Planner
 from staticgrad.planning.checking import check_plan
 from staticgrad.planning.documents import problem_document, problem_of
 from staticgrad.planning.page import plan_page

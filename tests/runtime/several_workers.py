@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 import staticgrad as sg
-from passes.memory import Planner
 from staticgrad import native
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.ir.kernels.chain_parts import PART
 from staticgrad.ir.plan import Plan
+from staticgrad.memory.planner import Planner
 from staticgrad.native import ROW_WORDS, Row
 from staticgrad.native.plain.control import follow
 from staticgrad.native.table.through_code import ThroughWord

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from passes.memory import plan
 from passes.remat import Policy, Problem
 from staticgrad import native
 from staticgrad.codegen.kernel_source import render
@@ -18,6 +17,7 @@ from staticgrad.errors import IndexOutOfRange, KernelAccessError, VerifyError
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule
+from staticgrad.memory.planner import plan
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.guarded import GuardedTable
 from staticgrad.runtime.step import Program

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.fuse import fuse
-from passes.memory import Planner
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.compiling import artifacts
 from staticgrad.errors import ArgumentError, UnknownFeedError, VerifyError
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule
 from staticgrad.kept import Budget
+from staticgrad.lowering.fuse import fuse
+from staticgrad.memory.planner import Planner
 from staticgrad.runtime import executor
 from staticgrad.runtime.step import Table
 from tests.diagonals import diagonals
@@ -208,7 +208,7 @@ def test_every_schedule_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
         schedule = fuse(graph, merge)
         return dataclasses.replace(schedule, steps=schedule.steps[1:])
 
-    monkeypatch.setattr("passes.fuse.fuse", without_its_first_step)
+    monkeypatch.setattr("staticgrad.lowering.fuse.fuse", without_its_first_step)
     with pytest.raises(VerifyError, match="which no earlier step writes"):
         sg.compile(training(2))
 

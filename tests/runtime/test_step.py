@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from passes.memory import plan
 from staticgrad import native
 from staticgrad.analysis.plan_check import verify_plan
 from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import IndexOutOfRange
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Schedule
+from staticgrad.memory.planner import plan
 from staticgrad.runtime.arena import Arena
 from staticgrad.runtime.step import ParameterLocks, Program, Table, nothing
 from staticgrad.storage.parameter import ParameterStore

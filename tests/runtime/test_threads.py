@@ -13,8 +13,8 @@ import pytest
 
 import staticgrad as sg
 import staticgrad.ir.kernels.kernel
-from passes.memory import Planner
 from staticgrad.errors import BudgetInfeasible, ConfigError, IndexOutOfRange
+from staticgrad.memory.planner import Planner
 from staticgrad.native.table import pool, pool_code
 from staticgrad.runtime import sections
 from staticgrad.runtime.executor import Executor, MakePlan

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.memory import Planner
 from staticgrad.analysis.binding import bind_sizes
 from staticgrad.compiling.compiler import Compiled
+from staticgrad.memory.planner import Planner
 from tests.memory.test_deep_mlp import deep
 from tests.memory.test_random_programs import program
 

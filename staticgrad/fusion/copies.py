@@ -1,0 +1,249 @@
+"""What must lie in a buffer of its own: outputs, new values of parameters, rows in one run.
+
+Most of these are the home of some value, which its group then stores, in the order of axes that is
+wanted. The others take a group that copies: an output that is an input or a part of a value, a
+value that is an output twice, a row of a reduction that is several runs of memory.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+
+from staticgrad.analysis.layout import Strided
+from staticgrad.fusion.groups import (
+    Copied,
+    Group,
+    Groups,
+    Home,
+    Key,
+    Source,
+    TargetRegion,
+    Transfer,
+    Walk,
+    needs_home,
+)
+from staticgrad.fusion.walks import broken_rows, lies_in_order
+from staticgrad.ir.graph import Parameter, Symbolic
+from staticgrad.records import dataclass, replace
+from staticgrad.types.tensor import Shape, TensorType, c_strides
+
+
+@dataclass(frozen=True, eq=False)
+class WithCopies:
+    """Groups that write every root into a buffer of its own.
+
+    ``outputs``: the buffer of each output by name. ``updates``: the buffer of the new value of each
+    parameter whose value changes.
+    """
+
+    groups: Groups
+    outputs: Mapping[str, Key]
+    updates: tuple[tuple[Parameter, Key], ...]
+
+
+def with_copies(groups: Groups) -> WithCopies:
+    """The groups, and those that copy what must lie in a buffer of its own."""
+    roots = _Copying(groups)
+    outputs = {name: roots.of_root(value) for name, value in groups.graph.outputs.items()}
+    changing = [pair for pair in groups.graph.updates if not _keeps_its_value(groups, *pair)]
+    updates = tuple((parameter, roots.of_root(value)) for parameter, value in changing)
+    rows = _Copying(roots.result())
+    rows.make_rows_contiguous()
+    return WithCopies(rows.result(), outputs, updates)
+
+
+def with_late_copies(groups: Groups, keys: Iterable[Key]) -> tuple[Groups, Mapping[Key, Key]]:
+    """The groups, and one for each of these buffers that copies it as it lies; the copies."""
+    copying = _Copying(groups)
+    found: dict[Key, Key] = {}
+    for key in keys:
+        kind = groups.value_type(key)
+        flat = TensorType(kind.dtype, (kind.size,))
+        source = Source(key, flat, Strided.contiguous(flat.shape))
+        found[key] = copying.copy(source, groups.phases[key.node])
+    return copying.result(), found
+
+
+class _Copying:
+    """Groups while more are added, and while more of their values are stored."""
+
+    def __init__(self, groups: Groups) -> None:
+        self._before = groups
+        self._groups = dict(groups.by_number)
+        self._owners = dict(groups.owners)
+        self._types = dict(groups.types)
+        self._stored: dict[int, dict[Key, None]] = {}  # by group, beyond what it stores already
+        self._taken: set[Key] = set()  # buffers that are a root's
+        self._count = max(groups.by_number, default=-1) + 1
+        self._copies = sum(isinstance(key, Copied) for key in groups.types)
+
+    def result(self) -> Groups:
+        """The groups after all copies."""
+        for number, more in self._stored.items():
+            group = self._groups[number]
+            stored = tuple(dict.fromkeys([*group.stored, *more]))
+            if len(stored) > len(group.stored):
+                self._groups[number] = replace(group, stored=stored)
+        return replace(self._before, by_number=self._groups, owners=self._owners, types=self._types)
+
+    def of_root(self, value: Symbolic) -> Key:
+        """The buffer of an output or update, which is its alone."""
+        source = self._before.source(value)
+        key = self._turned(source)
+        if key is None:
+            if not source.uniform:
+                source = self._in_memory(source)
+            phase = self._before.phases[value.node]
+            key = source.base if self._may_be_taken(source) else self.copy(source, phase)
+        self._taken.add(key)
+        return key
+
+    def _turned(self, source: Source) -> Key | None:
+        """A root that is a value in another order of axes: the value's group stores it so.
+
+        Only where nobody else reads the value: else it lies in its own order anyway. Who reads an
+        inline value in memory, as loops do, is not known.
+        """
+        if source.inline:
+            return None
+        number, base = self._owners.get(source.base), source.base
+        group = None if number is None else self._groups[number]
+        if group is None or group.kind != "map" or group.reductions or group.keeps_axes:
+            return None
+        if group.regions or group.checked or group.stored != (base,) or base in self._taken:
+            return None
+        lies = _in_order_of(source, self._before.value_type(base).shape)
+        if lies is None or base in self._before.kept or self._reads[base] != 1:
+            return None
+        key = self._new_copy(source)
+        regions = {base: (TargetRegion(key, lies),)}
+        self._groups[group.number] = replace(group, stored=(), regions=regions)
+        self._owners[key] = group.number
+        return key
+
+    @cached_property
+    def _reads(self) -> Counter[Key]:
+        """How often groups and roots read the buffers of others."""
+        groups = self._before
+        found = Counter(groups.source(value).base for value in groups.graph.roots)
+        for group in groups.all:
+            mine = {Home(node) for node in group.nodes}
+            reads = (read.source.base for read in groups.reads(group))
+            found.update(base for base in reads if base not in mine)
+        return found
+
+    def copy(self, source: Source, phase: int) -> Key:
+        """A contiguous copy of a value, in a new buffer."""
+        if not source.uniform:
+            source = self._in_memory(source)
+        key = self._new_copy(source)
+        owner = None if source.inline else self._owners.get(source.base)
+        level = 1 + (0 if owner is None else self._groups[owner].level)
+        transfer = Transfer(key, source.type, source)
+        group = Group(self._count, "copy", source.type.shape, level, phase, transfer=transfer)
+        self._add(group, key)
+        return key
+
+    def _new_copy(self, source: Source) -> Key:
+        key = Copied(source.base.node, self._copies)
+        self._copies += 1
+        self._types[key] = source.type
+        return key
+
+    def make_rows_contiguous(self) -> None:
+        """Copies of the operands whose rows a reduction would find in several runs of memory.
+
+        And of those of calls that do not lie in C order.
+        """
+        for group in [*self._groups.values()]:
+            if group.kind in ("call", "body"):
+                copied = self._copied_operands(group)
+            else:
+                walks = broken_rows(self._before, group)
+                copied = {walk: self._copied_row(walk, group) for walk in walks}
+            if copied:
+                self._groups[group.number] = replace(group, copied=copied)
+
+    def _copied_operands(self, group: Group) -> dict[Walk | Source, Key]:
+        """Copies of the operands of a call that do not lie in C order."""
+        found: dict[Walk | Source, Key] = {}
+        for source in (self._before.source(arg) for node in group.nodes for arg in node.args):
+            if source not in found and not lies_in_order(source):
+                found[source] = self.copy(source, group.phase)
+        return found
+
+    def _copied_row(self, walk: Walk, group: Group) -> Key:
+        kind = TensorType(self._before.value_type(walk.base).dtype, group.domain)
+        source = Source(walk.base, kind, Strided(walk.offset, walk.strides), direct=False)
+        return self.copy(source, group.phase)
+
+    def _add(self, group: Group, key: Key) -> None:
+        self._groups[group.number] = group
+        self._owners[key] = group.number
+        self._count += 1
+
+    def _in_memory(self, source: Source) -> Source:
+        """The same value, readable from a buffer: its home will store it."""
+        if needs_home(source) and source.base not in self._owners:
+            self._give_home(source)
+        number = self._owners.get(source.base)
+        if number is not None:
+            self._stored.setdefault(number, {})[source.base] = None
+        return Source(source.base, source.type, source.layout, source.direct)
+
+    def _give_home(self, source: Source) -> None:
+        """An inline value that somebody must read from memory gets a kernel of its own."""
+        node = source.base.node
+        home = Group(
+            self._count,
+            "map",
+            node.types[0].shape,
+            1,
+            self._before.phases[node],
+            (node,),
+            indexed=not self._before.sources[node, 0].uniform,
+        )
+        self._add(home, source.base)
+
+    def _may_be_taken(self, source: Source) -> bool:
+        """Whether a group computes just these bytes into a buffer that is no root's yet."""
+        base = source.base
+        return (
+            not source.inline
+            and base in self._owners
+            and base not in self._taken
+            and self._is_whole(source)
+        )
+
+    def _is_whole(self, source: Source) -> bool:
+        """Whether a value is all of its base in C order: the base, or a reshape of it."""
+        whole = source.type.size == self._before.value_type(source.base).size
+        return source.direct or (whole and source.layout.is_contiguous(source.type.shape))
+
+
+def _in_order_of(source: Source, shape: Shape) -> Strided | None:
+    """Where elements of a value lie in ``source``, if it is that value in an order of its axes."""
+    steps = source.layout.strides
+    axes = {
+        (step, size): axis
+        for axis, (step, size) in enumerate(zip(c_strides(shape), shape, strict=True))
+    }
+    order = [axes.get(pair, -1) for pair in zip(steps, source.type.shape, strict=True)]
+    if source.layout.offset != 0 or sorted(order) != [*range(len(shape))]:
+        return None
+    places = dict(zip(order, c_strides(source.type.shape), strict=True))
+    # An axis of one element may be the one that vectors run along, which must move.
+    moves = [1 if size == 1 else places[axis] for axis, size in enumerate(shape)]
+    return Strided(0, tuple(moves))
+
+
+def _keeps_its_value(groups: Groups, parameter: Parameter, value: Symbolic) -> bool:
+    """Whether an update writes what is there already: then it is no step, and takes no lock."""
+    source = groups.source(value)
+    return (
+        source.base == Home(parameter.node)
+        and source.type == parameter.type
+        and source.layout == Strided.contiguous(parameter.type.shape)
+    )

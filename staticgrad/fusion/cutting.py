@@ -1,0 +1,238 @@
+"""Groups whose operations would wait for each other, cut into several that do not.
+
+One kernel for a chain of many dependent operations stores the least, and waits the most (see
+``cost``). Where storing some values in between is estimated to take less time than that waiting, a
+group becomes several: runs of its nodes in the order of the graph, each of a length at which
+waiting and storing balance, cut where the fewest values are alive.
+
+And groups that have a long row to reduce which cannot be taken in pieces (``long_rows``): such a
+kernel has one iteration, which one worker runs alone. Where its elements take long to compute, they
+are stored, and the row is a kernel of its own. So they are where rows would be read from copies of
+several operands: a row is one run of memory, which what repeats along some of its axes is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from math import sqrt
+from typing import Final
+
+from staticgrad.analysis.kernel_costs import (
+    WINDOW,
+    abreast,
+    cut_cycles,
+    cycles,
+    instructions,
+    latency,
+    vectors,
+)
+from staticgrad.fusion.groups import Group, Groups, Home, Key, Parts
+from staticgrad.fusion.long_rows import has_long_row, may_be_in_pieces
+from staticgrad.fusion.walks import broken_rows
+from staticgrad.ir.forms import Contract, Gather, GatherAlong, SearchForm
+from staticgrad.ir.graph import Node
+from staticgrad.types.tensor import TensorType, hint_value
+
+#: A group is cut where that takes less than this part of its time: estimates are rough.
+_WORTH_IT: Final = 0.75
+#: Operations of a run at least: a kernel takes 5 ms to compile, however short it is.
+_LEAST_NODES: Final = 12
+#: Operations of a run whose body is short enough to be written without masks, which takes half the
+#: time: what would balance up to six times as far is cut there.
+_UNMASKED: Final = 20
+#: A run ends where the fewest values are alive, this far round its length.
+_SLACK: Final = 0.25
+#: Instructions for a vector of a long row from which on its elements are computed apart: storing
+#: and reading one again takes the time of some thirty.
+_LONG_WORK: Final = 100
+
+
+def cut(groups: Groups) -> Groups:
+    """The groups, those whose operations wait for each other in several parts."""
+    cuts = {
+        each.number: found
+        for each in groups.all
+        if each.kind in ("map", "gemm") and (found := _found(groups, each))
+    }
+    return _Cutting(groups).result(cuts) if cuts else groups
+
+
+def _found(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
+    """Places between the nodes at which a group is to be cut, and what that changes; or None."""
+    return _cuts(groups, group) or _row_apart(group) or _copies_apart(groups, group)
+
+
+def _cuts(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
+    """Places between the nodes at which a group is to be cut, and what that changes; or None."""
+    nodes = group.nodes
+    work = [instructions(node) for node in nodes]
+    kind = groups.value_type(Home(nodes[0])) if nodes else None
+    if kind is None or sum(work) < WINDOW // 8:
+        return None
+    count = vectors(TensorType(kind.dtype, group.domain))
+    live = _live(groups, group)
+    several = abreast(sum(work), max(live))
+    together = cycles(sum(work), _chain(nodes), count, several)
+    if together <= sum(work):  # they hardly wait
+        return None
+    places = _places(group, work, live, count, kind)
+    runs = [*pairwise([0, *places, len(nodes)])]
+    apart = sum(_cycles(nodes[a:b], work[a:b], count) for a, b in runs)
+    apart += sum(cut_cycles(live[place], kind) for place in places)
+    if not places or apart > _WORTH_IT * together:
+        return None
+    return places, Parts(group, round(together), round(apart))
+
+
+def _row_apart(group: Group) -> tuple[Sequence[int], Parts] | None:
+    """The reductions of a long row behind the nodes, which several workers may then run."""
+    if may_be_in_pieces(group) or not has_long_row(group) or group.indexed:
+        return None
+    bases = {reduction.source.base for reduction in group.reductions.values()}
+    if not bases <= {Home(node) for node in group.nodes}:
+        return None
+    if group.instructions < _LONG_WORK:
+        return None
+    return (len(group.nodes),), Parts(group, 0, 0, long_row=hint_value(group.domain[-1]))
+
+
+def _copies_apart(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
+    """The reductions behind the nodes, where rows need more copies than there are elements."""
+    bases = {reduction.source.base for reduction in group.reductions.values()}
+    if group.kind != "map" or group.indexed or not bases <= {Home(node) for node in group.nodes}:
+        return None
+    copies = len(broken_rows(groups, group))
+    if copies <= len(bases.difference(group.stored, groups.roots)):
+        return None
+    return (len(group.nodes),), Parts(group, 0, 0, copies=copies)
+
+
+def _cycles(nodes: Sequence[Node], work: Sequence[int], count: int) -> float:
+    """Cycles per vector of one kernel of these nodes."""
+    return cycles(sum(work), _chain(nodes), count)
+
+
+def _chain(nodes: Sequence[Node]) -> float:
+    """Cycles of the longest chain of nodes that wait for each other."""
+    known: dict[Node, float] = {}
+    for node in nodes:
+        start = max([known.get(arg.node, 0.0) for arg in node.args], default=0.0)
+        known[node] = start + latency(node)
+    return max(known.values())
+
+
+def _places(
+    group: Group, work: Sequence[int], live: Sequence[int], count: int, kind: TensorType
+) -> Sequence[int]:
+    """Where runs end whose waiting and storing balance.
+
+    A run of w instructions with a chain of c cycles each waits c * w * w / window cycles; with s
+    for storing, (c * w * w / window + s) / w is least where c * w * w / window = s.
+    """
+    usual = sorted(live[1:-1])[len(live) // 4] if len(live) > 4 else 1
+    whole = sum(work)
+    chain = _chain(group.nodes) / whole
+    balanced = sqrt(cut_cycles(max(1, usual), kind) * WINDOW / chain)
+    average = whole / len(work)
+    operations = max(_LEAST_NODES, balanced / average)
+    if operations <= 6 * _UNMASKED:
+        operations = min(operations, _UNMASKED)
+    length = operations * average
+    if length > 0.7 * min(WINDOW, whole) or count == 1:
+        return ()
+    found: list[int] = []
+    since, best = 0.0, 0
+    for place, more in enumerate(work):
+        if since >= (1 - _SLACK) * length:
+            fewer = best <= (found[-1] if found else 0) or live[place] < live[best]
+            if fewer or (live[place] == live[best] and since <= length):
+                best = place
+        if since >= (1 + _SLACK) * length:
+            found.append(best)
+            since = float(sum(work[best:place]))
+        since += more
+    return found
+
+
+def _live(groups: Groups, group: Group) -> list[int]:
+    """Before each node, and at the end: how many values would have to be stored for the rest."""
+    place = {node: k for k, node in enumerate(group.nodes)}
+    for key, reduction in group.reductions.items():  # goes where its terms are computed
+        place[key.node] = place.get(reduction.source.base.node, len(group.nodes))
+    changes = [0] * (len(group.nodes) + 2)
+    for k, node in enumerate(group.nodes):
+        if Home(node) in groups.roots or not groups.users[node, 0]:
+            continue
+        last = max([place.get(user, -1) for user in groups.users[node, 0]])
+        if last > k:
+            changes[k + 1] += 1
+            changes[min(last, len(group.nodes)) + 1] -= 1
+    found, alive = [], 0
+    for change in changes[:-1]:
+        alive += change
+        found.append(alive)
+    return found
+
+
+class _Cutting:
+    """Groups while some of them are cut."""
+
+    def __init__(self, groups: Groups) -> None:
+        self._before = groups
+        self._groups = dict(groups.by_number)
+        self._owners = dict(groups.owners)
+        self._count = max(groups.by_number) + 1
+
+    def result(self, cuts: dict[int, tuple[Sequence[int], Parts]]) -> Groups:
+        """The groups after all cuts."""
+        for number, (places, parts) in cuts.items():
+            for each in self._parts(self._before.by_number[number], places, parts):
+                self._groups[each.number] = each
+                self._owners |= {Home(node): each.number for node in each.nodes}
+                self._owners |= dict.fromkeys(each.reductions, each.number)
+        return replace(self._before, by_number=self._groups, owners=self._owners)
+
+    def _parts(self, group: Group, places: Sequence[int], parts: Parts) -> Iterator[Group]:
+        runs = [group.nodes[a:b] for a, b in pairwise([0, *places, len(group.nodes)])]
+        homes = {node: k for k, run in enumerate(runs) for node in run}
+        for k, run in enumerate(runs):
+            reductions = {
+                key: each
+                for key, each in group.reductions.items()
+                if k == self._place_of(each.source.base, homes, parts, len(runs) - 1)
+            }
+            forms = [node.form for node in run]
+            inside = {*run, *(key.node for key in reductions)}
+            members = {*homes, *(key.node for key in group.reductions)}
+            users = self._before.users
+            stored = [key for key in group.stored if key in reductions or key.node in inside]
+            stored += [
+                Home(node)
+                for node in run
+                if any(user in members and user not in inside for user in users[node, 0])
+            ]
+            yield replace(
+                group,
+                number=group.number if k == 0 else self._number(),
+                kind="gemm" if any(isinstance(form, Contract) for form in forms) else "map",
+                nodes=run,
+                row=group.row if reductions else 0,
+                reductions=reductions,
+                windowed=group.windowed and bool(run),
+                checked=any(isinstance(f, Gather | GatherAlong | SearchForm) for f in forms),
+                stored=tuple(dict.fromkeys(stored)),
+                regions={key: at for key, at in group.regions.items() if key.node in inside},
+                parts=parts,
+            )
+
+    def _place_of(self, base: Key, homes: dict[Node, int], parts: Parts, last: int) -> int:
+        """In which run a reduction of this buffer goes: where it is computed, else the last."""
+        alone = parts.long_row or parts.copies
+        computed = self._before.owners.get(base) == parts.whole.number and not alone
+        return homes.get(base.node, last) if computed else last
+
+    def _number(self) -> int:
+        self._count += 1
+        return self._count - 1

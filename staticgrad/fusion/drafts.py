@@ -1,0 +1,181 @@
+"""A group of nodes while it grows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import field
+
+from staticgrad.analysis.kernel_costs import instructions
+from staticgrad.analysis.layout import Strided, is_one_run
+from staticgrad.fusion.groups import (
+    Group,
+    GroupKind,
+    GroupReduction,
+    Home,
+    Key,
+    Source,
+    TargetRegion,
+    Transfer,
+)
+from staticgrad.fusion.sharing import ANCHORED, most_instructions
+from staticgrad.ir.graph import Node
+from staticgrad.records import dataclass
+from staticgrad.types.tensor import Shape, product
+
+
+@dataclass(eq=False)
+class Draft:
+    """A group while it grows; its fields are those of ``Group``, the nodes in any order."""
+
+    number: int
+    kind: GroupKind
+    domain: Shape
+    level: int
+    phase: int
+    nodes: list[Node] = field(default_factory=list)
+    row: int = 0
+    summed: tuple[int, ...] = ()
+    reductions: dict[Key, GroupReduction] = field(default_factory=dict)
+    indexed: bool = False
+    windowed: bool = False
+    checked: bool = False
+    stored: dict[Key, None] = field(default_factory=dict)
+    transfer: Transfer | None = None
+    regions: dict[Key, list[TargetRegion]] = field(default_factory=dict)
+    instructions: int = 0
+    merged_into: Draft | None = None
+    open: dict[Node, None] = field(default_factory=dict)  # those that others may read
+    beside: list[Transfer] = field(default_factory=list)
+    waits: bool = False  # comes later than it could: behind numbers that its nodes read
+
+    @property
+    def keeps_axes(self) -> bool:
+        """Whether some axis must have a loop of its own."""
+        return self.indexed or self.windowed
+
+    @property
+    def last(self) -> tuple[int, int]:
+        """By which drafts that store parts of one value have an order."""
+        return self.level, self.number
+
+    def targets(self) -> Iterator[Key]:
+        """The values of which it stores parts."""
+        found = {region.target: None for several in self.regions.values() for region in several}
+        yield from found
+        if self.transfer is not None and self.transfer.target not in found:
+            yield self.transfer.target
+
+    def add(self, node: Node) -> None:
+        """Take in a node."""
+        self.nodes.append(node)
+        self.open[node] = None
+        self.instructions += instructions(node)
+
+    def accepts(self, phase: int, domain: Shape) -> bool:
+        """Whether a pointwise node of ``phase`` over ``domain`` may join, levels aside."""
+        return (
+            self.kind in ("map", *ANCHORED)
+            and self.domain == domain
+            and self.phase == phase
+            and self.instructions < most_instructions(self)
+        )
+
+    def may_store(self, source: Source, layout: Strided, phase: int) -> bool:
+        """Whether a source is all of a value that it computes, to be stored under a layout too."""
+        base = source.base
+        if source.inline or not isinstance(base, Home) or base in self.reductions:
+            return False
+        if self.stores_parts_of(base):
+            return False
+        shape = base.node.types[base.result].shape
+        whole = source.layout.is_contiguous(source.type.shape)
+        if not whole or product(shape) != source.type.size or self.domain != shape:
+            return False
+        if self.kind not in ("map", "gemm") or self.phase != phase:
+            return False
+        found = layout.reshaped(source.type.shape, shape)
+        return found is not None and is_one_run(found.strides, shape, self.row)
+
+    def store_part(self, base: Key, shape: Shape, region: TargetRegion) -> None:
+        """Store a value, which has some shape there, as a part of another one."""
+        layout = region.layout.reshaped(shape, self.domain) or region.layout
+        # An axis of one element may be the one that vectors run along, which must move.
+        pairs = zip(layout.strides, self.domain, strict=True)
+        moving = Strided(layout.offset, tuple([1 if n == 1 else step for step, n in pairs]))
+        self.regions.setdefault(base, []).append(TargetRegion(region.target, moving))
+
+    def stores_parts_of(self, key: Key) -> bool:
+        """Whether a value is one of which the draft stores parts, be they all there is."""
+        if not self.regions:
+            return False
+        return any(each.target == key for several in self.regions.values() for each in several)
+
+    def frozen(self, position: Mapping[Node, int]) -> Group:
+        """The group that it is in the end; ``position``: where each node stands in the graph."""
+        return Group(
+            self.number,
+            self.kind,
+            self.domain,
+            self.level,
+            self.phase,
+            tuple(sorted(self.nodes, key=position.__getitem__)),
+            self.row,
+            self.summed,
+            self.reductions,
+            self.indexed,
+            self.windowed,
+            self.checked,
+            tuple(self.stored),
+            self.transfer,
+            {key: tuple(regions) for key, regions in self.regions.items()},
+            instructions=self.instructions,
+            beside=tuple(self.beside),
+        )
+
+    def absorb(self, other: Draft) -> None:
+        """Take in all of another draft, which ends."""
+        # The smaller join the larger: else a chain of drafts would take a square of its length.
+        if len(self.nodes) < len(other.nodes):
+            self.nodes, other.nodes = other.nodes, self.nodes
+        if len(self.open) < len(other.open):
+            self.open, other.open = other.open, self.open
+        self.nodes += other.nodes
+        self.open |= other.open
+        self.instructions += other.instructions
+        self.reductions |= other.reductions
+        self.row = max(self.row, other.row)
+        self.indexed |= other.indexed
+        self.windowed |= other.windowed
+        self.checked |= other.checked
+        self.stored |= other.stored
+        self.regions |= other.regions
+        other.merged_into = self
+
+
+def root_of(draft: Draft) -> Draft:
+    """The draft into which one was merged in the end."""
+    root = draft
+    while root.merged_into is not None:
+        root = root.merged_into
+    while draft.merged_into is not None and draft.merged_into is not root:
+        draft.merged_into, draft = root, draft.merged_into
+    return root
+
+
+def let_the_last_own(drafts: Iterable[Draft], homes: dict[Key, Draft]) -> None:
+    """Of drafts that store parts of one value let the last be its home.
+
+    Of equal levels that is the one of the highest number, so that drafts which store parts of
+    several values come in one order for all of them.
+    """
+    writers: dict[Key, list[Draft]] = {}
+    for draft in drafts:
+        for target in draft.targets():
+            writers.setdefault(target, []).append(draft)
+    for target, several in writers.items():
+        home, last = root_of(homes[target]), max(several, key=lambda each: each.last)
+        if home in several and home is not last:
+            if target in home.stored:
+                del home.stored[target]
+                last.stored[target] = None
+            homes[target] = last

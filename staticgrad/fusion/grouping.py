@@ -1,0 +1,493 @@
+"""Which nodes share a kernel: one walk over the graph that grows groups, near-linear.
+
+A group is a set of nodes over one iteration domain. A value is either *inline* (a literal, a size,
+a position: rebuilt in each reader) or has a *home*, the group that computes it, and is stored only
+if somebody outside that group reads it. Views share the bytes of their base.
+
+Why groups never form a cycle: a group has a level, one more than the highest level it reads. A
+node joins a group only if all it reads from elsewhere has a lower level, so no path can leave a
+group and come back. A group holds nodes of one *phase* (0 forward, 1 what needs a gradient), so
+that the memory policy may run forward kernels again; ``merging`` then joins a backward group to a
+forward one where that stores fewer bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from staticgrad.analysis.layout import Strided
+from staticgrad.analysis.users import phases_of
+from staticgrad.fusion.draft_readers import DraftReaders
+from staticgrad.fusion.drafts import Draft, let_the_last_own, root_of
+from staticgrad.fusion.groups import (
+    GroupKind,
+    GroupReduction,
+    Groups,
+    Home,
+    Key,
+    Partial,
+    Source,
+    TargetRegion,
+    Transfer,
+    meets_elements,
+    needs_home,
+)
+from staticgrad.fusion.joins import axis_of_parts, copied_together, fills_rows
+from staticgrad.fusion.lookups import is_one_hot
+from staticgrad.fusion.sharing import ANCHORED, breaks_rows, kept_apart
+from staticgrad.fusion.windows import is_window
+from staticgrad.ir.forms import (
+    WINDOWED,
+    Assemble,
+    CallForm,
+    Contract,
+    Gather,
+    GatherAlong,
+    Identity,
+    Leaf,
+    Pointwise,
+    Reduce,
+    Region,
+    ReshapeForm,
+    Scan,
+    Scatter,
+    ScatterAlong,
+    SearchForm,
+    SortForm,
+    View,
+)  # fmt: skip
+from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
+from staticgrad.ir.summation import decompose
+from staticgrad.types.tensor import Shape, TensorType
+
+#: Scalars of scalars stay inline up to this depth; deeper ones get a kernel.
+MAX_INLINE_DEPTH: Final = 3
+
+
+def group(graph: Graph, fuse: bool = True) -> Groups:
+    """The groups of a graph, each of one phase. Near-linear in the nodes.
+
+    With ``fuse`` off every node that computes something gets a group of its own.
+    """
+    return _Walk(graph, fuse).groups()
+
+
+class _Walk(DraftReaders):
+    """The walk over the graph, which alone writes its drafts."""
+
+    def __init__(self, graph: Graph, fuse: bool) -> None:
+        super().__init__(graph)
+        self.graph = graph
+        #: Where each node stands. Creation order is another one where passes have rebuilt nodes.
+        self._position = {node: k for k, node in enumerate(graph.nodes)}
+        self._fuse = fuse
+        self._drafts: list[Draft] = []
+        self._types: dict[Key, TensorType] = {}
+        self._kept: set[Key] = set()
+        #: Copies of values in C order, by what they are read of.
+        self._copies: dict[tuple[Key, Shape, Strided], Home] = {}
+        self._phases = phases_of(graph, self._users)
+        self._last_phase = max(self._phases.values(), default=0)
+        for node in graph.nodes:
+            self._place(node)
+
+    def groups(self) -> Groups:
+        """What the walk found, frozen."""
+        drafts = [draft for draft in self._drafts if draft.merged_into is None]
+        let_the_last_own(drafts, self._homes)
+        return Groups(
+            self.graph,
+            {draft.number: draft.frozen(self._position) for draft in drafts},
+            {key: root_of(draft).number for key, draft in self._homes.items()},
+            self._sources,
+            self._types,
+            self._kept,
+            self._phases,
+            self._users,
+            self._roots,
+            self._fuse,
+        )
+
+    # -- homes ------------------------------------------------------------------------------------
+
+    def _in_memory(self, source: Source) -> Source:
+        """The same value, readable from a buffer: its home will store it."""
+        if needs_home(source) and self._home(source.base) is None:
+            self._give_home(source.base)
+        draft = self._home(source.base)
+        if draft is not None:
+            draft.stored[source.base] = None
+        return Source(source.base, source.type, source.layout, source.direct)
+
+    def _give_home(self, key: Key) -> None:
+        """An inline value that somebody must read from memory gets a kernel of its own."""
+        node = key.node
+        draft = self._new("map", node.types[0].shape, self._phases[node], [])
+        draft.add(node)
+        draft.indexed = not self._sources[node, 0].uniform
+        self._homes[key] = draft
+
+    def _own(self, node: Node, draft: Draft | None, depth: int = 0, uniform: bool = False) -> None:
+        """Every result of ``node`` is a value of its own, computed by ``draft``."""
+        for index, kind in enumerate(node.types):
+            key, layout = Home(node, index), Strided.contiguous(kind.shape)
+            self._sources[key] = Source(key, kind, layout, True, depth, uniform)
+            if draft is not None:
+                self._homes[key] = draft
+
+    def _new(self, kind: GroupKind, domain: Shape, phase: int, reads: Sequence[Source]) -> Draft:
+        level = 1 + max([self._level(s) for s in reads], default=0)
+        draft = Draft(len(self._drafts), kind, domain, level, phase)
+        self._drafts.append(draft)
+        return draft
+
+    def _level(self, source: Source) -> int:
+        draft = None if source.inline else self._home(source.base)
+        return 0 if draft is None else draft.level
+
+    def _anchor(self, kind: GroupKind, node: Node, domain: Shape, args: Sequence[Source]) -> Draft:
+        """A draft that starts with a node whose operands must lie in memory."""
+        draft = self._new(kind, domain, self._phases[node], [self._in_memory(a) for a in args])
+        draft.add(node)
+        self._own(node, draft)
+        return draft
+
+    def _copy(
+        self,
+        source: Source,
+        target: Key,
+        target_type: TensorType,
+        phase: int,
+        region: Region | None = None,
+    ) -> Draft:
+        """A draft that copies a value into the buffer ``target``, or into a region of it."""
+        if not source.uniform:
+            source = self._in_memory(source)
+        draft = self._new("copy", source.type.shape, phase, [source])
+        draft.transfer = Transfer(target, target_type, source, region)
+        return draft
+
+    def _cleared(self, target: Key, target_type: TensorType, phase: int, fill: float) -> Draft:
+        """A draft that fills the buffer ``target`` with one number."""
+        draft = self._new("copy", target_type.shape, phase, [])
+        draft.transfer = Transfer(target, target_type, None, fill=fill)
+        return draft
+
+    # -- the walk ---------------------------------------------------------------------------------
+
+    def _place(self, node: Node) -> None:
+        form = node.form
+        args = [self._sources[arg.node, arg.index] for arg in node.args]
+        match form:
+            case Leaf():
+                inline = isinstance(node.op, Constant) and node.types[0].rank == 0
+                self._own(node, None, depth=1 if inline else 0, uniform=inline)
+            case Pointwise():
+                self._place_pointwise(node, form, args)
+            case View() | Identity() | ReshapeForm():
+                self._place_movement(node, form, args[0])
+            case Reduce():
+                self._place_reduce(node, form, args[0])
+            case Gather() | GatherAlong() | SearchForm():
+                draft = self._anchor("map", node, node.types[0].shape, args)
+                draft.indexed = not isinstance(form, SearchForm)  # a failing index tells its place
+                draft.checked = True
+            case Scatter() | ScatterAlong() | Scan():
+                self._place_in_order(node, args)
+            case Assemble():
+                self._place_assemble(node, form, args)
+            case _:
+                self._place_whole(node, args)
+
+    def _place_whole(self, node: Node, args: Sequence[Source]) -> None:
+        """A step that begins with this node."""
+        form = node.form
+        if isinstance(form, Contract):
+            self._anchor("gemm", node, node.types[0].shape, args)
+        elif isinstance(form, SortForm):
+            self._anchor("sort", node, args[0].type.shape, args)
+        elif isinstance(form, WINDOWED):
+            self._anchor("windows", node, node.types[0].shape, args)
+        else:
+            kind: GroupKind = "call" if isinstance(form, CallForm) else "body"
+            draft = self._anchor(kind, node, node.types[0].shape, args)
+            draft.stored |= {Home(node, each): None for each in range(len(node.types))}
+
+    def _alias(self, node: Node, arg: Source, layout: Strided) -> None:
+        """A movement op: the same bytes under another layout."""
+        source = arg if arg.uniform else self._in_memory(arg)
+        self._sources[node, 0] = Source(
+            source.base, node.types[0], layout, False, source.depth, source.uniform
+        )
+
+    def _place_movement(self, node: Node, form: View | Identity | ReshapeForm, arg: Source) -> None:
+        if isinstance(form, Identity):  # the operand itself: it still fuses with readers
+            self._sources[node, 0] = arg
+            if form.kept:
+                self._kept.add(arg.base)
+            return
+        if isinstance(form, View):
+            self._alias(node, arg, arg.layout.viewed(form, node.types[0].rank))
+            return
+        shape = node.types[0].shape
+        layout = arg.layout.reshaped(arg.type.shape, shape)
+        if layout is None:
+            self._place_copy(node, arg)
+        else:
+            self._alias(node, arg, layout)
+
+    def _place_copy(self, node: Node, arg: Source) -> None:
+        """A value in C order, for which a copy is made unless one has its elements so."""
+        known = self._copies.setdefault((arg.base, arg.type.shape, arg.layout), Home(node))
+        if known.node is node or arg.inline:
+            self._own(node, self._copy(arg, Home(node), arg.type, self._phases[node]))
+        else:
+            self._alias(node, self._sources[known], Strided.contiguous(node.types[0].shape))
+
+    def _place_pointwise(self, node: Node, form: Pointwise, args: Sequence[Source]) -> None:
+        depth, uniform, indexed = 1, not form.indexed, form.indexed
+        for arg in args:
+            depth = max(depth, arg.depth + 1)
+            uniform &= arg.uniform
+            indexed |= arg.depth > 0 and not arg.uniform
+        if (uniform or not args) and depth <= MAX_INLINE_DEPTH:
+            self._own(node, None, depth, uniform)
+            return
+        domain = node.types[0].shape
+        draft = self._joinable(node, domain, args)
+        if draft is None or (indexed and (draft.row > 1 or draft.kind == "windows")):
+            draft = self._new("map", domain, self._phases[node], args)
+            self._take_in(draft, node, args)
+        for arg in args:
+            if not arg.inline and self._aligned_home(arg, domain) is not draft:
+                self._in_memory(arg)
+        draft.add(node)
+        draft.indexed |= indexed
+        self._own(node, draft)
+
+    def _take_in(self, draft: Draft, reader: Node, args: Sequence[Source]) -> None:
+        """Into a new draft, those of lower levels that compute something for ``reader`` alone."""
+        for arg in args if self._fuse else ():
+            home = self._aligned_home(arg, draft.domain)
+            if (
+                home is not None
+                and home is not draft
+                and home.accepts(draft.phase, draft.domain)
+                and self._read_only_by(home, reader, roots=True)
+            ):
+                self._merge(draft, home)
+
+    def _joinable(self, node: Node, domain: Shape, args: Sequence[Source]) -> Draft | None:
+        """The draft that ``node`` may join without a cycle: the latest of its operands."""
+        homes = dict.fromkeys([self._aligned_home(a, domain) for a in args])
+        able = [g for g in homes if g is not None and g.accepts(self._phases[node], domain)]
+        if any(g.kind in ANCHORED for g in able) and self._only_sums_read(node):
+            # A tile cannot sum: it would have to store them.
+            able = [g for g in able if g.kind not in ANCHORED]
+        if not (self._fuse and able):
+            return None
+        best = max(able, key=lambda g: (g.level, g.kind == "gemm" and len(g.nodes)))
+        for other in able:
+            rival = other is not best and other.level == best.level
+            lower = other.level < best.level
+            if rival or (lower and self._comes_with(other, node, best)):
+                best = self._merge(best, other) or best
+        outside = [a for a in args if self._aligned_home(a, domain) is not best]
+        level = max([self._level(a) for a in outside], default=0)
+        if level >= best.level and self._may_wait(best, outside):
+            best.level, best.waits = level + 1, True
+        return best if level < best.level else None
+
+    def _may_wait(self, draft: Draft, outside: Sequence[Source]) -> bool:
+        """Whether a draft may come behind what its next node reads.
+
+        Nobody who has a place may read what it computes. A pointwise one waits for single numbers
+        alone (a rate, the condition of a step): what takes long had better not come between it and
+        its readers. A product waits for another, whose result its tiles then add to their own.
+        """
+        late = [each for each in outside if self._level(each) >= draft.level and each.type.shape]
+        homes = [self._home(each.base) for each in late]
+        waits = all(home is not None and home.kind == "gemm" for home in homes)
+        may = waits if draft.kind == "gemm" and late else not late and draft.kind == "map"
+        return may and self._is_unread(draft)
+
+    def _only_sums_read(self, node: Node) -> bool:
+        users = self._users[node, 0]
+        return (node, 0) not in self._roots and all(isinstance(u.form, Reduce) for u in users)
+
+    def _aligned_home(self, source: Source, domain: Shape) -> Draft | None:
+        """The value's home, if a reader over ``domain`` meets exactly the element it computes."""
+        if not meets_elements(source, domain):
+            return None
+        home = self._home(source.base)
+        if home is None or source.base in home.reductions or home.stores_parts_of(source.base):
+            return None
+        return home
+
+    def _merge(self, draft: Draft, other: Draft) -> Draft | None:
+        """Put two drafts together if their forms allow; no path may lead from one out and back."""
+        if kept_apart(draft, other) is not None:
+            return None
+        if other.kind in ANCHORED:
+            draft, other = other, draft
+        draft.absorb(other)
+        return draft
+
+    def _place_reduce(self, node: Node, form: Reduce, arg: Source) -> None:
+        rank = arg.type.rank
+        row_axes, rest_axes = decompose(rank, form.axes)
+        if not row_axes:
+            self._place_columns(node, form, arg, rest_axes)
+        elif not rest_axes:
+            self._reduce_rows(node, Home(node), form.kind, arg, len(row_axes))
+            self._own(node, self._home(Home(node)))
+        else:
+            self._place_two_steps(node, form, arg, (row_axes, rest_axes))
+
+    def _reduce_rows(self, node: Node, target: Key, kind: str, arg: Source, row: int) -> None:
+        """Reduce the trailing ``row`` axes of ``arg``, in its own group where that is free."""
+        positions = arg.inline and not arg.uniform
+        if positions and row > 1:  # the row's axes may merge, and then nobody knows positions
+            arg, positions = self._in_memory(arg), False
+        draft = self._aligned_home(arg, arg.type.shape)
+        joins = (
+            self._fuse
+            and draft is not None
+            and draft.kind == "map"
+            and draft.phase == self._phases[node]
+            and draft.domain == arg.type.shape
+            and draft.row in (0, row)
+            and not (draft.keeps_axes and row > 1)
+            and not breaks_rows(draft, row)
+        )
+        if draft is None or not joins:
+            reads = arg if arg.inline else self._in_memory(arg)
+            draft = self._new("map", arg.type.shape, self._phases[node], [reads])
+        draft.row = row
+        draft.indexed |= positions
+        draft.reductions[target] = GroupReduction(arg, kind)
+        self._homes[target] = draft
+
+    def _place_two_steps(
+        self, node: Node, form: Reduce, arg: Source, axes: tuple[tuple[int, ...], tuple[int, ...]]
+    ) -> None:
+        """Rows first, into a partial result; then the remaining axes of that, as rows."""
+        row_axes, rest_axes = axes
+        dtype = node.types[0].dtype.compute
+        outer = arg.type.shape[: arg.type.rank - len(row_axes)]
+        partial = Partial(node)
+        self._types[partial] = TensorType(dtype, outer)
+        self._reduce_rows(node, partial, form.kind, arg, len(row_axes))
+        kept = [a for a in range(len(outer)) if a not in rest_axes]
+        shape = tuple(outer[a] for a in (*kept, *rest_axes))
+        whole = Strided.contiguous(outer)
+        layout = Strided(0, tuple(whole.strides[a] for a in (*kept, *rest_axes)))
+        source = Source(partial, TensorType(dtype, shape), layout, direct=False)
+        self._reduce_rows(node, Home(node), form.kind, self._in_memory(source), len(rest_axes))
+        self._own(node, self._home(Home(node)))
+
+    def _place_columns(self, node: Node, form: Reduce, arg: Source, axes: tuple[int, ...]) -> None:
+        draft = self._aligned_home(arg, arg.type.shape)
+        if draft is not None and self._feeds_only(draft, node):
+            draft.kind = "columns"
+        else:
+            reads = arg if arg.inline else self._in_memory(arg)
+            draft = self._new("columns", arg.type.shape, self._phases[node], [reads])
+        draft.summed = axes
+        draft.indexed |= arg.inline and not arg.uniform
+        draft.reductions[Home(node)] = GroupReduction(arg, form.kind)
+        self._own(node, draft)
+
+    def _feeds_only(self, draft: Draft, reader: Node) -> bool:
+        """Whether nobody but ``reader`` needs anything of a pointwise draft."""
+        same = self._fuse and draft.phase == self._phases[reader]
+        return same and self._read_only_by(draft, reader)
+
+    def _place_one_hot(self, node: Node, args: Sequence[Source]) -> None:
+        """Elements that are zero but for one of each row; readers of elements may join."""
+        reads = [a if a.uniform else self._in_memory(a) for a in args[:1]]
+        reads += [self._in_memory(a) for a in args[1:]]
+        draft = self._new("map", node.types[0].shape, self._phases[node], reads)
+        draft.add(node)
+        draft.indexed = draft.checked = True
+        self._own(node, draft)
+
+    def _place_in_order(self, node: Node, args: Sequence[Source]) -> None:
+        """A step of its own: a running total, or one that adds to what a fill wrote before."""
+        if self._fuse and is_one_hot(node, self._users[node, 0]):
+            self._place_one_hot(node, args)
+            return
+        kind, phase = node.types[0], self._phases[node]
+        reads = [a if a.uniform else self._in_memory(a) for a in args[:1]]
+        reads += [self._in_memory(a) for a in args[1:]]
+        step: GroupKind = "scan" if isinstance(node.form, Scan) else "scatter"
+        if step == "scatter":
+            form = node.form
+            fill = form.combiner.empty(kind.dtype) if isinstance(form, Scatter) else 0
+            self._homes[Home(node)] = self._cleared(Home(node), kind, phase, fill)
+            reads.append(Source(Home(node), kind, Strided.contiguous(kind.shape)))
+        draft = self._new(step, args[0].type.shape, phase, reads)
+        draft.add(node)
+        draft.stored[Home(node)] = None
+        self._own(node, draft)
+
+    def _place_window(self, node: Node, args: Sequence[Source]) -> None:
+        """Elements that are those of parts, which lie in memory; readers of elements may join."""
+        reads = [arg if arg.uniform else self._in_memory(arg) for arg in args]
+        draft = self._new("map", node.types[0].shape, self._phases[node], reads)
+        draft.add(node)
+        draft.windowed = True
+        self._own(node, draft)
+
+    def _place_assemble(self, node: Node, form: Assemble, args: Sequence[Source]) -> None:
+        target, kind, phase = Home(node), node.types[0], self._phases[node]
+        lies = [Strided.contiguous(kind.shape).region(region) for region in form.regions]
+        homes = [self._home_of_part(*each, phase) for each in zip(args, lies, strict=True)]
+        if is_window(node, self._users) and (form.fill is not None or None in homes):
+            self._place_window(node, args)
+            return
+        writers: list[Draft] = []
+        if form.fill is not None:
+            writers.append(self._cleared(target, kind, phase, form.fill))
+            writers[0].level = 0  # before all others
+        copied = [k for k, home in enumerate(homes) if home is None]
+        for several, row in self._rows_of_parts(form.regions, args, copied):
+            draft = self._copy(args[several[0]], target, kind, phase, form.regions[several[0]])
+            draft.beside += [Transfer(target, kind, args[k], form.regions[k]) for k in several[1:]]
+            draft.row = row if draft.beside else 0
+            writers.append(draft)
+        for k, home in enumerate(homes):
+            if home is not None:
+                self._store_part(home, node.args[k], TargetRegion(target, lies[k]))
+                writers.append(home)
+        self._own(node, max(writers, key=lambda draft: draft.level))
+
+    def _rows_of_parts(
+        self, regions: Sequence[Region], args: Sequence[Source], copied: Sequence[int]
+    ) -> Iterator[tuple[Sequence[int], int]]:
+        """The parts that are copied, those of one kernel together, and the axes of a row's part.
+
+        Only what was there before the program began: copies of other values would wait for the
+        last of them, and those would lie in memory as long.
+        """
+        axis = axis_of_parts(regions) if self._fuse else None
+        there = [k for k in copied if self._level(args[k]) == 0]
+        rows = [] if axis is None else [k for k in there if fills_rows(args[k], axis)]
+        rank = args[0].type.rank
+        yield from ((several, rank - (axis or 0)) for several in copied_together(rows))
+        yield from (([k], 0) for k in copied if k not in rows)
+
+    def _home_of_part(self, source: Source, layout: Strided, phase: int) -> Draft | None:
+        """The draft that may store a part where it lies; of the last phase, which runs once."""
+        home = self._home(source.base) if self._fuse and phase == self._last_phase else None
+        return home if home is not None and home.may_store(source, layout, phase) else None
+
+    def _store_part(self, home: Draft, value: Symbolic, region: TargetRegion) -> None:
+        """Have the draft of a part store it into a whole, and there alone if nobody else reads."""
+        home.store_part(base := self._sources[value.key].base, value.shape, region)
+        while value.key not in self._roots and len(self._users[value.key]) == 1:
+            if value.key == base:
+                home.stored.pop(base, None)
+                return
+            value = value.node.args[0]

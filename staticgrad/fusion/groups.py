@@ -1,0 +1,366 @@
+"""Fusion groups: which nodes share a kernel, which group owns each buffer, and what is stored.
+
+Buffers have no names and bytes yet: a key says what a node needs one for. Most values have one,
+their home. A reduction in two steps has one for its partial results, a checked look-up one for the
+position that failed, and a value that must lie elsewhere, or in another order, has copies.
+``Groups`` is a frozen value. ``grouping.group`` makes one of a graph, ``merging.merged`` and
+``copies.with_copies`` make another of it, and ``lowering.fuse`` makes a Schedule of the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set as AbstractSet
+from dataclasses import field
+from typing import Final, Literal
+
+from staticgrad.analysis.layout import Strided
+from staticgrad.analysis.users import ValueKey
+from staticgrad.ir.forms import Pointwise, Region
+from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
+from staticgrad.records import NamedTuple, dataclass, replace
+from staticgrad.source import Location
+from staticgrad.types.dim import Size
+from staticgrad.types.tensor import Shape, TensorType, hint_bytes
+
+GroupKind = Literal[
+    "map", "rows", "columns", "gemm", "windows", "scatter", "scan", "sort", "copy", "block",
+    "call", "body"
+]  # fmt: skip
+
+# -- the buffers that belong to a node ------------------------------------------------------------
+
+
+class Home(NamedTuple):
+    """Where the kernel that computes a result of a node writes it; equal to the value's key."""
+
+    node: Node
+    result: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """The rows of a reduction that combines its other axes in a second step."""
+
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """What pieces of a long row come to; ``partial``: in the first of a node's two steps."""
+
+    node: Node
+    partial: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CheckBuffer:
+    """The check words of a node that looks up places; of one in a body of the node, ``inside``."""
+
+    node: Node
+    inside: str = ""
+    origin: Location | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScratchBuffer:
+    """What the kernel of a node uses while it runs, and nobody before or after; one of several."""
+
+    node: Node
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """Copy ``number`` of something that a node computes; all copies of a graph count as one row."""
+
+    node: Node
+    number: int
+
+
+Key = Home | Partial | Pieces | CheckBuffer | ScratchBuffer | Copied
+
+
+# -- what groups read -----------------------------------------------------------------------------
+
+
+class Source(NamedTuple):
+    """A value as it is read: ``layout`` over the buffer ``base``, or inline at ``depth`` > 0.
+
+    An inline value is rebuilt in each reader. ``direct``: it is the base itself, not a view of it,
+    so its own group reads it from registers. ``uniform``: an inline value with the same number
+    everywhere, so a view of it is the same.
+    """
+
+    base: Key
+    type: TensorType
+    layout: Strided
+    direct: bool = True
+    depth: int = 0
+    uniform: bool = False
+
+    @property
+    def inline(self) -> bool:
+        return self.depth > 0
+
+
+class Read(NamedTuple):
+    """What a group reads: ``reader`` reads ``source``.
+
+    ``elementwise``: at each position it reads one element, that of the same position if the shapes
+    agree.
+    """
+
+    reader: Node
+    source: Source
+    elementwise: bool
+
+
+#: What makes one of a tuple, in half of the time of a call of ``Read``: there are thousands.
+_read: Final = tuple.__new__
+
+
+class Walk(NamedTuple):
+    """How an operand moves over the axes of a domain, in elements of its buffer."""
+
+    base: Key
+    offset: Size
+    strides: Shape
+
+
+# -- groups ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class GroupReduction:
+    """One reduction of a group: ``source`` combined over the group's row (or columns)."""
+
+    source: Source
+    kind: str
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """``source`` (None: the number ``fill``) written to ``region`` of the buffer ``target``."""
+
+    target: Key
+    target_type: TensorType
+    source: Source | None
+    region: Region | None = None
+    fill: bool | int | float = 0
+
+
+class TargetRegion(NamedTuple):
+    """Where in the buffer ``target`` a group stores a value, besides its own buffer if it has one.
+
+    ``layout``: of the value's axes.
+    """
+
+    target: Key
+    layout: Strided
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """Into what a group was cut: estimates of cycles per vector as one kernel, and in parts.
+
+    ``long_row``: how many elements a row has that is reduced apart from them, or in pieces.
+    ``copies``: how many operands one kernel would need as rows that are one run of memory.
+    """
+
+    whole: Group
+    together: int
+    apart: int
+    long_row: int = 0
+    copies: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Nodes that one kernel computes over ``domain``, in the order of the graph.
+
+    ``number``: its place in the order in which groups were begun. ``level``: one more than the
+    highest level that it read when it was begun. ``phase``: the highest derivative order that it
+    depends on, its own nodes included. ``row``: how many trailing axes its reductions combine;
+    in a group of kind ``rows`` nodes read their results for the same row, and may have one element
+    per row themselves (``row_values``). ``summed``: the axes of a columns group. ``indexed``: some
+    node asks for its position, so axes keep their identity. ``windowed``: some node reads parts
+    where a position lies in them, so the axes along which they have ends do. ``checked``: some node
+    looks up indices, or searches, which only a map can. ``stored``: its values that somebody
+    outside reads. ``transfer``: what a copy group does; ``beside``: what it copies into the same
+    rows, too, whose parts have ``row`` axes. ``copied``: operands that are read through a
+    contiguous copy over the domain. ``instructions``: an estimate for one vector of elements.
+    In a group of kind ``call`` or ``body``, ``copied`` has the operands that do not lie in C order.
+    ``parts``: of which cut group it is a part; the instructions are those of the whole.
+    ``columns``: what a group of rows combines over ``summed``, its rows, into partial results.
+    ``regions``: its values that are parts of others, and where they lie in those.
+    ``pieces``: of so many elements its reductions give a result each, not of a row.
+    ``streamed``: its values that it stores past the caches. ``trimmed``: those of a block that
+    nobody reads where masks forbid it. ``image``: what computes the elements that its windows are
+    read of, over a domain of its own; what is stored of those stands in ``stored``, too.
+    """
+
+    number: int
+    kind: GroupKind
+    domain: Shape
+    level: int
+    phase: int
+    nodes: tuple[Node, ...] = ()
+    row: int = 0
+    summed: tuple[int, ...] = ()
+    reductions: Mapping[Key, GroupReduction] = field(default_factory=dict)
+    indexed: bool = False
+    windowed: bool = False
+    checked: bool = False
+    stored: tuple[Key, ...] = ()
+    transfer: Transfer | None = None
+    regions: Mapping[Key, tuple[TargetRegion, ...]] = field(default_factory=dict)
+    copied: Mapping[Walk | Source, Key] = field(default_factory=dict)
+    instructions: int = 0
+    parts: Parts | None = None
+    columns: Mapping[Key, GroupReduction] = field(default_factory=dict)
+    pieces: int = 0
+    streamed: tuple[Key, ...] = ()
+    trimmed: frozenset[Key] = frozenset()
+    image: Group | None = None
+    beside: tuple[Transfer, ...] = ()
+
+    @property
+    def transfers(self) -> Sequence[Transfer]:
+        """All that a copy group does."""
+        return () if self.transfer is None else (self.transfer, *self.beside)
+
+    @property
+    def targets(self) -> Sequence[Key]:
+        """The values of which the group stores parts."""
+        found = [region.target for several in self.regions.values() for region in several]
+        return [*dict.fromkeys(found)]
+
+    @property
+    def keeps_axes(self) -> bool:
+        """Whether some axis must have a loop of its own."""
+        return self.indexed or self.windowed
+
+    @property
+    def whole(self) -> Group:
+        """The group of which it is a part, or the group itself."""
+        return self if self.parts is None else self.parts.whole
+
+    @property
+    def members(self) -> tuple[Node, ...]:
+        """All nodes that it computes something for, as people are told: each once."""
+        if self.transfer is not None:
+            return (self.transfer.target.node,)
+        results = [key.node for key in (*self.reductions, *self.columns)]
+        before = () if self.image is None else self.image.members
+        return tuple(dict.fromkeys([*before, *self.nodes, *results]))
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """The groups of a graph by number, and how every value of it is read.
+
+    ``owners``: the number of the group that computes each buffer; leaves and inline values have
+    none. ``types``: of buffers that are no result of a node. ``kept``: values that the user wants
+    in memory until their last use. ``fused`` False: every node has a group of its own.
+    ``known_reads``: what groups read, as far as it was asked; good for all groups over ``sources``.
+    """
+
+    graph: Graph
+    by_number: Mapping[int, Group]
+    owners: Mapping[Key, int]
+    sources: Mapping[ValueKey, Source]
+    types: Mapping[Key, TensorType]
+    kept: AbstractSet[Key]
+    phases: Mapping[Node, int]
+    users: Mapping[ValueKey, Sequence[Node]]
+    roots: AbstractSet[ValueKey]
+    fused: bool
+    known_reads: dict[Group, Sequence[Read]] = field(default_factory=dict)
+
+    @property
+    def all(self) -> Sequence[Group]:
+        """The groups, in the order in which they were begun."""
+        return [*self.by_number.values()]
+
+    def __len__(self) -> int:
+        return len(self.by_number)
+
+    def source(self, value: Symbolic) -> Source:
+        """How ``value`` is read."""
+        return self.sources[value.key]
+
+    def places_of_operands(self, group: Group) -> list[tuple[Key, Size]]:
+        """Where operands of a group's only node lie in C order: a buffer, an element of it."""
+        (node,) = group.nodes
+        sources = [self.source(arg) for arg in node.args]
+        return [
+            (group.copied[each], 0) if each in group.copied else (each.base, each.layout.offset)
+            for each in sources
+        ]
+
+    def value_type(self, key: Key) -> TensorType:
+        """Element type and shape of a buffer."""
+        return key.node.types[key.result] if isinstance(key, Home) else self.types[key]
+
+    def home(self, key: Key) -> Group | None:
+        """The group that computes a buffer; None for leaves and inline values."""
+        number = self.owners.get(key)
+        return None if number is None else self.by_number[number]
+
+    def stores(self, key: Key) -> bool:
+        """Whether a kernel writes the value for others to read."""
+        home = self.home(key)
+        return home is not None and key in home.stored
+
+    def reads(self, group: Group) -> Sequence[Read]:
+        """What a group reads, its own values included; behind inline values too."""
+        found = self.known_reads.get(group)
+        if found is None:
+            found = self.known_reads[group] = [*self._reads(group)]
+        return found
+
+    def of_image(self, group: Group) -> Groups:
+        """The groups with what computes the image of one of them in its place."""
+        assert group.image is not None
+        nodes = {*group.image.nodes}
+        stored = tuple(key for key in group.stored if key.node in nodes)
+        found = {group.number: replace(group.image, stored=stored)}
+        return replace(self, by_number={**self.by_number, **found}, known_reads={})
+
+    def _reads(self, group: Group) -> Iterator[Read]:
+        if group.image is not None:
+            yield from self._reads(group.image)
+        sources = self.sources
+        waiting = [
+            _read(Read, (node, sources[arg.node, arg.index], elementwise))
+            for node in group.nodes
+            for elementwise in [isinstance(node.form, Pointwise)]
+            for arg in node.args
+        ]
+        waiting += [Read(key.node, r.source, True) for key, r in group.reductions.items()]
+        waiting += [Read(key.node, r.source, True) for key, r in group.columns.items()]
+        for each in group.transfers:
+            if each.source is not None:
+                waiting.append(Read(each.target.node, each.source, False))
+        while waiting:
+            read = waiting.pop()
+            if read.source.inline:
+                args = read.source.base.node.args
+                waiting += [Read(read.reader, sources[arg.key], False) for arg in args]
+            else:
+                yield read
+
+
+def meets_elements(source: Source, domain: Shape) -> bool:
+    """Whether a reader over ``domain`` reads of a value the element at its own position."""
+    return source.direct and source.depth == 0 and source.type.shape == domain
+
+
+def needs_home(source: Source) -> bool:
+    """Whether somebody must compute an inline value before it can be read from a buffer."""
+    return source.inline and not isinstance(source.base.node.op, Constant)
+
+
+def stored_bytes(groups: Groups, keys: Iterable[Key]) -> int:
+    """Bytes of these buffers, sizes at their hints."""
+    return sum(hint_bytes(groups.value_type(key)) for key in keys)

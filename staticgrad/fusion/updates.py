@@ -1,0 +1,308 @@
+"""Which updates write their parameter in place, and which through a copy at the end.
+
+While groups are lowered, the new value of a parameter has a buffer of its own. Here it is decided
+whether that buffer is the parameter's (then whoever else reads the old value must run before), or a
+temporary that a copy writes to the parameter once nobody needs the old value. It is decided once,
+for all updates together, from what the lowered kernels read and write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import field
+from heapq import heapify, heappop, heappush
+from itertools import pairwise
+
+from staticgrad.analysis.liveness import OldValues, TakingOver
+from staticgrad.fusion.groups import Key
+from staticgrad.ir.schedule import BoundStep
+from staticgrad.records import dataclass
+
+
+@dataclass(frozen=True)
+class Update:
+    """The new value ``key`` of a parameter whose old value is ``old``, and their two buffers."""
+
+    key: Key
+    old: Key
+    buffer: str
+    parameter: str
+
+
+@dataclass(frozen=True)
+class PendingStep:
+    """The lowered step of a group on its way to a place in the order, with the values it reads.
+
+    ``position`` is where its nodes stand in the graph; of two works that write one value the one
+    of the lower ``level`` comes first. ``checked``: its checks pass wherever those of earlier works
+    did.
+    """
+
+    group: int
+    step: BoundStep
+    reads: tuple[Key, ...]
+    writes: tuple[Key, ...]
+    position: int
+    level: int
+    checked: bool = False
+
+    @property
+    def checks(self) -> bool:
+        """Whether it notes indices that are out of range."""
+        return bool(self.step.checks())
+
+    @property
+    def checks_first(self) -> bool:
+        """Whether its checks come before parameters are written."""
+        return self.checks and not self.checked
+
+
+@dataclass
+class ReadsAndWrites:
+    """The works, by number, that write and that read each value."""
+
+    works: Sequence[PendingStep]
+    writers: dict[Key, list[int]] = field(default_factory=dict)
+    readers: dict[Key, list[int]] = field(default_factory=dict)
+    _taking_over: dict[int, TakingOver] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Collect them; writers of one value stand in the order in which they must run."""
+        for number, work in enumerate(self.works):
+            for key in work.writes:
+                self.writers.setdefault(key, []).append(number)
+            for key in work.reads:
+                self.readers.setdefault(key, []).append(number)
+        for several in self.writers.values():
+            if len(several) > 1:
+                several.sort(key=lambda number: self.works[number].level)
+
+    def taking_over(self, number: int) -> TakingOver:
+        """What the results of a work's step may be written over; found once for each work."""
+        if number not in self._taking_over:
+            self._taking_over[number] = TakingOver(self.works[number].step)
+        return self._taking_over[number]
+
+    def others(self, key: Key, update: Update) -> list[int]:
+        """The readers of a value that do not compute the update."""
+        own = set(self.writers[update.key])
+        return [number for number in self.readers.get(key, ()) if number not in own]
+
+    def after(self, starts: Iterable[int]) -> set[int]:
+        """These works, and all that depend on what they write."""
+        found: set[int] = set()
+        stack = list(starts)
+        while stack:
+            number = stack.pop()
+            if number not in found:
+                found.add(number)
+                for key in self.works[number].writes:
+                    stack.extend(self.readers.get(key, ()))
+        return found
+
+
+def copied_updates(works: Sequence[PendingStep], updates: Sequence[Update]) -> list[Update]:
+    """The updates that must, or had better, go through a copy; the others write in place."""
+    if not updates:
+        return []
+    access = ReadsAndWrites(works)
+    copied = {u.buffer for u in updates if not _may_overwrite(access, u)}
+    copied |= _holding_up(access, [u for u in updates if u.buffer not in copied])
+    in_place = [u for u in updates if u.buffer not in copied]
+    copied |= _on_a_cycle(access, in_place)
+    return [u for u in updates if u.buffer in copied]
+
+
+def in_order(works: Sequence[PendingStep], in_place: Sequence[Update]) -> list[PendingStep] | None:
+    """The works as they may run, those that overwrite a parameter as early as possible.
+
+    None if there is no such order.
+    """
+    ordered = _Ordering(ReadsAndWrites(works), in_place)
+    ordered.run()
+    return [works[number] for number in ordered.done] if ordered.is_complete else None
+
+
+def _may_overwrite(access: ReadsAndWrites, update: Update) -> bool:
+    """Whether its kernels check no index, and read the old value only where they write."""
+    writers = access.writers[update.key]
+    for number in writers:
+        work = access.works[number]
+        if work.checks or (len(writers) > 1 and update.old in work.reads):
+            return False
+        if not access.taking_over(number).may_update(update.buffer, update.parameter):
+            return False
+    return True
+
+
+def _holding_up(access: ReadsAndWrites, updates: Sequence[Update]) -> set[str]:
+    """Updates that would keep values which depend on the old parameter from being computed again.
+
+    An update waits for the last reader of the old value, and readers of the new value wait for the
+    update. Where one of the latter also needs something that was computed from the old value (a
+    rate that follows from a counter, and activations that the same counter dropped out), that could
+    only be computed again before the update, which is before it is needed.
+    """
+    both = [
+        (update, new)
+        for update in updates
+        if (new := access.others(update.key, update)) and access.others(update.old, update)
+    ]
+    if not both:
+        return set()
+    later = access.after(number for _, new in both for number in new)
+    from_old = access.after(n for update, _ in both for n in access.others(update.old, update))
+    outside = {key for n in from_old - later for key in access.works[n].writes}
+    outside -= {update.key for update in updates}
+    held: set[int] = set()
+    for number in _backwards(access, later):
+        work = access.works[number]
+        needs = not outside.isdisjoint(work.reads)
+        if needs or any(r in held for key in work.writes for r in access.readers.get(key, ())):
+            held.add(number)
+    return {update.buffer for update, new in both if not held.isdisjoint(new)}
+
+
+def _backwards(access: ReadsAndWrites, works: set[int]) -> list[int]:
+    """Works, each behind all that depend on what it writes."""
+    ordering = _Ordering(access, ())
+    ordering.run()
+    return [number for number in reversed(ordering.done) if number in works]
+
+
+def _on_a_cycle(access: ReadsAndWrites, updates: Sequence[Update]) -> set[str]:
+    """Enough updates that, without them, every reader of an old value can run in time."""
+    ordering = _Ordering(access, updates)
+    copied: set[str] = set()
+    ordering.run()
+    while not ordering.is_complete:
+        update = ordering.give_way()
+        if update is None:
+            break
+        copied.add(update.buffer)
+        ordering.run()
+    return copied
+
+
+class _Ordering:
+    """Kahn's algorithm over works, which stops where updates in place wait for each other.
+
+    Besides the works there are vertices that stand for a moment: all checks are made; the old value
+    of the parameter of update 0, 1, ... is needed no more. Works that overwrite it wait for that.
+    """
+
+    def __init__(self, access: ReadsAndWrites, in_place: Sequence[Update]) -> None:
+        self.access = access
+        self.done: list[int] = []
+        self._in_place = in_place
+        self._checked = len(access.works)
+        count = self._checked + 1 + len(in_place)
+        self._after: list[list[int]] = [[] for _ in range(count)]
+        self._waits = [0] * count
+        self._passed: set[int] = set()
+        self._writers = {u.old: set(access.writers[u.key]) for u in in_place}
+        self._old_reads = self._reads_of_old_values()
+        self._old = OldValues(self._old_reads.items(), self._writers)
+        self._vertex: dict[Key, int] = {}  # old value -> the moment at which it is needed no more
+        self._overwrites: dict[int, list[int]] = {}  # work -> vertices of what it overwrites
+        self._wait_for_values()
+        self._wait_to_overwrite()
+        self._ready = [self._priority(n) for n in range(count) if not self._waits[n]]
+        heapify(self._ready)
+        self._blocked: list[tuple[int, int]] = []  # works that wait for old values alone
+        for number in self._overwrites:
+            self._note_blocked(number)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every work has a place."""
+        return len(self.done) == len(self.access.works)
+
+    def run(self) -> None:
+        """Give places to all works that can have one."""
+        while self._ready:
+            *_, number = heappop(self._ready)
+            if number < self._checked:
+                self.done.append(number)
+            self._pass(number)
+
+    def give_way(self) -> Update | None:
+        """Let an update that waits for nothing but old values write elsewhere; which one."""
+        while self._blocked:
+            _, number = heappop(self._blocked)
+            for vertex in self._overwrites[number]:
+                if vertex not in self._passed:
+                    self._pass(vertex)
+                    self._note_blocked(number)
+                    return self._in_place[vertex - self._checked - 1]
+        return None
+
+    def _wait_for_values(self) -> None:
+        for number, work in enumerate(self.access.works):
+            before = {w for key in work.reads for w in self.access.writers.get(key, ())}
+            before.discard(number)
+            for earlier in before:
+                self._edge(earlier, number)
+        for several in self.access.writers.values():
+            if len(several) > 1:
+                for earlier, later in pairwise(several):
+                    self._edge(earlier, later)
+
+    def _wait_to_overwrite(self) -> None:
+        if not self._in_place:
+            return
+        for number, work in enumerate(self.access.works):
+            if work.checks_first:
+                self._edge(number, self._checked)
+        for vertex, update in enumerate(self._in_place, self._checked + 1):
+            self._edge(self._checked, vertex)
+            self._vertex[update.old] = vertex
+            self._waits[vertex] += self._old.is_needed(update.old)
+            for number in self.access.writers[update.key]:
+                self._overwrites.setdefault(number, []).append(vertex)
+                self._edge(vertex, number)
+
+    def _edge(self, earlier: int, later: int) -> None:
+        self._after[earlier].append(later)
+        self._waits[later] += 1
+
+    def _priority(self, number: int) -> tuple[bool, int, int]:
+        if number >= self._checked:
+            return False, -1, number
+        return number not in self._overwrites, self.access.works[number].position, number
+
+    def _note_blocked(self, number: int) -> None:
+        waiting = sum(vertex not in self._passed for vertex in self._overwrites[number])
+        if waiting and waiting == self._waits[number]:
+            heappush(self._blocked, (self.access.works[number].position, number))
+
+    def _pass(self, number: int) -> None:
+        if number in self._passed:
+            return
+        self._passed.add(number)
+        for later in self._after[number]:
+            self._release(later)
+        if number in self._old_reads:
+            for value in self._old.ran(number, self._old_reads[number]):
+                self._release(self._vertex[value])
+
+    def _release(self, later: int) -> None:
+        """One of the things that a vertex waits for has come."""
+        self._waits[later] -= 1
+        if not self._waits[later]:
+            heappush(self._ready, self._priority(later))
+        elif later in self._overwrites:
+            self._note_blocked(later)
+
+    def _reads_of_old_values(self) -> dict[int, list[Key]]:
+        """By work, the old values of parameters that it reads and an update in place writes over.
+
+        Works that read none are left out.
+        """
+        if not self._writers:
+            return {}
+        old = {
+            number: [key for key in dict.fromkeys(work.reads) if key in self._writers]
+            for number, work in enumerate(self.access.works)
+        }
+        return {number: values for number, values in old.items() if values}

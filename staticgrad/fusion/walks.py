@@ -1,0 +1,313 @@
+"""How the operands of a group move over its domain, and which rows are several runs of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import prod
+from typing import Final
+
+from staticgrad.analysis.kernel_costs import instructions
+from staticgrad.analysis.layout import Strided, collapse, is_one_run
+from staticgrad.fusion.groups import (
+    Group,
+    GroupReduction,
+    Groups,
+    Home,
+    Key,
+    Source,
+    Walk,
+    meets_elements,
+)
+from staticgrad.fusion.row_values import is_per_row, row_walk
+from staticgrad.fusion.windows import window_walks
+from staticgrad.ir.combiners import COMBINERS
+from staticgrad.ir.forms import (
+    INDEXED,
+    WINDOWED,
+    Assemble,
+    Contract,
+    Gather,
+    GatherAlong,
+    Pointwise,
+    Scatter,
+    SearchForm,
+)
+from staticgrad.ir.graph import Node
+from staticgrad.types.dim import Size
+from staticgrad.types.tensor import Shape, c_strides, hint_product, hint_value
+
+#: Sums from here on, as far as a hint tells, are taken a vector of them at a time where their terms
+#: lie across memory; fewer would leave most lanes empty.
+FEWEST_ACROSS: Final = 8
+#: Sums that are taken so at a time, at most: each has accumulators in the nearest memory.
+MOST_ACROSS: Final = 4
+#: Instructions of a kernel in which each element of a row is written out, at most.
+MOST_WRITTEN_OUT: Final = 1500
+#: Elements of a row from which on lanes no longer take rows whose elements are stored, as multiples
+#: of the lanes of a vector: their values, each in a vector, are more than there are registers.
+_OUTGROWN: Final = 1.5
+
+
+def walk_of(group: Group, source: Source, shape: Shape | None = None) -> Walk:
+    """How a source moves over the domain of the group that reads it, a copy of it where it has one.
+
+    The source may have fewer axes than the domain, and stretches over the others. ``shape``: of the
+    node that reads it, where that has one element per row of a group of rows.
+    """
+    if shape is not None and group.kind == "rows" and is_per_row(shape, group.domain, group.row):
+        return row_walk(source, shape, group.domain, group.row)
+    strides = source.layout.broadcast(source.type.shape, group.domain)
+    walk = Walk(source.base, source.layout.offset, strides)
+    copy = group.copied.get(walk)
+    return walk if copy is None else Walk(copy, 0, c_strides(group.domain))
+
+
+def store_walk(group: Group, key: Key, shape: Shape) -> Walk:
+    """A contiguous buffer over the domain's leading axes (``shape``), unmoved by the rest."""
+    rest = len(group.domain) - len(shape)
+    return Walk(key, 0, (*c_strides(shape), *(0,) * rest))
+
+
+def computes(groups: Groups, group: Group, source: Source) -> bool:
+    """Whether the group itself computes the source, element by element (or row by row)."""
+    if group.kind == "rows":
+        return not source.inline and groups.home(source.base) is group
+    return (
+        meets_elements(source, group.domain)
+        and group.transfer is None
+        and source.base not in group.reductions
+        and groups.home(source.base) is group
+    )
+
+
+def operand_walks(groups: Groups, group: Group) -> list[Walk]:
+    """The walks of everything that a group reads from memory; of a product those of its epilogue.
+
+    A walk that several nodes take occurs several times.
+    """
+    walks: list[Walk] = []
+    for node in group.nodes:
+        form = node.form
+        if group.kind == "rows" and isinstance(form, GatherAlong):
+            data, place = map(groups.source, node.args)
+            walks += source_walks(groups, group, [place], node.types[0].shape)
+            walks += [] if computes(groups, group, data) else gather_walks(groups, node)[:1]
+        elif isinstance(form, Gather | GatherAlong):
+            walks += gather_walks(groups, node)[:2]
+        elif isinstance(form, Assemble):
+            walks += window_walks(groups, node)
+        elif isinstance(form, SearchForm):
+            walks += source_walks(groups, group, [groups.source(node.args[1])])
+        elif not isinstance(form, Contract | WINDOWED):
+            sources = [groups.source(a) for a in node.args]
+            walks += source_walks(groups, group, sources, node.types[0].shape)
+    results = (*group.reductions.values(), *group.columns.values())
+    walks += source_walks(groups, group, [each.source for each in results])
+    return walks
+
+
+def source_walks(
+    groups: Groups, group: Group, sources: Iterable[Source], shape: Shape | None = None
+) -> list[Walk]:
+    """The walks that a group takes to read these values, those behind inline values too.
+
+    ``shape``: of the node that reads them, as for ``walk_of``.
+    """
+    found: list[Walk] = []
+    for source in sources:
+        if source.inline:
+            args = source.base.node.args
+            found += source_walks(groups, group, [groups.source(a) for a in args], shape)
+        elif not computes(groups, group, source):
+            found.append(walk_of(group, source, shape))
+    return found
+
+
+def gather_walks(groups: Groups, node: Node) -> tuple[Walk, Walk, Size]:
+    """Of a gather: the walk of the data, that of the indices, and the stride of the index.
+
+    For a scatter the data is the result, laid out contiguously.
+    """
+    form = node.form
+    assert isinstance(form, INDEXED)
+    axis = form.axis
+    indices = groups.source(node.args[1])
+    base: Key
+    if isinstance(form, Gather | GatherAlong):
+        data = groups.source(node.args[0])
+        base, layout = data.base, data.layout
+    else:
+        base, layout = Home(node), Strided.contiguous(node.types[0].shape)
+    before, stride, after = layout.strides[:axis], layout.strides[axis], layout.strides[axis + 1 :]
+    if isinstance(form, Gather | Scatter):
+        rank = indices.type.rank
+        moves = (*before, *(0,) * rank, *after)
+        index_moves = (*(0,) * axis, *indices.layout.strides, *(0,) * len(after))
+    else:
+        moves = (*before, 0, *after)
+        index_moves = indices.layout.strides
+    return (
+        Walk(base, layout.offset, moves),
+        Walk(indices.base, indices.layout.offset, index_moves),
+        stride,
+    )
+
+
+def rows_together(
+    domain: Shape, walks: Sequence[Walk], a_rows: Size
+) -> tuple[Size, dict[Walk, Size]] | None:
+    """The rows of all matrices of a batch as those of one: how many, and each walk's move by one.
+
+    The first walk is that of the matrices ``a``, which move by ``a_rows``. None where some walk
+    does not take all rows alike, or is that of ``a`` and moves by rows in another way.
+    """
+    a, *others = walks
+    if a in others:
+        return None
+    found = dict.fromkeys(walks)
+    moves = [(*w.strides[:-2], a_rows if w is a else w.strides[-2]) for w in found]
+    extents, merged = collapse(domain[:-1], moves)
+    if len(extents) != 1:
+        return None
+    return extents[0], {w: move for w, (move,) in zip(found, merged, strict=True)}
+
+
+def sums_across(groups: Groups, group: Group) -> bool:
+    """Whether a group is a few sums whose terms follow each other across memory, not along it.
+
+    Then whole vectors of neighbouring rows are read at once, a term of each.
+    """
+    if any(key not in group.reductions for key in group.stored):
+        return False
+    last = len(group.domain) - group.row - 1
+    if last < 0 or group.windowed or group.checked or group.regions:
+        return False
+    if group.indexed and not (group.row == 1 and all(map(_is_pointwise, group.nodes))):
+        return False  # positions along merged axes are not known
+    if len(group.reductions) != 1 and not _all_in_order(group.reductions.values()):
+        return False
+    moves = {(w.strides[last], w.strides[-1]) for w in operand_walks(groups, group)}
+    across = any(kept == 1 and term not in (0, 1) for kept, term in moves)
+    along = any(kept not in (0, 1) for kept, _ in moves)
+    return across and not along and hint_value(group.domain[last]) >= FEWEST_ACROSS
+
+
+def sums_along(groups: Groups, group: Group) -> bool:
+    """Whether what a group of columns reduces, in any order, lies along memory and not across it.
+
+    Then each result is that of a row, and nothing is turned.
+    """
+    if group.keeps_axes or group.checked or group.regions:
+        return False
+    reductions = group.reductions.values()
+    if any(COMBINERS[each.kind].is_ordered(each.source.type.dtype) for each in reductions):
+        return False
+    kept, summed = len(group.domain) - 1, group.summed[-1]
+    moves = {(w.strides[kept], w.strides[summed]) for w in operand_walks(groups, group)}
+    along = any(term == 1 and result not in (0, 1) for result, term in moves)
+    return along and not any(result == 1 for result, _ in moves)
+
+
+def _is_pointwise(node: Node) -> bool:
+    return isinstance(node.form, Pointwise)
+
+
+def _all_in_order(reductions: Iterable[GroupReduction]) -> bool:
+    """Whether there are a few reductions, all of terms whose order counts: they go through rows
+    as one."""
+    dtypes = [(each.kind, each.source.type.dtype) for each in reductions]
+    few = 0 < len(dtypes) <= MOST_ACROSS
+    return few and all(COMBINERS[kind].is_ordered(dtype) for kind, dtype in dtypes)
+
+
+def has_short_rows(groups: Groups, group: Group) -> bool:
+    """Whether a group's rows are so short that a row lies in each lane of its vectors.
+
+    Then how rows lie in memory does not matter. Along a row, a vector and the rest of another one
+    are mostly waiting: for each other in a sum, for comparisons in an extreme of floats, for masks
+    in one of bools. Extremes of integers are not, so that their rows are shorter. So are rows along
+    memory whose elements are stored behind what is reduced of them: all wait for that in registers.
+    """
+    if group.kind not in ("map", "rows") or not group.reductions:
+        return False
+    if group.columns or group.regions or (group.checked and group.kind == "map"):
+        return False
+    reductions = group.reductions.values()
+    work = sum(map(instructions, group.nodes))
+    if not may_be_short(group.domain, group.row, reductions, work):
+        return False
+    return not (_outgrows_registers(group) and _lies_along(groups, group))
+
+
+def _outgrows_registers(group: Group) -> bool:
+    """Whether a group of rows keeps more values of a row than there are registers.
+
+    Where it finds positions in rows, as argmax does, that does not count: along a row they take
+    twice as long.
+    """
+    if group.kind != "rows" or any(map(_is_extreme_of_integers, group.reductions.values())):
+        return False
+    length = hint_product(group.domain[len(group.domain) - group.row :])
+    homes = [key for key in group.stored if isinstance(key, Home)]
+    kept = any(key.node.types[key.result].shape == group.domain for key in homes)
+    return kept and length >= _OUTGROWN * fewest_lanes(group.reductions.values())
+
+
+def _lies_along(groups: Groups, group: Group) -> bool:
+    """Whether rows of all operands are runs of memory."""
+    walks = operand_walks(groups, group)
+    runs = all(is_one_run(walk.strides, group.domain, group.row) for walk in walks)
+    return runs and all(walk.strides[-1] in (0, 1) for walk in walks)
+
+
+def fewest_lanes(reductions: Iterable[GroupReduction]) -> int:
+    """The lanes of a vector of what is reduced, of the widest elements."""
+    return min(each.source.type.dtype.compute.lanes for each in reductions)
+
+
+def may_be_short(domain: Shape, row: int, reductions: Iterable[GroupReduction], work: int) -> bool:
+    """The same of a group of these reductions, with so many instructions for an element.
+
+    Of several the one that takes longest along a row counts: for the others its elements are there.
+    """
+    split = len(domain) - row
+    length = prod(domain[split:], start=1)
+    if (
+        not isinstance(length, int)
+        or length < 1
+        or length > max(map(_longest_short, reductions), default=0)
+    ):
+        return False
+    around = max(map(hint_value, domain[:split]), default=0)
+    return around >= FEWEST_ACROSS and length * work <= MOST_WRITTEN_OUT
+
+
+def _longest_short(reduction: GroupReduction) -> int:
+    """How long the rows of a reduction may be to lie in one lane each."""
+    longest = reduction.source.type.dtype.compute.lanes
+    return longest if _is_extreme_of_integers(reduction) else 2 * longest - 1
+
+
+def _is_extreme_of_integers(reduction: GroupReduction) -> bool:
+    """Whether integers are compared, positions among them."""
+    is_integer = reduction.source.type.dtype.compute.is_integer
+    return is_integer and COMBINERS[reduction.kind].rule != "tree"
+
+
+def broken_rows(groups: Groups, group: Group) -> Sequence[Walk]:
+    """The operands whose rows are several runs of memory: a reduction must read copies of them.
+
+    A reduction over one axis has none, and neither has one whose rows lie across memory.
+    """
+    if group.kind != "map" or group.row < 2 or not group.reductions or group.keeps_axes:
+        return ()
+    if has_short_rows(groups, group) or sums_across(groups, group):
+        return ()
+    walks = dict.fromkeys(operand_walks(groups, group))
+    return [walk for walk in walks if not is_one_run(walk.strides, group.domain, group.row)]
+
+
+def lies_in_order(source: Source) -> bool:
+    """Whether a value lies in C order, wherever in its buffer it begins."""
+    layout = Strided(0, source.layout.strides)
+    return layout.is_contiguous(source.type.shape)

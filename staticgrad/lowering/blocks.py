@@ -1,0 +1,458 @@
+"""A block to one kernel: products over a square of queries and keys, and the rows between them.
+
+An outer iteration is one matrix of each operand, as a head of attention. A loop takes its rows by
+tiles: products into scratch, their rows (several side by side), products of what the rows hold.
+What is summed over rows of several tiles is multiplied after the loop. A value that a later stage
+reads lies in scratch, where a value that nobody reads any more may lie too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import field
+from typing import Final
+
+from staticgrad.analysis.layout import Strided
+from staticgrad.fusion.block_roles import Roles, roles_of
+from staticgrad.fusion.groups import Group, Groups, Home, Key, Source, Walk
+from staticgrad.ir import expr as ex
+from staticgrad.ir.combiners import COMBINERS
+from staticgrad.ir.expr import Access, Expr, Position
+from staticgrad.ir.forms import Contract
+from staticgrad.ir.graph import Node
+from staticgrad.ir.kernels.kernel import GEMM_BLOCK
+from staticgrad.ir.kernels.stages import (
+    Accumulate,
+    Ahead,
+    Axis,
+    Extent,
+    Gemm,
+    Keep,
+    Loop,
+    Map,
+    Scalar,
+    Stage,
+    Statement,
+    Store,
+)
+from staticgrad.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over
+from staticgrad.records import dataclass, replace
+from staticgrad.types.dim import Size
+from staticgrad.types.dtype import I64, DType
+from staticgrad.types.tensor import Shape, c_strides
+
+#: Rows of a tile that are taken side by side.
+_ABREAST: Final = 4
+
+
+def lower_block(groups: Groups, group: Group) -> LoweredStep:
+    """The kernel of a group of kind ``block``."""
+    return _BlockLowering(groups, group).lowered()
+
+
+@dataclass
+class _BlockLowering(Lowering):
+    """The state of lowering a block.
+
+    ``row`` is the loop over a tile's rows in the stage that is written, ``shape`` that of the node
+    that reads; ``kept`` says where values lie that a stage before has stored.
+    """
+
+    row: str = ""
+    shape: Shape = ()
+    kept: dict[Key, Access] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.roles: Roles = roles_of(self.groups, self.group)
+        self.height = self.roles.tile
+        self.domain = self.group.domain
+        self.tile = self.trip = self.last = self.end = ""
+        self.count = 0
+
+    # -- places -----------------------------------------------------------------------------------
+
+    def lowered(self) -> LoweredStep:
+        """The stages over the axes of batches and heads."""
+        rank = len(self.domain)
+        self.loops = loops_over(self.domain, [range(rank - 2)], self._walks(), merge=True)
+        axes = [Axis(name, self.extent(size)) for name, size in self.loops.flat(0)]
+        self.tile, self.trip = f"i{len(axes)}", f"i{len(axes) + 1}"
+        self.last, self.end = self._fresh(), self._fresh()
+        short = [node for node in self.roles.products if self._leaves_zeros(node)]
+        zeros = _together(map(self._zeros, short))
+        inside: list[Stage] = [Scalar(tuple(self._limits()))]
+        inside += [self._scores(node) for node in self.roles.scores]
+        trips = Axis(self.trip, self.height, self.last)
+        inside.append(Loop(trips, (), tuple(self._row_stages()), (), _ABREAST))
+        inside += [self._over_rows(node) for node in self.roles.over_rows]
+        loop = Loop(self._tiles(self.domain[-2]), (), tuple(inside), ())
+        after = map(self._over_columns, self.roles.over_columns)
+        return self.finish([*zeros, loop, *after], axes)
+
+    def _tiles(self, rows: Size) -> Axis:
+        return Axis(self.tile, self.extent((rows + (self.height - 1)) // self.height))
+
+    def _fresh(self) -> str:
+        """The name of a number that is kept."""
+        self.count += 1
+        return f"r{len(self.group.reductions) + self.count - 1}"
+
+    def _limits(self) -> Iterator[Keep]:
+        """How many rows a tile has, and where its columns end."""
+        yield Keep(self.last, self._left(self.domain[-2]))
+        if self.roles.beyond or self.roles.short:
+            end = ex.index(self.tile) * self.height + self.roles.tile_end
+            yield Keep(self.end, end.minimum(self.size(self.domain[-1])))
+
+    def _left(self, rows: Size) -> Expr:
+        left = self.size(rows) - ex.index(self.tile) * self.height
+        return left.minimum(ex.literal(self.height, I64))
+
+    def _columns(self, short: bool, name: str = VECTOR) -> Axis:
+        """The loop over columns, which may end where those of the tile do."""
+        return Axis(name, self.extent(self.domain[-1]), self.end if short else "")
+
+    # -- what is left out --------------------------------------------------------------------------
+
+    def _leaves_zeros(self, node: Node) -> bool:
+        return node in self.roles.short and node not in self.roles.scores
+
+    def _zeros(self, node: Node) -> Loop:
+        """What the terms that a product leaves out add up to, from each place on, or up to it.
+
+        They are products with 0.0: a zero of either sign, or NaN where the other factor is none or
+        infinite. The sum of zeros behind a chain counts, -0.0 where all of them are; before one it
+        does not, but for a block of the sum of its own, which is 0.0.
+        """
+        second, rows = self.groups.source(node.args[1]), node in self.roles.over_rows
+        dtype = second.type.dtype
+        deep, across = self._steps(node)
+        size = self.domain[-1] if rows else self.domain[-2]
+        width, extent = self.argument(node.types[0].shape[-1]), self.extent(size)
+        loop, step = self.trip, -1 if rows else 1
+        start = self.argument(size - 1) if rows else 0
+        base = self._outer(self._matrix(second), dtype, "in")
+        moves = ((VECTOR, self.argument(across)),) if across != 0 else ()
+        here = Position(((loop, step),), start, self.argument(deep), extent, within=True)
+        value = ex.load(Access(base.operand, (*base.strides, *moves), (), (here,)), dtype)
+        name = self.scratch_operand(node, dtype.compute)
+        near = extent if rows else -1
+        earlier = Position(((loop, step),), near, width, extent)
+        nothing = ex.literal(-0.0, dtype.compute)
+        before = ex.load(Access(name, ((VECTOR, 1),), (), (earlier,)), dtype.compute, fill=nothing)
+        wide = value.cast(dtype.compute)
+        zero = wide * 0.0 if rows else abs(wide) * -0.0
+        kept = Position(((loop, step),), start, width, extent, within=True)
+        total = before + zero
+        if not (isinstance(size, int) and size <= GEMM_BLOCK):
+            total = total + self._own_block(ex.index(loop), size, rows, dtype.compute)
+        store = Store(Access(name, ((VECTOR, 1),), (), (kept,)), total)
+        columns = Axis(VECTOR, self.extent(node.types[0].shape[-1]))
+        return Loop(Axis(loop, extent), (), (Map(columns, (store,)),), ())
+
+    def _own_block(self, trip: Expr, size: Size, rows: bool, dtype: DType) -> Expr:
+        """0.0 where a block of the sum begins there, or ends before, else -0.0."""
+        place = self.size(size) - trip - 1 if rows else trip + 1
+        whole = (place & (GEMM_BLOCK - 1)).eq(0) & (place > 0) if rows else place >= GEMM_BLOCK
+        return ex.select(whole, ex.literal(0.0, dtype), ex.literal(-0.0, dtype))
+
+    def _with_zeros(self, node: Node, value: Expr, start: int) -> Expr:
+        """A product and what it leaves out from, or up to, a place of the tile."""
+        if node not in self.roles.short:
+            return value
+        rows = node in self.roles.over_rows
+        size = self.extent(self.domain[-1] if rows else self.domain[-2])
+        width = self.argument(node.types[0].shape[-1])
+        place = Position(((self.tile, self.height),), start, width, size)
+        access = Access(self.scratch_operand(node, value.dtype), ((VECTOR, 1),), (), (place,))
+        return value + ex.load(access, value.dtype, fill=ex.literal(-0.0, value.dtype))
+
+    def _steps(self, node: Node) -> tuple[Size, Size]:
+        """The strides of the second matrix of a product along its rows and columns."""
+        form = node.form
+        assert isinstance(form, Contract)
+        return _strides(self.groups.source(node.args[1]), form.transpose_b)
+
+    def _walks(self) -> Iterator[Walk]:
+        """How everything in memory moves over the outer axes."""
+        for node in self.roles.products:
+            first, second = map(self.groups.source, node.args)
+            if first.base not in self.roles.wide:
+                yield self._matrix(first)
+            yield self._matrix(second)
+        for node in self.roles.elementwise:
+            yield from self._walks_of(map(self.groups.source, node.args), node.types[0].shape)
+        for reduction in self.group.reductions.values():
+            yield from self._walks_of([reduction.source], self.domain)
+        for key in self.group.stored:
+            yield self._target(key)
+
+    def _walks_of(self, sources: Iterable[Source], shape: Shape) -> Iterator[Walk]:
+        for source in sources:
+            if source.inline:
+                args = source.base.node.args
+                yield from self._walks_of(map(self.groups.source, args), shape)
+            elif source.base not in self.roles.inside:
+                yield self._read_walk(source, shape)
+
+    def _read_walk(self, source: Source, shape: Shape) -> Walk:
+        """How a source moves where a node of a shape reads it, of all elements or one per row."""
+        strides = source.layout.broadcast(source.type.shape, shape)
+        if shape != self.domain:
+            strides = (*strides[: len(self.domain) - 1], 0)
+        return Walk(source.base, source.layout.offset, strides)
+
+    def _matrix(self, source: Source) -> Walk:
+        """How the matrices of a product's operand follow each other."""
+        outer = self.domain[:-2]
+        batch = Strided(0, source.layout.strides[:-2]).broadcast(source.type.shape[:-2], outer)
+        return Walk(source.base, source.layout.offset, (*batch, 0, 0))
+
+    def _target(self, key: Key) -> Walk:
+        """How the matrices or rows of a result follow each other."""
+        rank, shape = len(self.domain), self.groups.value_type(key).shape
+        strides = c_strides(shape)
+        if key in self.roles.per_row:
+            return Walk(key, 0, (*strides[: rank - 1], 0))
+        if key in self.roles.wide:
+            return Walk(key, 0, strides)
+        return Walk(key, 0, (*strides[:-2], 0, 0))
+
+    def _in_tile(self, stride: Size) -> tuple[Position, ...]:
+        """The place of a row of the tile: loops over them end at the last one."""
+        if stride == 0:
+            return ()
+        terms, rows = ((self.tile, self.height), (self.row, 1)), self.extent(self.domain[-2])
+        return (Position(terms, 0, self.argument(stride), rows, within=True),)
+
+    def _along(self, walk: Walk, dtype: DType, columns: str, mode: str = "in") -> Access:
+        """An access to the elements of rows of the tile; ``columns`` is the loop along a row."""
+        down, across = walk.strides[-2:]
+        access = self._outer(walk, dtype, mode)
+        moves = ((columns, self.argument(across)),) if across != 0 else ()
+        return Access(access.operand, (*access.strides, *moves), (), self._in_tile(down))
+
+    def _outer(self, walk: Walk, dtype: DType, mode: str) -> Access:
+        """An access that moves along the outer axes alone."""
+        return self.access(walk, dtype, "in" if mode == "in" else "out")
+
+    # -- scratch ----------------------------------------------------------------------------------
+
+    def _keep(self, key: Key, value: Expr) -> Store:
+        """Store a value for later stages: to memory, or to its place in scratch."""
+        dtype = self.groups.value_type(key).dtype
+        if key in self.group.stored:
+            return Store(self._along(self._target(key), dtype, VECTOR, "out"), value)
+        return Store(self._scratch(key, VECTOR), value)
+
+    def _scratch(self, key: Key, columns: str) -> Access:
+        """Where a value of the rows of this tile lies in scratch."""
+        slot = self.roles.slots[key]
+        dtype, wide = self.groups.value_type(key).dtype, self.domain[-1]
+        name = self.scratch_operand(slot.node, dtype)
+        moves = ((columns, 1),)
+        if slot.whole:
+            return Access(name, moves, (), self._in_tile(wide))
+        return Access(name, ((self.row, self.argument(wide)), *moves))
+
+    def _kept(self, key: Key, columns: str) -> Access:
+        """Where a value of the rows of this tile lies, which an earlier stage has stored."""
+        if key in self.group.stored:
+            dtype = self.groups.value_type(key).dtype
+            return self._along(self._target(key), dtype, columns, "out")
+        return self._scratch(key, columns)
+
+    # -- products ---------------------------------------------------------------------------------
+
+    def _factor(self, source: Source, moves: Sequence[tuple[str, Size]]) -> Access:
+        """A matrix that lies outside, with the strides along the product's loops."""
+        access = self._outer(self._matrix(source), source.type.dtype, "in")
+        steps = tuple((axis, self.argument(step)) for axis, step in moves if step != 0)
+        return Access(access.operand, (*access.strides, *steps))
+
+    def _scores(self, node: Node) -> Gemm:
+        """Queries of the tile with all keys; what follows element by element goes with it."""
+        form, (first, second) = node.form, map(self.groups.source, node.args)
+        assert isinstance(form, Contract)
+        down, inner = _strides(first, form.transpose_a)
+        deep, across = _strides(second, form.transpose_b)
+        self._begin("i")
+        base = self._outer(self._matrix(first), first.type.dtype, "in")
+        steps = (("k", self.argument(inner)),) if inner != 0 else ()
+        a = Access(base.operand, (*base.strides, *steps), (), self._in_tile(down))
+        b = self._factor(second, (("k", deep), ("j", across)))
+        depth = first.type.shape[-2 if form.transpose_a else -1]
+        dtype = node.types[0].dtype
+        self.memo[Home(node)] = ex.ref("acc", dtype.compute).cast(dtype)
+        chain = self.roles.epilogues[node]
+        self._evaluate(chain)
+        last = Home(chain[-1] if chain else node)
+        return Gemm(
+            (Axis("i", self.height, self.last),),
+            (self._columns(node in self.roles.short),),
+            (Axis("k", self.extent(depth)),),
+            a,
+            b,
+            (self._keep(last, self.memo[last]),),
+        )
+
+    def _over_rows(self, node: Node) -> Gemm:
+        """Rows of the tile with a matrix of as many rows as they have columns."""
+        first, second = map(self.groups.source, node.args)
+        self._begin("i")
+        a = self._kept(first.base, "k")
+        target = self._result(node)
+        down = self._in_tile(node.types[0].shape[-1])
+        store = Access(target.operand, (*target.strides, (VECTOR, 1)), (), down)
+        i, k = Axis("i", self.height, self.last), self._columns(node in self.roles.short, "k")
+        return self._product(node, second, a, store, i, k, self.roles.tile_end)
+
+    def _over_columns(self, node: Node) -> Stage:
+        """Columns of all rows with a matrix of as many rows; by tiles, where those begin late."""
+        first, second = map(self.groups.source, node.args)
+        self._begin("i")
+        target, dtype = self._result(node), first.type.dtype
+        wide, short = self.argument(self.domain[-1]), node in self.roles.short
+        base = (
+            Access(self._scratch(first.base, "i").operand)
+            if (first.base not in self.group.stored)
+            else self._outer(self._target(first.base), dtype, "out")
+        )
+        depth, columns = node.types[0].shape[-1], self.extent(self.domain[-1])
+        moves: list[tuple[tuple[str, Extent], ...]] = [(("i", 1),), (("i", self.argument(depth)),)]
+        i, k = Axis("i", columns), Axis("k", self.extent(self.domain[-2]))
+        places: list[tuple[Position, ...]] = [(), ()]
+        if short:
+            terms = ((self.tile, self.height), ("i", 1))
+            places = [
+                (Position(terms, 0, self.argument(stride), columns, within=True),)
+                for stride in (1, depth)
+            ]
+            moves = [(), ()]
+            left, begin = self._fresh(), self._fresh()
+            i, k = Axis("i", self.height, left), Axis("k", k.extent, "", begin)
+        a = Access(base.operand, (*base.strides, ("k", wide), *moves[0]), (), places[0])
+        store = Access(target.operand, (*target.strides, *moves[1], (VECTOR, 1)), (), places[1])
+        product = self._product(node, second, a, store, i, k, -1 - self.roles.reach)
+        if not short:
+            return product
+        place = ex.index(self.tile) * self.height - self.roles.reach
+        keeps = (Keep(left, self._left(self.domain[-1])), Keep(begin, place))
+        return Loop(self._tiles(self.domain[-1]), (), (Scalar(keeps), product), ())
+
+    def _result(self, node: Node) -> Access:
+        return self._outer(self._target(Home(node)), node.types[0].dtype, "out")
+
+    def _product(
+        self, node: Node, second: Source, a: Access, store: Access, i: Axis, k: Axis, start: int
+    ) -> Gemm:
+        dtype = node.types[0].dtype
+        deep, across = self._steps(node)
+        b = self._factor(second, (("k", deep), ("j", across)))
+        j = Axis(VECTOR, self.extent(node.types[0].shape[-1]))
+        value = self._with_zeros(node, ex.ref("acc", dtype.compute), start).cast(dtype)
+        return Gemm((i,), (j,), (k,), a, b, (Store(store, value),))
+
+    # -- rows -------------------------------------------------------------------------------------
+
+    def _row_stages(self) -> Iterator[Stage]:
+        """A Map for each time that the row is walked, then what is stored of each row."""
+        names = {key: f"r{number}" for number, key in enumerate(self.group.reductions)}
+        for stage in self.roles.stages:
+            self._begin(self.trip)
+            self._name_results(names, stage.known)
+            self._evaluate(stage.nodes)
+            body: list[Statement] = [
+                Accumulate(
+                    names[key],
+                    self.group.reductions[key].kind,
+                    self.widened(self.group.reductions[key].source),
+                )
+                for key in stage.reductions
+            ]
+            body += [self._keep(key, self.memo[key]) for key in stage.kept]
+            yield Map(self._columns(stage.ends), tuple(body), (), Ahead(self.trip, _ABREAST))
+        stored = [key for key in self.group.stored if key in self.roles.per_row]
+        if stored:
+            self._begin(self.trip)
+            self._name_results(names, self.group.reductions)
+            self._evaluate(self.roles.row_nodes)
+            yield Scalar(tuple([self._row_store(key) for key in stored]))
+
+    def _row_store(self, key: Key) -> Store:
+        dtype = self.groups.value_type(key).dtype
+        return Store(self._along(self._target(key), dtype, VECTOR, "out"), self.memo[key])
+
+    def _name_results(self, names: Mapping[Key, str], known: Iterable[Key]) -> None:
+        for key in known:
+            dtype = self.groups.value_type(key).dtype
+            found = ex.ref(names[key], dtype.compute)
+            if key in self.roles.beyond:
+                found = self._joined(key, found)
+            self.memo[key] = found.cast(dtype)
+
+    def _joined(self, key: Key, found: Expr) -> Expr:
+        """A reduction of the columns up to the end with what lies behind it, if that is any."""
+        short = ex.ref(self.end, I64) < self.size(self.domain[-1])
+        rest = ex.literal(self.roles.beyond[key], found.dtype)
+        if self.group.reductions[key].kind == "sum":
+            return found + ex.select(
+                short, rest, ex.literal(-0.0 if found.dtype.is_float else 0, found.dtype)
+            )
+        kind = COMBINERS[self.group.reductions[key].kind].combine
+        both = Expr(kind, found.dtype, (found, rest))
+        return ex.select(short, both, found)
+
+    # -- expressions ------------------------------------------------------------------------------
+
+    def positions(self, shape: Shape) -> list[Expr]:
+        """The row and the column of the square; a value with positions has no other axes."""
+        places = [ex.index(self.tile) * self.height + ex.index(self.row), ex.index(VECTOR)]
+        places = [*[ex.literal(0, I64)] * len(shape), *places][-len(shape) :] if shape else []
+        return [
+            ex.literal(0, I64) if size == 1 else place
+            for size, place in zip(shape, places, strict=True)
+        ]
+
+    def _begin(self, row: str) -> None:
+        """A stage of its own: nothing is evaluated yet."""
+        self.row, self.shape = row, self.domain
+        self.memo.clear()
+
+    def _evaluate(self, nodes: Iterable[Node]) -> None:
+        for node in nodes:
+            self.shape = node.types[0].shape
+            self.memo[Home(node)] = self.scalar(node)
+        self.shape = self.domain
+
+    def value(self, source: Source) -> Expr:
+        """The element of a source at the current position."""
+        if source.inline:
+            return self.inline(source)
+        key = source.base
+        if key in self.memo:
+            return self.memo[key]
+        dtype = source.type.dtype
+        if key in self.roles.inside:
+            self.memo[key] = ex.load(self._kept(key, VECTOR), dtype)
+            return self.memo[key]
+        walk = self._read_walk(source, self.shape)
+        if walk not in self.memo:
+            self.memo[walk] = ex.load(self._along(walk, dtype, VECTOR), dtype)
+        return self.memo[walk]
+
+
+def _together(loops: Iterable[Loop]) -> list[Loop]:
+    """Loops of the same trips as one: a trip waits for the one before in all of them at a time."""
+    found: dict[Axis, Loop] = {}
+    for loop in loops:
+        before = found.get(loop.axis)
+        stages = (*before.stages, *loop.stages) if before else loop.stages
+        found[loop.axis] = replace(loop, stages=stages)
+    return [*found.values()]
+
+
+def _strides(source: Source, transposed: bool) -> tuple[Size, Size]:
+    """The strides of a matrix along rows and columns, as a product takes it."""
+    rows, columns = source.layout.strides[-2:]
+    return (columns, rows) if transposed else (rows, columns)

@@ -1,0 +1,175 @@
+"""Copies into a buffer, or into a part of one; several that lie in the same rows are one kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Final
+
+from staticgrad.analysis.layout import Strided, collapse
+from staticgrad.fusion.groups import Transfer, Walk
+from staticgrad.fusion.walks import walk_of
+from staticgrad.ir import expr as ex
+from staticgrad.ir.expr import Position
+from staticgrad.ir.kernels.stages import Axis, Map, Store
+from staticgrad.lowering.operands import (
+    VECTOR,
+    Loops,
+    LoweredStep,
+    Lowering,
+    axis_order,
+    loops_over,
+    vector_axis,
+)
+from staticgrad.types.dim import Size
+from staticgrad.types.dtype import BOOL
+from staticgrad.types.tensor import Shape
+
+#: Neighbours that are dealt out to as many runs, at most.
+MOST_DEALT: Final = 8
+
+
+def lower_copies(low: Lowering) -> LoweredStep:
+    """The kernel of a copy group: one map, or one for each part of a row."""
+    copies = low.group.transfers
+    if len(copies) > 1:
+        return _lower_rows(low, copies)
+    walks = _walks(low, copies[0])
+    written = _written_out(low, copies[0], walks) if _is_short(low.group.domain) else None
+    written = _dealt_out(low, copies[0], walks) if written is None else written
+    if written is not None:
+        return written
+    order = axis_order(low, walks[:-1], walks[-1:])
+    low.loops = loops_over(low.group.domain, [order], walks, merge=True)
+    axes, vector = vector_axis(low, 0)
+    return low.finish((Map(vector, (_store(low, copies[0], walks[-1]),)),), axes)
+
+
+def _is_short(domain: Shape) -> bool:
+    """Whether the last of several axes may be shorter than half of a vector."""
+    return len(domain) > 1 and isinstance(domain[-1], int) and domain[-1] <= BOOL.lanes // 2
+
+
+def _written_out(low: Lowering, copy: Transfer, walks: Sequence[Walk]) -> LoweredStep | None:
+    """A copy whose last axes are short, with a store for each of their elements; None: others."""
+    from staticgrad.lowering.short_rows import around_vector, written_axes
+
+    row = written_axes(low.group, walks, [copy.target_type.dtype], alike=True)
+    if row == 0 or len(walks) == 1:
+        return None
+    domain, split = low.group.domain, len(low.group.domain) - row
+    segments = [range(split), range(split, len(domain))]
+    low.loops = loops_over(domain, segments, walks, merge=True)
+    axes, vector = around_vector(low)
+    return low.finish([Map(vector, _each_place(low, copy, walks[-1]))], axes)
+
+
+def _dealt_out(low: Lowering, copy: Transfer, walks: Sequence[Walk]) -> LoweredStep | None:
+    """A copy of elements of which several neighbours are read for as many runs of what is written:
+    with a store for each of them, so that whole vectors are read. None: others."""
+    domain, last = low.group.domain, len(low.group.domain) - 1
+    if len(walks) == 1 or not domain:
+        return None
+    read, written = (walk.strides for walk in walks)
+    near = [axis for axis in range(last) if read[axis] == 1 and domain[axis] == read[last]]
+    if written[last] != 1 or len(near) != 1 or read[last] not in range(2, MOST_DEALT + 1):
+        return None
+    segments = [[axis for axis in range(last + 1) if axis not in near], near]
+    low.loops = loops_over(domain, segments, walks, merge=True)
+    axes, vector = vector_axis(low, 0)
+    return low.finish([Map(vector, _each_place(low, copy, walks[-1]))], axes)
+
+
+def _each_place(low: Lowering, copy: Transfer, target: Walk) -> tuple[Store, ...]:
+    """The stores of a copy at every place of the loops of the second segment."""
+    names, stores = low.loops.names[1], []
+    for place in product(*(range(int(extent)) for extent in low.loops.extents[1])):
+        low.place = dict(zip(names, place, strict=True))
+        stores.append(_store(low, copy, target))
+    return tuple(stores)
+
+
+def _lower_rows(low: Lowering, copies: Sequence[Transfer]) -> LoweredStep:
+    """Loops over rows, and inside of them a stage for each part of a row."""
+    domain, split = low.group.domain, len(low.group.domain) - low.group.row
+    walks = [
+        [*read, Walk(to.base, 0, to.strides)]
+        for *read, to in (_walks(low, copy) for copy in copies)
+    ]
+    outside = loops_over(
+        domain[:split],
+        [range(split)],
+        [_outside(walk, split) for both in walks for walk in both],
+        merge=True,
+    )
+    stages = []
+    for copy, both in zip(copies, walks, strict=True):
+        shape = domain if copy.source is None else copy.source.type.shape
+        low.group = replace(low.group, domain=shape)
+        low.loops, low.loads = _inside(outside, both, shape, split), {}
+        names = low.loops.names[1]
+        low.rename[names[-1]] = VECTOR
+        *rows, (_, last) = low.loops.flat(1)
+        body = (_moved(low, _store(low, copy, both[-1]), _layout(copy).offset),)
+        around = tuple(Axis(name, low.extent(extent)) for name, extent in rows)
+        stages.append(Map(Axis(VECTOR, low.extent(last)), body, around))
+        del low.rename[names[-1]]
+    axes = [Axis(name, low.extent(extent)) for name, extent in outside.flat(0)]
+    return low.finish(stages, axes)
+
+
+def _outside(walk: Walk, split: int) -> Walk:
+    """How an operand moves from row to row."""
+    return Walk(walk.base, walk.offset, walk.strides[:split])
+
+
+def _inside(outside: Loops, walks: Sequence[Walk], shape: Shape, split: int) -> Loops:
+    """The loops over rows, and those over a part of a row in which these operands move."""
+    extents, moves = collapse(shape[split:], [walk.strides[split:] for walk in walks])
+    if not extents:
+        extents, moves = [1], [[0] for _ in walks]
+    first = len(outside.names[0])
+    names = [f"i{first + number}" for number in range(len(extents))]
+    strides = {
+        walk: (
+            *outside.strides[_outside(walk, split)],
+            *((name, step) for name, step in zip(names, steps, strict=True) if step != 0),
+        )
+        for walk, steps in zip(walks, moves, strict=True)
+    }
+    return Loops([*outside.names, names], [*outside.extents, extents], strides, [])
+
+
+def _walks(low: Lowering, copy: Transfer) -> list[Walk]:
+    """How a copy moves in what it reads, if that is memory, and in what it writes."""
+    layout = _layout(copy)
+    target = Walk(copy.target, layout.offset, layout.strides)
+    source = copy.source
+    if source is None or source.inline:
+        return [target]
+    lies = replace(low.group, domain=source.type.shape)
+    return [walk_of(lies, source), target]
+
+
+def _layout(copy: Transfer) -> Strided:
+    """Where the elements of a copy lie in its buffer."""
+    layout = Strided.contiguous(copy.target_type.shape)
+    return layout if copy.region is None else layout.region(copy.region)
+
+
+def _moved(low: Lowering, store: Store, offset: Size) -> Store:
+    """A store so many elements on: all parts of a row are stored through one operand."""
+    if offset == 0:
+        return store
+    start = Position((), low.extent(offset))
+    access = replace(store.access, positions=(*store.access.positions, start))
+    return replace(store, access=access)
+
+
+def _store(low: Lowering, copy: Transfer, target: Walk) -> Store:
+    """The store of an element of a copy."""
+    dtype, source = copy.target_type.dtype, copy.source
+    value = ex.literal(copy.fill, dtype) if source is None else low.value(source)
+    streamed = copy.target in low.group.streamed
+    return low.stored(low.access(target, dtype, "out"), value, streamed)

@@ -1,0 +1,364 @@
+"""fuse: Graph -> Schedule. Groups become kernels, values get buffers, steps get a valid order.
+
+Updates are written straight into the parameter's buffer where every reader of the old value can
+come before; else through a temporary and a copy at the end (``fusion.updates``); one that
+changes nothing is no step. Every step with a run-time check comes before the first that writes a
+parameter, unless it checks what one before it has checked (``ir/implied_checks.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from staticgrad.errors import GraphError
+from staticgrad.fusion.copies import WithCopies, with_copies, with_late_copies
+from staticgrad.fusion.groups import CheckBuffer, Copied, Group, Groups, Home, Key
+from staticgrad.fusion.merging import taken
+from staticgrad.fusion.narrow_factors import with_narrow_factors
+from staticgrad.fusion.streams import with_streams
+from staticgrad.fusion.updates import PendingStep, Update, copied_updates, in_order
+from staticgrad.ir.body_step import BodyStep
+from staticgrad.ir.call_step import CallStep
+from staticgrad.ir.graph import Computation, Constant, Graph, Input, Parameter, ParameterLeaf
+from staticgrad.ir.schedule import Binding, BoundStep, Buffer, KernelStep, Role, Schedule, Touch
+from staticgrad.kept import collection_paused
+from staticgrad.lowering.known_sizes import kernels_told
+from staticgrad.lowering.operands import LoweredStep
+from staticgrad.lowering.signatures import Lowerings
+from staticgrad.preparation.sequence import prepared
+from staticgrad.records import dataclass, replace
+from staticgrad.source import Location
+from staticgrad.types.dim import Size
+from staticgrad.types.dtype import I64, DType
+
+if TYPE_CHECKING:
+    from staticgrad.fusion.neighbours import KernelPair
+    from staticgrad.lowering.calls import LoweredCall
+    from staticgrad.lowering.loops.bodies import LoweredBodies
+    from staticgrad.lowering.loops.written_loops import Stretch
+
+
+@collection_paused()
+def fuse(graph: Graph, merge: bool = True) -> Schedule:
+    """The schedule that computes ``graph``: outputs into output buffers, updates into parameters.
+
+    With ``merge`` off every node is a kernel of its own; the bytes of the results are the same.
+    Near-linear in the nodes. The graph must be free of dead nodes (run ``dce`` first) or their
+    kernels run for nothing.
+    """
+    return fusion(graph, merge).schedule
+
+
+@dataclass(frozen=True, eq=False)
+class Fusion:
+    """A schedule with the groups that it was made of.
+
+    ``steps``: the number of each step's group. ``updates``: of the groups that copy a new value to
+    its parameter at the end, the parameter's name.
+    """
+
+    schedule: Schedule
+    groups: Groups
+    steps: tuple[int, ...]
+    updates: Mapping[int, str]
+
+    def neighbours(self) -> list[KernelPair]:
+        """Every pair of steps of which one reads what the other computes, and why they are two."""
+        from staticgrad.fusion.neighbours import neighbours
+
+        step = {number: place for place, number in enumerate(self.steps)}
+        return [
+            replace(pair, computed_in=step[pair.computed_in], read_in=step[pair.read_in])
+            for pair in neighbours(self.groups, self.updates)
+        ]
+
+
+def fusion(graph: Graph, merge: bool = True) -> Fusion:
+    """What ``fuse`` gives, with the groups: the same each time it is asked for the same graph."""
+    computed = prepared(graph, fuse if merge else None)
+    groups = taken(computed, merge)
+    if merge and (narrow := with_narrow_factors(groups)) is not groups.graph:
+        groups = taken(narrow, merge)
+    return scheduled(with_streams(with_copies(groups)))
+
+
+def scheduled(placed: WithCopies) -> Fusion:
+    """The schedule of these groups: each is lowered once, then it is decided where updates write.
+
+    While groups are lowered, the new value of a parameter has a buffer of its own, ``new.name``.
+    """
+    graph = placed.groups.graph
+    builder = _Builder(placed)
+    works = builder.checked([builder.work(placed.groups, each) for each in placed.groups.all])
+    works += builder.late_copies(copied_updates(works, [*builder.updates.values()]))
+    ordered = in_order(works, [*builder.updates.values()])
+    if ordered is None:
+        raise GraphError(
+            "the schedule has a cycle", hint="this is a defect of staticgrad; please report it"
+        )
+    steps = _told([_renamed(work.step, builder.new_names) for work in ordered])
+    schedule = Schedule(graph.name, tuple(builder.buffers.values()), steps, builder.outputs)
+    numbers = tuple(work.group for work in ordered)
+    return Fusion(schedule, builder.groups, numbers, builder.late)
+
+
+def _told(steps: Sequence[BoundStep]) -> tuple[BoundStep, ...]:
+    """The steps, with kernels that rely on what holds of the sizes in all of them."""
+    uses = [(step.kernel, step.arguments) for step in steps if isinstance(step, KernelStep)]
+    told = kernels_told(uses)
+    return tuple(
+        replace(step, kernel=told[step.kernel]) if isinstance(step, KernelStep) else step
+        for step in steps
+    )
+
+
+class _Builder:
+    """The names and buffers of one schedule; ``updates`` and ``new_names`` by ``new.name``."""
+
+    def __init__(self, placed: WithCopies) -> None:
+        self.placed = placed
+        self.groups = placed.groups  # with the copies that were found to be needed later
+        self.late: dict[int, str] = {}  # of these copies, the parameter that each writes
+        self.buffers: dict[str, Buffer] = {}
+        self.updates: dict[str, Update] = {}
+        self.new_names: dict[str, str] = {}
+        self._names: dict[Key, str] = {}
+        self._lowerings = Lowerings()
+        self._inner: dict[Computation, Schedule] = {}  # of the body
+        self._position = {node: k for k, node in enumerate(placed.groups.graph.nodes)}
+        pairs = placed.outputs.items()
+        self.outputs = tuple([(name, self._output(name, key)) for name, key in pairs])
+        for parameter, key in placed.updates:
+            self._add_update(parameter, key)
+
+    # -- buffers ----------------------------------------------------------------------------------
+
+    def _add(self, prefix: str, role: Role, dtype: DType, size: Size, **more: object) -> str:
+        name = (
+            prefix if role in ("input", "parameter", "output") else f"{prefix}{len(self.buffers)}"
+        )
+        self.buffers[name] = Buffer(name, role, dtype, size, **more)  # type: ignore[arg-type]
+        return name
+
+    def _output(self, name: str, key: Key) -> str:
+        groups = self.placed.groups
+        kind, origin = groups.value_type(key), groups.graph.outputs[name].node.origin
+        buffer = self._add(
+            f"out.{name}", "output", kind.dtype, kind.size, label=name, origin=origin
+        )
+        self._names[key] = buffer
+        return buffer
+
+    def _add_update(self, parameter: Parameter, key: Key) -> None:
+        """An update, whose new value has a name of its own until it is clear where it lies."""
+        old, new = Home(parameter.node), f"new.{parameter.name}"
+        name = self._parameter_buffer(parameter)
+        self._names.setdefault(old, name)
+        self._names[key] = new
+        self.updates[new] = Update(key, old, new, name)
+        self.new_names[new] = name
+
+    def _buffer_of(self, key: Key) -> str:
+        if key not in self._names:
+            self._names[key] = self._make_buffer(key)
+        return self._names[key]
+
+    def _make_buffer(self, key: Key) -> str:
+        if isinstance(key, CheckBuffer):
+            origin = key.origin or key.node.origin
+            return self._add("k", "check", I64, 2, origin=origin)
+        if not isinstance(key, Home):
+            return self._temporary(key)
+        kind, origin = self.placed.groups.value_type(key), key.node.origin
+        match key.node.op:
+            case Input(label=label):
+                name = f"in.{label}"
+                return self._add(name, "input", kind.dtype, kind.size, label=label, origin=origin)
+            case ParameterLeaf():
+                return self._parameter_buffer(Parameter(key.node))
+            case Constant(data=data):
+                return self._add("c", "constant", kind.dtype, kind.size, data=data, origin=origin)
+        return self._temporary(key)
+
+    def _temporary(self, key: Key) -> str:
+        groups = self.placed.groups
+        kind, kept = groups.value_type(key), key in groups.kept
+        return self._add("t", "temp", kind.dtype, kind.size, origin=key.node.origin, kept=kept)
+
+    def _parameter_buffer(self, parameter: Parameter) -> str:
+        name = f"param.{parameter.name}"
+        if name not in self.buffers:
+            kind = parameter.type
+            origin = parameter.node.origin
+            self._add(name, "parameter", kind.dtype, kind.size, label=parameter.name, origin=origin)
+        return name
+
+    # -- steps ------------------------------------------------------------------------------------
+
+    def late_copies(self, updates: Iterable[Update]) -> list[PendingStep]:
+        """Works that copy new values to their parameters, which lie in temporaries until then."""
+        late = {update.key: update for update in updates}
+        self.groups, copies = with_late_copies(self.placed.groups, late)
+        owners = self.groups.owners
+        for key, update in late.items():
+            self.new_names[update.buffer] = self._names[key] = self._temporary(key)
+            self._names[copies[key]] = update.parameter
+            self.updates[update.buffer] = replace(update, key=copies[key])
+            self.late[owners[copies[key]]] = self.buffers[update.parameter].label
+        return [self.work(self.groups, self.groups.by_number[number]) for number in self.late]
+
+    def checked(self, works: Sequence[PendingStep]) -> list[PendingStep]:
+        """The works, of which each knows whether earlier ones have checked what it checks."""
+        if sum(work.checks for work in works) < 2 or not self.updates:
+            return [*works]
+        from staticgrad.ir.implied_checks import implied_checks
+
+        buffers = {
+            **self.buffers,
+            **{new: self.buffers[old] for new, old in self.new_names.items()},
+        }
+        implied = implied_checks([work.step for work in works], buffers)
+        return [replace(work, checked=n in implied) for n, work in enumerate(works)]
+
+    def work(self, groups: Groups, group: Group) -> PendingStep:
+        """The step that computes a group, with what decides about its place in the order."""
+        position = max([self._position[node] for node in group.members], default=0)
+        lowered: LoweredStep | LoweredCall | LoweredBodies
+        step: BoundStep
+        if group.kind == "body":
+            from staticgrad.lowering.loops.bodies import lower_bodies  # few have loops
+
+            bodies = lower_bodies(groups, group, self._schedules(group))
+            whole = self._time_loop(bodies)
+            if not isinstance(whole, LoweredStep | None):
+                inner = self._stretched(group, whole)
+                bodies = lower_bodies(groups, group, [inner], whole.stretches)
+            kernel = whole if isinstance(whole, LoweredStep) else None
+            lowered = kernel or bodies
+            step = self._step(group, kernel) if kernel else self._body_step(group, bodies)
+        elif group.kind == "call":
+            from staticgrad.lowering.calls import lower_call
+
+            lowered = lower_call(groups, group)
+            step = self._call_step(group, lowered)
+        else:
+            lowered = self._lowerings.lower(groups, group)
+            step = self._step(group, lowered)
+        return PendingStep(group.number, step, lowered.reads, lowered.writes, position, group.level)
+
+    def _step(self, group: Group, lowered: LoweredStep) -> KernelStep:
+        """A lowered group with its buffers, and what people are told about it."""
+        scratch = {key: (dtype, size) for key, dtype, size in lowered.scratch}
+        names = {
+            key: self._add("s", "scratch", *scratch[key])
+            if key in scratch
+            else self._buffer_of(key)
+            for key in lowered.touched
+        }
+        return KernelStep(
+            lowered.kernel,
+            tuple([Binding(names[key], offset) for key, offset in lowered.operands]),
+            lowered.arguments,
+            lowered.total,
+            lowered.grain,
+            group.phase,
+            _label(group),
+            _origins(group),
+        )
+
+    def _call_step(self, group: Group, call: LoweredCall) -> CallStep:
+        """A call with its buffers."""
+        bound = [Binding(self._buffer_of(key), offset) for key, offset in call.operands]
+        bound += [Binding(self._add("s", "scratch", *each)) for each in call.scratch]
+        if call.check is not None:
+            bound.append(Binding(self._buffer_of(call.check)))
+        form = call.form
+        return CallStep(
+            call.routine,
+            tuple(bound),
+            form.sizes,
+            form.total,
+            form.flops,
+            group.phase,
+            _label(group),
+            _origins(group),
+        )
+
+    def _schedules(self, group: Group) -> list[Schedule]:
+        """The schedules of a group's bodies; those of equal bodies are one."""
+        (node,) = group.nodes
+        for body in node.op.bodies:
+            if body.computation not in self._inner:
+                self._inner[body.computation] = fuse(body, self.groups.fused)
+        return [self._inner[body.computation] for body in node.op.bodies]
+
+    def _time_loop(self, bodies: LoweredBodies) -> LoweredStep | Stretch | None:
+        """The kernel of a loop, or of stretches of it, if it has one."""
+        from staticgrad.lowering.loops.driven import is_plainly_driven  # few have loops
+
+        if not self.groups.fused or is_plainly_driven(bodies):
+            return None
+        from staticgrad.lowering.loops.time_loops import lower_time_loop  # fewer have such loops
+
+        return lower_time_loop(bodies)
+
+    def _stretched(self, group: Group, each: Stretch) -> Schedule:
+        """The schedule of one stretch of a loop."""
+        bound = [Binding(buffer.name) for buffer in each.buffers]
+        about = (group.phase, _label(group), _origins(group))
+        step = KernelStep.of(each.kernel, bound, each.arguments, *about)
+        return Schedule("stretch", each.buffers, (step,), each.outputs)
+
+    def _body_step(self, group: Group, lowered: LoweredBodies) -> BodyStep:
+        """A loop or branch with its buffers."""
+        form = lowered.form
+        bound = [Binding(self._buffer_of(key), offset) for key, offset in lowered.operands]
+        for _, each in lowered.rest:
+            name = self._add(each.name, each.role, each.dtype, each.size, origin=each.origin)
+            bound.append(Binding(name))
+        return BodyStep(
+            form.kind,
+            (*lowered.types, *(operand for operand, _ in lowered.rest)),
+            tuple(bound),
+            lowered.schedules,
+            lowered.trips,
+            form.carries,
+            form.slices,
+            form.reverse,
+            form.logged,
+            group.phase,
+            _label(group),
+            _origins(group),
+        )
+
+
+def _origins(group: Group) -> tuple[Location, ...]:
+    """The user's lines that a group computes."""
+    nodes = group.members
+    return tuple(dict.fromkeys([place for node in nodes for place in node.origin.places]))
+
+
+def _label(group: Group) -> str:
+    """What a step computes, for people: its ops, or what it copies."""
+    names = ", ".join(dict.fromkeys([node.op.name for node in group.members]))
+    copies = group.transfer is not None and isinstance(group.transfer.target, Copied)
+    return f"copy of {names}" if copies else names
+
+
+def _renamed(step: BoundStep, new_names: Mapping[str, str]) -> BoundStep:
+    """The step with new values where they came to lie; what reads a parameter's says so."""
+    if not any(binding.buffer in new_names for binding in step.operands):
+        return step
+    operands = tuple(
+        _placed(access, binding, new_names[binding.buffer])
+        if binding.buffer in new_names
+        else binding
+        for access, binding in zip(step.accesses(), step.operands, strict=True)
+    )
+    return step.with_operands(operands)
+
+
+def _placed(access: Touch, binding: Binding, name: str) -> Binding:
+    updated = access.mode == "in" and name.startswith("param.")
+    return Binding(name, binding.offset, updated)

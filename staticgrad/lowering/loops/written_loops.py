@@ -1,0 +1,378 @@
+"""The kernel of a loop, written out: its operands and arguments, its carries, its trips.
+
+Carries are numbers that the kernel carries from trip to trip, slices are read and stacks written
+where they lie. What no trip changes is computed before the first one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from staticgrad.fusion.groups import CheckBuffer, Key
+from staticgrad.ir import expr as ex
+from staticgrad.ir.expr import Access, Expr, Position
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import (
+    Axis,
+    Carry,
+    Check,
+    Extent,
+    Keep,
+    Loop,
+    Mode,
+    Operand,
+    Scalar,
+    Stage,
+    Store,
+    operands_read,
+)
+from staticgrad.ir.kernels.turned import SHORT_STRIDE
+from staticgrad.ir.schedule import Buffer, Role, Schedule
+from staticgrad.lowering.elements import write_out
+from staticgrad.lowering.loops.bodies import LoweredBodies
+from staticgrad.lowering.loops.steady import TRIPS, Steady
+from staticgrad.lowering.loops.written_out import (
+    ROW,
+    Found,
+    Lookup,
+    NotWrittenOutError,
+    RowPlace,
+    WrittenOut,
+)
+from staticgrad.lowering.operands import LoweredStep
+from staticgrad.records import NamedTuple
+from staticgrad.types.dim import Size, bounds, maximum
+from staticgrad.types.dtype import I64, DType
+
+#: The number of an operand that is none of the loop's: that of the stretch.
+_NUMBER: Final = -1
+
+
+class Reading(NamedTuple):
+    """How a body is read: what its rows are (None: there is but one), and whether the elements of a
+    row lie next to each other. ``ends``: the kernel has a row also where there are none, which
+    reads and stores no element of a row."""
+
+    rows: Size | None
+    inner: bool
+    ends: bool
+
+
+#: A carried element: the number of the value, and where it lies in that.
+Carried = tuple[int, RowPlace]
+
+
+class Stretch(NamedTuple):
+    """The body of a loop over stretches: a kernel, the buffers that it is bound to in their order,
+    the results; and how many stretches there are."""
+
+    kernel: Kernel
+    arguments: tuple[Size, ...]
+    buffers: tuple[Buffer, ...]
+    stretches: Size
+
+    @property
+    def outputs(self) -> tuple[tuple[str, str], ...]:
+        """The names of the results, with their buffers."""
+        return tuple((b.label, b.name) for b in self.buffers if b.role == "output")
+
+
+class NoFirstRowError(NotWrittenOutError):
+    """There may be no row that stores what is the same in all of them."""
+
+
+class WrittenLoop:
+    """The kernel of a loop as it is made: its operands, arguments, and carried elements.
+
+    ``length``: of the stretches that it runs one of; 0: all trips.
+    """
+
+    kernel: Kernel
+
+    def __init__(
+        self, bodies: LoweredBodies, schedule: Schedule, reading: Reading, length: int = 0
+    ) -> None:
+        self._bodies, self._schedule, self._length = bodies, schedule, length
+        self._rows, inner, self._ends = reading
+        self._trips = length or bodies.trips
+        self._elements = WrittenOut(schedule, self._rows, inner, self._source, self._size)
+        self._operands: dict[int | str, Operand] = {}  # by number in the loop, or words of a check
+        self._sizes: dict[Size, str] = {}
+        self._carried: dict[Carried, Expr] = {}
+
+    def write(self) -> None:
+        """Make the kernel.
+
+        Raises:
+            NotWrittenOutError: there is none.
+        """
+        write_out(self._elements, self._schedule.steps)
+        stages = self._stages()
+        read = operands_read(stages)
+        self._operands = {
+            n: o for n, o in self._operands.items() if o.mode != "in" or o.name in read
+        }
+        axes: tuple[Axis, ...] = ()
+        if self._rows is not None:
+            rows = maximum(self._rows, 1) if self._ends else self._rows
+            axes = (Axis(ROW, self._argument(rows)),)
+        names = tuple(self._sizes.values())
+        self.kernel = Kernel(tuple(self._operands.values()), names, axes, stages)
+
+    @property
+    def arguments(self) -> tuple[Size, ...]:
+        """The integer arguments of the kernel."""
+        return tuple(self._sizes)
+
+    def stretch(self) -> Stretch:
+        """The kernel of a stretch."""
+        count = self._bodies.trips
+        buffers = tuple(self._buffer(number) for number in self._operands)
+        return Stretch(
+            self.kernel, tuple(self._sizes), buffers, (count + (self._length - 1)) // self._length
+        )
+
+    def _buffer(self, number: int | str) -> Buffer:
+        """The buffer of an operand in the body of a loop over stretches."""
+        if isinstance(number, str):
+            return self._schedule.by_name[number]
+        if number == _NUMBER:
+            return Buffer("in.i", "input", I64, 1, label="i")
+        form, given = self._bodies.form, self._given
+        ends = form.carries, form.carries + form.slices, given, given + form.carries
+        kind = next((n for n, end in enumerate(ends) if number < end), len(ends))
+        name = ("in.c", "in.x", "in.p", "out.c", "out.y")[kind] + str(number - (0, *ends)[kind])
+        found = self._schedule.by_name[name.replace("in.c", "out.c")]
+        size = found.size * self._length if kind in (1, 4) else found.size
+        role: Role = "input" if kind < 3 else "output"
+        return Buffer(name, role, found.dtype, size, label=name.split(".")[1])
+
+    @property
+    def _given(self) -> int:
+        """How many operands of the loop are values that go in."""
+        return sum(each.use == "in" for each in self._bodies.types)
+
+    def step(self) -> LoweredStep:
+        """The step that runs the loop."""
+        bound = tuple(self._bound(number) for number in self._operands)
+        return LoweredStep.of_loop(self.kernel, bound, self.arguments)
+
+    def _bound(self, number: int | str) -> tuple[Key, Size]:
+        """What an operand of the loop stands for."""
+        if not isinstance(number, str):
+            return self._bodies.operands[number]
+        node, origin = self._bodies.writes[0].node, self._schedule.by_name[number].origin
+        return CheckBuffer(node, number, origin), 0
+
+    # -- stages -----------------------------------------------------------------------------------
+
+    def _stages(self) -> tuple[Stage, ...]:
+        """What stays the same in all trips, the loop, and the stores of what is carried last."""
+        nexts = self._nexts()
+        stacked = self._stacked()
+        lookups = self._elements.lookups
+        checked = [expr for each in lookups for expr in (each.place, each.position)]
+        steady = Steady([*nexts.values(), *(value for _, _, value in stacked), *checked])
+        body: list[Keep | Store | Check] = [self._check(each, steady) for each in lookups]
+        following = [
+            Carry(str(self._carry(*each).attribute), kept(steady, body, value))
+            for each, value in nexts.items()
+        ]
+        for number, place, value in stacked:
+            body.append(Store(self._result(number, place, True), steady.inside(value)))
+        if not body:
+            raise NotWrittenOutError
+        trips = Loop(
+            self._loop(steady), self._first(nexts), (Scalar(tuple(body)),), tuple(following)
+        )
+        return self._with_results(steady, trips, self._last(nexts))
+
+    def _nexts(self) -> dict[Carried, Expr]:
+        """What a trip gives every element that is carried."""
+        nexts = {
+            (n, place): value
+            for n in range(self._bodies.form.carries)
+            for place, value in self._results(f"out.c{n}").items()
+        }
+        if not self._carried.keys() <= nexts.keys():
+            raise NotWrittenOutError  # a row reads what another one carries
+        for each in nexts:
+            self._carry(*each)
+        return nexts
+
+    def _stacked(self) -> list[tuple[int, RowPlace, Expr]]:
+        """The elements that each trip stores: of a result by its number, where, and what."""
+        carries = self._bodies.form.carries
+        return [
+            (carries + n, place, value)
+            for n in range(len(self._schedule.outputs) - carries)
+            if self._bodies.writes[carries + n] in self._bodies.stored
+            for place, value in self._results(f"out.y{n}").items()
+        ]
+
+    def _first(self, nexts: Iterable[Carried]) -> tuple[Carry, ...]:
+        """What is carried into the first trip."""
+        return tuple(
+            Carry(str(self._carry(n, place).attribute), self._load(n, place, f"out.c{n}"))
+            for n, place in nexts
+        )
+
+    def _last(self, nexts: Iterable[Carried]) -> list[Store]:
+        """The stores of what is carried out of the last trip, as far as somebody reads it."""
+        return [
+            Store(self._result(n, place, False), self._carry(n, place))
+            for n, place in nexts
+            if self._length or self._bodies.writes[n] in self._bodies.stored
+        ]
+
+    def _with_results(
+        self, steady: Steady, trips: Loop, last: Sequence[Store]
+    ) -> tuple[Stage, ...]:
+        """The loop behind what it does not change, and before what it leaves."""
+        before = [Scalar(tuple(steady.kept))] if steady.kept else []
+        behind = [Scalar(tuple(last))] if last else []
+        return (*before, trips, *behind)
+
+    def _check(self, each: Lookup, steady: Steady) -> Check:
+        operand, extent = self._operand(each.words, I64, "check"), self._argument(each.extent)
+        index, position = steady.inside(each.place), steady.inside(each.position)
+        return Check(each.name, index, extent, position, operand, each.wrap)
+
+    def _loop(self, steady: Steady) -> Axis:
+        """The loop over trips; that of the last stretch ends early, or begins late."""
+        extent = self._argument(self._trips)
+        if not self._length:
+            return Axis(TRIPS, extent)
+        total, made = ex.size(self._argument(self._bodies.trips)), self._elements.made
+        count = made("minimum", I64, (ex.size(extent), made("sub", I64, (total, self._begin()))))
+        limit = steady.name(I64)
+        name = str(limit.attribute)
+        if not self._bodies.form.reverse:
+            steady.kept.append(Keep(name, count))
+            return Axis(TRIPS, extent, past=name)
+        steady.kept.append(Keep(name, made("sub", I64, (ex.size(extent), count))))
+        return Axis(TRIPS, extent, first=name)
+
+    def _begin(self) -> Expr:
+        """The number of the first trip of a stretch."""
+        number = ex.load(Access(self._operand(_NUMBER, I64, "in")), I64)
+        return self._elements.made("mul", I64, (number, ex.size(self._argument(self._length))))
+
+    def _results(self, name: str) -> Mapping[RowPlace, Expr]:
+        """The elements of a result of the body, of which there is each."""
+        held = self._elements.memory.get(name, {})
+        count: Size = len(held)
+        if any(place.row != 0 for place in held):
+            assert self._rows is not None
+            count = len(held) * self._rows
+        if not held or count != self._schedule.by_name[name].size:
+            raise NotWrittenOutError  # also where it has no elements: no store would name it
+        return held
+
+    def _carry(self, number: int, place: RowPlace) -> Expr:
+        """An element that is carried."""
+        if (number, place) not in self._carried:
+            dtype = self._schedule.by_name[f"out.c{number}"].dtype
+            self._carried[number, place] = ex.ref(f"s{len(self._carried)}", dtype)
+        return self._carried[number, place]
+
+    # -- operands and arguments -------------------------------------------------------------------
+
+    def _argument(self, value: Size) -> str:
+        return self._sizes.setdefault(value, f"n{len(self._sizes)}")
+
+    def _extent(self, value: Size) -> Extent:
+        """An argument; small numbers stay literal."""
+        if isinstance(value, int) and abs(value) <= SHORT_STRIDE:
+            return value
+        return self._argument(value)
+
+    def _size(self, value: Size) -> Expr:
+        return ex.size(self._argument(value))
+
+    def _operand(self, number: int | str, dtype: DType, mode: Mode) -> str:
+        if number not in self._operands:
+            self._operands[number] = Operand(f"p{len(self._operands)}", dtype, mode)
+        return self._operands[number].name
+
+    def _source(self, name: str, dtype: DType, place: RowPlace, indices: Found) -> Expr:
+        """An element of an input of the body."""
+        form = self._bodies.form
+        if name == "in.i":
+            return self._number()
+        kind, number = name[3], int(name[4:])
+        if kind == "c":
+            if indices:
+                raise NotWrittenOutError  # what is carried lies in no memory
+            return self._carry(number, place)
+        skipped = {"x": form.carries, "p": form.carries + form.slices}[kind]
+        return self._load(skipped + number, place, name, kind == "x", indices)
+
+    def _number(self) -> Expr:
+        """The number of the trip."""
+        trip = ex.index(TRIPS)
+        if self._bodies.form.reverse:
+            trip = ex.apply("sub", ex.size(self._argument(self._trips - 1)), trip)
+        return ex.apply("add", self._begin(), trip) if self._length else trip
+
+    def _load(
+        self, number: int, place: RowPlace, name: str, sliced: bool = False, indices: Found = ()
+    ) -> Expr:
+        """An element of an operand of the loop; ``name``: of its buffer in the body."""
+        buffer = self._schedule.by_name[name]
+        return self._load_of(number, buffer.dtype, place, buffer.size if sliced else 0, indices)
+
+    def _load_of(
+        self, number: int, dtype: DType, place: RowPlace, slice_size: Size, indices: Found
+    ) -> Expr:
+        """An element of an operand of the loop, of the trip's slice, where slices have a size."""
+        access = self._access(self._operand(number, dtype, "in"), place, slice_size)
+        strides = tuple(self._extent(stride) for _, stride in indices)
+        at = tuple(index for index, _ in indices)
+        return ex.load(replace(access, gather=strides), dtype, *at)
+
+    def _result(self, number: int, place: RowPlace, stacked: bool) -> Access:
+        """Where an element of a result of the loop is stored."""
+        form = self._bodies.form
+        name = f"out.y{number - form.carries}" if stacked else f"out.c{number}"
+        buffer = self._schedule.by_name[name]
+        operand = self._operand(self._given + number, buffer.dtype, "out")
+        access = self._access(operand, place, buffer.size if stacked else 0)
+        if self._rows is None or place.row != 0:
+            return access
+        if (bounds(self._rows)[0] or 0) < 1 and not self._ends:
+            raise NoFirstRowError
+        first = Position(((ROW, 1),), 0, 0, 1)
+        return Access(operand, access.strides, (), (*access.positions, first))
+
+    def _access(self, operand: str, place: RowPlace, slice_size: Size) -> Access:
+        """An element of a row; of the trip's slice, where slices have a size."""
+        strides: list[tuple[str, Extent]] = []
+        positions = []
+        if slice_size != 0 and self._bodies.form.reverse:
+            last = self._argument(self._trips - 1)
+            positions.append(Position(((TRIPS, -1),), last, self._argument(slice_size)))
+        elif slice_size != 0:
+            strides.append((TRIPS, self._argument(slice_size)))
+        if place.row != 0 and self._ends:
+            assert self._rows is not None
+            past = self._argument(self._rows)
+            positions.append(Position(((ROW, 1),), 0, self._extent(place.row), past))
+        elif place.row != 0:
+            strides.append((ROW, self._extent(place.row)))
+        if place.at != 0:
+            start: Extent = place.at if isinstance(place.at, int) else self._argument(place.at)
+            positions.append(Position((), start))
+        return Access(operand, tuple(strides), (), tuple(positions))
+
+
+def kept(steady: Steady, body: list[Keep | Store | Check], value: Expr) -> Expr:
+    """A value of a trip as what follows it reads it: by a name that ``body`` gives it."""
+    after = steady.inside(value)
+    if after.op in ("ref", "literal"):
+        return after
+    name = steady.name(after.dtype)
+    body.append(Keep(str(name.attribute), after))
+    return name

@@ -1,0 +1,221 @@
+"""The elements of buffers as expressions, as kernels that are written out leave them.
+
+Each expression is made once, and one of numbers is the number. An element is known by its place in
+a row: its stride from row to row, and its offset. What is stored at one place is found at that
+place alone, so that a row that reads another one's element is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import copy
+from functools import reduce
+from itertools import count
+from math import isnan
+from typing import Any, Final
+
+from staticgrad.analysis.interpret import interpret
+from staticgrad.ir import expr as ex
+from staticgrad.ir.combiners import COMBINERS
+from staticgrad.ir.expr import BLOCKS, Expr
+from staticgrad.ir.schedule import Schedule, Step
+from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, in_lanes, lanes
+from staticgrad.lowering.loops.driven import MOST
+from staticgrad.records import NamedTuple
+from staticgrad.types.dim import Size
+from staticgrad.types.dtype import I64, DType
+
+#: Runs of rows, one behind the other, that a buffer has at most.
+_RUNS: Final = 64
+
+
+class NotWrittenOutError(Exception):
+    """A schedule that has no such form, or one that is too long."""
+
+
+class RowPlace(NamedTuple):
+    """Element ``row * r + at`` of a buffer, for row number r."""
+
+    row: Size
+    at: Size
+
+
+class Lookup(NamedTuple):
+    """An index that a run checks, as a ``Check`` does; its words are the buffer ``words``."""
+
+    name: str
+    words: str
+    place: Expr
+    extent: Size
+    position: Expr
+    wrap: bool
+
+
+#: The indices of a load that a run finds, with their strides.
+Found = tuple[tuple[Expr, Size], ...]
+#: The element of an input of a schedule, by the name of its buffer.
+Source = Callable[[str, DType, RowPlace, Found], Expr]
+
+
+def bound_places(step: Step) -> dict[str, tuple[str, Size]]:
+    """The buffer of each operand of a step, and the first element that is bound."""
+    return {
+        access.name: (access.buffer, access.begin // access.dtype.itemsize)
+        for access in step.accesses()
+    }
+
+
+class WrittenOut:
+    """The elements of a schedule's buffers as its steps are run, in one row out of ``rows``.
+
+    Args:
+        schedule: whose constants are known.
+        rows: how many rows there are; None: all that is computed is one row.
+        inner: what a loop over ``m * rows`` places means: the m elements of each row lie next to
+            each other, or (False) there are m runs of rows.
+        source: the element of an input, by the name of its buffer and indices found in the run.
+        size: a size as an expression.
+    """
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        rows: Size | None,
+        inner: bool,
+        source: Source,
+        size: Callable[[Size], Expr],
+    ) -> None:
+        self.schedule, self.rows, self.inner = schedule, rows, inner
+        self._source, self._size = source, size
+        self._spent = count()
+        self._made: dict[object, Expr] = {}
+        self.memory: dict[str, dict[RowPlace, Expr]] = {}
+        self.lookups: list[Lookup] = []
+
+    def within(self, schedule: Schedule, source: Source) -> WrittenOut:
+        """The elements of a schedule that a step of this one runs, as ``source`` gives its inputs;
+        its expressions are among these."""
+        inner = copy(self)
+        inner.schedule, inner._source, inner.memory, inner.lookups = schedule, source, {}, []
+        return inner
+
+    def spend(self) -> None:
+        """Count what is written out."""
+        if next(self._spent) >= MOST:
+            raise NotWrittenOutError
+
+    # -- expressions, each made once --------------------------------------------------------------
+
+    def literal(self, value: bool | int | float, dtype: DType) -> Expr:
+        """A number."""
+        exact = repr(float(value) if dtype.is_float else int(value))
+        return self._kept(("literal", dtype, exact), lambda: ex.literal(value, dtype))
+
+    def size(self, value: Size) -> Expr:
+        """A size."""
+        return self.literal(value, I64) if isinstance(value, int) else self._size(value)
+
+    def position(self, place: RowPlace) -> Expr:
+        """A position along a loop."""
+        if place.row == 0:
+            return self.size(place.at)
+        moved = self.made("mul", I64, (self.row, self.size(place.row)))
+        return moved if place.at == 0 else self.made("add", I64, (moved, self.size(place.at)))
+
+    @property
+    def row(self) -> Expr:
+        """The number of the row."""
+        return self._kept("row", lambda: ex.index(ROW))
+
+    def made(
+        self, op: str, dtype: DType, args: tuple[Expr, ...], attribute: ex.Attribute = None
+    ) -> Expr:
+        """A primitive over expressions; of numbers, the number."""
+        if op == "select" and args[0].op == "literal":
+            return args[1] if args[0].attribute else args[2]
+        key = (op, dtype, tuple(map(id, args)), attribute)
+        return self._kept(key, lambda: self._folded(Expr(op, dtype, args, attribute)))
+
+    def _folded(self, expr: Expr) -> Expr:
+        if expr.op in BLOCKS or any(arg.op != "literal" for arg in expr.args):
+            return expr
+        if any(each.dtype.is_storage for each in (expr, *expr.args)):
+            return expr
+        value = interpret([expr], _no_leaf)[0][()].item()
+        return expr if isnan(value) else self.literal(value, expr.dtype)
+
+    def _kept(self, key: object, make: Callable[[], Expr]) -> Expr:
+        if key not in self._made:
+            self.spend()
+            self._made[key] = make()
+        return self._made[key]
+
+    # -- memory -----------------------------------------------------------------------------------
+
+    def load(self, buffer: str, place: RowPlace, dtype: DType, indices: Found = ()) -> Expr:
+        """The element of a buffer."""
+        found = self.schedule.by_name[buffer]
+        if found.role == "input":
+            at = tuple((id(i), stride) for i, stride in indices)
+            key = ("source", self, buffer, place, at)
+            return self._kept(key, lambda: self._source(buffer, dtype, place, indices))
+        if indices:
+            raise NotWrittenOutError
+        if found.data is not None:
+            return self._constant(found.data.array.reshape(-1), place, dtype)
+        known = self.memory.get(buffer, {})
+        if place not in known:
+            raise NotWrittenOutError
+        return known[place]
+
+    def _constant(self, array: object, place: RowPlace, dtype: DType) -> Expr:
+        if place.row != 0 or not isinstance(place.at, int):
+            raise NotWrittenOutError
+        value = array[place.at].item()  # type: ignore[index]
+        if isinstance(value, float) and isnan(value):
+            raise NotWrittenOutError
+        return self.literal(value, dtype)
+
+    def store(self, buffer: str, place: RowPlace, value: Expr) -> None:
+        """Let a buffer hold an element, which no other place of the buffer is."""
+        held = self.memory.setdefault(buffer, {})
+        if any(other.row != place.row for other in held) or not self._stands_apart(place):
+            raise NotWrittenOutError
+        held[place] = value
+
+    def _stands_apart(self, place: RowPlace) -> bool:
+        """Whether it is the element of a row, of which some lie next to each other, or of one of
+        some runs of such rows."""
+        if place.row == 0:
+            return isinstance(place.at, int)
+        if not isinstance(place.row, int) or place.row < 0 or self.rows is None:
+            return False
+        ends = (place.at - run * (self.rows * place.row) for run in range(_RUNS))
+        return any(isinstance(end, int) and 0 <= end < place.row for end in ends)
+
+    # -- sums -------------------------------------------------------------------------------------
+
+    def combined(self, kind: str, terms: Sequence[Expr], dtype: DType, by_lanes: bool) -> Expr:
+        """Terms as a reduction combines them, in the order of ``ir/summation.py``."""
+        combiner = COMBINERS[kind]
+        if not terms:
+            return self.literal(combiner.empty(dtype), dtype)
+
+        def joined(a: Expr, b: Expr) -> Expr:
+            return self.made(combiner.combine, dtype, (a, b))
+
+        if not combiner.is_ordered(dtype):
+            return reduce(joined, terms)
+        if len(terms) > (BLOCK if by_lanes else COLUMN_BLOCK):
+            raise NotWrittenOutError
+        if not by_lanes:
+            return reduce(joined, terms)
+        return in_lanes(terms, lanes(dtype), joined)
+
+
+#: The loop over rows.
+ROW: Final = "j"
+
+
+def _no_leaf(*_: object) -> Any:
+    raise NotWrittenOutError

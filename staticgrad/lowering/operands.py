@@ -1,0 +1,470 @@
+"""The state of lowering one group: loops, operands, integer arguments, expressions.
+
+Every operand is first a *walk*: a start and a stride per axis of the group's domain. Axes that all
+walks take as one are collapsed; then names are given (operands ``p0...``, integer arguments
+``n0...``, loops ``i0...`` and ``j``), so that equal computations over other shapes give equal
+kernels. What the stages look like for each kind of group stands in ``stages``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import field
+from operator import itemgetter
+from typing import Final
+
+from staticgrad.analysis.layout import collapse
+from staticgrad.fusion.groups import CheckBuffer, Group, Groups, Key, ScratchBuffer, Source, Walk
+from staticgrad.fusion.walks import computes, store_walk, walk_of
+from staticgrad.ir import expr as ex
+from staticgrad.ir.expr import Access, Expr, Position
+from staticgrad.ir.forms import INDEXED, Pointwise
+from staticgrad.ir.graph import Constant, Node, Symbolic
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import (
+    Axis,
+    Check,
+    Extent,
+    Mode,
+    Operand,
+    Search,
+    Stage,
+    Store,
+    operands_read,
+)
+from staticgrad.ir.kernels.turned import SHORT_STRIDE, along_memory_last
+from staticgrad.ir.rounded import element
+from staticgrad.records import dataclass, replace
+from staticgrad.types.dim import Size, maximum, sum_of
+from staticgrad.types.dtype import BOOL, I64, U64, DType
+from staticgrad.types.tensor import Shape, hint_value
+
+VECTOR = "j"
+#: Elements of an axis from which on vectors may run along it instead of along the last one.
+_WIDE: Final = 32
+#: Steps along vectors, at most, of walks between whose elements others lie: they are literals.
+_PASSING: Final = 16
+#: Instructions of a square tile up to which a processor's window holds the stores of several.
+_SHORT_TILE: Final = 128
+#: How many loads across memory take as long as one store across it behind a longer tile.
+_LATE: Final = 3
+
+
+@dataclass
+class Loops:
+    """The loops of a kernel after collapsing: per segment of the domain, axes and extents.
+
+    ``axes`` holds the domain's axes of the segments that nothing was merged in, to which the names
+    of those segments correspond; segments in which something was merged come behind them.
+    """
+
+    names: list[list[str]]
+    extents: list[list[Size]]
+    strides: dict[Walk, tuple[tuple[str, Size], ...]]
+    axes: list[int]
+
+    def flat(self, segment: int) -> list[tuple[str, Size]]:
+        return list(zip(self.names[segment], self.extents[segment], strict=True))
+
+
+def loops_over(
+    domain: Shape,
+    segments: Sequence[Sequence[int]],
+    walks: Iterable[Walk],
+    merge: bool | Sequence[bool],
+) -> Loops:
+    """Collapse each segment of the domain's axes over all walks, and name what is left.
+
+    Args:
+        domain: extents of the axes.
+        segments: axes by role, each in order (outer axes; the row).
+        walks: every operand that moves.
+        merge: False keeps every axis (somebody asks for positions), of all segments or of each.
+    """
+    walks = list(dict.fromkeys(walks))
+    strides: dict[Walk, list[tuple[str, Size]]] = {w: [] for w in walks}
+    names: list[list[str]] = []
+    extents: list[list[Size]] = []
+    count = 0
+    merges = [merge] * len(segments) if isinstance(merge, bool) else merge
+    for axes, merged in zip(segments, merges, strict=True):
+        kept = [domain[a] for a in axes]
+        moves: list[list[Size]] = [[w.strides[a] for a in axes] for w in walks]
+        if merged:
+            kept, moves = collapse(kept, moves)
+        labels = [f"i{count + n}" for n in range(len(kept))]
+        count += len(kept)
+        names.append(labels)
+        extents.append(kept)
+        for walk, move in zip(walks, moves, strict=True):
+            strides[walk] += [(n, s) for n, s in zip(labels, move, strict=True) if s != 0]
+    order = [axis for axes, m in zip(segments, merges, strict=True) if not m for axis in axes]
+    return Loops(names, extents, {w: tuple(s) for w, s in strides.items()}, order)
+
+
+@dataclass(frozen=True)
+class LoweredStep:
+    """The kernel of a group, and what its operands and arguments stand for.
+
+    Operand n is the buffer of a value from an element on: ``operands[n]``. ``touched`` are all
+    values whose buffers lowering asked for, in that order, ``scratch`` those that hold nothing
+    before and after the kernel, with their elements.
+    """
+
+    kernel: Kernel
+    operands: tuple[tuple[Key, Size], ...]
+    arguments: tuple[Size, ...]
+    total: Size
+    grain: int
+    touched: tuple[Key, ...]
+    reads: tuple[Key, ...]
+    writes: tuple[Key, ...]
+    scratch: tuple[tuple[Key, DType, Size], ...] = ()
+
+    @classmethod
+    def of_loop(
+        cls,
+        kernel: Kernel,
+        operands: tuple[tuple[Key, Size], ...],
+        arguments: tuple[Size, ...],
+        scratch: tuple[tuple[Key, DType, Size], ...] = (),
+    ) -> LoweredStep:
+        """The step of a kernel that is written out from a loop's bodies, not from a group."""
+        used = [(key, each.mode) for (key, _), each in zip(operands, kernel.operands, strict=True)]
+        return cls(
+            kernel,
+            operands,
+            arguments,
+            kernel.iterations(arguments),
+            kernel.grain(arguments),
+            touched=tuple(dict.fromkeys(key for key, _ in used)),
+            reads=tuple(dict.fromkeys(key for key, mode in used if mode == "in")),
+            writes=tuple(dict.fromkeys(key for key, mode in used if mode == "out")),
+            scratch=scratch,
+        )
+
+
+@dataclass
+class Lowering:
+    """The state of lowering one group; ``finish`` gives the result.
+
+    Values are known by their keys: which buffers they lie in is the caller's business.
+    """
+
+    groups: Groups
+    group: Group
+    loops: Loops = field(init=False)
+    rename: dict[str, str] = field(default_factory=dict)
+    operands: dict[tuple[Key, Size, str], Operand] = field(default_factory=dict)
+    scratch: dict[Key, str] = field(default_factory=dict)
+    sizes: dict[Size, str] = field(default_factory=dict)
+    arguments: dict[str, Size] = field(default_factory=dict)
+    memo: dict[object, Expr] = field(default_factory=dict)
+    place: Mapping[str, int] = field(default_factory=dict)  # where unrolled loops are
+    panels_before: dict[str, Expr] = field(
+        default_factory=dict
+    )  # columns of panels before this one
+    loads: dict[object, Expr] = field(default_factory=dict)
+    checks: list[Check | Search] = field(default_factory=list)
+    reads: dict[Key, None] = field(default_factory=dict)
+    writes: dict[Key, None] = field(default_factory=dict)
+    #: Of walks between whose elements others lie: where the first of them starts, and how far on.
+    near: dict[Walk, tuple[int, int]] = field(default_factory=dict)
+
+    # -- operands and arguments -------------------------------------------------------------------
+
+    def argument(self, value: Size, liked: Extent = 0) -> Extent:
+        """The argument that holds ``value``, ``liked`` if that does; 0 and 1 are literal."""
+        if isinstance(value, int) and value in (0, 1):
+            return value
+        is_it = isinstance(liked, str) and self.arguments[liked] == value
+        return liked if is_it else self.extent(value)
+
+    def stride(self, loop: str, value: Size) -> Extent:
+        """How far a loop moves an access; along vectors, a short stride is a literal."""
+        if loop == VECTOR and isinstance(value, int) and abs(value) <= SHORT_STRIDE:
+            return value
+        return self.argument(value)
+
+    def extent(self, value: Size) -> Extent:
+        """The argument that holds a loop extent; never a literal: kernels serve all shapes."""
+        found = self.sizes.get(value)
+        return self.sized(value) if found is None else found
+
+    def sized(self, value: Size) -> str:
+        """An argument of its own for a size, which others that hold the same size do not become."""
+        name = self.sizes[value] = f"n{len(self.arguments)}"
+        self.arguments[name] = value
+        return name
+
+    def operand(self, key: Key, offset: Size, dtype: DType, mode: Mode) -> str:
+        """The kernel operand for a value's buffer from ``offset`` on, added if it is new."""
+        place = (key, offset, mode)
+        if place not in self.operands:
+            self.operands[place] = Operand(f"p{len(self.operands)}", dtype, mode)
+        return self.operands[place].name
+
+    def scratch_operand(self, node: Node, dtype: DType = I64) -> str:
+        """The operand for the scratch that belongs to a node of the group."""
+        key = ScratchBuffer(node)
+        self.scratch[key] = self.operand(key, 0, dtype, "scratch")
+        return self.scratch[key]
+
+    def access(
+        self, walk: Walk, dtype: DType, mode: Mode = "in", gather: Sequence[Size] = ()
+    ) -> Access:
+        """An access along ``walk`` after collapsing, where unrolled loops are now."""
+        offset, start = self.near.get(walk, (walk.offset, 0))
+        name = self.operand(walk.base, offset, dtype, mode)
+        (self.reads if mode == "in" else self.writes)[walk.base] = None
+        moves = [m for m in self.loops.strides[walk] if m[0] not in self.place]
+        fixed = [(self.place[a], s) for a, s in self.loops.strides[walk] if a in self.place]
+        strides = [(loop, self.stride(loop, s)) for loop, s in self._renamed(moves)]
+        positions = [
+            Position((), place, self.argument(s))
+            for place, s in fixed
+            if place and not isinstance(s, int)
+        ]
+        start += sum(place * s for place, s in fixed if isinstance(s, int))
+        step = dict(self._renamed(moves)).get(VECTOR, 0)
+        if (fixed or walk in self.near) and isinstance(step, int) and step > 1:
+            positions.insert(0, Position(((VECTOR, step),), start))
+            strides = [(a, s) for a, s in strides if a != VECTOR]
+        elif start:
+            positions.insert(0, Position((), start))
+        along = tuple(self.argument(s) for s in gather)
+        return Access(name, tuple(strides), along, tuple(positions))
+
+    def _renamed(self, moves: Iterable[tuple[str, Size]]) -> list[tuple[str, Size]]:
+        return [(self.rename.get(axis, axis), stride) for axis, stride in moves]
+
+    def stored(self, access: Access, value: Expr, streamed: bool) -> Store:
+        """A store of elements: past the caches, if so and they lie one behind the other."""
+        return Store(access, value, streamed=streamed and access.strides[-1:] == ((VECTOR, 1),))
+
+    def here(self, walk: Walk) -> tuple[Walk, tuple[int, ...]]:
+        """A walk, and where it is along the unrolled loops that move it."""
+        moves = (a for a, s in self.loops.strides[walk] if s != 0)
+        return walk, tuple(self.place[a] for a in moves if a in self.place)
+
+    def finish(
+        self,
+        stages: Sequence[Stage],
+        axes: Sequence[Axis],
+        serial: bool = False,
+        abreast: int = 1,
+        grouped: int = 0,
+        in_strips: bool = False,
+    ) -> LoweredStep:
+        """The kernel made of these stages, without operands that none of them reads.
+
+        An op need not look at all of its operands: x ** 0 is 1.
+        """
+        read = operands_read(stages)
+        used = {p: o for p, o in self.operands.items() if o.mode != "in" or o.name in read}
+        names, sizes = tuple(self.arguments), tuple(self.arguments.values())
+        operands = tuple(used.values())
+        if not serial and not grouped:
+            axes = along_memory_last(axes, stages)
+        kernel = Kernel(operands, names, tuple(axes), tuple(stages), serial, grouped, abreast)
+        if in_strips:
+            kernel = replace(kernel, in_strips=True)
+        room = kernel.room(sizes) if self.scratch else {}
+        return LoweredStep(
+            kernel,
+            tuple((key, offset) for key, offset, _ in used),
+            sizes,
+            kernel.iterations(sizes),
+            kernel.grain(sizes),
+            touched=tuple(dict.fromkeys(key for key, _, _ in self.operands)),
+            reads=tuple(self.reads),
+            writes=tuple(self.writes),
+            scratch=tuple((k, kernel.operand(p).dtype, room[p]) for k, p in self.scratch.items()),
+        )
+
+    # -- expressions ------------------------------------------------------------------------------
+
+    def walk(self, source: Source) -> Walk:
+        """How a source moves over the group's domain."""
+        return walk_of(self.group, source)
+
+    def own(self, source: Source) -> Expr:
+        """The element of a value that the group computes."""
+        return self.memo[source.base]
+
+    def store_walk(self, key: Key, shape: Shape) -> Walk:
+        """A contiguous buffer over the domain's leading axes (``shape``), unmoved by the rest."""
+        return store_walk(self.group, key, shape)
+
+    def value(self, source: Source) -> Expr:
+        """The element of a source at the current position."""
+        if source.inline:
+            return self.inline(source)
+        if computes(self.groups, self.group, source):
+            return self.own(source)
+        walk = self.walk(source)
+        here = self.here(walk)
+        if here not in self.loads:
+            self.loads[here] = ex.load(self.access(walk, source.type.dtype), source.type.dtype)
+        return self.loads[here]
+
+    def inline(self, source: Source) -> Expr:
+        """A literal, size or position, rebuilt here."""
+        node = source.base.node
+        if isinstance(node.op, Constant):
+            return ex.literal(node.op.data.array[()].item(), node.op.data.dtype)
+        if node not in self.memo:
+            self.memo[node] = self.scalar(node)
+        return self.memo[node]
+
+    def scalar(self, node: Node) -> Expr:
+        """One element of a pointwise node."""
+        form = node.form
+        assert isinstance(form, Pointwise)
+        args = [self.widened(self.groups.source(a)) for a in node.args]
+        sizes = [self.size(s) for s in form.sizes]
+        positions = self.positions(node.types[0].shape) if form.indexed else []
+        return element(form.scalar, node.types[0].dtype, *args, *sizes, *positions)
+
+    def widened(self, source: Source) -> Expr:
+        """The element of a source in the dtype in which it is computed."""
+        value = self.value(source)
+        if not value.dtype.is_storage:
+            return value
+        if ("widened", value) not in self.memo:
+            self.memo["widened", value] = value.cast(value.dtype.compute)
+        return self.memo["widened", value]
+
+    def size(self, value: Size) -> Expr:
+        """A size as an i64 expression."""
+        argument = self.argument(value)
+        return ex.literal(argument, I64) if isinstance(argument, int) else ex.size(argument)
+
+    def axis_names(self) -> list[str]:
+        """The loop of every axis of the domain that was not merged, in the domain's order."""
+        names = [self.rename.get(n, n) for segment in self.loops.names for n in segment]
+        by_axis = dict(zip(self.loops.axes, names, strict=False))
+        return [by_axis[axis] for axis in range(len(by_axis))]
+
+    def positions(self, shape: Shape) -> list[Expr]:
+        """The position along each axis of a value that broadcasts to the domain."""
+        names = self.axis_names()
+        trailing = list(zip(names, self.group.domain, strict=True))[len(names) - len(shape) :]
+        return [
+            ex.literal(0, I64) if extent == 1 and wanted != 1 else self.index(name)
+            for extent, (name, wanted) in zip(shape, trailing, strict=True)
+        ]
+
+    def index(self, name: str) -> Expr:
+        """The position along a loop."""
+        known = name in self.place
+        found = ex.literal(self.place[name], I64) if known else ex.index(name)
+        return self.panels_before[name] + found if name in self.panels_before else found
+
+    # -- gathers ----------------------------------------------------------------------------------
+
+    def checked(self, node: Node, index: Expr, extent: Size, position: Expr) -> Expr:
+        """An index that is wrapped, clamped and, if it fails, noted."""
+        name = f"c{len(self.checks)}"
+        operand = self.operand(CheckBuffer(node), 0, I64, "check")
+        if index.dtype is U64:  # what no i64 holds must not come out as a negative index
+            index = index.minimum(ex.literal(2**63 - 1, U64))
+        wide = index.cast(I64)
+        missing = self._missing(node.args[1])
+        if missing != 0:
+            wide = ex.select(self.size(missing).eq(ex.literal(0, I64)), wide, ex.literal(0, I64))
+        form = node.form
+        assert isinstance(form, INDEXED)
+        whole = self.extent(extent + missing)
+        self.checks.append(Check(name, wide, whole, position, operand, form.wrap))
+        return ex.ref(name, I64)
+
+    def _missing(self, indices: Symbolic) -> Size:
+        """0 where each index is looked up; more where indices are repeated no times.
+
+        A loop over what repeats an index lies inside of its check, which so would look at indices
+        that are none: they become 0, along an axis that has a place then.
+        """
+        source = self.groups.source(indices)
+        repeated = zip(source.type.shape, source.layout.strides, strict=True)
+        extents = dict.fromkeys(extent for extent, stride in repeated if stride == 0)
+        return sum_of((1, maximum(1 - extent, 0)) for extent in extents)
+
+    def position(self, shape: Shape, positions: Sequence[Expr]) -> Expr:
+        """The flat C-order position of a multi-index."""
+        flat: Expr = ex.literal(0, I64)
+        for extent, at in zip(shape, positions, strict=True):
+            flat = flat * self.size(extent) + at
+        return flat
+
+
+def note_neighbours(low: Lowering, walks: Iterable[Walk]) -> None:
+    """Have walks along vectors that pass between each other's elements start from one operand."""
+    along = next((own for own, name in low.rename.items() if name == VECTOR), None)
+    alike: dict[tuple[Key, tuple[tuple[str, Size], ...], int], list[tuple[int, Walk]]] = {}
+    for walk in dict.fromkeys(walks):
+        moves = low.loops.strides[walk]
+        step = dict(moves).get(along, 0) if along is not None else 0
+        if isinstance(walk.offset, int) and isinstance(step, int) and 1 < step <= _PASSING:
+            alike.setdefault((walk.base, moves, step), []).append((walk.offset, walk))
+    for (_, _, step), found in alike.items():
+        several = sorted(found, key=itemgetter(0))
+        while several:
+            first = several[0][0]
+            family = [each for each in several if each[0] < first + step]
+            if len(family) > 1:
+                low.near |= {walk: (first, offset - first) for offset, walk in family}
+            several = several[len(family) :]
+
+
+def axis_order(low: Lowering, loads: Iterable[Walk], stores: Iterable[Walk]) -> Sequence[int]:
+    """The axes of the domain, with that one last along which vectors run.
+
+    It is the domain's last, or another one along which fewer operands lie across memory. Stores
+    count more where a tile takes long to compute: their lines come one after the other then.
+    """
+    domain, read, written = low.group.domain, dict.fromkeys(loads), dict.fromkeys(stores)
+    axes = range(len(domain))
+    wide = [axis for axis in axes[:-1] if hint_value(domain[axis]) >= _WIDE]
+    if not wide:
+        return axes
+    types = [low.groups.value_type(walk.base).dtype for walk in (*read, *written)]
+    lanes = max((dtype.lanes for dtype in types if not dtype.is_bool), default=BOOL.lanes)
+    each = 1 if low.group.instructions * lanes <= _SHORT_TILE else _LATE
+
+    def cost(axis: int) -> int:
+        loaded, stored = ([_is_across(walk, axis) for walk in walks] for walks in (read, written))
+        return sum(loaded) + each * sum(stored)
+
+    best = min((axes[-1], *wide), key=cost)
+    return [*(axis for axis in axes if axis != best), best]
+
+
+def _is_across(walk: Walk, axis: int) -> bool:
+    """Whether a walk goes far with a step along an axis, and to its neighbour along another one."""
+    stride = walk.strides[axis]
+    near = isinstance(stride, int) and abs(stride) <= SHORT_STRIDE
+    return not near and any(step == 1 for step in walk.strides)
+
+
+def vector_axis(low: Lowering, segment: int) -> tuple[list[Axis], Axis]:
+    """Outer axes, and the last axis of a segment as the vector axis (extent 1 if empty)."""
+    flat = low.loops.flat(segment)
+    outer = [pair for n in range(segment) for pair in low.loops.flat(n)] + flat[:-1]
+    if flat:
+        low.rename[flat[-1][0]] = VECTOR
+    axes = [Axis(name, low.extent(extent)) for name, extent in outer]
+    return axes, Axis(VECTOR, low.extent(flat[-1][1]) if flat else 1)
+
+
+def map_axes(low: Lowering) -> tuple[list[Axis], Axis]:
+    """The loops of a map that are not merged. Behind the others, the last that has several
+    elements, where the last of all has one: that one is no loop."""
+    flat = low.loops.flat(0)
+    several = [loop for loop in flat if loop[1] != 1]
+    if low.group.windowed or not several or flat[-1] == several[-1]:
+        return vector_axis(low, 0)
+    low.place = {name: 0 for name, extent in flat if extent == 1}
+    *outer, (name, extent) = several
+    low.rename[name] = VECTOR
+    return [Axis(axis, low.extent(size)) for axis, size in outer], Axis(VECTOR, low.extent(extent))

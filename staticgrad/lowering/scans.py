@@ -1,0 +1,144 @@
+"""Running totals to kernels: along rows in lanes, of several rows side by side, or row by row.
+
+Each element comes of the one before it, in this order and no other, so that along the axis nothing
+runs side by side. What does are rows: where an axis behind the running one fills vectors, a vector
+of rows, from one to the next; where rows are short, one in each lane, every element written out;
+elsewhere some rows together, whose chains of operations fill the time in which each waits.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from math import prod
+from typing import Final
+
+from staticgrad.fusion.groups import Home, Source, Walk
+from staticgrad.fusion.walks import source_walks
+from staticgrad.ir import expr as ex
+from staticgrad.ir.expr import Access, Expr, Position
+from staticgrad.ir.forms import Scan
+from staticgrad.ir.kernels.stages import Axis, Carry, Keep, Loop, Map, Scalar, Store
+from staticgrad.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over
+from staticgrad.lowering.short_rows import FILLED, around_vector
+from staticgrad.types.dtype import DType
+from staticgrad.types.tensor import c_strides, hint_value
+
+#: Rows whose chains of operations run side by side. Rows of 4 KB, or of a multiple, share the few
+#: places that a first cache has for what lies so far apart: of 8 operands and 8 results none stay.
+_ABREAST: Final = 4
+#: Rows from which on lanes with a row in each are worth it.
+_FEWEST: Final = 8
+
+
+def lower_scan(low: Lowering) -> LoweredStep:
+    """The kernel of a running total."""
+    (node,) = low.group.nodes
+    assert isinstance(node.form, Scan)
+    domain, axis = low.group.domain, node.form.axis
+    if prod(map(hint_value, domain[axis + 1 :])) >= FILLED:
+        return _from_row_to_row(low)
+    length, others = domain[axis], [*domain[:axis], *domain[axis + 1 :]]
+    short = isinstance(length, int) and 1 <= length < 2 * node.types[0].dtype.lanes
+    many = max(map(hint_value, others), default=1) >= _FEWEST
+    return _in_lanes(low) if short and many else _side_by_side(low)
+
+
+class _Scanned:
+    """The parts of a running total: its operands, and how it begins and goes on."""
+
+    def __init__(self, low: Lowering) -> None:
+        (node,) = low.group.nodes
+        form = node.form
+        assert isinstance(form, Scan)
+        self.low, self.kind, self.axis = low, form.kind, form.axis
+        self.dtype: DType = node.types[0].dtype
+        self.sources: list[Source] = [low.groups.source(arg) for arg in node.args]
+        self.result = Walk(Home(node), 0, c_strides(low.group.domain))
+        #: What stands before the first element: the total of it and any x is x.
+        self.nothing = ex.literal(1 if self.kind == "prod" else -0.0, self.dtype)
+
+    @property
+    def walks(self) -> list[Walk]:
+        """Of the result and of all that is read."""
+        return [self.result, *source_walks(self.low.groups, self.low.group, self.sources)]
+
+    def grown(self, total: Expr, first: Expr | bool) -> Expr:
+        """The total up to the current element, from that before it; whether it is the first."""
+        *factors, value = (self.low.value(source) for source in self.sources)
+        if self.kind == "prod":
+            return total * value
+        for factor in factors:  # that of the first element is not to be looked at
+            one = ex.literal(1, self.dtype)
+            if first is True:
+                return value
+            total = total * (factor if first is False else ex.select(first, one, factor))
+        return total + value
+
+    def store(self, value: Expr) -> Store:
+        """The current element of the result."""
+        return Store(self.low.access(self.result, self.dtype, "out"), value)
+
+
+def _in_lanes(low: Lowering) -> LoweredStep:
+    """A row in each lane."""
+    scanned = _Scanned(low)
+    others = [k for k in range(len(low.group.domain)) if k != scanned.axis]
+    low.loops = loops_over(low.group.domain, [others, [scanned.axis]], scanned.walks, merge=True)
+    axes, vector = around_vector(low)
+    total, body = scanned.nothing, list[Store]()
+    for number, place in enumerate(product(*(range(int(e)) for e in low.loops.extents[1]))):
+        low.place = dict(zip(low.loops.names[1], place, strict=True))
+        total = scanned.grown(total, first=number == 0)
+        body.append(scanned.store(total))
+    low.place = {}
+    return low.finish([Map(vector, tuple(body))], axes)
+
+
+def _from_row_to_row(low: Lowering) -> LoweredStep:
+    """A vector of neighbouring rows, each total from the one that was just stored."""
+    scanned, domain = _Scanned(low), low.group.domain
+    before, behind = range(scanned.axis), range(scanned.axis + 1, len(domain))
+    low.loops = loops_over(domain, [before, [scanned.axis], behind], scanned.walks, merge=True)
+    axes = _axes(low, 0)
+    along = low.loops.flat(2)
+    low.rename[along[-1][0]] = VECTOR
+    rows = _axes(low, 2)
+    trips = _trips(low)
+    here = low.access(scanned.result, scanned.dtype, "out")
+    stride = low.argument(c_strides(domain)[scanned.axis])
+    moves = tuple(pair for pair in here.strides if pair[0] != trips.name)
+    earlier = Position(((trips.name, 1),), -1, stride, trips.extent)
+    previous = ex.load(
+        Access(here.operand, moves, (), (earlier,)), scanned.dtype, fill=scanned.nothing
+    )
+    total = scanned.grown(previous, ex.index(trips.name).eq(0))
+    stage = Map(rows[-1], (Store(here, total),), tuple(rows[:-1]))
+    return low.finish([Loop(trips, (), (stage,), ())], axes)
+
+
+def _side_by_side(low: Lowering) -> LoweredStep:
+    """Element by element, several rows at a time."""
+    scanned, domain = _Scanned(low), low.group.domain
+    others = [k for k in range(len(domain)) if k != scanned.axis]
+    low.loops = loops_over(domain, [others, [scanned.axis]], scanned.walks, merge=True)
+    axes, trips = _axes(low, 0), _trips(low)
+    total = scanned.grown(ex.ref("s0", scanned.dtype), ex.index(trips.name).eq(0))
+    kept = ex.ref("r0", scanned.dtype)
+    stage = Scalar((Keep("r0", total), scanned.store(kept)))
+    loop = Loop(trips, (Carry("s0", scanned.nothing),), (stage,), (Carry("s0", kept),))
+    rows = prod((domain[k] for k in others), start=1)
+    abreast = _ABREAST if not isinstance(rows, int) else max(1, min(rows, _ABREAST))
+    return low.finish([loop], axes, abreast=abreast if axes else 1)
+
+
+def _axes(low: Lowering, segment: int) -> list[Axis]:
+    return [
+        Axis(low.rename.get(name, name), low.extent(extent))
+        for name, extent in low.loops.flat(segment)
+    ]
+
+
+def _trips(low: Lowering) -> Axis:
+    """The loop along the running axis; one of an axis of one element goes round once."""
+    loops = _axes(low, 1)
+    return loops[0] if loops else Axis(f"i{sum(map(len, low.loops.names))}", 1)

@@ -1,0 +1,266 @@
+"""Groups whose rows are shorter than two vectors: a row in each lane, all its elements written out.
+
+The vector axis is one around the row. Each element of the row is a place of its own, whose loads
+and stores lie between those of its neighbours; reductions are expressions of them, in the order of
+``ir/summation.py``, and what reads their results are expressions of those. A kernel that took such
+rows one at a time would leave most lanes empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import product
+from typing import Final
+
+from staticgrad.analysis.kernel_costs import instructions
+from staticgrad.fusion.groups import Group, Groups, Home, Key, Source, Walk
+from staticgrad.fusion.row_values import is_per_row, outer_shape
+from staticgrad.fusion.walks import (
+    FEWEST_ACROSS,
+    MOST_WRITTEN_OUT,
+    computes,
+    gather_walks,
+    operand_walks,
+    store_walk,
+    walk_of,
+)
+from staticgrad.ir import expr as ex
+from staticgrad.ir.combiners import COMBINERS
+from staticgrad.ir.expr import Expr
+from staticgrad.ir.forms import INDEXED, Assemble, ScatterAlong
+from staticgrad.ir.graph import Node
+from staticgrad.ir.kernels.stages import Axis, Map, Store
+from staticgrad.ir.summation import in_lanes, lanes
+from staticgrad.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over
+from staticgrad.lowering.row_lookups import checked_place, one_hot
+from staticgrad.types.dtype import I64, DType
+from staticgrad.types.tensor import Shape, hint_value
+
+#: Elements of an axis from which on vectors along it are mostly full.
+FILLED: Final = 16
+#: Elements of the last axes of a map that are written out, at most.
+MOST_PLACES: Final = 16
+#: Where in the row: a position along each of its loops; None is for what the row has once.
+_Place = tuple[int, ...] | None
+
+
+def lower_short_rows(groups: Groups, group: Group) -> LoweredStep:
+    """The kernel of a group whose rows are short, of one stage or of several."""
+    return _ShortRows(groups, group).lowered(group.row)
+
+
+def lower_short_map(groups: Groups, group: Group, alike: bool) -> LoweredStep | None:
+    """The kernel of a group without reductions, if its last axes are short; else None.
+
+    ``alike``: also where only operands that are the same in all rows keep them from being one.
+    """
+    if group.kind != "map" or len(group.domain) < 2 or not isinstance(group.domain[-1], int):
+        return None
+    if group.reductions or group.checked or group.regions or not group.nodes:
+        return None
+    kinds = [(key, groups.value_type(key)) for key in group.stored]
+    stores = [store_walk(group, key, kind.shape) for key, kind in kinds]
+    walks = [*operand_walks(groups, group), *stores]
+    row = written_axes(group, walks, [kind.dtype for _, kind in kinds], alike)
+    return None if row == 0 else _ShortRows(groups, group).lowered(row)
+
+
+def written_axes(group: Group, walks: Sequence[Walk], stored: Sequence[DType], alike: bool) -> int:
+    """How many of the last axes of a map are written out; 0: vectors along them do as well.
+
+    They do where the last axis is long or is one with that before it. Where only operands that are
+    the same in all rows keep the two apart, they are written out if ``alike``: ``folded`` takes
+    less time for most of those.
+    """
+    domain, rank = group.domain, len(group.domain)
+    loops = loops_over(domain, [range(rank)], walks, merge=not group.indexed)
+    extents, names = loops.extents[0], loops.names[0]
+    lanes = max((dtype.compute.lanes for dtype in stored if not dtype.is_bool), default=1)
+    last = extents[-1] if extents else 1
+    if len(extents) < 2 or not isinstance(last, int) or not 1 < last <= lanes // 2:
+        return 0
+    moves = [dict(found) for found in loops.strides.values()]
+    apart = [move for move in moves if move.get(names[-2], 0) != last * move.get(names[-1], 0)]
+    if not (alike or group.keeps_axes or any(names[-2] in move for move in apart)):
+        return 0
+    row, length = 0, 1
+    while row < rank - 1 and isinstance(each := domain[rank - row - 1], int):
+        if length * each > MOST_PLACES:
+            break
+        row, length = row + 1, length * each
+    around = max(map(hint_value, domain[: rank - row]), default=0)
+    enough = length >= last and around >= FEWEST_ACROSS
+    return row if enough and length * group.instructions <= MOST_WRITTEN_OUT else 0
+
+
+class _ShortRows(Lowering):
+    """The state of lowering; ``memo`` holds the values of one place, ``memos`` those of all.
+
+    ``around``: where the loops between vectors and the row are that are written out.
+    """
+
+    memos: dict[_Place, dict[object, Expr]]
+    results: dict[Key, Expr]
+    around: dict[str, int]
+
+    def lowered(self, row: int) -> LoweredStep:
+        """The kernel of the group, whose rows are its last axes, so many."""
+        group, rank = self.group, len(self.group.domain)
+        self.shape = group.domain
+        stored = group.stored
+        if group.kind == "map":  # its reductions are what it is for
+            stored = tuple(dict.fromkeys([*stored, *group.reductions]))
+        targets = {key: self.store_walk(key, self._stored_shape(key)) for key in stored}
+        walks = [*operand_walks(self.groups, group), *targets.values()]
+        segments = [range(rank - row), range(rank - row, rank)]
+        self.loops = loops_over(group.domain, segments, walks, merge=not group.indexed)
+        axes, vector = around_vector(self)
+        extents = [range(int(extent)) for extent in self.loops.extents[1]]
+        self.places: list[_Place] = [*product(*extents)]
+        inner = self._written_loops()
+        names, body = {name for name, _ in inner}, list[Store]()
+        for around in product(*(range(extent) for _, extent in inner)):
+            self.around = {name: at for (name, _), at in zip(inner, around, strict=True)}
+            self.memos, self.results = {}, {}
+            for node in group.nodes:
+                self._evaluate(node)
+            for place in (*self.places, None):
+                kept = [key for key in stored if self._once(key) == (place is None)]
+                body += [self._store(key, targets[key], place) for key in kept]
+        stage = Map(vector, (*self.checks, *body))
+        return self.finish([stage], [a for a in axes if a.name not in names])
+
+    def _written_loops(self) -> list[tuple[str, int]]:
+        """The loops between that of vectors and the row that are written out as the row is.
+
+        Rows that differ in those alone lie side by side, and are stored so.
+        """
+        flat, count = self.loops.flat(0), len(self.places)
+        chosen = next(n for n, (name, _) in enumerate(flat) if name in self.rename)
+        work = max(1, sum(map(instructions, self.group.nodes)))
+        found: list[tuple[str, int]] = []
+        for name, extent in reversed(flat[chosen + 1 :]):
+            if not isinstance(extent, int) or extent == 0:  # of none there is nothing to write out
+                break
+            count *= extent
+            if count > MOST_PLACES or count * work > MOST_WRITTEN_OUT:
+                break
+            found.insert(0, (name, extent))
+        return found
+
+    # -- values -----------------------------------------------------------------------------------
+
+    def _evaluate(self, node: Node) -> None:
+        """Give a node its expression, at every place where it has one."""
+        once = self._once(Home(node))
+        looked_up = self._looked_up(node) if isinstance(node.form, INDEXED) else None
+        self.shape = node.types[0].shape if once else self.group.domain
+        for place in [None] if once else self.places:
+            self._go_to(place)
+            self.memo[Home(node)] = self._element(node, looked_up)
+
+    def _looked_up(self, node: Node) -> Expr:
+        """The place in the row that a node looks up, checked."""
+        self.shape = node.args[1].type.shape
+        self._go_to(None)
+        return checked_place(self, node)
+
+    def _element(self, node: Node, looked_up: Expr | None) -> Expr:
+        """The expression of a node at this place, given that in the row which it looks up."""
+        form = node.form
+        if isinstance(form, Assemble):
+            return _windowed(self, node)
+        if looked_up is None:
+            return self.scalar(node)
+        if isinstance(form, ScatterAlong):
+            return one_hot(self, node, looked_up)
+        return self._picked(node, looked_up)
+
+    def _picked(self, node: Node, looked_up: Expr) -> Expr:
+        """The element of a row at a place; of those that the group computes the one is chosen."""
+        data = self.groups.source(node.args[0])
+        if not computes(self.groups, self.group, data):
+            walk, _, stride = gather_walks(self.groups, node)
+            dtype = node.types[0].dtype
+            return ex.load(self.access(walk, dtype, gather=(stride,)), dtype, looked_up)
+        first, *others = self.places
+        found = self.memos[first][data.base]
+        for number, place in enumerate(others, 1):
+            here = looked_up.eq(ex.literal(number, I64))
+            found = ex.select(here, self.memos[place][data.base], found)
+        return found
+
+    def _once(self, key: Key) -> bool:
+        """Whether the row has a value once, not for each of its elements."""
+        if key in self.group.reductions:
+            return True
+        return self.group.kind == "rows" and self._is_per_row(self.groups.value_type(key).shape)
+
+    def _is_per_row(self, shape: Shape) -> bool:
+        return is_per_row(shape, self.group.domain, self.group.row)
+
+    def _go_to(self, place: _Place) -> None:
+        names = self.loops.names[1]
+        own = () if place is None else zip(names, place, strict=True)
+        self.place = {**self.around, **dict(own)}
+        self.memo = self.memos.setdefault(place, {})
+
+    def own(self, source: Source) -> Expr:
+        """A value of the group, at this place or of the whole row."""
+        return self._value(source.base)
+
+    def _value(self, key: Key) -> Expr:
+        if key in self.group.reductions:
+            if key not in self.results:
+                self.results[key] = self._reduced(key)
+            return self.results[key]
+        return self.memos[None][key] if self._once(key) else self.memo[key]
+
+    def _reduced(self, key: Key) -> Expr:
+        """A reduction of the row, in the dtype of its result."""
+        shape, memo, place = self.shape, self.memo, self.place
+        reduction, terms = self.group.reductions[key], []
+        self.shape = self.group.domain
+        for each in self.places:
+            self._go_to(each)
+            terms.append(self.widened(reduction.source))
+        self.shape, self.memo, self.place = shape, memo, place
+        return combined(reduction.kind, terms).cast(self.groups.value_type(key).dtype)
+
+    def walk(self, source: Source) -> Walk:
+        """How a source moves over the domain, where it is read for a node of the present shape."""
+        return walk_of(self.group, source, self.shape)
+
+    # -- results ----------------------------------------------------------------------------------
+
+    def _stored_shape(self, key: Key) -> Shape:
+        domain = self.group.domain
+        return outer_shape(domain, self.group.row) if self._once(key) else domain
+
+    def _store(self, key: Key, target: Walk, place: _Place) -> Store:
+        self._go_to(place)
+        value = self._value(key)
+        return Store(self.access(target, self.groups.value_type(key).dtype, "out"), value)
+
+
+def _windowed(low: Lowering, node: Node) -> Expr:
+    """The element of a window, whose reading is loaded with the first."""
+    from staticgrad.lowering.windows.parts import windowed
+
+    return windowed(low, node)
+
+
+def around_vector(low: Lowering) -> tuple[list[Axis], Axis]:
+    """The loops around, and the one along whose vectors rows lie: the last, if it fills one."""
+    loops = low.loops.flat(0)
+    fills = [min(hint_value(extent), FILLED) for _, extent in loops]
+    chosen = max(range(len(loops)), key=lambda n: (fills[n], n))
+    low.rename[loops[chosen][0]] = VECTOR
+    axes = [Axis(name, low.extent(e)) for n, (name, e) in enumerate(loops) if n != chosen]
+    return axes, Axis(VECTOR, low.extent(loops[chosen][1]))
+
+
+def combined(kind: str, terms: Sequence[Expr]) -> Expr:
+    """The terms of a row as one, as the lane rule adds a row of no more than a block."""
+    return in_lanes(terms, lanes(terms[0].dtype), partial(ex.apply, COMBINERS[kind].combine))

@@ -1,0 +1,309 @@
+"""What lowering sees of a group, as a value: groups of one signature are lowered once.
+
+A signature holds the forms of a group's nodes, their types, how their operands lie in memory and
+which of them are the same; values and offsets are numbered in the order in which they are met, and
+of offsets into one value the distances stand in it, since loads of neighbours share an operand. So
+the layers of a network and the steps of a recurrence have one signature, and a kernel's operands
+are told apart by these numbers alone. Sizes stand in it as they are: whether two axes are walked as
+one depends on products of sizes, which numbers would not show. (Equal kernels of other sizes become
+one object here after they were lowered.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Final
+
+from staticgrad.analysis.layout import Strided
+from staticgrad.fusion.groups import (
+    CheckBuffer,
+    Group,
+    Groups,
+    Home,
+    Key,
+    Pieces,
+    ScratchBuffer,
+    Source,
+    Transfer,
+    Walk,
+)
+from staticgrad.fusion.walks import computes
+from staticgrad.ir.forms import (
+    Gather,
+    GatherAlong,
+    Pointwise,
+    Scatter,
+    ScatterAlong,
+    SortForm,
+    WindowProduct,
+)
+from staticgrad.ir.graph import Constant, Node
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.lowering.folded import MOST_SPREAD, lies_in_place, may_fold
+from staticgrad.lowering.operands import LoweredStep
+from staticgrad.lowering.stages import lower_group
+from staticgrad.records import NamedTuple, dataclass, replace
+from staticgrad.types.dim import Size
+from staticgrad.types.dtype import DType
+
+#: Further buffers that lowering asks for, by the form of the node that they belong to.
+_BESIDE: Final[Mapping[type, Callable[[Node], Key]]] = {
+    Gather: CheckBuffer,
+    GatherAlong: CheckBuffer,
+    Scatter: CheckBuffer,
+    ScatterAlong: CheckBuffer,
+    SortForm: ScratchBuffer,
+}
+#: What stands in a signature in the place of a value's number.
+_NOTHING, _LITERAL, _KNOWN, _INLINE, _COPIED = range(-5, 0)
+
+#: A value and an offset into its buffer, both by their numbers.
+Place = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What lowering sees of a group; the values and offsets that its numbers stand for."""
+
+    text: Hashable
+    keys: tuple[Key, ...]
+    offsets: tuple[Size, ...]
+
+
+class _Pattern(NamedTuple):
+    """A lowered group, with the numbers of its signature in the place of values and offsets."""
+
+    lowered: LoweredStep
+    operands: tuple[Place, ...]
+    touched: tuple[int, ...]
+    reads: tuple[int, ...]
+    writes: tuple[int, ...]
+    scratch: tuple[tuple[int, DType, Size], ...]
+
+    @classmethod
+    def of(cls, lowered: LoweredStep, signature: Signature) -> _Pattern:
+        key = {each: number for number, each in enumerate(signature.keys)}
+        offset = {each: number for number, each in enumerate(signature.offsets)}
+        return cls(
+            lowered,
+            tuple((key[k], offset[o]) for k, o in lowered.operands),
+            tuple(key[k] for k in lowered.touched),
+            tuple(key[k] for k in lowered.reads),
+            tuple(key[k] for k in lowered.writes),
+            tuple((key[k], dtype, size) for k, dtype, size in lowered.scratch),
+        )
+
+    def over(self, signature: Signature) -> LoweredStep:
+        """The same for another group of that signature."""
+        first, keys, offsets = self.lowered, signature.keys, signature.offsets
+        return LoweredStep(
+            first.kernel,
+            tuple([(keys[k], offsets[o]) for k, o in self.operands]),
+            first.arguments,
+            first.total,
+            first.grain,
+            tuple([keys[k] for k in self.touched]),
+            tuple([keys[k] for k in self.reads]),
+            tuple([keys[k] for k in self.writes]),
+            tuple([(keys[k], dtype, size) for k, dtype, size in self.scratch]),
+        )
+
+
+def signature_of(groups: Groups, group: Group) -> Signature:
+    """What lowering sees of one of these groups, by numbers that mean something here alone."""
+    return _Reader(groups, group, _Codes()).signature()
+
+
+class Lowerings:
+    """Lowers groups, those of equal signature once."""
+
+    def __init__(self) -> None:
+        self._found: dict[Hashable, _Pattern] = {}
+        self._kernels: dict[Kernel, Kernel] = {}
+        self._codes = _Codes()
+
+    def lower(self, groups: Groups, group: Group) -> LoweredStep:
+        """What ``lower_group`` gives for one of these groups; equal kernels are one object."""
+        signature = _Reader(groups, group, self._codes).signature()
+        found = self._found.get(signature.text)
+        if found is None:
+            lowered = lower_group(groups, group)
+            kernel = self._kernels.setdefault(lowered.kernel, lowered.kernel)
+            found = _Pattern.of(replace(lowered, kernel=kernel), signature)
+            self._found[signature.text] = found
+        return found.over(signature)
+
+
+class _Codes:
+    """Numbers for equal objects. An object that was met before is not compared again."""
+
+    def __init__(self) -> None:
+        self._by_value: dict[Hashable, int] = {}
+        self._by_id: dict[int, int] = {}
+        self._met: list[object] = []  # keeps them alive, and so their ids
+
+    def of(self, value: Hashable) -> int:
+        """The number of a value that hardly ever occurs twice as one object."""
+        return self._by_value.setdefault(value, len(self._by_value))
+
+    def of_shared(self, value: Hashable) -> int:
+        """The number of a value that many share."""
+        number = self._by_id.get(id(value))
+        if number is None:
+            number = self._by_id[id(value)] = self.of(value)
+            self._met.append(value)
+        return number
+
+
+class _Reader:
+    """One walk over a group, linear in its nodes and their operands."""
+
+    def __init__(self, groups: Groups, group: Group, codes: _Codes) -> None:
+        self._groups, self._group, self._codes = groups, group, codes
+        self._keys: dict[Key, int] = {}
+        self._offsets: dict[Size, int] = {0: 0}  # where results lie
+        self._first: dict[Key, Size] = {}  # the first offset met into each value
+        self._inline: dict[Node, int] = {}
+        self._text: list[Hashable] = []
+
+    def signature(self) -> Signature:
+        """What lowering sees of the group."""
+        group, text = self._group, self._text
+        counts = (len(group.nodes), len(group.reductions), len(group.columns), len(group.stored))
+        domain = self._codes.of_shared(group.domain)
+        text += (
+            group.kind,
+            domain,
+            group.row,
+            group.summed,
+            group.indexed,
+            group.windowed,
+            group.pieces,
+            group.instructions,
+            *counts,
+        )
+        if group.image is not None:
+            self._add_image(group)
+        for node in group.nodes:
+            self._add_node(node)
+        if group.kind == "map" and may_fold(group):
+            for number in range(MOST_SPREAD):
+                self._number(ScratchBuffer(group.nodes[0], number))
+            text.append(lies_in_place(self._groups, group))
+        for key, reduction in group.reductions.items():
+            result = self._groups.value_type(key).dtype  # of a partial result not that of the whole
+            in_pieces = isinstance(reduction.source.base, Pieces)
+            text += (self._number(key), reduction.kind, self._codes.of_shared(result), in_pieces)
+            self._add(reduction.source)
+        for key, reduction in group.columns.items():
+            self._number(ScratchBuffer(key.node))
+            text += (self._number(key), reduction.kind)
+            self._add(reduction.source)
+        text += [self._number(key) for key in group.stored]
+        text += [("streamed", self._number(key)) for key in group.streamed]
+        text += [("trimmed", self._number(key)) for key in group.stored if key in group.trimmed]
+        for key, regions in group.regions.items():
+            text += (self._number(key), len(regions))
+            for target, layout in regions:
+                text += (*self._place(target, layout.offset), layout.strides)
+        for each in group.transfers:
+            self._add_transfer(each)
+        return Signature(tuple(text), tuple(self._keys), tuple(self._offsets))
+
+    def _add_image(self, group: Group) -> None:
+        """What computes the elements that windows are read of, over a domain of its own."""
+        groups = self._groups
+        self._groups = groups.of_image(group)
+        self._group = image = self._groups.by_number[group.number]
+        self._text += (image.kind, self._codes.of_shared(image.domain), len(image.nodes))
+        for node in image.nodes:
+            self._add_node(node)
+        self._groups, self._group = groups, group
+
+    def _number(self, key: Key) -> int:
+        return self._keys.setdefault(key, len(self._keys))
+
+    def _add_node(self, node: Node) -> None:
+        if self._group.kind == "block":
+            self._number(ScratchBuffer(node))
+        for index in range(len(node.types)):
+            self._number(Home(node, index))
+        kind = type(node.form)
+        beside = _BESIDE.get(kind)
+        if beside is not None:
+            self._number(beside(node))
+        if self._group.kind == "rows":
+            self._number(ScratchBuffer(node))
+        if isinstance(node.form, WindowProduct):
+            from staticgrad.lowering.windows.phases import MOST_PHASES  # few programs have windows
+            from staticgrad.lowering.windows.strips import RESULT
+            from staticgrad.lowering.windows.tiles import SCRATCHES
+
+            results = MOST_PHASES if node.form.result == "image" else 1
+            for number in range(max(RESULT + results, SCRATCHES)):
+                self._number(ScratchBuffer(node, number))
+        self._add_operation(node)
+        if kind is not Pointwise:  # it may read from memory what others have inline
+            for source in map(self._groups.source, node.args):
+                if source.inline:
+                    self._add_read(source)
+
+    def _add_operation(self, node: Node) -> None:
+        codes = self._codes
+        self._text += (codes.of(node.op), len(node.args), *map(codes.of_shared, node.types))
+        for arg in node.args:
+            self._add(self._groups.source(arg))
+
+    def _add(self, source: Source) -> None:
+        """How a value is computed or read."""
+        if source.inline:
+            self._add_inline(source.base.node, self._codes.of_shared(source.type))
+        else:
+            self._add_read(source)
+
+    def _add_read(self, source: Source) -> None:
+        """Where a value lies, and whether the group itself computes it."""
+        base, layout, codes = source.base, source.layout, self._codes
+        self._text += (
+            *self._place(base, layout.offset),
+            codes.of_shared(layout.strides),
+            codes.of_shared(source.type),
+            computes(self._groups, self._group, source),
+        )
+        copied = self._group.copied
+        if copied and source.type.rank <= len(self._group.domain):
+            strides = layout.broadcast(source.type.shape, self._group.domain)
+            copy = copied.get(Walk(base, layout.offset, strides))
+            if copy is not None:
+                self._text += (_COPIED, self._number(copy))
+
+    def _place(self, base: Key, offset: Size) -> tuple[Hashable, ...]:
+        """The numbers of a value and of an offset into it, and how far from its first offset."""
+        distance = offset - self._first.setdefault(base, offset)
+        return self._number(base), self._offsets.setdefault(offset, len(self._offsets)), distance
+
+    def _add_inline(self, node: Node, code: int) -> None:
+        if isinstance(node.op, Constant):
+            data = node.op.data
+            self._text += (_LITERAL, code, data.array.tobytes())
+        elif node in self._inline:  # lowering computes it once
+            self._text += (_KNOWN, code, self._inline[node])
+        else:
+            self._inline[node] = len(self._inline)
+            self._text += (_INLINE, code)
+            self._add_operation(node)
+
+    def _add_transfer(self, copy: Transfer) -> None:
+        kind = self._codes.of_shared(copy.target_type)
+        self._text += (self._number(copy.target), kind, type(copy.fill).__name__, repr(copy.fill))
+        if copy.region is not None:
+            layout = Strided.contiguous(copy.target_type.shape).region(copy.region)
+            if self._group.beside:  # one operand, from which the kernel itself counts
+                self._text += (layout.offset, layout.strides)
+            else:
+                offset = self._offsets.setdefault(layout.offset, len(self._offsets))
+                self._text += (offset, layout.strides)
+        if copy.source is None:
+            self._text.append(_NOTHING)
+        else:
+            self._add(copy.source)

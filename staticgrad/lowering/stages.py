@@ -1,0 +1,494 @@
+"""One group to one kernel: the stages for each kind of group.
+
+How operands are addressed and expressions written stands in ``operands``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from staticgrad.fusion.groups import (
+    Group,
+    GroupReduction,
+    Groups,
+    Home,
+    Key,
+    Pieces,
+    Source,
+    Walk,
+)
+from staticgrad.fusion.siblings import LARGE, is_large
+from staticgrad.fusion.walks import (
+    gather_walks,
+    has_short_rows,
+    operand_walks,
+    rows_together,
+    source_walks,
+    sums_across,
+    sums_along,
+)
+from staticgrad.ir import expr as ex, forms
+from staticgrad.ir.combiners import COMBINERS
+from staticgrad.ir.expr import Access, Expr
+from staticgrad.ir.forms import (
+    INDEXED,
+    Contract,
+    Gather,
+    GatherAlong,
+    Pointwise,
+    Scatter,
+    ScatterAlong,
+)
+from staticgrad.ir.graph import Node
+from staticgrad.ir.kernels.small_products import is_small_product
+from staticgrad.ir.kernels.stages import (
+    Accumulate,
+    Axis,
+    Columns,
+    Gemm,
+    Loop,
+    Map,
+    Order,
+    Scalar,
+    Search,
+    Sort,
+    Stage,
+    Statement,
+    Store,
+)
+from staticgrad.ir.summation import BLOCK
+from staticgrad.lowering.blocks import lower_block
+from staticgrad.lowering.copies import lower_copies
+from staticgrad.lowering.folded import lower_folded, may_fold
+from staticgrad.lowering.matrix_axes import add_panels, keep_matrix_axes, matrix
+from staticgrad.lowering.operands import (
+    VECTOR,
+    Loops,
+    LoweredStep,
+    Lowering,
+    axis_order,
+    loops_over,
+    map_axes,
+    note_neighbours,
+    vector_axis,
+)
+from staticgrad.lowering.row_lookups import checked_place, one_hot
+from staticgrad.lowering.rows import lower_rows, memory_ahead, reads_ahead, rows_abreast
+from staticgrad.types.dim import Size
+from staticgrad.types.dtype import I64
+from staticgrad.types.tensor import Shape, c_strides, hint_product, product
+
+#: Elements of a row from which on rows are taken side by side where there are many.
+_SHORTEST: Final = 64
+#: Elements from which on that pays for rows that share what they read.
+_SHARED: Final = 1 << 12
+
+
+def lower_group(groups: Groups, group: Group) -> LoweredStep:
+    """The kernel that computes ``group``, one of ``groups``.
+
+    What writes kinds of groups that few programs have is loaded with the first of them.
+    """
+    if group.kind == "block":
+        return lower_block(groups, group)
+    if group.pieces:
+        from staticgrad.lowering.long_rows import lower_pieces
+
+        return lower_pieces(groups, group)
+    if group.kind == "windows":
+        from staticgrad.lowering.windows.groups import lower_windows
+
+        return lower_windows(groups, group)
+    if has_short_rows(groups, group):
+        from staticgrad.lowering.short_rows import lower_short_rows
+
+        return lower_short_rows(groups, group)
+    if group.kind == "rows":
+        return lower_rows(groups, group)
+    if group.kind == "map" and may_fold(group):
+        short = _short_or_folded(groups, group)
+        if short is not None:
+            return short
+    return _LOWERINGS[group.kind](Lowering(groups, group))
+
+
+def _short_or_folded(groups: Groups, group: Group) -> LoweredStep | None:
+    """The kernel of a map whose last axes are short; None where vectors along them do as well."""
+    from staticgrad.lowering.short_rows import lower_short_map
+
+    return (
+        lower_short_map(groups, group, alike=False)
+        or lower_folded(groups, group)
+        or lower_short_map(groups, group, alike=True)
+    )
+
+
+def _walks(low: Lowering) -> list[Walk]:
+    """The walks of everything that the group reads from memory."""
+    return operand_walks(low.groups, low.group)
+
+
+def _evaluate_nodes(low: Lowering) -> None:
+    """Give every node of the group its expression, in order."""
+    for node in low.group.nodes:
+        form = node.form
+        if isinstance(form, Gather | GatherAlong):
+            low.memo[Home(node)] = _gathered(low, node)
+        elif isinstance(form, forms.SearchForm):
+            low.memo[Home(node)] = _searched(low, node, form.right)
+        elif isinstance(form, forms.ScatterAlong):
+            low.memo[Home(node)] = one_hot(low, node, checked_place(low, node))
+        elif isinstance(form, forms.Assemble):
+            from staticgrad.lowering.windows.parts import windowed
+
+            low.memo[Home(node)] = windowed(low, node)
+        elif isinstance(form, Pointwise):
+            low.memo[Home(node)] = low.scalar(node)
+
+
+def _gathered(low: Lowering, node: Node) -> Expr:
+    data, indices, stride = gather_walks(low.groups, node)
+    form = node.form
+    assert isinstance(form, INDEXED)
+    axis = form.axis
+    index = low.checked(
+        node,
+        _index_load(low, node, indices),
+        node.args[0].type.shape[axis],
+        _index_position(low, node),
+    )
+    dtype = node.types[0].dtype
+    return ex.load(low.access(data, dtype, gather=(stride,)), dtype, index)
+
+
+def _searched(low: Lowering, node: Node, right: bool) -> Expr:
+    row, value = map(low.groups.source, node.args)
+    operand = low.operand(row.base, row.layout.offset, row.type.dtype, "in")
+    low.reads[row.base] = None
+    (stride,), (size,) = row.layout.strides, row.type.shape
+    name = f"c{len(low.checks)}"
+    low.checks.append(
+        Search(name, low.value(value), operand, low.argument(stride), low.extent(size), right)
+    )
+    return ex.ref(name, I64)
+
+
+def _index_load(low: Lowering, node: Node, walk: Walk) -> Expr:
+    dtype = node.args[1].type.dtype
+    return ex.load(low.access(walk, dtype), dtype)
+
+
+def _index_position(low: Lowering, node: Node) -> Expr:
+    """The flat position in the index array; where it is broadcast, of the first reader."""
+    form = node.form
+    shape = node.args[1].type.shape
+    start = form.axis if isinstance(form, Gather | Scatter) else 0
+    names = low.axis_names()
+    strides = low.groups.source(node.args[1]).layout.strides
+    at = [
+        low.index(name) if stride != 0 else ex.literal(0, I64)
+        for name, stride in zip(names[start : start + len(shape)], strides, strict=True)
+    ]
+    return low.position(shape, at)
+
+
+def _stores(low: Lowering) -> list[tuple[Key, Walk]]:
+    """The values that the group stores element by element, each with its walk.
+
+    Of a value that it stores parts of only the parts are its own.
+    """
+    group = low.group
+    nodes = {*group.nodes}
+    whole = [k for k in group.stored if k.node in nodes and k not in group.reductions]
+    found = [(key, low.store_walk(key, low.groups.value_type(key).shape)) for key in whole]
+    for key, regions in group.regions.items():
+        walks = [Walk(target, layout.offset, layout.strides) for target, layout in regions]
+        found += [(key, walk) for walk in walks]
+    return found
+
+
+def _lower_map(low: Lowering) -> LoweredStep:
+    group = low.group
+    rank = len(group.domain)
+    outer_shape = group.domain[: rank - group.row]
+    stores = _stores(low)
+    if sums_across(low.groups, group):
+        split = rank - group.row
+        return _columns_step(low, range(split), range(split, rank), in_lanes=True)
+    results = [(key, low.store_walk(key, outer_shape)) for key in group.reductions]
+    loads, stored = _walks(low), [walk for _, walk in stores]
+    walks = [*loads, *stored, *(walk for _, walk in results)]
+    segments: list[Sequence[int]] = (
+        [range(rank) if group.keeps_axes else axis_order(low, loads, stored)]
+        if not group.reductions
+        else [range(rank - group.row), range(rank - group.row, rank)]
+    )
+    low.loops = loops_over(group.domain, segments, walks, merge=not group.indexed)
+    kept = group.keeps_axes and not group.reductions
+    axes, vector = map_axes(low) if kept else vector_axis(low, len(segments) - 1)
+    note_neighbours(low, loads)
+    note_neighbours(low, stored)
+    _evaluate_nodes(low)
+    body: list[Statement] = list(low.checks)
+    body += [
+        low.stored(
+            low.access(walk, low.groups.value_type(key).dtype, "out"),
+            low.memo[key],
+            walk.base in group.streamed,
+        )
+        for key, walk in stores
+    ]
+    names = {key: f"r{n}" for n, key in enumerate(group.reductions)}
+    body += [_accumulated(low, names[key], each) for key, each in group.reductions.items()]
+    if not group.reductions:
+        return low.finish([Map(vector, tuple(body))], axes)
+    finals = [_reduced(low, k, w, names[k]) for k, w in results]
+    shared = _shares_a_row(group, loads)
+    several = _waits_for_rows(group, shared) and bool(axes)
+    abreast = rows_abreast(low, shared) if several else 1
+    length = product(group.domain[rank - group.row :])
+    ahead = memory_ahead(low, axes, abreast) if several else reads_ahead(low, axes, length)
+    stages: list[Stage] = [Map(vector, tuple(body), ahead=ahead), Scalar(tuple(finals))]
+    return low.finish(stages, axes, abreast=abreast)
+
+
+def _shares_a_row(group: Group, loads: Sequence[Walk]) -> bool:
+    """Whether all rows read the same one beside their own, as a matrix and a vector are read."""
+    split = len(group.domain) - group.row
+    moves = [[stride != 0 for stride in walk.strides] for walk in loads]
+    return any(any(each[split:]) and not any(each[:split]) for each in moves)
+
+
+def _waits_for_rows(group: Group, shared: bool) -> bool:
+    """Whether a row alone would wait: for several sums, and for memory, which hardware finds late.
+
+    One sum of a row is as fast by itself, where the processor is at the next row meanwhile; not
+    where rows share what they read: side by side they load it once.
+    """
+    if group.keeps_axes or group.checked or group.regions:
+        return False
+    if len(group.reductions) < 2 and not shared:
+        return False
+    length = hint_product(group.domain[len(group.domain) - group.row :])
+    return _SHORTEST <= length <= BLOCK and is_large(group.domain, _SHARED if shared else LARGE)
+
+
+def _accumulated(low: Lowering, name: str, reduction: GroupReduction) -> Accumulate:
+    """A reduction of a row; of what its pieces come to, where the order counts, by the counter."""
+    value = low.widened(reduction.source)
+    ordered = COMBINERS[reduction.kind].is_ordered(value.dtype)
+    in_pieces = isinstance(reduction.source.base, Pieces)
+    return Accumulate(name, reduction.kind, value, in_pieces and ordered)
+
+
+def _reduced(low: Lowering, key: Key, target: Walk, name: str) -> Store:
+    """The store of a reduction's result, which was accumulated in the compute dtype."""
+    dtype = low.groups.value_type(key).dtype
+    return Store(low.access(target, dtype, "out"), ex.ref(name, dtype.compute).cast(dtype))
+
+
+def _lower_columns(low: Lowering) -> LoweredStep:
+    group = low.group
+    kept = [a for a in range(len(group.domain)) if a not in group.summed]
+    if sums_along(low.groups, group) and (step := _rows_step(low, kept)) is not None:
+        return step
+    return _columns_step(low, kept, group.summed, in_lanes=False)
+
+
+def _rows_step(low: Lowering, kept: Sequence[int]) -> LoweredStep | None:
+    """The reductions of a group of columns, each along its terms; None: they are not one run."""
+    group = low.group
+    results = _column_results(group, kept)
+    walks = [*_walks(low), *(walk for _, walk in results)]
+    low.loops = loops_over(group.domain, [kept, group.summed], walks, merge=not group.indexed)
+    if len(low.loops.flat(1)) != 1:
+        return None
+    axes, vector = vector_axis(low, 1)
+    _evaluate_nodes(low)
+    names = {key: f"r{n}" for n, key in enumerate(group.reductions)}
+    body = [_accumulated(low, names[key], each) for key, each in group.reductions.items()]
+    finals = [_reduced(low, key, walk, names[key]) for key, walk in results]
+    ahead = reads_ahead(low, axes, low.loops.extents[1][0])
+    return low.finish([Map(vector, tuple(body), ahead=ahead), Scalar(tuple(finals))], axes)
+
+
+def _column_results(group: Group, kept: Sequence[int]) -> list[tuple[Key, Walk]]:
+    """The results of reductions over all axes but those kept, each with its walk."""
+    shape = tuple(group.domain[a] for a in kept)
+    strides: list[Size] = [0] * len(group.domain)
+    for axis, stride in zip(kept, c_strides(shape), strict=True):
+        strides[axis] = stride
+    return [(key, Walk(key, 0, tuple(strides))) for key in group.reductions]
+
+
+def _columns_step(
+    low: Lowering, kept: Sequence[int], summed: Sequence[int], in_lanes: bool
+) -> LoweredStep:
+    """The reductions of a group over the axes ``summed``, a vector of results at a time."""
+    group = low.group
+    results = _column_results(group, kept)
+    walks = [*_walks(low), *(walk for _, walk in results)]
+    low.loops = loops_over(group.domain, [kept, summed], walks, merge=not group.indexed)
+    flat = low.loops.flat(0)
+    if flat:
+        low.rename[flat[-1][0]] = VECTOR
+    axes = [Axis(name, low.extent(extent)) for name, extent in flat[:-1]]
+    vector = Axis(VECTOR, low.extent(flat[-1][1]) if flat else 1)
+    rows = tuple(Axis(name, low.extent(extent)) for name, extent in low.loops.flat(1))
+    _evaluate_nodes(low)
+    found = group.reductions.values()
+    # The rest comes out alike in any order.
+    in_lanes &= all(COMBINERS[r.kind].is_ordered(r.source.type.dtype) for r in found)
+    totals = tuple(
+        Accumulate(f"r{n}", each.kind, low.widened(each.source)) for n, each in enumerate(found)
+    )
+    stores = tuple(_reduced(low, *result, f"r{n}") for n, result in enumerate(results))
+    return low.finish([Columns(vector, rows, totals, stores, in_lanes)], axes)
+
+
+def _lower_gemm(low: Lowering) -> LoweredStep:
+    group = low.group
+    anchor = next(n for n in group.nodes if isinstance(n.form, Contract))
+    form = anchor.form
+    assert isinstance(form, Contract)
+    rank = len(group.domain)
+    a, b = (low.groups.source(arg) for arg in anchor.args)
+    a_walk, a_rows, a_inner = matrix(low, a, form.transpose_a)
+    b_walk, b_inner, b_columns = matrix(low, b, form.transpose_b, form.panels)
+    inner = a.type.shape[-2 if form.transpose_a else -1]
+    stores = _stores(low)
+    walks = [a_walk, b_walk, *_walks(low), *(w for _, w in stores)]
+    apart = group.indexed or form.panels
+    together = None if apart else rows_together(group.domain, walks, a_rows)
+    if together is None:
+        segments = [list(range(rank - 2)), [rank - 2], [rank - 1]]
+        low.loops = loops_over(group.domain, segments[:1], walks, merge=not group.indexed)
+        rows = group.domain[-2]
+        moves = {walk: walk.strides[-2] for walk in walks}
+    else:
+        low.loops = Loops([[]], [[]], dict.fromkeys(walks, ()), [])
+        rows, moves = together
+        a_rows, moves[a_walk] = moves[a_walk], 0
+    keep_matrix_axes(low, rows, moves)
+    dtype, sizes = anchor.types[0].dtype, {"k": inner, "i": rows, "j": group.domain[-1]}
+    if form.panels:
+        sizes["j"] = add_panels(low, b_walk, b)
+    batch = low.loops.flat(-1 if form.panels else 0)
+    axes = [Axis(name, low.extent(extent)) for name, extent in batch]
+    extents, dtypes = (sizes["i"], sizes["j"], sizes["k"]), (a.type.dtype, b.type.dtype)
+    small = is_small_product(extents, b_columns, dtypes)
+    k, i, j = (  # in this order, so that what is as wide as the result has the name of its columns
+        Axis(name, size if small and isinstance(size, int) else low.sized(size))
+        for name, size in sizes.items()
+    )
+
+    def over(walk: Walk, source: Source, *moves: tuple[Axis, Size, Axis]) -> Access:
+        """An access that loops move, by the length of a row of the other loop where it is that.
+
+        So one kernel serves products of any sizes, although two of them may be equal.
+        """
+        access = low.access(walk, source.type.dtype)
+        steps = [(loop.name, low.argument(step, row.extent)) for loop, step, row in moves]
+        return Access(access.operand, (*access.strides, *steps))
+
+    a_access = over(a_walk, a, (i, a_rows, k), (k, a_inner, i))
+    b_access = over(b_walk, b, (k, b_inner, j), (j, b_columns, k))
+    low.memo[Home(anchor)] = ex.ref("acc", dtype.compute).cast(dtype)
+    _evaluate_nodes(low)
+    body = tuple(
+        Store(low.access(w, low.groups.value_type(key).dtype, "out"), low.memo[key])
+        for key, w in stores
+    )
+    return low.finish([Gemm((i,), (j,), (k,), a_access, b_access, body)], axes)
+
+
+def _lower_scatter(low: Lowering) -> LoweredStep:
+    group = low.group
+    node = group.nodes[0]
+    form = node.form
+    assert isinstance(form, INDEXED)
+    axis = form.axis
+    rank = len(group.domain)
+    target, indices, stride = gather_walks(low.groups, node)
+    update = low.groups.source(node.args[0])
+    walks = [target, indices, *source_walks(low.groups, low.group, [update])]
+    # Axes behind those of the indices are one row, whose positions nobody asks for.
+    behind = rank if isinstance(form, ScatterAlong) else axis + node.args[1].type.rank
+    segments = [range(behind), range(behind, rank)] if behind < rank else [range(rank)]
+    low.loops = loops_over(group.domain, segments, walks, [False, True][: len(segments)])
+    # The last axis is the vector axis unless lanes could meet in one element: then it is serial.
+    flat = low.loops.flat(len(segments) - 1)
+    conflict = not flat or indices.strides[-1] != 0 or target.strides[-1] == 0
+    if conflict:
+        flat = [each for n in range(len(segments)) for each in low.loops.flat(n)]
+        axes, vector = [Axis(n, low.extent(e)) for n, e in flat], Axis(VECTOR, 1)
+    else:
+        axes, vector = vector_axis(low, len(segments) - 1)
+    index = low.checked(
+        node, _index_load(low, node, indices), node.types[0].shape[axis], _index_position(low, node)
+    )
+    dtype = node.types[0].dtype
+    value = low.value(update)
+    kind = form.kind if isinstance(form, Scatter) else "sum"
+    place = low.access(target, dtype, "inout", gather=(stride,))
+    store = Store(place, value, (index,), combine=kind)
+    body = (*low.checks, store)
+    stage: Stage = Map(vector, body)
+    if conflict:  # one element after the other: vectors of one would wait for memory
+        stage = Scalar(body)
+    if isinstance(stage, Scalar) and len(axes) > 1:  # a loop finds its place without a division
+        stage = Loop(axes.pop(), (), (stage,), ())
+    return low.finish([stage], axes, serial=True)
+
+
+def _lower_sort(low: Lowering) -> LoweredStep:
+    """Rows along one axis, in order; of the results those that somebody reads."""
+    (node,) = low.group.nodes
+    form, domain = node.form, low.group.domain
+    assert isinstance(form, forms.SortForm)
+    others = [axis for axis in range(len(domain)) if axis != form.axis]
+    row = low.walk(low.groups.source(node.args[0]))
+    chosen = Walk(row.base, row.offset, _without(row.strides, form.axis))
+    shape = node.types[0].shape
+    stored = [key for key in low.group.stored if isinstance(key, Home)]
+    results = {key: low.store_walk(key, shape) for key in stored}
+    low.loops = loops_over(domain, [others, [form.axis]], [row, chosen, *results.values()], True)
+    axes, along = vector_axis(low, 1)
+    key = form.key(ex.load(low.access(row, node.args[0].type.dtype), node.args[0].type.dtype))
+    order = Order("at", key, low.scratch_operand(node))
+    place = ex.ref(order.name, I64)
+    values: list[Expr] = [place, place]
+    if Home(node) in results:
+        dtype = node.types[0].dtype
+        values[0] = ex.load(
+            low.access(chosen, dtype, gather=(row.strides[form.axis],)), dtype, place
+        )
+    stores = tuple(
+        Store(low.access(walk, node.types[key.result].dtype, "out"), values[key.result])
+        for key, walk in results.items()
+    )
+    single = along.extent == 1  # an axis of size 1 has no loop
+    kept = Axis(VECTOR, low.argument(form.keep) if single else low.extent(form.keep))
+    return low.finish([Sort(along, kept, order, stores)], axes)
+
+
+def _lower_scan(low: Lowering) -> LoweredStep:
+    from staticgrad.lowering.scans import lower_scan
+
+    return lower_scan(low)
+
+
+def _without(strides: Shape, axis: int) -> Shape:
+    return tuple(0 if k == axis else stride for k, stride in enumerate(strides))
+
+
+_LOWERINGS = {
+    "copy": lower_copies,
+    "map": _lower_map,
+    "columns": _lower_columns,
+    "gemm": _lower_gemm,
+    "scatter": _lower_scatter,
+    "scan": _lower_scan,
+    "sort": _lower_sort,
+}

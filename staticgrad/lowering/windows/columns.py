@@ -1,0 +1,370 @@
+"""Convolutions whose columns are windows alone: those of small images, and of strides.
+
+In a strip that is copied once every row of windows has a border behind it, and columns of the
+product that nobody needs are computed for it: of an image of four by four, half of them. Here a
+strip is copied once for each tap along the last axis, as that tap reads it. So rows follow each
+other without a border, and those of several images stand side by side. Taps along an axis whose
+windows do not lie next to each other have copies of their own, too. All copies of a channel are
+made of its strip, border and all, which is copied first: there no tap has ends or steps. Sums are
+those of the product that reads windows where they lie, term by term.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from math import prod
+from typing import Final
+
+from staticgrad.ir import expr as ex
+from staticgrad.ir.expr import Access, Position
+from staticgrad.ir.forms import WindowAxis, WindowProduct
+from staticgrad.ir.graph import Node
+from staticgrad.ir.kernels.stages import Axis, Extent, Loop, Map, Store
+from staticgrad.lowering.operands import VECTOR, LoweredStep
+from staticgrad.lowering.windows.phases import WindowPhases, has_phases, windows_read
+from staticgrad.lowering.windows.places import AxisPlace, ends, image_place_among
+from staticgrad.lowering.windows.strips import CHANNEL, PLANE, STRIP, Taps, WindowStrips
+from staticgrad.records import dataclass
+from staticgrad.types.dim import Size, maximum, minimum
+from staticgrad.types.dtype import DType
+from staticgrad.types.tensor import c_strides, hint_value
+
+#: Elements of the copies of an iteration, about, and iterations that there should be.
+_NEAR: Final = 2 * STRIP
+_WANTED: Final = 4
+#: Multiplications of vectors in the time in which a vector of a copy is made of a channel's strip;
+#: and one of a strip that is copied once, behind the ends of an image.
+_COPIED: Final = 14
+_COPIED_ONCE: Final = 24
+#: Channels of the result that make up for copies where windows do not lie next to each other.
+_ROWS: Final = 64
+#: Taps along the last axis, at most: each has a store in one loop.
+_MOST_TAPS: Final = 32
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """A convolution at likely sizes: images, places along each axis of what is computed, how far
+    the taps of each axis reach, how many have copies, and are; channels in and out."""
+
+    images: int
+    found: tuple[int, ...]
+    reaches: tuple[int, ...]
+    copies: int
+    taps: int
+    inner: int
+    out: int
+    lanes: int
+
+    def columns(self, rows: int, images: int = 1, between: int = 0) -> int:
+        """Columns of a strip of so many rows, with so many places behind each row."""
+        row = self._between * (self.found[-1] + between) * images
+        return -(-(rows * row - between) // self.lanes) * self.lanes
+
+    def elements(self, rows: int, images: int) -> int:
+        """Elements of the copies of an iteration."""
+        high = rows + self.reaches[0]
+        return self.copies * self.inner * self.columns(high, images)
+
+    @property
+    def cuts(self) -> Iterator[tuple[int, int]]:
+        """Rows and images of an iteration, whose copies stay near."""
+        high = self.found[0]
+        yield 1, 1
+        for rows in range(2, high + 1):
+            if self.elements(rows, 1) > _NEAR:
+                break
+            yield -(-high // -(-high // rows)), 1
+        for images in range(2, self.images // _WANTED + 1):
+            if self.elements(high, images) > _NEAR:
+                break
+            yield high, images
+
+    def cost(self, cut: tuple[int, int]) -> float:
+        """What an image takes by copies for each tap: multiplications of vectors."""
+        rows, images = cut
+        copied = self.copies * self._copied(rows, 0) * images * _COPIED
+        return (self._product(self.columns(rows, images)) + copied) * self._strips(rows) / images
+
+    @property
+    def cut(self) -> tuple[int, int]:
+        """The cheapest cut; of equal ones the one with the fewest copies."""
+        return min(self.cuts, key=lambda cut: (self.cost(cut), self.elements(*cut)))
+
+    @property
+    def cost_of_strips(self) -> float:
+        """What an image takes in strips that are copied once."""
+        reach = self.reaches[-1]
+        each = max(self.inner, self.out) * (self.found[-1] + reach)
+        rows = -(-self.found[0] // self._strips(max(STRIP // each, 1)))
+        copied = self._copied(rows, reach) * _COPIED_ONCE
+        return (self._product(self.columns(rows, 1, reach)) + copied) * self._strips(rows)
+
+    def _strips(self, rows: int) -> int:
+        return -(-self.found[0] // rows)
+
+    def _product(self, columns: int) -> int:
+        return columns // self.lanes * self.out * self.inner * self.taps
+
+    def _copied(self, rows: int, further: int) -> int:
+        """Vectors of one copy of an image's strip."""
+        vectors = -(-(self.found[-1] + further) // self.lanes)
+        return self.inner * (rows + self.reaches[0]) * self._between * vectors
+
+    @property
+    def _between(self) -> int:
+        """Places of the axes between the first and the last, with what taps reach."""
+        return prod(n + r for n, r in zip(self.found[1:-1], self.reaches[1:-1], strict=True))
+
+
+def _shape_of(node: Node) -> _Shape:
+    form = node.form
+    assert isinstance(form, WindowProduct)
+    over_windows, phases = form.result == "windows", has_phases(form)
+    filters = [max(1, hint_value(size)) for size in node.args[1].type.shape[:2]]
+    filters[0] = -(-filters[0] // form.groups)
+    out, inner = filters if over_windows else filters[::-1]
+    found, reaches, copies = [], [], 1
+    for number, axis in enumerate(form.axes):
+        extent = axis.windows if over_windows else -(-axis.image // axis.step)
+        found.append(max(1, hint_value(extent)))
+        low, high = windows_read(axis) if phases else (0, axis.reach)
+        is_last = number == len(form.axes) - 1
+        has_copies = is_last or (over_windows and axis.step > 1)
+        reaches.append(0 if has_copies and not is_last else hint_value(high - low))
+        if has_copies:
+            copies *= hint_value(high - low + 1 if phases else axis.taps)
+    dtype = node.types[0].dtype.compute
+    images = max(1, hint_value(node.args[0].type.shape[0]))
+    taps = max(1, prod(hint_value(axis.taps) for axis in form.axes))
+    return _Shape(images, tuple(found), tuple(reaches), copies, taps, inner, out, dtype.lanes)
+
+
+def by_columns(node: Node) -> type[WindowColumns] | None:
+    """How a convolution is lowered by copies for each tap, where that pays."""
+    form = node.form
+    assert isinstance(form, WindowProduct)
+    taps = [axis.taps for axis in form.axes]
+    if form.result == "filter" or len(taps) < 2 or all(count == 1 for count in taps):
+        return None
+    if not isinstance(taps[-1], int) or taps[-1] > _MOST_TAPS:
+        return None
+    phases = has_phases(form)
+    strips = form.lies_in_strips or phases
+    if form.result == "image" and not strips:
+        return None
+    shape = _shape_of(node)
+    pays = shape.cost(shape.cut) < shape.cost_of_strips if strips else shape.out >= _ROWS
+    if not pays:
+        return None
+    return WindowPhaseColumns if phases else WindowColumns
+
+
+class WindowColumns(WindowStrips):
+    """The state of lowering such a product, for its result or for its image."""
+
+    def lowered(self) -> LoweredStep:
+        self.outer: list[Axis] = []
+        self.read, self.filters = (self.groups.source(arg) for arg in self.anchor.args)
+        self.first, self.second = self.read, self.filters
+        out, inner = self._channels()
+        found = [self._extent(axis) for axis in self.form.axes]
+        self.strip, self.images = _shape_of(self.anchor).cut
+        batch = self.group.domain[0]
+        self.there = minimum(self.images, batch)
+        self.n, self.strips = "i0", "i1"
+        self.outer.append(self.loop(self.n, -(-batch // self.images)))
+        self.outer.append(self.loop(self.strips, -(-found[0] // self.strip)))
+        self.g = self._group()
+        strips = -(-max(1, hint_value(found[0])) // self.strip)
+        around = -(-max(1, hint_value(batch)) // self.images)
+        self.iterations = around * strips * self.form.groups
+        self.each, self.part = self._parts(out), ""
+        if self.each != out:
+            self.part = self._fresh()
+            self.outer.append(self.loop(self.part, out // self.each))
+        self._lay_out(found)
+        self.whole = inner * self.plane
+        return self.finish((self._copied(inner), *self._made(out, inner, found)), self.outer)
+
+    def _lay_out(self, found: Sequence[Size]) -> None:
+        """Rows of a copy, in each the images, and of those the places along all other axes."""
+        between = [n + self._shared_reach(k) for k, n in enumerate(found)][1:]
+        strides = c_strides((1, self.there, *between))
+        self.apart, self.beside = (strides[0], *strides[2:]), strides[1]
+        extents = [self.strip, *found[1:]]
+        columns: Size = 1 + (self.there - 1) * self.beside
+        columns = columns + sum((n - 1) * s for n, s in zip(extents, self.apart, strict=True))
+        lanes = self.read.type.dtype.compute.lanes
+        self.panels = -(-columns // lanes) * lanes
+        further = -(self.panels - columns) // maximum(self.apart[0], 1)  # 0: nothing is there
+        self.high = self.strip + self._shared_reach(0) - further
+        self.plane = self.high * self.apart[0]
+        self.wide = [self.high, *between]
+
+    def _has_copies(self, number: int) -> bool:
+        """Whether taps along an axis have a copy each."""
+        axes = self.form.axes
+        return number == len(axes) - 1 or (self.over_windows and axes[number].step > 1)
+
+    def _copies(self, axis: WindowAxis) -> tuple[Size, int, Size, int]:
+        """Copies along an axis, how far from one to the next, where the first one reads its first
+        place, and how far it is from place to place."""
+        if self.over_windows:
+            return axis.taps, axis.dilation, -axis.before, axis.step
+        return axis.taps, -axis.dilation, axis.before, 1
+
+    def _shared_reach(self, number: int) -> Size:
+        """Places behind those that are computed, which the taps of a copy read."""
+        return 0 if self._has_copies(number) else self._reach(self.form.axes[number])
+
+    def _image_of(self, loop: str) -> AxisPlace:
+        """The image at a loop over those of an iteration."""
+        return image_place_among(self.n, loop, self.images, self.group.domain[0])
+
+    def _copy_strides(self) -> list[Size]:
+        """Elements from the copy of a tap to that of the next one, along each axis."""
+        found: list[Size] = []
+        further = self.whole
+        for number in reversed(range(len(self.form.axes))):
+            found.insert(0, further)
+            if self._has_copies(number):
+                further = further * self._copies(self.form.axes[number])[0]
+        return found
+
+    # -- the stages -------------------------------------------------------------------------------
+
+    def _copied(self, inner: Size) -> Loop:
+        """What each tap reads of the strips of some images.
+
+        Of a channel the strip is copied first, border and all, and along the last axis each
+        remainder of the step apart. There taps read next to each other, without ends.
+        """
+        c = self._fresh()
+        return Loop(self.loop(c, inner), (), (self._bordered_strip(inner, c), self._spread(c)), ())
+
+    def _bordered_strip(self, inner: Size, c: str) -> Map:
+        """The strip of a channel with its border."""
+        *axes, last = self.form.axes
+        image, rows = self._fresh(), [self._fresh() for _ in axes]
+        places = [self._row_of_strip(k, row) for k, row in enumerate(rows)]
+        lead = (self._image_of(image), self._channel(self.g, inner, c))
+        beside, *apart = self._strip_strides()
+        moved = [(image, beside), *zip(rows, apart, strict=False), (VECTOR, 1)]
+        _, _, start, step = self._copies(last)
+        start, stores = start - self._before(last), list[Store]()
+        extent = last.image if self.over_windows else last.windows
+        for remainder in range(step):
+            at, high = start + remainder, start + remainder + step * (self._strip_row - 1)
+            place = AxisPlace(((VECTOR, step),), at, ends(at, high, extent))
+            value = self.element(self.read, (*lead, *places, place)).cast(self.read.type.dtype)
+            to = self._in_strip(moved, remainder * self._strip_row)
+            stores.append(Store(to, value))
+        loops = [self.loop(image, self.there)]
+        loops += [self.loop(row, self._strip_rows(k)) for k, row in enumerate(rows)]
+        return Map(self.loop(VECTOR, self._strip_row), tuple(stores), tuple(loops))
+
+    def _spread(self, c: str) -> Map:
+        """The copies for each tap: those of one along the last axis stand next to each other."""
+        *axes, last = self.form.axes
+        image, rows = self._fresh(), [self._fresh() for _ in axes]
+        copies = [self._fresh() if self._has_copies(k) else "" for k in range(len(axes))]
+        beside, *apart = self._strip_strides()
+        read: list[tuple[str, Size]] = [(image, beside), (VECTOR, 1)]
+        loops = []
+        for axis, row, copy, by in zip(axes, rows, copies, apart, strict=False):
+            count, further, _, step = self._copies(axis)
+            read.append((row, by * (step if copy else 1)))
+            if copy:
+                read.append((copy, by * further))
+                loops.append(self.loop(copy, count, taps=True))
+        extents = [(image, self.there), *zip(rows, self.wide[:-1], strict=True)]
+        loops += [self.loop(name, size) for name, size in extents]
+        *between, beyond = self._copy_strides()
+        moved = [*zip(copies, between, strict=True), *zip((*rows, VECTOR), self.apart, strict=True)]
+        moved += [(c, self.plane), (image, self.beside)]
+        strides = [(name, self.argument(step)) for name, step in moved if name]
+        count, further, _, step = self._copies(last)
+        stores = []
+        for tap in range(int(count)):
+            shift, remainder = divmod(further * tap + self._before(last), step)
+            value = ex.load(self._in_strip(read, remainder * self._strip_row + shift), self._held)
+            stores.append(Store(self._scratch(PLANE, strides, *self._at(tap * beyond)), value))
+        return Map(self.loop(VECTOR, self.wide[-1]), tuple(stores), tuple(loops))
+
+    @property
+    def _held(self) -> DType:
+        """The dtype of the copies."""
+        return self.read.type.dtype
+
+    def _before(self, axis: WindowAxis) -> int:
+        """How far the last copy of an axis begins before the first one, if it does."""
+        count, apart, _, _ = self._copies(axis)
+        return max(-apart, 0) * (int(count) - 1)
+
+    @property
+    def _strip_row(self) -> Size:
+        """Places of a row of the strip at one remainder of the step."""
+        count, apart, _, step = self._copies(self.form.axes[-1])
+        return self.wide[-1] + abs(apart) * (int(count) - 1) // step
+
+    def _strip_rows(self, number: int) -> Size:
+        """Places of the strip along an axis but the last."""
+        count, apart, _, step = self._copies(self.form.axes[number])
+        if not self._has_copies(number):
+            return self.wide[number]
+        return step * (self.wide[number] - 1) + apart * (count - 1) + 1
+
+    def _strip_strides(self) -> Sequence[Size]:
+        """Elements of the strip from one image, and one place along each axis, to the next."""
+        rows = [self._strip_rows(number) for number in range(len(self.form.axes) - 1)]
+        row = self._copies(self.form.axes[-1])[3] * self._strip_row
+        return c_strides((1, *rows, row))
+
+    def _in_strip(self, moved: Sequence[tuple[str, Size]], start: Size) -> Access:
+        strides = [(name, self.stride(name, step)) for name, step in moved]
+        return self._scratch(CHANNEL, strides, *self._at(start))
+
+    def _at(self, start: Size) -> tuple[Position, ...]:
+        return () if start == 0 else (Position((), self.argument(start)),)
+
+    def _row_of_strip(self, number: int, row: str) -> AxisPlace:
+        """Where a row of the strip is read, along an axis but the last."""
+        axis = self.form.axes[number]
+        _, _, start, step = self._copies(axis)
+        if not self._has_copies(number):
+            start, step = self._start(axis), 1
+        terms: list[tuple[str, Size]] = [(row, 1)]
+        high = start + self._strip_rows(number) - 1
+        if number == 0:
+            terms.insert(0, (self.strips, self.strip * step))
+            high = high + self.strip * step * (-(-self._extent(axis) // self.strip) - 1)
+        extent = axis.image if self.over_windows else axis.windows
+        return AxisPlace(tuple(terms), start, ends(start, high, extent))
+
+    def _plane_move(self, number: int, taps: Taps) -> tuple[Size, Size]:
+        if self._has_copies(number):
+            return self._copy_strides()[number], 0
+        return super()._plane_move(number, taps)
+
+    def _over_columns(
+        self, i: str, names: Sequence[str], extents: Sequence[Size]
+    ) -> tuple[list[Axis], list[tuple[str, Extent]], tuple[AxisPlace, ...]]:
+        image = self._fresh()
+        loops, moved, _ = super()._over_columns(i, names, extents)
+        loops.insert(2, self.loop(image, self.there))
+        return loops, [*moved, (image, self.argument(self.beside))], (self._image_of(image),)
+
+
+class WindowPhaseColumns(WindowColumns, WindowPhases):
+    """The same of images by what was computed from every s-th window; copies are as far apart as
+    the windows that taps read."""
+
+    def _copies(self, axis: WindowAxis) -> tuple[Size, int, Size, int]:
+        return self._reach(axis) + 1, 1, self._start(axis), 1
+
+    def _plane_move(self, number: int, taps: Taps) -> tuple[Size, Size]:
+        if self._has_copies(number):
+            apart = self._copy_strides()[number]
+            return taps.moved * apart, taps.start * apart
+        return super()._plane_move(number, taps)

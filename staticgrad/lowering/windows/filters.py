@@ -1,0 +1,208 @@
+"""Gradients of convolutions by their filters: an image at a time, with its border, in scratch.
+
+An iteration has some channels of the image and a panel of output channels, and goes through the
+batch. It copies the channels of an image, border and all; there every tap of every window is a
+distance, whatever the window's step, so that no row of the product is packed. The windows of the
+image are turned once for all rows. Sums are those of the product that reads windows where they lie,
+term by term.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Final
+
+from staticgrad.analysis.layout import collapse
+from staticgrad.fusion.groups import ScratchBuffer
+from staticgrad.ir import expr as ex
+from staticgrad.ir.expr import Access
+from staticgrad.ir.kernels.stages import (
+    FED_ROWS,
+    Axis,
+    Extent,
+    Gemm,
+    Keep,
+    Map,
+    Scalar,
+    Store,
+    panel_columns,
+)
+from staticgrad.lowering.operands import VECTOR, LoweredStep
+from staticgrad.lowering.windows.places import AxisPlace, along, ends
+from staticgrad.lowering.windows.products import WindowProducts, name_of
+from staticgrad.preparation.filter_parts import even_part
+from staticgrad.types.dim import Size
+from staticgrad.types.dtype import I64
+from staticgrad.types.tensor import c_strides, hint_value
+
+#: Elements of the channels that are copied, nearly: they stay in the second cache.
+COPIED: Final = 1 << 17
+#: Rows of a product below which more iterations do not pay, and how many of those there should be.
+_LEAST_ROWS: Final = 64
+_WANTED: Final = 4
+#: The numbers of columns, and of images, that are left for an iteration.
+_COLUMNS: Final = "r0"
+_IMAGES: Final = "r1"
+
+
+class WindowFilters(WindowProducts):
+    """The state of lowering such a gradient."""
+
+    def lowered(self) -> LoweredStep:
+        """The kernel of the group: a product that is fed with images."""
+        self.outer: list[Axis] = []
+        self.first, self.second = (self.groups.source(arg) for arg in self.anchor.args)
+        axes, dtype = self.form.axes, self.first.type.dtype
+        numbers, images, part = self._images()
+        self.g = self._group()
+        out, self.channels = self.group.domain[len(part) :][:2]
+        self.out = self._part(out)
+        self.wide = [axis.step * (axis.windows - 1) + axis.reach + 1 for axis in axes]
+        self.plane, *self.apart = c_strides((1, *self.wide))
+        width = panel_columns(dtype)
+        self.part = self._channels_together(width)
+        limit, columns = self._panel(width)
+        self.chunk = self._outer_loop(-(-self.channels // self.part))
+        column = Axis(VECTOR, width, _COLUMNS) if limit else self.loop(VECTOR, self.out)
+        product = self._product_of((*part, columns), column, images)
+        return self.finish((*numbers, *limit, product), self.outer)
+
+    def _product_of(self, lead: Sequence[AxisPlace], column: Axis, images: Axis) -> Gemm:
+        """The product, whose columns have the last of the places in front of the channels."""
+        axes = self.form.axes
+        self.c = self.loop(self._fresh(), self.part)
+        taps = self._flattened([axis.taps for axis in axes], "i", [True] * len(axes))
+        ys = self._flattened([axis.windows for axis in axes], "k", [False] * len(axes))
+        stored = AxisPlace(self._of_part(), 0, self._beyond(self.channels))
+        self.places = (*lead, stored, *along(*map(name_of, taps)))
+        windows = (self.image, lead[-1], *along(*map(name_of, ys)))
+        return Gemm(
+            (self.c, *(tap for tap in taps if tap)),
+            (column,),
+            (images, *(y for y in ys if y)),
+            self._taken(taps, ys),
+            self._factor(self.second, windows),
+            tuple(self.stores(ex.ref("acc", self.first.type.dtype))),
+            (self._copied(),),
+        )
+
+    # -- sizes ------------------------------------------------------------------------------------
+
+    def _images(self) -> tuple[tuple[Scalar, ...], Axis, tuple[AxisPlace, ...]]:
+        """The loop over images: all, or those of a part, with what keeps how many are left then.
+
+        With it the place of what the iteration gives among the parts.
+        """
+        batch, name = self.second.type.shape[0], self._fresh()
+        if not self.form.parts:
+            (self.image,) = along(name)
+            return (), self.loop(name, batch), ()
+        each = -(-batch // self.form.parts)
+        part = self._outer_loop(self.form.parts)
+        self.image = AxisPlace(((part, each), (name, 1)), 0, batch, within=True)
+        left = self.size(batch) - ex.index(part) * self.size(each)
+        kept = Scalar((Keep(_IMAGES, left),))
+        return (kept,), Axis(name, self.extent(each), _IMAGES), along(part)
+
+    def _channels_together(self, width: int) -> int:
+        """The channels of an iteration, by the sizes' hints."""
+        taps = prod(int(axis.taps) for axis in self.form.axes)
+        channels = max(1, hint_value(self.channels))
+        around = max(1, self.form.parts) * self.form.groups * -(-hint_value(self.out) // width)
+        most = min(FED_ROWS, max(28, COPIED // max(1, hint_value(self.plane)) * taps)) // taps
+        chunks = -(-channels // max(1, most))
+        pays = max(1, channels * taps // _LEAST_ROWS)
+        chunks = max(chunks, min(pays, -(-_WANTED // max(1, around))))
+        if chunks > 1 and chunks * around % 2:
+            chunks += 1
+        return -(-channels // chunks)
+
+    def _outer_loop(self, extent: Size) -> str:
+        self.outer.append(self.loop(f"i{len(self.outer)}", extent))
+        return self.outer[-1].name
+
+    def _panel(self, width: int) -> tuple[tuple[Scalar, ...], AxisPlace]:
+        """What keeps how many columns are left, where there are several panels; and the columns."""
+        terms: list[tuple[str, Size]] = [(self.g, self.out)] if self.g else []
+        if isinstance(self.out, int) and self.out <= width:
+            return (), AxisPlace((*terms, (VECTOR, 1)))
+        panel = self._outer_loop(-(-self.out // width))
+        left = self.size(self.out) - ex.index(panel) * ex.literal(width, I64)
+        kept = Scalar((Keep(_COLUMNS, left),))
+        every = self.out * self.form.groups
+        return (kept,), AxisPlace((*terms, (panel, width), (VECTOR, 1)), 0, every, within=True)
+
+    def _of_part(self) -> tuple[tuple[str, Size], ...]:
+        return (self.chunk, self.part), (self.c.name, 1)
+
+    def _beyond(self, extent: Size) -> Size | None:
+        """The end of an axis of channels, if parts may reach beyond it."""
+        chunks = -(-self.channels // self.part)
+        return None if ends(0, chunks * self.part - 1, self.channels) is None else extent
+
+    # -- the product ------------------------------------------------------------------------------
+
+    def _plane_access(self, moved: Sequence[tuple[str, Size]]) -> Access:
+        key = ScratchBuffer(self.anchor)
+        self.scratch[key] = self.operand(key, 0, self.first.type.dtype, "scratch")
+        strides: list[tuple[str, Extent]] = [(n, self.argument(s)) for n, s in moved]
+        return Access(self.scratch[key], tuple(strides))
+
+    def _copied(self) -> Map:
+        """The channels of an image, with the border."""
+        axes = self.form.axes
+        names = [self._fresh() for _ in axes[1:]] + [VECTOR]
+        places = [
+            AxisPlace(
+                ((name, 1),), -axis.before, ends(-axis.before, w - 1 - axis.before, axis.image)
+            )
+            for axis, name, w in zip(axes, names, self.wide, strict=True)
+        ]
+        around: list[tuple[str, Size]] = [(self.g, self.channels)] if self.g else []
+        channel = AxisPlace(
+            (*around, *self._of_part()), 0, self._beyond(self.channels * self.form.groups)
+        )
+        value = self.element(self.first, (self.image, channel, *places))
+        moved = [(self.c.name, self.plane), *zip(names, self.apart, strict=True)]
+        store = Store(self._plane_access(moved), value)
+        rows = [self.loop(name, size) for name, size in zip(names, self.wide, strict=True)]
+        return Map(rows[-1], (store,), (self.c, *rows[:-1]))
+
+    def _taken(self, taps: Sequence[Axis | None], ys: Sequence[Axis | None]) -> Access:
+        """What a tap of a window is, in the copy."""
+        moved: list[tuple[str, Size]] = [(self.c.name, self.plane)]
+        for axis, apart, tap, y in zip(self.form.axes, self.apart, taps, ys, strict=True):
+            moved += [(tap.name, axis.dilation * apart)] if tap else []
+            moved += [(y.name, axis.step * apart)] if y else []
+        return self._plane_access(moved)
+
+
+class WindowPoints(WindowFilters):
+    """The same for windows of one tap, the elements of the image: rows are read where they lie."""
+
+    def _channels_together(self, width: int) -> int:
+        found = even_part(int(self.channels))
+        assert found is not None
+        return found
+
+    def _product_of(self, lead: Sequence[AxisPlace], column: Axis, images: Axis) -> Gemm:
+        axes, given = self.form.axes, (self.first, self.second)
+        self.c = self.loop("i", self.part)
+        extents, strides = collapse(
+            [axis.windows for axis in axes], [source.layout.strides[2:] for source in given]
+        )
+        points = [self.loop(self._fresh(), size) for size in extents[:-1]]
+        points.append(self.loop("k", extents[-1] if extents else 1))
+        moved = along(*(point.name for point in points))
+        channel = AxisPlace(self._of_part())
+        ones = tuple(AxisPlace(()) for _ in axes)
+        self.places = (*lead, channel, *ones)
+        a, b = (
+            self._factor(source, (self.image, place, *moved), (*source.layout.strides[:2], *steps))
+            for source, place, steps in zip(
+                given, (channel, lead[-1]), (each or [1] for each in strides), strict=True
+            )
+        )
+        result = ex.ref("acc", self.first.type.dtype)
+        return Gemm((self.c,), (column,), (images, *points), a, b, tuple(self.stores(result)))

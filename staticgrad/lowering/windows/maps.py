@@ -1,0 +1,223 @@
+"""Pools and their transposes to kernels: a map over windows, or over images, every tap written out.
+
+A pool's element is an expression of the loads of its taps. What spreads windows over an image has
+one element for each remainder of the strides written out, which share what they read of windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial, reduce
+from itertools import product
+from typing import Final
+
+from staticgrad.ir import expr as ex
+from staticgrad.ir.combiners import COMBINERS
+from staticgrad.ir.expr import Expr
+from staticgrad.ir.forms import WindowAxis, WindowReduce, WindowSpread
+from staticgrad.ir.kernels.stages import Axis, Map, Store
+from staticgrad.lowering.operands import VECTOR, LoweredStep
+from staticgrad.lowering.windows.places import (
+    AxisPlace,
+    WindowLowering,
+    along,
+    reading_place,
+    tap_place,
+)
+from staticgrad.lowering.windows.products import (
+    elements,
+    image_place,
+    window_place,
+)
+from staticgrad.lowering.windows.taps import largest_of, place_of, sum_of
+from staticgrad.types.dim import Size
+
+#: A remainder of the strides along each axis: of taps, and of elements that no tap lies over.
+Residue = tuple[tuple[int, int], ...]
+
+
+class WindowMaps(WindowLowering):
+    """The state of lowering a pool, or what spreads windows, with what follows it."""
+
+    def lowered(self) -> LoweredStep:
+        """The kernel of the group."""
+        form = self.anchor.form
+        assert isinstance(form, WindowReduce | WindowSpread)
+        self.axes = form.axes
+        self.x = self.groups.source(self.anchor.args[0])
+        self.dtype = self.anchor.types[0].dtype
+        if isinstance(form, WindowSpread):
+            return self.spread(form.kind)
+        return self._unfolded() if form.kind == "unfold" else self._reduced(form.kind)
+
+    @property
+    def lead(self) -> tuple[Axis, ...]:
+        """Loops over the axes before the windows'."""
+        count = len(self.group.domain) - len(self.axes)
+        sizes = self.group.domain[:count]
+        return tuple(self.loop(f"i{n}", size) for n, size in enumerate(sizes))
+
+    def _loops(
+        self, extents: Sequence[Size], first: int, literal: bool = False
+    ) -> tuple[Axis, ...]:
+        """Loops over the last axes, the innermost along vectors; small extents may be literals."""
+        names = [f"i{first + n}" for n in range(len(extents) - 1)] + [VECTOR]
+        return tuple(self.loop(*each, literal) for each in zip(names, extents, strict=True))
+
+    def _map(
+        self, outer: Sequence[Axis], loops: Sequence[Axis], stores: Sequence[Store]
+    ) -> LoweredStep:
+        """One map over the last axes for each position of those before them."""
+        *rows, last = loops
+        stage = Map(last, tuple(stores), tuple(rows) if outer else ())
+        return self.finish([stage], outer if outer else rows)
+
+    # -- of windows -------------------------------------------------------------------------------
+
+    def _reduced(self, kind: str) -> LoweredStep:
+        return self.mapped(partial(_READINGS[kind], self))
+
+    def mapped(self, reading: Callable[[Sequence[AxisPlace], Sequence[str]], Expr]) -> LoweredStep:
+        """A map over windows, of elements that are read at places and loops."""
+        outer = self.lead
+        loops = self._loops([axis.windows for axis in self.axes], len(outer))
+        lead = along(*(axis.name for axis in outer))
+        self.places = (*lead, *along(*(loop.name for loop in loops)))
+        found = reading(lead, [loop.name for loop in loops])
+        return self._map(outer, loops, self.stores(self._rounded(found)))
+
+    def _rounded(self, found: Expr) -> Expr:
+        return found.cast(self.dtype)
+
+    def _unfolded(self) -> LoweredStep:
+        count, domain = len(self.axes), self.group.domain
+        lead = domain[: len(domain) - 2 * count]
+        outer = [self.loop(f"i{n}", size) for n, size in enumerate(lead)]
+        given = along(*(axis.name for axis in outer))
+        taps = [
+            self.loop(f"i{len(lead) + n}", axis.taps, taps=True) for n, axis in enumerate(self.axes)
+        ]
+        loops = self._loops([axis.windows for axis in self.axes], len(lead) + count)
+        self.places = (*given, *along(*(a.name for a in (*taps, *loops))))
+        found = zip(self.axes, loops, taps, strict=True)
+        reading = [reading_place(axis, loop.name, tap.name) for axis, loop, tap in found]
+        value = self.element(self.x, (*given, *reading))
+        return self._map([*outer, *taps], loops, self.stores(self._rounded(value)))
+
+    def taps(
+        self, lead: Sequence[AxisPlace], loops: Sequence[str], fill: bool | int | float = 0
+    ) -> Iterator[tuple[Expr, bool]]:
+        """The element of each tap, in C order, and whether it may lie in the border."""
+        for tap in product(*(range(int(axis.taps)) for axis in self.axes)):
+            found = zip(self.axes, loops, tap, strict=True)
+            places = [tap_place(axis, loop, k) for axis, loop, k in found]
+            bounded = any(place.extent is not None for place in places)
+            yield self.element(self.x, (*lead, *places), fill), bounded
+
+    def summed(self, lead: Sequence[AxisPlace], loops: Sequence[str]) -> Expr:
+        """The sum of the taps."""
+        return sum_of(value for value, _ in self.taps(lead, loops))
+
+    def largest(self, lead: Sequence[AxisPlace], loops: Sequence[str]) -> Expr:
+        """The largest of the taps."""
+        return largest_of(value for value, _ in self.taps(lead, loops, self._least))
+
+    @property
+    def _least(self) -> bool | int | float:
+        """What loses against every element."""
+        return COMBINERS["max"].identity(self.x.type.dtype)
+
+    def chosen(self, lead: Sequence[AxisPlace], loops: Sequence[str]) -> Expr:
+        """Which tap is the first of the largest inside of the image; the border never is."""
+        dtype = self.x.type.dtype.compute
+        least = self._least
+        most = -least if dtype.is_float else ~int(least)
+        low = [*self.taps(lead, loops, least)]
+        high = [*self.taps(lead, loops, most)] if any(b for _, b in low) else low
+        found = zip(low, high, strict=True)
+        inside = [
+            _inside(value, other, least, most) if bounded else None
+            for (value, bounded), (other, _) in found
+        ]
+        return place_of([value for value, _ in low], self.dtype, inside)
+
+    def taken(self, lead: Sequence[AxisPlace], loops: Sequence[str]) -> Expr:
+        """The tap at the place that the second operand says."""
+        places = self.groups.source(self.anchor.args[1])
+        at = self.element(places, (*lead, *along(*loops)))
+        first, *rest = [value for value, _ in self.taps(lead, loops)]
+        zero = ex.literal(0, first.dtype)
+        found = ex.select(at.eq(ex.literal(0, at.dtype)), first, zero)
+        for number, value in enumerate(rest, 1):
+            found = ex.select(at.eq(ex.literal(number, at.dtype)), value, found)
+        return found
+
+    # -- of images --------------------------------------------------------------------------------
+
+    def spread(self, kind: str) -> LoweredStep:
+        outer = self.lead
+        loops = self._loops([elements(axis) for axis in self.axes], len(outer))
+        lead = along(*(axis.name for axis in outer))
+        names = [loop.name for loop in loops]
+        stores: list[Store] = []
+        for residue in product(*(_residues(axis) for axis in self.axes)):
+            found = zip(self.axes, names, residue, strict=True)
+            self.move_to((*lead, *(image_place(axis, q, *pair) for axis, q, pair in found)))
+            value = self.over(kind, lead, names, residue)
+            stores += self.stores(self._rounded(value))
+        return self._map(outer, loops, stores)
+
+    def over(
+        self, kind: str, lead: Sequence[AxisPlace], loops: Sequence[str], residue: Residue
+    ) -> Expr:
+        """What the taps over elements of a remainder give, added up."""
+        dtype = self.x.type.dtype.compute
+        if any(apart for _, apart in residue):  # no tap lies there
+            return ex.literal(0, dtype)
+        terms: list[Expr] = []
+        counts = [-(-int(axis.taps) // axis.residues) for axis in self.axes]
+        for numbers in product(*map(range, counts)):
+            found = zip(self.axes, residue, numbers, strict=True)
+            tap = tuple(u + axis.residues * t for axis, (u, _), t in found)
+            if any(k >= int(axis.taps) for k, axis in zip(tap, self.axes, strict=True)):
+                terms.append(ex.literal(0, dtype))
+                continue
+            places = [
+                window_place(axis, q, t)
+                for axis, q, t in zip(self.axes, loops, numbers, strict=True)
+            ]
+            terms.append(self._given(kind, (*lead, *places), tap))
+        return reduce(lambda one, other: one + other, terms)
+
+    def _given(self, kind: str, places: Sequence[AxisPlace], tap: tuple[int, ...]) -> Expr:
+        """What a tap gives of the window at these places."""
+        count = len(self.axes)
+        if kind == "fold":
+            lead = places[: len(places) - count]
+            fixed = [AxisPlace((), k) for k in tap]
+            return self.element(self.x, (*lead, *fixed, *places[-count:]))
+        value = self.element(self.x, places)
+        at = self.element(self.groups.source(self.anchor.args[1]), places)
+        number = 0
+        for k, axis in zip(tap, self.axes, strict=True):
+            number = number * int(axis.taps) + k
+        chosen = at.eq(ex.literal(number, at.dtype))
+        return ex.select(chosen, value, ex.literal(0, value.dtype))
+
+
+def _inside(low: Expr, high: Expr, least: float, most: float) -> Expr:
+    """Whether an element lies in the image: read with two fills it is not both of them."""
+    beyond = low.eq(ex.literal(least, low.dtype)) & high.eq(ex.literal(most, high.dtype))
+    return ~beyond
+
+
+def _residues(axis: WindowAxis) -> list[tuple[int, int]]:
+    return [*product(range(axis.residues), range(axis.shared))]
+
+
+_READINGS: Final = {
+    "sum": WindowMaps.summed,
+    "max": WindowMaps.largest,
+    "place": WindowMaps.chosen,
+    "take": WindowMaps.taken,
+}

@@ -1,0 +1,267 @@
+"""Which of a graph's loops run in segments: what a policy or a budget asks for, among schedules.
+
+A budget takes the quickest of those that meet it, up to the first that meets it without kernels
+that run again beside its segments: the loops as they are, then what is stacked for sums over time
+in segments, then segments that run again, segments of segments. Each level runs loops once more, so
+of as many trips as the budget leaves room for, segments are a level less deep. A policy, which is
+there to need few bytes, takes segments where they need fewer. Sizes that are open stand at their
+hints; where the plan for others is above the budget, ``Divisions`` tries every division.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set as AbstractSet
+from typing import TYPE_CHECKING, Final
+
+from passes.remat.base import Policy
+from passes.remat.store_all import StoreAll
+from staticgrad.analysis.budgets import Limit
+from staticgrad.analysis.cost import plan_seconds
+from staticgrad.errors import BudgetInfeasible
+from staticgrad.ir.graph import Graph
+from staticgrad.ir.plan import Plan
+from staticgrad.ir.schedule import Schedule
+from staticgrad.memory.planner import Planner
+from staticgrad.records import NamedTuple
+from staticgrad.types.tensor import hint_value, typical_value
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+#: How deep segments are divided, at most: a level that runs loops once more spares less and less.
+MOST_LEVELS: Final = 3
+#: Percentages of a loop's trips that do not run again, beside all and none, where plans are listed.
+KEPT: Final = (75, 50, 25)
+#: Parts of the trips of a loop that may be a level less deep, at most, and how many are tried.
+PARTS: Final = 1024
+MOST_TRIES: Final = 4
+
+
+class Divided(NamedTuple):
+    """A graph with its loops as they are, or in segments; its schedule and its plans."""
+
+    graph: Graph
+    schedule: Schedule
+    planner: Planner
+
+
+class Divisions:
+    """Plans of a program within a budget, at whatever sizes, by the first division that has one.
+
+    That is the one that was chosen; where none of its plans meets the budget, the loops as they
+    are, then in segments, level after level. Those are made when they are asked for.
+    """
+
+    def __init__(self, chosen: Planner, others: Callable[[], Iterator[Divided]]) -> None:
+        """``others``: all divisions of the program's graph, in order."""
+        self.chosen = chosen
+        self._others = others
+        self._waiting: Iterator[Divided] | None = None
+        self._made: list[Divided] = []
+
+    def plan(self, sizes: Mapping[str, int], *, staged: AbstractSet[str] = frozenset()) -> Plan:
+        """The plan for these sizes, by ``Planner.plan``.
+
+        Raises:
+            BudgetInfeasible: no division has one; that of the smallest peak.
+        """
+        try:
+            return self.chosen.plan(sizes, staged=staged)
+        except BudgetInfeasible as error:
+            refused = [error]
+        for each in self._each():
+            smallest = min(error.smallest_peak for error in refused)
+            if each.planner.bound(sizes, staged=staged) >= smallest:
+                continue  # it has no plan within the budget, and none that needs fewer bytes
+            try:
+                return each.planner.plan(sizes, staged=staged)
+            except BudgetInfeasible as error:
+                refused.append(error)
+        raise min(refused, key=lambda error: error.smallest_peak)
+
+    def graph(self, schedule: Schedule) -> Graph | None:
+        """The graph of another division's schedule; None for that of the one that was chosen."""
+        return next((each.graph for each in self._made if each.schedule is schedule), None)
+
+    def _each(self) -> Iterator[Divided]:
+        """The other divisions: those that are made, then more."""
+        yield from self._made
+        if self._waiting is None:
+            self._waiting = self._others()
+        wanted = _interface(self.chosen.schedule)
+        for each in self._waiting:
+            if _interface(each.schedule) == wanted:
+                self._made.append(each)
+                yield each
+
+
+def _interface(schedule: Schedule) -> object:
+    """What runs of a schedule know of it from outside."""
+    roles = ("input", "output", "parameter")
+    outside = {b.name: (b.role, b.label) for b in schedule.buffers if b.role in roles}
+    read = outside.keys() & {name for step in schedule.steps for name in step.reads()}
+    written = outside.keys() & {name for step in schedule.steps for name in step.writes()}
+    return schedule.outputs, outside, read, written
+
+
+def _has_pairs(graph: Graph) -> bool:
+    """Whether there are pairs of loops, which could be divided."""
+    from staticgrad.memory.loop_pairs import pairs_of  # few programs are asked
+
+    return bool(pairs_of(graph))
+
+
+def divisions(
+    graph: Graph,
+    schedule: Callable[[Graph], Schedule],
+    limits: tuple[Policy, int | Limit | None, int, float],
+    kept: Sequence[int] = (),
+) -> Iterator[Divided]:
+    """Every division of a graph into whole levels: none where there is no pair of loops. Before the
+    first in which trips run again, those in which these percentages of them do not."""
+    if not _has_pairs(graph):
+        return
+    from fractions import Fraction
+
+    from staticgrad.memory.segments import with_segments
+
+    last = None
+    for levels in range(-1, MOST_LEVELS + 1):
+        for percent in (*(kept if levels == 1 else ()), 0):
+            part = Fraction(percent, 100)
+            found = graph if levels < 0 else with_segments(graph, levels, part)
+            if found is not last:
+                made = schedule(found)
+                yield Divided(found, made, Planner(made, *limits))
+            last = found
+
+
+class _Tried(NamedTuple):
+    """What a plan of a divided graph needs: the smallest there is, where none meets the budget.
+
+    ``stored``: bytes where no kernel runs again beside its segments.
+    """
+
+    divided: Divided
+    peak: int
+    seconds: float
+    stored: int
+
+
+def divided(
+    graph: Graph,
+    sizes: Mapping[str, int],
+    schedule: Callable[[Graph], Schedule],
+    limits: tuple[Policy, int | Limit | None, int, float],
+) -> Divided:
+    """The graph with its loops as they are, or in segments.
+
+    Args:
+        graph: what is to be computed.
+        sizes: the values of named sizes, as far as they are known.
+        schedule: makes the schedule of a graph.
+        limits: what ``Planner`` takes beside one: policy, budget, workers, the least time shared.
+    """
+    policy, wanted, *_ = limits
+    open_sizes = {name: typical_value(size) for name, size in graph.sizes.items()}
+    at = open_sizes | dict(sizes)
+
+    def made(found: Graph) -> Divided:
+        scheduled = schedule(found)
+        return Divided(found, scheduled, Planner(scheduled, *limits))
+
+    first = made(graph)
+    if (wanted is None and policy == StoreAll()) or not _has_pairs(graph):
+        return first
+    from staticgrad.memory.segments import with_segments
+
+    budget = first.planner.budget_at(at)
+    if budget is None:
+        segments = made(with_segments(graph))
+        return min(_tried(first, at), _tried(segments, at), key=lambda tried: tried.peak).divided
+    best = above = _tried(first, at)
+    for levels in range(MOST_LEVELS + 1):
+        if best.stored <= budget:
+            break
+        found = with_segments(graph, levels)
+        if found is above.divided.graph:
+            continue
+        tried = _tried(made(found), at, max(best.peak, budget + 1))
+        if levels and tried.peak <= budget:
+
+            def less_deep(kept: Fraction, levels: int = levels) -> _Tried:
+                return _tried(made(with_segments(graph, levels, kept)), at)
+
+            filled = _filled(tried, above.stored, budget, _parts(graph), less_deep)
+            best = min(best, filled, key=lambda tried: _rank(tried, budget))
+            break
+        above = tried
+        best = min(best, tried, key=lambda tried: _rank(tried, budget))
+    return best.divided
+
+
+def _rank(tried: _Tried, budget: int) -> tuple[float, float]:
+    """By bytes beyond the budget, then by time."""
+    return max(tried.peak - budget, 0), tried.seconds
+
+
+def _parts(graph: Graph) -> list[Fraction]:
+    """Parts of the trips with which a pair of loops keeps some trips more."""
+    from fractions import Fraction
+
+    from staticgrad.memory.loop_pairs import pairs_of
+
+    parts: set[Fraction] = set()
+    for pair in pairs_of(graph):
+        trips = hint_value(pair.trips)
+        step = -(-trips // (PARTS * pair.unit)) * pair.unit
+        parts.update(Fraction(kept, trips) for kept in range(step, trips, step))
+    return sorted(parts)
+
+
+def _filled(
+    deep: _Tried,
+    above: int,
+    budget: int,
+    parts: Sequence[Fraction],
+    less_deep: Callable[[Fraction], _Tried],
+) -> _Tried:
+    """The quickest within a budget, with as many trips as it has room for a level less deep.
+
+    Args:
+        deep: with none of them.
+        above: the bytes with all of them, where no kernel runs again.
+        budget: what a plan may need.
+        parts: what may be kept, of all trips, in order.
+        less_deep: with a part of them.
+    """
+    best, (low, fewest), (high, most) = deep, (0.0, deep.stored), (1.0, above)
+    for _ in range(MOST_TRIES):
+        left = [part for part in parts if low < part < high]
+        if not left:
+            break
+        room = max(budget - fewest, 0) / max(most - fewest, 1)
+        part = left[max(bisect_right(left, low + (high - low) * room) - 1, 0)]
+        found = less_deep(part)
+        best = min(best, found, key=lambda tried: _rank(tried, budget))
+        if found.stored > budget:
+            high, most = float(part), found.stored
+        else:
+            low, fewest = float(part), found.stored
+    return best
+
+
+def _tried(candidate: Divided, sizes: Mapping[str, int], refused: int | None = None) -> _Tried:
+    """A candidate with its plan's bytes and predicted seconds; where it cannot need fewer bytes
+    than were ``refused``, with its bound, and nothing is sought."""
+    planner = candidate.planner
+    stored = planner.stored(sizes)
+    if refused is not None and (bound := planner.bound(sizes)) >= refused:
+        return _Tried(candidate, bound, math.inf, stored)
+    try:
+        plan = planner.plan(sizes)
+    except BudgetInfeasible as error:
+        return _Tried(candidate, error.smallest_peak, math.inf, stored)
+    return _Tried(candidate, plan.peak_bytes, plan_seconds(plan), stored)

@@ -1,0 +1,52 @@
+"""Everything that a graph becomes before its nodes are grouped, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from staticgrad.ir.graph import Graph
+from staticgrad.ir.schedule import Schedule
+from staticgrad.preparation.column_formulas import with_formulas_of_sums
+from staticgrad.preparation.filter_parts import with_parts
+from staticgrad.preparation.invariants import with_turned_invariants
+from staticgrad.preparation.logs import with_logged_carries
+from staticgrad.preparation.marks import without_marks
+from staticgrad.preparation.panels import with_panels
+from staticgrad.preparation.patches import with_patches
+from staticgrad.preparation.product_parts import with_product_parts
+from staticgrad.preparation.regions import with_joined_pads
+from staticgrad.preparation.remainders import with_remainders
+from staticgrad.preparation.shifted import with_shifted_formulas
+from staticgrad.preparation.storage import widen_accumulation
+from staticgrad.preparation.stretched_windows import without_stretched_windows
+from staticgrad.preparation.tested_trips import with_tested_trips
+from staticgrad.preparation.tiles import with_tiles
+from staticgrad.preparation.vector_products import expand_vector_products
+
+#: At every level: results have the bits that these formulas give them.
+_ALWAYS: Final = (
+    *(without_marks, with_patches, with_remainders, expand_vector_products, widen_accumulation),
+    *(without_stretched_windows, with_tiles, with_parts, with_product_parts),
+)
+#: Where kernels take several nodes: the same bits from fewer passes over memory.
+_MERGED: Final = (
+    *(with_turned_invariants, with_joined_pads, with_shifted_formulas, with_formulas_of_sums),
+    *(with_logged_carries, with_panels),
+)
+
+
+def prepared(graph: Graph, fuse: Callable[[Graph], Schedule] | None) -> Graph:
+    """The graph that kernels are made of.
+
+    ``fuse`` makes schedules of stretches of loops; without it every node is a kernel of its own,
+    and what fewer kernels would gain from is left as it is.
+    """
+    for rewrite in _ALWAYS:
+        graph = rewrite(graph)
+    if fuse is None:
+        return graph
+    graph = with_tested_trips(graph, fuse)
+    for rewrite in _MERGED:
+        graph = rewrite(graph)
+    return graph

@@ -1,0 +1,286 @@
+"""Cheap values that are only read inside of borders of zeros, computed where they are read.
+
+The gradient of a difference of neighbours adds up a few formulas of them, each shifted by a place.
+As values, they would be written by one kernel and read by another. But a shifted formula is the
+formula of what is shifted: where its operands lie in memory, whatever is computed, one kernel reads
+those at shifted positions, and takes zero beyond the borders. No byte depends on it.
+
+The sum of such a formula, of which the gradient is, runs over fewer elements than the gradient has.
+It goes over all of those where it adds -0.0 behind its last term, or the last ones of both its
+steps, which changes no bit (``staticgrad.ir.summation``): then one kernel computes both, and reads
+the array once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from typing import Final, cast
+
+from staticgrad.analysis.users import ValueKey, users_of
+from staticgrad.building import within
+from staticgrad.ir.forms import Pointwise, Reduce, View
+from staticgrad.ir.graph import Graph, Node, Symbolic
+from staticgrad.ir.summation import decompose
+from staticgrad.ir.value import Value
+from staticgrad.ops.convert import SizeValue
+from staticgrad.ops.elementwise import Elementwise
+from staticgrad.ops.movement import Broadcast, Reshape
+from staticgrad.ops.positions import Iota
+from staticgrad.ops.reduce import Sum
+from staticgrad.ops.selection import where
+from staticgrad.ops.slices import Pad
+from staticgrad.types.dim import Size, bounds
+from staticgrad.types.dtype import I64
+from staticgrad.types.tensor import Shape
+
+#: Operations per element of a formula that is computed again, and its nodes, at most: one more
+#: array through memory takes about as long.
+MOST_FLOPS: Final = 24
+MOST_NODES: Final = 16
+#: The same for all the pads that it would be computed for: one that is computed once is stored once
+#: and read as often.
+MOST_TOGETHER: Final = 80
+
+
+def with_shifted_formulas(graph: Graph) -> Graph:
+    """The graph with its pads of cheap formulas as formulas of pads, where those lie in memory."""
+    if not any(isinstance(node.op, Pad) for node in graph.nodes):
+        return graph
+    shifting = _Shifting(graph)
+
+    def rewritten(node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
+        if isinstance(node.op, Pad):
+            return shifting.shifted(node)
+        return shifting.summed(node) if isinstance(node.op, Sum) else None
+
+    return graph.replace_nodes(rewritten).without_dead_nodes()
+
+
+class _Shifting:
+    """Asks about, and makes, the formulas of one graph."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._users = users_of(graph)
+        self._roots = {value.key for value in graph.roots}
+        self._made: dict[tuple[Pad, int], dict[ValueKey, Symbolic]] = {}
+        self._later: dict[Node, set[Node]] = {}
+        #: Of the shape of what is padded: the pads that formulas take the place of.
+        self._pads: dict[Shape, list[Node]] = {}
+        for node in graph.nodes:
+            if isinstance(node.op, Pad) and _is_plain(node) and node.types[0].dtype.is_float:
+                self._pads.setdefault(node.args[0].shape, []).append(node)
+
+    def shifted(self, node: Node) -> tuple[Symbolic] | None:
+        """What stands for a pad; None where it stays."""
+        pad, (value,) = node.op, node.args
+        assert isinstance(pad, Pad)
+        if any(step != 1 for step in pad.steps):
+            return None
+        formula = self._formula(value)
+        if formula is None:
+            return None
+        return (self._made_of(formula, node, pad, value, _zero(value)),)
+
+    def _made_of(
+        self,
+        formula: Sequence[Node],
+        node: Node,
+        pad: Pad,
+        value: Symbolic,
+        outside: bool | int | float,
+        order: int | None = None,
+    ) -> Symbolic:
+        """The formula of a padded value, for a node; what several have in common is made once."""
+        order = node.order if order is None else order
+        made = self._made.setdefault((pad, order), {})
+        with within(node.origin, order):
+            for each in formula:
+                if (each, 0) not in made:
+                    args = [_padded(pad, arg, made) for arg in each.args]
+                    made[each, 0] = cast(Symbolic, each.op(*args))
+            inside, result = _inside(pad, value), made[value.key]
+            if inside is None:
+                return result
+            return cast(Symbolic, where(inside, result, outside))
+
+    def summed(self, node: Node) -> tuple[Symbolic] | None:
+        """A sum over the elements that a gradient has, in its phase; None where it stays."""
+        (value,) = node.args
+        op = node.op
+        assert isinstance(op, Sum)
+        if value.shape not in self._pads or not value.dtype.is_float or value.dtype.is_storage:
+            return None
+        formula = self._formula(value)
+        if formula is None or value.ndim - 1 not in op.axes:
+            return None
+        arrays = _arrays(formula)
+        # Terms that are added behind the last ones lie at the end of the outermost axes alone.
+        outermost = {axes[0] for axes in decompose(value.ndim, op.axes) if axes}
+        for other in self._pads[value.shape]:
+            whole = other.types[0].shape
+            trimmed = [axis for axis, size in enumerate(value.shape) if size != whole[axis]]
+            if not outermost.issuperset(trimmed):
+                continue
+            padded = self._formula(other.args[0])
+            if padded is None or not arrays & _arrays(padded) or self._waits(other, node):
+                continue
+            pad = Pad(whole, (0,) * value.ndim, (1,) * value.ndim)
+            terms = self._made_of(formula, node, pad, value, -0.0, other.order)
+            with within(node.origin, other.order):
+                total = cast(Symbolic, op(terms))
+                return (_of_nothing(total, [value.shape[axis] for axis in op.axes]),)
+        return None
+
+    def _waits(self, node: Node, other: Node) -> bool:
+        """Whether a pad, or a value of as many elements that is computed from it, needs another
+        node's value: then one kernel cannot compute both."""
+        behind = self._behind(other)
+        return node in behind or any(
+            each in behind and each.types[0].shape == node.types[0].shape
+            for each in self._behind(node)
+        )
+
+    def _behind(self, node: Node) -> set[Node]:
+        """All nodes that are computed from one."""
+        if node not in self._later:
+            found: set[Node] = set()
+            waiting = [node]
+            while waiting:
+                each = waiting.pop()
+                users = {
+                    user for index in range(len(each.types)) for user in self._users[each, index]
+                }
+                waiting += users - found
+                found |= users
+            self._later[node] = found
+        return self._later[node]
+
+    def _formula(self, value: Symbolic) -> Sequence[Node] | None:
+        """The nodes of a cheap formula of what lies in memory, operands first.
+
+        None where a value is none, or where others want it in memory.
+        """
+        found: dict[Node, None] = {}
+        waiting, flops = [value], 0
+        while waiting:
+            each = waiting.pop()
+            if each.node in found or each.ndim == 0 or _is_number(each):
+                continue
+            if _lies_in_memory(each):
+                if each.shape != value.shape:  # its axes of one element are not to be padded
+                    return None
+                continue
+            if not self._is_elementwise(each, value):
+                return None
+            found[each.node] = None
+            flops += each.node.op.flops
+            if flops > MOST_FLOPS or len(found) > MOST_NODES:
+                return None
+            waiting += each.node.args
+        if not found or not self._is_read_by_elements(value):
+            return None
+        if flops * len(self._pads.get(value.shape, ())) > MOST_TOGETHER:
+            return None
+        return _in_order(found)
+
+    def _is_elementwise(self, each: Symbolic, value: Symbolic) -> bool:
+        form = each.node.form
+        plain = isinstance(form, Pointwise) and not form.indexed and not form.sizes
+        return plain and isinstance(each.node.op, Elementwise) and each.shape == value.shape
+
+    def _is_read_by_elements(self, value: Symbolic) -> bool:
+        """Whether nobody would read a value from memory, once it is padded nowhere."""
+        readers = self._users[value.key]
+        elements = all(isinstance(r.form, Pointwise | Reduce) or _is_plain(r) for r in readers)
+        return elements and value.key not in self._roots
+
+
+def _arrays(formula: Sequence[Node]) -> set[Node]:
+    """The arrays in memory that a formula is computed of."""
+    found: set[Node] = set()
+    for value in (arg for node in formula for arg in node.args if arg.ndim and not _is_number(arg)):
+        if _lies_in_memory(value):
+            while not value.node.is_leaf:
+                value = value.node.args[0]
+            found.add(value.node)
+    return found
+
+
+def _of_nothing(total: Symbolic, sizes: Sequence[Size]) -> Symbolic:
+    """A sum over axes of these sizes: 0.0, not -0.0, where one of them has no element."""
+    open_sizes = [size for size in sizes if (bounds(size)[0] or 0) < 1]
+    if not open_sizes:
+        return total
+    tests: list[Value] = [SizeValue(size, I64)() > 0 for size in open_sizes]
+    any_there = reduce(lambda one, other: one & other, tests)
+    return cast(Symbolic, where(any_there, total, 0.0))
+
+
+def _is_plain(node: Node) -> bool:
+    return isinstance(node.op, Pad) and all(step == 1 for step in node.op.steps)
+
+
+def _is_number(value: Symbolic) -> bool:
+    """Whether a value is one number throughout, whatever its shape."""
+    while not value.node.is_leaf and isinstance(value.node.op, Broadcast | Reshape):
+        value = value.node.args[0]
+    return value.ndim == 0
+
+
+def _lies_in_memory(value: Symbolic) -> bool:
+    """Whether a value is an array that is given, or a view of one."""
+    while not value.node.is_leaf and isinstance(value.node.form, View):
+        value = value.node.args[0]
+    return value.node.is_leaf
+
+
+def _in_order(found: dict[Node, None]) -> Sequence[Node]:
+    """Nodes, operands first."""
+    order: dict[Node, None] = {}
+    stack = [(node, False) for node in found]
+    while stack:
+        node, done = stack.pop()
+        if node in order:
+            continue
+        if done:
+            order[node] = None
+            continue
+        stack.append((node, True))
+        stack += [(arg.node, False) for arg in node.args if arg.node in found]
+    return [*order]
+
+
+def _padded(pad: Pad, arg: Symbolic, made: dict[ValueKey, Symbolic]) -> Symbolic:
+    """An operand of a formula at the positions of the whole."""
+    if arg.key not in made:
+        if arg.ndim == 0:
+            return arg
+        if _is_number(arg):
+            number = arg
+            while number.ndim:
+                number = number.node.args[0]
+            made[arg.key] = cast(Symbolic, Broadcast(pad.shape, ())(number))
+        else:
+            made[arg.key] = cast(Symbolic, pad(arg))
+    return made[arg.key]
+
+
+def _inside(pad: Pad, value: Symbolic) -> Value | None:
+    """Whether a position of the whole lies within the borders; None where there are none.
+
+    The borders are sizes, not numbers, so that one kernel serves arrays of any length.
+    """
+    tests: list[Value] = []
+    sizes = zip(pad.starts, value.shape, pad.shape, strict=True)
+    for axis, (start, size, whole) in enumerate(sizes):
+        at = Iota(pad.shape, axis, I64)
+        if start != 0:
+            tests.append(at() >= SizeValue(start, I64)())
+        if start + size != whole:
+            tests.append(at() < SizeValue(start + size, I64)())
+    return reduce(lambda one, other: one & other, tests) if tests else None
+
+
+def _zero(value: Symbolic) -> bool | int | float:
+    return False if value.dtype.is_bool else 0.0 if value.dtype.is_float else 0
