@@ -38,8 +38,19 @@ class Docstring:
         for name in SECTIONS:
             if name in self.sections:
                 parts += [f"**{name}**", entries(self.sections[name])]
-        parts += [f"```python\n{each}\n```" for each in self.examples]
+        parts += [f"```python\n{with_imports(each)}\n```" for each in self.examples]
         return "\n\n".join(parts)
+
+
+def with_imports(example: str) -> str:
+    """Return the example under the imports that it leaves out: of ``sg`` and ``np``."""
+    names = {"np": "import numpy as np", "sg": "import staticgrad as sg"}
+    missing = [
+        f">>> {line}\n"
+        for name, line in names.items()
+        if line not in example and re.search(rf"\b{name}\.", example)
+    ]
+    return "".join(missing) + example
 
 
 def read(value: Any) -> Docstring:

@@ -90,9 +90,6 @@ class Place:
         """x with the elements replaced, in the dtype of x; of equal places the last one counts.
 
         A mask that is only known in a run takes one value for all of its places.
-
-        Raises:
-            ShapeError: values that do not broadcast to the shape of ``x[key]``.
         """
         if (masked := self._masked(values, lambda x, new: new)) is not None:
             return masked
@@ -106,12 +103,7 @@ class Place:
 
     @public
     def add(self, values: Operand) -> Value:
-        """x with ``values`` added to the elements, as often as the key names them, in order.
-
-        Raises:
-            ShapeError: values that do not broadcast to the shape of ``x[key]``.
-            DTypeError: bools.
-        """
+        """x with ``values`` added to the elements, as often as the key names them, in order."""
         return self._summed(values, functions.add)
 
     @public
@@ -134,22 +126,12 @@ class Place:
 
     @public
     def multiply(self, values: Operand) -> Value:
-        """x with the elements multiplied by ``values``; by the product of those of one element.
-
-        Raises:
-            ShapeError: values that do not broadcast to the shape of ``x[key]``.
-            DTypeError: bools.
-        """
+        """x with the elements multiplied by ``values``; by the product of those of one element."""
         return self._by_products(values, functions.multiply)
 
     @public
     def divide(self, values: Operand) -> Value:
-        """x with the elements divided by ``values``; by the product of those of one element.
-
-        Raises:
-            ShapeError: values that do not broadcast to the shape of ``x[key]``.
-            DTypeError: integers and bools, whose quotients have another dtype.
-        """
+        """x with the elements divided by ``values``; by the product of those of one element."""
         if not self.x.dtype.is_float:
             raise DTypeError(
                 f"x.at[key].divide: quotients of {self.x.dtype} are floating",
@@ -160,12 +142,7 @@ class Place:
 
     @public
     def power(self, values: Operand) -> Value:
-        """x with the elements to the power of ``values``; of the product of those of one element.
-
-        Raises:
-            ShapeError: values that do not broadcast to the shape of ``x[key]``.
-            DTypeError: bools.
-        """
+        """x with the elements to the power of ``values``; of the product of those of one element."""
         return self._by_products(values, functions.power)
 
     def _by_products(self, values: Operand, of_two: Callable[..., Any]) -> Value:
@@ -188,9 +165,6 @@ class Place:
 
         Gradients go to what won: to the last of equal values, and by halves where that equals the
         element. NaN wins.
-
-        Raises:
-            ShapeError: values that do not broadcast to the shape of ``x[key]``.
         """
         return self._extreme(values, functions.maximum, largest=True)
 
@@ -223,12 +197,7 @@ class Place:
         return lifted("at", binding_kind((self.x,)), values, self.x.dtype)
 
     def _masked(self, values: Operand, of_two: Callable[[Value, Value], Value]) -> Value | None:
-        """x with ``of_two(x, values)`` where a mask of the run holds; None of any other key.
-
-        Raises:
-            ShapeError: the mask has other sizes than the first axes of x, or there is a value for
-                each of its places.
-        """
+        """x with ``of_two(x, values)`` where a mask of the run holds; None of any other key."""
         mask = self.key[0] if isinstance(self.key, tuple) and len(self.key) == 1 else self.key
         if not isinstance(mask, Value) or mask.computes or mask.dtype is not BOOL or not mask.ndim:
             return None
@@ -324,7 +293,6 @@ def at(x: Operand) -> At:
         What takes a key, as ``x[key]`` does, and then ``get``, ``set``, ``add`` and the others of
         ``At``; each gives a new value, x itself never changes.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.at([1, 2, 3])[1:].set(0))
     array([1, 0, 0])
     """

@@ -40,11 +40,6 @@ def embedding(table: Operand[AnyValue], ids: Operand[AnyValue]) -> AnyValue:
     Returns:
         Rows: [..., features].
 
-    Raises:
-        DTypeError: ids that are no integers.
-        RankError: a table that is no matrix.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.embedding([[1.0, 2.0], [3.0, 4.0]], [1, 1, 0]))
     array([[3., 4.],
            [3., 4.],
@@ -79,12 +74,6 @@ def attention(
     Returns:
         [..., t, e]. A query that all keys are forbidden to gives zeros.
 
-    Raises:
-        RankError: an operand with fewer than two axes.
-        ShapeError: sizes that do not fit.
-        DTypeError: a mask that is no bool.
-
-    >>> import staticgrad as sg
     >>> q = sg.input("q", ("batch", "time", 8))
     >>> sg.nn.attention(q, q, q, causal=True).shape
     (batch, time, 8)

@@ -46,9 +46,6 @@ def over_elements(
         f: takes the arguments of one element.
         args, kwargs: the arguments of the batch.
         axes, size: ``in_axes`` and ``out_axes``, and ``axis_size``, as ``sg.vmap`` takes them.
-
-    Raises:
-        ArgumentError, AxisError, ShapeError: as ``sg.vmap``.
     """
     in_axes, out_axes = axes
     batches = _Batches(args, kwargs, in_axes, size)
@@ -124,11 +121,7 @@ class _Batches:
         return self.kind.lift(op.data.array, op.data.dtype) if isinstance(op, Constant) else value
 
     def _placed(self, name: str, value: Any, has: bool, axis: int | None) -> Any:
-        """A result with its axis of elements where it is wanted.
-
-        Raises:
-            ArgumentError: it has one and shall not. AxisError: there is no such place.
-        """
+        """A result with its axis of elements where it is wanted."""
         if axis is None:
             if has:
                 raise ArgumentError(
@@ -187,11 +180,7 @@ def _names(tree: Tree) -> list[str]:
 
 
 def _axes_of_arguments(tree: Tree, in_axes: Any) -> list[int | None]:
-    """The axis of elements of each leaf, or None.
-
-    Raises:
-        ArgumentError: ``in_axes`` does not fit the arguments.
-    """
+    """The axis of elements of each leaf, or None."""
     positional, named = tree.parts
     count = len(positional.parts)
     entries = in_axes if isinstance(in_axes, tuple | list) else (in_axes,) * count
@@ -212,11 +201,7 @@ def _axes_of_arguments(tree: Tree, in_axes: Any) -> list[int | None]:
 
 
 def _spread(what: str, entry: Any, tree: Tree) -> list[int | None]:
-    """One axis for each leaf of a tree: ``entry`` is one for all, or built as the tree is.
-
-    Raises:
-        ArgumentError: it is neither.
-    """
+    """One axis for each leaf of a tree: ``entry`` is one for all, or built as the tree is."""
     if entry is None:
         return [None] * tree.count
     if is_record(entry) and type(entry) is tree.kind:
@@ -243,11 +228,7 @@ def _spread(what: str, entry: Any, tree: Tree) -> list[int | None]:
 
 
 def _checked(name: str, value: Value, axis: int) -> int:
-    """The axis of elements of a value, counted from the first.
-
-    Raises:
-        AxisError: there is none.
-    """
+    """The axis of elements of a value, counted from the first."""
     if not -value.ndim <= axis < value.ndim:
         raise AxisError(
             f"vmap: {name} is {value.type}, without an axis {axis} of elements",
@@ -258,11 +239,7 @@ def _checked(name: str, value: Value, axis: int) -> int:
 
 
 def _common(sizes: Sequence[tuple[str, Size]], values: Sequence[Value]) -> Size:
-    """The size of the batch, of the sizes of its axes by name: a number if one is known.
-
-    Raises:
-        ArgumentError: nothing says it. ShapeError: sizes that differ.
-    """
+    """The size of the batch, of the sizes of its axes by name: a number if one is known."""
     if not sizes:
         raise ArgumentError(
             "vmap: no argument has an axis of elements",

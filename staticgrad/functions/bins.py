@@ -46,14 +46,9 @@ def digitize(x: Operand[AnyValue], bins: Operand[AnyValue], right: bool = False)
         bins: a vector of edges. An array may also descend; a value of the graph ascends.
         right: an element that equals an edge belongs to the bin on its left.
 
-    Returns:
-        Numbers from 0 to as many as there are edges, int64, in the shape of x.
-
     Raises:
         ArgumentError: an array that neither ascends nor descends.
-        RankError: bins that are no vector.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.digitize([-1.0, 0.5, 2.0], [0.0, 1.0, 2.0]))
     array([0, 1, 3])
     """
@@ -85,10 +80,6 @@ def isin(
     Returns:
         bool, in the shape of ``element``.
 
-    Raises:
-        DTypeError: an operand that is no array of numbers.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.isin([1, 2, 3], [3, 1]))
     array([ True, False,  True])
     """
@@ -128,10 +119,7 @@ def histogram(
 
     Raises:
         ArgumentError: no bins, or a range that does not ascend.
-        RankError: edges that are no vector.
-        ShapeError: weights of another shape than x.
 
-    >>> import staticgrad as sg
     >>> counts, edges = sg.histogram([0.0, 1.0, 1.5, 4.0], bins=2)
     >>> sg.evaluate([counts, edges])
     [array([3, 1]), array([0., 2., 4.])]
@@ -167,9 +155,7 @@ def histogram_bin_edges(
 
     Raises:
         ArgumentError: no bins, or a range that does not ascend.
-        RankError: edges that are no vector.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.histogram_bin_edges([0.0, 1.0, 4.0], bins=2))
     array([0., 2., 4.])
     """
@@ -195,11 +181,7 @@ def histogram_bin_edges(
 
 
 def _ends(range: Any) -> tuple[float, float]:
-    """The two ends of a range as numbers.
-
-    Raises:
-        ArgumentError: it is no pair of them.
-    """
+    """The two ends of a range as numbers."""
     try:
         low, high = map(float, range)
     except (TypeError, ValueError):

@@ -22,13 +22,6 @@ from staticgrad.types.dtype import BOOL, F64
 def isposinf(x: Operand[AnyValue]) -> AnyValue:
     """Whether x is infinite and positive, as bool.
 
-    Args:
-        x: numbers.
-
-    Returns:
-        Bools, of x's shape.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.isposinf([-sg.inf, sg.inf]))
     array([False,  True])
     """
@@ -38,13 +31,6 @@ def isposinf(x: Operand[AnyValue]) -> AnyValue:
 def isneginf(x: Operand[AnyValue]) -> AnyValue:
     """Whether x is infinite and negative, as bool.
 
-    Args:
-        x: numbers.
-
-    Returns:
-        Bools, of x's shape.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.isneginf([-sg.inf, sg.inf]))
     array([ True, False])
     """
@@ -72,13 +58,6 @@ def isclose(
         rtol, atol: how far apart they may be.
         equal_nan: whether NaN is close to NaN.
 
-    Returns:
-        Bools, of the shape in which they meet.
-
-    Raises:
-        ShapeError: the shapes do not broadcast.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.isclose([1.0, 1.1], 1.0))
     array([ True, False])
     """
@@ -106,13 +85,6 @@ def allclose(
     Args:
         x, y, rtol, atol, equal_nan: as for ``isclose``.
 
-    Returns:
-        One bool.
-
-    Raises:
-        ShapeError: the shapes do not broadcast.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.allclose([1.0, 1.0], 1.0))
     array(True)
     """
@@ -128,13 +100,6 @@ def array_equal(x: Operand[AnyValue], y: Operand[AnyValue], equal_nan: bool = Fa
         x, y: numbers or bools.
         equal_nan: whether NaN equals NaN.
 
-    Returns:
-        One bool.
-
-    Raises:
-        DTypeError: ``equal_nan`` is no bool.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.array_equal([1, 2], [1, 2]))
     array(True)
     """
@@ -147,16 +112,9 @@ def array_equal(x: Operand[AnyValue], y: Operand[AnyValue], equal_nan: bool = Fa
 def array_equiv(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """Whether x and y, broadcast against each other, have the same elements.
 
-    Args:
-        x, y: values.
-
     Returns:
         A 0-d bool.
 
-    Raises:
-        ShapeError: the shapes do not broadcast.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.array_equiv([[1, 1], [1, 1]], 1))
     array(True)
     """
@@ -184,15 +142,9 @@ def select(
         choicelist: a value for each.
         default: where none holds.
 
-    Returns:
-        The chosen elements.
-
     Raises:
         ArgumentError: no condition, or not one choice per condition.
-        DTypeError: a condition that is not bool.
-        ShapeError: the shapes do not broadcast.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.select([[True, False]], [[1.0, 2.0]], 9.0))
     array([1., 9.])
     """
@@ -219,12 +171,6 @@ def choose(
     Returns:
         Elements of the choices, in the shape that all have together.
 
-    Raises:
-        ArgumentError: no choice; another mode.
-        DTypeError: a that is no integer.
-        ShapeError: the shapes do not broadcast.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.choose([0, 1, 0], [[1, 2, 3], [10, 20, 30]]))
     array([ 1, 20,  3])
     """
@@ -266,12 +212,8 @@ def piecewise(
         funclist: functions of x, values or numbers.
         args, kw: handed to every function, after x.
 
-    Returns:
-        A value in the dtype of x.
-
     Raises:
         ArgumentError: too few or too many functions.
-        ShapeError: the shapes do not broadcast.
 
     >>> import numpy as np, staticgrad as sg
     >>> x = np.array([-2.0, 3.0])

@@ -24,13 +24,6 @@ def gcd(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     Args:
         x, y: integers; they broadcast.
 
-    Returns:
-        The divisors, in the common dtype.
-
-    Raises:
-        DTypeError: no integers. ShapeError: they do not broadcast.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.gcd([12, 0, -7], 18))
     array([ 6, 18,  1])
     """
@@ -43,10 +36,6 @@ def lcm(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 
     Integers wrap where the dtype cannot hold it. Carries no gradient.
 
-    Returns:
-        The multiples, in the common dtype.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.lcm([12, 0, -7], 18))
     array([ 36,   0, 126])
     """
@@ -55,11 +44,7 @@ def lcm(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 
 
 def _divisors(name: str, x: Any, y: Any) -> tuple[Any, Any, Any]:
-    """The divisors, and the operands without their signs.
-
-    Raises:
-        DTypeError: no integers.
-    """
+    """The divisors, and the operands without their signs."""
     one, other = promoted_values(name, (x, y))
     if not one.dtype.is_integer:
         raise DTypeError(f"{name}: takes integers, not {one.dtype.numpy}", hint="x.astype('int64')")

@@ -60,10 +60,7 @@ def einsum(
 
     Raises:
         ArgumentError: subscripts that cannot be read, or do not fit the operands.
-        ShapeError: one letter for two sizes.
-        DTypeError: bools.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.einsum("ij,j->i", [[1.0, 2.0], [3.0, 4.0]], [1.0, 1.0]))
     array([3., 7.])
     """
@@ -107,11 +104,7 @@ def _plain(value: AnyValue, labels: Sequence[str]) -> _Term[AnyValue]:
 
 
 def _sizes(terms: Sequence[_Term[AnyValue]]) -> dict[str, Size]:
-    """The size of every label; literal 1 gives way.
-
-    Raises:
-        ShapeError: one label for two sizes.
-    """
+    """The size of every label; literal 1 gives way."""
     sizes: dict[str, Size] = {}
     for term in terms:
         for label, size in zip(term.labels, term.value.shape, strict=True):
@@ -203,11 +196,8 @@ def tensordot(a: Operand[AnyValue], b: Operand[AnyValue], axes: Any = 2) -> AnyV
         The sums, with the axes of a that are left before those of b.
 
     Raises:
-        ShapeError: sizes that differ.
-        AxisError: there is no such axis.
         ArgumentError: not as many axes of a as of b; no whole number of axes.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.tensordot([[1.0, 2.0]], [[3.0], [4.0]], axes=1))
     array([[11.]])
     """
@@ -255,10 +245,6 @@ def inner(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     Returns:
         The sums, with the axes of a before those of b.
 
-    Raises:
-        ShapeError: last axes of different sizes.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.inner([1.0, 2.0], [3.0, 4.0]))
     array(11.)
     """
@@ -279,10 +265,6 @@ def kron(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     Returns:
         The products; the size of each axis is that of a times that of b.
 
-    Raises:
-        DTypeError: a dtype that does not multiply.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.kron([1, 2], [1, 10]))
     array([ 1, 10,  2, 20])
     """
@@ -310,11 +292,7 @@ class Subscripts:
 
     @classmethod
     def of(cls, text: str, ranks: Sequence[int]) -> Subscripts:
-        """Read ``text`` for operands of ``ranks`` axes.
-
-        Raises:
-            ArgumentError: it cannot be read, or does not fit the operands.
-        """
+        """Read ``text`` for operands of ``ranks`` axes."""
         left, arrow, right = text.replace(" ", "").partition("->")
         parts = left.split(",")
         if len(parts) != len(ranks):
@@ -335,11 +313,7 @@ class Subscripts:
 
 
 def check_text(subscripts: object) -> None:
-    """Refuse what is no text.
-
-    Raises:
-        ArgumentError: in the user's terms.
-    """
+    """Refuse what is no text."""
     if not isinstance(subscripts, str):
         raise ArgumentError(
             f"einsum: the subscripts come first, got {subscripts!r}",

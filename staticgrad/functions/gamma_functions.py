@@ -30,7 +30,6 @@ def gamma(x: Operand[AnyValue]) -> AnyValue:
     Returns:
         The values, of x's shape.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.special.gamma([1.0, 5.0]))
     array([ 1., 24.])
     """
@@ -44,7 +43,6 @@ def gammaln(x: Operand[AnyValue]) -> AnyValue:
     Derivatives of every order are ``digamma`` and ``polygamma``. Next to a zero below 0 the error
     is one of the terms that cancel there, not of the result; the same goes for ``digamma``.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.special.gammaln([1.0, 100.0]))
     array([  0.        , 359.13420537])
     """
@@ -61,13 +59,9 @@ def multigammaln(a: Operand[AnyValue], d: int) -> AnyValue:
         a: a value; integers become float64.
         d: a whole number known at build, from 1 on.
 
-    Returns:
-        A floating value of the shape of a.
-
     Raises:
         ArgumentError: ``d`` is below 1, or above a million.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.special.multigammaln([2.5, 10.0], 2)).round(6)
     array([ 0.857048, 25.063526])
     """
@@ -84,7 +78,6 @@ def multigammaln(a: Operand[AnyValue], d: int) -> AnyValue:
 def digamma(x: Operand[AnyValue]) -> AnyValue:
     """The derivative of ``gammaln``; -inf at 0, NaN at negative whole numbers.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.special.digamma([1.0, 2.0]))
     array([-0.57721566,  0.42278434])
     """
@@ -98,13 +91,9 @@ def polygamma(n: int, x: Operand[AnyValue]) -> AnyValue:
         n: a whole number known at build; 0 is ``digamma`` itself.
         x: a value; integers become float64.
 
-    Returns:
-        A floating value of the shape of x.
-
     Raises:
         ArgumentError: ``n`` is negative, or above 170.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.special.polygamma(1, [1.0, 2.0])).round(6)
     array([1.644934, 0.644934])
     """
@@ -119,16 +108,6 @@ def gammainc(a: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
 
     Derivatives go by x and by a.
 
-    Args:
-        a, x: numbers, which broadcast.
-
-    Returns:
-        The values, of the shape in which they meet.
-
-    Raises:
-        ShapeError: the shapes do not broadcast.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.special.gammainc(1.0, [0.0, 1.0]))
     array([0.        , 0.63212056])
     """
@@ -141,7 +120,6 @@ def gammaincc(a: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
 
     Derivatives go by x and by a.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.special.gammaincc(1.0, [0.0, 1.0]))
     array([1.        , 0.36787944])
     """
@@ -153,16 +131,6 @@ def beta(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
 
     It is exp(betaln(a, b)), so that its relative error grows with the size of that.
 
-    Args:
-        a, b: numbers, which broadcast.
-
-    Returns:
-        The values, of the shape in which they meet.
-
-    Raises:
-        ShapeError: the shapes do not broadcast.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.special.beta(2.0, 3.0))
     array(0.08333333)
     """
@@ -173,7 +141,6 @@ def beta(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
 def betaln(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     """log(beta(a, b)) for positive a and b; inf where one is 0, NaN below.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.special.betaln(2.0, 3.0))
     array(-2.48490665)
     """
@@ -191,13 +158,6 @@ def betainc(a: Operand[AnyValue], b: Operand[AnyValue], x: Operand[AnyValue]) ->
         a, b: positive parameters, which broadcast with x.
         x: a value in [0, 1].
 
-    Returns:
-        A floating value.
-
-    Raises:
-        ShapeError: the shapes do not broadcast.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.special.betainc(2.0, 3.0, [0.0, 0.5, 1.0])).round(6)
     array([0.    , 0.6875, 1.    ])
     """
@@ -214,13 +174,6 @@ def zeta(x: Operand[AnyValue], q: Operand[AnyValue] = 1.0) -> AnyValue:
         x: a value; integers become float64.
         q: a value that broadcasts with x.
 
-    Returns:
-        A floating value.
-
-    Raises:
-        ShapeError: the shapes do not broadcast.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.special.zeta([2.0, 4.0])).round(6)
     array([1.644934, 1.082323])
     """

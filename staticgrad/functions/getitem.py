@@ -82,11 +82,8 @@ def getitem(x: Operand[AnyValue], key: Any) -> AnyValue:
     Raises:
         IndexOutOfRange: an integer outside a literal size (a named size, and a slice of one place
             of it, are checked in the run).
-        AxisError: more indices than axes.
         ArgumentError: a mask that is only known in a run, or something that is no index.
-        ShapeError: index arrays that do not broadcast, or a mask of another shape.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.getitem([[1, 2], [3, 4]], (0, slice(None))))
     array([1, 2])
     """
@@ -327,10 +324,6 @@ def rows_and_places(x: AnyValue, arrays: Sequence[tuple[int, Any]]) -> tuple[Any
         x: what is indexed.
         arrays: an axis of x and an array or value of integers each, by ascending axes. Negative
             indices count from the end of their axis.
-
-    Raises:
-        ShapeError: the arrays do not broadcast.
-        IndexOutOfRange: an index known now is outside a literal size; others are found in the run.
     """
     broadcast("getitem", [np.shape(a) if not isinstance(a, Value) else a.shape for _, a in arrays])
     axes = [axis for axis, _ in arrays]

@@ -36,9 +36,7 @@ def insert(
     Raises:
         ArgumentError: ``obj`` is a value, or no position; several ones in an axis of a named size.
         IndexOutOfRange: a position that x does not have.
-        AxisError: there is no such axis. ShapeError: ``values`` do not broadcast.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.insert([1, 2, 3], [1, 3], [7, 8]))
     array([1, 7, 2, 3, 8])
     """
@@ -69,11 +67,7 @@ def insert(
 
 
 def _positions(obj: Any, size: Any) -> Any:
-    """The positions that a slice, a list or a mask names.
-
-    Raises:
-        ArgumentError: it names none, or the axis has a named size.
-    """
+    """The positions that a slice, a list or a mask names."""
     if isinstance(obj, Value):
         raise ArgumentError(
             "insert: obj is a value, whose numbers only a run knows",

@@ -26,12 +26,7 @@ Mask = Operand | None
 
 
 def mask_of(op: str, where: Mask, x: AnyValue) -> AnyValue | None:
-    """``where`` in the shape of x; None where every element counts.
-
-    Raises:
-        DTypeError: no bools.
-        ShapeError: it does not broadcast to x.
-    """
+    """``where`` in the shape of x; None where every element counts."""
     if where is None or where is True:
         return None
     mask = as_value(op, where, getattr(x, "kind", type(x)))
@@ -73,11 +68,7 @@ def degrees_of_freedom(
 
 
 def correction_of(op: str, ddof: Any, correction: Any) -> Any:
-    """What is taken off the number of elements: ``ddof``, or ``correction``, its other name.
-
-    Raises:
-        ArgumentError: both are given, or no number.
-    """
+    """What is taken off the number of elements: ``ddof``, or ``correction``, its other name."""
     if correction is not None and ddof != 0:
         raise ArgumentError(f"{op}: ddof and correction are one argument, given twice")
     less = ddof if correction is None else correction
@@ -88,12 +79,7 @@ def correction_of(op: str, ddof: Any, correction: Any) -> Any:
 
 
 def start_of(op: str, initial: Operand[AnyValue], x: AnyValue) -> AnyValue:
-    """``initial`` as a 0-d value in the dtype of x.
-
-    Raises:
-        RankError: more than one number.
-        DTypeError: a number of another kind, which x cannot hold.
-    """
+    """``initial`` as a 0-d value in the dtype of x."""
     own = strong_dtype(op, initial)
     if not (own.kind in "bi" and x.dtype.kind in "iuf") and not np.can_cast(
         own.numpy, x.dtype.numpy, "same_kind"

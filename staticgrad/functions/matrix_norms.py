@@ -15,11 +15,7 @@ from staticgrad.ops.powers import flat_root
 
 
 def norm_of_matrices(op: str, x: AnyValue, ord: Any, keepdims: bool) -> AnyValue:
-    """The norms of floating matrices, the last two axes.
-
-    Raises:
-        ArgumentError: an ``ord`` that matrices have no norm for.
-    """
+    """The norms of floating matrices, the last two axes."""
     if ord is None or ord == "fro":
         return flat_root(of.sum(functions.square(x), (-2, -1), keepdims=keepdims))
     if ord in (1, -1, math.inf, -math.inf):

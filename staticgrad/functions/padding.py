@@ -64,10 +64,7 @@ def pad(
 
     Raises:
         ArgumentError: ``pad_width`` or another argument has another form; another mode.
-        ShapeError: elements repeated of an axis that has none.
-        DTypeError: a ramp, mean or median of integers, odd reflections of bools.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.pad([1, 2, 3], (1, 2), "edge"))
     array([1, 1, 2, 3, 3, 3])
     """
@@ -216,11 +213,6 @@ def _turned_over(
     """Odd reflections, of the even ones: at an end e, f(e + k) = 2 x[e] - f(e - k).
 
     So a period on, every element is larger by twice the difference of the ends.
-
-    Args:
-        x: what is reflected along ``axis``.
-        even: the elements at the same places, mirrored as they are.
-        given: the places and what else ``_source`` is given.
     """
     places, size, mode, of = given
     same = int(mode == "symmetric")  # as far beyond the end as an element that lies before it

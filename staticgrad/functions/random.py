@@ -161,7 +161,6 @@ class Generator(Distributions, GammaDraws, CountDraws):
         """Uniform random bits as uint32 or uint64. ``shape``: sizes, named ones by their name too.
 
         Raises:
-            DTypeError: another dtype.
             ArgumentError: more draws than a generator has streams.
         """
         return self._bits(drawn_shape("bits", shape), dtype_of("bits", dtype), self._stream())
@@ -173,10 +172,6 @@ class Generator(Distributions, GammaDraws, CountDraws):
         """Uniform in [low, high): of float32 numbers 2**24 different ones, of float64 2**53.
 
         low + (high - low) * u, which carries gradients to low and high; rounding can give high.
-
-        Raises:
-            DTypeError: a dtype that is not floating.
-            ShapeError: borders that do not broadcast to the shape.
         """
         kind = floating_dtype("uniform", dtype)
         unit = self._unit(met_shape("uniform", shape, low, high), kind)
@@ -195,10 +190,6 @@ class Generator(Distributions, GammaDraws, CountDraws):
 
         The quantile of a uniform draw, one word per element: the highest bit is the sign, the rest
         says how far out. float32 reaches 6.3 standard deviations, float64 8.2.
-
-        Raises:
-            DTypeError: a dtype that is not floating.
-            ShapeError: parameters that do not broadcast to the shape.
         """
         kind = floating_dtype("normal", dtype)
         sizes, stream = met_shape("normal", shape, loc, scale), self._stream()
@@ -213,11 +204,7 @@ class Generator(Distributions, GammaDraws, CountDraws):
 
     @public
     def exponential(self, scale: Operand = 1.0, shape: Any = None, dtype: Any = F32) -> Value:
-        """Exponential with mean ``scale``, to which gradients flow: -scale * log1p(-u).
-
-        Raises:
-            DTypeError: a dtype that is not floating.
-        """
+        """Exponential with mean ``scale``, to which gradients flow: -scale * log1p(-u)."""
         kind = floating_dtype("exponential", dtype)
         unit = self._unit(met_shape("exponential", shape, scale), kind.compute)
         return _cast(-functions.log1p(-unit), kind) * scale
@@ -228,7 +215,6 @@ class Generator(Distributions, GammaDraws, CountDraws):
 
         Raises:
             ArgumentError: a probability outside [0, 1]; values of a graph are not checked.
-            ShapeError: probabilities that do not broadcast to the shape.
         """
         if not isinstance(p, Value):
             _check_probabilities(p)
@@ -240,10 +226,6 @@ class Generator(Distributions, GammaDraws, CountDraws):
 
         The upper part of bits times count (Lemire, "Fast random integer generation in an interval",
         2019, without rejection).
-
-        Raises:
-            ArgumentError: borders that are no integers, none between them, or too many.
-            DTypeError: a dtype that is not integer.
         """
         first, last = integer("integers", "low", low), integer("integers", "high", high)
         kind, count = dtype_of("integers", dtype), last - first

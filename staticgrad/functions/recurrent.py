@@ -41,9 +41,6 @@ def rnn_cell(x: Any, h: Any, w: Any, u: Any, b: Any = 0.0) -> Any:
     Returns:
         The next state [batch, hidden].
 
-    Raises:
-        ShapeError: operands that do not fit together.
-
     >>> import numpy as np, staticgrad as sg
     >>> sg.evaluate(sg.nn.rnn_cell([[1.0]], [[0.0]], np.eye(1), np.eye(1))).round(4)
     array([[0.7616]])
@@ -63,9 +60,6 @@ def lstm_cell(x: Any, state: tuple[Any, Any], w: Any, u: Any, b: Any = 0.0) -> t
 
     Returns:
         The next pair (h, c), each [batch, hidden].
-
-    Raises:
-        ShapeError: operands that do not fit together. ArgumentError: a state that is no pair.
 
     >>> import numpy as np, staticgrad as sg
     >>> state = sg.zeros((1, 1)), sg.zeros((1, 1))
@@ -89,9 +83,6 @@ def gru_cell(x: Any, h: Any, w: Any, u: Any, b: Any = 0.0, b_new: Any = 0.0) -> 
 
     Returns:
         The next state [batch, hidden].
-
-    Raises:
-        ShapeError: operands that do not fit together.
 
     >>> import numpy as np, staticgrad as sg
     >>> h = sg.nn.gru_cell([[1.0]], sg.zeros((1, 1)), np.ones((1, 3)), np.ones((1, 3)))
@@ -137,10 +128,6 @@ def rnn(
 
     Returns:
         The outputs [time, batch, hidden], and the last state.
-
-    Raises:
-        RankError: x has not three axes.
-        ShapeError: weights that do not fit.
 
     >>> import numpy as np, staticgrad as sg
     >>> outputs, last = sg.nn.rnn(np.ones((3, 1, 2)), np.ones((2, 1)), np.ones((1, 1)))
@@ -215,9 +202,6 @@ def bidirectional(
     Returns:
         The outputs of both side by side [time, batch, 2 * hidden], and both last states.
 
-    Raises:
-        RankError, ShapeError: as the layer.
-
     >>> import numpy as np, staticgrad as sg
     >>> weights = np.ones((2, 1)), np.zeros((1, 1)), 0.0
     >>> x = np.ones((3, 1, 2)) * [[[1.0]], [[2.0]], [[3.0]]]
@@ -244,9 +228,6 @@ def stacked(
 
     Returns:
         The outputs of the last layer, and the last state of each.
-
-    Raises:
-        RankError, ShapeError: as the layer.
 
     >>> import numpy as np, staticgrad as sg
     >>> layers = [(np.ones((2, 1)), np.eye(1)), (np.ones((1, 1)), np.eye(1))]
@@ -305,11 +286,7 @@ def _pair(name: str, state: Any) -> tuple[Any, Any]:
 
 
 def _ends(name: str, lengths: Any, x: Any) -> Any:
-    """How many times of each sequence count.
-
-    Raises:
-        DTypeError, ShapeError: they are no integers, not one for each sequence.
-    """
+    """How many times of each sequence count."""
     ends = as_value(name, lengths)
     if not ends.dtype.is_integer:
         raise DTypeError(f"{name}: lengths are integers, not {ends.type}", related=related(ends))

@@ -26,13 +26,6 @@ def rotary(
         position: the place of the first row, an integer, known or a value.
         base: how slowly the last pair turns.
 
-    Returns:
-        A value of the shape of x.
-
-    Raises:
-        ShapeError: fewer than two axes, or d is odd or not a number.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.rotary([[1.0, 0.0], [1.0, 0.0]])).round(4)
     array([[1.    , 0.    ],
            [0.5403, 0.8415]])

@@ -60,10 +60,7 @@ def linspace(
 
     Raises:
         ArgumentError: a negative number of numbers.
-        AxisError: the result has no such axis.
-        ShapeError: ends that do not broadcast.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.linspace(0.0, 1.0, 3))
     array([0. , 0.5, 1. ])
     """
@@ -91,10 +88,6 @@ def logspace(
     Returns:
         The powers, along a new axis.
 
-    Raises:
-        ArgumentError, AxisError, ShapeError: as ``linspace``.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.logspace(0.0, 2.0, 3))
     array([  1.,  10., 100.])
     """
@@ -121,10 +114,6 @@ def geomspace(
     Returns:
         The numbers, along a new axis.
 
-    Raises:
-        ArgumentError, AxisError, ShapeError: as ``linspace``.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.geomspace(1.0, 100.0, 3))
     array([  1.,  10., 100.])
     """

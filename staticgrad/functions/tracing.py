@@ -77,9 +77,6 @@ class Trace:
             once: what depends on older values alone is built before the parts, as of a loop.
             folds: the keys of random draws are folded with the number of the trip, or of the
                 element; by default as ``once``.
-
-        Raises:
-            GraphError: a function uses what another trace was given.
         """
         folds = once if folds is None else folds
         cuts = [_Cut(part, self.first, once, folds) for part in self.parts]
@@ -211,11 +208,7 @@ def called(name: str, function: Callable[..., Any], *arguments: Any) -> tuple[li
 
 
 def as_results(name: str, leaves: Sequence[Any]) -> list[Symbolic]:
-    """What a function gave, as values of graphs; numbers and arrays are constants.
-
-    Raises:
-        DTypeError: a tensor, where no tensor may stand in a graph.
-    """
+    """What a function gave, as values of graphs; numbers and arrays are constants."""
     found = [as_value(name, leaf, Symbolic) for leaf in leaves]
     for each in found:
         if not isinstance(each, Symbolic):
@@ -241,11 +234,7 @@ def _becomes(leaf: Any, kind: TensorType) -> bool:
 
 
 def check_structure(name: str, given: Tree, taken: Tree) -> None:
-    """Refuse a carry that comes back in other containers.
-
-    Raises:
-        CarryError: with both.
-    """
+    """Refuse a carry that comes back in other containers."""
     if given != taken:
         forgotten = "a function without return gives None: it ends with return carry"
         returned = "a carry returns in the containers in which it came, cases give the same ones"
@@ -258,11 +247,7 @@ def check_structure(name: str, given: Tree, taken: Tree) -> None:
 def check_carries(
     name: str, tree: Tree, begin: Sequence[Symbolic], end: Sequence[Symbolic], trace: Trace
 ) -> None:
-    """Refuse a carry whose type changes.
-
-    Raises:
-        CarryError: at the line of the body that gives the other type, with both.
-    """
+    """Refuse a carry whose type changes."""
     for path, old, new in zip(paths(tree, "the carry"), begin, end, strict=True):
         if old.type == new.type:
             continue
@@ -288,11 +273,7 @@ def check_carries(
 
 
 def check_cases(name: str, tree: Tree, one: Sequence[Symbolic], other: Sequence[Symbolic]) -> None:
-    """Refuse functions of a branch that give several types.
-
-    Raises:
-        CarryError: with the first result that differs, and both lines.
-    """
+    """Refuse functions of a branch that give several types."""
     for path, old, new in zip(paths(tree, "the result"), one, other, strict=True):
         if old.type != new.type:
             raise CarryError(

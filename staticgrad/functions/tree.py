@@ -51,9 +51,6 @@ def map(f: Callable[..., Any], tree: _TreeOf, *others: Any) -> _TreeOf:
         tree: a tree of any leaves, a module too: the result is one of its class.
         others: trees built alike.
 
-    Returns:
-        A tree built alike.
-
     Raises:
         ArgumentError: no function; a tree that is built otherwise.
 
@@ -126,9 +123,6 @@ def unflatten(tree: Any, leaves: Sequence[Any]) -> Any:
 
     Returns:
         The tree, of containers of their own.
-
-    Raises:
-        ArgumentError: no such containers, or another number of leaves.
 
     >>> unflatten(flatten({"a": 1, "b": 2})[1], "xy")
     {'a': 'x', 'b': 'y'}

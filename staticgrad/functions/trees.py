@@ -183,9 +183,6 @@ def matched(name: str, what: str, given: Any, tree: Tree) -> list[Any]:
 
     In a function that is mapped over tensors a tensor is what stands for it, so that it is no
     constant, and gets a gradient.
-
-    Raises:
-        GradientError: they do not.
     """
     leaves, own = flatten(given)
     if own != tree:

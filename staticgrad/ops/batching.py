@@ -41,9 +41,6 @@ def over_batch(
         operands: one for each input.
         over: which of them have an axis of ``size`` in front of those of the input.
         size: the size of the batch.
-
-    Raises:
-        OpDefinitionError: a rule gives something else than the results with the axis in front.
     """
     known: dict[tuple[Node, int], Batched] = {
         value.key: pair
@@ -68,9 +65,6 @@ def moved_over_batch(
     """Values of a graph when ``batch``, of ``size`` elements, takes the place of ``element``.
 
     Nothing else is built again: what does not depend on ``element`` is shared by all.
-
-    Raises:
-        OpDefinitionError: as ``over_batch``.
     """
     known: dict[tuple[Node, int], Batched] = {element.key: (batch, True)}
     nodes = ancestors(values, oldest=element.node.serial)

@@ -156,13 +156,6 @@ def i0(x: Operand[AnyValue]) -> AnyValue:
 
     Integers and bools become float64.
 
-    Args:
-        x: a value; integers and bools are converted to float64.
-
-    Returns:
-        The values, of x's shape.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.i0([0.0, 1.0]))
     array([1.        , 1.26606588])
     """

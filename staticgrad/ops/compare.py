@@ -152,11 +152,6 @@ def equal(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     Returns:
         Bools, of the shape in which they meet.
 
-    Raises:
-        ShapeError: the shapes do not broadcast.
-        DTypeError: a Python integer that the other operand's dtype cannot hold.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.equal([1, 2], 2))
     array([False,  True])
     """
@@ -172,10 +167,6 @@ def not_equal(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     Returns:
         Bools, of the shape in which they meet.
 
-    Raises:
-        ShapeError: the shapes do not broadcast.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.not_equal([1, 2], 2))
     array([ True, False])
     """
@@ -191,10 +182,6 @@ def less(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     Returns:
         Bools, of the shape in which they meet.
 
-    Raises:
-        ShapeError: the shapes do not broadcast.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.less([1, 2], 2))
     array([ True, False])
     """
@@ -210,10 +197,6 @@ def less_equal(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     Returns:
         Bools, of the shape in which they meet.
 
-    Raises:
-        ShapeError: the shapes do not broadcast.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.less_equal([1, 2], 2))
     array([ True,  True])
     """
@@ -229,10 +212,6 @@ def greater(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     Returns:
         Bools, of the shape in which they meet.
 
-    Raises:
-        ShapeError: the shapes do not broadcast.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.greater([1, 2], 1))
     array([False,  True])
     """
@@ -248,10 +227,6 @@ def greater_equal(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     Returns:
         Bools, of the shape in which they meet.
 
-    Raises:
-        ShapeError: the shapes do not broadcast.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.greater_equal([1, 2], 2))
     array([False,  True])
     """

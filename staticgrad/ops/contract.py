@@ -47,13 +47,7 @@ class MatMul(BilinearOp, name="matmul"):
     down: bool = False
 
     def infer(self, a: TensorType, b: TensorType) -> TensorType:
-        """The dtype of the operands; guards where sizes agree only for some names.
-
-        Raises:
-            ShapeError: inner sizes that differ, or batch axes that do not broadcast.
-            RankError: an operand with fewer than two axes.
-            DTypeError: bools, or two dtypes.
-        """
+        """The dtype of the operands; guards where sizes agree only for some names."""
         if a.dtype is not b.dtype:
             raise DTypeError(f"matmul: operands of {a.dtype.numpy} and {b.dtype.numpy}")
         if a.dtype.is_bool:
@@ -198,12 +192,6 @@ def matmul(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
     Returns:
         The products: [..., n, m] of [..., n, k] and [..., k, m].
 
-    Raises:
-        ShapeError: inner sizes that differ, or batch axes that do not broadcast.
-        RankError: a 0-d operand.
-        DTypeError: bools.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.matmul([[1.0, 2.0], [3.0, 4.0]], [1.0, 1.0]))
     array([3., 7.])
     """

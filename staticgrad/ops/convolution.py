@@ -82,13 +82,7 @@ class Convolution(BilinearOp):
     tiles: bool = False
 
     def check(self, *types: TensorType) -> None:
-        """Refuse operands that are no batches of images, or no filters.
-
-        Raises:
-            DTypeError: bools, or two dtypes.
-            RankError: other numbers of axes.
-            ArgumentError: steps below 1.
-        """
+        """Refuse operands that are no batches of images, or no filters."""
         check_numbers(self.name, *types)
         check_geometry(self.name, self.strides, self.dilation, self.before, self.extents)
         wanted = len(self.strides) + 2
@@ -97,11 +91,7 @@ class Convolution(BilinearOp):
             raise RankError(f"{self.name}: {given} need {wanted} axes each")
 
     def part(self, channels: Size, what: str) -> Size:
-        """The channels of one group.
-
-        Raises:
-            ShapeError: the groups do not divide them.
-        """
+        """The channels of one group."""
         found = _divided(channels, self.groups)
         if found is None:
             raise ShapeError(f"{self.name}: {channels} {what} channels in {self.groups} groups")
@@ -183,12 +173,7 @@ class Conv(Convolution, name="conv"):
     result = "windows"
 
     def infer(self, x: TensorType, w: TensorType) -> TensorType:
-        """[n, o, extents...].
-
-        Raises:
-            ShapeError: channels that do not fit, an image smaller than a window.
-            RankError, DTypeError, ArgumentError: as ``check``.
-        """
+        """[n, o, extents...]."""
         self.check(x, w)
         self.part(w.shape[0], "output")
         self.same(x.shape[1], self.groups * w.shape[1], "channels of image and filter differ")
@@ -234,12 +219,7 @@ class ConvImage(Convolution, name="conv_image"):
     result = "image"
 
     def infer(self, y: TensorType, w: TensorType) -> TensorType:
-        """[n, groups * c, extents...].
-
-        Raises:
-            ShapeError: channels that do not fit.
-            RankError, DTypeError, ArgumentError: as ``check``.
-        """
+        """[n, groups * c, extents...]."""
         self.check(y, w)
         self.part(w.shape[0], "input")
         self.same(y.shape[1], w.shape[0], "channels of operand and filter differ")
@@ -287,12 +267,7 @@ class ConvFilter(Convolution, name="conv_filter"):
     parts: int = 0
 
     def infer(self, x: TensorType, y: TensorType) -> TensorType:
-        """[groups * o, c, extents...].
-
-        Raises:
-            ShapeError: batches that differ, or groups that do not divide the channels.
-            RankError, DTypeError, ArgumentError: as ``check``.
-        """
+        """[groups * o, c, extents...]."""
         self.check(x, y)
         self.same(x.shape[0], y.shape[0], "batches differ")
         self.part(y.shape[1], "output")

@@ -116,9 +116,6 @@ def add_cotangents(cotangents: Sequence[Cotangent]) -> Cotangent:
 
     Under one condition the sum keeps the mask; a condition and its opposite meet in one select; two
     other masks give a sum that counts where either holds, so that a NaN outside both stays outside.
-
-    Raises:
-        ValueError: nothing to add.
     """
     if not cotangents:
         raise ValueError("the sum of no cotangents has no type")
@@ -147,10 +144,6 @@ def shares_of(
     """One cotangent or None per operand, by the op's rule, given those of the results (or None).
 
     Nothing is built for operands that are not ``needed``, where the rule can leave them out.
-
-    Raises:
-        GradientError: the op has no rule.
-        OpDefinitionError: the rule does not give one cotangent, or None, per operand.
     """
     if type(op).vjp is Op.vjp:
         raise GradientError(f"op {op.name} has no derivative rule")
@@ -174,11 +167,7 @@ def rule_name(op: Op) -> str:
 
 
 def check_share(op: Op, what: str, share: Any, of: Any) -> None:
-    """Refuse what a rule gives for a value if it is neither a value like it nor None.
-
-    Raises:
-        OpDefinitionError: an array, a number other than ZERO, a value of the other kind.
-    """
+    """Refuse what a rule gives for a value if it is neither a value like it nor None."""
     if share is None or (type(share) is float and share == ZERO):
         return
     value = share.value if isinstance(share, Masked) else share

@@ -65,10 +65,6 @@ class Marker(FirstOperand):
             over_batch: makes of a rule, and the letters of a batch, one over that batch.
             takes: what the rule is called with, for messages.
             operands: that: what comes in, the result, and the operands of the function.
-
-        Raises:
-            GradientError: this process has no rule of that name.
-            OpDefinitionError: it takes other arguments.
         """
         rule = rule_named(self.rule)
         given, out, args = operands
@@ -86,12 +82,7 @@ class CustomVjp(Marker, name="custom_vjp"):
     """The first operand; its cotangent goes to the others, as the rule named ``rule`` says."""
 
     def vjp(self, ct: Any, out: Any, body: Any, *args: Any) -> tuple[Any, ...]:
-        """The rule's cotangents.
-
-        Raises:
-            GradientError: this process has no rule of that name.
-            OpDefinitionError: the rule does not give one cotangent per operand.
-        """
+        """The rule's cotangents."""
         if not out.dtype.is_float:
             return (None,) * (1 + len(args))
         shares = self.ruled(_over_batch, "(ct, out, *operands)", (ct, out, args))
@@ -121,11 +112,7 @@ def _over_batch(rule: Rule, letters: str) -> Rule:
 
 
 def check_arguments(rule: Rule, count: int, what: str, takes: str) -> None:
-    """Refuse a rule that cannot be called with ``count`` arguments.
-
-    Raises:
-        OpDefinitionError: with what it is called with.
-    """
+    """Refuse a rule that cannot be called with ``count`` arguments."""
     try:
         signature(rule).bind(*range(count))
     except ValueError:  # a callable that does not say what it takes
@@ -166,9 +153,6 @@ class CustomFunction:
 
         ``ct`` is the cotangent of the result ``out``; the rule returns a tuple with the cotangent
         of each operand, in its type (None: it carries no gradient).
-
-        Raises:
-            OpDefinitionError: no function.
         """
         if not callable(rule):
             raise OpDefinitionError(
@@ -180,13 +164,7 @@ class CustomFunction:
 
     @boundary
     def __call__(self, *args: Any) -> Value:
-        """The function's value, its derivative that of the rule.
-
-        Raises:
-            GradientError: no rule has been registered; or the function reads a floating value that
-                is not among ``args``, which would get no gradient.
-            OpDefinitionError: the function does not give one value.
-        """
+        """The function's value, its derivative that of the rule."""
         if self.name not in _rules:
             raise GradientError(
                 f"{self.name} has no derivative rule yet",
@@ -274,7 +252,6 @@ def custom_vjp(function: Callable[..., Any] | None = None, *, name: str = "") ->
         ArgumentError: no function; or a function inside another takes a name that is taken: two
             functions made by one piece of code would share a rule.
 
-    >>> import staticgrad as sg
     >>> @sg.custom_vjp
     ... def clipped(x):
     ...     return sg.minimum(x, 1.0)
@@ -304,11 +281,7 @@ def define_rule(name: str, rule: Rule) -> None:
 
 
 def made(cls: type[CustomFunction], function: Any, name: str) -> CustomFunction:
-    """A function with a rule, under its name.
-
-    Raises:
-        ArgumentError: no function, or a name that is taken.
-    """
+    """A function with a rule, under its name."""
     if not callable(function):
         raise ArgumentError(f"{cls.kind} takes a function, not {kind_of(function)}")
     own = getattr(function, "__qualname__", None)
@@ -326,11 +299,7 @@ def made(cls: type[CustomFunction], function: Any, name: str) -> CustomFunction:
 
 
 def rule_named(name: str) -> Rule:
-    """The rule of that name.
-
-    Raises:
-        GradientError: this process has none.
-    """
+    """The rule of that name."""
     rule = _rules.get(name)
     if rule is None:
         raise GradientError(

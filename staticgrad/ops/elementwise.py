@@ -98,13 +98,7 @@ class Elementwise(Op):
         return promoted(self, args)
 
     def infer(self, *types: TensorType) -> TensorType:
-        """The broadcast shape; see ``result_dtype``.
-
-        Raises:
-            ArgumentError: too few or too many operands.
-            DTypeError: dtypes that differ, or that the op does not take.
-            ShapeError: shapes that do not broadcast.
-        """
+        """The broadcast shape; see ``result_dtype``."""
         if len(types) != self.arity:
             if type(self).scalar is Elementwise.scalar:
                 self.scalar()  # says that it is missing
@@ -116,11 +110,7 @@ class Elementwise(Op):
         return first if same else TensorType(dtype, shape)
 
     def met_dtype(self, *types: TensorType) -> DType:
-        """The one dtype of the operands, checked.
-
-        Raises:
-            DTypeError: dtypes that differ, or that the op does not take.
-        """
+        """The one dtype of the operands, checked."""
         dtype = types[0].dtype
         for other in types:
             if other.dtype is not dtype:
@@ -176,11 +166,7 @@ class Elementwise(Op):
         return tuple(shares)
 
     def checked_partials(self, out: Any, *args: Any) -> tuple[Partial, ...]:
-        """``partials``, one for each operand.
-
-        Raises:
-            OpDefinitionError: the op gives something else.
-        """
+        """``partials``, one for each operand."""
         found: Any = self.partials(out, *args)
         if not isinstance(found, tuple) or len(found) != len(args):
             many = f"{len(found)} partials" if isinstance(found, tuple) else shown(found)
@@ -233,11 +219,7 @@ class Floating(Elementwise):
 
 
 def broadcast(name: str, shapes: Sequence[Shape]) -> Shape:
-    """The shape in which operands of op ``name`` meet.
-
-    Raises:
-        ShapeError: they do not broadcast; shows them aligned and which sizes differ.
-    """
+    """The shape in which operands of op ``name`` meet."""
     try:
         return broadcast_shapes(shapes)
     except BroadcastError as error:
@@ -282,11 +264,7 @@ def _weak_scalar(arg: object) -> bool | int | float | None:
 
 
 def strong_dtype(op: str, arg: object) -> DType:
-    """The dtype of a value or of an array-like.
-
-    Raises:
-        DTypeError: an element type that there is none of here.
-    """
+    """The dtype of a value or of an array-like."""
     if isinstance(arg, Value):
         return arg.dtype
     if isinstance(arg, Dim):
@@ -295,11 +273,7 @@ def strong_dtype(op: str, arg: object) -> DType:
 
 
 def array_dtype(what: str, data: object) -> DType:
-    """The dtype of an array-like that is no value; ``what`` begins the message.
-
-    Raises:
-        DTypeError: no array, or an element type that there is none of here.
-    """
+    """The dtype of an array-like that is no value; ``what`` begins the message."""
     try:
         found = as_array(data, what).dtype
     except SymbolicValueError:
@@ -332,11 +306,7 @@ def dtype_hint(spec: object) -> str:
 
 
 def common_dtype(op: str, args: Sequence[object]) -> DType:
-    """The dtype in which ``args`` meet: NEP 50, except that an integer array takes a float's dtype.
-
-    Raises:
-        DTypeError: an element type that there is none of here.
-    """
+    """The dtype in which ``args`` meet: NEP 50, except that an integer array takes a float's dtype."""
     met: DType | None = None
     weak = [_weak_scalar(arg) for arg in args]
     for arg, scalar in zip(args, weak, strict=True):
@@ -383,11 +353,7 @@ def shared_dtype(args: Sequence[object]) -> tuple[DType | None, bool]:
 
 
 def lifted(op: str, kind: type[AnyValue], arg: Any, dtype: DType) -> AnyValue:
-    """``arg`` as a value of ``kind`` and ``dtype``.
-
-    Raises:
-        DTypeError: a Python integer that ``dtype`` cannot hold.
-    """
+    """``arg`` as a value of ``kind`` and ``dtype``."""
     if isinstance(arg, Value):
         own: Any = of_kind(arg, kind)
         return own if own.dtype is dtype else functions.astype(own, dtype)
@@ -402,11 +368,7 @@ def lifted(op: str, kind: type[AnyValue], arg: Any, dtype: DType) -> AnyValue:
 
 
 def check_range(op: str, scalar: bool | int | float, dtype: DType) -> None:
-    """Refuse a Python integer that ``dtype`` cannot hold.
-
-    Raises:
-        DTypeError: with the number and the dtype.
-    """
+    """Refuse a Python integer that ``dtype`` cannot hold."""
     if type(scalar) is not int or (dtype.is_float and abs(scalar) <= dtype.largest):
         return
     if dtype.is_integer:

@@ -162,11 +162,7 @@ class Zeta(Floating, name="zeta"):
 
 
 def refuse_by(function: str, operand: str, asked: bool) -> None:
-    """Refuse a derivative that has no closed form.
-
-    Raises:
-        GradientError: it is asked for.
-    """
+    """Refuse a derivative that has no closed form."""
     if asked:
         raise GradientError(
             f"{function}: there is no derivative by {operand} here",

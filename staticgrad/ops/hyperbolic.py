@@ -144,7 +144,6 @@ def sinh(x: Operand[AnyValue]) -> AnyValue:
     Returns:
         Numbers of x's shape.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.sinh([0.0, 1.0]))
     array([0.        , 1.17520119])
     """
@@ -160,7 +159,6 @@ def cosh(x: Operand[AnyValue]) -> AnyValue:
     Returns:
         Numbers from 1 on, of x's shape.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.cosh([0.0, 1.0]))
     array([1.        , 1.54308063])
     """
@@ -170,13 +168,6 @@ def cosh(x: Operand[AnyValue]) -> AnyValue:
 def arcsinh(x: Operand[AnyValue]) -> AnyValue:
     """The inverse of sinh, elementwise; integers and bools become float64.
 
-    Args:
-        x: a value; integers and bools are converted to float64.
-
-    Returns:
-        Numbers of x's shape.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.arcsinh([0.0, 1.0]))
     array([0.        , 0.88137359])
     """
@@ -189,10 +180,6 @@ def arccosh(x: Operand[AnyValue]) -> AnyValue:
     Args:
         x: numbers from 1 on; integers and bools are converted to float64.
 
-    Returns:
-        Numbers of x's shape.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.arccosh([1.0, 2.0]))
     array([0.       , 1.3169579])
     """
@@ -205,10 +192,6 @@ def arctanh(x: Operand[AnyValue]) -> AnyValue:
     Args:
         x: numbers between -1 and 1; integers and bools are converted to float64.
 
-    Returns:
-        Numbers of x's shape.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.arctanh([0.0, 0.5]))
     array([0.        , 0.54930614])
     """

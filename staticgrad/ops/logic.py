@@ -117,10 +117,6 @@ def logical_and(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     Returns:
         Bools, of the shape in which they meet.
 
-    Raises:
-        ShapeError: the shapes do not broadcast.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.logical_and([True, False], True))
     array([ True, False])
     """
@@ -136,10 +132,6 @@ def logical_or(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     Returns:
         Bools, of the shape in which they meet.
 
-    Raises:
-        ShapeError: the shapes do not broadcast.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.logical_or([True, False], False))
     array([ True, False])
     """
@@ -152,13 +144,6 @@ def logical_xor(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     Args:
         x, y: bools, or numbers, which are true where they are not zero; they broadcast.
 
-    Returns:
-        Bools, of the shape in which they meet.
-
-    Raises:
-        ShapeError: the shapes do not broadcast.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.logical_xor([True, False], True))
     array([False,  True])
     """
@@ -174,7 +159,6 @@ def logical_not(x: Operand[AnyValue]) -> AnyValue:
     Returns:
         Bools, of x's shape.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.logical_not([True, False]))
     array([False,  True])
     """
@@ -187,13 +171,6 @@ def bitwise_and(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     Args:
         x, y: bools or integers, which broadcast.
 
-    Returns:
-        Bools or integers, in the dtype in which they meet.
-
-    Raises:
-        ShapeError: the shapes do not broadcast. DTypeError: floats.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.bitwise_and([5, 3], 1))
     array([1, 1])
     """
@@ -204,7 +181,6 @@ def bitwise_and(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 def bitwise_or(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x | y: logical on bools, bit by bit on integers; broadcast.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.bitwise_or([5, 6], 3))
     array([7, 7])
     """
@@ -215,7 +191,6 @@ def bitwise_or(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 def bitwise_xor(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x ^ y: logical on bools, bit by bit on integers; broadcast.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.bitwise_xor([5, 6], 3))
     array([6, 5])
     """
@@ -228,13 +203,6 @@ def invert(x: Operand[AnyValue]) -> AnyValue:
     Args:
         x: bools or integers.
 
-    Returns:
-        A value of its shape and dtype.
-
-    Raises:
-        DTypeError: x is floating.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.bitwise_invert([True, False])), sg.evaluate(sg.bitwise_invert([0, 5]))
     (array([False,  True]), array([-1, -6]))
     """

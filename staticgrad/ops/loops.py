@@ -120,12 +120,7 @@ class Loop(_BodyOp, name="loop"):
         return BodyForm("loop", self.trips, self.carries, self.slices, self.reverse, self.logged)
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...] | TensorType:
-        """Types of the carries, and of the outputs with ``trips`` in front.
-
-        Raises:
-            OpDefinitionError: the body does not take these operands, or drops a carry.
-            ShapeError: an array with another number of slices.
-        """
+        """Types of the carries, and of the outputs with ``trips`` in front."""
         inner = [NUMBER]
         for place, kind in enumerate(types):
             sliced = self.carries <= place < self.carries + self.slices
@@ -204,11 +199,7 @@ class While(_BodyOp, name="while"):
         return BodyForm("while", self.most, self.carries)
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...] | TensorType:
-        """Types of the carries, and int64.
-
-        Raises:
-            OpDefinitionError: test or body do not take these operands, or give something else.
-        """
+        """Types of the carries, and int64."""
         for body in self.bodies:
             _check_inputs(self, body, [NUMBER, *types])
         if output_types(self.test) != [TRUTH]:
@@ -255,12 +246,7 @@ class Branch(_BodyOp, name="branch"):
         return BodyForm("branch")
 
     def infer(self, index: TensorType, *types: TensorType) -> tuple[TensorType, ...] | TensorType:
-        """Types of what the cases give.
-
-        Raises:
-            DTypeError: the index is no int64 of one element.
-            OpDefinitionError: a case does not take these operands, or gives other types.
-        """
+        """Types of what the cases give."""
         if index != NUMBER:
             raise DTypeError(f"{self.name}: the index is {index}, not {NUMBER}")
         if not self.cases:

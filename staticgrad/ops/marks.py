@@ -157,7 +157,6 @@ def stop_gradient(x: Operand[AnyValue]) -> AnyValue:
     Returns:
         The same numbers; no gradient goes through to x.
 
-    >>> import staticgrad as sg
     >>> w = sg.input("w", (), "float64")
     >>> sg.evaluate(sg.grad(w * sg.stop_gradient(w), w), {"w": 3.0})
     array(3.)

@@ -29,12 +29,7 @@ class PanelMatMul(BilinearOp, name="panel_matmul"):
     flops: ClassVar[int] = 2  # per element and inner index
 
     def infer(self, a: TensorType, b: TensorType) -> TensorType:
-        """The dtype of the operands.
-
-        Raises:
-            ShapeError: a is no matrix, b no panels, or their inner sizes differ.
-            DTypeError: bools, or two dtypes.
-        """
+        """The dtype of the operands."""
         if a.dtype is not b.dtype or a.dtype.is_bool:
             raise DTypeError(f"panel_matmul: takes numbers of one dtype, not {a} and {b}")
         if a.rank != 2 or b.rank != 3 or a.shape[1] != b.shape[1]:

@@ -60,12 +60,7 @@ class RandomBits(Op, name="random_bits"):
         return as_values(self.name, *args)
 
     def infer(self, key: TensorType, step: TensorType) -> TensorType:
-        """The dtype and shape asked for.
-
-        Raises:
-            DTypeError: a key or step that is no 0-d uint64, or a dtype of other bits.
-            ArgumentError: a stream or half that there is not.
-        """
+        """The dtype and shape asked for."""
         if self.dtype not in (U32, U64):
             raise DTypeError(f"random_bits: makes uint32 or uint64, not {self.dtype.numpy}")
         wanted = TensorType(U64, (*self.shape[: self.keys], *(1,) * self._own) if self.keys else ())

@@ -33,11 +33,7 @@ class Iota(Op, name="iota"):
     dtype: DType
 
     def infer(self) -> TensorType:
-        """The dtype and shape asked for.
-
-        Raises:
-            RankError: the shape has no such axis.
-        """
+        """The dtype and shape asked for."""
         if not 0 <= self.axis < len(self.shape):
             raise RankError(f"iota: no axis {self.axis} in the shape {self.shape}")
         return TensorType(self.dtype, self.shape)
@@ -71,11 +67,6 @@ def iota(shape: Any, axis: int = -1, dtype: Any = I64, like: AnyValue | None = N
     Returns:
         A value of that shape and dtype.
 
-    Raises:
-        RankError: the shape has no such axis.
-        DTypeError: ``dtype`` names no element type.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.iota((2, 3)))
     array([[0, 1, 2],
            [0, 1, 2]])

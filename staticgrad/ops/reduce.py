@@ -37,11 +37,7 @@ class Reduction(Op):
     axes: tuple[int, ...]
 
     def infer(self, x: TensorType) -> TensorType:
-        """The dtype of x, its shape without the axes.
-
-        Raises:
-            AxisError: axes that x does not have, out of order, or none at all.
-        """
+        """The dtype of x, its shape without the axes."""
         canonical = list(self.axes) == sorted(set(self.axes)) and self.axes
         if not canonical or not all(0 <= axis < x.rank for axis in self.axes):
             raise AxisError(f"{self.name}: {self.axes} are not ascending axes of {x}")
@@ -67,12 +63,7 @@ class Sum(Reduction, name="sum"):
     kind = "sum"
 
     def infer(self, x: TensorType) -> TensorType:
-        """The dtype of x, its shape without the axes.
-
-        Raises:
-            DTypeError: bools.
-            AxisError: axes that x does not have.
-        """
+        """The dtype of x, its shape without the axes."""
         if x.dtype.is_bool:
             raise DTypeError("sum: bools are counted as integers", hint="x.astype('int64')")
         return super().infer(x)
@@ -114,12 +105,7 @@ class Extreme(Reduction):
     neutral: bool = False
 
     def infer(self, x: TensorType) -> TensorType:
-        """The dtype of x, its shape without the axes; a guard where a named size could be 0.
-
-        Raises:
-            EmptyReductionError: there are no elements to choose from, and no ``neutral`` one.
-            AxisError: axes that x does not have.
-        """
+        """The dtype of x, its shape without the axes; a guard where a named size could be 0."""
         out = super().infer(x)
         if self.neutral:
             return out

@@ -70,7 +70,6 @@ def floor(x: Operand[AnyValue]) -> AnyValue:
     Returns:
         Whole numbers in x's dtype.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.floor([-1.5, 1.5]))
     array([-2.,  1.])
     """
@@ -86,7 +85,6 @@ def ceil(x: Operand[AnyValue]) -> AnyValue:
     Returns:
         Whole numbers in x's dtype.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.ceil([-1.5, 1.5]))
     array([-1.,  2.])
     """
@@ -96,13 +94,6 @@ def ceil(x: Operand[AnyValue]) -> AnyValue:
 def trunc(x: Operand[AnyValue]) -> AnyValue:
     """x without its fraction, in the dtype of x. Carries no gradient.
 
-    Args:
-        x: numbers.
-
-    Returns:
-        Whole numbers in x's dtype.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.trunc([-1.5, 1.5]))
     array([-1.,  1.])
     """
@@ -112,13 +103,6 @@ def trunc(x: Operand[AnyValue]) -> AnyValue:
 def rint(x: Operand[AnyValue]) -> AnyValue:
     """The whole number nearest to x, ties to even, in the dtype of x. Carries no gradient.
 
-    Args:
-        x: numbers.
-
-    Returns:
-        Whole numbers in x's dtype.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.rint([0.5, 1.5]))
     array([0., 2.])
     """

@@ -42,13 +42,7 @@ class ScatterExtreme(Op, name="scatter_extreme"):
     size: Size
 
     def infer(self, x: TensorType, indices: TensorType) -> TensorType:
-        """The dtype of x.
-
-        Raises:
-            ArgumentError: another kind than max and min.
-            DTypeError: indices that are no integers.
-            RankError, ShapeError: x does not have the axes of the indices at ``axis``.
-        """
+        """The dtype of x."""
         if self.kind not in _UFUNCS:
             raise ArgumentError(f"{self.name}: {self.kind!r} is no kind", hint="'max' or 'min'")
         return lands(self.name, x, indices, self.axis, self.size)

@@ -247,7 +247,6 @@ def exp(x: Operand[AnyValue]) -> AnyValue:
     Returns:
         The powers, of x's shape.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.exp([0.0, 1.0]))
     array([1.        , 2.71828183])
     """
@@ -263,7 +262,6 @@ def expm1(x: Operand[AnyValue]) -> AnyValue:
     Returns:
         exp(x) - 1, of x's shape.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.expm1([0.0, 1e-12]))
     array([0.e+00, 1.e-12])
     """
@@ -279,7 +277,6 @@ def log(x: Operand[AnyValue]) -> AnyValue:
     Returns:
         The logarithms, of x's shape.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.log([1.0, 0.0]))
     array([  0., -inf])
     """
@@ -295,7 +292,6 @@ def log1p(x: Operand[AnyValue]) -> AnyValue:
     Returns:
         log(1 + x), of x's shape.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.log1p([0.0, 1e-12]))
     array([0.e+00, 1.e-12])
     """
@@ -313,7 +309,6 @@ def sqrt(x: Operand[AnyValue]) -> AnyValue:
     Returns:
         The roots, of x's shape.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.sqrt([4.0, 2.0]))
     array([2.        , 1.41421356])
     """
@@ -331,7 +326,6 @@ def sin(x: Operand[AnyValue]) -> AnyValue:
     Returns:
         Numbers between -1 and 1, of x's shape.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.sin([0.0, sg.pi / 2]))
     array([0., 1.])
     """
@@ -349,7 +343,6 @@ def cos(x: Operand[AnyValue]) -> AnyValue:
     Returns:
         Numbers between -1 and 1, of x's shape.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.cos([0.0, sg.pi]))
     array([ 1., -1.])
     """
@@ -365,7 +358,6 @@ def tanh(x: Operand[AnyValue]) -> AnyValue:
     Returns:
         Numbers between -1 and 1, of x's shape.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.tanh([0.0, 1.0]))
     array([0.        , 0.76159416])
     """
@@ -381,7 +373,6 @@ def sigmoid(x: Operand[AnyValue]) -> AnyValue:
     Returns:
         Numbers between 0 and 1, of x's shape.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.sigmoid([0.0, -1000.0]))
     array([0.5, 0. ])
     """
@@ -397,7 +388,6 @@ def erf(x: Operand[AnyValue]) -> AnyValue:
     Returns:
         Numbers between -1 and 1, of x's shape.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.erf([0.0, 1.0]))
     array([0.        , 0.84270079])
     """

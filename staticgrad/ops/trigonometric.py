@@ -159,7 +159,6 @@ def tan(x: Operand[AnyValue]) -> AnyValue:
     Returns:
         The tangents, of x's shape.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.tan([0.0, 1.0]))
     array([0.        , 1.55740772])
     """
@@ -177,7 +176,6 @@ def arcsin(x: Operand[AnyValue]) -> AnyValue:
     Returns:
         Angles in radians, of x's shape.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.arcsin([0.0, 1.0]))
     array([0.        , 1.57079633])
     """
@@ -195,7 +193,6 @@ def arccos(x: Operand[AnyValue]) -> AnyValue:
     Returns:
         Angles in radians, of x's shape.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.arccos([1.0, -1.0]))
     array([0.        , 3.14159265])
     """
@@ -211,7 +208,6 @@ def arctan(x: Operand[AnyValue]) -> AnyValue:
     Returns:
         Angles in radians, of x's shape.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.arctan([0.0, 1.0]))
     array([0.        , 0.78539816])
     """
@@ -229,10 +225,6 @@ def arctan2(y: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
     Returns:
         Angles in radians.
 
-    Raises:
-        ShapeError: the shapes do not broadcast.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.arctan2(1.0, [1.0, -1.0]))
     array([0.78539816, 2.35619449])
     """
@@ -247,13 +239,6 @@ def hypot(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     Args:
         x, y: numbers, which broadcast; integers and bools are converted to float64.
 
-    Returns:
-        The lengths, of the shape in which they meet.
-
-    Raises:
-        ShapeError: the shapes do not broadcast.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.hypot(3.0, [4.0, 0.0]))
     array([5., 3.])
     """

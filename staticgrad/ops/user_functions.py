@@ -66,11 +66,7 @@ class _UserCall(Op):
         return None if known is None else (define, self.label, known.function, known.rule)
 
     def known(self) -> _Known:
-        """The function of that name.
-
-        Raises:
-            CallError: this process has none.
-        """
+        """The function of that name."""
         found = _known.get(self.label)
         if found is None:
             raise CallError(
@@ -80,11 +76,7 @@ class _UserCall(Op):
         return found
 
     def infer(self, *types: TensorType) -> TensorType | tuple[TensorType, ...]:
-        """The types that are promised.
-
-        Raises:
-            ArgumentError: elements of 16 bits, which NumPy's functions and Numba lack.
-        """
+        """The types that are promised."""
         for each in (*types, *self.types):
             if each.dtype.is_storage:
                 raise ArgumentError(
@@ -93,12 +85,7 @@ class _UserCall(Op):
         return self.types if len(self.types) > 1 else self.types[0]
 
     def reference(self, *arrays: Array) -> Any:
-        """The function itself.
-
-        Raises:
-            CallError: it gives other types than promised.
-            MaskedArrayError: it gives a masked array.
-        """
+        """The function itself."""
         from staticgrad.native.libraries.user_calls import checked
 
         shapes = [tuple(map(int, t.shape)) for t in self.types]
@@ -132,12 +119,7 @@ class _UserCall(Op):
         )
 
     def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
-        """The rule's cotangents.
-
-        Raises:
-            GradientError: the function came without a rule.
-            OpDefinitionError: the rule does not give one cotangent per operand.
-        """
+        """The rule's cotangents."""
         rule = self.known().rule
         if rule is None:
             raise GradientError(
@@ -281,7 +263,6 @@ def numba_call(
     Raises:
         CallError: in the run, an exception, or other shapes.
         CompileError: Numba does not compile it.
-        ArgumentError, GradientError: as ``host_call``.
 
     >>> import numpy as np, staticgrad as sg
     >>> x = sg.input("x", (3,), "float64")

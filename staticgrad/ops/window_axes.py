@@ -17,12 +17,7 @@ Tap = tuple[tuple[int, ...], tuple[slice, ...], tuple[slice, ...]]
 
 
 def check_geometry(op: str, strides: Sequence[int], *others: Sequence[Any]) -> None:
-    """Refuse attributes of an op that do not say the same number of axes, and steps below 1.
-
-    Raises:
-        RankError: no axis, or not one entry for each.
-        ArgumentError: a stride or dilation below 1; the dilation comes first of the others.
-    """
+    """Refuse attributes of an op that do not say the same number of axes, and steps below 1."""
     if not strides or any(len(other) != len(strides) for other in others):
         raise RankError(f"{op}: a stride, a dilation and a size are needed for each axis")
     if min(*strides, *others[0]) < 1:
@@ -43,11 +38,7 @@ def window_axes(
 
 
 def check_numbers(op: str, *types: TensorType) -> None:
-    """Refuse operands of several dtypes, and bools.
-
-    Raises:
-        DTypeError: those.
-    """
+    """Refuse operands of several dtypes, and bools."""
     first = types[0]
     if any(kind.dtype is not first.dtype for kind in types):
         met = ", ".join(str(kind.dtype.numpy) for kind in types)
@@ -60,9 +51,6 @@ def check_windows(op: str, axes: Sequence[WindowAxis], first: int) -> None:
     """Refuse fewer windows than none; of named sizes, note the guard under which there is one.
 
     An image of no places may have no windows, and so may any whose named sizes are 0.
-
-    Raises:
-        ShapeError: an image that is smaller than a window by more than a stride.
     """
     for number, axis in enumerate(axes, first):
         whole, windows = axis.reach + 1, axis.windows

@@ -55,13 +55,7 @@ class _Windowed(Op):
         return len(self.taps)
 
     def check(self, x: TensorType, rank: int) -> None:
-        """Refuse an operand that has not ``rank`` axes, at least, or elements that are bools.
-
-        Raises:
-            RankError: fewer axes, or not one attribute for each.
-            DTypeError: bools.
-            ArgumentError: steps below 1.
-        """
+        """Refuse an operand that has not ``rank`` axes, at least, or elements that are bools."""
         check_numbers(self.name, x)
         others = (self.dilation, self.taps, self.before, self.extents)
         check_geometry(self.name, self.strides, *others)
@@ -69,11 +63,7 @@ class _Windowed(Op):
             raise RankError(f"{self.name}: {x} has no {rank} axes")
 
     def check_places(self, x: TensorType, places: TensorType) -> None:
-        """Refuse an operand that does not say a place for each window.
-
-        Raises:
-            DTypeError: places of another dtype than ``place_dtype``.
-        """
+        """Refuse an operand that does not say a place for each window."""
         wanted = place_dtype(self.taps)
         if places.dtype is not wanted:
             raise DTypeError(
@@ -116,21 +106,12 @@ class _Reduced(_Windowed):
     kind: ClassVar[Literal["sum", "max", "place", "take", "unfold"]]
 
     def infer(self, x: TensorType, *places: TensorType) -> TensorType:
-        """The dtype of x, its last sizes the ``extents``.
-
-        Raises:
-            ShapeError, RankError, DTypeError, ArgumentError: as ``check_image``.
-        """
+        """The dtype of x, its last sizes the ``extents``."""
         self.check_image(x)
         return x.with_shape((*x.shape[: x.rank - self.count], *self.extents))
 
     def check_image(self, x: TensorType) -> None:
-        """Refuse an operand that has no windows.
-
-        Raises:
-            ShapeError: an image smaller than a window.
-            RankError, DTypeError, ArgumentError: as ``check``.
-        """
+        """Refuse an operand that has no windows."""
         self.check(x, self.count)
         first = x.rank - self.count
         check_windows(self.name, self.axes(x.shape[first:], self.extents), first)
@@ -186,11 +167,7 @@ class UnfoldWindows(_Reduced, LinearOp, name="unfold"):
     flops = 0
 
     def infer(self, x: TensorType, *places: TensorType) -> TensorType:
-        """The dtype of x: the taps of each window, before the windows.
-
-        Raises:
-            ShapeError, RankError, DTypeError, ArgumentError: as ``check_image``.
-        """
+        """The dtype of x: the taps of each window, before the windows."""
         self.check_image(x)
         return x.with_shape((*x.shape[: x.rank - self.count], *self.taps, *self.extents))
 
@@ -255,11 +232,7 @@ class WindowPlace(_Reduced, name="window_place"):
     differentiable = False
 
     def infer(self, x: TensorType, *places: TensorType) -> TensorType:
-        """The least integers that hold the places.
-
-        Raises:
-            RankError, DTypeError, ArgumentError: as ``check``.
-        """
+        """The least integers that hold the places."""
         return super().infer(x).with_dtype(place_dtype(self.taps))
 
     def reference(self, x: Array) -> Any:
@@ -302,12 +275,7 @@ class WindowTake(_Selecting, _Reduced, name="window_take"):
     kind = "take"
 
     def infer(self, x: TensorType, *places: TensorType) -> TensorType:
-        """The dtype of x, the shape of the places.
-
-        Raises:
-            ShapeError: places of another shape.
-            RankError, DTypeError, ArgumentError: as ``check``.
-        """
+        """The dtype of x, the shape of the places."""
         (chosen,), out = places, _Reduced.infer(self, x)
         self.check_places(x, chosen)
         _same_shape(self.name, out.shape, chosen.shape)
@@ -367,12 +335,7 @@ class FoldWindows(_Spread, LinearOp, name="fold"):
     kind = "fold"
 
     def infer(self, y: TensorType) -> TensorType:
-        """The dtype of y, in the place of taps and windows the ``extents``.
-
-        Raises:
-            ShapeError: other taps.
-            RankError, DTypeError, ArgumentError: as ``check``.
-        """
+        """The dtype of y, in the place of taps and windows the ``extents``."""
         self.check(y, 2 * self.count)
         lead = y.rank - 2 * self.count
         _same_shape(self.name, y.shape[lead : lead + self.count], self.taps)
@@ -401,12 +364,7 @@ class WindowPut(_Selecting, _Spread, name="window_put"):
     kind = "put"
 
     def infer(self, y: TensorType, places: TensorType) -> TensorType:
-        """The dtype of y, its last sizes the ``extents``.
-
-        Raises:
-            ShapeError: places of another shape.
-            RankError, DTypeError, ArgumentError: as ``check``.
-        """
+        """The dtype of y, its last sizes the ``extents``."""
         self.check(y, self.count)
         self.check_places(y, places)
         _same_shape(self.name, y.shape, places.shape)

@@ -138,6 +138,13 @@ Raises:
     assert shown.endswith("- `ShapeError, RankError`: a shape.\n\n```python\n>>> 1 + 1\n2\n```")
 
 
+def test_a_page_adds_the_imports_that_an_example_leaves_out():
+    shown = docstrings.parsed("Twice.\n\n>>> sg.exp(np.ones(2))\n").markdown()
+    assert ">>> import numpy as np\n>>> import staticgrad as sg\n>>> sg.exp(" in shown
+    given = "Twice.\n\n>>> import staticgrad as sg\n>>> sg.exp(1.0)\n"
+    assert docstrings.parsed(given).markdown().count("import") == 1
+
+
 def test_the_site_is_built_without_a_warning(tmp_path, monkeypatch):
     pytest.importorskip("material")
     monkeypatch.setattr(reference, "dtypes", lambda value: "")  # which takes most of the time

@@ -26,11 +26,7 @@ SAME_BYTES: Final = (Mark, Reshape, Transpose)
 
 
 def verdicts(parts: Sequence[Saveable], op: Op, types: Sequence[TensorType]) -> Verdicts:
-    """What each part of a policy says of an op on operands of these types.
-
-    Raises:
-        ArgumentError: something else than True or False, or it takes other arguments.
-    """
+    """What each part of a policy says of an op on operands of these types."""
     found = []
     for part in parts:
         try:
@@ -63,11 +59,7 @@ def under_name(parts: Sequence[Saveable], mark: Op, base: Verdicts) -> Verdicts:
 
 
 def kept_values(policy: Saveable, nodes: Iterable[Node]) -> list[Node]:
-    """Those of ``nodes``, operands first, whose results the policy keeps.
-
-    Raises:
-        ArgumentError: it mentions a name that none of them gives, or says neither True nor False.
-    """
+    """Those of ``nodes``, operands first, whose results the policy keeps."""
     parts = parts_of(policy)
     said: dict[Node, Verdicts] = {}
     names: dict[str, None] = {}
@@ -92,11 +84,7 @@ def _bases(node: Node, among: Mapping[Node, object]) -> Iterable[Node]:
 
 
 def check_names(policy: Saveable, known: Iterable[str]) -> None:
-    """Refuse a policy with a name that no value has.
-
-    Raises:
-        ArgumentError: with the names that there are.
-    """
+    """Refuse a policy with a name that no value has."""
     names = [*known]
     for part in parts_of(policy):
         for name in getattr(part, "names", ()):
@@ -137,11 +125,7 @@ def policy_named(text: str) -> Saveable | None:
 
 
 def _policy_of(tree: ast.expr) -> Any:
-    """A name, a text, or a function of them.
-
-    Raises:
-        ValueError: something else.
-    """
+    """A name, a text, or a function of them."""
     if isinstance(tree, ast.Constant) and isinstance(tree.value, str):
         return tree.value
     call = tree if isinstance(tree, ast.Call) else None

@@ -44,11 +44,9 @@ def checkpoint(x: Any, policy: Any = None) -> Any:
         The value, or the function.
 
     Raises:
-        DTypeError: something that is no value, array or function.
         ArgumentError: a function that waits or yields; no policy, or one of a value; when the
             function is called, a name in the policy that no value has.
 
-    >>> import staticgrad as sg
     >>> x, w = sg.input("x", (3,), "float64"), sg.parameter("w", [1.0, 2.0, 3.0])
     >>> layer = checkpoint(lambda x: sg.tanh(x * w))
     >>> sg.evaluate(layer(layer(x)).sum(), {"x": [0.0, 0.0, 0.0]})
@@ -84,11 +82,7 @@ def checkpoint(x: Any, policy: Any = None) -> Any:
 
 
 def _checked(f: Callable[..., Any], policy: Any) -> Callable[..., Any]:
-    """A function that computes when it is called, beside a policy or None.
-
-    Raises:
-        ArgumentError: it waits or yields; or something else than a policy.
-    """
+    """A function that computes when it is called, beside a policy or None."""
     if waits_or_yields(f):
         raise ArgumentError(
             f"checkpoint: {shown(f)} waits or yields, and has no result when it is called",
@@ -112,11 +106,6 @@ def checkpoint_name(x: Operand[AnyValue], name: str) -> AnyValue:
     Returns:
         The same numbers; gradients flow through.
 
-    Raises:
-        ArgumentError: no name.
-        DTypeError: something that is no value or array.
-
-    >>> import staticgrad as sg
     >>> h = sg.checkpoint_name(sg.exp(sg.input("x", (3,))), "h")
     >>> 'checkpoint_name{known_as="h"}(' in str(sg.Graph(h))
     True

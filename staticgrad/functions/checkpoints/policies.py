@@ -48,10 +48,6 @@ def everything_saveable(op: Op, *types: TensorType) -> bool:
         op: any.
         types: of its operands.
 
-    Returns:
-        True.
-
-    >>> import staticgrad as sg
     >>> h = sg.input("h", (4,), "float64")
     >>> block = sg.checkpoint(sg.tanh, policy=sg.checkpoint_policies.everything_saveable)
     >>> sg.evaluate(sg.grad(block(h).sum(), h), {"h": [0.0] * 4})
@@ -67,10 +63,6 @@ def nothing_saveable(op: Op, *types: TensorType) -> bool:
         op: any.
         types: of its operands.
 
-    Returns:
-        False.
-
-    >>> import staticgrad as sg
     >>> h = sg.input("h", (4,), "float64")
     >>> block = sg.checkpoint(sg.tanh, policy=sg.checkpoint_policies.nothing_saveable)
     >>> sg.evaluate(sg.grad(block(h).sum(), h), {"h": [0.0] * 4})
@@ -89,7 +81,6 @@ def dots_saveable(op: Op, *types: TensorType) -> bool:
     Returns:
         Whether it is one of these.
 
-    >>> import staticgrad as sg
     >>> x, w = sg.input("x", (2, 3), "float64"), sg.input("w", (3, 3), "float64")
     >>> layer = sg.checkpoint(
     ...     lambda x: sg.tanh(x @ w), policy=sg.checkpoint_policies.dots_saveable
@@ -113,7 +104,6 @@ def dots_with_no_batch_dims_saveable(op: Op, *types: TensorType) -> bool:
     Returns:
         Whether it is a product of operands with two axes.
 
-    >>> import staticgrad as sg
     >>> q = sg.input("q", (8, 5, 3), "float64")
     >>> scores = sg.checkpoint(
     ...     lambda q: sg.tanh(q @ sg.swapaxes(q, 1, 2)),
@@ -136,13 +126,9 @@ def save_only_these_names(*names: str) -> Saveable:
     Args:
         names: as ``sg.checkpoint_name`` gave them.
 
-    Returns:
-        The policy.
-
     Raises:
         ArgumentError: no name, or something that is none.
 
-    >>> import staticgrad as sg
     >>> x = sg.input("x", (3,), "float64")
     >>> def f(x):
     ...     h = sg.checkpoint_name(sg.exp(x), "h")
@@ -160,7 +146,6 @@ def save_only_these_names(*names: str) -> Saveable:
 def save_any_names_but_these(*names: str) -> Saveable:
     """Values with a name are kept, those with one of these, and those without any, run again.
 
-    >>> import staticgrad as sg
     >>> sg.checkpoint_policies.save_any_names_but_these("scores")
     save_any_names_but_these('scores')
     """
@@ -172,7 +157,6 @@ def save_any_names_but_these(*names: str) -> Saveable:
 def save_anything_except_these_names(*names: str) -> Saveable:
     """All is kept but values with one of these names.
 
-    >>> import staticgrad as sg
     >>> sg.checkpoint_policies.save_anything_except_these_names("scores")
     save_anything_except_these_names('scores')
     """
@@ -185,9 +169,6 @@ def save_from_both_policies(*policies: Saveable) -> Saveable:
 
     Args:
         policies: any number of them.
-
-    Returns:
-        The policy.
 
     Raises:
         ArgumentError: one that is no policy.

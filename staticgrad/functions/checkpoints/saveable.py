@@ -92,11 +92,7 @@ def _quoted(names: Iterable[str]) -> str:
 
 
 def names_given(what: str, names: Sequence[Any]) -> tuple[str, ...]:
-    """Names as a user gave them.
-
-    Raises:
-        ArgumentError: none, or something that is no name.
-    """
+    """Names as a user gave them."""
     for name in names:
         if not isinstance(name, str) or not name:
             raise ArgumentError(
@@ -109,11 +105,7 @@ def names_given(what: str, names: Sequence[Any]) -> tuple[str, ...]:
 
 
 def parts_of(policy: object) -> tuple[Saveable, ...]:
-    """The rules of a policy, one of which must keep a value.
-
-    Raises:
-        ArgumentError: no policy.
-    """
+    """The rules of a policy, one of which must keep a value."""
     if isinstance(policy, EitherRule):
         return policy.parts
     given: Any = policy

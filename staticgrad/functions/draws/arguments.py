@@ -13,11 +13,7 @@ from staticgrad.types.tensor import Shape
 
 
 def floating_dtype(op: str, dtype: Any) -> DType:
-    """The dtype of a draw.
-
-    Raises:
-        DTypeError: it is not floating.
-    """
+    """The dtype of a draw."""
     kind = dtype_of(op, dtype)
     if not kind.is_float:
         raise DTypeError(f"{op}: not of dtype {kind.numpy}", hint="float32 or float64")
@@ -31,12 +27,7 @@ def drawn_shape(op: str, data: Any) -> Shape:
 
 
 def met_shape(op: str, shape: Any, *parameters: Operand) -> Shape:
-    """The shape asked for, or that in which the parameters meet.
-
-    Raises:
-        ArgumentError: a tuple for a parameter, which is meant as the shape.
-        ShapeError: parameters that do not meet.
-    """
+    """The shape asked for, or that in which the parameters meet."""
     for given in parameters:
         if isinstance(given, tuple):
             raise ArgumentError(

@@ -46,8 +46,6 @@ class CountDraws:
 
         Raises:
             ArgumentError: a number that is negative, infinite or NaN.
-            DTypeError: a dtype that is not integer.
-            ShapeError: a mean that does not broadcast to the shape.
         """
         kind = _integer("poisson", dtype)
         if not_from_0(lam) or (isinstance(lam, float) and lam == math.inf):
@@ -86,8 +84,6 @@ class CountDraws:
 
         Raises:
             ArgumentError: a number n below 0 or not whole; a number p outside [0, 1].
-            DTypeError: a dtype that is not integer.
-            ShapeError: parameters that do not broadcast to the shape.
         """
         kind = _integer("binomial", dtype)
         if not_from_0(n) or (isinstance(n, float) and not n.is_integer()):

@@ -40,12 +40,7 @@ class Distributions:
     def gumbel(
         self, loc: Operand = 0.0, scale: Operand = 1.0, shape: Any = None, dtype: Any = F32
     ) -> Value:
-        """Gumbel, ``loc - scale * log(-log(u))``: the largest of many; gradients flow to both.
-
-        Raises:
-            DTypeError: a dtype that is not floating.
-            ShapeError: parameters that do not broadcast to the shape.
-        """
+        """Gumbel, ``loc - scale * log(-log(u))``: the largest of many; gradients flow to both."""
         u, kind = self._open("gumbel", shape, dtype, loc, scale)
         return _cast(-functions.log(-functions.log(u)), kind) * scale + loc
 
@@ -102,10 +97,6 @@ class Distributions:
             mean, cov: gradients flow to both.
             shape: that of the result without its last axis; that in which both meet by default.
             dtype: floating.
-
-        Raises:
-            RankError: a mean that is no vector, a covariance that is no matrix.
-            ShapeError: sizes that do not fit.
         """
         from staticgrad.functions.linalg.factors import cholesky  # LAPACK, for who draws so
 
@@ -133,9 +124,6 @@ class Distributions:
             axis: that of the classes.
             shape: of the result; the rest of the logits broadcasts to it, whose shape it is by
                 default. ``(1000,)`` draws a thousand of the same logits.
-
-        Raises:
-            AxisError: no such axis. ShapeError: logits that do not broadcast to the shape.
         """
         value = self._operand("categorical", logits)
         value = value if value.dtype.is_float else functions.astype(value, F64)
@@ -148,11 +136,7 @@ class Distributions:
 
     @public
     def permutation(self, x: int | Operand, axis: int = 0) -> Value:
-        """The slices of x along an axis in a random order; of a whole number n 0 to n - 1 (int64).
-
-        Raises:
-            AxisError: no such axis.
-        """
+        """The slices of x along an axis in a random order; of a whole number n 0 to n - 1 (int64)."""
         if isinstance(x, int):
             return functions.argsort(self._words(drawn_shape("permutation", x)))
         value = self._operand("permutation", x)
@@ -180,7 +164,6 @@ class Distributions:
 
         Raises:
             ArgumentError: more draws than there are slices, without replacement.
-            AxisError: no such axis. ShapeError: probabilities that are not one for each slice.
         """
         value = None if isinstance(x, int) else self._operand("choice", x)
         place = 0 if value is None else axis_of("choice", axis, value)

@@ -51,8 +51,6 @@ class GammaDraws:
 
         Raises:
             ArgumentError: a number a that is negative or NaN.
-            DTypeError: a dtype that is not floating.
-            ShapeError: parameters that do not broadcast to the shape.
         """
         kind = floating_dtype("gamma", dtype)
         drawn = self._log_gamma("gamma", a, met_shape("gamma", shape, a, scale), kind)
@@ -72,9 +70,6 @@ class GammaDraws:
 
         Gamma draws over their sum. ``shape`` is that of the result without its last axis, that of
         alpha by default.
-
-        Raises:
-            RankError: an alpha without an axis. DTypeError, ShapeError: as ``gamma``.
         """
         kind = floating_dtype("dirichlet", dtype)
         value = self._operand("dirichlet", alpha)

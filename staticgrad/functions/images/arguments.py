@@ -54,11 +54,6 @@ def windows_over(
     """The windows of ``taps`` over the last axes of x.
 
     With ``ceil_mode`` a last window may reach behind the border, if it begins before that.
-
-    Raises:
-        ArgumentError: a stride or dilation below 1, a padding of another form.
-        ShapeError: an image that is smaller than a window; a negative padding.
-        RankError: not one entry per axis.
     """
     count = len(taps)
     image = x.shape[x.ndim - count :]
@@ -97,12 +92,7 @@ def reach(taps: Size, dilation: int) -> Size:
 
 
 def per_axis(op: str, what: str, given: PerAxis, count: int, *values: Value) -> tuple[int, ...]:
-    """An argument as one positive int for each axis.
-
-    Raises:
-        ArgumentError: no integers, or one below 1.
-        RankError: another number of them.
-    """
+    """An argument as one positive int for each axis."""
     found = tuple(given) if isinstance(given, list | tuple) else (given,) * count
     if len(found) != count:
         raise RankError(
@@ -153,11 +143,7 @@ def _same(size: Size, whole: Size, step: int) -> tuple[Size, Size]:
 
 
 def spatial(op: str, x: Value, others: int, what: str = "the image") -> int:
-    """How many axes an image has beside ``others`` in front.
-
-    Raises:
-        RankError: none.
-    """
+    """How many axes an image has beside ``others`` in front."""
     if x.ndim <= others:
         raise RankError(
             f"{op}: {what} {shape_text(x.shape)} has no axis behind its first {others}",
@@ -168,11 +154,7 @@ def spatial(op: str, x: Value, others: int, what: str = "the image") -> int:
 
 
 def literal_taps(op: str, window: PerAxis, count: int, x: Value) -> tuple[int, ...]:
-    """A window's taps by axis.
-
-    Raises:
-        ArgumentError, RankError: as ``per_axis``.
-    """
+    """A window's taps by axis."""
     if isinstance(window, Dim):
         raise ArgumentError(f"{op}: the window {window} is a named size, not an integer")
     return per_axis(op, "kernel_size", window, count, x)

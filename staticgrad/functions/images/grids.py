@@ -49,11 +49,6 @@ def grid_sample(
     Returns:
         The elements [batch, channels, *new sizes]. With "nearest" no gradient reaches the grid.
 
-    Raises:
-        RankError, ShapeError: an x or grid of other axes.
-        ArgumentError: another mode; sizes of x that are only known at run time.
-
-    >>> import staticgrad as sg
     >>> image = [[[[1.0, 2.0], [3.0, 4.0]]]]
     >>> sg.evaluate(sg.nn.grid_sample(image, [[[[0.0, 0.0], [-0.5, 0.5]]]])).ravel()
     array([2.5, 3. ])
@@ -154,10 +149,6 @@ def affine_grid(
     Returns:
         The grid [batch, *sizes, axes].
 
-    Raises:
-        ShapeError: a theta of another shape. ArgumentError: sizes only known at run time.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.affine_grid([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]], (1, 1, 1, 2))).ravel()
     array([-0.5,  0. ,  0.5,  0. ])
     """
@@ -195,11 +186,8 @@ def pixel_shuffle(x: Operand[AnyValue], upscale_factor: int) -> AnyValue:
         The same elements in larger images of fewer channels.
 
     Raises:
-        RankError: fewer than three axes.
         ArgumentError: a factor that is not positive; channels only known at run time.
-        ShapeError: channels that r * r does not divide.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.pixel_shuffle([[[1]], [[2]], [[3]], [[4]]], 2))
     array([[[1, 2],
             [3, 4]]])
@@ -229,11 +217,8 @@ def pixel_unshuffle(x: Operand[AnyValue], downscale_factor: int) -> AnyValue:
         The same elements in smaller images of more channels [..., c * r * r, h / r, w / r].
 
     Raises:
-        RankError: fewer than three axes.
         ArgumentError: a factor that is not positive; sizes only known at run time.
-        ShapeError: sizes that r does not divide.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.pixel_unshuffle([[[1, 2], [3, 4]]], 2)).ravel()
     array([1, 2, 3, 4])
     """

@@ -89,12 +89,6 @@ def resize(
     Returns:
         The images in that size; floating for all methods but ``"nearest"``.
 
-    Raises:
-        ArgumentError: another method or word; not one of ``shape`` and ``scale``; more of them than
-            axes; ``antialias`` or ``"area"`` from or to a named size by another than a ``scale``.
-        ShapeError: a size that is not positive.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.resize([[0.0, 4.0]], 4, "linear"))
     array([[0., 1., 3., 4.]])
     """

@@ -62,10 +62,7 @@ def conv(
         [n, o, windows...].
 
     Raises:
-        ShapeError: channels that do not fit the filter, an image smaller than a window.
-        RankError: operands of other numbers of axes.
         ArgumentError: a stride or dilation below 1; groups that do not divide the channels.
-        DTypeError: bools.
 
     An image of no places gives none, unless a window is longer than its border and a stride.
 
@@ -128,10 +125,6 @@ def conv_transpose(
 
     Returns:
         [n, o, image...].
-
-    Raises:
-        ShapeError: channels that do not fit the filter, a border larger than the result.
-        RankError, ArgumentError, DTypeError: as ``conv``.
 
     >>> import numpy as np, staticgrad as sg
     >>> w = np.array([[[1.0, 2.0]]])
@@ -279,10 +272,6 @@ def unfold(
     Returns:
         [n, c, taps..., windows...].
 
-    Raises:
-        ShapeError: an image smaller than a window.
-        RankError, ArgumentError, DTypeError: as ``conv``.
-
     >>> import numpy as np, staticgrad as sg
     >>> sg.evaluate(sg.nn.unfold(np.arange(4.0).reshape(1, 1, 4), 2))
     array([[[[0., 1., 2.],
@@ -311,10 +300,6 @@ def fold(
 
     Returns:
         [n, c, extents...].
-
-    Raises:
-        ShapeError: windows that are not those of such an image.
-        RankError, ArgumentError, DTypeError: as ``max_pool``.
 
     >>> import numpy as np, staticgrad as sg
     >>> windows = sg.nn.unfold(np.arange(4.0).reshape(1, 1, 4), 2)

@@ -66,10 +66,7 @@ def cholesky(a: Operand[AnyValue], *, upper: bool = False, errors: str = "raise"
 
     Raises:
         LinearAlgebraError: in the run, a matrix that is not positive definite.
-        DTypeError: another dtype than float32 and float64 (integers become float64).
-        RankError, ShapeError: no square matrices.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.linalg.cholesky([[4.0, 0.0], [0.0, 9.0]]))
     array([[2., 0.],
            [0., 3.]])
@@ -93,11 +90,6 @@ def qr(a: Operand[AnyValue], mode: str = "reduced") -> Any:
     Returns:
         The pair (Q, R), or R.
 
-    Raises:
-        ArgumentError: another mode.
-        DTypeError, RankError: as ``cholesky``.
-
-    >>> import staticgrad as sg
     >>> q, r = sg.linalg.qr([[3.0, 1.0], [4.0, 2.0]])
     >>> sg.evaluate(q @ r).round(6)
     array([[3., 1.],
@@ -137,9 +129,7 @@ def eigh(a: Operand[AnyValue], UPLO: str = "L", *, errors: str = "raise") -> Eig
 
     Raises:
         LinearAlgebraError: in the run, no convergence, as of NaN.
-        ArgumentError, DTypeError, RankError, ShapeError: as ``cholesky``.
 
-    >>> import staticgrad as sg
     >>> found = sg.linalg.eigh([[2.0, 1.0], [1.0, 2.0]])
     >>> sg.evaluate(found.eigenvalues).round(6)
     array([1., 3.])
@@ -155,7 +145,6 @@ def eigvalsh(a: Operand[AnyValue], UPLO: str = "L", *, errors: str = "raise") ->
     Returns:
         The eigenvalues [..., n].
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.linalg.eigvalsh([[2.0, 1.0], [1.0, 2.0]])).round(6)
     array([1., 3.])
     """
@@ -187,9 +176,7 @@ def svd(
 
     Raises:
         LinearAlgebraError: in the run, no convergence, as of NaN.
-        DTypeError, RankError: as ``cholesky``.
 
-    >>> import staticgrad as sg
     >>> u, s, vh = sg.linalg.svd([[0.0, 2.0], [3.0, 0.0]])
     >>> sg.evaluate([s, (u * s) @ vh])
     [array([3., 2.]), array([[0., 2.],
@@ -214,7 +201,6 @@ def svdvals(x: Operand[AnyValue], /, *, errors: str = "raise") -> AnyValue:
     Returns:
         The singular values [..., min(m, n)].
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.linalg.svdvals([[0.0, 2.0], [3.0, 0.0]]))
     array([3., 2.])
     """
@@ -251,10 +237,6 @@ def lu(a: Operand[AnyValue], *, p_indices: bool = False) -> LUResult:
     Returns:
         A triple (P, L, U).
 
-    Raises:
-        DTypeError, RankError: as ``cholesky``.
-
-    >>> import staticgrad as sg
     >>> p, l, u = sg.linalg.lu([[0.0, 2.0], [3.0, 0.0]])
     >>> sg.evaluate([p, l @ u])
     [array([[0., 1.],

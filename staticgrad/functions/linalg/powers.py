@@ -40,10 +40,6 @@ def expm(a: Operand[AnyValue], *, max_squarings: int = _MOST_SQUARINGS) -> AnyVa
     Returns:
         The exponentials, of a's shape.
 
-    Raises:
-        DTypeError, RankError, ShapeError: as ``solve``.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.linalg.expm([[0.0, 1.0], [0.0, 0.0]])).round(6)
     array([[1., 1.],
            [0., 1.]])
@@ -81,15 +77,9 @@ def matrix_power(a: Operand[AnyValue], n: int) -> AnyValue:
         a: matrices [..., k, k].
         n: an integer; 0 gives the identity.
 
-    Returns:
-        The powers, of a's shape.
-
     Raises:
-        RankError, ShapeError: no square matrices.
-        ArgumentError: n is no integer.
         LinearAlgebraError: in the run, a singular matrix and a negative n.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.linalg.matrix_power([[1, 1], [0, 1]], 5))
     array([[1, 5],
            [0, 1]])

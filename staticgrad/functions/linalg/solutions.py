@@ -121,10 +121,7 @@ def solve(a: Operand[AnyValue], b: Operand[AnyValue], *, errors: str = "raise") 
 
     Raises:
         LinearAlgebraError: in the run, a singular matrix: a pivot that is exactly 0.
-        DTypeError: another dtype than float32 and float64 (integers become float64).
-        RankError, ShapeError: no square matrices, or a b that does not fit.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.linalg.solve([[2.0, 0.0], [0.0, 4.0]], [2.0, 4.0]))
     array([1., 1.])
     """
@@ -145,10 +142,7 @@ def inv(a: Operand[AnyValue], *, errors: str = "raise") -> AnyValue:
 
     Raises:
         LinearAlgebraError: in the run, a singular matrix: a pivot that is exactly 0.
-        DTypeError: another dtype than float32 and float64 (integers become float64).
-        RankError, ShapeError: no square matrices.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.linalg.inv([[2.0, 0.0], [0.0, 4.0]]))
     array([[0.5 , 0.  ],
            [0.  , 0.25]])
@@ -174,10 +168,6 @@ def det(a: Operand[AnyValue]) -> AnyValue:
     Returns:
         The determinants: a without its last two axes.
 
-    Raises:
-        DTypeError, RankError, ShapeError: as ``solve``.
-
-    >>> import staticgrad as sg
     >>> float(sg.evaluate(sg.linalg.det([[2.0, 0.0], [0.0, 4.0]])))
     8.0
     """
@@ -199,10 +189,6 @@ def slogdet(a: Operand[AnyValue]) -> SlogdetResult:
     Returns:
         A named pair: ``sign`` [...] and ``logabsdet`` [...].
 
-    Raises:
-        DTypeError, RankError, ShapeError: as ``solve``.
-
-    >>> import staticgrad as sg
     >>> found = sg.linalg.slogdet([[0.0, 2.0], [3.0, 0.0]])
     >>> sg.evaluate([found.sign, sg.exp(found.logabsdet)])
     [array(-1.), array(6.)]
@@ -237,10 +223,7 @@ def solve_triangular(
 
     Raises:
         LinearAlgebraError: in the run, a 0 on the diagonal.
-        ArgumentError: another ``trans``.
-        DTypeError, RankError, ShapeError: as ``solve``.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.linalg.solve_triangular([[2.0, 1.0], [9.0, 4.0]], [4.0, 8.0]))
     array([1., 2.])
     """
@@ -275,9 +258,7 @@ def solve_tridiagonal(
 
     Raises:
         LinearAlgebraError: in the run, a singular matrix.
-        DTypeError, RankError, ShapeError: operands that do not fit together.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.linalg.solve_tridiagonal([1.0], [2.0, 2.0], [1.0], [3.0, 3.0]))
     array([1., 1.])
     """
@@ -341,10 +322,7 @@ def pinv(
 
     Raises:
         LinearAlgebraError: in the run, no convergence, as of NaN.
-        ArgumentError: both ``rcond`` and ``rtol``.
-        DTypeError, RankError: as ``svd``.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.linalg.pinv([[2.0, 0.0], [0.0, 0.0]]))
     array([[0.5, 0. ],
            [0. , 0. ]])
@@ -375,10 +353,6 @@ def lstsq(
         x, the sums of squares of each column of b, the rank of a (int64), and its singular values.
         Unlike NumPy's, the sums have one number for each column whatever the rank is.
 
-    Raises:
-        DTypeError, RankError, ShapeError: operands that do not fit together.
-
-    >>> import staticgrad as sg
     >>> x, *_ = sg.linalg.lstsq([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]], [1.0, 3.0, 5.0])
     >>> sg.evaluate(x).round(6)
     array([1., 2.])

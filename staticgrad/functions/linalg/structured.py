@@ -27,7 +27,6 @@ def block_diag(*arrays: Operand[AnyValue]) -> AnyValue:
     Raises:
         ArgumentError: no arrays. RankError: one of more than two axes.
 
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.linalg.block_diag([[1, 2]], 3))
     array([[1, 2, 0],
            [0, 0, 3]])
@@ -61,10 +60,6 @@ def toeplitz(c: Operand[AnyValue], r: Operand[AnyValue] | None = None) -> AnyVal
     Returns:
         Matrices [..., m, n].
 
-    Raises:
-        RankError: a number, which is no column. ShapeError: leading axes that do not broadcast.
-
-    >>> import staticgrad as sg
     >>> sg.evaluate(sg.linalg.toeplitz([1, 2, 3], [0, 7, 8, 9]))
     array([[1, 7, 8, 9],
            [2, 1, 7, 8],
@@ -108,9 +103,7 @@ def cho_factor(
 
     Raises:
         LinearAlgebraError: in the run, a matrix that is not positive definite.
-        DTypeError, RankError, ShapeError: as ``cholesky``.
 
-    >>> import staticgrad as sg
     >>> factor = sg.linalg.cho_factor([[4.0, 2.0], [2.0, 5.0]])
     >>> sg.evaluate(sg.linalg.cho_solve(factor, [8.0, 12.0]))
     array([1., 2.])

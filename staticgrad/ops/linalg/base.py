@@ -42,11 +42,7 @@ class LinearAlgebra(Op):
         return promoted_values(self.name, args)
 
     def check(self, *types: TensorType) -> DType:
-        """The one element type of operands.
-
-        Raises:
-            DTypeError: others than float32 and float64, or two dtypes.
-        """
+        """The one element type of operands."""
         for each in types:
             if each.dtype not in _ELEMENTS:
                 what = f"float32 and float64, not {each.dtype.numpy}"
@@ -56,11 +52,7 @@ class LinearAlgebra(Op):
         return types[0].dtype
 
     def rectangle(self, x: TensorType) -> tuple[Shape, Size, Size]:
-        """The batch, the rows and the columns of matrices.
-
-        Raises:
-            RankError: fewer than two axes.
-        """
+        """The batch, the rows and the columns of matrices."""
         if x.rank < 2:
             raise RankError(
                 f"{self.name}: {x} is no matrix", hint="matrices are the last two axes: x[:, None]"
@@ -69,12 +61,7 @@ class LinearAlgebra(Op):
         return tuple(batch), rows, columns
 
     def square(self, x: TensorType) -> tuple[Shape, Size]:
-        """The batch and the rows of square matrices.
-
-        Raises:
-            RankError: fewer than two axes.
-            ShapeError: matrices that are not square.
-        """
+        """The batch and the rows of square matrices."""
         batch, rows, columns = self.rectangle(x)
         text = f"{self.name}: {shape_text(x.shape)} is not square, {rows} != {columns}"
         if not dims.equal(rows, columns, text):
@@ -82,11 +69,7 @@ class LinearAlgebra(Op):
         return batch, rows
 
     def check_shape(self, what: str, x: TensorType, wanted: Shape) -> None:
-        """Refuse an operand of another shape than the others ask for.
-
-        Raises:
-            ShapeError: another one.
-        """
+        """Refuse an operand of another shape than the others ask for."""
         text = f"{self.name}: {what} is {shape_text(x.shape)}, not {shape_text(wanted)}"
         same = x.rank == len(wanted)
         if not same or not all(
@@ -116,11 +99,7 @@ class LinearAlgebra(Op):
         return parted(self(*args[:-1], merged(args[-1], axis)), axis - 1, size, rest)
 
     def reference(self, *arrays: Array) -> Any:
-        """The routine itself.
-
-        Raises:
-            LinearAlgebraError: a matrix fails, and ``errors`` is "raise".
-        """
+        """The routine itself."""
         from staticgrad.native.libraries import lapack
 
         types = [TensorType(as_dtype(array.dtype), array.shape) for array in arrays]

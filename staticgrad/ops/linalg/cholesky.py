@@ -23,12 +23,7 @@ class Cholesky(LinearAlgebra, name="cholesky"):
     errors: str = "raise"
 
     def infer(self, x: TensorType) -> TensorType:
-        """The type of x.
-
-        Raises:
-            DTypeError: others than float32 and float64.
-            RankError, ShapeError: no square matrices.
-        """
+        """The type of x."""
         self.check(x)
         self.square(x)
         return x

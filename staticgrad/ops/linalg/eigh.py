@@ -36,12 +36,7 @@ class Eigh(LinearAlgebra, name="eigh"):
     kink = "vectors of equal eigenvalues have no gradient: it is NaN or infinite"
 
     def infer(self, x: TensorType) -> tuple[TensorType, TensorType]:
-        """Values and vectors.
-
-        Raises:
-            DTypeError: others than float32 and float64.
-            RankError, ShapeError: no square matrices.
-        """
+        """Values and vectors."""
         self.check(x)
         batch, n = self.square(x)
         return x.with_shape((*batch, n)), x

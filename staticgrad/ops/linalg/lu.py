@@ -35,12 +35,7 @@ class LU(LinearAlgebra, name="lu"):
     kink = "singular matrices have no gradient; where a pivot changes, it is that of the one taken"
 
     def infer(self, x: TensorType) -> tuple[TensorType, TensorType, TensorType]:
-        """The type of x, and int64 for the others.
-
-        Raises:
-            DTypeError: others than float32 and float64.
-            RankError: no matrices.
-        """
+        """The type of x, and int64 for the others."""
         self.check(x)
         batch, _, columns = self.rectangle(x)
         return x, TensorType(I64, (*batch, columns)), TensorType(I64, batch)
@@ -131,12 +126,7 @@ class LUSolve(LinearAlgebra, name="lu_solve"):
         return lift_all(args)
 
     def infer(self, lu: TensorType, permutation: TensorType, b: TensorType) -> TensorType:
-        """The type of b.
-
-        Raises:
-            DTypeError: others than float32 and float64, or two dtypes.
-            RankError, ShapeError: operands that do not fit together.
-        """
+        """The type of b."""
         self.check(lu, b)
         batch, n = self.square(lu)
         _, _, columns = self.rectangle(b)

@@ -40,12 +40,7 @@ class QR(LinearAlgebra, name="qr"):
         return m if self.complete else smaller(m, n)
 
     def infer(self, x: TensorType) -> tuple[TensorType, TensorType]:
-        """Q and R.
-
-        Raises:
-            DTypeError: others than float32 and float64.
-            RankError: no matrices.
-        """
+        """Q and R."""
         self.check(x)
         batch, m, n = self.rectangle(x)
         p = self.columns(m, n)

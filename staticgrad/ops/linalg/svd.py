@@ -43,12 +43,7 @@ class SVD(LinearAlgebra, name="svd"):
     kink = _KINK
 
     def infer(self, x: TensorType) -> tuple[TensorType, TensorType, TensorType]:
-        """U, s and V.
-
-        Raises:
-            DTypeError: others than float32 and float64.
-            RankError: no matrices.
-        """
+        """U, s and V."""
         self.check(x)
         batch, m, n = self.rectangle(x)
         k = smaller(m, n)

@@ -32,12 +32,7 @@ class TriangularSolve(LinearAlgebra, name="triangular_solve"):
     errors: str = "raise"
 
     def infer(self, a: TensorType, b: TensorType) -> TensorType:
-        """The type of b.
-
-        Raises:
-            DTypeError: others than float32 and float64, or two dtypes.
-            RankError, ShapeError: a is not square, or b does not fit it.
-        """
+        """The type of b."""
         self.check(a, b)
         batch, n = self.square(a)
         _, _, columns = self.rectangle(b)
@@ -104,12 +99,7 @@ class TridiagonalSolve(LinearAlgebra, name="tridiagonal_solve"):
     def infer(
         self, lower: TensorType, diagonal: TensorType, upper: TensorType, b: TensorType
     ) -> TensorType:
-        """The type of b, [..., k, n]: k right-hand sides.
-
-        Raises:
-            DTypeError: others than float32 and float64, or two dtypes.
-            RankError, ShapeError: operands that do not fit together.
-        """
+        """The type of b, [..., k, n]: k right-hand sides."""
         self.check(lower, diagonal, upper, b)
         batch, _, n = self.rectangle(b)
         for what, each in (("lower", lower), ("diagonal", diagonal), ("upper", upper)):
