@@ -11,8 +11,11 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Final
 
+from benchmarks.paths import as_told
+
 #: Benchmark -> what it measures. The module of that name has the function ``main``.
 BENCHMARKS: Final = {
+    "ablation": "special paths of the compiler switched off, one by one",
     "budgets": "predicted cost of plans under memory budgets",
     "time_budgets": "measured cost of memory budgets, beside JAX's and PyTorch's checkpoints",
     "checkpoints": "memory and time of the gradient of a long scan, beside JAX",
@@ -42,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     module = "every_op.command" if name == "every_op" else name
     before, sys.argv = sys.argv, [f"python -m benchmarks {name}", *given]  # it is parsed there
     try:
-        return int(import_module(f"benchmarks.{module}").main() or 0)
+        with as_told():
+            return int(import_module(f"benchmarks.{module}").main() or 0)
     finally:
         sys.argv = before
 

@@ -120,22 +120,29 @@ def calls(library: str, kind: Kind, threads: int) -> tuple[dict[str, Any], dict[
     return (_staticgrad if library == "staticgrad" else _torch)(kind, given, threads)
 
 
+def parts(kind: Kind, given: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Each of ``PARTS`` as a value of operands ``x``, ``w`` and ``g``, with a cotangent ``g``."""
+    import staticgrad as sg
+
+    x, w = (sg.input(name, given[name].shape, "float32") for name in ("x", "w"))
+    convolve: Any = sg.nn.conv_transpose if kind.transposed else sg.nn.conv
+    how = {name: getattr(kind, name) for name in ("stride", "padding", "dilation", "groups")}
+    y = convolve(x, w, **how)
+    cotangent = np.random.default_rng(1).normal(size=y.shape).astype("float32")
+    dx, dw = sg.grad((y * sg.input("g", y.shape, "float32")).sum(), [x, w])
+    return {part: (value, cotangent) for part, value in zip(PARTS, (y, dx, dw), strict=True)}
+
+
 def _staticgrad(
     kind: Kind, given: dict[str, Any], threads: int
 ) -> tuple[dict[str, Any], dict[str, Call]]:
     import staticgrad as sg
 
-    x, w = (sg.input(name, array.shape, "float32") for name, array in given.items())
-    convolve: Any = sg.nn.conv_transpose if kind.transposed else sg.nn.conv
-    how = {name: getattr(kind, name) for name in ("stride", "padding", "dilation", "groups")}
-    y = convolve(x, w, **how)
-    given["g"] = np.random.default_rng(1).normal(size=y.shape).astype("float32")
-    g = sg.input("g", y.shape, "float32")
-    dx, dw = sg.grad((y * g).sum(), [x, w])
     found: dict[str, Call] = {}
-    for (part, value), needs in zip(
-        (("result", y), ("image", dx), ("filter", dw)), ("xw", "wg", "xg"), strict=True
+    for (part, (value, cotangent)), needs in zip(
+        parts(kind, given).items(), ("xw", "wg", "xg"), strict=True
     ):
+        given["g"] = cotangent
         program = sg.compile(sg.Graph({"o": value}), threads=threads)
         found[part] = partial(_run, program, {name: given[name] for name in needs})
     return given, found

@@ -1,0 +1,263 @@
+# ruff: noqa: E501
+"""Small programs of the ablation's corpus: what the suite, convolutions and products do not reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial, reduce
+from typing import Any, Final
+
+import numpy as np
+
+import staticgrad as sg
+
+Made = tuple[sg.Graph, dict[str, Any]]
+
+
+def _drawn(shape: tuple[int, ...], dtype: str = "float32") -> Any:
+    random = np.random.default_rng(len(shape) + sum(shape))
+    if dtype.startswith("int"):
+        return random.integers(0, 8, shape).astype(dtype)
+    return random.uniform(0.1, 1.0, shape).astype(dtype)
+
+
+def _of(make: Callable[..., Any], shapes: dict[str, tuple[int, ...]], dtype: str = "float32",
+        slopes: str = "") -> Made:  # fmt: skip
+    """A program of operands of these shapes, and of its gradients by some of them."""
+    values = {n: sg.input(n, s, "int64" if n == "at" else dtype) for n, s in shapes.items()}
+    found = make(**values)
+    outputs = found if isinstance(found, dict) else {"y": found}
+    if slopes:
+        loss = sum(sg.astype(v, "float64").sum() for v in outputs.values())
+        wanted = [values[name] for name in slopes.split()]
+        for name, slope in zip(slopes.split(), sg.grad(loss, wanted), strict=True):
+            outputs[f"d{name}"] = slope
+    feeds = {n: _drawn(s, "int64" if n == "at" else dtype) for n, s in shapes.items()}
+    return sg.Graph(outputs), feeds
+
+
+def _long_chain(links: int, a: Any, b: Any) -> Any:
+    y = a
+    for k in range(links):
+        y = y * (0.5 + 0.001 * k) + b / (1.0 + y * y)
+    return y
+
+
+def _shared(base: Any, x: Any) -> Any:
+    return x * (sg.tanh(base) + 1.0) * sg.exp(-(sg.tanh(base) * sg.tanh(base)))
+
+
+def _late_elements(x: Any, other: Any) -> Any:
+    return _shared(other, sg.cumsum(x, axis=1).transpose((0, 2, 1)))
+
+
+def _late_product(x: Any, other: Any, w: Any) -> Any:
+    return _shared(other, sg.sin(x) @ w)
+
+
+def _batch_norm(x: Any, gain: Any, bias: Any) -> Any:
+    return sg.nn.batch_norm(x, gain, bias)
+
+
+def _scan_product(x: Any, z: Any, u: Any) -> dict[str, Any]:
+    def trip(c: Any, each: Any) -> tuple[Any, Any]:
+        row, other = each
+        return c + 1.0, sg.tanh(row @ u + other)
+
+    last, every = sg.scan(trip, sg.zeros((), x.dtype), (x, z))
+    return {"last": last, "every": every}
+
+
+def _matvec_loop(x: Any, w: Any) -> Any:
+    return sg.fori_loop(0, 200, lambda _, h: sg.tanh(w @ h), x)
+
+
+def _cell_loop(x: Any, w: Any, v: Any) -> Any:
+    return sg.fori_loop(0, 100, lambda _, h: sg.tanh(w @ h) + 0.1 * sg.nn.softmax(v @ h), x)
+
+
+def _newton(x: Any) -> Any:
+    return sg.while_loop(
+        lambda y: sg.max(abs(y * y - x)) > 1e-6, lambda y: 0.5 * (y + x / y), sg.ones_like(x)
+    )
+
+
+def _attention(q: Any, k: Any, v: Any, causal: bool = False) -> Any:
+    return sg.nn.attention(q, k, v, causal=causal)
+
+
+def _narrow_product(a: Any, b: Any) -> Any:
+    return sg.tanh(sg.astype(a, "float32") @ sg.astype(b, "float32"))
+
+
+def _stretched(x: Any, w: Any) -> Any:
+    return sg.nn.conv(sg.broadcast_to(x, (4, 8, 32, 32)), w, padding=1)
+
+
+def _stencil(x: Any) -> Any:
+    inside = x[1:-1, 1:-1]
+    return 0.2 * (inside + x[:-2, 1:-1] + x[2:, 1:-1] + x[1:-1, :-2] + x[1:-1, 2:])
+
+
+def _parts(x: Any) -> Any:
+    cells = [x[..., k] for k in range(3)]
+    return sg.stack([cells[1] * cells[2], cells[2] - cells[0], cells[0] + cells[1]], axis=-1)
+
+
+def _tangents(edges: Any, x: Any) -> Any:
+    found = sg.searchsorted(sg.sort(edges), x).astype("float32")
+    return reduce(lambda a, b: a + b, [sg.tanh(k * found) for k in range(1, 7)]).sum()
+
+
+def _copies(x: Any, gain: Any, bias: Any) -> dict[str, Any]:
+    value = x * gain + bias
+    return {"sum": value.sum((1, 2, 3)), "max": value.max((1, 2, 3))}
+
+
+def _adams(**values: Any) -> dict[str, Any]:
+    return {name: value - 0.1 * value / (sg.sqrt(value) + 1e-8) for name, value in values.items()}
+
+
+def _rosenbrock(x: Any) -> Any:
+    return 100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1.0 - x[:-1]) ** 2
+
+
+_F = _of
+OTHERS: Final[dict[str, Callable[[], Made]]] = {
+    # elements
+    "long chain": partial(_F, partial(_long_chain, 100), {"a": (1 << 18,), "b": (1 << 18,)}),
+    "longer chain": partial(_F, partial(_long_chain, 400), {"a": (1 << 16,), "b": (1 << 16,)}),
+    "many chains": partial(_F, lambda a, b: sum(sg.exp(a * k) / (1 + sg.log(b + k)) for k in range(12)),
+                           {"a": (1 << 18,), "b": (1 << 18,)}),
+    "gelu": partial(_F, lambda x: sg.nn.gelu(x), {"x": (1 << 20,)}),
+    "gelu f64 gradient": partial(_F, lambda x: sg.nn.gelu(x), {"x": (1 << 18,)}, "float64", "x"),
+    "erf inverse": partial(_F, lambda x: sg.erf(x) * sg.log1p(x), {"x": (1 << 18,)}),
+    "lgamma": partial(_F, lambda x: sg.special.gammaln(x + 1.0), {"x": (1 << 17,)}),
+    "powers": partial(_F, lambda x, y: x**y + sg.sqrt(x) / y, {"x": (1 << 18,), "y": (1 << 18,)}),
+    "where": partial(_F, lambda x, y: sg.where(x > y, sg.sin(x), y * y), {"x": (1 << 18,), "y": (1 << 18,)}),
+    "divisions": partial(_F, lambda x, y: x / y + y / x + x / (x + y), {"x": (1 << 18,), "y": (1 << 18,)}),
+    "integers": partial(_F, lambda at: (at * 3 + 1) // 5 % 7, {"at": (1 << 18,)}),
+    "streamed": partial(_F, lambda x, y: x + y, {"x": (1 << 23,), "y": (1 << 23,)}),
+    "streamed rows": partial(_F, lambda x: sg.nn.softmax(x, axis=1), {"x": (8192, 1024)}),
+    "shared late elements": partial(_F, _late_elements, {"x": (512, 64, 32), "other": (512, 32, 64)}),
+    "shared late product": partial(_F, _late_product, {"x": (512, 64), "other": (512, 64), "w": (64, 64)}),
+    # short rows and parts
+    "rows of 3": partial(_F, lambda x, y: x * y[:, None], {"x": (1 << 16, 3), "y": (1 << 16,)}),
+    "rows of 5 by elements": partial(_F, lambda x, y: x * y + 1.0, {"x": (1 << 15, 5), "y": (5,)}),
+    "cross": partial(_F, _parts, {"x": (1 << 16, 3)}),
+    "cross gradient": partial(_F, lambda x: _parts(x) ** 2, {"x": (1 << 16, 3)}, "float32", "x"),
+    "softmax of 3": partial(_F, lambda x: sg.nn.softmax(x, axis=1), {"x": (1 << 16, 3)}),
+    "softmax of 8": partial(_F, lambda x: sg.nn.softmax(x, axis=1), {"x": (1 << 15, 8)}),
+    "softmax of 24": partial(_F, lambda x: sg.nn.softmax(x, axis=1), {"x": (1 << 14, 24)}),
+    "norms of 2": partial(_F, lambda x: sg.sqrt((x * x).sum(1)), {"x": (1 << 17, 2)}),
+    "argmax of 6": partial(_F, lambda x: sg.argmax(x, axis=1), {"x": (1 << 15, 6)}),
+    "complex product": partial(_F, lambda x, y: sg.stack(
+        [x[:, 0] * y[:, 0] - x[:, 1] * y[:, 1], x[:, 0] * y[:, 1] + x[:, 1] * y[:, 0]], axis=1),
+        {"x": (1 << 17, 2), "y": (1 << 17, 2)}),
+    "concatenated": partial(_F, lambda x, y: sg.concatenate([x * 2, y + 1], axis=1),
+                            {"x": (4096, 40), "y": (4096, 24)}),
+    "strided": partial(_F, lambda x: x[:, ::2] * x[:, 1::2], {"x": (2048, 512)}),
+    "small axes": partial(_F, lambda x, y: x * y[:, None, None], {"x": (1 << 13, 4, 5), "y": (1 << 13,)}),
+    "small blocks": partial(_F, lambda x: sg.transpose(x, (0, 2, 1)) * 2.0, {"x": (1 << 13, 4, 5)}),
+    "pixel shuffle": partial(_F, lambda x: x.reshape((8, 2, 2, 16, 32, 32)).transpose((0, 3, 4, 1, 5, 2)).reshape(
+        (8, 16, 64, 64)), {"x": (8, 64, 32, 32)}),
+    "depth first": partial(_F, lambda x: (x * 2.0).transpose((0, 2, 3, 1)).sum(axis=(1, 2)), {"x": (8, 32, 28, 28)}),
+    # rows
+    "softmax 4096x1024": partial(_F, lambda x: sg.nn.softmax(x, axis=1), {"x": (4096, 1024)}),
+    "softmax 8192x64": partial(_F, lambda x: sg.nn.softmax(x, axis=1), {"x": (8192, 64)}),
+    "layer norm 4096x1024": partial(_F, lambda x, g, b: sg.nn.layer_norm(x, g, b),
+                                    {"x": (4096, 1024), "g": (1024,), "b": (1024,)}),
+    "layer norm 8192x64": partial(_F, lambda x, g, b: sg.nn.layer_norm(x, g, b),
+                                  {"x": (8192, 64), "g": (64,), "b": (64,)}),
+    "layer norm 512x256": partial(_F, lambda x, g, b: sg.nn.layer_norm(x, g, b),
+                                  {"x": (512, 256), "g": (256,), "b": (256,)}),
+    "layer norm gradient": partial(_F, lambda x, g, b: sg.nn.layer_norm(x, g, b) ** 2,
+                                   {"x": (4096, 512), "g": (512,), "b": (512,)}, "float32", "x g b"),
+    "row sums": partial(_F, lambda x: x.sum(1), {"x": (4096, 256)}),
+    "row sums f64": partial(_F, lambda x: x.sum(1), {"x": (4096, 256)}, "float64"),
+    "row extremes": partial(_F, lambda x: {"a": x.max(1), "b": x.min(1), "c": x.sum(1)}, {"x": (2048, 512)}),
+    "row sums across": partial(_F, lambda x: sg.transpose(x).sum(1), {"x": (512, 2048)}),
+    "row argmax": partial(_F, lambda x: sg.argmax(x, axis=1), {"x": (1024, 1000)}),
+    "logsumexp": partial(_F, lambda x: sg.nn.logsumexp(x, axis=1), {"x": (2048, 1000)}),
+    "cross entropy rows": partial(_F, lambda x, at: sg.nn.cross_entropy(x, at), {"x": (512, 1000), "at": (512,)}, "float32", "x"),
+    "long sum": partial(_F, lambda x: x.sum(), {"x": (1 << 22,)}),
+    "long dot": partial(_F, lambda x, y: (x * y).sum(), {"x": (1 << 20,), "y": (1 << 20,)}),
+    "long tangents": partial(_F, lambda x: sg.tanh(x).sum(), {"x": (1 << 20,)}),
+    "long searches": partial(_F, _tangents, {"edges": (9,), "x": (1 << 18,)}),
+    "copies of rows": partial(_F, _copies, {"x": (64, 5, 70, 90), "gain": (5, 1, 1), "bias": (70, 90)}),
+    "cumulative sum": partial(_F, lambda x: sg.cumsum(x, axis=1), {"x": (512, 1024)}),
+    "cumulative columns": partial(_F, lambda x: sg.cumsum(x, axis=0), {"x": (1024, 512)}),
+    "sorted rows": partial(_F, lambda x: sg.sort(x, axis=1), {"x": (256, 512)}),
+    # columns
+    "column sums": partial(_F, lambda x: x.sum(0), {"x": (4096, 256)}),
+    "column sums wide": partial(_F, lambda x: x.sum(0), {"x": (512, 4096)}),
+    "column sums narrow": partial(_F, lambda x: x.sum(0), {"x": (1 << 16, 10)}),
+    "column extremes": partial(_F, lambda x: {"a": x.max(0), "b": x.min(0)}, {"x": (4096, 256)}),
+    "column extremes turned": partial(_F, lambda x: sg.transpose(x, (1, 0, 2)).max((0, 1)), {"x": (64, 64, 256)}),
+    "column extremes along": partial(_F, lambda x: sg.transpose(x, (0, 2, 1)).max((0, 1)), {"x": (8, 300, 64)}),
+    "column moments": partial(_F, lambda x: {"m": x.mean(0), "v": (x * x).mean(0), "t": (x - 1).sum(0)}, {"x": (8192, 64)}),
+    "batch norm": partial(_F, _batch_norm, {"x": (4096, 256), "gain": (256,), "bias": (256,)}),
+    "batch norm gradient": partial(_F, lambda x, gain, bias: _batch_norm(x, gain, bias) ** 2,
+                                   {"x": (4096, 256), "gain": (256,), "bias": (256,)}, "float32", "x gain bias"),
+    "middle sums": partial(_F, lambda x: x.sum(1), {"x": (64, 100, 48)}),
+    # look-ups
+    "take rows": partial(_F, lambda x, at: x[at], {"x": (4096, 64), "at": (8192,)}),
+    "take rows of 3": partial(_F, lambda x, at: x[at] * 2.0, {"x": (4096, 3), "at": (16384,)}),
+    "take columns": partial(_F, lambda x, at: sg.take(x, at, 1) * 2.0, {"x": (2048, 64), "at": (64,)}),
+    "take columns f64": partial(_F, lambda x, at: sg.take(x, at, 1) * 2.0, {"x": (2048, 64), "at": (64,)}, "float64"),
+    "scatter rows": partial(_F, lambda x, at: x[at] ** 2, {"x": (64, 50), "at": (8192,)}, "float32", "x"),
+    "scatter narrow rows": partial(_F, lambda x, at: x[at] ** 2, {"x": (64, 4), "at": (8192,)}, "float32", "x"),
+    "segment sums": partial(_F, lambda x, at: sg.zeros((8, 33), "float32").at[at].add(x), {"x": (8192, 33), "at": (8192,)}),
+    # windows and stencils
+    "stencil": partial(_F, _stencil, {"x": (1024, 1024)}),
+    "stencil gradient": partial(_F, lambda x: _stencil(x) ** 2, {"x": (512, 512)}, "float32", "x"),
+    "rosenbrock 64k": partial(_F, _rosenbrock, {"x": (1 << 16,)}, "float32", "x"),
+    "rosenbrock 4k f64": partial(_F, _rosenbrock, {"x": (1 << 12,)}, "float64", "x"),
+    "shifted rows": partial(_F, lambda x: sg.pad(x[:, 1:], ((0, 0), (0, 1))) - sg.pad(x[:, :-1], ((0, 0), (1, 0))), {"x": (1024, 1000)}),
+    "max pool": partial(_F, lambda x: sg.nn.max_pool(x, 2), {"x": (8, 32, 56, 56)}, "float32", "x"),
+    "average pool": partial(_F, lambda x: sg.nn.avg_pool(x, 3), {"x": (8, 32, 54, 54)}),
+    "pooled convolution": partial(_F, lambda x, w: sg.nn.max_pool(sg.nn.relu(sg.nn.conv(x, w, padding=1)), 2),
+                                  {"x": (8, 16, 32, 32), "w": (32, 16, 3, 3)}),
+    "patches": partial(_F, lambda x, w: sg.nn.conv(x, w, stride=8), {"x": (8, 3, 64, 64), "w": (96, 3, 8, 8)}),
+    "stretched windows": partial(_F, _stretched, {"x": (4, 8, 1, 1), "w": (16, 8, 3, 3)}),
+    "dilated gradient": partial(_F, lambda x, w: sg.nn.conv(x, w, dilation=2) ** 2,
+                                {"x": (4, 16, 24, 24), "w": (16, 16, 3, 3)}, "float32", "x w"),
+    # products
+    "linear 64": partial(_F, lambda x, w, b: sg.nn.relu(x @ w + b), {"x": (64, 256), "w": (256, 128), "b": (128,)}),
+    "batched 16": partial(_F, lambda x, y: x @ y, {"x": (256, 16, 16), "y": (256, 16, 16)}),
+    "batched 3": partial(_F, lambda x, y: x @ y, {"x": (4096, 3, 3), "y": (4096, 3, 3)}),
+    "batched 4 by vectors": partial(_F, lambda x, y: x @ y, {"x": (4096, 4, 4), "y": (4096, 4, 1)}),
+    "batched 24": partial(_F, lambda x, y: x @ y, {"x": (24, 64, 32), "y": (24, 32, 64)}),
+    "colliding rows": partial(_F, lambda x, y: x @ y, {"x": (256, 4096), "y": (4096, 256)}),
+    "long products": partial(_F, lambda x, y: x.T @ y, {"x": (16384, 20), "y": (16384, 12)}),
+    "deep products": partial(_F, lambda x, y: x @ y, {"x": (64, 10000), "y": (10000, 128)}),
+    "double product": partial(_F, lambda x, y: x @ y, {"x": (256, 256), "y": (256, 256)}, "float64"),
+    "product and sums": partial(_F, lambda x, w: {"y": (y := x @ w), "s": (y * y).sum()}, {"x": (256, 128), "w": (128, 64)}),
+    "narrow product": partial(_F, _narrow_product, {"a": (256, 256), "b": (256, 256)}, "float16"),
+    "narrow turned product": partial(_F, lambda a, b: sg.astype(sg.transpose(a), "float32") @ b.astype("float32"),
+                                     {"a": (256, 96), "b": (256, 96)}, "float16"),
+    "matrix vector": partial(_F, lambda x, w: w @ x, {"x": (1024,), "w": (1024, 1024)}),
+    "vector matrix": partial(_F, lambda x, w: x @ w, {"x": (1024,), "w": (1024, 1024)}),
+    "outer": partial(_F, lambda x, y: x[:, None] * y, {"x": (1024,), "y": (1024,)}),
+    "pairwise": partial(_F, lambda x, y: ((x[:, None] - y) ** 2).sum(2), {"x": (256, 3), "y": (256, 3)}),
+    "pairwise 16": partial(_F, lambda x, y: sg.exp(-((x[:, None] - y) ** 2).sum(2)), {"x": (256, 16), "y": (256, 16)}, "float64", "x"),
+    "attention 64": partial(_F, _attention, {"q": (8, 64, 32), "k": (8, 64, 32), "v": (8, 64, 32)}),
+    "attention 512": partial(_F, _attention, {"q": (4, 512, 64), "k": (4, 512, 64), "v": (4, 512, 64)}),
+    "attention causal": partial(_F, partial(_attention, causal=True),
+                                {"q": (4, 512, 64), "k": (4, 512, 64), "v": (4, 512, 64)}, "float32", "q k v"),
+    "einsum": partial(_F, lambda x, y: sg.einsum("bij,jkb->ik", x, y), {"x": (16, 32, 48), "y": (48, 24, 16)}),
+    # loops
+    "product in a scan": partial(_F, _scan_product, {"x": (50, 16, 31), "z": (50, 16, 1024), "u": (31, 1024)}),
+    "product in a short scan": partial(_F, _scan_product, {"x": (50, 32, 63), "z": (50, 32, 256), "u": (63, 256)}),
+    "matrix vector loop": partial(_F, _matvec_loop, {"x": (32,), "w": (32, 32)}),
+    "cell loop": partial(_F, _cell_loop, {"x": (24,), "w": (24, 24), "v": (24, 24)}),
+    "matrix loop": partial(_F, _matvec_loop, {"x": (16, 8), "w": (16, 16)}),
+    "newton": partial(_F, _newton, {"x": (64,)}),
+    "newton of one": partial(_F, _newton, {"x": ()}, "float64"),
+    "elements in a loop": partial(_F, lambda x: sg.fori_loop(0, 100, lambda _, h: sg.sin(h) + 0.1 * h, x), {"x": (4096,)}),
+    "loop gradient": partial(_F, lambda x: sg.fori_loop(0, 50, lambda _, h: h + 0.01 * sg.tanh(h), x), {"x": (512,)}, "float32", "x"),
+    # several results
+    "three optimizers": partial(_F, _adams, {"a": (512, 512), "b": (512,), "c": (100, 100)}),
+    "least squares": partial(_F, lambda x, w, y: (x @ w - y) ** 2, {"x": (4096, 32), "w": (32,), "y": (4096,)}, "float32", "w"),
+    "logistic": partial(_F, lambda x, w, y: sg.nn.softplus(-(y - 0.5) * (x @ w)), {"x": (8192, 128), "w": (128,), "y": (8192,)}, "float32", "w"),
+}  # fmt: skip

@@ -1,0 +1,289 @@
+"""The special paths of the compiler, each with a name, the general path beside it, and its row.
+
+A path is a function of the compiler that decides something, or rewrites something, where a
+general path does the same work. ``without`` puts the general path in its place; ``counting`` counts
+the calls in which the two differ. The compiler itself has no switches: both replace functions of
+its modules for a while, so that a program pays nothing for them.
+
+``STATICGRAD_WITHOUT``, names with commas between them, does the same to ``python -m benchmarks``.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import pkgutil
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
+from typing import Any, Final
+
+from staticgrad.records import dataclass
+
+VARIABLE: Final = "STATICGRAD_WITHOUT"
+_PACKAGES: Final = ("staticgrad", "passes")
+
+
+def _first(given: Any, *_: Any, **__: Any) -> Any:
+    return given
+
+
+def _second(_: Any, given: Any, *__: Any, **___: Any) -> Any:
+    return given
+
+
+def _off(path: Path, _: Any) -> Any:
+    return path.off
+
+
+def _returns(value: Any) -> Callable[..., Any]:
+    return lambda *_, **__: value
+
+
+def _lines(*_: Any, **__: Any) -> Any:
+    from staticgrad.codegen.source_lines import Lines
+
+    return Lines()
+
+
+@dataclass(frozen=True)
+class Path:
+    """A special path.
+
+    Args:
+        name: how options and tables call it.
+        where: the function, property or constant, as "module:name" or "module:Class.name".
+        off: what is called in its place; the value itself for a constant.
+        row: the program of ``ablation.corpus`` that must reach it.
+        room: files that would go with it; its module if empty.
+        always: whether it differs at every call from what ``off`` gives, so that hits are not
+            counted by comparing: they are calls.
+    """
+
+    name: str
+    where: str
+    off: Any
+    row: str = ""
+    room: tuple[str, ...] = ()
+    always: bool = False
+
+    @property
+    def place(self) -> tuple[Any, str]:
+        """The module or class that has it, and its name there."""
+        module, _, name = self.where.partition(":")
+        owner: Any = import_module(module)
+        *classes, last = name.split(".")
+        for each in classes:
+            owner = getattr(owner, each)
+        return owner, last
+
+    @property
+    def lines(self) -> int:
+        """Lines of the files that are there for it alone; 0 where it has none."""
+        total = 0
+        for name in self.room:
+            total += len(inspect.getsourcelines(import_module(name))[0])
+        if not self.room:
+            owner, name = self.place
+            found = vars(owner)[name]
+            found = getattr(found, "func", None) or getattr(found, "fget", None) or found
+            if callable(found):
+                total = len(inspect.getsourcelines(found)[0])
+        return total
+
+
+@contextmanager
+def _replaced(path: Path, make: Callable[[Any], Any]) -> Iterator[None]:
+    """What a path is, made anew from what it was, everywhere it is known."""
+    owner, name = path.place
+    before = vars(owner)[name]
+    if isinstance(owner, type):
+        if isinstance(before, functools.cached_property):
+            after: Any = functools.cached_property(make(before.func))
+            after.__set_name__(owner, name)
+        elif isinstance(before, property):
+            after = property(make(before.fget))
+        else:
+            after = make(before)
+        places: list[Any] = [owner]
+    else:
+        after = make(before)
+        places = [
+            module
+            for title, module in list(sys.modules.items())
+            if title.partition(".")[0] in _PACKAGES and vars(module).get(name) is before
+        ]
+    tables = []
+    for module in () if isinstance(owner, type) else list(sys.modules.values()):
+        if getattr(module, "__name__", "").partition(".")[0] in _PACKAGES:
+            for key, value in vars(module).items():
+                if isinstance(value, tuple) and any(each is before for each in value):
+                    tables.append((module, key, value))
+    for each in places:
+        setattr(each, name, after)
+    for module, key, value in tables:
+        setattr(module, key, tuple(after if each is before else each for each in value))
+    try:
+        yield
+    finally:
+        for each in places:
+            setattr(each, name, before)
+        for module, key, value in tables:
+            setattr(module, key, value)
+
+
+@functools.cache
+def _load() -> None:
+    """Load every module of the compiler: one that is loaded later would keep what is put here."""
+    for name in ("passes", "staticgrad.codegen", "staticgrad.ir"):
+        for module in pkgutil.walk_packages(import_module(name).__path__, f"{name}."):
+            import_module(module.name)
+
+
+@contextmanager
+def without(*names: str) -> Iterator[None]:
+    """Compile with the general path in the place of each of these."""
+    by_name = {path.name: path for path in PATHS}
+    if unknown := [name for name in names if name not in by_name]:
+        raise ValueError(f"no path is named {unknown[0]!r}: {', '.join(by_name)}")
+    _load()
+    with ExitStack() as stack:
+        for name in names:
+            stack.enter_context(_replaced(by_name[name], functools.partial(_off, by_name[name])))
+        yield
+
+
+@contextmanager
+def counting() -> Iterator[Counter[str]]:
+    """Count, path by path, the calls whose result is not that of the general path."""
+    _load()
+    found: Counter[str] = Counter()
+
+    def counted(path: Path, before: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **more: Any) -> Any:
+            result = before(*args, **more)
+            if path.always or not _alike(result, path.off(*args, **more)):
+                found[path.name] += 1
+            return result
+
+        functools.update_wrapper(call, before)
+        return call
+
+    with ExitStack() as stack:
+        for path in PATHS:
+            if callable(path.off):
+                stack.enter_context(_replaced(path, functools.partial(counted, path)))
+        yield found
+
+
+def _alike(one: Any, other: Any) -> bool:
+    if one is other:
+        return True
+    if isinstance(one, (bool, int, str, type(None), tuple, dict, list)) or hasattr(one, "lines"):
+        return bool(getattr(one, "lines", one) == getattr(other, "lines", other))
+    return False
+
+
+@contextmanager
+def as_told() -> Iterator[None]:
+    """Without the paths that the environment names."""
+    names = [name.strip() for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
+    if not names:
+        yield
+        return
+    with without(*names):
+        yield
+
+
+_FUSION: Final = "passes.fusion."
+_CODE: Final = "staticgrad.codegen."
+_PREPARED: Final = "passes.preparation."
+_LOWERED: Final = "passes.lowering."
+
+PATHS: Final = (
+    # which nodes share a kernel
+    Path("absorbing", _FUSION + "absorbing:absorbed", _first),
+    Path("siblings", _FUSION + "siblings:read_together", _first),
+    Path("totals", _FUSION + "totals:with_totals_apart", _first),
+    Path("merging", _FUSION + "merging:merged", _first),
+    Path("blocks", _FUSION + "blocks:blocked", _first),
+    Path("diagonals", _FUSION + "diagonals:reach_of", _returns(None)),
+    Path("sinking", _FUSION + "sinking:sunk", _first),
+    Path("cutting", _FUSION + "cutting:_cuts", _returns(None)),
+    Path("row_apart", _FUSION + "cutting:_row_apart", _returns(None)),
+    Path("copies_apart", _FUSION + "cutting:_copies_apart", _returns(None)),
+    Path("long_rows", _FUSION + "long_rows:in_pieces", _first),
+    Path("pools", _FUSION + "pools:with_pools", _first),
+    Path("trimming", _FUSION + "trimming:with_trimmed", _first),
+    Path(
+        "narrow_factors",
+        _FUSION + "narrow_factors:with_narrow_factors",
+        lambda groups: groups.graph,
+    ),
+    Path("streams", _FUSION + "streams:with_streams", _first),
+    Path("sums_across", _FUSION + "walks:sums_across", _returns(False)),
+    Path("sums_along", _FUSION + "walks:sums_along", _returns(False)),
+    Path("short_rows", _FUSION + "walks:has_short_rows", _returns(False)),
+    # what the graph becomes before
+    Path("column_formulas", _PREPARED + "column_formulas:with_formulas_of_sums", _first),
+    Path("invariants", _PREPARED + "invariants:with_turned_invariants", _first),
+    Path("loop_panels", _PREPARED + "panels:with_panels", _first),
+    Path("patches", _PREPARED + "patches:with_patches", _first),
+    Path("product_parts", _PREPARED + "product_parts:with_product_parts", _first),
+    Path("joined_pads", _PREPARED + "regions:with_joined_pads", _first),
+    Path("remainders", _PREPARED + "remainders:with_remainders", _first),
+    Path("shifted", _PREPARED + "shifted:with_shifted_formulas", _first),
+    Path("stretched", _PREPARED + "stretched_windows:without_stretched_windows", _first),
+    Path("winograd", _PREPARED + "tiles:with_tiles", _first),
+    Path("filter_parts", _PREPARED + "filter_parts:with_parts", _first),
+    Path("logs", _PREPARED + "logs:with_logged_carries", _first),
+    Path("vector_products", _PREPARED + "vector_products:expand_vector_products", _first),
+    Path("tested_trips", "passes.loops.tested_trips:with_tested_trips", _first),
+    # kernels
+    Path("folded", _LOWERED + "folded:lower_folded", _returns(None)),
+    Path("short_map", _LOWERED + "short_rows:lower_short_map", _returns(None)),
+    Path("rows_abreast", _LOWERED + "rows:rows_abreast", _returns(1)),
+    Path("row_strips", _LOWERED + "rows:_RowLowering._strip", _returns(0)),
+    Path("reads_ahead", _LOWERED + "rows:reads_ahead", _returns(None)),
+    Path("told_sizes", _LOWERED + "known_sizes:kernels_told", lambda uses: {k: k for k, _ in uses}),
+    Path("time_loops", _LOWERED + "loops.time_loops:lower_time_loop", _returns(None)),
+    Path("joined_trips", _LOWERED + "loops.time_loops:_joined", _returns(None)),
+    Path("tested_loops", _LOWERED + "loops.time_loops:_tested_loop", _returns(None)),
+    Path("channels", _LOWERED + "windows.channels:is_by_channels", _returns(False)),
+    Path("filter_columns", _LOWERED + "windows.filter_columns:channels_by_columns", _returns(0)),
+    Path("columns", _LOWERED + "windows.columns:by_columns", _returns(None)),
+    Path("phases", _LOWERED + "windows.phases:has_phases", _returns(False)),
+    # source
+    Path("emit_alike", _CODE + "abreast:emit_alike", _returns(None), always=True),
+    Path("places_counted", _CODE + "kernel_source:_counts_places", _returns(False)),
+    Path("checks_alike", _CODE + "kernel_source:_checks_abreast", _returns(())),
+    Path("touches", _CODE + "prefetching:write_touches", _lines),
+    Path("next_rows", _CODE + "prefetching:write_next_rows", _lines),
+    Path("near_and_far", _CODE + "prefetching:write_near_and_far", _lines),
+    Path("next_tile", _CODE + "prefetching:touched_by_next_tile", _returns([])),
+    Path("peeling", _CODE + "peeling:pays_to_peel", lambda _, __, windows: not windows),
+    Path("pairs", _CODE + "vectors:take_pairs", _returns(False)),
+    Path("vector_chains", _CODE + "vectors:_is_chain", _returns(False)),
+    Path("vectors_abreast", _CODE + "vectors:may_stand_abreast", _returns(False)),
+    Path("masks_before", _CODE + "vectors:masks_made_before", _second),
+    Path("halves", _CODE + "narrowing:adds_rows", _returns(False)),
+    Path("half_registers", "staticgrad.codegen.stages:_lanes", lambda kernel, *_: kernel.lanes),
+    Path("divides_beside", _CODE + "quotients:divides_beside", _returns(False)),
+    # products
+    Path("direct", _CODE + "products.direct:is_direct", _returns(False)),
+    Path("small", _CODE + "products.small:is_small", _returns(False)),
+    Path("rows_for_lanes", _CODE + "products.narrow:has_rows_for_lanes", _returns(False)),
+    Path("kept_panels", _CODE + "products.kept_panels:are_kept", _returns(False)),
+    Path("shared_chains", _CODE + "products.chains:are_shared", _returns(False)),
+    Path("lying", _CODE + "products.placed:LyingProduct.is_looked_up", _returns(False)),
+    Path("whole_panels", _CODE + "products.tiled:WholePanels.is_possible", _returns(False)),
+    Path("tiled", _CODE + "products.tiled:TiledProduct.takes_rows", _returns(False)),
+    Path("in_panels", _CODE + "products.panel_places:lies_in_panels", _returns(False)),
+    Path("panels_of_block", _CODE + "products.panel_places:panels_of_block", _returns(1)),
+    Path("packed_tiles", _CODE + "products.row_tiles:packs_tiles", _returns(False)),
+    Path("one_step", _CODE + "products.streams:write_one_step", _returns(None), always=True),
+    Path("few_terms", _CODE + "products.streams:write_few_terms", _returns(None), always=True),
+)
