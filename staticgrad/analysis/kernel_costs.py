@@ -61,7 +61,7 @@ def abreast(work: float, alive: int) -> int:
         alive: values that it computes and needs again, at a time.
     """
     most, room = (8, 4400) if alive <= FEW_ALIVE else (4, 1100)
-    while most > 1 and most * work > (13200 if most == 2 else room):
+    while most > 1 and most * work > max(room, 4400 if most == 2 else 0):
         most //= 2
     return most
 

@@ -268,13 +268,3 @@ def write_decode(out: Lines, flat: str, axes: Sequence[Axis], row: int = 0) -> N
         rest = f"rest_{place}"
     if axes:
         out.add(f"{of_row(axes[0].name, row)} = {rest}")
-
-
-def write_next_place(out: Lines, axes: Sequence[Axis]) -> None:
-    """The positions along ``axes`` of the row behind one, in C order."""
-    for deep, axis in enumerate(reversed(axes)):
-        inside = "    " * deep
-        out.add(f"{inside}{axis.name} = {axis.name} + 1")
-        if deep < len(axes) - 1:
-            out.add(f"{inside}if {axis.name} == {axis.extent}:")
-            out.add(f"{inside}    {axis.name} = 0")

@@ -18,7 +18,6 @@ from staticgrad.codegen.abreast import (
     may_run_again,
     rows_of,
     trips_of,
-    write_next_place,
     write_numbers,
     write_own_rows,
     write_places,
@@ -170,15 +169,10 @@ def _write_turns(
     wide = [str(check.extent) for check in checks if not unit.told(check.extent).short]
     most = ROWS if checks else kernel.abreast
     for count, first, last in _runs(out, most, start, stop, "whole_rows", again, wide):
-        counted = count == 1 and _counts_places(kernel, axes, stages, unit)
-        around = Lines()
-        if counted:
-            write_places(around, first, axes, count)
-        around.add(f"for {at} in range({first}, {last}{f', {count}' if count > 1 else ''}):")
+        out.add(f"for {at} in range({first}, {last}{f', {count}' if count > 1 else ''}):")
         inner = Lines()
         write_numbers(inner, at, count, str(last) if again else None)
-        if not counted:
-            write_places(inner, at, axes, count)
+        write_places(inner, at, axes, count)
         if switched:
             write_switches(inner, at, count, str(last), kernel.lanes)
         if kernel.listed is not None:
@@ -187,12 +181,7 @@ def _write_turns(
         inner.extend(before(abreast))
         _write_stages(kernel, stages, inner, None, unit, abreast)
         inner.extend(behind(abreast))
-        if counted:
-            write_next_place(inner, axes)
-        around.extend(inner, 1)
-        if counted:  # of no rows there is no first place
-            out.add(f"if {first} < {last}:")
-        out.extend(around, int(counted))
+        out.extend(inner, 1)
 
 
 def _checks_abreast(kernel: Kernel, unit: Unit) -> Sequence[Check]:
@@ -203,18 +192,6 @@ def _checks_abreast(kernel: Kernel, unit: Unit) -> Sequence[Check]:
     """
     narrow = all(load.dtype.itemsize <= _NARROW for load in kernel.loads_alike)
     return kernel.checks_alike if unit.has_masks or narrow else ()
-
-
-def _counts_places(
-    kernel: Kernel, axes: Sequence[Axis], stages: Sequence[Stage], unit: Unit
-) -> bool:
-    """Whether rows are so short that to find a row's place from its number takes as long as they.
-
-    Divisions do, one behind the other, for each axis but the first.
-    """
-    if len(axes) < 2 or kernel.listed is not None:
-        return False
-    return all(isinstance(s, Map) and unit.told(s.axis.extent).short for s in stages)
 
 
 def _write_listed(kernel: Kernel, listed: Listed, out: Lines, at: str) -> None:

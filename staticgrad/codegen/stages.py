@@ -50,7 +50,6 @@ from staticgrad.codegen.vectors import (
     mask_name,
     masks_made_before,
     may_stand_abreast,
-    take_pairs,
     vectors_abreast,
     whole_vectors,
     whole_vectors_of,
@@ -196,11 +195,6 @@ def _bodies(
         masked.lines[:0] = write_touches(kernel, stage, scopes, True).lines
         return Bodies(masked, masked, 0, windows, mask=mask)
     mixed = abreast.count == 1 and may_stand_abreast(kernel, stage, runs)
-    if mixed and not abreast.left and take_pairs(stage, lanes, lines):
-        scopes = vectors_abreast(first(), 2, masked=True)
-        masked = _body(scopes, stage, runs, ends)
-        masked.lines[:0] = write_touches(kernel, stage, scopes, True).lines
-        return Bodies(masked, masked, 0, windows, pair=2)
     count = 0 if abreast.left else whole_vectors(lines, 1)
     if mixed and not abreast.left:
         count = whole_vectors_of(masked, lines, unit)

@@ -41,10 +41,6 @@ _ROOM: Final = 1100
 MASKED: Final = 128
 #: The same of two vectors: a longer body is half as fast where it waits for each alone.
 _ROOM_OF_TWO: Final = 4400
-#: Lines of a body from which on only that of two vectors is written, each under a mask of its own,
-#: and of both vectors up to which it is.
-_LONG: Final = 1100
-_ROOM_OF_PAIRS: Final = 13200
 #: The same of a chain, whose lines take half as long, and which waits the most.
 _ROOM_OF_CHAINS: Final = 4400
 _VALUE: Final = re.compile(r"\bv\d+\b")
@@ -60,18 +56,16 @@ _STREAMS: Final = 12
 class Bodies:
     """A loop's body for one vector under a mask ``m``, and for ``count`` whole ones (0: none).
 
-    ``windows``: masks of ends that some vectors cross, if others are taken without them. Where
-    ``pair`` is 2, ``masked`` is for two vectors, each under a mask of its own. ``left``: what holds
-    when no later vector counts. ``narrower``: bodies of whole vectors of fewer lanes, the widest
-    first, if the elements left over take no mask. ``mask``: the name of the mask of a row's only
-    vector.
+    ``windows``: masks of ends that some vectors cross, if others are taken without them.
+    ``left``: what holds when no later vector counts. ``narrower``: bodies of whole vectors of fewer
+    lanes, the widest first, if the elements left over take no mask. ``mask``: the name of the mask
+    of a row's only vector.
     """
 
     masked: Lines
     whole: Lines
     count: int
     windows: Mapping[str, Inside]
-    pair: int = 1
     left: str = ""
     narrower: Mapping[int, Lines] = field(default_factory=dict)
     mask: str = "m"
@@ -110,13 +104,6 @@ def whole_vectors_of(body: Lines, lines: int, unit: Unit) -> int:
         most = max(MOST, MOST_OF_CHAINS * unit.vector_bits // 512)
         return whole_vectors(lines, most, _ROOM_OF_CHAINS)
     return whole_vectors(lines, MOST)
-
-
-def take_pairs(stage: Map, lanes: int, lines: int) -> bool:
-    """Whether a body of so many lines, vectors of which may stand side by side, is two vectors'."""
-    extent = stage.axis.extent
-    several = isinstance(extent, str) or extent > lanes
-    return several and lines > _LONG and 2 * lines <= _ROOM_OF_PAIRS
 
 
 def _is_chain(body: Lines, lines: int, unit: Unit) -> bool:
@@ -161,15 +148,12 @@ def may_be_mixed(statements: Sequence[Statement]) -> bool:
     )
 
 
-def vectors_abreast(first: Scope, count: int, masked: bool = False) -> list[Scope]:
-    """A scope for each of several vectors, one behind the other, given that of the first one.
-
-    ``masked``: each has a mask of its own, instead of that of the first.
-    """
-    return [first, *(_following(first, number, masked) for number in range(1, count))]
+def vectors_abreast(first: Scope, count: int) -> list[Scope]:
+    """A scope for each of several vectors, one behind the other, given that of the first one."""
+    return [first, *(_following(first, number) for number in range(1, count))]
 
 
-def _following(first: Scope, number: int, masked: bool) -> Scope:
+def _following(first: Scope, number: int) -> Scope:
     def position(axis: str) -> str:
         return of_row(axis, number) if axis == VECTOR else axis
 
@@ -183,7 +167,7 @@ def _following(first: Scope, number: int, masked: bool) -> Scope:
         unit=first.unit,
         apart=_moves,
         first=first,
-        mask=of_row(first.mask, number) if masked else first.mask,
+        mask=first.mask,
     )
 
 
@@ -208,7 +192,7 @@ def write_vector_loop(
     Where numbers are literal, or as many elements as a ``multiple`` of some, what no vector would
     run is left out. ``single``: there is one vector.
     """
-    if single and bodies.pair == 1:
+    if single:
         _write_single(out, start, stop, lanes, bodies, multiple)
         return
     if bodies.windows:
@@ -221,16 +205,12 @@ def write_vector_loop(
     if length is not None and length < step:
         step = 0
     if not step:
-        out.add(f"for {VECTOR} in range({start}, {stop}, {bodies.pair * lanes}):")
-        if bodies.pair == 1 and multiple % lanes == 0:
+        out.add(f"for {VECTOR} in range({start}, {stop}, {lanes}):")
+        if multiple % lanes == 0:
             out.add(f"    m = mask{lanes}({lanes})")
             write_left(out, masked, str(lanes), 1)
             out.extend(masked, 1)
             return
-        for number in range(1, bodies.pair):
-            moved = of_row(VECTOR, number)
-            out.add(f"    {moved} = {VECTOR} + {number * lanes}")
-            out.add(f"    {of_row('m', number)} = mask{lanes}({stop} - {moved})")
     else:
         _write_whole(out, start, stop, lanes, bodies)
         if multiple % step == 0 or (length is not None and length % step == 0):

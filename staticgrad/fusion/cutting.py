@@ -5,10 +5,9 @@ One kernel for a chain of many dependent operations stores the least, and waits 
 group becomes several: runs of its nodes in the order of the graph, each of a length at which
 waiting and storing balance, cut where the fewest values are alive.
 
-And groups that have a long row to reduce which cannot be taken in pieces (``long_rows``): such a
-kernel has one iteration, which one worker runs alone. Where its elements take long to compute, they
-are stored, and the row is a kernel of its own. So they are where rows would be read from copies of
-several operands: a row is one run of memory, which what repeats along some of its axes is not.
+And groups whose rows would be read from copies of several operands: their elements are stored, and
+reduced by a kernel of their own. A row is one run of memory; an operand that repeats along some of
+its axes is not.
 """
 
 from __future__ import annotations
@@ -29,11 +28,10 @@ from staticgrad.analysis.kernel_costs import (
     vectors,
 )
 from staticgrad.fusion.groups import Group, Groups, Home, Key, Parts
-from staticgrad.fusion.long_rows import has_long_row, may_be_in_pieces
 from staticgrad.fusion.walks import broken_rows
 from staticgrad.ir.forms import Contract, Gather, GatherAlong, SearchForm
 from staticgrad.ir.graph import Node
-from staticgrad.types.tensor import TensorType, hint_value
+from staticgrad.types.tensor import TensorType
 
 #: A group is cut where that takes less than this part of its time: estimates are rough.
 _WORTH_IT: Final = 0.75
@@ -44,9 +42,6 @@ _LEAST_NODES: Final = 12
 _UNMASKED: Final = 20
 #: A run ends where the fewest values are alive, this far round its length.
 _SLACK: Final = 0.25
-#: Instructions for a vector of a long row from which on its elements are computed apart: storing
-#: and reading one again takes the time of some thirty.
-_LONG_WORK: Final = 100
 
 
 def cut(groups: Groups) -> Groups:
@@ -61,7 +56,7 @@ def cut(groups: Groups) -> Groups:
 
 def _found(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
     """Places between the nodes at which a group is to be cut, and what that changes; or None."""
-    return _cuts(groups, group) or _row_apart(group) or _copies_apart(groups, group)
+    return _cuts(groups, group) or _copies_apart(groups, group)
 
 
 def _cuts(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
@@ -84,18 +79,6 @@ def _cuts(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
     if not places or apart > _WORTH_IT * together:
         return None
     return places, Parts(group, round(together), round(apart))
-
-
-def _row_apart(group: Group) -> tuple[Sequence[int], Parts] | None:
-    """The reductions of a long row behind the nodes, which several workers may then run."""
-    if may_be_in_pieces(group) or not has_long_row(group) or group.indexed:
-        return None
-    bases = {reduction.source.base for reduction in group.reductions.values()}
-    if not bases <= {Home(node) for node in group.nodes}:
-        return None
-    if group.instructions < _LONG_WORK:
-        return None
-    return (len(group.nodes),), Parts(group, 0, 0, long_row=hint_value(group.domain[-1]))
 
 
 def _copies_apart(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
@@ -229,8 +212,7 @@ class _Cutting:
 
     def _place_of(self, base: Key, homes: dict[Node, int], parts: Parts, last: int) -> int:
         """In which run a reduction of this buffer goes: where it is computed, else the last."""
-        alone = parts.long_row or parts.copies
-        computed = self._before.owners.get(base) == parts.whole.number and not alone
+        computed = self._before.owners.get(base) == parts.whole.number and not parts.copies
         return homes.get(base.node, last) if computed else last
 
     def _number(self) -> int:

@@ -192,22 +192,6 @@ def sums_across(groups: Groups, group: Group) -> bool:
     return across and not along and hint_value(group.domain[last]) >= FEWEST_ACROSS
 
 
-def sums_along(groups: Groups, group: Group) -> bool:
-    """Whether what a group of columns reduces, in any order, lies along memory and not across it.
-
-    Then each result is that of a row, and nothing is turned.
-    """
-    if group.keeps_axes or group.checked or group.regions:
-        return False
-    reductions = group.reductions.values()
-    if any(COMBINERS[each.kind].is_ordered(each.source.type.dtype) for each in reductions):
-        return False
-    kept, summed = len(group.domain) - 1, group.summed[-1]
-    moves = {(w.strides[kept], w.strides[summed]) for w in operand_walks(groups, group)}
-    along = any(term == 1 and result not in (0, 1) for result, term in moves)
-    return along and not any(result == 1 for result, _ in moves)
-
-
 def _is_pointwise(node: Node) -> bool:
     return isinstance(node.form, Pointwise)
 

@@ -26,7 +26,6 @@ from staticgrad.fusion.walks import (
     rows_together,
     source_walks,
     sums_across,
-    sums_along,
 )
 from staticgrad.ir import expr as ex, forms
 from staticgrad.ir.combiners import COMBINERS
@@ -291,26 +290,7 @@ def _reduced(low: Lowering, key: Key, target: Walk, name: str) -> Store:
 def _lower_columns(low: Lowering) -> LoweredStep:
     group = low.group
     kept = [a for a in range(len(group.domain)) if a not in group.summed]
-    if sums_along(low.groups, group) and (step := _rows_step(low, kept)) is not None:
-        return step
     return _columns_step(low, kept, group.summed, in_lanes=False)
-
-
-def _rows_step(low: Lowering, kept: Sequence[int]) -> LoweredStep | None:
-    """The reductions of a group of columns, each along its terms; None: they are not one run."""
-    group = low.group
-    results = _column_results(group, kept)
-    walks = [*_walks(low), *(walk for _, walk in results)]
-    low.loops = loops_over(group.domain, [kept, group.summed], walks, merge=not group.indexed)
-    if len(low.loops.flat(1)) != 1:
-        return None
-    axes, vector = vector_axis(low, 1)
-    _evaluate_nodes(low)
-    names = {key: f"r{n}" for n, key in enumerate(group.reductions)}
-    body = [_accumulated(low, names[key], each) for key, each in group.reductions.items()]
-    finals = [_reduced(low, key, walk, names[key]) for key, walk in results]
-    ahead = reads_ahead(low, axes, low.loops.extents[1][0])
-    return low.finish([Map(vector, tuple(body), ahead=ahead), Scalar(tuple(finals))], axes)
 
 
 def _column_results(group: Group, kept: Sequence[int]) -> list[tuple[Key, Walk]]:

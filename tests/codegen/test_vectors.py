@@ -102,34 +102,6 @@ def test_no_bit_depends_on_vectors_side_by_side(
         assert_same(one, other, "bytes")
 
 
-def test_long_bodies_are_written_once_for_two_vectors() -> None:
-    source = render(parse_kernel(chain(1200)))
-    assert "    m_1 = mask16(stop - j_1)" in source
-    assert source.count(" * ") < 2 * 1200 + 50
-    assert "m_1" not in render(parse_kernel(chain(6700)))
-
-
-@diagonals(2, ("columns", [1, 16, 17, 32, 47, 4096 + 133]), ("mode", MODES), daily="vector")
-def test_pairs_of_vectors_stop_where_the_row_does(
-    columns: int, mode: Mode, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kernel = parse_kernel(TEXT.replace("p1[i0]", "p1[j*3]"))
-    rng = np.random.default_rng(columns)
-    first = rng.uniform(-1, 1, (3, columns)).astype("float32")
-    added = rng.uniform(-0.01, 0.01, 3 * columns - 2).astype("float32")
-
-    def results() -> list[np.ndarray]:
-        given = {"p0": first.copy(), "p1": added, "p2": np.empty(3, "float32")}
-        found = run(kernel, (3, columns), mode, given)
-        return [found["p0"], found["p2"]]
-
-    alone = results()
-    monkeypatch.setattr(vectors, "_LONG", 30)
-    assert "m_1 = mask16(" in render(kernel)
-    for one, other in zip(alone, results(), strict=True):
-        assert_same(one, other, "bytes")
-
-
 def test_what_is_the_same_twice_is_written_once() -> None:
     x = sg.input("x", ("n",), "float32")
     y = sg.exp(x) * 2.0 + sg.tanh(sg.exp(x) * 2.0)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -123,21 +121,6 @@ def test_a_long_epilogue_is_a_kernel_of_its_own() -> None:
     product = groups_of(y).all[0]
     assert product.kind == "gemm"
     assert 10 < work_of(product) <= LARGEST_EPILOGUE
-
-
-def tangents(size: Any, rows: int = 0) -> sg.Value:
-    x = sg.input("x", (rows, size) if rows else (size,))
-    return functools.reduce(operator.add, [sg.tanh(k * x) for k in range(1, 7)])
-
-
-def test_a_long_row_without_pieces_is_reduced_apart_from_what_it_takes_long_to_compute() -> None:
-    """Its elements are many iterations then, which several workers share."""
-    found = sg.searchsorted(sg.input("edges", (9,)), sg.input("x", (LARGE,))).astype("float32")
-    value = functools.reduce(operator.add, [sg.tanh(k * found) for k in range(1, 7)])
-    elements, row, total = groups_of(value.sum()).all
-    assert (elements.kind, len(elements.reductions), elements.row) == ("map", 0, 0)
-    assert (row.nodes, len(row.reductions), row.pieces > 0) == ((), 1, True)
-    assert (total.nodes, len(total.reductions), total.pieces) == ((), 1, 0)
 
 
 @pytest.mark.parametrize("case", ["one copy", "two copies", "stored anyway"])

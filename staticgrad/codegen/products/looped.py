@@ -18,7 +18,7 @@ from typing import Final
 
 from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element, number, scaled, total
-from staticgrad.codegen.products import chains, kept_panels
+from staticgrad.codegen.products import kept_panels
 from staticgrad.codegen.products.packing import Packing
 from staticgrad.codegen.products.steps import along_vectors, flat_step, steps_of
 from staticgrad.codegen.products.trips import Once, first_of_block, write_blocks
@@ -371,9 +371,6 @@ class LoopedProduct:
 
     def write_chains(self, out: Lines) -> None:
         """The FMA chains of a tile of rows, from ``depth`` to ``end``."""
-        if chains.are_shared(self):
-            chains.write_call(out, self)
-            return
         w, lanes, a = self.name, self.lanes, self.stage.a
         cells = [(r, v) for r in range(self.rows) for v in range(self.columns // lanes)]
         places = {(r, v): total(f"{w}_at0", str(r * self.columns + v * lanes)) for r, v in cells}
