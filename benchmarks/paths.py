@@ -198,10 +198,10 @@ def as_told() -> Iterator[None]:
         yield
 
 
-_FUSION: Final = "passes.fusion."
+_FUSION: Final = "staticgrad.fusion."
 _CODE: Final = "staticgrad.codegen."
-_PREPARED: Final = "passes.preparation."
-_LOWERED: Final = "passes.lowering."
+_PREPARED: Final = "staticgrad.preparation."
+_LOWERED: Final = "staticgrad.lowering."
 
 PATHS: Final = (
     # which nodes share a kernel
@@ -238,7 +238,7 @@ PATHS: Final = (
     Path("filter_parts", _PREPARED + "filter_parts:with_parts", _first),
     Path("logs", _PREPARED + "logs:with_logged_carries", _first),
     Path("vector_products", _PREPARED + "vector_products:expand_vector_products", _first),
-    Path("tested_trips", "passes.loops.tested_trips:with_tested_trips", _first),
+    Path("tested_trips", "staticgrad.preparation.tested_trips:with_tested_trips", _first),
     # kernels
     Path("folded", _LOWERED + "folded:lower_folded", _returns(None)),
     Path("short_map", _LOWERED + "short_rows:lower_short_map", _returns(None)),
