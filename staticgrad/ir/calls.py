@@ -22,7 +22,7 @@ from staticgrad.errors import ArgumentError, DTypeError, UnknownArgumentError
 from staticgrad.errors.calls import check_arguments, raised_inside, unknown_argument, what_it_takes
 from staticgrad.errors.tracebacks import cut
 from staticgrad.errors.wording import kind_of, shown
-from staticgrad.ir.worlds import present
+from staticgrad.ir.worlds import beside_arrays, present
 from staticgrad.types.dtype import as_dtype
 
 P = ParamSpec("P")
@@ -92,15 +92,23 @@ def _reading(
     flags = _flags(function)
     first = min((place for place, _ in flags.values()), default=0)
 
+    def read(args: Any, kwargs: dict[str, Any]) -> Any:
+        try:
+            return function(*operands(args), **kwargs)
+        except TypeError as error:
+            if raised_inside(error):
+                raise
+        return _read(function, numpy_name, args, kwargs)
+
     @functools.wraps(function)
     def plain(*args: Any, **kwargs: Any) -> Any:
         try:
-            try:
-                return function(*operands(args), **kwargs)
-            except TypeError as error:
-                if raised_inside(error):
-                    raise
-            return _read(function, numpy_name, args, kwargs)
+            if len(args) + len(kwargs) > 1:
+                block = beside_arrays(args, kwargs)
+                if block is not None:
+                    with block:
+                        return read(args, kwargs)
+            return read(args, kwargs)
         except Exception as error:
             cut(error)
             raise
@@ -112,12 +120,12 @@ def _reading(
                 if len(args) > first or type(kwargs.get(flag, True)) is not bool:
                     args, kwargs = _with_flags(name, flags, args, kwargs)
                     break
-            try:
-                return function(*operands(args), **kwargs)
-            except TypeError as error:
-                if raised_inside(error):
-                    raise
-            return _read(function, numpy_name, args, kwargs)
+            if len(args) + len(kwargs) > 1:
+                block = beside_arrays(args, kwargs)
+                if block is not None:
+                    with block:
+                        return read(args, kwargs)
+            return read(args, kwargs)
         except Exception as error:
             cut(error)
             raise

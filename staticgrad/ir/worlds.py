@@ -68,6 +68,32 @@ def held(value: Any) -> Any:
     return hold(value) if hold is not None and getattr(value, "computes", False) else value
 
 
+#: Classes of arguments that are read alike beside every kind of value.
+_WEAK: Final = frozenset({bool, int, float, str, tuple, type(None)})
+
+
+def beside_arrays(args: tuple[Any, ...], kwargs: dict[str, Any]) -> computing | None:
+    """Return the block in which arrays are taken as values of the kind of the others.
+
+    None: there are no arrays beside values, or arrays are of that kind anyway.
+    """
+    kind, arrays = None, False
+    for arg in (*args, *kwargs.values()) if kwargs else args:
+        of = arg.__class__
+        if of in _WEAK:
+            continue
+        computes = getattr(of, "computes", None)
+        if computes:
+            kind = arg.kind
+        elif computes is None:
+            arrays = True
+        elif of not in _parameters:
+            return None if computing_kind() is None else in_graphs()
+    if not arrays or kind is None or kind is computing_kind():
+        return None
+    return computing(kind)
+
+
 def _beside_graphs(args: tuple[Any, ...], hold: Callable[[Any], Any]) -> tuple[Any, ...]:
     computes = [getattr(arg.__class__, "computes", None) for arg in args]
     kinds = zip(args, computes, strict=True)

@@ -7,6 +7,7 @@ from typing import Any
 from staticgrad.autodiff import jacobian as of_values
 from staticgrad.errors import ArgumentError, GradientError
 from staticgrad.errors.wording import shown
+from staticgrad.functions.operand_kinds import by_all_operands
 from staticgrad.functions.trees import flatten, matched, unflatten
 from staticgrad.programs.function import function
 from staticgrad.programs.places import AnyFunction
@@ -54,6 +55,7 @@ def _pair(name: str, found: Any) -> tuple[Any, Any]:
     return found
 
 
+@by_all_operands
 def vjp(f: AnyFunction, x: Any, ct: Any, allow_disconnected: bool, argnums: Any = None) -> Any:
     """What a function gives at a point, with cotangents or the function of them."""
     by = _by("vjp", x, argnums)
@@ -82,6 +84,7 @@ def vjp(f: AnyFunction, x: Any, ct: Any, allow_disconnected: bool, argnums: Any 
     return _value_of(f, x, by), lambda ct: vjp(f, x, ct, allow_disconnected, argnums)[1]
 
 
+@by_all_operands
 def jvp(f: AnyFunction, x: Any, tangent: Any, allow_disconnected: bool, argnums: Any = None) -> Any:
     """What a function gives at a point, with its tangents."""
     by = _by("jvp", x, argnums)
@@ -93,6 +96,7 @@ def jvp(f: AnyFunction, x: Any, tangent: Any, allow_disconnected: bool, argnums:
     return at_point(f, "jvp", rule, x, tangent, by, allow_disconnected)
 
 
+@by_all_operands
 def linearize(f: AnyFunction, x: Any, allow_disconnected: bool, argnums: Any) -> Any:
     """What a function gives at a point, with the function of tangents."""
     by = _by("linearize", x, argnums)

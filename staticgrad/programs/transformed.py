@@ -24,13 +24,14 @@ from staticgrad.autodiff.reverse import grad, vjp
 from staticgrad.errors import ArgumentError, GradientError
 from staticgrad.errors.tracebacks import cut
 from staticgrad.errors.wording import kind_of, shown
+from staticgrad.functions.operand_kinds import TensorMet, tensors_met
 from staticgrad.functions.trees import flatten, mapped, paths, unflatten
 from staticgrad.ir.calls import pickled
 from staticgrad.ir.graph import Parameter, Symbolic
 from staticgrad.ir.kinds import binding_kind, of_kind
 from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
-from staticgrad.ir.worlds import computing_kind, held, is_holding
+from staticgrad.ir.worlds import computing, computing_kind, held, is_holding
 from staticgrad.ops.convert import apart
 from staticgrad.ops.operands import as_value
 from staticgrad.programs.arguments import TELLS_NAMES, is_value, signature_of, tells_names
@@ -57,7 +58,7 @@ class Transformed:
             vars(self)[TELLS_NAMES] = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The results, of the kind of the arguments."""
+        """The results, of the kind of the arguments and of what the function closes over."""
         try:
             if runs_directly(args, kwargs):
                 return self._rule(args, kwargs, False)
@@ -65,7 +66,11 @@ class Transformed:
                 mapped(as_array, each) if place in self._places else each
                 for place, each in enumerate(args)
             ]
-            return self.program(*given, **kwargs)
+            try:
+                return self.program(*given, **kwargs)
+            except TensorMet as met:
+                with computing(met.kind):
+                    return self._rule(args, kwargs, False)
         except Exception as error:
             cut(error)
             raise
@@ -75,7 +80,8 @@ class Transformed:
         """The traced function; it fills in what a call leaves to defaults."""
 
         def direct(*args: Any, **kwargs: Any) -> Any:
-            return self._rule(args, kwargs, True)
+            with tensors_met():
+                return self._rule(args, kwargs, True)
 
         functools.update_wrapper(direct, self, updated=())
         vars(direct)[TELLS_NAMES] = tells_names(self)

@@ -9,6 +9,7 @@ from staticgrad.errors import ArgumentError, CarryError
 from staticgrad.errors.wording import shown
 from staticgrad.functions.loops.arguments import check_function
 from staticgrad.functions.loops.loops import scan
+from staticgrad.functions.operand_kinds import by_all_operands
 from staticgrad.functions.tracing import check_structure, named_after
 from staticgrad.functions.trees import flatten, unflatten
 from staticgrad.ir.functional import functions
@@ -16,6 +17,7 @@ from staticgrad.ops.operands import as_value, axis_of
 from staticgrad.types.dim import Dim
 
 
+@by_all_operands
 def associative_scan(
     fn: Callable[[Any, Any], Any], elems: Any, reverse: bool = False, axis: int = 0
 ) -> Any:

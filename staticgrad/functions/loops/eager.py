@@ -88,7 +88,10 @@ def run_while(test: Callable[[Any], Any], body: Callable[[Any], Any], init: Any,
 
     A trip that is not made draws, so that what is drawn behind the loop is what a graph draws.
     """
-    carry, done = init, 0
+    leaves, tree = flatten(init)
+    kind = binding_kind(tuple(leaves))
+    carry = unflatten(tree, [leaf if is_weak(leaf) else _lifted(kind, leaf) for leaf in leaves])
+    done = 0
     draws = reached = Draws()
     endless = most is None and _unmade.get()  # nobody knows whether it would end
     while not endless and (most is None or done < most):

@@ -32,6 +32,7 @@ from staticgrad.functions.loops.eager import (
 )
 from staticgrad.functions.loops.first_carries import FirstCarries
 from staticgrad.functions.loops.trip_slices import with_slices
+from staticgrad.functions.operand_kinds import by_all_operands
 from staticgrad.functions.tracing import (
     Trace,
     Traced,
@@ -63,6 +64,7 @@ from staticgrad.types.tensor import TensorType
 Trip = Callable[[Any, Any, Any], tuple[Any, Any]]
 
 
+@by_all_operands
 def scan(
     f: Callable[[Any, Any], tuple[R, T]],
     init: Any,
@@ -119,6 +121,7 @@ def _scan(
     return _loop(name, named_after(f, trip), init, values, trips, reverse)
 
 
+@by_all_operands
 def fori_loop(
     lower: Any,
     upper: Any,
@@ -175,6 +178,7 @@ def fori_loop(
     return _loop("fori_loop", named_after(body_fun, trip), init_val, [], trips, False)[0]
 
 
+@by_all_operands
 def map_slices(f: Callable[[Any], R], xs: Any) -> R:
     """``f`` of every slice of ``xs`` along its first axis, stacked: ``sg.map``.
 
@@ -206,6 +210,7 @@ def map_slices(f: Callable[[Any], R], xs: Any) -> R:
 map_slices.__name__ = map_slices.__qualname__ = "map"  # as users, messages and pickles call it
 
 
+@by_all_operands
 def while_loop(
     cond_fun: Callable[[Any], Any],
     body_fun: Callable[[Any], R],
@@ -268,6 +273,7 @@ def while_loop(
     return unflatten(tree, _applied(op, carries, captured)[: len(carries)])
 
 
+@by_all_operands
 def cond(pred: Any, true_fun: Callable[..., R], false_fun: Callable[..., R], *operands: Any) -> R:
     """``true_fun(*operands) if pred else false_fun(*operands)``; only the one that is taken runs.
 
@@ -307,6 +313,7 @@ def cond(pred: Any, true_fun: Callable[..., R], false_fun: Callable[..., R], *op
     return _branch("cond", chosen, (false_fun, true_fun), operands)
 
 
+@by_all_operands
 def switch(index: Any, branches: Sequence[Callable[..., R]], *operands: Any) -> R:
     """``branches[index](*operands)``; only the one that is taken runs.
 

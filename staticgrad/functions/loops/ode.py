@@ -23,6 +23,7 @@ from staticgrad.functions.call_types import R
 from staticgrad.functions.loops import adjoint as adjoints
 from staticgrad.functions.loops.arguments import check_function
 from staticgrad.functions.loops.loops import fori_loop, scan, while_loop
+from staticgrad.functions.operand_kinds import by_all_operands
 from staticgrad.functions.tracing import check_structure, named_after
 from staticgrad.functions.trees import Tree, flatten, mapped, unflatten
 from staticgrad.ir.calls import public
@@ -67,6 +68,7 @@ _SAFETY, _LEAST, _MOST = 0.9, 0.2, 5.0
 
 
 @public
+@by_all_operands
 def rk4(
     f: Callable[..., R],
     y: Any,
@@ -196,6 +198,7 @@ def _like(h: Any, y: Any) -> Any:
 
 
 @public
+@by_all_operands
 def rk45(
     f: Slope,
     y: Any,
