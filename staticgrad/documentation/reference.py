@@ -161,11 +161,12 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         ),
     },
     "sg.special": {
-        "gamma": ("Gamma, beta and zeta functions", "functions.gamma_functions"),
-        "others": (
-            "Error, Bessel and other functions",
-            "functions.special ops.bessel ops.special ops.transcendental",
+        "elementary": (
+            "Gamma, Bessel, error and entropy functions",
+            "ops.gamma ops.bessel ops.normal_distribution ops.entropy ops.special"
+            " ops.transcendental",
         ),
+        "others": ("Beta, zeta, softmax and other functions", "functions.special"),
     },
 }
 _TRIED: Final = 2  # operands of a function that is tried

@@ -142,7 +142,7 @@ class Place:
 
     @public
     def power(self, values: Operand) -> Value:
-        """x with the elements to the power of ``values``; of the product of those of one element."""
+        """Return x with the elements raised to ``values``; repeated elements to their product."""
         return self._by_products(values, functions.power)
 
     def _by_products(self, values: Operand, of_two: Callable[..., Any]) -> Value:

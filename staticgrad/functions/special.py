@@ -1,6 +1,7 @@
-"""Special functions in the names of ``scipy.special``, elementwise and broadcast.
+"""Special functions with the names of ``scipy.special``, elementwise and broadcast.
 
-Kernels compute them by blocks of their own, float32 and float64, within the errors of
+Most stand beside their ops; those with other parameters or composed of several ops stand here.
+Kernels compute them by blocks of their own, in float32 and float64, within the errors of
 ``vecmath.blocks.ULP``; integers and bools become float64. SciPy's ufuncs of these names take values
 of a graph, too. Public as ``sg.special``.
 """
@@ -12,254 +13,201 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 import numpy as np
 
+from staticgrad.errors import ArgumentError
 from staticgrad.errors.elsewhere import no_such_name
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.families import like
 from staticgrad.functions import nn
 from staticgrad.functions.aggregate import sum as total
-from staticgrad.functions.gamma_functions import (
-    beta as beta,
-    betainc as betainc,
-    betaln as betaln,
-    digamma as digamma,
-    gamma as gamma,
-    gammainc as gammainc,
-    gammaincc as gammaincc,
-    gammaln as gammaln,
-    multigammaln as multigammaln,
-    polygamma as polygamma,
-    zeta as zeta,
-)
 from staticgrad.functions.normalization import constant_shift
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import SPECIAL, functions
 from staticgrad.ir.kinds import AnyValue
-from staticgrad.ops import (
-    bessel,
-    entropy,
-    normal_distribution as normal,
-)
-from staticgrad.ops.bessel import i0 as i0
+from staticgrad.ops.bessel import i0 as i0, i0e as i0e, i1 as i1, i1e as i1e
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.operands import Axes, as_value, axes_of, floating
+from staticgrad.ops.entropy import (
+    Logit,
+    entr as entr,
+    kl_div as kl_div,
+    lambertw as lambertw,
+    rel_entr as rel_entr,
+    xlog1py as xlog1py,
+)
+from staticgrad.ops.gamma import (
+    Digamma,
+    GammaLn,
+    Polygamma,
+    Zeta,
+    digamma as digamma,
+    gamma as gamma,
+    gammaln as gammaln,
+)
+from staticgrad.ops.incomplete import BetaInc, BetaLn, GammaInc, GammaIncC
+from staticgrad.ops.normal_distribution import (
+    Ndtri,
+    erfcx as erfcx,
+    erfinv as erfinv,
+    log_ndtr as log_ndtr,
+    ndtr as ndtr,
+)
+from staticgrad.ops.operands import MOST_PARTS, Axes, as_value, axes_of, floating, integer
 from staticgrad.ops.selection import where
 from staticgrad.ops.special import erfc as erfc, xlogy as xlogy
-from staticgrad.ops.transcendental import Sigmoid, erf as erf, exp, log
+from staticgrad.ops.transcendental import erf as erf, exp, expit as expit, log
 
 __all__ = [
-    "beta",
-    "betainc",
-    "betaln",
-    "digamma",
-    "entr",
-    "erf",
-    "erfc",
-    "erfcinv",
-    "erfcx",
-    "erfinv",
-    "expit",
-    "gamma",
-    "gammainc",
-    "gammaincc",
-    "gammaln",
-    "i0",
-    "i0e",
-    "i1",
-    "i1e",
-    "kl_div",
-    "lambertw",
-    "log_ndtr",
-    "log_softmax",
-    "logit",
-    "logsumexp",
-    "multigammaln",
-    "ndtr",
-    "ndtri",
-    "polygamma",
-    "rel_entr",
-    "softmax",
-    "xlog1py",
-    "xlogy",
-    "zeta",
-]
+    "beta", "betainc", "betaln", "digamma", "entr", "erf", "erfc", "erfcinv", "erfcx", "erfinv",
+    "expit", "gamma", "gammainc", "gammaincc", "gammaln", "i0", "i0e", "i1", "i1e", "kl_div",
+    "lambertw", "log_ndtr", "log_softmax", "logit", "logsumexp", "multigammaln", "ndtr", "ndtri",
+    "polygamma", "rel_entr", "softmax", "xlog1py", "xlogy", "zeta",
+]  # fmt: skip
 
 
 def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-_MINUS_ROOT_HALF: Final = -math.sqrt(0.5)
-
-
-def erfcx(x: Operand[AnyValue]) -> AnyValue:
-    """exp(x ** 2) * erfc(x), which falls as 1 / (x * sqrt(pi)); inf far below 0.
-
-    >>> sg.evaluate(sg.special.erfcx([0.0, 10.0]))
-    array([1.        , 0.05614099])
-    """
-    return normal.Erfcx()(x)
-
-
-@like(erfcx)
-def erfinv(x: Operand[AnyValue]) -> AnyValue:
-    """Where ``erf`` is x; infinite at -1 and 1, NaN beyond.
-
-    >>> sg.evaluate(sg.special.erfinv([0.0, 0.5]))
-    array([0.        , 0.47693628])
-    """
-    return normal.ErfInv()(x)
-
-
-@like(erfcx)
 def erfcinv(x: Operand[AnyValue]) -> AnyValue:
-    """Where ``erfc`` is x, accurate next to 0; inf at 0, -inf at 2, NaN beyond.
+    """Inverse of ``erfc``, accurate near 0: inf at 0, -inf at 2, NaN beyond.
 
     >>> sg.evaluate(sg.special.erfcinv([1.0, 0.5]))
     array([-0.        ,  0.47693628])
     """
     value = floating("erfcinv", as_value("erfcinv", x))
-    return normal.Ndtri()(value * 0.5) * _MINUS_ROOT_HALF
+    return Ndtri()(value * 0.5) * _MINUS_ROOT_HALF
 
 
-@like(erfcx)
-def ndtr(x: Operand[AnyValue]) -> AnyValue:
-    """The fraction of the standard normal distribution below x, accurate where it vanishes.
-
-    >>> sg.evaluate(sg.special.ndtr([0.0, 1.0]))
-    array([0.5       , 0.84134475])
-    """
-    return normal.Ndtr()(x)
-
-
-@like(erfcx)
-def log_ndtr(x: Operand[AnyValue]) -> AnyValue:
-    """log(ndtr(x)), without underflow far below 0 and accurate far above.
-
-    >>> sg.evaluate(sg.special.log_ndtr([0.0, -40.0]))
-    array([-6.93147181e-01, -8.04608442e+02])
-    """
-    return normal.LogNdtr()(x)
+_MINUS_ROOT_HALF: Final = -math.sqrt(0.5)
 
 
 def ndtri(p: Operand[AnyValue]) -> AnyValue:
-    """Where ``ndtr`` is p; infinite at 0 and 1, NaN beyond. As exact as p is next to 1.
-
-    Args:
-        p: numbers between 0 and 1.
+    """Inverse of ``ndtr``: infinite at 0 and 1, NaN beyond. Near 1 it is as exact as p.
 
     >>> sg.evaluate(sg.special.ndtri([0.5, 0.975]))
     array([0.        , 1.95996398])
     """
-    return normal.Ndtri()(p)
+    return Ndtri()(p)
 
 
-@like(erfcx)
-def i1(x: Operand[AnyValue]) -> AnyValue:
-    """The modified Bessel function of the first kind of order 1.
-
-    At 0 derivatives of orders above the second are given as 0.
-
-    >>> sg.evaluate(sg.special.i1([0.0, 1.0]))
-    array([0.       , 0.5651591])
-    """
-    return bessel.I1()(x)
-
-
-@like(erfcx)
-def i0e(x: Operand[AnyValue]) -> AnyValue:
-    """exp(-abs(x)) * i0(x), which does not overflow. Its derivative at 0 is given as 0.
-
-    >>> sg.evaluate(sg.special.i0e([0.0, 1.0]))
-    array([1.        , 0.46575961])
-    """
-    return bessel.I0e()(x)
-
-
-@like(erfcx)
-def i1e(x: Operand[AnyValue]) -> AnyValue:
-    """exp(-abs(x)) * i1(x), which does not overflow.
-
-    Its derivative at 0 is 1/2; those of higher orders are given as 0.
-
-    >>> sg.evaluate(sg.special.i1e([0.0, 1.0]))
-    array([0.        , 0.20791042])
-    """
-    return bessel.I1e()(x)
-
-
-def xlog1py(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """x * log1p(y), and 0 where x is 0 (unless y is NaN); its derivatives there are 0 too.
-
-    Args:
-        x, y: values that broadcast; integers become float64.
-
-    >>> sg.evaluate(sg.special.xlog1py([0.0, 2.0], [-1.0, 1.0])).round(4)
-    array([0.    , 1.3863])
-    """
-    return entropy.XLog1PY()(x, y)
-
-
-@like(ndtri)
 def logit(p: Operand[AnyValue]) -> AnyValue:
-    """log(p / (1 - p)), the inverse of ``expit``; infinite at 0 and 1, NaN beyond.
+    """log(p / (1 - p)), the inverse of ``expit``: infinite at 0 and 1, NaN beyond.
 
     >>> sg.evaluate(sg.special.logit([0.5, 0.9]))
     array([0.        , 2.19722458])
     """
-    return entropy.Logit()(p)
+    return Logit()(p)
 
 
-def expit(x: Operand[AnyValue]) -> AnyValue:
-    """1 / (1 + exp(-x)), right at both ends; ``sg.sigmoid``.
+def multigammaln(a: Operand[AnyValue], d: int) -> AnyValue:
+    """Logarithm of the multivariate gamma function of dimension ``d``; NaN for a <= (d - 1) / 2.
 
     Args:
-        x: a value; integers and bools become float64.
+        a: a value; integers become float64.
+        d: a whole number known at build, from 1 on.
 
-    >>> sg.evaluate(sg.special.expit([-1000.0, 0.0, 1000.0]))
-    array([0. , 0.5, 1. ])
+    Raises:
+        ArgumentError: ``d`` is below 1, or above a million.
+
+    >>> sg.evaluate(sg.special.multigammaln([2.5, 10.0], 2)).round(6)
+    array([ 0.857048, 25.063526])
     """
-    return Sigmoid()(x)
+    count = integer("multigammaln", "d", d)
+    if not 1 <= count <= MOST_PARTS:
+        raise ArgumentError(f"multigammaln: d={count} is not between 1 and {MOST_PARTS:,}")
+    value = floating("multigammaln", as_value("multigammaln", a))
+    parts = [GammaLn()(value - k / 2) for k in range(count)]
+    log_gamma = sum(parts[1:], parts[0]) + count * (count - 1) / 4 * math.log(math.pi)
+    return functions.where(value > (count - 1) / 2, log_gamma, math.nan)
 
 
-@like(erfcx)
-def entr(x: Operand[AnyValue]) -> AnyValue:
-    """-x * log(x): 0 at 0, -inf below.
+def polygamma(n: int, x: Operand[AnyValue]) -> AnyValue:
+    """Derivative of order ``n`` of ``digamma``; inf at 0 and at negative whole numbers.
 
-    >>> sg.evaluate(sg.special.entr([0.0, 1.0]))
-    array([ 0., -0.])
+    Args:
+        n: a whole number known at build; 0 is ``digamma`` itself.
+        x: a value; integers become float64.
+
+    Raises:
+        ArgumentError: ``n`` is negative, or above 170.
+
+    >>> sg.evaluate(sg.special.polygamma(1, [1.0, 2.0])).round(6)
+    array([1.644934, 0.644934])
     """
-    return entropy.Entr()(x)
+    order = integer("polygamma", "n", n)
+    if not 0 <= order <= 170:
+        raise ArgumentError(f"polygamma: n={order} is not from 0 to 170")
+    return Polygamma(order)(x) if order else Digamma()(x)
 
 
-@like(xlog1py)
-def rel_entr(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """x * log(x / y) for positive x and y; 0 at x = 0 for y >= 0, inf elsewhere.
+def gammainc(a: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
+    """Regularized lower incomplete gamma function: 0 at x = 0, 1 at inf; NaN below 0.
 
-    >>> sg.evaluate(sg.special.rel_entr([0.0, 1.0, -1.0], 2.0)).round(4)
-    array([ 0.    , -0.6931,     inf])
+    >>> sg.evaluate(sg.special.gammainc(1.0, [0.0, 1.0]))
+    array([0.        , 0.63212056])
     """
-    return entropy.RelEntr()(x, y)
+    return GammaInc()(a, x)
 
 
-def kl_div(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """x * log(x / y) - x + y for positive x and y; y at x = 0 for y >= 0, inf elsewhere.
+def gammaincc(a: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
+    """1 - gammainc(a, x), accurate where that is small.
 
-    >>> sg.evaluate(sg.special.kl_div(0.5, [0.5, 0.25]))
-    array([0.        , 0.09657359])
+    >>> sg.evaluate(sg.special.gammaincc(1.0, [0.0, 1.0]))
+    array([1.        , 0.36787944])
     """
-    return entropy.KlDiv()(x, y)
+    return GammaIncC()(a, x)
 
 
-@like(erfcx)
-def lambertw(x: Operand[AnyValue]) -> AnyValue:
-    """The real solution w >= -1 of w * exp(w) = x: the principal branch; NaN below -1/e.
+def beta(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
+    """gamma(a) * gamma(b) / gamma(a + b) for positive a and b; NaN below 0.
 
-    SciPy's gives complex numbers, and other branches.
+    It is exp(betaln(a, b)), so its relative error grows with abs(betaln(a, b)).
 
-    >>> sg.evaluate(sg.special.lambertw([0.0, 1.0]))
-    array([0.        , 0.56714329])
+    >>> sg.evaluate(sg.special.beta(2.0, 3.0))
+    array(0.08333333)
     """
-    return entropy.LambertW()(x)
+    return exp(BetaLn()(a, b))
+
+
+def betaln(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
+    """log(beta(a, b)) for positive a and b; inf where one is 0, NaN below.
+
+    >>> sg.evaluate(sg.special.betaln(2.0, 3.0))
+    array(-2.48490665)
+    """
+    return BetaLn()(a, b)
+
+
+def betainc(a: Operand[AnyValue], b: Operand[AnyValue], x: Operand[AnyValue]) -> AnyValue:
+    """Regularized incomplete beta function: 0 at x = 0, 1 at 1, NaN outside.
+
+    It is differentiable by x, not by a and b. Above (a + 1) / (a + b + 2) it is 1 minus the other
+    tail, so the error is relative to 1 there. NaN for parameters above some millions, where the
+    continued fraction does not converge.
+
+    Args:
+        a, b: positive parameters, which broadcast with x.
+        x: a value in [0, 1].
+
+    >>> sg.evaluate(sg.special.betainc(2.0, 3.0, [0.0, 0.5, 1.0])).round(6)
+    array([0.    , 0.6875, 1.    ])
+    """
+    return BetaInc()(a, b, x)
+
+
+def zeta(x: Operand[AnyValue], q: Operand[AnyValue] = 1.0) -> AnyValue:
+    """Hurwitz zeta function, the sum of (q + k) ** -x over k = 0, 1, ...; for q = 1 Riemann's.
+
+    inf at x = 1 and at whole q <= 0; NaN for x below 1 and other negative q. It is differentiable
+    by q, not by x.
+
+    Args:
+        x: a value; integers become float64.
+        q: a value that broadcasts with x.
+
+    >>> sg.evaluate(sg.special.zeta([2.0, 4.0])).round(6)
+    array([1.644934, 1.082323])
+    """
+    return Zeta()(x, q)
 
 
 def logsumexp(

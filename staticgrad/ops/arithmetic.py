@@ -16,11 +16,11 @@ import numpy as np
 from staticgrad.ir.expr import Expr, literal, select
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue
-from staticgrad.ir.op import Array
 from staticgrad.ir.ranges import Range, RangeOf, Zero, peeled
 from staticgrad.ops.cotangent import MINUS_ONE, ONE, Cotangent, Partial
-from staticgrad.ops.elementwise import Elementwise, Floating, Operand, quiet
+from staticgrad.ops.elementwise import Elementwise, Floating, Operand
 from staticgrad.ops.operands import as_value
+from staticgrad.ops.public import binary, unary
 from staticgrad.ops.reduce import Max, Min
 from staticgrad.types.dtype import BOOL, DType
 from staticgrad.vecmath.layout import sign_bit
@@ -29,13 +29,10 @@ from staticgrad.vecmath.layout import sign_bit
 class Add(Elementwise, name="add"):
     """x + y. Integers wrap; on bools, or."""
 
+    numpy = np.add
     positive = "kept"
     exact = True
     commutative = True
-
-    @quiet
-    def reference(self, x: Array, y: Array) -> Any:
-        return np.add(x, y)
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
         return x | y if x.dtype is BOOL else x + y
@@ -58,13 +55,10 @@ class Add(Elementwise, name="add"):
 class Sub(Elementwise, name="sub"):
     """x - y. Integers wrap."""
 
+    numpy = np.subtract
     exact = True
     kinds = "iuf"
     hint = "for bools use x ^ y (differ), or convert with astype"
-
-    @quiet
-    def reference(self, x: Array, y: Array) -> Any:
-        return np.subtract(x, y)
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
         return x - y
@@ -90,13 +84,10 @@ class Sub(Elementwise, name="sub"):
 class Mul(Elementwise, name="mul"):
     """x * y. Integers wrap; bools are combined by logical and."""
 
+    numpy = np.multiply
     positive = "kept"
     exact = True
     commutative = True
-
-    @quiet
-    def reference(self, x: Array, y: Array) -> Any:
-        return np.multiply(x, y)
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
         return x & y if x.dtype is BOOL else x * y
@@ -109,18 +100,12 @@ class Mul(Elementwise, name="mul"):
 
 
 class Div(Floating, name="div"):
-    """x / y, always floating: 1/0 is inf, 0/0 is NaN.
+    """x / y, always floating: 1/0 is inf, 0/0 is NaN."""
 
-    Its rule divides the cotangent once, g = ct / y, and gives (g, -g * out).
-    """
-
+    numpy = np.true_divide
     positive = "kept"
     exact = True
     flops = 4
-
-    @quiet
-    def reference(self, x: Array, y: Array) -> Any:
-        return np.true_divide(x, y)
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
         return x / y
@@ -142,13 +127,10 @@ class Div(Floating, name="div"):
 class Neg(Elementwise, name="neg"):
     """-x. Integers wrap: -INT_MIN is INT_MIN."""
 
+    numpy = np.negative
     exact = True
     kinds = "iuf"
     hint = "for bools use ~x"
-
-    @quiet
-    def reference(self, x: Array) -> Any:
-        return np.negative(x)
 
     def scalar(self, x: Expr) -> Expr:
         return -x
@@ -162,14 +144,11 @@ class Neg(Elementwise, name="neg"):
 
 
 class Abs(Elementwise, name="abs"):
-    """abs(x) = x if x > 0 else -x. Integers wrap: abs(INT_MIN) is INT_MIN. abs'(0) = 0."""
+    """Absolute value. Integers wrap: abs(INT_MIN) is INT_MIN. The derivative at 0 is 0."""
 
+    numpy = np.absolute
     exact = True
     kink = "the derivative at 0 is 0"
-
-    @quiet
-    def reference(self, x: Array) -> Any:
-        return np.absolute(x)
 
     def scalar(self, x: Expr) -> Expr:
         return x if x.dtype.kind in "bu" else abs(x)
@@ -182,16 +161,13 @@ class Abs(Elementwise, name="abs"):
 
 
 class Sign(Elementwise, name="sign"):
-    """-1, 0 or 1 as x is below, at or above 0; NaN of NaN, +0 of -0. Carries no gradient."""
+    """-1, 0 or 1 for x below, at or above 0; NaN of NaN, +0 of -0. Carries no gradient."""
 
+    numpy = np.sign
     interval = Range(-1.0, 1.0)
     exact = True
     differentiable = False
     kinds = "iuf"
-
-    @quiet
-    def reference(self, x: Array) -> Any:
-        return np.sign(x)
 
     def scalar(self, x: Expr) -> Expr:
         zero, one = literal(0, x.dtype), literal(1, x.dtype)
@@ -204,80 +180,13 @@ class Sign(Elementwise, name="sign"):
 # -- public functions -----------------------------------------------------------------------------
 
 
-def add(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """x + y, broadcast; dtypes promote. Integers wrap; on bools, or.
-
-    Args:
-        x, y: numbers or bools, which broadcast.
-
-    Returns:
-        The sums, in the dtype in which they meet.
-
-    >>> sg.evaluate(sg.add([1, 2], 0.5))
-    array([1.5, 2.5])
-    """
-    return Add()(x, y)
-
-
-def subtract(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """x - y, broadcast; dtypes promote. Integers wrap.
-
-    Args:
-        x, y: numbers, which broadcast.
-
-    Returns:
-        The differences, in the dtype in which they meet.
-
-    >>> sg.evaluate(sg.subtract([1, 2], [[1], [2]]))
-    array([[ 0,  1],
-           [-1,  0]])
-    """
-    return Sub()(x, y)
-
-
-def multiply(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """x * y, broadcast; dtypes promote. Integers wrap; bools are combined by logical and.
-
-    Args:
-        x, y: numbers or bools, which broadcast.
-
-    Returns:
-        The products, in the dtype in which they meet.
-
-    >>> sg.evaluate(sg.multiply([1.0, 2.0], 3))
-    array([3., 6.])
-    """
-    return Mul()(x, y)
-
-
-def divide(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """x / y, broadcast, always floating: two integers or bools give float64.
-
-    Args:
-        x, y: numbers or bools, which broadcast.
-
-    Returns:
-        The quotients, in a floating dtype.
-
-    >>> sg.evaluate(sg.divide([1, 2], 4))
-    array([0.25, 0.5 ])
-    """
-    return Div()(x, y)
-
-
-def negative(x: Operand[AnyValue]) -> AnyValue:
-    """-x, in the dtype of x. Integers wrap.
-
-    Args:
-        x: numbers.
-
-    Returns:
-        -x, of x's shape and dtype.
-
-    >>> sg.evaluate(sg.negative([-2, 3]))
-    array([ 2, -3])
-    """
-    return Neg()(x)
+add = binary(Add, "add", "sg.add([1, 2], 0.5)", "array([1.5, 2.5])")
+subtract = binary(
+    Sub, "subtract", "sg.subtract([1, 2], [[1], [2]])", "array([[ 0,  1],\n       [-1,  0]])"
+)
+multiply = binary(Mul, "multiply", "sg.multiply([1.0, 2.0], 3)", "array([3., 6.])")
+divide = binary(Div, "divide", "sg.divide([1, 2], 4)", "array([0.25, 0.5 ])")
+negative = unary(Neg, "negative", "sg.negative([-2, 3])", "array([ 2, -3])")
 
 
 def positive(x: Operand[AnyValue]) -> AnyValue:
@@ -295,34 +204,8 @@ def positive(x: Operand[AnyValue]) -> AnyValue:
     return value
 
 
-def absolute(x: Operand[AnyValue]) -> AnyValue:
-    """The magnitude of x, in its dtype; the derivative at 0 is 0.
-
-    Args:
-        x: numbers or bools.
-
-    Returns:
-        The magnitudes, of x's shape and dtype.
-
-    >>> sg.evaluate(sg.abs([-2, 3]))
-    array([2, 3])
-    """
-    return Abs()(x)
-
-
-def sign(x: Operand[AnyValue]) -> AnyValue:
-    """-1, 0 or 1, in the dtype of x; NaN of NaN. Carries no gradient.
-
-    Args:
-        x: numbers.
-
-    Returns:
-        -1, 0 or 1 for each element, in x's dtype.
-
-    >>> sg.evaluate(sg.sign([-2.0, 0.0, 3.0]))
-    array([-1.,  0.,  1.])
-    """
-    return Sign()(x)
+absolute = unary(Abs, "absolute", "sg.abs([-2, 3])", "array([2, 3])")
+sign = unary(Sign, "sign", "sg.sign([-2.0, 0.0, 3.0])", "array([-1.,  0.,  1.])")
 
 
 NUMPY_NAMES.update({"true_divide": "divide", "abs": "absolute", "fix": "trunc"})
@@ -331,14 +214,12 @@ NUMPY_NAMES.update({"true_divide": "divide", "abs": "absolute", "fix": "trunc"})
 class Signbit(Floating, name="signbit"):
     """Whether the sign bit is set: of -0 and of a NaN with it, too. Carries no gradient."""
 
+    numpy = np.signbit
     exact = True
     differentiable = False
 
     def result_dtype(self, operand: DType) -> DType:
         return BOOL
-
-    def reference(self, x: Array) -> Any:
-        return np.signbit(x)
 
     def scalar(self, x: Expr) -> Expr:
         return sign_bit(x).ne(0)

@@ -13,11 +13,11 @@ import numpy as np
 
 from staticgrad.ir.expr import Expr, apply, select
 from staticgrad.ir.functional import functions
-from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array
 from staticgrad.ir.ranges import Range, RangeOf, Zero
 from staticgrad.ops.cotangent import Partial
-from staticgrad.ops.elementwise import Floating, Operand, quiet
+from staticgrad.ops.elementwise import Floating
+from staticgrad.ops.public import unary
 from staticgrad.ops.special import polynomial
 from staticgrad.ops.transcendental import Exp
 from staticgrad.types.dtype import F64
@@ -30,36 +30,36 @@ _SLOPES: Final = [(2 * k + 1) / (2 * factorial(k) * factorial(k + 1)) for k in r
 
 
 class I0e(Floating, name="i0e"):
-    """exp(-abs(x)) * I0(x). Derivative: i1e(x) - sign(x) * i0e(x)."""
+    """exp(-abs(x)) * i0(x), which does not overflow.
 
+    Derivative: i1e(x) - sign(x) * i0e(x), 0 at 0.
+    """
+
+    primitive = "i0e"
     interval = Range(0.0, 1.0, Zero.NEVER)
     kink = "the derivative at 0 is 0"
     flops = 100
 
-    @quiet
     def reference(self, x: Array) -> Any:
         return _i0e(x.astype(np.float64)).astype(x.dtype)
-
-    def scalar(self, x: Expr) -> Expr:
-        return apply("i0e", x)
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (I1e()(x) - functions.sign(x) * out,)
 
 
 class I1e(Floating, name="i1e"):
-    """exp(-abs(x)) * I1(x). Derivative: exp(-abs(x)) * I1'(x) - sign(x) * i1e(x), 1/2 at 0."""
+    """exp(-abs(x)) * i1(x), which does not overflow.
 
+    Derivative: exp(-abs(x)) * i1'(x) - sign(x) * i1e(x); 1/2 at 0, and 0 for higher orders.
+    """
+
+    primitive = "i1e"
     interval = Range(-0.25, 0.25)
     kink = "at 0 the derivatives are those of i1, without the kinks of abs(x)"
     flops = 100
 
-    @quiet
     def reference(self, x: Array) -> Any:
         return _i1e(x.astype(np.float64)).astype(x.dtype)
-
-    def scalar(self, x: Expr) -> Expr:
-        return apply("i1e", x)
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         near = Exp()(-functions.abs(x)) * _slope_near_0(x)
@@ -71,12 +71,11 @@ class I1e(Floating, name="i1e"):
 
 
 class I0(Floating, name="i0"):
-    """The modified Bessel function of the first kind of order 0. Derivative: i1(x)."""
+    """Modified Bessel function of the first kind of order 0. Derivative: i1(x)."""
 
     interval = Range(1.0, inf, Zero.NEVER)
     flops = 130
 
-    @quiet
     def reference(self, x: Array) -> Any:
         wide = x.astype(np.float64)
         half = np.exp(np.abs(wide) / 2)
@@ -93,15 +92,14 @@ class I0(Floating, name="i0"):
 
 
 class I1(Floating, name="i1"):
-    """The modified Bessel function of the first kind of order 1.
+    """Modified Bessel function of the first kind of order 1.
 
-    Derivative: i0(x) - i1(x) / x, whose terms cancel next to 0 in further derivatives: there the
-    power series (DLMF 10.25.2).
+    Derivative: i0(x) - i1(x) / x, and the power series (DLMF 10.25.2) near 0, where those terms
+    cancel in further derivatives. At 0, derivatives of orders above the second are 0.
     """
 
     flops = 130
 
-    @quiet
     def reference(self, x: Array) -> Any:
         wide = x.astype(np.float64)
         half = np.exp(np.abs(wide) / 2)
@@ -151,12 +149,9 @@ def _slope_near_0(x: Any) -> Any:
     return total
 
 
-def i0(x: Operand[AnyValue]) -> AnyValue:
-    """The modified Bessel function of the first kind of order 0, elementwise.
+i0 = unary(I0, "i0", "sg.i0([0.0, 1.0])", "array([1.        , 1.26606588])")
 
-    Integers and bools become float64.
 
-    >>> sg.evaluate(sg.i0([0.0, 1.0]))
-    array([1.        , 1.26606588])
-    """
-    return I0()(x)
+i1 = unary(I1, "i1", "sg.special.i1([0.0, 1.0])", "array([0.       , 0.5651591])")
+i0e = unary(I0e, "i0e", "sg.special.i0e([0.0, 1.0])", "array([1.        , 0.46575961])")
+i1e = unary(I1e, "i1e", "sg.special.i1e([0.0, 1.0])", "array([0.        , 0.20791042])")

@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from staticgrad.ir.expr import Expr
-from staticgrad.ir.kinds import AnyValue
-from staticgrad.ir.op import Array, Constant
+from staticgrad.ir.op import Constant
 from staticgrad.ir.ranges import Range, Zero
-from staticgrad.ops.elementwise import Elementwise, Operand, quiet
+from staticgrad.ops.elementwise import Elementwise
+from staticgrad.ops.public import binary
 from staticgrad.types.dtype import BOOL, DType
 
 
@@ -63,39 +63,26 @@ class Relation(Truth):
 class Eq(Relation, name="eq"):
     """x == y; False where either is NaN."""
 
+    numpy = np.equal
+    primitive = "eq"
     allows = (False, True, False)
     commutative = True
-
-    @quiet
-    def reference(self, x: Array, y: Array) -> Any:
-        return np.equal(x, y)
-
-    def scalar(self, x: Expr, y: Expr) -> Expr:
-        return x.eq(y)
 
 
 class Ne(Relation, name="ne"):
     """x != y; True where either is NaN."""
 
+    numpy = np.not_equal
+    primitive = "ne"
     allows = (True, False, True)
     commutative = True
-
-    @quiet
-    def reference(self, x: Array, y: Array) -> Any:
-        return np.not_equal(x, y)
-
-    def scalar(self, x: Expr, y: Expr) -> Expr:
-        return x.ne(y)
 
 
 class Lt(Relation, name="lt"):
     """x < y; False where either is NaN."""
 
+    numpy = np.less
     allows = (True, False, False)
-
-    @quiet
-    def reference(self, x: Array, y: Array) -> Any:
-        return np.less(x, y)
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
         return ~x & y if x.dtype is BOOL else x < y
@@ -104,11 +91,8 @@ class Lt(Relation, name="lt"):
 class Le(Relation, name="le"):
     """x <= y; False where either is NaN."""
 
+    numpy = np.less_equal
     allows = (True, True, False)
-
-    @quiet
-    def reference(self, x: Array, y: Array) -> Any:
-        return np.less_equal(x, y)
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
         return ~x | y if x.dtype is BOOL else x <= y
@@ -117,11 +101,8 @@ class Le(Relation, name="le"):
 class Gt(Relation, name="gt"):
     """x > y; False where either is NaN."""
 
+    numpy = np.greater
     allows = (False, False, True)
-
-    @quiet
-    def reference(self, x: Array, y: Array) -> Any:
-        return np.greater(x, y)
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
         return x & ~y if x.dtype is BOOL else x > y
@@ -130,11 +111,8 @@ class Gt(Relation, name="gt"):
 class Ge(Relation, name="ge"):
     """x >= y; False where either is NaN."""
 
+    numpy = np.greater_equal
     allows = (False, True, True)
-
-    @quiet
-    def reference(self, x: Array, y: Array) -> Any:
-        return np.greater_equal(x, y)
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
         return x | ~y if x.dtype is BOOL else x >= y
@@ -143,91 +121,9 @@ class Ge(Relation, name="ge"):
 # -- public functions -----------------------------------------------------------------------------
 
 
-def equal(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """x == y as bool, broadcast; dtypes promote first. False where either is NaN.
-
-    Args:
-        x, y: numbers or bools, which broadcast.
-
-    Returns:
-        Bools, of the shape in which they meet.
-
-    >>> sg.evaluate(sg.equal([1, 2], 2))
-    array([False,  True])
-    """
-    return Eq()(x, y)
-
-
-def not_equal(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """x != y as bool, broadcast; dtypes promote first. True with a NaN. Errors: see equal.
-
-    Args:
-        x, y: numbers or bools, which broadcast.
-
-    Returns:
-        Bools, of the shape in which they meet.
-
-    >>> sg.evaluate(sg.not_equal([1, 2], 2))
-    array([ True, False])
-    """
-    return Ne()(x, y)
-
-
-def less(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """x < y as bool, broadcast; dtypes promote first. False with a NaN. Errors: see equal.
-
-    Args:
-        x, y: numbers or bools, which broadcast.
-
-    Returns:
-        Bools, of the shape in which they meet.
-
-    >>> sg.evaluate(sg.less([1, 2], 2))
-    array([ True, False])
-    """
-    return Lt()(x, y)
-
-
-def less_equal(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """x <= y as bool, broadcast; dtypes promote first. False with a NaN. Errors: see equal.
-
-    Args:
-        x, y: numbers or bools, which broadcast.
-
-    Returns:
-        Bools, of the shape in which they meet.
-
-    >>> sg.evaluate(sg.less_equal([1, 2], 2))
-    array([ True,  True])
-    """
-    return Le()(x, y)
-
-
-def greater(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """x > y as bool, broadcast; dtypes promote first. False with a NaN. Errors: see equal.
-
-    Args:
-        x, y: numbers or bools, which broadcast.
-
-    Returns:
-        Bools, of the shape in which they meet.
-
-    >>> sg.evaluate(sg.greater([1, 2], 1))
-    array([False,  True])
-    """
-    return Gt()(x, y)
-
-
-def greater_equal(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """x >= y as bool, broadcast; dtypes promote first. False with a NaN. Errors: see equal.
-
-    Args:
-        x, y: numbers or bools, which broadcast.
-
-    Returns:
-        Bools, of the shape in which they meet.
-
-    >>> sg.evaluate(sg.greater_equal([1, 2], 2))
-    array([False,  True])
-    """
-    return Ge()(x, y)
+equal = binary(Eq, "equal", "sg.equal([1, 2], 2)", "array([False,  True])")
+not_equal = binary(Ne, "not_equal", "sg.not_equal([1, 2], 2)", "array([ True, False])")
+less = binary(Lt, "less", "sg.less([1, 2], 2)", "array([ True, False])")
+less_equal = binary(Le, "less_equal", "sg.less_equal([1, 2], 2)", "array([ True,  True])")
+greater = binary(Gt, "greater", "sg.greater([1, 2], 1)", "array([False,  True])")
+greater_equal = binary(Ge, "greater_equal", "sg.greater_equal([1, 2], 2)", "array([False,  True])")

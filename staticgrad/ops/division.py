@@ -13,25 +13,21 @@ import numpy as np
 
 from staticgrad.ir.expr import Expr, literal, select
 from staticgrad.ir.functional import NUMPY_NAMES, functions
-from staticgrad.ir.kinds import AnyValue
-from staticgrad.ir.op import Array
 from staticgrad.ops.cotangent import ONE, Partial
-from staticgrad.ops.elementwise import Elementwise, Operand, quiet
+from staticgrad.ops.elementwise import Elementwise
+from staticgrad.ops.public import binary
 from staticgrad.vecmath.layout import sign_bit
 
 
 class FloorDivide(Elementwise, name="floor_divide"):
     """x / y rounded down. Integers: 0 for a zero divisor, INT_MIN / -1 wraps. No gradient."""
 
+    numpy = np.floor_divide
     exact = True
     differentiable = False
     kinds = "iuf"
     flops = 30
     hint = "convert bools with astype('int64')"
-
-    @quiet
-    def reference(self, x: Array, y: Array) -> Any:
-        return np.floor_divide(x, y)
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
         if x.dtype.is_integer:
@@ -42,18 +38,15 @@ class FloorDivide(Elementwise, name="floor_divide"):
 class Remainder(Elementwise, name="remainder"):
     """x - y * floor(x / y), with the sign of y. Integers: 0 for a zero divisor.
 
-    Derivatives: 1 and -floor(x / y).
+    Derivatives: 1 and -floor(x / y), at the jumps too.
     """
 
+    numpy = np.remainder
     kink = "the derivatives at the jumps are 1 and -floor(x / y)"
     exact = True
     kinds = "iuf"
     flops = 30
     hint = "convert bools with astype('int64')"
-
-    @quiet
-    def reference(self, x: Array, y: Array) -> Any:
-        return np.remainder(x, y)
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
         if x.dtype.is_integer:
@@ -68,20 +61,17 @@ class Remainder(Elementwise, name="remainder"):
 
 
 class Fmod(Elementwise, name="fmod"):
-    """x - y * trunc(x / y), with the sign of x (C's). Integers: 0 for a zero divisor.
+    """x - y * trunc(x / y), with the sign of x, as in C. Integers: 0 for a zero divisor.
 
-    Derivatives: 1 and -trunc(x / y).
+    Derivatives: 1 and -trunc(x / y), at the jumps too.
     """
 
+    numpy = np.fmod
     kink = "the derivatives at the jumps are 1 and -trunc(x / y)"
     exact = True
     kinds = "iuf"
     flops = 30
     hint = "convert bools with astype('int64')"
-
-    @quiet
-    def reference(self, x: Array, y: Array) -> Any:
-        return np.fmod(x, y)
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
         if x.dtype.is_float:
@@ -107,20 +97,18 @@ class _Shift(Elementwise):
 
 
 class LeftShift(_Shift, name="left_shift"):
-    """x << y: 0 where y is negative or at least the width."""
+    """x << y: 0 where y is negative or at least the number of bits."""
 
-    def reference(self, x: Array, y: Array) -> Any:
-        return np.left_shift(x, y)
+    numpy = np.left_shift
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
         return x << y
 
 
 class RightShift(_Shift, name="right_shift"):
-    """x >> y, filled with the sign; only that is left where y is negative or at least the width."""
+    """x >> y, filled with the sign: 0 or -1 where y is negative or at least the number of bits."""
 
-    def reference(self, x: Array, y: Array) -> Any:
-        return np.right_shift(x, y)
+    numpy = np.right_shift
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
         return x >> y
@@ -129,73 +117,13 @@ class RightShift(_Shift, name="right_shift"):
 # -- public functions -----------------------------------------------------------------------------
 
 
-def floor_divide(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """x // y, rounded down, broadcast; dtypes promote. Carries no gradient.
-
-    Integers divided by zero give 0; floats what NumPy gives (infinite, or NaN of 0 // 0).
-
-    Args:
-        x, y: numbers, which broadcast.
-
-    Returns:
-        Whole quotients, rounded down, in the dtype in which they meet.
-
-    >>> sg.evaluate(sg.floor_divide([5, -5], 3))
-    array([ 1, -2])
-    """
-    return FloorDivide()(x, y)
-
-
-def remainder(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """x % y with the sign of y, broadcast; dtypes promote. Modulo zero: 0 of integers, else NaN.
-
-    Derivatives: 1 by x and -floor(x / y) by y, at the jumps too.
-
-    Args:
-        x, y: numbers, which broadcast.
-
-    Returns:
-        What is left, with the sign of y.
-
-    >>> sg.evaluate(sg.remainder([5, -5], 3))
-    array([2, 1])
-    """
-    return Remainder()(x, y)
-
-
-def fmod(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """The remainder with the sign of x (C's), broadcast. Modulo zero: 0 of integers, else NaN.
-
-    Derivatives: 1 by x and -trunc(x / y) by y, at the jumps too.
-
-    >>> sg.evaluate(sg.fmod([5, -5], 3))
-    array([ 2, -2])
-    """
-    return Fmod()(x, y)
-
-
-def left_shift(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """x << y on integers, broadcast; 0 where y is negative or at least the width.
-
-    Args:
-        x, y: integers, which broadcast.
-
-    >>> sg.evaluate(sg.bitwise_left_shift([1, 2], 3))
-    array([ 8, 16])
-    """
-    return LeftShift()(x, y)
-
-
-def right_shift(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """x >> y on integers, broadcast; for a negative y, or one of the width or more, the sign alone.
-
-    Args:
-        x, y: integers, which broadcast.
-
-    >>> sg.evaluate(sg.bitwise_right_shift([16, -16], 2))
-    array([ 4, -4])
-    """
-    return RightShift()(x, y)
+floor_divide = binary(FloorDivide, "floor_divide", "sg.floor_divide([5, -5], 3)", "array([ 1, -2])")
+remainder = binary(Remainder, "remainder", "sg.remainder([5, -5], 3)", "array([2, 1])")
+fmod = binary(Fmod, "fmod", "sg.fmod([5, -5], 3)", "array([ 2, -2])")
+left_shift = binary(LeftShift, "left_shift", "sg.bitwise_left_shift([1, 2], 3)", "array([ 8, 16])")
+right_shift = binary(
+    RightShift, "right_shift", "sg.bitwise_right_shift([16, -16], 2)", "array([ 4, -4])"
+)
 
 
 NUMPY_NAMES.update(

@@ -8,6 +8,8 @@ that an op takes are class attributes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
+from types import FunctionType
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -21,7 +23,7 @@ from staticgrad.errors import (
 )
 from staticgrad.errors.values import no_operand
 from staticgrad.errors.wording import did_you_mean, kind_of, shown
-from staticgrad.ir.expr import Expr
+from staticgrad.ir.expr import PRIMITIVES, Expr, apply
 from staticgrad.ir.forms import Form, Pointwise
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue, Operand as Operand, binding_kind, of_kind
@@ -59,21 +61,46 @@ class Elementwise(Op):
         kinds: dtype kinds that operands may have (letters of ``DType.kind``).
         hint: what to do instead, for a dtype that the op does not take.
         arity: how many operands ``scalar`` has.
+        numpy: the function that ``reference`` calls, where it is one of NumPy's.
+        scipy: the same, by its name in ``scipy.special``; it is computed in float64.
+        primitive: the scalar primitive that ``scalar`` applies, where it is one.
     """
 
     elementwise = True
     kinds: ClassVar[str] = "biuf"
     hint: ClassVar[str] = ""
     arity: ClassVar[int] = 0
+    numpy: ClassVar[np.ufunc | None] = None
+    scipy: ClassVar[str] = ""
+    primitive: ClassVar[str] = ""
 
     def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
         super().__init_subclass__(name=name, **kwargs)
-        cls.arity = cls.scalar.__code__.co_argcount - 1  # without self
+        own = vars(cls)
+        if own.get("primitive"):
+            cls.arity = PRIMITIVES[cls.primitive]
+        elif "scalar" in own or not cls.primitive:
+            cls.arity = cls.scalar.__code__.co_argcount - 1  # without self
+        if isinstance(own.get("reference"), FunctionType):
+            cls.reference = quiet(cls.reference)  # type: ignore[method-assign]
 
     # -- what a concrete op says --------------------------------------------------------------
 
+    @quiet
+    def reference(self, *arrays: Any) -> Any:
+        """The meaning in NumPy, without its warnings: ``numpy`` or ``scipy`` of the operands."""
+        if self.numpy is not None:
+            return self.numpy(*arrays)
+        if not self.scipy:
+            return super().reference(*arrays)
+        function = getattr(import_module("scipy.special"), self.scipy)  # slow to import
+        wide = [np.asarray(array, np.float64) for array in arrays]
+        return np.asarray(function(*wide)).astype(arrays[-1].dtype)
+
     def scalar(self, *elements: Any) -> Expr:
         """The result's element, from one Expr per operand."""
+        if self.primitive:
+            return apply(self.primitive, *elements)
         raise self._undefined("what it does to an element", "scalar(self, *elements)")
 
     def partials(self, out: Any, *args: Any) -> tuple[Partial, ...]:
@@ -100,7 +127,7 @@ class Elementwise(Op):
     def infer(self, *types: TensorType) -> TensorType:
         """The broadcast shape; see ``result_dtype``."""
         if len(types) != self.arity:
-            if type(self).scalar is Elementwise.scalar:
+            if type(self).scalar is Elementwise.scalar and not self.primitive:
                 self.scalar()  # says that it is missing
             raise ArgumentError(f"{self.name}: takes {self.arity} operands, got {len(types)}")
         dtype = self.result_dtype(self.met_dtype(*types))
@@ -306,7 +333,7 @@ def dtype_hint(spec: object) -> str:
 
 
 def common_dtype(op: str, args: Sequence[object]) -> DType:
-    """The dtype in which ``args`` meet: NEP 50, except that an integer array takes a float's dtype."""
+    """Return the dtype of ``args`` together: NEP 50, but integer arrays take a float's dtype."""
     met: DType | None = None
     weak = [_weak_scalar(arg) for arg in args]
     for arg, scalar in zip(args, weak, strict=True):

@@ -12,11 +12,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.ir.expr import Expr, apply, literal, select
+from staticgrad.ir.expr import Expr, literal, select
 from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array
 from staticgrad.ops.cotangent import ZERO, Partial
-from staticgrad.ops.elementwise import Floating, quiet
+from staticgrad.ops.elementwise import Floating
+from staticgrad.ops.public import binary, unary
 from staticgrad.ops.special import polynomial
 from staticgrad.ops.transcendental import Log, Log1p
 from staticgrad.types.dtype import F64
@@ -38,7 +39,6 @@ class XLog1PY(Floating, name="xlog1py"):
     kink = "the derivatives where x is 0 are 0, by x only where y is at most -1"
     flops = 25
 
-    @quiet
     def reference(self, x: Array, y: Array) -> Any:
         zero = np.zeros((), x.dtype)
         return np.where((x == 0) & (y == y), zero, x * np.log1p(y))
@@ -54,12 +54,11 @@ class XLog1PY(Floating, name="xlog1py"):
 
 
 class Entr(Floating, name="entr"):
-    """-x * log(x), 0 at 0 and -inf below. Derivative: -log(x) - 1, inf at 0."""
+    """-x * log(x): 0 at 0 and -inf below. Derivative: -log(x) - 1, inf at 0."""
 
     kink = "the derivative at 0 is inf"
     flops = 25
 
-    @quiet
     def reference(self, x: Array) -> Any:
         zero, low = np.zeros((), x.dtype), np.asarray(-inf, x.dtype)
         return np.where(x < 0, low, np.where(x == 0, zero, -x * np.log(x)))
@@ -81,7 +80,6 @@ class RelEntr(Floating, name="rel_entr"):
     kink = "the derivative by x at 0 is -inf"
     flops = 35
 
-    @quiet
     def reference(self, x: Array, y: Array) -> Any:
         return self._chosen(x, y, x * _log_ratio(x, y))
 
@@ -105,7 +103,6 @@ class KlDiv(Floating, name="kl_div"):
     kink = "the derivative by x at 0 is -inf"
     flops = 35
 
-    @quiet
     def reference(self, x: Array, y: Array) -> Any:
         share = (x - y) / (x + y)
         near = np.asarray(_kl_near(x, y, share), x.dtype)
@@ -164,29 +161,27 @@ def _chosen(x: Array, y: Array, inside: Array, border: Array) -> Array:
 class Logit(Floating, name="logit"):
     """log(p / (1 - p)): infinite at 0 and 1, NaN beyond. Derivative: 1 / (p * (1 - p))."""
 
+    primitive = "logit"
     flops = 50
 
-    @quiet
     def reference(self, p: Array) -> Any:
         middle = np.log1p((2 * p - 1) / (1 - p))
         return np.where(np.abs(p - 0.5) < 0.25, middle, np.log(p / (1 - p)))
-
-    def scalar(self, p: Expr) -> Expr:
-        return apply("logit", p)
 
     def partials(self, out: Any, p: Any) -> tuple[Partial, ...]:
         return (1.0 / (p * (1.0 - p)),)
 
 
 class LambertW(Floating, name="lambertw"):
-    """The real w >= -1 with w * exp(w) = x: -1 at -1/e, NaN below.
+    """Lambert's W, principal branch: the real w >= -1 with w * exp(w) = x; NaN below -1/e.
 
-    Derivative: exp(-w) / (1 + w), inf at -1/e.
+    SciPy's function gives complex numbers and other branches. Derivative: exp(-w) / (1 + w), inf at
+    -1/e.
     """
 
+    primitive = "lambertw"
     flops = 200
 
-    @quiet
     def reference(self, x: Array) -> Any:
         from scipy.special import lambertw
 
@@ -197,8 +192,26 @@ class LambertW(Floating, name="lambertw"):
         found = np.where(p > BORDER, lambertw(np.maximum(wide, 0)).real, near)
         return np.asarray(found).astype(x.dtype)
 
-    def scalar(self, x: Expr) -> Expr:
-        return apply("lambertw", x)
-
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (functions.exp(-out) / (out + 1.0),)
+
+
+xlog1py = binary(
+    XLog1PY,
+    "xlog1py",
+    "sg.special.xlog1py([0.0, 2.0], [-1.0, 1.0])).round(4",
+    "array([0.    , 1.3863])",
+)
+entr = unary(Entr, "entr", "sg.special.entr([0.0, 1.0])", "array([ 0., -0.])")
+rel_entr = binary(
+    RelEntr,
+    "rel_entr",
+    "sg.special.rel_entr([0.0, 1.0, -1.0], 2.0)).round(4",
+    "array([ 0.    , -0.6931,     inf])",
+)
+kl_div = binary(
+    KlDiv, "kl_div", "sg.special.kl_div(0.5, [0.5, 0.25])", "array([0.        , 0.09657359])"
+)
+lambertw = unary(
+    LambertW, "lambertw", "sg.special.lambertw([0.0, 1.0])", "array([0.        , 0.56714329])"
+)

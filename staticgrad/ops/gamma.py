@@ -16,28 +16,23 @@ from staticgrad.errors import GradientError
 from staticgrad.ir.expr import Expr, apply, literal, select
 from staticgrad.ir.op import Array
 from staticgrad.ops.cotangent import Cotangent, Partial, times
-from staticgrad.ops.elementwise import Floating, quiet
+from staticgrad.ops.elementwise import Floating
+from staticgrad.ops.public import unary
 from staticgrad.ops.special import polynomial
 from staticgrad.types.dtype import F64
 from staticgrad.vecmath.gamma_function import GAMMALN
 
 
 class Gamma(Floating, name="gamma"):
-    """The gamma function: inf at 0, -inf at -0, NaN at negative whole numbers.
+    """Gamma function: inf at 0, -inf at -0, NaN at negative whole numbers.
 
-    Derivative: gamma(x) * digamma(x).
+    It overflows above 171.6 (float32: 35), where ``gammaln`` does not. Derivative:
+    gamma(x) * digamma(x).
     """
 
+    scipy = "gamma"
+    primitive = "gamma"
     flops = 130
-
-    @quiet
-    def reference(self, x: Array) -> Any:
-        from scipy.special import gamma  # building a graph must not load scipy
-
-        return np.asarray(gamma(np.asarray(x, np.float64))).astype(x.dtype)
-
-    def scalar(self, x: Expr) -> Expr:
-        return apply("gamma", x)
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (out * Digamma()(x),)
@@ -46,12 +41,13 @@ class Gamma(Floating, name="gamma"):
 class GammaLn(Floating, name="gammaln"):
     """log(abs(gamma(x))): inf at 0, at negative whole numbers and at both ends.
 
-    Derivative: digamma(x).
+    Below 0, near a zero of the result, the error is relative to the terms that cancel there; so it
+    is for ``digamma``. Derivative: digamma(x).
     """
 
+    primitive = "gammaln"
     flops = 110
 
-    @quiet
     def reference(self, x: Array) -> Any:
         from scipy.special import gammaln  # building a graph must not load scipy
 
@@ -64,29 +60,19 @@ class GammaLn(Floating, name="gammaln"):
         found = np.where(np.abs(wide) < 1e-300, -np.log(np.abs(wide)), found)
         return np.asarray(np.where(wide == -math.inf, math.inf, found)).astype(x.dtype)
 
-    def scalar(self, x: Expr) -> Expr:
-        return apply("gammaln", x)
-
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (Digamma()(x),)
 
 
 class Digamma(Floating, name="digamma"):
-    """The derivative of gammaln: -inf at 0, inf at -0, NaN at negative whole numbers.
+    """Derivative of ``gammaln``: -inf at 0, inf at -0, NaN at negative whole numbers.
 
     Derivative: polygamma(1, x).
     """
 
+    scipy = "digamma"
+    primitive = "digamma"
     flops = 110
-
-    @quiet
-    def reference(self, x: Array) -> Any:
-        from scipy.special import digamma
-
-        return np.asarray(digamma(np.asarray(x, np.float64))).astype(x.dtype)
-
-    def scalar(self, x: Expr) -> Expr:
-        return apply("digamma", x)
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (Polygamma(1)(x),)
@@ -102,7 +88,6 @@ class Polygamma(Floating, name="polygamma"):
     flops = 110
     order: int
 
-    @quiet
     def reference(self, x: Array) -> Any:
         from scipy.special import polygamma
 
@@ -130,7 +115,6 @@ class Zeta(Floating, name="zeta"):
 
     flops = 1500
 
-    @quiet
     def reference(self, s: Array, q: Array) -> Any:
         from scipy.special import zeta
 
@@ -168,3 +152,12 @@ def refuse_by(function: str, operand: str, asked: bool) -> None:
             f"{function}: there is no derivative by {operand} here",
             hint=f"sg.stop_gradient({operand}) where it is not to be differentiated",
         )
+
+
+gamma = unary(Gamma, "gamma", "sg.special.gamma([1.0, 5.0])", "array([ 1., 24.])")
+gammaln = unary(
+    GammaLn, "gammaln", "sg.special.gammaln([1.0, 100.0])", "array([  0.        , 359.13420537])"
+)
+digamma = unary(
+    Digamma, "digamma", "sg.special.digamma([1.0, 2.0])", "array([-0.57721566,  0.42278434])"
+)

@@ -14,13 +14,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.ir.expr import Expr, apply, literal, select
+from staticgrad.ir.expr import Expr, literal, select
 from staticgrad.ir.functional import NUMPY_NAMES, functions
-from staticgrad.ir.kinds import AnyValue
-from staticgrad.ir.op import Array
 from staticgrad.ir.ranges import Range, RangeOf, Zero
 from staticgrad.ops.cotangent import Partial
-from staticgrad.ops.elementwise import Floating, Operand, quiet
+from staticgrad.ops.elementwise import Floating
+from staticgrad.ops.public import unary
 from staticgrad.types.dtype import F32, F64, DType
 from staticgrad.vecmath.layout import flip_sign, sign_bit
 
@@ -32,14 +31,9 @@ _LN2: Final = math.log(2.0)
 class Sinh(Floating, name="sinh"):
     """Hyperbolic sine, accurate near 0. Derivative: cosh(x)."""
 
+    numpy = np.sinh
+    primitive = "sinh"
     flops = 32
-
-    @quiet
-    def reference(self, x: Array) -> Any:
-        return np.sinh(x)
-
-    def scalar(self, x: Expr) -> Expr:
-        return apply("sinh", x)
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (Cosh()(x),)
@@ -51,29 +45,21 @@ class Sinh(Floating, name="sinh"):
 class Cosh(Floating, name="cosh"):
     """Hyperbolic cosine. Derivative: sinh(x)."""
 
+    numpy = np.cosh
+    primitive = "cosh"
     positive = "always"
     interval = Range(1.0, inf, Zero.NEVER)
     flops = 28
-
-    @quiet
-    def reference(self, x: Array) -> Any:
-        return np.cosh(x)
-
-    def scalar(self, x: Expr) -> Expr:
-        return apply("cosh", x)
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (Sinh()(x),)
 
 
 class Asinh(Floating, name="asinh"):
-    """The inverse of sinh. Derivative: 1 / sqrt(x ** 2 + 1)."""
+    """Inverse of sinh. Derivative: 1 / sqrt(x ** 2 + 1)."""
 
+    numpy = np.arcsinh
     flops = 40
-
-    @quiet
-    def reference(self, x: Array) -> Any:
-        return np.arcsinh(x)
 
     def scalar(self, x: Expr) -> Expr:
         magnitude = abs(x)
@@ -90,17 +76,14 @@ class Asinh(Floating, name="asinh"):
 
 
 class Acosh(Floating, name="acosh"):
-    """The inverse of cosh, at least 0; NaN below 1.
+    """Inverse of cosh, at least 0; NaN below 1.
 
     Derivative: 1 / sqrt((x - 1)(x + 1)), inf at 1.
     """
 
+    numpy = np.arccosh
     kink = "the derivative at 1 is inf"
     flops = 36
-
-    @quiet
-    def reference(self, x: Array) -> Any:
-        return np.arccosh(x)
 
     def scalar(self, x: Expr) -> Expr:
         above, near = x - 1.0, x < _HUGE[x.dtype]
@@ -113,13 +96,10 @@ class Acosh(Floating, name="acosh"):
 
 
 class Atanh(Floating, name="atanh"):
-    """The inverse of tanh; infinite at -1 and 1, NaN beyond. Derivative: 1 / ((1 - x)(1 + x))."""
+    """Inverse of tanh; infinite at -1 and 1, NaN beyond. Derivative: 1 / ((1 - x)(1 + x))."""
 
+    numpy = np.arctanh
     flops = 36
-
-    @quiet
-    def reference(self, x: Array) -> Any:
-        return np.arctanh(x)
 
     def scalar(self, x: Expr) -> Expr:
         magnitude = abs(x)
@@ -135,67 +115,11 @@ class Atanh(Floating, name="atanh"):
 # -- public functions -----------------------------------------------------------------------------
 
 
-def sinh(x: Operand[AnyValue]) -> AnyValue:
-    """Hyperbolic sine, elementwise; integers and bools become float64.
-
-    Args:
-        x: a value; integers and bools are converted to float64.
-
-    Returns:
-        Numbers of x's shape.
-
-    >>> sg.evaluate(sg.sinh([0.0, 1.0]))
-    array([0.        , 1.17520119])
-    """
-    return Sinh()(x)
-
-
-def cosh(x: Operand[AnyValue]) -> AnyValue:
-    """Hyperbolic cosine, elementwise; integers and bools become float64.
-
-    Args:
-        x: a value; integers and bools are converted to float64.
-
-    Returns:
-        Numbers from 1 on, of x's shape.
-
-    >>> sg.evaluate(sg.cosh([0.0, 1.0]))
-    array([1.        , 1.54308063])
-    """
-    return Cosh()(x)
-
-
-def arcsinh(x: Operand[AnyValue]) -> AnyValue:
-    """The inverse of sinh, elementwise; integers and bools become float64.
-
-    >>> sg.evaluate(sg.arcsinh([0.0, 1.0]))
-    array([0.        , 0.88137359])
-    """
-    return Asinh()(x)
-
-
-def arccosh(x: Operand[AnyValue]) -> AnyValue:
-    """The inverse of cosh, elementwise; NaN below 1. Its derivative at 1 is inf.
-
-    Args:
-        x: numbers from 1 on; integers and bools are converted to float64.
-
-    >>> sg.evaluate(sg.arccosh([1.0, 2.0]))
-    array([0.       , 1.3169579])
-    """
-    return Acosh()(x)
-
-
-def arctanh(x: Operand[AnyValue]) -> AnyValue:
-    """The inverse of tanh, elementwise; infinite at -1 and 1, NaN beyond.
-
-    Args:
-        x: numbers between -1 and 1; integers and bools are converted to float64.
-
-    >>> sg.evaluate(sg.arctanh([0.0, 0.5]))
-    array([0.        , 0.54930614])
-    """
-    return Atanh()(x)
+sinh = unary(Sinh, "sinh", "sg.sinh([0.0, 1.0])", "array([0.        , 1.17520119])")
+cosh = unary(Cosh, "cosh", "sg.cosh([0.0, 1.0])", "array([1.        , 1.54308063])")
+arcsinh = unary(Asinh, "arcsinh", "sg.arcsinh([0.0, 1.0])", "array([0.        , 0.88137359])")
+arccosh = unary(Acosh, "arccosh", "sg.arccosh([1.0, 2.0])", "array([0.       , 1.3169579])")
+arctanh = unary(Atanh, "arctanh", "sg.arctanh([0.0, 0.5])", "array([0.        , 0.54930614])")
 
 
 NUMPY_NAMES.update(asinh="arcsinh", acosh="arccosh", atanh="arctanh")

@@ -13,11 +13,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from staticgrad.ir.expr import Expr, apply
 from staticgrad.ir.op import Array
 from staticgrad.ir.ranges import Range
 from staticgrad.ops.cotangent import Cotangent, Partial, times
-from staticgrad.ops.elementwise import Floating, quiet
+from staticgrad.ops.elementwise import Floating
 from staticgrad.ops.entropy import XLog1PY
 from staticgrad.ops.gamma import Digamma, GammaLn, refuse_by
 from staticgrad.ops.gamma_shapes import by_shape
@@ -66,31 +65,25 @@ class GammaInc(IncompleteGamma, name="gammainc"):
     By x it is x ** (a - 1) * exp(-x) / gamma(a), by a an integral (``gamma_shapes``).
     """
 
+    primitive = "gammainc"
     sign = 1.0
 
-    @quiet
     def reference(self, a: Array, x: Array) -> Any:
         from scipy.special import gammainc  # building a graph must not load scipy
 
         return gammainc(*_within(a, x)).astype(x.dtype)
 
-    def scalar(self, a: Expr, x: Expr) -> Expr:
-        return apply("gammainc", a, x)
-
 
 class GammaIncC(IncompleteGamma, name="gammaincc"):
     """Q(a, x) = 1 - P(a, x), accurate where that vanishes; its derivatives are minus those of P."""
 
+    primitive = "gammaincc"
     sign = -1.0
 
-    @quiet
     def reference(self, a: Array, x: Array) -> Any:
         from scipy.special import gammaincc
 
         return gammaincc(*_within(a, x)).astype(x.dtype)
-
-    def scalar(self, a: Expr, x: Expr) -> Expr:
-        return apply("gammaincc", a, x)
 
 
 class BetaLn(Floating, name="betaln"):
@@ -100,9 +93,9 @@ class BetaLn(Floating, name="betaln"):
     same of b.
     """
 
+    primitive = "betaln"
     flops = 600
 
-    @quiet
     def reference(self, a: Array, b: Array) -> Any:
         from scipy.special import betaln
 
@@ -112,9 +105,6 @@ class BetaLn(Floating, name="betaln"):
         border = np.where(low == 0, np.inf, np.where((low > 0) & np.isinf(high), -np.inf, np.nan))
         found = betaln(np.where(inside, left, 1.0), np.where(inside, right, 1.0))
         return np.where(inside, found, border).astype(a.dtype)
-
-    def scalar(self, a: Expr, b: Expr) -> Expr:
-        return apply("betaln", a, b)
 
     def partials(self, out: Any, a: Any, b: Any) -> tuple[Partial, ...]:
         both = Digamma()(a + b)
@@ -128,11 +118,11 @@ class BetaInc(Floating, name="betainc"):
     which there is none if both are. By x it is the integrand; by a and b it has no derivative here.
     """
 
+    primitive = "betainc"
     kink = "x = 0 and x = 1 are where the domain ends"
     interval = Range(0.0, 1.0)
     flops = 3000
 
-    @quiet
     def reference(self, a: Array, b: Array, x: Array) -> Any:
         from scipy.special import betainc
 
@@ -144,9 +134,6 @@ class BetaInc(Floating, name="betainc"):
         found = betainc(*(np.where(inside, each, 0.5) for each in (left, right, at)))
         border = np.where((at == 1) | (at_zero & (at > 0)), 1.0, 0.0)
         return np.where(defined, np.where(inside, found, border), np.nan).astype(x.dtype)
-
-    def scalar(self, a: Expr, b: Expr, x: Expr) -> Expr:
-        return apply("betainc", a, b, x)
 
     @staticmethod
     def _by_x(a: Any, b: Any, x: Any) -> Any:

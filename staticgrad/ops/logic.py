@@ -11,6 +11,7 @@ from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array
 from staticgrad.ops.compare import Truth
 from staticgrad.ops.elementwise import Elementwise, Operand, common_dtype
+from staticgrad.ops.public import binary, unary
 from staticgrad.types.dtype import BOOL, DType
 
 
@@ -77,19 +78,19 @@ class _Not:
 
 
 class LogicalAnd(_And, _Logical, name="logical_and"):
-    """Both are true."""
+    """True where both operands are true (not 0)."""
 
 
 class LogicalOr(_Or, _Logical, name="logical_or"):
-    """At least one is true."""
+    """True where at least one operand is true (not 0)."""
 
 
 class LogicalXor(_Xor, _Logical, name="logical_xor"):
-    """Exactly one is true."""
+    """True where exactly one operand is true (not 0)."""
 
 
 class LogicalNot(_Not, _Logical, name="logical_not"):
-    """It is false."""
+    """True where x is False or 0."""
 
 
 class BitAnd(_And, _Bitwise, name="bit_and"):
@@ -108,61 +109,18 @@ class BitNot(_Not, _Bitwise, name="bit_not"):
     """~x on integers: every bit flipped."""
 
 
-def logical_and(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """Both are true (not zero), as bool, broadcast. Raises ShapeError.
-
-    Args:
-        x, y: bools, or numbers, which are true where they are not zero; they broadcast.
-
-    Returns:
-        Bools, of the shape in which they meet.
-
-    >>> sg.evaluate(sg.logical_and([True, False], True))
-    array([ True, False])
-    """
-    return LogicalAnd()(x, y)
-
-
-def logical_or(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """At least one is true (not zero), as bool, broadcast. Raises ShapeError.
-
-    Args:
-        x, y: bools, or numbers, which are true where they are not zero; they broadcast.
-
-    Returns:
-        Bools, of the shape in which they meet.
-
-    >>> sg.evaluate(sg.logical_or([True, False], False))
-    array([ True, False])
-    """
-    return LogicalOr()(x, y)
-
-
-def logical_xor(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """Exactly one is true (not zero), as bool, broadcast. Raises ShapeError.
-
-    Args:
-        x, y: bools, or numbers, which are true where they are not zero; they broadcast.
-
-    >>> sg.evaluate(sg.logical_xor([True, False], True))
-    array([False,  True])
-    """
-    return LogicalXor()(x, y)
-
-
-def logical_not(x: Operand[AnyValue]) -> AnyValue:
-    """It is false (zero), as bool.
-
-    Args:
-        x: bools, or numbers, which are true where they are not zero.
-
-    Returns:
-        Bools, of x's shape.
-
-    >>> sg.evaluate(sg.logical_not([True, False]))
-    array([False,  True])
-    """
-    return LogicalNot()(x)
+logical_and = binary(
+    LogicalAnd, "logical_and", "sg.logical_and([True, False], True)", "array([ True, False])"
+)
+logical_or = binary(
+    LogicalOr, "logical_or", "sg.logical_or([True, False], False)", "array([ True, False])"
+)
+logical_xor = binary(
+    LogicalXor, "logical_xor", "sg.logical_xor([True, False], True)", "array([False,  True])"
+)
+logical_not = unary(
+    LogicalNot, "logical_not", "sg.logical_not([True, False])", "array([False,  True])"
+)
 
 
 def bitwise_and(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:

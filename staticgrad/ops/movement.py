@@ -47,7 +47,7 @@ class Reshape(LinearOp, name="reshape"):
     shape: tuple[Size, ...]
 
     def infer(self, x: TensorType) -> TensorType:
-        """The dtype of x under the new shape; a guard where the counts agree only for some sizes."""
+        """The dtype of x, the new shape; a guard where the counts agree only for some sizes."""
         given, count = x.size, product(self.shape)
         if given != count:
             text = f"reshape: {given} elements do not fill the shape {shape_text(self.shape)}"

@@ -17,7 +17,8 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array
 from staticgrad.ir.ranges import Range, Zero
 from staticgrad.ops.cotangent import Partial
-from staticgrad.ops.elementwise import Floating, quiet
+from staticgrad.ops.elementwise import Floating
+from staticgrad.ops.public import unary
 from staticgrad.ops.special import gaussian, scaled_erfc
 from staticgrad.ops.transcendental import Exp
 from staticgrad.types.dtype import F32, F64
@@ -34,42 +35,28 @@ _NOTHING: Final = 1e3
 
 
 class Ndtri(Floating, name="ndtri"):
-    """z with a fraction p of the standard normal distribution below it; NaN outside [0, 1].
+    """Inverse of ``ndtr``: infinite at 0 and 1, NaN beyond.
 
-    Derivative: sqrt(2 pi) * exp(z ** 2 / 2), the reciprocal of the density.
+    Derivative: sqrt(2 pi) * exp(out ** 2 / 2), the reciprocal of the density.
     """
 
+    scipy = "ndtri"
+    primitive = "ndtri"
     flops = 40
-
-    @quiet
-    def reference(self, p: Array) -> Any:
-        from scipy.special import ndtri  # building a graph must not load scipy
-
-        return np.asarray(ndtri(np.asarray(p, np.float64))).astype(p.dtype)
-
-    def scalar(self, p: Expr) -> Expr:
-        return p.ndtri()
 
     def partials(self, out: Any, p: Any) -> tuple[Partial, ...]:
         return (_ROOT_TAU * Exp()(out * out * 0.5),)
 
 
 class ErfInv(Floating, name="erfinv"):
-    """Where erf is x: infinite at -1 and 1, NaN beyond.
+    """Inverse of ``erf``: infinite at -1 and 1, NaN beyond.
 
     Derivative: sqrt(pi) / 2 * exp(out ** 2).
     """
 
+    scipy = "erfinv"
+    primitive = "erfinv"
     flops = 40
-
-    @quiet
-    def reference(self, x: Array) -> Any:
-        from scipy.special import erfinv
-
-        return np.asarray(erfinv(np.asarray(x, np.float64))).astype(x.dtype)
-
-    def scalar(self, x: Expr) -> Expr:
-        return apply("erfinv", x)
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (_HALF_ROOT_PI * Exp()(out * out),)
@@ -82,18 +69,15 @@ class Erfcx(Floating, name="erfcx"):
     those terms cancel.
     """
 
+    primitive = "erfcx"
     interval = Range(0.0, inf, Zero.NEVER)
     flops = 60
 
-    @quiet
     def reference(self, x: Array) -> Any:
         wide = np.asarray(x, np.float64)
         scaled = scaled_erfc(np.abs(wide))
         below = 2 * gaussian(np.clip(wide, -27, 0), 1.0) - scaled
         return np.where(wide < 0, below, scaled).astype(x.dtype)
-
-    def scalar(self, x: Expr) -> Expr:
-        return apply("erfcx", x)
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         far = _FAR[x.dtype.compute]
@@ -111,15 +95,15 @@ def _erfcx_slope(x: Any) -> Any:
 
 
 class Ndtr(Floating, name="ndtr"):
-    """The fraction of the standard normal distribution below x, accurate where it vanishes.
+    """Cumulative distribution function of the standard normal, accurate in the lower tail.
 
     Derivative: exp(-x * x / 2) / sqrt(2 pi).
     """
 
+    primitive = "ndtr"
     interval = Range(0.0, 1.0, Zero.NEVER)
     flops = 60
 
-    @quiet
     def reference(self, x: Array) -> Any:
         from scipy.special import ndtr
 
@@ -128,9 +112,6 @@ class Ndtr(Floating, name="ndtr"):
         inside = np.where(tail, wide, -1.0)
         scaled = gaussian(inside, -0.5) * (scaled_erfc(-inside * _ROOT_HALF) / 2)
         return np.asarray(np.where(tail, scaled, ndtr(wide))).astype(x.dtype)
-
-    def scalar(self, x: Expr) -> Expr:
-        return apply("ndtr", x)
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (Exp()(x * x * -0.5) / _ROOT_TAU,)
@@ -146,7 +127,6 @@ class LogNdtr(Floating, name="log_ndtr"):
     interval = Range(-inf, 0.0)
     flops = 200
 
-    @quiet
     def reference(self, x: Array) -> Any:
         wide = np.asarray(x, np.float64)
         low = wide < -1
@@ -169,3 +149,14 @@ class LogNdtr(Floating, name="log_ndtr"):
         log_of = functions.where(x < 0.0, 0.0, out)
         high = Exp()(above * above * -0.5 - log_of) / _ROOT_TAU
         return (functions.where(x < 0.0, low, high),)
+
+
+erfcx = unary(Erfcx, "erfcx", "sg.special.erfcx([0.0, 10.0])", "array([1.        , 0.05614099])")
+erfinv = unary(ErfInv, "erfinv", "sg.special.erfinv([0.0, 0.5])", "array([0.        , 0.47693628])")
+ndtr = unary(Ndtr, "ndtr", "sg.special.ndtr([0.0, 1.0])", "array([0.5       , 0.84134475])")
+log_ndtr = unary(
+    LogNdtr,
+    "log_ndtr",
+    "sg.special.log_ndtr([0.0, -40.0])",
+    "array([-6.93147181e-01, -8.04608442e+02])",
+)

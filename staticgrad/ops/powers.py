@@ -29,7 +29,6 @@ from staticgrad.ops.elementwise import (
     check_range,
     common_dtype,
     lifted,
-    quiet,
 )
 from staticgrad.types.dim import Dim
 from staticgrad.types.dtype import DType
@@ -71,7 +70,6 @@ class IntegerPow(Elementwise, name="integer_pow"):
             )
         return super().met_dtype(*types)
 
-    @quiet
     def reference(self, x: Array) -> Any:
         if self.exponent == 0:
             return np.ones_like(x)
@@ -109,15 +107,10 @@ class Pow(Floating, name="pow"):
     d/dx = y * x ** (y - 1), 0 at (0, 0). d/dy = out * log(x), 0 at x = 0 for y >= 0.
     """
 
+    numpy = np.power
+    primitive = "pow"
     flops = 60
     kink = "d/dx is 0 at (0, 0); d/dy is 0 at x = 0 for y >= 0"
-
-    @quiet
-    def reference(self, x: Array, y: Array) -> Any:
-        return np.power(x, y)
-
-    def scalar(self, x: Expr, y: Expr) -> Expr:
-        return x.pow(y)
 
     def partials(self, out: Any, x: Any, y: Any) -> tuple[Partial, ...]:
         return _by_base(x, y), _by_exponent(out, x, y)
@@ -141,7 +134,6 @@ class IntPow(Elementwise, name="int_pow"):
     hint = "for bools use x & y"
     flops = 128
 
-    @quiet
     def reference(self, x: Array, y: Array) -> Any:
         power = np.power(x, np.maximum(y, 0))
         if x.dtype.kind == "u":

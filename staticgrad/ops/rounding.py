@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from staticgrad.ir.expr import Expr, apply
-from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array
 from staticgrad.ir.ranges import Range, RangeOf, Zero
-from staticgrad.ops.elementwise import Elementwise, Operand, quiet
+from staticgrad.ops.elementwise import Elementwise
+from staticgrad.ops.public import unary
 
 
 class _Rounding(Elementwise):
@@ -22,7 +22,6 @@ class _Rounding(Elementwise):
     differentiable = False
     primitive: ClassVar[str] = ""
 
-    @quiet
     def reference(self, x: Array) -> Any:
         return getattr(np, self.primitive)(x) if x.dtype.kind == "f" else x
 
@@ -38,72 +37,30 @@ class _Rounding(Elementwise):
 
 
 class Floor(_Rounding, name="floor"):
-    """The largest whole number that is at most x. Carries no gradient."""
+    """Round down to a whole number. Carries no gradient."""
 
     primitive = "floor"
 
 
 class Ceil(_Rounding, name="ceil"):
-    """The smallest whole number that is at least x. Carries no gradient."""
+    """Round up to a whole number. Carries no gradient."""
 
     primitive = "ceil"
 
 
 class Trunc(_Rounding, name="trunc"):
-    """x without its fraction. Carries no gradient."""
+    """Round towards 0 to a whole number. Carries no gradient."""
 
     primitive = "trunc"
 
 
 class Rint(_Rounding, name="rint"):
-    """The nearest whole number, ties to even. Carries no gradient."""
+    """Round to the nearest whole number, ties to even. Carries no gradient."""
 
     primitive = "rint"
 
 
-def floor(x: Operand[AnyValue]) -> AnyValue:
-    """The largest whole number at most x, in the dtype of x. Carries no gradient.
-
-    Args:
-        x: numbers.
-
-    Returns:
-        Whole numbers in x's dtype.
-
-    >>> sg.evaluate(sg.floor([-1.5, 1.5]))
-    array([-2.,  1.])
-    """
-    return Floor()(x)
-
-
-def ceil(x: Operand[AnyValue]) -> AnyValue:
-    """The smallest whole number at least x, in the dtype of x. Carries no gradient.
-
-    Args:
-        x: numbers.
-
-    Returns:
-        Whole numbers in x's dtype.
-
-    >>> sg.evaluate(sg.ceil([-1.5, 1.5]))
-    array([-1.,  2.])
-    """
-    return Ceil()(x)
-
-
-def trunc(x: Operand[AnyValue]) -> AnyValue:
-    """x without its fraction, in the dtype of x. Carries no gradient.
-
-    >>> sg.evaluate(sg.trunc([-1.5, 1.5]))
-    array([-1.,  1.])
-    """
-    return Trunc()(x)
-
-
-def rint(x: Operand[AnyValue]) -> AnyValue:
-    """The whole number nearest to x, ties to even, in the dtype of x. Carries no gradient.
-
-    >>> sg.evaluate(sg.rint([0.5, 1.5]))
-    array([0., 2.])
-    """
-    return Rint()(x)
+floor = unary(Floor, "floor", "sg.floor([-1.5, 1.5])", "array([-2.,  1.])")
+ceil = unary(Ceil, "ceil", "sg.ceil([-1.5, 1.5])", "array([-1.,  2.])")
+trunc = unary(Trunc, "trunc", "sg.trunc([-1.5, 1.5])", "array([-1.,  1.])")
+rint = unary(Rint, "rint", "sg.rint([0.5, 1.5])", "array([0., 2.])")

@@ -24,8 +24,9 @@ from staticgrad.ir.value import Value
 from staticgrad.ops.arithmetic import Abs
 from staticgrad.ops.compare import Lt, Relation
 from staticgrad.ops.cotangent import ZERO, Cotangent, Masked, narrowed
-from staticgrad.ops.elementwise import Elementwise, Operand, lifted, promoted, quiet
+from staticgrad.ops.elementwise import Elementwise, Operand, lifted, promoted
 from staticgrad.ops.operands import as_value
+from staticgrad.ops.public import binary
 from staticgrad.types.dtype import BOOL, DType
 from staticgrad.types.tensor import TensorType
 
@@ -56,7 +57,6 @@ class Where(Elementwise, name="where"):
             )
         return super().met_dtype(*branches)
 
-    @quiet
     def reference(self, condition: Array, x: Array, y: Array) -> Any:
         return np.where(condition, x, y)
 
@@ -160,9 +160,8 @@ class _Extremum(Elementwise):
 
 
 class Maximum(_Extremum, name="maximum"):
-    """The larger of x and y; NaN if either is, +0 over -0. Equal operands share the cotangent."""
+    """The larger of x and y; NaN if either is, +0 over -0. Equal operands share the gradient."""
 
-    @quiet
     def reference(self, x: Array, y: Array) -> Any:
         larger = np.maximum(x, y)
         if larger.dtype.kind != "f":
@@ -189,9 +188,8 @@ class Maximum(_Extremum, name="maximum"):
 
 
 class Minimum(_Extremum, name="minimum"):
-    """The smaller of x and y; NaN if either is, -0 under +0. Equal operands share the cotangent."""
+    """The smaller of x and y; NaN if either is, -0 under +0. Equal operands share the gradient."""
 
-    @quiet
     def reference(self, x: Array, y: Array) -> Any:
         smaller = np.minimum(x, y)
         if smaller.dtype.kind != "f":
@@ -247,34 +245,8 @@ def where(
     return Where()(condition, x, y)
 
 
-def maximum(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """The larger of x and y, broadcast; NaN if either is NaN. Equal operands share the gradient.
-
-    Args:
-        x, y: numbers or bools, which broadcast.
-
-    Returns:
-        The larger ones, in the dtype in which they meet.
-
-    >>> sg.evaluate(sg.maximum([1.0, 5.0], 3.0))
-    array([3., 5.])
-    """
-    return Maximum()(x, y)
-
-
-def minimum(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """The smaller of x and y, broadcast; NaN if either is NaN. Equal operands share the gradient.
-
-    Args:
-        x, y: numbers or bools, which broadcast.
-
-    Returns:
-        The smaller ones, in the dtype in which they meet.
-
-    >>> sg.evaluate(sg.minimum([1.0, 5.0], 3.0))
-    array([1., 3.])
-    """
-    return Minimum()(x, y)
+maximum = binary(Maximum, "maximum", "sg.maximum([1.0, 5.0], 3.0)", "array([3., 5.])")
+minimum = binary(Minimum, "minimum", "sg.minimum([1.0, 5.0], 3.0)", "array([1., 3.])")
 
 
 class _Bounded(Elementwise):

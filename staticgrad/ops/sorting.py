@@ -330,7 +330,7 @@ def searchsorted(
 def sorted_along(
     op: str, x: Operand[AnyValue], axis: int | None, unused: Sequence[Any], descending: bool
 ) -> tuple[AnyValue, AnyValue]:
-    """x sorted along ``axis`` (None: flat), and where each element stood; NumPy's options checked."""
+    """x sorted along ``axis`` (None: flat), and where each element was; checks NumPy's options."""
     kind, order, stable = unused
     value = as_value(op, x)
     if kind not in _KINDS or (kind is not None and stable is not None):

@@ -15,11 +15,11 @@ import numpy as np
 
 from staticgrad.ir.expr import Expr, literal, select
 from staticgrad.ir.functional import functions
-from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.op import Array
 from staticgrad.ir.ranges import Range, RangeOf, Zero
 from staticgrad.ops.cotangent import ZERO, Partial
-from staticgrad.ops.elementwise import Floating, Operand, quiet
+from staticgrad.ops.elementwise import Floating
+from staticgrad.ops.public import binary, unary
 from staticgrad.ops.transcendental import Exp, Log, Sigmoid
 from staticgrad.types.dtype import F64
 from staticgrad.vecmath.scaled_error_function import ERFCX
@@ -32,15 +32,10 @@ _MINUS_TWO_OVER_ROOT_PI: Final = -2.0 / math.sqrt(math.pi)
 class Exp2(Floating, name="exp2"):
     """2 ** x, exact for whole x. Derivative: 2 ** x * log(2)."""
 
+    numpy = np.exp2
+    primitive = "exp2"
     positive = "always"
     flops = 20
-
-    @quiet
-    def reference(self, x: Array) -> Any:
-        return np.exp2(x)
-
-    def scalar(self, x: Expr) -> Expr:
-        return x.exp2()
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (out * _LN2,)
@@ -50,16 +45,14 @@ class Exp2(Floating, name="exp2"):
 
 
 class Log2(Floating, name="log2"):
-    """Logarithm to base 2, exact for powers of two; -inf at 0, NaN below. 1 / (x log(2))."""
+    """Logarithm to base 2, exact for powers of two; -inf at 0, NaN below.
 
+    Derivative: 1 / (x log(2)).
+    """
+
+    numpy = np.log2
+    primitive = "log2"
     flops = 26
-
-    @quiet
-    def reference(self, x: Array) -> Any:
-        return np.log2(x)
-
-    def scalar(self, x: Expr) -> Expr:
-        return x.log2()
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (1.0 / (x * _LN2),)
@@ -75,14 +68,9 @@ class Log2(Floating, name="log2"):
 class Log10(Floating, name="log10"):
     """Logarithm to base 10; -inf at 0, NaN below. Derivative: 1 / (x log(10))."""
 
+    numpy = np.log10
+    primitive = "log10"
     flops = 26
-
-    @quiet
-    def reference(self, x: Array) -> Any:
-        return np.log10(x)
-
-    def scalar(self, x: Expr) -> Expr:
-        return x.log10()
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (1.0 / (x * _LN10),)
@@ -96,17 +84,12 @@ class Log10(Floating, name="log10"):
 
 
 class Cbrt(Floating, name="cbrt"):
-    """The real cube root, of negative x too. Derivative: 1 / (3 cbrt(x) ** 2), inf at 0."""
+    """Real cube root, also of negative x. Derivative: 1 / (3 cbrt(x) ** 2), inf at 0."""
 
+    numpy = np.cbrt
+    primitive = "cbrt"
     kink = "the derivative at 0 is inf"
     flops = 30
-
-    @quiet
-    def reference(self, x: Array) -> Any:
-        return np.cbrt(x)
-
-    def scalar(self, x: Expr) -> Expr:
-        return x.cbrt()
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (1.0 / (3.0 * (out * out)),)
@@ -116,17 +99,13 @@ class Cbrt(Floating, name="cbrt"):
 
 
 class LogAddExp(Floating, name="logaddexp"):
-    """log(exp(x) + exp(y)) without overflow: the larger one plus log1p(exp(-abs(x - y))).
+    """log(exp(x) + exp(y)) without overflow.
 
-    Derivatives: sigmoid(x - y) and sigmoid(y - x); where x and y are the same infinity, 1/2 for
-    each, as where they are the same number, so that no NaN comes of what has no weight behind it.
+    Derivatives: sigmoid(x - y) and sigmoid(y - x); 1/2 each where x and y are the same infinity.
     """
 
+    numpy = np.logaddexp
     flops = 50
-
-    @quiet
-    def reference(self, x: Array, y: Array) -> Any:
-        return np.logaddexp(x, y)
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
         apart = x.maximum(y) + (-abs(x - y)).exp().log1p()
@@ -146,7 +125,6 @@ class XLogY(Floating, name="xlogy"):
     kink = "the derivatives where x is 0 are 0, by x only where y is at most 0"
     flops = 25
 
-    @quiet
     def reference(self, x: Array, y: Array) -> Any:
         zero = np.zeros((), x.dtype)
         return np.where((x == 0) & (y == y), zero, x * np.log(y))
@@ -184,10 +162,10 @@ def scaled_erfc(a: Array) -> Array:
 class Erfc(Floating, name="erfc"):
     """1 - erf(x), accurate where that vanishes. Derivative: -2 / sqrt(pi) * exp(-x * x)."""
 
+    primitive = "erfc"
     interval = Range(0.0, 2.0, Zero.NEVER)
     flops = 60
 
-    @quiet
     def reference(self, x: Array) -> Any:
         from scipy.special import erfc  # building a graph must not load scipy
 
@@ -198,9 +176,6 @@ class Erfc(Floating, name="erfc"):
         scaled = gaussian(inside, -1.0) * scaled_erfc(inside)
         return np.asarray(np.where(tail, scaled, erfc(wide))).astype(x.dtype)
 
-    def scalar(self, x: Expr) -> Expr:
-        return x.erfc()
-
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (_MINUS_TWO_OVER_ROOT_PI * Exp()(-(x * x)),)
 
@@ -208,90 +183,15 @@ class Erfc(Floating, name="erfc"):
 # -- public functions -----------------------------------------------------------------------------
 
 
-def exp2(x: Operand[AnyValue]) -> AnyValue:
-    """2 ** x, elementwise, exact for whole x; integers and bools become float64.
-
-    Args:
-        x: a value; integers and bools are converted to float64.
-
-    Returns:
-        The values, of x's shape.
-
-    >>> sg.evaluate(sg.exp2([3.0, -1.0]))
-    array([8. , 0.5])
-    """
-    return Exp2()(x)
-
-
-def log2(x: Operand[AnyValue]) -> AnyValue:
-    """Logarithm to base 2, elementwise; -inf at 0, NaN below.
-
-    Powers of two give whole numbers exactly.
-
-    Args:
-        x: a value; integers and bools become float64.
-
-    Returns:
-        A floating value of its shape.
-
-    >>> sg.evaluate(sg.log2([0.5, 1.0, 8.0]))
-    array([-1.,  0.,  3.])
-    """
-    return Log2()(x)
-
-
-def log10(x: Operand[AnyValue]) -> AnyValue:
-    """Logarithm to base 10, elementwise; -inf at 0, NaN below.
-
-    Args:
-        x: a value; integers and bools become float64.
-
-    Returns:
-        A floating value of its shape.
-
-    >>> sg.evaluate(sg.log10([1.0, 1000.0]))
-    array([0., 3.])
-    """
-    return Log10()(x)
-
-
-def cbrt(x: Operand[AnyValue]) -> AnyValue:
-    """The real cube root, elementwise; its derivative at 0 is inf. Integers become float64.
-
-    >>> sg.evaluate(sg.cbrt([8.0, -1.0]))
-    array([ 2., -1.])
-    """
-    return Cbrt()(x)
-
-
-def logaddexp(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """log(exp(x) + exp(y)) without overflow, broadcast; always floating.
-
-    Args:
-        x, y: numbers, which broadcast.
-
-    Returns:
-        The values, of the shape in which they meet.
-
-    >>> sg.evaluate(sg.logaddexp([0.0, 1000.0], 0.0))
-    array([6.93147181e-01, 1.00000000e+03])
-    """
-    return LogAddExp()(x, y)
-
-
-def xlogy(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """x * log(y), broadcast, and 0 where x is 0 (unless y is NaN); its derivatives there are 0 too.
-
-    >>> sg.evaluate(sg.xlogy([0.0, 2.0], [0.0, 1.0]))
-    array([0., 0.])
-    """
-    return XLogY()(x, y)
-
-
-def erfc(x: Operand[AnyValue]) -> AnyValue:
-    """1 - erf(x), elementwise, accurate where that vanishes; integers and bools become float64.
-
-    >>> sg.evaluate(sg.erfc([0.0, 10.0]))
-    array([1.00000000e+00, 2.08848758e-45])
-    """
-    return Erfc()(x)
+exp2 = unary(Exp2, "exp2", "sg.exp2([3.0, -1.0])", "array([8. , 0.5])")
+log2 = unary(Log2, "log2", "sg.log2([0.5, 1.0, 8.0])", "array([-1.,  0.,  3.])")
+log10 = unary(Log10, "log10", "sg.log10([1.0, 1000.0])", "array([0., 3.])")
+cbrt = unary(Cbrt, "cbrt", "sg.cbrt([8.0, -1.0])", "array([ 2., -1.])")
+logaddexp = binary(
+    LogAddExp,
+    "logaddexp",
+    "sg.logaddexp([0.0, 1000.0], 0.0)",
+    "array([6.93147181e-01, 1.00000000e+03])",
+)
+xlogy = binary(XLogY, "xlogy", "sg.xlogy([0.0, 2.0], [0.0, 1.0])", "array([0., 0.])")
+erfc = unary(Erfc, "erfc", "sg.erfc([0.0, 10.0])", "array([1.00000000e+00, 2.08848758e-45])")

@@ -136,7 +136,7 @@ class Distributions:
 
     @public
     def permutation(self, x: int | Operand, axis: int = 0) -> Value:
-        """The slices of x along an axis in a random order; of a whole number n 0 to n - 1 (int64)."""
+        """Return the slices of x along ``axis`` in random order; of an integer n, 0 to n - 1."""
         if isinstance(x, int):
             return functions.argsort(self._words(drawn_shape("permutation", x)))
         value = self._operand("permutation", x)
