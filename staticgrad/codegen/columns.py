@@ -26,13 +26,7 @@ from staticgrad.codegen.column_rules import (
     through_lanes,
 )
 from staticgrad.codegen.expressions import VECTOR, Lines, Unit, total
-from staticgrad.codegen.prefetching import (
-    LARGE,
-    between_rows,
-    has_small_sets,
-    write_near_and_far,
-    write_next_rows,
-)
+from staticgrad.codegen.prefetching import LARGE
 from staticgrad.codegen.stages import Span, base_text, scope_for, write_store
 from staticgrad.codegen.turned import TurnedTiles
 from staticgrad.codegen.vectors import may_be_mixed, vectors_abreast, whole_vectors, work
@@ -49,11 +43,6 @@ ACROSS: Final = (8, 2)
 HELD: Final = 24
 #: Lines of what is summed, helpers included, beyond which loads of a few vectors a row start late.
 WAITING: Final = 16
-#: Rows ahead that are brought near where all columns of a chunk are read of each row in turn. In
-#: sets of few lines they would displace those that are read now.
-NEXT_ROWS: Final = 2
-#: And of what memory gives: as many as are read before each lane has had some.
-LATER_ROWS: Final = 64
 #: Reductions of a kernel that read so, at most.
 MOST_WHOLE: Final = 2
 #: Operations of what is reduced, loads included, of which rows side by side fit in registers: those
@@ -186,7 +175,9 @@ def _large_from(kernel: Kernel, stage: Columns) -> str:
         return ""
     if _rule_of(stage, stage.body[0]) is not ByLanes:
         return ""
-    longest = between_rows(stage.body, stage.rows[-1].name)
+    along = stage.rows[-1].name
+    moves = [a.stride(along) for a in _loads(stage.body[0]) if a.stride(VECTOR) == 1]
+    longest = next((move for move in moves if move != 0), 0)
     return f"rows * {longest} > {LARGE * kernel.lanes}" if longest != 0 else ""
 
 
@@ -254,10 +245,8 @@ def _several(
         scopes = vectors_abreast(first, most)
         emit_abreast(scopes, wanted)
         values = [tuple(scope.vector(s.value) for scope in scopes) for s in sums]  # may write, too
-        inside = write_next_rows(kernel, sums, scopes, stage.rows) if lines > WAITING else Lines()
-        inside.extend(first.body)
         for each, own in zip(found, values, strict=True):
-            each.append(Several(inside, own))
+            each.append(Several(first.body, own))
     return [tuple(each) for each in found]
 
 
@@ -288,10 +277,7 @@ def _in_lanes(
         scopes = scopes_abreast(Rows(stage.rows, (), (), OF_A_LANE, left=False), first)
         emit_abreast(scopes, wanted)
         found = [tuple([each.vector(s.value) for each in scopes]) for s in sums]
-        near = 0 if has_small_sets(unit) else NEXT_ROWS
-        inside = write_near_and_far(kernel, sums, scopes, stage.rows, near, LATER_ROWS)
-        inside.extend(first.body)
-        several = [Several(inside, each) for each in found]
+        several = [Several(first.body, each) for each in found]
     across = _across(kernel, stage)
     return [
         ByLanes(stage, s, kernel.lanes, scope.body, value, (each,), Lines(), across)

@@ -16,9 +16,7 @@ from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, scaled, t
 from staticgrad.ir.expr import Access, postorder
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import (
-    Accumulate,
     Ahead,
-    Axis,
     Map,
     Statement,
     Store,
@@ -32,8 +30,6 @@ LINE: Final = 64
 FAR: Final = 32
 #: Vectors of a matrix that the largest second caches hold, 2 MB, so that hardware is fast enough.
 LARGE: Final = 32768
-#: Rows of a column's sum that are brought near before their turn.
-ROWS: Final = 16
 #: Lines of a set of the nearest cache that are few: those of a tile's rows, and what passes beside.
 FEW_WAYS: Final = 8
 #: Lines of a body, helpers included, beyond which a loop over whole vectors waits.
@@ -73,58 +69,6 @@ def write_next_vectors(kernel: Kernel, stage: Map, scopes: Sequence[Scope]) -> L
     """
     far = _along(Ahead(VECTOR, kernel.lanes))
     return _touches(kernel, _accesses(stage.body), scopes, far)
-
-
-def write_next_rows(
-    kernel: Kernel,
-    statements: Sequence[Accumulate],
-    scopes: Sequence[Scope],
-    rows: Sequence[Axis],
-    distance: int = ROWS,
-) -> Lines:
-    """Lines that bring near what vectors side by side read some rows on.
-
-    A few vectors of each row are too short a run for hardware to find.
-    """
-    if not rows:
-        return Lines()
-    return _touches(kernel, _accesses(statements), scopes, _along(Ahead(rows[-1].name, distance)))
-
-
-def between_rows(statements: Sequence[Accumulate], along: str) -> str | int:
-    """Elements from a row of a matrix that lies along the vectors to the next; 0: there is none."""
-    moves = [a.stride(along) for a, _ in _accesses(statements) if a.stride(VECTOR) == 1]
-    return next((move for move in moves if move != 0), 0)
-
-
-def write_near_and_far(
-    kernel: Kernel,
-    statements: Sequence[Accumulate],
-    scopes: Sequence[Scope],
-    rows: Sequence[Axis],
-    near: int,
-    far: int,
-) -> Lines:
-    """The same ``near`` rows on, or ``far`` rows on of large matrices of which parts are read.
-
-    ``near`` may be 0, for none. Memory is late: what is asked for next has not come when it is
-    needed. Of columns from ``chunk`` to ``past`` that are whole rows, hardware finds the stream.
-    """
-    close, along = Lines(), rows[-1].name
-    if near:
-        close = write_next_rows(kernel, statements, scopes, rows, near)
-    found = _accesses(statements, "prefetch_second")
-    later = _touches(kernel, found, scopes, _along(Ahead(along, far)))
-    longest = between_rows(statements, along)
-    if not (later.lines and longest):
-        return close
-    out, count = Lines(), " * ".join(str(axis.extent) for axis in rows)
-    out.add(f"if {longest} > past - chunk and {count} * {longest} > {LARGE * kernel.lanes}:")
-    out.extend(later, 1)
-    if close.lines:
-        out.add("else:")
-        out.extend(close, 1)
-    return out
 
 
 def touched_by_next_tile(stores: Sequence[Store], scope: Scope, columns: int = 0) -> list[str]:

@@ -20,7 +20,6 @@ from staticgrad.ir.kernels.stages import (
     Store,
 )
 from staticgrad.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over, vector_axis
-from staticgrad.lowering.rows import reads_ahead
 from staticgrad.lowering.windows.parts import windowed
 from staticgrad.types.tensor import c_strides
 
@@ -62,10 +61,9 @@ class _PieceLowering(Lowering):
         finals = [self._final(key, walk, names[key]) for key, walk in results.items()]
         left, length = f"r{len(names)}", self.extent(group.domain[-1])
         rest = ex.size(str(length)) - ex.index(self.piece) * group.pieces
-        ahead = None if stores else reads_ahead(self, axes, group.pieces)
         stages = (
             Scalar((Keep(left, rest),)),
-            Map(Axis(VECTOR, group.pieces, past=left), tuple(body), ahead=ahead),
+            Map(Axis(VECTOR, group.pieces, past=left), tuple(body)),
             Scalar(tuple(finals)),
         )
         *_, pieces = self.groups.value_type(next(iter(results))).shape

@@ -40,7 +40,6 @@ from staticgrad.ir.forms import (
     ScatterAlong,
 )
 from staticgrad.ir.graph import Node
-from staticgrad.ir.kernels.small_products import is_small_product
 from staticgrad.ir.kernels.stages import (
     Accumulate,
     Axis,
@@ -73,10 +72,10 @@ from staticgrad.lowering.operands import (
     vector_axis,
 )
 from staticgrad.lowering.row_lookups import checked_place, one_hot
-from staticgrad.lowering.rows import lower_rows, memory_ahead, reads_ahead, rows_abreast
+from staticgrad.lowering.rows import lower_rows, memory_ahead, rows_abreast
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64
-from staticgrad.types.tensor import Shape, c_strides, hint_product, product
+from staticgrad.types.tensor import Shape, c_strides, hint_product
 
 #: Elements of a row from which on rows are taken side by side where there are many.
 _SHORTEST: Final = 64
@@ -246,8 +245,7 @@ def _lower_map(low: Lowering) -> LoweredStep:
     shared = _shares_a_row(group, loads)
     several = _waits_for_rows(group, shared) and bool(axes)
     abreast = rows_abreast(low, shared) if several else 1
-    length = product(group.domain[rank - group.row :])
-    ahead = memory_ahead(low, axes, abreast) if several else reads_ahead(low, axes, length)
+    ahead = memory_ahead(low, axes, abreast) if several else None
     stages: list[Stage] = [Map(vector, tuple(body), ahead=ahead), Scalar(tuple(finals))]
     return low.finish(stages, axes, abreast=abreast)
 
@@ -356,12 +354,8 @@ def _lower_gemm(low: Lowering) -> LoweredStep:
         sizes["j"] = add_panels(low, b_walk, b)
     batch = low.loops.flat(-1 if form.panels else 0)
     axes = [Axis(name, low.extent(extent)) for name, extent in batch]
-    extents, dtypes = (sizes["i"], sizes["j"], sizes["k"]), (a.type.dtype, b.type.dtype)
-    small = is_small_product(extents, b_columns, dtypes)
-    k, i, j = (  # in this order, so that what is as wide as the result has the name of its columns
-        Axis(name, size if small and isinstance(size, int) else low.sized(size))
-        for name, size in sizes.items()
-    )
+    # In this order, so that what is as wide as the result has the name of its columns.
+    k, i, j = (Axis(name, low.sized(size)) for name, size in sizes.items())
 
     def over(walk: Walk, source: Source, *moves: tuple[Axis, Size, Axis]) -> Access:
         """An access that loops move, by the length of a row of the other loop where it is that.

@@ -405,15 +405,6 @@ def test_what_is_known_of_sizes_decides_about_tiles() -> None:
         assert ("shared_tiles" in source) == packs, sizes
 
 
-def test_small_products_share_nothing() -> None:
-    """They are a tenth as long as what packs; sizes of which one is not small take that."""
-    small = render(product("along", "across", "f64", False, (4, 4, 4)), 512)
-    assert len(small.splitlines()) < 50
-    assert "shared_" not in small
-    for sizes in [(33, 4, 4), (4, 17, 4), (16, 16, 17), (5, 4, 33)]:
-        assert "shared_" in render(product("along", "across", "f64", False, sizes), 512)
-
-
 @pytest.mark.parametrize("layouts", [("along", "along"), ("across", "across")])
 @pytest.mark.parametrize("dtype", ["f4", "f8", "i8"])
 @pytest.mark.parametrize("mode", LONG_BY_NUMBA)

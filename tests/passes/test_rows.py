@@ -15,7 +15,7 @@ from staticgrad.fusion.copies import with_copies
 from staticgrad.fusion.merging import fused
 from staticgrad.fusion.precedence import Precedence
 from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.stages import Ahead, Columns, Map, Scalar
+from staticgrad.ir.kernels.stages import Columns, Map, Scalar
 from staticgrad.lowering.fuse import fuse, fusion
 from tests.diagonals import diagonals
 from tests.passes.test_groups import check_owners
@@ -39,26 +39,6 @@ def stages(kernel: Kernel) -> list[type]:
 
 def x_of(*shape: Any, dtype: str = "float32", name: str = "x") -> sg.Value:
     return sg.input(name, shape, dtype)
-
-
-@pytest.mark.parametrize(
-    ("shape", "axes", "ahead"),
-    [
-        ((40, 100), 1, None),  # in a cache
-        ((40, 1000), 1, Ahead("i0", 4)),
-        ((40, 2000), 1, Ahead("j", 512)),
-        ((20_000, 100), 1, Ahead("i0", 4)),
-        (("n", 100), 1, Ahead("i0", 4)),
-        ((5000,), 0, Ahead("j", 512)),
-        ((1 << 20,), 0, Ahead("j", 512)),  # in pieces
-    ],
-)
-def test_reductions_bring_near_what_is_in_no_near_cache(
-    shape: tuple[int | str, ...], axes: int, ahead: Ahead | None
-) -> None:
-    first, *_ = kernels(sg.sum(x_of(*shape), axis=axes))
-    (stage,) = [stage for stage in first.stages if isinstance(stage, Map)]
-    assert stage.ahead == ahead
 
 
 def test_softmax_is_one_kernel_and_its_gradient_another() -> None:

@@ -41,7 +41,6 @@ from staticgrad.codegen.products.row_tiles import (
     packs_tiles,
     write_tiles,
 )
-from staticgrad.codegen.products.small import is_small, write_small_product
 from staticgrad.codegen.products.streams import (
     FEW_TERMS,
     WIDEST,
@@ -77,16 +76,13 @@ _MATRIX = frozenset({"i", "j", "k"})
 
 def write_gemm(kernel: Kernel, stage: Gemm, out: Lines, unit: Unit) -> None:
     """The body for one outer iteration ``o``."""
-    if is_small(kernel, stage):
-        write_small_product(kernel, stage, out, unit)
-    else:
-        product = PlainProduct(kernel, stage, unit)
-        write = write_streams if product.only_streams else PlainProduct.write
-        if has_rows_for_lanes(product):
-            write = write_rows_for_lanes
-        elif is_direct(product) and not product.in_panels:
-            write = write_direct
-        write(product, out)
+    product = PlainProduct(kernel, stage, unit)
+    write = write_streams if product.only_streams else PlainProduct.write
+    if has_rows_for_lanes(product):
+        write = write_rows_for_lanes
+    elif is_direct(product) and not product.in_panels:
+        write = write_direct
+    write(product, out)
 
 
 class PlainProduct:
