@@ -41,6 +41,9 @@ MOST_NODES: Final = 16
 #: The same for all the pads that it would be computed for: one that is computed once is stored once
 #: and read as often.
 MOST_TOGETHER: Final = 80
+#: Operands that are read from memory for all those pads, at most: each read has ends of its own.
+#: The gradient of a stencil of five points would read 25, in five times the time.
+MOST_READ: Final = 12
 
 
 def with_shifted_formulas(graph: Graph) -> Graph:
@@ -162,6 +165,7 @@ class _Shifting:
         None where a value is none, or where others want it in memory.
         """
         found: dict[Node, None] = {}
+        read: set[ValueKey] = set()
         waiting, flops = [value], 0
         while waiting:
             each = waiting.pop()
@@ -170,6 +174,7 @@ class _Shifting:
             if _lies_in_memory(each):
                 if each.shape != value.shape:  # its axes of one element are not to be padded
                     return None
+                read.add(each.key)
                 continue
             if not self._is_elementwise(each, value):
                 return None
@@ -180,7 +185,8 @@ class _Shifting:
             waiting += each.node.args
         if not found or not self._is_read_by_elements(value):
             return None
-        if flops * len(self._pads.get(value.shape, ())) > MOST_TOGETHER:
+        pads = len(self._pads.get(value.shape, ()))
+        if flops * pads > MOST_TOGETHER or len(read) * pads > MOST_READ:
             return None
         return _in_order(found)
 
