@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from passes.loops import tested_trips
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import IndexOutOfRange, NonFiniteError
 from staticgrad.ir.kernels.stages import Loop, nested
+from staticgrad.preparation import tested_trips
 from tests.diagonals import diagonals
 
 Program = tuple[dict[str, sg.Value], dict[str, Any]]

@@ -1,0 +1,592 @@
+"""Planted mistakes, each of which some test has to find: ``python -m tests.mutants [NAME ...]``.
+
+Each mutant is planted alone in a copy of the checkout, and the tests that should find it run there.
+A mutant that survives shows a gap. A row whose text is no longer in the package, or is in it twice,
+is an error of the table, which ``tests/test_mutants.py`` finds.
+
+    python -m tests.mutants --list
+    python -m tests.mutants cse-which-result rk45-root-mean-square
+    python -m tests.mutants --json results.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+#: Seconds that the tests of one mutant may take; beyond that it counts as found, by a hang.
+LIMIT: Final = 600.0
+#: Parts of the checkout that tests read.
+PARTS: Final = ("staticgrad", "passes", "tests", "benchmarks", "docs", "examples")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One planted mistake.
+
+    Attributes:
+        name: of the row.
+        area: what it breaks.
+        where: the file or folder that has the text exactly once.
+        text, replacement: what is planted.
+        why: the mistake in words.
+        tests: arguments of pytest: the tests that have to find it.
+    """
+
+    name: str
+    area: str
+    where: str
+    text: str
+    replacement: str
+    why: str
+    tests: str
+
+    def file(self, root: Path = ROOT) -> Path:
+        """The file that has the text.
+
+        Raises:
+            ValueError: no file has it, or it occurs more than once.
+        """
+        place = root / self.where
+        files = [place] if place.is_file() else sorted(place.rglob("*.py"))
+        found = [(file, file.read_text("utf-8").count(self.text)) for file in files]
+        found = [(file, times) for file, times in found if times]
+        if len(found) != 1 or found[0][1] != 1:
+            places = ", ".join(f"{times} in {file}" for file, times in found) or "none"
+            raise ValueError(f"{self.name}: the text occurs {places} of {self.where}")
+        return found[0][0]
+
+
+def _row(area: str, *rows: tuple[str, str, str, str, str, str]) -> tuple[Mutant, ...]:
+    return tuple(Mutant(name, area, *rest) for name, *rest in rows)
+
+
+OPS: Final = "staticgrad/ops"
+EVERY_OP: Final = "tests/ops/test_every_op.py -k "
+RULES: Final = "tests/passes/test_rules.py "
+CHECKS: Final = "tests/passes/test_memory.py -k damage"
+
+MUTANTS: Final[tuple[Mutant, ...]] = (
+    *_row(
+        "derivatives",
+        ("erf-slope", OPS, "(_TWO_OVER_ROOT_PI * Exp()(-(x * x)),)",
+         "(_TWO_OVER_ROOT_PI * Exp()(-(x * x)) * 1.00001,)", "the slope of erf is off by 1e-5",
+         EVERY_OP + "'derivatives and erf'"),
+        ("cholesky-half-diagonal", OPS, "by_place(adjoint(out) @ ct, 1.0, 0.5, 0.0)",
+         "by_place(adjoint(out) @ ct, 1.0, 1.0, 0.0)",
+         "the gradient of Cholesky counts the diagonal twice", EVERY_OP + "'derivatives and chol'"),
+        ("svd-antisymmetric-part", OPS, "(turned - adjoint(turned)) * gaps * as_columns(s)",
+         "(turned + adjoint(turned)) * gaps * as_columns(s)",
+         "the gradient of U takes the symmetric part", EVERY_OP + "'derivatives and svd'"),
+        ("cumsum-reversed", OPS, "return (_backwards(self, ct) if out.dtype.is_float else None,)",
+         "return (self(ct) if out.dtype.is_float else None,)",
+         "the gradient of cumsum adds up forwards", EVERY_OP + "'derivatives and cumsum'"),
+        ("cumprod-tangent", OPS, "tangents[0] * _preceding(out, self.axis, 1)",
+         "tangents[0] * _preceding(out, self.axis, 0)",
+         "the tangent of cumprod loses the first factor", EVERY_OP + "'cumprod and jvp'"),
+        ("recurrence-neighbour", OPS, "return part(with_zeros(x, width), axis, 1, x.shape[axis])",
+         "return part(with_zeros(x, width), axis, 0, x.shape[axis])",
+         "gradients of recurrences read the coefficient one step early",
+         EVERY_OP + "'derivatives and linear_scan'"),
+        ("maximum-of-nan", OPS,
+         "return lost, functions.where(functions.equal(out, out), count, nan)",
+         "return lost, count", "a maximum that is NaN has a finite gradient",
+         "tests/ops/test_nan.py tests/ops/test_cotangent.py"),
+        ("maximum-ties", OPS, "tie = where(functions.equal(x, y), ct * 0.5, nan)",
+         "tie = where(functions.equal(x, y), ct, nan)",
+         "equal operands of maximum take the whole cotangent each", "tests/ops/test_cotangent.py"),
+        ("mask-under-its-opposite", OPS,
+         "if outer.negated == inner.negated and same_value(outer.condition, inner.condition):",
+         "if same_value(outer.condition, inner.condition):", "a mask under its own opposite counts",
+         "tests/ops/test_cotangent.py"),
+        ("masks-exchanged", OPS, "(b.value, a.value) if a.negated else (a.value, b.value)",
+         "(a.value, b.value)", "a condition and its opposite add up on the wrong sides",
+         "tests/ops/test_cotangent.py"),
+        ("tangent-overwritten", "staticgrad/autodiff",
+         "self.tangents[key] = tangent if before is None else functions.add(before, tangent)",
+         "self.tangents[key] = tangent", "a value that moves twice moves by the last tangent alone",
+         "tests/autodiff/test_forward.py"),
+        ("loop-runs-forwards", "staticgrad/autodiff", "len(carried), slices, not op.reverse)",
+         "len(carried), slices, op.reverse)",
+         "the gradient of a loop runs in the direction of the loop",
+         "tests/loops/test_derivatives.py -k reverse"),
+        ("order-of-derivatives", "staticgrad/autodiff",
+         "order = max((node.order for node in nodes)", "order = min((node.order for node in nodes)",
+         "derivatives of derivatives have the order of the first",
+         "tests/autodiff/test_reverse.py"),
+        ("star-colours", "staticgrad/autodiff",
+         "if colours[w] < 0 or any(y != w and colours[y] == colours[w] for y in around[x]):",
+         "if colours[w] < 0:", "paths of four vertices have two colours",
+         "tests/programs/test_sparse.py"),
+        ("column-colours", "staticgrad/autodiff", "taken[row] |= bit", "taken[row] = bit",
+         "columns with a common row have one colour", "tests/programs/test_sparse.py"),
+    ),
+    *_row(
+        "windows",
+        ("windows-end", OPS, "(int(axis.image) - 1 - shift) // step + 1)",
+         "(int(axis.image) - 1 - shift) // step)", "the last window that reads a tap is left out",
+         "tests/ops/test_windows.py -k 'pools or adjoint'"),
+        ("windows-begin", OPS, "low = max(0, -(shift // step))",
+         "low = max(0, 1 - (shift // step))", "the first window that reads a tap is left out",
+         "tests/ops/test_windows.py -k 'pools or adjoint'"),
+        ("nan-of-a-window", OPS, "chosen = (stacked == largest) | np.isnan(stacked)",
+         "chosen = stacked == largest",
+         "the gradient of a NaN goes to the first place of its window", EVERY_OP + "window_place"),
+    ),
+    *_row(
+        "passes",
+        ("cse-which-result", "passes/cse.py",
+         "args = [(same.get(arg.node, arg.node), arg.index) for arg in node.args]",
+         "args = [(same.get(arg.node, arg.node), 0) for arg in node.args]",
+         "readers of different results of an op merge",
+         "tests/passes/test_cse.py tests/passes/test_properties.py"),
+        ("cse-border", "passes/cse.py", "node.order if self.border else None", "None",
+         "forward and backward nodes merge across the border", "tests/passes/test_cse.py"),
+        ("cast-through-unsigned", "passes/rules",
+         'return outer.digits >= inner.digits and (inner.kind == "u" or outer.kind != "u")',
+         "return outer.digits >= inner.digits", "a cast through a wider unsigned type is left out",
+         RULES + "tests/passes/test_properties.py"),
+        ("cast-through-same-width", "passes/rules",
+         "return outer.digits >= inner.digits and (inner",
+         "return outer.bits >= inner.bits and (inner", "a cast of uint8 through int8 is left out",
+         RULES + "tests/passes/test_properties.py"),
+        ("inverse-of-denormal", "passes/rules",
+         "return inverse if smallest <= abs(inverse) < np.inf else None", "return inverse",
+         "division by a denormal becomes multiplication by infinity", RULES),
+        ("slice-of-slice", "passes/rules", "a + s * b for a, s, b in zip(",
+         "a + b for a, s, b in zip(", "a slice of a strided slice starts too early", RULES),
+        ("join-of-strided-neighbours", "passes/rules",
+         "one.starts[axis] + one.steps[axis] * one.lengths[axis]",
+         "one.starts[axis] + one.lengths[axis]", "strided slices that overlap count as neighbours",
+         RULES + "tests/passes/test_confluence.py"),
+        ("transposes-in-wrong-order", "passes/rules",
+         "Transpose(tuple(inner[axis] for axis in outer))",
+         "Transpose(tuple(outer[axis] for axis in inner))",
+         "two transposes compose the wrong way round", RULES),
+        ("sum-in-another-order", "passes/rules", "if moved != decompose(match.inner.ndim, axes):",
+         "if False:", "an exact rule changes the order of additions", RULES),
+        ("fold-of-open-sizes", "passes/fold.py", "if any(True for _ in node.op.sizes()):",
+         "if False:", "a constant of a named size is folded",
+         "tests/passes/test_fold.py tests/passes/test_properties.py"),
+        ("softmax-of-other-rows", "passes/rules",
+         "return _is_plain(match) and (everything or whole == kept)", "return _is_plain(match)",
+         "exp(x) divided by sums of other rows becomes softmax", RULES),
+        ("softmax-of-empty-axes", "passes/rules",
+         'if any((bounds(match.x.shape[axis])[0] or 0) < 1 for axis in match.op("sum").axes):',
+         "if False:", "softmax of an axis that may be empty asks for its maximum", RULES),
+        ("root-squared-below-zero", "passes/rules", "sg.where(x >= 0.0, x, np.nan)",
+         "sg.where(x >= 0.0, x, x)", "sqrt(x) * sqrt(x) of a negative number is that number",
+         RULES),
+        ("log-one-minus-exp-border", "passes/rules", "near = match.x > -_LOG_OF_TWO",
+         "near = match.x > -60 * _LOG_OF_TWO", "log(1 - exp(x)) uses the wrong formula far from 0",
+         RULES),
+        ("loops-of-two-directions", "passes/loops", "(node.op.trips, node.op.reverse)",
+         "(node.op.trips,)", "a loop and one that runs backwards merge",
+         "tests/loops/test_passes.py"),
+        ("loops-of-two-starts", "passes/loops",
+         "twin = next((j for j, other in left.items() if other.key == arg.key), None)",
+         "twin = next(iter(left), None)", "loops whose carries begin differently merge",
+         "tests/loops/test_passes.py"),
+        ("narrow-patterns", "passes/narrow.py", "for name in names for each in refused",
+         "for name in names for each in wanted", "patterns behind ! do not refuse an op",
+         "tests/passes/test_narrow.py"),
+        ("needed-run-dropped", "passes/remat",
+         "if again and len(unit[step]) == 1 and wanted.isdisjoint(flow.writes[step]):",
+         "if again and len(unit[step]) == 1:", "recomputation drops runs that are needed",
+         "tests/passes/test_search.py tests/passes/test_remat.py"),
+    ),
+    *_row(
+        "keys of caches",
+        ("kernel-key-target", "staticgrad/native/cache.py",
+         'text = "\\0".join([environment(), target.key, source])',
+         'text = "\\0".join([environment(), source])', "kernels of another target are found",
+         "tests/native/test_cache.py -k keys"),
+        ("target-key-features", "staticgrad/native/target.py", "{self.cpu}|{self.features}|",
+         "{self.cpu}|", "kernels of other features of a processor are found",
+         "tests/native/test_target.py tests/native/test_cache.py"),
+        ("kernel-digest", "staticgrad/native/cache.py",
+         "if _digest(name, body) != content[len(MAGIC) : start]:", "if False:",
+         "a damaged kernel is believed", "tests/native/test_cache.py -k 'damaged or another'"),
+        ("schedule-key-order", "staticgrad/compiling", "{node.order} {place}", "{place}",
+         "graphs that differ in derivative orders share a schedule",
+         "tests/test_schedule_cache.py -k 'order or another_program'"),
+        ("schedule-key-file", "staticgrad/compiling",
+         'return f"{name} {status.st_mtime_ns} {status.st_size}"', "return name",
+         "a changed file keeps its schedule", "tests/test_schedule_cache.py -k changed_file"),
+        ("constant-digest", "staticgrad/types", "head + self.array.tobytes()",
+         "self.array.tobytes()", "constants of equal bytes and other types are equal",
+         "tests/passes/test_cse.py tests/ir/test_op.py tests/ir/test_graph.py"),
+        ("kept-count", "staticgrad/kept.py", "self._budget.add(-found[1])", "pass",
+         "what is replaced still counts for the limit", "tests/test_kept.py"),
+    ),
+    *_row(
+        "planner and checks of plans",
+        ("write-after-read", "staticgrad/analysis/liveness.py",
+         "found.update(dict.fromkeys(readers.pop(buffer, ())))", "readers.pop(buffer, ())",
+         "a step may move before those that read what it overwrites",
+         "tests/passes/test_memory.py -k 'random_plans or updates'"),
+        ("in-place-begin", "staticgrad/analysis/liveness.py",
+         "and self._accesses[number].begin == begin", "",
+         "a result is written over an operand that is read from another place on",
+         "tests/passes/test_memory.py tests/passes/test_updates.py"),
+        ("check-words-released", "staticgrad/analysis/liveness.py", "last[buffer] = commit - 1",
+         "last[buffer] = at", "the words of a check do not live until they are read",
+         "tests/passes/test_memory.py -k check tests/passes/test_remat.py -k check"),
+        ("overlap-below", "staticgrad/analysis/plan_check.py",
+         "if first and _end(self._places[first - 1]) > place.offset:", "if False:",
+         "the checker does not see an overlap with what lies lower",
+         "tests/passes/test_memory.py -k 'overlaps or damage'"),
+        ("alignment-unchecked", "staticgrad/analysis/plan_check.py",
+         "or place.offset % ALIGNMENT or", "or", "the checker accepts buffers that are not aligned",
+         CHECKS),
+        ("old-value-unchecked", "staticgrad/analysis/plan_check.py",
+         'if access.mode == "in" and not access.updated and version:', "if False:",
+         "the checker accepts a parameter that is read after its update",
+         "tests/passes/test_memory.py tests/passes/test_updates.py "
+         "tests/passes/test_remat.py -k 'damage or tied'"),
+        ("first-fit-overlap", "staticgrad/planning/offsets.py",
+         "            if behind > end:\n                end = behind", "            end = behind",
+         "blocks are placed over longer ones", "tests/passes/test_memory.py -k meet"),
+        ("freed-too-early", "staticgrad/planning/offsets.py",
+         "while alive and alive[0][0] < spans.first[block]:",
+         "while alive and alive[0][0] <= spans.first[block]:",
+         "a block takes the bytes of one that ends at the same step",
+         "tests/passes/test_memory.py -k meet tests/passes/test_long_schedules.py"),
+        ("budget-at-its-bound", "staticgrad/memory",
+         "if self.policy == _STORE_ALL and own.height <= budget:",
+         "if self.policy == _STORE_ALL and own.height < budget:",
+         "a budget of exactly what is needed searches", "tests/passes/test_remat.py -k cheapest"),
+        ("updated-read-unchecked", "staticgrad/planning/checking.py",
+         "if self.problem.bases[value] in self.updated and value not in op.reads_updated:",
+         "if False:", "the checker of problems accepts a read after an update",
+         "tests/planning/test_planner.py -k 'wrong or updates'"),
+        ("cut-weights", "staticgrad/analysis/vertex_cut.py",
+         "network.link(2 * vertex, 2 * vertex + 1, weight)",
+         "network.link(2 * vertex, 2 * vertex + 1, 1)", "a cut counts vertices, not their weights",
+         "tests/analysis/test_vertex_cut.py"),
+    ),
+    *_row(
+        "barriers",
+        ("barrier-write-after-read", "staticgrad/analysis/barriers.py",
+         "since.meet(touched.writes)", "written.meet(touched.writes)",
+         "a step overwrites what another still reads", "tests/analysis/test_barriers.py"),
+        ("barrier-before-commit", "staticgrad/analysis/barriers.py",
+         "waits = position == plan.commit and position > 0", "waits = False",
+         "parameters are written while checks still run", "tests/analysis/test_barriers.py"),
+        ("byte-sets", "staticgrad/analysis/barriers.py", "max(stop, stops[last - 1])",
+         "max(stop, stops[first])", "a span that joins several forgets the last",
+         "tests/analysis/test_barriers.py"),
+    ),
+    *_row(
+        "locks and forks",
+        ("torn-read", "staticgrad/storage/locks.py",
+         "if not any(blocker.writing for blocker in blockers):", "if True:",
+         "a parameter is read while it is written", "tests/storage/test_locks.py"),
+        ("order-of-the-queue", "staticgrad/storage/locks.py", "self._queue.append(turn)",
+         "self._queue.appendleft(turn)", "the last to come is served first",
+         "tests/storage/test_locks.py"),
+        ("fence-of-writers", "staticgrad/storage/locks.py",
+         "        if not self.stands:\n            with _state:",
+         "        if self.stands:\n            with _state:",
+         "a writer does not wait for a copy that has begun",
+         "tests/storage/test_reservation_beside_threads.py"),
+        ("reserved-although-held", "staticgrad/storage/locks.py",
+         "if lock._holders or lock._queue:\n                return",
+         "if lock._queue:\n                return", "locks that another thread holds are reserved",
+         "tests/storage/test_reservation_beside_threads.py tests/storage/test_reservation.py"),
+        ("child-keeps-holders", "staticgrad/storage/locks.py",
+         "            lock._holders.clear()\n", "",
+         "a forked child waits for threads of its parent",
+         "tests/storage/test_locks.py tests/storage/test_reservation_beside_threads.py"),
+        ("order-before-fork", "staticgrad/forks.py", "reversed(members())", "members()",
+         "before a fork, locks are taken in the order of registration",
+         "tests/storage tests/runtime/test_workers.py -k fork"),
+    ),
+    *_row(
+        "samplers",
+        ("philox-rounds", OPS, "ROUNDS: Final = 10", "ROUNDS: Final = 9", "Philox has nine rounds",
+         "tests/ops/test_random.py -k 'philox or published'"),
+        ("philox-stream", OPS, "(position >> 32) | (self.stream << 16),",
+         "(position >> 32) | (self.stream << 15),",
+         "compiled streams of one generator are others than those of the oracle",
+         EVERY_OP + "random_bits"),
+        ("folded-stream", OPS, "RandomBits(key.shape, U64, FOLDED, keys=len(key.shape))",
+         "RandomBits(key.shape, U64, 0, keys=len(key.shape))",
+         "keys of iterations are draws of the program",
+         "tests/loops/test_draws.py tests/ops/test_random.py -k trip"),
+    ),
+    *_row(
+        "optimizers and solvers",
+        ("radam-threshold", "staticgrad/optim", "trusted = freedom > 5.0",
+         "trusted = freedom > 4.0", "RAdam trusts its second moment a step early",
+         "tests/test_optimizers.py -k radam"),
+        ("adam-bias", "staticgrad/optim",
+         "scale = correction / functions.sqrt(1.0 - functions.power(self.beta2, t))",
+         "scale = correction / functions.sqrt(1.0 - functions.power(self.beta2, t + 1.0))",
+         "Adam corrects the second moment of the next step", "tests/test_optimizers.py -k by_hand"),
+        ("clip-scales-up", "staticgrad/optim",
+         "return max_norm / functions.maximum(_norm(grads), max_norm)",
+         "return max_norm / _norm(grads)", "gradients below the norm are scaled up",
+         "tests/test_optim.py -k clip"),
+        ("rk45-root-mean-square", "staticgrad/functions", "functions.sqrt(total / count)",
+         "functions.sqrt(total)", "the error of a step is not divided by the size of the state",
+         "tests/loops/test_ode.py -k adaptive"),
+        ("rk45-exponent", "staticgrad/functions", "functions.maximum(error, 1e-10) ** -0.2",
+         "functions.maximum(error, 1e-10) ** -0.25", "steps grow by the wrong power of the error",
+         "tests/loops/test_ode.py -k adaptive"),
+        ("rk45-last-step", "staticgrad/functions", "step = functions.minimum(step, 1.0 - part)",
+         "step = step * 1.0", "the last step goes beyond the end",
+         "tests/loops/test_ode.py -k adaptive"),
+        ("rk4-third-slope", "staticgrad/functions", "three = f(t + h / 2, _moved(y, h / 2, two))",
+         "three = f(t + h / 2, _moved(y, h / 2, one))",
+         "the third slope of rk4 starts from the first", "tests/loops/test_ode.py -k fourth"),
+    ),
+    *_row(
+        "casts and dtypes",
+        ("uint64-at-its-half", "staticgrad/types/arrays.py", "large = x >= 2.0**63",
+         "large = x > 2.0**63", "2**63 as uint64 is the value of NaN",
+         "tests/ops/test_integer_extremes.py tests/ops/test_every_op.py -k cast"),
+        ("integer-upper-end", "staticgrad/types/arrays.py", "(whole < 2.0 ** (bits - 1))",
+         "(whole <= 2.0 ** (bits - 1))", "2**31 as int32 is left to NumPy",
+         "tests/ops/test_integer_extremes.py tests/ops/test_every_op.py -k cast"),
+        ("weak-scalars", "staticgrad/types/dtype.py",
+         "if _KIND_ORDER[kind] <= _KIND_ORDER[other.kind]:",
+         "if _KIND_ORDER[kind] < _KIND_ORDER[other.kind]:", "a Python float widens float32",
+         "tests/ir/test_dtype.py"),
+        ("float16-meets-bfloat16", "staticgrad/types/dtype.py",
+         "outer.digits >= inner.digits and outer.bias >= inner.bias",
+         "outer.digits >= inner.digits", "float16 holds bfloat16", "tests/ir/test_dtype.py"),
+    ),
+    *_row(
+        "indexing",
+        ("negative-labels", OPS, "indices < (-size if wrap else 0)", "indices < -size",
+         "a label below 0 counts from the end", "tests/ops/test_indexing.py"),
+        ("index-of-size", OPS, "wrong = indices >= size", "wrong = indices > size",
+         "an index of exactly the size is left to NumPy", "tests/ops/test_indexing.py"),
+        ("clipped-index", OPS, "functions.minimum(places, length - 1)",
+         "functions.minimum(places, length)", "mode=clip reads one place behind the end",
+         "tests/ops/test_indexing.py -k take tests/ops/test_keywords.py -k take"),
+        ("unseen-lookups", "staticgrad/analysis/lookups.py",
+         "unseen = empty and check.name in inside", "unseen = empty",
+         "a lookup outside an empty loop is not seen to fail",
+         "tests/analysis/test_lookups.py tests/safety/test_guard_pages.py"),
+    ),
+    *_row(
+        "IR",
+        ("size-division", "staticgrad/types/dim.py", "divmod(c // common, divisor)",
+         "divmod(c, divisor)", "quotients of sizes are not in lowest terms",
+         "tests/ir/test_dim.py -k 'division or arithmetic'"),
+        ("size-proof", "staticgrad/types/dim.py",
+         "atom.numerator if c < 0 else atom.numerator - (by - 1)", "atom.numerator",
+         "a size that may be negative is proved not to be", "tests/ir/test_dim.py -k negative"),
+        ("size-text", "staticgrad/types/dim.py", '== 1 and (coefficient > 0 or text != "")', "== 1",
+         "-(a//2) prints as -a//2", "tests/ir/test_dim.py -k text"),
+        ("update-of-another-type", "staticgrad/ir/verify.py", "if parameter.type != value.type:",
+         "if False:", "a parameter may be updated by a value of another type",
+         "tests/ir/test_verify.py"),
+        ("sum-of-negative-zeros", "staticgrad/ir/summation.py",
+         "np.full((*outer, blocks, width), -0.0, terms.dtype)",
+         "np.full((*outer, blocks, width), 0.0, terms.dtype)",
+         "a sum of negative zeros is positive", "tests/ir/test_summation.py -k negative"),
+        ("exp-limit", "staticgrad/vecmath/exponential.py", "overflow=89.0", "overflow=88.0",
+         "exp of float32 stops growing at 88", "tests/ir/test_vecmath.py -k 'error and not pow'"),
+        ("tanh-saturation", "staticgrad/vecmath/exponential.py", "saturate=9.02", "saturate=8.0",
+         "tanh of float32 stops growing at 8", "tests/ir/test_vecmath.py -k 'error and not pow'"),
+    ),
+    *_row(
+        "saving and files",
+        ("no-sync", "staticgrad/saving", "        _sync(temporary)\n", "",
+         "a file takes its place before it is on the disk",
+         "tests/test_saving.py -k 'stood or damaged or killed or comes or written'"),
+        ("no-checksum", "staticgrad/saving", "if _sum(arrays, text) != wanted:", "if False:",
+         "changed bytes are loaded", "tests/test_saving.py -k damaged"),
+        ("young-files-removed", "staticgrad/saving",
+         "if time() - left.stat().st_mtime > _ABANDONED:", "if True:",
+         "files that another process is writing are removed", "tests/test_saving.py -k killed"),
+        ("group-writable-folder", "staticgrad/native/private_folder.py",
+         "return bool(mode & stat.S_IWOTH) or not _own_group(status.st_gid)",
+         "return bool(mode & stat.S_IWOTH)", "a folder that a group may rename in is trusted",
+         "tests/native/test_private_folder.py"),
+        ("second-name", "staticgrad/native/private_folder.py", "if status.st_nlink > 1:",
+         "if False:", "a file with a second name elsewhere is trusted",
+         "tests/native/test_private_folder.py"),
+        ("batch-of-too-many", "staticgrad/train",
+         "slice(place * self.size, (place + 1) * self.size)",
+         "slice(place * self.size, (place + 1) * self.size + 1)", "batches overlap by an example",
+         "tests/test_train.py -k batches"),
+    ),
+    *_row(
+        "feeds, results, errors",
+        ("bytes-of-bools", "staticgrad/runtime/feeds.py", "data.view(np.uint8).max() > 1",
+         "data.view(np.uint8).max() > 2", "a bool feed with a byte of 2 is read in place",
+         "tests/runtime/test_feeds.py tests/runtime/test_plans.py -k bools"),
+        ("held-result-overwritten", "staticgrad/runtime/outputs.py",
+         "block.references() == _UNUSED", "block.references() > 0",
+         "an array that the caller holds is written by the next run",
+         "tests/runtime/test_outputs.py"),
+        ("read-only-result", "staticgrad/runtime/outputs.py", "if not array.flags.writeable:",
+         "if False:", "a read-only array is written", "tests/runtime/test_outputs.py"),
+        ("innocent-element", "staticgrad/analysis/nonfinite.py",
+         "made = reduce(logical_and, map(self._is_good, floats)) > self._is_good(value)",
+         "made = logical_not(self._is_good(value))", "an op is blamed for a NaN that it was given",
+         "tests/test_debug_nan.py -k 'fault or told or made or named'"),
+        ("parameter-loses-digits", "staticgrad/storage/parameter.py",
+         'if not (floats or np.can_cast(source.dtype, self.array.dtype, "same_kind")):',
+         "if False:", "an integer parameter takes floats",
+         "tests/storage tests/test_wrong_ops.py tests/test_errors.py"),
+    ),
+)  # fmt: skip
+
+
+class Copy:
+    """A copy of the checkout in which one mutant at a time is planted."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        #: Times of change of planted files: each its own, or a compiled file of the mutant before
+        #: would be taken for it.
+        self._times = count(int(time.time()))
+        ignored = shutil.ignore_patterns("__pycache__", ".*_cache", "results")
+        for part in (*PARTS, *(each.name for each in ROOT.iterdir() if each.is_file())):
+            if (ROOT / part).is_dir():
+                shutil.copytree(ROOT / part, folder / part, ignore=ignored)
+            else:
+                shutil.copy2(ROOT / part, folder / part)
+
+    @contextmanager
+    def planted(self, mutant: Mutant) -> Iterator[None]:
+        """Inside, the copy has the mutant."""
+        file = mutant.file(self.folder)
+        text = file.read_text("utf-8")
+        self._write(file, text.replace(mutant.text, mutant.replacement))
+        try:
+            yield
+        finally:
+            self._write(file, text)
+
+    def _write(self, file: Path, text: str) -> None:
+        file.write_text(text, "utf-8")
+        moment = next(self._times)
+        os.utime(file, (moment, moment))
+
+    def outcome(self, tests: str, limit: float) -> tuple[str, str]:
+        """Run tests in the copy: ``passed``, ``failed``, ``hung`` or ``broken``, and by what."""
+        runs = _selections(tests)
+        for selection in runs:
+            command = [sys.executable, "-m", "pytest", "-n0", "-x", "-q", "-rfE", "--tb=line"]
+            command += ["-p", "no:cacheprovider", "-m", "not exhaustive", *selection]
+            code, text = _run(command, self.folder, limit)
+            if code is None:
+                return "hung", ""
+            failed = [line for line in text.splitlines() if line.startswith(("FAILED", "ERROR"))]
+            name = failed[0].split(" ")[1] if failed else text.strip().rpartition("\n")[2]
+            if code == 1:
+                return "failed", name
+            if code != 0:  # nothing was collected, or a module could not be imported
+                return ("failed" if failed else "broken"), name
+        return "passed", ""
+
+
+def _selections(tests: str) -> list[list[str]]:
+    """Arguments of pytest, one list for each ``-k``: it counts for all files of a run."""
+    found: list[list[str]] = [[]]
+    words = iter(shlex.split(tests))
+    for word in words:
+        if word == "-k":
+            found[-1] += ["-k", next(words)]
+            found.append([])
+        else:
+            found[-1].append(word)
+    return [each for each in found if each]
+
+
+def _run(command: Sequence[str], folder: Path, limit: float) -> tuple[int | None, str]:
+    """The exit code of a command, None where it took too long, and what it printed."""
+    environment = {**os.environ, "PYTHONPATH": str(folder), "CI": "1"}
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, text=True, start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as process:  # fmt: skip
+        try:
+            text, _ = process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # the group that was made for it
+            return None, ""
+        return process.returncode, text
+
+
+def run(mutants: Sequence[Mutant], limit: float = LIMIT) -> list[dict[str, Any]]:
+    """Plant each mutant, run its tests, and print and return what became of it.
+
+    A test that fails without the mutant as well proves nothing: its kills are ``void``.
+    """
+    found = []
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        copy = Copy(Path(folder))
+        for mutant in mutants:
+            begin = time.monotonic()
+            with copy.planted(mutant):
+                state, by = copy.outcome(mutant.tests, limit)
+            what = {"passed": "survived", "failed": "killed", "hung": "killed"}.get(state, state)
+            by = by if state != "hung" else "a hang"
+            seconds = round(time.monotonic() - begin, 1)
+            print(f"{what:8} {seconds:6.1f} s  {mutant.name}  {by}", flush=True)
+            row = {"name": mutant.name, "area": mutant.area, "outcome": what, "by": by}
+            found.append({**row, "why": mutant.why, "seconds": seconds})
+        killers = {row["by"] for row in found if row["outcome"] == "killed" and "::" in row["by"]}
+        while killers:
+            state, by = copy.outcome(shlex.join(sorted(killers)), limit * 4)
+            if state == "passed" or by not in killers:
+                break
+            killers.remove(by)
+            for row in found:
+                row["outcome"] = "void" if row["by"] == by else row["outcome"]
+            print(f"void: {by} fails without a mutant", flush=True)
+    killed = sum(row["outcome"] == "killed" for row in found)
+    print(f"{killed} of {len(found)} killed")
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; 0 where every mutant was killed."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.mutants", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="which mutants, or areas; all by default"
+    )
+    parser.add_argument("--list", action="store_true", help="print the table and plant nothing")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the outcomes to a file")
+    parser.add_argument("--limit", type=float, default=LIMIT, help="seconds for the tests of each")
+    given = parser.parse_args(arguments)
+    known = {name for each in MUTANTS for name in (each.name, each.area)}
+    if unknown := [name for name in given.names if name not in known]:
+        parser.error(f"no mutant or area is called {', '.join(unknown)}")
+    chosen = [m for m in MUTANTS if not given.names or {m.name, m.area} & {*given.names}]
+    if given.list:
+        for each in chosen:
+            print(f"{each.name:28} {each.area:28} {each.why}")
+        return 0
+    found = run(chosen, given.limit)
+    if given.json:
+        given.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    return int(any(each["outcome"] != "killed" for each in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
