@@ -227,7 +227,7 @@ def compare(
     if page is not None:
         Path(page).write_text(pages.page(found), encoding="utf-8")
         click.echo(f"written: {page}", err=True)
-    return Answer(found.as_json(), table.tables(found), found.agreement.holds)
+    return Answer(found.as_json(), table.tables(found), found.holds)
 
 
 def _plain_watch() -> Callable[[str], object]:

@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 
 from staticgrad.comparison.model import Array, Model
+from staticgrad.comparison.programs import ComparedProgram
 from staticgrad.comparison.report import Agreement
 from staticgrad.comparison.ways import (
     DefineByRun,
@@ -44,9 +45,12 @@ def agreement(model: Subject, compiled: DefineThenRun) -> Agreement:
     if isinstance(tape, DefineByRun):
         gradients = _apart(tape.gradients(batches[0]), compiled.gradients(batches[0]))
     taped = tuple(map(tape.step, batches))
+    values = {name: np.array(value) for name, value in tape.values().items()}
+    if isinstance(model, ComparedProgram):
+        model.restore()
     ran = tuple(map(compiled.step, batches))
     losses = max(_difference(a, b) for a, b in zip(taped, ran, strict=True))
-    parameters = _apart(tape.values(), compiled.values())
+    parameters = _apart(values, compiled.values())
     problem = frozen or _diverged(taped, ran) or _disagreement(
         model, losses, gradients, parameters
     )  # fmt: skip

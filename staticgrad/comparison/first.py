@@ -16,13 +16,20 @@ import numpy as np
 
 from staticgrad.comparison.loading import subject
 from staticgrad.comparison.model import Model
-from staticgrad.comparison.ways import DefineThenRun, Way, by_run, then_run, training_graph
+from staticgrad.comparison.ways import (
+    DefineThenRun,
+    Way,
+    by_run,
+    comparable,
+    then_run,
+    training_graph,
+)
 
 
 def main(way: str, spec: str, size: int, started: float) -> dict[str, float]:
     """Seconds by part; see ``report.FirstResult``."""
     imports, cpu = time.monotonic() - started, time.process_time()
-    chosen = subject(spec)
+    chosen = comparable(subject(spec))
     batch = chosen.draw(size, np.random.default_rng(0))
     data = time.process_time() - cpu
     marks = [time.monotonic()]

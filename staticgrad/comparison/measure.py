@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,17 +25,41 @@ from staticgrad.comparison.acts import acts
 from staticgrad.comparison.agreement import agreement
 from staticgrad.comparison.anatomy import anatomy
 from staticgrad.comparison.loading import Spec, subject
-from staticgrad.comparison.memory import POLICIES, budgets, bytes_at, bytes_of_depth, timelines
-from staticgrad.comparison.model import BATCH, Model
-from staticgrad.comparison.page import ShownComparison
-from staticgrad.comparison.programs import unchanged
-from staticgrad.comparison.report import EMPTY, TAPE, WARM, Comparison, FirstResult
+from staticgrad.comparison.memory import (
+    POLICIES,
+    budgets,
+    bytes_at,
+    bytes_of_depth,
+    tape_peak,
+    tape_timeline,
+    timelines,
+)
+from staticgrad.comparison.model import BATCH, Batch, Model
+from staticgrad.comparison.page import ShownComparison, ShownTape
+from staticgrad.comparison.programs import ComparedProgram, unchanged
+from staticgrad.comparison.report import (
+    EMPTY,
+    TAPE,
+    WARM,
+    Changes,
+    Comparison,
+    FirstResult,
+    TapeAlone,
+)
 from staticgrad.comparison.stopwatch import PARTS, Race, one_thread, pools_while_timed
-from staticgrad.comparison.ways import Subject, by_run, graph_of, then_run
+from staticgrad.comparison.ways import (
+    Subject,
+    by_run,
+    comparable,
+    graph_of,
+    then_run,
+)
 from staticgrad.comparison.work import work
+from staticgrad.eager.tape import serials
 from staticgrad.errors import MeasurementError
 from staticgrad.optim import Optimizer
 
+_STEPS: Final = 12  # of a program whose sizes change, or that the tape runs alone
 _FIRST: Final = "staticgrad.comparison.first"
 #: What keeps the libraries of a fresh process on one thread.
 _ONE_THREAD: Final = dict.fromkeys(
@@ -52,7 +77,7 @@ def compare(
     depths: Iterable[int] | None = None,
     seconds: float = 1.0,
     watch: Watch = lambda what: None,
-) -> Comparison:
+) -> Comparison | TapeAlone:
     """Run a program both ways and report; a notebook shows the report as a page.
 
     Args:
@@ -61,7 +86,8 @@ def compare(
             results are measured of what has a name, which a fresh process can find.
         arrays: examples, also dicts, lists, tuples and dataclasses of arrays; the first axis of
             those that are as long as the first one counts them. A module takes as many as its
-            ``forward`` needs, its loss the rest.
+            ``forward`` needs, its loss the rest. Or one function of a ``numpy.random.Generator``
+            that gives the arrays of a step, whose sizes may differ from step to step.
         loss: of a module, ``loss(output, *rest)``: by default cross entropy where the target has
             whole numbers, else the mean square.
         optimizer: of a module or loss, one of ``sg.optim``; by default plain descent.
@@ -72,7 +98,9 @@ def compare(
         watch: told what is being measured.
 
     Returns:
-        The report, as data and ``as_json()``; ``comparison.page.page`` makes its page.
+        The report, as data and ``as_json()``; ``comparison.page.page`` makes its page. Of a program
+        that runs on the tape and makes no graph, as one with Python's ``while`` on a value, what
+        the tape does and what the graph refuses.
 
     Raises:
         UnknownNameError, ArgumentError, ProgramError: see ``loading.subject``.
@@ -82,7 +110,10 @@ def compare(
     """
     chosen = subject(spec, arrays, loss, optimizer)
     chosen.draw(chosen.batch_size, np.random.default_rng(0))  # what loads data does it now
+    chosen = comparable(chosen)
     with one_thread(), unchanged(chosen):
+        if isinstance(chosen, ComparedProgram) and not chosen.has_graph:
+            return _tape_alone(chosen, seconds, watch)
         return _compared(spec, chosen, batches, depths, seconds, watch)
 
 
@@ -98,7 +129,7 @@ def _compared(
     watch("whether both ways agree")
     trained = then_run(chosen)
     agreed = agreement(chosen, trained)
-    named = BATCH in trained.graph.sizes
+    named = [*trained.graph.sizes] == [BATCH]
     wanted = batches or ((max(usual // 4, 1), usual * 4) if named else ())
     sizes = sorted({usual, *(wanted if named else ())})
     timings = [_race(chosen, n, n) for n in sizes]
@@ -135,7 +166,91 @@ def _compared(
         acts=acts(chosen, trained),
         timelines=timelines(chosen, by_policy),
         depth_memories=tuple(bytes_of_depth(each, depth) for depth, each in others.items()),
-        anatomy=anatomy(graph_of(chosen), trained, batch, {BATCH: usual} if named else {}),
+        anatomy=anatomy(graph_of(chosen), trained, batch, trained.sizes(usual)),
+        refusal=chosen.refusal if isinstance(chosen, ComparedProgram) else None,
+        changes=_changes(chosen) if isinstance(chosen, ComparedProgram) else None,
+    )
+
+
+def _tape_alone(chosen: ComparedProgram, seconds: float, watch: Watch) -> TapeAlone:
+    """What the tape does, each step from the start values; and why there is no graph."""
+    draw = np.random.default_rng(0)
+    batches = [chosen.draw(chosen.batch_size, draw) for _ in range(_STEPS)]
+    tape = by_run(chosen)
+    losses, operations = [], []
+    watch("the tape alone: there is no graph")
+    for batch in batches:
+        chosen.restore()
+        before = next(serials)
+        losses.append(tape.step(batch))
+        operations.append(next(serials) - before - 1)
+
+    def again() -> None:
+        chosen.restore()
+        tape.step(batches[0])
+
+    race = Race(chosen.batch_size, again, again)
+    for _ in range(2):
+        race.run(seconds)
+    refusal = chosen.refusal
+    assert refusal is not None
+    return ShownTape(
+        model=chosen.name,
+        note=chosen.note,
+        parameters=sum(array.size for array in chosen.parameters.values()),
+        batch_size=chosen.batch_size,
+        rule=chosen.rule,
+        machine=_machine(),
+        threads=pools_while_timed(),
+        refusal=refusal,
+        tape=race.pair().by_run,
+        nbytes=tape_peak(chosen, batches[0]),
+        operations=tuple(operations),
+        losses=tuple(losses),
+        timeline=tape_timeline(chosen, batches[0]),
+    )
+
+
+def _changes(chosen: ComparedProgram) -> Changes | None:
+    """What steps of other sizes cost, one after the other; None where sizes stay."""
+    if not chosen.changes:
+        return None
+    draw = np.random.default_rng(11)
+    batches = [chosen.draw(chosen.batch_size, draw) for _ in range(_STEPS)]
+    axes: dict[str, set[int]] = {}
+    for batch in batches:
+        for name, array in batch.items():
+            for axis, size in enumerate(array.shape):
+                axes.setdefault(f"{name}.shape[{axis}]", set()).add(size)
+    tape, trained, function = by_run(chosen), then_run(chosen), chosen.new_function()
+    runs: dict[str, Callable[[Batch], object]] = {"tape": tape.step}
+    if chosen.retraces:
+        runs["new"] = runs["again"] = lambda batch: function(*batch.values())
+    else:
+        runs["new"] = runs["again"] = trained.step
+    times: dict[str, list[float]] = {"tape": [], "new": [], "again": []}
+    for batch in batches:
+        for name, run in runs.items():
+            begin = time.perf_counter()
+            run(batch)
+            times[name].append(time.perf_counter() - begin)
+    plans = trained.compiled.stats.plans
+    usual = {} if chosen.retraces else trained.sizes(chosen.batch_size)
+    planned = {
+        name: tuple(
+            trained.compiled.plan(**{**usual, name: each}).peak_bytes
+            for each in (max(size // 2, 1), size, size * 2)
+        )
+        for name, size in usual.items()
+    }
+    return Changes(
+        sizes={name: (min(found), max(found)) for name, found in axes.items() if len(found) > 1},
+        steps=len(batches),
+        shapes=len({tuple(a.shape for a in batch.values()) for batch in batches}),
+        graphs=function.stats.traces if chosen.retraces else 1,
+        plans=function.stats.traces if chosen.retraces else plans,
+        **{name: statistics.median(each) for name, each in times.items()},
+        planned=planned,
     )
 
 

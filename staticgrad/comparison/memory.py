@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.analysis.cost import plan_seconds
-from staticgrad.comparison.model import BATCH, Batch
+from staticgrad.comparison.model import Batch
 from staticgrad.comparison.report import Budgeted, Bytes, HeldBytes
 from staticgrad.comparison.ways import DefineThenRun, Subject, by_run, then_run
 from staticgrad.compiling.tradeoffs import tradeoff
@@ -70,12 +70,17 @@ def tape_peak(chosen: Subject, batch: Batch) -> int:
 def timelines(chosen: Subject, compiled: Mapping[str, DefineThenRun]) -> tuple[HeldBytes, ...]:
     """What is held from the beginning of a step to its end: on the tape, and by policy."""
     batch = chosen.draw(chosen.batch_size, np.random.default_rng(0))
-    found = [HeldBytes("tape", _points(_readings(chosen, batch)))]
+    found = [tape_timeline(chosen, batch)]
     for policy, way in compiled.items():
         plan = way.plan(chosen.batch_size)
         phases = "".join(columns_of_steps(plan))
         found.append(HeldBytes(policy, tuple(live_bytes(plan)), phases))
     return tuple(found)
+
+
+def tape_timeline(chosen: Subject, batch: Batch) -> HeldBytes:
+    """What the tape holds from the beginning of a step to its end."""
+    return HeldBytes("tape", _points(_readings(chosen, batch)))
 
 
 def _readings(chosen: Subject, batch: Batch) -> list[int]:
@@ -114,7 +119,7 @@ def _points(readings: Sequence[int]) -> tuple[int, ...]:
 
 def budgets(way: DefineThenRun, size: int) -> tuple[Budgeted, ...]:
     """What less memory costs at a batch size: plans within shares of all, down to the smallest."""
-    found = tradeoff(way.compiled, {BATCH: size} if BATCH in way.graph.sizes else {})
+    found = tradeoff(way.compiled, way.sizes(size))
     plans = {f"budget {budget}": found.within(budget) for budget in _BUDGETS}
     plans["smallest budget"] = found.smallest
     chosen: dict[int, Budgeted] = {}

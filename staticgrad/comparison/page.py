@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from math import isfinite
-from typing import Final
+from typing import Any, Final
 
 import staticgrad as sg
 from staticgrad.comparison import lesson
 from staticgrad.comparison.page_style import SCRIPT, STYLE
-from staticgrad.comparison.report import EMPTY, TAPE, WARM, Bytes, Comparison, Pair
-from staticgrad.comparison.table import between, memory_rows, rows_of_times, timing, verdict
+from staticgrad.comparison.report import (
+    EMPTY,
+    TAPE,
+    WARM,
+    Bytes,
+    Comparison,
+    Pair,
+    Refusal,
+    TapeAlone,
+)
+from staticgrad.comparison.table import (
+    between,
+    changes_rows,
+    memory_rows,
+    rows_of_times,
+    timing,
+    verdict,
+)
 from staticgrad.ir.plan_picture import plan_svg
 from staticgrad.pictures import charts, markup
 from staticgrad.pictures.charts import Line
-from staticgrad.pictures.markup import fold, table
+from staticgrad.pictures.markup import fold, preformatted, table
 from staticgrad.pictures.numbers import nbytes, number, ratio, seconds
 
 BY_RUN: Final = "define by run"
@@ -27,27 +43,103 @@ _PARTS: Final = {
 }  # fmt: skip
 
 
-def page(found: Comparison) -> str:
+def page(found: Comparison | TapeAlone) -> str:
     """The page, as HTML text that needs nothing else."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(found.model)}: define by run, define then run</title>"
-        f"</head><body>{_body(found)}</body></html>\n"
+        f"</head><body>{body(found)}</body></html>\n"
     )
 
 
-class ShownComparison(Comparison):
-    """A comparison that a notebook shows as its page, in a frame: both keep their styles."""
+class _Shown:
+    """What a notebook shows as its page, in a frame: both keep their styles."""
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self: Any) -> str:
         return (
             f'<iframe srcdoc="{escape(page(self), quote=True)}" title="{escape(self.model)}"'
             ' style="width:100%;height:80vh;border:1px solid #8884;border-radius:8px"></iframe>'
         )
 
 
-def _body(found: Comparison) -> str:
+class ShownComparison(_Shown, Comparison):
+    """A comparison as a notebook shows it."""
+
+
+class ShownTape(_Shown, TapeAlone):
+    """A program without a graph as a notebook shows it."""
+
+
+def _tape_body(found: TapeAlone) -> str:
+    """What the tape did, and why there is no graph."""
+    about = (
+        *([found.note] if found.note else []),
+        f"{found.parameters:,} parameters, batch size {found.batch_size}", found.rule,
+        f"staticgrad {sg.__version__} on {found.machine}",
+    )  # fmt: skip
+    low, high = min(found.operations), max(found.operations)
+    count = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    figures = (
+        (seconds(found.tape.cpu), "the processor time of a step on the tape"),
+        (nbytes(found.nbytes), "the memory of a step on the tape, measured"),
+        (count, f"operations that the tape recorded in {len(found.operations)} steps, each from the"
+         " start values: where they differ, each step is another graph"),
+    )  # fmt: skip
+    steps = [Line("operations", [(float(k), float(n)) for k, n in enumerate(found.operations, 1)])]
+    held = [(100 * k / len(found.timeline.nbytes), float(n))
+            for k, n in enumerate(found.timeline.nbytes)]  # fmt: skip
+    return (
+        f"<main><h1>{escape(found.model)}</h1>"
+        f'<p class="sub">{escape("; ".join(about))}.</p>'
+        f'<p class="alarm">There is no graph of this program: only the tape is measured.</p>'
+        f'<div class="figures">{_figures(figures)}</div>'
+        f'<h2 id="limits">What the graph refuses</h2>{refused(found.refusal)}'
+        '<p class="why">A tape follows Python: each step runs, and records, whatever operations its'
+        " numbers lead to. A graph is built before there are numbers. It holds a choice with both"
+        " its sides and a loop as one operation, if the program says so.</p>"
+        '<h2 id="time">What the tape does</h2><div class="pair chart">'
+        + charts.lines(
+            steps,
+            "step",
+            "operations recorded",
+            log_x=False,
+            log_y=False,
+            show_y=lambda n: f"{n:,.0f}",
+        )
+        + charts.lines(
+            [Line("tape", held)],
+            "percent of a step's operations",
+            "bytes held, from its beginning to its end",
+            show_y=nbytes,
+            log_x=False,
+            log_y=False,
+        )
+        + "</div></main>"
+    )
+
+
+def refused(refusal: Refusal) -> str:
+    """A refusal: the message, the user's line, the cure."""
+    where = f"{refusal.line}: {refusal.text}" if refusal.line else ""
+    return (
+        (preformatted(where) if where else "")
+        + f'<p class="alarm">{escape(refusal.message)}</p>'
+        + f"<p><b>Write</b> {escape(refusal.cure)}</p>"
+    )
+
+
+def _figures(figures: Iterable[tuple[str, str]]) -> str:
+    return "".join(
+        f'<div class="figure"><b>{escape(value)}</b><span>{escape(what)}</span></div>'
+        for value, what in figures
+    )
+
+
+def body(found: Comparison | TapeAlone) -> str:
+    """The page without its frame."""
+    if isinstance(found, TapeAlone):
+        return f'<div class="sg"><style>{markup.STYLE}{STYLE}</style>{_tape_body(found)}</div>'
     links = "".join(f'<a href="#{name}">{text}</a>' for name, text in _PARTS.items())
     parts = (
         _head(found),
@@ -92,10 +184,6 @@ def _head(found: Comparison) -> str:
     if found.first:
         paid = _paid(found.break_even[WARM])
         figures.insert(1, (paid, "from here on compiling has paid for itself, kernels cached"))
-    shown = "".join(
-        f'<div class="figure"><b>{escape(value)}</b><span>{escape(what)}</span></div>'
-        for value, what in figures
-    )
     about = (
         *([found.note] if found.note else []),
         f"{found.parameters:,} parameters, batch size {found.batch_size}",
@@ -109,8 +197,17 @@ def _head(found: Comparison) -> str:
         f'<p class="sub">{escape("; ".join(about))}. Both ways run the same rules on the same data'
         f" from the same values, each on {found.threads} thread"
         f"{'s' * (found.threads > 1)}.</p>{said}"
-        f'<div class="figures">{shown}</div>'
+        f'<div class="figures">{_figures(figures)}</div>{said_of_sizes(found)}'
     )
+
+
+def said_of_sizes(found: Comparison) -> str:
+    """Why a graph serves fewer sizes, and what sizes that change cost."""
+    parts = [f"<h2>What one graph refuses</h2>{refused(found.refusal)}"] if found.refusal else []
+    if found.changes is not None:
+        rows = changes_rows(found.changes)
+        parts.append("<h2>Sizes that change from step to step</h2>" + table(("", ""), rows))
+    return "".join(parts)
 
 
 def _time(found: Comparison) -> str:

@@ -20,19 +20,51 @@ import numpy as np
 import staticgrad as sg
 from staticgrad.comparison import training
 from staticgrad.comparison.examples import Examples
-from staticgrad.comparison.model import BATCH, Array, Batch, function_line, named
+from staticgrad.comparison.model import BATCH, Array, Batch, Model, function_line, named
+from staticgrad.comparison.report import Refusal, refusal_of
+from staticgrad.eager import Tensor
+from staticgrad.eager.at_once import eager_mode
+from staticgrad.eager.tensor import TapeLeaf
 from staticgrad.errors import ArgumentError, TracingWarning
 from staticgrad.errors.wording import kind_of, shown
-from staticgrad.ir.graph import Graph, Symbolic
+from staticgrad.functions.trees import flatten
+from staticgrad.ir.graph import Graph, Parameter, Symbolic
+from staticgrad.ir.session import Session, traced_in
 from staticgrad.nn.module import Module
 from staticgrad.nn.scopes import as_scopes
 from staticgrad.optim import SGD, Optimizer
+from staticgrad.optim.clipping import clipped
 from staticgrad.programs.function import Function
+from staticgrad.records import dataclass
 from staticgrad.source import Location
 from staticgrad.storage.parameter import write_all
 
 _RATE: Final = 0.05
+#: What ``sg.function`` says where a function takes no named sizes.
+_REFUSES: Final = "which it refuses: "
+_LITERAL: Final = (
+    "the graph serves these sizes alone: the program has the number of examples as a literal;"
+    " read it from an array, x.shape[0], and one graph serves all"
+)
+_EACH_SIZE: Final = (
+    "each new size is traced and compiled again; written with sg.scan and sg.scatter_add one graph"
+    " serves all sizes"
+)
 Step = Callable[..., Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Where arrays come from: ``example``, or ``drawn(size, random)`` for each step.
+
+    ``name``, ``size`` and ``note`` are those of a model.
+    """
+
+    example: dict[str, Array]
+    drawn: Callable[[int, np.random.Generator], Batch] | None = None
+    name: str = ""
+    size: int = 0
+    note: str = ""
 
 
 class ComparedProgram:
@@ -47,28 +79,47 @@ class ComparedProgram:
         parameters: the start values of the parameters, by name.
         rule: how parameters are updated, in words.
         frozen: what tracing warned of, empty if nothing.
+        refusal: why there is no graph of it, or why its graph serves only these sizes.
+        has_graph: whether there is one.
+        steps, is_loss: what a run on the tape showed where there is none: whether it updates
+            parameters, and whether its result is a loss.
+        changes: whether arrays are drawn for each step, of sizes that may differ.
     """
 
-    note = ""
     depth: int | None = None
     is_random = False
 
-    def __init__(self, step: Step, example: dict[str, Array], made_of: Any, rule: str) -> None:
-        self.name = _called(made_of)
+    def __init__(self, step: Step, source: Source, made_of: Any, rule: str) -> None:
+        self.name = source.name or _called(made_of)
+        self.note = source.note
         self._made_of = _inner(made_of)
         self.origin: Location = function_line(self._made_of)
         self.rule = rule
-        self._example = example
-        self.batch_size = next((a.shape[0] for a in example.values() if a.ndim), 1)
+        self._example, self._source = source.example, source
+        self.changes = source.drawn is not None
+        self.batch_size = source.size or next(
+            (a.shape[0] for a in self._example.values() if a.ndim), 1
+        )
         self.plain = step
-        self.function = _traced(step, example, self.batch_size)
-        self.graph, self.frozen = self._drawn(_modules_of(made_of))
-        self._start = [(p.store, np.array(p.value)) for p in self.graph.parameters]
-        self.parameters = {p.name: np.array(p.value) for p in self.graph.parameters}
-        self._copy = pickle.dumps(self.graph)
+        self.modules = _modules_of(made_of)
+        self.refusal: Refusal | None = None
+        self.frozen, self.has_graph = "", False
+        self.steps = self.is_loss = False
+        self.read: list[Parameter] = []
+        self.graph: Any = None
+        self._trace(self.modules)
+        self._copy = pickle.dumps(self.graph) if self.has_graph else b""
+        self.parameters = {p.name: np.array(p.value) for p, _ in self._start}
+
+    @property
+    def retraces(self) -> bool:
+        """Whether sizes change and each needs a graph of its own."""
+        return self.changes and self.refusal is not None
 
     def draw(self, size: int, draw: np.random.Generator) -> Batch:
         """So many of the examples, some of them several times where there are fewer."""
+        if self._source.drawn is not None:
+            return self._source.drawn(size, draw)
         count = self.batch_size
         rows = np.arange(count) if size == count else draw.integers(0, count, size)
         return {
@@ -81,14 +132,82 @@ class ComparedProgram:
         with named(self.name, self._made_of):
             return self.function.eagerly(*batch.values())
 
+    def new_function(self) -> Function[..., Any]:
+        """The step as a traced function that has seen nothing yet."""
+        return _traced(self.plain, self._example, {})
+
     def restore(self) -> None:
         """The parameters as they were."""
-        write_all(self._start)
+        write_all([(p.store, value) for p, value in self._start])
 
     def own_graph(self) -> Graph:
         """The graph over parameters of its own, with the start values."""
         found: Graph = pickle.loads(self._copy)
         return found
+
+    def _trace(self, modules: Sequence[Module]) -> None:
+        """Trace with a named size for the examples; without; or run on the tape alone.
+
+        Raises:
+            ProgramError, StaticgradError: it runs on the tape neither.
+        """
+        attempts = [{}] if self.changes else [_counted(self._example, self.batch_size), {}]
+        first: Exception | None = None
+        for sizes in attempts:
+            self.function = _traced(self.plain, self._example, sizes)
+            try:
+                self.graph, self.frozen = self._drawn(modules)
+            except Exception as error:
+                first = first or error
+                continue
+            self.has_graph = True
+            self._start = [(p, np.array(p.value)) for p in self.graph.parameters]
+            if first is not None:
+                self.refusal = refusal_of(first, self.origin, _LITERAL)
+            elif self.changes:
+                self.refusal = self._refused_names()
+            return
+        assert first is not None
+        ran = self._on_the_tape()
+        if ran is None:
+            raise first
+        self.read = ran
+        self._start = [(p, np.array(p.value)) for p in ran]
+        self.refusal = refusal_of(first, self.origin)
+
+    def _refused_names(self) -> Refusal | None:
+        """Let the function see further sizes; why it does not take names for them, if so."""
+        for seed in (1, 2, 3):
+            batch = self.draw(self.batch_size, np.random.default_rng(seed))
+            with warnings.catch_warnings(), named(self.name, self._made_of):
+                warnings.simplefilter("ignore")
+                found = self.function.graph(*batch.values())
+        refused = [each for each in self.function.stats.reasons if _REFUSES in each]
+        if not refused:
+            self.graph = _named(found)
+            return None
+        where = self.origin.resolve()
+        message = refused[-1].partition(_REFUSES)[2]
+        return Refusal(message, where.short, where.text.strip(), _EACH_SIZE)
+
+    def _on_the_tape(self) -> list[Parameter] | None:
+        """The parameters that a run on the tape reads; None: it fails there as well."""
+        noted = Session(computes=True)
+        try:
+            with traced_in(noted), eager_mode():
+                found = self.plain(*map(_floating_leaf, self._example.values()))
+        except Exception:
+            return None
+        leaves = [leaf for leaf in flatten(found)[0] if isinstance(leaf, Tensor)]
+        if not leaves:
+            return None
+        self.steps = any(p.dtype.is_float for p, _ in noted.updates)
+        self.is_loss = len(leaves) == 1 and leaves[0].size == 1 and leaves[0].dtype.is_float
+        read = {p.node: p for p, _ in noted.updates}
+        for leaf in noted.present.values():
+            if isinstance(leaf, TapeLeaf) and leaf.parameter is not None:
+                read[leaf.parameter.node] = leaf.parameter
+        return [*read.values()]
 
     def _drawn(self, modules: Sequence[Module]) -> tuple[Graph, str]:
         """The graph, and what the tracer warned of."""
@@ -97,17 +216,26 @@ class ComparedProgram:
             warnings.simplefilter("always")
             with named(self.name, self._made_of):
                 found = self.function.graph(*arrays)
-        results = list(found.outputs.values())
-        if not results:
+        if not found.outputs:
             raise ArgumentError(
                 f"{self.name} gives no result that depends on its arrays", at=self.origin
             )
-        first = next((v for v in results if v.type.dtype.is_float), results[0])
-        rest = {f"result{k}": v for k, v in enumerate(results) if v is not first}
-        outputs = {"loss": first, **rest}
-        graph = Graph(outputs, found.updates, inputs=found.inputs, name="step")
         texts = [str(each.message) for each in said if issubclass(each.category, TracingWarning)]
-        return graph, texts[0] if texts else ""
+        return _named(found), texts[0] if texts else ""
+
+
+def _named(found: Graph) -> Graph:
+    """The graph with its first floating result under the name ``loss``."""
+    results = list(found.outputs.values())
+    first = next((v for v in results if v.type.dtype.is_float), results[0])
+    rest = {f"result{k}": v for k, v in enumerate(results) if v is not first}
+    return Graph({"loss": first, **rest}, found.updates, inputs=found.inputs, name="step")
+
+
+def _floating_leaf(array: Array) -> Tensor:
+    tensor = Tensor.of(array)
+    tensor.requires_grad = tensor.type.dtype.is_float
+    return tensor
 
 
 def program(
@@ -147,18 +275,42 @@ def program(
         )
     steps = optimizer or SGD(_RATE)
     rule = type(steps).__name__ if optimizer else f"plain gradient descent, learning rate {_RATE:g}"
+    drawn = None
+    if len(arrays) == 1 and inspect.isroutine(arrays[0]):
+        drawn = arrays[0]
+        with named(f"the draw of {_called(what)}", drawn):
+            arrays = _in_a_tuple(drawn(np.random.default_rng(0)))
     if isinstance(what, Module):
-        evaluate, example = _of_module(what, arrays, loss)
-        return ComparedProgram(training.step_of(evaluate, steps), example, what, rule)
+        evaluate, names = _of_module(what, arrays, loss)
+        examples = Examples.named(names, arrays)
+        step = training.step_of(examples.in_a_row(evaluate), steps)
+        return ComparedProgram(step, _source(names, examples, drawn), what, rule)
     if loss is not None:
         raise ArgumentError("a function is compared as it is: loss= is for modules")
-    return _of_function(what, arrays, steps, rule)
+    names = _names_of(_inner(what), len(arrays))
+    examples = Examples.named(names, arrays)
+    plain, source = examples.in_a_row(_inner(what)), _source(names, examples, drawn)
+    return _of_function(what, plain, source, steps, rule)
+
+
+def _in_a_tuple(found: Any) -> tuple[Any, ...]:
+    return found if isinstance(found, tuple) else (found,)
+
+
+def _source(names: Sequence[str], examples: Examples, drawn: Callable[..., Any] | None) -> Source:
+    if drawn is None:
+        return Source(examples.arrays)
+
+    def again(size: int, draw: np.random.Generator) -> Batch:
+        return Examples.named(names, _in_a_tuple(drawn(draw))).arrays
+
+    return Source(examples.arrays, again)
 
 
 def _of_module(
     module: Module, arrays: Sequence[Any], loss: Callable[..., Any] | None
-) -> tuple[Step, dict[str, Array]]:
-    """The loss of a module as a function of all arrays, which are named."""
+) -> tuple[Step, list[str]]:
+    """The loss of a module as a function of all arrays, and the names of these."""
     takes = [
         p for p in inspect.signature(module.forward).parameters.values() if p.default is p.empty
     ]
@@ -178,36 +330,64 @@ def _of_module(
     def evaluate(*given: Any) -> Any:
         return both(given[:count], given[count:])
 
-    examples = Examples.named(names, arrays)
-    return examples.in_a_row(evaluate), examples.arrays
+    return evaluate, names
 
 
-def _of_function(what: Any, arrays: Sequence[Any], steps: Optimizer, rule: str) -> ComparedProgram:
+def _of_function(
+    what: Any, plain: Step, source: Source, steps: Optimizer, rule: str
+) -> ComparedProgram:
     """A step as it is, a loss with its gradient, or another function."""
-    examples = Examples.named(_names_of(_inner(what), len(arrays)), arrays)
-    plain, example = examples.in_a_row(_inner(what)), examples.arrays
-    as_is = ComparedProgram(plain, example, what, "as the function does it")
-    graph = as_is.graph
-    result = graph.outputs["loss"]
-    is_loss = all(size == 1 for size in result.shape) and result.type.dtype.is_float
-    if any(node.order for node in graph.nodes) or len(graph.outputs) > 1 or not is_loss:
-        as_is.rule = as_is.rule if graph.updates else "nothing: results alone are compared"
+    as_is = ComparedProgram(plain, source, what, "as the function does it")
+    if as_is.has_graph:
+        result, graph = as_is.graph.outputs["loss"], as_is.graph
+        is_loss = all(size == 1 for size in result.shape) and result.type.dtype.is_float
+        free = [p for p in graph.parameters if p.dtype.is_float and _reaches(result, p)]
+        steps_itself = any(p.node in {q.node for q in free} for p, _ in graph.updates)
+        if any(node.order for node in graph.nodes) or len(graph.outputs) > 1:
+            is_loss = False
+    else:
+        is_loss, steps_itself = as_is.is_loss, as_is.steps
+        free = [p for p in as_is.read if p.dtype.is_float]
+    if steps_itself or not is_loss:
+        updates = as_is.graph.updates if as_is.has_graph else as_is.steps
+        as_is.rule = as_is.rule if updates else "nothing: results alone are compared"
         return as_is
-    if any(p.dtype.is_float for p in graph.parameters if _reaches(result, p)):
-        return ComparedProgram(training.step_of(plain, steps), example, what, rule)
-    wanted = [k for k, (name, a) in enumerate(example.items()) if a.dtype.kind == "f"]
+    if free:
+        return ComparedProgram(training.step_of(plain, steps), source, what, rule)
+    wanted = [k for k, a in enumerate(source.example.values()) if a.dtype.kind == "f"]
     if not wanted:
         return as_is
     rule = "nothing: the value and its gradient are compared"
-    return ComparedProgram(training.gradient_of(plain, wanted), example, what, rule)
+    return ComparedProgram(training.gradient_of(plain, wanted), source, what, rule)
+
+
+def of_model(model: Model) -> ComparedProgram:
+    """A model whose sizes change from step to step, or whose loss makes no graph, as a program."""
+    parameters = {name: sg.parameter(name, array) for name, array in model.parameters.items()}
+    random, optimizer = sg.random.Generator(0), model.optimizer or SGD(model.learning_rate)
+    example = model.draw(model.batch_size, np.random.default_rng(0))
+
+    def step(*arrays: Any) -> Any:
+        found = model.loss_of(parameters, dict(zip(example, arrays, strict=True)), random)
+        if model.max_norm is None:
+            optimizer.minimize(found, [*parameters.values()])
+            return found
+        slopes = clipped(sg.grad(found, [*parameters.values()]), model.max_norm)
+        pairs = dict(zip(parameters.values(), slopes, strict=True))
+        for parameter, value in optimizer.apply(pairs).items():
+            parameter.update(value)
+        return found
+
+    source = Source(dict(example), model.draw, model.name, model.batch_size, model.note)
+    return ComparedProgram(step, source, model.loss, model.rule)
 
 
 def _reaches(result: Symbolic, parameter: Symbolic) -> bool:
     return parameter.node in set(Graph(result).nodes)
 
 
-def _traced(step: Step, example: dict[str, Array], count: int) -> Function[..., Any]:
-    """The step as a function of arrays of these names, whose examples are counted."""
+def _traced(step: Step, example: dict[str, Array], sizes: Any) -> Function[..., Any]:
+    """The step as a function of arrays of these names and named sizes."""
     inner = step
 
     def named_step(*arrays: Any) -> Any:
@@ -216,12 +396,14 @@ def _traced(step: Step, example: dict[str, Array], count: int) -> Function[..., 
     kinds = [inspect.Parameter(n, inspect.Parameter.POSITIONAL_ONLY) for n in example]
     named_step.__signature__ = inspect.Signature(kinds)  # type: ignore[attr-defined]
     named_step.__name__ = named_step.__qualname__ = getattr(step, "__name__", "step")
-    sizes = {
-        name: (BATCH, *(None,) * (a.ndim - 1))
-        for name, a in example.items()
-        if _counts(a, count)
-    }  # fmt: skip
     return sg.function(named_step, sizes=sizes, threads=1)
+
+
+def _counted(example: dict[str, Array], count: int) -> dict[str, tuple[str | None, ...]]:
+    """The names of axes, for arrays whose first axis counts the examples."""
+    return {
+        name: (BATCH, *(None,) * (a.ndim - 1)) for name, a in example.items() if _counts(a, count)
+    }
 
 
 def _counts(array: Array, count: int) -> bool:

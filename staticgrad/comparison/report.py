@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from staticgrad.analysis.pass_report import Report
 from staticgrad.compiling.artifacts import CompiledKernel
+from staticgrad.errors import ProgramError, StaticgradError
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.graph_picture import Runner
 from staticgrad.ir.plan import Plan
 from staticgrad.records import dataclass
+from staticgrad.source import Location
 
 #: Counts up when a field of the JSON document changes its meaning or goes.
-SCHEMA = 4
+SCHEMA = 5
 #: Wall time over processor time from which on a machine counts as busy.
 BUSY = 1.25
 
@@ -203,6 +206,90 @@ class Ability:
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """A graph that cannot be built, or serves fewer sizes: the error, the user's line, the cure."""
+
+    message: str
+    line: str
+    text: str
+    cure: str
+
+
+_PACKAGE = str(Path(__file__).parent.parent)
+#: The cure of a refusal whose error names none.
+_OTHERWISE = "choices and loops on values: sg.where, sg.cond, sg.while_loop, sg.scan"
+
+
+def refusal_of(error: Exception, origin: Location, cure: str = "") -> Refusal:
+    """An error as a refusal, at the innermost line of the user's; else at ``origin``."""
+    if not isinstance(error, StaticgradError):
+        return Refusal(f"{type(error).__name__}: {error}", "", "", cure or _OTHERWISE)
+    places = (error.at, *(origin for _, _, origin in reversed(error.related)), origin)
+    found = (place.resolve() for place in places if place is not None)
+    where = next((each for each in found if not each.file.startswith(_PACKAGE)), origin.resolve())
+    line, text = where.short, where.text.strip()
+    if isinstance(error, ProgramError) and error.details:
+        place, _, text = error.details[-1].partition(": ")
+        line = place.partition(", in ")[0].replace("\\", "/").rpartition("/")[2]
+    return Refusal(error.headline, line, text, cure or error.hint or _OTHERWISE)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Steps whose arrays have other sizes each time: what sizes, and what each new one costs.
+
+    ``sizes``: the least and the largest size of each axis that changes; ``shapes``: how many
+    different ones ``steps`` steps had; ``graphs`` and ``plans``: how many of them were made.
+    ``tape``: seconds of a step of the tape; ``new``: of a compiled step with new sizes, ``again``:
+    with sizes that it had before; medians. ``planned``: the bytes of a step with one of the sizes
+    halved and doubled, by name; empty where each size has a graph of its own.
+    """
+
+    sizes: Mapping[str, tuple[int, int]]
+    steps: int
+    shapes: int
+    graphs: int
+    plans: int
+    tape: float
+    new: float
+    again: float
+    planned: Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class TapeAlone:
+    """A program of which there is no graph: what it does on the tape, and why there is none.
+
+    ``operations``: how many operations the tape recorded in each of some steps; ``losses``: of
+    these steps, each from the start values.
+    """
+
+    model: str
+    note: str
+    parameters: int
+    batch_size: int
+    rule: str
+    machine: str
+    threads: int
+    refusal: Refusal
+    tape: Timing
+    nbytes: int
+    operations: tuple[int, ...]
+    losses: tuple[float, ...]
+    timeline: HeldBytes
+
+    @property
+    def holds(self) -> bool:
+        """True: nothing disagrees."""
+        return True
+
+    def as_json(self) -> dict[str, Any]:
+        """As JSON has it."""
+        found: dict[str, Any] = _plain({"schema": SCHEMA, "holds": True, **_data(self)})
+        return found
+
+
+@dataclass(frozen=True)
 class Comparison:
     """One model, both ways."""
 
@@ -227,6 +314,13 @@ class Comparison:
     timelines: tuple[HeldBytes, ...]
     depth_memories: tuple[Bytes, ...]
     anatomy: Anatomy
+    refusal: Refusal | None = None
+    changes: Changes | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether both ways agree."""
+        return self.agreement.holds
 
     @property
     def usual(self) -> Pair:

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 from staticgrad.comparison.report import (
     TAPE,
+    Changes,
     Comparison,
     Pair,
+    Refusal,
+    TapeAlone,
     Timing,
 )
 from staticgrad.pictures.numbers import nbytes, number, ratio, seconds, span
@@ -21,9 +24,12 @@ if TYPE_CHECKING:
 _NOISE: Final = 1e-3
 
 
-def tables(found: Comparison) -> RenderableType:
+def tables(found: Comparison | TapeAlone) -> RenderableType:
     """Time, first result, memory, work: one table each, under each other."""
     from rich.console import Group
+
+    if isinstance(found, TapeAlone):
+        return _of_the_tape(found)
 
     title = (
         f"{found.model} ({found.parameters:,} parameters, batch size {found.batch_size};"
@@ -31,14 +37,57 @@ def tables(found: Comparison) -> RenderableType:
     )
     threads = f"on {found.threads} thread{'s' * (found.threads > 1)}"
     times = (
-        f"Times of a step, each way {threads}: the least processor time, the quartiles of wall"
-        " time; ratios of processor time, with their range among parts of the measurement"
+        f"Times of a step, each way {threads}: the least processor time; ratios of them, with their"
+        " range among parts of the measurement"
     )
     notes = [verdict(found), times, *found.warnings]
+    if found.refusal is not None:
+        notes[1:1] = lines_of(found.refusal)
     parts = [_times(found), _memory(found), _work(found)]
+    if found.changes is not None:
+        parts.append(_table("sizes that change", ("",), changes_rows(found.changes)))
     if found.first:
         parts.insert(1, _firsts(found))
     return Group(title, *notes, "", *parts)
+
+
+def _of_the_tape(found: TapeAlone) -> RenderableType:
+    from rich.console import Group
+
+    low, high = min(found.operations), max(found.operations)
+    rows = [
+        ("processor time", seconds(found.tape.cpu)),
+        ("memory, measured", nbytes(found.nbytes)),
+        (f"operations in each of {len(found.operations)} steps", f"{low:,} to {high:,}"),
+    ]
+    title = f"{found.model} ({found.parameters:,} parameters; {found.rule})"
+    said = "There is no graph of this program: only the tape is measured."
+    refused = lines_of(found.refusal)
+    return Group(title, said, *refused, "", _table("a step of the tape", ("",), rows))
+
+
+def lines_of(refusal: Refusal) -> list[str]:
+    """A refusal in lines: what, where, and what to write."""
+    where = [f"  {refusal.line}: {refusal.text}"] if refusal.line else []
+    return [f"REFUSED: {refusal.message}", *where, f"  write: {refusal.cure}"]
+
+
+def changes_rows(found: Changes) -> list[tuple[str, str]]:
+    """What steps of other sizes cost."""
+    rows = [(name, f"{low:,} to {high:,}") for name, (low, high) in found.sizes.items()]
+    graphs = f"{found.graphs} graphs" if found.graphs != 1 else "1 graph"
+    rows += [
+        (f"{found.shapes} different shapes in {found.steps} steps",
+         f"{graphs}, {found.plans} plans"),
+        ("a step of the tape", seconds(found.tape)),
+        ("a compiled step with new sizes", seconds(found.new)),
+        ("the same step again", seconds(found.again)),
+    ]  # fmt: skip
+    rows += [
+        (f"bytes at half, usual, twice {name}", ", ".join(map(nbytes, sizes)))
+        for name, sizes in found.planned.items()
+    ]
+    return rows
 
 
 def verdict(found: Comparison) -> str:
@@ -70,11 +119,10 @@ def rows_of_times(found: Comparison) -> list[tuple[str, Pair]]:
 
 def _times(found: Comparison) -> RenderableType:
     rows = [
-        (what, *timing(p.by_run), *timing(p.then_run), ratio(p.ratio), between(p))
+        (what, seconds(p.by_run.cpu), seconds(p.then_run.cpu), ratio(p.ratio), between(p))
         for what, p in rows_of_times(found)
     ]
-    heads = ("tape: CPU", "wall", "compiled: CPU", "wall", "ratio", "range")
-    return _table("a step", heads, rows)
+    return _table("a step", ("tape", "compiled", "ratio", "its range"), rows)
 
 
 def timing(found: Timing) -> tuple[str, str]:
@@ -93,8 +141,8 @@ def _firsts(found: Comparison) -> RenderableType:
     for state, first in found.first.items():
         even = "" if state == TAPE else _step(found.break_even[state])
         parts = (first.imports, first.build, first.compile, first.step, first.total, first.cpu)
-        rows.append((state, *map(seconds, parts), even))
-    heads = ("import", "build", "compile", "first step", "in all", "CPU", "paid for at step")
+        rows.append((state.removeprefix("compiled, "), *map(seconds, parts), even))
+    heads = ("import", "build", "compile", "step", "in all", "CPU", "pays at")
     return _table("first result", heads, rows)
 
 
@@ -106,7 +154,7 @@ def _step(step: float | None) -> str:
 
 def _memory(found: Comparison) -> RenderableType:
     heads = [f"batch {each.at}" for each in found.memories]
-    return _table("memory of a step", (*heads, "predicted time"), memory_rows(found))
+    return _table("memory of a step", (*heads, "time"), memory_rows(found))
 
 
 def memory_rows(found: Comparison) -> list[tuple[str, ...]]:
@@ -131,6 +179,8 @@ def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> R
     from rich.table import Table
 
     table = Table(title, *heads, box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in table.columns:
+        column.no_wrap = True
     for column in table.columns[1:]:
         column.justify = "right"
     for row in rows:

@@ -15,11 +15,12 @@ import numpy as np
 
 import staticgrad as sg
 from staticgrad import optim
+from staticgrad.analysis.binding import bind_sizes
 from staticgrad.building import within
 from staticgrad.comparison.model import BATCH, Array, Batch, Model
-from staticgrad.comparison.programs import ComparedProgram
+from staticgrad.comparison.programs import ComparedProgram, of_model
 from staticgrad.eager import Generator, Tensor, no_grad
-from staticgrad.errors import ArgumentError, GradientError
+from staticgrad.errors import ArgumentError, GradientError, StaticgradError
 from staticgrad.functions.trees import flatten
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.plan import Plan
@@ -87,7 +88,8 @@ class DefineByRun:
 
     def _loss(self, batch: Batch) -> Any:
         values = {name: Tensor.of(array) for name, array in batch.items()}
-        loss = self._model.loss_of(self.parameters, values, self._random)
+        with sg.eager_mode():
+            loss = self._model.loss_of(self.parameters, values, self._random)
         if not isinstance(loss, Tensor):
             raise ArgumentError(
                 f"the loss of {self._model.name!r} gives {type(loss).__name__} on tensors",
@@ -130,7 +132,7 @@ class DefineThenRun:
         checkpoint: str = "store_all",
         graph: sg.Graph | None = None,
     ) -> None:
-        self._model = model
+        self._model: Any = model
         self.graph = training_graph(model) if graph is None else graph
         self.compiled = sg.compile(self.graph, checkpoint=checkpoint, threads=1)
 
@@ -147,9 +149,17 @@ class DefineThenRun:
         found: Mapping[str, Array] = self._gradients.run(batch)
         return found
 
+    def sizes(self, size: int) -> dict[str, int]:
+        """The named sizes of a batch of so many examples."""
+        if not self.graph.sizes:
+            return {}
+        if [*self.graph.sizes] == [BATCH]:
+            return {BATCH: size}
+        return sizes_of(self.graph, self._model.draw(size, np.random.default_rng(0)))
+
     def plan(self, size: int) -> Plan:
         """The plan of a step at a batch size, known without running it."""
-        return self.compiled.plan(**({BATCH: size} if BATCH in self.graph.sizes else {}))
+        return self.compiled.plan(**self.sizes(size))
 
     def values(self) -> Mapping[str, Array]:
         """The values of the graph's parameters."""
@@ -190,16 +200,45 @@ class ProgramThenRun(DefineThenRun):
     """The graph of a program, over parameters of its own."""
 
     def __init__(self, program: ComparedProgram, checkpoint: str = "store_all") -> None:
+        self._model: Any = program
         self.graph = program.own_graph()
         self.compiled = sg.compile(self.graph, checkpoint=checkpoint, threads=1)
 
     def step(self, batch: Batch) -> float:
-        """One call of the compiled program."""
+        """One call of the compiled program; where each size has a graph, of the one for these."""
+        if self._model.retraces:
+            return _as_number(self._model.function(*batch.values()))
         return _as_number(self.compiled.run(batch)["loss"])
 
     def values(self) -> Mapping[str, Array]:
         """The values of the graph's parameters."""
-        return {p.name: p.value for p in self.graph.parameters if p.dtype.is_float}
+        graph = self._model.graph if self._model.retraces else self.graph
+        return {p.name: p.value for p in graph.parameters if p.dtype.is_float}
+
+
+def comparable(chosen: Subject) -> Subject:
+    """A subject as it is compared: a model of changing sizes or without a graph is a program."""
+    if not isinstance(chosen, Model):
+        return chosen
+    batches = [chosen.draw(chosen.batch_size, np.random.default_rng(k)) for k in range(4)]
+    shapes = {tuple(array.shape for array in batch.values()) for batch in batches}
+    names = {size for shape in chosen.shapes.values() for size in shape if isinstance(size, str)}
+    if len(shapes) > 1 or names - {BATCH}:
+        return of_model(chosen)
+    try:
+        training_graph(chosen)
+    except StaticgradError as error:
+        try:
+            DefineByRun(chosen).forward(batches[0])
+        except Exception:
+            raise error from None
+        return of_model(chosen)
+    return chosen
+
+
+def sizes_of(graph: sg.Graph, batch: Batch) -> dict[str, int]:
+    """The named sizes of a graph that runs with this batch."""
+    return bind_sizes(graph, {name: array.shape for name, array in batch.items()})
 
 
 def by_run(chosen: Subject) -> DefineByRun | ProgramAtOnce:

@@ -7,7 +7,6 @@ from typing import Final
 
 from passes.pipelines import pipeline
 from staticgrad.analysis.binding import concrete_shape
-from staticgrad.comparison.model import BATCH
 from staticgrad.comparison.report import WorkRow
 from staticgrad.comparison.ways import DefineThenRun
 from staticgrad.ir.forms import Contract, Identity, Reduce, ReshapeForm, View
@@ -24,7 +23,7 @@ _WRITTEN: Final = ("temp", "output", "scratch")
 def work(step: DefineThenRun, size: int) -> tuple[WorkRow, ...]:
     """One line each: the joint graph as written, after each pass that changed it, as kernels."""
     graph = step.graph
-    sizes = {BATCH: size} if BATCH in graph.sizes else {}
+    sizes = step.sizes(size)
     found = [_of_graph("written out, node by node", graph, sizes)]
     for each in pipeline(_PIPELINE).passes:
         after = each(graph)

@@ -89,7 +89,7 @@ def test_every_figure_is_there(found):
     counts = [work.operations for work in found.work]
     assert counts == sorted(counts, reverse=True)
     data = json.loads(json.dumps(found.as_json(), allow_nan=False))
-    assert (data["schema"], data["holds"], data["threads"]) == (4, True, 1)
+    assert (data["schema"], data["holds"], data["threads"]) == (5, True, 1)
     assert data["program"].startswith("staticgrad-ir")
 
 
