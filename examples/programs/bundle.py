@@ -94,5 +94,9 @@ def check(found: Found) -> None:
     assert found["errors"][-1] < 1e-16
 
 
+def main(**sizes: int) -> None:
+    show(run, check, TOLERANCE, **sizes)
+
+
 if __name__ == "__main__":
-    check(show(run, TOLERANCE))
+    main()

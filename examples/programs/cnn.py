@@ -52,5 +52,9 @@ def check(found: Found) -> None:
     assert found["losses"][-15:].mean() < 0.2
 
 
+def main(**sizes: int) -> None:
+    show(run, check, TOLERANCE, **sizes)
+
+
 if __name__ == "__main__":
-    check(show(run, TOLERANCE))
+    main()

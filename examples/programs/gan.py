@@ -56,5 +56,9 @@ def check(found: Found) -> None:
     assert np.abs(found["points"].mean(0)).max() < 0.3
 
 
+def main(**sizes: int) -> None:
+    show(run, check, TOLERANCE, **sizes)
+
+
 if __name__ == "__main__":
-    check(show(run, TOLERANCE))
+    main()

@@ -57,5 +57,9 @@ def check(found: Found) -> None:
     assert 0.8 < found["taken"].mean() < 1.0
 
 
+def main(**sizes: int) -> None:
+    show(run, check, TOLERANCE, **sizes)
+
+
 if __name__ == "__main__":
-    check(show(run, TOLERANCE))
+    main()

@@ -55,5 +55,9 @@ def check(found: Found) -> None:
     np.testing.assert_allclose(found["weights"], expected, rtol=1e-6, atol=1e-8)
 
 
+def main(**sizes: int) -> None:
+    show(run, check, TOLERANCE, **sizes)
+
+
 if __name__ == "__main__":
-    check(show(run, TOLERANCE))
+    main()

@@ -52,5 +52,9 @@ def check(found: Found) -> None:
     assert found["losses"][-20:].mean() < 2.6 < found["losses"][:5].mean()
 
 
+def main(**sizes: int) -> None:
+    show(run, check, TOLERANCE, **sizes)
+
+
 if __name__ == "__main__":
-    check(show(run, TOLERANCE))
+    main()

@@ -60,5 +60,9 @@ def check(found: Found) -> None:
     assert found["losses"][-50:].mean() < 0.5 * found["losses"][:10].mean()
 
 
+def main(**sizes: int) -> None:
+    show(run, check, TOLERANCE, **sizes)
+
+
 if __name__ == "__main__":
-    check(show(run, TOLERANCE))
+    main()

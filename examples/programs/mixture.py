@@ -61,5 +61,9 @@ def check(found: Found) -> None:
     np.testing.assert_allclose(shares[order], [0.5, 0.3, 0.2], atol=0.06)
 
 
+def main(**sizes: int) -> None:
+    show(run, check, TOLERANCE, **sizes)
+
+
 if __name__ == "__main__":
-    check(show(run, TOLERANCE))
+    main()

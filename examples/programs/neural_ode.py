@@ -49,5 +49,9 @@ def check(found: Found) -> None:
     assert found["losses"][-1] < 0.1 < found["losses"][0]
 
 
+def main(**sizes: int) -> None:
+    show(run, check, TOLERANCE, **sizes)
+
+
 if __name__ == "__main__":
-    check(show(run, TOLERANCE))
+    main()

@@ -58,5 +58,9 @@ def check(found: Found) -> None:
     assert 1.0 < away < 6.0
 
 
+def main(**sizes: int) -> None:
+    show(run, check, TOLERANCE, **sizes)
+
+
 if __name__ == "__main__":
-    check(show(run, TOLERANCE))
+    main()
