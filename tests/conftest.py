@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from _pytest.doctest import DoctestModule
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from passes.remat import front, search
 from staticgrad.ir.discovery import load_ops
@@ -24,6 +24,8 @@ settings.register_profile(
     deadline=None,  # the first example may compile a kernel
     max_examples=14 if os.environ.get("CI") else 32,  # there each run tries the same ones
     derandomize=bool(os.environ.get("CI")),
+    # A planted mistake is found by its first example; to look for the smallest takes minutes.
+    phases=[Phase.explicit, Phase.generate] if os.environ.get("MUTANTS") else [*Phase],
     suppress_health_check=[HealthCheck.too_slow],
 )
 

@@ -151,6 +151,41 @@ def test_loops_of_several_lengths_or_data_stay_apart() -> None:
     assert len(loops(pipeline("O1")(graph))) == 4
 
 
+def test_loops_that_differ_in_one_thing_keep_their_values() -> None:
+    """Of one start and one array: the direction, the start, the array, the body or the length."""
+    x, y, s, t = (
+        variable(n, sg.float64, shape)
+        for n, shape in zip("xyst", ((4,), (4,), (), ()), strict=True)
+    )
+    feeds = {"x": np.array([1.0, 2.0, 4.0, 8.0]), "y": np.ones(4), "s": 3.0, "t": -1.0}
+
+    def total(start: Any, data: Any, factor: float = 0.5, **options: Any) -> Any:
+        return sg.scan(lambda c, each: (c * factor + each, c), start, data, **options)
+
+    def by_hand(start: str, data: str, factor: float = 0.5, reverse: bool = False, end: int = 4):
+        carry, begun = feeds[start], []
+        values = feeds[data][:end]
+        for each in values[::-1] if reverse else values:
+            begun.append(carry)
+            carry = carry * factor + each
+        return carry, np.array(begun[::-1] if reverse else begun)
+
+    first = (total(s, x), by_hand("s", "x"))
+    for other, wanted in (
+        first,
+        (total(s, x, reverse=True), by_hand("s", "x", reverse=True)),
+        (total(t, x), by_hand("t", "x")),
+        (total(s, y), by_hand("s", "y")),
+        (total(s, x, 0.25), by_hand("s", "x", 0.25)),
+        (total(s, x[:3]), by_hand("s", "x", end=3)),
+    ):
+        pairs = zip("abcd", (*first[0], *other), strict=True)
+        graph = Graph(dict(pairs), inputs=[x, y, s, t])
+        found = sg.evaluate(pipeline("O1")(graph), feeds)
+        for name, array in zip("abcd", (*first[1], *wanted), strict=True):
+            np.testing.assert_allclose(found[name], array, rtol=1e-14)
+
+
 def test_dead_readers_of_what_goes_do_not_stand_in_the_way() -> None:
     x = variable("x", sg.float64, (4, 3))
     last, outs = sg.scan(lambda c, each: (c + each.sum(), c * each), 0.0, x)

@@ -90,6 +90,17 @@ def test_inexact_ops_stay():
     assert folded(np.exp(constant(1.0))) is None
 
 
+def test_what_depends_on_a_named_size_stays():
+    x = sg.input("x", ("n",), "float64")
+    y = x.sum() / (sg.size_value(x.shape[0]) * 2.0)
+    empty = sg.broadcast_to(sg.constant(np.ones(0)), (x.shape[0], 0)).sum(0)
+    after = Fold()(sg.Graph({"y": y, "empty": empty}))
+    for size in (2, 5):
+        found = sg.evaluate(after, {"x": np.ones(size)})
+        assert found["y"] == 0.5
+        assert found["empty"].shape == (0,)
+
+
 def test_results_that_grow_stay():
     assert folded(Grow()(constant(1.0))) is None
     assert folded(Grow()(constant(1.0, 2.0, 3.0))) is not None
