@@ -49,50 +49,33 @@ from staticgrad.functions.aggregate import (
     all, any, argmax, argmin, max, mean, min, std, sum, var
 )
 from staticgrad.functions.arrange import (
-    array_split, broadcast_arrays, diag, diagflat, diagonal, meshgrid, repeat, roll, rot90,
+    array_split, broadcast_arrays, diag, diagflat, diagonal, meshgrid, pad, repeat, roll, rot90,
     split, tile, trace
-)
-from staticgrad.functions.at import (
-    at
-)
-from staticgrad.functions.bins import (
-    digitize, histogram, histogram_bin_edges, isin
 )
 from staticgrad.functions.checkpoints.marks import (
     checkpoint, checkpoint_name
 )
-from staticgrad.functions.conditions import (
-    allclose, array_equal, array_equiv, choose, isclose, isneginf, isposinf, piecewise, select
-)
 from staticgrad.functions.creation import (
-    arange, constant, full, full_like, input, one_hot, ones, ones_like, parameter, zeros,
-    zeros_like
+    arange, constant, eye, full, full_like, geomspace, identity, input, linspace, logspace,
+    one_hot, ones, ones_like, parameter, tri, tril, triu, zeros, zeros_like
 )
 from staticgrad.functions.curves import (
     cumulative_prod, cumulative_sum, diff, ediff1d, gradient, trapezoid, unwrap
 )
-from staticgrad.functions.divisors import (
-    gcd, lcm
-)
-from staticgrad.functions.einstein import (
-    einsum, inner, kron, tensordot
-)
 from staticgrad.functions.elementwise import (
-    copysign, deg2rad, divmod, fabs, float_power, fmax, fmin, heaviside, isfinite, isinf, isnan,
-    logaddexp2, nan_to_num, rad2deg, round, sinc
+    allclose, array_equal, array_equiv, choose, copysign, deg2rad, divmod, fabs, float_power,
+    fmax, fmin, gcd, heaviside, isclose, isfinite, isinf, isnan, isneginf, isposinf, lcm,
+    logaddexp2, nan_to_num, piecewise, rad2deg, round, select, sinc
 )
 from staticgrad.functions.filters import (
     convolve, correlate, interp, polyval, resize, sliding_window_view
 )
-from staticgrad.functions.getitem import (
-    getitem
-)
-from staticgrad.functions.insertion import (
-    insert
+from staticgrad.functions.indexing import (
+    at, getitem
 )
 from staticgrad.functions.joining import (
     append, atleast_1d, atleast_2d, atleast_3d, block, column_stack, dsplit, dstack, fliplr,
-    flipud, hsplit, hstack, matrix_transpose, unstack, vsplit, vstack
+    flipud, hsplit, hstack, insert, matrix_transpose, unstack, vsplit, vstack
 )
 from staticgrad.functions.kinks import (
     conventions
@@ -110,31 +93,19 @@ from staticgrad.functions.missing_values import (
     nanargmax, nanargmin, nancumprod, nancumsum, nanmax, nanmean, nanmin, nanprod, nanstd,
     nansum, nanvar
 )
-from staticgrad.functions.order_statistics import (
-    argpartition, lexsort, median, nanmedian, nanpercentile, nanquantile, partition, percentile,
-    quantile
-)
-from staticgrad.functions.padding import (
-    pad
-)
 from staticgrad.functions.products import (
-    cross, dot, matvec, outer, vdot, vecdot, vecmat
-)
-from staticgrad.functions.spaced import (
-    geomspace, linspace, logspace
+    cross, dot, einsum, inner, kron, matvec, outer, tensordot, vdot, vecdot, vecmat
 )
 from staticgrad.functions.standard import (
     asarray, can_cast, e, finfo, iinfo, inf, isdtype, nan, ndim, newaxis, pi, result_type,
     shape, size
 )
 from staticgrad.functions.statistics import (
-    average, corrcoef, cov
+    argpartition, average, corrcoef, cov, digitize, histogram, histogram_bin_edges, isin,
+    lexsort, median, nanmedian, nanpercentile, nanquantile, partition, percentile, quantile
 )
 from staticgrad.functions.totals import (
     count_nonzero, norm, prod, ptp
-)
-from staticgrad.functions.triangles import (
-    eye, identity, tri, tril, triu
 )
 from staticgrad.ir.graph import (
     Graph
@@ -155,14 +126,9 @@ from staticgrad.lints import (
     lint
 )
 from staticgrad.ops.arithmetic import (
-    absolute as abs, absolute, add, divide, multiply, negative, positive, sign, signbit,
-    subtract
-)
-from staticgrad.ops.bessel import (
-    i0
-)
-from staticgrad.ops.compare import (
-    equal, greater, greater_equal, less, less_equal, not_equal
+    absolute as abs, absolute, add, ceil, divide, floor, floor_divide, fmod, left_shift,
+    multiply, negative, positive, power as pow, power, reciprocal, remainder, right_shift, rint,
+    sign, signbit, square, subtract, trunc
 )
 from staticgrad.ops.contract import (
     matmul
@@ -171,23 +137,14 @@ from staticgrad.ops.convert import (
     astype, size_value
 )
 from staticgrad.ops.custom import (
-    custom_vjp
-)
-from staticgrad.ops.custom_jvp import (
-    custom_jvp
-)
-from staticgrad.ops.division import (
-    floor_divide, fmod, left_shift, remainder, right_shift
-)
-from staticgrad.ops.hyperbolic import (
-    arccosh, arcsinh, arctanh, cosh, sinh
+    custom_jvp, custom_vjp
 )
 from staticgrad.ops.indexing import (
     scatter_add, take, take_along_axis
 )
 from staticgrad.ops.logic import (
-    bitwise_and, bitwise_or, bitwise_xor, invert, logical_and, logical_not, logical_or,
-    logical_xor
+    bitwise_and, bitwise_or, bitwise_xor, equal, greater, greater_equal, invert, less,
+    less_equal, logical_and, logical_not, logical_or, logical_xor, not_equal
 )
 from staticgrad.ops.marks import (
     stop_gradient
@@ -197,12 +154,6 @@ from staticgrad.ops.movement import (
 )
 from staticgrad.ops.positions import (
     iota
-)
-from staticgrad.ops.powers import (
-    power as pow, power, reciprocal, square
-)
-from staticgrad.ops.rounding import (
-    ceil, floor, rint, trunc
 )
 from staticgrad.ops.scans import (
     cumprod, cumsum, linear_scan
@@ -217,13 +168,12 @@ from staticgrad.ops.sorting import (
     argsort, searchsorted, sort, topk
 )
 from staticgrad.ops.special import (
-    cbrt, erfc, exp2, log10, log2, logaddexp, xlogy
+    i0
 )
 from staticgrad.ops.transcendental import (
-    cos, erf, exp, expm1, log, log1p, sigmoid, sin, sqrt, tanh
-)
-from staticgrad.ops.trigonometric import (
-    arccos, arcsin, arctan, arctan2, hypot, tan
+    arccos, arccosh, arcsin, arcsinh, arctan, arctan2, arctanh, cbrt, cos, cosh, erf, erfc, exp,
+    exp2, expm1, hypot, log, log10, log1p, log2, logaddexp, sigmoid, sin, sinh, sqrt, tan, tanh,
+    xlogy
 )
 from staticgrad.ops.user_functions import (
     host_call, numba_call

@@ -14,35 +14,34 @@ __all__ = ["FUNCTIONS", "MODULES", "OTHERS", "homes"]
 FUNCTIONS = {
     "staticgrad.functions.aggregate": "all any argmax argmin max mean min std sum var",
     "staticgrad.functions.arrange": (
-        "array_split broadcast_arrays diag diagflat diagonal meshgrid repeat roll rot90 split tile"
-        " trace"
+        "array_split broadcast_arrays diag diagflat diagonal meshgrid pad repeat roll rot90"
+        " split tile trace"
     ),
     "staticgrad.functions.loops.associative": "associative_scan",
-    "staticgrad.functions.at": "at",
-    "staticgrad.functions.bins": "digitize histogram histogram_bin_edges isin",
-    "staticgrad.functions.conditions": (
-        "allclose array_equal array_equiv choose isclose isneginf isposinf piecewise select"
+    "staticgrad.functions.indexing": "at getitem",
+    "staticgrad.functions.statistics": (
+        "argpartition average corrcoef cov digitize histogram histogram_bin_edges isin lexsort"
+        " median nanmedian nanpercentile nanquantile partition percentile quantile"
+    ),
+    "staticgrad.functions.elementwise": (
+        "allclose array_equal array_equiv choose copysign deg2rad divmod fabs float_power fmax"
+        " fmin gcd heaviside isclose isfinite isinf isnan isneginf isposinf lcm logaddexp2"
+        " nan_to_num piecewise rad2deg round select sinc"
     ),
     "staticgrad.functions.creation": (
-        "arange constant full full_like input one_hot ones ones_like parameter zeros zeros_like"
+        "arange constant eye full full_like geomspace identity input linspace logspace one_hot"
+        " ones ones_like parameter tri tril triu zeros zeros_like"
     ),
     "staticgrad.functions.curves": (
         "cumulative_prod cumulative_sum diff ediff1d gradient trapezoid unwrap"
     ),
-    "staticgrad.functions.divisors": "gcd lcm",
-    "staticgrad.functions.einstein": "einsum inner kron tensordot",
-    "staticgrad.functions.elementwise": (
-        "copysign deg2rad divmod fabs float_power fmax fmin heaviside isfinite isinf isnan"
-        " logaddexp2 nan_to_num rad2deg round sinc"
+    "staticgrad.functions.products": (
+        "cross dot einsum inner kron matvec outer tensordot vdot vecdot vecmat"
     ),
-    "staticgrad.functions.filters": (
-        "convolve correlate interp polyval resize sliding_window_view"
-    ),
-    "staticgrad.functions.getitem": "getitem",
-    "staticgrad.functions.insertion": "insert",
+    "staticgrad.functions.filters": "convolve correlate interp polyval resize sliding_window_view",
     "staticgrad.functions.joining": (
         "append atleast_1d atleast_2d atleast_3d block column_stack dsplit dstack fliplr flipud"
-        " hsplit hstack matrix_transpose unstack vsplit vstack"
+        " hsplit hstack insert matrix_transpose unstack vsplit vstack"
     ),
     "staticgrad.functions.kinks": "conventions",
     "staticgrad.functions.loops.loops": "cond fori_loop map=map_slices scan switch while_loop",
@@ -51,50 +50,39 @@ FUNCTIONS = {
         "nanargmax nanargmin nancumprod nancumsum nanmax nanmean nanmin nanprod nanstd nansum"
         " nanvar"
     ),
-    "staticgrad.functions.order_statistics": (
-        "argpartition lexsort median nanmedian nanpercentile nanquantile partition percentile"
-        " quantile"
-    ),
-    "staticgrad.functions.padding": "pad",
-    "staticgrad.functions.products": "cross dot matvec outer vdot vecdot vecmat",
     "staticgrad.functions.loops.running": "cumlogsumexp cummax cummin",
-    "staticgrad.functions.spaced": "geomspace linspace logspace",
-    "staticgrad.functions.statistics": "average corrcoef cov",
     "staticgrad.functions.totals": "count_nonzero norm prod ptp",
-    "staticgrad.functions.triangles": "eye identity tri tril triu",
     "staticgrad.ir.graph": "Graph",
     "staticgrad.ir.nodes": "Parameter",
     "staticgrad.ir.value": "Value",
-    "staticgrad.ops.bessel": "i0",
+    "staticgrad.ops.special": "i0",
     "staticgrad.ops.arithmetic": (
-        "abs=absolute absolute add divide multiply negative positive sign signbit subtract"
+        "abs=absolute absolute add ceil divide floor floor_divide fmod left_shift multiply"
+        " negative positive pow=power power reciprocal remainder right_shift rint sign signbit"
+        " square subtract trunc"
     ),
-    "staticgrad.ops.compare": "equal greater greater_equal less less_equal not_equal",
+    "staticgrad.ops.logic": (
+        "bitwise_and bitwise_or bitwise_xor equal greater greater_equal invert less less_equal"
+        " logical_and logical_not logical_or logical_xor not_equal"
+    ),
     "staticgrad.ops.contract": "matmul",
     "staticgrad.ops.convert": "astype size_value",
-    "staticgrad.ops.custom": "custom_vjp",
-    "staticgrad.ops.custom_jvp": "custom_jvp",
-    "staticgrad.ops.division": "floor_divide fmod left_shift remainder right_shift",
-    "staticgrad.ops.hyperbolic": "arccosh arcsinh arctanh cosh sinh",
-    "staticgrad.ops.indexing": "scatter_add take take_along_axis",
-    "staticgrad.ops.logic": (
-        "bitwise_and bitwise_or bitwise_xor invert logical_and logical_not logical_or logical_xor"
+    "staticgrad.ops.custom": "custom_jvp custom_vjp",
+    "staticgrad.ops.transcendental": (
+        "arccos arccosh arcsin arcsinh arctan arctan2 arctanh cbrt cos cosh erf erfc exp exp2"
+        " expm1 hypot log log10 log1p log2 logaddexp sigmoid sin sinh sqrt tan tanh xlogy"
     ),
+    "staticgrad.ops.indexing": "scatter_add take take_along_axis",
     "staticgrad.ops.marks": "stop_gradient",
     "staticgrad.ops.movement": (
         "broadcast_to expand_dims moveaxis ravel reshape squeeze swapaxes transpose"
     ),
     "staticgrad.ops.positions": "iota",
-    "staticgrad.ops.powers": "pow=power power reciprocal square",
-    "staticgrad.ops.rounding": "ceil floor rint trunc",
     "staticgrad.ops.scans": "cumprod cumsum linear_scan",
     "staticgrad.ops.selection": "clip maximum minimum where",
     "staticgrad.ops.slices": "concat=concatenate concatenate flip stack",
     "staticgrad.ops.sorting": "argsort searchsorted sort topk",
-    "staticgrad.ops.special": "cbrt erfc exp2 log10 log2 logaddexp xlogy",
-    "staticgrad.ops.transcendental": "cos erf exp expm1 log log1p sigmoid sin sqrt tanh",
     "staticgrad.ops.user_functions": "host_call numba_call",
-    "staticgrad.ops.trigonometric": "arccos arcsin arctan arctan2 hypot tan",
     "staticgrad.programs.batched": "vmap",
 }
 #: Module -> what the facade takes from it; of ``staticgrad.functions`` the standard's other names.

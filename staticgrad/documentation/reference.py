@@ -33,7 +33,7 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "derivatives": (
             "Derivatives, batches, checkpoints",
             "programs.derivatives programs.matrices programs.sparse programs.batched ops.custom"
-            " ops.custom_jvp ops.marks functions.checkpoints.marks functions.kinks",
+            " ops.marks functions.checkpoints.marks functions.kinks",
         ),
         "loops": (
             "Loops and branches",
@@ -41,7 +41,7 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         ),
         "creation": (
             "Inputs, parameters, new arrays",
-            "functions.creation functions.spaced functions.triangles ops.positions",
+            "functions.creation ops.positions",
         ),
         "dtypes": (
             "Element types and constants",
@@ -49,43 +49,35 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         ),
         "arithmetic": (
             "Arithmetic and rounding",
-            "ops.arithmetic ops.division ops.powers ops.rounding functions.divisors",
+            "ops.arithmetic",
         ),
         "exponentials": (
-            "Exponentials, logarithms, error functions",
-            "ops.transcendental ops.special ops.bessel",
-        ),
-        "elementwise": (
-            "Other functions of elements",
-            "functions.elementwise",
-        ),
-        "trigonometry": (
-            "Trigonometric and hyperbolic functions",
-            "ops.trigonometric ops.hyperbolic",
+            "Exponentials, logarithms, trigonometric and hyperbolic functions",
+            "ops.transcendental ops.special",
         ),
         "logic": (
             "Comparisons and logic",
-            "ops.compare ops.logic",
+            "ops.logic",
         ),
         "choices": (
-            "Conditions and choices",
-            "ops.selection functions.conditions",
+            "Conditions, choices, other elementwise functions",
+            "ops.selection functions.elementwise",
         ),
         "reductions": (
             "Sums, means, extremes",
-            "functions.aggregate functions.totals functions.statistics functions.missing_values",
+            "functions.aggregate functions.totals functions.missing_values",
         ),
         "running": (
             "Running sums, differences, filters",
             "ops.scans functions.loops.running functions.curves functions.filters",
         ),
         "sorting": (
-            "Sorting, quantiles, bins",
-            "ops.sorting functions.order_statistics functions.bins",
+            "Sorting, statistics, quantiles, bins",
+            "ops.sorting functions.statistics",
         ),
         "shapes": (
             "Shapes and axes",
-            "ops.movement functions.arrange functions.padding",
+            "ops.movement functions.arrange",
         ),
         "joining": (
             "Joining and splitting",
@@ -93,11 +85,11 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         ),
         "indexing": (
             "Indexing",
-            "ops.indexing functions.getitem functions.at functions.insertion",
+            "ops.indexing functions.indexing",
         ),
         "products": (
             "Products",
-            "ops.contract functions.products functions.einstein",
+            "ops.contract functions.products",
         ),
     },
     "sg.nn": {
@@ -112,7 +104,7 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         ),
         "pooling": (
             "Pools, grids, resizing",
-            "nn.pooling functions.images.pooling functions.images.grids functions.images.resizing",
+            "nn.pooling functions.images.pooling functions.images.resizing",
         ),
         "normalization": (
             "Normalization",
@@ -139,12 +131,11 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         ),
     },
     "sg.linalg": {
-        "factors": ("Factorizations and norms", "functions.linalg.factors functions.linalg.norms"),
+        "factors": ("Factorizations, structured matrices", "functions.linalg.factors"),
         "solutions": (
-            "Solutions, powers, structured matrices",
-            "functions.linalg.solutions functions.linalg.powers functions.linalg.structured"
-            " functions.linalg.matrices functions.joining functions.einstein functions.products"
-            " functions.totals ops.contract",
+            "Solutions, powers, norms",
+            "functions.linalg.solutions functions.linalg.matrices functions.linalg.norms"
+            " functions.joining functions.products functions.totals ops.contract",
         ),
     },
     "sg.optim": {
@@ -163,8 +154,7 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "sg.special": {
         "elementary": (
             "Gamma, Bessel, error and entropy functions",
-            "ops.gamma ops.bessel ops.normal_distribution ops.entropy ops.special"
-            " ops.transcendental",
+            "ops.special ops.transcendental",
         ),
         "others": ("Beta, zeta, softmax and other functions", "functions.special"),
     },

@@ -19,7 +19,7 @@ from staticgrad.eager.differentiate import grad
 from staticgrad.eager.modes import no_grad
 from staticgrad.eager.tensor import TapeLeaf, Tensor, leaf_of
 from staticgrad.errors import ArgumentError
-from staticgrad.functions.draws.folded import GENERATORS
+from staticgrad.functions.draws import GENERATORS
 from staticgrad.functions.trees import flatten, unflatten
 from staticgrad.ir.calls import Constructed
 from staticgrad.ir.nodes import Node, Parameter

@@ -17,7 +17,7 @@ from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.tracebacks import bounded
 from staticgrad.functions import random
-from staticgrad.functions.draws.folded import GENERATORS, Stream
+from staticgrad.functions.draws import GENERATORS, Stream
 from staticgrad.ops.operands import integer
 from staticgrad.ops.philox import FOLDED
 

@@ -18,14 +18,14 @@ from staticgrad.blocks import Block
 from staticgrad.eager.binding import Application, silent
 from staticgrad.eager.modes import selection
 from staticgrad.errors import TapeError
-from staticgrad.functions.checkpoints.kept_values import (
+from staticgrad.functions.checkpoints.marks import (
     SAME_BYTES,
     Verdicts,
     check_names,
     under_name,
     verdicts,
 )
-from staticgrad.functions.checkpoints.saveable import Saveable, parts_of
+from staticgrad.functions.checkpoints.policies import Saveable, parts_of
 from staticgrad.ir.op import Array, Op
 from staticgrad.ops.marks import name_of
 from staticgrad.records import NamedTuple

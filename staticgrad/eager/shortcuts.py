@@ -14,7 +14,7 @@ from staticgrad.errors.tracebacks import cut
 from staticgrad.ir.op import Op
 from staticgrad.ir.value import Value
 from staticgrad.ops.arithmetic import Add, Div, Mul, Sub
-from staticgrad.ops.compare import Ge, Gt, Le, Lt
+from staticgrad.ops.logic import Ge, Gt, Le, Lt
 
 Operator = Callable[[Any, Any], Any]
 

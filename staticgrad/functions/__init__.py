@@ -56,8 +56,3 @@ def load_all() -> None:
 
 def __getattr__(name: str) -> Any:
     return import_module(f"{__name__}.{name}") if name in _ROOMS else load(name)
-
-
-for _name, (_home, _) in _HOMES.items():
-    if _home == f"{__name__}.{_name}":  # importing the module would put it in the function's place
-        load(_name)

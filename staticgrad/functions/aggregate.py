@@ -22,6 +22,7 @@ from staticgrad.functions.masking import (
 )
 from staticgrad.ir.functional import NUMPY_NAMES, functions
 from staticgrad.ir.kinds import AnyValue
+from staticgrad.ops.arithmetic import flat_root
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import reshape
 from staticgrad.ops.operands import (
@@ -33,7 +34,6 @@ from staticgrad.ops.operands import (
     dtype_of,
     related,
 )
-from staticgrad.ops.powers import flat_root
 from staticgrad.ops.reduce import Extreme, Max, Min, Reduction, Sum
 from staticgrad.types.dim import bounds
 from staticgrad.types.dtype import BOOL, F64, I64

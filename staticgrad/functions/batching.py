@@ -15,7 +15,7 @@ from typing import Any
 
 from staticgrad.errors import ArgumentError, AxisError, ShapeError
 from staticgrad.errors.wording import shown
-from staticgrad.functions.draws.folded import loop_at_once
+from staticgrad.functions.draws import loop_at_once
 from staticgrad.functions.tracing import Trace, Traced, as_results, called, labelled
 from staticgrad.functions.trees import Tree, flatten, is_record, paths, unflatten
 from staticgrad.ir.bodies import body_of

@@ -1,13 +1,10 @@
-"""Inputs, parameters, constants, and arrays that follow from a shape.
-
-Here the user's spelling of names, shapes and element types is read and checked. How parameters are
-stored is in ``storage/parameter.py``.
-"""
+"""Values that are not computed from others: inputs, parameters, constants, ranges, triangles."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, Final, cast
+from collections.abc import Callable
+from typing import Any, Final, Literal, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +12,7 @@ import numpy.typing as npt
 from staticgrad.errors import (
     ArgumentError,
     DTypeError,
+    RankError,
     ShapeAsValueWarning,
     ShapeError,
     warn,
@@ -33,15 +31,18 @@ from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.value import Value
 from staticgrad.ir.worlds import computing_kind
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.movement import broadcast_to, expand_dims
+from staticgrad.ops.movement import broadcast_to, expand_dims, moveaxis, reshape
 from staticgrad.ops.operands import (
     as_value,
     as_values,
+    axis_of,
     dtype_of,
+    floating,
     integer,
     is_number,
     known_integer,
     leaf_array,
+    promoted_values,
     related,
     shape_of,
     size_of,
@@ -51,7 +52,7 @@ from staticgrad.storage.parameter import ParameterStore
 from staticgrad.types.arrays import convert_array
 from staticgrad.types.dim import Dim, Size, dim, floordiv, maximum
 from staticgrad.types.dtype import ALL_DTYPES, F32, F64, I64, DType
-from staticgrad.types.tensor import BEYOND, MOST_SIZE, TensorType
+from staticgrad.types.tensor import BEYOND, MOST_SIZE, Shape, TensorType
 
 _LARGEST: Final = float(np.finfo(np.float64).max)
 _DTYPE_NAMES: Final = {name for d in ALL_DTYPES for name in (d.code, d.name)}
@@ -405,3 +406,267 @@ def one_hot(labels: Operand[AnyValue], classes: Size, dtype: Any = F32) -> AnyVa
     column = expand_dims(functions.astype(value, I64), -1)
     hit = functions.equal(column, iota((size_of("one_hot", classes, value),), like=value))
     return functions.astype(hit, dtype_of("one_hot", dtype))
+
+
+@overload
+def linspace(
+    start: Operand[AnyValue],
+    stop: Operand[AnyValue],
+    num: int = ...,
+    endpoint: bool = ...,
+    retstep: Literal[False] = ...,
+    dtype: Any = ...,
+    axis: int = ...,
+) -> AnyValue: ...
+@overload
+def linspace(
+    start: Operand[AnyValue],
+    stop: Operand[AnyValue],
+    num: int = ...,
+    endpoint: bool = ...,
+    *,
+    retstep: Literal[True],
+    dtype: Any = ...,
+    axis: int = ...,
+) -> tuple[AnyValue, AnyValue]: ...
+def linspace(
+    start: Operand[AnyValue],
+    stop: Operand[AnyValue],
+    num: int = 50,
+    endpoint: bool = True,
+    retstep: bool = False,
+    dtype: Any = None,
+    axis: int = 0,
+) -> AnyValue | tuple[AnyValue, AnyValue]:
+    """``num`` numbers from ``start`` to ``stop`` at equal distances; float64 for integer ends.
+
+    start + step * k, and exactly ``stop`` at the end; gradients flow to both ends.
+
+    Args:
+        start, stop: the ends, which broadcast: numbers along a new axis for each of their elements.
+        num: how many numbers, known when the graph is built.
+        endpoint: whether ``stop`` is the last of them; else it would be the next one.
+        retstep: also return the distance.
+        dtype: the element type of the result; towards integers it is rounded down.
+        axis: which axis of the result the numbers stand along.
+
+    Returns:
+        The numbers, along a new axis; with ``retstep`` a pair of them and the distance.
+
+    Raises:
+        ArgumentError: a negative number of numbers.
+
+    >>> sg.evaluate(sg.linspace(0.0, 1.0, 3))
+    array([0. , 0.5, 1. ])
+    """
+    line, step = _line("linspace", start, stop, num, endpoint, axis)
+    if dtype is not None:
+        line = _converted("linspace", line, dtype)
+    return (line, step) if retstep else line
+
+
+def logspace(
+    start: Operand[AnyValue],
+    stop: Operand[AnyValue],
+    num: int = 50,
+    endpoint: bool = True,
+    base: Operand[AnyValue] = 10.0,
+    dtype: Any = None,
+    axis: int = 0,
+) -> AnyValue:
+    """``base`` to the powers of ``linspace(start, stop)``. Arguments and errors as there.
+
+    Args:
+        start, stop, num, endpoint, dtype, axis: as for ``linspace``.
+        base: what the powers are of.
+
+    Returns:
+        The powers, along a new axis.
+
+    >>> sg.evaluate(sg.logspace(0.0, 2.0, 3))
+    array([  1.,  10., 100.])
+    """
+    line, _ = _line("logspace", start, stop, num, endpoint, axis)
+    found = functions.power(base, line)
+    return found if dtype is None else functions.astype(found, dtype_of("logspace", dtype))
+
+
+def geomspace(
+    start: Operand[AnyValue],
+    stop: Operand[AnyValue],
+    num: int = 50,
+    endpoint: bool = True,
+    dtype: Any = None,
+    axis: int = 0,
+) -> AnyValue:
+    """``num`` numbers from ``start`` to ``stop``, each the same multiple of the one before.
+
+    Both ends have one sign; other ends give NaN. Arguments and errors as for ``linspace``.
+
+    Args:
+        start, stop, num, endpoint, dtype, axis: as for ``linspace``.
+
+    Returns:
+        The numbers, along a new axis.
+
+    >>> sg.evaluate(sg.geomspace(1.0, 100.0, 3))
+    array([  1.,  10., 100.])
+    """
+    first, last = _ends("geomspace", start, stop)
+    count = _count("geomspace", num)
+    places, _ = _line("geomspace", _zero(first), 1.0, count, endpoint, 0)
+    column = reshape(places, (count, *(1,) * first.ndim))
+    line = first * functions.power(last / first, functions.astype(column, first.dtype))
+    line = moveaxis(line, 0, axis_of("geomspace", axis, line))
+    return line if dtype is None else functions.astype(line, dtype_of("geomspace", dtype))
+
+
+def _zero(like: AnyValue) -> AnyValue:
+    return functions.full((), 0.0, like=like)
+
+
+def _ends(op: str, start: Operand[AnyValue], stop: Operand[AnyValue]) -> tuple[AnyValue, AnyValue]:
+    first, last = (floating(op, v) for v in promoted_values(op, (start, stop)))
+    first, last = functions.broadcast_arrays(first, last)
+    return first, last
+
+
+def _count(op: str, num: Any) -> int:
+    count = integer(op, "num", num)
+    if count < 0:
+        raise ArgumentError(f"{op}: {count} numbers")
+    return count
+
+
+def _line(
+    op: str, start: Operand[AnyValue], stop: Operand[AnyValue], num: Any, endpoint: bool, axis: int
+) -> tuple[AnyValue, AnyValue]:
+    """The numbers, and their distance."""
+    first, last = _ends(op, start, stop)
+    count = _count(op, num)
+    gaps = count - 1 if endpoint else count
+    step = (last - first) / float(gaps) if gaps > 0 else (last - first) * float("nan")
+    positions = reshape(iota((count,), like=first), (count, *(1,) * first.ndim))
+    places = functions.astype(positions, first.dtype)
+    line = first + ((last - first) / float(max(gaps, 1))) * places
+    if endpoint and count > 1:
+        line = functions.where(positions == count - 1, last, line)
+    return moveaxis(line, 0, axis_of(op, axis, line)), step
+
+
+def _converted(op: str, line: AnyValue, dtype: Any) -> AnyValue:
+    wanted = dtype_of(op, dtype)
+    if wanted.is_integer:
+        line = functions.floor(line)
+    return functions.astype(line, wanted)
+
+
+def eye(
+    rows: Size,
+    columns: Size | None = None,
+    k: int = 0,
+    dtype: Any = F32,
+    *,
+    like: AnyValue | None = None,
+) -> AnyValue:
+    """Ones on the k-th diagonal, zeros elsewhere: the identity matrix where it is square.
+
+    Args:
+        rows, columns: sizes; as many columns as rows by default.
+        k: which diagonal; above the main one it is positive.
+        dtype: the element type.
+        like: a value of the kind that the result shall have.
+
+    Returns:
+        The matrix.
+
+    >>> sg.evaluate(sg.eye(2))
+    array([[1., 0.],
+           [0., 1.]], dtype=float32)
+    """
+    shape: Shape = shape_of("eye", (rows, rows if columns is None else columns))
+    above = integer("eye", "k", k)
+    rows_of = iota(shape, 0, like=like)
+    hit = functions.equal(rows_of + above if above else rows_of, iota(shape, 1, like=like))
+    return functions.astype(hit, F32 if dtype is None else dtype_of("eye", dtype))
+
+
+def identity(n: Size, dtype: Any = F32, *, like: AnyValue | None = None) -> AnyValue:
+    """The identity matrix of ``n`` rows; float32 by default.
+
+    Args:
+        n: how many rows.
+        dtype, like: as for ``eye``.
+
+    >>> sg.evaluate(sg.identity(2))
+    array([[1., 0.],
+           [0., 1.]], dtype=float32)
+    """
+    return eye(n, dtype=dtype, like=like)
+
+
+def tri(
+    rows: Size,
+    columns: Size | None = None,
+    k: int = 0,
+    dtype: Any = F32,
+    *,
+    like: AnyValue | None = None,
+) -> AnyValue:
+    """Ones on and below the k-th diagonal, zeros above.
+
+    Args:
+        rows, columns, k, dtype, like: as for ``eye``.
+
+    >>> sg.evaluate(sg.tri(2))
+    array([[1., 0.],
+           [1., 1.]], dtype=float32)
+    """
+    shape = shape_of("tri", (rows, rows if columns is None else columns))
+    shifted = iota(shape, 0, like=like) + integer("tri", "k", k)
+    inside = functions.greater_equal(shifted, iota(shape, 1, like=like))
+    return functions.astype(inside, F32 if dtype is None else dtype_of("tri", dtype))
+
+
+def tril(x: Operand[AnyValue], k: int = 0) -> AnyValue:
+    """x on and below the k-th diagonal of its last two axes, zeros above.
+
+    Args:
+        x: matrices [..., n, m].
+        k: which diagonal; above the main one it is positive.
+
+    Returns:
+        The elements, of x's shape.
+
+    >>> sg.evaluate(sg.tril([[1, 2], [3, 4]]))
+    array([[1, 0],
+           [3, 4]])
+    """
+    return _triangle("tril", x, k, functions.greater_equal)
+
+
+def triu(x: Operand[AnyValue], k: int = 0) -> AnyValue:
+    """x on and above the k-th diagonal of its last two axes, zeros below.
+
+    Args:
+        x: matrices [..., n, m].
+        k: which diagonal; above the main one it is positive.
+
+    Returns:
+        The elements, of x's shape.
+
+    >>> sg.evaluate(sg.triu([[1, 2], [3, 4]]))
+    array([[1, 2],
+           [0, 4]])
+    """
+    return _triangle("triu", x, k, functions.less_equal)
+
+
+def _triangle(op: str, x: Operand[AnyValue], k: int, relation: Callable[..., AnyValue]) -> AnyValue:
+    value = as_value(op, x)
+    if value.ndim < 2:
+        raise RankError(f"{op}: {value.type} has no last two axes", related=related(value))
+    shape = value.shape[-2:]
+    shifted = iota(shape, 0, like=value) + integer(op, "k", k)
+    inside = relation(shifted, iota(shape, 1, like=value))
+    return functions.where(inside, value, np.zeros((), value.dtype.numpy))

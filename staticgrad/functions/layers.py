@@ -9,7 +9,7 @@ from staticgrad.errors import ArgumentError, RankError
 from staticgrad.errors.wording import shown
 from staticgrad.functions.aggregate import max as largest, mean, sum as total
 from staticgrad.functions.attention import embedding
-from staticgrad.functions.einstein import einsum
+from staticgrad.functions.products import einsum
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue

@@ -18,9 +18,9 @@ from staticgrad.functions.masking import Mask, correction_of, counted, mask_of
 from staticgrad.functions.totals import prod
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
+from staticgrad.ops.arithmetic import flat_root
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.operands import Axes, as_value, axes_of, dtype_of, floating
-from staticgrad.ops.powers import flat_root
 from staticgrad.ops.scans import cumprod, cumsum
 from staticgrad.ops.selection import where
 

@@ -29,11 +29,16 @@ from staticgrad.errors.elsewhere import no_such_name
 from staticgrad.errors.tracebacks import boundary, bounded
 from staticgrad.errors.wording import did_you_mean, shown
 from staticgrad.functions.creation import parameter
-from staticgrad.functions.draws.arguments import drawn_shape, floating_dtype, met_shape
-from staticgrad.functions.draws.counts import CountDraws
-from staticgrad.functions.draws.distributions import Distributions
-from staticgrad.functions.draws.folded import GENERATORS, Stream
-from staticgrad.functions.draws.gamma import GammaDraws
+from staticgrad.functions.draws import (
+    GENERATORS,
+    CountDraws,
+    Distributions,
+    GammaDraws,
+    Stream,
+    drawn_shape,
+    floating_dtype,
+    met_shape,
+)
 from staticgrad.ir.calls import public
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
@@ -41,9 +46,9 @@ from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
 from staticgrad.ir.worlds import computing_kind, held
 from staticgrad.ops.elementwise import Operand, array_dtype
-from staticgrad.ops.normal_distribution import Ndtri
 from staticgrad.ops.operands import dtype_of, floating, integer, is_number, related
 from staticgrad.ops.philox import FOLD, FOLDED, RandomBits
+from staticgrad.ops.special import Ndtri
 from staticgrad.types.arrays import array_of
 from staticgrad.types.dtype import F32, F64, I64, U64, DType
 from staticgrad.types.tensor import Shape

@@ -23,37 +23,45 @@ from staticgrad.functions.normalization import constant_shift
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import SPECIAL, functions
 from staticgrad.ir.kinds import AnyValue
-from staticgrad.ops.bessel import i0 as i0, i0e as i0e, i1 as i1, i1e as i1e
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.entropy import (
-    Logit,
-    entr as entr,
-    kl_div as kl_div,
-    lambertw as lambertw,
-    rel_entr as rel_entr,
-    xlog1py as xlog1py,
-)
-from staticgrad.ops.gamma import (
+from staticgrad.ops.operands import MOST_PARTS, Axes, as_value, axes_of, floating, integer
+from staticgrad.ops.selection import where
+from staticgrad.ops.special import (
+    BetaInc,
+    BetaLn,
     Digamma,
+    GammaInc,
+    GammaIncC,
     GammaLn,
+    Logit,
+    Ndtri,
     Polygamma,
     Zeta,
     digamma as digamma,
-    gamma as gamma,
-    gammaln as gammaln,
-)
-from staticgrad.ops.incomplete import BetaInc, BetaLn, GammaInc, GammaIncC
-from staticgrad.ops.normal_distribution import (
-    Ndtri,
+    entr as entr,
     erfcx as erfcx,
     erfinv as erfinv,
+    gamma as gamma,
+    gammaln as gammaln,
+    i0 as i0,
+    i0e as i0e,
+    i1 as i1,
+    i1e as i1e,
+    kl_div as kl_div,
+    lambertw as lambertw,
     log_ndtr as log_ndtr,
     ndtr as ndtr,
+    rel_entr as rel_entr,
+    xlog1py as xlog1py,
 )
-from staticgrad.ops.operands import MOST_PARTS, Axes, as_value, axes_of, floating, integer
-from staticgrad.ops.selection import where
-from staticgrad.ops.special import erfc as erfc, xlogy as xlogy
-from staticgrad.ops.transcendental import erf as erf, exp, expit as expit, log
+from staticgrad.ops.transcendental import (
+    erf as erf,
+    erfc as erfc,
+    exp,
+    expit as expit,
+    log,
+    xlogy as xlogy,
+)
 
 __all__ = [
     "beta", "betainc", "betaln", "digamma", "entr", "erf", "erfc", "erfcinv", "erfcx", "erfinv",

@@ -1,10 +1,21 @@
-"""Weighted means, covariance and correlation, as NumPy's."""
+"""Averages, covariances, histograms, quantiles, medians and partitions."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, overload
+import math
+from collections.abc import Callable
+from typing import Any, Final, Generic, Literal, overload
 
-from staticgrad.errors import DTypeError, RankError, ShapeError
+import numpy as np
+
+from staticgrad.errors import (
+    ArgumentError,
+    DTypeError,
+    EmptyReductionError,
+    RankError,
+    ShapeError,
+)
+from staticgrad.errors.wording import shown
 from staticgrad.families import like
 from staticgrad.functions import aggregate as of
 from staticgrad.functions.joining import with_two_axes
@@ -13,22 +24,30 @@ from staticgrad.ir.kinds import AnyValue
 from staticgrad.ir.value import Value
 from staticgrad.ops.contract import matmul
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.movement import reshape, transpose
+from staticgrad.ops.indexing import TakeAlong, scatter_add, take
+from staticgrad.ops.movement import moveaxis, ravel, reshape, transpose
 from staticgrad.ops.operands import (
     Axes,
     as_value,
     as_values,
     axes_of,
+    axis_of,
     distinct_axes,
     dtype_of,
     floating,
     integer,
     promoted_values,
     related,
+    shape_text,
 )
-from staticgrad.ops.slices import concatenate
-from staticgrad.types.dim import Size, maximum
-from staticgrad.types.tensor import product
+from staticgrad.ops.positions import iota
+from staticgrad.ops.selection import where
+from staticgrad.ops.slices import concatenate, part, stack
+from staticgrad.ops.sorting import argsort, searchsorted, sort, sorted_along
+from staticgrad.types.arrays import array_of
+from staticgrad.types.dim import Dim, Size, equal, floordiv, maximum
+from staticgrad.types.dtype import F64, I64
+from staticgrad.types.tensor import Shape, product
 
 
 @overload
@@ -216,3 +235,490 @@ def _variables(op: str, x: Operand[AnyValue], rowvar: bool, dtype: Any) -> AnyVa
         raise RankError(f"{op}: takes at most two axes, got {value.type}", related=related(value))
     wide = with_two_axes(value)
     return transpose(wide) if not rowvar and value.ndim == 2 and wide.shape[0] != 1 else wide
+
+
+Range = tuple[float, float] | None
+
+
+def digitize(x: Operand[AnyValue], bins: Operand[AnyValue], right: bool = False) -> AnyValue:
+    """The number of the bin that each element of x falls into: 0 below the first edge.
+
+    Args:
+        x: a value.
+        bins: a vector of edges. An array may also descend; a value of the graph ascends.
+        right: an element that equals an edge belongs to the bin on its left.
+
+    Raises:
+        ArgumentError: an array that neither ascends nor descends.
+
+    >>> sg.evaluate(sg.digitize([-1.0, 0.5, 2.0], [0.0, 1.0, 2.0]))
+    array([0, 1, 3])
+    """
+    side = "left" if right else "right"
+    if isinstance(bins, Value):
+        return searchsorted(bins, x, side)
+    edges = array_of(bins, "digitize: bins")
+    if edges.ndim != 1:
+        raise RankError(f"digitize: the edges have {edges.ndim} axes; they are a vector")
+    if np.all(edges[:-1] <= edges[1:]):
+        return searchsorted(edges, x, side)
+    if not np.all(edges[:-1] >= edges[1:]):
+        raise ArgumentError("digitize: the edges neither ascend nor descend")
+    return edges.size - searchsorted(edges[::-1], x, side)
+
+
+def isin(
+    element: Operand[AnyValue], test_elements: Operand[AnyValue], *, invert: bool = False
+) -> AnyValue:
+    """Whether each element is among the others. NaN is among none.
+
+    The others are put in order and searched: n log m operations for n elements and m others.
+
+    Args:
+        element: a value.
+        test_elements: the others, of any shape.
+        invert: whether it is not.
+
+    Returns:
+        bool, in the shape of ``element``.
+
+    >>> sg.evaluate(sg.isin([1, 2, 3], [3, 1]))
+    array([ True, False,  True])
+    """
+    among, others = promoted_values("isin", (element, test_elements))
+    row = ravel(others)
+    if row.size == 0:
+        return functions.full(among.shape, np.bool_(invert), like=among)
+    row = sort(row)
+    last = functions.size_value(row.shape[0] - 1, I64)
+    places = functions.minimum(searchsorted(row, among), last)
+    found = take(row, places, 0)
+    return found != among if invert else found == among
+
+
+def histogram(
+    x: Operand[AnyValue],
+    bins: Operand[AnyValue] | int = 10,
+    range: Range = None,
+    density: bool | None = None,
+    weights: Operand[AnyValue] | None = None,
+) -> tuple[AnyValue, AnyValue]:
+    """The number of elements of x in each bin, and the bins' edges.
+
+    A bin holds what is not below its left and below its right edge, the last one also its right
+    edge. What lies outside the edges, and NaN, is not counted.
+
+    Args:
+        x: a value of any shape.
+        bins: how many bins of one width, or a vector of ascending edges.
+        range: where the first and last of ``bins`` bins end; by default the smallest and the
+            largest element (a named size must not be 0 then).
+        density: divide by the total and the bins' widths.
+        weights: a value of the shape of x, added up in place of counts; its gradient passes.
+
+    Returns:
+        Counts (int64; the dtype of the weights; float64 for densities of counts) and edges.
+
+    Raises:
+        ArgumentError: no bins, or a range that does not ascend.
+
+    >>> counts, edges = sg.histogram([0.0, 1.0, 1.5, 4.0], bins=2)
+    >>> sg.evaluate([counts, edges])
+    [array([3, 1]), array([0., 2., 4.])]
+    """
+    row = as_value("histogram", x)
+    edges = histogram_bin_edges(row, bins, range)
+    elements, ends = promoted_values("histogram", (ravel(row), edges))
+    count = ends.shape[0] - 1
+    last = part(ends, 0, count, 1)
+    place = searchsorted(ends, elements, "right") - 1
+    beyond = functions.size_value(count, I64)  # one bin more, for what lies outside
+    place = where(elements == last, beyond - 1, place)
+    place = where((place < 0) | (place >= beyond), beyond, place)
+    if weights is None:
+        added = functions.full(elements.shape, 1, I64, like=elements)
+    else:
+        added = ravel(functions.broadcast_to(as_values("histogram", row, weights)[1], row.shape))
+    found = part(scatter_add(added, place, count + 1), 0, 0, count)
+    if density:
+        found = floating("histogram", found)
+        found = found / (of.sum(found) * functions.diff(edges))
+    return found, edges
+
+
+@like(histogram)
+def histogram_bin_edges(
+    x: Operand[AnyValue], bins: Operand[AnyValue] | int = 10, range: Range = None
+) -> AnyValue:
+    """The edges that ``histogram`` would use.
+
+    Returns:
+        The edges, ascending: one more than there are bins.
+
+    Raises:
+        ArgumentError: no bins, or a range that does not ascend.
+
+    >>> sg.evaluate(sg.histogram_bin_edges([0.0, 1.0, 4.0], bins=2))
+    array([0., 2., 4.])
+    """
+    value = as_value("histogram", x)
+    if isinstance(bins, Value | np.ndarray | list | tuple):
+        _, edges = as_values("histogram", value, bins)
+        if edges.ndim != 1:
+            raise RankError(f"histogram: edges {edges.type} are no vector", related=related(edges))
+        return edges
+    count = integer("histogram", "bins", bins, value)
+    if count < 1:
+        raise ArgumentError(f"histogram: {count} bins", related=related(value))
+    floats = floating("histogram", value)
+    if range is None and value.size != 0:
+        return _spread(of.min(floats), of.max(floats), count)
+    low, high = _ends(range or (0.0, 1.0))
+    if not low <= high:
+        raise ArgumentError(f"histogram: the range from {low} to {high} does not ascend")
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    ends = np.linspace(low, high, count + 1, dtype=floats.dtype.numpy)
+    return as_values("histogram", value, ends)[1]
+
+
+def _ends(range: Any) -> tuple[float, float]:
+    """The two ends of a range as numbers."""
+    try:
+        low, high = map(float, range)
+    except (TypeError, ValueError):
+        raise ArgumentError(f"histogram: range={shown(range)} is no pair of numbers") from None
+    return low, high
+
+
+def _spread(low: AnyValue, high: AnyValue, count: int) -> AnyValue:
+    """``count`` equal steps from low to high; around them by a half where they are equal."""
+    alone: Any = low == high
+    low, high = where(alone, low - 0.5, low), where(alone, high + 0.5, high)
+    place = functions.astype(iota((count + 1,), like=low), low.dtype)
+    step = (high - low) / float(count)
+    return where(place == float(count), high, place * step + low)
+
+
+_METHODS: Final = ("linear", "lower", "higher", "midpoint", "nearest")
+
+
+def median(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
+    """The middle element over ``axis``, or the mean of the two middle ones; NaN where one is NaN.
+
+    Args:
+        x: a value; integers and bools become float64.
+        axis: which axes; all by default.
+        keepdims: keep the reduced axes, with size 1.
+
+    Returns:
+        A floating value without these axes.
+
+    Raises:
+        EmptyReductionError: there are no elements.
+
+    >>> sg.evaluate(sg.median([[1, 9, 2], [4, 6, 5]], axis=1))
+    array([2., 5.])
+    """
+    rows = _Rows("median", x, axis, keepdims)
+    count = rows.count
+    left, right = rows.part(floordiv(count - 1, 2)), rows.part(floordiv(count, 2))
+    return rows.result(_middle(left, right, count - 2 * floordiv(count, 2)))
+
+
+@like(median)
+def nanmedian(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
+    """``median`` of what is no NaN; NaN where all are.
+
+    >>> sg.evaluate(sg.nanmedian([1.0, float("nan"), 3.0]))
+    array(2.)
+    """
+    rows = _Rows("nanmedian", x, axis, keepdims)
+    count = rows.numbers()
+    left, right = rows.at((count - 1) // 2), rows.at(count // 2)
+    return rows.result(_middle(left, right, count % 2), overlook=True)
+
+
+def quantile(
+    x: Operand[AnyValue],
+    q: Any,
+    axis: Axes = None,
+    *,
+    method: str = "linear",
+    keepdims: bool = False,
+) -> AnyValue:
+    """The element below which a part ``q`` of the elements over ``axis`` lies.
+
+    Of n elements in order that is number q * (n - 1), counted from 0; where this is no whole
+    number, the value between its neighbours. NaN where an element is NaN.
+
+    The dtype is that of x. Positions are computed in float64.
+
+    Args:
+        x: a value; integers and bools become float64.
+        q: a number in [0, 1], or several: then their results are stacked along a new first axis.
+        axis: which axes; all by default.
+        method: between two elements, ``"linear"`` interpolation, the ``"lower"``, the ``"higher"``,
+            their ``"midpoint"`` or the ``"nearest"`` (halfway: the one of even number).
+        keepdims: keep the reduced axes, with size 1.
+
+    Returns:
+        The quantiles: x without the axes, behind the axes of q.
+
+    Raises:
+        ArgumentError: a q outside [0, 1] or only known in a run; another method.
+        EmptyReductionError: there are no elements.
+
+    >>> sg.evaluate(sg.quantile([1.0, 2.0, 4.0], 0.5))
+    array(2.)
+    """
+    rows = _Rows("quantile", x, axis, keepdims)
+    return _each(rows, q, 1.0, method, _quantile)
+
+
+@like(quantile)
+def nanquantile(
+    x: Operand[AnyValue],
+    q: Any,
+    axis: Axes = None,
+    *,
+    method: str = "linear",
+    keepdims: bool = False,
+) -> AnyValue:
+    """``quantile`` of what is no NaN; NaN where all are.
+
+    >>> sg.evaluate(sg.nanquantile([1.0, float("nan"), 3.0], 0.25))
+    array(1.5)
+    """
+    return _each(_Rows("nanquantile", x, axis, keepdims), q, 1.0, method, _nanquantile)
+
+
+def percentile(
+    x: Operand[AnyValue],
+    q: Any,
+    axis: Axes = None,
+    *,
+    method: str = "linear",
+    keepdims: bool = False,
+) -> AnyValue:
+    """``quantile``, with q in [0, 100]. Raises as ``quantile``.
+
+    Args:
+        x, axis, method, keepdims: as for ``quantile``.
+        q: parts in percent.
+
+    >>> sg.evaluate(sg.percentile([1.0, 2.0, 4.0], 50))
+    array(2.)
+    """
+    return _each(_Rows("percentile", x, axis, keepdims), q, 100.0, method, _quantile)
+
+
+@like(percentile)
+def nanpercentile(
+    x: Operand[AnyValue],
+    q: Any,
+    axis: Axes = None,
+    *,
+    method: str = "linear",
+    keepdims: bool = False,
+) -> AnyValue:
+    """``percentile`` of what is no NaN; NaN where all are.
+
+    >>> sg.evaluate(sg.nanpercentile([1.0, float("nan"), 3.0], 25))
+    array(1.5)
+    """
+    return _each(_Rows("nanpercentile", x, axis, keepdims), q, 100.0, method, _nanquantile)
+
+
+class _Rows(Generic[AnyValue]):
+    """Floating elements in order along one axis, and how a result gets its shape."""
+
+    def __init__(self, op: str, x: Operand[AnyValue], axis: Axes, keepdims: bool) -> None:
+        value = floating(op, x)
+        axes = axes_of(op, axis, value)
+        kept = tuple(size for k, size in enumerate(value.shape) if k not in axes)
+        ones = tuple(1 if k in axes else size for k, size in enumerate(value.shape))
+        self.op: str = op
+        self.shape: Shape = ones if keepdims else kept
+        if len(axes) != 1:
+            last = tuple(range(value.ndim - len(axes), value.ndim))
+            count = math.prod(value.shape[k] for k in axes)
+            value = reshape(moveaxis(value, axes, last), (*kept, count))
+            axes = (len(kept),)
+        (self.axis,) = axes
+        self.count: Size = value.shape[self.axis]
+        if self.count == 0:
+            raise EmptyReductionError(f"{op}: no elements in {value.type}", related=related(value))
+        self.sorted: AnyValue = sort(value, self.axis)
+
+    def part(self, place: Size) -> AnyValue:
+        """The elements at a place that is known at build, up to the size's name."""
+        return part(self.sorted, self.axis, place, 1)
+
+    def at(self, places: AnyValue) -> AnyValue:
+        """The elements at places of a run: one for all rows, or one for each."""
+        if places.ndim == 0:
+            return take(self.sorted, reshape(places, (1,)), self.axis)
+        return TakeAlong(self.axis)(self.sorted, places)
+
+    def numbers(self) -> AnyValue:
+        """How many elements of each row are no NaN, as int64; 1 where all are."""
+        there = functions.equal(self.sorted, self.sorted)
+        return functions.maximum(of.sum(there, self.axis, keepdims=True), 1)
+
+    def result(self, found: AnyValue, overlook: bool = False) -> AnyValue:
+        """``found``, NaN in rows that end with one (unless it is overlooked), in its shape."""
+        if not overlook:
+            last = self.part(self.count - 1)
+            found = where(last != last, last, found)
+        return reshape(found, self.shape)
+
+
+def _middle(left: AnyValue, right: AnyValue, odd: Any) -> AnyValue:
+    """The left element of an odd number, else the mean of both."""
+    if isinstance(odd, int):
+        return left if odd else (left + right) * 0.5
+    if isinstance(odd, Dim):
+        odd = functions.size_value(odd, I64)
+    return where(odd == 1, left, (left + right) * 0.5)
+
+
+def _each(
+    rows: _Rows[AnyValue],
+    q: Any,
+    whole: float,
+    method: str,
+    one: Callable[[_Rows[AnyValue], float, str], AnyValue],
+) -> AnyValue:
+    """The quantile of every number of q, stacked where q is no single number."""
+    if method not in _METHODS:
+        known = ", ".join(map(repr, _METHODS))
+        raise ArgumentError(f"{rows.op}: method={method!r}", hint=f"there are {known}")
+    parts = None if isinstance(q, Value) else array_of(q, f"{rows.op}: q")
+    if parts is None or parts.dtype.kind not in "iuf":
+        raise ArgumentError(f"{rows.op}: q={shown(q)} is no number known when the graph is built")
+    if not np.all((parts >= 0) & (parts <= whole)):
+        raise ArgumentError(f"{rows.op}: q={shown(q)} reaches outside [0, {whole:g}]")
+    found = [one(rows, float(number) / whole, method) for number in parts.ravel()]
+    if parts.ndim == 0:
+        return found[0]
+    if not found:
+        nothing = np.zeros((), rows.sorted.dtype.numpy)
+        shape = (*parts.shape, *rows.shape)
+        return functions.full(shape, nothing, like=rows.sorted)
+    return reshape(stack(found), (*parts.shape, *rows.shape))
+
+
+def _quantile(rows: _Rows[AnyValue], q: float, method: str) -> AnyValue:
+    if isinstance(rows.count, Dim):
+        last = functions.size_value(rows.count - 1, F64)
+        return rows.result(_between_places(rows, last * q, method))
+    place = q * (rows.count - 1)
+    below = _rounded(place, method)
+    left = rows.part(below)
+    weight = 0.5 if method == "midpoint" and place != below else place - below
+    if method not in ("linear", "midpoint") or weight == 0.0:
+        return rows.result(left)
+    return rows.result(_interpolated(left, rows.part(below + 1), weight))
+
+
+def _nanquantile(rows: _Rows[AnyValue], q: float, method: str) -> AnyValue:
+    last = functions.astype(rows.numbers() - 1, F64)
+    return rows.result(_between_places(rows, last * q, method), overlook=True)
+
+
+def _rounded(place: float, method: str) -> int:
+    """The place of the element, or of the lower of two."""
+    if method == "nearest":
+        return round(place)
+    return math.ceil(place) if method == "higher" else math.floor(place)
+
+
+def _between_places(rows: _Rows[AnyValue], place: AnyValue, method: str) -> AnyValue:
+    """The value at float64 places of a run."""
+    rounding = {"nearest": functions.rint, "higher": functions.ceil}.get(method, functions.floor)
+    below = rounding(place)
+    left = rows.at(functions.astype(below, I64))
+    if method not in ("linear", "midpoint"):
+        return left
+    right = rows.at(functions.astype(functions.ceil(place), I64))
+    weight = functions.astype(place - below, rows.sorted.dtype)
+    half = 0.5 if method == "midpoint" else weight
+    return where(weight == 0.0, left, _interpolated(left, right, half))
+
+
+def _interpolated(left: AnyValue, right: AnyValue, weight: Any) -> AnyValue:
+    """From the nearer end, as NumPy does: left + d * weight, or right - d * (1 - weight)."""
+    step = right - left
+    near_left, near_right = left + step * weight, right - step * (1.0 - weight)
+    if isinstance(weight, float):
+        return near_left if weight < 0.5 else near_right
+    return where(weight < 0.5, near_left, near_right)
+
+
+# -- places among edges, membership ---------------------------------------------------------------
+
+
+def partition(x: Operand[AnyValue], kth: Any, axis: int | None = -1) -> AnyValue:
+    """x sorted along ``axis``, which is one of the orders that NumPy's ``partition`` may give.
+
+    Args:
+        x: a value.
+        kth: not looked at: every position holds what a sort puts there.
+        axis: one axis; None for all elements, flattened.
+
+    Returns:
+        A value of the shape of x, or flattened.
+
+    >>> sg.evaluate(sg.partition([3, 1, 2], 1))
+    array([1, 2, 3])
+    """
+    return sorted_along("partition", x, axis, (None, None, None), False)[0]
+
+
+@like(partition)
+def argpartition(x: Operand[AnyValue], kth: Any, axis: int | None = -1) -> AnyValue:
+    """The positions that sort x along ``axis``; see ``partition``.
+
+    Returns:
+        Positions along ``axis``, int64.
+
+    >>> sg.evaluate(sg.argpartition([3, 1, 2], 1))
+    array([1, 2, 0])
+    """
+    return sorted_along("argpartition", x, axis, (None, None, None), False)[1]
+
+
+def lexsort(keys: Any, axis: int = -1) -> Value:
+    """The positions along ``axis`` that put several keys in order, the last of them first.
+
+    Where elements of the last key are equal the one before it decides, and so on.
+
+    Args:
+        keys: a list or tuple of values of one shape, or one value with the keys along axis 0.
+        axis: one axis of a key.
+
+    Returns:
+        Positions in the shape of a key, int64.
+
+    >>> sg.evaluate(sg.lexsort([[2, 1, 0], [0, 1, 0]]))
+    array([2, 0, 1])
+    """
+    if isinstance(keys, Value):
+        keys = functions.unstack(keys)
+    values = [as_value("lexsort", key) for key in keys]
+    if not values:
+        raise ArgumentError("lexsort: there are no keys")
+    for value in values[1:]:
+        text = (
+            f"lexsort: keys of shapes {shape_text(values[0].shape)} and {shape_text(value.shape)}"
+        )
+        pairs = zip(values[0].shape, value.shape, strict=False)
+        if value.ndim != values[0].ndim or not all(equal(a, b, text) for a, b in pairs):
+            raise ShapeError(text, related=related(values[0], value))
+    place = axis_of("lexsort", axis, values[0])
+    found = argsort(values[0], place)
+    for value in values[1:]:
+        order = argsort(TakeAlong(place)(value, found), place)
+        found = TakeAlong(place)(found, order)
+    return found

@@ -1,7 +1,4 @@
-"""More functions over axes: products, norms, ranges and counts.
-
-Made of the reductions of ``reduce.py`` and the scans of ``scans.py``; nothing here is an op.
-"""
+"""Products, norms, ranges and counts over axes, made of reductions and scans."""
 
 from __future__ import annotations
 
@@ -13,10 +10,11 @@ import numpy as np
 from staticgrad.errors import ArgumentError
 from staticgrad.functions import aggregate as of
 from staticgrad.functions.masking import Mask, counted, mask_of, start_of
-from staticgrad.functions.matrix_norms import norm_of_matrices
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
+from staticgrad.ops.arithmetic import flat_root
 from staticgrad.ops.elementwise import Operand
+from staticgrad.ops.linalg import SVDVals
 from staticgrad.ops.movement import moveaxis, reshape
 from staticgrad.ops.operands import (
     Axes,
@@ -27,12 +25,33 @@ from staticgrad.ops.operands import (
     floating,
     related,
 )
-from staticgrad.ops.powers import flat_root
 from staticgrad.ops.scans import CumProd
 from staticgrad.ops.selection import where
 from staticgrad.ops.slices import concatenate, part
 from staticgrad.types.dim import Dim, floordiv
 from staticgrad.types.dtype import BOOL
+
+
+def norm_of_matrices(op: str, x: AnyValue, ord: Any, keepdims: bool) -> AnyValue:
+    """The norms of floating matrices, the last two axes."""
+    if ord is None or ord == "fro":
+        return flat_root(of.sum(functions.square(x), (-2, -1), keepdims=keepdims))
+    if ord in (1, -1, math.inf, -math.inf):
+        along, over = (-2, -1) if ord in (1, -1) else (-1, -2)
+        sums = of.sum(functions.absolute(x), along, keepdims=True)
+        found = (of.max if ord > 0 else of.min)(sums, over, keepdims=True)
+    elif ord in (2, -2, "nuc"):
+        values: Any = SVDVals()(x)
+        join = of.sum if ord == "nuc" else of.max if ord == 2 else of.min
+        found = functions.expand_dims(join(values, -1, keepdims=True), -1)
+    else:
+        raise ArgumentError(
+            f"{op}: no norm {ord!r} of matrices",
+            hint="'fro', 'nuc', 1, -1, 2, -2, inf, -inf",
+            related=related(x),
+        )
+    return found if keepdims else functions.squeeze(found, (-2, -1))
+
 
 #: Longer axes are multiplied one element after the other.
 _LONGEST_TREE: Final = 65536

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar, cast
 from staticgrad.building import capture
 from staticgrad.errors import CarryError, GraphError, StaticgradError
 from staticgrad.errors.wording import shown
-from staticgrad.functions.draws.folded import FoldedKeys
+from staticgrad.functions.draws import FoldedKeys
 from staticgrad.functions.trees import Tree, flatten, paths
 from staticgrad.ir.bodies import body_input, is_body_input
 from staticgrad.ir.forms import (

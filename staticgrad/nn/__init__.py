@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from staticgrad.functions import one_hot as one_hot, sigmoid as sigmoid, tanh as tanh
     from staticgrad.functions.activations import *  # noqa: F403
     from staticgrad.functions.images.channel_norms import *  # noqa: F403
-    from staticgrad.functions.images.grids import *  # noqa: F403
+    from staticgrad.functions.images.resizing import *  # noqa: F403
     from staticgrad.functions.layers import bilinear as bilinear, embedding_bag as embedding_bag
     from staticgrad.functions.losses.alignments import *  # noqa: F403
     from staticgrad.functions.losses.distances import *  # noqa: F403
@@ -105,7 +105,7 @@ _HOMES: Final = {
     "functions.losses.distances": (
         "cosine_embedding_loss cosine_similarity normalize pairwise_distance triplet_margin_loss"
     ),
-    "functions.images.grids": "affine_grid grid_sample pixel_shuffle pixel_unshuffle",
+    "functions.images.resizing": "affine_grid grid_sample pixel_shuffle pixel_unshuffle",
     "functions.layers": "bilinear embedding_bag",
     "functions.losses.further": (
         "binary_cross_entropy gaussian_nll_loss hinge_embedding_loss kl_div l1_loss"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from staticgrad.functions.draws.folded import GENERATORS
+from staticgrad.functions.draws import GENERATORS
 from staticgrad.ir.calls import public
 from staticgrad.ir.nodes import Parameter
 from staticgrad.ir.roots import check_updates

@@ -1,8 +1,4 @@
-"""Contractions: the matrix product.
-
-One op with a transpose flag per operand, so that no derivative ever transposes an array. A kernel
-chooses the order in which it adds up the inner products.
-"""
+"""Matrix products, and products with a matrix that is stored in panels."""
 
 from __future__ import annotations
 
@@ -22,7 +18,7 @@ from staticgrad.ir.value import Value
 from staticgrad.ops.batch_axis import lined_up
 from staticgrad.ops.cotangent import unbroadcast
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.movement import Transpose, reshape
+from staticgrad.ops.movement import Transpose, reshape, transpose
 from staticgrad.ops.operands import BilinearOp, as_values, promoted_values, related, shape_text
 from staticgrad.types import dim as dims
 from staticgrad.types.dim import Size
@@ -237,3 +233,46 @@ def _check_vectors(left: Value, right: Value) -> None:
         _check_inner(left.shape[-1], inner, shape_text(left.shape), shape_text(right.shape))
     except ShapeError as error:
         raise error.with_related(related(left, right)) from None
+
+
+class PanelMatMul(BilinearOp, name="panel_matmul"):
+    """a @ b, where b is stored as panels [n / c, k, c] of c columns: [m, n] of [m, k]."""
+
+    flops: ClassVar[int] = 2  # per element and inner index
+
+    def infer(self, a: TensorType, b: TensorType) -> TensorType:
+        """The dtype of the operands."""
+        if a.dtype is not b.dtype or a.dtype.is_bool:
+            raise DTypeError(f"panel_matmul: takes numbers of one dtype, not {a} and {b}")
+        if a.rank != 2 or b.rank != 3 or a.shape[1] != b.shape[1]:
+            raise ShapeError(f"panel_matmul: {a} and {b} are no matrix and its panels")
+        return TensorType(a.dtype, (a.shape[0], b.shape[0] * b.shape[2]))
+
+    def reference(self, a: Array, b: Array) -> Any:
+        with np.errstate(all="ignore"):
+            panels, inner, columns = b.shape
+            whole = b.swapaxes(0, 1).reshape(inner, panels * columns)
+            return np.matmul(np.ascontiguousarray(a), whole)
+
+    def vjp(self, ct: Any, out: Any, a: Any, b: Any) -> tuple[Any, ...]:
+        """Those of the product, with the gradient of b in panels too."""
+        if not out.dtype.is_float:
+            return None, None
+        panels, inner, columns = b.shape
+        by_b = reshape(MatMul(True, False)(a, ct), (inner, panels, columns))
+        whole = reshape(transpose(b, (1, 0, 2)), (inner, panels * columns))
+        return MatMul(False, True)(ct, whole), transpose(by_b, (1, 0, 2))
+
+    def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+        """Rows of a batch times one matrix are rows of one product; others take b as a whole."""
+        a, b = args
+        if not over[1]:
+            rows = reshape(a, (prod(a.shape[:-1]), a.shape[-1]))
+            found = self(rows, b)
+            return reshape(found, (*a.shape[:-1], found.shape[-1]))
+        batch, panels, inner, columns = b.shape
+        whole = reshape(transpose(b, (0, 2, 1, 3)), (batch, inner, panels * columns))
+        return MatMul(False, False)(*lined_up((a, whole), over))
+
+    def form(self, out: TensorType, *types: TensorType) -> Form:
+        return Contract(False, False, panels=True)

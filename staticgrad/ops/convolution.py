@@ -43,10 +43,10 @@ from staticgrad.errors import RankError, ShapeError
 from staticgrad.ir.forms import Form, WindowAxis, WindowProduct
 from staticgrad.ir.op import Array
 from staticgrad.ir.ranges import Range, RangeOf
-from staticgrad.ops.batched_windows import batched_windows
 from staticgrad.ops.elementwise import quiet
 from staticgrad.ops.operands import BilinearOp
-from staticgrad.ops.window_axes import (
+from staticgrad.ops.windows import (
+    batched_windows,
     check_geometry,
     check_numbers,
     check_windows,

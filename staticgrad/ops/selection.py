@@ -22,9 +22,9 @@ from staticgrad.ir.op import Array, Constant
 from staticgrad.ir.ranges import Range, RangeOf, Zero
 from staticgrad.ir.value import Value
 from staticgrad.ops.arithmetic import Abs
-from staticgrad.ops.compare import Lt, Relation
 from staticgrad.ops.cotangent import ZERO, Cotangent, Masked, narrowed
 from staticgrad.ops.elementwise import Elementwise, Operand, lifted, promoted
+from staticgrad.ops.logic import Lt, Relation
 from staticgrad.ops.operands import as_value
 from staticgrad.ops.public import binary
 from staticgrad.types.dtype import BOOL, DType

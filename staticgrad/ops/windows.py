@@ -1,20 +1,16 @@
-"""Windows over the last axes of an image: their sums and maxima, the windows themselves, and back.
-
-Tap k of window y is the element ``strides * y + dilation * k - before`` of the image, along each of
-the last axes. ``unfold`` and ``fold`` are each other's transpose, and so are ``window_take`` and
-``window_put``, which read and write the one tap of each window that an operand of places says.
-"""
+"""Windows of images: unfold, fold, sums and maxima of each window."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from math import prod
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 
-from staticgrad.errors import DTypeError, RankError, ShapeError
+from staticgrad.errors import ArgumentError, DTypeError, RankError, ShapeError
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.forms import Form, WindowAxis, WindowReduce, WindowSpread
 from staticgrad.ir.functional import functions
@@ -23,18 +19,157 @@ from staticgrad.ir.ranges import EMPTY, Range, RangeOf
 from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.elementwise import quiet
 from staticgrad.ops.operands import LinearOp
-from staticgrad.ops.window_axes import (
-    check_geometry,
-    check_numbers,
-    check_windows,
-    each_tap,
-    last,
-    window_axes,
-)
 from staticgrad.types import dim as dims
-from staticgrad.types.dim import Size
+from staticgrad.types.dim import Dim, Size
 from staticgrad.types.dtype import I8, I16, I32, DType, as_dtype
 from staticgrad.types.tensor import Shape, TensorType
+
+#: A tap, the slices of the image that it reads, and of the windows that read them.
+Tap = tuple[tuple[int, ...], tuple[slice, ...], tuple[slice, ...]]
+
+
+def check_geometry(op: str, strides: Sequence[int], *others: Sequence[Any]) -> None:
+    """Refuse attributes of an op that do not say the same number of axes, and steps below 1."""
+    if not strides or any(len(other) != len(strides) for other in others):
+        raise RankError(f"{op}: a stride, a dilation and a size are needed for each axis")
+    if min(*strides, *others[0]) < 1:
+        raise ArgumentError(f"{op}: strides and dilations are 1 or more")
+
+
+def window_axes(
+    strides: Sequence[int],
+    dilation: Sequence[int],
+    before: Sequence[Size],
+    taps: Shape,
+    image: Shape,
+    windows: Shape,
+) -> tuple[WindowAxis, ...]:
+    """The axes of windows, of their attributes by axis."""
+    described = zip(strides, dilation, before, taps, image, windows, strict=True)
+    return tuple(WindowAxis(*each) for each in described)
+
+
+def check_numbers(op: str, *types: TensorType) -> None:
+    """Refuse operands of several dtypes, and bools."""
+    first = types[0]
+    if any(kind.dtype is not first.dtype for kind in types):
+        met = ", ".join(str(kind.dtype.numpy) for kind in types)
+        raise DTypeError(f"{op}: operands of {met}")
+    if first.dtype.is_bool:
+        raise DTypeError(f"{op}: takes numbers, not bools", hint="x.astype('float32')")
+
+
+def check_windows(op: str, axes: Sequence[WindowAxis], first: int) -> None:
+    """Refuse fewer windows than none; of named sizes, note the guard under which there is one.
+
+    An image of no places may have no windows, and so may any whose named sizes are 0.
+    """
+    for number, axis in enumerate(axes, first):
+        whole, windows = axis.reach + 1, axis.windows
+        text = f"{op}: a window of {whole} over axis {number} of size {axis.image}"
+        if not dims.at_least(windows, 0, text):
+            raise ShapeError(text, hint="a window is no larger than the image and its border")
+        if isinstance(axis.image, Dim) and windows != axis.image:
+            names = [(1, Dim({(name,): 1})) for name in {*dims.named_sizes(axis.image)}]
+            some = axis.image * dims.sum_of(names)
+            dims.at_least(windows * some, some, text)
+
+
+def has_windows(windows: Size, image: Size, text: str) -> bool:
+    """Whether there may be a window over an image; one of no places may have none."""
+    return dims.at_least(windows, 0, text) and dims.at_least(windows * image, image, text)
+
+
+def last(places: Sequence[slice] | Sequence[int]) -> Any:
+    """Places along the last axes, as NumPy indexes them."""
+    return (..., *places)
+
+
+def each_tap(axes: Sequence[WindowAxis]) -> Iterator[Tap]:
+    """Every tap that reads an element of the image, in C order. Sizes must be integers."""
+    for found in product(*(list(_along(axis)) for axis in axes)):
+        taps, image, windows = zip(*found, strict=True)
+        yield taps, image, windows
+
+
+def _along(axis: WindowAxis) -> Iterator[tuple[int, slice, slice]]:
+    step, taps, before = axis.step, int(axis.taps), int(axis.before)
+    for tap in range(taps):
+        shift = axis.dilation * tap - before  # the image's index for window 0
+        low = max(0, -(shift // step))
+        high = min(int(axis.windows), (int(axis.image) - 1 - shift) // step + 1)
+        if low < high:
+            first, last = step * low + shift, step * (high - 1) + shift
+            yield tap, slice(first, last + 1, step), slice(low, high)
+
+
+#: What an op multiplies, in the order of its operands, by its result.
+_OPERANDS: Final = {
+    "windows": ("image", "filter"),
+    "image": ("windows", "filter"),
+    "filter": ("image", "windows"),
+}
+_JOINED: Final = {
+    frozenset(("image", "windows")): "n",
+    frozenset(("image", "filter")): "c",
+    frozenset(("filter", "windows")): "o",
+    frozenset(("image", "filter", "windows")): "g",
+}
+#: The first two axes of each of the three, as products of axes.
+_AXES: Final = {"image": ("n", "gc"), "windows": ("n", "go"), "filter": ("go", "c")}
+
+
+def batched_windows(op: Any, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
+    """The result over a batch; None where a batch of a named size would have to be groups."""
+    roles = [role for role, has in zip(_OPERANDS[op.result], over, strict=True) if has]
+    axis = _JOINED[frozenset((*roles, op.result))]
+    groups = op.groups
+    if axis == "g":
+        if not isinstance(size, int) or size == 0:
+            return None
+        groups *= size
+    operands = [
+        _joined(arg, role, axis, size, op.groups) if has else arg
+        for arg, role, has in zip(args, _OPERANDS[op.result], over, strict=True)
+    ]
+    return _apart(replace(op, groups=groups)(*operands), op.result, axis, size, op.groups)
+
+
+def _joined(x: Any, role: str, axis: str, size: Size, groups: int) -> Any:
+    """An operand [batch, ...] with the batch as the slower part of an axis."""
+    place, (outer, inner) = _place(role, axis, groups)
+    sizes = list(x.shape[1:])
+    if outer:
+        sizes[place : place + 1] = [groups, _quotient(sizes[place], groups)]
+    wide = functions.reshape(x, (size, *sizes))
+    at = place + inner
+    moved = functions.moveaxis(wide, 0, at)
+    kept = x.shape[1:]
+    return functions.reshape(moved, (*kept[:place], size * kept[place], *kept[place + 1 :]))
+
+
+def _apart(y: Any, role: str, axis: str, size: Size, groups: int) -> Any:
+    """The result with the batch taken out of the axis again, to the front."""
+    place, (outer, inner) = _place(role, axis, groups)
+    rest = _quotient(y.shape[place], size)
+    parts = [groups, size, _quotient(rest, groups)] if outer else [size, rest]
+    wide = functions.reshape(y, (*y.shape[:place], *parts, *y.shape[place + 1 :]))
+    moved = functions.moveaxis(wide, place + inner, 0)
+    return functions.reshape(moved, (size, *y.shape[:place], rest, *y.shape[place + 1 :]))
+
+
+def _place(role: str, axis: str, groups: int) -> tuple[int, tuple[bool, int]]:
+    """Which of the first two axes the batch joins, and whether it stands behind the groups."""
+    place = next(k for k, letters in enumerate(_AXES[role]) if axis in letters)
+    inside = _AXES[role][place][0] != axis and groups > 1
+    return place, (inside, int(inside))
+
+
+def _quotient(size: Size, by: Size) -> Size:
+    """A size without a factor that it is known to have."""
+    if isinstance(size, int) and isinstance(by, int):
+        return size // by if by else 0
+    return dims.floordiv(size, by)
 
 
 class _Windowed(Op):

@@ -17,9 +17,8 @@ from staticgrad.ir.kernels.product_iterations import STREAMED
 from staticgrad.ir.kernels.stages import panel_columns
 from staticgrad.ir.known import EVEN
 from staticgrad.ir.op import Op
-from staticgrad.ops.contract import MatMul
+from staticgrad.ops.contract import MatMul, PanelMatMul
 from staticgrad.ops.movement import reshape, transpose
-from staticgrad.ops.panels import PanelMatMul
 from staticgrad.preparation.invariants import Arrangement, with_arranged
 from staticgrad.types.tensor import TensorType, hint_value
 

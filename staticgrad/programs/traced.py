@@ -28,7 +28,7 @@ from staticgrad.errors import (
 )
 from staticgrad.errors.wording import kind_of
 from staticgrad.functions.creation import input as graph_input
-from staticgrad.functions.draws.folded import Draws, steps_of
+from staticgrad.functions.draws import Draws, steps_of
 from staticgrad.functions.trees import Tree, flatten, paths, unflatten
 from staticgrad.ir.bodies import is_body_input
 from staticgrad.ir.graph import Graph, Input, Node, Parameter, Symbolic, ancestors

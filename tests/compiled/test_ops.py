@@ -22,11 +22,10 @@ from staticgrad.ir.forms import Contract, Pointwise, WindowProduct
 from staticgrad.ir.graph import ancestors
 from staticgrad.ir.op import registered_ops
 from staticgrad.ir.rounded import element
-from staticgrad.ops.contract import MatMul
+from staticgrad.ops.contract import MatMul, PanelMatMul
 from staticgrad.ops.convolution import Conv, ConvFilter, ConvImage
 from staticgrad.ops.elementwise import Elementwise
 from staticgrad.ops.marks import Mark
-from staticgrad.ops.panels import PanelMatMul
 from staticgrad.testing.variants import LAYOUTS, repeated, views
 from staticgrad.types.dtype import F32, F64, as_dtype
 from staticgrad.types.tensor import TensorType

@@ -13,9 +13,7 @@ import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import LinearAlgebraError
 from staticgrad.native.libraries.small_matrices import LANES, SMALL, SMALL_PIVOTED
-from staticgrad.ops.linalg.cholesky import Cholesky
-from staticgrad.ops.linalg.lu import LU, LUSolve
-from staticgrad.ops.linalg.triangular import TriangularSolve
+from staticgrad.ops.linalg import LU, Cholesky, LUSolve, TriangularSolve
 
 MANY = 2 * max(LANES.values()) + 3
 FLAGS = [

@@ -7,7 +7,7 @@ import pytest
 
 import staticgrad as sg
 from staticgrad.ir.op import registered_ops
-from staticgrad.ops.scatter_extremes import ScatterExtreme
+from staticgrad.ops.indexing import ScatterExtreme
 
 NAN, INF = np.nan, np.inf
 

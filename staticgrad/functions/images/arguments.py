@@ -9,7 +9,7 @@ from staticgrad.errors import ArgumentError, RankError, ShapeError
 from staticgrad.errors.wording import shown
 from staticgrad.ir.value import Value
 from staticgrad.ops.operands import integer, related, shape_text, size_of
-from staticgrad.ops.window_axes import has_windows
+from staticgrad.ops.windows import has_windows
 from staticgrad.records import dataclass
 from staticgrad.types import dim as dims
 from staticgrad.types.dim import Dim, Size

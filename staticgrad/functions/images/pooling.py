@@ -25,10 +25,10 @@ from staticgrad.functions.images.arguments import (
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
+from staticgrad.ops.arithmetic import flat_root
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import reshape
 from staticgrad.ops.operands import as_value, floating, is_number, related
-from staticgrad.ops.powers import flat_root
 from staticgrad.ops.selection import where
 from staticgrad.ops.windows import UnfoldWindows, WindowMax, WindowSum
 from staticgrad.types import dim as dims

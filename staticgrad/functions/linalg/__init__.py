@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 from staticgrad.errors.elsewhere import no_such_name
 from staticgrad.errors.tracebacks import boundary
-from staticgrad.functions.einstein import kron as kron, tensordot as tensordot
 from staticgrad.functions.joining import matrix_transpose as matrix_transpose
 from staticgrad.functions.linalg.factors import (
     cholesky as cholesky,
@@ -40,24 +39,23 @@ from staticgrad.functions.linalg.norms import (
     matrix_rank as matrix_rank,
     vector_norm as vector_norm,
 )
-from staticgrad.functions.linalg.powers import expm as expm, matrix_power as matrix_power
 from staticgrad.functions.linalg.solutions import (
+    block_diag as block_diag,
+    cho_factor as cho_factor,
+    cho_solve as cho_solve,
     det as det,
+    expm as expm,
     inv as inv,
     lstsq as lstsq,
+    matrix_power as matrix_power,
     pinv as pinv,
     slogdet as slogdet,
     solve as solve,
     solve_triangular as solve_triangular,
     solve_tridiagonal as solve_tridiagonal,
-)
-from staticgrad.functions.linalg.structured import (
-    block_diag as block_diag,
-    cho_factor as cho_factor,
-    cho_solve as cho_solve,
     toeplitz as toeplitz,
 )
-from staticgrad.functions.products import vecdot as vecdot
+from staticgrad.functions.products import kron as kron, tensordot as tensordot, vecdot as vecdot
 from staticgrad.functions.totals import norm as norm
 from staticgrad.ir.calls import publish
 from staticgrad.ir.functional import OF_MODULES

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from staticgrad.errors import ArgumentError, RankError, ShapeError
+from staticgrad.functions.creation import eye
 from staticgrad.functions.products import cross as general_cross
-from staticgrad.functions.triangles import eye
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.elementwise import Operand

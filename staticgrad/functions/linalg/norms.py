@@ -9,11 +9,11 @@ from staticgrad.functions import totals
 from staticgrad.functions.linalg.factors import eigvalsh, svdvals
 from staticgrad.functions.linalg.matrices import matrices
 from staticgrad.functions.linalg.solutions import cutoff, inv
-from staticgrad.functions.matrix_norms import norm_of_matrices
+from staticgrad.functions.totals import norm_of_matrices
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.linalg.base import as_rows
+from staticgrad.ops.linalg import as_rows
 from staticgrad.ops.operands import Axes, as_value, floating, related
 
 

@@ -1,21 +1,18 @@
-"""Solutions of linear systems, inverses and determinants, in the names of ``np.linalg``.
-
-Matrices are factored once: what is solved for a gradient uses the factors of the value. The rules
-hold the factors as operands and are written over functions with rules themselves, so that they
-differentiate again.
-"""
+"""Solutions of linear systems, inverses, determinants, powers, and structured matrices."""
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError
+from staticgrad.errors import ArgumentError, RankError, ShapeError
+from staticgrad.errors.wording import kind_of
 from staticgrad.families import like
-from staticgrad.functions.linalg.cofactors import small_det
-from staticgrad.functions.linalg.factors import svd
+from staticgrad.functions.linalg.factors import cholesky, small_det, svd
 from staticgrad.functions.linalg.matrices import (
+    as_matrices,
     checked_errors,
     folded,
     identity_like,
@@ -24,16 +21,26 @@ from staticgrad.functions.linalg.matrices import (
     squares,
     unfolded,
 )
+from staticgrad.functions.totals import norm_of_matrices
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue
 from staticgrad.ops.custom import CustomFunction, custom_vjp
 from staticgrad.ops.elementwise import Operand
-from staticgrad.ops.linalg.base import adjoint, as_rows, diagonal_of, mirrored, smaller
-from staticgrad.ops.linalg.lu import LU, LUSolve
-from staticgrad.ops.linalg.triangular import TriangularSolve, TridiagonalSolve
-from staticgrad.ops.operands import promoted_values
+from staticgrad.ops.linalg import (
+    LU,
+    LUSolve,
+    TriangularSolve,
+    TridiagonalSolve,
+    adjoint,
+    as_rows,
+    diagonal_of,
+    mirrored,
+    smaller,
+)
+from staticgrad.ops.operands import integer, promoted_values, related
 from staticgrad.records import NamedTuple
 from staticgrad.types.dim import Size
+from staticgrad.types.tensor import BroadcastError, broadcast_shapes
 
 
 class SlogdetResult(NamedTuple):
@@ -367,3 +374,212 @@ def lstsq(
     if is_vector:
         x, rest = functions.squeeze(x, -1), functions.squeeze(rest, -1)
     return LstsqResult(x, rest, rank, s)
+
+
+#: Coefficients of the numerator of the Padé approximant of degree 13, of x⁰ first.
+_PADE: Final = (
+    64764752532480000.0, 32382376266240000.0, 7771770303897600.0, 1187353796428800.0,
+    129060195264000.0, 10559470521600.0, 670442572800.0, 33522128640.0, 1323241920.0, 40840800.0,
+    960960.0, 16380.0, 182.0, 1.0,
+)  # fmt: skip
+#: The norm up to which the approximant is exact to the last places of float64.
+_THETA: Final = 5.371920351148152
+_MOST_SQUARINGS: Final = 16
+
+
+def expm(a: Operand[AnyValue], *, max_squarings: int = _MOST_SQUARINGS) -> AnyValue:
+    """The exponentials of square matrices: Padé approximation of a / 2**s, squared s times.
+
+    Higham, The scaling and squaring method for the matrix exponential revisited, 2005. How often a
+    matrix is squared follows from its 1-norm in the run; the graph holds ``max_squarings``
+    products, of which those that are not needed change nothing.
+
+    Args:
+        a: matrices [..., n, n] of float32 or float64.
+        max_squarings: enough for norms up to 5.4 * 2**max_squarings; those beyond give NaN.
+
+    Returns:
+        The exponentials, of a's shape.
+
+    >>> sg.evaluate(sg.linalg.expm([[0.0, 1.0], [0.0, 0.0]])).round(6)
+    array([[1., 1.],
+           [0., 1.]])
+    """
+    value = squares("expm", matrices("expm", a))
+    if value.shape[-1] == 0:
+        return value
+    size = functions.stop_gradient(norm_of_matrices("expm", value, 1, True))
+    wanted = functions.ceil(functions.log2(functions.maximum(size / _THETA, 1.0)))
+    count = functions.minimum(wanted, float(max_squarings))
+    found = _approximated(value * functions.exp2(-count))
+    for number in range(max_squarings):
+        found = functions.where(count > float(number), found @ found, found)
+    nan = np.full((), math.nan, value.dtype.numpy)
+    return functions.where(wanted <= float(max_squarings), found, nan)
+
+
+def _approximated(a: Any) -> Any:
+    """The approximant: (V - U)⁻¹ (V + U), with U the odd and V the even powers."""
+    b, unit = _PADE, identity_like(a)
+    a2 = a @ a
+    a4 = a2 @ a2
+    a6 = a4 @ a2
+    odd = a6 @ (b[13] * a6 + b[11] * a4 + b[9] * a2)
+    odd = a @ (odd + b[7] * a6 + b[5] * a4 + b[3] * a2 + b[1] * unit)
+    even = a6 @ (b[12] * a6 + b[10] * a4 + b[8] * a2)
+    even = even + b[6] * a6 + b[4] * a4 + b[2] * a2 + b[0] * unit
+    return solve(even - odd, even + odd, errors="nan")
+
+
+def matrix_power(a: Operand[AnyValue], n: int) -> AnyValue:
+    """The n-th power of square matrices, by repeated squaring; of the inverse where n is negative.
+
+    Args:
+        a: matrices [..., k, k].
+        n: an integer; 0 gives the identity.
+
+    Raises:
+        LinearAlgebraError: in the run, a singular matrix and a negative n.
+
+    >>> sg.evaluate(sg.linalg.matrix_power([[1, 1], [0, 1]], 5))
+    array([[1, 5],
+           [0, 1]])
+    """
+    power = integer("matrix_power", "n", n)
+    value = squares("matrix_power", as_matrices("matrix_power", a))
+    if power == 0:
+        return identity_like(value)
+    if power < 0:
+        value, power = inv(value), -power
+    found: AnyValue | None = None
+    while True:
+        power, bit = divmod(power, 2)
+        if bit:
+            found = value if found is None else found @ value
+        if not power:
+            assert found is not None
+            return found
+        value = value @ value
+
+
+def block_diag(*arrays: Operand[AnyValue]) -> AnyValue:
+    """The matrix with these along its diagonal, and zeros elsewhere, as SciPy has it.
+
+    Args:
+        arrays: matrices [m, n], vectors (rows) or numbers; dtypes promote.
+
+    Returns:
+        A matrix of the sums of their sizes.
+
+    Raises:
+        ArgumentError: no arrays. RankError: one of more than two axes.
+
+    >>> sg.evaluate(sg.linalg.block_diag([[1, 2]], 3))
+    array([[1, 2, 0],
+           [0, 0, 3]])
+    """
+    if not arrays:
+        raise ArgumentError("block_diag: there are no arrays", hint="block_diag(a, b)")
+    blocks: list[Any] = [*promoted_values("block_diag", arrays)]
+    for block in blocks:
+        if block.ndim > 2:
+            what = f"block_diag: {block.type} has more than two axes"
+            raise RankError(what, related=related(block))
+    blocks = [functions.reshape(each, (1,) * (2 - each.ndim) + each.shape) for each in blocks]
+    rows = []
+    for k, block in enumerate(blocks):
+        own = [
+            functions.zeros((block.shape[0], other.shape[1]), block.dtype, like=block)
+            for other in blocks
+        ]
+        own[k] = block
+        rows.append(functions.concatenate(own, 1))
+    return functions.concatenate(rows, 0)
+
+
+def toeplitz(c: Operand[AnyValue], r: Operand[AnyValue] | None = None) -> AnyValue:
+    """The matrix whose diagonals are constant. As ``scipy.linalg.toeplitz``.
+
+    Args:
+        c: its first column [..., m]; leading axes broadcast.
+        r: its first row [..., n], of which the first element is not read; by default c.
+
+    Returns:
+        Matrices [..., m, n].
+
+    >>> sg.evaluate(sg.linalg.toeplitz([1, 2, 3], [0, 7, 8, 9]))
+    array([[1, 7, 8, 9],
+           [2, 1, 7, 8],
+           [3, 2, 1, 7]])
+    """
+    column, row = (c, c) if r is None else (c, r)
+    columns: Any
+    columns, rows = promoted_values("toeplitz", (column, row))
+    if not columns.ndim or not rows.ndim:
+        given = columns if not columns.ndim else rows
+        raise RankError(f"toeplitz: {given.type} has no axis", related=related(given))
+    m, n = columns.shape[-1], rows.shape[-1]
+    try:
+        lead = broadcast_shapes((columns.shape[:-1], rows.shape[:-1]))
+    except BroadcastError as error:
+        raise ShapeError(
+            f"toeplitz: leading axes do not broadcast, {error.left} != {error.right}",
+            related=related(columns, rows),
+        ) from None
+    columns = functions.broadcast_to(columns, (*lead, m))
+    rows = functions.broadcast_to(rows, (*lead, n))
+    diagonals = functions.concatenate([functions.flip(columns, -1), rows[..., 1:]], -1)
+    up = functions.arange(n, like=columns) - functions.arange(m, like=columns)[:, None]
+    return functions.take(diagonals, up + (m - 1), -1)
+
+
+def cho_factor(
+    a: Operand[AnyValue], lower: bool = False, *, errors: str = "raise"
+) -> tuple[AnyValue, bool]:
+    """The Cholesky factor of matrices and which triangle it is, for ``cho_solve``.
+
+    As ``scipy.linalg.cho_factor``, but the other triangle is 0, and by default the upper one.
+
+    Args:
+        a: symmetric positive definite matrices [..., n, n], of which that triangle is read.
+        lower: the factor is L with L @ L.T = a, not U with U.T @ U = a.
+        errors: as ``cholesky``.
+
+    Returns:
+        The factor [..., n, n], and ``lower``.
+
+    Raises:
+        LinearAlgebraError: in the run, a matrix that is not positive definite.
+
+    >>> factor = sg.linalg.cho_factor([[4.0, 2.0], [2.0, 5.0]])
+    >>> sg.evaluate(sg.linalg.cho_solve(factor, [8.0, 12.0]))
+    array([1., 2.])
+    """
+    return cholesky(a, upper=not lower, errors=errors), bool(lower)
+
+
+def cho_solve(factor: Any, b: Operand[AnyValue]) -> AnyValue:
+    """x with a @ x = b, of a matrix whose Cholesky factor is known. As ``scipy.linalg.cho_solve``.
+
+    Args:
+        factor: what ``cho_factor`` gives: the factor, and whether it is the lower one.
+        b: a vector [n], or columns [..., n, k].
+
+    Returns:
+        x, of b's shape behind the axes that broadcast.
+
+    Raises:
+        ArgumentError: no pair. DTypeError, RankError, ShapeError: as ``solve``.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> sg.evaluate(sg.linalg.cho_solve((2.0 * np.eye(2), True), [8.0, 12.0]))
+    array([2., 3.])
+    """
+    if not isinstance(factor, tuple | list) or len(factor) != 2:
+        raise ArgumentError(
+            f"cho_solve: the factor is {kind_of(factor)}, not a pair",
+            hint="cho_solve(cho_factor(a), b); of a lower triangle cho_solve((l, True), b)",
+        )
+    triangle, lower = factor
+    half = solve_triangular(triangle, b, trans=int(not lower), lower=lower)
+    return solve_triangular(triangle, half, trans=int(lower), lower=lower)

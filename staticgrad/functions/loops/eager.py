@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from staticgrad.errors import StaticgradError
-from staticgrad.functions.draws.folded import Draws, loop_at_once
+from staticgrad.functions.draws import Draws, loop_at_once
 from staticgrad.functions.trees import flatten, unflatten
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import binding_kind

@@ -15,7 +15,7 @@ from typing import Any
 from staticgrad.errors import ArgumentError, CarryError, DTypeError
 from staticgrad.errors.wording import kind_of
 from staticgrad.functions.call_types import R, T
-from staticgrad.functions.draws.folded import Draws
+from staticgrad.functions.draws import Draws
 from staticgrad.functions.loops.arguments import (
     bound_of,
     bounded_trips,
