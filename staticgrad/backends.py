@@ -28,7 +28,7 @@ from staticgrad.errors import ArgumentError, ConfigError, NameConflictError
 from staticgrad.errors.wording import kind_of
 from staticgrad.ir.discovery import announced
 from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.native import Code
+from staticgrad.native import Code, machine
 from staticgrad.records import dataclass
 
 __all__ = [
@@ -89,11 +89,11 @@ def backend_names() -> tuple[str, ...]:
     return config.backend_names()
 
 
-def render(kernel: Kernel, vector_bits: int | None = None, ways: int | None = None) -> str:
-    """The source of a kernel (``codegen.kernel_source.render``)."""
+def render(kernel: Kernel, host: machine.Machine | None = None) -> str:
+    """Return the source of a kernel for a machine, this one if it is left out."""
     from staticgrad.codegen.kernel_source import render  # not where a process before has rendered
 
-    return render(kernel, vector_bits, ways)
+    return render(kernel, host)
 
 
 def compiled(kernel: Kernel, name: str | None = None) -> Code:
@@ -106,7 +106,7 @@ def compiled(kernel: Kernel, name: str | None = None) -> Code:
     """
     settings = config.current(backend=name)
     if not settings.jit:
-        return native.kernel(render(kernel, 512))  # Python has lanes of any number
+        return native.kernel(render(kernel, machine.Machine()))  # Python has lanes of any number
     backend = _found(settings.backend)
     if backend.name in native.BUILT_IN:
         return backend.compile(kernel)  # which keeps what it made, by its source
@@ -129,9 +129,9 @@ def sources(kernels: Iterable[Kernel], known: Sources, name: str | None = None) 
     settings = config.current(backend=name)
     if not settings.jit or settings.backend not in native.BUILT_IN:
         return {}
-    bits, ways = native.vector_bits(), native.cache_ways()
-    wanted = [(kernel, bits) for kernel in kernels]
-    return {each: known.get(each) or render(*each, ways) for each in wanted}
+    host = machine.current()
+    wanted = [(kernel, host.vector_bits) for kernel in kernels]
+    return {each: known.get(each) or render(each[0], host) for each in wanted}
 
 
 def prepare(rendered: Sources, name: str | None = None, loops: bool = False) -> None:
@@ -173,7 +173,7 @@ def _found(name: str) -> Backend:
 def _by_source(name: native.BuiltIn, kernel: Kernel) -> Code:
     bits = native.vector_bits()
     source = _rendered.pop((kernel, bits), None)
-    return native.kernel(source or render(kernel, bits), backend=name)
+    return native.kernel(source or render(kernel), backend=name)
 
 
 for _name in native.BUILT_IN:

@@ -34,6 +34,7 @@ from staticgrad.codegen.source_lines import (
 )
 from staticgrad.ir.expr import BLOCKS, LEAVES, Access, Expr, Position, not_met, postorder
 from staticgrad.ir.known import Known, known_of
+from staticgrad.native.machine import Machine
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import DType
 
@@ -55,24 +56,27 @@ class Unit:
 
     ``helpers`` are the functions that the kernel calls, in order of need; ``once`` are lines before
     the loop over iterations. ``spread`` has the lanes of values that were broadcast: another stage
-    may read the same with others. ``vector_bits`` is the width of the registers that the code is
-    written for, ``ways`` is how many lines a set of the nearest cache has; no result depends on
-    either. ``known`` is what holds of integer arguments. No two values of a kernel have one name,
+    may read the same with others. ``machine`` is what the code is written for; no result depends
+    on it. ``known`` is what holds of integer arguments. No two values of a kernel have one name,
     for a name has one type in the language of the backends.
     """
 
     helpers: dict[str, str] = field(default_factory=dict)
     named: int = 0
-    vector_bits: int = 512
-    ways: int = 8
+    machine: Machine = Machine()
     once: Lines = field(default_factory=lambda: Lines(1))
     spread: dict[str, int] = field(default_factory=dict)
     known: Mapping[str, Known] = field(default_factory=dict)
 
     @property
+    def vector_bits(self) -> int:
+        """The width of a register."""
+        return self.machine.vector_bits
+
+    @property
     def has_masks(self) -> bool:
         """Whether masks have registers of their own."""
-        return self.vector_bits >= 512
+        return self.machine.has_mask_registers
 
     def told(self, extent: str | int) -> Known:
         """What holds of a number as source, if it is an argument or a literal."""

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
-from staticgrad import native
 from staticgrad.codegen.abreast import (
     Rows,
     adds_to_columns,
@@ -51,25 +50,23 @@ from staticgrad.ir.kernels.stages import (
     Sort,
     Stage,
 )
+from staticgrad.native.machine import Machine, current
 
 #: Bytes of elements that rows side by side look up in registers of any width.
 _NARROW: Final = 4
 
 
-def render(kernel: Kernel, vector_bits: int | None = None, ways: int | None = None) -> str:
+def render(kernel: Kernel, machine: Machine | None = None) -> str:
     """The source of ``kernel``: vector-math helpers, then ``kernel(t, own, begin, end)``.
 
     ``t`` points to int64 words: one pointer per operand that workers share, then the integer
     arguments; the words of what is listed are not read. ``own`` points to the words of the worker
     that calls: one pointer per scratch and check operand. The function runs outer iterations
-    [begin, end). ``vector_bits`` is the width of the registers that it is written for, ``ways`` the
-    associativity of L1; this machine's if they are left out. No result depends on either, but
-    a source for wider registers than a processor has does not compile for it.
+    [begin, end). ``machine`` is what it is written for; this one if it is left out. No result
+    depends on it, but a source for wider registers than a processor has does not compile for it.
     """
-    vector_bits = native.vector_bits() if vector_bits is None else vector_bits
-    ways = native.cache_ways() if ways is None else ways
     known = {each.name: each for each in kernel.known}
-    unit = Unit(vector_bits=vector_bits, ways=ways, known=known)
+    unit = Unit(machine=machine or current(), known=known)
     out = Lines(1)
     shared, own = itertools.count(), itertools.count()
     listed = kernel.listed.names if kernel.listed else ()

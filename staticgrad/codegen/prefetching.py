@@ -41,7 +41,7 @@ _LONG: Final = 8
 
 def has_small_sets(unit: Unit) -> bool:
     """Whether a set of the nearest cache has no lines but those that loops read at a time."""
-    return unit.ways <= FEW_WAYS
+    return unit.machine.ways <= FEW_WAYS
 
 
 def write_touches(kernel: Kernel, stage: Map, scopes: Sequence[Scope], waits: bool) -> Lines:

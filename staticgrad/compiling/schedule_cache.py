@@ -31,7 +31,7 @@ from staticgrad.ir.graph import Constant, Graph, Input, Node, ParameterLeaf
 from staticgrad.ir.op import Op
 from staticgrad.ir.printer import op_text, signature
 from staticgrad.ir.schedule import Schedule
-from staticgrad.native import cache, cache_ways, target
+from staticgrad.native import cache, machine, target
 from staticgrad.native.jit import ObjectCode
 from staticgrad.native.libraries import scipy_library
 from staticgrad.records import NamedTuple
@@ -81,7 +81,7 @@ def key(graph: Graph, passes: Pipeline, policy: object, told: object) -> str | N
         return None
     try:
         text = "\n".join([sources, str(passes), repr((policy, told)), *_described(graph)])
-        text += f"\n{cache_ways()} ways"
+        text += f"\n{machine.current()}"
     except (OpDefinitionError, _NotKeptError):
         return None
     return cache.key(text, target.host())

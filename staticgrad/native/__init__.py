@@ -42,7 +42,6 @@ __all__ = [
     "Row",
     "Statistics",
     "cache_info",
-    "cache_ways",
     "clear_cache",
     "control",
     "driver",
@@ -369,13 +368,6 @@ def vector_bits() -> int:
 
     with LOCK, _coded_memory_errors():
         return target.host().vector_bits
-
-
-def cache_ways() -> int:
-    """How many lines a set of this machine's nearest cache of data has."""
-    from staticgrad.native import processors
-
-    return processors.cache_ways()
 
 
 def driver() -> Driver:

@@ -8,7 +8,6 @@ hardware threads of one core share its arithmetic, so cores are counted.
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import Final, Literal
 from staticgrad.native.control_groups import GROUPS, MOUNTS, limits
 
 _CORES: Final = Path("/sys/devices/system/cpu")
-_USUAL_WAYS: Final = 8
 
 
 def threads(asked: int | Literal["auto"]) -> int:
@@ -46,26 +44,6 @@ def _cores(usable: Iterable[int], folder: Path) -> int:
             siblings = str(number)
         found.add(siblings)
     return len(found)
-
-
-@functools.cache
-def cache_ways() -> int:
-    """How many lines a set of the nearest cache of data has; 8 where the system does not say."""
-    return _cache_ways(_CORES)
-
-
-def _cache_ways(folder: Path) -> int:
-    for part in sorted(folder.glob("cpu0/cache/index*")):
-        try:
-            level, kind, ways = (
-                (part / name).read_text().strip()
-                for name in ("level", "type", "ways_of_associativity")
-            )
-        except OSError:
-            continue
-        if level == "1" and kind != "Instruction" and ways.isdecimal() and int(ways) > 0:
-            return int(ways)
-    return _USUAL_WAYS
 
 
 def quota(groups: Path, mounts: Path) -> float | None:

@@ -14,6 +14,7 @@ from staticgrad.codegen.kernel_source import render
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
+from staticgrad.native.machine import Machine
 
 FOLDER: Final = Path(__file__).with_name("golden")
 #: Between the kernel and its source.
@@ -29,7 +30,7 @@ def renewed(text: str) -> str:
     """The content of a file with the source that its kernel has now."""
     kernel = kernel_of(text)
     verify_kernel(kernel)
-    return f"{kernel}{BETWEEN}{render(kernel, 512, 8)}"
+    return f"{kernel}{BETWEEN}{render(kernel, Machine())}"
 
 
 def main() -> None:

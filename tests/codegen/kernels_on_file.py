@@ -12,6 +12,7 @@ from staticgrad.codegen.kernel_source import render
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
+from staticgrad.native.machine import Machine
 from tests.native.support import Array, Mode, call
 
 
@@ -42,7 +43,15 @@ def run(
     shared = [memory[o.name] for o in kernel.operands if not o.is_own]
     own = [memory[o.name] for o in kernel.operands if o.is_own]
     count: Any = kernel.iterations(sizes)
-    call(render(kernel, vector_bits), shared, sizes, 0, count, own=own, mode=mode)
+    call(
+        render(kernel, Machine(vector_bits=vector_bits)),
+        shared,
+        sizes,
+        0,
+        count,
+        own=own,
+        mode=mode,
+    )
     return memory
 
 

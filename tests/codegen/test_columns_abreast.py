@@ -10,6 +10,7 @@ from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.ir.summation import column_sum, lane_sum
+from staticgrad.native.machine import Machine
 from tests.codegen.kernels_on_file import run
 from tests.diagonals import diagonals
 from tests.native.support import MODES, Mode, assert_same
@@ -105,7 +106,8 @@ def test_sums_that_go_through_the_rows_together(columns: int, rows: int, mode: M
         assert_same(found[f"p{n + 1}"], wanted.astype("float32"), f"{n + 1} x")
         value = value + x
     passes = [
-        render(kernel, bits).count("for first in range(0, rows, group)") for bits in (512, 256)
+        render(kernel, Machine(vector_bits=bits)).count("for first in range(0, rows, group)")
+        for bits in (512, 256)
     ]
     assert passes == [2, 3]
 

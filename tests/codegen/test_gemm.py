@@ -22,6 +22,7 @@ from staticgrad.ir.kernels.product_iterations import (
 )
 from staticgrad.narrow_floats import STORED, narrowed
 from staticgrad.native.language import frontend
+from staticgrad.native.machine import Machine
 from tests.codegen.kernels_on_file import assert_close
 from tests.diagonals import diagonals
 from tests.native.support import LONG_BY_NUMBA, Array, Mode, assert_same, call
@@ -108,7 +109,7 @@ def made(
     sizes = [m, n, k, count, *at, *bt, size_a, size_b, m * n]
     total = kernel.iterations(sizes)
     assert isinstance(total, int)
-    source = render(kernel, bits)
+    source = render(kernel, Machine(vector_bits=bits))
     cuts = sorted({0, *range(1, total, step), total})  # a call may go through several as one
     for begin, end in pairwise(cuts):
         call(source, [p0, p1, found], sizes, begin, end, mode=mode)
@@ -401,7 +402,7 @@ def test_what_is_known_of_sizes_decides_about_tiles() -> None:
         ((40, 500, 32), ("across", "across"), False),
         ((40, 500, 64), ("along", "along"), True),
     ]:
-        source = render(product(*layouts, "f32", True, sizes), 512)
+        source = render(product(*layouts, "f32", True, sizes), Machine())
         assert ("shared_tiles" in source) == packs, sizes
 
 
@@ -438,7 +439,7 @@ def test_products_share_their_tiles_and_what_packs_them() -> None:
     tiles = set()
     for lies, packed in (("along", ["lines"]), ("across", ["rows"])):
         plain, update = (
-            render(product(lies, lies, "f32", update), 512) for update in (False, True)
+            render(product(lies, lies, "f32", update), Machine()) for update in (False, True)
         )
         found = [frontend.modules(source, "k") for source in (plain, update)]
         assert found[0].shared == found[1].shared

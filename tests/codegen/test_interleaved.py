@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from staticgrad import native
 from staticgrad.codegen import interleaved
 from staticgrad.codegen.kernel_source import render
 from staticgrad.ir.kernels.parser import parse_kernel
@@ -31,7 +30,7 @@ def source_of(loads: str, stores: str) -> str:
     text = f"kernel(p0: in f32, p1: out f32; n0) {{\n  map j: n0 {{\n{body}\n  }}\n}}\n"
     kernel = parse_kernel(text)
     verify_kernel(kernel)
-    return render(kernel, native.vector_bits())
+    return render(kernel)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import staticgrad as sg
 from staticgrad.codegen.kernel_source import render
 from staticgrad.ir.kernels.alike import ROWS, WIDEST
 from staticgrad.ir.kernels.parser import parse_kernel
+from staticgrad.native.machine import Machine
 from tests.native.support import LONG_BY_NUMBA, Mode, assert_same, call
 
 #: p4 = p2 at the columns of p0, times p3.
@@ -62,11 +63,11 @@ def test_what_rows_share() -> None:
     """Neither indices that rows move, nor results that other rows store, nor wide rows."""
     kernel = parse_kernel(TAKE)
     assert len(kernel.checks_alike) == len(kernel.loads_alike) == 1
-    assert render(kernel, 512).count("load_each") == 2 * ROWS
-    assert "load_each" in render(kernel, 256)
+    assert render(kernel, Machine()).count("load_each") == 2 * ROWS
+    assert "load_each" in render(kernel, Machine(vector_bits=256))
     double = parse_kernel(TAKE.replace("f32", "f64"))
-    assert "load_each" in render(double, 512)
-    assert "load_each" not in render(double, 256)
+    assert "load_each" in render(double, Machine())
+    assert "load_each" not in render(double, Machine(vector_bits=256))
     for old, new in (
         ("load p0[j]", "load p0[i0*n1 + j]"),
         ("at j", "at i0"),
@@ -75,7 +76,7 @@ def test_what_rows_share() -> None:
     ):
         changed = parse_kernel(TAKE.replace(old, new))
         assert not changed.checks_alike, new
-        assert "load_each" not in render(changed, 512)
+        assert "load_each" not in render(changed, Machine())
     assert not replace(kernel, serial=True).checks_alike
 
 

@@ -11,6 +11,7 @@ from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import VerifyError
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
+from staticgrad.native.machine import Machine
 from tests.native.support import LONG_BY_NUMBA, MODES, Array, Mode, assert_same, call
 
 #: Softmax of rows over two outer loops, its exponentials in a row of scratch; p3: a total of each.
@@ -291,7 +292,7 @@ def test_rows_that_are_left_over_change_memory_once(add: bool, mode: Mode) -> No
             groups = int(kernel.iterations((rows, n)))  # type: ignore[call-overload]
             room = int(kernel.room((rows, n))["p4"])  # type: ignore[call-overload]
             sums, own = np.empty((groups, n), "f4"), [np.full(room, np.nan, "f4")]
-            source = render(kernel, bits)
+            source = render(kernel, Machine(vector_bits=bits))
             call(source, [x, y, scale, sums], [rows, n], 0, groups, own=own, mode=mode)
             made = [y, scale, sums]
             for found, first in zip(made, wanted.setdefault(rows, made), strict=True):
@@ -302,7 +303,7 @@ def test_rows_that_are_left_over_have_no_body_of_their_own() -> None:
     source = render(replace(parse_kernel(SOFTMAX), abreast=3))
     assert source.count("while j + 16 <= ") == 3
     assert source.count("for o in range(") == 1
-    narrow = render(replace(parse_kernel(IN_PLACE), abreast=3), 256)
+    narrow = render(replace(parse_kernel(IN_PLACE), abreast=3), Machine(vector_bits=256))
     assert narrow.count("for row_at in range(") == 2  # where masks of added rows would cost
 
 

@@ -11,6 +11,7 @@ from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import VerifyError
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
+from staticgrad.native.machine import Machine
 from tests.codegen.random_kernels import random_kernel
 from tests.native.support import LONG_BY_NUMBA, Mode, assert_same, call
 
@@ -66,7 +67,15 @@ def test_no_byte_depends_on_strips(mode: Mode) -> None:
             made, sums = np.full(rows, np.nan, "f4"), np.full((groups, columns), np.nan, "f4")
             own = [np.full(room, np.nan, "f4")]
             shared = [x, w, y, made, sums]
-            call(render(kernel, bits), shared, [rows, columns], 0, groups, own=own, mode=mode)
+            call(
+                render(kernel, Machine(vector_bits=bits)),
+                shared,
+                [rows, columns],
+                0,
+                groups,
+                own=own,
+                mode=mode,
+            )
             wanted = wanted or (made, sums)
             assert_same(made, wanted[0], f"{rows} rows by {abreast}")
             assert_same(sums, wanted[1], f"{rows} rows by {abreast}")

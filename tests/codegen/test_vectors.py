@@ -10,6 +10,7 @@ from staticgrad.codegen import vectors
 from staticgrad.codegen.kernel_source import render
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
+from staticgrad.native.machine import Machine
 from tests.codegen.kernels_on_file import run
 from tests.diagonals import diagonals
 from tests.native.support import MODES, Mode, assert_same
@@ -76,7 +77,7 @@ def chain(links: int) -> str:
 
 @pytest.mark.parametrize(("links", "bits", "count"), [(100, 512, 8), (100, 256, 4), (700, 512, 4)])
 def test_chains_of_few_values_take_more(links: int, bits: int, count: int) -> None:
-    source = render(parse_kernel(chain(links)), bits)
+    source = render(parse_kernel(chain(links)), Machine(vector_bits=bits))
     assert f"while j + {16 * count} <= stop:" in source
 
 

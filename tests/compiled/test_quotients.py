@@ -6,6 +6,7 @@ import pytest
 import staticgrad as sg
 from staticgrad.codegen.kernel_source import render
 from staticgrad.ir.kernels.parser import parse_kernel
+from staticgrad.native.machine import Machine
 from tests.diagonals import diagonals
 from tests.limits import finfo
 from tests.native.support import MODES, Mode, assert_same
@@ -91,7 +92,7 @@ def rows(code: str, *quotients: str) -> str:
 {body}  }}
 }}
 """
-    return render(parse_kernel(text), 512)
+    return render(parse_kernel(text), Machine())
 
 
 def test_a_processor_divides_beside_enough_else() -> None:

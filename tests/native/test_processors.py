@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from staticgrad.native import processors
+from staticgrad.native import machine, processors
 
 SECOND = "36 35 0:31 {root} {mount} rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
 FIRST = "33 32 0:28 {root} {mount} rw,nosuid shared:9 - cgroup cgroup rw,cpu,cpuacct\n"
@@ -71,16 +71,25 @@ def test_threads_of_one_core_count_once(tmp_path: Path) -> None:
     assert processors._cores({1, 7}, tmp_path) == 2  # nothing is known of 7
 
 
-def test_lines_of_a_set_are_those_of_the_nearest_cache_of_data(tmp_path: Path) -> None:
-    parts = (("1", "Instruction", "4"), ("1", "Data", "12"), ("2", "Unified", "16"))
-    assert processors._cache_ways(tmp_path) == 8
-    for number, words in enumerate(parts):
-        folder = tmp_path / f"cpu0/cache/index{number}"
-        folder.mkdir(parents=True)
-        for name, word in zip(("level", "type", "ways_of_associativity"), words, strict=True):
+def test_caches_are_those_of_data(tmp_path: Path) -> None:
+    assert machine._read(tmp_path / "none") == machine.Machine()
+    names = ("level", "type", "size", "ways_of_associativity", "coherency_line_size")
+    for number, words in enumerate(
+        (
+            ("1", "Instruction", "64K", "4", "32"),
+            ("1", "Data", "48K", "12", "128"),
+            ("2", "Unified", "2M", "16", "64"),
+            ("3", "Unified", "nothing", "16", "64"),
+        )
+    ):
+        folder = tmp_path / f"index{number}"
+        folder.mkdir()
+        for name, word in zip(names, words, strict=True):
             (folder / name).write_text(word + "\n")
-    (tmp_path / "cpu0/cache/index9").mkdir()  # nothing is said there
-    assert processors._cache_ways(tmp_path) == 12
+    (tmp_path / "index9").mkdir()  # nothing is said there
+    found = machine._read(tmp_path)
+    assert (found.l1, found.l2, found.ways, found.line) == (48 << 10, 2 << 20, 12, 128)
+    assert found.l3 == machine.Machine.l3
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity")
