@@ -12,6 +12,8 @@ from __future__ import annotations
 from typing import Final
 
 from staticgrad.ir.graph import Node
+from staticgrad.ir.kernels.together import FEW_ALIVE, vectors_together
+from staticgrad.native.machine import current
 from staticgrad.types.tensor import TensorType, hint_value
 
 #: Instructions that a group may hold. A kernel takes 0.1 to 0.3 ms to compile for each, 1.2 s at
@@ -20,13 +22,8 @@ LARGEST: Final = 4000
 #: The same for what follows a matrix product in its kernel: it is written once for each row of a
 #: tile, and its values compete with the tile for registers.
 LARGEST_EPILOGUE: Final = 160
-#: Instructions that a processor looks ahead, and those that it completes in one cycle.
-WINDOW: Final = 320
-PER_CYCLE: Final = 2.0
-#: Values alive at a time that leave registers for eight vectors side by side.
-FEW_ALIVE: Final = 3
-#: Bytes of an array up to which storing and reading a vector of it takes so many cycles.
-_MEMORY: Final = ((1 << 15, 1), (1 << 20, 2), (1 << 24, 4))
+#: Cycles that storing and reading a vector takes in each cache, and beyond them.
+_CACHED: Final = (1, 2, 4)
 _FAR: Final = 10
 #: What is slow for large arrays matters, and for small ones hardly anything does.
 _OPEN_BYTES: Final = 1 << 20
@@ -54,16 +51,14 @@ def vectors(kind: TensorType) -> int:
 
 
 def abreast(work: float, alive: int) -> int:
-    """How many vectors a kernel takes side by side, as ``codegen/vectors.py`` writes it.
+    """Return how many vectors a kernel takes side by side.
 
     Args:
         work: instructions of the body.
         alive: values that it computes and needs again, at a time.
     """
-    most, room = (8, 4400) if alive <= FEW_ALIVE else (4, 1100)
-    while most > 1 and most * work > max(room, 4400 if most == 2 else 0):
-        most //= 2
-    return most
+    is_chain = alive < FEW_ALIVE  # a body has one more, which it has just loaded
+    return max(1, vectors_together(work, is_chain, current().vector_bits))
 
 
 def cycles(work: float, chain: float, count: int, side_by_side: int = 1) -> float:
@@ -75,14 +70,16 @@ def cycles(work: float, chain: float, count: int, side_by_side: int = 1) -> floa
         count: vectors; a loop cannot work on more of them at a time.
         side_by_side: vectors whose instructions stand next to each other.
     """
-    at_a_time = max(1.0, min(max(WINDOW / max(work, 1), side_by_side), count))
-    return max(work / PER_CYCLE, chain / at_a_time)
+    host = current()
+    at_a_time = max(1.0, min(max(host.window / max(work, 1), side_by_side), count))
+    return max(work / host.per_cycle, chain / at_a_time)
 
 
 def cut_cycles(live: int, kind: TensorType) -> float:
     """Cycles per vector that it takes to store ``live`` values and read them in another kernel."""
-    nbytes = _bytes(kind)
-    each = next((cost for most, cost in _MEMORY if nbytes <= most), _FAR)
+    nbytes, host = _bytes(kind), current()
+    caches = zip((host.l1, host.l2, host.l3), _CACHED, strict=True)
+    each = next((cost for most, cost in caches if nbytes <= most), _FAR)
     return live * each + _CALL / vectors(kind)
 
 

@@ -26,14 +26,15 @@ from staticgrad.codegen.column_rules import (
     through_lanes,
 )
 from staticgrad.codegen.expressions import VECTOR, Lines, Unit, total
-from staticgrad.codegen.prefetching import LARGE
+from staticgrad.codegen.prefetching import large
 from staticgrad.codegen.stages import Span, base_text, scope_for, write_store
 from staticgrad.codegen.turned import TurnedTiles
-from staticgrad.codegen.vectors import may_be_mixed, vectors_abreast, whole_vectors, work
+from staticgrad.codegen.vectors import may_be_mixed, vectors_abreast, work
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import BLOCKS, Access, Expr, postorder
 from staticgrad.ir.kernels.kernel import RUN, Kernel
 from staticgrad.ir.kernels.stages import Accumulate, Columns, nested, roots, small
+from staticgrad.ir.kernels.together import whole_vectors
 from staticgrad.ir.kernels.turned import loads_across
 from staticgrad.ir.summation import COLUMN_BLOCK, lanes as sum_lanes
 
@@ -54,8 +55,8 @@ _Down = TypeVar("_Down", Unrolled, Running, ByGroups)
 def write_columns(kernel: Kernel, stage: Columns, out: Lines, loop: Span, unit: Unit) -> None:
     """For each few vectors of columns: all rows, in the order of the rule; then the stores."""
     before, chunk, final = Lines(), Lines(), Lines()
-    large = _large_from(kernel, stage)
-    width = "width" if large else str(_across(kernel, stage) * kernel.lanes)
+    large = _large_from(kernel, stage, unit)
+    width = "width" if large else str(_across(kernel, stage, unit) * kernel.lanes)
     chunk.add(f"past = chunk + {width}")
     chunk.add(f"if past > {loop.stop}:")
     chunk.add(f"    past = {loop.stop}")
@@ -154,18 +155,28 @@ def _down_rows(
         place = partial(_first_of_block, around)
         turned.write(rows, unit, place, f"past - {VECTOR}", "stop - block")
     return [
-        kind(stage, s, kernel.lanes, scope.body, value, each, rows, _across(kernel, stage), whole)
+        kind(
+            stage,
+            s,
+            kernel.lanes,
+            scope.body,
+            value,
+            each,
+            rows,
+            _across(kernel, stage, unit),
+            whole,
+        )
         for s, value, each in zip(sums, values, several, strict=True)
     ]
 
 
-def _across(kernel: Kernel, stage: Columns) -> int:
+def _across(kernel: Kernel, stage: Columns, unit: Unit) -> int:
     """Vectors of columns side by side, at most: where rows are read whole, 4 KiB of each."""
-    wide = _are_whole(kernel, stage) or _large_from(kernel, stage)
+    wide = _are_whole(kernel, stage) or _large_from(kernel, stage, unit)
     return RUN if wide else SIDE_BY_SIDE
 
 
-def _large_from(kernel: Kernel, stage: Columns) -> str:
+def _large_from(kernel: Kernel, stage: Columns, unit: Unit) -> str:
     """When rows of lanes are read whole, too, as a test: where a second cache does not hold them.
 
     The accumulators of a column are as many as there are lanes, so that those of whole rows leave
@@ -178,7 +189,7 @@ def _large_from(kernel: Kernel, stage: Columns) -> str:
     along = stage.rows[-1].name
     moves = [a.stride(along) for a in _loads(stage.body[0]) if a.stride(VECTOR) == 1]
     longest = next((move for move in moves if move != 0), 0)
-    return f"rows * {longest} > {LARGE * kernel.lanes}" if longest != 0 else ""
+    return f"rows * {longest} > {large(unit) * kernel.lanes}" if longest != 0 else ""
 
 
 def _are_whole(kernel: Kernel, stage: Columns) -> bool:
@@ -278,7 +289,7 @@ def _in_lanes(
         emit_abreast(scopes, wanted)
         found = [tuple([each.vector(s.value) for each in scopes]) for s in sums]
         several = [Several(first.body, each) for each in found]
-    across = _across(kernel, stage)
+    across = _across(kernel, stage, unit)
     return [
         ByLanes(stage, s, kernel.lanes, scope.body, value, (each,), Lines(), across)
         for s, value, each in zip(sums, values, several, strict=True)

@@ -28,8 +28,6 @@ from staticgrad.ir.kernels.stages import (
 LINE: Final = 64
 #: Vectors that are brought near before their turn: 2 KiB, where anything from 512 B to 8 KiB does.
 FAR: Final = 32
-#: Vectors of a matrix that the largest second caches hold, 2 MB, so that hardware is fast enough.
-LARGE: Final = 32768
 #: Lines of a set of the nearest cache that are few: those of a tile's rows, and what passes beside.
 FEW_WAYS: Final = 8
 #: Lines of a body, helpers included, beyond which a loop over whole vectors waits.
@@ -37,6 +35,11 @@ WAITING: Final = 64
 #: Rows of as many times that are read ahead along themselves, shorter ones row by row: what lies
 #: behind the end of a row may belong to nobody.
 _LONG: Final = 8
+
+
+def large(unit: Unit, times: int = 1) -> int:
+    """Vectors of a matrix beyond so many times two second caches, where hardware is too slow."""
+    return times * 2 * unit.machine.l2 // LINE
 
 
 def has_small_sets(unit: Unit) -> bool:

@@ -13,7 +13,7 @@ from staticgrad.codegen.abreast import emit_abreast, of_row, renamed
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit
 from staticgrad.codegen.lookups import write_lookup
 from staticgrad.codegen.stages import base_text, loop_limits, write_store
-from staticgrad.codegen.vectors import Bodies, whole_vectors, work, write_vector_loop
+from staticgrad.codegen.vectors import Bodies, work, write_vector_loop
 from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.kernels.kernel import LANE_VECTORS, Kernel
 from staticgrad.ir.kernels.stages import (
@@ -28,6 +28,7 @@ from staticgrad.ir.kernels.stages import (
     roots,
     statements,
 )
+from staticgrad.ir.kernels.together import whole_vectors
 
 #: Lines of the body for vectors side by side, at most.
 _ROOM: Final = 500

@@ -51,7 +51,6 @@ from staticgrad.codegen.vectors import (
     masks_made_before,
     may_stand_abreast,
     vectors_abreast,
-    whole_vectors,
     whole_vectors_of,
     work,
     write_vector_loop,
@@ -75,6 +74,7 @@ from staticgrad.ir.kernels.stages import (
     Store,
     roots,
 )
+from staticgrad.ir.kernels.together import whole_vectors
 from staticgrad.ir.kernels.width import half_registers
 from staticgrad.ir.summation import BLOCK
 from staticgrad.records import dataclass

@@ -16,16 +16,15 @@ from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, 
 from staticgrad.codegen.prefetching import write_next_vectors
 from staticgrad.codegen.stages import base_text, scope_for, write_store
 from staticgrad.codegen.vectors import (
-    MOST,
     SHORT,
     Bodies,
-    whole_vectors,
     work,
     write_vector_loop,
 )
 from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import Map, Store, roots
+from staticgrad.ir.kernels.together import MOST, whole_vectors
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import DType
 

@@ -24,25 +24,16 @@ from staticgrad.codegen.peeling import has_sides, write_loop_of_stretches, write
 from staticgrad.ir.expr import Access, Expr, postorder
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import Accumulate, Map, Statement, Store, roots
+from staticgrad.ir.kernels.together import FEW_ALIVE, vectors_together
 from staticgrad.records import dataclass
 
 #: Lines of a body, helpers included, up to which the window holds enough vectors by itself.
 SHORT: Final = 32
-#: Vectors side by side, at most. Beyond, what spills of registers costs more than waiting.
-MOST: Final = 4
-#: The same in registers of 512 bits where so few values of each are alive at a time.
-MOST_OF_CHAINS: Final = 8
-_FEW_ALIVE: Final = 4
+#: Lines of a body that wait for the one before, at least, so that it is a chain.
 _CHAINED: Final = 0.7
-#: Lines of the body for whole vectors: each takes about a twentieth of a millisecond to compile.
-_ROOM: Final = 1100
 #: Lines of a body, helpers included, beyond which that of a vector by itself is written once, under
 #: a mask: where masks have registers of their own, they take a few of its instructions.
 MASKED: Final = 128
-#: The same of two vectors: a longer body is half as fast where it waits for each alone.
-_ROOM_OF_TWO: Final = 4400
-#: The same of a chain, whose lines take half as long, and which waits the most.
-_ROOM_OF_CHAINS: Final = 4400
 _VALUE: Final = re.compile(r"\bv\d+\b")
 #: A mask as source, with one level of parentheses in it; names; what is made once for all rows.
 _MASK: Final = re.compile(r"\bmask\d+\((?:[^()]|\([^()]*\))*\)")
@@ -87,23 +78,10 @@ def work(body: Lines, unit: Unit) -> int:
     return len(body.lines) + called
 
 
-def whole_vectors(lines: int, most: int, room: int = _ROOM) -> int:
-    """How many whole vectors a body of so many lines is written for, besides one under a mask.
-
-    Powers of two up to ``most``; none where that would take too long to compile.
-    """
-    count = most
-    while count and count * lines > (max(room, _ROOM_OF_TWO) if count == 2 else room):
-        count //= 2
-    return count
-
-
 def whole_vectors_of(body: Lines, lines: int, unit: Unit) -> int:
-    """The same for a body with so many lines, helpers included, that may stand side by side."""
-    if lines > 2 * SHORT and _is_chain(body, lines, unit):
-        most = max(MOST, MOST_OF_CHAINS * unit.vector_bits // 512)
-        return whole_vectors(lines, most, _ROOM_OF_CHAINS)
-    return whole_vectors(lines, MOST)
+    """How many vectors a body of so many lines, helpers included, takes side by side."""
+    is_chain = lines > 2 * SHORT and _is_chain(body, lines, unit)
+    return vectors_together(lines, is_chain, unit.vector_bits)
 
 
 def _is_chain(body: Lines, lines: int, unit: Unit) -> bool:
@@ -121,7 +99,7 @@ def _is_chain(body: Lines, lines: int, unit: Unit) -> bool:
     changes = Counter(first.values())
     changes.subtract(last[name] for name in first)
     alive = max(accumulate(changes[place] for place in range(len(body.lines))), default=0)
-    return alive <= _FEW_ALIVE and max(waited.values(), default=0) >= _CHAINED * lines
+    return alive <= FEW_ALIVE and max(waited.values(), default=0) >= _CHAINED * lines
 
 
 def may_stand_abreast(kernel: Kernel, stage: Map, runs: Interleaved) -> bool:

@@ -20,6 +20,7 @@ from staticgrad.fusion.regrouping import Regrouping
 from staticgrad.fusion.trimming import with_trimmed
 from staticgrad.ir.forms import Contract, Pointwise, Reduce
 from staticgrad.ir.graph import Node
+from staticgrad.native.machine import current
 from staticgrad.records import replace
 from staticgrad.types.tensor import Shape, c_strides, hint_value
 
@@ -29,8 +30,8 @@ _LEAST: Final = 16
 #: Operations that a block computes again, at most, and those of one of them per element.
 _MOST_AGAIN: Final = 4
 _MOST_FLOPS: Final = 8
-#: Bytes of scratch that stay in the second cache beside what products read.
-_MOST_SCRATCH: Final = 3 << 18
+#: Part of the second cache that scratch takes at most, beside what products read.
+_MOST_SCRATCH: Final = 3 / 4
 
 
 def blocked(groups: Groups) -> Groups:
@@ -162,7 +163,10 @@ class _Blocking(Regrouping):
         slots = {slot: key for key, slot in roles.slots.items()}
         elements = {slot: columns * (rows if slot.whole else roles.tile) for slot in slots}
         dtypes = {slot: self._before.value_type(key).dtype for slot, key in slots.items()}
-        return sum(dtypes[slot].itemsize * n for slot, n in elements.items()) <= _MOST_SCRATCH
+        return (
+            sum(dtypes[slot].itemsize * n for slot, n in elements.items())
+            <= _MOST_SCRATCH * current().l2
+        )
 
     # -- what a block computes again ---------------------------------------------------------------
 

@@ -19,7 +19,6 @@ from math import sqrt
 from typing import Final
 
 from staticgrad.analysis.kernel_costs import (
-    WINDOW,
     abreast,
     cut_cycles,
     cycles,
@@ -31,6 +30,7 @@ from staticgrad.fusion.groups import Group, Groups, Home, Key, Parts
 from staticgrad.fusion.walks import broken_rows
 from staticgrad.ir.forms import Contract, Gather, GatherAlong, SearchForm
 from staticgrad.ir.graph import Node
+from staticgrad.native.machine import current
 from staticgrad.types.tensor import TensorType
 
 #: A group is cut where that takes less than this part of its time: estimates are rough.
@@ -64,7 +64,7 @@ def _cuts(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
     nodes = group.nodes
     work = [instructions(node) for node in nodes]
     kind = groups.value_type(Home(nodes[0])) if nodes else None
-    if kind is None or sum(work) < WINDOW // 8:
+    if kind is None or sum(work) < current().window // 8:
         return None
     count = vectors(TensorType(kind.dtype, group.domain))
     live = _live(groups, group)
@@ -115,15 +115,15 @@ def _places(
     for storing, (c * w * w / window + s) / w is least where c * w * w / window = s.
     """
     usual = sorted(live[1:-1])[len(live) // 4] if len(live) > 4 else 1
-    whole = sum(work)
+    whole, window = sum(work), current().window
     chain = _chain(group.nodes) / whole
-    balanced = sqrt(cut_cycles(max(1, usual), kind) * WINDOW / chain)
+    balanced = sqrt(cut_cycles(max(1, usual), kind) * window / chain)
     average = whole / len(work)
     operations = max(_LEAST_NODES, balanced / average)
     if operations <= 6 * _UNMASKED:
         operations = min(operations, _UNMASKED)
     length = operations * average
-    if length > 0.7 * min(WINDOW, whole) or count == 1:
+    if length > 0.7 * min(window, whole) or count == 1:
         return ()
     found: list[int] = []
     since, best = 0.0, 0

@@ -14,13 +14,13 @@ from typing import Final
 from staticgrad.fusion.copies import WithCopies
 from staticgrad.fusion.groups import Group, Groups, Key
 from staticgrad.ir.kernels.stages import HALF_LINE
+from staticgrad.native.machine import current
 from staticgrad.records import replace
 from staticgrad.types.tensor import hint_bytes, hint_product, hint_value, product
 
-#: Bytes that a kernel moves, at least: half as much again as the last cache of a server's cores.
-_MOVED: Final = 48 << 20
-#: Bytes of a result that is worth it.
-_STORED: Final = 4 << 20
+#: What a kernel moves at least, by bytes of the last cache; and a result that is worth it.
+_MOVED: Final = 3
+_STORED: Final = 1 / 4
 #: Bytes of an element: a vector of smaller ones, beside larger ones, may be a part of a line.
 _WIDE: Final = 4
 _KINDS: Final = ("map", "rows", "copy")
@@ -47,7 +47,7 @@ def _streamed(groups: Groups, group: Group, outputs: Iterable[Key]) -> list[Key]
         return []
     own = group.stored if group.transfer is None else (group.transfer.target,)
     large = [key for key in own if key in outputs and _is_large(groups, group, key)]
-    return large if large and _moved(groups, group) >= _MOVED else []
+    return large if large and _moved(groups, group) >= _MOVED * current().l3 else []
 
 
 def _is_large(groups: Groups, group: Group, key: Key) -> bool:
@@ -55,7 +55,9 @@ def _is_large(groups: Groups, group: Group, key: Key) -> bool:
     kind = groups.value_type(key)
     row = hint_value(group.domain[-1]) * kind.dtype.itemsize if len(group.domain) > 1 else 0
     wide = kind.dtype.itemsize >= _WIDE and row % HALF_LINE == 0
-    return wide and kind.size == product(group.domain) and hint_bytes(kind) >= _STORED
+    return (
+        wide and kind.size == product(group.domain) and hint_bytes(kind) >= _STORED * current().l3
+    )
 
 
 def _moved(groups: Groups, group: Group) -> int:

@@ -17,6 +17,7 @@ from staticgrad.fusion.walks import operand_walks
 from staticgrad.ir.expr import Access, Expr, Position, load
 from staticgrad.ir.kernels.stages import Axis, Map, Mode, Stage, Store
 from staticgrad.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over
+from staticgrad.native.machine import current
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import DType
 from staticgrad.types.tensor import hint_value
@@ -26,8 +27,9 @@ _ROWS: Final = 128
 _RUN: Final = 16
 #: Operands that are spread out, at most.
 MOST_SPREAD: Final = 4
-#: Instructions beside those of a body, for each short row, and for one that is spread out.
-_OVERHEAD: Final = 6
+#: Instructions beside those of a body, for each short row, where masks are vectors that are made
+#: anew, and where they have registers; and for one that is spread out.
+_OVERHEAD: Final = (20, 6)
 _SPREADING: Final = 11
 #: The same for a row that waits for the end of the one before, which is stored over its operand.
 _WAITING: Final = 40
@@ -163,7 +165,7 @@ class _Folding(Lowering):
             return False
         work = len(walks) + self.group.instructions
         each = sum(self._steps(walk)[0] != 0 for walk in spread)
-        row = vectors * work + (_WAITING if waits else _OVERHEAD)
+        row = vectors * work + (_WAITING if waits else _OVERHEAD[current().has_mask_registers])
         return _SPREADING * each * vectors + work * self.length / lanes < (1 - _WORTH_IT) * row
 
     # -- spreading out ---------------------------------------------------------------------------

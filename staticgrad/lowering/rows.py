@@ -31,6 +31,7 @@ from staticgrad.ir.rounded import element
 from staticgrad.lowering.operands import VECTOR, LoweredStep, Lowering, loops_over, vector_axis
 from staticgrad.lowering.row_lookups import checked_place, one_hot
 from staticgrad.lowering.row_stages import RowPoint, row_plan
+from staticgrad.native.machine import current
 from staticgrad.records import replace
 from staticgrad.types.dtype import DType
 from staticgrad.types.tensor import Shape, hint_product
@@ -40,14 +41,14 @@ _ABREAST: Final = 4
 _ABREAST_SHORT: Final = 2
 #: Operations from which on one is long: those of vector math.
 _LONG_OPERATION: Final = 16
-#: Bytes of a strip of rows at most. What is computed once per row is worth a vector from so many
-#: instructions on, and from that part of a row's own: below, rows had better stay in the first
-#: cache from stage to stage.
-_STRIP: Final = 1 << 18
+#: Part of the second cache that a strip of rows takes at most. What is computed once per row is
+#: worth a vector from so many instructions on, and from that part of a row's own: below, rows had
+#: better stay in the first cache from stage to stage.
+_STRIP: Final = 1 / 4
 _WORTH_STRIPS: Final = 8
 _PART_OF_ROW: Final = 1 / 4
-#: Bytes of the rows that are worked on together, at most.
-_TOGETHER: Final = 1 << 17
+#: Part of it that rows which are worked on together take at most.
+_TOGETHER: Final = 1 / 8
 #: Rows side by side are worth their code from so many rows on, a multiple of those side by side.
 _ROUNDS: Final = 8
 #: Where so many bytes lie between a row and the next ones, nearer memory is brought near.
@@ -123,7 +124,7 @@ class _RowLowering(Lowering):
             return 0
         rows = hint_product(outer_shape(self.group.domain, self.group.row))
         nbytes = kernel.lanes * _row_bytes(self) * len(_streams(self))
-        fits = rows >= _ROUNDS * kernel.lanes and nbytes <= _STRIP
+        fits = rows >= _ROUNDS * kernel.lanes and nbytes <= _STRIP * current().l2
         return kernel.lanes if fits and may_take_strips(kernel) else 0
 
     def _target(self, key: Key) -> Walk:
@@ -324,7 +325,7 @@ def rows_abreast(low: Lowering, shared: bool = False) -> int:
     count = _ABREAST if long or shared else _ABREAST_SHORT
     rows = hint_product(outer_shape(group.domain, group.row))
     nbytes = _row_bytes(low) * len(_streams(low))
-    while count > 1 and (count * nbytes > _TOGETHER or rows < _ROUNDS * count):
+    while count > 1 and (count * nbytes > _TOGETHER * current().l2 or rows < _ROUNDS * count):
         count //= 2
     return count
 

@@ -57,12 +57,6 @@ def test_columns_have_the_bits_of_their_rule(sizes: tuple[int, int], kind: str, 
     assert_same(run(kernel, sizes, mode, given)["p1"], wanted.astype("float32"), kind)
 
 
-def test_bodies_that_wait_bring_rows_near() -> None:
-    waiting = TEXT.replace("mul %0, %0", "tanh %0")
-    assert "prefetch(p0, i0 * n0 + j + 16 * n0)" in render(parse_kernel(waiting))
-    assert "prefetch" not in render(parse_kernel(TEXT))
-
-
 @pytest.mark.parametrize("mode", MODES)
 def test_columns_of_what_only_rows_differ_in(mode: Mode) -> None:
     rows, columns = 5, 150

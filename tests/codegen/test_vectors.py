@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.codegen import vectors
 from staticgrad.codegen.kernel_source import render
+from staticgrad.ir.kernels import together
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.native.machine import Machine
@@ -64,7 +64,7 @@ def test_bodies_of_many_streams_stand_alone() -> None:
 
 @pytest.mark.parametrize(("lines", "count"), [(33, 4), (275, 4), (276, 2), (2200, 2), (2201, 0)])
 def test_longer_bodies_are_written_for_fewer(lines: int, count: int) -> None:
-    assert vectors.whole_vectors(lines, vectors.MOST) == count
+    assert together.whole_vectors(lines, together.MOST) == count
 
 
 def chain(links: int) -> str:

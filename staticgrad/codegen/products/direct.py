@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from staticgrad.codegen.abreast import of_row
 from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
-from staticgrad.codegen.prefetching import touched_by_next_tile
+from staticgrad.codegen.prefetching import large, touched_by_next_tile
 from staticgrad.codegen.products.cut import write_cut
 from staticgrad.codegen.products.packing import may_collide
 from staticgrad.codegen.products.streams import (
@@ -46,8 +46,6 @@ SPAN: Final = 256
 #: Terms up to which packing takes longer than tiles of more rows and two vectors save, which load
 #: less for each multiplication. Tiles of a vector that is two registers are no wider.
 FLAT: Final = 32
-#: Vectors of results that no second cache holds, so that the next ones are brought near.
-BEYOND: Final = 1 << 16
 #: Lines of an epilogue up to which it is written for each row of a tile, its sums in registers.
 _PLAIN: Final = 12
 
@@ -142,7 +140,7 @@ class _DirectProduct:
         """All rows and columns of the iteration."""
         p, local = self.product, f"local_{self.product.element}"
         if self.touched:
-            p.unit.once.add(f"large = 1 if {p.m} * {p.n} > {BEYOND * p.lanes} else 0")
+            p.unit.once.add(f"large = 1 if {p.m} * {p.n} > {large(p.unit, 2) * p.lanes} else 0")
         if self.streams or not self.in_registers:
             room = p.room if self.streams else self.heights[0] * self.lanes
             p.unit.once.add(f"tile = {local}({room})")

@@ -60,12 +60,9 @@ from staticgrad.ir.kernels.stages import Gemm, panel_columns, roots
 #: one register and rows stay where they lie (packed, they would take more memory than a panel), or
 #: tiles add to results where these belong, which are far apart.
 DEPTH_BYTES: Final = (8192, 16384)
-#: Rows up to which a panel is read where it lies if all of b has so many elements: then it stays in
-#: the second-level cache.
+#: Rows up to which a panel is read where it lies if all of b takes that part of the second cache.
 SOME_ROWS: Final = 64
-NEAR: Final = 1 << 17
-#: Elements of a that a second cache has: two panels read them across memory.
-NEAR_ROWS: Final = 1 << 18
+NEAR: Final = 1 / 2
 #: Bytes of a row that are packed at a time: a chunk's, in the second cache, are read by all panels.
 ROW_BYTES: Final = 2048
 #: Elements of results in local memory, at most: packing an element of a row takes as long as
@@ -160,6 +157,11 @@ class PlainProduct:
         self.whole = max(kept, WIDEST * self.streams)
         self.room = blocks * self.whole
 
+    @property
+    def second_cache(self) -> int:
+        """Elements that the second cache holds: two panels read as many of a across memory."""
+        return self.unit.machine.l2 // self.dtype.itemsize
+
     # the iteration
 
     def write(self, out: Lines) -> None:
@@ -239,13 +241,13 @@ class PlainProduct:
         """Local memory, and what it is used for."""
         if self.reads_in_place and not self.in_panels:
             out.add(f"few = {FEW_ROWS}")
-            out.add(f"if {self.k} * {self.down} <= {NEAR}:")
+            out.add(f"if {self.k} * {self.down} <= {int(NEAR * self.second_cache)}:")
             out.add(f"    few = {SOME_ROWS}")
         self.declare_room(out)
         if self.rows == "across" and not self.a_stored.is_storage:
             out.add(f"readers = {'panels' if self.most_terms else 'chunks * panels'}")
             if 0 < self.most_columns <= 2 * self.columns and not self.most_terms:
-                out.add(f"if {self.inner} * {self.k} <= {NEAR_ROWS}:")
+                out.add(f"if {self.inner} * {self.k} <= {self.second_cache}:")
                 out.add("    readers = panels")
         if self.packs_rows:
             rows = -(-self.chunk // self.height) * self.height  # the last tile may be whole

@@ -18,8 +18,8 @@ FEW_ROWS: Final = 28
 #: of these, and results of the rows of a chunk, are in the second cache.
 BLOCK: Final = 8
 #: Fewer rows go through each panel before the next is packed, which tiles bring near meanwhile, if
-#: they take fewer bytes: a second cache holds them, and packing takes much of the time.
-FEWER: Final = (240, 1 << 20)
+#: the second cache holds them: packing takes much of the time.
+FEWER: Final = 240
 
 
 def lies_in_panels(product: PlainProduct) -> bool:
@@ -52,10 +52,9 @@ def write_span_of_block(product: PlainProduct, out: Lines) -> None:
     out.add(f"span = {product.panels_abreast * product.columns}")
     if product.panels_abreast == 1:
         return
-    rows, near = FEWER
     few = "count <= few or " if product.reads_in_place else ""
-    near //= product.dtype.itemsize
-    out.add(f"if {few}(count < {rows} and count * {product.k} < {near}):")
+    near = product.second_cache
+    out.add(f"if {few}(count < {FEWER} and count * {product.k} < {near}):")
     out.add(f"    span = {product.columns}")
 
 

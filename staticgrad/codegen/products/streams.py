@@ -11,11 +11,12 @@ from staticgrad.codegen.abreast import of_row
 from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
 from staticgrad.codegen.products.cut import write_cut
 from staticgrad.codegen.stages import base_text
-from staticgrad.codegen.vectors import Bodies, whole_vectors, work, write_vector_loop
+from staticgrad.codegen.vectors import Bodies, work, write_vector_loop
 from staticgrad.ir.expr import Access
 from staticgrad.ir.kernels.chain_parts import left_in
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK
 from staticgrad.ir.kernels.product_iterations import LONE
+from staticgrad.ir.kernels.together import whole_vectors
 
 if TYPE_CHECKING:
     from staticgrad.codegen.products.gemm import PlainProduct

@@ -14,7 +14,7 @@ from itertools import product
 from typing import Final
 
 from staticgrad.codegen.expressions import Lines, Unit, number, scaled, total
-from staticgrad.codegen.prefetching import LARGE
+from staticgrad.codegen.prefetching import large
 from staticgrad.records import dataclass
 
 #: Heights of tiles by their vectors, the highest first: accumulators are what the registers hold,
@@ -33,7 +33,7 @@ MOST_EVEN: Final = 24
 #: Inner indices that products of few rows take at a time.
 STEPS: Final = 4
 #: Vectors of columns that are taken together then, at most, and half of it where registers are few,
-#: or where the other factor is so many times ``LARGE`` that no cache holds it.
+#: or where the other factor is so many times ``large`` that no cache holds it.
 MOST_ABREAST: Final = 4
 BEYOND: Final = 4
 #: Vectors ahead that are brought near of a factor that no second cache holds.
@@ -375,13 +375,13 @@ class Tiles:
             out.add(f"    for cell in range(to, to + (last + 1) * width, {lanes}):")
             out.add(f"        store{lanes}(c, cell, {self.zero})")
             out.add("far = 0")  # where b is small, it is near
-            out.add(f"if depth * step > {LARGE * lanes}:")
+            out.add(f"if depth * step > {large(unit) * lanes}:")
             out.add(f"    far = {STEPS} * step")
             out.add(f"    if far < {FAR * lanes}:")
             out.add(f"        far = {FAR * lanes} // far * far")
             most = MOST_ABREAST if self.wide else MOST_ABREAST // 2
             out.add(f"whole = wide // {most * lanes} * {most * lanes}")
-            out.add(f"if depth * step > {BEYOND * LARGE * lanes}:")
+            out.add(f"if depth * step > {large(unit, BEYOND) * lanes}:")
             out.add("    whole = 0")
             out.add("k = 0")
             for count, loops in (
