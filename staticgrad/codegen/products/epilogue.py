@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
 from staticgrad.codegen.prefetching import touched_by_next_tile
@@ -15,9 +15,6 @@ from staticgrad.ir.kernels.stages import Gemm
 
 if TYPE_CHECKING:
     from staticgrad.codegen.products.gemm import PlainProduct
-
-#: Steps of k that are too few to bring a tile's results near in.
-SHORT_PART: Final = 64
 
 
 def stored_as_is(kernel: Kernel, stage: Gemm) -> Access | None:
@@ -63,34 +60,6 @@ def write_straight(product: PlainProduct, out: Lines, to: Access) -> None:
     out.add(f"        from_ = from_ + {product.columns}")
 
 
-def write_own(product: PlainProduct, out: Lines, to: Access) -> None:
-    """Where results will be stored, which a tile brings near while it computes: its own in their
-    last part of k, or the one before a short one; those of the next tile, if tiles store there.
-
-    It is the last lane of each vector, as in ``touched_by_next_tile``.
-    """
-    row = to.stride("i")
-    base = base_text(to, frozenset({"i", VECTOR}))
-    out.add("own_at = address(tile)")
-    out.add("mine = 0")
-    out.add("pace = 0")
-    top, column, test = "top", "j0", f"past + {SHORT_PART} > {product.k}"
-    if product.straight is not None:
-        top, test = "top + rows", "top + rows < count"
-    if product.straight is not None and product.panels_abreast > 1:
-        top, column, test = "next_top", "next_j", "next_top < count"
-        out.add(f"next_j = j0 + {product.columns}")
-        out.add("next_top = top")
-        out.add("if next_j >= last_column:")
-        out.add("    next_j = first_column")
-        out.add("    next_top = top + rows")
-    out.add(f"if {test}:")
-    place = total(base, scaled(f"(first_row + {top})", row), column, str(product.lanes - 1))
-    out.add(f"    own_at = address({to.operand})")
-    out.add(f"    mine = {place}")
-    out.add(f"    pace = {row}")
-
-
 def write_last_part(product: PlainProduct, out: Lines) -> None:
     """The epilogue behind the last part of k, for results that tiles did not store."""
     lines, test = Lines(), ""
@@ -121,7 +90,7 @@ def write_epilogue(product: PlainProduct, out: Lines, rare: bool = False) -> Non
     rest.add(f"    m = mask{lanes}({lanes if fills else 'wide - half'})")
     one, long = Lines(), rare or work(body, product.unit) > SHORT
     one.add(f"acc = load{lanes}(tile, from_)")
-    ahead = product.plain is None and not rare  # else tiles bring near where they store
+    ahead = not rare
     if long and ahead:  # a line of a row, then one of the next: hardware finds no stream in that
         one.lines += touched_by_next_tile(product.stage.stores, scope, product.columns)
     one.extend(body)

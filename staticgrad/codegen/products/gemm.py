@@ -135,8 +135,6 @@ class PlainProduct:
         self.in_panels = lies_in_panels(self)
         #: Where tiles store their results themselves, if nothing follows them.
         self.straight = whole if self.one_part or stays else None
-        #: Where they go if tiles are to bring that near: low ones have no time for it.
-        self.plain = whole if self.tiles.wide else None
         #: Whether results of several parts are kept in local memory.
         self.keeps = self.straight is None and not self.one_part
         self.one_run = not self.packs_rows or (self.one_block and 0 < k.most <= self.long)

@@ -110,8 +110,5 @@ def _arguments(p: PlainProduct, start: int) -> str:
         "ahead": total("down", str(columns + p.lanes - 1)),
         "hop": "step",
         "leap": scaled("step", p.lanes),
-        "own": "sums",
-        "mine": "0",
-        "pace": "0",
     }
     return ", ".join(named.get(name, name) for name in p.tiles.arguments)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from staticgrad.codegen.expressions import Lines, scaled, total
 from staticgrad.codegen.prefetching import FEW_WAYS, has_small_sets
-from staticgrad.codegen.products.epilogue import write_last_part, write_own, write_straight
+from staticgrad.codegen.products.epilogue import write_last_part, write_straight
 from staticgrad.codegen.products.packed_rows import packed_tile
 from staticgrad.codegen.products.packing import WAY, may_collide
 from staticgrad.codegen.products.panel_places import write_next_lines, write_next_rows
@@ -25,8 +25,6 @@ def write_tiles(product: PlainProduct, out: Lines) -> None:
     _write_place(product, tile)
     if product.straight is not None:
         write_straight(product, tile, product.straight)
-    if product.plain is not None:
-        write_own(product, tile, product.plain)
     vectors = max(product.tiles.heights)
     for part in range(0, product.columns, vectors * product.lanes):
         shift = ""
@@ -153,12 +151,7 @@ def _arguments(product: PlainProduct, part: int) -> str:
         "depth": "past - depth",
         "hop": product.hop,
         "ahead": "line",
-        "own": "tile",
-        "mine": "0",
-        "pace": "0",
     }
-    if product.plain is not None:
-        named |= {"own": f"ptr_{product.element}(own_at)", "mine": "mine", "pace": "pace"}
     if product.straight is not None and product.fills_panels:
         named |= {"c": product.straight.operand, "width": str(product.straight.stride("i"))}
     elif product.straight is not None:

@@ -200,9 +200,6 @@ class TiledProduct(LoopedProduct):
             "ahead": f"{w}_ahead" if keeps else "0",
             "hop": scaled(f"{w}_packs", across) if keeps else "0",
             "leap": scaled(f"{w}_packs", self.lanes) if keeps else "0",
-            "own": f"{w}_tile",  # what follows a product here is near
-            "mine": "0",
-            "pace": "0",
         }
 
 

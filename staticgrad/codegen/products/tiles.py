@@ -38,9 +38,6 @@ MOST_ABREAST: Final = 4
 BEYOND: Final = 4
 #: Vectors ahead that are brought near of a factor that no second cache holds.
 FAR: Final = 512
-#: Steps of k after which one more row of results is brought near: those of all rows of a tile are
-#: asked for in 112 steps, where their memory is not late, and no faster than it comes.
-OWN: Final = 8
 #: Rows of the highest tile that are read from one address: the others are distances that registers
 #: hold. An address for each row would take more registers than there are.
 BASED: Final = 5
@@ -100,7 +97,7 @@ class Tiles:
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """Names of a tile's arguments, which are words but for the first four, or five.
+        """Names of a tile's arguments, which are words but for the first four.
 
         ``a``, ``b`` and ``c`` begin at ``at``, ``down`` and ``to``. Rows of a are ``row`` apart,
         the ``last`` is repeated; its steps of k are ``inner`` apart, those of b ``step``, or it is
@@ -109,9 +106,7 @@ class Tiles:
         does, of which ``went`` are passed over. ``c``
         goes on unless ``fresh``, by ``depth`` steps of k. ``near`` is memory whose lines are
         brought near, from ``ahead`` on, ``hop`` apart; every so many lanes, ``leap`` from where
-        those began. Rows of c are ``width`` apart. ``own``, from ``mine`` on, is where results are
-        stored afterwards, ``pace`` from one row to the next: the highest of wide tiles bring some
-        lines of it near in between. Tiles of placed rows, or places that are looked up, do not.
+        those began. Rows of c are ``width`` apart.
         """
         places = (
             "at",
@@ -128,9 +123,7 @@ class Tiles:
             "hop",
             "leap",
         )
-        if self.placed or self.looked:
-            return ("a", "b", "c", "near", *places)
-        return ("a", "b", "c", "near", "own", *places, "mine", "pace")
+        return ("a", "b", "c", "near", *places)
 
     def function(self, unit: Unit, vectors: int) -> str:
         """The name of the function for panels of so many vectors, or fewer; written on first use.
@@ -219,7 +212,7 @@ class Tiles:
         out.add(f"further = {self.size} * inner")
         step = self._step(height, vectors, based=True)
         rows = ["to", *("row_at + width" for _ in range(1, height))]
-        self._write_tile(out, step, rows, vectors, own=self.wide)
+        self._write_tile(out, step, rows, vectors)
         return out
 
     def _tile(self, height: int, vectors: int) -> Lines:
@@ -231,9 +224,7 @@ class Tiles:
         self._write_tile(out, self._step(height, vectors), rows, vectors)
         return out
 
-    def _write_tile(
-        self, out: Lines, step: Lines, rows: Sequence[str], vectors: int, own: bool = False
-    ) -> None:
+    def _write_tile(self, out: Lines, step: Lines, rows: Sequence[str], vectors: int) -> None:
         """All steps of k of a tile, whose rows of results begin so."""
         known = Lines()
         out.add("if fresh == 1:")
@@ -242,7 +233,7 @@ class Tiles:
         out.add("else:")
         self._write_cells(known, rows, vectors, "{cell} = load{lanes}(c, {place})")
         out.extend(known, 1)
-        self._write_steps(out, step, vectors if own else 0)
+        self._write_steps(out, step)
         self._write_cells(out, rows, vectors, "store{lanes}(c, {place}, {cell})")
 
     def _write_cells(self, out: Lines, rows: Sequence[str], vectors: int, line: str) -> None:
@@ -253,11 +244,8 @@ class Tiles:
                 place = total("row_at", str(v * self.lanes))
                 out.add(line.format(cell=f"c{r}_{v}", lanes=self.lanes, place=place))
 
-    def _write_steps(self, out: Lines, step: Lines, own: int) -> None:
-        """``step`` for every k, with a line brought near in each, or run by run.
-
-        ``own``: how many vectors of a row of results are brought near, too.
-        """
+    def _write_steps(self, out: Lines, step: Lines) -> None:
+        """``step`` for every k, with a line brought near in each, or run by run."""
         if self.placed and self.wide:
             self._write_runs(out, step)
             return
@@ -273,8 +261,6 @@ class Tiles:
         out.add(f"b_step = {self.size} * step")
         out.add(f"line_step = {self.size} * hop")
         out.add(f"start = address(near) + {self.size} * ahead")
-        if own:
-            out.add(f"cell = address(own) + {self.size} * mine")
         out.add(f"for first in range(0, depth, {self.lanes}):")
         out.add(f"    stop = first + {self.lanes}")
         out.add("    if stop > depth:")
@@ -285,10 +271,6 @@ class Tiles:
         out.add("        line = line + line_step")
         out.extend(step, 2)
         out.add(f"    start = start + {self.size} * leap")
-        for _ in range(self.lanes // OWN if own else 0):
-            for v in range(own):
-                out.add(f"    prefetch_write(ptr_{self.element}(cell), {v * self.lanes})")
-            out.add(f"    cell = cell + {self.size} * pace")
 
     def _write_runs(self, out: Lines, step: Lines) -> None:
         out.add("number = went // run")
