@@ -19,8 +19,6 @@ from staticgrad.native import machine
 
 _PREFIX = "STATICGRAD_"
 _OWN_CACHE = pytest.StashKey[str]()
-#: Kernels of tests are made for these caches, wherever the tests run.
-_CACHES = machine.assumed(machine.Machine())
 
 settings.register_profile(
     "staticgrad",
@@ -43,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("staticgrad")
     load_ops()  # registries are whole, whichever tests are asked for and whatever ran before
-    _CACHES.__enter__()
+    machine._assumed.append(machine.Machine())  # kernels of tests are made for its caches
     # A worker holds a million objects of collected tests: walking them was a tenth of the run.
     gc.set_threshold(20_000, 50, 50)
     if hasattr(config, "workerinput"):

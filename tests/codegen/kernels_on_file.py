@@ -44,7 +44,7 @@ def run(
     own = [memory[o.name] for o in kernel.operands if o.is_own]
     count: Any = kernel.iterations(sizes)
     call(
-        render(kernel, Machine(vector_bits=vector_bits)),
+        render(kernel, None if vector_bits is None else Machine(vector_bits=vector_bits)),
         shared,
         sizes,
         0,
