@@ -16,6 +16,11 @@ from staticgrad.native.machine import Machine
 from tests.native.support import Array, Mode, call
 
 
+def of_width(bits: int | None) -> Machine | None:
+    """A machine with registers of so many bits; None, which stands for this one, for None."""
+    return None if bits is None else Machine(vector_bits=bits)
+
+
 def kernel_of(folder: str, name: str) -> Kernel:
     """A kernel on file, sound and read as it is written."""
     text = (Path(__file__).with_name(folder) / f"{name}.txt").read_text()
@@ -44,7 +49,7 @@ def run(
     own = [memory[o.name] for o in kernel.operands if o.is_own]
     count: Any = kernel.iterations(sizes)
     call(
-        render(kernel, None if vector_bits is None else Machine(vector_bits=vector_bits)),
+        render(kernel, of_width(vector_bits)),
         shared,
         sizes,
         0,

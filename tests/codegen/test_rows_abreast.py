@@ -12,6 +12,7 @@ from staticgrad.errors import VerifyError
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.native.machine import Machine
+from tests.codegen.kernels_on_file import of_width
 from tests.native.support import LONG_BY_NUMBA, MODES, Array, Mode, assert_same, call
 
 #: Softmax of rows over two outer loops, its exponentials in a row of scratch; p3: a total of each.
@@ -292,7 +293,7 @@ def test_rows_that_are_left_over_change_memory_once(add: bool, mode: Mode) -> No
             groups = int(kernel.iterations((rows, n)))  # type: ignore[call-overload]
             room = int(kernel.room((rows, n))["p4"])  # type: ignore[call-overload]
             sums, own = np.empty((groups, n), "f4"), [np.full(room, np.nan, "f4")]
-            source = render(kernel, Machine(vector_bits=bits))
+            source = render(kernel, of_width(bits))
             call(source, [x, y, scale, sums], [rows, n], 0, groups, own=own, mode=mode)
             made = [y, scale, sums]
             for found, first in zip(made, wanted.setdefault(rows, made), strict=True):

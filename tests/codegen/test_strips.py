@@ -11,7 +11,7 @@ from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import VerifyError
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
-from staticgrad.native.machine import Machine
+from tests.codegen.kernels_on_file import of_width
 from tests.codegen.random_kernels import random_kernel
 from tests.native.support import LONG_BY_NUMBA, Mode, assert_same, call
 
@@ -68,7 +68,7 @@ def test_no_byte_depends_on_strips(mode: Mode) -> None:
             own = [np.full(room, np.nan, "f4")]
             shared = [x, w, y, made, sums]
             call(
-                render(kernel, Machine(vector_bits=bits)),
+                render(kernel, of_width(bits)),
                 shared,
                 [rows, columns],
                 0,
