@@ -28,12 +28,16 @@ _OPERANDS: Final = {
 class Unary(Protocol):
     """A function of one operand."""
 
+    __name__: str
+
     def __call__(self, x: Operand[AnyValue]) -> AnyValue:
         """Apply the op."""
 
 
 class Binary(Protocol):
     """A function of two operands, which broadcast."""
+
+    __name__: str
 
     def __call__(self, x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
         """Apply the op."""
