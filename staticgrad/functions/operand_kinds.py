@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ParamSpec, TypeVar
 
 from staticgrad.errors.calls import carries
-from staticgrad.functions.draws.folded import Draws
+from staticgrad.functions.draws import Draws
 from staticgrad.functions.trees import flatten
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.value import Value
