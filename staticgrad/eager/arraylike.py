@@ -26,6 +26,7 @@ class ArrayLike(Value):
     array: Array
 
     if TYPE_CHECKING:
+        data: Any
 
         @property
         def of_kind(self) -> Self: ...
@@ -44,15 +45,15 @@ class ArrayLike(Value):
 
     def item(self) -> Any:
         """The one element, as a Python number. Raises ValueError where there are more."""
-        return self.array.item()
+        return self.data.item()
 
     def numpy(self) -> Array:
         """The array itself, not a copy."""
-        return self.array
+        return self.data
 
     def tolist(self) -> Any:
         """The elements as Python numbers, in nested lists."""
-        return self.array.tolist()
+        return self.data.tolist()
 
     def transpose(self, *axes: Any) -> Self:
         """The axes in reverse; by two integers those two exchanged; by a tuple all permuted."""
@@ -70,7 +71,7 @@ class ArrayLike(Value):
         return cast(Self, functions.transpose(self, axes[0] if len(axes) == 1 else axes))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        return np.array(self.array, dtype, copy=copy)
+        return np.array(self.data, dtype, copy=copy)
 
     def __len__(self) -> int:
         return len(self.array)
@@ -80,19 +81,19 @@ class ArrayLike(Value):
         return (elements[i] for i in range(len(self.array)))
 
     def __bool__(self) -> bool:
-        return bool(self.array)
+        return bool(self.data)
 
     def __float__(self) -> float:
-        return float(self.array.item())
+        return float(self.data.item())
 
     def __int__(self) -> int:
-        return int(self.array.item())
+        return int(self.data.item())
 
     def __complex__(self) -> complex:
-        return complex(self.array.item())
+        return complex(self.data.item())
 
     def __index__(self) -> int:
-        return self.array.__index__()
+        return self.data.__index__()
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
         """``sg.xp``. Raises ArgumentError for a version that is not known here."""
@@ -114,7 +115,7 @@ class ArrayLike(Value):
         """
         if copy is False:
             raise BufferError("a tensor gives a copy of its array")
-        array: Any = self.array.copy()
+        array: Any = self.data.copy()
         return array.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device)
 
     def __dlpack_device__(self) -> tuple[int, int]:

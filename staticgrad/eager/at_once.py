@@ -10,27 +10,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from staticgrad.eager import tape
-from staticgrad.eager.differentiate import grad
-from staticgrad.eager.modes import no_grad
+from staticgrad.eager.differentiate import check_connected, grad
+from staticgrad.eager.stepping import prepared
 from staticgrad.eager.tensor import TapeLeaf, Tensor, leaf_of
 from staticgrad.errors import ArgumentError
 from staticgrad.functions.draws import GENERATORS
 from staticgrad.functions.trees import flatten, unflatten
 from staticgrad.ir.calls import Constructed
-from staticgrad.ir.nodes import Node, Parameter
-from staticgrad.ir.op import Array
+from staticgrad.ir.graph import ancestors
+from staticgrad.ir.nodes import Node, Parameter, Symbolic
+from staticgrad.ir.op import Array, Input, ParameterLeaf
 from staticgrad.ir.roots import check_updates
 from staticgrad.ir.session import Session, running_session, traced_in
 from staticgrad.ir.value import Value
-from staticgrad.ir.worlds import computing
-from staticgrad.storage.parameter import write_all
-
-Updates = Sequence[tuple[Parameter, Any]]
+from staticgrad.ir.worlds import computing, holding, in_graphs
+from staticgrad.storage.parameter import ParameterStore, change_together
+from staticgrad.types.tensor import TensorType
 
 
 class eager_mode(computing, metaclass=Constructed):  # noqa: N801 - as its kin in ``modes.py``
@@ -73,15 +75,23 @@ def run_at_once(call: Callable[[list[Tensor]], Any], arrays: Sequence[Any]) -> A
                 noted.updates.append((step, step + np.uint64(1)))
         leaves, tree = flatten(found)
         results = [_array(leaf) for leaf in leaves]
-    _write(noted.updates)
+        del found, leaves  # the tape, but for what steps of optimizers need
+    _write(noted, retain_graph=False)
     return unflatten(tree, results)
 
 
 def _argument(array: Any) -> Tensor:
     """A tensor of an array, by which the function may differentiate."""
-    tensor = Tensor.lift(array)
+    tensor = Tensor.lift(array) if isinstance(array, Value) else Tensor.of(_read_only(array))
     tensor.requires_grad = tensor.type.dtype.is_float
     return tensor
+
+
+def _read_only(array: Any) -> Array:
+    """A view of an array, into which nothing is written."""
+    found = np.asarray(array).view(np.ndarray)
+    found.flags.writeable = False
+    return found
 
 
 def _array(leaf: Any) -> Any:
@@ -92,58 +102,171 @@ def _array(leaf: Any) -> Any:
     return array.copy() if array.base is not None or leaf.is_stored else array
 
 
-def _write(updates: Updates) -> None:
-    """Write next values, each of its parameter's type: all of them or none."""
-    check_updates(updates, computed=True)
-    write_all([(p.store, Tensor.lift(value).array) for p, value in updates])
+@dataclass(frozen=True)
+class _Due:
+    """The gradients of a loss by leaves, for which ``inputs`` stand in the next values."""
+
+    loss: Tensor
+    leaves: Sequence[Tensor]
+    inputs: Sequence[Node]
+
+
+def _write(noted: Session, retain_graph: bool) -> None:
+    """Write next values, each of its parameter's type: all of them or none.
+
+    Gradients are computed here, by the last use of a tape, so that what the forward pass keeps is
+    let go of on the way.
+    """
+    check_updates(noted.updates, computed=True)
+    arrays = {node: tensor.array for node, tensor in noted.given.items()}
+    while noted.due:
+        due = noted.due.pop(0)
+        slopes = grad(due.loss, due.leaves, retain_graph=retain_graph or bool(noted.due))
+        arrays.update((node, g.array) for node, g in zip(due.inputs, slopes, strict=True))
+        del due, slopes
+    stores = {p.store for p, _ in noted.updates}
+    writes = [
+        (p.store.array, value if _is_of_graph(value) else Tensor.lift(value).array)
+        for p, value in noted.updates
+    ]
+    for node in ancestors([value for _, value in writes if isinstance(value, Symbolic)]):
+        if isinstance(node.op, ParameterLeaf):
+            arrays[node] = _first_value(node.op.store, noted)
+            stores.add(node.op.store)
+    noted.present.clear()  # with the last tensor of a parameter nothing shares its array
+    change_together(stores, prepared(writes, arrays))
+
+
+def _first_value(store: ParameterStore, noted: Session) -> Array:
+    """The array of a parameter, or what it held when the run read it first."""
+    first = noted.present.get(store)
+    changed = first is not None and not np.may_share_memory(first.data, store.array)
+    found: Array = first.array if first is not None and changed else store.array
+    return found
+
+
+def _is_of_graph(value: Any) -> bool:
+    return isinstance(value, Symbolic) and not value.is_stored
+
+
+@dataclass(frozen=True)
+class _RuleGraph:
+    """What the rule of an optimizer computes of gradients: next values, which read ``inputs``.
+
+    ``held`` are the tensors for which other inputs stand, as a learning rate.
+    """
+
+    inputs: Sequence[Node]
+    held: Mapping[Node, Tensor]
+    updates: Mapping[Parameter, Any]
+
+
+#: By optimizer, and the parameters and the types of their gradients: what was made before.
+_rules: Final[WeakKeyDictionary[object, dict[Any, _RuleGraph]]] = WeakKeyDictionary()
+
+
+def _rule_graph(
+    optimizer: object, types: Mapping[Parameter, TensorType], advance: Callable[[Any], Any]
+) -> _RuleGraph:
+    """The graph of a step, made once."""
+    known = _rules.setdefault(optimizer, {})
+    key = tuple((p.node, type) for p, type in types.items())
+    if key not in known:
+        held: dict[Node, Tensor] = {}
+
+        def stand_in(tensor: Tensor) -> Symbolic:
+            made = _input(tensor.type)
+            held[made.node] = tensor
+            return made
+
+        inputs = {p: _input(type) for p, type in types.items()}
+        with in_graphs(), holding(stand_in):
+            updates = advance(inputs)
+        known[key] = _RuleGraph([each.node for each in inputs.values()], held, updates)
+    return known[key]
+
+
+def _input(type: TensorType) -> Symbolic:
+    found: Symbolic = Symbolic.bind(Input("x", type), ())
+    return found
 
 
 @contextmanager
-def _noting() -> Iterator[None]:
-    """Inside, updates are noted, and written together at the end, by the function that runs."""
-    if running_session() is not None:
+def next_values(noted: Session) -> Iterator[None]:
+    """Inside, next values are made as values of a graph, of others such, parameters and tensors."""
+
+    def stand_in(tensor: Tensor) -> Symbolic:
+        made = _input(tensor.type)
+        noted.given[made.node] = tensor
+        return made
+
+    with in_graphs(), holding(stand_in):
         yield
+
+
+@contextmanager
+def _noting() -> Iterator[Session]:
+    """Inside, updates are noted, and written together at the end, by the function that runs."""
+    noted = running_session()
+    if noted is not None:
+        yield noted
         return
     noted = Session(computes=True)
     with traced_in(noted):
-        yield
-    _write(noted.updates)
+        yield noted
+    _write(noted, retain_graph=True)
 
 
 def minimize(
-    loss: Any, params: Sequence[Parameter] | None, apply: Callable[[Any], Mapping[Parameter, Any]]
+    loss: Tensor,
+    params: Sequence[Parameter] | None,
+    optimizer: object,
+    advance: Callable[[Any], Mapping[Parameter, Any]],
 ) -> None:
     """A step of an optimizer: now, or where a function runs at once, when it ends.
 
     Args:
         loss: a tensor of one element.
         params: what to step; None: all that the loss depends on and that was not updated before.
-        apply: from gradients by parameter to updates.
+        optimizer: whose step it is.
+        advance: from gradients by parameter to updates, as values of a graph.
 
     Raises:
         ArgumentError: it depends on no parameter. Else as ``grad``.
     """
-    noted = running_session()
-    if params is None:
-        params = read_by(loss, {p.node for p, _ in noted.updates} if noted else ())
-    slopes = grad(loss, [leaf_of(p) for p in params], retain_graph=True)
-    step_now(dict(zip(params, slopes, strict=True)), apply)
+    with _noting() as noted:
+        if params is None:
+            params = read_by(loss, {p.node for p, _ in noted.updates})
+        leaves = [leaf_of(p) for p in params]
+        check_connected(loss, leaves)
+        types = {p: leaf.type for p, leaf in zip(params, leaves, strict=True)}
+        rule = _rule_graph(optimizer, types, advance)
+        _note(rule, noted)
+        noted.due.append(_Due(loss, leaves, rule.inputs))
 
 
 def step_now(
-    grads: Mapping[Parameter, Any], apply: Callable[[Any], Mapping[Parameter, Any]]
+    grads: Mapping[Parameter, Any],
+    optimizer: object,
+    advance: Callable[[Any], Mapping[Parameter, Any]],
 ) -> None:
     """A step by these gradients, arrays or tensors: now, or when the function that runs ends.
 
     Args:
         grads: by parameter.
-        apply: from them to updates.
+        optimizer, advance: as of ``minimize``.
     """
-    with _noting():
-        with no_grad(), eager_mode():
-            found = apply({p: Tensor.lift(gradient) for p, gradient in grads.items()})
-        for parameter, value in found.items():
-            parameter.update(value)
+    with _noting() as noted:
+        tensors = {p: Tensor.lift(gradient) for p, gradient in grads.items()}
+        rule = _rule_graph(optimizer, {p: t.type for p, t in tensors.items()}, advance)
+        noted.given.update(zip(rule.inputs, tensors.values(), strict=True))
+        _note(rule, noted)
+
+
+def _note(rule: _RuleGraph, noted: Session) -> None:
+    noted.given.update(rule.held)
+    for parameter, value in rule.updates.items():
+        parameter.update(value)
 
 
 def read_by(loss: Any, updated: Collection[Node]) -> list[Parameter]:

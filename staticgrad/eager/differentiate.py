@@ -68,15 +68,29 @@ def grad(
     keep = create_graph if retain_graph is None else retain_graph
     found = _walked(nodes, pairs, edges, create_graph, keep)
     if not allow_disconnected and any(each is None for each in found):
-        raise DisconnectedError(
-            "grad: no differentiable path leads from the outputs to an input",
-            hint="grad(..., allow_disconnected=True) gives zeros",
-        )
+        raise _disconnected()
     results = tuple([
         Tensor.fitting(edge.type, ZERO, "") if each is None else each
         for edge, each in zip(edges, found, strict=True)
     ])  # fmt: skip
     return results[0] if isinstance(inputs, Tensor) else results
+
+
+def check_connected(output: Tensor, inputs: Sequence[Tensor]) -> None:
+    """Raise as ``grad`` would, where the tape shows it without computing anything."""
+    if any(not tensor.requires_grad for tensor in inputs):
+        raise GradientError("grad: an input does not require a gradient: nothing was recorded")
+    edge, _ = output.seeded(None)
+    reached = {edge, *(each for node in tape.nodes_behind([edge]) for each in node.operands)}
+    if any(tensor.edge not in reached for tensor in inputs):
+        raise _disconnected()
+
+
+def _disconnected() -> DisconnectedError:
+    return DisconnectedError(
+        "grad: no differentiable path leads from the outputs to an input",
+        hint="grad(..., allow_disconnected=True) gives zeros",
+    )
 
 
 def _walked(
@@ -89,11 +103,12 @@ def _walked(
     """The cotangent of each of ``edges``, None where no path leads to it."""
     with enable_grad() if create_graph else no_grad():
         found = tape.TapeSweep(nodes, edges, release=not keep).run(pairs)
-    results = [found.get(edge) for edge in edges]
     if create_graph:
-        return results
+        return [found.get(edge) for edge in edges]
     held = {id(seed.array) for _, seed in pairs}
-    return [None if ct is None else Tensor.of(owned(ct.array, held)) for ct in results]
+    for edge in list(found):  # what has to be copied is let go of, one after the other
+        found[edge] = Tensor.of(owned(found.pop(edge).array, held))
+    return [found.get(edge) for edge in edges]
 
 
 def _transposed(

@@ -128,6 +128,12 @@ class FunctionNode(tape.TapeNode):
         """What ``forward`` saved; a result is made again, for it holds this node."""
         return tuple([self.result(*t) if isinstance(t, tuple) else t for t in self.kept])
 
+    def settle(self) -> None:
+        """What was saved; a result that is saved as such is new."""
+        for each in self.kept:
+            if isinstance(each, Tensor):
+                each.settle()
+
     def shares(self, cts: Sequence[Any], needed: tuple[bool, ...]) -> Sequence[Any]:
         """What ``backward`` gives for the operands that are tensors."""
         ctx = self.ctx

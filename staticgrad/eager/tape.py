@@ -22,6 +22,7 @@ from weakref import ref
 import numpy as np
 
 from staticgrad.eager.modes import Seal, checking, recording
+from staticgrad.eager.shared import moved, settled
 from staticgrad.errors import TapeError
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.ir.op import Op
@@ -169,6 +170,11 @@ class TapeNode:
         """A cotangent (or None) for each operand, given those of the results (None: unused)."""
         raise TypeError(f"{type(self).__name__} has no rule")
 
+    def settle(self) -> None:
+        """Let saved arrays keep the values that they had, whatever was written since."""
+        for tensor in self.saved():
+            tensor.settle()
+
     def release(self) -> None:
         """Let go of the operands."""
         self.edges, self.seal = None, None
@@ -207,6 +213,11 @@ class OpNode(TapeNode):
     def saved(self) -> tuple[Tensor, ...]:
         """The operands that the rule reads."""
         return tuple([arg for arg in self.args if arg.__class__ is self.tensor])
+
+    def settle(self) -> None:
+        """The operands and the results."""
+        TapeNode.settle(self)
+        self.results = [settled(x) if x.__class__ is np.ndarray else x for x in self.results]
 
     def shares(self, cts: Cotangents, needed: tuple[bool, ...]) -> Cotangents:
         """What the op's rule gives; arrays of operands and results are copied, not handed on."""
@@ -268,6 +279,8 @@ def nodes_behind(outputs: Iterable[Edge | None], since: int = 0) -> list[TapeNod
         if node is not None and node not in seen and node.serial >= since:
             seen.add(node)
             stack += node.operands
+            if moved:
+                node.settle()
             if node.seal is not None:
                 node.seal.check(node.name)
     return sorted(seen, key=lambda node: node.serial, reverse=True)

@@ -13,7 +13,6 @@ classes of ops and their rules are those of the compiler. The walk back is in ``
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, cast
 from weakref import ref
@@ -24,6 +23,7 @@ from staticgrad.eager import tape
 from staticgrad.eager.arraylike import ArrayLike, owned
 from staticgrad.eager.binding import Application, application, rule_reads, silent, type_of
 from staticgrad.eager.modes import no_grad, recording, selection
+from staticgrad.eager.shared import moved, settled, shared_with
 from staticgrad.eager.tape import Edge, Handle, Hook
 from staticgrad.errors import (
     DTypeError,
@@ -122,6 +122,8 @@ class Tensor(ArrayLike):
 
     @property
     def data(self) -> Array:
+        if moved:
+            self.settle()
         return self.array
 
     @data.setter
@@ -131,6 +133,10 @@ class Tensor(ArrayLike):
         self.type = type_of(self.array)
         if self.edge is not None and self.edge.node is None:
             self.edge.type = self.type
+
+    def settle(self) -> None:
+        """Keep the values that the array had before a parameter that it shares was written."""
+        self.array = settled(self.array)
 
     @property
     def grad(self) -> Array | None:
@@ -201,6 +207,9 @@ class Tensor(ArrayLike):
     def bind(cls, op: Op, args: tuple[Any, ...]) -> Any:
         """Run ``op``; its result, or a tuple of them, recorded if an operand needs a gradient."""
         applied = application(op, args)
+        if moved:
+            for arg in args:
+                arg.settle()
         chosen = selection.innermost()
         if chosen is None:
             found = silent.context.run(applied.run, op, *map(_array, args))
@@ -317,8 +326,10 @@ class Tensor(ArrayLike):
         held = {id(seed.array)}
         sums = []
         with np.errstate(all="ignore"):
-            for each, ct in found.items():
+            while found:  # what has to be copied is let go of, one after the other
+                each, ct = found.popitem()
                 tensor, own = each.tensor(), owned(ct.array, held)
+                del ct
                 if tensor is not None:
                     if tensor.grad is not None:
                         np.add(tensor.grad, own, out=own)
@@ -400,6 +411,9 @@ class Hollow(Tensor):
     def __init__(self, type: TensorType) -> None:
         self.type, self._grad, self.edge = type, None, None
 
+    def settle(self) -> None:
+        """There is no array."""
+
     @property
     def array(self) -> Any:  # type: ignore[override]
         raise OpDefinitionError(
@@ -413,14 +427,16 @@ class Hollow(Tensor):
 class TapeLeaf(Hollow):
     """What tapes know of a parameter: where its gradients arrive. Its arrays are others' (``met``).
 
-    ``latest`` is the tensor of the latest array that was read, if a tape still holds it.
+    ``latest`` is the tensor of the array that was read last, ``base`` the bytes that this and views
+    of it share with the parameter: while a tape still has them, and the parameter is not written.
     """
 
-    __slots__ = ("_node", "latest")
+    __slots__ = ("_node", "base", "latest")
 
     def __init__(self, parameter: Parameter) -> None:
         super().__init__(parameter.type)
-        self._node, self.latest = ref(parameter.node), _no_tensor  # the node holds this, in turn
+        self._node = ref(parameter.node)  # the node holds this, in turn
+        self.latest = self.base = _no_tensor
         if self.type.dtype.is_float:
             self.edge = Edge(self.type).owned_by(self)
 
@@ -432,14 +448,26 @@ class TapeLeaf(Hollow):
 
     def met(self, store: ParameterStore) -> Tensor:
         """A tensor of the present array: the latest one where a tape has it and it still holds."""
-        latest = self.latest()
-        if latest is None or not store.lock.read(partial(_alike, latest.array, store.array)):
-            latest = _made(store.read(), self.type)
-            latest.edge, self.latest = self.edge, ref(latest)
+        latest: Tensor | None = self.latest()
+        if latest is None:
+            base = shared_with(store, self.base(), self.forget)
+            if base is None:
+                array = store.read()
+            else:
+                self.base = ref(base)
+                array = base.view(store.array.dtype).reshape(store.array.shape)
+            latest = _made(array, self.type)
+            latest.edge = self.edge
+            if base is not None:
+                self.latest = ref(latest)
         return latest
 
+    def forget(self) -> None:
+        """The present array is about to change."""
+        self.latest = self.base = _no_tensor
 
-_no_tensor: Final[Callable[[], Tensor | None]] = type(None)
+
+_no_tensor: Final[Callable[[], Any]] = type(None)
 
 
 def leaf_of(parameter: Parameter) -> Tensor:
@@ -456,11 +484,6 @@ def leaf_of(parameter: Parameter) -> Tensor:
     if found is None:
         found = noted.present[store] = store.leaf.met(store)
     return cast(Tensor, found)
-
-
-def _alike(one: Array, other: Array) -> bool:
-    """Whether two arrays of one type have the same bits."""
-    return bool((one.ravel().view(np.uint8) == other.ravel().view(np.uint8)).all())
 
 
 def _made(array: Any, type: TensorType) -> Tensor:

@@ -30,10 +30,15 @@ class Session:
         born: optimizers that were made in it.
         drawn: parameters made in it whose first values no seed of its own says.
         kept: parameters made in it which an optimizer from outside keeps, for other traces too.
+        given: of a run at once: the tensors for which inputs stand in next values. What writes
+            these computes them, as a graph, when the run ends.
+        due: of a run at once: the steps of optimizers whose gradients are computed when it ends.
     """
 
     def __init__(self, computes: bool = False) -> None:
         self.computes = computes
+        self.given: dict[Node, Any] = {}
+        self.due: list[Any] = []
         self.updates: list[tuple[Parameter, Any]] = []
         self.arrays: list[tuple[ref[Array], ArrayData]] = []
         self.inside: list[str] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from math import inf
 from typing import Any
 
@@ -82,14 +82,17 @@ class Average(metaclass=Constructed):
         """
         noted = running_session()
         if noted is not None:
+            from staticgrad.eager.at_once import next_values  # graphs do without the tape
+
             new = {p.node: value for p, value in noted.updates}
             found = {p: new.get(p.node, p) for p in self.averages}
-            for p, value in self._after(found, lambda p: p).items():
+            with next_values(noted) if noted.computes else nullcontext():
+                after = self._after(found, lambda p: p)
+            for p, value in after.items():
                 p.update(value)
             return
         now = {p: tensor_of(p.value) for p in self.averages}
-        after = self._after(now, lambda p: tensor_of(p.value))
-        for p, value in after.items():
+        for p, value in self._after(now, lambda p: tensor_of(p.value)).items():
             p.value = np.asarray(value)
 
     @contextmanager

@@ -12,6 +12,7 @@ from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.graph import Parameter
 from staticgrad.optim.optimizer import Optimizer, Updates
 from staticgrad.optim.parameters import listed_parameters
+from staticgrad.optim.state import as_given
 
 
 @bounded
@@ -75,7 +76,7 @@ class ParameterGroups(Optimizer):
         made: list[tuple[Callable[[Any], bool], Optimizer]] = vars(self)["_made"]
         parts: dict[int, dict[Parameter, Any]] = {}
         for p, g in grads.items():
-            place = next((k for k, (has, _) in enumerate(made) if has(p)), -1)
+            place = next((k for k, (has, _) in enumerate(made) if has(as_given(p))), -1)
             parts.setdefault(place, {})[p] = g
         updates: Updates = {}
         for place, part in parts.items():

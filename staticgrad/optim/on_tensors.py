@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from staticgrad.eager.modes import no_grad
+from staticgrad.eager.stepping import prepared
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import shown
-from staticgrad.optim.state import states_made_by
+from staticgrad.ir.graph import ancestors
+from staticgrad.ir.nodes import Symbolic
+from staticgrad.ir.op import Input, ParameterLeaf
+from staticgrad.ir.worlds import holding, in_graphs
+from staticgrad.optim.state import asked_of, states_made_by
+from staticgrad.types.tensor import TensorType
 
 
 class TensorSteps:
@@ -29,6 +34,8 @@ class TensorSteps:
         self.rule = rule
         self.params: list[Any] = list(params)
         self._states: dict[Any, Tensor] = {}
+        self._key: Any = None
+        self._graph: Any = None
         if not self.params:
             raise ArgumentError(f"{type(rule).__name__}: there are no parameters")
         for each in self.params:
@@ -40,24 +47,71 @@ class TensorSteps:
                 )
 
     def step(self) -> None:
-        """Change every tensor by its gradient, in place."""
+        """Change every tensor by its gradient, in place, a block of elements at a time."""
         self.apply({p: Tensor.of(p.grad) for p in self.params if p.grad is not None})
 
     def apply(self, grads: dict[Tensor, Tensor]) -> None:
-        """Change these tensors by these gradients, in place."""
+        """Change these tensors by these gradients, in place: all of them, or none on an error."""
         if not grads:
             return
-        with no_grad(), np.errstate(all="ignore"), states_made_by(self._state):
-            for tensor, value in self.rule.advanced(grads).items():
-                np.copyto(tensor.array, np.asarray(value))
+        key = tuple((id(p), p.type, g.type) for p, g in grads.items())
+        if key != self._key:
+            self._key, self._graph = None, _RuleGraph(self.rule, list(grads), self._states)
+            self._key = key
+        write = prepared(*self._graph.step([g.array for g in grads.values()]))
+        write()
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
         for tensor in self.params:
             tensor.zero_grad()
 
-    def _state(self, owner: Tensor | None, name: str, shape: Any, dtype: Any) -> Tensor:
-        key = (owner, name)
+
+class _RuleGraph:
+    """What a rule computes of the gradients of tensors, as values of a graph."""
+
+    def __init__(self, rule: Any, params: Sequence[Any], states: dict[Any, Tensor]) -> None:
+        self._states = states
+        self._symbols: dict[Tensor, Symbolic] = {}
+        self._tensors: dict[Any, Tensor] = {}  # by the node that stands for each
+        stand_ins, slopes = [self._symbol(p) for p in params], [_input(p.type) for p in params]
+        self._gradients = [slope.node for slope in slopes]
+        with (
+            in_graphs(),
+            holding(self._symbol),
+            states_made_by(self._state),
+            asked_of(self._tensor),
+        ):
+            found = rule.advanced(dict(zip(stand_ins, slopes, strict=True)))
+        self._updates = [(self._tensor(target), value) for target, value in found.items()]
+        read = ancestors([v for _, v in self._updates if isinstance(v, Symbolic)])
+        self._stores = {n: n.op.store for n in read if isinstance(n.op, ParameterLeaf)}
+
+    def step(self, slopes: Sequence[Any]) -> tuple[Any, Any]:
+        """The arrays with their next values, and those that are read, given the gradients."""
+        leaves = dict(zip(self._gradients, slopes, strict=True))
+        leaves |= {node: tensor.array for node, tensor in self._tensors.items()}
+        leaves |= {node: store.array for node, store in self._stores.items()}
+        return [(tensor.array, value) for tensor, value in self._updates], leaves
+
+    def _symbol(self, tensor: Tensor) -> Symbolic:
+        """The input that stands for a tensor: one to change, a state, or a rate."""
+        if tensor not in self._symbols:
+            self._symbols[tensor] = made = _input(tensor.type)
+            self._tensors[made.node] = tensor
+        return self._symbols[tensor]
+
+    def _tensor(self, stand_in: Any) -> Any:
+        """The tensor for which an input stands."""
+        return self._tensors[stand_in.node]
+
+    def _state(self, owner: Any, name: str, shape: Any, dtype: Any) -> Symbolic:
+        key = (None if owner is None else self._tensor(owner), name)
         if key not in self._states:
             self._states[key] = Tensor.of(np.zeros(shape, dtype))
-        return self._states[key]
+        return self._symbol(self._states[key])
+
+
+def _input(type: TensorType) -> Symbolic:
+    found: Symbolic = Symbolic.bind(Input("x", type), ())
+    return found

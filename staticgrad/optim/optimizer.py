@@ -299,7 +299,7 @@ class Optimizer(metaclass=OptimizerClass):
             from staticgrad.eager.at_once import step_now
 
             with states_kept_by(self):
-                step_now(grads, self.advanced)
+                step_now(grads, self, self.advanced)
             return
         with states_kept_by(self):
             updates = self.advanced(grads)
@@ -314,7 +314,7 @@ class Optimizer(metaclass=OptimizerClass):
             with eager_mode():
                 scaled = self._scaled(loss)
             wanted = None if params is None else listed_parameters(params)
-            minimize(scaled, wanted, lambda found: self.advanced(self._unscaled(found)))
+            minimize(scaled, wanted, self, lambda found: self.advanced(self._unscaled(found)))
 
     def on(self, tensors: Iterable[Any]) -> TensorSteps:
         """The same rule over tensors of ``staticgrad.eager``: its ``step()`` changes them in place.

@@ -258,3 +258,20 @@ def state_of(owner: Parameter | None, name: str, shape: Any, dtype: Any) -> Para
 
 
 _maker: Final[ContextVar[Maker]] = ContextVar("optimizer_state", default=_parameter_of_zeros)
+_asked: Final[ContextVar[Callable[[Any], Any] | None]] = ContextVar("asked_of", default=None)
+
+
+@contextmanager
+def asked_of(owner: Callable[[Any], Any]) -> Iterator[None]:
+    """Within, ``owner`` gives the tensor for which a parameter of a rule stands."""
+    token = _asked.set(owner)
+    try:
+        yield
+    finally:
+        _asked.reset(token)
+
+
+def as_given(p: Any) -> Any:
+    """The parameter as the user has it: where a rule is run for tensors, the tensor."""
+    owner = _asked.get()
+    return p if owner is None else owner(p)

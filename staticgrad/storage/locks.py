@@ -132,10 +132,12 @@ class ReadWriteLock:
     Attributes:
         name: what messages call that which it guards.
         serial: the place in the order in which several locks are taken.
+        before_write: called once, by the next writer, when it holds the lock and has not written.
     """
 
     def __init__(self, name: str = "a value") -> None:
         self.name = name
+        self.before_write: Callable[[], object] | None = None
         self._holders: dict[Holder, bool] = {}
         self._queue: deque[_Turn] = deque()
         #: For whom it is reserved, and whether that one writes.
@@ -165,6 +167,22 @@ class ReadWriteLock:
         finally:
             release_all(((self, False),), holder)
 
+    def share(self, before_write: Callable[[], object]) -> bool:
+        """Have ``before_write`` called by the next writer, before it writes; False: one has begun.
+
+        Until then the value stands still, and may be read without the lock.
+        """
+
+        def note() -> bool:
+            with _state:
+                self._end_reservation()
+                if any(writes and other.is_live() for other, writes in self._holders.items()):
+                    return False
+                self.before_write = before_write
+                return True
+
+        return self.read(note)
+
     def write(self, change: Callable[[], object]) -> None:
         """Make a change, one call that no interrupt divides, with nobody else reading or writing.
 
@@ -174,7 +192,7 @@ class ReadWriteLock:
         """
         if self._is_reserved_here():
             with _state:
-                if self._is_reserved_here():
+                if self._is_reserved_here():  # then nothing shares the value
                     change()
                     return
         holder = Holder(is_step=False)
@@ -292,6 +310,14 @@ def acquire_all(locks: Sequence[tuple[ReadWriteLock, bool]], holder: Holder) -> 
     Raises:
         ReentryError: this code interrupts a step, and one of the locks is taken.
     """
+    _acquire(locks, holder)
+    for lock, write in locks:
+        if write and lock.before_write is not None:
+            lock.before_write()
+            lock.before_write = None
+
+
+def _acquire(locks: Sequence[tuple[ReadWriteLock, bool]], holder: Holder) -> None:
     outer = _enter(holder)
     if outer:
         for lock, write in locks:
@@ -390,7 +416,7 @@ def reserve(locks: Iterable[tuple[ReadWriteLock, bool]], holder: Holder) -> None
     with _state:
         for lock, _ in locks:
             lock._end_reservation()
-            if lock._holders or lock._queue:
+            if lock._holders or lock._queue or lock.before_write is not None:
                 return
         holder.stand()  # before a lock names it, because an interruption may end it at once
         for lock, write in locks:

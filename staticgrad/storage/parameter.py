@@ -10,7 +10,7 @@ which Python runs between two of its own instructions, finds the old value or th
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import repeat
 from math import prod
@@ -155,6 +155,10 @@ class ParameterStore:
         self.former = tuple(f"{former}.{own}" for former in owner.former)
         owner._states = (*owner._states, (ref(self), own))
 
+    def states(self) -> list[ParameterStore]:
+        """The states that belong to it and are still there."""
+        return [state for each, _ in self._states if (state := each()) is not None]
+
     def __reduce__(self) -> tuple[object, ...]:
         return (ParameterStore, (self.name, self.read(), self.former))
 
@@ -165,13 +169,23 @@ def write_all(pairs: Sequence[tuple[ParameterStore, npt.NDArray[Any]]]) -> None:
     Raises:
         ReentryError: as ``ParameterStore.write``.
     """
-    locks = sorted({store.lock for store, _ in pairs}, key=lambda lock: lock.serial)
+    places, values = [store.array for store, _ in pairs], [value for _, value in pairs]
+    change_together([store for store, _ in pairs], partial(write_together, places, values))
+
+
+def change_together(stores: Iterable[ParameterStore], change: Callable[[], object]) -> None:
+    """Call ``change``, which writes into stores, with nobody else reading or writing any.
+
+    Raises:
+        ReentryError: as ``ParameterStore.write``.
+    """
+    locks = sorted({store.lock for store in stores}, key=lambda lock: lock.serial)
     taken = [(lock, True) for lock in locks]
     holder = Holder(is_step=False)
     try:
         with holder.token:
             acquire_all(taken, holder)
-            write_together([store.array for store, _ in pairs], [value for _, value in pairs])
+            change()
     finally:
         release_all(taken, holder)
 

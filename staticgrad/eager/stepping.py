@@ -1,0 +1,264 @@
+"""Steps of optimizers, in place: next values are written over old ones, a block at a time.
+
+The rule of an optimizer is written over values. Here it has been run on values of a graph, so that
+what it reads and writes is known before anything changes. What it computes element by element, by
+operations that round correctly, is done in blocks, straight into the arrays: a step needs no second
+copy of a parameter. Everything else (norms, means, whether all is finite) is computed before. All
+writes are one call, which no interrupt divides.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, repeat
+from math import prod
+from operator import setitem
+from typing import Any, Final
+
+import numpy as np
+
+from staticgrad.eager.modes import no_grad
+from staticgrad.eager.tensor import Tensor
+from staticgrad.errors import ImmutableError, ShapeError
+from staticgrad.ir.graph import ancestors
+from staticgrad.ir.nodes import Node, Symbolic
+from staticgrad.ir.op import Array, Op
+from staticgrad.ops.arithmetic import Abs, Add, Div, Mul, Neg, Sign, Sub
+from staticgrad.ops.selection import Where
+from staticgrad.ops.transcendental import Sqrt
+
+#: Ops that NumPy computes in place, and for a block as for the whole array.
+_UFUNCS: Final[Mapping[type[Op], Any]] = {
+    Add: np.add, Sub: np.subtract, Mul: np.multiply, Div: np.true_divide, Neg: np.negative,
+    Abs: np.absolute, Sign: np.sign, Sqrt: np.sqrt,
+}  # fmt: skip
+#: Elements of a block: three blocks of float32 fit into the L1 cache, and a call of NumPy takes
+#: less time than its elements do.
+_BLOCK: Final = 4096
+
+Arrays = Mapping[Node, Array]
+_set_item: Final[Any] = setitem
+
+
+def prepared(writes: Sequence[tuple[Array, Any]], leaves: Arrays) -> Callable[[], object]:
+    """Compute all that is not written in place, and return the call that writes.
+
+    Args:
+        writes: arrays with their next values (of a graph, tensors, or arrays), each of its array's
+            shape and element type.
+        leaves: the arrays for which inputs and parameters of the graph stand.
+
+    Raises:
+        ShapeError: a next value of another shape. ImmutableError: an array that is read-only.
+    """
+    for array, value in writes:
+        if value.shape != array.shape:
+            raise ShapeError(f"a step of an array of shape {array.shape} gives {value.shape}")
+        if not array.flags.writeable:
+            raise ImmutableError("a step of an array that is read-only", hint="array.copy()")
+    roots = [(array, value.node) for array, value in writes if isinstance(value, Symbolic)]
+    nodes = sorted(ancestors([Symbolic(node) for _, node in roots]), key=lambda n: n.serial)
+    in_place = _elementwise(nodes, leaves) if _are_apart(roots, leaves) else set()
+    known = _computed(nodes, in_place, leaves, {node for _, node in roots})
+    taken: dict[
+        Node, Node
+    ] = {}  # what each node in blocks stands for, where a condition is known now
+    for node in nodes:
+        if node in in_place:
+            taken[node] = taken.get(chosen := _branch(node, known), chosen)
+    whole = [(a, np.asarray(v)) for a, v in writes if not isinstance(v, Symbolic)]
+    blocks = []
+    for array, node in roots:
+        node = taken.get(node, node)
+        if node not in known:
+            blocks.append((array, node))
+        elif (value := known[node]) is not array:  # an array of a leaf may be written before
+            whole.append((array, value.copy() if node in leaves else value))
+    rooms: list[Array] = []
+    calls = [
+        _stream(*part, taken, known, rooms) for part in _parts(blocks, nodes, taken, known, leaves)
+    ]
+    places, values = [place for place, _ in whole], [value for _, value in whole]
+
+    def write() -> None:
+        every = chain(chain.from_iterable(calls), map(_set_item, places, repeat(...), values))
+        with np.errstate(all="ignore"):
+            deque(every, maxlen=0)
+
+    return write
+
+
+def _are_apart(roots: Sequence[tuple[Array, Node]], leaves: Arrays) -> bool:
+    """Whether no two of the arrays share memory."""
+    every = {id(a): a for a in (*leaves.values(), *(array for array, _ in roots)) if a.size}
+    ends = sorted(np.lib.array_utils.byte_bounds(array) for array in every.values())
+    return all(ends[k][1] <= ends[k + 1][0] for k in range(len(ends) - 1))
+
+
+def _elementwise(nodes: Sequence[Node], leaves: Arrays) -> set[Node]:
+    """The nodes that are computed in blocks: elementwise, and read by no others than such."""
+    found: set[Node] = set()
+    for node in nodes:
+        if node in leaves or not node.types[0].shape:
+            continue
+        own, operands = node.types[0], node.args
+        if type(node.op) is Where and not node.args[0].type.shape:
+            operands = node.args[1:]
+        elif type(node.op) not in _UFUNCS or own.dtype.is_storage or own.dtype.kind == "b":
+            continue
+        fit = [a.type.dtype is own.dtype and a.type.shape in ((), own.shape) for a in operands]
+        if all(fit) and not any(a.index for a in node.args):
+            found.add(node)
+    for node in reversed(nodes):
+        if node not in found:
+            found.difference_update([arg.node for arg in node.args])
+    return found
+
+
+def _computed(
+    nodes: Sequence[Node], in_place: set[Node], leaves: Arrays, roots: set[Node]
+) -> dict[Node, Array]:
+    """The arrays of the leaves and of all other nodes that are read afterwards."""
+    last = {arg.node: node for node in nodes if node not in in_place for arg in node.args}
+    kept = roots.union(arg.node for node in in_place for arg in node.args)
+    found: dict[Node, tuple[Tensor, ...]] = {n: (Tensor.of(a),) for n, a in leaves.items()}
+    with no_grad():
+        for node in nodes:
+            if node in leaves or node in in_place:
+                continue
+            outs = Tensor.bind(node.op, tuple([found[arg.node][arg.index] for arg in node.args]))
+            found[node] = outs if isinstance(outs, tuple) else (outs,)
+            for read in {arg.node for arg in node.args} - kept:
+                if last[read] is node and read not in leaves:
+                    del found[read]
+    return {node: outs[0].array for node, outs in found.items()}
+
+
+def _branch(node: Node, known: Mapping[Node, Array]) -> Node:
+    """The node itself; of a choice between two by one condition the one that is chosen."""
+    if type(node.op) is not Where:
+        return node
+    condition, yes, no = node.args
+    return yes.node if known[condition.node] else no.node
+
+
+def _parts(
+    roots: Sequence[tuple[Array, Node]],
+    nodes: Sequence[Node],
+    taken: Mapping[Node, Node],
+    known: Mapping[Node, Array],
+    leaves: Arrays,
+) -> Iterable[tuple[list[Node], list[tuple[Array, Node]]]]:
+    """Split what is computed in blocks into parts that have no array in common.
+
+    Returns:
+        Of each part its nodes, operands first, and the arrays that are written.
+    """
+    holders = {id(array): node for node, array in leaves.items()}
+    needed = {node for _, node in roots}
+    links = [(node, holders[id(a)]) for a, node in roots if id(a) in holders]
+    for node in reversed(nodes):
+        if node in needed:
+            read = [taken.get(arg.node, arg.node) for arg in node.args]
+            needed.update(each for each in read if each not in known)
+            links += [(node, each) for each in read if each.types[0].shape]
+    first: dict[Node, Node] = {}
+
+    def find(node: Node) -> Node:
+        while (above := first.get(node, node)) is not node:
+            first[node] = first.get(above, above)
+            node = above
+        return node
+
+    for one, other in links:
+        first[find(one)] = find(other)
+    parts: dict[Node, tuple[list[Node], list[tuple[Array, Node]]]] = {}
+    for node in nodes:
+        if node in needed:
+            parts.setdefault(find(node), ([], []))[0].append(node)
+    for array, node in roots:
+        parts[find(node)][1].append((array, node))
+    return parts.values()
+
+
+def _stream(
+    nodes: Sequence[Node],
+    writes: Sequence[tuple[Array, Node]],
+    taken: Mapping[Node, Node],
+    known: Mapping[Node, Array],
+    rooms: list[Array],
+) -> Iterable[object]:
+    """An iterator, made of builtins alone, that computes and writes a block at each step."""
+    operands = [[taken.get(arg.node, arg.node) for arg in node.args] for node in nodes]
+    last: dict[Any, int] = {x: place for place, args in enumerate(operands) for x in args}
+    targets: dict[Node, list[Array]] = {}
+    for array, node in writes:
+        targets.setdefault(node, []).append(array)
+    read = {each: known[each] for each in last if each in known}
+    cut = _Cut([*(a for a in read.values() if a.ndim), *(array for array, _ in writes)])
+    holders: dict[int, Any] = {id(array): each for each, array in read.items()}
+    where = {each: cut.blocks(array) for each, array in read.items()}
+    spare: list[Any] = []
+    steps, copies, used = [], [], 0
+    for place, (node, args) in enumerate(zip(nodes, operands, strict=True)):
+        spare += [where[x] for x in {*args} if x not in known and last[x] == place]
+        own = targets.get(node, [])
+        # Where the old value of an array is read no more, the new one is computed into it.
+        into = next((a for a in own if last.get(holders.get(id(a)), -1) <= place), None)
+        if into is not None:
+            where[node] = cut.blocks(into)
+        elif spare:
+            where[node] = spare.pop()
+        else:
+            where[node] = cut.scratch(node.types[0].dtype.numpy, rooms, used)
+            used += 1
+        steps.append(
+            map(_UFUNCS[type(node.op)], *[chain(*where[x]) for x in args], chain(*where[node]))
+        )
+        others = [cut.blocks(array) for array in own if array is not into]
+        copies += [map(np.positive, chain(*where[node]), chain(*other)) for other in others]
+        if own:
+            last[node] = len(nodes)  # it stays where it is
+    return zip(*steps, *copies, strict=True)
+
+
+#: Sequences of arrays, one behind the other.
+_Blocks = tuple[Any, ...]
+
+
+class _Cut:
+    """Arrays of one shape, cut into the same blocks: of elements, or of rows."""
+
+    def __init__(self, arrays: Sequence[Array]) -> None:
+        size, shape = arrays[0].size, arrays[0].shape
+        self.is_flat = all(array.flags.c_contiguous for array in arrays)
+        self.shape = (size,) if self.is_flat else shape
+        row = size // max(self.shape[0], 1)
+        self.each = max(_BLOCK // max(row, 1), 1)
+        self.many = self.shape[0] // self.each
+
+    def blocks(self, array: Array) -> _Blocks:
+        """Views of the parts of an array, made as they are read; a number again and again."""
+        if not array.ndim:
+            return ([array] * (self.many + 1),)
+        whole = array.reshape(self.shape) if self.is_flat else array
+        equal, rest = whole[: self.many * self.each], whole[self.many * self.each :]
+        if self.is_flat:
+            return equal.reshape(self.many, self.each), [rest]
+        return [equal[k : k + self.each] for k in range(0, len(equal), self.each)], [rest]
+
+    def scratch(self, dtype: Any, rooms: list[Array], number: int) -> _Blocks:
+        """Memory for the block that is computed, which all streams use one after the other."""
+        shape = (self.each, *self.shape[1:])
+        nbytes = prod(shape) * dtype.itemsize
+        if number == len(rooms):
+            rooms.append(np.empty(0, np.uint8))
+        if rooms[number].size < nbytes:
+            rooms[number] = np.empty(nbytes, np.uint8)
+        room = rooms[number][:nbytes].view(dtype).reshape(shape)
+        rest = room[: self.shape[0] - self.many * self.each]
+        again = np.lib.stride_tricks.as_strided(
+            room, (self.many, *shape), (0, *room.strides), writeable=True
+        )
+        return again, [rest]

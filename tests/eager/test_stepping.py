@@ -1,0 +1,367 @@
+"""Optimizers on the tape step in place: the same bits, all or nothing, old values for old tapes."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import threading
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad.eager import Tensor, detect_mutation, no_grad
+from staticgrad.errors import DisconnectedError, ImmutableError, TapeError
+from staticgrad.optim.state import states_made_by
+
+RULES: list[tuple[Any, ...]] = [
+    (sg.optim.SGD, {}),
+    (sg.optim.SGD, {"momentum": 0.9}),
+    (sg.optim.SGD, {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1}),
+    (sg.optim.Adam, {}),
+    (sg.optim.AdamW, {}),
+    (sg.optim.Adam, {"max_norm": 0.5, "skip_nonfinite": True}),
+    (sg.optim.SGD, {"accumulate": 2, "max_value": 0.5}),
+    (sg.optim.RMSProp, {}),
+    (sg.optim.Lion, {}),
+    (sg.optim.Adamax, {}),
+    (sg.optim.LAMB, {}),
+    (sg.optim.Adafactor, {}),
+]
+SHAPES = [(7,), (3, 5000), (100, 130), (), (0, 4)]
+
+
+def whole(rule: Any, params: list[Any], grads: list[list[Any]]) -> None:
+    """The rule on whole tensors, operation by operation: what a step means."""
+    states: dict[Any, Tensor] = {}
+
+    def state(owner: Any, name: str, shape: Any, dtype: Any) -> Tensor:
+        return states.setdefault((owner, name), Tensor.of(np.zeros(shape, dtype)))
+
+    for slopes in grads:
+        with no_grad(), states_made_by(state):
+            found = rule.advanced(dict(zip(params, map(Tensor.of, slopes), strict=True)))
+        for tensor, value in found.items():
+            tensor.data = np.array(value.data)
+
+
+@pytest.mark.parametrize(("cls", "options"), RULES)
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_blocks_give_the_bits_of_whole_arrays(
+    cls: Any, options: Any, order: Any, dtype: str
+) -> None:
+    random = np.random.default_rng(0)
+
+    def drawn() -> list[Any]:
+        return [np.asarray(random.normal(size=s).astype(dtype), order=order) for s in SHAPES]
+
+    if (order == "F" and cls in (sg.optim.LAMB, sg.optim.Adafactor)) or options.get("max_norm"):
+        order = "C"  # sums over an array are added up as it lies in memory
+    start, grads = drawn(), [drawn() for _ in range(4)]
+    rule = cls(0.1, **options)
+    expected, found = [[Tensor.of(a.copy(order)) for a in start] for _ in range(2)]
+    whole(rule, expected, grads)
+    for tensor in found:
+        tensor.requires_grad = True
+    arrays, steps = [tensor.array for tensor in found], rule.on(found)
+    for slopes in grads:
+        for tensor, slope in zip(found, slopes, strict=True):
+            tensor.grad = slope
+        steps.step()
+    for tensor, array, other in zip(found, arrays, expected, strict=True):
+        assert tensor.array is array  # in place
+        assert tensor.data.tobytes() == other.data.tobytes()
+
+
+def test_tensors_that_share_memory_take_the_steps_of_whole_arrays() -> None:
+    both = np.arange(8.0)
+    for offset in (0, 2):
+        data = [both.copy() for _ in range(2)]
+        tensors = [[Tensor.of(d[: 8 - offset]), Tensor.of(d[offset:])] for d in data]
+        slopes = [np.ones(8 - offset), np.full(8 - offset, 2.0)]
+        for one, slope in zip(tensors[0], slopes, strict=True):
+            one.requires_grad, one.grad = True, slope
+        sg.optim.SGD(0.5).on(tensors[0]).step()
+        new = [t.data - 0.5 * slope for t, slope in zip(tensors[1], slopes, strict=True)]
+        for one, value in zip(tensors[1], new, strict=True):
+            one.data[...] = value
+        np.testing.assert_array_equal(*data)
+
+
+def test_a_step_that_cannot_be_written_changes_nothing() -> None:
+    a, b = Tensor([1.0, 2.0], requires_grad=True), Tensor([3.0, 4.0], requires_grad=True)
+    steps = sg.optim.SGD(0.5, momentum=0.9).on([a, b])
+    (a * b).sum().backward()
+    b.data.flags.writeable = False
+    with pytest.raises(ImmutableError):
+        steps.step()
+    assert a.tolist() == [1.0, 2.0]
+    b.data = b.data.copy()
+    steps.step()
+    assert a.tolist() == [1.0 - 0.5 * 3.0, 2.0 - 0.5 * 4.0]  # and no momentum was kept
+
+
+def test_groups_are_asked_about_the_tensors_themselves() -> None:
+    a, b = Tensor([1.0], requires_grad=True), Tensor([1.0], requires_grad=True)
+    groups = sg.optim.ParameterGroups(
+        sg.optim.SGD(0.5), [(lambda p: p is b, {"learning_rate": 0.0})]
+    )
+    steps = groups.on([a, b])
+    for _ in range(2):
+        steps.zero_grad()
+        (a * 1.0 + b * 1.0).sum().backward()
+        steps.step()
+    assert (a.item(), b.item()) == (0.0, 1.0)
+
+
+def test_a_rate_may_be_a_tensor_or_a_parameter_that_changes() -> None:
+    rates: list[Any] = [Tensor(0.5), sg.parameter("rate", np.float32(0.5))]
+    for rate in rates:
+        w = Tensor([1.0], requires_grad=True)
+        steps = sg.optim.SGD(rate).on([w])
+        for value in (0.5, 0.25):
+            if isinstance(rate, Tensor):
+                rate.data[...] = value
+            else:
+                rate.value = value
+            w.grad = np.ones(1, "float32")
+            steps.step()
+        assert w.item() == 0.25
+
+
+# -- parameters -----------------------------------------------------------------------------------
+
+
+def net_step(opt: Any) -> tuple[Any, Any, Callable[[Any], Any]]:
+    w = sg.parameter("w", np.array([[1.0, 2.0], [3.0, 4.0]]))
+    b = sg.parameter("b", np.zeros(2))
+
+    @sg.function
+    def step(x: Any) -> Any:
+        loss = ((x @ w.T + b) ** 2).mean()
+        opt.minimize(loss)
+        return loss
+
+    return w, b, step
+
+
+def test_a_function_that_runs_at_once_steps_as_a_compiled_one() -> None:
+    x = np.random.default_rng(0).normal(size=(5, 2))
+    for opt in (lambda: sg.optim.Adam(0.1), lambda: sg.optim.SGD(0.1, momentum=0.9, max_norm=0.1)):
+        (w, b, eager), (v, c, compiled) = net_step(opt()), net_step(opt())
+        for _ in range(4):
+            np.testing.assert_allclose(eager.eagerly(x), compiled(x), rtol=1e-12)  # type: ignore[attr-defined]
+        np.testing.assert_allclose(w.value, v.value, rtol=1e-12)
+        np.testing.assert_allclose(b.value, c.value, rtol=1e-12)
+
+
+def test_what_reads_a_parameter_behind_a_step_reads_the_old_value() -> None:
+    w, opt = sg.parameter("w", np.array([2.0])), sg.optim.SGD(0.25)
+
+    @sg.function
+    def step() -> Any:
+        opt.minimize((w * w).sum(), [w])
+        return w * 1.0
+
+    assert step.eagerly() == 2.0
+    assert w.value == 1.0
+
+
+def test_two_steps_of_one_function_share_a_tape() -> None:
+    w, v = sg.parameter("w", np.array([2.0])), sg.parameter("v", np.array([3.0]))
+    one, other, average = sg.optim.SGD(0.5), sg.optim.SGD(0.1), sg.optim.Average([w], decay=0.5)
+
+    @sg.function
+    def step() -> Any:
+        shared = w * v
+        one.minimize((shared * shared).sum(), [w])
+        other.minimize(shared.sum(), [v])
+        average.update()
+        return shared
+
+    assert step.eagerly() == 6.0
+    np.testing.assert_allclose(w.value, 2.0 - 0.5 * 2 * 6.0 * 3.0)
+    np.testing.assert_allclose(v.value, 3.0 - 0.1 * 2.0)
+    np.testing.assert_allclose(average.averages[w].value, (2.0 + w.value) / 2)
+
+
+def test_an_error_behind_a_step_leaves_everything_as_it_was() -> None:
+    w, opt = sg.parameter("w", np.array([2.0])), sg.optim.SGD(0.5, momentum=0.9)
+
+    @sg.function
+    def step(x: Any, fails: bool) -> Any:
+        opt.minimize((w * x).sum())
+        if fails:
+            raise KeyError("mine")
+        return w
+
+    for _ in range(2):
+        with pytest.raises(KeyError, match="mine"):
+            step.eagerly(np.ones(1), True)
+    assert w.value == 2.0
+    step.eagerly(np.ones(1), False)
+    assert w.value == 1.5  # momentum was zero
+
+
+def test_hooks_see_gradients_and_may_replace_them() -> None:
+    w, opt, seen = sg.parameter("w", np.array([2.0])), sg.optim.SGD(1.0), []
+
+    @sg.function
+    def step(x: Any) -> Any:
+        y = w * x
+        y.register_hook(lambda g: (seen.append(g.item()), g * 10.0)[1])
+        opt.minimize(y.sum())
+        return y
+
+    step.eagerly(np.full(1, 3.0))
+    assert seen == [1.0]
+    assert w.value == 2.0 - 30.0
+
+
+def test_frozen_and_shared_parameters() -> None:
+    layer = sg.nn.Linear(2, 2, bias=False)
+    net, opt = sg.nn.Sequential(layer, sg.nn.Tanh(), layer), sg.optim.SGD(0.1)
+    frozen = sg.nn.Linear(2, 2)
+    before, start = frozen.weight.value, layer.weight.value
+
+    @sg.function
+    def step(x: Any) -> Any:
+        loss = (frozen(net(x)) ** 2).sum()
+        opt.minimize(loss, net.parameters())
+        return loss
+
+    x = np.ones((3, 2), "float32")
+    step.eagerly(x)
+    np.testing.assert_array_equal(frozen.weight.value, before)
+    after = layer.weight.value
+    layer.weight.value = start
+    step(x)
+    np.testing.assert_allclose(after, layer.weight.value, rtol=1e-5)
+
+
+def test_a_loss_that_does_not_reach_a_parameter_is_refused_at_its_line() -> None:
+    w, v, opt = sg.parameter("w", np.ones(1)), sg.parameter("v", np.ones(1)), sg.optim.SGD(1.0)
+
+    @sg.function
+    def step() -> Any:
+        opt.minimize((w * w).sum(), [w, v])
+
+    with pytest.raises(DisconnectedError) as caught:
+        step.eagerly()
+    assert "minimize((w * w)" in str(caught.value) or "test_stepping.py" in str(caught.value)
+    assert w.value == 1.0
+
+
+# -- arrays that tapes share with parameters -------------------------------------------------------
+
+
+def _write_by_hand(w: Any) -> None:
+    w.value = np.zeros((2, 2))
+
+
+def _write_in_place(w: Any) -> None:
+    w.value -= 5.0
+
+
+def _write_compiled(w: Any) -> None:
+    f = sg.compile(sg.Graph({}, updates={w: w * 0.0}))
+    for _ in range(40):  # until its locks are reserved
+        f.run({})
+
+
+def _write_by_a_step(w: Any) -> None:
+    sg.optim.SGD(1.0).apply_gradients({w: np.ones((2, 2))})
+
+
+def _write_by_another_thread(w: Any) -> None:
+    thread = threading.Thread(target=_write_compiled, args=(w,))
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    "write",
+    [_write_by_hand, _write_in_place, _write_compiled, _write_by_a_step, _write_by_another_thread],
+)
+def test_a_tape_has_the_values_that_it_was_made_of(write: Callable[[Any], None]) -> None:
+    start = np.array([[1.0, 2.0], [3.0, 4.0]])
+    w = sg.parameter("w", start)
+    running = sg.compile(sg.Graph({}, updates={w: w * 1.0}))
+    for _ in range(40):
+        running.run({})  # reserves the lock
+    x = Tensor(np.array([[1.0, -1.0]]), requires_grad=True)
+    with sg.eager_mode():
+        turned = sg.transpose(w)
+        y = x @ w + x @ turned
+        z = (turned[1:] * 2.0).sum()
+    write(w)
+    running.run({})
+    changed = w.value
+    assert not np.array_equal(changed, start)
+    np.testing.assert_array_equal(turned.data, start.T)
+    np.testing.assert_array_equal((x @ turned).data, x.data @ start.T)
+    y.sum().backward()
+    np.testing.assert_allclose(x.grad, np.ones((1, 2)) @ (start.T + start))
+    np.testing.assert_allclose(w.grad, [[2.0, 0.0], [0.0, -2.0]])
+    assert z.item() == 2.0 * start.T[1:].sum()
+    with sg.eager_mode():
+        np.testing.assert_array_equal((w * 1.0).data, changed)
+    np.testing.assert_array_equal(w.value, changed)
+
+
+def test_nothing_is_copied_for_a_tape_that_is_gone() -> None:
+    w = sg.parameter("w", np.zeros(200_000))
+    opt = sg.optim.SGD(0.1)
+
+    @sg.function
+    def step(x: Any) -> Any:
+        loss = (w * x).sum()
+        opt.minimize(loss)
+        return loss
+
+    x = np.ones(200_000)
+    step.eagerly(x)
+    tracemalloc.start()
+    step.eagerly(x)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # The product and its gradients, of w and of x: neither w nor x is copied, nor a new w made.
+    assert peak < 2.2 * w.value.nbytes
+
+
+def test_a_tensor_that_a_step_changed_is_found_out() -> None:
+    w = Tensor([1.0, 2.0], requires_grad=True)
+    steps = sg.optim.SGD(0.5).on([w])
+    with detect_mutation():
+        loss = (w * w).sum()
+    loss.backward(retain_graph=True)
+    steps.step()
+    with pytest.raises(TapeError, match="changed between forward and backward"):
+        loss.backward()
+
+
+def test_an_interrupt_finds_the_old_values_or_the_new_ones() -> None:
+    params = [sg.parameter(f"w{k}", np.zeros(50_000)) for k in range(4)]
+    opt, seen = sg.optim.SGD(1.0), []
+    grads = {p: np.full(50_000, -1.0) for p in params}
+
+    def look(*_: Any) -> None:
+        if len(seen) < 500:
+            seen.append({float(v) for p in params for v in (p.value[0], p.value[-1])})
+
+    before = signal.signal(signal.SIGALRM, look)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 5e-3, 5e-3)
+        for _ in range(60):
+            opt.apply_gradients(grads)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+    assert seen
+    assert all(len(each) == 1 for each in seen)
+    gc.collect()
+    assert {float(p.value[7]) for p in params} == {60.0}
