@@ -32,7 +32,7 @@ whose taps fill half a vector is a product of matrices instead (``preparation/pa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any, ClassVar, Final, Literal
@@ -54,12 +54,15 @@ from staticgrad.ops.windows import (
     last,
     window_axes,
 )
+from staticgrad.records import NamedTuple
 from staticgrad.types import dim as dims
 from staticgrad.types.dim import Dim, Size
 from staticgrad.types.tensor import Shape, TensorType
 
 #: Channels on each side of a filter whose sums are taken together.
 CHANNELS_TOGETHER: Final = 64
+#: Bytes of the patches that are computed together on tensors: half of an L2 cache.
+_PATCHES: Final = 256 * 1024
 #: Three taps of their four combinations: the ends, and the sums of both signs taken apart.
 _TAPS: Final = ((1, 0, 0, 0), (0, 1, -1, 0), (0, 0, 0, 1))
 
@@ -126,6 +129,10 @@ class Convolution(BilinearOp):
         found: Array = taps @ w.astype(np.float64) @ taps.T
         return found[..., ::-1, ::-1] if self.result == "image" else found
 
+    def is_exact(self, x: Array) -> bool:
+        """Whether on tensors, too, it is computed as the reference does: integers, and tiles."""
+        return x.dtype.kind != "f" or self.tiles or not x.size
+
     def other(self, kind: type[Convolution], like: Any) -> Convolution:
         """Another of the three over the same windows, whose result is of the type of ``like``."""
         return kind(self.strides, self.dilation, self.before, like.shape[2:], self.groups)
@@ -167,6 +174,62 @@ def _flat(array: Array) -> Array:
     return array.reshape(*array.shape[:3], prod(array.shape[3:]))
 
 
+class _Part(NamedTuple):
+    """Some images and some rows of their windows, whose patches are computed together."""
+
+    images: slice
+    rows: slice
+
+    def taps(self, axes: Sequence[WindowAxis]) -> Iterator[tuple[Any, Any, Any]]:
+        """For every tap its places among taps, in the images, and among the windows of the part."""
+        first, end = self.rows.start, self.rows.stop
+        for tap, image, windows in each_tap(axes):
+            low, high = max(windows[0].start, first), min(windows[0].stop, end)
+            if low < high:
+                step = image[0].step
+                start = image[0].start + (low - windows[0].start) * step
+                read = slice(start, start + (high - 1 - low) * step + 1, step)
+                rows = slice(low - first, high - first)
+                yield last(tap), (..., read, *image[1:]), (..., *tap, rows, *windows[1:])
+
+
+def _parts(images: int, row: int, axes: Sequence[WindowAxis]) -> Iterator[_Part]:
+    """Cut the windows of all images so that the patches of a part stay in a cache.
+
+    Args:
+        images: how many there are.
+        row: the bytes of one element of every patch: of channels and taps.
+        axes: those of the windows.
+    """
+    rows, *rest = [int(axis.windows) for axis in axes]
+    each = max(_PATCHES // max(row * prod(rest), 1), 1)
+    if each >= rows:
+        for n in range(0, images, max(each // max(rows, 1), 1)):
+            yield _Part(slice(n, min(n + max(each // max(rows, 1), 1), images)), slice(0, rows))
+        return
+    for n in range(images):
+        for r in range(0, rows, each):
+            yield _Part(slice(n, n + 1), slice(r, min(r + each, rows)))
+
+
+def _patches(images: Array, axes: Sequence[WindowAxis], part: _Part) -> Array:
+    """What the windows of a part read: [g, c * taps, n * windows]."""
+    read = np.moveaxis(images[part.images], 0, 2)  # [g, c, n, image...]
+    sizes = [part.rows.stop - part.rows.start, *(int(axis.windows) for axis in axes[1:])]
+    taps = [int(axis.taps) for axis in axes]
+    found = np.zeros((*read.shape[:2], *taps, read.shape[2], *sizes), images.dtype)
+    turned = np.moveaxis(found, 2 + len(taps), 2)  # [g, c, n, taps..., windows...]
+    for _, image, windows in part.taps(axes):
+        turned[windows] = read[image]
+    return found.reshape(read.shape[0], read.shape[1] * prod(taps), read.shape[2] * prod(sizes))
+
+
+def _windows_of(results: Array, part: _Part) -> Array:
+    """The results of a part, [n, g, o, windows...], as [g, o, n * windows]."""
+    chosen = np.moveaxis(results[part.images, :, :, part.rows], 0, 2)
+    return chosen.reshape(*chosen.shape[:2], prod(chosen.shape[2:]))
+
+
 class Conv(Convolution, name="conv"):
     """y[n, o, window] = sum of x[n, c, its taps' elements] * w[o, c, tap] over c and taps."""
 
@@ -179,6 +242,20 @@ class Conv(Convolution, name="conv"):
         self.same(x.shape[1], self.groups * w.shape[1], "channels of image and filter differ")
         check_windows(self.name, self.axes(x.shape[2:], w.shape[2:], self.extents), 2)
         return x.with_shape((x.shape[0], w.shape[0], *self.extents))
+
+    def eager(self, x: Array, w: Array) -> Any:
+        """Products of the filters and patches, part by part, in the precision of the operands."""
+        if self.is_exact(x):
+            return self.reference(x, w)
+        axes = self.axes(x.shape[2:], w.shape[2:], self.extents)
+        images = _grouped(x, self.groups, 1)
+        filters = w.reshape(self.groups, w.shape[0] // self.groups, prod(w.shape[1:]))
+        shape = (len(x), *filters.shape[:2], *map(int, self.extents))
+        out = np.zeros(shape, x.dtype)
+        for part in _parts(len(x), prod(w.shape[1:]) * x.itemsize, axes):
+            place = np.moveaxis(out[part.images, :, :, part.rows], 0, 2)
+            place[...] = np.matmul(filters, _patches(images, axes, part)).reshape(place.shape)
+        return out.reshape(len(x), w.shape[0], *out.shape[3:])
 
     @quiet
     def reference(self, x: Array, w: Array) -> Any:
@@ -224,6 +301,24 @@ class ConvImage(Convolution, name="conv_image"):
         self.part(w.shape[0], "input")
         self.same(y.shape[1], w.shape[0], "channels of operand and filter differ")
         return y.with_shape((y.shape[0], self.groups * w.shape[1], *self.extents))
+
+    def eager(self, y: Array, w: Array) -> Any:
+        """Products of the filters and results, part by part, added up in the image."""
+        if self.is_exact(y):
+            return self.reference(y, w)
+        axes = self.axes(self.extents, w.shape[2:], y.shape[2:])
+        given = _grouped(y, self.groups, 1)
+        filters = w.reshape(self.groups, w.shape[0] // self.groups, prod(w.shape[1:]))
+        out = np.zeros((len(y), self.groups, w.shape[1], *map(int, self.extents)), y.dtype)
+        for part in _parts(len(y), prod(w.shape[1:]) * y.itemsize, axes):
+            found = np.matmul(filters.swapaxes(-1, -2), _windows_of(given, part))
+            place = np.moveaxis(out[part.images], 0, 2)  # [g, c, n, image...]
+            sizes = (part.rows.stop - part.rows.start, *given.shape[4:])
+            found = found.reshape(*place.shape[:2], *w.shape[2:], place.shape[2], *sizes)
+            turned = np.moveaxis(found, 2 + len(sizes), 2)
+            for _, image, windows in part.taps(axes):
+                place[image] += turned[windows]
+        return out.reshape(len(y), self.groups * w.shape[1], *out.shape[3:])
 
     @quiet
     def reference(self, y: Array, w: Array) -> Any:
@@ -273,6 +368,19 @@ class ConvFilter(Convolution, name="conv_filter"):
         self.part(y.shape[1], "output")
         shape = (y.shape[1], self.part(x.shape[1], "input"), *self.extents)
         return x.with_shape((self.parts, *shape) if self.parts else shape)
+
+    def eager(self, x: Array, y: Array) -> Any:
+        """Products of the results and patches, part by part."""
+        if self.is_exact(x) or self.parts:
+            return self.reference(x, y)
+        axes = self.axes(x.shape[2:], self.extents, y.shape[2:])
+        images, given = _grouped(x, self.groups, 1), _grouped(y, self.groups, 1)
+        channels, taps = images.shape[2], tuple(map(int, self.extents))
+        out = np.zeros((self.groups, given.shape[2], channels * prod(taps)), x.dtype)
+        for part in _parts(len(x), channels * prod(taps) * x.itemsize, axes):
+            patches = _patches(images, axes, part)
+            out += np.matmul(_windows_of(given, part), patches.swapaxes(-1, -2))
+        return out.reshape(y.shape[1], channels, *taps)
 
     @quiet
     def reference(self, x: Array, y: Array) -> Any:

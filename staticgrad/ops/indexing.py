@@ -103,7 +103,7 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
         with np.errstate(all="ignore"):
             for turn in turns(places):  # within a turn no place occurs twice
                 out[places[turn]] += rows[turn]
-        return np.moveaxis(out, 0, self.axis)
+        return np.moveaxis(out, 0, self.axis) if self.axis else out  # no view where it can be none
 
     def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
         return Take(self.axis)(ct, *indices)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 from math import prod
@@ -370,6 +370,20 @@ class WindowPlace(_Reduced, name="window_place"):
         """The least integers that hold the places."""
         return super().infer(x).with_dtype(place_dtype(self.taps))
 
+    def eager(self, x: Array) -> Any:
+        """Tap by tap, without an array of all of them."""
+        lead, image = x.shape[: x.ndim - self.count], x.shape[x.ndim - self.count :]
+        shape = (*lead, *map(int, self.extents))
+        largest = np.zeros(shape, x.dtype)
+        found, places = np.zeros(shape, bool), np.zeros(shape, place_dtype(self.taps).numpy)
+        for tap, inside, windows in each_tap(self.axes(image, shape[len(lead) :])):
+            own, best, seen = x[last(inside)], largest[last(windows)], found[last(windows)]
+            wins = ~(own <= best) & (best == best) | ~seen
+            np.copyto(best, own, where=wins)
+            places[last(windows)][wins] = np.ravel_multi_index(tap, self.taps)
+            seen[...] = True
+        return places
+
     def reference(self, x: Array) -> Any:
         inside = np.stack([*self.elements(np.ones(x.shape, np.int8), 0)]) == 1
         least = COMBINERS["max"].identity(as_dtype(x.dtype))
@@ -458,6 +472,14 @@ class _Spread(_Windowed):
             out = out + term
         return out
 
+    def put_together(self, lead: Shape, windows: Shape, dtype: Any, given: Any) -> Array:
+        """As ``added``, in place, in the order of the taps."""
+        extents = tuple(map(int, self.extents))
+        out = np.zeros((*lead, *extents), dtype)
+        for tap, image, found in each_tap(self.axes(extents, windows)):
+            out[last(image)] += given(tap)[last(found)]
+        return out
+
 
 def _term(tap: Sequence[int], axes: Sequence[WindowAxis]) -> tuple[int, ...]:
     """Which term of a sum over taps one belongs to."""
@@ -478,10 +500,17 @@ class FoldWindows(_Spread, LinearOp, name="fold"):
 
     @quiet
     def reference(self, y: Array) -> Any:
+        return self._folded(y, self.added)
+
+    def eager(self, y: Array) -> Any:
+        """Added in place, in the order of the taps."""
+        return self._folded(y, self.put_together)
+
+    def _folded(self, y: Array, added: Callable[..., Array]) -> Array:
         lead = y.ndim - 2 * self.count
         moved = np.moveaxis(y, range(lead, lead + self.count), range(self.count))
         windows = y.shape[lead + self.count :]
-        return self.added(y.shape[:lead], windows, y.dtype, lambda tap: moved[tap])
+        return added(y.shape[:lead], windows, y.dtype, lambda tap: moved[tap])
 
     def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:
         return self.other(UnfoldWindows, x.shape[x.ndim - self.count :])(ct)
@@ -507,13 +536,20 @@ class WindowPut(_Selecting, _Spread, name="window_put"):
 
     @quiet
     def reference(self, y: Array, places: Array) -> Any:
+        return self._put(y, places, self.added)
+
+    def eager(self, y: Array, places: Array) -> Any:
+        """Added in place, in the order of the taps."""
+        return self._put(y, places, self.put_together)
+
+    def _put(self, y: Array, places: Array, added: Callable[..., Array]) -> Array:
         lead = y.ndim - self.count
 
         def given(tap: tuple[int, ...]) -> Array:
             place = int(np.ravel_multi_index(tap, self.taps))
             return np.asarray(np.where(places == place, y, y.dtype.type(0)))
 
-        return self.added(y.shape[:lead], y.shape[lead:], y.dtype, given)
+        return added(y.shape[:lead], y.shape[lead:], y.dtype, given)
 
     def turned(self, ct: Any, x: Any, places: Any) -> Any:
         return self.other(WindowTake, x.shape[x.ndim - self.count :])(ct, places)
