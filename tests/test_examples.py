@@ -16,7 +16,6 @@ SAID = {
     "01_hello_gradient": ["z        10", "dz/dx    7", "d2z/dxdy 1", "[SG302]", "hint:"],
     "02_linear_regression": ["step  300", "least squares", "plans 1 -> 2"],
     "03_digits": ["arena at batch 64", "epoch 30", "test accuracy 9"],
-    "04_what_the_texts_say": ["3,279,872 B", "3.13 MiB", "432,640 B", "= 1.29 x", "= 2.00 x"],
     "10_fit_an_ode": ["step 400", "adaptive [2.85", "fixed [2.85"],
     "11_hidden_markov": ["6 symbols: log p = -6.94", "729 paths", "2 plans, compiled once"],
     "13_char_gpt": ["3 layers,", "step 200", "it writes: 'The following statements"],
@@ -25,7 +24,6 @@ SAID = {
     "16_functions_of_arrays": ["accuracy", "attacked", "traced 2 times"],
     "05_hessian_vector": ["relative error", "iteration 0"],
     "06_read_the_kernel": ["== schedule", "def kernel(t, own, begin, end):", "== result"],
-    "07_write_a_pass": ["after fixpoint(circle,simplify),dce", "one 1x", "[SG204] pass wrong"],
     "08_gaussian_process": ["step 200  loss  -98.585", "[SG415] matrix 0 is not positive definite"],
 }
 

@@ -21,16 +21,21 @@ _MADE: Final[dict[str, Callable[[], str]]] = {
 #: Part of the documentation -> the addresses of its guides, in the order in which to read them.
 CONTENTS: Final[dict[str, tuple[str, ...]]] = {
     "": ("index",),
-    "Start": ("first-gradient", "from-numpy", "from-pytorch", "from-jax", "run-or-define"),
-    "Use": (
-        "run-a-program",
-        "train-and-save",
-        "pytorch-weights",
+    "Learn": (
+        "first-gradient",
+        "the-tape",
+        "forward-and-reverse",
+        "vanishing-gradients",
+        "where-memory-goes",
         "fit-into-memory",
+        "loops-and-branches",
         "mixed-precision",
-        "read-a-kernel",
-        "compare",
+        "write-a-pass",
+        "an-engine",
+        "exercises",
     ),
+    "How to: coming from": ("from-numpy", "from-pytorch", "from-jax", "from-tensorflow"),
+    "How to: use": ("run-a-program", "train-and-save", "pytorch-weights", "compare"),
     "Cookbook": (
         "cookbook",
         "gaussian-process",
@@ -40,9 +45,18 @@ CONTENTS: Final[dict[str, tuple[str, ...]]] = {
         "sparse-newton",
         "deploy",
     ),
-    "Extend": ("write-an-op", "passes", "policies", "write-a-backend"),
-    "Names": ("numpy", "array-api", "other-names", "covered-names"),
-    "Look up": ("conventions", "accuracy", "errors", "glossary", "security"),
+    "How to: extend": ("write-an-op", "passes", "policies", "write-a-backend"),
+    "Explain": ("run-or-define", "numba", "read-a-kernel", "security"),
+    "Reference": (
+        "conventions",
+        "accuracy",
+        "errors",
+        "glossary",
+        "numpy",
+        "array-api",
+        "other-names",
+        "covered-names",
+    ),
 }
 
 

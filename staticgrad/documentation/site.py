@@ -41,7 +41,7 @@ _SETTINGS: Final = {
     "plugins": ["search", "offline"],
     "extra": {"polyfills": ["iframe-worker.js"]},
     "markdown_extensions": [
-        "attr_list", "tables", {"toc": {"permalink": True}},
+        "attr_list", "md_in_html", "tables", {"toc": {"permalink": True}},
         {"pymdownx.highlight": {"guess_lang": False}}, "pymdownx.superfences",
     ],
     "validation": {"links": {"anchors": "warn", "unrecognized_links": "warn"}},

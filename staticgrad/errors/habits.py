@@ -316,7 +316,7 @@ OF_MODULES: Final = {
         ("register_forward_hook", "register_backward_hook", "register_full_backward_hook"),
         "sg.custom_vjp(f): what f's rule does happens to the gradient",
     ),
-    "requires_grad_": "opt.minimize(loss, params): name what is to be trained",
+    "requires_grad_": "opt.minimize(loss, params): name what is to be trained; the rest is frozen",
     **dict.fromkeys(("apply", "map"), "sg.tree.map(f, model)"),
     **dict.fromkeys(("fit", "fit_generator"), "sg.train.fit(step, batches, epochs=5)"),
     "summary": "print(model)",

@@ -22,7 +22,7 @@ OF_VALUES: Final[dict[str, str]] = {
     **dict.fromkeys(("backward", "grad"), "gradients are values: dw, db = sg.grad(loss, [w, b])"),
     **dict.fromkeys(
         ("requires_grad", "requires_grad_"),
-        "name what you want: sg.grad(loss, [w]), opt.minimize(loss, [w])",
+        "name what you want: sg.grad(loss, [w]), opt.minimize(loss, [w]); the rest is frozen",
     ),
     **dict.fromkeys(("item", "numpy", "tolist", "eval", "cpu", "asnumpy", "get_value"), NUMBERS),
     **dict.fromkeys(("detach", "data"), "sg.stop_gradient(x) lets no gradient through"),

@@ -44,7 +44,7 @@ def test_every_guide_stands_in_the_contents():
     assert {page.stem for page in GUIDES} <= listed
     assert len(listed) == sum(map(len, documentation.CONTENTS.values()))
     assert invoke("docs").stdout.split()[0] == "index"
-    assert set(answer("docs")["Start"]) == set(documentation.CONTENTS["Start"])
+    assert set(answer("docs")["Learn"]) == set(documentation.CONTENTS["Learn"])
 
 
 @pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
