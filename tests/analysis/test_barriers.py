@@ -6,10 +6,10 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 import staticgrad as sg
-from staticgrad.analysis.barriers import barriers, touched_bytes
+from staticgrad.analysis.barriers import ByteRange, ByteSet, barriers, touched_bytes
 from staticgrad.errors import IndexOutOfRange
 from staticgrad.ir.plan import Plan
 from tests.random_graphs import random_graph
@@ -36,6 +36,19 @@ def check_barriers(plan: Plan) -> None:
         assert not any(conflicts(plan, i, j) for i, j in pairs)
     for before, at in zip([0, *found], found, strict=False):
         assert at == plan.commit or any(conflicts(plan, i, at) for i in range(before, at))
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 12)), max_size=12))
+@example([(0, 2), (4, 6), (1, 4)])  # what joins two spans keeps the end of the second
+def test_a_set_of_bytes_is_one(spans):
+    made, wanted = ByteSet(), set()
+    for start, length in spans:
+        made.add([ByteRange("m", start, start + length)])
+        wanted.update(range(start, start + length))
+    for start, length in itertools.product(range(45), (0, 1, 3)):
+        asked = ByteRange("m", start, start + length)
+        assert made.meet([asked]) == (not wanted.isdisjoint(range(start, start + length)))
+    assert not made.meet([ByteRange("other", 0, 45)])
 
 
 def training_step(**options) -> sg.Compiled:

@@ -26,6 +26,7 @@ from staticgrad.memory.loop_pairs import pairs_of
 from staticgrad.memory.planner import Planner
 from staticgrad.memory.segments import with_segments
 from staticgrad.ops.loops import NUMBER, Loop
+from tests.diagonals import diagonals
 
 
 def recurrent(trips: int, reverse: bool = False) -> tuple[sg.Graph, dict[str, Any]]:
@@ -53,21 +54,22 @@ def bytes_of(f: sg.Compiled, feeds: dict[str, Any]) -> dict[str, bytes]:
     return {name: array.tobytes() for name, array in f.run(feeds).items()}
 
 
-@pytest.mark.parametrize(
-    ("trips", "reverse"), [(12, False), (36, True), (7, True), (13, False), (1, False)]
+@diagonals(
+    3,
+    ("trips,reverse", [(12, False), (36, True), (7, True), (13, False), (1, False)]),
+    ("levels,kept", [(1, 0), (1, 1 / 2), (2, 1 / 3)]),
 )
 def test_segments_change_no_byte(
-    trips: int, reverse: bool, monkeypatch: pytest.MonkeyPatch
+    trips: int, reverse: bool, levels: int, kept: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(segments, "_pays", lambda pair: True)  # whatever a rest costs
     graph, feeds = recurrent(trips, reverse)
-    passed = sg.compile(graph).graph
-    wanted = bytes_of(sg.compile(graph), feeds)
-    for levels, kept in ((1, 0), (1, 1 / 2), (2, 1 / 3)):
-        divided = with_segments(passed, levels, Fraction(kept))
-        verify_graph(divided)
-        assert (divided is passed) == (segment_length(trips) is None)
-        assert bytes_of(sg.compile(divided, pipeline="O0"), feeds) == wanted
+    f = sg.compile(graph)
+    divided = with_segments(f.graph, levels, Fraction(kept))
+    verify_graph(divided)
+    assert (divided is f.graph) == (segment_length(trips) is None)
+    if divided is not f.graph:
+        assert bytes_of(sg.compile(divided, pipeline="O0"), feeds) == bytes_of(f, feeds)
 
 
 def test_budgets_divide_loops_as_deep_as_they_must() -> None:
@@ -75,7 +77,7 @@ def test_budgets_divide_loops_as_deep_as_they_must() -> None:
     plain = sg.compile(graph)
     wanted, whole = bytes_of(plain, feeds), plain.peak_bytes
     peaks = []
-    for part in (1.0, 0.8, 0.56):
+    for part in (0.8, 0.56):
         budget = int(whole * part)
         f = sg.compile(graph, memory_budget=budget, sizes={"n": 5}, debug=part == 0.56)
         assert bytes_of(f, feeds) == wanted
@@ -128,7 +130,7 @@ def test_less_memory_of_a_loop_costs_no_less_time(monkeypatch: pytest.MonkeyPatc
     graph = pipeline("O1")(sg.Graph(dict(zip("lwu", (loss, *sg.grad(loss, [w, u])), strict=True))))
     whole = Planner(fuse(graph)).plan({})
     costs, peaks = [plan_seconds(whole)], [whole.peak_bytes]
-    for share in range(95, 30, -5):
+    for share in range(95, 30, -10):
         budget = whole.peak_bytes * share // 100
         try:
             plan = divided(graph, {}, fuse, (StoreAll(), budget, 1, 0.0)).planner.plan({})
@@ -138,7 +140,7 @@ def test_less_memory_of_a_loop_costs_no_less_time(monkeypatch: pytest.MonkeyPatc
         assert plan.peak_bytes <= budget
         costs.append(plan_seconds(plan))
         peaks.append(plan.peak_bytes)
-    assert len({*peaks}) > 4
+    assert len({*peaks}) > 3
     assert all(less >= 0.99 * more for more, less in pairwise(costs)), costs
 
 
@@ -189,7 +191,12 @@ def layers(trips: int, reverse: bool, times: Any = None) -> tuple[sg.Graph, dict
 
 
 @pytest.mark.parametrize(
-    ("trips", "reverse"), [pytest.param(48, False, marks=pytest.mark.exhaustive), (47, True)]
+    ("trips", "reverse"),
+    [
+        (15, True),  # 40 and more are written out, which takes seconds to compile
+        pytest.param(48, False, marks=pytest.mark.exhaustive),
+        pytest.param(47, True, marks=pytest.mark.exhaustive),
+    ],
 )
 def test_sums_over_time_are_those_of_blocks_whatever_the_segments(
     trips: int, reverse: bool, monkeypatch: pytest.MonkeyPatch
@@ -202,7 +209,7 @@ def test_sums_over_time_are_those_of_blocks_whatever_the_segments(
     for name, array in plain.run(feeds).items():
         np.testing.assert_allclose(array, wide[name], rtol=2e-4, atol=2e-4)
     followed = [pair for pair in pairs_of(plain.graph) if pair.followers]
-    assert {pair.unit for pair in followed} == {4}
+    assert {pair.unit for pair in followed} <= {3, 4}
     peaks = [plain.plan(n=5).peak_bytes]
     for levels, kept in ((0, 0), (1, 0), (2, 1 / 4)):
         divided = with_segments(plain.graph, levels, Fraction(kept))

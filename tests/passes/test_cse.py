@@ -94,6 +94,15 @@ def test_constants_merge_by_bits():
     assert sg.evaluate(after, feeds) == sg.evaluate(graph, feeds)
 
 
+def test_constants_of_equal_bytes_and_other_types_stay_apart():
+    arrays = [np.zeros(shape, dtype) for shape in ((2,), (1, 2), (2, 1)) for dtype in "fil"]
+    arrays += [np.zeros(1, "f8"), np.zeros(1, "i8"), np.zeros(8, "i1"), np.zeros(8, "bool")]
+    kinds = dict.fromkeys((a.dtype, a.shape) for a in arrays)
+    graph = cse(sg.Graph({f"y{k}": sg.constant(np.zeros(s, d)) for k, (d, s) in enumerate(kinds)}))
+    found = sg.evaluate(graph)
+    assert [(a.dtype, a.shape) for a in found.values()] == [*kinds]
+
+
 class Distance(Op):
     """|x - y|, the same either way round."""
 

@@ -18,7 +18,7 @@ from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Binding, Schedule
 from staticgrad.memory import planner as memory
 from staticgrad.memory.planner import Planner, plan
-from staticgrad.planning.offsets import Spans, place
+from staticgrad.planning.offsets import Spans, place, swept
 from staticgrad.types.dim import Size, dim, evaluate
 from staticgrad.types.dtype import I64
 from tests.runtime.handmade import ADD, ADD3, COPY, FORK, NEGATE, TAKE, Builder, N
@@ -143,7 +143,7 @@ def test_random_plans_hold_every_promise(schedule: Schedule, n: int, m: int, sta
 @settings(max_examples=60, deadline=None)
 @given(schedules(), st.randoms(use_true_random=False))
 def test_the_verifier_sees_every_small_damage(schedule: Schedule, rng: random.Random) -> None:
-    """Two live buffers moved onto each other, a step exchanged with one it conflicts with."""
+    """Two live buffers moved onto each other, one that is not aligned, a life that ends early."""
     made = plan(schedule, {"n": 33, "m": 5})
     placed = [p for p in made.placements if p.nbytes]
     pairs = [
@@ -160,6 +160,14 @@ def test_the_verifier_sees_every_small_damage(schedule: Schedule, rng: random.Ra
         ]
         with pytest.raises(VerifyError):
             verify_plan(dataclasses.replace(made, placements=tuple(damaged)))
+    for chosen in placed:
+        damaged = [
+            dataclasses.replace(p, offset=p.offset + 8) if p is chosen else p
+            for p in made.placements
+        ]
+        room = dataclasses.replace(made, placements=tuple(damaged), peak_bytes=made.peak_bytes + 64)
+        with pytest.raises(VerifyError):
+            verify_plan(room)
     shortened = [p for p in made.placements if p.last > p.first]
     if shortened:
         chosen = rng.choice(shortened)
@@ -296,14 +304,14 @@ def test_placed_blocks_never_meet(blocks: list[tuple[int, int, int]]) -> None:
     sizes = [size for _, _, size in blocks]
     spans = Spans(first, last, 28)
     bound = max(spans.load(sizes))
-    offsets, height = place(spans, sizes, bound)
-    assert height >= bound
-    for i in range(len(blocks)):
-        assert sizes[i] == 0 or 0 <= offsets[i] <= height - sizes[i]
-        for j in range(i):
-            together = first[i] <= last[j] and first[j] <= last[i]
-            apart = offsets[i] + sizes[i] <= offsets[j] or offsets[j] + sizes[j] <= offsets[i]
-            assert not together or apart or not sizes[i] or not sizes[j]
+    for offsets, height in (place(spans, sizes, bound), *swept(spans, sizes)):
+        assert height >= bound
+        for i in range(len(blocks)):
+            assert sizes[i] == 0 or 0 <= offsets[i] <= height - sizes[i]
+            for j in range(i):
+                together = first[i] <= last[j] and first[j] <= last[i]
+                apart = offsets[i] + sizes[i] <= offsets[j] or offsets[j] + sizes[j] <= offsets[i]
+                assert not together or apart or not sizes[i] or not sizes[j]
     by_hand = [
         sum(s for f, e, s in zip(first, last, sizes, strict=True) if f <= t <= e) for t in range(28)
     ]
