@@ -1,4 +1,4 @@
-"""Functions over axes: NumPy's sum, mean, max, argmax and their kin, made of the three reductions.
+"""Functions over axes: NumPy's sum, mean, max, argmax and others, made of the three reductions.
 
 Here axes are counted from either end, ``keepdims`` becomes a reshape, and integers widen before
 they are added. The functions have NumPy's names, so this file does without the builtins they hide.
@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from staticgrad.errors import ArgumentError, DTypeError
+from staticgrad.families import like
 from staticgrad.functions.masking import (
     Mask,
     correction_of,
@@ -49,7 +50,7 @@ def sum(
     initial: Operand[AnyValue] | None = None,
     where: Mask = None,
 ) -> AnyValue:
-    """The sum over ``axis``: an int, a tuple, or None for all axes; 0 of no elements.
+    """Sum over ``axis``: an int, a tuple, or None for all axes; 0 over an empty axis.
 
     Bools and integers below 64 bits are added as int64 (unsigned: uint64), as NumPy does; floats in
     their own dtype, along a fixed tree (the same bits on every run and every machine).
@@ -86,7 +87,7 @@ def max(
     initial: Operand[AnyValue] | None = None,
     where: Mask = None,
 ) -> AnyValue:
-    """The largest element over ``axis`` (all axes by default). NaN wins.
+    """Largest element over ``axis`` (all axes by default). NaN wins.
 
     Equal elements share the gradient equally. A named size that is 0 in a run is an error of that
     run, unless there is an ``initial``: a number that the elements are compared with, and without
@@ -100,7 +101,7 @@ def max(
         where: which elements count.
 
     Returns:
-        The largest elements: x without the axes that were reduced.
+        Elements of x, without the axes that were reduced.
 
     Raises:
         EmptyReductionError: there are no elements.
@@ -112,6 +113,7 @@ def max(
     return _extreme("max", Max, x, axis, keepdims, initial, where)
 
 
+@like(max)
 def min(
     x: Operand[AnyValue],
     axis: Axes = None,
@@ -120,21 +122,7 @@ def min(
     initial: Operand[AnyValue] | None = None,
     where: Mask = None,
 ) -> AnyValue:
-    """The smallest element over ``axis`` (all axes by default). NaN wins. Otherwise as ``max``.
-
-    Args:
-        x: a value.
-        axis: which axes; negative ones count from the end.
-        keepdims: keep the reduced axes, with size 1.
-        initial: one more number to compare with.
-        where: which elements count.
-
-    Returns:
-        The smallest elements: x without the axes that were reduced.
-
-    Raises:
-        EmptyReductionError: there are no elements.
-        ArgumentError: a ``where`` without an ``initial``.
+    """Smallest element over ``axis`` (all axes by default). NaN wins. Otherwise as ``max``.
 
     >>> sg.evaluate(sg.min([[1.0, 5.0], [3.0, 4.0]], axis=1))
     array([1., 3.])
@@ -181,7 +169,7 @@ def mean(
     keepdims: bool = False,
     where: Mask = None,
 ) -> AnyValue:
-    """The mean over ``axis`` (all axes by default); NaN of no elements. Of integers in float64.
+    """Mean over ``axis`` (all axes by default); NaN over an empty axis, float64 for integers.
 
     In ``dtype``, if one is given. For ``where`` see ``sum``.
 
@@ -230,7 +218,7 @@ def var(
     mean: Operand[AnyValue] | None = None,
     correction: float | None = None,
 ) -> AnyValue:
-    """The squared distances from the mean, summed over ``axis``, by their number minus ``ddof``.
+    """Variance over ``axis``: squared distances from the mean, divided by their number - ``ddof``.
 
     Args:
         x: a value.
@@ -274,6 +262,7 @@ def _variance(
     return squares / degrees_of_freedom(value, axes, mask, keepdims, less)
 
 
+@like(var)
 def std(
     x: Operand[AnyValue],
     axis: Axes = None,
@@ -285,13 +274,7 @@ def std(
     mean: Operand[AnyValue] | None = None,
     correction: float | None = None,
 ) -> AnyValue:
-    """The square root of ``var``; its derivative is 0 where all elements are equal.
-
-    Arguments as for ``var``.
-
-    Args:
-        x: a value.
-        axis, dtype, ddof, keepdims, where, mean, correction: as for ``var``.
+    """Standard deviation, the square root of ``var``; the derivative is 0 for equal elements.
 
     Returns:
         The standard deviations, floating: x without the axes that were reduced.
@@ -306,7 +289,7 @@ def std(
 def any(
     x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False, where: Mask = None
 ) -> AnyValue:
-    """Whether an element over ``axis`` is true (not zero); False of no elements.
+    """Return True where an element over ``axis`` is true (not 0); False for an empty axis.
 
     For ``where`` see ``sum``.
 
@@ -328,21 +311,13 @@ def any(
     return _reduced(partial(Max, neutral=True), true, axes, keepdims)
 
 
+@like(any)
 def all(
     x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False, where: Mask = None
 ) -> AnyValue:
-    """Whether every element over ``axis`` is true (not zero); True of no elements.
+    """Return True where every element over ``axis`` is true (not 0); True for an empty axis.
 
     For ``where`` see ``sum``.
-
-    Args:
-        x: bools, or numbers, which are true where they are not zero.
-        axis: which axes; all by default.
-        keepdims: keep the reduced axes, with size 1.
-        where: which elements count.
-
-    Returns:
-        Bools: x without the axes that were reduced.
 
     >>> sg.evaluate(sg.all([[True, False], [True, True]], axis=1))
     array([False,  True])
@@ -375,19 +350,9 @@ def argmax(x: Operand[AnyValue], axis: int | None = None, *, keepdims: bool = Fa
     return _position("argmax", Max, x, axis, keepdims)
 
 
+@like(argmax)
 def argmin(x: Operand[AnyValue], axis: int | None = None, *, keepdims: bool = False) -> AnyValue:
     """The position (int64) of the smallest element along ``axis``. Otherwise as ``argmax``.
-
-    Args:
-        x: a value.
-        axis: which axis; None for all elements in C order.
-        keepdims: keep the reduced axis, with size 1.
-
-    Returns:
-        int64 positions: x without the axis.
-
-    Raises:
-        EmptyReductionError: there are no elements.
 
     >>> sg.evaluate(sg.argmin([[1.0, 5.0], [3.0, 4.0]], axis=1))
     array([0, 0])

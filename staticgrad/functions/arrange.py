@@ -492,7 +492,7 @@ def _widths(x: Value, width: Any) -> Pairs:
 
 
 def _pairs(x: Value, data: Any, what: str) -> Pairs:
-    """What stands before and after each axis."""
+    """Return what stands before and after each axis."""
     if isinstance(data, np.ndarray):
         data = data.tolist()
     if not isinstance(data, list | tuple):
@@ -588,7 +588,7 @@ def _turned_over(
 
 
 def _source(places: Any, size: Any, mode: str, of: Any) -> Any:
-    """Which element stands at each place, counted from the first one of the array.
+    """Return which element stands at each place, counted from the first one of the array.
 
     ``of`` has the functions: NumPy's module, or ours.
     """

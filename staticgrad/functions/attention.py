@@ -105,7 +105,7 @@ def _scale(query: Value, scale: float | None) -> Any:
 
 
 def _allowed(scores: AnyValue, mask: Operand[AnyValue] | None, causal: bool) -> AnyValue | None:
-    """Where a query may look, or None: everywhere."""
+    """Return where a query may look, or None: everywhere."""
     found = None
     if mask is not None:
         found = as_value("attention", mask, binding_kind((scores,)))

@@ -40,7 +40,7 @@ def over_elements(
     axes: tuple[Any, Any],
     size: Any,
 ) -> Any:
-    """What a function gives for each element of a batch, stacked.
+    """Return what a function gives for each element of a batch, stacked.
 
     Args:
         f: takes the arguments of one element.
@@ -86,11 +86,11 @@ class _Batches:
 
     @property
     def is_eager(self) -> bool:
-        """Whether the arguments compute at once."""
+        """Return whether the arguments compute at once."""
         return self.kind.computes
 
     def result(self, f: Callable[..., Any], out_axes: Any) -> Any:
-        """What a function gives over the batch."""
+        """Return what a function gives over the batch."""
         trace = Trace()
         inputs = {
             place: trace.input(f"x{place}", _element(value.type) if has else value.type)
@@ -148,7 +148,7 @@ class _Held:
         self._known: dict[int, tuple[Any, Any]] = {}
 
     def __call__(self, tensor: Any) -> Any:
-        """What stands for a tensor in what is traced."""
+        """Return what stands for a tensor in what is traced."""
         if id(tensor) not in self._known:
             value = self._trace.input(f"t{len(self._known)}", tensor.type)
             # as old as the trace: what is traced inside of it reads this from outside
@@ -163,7 +163,7 @@ class _Held:
 
     @property
     def inputs(self) -> list[Any]:
-        """What stands for them."""
+        """Return what stands for them."""
         return [value for _, value in self._known.values()]
 
 
@@ -172,7 +172,7 @@ def _element(kind: TensorType) -> TensorType:
 
 
 def _names(tree: Tree) -> list[str]:
-    """How to write each leaf of the arguments."""
+    """Return how to write each leaf of the arguments."""
     positional, named = tree.parts
     numbered = [(f"argument {k + 1}", part) for k, part in enumerate(positional.parts)]
     parts = [*numbered, *zip(named.keys, named.parts, strict=True)]

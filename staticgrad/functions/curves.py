@@ -79,7 +79,7 @@ def diff(
 
 
 def _end(x: AnyValue, data: Operand[AnyValue] | None, axis: int) -> list[AnyValue]:
-    """What is joined to x along ``axis``; one number is repeated along the other axes."""
+    """Return what is joined to x along ``axis``; one number is repeated along the other axes."""
     if data is None:
         return []
     value = as_values("diff", x, data)[1]

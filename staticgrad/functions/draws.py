@@ -64,7 +64,7 @@ def met_shape(op: str, shape: Any, *parameters: Operand) -> Shape:
 
 
 def not_from_0(given: Any) -> bool:
-    """Whether a parameter is a number that is negative or NaN; arrays are not looked at."""
+    """Return whether a parameter is a number that is negative or NaN; arrays are not looked at."""
     return is_number(given) and not given >= 0.0
 
 

@@ -135,7 +135,7 @@ def copysign(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
 
 
 def isnan(x: Operand[AnyValue]) -> AnyValue:
-    """Whether x is no number, as bool.
+    """Return True where x is NaN.
 
     Args:
         x: a value.
@@ -151,7 +151,7 @@ def isnan(x: Operand[AnyValue]) -> AnyValue:
 
 
 def isinf(x: Operand[AnyValue]) -> AnyValue:
-    """Whether x is infinite, as bool.
+    """Return True where x is infinite.
 
     Args:
         x: numbers.
@@ -169,7 +169,7 @@ def isinf(x: Operand[AnyValue]) -> AnyValue:
 
 
 def isfinite(x: Operand[AnyValue]) -> AnyValue:
-    """Whether x is neither infinite nor NaN, as bool.
+    """Return True where x is neither infinite nor NaN.
 
     Args:
         x: a value.
@@ -320,7 +320,7 @@ def divmod(x: Operand[AnyValue], y: Operand[AnyValue]) -> tuple[AnyValue, AnyVal
 
 
 def isposinf(x: Operand[AnyValue]) -> AnyValue:
-    """Whether x is infinite and positive, as bool.
+    """Return True where x is inf.
 
     >>> sg.evaluate(sg.isposinf([-sg.inf, sg.inf]))
     array([False,  True])
@@ -329,7 +329,7 @@ def isposinf(x: Operand[AnyValue]) -> AnyValue:
 
 
 def isneginf(x: Operand[AnyValue]) -> AnyValue:
-    """Whether x is infinite and negative, as bool.
+    """Return True where x is -inf.
 
     >>> sg.evaluate(sg.isneginf([-sg.inf, sg.inf]))
     array([ True, False])
@@ -380,7 +380,7 @@ def allclose(
     atol: float = 1e-8,
     equal_nan: bool = False,
 ) -> AnyValue:
-    """Whether all elements are close, as a 0-d bool; see ``isclose``.
+    """Return whether all elements are close, as a 0-d bool; see ``isclose``.
 
     Args:
         x, y, rtol, atol, equal_nan: as for ``isclose``.
@@ -392,7 +392,7 @@ def allclose(
 
 
 def array_equal(x: Operand[AnyValue], y: Operand[AnyValue], equal_nan: bool = False) -> AnyValue:
-    """Whether x and y have the same shape and elements, as a 0-d bool.
+    """Return whether x and y have the same shape and elements, as a 0-d bool.
 
     Shapes are compared where the graph is built: named sizes that may differ are different.
 
@@ -410,7 +410,7 @@ def array_equal(x: Operand[AnyValue], y: Operand[AnyValue], equal_nan: bool = Fa
 
 
 def array_equiv(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
-    """Whether x and y, broadcast against each other, have the same elements.
+    """Return whether x and y, broadcast against each other, have the same elements.
 
     Returns:
         A 0-d bool.

@@ -239,7 +239,7 @@ def interp(
             related=related(places, values),
         )
     if period is not None:
-        at, places, values = _wound(at, places, values, period)
+        at, places, values = _wrap_period(at, places, values, period)
         left = right = None
     found = _between(at, places, values)
     first = values[0] if left is None else left
@@ -264,12 +264,12 @@ def _between(at: AnyValue, places: AnyValue, values: AnyValue) -> AnyValue:
     return where(at == there, high, where(at == at, line, at))
 
 
-def _wound(
+def _wrap_period(
     at: AnyValue, places: AnyValue, values: AnyValue, period: Any
 ) -> tuple[AnyValue, AnyValue, AnyValue]:
-    """Places within one period, in order, one more on either side."""
+    """Reduce modulo the period, sort, and pad by one point on each side."""
     if not is_number(period) or period == 0:
-        raise ArgumentError(f"interp: period={shown(period)} is no number but 0")
+        raise ArgumentError(f"interp: period must be a non-zero number, got {shown(period)}")
     turn = abs(period)
     at, places = functions.remainder(at, turn), functions.remainder(places, turn)
     order = functions.argsort(places)

@@ -317,7 +317,7 @@ def _index_array(x: Value, item: Any) -> Any:
 
 
 def _no_index(item: Any) -> str:
-    """What to write instead of a key that is neither integers nor bools."""
+    """Return what to write instead of a key that is neither integers nor bools."""
     if isinstance(item, str):
         return "parts are named by position: x[0], x[1:3], x[..., None]"
     if isinstance(item, float):

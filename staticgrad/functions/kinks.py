@@ -34,7 +34,7 @@ class Conventions(dict[str, str]):
 
 
 def conventions() -> Conventions:
-    """What the derivative of each op is at its kinks, and which ops carry none.
+    """Return what the derivative of each op is at its kinks, and which ops carry none.
 
     An op that is not listed has the derivative that mathematics gives, wherever there is one.
     Ops from outside are listed too, once they are defined.

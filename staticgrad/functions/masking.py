@@ -45,7 +45,7 @@ def counted(x: AnyValue, mask: AnyValue | None, neutral: Any) -> AnyValue:
 
 
 def count(x: Value, axes: tuple[int, ...], mask: Value | None, keepdims: bool) -> Any:
-    """How many elements count over ``axes``: in the dtype of x, or a Python number."""
+    """Return how many elements count over ``axes``: in the dtype of x, or a Python number."""
     if mask is not None:
         there = functions.astype(mask, x.dtype)
         return functions.sum(there, axes, keepdims=keepdims)

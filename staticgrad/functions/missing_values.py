@@ -1,7 +1,6 @@
-"""Totals over axes that overlook NaN: what is missing counts as nothing and takes no gradient.
+"""Reductions that ignore NaN: a NaN counts as missing and takes no gradient.
 
-Made of ``aggregate.py``, ``totals.py`` and ``scans.py``; nothing here is an op. Of integers and
-bools, which have no NaN, each is the function that it is named after.
+Integers and bools have no NaN: for them each function equals the one that it is named after.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from staticgrad.ops.scans import cumprod, cumsum
 from staticgrad.ops.selection import where
 
 
+@like(of.sum)
 def nansum(
     x: Operand[AnyValue],
     axis: Axes = None,
@@ -34,16 +34,7 @@ def nansum(
     initial: Operand[AnyValue] | None = None,
     where: Mask = None,
 ) -> AnyValue:
-    """The sum over ``axis`` of what is no NaN; 0 of nothing. NaN elements take no gradient.
-
-    Other arguments, and errors, as for ``sum``.
-
-    Args:
-        x: a value.
-        axis, dtype, keepdims, initial, where: as for ``sum``.
-
-    Returns:
-        The sums: x without the axes that were reduced.
+    """Sum over ``axis``, ignoring NaN; 0 where all are NaN. NaN elements take no gradient.
 
     >>> sg.evaluate(sg.nansum([1.0, sg.nan, 3.0]))
     array(4.)
@@ -52,6 +43,7 @@ def nansum(
     return of.sum(value, axis, dtype, keepdims=keepdims, initial=initial, where=where)
 
 
+@like(prod)
 def nanprod(
     x: Operand[AnyValue],
     axis: Axes = None,
@@ -61,16 +53,7 @@ def nanprod(
     initial: Operand[AnyValue] | None = None,
     where: Mask = None,
 ) -> AnyValue:
-    """The product over ``axis`` of what is no NaN; 1 of nothing.
-
-    Other arguments, and errors, as for ``prod``.
-
-    Args:
-        x: a value.
-        axis, dtype, keepdims, initial, where: as for ``sum``.
-
-    Returns:
-        The products: x without the axes that were reduced.
+    """Product over ``axis``, ignoring NaN; 1 where all are NaN.
 
     >>> sg.evaluate(sg.nanprod([1.0, sg.nan, 3.0]))
     array(3.)
@@ -80,7 +63,7 @@ def nanprod(
 
 
 def nancumsum(x: Operand[AnyValue], axis: int | None = None, dtype: Any = None) -> AnyValue:
-    """The running sum along ``axis`` in which NaN counts as 0.
+    """Running sum along ``axis`` in which NaN counts as 0.
 
     Args:
         x: a value.
@@ -98,7 +81,7 @@ def nancumsum(x: Operand[AnyValue], axis: int | None = None, dtype: Any = None) 
 
 @like(nancumsum)
 def nancumprod(x: Operand[AnyValue], axis: int | None = None, dtype: Any = None) -> AnyValue:
-    """The running product along ``axis`` in which NaN counts as 1.
+    """Running product along ``axis`` in which NaN counts as 1.
 
     Args:
         dtype: of the product; by default that of ``prod``.
@@ -109,6 +92,7 @@ def nancumprod(x: Operand[AnyValue], axis: int | None = None, dtype: Any = None)
     return cumprod(_without_nan("nancumprod", x, 1.0), axis, dtype)
 
 
+@like(of.mean)
 def nanmean(
     x: Operand[AnyValue],
     axis: Axes = None,
@@ -117,14 +101,7 @@ def nanmean(
     keepdims: bool = False,
     where: Mask = None,
 ) -> AnyValue:
-    """The mean over ``axis`` of what is no NaN; NaN of nothing. Arguments as for ``mean``.
-
-    Args:
-        x: a value.
-        axis, dtype, keepdims, where: as for ``mean``.
-
-    Returns:
-        The means: x without the axes that were reduced.
+    """Mean over ``axis``, ignoring NaN; NaN where all are NaN.
 
     >>> sg.evaluate(sg.nanmean([1.0, sg.nan, 3.0]))
     array(2.)
@@ -144,6 +121,7 @@ def _counted(op: str, x: Operand[AnyValue], dtype: Any, where: Mask) -> AnyValue
     return counted(value, mask, np.full((), np.nan, value.dtype.numpy))
 
 
+@like(of.var)
 def nanvar(
     x: Operand[AnyValue],
     axis: Axes = None,
@@ -155,16 +133,7 @@ def nanvar(
     mean: Operand[AnyValue] | None = None,
     correction: float | None = None,
 ) -> AnyValue:
-    """The squared distances from the mean of what is no NaN, summed, by their number less ``ddof``.
-
-    NaN where no more than ``ddof`` elements are left. Arguments, and errors, as for ``var``.
-
-    Args:
-        x: a value.
-        axis, dtype, ddof, keepdims, where, mean, correction: as for ``var``.
-
-    Returns:
-        The variances: x without the axes that were reduced.
+    """Variance over ``axis``, ignoring NaN; NaN where at most ``ddof`` numbers remain.
 
     >>> sg.evaluate(sg.nanvar([1.0, sg.nan, 3.0]))
     array(1.)
@@ -174,6 +143,7 @@ def nanvar(
     return _variance("nanvar", value, axis, less, keepdims, mean)
 
 
+@like(of.std)
 def nanstd(
     x: Operand[AnyValue],
     axis: Axes = None,
@@ -185,16 +155,7 @@ def nanstd(
     mean: Operand[AnyValue] | None = None,
     correction: float | None = None,
 ) -> AnyValue:
-    """The square root of ``nanvar``; its derivative is 0 where all elements are equal.
-
-    Arguments, and errors, as for ``var``.
-
-    Args:
-        x: a value.
-        axis, dtype, ddof, keepdims, where, mean, correction: as for ``var``.
-
-    Returns:
-        The standard deviations: x without the axes that were reduced.
+    """Square root of ``nanvar``; the derivative is 0 where all elements are equal.
 
     >>> sg.evaluate(sg.nanstd([1.0, sg.nan, 3.0]))
     array(1.)
@@ -204,6 +165,7 @@ def nanstd(
     return flat_root(_variance("nanstd", value, axis, less, keepdims, mean))
 
 
+@like(of.max)
 def nanmax(
     x: Operand[AnyValue],
     axis: Axes = None,
@@ -212,16 +174,7 @@ def nanmax(
     initial: Operand[AnyValue] | None = None,
     where: Mask = None,
 ) -> AnyValue:
-    """The largest element over ``axis`` that is no NaN; NaN where all are.
-
-    Arguments, and errors, as for ``max``.
-
-    Args:
-        x: a value.
-        axis, keepdims, initial, where: as for ``max``.
-
-    Returns:
-        The largest elements: x without the axes that were reduced.
+    """Largest element over ``axis``, ignoring NaN; NaN where all are NaN.
 
     >>> sg.evaluate(sg.nanmax([1.0, sg.nan, 3.0]))
     array(3.)
@@ -231,6 +184,7 @@ def nanmax(
     return found if initial is not None else _or_nan(as_value("nanmax", x), found, axis, keepdims)
 
 
+@like(of.min)
 def nanmin(
     x: Operand[AnyValue],
     axis: Axes = None,
@@ -239,16 +193,7 @@ def nanmin(
     initial: Operand[AnyValue] | None = None,
     where: Mask = None,
 ) -> AnyValue:
-    """The smallest element over ``axis`` that is no NaN; NaN where all are.
-
-    Arguments, and errors, as for ``min``.
-
-    Args:
-        x: a value.
-        axis, keepdims, initial, where: as for ``max``.
-
-    Returns:
-        The smallest elements: x without the axes that were reduced.
+    """Smallest element over ``axis``, ignoring NaN; NaN where all are NaN.
 
     >>> sg.evaluate(sg.nanmin([1.0, sg.nan, 3.0]))
     array(1.)
@@ -260,9 +205,9 @@ def nanmin(
 
 @like(of.argmax)
 def nanargmax(x: Operand[AnyValue], axis: int | None = None, *, keepdims: bool = False) -> AnyValue:
-    """The position (int64) of the largest element along ``axis`` that is no NaN; 0 where all are.
+    """Index (int64) of the largest element along ``axis``, ignoring NaN; 0 where all are NaN.
 
-    The first of equal ones. NumPy raises where all are NaN, which only a run knows.
+    The first of equal elements. NumPy raises where all are NaN, which is not known before the run.
 
     >>> sg.evaluate(sg.nanargmax([1.0, sg.nan, 3.0]))
     array(2)
@@ -273,9 +218,9 @@ def nanargmax(x: Operand[AnyValue], axis: int | None = None, *, keepdims: bool =
 
 @like(of.argmin)
 def nanargmin(x: Operand[AnyValue], axis: int | None = None, *, keepdims: bool = False) -> AnyValue:
-    """The position (int64) of the smallest element along ``axis`` that is no NaN; 0 where all are.
+    """Index (int64) of the smallest element along ``axis``, ignoring NaN; 0 where all are NaN.
 
-    The first of equal ones. NumPy raises where all are NaN, which only a run knows.
+    The first of equal elements. NumPy raises where all are NaN, which is not known before the run.
 
     >>> sg.evaluate(sg.nanargmin([sg.nan, 1.0, 3.0]))
     array(1)
@@ -301,7 +246,7 @@ def _variance(
 
 
 def _present(x: AnyValue, axis: Axes, keepdims: bool) -> AnyValue:
-    """How many elements over ``axis`` are no NaN, in the dtype of x."""
+    """Count the elements over ``axis`` that are not NaN, in the dtype of x."""
     there = functions.astype(functions.equal(x, x), x.dtype)
     return of.sum(there, axis, keepdims=keepdims)
 

@@ -265,7 +265,7 @@ def _plain(value: AnyValue, labels: Sequence[str]) -> _Term[AnyValue]:
 
 
 def _sizes(terms: Sequence[_Term[AnyValue]]) -> dict[str, Size]:
-    """The size of every label; literal 1 gives way."""
+    """Return the size of each label; size 1 broadcasts."""
     sizes: dict[str, Size] = {}
     for term in terms:
         for label, size in zip(term.labels, term.value.shape, strict=True):
@@ -292,7 +292,7 @@ def _squeezed(term: _Term[AnyValue], sizes: dict[str, Size]) -> _Term[AnyValue]:
 def _order(
     terms: Sequence[_Term[AnyValue]], output: Sequence[str], sizes: dict[str, Size]
 ) -> list[tuple[int, ...]]:
-    """Which operands meet, step by step, as positions in the shrinking list of operands."""
+    """Return which operands meet, step by step, as positions in the shrinking list of operands."""
     if len(terms) <= 2:
         return [tuple(range(len(terms)))]
     from opt_einsum import contract_path  # building other graphs need not load it

@@ -286,7 +286,7 @@ def _pair(name: str, state: Any) -> tuple[Any, Any]:
 
 
 def _ends(name: str, lengths: Any, x: Any) -> Any:
-    """How many times of each sequence count."""
+    """Return how many times of each sequence count."""
     ends = as_value(name, lengths)
     if not ends.dtype.is_integer:
         raise DTypeError(f"{name}: lengths are integers, not {ends.type}", related=related(ends))

@@ -34,7 +34,7 @@ class Rowwise:
     fixed: Mapping[str, Any]
 
     def cuts(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-        """Whether these operands can be cut: values of one first axis, and nothing fixed."""
+        """Return whether these operands can be cut: values of one first axis, and nothing fixed."""
         cut = args[: self.rows]
         if len(cut) < self.rows or any(isinstance(value, Value) for value in kwargs.values()):
             return False

@@ -154,7 +154,7 @@ def can_cast(from_: Any, to: Any, casting: Any = "safe") -> bool:
 
 
 def isdtype(dtype: Any, kind: Any) -> bool:
-    """Whether ``dtype`` is of a kind.
+    """Return whether ``dtype`` is of a kind.
 
     Args:
         dtype: an element type, or what names one.

@@ -270,7 +270,7 @@ def digitize(x: Operand[AnyValue], bins: Operand[AnyValue], right: bool = False)
 def isin(
     element: Operand[AnyValue], test_elements: Operand[AnyValue], *, invert: bool = False
 ) -> AnyValue:
-    """Whether each element is among the others. NaN is among none.
+    """Return True for each element that is among the others; NaN never is.
 
     The others are put in order and searched: n log m operations for n elements and m others.
 
@@ -562,7 +562,7 @@ class _Rows(Generic[AnyValue]):
         return TakeAlong(self.axis)(self.sorted, places)
 
     def numbers(self) -> AnyValue:
-        """How many elements of each row are no NaN, as int64; 1 where all are."""
+        """Return how many elements of each row are no NaN, as int64; 1 where all are."""
         there = functions.equal(self.sorted, self.sorted)
         return functions.maximum(of.sum(there, self.axis, keepdims=True), 1)
 

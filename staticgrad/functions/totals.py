@@ -209,7 +209,7 @@ def ptp(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> A
 
 
 def count_nonzero(x: Operand[AnyValue], axis: Axes = None, *, keepdims: bool = False) -> AnyValue:
-    """How many elements over ``axis`` are not 0, as int64.
+    """Return how many elements over ``axis`` are not 0, as int64.
 
     Args:
         x: numbers or bools.

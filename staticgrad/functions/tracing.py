@@ -111,7 +111,7 @@ class _Cut:
         self.captured = list({arg.key: arg for arg in outer if arg.node not in self.own}.values())
 
     def _newer(self) -> list[Node]:
-        """What the function built, in the order of creation; no leaves."""
+        """Return what the function built, in the order of creation; no leaves."""
         seen: dict[Node, None] = {}
         waiting = [value.node for value in self.part.results]
         while waiting:
@@ -190,7 +190,7 @@ def labelled(prefix: str, values: Sequence[Symbolic]) -> dict[str, Symbolic]:
 
 
 def named_after(function: Any, wrapper: Wrapper) -> Wrapper:
-    """What calls a function of the user's, under its name, which is told where it raises."""
+    """Return what calls a function of the user's, under its name, which is told where it raises."""
     cast(Any, wrapper).__qualname__ = str(getattr(function, "__qualname__", function))
     return wrapper
 
@@ -208,7 +208,7 @@ def called(name: str, function: Callable[..., Any], *arguments: Any) -> tuple[li
 
 
 def as_results(name: str, leaves: Sequence[Any]) -> list[Symbolic]:
-    """What a function gave, as values of graphs; numbers and arrays are constants."""
+    """Return what a function gave, as values of graphs; numbers and arrays are constants."""
     found = [as_value(name, leaf, Symbolic) for leaf in leaves]
     for each in found:
         if not isinstance(each, Symbolic):
@@ -225,7 +225,7 @@ def as_carries(name: str, leaves: Sequence[Any], like: Sequence[TensorType]) -> 
 
 
 def _becomes(leaf: Any, kind: TensorType) -> bool:
-    """Whether a next carry is a number that its carry can hold."""
+    """Return whether a next carry is a number that its carry can hold."""
     if not is_weak(leaf) or kind.shape:
         return False
     if isinstance(leaf, bool) or kind.dtype.is_float:

@@ -69,7 +69,7 @@ class Tree:
 
     @property
     def is_record(self) -> bool:
-        """Whether its parts are the fields of a dataclass, or the attributes of a module."""
+        """Return whether its parts are the fields of a dataclass, or the attributes of a module."""
         return is_dataclass(self.kind) or (self.static is not None and self.kind is not None)
 
     def __str__(self) -> str:
@@ -119,7 +119,7 @@ def _flattened(tree: Any, leaves: list[Any], in_module: bool = False) -> Tree:
 
 
 def is_module(tree: Any) -> bool:
-    """Whether ``tree`` is an object that says what it holds (``Contents``)."""
+    """Return whether ``tree`` is an object that says what it holds (``Contents``)."""
     return hasattr(type(tree), "tree_contents")
 
 
@@ -163,7 +163,7 @@ def _built(tree: Tree, leaves: Iterator[Any]) -> Any:
 
 
 def paths(tree: Tree, name: str) -> list[str]:
-    """How to write each leaf of ``name``: ``carry[0]``, ``carry['h']``."""
+    """Return how to write each leaf of ``name``: ``carry[0]``, ``carry['h']``."""
     if tree.kind is object:
         return [name]
     named = zip(tree.keys, tree.parts, strict=True)

@@ -189,9 +189,6 @@ class Sign(Elementwise, name="sign"):
         return select(x > zero, one, below)
 
 
-# -- public functions -----------------------------------------------------------------------------
-
-
 add = binary(Add, "add", "sg.add([1, 2], 0.5)", "array([1.5, 2.5])")
 subtract = binary(
     Sub, "subtract", "sg.subtract([1, 2], [[1], [2]])", "array([[ 0,  1],\n       [-1,  0]])"
@@ -237,11 +234,8 @@ class Signbit(Floating, name="signbit"):
         return sign_bit(x).ne(0)
 
 
-# -- public functions -----------------------------------------------------------------------------
-
-
 def signbit(x: Operand[AnyValue]) -> AnyValue:
-    """Whether the sign bit of x is set: of -0 too. Of integers: whether x is negative.
+    """Return whether the sign bit of x is set: of -0 too. Of integers: whether x is negative.
 
     Args:
         x: a value of any dtype.
@@ -382,9 +376,6 @@ def _by_exponent(out: Any, x: Any, y: Any) -> Value:
     return functions.where(zeros, ZERO, out * functions.log(x))
 
 
-# -- public functions -----------------------------------------------------------------------------
-
-
 def power(x: Operand[AnyValue], y: Operand[AnyValue]) -> AnyValue:
     """x ** y, broadcast; dtypes promote.
 
@@ -469,7 +460,7 @@ def _literal(y: object) -> int | float | None:
 
 
 def _is_multiplied(exponent: int | float) -> bool:
-    """Whether a floating base to this literal is a product or a square root."""
+    """Return whether a floating base to this literal is a product or a square root."""
     whole = abs(exponent) <= _MAX_EXPONENT and float(exponent).is_integer()
     return whole or exponent == 0.5
 
@@ -570,9 +561,6 @@ class RightShift(_Shift, name="right_shift"):
 
     def scalar(self, x: Expr, y: Expr) -> Expr:
         return x >> y
-
-
-# -- public functions -----------------------------------------------------------------------------
 
 
 floor_divide = binary(FloorDivide, "floor_divide", "sg.floor_divide([5, -5], 3)", "array([ 1, -2])")

@@ -38,7 +38,7 @@ _TAME: Final = frozenset(_NAMES.split())
 
 
 def is_tame(body: Graph) -> bool:
-    """Whether every op of a body is, and of the bodies of its loops."""
+    """Return whether every op of a body is, and of the bodies of its loops."""
     return all(
         node.op.name in _TAME or (isinstance(node.op, Loop) and is_tame(node.op.body))
         for node in body.nodes
@@ -224,7 +224,7 @@ class _BodyOverBatch:
 
     @property
     def gives(self) -> list[bool]:
-        """Which results have the axis."""
+        """Return which results have the axis."""
         return [has for _, has in self.results]
 
     def graph(self, over: Sequence[bool]) -> Graph:
@@ -354,7 +354,7 @@ def _of_branch(op: Branch, size: Size, args: Sequence[Any], over: Sequence[bool]
 def _case_for_all(
     op: Branch, place: int, size: Size, args: Sequence[Any], over: Sequence[bool]
 ) -> list[Any]:
-    """What one case gives for each element: anything for one that does not take it."""
+    """Return what one case gives for each element: anything for one that does not take it."""
     case, operands, has = op.cases[place], args[1:], over[1:]
 
     def results(given: Sequence[Any]) -> list[Any]:

@@ -127,7 +127,7 @@ def _matrix(shape: Shape, transposed: bool) -> tuple[Size, Size]:
 
 
 def _is_one(size: Size) -> bool:
-    """Whether a size is known to be 1."""
+    """Return whether a size is known to be 1."""
     return isinstance(size, int) and size == 1
 
 
@@ -138,7 +138,7 @@ def _is_row(size: Size) -> bool:
 
 
 def _is_turned(x: Any) -> bool:
-    """Whether a value is another one with its last two axes exchanged."""
+    """Return whether a value is another one with its last two axes exchanged."""
     turned = False
     if x.computes:  # a tensor has no node, and takes long to say so
         return False
@@ -171,9 +171,6 @@ def _batch(a: Shape, b: Shape) -> Shape:
             f"matmul: batch axes do not broadcast, {error.left} != {error.right}",
             details=[f"{shape_text(a)} @ {shape_text(b)}: all axes but the last two"],
         ) from None
-
-
-# -- public functions -----------------------------------------------------------------------------
 
 
 def matmul(a: Operand[AnyValue], b: Operand[AnyValue]) -> AnyValue:
@@ -241,7 +238,6 @@ class PanelMatMul(BilinearOp, name="panel_matmul"):
     flops: ClassVar[int] = 2  # per element and inner index
 
     def infer(self, a: TensorType, b: TensorType) -> TensorType:
-        """The dtype of the operands."""
         if a.dtype is not b.dtype or a.dtype.is_bool:
             raise DTypeError(f"panel_matmul: takes numbers of one dtype, not {a} and {b}")
         if a.rank != 2 or b.rank != 3 or a.shape[1] != b.shape[1]:

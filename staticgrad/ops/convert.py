@@ -68,27 +68,21 @@ class SizeValue(Op, name="size"):
     dtype: DType
 
     def infer(self) -> TensorType:
-        """A 0-d value of the dtype."""
         return TensorType(self.dtype)
 
     def reference(self) -> Any:
         return convert_array(np.asarray(int(self.dim), np.int64), self.dtype)
 
     def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
-        """No operands, no cotangents."""
         return ()
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
-        """Pointwise over one size."""
         return Pointwise(lambda size: size.cast(self.dtype), sizes=(self.dim,))
 
     def value_range(self, of: RangeOf) -> Range | None:
         """A size counts as at least 1: of no elements nothing is asked here."""
         low, high = bounds(self.dim)
         return Range(max(1.0, float(low or 1)), inf if high is None else float(high), Zero.NEVER)
-
-
-# -- public functions -----------------------------------------------------------------------------
 
 
 def astype(x: Operand[AnyValue], dtype: Any) -> AnyValue:

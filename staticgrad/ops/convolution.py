@@ -118,7 +118,6 @@ class Convolution(BilinearOp):
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:
-        """As ``vjp``, and None for an operand that is not ``needed``."""
         raise self._undefined("its derivative", "cotangents(self, ct, out, args, needed)")
 
     def taps_of(self, w: Array) -> Array:
@@ -236,7 +235,6 @@ class Conv(Convolution, name="conv"):
     result = "windows"
 
     def infer(self, x: TensorType, w: TensorType) -> TensorType:
-        """[n, o, extents...]."""
         self.check(x, w)
         self.part(w.shape[0], "output")
         self.same(x.shape[1], self.groups * w.shape[1], "channels of image and filter differ")
@@ -296,7 +294,6 @@ class ConvImage(Convolution, name="conv_image"):
     result = "image"
 
     def infer(self, y: TensorType, w: TensorType) -> TensorType:
-        """[n, groups * c, extents...]."""
         self.check(y, w)
         self.part(w.shape[0], "input")
         self.same(y.shape[1], w.shape[0], "channels of operand and filter differ")
@@ -362,7 +359,6 @@ class ConvFilter(Convolution, name="conv_filter"):
     parts: int = 0
 
     def infer(self, x: TensorType, y: TensorType) -> TensorType:
-        """[groups * o, c, extents...]."""
         self.check(x, y)
         self.same(x.shape[0], y.shape[0], "batches differ")
         self.part(y.shape[1], "output")

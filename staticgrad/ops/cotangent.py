@@ -69,7 +69,7 @@ def not_(condition: AnyValue) -> AnyValue:
 
 
 def same_value(a: Value, b: Value) -> bool:
-    """Whether two handles name the same value (never compares elements)."""
+    """Return whether two handles name the same value (never compares elements)."""
     return a is b or (isinstance(a, Symbolic) and isinstance(b, Symbolic) and a.key == b.key)
 
 
@@ -231,5 +231,5 @@ def narrowed(mask: Any, kind: TensorType) -> Any:
 
 
 def reached(op: Op, mask: Any, out: Any, x: Any, *indices: Any) -> Any:
-    """Which elements of ``x`` a linear op brings to elements of the result in ``mask``."""
+    """Return which elements of ``x`` a linear op brings to elements of the result in ``mask``."""
     return resolve(op.vjp(functions.astype(mask, out.dtype), out, x, *indices)[0]) != 0

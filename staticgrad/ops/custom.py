@@ -53,7 +53,7 @@ class Marker(FirstOperand):
         takes: str,
         operands: tuple[Any, Any, Sequence[Any]],
     ) -> Any:
-        """What the rule gives, over batches, the innermost one first in ``over``.
+        """Return what the rule gives, over batches, the innermost one first in ``over``.
 
         Args:
             over_batch: makes of a rule, and the letters of a batch, one over that batch.
@@ -76,7 +76,6 @@ class CustomVjp(Marker, name="custom_vjp"):
     """The first operand; its cotangent goes to the others, as the rule named ``rule`` says."""
 
     def vjp(self, ct: Any, out: Any, body: Any, *args: Any) -> tuple[Any, ...]:
-        """The rule's cotangents."""
         if not out.dtype.is_float:
             return (None,) * (1 + len(args))
         shares = self.ruled(_over_batch, "(ct, out, *operands)", (ct, out, args))
@@ -317,7 +316,6 @@ class CustomJvp(Marker, name="custom_jvp"):
         return self._pushed(tuple(given), out, args)
 
     def vjp(self, ct: Any, out: Any, body: Any, *args: Any) -> tuple[Any, ...]:
-        """The cotangents that the transposed rule gives."""
         if not out.dtype.is_float:
             return (None,) * (1 + len(args))
 

@@ -28,6 +28,7 @@ from staticgrad.ir.forms import Form, Pointwise
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue, Operand as Operand, binding_kind, of_kind
 from staticgrad.ir.op import Op, as_array
+from staticgrad.ir.ranges import Range, RangeOf
 from staticgrad.ir.value import Value
 from staticgrad.ops.batch_axis import lined_up
 from staticgrad.ops.cotangent import Cotangent, Masked, Partial, narrowed, times, unbroadcast, under
@@ -64,6 +65,7 @@ class Elementwise(Op):
         numpy: the function that ``reference`` calls, where it is one of NumPy's.
         scipy: the same, by its name in ``scipy.special``; it is computed in float64.
         primitive: the scalar primitive that ``scalar`` applies, where it is one.
+        keeps_sign: the result has the sign of the only operand, and is 0 where it is 0.
     """
 
     elementwise = True
@@ -73,6 +75,7 @@ class Elementwise(Op):
     numpy: ClassVar[np.ufunc | None] = None
     scipy: ClassVar[str] = ""
     primitive: ClassVar[str] = ""
+    keeps_sign: ClassVar[bool] = False
 
     def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
         super().__init_subclass__(name=name, **kwargs)
@@ -159,6 +162,10 @@ class Elementwise(Op):
     def form(self, out: TensorType, *types: TensorType) -> Form:
         """Pointwise."""
         return Pointwise(self.scalar)
+
+    def value_range(self, of: RangeOf, *args: Any) -> Range | None:
+        """``interval``, or the signs of the operand where the op keeps them."""
+        return of(args[0]).signs() if self.keeps_sign else self.interval
 
     def pullback(
         self, ct: Any, needed: Sequence[bool], out: Any, *args: Any
@@ -279,7 +286,7 @@ def _aligned(shapes: Sequence[Shape], marked: int) -> list[str]:
 
 
 def is_weak(arg: object) -> bool:
-    """Whether ``arg`` is a Python scalar that takes the dtype of what it meets."""
+    """Return whether ``arg`` is a Python scalar that takes the dtype of what it meets."""
     return type(arg) in _WEAK
 
 
@@ -317,7 +324,7 @@ def array_dtype(what: str, data: object) -> DType:
 
 
 def dtype_hint(spec: object) -> str:
-    """What to use in place of an element type that there is none of."""
+    """Return what to use instead of an unsupported dtype."""
     name = str(spec)
     if name in ("bfloat16", "bf16"):
         return "pip install 'staticgrad[bfloat16]'"

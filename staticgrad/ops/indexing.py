@@ -52,7 +52,6 @@ class Take(LinearOp, name="take"):
     axis: int
 
     def infer(self, x: TensorType, indices: TensorType) -> TensorType:
-        """The dtype of x."""
         _check_indices(self.name, x, indices, self.axis)
         before, after = x.shape[: self.axis], x.shape[self.axis + 1 :]
         return x.with_shape((*before, *indices.shape, *after))
@@ -90,7 +89,6 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
     size: Size
 
     def infer(self, x: TensorType, indices: TensorType) -> TensorType:
-        """The dtype of x."""
         _check_addends(self.name, x)
         return lands(self.name, x, indices, self.axis, self.size)
 
@@ -140,7 +138,6 @@ class TakeAlong(LinearOp, name="take_along"):
     wrap: bool = True
 
     def infer(self, x: TensorType, indices: TensorType) -> TensorType:
-        """The dtype of x, the shape of the indices."""
         _check_along(self.name, x, indices, self.axis)
         return x.with_shape(indices.shape)
 
@@ -152,7 +149,6 @@ class TakeAlong(LinearOp, name="take_along"):
         return ScatterIntoAlong(self.axis, x.shape[self.axis], self.wrap)(ct, *indices)
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
-        """Along the same axis, one further."""
         return replace(self, axis=self.axis + 1)(*in_front(size, args, over))
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
@@ -171,7 +167,6 @@ class ScatterIntoAlong(LinearOp, name="scatter_along"):
     wrap: bool = True
 
     def infer(self, x: TensorType, indices: TensorType) -> TensorType:
-        """The dtype of x."""
         _check_addends(self.name, x)
         _check_along(self.name, x, indices, self.axis, whole=True)
         return x.with_shape((*x.shape[: self.axis], self.size, *x.shape[self.axis + 1 :]))
@@ -201,7 +196,6 @@ class ScatterIntoAlong(LinearOp, name="scatter_along"):
         return TakeAlong(self.axis, self.wrap)(ct, *indices)
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
-        """Along the same axis, one further."""
         return replace(self, axis=self.axis + 1)(*in_front(size, args, over))
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
@@ -312,9 +306,6 @@ def _check_along(
         text = f"{op}: axis {k} has size {own} in {x}, {of} in the indices {indices}"
         if (k != axis or whole) and not dims.equal(own, of, text):
             raise ShapeError(text)
-
-
-# -- public functions -----------------------------------------------------------------------------
 
 
 def take(
@@ -443,7 +434,6 @@ class ScatterExtreme(Op, name="scatter_extreme"):
     size: Size
 
     def infer(self, x: TensorType, indices: TensorType) -> TensorType:
-        """The dtype of x."""
         if self.kind not in _UFUNCS:
             raise ArgumentError(f"{self.name}: {self.kind!r} is no kind", hint="'max' or 'min'")
         return lands(self.name, x, indices, self.axis, self.size)
@@ -488,7 +478,7 @@ class ScatterExtreme(Op, name="scatter_extreme"):
         return Scatter(self.axis, kind=self.kind)
 
     def last(self, out: Any, x: Any, indices: Any) -> Any:
-        """Whether an element of x is the last of those that equal what its place has."""
+        """Return whether an element of x is the last of those that equal what its place has."""
         flat, entries = self._flat(x, indices)
         won = functions.equal(entries, Take(self.axis)(out, flat))
         won = functions.logical_or(won, entries != entries)

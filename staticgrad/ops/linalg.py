@@ -41,7 +41,6 @@ class LinearAlgebra(Op):
     right_hand_sides: ClassVar[int | None] = None
 
     def prepare(self, *args: Any) -> tuple[Any, ...]:
-        """Operands as values of the dtype in which they meet."""
         return promoted_values(self.name, args)
 
     def check(self, *types: TensorType) -> DType:
@@ -102,7 +101,6 @@ class LinearAlgebra(Op):
         return parted(self(*args[:-1], merged(args[-1], axis)), axis - 1, size, rest)
 
     def reference(self, *arrays: Array) -> Any:
-        """The routine itself."""
         from staticgrad.native.libraries import lapack
 
         types = [TensorType(as_dtype(array.dtype), array.shape) for array in arrays]
@@ -183,7 +181,7 @@ def reciprocal(gaps: Any) -> Any:
 
 
 def is_given(ct: Any) -> bool:
-    """Whether a cotangent of one of several results is more than the weak zero."""
+    """Return whether a cotangent of one of several results is more than the weak zero."""
     return not isinstance(ct, float)
 
 
@@ -199,7 +197,6 @@ class Eigh(LinearAlgebra, name="eigh"):
     kink = "vectors of equal eigenvalues have no gradient: it is NaN or infinite"
 
     def infer(self, x: TensorType) -> tuple[TensorType, TensorType]:
-        """Values and vectors."""
         self.check(x)
         batch, n = self.square(x)
         return x.with_shape((*batch, n)), x
@@ -244,7 +241,6 @@ class EigvalsH(LinearAlgebra, name="eigvalsh"):
     kink = "equal eigenvalues have no gradient each; that of a symmetric function of them is right"
 
     def infer(self, x: TensorType) -> TensorType:
-        """The values. Raises as ``eigh``."""
         self.check(x)
         batch, n = self.square(x)
         return x.with_shape((*batch, n))
@@ -282,7 +278,6 @@ class SVD(LinearAlgebra, name="svd"):
     kink = _KINK
 
     def infer(self, x: TensorType) -> tuple[TensorType, TensorType, TensorType]:
-        """U, s and V."""
         self.check(x)
         batch, m, n = self.rectangle(x)
         k = smaller(m, n)
@@ -337,7 +332,6 @@ class SVDVals(LinearAlgebra, name="svdvals"):
     kink = _KINK
 
     def infer(self, x: TensorType) -> TensorType:
-        """The values. Raises as ``svd``."""
         self.check(x)
         batch, m, n = self.rectangle(x)
         return x.with_shape((*batch, smaller(m, n)))
@@ -374,7 +368,6 @@ class TriangularSolve(LinearAlgebra, name="triangular_solve"):
     errors: str = "raise"
 
     def infer(self, a: TensorType, b: TensorType) -> TensorType:
-        """The type of b."""
         self.check(a, b)
         batch, n = self.square(a)
         _, _, columns = self.rectangle(b)
@@ -400,7 +393,7 @@ class TriangularSolve(LinearAlgebra, name="triangular_solve"):
         return TriangularSolve(self.lower, turned, self.unit, "nan")(a, b)
 
     def triangle(self, x: Any) -> Any:
-        """What a tangent or cotangent of the operand a has where a is read."""
+        """Return what a tangent or cotangent of the operand a has where a is read."""
         on = 0.0 if self.unit else 1.0
         return by_place(x, 1.0, on, 0.0) if self.lower else by_place(x, 0.0, on, 1.0)
 
@@ -441,7 +434,6 @@ class TridiagonalSolve(LinearAlgebra, name="tridiagonal_solve"):
     def infer(
         self, lower: TensorType, diagonal: TensorType, upper: TensorType, b: TensorType
     ) -> TensorType:
-        """The type of b, [..., k, n]: k right-hand sides."""
         self.check(lower, diagonal, upper, b)
         batch, _, n = self.rectangle(b)
         for what, each in (("lower", lower), ("diagonal", diagonal), ("upper", upper)):
@@ -486,7 +478,6 @@ class Cholesky(LinearAlgebra, name="cholesky"):
     errors: str = "raise"
 
     def infer(self, x: TensorType) -> TensorType:
-        """The type of x."""
         self.check(x)
         self.square(x)
         return x
@@ -526,7 +517,6 @@ class LU(LinearAlgebra, name="lu"):
     kink = "singular matrices have no gradient; where a pivot changes, it is that of the one taken"
 
     def infer(self, x: TensorType) -> tuple[TensorType, TensorType, TensorType]:
-        """The type of x, and int64 for the others."""
         self.check(x)
         batch, _, columns = self.rectangle(x)
         return x, TensorType(I64, (*batch, columns)), TensorType(I64, batch)
@@ -617,7 +607,6 @@ class LUSolve(LinearAlgebra, name="lu_solve"):
         return lift_all(args)
 
     def infer(self, lu: TensorType, permutation: TensorType, b: TensorType) -> TensorType:
-        """The type of b."""
         self.check(lu, b)
         batch, n = self.square(lu)
         _, _, columns = self.rectangle(b)
@@ -676,11 +665,10 @@ class QR(LinearAlgebra, name="qr"):
     kink = "where columns depend on those before them there is no gradient: it is NaN or infinite"
 
     def columns(self, m: Size, n: Size) -> Size:
-        """How many columns Q has."""
+        """Return how many columns Q has."""
         return m if self.complete else smaller(m, n)
 
     def infer(self, x: TensorType) -> tuple[TensorType, TensorType]:
-        """Q and R."""
         self.check(x)
         batch, m, n = self.rectangle(x)
         p = self.columns(m, n)

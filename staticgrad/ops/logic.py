@@ -121,9 +121,6 @@ class Ge(Relation, name="ge"):
         return x | ~y if x.dtype is BOOL else x >= y
 
 
-# -- public functions -----------------------------------------------------------------------------
-
-
 equal = binary(Eq, "equal", "sg.equal([1, 2], 2)", "array([False,  True])")
 not_equal = binary(Ne, "not_equal", "sg.not_equal([1, 2], 2)", "array([ True, False])")
 less = binary(Lt, "less", "sg.less([1, 2], 2)", "array([ True, False])")

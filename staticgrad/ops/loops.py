@@ -63,7 +63,6 @@ class _BodyOp(Op):
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:
-        """As ``vjp``."""
         cts = ct if isinstance(ct, tuple) else (ct,)
         given = [None if isinstance(each, float) else each for each in cts]
         wanted = [need and arg.dtype.is_float for need, arg in zip(needed, args, strict=True)]
@@ -107,20 +106,16 @@ class Loop(_BodyOp, name="loop"):
 
     @property
     def bodies(self) -> tuple[Graph, ...]:
-        """The one body."""
         return (self.body,)
 
     def with_bodies(self, bodies: Sequence[Graph]) -> Self:
-        """The same loop over another body."""
         (body,) = bodies
         return replace(self, body=body)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
-        """A step of its own."""
         return BodyForm("loop", self.trips, self.carries, self.slices, self.reverse, self.logged)
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...] | TensorType:
-        """Types of the carries, and of the outputs with ``trips`` in front."""
         inner = [NUMBER]
         for place, kind in enumerate(types):
             sliced = self.carries <= place < self.carries + self.slices
@@ -186,20 +181,16 @@ class While(_BodyOp, name="while"):
 
     @property
     def bodies(self) -> tuple[Graph, ...]:
-        """Test and body."""
         return (self.test, self.body)
 
     def with_bodies(self, bodies: Sequence[Graph]) -> Self:
-        """The same loop over another test and body."""
         test, body = bodies
         return replace(self, test=test, body=body)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
-        """A step of its own."""
         return BodyForm("while", self.most, self.carries)
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...] | TensorType:
-        """Types of the carries, and int64."""
         for body in self.bodies:
             _check_inputs(self, body, [NUMBER, *types])
         if output_types(self.test) != [TRUTH]:
@@ -234,19 +225,15 @@ class Branch(_BodyOp, name="branch"):
 
     @property
     def bodies(self) -> tuple[Graph, ...]:
-        """The cases."""
         return self.cases
 
     def with_bodies(self, bodies: Sequence[Graph]) -> Self:
-        """The same choice between other cases."""
         return replace(self, cases=tuple(bodies))
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
-        """A step of its own."""
         return BodyForm("branch")
 
     def infer(self, index: TensorType, *types: TensorType) -> tuple[TensorType, ...] | TensorType:
-        """Types of what the cases give."""
         if index != NUMBER:
             raise DTypeError(f"{self.name}: the index is {index}, not {NUMBER}")
         if not self.cases:
@@ -285,7 +272,7 @@ class _Literal:
 
 
 def single(results: tuple[Any, ...]) -> Any:
-    """What ops give: the result itself where there is one."""
+    """Return what ops give: the result itself where there is one."""
     return results[0] if len(results) == 1 else results
 
 
@@ -311,5 +298,5 @@ def _changed(carries: Sequence[TensorType], given: Sequence[TensorType]) -> str:
 
 
 def _derivatives() -> Any:
-    """What differentiates graphs, which stands above the ops and knows them."""
+    """Return what differentiates graphs, which stands above the ops and knows them."""
     return import_module("staticgrad.autodiff.bodies")

@@ -86,7 +86,6 @@ class FirstOperand(Op):
         return lift_all(args)
 
     def infer(self, first: TensorType, *types: TensorType) -> TensorType:
-        """The type of the first operand."""
         return first
 
     def reference(self, first: Any, *arrays: Any) -> Any:
@@ -114,7 +113,6 @@ class Recomputed(FirstOperand, name="recomputed"):
         return tangents[0]
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
-        """The same over the batch."""
         return type(self)(self.saved)(*in_front(size, args[:1], over[:1]), *args[1:])
 
     def value_range(self, of: RangeOf, result: Any, *rest: Any) -> Range | None:
@@ -122,7 +120,7 @@ class Recomputed(FirstOperand, name="recomputed"):
 
 
 def is_for_regions(op: Op) -> bool:
-    """Whether a mark speaks of what runs again, and means nothing for what does."""
+    """Return whether a mark speaks of what runs again, and means nothing for what does."""
     return isinstance(op, Recomputed | CheckpointName)
 
 
@@ -137,15 +135,12 @@ def read_again(order: int) -> Op:
 
 
 def region_behind(node: Node) -> tuple[Sequence[Symbolic], Sequence[Symbolic]] | None:
-    """What a region begins at, and what is saved of it, if the node ends one."""
+    """Return what a region begins at, and what is saved of it, if the node ends one."""
     if not isinstance(node.op, Recomputed):
         return None
     rest = node.args[1:]
     begins = len(rest) - node.op.saved
     return rest[:begins], rest[begins:]
-
-
-# -- public functions -----------------------------------------------------------------------------
 
 
 def stop_gradient(x: Operand[AnyValue]) -> AnyValue:

@@ -62,7 +62,6 @@ class Reshape(LinearOp, name="reshape"):
         return reshape(ct, x.shape)
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
-        """The batch stays in front."""
         return Reshape((size, *self.shape))(*args)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
@@ -79,7 +78,6 @@ class Transpose(LinearOp, name="transpose"):
     perm: tuple[int, ...]
 
     def infer(self, x: TensorType) -> TensorType:
-        """The dtype of x, its sizes permuted."""
         if sorted(self.perm) != list(range(x.rank)):
             raise AxisError(f"transpose: {self.perm} is no permutation of the axes of {x}")
         return x.with_shape(tuple(x.shape[axis] for axis in self.perm))
@@ -96,7 +94,6 @@ class Transpose(LinearOp, name="transpose"):
         return tuple(self.perm.index(axis) for axis in range(len(self.perm)))
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
-        """The batch stays in front."""
         return Transpose((0, *(axis + 1 for axis in self.perm)))(*args)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
@@ -146,7 +143,6 @@ class Broadcast(LinearOp, name="broadcast"):
         return reshape(functions.sum(ct, axes), x.shape)
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
-        """The batch stays in front."""
         return Broadcast((size, *self.shape), (0, *(axis + 1 for axis in self.axes)))(*args)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
@@ -158,9 +154,6 @@ class Broadcast(LinearOp, name="broadcast"):
                 for axis, own in placed
             )
         )
-
-
-# -- public functions -----------------------------------------------------------------------------
 
 
 def reshape(
@@ -362,7 +355,7 @@ _HINT_OF_ORDER: Final = "from an axis on: x.flatten(axis)"
 
 
 def _is_fortran(op: str, order: str | None, known: str) -> bool:
-    """Whether the first axis is the fastest."""
+    """Return whether the first axis is the fastest."""
     if order == "C" or order is None:
         return False
     if order not in [*known]:

@@ -60,7 +60,6 @@ class RandomBits(Op, name="random_bits"):
         return as_values(self.name, *args)
 
     def infer(self, key: TensorType, step: TensorType) -> TensorType:
-        """The dtype and shape asked for."""
         if self.dtype not in (U32, U64):
             raise DTypeError(f"random_bits: makes uint32 or uint64, not {self.dtype.numpy}")
         wanted = TensorType(U64, (*self.shape[: self.keys], *(1,) * self._own) if self.keys else ())
@@ -84,11 +83,10 @@ class RandomBits(Op, name="random_bits"):
 
     @property
     def _own(self) -> int:
-        """How many axes the draw for one key has."""
+        """Return how many axes the draw for one key has."""
         return len(self.shape) - self.keys
 
     def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
-        """None: bits carry no gradient."""
         return None, None
 
     def scalar(self, key: Expr, step: Expr, *places: Expr) -> Expr:

@@ -33,7 +33,6 @@ class Iota(Op, name="iota"):
     dtype: DType
 
     def infer(self) -> TensorType:
-        """The dtype and shape asked for."""
         if not 0 <= self.axis < len(self.shape):
             raise RankError(f"iota: no axis {self.axis} in the shape {self.shape}")
         return TensorType(self.dtype, self.shape)
@@ -44,7 +43,6 @@ class Iota(Op, name="iota"):
         return np.broadcast_to(positions.reshape(own), self.shape)  # type: ignore[arg-type]
 
     def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
-        """No operands, no cotangents."""
         return ()
 
     def scalar(self, *positions: Expr) -> Expr:

@@ -37,7 +37,6 @@ class Reduction(Op):
     axes: tuple[int, ...]
 
     def infer(self, x: TensorType) -> TensorType:
-        """The dtype of x, its shape without the axes."""
         canonical = list(self.axes) == sorted(set(self.axes)) and self.axes
         if not canonical or not all(0 <= axis < x.rank for axis in self.axes):
             raise AxisError(f"{self.name}: {self.axes} are not ascending axes of {x}")
@@ -48,7 +47,6 @@ class Reduction(Op):
         return Broadcast(x.shape, kept_axes(x.ndim, self.axes))(reduced)
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
-        """Over the same axes, one further."""
         return replace(self, axes=tuple(axis + 1 for axis in self.axes))(*args)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
@@ -63,7 +61,6 @@ class Sum(Reduction, name="sum"):
     kind = "sum"
 
     def infer(self, x: TensorType) -> TensorType:
-        """The dtype of x, its shape without the axes."""
         if x.dtype.is_bool:
             raise DTypeError("sum: bools are counted as integers", hint="x.astype('int64')")
         return super().infer(x)
@@ -76,11 +73,9 @@ class Sum(Reduction, name="sum"):
         return np.add.reduce(x, self.axes, dtype=x.dtype)
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
-        """Every element takes the cotangent of its sum."""
         return (self.spread(ct, x) if out.dtype.is_float else None,)
 
     def jvp(self, tangents: Sequence[Any], out: Any, x: Any) -> Any:
-        """The sum of the tangents."""
         return self(tangents[0]) if out.dtype.is_float and tangents[0] is not None else None
 
     def value_range(self, of: RangeOf, x: Any) -> Range | None:
@@ -93,7 +88,7 @@ class Sum(Reduction, name="sum"):
 
 
 class Extreme(Reduction):
-    """The one that wins over ``axes``. All elements equal to it share the cotangent equally.
+    """Maximum or minimum over ``axes``. All elements equal to it share the cotangent equally.
 
     Where the result is NaN, all elements have the derivative NaN. Of no elements, ``neutral`` gives
     what loses against everything (-inf for a maximum of floats) where there is an error otherwise.
@@ -121,11 +116,11 @@ class Extreme(Reduction):
         return COMBINERS[self.kind].identity(as_dtype(x.dtype)) if self.neutral else None
 
     def loses(self, x: Any, out: Any) -> Value:
-        """Where an element is not the one chosen."""
+        """Return where an element is not the one chosen."""
         raise TypeError(f"op {self.name} does not say which elements lose")
 
     def weights(self, out: Any, x: Any) -> tuple[Value, Any]:
-        """Where elements lose, and how many of each result's elements do not, in its dtype.
+        """Return where elements lose, and how many of each result's elements do not, in its dtype.
 
         NaN where the result is: a NaN has won against nothing.
         """

@@ -39,7 +39,6 @@ class _Scan(Op):
     axis: int
 
     def infer(self, *types: TensorType) -> TensorType:
-        """The type of the operands."""
         first = types[0]
         if any(t.dtype is not first.dtype for t in types) or first.dtype.is_bool:
             met = ", ".join(str(t.dtype.numpy) for t in types)
@@ -57,7 +56,6 @@ class _Scan(Op):
         return first
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
-        """Along the same axis, one further."""
         return replace(self, axis=self.axis + 1)(*in_front(size, args, over))
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
@@ -115,7 +113,6 @@ class LinearScan(_Scan, name="linear_scan"):
     kind = "linear"
 
     def prepare(self, *args: Any) -> tuple[Any, ...]:
-        """Operands as values of the dtype in which they meet."""
         return promoted_values(self.name, args)
 
     @quiet
@@ -161,9 +158,6 @@ def _following(x: AnyValue, axis: int) -> AnyValue:
     """x one place earlier along ``axis``, with 0 at the end."""
     width = [(0, 1 if k == axis else 0) for k in range(x.ndim)]
     return part(with_zeros(x, width), axis, 1, x.shape[axis])
-
-
-# -- public functions -----------------------------------------------------------------------------
 
 
 def cumsum(x: Operand[AnyValue], axis: int | None = None, dtype: Any = None) -> AnyValue:

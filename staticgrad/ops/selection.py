@@ -137,7 +137,7 @@ class _Extremum(Elementwise):
     kink = "equal operands take half of the cotangent each; where one is NaN, both take NaN"
 
     def loses(self, x: Any, y: Any) -> Value:
-        """Where x is not chosen although y is no NaN."""
+        """Return where x is not chosen although y is no NaN."""
         raise TypeError(f"op {self.name} does not say which operand loses")
 
     def pullback(
@@ -211,9 +211,6 @@ class Minimum(_Extremum, name="minimum"):
         return Range(min(a.low, b.low), min(a.high, b.high), max(a.zero, b.zero))
 
 
-# -- public functions -----------------------------------------------------------------------------
-
-
 def where(
     condition: Operand[AnyValue],
     x: Operand[AnyValue] | None = None,
@@ -259,7 +256,7 @@ class _Bounded(Elementwise):
     kink = "the derivative by x on the border is 1, by the border 0"
 
     def beyond(self, x: Any, border: Any) -> Value:
-        """Where the border is chosen, NaN aside."""
+        """Return where the border is chosen, NaN aside."""
         raise TypeError(f"op {self.name} does not say what lies beyond its border")
 
     def _moved(self, x: Any, border: Any) -> Value:
@@ -309,9 +306,6 @@ class AtMost(_Bounded, name="at_most"):
 
     def value_range(self, of: RangeOf, x: Any, high: Any) -> Range | None:
         return Minimum().value_range(of, x, high)
-
-
-# -- public functions -----------------------------------------------------------------------------
 
 
 def clip(

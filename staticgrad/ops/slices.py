@@ -76,7 +76,6 @@ class Slice(LinearOp, name="slice"):
         return Pad(x.shape, self.starts, self.steps)(ct)
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
-        """All of the batch."""
         return Slice((0, *self.starts), (size, *self.lengths), (1, *self.steps))(*args)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
@@ -143,7 +142,6 @@ class Pad(LinearOp, name="pad"):
     steps: tuple[int, ...]
 
     def infer(self, x: TensorType) -> TensorType:
-        """The dtype of x under the new shape."""
         if not len(self.shape) == len(self.starts) == len(self.steps) == x.rank:
             raise RankError(f"pad: one size, start and step per axis of {x} are needed")
         Slice(self.starts, x.shape, self.steps).infer(x.with_shape(self.shape))
@@ -164,7 +162,6 @@ class Pad(LinearOp, name="pad"):
         return Slice(self.starts, x.shape, self.steps)(ct)
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
-        """All of the batch."""
         return Pad((size, *self.shape), (0, *self.starts), (1, *self.steps))(*args)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
@@ -182,11 +179,9 @@ class Concat(Op, name="concat"):
     axis: int
 
     def prepare(self, *args: Any) -> tuple[Any, ...]:
-        """Operands as values of the dtype in which they meet."""
         return promoted_values("concat", args)
 
     def infer(self, *types: TensorType) -> TensorType:
-        """The dtype of the operands; their sizes along the axis added up."""
         first = types[0]
         for position, other in enumerate(types[1:], 2):
             if other.rank != first.rank:
@@ -215,7 +210,6 @@ class Concat(Op, name="concat"):
     def cotangents(
         self, ct: Any, out: Any, args: Sequence[Any], needed: Sequence[bool]
     ) -> tuple[Any, ...]:
-        """As ``vjp``, and None for an operand that is not ``needed``."""
         if not out.dtype.is_float:
             return (None,) * len(args)
         starts = self.starts([arg.type for arg in args])
@@ -232,12 +226,11 @@ class Concat(Op, name="concat"):
         return self(*(zeros_like_type(x.type, x) if t is None else t for t, x in pairs))
 
     def starts(self, types: Sequence[TensorType]) -> list[Size]:
-        """Where each operand begins along the axis."""
+        """Return where each operand begins along the axis."""
         sizes: list[Size] = [t.shape[self.axis] for t in types]
         return list(accumulate(sizes[:-1], initial=0))
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
-        """Along the same axis, one further."""
         return Concat(self.axis + 1)(*in_front(size, args, over))
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
@@ -251,9 +244,6 @@ class Concat(Op, name="concat"):
 
     def value_range(self, of: RangeOf, *args: Any) -> Range | None:
         return reduce(or_, map(of, args))
-
-
-# -- public functions -----------------------------------------------------------------------------
 
 
 def part(x: AnyValue, axis: int, start: Size, length: Size) -> AnyValue:

@@ -50,15 +50,14 @@ class _Ordered(Op):
     axis: int
 
     def kept(self, size: Size) -> Size:
-        """How many of ``size`` elements the results hold."""
+        """Return how many of ``size`` elements the results hold."""
         return size
 
     def falls(self) -> bool:
-        """Whether the largest element comes first."""
+        """Return whether the largest element comes first."""
         raise TypeError(f"op {self.name} does not say its order")
 
     def infer(self, x: TensorType) -> tuple[TensorType, TensorType]:
-        """The dtype of x, and int64."""
         if not 0 <= self.axis < x.rank:
             raise AxisError(f"{self.name}: no axis {self.axis} in {x}")
         size = x.shape[self.axis]
@@ -84,7 +83,6 @@ class _Ordered(Op):
         return np.take_along_axis(x, places, self.axis), places
 
     def batched(self, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
-        """Along the same axis, one further."""
         return replace(self, axis=self.axis + 1)(*args)
 
     def form(self, *types: TensorType) -> Form:
@@ -147,7 +145,6 @@ class SearchSorted(Op, name="searchsorted"):
     right: bool = False
 
     def infer(self, a: TensorType, v: TensorType) -> TensorType:
-        """int64, the shape of v."""
         if a.rank != 1:
             raise RankError(f"searchsorted: {a} is no vector")
         if a.dtype is not v.dtype or a.dtype.is_bool:
@@ -163,7 +160,7 @@ class SearchSorted(Op, name="searchsorted"):
         return found + self._before(a[found], v) if left else found
 
     def _before(self, element: Array, value: Array) -> Array:
-        """Whether an element comes before the place of a value."""
+        """Return whether an element comes before the place of a value."""
         nan = np.not_equal(value, value)
         if self.right:
             return np.asarray((element <= value) | nan)
@@ -204,9 +201,6 @@ def _float_key(x: Expr, signed: DType) -> Expr:
     largest = literal((1 << (signed.bits - 1)) - 1, signed)
     key = bits ^ ((bits >> (signed.bits - 1)) & largest)
     return select(x.eq(x), select(x.eq(0.0), literal(0, signed), key), largest)
-
-
-# -- public functions -----------------------------------------------------------------------------
 
 
 def sort(
@@ -300,7 +294,7 @@ def searchsorted(
     side: str = "left",
     sorter: Operand[AnyValue] | None = None,
 ) -> AnyValue:
-    """Where each element of v would go into the vector a to keep it ascending, as int64.
+    """Return where each element of v would go into the vector a to keep it ascending, as int64.
 
     Among equal elements of a the first place (``"right"``: behind the last); n behind all. NaN is
     above all numbers. A binary search for every element; a that does not ascend is not noticed.

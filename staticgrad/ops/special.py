@@ -17,7 +17,7 @@ from staticgrad.errors import GradientError
 from staticgrad.ir.expr import Expr, apply, literal, select
 from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array
-from staticgrad.ir.ranges import Range, RangeOf, Zero
+from staticgrad.ir.ranges import Range, Zero
 from staticgrad.ops.cotangent import ZERO, Cotangent, Partial, times
 from staticgrad.ops.elementwise import Floating
 from staticgrad.ops.marks import StopGradient
@@ -249,6 +249,7 @@ class I1e(Floating, name="i1e"):
     Derivative: exp(-abs(x)) * i1'(x) - sign(x) * i1e(x); 1/2 at 0, and 0 for higher orders.
     """
 
+    keeps_sign = True
     primitive = "i1e"
     interval = Range(-0.25, 0.25)
     kink = "at 0 the derivatives are those of i1, without the kinks of abs(x)"
@@ -261,9 +262,6 @@ class I1e(Floating, name="i1e"):
         near = Exp()(-functions.abs(x)) * _slope_near_0(x)
         far = I0e()(x) - out / functions.where(_is_near(x), _SERIES_END, x)
         return (functions.where(_is_near(x), near, far) - functions.sign(x) * out,)
-
-    def value_range(self, of: RangeOf, x: Any) -> Range | None:
-        return of(x).signs()
 
 
 class I0(Floating, name="i0"):
@@ -294,6 +292,7 @@ class I1(Floating, name="i1"):
     cancel in further derivatives. At 0, derivatives of orders above the second are 0.
     """
 
+    keeps_sign = True
     flops = 130
 
     def reference(self, x: Array) -> Any:
@@ -309,9 +308,6 @@ class I1(Floating, name="i1"):
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         far = I0()(x) - out / functions.where(_is_near(x), _SERIES_END, x)
         return (functions.where(_is_near(x), _slope_near_0(x), far),)
-
-    def value_range(self, of: RangeOf, x: Any) -> Range | None:
-        return of(x).signs()
 
 
 def _i0e(x: Array) -> Array:
@@ -713,7 +709,6 @@ class IncompleteGamma(Floating):
         return by_a, times(ct, self.sign * _density(a, x)) if needed[1] else None
 
     def pushforward(self, tangents: Sequence[Any], out: Any, a: Any, x: Any) -> Any:
-        """The sum of the tangents, each times its partial."""
         by_a, by_x = tangents
         if by_a is None:
             return by_x * (self.sign * _density(a, x))

@@ -35,7 +35,7 @@ class Sweep(ABC, Generic[Node, Key]):
 
     @abstractmethod
     def needs_grad(self, key: Key | None) -> bool:
-        """Whether the cotangent of an operand leads to one that is asked for."""
+        """Return whether the cotangent of an operand leads to one that is asked for."""
 
     @abstractmethod
     def shares(self, node: Node, cts: Sequence[Any], needed: tuple[bool, ...]) -> Sequence[Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from math import inf
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
@@ -46,6 +46,7 @@ class Exp(Floating, name="exp"):
 class Expm1(Floating, name="expm1"):
     """e ** x - 1, accurate near 0. Derivative: exp(x) = expm1(x) + 1."""
 
+    keeps_sign = True
     numpy = np.expm1
     primitive = "expm1"
     flops = 24
@@ -53,31 +54,59 @@ class Expm1(Floating, name="expm1"):
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (out + 1.0,)
 
-    def value_range(self, of: RangeOf, x: Any) -> Range | None:
-        return of(x).signs()
+
+class _Logarithm(Floating):
+    """Logarithm to a base whose natural logarithm is ``scale``. Derivative: 1 / (x * scale)."""
+
+    scale: ClassVar[float] = 1.0
+
+    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
+        return (1.0 / self._scaled(x),)
+
+    def pullback(self, ct: Any, needed: Any, out: Any, x: Any) -> tuple[Any, ...]:
+        return (ct / self._scaled(x),)
+
+    def _scaled(self, x: Any) -> Any:
+        return x if self.scale == 1.0 else x * self.scale
+
+    def value_range(self, of: RangeOf, *args: Any) -> Range | None:
+        a = of(args[0])
+        return Range(0.0 if a.low >= 1 else -inf, 0.0 if a.high <= 1 else inf)
 
 
-class Log(Floating, name="log"):
+class Log(_Logarithm, name="log"):
     """Natural logarithm; -inf at 0, NaN below. Derivative: 1 / x."""
 
     numpy = np.log
     primitive = "log"
     flops = 22
 
-    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
-        return (1.0 / x,)
 
-    def pullback(self, ct: Any, needed: Any, out: Any, x: Any) -> tuple[Any, ...]:
-        return (ct / x,)
+class Log2(_Logarithm, name="log2"):
+    """Logarithm to base 2, exact for powers of two; -inf at 0, NaN below.
 
-    def value_range(self, of: RangeOf, x: Any) -> Range | None:
-        a = of(x)
-        return Range(0.0 if a.low >= 1 else -inf, 0.0 if a.high <= 1 else inf)
+    Derivative: 1 / (x log(2)).
+    """
+
+    numpy = np.log2
+    primitive = "log2"
+    flops = 26
+    scale = math.log(2.0)
+
+
+class Log10(_Logarithm, name="log10"):
+    """Logarithm to base 10; -inf at 0, NaN below. Derivative: 1 / (x log(10))."""
+
+    numpy = np.log10
+    primitive = "log10"
+    flops = 26
+    scale = math.log(10.0)
 
 
 class Log1p(Floating, name="log1p"):
     """log(1 + x), accurate near 0; -inf at -1, NaN below. Derivative: 1 / (1 + x)."""
 
+    keeps_sign = True
     numpy = np.log1p
     primitive = "log1p"
     flops = 26
@@ -87,9 +116,6 @@ class Log1p(Floating, name="log1p"):
 
     def pullback(self, ct: Any, needed: Any, out: Any, x: Any) -> tuple[Any, ...]:
         return (ct / (x + 1.0),)
-
-    def value_range(self, of: RangeOf, x: Any) -> Range | None:
-        return of(x).signs()
 
 
 class Sqrt(Floating, name="sqrt"):
@@ -189,9 +215,6 @@ class Erf(Floating, name="erf"):
         return (_TWO_OVER_ROOT_PI * Exp()(-(x * x)),)
 
 
-# -- public functions -----------------------------------------------------------------------------
-
-
 exp = unary(Exp, "exp", "sg.exp([0.0, 1.0])", "array([1.        , 2.71828183])")
 expm1 = unary(Expm1, "expm1", "sg.expm1([0.0, 1e-12])", "array([0.e+00, 1.e-12])")
 log = unary(Log, "log", "sg.log([1.0, 0.0])", "array([  0., -inf])")
@@ -254,15 +277,13 @@ class Acos(Floating, name="acos"):
 class Atan(Floating, name="atan"):
     """The angle in [-pi/2, pi/2] whose tangent is x. Derivative: 1 / (1 + x ** 2)."""
 
+    keeps_sign = True
     numpy = np.arctan
     primitive = "atan"
     flops = 26
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (1.0 / (1.0 + x * x),)
-
-    def value_range(self, of: RangeOf, x: Any) -> Range | None:
-        return of(x).signs()
 
 
 class Atan2(Floating, name="atan2"):
@@ -306,9 +327,6 @@ class Hypot(Floating, name="hypot"):
         return where(origin, ZERO, x / out), where(origin, ZERO, y / out)
 
 
-# -- public functions -----------------------------------------------------------------------------
-
-
 tan = unary(Tan, "tan", "sg.tan([0.0, 1.0])", "array([0.        , 1.55740772])")
 arcsin = unary(Asin, "arcsin", "sg.arcsin([0.0, 1.0])", "array([0.        , 1.57079633])")
 arccos = unary(Acos, "arccos", "sg.arccos([1.0, -1.0])", "array([0.        , 3.14159265])")
@@ -349,15 +367,13 @@ _LN2: Final = math.log(2.0)
 class Sinh(Floating, name="sinh"):
     """Hyperbolic sine, accurate near 0. Derivative: cosh(x)."""
 
+    keeps_sign = True
     numpy = np.sinh
     primitive = "sinh"
     flops = 32
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (Cosh()(x),)
-
-    def value_range(self, of: RangeOf, x: Any) -> Range | None:
-        return of(x).signs()
 
 
 class Cosh(Floating, name="cosh"):
@@ -376,6 +392,7 @@ class Cosh(Floating, name="cosh"):
 class Asinh(Floating, name="asinh"):
     """Inverse of sinh. Derivative: 1 / sqrt(x ** 2 + 1)."""
 
+    keeps_sign = True
     numpy = np.arcsinh
     flops = 40
 
@@ -388,9 +405,6 @@ class Asinh(Floating, name="asinh"):
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (1.0 / functions.hypot(x, 1.0),)
-
-    def value_range(self, of: RangeOf, x: Any) -> Range | None:
-        return of(x).signs()
 
 
 class Acosh(Floating, name="acosh"):
@@ -430,9 +444,6 @@ class Atanh(Floating, name="atanh"):
         return (1.0 / ((1.0 - x) * (1.0 + x)),)
 
 
-# -- public functions -----------------------------------------------------------------------------
-
-
 sinh = unary(Sinh, "sinh", "sg.sinh([0.0, 1.0])", "array([0.        , 1.17520119])")
 cosh = unary(Cosh, "cosh", "sg.cosh([0.0, 1.0])", "array([1.        , 1.54308063])")
 arcsinh = unary(Asinh, "arcsinh", "sg.arcsinh([0.0, 1.0])", "array([0.        , 0.88137359])")
@@ -443,7 +454,6 @@ arctanh = unary(Atanh, "arctanh", "sg.arctanh([0.0, 0.5])", "array([0.        , 
 NUMPY_NAMES.update(asinh="arcsinh", acosh="arccosh", atanh="arctanh")
 
 
-_LN10: Final = math.log(10.0)
 _MINUS_TWO_OVER_ROOT_PI: Final = -2.0 / math.sqrt(math.pi)
 
 
@@ -462,48 +472,10 @@ class Exp2(Floating, name="exp2"):
         return Range(0.0, 1.0 if of(x).high <= 0 else inf, Zero.NEVER)
 
 
-class Log2(Floating, name="log2"):
-    """Logarithm to base 2, exact for powers of two; -inf at 0, NaN below.
-
-    Derivative: 1 / (x log(2)).
-    """
-
-    numpy = np.log2
-    primitive = "log2"
-    flops = 26
-
-    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
-        return (1.0 / (x * _LN2),)
-
-    def pullback(self, ct: Any, needed: Any, out: Any, x: Any) -> tuple[Any, ...]:
-        return (ct / (x * _LN2),)
-
-    def value_range(self, of: RangeOf, x: Any) -> Range | None:
-        a = of(x)
-        return Range(0.0 if a.low >= 1 else -inf, 0.0 if a.high <= 1 else inf)
-
-
-class Log10(Floating, name="log10"):
-    """Logarithm to base 10; -inf at 0, NaN below. Derivative: 1 / (x log(10))."""
-
-    numpy = np.log10
-    primitive = "log10"
-    flops = 26
-
-    def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
-        return (1.0 / (x * _LN10),)
-
-    def pullback(self, ct: Any, needed: Any, out: Any, x: Any) -> tuple[Any, ...]:
-        return (ct / (x * _LN10),)
-
-    def value_range(self, of: RangeOf, x: Any) -> Range | None:
-        a = of(x)
-        return Range(0.0 if a.low >= 1 else -inf, 0.0 if a.high <= 1 else inf)
-
-
 class Cbrt(Floating, name="cbrt"):
     """Real cube root, also of negative x. Derivative: 1 / (3 cbrt(x) ** 2), inf at 0."""
 
+    keeps_sign = True
     numpy = np.cbrt
     primitive = "cbrt"
     kink = "the derivative at 0 is inf"
@@ -511,9 +483,6 @@ class Cbrt(Floating, name="cbrt"):
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (1.0 / (3.0 * (out * out)),)
-
-    def value_range(self, of: RangeOf, x: Any) -> Range | None:
-        return of(x).signs()
 
 
 class LogAddExp(Floating, name="logaddexp"):
@@ -596,9 +565,6 @@ class Erfc(Floating, name="erfc"):
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (_MINUS_TWO_OVER_ROOT_PI * Exp()(-(x * x)),)
-
-
-# -- public functions -----------------------------------------------------------------------------
 
 
 exp2 = unary(Exp2, "exp2", "sg.exp2([3.0, -1.0])", "array([8. , 0.5])")

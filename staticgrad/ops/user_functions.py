@@ -85,7 +85,6 @@ class _UserCall(Op):
         return self.types if len(self.types) > 1 else self.types[0]
 
     def reference(self, *arrays: Array) -> Any:
-        """The function itself."""
         from staticgrad.native.libraries.user_calls import checked
 
         shapes = [tuple(map(int, t.shape)) for t in self.types]
@@ -94,11 +93,11 @@ class _UserCall(Op):
         return tuple(outs) if len(outs) > 1 else outs[0]
 
     def array_of(self, result: Any) -> Array:
-        """What the function gave, as an array."""
+        """Return what the function gave, as an array."""
         return array_of(result, f"what {self.label} gives", CallError)
 
     def computed(self, function: Callable[..., Any], arrays: Sequence[Array]) -> Any:
-        """What the function gives for copies of the operands."""
+        """Return what the function gives for copies of the operands."""
         return function(*(array.copy() for array in arrays))
 
     def form(self, *types: TensorType) -> Form:
@@ -119,7 +118,6 @@ class _UserCall(Op):
         )
 
     def vjp(self, ct: Any, out: Any, *args: Any) -> tuple[Any, ...]:
-        """The rule's cotangents."""
         rule = self.known().rule
         if rule is None:
             raise GradientError(
@@ -155,7 +153,7 @@ class NumbaCall(_UserCall, name="call.numba"):
     kink = "no gradient without a rule of its own"
 
     def computed(self, function: Callable[..., Any], arrays: Sequence[Array]) -> Any:
-        """What the function gives as Python code; operands without axes are numbers."""
+        """Return what the function gives as Python code; operands without axes are numbers."""
         plain = getattr(function, "py_func", function)
         return plain(*(array.copy() if array.ndim else array[()] for array in arrays))
 
@@ -250,7 +248,7 @@ def numba_call(
     vjp: Callable[..., Any] | None = None,
     name: str = "",
 ) -> Any:
-    """What a function gives that Numba compiles in nopython mode: called without the lock.
+    """Return what a function gives that Numba compiles in nopython mode: called without the lock.
 
     It is compiled by the first program that runs it; evaluated, and with ``STATICGRAD_JIT=0``, it
     is plain Python.

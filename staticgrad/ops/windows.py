@@ -76,7 +76,7 @@ def check_windows(op: str, axes: Sequence[WindowAxis], first: int) -> None:
 
 
 def has_windows(windows: Size, image: Size, text: str) -> bool:
-    """Whether there may be a window over an image; one of no places may have none."""
+    """Return whether there may be a window over an image; one of no places may have none."""
     return dims.at_least(windows, 0, text) and dims.at_least(windows * image, image, text)
 
 
@@ -241,7 +241,6 @@ class _Reduced(_Windowed):
     kind: ClassVar[Literal["sum", "max", "place", "take", "unfold"]]
 
     def infer(self, x: TensorType, *places: TensorType) -> TensorType:
-        """The dtype of x, its last sizes the ``extents``."""
         self.check_image(x)
         return x.with_shape((*x.shape[: x.rank - self.count], *self.extents))
 
@@ -302,7 +301,6 @@ class UnfoldWindows(_Reduced, LinearOp, name="unfold"):
     flops = 0
 
     def infer(self, x: TensorType, *places: TensorType) -> TensorType:
-        """The dtype of x: the taps of each window, before the windows."""
         self.check_image(x)
         return x.with_shape((*x.shape[: x.rank - self.count], *self.taps, *self.extents))
 
@@ -336,7 +334,7 @@ class WindowMax(_Reduced, name="window_max"):
         return first
 
     def place(self, x: Any) -> Any:
-        """Where in its window each maximum stands."""
+        """Return where in its window each maximum stands."""
         return self.other(WindowPlace, self.extents)(x)
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
@@ -367,7 +365,6 @@ class WindowPlace(_Reduced, name="window_place"):
     differentiable = False
 
     def infer(self, x: TensorType, *places: TensorType) -> TensorType:
-        """The least integers that hold the places."""
         return super().infer(x).with_dtype(place_dtype(self.taps))
 
     def eager(self, x: Array) -> Any:
@@ -393,7 +390,6 @@ class WindowPlace(_Reduced, name="window_place"):
         return np.argmax(chosen & inside, 0).astype(place_dtype(self.taps).numpy)
 
     def vjp(self, ct: Any, out: Any, x: Any) -> tuple[Any, ...]:
-        """Places carry no gradient."""
         return (None,)
 
 
@@ -401,7 +397,6 @@ class _Selecting(_Windowed):
     """Linear in the first operand; the second says one tap of each window."""
 
     def vjp(self, ct: Any, out: Any, x: Any, places: Any) -> tuple[Any, ...]:
-        """The transpose, for floating elements."""
         return (self.turned(ct, x, places) if out.dtype.is_float else None, None)
 
     def turned(self, ct: Any, x: Any, places: Any) -> Any:
@@ -409,7 +404,6 @@ class _Selecting(_Windowed):
         raise self._undefined("its transpose", "turned(self, ct, x, places)")
 
     def jvp(self, tangents: Sequence[Any], out: Any, x: Any, places: Any) -> Any:
-        """The op itself, applied to the tangent."""
         if tangents[0] is None or not out.dtype.is_float:
             return None
         return self(tangents[0], places)
@@ -424,7 +418,6 @@ class WindowTake(_Selecting, _Reduced, name="window_take"):
     kind = "take"
 
     def infer(self, x: TensorType, *places: TensorType) -> TensorType:
-        """The dtype of x, the shape of the places."""
         (chosen,), out = places, _Reduced.infer(self, x)
         self.check_places(x, chosen)
         _same_shape(self.name, out.shape, chosen.shape)
@@ -482,7 +475,7 @@ class _Spread(_Windowed):
 
 
 def _term(tap: Sequence[int], axes: Sequence[WindowAxis]) -> tuple[int, ...]:
-    """Which term of a sum over taps one belongs to."""
+    """Return which term of a sum over taps one belongs to."""
     return tuple(k // axis.residues for k, axis in zip(tap, axes, strict=True))
 
 
@@ -492,7 +485,6 @@ class FoldWindows(_Spread, LinearOp, name="fold"):
     kind = "fold"
 
     def infer(self, y: TensorType) -> TensorType:
-        """The dtype of y, in the place of taps and windows the ``extents``."""
         self.check(y, 2 * self.count)
         lead = y.rank - 2 * self.count
         _same_shape(self.name, y.shape[lead : lead + self.count], self.taps)
@@ -528,7 +520,6 @@ class WindowPut(_Selecting, _Spread, name="window_put"):
     kind = "put"
 
     def infer(self, y: TensorType, places: TensorType) -> TensorType:
-        """The dtype of y, its last sizes the ``extents``."""
         self.check(y, self.count)
         self.check_places(y, places)
         _same_shape(self.name, y.shape, places.shape)

@@ -32,7 +32,7 @@ SAME_BYTES: Final = (Mark, Reshape, Transpose)
 
 
 def verdicts(parts: Sequence[Saveable], op: Op, types: Sequence[TensorType]) -> Verdicts:
-    """What each part of a policy says of an op on operands of these types."""
+    """Return what each part of a policy says of an op on operands of these types."""
     found = []
     for part in parts:
         try:
@@ -54,7 +54,7 @@ def verdicts(parts: Sequence[Saveable], op: Op, types: Sequence[TensorType]) -> 
 
 
 def under_name(parts: Sequence[Saveable], mark: Op, base: Verdicts) -> Verdicts:
-    """What the parts say of a value that has a name, given what they said of what made it.
+    """Return what the parts say of a value that has a name, given what they said of what made it.
 
     A value and its name are one: kept under the name it is kept; refused under it, it is not.
     """
@@ -83,7 +83,7 @@ def kept_values(policy: Saveable, nodes: Iterable[Node]) -> list[Node]:
 
 
 def _bases(node: Node, among: Mapping[Node, object]) -> Iterable[Node]:
-    """What has the bytes of a node's result, and lies below it."""
+    """Return what has the bytes of a node's result, and lies below it."""
     while isinstance(node.op, SAME_BYTES) and node.args[0].node in among:
         node = node.args[0].node
         yield node

@@ -45,7 +45,7 @@ class SaveableRule:
     refused: tuple[str, ...] = ()
 
     def __call__(self, op: Op, *types: TensorType) -> bool:
-        """Whether the result of ``op`` is kept."""
+        """Return whether the result of ``op`` is kept."""
         raise TypeError(f"{type(self).__name__} does not say what it keeps")
 
 
@@ -272,7 +272,7 @@ def save_anything_except_these_names(*names: str) -> Saveable:
 
 @maker
 def save_from_both_policies(*policies: Saveable) -> Saveable:
-    """What one of the policies keeps is kept.
+    """Return what one of the policies keeps is kept.
 
     Args:
         policies: any number of them.

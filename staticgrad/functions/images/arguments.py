@@ -38,7 +38,7 @@ class Windows:
 
     @property
     def inside(self) -> bool:
-        """Whether every window lies inside of the image."""
+        """Return whether every window lies inside of the image."""
         return all(size == 0 for size in (*self.before, *self.after, *self.behind))
 
 
@@ -143,7 +143,7 @@ def _same(size: Size, whole: Size, step: int) -> tuple[Size, Size]:
 
 
 def spatial(op: str, x: Value, others: int, what: str = "the image") -> int:
-    """How many axes an image has beside ``others`` in front."""
+    """Return how many axes an image has beside ``others`` in front."""
     if x.ndim <= others:
         raise RankError(
             f"{op}: {what} {shape_text(x.shape)} has no axis behind its first {others}",

@@ -435,7 +435,7 @@ def _along(
 
 
 def _reach(what: str, radius: int, ratio: tuple[Size, Size], x: AnyValue) -> int:
-    """How many elements on either side have weight."""
+    """Return how many elements on either side have weight."""
     q, p = ratio
     if isinstance(q, Dim) or isinstance(p, Dim):
         raise ArgumentError(

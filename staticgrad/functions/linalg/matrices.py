@@ -23,7 +23,7 @@ from staticgrad.types import dim as dims
 from staticgrad.types.dim import Dim, Size
 from staticgrad.types.tensor import BroadcastError, Shape, broadcast_shapes, hint_value, product
 
-#: What a matrix that has no result gives.
+#: Allowed values of ``errors=``.
 ERRORS = ("raise", "nan")
 
 
@@ -102,7 +102,7 @@ def folded(a: AnyValue, b: AnyValue) -> AnyValue:
 
 
 def unfolded(x: AnyValue, b: AnyValue, a: AnyValue, is_vector: bool) -> AnyValue:
-    """What was solved for ``folded`` columns, in the shape of b."""
+    """Return what was solved for ``folded`` columns, in the shape of b."""
     if a.ndim == 2 and b.ndim != 2:
         batch = (*b.shape[:-2], b.shape[-1])
         x = moveaxis(reshape(x, (x.shape[0], *batch)), 0, -2)
@@ -229,7 +229,7 @@ def _chain_sizes(values: Sequence[Any]) -> list[int]:
 
 
 def _splits(sizes: list[int]) -> dict[tuple[int, int], int]:
-    """Where each row of factors is cut last: by dynamic programming over shorter rows."""
+    """Return where each row of factors is cut last: by dynamic programming over shorter rows."""
     count = len(sizes) - 1
     cost = {(i, i): 0 for i in range(count)}
     best: dict[tuple[int, int], int] = {}

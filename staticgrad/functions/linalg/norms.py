@@ -101,7 +101,7 @@ def matrix_rank(
     *,
     rtol: Operand[AnyValue] | None = None,
 ) -> AnyValue:
-    """How many singular values of matrices are above a threshold.
+    """Return how many singular values of matrices are above a threshold.
 
     Args:
         A: matrices [..., m, n]; of a vector whether any element is not 0.
