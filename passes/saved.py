@@ -19,7 +19,7 @@ from passes.residuals import Residuals
 from staticgrad.analysis.users import phases_of, users_of
 from staticgrad.errors import PipelineError
 from staticgrad.functions.checkpoints.marks import kept_values, policy_named, text_of
-from staticgrad.functions.checkpoints.policies import Saveable, parts_of
+from staticgrad.functions.checkpoints.saveable import Saveable, parts_of
 from staticgrad.ir.forms import Identity
 from staticgrad.ir.graph import Graph, Node, Symbolic, rebuild
 

@@ -22,7 +22,7 @@ from staticgrad.types.dim import Dim
 if TYPE_CHECKING:
     from passes.base import Pipeline
     from passes.remat import Policy
-    from staticgrad.functions.checkpoints.policies import Saveable
+    from staticgrad.functions.checkpoints.saveable import Saveable
 
 
 #: What ``compile`` takes beside the program.

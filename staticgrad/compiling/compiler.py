@@ -56,7 +56,7 @@ from staticgrad.runtime.step import Table
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as WithDefault
 
-    from staticgrad.functions.checkpoints.policies import Saveable
+    from staticgrad.functions.checkpoints.saveable import Saveable
     from staticgrad.reports.explain import Explanation
     from staticgrad.reports.profiling import Profile
     from staticgrad.runtime.bound import BoundRun

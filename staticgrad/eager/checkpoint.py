@@ -16,7 +16,7 @@ from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import shown
-from staticgrad.functions.checkpoints.policies import Saveable
+from staticgrad.functions.checkpoints.saveable import Saveable
 from staticgrad.functions.trees import flatten, unflatten
 
 

@@ -25,7 +25,7 @@ from staticgrad.functions.checkpoints.marks import (
     under_name,
     verdicts,
 )
-from staticgrad.functions.checkpoints.policies import Saveable, parts_of
+from staticgrad.functions.checkpoints.saveable import Saveable, parts_of
 from staticgrad.ir.op import Array, Op
 from staticgrad.ops.marks import name_of
 from staticgrad.records import NamedTuple

@@ -515,7 +515,6 @@ def piecewise(
     Raises:
         ArgumentError: too few or too many functions.
 
-    >>> import numpy as np, staticgrad as sg
     >>> x = np.array([-2.0, 3.0])
     >>> sg.evaluate(sg.piecewise(x, [x < 0], [lambda x: -x, lambda x: 10 * x]))
     array([ 2., 30.])

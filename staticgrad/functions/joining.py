@@ -221,7 +221,6 @@ def block(blocks: Any) -> Value:
     Raises:
         ArgumentError: an empty list, or lists nested to different depths.
 
-    >>> import numpy as np, staticgrad as sg
     >>> sg.evaluate(sg.block([[np.eye(2), np.zeros((2, 1))], [np.ones((1, 3))]]))
     array([[1., 0., 0.],
            [0., 1., 0.],
@@ -282,7 +281,6 @@ def vsplit(x: Operand[AnyValue], indices_or_sections: Any) -> list[AnyValue]:
 def dsplit(x: Operand[AnyValue], indices_or_sections: Any) -> list[AnyValue]:
     """``split`` along axis 2.
 
-    >>> import numpy as np, staticgrad as sg
     >>> [part.shape for part in sg.dsplit(np.ones((1, 2, 4)), [1])]
     [(1, 2, 1), (1, 2, 3)]
     """

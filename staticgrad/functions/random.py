@@ -12,7 +12,6 @@ case of a branch that does not run draws nothing there).
 A draw at once (of tensors, in no function) is a step of its own, and so is a loop that runs at
 once: key and step say where a generator stands, also to whoever saves them.
 
-    >>> import staticgrad as sg
     >>> rng = sg.random.Generator(7)
     >>> noise = rng.normal(shape=("batch", 3))
     >>> graph = sg.Graph({"noise": noise}, updates=rng.updates)
@@ -99,7 +98,6 @@ class Generator(Distributions, GammaDraws, CountDraws):
         key, step: the parameters (0-d uint64) that all draws read. Setting ``key.value`` seeds
             again without compiling again; setting ``step.value`` goes back to an earlier run.
 
-    >>> import numpy as np, staticgrad as sg
     >>> generator = sg.random.Generator(seed=1)
     >>> f = sg.compile(sg.Graph({"x": generator.normal(shape=(2,))}, updates=generator.updates))
     >>> first, second = f.run()["x"], f.run()["x"]

@@ -41,7 +41,6 @@ def rnn_cell(x: Any, h: Any, w: Any, u: Any, b: Any = 0.0) -> Any:
     Returns:
         The next state [batch, hidden].
 
-    >>> import numpy as np, staticgrad as sg
     >>> sg.evaluate(sg.nn.rnn_cell([[1.0]], [[0.0]], np.eye(1), np.eye(1))).round(4)
     array([[0.7616]])
     """
@@ -61,7 +60,6 @@ def lstm_cell(x: Any, state: tuple[Any, Any], w: Any, u: Any, b: Any = 0.0) -> t
     Returns:
         The next pair (h, c), each [batch, hidden].
 
-    >>> import numpy as np, staticgrad as sg
     >>> state = sg.zeros((1, 1)), sg.zeros((1, 1))
     >>> h, c = sg.nn.lstm_cell([[1.0]], state, np.ones((1, 4)), np.ones((1, 4)))
     >>> [each.round(4) for each in sg.evaluate([h, c])]
@@ -84,7 +82,6 @@ def gru_cell(x: Any, h: Any, w: Any, u: Any, b: Any = 0.0, b_new: Any = 0.0) -> 
     Returns:
         The next state [batch, hidden].
 
-    >>> import numpy as np, staticgrad as sg
     >>> h = sg.nn.gru_cell([[1.0]], sg.zeros((1, 1)), np.ones((1, 3)), np.ones((1, 3)))
     >>> sg.evaluate(h).round(4)
     array([[0.2048]])
@@ -129,7 +126,6 @@ def rnn(
     Returns:
         The outputs [time, batch, hidden], and the last state.
 
-    >>> import numpy as np, staticgrad as sg
     >>> outputs, last = sg.nn.rnn(np.ones((3, 1, 2)), np.ones((2, 1)), np.ones((1, 1)))
     >>> sg.evaluate(outputs).round(4).ravel()
     array([0.964 , 0.9947, 0.995 ])
@@ -153,7 +149,6 @@ def lstm(
     Returns:
         The outputs [time, batch, hidden], and the last pair (h, c).
 
-    >>> import numpy as np, staticgrad as sg
     >>> outputs, (h, c) = sg.nn.lstm(np.ones((3, 1, 2)), np.ones((2, 4)), np.ones((1, 4)))
     >>> sg.evaluate(outputs).round(4).ravel()
     array([0.6083, 0.8726, 0.9353])
@@ -174,7 +169,6 @@ def gru(
             reset, update, new.
         b_new: added to the state's part of the new gate, before the reset gate multiplies it.
 
-    >>> import numpy as np, staticgrad as sg
     >>> outputs, last = sg.nn.gru(np.ones((3, 1, 2)), np.ones((2, 3)), np.ones((1, 3)))
     >>> sg.evaluate(outputs).round(4).ravel()
     array([0.1149, 0.207 , 0.2832])
@@ -202,7 +196,6 @@ def bidirectional(
     Returns:
         The outputs of both side by side [time, batch, 2 * hidden], and both last states.
 
-    >>> import numpy as np, staticgrad as sg
     >>> weights = np.ones((2, 1)), np.zeros((1, 1)), 0.0
     >>> x = np.ones((3, 1, 2)) * [[[1.0]], [[2.0]], [[3.0]]]
     >>> outputs, _ = sg.nn.bidirectional(sg.nn.rnn, x, weights, weights)
@@ -229,7 +222,6 @@ def stacked(
     Returns:
         The outputs of the last layer, and the last state of each.
 
-    >>> import numpy as np, staticgrad as sg
     >>> layers = [(np.ones((2, 1)), np.eye(1)), (np.ones((1, 1)), np.eye(1))]
     >>> outputs, states = sg.nn.stacked(sg.nn.rnn, np.ones((3, 1, 2)), layers)
     >>> sg.evaluate(outputs).shape, len(states)

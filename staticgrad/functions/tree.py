@@ -54,7 +54,6 @@ def map(f: Callable[..., Any], tree: _TreeOf, *others: Any) -> _TreeOf:
     Raises:
         ArgumentError: no function; a tree that is built otherwise.
 
-    >>> import numpy as np, staticgrad as sg
     >>> sg.tree.map(lambda x, y: x + y, {"a": 1, "b": (2, None)}, {"a": 10, "b": (20, None)})
     {'a': 11, 'b': (22, None)}
     >>> layer = sg.nn.Linear(3, 2)

@@ -121,7 +121,6 @@ def size_value(size: Size, dtype: Any = F64) -> Any:
     Raises:
         ArgumentError: a number of more than 64 bits.
 
-    >>> import numpy as np, staticgrad as sg
     >>> x = sg.input("x", ("n",), "float64")
     >>> sg.evaluate(x.sum() / sg.size_value(x.shape[0]), {"x": np.ones(5)})
     array(1.)

@@ -91,14 +91,17 @@ class Elementwise(Op):
 
     @quiet
     def reference(self, *arrays: Any) -> Any:
-        """The meaning in NumPy, without its warnings: ``numpy`` or ``scipy`` of the operands."""
+        """The meaning in NumPy, without its warnings: ``numpy`` of the operands, or in float64."""
         if self.numpy is not None:
             return self.numpy(*arrays)
-        if not self.scipy:
-            return super().reference(*arrays)
-        function = getattr(import_module("scipy.special"), self.scipy)  # slow to import
         wide = [np.asarray(array, np.float64) for array in arrays]
-        return np.asarray(function(*wide)).astype(arrays[-1].dtype)
+        return np.asarray(self.in_float64(*wide)).astype(arrays[-1].dtype)
+
+    def in_float64(self, *arrays: Any) -> Any:
+        """The meaning for operands that were converted to float64: ``scipy`` of them."""
+        if not self.scipy:
+            return super().reference(*arrays)  # which says that it is missing
+        return scipy_special(self.scipy)(*arrays)
 
     def scalar(self, *elements: Any) -> Expr:
         """The result's element, from one Expr per operand."""
@@ -247,6 +250,11 @@ class Floating(Elementwise):
 
     def operand_dtype(self, common: DType) -> DType:
         return common if common.is_float else F64
+
+
+def scipy_special(name: str) -> Any:
+    """Return a function of ``scipy.special``, which building a graph does not import."""
+    return getattr(import_module("scipy.special"), name)
 
 
 # -- shapes ---------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from staticgrad.ir.functional import functions
 from staticgrad.ir.op import Array
 from staticgrad.ir.ranges import Range, Zero
 from staticgrad.ops.cotangent import ZERO, Cotangent, Partial, times
-from staticgrad.ops.elementwise import Floating
+from staticgrad.ops.elementwise import Floating, scipy_special
 from staticgrad.ops.marks import StopGradient
 from staticgrad.ops.public import binary, unary
 from staticgrad.ops.transcendental import Exp, Log, Log1p, XLogY, gaussian, polynomial, scaled_erfc
@@ -54,17 +54,16 @@ class GammaLn(Floating, name="gammaln"):
     primitive = "gammaln"
     flops = 110
 
-    def reference(self, x: Array) -> Any:
-        from scipy.special import gammaln  # building a graph must not load scipy
-
-        wide = np.asarray(x, np.float64)
+    def in_float64(self, x: Array) -> Any:
         # SciPy loses digits next to the zeros at 1 and 2.
-        near = np.clip(wide, 0.5, 3.0)
+        near = np.clip(x, 0.5, 3.0)
         series = polynomial((near - 2) / (near + 2), GAMMALN[F64])
-        found = np.where(wide == near, (near - 1) * (near - 2) * series + 0.0, gammaln(wide))
+        found = np.where(
+            x == near, (near - 1) * (near - 2) * series + 0.0, scipy_special("gammaln")(x)
+        )
         # It gives inf of the smallest numbers, and -inf at -inf.
-        found = np.where(np.abs(wide) < 1e-300, -np.log(np.abs(wide)), found)
-        return np.asarray(np.where(wide == -math.inf, math.inf, found)).astype(x.dtype)
+        found = np.where(np.abs(x) < 1e-300, -np.log(np.abs(x)), found)
+        return np.where(x == -math.inf, math.inf, found)
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (Digamma()(x),)
@@ -94,13 +93,10 @@ class Polygamma(Floating, name="polygamma"):
     flops = 110
     order: int
 
-    def reference(self, x: Array) -> Any:
-        from scipy.special import polygamma
-
-        wide = np.asarray(x, np.float64)
-        outside = np.isnan(wide) | ((wide == -np.inf) & (self.order == 1))
-        found = polygamma(self.order, np.where(outside, 1, wide))
-        return np.asarray(np.where(outside, np.nan, found)).astype(x.dtype)
+    def in_float64(self, x: Array) -> Any:
+        outside = np.isnan(x) | ((x == -np.inf) & (self.order == 1))
+        found = scipy_special("polygamma")(self.order, np.where(outside, 1, x))
+        return np.where(outside, np.nan, found)
 
     def scalar(self, x: Expr) -> Expr:
         if self.order == 1:
@@ -121,16 +117,14 @@ class Zeta(Floating, name="zeta"):
 
     flops = 1500
 
-    def reference(self, s: Array, q: Array) -> Any:
-        from scipy.special import zeta
-
-        left, right = np.broadcast_arrays(np.asarray(s, np.float64), np.asarray(q, np.float64))
+    def in_float64(self, s: Array, q: Array) -> Any:
+        left, right = np.broadcast_arrays(s, q)
         proper = (left > 1) & (right > 0)
-        found = zeta(np.where(proper, left, 2.0), np.where(proper, right, 1.0))
+        found = scipy_special("zeta")(np.where(proper, left, 2.0), np.where(proper, right, 1.0))
         found = np.where(left > 1100, right**-left, found)  # the first term is all
         pole = (left > 1) & (right <= 0) & (np.floor(right) == right)
         pole |= (left == 1) & (right == right)
-        return np.where(proper, found, np.where(pole, np.inf, np.nan)).astype(q.dtype)
+        return np.where(proper, found, np.where(pole, np.inf, np.nan))
 
     def scalar(self, s: Expr, q: Expr) -> Expr:
         between = (s > 1.0) & (q < 0.0) & q.floor().ne(q)
@@ -236,8 +230,8 @@ class I0e(Floating, name="i0e"):
     kink = "the derivative at 0 is 0"
     flops = 100
 
-    def reference(self, x: Array) -> Any:
-        return _i0e(x.astype(np.float64)).astype(x.dtype)
+    def in_float64(self, x: Array) -> Any:
+        return _i0e(x)
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (I1e()(x) - functions.sign(x) * out,)
@@ -255,8 +249,8 @@ class I1e(Floating, name="i1e"):
     kink = "at 0 the derivatives are those of i1, without the kinks of abs(x)"
     flops = 100
 
-    def reference(self, x: Array) -> Any:
-        return _i1e(x.astype(np.float64)).astype(x.dtype)
+    def in_float64(self, x: Array) -> Any:
+        return _i1e(x)
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         near = Exp()(-functions.abs(x)) * _slope_near_0(x)
@@ -270,11 +264,10 @@ class I0(Floating, name="i0"):
     interval = Range(1.0, inf, Zero.NEVER)
     flops = 130
 
-    def reference(self, x: Array) -> Any:
-        wide = x.astype(np.float64)
-        half = np.exp(np.abs(wide) / 2)
-        finite = _i0e(wide) * half * half
-        return np.where(np.isinf(wide), np.abs(wide), finite).astype(x.dtype)
+    def in_float64(self, x: Array) -> Any:
+        half = np.exp(np.abs(x) / 2)
+        finite = _i0e(x) * half * half
+        return np.where(np.isinf(x), np.abs(x), finite)
 
     def scalar(self, x: Expr) -> Expr:
         y = abs(x)
@@ -295,10 +288,9 @@ class I1(Floating, name="i1"):
     keeps_sign = True
     flops = 130
 
-    def reference(self, x: Array) -> Any:
-        wide = x.astype(np.float64)
-        half = np.exp(np.abs(wide) / 2)
-        return np.where(np.isinf(wide), wide, _i1e(wide) * half * half).astype(x.dtype)
+    def in_float64(self, x: Array) -> Any:
+        half = np.exp(np.abs(x) / 2)
+        return np.where(np.isinf(x), x, _i1e(x) * half * half)
 
     def scalar(self, x: Expr) -> Expr:
         y = abs(x)
@@ -399,11 +391,10 @@ class Erfcx(Floating, name="erfcx"):
     interval = Range(0.0, inf, Zero.NEVER)
     flops = 60
 
-    def reference(self, x: Array) -> Any:
-        wide = np.asarray(x, np.float64)
-        scaled = scaled_erfc(np.abs(wide))
-        below = 2 * gaussian(np.clip(wide, -27, 0), 1.0) - scaled
-        return np.where(wide < 0, below, scaled).astype(x.dtype)
+    def in_float64(self, x: Array) -> Any:
+        scaled = scaled_erfc(np.abs(x))
+        below = 2 * gaussian(np.clip(x, -27, 0), 1.0) - scaled
+        return np.where(x < 0, below, scaled)
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         far = _FAR[x.dtype.compute]
@@ -430,14 +421,11 @@ class Ndtr(Floating, name="ndtr"):
     interval = Range(0.0, 1.0, Zero.NEVER)
     flops = 60
 
-    def reference(self, x: Array) -> Any:
-        from scipy.special import ndtr
-
-        wide = np.asarray(x, np.float64)
-        tail = (wide < -1) & (wide > -38.5)
-        inside = np.where(tail, wide, -1.0)
+    def in_float64(self, x: Array) -> Any:
+        tail = (x < -1) & (x > -38.5)
+        inside = np.where(tail, x, -1.0)
         scaled = gaussian(inside, -0.5) * (scaled_erfc(-inside * _ROOT_HALF) / 2)
-        return np.asarray(np.where(tail, scaled, ndtr(wide))).astype(x.dtype)
+        return np.where(tail, scaled, scipy_special("ndtr")(x))
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (Exp()(x * x * -0.5) / _ROOT_TAU,)
@@ -453,13 +441,12 @@ class LogNdtr(Floating, name="log_ndtr"):
     interval = Range(-inf, 0.0)
     flops = 200
 
-    def reference(self, x: Array) -> Any:
-        wide = np.asarray(x, np.float64)
-        low = wide < -1
-        scaled = np.log(scaled_erfc(np.where(low, -wide, 1.0) * _ROOT_HALF) / 2)
-        below = np.where(wide < -1e100, -inf, scaled) - wide * wide / 2
-        above = np.log1p(-Ndtr().reference(-wide))
-        return np.asarray(np.where(low, below, above)).astype(x.dtype)
+    def in_float64(self, x: Array) -> Any:
+        low = x < -1
+        scaled = np.log(scaled_erfc(np.where(low, -x, 1.0) * _ROOT_HALF) / 2)
+        below = np.where(x < -1e100, -inf, scaled) - x * x / 2
+        above = np.log1p(-Ndtr().reference(-x))
+        return np.where(low, below, above)
 
     def scalar(self, x: Expr) -> Expr:
         scaled = x * _ROOT_HALF
@@ -647,15 +634,11 @@ class LambertW(Floating, name="lambertw"):
     primitive = "lambertw"
     flops = 200
 
-    def reference(self, x: Array) -> Any:
-        from scipy.special import lambertw
-
-        wide = np.asarray(x, np.float64)
+    def in_float64(self, x: Array) -> Any:
         # SciPy rounds e * x + 1, which is 0 at the branch point. The kernel's series does not.
-        p = np.sqrt(2 * math.e * ((wide + _INVERSE_E[0]) + _INVERSE_E[1]))
-        near = wide * polynomial(p - CENTRE, NEAR[F64])
-        found = np.where(p > BORDER, lambertw(np.maximum(wide, 0)).real, near)
-        return np.asarray(found).astype(x.dtype)
+        p = np.sqrt(2 * math.e * ((x + _INVERSE_E[0]) + _INVERSE_E[1]))
+        near = x * polynomial(p - CENTRE, NEAR[F64])
+        return np.where(p > BORDER, scipy_special("lambertw")(np.maximum(x, 0)).real, near)
 
     def partials(self, out: Any, x: Any) -> tuple[Partial, ...]:
         return (functions.exp(-out) / (out + 1.0),)
@@ -687,12 +670,6 @@ def _density(a: Any, x: Any) -> Any:
     return Exp()(XLogY()(a - 1.0, x) - x - GammaLn()(a))
 
 
-def _within(a: Array, x: Array) -> tuple[Array, Array]:
-    """Operands for SciPy, which overflows for the largest a: P is 0 for those and smaller x."""
-    left, right = np.asarray(a, np.float64), np.asarray(x, np.float64)
-    return np.where(right < 1e290, np.minimum(left, 1e300), left), right
-
-
 class IncompleteGamma(Floating):
     """What P and Q share: their derivatives are the same but for ``sign``."""
 
@@ -700,6 +677,10 @@ class IncompleteGamma(Floating):
     interval = Range(0.0, 1.0)
     flops = 1500
     sign: ClassVar[float]
+
+    def in_float64(self, a: Array, x: Array) -> Any:
+        # SciPy overflows for the largest a; P is 0 for those and smaller x.
+        return super().in_float64(np.where(x < 1e290, np.minimum(a, 1e300), a), x)
 
     def pullback(
         self, ct: Any, needed: Sequence[bool], out: Any, a: Any, x: Any
@@ -722,25 +703,17 @@ class GammaInc(IncompleteGamma, name="gammainc"):
     By x it is x ** (a - 1) * exp(-x) / gamma(a), by a an integral (``gamma_shapes``).
     """
 
+    scipy = "gammainc"
     primitive = "gammainc"
     sign = 1.0
-
-    def reference(self, a: Array, x: Array) -> Any:
-        from scipy.special import gammainc  # building a graph must not load scipy
-
-        return gammainc(*_within(a, x)).astype(x.dtype)
 
 
 class GammaIncC(IncompleteGamma, name="gammaincc"):
     """Q(a, x) = 1 - P(a, x), accurate where that vanishes; its derivatives are minus those of P."""
 
+    scipy = "gammaincc"
     primitive = "gammaincc"
     sign = -1.0
-
-    def reference(self, a: Array, x: Array) -> Any:
-        from scipy.special import gammaincc
-
-        return gammaincc(*_within(a, x)).astype(x.dtype)
 
 
 class BetaLn(Floating, name="betaln"):
@@ -753,15 +726,13 @@ class BetaLn(Floating, name="betaln"):
     primitive = "betaln"
     flops = 600
 
-    def reference(self, a: Array, b: Array) -> Any:
-        from scipy.special import betaln
-
-        left, right = np.broadcast_arrays(np.asarray(a, np.float64), np.asarray(b, np.float64))
+    def in_float64(self, a: Array, b: Array) -> Any:
+        left, right = np.broadcast_arrays(a, b)
         inside = (left > 0) & (right > 0) & np.isfinite(left) & np.isfinite(right)
         low, high = np.minimum(left, right), np.maximum(left, right)
         border = np.where(low == 0, np.inf, np.where((low > 0) & np.isinf(high), -np.inf, np.nan))
-        found = betaln(np.where(inside, left, 1.0), np.where(inside, right, 1.0))
-        return np.where(inside, found, border).astype(a.dtype)
+        found = scipy_special("betaln")(np.where(inside, left, 1.0), np.where(inside, right, 1.0))
+        return np.where(inside, found, border)
 
     def partials(self, out: Any, a: Any, b: Any) -> tuple[Partial, ...]:
         both = Digamma()(a + b)
@@ -780,17 +751,16 @@ class BetaInc(Floating, name="betainc"):
     interval = Range(0.0, 1.0)
     flops = 3000
 
-    def reference(self, a: Array, b: Array, x: Array) -> Any:
-        from scipy.special import betainc
-
-        wide = (np.asarray(each, np.float64) for each in (a, b, x))
-        left, right, at = np.broadcast_arrays(*wide)
+    def in_float64(self, a: Array, b: Array, x: Array) -> Any:
+        left, right, at = np.broadcast_arrays(a, b, x)
         at_zero, at_one = (left == 0) | np.isinf(right), (right == 0) | np.isinf(left)
         defined = (left >= 0) & (right >= 0) & ~(at_zero & at_one) & (at >= 0) & (at <= 1)
         inside = defined & ~at_zero & ~at_one
-        found = betainc(*(np.where(inside, each, 0.5) for each in (left, right, at)))
+        found = scipy_special("betainc")(
+            *(np.where(inside, each, 0.5) for each in (left, right, at))
+        )
         border = np.where((at == 1) | (at_zero & (at > 0)), 1.0, 0.0)
-        return np.where(defined, np.where(inside, found, border), np.nan).astype(x.dtype)
+        return np.where(defined, np.where(inside, found, border), np.nan)
 
     @staticmethod
     def _by_x(a: Any, b: Any, x: Any) -> Any:

@@ -231,7 +231,6 @@ def host_call(
         ArgumentError: no function, or no types.
         GradientError: a gradient is asked for without a rule.
 
-    >>> import numpy as np, staticgrad as sg
     >>> x = sg.input("x", (4,), "float64")
     >>> y = sg.host_call(np.sort, x, types=x)
     >>> sg.evaluate(y, {"x": [3.0, 1.0, 2.0, 0.0]})
@@ -262,7 +261,6 @@ def numba_call(
         CallError: in the run, an exception, or other shapes.
         CompileError: Numba does not compile it.
 
-    >>> import numpy as np, staticgrad as sg
     >>> x = sg.input("x", (3,), "float64")
     >>> y = sg.numba_call(lambda x: np.cumsum(x), x, types=x)
     >>> sg.evaluate(y, {"x": [1.0, 2.0, 3.0]})

@@ -15,7 +15,7 @@ from staticgrad.errors.calls import raised_inside
 from staticgrad.errors.wording import did_you_mean, listed, shown
 from staticgrad.functions.call_types import P, R
 from staticgrad.functions.checkpoints import policies as checkpoint_policies
-from staticgrad.functions.checkpoints.policies import Saveable, SaveableRule, names_given, parts_of
+from staticgrad.functions.checkpoints.saveable import Saveable, SaveableRule, names_given, parts_of
 from staticgrad.functions.trees import flatten, mapped, unflatten
 from staticgrad.ir.graph import Node, Symbolic, ancestors, next_serial
 from staticgrad.ir.kinds import AnyValue, Operand, binding_kind

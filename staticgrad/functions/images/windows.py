@@ -71,7 +71,6 @@ def conv(
     What a tap reads of the border, and what strides leave out, may count as zero times the tap:
     NaN and infinities of filters and cotangents may reach results that only zeros belong to.
 
-    >>> import numpy as np, staticgrad as sg
     >>> sg.evaluate(sg.nn.conv(np.arange(5.0).reshape(1, 1, 5), np.array([[[-1.0, 0.0, 1.0]]])))
     array([[[2., 2., 2.]]])
     """
@@ -126,7 +125,6 @@ def conv_transpose(
     Returns:
         [n, o, image...].
 
-    >>> import numpy as np, staticgrad as sg
     >>> w = np.array([[[1.0, 2.0]]])
     >>> sg.evaluate(sg.nn.conv_transpose(np.array([[[1.0, 10.0]]]), w, stride=2))
     array([[[ 1.,  2., 10., 20.]]])
@@ -272,7 +270,6 @@ def unfold(
     Returns:
         [n, c, taps..., windows...].
 
-    >>> import numpy as np, staticgrad as sg
     >>> sg.evaluate(sg.nn.unfold(np.arange(4.0).reshape(1, 1, 4), 2))
     array([[[[0., 1., 2.],
              [1., 2., 3.]]]])
@@ -301,7 +298,6 @@ def fold(
     Returns:
         [n, c, extents...].
 
-    >>> import numpy as np, staticgrad as sg
     >>> windows = sg.nn.unfold(np.arange(4.0).reshape(1, 1, 4), 2)
     >>> sg.evaluate(sg.nn.fold(windows, 4))
     array([[[0., 2., 4., 3.]]])

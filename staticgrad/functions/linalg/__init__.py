@@ -4,7 +4,6 @@ Public as ``sg.linalg``; NumPy's functions of these names take values, too. Matr
 two axes, leading ones a batch. What LAPACK does is done for float32 and float64: integers and bools
 become float64, elements of 16 bits are refused, as by NumPy.
 
-    >>> import staticgrad as sg
     >>> a = sg.input("a", (2, 2), "float64")
     >>> sg.evaluate(sg.linalg.det(a), {"a": [[3.0, 1.0], [1.0, 2.0]]})
     array(5.)

@@ -205,7 +205,6 @@ def multi_dot(arrays: Sequence[Operand[AnyValue]]) -> AnyValue:
     Returns:
         Their product: a matrix, a vector, or 0-d.
 
-    >>> import numpy as np, staticgrad as sg
     >>> sg.evaluate(sg.linalg.multi_dot([np.eye(2), [[1.0, 2.0], [3.0, 4.0]], [1.0, 1.0]]))
     array([3., 7.])
     """

@@ -571,7 +571,6 @@ def cho_solve(factor: Any, b: Operand[AnyValue]) -> AnyValue:
     Raises:
         ArgumentError: no pair. DTypeError, RankError, ShapeError: as ``solve``.
 
-    >>> import numpy as np, staticgrad as sg
     >>> sg.evaluate(sg.linalg.cho_solve((2.0 * np.eye(2), True), [8.0, 12.0]))
     array([2., 3.])
     """
