@@ -11,6 +11,7 @@ import inspect
 import itertools
 import warnings
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +42,8 @@ class Sample:
         """What NumPy gives."""
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return getattr(np, self.name)(*self.args, **self.kwargs)
+            args = deepcopy(self.args)  # overwrite_input=True reorders its array
+            return getattr(np, self.name)(*args, **self.kwargs)
 
 
 def base(name: str) -> tuple[Any, ...]:
