@@ -326,7 +326,7 @@ def test_public_names_are_defined_where_the_tables_say():
         assert not callable(value) or inspect.unwrap(public) is inspect.unwrap(value)
         routine = inspect.isroutine(value) or isinstance(value, type)
         if place != "staticgrad.functions" and routine:
-            assert Path(inspect.getfile(inspect.unwrap(value))) == Path(str(module.__file__)), name
+            assert inspect.unwrap(value).__module__ == place, name
         assert public is getattr(staticgrad, name)
         assert inspect.getdoc(public) or name == "newaxis"  # which is None
 

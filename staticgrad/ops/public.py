@@ -72,15 +72,9 @@ def binary(kind: type[Elementwise], name: str, call: str = "", result: str = "")
 def _named(
     function: Callable[..., Any], op: Elementwise, name: str, operands: str, call: str, result: str
 ) -> Any:
-    """``function`` under its ``name``, as if defined at the line that calls ``unary``."""
-    caller = sys._getframe(2)
-    code = function.__code__.replace(
-        co_name=name,
-        co_qualname=name,
-        co_filename=caller.f_code.co_filename,
-        co_firstlineno=caller.f_lineno,
-    )
-    named = FunctionType(code, caller.f_globals, name, None, function.__closure__)
+    """``function`` under its ``name``, as one of the module that calls ``unary``."""
+    code = function.__code__.replace(co_name=name, co_qualname=name)
+    named = FunctionType(code, sys._getframe(2).f_globals, name, None, function.__closure__)
     named.__annotations__ = function.__annotations__
     if op.__doc__:  # python -OO has none
         named.__doc__ = _docstring(op, operands, call, result)
