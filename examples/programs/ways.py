@@ -85,7 +85,8 @@ def show(
         assert np.array_equal(results[graph][name], expected), name
     steps = inspect.signature(run).parameters.get("steps")
     close, at_once = results[compiled], results[eagerly]
-    if steps is not None and sizes.get("steps", steps.default) > CLOSE:
+    count: int = sizes.get("steps", 0) or (steps.default if steps else 0)
+    if count > CLOSE:
         close, at_once = run(compiled, steps=CLOSE), run(eagerly, steps=CLOSE)
     for name, expected in close.items():
         np.testing.assert_allclose(at_once[name], expected, tolerance, tolerance, err_msg=name)
