@@ -54,6 +54,12 @@ def test_attributes_that_exist_are_not_explained_away(table):
         (lambda x: sg.compile(x, dump="out"), 'sg.options(dump="folder")'),
         (lambda x: sg.compile(x).llvm, "f.kernels[0].llvm"),
         (lambda x: sg.compile(x).dot, "f.graph.dot()"),
+        (lambda x: sg.GradientTape, "sg.grad(f)(x)"),
+        (lambda x: sg.no_grad, "from staticgrad.eager import no_grad"),
+        (lambda x: sg.set_detect_anomaly, 'debug="nan"'),
+        (lambda x: sg.recompute_grad, "sg.checkpoint(f)"),
+        (lambda x: setattr(sg.parameter("w", np.ones(2)), "requires_grad", False), "frozen"),
+        (lambda x: sg.nn.Linear(2, 2).requires_grad_(False), "frozen"),
         (lambda x: sg.optim.warmup_cosine, "sg.optim.warm_up(sg.optim.cosine(rate, steps)"),
     ],
 )

@@ -41,10 +41,18 @@ INSTEAD: Final = {
     **dict.fromkeys(("array",), "sg.constant(array); most functions take arrays as is"),
     **dict.fromkeys(("Function", "Session", "session"), _RUN),
     "jit": "sg.function, above a function of arrays; of values sg.compile(y).run(feeds)",
+    **dict.fromkeys(("Tensor", "FloatTensor", "LongTensor"), _TAPE),
     **dict.fromkeys(
-        ("Tensor", "FloatTensor", "LongTensor", "no_grad", "tape", "GradientTape"), _TAPE
+        ("GradientTape", "tape"), f"sg.grad(y, x), or sg.grad(f)(x); on the tape, {_TAPE}"
     ),
-    **dict.fromkeys(("inference_mode", "set_grad_enabled"), _TAPE),
+    **dict.fromkeys(
+        ("no_grad", "inference_mode", "set_grad_enabled"),
+        "nothing in a graph; on the tape, from staticgrad.eager import no_grad",
+    ),
+    **dict.fromkeys(
+        ("detect_anomaly", "set_detect_anomaly"), 'sg.compile(graph, debug="nan") names the op'
+    ),
+    "recompute_grad": "sg.checkpoint(f)",
     **dict.fromkeys(("gradients", "backward"), "sg.grad(loss, wrt)"),
     **dict.fromkeys(("Linear", "Dense", "Module", "Sequential"), _LAYER),
     **dict.fromkeys(("seed", "default_rng", "PRNGKey"), "rng = sg.random.Generator(seed)"),
