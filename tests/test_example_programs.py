@@ -32,8 +32,14 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Any:
     return loaded
 
 
-#: Whose steps are the longest.
-LONG = ("cnn", "gan", "gpt", "hmc", "lstm", "maml", "neural_ode", "vae")
+#: Programs that take many seconds of processor time, and half a minute or more.
+LONG, LONGEST = ("cnn", "hmc", "maml", "neural_ode", "vae"), ("gan", "gpt", "lstm")
+
+
+def marks(path: Path) -> list[pytest.MarkDecorator]:
+    """The marks of a program that trains for long."""
+    slow, exhaustive = path.stem in LONG, path.stem in LONGEST
+    return [pytest.mark.slow] * slow + [pytest.mark.exhaustive] * exhaustive
 
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
@@ -45,11 +51,7 @@ def test_a_program_is_one_in_three_ways(path: Path, load: Any) -> None:
     program.main(**few)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(p, marks=[pytest.mark.slow] * (p.stem in LONG)) for p in PROGRAMS],
-    ids=lambda path: path.stem,
-)
+@pytest.mark.parametrize("path", [pytest.param(p, marks=marks(p), id=p.stem) for p in PROGRAMS])
 def test_a_script_runs_to_its_end(
     path: Path, load: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
