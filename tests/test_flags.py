@@ -14,6 +14,7 @@ import staticgrad as sg
 from staticgrad import eager
 from staticgrad.errors import StaticgradError
 from staticgrad.ir.value import Value
+from tests.cases import check_all
 
 ROOMS = {"sg": sg, "sg.nn": sg.nn, "sg.optim": sg.optim, "sg.random": sg.random,
          "sg.testing": sg.testing, "eager": eager}  # fmt: skip
@@ -57,16 +58,18 @@ def flags() -> dict[str, tuple[Callable[..., Any], str, bool]]:
 FLAGS = flags()
 
 
-@pytest.mark.parametrize("place", FLAGS)
-def test_what_is_no_bool_is_refused_before_anything_else(place: str) -> None:
-    function, flag, _ = FLAGS[place]
-    needed = {"learning_rate": 0.1} if "SGD" in place else {}
-    if "ParameterGroups" in place:
-        needed = {"default": sg.optim.SGD(0.1)}
-    for given in ("no", 1, 0.0, np.int64(0), [True]):
-        with pytest.raises(StaticgradError, match=flag) as caught:
-            function(**needed, **{flag: given})
-        assert caught.value.code == "SG108", given
+def test_what_is_no_bool_is_refused_before_anything_else() -> None:
+    def check(place: str) -> None:
+        function, flag, _ = FLAGS[place]
+        needed = {"learning_rate": 0.1} if "SGD" in place else {}
+        if "ParameterGroups" in place:
+            needed = {"default": sg.optim.SGD(0.1)}
+        for given in ("no", 1, 0.0, np.int64(0), [True]):
+            with pytest.raises(StaticgradError, match=flag) as caught:
+                function(**needed, **{flag: given})
+            assert caught.value.code == "SG108", given
+
+    check_all(check, zip(FLAGS))
 
 
 def test_there_are_many() -> None:

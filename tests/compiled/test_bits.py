@@ -15,6 +15,7 @@ from tests.compiled.agreement import as_tuple, assert_same, input_like
 from tests.compiled.test_ops import types_of
 from tests.compiled.test_programs import with_derivatives
 from tests.compiled.whole_programs import Maker
+from tests.diagonals import every_nth
 from tests.ops.samples import Sample, load_providers, samples_of
 from tests.random_graphs import random_graph
 
@@ -43,7 +44,7 @@ def few(name: str) -> list[Sample]:
     return small[:: -(-len(small) // (1 if name in LONG else FEW))]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every_nth(2, "name", NAMES)
 def test_every_op_in_plain_python(name: str) -> None:
     feeds: dict[str, np.ndarray] = {}
     outputs: dict[str, sg.Value] = {}

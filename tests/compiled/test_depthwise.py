@@ -52,7 +52,7 @@ def feeds(geometry: Geometry, dtype: str) -> dict[str, Any]:
 
 
 @given(geometries(), st.sampled_from(["float32", "float64"]))
-@settings(max_examples=6)
+@settings(max_examples=4)
 def test_known_and_named_images_give_the_same_bytes(geometry: Geometry, dtype: str) -> None:
     known = program(geometry, geometry["image"], dtype)
     at = feeds(geometry, dtype)

@@ -14,6 +14,7 @@ from staticgrad.ir.kernels.stages import Gemm
 from staticgrad.lowering.fuse import fuse
 from staticgrad.ops.convolution import ConvFilter
 from staticgrad.preparation.filter_parts import with_parts
+from tests.diagonals import diagonals
 
 RNG = np.random.default_rng(11)
 GEOMETRIES = [
@@ -40,8 +41,7 @@ def gradient_of_filter(geometry: Any, batch: Any, dtype: str) -> tuple[sg.Graph,
     return sg.Graph({"dw": dw, "stepped": w - 0.5 * dw}), y.shape[1:]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+@diagonals(2, ("geometry", GEOMETRIES), ("dtype", ["float32", "float64"]))
 def test_parts_add_up_to_the_gradient(geometry: Any, dtype: str) -> None:
     """Batches with full parts, shorter and empty ones, named and known, on one and two threads."""
     c, o, groups, image, taps, *_ = geometry
@@ -57,8 +57,9 @@ def test_parts_add_up_to_the_gradient(geometry: Any, dtype: str) -> None:
         }
         wanted = sg.evaluate(named, feeds)
         results = [f.run(feeds) for f in compiled]
-        known, _ = gradient_of_filter(geometry, n, dtype)
-        results.append(sg.compile(known, threads=2).run(feeds))
+        if n in (3, 8):
+            known, _ = gradient_of_filter(geometry, n, dtype)
+            results.append(sg.compile(known, threads=2).run(feeds))
         for name, true in wanted.items():
             scale = 1e-6 if dtype == "float32" else 1e-15
             np.testing.assert_allclose(results[0][name], true, atol=20 * scale * np.abs(true).max())

@@ -26,6 +26,7 @@ from staticgrad.types.dtype import (
     promote,
     promote_weak,
 )
+from tests.cases import check_all
 from tests.limits import NUMPY_DTYPES, finfo
 
 
@@ -100,23 +101,24 @@ def test_what_is_no_dtype_is_refused_with_the_list(spec: object) -> None:
         as_dtype(spec)
 
 
-@pytest.mark.parametrize(
-    ("a", "b"), list(itertools.combinations_with_replacement(NUMPY_DTYPES, 2)), ids=str
-)
-def test_arrays_meet_as_in_numpy_except_integers_with_floats(a: DType, b: DType) -> None:
-    expected = (
-        next(d for d in (a, b) if d.is_float)
-        if a.is_float != b.is_float
-        else as_dtype(np.promote_types(a.numpy, b.numpy))
-    )
-    assert promote(a, b) == promote(b, a) == expected
+def test_arrays_meet_as_in_numpy_except_integers_with_floats() -> None:
+    def check(a: DType, b: DType) -> None:
+        expected = (
+            next(d for d in (a, b) if d.is_float)
+            if a.is_float != b.is_float
+            else as_dtype(np.promote_types(a.numpy, b.numpy))
+        )
+        assert promote(a, b) == promote(b, a) == expected
+
+    check_all(check, itertools.combinations_with_replacement(NUMPY_DTYPES, 2))
 
 
-@pytest.mark.parametrize("other", NUMPY_DTYPES, ids=str)
-@pytest.mark.parametrize("scalar", [True, 3, 0.5], ids=str)
-def test_python_scalars_are_weak_as_in_numpy(scalar: float, other: DType) -> None:
-    meant = (np.zeros(1, other.numpy) + scalar).dtype
-    assert promote_weak(scalar, other) is as_dtype(meant)
+def test_python_scalars_are_weak_as_in_numpy() -> None:
+    def check(scalar: float, other: DType) -> None:
+        meant = (np.zeros(1, other.numpy) + scalar).dtype
+        assert promote_weak(scalar, other) is as_dtype(meant)
+
+    check_all(check, itertools.product((True, 3, 0.5), NUMPY_DTYPES))
 
 
 @pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
@@ -151,17 +153,18 @@ def test_a_width_that_no_register_has_is_an_error() -> None:
         vector("f24", 16)
 
 
-@pytest.mark.parametrize(
-    ("outer", "inner"), list(itertools.product(NUMPY_DTYPES, repeat=2)), ids=str
-)
-def test_a_dtype_holds_another_where_numpy_casts_it_safely(outer: DType, inner: DType) -> None:
+def test_a_dtype_holds_another_where_numpy_casts_it_safely() -> None:
     """NumPy's table, but for integers in floats: it calls int64 in float64 safe, which rounds."""
-    expected = np.can_cast(inner.numpy, outer.numpy, "safe")
-    if inner.is_integer and outer.is_float:
-        largest = int(np.iinfo(inner.numpy).max)
-        with np.errstate(over="ignore"):
-            expected = float(outer.numpy.type(largest)) == largest
-    assert holds(outer, inner) == expected
+
+    def check(outer: DType, inner: DType) -> None:
+        expected = np.can_cast(inner.numpy, outer.numpy, "safe")
+        if inner.is_integer and outer.is_float:
+            largest = int(np.iinfo(inner.numpy).max)
+            with np.errstate(over="ignore"):
+                expected = float(outer.numpy.type(largest)) == largest
+        assert holds(outer, inner) == expected
+
+    check_all(check, itertools.product(NUMPY_DTYPES, repeat=2))
 
 
 _WIDTH_BY_HAND = re.compile(r"\.bits (==|!=|<=?|>=?) \d|dtype is (not )?F\d\d|itemsize == \d")

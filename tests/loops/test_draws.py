@@ -12,7 +12,7 @@ import staticgrad as sg
 from staticgrad.eager import Tensor
 from staticgrad.eager.random import Generator as EagerGenerator
 from staticgrad.ops.philox import RandomBits, folded
-from staticgrad.types.dtype import U32
+from staticgrad.types.dtype import U32, U64
 from tests.ops.graphs import variable
 
 SEED = 11
@@ -176,3 +176,10 @@ def test_behind_a_loop_without_trips_tensors_draw_what_graphs_draw() -> None:
     given = np.array([0.5, 1.0], np.float32)
     wanted = sg.evaluate(program(sg.random.Generator(SEED), sg.constant(given)))
     np.testing.assert_allclose(program(EagerGenerator(SEED), Tensor(given)).data, wanted, rtol=1e-6)
+
+
+def test_keys_of_trips_are_no_draws_of_the_program() -> None:
+    key, number = (np.uint64(each) for each in (7, 3))
+    (found,) = sg.evaluate([folded(sg.constant(key), sg.constant(number))])
+    draws = [RandomBits((), U64, stream)(key, number) for stream in range(16)]
+    assert int(found) not in {int(each) for each in sg.evaluate(draws)}

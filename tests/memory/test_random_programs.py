@@ -14,7 +14,7 @@ from staticgrad.compiling.compiler import Compiled
 from staticgrad.memory.planner import Planner
 from tests.random_graphs import random_graph
 
-BUDGETS = 10
+BUDGETS = 5
 
 
 def program(seed: int) -> tuple[sg.Graph, dict[str, np.ndarray]]:
@@ -75,6 +75,8 @@ def test_bytes_do_not_depend_on_policy_or_budget() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", [20, pytest.param(30, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize(
+    "first", [20, *(pytest.param(n, marks=pytest.mark.exhaustive) for n in (25, 30, 35))]
+)
 def test_bytes_of_many_programs(first: int) -> None:
-    assert sum(recomputing_runs(seed) for seed in range(first, first + 10)) > 0
+    assert sum(recomputing_runs(seed) for seed in range(first, first + 5)) > 0

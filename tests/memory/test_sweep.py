@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import staticgrad as sg
-from staticgrad.optim import SGD, Adam, AdamW
+from staticgrad.optim import SGD, Adam
 from tests.memory.budgets import kept, rises
 from tests.memory.models import MODELS
 from tests.memory.sweep import main, subject
@@ -24,14 +24,14 @@ SLOW = ("norm_blocks", "big_logits")
 
 
 def cases() -> Iterator[Any]:
-    """Cases with their numbers: every plain one of SGD, Adam and AdamW, every third mixed one of
-    Adam, and every twelfth of those that differ from others by the class alone, as a slow test."""
+    """Cases with their numbers: every plain one of SGD and Adam, every sixth mixed one of Adam,
+    and every twelfth of those that differ from others by the class alone, as a slow test."""
     for number, case in enumerate((*plain_cases(), *mixed_cases())):
         plain = case.rate is None and case.extras is None
         marks = []
         if case.cls is Adam and not plain:
-            marks = [pytest.mark.exhaustive] * (number % 3 > 0)
-        elif not plain or case.cls not in (SGD, Adam, AdamW):
+            marks = [pytest.mark.exhaustive] * (number % 6 > 0)
+        elif not plain or case.cls not in (SGD, Adam):
             marks = [pytest.mark.slow if number % 12 == 0 else pytest.mark.exhaustive]
         yield pytest.param(number, case, id=str(case), marks=marks)
 

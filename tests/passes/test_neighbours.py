@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import operator
 from collections.abc import Callable
@@ -49,6 +50,7 @@ from staticgrad.fusion.reasons import (
 )
 from staticgrad.ir.op import registered_ops
 from staticgrad.lowering.fuse import Fusion, fusion
+from tests.cases import check_all
 from tests.compiled.agreement import input_like
 from tests.ops.samples import samples_of
 from tests.passes.golden_models import MODELS
@@ -224,17 +226,19 @@ def test_every_pair_of_four_training_steps_has_one_reason(name: str, level: str)
     check(fusion(pipeline(level)(MODELS[name]())))
 
 
-@pytest.mark.parametrize("merge", [True, False])
-@pytest.mark.parametrize("name", NAMES)
-def test_every_pair_round_an_op_has_one_reason(name: str, merge: bool) -> None:
+def test_every_pair_round_an_op_has_one_reason() -> None:
     """Each operand is computed by something, and something reads each result."""
-    outputs = {}
-    for number, sample in enumerate(samples_of(name)[:4]):
-        args = [input_like(f"x{number}_{k}", a) for k, a in enumerate(sample.arrays)]
-        results = sample.op(*[sg.where(arg == arg, arg, arg) for arg in args])
-        for place, result in enumerate(results if isinstance(results, tuple) else [results]):
-            outputs[f"y{number}_{place}"] = sg.where(result == result, result, result)
-    check(fusion(pipeline("dce")(sg.Graph(outputs)), merge))
+
+    def check_op(name: str, merge: bool) -> None:
+        outputs = {}
+        for number, sample in enumerate(samples_of(name)[:4]):
+            args = [input_like(f"x{number}_{k}", a) for k, a in enumerate(sample.arrays)]
+            results = sample.op(*[sg.where(arg == arg, arg, arg) for arg in args])
+            for place, result in enumerate(results if isinstance(results, tuple) else [results]):
+                outputs[f"y{number}_{place}"] = sg.where(result == result, result, result)
+        check(fusion(pipeline("dce")(sg.Graph(outputs)), merge))
+
+    check_all(check_op, itertools.product(NAMES, (True, False)))
 
 
 @given(graphs())

@@ -19,6 +19,7 @@ from staticgrad.lowering.fuse import fuse
 from staticgrad.lowering.operands import LoweredStep
 from staticgrad.lowering.signatures import Lowerings, signature_of
 from staticgrad.lowering.stages import lower_group
+from tests.cases import check_all
 from tests.diagonals import diagonals
 from tests.ops.samples import is_called, samples_of
 from tests.ops.test_every_op import NAMES, as_tuple, variable_like
@@ -74,21 +75,24 @@ def test_what_is_shared_is_what_each_group_of_a_random_graph_would_get(drawn: ob
         check_groups(graph, merge)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_op_on_values_of_its_own_and_on_shared_ones(name: str) -> None:
+def test_every_op_on_values_of_its_own_and_on_shared_ones() -> None:
     """Twice on inputs of their own, and with inputs and results of each for the other."""
-    if is_called(name):
-        return  # there is no kernel to share
-    for sample in samples_of(name)[:3]:
-        ones, others = (
-            [variable_like(f"{letter}{n}", array) for n, array in enumerate(sample.arrays)]
-            for letter in "xy"
-        )
-        mixed = [*ones[:1], *others[1:]]
-        results = [as_tuple(sample.op(*args)) for args in (ones, others, mixed)]
-        values = {f"{k}.{n}": v for k, each in enumerate(results) for n, v in enumerate(each)}
-        for merge in (True, False):
-            check_groups(sg.Graph(values), merge)
+
+    def check(name: str) -> None:
+        if is_called(name):
+            return  # there is no kernel to share
+        for sample in samples_of(name)[:3]:
+            ones, others = (
+                [variable_like(f"{letter}{n}", array) for n, array in enumerate(sample.arrays)]
+                for letter in "xy"
+            )
+            mixed = [*ones[:1], *others[1:]]
+            results = [as_tuple(sample.op(*args)) for args in (ones, others, mixed)]
+            values = {f"{k}.{n}": v for k, each in enumerate(results) for n, v in enumerate(each)}
+            for merge in (True, False):
+                check_groups(sg.Graph(values), merge)
+
+    check_all(check, zip(NAMES))
 
 
 def lowered_groups(graph: sg.Graph, monkeypatch: pytest.MonkeyPatch) -> int:
