@@ -136,6 +136,8 @@ def test_what_is_proved_never_negative_is_not(size: Size, values: dict[str, int]
         (A - 1, False),
         (A - B, False),
         (A // 2 - 1, False),
+        (2 * (A // 2) - A, False),
+        (2 * (A // 2) - A + 1, True),
         (BOUNDED - 2, True),
         (BOUNDED - 3, False),
     ],

@@ -95,6 +95,20 @@ def test_broken_parts(changes: dict[str, Any], message: str) -> None:
         verify_graph(parts(**changes))
 
 
+def test_an_update_by_a_value_of_another_type() -> None:
+    x, w = input_value("x", VECTOR), parameter_value("w", np.zeros(3, "float32"))
+    total = x.sum()
+    graph = Graph.of_parts(
+        nodes=[x.node, w.node, total.node],
+        inputs=[x],
+        parameters=[w],
+        outputs={"x": x},
+        updates=[(w, total)],
+    )
+    with pytest.raises(VerifyError, match=r"the update of 'w' is f32\[\], not f32\[3\]"):
+        verify_graph(graph)
+
+
 def graph_of(*nodes: Node) -> Graph:
     values = [Symbolic(node) for node in nodes]
     return Graph.of_parts(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.errors import ImmutableError
+from staticgrad.errors import ImmutableError, ParameterValueError
 
 
 @pytest.fixture
@@ -75,3 +75,13 @@ def test_it_meets_values_of_graphs_and_parameters(w):
     again = sg.parameter("again", w.value)
     again.value = w.value + 1
     assert np.array_equal(again.value, w.value + 1)
+
+
+@pytest.mark.parametrize("value", [[0.5, 1.5], [1 + 1j, 2]])
+def test_an_integer_parameter_takes_no_value_that_would_lose_information(value):
+    w = sg.parameter("w", np.array([3, 4], "int32"))
+    with pytest.raises(ParameterValueError, match="parameter 'w' is int32"):
+        w.value = value
+    assert w.value.tolist() == [3, 4]
+    w.value = np.array([5, 6], "int64")
+    assert w.value.tolist() == [5, 6]
