@@ -13,6 +13,7 @@ from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ops.convolution import Conv, ConvFilter, ConvImage
 from staticgrad.preparation.patches import with_patches
+from tests.diagonals import diagonals
 
 RNG = np.random.default_rng(5)
 #: Batch, channels in and out, image, taps: rows of whole patches, columns of many small ones, what
@@ -61,8 +62,7 @@ def check(graph: sg.Graph, feeds: dict[str, np.ndarray]) -> None:
         assert all(same_bytes(other[name], found[name]) for name in wanted)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+@diagonals(2, ("geometry", GEOMETRIES), ("dtype", ["float32", "float64"]))
 def test_known_and_named_sizes(geometry: Any, dtype: str) -> None:
     rank = len(geometry[3])
     for names in (("",) * (rank + 2), ("n", "", *("",) * (rank - 1), "wide")):

@@ -13,6 +13,7 @@ from passes.pipelines import pipeline
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.ops.convolution import Conv, ConvImage
 from staticgrad.preparation.remainders import with_remainders
+from tests.diagonals import diagonals
 
 RNG = np.random.default_rng(9)
 
@@ -52,16 +53,19 @@ def left(graph: sg.Graph) -> set[str]:
     return {node.op.name for node in strided_ones}
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(
-    ("shape", "filters", "options"),
-    [
-        ((3, 3, 27, 30), (16, 3, 11, 11), {"stride": 4, "padding": 2}),  # in tiles behind it
-        ((2, 4, 20, 21), (7, 4, 8, 8), {"stride": 4}),
-        ((2, 2, 9, 14), (3, 2, 4, 2), {"stride": (2, 1), "padding": ((0, 3), (1, 0))}),
-        ((2, 3, 50), (5, 3, 24), {"stride": 12, "padding": 30}),
-        ((1, 2, 9, 8, 9), (4, 2, 6, 6, 6), {"stride": 3, "padding": 1}),
-    ],
+@diagonals(
+    2,
+    ("dtype", ["float32", "float64"]),
+    (
+        "shape,filters,options",
+        [
+            ((3, 3, 27, 30), (16, 3, 11, 11), {"stride": 4, "padding": 2}),  # in tiles behind it
+            ((2, 4, 20, 21), (7, 4, 8, 8), {"stride": 4}),
+            ((2, 2, 9, 14), (3, 2, 4, 2), {"stride": (2, 1), "padding": ((0, 3), (1, 0))}),
+            ((2, 3, 50), (5, 3, 24), {"stride": 12, "padding": 30}),
+            ((1, 2, 9, 8, 9), (4, 2, 6, 6, 6), {"stride": 3, "padding": 1}),
+        ],
+    ),
 )
 def test_remainders_as_channels(shape: Any, filters: Any, options: Any, dtype: str) -> None:
     for named in (False, True):

@@ -247,14 +247,10 @@ def test_gradients_are_near_those_of_float64(dtype: DType) -> None:
         assert error <= 16 * 2.0**-dtype.digits * np.max(np.abs(true[name])), name
 
 
-@every_storage
-@pytest.mark.parametrize(
-    ("optimizer", "options"),
-    [
-        pytest.param(cls, options, id=f"{cls.__name__}{number}")
-        for cls, samples in SAMPLES.items()
-        for number, options in enumerate(samples)
-    ],
+@diagonals(
+    2,
+    ("dtype", STORAGE),
+    ("optimizer,options", [(cls, each) for cls, samples in SAMPLES.items() for each in samples]),
 )
 def test_every_optimizer_trains_and_keeps_the_dtype(
     dtype: DType, optimizer: type[Optimizer], options: dict[str, Any]
