@@ -2,6 +2,7 @@
 
 import math
 import struct
+from functools import partial
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -26,6 +27,8 @@ from staticgrad.ir.kernels.stages import (
 from staticgrad.ir.kernels.text import kernel_lines
 from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.types.dtype import ALL_DTYPES, BOOL, F32, F64, I32, I64, U64
+from tests.cases import check_all
+from tests.ir.mistakes import check_damaged, check_mistake
 
 EVERYTHING = """\
 kernel(p0: in f32, p1: in i32, p2: in f32, p3: out f32, p4: out f32, p5: check i64, p6: inout f64; \
@@ -425,48 +428,15 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("text", "old", "new", "message", "hint"), MISTAKES)
-def test_mistakes_are_shown_where_they_are(
-    text: str, old: str, new: str, message: str, hint: str
-) -> None:
-    assert old in text
-    marked = text.replace(old, new, 1)
-    before = marked.partition("§")[0].split("\n")
-    with pytest.raises(ParseError) as caught:
-        parse_kernel(marked.replace("§", ""), file="kernel.sg")
-    error = caught.value
-    assert message in error.headline
-    assert hint in error.hint
-    assert (error.line, error.column) == (len(before), len(before[-1]) + 1)
-    shown = str(error).splitlines()
-    assert len(shown) <= 12
-    assert f"kernel.sg:{error.line}" in shown[1]
-    assert "^" in shown[3]
+def test_mistakes_are_shown_where_they_are() -> None:
+    check_all(partial(check_mistake, parse_kernel), MISTAKES)
 
 
 @given(data=st.data())
 @settings(max_examples=200)
 def test_damaged_text_is_a_parse_error_or_a_kernel(data: st.DataObject) -> None:
     text = data.draw(st.sampled_from(EXAMPLES))
-    for _ in range(data.draw(st.integers(1, 3))):
-        at = data.draw(st.integers(0, len(text)))
-        end = data.draw(st.integers(at, min(at + 4, len(text))))
-        extra = data.draw(st.sampled_from(["", "(", ")", "9", "-", ",", "%", "@", "}", "\n", "é"]))
-        text = text[:at] + extra + text[end:]
-    kernel, error = attempt(text)
-    if kernel is not None:
-        assert str(parse_kernel(str(kernel))) == str(kernel)
-        return
-    assert error is not None
-    assert 1 <= error.line <= len(text.splitlines()) + 1
-    assert len(str(error).splitlines()) <= 12
-
-
-def attempt(text: str) -> tuple[Kernel | None, ParseError | None]:
-    try:
-        return parse_kernel(text), None
-    except ParseError as error:
-        return None, error
+    check_damaged(parse_kernel, text, ["", *"()9-,%@}\né"], data)
 
 
 def test_walks_that_share_what_they_met_give_each_expression_once() -> None:

@@ -1,20 +1,22 @@
 """The text of plans: canonical, complete, and read back."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
-import pytest
 from hypothesis import given, settings, strategies as st
 
 from passes.pipelines import pipeline
 from staticgrad.analysis.binding import bind_sizes
 from staticgrad.analysis.plan_check import verify_plan
-from staticgrad.errors import FeedError, ParseError
+from staticgrad.errors import FeedError
 from staticgrad.ir.plan import Placement, Plan, PlannedStep
 from staticgrad.ir.plan_text import parse_plan, print_plan
 from staticgrad.ir.schedule_text import parse_schedule, schedule_constants
 from staticgrad.lowering.fuse import fuse
 from staticgrad.memory.planner import Planner
+from tests.cases import check_all
+from tests.ir.mistakes import check_damaged, check_mistake
 from tests.ir.schedule_samples import PLAN, SCHEDULE
 from tests.passes.test_fuse import with_gradients
 from tests.random_graphs import random_graph
@@ -107,39 +109,11 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("old", "new", "message"), MISTAKES)
-def test_mistakes_are_shown_where_they_are(old: str, new: str, message: str) -> None:
-    assert old in PLAN
-    marked = PLAN.replace(old, new, 1)
-    before = marked.partition("§")[0].split("\n")
-    with pytest.raises(ParseError) as caught:
-        parse_plan(marked.replace("§", ""), file="plan.sg")
-    error = caught.value
-    assert message in error.headline
-    assert (error.line, error.column) == (len(before), len(before[-1]) + 1)
-    shown = str(error).splitlines()
-    assert len(shown) <= 12
-    assert f"plan.sg:{error.line}" in shown[1]
-    assert "^" in shown[3]
+def test_mistakes_are_shown_where_they_are() -> None:
+    check_all(partial(check_mistake, parse_plan, PLAN), MISTAKES)
 
 
 @given(data=st.data())
 @settings(max_examples=100)
 def test_damaged_text_is_a_parse_error_or_a_plan(data: st.DataObject) -> None:
-    start = PLAN.index("plan(")
-    at = data.draw(st.integers(start, len(PLAN)))
-    end = data.draw(st.integers(at, min(at + 4, len(PLAN))))
-    extra = data.draw(st.sampled_from(["", "(", ")", "9", "-", ",", '"', "..", "}", "\n", "#"]))
-    plan, error = attempt(PLAN[:at] + extra + PLAN[end:])
-    if plan is not None:
-        assert str(parse_plan(str(plan))) == str(plan)
-        return
-    assert error is not None
-    assert len(str(error).splitlines()) <= 12
-
-
-def attempt(text: str) -> tuple[Plan | None, ParseError | None]:
-    try:
-        return parse_plan(text), None
-    except ParseError as error:
-        return None, error
+    check_damaged(parse_plan, PLAN, ["", *'()9-,"}\n#', ".."], data, PLAN.index("plan("))

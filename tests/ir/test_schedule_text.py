@@ -1,5 +1,6 @@
 """The text of schedules: canonical, complete, and read back to what computes the same bytes."""
 
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -19,6 +20,8 @@ from staticgrad.lowering.fuse import fuse
 from staticgrad.types.arrays import ArrayData
 from staticgrad.types.dim import dim
 from staticgrad.types.dtype import F32, F64
+from tests.cases import check_all
+from tests.ir.mistakes import check_damaged, check_mistake
 from tests.ir.schedule_samples import SCHEDULE
 from tests.passes.test_fuse import with_gradients
 from tests.random_graphs import random_graph
@@ -235,21 +238,8 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("old", "new", "message", "hint"), MISTAKES)
-def test_mistakes_are_shown_where_they_are(old: str, new: str, message: str, hint: str) -> None:
-    assert old in SCHEDULE
-    marked = SCHEDULE.replace(old, new, 1)
-    before = marked.partition("§")[0].split("\n")
-    with pytest.raises(ParseError) as caught:
-        parse_schedule(marked.replace("§", ""), file="step.sg")
-    error = caught.value
-    assert message in error.headline
-    assert hint in error.hint
-    assert (error.line, error.column) == (len(before), len(before[-1]) + 1)
-    shown = str(error).splitlines()
-    assert len(shown) <= 12
-    assert f"step.sg:{error.line}" in shown[1]
-    assert "^" in shown[3]
+def test_mistakes_are_shown_where_they_are() -> None:
+    check_all(partial(check_mistake, parse_schedule, SCHEDULE), MISTAKES)
 
 
 def test_a_kernel_without_a_step_is_a_mistake() -> None:
@@ -262,26 +252,7 @@ def test_a_kernel_without_a_step_is_a_mistake() -> None:
 @given(data=st.data())
 @settings(max_examples=200)
 def test_damaged_text_is_a_parse_error_or_a_schedule(data: st.DataObject) -> None:
-    text = SCHEDULE
-    for _ in range(data.draw(st.integers(1, 3))):
-        at = data.draw(st.integers(0, len(text)))
-        end = data.draw(st.integers(at, min(at + 4, len(text))))
-        extra = data.draw(st.sampled_from(["", "(", ")", "9", "-", ",", '"', "+", "}", "\n", "#"]))
-        text = text[:at] + extra + text[end:]
-    schedule, error = attempt(text)
-    if schedule is not None:
-        assert str(parse_schedule(str(schedule))) == str(schedule)
-        return
-    assert error is not None
-    assert 1 <= error.line <= len(text.splitlines()) + 1
-    assert len(str(error).splitlines()) <= 12
-
-
-def attempt(text: str) -> tuple[Schedule | None, ParseError | None]:
-    try:
-        return parse_schedule(text), None
-    except ParseError as error:
-        return None, error
+    check_damaged(parse_schedule, SCHEDULE, ["", *'()9-,"+}\n#'], data)
 
 
 def test_checks_are_kept() -> None:

@@ -1,5 +1,6 @@
 """Mistakes in a text, and wrong arrays bound to it: one clear error each, at its place."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -7,11 +8,12 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from staticgrad.errors import ParseError, UnknownNameError
-from staticgrad.ir.graph import Graph
 from staticgrad.ir.parser import parse
 from staticgrad.types.dim import dim
 from staticgrad.types.dtype import F32
 from staticgrad.types.tensor import TensorType
+from tests.cases import check_all
+from tests.ir.mistakes import check_damaged, check_mistake
 from tests.ir.sample_ops import STEP
 from tests.random_graphs import input_value, parameter_value
 
@@ -69,48 +71,14 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("old", "new", "message", "hint"), MISTAKES)
-def test_mistakes_are_shown_where_they_are(old: str, new: str, message: str, hint: str) -> None:
-    assert old in STEP
-    marked = STEP.replace(old, new, 1)
-    before = marked.partition("§")[0].split("\n")
-    with pytest.raises(ParseError) as caught:
-        parse(marked.replace("§", ""), file="model.sg")
-    error = caught.value
-    assert message in error.headline
-    assert (error.line, error.column) == (len(before), len(before[-1]) + 1)
-    assert hint in error.hint
-    shown = str(error).splitlines()
-    assert len(shown) <= 12
-    assert f"model.sg:{error.line}" in shown[1]
-    assert "^" in shown[3]
+def test_mistakes_are_shown_where_they_are() -> None:
+    check_all(partial(check_mistake, parse, STEP), MISTAKES)
 
 
 @given(data=st.data())
 @settings(max_examples=300)
 def test_damaged_text_is_a_parse_error_or_a_graph(data: st.DataObject) -> None:
-    text = STEP
-    for _ in range(data.draw(st.integers(1, 3))):
-        at = data.draw(st.integers(0, len(text)))
-        end = data.draw(st.integers(at, min(at + 4, len(text))))
-        extra = data.draw(
-            st.sampled_from(["", "(", ")", "9", "-", ",", '"', "%", "max(", "\\", "\n", "é", "e9"])
-        )
-        text = text[:at] + extra + text[end:]
-    graph, error = attempt(text)
-    if graph is not None:
-        assert str(parse(str(graph))) == str(graph)
-        return
-    assert error is not None
-    assert 1 <= error.line <= len(text.splitlines()) + 1
-    assert len(str(error).splitlines()) <= 12
-
-
-def attempt(text: str) -> tuple[Graph | None, ParseError | None]:
-    try:
-        return parse(text), None
-    except ParseError as error:
-        return None, error
+    check_damaged(parse, STEP, ["", *'()9-,"%', "max(", "\\", "\n", "é", "e9"], data)
 
 
 @pytest.mark.parametrize("open_", ["(", "-", "max(1, ", "["])
