@@ -428,8 +428,9 @@ def opt(
 @click.argument("file", type=GRAPH_FILE, default="-")
 @click.option("--size", "sizes", multiple=True, metavar="NAME=N", help="A named size; repeatable.")
 @click.option("--source", is_flag=True, help="Print the generated source of every kernel, too.")
+@click.option("--before", is_flag=True, help="Print the graph ahead of the passes, too.")
 @answering
-def explain(file: IO[str], sizes: tuple[str, ...], source: bool) -> Answer:
+def explain(file: IO[str], sizes: tuple[str, ...], source: bool, before: bool) -> Answer:
     """Show the kernels and memory of a graph's text.
 
     The graph is read from FILE, by default standard input. Its memory depends on its named sizes:
@@ -437,7 +438,7 @@ def explain(file: IO[str], sizes: tuple[str, ...], source: bool) -> Answer:
     """
     known = dict(map(named_size, sizes))
     program = sg.compile(read_graph(file), sizes=known)
-    explanation = program.explanation()
+    explanation = program.explanation(before=before)
     data = explanation.as_json()
     if source:
         data["source"] = program.source

@@ -6,10 +6,12 @@ messages, counts.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from time import perf_counter
+from types import FrameType
 from typing import Any, Final
 
 import numpy as np
@@ -20,17 +22,21 @@ from staticgrad.comparison.model import BATCH, Array, Batch, Model
 from staticgrad.comparison.programs import ComparedProgram
 from staticgrad.comparison.report import Act
 from staticgrad.comparison.ways import DefineByRun, DefineThenRun, Subject, by_run, graph_of
+from staticgrad.eager import Tensor
 from staticgrad.errors import StaticgradError, TracingWarning
+from staticgrad.ir.value import Value
 from staticgrad.pictures.numbers import seconds
+from staticgrad.source import Origin
 
 _TIMES: Final = 3
+_NAMES: Final = 6  # that a debugger shows
 Run = Callable[[], float]
 
 
 def acts(chosen: Subject, way: DefineThenRun) -> tuple[Act, ...]:
     """The acts that this program allows, in the order in which a newcomer meets them."""
     batch = chosen.draw(chosen.batch_size, np.random.default_rng(0))
-    made = (_print, _branch, _number, _edit, _size, _mistake)
+    made = (_print, _debugger, _branch, _number, _edit, _size, _mistake)
     return tuple(act for each in made for act in each(chosen, way, batch))
 
 
@@ -44,6 +50,59 @@ def _print(chosen: Subject, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
         "While a graph is built there are types and no numbers. Ask for the value as one more"
         " output, or run the program line by line on the tape.",
     )
+
+
+def _debugger(chosen: Subject, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
+    """What a debugger sees that stops where the user's function returns."""
+    code = chosen.origin[0] if isinstance(chosen.origin, Origin) else None
+    tape = _names_at_return(code, lambda: by_run(chosen).step(batch))
+
+    def build() -> object:
+        if isinstance(chosen, Model):
+            return graph_of(chosen)
+        return chosen.new_function().graph(*batch.values())
+
+    graph = _names_at_return(code, build)
+    if tape and graph:
+        yield Act(
+            "breakpoint(), where the function returns",
+            f"each step stops there:\n{tape}",
+            f"it stops once, while the graph is built:\n{graph}",
+            "A debugger walks through a graph's program while it is built. For numbers run it line"
+            " by line, f.eagerly(x, y); sg.compile(graph, debug='nan') names the operation that"
+            " gives the first NaN.",
+        )
+
+
+def _names_at_return(code: Any, run: Callable[[], object]) -> str:
+    """The values that a function has when it returns for the first time, a line each."""
+    lines: list[str] = []
+
+    def inside(frame: FrameType, event: str, arg: Any) -> Any:
+        if event == "return" and not lines:
+            lines.extend(
+                f"{name} = {_as_seen(value)}" for name, value in frame.f_locals.items()
+                if isinstance(value, Value)
+            )  # fmt: skip
+        return inside
+
+    before = sys.gettrace()
+    sys.settrace(lambda frame, event, arg: inside if frame.f_code is code else None)
+    try:
+        run()
+    finally:
+        sys.settrace(before)
+    return "\n".join(lines[:_NAMES])
+
+
+def _as_seen(value: Value) -> str:
+    """A tensor by its numbers, a value of a graph as it shows itself."""
+    if not isinstance(value, Tensor):
+        return repr(value)
+    if value.size == 1:
+        return f"{value.item():.7g}"
+    array = np.asarray(value.data)
+    return f"{array.dtype} {list(array.shape)}, {array.min():.4g} to {array.max():.4g}"
 
 
 def _branch(chosen: Subject, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
@@ -158,12 +217,15 @@ def _edited(chosen: Subject) -> sg.Graph:
 
 def _size(chosen: Subject, way: DefineThenRun, batch: Batch) -> Iterator[Act]:
     """Another batch size."""
-    if BATCH not in way.graph.sizes:
+    if [*way.graph.sizes] != [BATCH]:
         return
     size = chosen.batch_size + 3
     before = way.compiled.stats
     begin = perf_counter()
-    way.plan(size)
+    try:
+        way.plan(size)
+    except StaticgradError:
+        return  # the program has the number of examples in it, which the page says elsewhere
     spent = perf_counter() - begin
     after = way.compiled.stats
     yield Act(

@@ -23,7 +23,7 @@ def anatomy(graph: Graph, way: DefineThenRun, batch: Batch, sizes: Mapping[str, 
         sizes: the named sizes of that batch.
     """
     compiled = way.compiled
-    found = compiled.explanation(**sizes)
+    found = compiled.explanation(before=False, **sizes)
     timed = compiled.profile(batch, runs=_RUNS)
     steps = compiled.schedule.steps
     costs = tuple(

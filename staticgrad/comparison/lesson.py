@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from staticgrad.analysis.pass_report import Report
+from staticgrad.comparison import training
 from staticgrad.comparison.report import Act, Anatomy, Comparison, StepCost
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.graph_picture import GraphDrawing
@@ -53,6 +54,7 @@ def program(found: Comparison) -> str:
         "spends on it: forward, and in the derivative that belongs to it; a kernel of several "
         "lines counts for each in equal parts. Point at a line to see its operations and kernels."
         "</p>"
+        f"{fold('the module', preformatted(found.module)) if found.module else ''}"
         f'<div class="source">{"".join(rows)}</div>'
     )
 
@@ -97,6 +99,8 @@ def _shown(graph: Graph) -> Iterator[tuple[str, list[int]]]:
     for node in graph.nodes:
         if not node.is_leaf or node.label == "":
             _use(node.origin, used)
+    if len(used) > 1:  # the user's own files, without the step that trains a module
+        used.pop(training.__file__, None)
     left = _MOST_LINES
     for file, lines in used.items():
         ordered = sorted(lines)
@@ -156,11 +160,12 @@ def passes(found: Comparison) -> str:
     nothing = f" Nothing was left to do for {', '.join(dict.fromkeys(idle))}." if idle else ""
     changes = "".join(map(_changes, anatomy.reports))
     steps, kernels = len(anatomy.plan.steps), len(anatomy.kernels)
+    dead = "".join(f"<p>{escape(line)}.</p>" for line in found.dead)
     return (
         '<h2 id="passes">What the passes did</h2>'
         '<p class="why">A tape has run each operation before it sees the next one. A graph is there'
         " as a whole: a pass reads it and gives another one that computes the same."
-        f"{escape(nothing)}</p>"
+        f"{escape(nothing)}</p>{dead}"
         + table(("pass", "nodes", "bytes of all values", "rules that applied"), rows)
         + changes
         + '<h3>Fusion</h3><p class="why">At last neighbours become one kernel, whose values between'

@@ -30,13 +30,14 @@ from staticgrad.comparison.memory import (
     budgets,
     bytes_at,
     bytes_of_depth,
+    checkpointed,
     tape_peak,
     tape_timeline,
     timelines,
 )
 from staticgrad.comparison.model import BATCH, Batch, Model
 from staticgrad.comparison.page import ShownComparison, ShownTape
-from staticgrad.comparison.programs import ComparedProgram, unchanged
+from staticgrad.comparison.programs import LITERAL, ComparedProgram, unchanged
 from staticgrad.comparison.report import (
     EMPTY,
     TAPE,
@@ -44,10 +45,13 @@ from staticgrad.comparison.report import (
     Changes,
     Comparison,
     FirstResult,
+    Refusal,
     TapeAlone,
+    refusal_of,
 )
 from staticgrad.comparison.stopwatch import PARTS, Race, one_thread, pools_while_timed
 from staticgrad.comparison.ways import (
+    DefineThenRun,
     Subject,
     by_run,
     comparable,
@@ -56,8 +60,9 @@ from staticgrad.comparison.ways import (
 )
 from staticgrad.comparison.work import work
 from staticgrad.eager.tape import serials
-from staticgrad.errors import MeasurementError
+from staticgrad.errors import MeasurementError, StaticgradError
 from staticgrad.optim import Optimizer
+from staticgrad.reports.dead import dead_nodes
 
 _STEPS: Final = 12  # of a program whose sizes change, or that the tape runs alone
 _FIRST: Final = "staticgrad.comparison.first"
@@ -131,7 +136,10 @@ def _compared(
     agreed = agreement(chosen, trained)
     named = [*trained.graph.sizes] == [BATCH]
     wanted = batches or ((max(usual // 4, 1), usual * 4) if named else ())
-    sizes = sorted({usual, *(wanted if named else ())})
+    serves = {n: _refused_size(chosen, trained, n) for n in wanted if named and n != usual}
+    sizes = sorted({usual, *(n for n, refused in serves.items() if refused is None)})
+    refusal = chosen.refusal if isinstance(chosen, ComparedProgram) else None
+    refusal = next(filter(None, (refusal, *serves.values())), None)
     timings = [_race(chosen, n, n) for n in sizes]
     forward = _race(chosen, usual, usual, forward=True) if isinstance(chosen, Model) else None
     others = _depths(spec, chosen, depths, watch)
@@ -167,9 +175,30 @@ def _compared(
         timelines=timelines(chosen, by_policy),
         depth_memories=tuple(bytes_of_depth(each, depth) for depth, each in others.items()),
         anatomy=anatomy(graph_of(chosen), trained, batch, trained.sizes(usual)),
-        refusal=chosen.refusal if isinstance(chosen, ComparedProgram) else None,
+        module="\n".join(map(repr, chosen.modules)) if isinstance(chosen, ComparedProgram) else "",
+        dead=_dead(chosen, trained, usual),
+        checkpointed=checkpointed(chosen, batch) if isinstance(chosen, ComparedProgram) else None,
+        refusal=refusal,
         changes=_changes(chosen) if isinstance(chosen, ComparedProgram) else None,
     )
+
+
+def _dead(chosen: Subject, trained: DefineThenRun, size: int) -> tuple[str, ...]:
+    """The nodes that nothing needs, counted."""
+    graph, sizes = graph_of(chosen), trained.sizes(size)
+    return tuple(dead_nodes(graph, trained.compiled.graph, sizes).lines())
+
+
+def _refused_size(chosen: Subject, trained: DefineThenRun, size: int) -> Refusal | None:
+    """Why a program does not run with so many examples, as one that has their number in it."""
+    try:
+        trained.plan(size)
+        if isinstance(chosen, ComparedProgram):
+            by_run(chosen).step(chosen.draw(size, np.random.default_rng(0)))
+            chosen.restore()
+    except StaticgradError as error:
+        return refusal_of(error, chosen.origin, LITERAL)
+    return None
 
 
 def _tape_alone(chosen: ComparedProgram, seconds: float, watch: Watch) -> TapeAlone:

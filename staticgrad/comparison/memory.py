@@ -6,6 +6,8 @@ import sys
 import tracemalloc
 from array import array
 from collections.abc import Mapping, Sequence
+from functools import partial
+from time import process_time
 from types import FrameType
 from typing import Any, Final
 
@@ -13,16 +15,20 @@ import numpy as np
 
 from staticgrad.analysis.cost import plan_seconds
 from staticgrad.comparison.model import Batch
-from staticgrad.comparison.report import Budgeted, Bytes, HeldBytes
+from staticgrad.comparison.programs import ComparedProgram
+from staticgrad.comparison.report import Budgeted, Bytes, Checkpointed, HeldBytes
 from staticgrad.comparison.ways import DefineThenRun, Subject, by_run, then_run
 from staticgrad.compiling.tradeoffs import tradeoff
+from staticgrad.eager import checkpoint
 from staticgrad.ir.plan_picture import columns_of_steps
+from staticgrad.nn.module import Module
 from staticgrad.reports.profiling import live_bytes
 
 POLICIES: Final = ("store_all", "sqrt", "recompute")
 #: The budgets that are shown.
 _BUDGETS: Final = ("90%", "75%", "60%", "50%", "40%", "30%", "20%", "10%")
 #: Points of a timeline, and the most readings of the tape's memory that it is made of.
+_TURNS: Final = 3
 _POINTS, _READINGS = 240, 200_000
 
 
@@ -65,6 +71,39 @@ def tape_peak(chosen: Subject, batch: Batch) -> int:
         return tracemalloc.get_traced_memory()[1] - before
     finally:
         tracemalloc.stop()
+
+
+def checkpointed(chosen: ComparedProgram, batch: Batch) -> Checkpointed | None:
+    """A step of the tape with a checkpoint for each layer of modules; None without layers."""
+    layers = [layer for module in chosen.modules for layer in _layers(module)]
+    if len(layers) < 2:
+        return None
+    tape, times = by_run(chosen), []
+    try:
+        for wrapped in (False, True):
+            if wrapped:
+                for layer in layers:
+                    vars(layer)["forward"] = partial(checkpoint, layer.forward)
+            tape.step(batch)
+            spent = []
+            for _ in range(_TURNS):
+                begin = process_time()
+                tape.step(batch)
+                spent.append(process_time() - begin)
+            times.append(min(spent))
+        return Checkpointed(tape_peak(chosen, batch), times[1] / times[0])
+    finally:
+        for layer in layers:
+            vars(layer).pop("forward", None)
+
+
+def _layers(module: Module) -> list[Module]:
+    """The modules that a module holds itself, also in lists."""
+    found: list[Module] = []
+    for value in vars(module).values():
+        found += [each for each in (value if isinstance(value, list | tuple) else [value])
+                  if isinstance(each, Module)]  # fmt: skip
+    return found
 
 
 def timelines(chosen: Subject, compiled: Mapping[str, DefineThenRun]) -> tuple[HeldBytes, ...]:

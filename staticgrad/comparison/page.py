@@ -125,7 +125,7 @@ def refused(refusal: Refusal) -> str:
     return (
         (preformatted(where) if where else "")
         + f'<p class="alarm">{escape(refusal.message)}</p>'
-        + f"<p><b>Write</b> {escape(refusal.cure)}</p>"
+        + f"<p><b>Write</b> {'<br>'.join(map(escape, refusal.cure.splitlines()))}</p>"
     )
 
 
@@ -165,6 +165,10 @@ def _head(found: Comparison) -> str:
     plans = [(size, memory.times[policy], policy) for policy, size in memory.arena.items()]
     plans += [(b.peak, b.time, b.name) for b in found.budgets]
     least, longer, plan = min(plans)
+    kept = ""
+    if found.checkpointed is not None:
+        kept = f", with layers checkpointed {nbytes(found.checkpointed.nbytes)} in"
+        kept += f" {ratio(found.checkpointed.time)} the time"
     figures = [
         (
             ratio(usual.ratio),
@@ -174,7 +178,7 @@ def _head(found: Comparison) -> str:
         (
             nbytes(least),
             f"the least memory of a compiled step ({plan}, {ratio(longer)} the predicted time),"
-            f" known beforehand; on the tape {nbytes(memory.tape)}",
+            f" known beforehand; the tape, which keeps all, takes {nbytes(memory.tape)}{kept}",
         ),
         (
             f"{found.work[0].operations} to {found.work[-1].operations}",
@@ -338,9 +342,16 @@ def _paid(step: float | None) -> str:
 def _memory(found: Comparison) -> str:
     usual = found.memory
     values = [("tape, measured", float(usual.tape))]
+    if found.checkpointed is not None:
+        values.append(("tape, checkpointed", float(found.checkpointed.nbytes)))
     values += [(f"{policy}, planned", float(size)) for policy, size in usual.arena.items()]
     values += [(b.name, float(b.peak)) for b in found.budgets]
-    bars = charts.bars(values, nbytes, "bytes of a step", "abbb" + "d" * len(found.budgets))
+    bars = charts.bars(
+        values,
+        nbytes,
+        "bytes of a step",
+        "a" * (2 if found.checkpointed else 1) + "bbb" + "d" * len(found.budgets),
+    )
     drawn = [_timeline(found), bars]
     grown = ((found.memories, "batch size"), (found.depth_memories, "layers"))
     drawn += [_growth(memories, what) for memories, what in grown if len(memories) > 1]

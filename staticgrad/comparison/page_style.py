@@ -58,6 +58,9 @@ nav a:hover { color: var(--ink); }
 .linked .pill.lit rect { fill-opacity: .42; stroke-width: 2; }
 .source div.lit, .linked details.lit > summary { background: var(--wash); font-weight: 600; }
 .linked g.line.lit text { font-weight: 700; }
+@media (min-width: 80rem) { .canvas { width: 96vw; margin-left: calc(50% - 48vw); } }
+@media (min-width: 100rem) { body > .sg { font-size: 18px; } main { max-width: 88rem; }
+  .source div { font-size: 16px; } .act pre, .sg pre { font-size: 15px; } }
 @media (max-width: 40rem) { .sg h1 { font-size: 1.5rem; } main { padding: .6rem .8rem 4rem; }
   .source div { grid-template-columns: 2.4rem 3.5rem 1fr; font-size: 12px; }
   .figure b { font-size: 1.6rem; } }
@@ -103,7 +106,8 @@ SCRIPT: Final = """
       svg.style.width = wide * scale + "px";
       box.scrollTo(left, top);
     };
-    const fit = () => zoom(Math.max((box.clientWidth - 2) / wide, 0.45), 0, 0);
+    const least = innerWidth >= 1600 ? 1.34 : 1;  // letters of 16 pixels, or of 12
+    const fit = () => zoom(Math.max((box.clientWidth - 2) / wide, least), 0, 0);
     const tools = box.previousElementSibling;
     tools.addEventListener("click", event => {
       const what = event.target.dataset.zoom;

@@ -33,7 +33,6 @@ from staticgrad.ir.session import Session, traced_in
 from staticgrad.nn.module import Module
 from staticgrad.nn.scopes import as_scopes
 from staticgrad.optim import SGD, Optimizer
-from staticgrad.optim.clipping import clipped
 from staticgrad.programs.function import Function
 from staticgrad.records import dataclass
 from staticgrad.source import Location
@@ -42,7 +41,7 @@ from staticgrad.storage.parameter import write_all
 _RATE: Final = 0.05
 #: What ``sg.function`` says where a function takes no named sizes.
 _REFUSES: Final = "which it refuses: "
-_LITERAL: Final = (
+LITERAL: Final = (
     "the graph serves these sizes alone: the program has the number of examples as a literal;"
     " read it from an array, x.shape[0], and one graph serves all"
 )
@@ -54,7 +53,7 @@ Step = Callable[..., Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class ExampleSource:
     """Where arrays come from: ``example``, or ``drawn(size, random)`` for each step.
 
     ``name``, ``size`` and ``note`` are those of a model.
@@ -89,7 +88,7 @@ class ComparedProgram:
     depth: int | None = None
     is_random = False
 
-    def __init__(self, step: Step, source: Source, made_of: Any, rule: str) -> None:
+    def __init__(self, step: Step, source: ExampleSource, made_of: Any, rule: str) -> None:
         self.name = source.name or _called(made_of)
         self.note = source.note
         self._made_of = _inner(made_of)
@@ -163,7 +162,7 @@ class ComparedProgram:
             self.has_graph = True
             self._start = [(p, np.array(p.value)) for p in self.graph.parameters]
             if first is not None:
-                self.refusal = refusal_of(first, self.origin, _LITERAL)
+                self.refusal = refusal_of(first, self.origin, LITERAL)
             elif self.changes:
                 self.refusal = self._refused_names()
             return
@@ -297,14 +296,16 @@ def _in_a_tuple(found: Any) -> tuple[Any, ...]:
     return found if isinstance(found, tuple) else (found,)
 
 
-def _source(names: Sequence[str], examples: Examples, drawn: Callable[..., Any] | None) -> Source:
+def _source(
+    names: Sequence[str], examples: Examples, drawn: Callable[..., Any] | None
+) -> ExampleSource:
     if drawn is None:
-        return Source(examples.arrays)
+        return ExampleSource(examples.arrays)
 
     def again(size: int, draw: np.random.Generator) -> Batch:
         return Examples.named(names, _in_a_tuple(drawn(draw))).arrays
 
-    return Source(examples.arrays, again)
+    return ExampleSource(examples.arrays, again)
 
 
 def _of_module(
@@ -334,7 +335,7 @@ def _of_module(
 
 
 def _of_function(
-    what: Any, plain: Step, source: Source, steps: Optimizer, rule: str
+    what: Any, plain: Step, source: ExampleSource, steps: Optimizer, rule: str
 ) -> ComparedProgram:
     """A step as it is, a loss with its gradient, or another function."""
     as_is = ComparedProgram(plain, source, what, "as the function does it")
@@ -367,18 +368,11 @@ def of_model(model: Model) -> ComparedProgram:
     random, optimizer = sg.random.Generator(0), model.optimizer or SGD(model.learning_rate)
     example = model.draw(model.batch_size, np.random.default_rng(0))
 
-    def step(*arrays: Any) -> Any:
-        found = model.loss_of(parameters, dict(zip(example, arrays, strict=True)), random)
-        if model.max_norm is None:
-            optimizer.minimize(found, [*parameters.values()])
-            return found
-        slopes = clipped(sg.grad(found, [*parameters.values()]), model.max_norm)
-        pairs = dict(zip(parameters.values(), slopes, strict=True))
-        for parameter, value in optimizer.apply(pairs).items():
-            parameter.update(value)
-        return found
+    def loss(*arrays: Any) -> Any:
+        return model.loss_of(parameters, dict(zip(example, arrays, strict=True)), random)
 
-    source = Source(dict(example), model.draw, model.name, model.batch_size, model.note)
+    step = training.step_of(loss, optimizer, [*parameters.values()], model.max_norm)
+    source = ExampleSource(dict(example), model.draw, model.name, model.batch_size, model.note)
     return ComparedProgram(step, source, model.loss, model.rule)
 
 

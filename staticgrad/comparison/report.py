@@ -235,6 +235,15 @@ def refusal_of(error: Exception, origin: Location, cure: str = "") -> Refusal:
 
 
 @dataclass(frozen=True)
+class Checkpointed:
+    """A step of the tape in which each layer is a checkpoint: bytes, and its time over that of the
+    step without."""
+
+    nbytes: int
+    time: float
+
+
+@dataclass(frozen=True)
 class Changes:
     """Steps whose arrays have other sizes each time: what sizes, and what each new one costs.
 
@@ -291,7 +300,10 @@ class TapeAlone:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One model, both ways."""
+    """One model, both ways.
+
+    ``module``: a module as text; ``dead``: what is said of nodes that nothing needs.
+    """
 
     model: str
     note: str
@@ -314,6 +326,9 @@ class Comparison:
     timelines: tuple[HeldBytes, ...]
     depth_memories: tuple[Bytes, ...]
     anatomy: Anatomy
+    module: str = ""
+    dead: tuple[str, ...] = ()
+    checkpointed: Checkpointed | None = None
     refusal: Refusal | None = None
     changes: Changes | None = None
 

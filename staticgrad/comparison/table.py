@@ -69,7 +69,9 @@ def _of_the_tape(found: TapeAlone) -> RenderableType:
 def lines_of(refusal: Refusal) -> list[str]:
     """A refusal in lines: what, where, and what to write."""
     where = [f"  {refusal.line}: {refusal.text}"] if refusal.line else []
-    return [f"REFUSED: {refusal.message}", *where, f"  write: {refusal.cure}"]
+    first, *others = refusal.cure.splitlines()
+    cure = [f"  write: {first}", *(f"         {line}" for line in others)]
+    return [f"REFUSED: {refusal.message}", *where, *cure]
 
 
 def changes_rows(found: Changes) -> list[tuple[str, str]]:
@@ -140,9 +142,10 @@ def _firsts(found: Comparison) -> RenderableType:
     rows = []
     for state, first in found.first.items():
         even = "" if state == TAPE else _step(found.break_even[state])
-        parts = (first.imports, first.build, first.compile, first.step, first.total, first.cpu)
+        made = first.build + first.compile
+        parts = (first.imports, made, first.step, first.total, first.cpu)
         rows.append((state.removeprefix("compiled, "), *map(seconds, parts), even))
-    heads = ("import", "build", "compile", "step", "in all", "CPU", "pays at")
+    heads = ("import", "compile", "step", "in all", "CPU", "pays at step")
     return _table("first result", heads, rows)
 
 
@@ -160,6 +163,10 @@ def _memory(found: Comparison) -> RenderableType:
 def memory_rows(found: Comparison) -> list[tuple[str, ...]]:
     """The peaks of the tape, of each policy and within each budget, by batch size."""
     rows = [("tape, measured", *(nbytes(each.tape) for each in found.memories), "")]
+    if found.checkpointed is not None:
+        kept = nbytes(found.checkpointed.nbytes)
+        at = [kept if m.at == found.batch_size else "" for m in found.memories]
+        rows.append(("tape, layers checkpointed", *at, f"{ratio(found.checkpointed.time)} of tape"))
     for policy in found.memory.arena:
         sizes = (nbytes(each.arena[policy]) for each in found.memories)
         rows.append((f"{policy}, planned", *sizes, ratio(found.memory.times[policy])))

@@ -8,6 +8,7 @@ from typing import Any
 import staticgrad as sg
 from staticgrad.building import count_as_user
 from staticgrad.optim import Optimizer
+from staticgrad.optim.clipping import clipped
 
 count_as_user(__file__)
 
@@ -34,12 +35,22 @@ def in_containers(
     return evaluate
 
 
-def step_of(loss: Callable[..., Any], optimizer: Optimizer) -> Callable[..., Any]:
-    """One step of training."""
+def step_of(
+    loss: Callable[..., Any],
+    optimizer: Optimizer,
+    parameters: Sequence[Any] | None = None,
+    max_norm: float | None = None,
+) -> Callable[..., Any]:
+    """One step of training, of all parameters that the loss reads or of these."""
 
     def step(*arrays: Any) -> Any:
         found = loss(*arrays)
-        optimizer.minimize(found)
+        if parameters is None or max_norm is None:
+            optimizer.minimize(found, parameters)
+            return found
+        slopes = clipped(sg.grad(found, [*parameters]), max_norm)
+        for parameter, value in optimizer.apply(dict(zip(parameters, slopes, strict=True))).items():
+            parameter.update(value)
         return found
 
     return step

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from math import prod
 from typing import Final
 
 from passes.pipelines import pipeline
-from staticgrad.analysis.binding import concrete_shape
+from staticgrad.analysis.work import work_of
 from staticgrad.comparison.report import WorkRow
 from staticgrad.comparison.ways import DefineThenRun
-from staticgrad.ir.forms import Contract, Identity, Reduce, ReshapeForm, View
-from staticgrad.ir.graph import Graph, Node
+from staticgrad.errors.wording import listed
+from staticgrad.ir.graph import Graph
 from staticgrad.pictures.numbers import nbytes, number
-from staticgrad.types.tensor import TensorType
 
 #: The passes of O1, one by one.
 _PIPELINE: Final = "dce,simplify,cse,fold,dce"
@@ -25,6 +23,13 @@ def work(step: DefineThenRun, size: int) -> tuple[WorkRow, ...]:
     graph = step.graph
     sizes = step.sizes(size)
     found = [_of_graph("written out, node by node", graph, sizes)]
+    dead = step.compiled.explanation(before=False, **sizes).dead
+    if dead is not None and dead.unread is not None and dead.before is not None:
+        spared, built = dead.unread.spared, dead.before
+        found.insert(0, WorkRow(
+            f"with gradients of {listed(dead.unread.of)}", built.operations + spared.operations,
+            built.nbytes + spared.nbytes, built.flops + spared.flops,
+        ))  # fmt: skip
     for each in pipeline(_PIPELINE).passes:
         after = each(graph)
         line = _of_graph(f"after {each}", after, sizes)
@@ -45,25 +50,5 @@ def _shown(work: WorkRow) -> tuple[int, str, str]:
 
 
 def _of_graph(name: str, graph: Graph, sizes: dict[str, int]) -> WorkRow:
-    nodes = [node for node in graph.nodes if not node.is_leaf]
-    moved = [n for n in nodes if not isinstance(n.form, View | ReshapeForm | Identity)]
-    return WorkRow(
-        name,
-        len(nodes),
-        sum(_elements(t, sizes) * t.dtype.itemsize for node in moved for t in node.types),
-        sum(_flops(node, sizes) for node in moved),
-    )
-
-
-def _flops(node: Node, sizes: dict[str, int]) -> int:
-    form = node.form
-    if isinstance(form, Contract):
-        left = concrete_shape(node.args[0].type.shape, sizes)
-        inner = left[-2 if form.transpose_a else -1]
-        return 2 * inner * _elements(node.types[0], sizes)
-    counted = node.args[0].type if isinstance(form, Reduce) else node.types[0]
-    return node.op.flops * _elements(counted, sizes)
-
-
-def _elements(kind: TensorType, sizes: dict[str, int]) -> int:
-    return prod(concrete_shape(kind.shape, sizes))
+    found = work_of(graph.nodes, sizes)
+    return WorkRow(name, found.operations, found.nbytes, found.flops)

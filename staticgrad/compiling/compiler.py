@@ -404,19 +404,23 @@ class Compiled(Generic[Results]):
         return self._counts.read(self._executor.runs)
 
     @public
-    def explain(self, *, staged: object = (), **sizes: int) -> str:
+    def explain(self, *, staged: object = (), before: bool = False, **sizes: int) -> str:
         """What each pass did, which kernels run, in the order listed, and what memory that needs.
 
         That is the plan of ``plan(staged=..., **sizes)`` where either is given, else that of
         ``peak_bytes``: what lives at the peak, which feeds are copied, what is stored from forward
-        to backward, what is computed again, each with the user's lines.
+        to backward, what is computed again, each with the user's lines. Nodes that nothing needs
+        are counted. With ``before=True`` the graph as it was ahead of the passes comes last.
         """
-        return str(self.explanation(staged=staged, **sizes))
+        return str(self.explanation(staged=staged, before=before, **sizes))
 
     @public
-    def explanation(self, *, staged: object = (), **sizes: int) -> Explanation:
+    def explanation(
+        self, *, staged: object = (), before: bool = False, **sizes: int
+    ) -> Explanation:
         """What ``explain`` says as data, with ``as_json``: equal for equal programs."""
         from staticgrad.lowering.fuse import fusion
+        from staticgrad.reports.dead import dead_nodes
         from staticgrad.reports.explain import Explanation, Sharing, unread_of
 
         asked, once = bool(sizes) or bool(staged), self._constants
@@ -436,6 +440,10 @@ class Compiled(Generic[Results]):
             open_sizes=tuple(self.program_graph.sizes),
             plan=plan,
             sharing=None if plan is None else Sharing(plan.workers, *sections.sharing_of(plan)),
+            dead=dead_nodes(
+                self.program_graph, self.graph, None if plan is None else dict(plan.sizes)
+            ),
+            before=self.program_graph if before else None,
         )
 
     @public

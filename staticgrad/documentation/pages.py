@@ -46,7 +46,7 @@ CONTENTS: Final[dict[str, tuple[str, ...]]] = {
         "deploy",
     ),
     "How to: extend": ("write-an-op", "passes", "policies", "write-a-backend"),
-    "Explain": ("run-or-define", "numba", "read-a-kernel", "security"),
+    "Explain": ("run-or-define", "dead-nodes", "numba", "read-a-kernel", "security"),
     "Reference": (
         "conventions",
         "accuracy",

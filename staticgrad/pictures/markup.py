@@ -34,7 +34,7 @@ STYLE: Final = """
 .sg svg text { fill: var(--ink); } .sg svg .axis { fill: var(--soft); }
 .sg svg .code { font: 12px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
 .sg svg .end { text-anchor: end; } .sg svg .middle { text-anchor: middle; }
-.sg svg .small { font-size: 10px; fill: var(--soft); }
+.sg svg .small { font-size: 12px; fill: var(--soft); }
 .sg svg .grid, .sg svg .band { stroke: var(--rule); fill: none; }
 .sg svg .even { fill: var(--wash); stroke: none; }
 .sg svg .pill rect { fill-opacity: .13; stroke-width: 1.2; }

@@ -18,6 +18,7 @@ from staticgrad.ir.graph import Graph
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.schedule import Schedule
 from staticgrad.records import dataclass
+from staticgrad.reports.dead import NodeCounts
 
 #: Counts up when a field of the JSON document changes its meaning or goes.
 SCHEMA = 1
@@ -162,6 +163,8 @@ class Explanation:
     ``computed_once``: the steps that read constants alone, and ran when the program was compiled.
     ``compilers``: how many of its kernels each backend compiled.
     ``apart``: every pair of steps of which one reads what the other computes.
+    ``dead``: the nodes that nothing needs, counted. ``before``: the graph ahead of all passes, if
+    it was asked for.
     """
 
     graph: str
@@ -176,6 +179,8 @@ class Explanation:
     open_sizes: tuple[str, ...]
     plan: Plan | None
     sharing: Sharing | None = None
+    dead: NodeCounts | None = None
+    before: Graph | None = None
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
@@ -188,6 +193,7 @@ class Explanation:
     def _lines(self) -> Iterator[str]:
         by = ", ".join(f"{n} by {name}" for name, n in self.compilers.items())
         yield f"{self.graph}: {len(self.steps)} steps, {self.kernels} kernels{by and f', {by}'}"
+        yield from [] if self.dead is None else self.dead.lines()
         yield f"passes: {self.pipeline or 'none'}"
         for each in self.passes:
             yield f"  {each.summary}"
@@ -205,6 +211,8 @@ class Explanation:
             yield memory_table(self.plan)
             yield from self._narrow_lines(self.plan)
             yield str(self.sharing)
+        if self.before is not None:
+            yield f"before the passes:\n{self.before}"
 
     def _narrow_lines(self, plan: Plan) -> Iterator[str]:
         """What narrow values are of the peak, if the program was made to have some."""

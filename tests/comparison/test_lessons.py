@@ -1,0 +1,180 @@
+"""Programs that a graph refuses, or serves for fewer sizes: what is measured, and what is said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import staticgrad as sg
+from staticgrad.commands.cli import main
+from staticgrad.comparison import Model, compare
+from staticgrad.comparison.page import page
+from staticgrad.comparison.report import Comparison, TapeAlone
+
+DRAW = np.random.default_rng(0)
+X = DRAW.normal(size=(24, 3)).astype("float32")
+Y = X.sum(1)
+W = sg.parameter("w", np.full(3, 0.3, "float32"))
+CELL = sg.parameter("cell", np.eye(3, dtype="float32") * 0.5)
+
+
+def halved_while_large(x: Any, y: Any) -> Any:
+    loss = ((x @ W - y) ** 2).mean()
+    while loss > 0.01:
+        loss = loss * 0.5
+    return loss
+
+
+def test_a_while_on_a_value_is_measured_on_the_tape() -> None:
+    """Each step records as many operations as its numbers lead to."""
+    before = W.value.copy()
+    found = compare(halved_while_large, X, Y, seconds=0.0)
+    assert isinstance(found, TapeAlone)
+    assert "bool() needs a number" in found.refusal.message
+    assert found.refusal.text == "while loss > 0.01:"
+    assert found.refusal.line.startswith("test_lessons.py:")
+    assert "sg.while_loop" in found.refusal.cure
+    first = float(((X @ before - Y) ** 2).mean())
+    halvings = int(np.ceil(np.log2(first / 0.01)))
+    assert found.losses[0] == pytest.approx(first * 0.5**halvings, rel=1e-5)
+    assert found.nbytes > 0
+    assert found.tape.cpu > 0
+    np.testing.assert_array_equal(W.value, before)
+    assert json.loads(json.dumps(found.as_json()))["refusal"]["text"] == "while loss > 0.01:"
+    assert "while loss &gt; 0.01:" in page(found)
+
+
+def recurrent(x: Any) -> Any:
+    h = np.zeros(3, "float32")
+    for t in range(x.shape[0]):
+        h = sg.tanh(x[t] + h @ CELL)
+    return (h**2).mean()
+
+
+def scanned(x: Any) -> Any:
+    h, _ = sg.scan(lambda h, row: (sg.tanh(row + h @ CELL), None), np.zeros(3, "float32"), x)
+    return (h**2).mean()
+
+
+@pytest.mark.parametrize(("function", "graphs"), [(recurrent, 0), (scanned, 1)])
+def test_sequences_that_grow(function: Any, graphs: int) -> None:
+    """A Python loop is one graph for each length; a scan is one for all."""
+    found = compare(
+        function, lambda draw: draw.normal(size=(int(draw.integers(2, 6)), 3)).astype("float32"),
+        seconds=0.0,
+    )  # fmt: skip
+    assert isinstance(found, Comparison)
+    assert found.holds, found.agreement.problem
+    assert found.changes is not None
+    low, high = found.changes.sizes["x.shape[0]"]
+    assert 2 <= low < high <= 5
+    assert found.changes.graphs == (graphs or found.changes.shapes)
+    assert (found.refusal is None) == bool(graphs)
+    assert bool(found.changes.planned) == bool(graphs)
+    assert "Sizes that change" in page(found)
+
+
+def test_graphs_of_n_nodes_and_e_edges() -> None:
+    """Two sizes of a model's batches that change: one graph, a plan for each pair."""
+
+    def loss(p: Any, b: Any) -> Any:
+        rows = sg.take(b["nodes"] @ p["w"], b["source"], 0)
+        return (sg.scatter_add(rows, b["target"], b["nodes"].shape[0]) ** 2).mean()
+
+    def batch(size: int, draw: Any) -> Any:
+        n, e = int(draw.integers(4, 9)), int(draw.integers(5, 12))
+        nodes = draw.normal(size=(n, 3)).astype("float32")
+        return {
+            "nodes": nodes, "source": draw.integers(0, n, e), "target": draw.integers(0, n, e)
+        }  # fmt: skip
+
+    made = Model("gnn", {"w": np.eye(3, dtype="float32")}, loss, batch, max_norm=1.0)
+    found = compare(made, seconds=0.0)
+    assert isinstance(found, Comparison)
+    assert found.holds, found.agreement.problem
+    assert found.changes is not None
+    assert {*found.changes.sizes} == {"nodes.shape[0]", "source.shape[0]", "target.shape[0]"}
+    assert found.changes.graphs == 1
+    assert found.changes.plans == found.changes.shapes > 1
+
+
+def test_a_step_that_updates_what_it_reads() -> None:
+    """k-means is no loss to be trained: its own update runs."""
+    centres = sg.parameter("centres", X[:4].copy())
+
+    def kmeans(x: Any) -> Any:
+        distances = ((x[:, None] - centres[None]) ** 2).sum(-1)
+        member = sg.one_hot(distances.argmin(1), 4, dtype="float32")
+        counts = sg.maximum(member.sum(0), 1.0)
+        centres.update((member.T @ x) / counts[:, None])
+        return distances.min(1).mean()
+
+    found = compare(kmeans, X, batches=[24], seconds=0.0)
+    assert isinstance(found, Comparison)
+    assert found.holds, found.agreement.problem
+    assert found.rule == "as the function does it"
+    assert found.agreement.by_run[-1] < found.agreement.by_run[0]
+
+
+@pytest.mark.parametrize("literal", [lambda x: np.ones((24, 1), "float32"), lambda x: sg.eye(24)])
+def test_a_literal_number_of_examples(literal: Any) -> None:
+    """The comparison is of that number alone, and says how to serve others."""
+    found = compare(lambda x: (literal(x) * (x @ x.T)).sum(), X, seconds=0.0)
+    assert isinstance(found, Comparison)
+    assert found.holds
+    assert [pair.at for pair in found.batches] == [24]
+    assert found.refusal is not None
+    assert "x.shape[0]" in found.refusal.cure
+
+
+FILE = """
+import numpy as np
+import staticgrad as sg
+
+w = sg.parameter("w", np.ones(3, "float32"))
+
+def step(x):
+    h = x * w
+    return h.mean() if h.sum() > 0.0 else -h.mean()
+
+example = step, np.ones((4, 3), "float32")
+"""
+
+
+def test_the_command_shows_the_lesson_in_80_columns(tmp_path: Path) -> None:
+    path, target = tmp_path / "choosing.py", tmp_path / "out.html"
+    path.write_text(FILE)
+    spec = ["--model", f"{path}:example", "--seconds", "0", "--html", str(target)]
+    done = CliRunner().invoke(main, ["compare", *spec])
+    assert done.exit_code == 0, done.output
+    assert "choosing.py:9: return h.mean() if h.sum() > 0.0" in done.output
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "only the tape is measured" in target.read_text()
+
+
+def test_layers_that_are_checkpoints_and_what_a_debugger_sees() -> None:
+    net = sg.nn.Sequential(*(sg.nn.Linear(32, 32) for _ in range(8)))
+    x = np.ones((64, 32), "float32")
+    found = compare(net, x, x, batches=[64], seconds=0.0)
+    assert isinstance(found, Comparison)
+    assert found.checkpointed is not None
+    assert found.checkpointed.nbytes > 0
+    assert "Linear" in found.module
+    assert any("gradients that nobody asks for: target, x" in line for line in found.dead)
+    assert found.work[0].name == "with gradients of target, x"
+    assert found.work[0].flops > found.work[1].flops
+    debugged = compare(halved, x, batches=[64], seconds=0.0)
+    assert isinstance(debugged, Comparison)
+    act = next(each for each in debugged.acts if each.title.startswith("breakpoint"))
+    assert "doubled = float32 [64, 32], 2 to 2" in act.tape
+    assert "doubled = <mul" in act.graph
+
+
+def halved(x: Any) -> Any:
+    doubled = x * 2.0
+    return doubled.mean()
