@@ -181,7 +181,7 @@ def _head(found: Comparison) -> str:
             f" known beforehand; the tape, which keeps all, takes {nbytes(memory.tape)}{kept}",
         ),
         (
-            f"{found.work[0].operations} to {found.work[-1].operations}",
+            f"{found.written.operations} to {found.work[-1].operations}",
             "from operations of the program and its gradient to kernels",
         ),
     ]

@@ -19,6 +19,8 @@ from staticgrad.source import Location
 
 #: Counts up when a field of the JSON document changes its meaning or goes.
 SCHEMA = 5
+#: The row of work of the graph ahead of all passes.
+WRITTEN = "written out, node by node"
 #: Wall time over processor time from which on a machine counts as busy.
 BUSY = 1.25
 
@@ -336,6 +338,11 @@ class Comparison:
     def holds(self) -> bool:
         """Whether both ways agree."""
         return self.agreement.holds
+
+    @property
+    def written(self) -> WorkRow:
+        """The work of the graph as the program wrote it, ahead of all passes."""
+        return next((row for row in self.work if row.name == WRITTEN), self.work[0])
 
     @property
     def usual(self) -> Pair:

@@ -6,7 +6,7 @@ from typing import Final
 
 from passes.pipelines import pipeline
 from staticgrad.analysis.work import work_of
-from staticgrad.comparison.report import WorkRow
+from staticgrad.comparison.report import WRITTEN, WorkRow
 from staticgrad.comparison.ways import DefineThenRun
 from staticgrad.errors.wording import listed
 from staticgrad.ir.graph import Graph
@@ -22,7 +22,7 @@ def work(step: DefineThenRun, size: int) -> tuple[WorkRow, ...]:
     """One line each: the joint graph as written, after each pass that changed it, as kernels."""
     graph = step.graph
     sizes = step.sizes(size)
-    found = [_of_graph("written out, node by node", graph, sizes)]
+    found = [_of_graph(WRITTEN, graph, sizes)]
     dead = step.compiled.explanation(before=False, **sizes).dead
     if dead is not None and dead.unread is not None and dead.before is not None:
         spared, built = dead.unread.spared, dead.before
