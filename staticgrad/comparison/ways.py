@@ -229,7 +229,7 @@ def comparable(chosen: Subject) -> Subject:
         training_graph(chosen)
     except StaticgradError as error:
         try:
-            DefineByRun(chosen).forward(batches[0])
+            DefineByRun(chosen).step(batches[0])
         except Exception:
             raise error from None
         return of_model(chosen)
