@@ -65,7 +65,7 @@ def _debugger(chosen: Subject, way: DefineThenRun, batch: Batch) -> Iterator[Act
     graph = _names_at_return(code, build)
     if tape and graph:
         yield Act(
-            "breakpoint(), where the function returns",
+            "breakpoint, where the function returns",
             f"each step stops there:\n{tape}",
             f"it stops once, while the graph is built:\n{graph}",
             "A debugger walks through a graph's program while it is built. For numbers run it line"
