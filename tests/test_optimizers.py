@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,8 @@ import pytest
 import staticgrad as sg
 from staticgrad import optim
 from staticgrad.eager import Tensor
-from staticgrad.errors import SavedFileError
-from staticgrad.optim.numbering import renumbered
+from staticgrad.errors import ArgumentError, SavedFileError
+from staticgrad.optim.state import renumbered
 from tests.optimizer_rules import by_hand, radam
 from tests.optimizers import SAMPLES
 
@@ -364,7 +366,10 @@ W = sg.parameter("w", np.ones(2))
         (lambda: optim.SGD(0.1).apply({W: np.ones(3)}), "'w' is .3., the parameter .2."),
         (lambda: optim.SGD(0.1).apply_gradients({W: W * 2.0}), "no function is traced"),
         (lambda: setattr(optim.SGD(0.1), "learning_rate", 1.0), "SGD.learning_rate is set when"),
-        (lambda: optim.cosine(0.1, 9).step(), "a schedule has no 'step'"),
+        (lambda: optim.Adam([W]), "learning_rate comes first, not"),
+        (lambda: optim.Rprop(0.1, grow=0.5), "grow must be 1 or more, not 0.5"),
+        (lambda: optim.Rprop(0.1, least=2.0, most=1.0), "most must be least or more, not 1.0"),
+        (lambda: optim.warm_up(-1.0, 3), "rate must be 0 or more, not -1.0"),
         (lambda: optim.clip_by_value([], -1.0), "max_value must be positive"),
         (lambda: optim.Average([], decay=1.0), "decay must be"),
     ],
@@ -420,7 +425,8 @@ def test_schedules(name: str) -> None:
     for _ in range(12):
         step.run()
     assert [float(v.value), float(w.value)] == pytest.approx([-np.sum(wanted)] * 2)
-    assert eval(repr(schedule), vars(optim)).formula.keywords if name != "own" else repr(schedule)
+    if name != "own":
+        assert repr(eval(repr(schedule), vars(optim))) == repr(schedule)
 
 
 def test_an_adam_counts_its_steps_once() -> None:
@@ -494,3 +500,23 @@ def test_averages_that_cannot_be_applied_change_no_parameter() -> None:
     with pytest.raises(sg.StaticgradError), mean.applied():
         pass
     np.testing.assert_array_equal(w.value, np.ones(2))
+
+
+def test_signatures_name_the_hyperparameters():
+    """What ``help``, editors and notebooks show."""
+    shown = [*inspect.signature(sg.optim.Adam).parameters]
+    assert shown[:5] == ["learning_rate", "beta1", "beta2", "epsilon", "accumulate"]
+    assert [*inspect.signature(sg.optim.cosine).parameters] == ["rate", "steps", "least"]
+    for cls in sg.optim.registered_optimizers():
+        assert "kwargs" not in inspect.signature(cls).parameters
+
+
+def test_a_bound_holds_in_subclasses():
+    @dataclasses.dataclass(frozen=True, eq=False)
+    class Warm(sg.optim.Adam):
+        beta1: float = 0.5
+        steps: int = -1  # no bound is declared for it
+
+    assert Warm().steps == -1
+    with pytest.raises(ArgumentError, match=r"beta1 must be in \[0, 1\), not 1.5"):
+        Warm(beta1=1.5)

@@ -24,7 +24,7 @@ from staticgrad.errors import ArgumentError, GradientError, StaticgradError
 from staticgrad.functions.trees import flatten
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.plan import Plan
-from staticgrad.optim.clipping import clipped
+from staticgrad.optim.gradients import clipped
 
 #: What is compared: a model, or a program of functions and modules.
 Subject = Model | ComparedProgram

@@ -16,7 +16,6 @@ _TABLES: Final[tuple[tuple[str, str, Mapping[str, str]], ...]] = (
         " `backward`, `grad` and `zero_grad` work. Otherwise as above, but for:",
         methods.OF_TENSORS,
     ),
-    ("Optimizers", "Of an optimizer:", habits.OF_OPTIMIZERS),
     ("Compiled programs", "Of what `sg.compile` gives, `f`:", habits.OF_COMPILED),
     ("Arguments", "Given by name:", habits.ARGUMENTS),
 )

@@ -141,14 +141,12 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "sg.optim": {
         "optimizers": (
             "Optimizers",
-            "optim.adadelta optim.adafactor optim.adagrad optim.adam optim.adamax optim.lamb"
-            " optim.lbfgs optim.lion optim.muon optim.nadam optim.radam optim.rmsprop optim.rprop"
-            " optim.sgd",
+            "optim.rules optim.lbfgs",
         ),
         "training": (
             "Schedules, clipping, averages, an optimizer of your own",
-            "optim.schedules optim.plateau optim.clipping optim.averaging optim.scaling"
-            " optim.groups optim.optimizer optim.state",
+            "optim.schedules optim.gradients optim.averaging optim.groups optim.optimizer"
+            " optim.state",
         ),
     },
     "sg.special": {

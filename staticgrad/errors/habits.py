@@ -290,19 +290,6 @@ MISSING: Final = {
     ),
 }
 
-_GRAPH_STEP: Final = (
-    "an optimizer writes graphs: step = sg.Graph({'loss': loss}, opt.updates(loss, ws)), and each"
-    " sg.compile(step).run(feeds) is a step; or under @sg.function opt.minimize(loss), or"
-    " opt.apply_gradients({w: dw}) with gradients of your own"
-)
-#: What optimizers of other libraries do -> what to write here.
-OF_OPTIMIZERS: Final = {
-    **dict.fromkeys(("step", "update", "train_step"), _GRAPH_STEP),
-    "zero_grad": "gradients are values of the graph: there is nothing to clear",
-    **dict.fromkeys(("param_groups", "parameters"), "updates(loss, params) takes the parameters"),
-    "init": "updates(loss, params) makes the state, as parameters of the graph",
-    "lr": "learning_rate, which may be a value of the graph",
-}
 _MOVED: Final = "nothing: kernels run on the CPU"
 #: What modules of other libraries do -> what to write here.
 OF_MODULES: Final = {

@@ -205,6 +205,12 @@ class Constructed(ABCMeta):
     """Metaclass of public classes: an argument that their constructor does not take is refused as
     by a public function. An ABCMeta, so that subclasses may be abstract."""
 
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """The arguments of the constructor; without it ``inspect`` shows those of ``__call__``."""
+        whole = _construction(cls)
+        return whole.replace(parameters=[*whole.parameters.values()][1:])
+
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         try:
             try:
@@ -213,12 +219,15 @@ class Constructed(ABCMeta):
                 if raised_inside(error):
                     raise
                 refused = error
-            own = next(vars(base)["__init__"] for base in cls.__mro__ if "__init__" in vars(base))
-            check_arguments(cls.__name__, inspect.signature(own), (None, *args), kwargs)
+            check_arguments(cls.__name__, _construction(cls), (None, *args), kwargs)
             raise refused
         except Exception as error:
             cut(error)
             raise
+
+
+def _construction(cls: Any) -> inspect.Signature:
+    return inspect.signature(cls.__init__)
 
 
 # -- flags ----------------------------------------------------------------------------------------

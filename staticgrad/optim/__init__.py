@@ -18,26 +18,34 @@ from typing import TYPE_CHECKING, NoReturn
 
 from staticgrad.errors.elsewhere import no_such_name
 from staticgrad.errors.tracebacks import boundary
-from staticgrad.optim.adadelta import Adadelta
-from staticgrad.optim.adafactor import Adafactor
-from staticgrad.optim.adagrad import Adagrad
-from staticgrad.optim.adam import Adam, AdamW
-from staticgrad.optim.adamax import Adamax
 from staticgrad.optim.averaging import Average
-from staticgrad.optim.clipping import clip_by_global_norm, clip_by_value, global_norm
+from staticgrad.optim.gradients import (
+    LossScale,
+    clip_by_global_norm,
+    clip_by_value,
+    global_norm,
+)
 from staticgrad.optim.groups import ParameterGroups
-from staticgrad.optim.lamb import LAMB
 from staticgrad.optim.lbfgs import LBFGS
-from staticgrad.optim.lion import Lion
-from staticgrad.optim.muon import Muon
-from staticgrad.optim.nadam import NAdam
 from staticgrad.optim.optimizer import Optimizer, registered_optimizers
-from staticgrad.optim.plateau import Plateau
-from staticgrad.optim.radam import RAdam
-from staticgrad.optim.rmsprop import RMSProp
-from staticgrad.optim.rprop import Rprop
-from staticgrad.optim.scaling import LossScale
+from staticgrad.optim.rules import (
+    LAMB,
+    SGD,
+    Adadelta,
+    Adafactor,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    Lion,
+    Muon,
+    NAdam,
+    RAdam,
+    RMSProp,
+    Rprop,
+)
 from staticgrad.optim.schedules import (
+    Plateau,
     RateSchedule,
     constant,
     cosine,
@@ -46,7 +54,6 @@ from staticgrad.optim.schedules import (
     step_decay,
     warm_up,
 )
-from staticgrad.optim.sgd import SGD
 from staticgrad.optim.state import slot
 
 __all__ = [
@@ -83,12 +90,6 @@ __all__ = [
     "slot",
     "warm_up",
 ]
-
-
-# ``sg.optim.adam``, as other libraries call theirs, is answered below: a file is no optimizer.
-_FILES = "adadelta adafactor adagrad adam adamax lamb lbfgs lion muon nadam radam rmsprop rprop sgd"
-for _file in _FILES.split():
-    del globals()[_file]
 
 
 def __dir__() -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,9 @@ from staticgrad.ir.calls import Constructed
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.session import running_session
-from staticgrad.optim.hyperparameters import require_between
-from staticgrad.optim.optimizer import in_compute_dtype
-from staticgrad.optim.parameters import listed_parameters
-from staticgrad.optim.present import tensor_of
+from staticgrad.optim.bounds import require_decay, require_not_negative
+from staticgrad.optim.optimizer import in_compute_dtype, listed_parameters
+from staticgrad.optim.schedules import tensor_of
 
 
 @bounded
@@ -53,8 +51,8 @@ class Average(metaclass=Constructed):
         Raises:
             ArgumentError: no parameters, or a decay outside of its range.
         """
-        require_between(decay, "decay", 0, 1, "in [0, 1)")
-        require_between(warm_up, "warm_up", 0, inf, "0 or more")
+        require_decay(decay, "decay")
+        require_not_negative(warm_up, "warm_up")
         self.decay, self.warm_up = decay, warm_up
         self.averages = {
             p: parameter(f"{p.name}.average", p.value.astype(p.dtype.compute.numpy))

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.tracebacks import bounded
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.ir.graph import Parameter
-from staticgrad.optim.optimizer import Optimizer, Updates
-from staticgrad.optim.parameters import listed_parameters
+from staticgrad.optim.optimizer import Optimizer, Updates, listed_parameters, rule
 from staticgrad.optim.state import as_given
 
 
 @bounded
-@dataclass(frozen=True, eq=False)
+@rule
 class ParameterGroups(Optimizer):
     """Other options, or another optimizer, for some of the parameters.
 
@@ -46,7 +45,6 @@ class ParameterGroups(Optimizer):
     groups: Sequence[tuple[Any, Any]] = ()
 
     def __post_init__(self) -> None:
-        """Check the groups, and make their optimizers."""
         super().__post_init__()
         _check_inner(self.default)
         if isinstance(self.groups, Mapping) or not isinstance(self.groups, Sequence):

@@ -8,21 +8,20 @@ Overton have it (Math. Program. 141, 2013).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import Any, Final
 
 from staticgrad.autodiff.reverse import grad
-from staticgrad.errors import ArgumentError, DTypeError, ShapeError, UnknownAttributeError
-from staticgrad.errors.tracebacks import boundary, bounded
+from staticgrad.errors import ArgumentError, DTypeError, ShapeError
+from staticgrad.errors.tracebacks import bounded
 from staticgrad.errors.wording import kind_of
 from staticgrad.functions.trees import flatten, unflatten
 from staticgrad.ir.calls import Constructed
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.value import Value
-from staticgrad.optim.hyperparameters import require_count, require_positive
-from staticgrad.records import NamedTuple
+from staticgrad.optim.bounds import Count, Positive, check_fields
+from staticgrad.records import NamedTuple, dataclass
 
 #: How far the loss must fall, and the slope flatten, for a step to be taken: c1 and c2.
 _FALL: Final = 1e-4
@@ -82,26 +81,12 @@ class LBFGS(metaclass=Constructed):
     (array([1., 1., 1., 1.]), True)
     """
 
-    iterations: int = 100
-    history: int = 10
-    tolerance: float = 1e-6
+    iterations: Count = 100
+    history: Count = 10
+    tolerance: Positive = 1e-6
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
-        require_count(self.iterations, "iterations")
-        require_count(self.history, "history")
-        require_positive(self.tolerance, "tolerance")
-
-    if not TYPE_CHECKING:  # a type checker shall find what is not there
-
-        @boundary
-        def __getattr__(self, name: str) -> NoReturn:
-            if name.startswith("_"):
-                raise AttributeError(name)
-            raise UnknownAttributeError(
-                f"LBFGS has no {name!r}",
-                hint="it takes the loss as a function: minimize(f, parameters), minimum(f, start)",
-            )
+        check_fields(self)
 
     def minimum(self, f: Callable[..., Any], start: Any, *args: Any) -> Minimized:
         """The place near ``start`` at which ``f(x, *args)`` is smallest.

@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, FrozenInstanceError, dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, dataclass_transform
 
 import numpy as np
 
 from staticgrad.autodiff.reverse import grad, slopes_of_free
+from staticgrad.autodiff.structure import leaves
 from staticgrad.errors import (
     ArgumentError,
     GraphError,
     ImmutableError,
+    ShapeError,
     UnknownArgumentError,
-    UnknownAttributeError,
 )
-from staticgrad.errors.habits import OF_OPTIMIZERS
-from staticgrad.errors.tracebacks import boundary, bounded
-from staticgrad.errors.wording import did_you_mean, shown
+from staticgrad.errors.tracebacks import bounded
+from staticgrad.errors.wording import kind_of
 from staticgrad.ir.calls import Constructed, public
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
-from staticgrad.ops.operands import related
-from staticgrad.optim.clipping import clipped
-from staticgrad.optim.hyperparameters import require_count, require_flag, require_positive
-from staticgrad.optim.parameters import check_gradients, listed_parameters
-from staticgrad.optim.scaling import LossScale, are_finite
+from staticgrad.ops.operands import related, shape_text
+from staticgrad.optim.bounds import Count, Flag, Positive, check_fields, require_positive
+from staticgrad.optim.gradients import LossScale, are_finite, clipped
 from staticgrad.optim.schedules import RateSchedule
 from staticgrad.optim.state import (
     ACCUMULATOR,
     keep_states,
     kept_states,
+    refuse_other_kind,
     slot,
     state_of,
     states_expected_of,
@@ -46,6 +45,11 @@ from staticgrad.optim.state import (
 if TYPE_CHECKING:
     from staticgrad.optim.on_tensors import TensorSteps
 
+_STEP: Final = (
+    "an optimizer writes graphs: step = sg.Graph({'loss': loss}, opt.updates(loss, ws)), and each"
+    " sg.compile(step).run(feeds) is a step; or under @sg.function opt.minimize(loss), or"
+    " opt.apply_gradients({w: dw}) with gradients of your own"
+)
 _MINIMIZE: Final = (
     "in a function under @sg.function it is a step of each call; of a graph:"
     " sg.Graph({'loss': loss}, opt.updates(loss, ws))"
@@ -58,7 +62,9 @@ _LATER: Final = (
     'a rate that changes: sg.optim.cosine(0.1, steps=100); or rate = sg.parameter("rate", 0.1),'
     " Adam(rate), and rate.value = 0.01 later"
 )
+_TAKES: Final = "an optimizer updates parameters, in a list, tuple or dict"
 Updates = dict[Parameter, Any]
+T = TypeVar("T")
 _KEPT: Final = "states kept"  # no option has this name
 
 
@@ -69,48 +75,22 @@ def _is_default(value: object, default: object) -> bool:
     )
 
 
-def _answered(refuse_to_set: Callable[..., None]) -> Callable[..., None]:
-    """What a data class puts in the place of ``__setattr__``, with a word on what to write."""
-
-    @wraps(refuse_to_set)
-    def answered(self: object, name: str, value: Any) -> None:
-        try:
-            refuse_to_set(self, name, value)
-        except FrozenInstanceError:
-            what = f"{type(self).__name__}.{name} is set when the optimizer is made"
-            raise ImmutableError(what, hint=_LATER) from None
-
-    return answered
+@dataclass_transform(frozen_default=True, eq_default=False)
+def rule(cls: type[T]) -> type[T]:
+    """Make a class of hyperparameters: a frozen dataclass, which says how a rate is changed."""
+    made = dataclass(frozen=True, eq=False)(cls)
+    made.__setattr__ = _refuse_to_set  # type: ignore[method-assign]
+    return made
 
 
-class OptimizerClass(Constructed):
-    """Metaclass of optimizers: it refuses what users of other libraries do with one.
-
-    Parameters in the first place, whatever follows them, and options that are set later.
-    """
-
-    def __setattr__(cls, name: str, value: Any) -> None:  # noqa: N805 - of a metaclass
-        super().__setattr__(name, _answered(value) if name == "__setattr__" else value)
-
-    @boundary
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        has_rate = "learning_rate" in getattr(self, "__dataclass_fields__", ())
-        first = args[0] if args and has_rate else None
-        updates = f"sg.optim.{self.__name__}(0.1).updates"
-        if isinstance(first, list | tuple | dict):
-            hint = f"parameters go to updates: {updates}(loss, [w, b])"
-        elif not isinstance(first, RateSchedule) and hasattr(first, "parameters"):
-            hint = f"{updates}(loss, model.parameters()), or .minimize(loss) when traced"
-        else:
-            return super().__call__(*args, **kwargs)
-        raise ArgumentError(
-            f"{self.__name__}: learning_rate comes first, not {shown(first)}", hint=hint
-        )
+def _refuse_to_set(self: object, name: str, value: Any) -> NoReturn:
+    what = f"{type(self).__name__}.{name} is set when the optimizer is made"
+    raise ImmutableError(what, hint=_LATER)
 
 
 @bounded
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Optimizer(metaclass=OptimizerClass):
+class Optimizer(metaclass=Constructed):
     """What all optimizers have. Subclasses say in ``step`` how a gradient becomes an update.
 
     A step takes the mean of accumulated gradients, clips it by value, then by norm, and hands it to
@@ -133,35 +113,19 @@ class Optimizer(metaclass=OptimizerClass):
     (True, 1.0)
     """
 
-    accumulate: int = 1
-    max_value: float | None = None
-    max_norm: float | None = None
-    skip_nonfinite: bool = False
+    accumulate: Count = 1
+    max_value: Positive | None = None
+    max_norm: Positive | None = None
+    skip_nonfinite: Flag = False
     loss_scale: LossScale | float | None = None
     name: str = ""
 
     def __post_init__(self) -> None:
-        """Check the hyperparameters that are numbers.
-
-        Raises:
-            ArgumentError: one is outside its range; it is named.
-        """
         if (noted := running_session()) is not None:
             noted.born.append(self)
-        require_count(self.accumulate, "accumulate")
-        require_flag(self.skip_nonfinite, "skip_nonfinite")
-        for name in ("max_value", "max_norm", "loss_scale"):
-            given = getattr(self, name)
-            if given is not None and not isinstance(given, LossScale):
-                require_positive(given, name)
-
-    if not TYPE_CHECKING:  # a type checker shall find what is not there
-
-        @boundary
-        def __getattr__(self, name: str) -> NoReturn:
-            if name.startswith("_"):
-                raise AttributeError(name)
-            raise _no_attribute(self, name)
+        check_fields(self)
+        if self.loss_scale is not None and not isinstance(self.loss_scale, LossScale):
+            require_positive(self.loss_scale, "loss_scale")
 
     def __repr__(self) -> str:
         """What was said of it: the learning rate, and what differs from its default."""
@@ -375,8 +339,6 @@ class Optimizer(metaclass=OptimizerClass):
             SavedFileError: names, shapes or types differ; the first step says so where nothing is
                 kept yet.
         """
-        from staticgrad.optim.kinds import refuse_other_kind  # who loads nothing does without
-
         refuse_other_kind(self, state)
         keep_states(self, state)
 
@@ -482,14 +444,6 @@ def registered_optimizers() -> tuple[type[Optimizer], ...]:
     return tuple(found)
 
 
-def _no_attribute(optimizer: Optimizer, name: str) -> UnknownAttributeError:
-    known = [each for each in dir(type(optimizer)) if not each.startswith("_")]
-    return UnknownAttributeError(
-        f"{type(optimizer).__name__} has no {name!r}",
-        hint=OF_OPTIMIZERS.get(name) or did_you_mean(name, known),
-    )
-
-
 def _graph_step(step: Any) -> Any:
     """A subclass's ``step``; called without gradients, as by users of PyTorch, it says why not."""
 
@@ -497,7 +451,65 @@ def _graph_step(step: Any) -> Any:
     def stepped(self: Optimizer, *grads: Any) -> Any:
         if len(grads) != 1 or not isinstance(grads[0], Mapping):
             what = f"{type(self).__name__}.step takes gradients by parameter, and runs nothing"
-            raise UnknownArgumentError(what, hint=OF_OPTIMIZERS["step"])
+            raise UnknownArgumentError(what, hint=_STEP)
         return step(self, *grads)
 
     return stepped
+
+
+# -- parameters and gradients ---------------------------------------------------------------------
+
+
+def listed_parameters(params: Any) -> list[Parameter]:
+    """The parameters in ``params``, each once.
+
+    Args:
+        params: a list, tuple or dict of parameters, nested as one likes; or what has a method
+            ``parameters()``, as modules have.
+
+    Raises:
+        ArgumentError: something among them is no parameter, or one stands there twice.
+    """
+    own = getattr(params, "parameters", None)
+    found: list[Any] = list(own()) if callable(own) else list(leaves(params, _TAKES))
+    for value in found:
+        if not isinstance(value, Parameter):
+            raise ArgumentError(
+                f"an optimizer updates parameters; {value!r} is none",
+                hint="sg.parameter(name, array) makes one",
+                related=related(value),
+            )
+    _require_distinct(found)
+    return found
+
+
+def _require_distinct(params: Iterable[Parameter]) -> None:
+    seen = set()
+    for p in params:
+        if p.node in seen:
+            raise ArgumentError(f"parameter {p.name!r} is listed twice")
+        seen.add(p.node)
+
+
+def check_gradients(name: str, grads: Any) -> None:
+    """Refuse what is no gradient by parameter.
+
+    Args:
+        name: of the method that was given it.
+
+    Raises:
+        ArgumentError: no mapping, or something that is no parameter. ShapeError: a gradient that is
+            not of its parameter's shape.
+    """
+    if not isinstance(grads, Mapping):
+        raise ArgumentError(
+            f"{name} takes gradients by parameter, not {kind_of(grads)}",
+            hint=f"{name}(dict(zip(params, sg.grad(loss, params))))",
+        )
+    for p, gradient in zip(listed_parameters(list(grads)), grads.values(), strict=True):
+        if np.shape(gradient) != p.shape:
+            raise ShapeError(
+                f"the gradient of {p.name!r} is {shape_text(np.shape(gradient))}, the parameter"
+                f" {shape_text(p.shape)}",
+                related=related(p, gradient),
+            )

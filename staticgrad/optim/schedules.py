@@ -3,33 +3,44 @@
 A schedule stands where a learning rate stands, ``SGD(cosine(0.1, steps=1000))``: the optimizer
 counts its steps, and the rate is computed in the graph, in float64. Called with a number, an array
 or a value it gives the rate there: ``cosine(0.1, 1000)(np.arange(1000))`` is what to draw.
+
+Each schedule is a class of its settings, with bounds, and a formula.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from math import inf, pi
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import Annotated, Any, TypeVar, dataclass_transform
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, UnknownAttributeError
-from staticgrad.errors.tracebacks import boundary, bounded
+from staticgrad.errors import ArgumentError
+from staticgrad.errors.tracebacks import bounded
 from staticgrad.errors.wording import kind_of, shown
-from staticgrad.ir.calls import Constructed, public
+from staticgrad.functions import parameter
+from staticgrad.ir.calls import Constructed
 from staticgrad.ir.functional import functions
+from staticgrad.ir.graph import Parameter, Symbolic
+from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
-from staticgrad.ops.operands import is_number
-from staticgrad.optim.hyperparameters import require, require_between, require_positive
-from staticgrad.optim.present import tensor_of
+from staticgrad.ops.operands import is_number, related
+from staticgrad.optim.bounds import (
+    Bound,
+    NotNegative,
+    Positive,
+    Share,
+    check_fields,
+    require_count,
+    require_not_negative,
+    require_share,
+)
+from staticgrad.records import dataclass
 
-_OF_SCHEDULES: Final = "an optimizer counts its steps: Adam(schedule); schedule(t) is the rate at t"
+T = TypeVar("T")
 
 
 @bounded
-@dataclass(frozen=True, eq=False, repr=False)
 class RateSchedule(metaclass=Constructed):
     """A learning rate that depends on the number of steps.
 
@@ -47,21 +58,13 @@ class RateSchedule(metaclass=Constructed):
 
     formula: Callable[[Any], Any]
 
-    def __post_init__(self) -> None:
-        """Check the formula."""
-        if not callable(self.formula):
+    def __init__(self, formula: Callable[[Any], Any]) -> None:
+        if not callable(formula):
             raise ArgumentError(
-                f"RateSchedule takes a function of a step's number, not {kind_of(self.formula)}",
+                f"RateSchedule takes a function of a step's number, not {kind_of(formula)}",
                 hint="sg.optim.constant(0.1) is a rate that stays",
             )
-
-    if not TYPE_CHECKING:  # a type checker shall find what is not there
-
-        @boundary
-        def __getattr__(self, name: str) -> NoReturn:
-            if name.startswith("_"):
-                raise AttributeError(name)
-            raise UnknownAttributeError(f"a schedule has no {name!r}", hint=_OF_SCHEDULES)
+        self.formula = formula
 
     def at(self, t: Any) -> Any:
         """The rate after ``t`` steps, a floating value or tensor.
@@ -83,35 +86,76 @@ class RateSchedule(metaclass=Constructed):
         return found if found.shape else float(found)
 
     def __repr__(self) -> str:
-        if not isinstance(self.formula, partial):
-            return f"RateSchedule({getattr(self.formula, '__qualname__', self.formula)})"
-        said = ", ".join(f"{name}={given!r}" for name, given in self.formula.keywords.items())
-        return f"{self.formula.func.__name__.removeprefix('_')}({said})"
+        return f"RateSchedule({getattr(self.formula, '__qualname__', self.formula)})"
 
 
-@public
-def constant(rate: float) -> RateSchedule:
+@dataclass_transform(frozen_default=True, eq_default=False)
+def schedule(cls: type[T]) -> type[T]:
+    """Make a class of settings with bounds, and a formula of them, a schedule."""
+    if "__post_init__" not in vars(cls):
+        cls.__post_init__ = check_fields  # type: ignore[attr-defined]
+    return dataclass(frozen=True, eq=False)(cls)
+
+
+def require_rate(rate: Any, name: str) -> None:
+    """Raise an ArgumentError unless ``rate`` is a number from 0 on, a 0-d value or a schedule.
+
+    Parameters, which other libraries take first, are refused with where they go here.
+    """
+    if isinstance(rate, RateSchedule):
+        return
+    if isinstance(rate, Value):
+        if rate.shape or not rate.dtype.is_float:
+            raise ArgumentError(
+                f"{name} is {rate.type}, not a 0-d floating value", related=related(rate)
+            )
+        return
+    if isinstance(rate, list | tuple | dict) or hasattr(rate, "parameters"):
+        raise ArgumentError(
+            f"{name} comes first, not {shown(rate)}",
+            hint="parameters go to opt.updates(loss, model.parameters()); in a traced function"
+            " opt.minimize(loss) finds them",
+        )
+    require_not_negative(rate, name)
+
+
+Rate = Annotated[Any, Bound(require_rate)]
+
+
+def rate_for(rate: Any, p: Any) -> Any:
+    """The learning rate in the dtype of a step of ``p``; a number stays a weak operand."""
+    return rate.astype(p.dtype.compute) if isinstance(rate, Value) else rate
+
+
+def tensor_of(data: Any, dtype: Any = None) -> Any:
+    """A tensor of an array or number, for formulas that also make graphs."""
+    from staticgrad.eager.tensor import Tensor  # lazy: only needed to compute at once
+
+    return Tensor.of(np.asarray(data, dtype))
+
+
+@bounded
+@schedule
+class constant(RateSchedule):  # noqa: N801 - called as a function
     """The same rate in every step.
 
     Args:
         rate: 0 or more.
 
-    Returns:
-        A schedule, for ``learning_rate`` of an optimizer.
-
-    Raises:
-        ArgumentError: a rate that is not 0 or more.
-
     >>> import staticgrad as sg
     >>> sg.optim.SGD(constant(0.1)).learning_rate
     constant(rate=0.1)
     """
-    _check(rate)
-    return RateSchedule(partial(_constant, rate=rate))
+
+    rate: NotNegative
+
+    def formula(self, t: Any) -> Any:
+        return self.rate
 
 
-@public
-def step_decay(rate: float, every: float, factor: float = 0.1) -> RateSchedule:
+@bounded
+@schedule
+class step_decay(RateSchedule):  # noqa: N801 - called as a function
     """``rate * factor**floor(t / every)``.
 
     Args:
@@ -119,23 +163,23 @@ def step_decay(rate: float, every: float, factor: float = 0.1) -> RateSchedule:
         every: after how many steps it is multiplied.
         factor: by what.
 
-    Returns:
-        A schedule, for ``learning_rate`` of an optimizer.
-
-    Raises:
-        ArgumentError: ``every`` or ``factor`` is not positive.
-
     >>> import staticgrad as sg
     >>> rate = step_decay(1.0, every=10)
     >>> [float(sg.evaluate(rate(sg.constant(t))).round(3)) for t in (0.0, 9.0, 10.0, 25.0)]
     [1.0, 1.0, 0.1, 0.01]
     """
-    _check(rate, every=every, factor=factor)
-    return RateSchedule(partial(_step_decay, rate=rate, every=every, factor=factor))
+
+    rate: NotNegative
+    every: Positive
+    factor: Positive = 0.1
+
+    def formula(self, t: Any) -> Any:
+        return self.rate * functions.power(self.factor, functions.floor(t / self.every))
 
 
-@public
-def exponential(rate: float, factor: float, every: float = 1) -> RateSchedule:
+@bounded
+@schedule
+class exponential(RateSchedule):  # noqa: N801 - called as a function
     """``rate * factor**(t / every)``.
 
     Args:
@@ -143,23 +187,23 @@ def exponential(rate: float, factor: float, every: float = 1) -> RateSchedule:
         factor: by what it is multiplied in ``every`` steps.
         every: a number of steps.
 
-    Returns:
-        A schedule, for ``learning_rate`` of an optimizer.
-
-    Raises:
-        ArgumentError: ``every`` or ``factor`` is not positive.
-
     >>> import staticgrad as sg
     >>> rate = exponential(1.0, 0.25, every=2)
     >>> [float(sg.evaluate(rate(sg.constant(t)))) for t in (0.0, 1.0, 2.0)]
     [1.0, 0.5, 0.25]
     """
-    _check(rate, every=every, factor=factor)
-    return RateSchedule(partial(_exponential, rate=rate, factor=factor, every=every))
+
+    rate: NotNegative
+    factor: Positive
+    every: Positive = 1
+
+    def formula(self, t: Any) -> Any:
+        return self.rate * functions.power(self.factor, t / self.every)
 
 
-@public
-def cosine(rate: float, steps: float, least: float = 0.0) -> RateSchedule:
+@bounded
+@schedule
+class cosine(RateSchedule):  # noqa: N801 - called as a function
     """Half a cosine from ``rate`` to ``least``, where it stays: Loshchilov and Hutter (2017), eq 5.
 
     ``least + (rate - least) * (1 + cos(pi * min(t / steps, 1))) / 2``
@@ -169,24 +213,23 @@ def cosine(rate: float, steps: float, least: float = 0.0) -> RateSchedule:
         steps: how many it takes down to the least.
         least: the last rate.
 
-    Returns:
-        A schedule, for ``learning_rate`` of an optimizer.
-
-    Raises:
-        ArgumentError: ``steps`` is not positive, or a rate not 0 or more.
-
     >>> import staticgrad as sg
     >>> rate = cosine(1.0, steps=10)
     >>> [float(sg.evaluate(rate(sg.constant(t))).round(3)) for t in (0.0, 5.0, 10.0, 20.0)]
     [1.0, 0.5, 0.0, 0.0]
     """
-    _check(rate, steps=steps)
-    require_between(least, "least", 0, inf, "0 or more")
-    return RateSchedule(partial(_cosine, rate=rate, steps=steps, least=least))
+
+    rate: NotNegative
+    steps: Positive
+    least: NotNegative = 0.0
+
+    def formula(self, t: Any) -> Any:
+        return _half_cosine(self.rate, self.least, t / self.steps)
 
 
-@public
-def warm_up(then: RateSchedule | float, steps: float) -> RateSchedule:
+@bounded
+@schedule
+class warm_up(RateSchedule):  # noqa: N801 - called as a function
     """A line up to the first rate of ``then``, and behind it ``then`` from its beginning.
 
     ``(t + 1) / (steps + 1) * then(0)`` in the first ``steps`` steps, then ``then(t - steps)``.
@@ -195,26 +238,30 @@ def warm_up(then: RateSchedule | float, steps: float) -> RateSchedule:
         then: a schedule, or a rate.
         steps: how many the line takes.
 
-    Returns:
-        A schedule, for ``learning_rate`` of an optimizer.
-
-    Raises:
-        ArgumentError: ``steps`` is not positive; ``then`` is no schedule or rate.
-
     >>> import staticgrad as sg
     >>> rate = warm_up(1.0, steps=3)
     >>> [float(sg.evaluate(rate(sg.constant(t))).round(3)) for t in (0.0, 1.0, 2.0, 3.0, 9.0)]
     [0.25, 0.5, 0.75, 1.0, 1.0]
     """
-    following = then if isinstance(then, RateSchedule) else constant(then)
-    require_positive(steps, "steps")
-    return RateSchedule(partial(_warm_up, then=following, steps=steps))
+
+    then: RateSchedule | float
+    steps: Positive
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.then, RateSchedule):
+            object.__setattr__(self, "then", constant(self.then))
+        check_fields(self)
+
+    def formula(self, t: Any) -> Any:
+        then: Any = self.then  # a number is made a schedule above
+        rising = (t + 1.0) / (self.steps + 1.0) * then.at(t * 0.0)
+        later = then.at(functions.maximum(t - self.steps, 0.0))
+        return functions.where(t < self.steps, rising, later)
 
 
-@public
-def one_cycle(
-    rate: float, steps: float, rise: float = 0.3, first: float = 25.0, last: float = 1e4
-) -> RateSchedule:
+@bounded
+@schedule
+class one_cycle(RateSchedule):  # noqa: N801 - called as a function
     """Half a cosine up to ``rate`` and one down: Smith and Topin (2019).
 
     Args:
@@ -224,63 +271,109 @@ def one_cycle(
         first: it begins at ``rate / first``.
         last: it ends at ``rate / first / last``.
 
-    Returns:
-        A schedule, for ``learning_rate`` of an optimizer.
-
-    Raises:
-        ArgumentError: a negative rate, another that is not positive, ``rise`` outside of (0, 1).
-
     >>> import staticgrad as sg
     >>> rate = one_cycle(1.0, steps=10)
     >>> [float(sg.evaluate(rate(sg.constant(t))).round(3)) for t in (0.0, 3.0, 10.0)]
     [0.04, 1.0, 0.0]
     """
-    _check(rate, steps=steps, first=first, last=last)
-    require_positive(rise, "rise")
-    require(rise < 1, "rise", f"in (0, 1), not {rise}")
-    given = {"rate": rate, "steps": steps, "rise": rise, "first": first, "last": last}
-    return RateSchedule(partial(_one_cycle, **given))
 
+    rate: NotNegative
+    steps: Positive
+    rise: Share = 0.3
+    first: Positive = 25.0
+    last: Positive = 1e4
 
-def _check(rate: Any, **positive: Any) -> None:
-    require_between(rate, "rate", 0, inf, "0 or more")
-    for name, given in positive.items():
-        require_positive(given, name)
-
-
-# -- formulas, of t as a value -------------------------------------------------------------------
-
-
-def _constant(t: Any, rate: float) -> Any:
-    return rate
-
-
-def _step_decay(t: Any, rate: float, every: float, factor: float) -> Any:
-    return rate * functions.power(factor, functions.floor(t / every))
-
-
-def _exponential(t: Any, rate: float, factor: float, every: float) -> Any:
-    return rate * functions.power(factor, t / every)
-
-
-def _cosine(t: Any, rate: float, steps: float, least: float) -> Any:
-    return _half_cosine(rate, least, t / steps)
-
-
-def _warm_up(t: Any, then: RateSchedule, steps: float) -> Any:
-    rising = (t + 1.0) / (steps + 1.0) * then.at(t * 0.0)
-    return functions.where(t < steps, rising, then.at(functions.maximum(t - steps, 0.0)))
-
-
-def _one_cycle(t: Any, rate: float, steps: float, rise: float, first: float, last: float) -> Any:
-    up = rise * steps
-    begin = rate / first
-    rising = _half_cosine(begin, rate, t / up)
-    falling = _half_cosine(rate, begin / last, (t - up) / (steps - up))
-    return functions.where(t < up, rising, falling)
+    def formula(self, t: Any) -> Any:
+        up = self.rise * self.steps
+        begin = self.rate / self.first
+        rising = _half_cosine(begin, self.rate, t / up)
+        falling = _half_cosine(self.rate, begin / self.last, (t - up) / (self.steps - up))
+        return functions.where(t < up, rising, falling)
 
 
 def _half_cosine(begin: float, end: float, part: Any) -> Any:
     """From ``begin`` to ``end`` while ``part`` goes from 0 to 1; ``end`` beyond."""
     angle = pi * functions.clip(part, 0.0, 1.0)
     return end + (begin - end) * (0.5 * (1.0 + functions.cos(angle)))
+
+
+@bounded
+class Plateau(RateSchedule):
+    """A learning rate that is multiplied by ``factor`` where a measure stands still.
+
+    The measure is what ``observe`` is given, once for each step or each epoch: a loss to be small.
+    It stands still where it was not below the smallest one by ``gain`` for more than ``patience``
+    times in a row. Its state is no part of an optimizer's: ``sg.save(path, {"opt": opt, "rate":
+    rate})`` keeps both.
+
+    Attributes:
+        rate, best, waited: the state, 0-d parameters.
+
+    >>> rate = Plateau(0.1, factor=0.5, patience=0)
+    >>> [rate.observe(loss) or float(rate.rate.value) for loss in (3.0, 2.0, 2.0, 1.0)]
+    [0.1, 0.1, 0.05, 0.05]
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        factor: float = 0.1,
+        patience: int = 10,
+        least: float = 0.0,
+        gain: float = 0.0,
+        name: str = "plateau",
+    ) -> None:
+        """Make a rate that has seen nothing.
+
+        Args:
+            rate: the first, and ``least`` the last.
+            factor: in (0, 1).
+            patience, gain: when the measure stands still.
+            name: begins the names of its parameters.
+
+        Raises:
+            ArgumentError: a number outside of its range; it is named.
+        """
+        require_share(factor, "factor")
+        require_count(patience, "patience", 0)
+        for given, word in ((rate, "rate"), (least, "least"), (gain, "gain")):
+            require_not_negative(given, word)
+        self.factor, self.patience, self.least, self.gain = factor, patience, float(least), gain
+        self.rate = parameter(f"{name}.rate", np.float64(rate))
+        self.best = parameter(f"{name}.best", np.float64(inf))
+        self.waited = parameter(f"{name}.waited", np.int64(0))
+        super().__init__(self._rate)
+
+    def _rate(self, t: Any) -> Any:
+        return self.rate
+
+    def parameters(self) -> list[Parameter]:
+        """Its state."""
+        return [self.rate, self.best, self.waited]
+
+    def updates(self, measure: Any) -> dict[Parameter, Any]:
+        """Its state after it has seen a 0-d ``measure``: for ``sg.Graph(..., updates=...)``."""
+        return dict(zip(self.parameters(), self._next(measure, *self.parameters()), strict=True))
+
+    def observe(self, measure: Any) -> None:
+        """See a measure: at each call of a function that is traced, of a number at once."""
+        if isinstance(measure, Symbolic) or running_session() is not None:
+            for p, value in self.updates(measure).items():
+                p.update(value)
+            return
+        state = [tensor_of(p.value) for p in self.parameters()]
+        given = tensor_of(measure, "float64")
+        for p, value in zip(self.parameters(), self._next(given, *state), strict=True):
+            p.value = np.asarray(value)
+
+    def _next(self, measure: Any, rate: Any, best: Any, waited: Any) -> tuple[Any, Any, Any]:
+        where = functions.where
+        now = functions.astype(measure, "float64")
+        better = now < best - self.gain
+        count = where(better, 0, waited + 1)
+        falls = count > self.patience
+        lower = functions.maximum(rate * self.factor, self.least)
+        return where(falls, lower, rate), where(better, now, best), where(falls, 0, count)
+
+    def __repr__(self) -> str:
+        return f"Plateau(rate={float(self.rate.value)})"

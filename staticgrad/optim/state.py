@@ -8,11 +8,13 @@ may be traced several times. The eager twin keeps arrays instead.
 from __future__ import annotations
 
 import gc
+import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from itertools import pairwise
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
@@ -23,8 +25,10 @@ from staticgrad.functions import parameter
 from staticgrad.ir.calls import public
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.session import running_session
-from staticgrad.optim.numbering import renumbered
 from staticgrad.storage.parameter import ParameterStore, write_all
+
+if TYPE_CHECKING:
+    from staticgrad.optim.optimizer import Optimizer
 
 #: The state in which gradients of several runs are added up.
 ACCUMULATOR: Final = "accumulator"
@@ -275,3 +279,99 @@ def as_given(p: Any) -> Any:
     """The parameter as the user has it: where a rule is run for tensors, the tensor."""
     owner = _asked.get()
     return p if owner is None else owner(p)
+
+
+# -- states of another optimizer -------------------------------------------------------------------
+
+#: A rule may keep something else for vectors than for matrices and filters.
+_SHAPES: Final = ((), (2,), (2, 2), (2, 2, 2, 2))
+
+
+def refuse_other_kind(optimizer: Optimizer, states: Mapping[str, Any]) -> None:
+    """Refuse states of parameters by names that ``optimizer`` never uses.
+
+    Those of the optimizer as a whole, which are single numbers, may differ: a rate that was a
+    schedule, say.
+
+    Raises:
+        SavedFileError: with the names that it uses.
+    """
+    given = {name.rpartition(".")[2] for name, array in states.items() if np.shape(array) != ()}
+    if not given or running_session() is not None:
+        return
+    own = _names(optimizer)
+    if own is not None and not given <= own:
+        keeps = f"keeps {listed(sorted(own))}" if own else "keeps nothing"
+        raise SavedFileError(
+            f"states of another optimizer: {type(optimizer).__name__} {keeps} for a parameter, and"
+            f" is given {listed(sorted(given))}",
+            hint="make the optimizer with the options that it was saved with",
+        )
+
+
+def _names(optimizer: Optimizer) -> frozenset[str] | None:
+    """The names of what it keeps for parameters; None: its rule does not take ours."""
+    found = {ACCUMULATOR} if optimizer.accumulate > 1 else set()
+
+    def make(owner: Any, name: str, shape: Any, dtype: Any) -> Any:
+        if owner is not None:
+            found.add(name)
+        return parameter(name, np.zeros(shape, dtype))
+
+    for part in optimizer.parts():
+        for shape in _SHAPES:
+            p = parameter("p", np.zeros(shape, np.float32))
+            try:
+                with states_made_by(make):
+                    part.advanced({p: p})
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+                return None  # a rule from outside, for parameters of its own
+    return frozenset(found)
+
+
+# -- names that differ in their numbers ------------------------------------------------------------
+# Names are numbered in the order in which a process makes models: the second model of a class has
+# other names than the first (``layers_1.0.weight`` for ``layers.0.weight``).
+
+#: The number at the end of a name or of one of its parts: ``linear12.weight``, ``scale_1``.
+_NUMBER: Final = re.compile(r"_?(\d+)(?=\.|$)")
+
+
+def renumbered(given: Iterable[str], own: Iterable[tuple[str, ...]]) -> dict[str, str]:
+    """Which of the given names stands for which of our own.
+
+    Args:
+        given: names from elsewhere.
+        own: what we have: each its name, and others by which it is known, too.
+
+    Returns:
+        Given name -> our name. Names that differ in numbers alone make a group. Where each name of
+        ours in a group, or another of its names, is given, and where the group has another number
+        of names, the names of the group are left out, for they are equal or nothing is known of
+        them; else they stand for each other in the order of their numbers.
+    """
+    theirs: defaultdict[str, list[str]] = defaultdict(list)
+    for name in given:
+        theirs[_stem(name)].append(name)
+    ours: defaultdict[str, list[tuple[str, tuple[str, ...]]]] = defaultdict(list)
+    for names in own:
+        alike = next((name for name in names if _stem(name) in theirs), names[0])
+        ours[_stem(alike)].append((alike, names))
+    found: dict[str, str] = {}
+    for stem, group in ours.items():
+        others = theirs[stem]
+        known = {*others}
+        if len(others) == len(group) and any(known.isdisjoint(names) for _, names in group):
+            firsts = [names[0] for _, names in sorted(group, key=lambda pair: _order(pair[0]))]
+            found.update(zip(sorted(others, key=_order), firsts, strict=True))
+    return found
+
+
+def _stem(name: str) -> str:
+    return _NUMBER.sub("", name)
+
+
+def _order(name: str) -> tuple[list[int], str]:
+    """The numbers of a name; what has none is the first of its kind."""
+    parts = [_NUMBER.search(part) for part in name.split(".")]
+    return [int(number.group(1)) if number else 0 for number in parts], name

@@ -1,0 +1,765 @@
+"""Rules of optimizers: each is its hyperparameters, with bounds, and the formula of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import sqrt
+from typing import Any, Final, Literal
+
+from staticgrad.errors import ArgumentError
+from staticgrad.errors.wording import shown
+from staticgrad.families import like
+from staticgrad.ir.functional import functions
+from staticgrad.ir.graph import Parameter
+from staticgrad.optim.bounds import Count, Decay, Flag, NotNegative, Positive, Share, require
+from staticgrad.optim.optimizer import Optimizer, Updates, in_compute_dtype, rule
+from staticgrad.optim.schedules import Rate, rate_for
+from staticgrad.optim.state import slot, state_of
+
+
+def moving_average(old: Any, new: Any, decay: float) -> Any:
+    """``decay * old + (1 - decay) * new``: an exponential moving average after one more value."""
+    return decay * old + (1.0 - decay) * new
+
+
+def with_decay(direction: Any, weight_decay: float, p: Parameter) -> Any:
+    """``direction + weight_decay * p``; without a decay no operation is added.
+
+    Of a gradient it is the L2 penalty's; of what the rate is multiplied with, decoupled decay.
+    """
+    return direction + weight_decay * p if weight_decay else direction
+
+
+@rule
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum as in Sutskever et al. (ICML 2013), eqs. 1 to 4.
+
+    With g the gradient (plus ``weight_decay * p``), v the slot ``<parameter>.momentum``:
+
+        v' = momentum * v + g
+        p' = p - learning_rate * v'                     (momentum)
+        p' = p - learning_rate * (g + momentum * v')    (nesterov)
+
+    The learning rate stands outside v, so that a changing rate does not act on past gradients.
+
+    Args:
+        learning_rate: a number, or a 0-d floating value (an input, a parameter, a schedule).
+        momentum: 0 (no slots) up to, not including, 1.
+        nesterov: look ahead; needs momentum.
+        weight_decay: the L2 penalty's factor.
+
+    >>> import staticgrad as sg
+    >>> w = sg.parameter("w", [1.0, 2.0])
+    >>> opt = sg.optim.SGD(0.1, momentum=0.9)
+    >>> opt.updates((w * w).sum(), [w])[w].shape
+    (2,)
+    """
+
+    learning_rate: Rate
+    momentum: Decay = 0.0
+    nesterov: Flag = False
+    weight_decay: NotNegative = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.momentum > 0 or not self.nesterov, "nesterov", "False without momentum")
+
+    def step(self, grads: Mapping[Parameter, Any]) -> Updates:
+        """Next parameters and momenta."""
+        updates: Updates = {}
+        for p, g in grads.items():
+            g = with_decay(g, self.weight_decay, p)
+            if self.momentum:
+                velocity = slot(p, "momentum")
+                updates[velocity] = moved = self.momentum * velocity + g
+                g = g + self.momentum * moved if self.nesterov else moved
+            updates[p] = p - rate_for(self.learning_rate, p) * g
+        return updates
+
+
+@rule
+class Adam(Optimizer):
+    """Adam: Kingma and Ba (ICLR 2015), algorithm 1.
+
+    With g the gradient, t the runs so far (``adam.step``, from 1), c1 = 1 - beta1**t, c2 = 1 -
+    beta2**t, and the slots ``<parameter>.first_moment`` m and ``<parameter>.second_moment`` v:
+
+        m' = beta1 * m + (1 - beta1) * g
+        v' = beta2 * v + (1 - beta2) * (g * g)
+        p' = p - learning_rate * (m' / (sqrt(v') * (c1 / sqrt(c2)) + c1 * epsilon))
+
+    The quotient is (m' / c1) / (sqrt(v' / c2) + epsilon) by one division. c1 / sqrt(c2)
+    and c1 * epsilon are computed in float64, once per step, then take the moments' dtype.
+
+    Args:
+        learning_rate: a number, or a 0-d floating value.
+        beta1, beta2: decay of the moments, in [0, 1); epsilon: added to the root, outside it.
+
+    >>> import numpy as np, staticgrad as sg
+    >>> w, opt = sg.parameter("w", np.array([1.0, -2.0])), sg.optim.Adam(0.1)
+    >>> @sg.function
+    ... def step(x):
+    ...     loss = ((w - x) ** 2).sum()
+    ...     opt.minimize(loss)
+    ...     return loss
+    >>> step(np.zeros(2)), w.value.round(4)
+    (np.float64(5.0), array([ 0.9, -1.9]))
+    """
+
+    learning_rate: Rate = 1e-3
+    beta1: Decay = 0.9
+    beta2: Decay = 0.999
+    epsilon: NotNegative = 1e-8
+
+    def step(self, grads: Mapping[Parameter, Any]) -> Updates:
+        """Next parameters, moments and step counter."""
+        count = self.state("step")
+        t = (count + 1).astype("float64")
+        correction = 1.0 - functions.power(self.beta1, t)
+        scale = correction / functions.sqrt(1.0 - functions.power(self.beta2, t))
+        least = correction * self.epsilon
+        updates: Updates = {count: count + 1}
+        for p, g in grads.items():
+            m, v = self.moments(p, g, updates)
+            spread = functions.sqrt(v) * scale.astype(m.dtype)
+            updates[p] = self.moved(p, m / (spread + least.astype(m.dtype)))
+        return updates
+
+    def moments(self, p: Parameter, g: Any, updates: Updates) -> tuple[Any, Any]:
+        """The next first and second moment of a parameter, which go into ``updates``."""
+        m, v = slot(p, "first_moment"), slot(p, "second_moment")
+        updates[m] = moving_average(m, g, self.beta1)
+        updates[v] = moving_average(v, g * g, self.beta2)
+        return updates[m], updates[v]
+
+    def moved(self, p: Parameter, direction: Any) -> Any:
+        """The parameter after a step of the learning rate along ``-direction``."""
+        return p - rate_for(self.learning_rate, p) * direction
+
+
+@rule
+class AdamW(Adam):
+    """Adam with decoupled weight decay: Loshchilov and Hutter (ICLR 2019), algorithm 2.
+
+    As Adam, but ``p' = p - learning_rate * (direction + weight_decay * p)``. The decay is scaled by
+    the learning rate, as frameworks have it (the paper scales it by the schedule alone).
+
+    Args:
+        learning_rate, beta1, beta2, epsilon: as in Adam.
+        weight_decay: the factor of p.
+
+    >>> from staticgrad.eager import Tensor
+    >>> w = Tensor([1.0, -2.0], requires_grad=True)
+    >>> steps = AdamW(0.1, weight_decay=0.5).on([w])
+    >>> (w * w).sum().backward()
+    >>> steps.step()
+    >>> w.data.round(4)
+    array([ 0.85, -1.8 ], dtype=float32)
+    """
+
+    weight_decay: NotNegative = 1e-2
+
+    def moved(self, p: Parameter, direction: Any) -> Any:
+        """The parameter after a step along ``-direction`` and towards zero."""
+        return super().moved(p, direction + self.weight_decay * p)
+
+
+@like(Adam)
+@rule
+class Adamax(Adam):
+    """Adamax: Kingma and Ba (ICLR 2015), algorithm 2, with epsilon where PyTorch has it.
+
+    With g the gradient (plus ``weight_decay * p``), t the runs so far (``adamax.step``, from 1),
+    and the slots ``<parameter>.first_moment`` m and ``<parameter>.largest`` u:
+
+        m' = beta1 * m + (1 - beta1) * g
+        u' = max(beta2 * u, abs(g) + epsilon)
+        p' = p - learning_rate / (1 - beta1**t) * m' / u'
+
+    Args:
+        learning_rate: a number, a 0-d floating value, or a schedule.
+        beta1, beta2: decay of the slots, in [0, 1); epsilon: added to each size of a gradient.
+        weight_decay: the L2 penalty's factor.
+
+    >>> from staticgrad.eager import Tensor
+    >>> w = Tensor([1.0, -2.0], requires_grad=True)
+    >>> steps = Adamax(0.1).on([w])
+    >>> (w * w).sum().backward()
+    >>> steps.step()
+    >>> w.data.round(4)
+    array([ 0.9, -1.9], dtype=float32)
+    """
+
+    learning_rate: Rate = 2e-3
+    weight_decay: NotNegative = 0.0
+
+    def step(self, grads: Mapping[Parameter, Any]) -> Updates:
+        """Next parameters, moments and step counter."""
+        count = self.state("step")
+        t = (count + 1).astype("float64")
+        scale = 1.0 / (1.0 - functions.power(self.beta1, t))
+        updates: Updates = {count: count + 1}
+        for p, g in grads.items():
+            g = with_decay(g, self.weight_decay, p)
+            m, u = slot(p, "first_moment"), slot(p, "largest")
+            updates[m] = moving_average(m, g, self.beta1)
+            updates[u] = functions.maximum(self.beta2 * u, functions.abs(g) + self.epsilon)
+            direction = updates[m] * scale.astype(m.dtype) / updates[u]
+            updates[p] = self.moved(p, direction)
+        return updates
+
+
+@like(Adam)
+@rule
+class NAdam(Adam):
+    """NAdam: Dozat (ICLR workshop 2016), algorithm 2, with the schedule of momenta of PyTorch.
+
+    With g the gradient (plus ``weight_decay * p``), t the runs so far (``nadam.step``, from 1),
+    a(t) = beta1 * (1 - 0.96**(t * momentum_decay) / 2), P the product of a(1) ... a(t)
+    (``nadam.decayed`` keeps 1 - P), and the slots ``<parameter>.first_moment`` m and
+    ``<parameter>.second_moment`` v:
+
+        m' = beta1 * m + (1 - beta1) * g
+        v' = beta2 * v + (1 - beta2) * (g * g)
+        d  = a(t+1) / (1 - P * a(t+1)) * m' + (1 - a(t)) / (1 - P) * g
+        p' = p - learning_rate * d / (sqrt(v' / (1 - beta2**t)) + epsilon)
+
+    Args:
+        momentum_decay: how fast a(t) comes near beta1; 0: it is beta1 / 2 throughout.
+        weight_decay: the L2 penalty's factor.
+
+    >>> from staticgrad.eager import Tensor
+    >>> w = Tensor([1.0, -2.0], requires_grad=True)
+    >>> steps = NAdam(0.1).on([w])
+    >>> (w * w).sum().backward()
+    >>> steps.step()
+    >>> w.data.round(4)
+    array([ 0.8944, -1.8944], dtype=float32)
+    """
+
+    learning_rate: Rate = 2e-3
+    momentum_decay: NotNegative = 4e-3
+    weight_decay: NotNegative = 0.0
+
+    def step(self, grads: Mapping[Parameter, Any]) -> Updates:
+        """Next parameters, moments, product of momenta and step counter."""
+        count, decayed = self.state("step"), self.state("decayed", "float64")
+        t = (count + 1).astype("float64")
+        now, following = self._momentum(t), self._momentum(t + 1.0)
+        product = (1.0 - decayed) * now
+        of_gradient = (1.0 - now) / (1.0 - product)
+        of_moment = following / (1.0 - product * following)
+        root = functions.sqrt(1.0 - functions.power(self.beta2, t))
+        updates: Updates = {count: count + 1, decayed: 1.0 - product}
+        for p, g in grads.items():
+            g = with_decay(g, self.weight_decay, p)
+            m, v = self.moments(p, g, updates)
+            spread = functions.sqrt(v) / root.astype(m.dtype) + self.epsilon
+            ahead = of_moment.astype(m.dtype) * m + of_gradient.astype(m.dtype) * g
+            updates[p] = self.moved(p, ahead / spread)
+        return updates
+
+    def _momentum(self, t: Any) -> Any:
+        """The momentum of step ``t``."""
+        return self.beta1 * (1.0 - 0.5 * functions.power(0.96, t * self.momentum_decay))
+
+
+@like(Adam)
+@rule
+class RAdam(Adam):
+    """RAdam: Liu et al. (ICLR 2020), algorithm 2, with epsilon where PyTorch has it.
+
+    With g the gradient (plus ``weight_decay * p``), t the runs so far (``radam.step``, from 1),
+    and the slots ``<parameter>.first_moment`` m and ``<parameter>.second_moment`` v:
+
+        m' = beta1 * m + (1 - beta1) * g
+        v' = beta2 * v + (1 - beta2) * (g * g)
+        s  = 2 / (1 - beta2) - 1
+        q  = s - 2 * t * beta2**t / (1 - beta2**t)
+        r  = sqrt((q - 4) * (q - 2) * s / ((s - 4) * (s - 2) * q))
+        d  = m' / (1 - beta1**t), if q > 5 times r * sqrt(1 - beta2**t) / (sqrt(v') + epsilon)
+        p' = p - learning_rate * d
+
+    Args:
+        weight_decay: the L2 penalty's factor.
+
+    >>> from staticgrad.eager import Tensor
+    >>> w = Tensor([1.0, -2.0], requires_grad=True)
+    >>> steps = RAdam(0.1).on([w])
+    >>> (w * w).sum().backward()
+    >>> steps.step()
+    >>> w.data.round(4)
+    array([ 0.8, -1.6], dtype=float32)
+    """
+
+    weight_decay: NotNegative = 0.0
+
+    def step(self, grads: Mapping[Parameter, Any]) -> Updates:
+        """Next parameters, moments and step counter."""
+        count = self.state("step")
+        t = (count + 1).astype("float64")
+        trusted, scale = self._rectification(t)
+        of_moment = 1.0 / (1.0 - functions.power(self.beta1, t))
+        updates: Updates = {count: count + 1}
+        for p, g in grads.items():
+            g = with_decay(g, self.weight_decay, p)
+            m, v = self.moments(p, g, updates)
+            share = scale.astype(m.dtype) / (functions.sqrt(v) + self.epsilon)
+            direction = m * of_moment.astype(m.dtype) * functions.where(trusted, share, 1.0)
+            updates[p] = self.moved(p, direction)
+        return updates
+
+    def _rectification(self, t: Any) -> tuple[Any, Any]:
+        """Whether the second moment of step ``t`` is trusted, and the factor of its root if so."""
+        power = functions.power(self.beta2, t)
+        limit = 2.0 / (1.0 - self.beta2) - 1.0
+        freedom = limit - 2.0 * t * power / (1.0 - power)
+        trusted = freedom > 5.0
+        if limit <= 5.0:  # so is no step's freedom above 5, and the factor may divide by 0
+            return trusted, functions.sqrt(1.0 - power)
+        kept = functions.where(trusted, freedom, limit)
+        ratio = (kept - 4.0) * (kept - 2.0) / kept * (limit / ((limit - 4.0) * (limit - 2.0)))
+        return trusted, functions.sqrt(ratio * (1.0 - power))
+
+
+@like(AdamW)
+@rule
+class LAMB(AdamW):
+    """LAMB: You et al. (ICLR 2020), algorithm 2, for large batches.
+
+    As AdamW until the direction d of a parameter, its weight decay included, is known; then, with
+    the lengths of the whole parameter and of its whole direction:
+
+        p' = p - learning_rate * norm(p) / norm(d) * d
+
+    Where either length is 0 the ratio is 1, as in optax.
+
+    Args:
+        epsilon: as in Adam; larger than its.
+
+    >>> from staticgrad.eager import Tensor
+    >>> w = Tensor([3.0, -4.0], requires_grad=True)
+    >>> steps = LAMB(0.1).on([w])
+    >>> (w * w).sum().backward()
+    >>> steps.step()
+    >>> w.data.round(4)
+    array([ 2.6464, -3.6464], dtype=float32)
+    """
+
+    epsilon: NotNegative = 1e-6
+    weight_decay: NotNegative = 0.0
+
+    def moved(self, p: Parameter, direction: Any) -> Any:
+        """The parameter after a step along ``-direction`` and towards zero, of its own length."""
+        direction = with_decay(direction, self.weight_decay, p)
+        wide = in_compute_dtype(p, p)
+        length = functions.sqrt((wide * wide).sum())
+        least = functions.sqrt((direction * direction).sum())
+        both = functions.logical_and(length > 0.0, least > 0.0)
+        ratio = functions.where(both, length / functions.where(both, least, 1.0), 1.0)
+        return p - rate_for(self.learning_rate, p) * ratio * direction
+
+
+#: Coefficients of x, x**3 and x**5, which take singular values near 1 in five rounds: Jordan's.
+_COEFFICIENTS: Final = (3.4445, -4.7750, 2.0315)
+
+
+@rule
+class Muon(AdamW):
+    """Muon: Jordan et al. (2024), as ``torch.optim.Muon``; AdamW for what is no matrix.
+
+    A parameter of two axes has, with g its gradient, the slot ``<parameter>.momentum`` m:
+
+        m' = momentum * m + (1 - momentum) * g
+        d  = momentum * m' + (1 - momentum) * g   (nesterov; else m')
+        p' = p - learning_rate * (s * orthogonal(d) + weight_decay * p)
+
+    ``orthogonal(d)`` is d / max(norm(d), 1e-7) after ``rounds`` of the iteration of Newton and
+    Schulz x -> 3.4445 x - 4.7750 (x x^T) x + 2.0315 (x x^T)^2 x, which brings all singular values
+    near 1: in the dtype of the gradient, where PyTorch rounds to bfloat16. Any other parameter (a
+    bias, a filter) takes the step of AdamW with ``beta1``, ``beta2`` and ``epsilon``, the same rate
+    and the same decay. Embeddings and last layers are matrices that Jordan leaves to AdamW:
+    ``sg.optim.ParameterGroups`` does that.
+
+    Args:
+        learning_rate, beta1, beta2, epsilon, weight_decay: as in AdamW.
+        momentum: in [0, 1); nesterov: look ahead; rounds: of the iteration.
+        adjust: s of a matrix [a, b]. "original": sqrt(max(1, a / b)); "match_rms_adamw": 0.2 *
+            sqrt(max(a, b)), with which AdamW's rates and decays serve (Liu et al., 2025).
+
+    Raises:
+        ArgumentError: a hyperparameter outside its range, or an ``adjust`` that there is not.
+
+    >>> import numpy as np
+    >>> from staticgrad.eager import Tensor
+    >>> w = Tensor(np.eye(2, dtype="float32"), requires_grad=True)
+    >>> steps = Muon(0.1, weight_decay=0.0).on([w])
+    >>> (w * w).sum().backward()
+    >>> steps.step()
+    >>> w.data.round(2)
+    array([[0.89, 0.  ],
+           [0.  , 0.89]], dtype=float32)
+    """
+
+    weight_decay: NotNegative = 0.1
+    momentum: Decay = 0.95
+    nesterov: Flag = True
+    rounds: Count = 5
+    adjust: Literal["original", "match_rms_adamw"] = "original"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.adjust not in ("original", "match_rms_adamw"):
+            known = 'is "original" or "match_rms_adamw"'
+            raise ArgumentError(f"adjust {known}, not {shown(self.adjust)}")
+
+    def step(self, grads: Mapping[Parameter, Any]) -> Updates:
+        """Next parameters, momenta, moments and step counter."""
+        others = {p: g for p, g in grads.items() if p.ndim != 2}
+        updates: Updates = super().step(others) if others else {}
+        for p, g in grads.items():
+            if p.ndim != 2:
+                continue
+            m = slot(p, "momentum")
+            updates[m] = d = moving_average(m, g, self.momentum)
+            if self.nesterov:
+                d = moving_average(d, g, self.momentum)
+            direction = self._factor(p) * orthogonal(d, self.rounds)
+            updates[p] = self.moved(p, direction)
+        return updates
+
+    def _factor(self, p: Parameter) -> float:
+        rows, columns = (int(size) for size in p.shape)
+        if self.adjust == "original":
+            return sqrt(max(1.0, rows / columns)) if columns else 1.0
+        return 0.2 * sqrt(max(rows, columns))
+
+
+def orthogonal(matrix: Any, rounds: int) -> Any:
+    """The matrix with singular values near 1: Newton and Schulz' iteration, of degree 5.
+
+    The smaller of both products with the transpose is taken.
+    """
+    rows, columns = matrix.shape
+    tall = int(rows) > int(columns)
+    x = functions.transpose(matrix) if tall else matrix
+    x = x / functions.maximum(functions.sqrt((x * x).sum()), 1e-7)
+    first, third, fifth = _COEFFICIENTS
+    for _ in range(rounds):
+        gram = x @ functions.transpose(x)
+        x = first * x + (third * gram + fifth * (gram @ gram)) @ x
+    return functions.transpose(x) if tall else x
+
+
+@rule
+class Lion(Optimizer):
+    """Lion: Chen et al. (NeurIPS 2023), program 1.
+
+    With g the gradient and the slot ``<parameter>.momentum`` m:
+
+        p' = p - learning_rate * (sign(beta1 * m + (1 - beta1) * g) + weight_decay * p)
+        m' = beta2 * m + (1 - beta2) * g
+
+    Args:
+        learning_rate: a number, a 0-d floating value, or a schedule; a third to a tenth of Adam's.
+        beta1, beta2: in [0, 1). weight_decay: decoupled, three to ten times AdamW's.
+
+    >>> from staticgrad.eager import Tensor
+    >>> w = Tensor([1.0, -2.0], requires_grad=True)
+    >>> steps = Lion(0.25).on([w])
+    >>> (w * w).sum().backward()
+    >>> steps.step()
+    >>> w.tolist()
+    [0.75, -1.75]
+    """
+
+    learning_rate: Rate = 1e-4
+    beta1: Decay = 0.9
+    beta2: Decay = 0.99
+    weight_decay: NotNegative = 0.0
+
+    def step(self, grads: Mapping[Parameter, Any]) -> Updates:
+        """Next parameters and momenta."""
+        updates: Updates = {}
+        for p, g in grads.items():
+            m = slot(p, "momentum")
+            direction = functions.sign(moving_average(m, g, self.beta1))
+            direction = with_decay(direction, self.weight_decay, p)
+            updates[m] = moving_average(m, g, self.beta2)
+            updates[p] = p - rate_for(self.learning_rate, p) * direction
+        return updates
+
+
+@rule
+class RMSProp(Optimizer):
+    """RMSProp: Tieleman and Hinton (Coursera, lecture 6e, 2012); centred as in Graves (2013).
+
+    With g the gradient (plus ``weight_decay * p``) and the slots ``<parameter>.second_moment`` v,
+    ``.first_moment`` m (if centered) and ``.momentum`` b (with momentum):
+
+        v' = decay * v + (1 - decay) * (g * g)
+        m' = decay * m + (1 - decay) * g
+        d  = g / (sqrt(v') + epsilon)                  (plain)
+        d  = g / (sqrt(max(v' - m' * m', 0)) + epsilon)   (centered)
+        b' = momentum * b + d
+        p' = p - learning_rate * b'
+
+    Args:
+        learning_rate: a number, a 0-d floating value, or a schedule.
+        decay: of the moments, in [0, 1); epsilon: added to the root, outside it.
+        momentum: 0 (no slot) up to, not including, 1; centered: divide by the deviation.
+        weight_decay: the L2 penalty's factor.
+
+    >>> from staticgrad.eager import Tensor
+    >>> w = Tensor([1.0, -2.0], requires_grad=True)
+    >>> steps = RMSProp(0.1).on([w])
+    >>> (w * w).sum().backward()
+    >>> steps.step()
+    >>> w.data.round(4)
+    array([ 0., -1.], dtype=float32)
+    """
+
+    learning_rate: Rate = 1e-2
+    decay: Decay = 0.99
+    epsilon: NotNegative = 1e-8
+    momentum: Decay = 0.0
+    centered: Flag = False
+    weight_decay: NotNegative = 0.0
+
+    def step(self, grads: Mapping[Parameter, Any]) -> Updates:
+        """Next parameters, moments and momenta."""
+        updates: Updates = {}
+        for p, g in grads.items():
+            g = with_decay(g, self.weight_decay, p)
+            v = slot(p, "second_moment")
+            updates[v] = spread = moving_average(v, g * g, self.decay)
+            if self.centered:
+                m = slot(p, "first_moment")
+                updates[m] = mean = moving_average(m, g, self.decay)
+                spread = functions.maximum(spread - mean * mean, 0.0)  # rounding goes below
+            direction = g / (functions.sqrt(spread) + self.epsilon)
+            if self.momentum:
+                b = slot(p, "momentum")
+                updates[b] = direction = self.momentum * b + direction
+            updates[p] = p - rate_for(self.learning_rate, p) * direction
+        return updates
+
+
+@rule
+class Adagrad(Optimizer):
+    """Adagrad: Duchi, Hazan and Singer (JMLR 2011), with diagonal matrices.
+
+    With g the gradient (plus ``weight_decay * p``) and the slot ``<parameter>.squares`` s:
+
+        s' = s + g * g
+        p' = p - learning_rate * g / (sqrt(s') + epsilon)
+
+    Args:
+        learning_rate: a number, a 0-d floating value, or a schedule.
+        epsilon: added to the root, outside it.
+        weight_decay: the L2 penalty's factor.
+
+    >>> from staticgrad.eager import Tensor
+    >>> w = Tensor([1.0, -2.0], requires_grad=True)
+    >>> steps = Adagrad(0.5).on([w])
+    >>> (w * w).sum().backward()
+    >>> steps.step()
+    >>> w.data.round(4)
+    array([ 0.5, -1.5], dtype=float32)
+    """
+
+    learning_rate: Rate = 1e-2
+    epsilon: NotNegative = 1e-10
+    weight_decay: NotNegative = 0.0
+
+    def step(self, grads: Mapping[Parameter, Any]) -> Updates:
+        """Next parameters and sums of squares."""
+        updates: Updates = {}
+        for p, g in grads.items():
+            g = with_decay(g, self.weight_decay, p)
+            squares = slot(p, "squares")
+            updates[squares] = total = squares + g * g
+            direction = g / (functions.sqrt(total) + self.epsilon)
+            updates[p] = p - rate_for(self.learning_rate, p) * direction
+        return updates
+
+
+@rule
+class Adadelta(Optimizer):
+    """Adadelta: Zeiler (arXiv 1212.5701, 2012), algorithm 1, times a learning rate.
+
+    With g the gradient (plus ``weight_decay * p``) and the slots ``<parameter>.second_moment`` v
+    and ``<parameter>.squared_steps`` u:
+
+        v' = decay * v + (1 - decay) * (g * g)
+        d  = sqrt(u + epsilon) / sqrt(v' + epsilon) * g
+        u' = decay * u + (1 - decay) * (d * d)
+        p' = p - learning_rate * d
+
+    Args:
+        learning_rate: a number, a 0-d floating value, or a schedule; 1 is the paper's.
+        decay: of both means, in [0, 1); epsilon: added to both, under the roots.
+        weight_decay: the L2 penalty's factor.
+
+    >>> from staticgrad.eager import Tensor
+    >>> w = Tensor([1.0, -2.0], requires_grad=True)
+    >>> steps = Adadelta(epsilon=1e-2).on([w])
+    >>> (w * w).sum().backward()
+    >>> steps.step()
+    >>> w.data.round(4)
+    array([ 0.6877, -1.6848], dtype=float32)
+    """
+
+    learning_rate: Rate = 1.0
+    decay: Decay = 0.9
+    epsilon: NotNegative = 1e-6
+    weight_decay: NotNegative = 0.0
+
+    def step(self, grads: Mapping[Parameter, Any]) -> Updates:
+        """Next parameters and means."""
+        updates: Updates = {}
+        for p, g in grads.items():
+            g = with_decay(g, self.weight_decay, p)
+            v, u = slot(p, "second_moment"), slot(p, "squared_steps")
+            updates[v] = moving_average(v, g * g, self.decay)
+            length = functions.sqrt(u + self.epsilon)
+            direction = length / functions.sqrt(updates[v] + self.epsilon) * g
+            updates[u] = moving_average(u, direction * direction, self.decay)
+            updates[p] = p - rate_for(self.learning_rate, p) * direction
+        return updates
+
+
+@rule
+class Adafactor(Optimizer):
+    """Adafactor: Shazeer and Stern (ICML 2018), algorithms 4 and 5.
+
+    With g the gradient, t the runs so far (``adafactor.step``, from 1), b = 1 - t**-decay, and over
+    the last two axes of a parameter with two or more the slots ``<parameter>.rows`` r (without the
+    last axis) and ``.columns`` c (without the one before); else the slot ``.second_moment`` v:
+
+        s  = g * g + epsilon
+        r' = b * r + (1 - b) * mean(s, last axis);   c' likewise along the other
+        u  = g / sqrt(r' * c' / mean(r'))            (or g / sqrt(v'))
+        u' = u / max(1, rms(u) / threshold)
+        p' = p - a * (u' + weight_decay * p)
+
+    where a is the learning rate, times max(least_scale, rms(p)) if ``relative``.
+
+    Args:
+        learning_rate: a number, a 0-d floating value, or a schedule; None: min(0.01, 1 / sqrt(t)).
+        decay: in (0, 1]; epsilon: added to squares; threshold: of the clipping of updates.
+        relative: scale steps with the parameter; least_scale: its scale at least.
+        weight_decay: decoupled, scaled by a.
+
+    >>> from staticgrad.eager import Tensor
+    >>> w = Tensor([[1.0, -2.0]], requires_grad=True)
+    >>> steps = Adafactor().on([w])
+    >>> (w * w).sum().backward()
+    >>> steps.step()
+    >>> w.data.round(4)
+    array([[ 0.9842, -1.9842]], dtype=float32)
+    """
+
+    learning_rate: Rate | None = None
+    decay: Positive = 0.8
+    epsilon: NotNegative = 1e-30
+    threshold: Positive = 1.0
+    relative: Flag = True
+    least_scale: Positive = 1e-3
+    weight_decay: NotNegative = 0.0
+
+    def step(self, grads: Mapping[Parameter, Any]) -> Updates:
+        """Next parameters, moments and step counter."""
+        count = self.state("step")
+        t = (count + 1).astype("float64")
+        keep = 1.0 - functions.power(t, -self.decay)
+        rate = self.learning_rate
+        if rate is None:
+            rate = functions.minimum(1e-2, 1.0 / functions.sqrt(t))
+        updates: Updates = {count: count + 1}
+        for p, g in grads.items():
+            direction = self._direction(p, g, keep, updates)
+            share = _rms(direction) / self.threshold
+            direction = direction / functions.maximum(share, 1.0)
+            direction = with_decay(direction, self.weight_decay, p)
+            length = rate_for(rate, p)
+            if self.relative:
+                length = length * functions.maximum(_rms(in_compute_dtype(p, p)), self.least_scale)
+            updates[p] = p - length * direction
+        return updates
+
+    def _direction(self, p: Parameter, g: Any, keep: Any, updates: Updates) -> Any:
+        """The gradient over the root of its second moment, which goes into ``updates``."""
+        squares = g * g + self.epsilon
+        kept = keep.astype(squares.dtype)
+        if p.ndim < 2:
+            v = slot(p, "second_moment")
+            updates[v] = kept * v + (1.0 - kept) * squares
+            return g / functions.sqrt(updates[v])
+        rows = state_of(p, "rows", p.shape[:-1], p.dtype.compute.numpy)
+        columns = state_of(p, "columns", (*p.shape[:-2], p.shape[-1]), p.dtype.compute.numpy)
+        updates[rows] = r = kept * rows + (1.0 - kept) * squares.mean(-1)
+        updates[columns] = c = kept * columns + (1.0 - kept) * squares.mean(-2)
+        r = r / functions.expand_dims(r.mean(-1), -1)
+        by_row = functions.expand_dims(functions.sqrt(r), -1)
+        return g / (by_row * functions.expand_dims(functions.sqrt(c), -2))
+
+
+def _rms(x: Any) -> Any:
+    """The root of the mean square."""
+    return functions.sqrt((x * x).mean())
+
+
+@rule
+class Rprop(Optimizer):
+    """Rprop: Riedmiller and Braun (ICNN 1993), without weight backtracking, as PyTorch has it.
+
+    Each element has a step of its own, ``learning_rate`` at first. It is for gradients of all data,
+    not of batches. With g the gradient and the slots ``<parameter>.step_size`` s and
+    ``<parameter>.gradient`` h, that of the step before:
+
+        s' = clip(s * (grow, shrink or 1 where g * h is above, below or 0), least, most)
+        h' = 0 where g * h < 0, else g
+        p' = p - s' * sign(h')
+
+    Args:
+        learning_rate: the first step of each element: a number, a 0-d floating value or a schedule,
+            which is read in the first run.
+        shrink: in (0, 1); grow: 1 or more.
+        least, most: between these steps stay.
+
+    >>> from staticgrad.eager import Tensor
+    >>> w = Tensor([1.0, -2.0], requires_grad=True)
+    >>> steps = Rprop(0.25).on([w])
+    >>> (w * w).sum().backward()
+    >>> steps.step()
+    >>> w.tolist()
+    [0.75, -1.75]
+    """
+
+    learning_rate: Rate = 1e-2
+    shrink: Share = 0.5
+    grow: Positive = 1.2
+    least: Positive = 1e-6
+    most: Positive = 50.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.grow >= 1, "grow", f"1 or more, not {self.grow}")
+        require(self.most >= self.least, "most", f"least or more, not {self.most}")
+
+    def step(self, grads: Mapping[Parameter, Any]) -> Updates:
+        """Next parameters, step sizes and what is kept of gradients."""
+        updates: Updates = {}
+        for p, g in grads.items():
+            s, h = slot(p, "step_size"), slot(p, "gradient")
+            before = functions.where(s > 0.0, s, rate_for(self.learning_rate, s))
+            turned = functions.sign(g) * functions.sign(h)
+            factor = functions.where(
+                turned > 0.0, self.grow, functions.where(turned < 0.0, self.shrink, 1.0)
+            )
+            updates[s] = functions.clip(before * factor.astype(s.dtype), self.least, self.most)
+            updates[h] = functions.where(turned < 0.0, 0.0, g)
+            direction = updates[s] * functions.sign(updates[h])
+            updates[p] = p - direction
+        return updates
