@@ -7,7 +7,7 @@ writes the stubs, which a test compares with the tables. Arguments, types and ov
 with the definition alone. Nothing is imported here.
 """
 
-__all__ = ["FUNCTIONS", "MODULES", "OTHERS", "homes"]
+__all__ = ["FUNCTIONS", "LAYERS", "MODULES", "OTHERS", "homes"]
 
 #: Module -> what it gives to ``staticgrad.functions``, which publishes functions of values: there,
 #: and as ``sg.<name>``. ``name=attribute`` where the module calls it otherwise.
@@ -119,6 +119,52 @@ OTHERS = {
     "staticgrad.scopes": "scope",
     "staticgrad.compiling.tradeoffs": "tradeoff",
 }
+#: Module -> what it gives to ``staticgrad.nn``, beside the functions of ``functions/nn.py``.
+LAYERS = {
+    "staticgrad.functions": "one_hot sigmoid tanh",
+    "staticgrad.functions.activations": (
+        "celu glu gumbel_softmax hardshrink hardsigmoid hardswish hardtanh log_sigmoid mish"
+        " prelu relu6 selu softmin softshrink softsign tanhshrink threshold"
+    ),
+    "staticgrad.functions.losses.alignments": "ctc_loss",
+    "staticgrad.functions.images.channel_norms": "instance_norm local_response_norm",
+    "staticgrad.functions.losses.distances": (
+        "cosine_embedding_loss cosine_similarity normalize pairwise_distance triplet_margin_loss"
+    ),
+    "staticgrad.functions.images.resizing": "affine_grid grid_sample pixel_shuffle pixel_unshuffle",
+    "staticgrad.functions.layers": "bilinear embedding_bag",
+    "staticgrad.functions.losses.further": (
+        "binary_cross_entropy gaussian_nll_loss hinge_embedding_loss kl_div l1_loss"
+        " margin_ranking_loss multi_margin_loss multilabel_soft_margin_loss nll_loss"
+        " poisson_nll_loss smooth_l1_loss soft_margin_loss"
+    ),
+    "staticgrad.nn.activations": (
+        "ELU GELU Identity LeakyReLU LogSoftmax PReLU ReLU SiLU Sigmoid Softmax Softplus Tanh"
+    ),
+    "staticgrad.nn.multi_head": "MultiHeadAttention",
+    "staticgrad.nn.batch_norms": "BatchNorm1d BatchNorm2d BatchNorm3d",
+    "staticgrad.nn.cells": "GRUCell LSTMCell RNNCell",
+    "staticgrad.nn.convolutions": (
+        "Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d"
+    ),
+    "staticgrad.nn.dropouts": "Dropout Dropout1d Dropout2d Dropout3d",
+    "staticgrad.nn.embeddings": "Embedding EmbeddingBag",
+    "staticgrad.nn.initial": "manual_seed",
+    "staticgrad.nn.linears": "Bilinear Flatten Linear",
+    "staticgrad.nn.module": "Module",
+    "staticgrad.nn.normalization": (
+        "GroupNorm InstanceNorm1d InstanceNorm2d InstanceNorm3d LayerNorm RMSNorm"
+    ),
+    "staticgrad.nn.pooling": (
+        "AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveMaxPool1d AdaptiveMaxPool2d AvgPool1d"
+        " AvgPool2d AvgPool3d MaxPool1d MaxPool2d MaxPool3d"
+    ),
+    "staticgrad.nn.recurrent": "GRU LSTM RNN",
+    "staticgrad.nn.sequential": "ModuleDict ModuleList Sequential",
+    "staticgrad.nn.transformer": "TransformerBlock",
+    "staticgrad.nn.noting": "updates",
+}
+
 #: Public name of a module -> where it stands.
 MODULES = {
     "checkpoint_policies": "staticgrad.functions.checkpoints.policies",

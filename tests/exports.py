@@ -8,7 +8,8 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
-from staticgrad.exports import FUNCTIONS, MODULES, OTHERS
+from staticgrad.exports import FUNCTIONS, LAYERS, MODULES, OTHERS
+from staticgrad.functions import nn
 
 ROOT = Path(__file__).parents[1]
 WRITTEN = "Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``."
@@ -25,6 +26,11 @@ def functions() -> str:
     rooms = ("linalg", "nn", "random", "special")
     modules = {f"staticgrad.functions.{name}": name for name in rooms}
     return stub(FUNCTIONS, modules)
+
+
+def layers() -> str:
+    """``staticgrad/nn/__init__.pyi``."""
+    return stub({"staticgrad.functions.nn": " ".join(nn.__all__), **LAYERS}, {})
 
 
 def stub(table: dict[str, str], modules: dict[str, str], rest: str = "") -> str:
@@ -50,6 +56,7 @@ def wrapped(start: str, text: str, end: str) -> list[str]:
 STUBS = {
     ROOT / "staticgrad" / "__init__.pyi": facade,
     ROOT / "staticgrad" / "functions" / "__init__.pyi": functions,
+    ROOT / "staticgrad" / "nn" / "__init__.pyi": layers,
 }
 
 if __name__ == "__main__":

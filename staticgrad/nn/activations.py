@@ -1,8 +1,9 @@
-"""Activations as modules, for who writes them so; each is the function of its name."""
+"""Activation modules: each calls the function of its name."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,6 +28,23 @@ from staticgrad.nn.naming import named
 from staticgrad.ops.operands import integer, is_number
 
 
+class _Activation(Layer):
+    """An elementwise function without options: ``class ReLU(_Activation, function=relu)``."""
+
+    _function: ClassVar[Any]
+
+    def __init_subclass__(
+        cls, function: Callable[[Any], Any] | None = None, **keywords: Any
+    ) -> None:
+        super().__init_subclass__(**keywords)
+        if function is not None:
+            cls._function = staticmethod(function)
+
+    def forward(self, x: Any) -> Any:
+        """The shape of x."""
+        return self._function(x)
+
+
 class Identity(Layer):
     """x itself.
 
@@ -40,17 +58,13 @@ class Identity(Layer):
         return x
 
 
-class ReLU(Layer):
+class ReLU(_Activation, function=relu):
     """x where x > 0, else 0, as ``sg.nn.relu``.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.ReLU()(sg.constant([-1.0, 2.0])))
     array([0., 2.])
     """
-
-    def forward(self, x: Any) -> Any:
-        """The shape of x."""
-        return relu(x)
 
 
 class LeakyReLU(Layer):
@@ -145,7 +159,7 @@ class GELU(Layer):
         return gelu(x, self.approximate)
 
 
-class SiLU(Layer):
+class SiLU(_Activation, function=silu):
     """x * sigmoid(x).
 
     >>> import staticgrad as sg
@@ -153,12 +167,8 @@ class SiLU(Layer):
     array([-0.2689,  0.7311])
     """
 
-    def forward(self, x: Any) -> Any:
-        """The shape of x."""
-        return silu(x)
 
-
-class Softplus(Layer):
+class Softplus(_Activation, function=softplus):
     """log(1 + exp(x)).
 
     >>> import staticgrad as sg
@@ -166,12 +176,8 @@ class Softplus(Layer):
     array([6.931e-01, 1.000e+03])
     """
 
-    def forward(self, x: Any) -> Any:
-        """The shape of x."""
-        return softplus(x)
 
-
-class Sigmoid(Layer):
+class Sigmoid(_Activation, function=sigmoid):
     """1 / (1 + exp(-x)).
 
     >>> import staticgrad as sg
@@ -179,22 +185,14 @@ class Sigmoid(Layer):
     array([0.5, 1. ])
     """
 
-    def forward(self, x: Any) -> Any:
-        """The shape of x."""
-        return sigmoid(x)
 
-
-class Tanh(Layer):
+class Tanh(_Activation, function=tanh):
     """The hyperbolic tangent.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.Tanh()(sg.constant([0.0, 1.0]))).round(4)
     array([0.    , 0.7616])
     """
-
-    def forward(self, x: Any) -> Any:
-        """The shape of x."""
-        return tanh(x)
 
 
 class Softmax(Layer):

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any, ClassVar
+from typing import Any
 
-from staticgrad.errors import ArgumentError, RankError
-from staticgrad.families import like
+from staticgrad.errors import ArgumentError
 from staticgrad.functions import astype, constant, size_value, stop_gradient
 from staticgrad.functions.nn import batch_norm, batch_statistics
 from staticgrad.ir.calls import public
 from staticgrad.ir.nodes import Parameter
 from staticgrad.ir.session import running_session
 from staticgrad.nn.initial import first_value, source
-from staticgrad.nn.module import Layer
 from staticgrad.nn.naming import named
 from staticgrad.nn.normalization import scale_and_shift
+from staticgrad.nn.spatial import SpatialLayer
 from staticgrad.ops.operands import is_number
 
 
-class BatchNorm1d(Layer):
+class BatchNorm1d(SpatialLayer):
     """Each channel of [n, c] or [n, c, l] by mean and variance, times ``weight``, plus ``bias``.
 
     In training these are the batch's, and the running ones move towards them (Ioffe and Szegedy,
@@ -51,7 +50,7 @@ class BatchNorm1d(Layer):
     """
 
     states = ("running_mean", "running_var")
-    ranks: ClassVar[tuple[int, ...]] = (2, 3)
+    ranks = (2, 3)
     weight: Any
     bias: Any
     running_mean: Parameter | None
@@ -80,9 +79,7 @@ class BatchNorm1d(Layer):
 
     def forward(self, x: Any) -> Any:
         """The shape of x."""
-        if x.ndim not in self.ranks:
-            ranks = " or ".join(map(str, self.ranks))
-            raise RankError(f"{type(self).__name__}: x is {x.type}, not of {ranks} axes")
+        self.require_rank(x)
         mean, var = self.running_mean, self.running_var
         if mean is None or var is None:
             return batch_norm(x, self.weight, self.bias, eps=self.eps)
@@ -115,25 +112,14 @@ def _correction(x: Any) -> Any:
     return many / (many - 1.0)
 
 
-@like(BatchNorm1d)
-class BatchNorm2d(BatchNorm1d):
-    """As ``BatchNorm1d``, of images [n, c, h, w].
+class BatchNorm2d(BatchNorm1d, axes=2):
+    """Apply ``BatchNorm1d`` to images [n, c, h, w].
 
     >>> import staticgrad as sg
     >>> sg.nn.BatchNorm2d(8)
     BatchNorm2d(8): weight f32[8], bias f32[8], running_mean f32[8], running_var f32[8]
     """
 
-    ranks = (4,)
 
-
-@like(BatchNorm1d)
-class BatchNorm3d(BatchNorm1d):
-    """As ``BatchNorm1d``, of volumes [n, c, d, h, w].
-
-    >>> import staticgrad as sg
-    >>> sg.nn.BatchNorm3d(8)
-    BatchNorm3d(8): weight f32[8], bias f32[8], running_mean f32[8], running_var f32[8]
-    """
-
-    ranks = (5,)
+class BatchNorm3d(BatchNorm1d, axes=3):
+    """Apply ``BatchNorm1d`` to volumes [n, c, d, h, w]."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any, ClassVar
+from typing import Any
 
 from staticgrad.errors import ArgumentError
 from staticgrad.families import like
@@ -11,15 +11,14 @@ from staticgrad.functions.images.arguments import Padding, PerAxis
 from staticgrad.functions.images.windows import conv, conv_transpose
 from staticgrad.ir.calls import public
 from staticgrad.nn.initial import Initial, Seed, weight_and_bias
-from staticgrad.nn.module import Layer
 from staticgrad.nn.naming import named
+from staticgrad.nn.spatial import SpatialLayer
 from staticgrad.ops.operands import integer
 
 
-class _OfFilters(Layer):
-    """A layer with filters [channels, channels in a group, taps...], over axes of places."""
+class _Filters(SpatialLayer):
+    """A layer with filters [channels, channels in a group, taps...]."""
 
-    places: ClassVar[int] = 1
     out_channels: int
     kernel_size: tuple[int, ...]
     groups: int
@@ -39,12 +38,12 @@ class _OfFilters(Layer):
         )
 
 
-class Conv1d(_OfFilters):
+class Conv1d(_Filters):
     """The cross-correlation of [n, in_channels, l] with filters: [n, out_channels, windows].
 
     Args:
         in_channels, out_channels: sizes.
-        kernel_size: taps, for all axes of places or for each; weight is [out_channels,
+        kernel_size: taps, for all spatial axes or for each; weight is [out_channels,
             in_channels / groups, taps...].
         stride, padding, dilation, groups: as ``sg.nn.conv``; padding may be "same".
         bias: whether there is one, [out_channels].
@@ -77,7 +76,7 @@ class Conv1d(_OfFilters):
         seed: Seed = None,
     ) -> None:
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.kernel_size = taps_of(type(self).__name__, kernel_size, self.places)
+        self.kernel_size = taps_of(type(self).__name__, kernel_size, self.axes)
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
         each = channels_in_groups(type(self).__name__, (in_channels, out_channels), groups)
         self._fill(named("conv"), (out_channels, each), bias, (init, dtype, seed))
@@ -95,9 +94,8 @@ class Conv1d(_OfFilters):
         )
 
 
-@like(Conv1d)
-class Conv2d(Conv1d):
-    """As ``Conv1d``, of images [n, in_channels, h, w].
+class Conv2d(Conv1d, axes=2):
+    """Apply ``Conv1d`` to images [n, in_channels, h, w].
 
     >>> import staticgrad as sg
     >>> layer = sg.nn.Conv2d(3, 8, kernel_size=3, padding=1)
@@ -105,31 +103,20 @@ class Conv2d(Conv1d):
     (batch, 8, 32, 32)
     """
 
-    places = 2
+
+class Conv3d(Conv1d, axes=3):
+    """Apply ``Conv1d`` to volumes [n, in_channels, d, h, w]."""
 
 
 @like(Conv1d)
-class Conv3d(Conv1d):
-    """As ``Conv1d``, of volumes [n, in_channels, d, h, w].
-
-    >>> import staticgrad as sg
-    >>> layer = sg.nn.Conv3d(1, 2, kernel_size=3, stride=2)
-    >>> layer(sg.input("x", ("batch", 1, 9, 9, 9), "float32")).shape
-    (batch, 2, 4, 4, 4)
-    """
-
-    places = 3
-
-
-@like(Conv1d)
-class ConvTranspose1d(_OfFilters):
+class ConvTranspose1d(_Filters):
     """``Conv1d`` transposed: each element of [n, in_channels, l] spreads over a window.
 
     Args:
-        kernel_size: taps, for all axes of places or for each; weight is [in_channels,
+        kernel_size: taps, for all spatial axes or for each; weight is [in_channels,
             out_channels / groups, taps...].
         stride, padding, dilation, groups: of the convolution that is transposed.
-        output_padding: further places at the end of each axis.
+        output_padding: further elements at the end of each axis.
 
     Raises:
         ArgumentError: as ``Conv1d``. Else as ``sg.nn.conv_transpose``, in ``forward``.
@@ -158,7 +145,7 @@ class ConvTranspose1d(_OfFilters):
         seed: Seed = None,
     ) -> None:
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.kernel_size = taps_of(type(self).__name__, kernel_size, self.places)
+        self.kernel_size = taps_of(type(self).__name__, kernel_size, self.axes)
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
         self.output_padding = output_padding
         each = channels_in_groups(type(self).__name__, (out_channels, in_channels), groups)
@@ -178,53 +165,27 @@ class ConvTranspose1d(_OfFilters):
         )
 
 
-@like(ConvTranspose1d)
-class ConvTranspose2d(ConvTranspose1d):
-    """As ``ConvTranspose1d``, of images [n, in_channels, h, w].
-
-    >>> import staticgrad as sg
-    >>> layer = sg.nn.ConvTranspose2d(8, 3, kernel_size=2, stride=2)
-    >>> layer(sg.input("x", ("batch", 8, 16, 16), "float32")).shape
-    (batch, 3, 32, 32)
-    """
-
-    places = 2
+class ConvTranspose2d(ConvTranspose1d, axes=2):
+    """Apply ``ConvTranspose1d`` to images [n, in_channels, h, w]."""
 
 
-@like(ConvTranspose1d)
-class ConvTranspose3d(ConvTranspose1d):
-    """As ``ConvTranspose1d``, of volumes [n, in_channels, d, h, w].
-
-    >>> import staticgrad as sg
-    >>> layer = sg.nn.ConvTranspose3d(2, 1, kernel_size=2, stride=2)
-    >>> layer(sg.input("x", ("batch", 2, 4, 4, 4), "float32")).shape
-    (batch, 1, 8, 8, 8)
-    """
-
-    places = 3
+class ConvTranspose3d(ConvTranspose1d, axes=3):
+    """Apply ``ConvTranspose1d`` to volumes [n, in_channels, d, h, w]."""
 
 
-def taps_of(name: str, kernel_size: PerAxis, places: int) -> tuple[int, ...]:
-    """The taps along each axis.
-
-    Raises:
-        ArgumentError: not one for each axis, or fewer than one.
-    """
-    given = kernel_size if isinstance(kernel_size, list | tuple) else (kernel_size,) * places
+def taps_of(name: str, kernel_size: PerAxis, axes: int) -> tuple[int, ...]:
+    """Return the taps along each axis, at least one; raise an ArgumentError for anything else."""
+    given = kernel_size if isinstance(kernel_size, list | tuple) else (kernel_size,) * axes
     found = tuple(integer(name, "kernel_size", size) for size in given)
-    if len(found) != places or min(found) < 1:
+    if len(found) != axes or min(found) < 1:
         raise ArgumentError(
-            f"{name}: kernel_size={kernel_size!r}: {places} whole number{'s'[: places > 1]}, or one"
+            f"{name}: kernel_size={kernel_size!r}: {axes} whole number{'s'[: axes > 1]}, or one"
         )
     return found
 
 
 def channels_in_groups(name: str, channels: tuple[int, int], groups: int) -> int:
-    """How many of the first kind of channels each of the other sees.
-
-    Raises:
-        ArgumentError: groups that do not divide both.
-    """
+    """Return the first number of channels divided by ``groups``, which must divide both."""
     groups = integer(name, "groups", groups)
     sizes = [integer(name, "channels", count) for count in channels]
     if groups < 1 or any(count % groups for count in sizes):

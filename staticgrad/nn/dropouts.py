@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, RankError
+from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import shown
 from staticgrad.families import like
 from staticgrad.functions import ones, where
@@ -15,7 +15,8 @@ from staticgrad.ir.calls import public
 from staticgrad.nn.initial import source
 from staticgrad.nn.module import Layer
 from staticgrad.nn.naming import named
-from staticgrad.ops.operands import as_value, is_number, related
+from staticgrad.nn.spatial import SpatialLayer
+from staticgrad.ops.operands import as_value, is_number
 
 
 class Dropout(Layer):
@@ -54,7 +55,7 @@ class Dropout(Layer):
 
 
 @like(Dropout)
-class Dropout1d(Dropout):
+class Dropout1d(SpatialLayer, Dropout):
     """As ``Dropout``, of whole channels: each [n, c, l] has one draw for its last axis.
 
     Tompson et al., arXiv 1411.4280.
@@ -68,41 +69,20 @@ class Dropout1d(Dropout):
     [[[2.0, 2.0], [2.0, 2.0], [0.0, 0.0], [2.0, 2.0]]]
     """
 
-    places: ClassVar[int] = 1
-
     def forward(self, x: Any) -> Any:
         """The shape of x."""
-        name = type(self).__name__
-        value = as_value(name, x)
-        if value.ndim != 2 + self.places:
-            axes = f"not of {2 + self.places} axes, [n, c, ...]"
-            raise RankError(f"{name}: x is {value.type}, {axes}", related=related(value))
+        value = as_value(type(self).__name__, x)
+        self.require_rank(value)
         if not self.training or not self.p:
             return value
-        shape = (*value.shape[:2], *(1,) * self.places)
+        shape = (*value.shape[:2], *(1,) * self.axes)
         stays = self.generator.dropout(ones(shape, "float32", like=value), self.p) > 0.0
         return where(stays, value * (1.0 / (1.0 - self.p)), 0.0)
 
 
-@like(Dropout1d)
-class Dropout2d(Dropout1d):
-    """As ``Dropout1d``, of the channels of images [n, c, h, w].
-
-    >>> import staticgrad as sg
-    >>> sg.nn.Dropout2d(0.5, seed=1)(sg.input("x", ("batch", 8, 4, 4))).shape
-    (batch, 8, 4, 4)
-    """
-
-    places = 2
+class Dropout2d(Dropout1d, axes=2):
+    """Apply ``Dropout1d`` to images [n, c, h, w]."""
 
 
-@like(Dropout1d)
-class Dropout3d(Dropout1d):
-    """As ``Dropout1d``, of the channels of volumes [n, c, d, h, w].
-
-    >>> import staticgrad as sg
-    >>> sg.nn.Dropout3d(0.5, seed=1)(sg.input("x", ("batch", 8, 4, 4, 4))).shape
-    (batch, 8, 4, 4, 4)
-    """
-
-    places = 3
+class Dropout3d(Dropout1d, axes=3):
+    """Apply ``Dropout1d`` to volumes [n, c, d, h, w]."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
-from staticgrad.errors import ArgumentError, RankError, ShapeError
+from staticgrad.errors import ArgumentError, ShapeError
 from staticgrad.families import like
 from staticgrad.functions.images.channel_norms import instance_norm
 from staticgrad.functions.nn import group_norm, layer_norm, rms_norm
@@ -12,6 +12,7 @@ from staticgrad.ir.calls import public
 from staticgrad.nn.initial import first_value, source
 from staticgrad.nn.module import Layer
 from staticgrad.nn.naming import named
+from staticgrad.nn.spatial import SpatialLayer
 from staticgrad.ops.operands import as_value, integer, related
 from staticgrad.types.dim import equal
 
@@ -152,7 +153,7 @@ class GroupNorm(Layer):
         return group_norm(x, self.num_groups, self.weight, self.bias, eps=self.eps)
 
 
-class InstanceNorm1d(Layer):
+class InstanceNorm1d(SpatialLayer):
     """Each channel of each example [n, c, l] by its own mean and variance along the axes behind.
 
     Ulyanov, Vedaldi and Lempitsky, arXiv 1607.08022. There are no running statistics.
@@ -173,7 +174,6 @@ class InstanceNorm1d(Layer):
             [ 1., -1.]]])
     """
 
-    ndim: ClassVar[int] = 3
     weight: Any
     bias: Any
 
@@ -194,33 +194,16 @@ class InstanceNorm1d(Layer):
         """The shape of x."""
         name = type(self).__name__
         value = as_value(name, x)
-        text = f"{name}: x is {value.type}, not [n, {self.num_features}, ...] of {self.ndim} axes"
-        if value.ndim != self.ndim:
-            raise RankError(text, related=related(value))
+        self.require_rank(value)
+        text = f"{name}: x is {value.type}, not [n, {self.num_features}, ...]"
         if not equal(value.shape[1], self.num_features, text):
             raise ShapeError(text, related=related(value))
         return instance_norm(value, self.weight, self.bias, eps=self.eps)
 
 
-@like(InstanceNorm1d)
-class InstanceNorm2d(InstanceNorm1d):
-    """As ``InstanceNorm1d``, of images [n, c, h, w].
-
-    >>> import staticgrad as sg
-    >>> sg.nn.InstanceNorm2d(8, affine=True)
-    InstanceNorm2d(8): weight f32[8], bias f32[8]
-    """
-
-    ndim = 4
+class InstanceNorm2d(InstanceNorm1d, axes=2):
+    """Apply ``InstanceNorm1d`` to images [n, c, h, w]."""
 
 
-@like(InstanceNorm1d)
-class InstanceNorm3d(InstanceNorm1d):
-    """As ``InstanceNorm1d``, of volumes [n, c, d, h, w].
-
-    >>> import staticgrad as sg
-    >>> sg.nn.InstanceNorm3d(8, affine=True)
-    InstanceNorm3d(8): weight f32[8], bias f32[8]
-    """
-
-    ndim = 5
+class InstanceNorm3d(InstanceNorm1d, axes=3):
+    """Apply ``InstanceNorm1d`` to volumes [n, c, d, h, w]."""

@@ -1,12 +1,10 @@
-"""Windows of which one number is left."""
+"""Pooling layers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from staticgrad.errors import RankError
-from staticgrad.families import like
 from staticgrad.functions.images.arguments import Padding, PerAxis
 from staticgrad.functions.images.pooling import (
     adaptive_avg_pool,
@@ -15,32 +13,17 @@ from staticgrad.functions.images.pooling import (
     max_pool,
 )
 from staticgrad.ir.calls import public
-from staticgrad.nn.module import Layer
+from staticgrad.nn.spatial import SpatialLayer
 
 
-class OfPlaces(Layer):
-    """A layer of [n, c, places...], of so many axes of places."""
-
-    places: ClassVar[int] = 1
-
-    def check(self, x: Any) -> None:
-        """Refuse an operand of another rank.
-
-        Raises:
-            RankError: with its type.
-        """
-        if x.ndim != 2 + self.places:
-            raise RankError(f"{type(self).__name__}: x is {x.type}, not of {2 + self.places} axes")
-
-
-class MaxPool1d(OfPlaces):
+class MaxPool1d(SpatialLayer):
     """The largest element of each window of [n, c, l]; NaN wins.
 
     Args:
-        kernel_size: taps of a window, for all axes of places or for each.
-        stride: places from one window to the next; by default as many as taps.
-        padding: places around, which never are the largest.
-        dilation: places from one tap to the next.
+        kernel_size: taps of a window, for all spatial axes or for each.
+        stride: elements from one window to the next; by default as many as taps.
+        padding: elements around, which are never the largest.
+        dilation: elements from one tap to the next.
         ceil_mode: whether a last window that begins inside counts although it reaches further.
 
     >>> import numpy as np, staticgrad as sg
@@ -63,41 +46,30 @@ class MaxPool1d(OfPlaces):
 
     def forward(self, x: Any) -> Any:
         """[n, c, windows...]."""
-        self.check(x)
+        self.require_rank(x)
         options: Any = {"dilation": self.dilation, "ceil_mode": self.ceil_mode}
         return max_pool(x, self.kernel_size, stride=self.stride, padding=self.padding, **options)
 
 
-@like(MaxPool1d)
-class MaxPool2d(MaxPool1d):
-    """As ``MaxPool1d``, of images [n, c, h, w].
+class MaxPool2d(MaxPool1d, axes=2):
+    """Apply ``MaxPool1d`` to images [n, c, h, w].
 
     >>> import staticgrad as sg
     >>> sg.nn.MaxPool2d(2)(sg.input("x", ("batch", 3, 8, 8), "float32")).shape
     (batch, 3, 4, 4)
     """
 
-    places = 2
+
+class MaxPool3d(MaxPool1d, axes=3):
+    """Apply ``MaxPool1d`` to volumes [n, c, d, h, w]."""
 
 
-@like(MaxPool1d)
-class MaxPool3d(MaxPool1d):
-    """As ``MaxPool1d``, of volumes [n, c, d, h, w].
-
-    >>> import staticgrad as sg
-    >>> sg.nn.MaxPool3d(2)(sg.input("x", ("batch", 3, 8, 8, 8), "float32")).shape
-    (batch, 3, 4, 4, 4)
-    """
-
-    places = 3
-
-
-class AvgPool1d(OfPlaces):
+class AvgPool1d(SpatialLayer):
     """The mean of each window of [n, c, l].
 
     Args:
-        kernel_size: taps of a window, for all axes of places or for each.
-        stride: places from one window to the next; by default as many as taps.
+        kernel_size: taps of a window, for all spatial axes or for each.
+        stride: elements from one window to the next; by default as many as taps.
         padding: zeros around.
         count_include_pad: whether these count; True here as elsewhere.
         ceil_mode: whether a last window that begins inside counts although it reaches further.
@@ -122,37 +94,21 @@ class AvgPool1d(OfPlaces):
 
     def forward(self, x: Any) -> Any:
         """[n, c, windows...]."""
-        self.check(x)
+        self.require_rank(x)
         options: Any = {"ceil_mode": self.ceil_mode, "count_padding": self.count_include_pad}
         return avg_pool(x, self.kernel_size, stride=self.stride, padding=self.padding, **options)
 
 
-@like(AvgPool1d)
-class AvgPool2d(AvgPool1d):
-    """As ``AvgPool1d``, of images [n, c, h, w].
-
-    >>> import staticgrad as sg
-    >>> sg.nn.AvgPool2d(2)(sg.input("x", ("batch", 3, 8, 8), "float32")).shape
-    (batch, 3, 4, 4)
-    """
-
-    places = 2
+class AvgPool2d(AvgPool1d, axes=2):
+    """Apply ``AvgPool1d`` to images [n, c, h, w]."""
 
 
-@like(AvgPool1d)
-class AvgPool3d(AvgPool1d):
-    """As ``AvgPool1d``, of volumes [n, c, d, h, w].
-
-    >>> import staticgrad as sg
-    >>> sg.nn.AvgPool3d(2)(sg.input("x", ("batch", 3, 8, 8, 8), "float32")).shape
-    (batch, 3, 4, 4, 4)
-    """
-
-    places = 3
+class AvgPool3d(AvgPool1d, axes=3):
+    """Apply ``AvgPool1d`` to volumes [n, c, d, h, w]."""
 
 
-class _Adaptive(OfPlaces):
-    """A pool of ``output_size`` parts along each axis of places."""
+class _Adaptive(SpatialLayer):
+    """A pool of ``output_size`` parts along each spatial axis."""
 
     pool: ClassVar[Callable[..., Any]]
 
@@ -162,7 +118,7 @@ class _Adaptive(OfPlaces):
 
     def forward(self, x: Any) -> Any:
         """[n, c, output_size...]."""
-        self.check(x)
+        self.require_rank(x)
         return type(self).pool(x, self.output_size)
 
 
@@ -170,7 +126,7 @@ class AdaptiveAvgPool1d(_Adaptive):
     """Means of ``output_size`` parts of nearly equal size of [n, c, l].
 
     Args:
-        output_size: how many parts, for all axes of places or for each.
+        output_size: how many parts, for all spatial axes or for each.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.AdaptiveAvgPool1d(2)(sg.constant([[[1.0, 3.0, 2.0, 0.0]]])))
@@ -180,23 +136,15 @@ class AdaptiveAvgPool1d(_Adaptive):
     pool = staticmethod(adaptive_avg_pool)
 
 
-@like(AdaptiveAvgPool1d)
-class AdaptiveAvgPool2d(AdaptiveAvgPool1d):
-    """As ``AdaptiveAvgPool1d``, of images [n, c, h, w].
-
-    >>> import staticgrad as sg
-    >>> sg.nn.AdaptiveAvgPool2d(1)(sg.input("x", ("batch", 3, 8, 8), "float32")).shape
-    (batch, 3, 1, 1)
-    """
-
-    places = 2
+class AdaptiveAvgPool2d(AdaptiveAvgPool1d, axes=2):
+    """Apply ``AdaptiveAvgPool1d`` to images [n, c, h, w]."""
 
 
 class AdaptiveMaxPool1d(_Adaptive):
     """The largest elements of ``output_size`` parts of nearly equal size of [n, c, l].
 
     Args:
-        output_size: how many parts, for all axes of places or for each.
+        output_size: how many parts, for all spatial axes or for each.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.AdaptiveMaxPool1d(2)(sg.constant([[[1.0, 3.0, 2.0, 0.0]]])))
@@ -206,13 +154,5 @@ class AdaptiveMaxPool1d(_Adaptive):
     pool = staticmethod(adaptive_max_pool)
 
 
-@like(AdaptiveMaxPool1d)
-class AdaptiveMaxPool2d(AdaptiveMaxPool1d):
-    """As ``AdaptiveMaxPool1d``, of images [n, c, h, w].
-
-    >>> import staticgrad as sg
-    >>> sg.nn.AdaptiveMaxPool2d(2)(sg.input("x", ("batch", 3, 8, 8), "float32")).shape
-    (batch, 3, 2, 2)
-    """
-
-    places = 2
+class AdaptiveMaxPool2d(AdaptiveMaxPool1d, axes=2):
+    """Apply ``AdaptiveMaxPool1d`` to images [n, c, h, w]."""

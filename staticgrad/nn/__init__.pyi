@@ -1,0 +1,113 @@
+"""Written by ``python -m tests.exports`` from the tables of ``staticgrad/exports.py``."""
+
+from staticgrad.functions import (
+    one_hot, sigmoid, tanh
+)
+from staticgrad.functions.activations import (
+    celu, glu, gumbel_softmax, hardshrink, hardsigmoid, hardswish, hardtanh, log_sigmoid, mish,
+    prelu, relu6, selu, softmin, softshrink, softsign, tanhshrink, threshold
+)
+from staticgrad.functions.images.channel_norms import (
+    instance_norm, local_response_norm
+)
+from staticgrad.functions.images.resizing import (
+    affine_grid, grid_sample, pixel_shuffle, pixel_unshuffle
+)
+from staticgrad.functions.layers import (
+    bilinear, embedding_bag
+)
+from staticgrad.functions.losses.alignments import (
+    ctc_loss
+)
+from staticgrad.functions.losses.distances import (
+    cosine_embedding_loss, cosine_similarity, normalize, pairwise_distance, triplet_margin_loss
+)
+from staticgrad.functions.losses.further import (
+    binary_cross_entropy, gaussian_nll_loss, hinge_embedding_loss, kl_div, l1_loss,
+    margin_ranking_loss, multi_margin_loss, multilabel_soft_margin_loss, nll_loss,
+    poisson_nll_loss, smooth_l1_loss, soft_margin_loss
+)
+from staticgrad.functions.nn import (
+    adaptive_avg_pool, adaptive_max_pool, attention, avg_pool, batch_norm, batch_statistics,
+    bidirectional, binary_cross_entropy_with_logits, conv, conv_transpose, cross_entropy, elu,
+    embedding, fold, gelu, group_norm, gru, gru_cell, huber, layer_norm, leaky_relu,
+    log_softmax, logsumexp, lp_pool, lstm, lstm_cell, max_pool, mse, relu, resize, rms_norm,
+    rnn, rnn_cell, rotary, silu, softmax, softplus, stacked, unfold
+)
+from staticgrad.nn.activations import (
+    ELU, GELU, Identity, LeakyReLU, LogSoftmax, PReLU, ReLU, SiLU, Sigmoid, Softmax, Softplus,
+    Tanh
+)
+from staticgrad.nn.batch_norms import (
+    BatchNorm1d, BatchNorm2d, BatchNorm3d
+)
+from staticgrad.nn.cells import (
+    GRUCell, LSTMCell, RNNCell
+)
+from staticgrad.nn.convolutions import (
+    Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+)
+from staticgrad.nn.dropouts import (
+    Dropout, Dropout1d, Dropout2d, Dropout3d
+)
+from staticgrad.nn.embeddings import (
+    Embedding, EmbeddingBag
+)
+from staticgrad.nn.initial import (
+    manual_seed
+)
+from staticgrad.nn.linears import (
+    Bilinear, Flatten, Linear
+)
+from staticgrad.nn.module import (
+    Module
+)
+from staticgrad.nn.multi_head import (
+    MultiHeadAttention
+)
+from staticgrad.nn.normalization import (
+    GroupNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d, LayerNorm, RMSNorm
+)
+from staticgrad.nn.noting import (
+    updates
+)
+from staticgrad.nn.pooling import (
+    AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AvgPool1d,
+    AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d
+)
+from staticgrad.nn.recurrent import (
+    GRU, LSTM, RNN
+)
+from staticgrad.nn.sequential import (
+    ModuleDict, ModuleList, Sequential
+)
+from staticgrad.nn.transformer import (
+    TransformerBlock
+)
+
+__all__ = [
+    "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d",
+    "AvgPool1d", "AvgPool2d", "AvgPool3d", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d",
+    "Bilinear", "Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d",
+    "ConvTranspose3d", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "ELU", "Embedding",
+    "EmbeddingBag", "Flatten", "GELU", "GRU", "GRUCell", "GroupNorm", "Identity",
+    "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "LSTM", "LSTMCell", "LayerNorm",
+    "LeakyReLU", "Linear", "LogSoftmax", "MaxPool1d", "MaxPool2d", "MaxPool3d", "Module",
+    "ModuleDict", "ModuleList", "MultiHeadAttention", "PReLU", "RMSNorm", "RNN", "RNNCell",
+    "ReLU", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh", "TransformerBlock",
+    "adaptive_avg_pool", "adaptive_max_pool", "affine_grid", "attention", "avg_pool",
+    "batch_norm", "batch_statistics", "bidirectional", "bilinear", "binary_cross_entropy",
+    "binary_cross_entropy_with_logits", "celu", "conv", "conv_transpose",
+    "cosine_embedding_loss", "cosine_similarity", "cross_entropy", "ctc_loss", "elu",
+    "embedding", "embedding_bag", "fold", "gaussian_nll_loss", "gelu", "glu", "grid_sample",
+    "group_norm", "gru", "gru_cell", "gumbel_softmax", "hardshrink", "hardsigmoid", "hardswish",
+    "hardtanh", "hinge_embedding_loss", "huber", "instance_norm", "kl_div", "l1_loss",
+    "layer_norm", "leaky_relu", "local_response_norm", "log_sigmoid", "log_softmax",
+    "logsumexp", "lp_pool", "lstm", "lstm_cell", "manual_seed", "margin_ranking_loss",
+    "max_pool", "mish", "mse", "multi_margin_loss", "multilabel_soft_margin_loss", "nll_loss",
+    "normalize", "one_hot", "pairwise_distance", "pixel_shuffle", "pixel_unshuffle",
+    "poisson_nll_loss", "prelu", "relu", "relu6", "resize", "rms_norm", "rnn", "rnn_cell",
+    "rotary", "selu", "sigmoid", "silu", "smooth_l1_loss", "soft_margin_loss", "softmax",
+    "softmin", "softplus", "softshrink", "softsign", "stacked", "tanh", "tanhshrink",
+    "threshold", "triplet_margin_loss", "unfold", "updates"
+]
