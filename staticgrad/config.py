@@ -31,7 +31,6 @@ from typing import Any, Final, Literal
 from staticgrad.blocks import Block, Nested
 from staticgrad.errors import ConfigError, SettingWarning, UnknownSettingError, warn
 from staticgrad.errors.calls import checked
-from staticgrad.errors.habits import BACKENDS
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import did_you_mean
 from staticgrad.records import dataclass
@@ -120,7 +119,7 @@ def _backend(raw: object) -> str:
     hint = did_you_mean(raw, names) if isinstance(raw, str) else ""
     if callable(raw) or hasattr(raw, "compile"):
         hint = "register it: backends.register(backends.Backend(name, compile)), then its name"
-    raise _UnfitError(f"one of {', '.join(names)}", hint or BACKENDS.get(str(raw).lower(), ""))
+    raise _UnfitError(f"one of {', '.join(names)}", hint)
 
 
 MOST_THREADS: Final = 256

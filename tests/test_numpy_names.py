@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import staticgrad as sg
-from staticgrad.errors.habits import MISSING, REASONS
+from staticgrad.errors.hints import MISSING, REASONS
 from staticgrad.ir.functional import FACTS
 from tests import numpy_names as table
 from tests.cases import check_all

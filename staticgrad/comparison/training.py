@@ -8,7 +8,7 @@ from typing import Any
 import staticgrad as sg
 from staticgrad.building import count_as_user
 from staticgrad.optim import Optimizer
-from staticgrad.optim.clipping import clipped
+from staticgrad.optim.gradients import clipped
 
 count_as_user(__file__)
 

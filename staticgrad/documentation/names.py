@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from staticgrad.errors import habits, methods
+from staticgrad.errors import hints
 
 _TABLES: Final[tuple[tuple[str, str, Mapping[str, str]], ...]] = (
-    ("Functions and classes", "Under `sg`, `sg.nn` or `sg.optim`:", habits.INSTEAD),
-    ("Methods and attributes", "Of a value of a graph, `x`:", methods.OF_VALUES),
+    ("Functions and classes", "Under `sg`, `sg.nn` or `sg.optim`:", hints.INSTEAD),
+    ("Methods and attributes", "Of a value of a graph, `x`:", hints.METHODS),
     (
         "Of tensors",
         "A tensor of `staticgrad.eager` has numbers: `item`, `numpy`, `tolist`, `detach`,"
         " `backward`, `grad` and `zero_grad` work. Otherwise as above, but for:",
-        methods.OF_TENSORS,
+        hints.OF_TENSORS,
     ),
-    ("Compiled programs", "Of what `sg.compile` gives, `f`:", habits.OF_COMPILED),
-    ("Arguments", "Given by name:", habits.ARGUMENTS),
+    ("Arguments", "Given by name:", hints.ARGUMENTS),
 )
 
 
@@ -25,17 +24,13 @@ def page() -> str:
     """Its Markdown."""
     parts = [
         "# Names of other libraries",
-        "What people type who know PyTorch, JAX, TensorFlow or PyTensor, and what to write here. A"
-        " message says the same where such a name is used. NumPy's names are names here, with"
-        " [the same arguments](numpy.md).",
+        "What people often type who know PyTorch, JAX or TensorFlow, and what to write here. An"
+        " error says the same where such a name is used. NumPy's names are names here, with"
+        " [the same arguments](numpy.md), which also says which are missing.",
     ]
     for title, lead, table in _TABLES:
         rows = ["| there | here |", "|---|---|", *_rows(table)]
         parts += [f"## {title}", lead, "\n".join(rows)]
-    parts += ["## Missing, and why"]
-    for reason, names in habits.MISSING.items():
-        known = ", ".join(f"`{name}`" for name in names.split())
-        parts.append(f"**{reason[0].upper()}{reason[1:]}.** {known}")
     return "\n\n".join(parts) + "\n"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from staticgrad.documentation import covered, names, reference
+from staticgrad.documentation import names, reference
 from staticgrad.errors import UnknownNameError
 from staticgrad.errors.wording import did_you_mean
 
@@ -15,7 +15,6 @@ GUIDE: Final = Path(__file__).parent / "guide"
 _MADE: Final[dict[str, Callable[[], str]]] = {
     "errors": reference.codes,
     "other-names": names.page,
-    "covered-names": covered.page,
 }
 
 #: Part of the documentation -> the addresses of its guides, in the order in which to read them.
@@ -55,7 +54,6 @@ CONTENTS: Final[dict[str, tuple[str, ...]]] = {
         "numpy",
         "array-api",
         "other-names",
-        "covered-names",
     ),
 }
 

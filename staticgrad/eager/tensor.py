@@ -35,7 +35,8 @@ from staticgrad.errors import (
     UnknownAttributeError,
 )
 from staticgrad.errors.calls import carries
-from staticgrad.errors.methods import WRITE, instead_of_method
+from staticgrad.errors.elsewhere import instead_of_method
+from staticgrad.errors.hints import WRITE
 from staticgrad.errors.tracebacks import boundary
 from staticgrad.errors.wording import did_you_mean
 from staticgrad.ir.calls import public

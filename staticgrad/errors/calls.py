@@ -13,7 +13,7 @@ from types import CodeType
 from typing import Any, Final, ParamSpec, TypeVar
 
 from staticgrad.errors import UnknownArgumentError
-from staticgrad.errors.habits import ARGUMENTS
+from staticgrad.errors.hints import ARGUMENTS
 from staticgrad.errors.tracebacks import boundary, cut
 from staticgrad.errors.wording import did_you_mean, listed, shown
 

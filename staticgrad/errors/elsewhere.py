@@ -1,4 +1,4 @@
-"""Names that a module does not have: where they are instead."""
+"""Names that a module or a value does not have: where they are, or what to write instead."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from staticgrad.errors import UnknownAttributeError
-from staticgrad.errors.habits import instead_of
+from staticgrad.errors.hints import METHODS, OF_TENSORS, WRITE, instead_of
 from staticgrad.errors.wording import closest
 
 #: How users reach a module -> its home, whose ``__all__`` is what it offers.
@@ -41,17 +41,14 @@ def no_such_name(room: str, name: str, known: Sequence[str] = ()) -> AttributeEr
     """
     if name.startswith("__"):
         return AttributeError(name)
-    hint = answer(room, name, known) or _closest(room, name, _own(room, known))
+    hint = _answer(room, name, known) or _closest(room, name, _own(room, known))
     return UnknownAttributeError(f"{room} has no {name!r}", hint=hint)
 
 
-def answer(room: str, name: str, known: Sequence[str] = ()) -> str:
-    """What to write instead of a name that a module does not have; empty where nobody knows.
+def _answer(room: str, name: str, known: Sequence[str]) -> str:
+    """Return what to write instead of a name that a module does not have; empty if unknown.
 
     PyTorch's classes are functions here: ``CrossEntropyLoss`` is ``sg.nn.cross_entropy``.
-
-    Args:
-        room, name, known: as in ``no_such_name``.
     """
     found = _where(room, name) or instead_of(name) or _imported(name)
     if found:
@@ -59,6 +56,19 @@ def answer(room: str, name: str, known: Sequence[str] = ()) -> str:
     paths, spelled = _paths(room, _own(room, known))
     written = spelled.get(_letters(name)) or spelled.get(_letters(name).removesuffix("loss"))
     return "" if written is None else f"it is {paths[written]}"
+
+
+def instead_of_method(name: str, *, of_tensor: bool = False) -> str:
+    """Return what to write for a method of another library's arrays; empty if unknown."""
+    if of_tensor and name in OF_TENSORS:
+        return OF_TENSORS[name]
+    if name in METHODS:
+        return METHODS[name]
+    if name.endswith("_") and name.rstrip("_"):
+        plain = name.rstrip("_")
+        new = METHODS.get(plain) or call_of(plain)
+        return f"a value never changes: y = {new}" if new.startswith(("sg.", "x.")) else WRITE
+    return call_of(name) or instead_of(name)
 
 
 def call_of(name: str) -> str:

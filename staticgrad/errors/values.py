@@ -23,8 +23,8 @@ from staticgrad.errors import (
     SymbolicValueError,
     UnknownAttributeError,
 )
-from staticgrad.errors.habits import instead_of
-from staticgrad.errors.methods import NUMBERS, WRITE, instead_of_method
+from staticgrad.errors.elsewhere import instead_of_method
+from staticgrad.errors.hints import NUMBERS, WRITE, instead_of
 from staticgrad.errors.tracebacks import bounded
 from staticgrad.errors.wording import Related, did_you_mean, kind_of, shown
 

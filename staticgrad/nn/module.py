@@ -13,16 +13,14 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from inspect import Parameter as Argument, Signature
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self, TypeVar
 
 import numpy as np
 
-from staticgrad.errors import ArgumentError, ParameterValueError, UnknownAttributeError
+from staticgrad.errors import ArgumentError, ParameterValueError
 from staticgrad.errors.calls import check_call, check_takes_nothing, raised_inside
-from staticgrad.errors.habits import OF_MODULES
-from staticgrad.errors.modules import NoOperand
 from staticgrad.errors.tracebacks import boundary, cut
-from staticgrad.errors.wording import did_you_mean, kind_of, shown
+from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.call_types import P, R
 from staticgrad.functions.random import Generator
 from staticgrad.functions.trees import Contents, flatten
@@ -53,7 +51,7 @@ class WithForward(Protocol[P, R_co]):
         """What it computes."""
 
 
-class Module(NoOperand):
+class Module:
     """A function with parameters: subclasses set attributes, ``forward`` says what it computes.
 
     ``__init__`` of a subclass needs not call this one's, for there is none. ``forward``
@@ -103,15 +101,6 @@ class Module(NoOperand):
             if isinstance(value, Parameter | list | tuple | dict):
                 name_apart(value)
             super().__setattr__(name, value)
-
-        @boundary
-        def __getattr__(self, name: str) -> NoReturn:
-            if name.startswith("_"):
-                raise AttributeError(name)
-            raise UnknownAttributeError(
-                f"{type(self).__name__} has no {name!r}",
-                hint=OF_MODULES.get(name) or did_you_mean(name, [*dir(type(self)), *vars(self)]),
-            )
 
         def forward(self, *args: Any, **kwargs: Any) -> Any:
             """What the module computes; subclasses say."""

@@ -125,7 +125,7 @@ class Sequential(Layer, MutableSequence[Callable[..., Any]]):
         """The layers of both, shared."""
         if isinstance(other, Sequential | list | tuple):
             return Sequential(*self.layers, *other)
-        return super().__add__(other)  # type: ignore[misc,no-any-return]  # NoOperand refuses it
+        return NotImplemented
 
     def _checked(self, place: Any) -> Any:
         """A place of a layer, or a slice.

@@ -24,7 +24,6 @@ from staticgrad.errors import (
     warn,
 )
 from staticgrad.errors.calls import check_keywords
-from staticgrad.errors.habits import OF_COMPILED
 from staticgrad.errors.tracebacks import boundary, cut
 from staticgrad.errors.wording import kind_of, shown
 from staticgrad.forks import ProcessLock
@@ -137,8 +136,6 @@ class Function(OfArrays[P, R]):
                 hint = "it is called: f(x)"
             elif hasattr(Compiled, name):
                 hint = f"the program for some arrays has it: f.compile(x).{name}"
-            elif name in OF_COMPILED:
-                hint = f"of its program, f = function.compile(x): {OF_COMPILED[name]}"
             raise UnknownAttributeError(f"a traced function has no {name!r}", hint=hint)
 
     def __get__(self, owner: Any, _kind: Any = None) -> Any:

@@ -7,9 +7,9 @@ import pytest
 
 import staticgrad as sg
 from staticgrad import documentation, errors
-from staticgrad.documentation import covered, docstrings, reference
+from staticgrad.documentation import docstrings, reference
 from staticgrad.documentation.pages import GUIDE
-from staticgrad.errors import habits, methods
+from staticgrad.errors import hints
 from staticgrad.exports import MODULES
 from tests.page_programs import outputs, programs
 from tests.test_cli import answer, invoke
@@ -93,21 +93,8 @@ def test_pages_of_the_reference_are_short_and_their_names_are_listed_by_subject(
 def test_codes_and_names_of_others_are_on_their_pages():
     codes, names = documentation.page("errors"), documentation.page("other-names")
     assert [code for code in errors.CODES if f"\n## {code}\n" not in codes] == []
-    known = [*habits.INSTEAD, *methods.OF_VALUES, *habits.REASONS, *habits.ARGUMENTS]
+    known = [*hints.INSTEAD, *hints.METHODS, *hints.OF_TENSORS, *hints.ARGUMENTS]
     assert [name for name in known if f"`{name}`" not in names] == []
-
-
-def test_names_of_other_libraries_are_counted():
-    assert set(covered.HERE) == set(covered.library_names())
-    assert covered.is_here("torch", "relu")
-    assert covered.is_here("jax.numpy", "einsum")
-    assert not covered.is_here("torch.optim", "SparseAdam")
-    assert covered.is_answered("torch.nn", "CrossEntropyLoss")
-    assert covered.is_answered("torch", "cat")
-    assert not covered.is_answered("torch", "fft_r2c")
-    page = documentation.page("covered-names")
-    for module, names in covered.library_names().items():
-        assert f"| `{module}` | {len(names)} |" in page
 
 
 def test_a_docstring_is_read_in_parts():

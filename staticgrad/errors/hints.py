@@ -1,0 +1,206 @@
+"""Migration hints: what people type who know PyTorch, JAX or NumPy, and what to write here.
+
+The tables hold only what is typed often; for everything else messages name the nearest name that
+exists. The page ``other-names`` of the documentation shows them. ``MISSING`` says of NumPy's
+functions that take no values why that is so.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+
+def _each(names: str, hint: str) -> dict[str, str]:
+    return dict.fromkeys(names.split(), hint)
+
+
+NUMBERS: Final = "for its numbers: sg.evaluate(value, feeds) or sg.compile(value).run(feeds)"
+WRITE: Final = "a value never changes; x.at[key].set(y) and x.at[key].add(y) give a new one"
+_TAPE: Final = "from staticgrad.eager import Tensor: define-by-run, with backward()"
+_DATA: Final = "sg.train.Batches(x, y, size=32, seed=0): tuples of arrays"
+_AS_RATE: Final = ", as the learning rate of an optimizer"
+_ON_CPU: Final = "nothing: kernels run on the CPU"
+
+#: A function or class of another library -> what to write here.
+INSTEAD: Final = {
+    **_each("tensor placeholder Input", "sg.input(name, shape, dtype)"),
+    **_each("Variable variable", "sg.parameter(name, array)"),
+    **_each("array as_tensor from_numpy", "sg.constant(array); most functions take arrays as is"),
+    "jit": "sg.function, above a function of arrays; of values sg.compile(y).run(feeds)",
+    "Tensor": _TAPE,
+    "GradientTape": f"sg.grad(y, x), or sg.grad(f)(x); on the tape, {_TAPE}",
+    **_each(
+        "no_grad inference_mode", "nothing in a graph; on the tape, staticgrad.eager.no_grad()"
+    ),
+    **_each("detect_anomaly set_detect_anomaly", 'sg.compile(graph, debug="nan") names the op'),
+    **_each("backward gradients", "sg.grad(loss, wrt)"),
+    **_each("jacfwd jacrev", "sg.jacobian(f), which takes mode="),
+    "detach": "sg.stop_gradient(x)",
+    **_each("pmap vectorize", "a function over batches: sg.vmap(f)"),
+    **_each("seed default_rng PRNGKey", "rng = sg.random.Generator(seed)"),
+    "manual_seed": "sg.nn.manual_seed(seed), for the first values of modules",
+    **_each("rand randn", "rng = sg.random.Generator(seed), then rng.uniform or rng.normal"),
+    **_each("device cuda device_put", _ON_CPU),
+    **_each("odeint solve_ivp", "sg.ode.rk45(f, y, start, end), sg.ode.rk4(f, y, times)"),
+    **_each(
+        "remat recompute_grad",
+        "sg.checkpoint(f, policy=sg.checkpoint_policies.dots_saveable); or memory_budget=",
+    ),
+    "lax": "its functions stand in sg: sg.scan, sg.cond, sg.while_loop, sg.map",
+    "numpy": "its functions stand in sg: sg.sin(x), and methods on values: x.sum()",
+    "functional": "its functions stand in sg.nn: sg.nn.relu(x), sg.nn.mse(prediction, target)",
+    "init": 'layers take initialisers by name: sg.nn.Linear(8, 4, init="xavier_uniform", seed=0)',
+    **_each("data DataLoader", _DATA),
+    "utils": f"{_DATA}\nsg.optim.Adam(1e-3, max_norm=1.0) clips gradients",
+    **_each("tree_map tree_util", "sg.tree.map(f, tree)"),
+    **_each(
+        "state_dict load_state_dict", 'sg.save("run.npz", tree), sg.load("run.npz", into=tree)'
+    ),
+    # arrays
+    "cat": "sg.concatenate([a, b], axis)",
+    "permute": "sg.transpose(x, axes)",
+    "unsqueeze": "sg.expand_dims(x, axis)",
+    "clamp": "sg.clip(x, low, high)",
+    **_each("mm bmm", "a @ b, or sg.matmul(a, b)"),
+    "cast": 'x.astype("float64")',
+    "gather": "sg.take_along_axis(x, indices, axis)",
+    "masked_fill": "sg.where(mask, number, x)",
+    **_each("amax amin", "sg.max(x, axis), sg.min(x, axis)"),
+    "bincount": "sg.zeros((count,)).at[x].add(weights), with the count known at build",
+    "lgamma": "sg.special.gammaln(x)",
+    # layers
+    **_each("conv1d conv2d conv3d", "sg.nn.conv(x, w, bias, stride=1, padding=0)"),
+    **_each("max_pool1d max_pool2d max_pool3d", "sg.nn.max_pool(x, kernel_size)"),
+    **_each("avg_pool1d avg_pool2d avg_pool3d", "sg.nn.avg_pool(x, kernel_size)"),
+    **_each("interpolate Upsample", "sg.nn.resize(x, shape, method), or scale="),
+    "scaled_dot_product_attention": "sg.nn.attention",
+    **_each("BCELoss BCEWithLogitsLoss", "sg.nn.binary_cross_entropy(_with_logits)"),
+    "TransformerEncoderLayer": "sg.nn.TransformerBlock(features, heads)",
+    # training
+    "lr_scheduler": "a schedule as learning rate: sg.optim.SGD(sg.optim.cosine(0.1, steps=1000))",
+    "StepLR": "sg.optim.step_decay(rate, every)" + _AS_RATE,
+    "CosineAnnealingLR": "sg.optim.cosine(rate, steps)" + _AS_RATE,
+    "ReduceLROnPlateau": "sg.optim.Plateau",
+    "clip_grad_norm_": "max_norm= of an optimizer",
+    "GradScaler": "sg.optim.LossScale, as loss_scale= of an optimizer",
+}
+
+#: A method or attribute of other libraries' arrays -> what to write of a value here.
+METHODS: Final = {
+    **_each("backward grad", "gradients are values: dw, db = sg.grad(loss, [w, b])"),
+    **_each(
+        "requires_grad requires_grad_",
+        "name what you want: sg.grad(loss, [w]), opt.minimize(loss, [w]); the rest is frozen",
+    ),
+    **_each("item numpy tolist eval cpu", NUMBERS),
+    **_each("detach data", "sg.stop_gradient(x) lets no gradient through"),
+    **_each("clone contiguous", "a value never changes: use the value itself"),
+    **_each("fill put", WRITE),
+    **_each("to type_as", "x.astype(dtype)"),
+    **_each("float double half long int bool", 'x.astype("float32"), "float64" and so on'),
+    "cuda": "kernels run on the CPU: there is nothing to move",
+    "view": "x.reshape(shape)",
+    "permute": "x.transpose(axes)",
+    "t": "x.T",
+    "unsqueeze": "x[..., None] or sg.expand_dims(x, axis)",
+    **_each("expand expand_as", "sg.broadcast_to(x, shape)"),
+    "dim": "x.ndim",
+    "numel": "x.size",
+    "abs": "abs(x)",
+    "pow": "x ** y",
+    **_each("mm bmm matmul", "a @ b, or sg.matmul(a, b)"),
+    "where": "sg.where(condition, x, y)",
+    "value": "a parameter has one; an input is fed: f.run({name: array})",
+    "run": "f = sg.compile(value), then f.run(feeds)",
+}
+#: What is said otherwise of a tensor of ``staticgrad.eager``, which has numbers.
+OF_TENSORS: Final = {
+    **_each("cpu eval run", "x.numpy()"),
+    "requires_grad_": "x.requires_grad = True",
+    "value": "x.data is the array",
+    "clone": "x.copy()",
+}
+
+#: An argument of other libraries -> ours, or what to write instead.
+ARGUMENTS: Final = {
+    **_each("dim dims", "axis"),
+    **_each("keepdim keep_dims", "keepdims"),
+    "input": "x",
+    "other": "y",
+    "size": "shape",
+    "batch_size": "size",
+    "lr": "learning_rate",
+    "betas": "beta1 and beta2",
+    "eps": "epsilon",
+    "negative_slope": "slope",
+    "is_causal": "causal",
+    "attn_mask": "mask",
+    "key_padding_mask": "mask=~padding[:, None, None, :]: where a key may be looked at",
+    "validation_data": "validate=lambda: 1 - score(x, y)",
+    "scale_factor": "scale",
+    "align_corners": 'coordinates="align_corners"',
+    "start_dim": "x.reshape(x.shape[0], -1), or sg.nn.Flatten(start)",
+    **_each("static_argnums static_argnames", "static"),
+    **_each("wrt argnum", "argnums"),
+    "params": "wrt",
+    "donate_argnums": "p.update(value): parameters are written in place",
+    "updates": "a graph: sg.compile(sg.Graph(outputs, updates))",
+    **_each("optimize opt_level", 'pipeline="O2"'),
+    "shuffle": "seed",
+    "device": _ON_CPU,
+    "inplace": "nothing: a value never changes, and kernels write over what is not read again",
+    "requires_grad": "nothing: sg.grad(loss, [w]) names what it differentiates",
+    "jit": "sg.options(jit=False), for kernels as plain Python",
+    "dump": 'with sg.options(dump="folder"): around it, or STATICGRAD_DUMP=folder',
+}
+
+#: Why functions of NumPy take no values -> their names.
+MISSING: Final = {
+    "there are no complex numbers": (
+        "angle conj conjugate imag iscomplex iscomplexobj isreal isrealobj real real_if_close"
+        " sort_complex complex64 complex128 fft"
+    ),
+    "the result's size depends on values; use a mask with where, or indices known at build": (
+        "argwhere bincount compress delete extract flatnonzero intersect1d nonzero setdiff1d"
+        " setxor1d trim_zeros union1d unique unique_all unique_counts unique_inverse unique_values"
+    ),
+    "writes into its operand; use x.at[key].set or .add, which give a new value": (
+        "copyto fill_diagonal place put put_along_axis putmask"
+    ),
+    "a composite that nobody has written yet": (
+        "apply_along_axis apply_over_axes bmat histogram2d histogramdd ldexp rollaxis vander"
+    ),
+    "an op on bits or number pairs that nobody has written yet": (
+        "bitwise_count frexp modf nextafter packbits spacing unpackbits"
+    ),
+    "makes an array of numbers known at build: use NumPy's, and index or compute with it": (
+        "bartlett blackman c_ diag_indices diag_indices_from hamming hanning indices ix_ kaiser"
+        " mask_indices ndenumerate ndindex ogrid poly polyadd polyder polydiv polyfit polyint"
+        " polymul polynomial polysub r_ ravel_multi_index roots tril_indices tril_indices_from"
+        " triu_indices triu_indices_from unravel_index"
+    ),
+    "makes arrays from other data: use NumPy's, and sg.constant or a feed": (
+        "array asanyarray asarray asarray_chkfinite ascontiguousarray asfortranarray asmatrix"
+        " copy empty empty_like from_dlpack frombuffer fromfile fromfunction fromiter fromregex"
+        " fromstring frompyfunc genfromtxt load loadtxt require"
+    ),
+    "memory, files, printing, dtypes and settings are those of arrays: use NumPy's": (
+        "array2string array_repr array_str base_repr binary_repr broadcast_shapes common_type"
+        " einsum_path errstate format_float_positional format_float_scientific get_include"
+        " get_printoptions getbufsize geterr geterrcall info isdtype isfortran isscalar issubdtype"
+        " iterable may_share_memory min_scalar_type mintypecode nested_iters printoptions"
+        " promote_types save savetxt savez savez_compressed set_printoptions setbufsize seterr"
+        " seterrcall shares_memory show_config show_runtime test typename"
+    ),
+    "there are no dates": (
+        "busday_count busday_offset datetime_as_string datetime_data is_busday isnat"
+    ),
+    "a function over batches: sg.vmap(f)": ("vectorize"),
+}
+#: Name -> why it is missing.
+REASONS: Final = {name: reason for reason, names in MISSING.items() for name in names.split()}
+
+
+def instead_of(name: str) -> str:
+    """Return what to write for another library's name, or why it is missing; else empty."""
+    return INSTEAD.get(name) or REASONS.get(name, "")
