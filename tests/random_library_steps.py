@@ -68,7 +68,7 @@ def _pooled(b: Any) -> Entry | None:
         return None
     size, stride = b.chooser.choice((2, 3, 1)), b.chooser.choice((1, 2, 3))
     kinds: tuple[Callable[[], Any], ...] = (
-        lambda: sg.nn.avg_pool(x, size, stride=stride, padding="same"),
+        lambda: sg.nn.avg_pool(x, size, stride=stride, padding="same", count_include_pad=False),
         lambda: sg.nn.unfold(x, size, stride=stride, padding="same")[..., 0],
         lambda: sg.nn.max_pool(x, size, stride=stride, padding="same"),
         lambda: sg.nn.lp_pool(x, 2, size, stride=stride, padding="same"),

@@ -143,6 +143,7 @@ ARGUMENTS: Final = {
     **_each("static_argnums static_argnames", "static"),
     **_each("wrt argnum", "argnums"),
     "params": "wrt",
+    "count_padding": "count_include_pad",
     "donate_argnums": "p.update(value): parameters are written in place",
     "updates": "a graph: sg.compile(sg.Graph(outputs, updates))",
     **_each("optimize opt_level", 'pipeline="O2"'),

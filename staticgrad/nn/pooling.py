@@ -71,7 +71,7 @@ class AvgPool1d(SpatialLayer):
         kernel_size: taps of a window, for all spatial axes or for each.
         stride: elements from one window to the next; by default as many as taps.
         padding: zeros around.
-        count_include_pad: whether these count; True here as elsewhere.
+        count_include_pad: whether these count.
         ceil_mode: whether a last window that begins inside counts although it reaches further.
 
     >>> import staticgrad as sg
@@ -95,7 +95,7 @@ class AvgPool1d(SpatialLayer):
     def forward(self, x: Any) -> Any:
         """[n, c, windows...]."""
         self.require_rank(x)
-        options: Any = {"ceil_mode": self.ceil_mode, "count_padding": self.count_include_pad}
+        options: Any = {"ceil_mode": self.ceil_mode, "count_include_pad": self.count_include_pad}
         return avg_pool(x, self.kernel_size, stride=self.stride, padding=self.padding, **options)
 
 

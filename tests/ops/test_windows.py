@@ -235,9 +235,11 @@ def test_means_count_what_lies_in_the_image(rng: np.random.Generator) -> None:
     )
     ones = np.lib.stride_tricks.sliding_window_view(np.pad(np.ones((5, 4)), 1), (3, 3))
     total, count = seen.sum((4, 5)), ones.sum((2, 3))
-    found = value_of(lambda x: sg.nn.avg_pool(x, 3, stride=1, padding=1), x=x)
+    found = value_of(
+        lambda x: sg.nn.avg_pool(x, 3, stride=1, padding=1, count_include_pad=False), x=x
+    )
     np.testing.assert_allclose(found, total / count)
-    found = value_of(lambda x: sg.nn.avg_pool(x, 3, stride=1, padding=1, count_padding=True), x=x)
+    found = value_of(lambda x: sg.nn.avg_pool(x, 3, stride=1, padding=1), x=x)
     np.testing.assert_allclose(found, total / 9)
 
 
@@ -395,8 +397,8 @@ def test_windows_that_reach_behind_the_image(
         x = sg.input("x", (2, 3, "n" if named else size), "float64")
         flags: Any = {"ceil_mode": True}
         options: Any = {"stride": s, "padding": (pad,), "dilation": d, **flags}
-        if kind == "count":
-            options["count_padding"] = True
+        if kind == "avg":
+            options["count_include_pad"] = False
         pools = {"max": sg.nn.max_pool, "lp": lambda x, k, **o: sg.nn.lp_pool(x, 2, k, **o)}
         y: Any = pools.get(kind, sg.nn.avg_pool)(x, k, **options)
         weights = rng.normal(

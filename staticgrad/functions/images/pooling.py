@@ -86,14 +86,14 @@ def avg_pool(
     padding: Padding = "valid",
     dilation: PerAxis = 1,
     ceil_mode: bool = False,
-    count_padding: bool = False,
+    count_include_pad: bool = True,
 ) -> AnyValue:
     """The mean of each window of [n, c, places...].
 
     Args:
         padding: as ``conv``.
-        count_padding: whether zeros of the border count; by default a mean is of the places that
-            are there. What ``ceil_mode`` adds behind the border never counts.
+        count_include_pad: whether zeros of the border count, as in ``torch``. What ``ceil_mode``
+            adds behind the border never counts.
 
     Returns:
         [n, c, windows...], floating.
@@ -111,7 +111,7 @@ def avg_pool(
     found = _pool("avg_pool", value, kernel_size, stride, padding, dilation, ceil_mode)
     total = _by_axes(WindowSum, value, found)
     extents = value.shape[2:]
-    if count_padding:  # windows are counted over the image with its border
+    if count_include_pad:  # windows are counted over the image with its border
         borders = zip(extents, found.before, found.after, strict=True)
         extents = tuple(size + before + after for size, before, after in borders)
         none = (0,) * len(extents)
