@@ -132,7 +132,7 @@ ARGUMENTS: Final = {
     "lr": "learning_rate",
     "betas": "beta1 and beta2",
     "eps": "epsilon",
-    "negative_slope": "slope",
+    "slope": "negative_slope",
     "is_causal": "causal",
     "attn_mask": "mask",
     "key_padding_mask": "mask=~padding[:, None, None, :]: where a key may be looked at",

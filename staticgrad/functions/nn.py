@@ -253,25 +253,25 @@ def elu(x: Operand[AnyValue], alpha: float = 1.0) -> AnyValue:
     return where(positive, value, alpha * of.expm1(where(positive, 0.0, value)))
 
 
-def leaky_relu(x: Operand[AnyValue], slope: float = 0.01) -> AnyValue:
-    """x where x > 0, else slope * x. Its derivative at 0 is the slope.
+def leaky_relu(x: Operand[AnyValue], negative_slope: float = 0.01) -> AnyValue:
+    """x where x > 0, else negative_slope * x. Its derivative at 0 is the slope.
 
     Args:
         x: a value; integers and bools become float64.
-        slope: a number, or a value that broadcasts with x.
+        negative_slope: a number, or a value that broadcasts with x.
 
     Returns:
         A floating value.
 
     Raises:
-        ShapeError: a ``slope`` that does not broadcast with x.
+        ShapeError: a ``negative_slope`` that does not broadcast with x.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.leaky_relu([-1.0, 2.0], 0.25))
     array([-0.25,  2.  ])
     """
     value = floating("leaky_relu", x)
-    return where(value > 0, value, functions.multiply(slope, value))
+    return where(value > 0, value, functions.multiply(negative_slope, value))
 
 
 # -- normalisation --------------------------------------------------------------------------------
