@@ -45,6 +45,7 @@ from staticgrad.comparison.report import (
     Changes,
     Comparison,
     FirstResult,
+    Peer,
     Refusal,
     TapeAlone,
     refusal_of,
@@ -81,6 +82,7 @@ def compare(
     batches: Iterable[int] | None = None,
     depths: Iterable[int] | None = None,
     seconds: float = 1.0,
+    torch_compile: bool = False,
     watch: Watch = lambda what: None,
 ) -> Comparison | TapeAlone:
     """Run a program both ways and report; a notebook shows the report as a page.
@@ -100,6 +102,8 @@ def compare(
         depths: numbers of layers to time a step at, for models that have a choice; by default
             half to four times the usual one.
         seconds: of wall time per timing of a pair; twenty measurements of each way at least.
+        torch_compile: where PyTorch is installed, compare with ``torch.compile``, too; it compiles
+            for about a minute.
         watch: told what is being measured.
 
     Returns:
@@ -119,7 +123,7 @@ def compare(
     with one_thread(), unchanged(chosen):
         if isinstance(chosen, ComparedProgram) and not chosen.has_graph:
             return _tape_alone(chosen, seconds, watch)
-        return _compared(spec, chosen, batches, depths, seconds, watch)
+        return _compared(spec, chosen, batches, depths, seconds, torch_compile, watch)
 
 
 def _compared(
@@ -128,6 +132,7 @@ def _compared(
     batches: Iterable[int] | None,
     depths: Iterable[int] | None,
     seconds: float,
+    torch_compile: bool,
     watch: Watch,
 ) -> Comparison:
     usual = chosen.batch_size
@@ -180,6 +185,7 @@ def _compared(
         checkpointed=checkpointed(chosen, batch) if isinstance(chosen, ComparedProgram) else None,
         refusal=refusal,
         changes=_changes(chosen) if isinstance(chosen, ComparedProgram) else None,
+        peers=_peers(chosen, seconds, torch_compile, watch),
     )
 
 
@@ -281,6 +287,13 @@ def _changes(chosen: ComparedProgram) -> Changes | None:
         **{name: statistics.median(each) for name, each in times.items()},
         planned=planned,
     )
+
+
+def _peers(chosen: Subject, seconds: float, torch_compile: bool, watch: Watch) -> tuple[Peer, ...]:
+    from staticgrad.comparison.torch_peer import peers  # it translates programs, which takes time
+
+    watch("PyTorch, if it is installed")
+    return peers(chosen, seconds, torch_compile)
 
 
 def _depths(

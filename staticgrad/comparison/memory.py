@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tracemalloc
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import process_time
 from types import FrameType
@@ -17,7 +18,7 @@ from staticgrad.analysis.cost import plan_seconds
 from staticgrad.comparison.model import Batch
 from staticgrad.comparison.programs import ComparedProgram
 from staticgrad.comparison.report import Budgeted, Bytes, Checkpointed, HeldBytes
-from staticgrad.comparison.ways import DefineThenRun, Subject, by_run, then_run
+from staticgrad.comparison.ways import DefineThenRun, Subject, by_run, graph_of, then_run
 from staticgrad.compiling.tradeoffs import tradeoff
 from staticgrad.eager import checkpoint
 from staticgrad.ir.plan_picture import columns_of_steps
@@ -35,42 +36,129 @@ _POINTS, _READINGS = 240, 200_000
 def bytes_at(chosen: Subject, size: int, compiled: Mapping[str, DefineThenRun]) -> Bytes:
     """What a step holds at a batch size, by policy."""
     batch = chosen.draw(size, np.random.default_rng(0))
-    return _bytes(size, tape_peak(chosen, batch), compiled, size)
+    return _bytes(size, tape_parts(chosen, batch), compiled, size)
 
 
 def bytes_of_depth(chosen: Subject, depth: int) -> Bytes:
     """What a step of a model of so many layers holds, at its usual batch size."""
     batch = chosen.draw(chosen.batch_size, np.random.default_rng(0))
     compiled = {policy: then_run(chosen, policy) for policy in POLICIES}
-    return _bytes(depth, tape_peak(chosen, batch), compiled, chosen.batch_size)
+    return _bytes(depth, tape_parts(chosen, batch), compiled, chosen.batch_size)
 
 
-def _bytes(at: int, tape: int, compiled: Mapping[str, DefineThenRun], size: int) -> Bytes:
+def _bytes(
+    at: int, parts: Mapping[str, int], compiled: Mapping[str, DefineThenRun], size: int
+) -> Bytes:
     plans = {policy: way.plan(size) for policy, way in compiled.items()}
     times = {policy: plan_seconds(plan) for policy, plan in plans.items()}
     return Bytes(
         at=at,
-        tape=tape,
+        tape=sum(parts[part] for part in PARTS_OF_PEAK),
+        parts=parts,
         arena={policy: plan.peak_bytes for policy, plan in plans.items()},
         times={policy: own / times[POLICIES[0]] for policy, own in times.items()},
     )
 
 
 def tape_peak(chosen: Subject, batch: Batch) -> int:
-    """Bytes that NumPy and Python hold at most during a step of the tape.
+    """Bytes that arrays hold at most during a step of the tape; see ``tape_parts``."""
+    return sum(tape_parts(chosen, batch)[part] for part in PARTS_OF_PEAK)
 
-    Parameters, the state of the optimizer and the batch are there before.
+
+def tape_parts(chosen: Subject, batch: Batch) -> dict[str, int]:
+    """What a step of the tape holds at its peak, in bytes, by what it is.
+
+    Parameters, the state of the optimizer and the batch are there before. The arrays at the peak
+    are ``activations`` (made by the forward pass), ``gradients`` (by the walk back) and ``updates``
+    (by the step of the optimizer). ``objects`` are those of Python at that time, which other
+    libraries' figures leave out; ``state`` is what the optimizer keeps from step to step.
     """
     tape = by_run(chosen)
     for _ in range(2):
         tape.step(batch)
+    most = max(_traced(lambda: tape.step(batch)))
+    found, share = None, 0.98
+    while found is None and share > 0.5:  # the peak itself may lie within a call
+        found = _at_peak(lambda: tape.step(batch), share * most)
+        share -= 0.04
+    parts = dict.fromkeys((*PARTS_OF_PEAK, "objects"), 0)
+    for part, nbytes in found or ():
+        parts[part] += nbytes
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
         tape.step(batch)
-        return tracemalloc.get_traced_memory()[1] - before
+        peak = tracemalloc.get_traced_memory()[1] - before
     finally:
         tracemalloc.stop()
+    # What the snapshot has not seen are arrays that lived within one call.
+    within = max(peak - sum(parts.values()), 0)
+    parts["gradients" if parts["gradients"] else "activations"] += within
+    return {**{part: max(nbytes, 0) for part, nbytes in parts.items()}, "state": _state(chosen)}
+
+
+#: Of the parts of ``tape_parts`` those that make up its peak.
+PARTS_OF_PEAK: Final = ("activations", "gradients", "updates")
+#: The files that are on the way to an array, where it is no activation.
+_PLACES: Final = (("stepping.py", "updates"), ("sweep.py", "gradients"))
+_FRAMES: Final = 40  # more than there are between the walk back and an operation
+
+
+def _traced(step: Callable[[], object]) -> list[int]:
+    """The bytes traced, beyond those at the start, each time a function begins or ends."""
+    seen: list[int] = [0]
+
+    def note(frame: FrameType, event: str, arg: Any) -> None:
+        seen[0] = max(seen[0], tracemalloc.get_traced_memory()[0] - start)
+
+    before = sys.getprofile()
+    tracemalloc.start()
+    start = tracemalloc.get_traced_memory()[0]
+    try:
+        sys.setprofile(note)
+        step()
+    finally:
+        sys.setprofile(before)
+        tracemalloc.stop()
+    return seen
+
+
+def _at_peak(step: Callable[[], object], nbytes: float) -> list[tuple[str, int]] | None:
+    """What is held when ``nbytes`` are reached, as parts with bytes; None: they are not."""
+    seen: list[tracemalloc.Snapshot] = []
+
+    def note(frame: FrameType, event: str, arg: Any) -> None:
+        if not seen and tracemalloc.get_traced_memory()[0] - start >= nbytes:
+            sys.setprofile(before)
+            seen.append(tracemalloc.take_snapshot())
+
+    before = sys.getprofile()
+    tracemalloc.start(_FRAMES)
+    start = tracemalloc.get_traced_memory()[0]
+    try:
+        sys.setprofile(note)
+        step()
+    finally:
+        sys.setprofile(before)
+        tracemalloc.stop()
+    if not seen:
+        return None
+    return [(_part(trace), trace.size) for trace in seen[0].traces]
+
+
+def _part(trace: tracemalloc.Trace) -> str:
+    """What a piece of memory is, by where it comes from."""
+    if trace.domain != np.lib.tracemalloc_domain:
+        return "objects"
+    files = {frame.filename.rpartition(os.sep)[2] for frame in trace.traceback}
+    return next((part for file, part in _PLACES if file in files), "activations")
+
+
+def _state(chosen: Subject) -> int:
+    """The bytes that optimizers keep for parameters."""
+    stores = {p.store for p in graph_of(chosen).parameters}
+    kept = {state for store in stores for state in store.states()}
+    return sum(store.array.nbytes for store in kept & stores)
 
 
 def checkpointed(chosen: ComparedProgram, batch: Batch) -> Checkpointed | None:

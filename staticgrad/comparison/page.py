@@ -21,9 +21,11 @@ from staticgrad.comparison.report import (
     TapeAlone,
 )
 from staticgrad.comparison.table import (
+    PEER_HEADS,
     between,
     changes_rows,
     memory_rows,
+    peer_rows,
     rows_of_times,
     timing,
     verdict,
@@ -173,7 +175,7 @@ def _head(found: Comparison) -> str:
         (
             ratio(usual.ratio),
             "the processor time per step on the tape, relative to the compiled step"
-            f" ({between(usual)} among parts of the measurement)",
+            f" ({between(usual)} among parts of the measurement). {found.about_the_tape}",
         ),
         (
             nbytes(least),
@@ -201,7 +203,7 @@ def _head(found: Comparison) -> str:
         f'<p class="sub">{escape("; ".join(about))}. Both ways run the same rules on the same data'
         f" from the same values, each on {found.threads} thread"
         f"{'s' * (found.threads > 1)}.</p>{said}"
-        f'<div class="figures">{_figures(figures)}</div>{said_of_sizes(found)}'
+        f'<div class="figures">{_figures(figures)}</div>{said_of_sizes(found)}{_against(found)}'
     )
 
 
@@ -212,6 +214,12 @@ def said_of_sizes(found: Comparison) -> str:
         rows = changes_rows(found.changes)
         parts.append("<h2>Sizes that change from step to step</h2>" + table(("", ""), rows))
     return "".join(parts)
+
+
+def _against(found: Comparison) -> str:
+    """Where define-then-run loses."""
+    items = "".join(f"<li>{escape(text)}</li>" for text in found.against)
+    return f"<h3>Where define-then-run loses</h3><ul>{items}</ul>" if items else ""
 
 
 def _time(found: Comparison) -> str:
@@ -234,8 +242,16 @@ def _time(found: Comparison) -> str:
         "CPU is the least processor time of a step, wall the quartiles of wall time; ratios are of "
         "processor time, their range is that among parts of the measurement.</p>"
         f'{_split(found)}<div class="pair chart">{"".join(drawn)}</div>'
-        f"{table(heads, rows, numbers=range(1, 7))}"
+        f"{table(heads, rows, numbers=range(1, 7))}{_peers(found)}"
     )
+
+
+def _peers(found: Comparison) -> str:
+    """The same steps in PyTorch, where it is installed."""
+    if not found.peers:
+        return ""
+    shown = table(("", *PEER_HEADS), peer_rows(found), numbers=range(1, 1 + len(PEER_HEADS)))
+    return f"<h3>The same in PyTorch</h3>{shown}"
 
 
 def _split(found: Comparison) -> str:

@@ -87,6 +87,8 @@ class ComparedProgram:
 
     depth: int | None = None
     is_random = False
+    #: Of a module: it, its loss (None: the usual one) and its optimizer.
+    trained: tuple[Module, Callable[..., Any] | None, Optimizer] | None = None
 
     def __init__(self, step: Step, source: ExampleSource, made_of: Any, rule: str) -> None:
         self.name = source.name or _called(made_of)
@@ -283,7 +285,9 @@ def program(
         evaluate, names = _of_module(what, arrays, loss)
         examples = Examples.named(names, arrays)
         step = training.step_of(examples.in_a_row(evaluate), steps)
-        return ComparedProgram(step, _source(names, examples, drawn), what, rule)
+        made = ComparedProgram(step, _source(names, examples, drawn), what, rule)
+        made.trained = what, loss, steps
+        return made
     if loss is not None:
         raise ArgumentError("a function is compared as it is: loss= is for modules")
     names = _names_of(_inner(what), len(arrays))

@@ -66,6 +66,22 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Peer:
+    """A step of the same program in another library, at the usual batch size.
+
+    ``pair`` has its times as ``by_run``, in turns with the compiled step; ``tape`` are the bytes of
+    its tensors at the peak; ``losses`` the largest relative difference to those of the tape.
+    ``reason`` says in one line why there are none; empty if there are.
+    """
+
+    name: str
+    pair: Pair | None
+    tape: int | None
+    losses: float | None
+    reason: str
+
+
+@dataclass(frozen=True)
 class FirstResult:
     """Seconds from the start of a fresh process to the first loss, by part.
 
@@ -110,13 +126,16 @@ class Agreement:
 class Bytes:
     """Memory of one step at batch size ``at``, beside parameters and batch.
 
-    ``tape``: the peak of Python's and NumPy's allocations in a step of the tape, measured.
+    ``tape``: the peak of the arrays in a step of the tape, measured, as PyTorch's profiler counts
+    tensors. ``parts`` splits it into ``activations``, ``gradients`` and ``updates``, and says what
+    stands beside it: Python's ``objects`` at that time, and the ``state`` that the optimizer keeps.
     ``arena``: per policy the planned peak of the compiled step, which is what it uses; ``times``:
     the predicted time of that plan, relative to the first policy's.
     """
 
     at: int
     tape: int
+    parts: Mapping[str, int]
     arena: Mapping[str, int]
     times: Mapping[str, float]
 
@@ -333,6 +352,7 @@ class Comparison:
     checkpointed: Checkpointed | None = None
     refusal: Refusal | None = None
     changes: Changes | None = None
+    peers: tuple[Peer, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -371,6 +391,50 @@ class Comparison:
         return tuple(found)
 
     @property
+    def about_the_tape(self) -> str:
+        """What the times of the tape are times of, in a sentence."""
+        eager = next((p for p in self.peers if p.pair is not None), None)
+        text = "The tape's times are those of NumPy and Python"
+        if eager is None or eager.pair is None:
+            return f"{text}, not of a library whose operations are compiled."
+        times = self.usual.by_run.cpu / eager.pair.by_run.cpu
+        return (
+            f"{text}: {times:.1f} times a step of {eager.name}, which takes"
+            f" {eager.pair.ratio:.1f} times the compiled step."
+        )
+
+    @property
+    def against(self) -> tuple[str, ...]:
+        """Where define-then-run loses on this program, in sentences."""
+        found = []
+        memory, policy = self.memory, next(iter(self.memory.arena))
+        for who, nbytes in (
+            ("the tape", memory.tape), *((p.name, p.tape) for p in self.peers if p.tape)
+        ):  # fmt: skip
+            if 0 < nbytes < memory.arena[policy]:
+                more = memory.arena[policy] / nbytes
+                found.append(
+                    f"The compiled step ({policy}) holds {more:.2f} times what {who} holds."
+                )
+        pairs = [("the tape", self.usual.ratio)]
+        pairs += [(p.name, p.pair.ratio) for p in self.peers if p.pair is not None]
+        found += [
+            f"The compiled step takes {1 / times:.2f} times as long as a step of {who}."
+            for who, times in pairs
+            if times < 1
+        ]
+        for state, first in self.first.items():
+            if state in _STATES:
+                late = first.cpu - self.first[TAPE].cpu
+                found.append(
+                    f"The first result, {state}, comes {late:.2f} s later than on the tape."
+                )
+        cannot = [each.wish for each in self.abilities if each.by_run and not each.then_run]
+        if cannot:
+            found.append(f"A graph cannot: {'; '.join(cannot)}.")
+        return tuple(found)
+
+    @property
     def break_even(self) -> Mapping[str, float | None]:
         """The step after which compiling has paid for itself, by state of the kernel cache.
 
@@ -393,6 +457,8 @@ class Comparison:
                 **{f.name: _data(getattr(self, f.name)) for f in fields(self) if f.name in _DATA},
                 "steps": [asdict(cost) for cost in self.anatomy.costs],
                 "warnings": self.warnings,
+                "about_the_tape": self.about_the_tape,
+                "against": self.against,
                 "break_even": dict(self.break_even),
                 "ratios": {str(pair.at): pair.ratio for pair in self.batches},
             }

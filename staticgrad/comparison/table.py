@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
+#: The parts of the tape's peak, and what stands beside it, in words.
+PARTS: Final = {
+    "activations": "  activations",
+    "gradients": "  gradients",
+    "updates": "  updates",
+    "objects": "  beside it: Python objects",
+    "state": "  both ways: optimizer state",
+}
 #: Parameters that lie farther apart than this need a word.
 _NOISE: Final = 1e-3
 
@@ -40,7 +48,7 @@ def tables(found: Comparison | TapeAlone) -> RenderableType:
         f"Times of a step, each way {threads}: the least processor time; ratios of them, with their"
         " range among parts of the measurement"
     )
-    notes = [verdict(found), times, *found.warnings]
+    notes = [verdict(found), times, found.about_the_tape, *found.warnings]
     if found.refusal is not None:
         notes[1:1] = lines_of(found.refusal)
     parts = [_times(found), _memory(found), _work(found)]
@@ -48,7 +56,25 @@ def tables(found: Comparison | TapeAlone) -> RenderableType:
         parts.append(_table("sizes that change", ("",), changes_rows(found.changes)))
     if found.first:
         parts.insert(1, _firsts(found))
-    return Group(title, *notes, "", *parts)
+    if found.peers:
+        parts.insert(1, _table("the same in PyTorch", PEER_HEADS, peer_rows(found)))
+    against = ["", "Where define-then-run loses:", *(f"- {text}" for text in found.against)]
+    return Group(title, *notes, "", *parts, *(against if found.against else []))
+
+
+#: Of ``peer_rows``, but for the names.
+PEER_HEADS: Final = ("CPU", "wall", "/ compiled", "range", "peak", "losses agree to")
+
+
+def peer_rows(found: Comparison) -> list[tuple[str, ...]]:
+    """What other libraries take and hold, or why there are no figures."""
+    return [
+        (peer.name, *timing(peer.pair.by_run), ratio(peer.pair.ratio), between(peer.pair),
+         nbytes(peer.tape or 0), f"{peer.losses or 0.0:.0e}")
+        if peer.pair is not None
+        else (f"{peer.name}: {peer.reason}", *[""] * len(PEER_HEADS))
+        for peer in found.peers
+    ]  # fmt: skip
 
 
 def _of_the_tape(found: TapeAlone) -> RenderableType:
@@ -167,6 +193,9 @@ def memory_rows(found: Comparison) -> list[tuple[str, ...]]:
         kept = nbytes(found.checkpointed.nbytes)
         at = [kept if m.at == found.batch_size else "" for m in found.memories]
         rows.append(("tape, layers checkpointed", *at, f"{ratio(found.checkpointed.time)} of tape"))
+    for part, words in PARTS.items():
+        if any(each.parts[part] for each in found.memories):
+            rows.append((words, *(nbytes(each.parts[part]) for each in found.memories), ""))
     for policy in found.memory.arena:
         sizes = (nbytes(each.arena[policy]) for each in found.memories)
         rows.append((f"{policy}, planned", *sizes, ratio(found.memory.times[policy])))

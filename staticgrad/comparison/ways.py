@@ -8,6 +8,7 @@ also ``forward`` (the loss alone) and ``gradients`` (of a batch, by name).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Final, Protocol
 
@@ -24,7 +25,6 @@ from staticgrad.errors import ArgumentError, GradientError, StaticgradError
 from staticgrad.functions.trees import flatten
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.plan import Plan
-from staticgrad.optim.gradients import clipped
 
 #: What is compared: a model, or a program of functions and modules.
 Subject = Model | ComparedProgram
@@ -54,14 +54,12 @@ class DefineByRun:
         self._steps = _optimizer(model).on(self.parameters.values())
 
     def step(self, batch: Batch) -> float:
-        """Forward, backward, update, operation by operation."""
+        """Forward, backward, update, operation by operation; the update is in place."""
         loss = self._loss(batch)
         loss.backward()
         self._check_reached()
-        if self._model.optimizer is None and self._model.max_norm is None:
-            self._descend()
-        else:
-            self._advance()
+        self._steps.step()
+        self._steps.zero_grad()
         self._random.advance()
         return float(loss.item())
 
@@ -101,26 +99,6 @@ class DefineByRun:
         for name, parameter in self.parameters.items():
             if parameter.grad is None:
                 raise unused(self._model, name)
-
-    def _descend(self) -> None:
-        """p -= learning_rate * grad, in the gradient's own array."""
-        for parameter in self.parameters.values():
-            grad: Any = parameter.grad
-            with np.errstate(all="ignore"):
-                grad *= grad.dtype.type(self._model.learning_rate)
-                parameter.array -= grad
-            parameter.zero_grad()
-
-    def _advance(self) -> None:
-        """The update of ``sg.optim``, its arithmetic done on tensors."""
-        values = list(self.parameters.values())
-        with no_grad():
-            slopes: list[Any] = [Tensor.of(p.grad) for p in values if p.grad is not None]
-            for parameter in values:
-                parameter.zero_grad()
-            if self._model.max_norm is not None:
-                slopes = clipped(slopes, self._model.max_norm)
-        self._steps.apply(dict(zip(values, slopes, strict=True)))
 
 
 class DefineThenRun:
@@ -297,17 +275,15 @@ def training_graph(model: Model) -> sg.Graph:
 
 
 def _updates(model: Model, parameters: Any, slopes: Mapping[str, Any]) -> dict[Any, Any]:
-    given = list(slopes.values())
-    if model.max_norm is not None:
-        given = clipped(given, model.max_norm)
-    by_parameter = dict(zip(parameters.values(), given, strict=True))
-    if model.optimizer is None:
+    by_parameter = dict(zip(parameters.values(), slopes.values(), strict=True))
+    if model.optimizer is None and model.max_norm is None:
         return {p: p - model.learning_rate * slope for p, slope in by_parameter.items()}
-    return model.optimizer.apply(by_parameter)
+    return _optimizer(model).apply(by_parameter)
 
 
 def _optimizer(model: Model) -> optim.Optimizer:
-    return model.optimizer or optim.SGD(model.learning_rate)
+    rule = model.optimizer or optim.SGD(model.learning_rate)
+    return rule if model.max_norm is None else replace(rule, max_norm=model.max_norm)
 
 
 def unused(model: Model, name: str) -> GradientError:

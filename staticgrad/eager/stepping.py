@@ -235,7 +235,7 @@ class _Cut:
         self.is_flat = all(array.flags.c_contiguous for array in arrays)
         self.shape = (size,) if self.is_flat else shape
         row = size // max(self.shape[0], 1)
-        self.each = max(_BLOCK // max(row, 1), 1)
+        self.each = max(min(_BLOCK // max(row, 1), self.shape[0]), 1)
         self.many = self.shape[0] // self.each
 
     def blocks(self, array: Array) -> _Blocks:

@@ -39,6 +39,9 @@ from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64, DType, as_dtype
 from staticgrad.types.tensor import Shape, TensorType
 
+#: Elements that are added at a time on tensors, at least.
+_AT_ONCE: Final = 1024
+
 
 class Take(LinearOp, name="take"):
     """x read at ``indices`` along ``axis``: out[p, i, q] = x[p, indices[i], q].
@@ -93,14 +96,24 @@ class ScatterIntoAxis(LinearOp, name="scatter_add"):
         return lands(self.name, x, indices, self.axis, self.size)
 
     def reference(self, x: Array, indices: Array) -> Any:
+        return self._added(x, indices, x.size)
+
+    def eager(self, x: Array, indices: Array) -> Any:
+        """A few rows at a time, so that next to nothing is held beside the result."""
+        return self._added(x, indices, max(_AT_ONCE, x.size // 64))
+
+    def _added(self, x: Array, indices: Array, each: int) -> Any:
+        """The sums, of about ``each`` elements of x at a time."""
         size = integer(self.name, "size", self.size)
         places = checked(indices, size).ravel()
         before, after = x.shape[: self.axis], x.shape[self.axis + indices.ndim :]
         rows = np.moveaxis(x.reshape(*before, places.size, *after), self.axis, 0)
         out = np.zeros((size, *before, *after), x.dtype)
         with np.errstate(all="ignore"):
+            step = max(each * len(rows) // max(rows.size, 1), 1)
             for turn in turns(places):  # within a turn no place occurs twice
-                out[places[turn]] += rows[turn]
+                for part in (turn[k : k + step] for k in range(0, len(turn), step)):
+                    out[places[part]] += rows[part]
         return np.moveaxis(out, 0, self.axis) if self.axis else out  # no view where it can be none
 
     def transposed(self, ct: Any, x: Any, *indices: Any) -> Any:

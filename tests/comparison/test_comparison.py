@@ -216,7 +216,7 @@ def test_the_command(own, tmp_path):
     target = tmp_path / "out.html"
     arguments = ["compare", "--model", own, "--seconds", "0", "--html", str(target)]
     done = CliRunner().invoke(main, arguments)
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 0, (done.output, done.exc_info)
     assert "memory of a step" in done.output
     assert target.read_text().startswith("<!doctype html>")
     wrong = CliRunner().invoke(main, ["compare", "--model", "resnet"])
