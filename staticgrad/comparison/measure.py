@@ -293,7 +293,14 @@ def _peers(chosen: Subject, seconds: float, torch_compile: bool, watch: Watch) -
     from staticgrad.comparison.torch_peer import peers  # it translates programs, which takes time
 
     watch("PyTorch, if it is installed")
-    return peers(chosen, seconds, torch_compile)
+    silent = "KINETO_LOG_LEVEL"  # PyTorch's profiler reads it, and else reports on stderr
+    said = silent in os.environ
+    os.environ.setdefault(silent, "99")
+    try:
+        return peers(chosen, seconds, torch_compile)
+    finally:
+        if not said:
+            del os.environ[silent]
 
 
 def _depths(

@@ -9,7 +9,6 @@ is imported, and PyTorch is not, unless a comparison is measured.
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -55,7 +54,6 @@ def peers(chosen: Subject, seconds: float, torch_compile: bool = False) -> tuple
     """
     if find_spec("torch") is None:
         return ()
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # its profiler reports on stderr
     batches = [chosen.draw(chosen.batch_size, np.random.default_rng(k)) for k in range(4)]
     try:
         with _one_thread():

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -31,6 +30,7 @@ from staticgrad.ir.roots import check_updates
 from staticgrad.ir.session import Session, running_session, traced_in
 from staticgrad.ir.value import Value
 from staticgrad.ir.worlds import computing, holding, in_graphs
+from staticgrad.records import dataclass
 from staticgrad.storage.parameter import ParameterStore, change_together
 from staticgrad.types.tensor import TensorType
 
