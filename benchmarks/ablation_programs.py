@@ -114,6 +114,14 @@ def _copies(x: Any, gain: Any, bias: Any) -> dict[str, Any]:
     return {"sum": value.sum((1, 2, 3)), "max": value.max((1, 2, 3))}
 
 
+def _update(rows: int) -> Made:
+    """A step of a layer by a batch whose size is open."""
+    x, y = (sg.input(name, ("n", width), "float32") for name, width in (("x", 512), ("y", 256)))
+    w = sg.parameter("w", _drawn((512, 256)))
+    feeds = {"x": _drawn((rows, 512)), "y": _drawn((rows, 256))}
+    return sg.Graph({"loss": (x * x).sum()}, updates={w: w - 0.01 * (x.T @ y)}), feeds
+
+
 def _adams(**values: Any) -> dict[str, Any]:
     return {name: value - 0.1 * value / (sg.sqrt(value) + 1e-8) for name, value in values.items()}
 
@@ -236,6 +244,8 @@ OTHERS: Final[dict[str, Callable[[], Made]]] = {
     "narrow product": partial(_F, _narrow_product, {"a": (256, 256), "b": (256, 256)}, "float16"),
     "narrow turned product": partial(_F, lambda a, b: sg.astype(sg.transpose(a), "float32") @ b.astype("float32"),
                                      {"a": (256, 96), "b": (256, 96)}, "float16"),
+    "update of 1 row": partial(_update, 1),
+    "update of 3 rows": partial(_update, 3),
     "matrix vector": partial(_F, lambda x, w: w @ x, {"x": (1024,), "w": (1024, 1024)}),
     "vector matrix": partial(_F, lambda x, w: x @ w, {"x": (1024,), "w": (1024, 1024)}),
     "outer": partial(_F, lambda x, y: x[:, None] * y, {"x": (1024,), "y": (1024,)}),

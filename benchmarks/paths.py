@@ -59,6 +59,7 @@ class Path:
         off: what is called in its place; the value itself for a constant.
         row: the program of ``ablation.corpus`` that must reach it.
         room: files that would go with it; its module if empty.
+        bits: width of the registers from which on there are programs that take it.
         always: whether it differs at every call from what ``off`` gives, so that hits are not
             counted by comparing: they are calls.
     """
@@ -68,6 +69,7 @@ class Path:
     off: Any
     row: str = ""
     room: tuple[str, ...] = ()
+    bits: int = 0
     always: bool = False
 
     @property
@@ -205,75 +207,257 @@ _LOWERED: Final = "staticgrad.lowering."
 
 PATHS: Final = (
     # which nodes share a kernel
-    Path("absorbing", _FUSION + "absorbing:absorbed", _first),
-    Path("siblings", _FUSION + "siblings:read_together", _first),
-    Path("totals", _FUSION + "totals:with_totals_apart", _first),
-    Path("merging", _FUSION + "merging:merged", _first),
-    Path("blocks", _FUSION + "blocks:blocked", _first),
-    Path("trimming", _FUSION + "trimming:with_trimmed", _first),
-    Path("diagonals", _FUSION + "diagonals:reach_of", _returns(None)),
-    Path("sinking", _FUSION + "sinking:sunk", _first),
-    Path("cutting", _FUSION + "cutting:_cuts", _returns(None)),
-    Path("copies_apart", _FUSION + "cutting:_copies_apart", _returns(None)),
-    Path("long_rows", _FUSION + "long_rows:in_pieces", _first),
-    Path("pools", _FUSION + "pools:with_pools", _first),
+    Path("absorbing", _FUSION + "absorbing:absorbed", _first, row="small:shared late elements"),
+    Path("siblings", _FUSION + "siblings:read_together", _first, row="small:complex product"),
+    Path("totals", _FUSION + "totals:with_totals_apart", _first, row="small:least squares"),
+    Path("merging", _FUSION + "merging:merged", _first, row="small:gelu f64 gradient"),
+    Path("blocks", _FUSION + "blocks:blocked", _first, row="small:attention 64"),
+    Path("trimming", _FUSION + "trimming:with_trimmed", _first, row="suite:attention"),
+    Path("diagonals", _FUSION + "diagonals:reach_of", _returns(None), row="small:attention causal"),
+    Path("sinking", _FUSION + "sinking:sunk", _first, row="suite:gmm_f64"),
+    Path("cutting", _FUSION + "cutting:_cuts", _returns(None), row="small:longer chain"),
+    Path(
+        "copies_apart",
+        _FUSION + "cutting:_copies_apart",
+        _returns(None),
+        row="small:copies of rows",
+    ),
+    Path("long_rows", _FUSION + "long_rows:in_pieces", _first, row="small:long sum"),
+    Path("pools", _FUSION + "pools:with_pools", _first, row="small:pooled convolution"),
     Path(
         "narrow_factors",
         _FUSION + "narrow_factors:with_narrow_factors",
         lambda groups: groups.graph,
+        row="small:narrow product",
     ),
-    Path("streams", _FUSION + "streams:with_streams", _first),
-    Path("sums_across", _FUSION + "walks:sums_across", _returns(False)),
-    Path("short_rows", _FUSION + "walks:has_short_rows", _returns(False)),
+    Path("streams", _FUSION + "streams:with_streams", _first, row="small:streamed"),
+    Path(
+        "sums_across", _FUSION + "walks:sums_across", _returns(False), row="small:row sums across"
+    ),
+    Path("short_rows", _FUSION + "walks:has_short_rows", _returns(False), row="small:softmax of 3"),
     # what the graph becomes before
-    Path("column_formulas", _PREPARED + "column_formulas:with_formulas_of_sums", _first),
-    Path("invariants", _PREPARED + "invariants:with_turned_invariants", _first),
-    Path("loop_panels", _PREPARED + "panels:with_panels", _first),
-    Path("patches", _PREPARED + "patches:with_patches", _first),
-    Path("product_parts", _PREPARED + "product_parts:with_product_parts", _first),
-    Path("joined_pads", _PREPARED + "regions:with_joined_pads", _first),
-    Path("remainders", _PREPARED + "remainders:with_remainders", _first),
-    Path("shifted", _PREPARED + "shifted:with_shifted_formulas", _first),
-    Path("winograd", _PREPARED + "tiles:with_tiles", _first),
-    Path("filter_parts", _PREPARED + "filter_parts:with_parts", _first),
-    Path("logs", _PREPARED + "logs:with_logged_carries", _first),
-    Path("vector_products", _PREPARED + "vector_products:expand_vector_products", _first),
-    Path("tested_trips", "staticgrad.preparation.tested_trips:with_tested_trips", _first),
+    Path(
+        "column_formulas",
+        _PREPARED + "column_formulas:with_formulas_of_sums",
+        _first,
+        row="small:batch norm gradient",
+    ),
+    Path(
+        "invariants", _PREPARED + "invariants:with_turned_invariants", _first, row="suite:lstm_scan"
+    ),
+    Path("loop_panels", _PREPARED + "panels:with_panels", _first, row="small:product in a scan"),
+    Path("patches", _PREPARED + "patches:with_patches", _first, row="small:patches"),
+    Path(
+        "product_parts",
+        _PREPARED + "product_parts:with_product_parts",
+        _first,
+        row="small:long products",
+    ),
+    Path("joined_pads", _PREPARED + "regions:with_joined_pads", _first, row="small:cross gradient"),
+    Path(
+        "remainders",
+        _PREPARED + "remainders:with_remainders",
+        _first,
+        row="conv:11x11/4 | 8, 3 to 64 at 112x112:result",
+    ),
+    Path(
+        "shifted", _PREPARED + "shifted:with_shifted_formulas", _first, row="small:rosenbrock 64k"
+    ),
+    Path("winograd", _PREPARED + "tiles:with_tiles", _first, row="small:pooled convolution"),
+    Path(
+        "filter_parts", _PREPARED + "filter_parts:with_parts", _first, row="small:dilated gradient"
+    ),
+    Path("logs", _PREPARED + "logs:with_logged_carries", _first, row="suite:lstm_scan"),
+    Path(
+        "vector_products",
+        _PREPARED + "vector_products:expand_vector_products",
+        _first,
+        row="small:matrix vector loop",
+    ),
+    Path(
+        "tested_trips",
+        "staticgrad.preparation.tested_trips:with_tested_trips",
+        _first,
+        row="small:newton",
+    ),
     # kernels
-    Path("folded", _LOWERED + "folded:lower_folded", _returns(None)),
-    Path("short_map", _LOWERED + "short_rows:lower_short_map", _returns(None)),
-    Path("rows_abreast", _LOWERED + "rows:rows_abreast", _returns(1)),
-    Path("row_strips", _LOWERED + "rows:_RowLowering._strip", _returns(0)),
-    Path("told_sizes", _LOWERED + "known_sizes:kernels_told", lambda uses: {k: k for k, _ in uses}),
-    Path("time_loops", _LOWERED + "loops.time_loops:lower_time_loop", _returns(None)),
-    Path("joined_trips", _LOWERED + "loops.time_loops:_joined", _returns(None)),
-    Path("tested_loops", _LOWERED + "loops.time_loops:_tested_loop", _returns(None)),
-    Path("channels", _LOWERED + "windows.channels:is_by_channels", _returns(False)),
-    Path("filter_columns", _LOWERED + "windows.filter_columns:channels_by_columns", _returns(0)),
-    Path("columns", _LOWERED + "windows.columns:by_columns", _returns(None)),
-    Path("phases", _LOWERED + "windows.phases:has_phases", _returns(False)),
+    Path(
+        "folded",
+        _LOWERED + "folded:lower_folded",
+        _returns(None),
+        row="small:rows of 5 by elements",
+    ),
+    Path(
+        "short_map",
+        _LOWERED + "short_rows:lower_short_map",
+        _returns(None),
+        row="small:small blocks",
+    ),
+    Path("rows_abreast", _LOWERED + "rows:rows_abreast", _returns(1), row="gemm:nt 1x64x4096"),
+    Path(
+        "row_strips",
+        _LOWERED + "rows:_RowLowering._strip",
+        _returns(0),
+        row="small:layer norm 8192x64",
+    ),
+    Path(
+        "told_sizes",
+        _LOWERED + "known_sizes:kernels_told",
+        lambda uses: {k: k for k, _ in uses},
+        row="small:row sums",
+    ),
+    Path(
+        "time_loops",
+        _LOWERED + "loops.time_loops:lower_time_loop",
+        _returns(None),
+        row="small:matrix vector loop",
+    ),
+    Path(
+        "joined_trips",
+        _LOWERED + "loops.time_loops:_joined",
+        _returns(None),
+        row="small:matrix vector loop",
+    ),
+    Path(
+        "tested_loops",
+        _LOWERED + "loops.time_loops:_tested_loop",
+        _returns(None),
+        row="small:newton",
+    ),
+    Path(
+        "channels",
+        _LOWERED + "windows.channels:is_by_channels",
+        _returns(False),
+        row="conv:3x3, depthwise | 8, 96 to 96 at 56x56:result",
+    ),
+    Path(
+        "filter_columns",
+        _LOWERED + "windows.filter_columns:channels_by_columns",
+        _returns(0),
+        row="conv:3x3/2 | 8, 128 to 256 at 14x14:filter",
+    ),
+    Path(
+        "columns",
+        _LOWERED + "windows.columns:by_columns",
+        _returns(None),
+        row="conv:7x7/2 | 8, 3 to 64 at 112x112:result",
+    ),
+    Path(
+        "phases",
+        _LOWERED + "windows.phases:has_phases",
+        _returns(False),
+        row="conv:7x7/2 | 8, 3 to 64 at 112x112:image",
+    ),
     # source
-    Path("emit_alike", _CODE + "abreast:emit_alike", _returns(None), always=True),
-    Path("checks_alike", _CODE + "kernel_source:_checks_abreast", _returns(())),
-    Path("touches", _CODE + "prefetching:write_touches", _lines),
-    Path("next_tile", _CODE + "prefetching:touched_by_next_tile", _returns([])),
-    Path("peeling", _CODE + "peeling:pays_to_peel", lambda _, __, windows: not windows),
-    Path("vector_chains", _CODE + "vectors:_is_chain", _returns(False)),
-    Path("vectors_abreast", _CODE + "vectors:may_stand_abreast", _returns(False)),
-    Path("masks_before", _CODE + "vectors:masks_made_before", _second),
-    Path("halves", _CODE + "narrowing:adds_rows", _returns(False)),
-    Path("half_registers", "staticgrad.codegen.stages:_lanes", lambda kernel, *_: kernel.lanes),
-    Path("divides_beside", _CODE + "quotients:divides_beside", _returns(False)),
+    Path(
+        "emit_alike",
+        _CODE + "abreast:emit_alike",
+        _returns(None),
+        always=True,
+        row="conv:7x7, depthwise | 8, 96 to 96 at 28x28:image",
+    ),
+    Path(
+        "checks_alike",
+        _CODE + "kernel_source:_checks_abreast",
+        _returns(()),
+        row="small:take columns",
+    ),
+    Path("touches", _CODE + "prefetching:write_touches", _lines, row="suite:layernorm"),
+    Path("next_tile", _CODE + "prefetching:touched_by_next_tile", _returns([]), row="suite:mlp"),
+    Path(
+        "peeling",
+        _CODE + "peeling:pays_to_peel",
+        lambda _, __, windows: not windows,
+        row="small:shifted rows",
+    ),
+    Path("vector_chains", _CODE + "vectors:_is_chain", _returns(False), row="small:long chain"),
+    Path(
+        "vectors_abreast",
+        _CODE + "vectors:may_stand_abreast",
+        _returns(False),
+        row="small:long chain",
+    ),
+    Path(
+        "masks_before",
+        _CODE + "vectors:masks_made_before",
+        _second,
+        row="conv:7x7, depthwise | 16, 768 to 768 at 7x7:image",
+    ),
+    Path("halves", _CODE + "narrowing:adds_rows", _returns(False), row="small:segment sums"),
+    Path(
+        "half_registers",
+        "staticgrad.codegen.stages:_lanes",
+        lambda kernel, *_: kernel.lanes,
+        row="small:patches",
+    ),
+    Path("divides_beside", _CODE + "quotients:divides_beside", _returns(False), row="suite:gpt"),
     # products
-    Path("direct", _CODE + "products.direct:is_direct", _returns(False)),
-    Path("rows_for_lanes", _CODE + "products.narrow:has_rows_for_lanes", _returns(False)),
-    Path("kept_panels", _CODE + "products.kept_panels:are_kept", _returns(False)),
-    Path("lying", _CODE + "products.placed:LyingProduct.is_looked_up", _returns(False)),
-    Path("whole_panels", _CODE + "products.tiled:WholePanels.is_possible", _returns(False)),
-    Path("tiled", _CODE + "products.tiled:TiledProduct.takes_rows", _returns(False)),
-    Path("in_panels", _CODE + "products.panel_places:lies_in_panels", _returns(False)),
-    Path("panels_of_block", _CODE + "products.panel_places:panels_of_block", _returns(1)),
-    Path("packed_tiles", _CODE + "products.row_tiles:packs_tiles", _returns(False)),
-    Path("one_step", _CODE + "products.streams:write_one_step", _returns(None), always=True),
-    Path("few_terms", _CODE + "products.streams:write_few_terms", _returns(None), always=True),
+    Path(
+        "direct",
+        _CODE + "products.direct:is_direct",
+        _returns(False),
+        row="conv:1x1 | 8, 256 to 64 at 28x28:image",
+    ),
+    Path(
+        "rows_for_lanes",
+        _CODE + "products.narrow:has_rows_for_lanes",
+        _returns(False),
+        row="small:long products",
+    ),
+    Path(
+        "kept_panels",
+        _CODE + "products.kept_panels:are_kept",
+        _returns(False),
+        row="small:attention 64",
+    ),
+    Path(
+        "lying",
+        _CODE + "products.placed:LyingProduct.is_looked_up",
+        _returns(False),
+        row="conv:3x3, 32 groups | 8, 128 to 128 at 28x28:result",
+    ),
+    Path(
+        "whole_panels",
+        _CODE + "products.tiled:WholePanels.is_possible",
+        _returns(False),
+        row="small:attention 512",
+    ),
+    Path(
+        "tiled",
+        _CODE + "products.tiled:TiledProduct.takes_rows",
+        _returns(False),
+        row="conv:1x1/2 | 8, 128 to 256 at 28x28:result",
+    ),
+    Path(
+        "in_panels",
+        _CODE + "products.panel_places:lies_in_panels",
+        _returns(False),
+        row="small:product in a scan",
+    ),
+    Path(
+        "panels_of_block",
+        _CODE + "products.panel_places:panels_of_block",
+        _returns(1),
+        row="small:colliding rows",
+    ),
+    Path(
+        "packed_tiles",
+        _CODE + "products.row_tiles:packs_tiles",
+        _returns(False),
+        row="small:colliding rows",
+    ),
+    Path(
+        "one_step",
+        _CODE + "products.streams:write_one_step",
+        _returns(None),
+        always=True,
+        row="small:update of 1 row",
+    ),
+    Path(
+        "few_terms",
+        _CODE + "products.streams:write_few_terms",
+        _returns(None),
+        always=True,
+        row="small:update of 3 rows",
+    ),
 )

@@ -1,0 +1,52 @@
+"""Each special path of the compiler is reached by the benchmark's program that it is there for."""
+
+from __future__ import annotations
+
+import pytest
+
+import staticgrad as sg
+from benchmarks import ablation, paths
+from staticgrad.analysis.evaluate import same_bytes
+from staticgrad.native import machine
+
+ROWS = sorted({path.row for path in paths.PATHS})
+
+
+@pytest.fixture(scope="module")
+def programs() -> dict[str, ablation.Make]:
+    return ablation.corpus()
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_path_is_taken_by_its_program(row: str, programs: dict[str, ablation.Make]) -> None:
+    """Hits are counted, not timed: a path that its program no longer takes is to be deleted."""
+    wanted = {path.name for path in paths.PATHS if path.row == row and path.bits <= _bits()}
+    assert wanted <= {name for name, count in ablation.hits(programs[row]).items() if count}
+
+
+def _bits() -> int:
+    return machine.current().vector_bits
+
+
+def test_names_are_unique_and_lines_are_counted() -> None:
+    names = [path.name for path in paths.PATHS]
+    assert len(names) == len({*names})
+    assert all(path.lines > 0 for path in paths.PATHS)
+
+
+def test_a_path_without_is_back_afterwards(programs: dict[str, ablation.Make]) -> None:
+    make = programs["small:complex product"]
+    before = ablation.hits(make)["siblings"]
+    with paths.without("siblings"):
+        graph, feeds = make()
+        apart = sg.compile(graph)
+        assert len(apart.kernels) > 1 or len(apart.schedule.steps) > 1
+    again = sg.compile(graph)
+    assert ablation.hits(make)["siblings"] == before > 0
+    for name, found in apart.run(feeds).items():
+        assert same_bytes(again.run(feeds)[name], found)
+
+
+def test_an_unknown_path_is_refused() -> None:
+    with pytest.raises(ValueError, match="no path is named 'nothing'"), paths.without("nothing"):
+        pass
