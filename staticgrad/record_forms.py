@@ -32,6 +32,11 @@ def _frozen_ggg(self, _record_0, _record_1, _record_2):
     _record_put(self, '__dict__', {'_record_0': _record_0, '_record_1': _record_1, '_record_2': _record_2})
 
 
+def _frozen_ggg_followed(self, _record_0, _record_1, _record_2):
+    _record_put(self, '__dict__', {'_record_0': _record_0, '_record_1': _record_1, '_record_2': _record_2})
+    self.__post_init__()
+
+
 def _frozen_ggga(self, _record_0, _record_1, _record_2):
     _record_put(self, '__dict__', {'_record_0': _record_0, '_record_1': _record_1, '_record_2': _record_2, '_record_3': _record_make_3()})
 
@@ -113,8 +118,8 @@ def _frozen_ggggggggggggggggggg(self, _record_0, _record_1, _record_2, _record_3
     _record_put(self, '__dict__', {'_record_0': _record_0, '_record_1': _record_1, '_record_2': _record_2, '_record_3': _record_3, '_record_4': _record_4, '_record_5': _record_5, '_record_6': _record_6, '_record_7': _record_7, '_record_8': _record_8, '_record_9': _record_9, '_record_10': _record_10, '_record_11': _record_11, '_record_12': _record_12, '_record_13': _record_13, '_record_14': _record_14, '_record_15': _record_15, '_record_16': _record_16, '_record_17': _record_17, '_record_18': _record_18})
 
 
-def _frozen_gggggggggggggggggggggggggg(self, _record_0, _record_1, _record_2, _record_3, _record_4, _record_5, _record_6, _record_7, _record_8, _record_9, _record_10, _record_11, _record_12, _record_13, _record_14, _record_15, _record_16, _record_17, _record_18, _record_19, _record_20, _record_21, _record_22, _record_23, _record_24, _record_25):
-    _record_put(self, '__dict__', {'_record_0': _record_0, '_record_1': _record_1, '_record_2': _record_2, '_record_3': _record_3, '_record_4': _record_4, '_record_5': _record_5, '_record_6': _record_6, '_record_7': _record_7, '_record_8': _record_8, '_record_9': _record_9, '_record_10': _record_10, '_record_11': _record_11, '_record_12': _record_12, '_record_13': _record_13, '_record_14': _record_14, '_record_15': _record_15, '_record_16': _record_16, '_record_17': _record_17, '_record_18': _record_18, '_record_19': _record_19, '_record_20': _record_20, '_record_21': _record_21, '_record_22': _record_22, '_record_23': _record_23, '_record_24': _record_24, '_record_25': _record_25})
+def _frozen_ggggggggggggggggggggggggggg(self, _record_0, _record_1, _record_2, _record_3, _record_4, _record_5, _record_6, _record_7, _record_8, _record_9, _record_10, _record_11, _record_12, _record_13, _record_14, _record_15, _record_16, _record_17, _record_18, _record_19, _record_20, _record_21, _record_22, _record_23, _record_24, _record_25, _record_26):
+    _record_put(self, '__dict__', {'_record_0': _record_0, '_record_1': _record_1, '_record_2': _record_2, '_record_3': _record_3, '_record_4': _record_4, '_record_5': _record_5, '_record_6': _record_6, '_record_7': _record_7, '_record_8': _record_8, '_record_9': _record_9, '_record_10': _record_10, '_record_11': _record_11, '_record_12': _record_12, '_record_13': _record_13, '_record_14': _record_14, '_record_15': _record_15, '_record_16': _record_16, '_record_17': _record_17, '_record_18': _record_18, '_record_19': _record_19, '_record_20': _record_20, '_record_21': _record_21, '_record_22': _record_22, '_record_23': _record_23, '_record_24': _record_24, '_record_25': _record_25, '_record_26': _record_26})
 
 
 def _frozen_ggggggggggggggggggggggggggggggggggggggggggggggg(self, _record_0, _record_1, _record_2, _record_3, _record_4, _record_5, _record_6, _record_7, _record_8, _record_9, _record_10, _record_11, _record_12, _record_13, _record_14, _record_15, _record_16, _record_17, _record_18, _record_19, _record_20, _record_21, _record_22, _record_23, _record_24, _record_25, _record_26, _record_27, _record_28, _record_29, _record_30, _record_31, _record_32, _record_33, _record_34, _record_35, _record_36, _record_37, _record_38, _record_39, _record_40, _record_41, _record_42, _record_43, _record_44, _record_45, _record_46):
@@ -133,8 +138,8 @@ def _frozen_ggggggggogggggooggoggggg(self, _record_0, _record_1, _record_2, _rec
     _record_put(self, '__dict__', {'_record_0': _record_0, '_record_1': _record_1, '_record_2': _record_2, '_record_3': _record_3, '_record_4': _record_4, '_record_5': _record_5, '_record_6': _record_6, '_record_7': _record_7, '_record_8': _record_make_8() if _record_8 is _record_missing else _record_8, '_record_9': _record_9, '_record_10': _record_10, '_record_11': _record_11, '_record_12': _record_12, '_record_13': _record_13, '_record_14': _record_make_14() if _record_14 is _record_missing else _record_14, '_record_15': _record_make_15() if _record_15 is _record_missing else _record_15, '_record_16': _record_16, '_record_17': _record_17, '_record_18': _record_make_18() if _record_18 is _record_missing else _record_18, '_record_19': _record_19, '_record_20': _record_20, '_record_21': _record_21, '_record_22': _record_22, '_record_23': _record_23})
 
 
-def _frozen_ggggggog(self, _record_0, _record_1, _record_2, _record_3, _record_4, _record_5, _record_6, _record_7):
-    _record_put(self, '__dict__', {'_record_0': _record_0, '_record_1': _record_1, '_record_2': _record_2, '_record_3': _record_3, '_record_4': _record_4, '_record_5': _record_5, '_record_6': _record_make_6() if _record_6 is _record_missing else _record_6, '_record_7': _record_7})
+def _frozen_gggggog(self, _record_0, _record_1, _record_2, _record_3, _record_4, _record_5, _record_6):
+    _record_put(self, '__dict__', {'_record_0': _record_0, '_record_1': _record_1, '_record_2': _record_2, '_record_3': _record_3, '_record_4': _record_4, '_record_5': _record_make_5() if _record_5 is _record_missing else _record_5, '_record_6': _record_6})
 
 
 def _frozen_ggggo(self, _record_0, _record_1, _record_2, _record_3, _record_4):
@@ -359,14 +364,13 @@ def _open_goooooo(self, _record_0, _record_1, _record_2, _record_3, _record_4, _
     self._record_6 = _record_make_6() if _record_6 is _record_missing else _record_6
 
 
-def _open_ogggooo(self, _record_0, _record_1, _record_2, _record_3, _record_4, _record_5, _record_6):
+def _open_oggooo(self, _record_0, _record_1, _record_2, _record_3, _record_4, _record_5):
     self._record_0 = _record_make_0() if _record_0 is _record_missing else _record_0
     self._record_1 = _record_1
     self._record_2 = _record_2
-    self._record_3 = _record_3
+    self._record_3 = _record_make_3() if _record_3 is _record_missing else _record_3
     self._record_4 = _record_make_4() if _record_4 is _record_missing else _record_4
     self._record_5 = _record_make_5() if _record_5 is _record_missing else _record_5
-    self._record_6 = _record_make_6() if _record_6 is _record_missing else _record_6
 
 
 def _open_oo(self, _record_0, _record_1):
