@@ -26,8 +26,9 @@ class ArrayLike(Value):
     array: Array
 
     if TYPE_CHECKING:
-        data: Any
 
+        @property
+        def data(self) -> Array: ...
         @property
         def of_kind(self) -> Self: ...
 
