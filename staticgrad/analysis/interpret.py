@@ -101,33 +101,12 @@ def _evaluate(node: Expr, operands: list[Array], leaf: Callable[..., Array]) -> 
 @lru_cache(maxsize=64)
 def _definition(op: str, dtype: DType) -> Expr:
     """The expansion of a block over refs named by operand position."""
-    return expand(op, *(ref(str(position), dtype) for position in range(BLOCKS[op])))
+    return expand(op, *(ref(str(position), dtype) for position in range(BLOCKS[op].operands)))
 
 
 def _block(op: str, dtype: DType, operands: Sequence[Array]) -> Array:
     named = {str(position): operand for position, operand in enumerate(operands)}
     return interpret([_definition(op, dtype)], lambda node: named[node.attribute])[0]
-
-
-def _divide(a: Array, b: Array) -> Array:
-    """IEEE for floats. Integers: towards zero, 0 for a zero divisor, the smallest by -1 wraps."""
-    if a.dtype.kind == "f":
-        return np.asarray(a / b)
-    divisor = np.where(b == 0, b.dtype.type(1), b)
-    floored = a // divisor
-    inexact = (floored * divisor != a) & ((a < 0) != (divisor < 0))
-    quotient: Array = np.where(b == 0, b.dtype.type(0), floored + inexact.astype(a.dtype))
-    return quotient
-
-
-def _floor_divide(a: Array, b: Array) -> Array:
-    """Rounded down; 0 for a zero divisor, the smallest by -1 wraps."""
-    return np.asarray(np.floor_divide(a, b))
-
-
-def _remainder(a: Array, b: Array) -> Array:
-    """With the sign of the divisor; 0 for a zero divisor."""
-    return np.asarray(np.remainder(a, b))
 
 
 def _window(position: Array, words: Sequence[int]) -> Array:
@@ -271,11 +250,11 @@ def _scaled(a: Array, low_bits: Array) -> Array:
 
 
 _MEANING: Final[dict[str, Callable[..., Any]]] = {
-    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": _divide,
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide,
     "neg": np.negative, "abs": np.abs,
     "sqrt": np.sqrt, "floor": np.floor, "ceil": np.ceil, "trunc": np.trunc, "rint": np.rint,
     "fma": fma, "scale": _scaled, "c_fmod": np.fmod,
-    "floor_divide": _floor_divide, "remainder": _remainder,
+    "floor_divide": np.floor_divide, "remainder": np.remainder,
     "maximum": _maximum, "minimum": _minimum,
     "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "not": np.invert,
     "shl": _shift_left, "shr": _shift_right,

@@ -25,7 +25,7 @@ def function_name(op: str, dtype: DType) -> str:
 
 def function_text(op: str, dtype: DType, wide: bool = True) -> str:
     """The definition of a block's function; ``wide`` for registers of 512 bits."""
-    parameters = PARAMETERS[: BLOCKS[op]]
+    parameters = PARAMETERS[: BLOCKS[op].operands]
     root = expand(op, *(Expr("ref", dtype, (), name) for name in parameters))
     head = f"def {function_name(op, dtype)}({', '.join(parameters)}):\n"
     return head + "\n".join(_Body(root, dtype, wide).lines.lines)

@@ -15,7 +15,7 @@ an Expr over the plain primitives, with its error in ULP.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NoReturn
 
 import numpy as np
@@ -25,43 +25,66 @@ from staticgrad.records import dataclass
 from staticgrad.types.arrays import convert_array
 from staticgrad.types.dtype import BOOL, I64, U64, DType
 
-#: Primitive -> number of operands. They share one dtype, which is the result's, unless noted.
-ARITHMETIC: Final = {"add": 2, "sub": 2, "mul": 2, "div": 2, "neg": 1, "abs": 1}
-FLOATING: Final = {"sqrt": 1, "floor": 1, "ceil": 1, "trunc": 1, "rint": 1, "fma": 3, "c_fmod": 2}
-#: As NumPy: rounded down, the remainder with the divisor's sign; 0 for a zero divisor.
-DIVISION: Final = {"floor_divide": 2, "remainder": 2}
-EXTREMA: Final = {"maximum": 2, "minimum": 2}  # NaN wins; -0 < +0
+
+@dataclass(frozen=True)
+class Primitive:
+    """What a scalar primitive takes and gives. Its meaning: ``analysis.interpret``.
+
+    Attributes:
+        operands: their number. They share one dtype, which is the result's, unless noted.
+        takes: the kinds of that dtype, of "biuf". A storage dtype is computed in another, so that
+            only choices take one.
+    """
+
+    operands: int
+    takes: str = "biuf"
+
+
+def _each(takes: str, operands: int, names: str) -> dict[str, Primitive]:
+    return dict.fromkeys(names.split(), Primitive(operands, takes))
+
+
+ARITHMETIC: Final = (
+    _each("iuf", 2, "add sub mul") | _each("f", 2, "div") | _each("iuf", 1, "neg abs")
+)
+EXTREMA: Final = _each("biuf", 2, "maximum minimum")  # NaN wins; -0 < +0
 #: ``shr`` is arithmetic if signed.
-BITWISE: Final = {"and": 2, "or": 2, "xor": 2, "not": 1, "shl": 2, "shr": 2}
-COMPARE: Final = {"eq": 2, "ne": 2, "lt": 2, "le": 2, "gt": 2, "ge": 2}  # result: bool
-BLOCKS: Final = {
-    "exp": 1, "expm1": 1, "log": 1, "log1p": 1, "sin": 1, "cos": 1, "tanh": 1, "erf": 1, "pow": 2,
-    "exp2": 1, "log2": 1, "log10": 1, "cbrt": 1, "atan": 1, "asin": 1, "acos": 1, "erfc": 1,
-    "tan": 1, "fmod": 2, "floor_quotient": 2, "ndtri": 1, "erfinv": 1, "erfcx": 1, "ndtr": 1,
-    "gammaln": 1, "digamma": 1, "trigamma": 1, "i0e": 1, "i1e": 1, "lambertw": 1, "zeta": 2,
-    "gamma": 1, "gammainc": 2, "gammaincc": 2, "betainc": 3, "betaln": 2, "int_pow": 2, "logit": 1,
-    "atan2": 2, "sinh": 1, "cosh": 1,
-}  # fmt: skip
-#: The blocks that take integers; the others take floats.
-INTEGER_BLOCKS: Final = frozenset(("int_pow",))
-TAKES_FLOATS: Final = FLOATING.keys() | BLOCKS.keys() - INTEGER_BLOCKS | {"scale"}
-TAKES_INTEGERS: Final = DIVISION.keys() | INTEGER_BLOCKS
+BITWISE: Final = _each("biu", 2, "and or xor") | _each("biu", 1, "not") | _each("iu", 2, "shl shr")
+COMPARE: Final = _each("biuf", 2, "eq ne lt le gt ge")  # result: bool
+#: As NumPy: rounded down, the remainder with the divisor's sign; 0 for a zero divisor.
+DIVISION: Final = _each("iu", 2, "floor_divide remainder")
+BLOCKS: Final = (
+    _each(
+        "f",
+        1,
+        "exp expm1 log log1p sin cos tanh erf exp2 log2 log10 cbrt atan asin acos erfc tan ndtri"
+        " erfinv erfcx ndtr gammaln digamma trigamma i0e i1e lambertw gamma logit sinh cosh",
+    )
+    | _each("f", 2, "pow fmod floor_quotient zeta gammainc gammaincc betaln atan2")
+    | _each("f", 3, "betainc")
+    | _each("iu", 2, "int_pow")
+)
 #: (bool, a, b): a where it holds, else b; of ``rarely`` a kernel computes a only where it must.
-CHOICES: Final = {"select": 3, "rarely": 3}
-#: ``scale`` and ``window`` stand in blocks alone: see ``vecmath.layout.scale_gradually``.
-SPECIAL: Final = CHOICES | {"cast": 1, "bitcast": 1, "window": 1, "scale": 2}
+CHOICES: Final = _each("biuf", 3, "select rarely")
 LEAVES: Final = ("literal", "load", "index", "size", "ref")
+#: ``scale`` and ``window`` stand in blocks alone: see ``vecmath.layout.scale_gradually``.
 PRIMITIVES: Final = (
     ARITHMETIC
-    | FLOATING
-    | DIVISION
     | EXTREMA
     | BITWISE
     | COMPARE
+    | DIVISION
     | BLOCKS
-    | SPECIAL
-    | dict.fromkeys(LEAVES, 0)
+    | CHOICES
+    | _each("f", 1, "sqrt floor ceil trunc rint")
+    | _each("f", 2, "c_fmod scale")
+    | _each("f", 3, "fma")
+    | _each("biuf", 1, "cast bitcast window")
+    | dict.fromkeys(LEAVES, Primitive(0))
 )
+_TAKES: Final = {
+    "f": "floating dtypes", "iu": "integers", "iuf": "numbers", "biu": "integers and bools"
+}  # fmt: skip
 
 Number = bool | int | float
 
@@ -150,6 +173,19 @@ def _no_number(what: str, instead: str) -> OpDefinitionError:
     return OpDefinitionError(f"{what} of an element that a kernel will compute", hint=instead)
 
 
+def _unary(op: str) -> Callable[[Expr], Expr]:
+    return lambda self: apply(op, self)
+
+
+def _binary(op: str) -> Callable[[Expr, Expr | Number], Expr]:
+    return lambda self, other: apply(op, self, self._lift(other))
+
+
+def _operator(op: str) -> tuple[Callable[[Expr, Expr | Number], Expr], ...]:
+    """An operator, and what it does where the number stands first."""
+    return _binary(op), lambda self, other: apply(op, self._lift(other), self)
+
+
 class Expr:
     """One scalar value: a primitive over other scalars.
 
@@ -176,178 +212,40 @@ class Expr:
     def _lift(self, other: Expr | Number) -> Expr:
         return other if isinstance(other, Expr) else literal(other, self.dtype)
 
-    def __add__(self, other: Expr | Number) -> Expr:
-        return apply("add", self, self._lift(other))
-
-    def __radd__(self, other: Number) -> Expr:
-        return self._lift(other) + self
-
-    def __sub__(self, other: Expr | Number) -> Expr:
-        return apply("sub", self, self._lift(other))
-
-    def __rsub__(self, other: Number) -> Expr:
-        return self._lift(other) - self
-
-    def __mul__(self, other: Expr | Number) -> Expr:
-        return apply("mul", self, self._lift(other))
-
-    def __rmul__(self, other: Number) -> Expr:
-        return self._lift(other) * self
-
-    def __truediv__(self, other: Expr | Number) -> Expr:
-        return apply("div", self, self._lift(other))
-
-    def __rtruediv__(self, other: Number) -> Expr:
-        return self._lift(other) / self
-
-    def __neg__(self) -> Expr:
-        return apply("neg", self)
+    __add__, __radd__ = _operator("add")
+    __sub__, __rsub__ = _operator("sub")
+    __mul__, __rmul__ = _operator("mul")
+    __truediv__, __rtruediv__ = _operator("div")
+    __and__, __or__, __xor__ = _binary("and"), _binary("or"), _binary("xor")
+    __lshift__, __rshift__ = _binary("shl"), _binary("shr")
+    __neg__, __invert__ = _unary("neg"), _unary("not")
 
     def __abs__(self) -> Expr:
         """Of -x that of x, to the bit: both sides of a sigmoid take one exponential."""
         negated = self.op == "neg" and self.dtype.is_float
         return apply("abs", self.args[0] if negated else self)
 
-    def __and__(self, other: Expr | Number) -> Expr:
-        return apply("and", self, self._lift(other))
-
-    def __or__(self, other: Expr | Number) -> Expr:
-        return apply("or", self, self._lift(other))
-
-    def __xor__(self, other: Expr | Number) -> Expr:
-        return apply("xor", self, self._lift(other))
-
-    def __invert__(self) -> Expr:
-        return apply("not", self)
-
-    def __lshift__(self, other: Expr | Number) -> Expr:
-        return apply("shl", self, self._lift(other))
-
-    def __rshift__(self, other: Expr | Number) -> Expr:
-        return apply("shr", self, self._lift(other))
-
     # Comparisons give bool. `==` is a method so that an Expr keeps identity equality and its hash.
-    def eq(self, other: Expr | Number) -> Expr:
-        return apply("eq", self, self._lift(other))
+    eq, ne = _binary("eq"), _binary("ne")
+    __lt__, __le__, __gt__, __ge__ = _binary("lt"), _binary("le"), _binary("gt"), _binary("ge")
 
-    def ne(self, other: Expr | Number) -> Expr:
-        return apply("ne", self, self._lift(other))
-
-    def __lt__(self, other: Expr | Number) -> Expr:
-        return apply("lt", self, self._lift(other))
-
-    def __le__(self, other: Expr | Number) -> Expr:
-        return apply("le", self, self._lift(other))
-
-    def __gt__(self, other: Expr | Number) -> Expr:
-        return apply("gt", self, self._lift(other))
-
-    def __ge__(self, other: Expr | Number) -> Expr:
-        return apply("ge", self, self._lift(other))
-
-    def maximum(self, other: Expr | Number) -> Expr:
-        return apply("maximum", self, self._lift(other))
-
-    def minimum(self, other: Expr | Number) -> Expr:
-        return apply("minimum", self, self._lift(other))
-
-    def sqrt(self) -> Expr:
-        return apply("sqrt", self)
-
-    def floor(self) -> Expr:
-        return apply("floor", self)
-
-    def ceil(self) -> Expr:
-        return apply("ceil", self)
-
-    def trunc(self) -> Expr:
-        return apply("trunc", self)
-
-    def rint(self) -> Expr:
-        """Nearest integer, ties to even."""
-        return apply("rint", self)
+    maximum, minimum = _binary("maximum"), _binary("minimum")
+    floor_divide, remainder = _binary("floor_divide"), _binary("remainder")
+    sqrt, floor, ceil, trunc = _unary("sqrt"), _unary("floor"), _unary("ceil"), _unary("trunc")
+    rint = _unary("rint")  # ties to even
+    exp, expm1, exp2 = _unary("exp"), _unary("expm1"), _unary("exp2")
+    log, log1p, log2, log10 = _unary("log"), _unary("log1p"), _unary("log2"), _unary("log10")
+    sin, cos, tan, tanh = _unary("sin"), _unary("cos"), _unary("tan"), _unary("tanh")
+    asin, acos, atan = _unary("asin"), _unary("acos"), _unary("atan")
+    atan2 = _binary("atan2")  # self is the ordinate
+    erf, erfc, cbrt, ndtri = _unary("erf"), _unary("erfc"), _unary("cbrt"), _unary("ndtri")
+    pow = _binary("pow")
+    fmod = _binary("fmod")  # with the sign of self, as C's; exact
+    floor_quotient = _binary("floor_quotient")  # of floats, as NumPy's
 
     def fma(self, factor: Expr | Number, addend: Expr | Number) -> Expr:
         """self * factor + addend, rounded once; only inside named blocks, never by contraction."""
         return apply("fma", self, self._lift(factor), self._lift(addend))
-
-    def fmod(self, divisor: Expr | Number) -> Expr:
-        """The remainder of a floating division with the sign of self (C's), exact."""
-        return apply("fmod", self, self._lift(divisor))
-
-    def floor_quotient(self, divisor: Expr | Number) -> Expr:
-        """The quotient of floats rounded down, as NumPy's."""
-        return apply("floor_quotient", self, self._lift(divisor))
-
-    def floor_divide(self, divisor: Expr | Number) -> Expr:
-        """The quotient of integers, rounded down; 0 for a zero divisor. INT_MIN / -1 wraps."""
-        return apply("floor_divide", self, self._lift(divisor))
-
-    def remainder(self, divisor: Expr | Number) -> Expr:
-        """What ``floor_divide`` leaves, with the divisor's sign; 0 for a zero divisor."""
-        return apply("remainder", self, self._lift(divisor))
-
-    def exp(self) -> Expr:
-        return apply("exp", self)
-
-    def expm1(self) -> Expr:
-        return apply("expm1", self)
-
-    def log(self) -> Expr:
-        return apply("log", self)
-
-    def log1p(self) -> Expr:
-        return apply("log1p", self)
-
-    def sin(self) -> Expr:
-        return apply("sin", self)
-
-    def cos(self) -> Expr:
-        return apply("cos", self)
-
-    def tan(self) -> Expr:
-        return apply("tan", self)
-
-    def tanh(self) -> Expr:
-        return apply("tanh", self)
-
-    def erf(self) -> Expr:
-        return apply("erf", self)
-
-    def pow(self, exponent: Expr | Number) -> Expr:
-        return apply("pow", self, self._lift(exponent))
-
-    def exp2(self) -> Expr:
-        return apply("exp2", self)
-
-    def log2(self) -> Expr:
-        return apply("log2", self)
-
-    def log10(self) -> Expr:
-        return apply("log10", self)
-
-    def cbrt(self) -> Expr:
-        return apply("cbrt", self)
-
-    def atan(self) -> Expr:
-        return apply("atan", self)
-
-    def atan2(self, across: Expr) -> Expr:
-        """The angle of the point whose ordinate self is."""
-        return apply("atan2", self, across)
-
-    def asin(self) -> Expr:
-        return apply("asin", self)
-
-    def acos(self) -> Expr:
-        return apply("acos", self)
-
-    def erfc(self) -> Expr:
-        return apply("erfc", self)
-
-    def ndtri(self) -> Expr:
-        """The quantile of the standard normal distribution at self."""
-        return apply("ndtri", self)
 
     def cast(self, dtype: DType) -> Expr:
         """NumPy's conversion on x86-64: an integer of NaN or out of range is INT_MIN.
@@ -386,19 +284,33 @@ def apply(op: str, *args: Expr) -> Expr:
     Raises:
         TypeError: wrong operand count or dtypes; nothing promotes by itself down here.
     """
-    if len(args) != PRIMITIVES[op]:
-        raise TypeError(f"{op} takes {PRIMITIVES[op]} operands, got {len(args)}")
+    found = Expr(op, BOOL if op in COMPARE else args[-1].dtype, args)
+    if wrong := mistyped_operands(found):
+        raise TypeError(wrong)
+    return found
+
+
+def mistyped_operands(expr: Expr) -> str:
+    """What is wrong with the operands or the dtype of a primitive's result; empty if nothing is."""
+    op, args, primitive = expr.op, expr.args, PRIMITIVES[expr.op]
+    if len(args) != primitive.operands:
+        count = primitive.operands
+        return f"{op} takes {count} operand{'s' * (count != 1)}, got {len(args)}"
     dtype = args[-1].dtype
-    compared = args[1:] if op in CHOICES else args
-    if any(a.dtype is not dtype for a in compared):
-        raise TypeError(f"{op} of {', '.join(a.dtype.code for a in args)}: dtypes differ")
-    if dtype.is_storage and op not in CHOICES:
-        raise TypeError(f"{op} of {dtype.code}: computed in {dtype.compute.code}")
-    if op in TAKES_FLOATS and not dtype.is_float:
-        raise TypeError(f"{op} of {dtype.code}: takes floating dtypes only")
-    if op in TAKES_INTEGERS and not dtype.is_integer:
-        raise TypeError(f"{op} of {dtype.code}: takes integers only")
-    return Expr(op, BOOL if op in COMPARE else dtype, args)
+    is_choice = op in CHOICES
+    listed = ", ".join(arg.dtype.code for arg in args)
+    if is_choice and args[0].dtype is not BOOL:
+        return f"{op} of {listed}: the condition is no bool"
+    if any(arg.dtype is not dtype for arg in (args[1:] if is_choice else args)):
+        return f"{op} of {listed}: dtypes differ"
+    if dtype.is_storage and not is_choice:
+        return f"{op} of {dtype.code}: it is computed in {dtype.compute.code}"
+    if dtype.kind not in primitive.takes:
+        return f"{op} of {dtype.code}: takes {_TAKES[primitive.takes]} only"
+    result = BOOL if op in COMPARE else dtype
+    if result is expr.dtype:
+        return ""
+    return f"{op} of {listed} gives {result.code}, not {expr.dtype.code}"
 
 
 def literal(value: Number, dtype: DType) -> Expr:

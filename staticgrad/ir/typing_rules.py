@@ -9,20 +9,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from staticgrad.ir.expr import (
-    ARITHMETIC,
-    BITWISE,
-    CHOICES,
-    COMPARE,
-    PRIMITIVES,
-    TAKES_FLOATS,
-    TAKES_INTEGERS,
-    Access,
-    Expr,
-)
-from staticgrad.types.dtype import BOOL, I64, U64, DType
+from staticgrad.ir.expr import LEAVES, PRIMITIVES, Access, Expr, mistyped_operands
+from staticgrad.types.dtype import I64, U64, DType
 
-_SHIFTS: Final = ("shl", "shr")
+_CONVERSIONS: Final = ("cast", "bitcast", "window")
 
 
 def mistyped(expr: Expr) -> str:
@@ -34,10 +24,10 @@ def mistyped(expr: Expr) -> str:
     if expr.op == "literal":
         held = _holds(expr.dtype, expr.attribute)
         return "" if held else f"{expr.attribute!r} is no {expr.dtype.code}"
-    if len(expr.args) != PRIMITIVES[expr.op]:
-        return f"{expr.op} takes {_operands(PRIMITIVES[expr.op])}, got {len(expr.args)}"
-    if expr.op in ("index", "size", "ref"):
-        return _mistyped_name(expr)
+    if expr.op not in _CONVERSIONS:
+        return _mistyped_name(expr) if expr.op in LEAVES else mistyped_operands(expr)
+    if len(expr.args) != 1:
+        return f"{expr.op} takes 1 operand, got {len(expr.args)}"
     if expr.op in ("cast", "bitcast"):
         source = expr.args[0].dtype
         if expr.op == "bitcast" and source.is_bool:
@@ -45,38 +35,8 @@ def mistyped(expr: Expr) -> str:
         if expr.op == "cast" or source.bits == expr.dtype.bits:
             return ""
         return f"bitcast of {source.code} to {expr.dtype.code}: widths differ"
-    if expr.op == "window":
-        held = isinstance(expr.attribute, str) and expr.args[0].dtype is expr.dtype is U64
-        return "" if held else "a window takes a u64 and its words"
-    return _mistyped_arithmetic(expr)
-
-
-def _mistyped_arithmetic(expr: Expr) -> str:
-    op, args = expr.op, expr.args
-    dtype = args[-1].dtype
-    listed = ", ".join(arg.dtype.code for arg in args)
-    if op in CHOICES and args[0].dtype is not BOOL:
-        return f"{op} of {listed}: the condition is no bool"
-    if any(arg.dtype is not dtype for arg in (args[1:] if op in CHOICES else args)):
-        return f"{op} of {listed}: dtypes differ"
-    if dtype.is_storage and op not in CHOICES:
-        return f"{op} of {dtype.code}: it is computed in {dtype.compute.code}"
-    if op in TAKES_FLOATS and not dtype.is_float:
-        return f"{op} of {dtype.code}: takes floating dtypes only"
-    if op == "div" and not dtype.is_float:
-        return f"div of {dtype.code}: takes floating dtypes only"
-    if op in ARITHMETIC and dtype.is_bool:
-        return f"{op} of bool: takes numbers only"
-    if op in TAKES_INTEGERS and not dtype.is_integer:
-        return f"{op} of {dtype.code}: takes integers only"
-    if (op in BITWISE and dtype.is_float) or (op in _SHIFTS and not dtype.is_integer):
-        return f"{op} of {dtype.code}: takes integers {'' if op in _SHIFTS else 'and bools '}only"
-    result = BOOL if op in COMPARE else dtype
-    return (
-        ""
-        if result is expr.dtype
-        else f"{op} of {listed} gives {result.code}, not {expr.dtype.code}"
-    )
+    held = isinstance(expr.attribute, str) and expr.args[0].dtype is expr.dtype is U64
+    return "" if held else "a window takes a u64 and its words"
 
 
 def _mistyped_load(expr: Expr) -> str:
@@ -100,6 +60,8 @@ def mistyped_indices(access: Access, indices: tuple[Expr, ...]) -> str:
 
 
 def _mistyped_name(expr: Expr) -> str:
+    if expr.args:
+        return f"{expr.op} takes 0 operands, got {len(expr.args)}"
     if not isinstance(expr.attribute, str):
         return f"{expr.op} takes a name, not {expr.attribute!r}"
     if expr.op != "ref" and expr.dtype is not I64:

@@ -81,7 +81,7 @@ class Elementwise(Op):
         super().__init_subclass__(name=name, **kwargs)
         own = vars(cls)
         if own.get("primitive"):
-            cls.arity = PRIMITIVES[cls.primitive]
+            cls.arity = PRIMITIVES[cls.primitive].operands
         elif "scalar" in own or not cls.primitive:
             cls.arity = cls.scalar.__code__.co_argcount - 1  # without self
         if isinstance(own.get("reference"), FunctionType):

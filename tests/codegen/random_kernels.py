@@ -18,7 +18,6 @@ from staticgrad.ir.expr import (
     COMPARE,
     DIVISION,
     EXTREMA,
-    FLOATING,
     PRIMITIVES,
     Access,
     Expr,
@@ -62,7 +61,8 @@ APART, FAR = "n3", "n4"
 #: Elements of a row whose columns have up to four each.
 WIDE = "n5"
 _BLOCKS: Final = ("exp", "log1p", "tanh")
-_OPS: Final = (*ARITHMETIC, *FLOATING, *DIVISION, *EXTREMA, *BITWISE, *COMPARE, *_BLOCKS)
+_FLOATING: Final = ("sqrt", "floor", "ceil", "trunc", "rint", "fma", "c_fmod")
+_OPS: Final = (*ARITHMETIC, *_FLOATING, *DIVISION, *EXTREMA, *BITWISE, *COMPARE, *_BLOCKS)
 _COMMON: Final = (F32, F32, F32, F64, F64, I64, I32, U8, BOOL)
 
 
@@ -161,7 +161,7 @@ class _Maker:
             op = self.random.choice(_OPS)
             first = self.random.choice(pool)
             args = [first]
-            while len(args) < PRIMITIVES[op]:
+            while len(args) < PRIMITIVES[op].operands:
                 other = self.random.choice([*pool, self.leaf(())] if len(pool) < 3 else pool)
                 args.append(other.cast(first.dtype))
             made = Expr(op, BOOL if op in COMPARE else first.dtype, tuple(args))

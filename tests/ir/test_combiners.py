@@ -42,7 +42,7 @@ def test_the_identity_changes_no_bit_on_either_side(kind: str, dtype: DType) -> 
 @pytest.mark.parametrize("kind", COMBINERS)
 def test_words_of_a_kind_exist(kind: str) -> None:
     assert COMBINERS[kind].kind == kind
-    assert PRIMITIVES[COMBINERS[kind].combine] == 2
+    assert PRIMITIVES[COMBINERS[kind].combine].operands == 2
     assert COMBINERS[kind].horizontal in VOCABULARY
 
 
