@@ -50,7 +50,7 @@ def flags() -> dict[str, tuple[Callable[..., Any], str, bool]]:
         for place, (called, defined) in functions.items():
             for name, parameter in inspect.signature(defined).parameters.items():
                 kind = parameter.annotation
-                if kind in ("bool", "bool | None"):
+                if kind in ("bool", "bool | None", "Flag"):
                     found[f"{place}({name})"] = (called, name, kind != "bool")
     return found
 

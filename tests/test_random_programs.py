@@ -89,7 +89,7 @@ def drawn(count: int, **options: Any) -> list[Program]:
 
 
 #: Ops that few programs hold: special functions and factorizations are one step among many.
-RARE_MODULES: Final = ("linalg", "gamma", "bessel", "incomplete", "entropy", "normal_distribution")
+RARE_MODULES: Final = ("linalg", "special")
 RARE: Final = {
     name
     for name, op in registered_ops().items()

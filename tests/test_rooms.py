@@ -29,6 +29,7 @@ EXCEPTIONS = {
         "what loops and branches hold and carry is known to passes over them",
     ),
     "staticgrad/memory/loop_pairs.py": "loops over what others stack, or over blocks of rows",
+    "staticgrad/eager/stepping.py": "ops that NumPy computes in place",
     "passes/narrow.py": "values between two conversions",
     "staticgrad/memory/segments.py": "loops as nested ones, their arrays as rows of rows",
     "passes/loops/divisions.py": "arrays of rows as rows of rows, and numbers of trips",
@@ -125,7 +126,8 @@ TWICE = {
 
 
 def test_a_class_name_means_one_thing():
-    twice = {name: files for name, files in class_names().items() if len(files) > 1}
+    named = {name: files for name, files in class_names().items() if not name.startswith("_")}
+    twice = {name: files for name, files in named.items() if len(files) > 1}
     assert {name: files for name, files in twice.items() if name not in TWICE} == {}
 
 

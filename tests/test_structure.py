@@ -64,6 +64,8 @@ LAZY = {
     "staticgrad.ops.linalg": "building loads nothing native",
     "staticgrad.native.libraries.routines": "kernels as plain Python are for where the jit is off",
     "staticgrad.runtime.executor": "a program that runs once or twice needs no native entry",
+    "staticgrad.comparison.measure": "programs are translated where PyTorch is installed",
+    "staticgrad.native.machine": "caches are read when the first kernel is made",
     "staticgrad.native.target": "the self-test compiles, for a target that it chooses",
     "staticgrad.native.table.pool_policy": "the language is read where code is not on disk",
 }

@@ -201,7 +201,7 @@ def test_built_in_ops_pass_too(rng):
         check_op(op, [(x, y)], compiled=False)
     check_op(sg.ops.reduce.Max((0,)), [(x,)], rough=[(np.ones((2, 2)),)], compiled=False)
     check_op(sg.ops.indexing.Take(0), [(x, np.array([2, 0, 2]))], compiled=False)
-    check_op(sg.ops.rounding.Floor(), [(x,)], compiled=False)
+    check_op(sg.ops.arithmetic.Floor(), [(x,)], compiled=False)
 
 
 # check_op: every kind of mistake

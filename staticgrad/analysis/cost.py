@@ -45,7 +45,7 @@ _Count = tuple[float, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class Machine:
+class Rates:
     """The rates that predictions are made with.
 
     The defaults are round figures of one core of a server with 512-bit vectors: ``product_flops``
@@ -63,11 +63,11 @@ class Machine:
     again: float = 1e-7
 
 
-DEFAULT: Final = Machine()
+DEFAULT: Final = Rates()
 #: One processor at its best: rows take at least what is predicted with it.
-FASTEST: Final = Machine(200e9, 60e9, bandwidth=40e9, launch=0.0, cached=200e9, again=0.0)
+FASTEST: Final = Rates(200e9, 60e9, bandwidth=40e9, launch=0.0, cached=200e9, again=0.0)
 #: A round figure of what rows take whose launch is a jump, as the driver's is.
-ROWS: Final = Machine(launch=5e-9, again=5e-9)
+ROWS: Final = Rates(launch=5e-9, again=5e-9)
 #: Bytes of an operand in all trips of a loop that stay in a processor's cache, at most.
 NEAR: Final = 1 << 20
 #: What it takes to put an element in its place, in a row of about a thousand; and to pass it over
@@ -118,7 +118,7 @@ def work_of(kernel: Kernel) -> Work:
     return Work(tuple(products), tuple(maps), traffic, tuple(footprints))
 
 
-def call_seconds(call: Call, machine: Machine = DEFAULT) -> float:
+def call_seconds(call: Call, machine: Rates = DEFAULT) -> float:
     """Predicted seconds of one run of a kernel or routine."""
     if call.places:
         return _repeated_seconds(call, machine)
@@ -127,7 +127,7 @@ def call_seconds(call: Call, machine: Machine = DEFAULT) -> float:
     return call.operations / machine.map_flops + machine.launch
 
 
-def _repeated_seconds(call: Call, machine: Machine) -> float:
+def _repeated_seconds(call: Call, machine: Rates) -> float:
     """Predicted seconds of one of the runs that a loop makes.
 
     An operand is fetched anew where all trips together touch too much of it for a cache.
@@ -147,7 +147,7 @@ def _repeated_seconds(call: Call, machine: Machine) -> float:
     return max(busy, moving) + machine.again
 
 
-def step_seconds(kernel: Kernel, arguments: Sequence[int], machine: Machine = DEFAULT) -> float:
+def step_seconds(kernel: Kernel, arguments: Sequence[int], machine: Rates = DEFAULT) -> float:
     """Predicted seconds of one run of ``kernel`` with these values of its integer arguments."""
     products, maps, traffic = (_total(terms, arguments) for terms in _counts(kernel))
     busy = products / machine.product_flops + maps / machine.map_flops
@@ -176,7 +176,7 @@ def counted_work(step: Step, arguments: tuple[int, ...]) -> Counted:
 
 
 def all_seconds(
-    steps: Sequence[Step], arguments: Sequence[tuple[int, ...]], machine: Machine = DEFAULT
+    steps: Sequence[Step], arguments: Sequence[tuple[int, ...]], machine: Rates = DEFAULT
 ) -> tuple[float, ...]:
     """Predicted seconds of many steps with these values of their arguments.
 
@@ -197,7 +197,7 @@ def all_seconds(
     )
 
 
-def plan_seconds(plan: Plan, machine: Machine = DEFAULT) -> float:
+def plan_seconds(plan: Plan, machine: Rates = DEFAULT) -> float:
     """Predicted seconds of one run of a plan, repeated steps counted as often as they run."""
     steps = [plan.schedule.steps[planned.step] for planned in plan.steps]
     return sum(all_seconds(steps, [planned.arguments for planned in plan.steps], machine))

@@ -155,7 +155,9 @@ def _part(trace: tracemalloc.Trace) -> str:
 
 
 def _state(chosen: Subject) -> int:
-    """The bytes that optimizers keep for parameters."""
+    """The bytes that optimizers keep for parameters; 0 of a program without a graph."""
+    if isinstance(chosen, ComparedProgram) and not chosen.has_graph:
+        return 0
     stores = {p.store for p in graph_of(chosen).parameters}
     kept = {state for store in stores for state in store.states()}
     return sum(store.array.nbytes for store in kept & stores)

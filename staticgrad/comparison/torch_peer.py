@@ -2,8 +2,8 @@
 
 The models that come with the package are written once more with PyTorch's functions; a layer, or a
 ``Sequential`` of layers, that both libraries have by one name is built from PyTorch's layers.
-Weights, batches and the rule of the optimizer are the same, and losses are compared. Nothing here
-is imported, and PyTorch is not, unless a comparison is measured.
+Weights, batches and the rule of the optimizer are the same, and losses are compared. PyTorch is
+imported when a comparison is measured.
 """
 
 from __future__ import annotations

@@ -11,8 +11,9 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from importlib import import_module
-from types import FunctionType, TracebackType
+from types import FrameType, FunctionType, TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from staticgrad.building import is_package_file, is_user_file
@@ -98,13 +99,20 @@ def _of_others(traceback: TracebackType | None) -> TracebackType | None:
     """The traceback without the package's frames."""
     frames = []
     while traceback is not None:
-        if not is_package_file(traceback.tb_frame.f_code.co_filename):
+        if not _is_internal(traceback.tb_frame):
             frames.append(traceback)
         traceback = traceback.tb_next
     shown = None
     for each in reversed(frames):
         shown = TracebackType(shown, each.tb_frame, each.tb_lasti, each.tb_lineno)
     return shown
+
+
+def _is_internal(frame: FrameType) -> bool:
+    """Whether a frame is the package's, or an ``__init__`` that ``dataclasses`` has written."""
+    file, name = frame.f_code.co_filename, frame.f_code.co_name
+    written = file == "<string>" and name == "__init__"
+    return is_package_file(file) or (written and is_dataclass(frame.f_locals.get("self")))
 
 
 def _is_of_user_code(traceback: TracebackType | None) -> bool:

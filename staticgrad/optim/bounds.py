@@ -74,18 +74,18 @@ def _require_number(number: Any, name: str) -> None:
         )
 
 
-class Bound(NamedTuple):
+class Requirement(NamedTuple):
     """The check of a field: it is given the value and the field's name, and raises."""
 
     check: Callable[[Any, str], None]
 
 
-Decay = Annotated[float, Bound(require_decay)]
-Share = Annotated[float, Bound(require_share)]
-NotNegative = Annotated[float, Bound(require_not_negative)]
-Positive = Annotated[float, Bound(require_positive)]
-Count = Annotated[int, Bound(require_count)]
-Flag = Annotated[bool, Bound(require_flag)]
+Decay = Annotated[float, Requirement(require_decay)]
+Share = Annotated[float, Requirement(require_share)]
+NotNegative = Annotated[float, Requirement(require_not_negative)]
+Positive = Annotated[float, Requirement(require_positive)]
+Count = Annotated[int, Requirement(require_count)]
+Flag = Annotated[bool, Requirement(require_flag)]
 
 
 def check_fields(record: Any) -> None:
@@ -111,9 +111,11 @@ def _bounds(cls: Any) -> dict[str, tuple[Callable[[Any, str], None], bool]]:
     return found
 
 
-def _bound_in(owner: type[Any], annotation: Any) -> list[Bound]:
+def _bound_in(owner: type[Any], annotation: Any) -> list[Requirement]:
     """The bounds in an annotation, which may be text: a name of the module, or that or None."""
     if isinstance(annotation, str):
         names = vars(sys.modules.get(owner.__module__, sys))
         annotation = names.get(annotation.removesuffix(" | None"))
-    return [each for each in getattr(annotation, "__metadata__", ()) if isinstance(each, Bound)]
+    return [
+        each for each in getattr(annotation, "__metadata__", ()) if isinstance(each, Requirement)
+    ]

@@ -26,9 +26,9 @@ from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
 from staticgrad.ops.operands import is_number, related
 from staticgrad.optim.bounds import (
-    Bound,
     NotNegative,
     Positive,
+    Requirement,
     Share,
     check_fields,
     require_count,
@@ -119,7 +119,7 @@ def require_rate(rate: Any, name: str) -> None:
     require_not_negative(rate, name)
 
 
-Rate = Annotated[Any, Bound(require_rate)]
+Rate = Annotated[Any, Requirement(require_rate)]
 
 
 def rate_for(rate: Any, p: Any) -> Any:

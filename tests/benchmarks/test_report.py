@@ -178,7 +178,7 @@ def test_the_command_lists_and_refuses_unknown_names(capsys) -> None:
     assert "staticgrad" in listed
     with pytest.raises(SystemExit, match="no workload is named 'nothing'"):
         command.main(["--workload", "nothing"])
-    with pytest.raises(SystemExit, match="no benchmark is named 'nothing': budgets, "):
+    with pytest.raises(SystemExit, match="no benchmark is named 'nothing': ablation, budgets, "):
         command.main(["nothing"])
 
 

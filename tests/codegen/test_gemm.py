@@ -237,7 +237,7 @@ def test_rows_that_go_through_blocks_of_panels_have_the_same_bytes(
         c = RNG.normal(size=(count, m, n)).astype(letter)
         usual = made(a, b, ("across", "along"), "vector", 512)
         with monkeypatch.context() as patch:
-            patch.setattr(panel_places, "FEWER", (0, 0))
+            patch.setattr(panel_places, "FEWER", 0)
             for step, bits, other in ((8, 512, "along"), (3, 512, "across"), (5, 256, "along")):
                 passed = ("along", other), "vector", bits
                 found = made(a, b, *passed, None, literal, step)
@@ -344,7 +344,7 @@ def test_products_without_tiles_have_their_bytes(
     Results are taken for such that no cache holds.
     """
     monkeypatch.setattr(direct, "_PLAIN", plain)
-    monkeypatch.setattr(direct, "BEYOND", 0)
+    monkeypatch.setattr(direct, "large", lambda *_: 0)
     for (count, m, n, k), layouts in zip(DIRECT * 2, product_of(LAYOUTS, LAYOUTS), strict=False):
         a, b, c = (
             (4 * RNG.normal(size=(count, *size))).astype(letter)
@@ -380,7 +380,7 @@ def test_narrow_factors_have_the_bytes_of_wide_copies(
     shapes = [*LONG, (1, 2, 300, 47), (2, 3, 64, 1), (1, 40, 97, 37)]
     for count, m, n, k in [(1, 9, 10, 3), (1, 9, 10, 70)] if literal else shapes:
         if m == 40:
-            monkeypatch.setattr(panel_places, "FEWER", (0, 0))
+            monkeypatch.setattr(panel_places, "FEWER", 0)
         wide, lying = [], []
         for letter, size in zip(letters, ((m, k), (k, n)), strict=True):
             numbers = RNG.normal(size=(count, *size)).astype("f4")

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import pytest
 
-from staticgrad.analysis.cost import Machine, step_seconds
+from staticgrad.analysis.cost import Rates, step_seconds
 from staticgrad.analysis.lookups import failing_checks
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.schedule import Binding, KernelStep
 from tests.codegen.kernels_on_file import kernel_of
 
 #: No bandwidth and no start to pay for: seconds are operations.
-PLAIN = Machine(product_flops=1.0, map_flops=1.0, bandwidth=1e30, launch=0.0)
+PLAIN = Rates(product_flops=1.0, map_flops=1.0, bandwidth=1e30, launch=0.0)
 
 
 def convolution_sizes(outside: int, high: int, wide: int) -> list[int]:

@@ -262,16 +262,13 @@ def test_gradients_of_transposed_operands_are_one_kernel(axes: tuple[int, ...]) 
     assert_same(w.value, np.ascontiguousarray(wanted), "updated")
 
 
-@pytest.mark.parametrize(("dtype", "turned"), [("float32", True), ("int64", False)])
-def test_what_has_no_order_is_reduced_along_memory(dtype: str, turned: bool) -> None:
-    """Down the columns of a transposed operand: extremes, and sums of integers, are not turned."""
+@pytest.mark.parametrize("dtype", ["float32", "int64"])
+def test_columns_of_a_transposed_operand_are_reduced(dtype: str) -> None:
     x = sg.input("x", ("n", "m"), dtype)
     at = {"x": np.arange(-600, 700).astype(dtype).reshape(26, 50)}
     for kind in (sg.max, sg.min, sg.sum):
         graph = sg.Graph(kind(sg.transpose(x), axis=0))
         f = sg.compile(graph)
-        (kernel,) = f.kernels
-        assert ("shared_turned" in kernel.source) == (turned and kind is sg.sum)
         (found,), (wanted,) = f.run(at).values(), sg.evaluate(graph, at).values()
         assert_same(np.asarray(found), np.asarray(wanted), dtype)
 

@@ -182,7 +182,7 @@ def test_formulas_of_two_axes_are_computed_where_they_are_read() -> None:
     graph = sg.Graph({"slope": sg.grad((bent * bent).sum(), x)})
     f = sg.compile(graph)
     array = np.random.default_rng(0).normal(size=(30, 40)).astype("float32")
-    assert len(f.schedule.steps) == 1
+    assert len(f.schedule.steps) == 2  # one alone computes what it reads five times
     assert same_bytes(f.run({"x": array})["slope"], sg.evaluate(graph, {"x": array})["slope"])
 
 

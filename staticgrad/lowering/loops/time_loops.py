@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from staticgrad.analysis.cost import FASTEST, ROWS, Machine, all_seconds, step_seconds
+from staticgrad.analysis.cost import FASTEST, ROWS, Rates, all_seconds, step_seconds
 from staticgrad.ir.schedule import Step
 from staticgrad.lowering.loops.bodies import ENDLESS, LoweredBodies
 from staticgrad.lowering.loops.driven import readings
@@ -32,12 +32,12 @@ from staticgrad.types.tensor import hint_value
 #: Predicted seconds of a kernel without stretches, at most.
 _LONGEST: Final = 0.02
 #: A processor that computes with numbers, not with vectors, and has them at hand.
-_ONE_LANE: Final = Machine(map_flops=1e10, bandwidth=1e12, launch=0.0)
+_ONE_LANE: Final = Rates(map_flops=1e10, bandwidth=1e12, launch=0.0)
 #: What the driver's kernels of few elements take: one waits for what the one before has stored.
-_WAITING: Final = Machine(launch=1.5e-8)
+_WAITING: Final = Rates(launch=1.5e-8)
 #: A processor whose rows lie in its first cache, of a kernel with the loop inside; the driver's.
-_NEAR: Final = Machine(bandwidth=2e11, launch=0.0)
-_NEAR_WAITING: Final = Machine(bandwidth=2e11, launch=1.5e-8)
+_NEAR: Final = Rates(bandwidth=2e11, launch=0.0)
+_NEAR_WAITING: Final = Rates(bandwidth=2e11, launch=1.5e-8)
 #: What each stage of a trip waits for the one before, where rows lie in memory.
 _STAGE: Final = 2.5e-9
 #: What of the driver's time stages in one kernel take, at most: with no more to gain than that, the
@@ -164,7 +164,7 @@ def _is_slower_than_driven(lowered: LoweredBodies, loop: WrittenLoop, reading: R
     return whole > _driven_seconds(steps) * max(1, hint_value(lowered.trips))
 
 
-def _driven_seconds(steps: Sequence[Step], machine: Machine = _WAITING) -> float:
+def _driven_seconds(steps: Sequence[Step], machine: Rates = _WAITING) -> float:
     """What the driver is predicted to take for a trip, in which the longest case is taken."""
     branches = [branch for step in steps if (branch := branch_of(step))]
     others = [step for step in steps if not branch_of(step)]
