@@ -46,7 +46,7 @@ class Operations:
         """Rows of ``x`` along ``axis`` by an integer array."""
         return x[(slice(None),) * axis + (self.constant(indices),)]
 
-    def embedding(self, table: Any, ids: Any) -> Any:
+    def embedding(self, ids: Any, table: Any) -> Any:
         """Rows of a table [n, d] by ids [...]."""
         return table[ids]
 

@@ -45,7 +45,7 @@ for number in range(400):
 
 # The same by steps of their own size, whose error is held.
 k = sg.input("k", (4,), "float64")
-end = sg.ode.rk45(slope(k), first, 0.0, 12.0, rtol=1e-8, most=2000)
+end = sg.ode.rk45(slope(k), first, 0.0, 12.0, rtol=1e-8, max_steps=2000)
 fixed = sg.ode.rk4(slope(k), first, times, steps=10)[-1]
 one, other = sg.evaluate([end, fixed], {"k": TRUE})
 print(f"adaptive {one}, fixed {other}")

@@ -63,7 +63,7 @@ def block(x, layer):
 
 def logits_of(codes_of):
     """The logits of the letter that follows each one [batch, time, letter]."""
-    x = sg.nn.embedding(letter_table, codes_of) + place_table
+    x = sg.nn.embedding(codes_of, letter_table) + place_table
     x, _ = sg.scan(block, x, layers)
     return sg.nn.layer_norm(x, last_gain, nothing) @ head
 

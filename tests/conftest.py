@@ -65,6 +65,12 @@ def pytest_collect_file() -> Generator[None, list[pytest.Collector], list[pytest
     return [each for each in found if not isinstance(each, DoctestModule)]
 
 
+def pytest_collection_finish() -> None:
+    """A worker holds a million objects of collected tests: none of them is garbage."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     gc.collect()
     gc.freeze()  # pytest collects five times more, for what finalizers raise; once finds it

@@ -28,7 +28,7 @@ def sgd(o: optim.SGD, t: int, p: Array, g: Array, kept: Kept) -> Array:
 def adam(o: optim.Adam, t: int, p: Array, g: Array, kept: Kept) -> Array:
     m = kept["m"] = o.beta1 * kept.get("m", 0.0) + (1 - o.beta1) * g
     v = kept["v"] = o.beta2 * kept.get("v", 0.0) + (1 - o.beta2) * g**2
-    d = (m / (1 - o.beta1**t)) / (np.sqrt(v / (1 - o.beta2**t)) + o.epsilon)
+    d = (m / (1 - o.beta1**t)) / (np.sqrt(v / (1 - o.beta2**t)) + o.eps)
     decay = o.weight_decay if isinstance(o, optim.AdamW) else 0.0
     return p - o.learning_rate * (d + decay * p)
 
@@ -37,7 +37,7 @@ def rmsprop(o: optim.RMSProp, t: int, p: Array, g: Array, kept: Kept) -> Array:
     g = g + o.weight_decay * p
     v = kept["v"] = o.decay * kept.get("v", 0.0) + (1 - o.decay) * g**2
     m = kept["m"] = o.decay * kept.get("m", 0.0) + (1 - o.decay) * g
-    d = g / (np.sqrt(v - m**2 if o.centered else v) + o.epsilon)
+    d = g / (np.sqrt(v - m**2 if o.centered else v) + o.eps)
     b = kept["b"] = o.momentum * kept.get("b", 0.0) + d
     return p - o.learning_rate * b
 
@@ -45,7 +45,7 @@ def rmsprop(o: optim.RMSProp, t: int, p: Array, g: Array, kept: Kept) -> Array:
 def adagrad(o: optim.Adagrad, t: int, p: Array, g: Array, kept: Kept) -> Array:
     g = g + o.weight_decay * p
     s = kept["s"] = kept.get("s", 0.0) + g**2
-    return p - o.learning_rate * g / (np.sqrt(s) + o.epsilon)
+    return p - o.learning_rate * g / (np.sqrt(s) + o.eps)
 
 
 def lion(o: optim.Lion, t: int, p: Array, g: Array, kept: Kept) -> Array:
@@ -56,7 +56,7 @@ def lion(o: optim.Lion, t: int, p: Array, g: Array, kept: Kept) -> Array:
 
 def adafactor(o: optim.Adafactor, t: int, p: Array, g: Array, kept: Kept) -> Array:
     b = 1 - float(t) ** -o.decay
-    s = g**2 + o.epsilon
+    s = g**2 + o.eps
     if p.ndim < 2:
         v = kept["v"] = b * kept.get("v", 0.0) + (1 - b) * s
     else:
@@ -75,7 +75,7 @@ def adadelta(o: optim.Adadelta, t: int, p: Array, g: Array, kept: Kept) -> Array
     g = g + o.weight_decay * p
     v = kept["v"] = o.decay * kept.get("v", 0.0) + (1 - o.decay) * g**2
     u = kept.get("u", 0.0)
-    d = np.sqrt((u + o.epsilon) / (v + o.epsilon)) * g
+    d = np.sqrt((u + o.eps) / (v + o.eps)) * g
     kept["u"] = o.decay * u + (1 - o.decay) * d**2
     return p - o.learning_rate * d
 
@@ -83,7 +83,7 @@ def adadelta(o: optim.Adadelta, t: int, p: Array, g: Array, kept: Kept) -> Array
 def adamax(o: optim.Adamax, t: int, p: Array, g: Array, kept: Kept) -> Array:
     g = g + o.weight_decay * p
     m = kept["m"] = o.beta1 * kept.get("m", 0.0) + (1 - o.beta1) * g
-    u = kept["u"] = np.fmax(o.beta2 * kept.get("u", 0.0), np.abs(g) + o.epsilon)
+    u = kept["u"] = np.fmax(o.beta2 * kept.get("u", 0.0), np.abs(g) + o.eps)
     return p - o.learning_rate / (1 - o.beta1**t) * m / u
 
 
@@ -93,7 +93,7 @@ def nadam(o: optim.NAdam, t: int, p: Array, g: Array, kept: Kept) -> Array:
     product = kept["product"] = kept.get("product", 1.0) * now
     m = kept["m"] = o.beta1 * kept.get("m", 0.0) + (1 - o.beta1) * g
     v = kept["v"] = o.beta2 * kept.get("v", 0.0) + (1 - o.beta2) * g**2
-    spread = np.sqrt(v / (1 - o.beta2**t)) + o.epsilon
+    spread = np.sqrt(v / (1 - o.beta2**t)) + o.eps
     p = p - o.learning_rate * (1 - now) / (1 - product) * g / spread
     return p - o.learning_rate * following / (1 - product * following) * m / spread
 
@@ -108,13 +108,13 @@ def radam(o: optim.RAdam, t: int, p: Array, g: Array, kept: Kept) -> Array:
     if freedom <= 5:
         return p - o.learning_rate * mean
     r = np.sqrt(((freedom - 4) * (freedom - 2) * most) / ((most - 4) * (most - 2) * freedom))
-    return p - o.learning_rate * mean * r * np.sqrt(1 - o.beta2**t) / (np.sqrt(v) + o.epsilon)
+    return p - o.learning_rate * mean * r * np.sqrt(1 - o.beta2**t) / (np.sqrt(v) + o.eps)
 
 
 def lamb(o: optim.LAMB, t: int, p: Array, g: Array, kept: Kept) -> Array:
     m = kept["m"] = o.beta1 * kept.get("m", 0.0) + (1 - o.beta1) * g
     v = kept["v"] = o.beta2 * kept.get("v", 0.0) + (1 - o.beta2) * g**2
-    d = (m / (1 - o.beta1**t)) / (np.sqrt(v / (1 - o.beta2**t)) + o.epsilon) + o.weight_decay * p
+    d = (m / (1 - o.beta1**t)) / (np.sqrt(v / (1 - o.beta2**t)) + o.eps) + o.weight_decay * p
     lengths = np.linalg.norm(p), np.linalg.norm(d)
     ratio = lengths[0] / lengths[1] if min(lengths) > 0 else 1.0
     return p - o.learning_rate * ratio * d

@@ -47,37 +47,37 @@ SAMPLES: Final[Mapping[type[Optimizer], Sequence[Mapping[str, Any]]]] = {
     ),
     Adam: (
         {},
-        {"learning_rate": 0.01, "beta1": 0.5, "beta2": 0.9, "epsilon": 1e-6, "name": "quick"},
+        {"learning_rate": 0.01, "beta1": 0.5, "beta2": 0.9, "eps": 1e-6, "name": "quick"},
         {"learning_rate": 0.01, "accumulate": 2},
     ),
     AdamW: (
-        {"learning_rate": 0.01, "beta1": 0.8, "beta2": 0.99, "epsilon": 1e-7},
+        {"learning_rate": 0.01, "beta1": 0.8, "beta2": 0.99, "eps": 1e-7},
         {"weight_decay": 0.1, "accumulate": 3, "name": "decayed"},
     ),
     RMSProp: (
-        {"learning_rate": 0.01, "decay": 0.9, "epsilon": 1e-6},
+        {"learning_rate": 0.01, "decay": 0.9, "eps": 1e-6},
         {"momentum": 0.9, "centered": True, "weight_decay": 0.01, "max_norm": 0.5},
     ),
-    Adagrad: ({"learning_rate": 0.1, "epsilon": 1e-6, "weight_decay": 0.01, "max_value": 0.05},),
+    Adagrad: ({"learning_rate": 0.1, "eps": 1e-6, "weight_decay": 0.01, "max_value": 0.05},),
     Lion: ({"learning_rate": 0.003, "beta1": 0.8, "beta2": 0.9, "weight_decay": 0.1},),
     Adafactor: (
         {"skip_nonfinite": True, "least_scale": 1.0},
         {
-            **{"learning_rate": 0.05, "decay": 0.7, "epsilon": 1e-20, "threshold": 0.5},
+            **{"learning_rate": 0.05, "decay": 0.7, "eps": 1e-20, "threshold": 0.5},
             **{"relative": False, "weight_decay": 0.01},
         },
     ),
-    Adadelta: ({"learning_rate": 0.5, "decay": 0.8, "epsilon": 1e-4, "weight_decay": 0.01},),
+    Adadelta: ({"learning_rate": 0.5, "decay": 0.8, "eps": 1e-4, "weight_decay": 0.01},),
     Adamax: (
-        {"learning_rate": 0.01, "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-6},
+        {"learning_rate": 0.01, "beta1": 0.8, "beta2": 0.9, "eps": 1e-6},
         {"weight_decay": 0.01, "accumulate": 2},
     ),
     NAdam: (
-        {"learning_rate": 0.01, "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-6},
+        {"learning_rate": 0.01, "beta1": 0.8, "beta2": 0.9, "eps": 1e-6},
         {"momentum_decay": 0.1, "weight_decay": 0.01, "skip_nonfinite": True},
     ),
     RAdam: (
-        {"learning_rate": 0.01, "beta1": 0.5, "beta2": 0.9, "epsilon": 1e-6},
+        {"learning_rate": 0.01, "beta1": 0.5, "beta2": 0.9, "eps": 1e-6},
         {"beta2": 0.8, "weight_decay": 0.01, "name": "plain until the third step"},
         {"beta2": 0.6},
     ),
@@ -86,14 +86,14 @@ SAMPLES: Final[Mapping[type[Optimizer], Sequence[Mapping[str, Any]]]] = {
         {"shrink": 0.7, "grow": 1.5, "least": 0.005, "most": 0.02, "accumulate": 2},
     ),
     LAMB: (
-        {"learning_rate": 0.01, "beta1": 0.5, "beta2": 0.9, "epsilon": 1e-4},
+        {"learning_rate": 0.01, "beta1": 0.5, "beta2": 0.9, "eps": 1e-4},
         {"learning_rate": 0.1, "weight_decay": 0.01, "max_norm": 0.5},
     ),
     Muon: (
         {"learning_rate": 0.02, "momentum": 0.9, "weight_decay": 0.01},
         {
             **{"nesterov": False, "rounds": 3, "adjust": "match_rms_adamw", "accumulate": 2},
-            **{"beta1": 0.5, "beta2": 0.9, "epsilon": 1e-6},
+            **{"beta1": 0.5, "beta2": 0.9, "eps": 1e-6},
         },
     ),
     ParameterGroups: (

@@ -107,7 +107,7 @@ def _while(b: Any) -> Entry | None:
         return state[0] + 1, _within(b, given, lambda made: _moved(state[1], made.value))
 
     most = b.chooser.choice((4, 3, 1, 6))
-    found = sg.while_loop(lambda state: state[0] < trips, trip, (0, first), most=most)
+    found = sg.while_loop(lambda state: state[0] < trips, trip, (0, first), max_steps=most)
     return Entry(found[1], 1.0)
 
 

@@ -253,6 +253,6 @@ def test_bodies_whose_operand_nothing_reads_run_under_debug() -> None:
         )
         return state[0] + 1, sg.tanh(state[1] * 0.5 + count)
 
-    y = sg.while_loop(lambda state: state[0] < 2, trip, (0, z), most=4)[1]
+    y = sg.while_loop(lambda state: state[0] < 2, trip, (0, z), max_steps=4)[1]
     found = sg.compile(y, debug=True).run({"x": np.ones((3, 2)), "z": 1.0})
     np.testing.assert_allclose(found, np.tanh(np.tanh(0.5) * 0.5))

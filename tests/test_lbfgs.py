@@ -40,7 +40,7 @@ LOSSES = {
 @pytest.mark.parametrize("name", LOSSES)
 def test_minima_are_found_in_both_worlds(name: str) -> None:
     loss, start, place = LOSSES[name]
-    opt = sg.optim.LBFGS(history=5, tolerance=1e-7)
+    opt = sg.optim.LBFGS(history_size=5, tolerance_grad=1e-7)
     search = sg.function(lambda x: opt.minimum(loss, x))
     found, at_once = search(start), search.eagerly(start)
     np.testing.assert_allclose(found.x, place, atol=1e-7)
@@ -67,7 +67,7 @@ def test_the_inverse_is_that_of_bfgs_written_as_matrices() -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_module_is_fitted_to_batches_of_any_size(dtype: str) -> None:
     model = sg.nn.Sequential(sg.nn.Linear(3, 1, dtype=dtype), sg.tanh)
-    opt = sg.optim.LBFGS(iterations=30, tolerance=1e-4)
+    opt = sg.optim.LBFGS(max_iter=30, tolerance_grad=1e-4)
 
     @sg.function
     def fit(x: Any, y: Any) -> Any:
@@ -101,7 +101,7 @@ def test_what_cannot_be_minimised_is_refused() -> None:
         opt.minimum(rosenbrock, ())
     with pytest.raises(ArgumentError, match="no parameter"):
         opt.minimize(rosenbrock, x)
-    for wrong in ({"iterations": 0}, {"history": 1.5}, {"tolerance": 0.0}):
+    for wrong in ({"max_iter": 0}, {"history_size": 1.5}, {"tolerance_grad": 0.0}):
         with pytest.raises(ArgumentError, match=next(iter(wrong))):
             sg.optim.LBFGS(**wrong)  # type: ignore[arg-type]
     stuck = sg.function(lambda x: opt.minimum(lambda x: sg.sqrt(x).sum() * np.nan, x))(np.ones(2))

@@ -505,7 +505,7 @@ def test_averages_that_cannot_be_applied_change_no_parameter() -> None:
 def test_signatures_name_the_hyperparameters():
     """What ``help``, editors and notebooks show."""
     shown = [*inspect.signature(sg.optim.Adam).parameters]
-    assert shown[:5] == ["learning_rate", "beta1", "beta2", "epsilon", "accumulate"]
+    assert shown[:5] == ["learning_rate", "beta1", "beta2", "eps", "accumulate"]
     assert [*inspect.signature(sg.optim.cosine).parameters] == ["rate", "steps", "least"]
     for cls in sg.optim.registered_optimizers():
         assert "kwargs" not in inspect.signature(cls).parameters

@@ -52,7 +52,7 @@ class Torch(Operations):
     def logsumexp(self, x: Any, axis: int) -> Any:
         return self.namespace.logsumexp(x, axis)
 
-    def embedding(self, table: Any, ids: Any) -> Any:
+    def embedding(self, ids: Any, table: Any) -> Any:
         return self.functional.embedding(ids, table)
 
     def linear(self, x: Any, w: Any, b: Any) -> Any:

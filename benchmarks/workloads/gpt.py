@@ -49,7 +49,7 @@ def loss(
     marked: Callable[[Callable[[Any], Any]], Callable[[Any], Any]] = lambda block: block,
 ) -> tuple[Any, dict[str, Any]]:
     """Cross entropy of the next token, over all places; each block as ``marked`` makes it."""
-    h = ops.embedding(v["token"], v["x"]) + v["place"]
+    h = ops.embedding(v["x"], v["token"]) + v["place"]
     for i in range(sizes["layers"]):
         h = marked(partial(_block, ops, v, i, sizes))(h)
     logits = ops.layer_norm(h, v["last_gain"], v["last_bias"]) @ v["head"]

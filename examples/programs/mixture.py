@@ -32,7 +32,7 @@ def surprise(mixture: dict[str, sg.Value], points: sg.Value) -> sg.Value:
 
 def run(way: Way) -> Found:
     points = data()
-    opt = sg.optim.LBFGS(iterations=100, tolerance=1e-7)
+    opt = sg.optim.LBFGS(max_iter=100, tolerance_grad=1e-7)
     rng = np.random.default_rng(1)
     start = {
         "shares": np.zeros(3),

@@ -97,7 +97,7 @@ def chars(depth: int = 2) -> Model:
         return {"before": windows[:, :-1].copy(), "after": windows[:, 1:].copy()}
 
     def loss(p: Values, b: Values) -> Any:
-        hidden = sg.nn.embedding(p["tokens"], b["before"]) + p["places"]
+        hidden = sg.nn.embedding(b["before"], p["tokens"]) + p["places"]
         for layer in range(depth):
             hidden = _block(hidden, p, f"{layer}.")
         logits = sg.nn.layer_norm(hidden, p["gain"], p["bias"]) @ p["out"]

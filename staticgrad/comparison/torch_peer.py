@@ -179,7 +179,7 @@ def _optimizer(rule: optim.Optimizer, parameters: Sequence[Any]) -> Any:
 
 def _of_adam(options: Mapping[str, Any]) -> dict[str, Any]:
     betas = options["beta1"], options["beta2"]
-    return {"lr": options["learning_rate"], "betas": betas, "eps": options["epsilon"]}
+    return {"lr": options["learning_rate"], "betas": betas, "eps": options["eps"]}
 
 
 # -- modules --------------------------------------------------------------------------------------
@@ -228,8 +228,6 @@ def _layer(layer: Any) -> Any:
         what = name if isinstance(layer, nn.Module) else getattr(layer, "__name__", name)
         raise NoPeer(f"{what} is not among the layers that are translated to PyTorch")
     kind = getattr(torch.nn, name)
-    if name == "Flatten":
-        return kind(vars(layer)["start"])
     own = {_OPTIONS.get(name, {}).get(k, k): value for k, value in vars(layer).items()}
     options = {key: own[key] for key in inspect.signature(kind).parameters if key in own}
     if "bias" in inspect.signature(kind).parameters:

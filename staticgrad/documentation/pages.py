@@ -52,6 +52,7 @@ CONTENTS: Final[dict[str, tuple[str, ...]]] = {
         "errors",
         "glossary",
         "numpy",
+        "names",
         "array-api",
         "other-names",
     ),

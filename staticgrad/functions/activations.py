@@ -376,20 +376,20 @@ def softmin(x: Operand[AnyValue], axis: int = -1) -> AnyValue:
 
 
 def gumbel_softmax(
-    x: Operand[AnyValue], generator: Any, tau: float = 1.0, axis: int = -1
+    logits: Operand[AnyValue], generator: Any, tau: float = 1.0, axis: int = -1
 ) -> AnyValue:
-    """A random draw of shares that nearly names one element: softmax((x + noise) / tau).
+    """A random draw of shares that nearly names one element: softmax((logits + noise) / tau).
 
     Jang et al., arXiv 1611.01144; the noise is Gumbel's.
 
     Args:
-        x: logarithms of weights; integers and bools become float64.
+        logits: logarithms of weights; integers and bools become float64.
         generator: draws the noise; of tensors one of ``staticgrad.eager``.
         tau: above 0; the smaller, the nearer to one element.
         axis: along which the shares add up to 1.
 
     Returns:
-        Shares in the shape of x.
+        Shares in the shape of logits.
 
     Raises:
         ArgumentError: tau is not positive; no generator.
@@ -407,7 +407,7 @@ def gumbel_softmax(
             f"gumbel_softmax: {shown(generator)} draws no numbers",
             hint="hand over sg.random.Generator(seed)",
         )
-    value: Any = floating("gumbel_softmax", x)
+    value: Any = floating("gumbel_softmax", logits)
     drawn = generator.exponential(shape=value.shape, dtype=value.dtype.compute)
     noise: Any = -functions.log(maximum(drawn, drawn.dtype.smallest_normal))
     return softmax((value + functions.astype(noise, value.dtype)) * (1.0 / tau), axis)

@@ -27,25 +27,25 @@ from staticgrad.types.dim import Dim
 from staticgrad.types.dtype import I64
 
 
-def embedding(table: Operand[AnyValue], ids: Operand[AnyValue]) -> AnyValue:
-    """The rows of ``table`` [n, d] that ``ids`` [...] name: [..., d].
+def embedding(input: Operand[AnyValue], weight: Operand[AnyValue]) -> AnyValue:
+    """The rows of ``weight`` [n, d] that ``input`` [...] name: [..., d].
 
     An id outside raises, in the run; negative ones count from the end. The gradient adds up the
-    cotangents of equal ids, in order.
+    cotangents of equal indices, in order.
 
     Args:
-        table: rows [entries, features].
-        ids: integers of any shape.
+        input: integers of any shape.
+        weight: rows [entries, features].
 
     Returns:
         Rows: [..., features].
 
-    >>> sg.evaluate(sg.nn.embedding([[1.0, 2.0], [3.0, 4.0]], [1, 1, 0]))
+    >>> sg.evaluate(sg.nn.embedding([1, 1, 0], [[1.0, 2.0], [3.0, 4.0]]))
     array([[3., 4.],
            [3., 4.],
            [1., 2.]])
     """
-    rows, ids = as_values("embedding", table, ids)
+    rows, ids = as_values("embedding", weight, input)
     if rows.ndim != 2:
         raise RankError(f"embedding: the table is {rows.type}, not a matrix", related=related(rows))
     return functions.take(rows, ids, 0)

@@ -382,18 +382,18 @@ def _single(op: str, dtype: Any) -> DType:
     return F32 if dtype is None else dtype_of(op, dtype)
 
 
-def one_hot(labels: Operand[AnyValue], classes: Size, dtype: Any = F32) -> AnyValue:
-    """1 at the label and 0 elsewhere, along a new last axis of size ``classes``.
+def one_hot(labels: Operand[AnyValue], num_classes: Size, dtype: Any = F32) -> AnyValue:
+    """1 at the label and 0 elsewhere, along a new last axis of size ``num_classes``.
 
-    A label outside [0, classes) gives a row of zeros.
+    A label outside [0, num_classes) gives a row of zeros.
 
     Args:
         labels: integers.
-        classes: how many there are.
+        num_classes: how many there are.
         dtype: the element type.
 
     Returns:
-        [..., classes] of labels [...].
+        [..., num_classes] of labels [...].
 
     >>> sg.evaluate(sg.one_hot([1, 0], 2))
     array([[0., 1.],
@@ -404,7 +404,7 @@ def one_hot(labels: Operand[AnyValue], classes: Size, dtype: Any = F32) -> AnyVa
         raise DTypeError(f"one_hot: labels are integers, not {value.dtype.numpy}")
     # Bool to float: the comparison is made in int64, where every class has its own number.
     column = expand_dims(functions.astype(value, I64), -1)
-    hit = functions.equal(column, iota((size_of("one_hot", classes, value),), like=value))
+    hit = functions.equal(column, iota((size_of("one_hot", num_classes, value),), like=value))
     return functions.astype(hit, dtype_of("one_hot", dtype))
 
 

@@ -23,15 +23,15 @@ _OVER: Final[dict[str, Callable[..., Any]]] = {"mean": mean, "sum": total, "max"
 
 
 def bilinear(
-    x: Operand[AnyValue],
-    y: Operand[AnyValue],
+    input1: Operand[AnyValue],
+    input2: Operand[AnyValue],
     weight: Operand[AnyValue],
     bias: Operand[AnyValue] | None = None,
 ) -> AnyValue:
-    """``x @ weight[k] @ y + bias[k]`` for each k.
+    """``input1 @ weight[k] @ input2 + bias[k]`` for each k.
 
     Args:
-        x, y: vectors [..., m] and [..., n].
+        input1, input2: vectors [..., m] and [..., n].
         weight: matrices [k, m, n].
         bias: [k].
 
@@ -45,44 +45,44 @@ def bilinear(
     if matrices.ndim != 3:
         said = f"bilinear: the weight is {matrices.type}, not [k, m, n]"
         raise RankError(said, related=related(matrices))
-    found: Any = einsum("...i,oij,...j->...o", x, matrices, y)
+    found: Any = einsum("...i,oij,...j->...o", input1, matrices, input2)
     return found if bias is None else found + bias
 
 
 def embedding_bag(
-    table: Operand[AnyValue],
-    ids: Operand[AnyValue],
-    weights: Operand[AnyValue] | None = None,
+    input: Operand[AnyValue],
+    weight: Operand[AnyValue],
+    per_sample_weights: Operand[AnyValue] | None = None,
     *,
     mode: Pooled = "mean",
 ) -> AnyValue:
-    """The mean, sum or maximum of the rows of ``table`` that ids name, over their last axis.
+    """The mean, sum or maximum of the rows of ``weight`` that ``input`` names, over its last axis.
 
-    Where bags have fewer, ``mode="sum"`` with weights of 0 leaves ids out.
+    Where bags have fewer, ``mode="sum"`` with ``per_sample_weights`` of 0 leaves ids out.
 
     Args:
-        table: rows [entries, features].
-        ids: integers [..., count].
-        weights: factors of the rows [..., count], for sums.
+        input: integers [..., count].
+        weight: rows [entries, features].
+        per_sample_weights: factors of the rows [..., count], for sums.
         mode: "mean", "sum" or "max".
 
     Returns:
         [..., features].
 
-    >>> sg.evaluate(sg.nn.embedding_bag([[1.0, 2.0], [3.0, 4.0]], [[0, 1], [1, 1]]))
+    >>> sg.evaluate(sg.nn.embedding_bag([[0, 1], [1, 1]], [[1.0, 2.0], [3.0, 4.0]]))
     array([[2., 3.],
            [3., 4.]])
     """
     check_mode("embedding_bag", mode)
-    bags = as_value("embedding_bag", ids)
+    bags = as_value("embedding_bag", input)
     if not bags.ndim:
         said = f"embedding_bag: ids are {bags.type}, a single one"
         raise RankError(said, related=related(bags))
-    rows: Any = embedding(table, bags)
-    if weights is not None:
+    rows: Any = embedding(bags, weight)
+    if per_sample_weights is not None:
         if mode != "sum":
             raise ArgumentError(f'embedding_bag: weights go with mode="sum", not {mode!r}')
-        rows = rows * functions.expand_dims(weights, -1)
+        rows = rows * functions.expand_dims(per_sample_weights, -1)
     found: AnyValue = _OVER[mode](rows, -2)
     return found
 

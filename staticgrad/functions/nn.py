@@ -194,7 +194,7 @@ def softplus(x: Operand[AnyValue]) -> AnyValue:
 
 
 @rowwise(0)
-def gelu(x: Operand[AnyValue], approximate: bool | str = False) -> AnyValue:
+def gelu(x: Operand[AnyValue], approximate: bool | str = "none") -> AnyValue:
     """x * Phi(x), Phi the normal distribution function, by erf; with ``approximate`` by tanh.
 
     Hendrycks and Gimpel, arXiv 1606.08415. The approximation differs by up to 5e-4. At -inf
@@ -358,17 +358,17 @@ def logsumexp(x: Operand[AnyValue], axis: Axes = -1, *, keepdims: bool = False) 
 @rowwise(1)
 def layer_norm(
     x: Operand[AnyValue],
-    gain: Operand[AnyValue] | None = None,
+    weight: Operand[AnyValue] | None = None,
     bias: Operand[AnyValue] | None = None,
     eps: float = 1e-5,
 ) -> AnyValue:
-    """(x - mean) / sqrt(variance + eps) along the last axis, times ``gain``, plus ``bias``.
+    """(x - mean) / sqrt(variance + eps) along the last axis, times ``weight``, plus ``bias``.
 
     Ba, Kiros and Hinton, arXiv 1607.06450. The variance is the mean square.
 
     Args:
         x: a value; integers and bools become float64.
-        gain, bias: of the size of the last axis; none by default.
+        weight, bias: of the size of the last axis; none by default.
         eps: added to the variance.
 
     Returns:
@@ -376,7 +376,7 @@ def layer_norm(
 
     Raises:
         RankError: a 0-d operand.
-        ShapeError: a gain or bias of another shape.
+        ShapeError: a weight or bias of another shape.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.layer_norm([[1.0, 3.0], [0.0, 20.0]])).round(3)
@@ -388,15 +388,15 @@ def layer_norm(
         raise RankError("layer_norm: a 0-d value has no last axis", related=related(value))
     away = value - mean(value, -1, keepdims=True)
     out = away * (1.0 / of.sqrt(mean(away * away, -1, keepdims=True) + eps))
-    for name, factor in (("gain", gain), ("bias", bias)):
+    for name, factor in (("weight", weight), ("bias", bias)):
         if factor is not None:
             operand = _row(name, factor, value)
-            out = out * operand if name == "gain" else out + operand
+            out = out * operand if name == "weight" else out + operand
     return out
 
 
 def _row(name: str, data: Operand[AnyValue], x: AnyValue) -> AnyValue:
-    """A gain or bias, of the shape of the last axis of x."""
+    """A weight or bias, of the shape of the last axis of x."""
     _, row = as_values("layer_norm", x, data)
     text = f"layer_norm: the {name} is {shape_text(row.shape)}, the last axis has {x.shape[-1]}"
     if row.ndim != 1 or not dims.equal(row.shape[0], x.shape[-1], text):
@@ -408,21 +408,21 @@ def _row(name: str, data: Operand[AnyValue], x: AnyValue) -> AnyValue:
 
 
 def binary_cross_entropy_with_logits(
-    logits: Operand[AnyValue],
-    targets: Operand[AnyValue],
+    input: Operand[AnyValue],
+    target: Operand[AnyValue],
     reduction: Reduction = "mean",
     pos_weight: Operand[AnyValue] | None = None,
 ) -> AnyValue:
-    """The mean of softplus(logits) - targets * logits: -log of the probability of the target.
+    """The mean of softplus(input) - target * input: -log of the probability of the target.
 
     Args:
-        logits: floating, log-odds of the target being 1.
-        targets: of the same shape, in [0, 1].
+        input: floating, log-odds of the target being 1.
+        target: of the same shape, in [0, 1].
         reduction: "mean", "sum", or "none": as many losses as there are elements.
-        pos_weight: how much more a target of 1 counts; it broadcasts with the targets.
+        pos_weight: how much more a target of 1 counts; it broadcasts with the target.
 
     Returns:
-        A 0-d value, or the losses in the shape of the logits.
+        A 0-d value, or the losses in the shape of ``input``.
 
     Raises:
         ShapeError: the shapes differ; they do not broadcast, unless one is 0-d.
@@ -434,7 +434,7 @@ def binary_cross_entropy_with_logits(
     array([0.6931, 0.    ])
     """
     name = "binary_cross_entropy_with_logits"
-    scores, wanted = alike(name, logits, targets)
+    scores, wanted = alike(name, input, target)
     if pos_weight is None:
         losses: Any = softplus(scores) - wanted * scores
     else:

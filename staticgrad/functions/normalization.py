@@ -35,15 +35,15 @@ from staticgrad.types.tensor import product
 
 @rowwise(1)
 def rms_norm(
-    x: Operand[AnyValue], gain: Operand[AnyValue] | None = None, eps: float = 1e-5
+    x: Operand[AnyValue], weight: Operand[AnyValue] | None = None, eps: float = 1e-5
 ) -> AnyValue:
-    """x / sqrt(mean(x ** 2) + eps) along the last axis, times ``gain`` (of that axis' size).
+    """x / sqrt(mean(x ** 2) + eps) along the last axis, times ``weight`` (of that axis' size).
 
     Zhang and Sennrich, arXiv 1910.07467.
 
     Args:
         x: a value [..., features].
-        gain: of the size of the last axis; None for none.
+        weight: of the size of the last axis; None for none.
         eps: what is added to the mean square.
 
     Returns:
@@ -51,7 +51,7 @@ def rms_norm(
 
     Raises:
         RankError: a 0-d operand.
-        ShapeError: a gain of another shape.
+        ShapeError: a weight of another shape.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.rms_norm([[1.0, 1.0]])).round(3)
@@ -59,25 +59,25 @@ def rms_norm(
     """
     value = _with_axes("rms_norm", x)
     out = value * (1.0 / functions.sqrt(mean(value * value, -1, keepdims=True) + eps))
-    return _affine("rms_norm", out, gain, None, value.ndim - 1)
+    return _affine("rms_norm", out, weight, None, value.ndim - 1)
 
 
 def batch_norm(
     x: Operand[AnyValue],
-    gain: Operand[AnyValue] | None = None,
+    weight: Operand[AnyValue] | None = None,
     bias: Operand[AnyValue] | None = None,
     *,
     statistics: tuple[Operand[AnyValue], Operand[AnyValue]] | None = None,
     axis: int = 1,
     eps: float = 1e-5,
 ) -> AnyValue:
-    """(x - mean) / sqrt(variance + eps) per channel, times ``gain``, plus ``bias``.
+    """(x - mean) / sqrt(variance + eps) per channel, times ``weight``, plus ``bias``.
 
     Ioffe and Szegedy, arXiv 1502.03167.
 
     Args:
         x: a value; its axis ``axis`` counts channels.
-        gain, bias: one number per channel.
+        weight, bias: one number per channel.
         statistics: mean and variance per channel, for use; by default those of x over all other
             axes (``batch_statistics``), through which gradients flow.
         axis: which axis.
@@ -106,7 +106,7 @@ def batch_norm(
         )
     middle, spread = (_per_channel("batch_norm", s, value, place) for s in given)
     out = (value - middle) * (1.0 / functions.sqrt(spread + eps))
-    return _affine("batch_norm", out, gain, bias, place)
+    return _affine("batch_norm", out, weight, bias, place)
 
 
 def batch_statistics(x: Operand[AnyValue], axis: int = 1) -> tuple[AnyValue, AnyValue]:
@@ -138,8 +138,8 @@ def batch_statistics(x: Operand[AnyValue], axis: int = 1) -> tuple[AnyValue, Any
 
 def group_norm(
     x: Operand[AnyValue],
-    groups: int,
-    gain: Operand[AnyValue] | None = None,
+    num_groups: int,
+    weight: Operand[AnyValue] | None = None,
     bias: Operand[AnyValue] | None = None,
     *,
     axis: int = 1,
@@ -152,8 +152,8 @@ def group_norm(
 
     Args:
         x: a value; its axis ``axis`` counts channels.
-        groups: how many; they divide the channels.
-        gain, bias: one number per channel; none by default.
+        num_groups: how many; they divide the channels.
+        weight, bias: one number per channel; none by default.
         axis: which axis.
         eps: added to the variance.
 
@@ -171,7 +171,7 @@ def group_norm(
     """
     value = _with_axes("group_norm", x)
     place = axis_of("group_norm", axis, value)
-    count, channels = integer("group_norm", "groups", groups, value), value.shape[place]
+    count, channels = integer("group_norm", "num_groups", num_groups, value), value.shape[place]
     if count < 1:
         raise ArgumentError(f"group_norm: {count} groups", related=related(value))
     each = dims.floordiv(channels, count)
@@ -183,7 +183,7 @@ def group_norm(
     over = tuple(range(place + 1, apart.ndim))
     away = apart - mean(apart, over, keepdims=True)
     out = away * (1.0 / functions.sqrt(mean(away * away, over, keepdims=True) + eps))
-    return _affine("group_norm", reshape(out, value.shape), gain, bias, place)
+    return _affine("group_norm", reshape(out, value.shape), weight, bias, place)
 
 
 def _with_axes(op: str, x: Operand[AnyValue]) -> AnyValue:
@@ -194,10 +194,14 @@ def _with_axes(op: str, x: Operand[AnyValue]) -> AnyValue:
 
 
 def _affine(
-    op: str, x: AnyValue, gain: Operand[AnyValue] | None, bias: Operand[AnyValue] | None, axis: int
+    op: str,
+    x: AnyValue,
+    weight: Operand[AnyValue] | None,
+    bias: Operand[AnyValue] | None,
+    axis: int,
 ) -> AnyValue:
-    """x times the gain plus the bias, where they are given."""
-    out = x if gain is None else x * _per_channel(op, gain, x, axis)
+    """x times the weight plus the bias, where they are given."""
+    out = x if weight is None else x * _per_channel(op, weight, x, axis)
     return out if bias is None else out + _per_channel(op, bias, x, axis)
 
 

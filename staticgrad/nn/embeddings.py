@@ -46,7 +46,7 @@ class Embedding(Layer):
 
     def forward(self, ids: Any) -> Any:
         """[..., embedding_dim]."""
-        return embedding(self.weight, ids)
+        return embedding(ids, self.weight)
 
 
 @like(Embedding)
@@ -90,4 +90,4 @@ class EmbeddingBag(Embedding):
             ids: integers [..., count].
             weights: factors of the rows [..., count], for sums.
         """
-        return embedding_bag(self.weight, ids, weights, mode=self.mode)
+        return embedding_bag(ids, self.weight, weights, mode=self.mode)

@@ -11,6 +11,7 @@ from staticgrad.ir.kinds import AnyValue, Operand
 from staticgrad.nn.initial import Initial, Seed, weight_and_bias
 from staticgrad.nn.module import Layer
 from staticgrad.nn.naming import named
+from staticgrad.ops.operands import axis_of
 
 
 class Linear(Layer):
@@ -110,10 +111,10 @@ class Bilinear(Layer):
 
 
 class Flatten(Layer):
-    """The axes from ``start`` on as one: [n, c, h, w] becomes [n, c * h * w].
+    """Some axes as one, by default all but the first: [n, c, h, w] becomes [n, c * h * w].
 
     Args:
-        start: the first of them.
+        start_dim, end_dim: the first of them and the last.
 
     >>> import staticgrad as sg
     >>> sg.nn.Flatten()(sg.input("x", ("batch", 3, 4, 4), "float32")).shape
@@ -121,9 +122,10 @@ class Flatten(Layer):
     """
 
     @public
-    def __init__(self, start: int = 1) -> None:
-        self.start = start
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        self.start_dim, self.end_dim = start_dim, end_dim
 
     def forward(self, x: Any) -> Any:
-        """The leading axes, and one more."""
-        return reshape(x, (*x.shape[: self.start], -1))
+        """The axes before, one more, and the axes behind."""
+        first, last = (axis_of("Flatten", axis, x) for axis in (self.start_dim, self.end_dim))
+        return reshape(x, (*x.shape[:first], -1, *x.shape[last + 1 :]))

@@ -71,8 +71,8 @@ class AvgPool1d(SpatialLayer):
         kernel_size: taps of a window, for all spatial axes or for each.
         stride: elements from one window to the next; by default as many as taps.
         padding: zeros around.
-        count_include_pad: whether these count.
         ceil_mode: whether a last window that begins inside counts although it reaches further.
+        count_include_pad: whether zeros around count.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.AvgPool1d(2)(sg.constant([[[1.0, 3.0, 2.0, 0.0]]])))
@@ -85,9 +85,8 @@ class AvgPool1d(SpatialLayer):
         kernel_size: PerAxis,
         stride: PerAxis | None = None,
         padding: Padding = 0,
-        count_include_pad: bool = True,
-        *,
         ceil_mode: bool = False,
+        count_include_pad: bool = True,
     ) -> None:
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
         self.count_include_pad, self.ceil_mode = count_include_pad, ceil_mode

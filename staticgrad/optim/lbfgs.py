@@ -66,9 +66,9 @@ class LBFGS(metaclass=Constructed):
     graph all steps are trips of one loop; of tensors the same rule runs at once.
 
     Args:
-        iterations: the most steps.
-        history: how many steps the Hessian is estimated from.
-        tolerance: where no element of the gradient is larger the search ends.
+        max_iter: the most steps.
+        history_size: how many steps the Hessian is estimated from.
+        tolerance_grad: where no element of the gradient is larger the search ends.
 
     Raises:
         ArgumentError: a count below 1, or a tolerance that is not positive.
@@ -81,9 +81,9 @@ class LBFGS(metaclass=Constructed):
     (array([1., 1., 1., 1.]), True)
     """
 
-    iterations: Count = 100
-    history: Count = 10
-    tolerance: Positive = 1e-6
+    max_iter: Count = 100
+    history_size: Count = 10
+    tolerance_grad: Positive = 1e-6
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -106,14 +106,14 @@ class LBFGS(metaclass=Constructed):
         """
         space = _Space(f, start, args)
         first = space.at(space.begin)
-        steps = functions.stack([space.begin * 0.0] * self.history)
+        steps = functions.stack([space.begin * 0.0] * self.history_size)
         state = (first, (steps, steps), space.count(0), space.count(1))
 
         def goes_on(state: Any) -> Any:
             at, _, taken, moves = state
             return functions.logical_and(
-                functions.logical_and(taken < self.iterations, moves > 0),
-                functions.logical_not(_largest(at.slope) <= self.tolerance),
+                functions.logical_and(taken < self.max_iter, moves > 0),
+                functions.logical_not(_largest(at.slope) <= self.tolerance_grad),
             )
 
         def further(state: Any) -> Any:
@@ -131,7 +131,7 @@ class LBFGS(metaclass=Constructed):
 
         at, _, taken, _ = functions.while_loop(goes_on, further, state)
         least = _largest(at.slope)
-        return Minimized(space.tree(at.x), at.value, least, taken, least <= self.tolerance)
+        return Minimized(space.tree(at.x), at.value, least, taken, least <= self.tolerance_grad)
 
     def minimize(self, f: Callable[..., Any], params: Any, *args: Any) -> Minimized:
         """Let parameters become those of the minimum: at each call of a traced function, or now.

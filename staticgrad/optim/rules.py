@@ -86,14 +86,14 @@ class Adam(Optimizer):
 
         m' = beta1 * m + (1 - beta1) * g
         v' = beta2 * v + (1 - beta2) * (g * g)
-        p' = p - learning_rate * (m' / (sqrt(v') * (c1 / sqrt(c2)) + c1 * epsilon))
+        p' = p - learning_rate * (m' / (sqrt(v') * (c1 / sqrt(c2)) + c1 * eps))
 
-    The quotient is (m' / c1) / (sqrt(v' / c2) + epsilon) by one division. c1 / sqrt(c2)
-    and c1 * epsilon are computed in float64, once per step, then take the moments' dtype.
+    The quotient is (m' / c1) / (sqrt(v' / c2) + eps) by one division. c1 / sqrt(c2)
+    and c1 * eps are computed in float64, once per step, then take the moments' dtype.
 
     Args:
         learning_rate: a number, or a 0-d floating value.
-        beta1, beta2: decay of the moments, in [0, 1); epsilon: added to the root, outside it.
+        beta1, beta2: decay of the moments, in [0, 1); eps: added to the root, outside it.
 
     >>> import numpy as np, staticgrad as sg
     >>> w, opt = sg.parameter("w", np.array([1.0, -2.0])), sg.optim.Adam(0.1)
@@ -109,7 +109,7 @@ class Adam(Optimizer):
     learning_rate: Rate = 1e-3
     beta1: Decay = 0.9
     beta2: Decay = 0.999
-    epsilon: NotNegative = 1e-8
+    eps: NotNegative = 1e-8
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
         """Next parameters, moments and step counter."""
@@ -117,7 +117,7 @@ class Adam(Optimizer):
         t = (count + 1).astype("float64")
         correction = 1.0 - functions.power(self.beta1, t)
         scale = correction / functions.sqrt(1.0 - functions.power(self.beta2, t))
-        least = correction * self.epsilon
+        least = correction * self.eps
         updates: Updates = {count: count + 1}
         for p, g in grads.items():
             m, v = self.moments(p, g, updates)
@@ -145,7 +145,7 @@ class AdamW(Adam):
     the learning rate, as frameworks have it (the paper scales it by the schedule alone).
 
     Args:
-        learning_rate, beta1, beta2, epsilon: as in Adam.
+        learning_rate, beta1, beta2, eps: as in Adam.
         weight_decay: the factor of p.
 
     >>> from staticgrad.eager import Tensor
@@ -167,18 +167,18 @@ class AdamW(Adam):
 @like(Adam)
 @rule
 class Adamax(Adam):
-    """Adamax: Kingma and Ba (ICLR 2015), algorithm 2, with epsilon where PyTorch has it.
+    """Adamax: Kingma and Ba (ICLR 2015), algorithm 2, with eps where PyTorch has it.
 
     With g the gradient (plus ``weight_decay * p``), t the runs so far (``adamax.step``, from 1),
     and the slots ``<parameter>.first_moment`` m and ``<parameter>.largest`` u:
 
         m' = beta1 * m + (1 - beta1) * g
-        u' = max(beta2 * u, abs(g) + epsilon)
+        u' = max(beta2 * u, abs(g) + eps)
         p' = p - learning_rate / (1 - beta1**t) * m' / u'
 
     Args:
         learning_rate: a number, a 0-d floating value, or a schedule.
-        beta1, beta2: decay of the slots, in [0, 1); epsilon: added to each size of a gradient.
+        beta1, beta2: decay of the slots, in [0, 1); eps: added to each size of a gradient.
         weight_decay: the L2 penalty's factor.
 
     >>> from staticgrad.eager import Tensor
@@ -203,7 +203,7 @@ class Adamax(Adam):
             g = with_decay(g, self.weight_decay, p)
             m, u = slot(p, "first_moment"), slot(p, "largest")
             updates[m] = moving_average(m, g, self.beta1)
-            updates[u] = functions.maximum(self.beta2 * u, functions.abs(g) + self.epsilon)
+            updates[u] = functions.maximum(self.beta2 * u, functions.abs(g) + self.eps)
             direction = updates[m] * scale.astype(m.dtype) / updates[u]
             updates[p] = self.moved(p, direction)
         return updates
@@ -222,7 +222,7 @@ class NAdam(Adam):
         m' = beta1 * m + (1 - beta1) * g
         v' = beta2 * v + (1 - beta2) * (g * g)
         d  = a(t+1) / (1 - P * a(t+1)) * m' + (1 - a(t)) / (1 - P) * g
-        p' = p - learning_rate * d / (sqrt(v' / (1 - beta2**t)) + epsilon)
+        p' = p - learning_rate * d / (sqrt(v' / (1 - beta2**t)) + eps)
 
     Args:
         momentum_decay: how fast a(t) comes near beta1; 0: it is beta1 / 2 throughout.
@@ -254,7 +254,7 @@ class NAdam(Adam):
         for p, g in grads.items():
             g = with_decay(g, self.weight_decay, p)
             m, v = self.moments(p, g, updates)
-            spread = functions.sqrt(v) / root.astype(m.dtype) + self.epsilon
+            spread = functions.sqrt(v) / root.astype(m.dtype) + self.eps
             ahead = of_moment.astype(m.dtype) * m + of_gradient.astype(m.dtype) * g
             updates[p] = self.moved(p, ahead / spread)
         return updates
@@ -267,7 +267,7 @@ class NAdam(Adam):
 @like(Adam)
 @rule
 class RAdam(Adam):
-    """RAdam: Liu et al. (ICLR 2020), algorithm 2, with epsilon where PyTorch has it.
+    """RAdam: Liu et al. (ICLR 2020), algorithm 2, with eps where PyTorch has it.
 
     With g the gradient (plus ``weight_decay * p``), t the runs so far (``radam.step``, from 1),
     and the slots ``<parameter>.first_moment`` m and ``<parameter>.second_moment`` v:
@@ -277,7 +277,7 @@ class RAdam(Adam):
         s  = 2 / (1 - beta2) - 1
         q  = s - 2 * t * beta2**t / (1 - beta2**t)
         r  = sqrt((q - 4) * (q - 2) * s / ((s - 4) * (s - 2) * q))
-        d  = m' / (1 - beta1**t), if q > 5 times r * sqrt(1 - beta2**t) / (sqrt(v') + epsilon)
+        d  = m' / (1 - beta1**t), if q > 5 times r * sqrt(1 - beta2**t) / (sqrt(v') + eps)
         p' = p - learning_rate * d
 
     Args:
@@ -304,7 +304,7 @@ class RAdam(Adam):
         for p, g in grads.items():
             g = with_decay(g, self.weight_decay, p)
             m, v = self.moments(p, g, updates)
-            share = scale.astype(m.dtype) / (functions.sqrt(v) + self.epsilon)
+            share = scale.astype(m.dtype) / (functions.sqrt(v) + self.eps)
             direction = m * of_moment.astype(m.dtype) * functions.where(trusted, share, 1.0)
             updates[p] = self.moved(p, direction)
         return updates
@@ -335,7 +335,7 @@ class LAMB(AdamW):
     Where either length is 0 the ratio is 1, as in optax.
 
     Args:
-        epsilon: as in Adam; larger than its.
+        eps: as in Adam; larger than its.
 
     >>> from staticgrad.eager import Tensor
     >>> w = Tensor([3.0, -4.0], requires_grad=True)
@@ -346,7 +346,7 @@ class LAMB(AdamW):
     array([ 2.6464, -3.6464], dtype=float32)
     """
 
-    epsilon: NotNegative = 1e-6
+    eps: NotNegative = 1e-6
     weight_decay: NotNegative = 0.0
 
     def moved(self, p: Parameter, direction: Any) -> Any:
@@ -377,12 +377,12 @@ class Muon(AdamW):
     ``orthogonal(d)`` is d / max(norm(d), 1e-7) after ``rounds`` of the iteration of Newton and
     Schulz x -> 3.4445 x - 4.7750 (x x^T) x + 2.0315 (x x^T)^2 x, which brings all singular values
     near 1: in the dtype of the gradient, where PyTorch rounds to bfloat16. Any other parameter (a
-    bias, a filter) takes the step of AdamW with ``beta1``, ``beta2`` and ``epsilon``, the same rate
+    bias, a filter) takes the step of AdamW with ``beta1``, ``beta2`` and ``eps``, the same rate
     and the same decay. Embeddings and last layers are matrices that Jordan leaves to AdamW:
     ``sg.optim.ParameterGroups`` does that.
 
     Args:
-        learning_rate, beta1, beta2, epsilon, weight_decay: as in AdamW.
+        learning_rate, beta1, beta2, eps, weight_decay: as in AdamW.
         momentum: in [0, 1); nesterov: look ahead; rounds: of the iteration.
         adjust: s of a matrix [a, b]. "original": sqrt(max(1, a / b)); "match_rms_adamw": 0.2 *
             sqrt(max(a, b)), with which AdamW's rates and decays serve (Liu et al., 2025).
@@ -499,14 +499,14 @@ class RMSProp(Optimizer):
 
         v' = decay * v + (1 - decay) * (g * g)
         m' = decay * m + (1 - decay) * g
-        d  = g / (sqrt(v') + epsilon)                  (plain)
-        d  = g / (sqrt(max(v' - m' * m', 0)) + epsilon)   (centered)
+        d  = g / (sqrt(v') + eps)                  (plain)
+        d  = g / (sqrt(max(v' - m' * m', 0)) + eps)   (centered)
         b' = momentum * b + d
         p' = p - learning_rate * b'
 
     Args:
         learning_rate: a number, a 0-d floating value, or a schedule.
-        decay: of the moments, in [0, 1); epsilon: added to the root, outside it.
+        decay: of the moments, in [0, 1); eps: added to the root, outside it.
         momentum: 0 (no slot) up to, not including, 1; centered: divide by the deviation.
         weight_decay: the L2 penalty's factor.
 
@@ -521,7 +521,7 @@ class RMSProp(Optimizer):
 
     learning_rate: Rate = 1e-2
     decay: Decay = 0.99
-    epsilon: NotNegative = 1e-8
+    eps: NotNegative = 1e-8
     momentum: Decay = 0.0
     centered: Flag = False
     weight_decay: NotNegative = 0.0
@@ -537,7 +537,7 @@ class RMSProp(Optimizer):
                 m = slot(p, "first_moment")
                 updates[m] = mean = moving_average(m, g, self.decay)
                 spread = functions.maximum(spread - mean * mean, 0.0)  # rounding goes below
-            direction = g / (functions.sqrt(spread) + self.epsilon)
+            direction = g / (functions.sqrt(spread) + self.eps)
             if self.momentum:
                 b = slot(p, "momentum")
                 updates[b] = direction = self.momentum * b + direction
@@ -552,11 +552,11 @@ class Adagrad(Optimizer):
     With g the gradient (plus ``weight_decay * p``) and the slot ``<parameter>.squares`` s:
 
         s' = s + g * g
-        p' = p - learning_rate * g / (sqrt(s') + epsilon)
+        p' = p - learning_rate * g / (sqrt(s') + eps)
 
     Args:
         learning_rate: a number, a 0-d floating value, or a schedule.
-        epsilon: added to the root, outside it.
+        eps: added to the root, outside it.
         weight_decay: the L2 penalty's factor.
 
     >>> from staticgrad.eager import Tensor
@@ -569,7 +569,7 @@ class Adagrad(Optimizer):
     """
 
     learning_rate: Rate = 1e-2
-    epsilon: NotNegative = 1e-10
+    eps: NotNegative = 1e-10
     weight_decay: NotNegative = 0.0
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
@@ -579,7 +579,7 @@ class Adagrad(Optimizer):
             g = with_decay(g, self.weight_decay, p)
             squares = slot(p, "squares")
             updates[squares] = total = squares + g * g
-            direction = g / (functions.sqrt(total) + self.epsilon)
+            direction = g / (functions.sqrt(total) + self.eps)
             updates[p] = p - rate_for(self.learning_rate, p) * direction
         return updates
 
@@ -592,18 +592,18 @@ class Adadelta(Optimizer):
     and ``<parameter>.squared_steps`` u:
 
         v' = decay * v + (1 - decay) * (g * g)
-        d  = sqrt(u + epsilon) / sqrt(v' + epsilon) * g
+        d  = sqrt(u + eps) / sqrt(v' + eps) * g
         u' = decay * u + (1 - decay) * (d * d)
         p' = p - learning_rate * d
 
     Args:
         learning_rate: a number, a 0-d floating value, or a schedule; 1 is the paper's.
-        decay: of both means, in [0, 1); epsilon: added to both, under the roots.
+        decay: of both means, in [0, 1); eps: added to both, under the roots.
         weight_decay: the L2 penalty's factor.
 
     >>> from staticgrad.eager import Tensor
     >>> w = Tensor([1.0, -2.0], requires_grad=True)
-    >>> steps = Adadelta(epsilon=1e-2).on([w])
+    >>> steps = Adadelta(eps=1e-2).on([w])
     >>> (w * w).sum().backward()
     >>> steps.step()
     >>> w.data.round(4)
@@ -612,7 +612,7 @@ class Adadelta(Optimizer):
 
     learning_rate: Rate = 1.0
     decay: Decay = 0.9
-    epsilon: NotNegative = 1e-6
+    eps: NotNegative = 1e-6
     weight_decay: NotNegative = 0.0
 
     def step(self, grads: Mapping[Parameter, Any]) -> Updates:
@@ -622,8 +622,8 @@ class Adadelta(Optimizer):
             g = with_decay(g, self.weight_decay, p)
             v, u = slot(p, "second_moment"), slot(p, "squared_steps")
             updates[v] = moving_average(v, g * g, self.decay)
-            length = functions.sqrt(u + self.epsilon)
-            direction = length / functions.sqrt(updates[v] + self.epsilon) * g
+            length = functions.sqrt(u + self.eps)
+            direction = length / functions.sqrt(updates[v] + self.eps) * g
             updates[u] = moving_average(u, direction * direction, self.decay)
             updates[p] = p - rate_for(self.learning_rate, p) * direction
         return updates
@@ -637,7 +637,7 @@ class Adafactor(Optimizer):
     the last two axes of a parameter with two or more the slots ``<parameter>.rows`` r (without the
     last axis) and ``.columns`` c (without the one before); else the slot ``.second_moment`` v:
 
-        s  = g * g + epsilon
+        s  = g * g + eps
         r' = b * r + (1 - b) * mean(s, last axis);   c' likewise along the other
         u  = g / sqrt(r' * c' / mean(r'))            (or g / sqrt(v'))
         u' = u / max(1, rms(u) / threshold)
@@ -647,7 +647,7 @@ class Adafactor(Optimizer):
 
     Args:
         learning_rate: a number, a 0-d floating value, or a schedule; None: min(0.01, 1 / sqrt(t)).
-        decay: in (0, 1]; epsilon: added to squares; threshold: of the clipping of updates.
+        decay: in (0, 1]; eps: added to squares; threshold: of the clipping of updates.
         relative: scale steps with the parameter; least_scale: its scale at least.
         weight_decay: decoupled, scaled by a.
 
@@ -662,7 +662,7 @@ class Adafactor(Optimizer):
 
     learning_rate: Rate | None = None
     decay: Positive = 0.8
-    epsilon: NotNegative = 1e-30
+    eps: NotNegative = 1e-30
     threshold: Positive = 1.0
     relative: Flag = True
     least_scale: Positive = 1e-3
@@ -690,7 +690,7 @@ class Adafactor(Optimizer):
 
     def _direction(self, p: Parameter, g: Any, keep: Any, updates: Updates) -> Any:
         """The gradient over the root of its second moment, which goes into ``updates``."""
-        squares = g * g + self.epsilon
+        squares = g * g + self.eps
         kept = keep.astype(squares.dtype)
         if p.ndim < 2:
             v = slot(p, "second_moment")

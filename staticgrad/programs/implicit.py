@@ -45,7 +45,7 @@ if not TYPE_CHECKING:
 
 
 @public
-def root(f: Function, x0: Any, *args: Any, tolerance: float | None = None, most: int = 50) -> Any:
+def root(f: Function, x0: Any, *args: Any, tol: float | None = None, max_steps: int = 50) -> Any:
     """The x at which ``f(x, *args)`` is zero, by Newton's method from ``x0``.
 
     Args:
@@ -53,8 +53,8 @@ def root(f: Function, x0: Any, *args: Any, tolerance: float | None = None, most:
             it reads beside must be among the operands.
         x0: the first guess: a floating value, array or tensor of any shape; it gets no gradient.
         args: operands, by which the solution is differentiated.
-        tolerance: stop where no residual is larger; by default 1e-10, in float32 1e-5.
-        most: stop after so many steps.
+        tol: stop where no residual is larger; by default 1e-10, in float32 1e-5.
+        max_steps: stop after so many steps.
 
     Returns:
         The solution, in the type of ``x0``; where the steps do not arrive, the last of them.
@@ -75,7 +75,7 @@ def root(f: Function, x0: Any, *args: Any, tolerance: float | None = None, most:
             residual, slopes = _linearized(f, at, given)
             return at - _solved(slopes, residual)
 
-        return _repeated(step, lambda at: f(at, *given), x, tolerance, most)
+        return _repeated(step, lambda at: f(at, *given), x, tol, max_steps)
 
     return _implicit(f, solve, x0, args)
 
@@ -83,7 +83,7 @@ def root(f: Function, x0: Any, *args: Any, tolerance: float | None = None, most:
 @like(root)
 @public
 def fixed_point(
-    f: Function, x0: Any, *args: Any, tolerance: float | None = None, most: int = 1000
+    f: Function, x0: Any, *args: Any, tol: float | None = None, max_steps: int = 1000
 ) -> Any:
     """The x that ``f(x, *args)`` gives back, by repeating it from ``x0``.
 
@@ -104,16 +104,14 @@ def fixed_point(
         def step(at: Any) -> Any:
             return f(at, *given)
 
-        return _repeated(step, lambda at: residual(at, *given), x, tolerance, most)
+        return _repeated(step, lambda at: residual(at, *given), x, tol, max_steps)
 
     return _implicit(residual, solve, x0, args)
 
 
 @like(root)
 @public
-def argmin(
-    f: Function, x0: Any, *args: Any, tolerance: float | None = None, most: int = 100
-) -> Any:
+def argmin(f: Function, x0: Any, *args: Any, tol: float | None = None, max_steps: int = 100) -> Any:
     """The x at which ``f(x, *args)``, one number, is smallest near ``x0``.
 
     Newton's method with Levenberg's damping: a step that is not lower is not taken, and the damping
@@ -151,7 +149,7 @@ def argmin(
             return slope(state[0], *given)
 
         begin = functions.sum(x * 0.0) + 1e-3
-        return _repeated(step, measure, (x, begin), tolerance, most)[0]
+        return _repeated(step, measure, (x, begin), tol, max_steps)[0]
 
     return _implicit(slope, solve, x0, args)
 
@@ -187,15 +185,15 @@ def _implicit(residual: Function, solve: Function, x0: Any, args: tuple[Any, ...
 
 
 def _repeated(
-    step: Function, measure: Function, begin: Any, tolerance: float | None, most: int
+    step: Function, measure: Function, begin: Any, tol: float | None, max_steps: int
 ) -> Any:
     """``step`` from ``begin`` on, until no element of the measure is above the tolerance."""
     first = begin[0] if isinstance(begin, tuple) else begin
-    least = tolerance or _TOLERANCES.get(first.dtype.numpy.itemsize, 1e-3)
+    least = tol or _TOLERANCES.get(first.dtype.numpy.itemsize, 1e-3)
 
     def is_far(state: Any) -> Any:
         largest = functions.max(functions.abs(measure(state[0])))
-        return functions.logical_and(state[1] < most, functions.logical_not(largest <= least))
+        return functions.logical_and(state[1] < max_steps, functions.logical_not(largest <= least))
 
     def further(state: Any) -> Any:
         after = step(state[0])

@@ -36,7 +36,7 @@ def bounded() -> Program:
         lambda c: c[0].sum() < 100.0,
         lambda c: (c[0] * 1.5 + x, ~c[1], c[2] * 3 % 7),
         (x, True, 1),
-        most=11,
+        max_steps=11,
     )
     return {"v": v, "odd": odd, "k": k, "dx": sg.grad(v.sum(), x)}, {"x": np.full(3, 0.01)}
 
@@ -82,7 +82,7 @@ def vectors() -> Program:
         return x + step * p, r2, r2 + (rs2 / rs) * p, rs2
 
     first = (b * 0.0, b, b, (b * b).sum())
-    x, *_ = sg.while_loop(lambda c: c[3] > 1e-3, body, first, most=30)
+    x, *_ = sg.while_loop(lambda c: c[3] > 1e-3, body, first, max_steps=30)
     rng = np.random.default_rng(3)
     m = rng.normal(size=(5, 5)).astype(np.float32)
     return {"x": x}, {"a": m @ m.T + np.eye(5, dtype=np.float32), "b": m[0].copy()}

@@ -122,7 +122,8 @@ MIXED: dict[str, tuple[Callable[[], Any], Any]] = {
     "trapezoid": (lambda: sg.trapezoid(ROWS[:, 0], ONES.cumsum()), 4.0),
     "pow": (lambda: np.power(ROWS[:, 0], ONES, dtype="float64"), ROWS[:, 0]),
     "embedding_bag": (
-        lambda: sg.nn.embedding_bag(ROWS, [[0, 1, 2]], weights=ONES, mode="sum"), [[6.0, 9.0]],
+        lambda: sg.nn.embedding_bag([[0, 1, 2]], ROWS, per_sample_weights=ONES, mode="sum"),
+        [[6.0, 9.0]],
     ),
     "bilinear": (
         lambda: sg.nn.bilinear(ROWS, ROWS, ONES[:, None, None] * np.eye(2))[:, 0], [1.0, 13.0, 41.0]

@@ -37,7 +37,7 @@ def scanned(h: Any, b: Any) -> Any:
 
 
 def halved(h: Any) -> Any:
-    return sg.while_loop(lambda c: (c * c).sum() > 1.0, lambda c: c * 0.7, h, most=20)
+    return sg.while_loop(lambda c: (c * c).sum() > 1.0, lambda c: c * 0.7, h, max_steps=20)
 
 
 FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
@@ -210,7 +210,7 @@ def test_arrays_and_numbers_stand_in_loops_over_tensors() -> None:
         lambda x, w: sg.linearize(lambda w: w * w, w)[1](x),
         lambda x, w: sg.jacobian(lambda x: w * 2.0, allow_disconnected=True)(x) + w,
         lambda x, w: sg.scan(lambda c, y: (w * 1.0, w), x, sg.stack([x, x])),
-        lambda x, w: sg.while_loop(lambda c: c.sum() > 9.0, lambda c: w, x + 9.0, most=2),
+        lambda x, w: sg.while_loop(lambda c: c.sum() > 9.0, lambda c: w, x + 9.0, max_steps=2),
         lambda x, w: sg.cond(x.sum() > 0, lambda x: w, lambda x: x, x),
         lambda x, w: sg.switch(np.array(1), [lambda x: x, lambda x: w], x),
         lambda x, w: sg.map(lambda y: w, x),

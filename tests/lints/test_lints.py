@@ -124,7 +124,7 @@ def losses():
     yield "group_norm", nn.group_norm(image * w[0, 0], 2).sum(), [w]
     yield "attention", nn.attention(h, h, h).sum(), [w]
     yield "batch_statistics", sg.add(*map(sg.sum, nn.batch_statistics(h))), [w]
-    yield "embedding", nn.embedding(w, y % 8).sum(), [w]
+    yield "embedding", nn.embedding(y % 8, w).sum(), [w]
 
 
 @pytest.mark.parametrize("case", list(losses()), ids=lambda case: case[0])

@@ -142,7 +142,7 @@ def _bounded(most: int) -> Twins:
             done, y = state
             return done + 1.0, y * w + sg.sin(y)
 
-        return sg.while_loop(lambda state: state[0] < 2.5, trip, (0.0, x), most=most)[1].sum()
+        return sg.while_loop(lambda state: state[0] < 2.5, trip, (0.0, x), max_steps=most)[1].sum()
 
     def written(x: Any, w: Any) -> Any:
         for _ in range(min(most, 3)):
@@ -155,7 +155,7 @@ def _bounded(most: int) -> Twins:
 def _while_in_scan() -> Twins:
     def looped(x: Any, w: Any) -> Any:
         def trip(carry: Any, each: Any) -> Any:
-            y = sg.while_loop(lambda y: y < 2.0, lambda y: y * y + w, sg.exp(each), most=4)
+            y = sg.while_loop(lambda y: y < 2.0, lambda y: y * y + w, sg.exp(each), max_steps=4)
             return carry * y, None
 
         return sg.scan(trip, w, x)[0]

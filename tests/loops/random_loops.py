@@ -95,7 +95,7 @@ def _while(rng: np.random.Generator, depth: int) -> Step:
                 lambda c: c[0] < trips,
                 lambda c: (c[0] + 1, inner(c[1], rows, True)),
                 (0, state),
-                most=4,
+                max_steps=4,
             )
             return found  # type: ignore[no-any-return]
         for _ in range(trips):

@@ -83,7 +83,7 @@ def test_a_while_without_a_bound_has_tangents_alone() -> None:
     x = variable("x")
     y = sg.while_loop(lambda c: c < 100.0, lambda c: c * c, x)
     assert sg.evaluate(sg.jvp(y, x, 1.0), {"x": 3.0}) == 8 * 3.0**7
-    with pytest.raises(GradientError, match="most= does not say"):
+    with pytest.raises(GradientError, match="max_steps= does not say"):
         sg.grad(y, x)
 
 
@@ -154,12 +154,12 @@ def test_of_no_trips_a_bounded_while_has_the_gradients_that_graphs_have(
 
     def function(x: Any, w: Any) -> Any:
         def halved(y: Any) -> Any:
-            return sg.while_loop(lambda y: (abs(y) > 1.0).any(), lambda y: y / 2.0, y, most=9)
+            return sg.while_loop(lambda y: (abs(y) > 1.0).any(), lambda y: y / 2.0, y, max_steps=9)
 
         def trip(carry: Any) -> Any:
             return carry[0] + 3, halved(carry[1] * w), 2.0
 
-        count, last, _ = sg.while_loop(lambda c: c[0] < 5, trip, (start, x, 2.0), most=most)
+        count, last, _ = sg.while_loop(lambda c: c[0] < 5, trip, (start, x, 2.0), max_steps=most)
         return (last * last).sum() + count
 
     arrays = [np.array([1.0, -4.0, np.inf]), np.array([0.0, 2.0, np.nan])]
@@ -188,7 +188,7 @@ def test_a_trip_that_fails_where_no_trip_is_made_is_not_missed() -> None:
         sg.while_loop(lambda y: y[0] > 0.0, endless, carry[1])
         return carry[0] + 1, carry[1] * table[carry[0]]
 
-    _, last = sg.while_loop(lambda c: c[0] < 4, trip, (9, x), most=5)
+    _, last = sg.while_loop(lambda c: c[0] < 4, trip, (9, x), max_steps=5)
     (slope,) = grad((last * 3.0).sum(), [x])
     assert slope.data.tolist() == [3.0] * 3
     assert len(ran) == 1  # whose draws are counted, as a graph's are

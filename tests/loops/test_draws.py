@@ -53,7 +53,7 @@ def test_nested_loops_branches_and_tests_fold_every_number() -> None:
         return sg.cond(x[0] > 0, lambda: rng.bits((3,)), lambda: rng.bits((3,)))
 
     nested = sg.map(lambda _: sg.map(inner, np.arange(2)), np.arange(3))
-    odd = sg.while_loop(lambda n: (rng.bits(()) & 1) == 0, lambda n: n + 1, 0, most=50)
+    odd = sg.while_loop(lambda n: (rng.bits(()) & 1) == 0, lambda n: n + 1, 0, max_steps=50)
     found = sg.compile({"nested": nested, "odd": odd}).run({"x": np.ones(2, "f4")})
     wanted = [[words(1, i, j) for j in range(2)] for i in range(3)]  # the case of 0 is built first
     np.testing.assert_array_equal(found["nested"], wanted)

@@ -42,7 +42,7 @@ def pendulum(t: Any, y: Any) -> Any:
 @pytest.mark.parametrize("end", [4.0, -2.0])
 def test_the_adaptive_method_holds_its_error(end: float) -> None:
     y = variable("y", sg.float64, (2,))
-    last = sg.ode.rk45(pendulum, y, 0.0, end, rtol=1e-9, atol=1e-12, most=2000)
+    last = sg.ode.rk45(pendulum, y, 0.0, end, rtol=1e-9, atol=1e-12, max_steps=2000)
     wanted = solve_ivp(
         lambda t, y: [y[1], -np.sin(y[0]) - 0.1 * y[1]],
         (0.0, end), [1.0, 0.5], rtol=1e-11, atol=1e-13,
@@ -83,7 +83,7 @@ def test_the_adaptive_method_tries_as_many_steps_as_documented(rtol: float) -> N
     for most in (count - 1, count):
         last = sg.ode.rk45(
             lambda t, y: slope(t, y, sg.stack, y[2] * 0.0),
-            sg.constant(y), 0.0, 6.0, rtol=rtol, atol=1e-12, most=most,
+            sg.constant(y), 0.0, 6.0, rtol=rtol, atol=1e-12, max_steps=most,
         )  # fmt: skip
         assert bool(np.isfinite(sg.evaluate(last)).all()) == (most == count)
 
@@ -94,7 +94,7 @@ def test_gradients_go_through_the_steps() -> None:
         if method == "rk4":
             y = sg.ode.rk4(lambda t, y: -k * y * y, start, np.linspace(0.0, 3.0, 61))[-1]
         else:
-            y = sg.ode.rk45(lambda t, y: -k * y * y, start, 0.0, 3.0, rtol=1e-8, most=60)
+            y = sg.ode.rk45(lambda t, y: -k * y * y, start, 0.0, 3.0, rtol=1e-8, max_steps=60)
         slopes = sg.grad(y, [k, start])
         bend = sg.grad(slopes[0], k)
         at = {"k": 1.0, "y": 1.0}
@@ -104,7 +104,7 @@ def test_gradients_go_through_the_steps() -> None:
 
 def by_adjoint(method: str, f: Any, y: Any, start: Any, end: Any, count: int = 61) -> Any:
     if method == "rk45":
-        return sg.ode.rk45(f, y, start, end, rtol=1e-9, atol=1e-12, most=400, adjoint=True)
+        return sg.ode.rk45(f, y, start, end, rtol=1e-9, atol=1e-12, max_steps=400, adjoint=True)
     times = start + (end - start) * np.linspace(0.0, 1.0, count)
     return sg.ode.rk4(f, y, times, adjoint=True)[-1]
 
@@ -152,7 +152,7 @@ def test_the_adjoint_keeps_nothing_of_the_steps() -> None:
     y0, k = variable("y0", sg.float64, (1000,)), variable("k")
 
     def peak(adjoint: bool) -> int:
-        y = sg.ode.rk45(lambda t, y: -k * sg.sin(y), y0, 0.0, 3.0, most=200, adjoint=adjoint)
+        y = sg.ode.rk45(lambda t, y: -k * sg.sin(y), y0, 0.0, 3.0, max_steps=200, adjoint=adjoint)
         return sg.compile({"dk": sg.grad(y.sum(), k)}).plan().peak_bytes
 
     assert peak(True) * 5 < peak(False)
@@ -178,7 +178,7 @@ def test_args_are_passed_on_and_have_gradients(method: str, adjoint: bool) -> No
         y, args = sg.constant(np.float64(3.0)), (rate, {"shift": shift})
         if method == "rk4":
             return sg.ode.rk4(f, y, np.linspace(0, 1, 33), args=args, adjoint=adjoint)[-1]
-        return sg.ode.rk45(f, y, 0.0, 1.0, args=args, adjoint=adjoint, most=200)
+        return sg.ode.rk45(f, y, 0.0, 1.0, args=args, adjoint=adjoint, max_steps=200)
 
     def exact(rate: Any, shift: Any) -> Any:
         return (3.0 - shift / rate) * sg.exp(-rate) + shift / rate
@@ -190,9 +190,9 @@ def test_args_are_passed_on_and_have_gradients(method: str, adjoint: bool) -> No
 
 
 def test_a_solution_that_needs_too_many_steps_is_nan() -> None:
-    y = sg.ode.rk45(pendulum, sg.constant([1.0, 0.5]), 0.0, 4.0, most=5)
+    y = sg.ode.rk45(pendulum, sg.constant([1.0, 0.5]), 0.0, 4.0, max_steps=5)
     assert np.isnan(sg.evaluate(y)).all()
-    blown = sg.ode.rk45(lambda t, y: y * y, sg.constant(1.0), 0.0, 2.0, most=300)
+    blown = sg.ode.rk45(lambda t, y: y * y, sg.constant(1.0), 0.0, 2.0, max_steps=300)
     assert np.isnan(sg.evaluate(blown))
 
 
@@ -228,8 +228,8 @@ def test_mistakes_are_told_in_the_words_of_the_call() -> None:
         sg.ode.rk4(y, decay, times)  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="rtol=-1"):
         sg.ode.rk45(decay, y, 0.0, 1.0, rtol=-1)
-    with pytest.raises(ArgumentError, match="most=-1: it is 0 or more"):
-        sg.while_loop(lambda y: y.sum() < 9, lambda y: y * 2, y, most=-1)
+    with pytest.raises(ArgumentError, match="max_steps must be >= 0, got -1"):
+        sg.while_loop(lambda y: y.sum() < 9, lambda y: y * 2, y, max_steps=-1)
     with pytest.raises(ArgumentError, match=r"takes .*, and is called with \(t, y, arg0\)"):
         sg.ode.rk4(decay, y, times, args=(1.0,))
     with pytest.raises(ArgumentError, match=r"args is a float, not a tuple(.|\n)*args=\(a,\)"):

@@ -91,7 +91,11 @@ CASES = {
         (lambda x: sg.fori_loop(0, 3, lambda i, c: abs(c) * x, x), [0.0], [0.0]),
     ],
     "while": [
-        (lambda x: sg.while_loop(lambda y: y < 4.0, lambda y: 2.0 * y, x, most=9), [at], [slope])
+        (
+            lambda x: sg.while_loop(lambda y: y < 4.0, lambda y: y * 2, x, max_steps=9),
+            [at],
+            [slope],
+        )
         for at, slope in ((1.0, 4.0), (3.0, 2.0), (4.0, 1.0))
     ],
     "branch": [

@@ -230,14 +230,14 @@ def test_refusals_of_attention():
 def test_embedding(rng):
     table = sg.parameter("table", rng.normal(size=(5, 3)))
     ids = sg.input("ids", ("n", 2), "int32")
-    rows = nn.embedding(table, ids)
+    rows = nn.embedding(ids, table)
     feeds = {"ids": np.array([[4, 0], [4, 2]], np.int32)}
     np.testing.assert_array_equal(run(rows, feeds), table.value[feeds["ids"]])
     np.testing.assert_array_equal(run(grad(rows.sum(), table), feeds)[:, 0], [1, 0, 1, 0, 2])
     with assert_refused(IndexOutOfRange, "index 5", line="nn.embedding"):
-        run(nn.embedding(table, ids), {"ids": np.array([[5, 0]], np.int32)})
+        run(nn.embedding(ids, table), {"ids": np.array([[5, 0]], np.int32)})
     with assert_refused(RankError, "not a matrix", line="nn.embedding"):
-        nn.embedding(np.zeros(3), ids)
+        nn.embedding(ids, np.zeros(3))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -246,8 +246,8 @@ def test_bags_of_rows_and_bilinear_forms(rng, dtype):
     ids, x = sg.input("ids", ("n", 2), "int32"), sg.input("x", ("n", 3), dtype)
     y = sg.input("y", ("n", 4), dtype)
     found = {
-        **{mode: nn.embedding_bag(table, ids, mode=mode) for mode in ("mean", "sum", "max")},
-        "weighted": nn.embedding_bag(table, ids, x[:, :2], mode="sum"),
+        **{mode: nn.embedding_bag(ids, table, mode=mode) for mode in ("mean", "sum", "max")},
+        "weighted": nn.embedding_bag(ids, table, x[:, :2], mode="sum"),
         "bilinear": nn.bilinear(x, y, w, bias),
     }
     f = sg.compile(found)
@@ -266,7 +266,7 @@ def test_bags_of_rows_and_bilinear_forms(rng, dtype):
     with assert_refused(RankError, "not [k, m, n]", line="nn.bilinear"):
         nn.bilinear(x, y, w[0])
     with assert_refused(ArgumentError, 'mode is "mean"', line="nn.embedding_bag"):
-        nn.embedding_bag(table, ids, mode="median")
+        nn.embedding_bag(ids, table, mode="median")
 
 
 def test_compiled_layers_agree_with_the_oracle(rng):

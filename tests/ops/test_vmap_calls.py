@@ -264,7 +264,9 @@ def test_what_an_element_does_not_take_neither_raises_nor_makes_nan():
         return sg.switch(k, branches, v, sg.minimum(k, 2) + sg.cond(k > 0, lambda: 1, lambda: 0))
 
     def repeated(v: Any, k: Any) -> Any:
-        ends = sg.fori_loop(k, 3, lambda at, c: c * sg.sqrt(v) + table[at], table[0] * v, most=4)
+        ends = sg.fori_loop(
+            k, 3, lambda at, c: c * sg.sqrt(v) + table[at], table[0] * v, max_steps=4
+        )
         return ends.sum()
 
     given = [

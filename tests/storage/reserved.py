@@ -177,10 +177,10 @@ def done_or_waiting(future: Future[None], seconds: float) -> None:
 def numbers(stride: int, *kind: object) -> Iterator[int]:
     """The first moment, and every ``stride``-th from one on that is not the same for each kind.
 
-    Of forks, which look at all locks of the process, ever fewer unless every one is asked for.
+    Ever fewer unless every one is asked for; of forks, which copy a large process, least.
     """
     yield 1
     n = 2 + sum(str(kind).encode()) % stride
     while True:
         yield n
-        n += max(stride, n // 8) if "fork" in kind and stride > 1 else stride
+        n += max(stride, n // (2 if "fork" in kind else 8)) if stride > 1 else stride

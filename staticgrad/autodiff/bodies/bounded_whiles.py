@@ -23,10 +23,10 @@ def bounded(op: While) -> Loop:
     """
     if op.most is None:
         raise GradientError(
-            "while_loop keeps the carries of all trips for its gradient, and most= does not say how"
-            " many there may be",
-            hint="sg.while_loop(test, body, init, most=100); sg.jvp needs no bound, and sg.scan and"
-            " sg.fori_loop have one",
+            "while_loop keeps the carries of all trips for its gradient, and max_steps= does not"
+            " say how many there may be",
+            hint="sg.while_loop(test, body, init, max_steps=100); sg.jvp needs no bound, and"
+            " sg.scan and sg.fori_loop have one",
         )
     inputs = Inputs()
     done = inputs.new("c", inputs.number.type)

@@ -17,7 +17,7 @@ __all__ = ["instance_norm", "local_response_norm"]
 
 def instance_norm(
     x: Operand[AnyValue],
-    gain: Operand[AnyValue] | None = None,
+    weight: Operand[AnyValue] | None = None,
     bias: Operand[AnyValue] | None = None,
     *,
     eps: float = 1e-5,
@@ -28,7 +28,7 @@ def instance_norm(
 
     Args:
         x: [n, c, ...], the number of channels known at build.
-        gain, bias: one number per channel; none by default.
+        weight, bias: one number per channel; none by default.
         eps: added to the variance.
 
     Returns:
@@ -53,7 +53,7 @@ def instance_norm(
         raise ArgumentError(what, related=related(value))
     if not channels:
         return floating("instance_norm", value)
-    return group_norm(value, channels, gain, bias, eps=eps)
+    return group_norm(value, channels, weight, bias, eps=eps)
 
 
 def local_response_norm(

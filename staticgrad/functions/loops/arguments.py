@@ -74,7 +74,7 @@ def bounded_trips(name: str, most: Any) -> Size:
     """
     bound = trips_of(name, most)
     if not isinstance(bound, Dim) and bound < 0:
-        raise ArgumentError(f"{name}: most={bound}: it is 0 or more")
+        raise ArgumentError(f"{name}: max_steps must be >= 0, got {bound}")
     return bound
 
 

@@ -83,7 +83,9 @@ def _unmoved(kind: type[Any], carry: Any, moved: Any) -> Any:
 
 
 @loop_at_once()
-def run_while(test: Callable[[Any], Any], body: Callable[[Any], Any], init: Any, most: Any) -> Any:
+def run_while(
+    test: Callable[[Any], Any], body: Callable[[Any], Any], init: Any, max_steps: Any
+) -> Any:
     """As ``while``; of no trips a loop with a bound has gradients of zeros, as in a graph.
 
     A trip that is not made draws, so that what is drawn behind the loop is what a graph draws.
@@ -93,8 +95,8 @@ def run_while(test: Callable[[Any], Any], body: Callable[[Any], Any], init: Any,
     carry = unflatten(tree, [leaf if is_weak(leaf) else _lifted(kind, leaf) for leaf in leaves])
     done = 0
     draws = reached = Draws()
-    endless = most is None and _unmade.get()  # nobody knows whether it would end
-    while not endless and (most is None or done < most):
+    endless = max_steps is None and _unmade.get()  # nobody knows whether it would end
+    while not endless and (max_steps is None or done < max_steps):
         with draws.trip(done), body_of_a("a loop"):
             if not bool(_number(test(carry))):
                 break
@@ -104,7 +106,7 @@ def run_while(test: Callable[[Any], Any], body: Callable[[Any], Any], init: Any,
         reached.further()  # the test of the trip that was not made began again
         return carry
     linked = _linked(test, body, carry, draws)
-    return carry if most is None else linked
+    return carry if max_steps is None else linked
 
 
 def _linked(

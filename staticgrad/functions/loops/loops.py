@@ -127,7 +127,7 @@ def fori_loop(
     upper: Any,
     body_fun: Callable[[Any, Any], R],
     init_val: Any,
-    most: Any = None,
+    max_steps: Any = None,
 ) -> R:
     """``for i in range(lower, upper): carry = body_fun(i, carry)``, as one node of the graph.
 
@@ -136,7 +136,7 @@ def fori_loop(
             run knows.
         body_fun: takes the number of the trip (int64, 0-d) and the carry, returns the next carry.
         init_val: the first carry, a tree.
-        most: stop after so many trips; an integer or a named size. Where a bound is a value,
+        max_steps: stop after so many trips; an integer or a named size. Where a bound is a value,
             gradients in reverse mode need it, as those of ``while_loop``.
 
     Returns:
@@ -145,7 +145,8 @@ def fori_loop(
     Raises:
         CarryError: as ``scan``.
         DTypeError: a bound that is a value of no integers.
-        ArgumentError: a bound that is no integer or of several elements; ``most`` of known bounds.
+        ArgumentError: a bound that is no integer or of several elements; ``max_steps`` of known
+            bounds.
 
     >>> import staticgrad as sg
     >>> x = sg.input("x", (), "float64")
@@ -163,11 +164,11 @@ def fori_loop(
         def step(carry: Any) -> Any:
             return carry[0] + 1, body_fun(carry[0], carry[1])
 
-        return while_loop(test, named_after(body_fun, step), (first, init_val), most)[1]
-    if most is not None:
+        return while_loop(test, named_after(body_fun, step), (first, init_val), max_steps)[1]
+    if max_steps is not None:
         raise ArgumentError(
-            "fori_loop: both bounds are known, and most= says how many trips there may be",
-            hint="leave most= out: it is for bounds that are values",
+            "fori_loop: both bounds are known, and max_steps= says how many trips there may be",
+            hint="leave max_steps= out: it is for bounds that are values",
         )
     start, end = trips_of("fori_loop", lower), trips_of("fori_loop", upper)
     trips = dims.maximum(end - start, 0)
@@ -215,7 +216,7 @@ def while_loop(
     cond_fun: Callable[[Any], Any],
     body_fun: Callable[[Any], R],
     init_val: Any,
-    most: Any = None,
+    max_steps: Any = None,
 ) -> R:
     """``while cond_fun(carry): carry = body_fun(carry)``, as one node of the graph.
 
@@ -223,15 +224,15 @@ def while_loop(
         cond_fun: takes the carry, returns one bool.
         body_fun: takes the carry, returns the next one.
         init_val: the first carry, a tree.
-        most: stop after so many trips whatever the test says; an integer or a named size. Needed
-            for gradients in reverse mode, which keep the carry of every trip; ``jvp`` does not.
+        max_steps: stop after so many trips whatever the test says; an integer or a named size.
+            Needed for gradients in reverse mode, which keep every trip's carry; ``jvp`` does not.
 
     Returns:
         The last carry.
 
     Raises:
         CarryError: as ``scan``. DTypeError: the test gives no bool.
-        ArgumentError: ``most`` is no integer, or below 0.
+        ArgumentError: ``max_steps`` is no integer, or below 0.
 
     >>> import staticgrad as sg
     >>> x = sg.input("x", (), "float64")
@@ -240,7 +241,7 @@ def while_loop(
     """
     check_function("while_loop", "cond_fun", cond_fun, "carry")
     check_function("while_loop", "body_fun", body_fun, "carry")
-    bound = None if most is None else bounded_trips("while_loop", most)
+    bound = None if max_steps is None else bounded_trips("while_loop", max_steps)
     leaves, tree = flatten(init_val)
     if is_eager(leaves):
         return run_while(cond_fun, body_fun, init_val, bound)

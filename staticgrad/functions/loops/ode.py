@@ -208,7 +208,7 @@ def rk45(
     rtol: float = 1e-6,
     atol: float = 1e-9,
     first: float | None = None,
-    most: Any = 1000,
+    max_steps: Any = 1000,
     args: Sequence[Any] = (),
     adjoint: bool = False,
 ) -> Any:
@@ -221,8 +221,8 @@ def rk45(
             ``atol + rtol * abs(y)`` is at most 1.
             The next one is ``0.9 * error**-0.2`` times as long, at least 0.2 and at most 5.
         first: the first step to try; a hundredth of the way by default.
-        most: steps to try at most, those that fail included. A solution that needs more ends before
-            ``end``: it is NaN.
+        max_steps: steps to try at most, those that fail included. A solution that needs more ends
+            before ``end``: it is NaN.
         adjoint: the gradient is solved backwards, with the same tolerances and at most as many
             steps, of which nothing is kept. It has no ``jvp``.
 
@@ -236,7 +236,7 @@ def rk45(
         ArgumentError, DTypeError: ``adjoint`` of tensors, or of states of several dtypes.
 
     >>> import numpy as np, staticgrad as sg
-    >>> y = rk45(lambda t, y: -y * y, sg.constant(1.0), 0.0, 3.0, most=200)
+    >>> y = rk45(lambda t, y: -y * y, sg.constant(1.0), 0.0, 3.0, max_steps=200)
     >>> bool(abs(sg.evaluate(y) - 0.25) < 1e-6)
     True
     """
@@ -245,13 +245,13 @@ def rk45(
             raise ArgumentError(f"rk45: {name}={tolerance}: it is 0 or more")
     y, f = _equation("rk45", f, y, args)
     if adjoint:
-        options = {"rtol": rtol, "atol": atol, "first": first, "most": most}
+        options = {"rtol": rtol, "atol": atol, "first": first, "max_steps": max_steps}
         return adjoints.adaptive(rk45, f, y, start, end, options)
-    return _adaptive(f, y, start, end, rtol, atol, first, most)
+    return _adaptive(f, y, start, end, rtol, atol, first, max_steps)
 
 
 def _adaptive(
-    f: Slope, y: Any, start: Any, end: Any, rtol: float, atol: float, first: Any, most: Any
+    f: Slope, y: Any, start: Any, end: Any, rtol: float, atol: float, first: Any, max_steps: Any
 ) -> Any:
     """The state at the end, by trials of steps."""
     state_dtype = flatten(y)[0][0].dtype
@@ -276,7 +276,7 @@ def _adaptive(
         return functions.where(good, after, part), step * factor, kept
 
     zero = functions.zeros_like(whole)
-    done, _, last = while_loop(test, trial, (zero, zero + way, y), most)
+    done, _, last = while_loop(test, trial, (zero, zero + way, y), max_steps)
     return mapped(lambda each: functions.where(done >= 1.0, each, float("nan")), last)
 
 

@@ -72,12 +72,12 @@ def alike(op: str, left: Operand[AnyValue], right: Operand[AnyValue]) -> tuple[A
 
 
 def mse(
-    prediction: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
+    input: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
 ) -> AnyValue:
-    """The mean of (prediction - target) squared, over all elements.
+    """The mean of (input - target) squared, over all elements.
 
     Args:
-        prediction, target: floating, of one shape, or one of them 0-d; integers become float64.
+        input, target: floating, of one shape, or one of them 0-d; integers become float64.
         reduction: "mean", "sum", or "none".
 
     Returns:
@@ -91,7 +91,7 @@ def mse(
     >>> sg.evaluate(sg.nn.mse([1.0, 2.0], [0.0, 0.0]))
     array(2.5)
     """
-    left, right = alike("mse", prediction, target)
+    left, right = alike("mse", input, target)
     away = left - right
     found: AnyValue = reduced("mse", away * away, reduction)
     return found
@@ -99,14 +99,14 @@ def mse(
 
 @like(mse)
 def huber(
-    prediction: Operand[AnyValue],
+    input: Operand[AnyValue],
     target: Operand[AnyValue],
     delta: float = 1.0,
     reduction: Reduction = "mean",
 ) -> AnyValue:
     """The mean of r ** 2 / 2 where abs(r) <= delta, else delta * (abs(r) - delta / 2).
 
-    r = prediction - target; Huber, Ann. Math. Statist. 35 (1964).
+    r = input - target; Huber, Ann. Math. Statist. 35 (1964).
 
     Args:
         delta: where the square ends and the line begins; positive.
@@ -119,7 +119,7 @@ def huber(
     >>> sg.evaluate(sg.nn.huber([0.5, 3.0], 0.0, reduction="none"))
     array([0.125, 2.5  ])
     """
-    left, right = alike("huber", prediction, target)
+    left, right = alike("huber", input, target)
     if is_number(delta) and delta <= 0:
         raise ArgumentError(f"huber: delta={delta!r} is not a positive number")
     away = left - right
@@ -130,18 +130,18 @@ def huber(
 
 
 def cross_entropy(
-    logits: Operand[AnyValue],
-    labels: Operand[AnyValue],
+    input: Operand[AnyValue],
+    target: Operand[AnyValue],
     weight: Operand[AnyValue] | None = None,
     ignore_index: int | None = None,
     reduction: Reduction = "mean",
     label_smoothing: float = 0.0,
 ) -> AnyValue:
-    """The mean over all labels of -log_softmax(logits) at the label.
+    """The mean over all labels of -log_softmax(input) at the label.
 
     Args:
-        logits: floating [..., C]: one unnormalised log-probability per class.
-        labels: integers [...], the class of each row. One outside [0, C) raises, in the run.
+        input: floating [..., C]: one unnormalised log-probability per class.
+        target: integers [...], the class of each row. One outside [0, C) raises, in the run.
         weight: floating [C]: the loss of a row is multiplied by that of its label, and the mean is
             divided by the sum of these.
         ignore_index: rows with this label have loss 0, and do not count for the mean (NaN where
@@ -151,11 +151,11 @@ def cross_entropy(
             (Szegedy et al., arXiv 1512.00567, section 7), each of them by its own weight.
 
     Returns:
-        A 0-d value in the dtype of the logits, or the losses [...].
+        A 0-d value in the dtype of ``input``, or the losses [...].
 
     Raises:
-        DTypeError: labels that are no integers.
-        RankError, ShapeError: the labels do not have the shape of the logits without its last axis;
+        DTypeError: a target that is not of integers.
+        RankError, ShapeError: the target has not the shape of ``input`` without its last axis;
             weights that are not [C].
         ArgumentError: a smoothing outside [0, 1], another reduction.
 
@@ -164,7 +164,7 @@ def cross_entropy(
     >>> sg.evaluate(losses).round(4)
     array([0.6931, 0.    ])
     """
-    scores, classes = as_values("cross_entropy", logits, labels)
+    scores, classes = as_values("cross_entropy", input, target)
     _check_labels(scores, classes)
     scores = floating("cross_entropy", scores)
     if not is_number(label_smoothing) or not 0 <= label_smoothing <= 1:

@@ -90,13 +90,13 @@ def triplet_margin_loss(
 
 
 def cosine_similarity(
-    x1: Operand[AnyValue], x2: Operand[AnyValue], axis: int = -1, eps: float = 1e-8
+    x1: Operand[AnyValue], x2: Operand[AnyValue], axis: int = 1, eps: float = 1e-8
 ) -> AnyValue:
     """The cosine of the angle between rows: x1 . x2 / (|x1| |x2|), lengths held above eps.
 
     Args:
         x1, x2: floating, of one shape, or one of them 0-d.
-        axis: along which the rows lie.
+        axis: along which the rows lie; 1 as in ``torch``.
         eps: the least length that counts: the cosine of a row of zeros is 0.
 
     Returns:
@@ -119,8 +119,8 @@ def cosine_similarity(
 
 @like(mse)
 def cosine_embedding_loss(
-    x1: Operand[AnyValue],
-    x2: Operand[AnyValue],
+    input1: Operand[AnyValue],
+    input2: Operand[AnyValue],
     target: Operand[AnyValue],
     margin: float = 0.0,
     reduction: Reduction = "mean",
@@ -128,7 +128,7 @@ def cosine_embedding_loss(
     """1 - cosine where the target is 1, and max(0, cosine - margin) where it is -1.
 
     Args:
-        x1, x2: floating [..., d], of one shape.
+        input1, input2: floating [..., d], of one shape.
         target: 1 or -1, [...] or 0-d.
         margin: up to which cosine rows of target -1 cost nothing.
 
@@ -139,20 +139,20 @@ def cosine_embedding_loss(
     >>> sg.evaluate(sg.nn.cosine_embedding_loss([[3.0, 4.0]], [[3.0, 4.0]], [-1], margin=0.25))
     array(0.75)
     """
-    near: Any = cosine_similarity(x1, x2)
+    near: Any = cosine_similarity(input1, input2, -1)
     near, t = alike("cosine_embedding_loss", near, target)
     losses = where(t > 0, 1.0 - near, maximum(near - margin, 0.0))
     found: AnyValue = reduced("cosine_embedding_loss", losses, reduction)
     return found
 
 
-def normalize(x: Operand[AnyValue], p: float = 2.0, axis: int = -1, eps: float = 1e-12) -> AnyValue:
+def normalize(x: Operand[AnyValue], p: float = 2.0, axis: int = 1, eps: float = 1e-12) -> AnyValue:
     """x divided by its p-norm along ``axis``, which is held above eps.
 
     Args:
         x: a value; integers become float64.
         p: as ``ord`` of ``sg.norm``.
-        axis: along which axis.
+        axis: along which axis; 1 as in ``torch``.
         eps: the least norm: rows of zeros stay zeros.
 
     Returns:

@@ -51,27 +51,27 @@ _LOWEST_LOG: Final = -100.0
 
 @like(mse)
 def l1_loss(
-    prediction: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
+    input: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
 ) -> AnyValue:
-    """abs(prediction - target).
+    """abs(input - target).
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.l1_loss([1.0, -2.0], [0.0, 0.0]))
     array(1.5)
     """
-    one, other = alike("l1_loss", prediction, target)
+    one, other = alike("l1_loss", input, target)
     found: AnyValue = reduced("l1_loss", functions.absolute(one - other), reduction)
     return found
 
 
 @like(mse)
 def smooth_l1_loss(
-    prediction: Operand[AnyValue],
+    input: Operand[AnyValue],
     target: Operand[AnyValue],
     reduction: Reduction = "mean",
     beta: float = 1.0,
 ) -> AnyValue:
-    """r ** 2 / (2 beta) where abs(r) < beta, else abs(r) - beta / 2; r = prediction - target.
+    """r ** 2 / (2 beta) where abs(r) < beta, else abs(r) - beta / 2; r = input - target.
 
     Args:
         beta: where the square ends and the line begins; positive.
@@ -86,7 +86,7 @@ def smooth_l1_loss(
     """
     if not is_number(beta) or not beta > 0:
         raise ArgumentError(f"smooth_l1_loss: beta={shown(beta)} is not a positive number")
-    one, other = alike("smooth_l1_loss", prediction, target)
+    one, other = alike("smooth_l1_loss", input, target)
     away: Any = one - other
     size = functions.absolute(away)
     losses = where(size < beta, away * away * (0.5 / beta), size - 0.5 * beta)
@@ -96,22 +96,22 @@ def smooth_l1_loss(
 
 @like(cross_entropy)
 def nll_loss(
-    log_probabilities: Operand[AnyValue],
-    labels: Operand[AnyValue],
-    reduction: Reduction = "mean",
+    input: Operand[AnyValue],
+    target: Operand[AnyValue],
     weight: Operand[AnyValue] | None = None,
     ignore_index: int | None = None,
+    reduction: Reduction = "mean",
 ) -> AnyValue:
     """The negative log-probability of each label.
 
     Args:
-        log_probabilities: floating [..., C], as ``log_softmax`` gives them.
+        input: floating [..., C], as ``log_softmax`` gives them.
 
     Returns:
         A 0-d value, or the losses [...].
 
     Raises:
-        DTypeError: labels that are no integers.
+        DTypeError: a target that is not of integers.
         ShapeError: not one label for each row; weights that are not [C].
         ArgumentError: another reduction.
 
@@ -119,7 +119,7 @@ def nll_loss(
     >>> sg.evaluate(sg.nn.nll_loss([[-0.5, -1.0], [-2.0, -0.25]], [0, 1]))
     array(0.375)
     """
-    scores, classes = as_values("nll_loss", log_probabilities, labels)
+    scores, classes = as_values("nll_loss", input, target)
     scores = floating("nll_loss", scores)
     if not classes.dtype.is_integer:
         raise DTypeError(f"nll_loss: the labels are {classes.type}, not integers")
@@ -138,15 +138,15 @@ def nll_loss(
 
 @like(mse)
 def kl_div(
-    log_probabilities: Operand[AnyValue],
+    input: Operand[AnyValue],
     target: Operand[AnyValue],
     reduction: Reduction | Literal["batchmean"] = "mean",
     log_target: bool = False,
 ) -> AnyValue:
-    """target * (log(target) - log_probabilities), 0 where the target is; summed, the divergence.
+    """target * (log(target) - input), 0 where the target is; summed, the divergence.
 
     Args:
-        log_probabilities: floating, the logarithms of what is compared with the target.
+        input: floating, the logarithms of what is compared with the target.
         target: probabilities of the same shape, or one of the two is 0-d.
         reduction: also ``"batchmean"``, the sum divided by the size of the first axis: the mean
             divergence of a batch.
@@ -156,7 +156,7 @@ def kl_div(
     >>> sg.evaluate(sg.nn.kl_div(sg.log([0.5, 0.5]), [1.0, 0.0], "sum")).round(4)
     np.float64(0.6931)
     """
-    scores, wanted = alike("kl_div", log_probabilities, target)
+    scores, wanted = alike("kl_div", input, target)
     if log_target:
         losses: Any = functions.exp(wanted) * (wanted - scores)
     else:
@@ -171,20 +171,20 @@ def kl_div(
 
 @like(mse)
 def binary_cross_entropy(
-    probability: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
+    input: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
 ) -> AnyValue:
     """-(t log p + (1 - t) log(1 - p)), logarithms held above -100.
 
     Of log-odds ``binary_cross_entropy_with_logits`` is exact.
 
     Args:
-        probability, target: floating in [0, 1], of one shape, or one of them 0-d.
+        input, target: floating in [0, 1], of one shape, or one of them 0-d.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.binary_cross_entropy([0.5, 0.0], [1.0, 1.0], "none")).round(4)
     array([  0.6931, 100.    ])
     """
-    p, t = alike("binary_cross_entropy", probability, target)
+    p, t = alike("binary_cross_entropy", input, target)
     likely: Any = maximum(functions.log(p), _LOWEST_LOG)
     unlikely: Any = maximum(functions.log1p(-p), _LOWEST_LOG)
     losses = -(t * likely + (1.0 - t) * unlikely)
@@ -194,7 +194,7 @@ def binary_cross_entropy(
 
 @like(mse)
 def poisson_nll_loss(
-    prediction: Operand[AnyValue],
+    input: Operand[AnyValue],
     target: Operand[AnyValue],
     log_input: bool = True,
     reduction: Reduction = "mean",
@@ -203,7 +203,7 @@ def poisson_nll_loss(
     """exp(x) - t * x of the logarithm x of a rate; of the rate itself x - t * log(x + eps).
 
     Args:
-        prediction: x.
+        input: x, as computed.
         target: counts t, of the same shape, or one of the two is 0-d.
         log_input: whether x is the logarithm.
         eps: keeps the logarithm of a rate of 0 finite.
@@ -212,7 +212,7 @@ def poisson_nll_loss(
     >>> sg.evaluate(sg.nn.poisson_nll_loss([0.0, 1.0], [2.0, 3.0], reduction="none")).round(4)
     array([ 1.    , -0.2817])
     """
-    x, t = alike("poisson_nll_loss", prediction, target)
+    x, t = alike("poisson_nll_loss", input, target)
     losses: Any = functions.exp(x) - t * x if log_input else x - t * functions.log(x + eps)
     found: AnyValue = reduced("poisson_nll_loss", losses, reduction)
     return found
@@ -220,7 +220,7 @@ def poisson_nll_loss(
 
 @like(mse)
 def gaussian_nll_loss(
-    prediction: Operand[AnyValue],
+    input: Operand[AnyValue],
     target: Operand[AnyValue],
     var: Operand[AnyValue],
     full: bool = False,
@@ -238,7 +238,7 @@ def gaussian_nll_loss(
     >>> sg.evaluate(sg.nn.gaussian_nll_loss([1.0, 2.0], [0.0, 2.0], 1.0))
     array(0.25)
     """
-    x, t = alike("gaussian_nll_loss", prediction, target)
+    x, t = alike("gaussian_nll_loss", input, target)
     spread: Any = maximum(as_values("gaussian_nll_loss", x, var)[1], eps)
     away: Any = x - t
     losses = 0.5 * (functions.log(spread) + away * away / spread)
@@ -249,15 +249,15 @@ def gaussian_nll_loss(
 
 @like(mse)
 def hinge_embedding_loss(
-    x: Operand[AnyValue],
+    input: Operand[AnyValue],
     target: Operand[AnyValue],
     margin: float = 1.0,
     reduction: Reduction = "mean",
 ) -> AnyValue:
-    """x where the target is 1, and max(0, margin - x) where it is -1.
+    """input where the target is 1, and max(0, margin - input) where it is -1.
 
     Args:
-        x: floating, distances.
+        input: floating, distances.
         target: 1 or -1, of the same shape, or one of the two is 0-d.
         margin: how far apart those of target -1 should be.
 
@@ -265,7 +265,7 @@ def hinge_embedding_loss(
     >>> sg.evaluate(sg.nn.hinge_embedding_loss([0.5, 0.25], [1, -1], reduction="none"))
     array([0.5 , 0.75])
     """
-    value, t = alike("hinge_embedding_loss", x, target)
+    value, t = alike("hinge_embedding_loss", input, target)
     losses = where(t > 0, value, maximum(margin - value, 0.0))
     found: AnyValue = reduced("hinge_embedding_loss", losses, reduction)
     return found
@@ -273,23 +273,23 @@ def hinge_embedding_loss(
 
 @like(mse)
 def margin_ranking_loss(
-    x1: Operand[AnyValue],
-    x2: Operand[AnyValue],
+    input1: Operand[AnyValue],
+    input2: Operand[AnyValue],
     target: Operand[AnyValue],
     margin: float = 0.0,
     reduction: Reduction = "mean",
 ) -> AnyValue:
-    """max(0, margin - t * (x1 - x2)): x1 ranks above x2 where the target is 1, below where -1.
+    """max(0, margin - t * (input1 - input2)): rank input1 above input2 (target 1) or below (-1).
 
     Args:
-        x1, x2, target: of one shape; what is 0-d goes with every shape.
+        input1, input2, target: of one shape; what is 0-d goes with every shape.
         margin: by how much one should be above the other.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.margin_ranking_loss([1.0, 1.0], [0.0, 3.0], [1, 1], reduction="none"))
     array([0., 2.])
     """
-    one, other = alike("margin_ranking_loss", x1, x2)
+    one, other = alike("margin_ranking_loss", input1, input2)
     away, t = alike("margin_ranking_loss", one - other, target)
     losses = maximum(margin - t * away, 0.0)
     found: AnyValue = reduced("margin_ranking_loss", losses, reduction)
@@ -298,31 +298,31 @@ def margin_ranking_loss(
 
 @like(mse)
 def soft_margin_loss(
-    x: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
+    input: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
 ) -> AnyValue:
-    """log(1 + exp(-t * x)) of targets 1 and -1, without overflow.
+    """log(1 + exp(-t * input)) of targets 1 and -1, without overflow.
 
     Args:
-        x: floating, scores.
+        input: floating, scores.
         target: 1 or -1, of the same shape, or one of the two is 0-d.
 
     >>> import staticgrad as sg
     >>> sg.evaluate(sg.nn.soft_margin_loss([0.0, 1000.0], [1, -1], "none")).round(4)
     array([6.931e-01, 1.000e+03])
     """
-    value, t = alike("soft_margin_loss", x, target)
+    value, t = alike("soft_margin_loss", input, target)
     found: AnyValue = reduced("soft_margin_loss", softplus(-t * value), reduction)
     return found
 
 
 @like(mse)
 def multilabel_soft_margin_loss(
-    x: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
+    input: Operand[AnyValue], target: Operand[AnyValue], reduction: Reduction = "mean"
 ) -> AnyValue:
-    """The mean along the last axis of softplus(x) - t * x: each class by itself is there or not.
+    """The mean along the last axis of softplus(input) - t * input: every class yes or no.
 
     Args:
-        x: floating [..., C], log-odds.
+        input: floating [..., C], log-odds.
         target: [..., C], 1 where a class is there, else 0.
 
     Returns:
@@ -332,7 +332,7 @@ def multilabel_soft_margin_loss(
     >>> sg.evaluate(sg.nn.multilabel_soft_margin_loss([[0.0, 9.0]], [[1, 1]], "none")).round(4)
     array([0.3466])
     """
-    value, t = alike("multilabel_soft_margin_loss", x, target)
+    value, t = alike("multilabel_soft_margin_loss", input, target)
     rows = mean(softplus(value) - t * value, -1)
     found: AnyValue = reduced("multilabel_soft_margin_loss", rows, reduction)
     return found
@@ -340,17 +340,17 @@ def multilabel_soft_margin_loss(
 
 @like(mse)
 def multi_margin_loss(
-    x: Operand[AnyValue],
-    labels: Operand[AnyValue],
+    input: Operand[AnyValue],
+    target: Operand[AnyValue],
     p: int = 1,
     margin: float = 1.0,
     reduction: Reduction = "mean",
 ) -> AnyValue:
-    """The sum over other classes j of max(0, margin - x[label] + x[j]) ** p, divided by C.
+    """The sum over other classes j of max(0, margin - input[label] + input[j]) ** p, divided by C.
 
     Args:
-        x: floating [..., C], a score for each class.
-        labels: integers [...].
+        input: floating [..., C], a score for each class.
+        target: integers [...].
         p: 1 or 2.
         margin: by how much the score of the label should be above each other.
 
@@ -359,7 +359,7 @@ def multi_margin_loss(
 
     Raises:
         ArgumentError: another p, another reduction.
-        DTypeError: labels that are no integers.
+        DTypeError: a target that is not of integers.
         ShapeError: not one label for each row.
 
     >>> import staticgrad as sg
@@ -368,8 +368,8 @@ def multi_margin_loss(
     """
     if p not in (1, 2):
         raise ArgumentError(f"multi_margin_loss: p={shown(p)} is neither 1 nor 2")
-    scores, classes = as_values("multi_margin_loss", x, labels)
-    own: Any = -nll_loss(scores, classes, "none")[..., None]
+    scores, classes = as_values("multi_margin_loss", input, target)
+    own: Any = -nll_loss(scores, classes, reduction="none")[..., None]
     over: Any = maximum(margin - own + scores, 0.0)
     others = functions.one_hot(classes, scores.shape[-1], bool)
     kept = where(others, 0.0, over if p == 1 else over * over)

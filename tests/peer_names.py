@@ -1,0 +1,187 @@
+"""Names that PyTorch's ``torch.nn`` and SciPy have as well, and in what their arguments differ.
+
+``python -m tests.peer_names`` writes the guide ``names`` and, where PyTorch is installed, the
+signatures in ``torch_signatures.json`` that it is made from.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+import scipy.special
+
+import staticgrad as sg
+from staticgrad.documentation.pages import GUIDE
+
+PAGE = GUIDE / "names.md"
+SIGNATURES = Path(__file__).with_name("torch_signatures.json")
+#: Ours -> where PyTorch and SciPy have the same names.
+ROOMS = {
+    "sg.nn": (sg.nn, ("torch.nn.functional", "torch.nn")),
+    "sg.optim": (sg.optim, ("torch.optim",)),
+    "sg.special": (sg.special, ("scipy.special",)),
+    "sg.linalg": (sg.linalg, ("numpy.linalg", "scipy.linalg")),
+}
+#: Their word -> ours, wherever it stands.
+WORDS = {"dim": "axis", "keepdim": "keepdims", "lr": "learning_rate", "is_causal": "causal",
+         "attn_mask": "mask"}  # fmt: skip
+#: Their arguments that have no meaning here, or that ours say by other means.
+GONE = {
+    "inplace", "out", "size_average", "reduce", "_stacklevel", "device", "foreach", "fused",
+    "capturable", "differentiable", "maximize", "overwrite_a", "overwrite_b", "check_finite",
+    "lapack_driver", "padding_mode", "return_indices", "scale_grad_by_freq", "sparse", "max_norm",
+    "norm_type", "_weight", "_freeze", "params",
+}  # fmt: skip
+#: Their names of operands, which are given by their places.
+OPERANDS = {"input", "tensor", "A", "a", "z", "x1", "x2", "arrs", "c_and_lower"}
+#: Ours that every member of a family has besides.
+BESIDE = {
+    "dtype", "init", "seed", "errors", "accumulate", "max_value", "max_norm", "skip_nonfinite",
+    "loss_scale", "name",
+}  # fmt: skip
+#: What arguments do not show.
+NOTES = {
+    "cross_entropy": "classes lie along the last axis, there along axis 1",
+    "nll_loss": "classes lie along the last axis, there along axis 1",
+    "multi_margin_loss": "classes lie along the last axis",
+    "embedding_bag": "bags are rows of ids [..., count], not offsets",
+    "layer_norm": "over the last axis alone",
+    "rms_norm": "over the last axis alone",
+    "batch_norm": "without running statistics; `sg.nn.BatchNorm1d` keeps them",
+    "unfold": "gives [n, c, taps..., windows...]",
+    "fold": "takes [n, c, taps..., windows...]",
+    "Dropout": "draws by a seed of its own",
+    "Adam": "decay of weights is `AdamW`'s",
+    "SGD": "`learning_rate` must be given",
+    "lambertw": "the real branch k=0",
+    "expm": "real matrices",
+}
+
+
+def signature_text(function: Any) -> list[str] | None:
+    """``["x", "axis=-1"]``; None where there is none to read."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        first = re.match(r"\s*\w+\((.*?)\) *->", function.__doc__ or "", re.DOTALL)
+        return None if first is None else re.sub(r" = ", "=", first[1]).split(", ")
+    return [
+        p.name if p.default is p.empty else f"{p.name}={p.default!r}"
+        for p in parameters
+        if p.name != "self"
+    ]
+
+
+def read_torch() -> dict[str, list[str] | None]:
+    """The signatures of names that are ours as well, by their full names."""
+    import torch
+
+    return {
+        f"{home}.{name}": signature_text(getattr(owner, name))
+        for room, homes in ROOMS.values()
+        for home in homes
+        if home.startswith("torch")
+        for owner in [eval(home, {"torch": torch})]
+        for name in sorted(room.__all__)
+        if name[0] != "_" and hasattr(owner, name) and not inspect.ismodule(getattr(owner, name))
+    }
+
+
+def pairs() -> Iterator[tuple[str, str, list[str], list[str]]]:
+    """Ours, theirs, and the arguments of both."""
+    torch = json.loads(SIGNATURES.read_text("utf-8"))
+    for path, (room, homes) in ROOMS.items():
+        for name in sorted(room.__all__):
+            for home in homes:
+                full = f"{home}.{name}"
+                if home.startswith("torch"):
+                    theirs = torch.get(full)
+                else:
+                    function = getattr(eval(home, {"scipy": scipy, "numpy": np}), name, None)
+                    by_place = function is None or isinstance(function, np.ufunc)
+                    theirs = None if by_place else signature_text(function)
+                ours = signature_text(getattr(room, name))
+                if theirs is not None and ours is not None and "args" not in theirs:
+                    yield f"{path}.{name}", full, ours, theirs
+                    break  # NumPy's stands before SciPy's
+
+
+def difference(ours: list[str], theirs: list[str]) -> str:
+    """In words, or empty."""
+    named = [part.partition("=") for part in theirs]
+    mapped = [(WORDS.get(n, n), default) for n, _, default in named]
+    mapped = [(n, default) for n, default in mapped if n.lstrip("*") not in GONE]
+    own = [(n, default) for n, _, default in (part.partition("=") for part in ours)]
+    for at, (pair, (name, _)) in enumerate(zip(mapped, own, strict=False)):
+        if pair[0] in OPERANDS and pair[0] != name:  # operands are given by their places
+            mapped[at] = (name, pair[1])
+    known, here = dict(mapped), dict(own)
+    said = []
+    if missing := [n for n in known if n not in here and n not in BESIDE]:
+        said.append("no " + ", ".join(f"`{n}`" for n in missing))
+    if more := [n for n in here if n not in known and n not in BESIDE]:
+        said.append("besides " + ", ".join(f"`{n}`" for n in more))
+    both = [n for n in here if n in known]
+    if both != [n for n in known if n in here]:
+        said.append("order " + ", ".join(f"`{n}`" for n in both))
+    said += [
+        f"`{n}` is {here[n] or 'needed'}, there {known[n] or 'needed'}"
+        for n in both
+        if not _equal(here[n], known[n]) and n not in BESIDE
+    ]
+    return "; ".join(said)
+
+
+def _equal(one: str, other: str) -> bool:
+    try:
+        return bool(eval(one or "None") == eval(other or "None"))
+    except (NameError, SyntaxError):
+        return one == other
+
+
+def page() -> str:
+    """``guide/names.md`` of the documentation."""
+    found = [(ours, theirs, difference(a, b)) for ours, theirs, a, b in pairs()]
+    rows = []
+    for ours, theirs, says in found:
+        note = NOTES.get(ours.rpartition(".")[2], "")
+        if text := "; ".join(part for part in (says, note) if part):
+            rows.append(f"| `{ours}` | `{theirs}` | {text} |")
+    words = ", ".join(f"`{ours}` for `{theirs}`" for theirs, ours in WORDS.items())
+    return "\n".join([
+        "# Names that PyTorch and SciPy have too",
+        "",
+        f"{len(found)} functions, layers and optimizers here have the name of one in `torch.nn`,"
+        " `torch.optim`, `scipy.special` or `scipy.linalg`. They take the same arguments in the"
+        " same order with the same defaults, but for the rules and the table below. NumPy's names"
+        " have [a page of their own](numpy.md).",
+        "",
+        f"- NumPy's words are used: {words}. Activations, layers and most functions call their"
+        " first operand `x`.",
+        "- There is no `device`, `inplace`, `out`, nor an argument that chooses an implementation"
+        " (`foreach`, `fused`, `overwrite_a`, `check_finite`). Optimizers take no `params`:"
+        " `opt.minimize(loss, parameters)` does.",
+        "- Layers take `dtype`, `init` and `seed`, factorizations `errors`, optimizers"
+        " `accumulate`, `max_value`, `max_norm`, `skip_nonfinite`, `loss_scale` and `name`.",
+        "",
+        "| here | there | differs |",
+        "|---|---|---|",
+        *rows,
+        "",
+        "Written by `python -m tests.peer_names`, and compared by the tests.",
+        "",
+    ])  # fmt: skip
+
+
+if __name__ == "__main__":
+    if find_spec("torch") is not None:
+        SIGNATURES.write_text(json.dumps(read_torch(), indent=0) + "\n", "utf-8")
+    PAGE.write_text(page(), "utf-8")

@@ -1,0 +1,130 @@
+"""Names of PyTorch and SciPy: the page says what differs, and one call runs in both."""
+
+import json
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from tests import peer_names
+from tests.cases import check_all
+
+ACTIVATIONS = [
+    "relu", "relu6", "selu", "silu", "mish", "softsign", "tanhshrink", "hardsigmoid", "hardswish",
+    "sigmoid", "tanh", "gelu", "softplus", "hardshrink", "softshrink", "hardtanh", "elu", "celu",
+    "leaky_relu",
+]  # fmt: skip
+#: Function of both -> a call that PyTorch and staticgrad read alike.
+CALLS = {
+    **dict.fromkeys(
+        [
+            "relu",
+            "relu6",
+            "selu",
+            "silu",
+            "mish",
+            "softsign",
+            "tanhshrink",
+            "hardsigmoid",
+            "hardswish",
+            "sigmoid",
+            "tanh",
+            "gelu",
+            "softplus",
+            "hardshrink",
+            "softshrink",
+            "hardtanh",
+            "elu",
+            "celu",
+            "leaky_relu",
+        ],
+        "f(x)",
+    ),
+    **dict.fromkeys(["softmax", "log_softmax", "softmin", "glu"], "f(x, -1)"),
+    **dict.fromkeys(["hardshrink", "softshrink", "elu", "celu", "leaky_relu"], "f(x, 0.3)"),
+    "hardtanh": "f(x, -0.5, 0.25)",
+    "threshold": "f(x, 0.1, 20.0)",
+    "prelu": "f(x, w6)",
+    **dict.fromkeys(["cross_entropy", "nll_loss"], "f(x, labels, w6)"),
+    "multi_margin_loss": "f(x, labels, 2, 0.5)",
+    **dict.fromkeys(["l1_loss", "smooth_l1_loss", "soft_margin_loss"], "f(x, sign)"),
+    **dict.fromkeys(["hinge_embedding_loss", "poisson_nll_loss"], "f(x, sign)"),
+    "kl_div": "f(x, half, reduction='sum')",
+    "multilabel_soft_margin_loss": "f(x, half)",
+    "binary_cross_entropy_with_logits": "f(x, half)",
+    "binary_cross_entropy": "f(half, half)",
+    "gaussian_nll_loss": "f(x, sign, half)",
+    "margin_ranking_loss": "f(x, half, sign, 0.2)",
+    "cosine_embedding_loss": "f(x, half, sign[:, 0], 0.2)",
+    "triplet_margin_loss": "f(x, half, sign, 0.7, 2.0)",
+    **dict.fromkeys(["cosine_similarity", "pairwise_distance"], "f(x, half)"),
+    "normalize": "f(images, 3.0)",
+    "embedding": "f(labels, x)",
+    "embedding_bag": "f(bags, x, mode='sum')",
+    "bilinear": "f(x, half, cube, w5)",
+    "one_hot": "f(labels, 9)",
+    "local_response_norm": "f(images, 3, 0.5)",
+    "group_norm": "f(images, 2, w4, w4)",
+    "instance_norm": "f(images, weight=w4, bias=w4)",
+    "pixel_shuffle": "f(images, 2)",
+    "pixel_unshuffle": "f(images, 2)",
+    "grid_sample": "f(images, grid, 'nearest', align_corners=True)",
+    "affine_grid": "f(cube[:2, :2, :3], (2, 4, 6, 6), False)",
+}
+
+
+def given() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(5, 6))
+    return {
+        "x": x,
+        "half": rng.uniform(0.1, 0.9, size=(5, 6)),
+        "sign": np.sign(rng.normal(size=(5, 6))),
+        "labels": np.array([0, 3, 1, 4, 2]),
+        "bags": np.array([[0, 1], [2, 4]]),
+        "cube": rng.normal(size=(5, 6, 6)),
+        "images": rng.normal(size=(2, 4, 6, 6)),
+        "grid": rng.uniform(-1.0, 1.0, size=(2, 3, 3, 2)),
+        **{f"w{n}": rng.uniform(0.5, 1.5, size=n) for n in (4, 5, 6)},
+    }
+
+
+def test_the_page_is_up_to_date():
+    assert peer_names.PAGE.read_text("utf-8") == peer_names.page()
+
+
+@pytest.mark.skipif(find_spec("torch") is None, reason="needs PyTorch")
+def test_the_signatures_are_those_of_torch():
+    assert json.loads(peer_names.SIGNATURES.read_text("utf-8")) == peer_names.read_torch()
+
+
+def test_one_call_gives_the_same_in_torch():
+    torch = pytest.importorskip("torch")
+    arrays = given()
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+    def check(name: str) -> None:
+        theirs = eval(CALLS[name], {"f": getattr(torch.nn.functional, name), **tensors})
+        ours = eval(CALLS[name], {"f": getattr(sg.nn, name), **arrays})
+        np.testing.assert_allclose(sg.evaluate(ours), theirs.numpy(), rtol=1e-6, atol=1e-9)
+
+    check_all(check, zip(CALLS))
+
+
+def test_an_old_spelling_names_the_new_one():
+    x, labels = np.ones((2, 3)), np.array([0, 1])
+    for call, word in (
+        (lambda: sg.nn.cross_entropy(logits=x, labels=labels), "input"),
+        (lambda: sg.nn.nll_loss(x, labels=labels), "target"),
+        (lambda: sg.nn.layer_norm(x, gain=np.ones(3)), "weight"),
+        (lambda: sg.nn.group_norm(x, groups=1), "num_groups"),
+        (lambda: sg.nn.one_hot(labels, classes=3), "num_classes"),
+        (lambda: sg.optim.Adam(epsilon=1e-8), "eps"),
+        (lambda: sg.optim.LBFGS(iterations=9), "max_iter"),
+        (lambda: sg.while_loop(lambda y: y < 2.0, lambda y: y * 2, 1.0, most=9), "max_steps"),
+        (lambda: sg.implicit.fixed_point(sg.cos, 1.0, tolerance=1e-3), "tol"),
+    ):
+        with pytest.raises(sg.StaticgradError) as caught:
+            call()
+        assert f"write {word}=" in caught.value.hint
