@@ -1,4 +1,4 @@
-"""``with`` blocks that say something to all code that runs inside of them: modes, settings, worlds.
+"""``with`` blocks that say something to all code that runs inside of them: modes and settings.
 
 What they say belongs to the thread, or the task of asyncio, that enters them. Blocks nest, and a
 block in a generator may end behind one that began before it: each takes out itself alone. On a

@@ -162,7 +162,7 @@ LAYERS = {
     "staticgrad.nn.recurrent": "GRU LSTM RNN",
     "staticgrad.nn.sequential": "ModuleDict ModuleList Sequential",
     "staticgrad.nn.transformer": "TransformerBlock",
-    "staticgrad.nn.noting": "updates",
+    "staticgrad.nn.updating": "updates",
 }
 
 #: Public name of a module -> where it stands.

@@ -33,7 +33,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 #: Programs that take many seconds of processor time, and half a minute or more.
-LONG, LONGEST = ("cnn", "hmc", "maml", "neural_ode", "vae"), ("gan", "gpt", "lstm")
+LONG, LONGEST = ("cnn", "hmc", "maml", "vae"), ("gan", "gpt", "lstm", "neural_ode")
 
 
 def marks(path: Path) -> list[pytest.MarkDecorator]:

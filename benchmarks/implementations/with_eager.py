@@ -1,4 +1,4 @@
-"""The define-by-run twin, ``staticgrad.eager``: the same ops and rules, run at once on NumPy.
+"""eager mode, ``staticgrad.eager``: the same ops and rules, run at once on NumPy.
 
 Feeds are tensors made beforehand; SGD is its own optimizer, or updates of ``data`` by hand.
 """
@@ -91,7 +91,7 @@ class EagerImplementation(Implementation):
 
     name = "staticgrad.eager"
     package = "staticgrad.eager"
-    settings = "define-by-run over NumPy, SGD of the twin"
+    settings = "define-by-run over NumPy, SGD of eager mode"
     peer = False
 
     @classmethod

@@ -91,10 +91,10 @@ class _Pair:
         left = dict(enumerate(first.args[: _op(first).carries]))
         found: dict[int, int] = {}
         for k, arg in enumerate(later.args[: _op(later).carries]):
-            twin = next((j for j, other in left.items() if other.key == arg.key), None)
-            if twin is not None:
-                found[k] = twin
-                del left[twin]
+            same = next((j for j, other in left.items() if other.key == arg.key), None)
+            if same is not None:
+                found[k] = same
+                del left[same]
         return found
 
     def _numbers(self, which: int) -> list[int]:

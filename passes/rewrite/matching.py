@@ -72,7 +72,7 @@ class Match:
         found: list[Node] = []
         for term, value in self._found.items():
             if isinstance(term, Hole):
-                found += _twins(self._found[term.name], value)
+                found += _equal_nodes(self._found[term.name], value)
             elif isinstance(term, Applied):
                 found.append(value.node)
                 over = term.over or ()
@@ -230,28 +230,28 @@ def _found_all(
             if bound is None:
                 found = {**found, pattern.name: value}
             elif bound.key != value.key:
-                if not list(_twins(bound, value)):
+                if not list(_equal_nodes(bound, value)):
                     return
                 found = {**found, pattern: value}
     yield from _found_below(below, found) if below else (found,)
 
 
-def _twins(one: Symbolic, other: Symbolic) -> Iterator[Node]:
+def _equal_nodes(one: Symbolic, other: Symbolic) -> Iterator[Node]:
     """The nodes of two values that compute the same twice; none if it is not the same."""
     pairs = [(one, other)]
-    twins: dict[Node, Node] = {}
+    equals: dict[Node, Node] = {}
     while pairs:
         left, right = pairs.pop()
-        if left.key == right.key or twins.get(right.node) is left.node:
+        if left.key == right.key or equals.get(right.node) is left.node:
             continue
         a, b = left.node, right.node
         same = left.index == right.index and a.op == b.op and len(a.args) == len(b.args)
-        if len(twins) >= _COMPARED or not same or isinstance(a.op, Input | ParameterLeaf):
+        if len(equals) >= _COMPARED or not same or isinstance(a.op, Input | ParameterLeaf):
             return
-        twins[b] = a
+        equals[b] = a
         pairs += zip(a.args, b.args, strict=True)
-    yield from twins.values()
-    yield from twins
+    yield from equals.values()
+    yield from equals
 
 
 def _found_below(pairs: list[tuple[Applied, Symbolic]], found: Bindings) -> Iterator[Bindings]:

@@ -309,11 +309,12 @@ def _feed_name(graph: Graph, inputs: Mapping[str, Symbolic], key: object) -> str
         name = input_label(key)
         if name in inputs and inputs[name].node is key.node:
             return name
-        twin = [_related(inputs[name])] if name in inputs else []
+        namesake = [_related(inputs[name])] if name in inputs else []
         raise UnknownFeedError(
-            f"the graph does not read input {name!r}" + ", but another of that name" * len(twin),
-            hint=f"{'feed it by its name' if twin else 'leave it out'}; {_known(inputs)}",
-            related=[_related(key), *twin],
+            f"the graph does not read input {name!r}"
+            + ", but another of that name" * len(namesake),
+            hint=f"{'feed it by its name' if namesake else 'leave it out'}; {_known(inputs)}",
+            related=[_related(key), *namesake],
         )
     for parameter in graph.parameters:
         if key == parameter.name or getattr(key, "node", None) is parameter.node:

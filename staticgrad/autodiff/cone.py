@@ -64,12 +64,12 @@ def disconnected(
     related: list[Related] = [_related("by", target), _related("of", y)]
     ends = list(_path_ends(y, target, blocked))
     if not ends:
-        twin = _namesake(y, target)
+        namesake = _namesake(y, target)
         return DisconnectedError(
             f"{named(y)} does not depend on {named(target)}",
-            hint=f"it reads another {named(target)}, made before" * (twin is not None)
+            hint=f"it reads another {named(target)}, made before" * (namesake is not None)
             or "leave it out, or pass allow_disconnected=True for zeros",
-            related=related if twin is None else [*related, _related("reads", twin)],
+            related=related if namesake is None else [*related, _related("reads", namesake)],
         )
     (node, reason), *more = ends
     return DisconnectedError(

@@ -25,9 +25,9 @@ from staticgrad.building import within
 from staticgrad.errors import DisconnectedError, GradientError, OpDefinitionError
 from staticgrad.errors.wording import shown
 from staticgrad.ir.calls import public
+from staticgrad.ir.execution import in_graphs
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Node, Symbolic
-from staticgrad.ir.worlds import in_graphs
 from staticgrad.ops.cotangent import check_share, resolve, zeros_like_type
 
 _GIVES = "jvp gives a tangent {} for a result {}"

@@ -21,10 +21,10 @@ from staticgrad.building import within
 from staticgrad.errors import ArgumentError, DisconnectedError
 from staticgrad.ir.bodies import body_input
 from staticgrad.ir.calls import public
+from staticgrad.ir.execution import in_graphs
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.value import Value
-from staticgrad.ir.worlds import in_graphs
 from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.batching import moved_over_batch
 from staticgrad.ops.cotangent import zeros_like_type

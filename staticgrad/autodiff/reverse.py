@@ -28,10 +28,10 @@ from staticgrad.autodiff.structure import (
 from staticgrad.building import within
 from staticgrad.errors import ArgumentError, GradientError, OpDefinitionError
 from staticgrad.ir.calls import public
+from staticgrad.ir.execution import in_graphs
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Node, Parameter, ParameterLeaf, Symbolic, ancestors
 from staticgrad.ir.value import Value
-from staticgrad.ir.worlds import in_graphs
 from staticgrad.kept import collection_paused
 from staticgrad.ops.cotangent import (
     TRANSPOSES,

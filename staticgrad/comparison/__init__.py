@@ -1,4 +1,4 @@
-"""One model, run both ways: define-by-run by the eager twin, define-then-run by the compiler.
+"""One model, run both ways: define-by-run by eager mode, define-then-run by the compiler.
 
 ``model`` says what is trained, ``ways`` how, ``agreement`` whether both compute the same;
 ``stopwatch`` and ``measure`` time and weigh them, ``report`` is what was found, ``page`` and

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from staticgrad.analysis.pass_report import Report
+from staticgrad.building import is_package_file
 from staticgrad.comparison import training
 from staticgrad.comparison.report import Act, Anatomy, Comparison, StepCost
 from staticgrad.ir.graph import Graph
@@ -38,7 +39,10 @@ def program(found: Comparison) -> str:
     for (_, short), band in drawn.places.items():
         tokens[short].append(drawn.bands[band].token)
     rows = []
-    for file, lines in _shown(anatomy.graph):
+    shown = [*_shown(anatomy.graph)]
+    library = all(is_package_file(file) for file, _ in shown)
+    module = fold("the module", preformatted(found.module), opened=library) if found.module else ""
+    for file, lines in shown:
         name = file.replace("\\", "/").rpartition("/")[2]
         rows.append(f'<div><span class="file">{escape(name)}</span></div>')
         last, text = 0, {line: linecache.getline(file, line) for line in lines}
@@ -54,8 +58,7 @@ def program(found: Comparison) -> str:
         "spends on it: forward, and in the derivative that belongs to it; a kernel of several "
         "lines counts for each in equal parts. Point at a line to see its operations and kernels."
         "</p>"
-        f"{fold('the module', preformatted(found.module)) if found.module else ''}"
-        f'<div class="source">{"".join(rows)}</div>'
+        f'{module}<div class="source">{"".join(rows)}</div>'
     )
 
 

@@ -57,20 +57,20 @@ def tables(found: Comparison | TapeAlone) -> RenderableType:
     if found.first:
         parts.insert(1, _firsts(found))
     if found.peers:
-        parts.insert(1, _table("the same in PyTorch", PEER_HEADS, peer_rows(found)))
+        parts.insert(1, _table("a step in PyTorch", PEER_HEADS, peer_rows(found)))
     against = ["", "Where define-then-run loses:", *(f"- {text}" for text in found.against)]
     return Group(title, *notes, "", *parts, *(against if found.against else []))
 
 
 #: Of ``peer_rows``, but for the names.
-PEER_HEADS: Final = ("CPU", "wall", "/ compiled", "range", "peak", "losses agree to")
+PEER_HEADS: Final = ("time", "/ compiled", "its range", "peak", "losses")
 
 
 def peer_rows(found: Comparison) -> list[tuple[str, ...]]:
     """What other libraries take and hold, or why there are no figures."""
     return [
-        (peer.name, *timing(peer.pair.by_run), ratio(peer.pair.ratio), between(peer.pair),
-         nbytes(peer.tape or 0), f"{peer.losses or 0.0:.0e}")
+        (peer.name.replace("PyTorch, ", ""), seconds(peer.pair.by_run.cpu), ratio(peer.pair.ratio),
+         between(peer.pair), nbytes(peer.tape or 0), f"to {peer.losses or 0.0:.0e}")
         if peer.pair is not None
         else (f"{peer.name}: {peer.reason}", *[""] * len(PEER_HEADS))
         for peer in found.peers
@@ -189,13 +189,13 @@ def _memory(found: Comparison) -> RenderableType:
 def memory_rows(found: Comparison) -> list[tuple[str, ...]]:
     """The peaks of the tape, of each policy and within each budget, by batch size."""
     rows = [("tape, measured", *(nbytes(each.tape) for each in found.memories), "")]
+    for part, words in PARTS.items():
+        if any(each.parts[part] for each in found.memories):
+            rows.append((words, *(nbytes(each.parts[part]) for each in found.memories), ""))
     if found.checkpointed is not None:
         kept = nbytes(found.checkpointed.nbytes)
         at = [kept if m.at == found.batch_size else "" for m in found.memories]
         rows.append(("tape, layers checkpointed", *at, f"{ratio(found.checkpointed.time)} of tape"))
-    for part, words in PARTS.items():
-        if any(each.parts[part] for each in found.memories):
-            rows.append((words, *(nbytes(each.parts[part]) for each in found.memories), ""))
     for policy in found.memory.arena:
         sizes = (nbytes(each.arena[policy]) for each in found.memories)
         rows.append((f"{policy}, planned", *sizes, ratio(found.memory.times[policy])))

@@ -40,10 +40,10 @@ from staticgrad.errors import GraphError, ParseError, UnknownAttributeError
 from staticgrad.errors.tracebacks import boundary, cut
 from staticgrad.errors.wording import did_you_mean
 from staticgrad.ir.calls import public
+from staticgrad.ir.execution import in_graphs
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.plan import Plan
 from staticgrad.ir.value import Value
-from staticgrad.ir.worlds import in_graphs
 from staticgrad.kept import collection_paused
 from staticgrad.native import processors
 from staticgrad.native.environment import default_environment

@@ -22,9 +22,9 @@ from staticgrad.compiling.arguments import read_passes, read_program
 from staticgrad.compiling.compiler import Compiled, compile
 from staticgrad.errors import ArgumentError
 from staticgrad.ir.calls import public
+from staticgrad.ir.execution import in_graphs
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.op import Array
-from staticgrad.ir.worlds import in_graphs
 from staticgrad.ops.operands import dtype_of
 from staticgrad.pictures.markup import fold, fragment, paragraph, table
 from staticgrad.pictures.numbers import nbytes, seconds

@@ -32,9 +32,9 @@ from staticgrad.compiling.constant_part import constant_part
 from staticgrad.compiling.scheduling import Scheduling, scheduled
 from staticgrad.errors import ArgumentError
 from staticgrad.ir.calls import public
+from staticgrad.ir.execution import in_graphs
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.plan import Plan
-from staticgrad.ir.worlds import in_graphs
 from staticgrad.kept import collection_paused
 from staticgrad.memory.divided import KEPT, divisions
 from staticgrad.memory.planner import Planner

@@ -95,7 +95,7 @@ SUBJECTS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "sg.nn": {
         "module": (
             "Modules, linear layers, embeddings",
-            "nn.module nn.sequential nn.linears nn.embeddings nn.initial nn.noting nn.dropouts"
+            "nn.module nn.sequential nn.linears nn.embeddings nn.initial nn.updating nn.dropouts"
             " functions.layers",
         ),
         "convolutions": (

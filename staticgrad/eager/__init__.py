@@ -1,4 +1,4 @@
-"""The define-by-run twin: the same ops and the same rules, run at once on NumPy arrays.
+"""eager mode: the same ops and the same rules, run at once on NumPy arrays.
 
     >>> from staticgrad.eager import Tensor
     >>> w = Tensor([[1.0], [2.0]], requires_grad=True)

@@ -23,23 +23,23 @@ from staticgrad.errors import ArgumentError
 from staticgrad.functions.draws import GENERATORS
 from staticgrad.functions.trees import flatten, unflatten
 from staticgrad.ir.calls import Constructed
+from staticgrad.ir.execution import computing, holding, in_graphs
 from staticgrad.ir.graph import ancestors
 from staticgrad.ir.nodes import Node, Parameter, Symbolic
 from staticgrad.ir.op import Array, Input, ParameterLeaf
 from staticgrad.ir.roots import check_updates
 from staticgrad.ir.session import Session, running_session, traced_in
 from staticgrad.ir.value import Value
-from staticgrad.ir.worlds import computing, holding, in_graphs
 from staticgrad.records import dataclass
 from staticgrad.storage.parameter import ParameterStore, change_together
 from staticgrad.types.tensor import TensorType
 
 
-class eager_mode(computing, metaclass=Constructed):  # noqa: N801 - as its kin in ``modes.py``
+class eager_mode(computing, metaclass=Constructed):  # noqa: N801 - as the others in ``modes.py``
     """Inside, what no other operand says computes at once: ``with sg.eager_mode(): ...``.
 
     A parameter alone is the tensor of its present array, arrays and numbers alone become tensors,
-    ``sg.zeros`` and its kin give tensors, and generators draw them. ``loss.backward()`` leaves
+    ``sg.zeros`` and others give tensors, and generators draw them. ``loss.backward()`` leaves
     gradients in ``p.grad``; ``p.update(value)`` and ``opt.minimize(loss)`` write at once. Values of
     a graph stay what they are, and what ``sg.function`` compiled runs compiled. It belongs to the
     thread, or task, that enters it; also a decorator.
@@ -205,7 +205,7 @@ def next_values(noted: Session) -> Iterator[None]:
 
 
 @contextmanager
-def _noting() -> Iterator[Session]:
+def _collecting() -> Iterator[Session]:
     """Inside, updates are noted, and written together at the end, by the function that runs."""
     noted = running_session()
     if noted is not None:
@@ -234,7 +234,7 @@ def minimize(
     Raises:
         ArgumentError: it depends on no parameter. Else as ``grad``.
     """
-    with _noting() as noted:
+    with _collecting() as noted:
         if params is None:
             params = read_by(loss, {p.node for p, _ in noted.updates})
         leaves = [leaf_of(p) for p in params]
@@ -256,7 +256,7 @@ def step_now(
         grads: by parameter.
         optimizer, advance: as of ``minimize``.
     """
-    with _noting() as noted:
+    with _collecting() as noted:
         tensors = {p: Tensor.lift(gradient) for p, gradient in grads.items()}
         rule = _rule_graph(optimizer, {p: t.type for p, t in tensors.items()}, advance)
         noted.given.update(zip(rule.inputs, tensors.values(), strict=True))

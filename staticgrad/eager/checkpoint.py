@@ -11,7 +11,7 @@ from typing import Any
 from staticgrad.eager import tape
 from staticgrad.eager.modes import enable_grad, recording
 from staticgrad.eager.random import replayed, states
-from staticgrad.eager.selection import KeptResult, Noting, Taking, selecting
+from staticgrad.eager.selection import KeptResult, Recording, Taking, selecting
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.tracebacks import boundary
@@ -58,10 +58,10 @@ def recomputed(
     if not recording.innermost():
         return function(*args)
     since, before = next(tape.serials), states()
-    noting = None if policy is None else Noting(policy)
-    with selecting(noting):
+    selection = None if policy is None else Recording(policy)
+    with selecting(selection):
         found = function(*args)
-    kept = {} if noting is None else noting.ended()
+    kept = {} if selection is None else selection.ended()
     results = _results(found)
     outs = tuple([result.detach() for result in results])
     outside = _read_from_outside(results, since)

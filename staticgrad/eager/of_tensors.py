@@ -1,4 +1,4 @@
-"""Derivatives of tensors by tensors: what ``sg.grad``, ``jvp`` and their kin are on a tape.
+"""Derivatives of tensors by tensors: what ``sg.grad``, ``jvp`` and related functions are on a tape.
 
 A tape runs backwards only. Forward mode is two walks: the cotangents of the moved tensors are
 linear in those of the results, so what differentiates them by these, with tangents as seeds, are

@@ -50,12 +50,12 @@ class _Done(NamedTuple):
     base: int | None  # the operation whose bytes it gives
 
 
-def selecting(chosen: Noting | Taking | None) -> Block[Any]:
+def selecting(chosen: Recording | Taking | None) -> Block[Any]:
     """Inside, operations run as ``chosen`` says; None: as they are."""
     return Block(selection, chosen)
 
 
-class Noting:
+class Recording:
     """The first run of a function: computes everything, and keeps what the policy wants kept."""
 
     def __init__(self, policy: Saveable) -> None:

@@ -25,8 +25,8 @@ from staticgrad.eager.modes import Seal, checking, recording
 from staticgrad.eager.shared import moved, settled
 from staticgrad.errors import TapeError
 from staticgrad.errors.tracebacks import boundary
+from staticgrad.ir.execution import is_holding, present
 from staticgrad.ir.op import Op
-from staticgrad.ir.worlds import is_holding, present
 from staticgrad.ops.cotangent import Masked, resolve, shares_of
 from staticgrad.ops.elementwise import strong_dtype
 from staticgrad.ops.sweep import Sweep

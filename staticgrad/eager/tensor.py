@@ -1,6 +1,6 @@
 """Tensor: an array that remembers how it was made, so that it can be differentiated.
 
-The define-by-run twin of symbolic values: an op bound to tensors runs at once (``Op.eager``, by
+Eager counterparts of symbolic values: an op bound to tensors runs at once (``Op.eager``, by
 default its NumPy reference) and, if an operand needs a gradient, leaves a node on the tape. The
 classes of ops and their rules are those of the compiler. The walk back is in ``tape.py``.
 

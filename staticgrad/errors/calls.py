@@ -163,14 +163,14 @@ def check_keywords(
 def unknown_argument(name: str, word: str, ours: Signature) -> UnknownArgumentError:
     """The error for an argument that the function does not have, with the nearest it has."""
     names = _names(ours)
-    habit = ARGUMENTS.get(word, "")
-    if habit.isidentifier():  # another library's name, of an argument that is there or is not
-        habit = f"write {habit}=; " if habit in names else ""
-    elif habit:
-        habit = f"instead: {habit}\n"
+    written = ARGUMENTS.get(word, "")
+    if written.isidentifier():  # another library's name, of an argument that is there or is not
+        written = f"write {written}=; " if written in names else ""
+    elif written:
+        written = f"instead: {written}\n"
     return UnknownArgumentError(
         f"{name}: there is no argument {word!r}",
-        hint=f"{habit or did_you_mean(word, names)}{what_it_takes(ours)}",
+        hint=f"{written or did_you_mean(word, names)}{what_it_takes(ours)}",
     )
 
 

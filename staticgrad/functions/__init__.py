@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from staticgrad import exports
 from staticgrad.ir.calls import public
+from staticgrad.ir.execution import present
 from staticgrad.ir.functional import FUNCTIONS
-from staticgrad.ir.worlds import present
 from staticgrad.kept import collection_paused
 
 _HOMES: Final = exports.homes(exports.FUNCTIONS)

@@ -19,11 +19,11 @@ from staticgrad.functions.draws import loop_at_once
 from staticgrad.functions.tracing import Trace, Traced, as_results, called, labelled
 from staticgrad.functions.trees import Tree, flatten, is_record, paths, unflatten
 from staticgrad.ir.bodies import body_of
+from staticgrad.ir.execution import holding, present
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.op import Constant
 from staticgrad.ir.value import Value
-from staticgrad.ir.worlds import holding, present
 from staticgrad.ops.batch_axis import in_front
 from staticgrad.ops.batching import over_batch
 from staticgrad.ops.movement import with_size

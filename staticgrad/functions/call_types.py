@@ -1,7 +1,7 @@
 """What type checkers see of functions of arrays: which results they have of which arguments.
 
 A function is written over values, ``def loss(w: sg.Value, x: sg.Value) -> sg.Value``. What
-``sg.function``, ``sg.grad`` and their kin make of it takes values, too, and arrays: of these it
+``sg.function``, ``sg.grad`` and others make of it takes values, too, and arrays: of these it
 gives arrays where the function gives values. The classes here say so; nothing of them runs.
 """
 

@@ -18,6 +18,7 @@ from staticgrad.errors import (
     warn,
 )
 from staticgrad.errors.wording import shown
+from staticgrad.ir.execution import computing_kind
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import (
     Input,
@@ -29,7 +30,6 @@ from staticgrad.ir.graph import (
 )
 from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.value import Value
-from staticgrad.ir.worlds import computing_kind
 from staticgrad.ops.elementwise import Operand
 from staticgrad.ops.movement import broadcast_to, expand_dims, moveaxis, reshape
 from staticgrad.ops.operands import (

@@ -14,9 +14,9 @@ from typing import Any, ParamSpec, TypeVar
 from staticgrad.errors.calls import carries
 from staticgrad.functions.draws import Draws
 from staticgrad.functions.trees import flatten
+from staticgrad.ir.execution import computing, computing_kind, holding, is_holding
 from staticgrad.ir.kinds import binding_kind
 from staticgrad.ir.value import Value
-from staticgrad.ir.worlds import computing, computing_kind, holding, is_holding
 
 P = ParamSpec("P")
 R = TypeVar("R")

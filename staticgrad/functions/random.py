@@ -39,11 +39,11 @@ from staticgrad.functions.draws import (
     met_shape,
 )
 from staticgrad.ir.calls import public
+from staticgrad.ir.execution import computing_kind, held
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Parameter
 from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
-from staticgrad.ir.worlds import computing_kind, held
 from staticgrad.ops.elementwise import Operand, array_dtype
 from staticgrad.ops.operands import dtype_of, floating, integer, is_number, related
 from staticgrad.ops.philox import FOLD, FOLDED, RandomBits

@@ -1,6 +1,6 @@
 """What the array API standard has beside functions of elements: constants, dtypes, ``asarray``.
 
-``shape``, ``result_type`` and their kin are known when a graph is built: NumPy's functions of these
+``shape``, ``result_type`` and others are known when a graph is built: NumPy's functions of these
 names answer for values, too (``FACTS``), and build no node.
 """
 

@@ -18,6 +18,7 @@ from staticgrad.errors.wording import shown
 from staticgrad.functions.draws import FoldedKeys
 from staticgrad.functions.trees import Tree, flatten, paths
 from staticgrad.ir.bodies import body_input, is_body_input
+from staticgrad.ir.execution import in_graphs
 from staticgrad.ir.forms import (
     Assemble,
     Contract,
@@ -35,7 +36,6 @@ from staticgrad.ir.graph import Constant, Input, Node, ParameterLeaf, Symbolic, 
 from staticgrad.ir.kinds import two_kinds
 from staticgrad.ir.session import body_of_a
 from staticgrad.ir.text import INLINE_ELEMENTS
-from staticgrad.ir.worlds import in_graphs
 from staticgrad.ops.elementwise import is_weak
 from staticgrad.ops.operands import as_value
 from staticgrad.records import dataclass

@@ -13,8 +13,8 @@ from typing import Any
 
 from staticgrad.errors import GradientError
 from staticgrad.ir.calls import Constructed
+from staticgrad.ir.execution import held
 from staticgrad.ir.value import Value
-from staticgrad.ir.worlds import held
 from staticgrad.records import dataclass
 
 _PART = "?"  # how a leaf is written in messages

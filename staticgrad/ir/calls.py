@@ -22,7 +22,7 @@ from staticgrad.errors import ArgumentError, DTypeError, UnknownArgumentError
 from staticgrad.errors.calls import check_arguments, raised_inside, unknown_argument, what_it_takes
 from staticgrad.errors.tracebacks import cut
 from staticgrad.errors.wording import kind_of, shown
-from staticgrad.ir.worlds import beside_arrays, present
+from staticgrad.ir.execution import beside_arrays, present
 from staticgrad.types.dtype import as_dtype
 
 P = ParamSpec("P")

@@ -1,6 +1,6 @@
 """The Op base class and the registry: one frozen dataclass per op, its fields are its attributes.
 
-An op is read in different worlds by its methods: ``infer`` on types, ``reference`` on arrays,
+An op is read in different modes by its methods: ``infer`` on types, ``reference`` on arrays,
 ``scalar`` on one element, ``partials``/``vjp``/``jvp`` on values, ``form`` on memory. The base
 gives for nothing: frozen fields, registration by name, equality by type and bits (0.0 is not -0.0,
 True is not 1), and binding to whatever kind of value the operands are. The only ops here are those
@@ -18,12 +18,12 @@ import numpy.typing as npt
 
 from staticgrad.errors import NameConflictError, OpDefinitionError, ShapeError
 from staticgrad.errors.wording import shown
+from staticgrad.ir.execution import present
 from staticgrad.ir.forms import Form, Leaf
 from staticgrad.ir.functional import load_functions
 from staticgrad.ir.kinds import AnyValue, Operand, binding_kind
 from staticgrad.ir.ranges import Range, RangeOf
 from staticgrad.ir.value import Value
-from staticgrad.ir.worlds import present
 from staticgrad.records import Immutable, dataclass
 from staticgrad.storage.parameter import ParameterStore
 from staticgrad.types.arrays import ArrayData, array_of

@@ -68,9 +68,6 @@ from staticgrad.nn.multi_head import (
 from staticgrad.nn.normalization import (
     GroupNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d, LayerNorm, RMSNorm
 )
-from staticgrad.nn.noting import (
-    updates
-)
 from staticgrad.nn.pooling import (
     AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AvgPool1d,
     AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d
@@ -83,6 +80,9 @@ from staticgrad.nn.sequential import (
 )
 from staticgrad.nn.transformer import (
     TransformerBlock
+)
+from staticgrad.nn.updating import (
+    updates
 )
 
 __all__ = [

@@ -23,7 +23,7 @@ class Dropout(Layer):
     """In training each element is 0 with probability ``p``, and the others are divided by 1 - p.
 
     Srivastava et al., JMLR 15 (2014). Its generator draws the same bits for one seed and step in
-    both worlds, and is a part of ``state_dict``.
+    both modes, and is a part of ``state_dict``.
 
     Args:
         p: the probability, in [0, 1).

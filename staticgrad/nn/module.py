@@ -25,11 +25,11 @@ from staticgrad.functions.call_types import P, R
 from staticgrad.functions.random import Generator
 from staticgrad.functions.trees import Contents, flatten
 from staticgrad.ir.calls import public
+from staticgrad.ir.execution import computing, computing_kind, in_graphs
 from staticgrad.ir.kinds import AnyValue, Operand
 from staticgrad.ir.nodes import Parameter
 from staticgrad.ir.op import Array
 from staticgrad.ir.value import Value
-from staticgrad.ir.worlds import computing, computing_kind, in_graphs
 from staticgrad.nn.drawing import contents, drawn
 from staticgrad.nn.naming import copied_apart, name_apart
 from staticgrad.nn.picture import module_html
@@ -110,9 +110,9 @@ class Module:
             )
 
     def __call__(self: WithForward[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """What ``forward`` gives, in the world of its operands."""
+        """What ``forward`` gives, in the mode of its operands."""
         try:
-            with _world_of(args, kwargs), scope_of(self):
+            with _mode_of(args, kwargs), scope_of(self):
                 try:
                     return self.forward(*args, **kwargs)
                 except TypeError as error:
@@ -306,7 +306,7 @@ class Layer(Module):
         def __call__(self, x: Operand[AnyValue]) -> AnyValue: ...
 
 
-def _world_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> computing:
+def _mode_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> computing:
     """That of the first operand that is no parameter: where there is none, the present one."""
     if args and isinstance(args[0], Value) and not args[0].is_stored:
         leaves: Iterable[Any] = args  # nearly always: flattening takes longer than the rest

@@ -13,12 +13,12 @@ from typing import Any, Final
 
 from staticgrad.errors import GradientError, OpDefinitionError
 from staticgrad.errors.wording import kind_of, shown
+from staticgrad.ir.execution import is_holding
 from staticgrad.ir.functional import functions
 from staticgrad.ir.graph import Symbolic
 from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.op import Op
 from staticgrad.ir.value import Value
-from staticgrad.ir.worlds import is_holding
 from staticgrad.kept import cached_property
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import F32

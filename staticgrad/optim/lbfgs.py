@@ -186,7 +186,7 @@ class _Space:
         return unflatten(self._shape, leaves)
 
     def count(self, number: int) -> Any:
-        """A whole number that is of the world of the vector."""
+        """A whole number in the mode of the vector."""
         return functions.sum(self.begin * 0.0).astype("int64") + number
 
     def at(self, x: Any) -> _At:

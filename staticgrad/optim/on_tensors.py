@@ -11,10 +11,10 @@ from staticgrad.eager.stepping import prepared
 from staticgrad.eager.tensor import Tensor
 from staticgrad.errors import ArgumentError
 from staticgrad.errors.wording import shown
+from staticgrad.ir.execution import holding, in_graphs
 from staticgrad.ir.graph import ancestors
 from staticgrad.ir.nodes import Symbolic
 from staticgrad.ir.op import Input, ParameterLeaf
-from staticgrad.ir.worlds import holding, in_graphs
 from staticgrad.optim.state import asked_of, states_made_by
 from staticgrad.types.tensor import TensorType
 

@@ -2,7 +2,7 @@
 
 ``Optimizer.updates`` makes them anew at each call, and what is saved of the optimizer are those of
 graphs that still live. ``Optimizer.minimize`` finds those again that it made before, for a function
-may be traced several times. The eager twin keeps arrays instead.
+may be traced several times. Eager mode keeps arrays instead.
 """
 
 from __future__ import annotations

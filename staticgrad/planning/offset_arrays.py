@@ -49,7 +49,7 @@ KNOWN: Final = 1 << 18  # places for what is known
 class OffsetSearch:
     """Arrays of a search; blocks are numbered in the order in which they are tried.
 
-    ``low[b]`` and ``high[b]`` are the sections of a block, from and to; ``twin[b]`` is an equal
+    ``low[b]`` and ``high[b]`` are the sections of a block, from and to; ``equal[b]`` is an equal
     block before it, or -1. ``blame[s]`` counts the failures that section s was the reason of.
     Parts are slices of ``pool``; ``fullest[i]`` are the most bytes that were left in a section of
     the block ``pool[i]`` when its part was made.
@@ -59,7 +59,7 @@ class OffsetSearch:
     low: array[int]
     high: array[int]
     size: array[int]
-    twin: array[int]
+    equal: array[int]
     weight: array[int]
     blame: array[int]
     known: array[int]

@@ -23,9 +23,9 @@ def listed(s: OffsetSearch, part: int, begin: int) -> int:
         at = base[b]
         if s.placed[b] == 0 and at < lowest and at >= offset:
             fresh = at > offset or s.asleep[b] != at
-            twin = s.twin[b]
-            if twin >= 0:
-                fresh = fresh and s.placed[twin] == 1
+            equal = s.equal[b]
+            if equal >= 0:
+                fresh = fresh and s.placed[equal] == 1
             if fresh:
                 rank = _rank(s, part, i)
                 score[b] = rank

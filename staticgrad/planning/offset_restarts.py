@@ -93,7 +93,7 @@ class Restarts:
             into[:count] = array("q", map(given.__getitem__, order))
         seen: dict[int, int] = {}
         for rank, kind in enumerate(map(self.kind.__getitem__, order)):
-            s.twin[rank] = seen.get(kind, -1)
+            s.equal[rank] = seen.get(kind, -1)
             seen[kind] = rank
         words = s.words
         words[offset_arrays.BLOCKS] = len(self.blocks)

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from staticgrad.ir.graph import Constant, Graph
-from staticgrad.programs.surroundings import Surroundings
+from staticgrad.programs.captured import Captured
 
 
-def random_states(around: Surroundings) -> list[bytes]:
+def random_states(around: Captured) -> list[bytes]:
     """Where the generators of NumPy and Python stand that a function may draw from."""
     numpy_random, python_random = sys.modules.get("numpy.random"), sys.modules.get("random")
     states: list[Any] = [_state(source) for source in around.sources]

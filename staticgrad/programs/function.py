@@ -38,11 +38,11 @@ from staticgrad.functions.call_types import (
 )
 from staticgrad.functions.trees import mapped
 from staticgrad.ir.calls import pickled
+from staticgrad.ir.execution import computing
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Schedule
 from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
-from staticgrad.ir.worlds import computing
 from staticgrad.programs.arguments import (
     CallArguments,
     bound_to,

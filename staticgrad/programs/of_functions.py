@@ -1,4 +1,4 @@
-"""What ``sg.grad`` and its kin are of functions: rules over values, run by ``transformed.py``."""
+"""``sg.grad`` and related functions of functions: rules over values, run by ``transformed.py``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``sg.grad`` and its kin are given: a value or a function, and the place of an argument."""
+"""Operands of ``sg.grad`` and related functions: a value, or a function and argnums."""
 
 from __future__ import annotations
 

@@ -28,9 +28,9 @@ from staticgrad.functions.batching import over_elements
 from staticgrad.functions.creation import input as graph_input
 from staticgrad.functions.trees import flatten, unflatten
 from staticgrad.ir.calls import pickled, public
+from staticgrad.ir.execution import in_graphs
 from staticgrad.ir.graph import Graph
 from staticgrad.ir.session import running_session
-from staticgrad.ir.worlds import in_graphs
 from staticgrad.programs import of_functions
 from staticgrad.programs.arguments import is_value
 from staticgrad.programs.function import Function

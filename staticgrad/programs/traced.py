@@ -31,14 +31,14 @@ from staticgrad.functions.creation import input as graph_input
 from staticgrad.functions.draws import Draws, steps_of
 from staticgrad.functions.trees import Tree, flatten, paths, unflatten
 from staticgrad.ir.bodies import is_body_input
+from staticgrad.ir.execution import in_graphs
 from staticgrad.ir.graph import Graph, Input, Node, Parameter, Symbolic, ancestors
 from staticgrad.ir.session import Session, traced_in
 from staticgrad.ir.value import Value
-from staticgrad.ir.worlds import in_graphs
 from staticgrad.programs.arguments import CallArguments
+from staticgrad.programs.captured import Before, Captured, Frozen
 from staticgrad.programs.frozen import differences, random_states
 from staticgrad.programs.sizes import Spec, shapes_of
-from staticgrad.programs.surroundings import Before, Frozen, Surroundings
 from staticgrad.types.arrays import ArrayData, convert_array
 from staticgrad.types.dim import named_sizes
 
@@ -57,7 +57,7 @@ class Out(str):
 
 
 class TracedProgram:
-    """One graph of a function: what it takes, where its results go, for which surroundings.
+    """One graph of a function: what it takes, where its results go, for which captured values.
 
     ``names`` are those of all arrays that it is given, in order.
     """
@@ -72,7 +72,7 @@ class TracedProgram:
         self._frozen: Frozen | None = None
         self._arrays: list[tuple[ref[Any], ArrayData]] = []
 
-    def freeze(self, around: Surroundings, noted: Session) -> None:
+    def freeze(self, around: Captured, noted: Session) -> None:
         """Remember what it was traced from: names around the function, arrays in its graph."""
         self._frozen = Frozen(around)
         self._arrays = [(array, data) for array, data in noted.arrays if array() is not None]
@@ -133,7 +133,7 @@ class Tracer:
             GraphError: it makes parameters anew, whose values would begin again; or it reads an
                 input that is none of its arguments.
         """
-        around = Surroundings(self._function, given.objects)
+        around = Captured(self._function, given.objects)
         before, states = Before(around), random_states(around)
         noted = Session()
         traced = self._once(given, spec, noted)

@@ -1,4 +1,4 @@
-"""Functions made of functions by a rule over values: what ``sg.grad(f)`` and its kin are.
+"""Functions made of functions by a rule over values: what ``sg.grad(f)`` and related functions are.
 
 Called with values of a graph, or inside of a function that is traced, the rule builds more of that
 graph. Called with tensors it uses the tape. Called with arrays it is traced and compiled, as under
@@ -27,11 +27,11 @@ from staticgrad.errors.wording import kind_of, shown
 from staticgrad.functions.operand_kinds import TensorMet, tensors_met
 from staticgrad.functions.trees import flatten, mapped, paths, unflatten
 from staticgrad.ir.calls import pickled
+from staticgrad.ir.execution import computing, computing_kind, held, is_holding
 from staticgrad.ir.graph import Parameter, Symbolic
 from staticgrad.ir.kinds import binding_kind, of_kind
 from staticgrad.ir.session import running_session
 from staticgrad.ir.value import Value
-from staticgrad.ir.worlds import computing, computing_kind, held, is_holding
 from staticgrad.ops.convert import apart
 from staticgrad.ops.operands import as_value
 from staticgrad.programs.arguments import TELLS_NAMES, is_value, signature_of, tells_names

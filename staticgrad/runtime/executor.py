@@ -117,7 +117,7 @@ class Executor:
         self._inputs = input_ports(graph, program.schedule)
         self._outputs = output_ports(graph, program.schedule)
         self._feeds = FeedBinder(graph, frozenset(p.name for p in self._inputs if not p.is_read))
-        self._twins = _twins(self._outputs)
+        self._duplicates = _duplicates(self._outputs)
         self._dtypes = {port.name: port.dtype for port in self._outputs}
         self._pools = {name: OutputPool(name, dtype) for name, dtype in self._dtypes.items()}
         self._locks = ParameterLocks(program)
@@ -237,13 +237,13 @@ class Executor:
             if port.buffer is not None:
                 table.bind(port.buffer, addresses[port.name])
         self._locks.run(table.run, self._arena)
-        for name, first in self._twins:
+        for name, first in self._duplicates:
             np.copyto(results[name], results[first])
         self._latest = table
         self._runs += 1
         if self._entry is not None and self._entry.takes_long(table):
             self._entry.refuse(table)
-        elif table.is_native and self._takes_numbers(bound.staged) and not self._twins:
+        elif table.is_native and self._takes_numbers(bound.staged) and not self._duplicates:
             self._admit(prepared, bound, results, whose)
         return results
 
@@ -431,7 +431,7 @@ def _copy_quietly(place: Array, feed: Array) -> None:
         copy_feed(place, feed)
 
 
-def _twins(outputs: Sequence[Port]) -> tuple[tuple[str, str], ...]:
+def _duplicates(outputs: Sequence[Port]) -> tuple[tuple[str, str], ...]:
     """(output, the one that is written) for outputs that share a buffer of the schedule."""
     written = {port.buffer: port.name for port in outputs}
     return tuple((p.name, written[p.buffer]) for p in outputs if p.name != written[p.buffer])

@@ -1,4 +1,4 @@
-"""Normalisation, attention, embedding, ELU and their kin against float64 formulas."""
+"""Normalisation, attention, embedding, ELU and related functions against float64 formulas."""
 
 from __future__ import annotations
 

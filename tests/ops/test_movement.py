@@ -85,7 +85,7 @@ def test_reshapes_that_cannot_be():
         n.reshape(sg.dim("n", min=1), 3)
 
 
-# -- transpose and its kin ------------------------------------------------------------------------
+# -- transpose and related functions ---------------------------------------------------------------
 
 
 def test_transposes_as_numpy():

@@ -94,7 +94,7 @@ def test_integers_become_float64():
         assert function(np.array([1, 2])).dtype == "float64"
 
 
-# -- softmax and its kin --------------------------------------------------------------------------
+# -- softmax and related functions -----------------------------------------------------------------
 
 FAMILY = {
     "softmax": (nn.softmax, special.softmax),

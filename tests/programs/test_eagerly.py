@@ -1,4 +1,4 @@
-"""One program in both worlds: parameters meet tensors, and traced functions run line by line."""
+"""One program in both modes: parameters meet tensors, and traced functions run line by line."""
 
 from __future__ import annotations
 

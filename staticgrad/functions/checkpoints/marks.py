@@ -221,7 +221,7 @@ def _checked(f: Callable[..., Any], policy: Any) -> Callable[..., Any]:
 def checkpoint_name(x: Operand[AnyValue], name: str) -> AnyValue:
     """x itself, under a name by which policies know it.
 
-    ``sg.checkpoint_policies.save_only_these_names("h")`` and its kin speak of such names. Several
+    ``sg.checkpoint_policies.save_only_these_names("h")`` and others speak of such names. Several
     values may share one. It stays in the text of graphs and in files, and costs nothing in a run.
 
     Args:

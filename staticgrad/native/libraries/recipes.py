@@ -31,7 +31,7 @@ class Recipe:
 
     ``sizes`` are the words that a step gives. ``operands``, ``results`` and ``scratch`` have the
     elements of one iteration by name; ``name:i64`` has another element type than the routine's.
-    ``body`` is what is done where ``when`` is not 0, ``failed`` what is done instead of noting that
+    ``body`` is what is done where ``when`` is not 0, ``failed`` what is done instead of saying that
     it failed, and ``failure`` says what an ``info`` means. ``parts``: the iterations that one
     matrix takes; ``part`` is the number of one of them. ``small``: what ``small_matrices`` has for
     matrices whose sizes ``is_small`` holds for.

@@ -60,7 +60,7 @@ class OuterName:
         return self.holder.get(self.name, _MISSING)
 
 
-class Surroundings:
+class Captured:
     """The places that a function reads and writes.
 
     Attributes:
@@ -224,7 +224,7 @@ def _is_random(value: Any) -> bool:
 class Before:
     """What stood around a function before it was traced."""
 
-    def __init__(self, around: Surroundings) -> None:
+    def __init__(self, around: Captured) -> None:
         self._around = around
         self._written = {key: place.value for key, place in around.writes.items()}
         self._held = {
@@ -263,7 +263,7 @@ def _same(one: list[Any], other: list[Any]) -> bool:
 class Frozen:
     """What stood around a function when it was traced, by which another call finds its graph."""
 
-    def __init__(self, around: Surroundings) -> None:
+    def __init__(self, around: Captured) -> None:
         places = [(place, place.value) for place in around.reads.values()]
         places = [(p, v) for p, v in places if not isinstance(v, _NEVER_BOUND_ANEW)]
         self._names = [

@@ -1,4 +1,4 @@
-"""Which of two worlds a parameter belongs to: it is a value of a graph, and it has a present array.
+"""Which of two modes a parameter is read in: it is a value of a graph, and it has a present array.
 
 With values of a graph, or alone, a parameter is a value of the graph. Where another operand
 computes at once it is its present array, a leaf of the tape; inside of ``eager_mode`` it is that

@@ -1,0 +1,52 @@
+"""Words that the project no longer uses, in names and in prose, each with the field's term."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+#: The word -> what to write. A test of its own asks that each is found.
+WORDS = {
+    "twin": "eager mode, or equal",
+    "house": "package",
+    "kin": "related functions",
+    "world": "execution mode",
+    "surroundings": "captured values",
+    "noting": "collecting, recording",
+    "habit": "migration hint",
+}
+_WORD = re.compile(rf"(?<![a-z])({'|'.join(WORDS)})s?(?![a-z])", re.IGNORECASE)
+
+
+def texts() -> dict[str, str]:
+    """The package's files and the documents, by their paths."""
+    folders = ("staticgrad", "passes", "benchmarks", "examples", "docs")
+    files = [p for folder in folders for p in (ROOT / folder).rglob("*") if _is_text(p)]
+    return {str(p.relative_to(ROOT)): p.read_text("utf-8") for p in [*files, *ROOT.glob("*.md")]}
+
+
+def _is_text(path: Path) -> bool:
+    return path.suffix in (".py", ".md", ".pyi") and "results" not in path.parts
+
+
+def found_in(path: str, text: str) -> list[str]:
+    """``path:line: word, write ...`` for each word."""
+    lines = [(0, path), *enumerate(text.splitlines(), 1)]
+    return [
+        f"{path}:{number}: {word}, write {WORDS[word.lower()]}"
+        for number, line in lines
+        for word in _WORD.findall(line)
+    ]
+
+
+def test_the_words_of_the_field_are_used():
+    assert [each for path, text in texts().items() for each in found_in(path, text)] == []
+
+
+def test_words_are_found_in_names_and_in_prose():
+    for word in WORDS:
+        for text in (f"the {word}s of it", f"def _{word}_of(x):", word.title()):
+            assert found_in("a.py", text) == [f"a.py:1: {re.findall(word, text, re.I)[0]}, write "
+                                              f"{WORDS[word]}"]  # fmt: skip
+    assert found_in("a.py", "kind, household, making, worldly") == []
