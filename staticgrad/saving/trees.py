@@ -193,13 +193,11 @@ def _built(described: Any, arrays: Arrays) -> Any:
 
 def _by_present_names(parts: Mapping[str, Parameter], found: dict[Any, Any]) -> dict[Any, Any]:
     """What was saved of parameters by name; of those that had other names then by the present."""
-    present = {
-        former: name
-        for name, p in parts.items()
-        if name not in found
-        for former in p.store.former
-        if former in found and former not in parts
-    }
+    present = {}
+    for name, p in parts.items():
+        latest = (f for f in p.store.former if f in found and f not in parts)
+        if name not in found and (former := next(latest, None)) is not None:
+            present[former] = name
     return {present.get(key, key): part for key, part in found.items()}
 
 

@@ -10,7 +10,7 @@ from passes.pipelines import pipeline
 from staticgrad.analysis.cost import (
     FASTEST,
     NEAR,
-    Machine,
+    Rates,
     all_seconds,
     plan_seconds,
     step_seconds,
@@ -23,16 +23,16 @@ from staticgrad.memory.planner import plan
 from tests.passes.test_memory import chain
 from tests.runtime.handmade import ADD3, NEGATE, TAKE
 
-SLOW_MEMORY = Machine(product_flops=1e30, map_flops=1e30, bandwidth=1.0, launch=0.0)
-SLOW_MAPS = Machine(product_flops=1e30, map_flops=1.0, bandwidth=1e30, launch=0.0)
-SLOW_PRODUCTS = Machine(product_flops=1.0, map_flops=1e30, bandwidth=1e30, launch=0.0)
+SLOW_MEMORY = Rates(product_flops=1e30, map_flops=1e30, bandwidth=1.0, launch=0.0)
+SLOW_MAPS = Rates(product_flops=1e30, map_flops=1.0, bandwidth=1e30, launch=0.0)
+SLOW_PRODUCTS = Rates(product_flops=1.0, map_flops=1e30, bandwidth=1e30, launch=0.0)
 
 
 def test_elementwise_kernels() -> None:
     assert step_seconds(NEGATE, [10], SLOW_MEMORY) == pytest.approx(2 * 4 * 10)
     assert step_seconds(ADD3, [10], SLOW_MEMORY) == pytest.approx(4 * 4 * 10)
     assert step_seconds(ADD3, [10], SLOW_MAPS) == pytest.approx(2 * 10)
-    assert step_seconds(ADD3, [0], Machine(launch=3.0)) == 3.0
+    assert step_seconds(ADD3, [0], Rates(launch=3.0)) == 3.0
 
 
 def test_gathered_elements_are_counted_once_each() -> None:
@@ -106,7 +106,7 @@ def test_a_plan_costs_what_its_runs_cost() -> None:
 
 
 #: Elements beyond the caches take a second each, those of operands that stay in one a thousandth.
-CACHED = Machine(1e30, 1e30, bandwidth=4.0, launch=0.0, cached=4000.0, again=0.0)
+CACHED = Rates(1e30, 1e30, bandwidth=4.0, launch=0.0, cached=4000.0, again=0.0)
 SIDE = 64
 
 

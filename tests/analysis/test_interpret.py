@@ -166,8 +166,10 @@ def test_shifts_beyond_the_width_fill():
 
 def test_integer_division_never_traps():
     a, b = [7, -7, 7, -7, 5, -128, 0], [2, 2, -2, -2, 0, -1, 3]
-    assert binary("div", a, b, I8).tolist() == [3, -3, -3, 3, 0, -128, 0]
-    assert binary("div", [200, 7], [3, 0], U8).tolist() == [66, 0]
+    assert binary("floor_divide", a, b, I8).tolist() == [3, -4, -4, 3, 0, -128, 0]
+    assert binary("floor_divide", [200, 7], [3, 0], U8).tolist() == [66, 0]
+    with pytest.raises(TypeError, match="div of i8: takes floating dtypes only"):
+        binary("div", a, b, I8)
 
 
 def test_integers_wrap():
