@@ -91,6 +91,7 @@ def test_methods_of_torch_tensors_are_there_or_answered(tensor):
         (lambda: sg.nn.init, "xavier_uniform"),
         (lambda: sg.nn.Parameter, r"sg\.parameter\(name"),
         (lambda: sg.randn, r"rng\.uniform"),
+        (lambda: sg.optim.warmup_cosine, r"warm_up\(sg\.optim\.cosine"),
         (lambda: sg.utils, r"sg\.train\.Batches"),
         (lambda: sg.optim.Adam(lr=1e-8), "write learning_rate="),
         (lambda: sg.input("x", (2, 3)).ravel(1), r"x\.flatten"),

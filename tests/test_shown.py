@@ -109,6 +109,9 @@ def test_llvm_and_assembly_of_a_kernel() -> None:
         (python,) = sg.compile(sg.exp(x) + 1.0).kernels
     with pytest.raises(ArgumentError, match="llvm is of kernels that vector or numba compiled"):
         _ = python.llvm
+    with pytest.raises(AttributeError) as caught:
+        _ = sg.compile(x + 1.0).llvm
+    assert "f.kernels[0].llvm" in caught.value.hint
 
 
 def test_a_graph_as_a_picture_in_a_file() -> None:

@@ -36,7 +36,7 @@ from staticgrad.compiling.arguments import (
 )
 from staticgrad.compiling.artifacts import CompiledKernel, Kernels, Plans, reasons_apart
 from staticgrad.compiling.scheduling import Scheduling, scheduled
-from staticgrad.errors import GraphError, ParseError, UnknownAttributeError
+from staticgrad.errors import GraphError, ParseError, UnknownAttributeError, hints
 from staticgrad.errors.tracebacks import boundary, cut
 from staticgrad.errors.wording import did_you_mean
 from staticgrad.ir.calls import public
@@ -180,7 +180,7 @@ class Compiled(Generic[Results]):
             known = [each for each in dir(type(self)) if not each.startswith("_")]
             raise UnknownAttributeError(
                 f"a compiled program has no {name!r}",
-                hint=did_you_mean(name, known),
+                hint=hints.OF_PROGRAMS.get(name) or did_you_mean(name, known),
             )
 
     @collection_paused()

@@ -80,6 +80,10 @@ INSTEAD: Final = {
     "lr_scheduler": "a schedule as learning rate: sg.optim.SGD(sg.optim.cosine(0.1, steps=1000))",
     "StepLR": "sg.optim.step_decay(rate, every)" + _AS_RATE,
     "CosineAnnealingLR": "sg.optim.cosine(rate, steps)" + _AS_RATE,
+    **_each(
+        "warmup_cosine warmup_linear",
+        "sg.optim.warm_up(sg.optim.cosine(rate, steps), steps)" + _AS_RATE,
+    ),
     "ReduceLROnPlateau": "sg.optim.Plateau",
     "clip_grad_norm_": "max_norm= of an optimizer",
     "GradScaler": "sg.optim.LossScale, as loss_scale= of an optimizer",
@@ -112,6 +116,11 @@ METHODS: Final = {
     "where": "sg.where(condition, x, y)",
     "value": "a parameter has one; an input is fed: f.run({name: array})",
     "run": "f = sg.compile(value), then f.run(feeds)",
+}
+#: An attribute of a compiled program that stands elsewhere.
+OF_PROGRAMS: Final = {
+    **_each("llvm asm source", "of a kernel: f.kernels[0].llvm, .asm, .source"),
+    **_each("dot svg", "of its graph: f.graph.dot(), f.graph.svg()"),
 }
 #: What is said otherwise of a tensor of ``staticgrad.eager``, which has numbers.
 OF_TENSORS: Final = {

@@ -47,7 +47,11 @@ def embedding(input: Operand[AnyValue], weight: Operand[AnyValue]) -> AnyValue:
     """
     rows, ids = as_values("embedding", weight, input)
     if rows.ndim != 2:
-        raise RankError(f"embedding: the table is {rows.type}, not a matrix", related=related(rows))
+        raise RankError(
+            f"embedding: the table is {rows.type}, not a matrix",
+            hint="sg.nn.embedding(ids, table), as in torch",
+            related=related(rows),
+        )
     return functions.take(rows, ids, 0)
 
 
