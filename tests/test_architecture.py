@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 import staticgrad
-from staticgrad import exports
+from staticgrad import exports, upward
 from tests import exports as written
 
 ROOT = Path(__file__).parents[1]
@@ -236,6 +236,24 @@ raise SystemExit(lint_imports(config_filename="pyproject.toml", no_cache=True))
 def test_the_layers_hold():
     pytest.importorskip("importlinter.cli")
     run_python(LAYERS)  # in a process of its own: it configures logging for all
+
+
+def test_what_goes_up_is_listed():
+    """A text that names a module of the package is imported by ``up``, or in its own package."""
+    asked = set()
+    for path in (ROOT / "staticgrad").rglob("*.py"):
+        folder = ".".join(path.relative_to(ROOT).parts[:2])
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            texts = [a.value for a in node.args if isinstance(a, ast.Constant)]
+            if node.func.id == "import_module" and texts and "staticgrad" in str(texts[0]):
+                assert texts[0].startswith((folder, "staticgrad.errors")), path
+            if node.func.id == "up":
+                asked.add(texts[0] if texts else "staticgrad")
+    assert asked == {*upward.UPWARD}
+    with pytest.raises(LookupError, match="not listed"):
+        upward.up("staticgrad.compiling")
 
 
 def test_every_module_stands_in_a_layer():

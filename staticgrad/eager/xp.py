@@ -18,7 +18,6 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from importlib import import_module
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -48,6 +47,7 @@ from staticgrad.types.dtype import (
     DType,
     as_dtype,
 )
+from staticgrad.upward import up
 
 __array_api_version__: Final = "2024.12"
 
@@ -192,7 +192,7 @@ def nextafter(x1: Operand[Tensor], x2: Operand[Tensor], /) -> Tensor:
     >>> float(nextafter(Tensor(1.0), Tensor(2.0))) - 1.0
     1.1920928955078125e-07
     """
-    dtype = import_module("staticgrad").result_type(x1, x2).numpy
+    dtype = up().result_type(x1, x2).numpy
     first, second = (np.asarray(_array(x), dtype) for x in (x1, x2))
     try:
         return _tensor(np.nextafter(first, second))
@@ -246,7 +246,7 @@ def imag(x: Any, /) -> Any:
     >>> imag(Tensor([1.0, -2.0]))
     Tensor([0., 0.])
     """
-    return import_module("staticgrad").zeros_like(_real(x))
+    return up().zeros_like(_real(x))
 
 
 def _real(x: Any) -> Any:
@@ -269,7 +269,7 @@ def finfo(type: Any, /) -> SimpleNamespace:
     >>> finfo("float32").eps
     1.1920928955078125e-07
     """
-    found = import_module("staticgrad").finfo(type)
+    found = up().finfo(type)
     numbers = {
         name: float(getattr(found, name)) for name in ("eps", "max", "min", "smallest_normal")
     }
@@ -331,7 +331,7 @@ class _Info:
 
     def dtypes(self, *, device: str | None = None, kind: Any = None) -> dict[str, DType]:
         known = (BOOL, I8, I16, I32, I64, U8, U16, U32, U64, F32, F64)
-        isdtype = import_module("staticgrad").isdtype
+        isdtype = up().isdtype
         return {each.name: each for each in known if kind is None or isdtype(each, kind)}
 
 
@@ -378,7 +378,7 @@ class _Room(SimpleNamespace):
 
 @boundary
 def __getattr__(name: str) -> Any:
-    package = import_module("staticgrad")
+    package = up()
     if name == "linalg":
         room = package.linalg
         found: Any = _Room(**{each: _at_once(getattr(room, each)) for each in _LINALG.split()})

@@ -10,6 +10,7 @@ from typing import Any, Final
 from staticgrad.errors import UnknownAttributeError
 from staticgrad.errors.hints import METHODS, OF_TENSORS, WRITE, instead_of
 from staticgrad.errors.wording import closest
+from staticgrad.upward import up
 
 #: How users reach a module -> its home, whose ``__all__`` is what it offers.
 _ROOMS: Final = {
@@ -73,7 +74,7 @@ def instead_of_method(name: str, *, of_tensor: bool = False) -> str:
 
 def call_of(name: str) -> str:
     """``sg.nn.softmax(x, axis)``: how the public function of that name is called; else empty."""
-    package = import_module("staticgrad")
+    package = up()
     for room, home in (("sg", package), *((each, None) for each in _ROOMS)):
         there = home.__all__ if home is not None else _names_in(room)
         if name in there:
@@ -117,12 +118,12 @@ def _where(room: str, name: str) -> str:
     """Where else the name stands."""
     if name == "Parameter" and room != "sg":  # the class is there, a function makes them
         return "it is sg.parameter(name, array)"
-    if room != "sg" and name in import_module("staticgrad").__all__:
+    if room != "sg" and name in up().__all__:
         return f"it is sg.{name}"
     for other in _ROOMS:
         if other != room and name in _names_in(other):
             return f"it is {other}.{name}"
-    if name in dir(import_module("staticgrad.functions.random").Generator):
+    if name in dir(up("staticgrad.functions.random").Generator):
         return f"a generator has it: rng = sg.random.Generator(seed), rng.{name}(...)"
     return ""
 

@@ -12,12 +12,12 @@ import functools
 import sys
 from collections.abc import Callable
 from dataclasses import is_dataclass
-from importlib import import_module
 from types import FrameType, FunctionType, TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from staticgrad.building import is_package_file, is_user_file
 from staticgrad.errors import StaticgradError
+from staticgrad.upward import up
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -71,7 +71,7 @@ def _is_cut(error: BaseException) -> bool:
 
 def _shown_whole() -> bool:
     try:
-        whole: bool = import_module("staticgrad.config").current().traceback == "full"
+        whole: bool = up("staticgrad.config").current().traceback == "full"
     except StaticgradError:  # a setting with a wrong value; the error at hand goes first
         return False
     return whole

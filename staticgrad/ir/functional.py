@@ -10,9 +10,10 @@ errors of theirs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+
+from staticgrad.upward import up
 
 if TYPE_CHECKING:
     from staticgrad import functions  # the types alone
@@ -21,7 +22,7 @@ else:
     class _Functions(SimpleNamespace):
         def __getattr__(self, name: str) -> Any:
             """The function, whose module is imported now."""
-            import_module("staticgrad.functions").load(name)
+            up("staticgrad.functions").load(name)
             return object.__getattribute__(self, name)
 
     functions = _Functions()
@@ -56,7 +57,7 @@ def load_functions() -> None:
     """Import all functions, so that the tables of this module are complete."""
     global _all_loaded
     if not _all_loaded:
-        import_module("staticgrad.functions").load_all()
+        up("staticgrad.functions").load_all()
         _all_loaded = True
 
 

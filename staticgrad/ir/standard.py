@@ -6,11 +6,11 @@ has most of them, under the standard's names where NumPy has others.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from staticgrad.errors import ArgumentError, RankError
 from staticgrad.errors.wording import shown
+from staticgrad.upward import up
 
 if TYPE_CHECKING:
     from staticgrad.ir.kinds import Of, V
@@ -56,4 +56,4 @@ class StandardArray:
         """
         if api_version not in _VERSIONS:
             raise ArgumentError(f"the array API of {shown(api_version)} is not known here")
-        return import_module("staticgrad")
+        return up()

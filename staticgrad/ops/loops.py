@@ -25,6 +25,7 @@ from staticgrad.types import dim as dims
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import BOOL, I64
 from staticgrad.types.tensor import TensorType
+from staticgrad.upward import up
 
 NUMBER = TensorType(I64, ())
 TRUTH = TensorType(BOOL, ())
@@ -299,4 +300,4 @@ def _changed(carries: Sequence[TensorType], given: Sequence[TensorType]) -> str:
 
 def _derivatives() -> Any:
     """Return what differentiates graphs, which stands above the ops and knows them."""
-    return import_module("staticgrad.autodiff.bodies")
+    return up("staticgrad.autodiff.bodies")

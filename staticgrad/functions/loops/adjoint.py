@@ -8,7 +8,6 @@ the state and the sums that parameters get: L. S. Pontryagin et al. 1962; R. T. 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from typing import Any
 
 from staticgrad.errors import ArgumentError, DTypeError
@@ -23,6 +22,7 @@ from staticgrad.ops.custom import CustomFunction
 from staticgrad.ops.operands import as_value
 from staticgrad.types.dtype import DType
 from staticgrad.types.tensor import TensorType
+from staticgrad.upward import up
 
 #: The derivative of a vector at a time.
 Slope = Callable[[Any, Any], Any]
@@ -121,7 +121,7 @@ def _pulled_back(body: Graph) -> Graph:
     (result,) = inlined(body, given)
     ct = body_input("ct", result.type, result.node.origin, result.node.order)
     wanted = [value for value in given[1:] if value.dtype.is_float]
-    pull = import_module("staticgrad.autodiff.reverse").pulled_back_stably
+    pull = up("staticgrad.autodiff.reverse").pulled_back_stably
     found = pull([(result, ct)], wanted)
     shares: list[Any] = [
         functions.zeros_like(value) if share is None else share

@@ -1,0 +1,29 @@
+"""Where lower packages call higher ones: the only imports that go up, made when they run.
+
+Import statements point down only (``pyproject.toml`` has the layers). Beside what is listed here,
+higher packages register themselves in lower ones: ``set_default_kind`` and ``register_parameters``
+(``ir``), ``TRANSPOSES`` (``ops/cotangent.py``), and every class of an op, pass or policy by its
+definition.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, Final
+
+#: Module -> why something below it calls it.
+UPWARD: Final = {
+    "staticgrad": "the array API and error messages speak of the names that users see",
+    "staticgrad.config": "how much of a traceback is shown is a setting",
+    "staticgrad.functions": "methods of values, and rules of ops, are public functions",
+    "staticgrad.functions.random": "error messages look for the names of generators",
+    "staticgrad.autodiff.bodies": "the derivative of a loop or branch is one of its bodies",
+    "staticgrad.autodiff.reverse": "the adjoint method of an ODE pulls back inside of its loop",
+}
+
+
+def up(module: str = "staticgrad") -> Any:
+    """A module of a higher layer, which is one of ``UPWARD``."""
+    if module not in UPWARD:
+        raise LookupError(f"{module} is not listed in {__name__}")
+    return import_module(module)
