@@ -3,7 +3,7 @@
 The standard library writes up to six methods of every class as text and compiles them each time a
 process starts: a third of a millisecond for each of more than 250 classes. Here all but
 ``__init__`` are closures over the names of the fields, and classes whose fields are of one form
-share the code of ``__init__``, in which their names are put; ``record_forms`` has that of many.
+share the code of ``__init__``, in which their names are put.
 ``fields``, ``replace``, ``is_dataclass`` and type checkers see what they know. Other options
 (order, kw_only) are left to the standard library.
 
@@ -21,8 +21,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
-
-from staticgrad import record_forms
 
 if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass, replace as replace
@@ -208,7 +206,6 @@ def _fill(names: Sequence[str]) -> Callable[[Any, Sequence[Any]], None]:
 
 #: Forms of fields: an argument; one that is made where it is not given; always made.
 _GIVEN, _OR_MADE, _ALWAYS_MADE = "given", "or made", "always made"
-_LETTERS: Final = {_GIVEN: "g", _OR_MADE: "o", _ALWAYS_MADE: "a"}
 #: The file of code that no user has written.
 _FILE: Final = "<staticgrad record>"
 
@@ -253,29 +250,14 @@ def _init(cls: type[Any], fields: Fields, frozen: bool) -> Callable[..., None]:
 
 @functools.cache
 def _code(forms: tuple[str, ...], kind: str, followed: bool) -> CodeType:
-    """The code of ``__init__`` over fields of these forms, which ``_init`` names.
-
-    That of forms that the package's own classes have stands in ``record_forms``, so that starting
-    does not compile it.
-    """
-    name = form_name(forms, kind, followed)
-    written = getattr(record_forms, name, None)
-    if written is not None:
-        found: CodeType = written.__code__
-        return found.replace(co_name="__init__", co_qualname="__init__", co_filename=_FILE)
+    """The code of ``__init__`` over fields of these forms, which ``_init`` names."""
     namespace: dict[str, Any] = {}
-    exec(compile(form_text("__init__", forms, kind, followed), _FILE, "exec"), namespace)
+    exec(compile(_init_text(forms, kind, followed), _FILE, "exec"), namespace)
     code: CodeType = namespace["__init__"].__code__
     return code
 
 
-def form_name(forms: Sequence[str], kind: str, followed: bool) -> str:
-    """What the code of a form is called in ``record_forms``."""
-    letters = "".join([_LETTERS[form] for form in forms])
-    return f"_{kind}_{letters}{'_followed' if followed else ''}"
-
-
-def form_text(name: str, forms: Sequence[str], kind: str, followed: bool) -> str:
+def _init_text(forms: Sequence[str], kind: str, followed: bool) -> str:
     """The text of a function that fills an instance whose fields have these forms.
 
     ``kind``: ``open`` instances are assigned to; ``frozen`` ones get all their attributes at once,
@@ -300,7 +282,7 @@ def form_text(name: str, forms: Sequence[str], kind: str, followed: bool) -> str
     else:
         lines = [f"self.{field} = {value}" for field, value in values.items()]
     lines += ["self.__post_init__()"] if followed else []
-    return f"def {name}({', '.join(parameters)}):\n    " + "\n    ".join(lines or ["pass"]) + "\n"
+    return f"def __init__({', '.join(parameters)}):\n    " + "\n    ".join(lines or ["pass"]) + "\n"
 
 
 def _values(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:

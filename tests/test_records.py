@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from staticgrad import record_forms, records
+from staticgrad import records
 from staticgrad.kept import cached_property
 
 Decorator = Callable[..., Any]
@@ -252,27 +252,6 @@ def test_classes_with_fields_of_one_form_share_code_under_their_own_names() -> N
     ]  # fmt: skip
     with pytest.raises(TypeError, match="follows default argument"):
         records.dataclass(type("D", (), {"__annotations__": {"a": int, "b": int}, "a": 1}))
-
-
-def test_code_that_is_written_is_that_which_would_be_compiled() -> None:
-    written = {name: made for name, made in vars(record_forms).items() if inspect.isfunction(made)}
-    letters = {letter: form for form, letter in records._LETTERS.items()}
-    for name, made in written.items():
-        _, kind, fields, *followed = name.split("_")
-        form = tuple([letters[each] for each in fields]), kind, bool(followed)
-        assert records.form_name(*form) == name
-        text = records.form_text(name, *form)
-        assert text in record_forms_text()
-        namespace: dict[str, Any] = {}
-        exec(compile(text, "<text>", "exec"), namespace)
-        for part in ("co_code", "co_consts", "co_names", "co_varnames", "co_argcount"):
-            assert getattr(made.__code__, part) == getattr(namespace[name].__code__, part), name
-    assert {"_frozen_gg", "_open_gooo_followed", "_slots_gg"} <= written.keys()
-    assert records._code(("given",) * 2, "frozen", False).co_name == "__init__"
-
-
-def record_forms_text() -> str:
-    return Path(record_forms.__file__).read_text("utf-8")
 
 
 def test_modules_make_their_data_classes_as_records() -> None:
