@@ -202,11 +202,25 @@ def collection_paused() -> Iterator[None]:
     try:
         gc.disable()  # inside: an interrupt may come right behind it
         yield
-        if enabled and gc.get_count()[0] > _MUCH and not gc.get_freeze_count():
+        if enabled and gc.get_count()[0] > _MUCH and not _is_frozen():
             _make_old()
     finally:  # the call that matters comes first: an interrupt may follow any other
         if enabled:
             gc.enable()
+
+
+def _is_frozen() -> bool:
+    """Whether the program has frozen objects of its own, which stay so.
+
+    To count those takes 10 ns for each, and so is done once.
+    """
+    if not _frozen:
+        _frozen.extend([True] * bool(gc.get_freeze_count()))
+    return bool(_frozen)
+
+
+#: Holds True from when objects were found to be frozen.
+_frozen: list[bool] = []
 
 
 def _make_old() -> None:

@@ -97,11 +97,10 @@ def _fixed_seeds() -> None:
 
 
 @pytest.fixture
-def collected_apart() -> Iterator[None]:
-    """Collections inside of the test walk what it makes, not the million objects of all tests."""
+def collected_apart() -> None:
+    """Collections inside of the test walk what it makes, not what other tests left."""
+    gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ def _while(start: int, c: np.ndarray, p: np.ndarray, most: Any, smooth: bool = F
         lambda state: state[0] < 3,
         lambda state: (state[0] + 1, state[1] * factor + 1),
         (number, carry),
-        most=most,
+        max_steps=most,
     )
     return Sample(last.node.op, (np.asarray(start), c, p), smooth=smooth)
 
