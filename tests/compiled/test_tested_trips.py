@@ -193,7 +193,7 @@ def test_a_loop_inside_of_a_loop_ends_by_its_own_test(
             lambda c: c[0] < limit,
             lambda c: (c[0] + 1, sg.tanh(c[1] * 0.7 + x)),
             (0, v),
-            **({} if most is None else {"most": most}),
+            **({} if most is None else {"max_steps": most}),
         )
         return inner[1] * 1.5 + inner[0]
 
