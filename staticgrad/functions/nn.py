@@ -53,7 +53,7 @@ from staticgrad.ops.operands import (
     related,
     shape_text,
 )
-from staticgrad.ops.selection import where
+from staticgrad.ops.selection import Relu, where
 from staticgrad.types import dim as dims
 
 if TYPE_CHECKING:  # what is imported when it is first asked for
@@ -152,8 +152,8 @@ def relu(x: Operand[AnyValue]) -> AnyValue:
     >>> sg.evaluate(sg.nn.relu([-1.0, 0.0, 2.0]))
     array([0., 0., 2.])
     """
-    value = as_value("relu", x)
-    return where(value <= 0, 0, value)
+    value: Any = as_value("relu", x)
+    return Relu()(where(value, 1, 0) if value.dtype.is_bool else value)
 
 
 @rowwise(0)

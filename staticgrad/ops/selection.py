@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from staticgrad.errors import ArgumentError, DTypeError
-from staticgrad.ir.expr import Expr, select
+from staticgrad.ir.expr import Expr, literal, select
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue, binding_kind
 from staticgrad.ir.op import Array, Constant
@@ -244,6 +244,39 @@ def where(
 
 maximum = binary(Maximum, "maximum", "sg.maximum([1.0, 5.0], 3.0)", "array([3., 5.])")
 minimum = binary(Minimum, "minimum", "sg.minimum([1.0, 5.0], 3.0)", "array([1., 3.])")
+
+
+class Relu(Elementwise, name="relu"):
+    """x, but 0 where x <= 0; NaN of NaN. Its derivative reads the result alone: 1 where it is > 0.
+
+    What follows mostly keeps the result for its own derivative, so that no mask need be kept.
+    """
+
+    kinds = "iuf"
+    exact = True
+    kink = "the derivative at 0 is 0, at NaN 1"
+
+    def reference(self, x: Array) -> Any:
+        return np.where(x <= 0, x.dtype.type(0), x)
+
+    def scalar(self, x: Expr) -> Expr:
+        return select(x <= 0, literal(0, x.dtype), x)
+
+    def pullback(
+        self, ct: Any, needed: Sequence[bool], out: Any, x: Any
+    ) -> tuple[Cotangent | None, ...]:
+        return (Masked(functions.less_equal(out, 0), ct, negated=True),)
+
+    def pushforward(self, tangents: Sequence[Any], out: Any, x: Any) -> Any:
+        (tangent,) = tangents
+        if tangent is None or tangent is ZERO:
+            return None
+        return where(functions.less_equal(out, 0), 0, tangent)
+
+    def value_range(self, of: RangeOf, x: Any) -> Range | None:
+        found = of(x)
+        low, high = max(found.low, 0.0), max(found.high, 0.0)
+        return Range(low, high, Zero.NEVER if found.low > 0 else Zero.CHOSEN)
 
 
 class _Bounded(Elementwise):

@@ -37,6 +37,7 @@ SPELLED = {
     "bit_not": "np.invert(x)",
     "bit_or": "np.bitwise_or(x, y)",
     "bit_xor": "np.bitwise_xor(x, y)",
+    "relu": "np.where(x <= 0, x.dtype.type(0), x)",
     "cbrt": "np.cbrt(x)",
     "ceil": "np.ceil(x)",
     "checkpoint": "np.positive(x) if x.dtype.kind != 'b' else x",

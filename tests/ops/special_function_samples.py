@@ -90,5 +90,13 @@ def _remains(name: str) -> Callable[[Rng], Iterator[Sample]]:
     return provider
 
 
+@provides("relu")
+def _relu(rng: Rng) -> Iterator[Sample]:
+    op = op_class("relu")()
+    yield from in_line(op, (*INTEGERS, *FLOATS), 1e-6)
+    yield from smooth_line(op, rng, 0.3, 3.0)
+    yield from smooth_line(op, rng, -3.0, -0.3)
+
+
 for _name in ("remainder", "fmod"):
     provides(_name)(_remains(_name))

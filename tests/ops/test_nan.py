@@ -120,6 +120,7 @@ AT_NAN = {
     "xlogy": [(sg.xlogy, [NAN, 1.0], [0.0, NAN]), (sg.xlogy, [1.0, NAN], [NAN, NAN])],
     "remainder": [(sg.remainder, [NAN, 2.0], [1.0, NAN])],
     "fmod": [(sg.fmod, [NAN, 2.0], [1.0, NAN])],
+    "relu": [(sg.nn.relu, [NAN], [1.0])],
     "at_least": [
         (lambda x, y: sg.clip(x, y, None), [NAN, 1.0], [1.0, 0.0]),
         (lambda x, y: sg.clip(x, y, None), [1.0, NAN], [0.0, 1.0]),
