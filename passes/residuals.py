@@ -402,7 +402,7 @@ class Border:
                 return None
             return rebuild(node, over(args)).values
 
-        return self.graph.replace_nodes(reading), made
+        return self.graph.replace_nodes(reading).without_dead_nodes(), made
 
     def weight(self, key: ValueKey) -> int:
         """Bytes that it takes to store a value for the phase; 0 if it is there anyway."""

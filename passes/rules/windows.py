@@ -14,7 +14,7 @@ from staticgrad.ops.windows import WindowMax, WindowPlace, WindowPut
 from staticgrad.types.dim import is_at_least
 
 x, y = holes("x y")
-_POSITIVE: Final = sg.where(x <= 0, 0, x)
+_POSITIVE: Final = sg.nn.relu(x)
 
 
 def _lies_inside(match: Match) -> bool:
@@ -35,7 +35,7 @@ def _is_gradient(match: Match) -> bool:
 
 def _positive_behind(match: Match) -> Any:
     largest = match.op("pool")(match.x)
-    return sg.where(largest <= 0, 0, largest)
+    return sg.nn.relu(largest)
 
 
 def _gradient_behind(match: Match) -> Any:
@@ -52,15 +52,16 @@ def _windows(x: Any, step: int = 2) -> tuple[Any, WindowMax]:
 
 def _pooled(x: Any) -> Any:
     row, pool = _windows(x)
-    return pool(sg.where(row <= 0, 0, row))
+    return pool(sg.nn.relu(row))
 
 
 def _gradient(x: Any, y: Any) -> Any:
     """Windows overlap here."""
     row, pool = _windows(x, 1)
-    place = pool.place(sg.where(row <= 0, 0, row))
+    positive = sg.nn.relu(row)
+    place = pool.place(positive)
     cotangents = sg.reshape(y, (x.size,))[1:]
-    return sg.where(row <= 0, 0, pool.other(WindowPut, row.shape)(cotangents, place))
+    return sg.where(positive <= 0, 0, pool.other(WindowPut, row.shape)(cotangents, place))
 
 
 RULES: Final[tuple[Rule, ...]] = (
@@ -75,7 +76,7 @@ RULES: Final[tuple[Rule, ...]] = (
     rule(
         "gradient-of-positive-behind-maximum",
         sg.where(
-            x <= 0, 0,
+            _POSITIVE <= 0, 0,
             some(WindowPut, y, some(WindowPlace, _POSITIVE, name="pool"), name="put"),
         ),
         _gradient_behind,

@@ -50,8 +50,8 @@ def phases_of(graph: Graph, users: Mapping[ValueKey, Sequence[Node]]) -> dict[No
 
     A pointwise node, or a mark, that only later phases read belongs to the first of them: computed
     there, with its readers, it need not be stored across the border. What rounds a value to be
-    stored stays, for it is there to be stored in the place of that. Places of maxima belong to the
-    phase of what they are found in: they are a small part of its bytes.
+    stored stays, and a mask: they may be stored in the place of what they read. Places of maxima
+    belong to the phase of what they are found in: they are a small part of its bytes.
     """
     roots = {value.key for value in graph.roots}
     phases: dict[Node, int] = {}
@@ -74,7 +74,13 @@ def _runs_anywhere(node: Node) -> bool:
     """Whether a node costs its readers nothing that they would not do themselves."""
     if isinstance(node.form, Identity):
         return not node.form.kept
-    return isinstance(node.form, Pointwise) and not _is_rounded(node)
+    return isinstance(node.form, Pointwise) and not _is_rounded(node) and not _is_mask(node)
+
+
+def _is_mask(node: Node) -> bool:
+    """Whether a node tests numbers: a byte for each where an operand takes more."""
+    full = [arg for arg in node.args if arg.shape == node.types[0].shape]
+    return node.types[0].dtype.is_bool and any(not arg.dtype.is_bool for arg in full)
 
 
 def _is_rounded(node: Node) -> bool:

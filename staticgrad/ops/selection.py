@@ -14,10 +14,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from staticgrad.building import within
 from staticgrad.errors import ArgumentError, DTypeError
 from staticgrad.ir.expr import Expr, literal, select
 from staticgrad.ir.functional import functions
 from staticgrad.ir.kinds import AnyValue, binding_kind
+from staticgrad.ir.nodes import Symbolic
 from staticgrad.ir.op import Array, Constant
 from staticgrad.ir.ranges import Range, RangeOf, Zero
 from staticgrad.ir.value import Value
@@ -247,9 +249,10 @@ minimum = binary(Minimum, "minimum", "sg.minimum([1.0, 5.0], 3.0)", "array([1., 
 
 
 class Relu(Elementwise, name="relu"):
-    """x, but 0 where x <= 0; NaN of NaN. Its derivative reads the result alone: 1 where it is > 0.
+    """x, but 0 where x <= 0; NaN of NaN. Its derivative reads the result alone: 0 where it is <= 0.
 
-    What follows mostly keeps the result for its own derivative, so that no mask need be kept.
+    The mask is a value of the forward part: ``passes.residuals`` stores it only where the result
+    itself is not stored for what follows.
     """
 
     kinds = "iuf"
@@ -265,7 +268,10 @@ class Relu(Elementwise, name="relu"):
     def pullback(
         self, ct: Any, needed: Sequence[bool], out: Any, x: Any
     ) -> tuple[Cotangent | None, ...]:
-        return (Masked(functions.less_equal(out, 0), ct, negated=True),)
+        order = out.node.order if isinstance(out, Symbolic) else None
+        with within(order=order):
+            off = functions.less_equal(out, 0)
+        return (Masked(off, ct, negated=True),)
 
     def pushforward(self, tangents: Sequence[Any], out: Any, x: Any) -> Any:
         (tangent,) = tangents

@@ -68,9 +68,7 @@ CASES = {
         (lambda x, y: sg.norm(sg.stack([x, y]), 0.5), [0.0, 2.0], [0.0, 1.0]),
         (lambda x, y: sg.norm(sg.stack([x, y]), -2), [0.0, 2.0], [0.0, 0.0]),
     ],
-    **dict.fromkeys(
-        ("relu", "nn.relu"), [(sg.nn.relu, [0.0], [0.0]), (sg.nn.relu, [NAN], [1.0])]
-    ),
+    **dict.fromkeys(("relu", "nn.relu"), [(sg.nn.relu, [0.0], [0.0]), (sg.nn.relu, [NAN], [1.0])]),
     "asin": [(sg.arcsin, [1.0], [INF])],
     "acos": [(sg.arccos, [-1.0], [-INF])],
     "acosh": [(sg.arccosh, [1.0], [INF])],

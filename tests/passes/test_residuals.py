@@ -168,8 +168,20 @@ def test_what_forward_writes_anyway_is_not_exchanged_for_what_it_would_have_to_w
 
 
 def test_one_byte_a_mask_is_not_exchanged_for_four():
-    graph = product(sg.nn.relu)
+    graph = product(lambda h: sg.where(h <= 0, 0, h))  # the mask of what is not stored
     assert Residuals()(graph) is graph
+
+
+def test_the_mask_of_a_stored_result_is_not_stored():
+    graph = product(sg.nn.relu)
+    before, after = crossing(graph, n=64), crossing(Residuals()(graph), n=64)
+    assert before[1] - after[1] == 64 * 8
+
+
+def test_the_mask_of_a_result_that_is_not_stored_is():
+    """A byte for each element in the place of four; both products are stored too."""
+    graph = product(lambda h: sg.exp(sg.nn.relu(h)))
+    assert crossing(Residuals()(graph), n=64)[1] == 64 * 8 * (4 + 4 + 1)
 
 
 def test_a_graph_without_a_backward_part_stays():
