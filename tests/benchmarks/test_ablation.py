@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 import staticgrad as sg
@@ -50,3 +53,17 @@ def test_a_path_without_is_back_afterwards(programs: dict[str, ablation.Make]) -
 def test_an_unknown_path_is_refused() -> None:
     with pytest.raises(ValueError, match="no path is named 'nothing'"), paths.without("nothing"):
         pass
+
+
+def test_nothing_that_counts_hits_stays_in_modules_loaded_meanwhile() -> None:
+    """A path can be left out after hits were counted in a process that loads modules late."""
+    code = """
+from benchmarks import ablation, paths
+make = ablation.corpus()["conv:3x3/2 | 8, 128 to 256 at 14x14:filter"]
+before = ablation.hits(make)["filter_columns"]
+with paths.without("filter_columns"):
+    ablation.compiled(make)[0].kernels
+assert ablation.hits(make)["filter_columns"] == before > 0
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert not found.returncode, found.stderr
