@@ -431,19 +431,19 @@ PATHS: Final = (
     ),
     Path(
         "in_panels",
-        _CODE + "products.panel_places:lies_in_panels",
+        _CODE + "products.gemm:PlainProduct._lies_in_panels",
         _returns(False),
         row="small:product in a scan",
     ),
     Path(
         "panels_of_block",
-        _CODE + "products.panel_places:panels_of_block",
+        _CODE + "products.gemm:PlainProduct._panels_of_block",
         _returns(1),
         row="small:colliding rows",
     ),
     Path(
         "packed_tiles",
-        _CODE + "products.row_tiles:packs_tiles",
+        _CODE + "products.gemm:PlainProduct._packs_tiles",
         _returns(False),
         row="small:colliding rows",
     ),

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from staticgrad.codegen.kernel_source import render
-from staticgrad.codegen.products import direct, panel_places
-from staticgrad.codegen.products.panel_places import BLOCK
+from staticgrad.codegen.products import direct, gemm
+from staticgrad.codegen.products.gemm import BLOCK
 from staticgrad.codegen.products.streams import WIDEST
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.parser import parse_kernel
@@ -237,7 +237,7 @@ def test_rows_that_go_through_blocks_of_panels_have_the_same_bytes(
         c = RNG.normal(size=(count, m, n)).astype(letter)
         usual = made(a, b, ("across", "along"), "vector", 512)
         with monkeypatch.context() as patch:
-            patch.setattr(panel_places, "FEWER", 0)
+            patch.setattr(gemm, "FEWER", 0)
             for step, bits, other in ((8, 512, "along"), (3, 512, "across"), (5, 256, "along")):
                 passed = ("along", other), "vector", bits
                 found = made(a, b, *passed, None, literal, step)
@@ -380,7 +380,7 @@ def test_narrow_factors_have_the_bytes_of_wide_copies(
     shapes = [*LONG, (1, 2, 300, 47), (2, 3, 64, 1), (1, 40, 97, 37)]
     for count, m, n, k in [(1, 9, 10, 3), (1, 9, 10, 70)] if literal else shapes:
         if m == 40:
-            monkeypatch.setattr(panel_places, "FEWER", 0)
+            monkeypatch.setattr(gemm, "FEWER", 0)
         wide, lying = [], []
         for letter, size in zip(letters, ((m, k), (k, n)), strict=True):
             numbers = RNG.normal(size=(count, *size)).astype("f4")

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final
 from staticgrad.codegen.abreast import of_row
 from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
 from staticgrad.codegen.prefetching import large, touched_by_next_tile
-from staticgrad.codegen.products.cut import write_cut
 from staticgrad.codegen.products.packing import may_collide
 from staticgrad.codegen.products.streams import (
     FEW_TERMS,
@@ -75,7 +74,7 @@ def _pays(product: PlainProduct) -> bool:
 def write_direct(product: PlainProduct, out: Lines) -> None:
     """The body for one outer iteration ``o``."""
     direct = _DirectProduct(product)
-    write_cut(product, product.unit.once)
+    product.write_cut(product.unit.once)
     product.write_position(out)
     tiles, few, flat = Lines(), Lines(), Lines()
     direct.write(tiles)

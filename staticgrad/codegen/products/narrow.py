@@ -12,8 +12,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from staticgrad.codegen.expressions import Lines, scaled, total
-from staticgrad.codegen.products.cut import write_cut
-from staticgrad.codegen.products.epilogue import write_epilogue
 from staticgrad.codegen.products.trips import write_trips
 from staticgrad.ir.kernels.product_iterations import LONE
 
@@ -34,7 +32,7 @@ def write_rows_for_lanes(product: PlainProduct, out: Lines) -> None:
     """The body for one outer iteration ``o``: a chunk of rows, some vectors of them at a time."""
     p, once, columns = product, product.unit.once, _width(product)
     local, body, part, tops = f"local_{p.element}", Lines(), Lines(), Lines()
-    write_cut(p, once)
+    p.write_cut(once)
     once.add(f"tile = {local}({columns * p.columns})")
     once.add(f"sums = {local}({(p.most_columns + p.height) * columns})")
     once.add(f"panel = {local}({(p.depth + p.lanes) * columns})")
@@ -59,7 +57,7 @@ def write_rows_for_lanes(product: PlainProduct, out: Lines) -> None:
     body.add("top = start - first_row")
     body.add(f"rows = {columns}")
     p.least(body, "under", f"top + {columns}", "count")
-    write_epilogue(p, body)
+    p.write_epilogue(body)
     out.extend(p.before)
     out.add("j0 = left")
     out.add(f"wide = {p.n}")

@@ -7,14 +7,11 @@ beyond the ends of a matrix is zero, or not written where nobody reads it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from staticgrad.codegen.expressions import Lines, Unit, scaled, total
+from staticgrad.codegen.expressions import Lines, Unit, total
 from staticgrad.ir.known import EVEN
 from staticgrad.records import dataclass
-
-if TYPE_CHECKING:
-    from staticgrad.codegen.products.gemm import PlainProduct
 
 #: Arguments of what packs a panel, from ``to`` on: b from ``at``, an inner index is ``step``
 #: and a column ``across`` further; ``steps`` inner indices, ``wide`` columns to the matrix's end.
@@ -164,17 +161,3 @@ def may_collide(unit: Unit, stride: str | int, itemsize: int) -> bool:
 
 def _define(unit: Unit, name: str, arguments: tuple[str, ...], body: Lines) -> None:
     unit.helpers[name] = "\n".join([f"def {name}({', '.join(arguments)}):", *body.lines])
-
-
-def write_squares(product: PlainProduct, out: Lines) -> None:
-    """A panel of squares of b, transposed in registers as they are stored, and widened then."""
-    b, lanes, columns = product.stage.b.operand, product.lanes, product.columns
-    out.add(f"for half in range(0, {columns}, {lanes}):")
-    out.add(f"    for k in range(depth, past, {lanes}):")
-    at = total(product.b, "k", scaled("(j0 + half)", product.across))
-    size = f"{product.across}, {product.n} - (j0 + half), past - k"
-    out.add(f"        transpose{lanes}({b}, {at}, {size}, square, 0, {lanes})")
-    out.add(f"        for row in range(0, {lanes}):")
-    place = total(*product.slot, f"(k - depth + row) * {columns}", "half")
-    row = product.panels.widened(f"load{lanes}(square, row * {lanes})")
-    out.add(f"            store{lanes}(panel, {place}, {row})")

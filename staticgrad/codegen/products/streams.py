@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 from staticgrad.codegen.abreast import of_row
 from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
-from staticgrad.codegen.products.cut import write_cut
 from staticgrad.codegen.stages import base_text
 from staticgrad.codegen.vectors import Bodies, work, write_vector_loop
 from staticgrad.ir.expr import Access
@@ -39,7 +38,7 @@ _NEAR: Final = 1 << 13
 def write_streams(product: PlainProduct, out: Lines) -> None:
     """The body for one outer iteration ``o`` of a product that always has few rows."""
     few = Lines()
-    write_cut(product, product.unit.once)
+    product.write_cut(product.unit.once)
     product.declare_room(product.unit.once)
     product.write_position(out)
     write_few_rows(product, few)

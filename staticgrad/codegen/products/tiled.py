@@ -13,7 +13,7 @@ from typing import Final
 
 from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
-from staticgrad.codegen.products.epilogue import stored_as_is
+from staticgrad.codegen.products.gemm import stored_as_is
 from staticgrad.codegen.products.looped import LoopedProduct
 from staticgrad.codegen.products.steps import flat_step, steps_of
 from staticgrad.codegen.products.tiles import Tiles
