@@ -407,7 +407,7 @@ PATHS: Final = (
     ),
     Path(
         "kept_panels",
-        _CODE + "products.kept_panels:are_kept",
+        _CODE + "products.looped:LoopedProduct.keeps_panels",
         _returns(False),
         row="small:attention 64",
     ),

@@ -48,6 +48,18 @@ class Lines:
         self.lines += [shift + line for line in other.lines]
 
 
+def write_trips(
+    out: Lines, name: str, span: tuple[str, str, int | str], body: Lines, once: bool
+) -> None:
+    """``body`` for ``name`` from the first of ``span`` up to the second, by the third, or once."""
+    start, stop, step = span
+    if once:
+        out.add(f"{name} = {start}")
+    else:
+        out.add(f"for {name} in range({start}, {stop}, {step}):")
+    out.extend(body, int(not once))
+
+
 def primitive(expr: Expr, args: list[str]) -> str:
     """One primitive over operand texts (blocks excluded)."""
     if expr.op in ("cast", "bitcast"):

@@ -6,7 +6,7 @@ from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.expressions import Lines, Unit
 from staticgrad.codegen.products.looped import LoopedProduct
 from staticgrad.codegen.products.tiled import TiledProduct, WholePanels
-from staticgrad.codegen.products.trips import write_trips
+from staticgrad.codegen.source_lines import write_trips
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import Gemm, small
 

@@ -31,7 +31,7 @@ from staticgrad.codegen.products.streams import (
     write_streams,
 )
 from staticgrad.codegen.products.tiles import Tiles
-from staticgrad.codegen.products.trips import write_trips
+from staticgrad.codegen.source_lines import write_trips
 from staticgrad.codegen.stages import base_text, scope_for, write_store
 from staticgrad.codegen.vectors import SHORT, work
 from staticgrad.ir.expr import Access

@@ -10,32 +10,47 @@ multiple of the flattened k.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field
 from functools import cached_property
 from itertools import pairwise
+from math import inf, prod
 from typing import Final
 
 from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element, number, scaled, total
-from staticgrad.codegen.products import kept_panels
 from staticgrad.codegen.products.packing import Packing
-from staticgrad.codegen.products.steps import along_vectors, flat_step, steps_of
-from staticgrad.codegen.products.trips import Once, first_of_block, write_blocks
+from staticgrad.codegen.source_lines import write_trips
 from staticgrad.codegen.stages import base_text, limit, scope_for, write_store
 from staticgrad.ir.expr import Access, Position, load
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK, Kernel
 from staticgrad.ir.kernels.names import PRODUCT
-from staticgrad.ir.kernels.stages import Axis, Extent, Gemm, gemm_tile, small
+from staticgrad.ir.kernels.stages import Axis, Extent, Gemm, gemm_tile, nested, small
 from staticgrad.records import dataclass
 from staticgrad.types.dtype import DType
 
+#: Elements of panels that are kept, at most: they stay in L2, and on the stack.
+KEPT: Final = 1 << 15
 #: Bytes of an inner index' part of a panel, times the inner indices packed at a time.
 PANEL_BYTES: Final = 16384
 #: Lines of an epilogue among stages that is written for whole panels as well.
 FEW_LINES: Final = 8
 #: Rows of a register tile of one vector, where a vector takes two registers.
 NARROW_ROWS: Final = 4
+
+
+@dataclass(frozen=True)
+class Once:
+    """Which loops of a product are known to have one trip.
+
+    Those over chunks of rows, over panels of columns, over blocks of the inner indices (one has no
+    trip where they end before they begin), and over the parts that are packed at a time.
+    """
+
+    chunk: bool
+    panel: bool
+    block: bool
+    part: bool
 
 
 @dataclass
@@ -99,8 +114,9 @@ class LoopedProduct:
         if not self.reads_panel:
             room = self.depth * self.columns
             if self.keeps_panels:
-                kept_panels.declare(out, w)
-                room = max(room, kept_panels.ROOM)
+                out.add(f"{w}_kept = 0")
+                out.add(f"{w}_of = -1")
+                room = max(room, KEPT)
             out.add(f"{w}_panel = {local}({room + self.lanes * self.columns})")
         if self.packs_rows:
             out.add(f"{w}_rows = {local}({self.rows * self.depth})")
@@ -118,8 +134,20 @@ class LoopedProduct:
 
     @cached_property
     def keeps_panels(self) -> bool:
-        """Whether panels that were packed are found again by the next trips."""
-        return self.is_turned and kept_panels.are_kept(self.kernel, self.stage)
+        """Whether panels that were packed are found again by the next trips.
+
+        A product in a loop over tiles of rows multiplies by the same second factor in every trip.
+        Its panels are packed in the first trip that needs them, one behind the other.
+        """
+        kernel, b = self.kernel, self.stage.b
+        if not self.is_turned or kernel.outer != "axes" or kernel.listed is not None:
+            return False
+        if kernel.operand(b.operand).is_own or kernel.operand(b.operand).mode != "in":
+            return False
+        around = next(loops for each, loops in nested(kernel.stages) if each is self.stage)
+        names = {axis.name for axis in around}
+        whole = not any(axis.limits for axis in self.stage.k)
+        return bool(around) and whole and not any(axis in names for axis, _ in b.moves)
 
     @property
     def slot(self) -> str:
@@ -134,7 +162,24 @@ class LoopedProduct:
     @cached_property
     def once(self) -> Once:
         """Which of the loops are known to have one trip."""
-        return Once.of(self)
+        stage, alone = self.stage, self.kernel.outer != "tiles"
+        chunk, panel = self._most(stage.i) <= self.chunk, self._most(stage.j) <= self.columns
+        some = all(not axis.limits and self.unit.told(axis.extent).short for axis in stage.j)
+        block = len(stage.k) == 1 and self.unit.told(stage.k[0].extent).short
+        return Once(
+            chunk=alone and chunk,
+            panel=alone and panel and some,
+            block=block,
+            part=block and self._most(stage.k) <= self.depth,
+        )
+
+    def _most(self, axes: Iterable[Axis]) -> float:
+        """The positions of loops, at most."""
+
+        def positions(extent: Extent) -> float:
+            return extent if isinstance(extent, int) else self.unit.told(extent).most or inf
+
+        return prod(positions(axis.extent) for axis in axes)
 
     @property
     def fills_panels(self) -> bool:
@@ -175,7 +220,7 @@ class LoopedProduct:
         if self.keeps_panels:
             turned = Lines()
             self._write_pack(turned)
-            kept_panels.write_packed(pack, w, self.columns, self.depth, turned)
+            self._write_kept_panel(pack, turned)
         elif not self.reads_panel:
             self._write_pack(pack)
         self.least(out, "last", f"{w}_first + {self.chunk}", f"{w}_m")
@@ -183,8 +228,68 @@ class LoopedProduct:
             out.add(f"{w}_past = {self.columns if self.fills_panels else f'{w}_n'}")
         else:
             self.least(out, "past", f"{w}_left + {self.columns}", f"{w}_n")
-        write_blocks(self, out, pack, tile)
+        self._write_blocks(out, pack, tile)
         self._write_epilogue(out)
+
+    # blocks of the inner indices
+
+    @property
+    def first_of_block(self) -> str:
+        """The first inner index of a block."""
+        if self.begins:
+            return f"{self}_from" if self.once.block else f"{self}_start"
+        return f"{self}_block"
+
+    @property
+    def is_fresh(self) -> str:
+        """Whether a tile's part is the first of a block, as a word in source."""
+        return "1" if self.once.part else f"1 if {self}_depth == {self.first_of_block} else 0"
+
+    def _write_blocks(self, out: Lines, pack: Lines, tile: Lines) -> None:
+        """Loop over blocks of the inner indices and their parts: ``pack``, then each ``tile``."""
+        w, once, block = self.name, self.once, Lines()
+        origin = f"{w}_block0" if self.begins and not once.block else "0"
+        if once.block:
+            block.add(f"{w}_stop = {w}_deep")
+        else:
+            self.least(block, "stop", f"{w}_block + {GEMM_BLOCK}", f"{w}_deep")
+        self.write_tables(block)
+        block.add(f"{w}_into = 0")
+        if not once.block:
+            block.add(f"if {w}_block > {origin}:")
+            block.add(f"    {w}_into = {self.room}")
+            if self.begins:
+                block.add(f"{w}_start = {w}_block")
+                block.add(f"if {w}_start < {w}_from:")
+                block.add(f"    {w}_start = {w}_from")
+        self._write_parts(block, pack, tile)
+        if not once.block:
+            block.add(f"if {w}_block > {origin}:")
+            old, new = (f"load{self.lanes}({w}_tile, at{m})" for m in ("", f" + {self.room}"))
+            self.over_tile(block, 1, f"{old} + {new}")
+        blocks = origin, f"{w}_deep", GEMM_BLOCK
+        write_trips(out, f"{w}_block", blocks, block, once.block)
+        nothing = "== 0"
+        if self.stage.k[0].limits:
+            nothing = f"<= {w}_from" if self.begins else "<= 0"
+        elif once.block:
+            return
+        if not once.part:  # whose tiles write zeros then
+            out.add(f"if {w}_deep {nothing}:")
+            self.over_tile(out, 1, self.zero)
+
+    def _write_parts(self, out: Lines, pack: Lines, tile: Lines) -> None:
+        """The parts of a block."""
+        w, part = self.name, Lines()
+        if self.once.part:
+            part.add(f"{w}_end = {w}_stop")
+        else:
+            self.least(part, "end", f"{w}_depth + {self.depth}", f"{w}_stop")
+        part.extend(pack)
+        part.add(f"for {w}_top in range({w}_first, {w}_last, {self.tall}):")
+        part.extend(tile, 1)
+        parts = self.first_of_block, f"{w}_stop", self.depth
+        write_trips(out, f"{w}_depth", parts, part, self.once.part)
 
     # what the loops of k add to a place
 
@@ -262,6 +367,25 @@ class LoopedProduct:
         before.add(f"for {w}_at in range({w}_depth, {w}_end):")
         before.extend(body, 1)
         self._runs(out, lambda run: self._vectors(run, before))
+
+    def _write_kept_panel(self, out: Lines, pack: Lines) -> None:
+        """Find the panel of ``left``, or pack it; ``slot`` is where it begins.
+
+        A panel of more inner indices than ``depth`` is packed a part at a time in every trip.
+        """
+        w, columns = self.name, self.columns
+        out.add(f"{w}_slot = {w}_left * {w}_deep")
+        out.add(f"{w}_packs = 1")
+        out.add(f"if {w}_deep > {self.depth} or {w}_slot + {columns} * {w}_deep > {KEPT}:")
+        out.add(f"    {w}_slot = 0")
+        out.add(f"    {w}_kept = 0")
+        out.add(f"elif {w}_of == o and {w}_left < {w}_kept:")
+        out.add(f"    {w}_packs = 0")
+        out.add("else:")
+        out.add(f"    {w}_kept = {w}_left + {columns}")
+        out.add(f"    {w}_of = o")
+        out.add(f"if {w}_packs == 1:")
+        out.extend(pack, 1)
 
     def _write_turned_pack(self, out: Lines) -> None:
         """The same where b lies the other way round: squares, transposed in registers."""
@@ -377,7 +501,7 @@ class LoopedProduct:
         steps = () if self.packs_rows else self._along_k("a", steps_of(a, self.inner))
         self.write_rows(out)
         out.add(f"{w}_at0 = {w}_into + ({w}_top - {w}_first) * {self.columns}")
-        out.add(f"if {w}_depth == {first_of_block(self)}:")
+        out.add(f"if {w}_depth == {self.first_of_block}:")
         for r, v in cells:
             out.add(f"    {w}_c{r}_{v} = {self.zero}")
         out.add("else:")
@@ -475,3 +599,42 @@ class LoopedProduct:
         out.add(f"for {self}_v in range({self}_left, {self}_past, {self.lanes}):")
         out.add(f"    {VECTOR} = {self}_v")
         out.extend(inside, 1)
+
+
+def steps_of(access: Access, inside: set[str]) -> dict[str, Extent]:
+    """The strides of an access along some loops."""
+    return {axis: stride for axis, stride in access.moves if axis in inside}
+
+
+def flat_step(steps: Mapping[str, Extent], axes: Sequence[Axis]) -> Extent | None:
+    """The one stride along loops flattened in C order; None if it is not known to be one."""
+    if len(axes) == 1:
+        return steps.get(axes[0].name, 0)
+    if all(step == 0 for step in steps.values()):
+        return 0
+    inner = steps.get(axes[-1].name, 0)
+    wanted = inner
+    for axis, around in zip(reversed(axes), reversed(axes[:-1]), strict=False):
+        if not isinstance(wanted, int) or not isinstance(axis.extent, int):
+            return None
+        wanted = wanted * axis.extent
+        if steps.get(around.name, 0) != wanted:
+            return None
+    return inner
+
+
+def along_vectors(access: Access) -> Access:
+    """The access with the innermost k as the loop over lanes."""
+    names = {"k": VECTOR}
+    strides = tuple((names.get(axis, axis), stride) for axis, stride in access.strides)
+    positions = tuple(
+        Position(
+            tuple((names.get(axis, axis), step) for axis, step in p.terms),
+            p.start,
+            p.stride,
+            p.extent,
+            p.within,
+        )
+        for p in access.positions
+    )
+    return Access(access.operand, strides, (), positions)

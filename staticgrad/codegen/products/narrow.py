@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from staticgrad.codegen.expressions import Lines, scaled, total
-from staticgrad.codegen.products.trips import write_trips
+from staticgrad.codegen.source_lines import write_trips
 from staticgrad.ir.kernels.product_iterations import LONE
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ from typing import Final
 
 from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
-from staticgrad.codegen.products.looped import LoopedProduct
-from staticgrad.codegen.products.steps import flat_step, steps_of
+from staticgrad.codegen.products.looped import LoopedProduct, flat_step, steps_of
 from staticgrad.codegen.products.tiled import DEPTH, TiledProduct
 from staticgrad.codegen.stages import base_text
 from staticgrad.ir.expr import Access

@@ -14,10 +14,8 @@ from typing import Final
 from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
 from staticgrad.codegen.products.gemm import stored_as_is
-from staticgrad.codegen.products.looped import LoopedProduct
-from staticgrad.codegen.products.steps import flat_step, steps_of
+from staticgrad.codegen.products.looped import LoopedProduct, flat_step, steps_of
 from staticgrad.codegen.products.tiles import Tiles
-from staticgrad.codegen.products.trips import is_fresh
 from staticgrad.codegen.stages import base_text
 from staticgrad.ir.expr import Access
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK
@@ -88,7 +86,7 @@ class TiledProduct(LoopedProduct):
             self._write_ahead(out)
         out.add(f"{w}_wide = {w}_past - {w}_left")
         out.add(f"{w}_to = {w}_into + ({w}_top - {w}_first) * {self.columns}")
-        out.add(f"{w}_fresh = {is_fresh(self)}")
+        out.add(f"{w}_fresh = {self.is_fresh}")
         for part in range(0, self.columns, vectors * self.lanes):
             shift = ""
             if part:
