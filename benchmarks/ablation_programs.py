@@ -60,11 +60,11 @@ def _batch_norm(x: Any, gain: Any, bias: Any) -> Any:
 
 
 def _scan_product(x: Any, z: Any, u: Any) -> dict[str, Any]:
-    def trip(c: Any, each: Any) -> tuple[Any, Any]:
+    def iteration(c: Any, each: Any) -> tuple[Any, Any]:
         row, other = each
         return c + 1.0, sg.tanh(row @ u + other)
 
-    last, every = sg.scan(trip, sg.zeros((), x.dtype), (x, z))
+    last, every = sg.scan(iteration, sg.zeros((), x.dtype), (x, z))
     return {"last": last, "every": every}
 
 

@@ -33,9 +33,9 @@ KERNELS: Final = (
     (16, 4, 3, 3), (16, 16, 3, 3), (32, 16, 3, 3), (32, 32, 3, 3), (64, 32, 3, 3), (32, 96, 3, 3),
     (16, 48, 3, 3),
 )  # fmt: skip
-SEGMENT: Final = 20  # trips of a loop that torch runs again at once
+SEGMENT: Final = 20  # iterations of a loop that torch runs again at once
 Arrays = Mapping[str, np.ndarray]
-#: A loop over time of a trip, from a first state, over the leading axis of an array.
+#: A loop over time of an iteration, from a first state, over the leading axis of an array.
 Loop = Callable[[Callable[[Any, Any], Any], Any, Any], Any]
 #: Of weights and feeds.
 Loss = Callable[[Any, Any], Any]
@@ -99,7 +99,7 @@ def _recurrent(peer: Peer) -> tuple[Arrays, Arrays, Loss]:
     ops = peer.ops
 
     def loss(v: Any, at: Any) -> Any:
-        def trip(state: Any, x: Any) -> Any:
+        def iteration(state: Any, x: Any) -> Any:
             h, c = state
             gates = x @ v["w0"] + h @ v["w1"]
             keep, new, out, what = (gates[:, 64 * k : 64 * k + 64] for k in range(4))
@@ -108,7 +108,7 @@ def _recurrent(peer: Peer) -> tuple[Arrays, Arrays, Loss]:
             return (h, c), h
 
         zeros = ops.zeros((32, 64))
-        states = peer.loop(trip, (zeros, zeros), at["x"])
+        states = peer.loop(iteration, (zeros, zeros), at["x"])
         return (states * states).mean()
 
     return _drawn([(64, 256), (64, 256)]), _x(200, 32, 64), loss
@@ -219,13 +219,13 @@ def torch_row(model: str, way: str) -> Prepared:
 
 
 def _in_segments(torch: Any, wrap: Callable[[Any], Any]) -> Loop:
-    """A loop whose trips are marked so many at a time; what they give, one upon another."""
+    """A loop whose iterations are marked so many at a time; what they give, one upon another."""
 
-    def loop(trip: Callable[[Any, Any], Any], state: Any, x: Any) -> Any:
+    def loop(iteration: Callable[[Any, Any], Any], state: Any, x: Any) -> Any:
         def segment(state: Any, part: Any) -> Any:
             found = []
             for at in part:
-                state, out = trip(state, at)
+                state, out = iteration(state, at)
                 found.append(out)
             return state, torch.stack(found)
 

@@ -79,19 +79,19 @@ def u_shape(x: Any, weight: Weight) -> Any:
     return sg.nn.mse(h, x)
 
 
-def recurrence(x: Any, weight: Weight, trips: int = 40, width: int = 64) -> Any:
+def recurrence(x: Any, weight: Weight, iterations: int = 40, width: int = 64) -> Any:
     """One matrix through many points in time."""
     w, u, h = weight(width, width), weight(8, width), sg.tanh(x[:, :8] @ weight(8, width))
-    for t in range(1, trips):
+    for t in range(1, iterations):
         h = sg.tanh(h @ w + x[:, 8 * t : 8 * t + 8] @ u)
     return sg.square(h).mean()
 
 
-def gates(x: Any, weight: Weight, trips: int = 24, width: int = 64) -> Any:
+def gates(x: Any, weight: Weight, iterations: int = 24, width: int = 64) -> Any:
     """An LSTM, step by step."""
     w, u, b = weight(width, 4 * width), weight(8, 4 * width), weight(4 * width)
     h = c = x[:, :1] * sg.constant(np.zeros(width, "float32"))
-    for t in range(trips):
+    for t in range(iterations):
         each = h @ w + x[:, 8 * t : 8 * t + 8] @ u + b
         keep, new, out, what = (each[:, width * k : width * (k + 1)] for k in range(4))
         c = sg.sigmoid(keep) * c + sg.sigmoid(new) * sg.tanh(what)

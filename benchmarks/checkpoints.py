@@ -1,16 +1,16 @@
 """Memory of the gradient of a long scan: budgets and policies, beside JAX's scans.
 
-    python -m benchmarks checkpoints [--json] [--into FILE] [--trips 4000] [--only TEXT]
+    python -m benchmarks checkpoints [--json] [--into FILE] [--iterations 4000] [--only TEXT]
 
-The program is a recurrent layer over ``trips`` steps of time, its state ``batch`` by ``hidden``,
-and the mean of the squares of all states as loss; it gives the loss and its gradients with respect
-to the recurrent matrix and the bias. Each row is a process of its own with as many ``--threads``.
-Its peak is the growth of resident memory in the first call of the compiled program (Linux counts
-it; on other systems it is missing); ``planned`` is what the library itself says that a call works
-in. The time is the least of ``--calls`` calls behind the first. Budgets are shares of what
-``store_all`` plans. All rows of staticgrad have to give the same bytes, those of JAX the same loss
-and the same gradient to three digits. ``--into`` adds rows to those of a file, so that several runs
-make one.
+The program is a recurrent layer over ``iterations`` steps of time, its state ``batch`` by
+``hidden``, and the mean of the squares of all states as loss; it gives the loss and its gradients
+with respect to the recurrent matrix and the bias. Each row is a process of its own with as many
+``--threads``. Its peak is the growth of resident memory in the first call of the compiled program
+(Linux counts it; on other systems it is missing); ``planned`` is what the library itself says that
+a call works in. The time is the least of ``--calls`` calls behind the first. Budgets are shares of
+what ``store_all`` plans. All rows of staticgrad have to give the same bytes, those of JAX the same
+loss and the same gradient to three digits. ``--into`` adds rows to those of a file, so that several
+runs make one.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ ROWS = (
 Prepared = tuple[Callable[[], Any], int | None, Callable[[Any], Mapping[str, Any]]]
 
 
-def arrays(trips: int, hidden: int) -> dict[str, np.ndarray]:
+def arrays(iterations: int, hidden: int) -> dict[str, np.ndarray]:
     """Inputs, a row for each step of time, the recurrent matrix and the bias."""
     random = np.random.default_rng(0)
     return {
-        "x": random.normal(0.0, 0.3, (trips, hidden)).astype("float32"),
+        "x": random.normal(0.0, 0.3, (iterations, hidden)).astype("float32"),
         "u": random.normal(0.0, hidden**-0.5, (hidden, hidden)).astype("float32"),
         "b": random.normal(0.0, 0.1, hidden).astype("float32"),
     }
@@ -69,7 +69,7 @@ def with_staticgrad(
         return (h, total + (h * h).mean()), None
 
     start = (sg.zeros((options.batch, options.hidden), "float32"), sg.zeros((), "float32"))
-    loss = sg.scan(step, start, x)[0][1] / float(options.trips)
+    loss = sg.scan(step, start, x)[0][1] / float(options.iterations)
     graph = sg.Graph(dict(zip(("loss", "u", "b"), (loss, *sg.grad(loss, [u, b])), strict=True)))
     way = row.split(", ")[1]
     limits: dict[str, Any] = {"checkpoint": way} if way in POLICIES else {}
@@ -84,9 +84,10 @@ def with_jax(row: str, given: dict[str, np.ndarray], options: argparse.Namespace
     """The same by ``lax.scan``."""
     jax = import_module("jax")
     lax, jnp = jax.lax, jax.numpy
-    trips, way = options.trips, JAX.index(row.split(", ", 1)[1])
+    iterations, way = options.iterations, JAX.index(row.split(", ", 1)[1])
     length = min(
-        (n for n in range(1, trips + 1) if trips % n == 0), key=lambda n: abs(n * n - trips)
+        (n for n in range(1, iterations + 1) if iterations % n == 0),
+        key=lambda n: abs(n * n - iterations),
     )
 
     def loss(u: Any, b: Any, x: Any) -> Any:
@@ -102,9 +103,9 @@ def with_jax(row: str, given: dict[str, np.ndarray], options: argparse.Namespace
         if way < 2:
             (_, total), _ = lax.scan(jax.checkpoint(step) if way else step, start, x)
         else:
-            parts = x.reshape(trips // length, length, -1)
+            parts = x.reshape(iterations // length, length, -1)
             (_, total), _ = lax.scan(jax.checkpoint(segment), start, parts)
-        return total / trips
+        return total / iterations
 
     def value(u: Any, b: Any, x: Any) -> Any:
         found, slopes = jax.value_and_grad(loss, (0, 1))(u, b, x)
@@ -119,7 +120,7 @@ def with_jax(row: str, given: dict[str, np.ndarray], options: argparse.Namespace
 
 def measured(row: str, options: argparse.Namespace) -> dict[str, Any]:
     """One row, in this process."""
-    given = arrays(options.trips, options.hidden)
+    given = arrays(options.iterations, options.hidden)
     make = with_staticgrad if row.startswith("staticgrad") else with_jax
     call, planned, results = make(row, given, options)
     before = _restarted()
@@ -163,7 +164,7 @@ def in_a_process(row: str, options: argparse.Namespace) -> dict[str, Any]:
     )
     own = JaxImplementation.environment(settings) if row.startswith("jax") else {}
     command = [sys.executable, "-m", "benchmarks", "checkpoints", "--row", row]
-    for name in ("trips", "batch", "hidden", "threads", "calls"):
+    for name in ("iterations", "batch", "hidden", "threads", "calls"):
         command += [f"--{name}", str(getattr(options, name))]
     paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, **own, "PYTHONPATH": paths}
@@ -198,7 +199,7 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     reader = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    for name, default in (("trips", 4000), ("batch", 64), ("hidden", 256), ("threads", 1)):
+    for name, default in (("iterations", 4000), ("batch", 64), ("hidden", 256), ("threads", 1)):
         reader.add_argument(f"--{name}", type=int, default=default)
     reader.add_argument("--calls", type=int, default=3, help="timed calls of a row")
     reader.add_argument("--only", default="", help="rows whose name holds this text")
@@ -209,7 +210,7 @@ def main() -> None:
     if options.row:
         print(json.dumps(measured(options.row, options)))
         return
-    sizes = {name: getattr(options, name) for name in ("trips", "batch", "hidden", "threads")}
+    sizes = {name: getattr(options, name) for name in ("iterations", "batch", "hidden", "threads")}
     kept: dict[str, Any] = {}
     if options.into and options.into.exists():
         old = json.loads(options.into.read_text(encoding="utf-8"))

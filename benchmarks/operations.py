@@ -189,7 +189,7 @@ class Operations:
 
     def loop(self, body: Callable[[Any, Sequence[Any]], Any], start: Any, times: int,
              constants: Sequence[Any]) -> Any:  # fmt: skip
-        """As ``repeat``, of so many trips that nobody would write them out who has a loop."""
+        """As ``repeat``, of so many iterations that nobody would write them out who has a loop."""
         return self.repeat(body, start, times, constants)
 
     def lstm(self, x: Any, wx: Any, wh: Any, b: Any, time: int, hidden: int) -> Any:

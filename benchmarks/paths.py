@@ -276,8 +276,8 @@ PATHS: Final = (
         row="small:matrix vector loop",
     ),
     Path(
-        "tested_trips",
-        "staticgrad.preparation.tested_trips:with_tested_trips",
+        "tested_iterations",
+        "staticgrad.preparation.tested_iterations:with_tested_iterations",
         _first,
         row="small:newton",
     ),
@@ -314,7 +314,7 @@ PATHS: Final = (
         row="small:matrix vector loop",
     ),
     Path(
-        "joined_trips",
+        "joined_iterations",
         _LOWERED + "loops.time_loops:_joined",
         _returns(None),
         row="small:matrix vector loop",

@@ -1,17 +1,18 @@
 """How long a scan takes to compile beside one step of it written out, ours and JAX's.
 
-    python -m benchmarks scan_compilation [--cell lstm] [--trips 1000] [--hidden 128] [--repeat 9]
+    python -m benchmarks scan_compilation [--cell lstm] [--iterations 1000] [--hidden 128] [--repeat
+    9]
                                           [--only TEXT] [--json]
 
-The program is a cell (an LSTM's, a GRU's, or tanh of a sum: ``rnn``) over ``trips`` steps of time
-by the library's scan, or once without one; it gives half the squared distance of the last state
-from a target, and the gradients by all weights and by the state before the first step, which each
-step of a scan has to work out. A second step gives those by weights alone, and so lacks a product.
-All begin with a state that is given, so that none may leave out what zeros would spare. A turn is a
-process of its own with an empty cache of compiled code: process time from the loaded library to
-code that runs (build, differentiate, compile), and that of the first call behind it. Both programs
-of a library take turns. The ratio is that of least times; JAX is left out where it is not
-installed.
+The program is a cell (an LSTM's, a GRU's, or tanh of a sum: ``rnn``) over ``iterations`` steps of
+time by the library's scan, or once without one; it gives half the squared distance of the last
+state from a target, and the gradients by all weights and by the state before the first step, which
+each step of a scan has to work out. A second step gives those by weights alone, and so lacks a
+product. All begin with a state that is given, so that none may leave out what zeros would spare. A
+turn is a process of its own with an empty cache of compiled code: process time from the loaded
+library to code that runs (build, differentiate, compile), and that of the first call behind it.
+Both programs of a library take turns. The ratio is that of least times; JAX is left out where it is
+not installed.
 """
 
 from __future__ import annotations
@@ -52,13 +53,13 @@ Times = tuple[float, float]
 
 
 def arrays(
-    random: np.random.Generator, cell: str, trips: int, hidden: int, batch: int = 32
+    random: np.random.Generator, cell: str, iterations: int, hidden: int, batch: int = 32
 ) -> Data:
     """Weights and the state before the first step; inputs for each step of time, and the target."""
     state, inputs, width = (batch, hidden), hidden // 2, CELLS[cell] * hidden
     shapes = {"w": (inputs, width), "u": (hidden, width), "b": (width,), "h": state}
     shapes |= {"c": state} if cell == "lstm" else {}
-    feeds = {"x": (trips, batch, inputs), "y": state}
+    feeds = {"x": (iterations, batch, inputs), "y": state}
     bound = hidden**-0.5
     return Data(
         {name: random.uniform(-bound, bound, shape) for name, shape in shapes.items()},
@@ -67,9 +68,9 @@ def arrays(
     )
 
 
-def weights_alone(random: np.random.Generator, cell: str, trips: int, hidden: int) -> Data:
+def weights_alone(random: np.random.Generator, cell: str, iterations: int, hidden: int) -> Data:
     """The same, the state before the first step among what is fed."""
-    data = arrays(random, cell, trips, hidden)
+    data = arrays(random, cell, iterations, hidden)
     weights = {name: data.variables[name] for name in WEIGHTS}
     states = {name: array for name, array in data.variables.items() if name not in weights}
     return Data(weights, {**data.feeds, **states}, sizes=data.sizes)
@@ -86,21 +87,21 @@ def loss(
 
     step = rnn if cell == "rnn" else ops.recurrent_cell(cell, sizes["hidden"])
 
-    def trip(state: Any, at: Any) -> Any:
+    def iteration(state: Any, at: Any) -> Any:
         return step(at @ w + b, state, u), None
 
     run = ops.scan if program == "scan" else lambda body, start, x: body(start, x[0])
     first = tuple(v[name] for name in ("h", "c") if name in v)
-    away = run(trip, first, v["x"])[0][0] - v["y"]
+    away = run(iteration, first, v["x"])[0][0] - v["y"]
     return 0.5 * ops.mean(ops.sum(away * away, axis=1)), {}
 
 
-def workload_of(cell: str, program: str, trips: int, hidden: int) -> Workload:
+def workload_of(cell: str, program: str, iterations: int, hidden: int) -> Workload:
     """The program of a row: a scan over so many steps, or one step."""
     given = weights_alone if program == ALONE else arrays
     make, few = (
-        partial(given, cell=cell, trips=n if program == "scan" else 1, hidden=hidden)
-        for n in (trips, 3)
+        partial(given, cell=cell, iterations=n if program == "scan" else 1, hidden=hidden)
+        for n in (iterations, 3)
     )
     about = "a recurrent cell and its gradients"
     return Workload(program, "gradient", partial(loss, cell, program), make, few, 1e-4, about)
@@ -111,7 +112,7 @@ def measured(library: str, program: str, options: argparse.Namespace) -> dict[st
     settings = Settings(options.threads, options.cache)
     implementation = implementation_at(LIBRARIES[library])()
     implementation.load(settings)
-    workload = workload_of(options.cell, program, options.trips, options.hidden)
+    workload = workload_of(options.cell, program, options.iterations, options.hidden)
     work = implementation.program(workload, workload.make(), settings)
     start = time.process_time()
     work.build()
@@ -140,7 +141,7 @@ def in_a_process(library: str, program: str, options: argparse.Namespace, folder
             library,
             program,
         ]
-        for name in ("cell", "trips", "hidden", "threads"):
+        for name in ("cell", "iterations", "hidden", "threads"):
             command += [f"--{name}", str(getattr(options, name))]
         environment = {**os.environ, **own}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -178,7 +179,7 @@ def main() -> None:
     reader = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     reader.add_argument("--cell", choices=CELLS, default="lstm")
     reader.add_argument("--hidden", type=int, default=128, help="the width of the state")
-    reader.add_argument("--trips", type=int, default=1000, help="steps of time of the scan")
+    reader.add_argument("--iterations", type=int, default=1000, help="steps of time of the scan")
     reader.add_argument("--repeat", type=int, default=9, help="processes per row")
     reader.add_argument("--threads", type=int, default=1)
     reader.add_argument("--only", default="", help="libraries whose name holds this text")
@@ -204,7 +205,7 @@ def main() -> None:
     results = {library: summary(rows) for library, rows in times.items()}
     if options.json:
         over = {library: ratios(programs) for library, programs in results.items()}
-        about = {"cell": options.cell, "trips": options.trips, "hidden": options.hidden}
+        about = {"cell": options.cell, "iterations": options.iterations, "hidden": options.hidden}
         print(json.dumps({**about, "libraries": results, "ratios": over}))
         return
     print(f"{'process time, seconds':32} {'compile':>8} {'median':>8} {'first call':>10}")

@@ -1,4 +1,5 @@
-"""A small GPT that learns to write what Python's help says; its layers are the trips of a scan.
+"""A small GPT that learns to write what Python's help says; its layers are the iterations of a
+scan.
 
 All layers are alike, so each weight of all of them is one parameter whose first axis is the layer,
 and `sg.scan` runs along it: the graph has one block, whose kernels are compiled once, however many

@@ -37,7 +37,7 @@ step = sg.Graph(
 )
 train = sg.compile(step)
 
-# The same, an example at a time: each trip of a loop has its gradient.
+# The same, an example at a time: each iteration of a loop has its gradient.
 looped, _ = sg.map(lambda each: clipped(slopes(*each)), (x, y))
 alike = sg.compile({f"{k}{way}": g[k] for way, g in ((0, grads), (1, looped)) for k in g})
 

@@ -160,7 +160,7 @@ def _all_types(node: Node) -> Iterator[TensorType]:
 def body_problem(
     node: Node, sizes: Mapping[str, int], operands: list[np.ndarray], found: list[np.ndarray]
 ) -> str:
-    """A loop or a branch: whole numbers as they are, others within what a few trips lose.
+    """A loop or a branch: whole numbers as they are, others within what a few iterations lose.
 
     Its bits are compared on every way; that it means what it says is the matter of ``tests/loops``.
     """

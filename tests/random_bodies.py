@@ -1,8 +1,9 @@
 """Loops and branches of random programs: their bodies are the next steps of the description.
 
 A step that is left out of a description makes a body shorter, and a body that is left empty still
-moves its carry. Every carry stays within 1 in magnitude, so that any number of trips is tame. What
-a body reads is the carry, the slice, the trip's number, and whatever the program had before.
+moves its carry. Every carry stays within 1 in magnitude, so that any number of iterations is tame.
+What a body reads is the carry, the slice, the iteration's number, and whatever the program had
+before.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def _moved(carry: Symbolic, made: Symbolic) -> Symbolic:
     return sg.tanh(carry * 0.5 + number.astype(carry.dtype.name) * 0.75)
 
 
-def _trips(b: Any) -> Any:
+def _iterations(b: Any) -> Any:
     named = [n for value in b.inputs for n in value.shape if n in (sg.dim("batch"), sg.dim("n"))]
     return b.chooser.choice((2, 3, 1, 0, 5, *dict.fromkeys(named)))
 
@@ -66,27 +67,27 @@ def _scanned(b: Any) -> Entry | None:
     reverse, wanted = bool(b.chooser.integer(0, 1)), b.chooser.integer(0, 3)
     xs = rows.value[0:0] if b.chooser.integer(0, 9) == 9 else rows.value
 
-    def trip(carry: Any, row: Any) -> tuple[Any, Any]:
+    def iteration(carry: Any, row: Any) -> tuple[Any, Any]:
         def end(made: Entry) -> tuple[Any, Any]:
             state = _moved(carry[0], made.value)
             return (state, carry[1] + 1), (sg.tanh(made.value * 1.0), state * carry[0])
 
         return _within(b, [Entry(carry[0], 1.0), Entry(carry[1], 99.0), Entry(row, 50.0)], end)
 
-    (last, count), (outs, states) = sg.scan(trip, (first, 0), xs, reverse=reverse)
+    (last, count), (outs, states) = sg.scan(iteration, (first, 0), xs, reverse=reverse)
     return (Entry(last, 1.0), Entry(outs, 1.0), Entry(states, 1.0), Entry(count, 99.0))[wanted]
 
 
 def _repeated(b: Any) -> Entry | None:
-    first, trips = _first_carry(b), _trips(b)
+    first, iterations = _first_carry(b), _iterations(b)
     if first is None:
         return None
 
-    def trip(i: Any, carry: Any) -> Any:
+    def iteration(i: Any, carry: Any) -> Any:
         given = [Entry(i, 99.0), Entry(carry, 1.0)]
         return _within(b, given, lambda made: _moved(carry, made.value))
 
-    return Entry(sg.fori_loop(b.chooser.choice((0, 1)), trips, trip, first), 1.0)
+    return Entry(sg.fori_loop(b.chooser.choice((0, 1)), iterations, iteration, first), 1.0)
 
 
 def _whole_number(b: Any, below: int) -> Any:
@@ -98,16 +99,18 @@ def _whole_number(b: Any, below: int) -> Any:
 
 
 def _while(b: Any) -> Entry | None:
-    first, trips = _first_carry(b), _whole_number(b, 5)
+    first, iterations = _first_carry(b), _whole_number(b, 5)
     if first is None:
         return None
 
-    def trip(state: Any) -> Any:
+    def iteration(state: Any) -> Any:
         given = [Entry(state[0], 9.0), Entry(state[1], 1.0)]
         return state[0] + 1, _within(b, given, lambda made: _moved(state[1], made.value))
 
     most = b.chooser.choice((4, 3, 1, 6))
-    found = sg.while_loop(lambda state: state[0] < trips, trip, (0, first), max_steps=most)
+    found = sg.while_loop(
+        lambda state: state[0] < iterations, iteration, (0, first), max_steps=most
+    )
     return Entry(found[1], 1.0)
 
 

@@ -247,12 +247,12 @@ def test_a_kernel_that_writes_too_little_is_found(monkeypatch: pytest.MonkeyPatc
 def test_bodies_whose_operand_nothing_reads_run_under_debug() -> None:
     x, z = sg.input("x", (3, 2), "float64"), sg.input("z", (), "float64")
 
-    def trip(state: Any) -> Any:
+    def iteration(state: Any) -> Any:
         (_, count), _ = sg.scan(
             lambda c, row: ((c[0] + row.sum(), c[1] + 1), c[0]), (state[1], 0), x[0:0]
         )
         return state[0] + 1, sg.tanh(state[1] * 0.5 + count)
 
-    y = sg.while_loop(lambda state: state[0] < 2, trip, (0, z), max_steps=4)[1]
+    y = sg.while_loop(lambda state: state[0] < 2, iteration, (0, z), max_steps=4)[1]
     found = sg.compile(y, debug=True).run({"x": np.ones((3, 2)), "z": 1.0})
     np.testing.assert_allclose(found, np.tanh(np.tanh(0.5) * 0.5))

@@ -417,10 +417,10 @@ def scanned(x: Any) -> Any:
 
 
 def scanned_inside(x: Any) -> Any:
-    def trip(c: Any, part: Any) -> Any:
+    def iteration(c: Any, part: Any) -> Any:
         return sg.scan(lambda d, row: (d + sg.sqrt(row), None), c, part)[0], None
 
-    return sg.scan(trip, sg.zeros((3,), "float32"), x.reshape(2, 5, 3))[0]
+    return sg.scan(iteration, sg.zeros((3,), "float32"), x.reshape(2, 5, 3))[0]
 
 
 def slope_of_a_scan(x: Any) -> Any:
@@ -429,35 +429,35 @@ def slope_of_a_scan(x: Any) -> Any:
 
 
 def chosen(x: Any) -> Any:
-    def trip(c: Any, row: Any) -> Any:
+    def iteration(c: Any, row: Any) -> Any:
         return sg.cond(row.sum() < 2.0, lambda: c + sg.log(row), lambda: c), None
 
-    return sg.scan(trip, sg.zeros((3,), "float32"), x)[0]
+    return sg.scan(iteration, sg.zeros((3,), "float32"), x)[0]
 
 
 def counted_while(x: Any) -> Any:
-    def trip(state: Any) -> Any:
+    def iteration(state: Any) -> Any:
         number, c = state
         return number + 1.0, sg.sqrt(c - 1.0)
 
-    return sg.while_loop(lambda s: s[0] < 9.0, trip, (sg.constant(np.float32(0)), x[0]))[1]
+    return sg.while_loop(lambda s: s[0] < 9.0, iteration, (sg.constant(np.float32(0)), x[0]))[1]
 
 
 #: A program -> the elements of x that differ from 1, and how the message begins.
 INSIDE: dict[Callable[[Any], Any], tuple[dict[tuple[int, int], float], str]] = {
-    scanned: ({(6, 1): -1.0, (8, 0): -1.0}, "in trip 6, log makes NaN"),
-    scanned_inside: ({(8, 1): -1.0}, "in trip 1, in trip 3, sqrt makes NaN"),
+    scanned: ({(6, 1): -1.0, (8, 0): -1.0}, "in iteration 6, log makes NaN"),
+    scanned_inside: ({(8, 1): -1.0}, "in iteration 1, in iteration 3, sqrt makes NaN"),
     slope_of_a_scan: (
         {(4, 0): 0.0, (2, 1): 0.0},
-        "in trip 4, in the gradient of this line, div makes an infinity",
+        "in iteration 4, in the gradient of this line, div makes an infinity",
     ),
-    chosen: ({(7, 2): -1.0}, "in trip 7, in case 1, log makes NaN"),
-    counted_while: ({(0, k): 5.0 for k in range(3)}, "in trip 3, sqrt makes NaN"),
+    chosen: ({(7, 2): -1.0}, "in iteration 7, in case 1, log makes NaN"),
+    counted_while: ({(0, k): 5.0 for k in range(3)}, "in iteration 3, sqrt makes NaN"),
 }
 
 
 @pytest.mark.parametrize("program", INSIDE)
-def test_the_trip_of_a_loop_and_the_line_of_its_body_are_named(
+def test_the_iteration_of_a_loop_and_the_line_of_its_body_are_named(
     program: Callable[[Any], Any],
 ) -> None:
     changed, begins = INSIDE[program]

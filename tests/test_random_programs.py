@@ -114,7 +114,7 @@ def test_programs_hold_every_kind_of_op() -> None:
             "checkpoint_name",
             "recomputed",
         ),  # marks: tests of checkpoint policies have them
-        "panel_matmul",  # nobody writes it: passes put it into loops of many trips
+        "panel_matmul",  # nobody writes it: passes put it into loops of many iterations
     }
     missing = {n for n in registered_ops() if "." not in n} - held - rare - RARE
     assert len(missing) <= 16, sorted(missing)

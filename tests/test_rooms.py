@@ -32,7 +32,7 @@ EXCEPTIONS = {
     "staticgrad/eager/stepping.py": "ops that NumPy computes in place",
     "passes/narrow.py": "values between two conversions",
     "staticgrad/memory/segments.py": "loops as nested ones, their arrays as rows of rows",
-    "passes/loops/divisions.py": "arrays of rows as rows of rows, and numbers of trips",
+    "passes/loops/divisions.py": "arrays of rows as rows of rows, and numbers of iterations",
     **dict.fromkeys(
         [
             f"staticgrad/autodiff/bodies/{name}.py"

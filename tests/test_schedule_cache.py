@@ -168,7 +168,7 @@ def test_another_program_is_not_found(other: Callable[[], object], reads: list[b
 
 
 def repeated() -> sg.Graph:
-    """The slope of a loop, whose trips a budget may divide."""
+    """The slope of a loop, whose iterations a budget may divide."""
     x = sg.input("x", (64, 8), "float32")
     end = sg.fori_loop(0, 16, lambda _, y: sg.tanh(y) * 1.5, x)
     return sg.Graph({"slope": sg.grad(end.sum(), x)}, name="repeated")

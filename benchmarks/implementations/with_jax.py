@@ -69,11 +69,11 @@ class Jax(Operations):
         for w, u, b in weights:
             first = (self.zero_state(x, hidden),) * (GATES[kind] - 2)
 
-            def trip(state: Any, at: Any, w: Any = w, u: Any = u, b: Any = b) -> Any:
+            def iteration(state: Any, at: Any, w: Any = w, u: Any = u, b: Any = b) -> Any:
                 state = cell(at @ w + b, state, u)  # a product before the loop is slower here
                 return state, state[0]
 
-            last, x = self.jax.lax.scan(trip, first, x)
+            last, x = self.jax.lax.scan(iteration, first, x)
         return last[0]
 
 

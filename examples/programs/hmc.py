@@ -1,7 +1,7 @@
 """Hamiltonian Monte Carlo (arXiv 1701.02434) of a correlated Gaussian, many chains side by side.
 
-A leapfrog step is a trip of a loop; a proposal is taken or not by ``where``. The places of the
-chains are a parameter that each call updates.
+A leapfrog step is an iteration of a loop; a proposal is taken or not by ``where``. The places of
+the chains are a parameter that each call updates.
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """A neural ordinary differential equation (arXiv 1806.07366): a spiral from samples of its course.
 
-The right side is a module; the steps of Runge and Kutta are the trips of a loop of the graph.
+The right side is a module; the steps of Runge and Kutta are the iterations of a loop of the graph.
 """
 
 import numpy as np

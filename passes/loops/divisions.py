@@ -1,4 +1,4 @@
-"""How the trips of a loop are divided: a rest, segments of a length, and what is not divided.
+"""How the iterations of a loop are divided: a rest, segments of a length, and what is not divided.
 
 The loop that runs first makes them in this order, the other one backwards.
 """
@@ -17,25 +17,26 @@ from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64
 
 
-def segment_length(trips: int, wanted: int | None = None, unit: int = 1) -> int | None:
-    """How many trips a segment has, a multiple of ``unit``; None: there are not two segments.
+def segment_length(iterations: int, wanted: int | None = None, unit: int = 1) -> int | None:
+    """How many iterations a segment has, a multiple of ``unit``; None: there are not two segments.
 
-    The divisor of ``trips`` next to ``wanted`` (by default its root), unless none is less than
-    twice as long or half as long: then other trips are left.
+    The divisor of ``iterations`` next to ``wanted`` (by default its root), unless none is less than
+    twice as long or half as long: then other iterations are left.
     """
-    wanted = max(2, wanted or isqrt(trips))
-    lengths = [n for n in range(unit, trips // 2 + 1, unit) if n > 1]
-    divisors = [n for n in lengths if trips % n == 0 and wanted / 2 <= n <= wanted * 2]
+    wanted = max(2, wanted or isqrt(iterations))
+    lengths = [n for n in range(unit, iterations // 2 + 1, unit) if n > 1]
+    divisors = [n for n in lengths if iterations % n == 0 and wanted / 2 <= n <= wanted * 2]
     return min(divisors or lengths, key=lambda n: (abs(n - wanted), n), default=None)
 
 
 class Division(NamedTuple):
-    """Trips in the order of the loop that runs first: a rest, segments of a length, ``kept`` ones.
+    """Iterations in the order of the loop that runs first: a rest, segments of a length, ``kept``
+    ones.
 
     The second loop makes the rest last, and those first of which all stacks are kept.
     """
 
-    trips: Size
+    iterations: Size
     length: int
     reverse: bool  # which way the second loop runs
     kept: int = 0
@@ -43,27 +44,27 @@ class Division(NamedTuple):
     @property
     def parts(self) -> Size:
         """How many segments there are."""
-        return (self.trips - self.kept) // self.length
+        return (self.iterations - self.kept) // self.length
 
     @property
     def rest(self) -> Size:
-        """The trips that fill none."""
-        return (self.trips - self.kept) % self.length
+        """The iterations that fill none."""
+        return (self.iterations - self.kept) % self.length
 
     @property
     def begin(self) -> Size:
-        """The first trip of all segments."""
+        """The first iteration of all segments."""
         return self.rest if self.reverse else self.kept
 
     @property
     def rest_begin(self) -> Size:
-        """The first trip of the rest."""
-        return 0 if self.reverse else self.trips - self.rest
+        """The first iteration of the rest."""
+        return 0 if self.reverse else self.iterations - self.rest
 
     @property
     def kept_begin(self) -> Size:
-        """The first trip of those that are kept."""
-        return self.trips - self.kept if self.reverse else 0
+        """The first iteration of those that are kept."""
+        return self.iterations - self.kept if self.reverse else 0
 
     @property
     def has_pieces(self) -> bool:
@@ -71,7 +72,7 @@ class Division(NamedTuple):
         return self.rest != 0 or self.kept != 0
 
     def segments(self, array: Symbolic) -> Any:
-        """An array of a row per trip as one of so many rows per segment."""
+        """An array of a row per iteration as one of so many rows per segment."""
         rows = part(array, self.begin, self.parts * self.length)
         return Reshape((self.parts, self.length, *array.shape[1:]))(rows)
 
@@ -80,13 +81,13 @@ class Division(NamedTuple):
         return part(array, self.rest_begin, self.rest)
 
     def of_kept(self, array: Symbolic) -> Any:
-        """The rows of the trips that are kept."""
+        """The rows of the iterations that are kept."""
         return part(array, self.kept_begin, self.kept)
 
     def whole(
         self, segments: Symbolic, rest: Symbolic | None = None, kept: Symbolic | None = None
     ) -> Any:
-        """The array of a row per trip whose rows these are."""
+        """The array of a row per iteration whose rows these are."""
         rows: Any = Reshape((self.parts * self.length, *segments.shape[2:]))(segments)
         pieces = [each for each in (rest, rows, kept) if each is not None]
         if len(pieces) == 1:
@@ -95,14 +96,15 @@ class Division(NamedTuple):
 
 
 class Begin(NamedTuple):
-    """The trip with which a segment begins: ``first``, and for a loop over segments, further."""
+    """The iteration with which a segment begins: ``first``, and for a loop over segments,
+    further."""
 
     first: Size
     number: Any = None
     length: int = 0
 
     def value(self, unit: int = 1, before: Size = 0) -> Any:
-        """As a number, of blocks of so many trips behind the first few."""
+        """As a number, of blocks of so many iterations behind the first few."""
         first = (self.first - before) // unit
         known: Any = constant(first, I64) if isinstance(first, int) else SizeValue(first, I64)()
         return known if self.number is None else self.number * (self.length // unit) + known

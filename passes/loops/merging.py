@@ -1,9 +1,9 @@
-"""Loops of equal trips over equal data as one: each value of a trip is computed once.
+"""Loops of equal iterations over equal data as one: each value of an iteration is computed once.
 
-The gradient of a loop stacks the carries with which trips began, by a loop that differs from the
-one that was differentiated in its outputs alone; tangents ride along beside carries that are those
-of the loop without them. Where all carries of one loop are carries of another, the other can give
-the results of both.
+The gradient of a loop stacks the carries with which iterations began, by a loop that differs from
+the one that was differentiated in its outputs alone; tangents ride along beside carries that are
+those of the loop without them. Where all carries of one loop are carries of another, the other can
+give the results of both.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _first_pair(graph: Graph) -> Graph | None:
     groups: dict[object, list[Node]] = {}
     for node in graph.nodes:
         if isinstance(node.op, Loop):
-            groups.setdefault((node.op.trips, node.op.reverse), []).append(node)
+            groups.setdefault((node.op.iterations, node.op.reverse), []).append(node)
     for nodes in groups.values():
         for k, later in enumerate(nodes):
             for first in nodes[:k]:
@@ -153,7 +153,7 @@ class _Pair:
         outs |= {f"y{k}": value for k, value in enumerate(stacked.values())}
         own = _op(first)
         body = body_of(inputs.values(), outs)
-        op = Loop(body, own.trips, len(operands[0]), len(operands[1]), own.reverse)
+        op = Loop(body, own.iterations, len(operands[0]), len(operands[1]), own.reverse)
         args = tuple([arg for role in operands for arg, _ in role.values()])
         inferred = op.infer(*[arg.type for arg in args])
         types = inferred if isinstance(inferred, tuple) else (inferred,)

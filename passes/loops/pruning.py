@@ -1,7 +1,7 @@
 """What nobody reads of loops and branches: results, carries, slices, invariants, arguments.
 
-A carry is needed where its last value is read, or where a needed result of a trip reads it. One
-that no trip changes is an invariant. Operands that are one value are one input.
+A carry is needed where its last value is read, or where a needed result of an iteration reads it.
+One that no iteration changes is an invariant. Operands that are one value are one input.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _loop(node: Node, op: Loop, read: Collection[int]) -> Mapping[int, Symbolic]
     """The same for a loop: carries, stacks and operands that are read, and carries that stay."""
     given, outs = op.body.inputs, [*op.body.outputs.values()]
     still = {k for k in range(op.carries) if outs[k].key == given[1 + k].key}
-    carries, stacked = _read_of_trips(op, read, still)
+    carries, stacked = _read_of_iterations(op, read, still)
     results = [*carries, *stacked]
     slices, invariants, same = _read_operands(node, op, results, carries)
     order = [*carries, *slices, *invariants]
@@ -89,8 +89,10 @@ def _loop(node: Node, op: Loop, read: Collection[int]) -> Mapping[int, Symbolic]
     return found | dict(zip(results, made, strict=True))
 
 
-def _read_of_trips(op: Loop, read: Collection[int], still: Set[int]) -> tuple[list[int], list[int]]:
-    """The carries that some trip or reader needs, without those that stay, and the stacks."""
+def _read_of_iterations(
+    op: Loop, read: Collection[int], still: Set[int]
+) -> tuple[list[int], list[int]]:
+    """The carries that some iteration or reader needs, without those that stay, and the stacks."""
     given, outs = op.body.inputs, [*op.body.outputs.values()]
     stacked = sorted(k for k in read if k >= op.carries)
 

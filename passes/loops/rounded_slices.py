@@ -15,7 +15,7 @@ from staticgrad.types.dtype import F32, DType
 
 
 def is_slice(node: Node, place: int) -> bool:
-    """Whether an operand of a node is an array of which a loop reads a slice in each trip."""
+    """Whether an operand of a node is an array of which a loop reads a slice in each iteration."""
     op = node.op
     return isinstance(op, Loop) and op.carries <= place < op.carries + op.slices
 
@@ -31,7 +31,7 @@ def reading(node: Node, args: tuple[Symbolic, ...], narrow: Collection[int]) -> 
     assert isinstance(loop, Loop)
     inputs: list[Symbolic] = []
     known: dict[tuple[Node, int], Symbolic] = {}
-    for place, old in enumerate(loop.body.inputs, -1):  # the number of the trip is no operand
+    for place, old in enumerate(loop.body.inputs, -1):  # the number of the iteration is no operand
         kind = old.type.with_dtype(args[place].dtype) if place in narrow else old.type
         new = body_input(old.node.label, kind, old.node.origin, old.node.order)
         inputs.append(new)

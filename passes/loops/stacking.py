@@ -1,4 +1,5 @@
-"""Which values of a loop's trips its gradient reads from a stack instead of building them again.
+"""Which values of a loop's iterations its gradient reads from a stack instead of building them
+again.
 
 The loop that runs backwards builds the forward body again from stacked carries. What takes a
 product, a scan or a sort to build is not built again: of the values between those and what the
@@ -45,7 +46,7 @@ def _first(graph: Graph, done: set[tuple[object, object]]) -> tuple[Graph, int] 
             ahead = arg.node
             if not isinstance(ahead.op, Loop) or arg.index < ahead.op.carries:
                 continue
-            if ahead.op.trips != back.op.trips or (ahead.op.key, back.op.key) in done:
+            if ahead.op.iterations != back.op.iterations or (ahead.op.key, back.op.key) in done:
                 continue
             done.add((ahead.op.key, back.op.key))
             chosen = _chosen(ahead, back)
@@ -136,7 +137,7 @@ def _moved(graph: Graph, ahead: Node, back: Node, chosen: list[tuple[Symbolic, S
             outs[f"y{len(outs) - one.carries}"] = value
     wider = replace(one, body=body_of(one.body.inputs, outs))
     added = [*outs.values()][own:]
-    types = [value.type.with_shape((one.trips, *value.shape)) for value in added]
+    types = [value.type.with_shape((one.iterations, *value.shape)) for value in added]
     node = Node(wider, ahead.args, (*ahead.types, *types), ahead.origin, ahead.order)
 
     def rewritten(each: Node, args: tuple[Symbolic, ...]) -> list[Symbolic] | None:

@@ -14,7 +14,7 @@ class MergedLoops(Pass, name="loops"):
     A loop whose carries are those of another gives its results there: the loop that stacks carries
     for a gradient, or carries tangents, is then the one that was differentiated. What takes a
     product to build is stacked for the loop that runs backwards, which reads it instead. Results,
-    carries, slices and invariants that nobody reads go; a carry that no trip changes is an
+    carries, slices and invariants that nobody reads go; a carry that no iteration changes is an
     invariant. Every value stays what it was, to the byte.
     """
 

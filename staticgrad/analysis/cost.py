@@ -51,8 +51,8 @@ class Rates:
     The defaults are round figures of one core of a server with 512-bit vectors: ``product_flops``
     per second inside matrix products of f32 (half of it for f64), ``map_flops`` elsewhere,
     ``bandwidth`` in bytes per second beyond the caches, ``launch`` seconds per step. What runs in
-    each trip of a loop takes ``again`` in the place of ``launch``, and finds what trips before it
-    have touched in a cache, which gives ``cached`` bytes per second.
+    each iteration of a loop takes ``again`` in the place of ``launch``, and finds what iterations
+    before it have touched in a cache, which gives ``cached`` bytes per second.
     """
 
     product_flops: float = 60e9
@@ -68,7 +68,7 @@ DEFAULT: Final = Rates()
 FASTEST: Final = Rates(200e9, 60e9, bandwidth=40e9, launch=0.0, cached=200e9, again=0.0)
 #: A round figure of what rows take whose launch is a jump, as the driver's is.
 ROWS: Final = Rates(launch=5e-9, again=5e-9)
-#: Bytes of an operand in all trips of a loop that stay in a processor's cache, at most.
+#: Bytes of an operand in all iterations of a loop that stay in a processor's cache, at most.
 NEAR: Final = 1 << 20
 #: What it takes to put an element in its place, in a row of about a thousand; and to pass it over
 #: where only the first few places are wanted. As many operations as fit in the time measured.
@@ -130,7 +130,7 @@ def call_seconds(call: Call, machine: Rates = DEFAULT) -> float:
 def _repeated_seconds(call: Call, machine: Rates) -> float:
     """Predicted seconds of one of the runs that a loop makes.
 
-    An operand is fetched anew where all trips together touch too much of it for a cache.
+    An operand is fetched anew where all iterations together touch too much of it for a cache.
     """
     kernel = call.kernel
     if not isinstance(kernel, Kernel):

@@ -168,9 +168,9 @@ class _Run:
         self.compute(body, known)
         return [known[value.key] for value in body.outputs.values()]
 
-    def empty(self, of: TensorType, trips: int) -> Array:
-        """Room for a result of every trip."""
-        shape = (trips, *concrete_shape(of.shape, self.sizes))
+    def empty(self, of: TensorType, iterations: int) -> Array:
+        """Room for a result of every iteration."""
+        shape = (iterations, *concrete_shape(of.shape, self.sizes))
         return np.empty(shape, self.dtype_of(of.dtype).numpy)
 
     def results(self, node: Node, args: list[Array]) -> tuple[Array, ...]:

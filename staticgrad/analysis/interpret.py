@@ -65,11 +65,11 @@ def _interpreted(
 
 
 def _iterated(loop: Iteration, operands: list[Array], leaf: Callable[..., Array]) -> list[Array]:
-    """What a loop carries when no element goes on, or after its last trip."""
+    """What a loop carries when no element goes on, or after its last iteration."""
     count = len(loop.carried)
     outside = {id(e): v for e, v in zip(loop.outside, operands[count:], strict=True)}
     held = list(operands[:count])
-    for _ in range(loop.trips):
+    for _ in range(loop.iterations):
         names = {id(e): v for e, v in zip(loop.carried, held, strict=True)}
         (going,) = _interpreted([loop.going], leaf, outside | names)
         if not np.any(going):

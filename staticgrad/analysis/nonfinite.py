@@ -141,8 +141,9 @@ def evidence(suspect: Suspect) -> Graph:
     return Graph({"result": suspect.value, "made": suspect.made, **operands}, name="evidence")
 
 
-class Trip(NamedTuple):
-    """Where in a loop or branch something happens: ``words``, as "trip 3", the op and its line."""
+class Iteration(NamedTuple):
+    """Where in a loop or branch something happens: ``words``, as "iteration 3", the op and its
+    line."""
 
     words: str
     op: str
@@ -150,14 +151,14 @@ class Trip(NamedTuple):
 
 
 def accusation(
-    suspect: Suspect, seen: Mapping[str, Array], trips: Sequence[Trip] = ()
+    suspect: Suspect, seen: Mapping[str, Array], iterations: Sequence[Iteration] = ()
 ) -> NonFiniteError:
     """The error that names the operation, its line, operands, result, and the first bad element.
 
     Args:
         suspect: the guilty one.
         seen: the outputs of ``evidence``.
-        trips: of the loops around it, outer ones first.
+        iterations: of the loops around it, outer ones first.
     """
     node, result, made = suspect.value.node, seen["result"], seen["made"]
     first = np.unravel_index(int(np.argmax(made)), made.shape)
@@ -176,8 +177,8 @@ def accusation(
         (name, _summary(array), arg.node.origin)
         for name, array, arg in zip(names, operands, node.args, strict=True)
     ]
-    rows += [(trip.op, trip.words, trip.origin) for trip in trips]
-    where = "".join(f"in {trip.words}, " for trip in trips)
+    rows += [(iteration.op, iteration.words, iteration.origin) for iteration in iterations]
+    where = "".join(f"in {iteration.words}, " for iteration in iterations)
     return NonFiniteError(
         f"{where}{_derivative(node.order)}{node.op.name} makes {what} out of {source}",
         details=[bad],

@@ -35,16 +35,19 @@ class Repeated:
 class BodyWork:
     """What one run of a body takes: ``seconds`` (predicted), bytes ``moved``, and its ``arena``.
 
-    ``trips``: how often it runs; of a loop that a test ends, at most. 0: it is one of some cases.
+    ``iterations``: how often it runs; of a loop that a test ends, at most. 0: it is one of some
+    cases.
     """
 
-    trips: int
+    iterations: int
     seconds: float
     moved: int
     arena: int
 
     def __str__(self) -> str:
-        begins = f"{self.trips:,} trips, of which each" if self.trips else "a case that"
+        begins = (
+            f"{self.iterations:,} iterations, of which each" if self.iterations else "a case that"
+        )
         return (
             f"{begins} takes about {self.seconds * 1e6:,.2f} us, moves {self.moved:,} bytes"
             f" and works in {self.arena:,} of its own"
@@ -58,12 +61,12 @@ def bodies_of(plan: Plan, planned: PlannedStep) -> tuple[BodyWork, ...]:
     for body in planned.bodies:
         steps = [(body.schedule.steps[each.step], each.arguments) for each in body.steps]
         moved = sum(counted_work(inner, arguments).nbytes for inner, arguments in steps)
-        trips = 0 if step.control.kind == "branch" else planned.arguments[0]
+        iterations = 0 if step.control.kind == "branch" else planned.arguments[0]
         seconds = plan_seconds(body)
-        if is_loop and trips:
-            (all_trips,) = all_seconds([step], [planned.arguments])
-            seconds = all_trips / trips
-        found.append(BodyWork(trips, seconds, int(moved), body.peak_bytes))
+        if is_loop and iterations:
+            (all_iterations,) = all_seconds([step], [planned.arguments])
+            seconds = all_iterations / iterations
+        found.append(BodyWork(iterations, seconds, int(moved), body.peak_bytes))
     return tuple(found)
 
 

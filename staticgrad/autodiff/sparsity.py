@@ -5,8 +5,8 @@ have elements other than zero, whatever the numbers: rules of users, conditions 
 kinks have left their tangents, or none. A pattern is a sparse matrix of ones, a row for each
 element of a value and a column for each of the input.
 
-Loops are walked trip by trip. What a form does not say (routines, sorts, windows that put, loops of
-which nobody knows how many trips they make) counts as if every element of
+Loops are walked iteration by iteration. What a form does not say (routines, sorts, windows that
+put, loops of which nobody knows how many iterations they make) counts as if every element of
 the result depended on every one of the operands: the pattern may have more than the derivative.
 """
 
@@ -41,7 +41,7 @@ from staticgrad.ir.graph import Constant, Graph, Node, Symbolic
 Pattern = Any
 #: Share of a constant matrix above which its zeros are not looked at.
 _MOSTLY_FULL: Final = 0.5
-#: Nodes of a loop's body times its trips, up to which it is walked trip by trip.
+#: Nodes of a loop's body times its iterations, up to which it is walked iteration by iteration.
 _MOST_STEPS: Final = 20_000
 
 
@@ -124,7 +124,7 @@ def _through(node: Node, patterns: Sequence[Pattern | None]) -> list[Pattern] | 
     """The patterns of the results; None where nothing is known of them."""
     form: Any = node.form
     if isinstance(form, BodyForm):
-        return _through_trips(node, form, patterns)
+        return _through_iterations(node, form, patterns)
     if len(node.types) != 1:
         return None
     out: Any = node.types[0].shape
@@ -153,28 +153,32 @@ def _through(node: Node, patterns: Sequence[Pattern | None]) -> list[Pattern] | 
     return None if found is None else [found]
 
 
-def _through_trips(
+def _through_iterations(
     node: Node, form: BodyForm, patterns: Sequence[Pattern | None]
 ) -> list[Pattern] | None:
-    """The last carries of a loop and its stacks, trip by trip; None: too many, or no such loop."""
-    bodies, trips = node.op.bodies, form.trips
-    if form.kind != "loop" or form.logged or not isinstance(trips, int):
+    """The last carries of a loop and its stacks, iteration by iteration; None: too many, or no such
+    loop."""
+    bodies, iterations = node.op.bodies, form.iterations
+    if form.kind != "loop" or form.logged or not isinstance(iterations, int):
         return None
-    if trips * len(bodies[0].nodes) > _MOST_STEPS:
+    if iterations * len(bodies[0].nodes) > _MOST_STEPS:
         return None
     columns = next(p.shape[1] for p in patterns if p is not None)
     inputs, outputs = bodies[0].inputs[1:], [*bodies[0].outputs.values()]
-    now, stacks = [*patterns], [[_nothing(v, columns)] * trips for v in outputs[form.carries :]]
-    for trip in reversed(range(trips)) if form.reverse else range(trips):
+    now, stacks = (
+        [*patterns],
+        [[_nothing(v, columns)] * iterations for v in outputs[form.carries :]],
+    )
+    for iteration in reversed(range(iterations)) if form.reverse else range(iterations):
         for place in range(form.carries, form.carries + form.slices):
             whole, size = patterns[place], _count(inputs[place].shape)
             if whole is not None:
-                now[place] = whole[trip * size : (trip + 1) * size]
+                now[place] = whole[iteration * size : (iteration + 1) * size]
         known = {x.key: p for x, p in zip(inputs, now, strict=True) if p is not None and p.nnz}
         _walk(bodies[0], known)
         now[: form.carries] = [known.get(value.key) for value in outputs[: form.carries]]
         for stack, value in zip(stacks, outputs[form.carries :], strict=True):
-            stack[trip] = known.get(value.key, stack[trip])
+            stack[iteration] = known.get(value.key, stack[iteration])
     carried = zip(now[: form.carries], node.values, strict=False)
     last = [_nothing(value, columns) if p is None else p for p, value in carried]
     together = [_sparse().vstack(s, format="csr") if s else None for s in stacks]

@@ -1,10 +1,10 @@
-"""Sums over rows that a loop adds up from trip to trip, summed once after it.
+"""Sums over rows that a loop adds up from iteration to iteration, summed once after it.
 
-The cotangent of what all rows of a batch share, a constant of an equation, a bias, is in each trip
-a sum over rows. Carried row by row it is arithmetic of a row alone, and the sum over rows follows
-the loop: the trips of a row no longer wait for those of all others, and the loop may be one kernel
-(``lowering/loops/time_loops.py``). It is chosen where the derivative is made, so that the
-order of these sums is that of nodes of the graph.
+The cotangent of what all rows of a batch share, a constant of an equation, a bias, is in each
+iteration a sum over rows. Carried row by row it is arithmetic of a row alone, and the sum over rows
+follows the loop: the iterations of a row no longer wait for those of all others, and the loop may
+be one kernel (``lowering/loops/time_loops.py``). It is chosen where the derivative is made, so that
+the order of these sums is that of nodes of the graph.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ MOST_ELEMENTS: Final = 1 << 16
 
 @dataclass(frozen=True)
 class Share:
-    """What a trip adds to a sum: ``value``, of which ``nodes`` make the term after the loop."""
+    """What an iteration adds to a sum: ``value``, of which ``nodes`` make the term after the
+    loop."""
 
     value: Symbolic
     nodes: tuple[Node, ...] = ()
 
     def term(self, total: Any) -> Any:
-        """The term, given the sum of the values of all trips."""
+        """The term, given the sum of the values of all iterations."""
         for node in self.nodes:
             with within(node.origin):
                 total = node.op(total)

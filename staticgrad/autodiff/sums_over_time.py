@@ -1,16 +1,17 @@
-"""Sums over the trips of a loop that are products after it.
+"""Sums over the iterations of a loop that are products after it.
 
-The cotangent of a recurrent weight adds up one product for each trip. Stacked along the trips, the
-factors of all of them are two matrices, and one product over (trip, row) is the sum: it reads and
-writes the weight's gradient once instead of once a trip. That pays where the factors of a trip hold
-fewer elements than the product does. What is stacked for a product is summed once, too, where a
-bias adds it up. The choice is made where the derivative is, so that the order of these sums is that
-of nodes of the graph.
+The cotangent of a recurrent weight adds up one product for each iteration. Stacked along the
+iterations, the factors of all of them are two matrices, and one product over (iteration, row) is
+the sum: it reads and writes the weight's gradient once instead of once an iteration. That pays
+where the factors of an iteration hold fewer elements than the product does. What is stacked for a
+product is summed once, too, where a bias adds it up. The choice is made where the derivative is, so
+that the order of these sums is that of nodes of the graph.
 
-Of many trips, the products are those of blocks of so many trips as have about ``BLOCK_ROWS`` rows,
-added up by a loop over blocks in the order in which the loop before went through them. A block is
-complete when that loop has made its trips, so that a loop that runs in segments of whole blocks can
-add up each of them, and the stacks need not exist as a whole (``staticgrad/memory/segments.py``).
+Of many iterations, the products are those of blocks of so many iterations as have about
+``BLOCK_ROWS`` rows, added up by a loop over blocks in the order in which the loop before went
+through them. A block is complete when that loop has made its iterations, so that a loop that runs
+in segments of whole blocks can add up each of them, and the stacks need not exist as a whole
+(``staticgrad/memory/segments.py``).
 """
 
 from __future__ import annotations
@@ -31,18 +32,18 @@ from staticgrad.records import dataclass
 from staticgrad.types.dim import Size
 from staticgrad.types.tensor import hint_product, hint_value, product
 
-#: Rows of a block of trips, at most, but for blocks of few trips; so many blocks are one product.
-#: More rows would be read by fewer products that read and write the sums, which is 2 % of what such
-#: a product takes; and no plan needs less memory than the stacks of a block.
+#: Rows of a block of iterations, at most, but for blocks of few iterations; so many blocks are one
+#: product. More rows would be read by fewer products that read and write the sums, which is 2 % of
+#: what such a product takes; and no plan needs less memory than the stacks of a block.
 BLOCK_ROWS: Final = 1024
 ALONE: Final = 2
-#: Trips of a block, at least: its products read and write the sums once.
-LEAST_TRIPS: Final = 4
+#: Iterations of a block, at least: its products read and write the sums once.
+LEAST_ITERATIONS: Final = 4
 
 
 @dataclass(frozen=True)
 class Factor:
-    """A matrix of each trip: ``value`` in the body, which ``source`` is but for its shape."""
+    """A matrix of each iteration: ``value`` in the body, which ``source`` is but for its shape."""
 
     value: Symbolic
     source: Symbolic
@@ -50,7 +51,7 @@ class Factor:
 
 @dataclass(frozen=True)
 class Product:
-    """A term of a sum over trips: the transpose of one matrix times another."""
+    """A term of a sum over iterations: the transpose of one matrix times another."""
 
     left: Factor
     right: Factor
@@ -59,7 +60,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Total:
-    """A term of a sum over trips: a stacked value, summed over ``axes`` of its own as well."""
+    """A term of a sum over iterations: a stacked value, summed over ``axes`` of its own as well."""
 
     source: Symbolic
     value: Symbolic
@@ -67,7 +68,7 @@ class Total:
     origin: Any
 
 
-#: Stacks of values, a row for each trip, by what they stack.
+#: Stacks of values, a row for each iteration, by what they stack.
 Stacks = Mapping[tuple[Any, int], Any]
 
 
@@ -76,7 +77,7 @@ class OverTime:
 
     Attributes:
         outputs: the values of the body to stack, beside slices and carries that are there anyway.
-        rest: of the sums that were asked for, what is still added up from trip to trip.
+        rest: of the sums that were asked for, what is still added up from iteration to iteration.
     """
 
     def __init__(self, shares: Mapping[int, Symbolic], there: list[Symbolic]) -> None:
@@ -108,7 +109,8 @@ class OverTime:
                 self.rest[place] = added(left)
 
     def _pays(self, found: Product) -> bool:
-        """Whether stacking moves fewer elements than a sum from trip to trip reads and writes."""
+        """Whether stacking moves fewer elements than a sum from iteration to iteration reads and
+        writes."""
         new = [f.source for f in (found.left, found.right) if not self._is_stacked(f.source)]
         out = hint_value(found.left.value.shape[1]) * hint_value(found.right.value.shape[1])
         return sum(hint_product(value.shape) for value in new) <= 2 * out
@@ -131,43 +133,43 @@ class OverTime:
         source = _source(value)
         return Total(source, value, axes, origin) if source.key in self.outputs else None
 
-    def results(self, stacks: Stacks, trips: Size, reverse: bool) -> dict[int, Any]:
+    def results(self, stacks: Stacks, iterations: Size, reverse: bool) -> dict[int, Any]:
         """The sums made after the loop, by place.
 
         Args:
             stacks: by what they stack.
-            trips: how many the loop makes.
+            iterations: how many the loop makes.
             reverse: whether it runs from the last one.
         """
         terms = [term for each in self.late.values() for term in each]
         rows = [hint_value(t.left.value.shape[0]) for t in terms if isinstance(t, Product)]
-        length = block_length(trips, max(rows, default=1))
+        length = block_length(iterations, max(rows, default=1))
         if not terms or length is None:
-            return self._sums(stacks, trips)
-        count = trips // length
-        rest = trips - count * length
+            return self._sums(stacks, iterations)
+        count = iterations // length
+        rest = iterations - count * length
         if rest == 0:
             return self._of_blocks(stacks, count, length, reverse)
-        begins = (rest, 0) if reverse else (0, trips - rest)
-        parts = {key: _rows(stack, begins[0], trips - rest) for key, stack in stacks.items()}
+        begins = (rest, 0) if reverse else (0, iterations - rest)
+        parts = {key: _rows(stack, begins[0], iterations - rest) for key, stack in stacks.items()}
         lasts = {key: _rows(stack, begins[1], rest) for key, stack in stacks.items()}
         found = self._of_blocks(parts, count, length, reverse)
         more = self._sums(lasts, rest)
         return {place: functions.add(total, more[place]) for place, total in found.items()}
 
-    def _sums(self, stacks: Stacks, trips: Size) -> dict[int, Any]:
+    def _sums(self, stacks: Stacks, iterations: Size) -> dict[int, Any]:
         """The sums over the rows of these stacks, each at once."""
         found: dict[int, Any] = {}
         for place, terms in self.late.items():
             for term in terms:
                 with within(term.origin):
-                    value = _made(term, stacks, trips)
+                    value = _made(term, stacks, iterations)
                     known = found.get(place)
                     found[place] = value if known is None else functions.add(known, value)
         return found
 
     def _of_blocks(self, stacks: Stacks, count: Size, length: int, reverse: bool) -> dict[int, Any]:
-        """The sums over ``count`` blocks of ``length`` trips, one block after the other."""
+        """The sums over ``count`` blocks of ``length`` iterations, one block after the other."""
         sources = {s.key: s for each in self.late.values() for t in each for s in _sources(t)}
         inputs = [body_input("i", NUMBER, *here())]
         carried = [
@@ -197,16 +199,16 @@ def _rows(stack: Any, begin: Size, count: Size) -> Any:
     return Slice(starts, (count, *stack.shape[1:]), (1,) * stack.ndim)(stack)
 
 
-def block_length(trips: Size, rows: int) -> int | None:
-    """Trips of a block, where a trip has so many rows; None: all of them are one.
+def block_length(iterations: Size, rows: int) -> int | None:
+    """Iterations of a block, where an iteration has so many rows; None: all of them are one.
 
-    A divisor of the trips where there is one between the most and half of that.
+    A divisor of the iterations where there is one between the most and half of that.
     """
-    most = max(LEAST_TRIPS, BLOCK_ROWS // max(1, rows))
-    if hint_value(trips) <= max(LEAST_TRIPS, ALONE * BLOCK_ROWS // max(1, rows)):
+    most = max(LEAST_ITERATIONS, BLOCK_ROWS // max(1, rows))
+    if hint_value(iterations) <= max(LEAST_ITERATIONS, ALONE * BLOCK_ROWS // max(1, rows)):
         return None
-    if isinstance(trips, int):
-        even = [n for n in range(most // 2, most + 1) if trips % n == 0]
+    if isinstance(iterations, int):
+        even = [n for n in range(most // 2, most + 1) if iterations % n == 0]
         return even[-1] if even else most
     return most
 
@@ -216,14 +218,14 @@ def _sources(term: Product | Total) -> tuple[Symbolic, ...]:
     return (term.source,) if isinstance(term, Total) else (term.left.source, term.right.source)
 
 
-def _made(term: Product | Total, stacks: Stacks, trips: Size) -> Any:
+def _made(term: Product | Total, stacks: Stacks, iterations: Size) -> Any:
     if isinstance(term, Total):
-        stack = functions.reshape(stacks[term.source.key], (trips, *term.value.shape))
+        stack = functions.reshape(stacks[term.source.key], (iterations, *term.value.shape))
         return functions.sum(stack, (0, *(axis + 1 for axis in term.axes)))
     left, right = (
         functions.reshape(
             stacks[factor.source.key],
-            (product((trips, factor.value.shape[0])), factor.value.shape[1]),
+            (product((iterations, factor.value.shape[0])), factor.value.shape[1]),
         )
         for factor in (term.left, term.right)
     )

@@ -149,8 +149,8 @@ def rows_of(kernel: Kernel, count: int, switched: bool = False) -> Rows:
     return Rows(moving, kernel.stages, own, count, left, switched, *alike)
 
 
-def trips_of(loop: Loop, count: int) -> Rows:
-    """So many trips of a loop side by side."""
+def iterations_of(loop: Loop, count: int) -> Rows:
+    """So many iterations of a loop side by side."""
     return Rows([loop.axis], loop.stages, (), count, count < loop.abreast)
 
 

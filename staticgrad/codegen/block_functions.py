@@ -140,7 +140,7 @@ class _Body:
             self.lines.add(f"{name} = {self._vector(initial)}")
         known, ended, written = dict(self.names), dict(self.ended), dict(self.written)
         self.names |= zip(loop.carried, held, strict=True)
-        self.lines.add(f"for _ in range({loop.trips}):")
+        self.lines.add(f"for _ in range({loop.iterations}):")
         self.lines.indent += 1
         self._write([loop.going])
         going = self.names[loop.going]

@@ -14,9 +14,9 @@ from typing import Final
 from staticgrad.codegen.abreast import (
     Rows,
     adds_to_columns,
+    iterations_of,
     may_run_again,
     rows_of,
-    trips_of,
     write_numbers,
     write_own_rows,
     write_places,
@@ -228,21 +228,21 @@ def _write_stages(
 
 
 def _write_loop(kernel: Kernel, loop: Loop, out: Lines, unit: Unit, abreast: Rows) -> None:
-    """Trip after trip, of all rows; those side by side together, and what is left."""
+    """Iteration after iteration, of all rows; those side by side together, and what is left."""
     name, again = loop.axis.name, may_run_again(loop.stages, unit)
     write_carries(kernel, loop.first, out, unit, abreast)
     start, stop = loop_limits(out, unit, loop.axis)
     for count, first, last in _runs(out, loop.abreast, start, stop, f"whole_{name}", again):
         out.add(f"for {name} in range({first}, {last}{f', {count}' if count > 1 else ''}):")
-        trip = Lines()
+        iteration = Lines()
         if loop.going:
-            trip.add(f"if word({loop.going}) == 0:")
-            trip.add("    break")
-        write_numbers(trip, name, count, str(last) if again else None)
-        rows = abreast if loop.abreast == 1 else trips_of(loop, count)
-        _write_stages(kernel, loop.stages, trip, None, unit, rows)
-        write_carries(kernel, loop.following, trip, unit, abreast)
-        out.extend(trip, 1)
+            iteration.add(f"if word({loop.going}) == 0:")
+            iteration.add("    break")
+        write_numbers(iteration, name, count, str(last) if again else None)
+        rows = abreast if loop.abreast == 1 else iterations_of(loop, count)
+        _write_stages(kernel, loop.stages, iteration, None, unit, rows)
+        write_carries(kernel, loop.following, iteration, unit, abreast)
+        out.extend(iteration, 1)
 
 
 def _runs(

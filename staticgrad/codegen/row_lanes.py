@@ -1,7 +1,8 @@
 """Rows as the lanes of vectors to source: stages of scalars and of loops, for several vectors.
 
-What a row of a scalar stage keeps, or carries from trip to trip of a loop, each lane does, so that
-all names stand for vectors. Trips wait for each other, vectors do not: some stand side by side.
+What a row of a scalar stage keeps, or carries from iteration to iteration of a loop, each lane
+does, so that all names stand for vectors. Iterations wait for each other, vectors do not: some
+stand side by side.
 """
 
 from __future__ import annotations
@@ -58,10 +59,10 @@ def _write_stages(
             _write_carries(stage.first, _scopes(kernel, out, unit, count))
             start, stop = loop_limits(out, unit, stage.axis)
             out.add(f"for {stage.axis.name} in range({start}, {stop}):")
-            trip = Lines()
-            _write_stages(kernel, stage.stages, trip, unit, count)
-            _write_carries(stage.following, _scopes(kernel, trip, unit, count))
-            out.extend(trip, 1)
+            iteration = Lines()
+            _write_stages(kernel, stage.stages, iteration, unit, count)
+            _write_carries(stage.following, _scopes(kernel, iteration, unit, count))
+            out.extend(iteration, 1)
 
 
 def _write_scalar(stage: Scalar, scopes: Sequence[Scope], limits: Set[str]) -> None:

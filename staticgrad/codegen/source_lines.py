@@ -48,7 +48,7 @@ class Lines:
         self.lines += [shift + line for line in other.lines]
 
 
-def write_trips(
+def write_iterations(
     out: Lines, name: str, span: tuple[str, str, int | str], body: Lines, once: bool
 ) -> None:
     """``body`` for ``name`` from the first of ``span`` up to the second, by the third, or once."""

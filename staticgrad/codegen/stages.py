@@ -382,7 +382,7 @@ def limit(out: Lines, unit: Unit, axis: Axis, name: str) -> str:
 
 
 def loop_limits(out: Lines, unit: Unit, axis: Axis) -> tuple[str, Extent]:
-    """From which trip a loop of stages goes, and up to which."""
+    """From which iteration a loop of stages goes, and up to which."""
     start, stop = "0", axis.extent
     if axis.past:
         stop = limit(out, unit, axis, axis.past)

@@ -1,8 +1,8 @@
 """What less memory costs: the plans that a program has at some sizes, before a kernel is compiled.
 
 The rows are the plans that a budget chooses from, of every division of the program's loops, and of
-some in which part of the trips does not run again (a budget finds the part that it has room for).
-What is both larger and slower than another is left out.
+some in which part of the iterations does not run again (a budget finds the part that it has room
+for). What is both larger and slower than another is left out.
 """
 
 from __future__ import annotations

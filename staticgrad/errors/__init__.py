@@ -160,7 +160,8 @@ class MaskedArrayError(StaticgradError, TypeError, ValueError):
 
 
 class CarryError(StaticgradError, TypeError):
-    """A carry that changes its type from trip to trip, or cases that give several types."""
+    """A carry that changes its type from iteration to iteration, or cases that give several
+    types."""
 
     code = "SG114"
 

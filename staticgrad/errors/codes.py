@@ -20,7 +20,7 @@ CODES: Final[dict[str, str]] = {
     "SG111": "an attempt to write into something that never changes",
     "SG112": "an argument that a function does not have, or one that it lacks",
     "SG113": "a masked array, whose mask no kernel reads",
-    "SG114": "a carry that changes its type from trip to trip, or cases of several types",
+    "SG114": "a carry that changes its type from iteration to iteration, or cases of several types",
     "SG201": "a graph that cannot be: its outputs, inputs or updates contradict each other",
     "SG202": "text that is no graph, schedule, plan or pipeline",
     "SG203": "an invariant of a graph, schedule or plan that does not hold",

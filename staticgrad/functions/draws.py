@@ -112,7 +112,9 @@ def _key_places(node: Node) -> frozenset[int]:
         return frozenset([0])
     found: set[int] = set()
     for body in node.op.bodies:
-        before = len(body.inputs) - len(node.args)  # the number of a trip; or the choice is none
+        before = len(body.inputs) - len(
+            node.args
+        )  # the number of an iteration; or the choice is none
         places = {value.key: place - before for place, value in enumerate(body.inputs)}
         for inner in body.nodes:
             keys = (inner.args[place].key for place in _key_places(inner))
@@ -131,13 +133,13 @@ class Stream(NamedTuple):
 
 
 class Drawing(Protocol):
-    """A generator: ``streams`` draws are made, in the trips of the loops that run at once.
+    """A generator: ``streams`` draws are made, in the iterations of the loops that run at once.
 
     ``step`` is a parameter, and ``updates`` lets it go on; of a generator of tensors it is none.
     """
 
     streams: int
-    trips: tuple[int, ...]
+    iterations: tuple[int, ...]
     step: Any
 
     @property
@@ -185,17 +187,18 @@ class Draws:
             each.end_loop(streams)
 
     @contextmanager
-    def trip(self, number: int) -> Iterator[None]:
-        """A trip of a loop that runs at once: it begins with the same streams as each other."""
+    def iteration(self, number: int) -> Iterator[None]:
+        """An iteration of a loop that runs at once: it begins with the same streams as each
+        other."""
         self.again()
-        trips = [(each, each.trips) for each in list(GENERATORS)]
-        for each, around in trips:
-            each.trips = (*around, number)
+        iterations = [(each, each.iterations) for each in list(GENERATORS)]
+        for each, around in iterations:
+            each.iterations = (*around, number)
         try:
             yield
         finally:
-            for each, around in trips:
-                each.trips = around
+            for each, around in iterations:
+                each.iterations = around
 
 
 @contextmanager
@@ -588,8 +591,8 @@ class GammaDraws:
         """Gamma of the shape parameter ``a``, times ``scale``; gradients flow to both.
 
         Marsaglia and Tsang, "A simple method for generating gamma variables" (2000); of a below 1
-        by u ** (1 / a). Every trip of its loop draws for all elements, until each has one: four to
-        six trips for a million. 0 where a is 0, NaN below.
+        by u ** (1 / a). Every iteration of its loop draws for all elements, until each has one:
+        four to six iterations for a million. 0 where a is 0, NaN below.
 
         Args:
             a: the shape parameter; ``gamma(df / 2, 2)`` is chi-squared.

@@ -4,10 +4,10 @@ A generator owns two parameters, a key (from the seed) and a step; each draw has
 within it. A graph that updates the step draws anew on every run; one that does not draws the same
 numbers again. Public as ``sg.random``. The bits themselves come from ``philox.py``.
 
-In a loop (``sg.scan`` and others) a draw differs from trip to trip: it has one stream, and its key
-is folded with the number of the trip (``philox.folded``), of nested loops with that of each. Which
-trips run together, in what order and how often changes nothing. Of tensors the same holds (but a
-case of a branch that does not run draws nothing there).
+In a loop (``sg.scan`` and others) a draw differs from iteration to iteration: it has one stream,
+and its key is folded with the number of the iteration (``philox.folded``), of nested loops with
+that of each. Which iterations run together, in what order and how often changes nothing. Of tensors
+the same holds (but a case of a branch that does not run draws nothing there).
 
 A draw at once (of tensors, in no function) is a step of its own, and so is a loop that runs at
 once: key and step say where a generator stands, also to whoever saves them.
@@ -128,9 +128,9 @@ class Generator(Distributions, GammaDraws, CountDraws):
         self._begin()
 
     def _begin(self) -> None:
-        """No draws yet, in no trip of a loop that runs at once."""
+        """No draws yet, in no iteration of a loop that runs at once."""
         self.streams: int = 0
-        self.trips: tuple[int, ...] = ()
+        self.iterations: tuple[int, ...] = ()
         self._enlist()
 
     def _enlist(self) -> None:
@@ -277,9 +277,11 @@ class Generator(Distributions, GammaDraws, CountDraws):
 
     def _bits(self, shape: Shape, kind: DType, stream: Stream, half: int = 0) -> Any:
         key: Any = self.key
-        if self.trips:  # a batch folds this key again: it is a number, and no draw of its trace
+        if (
+            self.iterations
+        ):  # a batch folds this key again: it is a number, and no draw of its trace
             key = self._present(key)
-            for number in self.trips:
+            for number in self.iterations:
                 key = FOLD.reference(key, np.asarray(number, np.uint64))[()]
         return RandomBits(shape, kind, stream.number, half)(held(key), held(stream.step))
 
@@ -292,7 +294,7 @@ class Generator(Distributions, GammaDraws, CountDraws):
             raise ArgumentError(
                 f"a generator makes {FOLDED} draws in a graph", hint="use another seed for more"
             )
-        if computing_kind() is not None and running_session() is None and not self.trips:
+        if computing_kind() is not None and running_session() is None and not self.iterations:
             return Stream(self._end_step(), self.streams)  # nothing else ends a step here
         self.streams += 1
         return Stream(self.step, self.streams - 1)
@@ -305,7 +307,7 @@ class Generator(Distributions, GammaDraws, CountDraws):
 
     def end_loop(self, streams: int) -> None:
         """A loop has run at once, before which so many streams had been drawn."""
-        if self.streams > streams and running_session() is None and not self.trips:
+        if self.streams > streams and running_session() is None and not self.iterations:
             self._end_step()
             self.streams = streams
 

@@ -4,8 +4,8 @@ Gates stand side by side in one matrix, in PyTorch's order: of an LSTM input, fo
 (S. Hochreiter and J. Schmidhuber 1997, with the forget gate of F. Gers 2000), of a GRU reset,
 update, new (K. Cho 2014, with the reset gate behind the product, as in cuDNN). Weights act from the
 right: ``w`` is [features, gates * hidden], ``u`` [hidden, gates * hidden]. Time is the first axis
-of a sequence, so that a trip reads rows as they lie. What inputs contribute to the gates is one
-product over all times, before the loop.
+of a sequence, so that an iteration reads rows as they lie. What inputs contribute to the gates is
+one product over all times, before the loop.
 """
 
 from __future__ import annotations
@@ -253,7 +253,7 @@ def _layer(
     parts = _over_all_times(x, w, b)
     numbers = functions.arange(x.shape[0], like=x)
 
-    def trip(carry: Any, each: Any) -> tuple[Any, Any]:
+    def iteration(carry: Any, each: Any) -> tuple[Any, Any]:
         part, time = each
         found = step(part, carry, u)
         if ends is None:
@@ -263,7 +263,7 @@ def _layer(
         output = kept[0] if gates == 4 else kept
         return kept, functions.where(runs, output, 0.0)
 
-    last, outputs = scan(trip, state, (parts, numbers), reverse=reverse)
+    last, outputs = scan(iteration, state, (parts, numbers), reverse=reverse)
     return outputs, last
 
 

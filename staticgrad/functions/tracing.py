@@ -1,10 +1,10 @@
 """Python functions as bodies: what they build is closed over what was there before.
 
-A function is called once, with values that stand for what a trip gives it. What it builds is newer
-than the trace, and becomes the body; what that reads of older values become operands of the loop.
-Small constants stay in the body. What a body of a loop builds of such operands alone is built once,
-before the loop, where that costs memory and cannot fail; views of them stay in the body, for there
-they are free.
+A function is called once, with values that stand for what an iteration gives it. What it builds is
+newer than the trace, and becomes the body; what that reads of older values become operands of the
+loop. Small constants stay in the body. What a body of a loop builds of such operands alone is built
+once, before the loop, where that costs memory and cannot fail; views of them stay in the body, for
+there they are free.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ from staticgrad.types.dtype import I64
 from staticgrad.types.tensor import TensorType
 
 Wrapper = TypeVar("Wrapper", bound=Callable[..., Any])
-#: Forms of nodes that may run once in the place of every trip: they need memory, and never fail.
+#: Forms of nodes that may run once in the place of every iteration: they need memory, and never
+#: fail.
 _ONCE: Final = Pointwise | Reduce | Contract | Scan | SortForm | SearchForm | Assemble
 #: Forms that cost nothing where they are read.
 _FREE: Final = View | Identity | ReshapeForm
@@ -75,7 +76,7 @@ class Trace:
 
         Args:
             once: what depends on older values alone is built before the parts, as of a loop.
-            folds: the keys of random draws are folded with the number of the trip, or of the
+            folds: the keys of random draws are folded with the number of the iteration, or of the
                 element; by default as ``once``.
         """
         folds = once if folds is None else folds
@@ -121,7 +122,7 @@ class _Cut:
             if is_body_input(node):
                 raise GraphError(
                     f"a value inside of another loop ({node.types[0]}) is used here",
-                    hint="a trip hands values on by what its function returns",
+                    hint="an iteration hands values on by what its function returns",
                     related=[("made for", str(node.types[0]), node.origin)],
                 )
             if isinstance(node.op, Input | ParameterLeaf) or _is_large(node):
@@ -252,17 +253,17 @@ def check_carries(
         if old.type == new.type:
             continue
         hint = (
-            f"let it begin as {new.dtype.name}, or convert what the trip returns:"
+            f"let it begin as {new.dtype.name}, or convert what the iteration returns:"
             f" .astype({old.dtype.name!r})"
         )
         if old.dtype.is_float and new.dtype.bits > old.dtype.bits:
             hint += "\nnp.float64 and float64 arrays widen what they meet, Python's floats do not"
         if old.shape != new.shape:
-            hint = "a trip returns the carry in the shape in which it got it"
+            hint = "an iteration returns the carry in the shape in which it got it"
             if not old.shape:
                 hint += f"\nlet it begin in the other: sg.zeros({new.shape}, {new.dtype.name!r})"
         raise CarryError(
-            f"{name}: {path} is {old.type} when a trip begins, and {new.type} when it ends",
+            f"{name}: {path} is {old.type} when an iteration begins, and {new.type} when it ends",
             hint=hint,
             at=new.node.origin if new.node.serial > trace.first.node.serial else None,
             related=[
@@ -290,6 +291,6 @@ def not_a_pair(name: str, found: Any) -> CarryError:
     """The error for a function of ``scan`` that does not return carry and output."""
     return CarryError(
         f"{name}: the function gives {shown(found)}, not a pair",
-        hint="it returns the next carry and the output of the trip: return carry, y\n"
+        hint="it returns the next carry and the output of the iteration: return carry, y\n"
         "None stands for no output: return carry, None",
     )

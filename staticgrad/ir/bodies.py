@@ -1,8 +1,8 @@
 """Graphs inside of graphs: the bodies of ops that repeat or choose.
 
 A body is closed: its inputs are the op's operands (and what the op itself gives it, such as the
-number of the trip), and it reads nothing else but constants. Its names say places and nothing more,
-so that equal bodies have equal digests, whatever their functions were called.
+number of the iteration), and it reads nothing else but constants. Its names say places and nothing
+more, so that equal bodies have equal digests, whatever their functions were called.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def is_body_input(node: Node) -> bool:
 
 def role_of(label: str) -> str:
     """What an input of a body stands for, by its label, as messages say it."""
-    return {"i": "the number of the trip", "c": "a carry", "x": "a slice"}.get(
+    return {"i": "the number of the iteration", "c": "a carry", "x": "a slice"}.get(
         label[:1], "a value from outside"
     )
 

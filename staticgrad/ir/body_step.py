@@ -52,24 +52,24 @@ class BodyStep(BoundOperands):
 
     ``kind`` is that of ``Control``. The operands for values that go in come first: of a branch the
     number of the case, then its arguments; of loops so many ``carries`` as they are at first, so
-    many ``slices``, arrays of which each trip takes a row, and values that stay. Then results: of a
-    branch its values, of loops the last carries, then arrays of which each trip writes a row, or of
-    a ``while`` how many trips were made. The result of a carry that is ``logged`` has a row for
-    what each trip begins with, which it reads there, and one for what the last one ends with; each
-    trip writes the row of the next one. Others follow (``USES``). A ``while`` has two
-    ``schedules``, the test and the body, a branch one for each case. ``trips``: how often the body
-    of a loop runs; of a ``while`` at most.
+    many ``slices``, arrays of which each iteration takes a row, and values that stay. Then results:
+    of a branch its values, of loops the last carries, then arrays of which each iteration writes a
+    row, or of a ``while`` how many iterations were made. The result of a carry that is ``logged``
+    has a row for what each iteration begins with, which it reads there, and one for what the last
+    one ends with; each iteration writes the row of the next one. Others follow (``USES``). A
+    ``while`` has two ``schedules``, the test and the body, a branch one for each case.
+    ``iterations``: how often the body of a loop runs; of a ``while`` at most.
 
-    Bodies call their inputs ``in.i`` (the number of the trip), ``in.c0``, ``in.x0``, ``in.p0`` and
-    so on, their outputs ``out.c0`` and ``out.y0``, a test its own ``out.go``. What they do not use,
-    they do not have.
+    Bodies call their inputs ``in.i`` (the number of the iteration), ``in.c0``, ``in.x0``, ``in.p0``
+    and so on, their outputs ``out.c0`` and ``out.y0``, a test its own ``out.go``. What they do not
+    use, they do not have.
     """
 
     kind: Kind
     types: tuple[BodyOperand, ...]
     operands: tuple[Binding, ...]
     schedules: tuple[Schedule, ...]
-    trips: Size = 1
+    iterations: Size = 1
     carries: int = 0
     slices: int = 0
     backwards: bool = False
@@ -80,7 +80,7 @@ class BodyStep(BoundOperands):
 
     @property
     def total(self) -> Size:
-        """One: trips follow each other."""
+        """One: iterations follow each other."""
         return 1
 
     @property
@@ -90,9 +90,9 @@ class BodyStep(BoundOperands):
 
     @cached_property
     def arguments(self) -> tuple[Size, ...]:
-        """How many trips there are, then the arguments of all steps of the bodies."""
+        """How many iterations there are, then the arguments of all steps of the bodies."""
         return (
-            self.trips,
+            self.iterations,
             *(a for body in self.schedules for step in body.steps for a in step.arguments),
         )
 
@@ -117,24 +117,26 @@ class BodyStep(BoundOperands):
         return tuple(dict.fromkeys(kernel for body in self.schedules for kernel in body.kernels))
 
     def calls(self, arguments: tuple[int, ...]) -> tuple[Call, ...]:
-        """What the bodies call in all trips; of a branch, what every case calls."""
+        """What the bodies call in all iterations; of a branch, what every case calls."""
         found: list[Call] = []
-        at, trips = 1, self.trips_at(arguments)
+        at, iterations = 1, self.iterations_at(arguments)
         for body in self.bodies():
             outside, moved = self._lasting(body), self._moved(body)
             for step in body.schedule.steps:
                 behind = at + len(step.arguments)
                 for call in step.calls(arguments[at:behind]):
                     places = [
-                        OperandPlace(outside.get(name, ""), parts * (trips if name in moved else 1))
+                        OperandPlace(
+                            outside.get(name, ""), parts * (iterations if name in moved else 1)
+                        )
                         for name, parts in call.places or [(a.buffer, 1) for a in step.accesses()]
                     ]
-                    found.append(call._replace(times=call.times * trips, places=tuple(places)))
+                    found.append(call._replace(times=call.times * iterations, places=tuple(places)))
                 at = behind
         return tuple(found)
 
     def _lasting(self, body: StepBody) -> dict[str, str]:
-        """The buffers of a body that lie in the same ones around it in all trips but one."""
+        """The buffers of a body that lie in the same ones around it in all iterations but one."""
         carried = dict(body.carried)
         lasting = {
             name: self.operands[at].buffer for name, at in body.outside if name not in carried
@@ -145,19 +147,19 @@ class BodyStep(BoundOperands):
         return lasting
 
     def _moved(self, body: StepBody) -> frozenset[str]:
-        """The buffers of a body that are in each trip another part of those around it."""
+        """The buffers of a body that are in each iteration another part of those around it."""
         logged = (name for name, number in body.carried if number in self.logged)
         return body.rows.union(logged)
 
-    def trips_at(self, arguments: tuple[int, ...]) -> int:
-        """How many trips are reckoned with."""
+    def iterations_at(self, arguments: tuple[int, ...]) -> int:
+        """How many iterations are reckoned with."""
         if self.kind != "while":
             return arguments[0]
         return min(arguments[0], 1 if self._in_stretches else LIKELY)
 
     @cached_property
     def _in_stretches(self) -> bool:
-        """Whether a trip makes many in a kernel, as long as a test holds."""
+        """Whether an iteration makes many in a kernel, as long as a test holds."""
         stages = (stage for kernel in self.kernels() for stage, _ in nested(kernel.stages))
         return any(isinstance(stage, Loop) and stage.going for stage in stages)
 
@@ -220,5 +222,5 @@ class BodyStep(BoundOperands):
         return Control("while", test, False, carries, results[self.carries])
 
 
-#: Trips of a loop without an end of its own that costs are reckoned with, at most.
+#: Iterations of a loop without an end of its own that costs are reckoned with, at most.
 LIKELY: Final = 1000

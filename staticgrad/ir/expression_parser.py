@@ -55,7 +55,7 @@ class ExpressionReader(DocumentReader):
         self._values: dict[str, Expr] = {}  # numbered values of the body being read
         self._unused: dict[str, int] = {}  # those not used so far, with the token that defines them
         self._numbered: set[str] = set()
-        self._again: set[str] = set()  # what may be given once more: carries, after a trip
+        self._again: set[str] = set()  # what may be given once more: carries, after an iteration
         self._depth = 0  # of loops of stages
 
     def listed(

@@ -239,15 +239,15 @@ class CallForm:
 class BodyForm:
     """The op runs graphs of its own, ``Op.bodies``, whose nodes have forms.
 
-    A ``loop`` runs its only body ``trips`` times, a ``while`` a test and a body at most that often
-    (None: as long as the test holds), a ``branch`` one of its bodies, by its first operand. Of a
-    loop the first operands are so many ``carries``, then so many ``slices``, of which each trip
-    takes a row, with ``reverse`` the last one first. Of carries that are ``logged`` the result has
-    a row for what each trip begins with, and one for what the last one ends with.
+    A ``loop`` runs its only body ``iterations`` times, a ``while`` a test and a body at most that
+    often (None: as long as the test holds), a ``branch`` one of its bodies, by its first operand.
+    Of a loop the first operands are so many ``carries``, then so many ``slices``, of which each
+    iteration takes a row, with ``reverse`` the last one first. Of carries that are ``logged`` the
+    result has a row for what each iteration begins with, and one for what the last one ends with.
     """
 
     kind: Literal["loop", "while", "branch"]
-    trips: Size | None = 1
+    iterations: Size | None = 1
     carries: int = 0
     slices: int = 0
     reverse: bool = False

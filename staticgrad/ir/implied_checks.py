@@ -124,8 +124,8 @@ def _looks_of_kernel(step: KernelStep) -> Iterator[Look | None]:
 
 
 def _looks_of_loop(step: Step) -> Iterator[Look | None]:
-    """Those of all trips, each of which looks at a row of something, or at the same."""
-    accesses, (trips, *_) = step.accesses(), step.arguments
+    """Those of all iterations, each of which looks at a row of something, or at the same."""
+    accesses, (iterations, *_) = step.accesses(), step.arguments
     for body in step.bodies():
         outside, carried = dict(body.outside), dict(body.carried)
         sizes = {buffer.name: buffer.size for buffer in body.schedule.buffers}
@@ -136,8 +136,8 @@ def _looks_of_loop(step: Step) -> Iterator[Look | None]:
                 continue
             access, walk = accesses[outside[look.buffer]], look.walk
             if look.buffer in body.rows and walk is not None:
-                walk = _joined([(sizes[look.buffer], trips), *walk])
-            elif not is_at_least(trips, 1):
+                walk = _joined([(sizes[look.buffer], iterations), *walk])
+            elif not is_at_least(iterations, 1):
                 walk = None
             begin = divide_exactly(access.begin, access.dtype.itemsize)
             known = walk if begin is not None else None

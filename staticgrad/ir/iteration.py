@@ -1,8 +1,8 @@
 """Loops inside of named blocks: series and fractions whose terms are counted by their values.
 
-A loop carries values from trip to trip. A lane keeps its values from the trip on at which it does
-not go on, so that no result depends on how many lanes a vector has; a kernel leaves the loop when
-no lane goes on. Only the definitions of ``vecmath`` hold such expressions.
+A loop carries values from iteration to iteration. A lane keeps its values from the iteration on at
+which it does not go on, so that no result depends on how many lanes a vector has; a kernel leaves
+the loop when no lane goes on. Only the definitions of ``vecmath`` hold such expressions.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from staticgrad.types.dtype import DType
 
 @dataclass(frozen=True, eq=False)
 class Iteration:
-    """A loop: ``following`` are the values of ``carried`` after a trip of a lane that is ``going``.
+    """A loop: ``following`` are the values of ``carried`` after an iteration of a lane that is
+    ``going``.
 
-    ``outside`` are the expressions that the trips read and do not change. There are at most
-    ``trips`` of them; ``usual`` says how many are taken as a rule, for predictions of time.
+    ``outside`` are the expressions that the iterations read and do not change. There are at most
+    ``iterations`` of them; ``usual`` says how many are taken as a rule, for predictions of time.
     """
 
-    trips: int
+    iterations: int
     usual: int
     carried: tuple[Expr, ...]
     going: Expr
@@ -30,7 +31,8 @@ class Iteration:
     outside: tuple[Expr, ...]
 
     def inside(self) -> Iterator[Expr]:
-        """The expressions of a trip, operands before users; what is outside is not among them."""
+        """The expressions of an iteration, operands before users; what is outside is not among
+        them."""
         return postorder(self.roots, (id(expr) for expr in self.outside))
 
     @property
@@ -50,18 +52,18 @@ class Iterated(Expr):
 
 
 def iterate(
-    trips: int,
+    iterations: int,
     initial: Sequence[Expr],
     step: Callable[..., tuple[Expr, Sequence[Expr]]],
     usual: int = 10,
 ) -> tuple[Expr, ...]:
-    """The values that a loop of at most ``trips`` trips ends with.
+    """The values that a loop of at most ``iterations`` iterations ends with.
 
     ``step`` takes the carried values and gives whether a lane goes on, of the values as they are,
-    and the values after the trip. It may read any expression around it.
+    and the values after the iteration. It may read any expression around it.
 
     Raises:
-        TypeError: the values after a trip are not of the dtypes of those before.
+        TypeError: the values after an iteration are not of the dtypes of those before.
     """
     carried = tuple(ref("carried", value.dtype) for value in initial)
     going, following = step(*carried)
@@ -76,7 +78,7 @@ def iterate(
             outside |= {id(a): a for a in rest}
     rest = (value for value in following if id(value) not in within and value.op != "literal")
     outside |= {id(value): value for value in rest}
-    loop = Iteration(trips, usual, carried, going, tuple(following), tuple(outside.values()))
+    loop = Iteration(iterations, usual, carried, going, tuple(following), tuple(outside.values()))
     return tuple(Iterated(loop, place, initial) for place in range(len(carried)))
 
 

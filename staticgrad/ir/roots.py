@@ -244,8 +244,8 @@ def check_from_outside(inputs: Sequence[Symbolic], nodes: Iterable[Node]) -> Non
             read = [("read at", str(n.types[0]), n.origin) for n in islice(readers, 1)]
             raise GraphError(
                 f"a value inside of a loop or of vmap ({value.type}) is used outside of it",
-                hint="a trip hands values on by what its function returns: as the carry, or as an"
-                " output\ninside, nothing is compiled or evaluated: there are no numbers yet",
+                hint="an iteration passes values on by what its function returns: as the carry, or"
+                " an output\ninside, nothing is compiled or evaluated: there are no numbers yet",
                 related=[("made for", str(value.type), value.node.origin), *read],
             )
 

@@ -124,11 +124,11 @@ class StepBody(NamedTuple):
     """A schedule that a step runs in an arena of its own.
 
     ``outside`` names its inputs, outputs and check words, each with the number of the step's access
-    whose bytes it is. It writes no parameter. What is named in ``rows`` is in each trip another
-    part of those bytes, one behind the other; in ``carried``, a carried value by its number in
-    ``Control.carries``, which one trip writes and the next one reads: its bytes are those of
-    ``outside`` in the first trip where it is read, and in the last one where it is written.
-    ``number`` is the input that holds the number of the trip.
+    whose bytes it is. It writes no parameter. What is named in ``rows`` is in each iteration
+    another part of those bytes, one behind the other; in ``carried``, a carried value by its number
+    in ``Control.carries``, which one iteration writes and the next one reads: its bytes are those
+    of ``outside`` in the first iteration where it is read, and in the last one where it is written.
+    ``number`` is the input that holds the number of the iteration.
     """
 
     schedule: Schedule
@@ -145,11 +145,11 @@ class Control(NamedTuple):
     ``while`` does, too, at most that often, but ends where a byte of access ``decides`` is 0 after
     its first body, the test. A ``branch`` runs the one whose number access ``decides`` holds.
 
-    ``backwards``: the number of the trip, and the rows that it takes, begin with the last.
+    ``backwards``: the number of the iteration, and the rows that it takes, begin with the last.
     ``carries``: for each carried value the accesses of its first place, of its last one, and of
     the one with which that takes turns (the same where one is enough). ``done``: the access that
-    gets how many trips were made, or -1. ``logged``: the carried values whose last place has a row
-    for what each trip begins with, and one for what the last one ends with.
+    gets how many iterations were made, or -1. ``logged``: the carried values whose last place has a
+    row for what each iteration begins with, and one for what the last one ends with.
     """
 
     kind: Literal["loop", "while", "branch"] = "loop"

@@ -389,7 +389,8 @@ def _body_step_text(step: BodyStep, _: Mapping[Kernel, str]) -> str:
         return f"({operands})"
     way = " backwards" if step.backwards else ""
     way += "".join(f" logged {number}" for number in step.logged)
-    return f"({operands}) trips {step.trips} carries {step.carries} slices {step.slices}{way}"
+    counts = f"iterations {step.iterations} carries {step.carries} slices {step.slices}"
+    return f"({operands}) {counts}{way}"
 
 
 def _body_operand_text(operand: BodyOperand, binding: Binding) -> str:
@@ -401,13 +402,13 @@ def _body_operand_text(operand: BodyOperand, binding: Binding) -> str:
 def _read_body_step(reader: ScheduleReader, kind: Kind) -> BodyStep:
     reader.expect("(")
     read = reader.sequence(reader.body_operand, ")")
-    trips: Size = 1
+    iterations: Size = 1
     carries = slices = 0
     backwards, logged = False, tuple[int, ...]()
     if kind != "branch":
-        reader.expect("trips", "the operands")
-        trips = reader.size()
-        reader.expect("carries", "the trips")
+        reader.expect("iterations", "the operands")
+        iterations = reader.size()
+        reader.expect("carries", "the iterations")
         carries = reader.integer("the number of carried values")
         reader.expect("slices", "the carried values")
         slices = reader.integer("the number of arrays")
@@ -419,7 +420,16 @@ def _read_body_step(reader: ScheduleReader, kind: Kind) -> BodyStep:
     schedules = [reader.body() for _ in range(count)] or [*reader.bodies()]
     types, operands = tuple(each for each, _ in read), tuple(bound for _, bound in read)
     return BodyStep(
-        kind, types, operands, tuple(schedules), trips, carries, slices, backwards, logged, *end
+        kind,
+        types,
+        operands,
+        tuple(schedules),
+        iterations,
+        carries,
+        slices,
+        backwards,
+        logged,
+        *end,
     )
 
 

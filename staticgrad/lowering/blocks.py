@@ -66,7 +66,7 @@ class _BlockLowering(Lowering):
         self.roles: Roles = roles_of(self.groups, self.group)
         self.height = self.roles.tile
         self.domain = self.group.domain
-        self.tile = self.trip = self.last = self.end = ""
+        self.tile = self.iteration = self.last = self.end = ""
         self.count = 0
 
     # -- places -----------------------------------------------------------------------------------
@@ -76,14 +76,14 @@ class _BlockLowering(Lowering):
         rank = len(self.domain)
         self.loops = loops_over(self.domain, [range(rank - 2)], self._walks(), merge=True)
         axes = [Axis(name, self.extent(size)) for name, size in self.loops.flat(0)]
-        self.tile, self.trip = f"i{len(axes)}", f"i{len(axes) + 1}"
+        self.tile, self.iteration = f"i{len(axes)}", f"i{len(axes) + 1}"
         self.last, self.end = self._fresh(), self._fresh()
         short = [node for node in self.roles.products if self._leaves_zeros(node)]
         zeros = _together(map(self._zeros, short))
         inside: list[Stage] = [Scalar(tuple(self._limits()))]
         inside += [self._scores(node) for node in self.roles.scores]
-        trips = Axis(self.trip, self.height, self.last)
-        inside.append(Loop(trips, (), tuple(self._row_stages()), (), _ABREAST))
+        iterations = Axis(self.iteration, self.height, self.last)
+        inside.append(Loop(iterations, (), tuple(self._row_stages()), (), _ABREAST))
         inside += [self._over_rows(node) for node in self.roles.over_rows]
         loop = Loop(self._tiles(self.domain[-2]), (), tuple(inside), ())
         after = map(self._over_columns, self.roles.over_columns)
@@ -129,7 +129,7 @@ class _BlockLowering(Lowering):
         deep, across = self._steps(node)
         size = self.domain[-1] if rows else self.domain[-2]
         width, extent = self.argument(node.types[0].shape[-1]), self.extent(size)
-        loop, step = self.trip, -1 if rows else 1
+        loop, step = self.iteration, -1 if rows else 1
         start = self.argument(size - 1) if rows else 0
         base = self._outer(self._matrix(second), dtype, "in")
         moves = ((VECTOR, self.argument(across)),) if across != 0 else ()
@@ -150,9 +150,9 @@ class _BlockLowering(Lowering):
         columns = Axis(VECTOR, self.extent(node.types[0].shape[-1]))
         return Loop(Axis(loop, extent), (), (Map(columns, (store,)),), ())
 
-    def _own_block(self, trip: Expr, size: Size, rows: bool, dtype: DType) -> Expr:
+    def _own_block(self, iteration: Expr, size: Size, rows: bool, dtype: DType) -> Expr:
         """0.0 where a block of the sum begins there, or ends before, else -0.0."""
-        place = self.size(size) - trip - 1 if rows else trip + 1
+        place = self.size(size) - iteration - 1 if rows else iteration + 1
         whole = (place & (GEMM_BLOCK - 1)).eq(0) & (place > 0) if rows else place >= GEMM_BLOCK
         return ex.select(whole, ex.literal(0.0, dtype), ex.literal(-0.0, dtype))
 
@@ -359,7 +359,7 @@ class _BlockLowering(Lowering):
         """A Map for each time that the row is walked, then what is stored of each row."""
         names = {key: f"r{number}" for number, key in enumerate(self.group.reductions)}
         for stage in self.roles.stages:
-            self._begin(self.trip)
+            self._begin(self.iteration)
             self._name_results(names, stage.known)
             self._evaluate(stage.nodes)
             body: list[Statement] = [
@@ -371,10 +371,10 @@ class _BlockLowering(Lowering):
                 for key in stage.reductions
             ]
             body += [self._keep(key, self.memo[key]) for key in stage.kept]
-            yield Map(self._columns(stage.ends), tuple(body), (), Ahead(self.trip, _ABREAST))
+            yield Map(self._columns(stage.ends), tuple(body), (), Ahead(self.iteration, _ABREAST))
         stored = [key for key in self.group.stored if key in self.roles.per_row]
         if stored:
-            self._begin(self.trip)
+            self._begin(self.iteration)
             self._name_results(names, self.group.reductions)
             self._evaluate(self.roles.row_nodes)
             yield Scalar(tuple([self._row_store(key) for key in stored]))
@@ -443,7 +443,8 @@ class _BlockLowering(Lowering):
 
 
 def _together(loops: Iterable[Loop]) -> list[Loop]:
-    """Loops of the same trips as one: a trip waits for the one before in all of them at a time."""
+    """Loops of the same iterations as one: an iteration waits for the one before in all of them at
+    a time."""
     found: dict[Axis, Loop] = {}
     for loop in loops:
         before = found.get(loop.axis)

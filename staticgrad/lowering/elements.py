@@ -149,7 +149,7 @@ class _StepRun:
             case Loop(axis=axis):
                 axes = [axis]
                 if stage.going:
-                    raise NotWrittenOutError  # which trips are made, a run finds
+                    raise NotWrittenOutError  # which iterations are made, a run finds
             case _:
                 raise NotWrittenOutError
         if any(place.row != 0 for axis in axes for place in self._along(axis)):
@@ -259,9 +259,9 @@ class _StepRun:
 
     def _loop(self, stage: Loop, at: Mapping[str, RowPlace]) -> None:
         self._carry(stage.first, at)
-        for trip in self._places([stage.axis]):
-            self._stages(stage.stages, {**at, **trip})
-            self._carry(stage.following, {**at, **trip})
+        for iteration in self._places([stage.axis]):
+            self._stages(stage.stages, {**at, **iteration})
+            self._carry(stage.following, {**at, **iteration})
 
     def _carry(self, carries: Sequence[Carry], at: Mapping[str, RowPlace]) -> None:
         known: dict[int, Expr] = {}
@@ -296,7 +296,7 @@ class _StepRun:
                 self._results[check.name] = self.elements.literal(place, I64)
                 return
         if _least(extent) < 1:
-            raise NotWrittenOutError  # a trip that is not made must not fail
+            raise NotWrittenOutError  # an iteration that is not made must not fail
         lookups = self.elements.lookups
         name, words = f"c{len(lookups)}", self._bound[check.operand][0]
         position = self._value(check.position, at, known)

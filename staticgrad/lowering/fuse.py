@@ -322,7 +322,7 @@ class _Builder:
             (*lowered.types, *(operand for operand, _ in lowered.rest)),
             tuple(bound),
             lowered.schedules,
-            lowered.trips,
+            lowered.iterations,
             form.carries,
             form.slices,
             form.reverse,

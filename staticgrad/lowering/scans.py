@@ -103,17 +103,17 @@ def _from_row_to_row(low: Lowering) -> LoweredStep:
     along = low.loops.flat(2)
     low.rename[along[-1][0]] = VECTOR
     rows = _axes(low, 2)
-    trips = _trips(low)
+    iterations = _iterations(low)
     here = low.access(scanned.result, scanned.dtype, "out")
     stride = low.argument(c_strides(domain)[scanned.axis])
-    moves = tuple(pair for pair in here.strides if pair[0] != trips.name)
-    earlier = Position(((trips.name, 1),), -1, stride, trips.extent)
+    moves = tuple(pair for pair in here.strides if pair[0] != iterations.name)
+    earlier = Position(((iterations.name, 1),), -1, stride, iterations.extent)
     previous = ex.load(
         Access(here.operand, moves, (), (earlier,)), scanned.dtype, fill=scanned.nothing
     )
-    total = scanned.grown(previous, ex.index(trips.name).eq(0))
+    total = scanned.grown(previous, ex.index(iterations.name).eq(0))
     stage = Map(rows[-1], (Store(here, total),), tuple(rows[:-1]))
-    return low.finish([Loop(trips, (), (stage,), ())], axes)
+    return low.finish([Loop(iterations, (), (stage,), ())], axes)
 
 
 def _side_by_side(low: Lowering) -> LoweredStep:
@@ -121,11 +121,11 @@ def _side_by_side(low: Lowering) -> LoweredStep:
     scanned, domain = _Scanned(low), low.group.domain
     others = [k for k in range(len(domain)) if k != scanned.axis]
     low.loops = loops_over(domain, [others, [scanned.axis]], scanned.walks, merge=True)
-    axes, trips = _axes(low, 0), _trips(low)
-    total = scanned.grown(ex.ref("s0", scanned.dtype), ex.index(trips.name).eq(0))
+    axes, iterations = _axes(low, 0), _iterations(low)
+    total = scanned.grown(ex.ref("s0", scanned.dtype), ex.index(iterations.name).eq(0))
     kept = ex.ref("r0", scanned.dtype)
     stage = Scalar((Keep("r0", total), scanned.store(kept)))
-    loop = Loop(trips, (Carry("s0", scanned.nothing),), (stage,), (Carry("s0", kept),))
+    loop = Loop(iterations, (Carry("s0", scanned.nothing),), (stage,), (Carry("s0", kept),))
     rows = prod((domain[k] for k in others), start=1)
     abreast = _ABREAST if not isinstance(rows, int) else max(1, min(rows, _ABREAST))
     return low.finish([loop], axes, abreast=abreast if axes else 1)
@@ -138,7 +138,7 @@ def _axes(low: Lowering, segment: int) -> list[Axis]:
     ]
 
 
-def _trips(low: Lowering) -> Axis:
+def _iterations(low: Lowering) -> Axis:
     """The loop along the running axis; one of an axis of one element goes round once."""
     loops = _axes(low, 1)
     return loops[0] if loops else Axis(f"i{sum(map(len, low.loops.names))}", 1)

@@ -3,8 +3,8 @@
 A budget takes the quickest of those that meet it, up to the first that meets it without kernels
 that run again beside its segments: the loops as they are, then what is stacked for sums over time
 in segments, then segments that run again, segments of segments. Each level runs loops once more, so
-of as many trips as the budget leaves room for, segments are a level less deep. A policy, which is
-there to need few bytes, takes segments where they need fewer. Sizes that are open stand at their
+of as many iterations as the budget leaves room for, segments are a level less deep. A policy, which
+is there to need few bytes, takes segments where they need fewer. Sizes that are open stand at their
 hints; where the plan for others is above the budget, ``Divisions`` tries every division.
 """
 
@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 
 #: How deep segments are divided, at most: a level that runs loops once more spares less and less.
 MOST_LEVELS: Final = 3
-#: Percentages of a loop's trips that do not run again, beside all and none, where plans are listed.
+#: Percentages of a loop's iterations that do not run again, beside all and none, where plans are
+#: listed.
 KEPT: Final = (75, 50, 25)
-#: Parts of the trips of a loop that may be a level less deep, at most, and how many are tried.
+#: Parts of the iterations of a loop that may be a level less deep, at most, and how many are tried.
 PARTS: Final = 1024
 MOST_TRIES: Final = 4
 
@@ -120,7 +121,7 @@ def divisions(
     kept: Sequence[int] = (),
 ) -> Iterator[Divided]:
     """Every division of a graph into whole levels: none where there is no pair of loops. Before the
-    first in which trips run again, those in which these percentages of them do not."""
+    first in which iterations run again, those in which these percentages of them do not."""
     if not _has_pairs(graph):
         return
     from fractions import Fraction
@@ -208,16 +209,16 @@ def _rank(tried: _Tried, budget: int) -> tuple[float, float]:
 
 
 def _parts(graph: Graph) -> list[Fraction]:
-    """Parts of the trips with which a pair of loops keeps some trips more."""
+    """Parts of the iterations with which a pair of loops keeps some iterations more."""
     from fractions import Fraction
 
     from staticgrad.memory.loop_pairs import pairs_of
 
     parts: set[Fraction] = set()
     for pair in pairs_of(graph):
-        trips = hint_value(pair.trips)
-        step = -(-trips // (PARTS * pair.unit)) * pair.unit
-        parts.update(Fraction(kept, trips) for kept in range(step, trips, step))
+        iterations = hint_value(pair.iterations)
+        step = -(-iterations // (PARTS * pair.unit)) * pair.unit
+        parts.update(Fraction(kept, iterations) for kept in range(step, iterations, step))
     return sorted(parts)
 
 
@@ -228,13 +229,13 @@ def _filled(
     parts: Sequence[Fraction],
     less_deep: Callable[[Fraction], _Tried],
 ) -> _Tried:
-    """The quickest within a budget, with as many trips as it has room for a level less deep.
+    """The quickest within a budget, with as many iterations as it has room for a level less deep.
 
     Args:
         deep: with none of them.
         above: the bytes with all of them, where no kernel runs again.
         budget: what a plan may need.
-        parts: what may be kept, of all trips, in order.
+        parts: what may be kept, of all iterations, in order.
         less_deep: with a part of them.
     """
     best, (low, fewest), (high, most) = deep, (0.0, deep.stored), (1.0, above)

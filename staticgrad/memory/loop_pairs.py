@@ -1,8 +1,8 @@
 """Pairs of loops of which the second runs backwards over what the first stacks, and what follows.
 
 Such a pair can run in segments (``segments.py``). What stands behind it and adds up products
-of both loops' values, block of trips by block, is a loop over blocks of their stacks: it follows
-the pair, and segments of whole blocks go through it one after the other, in its order.
+of both loops' values, block of iterations by block, is a loop over blocks of their stacks: it
+follows the pair, and segments of whole blocks go through it one after the other, in its order.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from staticgrad.types.dim import Size
 
 
 class Follower(NamedTuple):
-    """A loop over blocks of ``length`` trips that only carries; its slices are those of arrays.
+    """A loop over blocks of ``length`` iterations that only carries; its slices are those of
+    arrays.
 
-    ``sources``: of each slice the array of a row per trip, of which the operand is a reshape. Rows
-    that fill no block, fewer than one has, are left out of it: the last ones that the pair makes.
+    ``sources``: of each slice the array of a row per iteration, of which the operand is a reshape.
+    Rows that fill no block, fewer than one has, are left out of it: the last ones that the pair
+    makes.
     """
 
     node: Node
@@ -43,7 +45,7 @@ class Follower(NamedTuple):
 
     @property
     def others(self) -> tuple[Symbolic, ...]:
-        """All that it reads, arrays of a row per trip for its slices."""
+        """All that it reads, arrays of a row per iteration for its slices."""
         return (*self.first, *self.sources, *self.fixed)
 
 
@@ -64,9 +66,9 @@ class LoopPair(NamedTuple):
     ends: frozenset[Node] = frozenset()
 
     @property
-    def trips(self) -> Size:
-        """How many trips each makes."""
-        return loop_of(self.first).trips
+    def iterations(self) -> Size:
+        """How many iterations each makes."""
+        return loop_of(self.first).iterations
 
     @property
     def unit(self) -> int:
@@ -202,10 +204,10 @@ class _Readers:
             return False
         if self.place[node] < self.place[second]:
             return False
-        begin, count, trips = op.starts[0], op.lengths[0], node.args[0].shape[0]
+        begin, count, iterations = op.starts[0], op.lengths[0], node.args[0].shape[0]
         for each in followers:
-            rest = trips - loop_of(each.node).trips * each.length
-            first = 0 if loop_of(each.node).reverse else trips - rest
+            rest = iterations - loop_of(each.node).iterations * each.length
+            first = 0 if loop_of(each.node).reverse else iterations - rest
             if op.steps[0] == 1 and count != 0 and (begin, count) == (first, rest):
                 return True
         return False
@@ -221,7 +223,11 @@ class _Readers:
 
 def _runs_back(op: Loop, reader: Node) -> bool:
     other = reader.op
-    return isinstance(other, Loop) and other.trips == op.trips and other.reverse != op.reverse
+    return (
+        isinstance(other, Loop)
+        and other.iterations == op.iterations
+        and other.reverse != op.reverse
+    )
 
 
 def _only_carries(node: Node) -> bool:
@@ -233,33 +239,33 @@ def _only_carries(node: Node) -> bool:
 
 
 def _follower(node: Node, second: Loop) -> Follower | None:
-    """A loop as one that runs the way of another over blocks of its trips."""
-    op, trips = loop_of(node), second.trips
+    """A loop as one that runs the way of another over blocks of its iterations."""
+    op, iterations = loop_of(node), second.iterations
     slices = node.args[op.carries : op.carries + op.slices]
     lengths = {arg.shape[1] if arg.ndim > 1 else 0 for arg in slices}
     length = lengths.pop()
     if lengths or op.reverse != second.reverse or not isinstance(length, int) or length < 1:
         return None
-    rest = trips - op.trips * length
-    if rest != trips % length:
+    rest = iterations - op.iterations * length
+    if rest != iterations % length:
         return None
     begin = rest if op.reverse else 0
-    sources = [_source(arg, trips, begin, trips - rest) for arg in slices]
+    sources = [_source(arg, iterations, begin, iterations - rest) for arg in slices]
     found = tuple(source for source in sources if source is not None)
     return Follower(node, length, found) if len(found) == len(sources) else None
 
 
-def _source(blocks: Symbolic, trips: Size, begin: Size, count: Size) -> Symbolic | None:
-    """The array of a row per trip of which ``count`` rows from ``begin`` on are blocks."""
+def _source(blocks: Symbolic, iterations: Size, begin: Size, count: Size) -> Symbolic | None:
+    """The array of a row per iteration of which ``count`` rows from ``begin`` on are blocks."""
     if not isinstance(blocks.node.op, Reshape):
         return None
     (array,) = blocks.node.args
     op = array.node.op
-    if count != trips:
+    if count != iterations:
         whole = (begin, *(0 for _ in array.shape[1:]))
         if not isinstance(op, Slice) or op.starts != whole or {*op.steps} != {1}:
             return None
         cut, (array,) = array, array.node.args
         if cut.shape[0] != count or cut.shape[1:] != array.shape[1:]:
             return None
-    return array if array.shape and array.shape[0] == trips else None
+    return array if array.shape and array.shape[0] == iterations else None

@@ -1,15 +1,16 @@
-"""Loops whose trips run again: a loop and the one that runs backwards over what it stacks, nested.
+"""Loops whose iterations run again: a loop and the one that runs backwards over what it stacks,
+nested.
 
-A loop that stacks values for a loop in the other direction keeps those of all its trips until that
-one runs. With segments of so many trips, the outer loop keeps the carries with which each segment
-begins, and no more; the loop in the other direction runs a segment again before it goes through it
-(Chen et al. 2016 for layers; Griewank and Walther 2000 for steps of time). So bytes for ``trips``
-values become bytes for ``trips / length + length`` of them, for one more run of the first loop. The
-inner pair may be taken apart again. Trips that fill no segment stand apart: the first loop makes
-them first, the other one last. Of the last trips everything may be kept that is stacked, for as
-many as there is memory for: the second loop begins with them, and they do not run again. Trips
-follow each other as before, sums are added up in the same order, and every value is computed by
-the same kernels, so that no byte of a result changes.
+A loop that stacks values for a loop in the other direction keeps those of all its iterations until
+that one runs. With segments of so many iterations, the outer loop keeps the carries with which each
+segment begins, and no more; the loop in the other direction runs a segment again before it goes
+through it (Chen et al. 2016 for layers; Griewank and Walther 2000 for steps of time). So bytes for
+``iterations`` values become bytes for ``iterations / length + length`` of them, for one more run of
+the first loop. The inner pair may be taken apart again. Iterations that fill no segment stand
+apart: the first loop makes them first, the other one last. Of the last iterations everything may be
+kept that is stacked, for as many as there is memory for: the second loop begins with them, and they
+do not run again. Iterations follow each other as before, sums are added up in the same order, and
+every value is computed by the same kernels, so that no byte of a result changes.
 """
 
 from __future__ import annotations
@@ -31,18 +32,18 @@ from staticgrad.records import NamedTuple
 from staticgrad.types.dim import Size
 from staticgrad.types.tensor import TensorType, hint_bytes, hint_value
 
-#: No part of the trips.
+#: No part of the iterations.
 NOTHING: Final = Fraction()
 
 
 def with_segments(graph: Graph, levels: int = 1, kept: Fraction = NOTHING) -> Graph:
     """The graph with every pair in segments, and the pairs inside of these, ``levels`` deep.
 
-    Segments of a pair have about as many trips as leave the same number to each level, and whole
-    blocks of what follows it; where there are none such, what follows stays behind it, whole. Of no
-    level, nothing runs again: what the second loop stacks for its followers alone is that of a
-    block at a time. Of the last trips, a part ``kept`` of all, the segments are a level less deep.
-    The graph itself where there is no pair that can be divided.
+    Segments of a pair have about as many iterations as leave the same number to each level, and
+    whole blocks of what follows it; where there are none such, what follows stays behind it, whole.
+    Of no level, nothing runs again: what the second loop stacks for its followers alone is that of
+    a block at a time. Of the last iterations, a part ``kept`` of all, the segments are a level less
+    deep. The graph itself where there is no pair that can be divided.
     """
     done: set[Node] = set()
     while True:
@@ -75,21 +76,21 @@ def _cut(
     graph: Graph, pair: LoopPair, levels: int, kept: Fraction
 ) -> tuple[LoopPair, Division] | None:
     """How a pair is divided, with what follows it or without; None: not at all."""
-    trips = hint_value(pair.trips)
+    iterations = hint_value(pair.iterations)
     ways = [pair]
     if levels:
         ways += [p for p in pairs_of(graph, followed=False) if p.first is pair.first]
     for way in ways:
         last = 0
-        if levels and way.stacks and isinstance(way.trips, int) and _pays(way):
-            last = int(trips * kept) // way.unit * way.unit
-        left = trips - last
+        if levels and way.stacks and isinstance(way.iterations, int) and _pays(way):
+            last = int(iterations * kept) // way.unit * way.unit
+        left = iterations - last
         wanted = round(left ** (levels / (levels + 1))) if levels else way.unit
         length = segment_length(left, wanted, way.unit)
         if last and length is None and left >= way.unit:
             length = way.unit  # one segment, beside those that are kept
         if length is not None:
-            cut = Division(way.trips, length, loop_of(way.second).reverse, last)
+            cut = Division(way.iterations, length, loop_of(way.second).reverse, last)
             if not cut.has_pieces or _pays(way):
                 return way, cut
     return None
@@ -109,7 +110,7 @@ def _pays(pair: LoopPair) -> bool:
 class _Ahead(NamedTuple):
     """The operands of a first loop, and the carries with which its segments begin.
 
-    ``kept``: its stacks of the trips that do not run again. Nothing where none runs again.
+    ``kept``: its stacks of the iterations that do not run again. Nothing where none runs again.
     """
 
     args: Sequence[Symbolic] = ()
@@ -192,14 +193,14 @@ def _apply(op: Loop, args: Sequence[Symbolic]) -> list[Symbolic]:
 
 
 def _segment_type(value: Symbolic, length: int) -> TensorType:
-    """What a segment has of an array of a row per trip."""
+    """What a segment has of an array of a row per iteration."""
     return value.type.with_shape((length, *value.type.shape[1:]))
 
 
 def _inner(op: Loop, length: Size, outputs: Sequence[int]) -> tuple[Loop, bool]:
-    """The loop over a segment that gives these of its outputs, and whether it counts trips.
+    """The loop over a segment that gives these of its outputs, and whether it counts iterations.
 
-    Then its last operand is the number of the trip with which the segment begins.
+    Then its last operand is the number of the iteration with which the segment begins.
     """
     values = [*op.body.outputs.values()]
     kept = values[: op.carries] + [values[op.carries + place] for place in outputs]
@@ -213,7 +214,7 @@ def _inner(op: Loop, length: Size, outputs: Sequence[int]) -> tuple[Loop, bool]:
 
 
 def _with_begin(body: Graph) -> Graph:
-    """The body with one more number, which is added to that of its trip."""
+    """The body with one more number, which is added to that of its iteration."""
     given = [body_input(v.node.label, v.type, v.node.origin, v.node.order) for v in body.inputs]
     first = given[0].node
     stays = sum(value.node.label.startswith("p") for value in given)
@@ -371,7 +372,7 @@ class _Back:
         return found
 
     def _known(self, found: Sequence[Any], back: Sequence[Any]) -> dict[ValueKey, Any]:
-        """What both loops stack in a segment, by what stacked it for all trips."""
+        """What both loops stack in a segment, by what stacked it for all iterations."""
         pair, carries = self.pair, self.ahead.carries
         known = {(pair.first, carries + n): v for n, v in zip(pair.stacks, found, strict=True)}
         own = range(self.op.carries, len(self.node.types))
@@ -420,7 +421,7 @@ class _Back:
         blocks, left = length // each.length, length % each.length
         if blocks == 0:
             return total
-        before = self.cut.trips % each.length if op.reverse else 0
+        before = self.cut.iterations % each.length if op.reverse else 0
         with within(each.node.origin, each.node.order):
             inner, counts = _inner(op, blocks, [])
             shapes = [arg.shape[1:] for arg in each.node.args[op.carries : op.carries + op.slices]]

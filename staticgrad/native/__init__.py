@@ -414,7 +414,7 @@ def control() -> int:
 
 
 def through() -> int:
-    """The address of what runs loops from their first trip to their last (``through_code``).
+    """The address of what runs loops from their first iteration to their last (``through_code``).
 
     0 with the jit off: then Python runs each row. Raises as ``kernel`` does where nothing can be
     compiled.

@@ -53,9 +53,9 @@ class Head(NamedTuple):
     ``table`` is the address of the rows, ``pool`` that of the pool's memory, 0 where there is none.
     The blocks of ``workers`` lie ``stride`` bytes apart.
 
-    ``fuel``: predicted nanoseconds of trips of loops until the driver returns amid a loop; then
-    ``resume`` is the address of the row to go on with (``control_code``). ``control`` is where the
-    code is that follows rows without a function; 0 in tables that have none.
+    ``fuel``: predicted nanoseconds of iterations of loops until the driver returns amid a loop;
+    then ``resume`` is the address of the row to go on with (``control_code``). ``control`` is where
+    the code is that follows rows without a function; 0 in tables that have none.
 
     The rest is the driver's, in the caller's block: where ``measures`` is not 0, it counts ``runs``
     of the table, and keeps the nanoseconds that they take ``shared`` and ``alone``, how the present

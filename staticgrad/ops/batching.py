@@ -2,7 +2,8 @@
 
 What ``vmap`` is made of. A closed graph and operands, some with a batch axis in front: its nodes
 are built again in order, those that depend on no such operand as they are, the others by
-``Op.batched``. An op without a rule of its own runs as a loop over the batch, one element a trip.
+``Op.batched``. An op without a rule of its own runs as a loop over the batch, one element an
+iteration.
 """
 
 from __future__ import annotations
@@ -176,7 +177,7 @@ def _by_rule(node: Node, args: Sequence[Any], over: Sequence[bool], size: Size) 
 
 
 def one_by_one(node: Node, args: Sequence[Any], over: Sequence[bool], size: Size) -> Sequence[Any]:
-    """The results of a node by a loop over the batch, an element of it each trip."""
+    """The results of a node by a loop over the batch, an element of it each iteration."""
     number = body_input("i", NUMBER, *here())
     given: list[Symbolic] = []
     slices: list[Symbolic] = []
@@ -260,7 +261,7 @@ def _settled(
 
 @of_bodies.register
 def _of_loop(op: Loop, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
-    """The same loop: slices have the batch behind the axis of trips, and so have outputs."""
+    """The same loop: slices have the batch behind the axis of iterations, and so have outputs."""
     ends = op.carries, op.carries + op.slices
     made = _settled(op.body, [False, *over], size, 1, op.carries)
     has = made.over[1:]
@@ -301,12 +302,12 @@ def _of_while(op: While, size: Size, args: Sequence[Any], over: Sequence[bool]) 
 def _until_all(op: While, size: Size, args: Sequence[Any], over: Sequence[bool]) -> Any:
     """A loop that runs as long as the test of one element holds; the others keep their carries.
 
-    Two carries come first: which elements go on, and the trips that each has done.
+    Two carries come first: which elements go on, and the iterations that each has done.
     """
     count = op.carries
     carries = in_front(size, args[:count], over[:count])
     rest, has = args[count:], [*[True] * count, *over[count:]]
-    trips = functions.zeros((size,), I64, like=args[0])
+    iterations = functions.zeros((size,), I64, like=args[0])
     number = functions.zeros((), I64, like=args[0])
     ((going, _),) = over_batch(op.test, [number, *carries, *rest], [False, *has], size)
     i = body_input("i", NUMBER, *here())
@@ -331,7 +332,7 @@ def _until_all(op: While, size: Size, args: Sequence[Any], over: Sequence[bool])
     still: Any = functions.any(flags)
     test = body_of(inputs, {"go": still})
     loop = While(test, body, count + 2, op.most)
-    ends = _tuple(loop(going, trips, *carries, *rest))
+    ends = _tuple(loop(going, iterations, *carries, *rest))
     return _single([*ends[2 : 2 + count], ends[1]])
 
 

@@ -1,9 +1,9 @@
-"""Ops that run graphs of their own: a loop of so many trips, one while a test holds, a branch.
+"""Ops that run graphs of their own: a loop of so many iterations, one while a test holds, a branch.
 
 A body is a closed graph (``ir/bodies.py``). What a user's function closed over are operands of the
-op like any other: a loop hands the same *invariants* to every trip. The functions that make bodies
-of Python functions stand in ``functions/loops/loops.py``; derivatives are those of the bodies, and
-are made where derivatives of graphs are (``autodiff/bodies/``).
+op like any other: a loop hands the same *invariants* to every iteration. The functions that make
+bodies of Python functions stand in ``functions/loops/loops.py``; derivatives are those of the
+bodies, and are made where derivatives of graphs are (``autodiff/bodies/``).
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Interpreter(Protocol):
     def run(self, body: Graph, arrays: Sequence[Array]) -> list[Array]:
         """The outputs of a body, given its inputs."""
 
-    def empty(self, of: TensorType, trips: int) -> Array:
-        """Room for a result of every trip."""
+    def empty(self, of: TensorType, iterations: int) -> Array:
+        """Room for a result of every iteration."""
 
 
 class _BodyOp(Op):
@@ -83,23 +83,24 @@ class _BodyOp(Op):
 
 
 class Loop(_BodyOp, name="loop"):
-    """A body run ``trips`` times: carries go from trip to trip, slices in and outputs out by trip.
+    """A body run ``iterations`` times: carries go from iteration to iteration, slices in and
+    outputs out by iteration.
 
-    Operands are the first ``carries`` carries, then ``slices`` arrays with ``trips`` slices along
-    their first axis, then invariants. The body takes the number of the trip (int64), the carries, a
-    slice of each array, and the invariants; it gives the next carries, then outputs. Results are
-    the last carries, then each output stacked along a new first axis. With ``reverse`` the number
-    of the trip falls from trips - 1 to 0: it always is the index of the slice read and written.
-    Without a trip the last carries are the first ones.
+    Operands are the first ``carries`` carries, then ``slices`` arrays with ``iterations`` slices
+    along their first axis, then invariants. The body takes the number of the iteration (int64), the
+    carries, a slice of each array, and the invariants; it gives the next carries, then outputs.
+    Results are the last carries, then each output stacked along a new first axis. With ``reverse``
+    the number of the iteration falls from iterations - 1 to 0: it always is the index of the slice
+    read and written. Without an iteration the last carries are the first ones.
 
     In graphs of which kernels are made, carries may be ``logged``: the result of such a one is not
-    the last, but all that it was, with ``trips + 1`` rows, of which the first, or with ``reverse``
-    the last one, is what it begins with.
+    the last, but all that it was, with ``iterations + 1`` rows, of which the first, or with
+    ``reverse`` the last one, is what it begins with.
     """
 
     kink = "as in the body"
     body: Graph
-    trips: Size
+    iterations: Size
     carries: int
     slices: int
     reverse: bool = False
@@ -114,7 +115,9 @@ class Loop(_BodyOp, name="loop"):
         return replace(self, body=body)
 
     def form(self, out: TensorType, *types: TensorType) -> Form:
-        return BodyForm("loop", self.trips, self.carries, self.slices, self.reverse, self.logged)
+        return BodyForm(
+            "loop", self.iterations, self.carries, self.slices, self.reverse, self.logged
+        )
 
     def infer(self, *types: TensorType) -> tuple[TensorType, ...] | TensorType:
         inner = [NUMBER]
@@ -127,11 +130,13 @@ class Loop(_BodyOp, name="loop"):
             raise self.refuse(
                 f"the carries {_listed(types[: self.carries])} become {_listed(given)}"
             )
-        if isinstance(self.trips, int) and self.trips < 0:
-            raise self.refuse(f"{self.trips} trips")
-        stacked = [kind.with_shape((self.trips, *kind.shape)) for kind in given[self.carries :]]
+        if isinstance(self.iterations, int) and self.iterations < 0:
+            raise self.refuse(f"{self.iterations} iterations")
+        stacked = [
+            kind.with_shape((self.iterations, *kind.shape)) for kind in given[self.carries :]
+        ]
         last = [
-            kind.with_shape((self.trips + 1, *kind.shape)) if place in self.logged else kind
+            kind.with_shape((self.iterations + 1, *kind.shape)) if place in self.logged else kind
             for place, kind in enumerate(types[: self.carries])
         ]
         return single((*last, *stacked))
@@ -139,19 +144,19 @@ class Loop(_BodyOp, name="loop"):
     def _slice_of(self, kind: TensorType) -> TensorType:
         if not kind.shape:
             raise RankError(f"{self.name}: {kind} has no axis of slices")
-        text = f"{self.name}: {kind.shape[0]} slices in {kind}, and {self.trips} trips"
-        if not dims.equal(kind.shape[0], self.trips, text):
+        text = f"{self.name}: {kind.shape[0]} slices in {kind}, and {self.iterations} iterations"
+        if not dims.equal(kind.shape[0], self.iterations, text):
             raise ShapeError(text)
         return kind.with_shape(kind.shape[1:])
 
     def interpreted(self, interpreter: Interpreter, *arrays: Any) -> tuple[Any, ...]:
-        """Trip after trip."""
+        """Iteration after iteration."""
         ends = self.carries, self.carries + self.slices
         carries, sliced, rest = arrays[: ends[0]], arrays[ends[0] : ends[1]], arrays[ends[1] :]
-        trips = int(self.trips)
-        stacks = [interpreter.empty(t, trips) for t in output_types(self.body)[self.carries :]]
+        iterations = int(self.iterations)
+        stacks = [interpreter.empty(t, iterations) for t in output_types(self.body)[self.carries :]]
         states = [carries]
-        for i in reversed(range(trips)) if self.reverse else range(trips):
+        for i in reversed(range(iterations)) if self.reverse else range(iterations):
             given = [np.asarray(i), *states[-1], *(each[i] for each in sliced), *rest]
             found = interpreter.run(self.body, given)
             carries = tuple(found[: self.carries])
@@ -169,12 +174,12 @@ class While(_BodyOp, name="while"):
     """A body run as long as a test of its carries holds, ``most`` times if that is said.
 
     Operands are the first ``carries`` carries, then invariants. Test and body take the number of
-    the trip (int64), the carries and the invariants; the test gives a bool, the body the next
-    carries. Results are the last carries, and the number of trips (int64). The reverse derivative
-    runs a loop of ``most`` trips, so it needs that number.
+    the iteration (int64), the carries and the invariants; the test gives a bool, the body the next
+    carries. Results are the last carries, and the number of iterations (int64). The reverse
+    derivative runs a loop of ``most`` iterations, so it needs that number.
     """
 
-    kink = "as in the body: the number of trips counts as given"
+    kink = "as in the body: the number of iterations counts as given"
     test: Graph
     body: Graph
     carries: int
@@ -267,9 +272,9 @@ class _Literal:
             known.update(((node, i), np.asarray(array)) for i, array in enumerate(results))
         return [known[value.key] for value in body.outputs.values()]
 
-    def empty(self, of: TensorType, trips: int) -> Array:
+    def empty(self, of: TensorType, iterations: int) -> Array:
         """Of the declared shape."""
-        return np.empty((trips, *(int(size) for size in of.shape)), of.dtype.numpy)
+        return np.empty((iterations, *(int(size) for size in of.shape)), of.dtype.numpy)
 
 
 def single(results: tuple[Any, ...]) -> Any:

@@ -30,7 +30,7 @@ ROUNDS: Final = 10
 LOW: Final = 0xFFFFFFFF
 #: Streams of one generator: they stand above the position in the counter.
 STREAMS: Final = 1 << 16
-#: The last of them makes the keys of the trips of loops: ``folded``.
+#: The last of them makes the keys of the iterations of loops: ``folded``.
 FOLDED: Final = STREAMS - 1
 
 
@@ -122,7 +122,8 @@ FOLD: Final = RandomBits((), U64, FOLDED)
 
 
 def folded(key: Any, number: Any) -> Any:
-    """The key of draws in a trip of a loop: of the key around it and the trip's number (uint64).
+    """The key of draws in an iteration of a loop: of the key around it and the iteration's number
+    (uint64).
 
     It is a draw itself, of a stream that no other draw has, with the number in the place of the
     step. Of nested loops the inner one folds the key that the outer one has made.

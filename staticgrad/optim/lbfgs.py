@@ -63,7 +63,7 @@ class LBFGS(metaclass=Constructed):
     """L-BFGS, for losses of all data: few evaluations of an exact gradient, no learning rate.
 
     The loss is a function of what it is minimised by, for it is evaluated at several places. In a
-    graph all steps are trips of one loop; of tensors the same rule runs at once.
+    graph all steps are iterations of one loop; of tensors the same rule runs at once.
 
     Args:
         max_iter: the most steps.

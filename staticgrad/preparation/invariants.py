@@ -1,8 +1,9 @@
-"""Matrices that every trip of a loop multiplies by, in the order in which its products read them.
+"""Matrices that every iteration of a loop multiplies by, in the order in which its products read
+them.
 
-A product packs a transposed factor as it reads it. In a loop that would be done in every trip; what
-stays the same for all of them is transposed once, before the first one, and read where it lies.
-``panels`` has another order.
+A product packs a transposed factor as it reads it. In a loop that would be done in every iteration;
+what stays the same for all of them is transposed once, before the first one, and read where it
+lies. ``panels`` has another order.
 """
 
 from __future__ import annotations
@@ -20,27 +21,28 @@ from staticgrad.ops.loops import Loop
 from staticgrad.ops.movement import swapaxes
 from staticgrad.types.tensor import TensorType, hint_value
 
-#: Trips for which that pays: transposing takes the time of packing in some of them.
-FEWEST_TRIPS: Final = 8
-#: Rows of a trip's product up to which packing takes a noticeable part of it.
+#: Iterations for which that pays: transposing takes the time of packing in some of them.
+FEWEST_ITERATIONS: Final = 8
+#: Rows of an iteration's product up to which packing takes a noticeable part of it.
 MOST_ROWS: Final = 64
 #: Elements that stay in the second-level cache, from where a product reads them.
 MOST_ELEMENTS: Final = 1 << 17
 
 
 class Arrangement(ABC):
-    """An order of a matrix's elements in which products read it in trips that do not change it."""
+    """An order of a matrix's elements in which products read it in iterations that do not change
+    it."""
 
-    #: Trips for which that pays: bringing the matrix into the order takes time that some gain.
-    fewest_trips: ClassVar[int]
+    #: Iterations for which that pays: bringing the matrix into the order takes time that some gain.
+    fewest_iterations: ClassVar[int]
 
     @abstractmethod
-    def pays(self, value: Symbolic, readers: Sequence[Node], trips: int) -> bool:
+    def pays(self, value: Symbolic, readers: Sequence[Node], iterations: int) -> bool:
         """Whether all that read a body's input are products that gain."""
 
     @abstractmethod
     def arranged(self, value: Symbolic) -> Symbolic:
-        """The matrix in the order, before the first trip."""
+        """The matrix in the order, before the first iteration."""
 
     @abstractmethod
     def stored(self, kind: TensorType) -> TensorType:
@@ -55,7 +57,7 @@ def with_arranged(graph: Graph, order: Arrangement) -> Graph:
     """The graph whose loops take such matrices in an order; each element is what it was."""
 
     def rewritten(node: Node, op: Loop, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
-        if hint_value(op.trips) < order.fewest_trips:
+        if hint_value(op.iterations) < order.fewest_iterations:
             return None
         places = _places(op, order)
         if not places:
@@ -70,7 +72,8 @@ def with_arranged(graph: Graph, order: Arrangement) -> Graph:
 
 
 def _places(op: Loop, order: Arrangement) -> list[int]:
-    """The places of the operands that a trip reads as factors in the order, and not otherwise."""
+    """The places of the operands that an iteration reads as factors in the order, and not
+    otherwise."""
     body = op.body
     places = range(op.carries + op.slices, len(body.inputs) - 1)
     readers: dict[Symbolic, list[Node]] = {body.inputs[1 + place]: [] for place in places}
@@ -80,11 +83,11 @@ def _places(op: Loop, order: Arrangement) -> list[int]:
             if arg.key in by_key:
                 readers[by_key[arg.key]].append(node)
     results = {value.key for value in body.outputs.values()}
-    trips = hint_value(op.trips)
+    iterations = hint_value(op.iterations)
     return [
         place
         for place, (value, nodes) in zip(places, readers.items(), strict=True)
-        if value.key not in results and nodes and order.pays(value, nodes, trips)
+        if value.key not in results and nodes and order.pays(value, nodes, iterations)
     ]
 
 
@@ -105,11 +108,12 @@ def _body(body: Graph, arranged: set[int], order: Arrangement) -> Graph:
 
 
 class _Turned(Arrangement):
-    """Transposed: products that would pack a transposed factor in every trip read it as it lies."""
+    """Transposed: products that would pack a transposed factor in every iteration read it as it
+    lies."""
 
-    fewest_trips = FEWEST_TRIPS
+    fewest_iterations = FEWEST_ITERATIONS
 
-    def pays(self, value: Symbolic, readers: Sequence[Node], trips: int) -> bool:
+    def pays(self, value: Symbolic, readers: Sequence[Node], iterations: int) -> bool:
         small = value.ndim == 2 and hint_value(value.type.size) <= MOST_ELEMENTS
         return small and all(
             isinstance(node.op, MatMul)

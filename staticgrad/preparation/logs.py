@@ -1,10 +1,11 @@
 """Loops that stack what they carry, in one array with the carried value itself.
 
-The gradient of a loop reads what each trip began with, and often what it ended with: the same
-values, a trip later. As two stacks they took twice the bytes, and a copy each in every trip, beside
-the two places of the carried value. Here one array has a row for what each trip begins with, which
-the trip reads there, and one for what the last trip ends with. Each trip writes the row of the next
-one; what was a stack is all rows of it but the last one, or but the first one.
+The gradient of a loop reads what each iteration began with, and often what it ended with: the same
+values, an iteration later. As two stacks they took twice the bytes, and a copy each in every
+iteration, beside the two places of the carried value. Here one array has a row for what each
+iteration begins with, which the iteration reads there, and one for what the last iteration ends
+with. Each iteration writes the row of the next one; what was a stack is all rows of it but the last
+one, or but the first one.
 
 This happens just before kernels are made. Loops that may become one kernel, whose carries are in
 registers, stay as they are.
@@ -70,7 +71,8 @@ def _multiplications(node: Node, carried: set[Node]) -> int:
 
 
 def _stacks(node: Node, op: Loop, roots: set[tuple[Node, int]]) -> dict[int, tuple[int, bool]]:
-    """Stacks of carried values: of each result its carry, and whether it is what trips end with."""
+    """Stacks of carried values: of each result its carry, and whether it is what iterations end
+    with."""
     outs = [*op.body.outputs.values()]
     begun = {value.key: place for place, value in enumerate(op.body.inputs[1 : 1 + op.carries])}
     ended = {value.key: place for place, value in enumerate(outs[: op.carries])}
@@ -103,9 +105,9 @@ def _logged(
     for n, place in enumerate(kept, op.carries):
         results[place] = made[n]
     for place, (carry, ends) in stacks.items():
-        results[place] = _rows(made[carry], int(ends != op.reverse), op.trips)
+        results[place] = _rows(made[carry], int(ends != op.reverse), op.iterations)
     for carry in carries:
-        last = _rows(made[carry], 0 if op.reverse else op.trips, 1)
+        last = _rows(made[carry], 0 if op.reverse else op.iterations, 1)
         results[carry] = Reshape(last.shape[1:])(last)
     return results
 

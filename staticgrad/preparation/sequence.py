@@ -20,7 +20,7 @@ from staticgrad.preparation.remainders import with_remainders
 from staticgrad.preparation.shifted import with_shifted_formulas
 from staticgrad.preparation.storage import widen_accumulation
 from staticgrad.preparation.stretched_windows import without_stretched_windows
-from staticgrad.preparation.tested_trips import with_tested_trips
+from staticgrad.preparation.tested_iterations import with_tested_iterations
 from staticgrad.preparation.tiles import with_tiles
 from staticgrad.preparation.vector_products import expand_vector_products
 
@@ -46,7 +46,7 @@ def prepared(graph: Graph, fuse: Callable[[Graph], Schedule] | None) -> Graph:
         graph = rewrite(graph)
     if fuse is None:
         return graph
-    graph = with_tested_trips(graph, fuse)
+    graph = with_tested_iterations(graph, fuse)
     for rewrite in _MERGED:
         graph = rewrite(graph)
     return graph

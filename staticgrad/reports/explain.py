@@ -44,7 +44,8 @@ class StepSection:
 
 
 def _step_lines(steps: Sequence[StepSection], plan: Plan | None, margin: str) -> Iterator[str]:
-    """A line for each step; behind a loop or branch what a trip or case takes, and its steps."""
+    """A line for each step; behind a loop or branch what an iteration or case takes, and its
+    steps."""
     known = {} if plan is None else {planned.step: planned for planned in plan.steps}
     for number, step in enumerate(steps):
         yield f"{margin}{number:3} {step}"
@@ -258,7 +259,7 @@ class Explanation:
 
 
 def _bodies(plan: Plan) -> Iterator[dict[str, Any]]:
-    """What trips and cases take, of each loop and branch outside of others."""
+    """What iterations and cases take, of each loop and branch outside of others."""
     for planned in plan.steps:
         for each in bodies_of(plan, planned):
             yield {"step": planned.step, **asdict(each)}

@@ -70,8 +70,8 @@ class StepProfile:
     ``seconds`` is the median of the runs, ``fastest`` the least. ``nbytes`` and ``flops`` are
     counted, ``products`` those of matrix products among them, which count twice in f64. ``share``:
     the least time that the limits allow, as a part of ``seconds``. ``live`` are the bytes of the
-    arena in use meanwhile. A loop makes so many ``trips``; of one that a test ends they are not
-    counted. ``module`` is the outermost scope that it was made in.
+    arena in use meanwhile. A loop makes so many ``iterations``; of one that a test ends they are
+    not counted. ``module`` is the outermost scope that it was made in.
     """
 
     position: int
@@ -86,17 +86,18 @@ class StepProfile:
     flops: float
     share: float
     live: int
-    trips: int = 1
+    iterations: int = 1
     products: float = 0.0
     module: str = ""
 
     @property
     def told(self) -> str:
-        """The kernel, what it computes, and of a loop what a trip takes."""
+        """The kernel, what it computes, and of a loop what an iteration takes."""
         text = f"{self.kernel} {self.computes}"
-        if self.trips < 2:
+        if self.iterations < 2:
             return text
-        return f"{text}, {self.trips:,} trips of {self.seconds / self.trips * 1e6:.3f} us"
+        each = self.seconds / self.iterations * 1e6
+        return f"{text}, {self.iterations:,} iterations of {each:.3f} us"
 
 
 @dataclass(frozen=True)
@@ -291,7 +292,7 @@ def _profile(
             StepProfile(
                 position, planned.step, section.kernel, section.computes, section.lines, threads,
                 seconds, min(spent), work.nbytes, work.products + work.maps,
-                least / seconds if seconds else 0.0, live[position], trips_of(plan, planned),
+                least / seconds if seconds else 0.0, live[position], iterations_of(plan, planned),
                 work.products, module_of(plan, planned),
             )
         )  # fmt: skip
@@ -306,8 +307,8 @@ def module_of(plan: Plan, planned: PlannedStep) -> str:
     return next((scope.partition("/")[0] for scope in scopes if scope), "")
 
 
-def trips_of(plan: Plan, planned: PlannedStep) -> int:
-    """How many trips a step makes; 1 where it is no loop."""
+def iterations_of(plan: Plan, planned: PlannedStep) -> int:
+    """How many iterations a step makes; 1 where it is no loop."""
     step = plan.schedule.steps[planned.step]
     return planned.arguments[0] if planned.bodies and step.control.kind == "loop" else 1
 

@@ -73,7 +73,7 @@ class GuardedTable(Table):
         held = [access.buffer for step in steps.values() for access in step.accesses()]
         staged = {place.buffer for place in self.plan.placements}  # feeds copied into the arena
         outside = [n for n in held if n in fixed or (n in self._outside and n not in staged)]
-        names = dict.fromkeys([*self._slots, *outside])  # bodies of no trips leave no slot
+        names = dict.fromkeys([*self._slots, *outside])  # bodies of no iterations leave no slot
         real = {n: fixed[n] if n in fixed else self._bound[self._outside[n]] for n in names}
         copy = self._copy = GuardedCopy(self.plan, real)
         self._point(copy)

@@ -25,10 +25,11 @@ WORDS: Final = "/words"
 
 
 class Moved(NamedTuple):
-    """A place that another loop's trips move: where it is in its first trip, and in its second.
+    """A place that another loop's iterations move: where it is in its first iteration, and in its
+    second.
 
-    From then on it moves by ``stride`` bytes with each trip; or, where there is a ``third`` place,
-    it is there and at the second by turns.
+    From then on it moves by ``stride`` bytes with each iteration; or, where there is a ``third``
+    place, it is there and at the second by turns.
     """
 
     loop: Loop

@@ -15,7 +15,7 @@ from staticgrad.ir.plan import Plan
 from staticgrad.kept import cached_property
 from staticgrad.native.constants import ENDLESS
 from staticgrad.runtime.arena import Arena
-from staticgrad.runtime.probed_trips import look_inside
+from staticgrad.runtime.probed_iterations import look_inside
 from staticgrad.runtime.side_run import Compile
 from staticgrad.runtime.step import Program, Table, nothing
 
@@ -54,7 +54,7 @@ class Watch:
         return _Search(Probe(self._graph, "nan"), self._compile)
 
     def look(self, sizes: Mapping[str, int], feeds: Mapping[str, int]) -> None:
-        """See ``SideProgram.run`` for the arguments; loops are looked into trip by trip.
+        """See ``SideProgram.run`` for the arguments; loops are looked into iteration by iteration.
 
         Raises:
             NonFiniteError: the first operation that made a NaN or an infinity of finite numbers;

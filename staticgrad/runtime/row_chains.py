@@ -1,9 +1,9 @@
 """Steps one behind the other that a worker may run through alone, for rows of its own.
 
 Where the rows of a batch have nothing to do with each other from one product to the next (layers of
-a forward pass, trips of a recurrence that is written out), a worker that keeps its rows waits for
-nobody and finds in its cache what it wrote. Otherwise workers wait for each other at each step, and
-half of what a product reads is in the cache of another processor.
+a forward pass, iterations of a recurrence that is written out), a worker that keeps its rows waits
+for nobody and finds in its cache what it wrote. Otherwise workers wait for each other at each step,
+and half of what a product reads is in the cache of another processor.
 
 Rows are cut into parts, one for each worker, or, where they are many, several. A chain is proved by
 the bytes that the rows of each part touch, of each access from the first to the last: what one part

@@ -1,12 +1,13 @@
-"""Which loops a worker may run through alone, for rows of its own: without a wait in any trip.
+"""Which loops a worker may run through alone, for rows of its own: without a wait in any iteration.
 
-Where the rows of a recurrence have nothing to do with each other, in no step of a trip and in none
-of what they carry, the only thing that workers wait for is the end of the loop. Handing over takes
-some microseconds on processors that share no cache, twice or more in each trip.
+Where the rows of a recurrence have nothing to do with each other, in no step of an iteration and in
+none of what they carry, the only thing that workers wait for is the end of the loop. Handing over
+takes some microseconds on processors that share no cache, twice or more in each iteration.
 
-A loop is proved to be one, or left to workers that share each step: every buffer that trips write
-is as many runs of bytes as there are rows, every step touches for a row that row's run alone, and
-buffers of a body that share bytes have the same runs. What no trip writes may be read anywhere.
+A loop is proved to be one, or left to workers that share each step: every buffer that iterations
+write is as many runs of bytes as there are rows, every step touches for a row that row's run alone,
+and buffers of a body that share bytes have the same runs. What no iteration writes may be read
+anywhere.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from staticgrad.runtime.row_ranges import LONGEST, RowRange, call_of, ranges_of,
 
 
 def row_ranges(
-    plan: Plan, body: StepBody, control: Control, trips: int, workers: int
+    plan: Plan, body: StepBody, control: Control, iterations: int, workers: int
 ) -> tuple[tuple[RowRange, ...], float]:
     """The rows of each worker, and what the loop is predicted to take; none where it is no such
     loop."""
@@ -37,7 +38,7 @@ def row_ranges(
         if call is None:
             return (), 0.0
         calls.append(call)
-        seconds += trips * call_seconds(call, FASTEST)
+        seconds += iterations * call_seconds(call, FASTEST)
     if workers == 1 or control.kind != "loop" or seconds > LONGEST:
         return (), 0.0
     found = {
@@ -46,13 +47,13 @@ def row_ranges(
         if isinstance(kernel, Kernel) and kernel.outer == "tiles"
     }
     ranges = found.pop() if len(found) == 1 else ()
-    if not ranges or not _BuffersOfTrips(plan, body, ranges[0].rows).are_apart(calls):
+    if not ranges or not _BuffersOfIterations(plan, body, ranges[0].rows).are_apart(calls):
         return (), 0.0
     return ranges, seconds
 
 
 @dataclass(frozen=True)
-class _BuffersOfTrips:
+class _BuffersOfIterations:
     """What is asked of the buffers of a body whose products have so many rows."""
 
     plan: Plan
@@ -61,7 +62,7 @@ class _BuffersOfTrips:
 
     @cached_property
     def sizes(self) -> dict[str, int]:
-        """The bytes of each buffer; of rows and carried values, those of a trip."""
+        """The bytes of each buffer; of rows and carried values, those of an iteration."""
         return dict(self.plan.buffer_bytes)
 
     def are_apart(self, calls: Sequence[Call]) -> bool:

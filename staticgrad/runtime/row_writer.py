@@ -1,8 +1,9 @@
 """How a plan becomes rows and records: its steps in order, loops and branches as jumps.
 
-What a word of a record points to may change from trip to trip of a loop: then the loop has an entry
-for it (``native.control_code``), whose own words say where it points in the first trip, in the
-second, and so on. In a loop inside another one those may change, too: they are words like others.
+What a word of a record points to may change from iteration to iteration of a loop: then the loop
+has an entry for it (``native.control_code``), whose own words say where it points in the first
+iteration, in the second, and so on. In a loop inside another one those may change, too: they are
+words like others.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class RowWriter:
         self.outside: list[tuple[int, str, int]] = []
         self.pointers: list[tuple[int, int]] = []
         self._known: dict[Call, float] = {}
-        self.times = 1  # trips of the loops around what is written now, as far as known
+        self.times = 1  # iterations of the loops around what is written now, as far as known
         self.part: RowRange | None = None  # the rows that are written now, of a loop or a chain
 
     def write(self, places: BufferPlaces) -> list[int]:
@@ -284,7 +285,7 @@ class _BodyWriter:
         (room,) = (own.buffer for own in step.scratch() if own.per == "bodies")
         self.base = places.offset(room, position) or 0
         self.bodies = [*zip(planned.bodies, step.bodies(), strict=True)]
-        self.trips = planned.arguments[0]
+        self.iterations = planned.arguments[0]
 
     def write(self) -> None:
         """Control rows, and those of the bodies between them."""
@@ -335,18 +336,18 @@ class _BodyWriter:
 
     def _write_loop(self) -> None:
         self._write_first_rows()
-        loop, record, carried = self._write_parts() or self._write_trips()
+        loop, record, carried = self._write_parts() or self._write_iterations()
         self._write_results(record, carried)
         self._finish(loop, record)
 
     def _write_parts(self) -> WrittenLoop | None:
-        """A row that workers share, each running all trips for rows of its own; the last part.
+        """A row that workers share, each running all iterations for rows of its own; the last part.
 
-        None where trips are not such: nothing is written then.
+        None where iterations are not such: nothing is written then.
         """
         writer, (plan, body) = self.writer, self.bodies[0]
         workers = len(writer.blocks)
-        ranges, seconds = row_ranges(plan, body, self.control, self.trips, workers)
+        ranges, seconds = row_ranges(plan, body, self.control, self.iterations, workers)
         if not ranges or writer.part is not None or not native.through():
             return None
         drafts, record, found = writer.drafts, len(writer.records), None
@@ -355,7 +356,7 @@ class _BodyWriter:
             if found is not None:
                 self._finish(found[0], found[1])
             writer.drafts, writer.part = [], part
-            found = self._write_trips()
+            found = self._write_iterations()
             writer.write_part(record + len(ThroughWord) * number)
         writer.drafts, writer.part = drafts, None
         row = Row(native.through(), record, 0, len(ranges), 1)
@@ -363,14 +364,14 @@ class _BodyWriter:
         writer.go(writer.control(ControlKind.GO))  # what follows waits
         return found
 
-    def _write_trips(self) -> WrittenLoop:
-        """The rows of all trips."""
+    def _write_iterations(self) -> WrittenLoop:
+        """The rows of all iterations."""
         writer, control = self.writer, self.control
         loop, record = Loop(), len(writer.records)
         begin = writer.control(ControlKind.BEGIN)
         writer.records += [0] * len(LoopWord)
         times = writer.times
-        writer.times = times * max(1, self.trips if control.kind == "loop" else 1)
+        writer.times = times * max(1, self.iterations if control.kind == "loop" else 1)
         carried = [self._carried(loop, number) for number in range(len(control.carries))]
         leave = -1
         for number, (_, body) in enumerate(self.bodies):
@@ -387,11 +388,11 @@ class _BodyWriter:
         return loop, record, carried
 
     def _write_first_rows(self) -> None:
-        """What logged values begin with goes where the first trip reads it."""
+        """What logged values begin with goes where the first iteration reads it."""
         for number in self.control.logged:
             first, last, _ = self.control.carries[number]
             stride = self._row_bytes(number)
-            row = further(self._place(last), stride * self.trips * self.control.backwards)
+            row = further(self._place(last), stride * self.iterations * self.control.backwards)
             self._move(row, self._place(first), stride)
 
     def _row_bytes(self, number: int) -> int:
@@ -405,7 +406,7 @@ class _BodyWriter:
         self.writer.word(nbytes)
 
     def _carried(self, loop: Loop, number: int) -> tuple[Moved, Moved]:
-        """Where a carried value is read, and where it is written, from trip to trip."""
+        """Where a carried value is read, and where it is written, from iteration to iteration."""
         first, last, other = self.control.carries[number]
         if number in self.control.logged:
             stride, place = self._row_bytes(number), self._place(last)
@@ -413,7 +414,7 @@ class _BodyWriter:
             read, written = rows[::-1] if self.control.backwards else rows
             return self._rows(loop, read, stride), self._rows(loop, written, stride)
         one, two = self._place(last), self._place(other)
-        if self.trips % 2 == 0:  # the last trip shall write the result
+        if self.iterations % 2 == 0:  # the last iteration shall write the result
             one, two = two, one
         read = Moved(loop, self._place(first), one, two)
         return read, Moved(loop, one, two, one)
@@ -444,9 +445,9 @@ class _BodyWriter:
         return bound
 
     def _rows(self, loop: Loop, place: Place, stride: int) -> Moved:
-        """The rows of an array, one in each trip."""
+        """The rows of an array, one in each iteration."""
         if self.control.backwards:
-            place, stride = further(place, stride * (self.trips - 1)), -stride
+            place, stride = further(place, stride * (self.iterations - 1)), -stride
         return Moved(loop, place, further(place, stride), None, stride)
 
     def _write_results(self, record: int, carried: Sequence[tuple[Moved, Moved]]) -> None:
@@ -465,8 +466,8 @@ class _BodyWriter:
         records = self.writer.records
         backwards = self.control.backwards
         cost = sum(plan_seconds(plan, ROWS) for plan in self.planned.bodies)
-        records[record + LoopWord.TRIPS] = self.trips
-        records[record + LoopWord.FROM] = self.trips - 1 if backwards else 0
+        records[record + LoopWord.ITERATIONS] = self.iterations
+        records[record + LoopWord.FROM] = self.iterations - 1 if backwards else 0
         records[record + LoopWord.BY] = -1 if backwards else 1
         records[record + LoopWord.ROWS], records[record + LoopWord.TURNS] = rows, turns
         records[record + LoopWord.COST] = int(cost * 1e9)

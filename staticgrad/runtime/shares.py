@@ -1,9 +1,9 @@
-"""Rows that stay with a worker from trip to trip of a loop.
+"""Rows that stay with a worker from iteration to iteration of a loop.
 
-In a recurrence a row of the state is read by the same row of the next trip. If each worker runs the
-same rows of every step, what it reads is what it wrote: its cache has it. Otherwise (a product cut
-by columns, behind it a map cut by rows) half of all rows change processors twice a trip, which
-takes longer than the multiplications where two processors share no cache.
+In a recurrence a row of the state is read by the same row of the next iteration. If each worker
+runs the same rows of every step, what it reads is what it wrote: its cache has it. Otherwise (a
+product cut by columns, behind it a map cut by rows) half of all rows change processors twice an
+iteration, which takes longer than the multiplications where two processors share no cache.
 
 A share is twice as many rows as a group of a map (``finer``); a product has a row in the table for
 each share, with the share's extent and places in its record. No bit depends on it: an element of a
@@ -28,7 +28,8 @@ from staticgrad.types.dim import evaluate
 
 #: Rows of a share, at least: of fewer ones, tiles of a product compute many that are not there.
 FEWEST: Final = 12
-#: Bytes of a factor that every worker reads in each trip, at most: its second-level cache holds it.
+#: Bytes of a factor that every worker reads in each iteration, at most: its second-level cache
+#: holds it.
 NEAR: Final = 1 << 19
 #: The loop over rows of a product.
 ROWS: Final = "i"

@@ -37,7 +37,7 @@ from staticgrad.storage.reservation import LockSet
 Array = npt.NDArray[Any]
 #: Runs rows ``first`` to ``last`` (exclusive), as the worker whose block is at an address.
 Driver = Callable[[int, int, int], object]
-#: Predicted nanoseconds of the trips of a loop between two looks for signals.
+#: Predicted nanoseconds of the iterations of a loop between two looks for signals.
 _FUEL: Final = int(PIECE * 1e9)
 
 
@@ -169,7 +169,7 @@ class Table:
         self._is_certain = any(check.certain for check in self._checks)
         self._notes = memoryview(b"")
         self.pace = Pace(plan)
-        #: Predicted nanoseconds of the loops of the latest run, by the trips that they made.
+        #: Predicted nanoseconds of the loops of the latest run, by the iterations that they made.
         self.loop_nanoseconds = 0
         #: How many of them a run may take: beyond, it raises LoopLimitError.
         self.loop_limit = ENDLESS
@@ -316,8 +316,8 @@ class Table:
     def _call(self, first: int, last: int) -> None:
         """Run positions ``first`` to ``last`` (exclusive) of the plan.
 
-        Before the commit, a loop comes back to Python each time that its trips were predicted to
-        take ``PIECE``: there signals are seen.
+        Before the commit, a loop comes back to Python each time that its iterations were predicted
+        to take ``PIECE``: there signals are seen.
         """
         rows, view = self._words.first_rows, self._view
         if not self.pace.comes_back or first >= self.plan.commit:

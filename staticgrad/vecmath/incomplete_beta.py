@@ -27,7 +27,7 @@ from staticgrad.vecmath.layout import at_most
 from staticgrad.vecmath.logarithm import log, log1p
 
 #: As many as parameters of some millions take.
-TRIPS: Final = 3000
+ITERATIONS: Final = 3000
 #: To here the power series serves beyond the mean for b to 1: the other tail is nearly 1 there.
 SERIES: Final = 0.9
 #: A change that is less than this fraction of the sum is the last one.
@@ -79,7 +79,7 @@ def _series(a: Expr, b: Expr, x: Expr, wanted: Expr, least: float) -> Expr:
         going = wanted & (term > total * least)
         return going, (n + 1.0, following, total + following / (a + n))
 
-    return iterate(TRIPS, (one, one, one / a), step, usual=60)[2]
+    return iterate(ITERATIONS, (one, one, one / a), step, usual=60)[2]
 
 
 def _density(a: Expr, b: Expr, x: Parts, y: Parts) -> Expr:
@@ -124,7 +124,7 @@ def _fraction(
         return going, (n + 1.0, following, reached, more, total + more)
 
     initial = (one, scale, first, first, first)
-    _, _, _, change, total = iterate(TRIPS, initial, step, usual=20)
+    _, _, _, change, total = iterate(ITERATIONS, initial, step, usual=20)
     return total, abs(change) <= abs(total) * least
 
 

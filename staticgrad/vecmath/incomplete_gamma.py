@@ -83,7 +83,7 @@ LARGE: Final = 200.0
 NEAR: Final = 0.3
 #: To here the series of Q serves, where P is not small.
 SMALL: Final = 1.1
-TRIPS: Final = 600
+ITERATIONS: Final = 600
 #: A term that is less than this fraction of the sum changes it no more.
 SMALLEST: Final[dict[DType, float]] = {F32: 2.0**-30, F64: 2.0**-56}
 
@@ -149,7 +149,7 @@ def _series(a: Expr, x: Expr, wanted: Expr, least: float) -> Expr:
         following = term * (x / at)
         return wanted & (term > total * least), (at + 1.0, following, total + following)
 
-    return iterate(TRIPS, (a + 1.0, one, one), step, usual=30)[2]
+    return iterate(ITERATIONS, (a + 1.0, one, one), step, usual=30)[2]
 
 
 def _fraction(a: Expr, x: Expr, wanted: Expr, least: float) -> Expr:
@@ -164,7 +164,7 @@ def _fraction(a: Expr, x: Expr, wanted: Expr, least: float) -> Expr:
         return going, (i + 1.0, b + 2.0, following, more, total + more)
 
     one = literal(1.0, F64)
-    return iterate(TRIPS, (one, x + 3.0 - a, first, first, first), step, usual=30)[4]
+    return iterate(ITERATIONS, (one, x + 3.0 - a, first, first, first), step, usual=30)[4]
 
 
 def _expansion(a: Expr, lower: Expr, exponent: Parts, density: Expr) -> Expr:
@@ -193,5 +193,5 @@ def _series_of_upper(a: Expr, x: Expr, wanted: Expr, least: float) -> Expr:
         return going, (n + 1.0, following, total + following / (a + n))
 
     one = literal(1.0, F64)
-    total = iterate(TRIPS, (one, one, literal(0.0, F64)), step)[2]
+    total = iterate(ITERATIONS, (one, one, literal(0.0, F64)), step)[2]
     return -less - (less + 1.0) * a * total

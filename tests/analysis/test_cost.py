@@ -110,17 +110,17 @@ CACHED = Rates(1e30, 1e30, bandwidth=4.0, launch=0.0, cached=4000.0, again=0.0)
 SIDE = 64
 
 
-def driven(trips: tuple[int, ...]) -> tuple[Plan, PlannedStep, BodyStep]:
+def driven(iterations: tuple[int, ...]) -> tuple[Plan, PlannedStep, BodyStep]:
     """A loop, or loops in each other, of ``h @ u + x`` over the rows of an array; its plan."""
-    x = sg.input("x", (*trips, SIDE, SIDE), "float32")
+    x = sg.input("x", (*iterations, SIDE, SIDE), "float32")
     u = sg.input("u", (SIDE, SIDE), "float32")
 
-    def trip(h, each):
+    def iteration(h, each):
         if len(each.shape) > 2:
-            return sg.scan(trip, h, each)[0], None
+            return sg.scan(iteration, h, each)[0], None
         return h @ u + each, None
 
-    last, _ = sg.scan(trip, sg.zeros((SIDE, SIDE), "float32"), x)
+    last, _ = sg.scan(iteration, sg.zeros((SIDE, SIDE), "float32"), x)
     made = plan(fuse(pipeline("O1")(sg.Graph({"h": last}))), {})
     ((planned, step),) = [
         (planned, step)
@@ -130,25 +130,25 @@ def driven(trips: tuple[int, ...]) -> tuple[Plan, PlannedStep, BodyStep]:
     return made, planned, step
 
 
-@pytest.mark.parametrize("trips", [(2,), (64,), (65,), (1000,), (5, 13), (4, 16), (3, 4)])
-def test_loops_find_in_a_cache_what_trips_share_or_all_of_them_touch_little_of(
-    trips: tuple[int, ...],
+@pytest.mark.parametrize("iterations", [(2,), (64,), (65,), (1000,), (5, 13), (4, 16), (3, 4)])
+def test_loops_find_in_a_cache_what_iterations_share_or_all_of_them_touch_little_of(
+    iterations: tuple[int, ...],
 ) -> None:
-    _, planned, step = driven(trips)
-    count, matrix = np.prod(trips), SIDE * SIDE
+    _, planned, step = driven(iterations)
+    count, matrix = np.prod(iterations), SIDE * SIDE
     far = bool(4 * matrix * count > NEAR)  # the rows of x; h, u and the result stay
     (seconds,) = all_seconds([step], [planned.arguments], CACHED)
     each = matrix * (1.0 if far else 1e-3) + 3 * matrix * 1e-3
     assert seconds == pytest.approx(count * each, rel=1e-6)
 
 
-def test_a_loop_of_one_trip_costs_what_its_step_costs() -> None:
+def test_a_loop_of_one_iteration_costs_what_its_step_costs() -> None:
     _, planned, step = driven((1,))
     (seconds,) = all_seconds([step], [planned.arguments], CACHED)
     assert seconds == pytest.approx(4 * SIDE * SIDE)
 
 
-def test_inner_rows_of_what_a_trip_makes_are_those_of_one_trip() -> None:
+def test_inner_rows_of_what_an_iteration_makes_are_those_of_one_iteration() -> None:
     x = sg.input("x", (40, SIDE, SIDE), "float32")
     u = sg.input("u", (SIDE, SIDE), "float32")
 

@@ -17,7 +17,7 @@ def test_a_scan_of_one_step_is_the_step(tmp_path: Path, cell: str) -> None:
     settings = Settings(1, str(tmp_path))
     found = {}
     for program in scan_compilation.PROGRAMS:
-        workload = scan_compilation.workload_of(cell, program, trips=1, hidden=8)
+        workload = scan_compilation.workload_of(cell, program, iterations=1, hidden=8)
         work = StaticgradImplementation().program(workload, workload.make(), settings)
         work.build()
         work.compile()

@@ -89,11 +89,11 @@ class Meaning:
                     self._gemm(stage, at)
                 case Loop(axis=axis):
                     self._carry(stage.first, at)
-                    for trip in self.places([axis]):
+                    for iteration in self.places([axis]):
                         if stage.going and not self.results[stage.going]:
                             break
-                        self._stages(stage.stages, {**at, **trip})
-                        self._carry(stage.following, {**at, **trip})
+                        self._stages(stage.stages, {**at, **iteration})
+                        self._carry(stage.following, {**at, **iteration})
 
     def _carry(self, carries: Sequence[Carry], at: Mapping[str, Any]) -> None:
         self.results |= {carry.name: self.value(carry.value, at) for carry in carries}

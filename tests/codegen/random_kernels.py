@@ -332,7 +332,7 @@ class _Maker:
         return Gemm(i, j, k, a, b, tuple(stores))
 
     def loop(self, outer: tuple[str, ...]) -> Stage:
-        """A few stages, and what they carry from trip to trip."""
+        """A few stages, and what they carry from iteration to iteration."""
         axis = Axis("i6" if "i5" in outer else "i5", self.random.choice((DEEP, DEEP, 0, 3)))
         axis = self.limited(axis)
         many = range(self.random.randrange(3))
@@ -361,7 +361,7 @@ class _Maker:
         return Loop(axis, tuple(first), tuple(stages), tuple(following), going=going)
 
     def recurrence(self, outer: tuple[str, ...]) -> Stage:
-        """A row that is made of that of the trip before."""
+        """A row that is made of that of the iteration before."""
         dtype = self.random.choice((F32, F64, I32))
         name, axis = self.operand(dtype, "out"), outer[-1]
         around = (("i0", COLUMNS),) if "i0" in outer else ()

@@ -54,7 +54,7 @@ def test_a_convolution_takes_what_its_products_take() -> None:
     assert step_seconds(kernel, sizes, PLAIN) == elements * 5 * 9 * 2 + epilogue
 
 
-def test_a_loop_takes_its_trips() -> None:
+def test_a_loop_takes_its_iterations() -> None:
     kernel = kernel_of("loop_kernels", "running_sum")
     assert kernel.outer == "axes"
     assert kernel.iterations([4, 10, 330, 33]) == 4
@@ -64,15 +64,17 @@ def test_a_loop_takes_its_trips() -> None:
     assert kernel.grain([4, 10**6, 33 * 10**6, 33]) == 1
 
 
-def test_scratch_of_a_loop_reaches_as_far_as_its_last_trip() -> None:
+def test_scratch_of_a_loop_reaches_as_far_as_its_last_iteration() -> None:
     kernel = kernel_of("loop_kernels", "tridiagonal")
     assert kernel.room([2, 30, 20, 40, 29]) == {"p4": 30 * 20}
     rows = kernel_of("product_kernels", "product_of_normalised_rows")
     assert rows.room([13, 37, 20, 2]) == {"p3": 8 * 37}
 
 
-@pytest.mark.parametrize(("trips", "failing"), [(0, ()), (2, ("p3",))])
-def test_a_loop_without_trips_looks_nothing_up(trips: int, failing: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("iterations", "failing"), [(0, ()), (2, ("p3",))])
+def test_a_loop_without_iterations_looks_nothing_up(
+    iterations: int, failing: tuple[str, ...]
+) -> None:
     kernel = parse_kernel(
         """\
 kernel(p0: in f32, p1: in i64, p2: out f32, p3: check i64; n0, n1) over i0: 1 {
@@ -88,5 +90,5 @@ kernel(p0: in f32, p1: in i64, p2: out f32, p3: check i64; n0, n1) over i0: 1 {
 """
     )
     bound = [Binding(f"b{number}", 0) for number in range(4)]
-    step = KernelStep.of(kernel, bound, (trips, 0))
-    assert failing_checks(step, (trips, 0), 1) == failing
+    step = KernelStep.of(kernel, bound, (iterations, 0))
+    assert failing_checks(step, (iterations, 0), 1) == failing

@@ -30,7 +30,7 @@ def made(name: str, sizes: Sequence[int], mode: Mode, **given: Array) -> dict[st
 
 # -- time loops -----------------------------------------------------------------------------------
 
-#: Trips, batch rows, units, batch rows of a group.
+#: Iterations, batch rows, units, batch rows of a group.
 TIMES = [(1, 1, 1, 1), (3, 5, 7, 2), (4, 9, 17, 8), (0, 2, 3, 2)]
 
 
@@ -39,7 +39,7 @@ def sigmoid(x: Array) -> Array:
 
 
 def lstm(z: Array, h: Array, c: Array, u: Array) -> tuple[Array, Array, list[Array]]:
-    """Stacked hidden and cell states in float64, and the gates (i, f, g, o) of each trip."""
+    """Stacked hidden and cell states in float64, and the gates (i, f, g, o) of each iteration."""
     hidden, cells, gates = [h.astype("f8")], [c.astype("f8")], []
     for before in z:
         parts = np.split(before + hidden[-1] @ u, 4, 1)
@@ -51,12 +51,12 @@ def lstm(z: Array, h: Array, c: Array, u: Array) -> tuple[Array, Array, list[Arr
     return np.stack(hidden), np.stack(cells), gates
 
 
-def lstm_sizes(trips: int, batch: int, units: int, rows: int) -> list[int]:
+def lstm_sizes(iterations: int, batch: int, units: int, rows: int) -> list[int]:
     groups = -(-batch // rows)
     wide = 4 * units
     return [
         groups,
-        trips,
+        iterations,
         rows,
         wide,
         units,
@@ -68,45 +68,49 @@ def lstm_sizes(trips: int, batch: int, units: int, rows: int) -> list[int]:
     ]
 
 
-@pytest.mark.parametrize(("trips", "batch", "units", "rows"), TIMES)
+@pytest.mark.parametrize(("iterations", "batch", "units", "rows"), TIMES)
 @pytest.mark.parametrize("mode", LONG_BY_NUMBA)
-def test_lstm_and_its_gradient(trips: int, batch: int, units: int, rows: int, mode: Mode) -> None:
-    z, u = normal(trips, batch, 4 * units), normal(units, 4 * units) / np.float32(units**0.5)
-    h, c = normal(trips + 1, batch, units), normal(trips + 1, batch, units)
+def test_lstm_and_its_gradient(
+    iterations: int, batch: int, units: int, rows: int, mode: Mode
+) -> None:
+    z, u = normal(iterations, batch, 4 * units), normal(units, 4 * units) / np.float32(units**0.5)
+    h, c = normal(iterations + 1, batch, units), normal(iterations + 1, batch, units)
     hidden, cells, gates = lstm(z.astype("f8"), h[0], c[0], u.astype("f8"))
-    sizes = lstm_sizes(trips, batch, units, rows)
+    sizes = lstm_sizes(iterations, batch, units, rows)
     made("lstm", sizes, mode, p0=z, p1=h, p2=c, p3=u)
     assert_close(h, hidden)
     assert_close(c, cells)
     dh, dc = normal(batch, units), normal(batch, units)
     true_dh, true_dc, true_dz = dh.astype("f8"), dc.astype("f8"), []
-    for trip in reversed(range(trips)):
-        i, f, g, o = np.split(gates[trip], 4, 1)
-        s = np.tanh(cells[trip + 1])
+    for iteration in reversed(range(iterations)):
+        i, f, g, o = np.split(gates[iteration], 4, 1)
+        s = np.tanh(cells[iteration + 1])
         e = true_dc + true_dh * o * (1 - s * s)
         d = [
             e * g * i * (1 - i),
-            e * cells[trip] * f * (1 - f),
+            e * cells[iteration] * f * (1 - f),
             e * i * (1 - g * g),
             true_dh * s * o * (1 - o),
         ]
         true_dz.insert(0, np.concatenate(d, 1))
         true_dh, true_dc = true_dz[0] @ u.astype("f8").T, e * f
-    made("lstm_gradient", [*sizes, trips - 1, trips], mode, p0=z, p1=c, p2=dh, p3=dc, p4=u)
+    made(
+        "lstm_gradient", [*sizes, iterations - 1, iterations], mode, p0=z, p1=c, p2=dh, p3=dc, p4=u
+    )
     assert_close(dh, true_dh, 1e-5)
     assert_close(dc, true_dc, 1e-5)
     assert_close(z, np.array(true_dz), 1e-5)
 
 
-@pytest.mark.parametrize(("trips", "batch", "units", "rows"), TIMES)
+@pytest.mark.parametrize(("iterations", "batch", "units", "rows"), TIMES)
 @pytest.mark.parametrize("mode", LONG_BY_NUMBA)
-def test_recurrent_network(trips: int, batch: int, units: int, rows: int, mode: Mode) -> None:
-    z, u = normal(trips, batch, units), normal(units, units) / np.float32(units**0.5)
-    h = normal(trips + 1, batch, units)
+def test_recurrent_network(iterations: int, batch: int, units: int, rows: int, mode: Mode) -> None:
+    z, u = normal(iterations, batch, units), normal(units, units) / np.float32(units**0.5)
+    h = normal(iterations + 1, batch, units)
     true = [h[0].astype("f8")]
     for before in z.astype("f8"):
         true.append(np.tanh(before + true[-1] @ u))
-    sizes = [-(-batch // rows), trips, rows, 0, units, batch * units, batch]
+    sizes = [-(-batch // rows), iterations, rows, 0, units, batch * units, batch]
     made("rnn", sizes, mode, p0=z, p1=h, p2=u)
     assert_close(h, np.stack(true))
 
@@ -114,7 +118,7 @@ def test_recurrent_network(trips: int, batch: int, units: int, rows: int, mode: 
 # -- numbers that are carried ---------------------------------------------------------------------
 
 
-def lorenz(parameters: Array, state: Array, trips: int) -> Array:
+def lorenz(parameters: Array, state: Array, iterations: int) -> Array:
     """Every state of the fourth-order Runge-Kutta method, in long double."""
     s, r, b, h = parameters.astype("g")
 
@@ -123,7 +127,7 @@ def lorenz(parameters: Array, state: Array, trips: int) -> Array:
         return np.array([s * (y - x), x * (r - z) - y, x * y - b * z])
 
     found = [state.astype("g")]
-    for _ in range(trips):
+    for _ in range(iterations):
         q = found[-1]
         k1 = slope(q)
         k2 = slope(q + h / 2 * k1)
@@ -133,18 +137,18 @@ def lorenz(parameters: Array, state: Array, trips: int) -> Array:
     return np.stack(found)
 
 
-@diagonals(2, ("mode", MODES), ("trips", [0, 1, 40]), daily="vector")
-def test_an_integrator_and_its_gradient(trips: int, mode: Mode) -> None:
+@diagonals(2, ("mode", MODES), ("iterations", [0, 1, 40]), daily="vector")
+def test_an_integrator_and_its_gradient(iterations: int, mode: Mode) -> None:
     parameters = np.array([10, 28, 8 / 3, 0.01])
-    states = RNG.normal(size=(2, trips + 1, 3)) + np.array([1, 1.5, 20])
-    true = [lorenz(parameters, state[0], trips) for state in states]
-    sizes = [2, trips, 3 * (trips + 1)]
+    states = RNG.normal(size=(2, iterations + 1, 3)) + np.array([1, 1.5, 20])
+    true = [lorenz(parameters, state[0], iterations) for state in states]
+    sizes = [2, iterations, 3 * (iterations + 1)]
     made("lorenz", sizes, mode, p0=parameters, p1=states)
     for state, stack in zip(states, true, strict=True):
         assert_close(state, stack.astype("f8"), 1e-12)
     slopes = np.zeros((2, 6))
     slopes[:, :3] = 1
-    last = 3 * (trips - 1)
+    last = 3 * (iterations - 1)
     made(
         "lorenz_gradient",
         [*sizes, last, last + 1, last + 2],
@@ -155,36 +159,38 @@ def test_an_integrator_and_its_gradient(trips: int, mode: Mode) -> None:
     )
     for state, found in zip(states, slopes, strict=True):
         assert_close(
-            found, np.array([difference(parameters, state[0], trips, n) for n in range(6)]), 1e-7
+            found,
+            np.array([difference(parameters, state[0], iterations, n) for n in range(6)]),
+            1e-7,
         )
 
 
-def difference(parameters: Array, state: Array, trips: int, at: int) -> float:
+def difference(parameters: Array, state: Array, iterations: int, at: int) -> float:
     """The slope of the sum of the last state by a number of the first one, or by a parameter."""
     ends = []
     for step in (1e-7, -1e-7):
         moved = [state.astype("g"), parameters.astype("g")]
         moved[at // 3][at % 3] += step
-        ends.append(lorenz(moved[1], moved[0], trips)[-1].sum())
+        ends.append(lorenz(moved[1], moved[0], iterations)[-1].sum())
     return float((ends[0] - ends[1]) / 2e-7)
 
 
-@pytest.mark.parametrize(("rows", "trips"), [(1, 0), (1, 3), (7, 1), (33, 4), (150, 2)])
+@pytest.mark.parametrize(("rows", "iterations"), [(1, 0), (1, 3), (7, 1), (33, 4), (150, 2)])
 @pytest.mark.parametrize("mode", MODES)
-def test_rows_in_lanes(rows: int, trips: int, mode: Mode) -> None:
+def test_rows_in_lanes(rows: int, iterations: int, mode: Mode) -> None:
     """h = a * h + x[t], t falling, in each row; a number that only the first row stores."""
-    a, first, x = np.float32([0.75]), normal(rows, 3), normal(trips, rows)
-    h, stack = first[:, 1].copy(), np.full((trips, rows), np.nan, "f4")
+    a, first, x = np.float32([0.75]), normal(rows, 3), normal(iterations, rows)
+    h, stack = first[:, 1].copy(), np.full((iterations, rows), np.nan, "f4")
     last = np.full(2 * rows, np.nan, "f4")
-    sizes = [rows, trips, trips - 1, rows]
+    sizes = [rows, iterations, iterations - 1, rows]
     made("decay", sizes, mode, p0=a, p1=first, p2=x, p3=stack, p4=last)
     true = []
-    for t in reversed(range(trips)):
+    for t in reversed(range(iterations)):
         h = a * h + x[t]
         true.append(h)
-    assert_same(stack, np.array(true, "f4").reshape(trips, rows), "stack")
+    assert_same(stack, np.array(true, "f4").reshape(iterations, rows), "stack")
     assert_same(last[::2], h, "last")
-    assert last[1] == np.float32(0.5) ** trips
+    assert last[1] == np.float32(0.5) ** iterations
     assert np.isnan(last[3::2]).all()
 
 

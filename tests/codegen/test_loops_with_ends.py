@@ -96,7 +96,7 @@ def test_other_limits_are_refused(old: str, new: str, headline: str) -> None:
         verify_kernel(parse_kernel(text))
 
 
-def test_trips_side_by_side_end_alike() -> None:
+def test_iterations_side_by_side_end_alike() -> None:
     text = TILES.replace(
         "      map j: n3 to @r1 {",
         "      scalar {\n        %9: i64 = add i2, i64(1)\n        @r5: i64 = keep %9\n      }\n"
@@ -145,10 +145,10 @@ def test_a_loop_goes_on_while_what_it_carries_holds(mode: Mode, most: int) -> No
     verify_kernel(kernel)
     assert str(kernel) == GOING
     first = np.array([1.0, 200.0, 50.0, -1.0, np.nan], "f4")
-    last, trips = np.zeros(5, "f4"), np.zeros(5, np.int64)
-    call(render(kernel), [first, last, trips], [5, most], 0, 5, mode=mode)
+    last, iterations = np.zeros(5, "f4"), np.zeros(5, np.int64)
+    call(render(kernel), [first, last, iterations], [5, most], 0, 5, mode=mode)
     wanted = [min(each, most) for each in (5, 0, 1, 50, 0)]
-    assert trips.tolist() == wanted
+    assert iterations.tolist() == wanted
     np.testing.assert_array_equal(last, first * np.array([3.0**n for n in wanted], "f4"))
 
 
@@ -157,7 +157,11 @@ def test_a_loop_goes_on_while_what_it_carries_holds(mode: Mode, most: int) -> No
     [
         ("while @s2", "while @s1", "goes on by what is no truth that it carries"),
         ("while @s2", "while @r1", "goes on by what is no truth that it carries"),
-        ("while @s2", "while @s2 by 2", "trips of i1 stand side by side|waits for the one before"),
+        (
+            "while @s2",
+            "while @s2 by 2",
+            "iterations of i1 stand side by side|waits for the one before",
+        ),
         ("over i0: n0 {", "over i0: n0 by 2 {", "goes on by what each row carries"),
     ],
 )

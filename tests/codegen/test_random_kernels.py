@@ -61,7 +61,7 @@ def sizes_of(kernel: Kernel, seed: int) -> dict[str, int]:
     if kernel.grouped and seed % 2:
         lengths = TALL if seed % 41 else TALLEST
     sizes = {name: int(rng.choice(among)) for name, among in lengths.items()}
-    if "  loop " in str(kernel):  # trips multiply
+    if "  loop " in str(kernel):  # iterations multiply
         sizes["n2"] = min(sizes["n2"], 3)
     if _has_turned_columns(kernel):
         sizes["n1"] = min(sizes["n1"], 128)

@@ -89,8 +89,8 @@ def test_rows_that_meet_are_refused(old: str, new: str, headline: str) -> None:
         verify_kernel(parse_kernel(text))
 
 
-#: The same in a loop: each trip has a row of p1; r3 is one number for all trips.
-TRIPS = """\
+#: The same in a loop: each iteration has a row of p1; r3 is one number for all iterations.
+ITERATIONS = """\
 kernel(p0: in f32, p1: scratch f32, p2: out f32, p3: out f32, p4: in f32; n0, n1, n2, n3)\
  over i0: n0 {
   map j: n2 {
@@ -127,21 +127,21 @@ kernel(p0: in f32, p1: scratch f32, p2: out f32, p3: out f32, p4: in f32; n0, n1
 
 
 @pytest.mark.parametrize("mode", LONG_BY_NUMBA)
-def test_no_byte_depends_on_how_many_trips_stand_abreast(mode: Mode) -> None:
+def test_no_byte_depends_on_how_many_iterations_stand_abreast(mode: Mode) -> None:
     a, b, c = 3, 5, 37
     rng = np.random.default_rng(0)
     x, weights = rng.normal(size=(a, b, c)).astype("f4"), rng.normal(size=c).astype("f4")
     wanted = None
     for abreast in (1, 2, 3, 8):
-        kernel = parse_kernel(TRIPS.replace(" by 2", f" by {abreast}" if abreast > 1 else ""))
+        kernel = parse_kernel(ITERATIONS.replace(" by 2", f" by {abreast}" if abreast > 1 else ""))
         verify_kernel(kernel)
         assert parse_kernel(str(kernel)) == kernel
         made, sums = np.empty_like(x), np.empty((a, b), "f4")
         shared, own = [x, made, sums, weights], [np.full(b * c, np.nan, "f4")]
         call(render(kernel), shared, [a, b, c, b * c], 0, a, own=own, mode=mode)
         wanted = wanted or (made, sums)
-        assert_same(made, wanted[0], f"{abreast} trips")
-        assert_same(sums, wanted[1], f"{abreast} trips")
+        assert_same(made, wanted[0], f"{abreast} iterations")
+        assert_same(sums, wanted[1], f"{abreast} iterations")
     e = np.exp(x.astype("f8") - x.max(-1, keepdims=True))
     shares = e / e.sum(-1, keepdims=True) * weights.sum(dtype="f8")
     np.testing.assert_allclose(made, np.where(np.tri(b, c, dtype=bool), shares, 0), rtol=2e-5)
@@ -150,13 +150,17 @@ def test_no_byte_depends_on_how_many_trips_stand_abreast(mode: Mode) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "headline"),
     [
-        ("by 2", "by 0", "0 trips of i1 stand side by side"),
-        ("by 2", "by 17", "17 trips of i1 stand side by side"),
-        ("i0: n0 {", "i0: n0 by 2 {", "2 trips of i1 stand side by side"),
+        ("by 2", "by 0", "0 iterations of i1 stand side by side"),
+        ("by 2", "by 17", "17 iterations of i1 stand side by side"),
+        ("i0: n0 {", "i0: n0 by 2 {", "2 iterations of i1 stand side by side"),
         ("store p2[i0*n3 + i1*n2 + j]", "store p2[i0*n3 + j]", "store to one element"),
         ("store p1[i1*n2 + j]", "store p1[j]", "store to one element"),
         ("%6: f32 = load p1[i1*n2 + j]", "%6: f32 = load p1[j]", "where others store"),
-        ("    map j: n2 {\n      %1", "    columns j: n2 {\n      %1", "takes no trips side by"),
+        (
+            "    map j: n2 {\n      %1",
+            "    columns j: n2 {\n      %1",
+            "takes no iterations side by",
+        ),
         (
             "  loop i1: n1 by 2 {\n",
             "  loop i1: n1 by 2 {\n    first {\n      @s0: f32 = carry @r3\n    }\n",
@@ -164,8 +168,8 @@ def test_no_byte_depends_on_how_many_trips_stand_abreast(mode: Mode) -> None:
         ),
     ],
 )
-def test_trips_that_meet_are_refused(old: str, new: str, headline: str) -> None:
-    text = TRIPS.replace(old, new)
+def test_iterations_that_meet_are_refused(old: str, new: str, headline: str) -> None:
+    text = ITERATIONS.replace(old, new)
     if "columns" in new:
         rows = "      rows {\n        %1: f32 = load p0[i0*n3 + i1*n2 + j]\n"
         rows += "        @r0: f32 = max %1\n      }\n      store p3[i0*n1 + j] = @r0\n"
@@ -179,7 +183,8 @@ def test_trips_that_meet_are_refused(old: str, new: str, headline: str) -> None:
         verify_kernel(parse_kernel(text))
 
 
-#: Running totals of rows, and beside them two numbers that change places: p2 a total of every trip.
+#: Running totals of rows, and beside them two numbers that change places: p2 a total of every
+#: iteration.
 TOTALS = """\
 kernel(p0: in f32, p1: out f32, p2: out f32; n0, n1, n2, n3) over i0: n0 {
   loop i1: n1 {
@@ -209,7 +214,8 @@ kernel(p0: in f32, p1: out f32, p2: out f32; n0, n1, n2, n3) over i0: n0 {
 
 
 def loop_of_totals(abreast: int) -> str:
-    """The same with a loop in the place of the outer axis, so many of whose trips are abreast."""
+    """The same with a loop in the place of the outer axis, so many of whose iterations are
+    abreast."""
     by = f" by {abreast}" if abreast > 1 else ""
     text = TOTALS.replace("over i0: n0", "over i2: 1")
     return text.replace("  loop i1", f"  loop i0: n0{by} {{\n  loop i1") + "}\n"
@@ -232,10 +238,10 @@ def test_what_stands_abreast_carries_what_is_its_own(mode: Mode, rows: bool) -> 
         assert_same(made, wanted[0], f"{abreast} rows")
         assert_same(totals, wanted[1], f"{abreast} rows")
     first, second = np.zeros(a), x[:, 0, 0].astype("f8")
-    for trip in range(b):
-        np.testing.assert_allclose(made[:, trip], x[:, trip] * second[:, None], rtol=1e-4)
-        first, second = second, first + (x[:, trip] * second[:, None]).sum(1)
-        np.testing.assert_allclose(totals[:, trip], second, rtol=1e-3)
+    for iteration in range(b):
+        np.testing.assert_allclose(made[:, iteration], x[:, iteration] * second[:, None], rtol=1e-4)
+        first, second = second, first + (x[:, iteration] * second[:, None]).sum(1)
+        np.testing.assert_allclose(totals[:, iteration], second, rtol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -246,7 +252,7 @@ def test_what_stands_abreast_carries_what_is_its_own(mode: Mode, rows: bool) -> 
         ("load p0[i0*n3 + i1*n2 + j]", "load p1[i1*n2 + j]", "where others store"),
     ],
 )
-def test_trips_of_loops_that_meet_are_refused(old: str, new: str, headline: str) -> None:
+def test_iterations_of_loops_that_meet_are_refused(old: str, new: str, headline: str) -> None:
     with pytest.raises(VerifyError, match=headline):
         verify_kernel(parse_kernel(loop_of_totals(2).replace(old, new)))
 

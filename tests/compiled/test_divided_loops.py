@@ -1,4 +1,4 @@
-"""Loops in segments: policies and budgets over the trips of a loop, with equal bytes."""
+"""Loops in segments: policies and budgets over the iterations of a loop, with equal bytes."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from staticgrad.ops.loops import NUMBER, Loop
 from tests.diagonals import diagonals
 
 
-def recurrent(trips: int, reverse: bool = False) -> tuple[sg.Graph, dict[str, Any]]:
-    """A recurrence with two carries that reads its trip's number, and all of its gradients."""
-    x = sg.input("x", (trips, "n", 6), "float32")
+def recurrent(iterations: int, reverse: bool = False) -> tuple[sg.Graph, dict[str, Any]]:
+    """A recurrence with two carries that reads its iteration's number, and all of its gradients."""
+    x = sg.input("x", (iterations, "n", 6), "float32")
     w, h = sg.input("w", (6, 6), "float32"), sg.input("h", ("n", 6), "float32")
 
     def body(carry: Any, given: Any) -> Any:
@@ -40,12 +40,14 @@ def recurrent(trips: int, reverse: bool = False) -> tuple[sg.Graph, dict[str, An
         new = sg.tanh(each + one @ w) * sg.cos(sg.astype(number, "float32"))
         return (new + 0.5 * two, one), (new.sum(), two)
 
-    (one, two), (sums, seen) = sg.scan(body, (h, h * 2.0), (x, sg.arange(trips)), reverse=reverse)
+    (one, two), (sums, seen) = sg.scan(
+        body, (h, h * 2.0), (x, sg.arange(iterations)), reverse=reverse
+    )
     loss = (one * two).sum() + (sums * sums).mean() + seen.sum()
     gradients = sg.grad(loss, [x, w, h])
     outputs = dict(zip(("loss", "dx", "dw", "dh"), (loss, *gradients), strict=True))
-    rng = np.random.default_rng(trips)
-    feeds = {"x": (trips, 5, 6), "w": (6, 6), "h": (5, 6)}
+    rng = np.random.default_rng(iterations)
+    feeds = {"x": (iterations, 5, 6), "w": (6, 6), "h": (5, 6)}
     graph = sg.Graph({**outputs, "sums": sums})
     return graph, {name: rng.normal(size=s).astype("f4") / 2 for name, s in feeds.items()}
 
@@ -56,18 +58,18 @@ def bytes_of(f: sg.Compiled, feeds: dict[str, Any]) -> dict[str, bytes]:
 
 @diagonals(
     3,
-    ("trips,reverse", [(12, False), (36, True), (7, True), (13, False), (1, False)]),
+    ("iterations,reverse", [(12, False), (36, True), (7, True), (13, False), (1, False)]),
     ("levels,kept", [(1, 0), (1, 1 / 2), (2, 1 / 3)]),
 )
 def test_segments_change_no_byte(
-    trips: int, reverse: bool, levels: int, kept: float, monkeypatch: pytest.MonkeyPatch
+    iterations: int, reverse: bool, levels: int, kept: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(segments, "_pays", lambda pair: True)  # whatever a rest costs
-    graph, feeds = recurrent(trips, reverse)
+    graph, feeds = recurrent(iterations, reverse)
     f = sg.compile(graph)
     divided = with_segments(f.graph, levels, Fraction(kept))
     verify_graph(divided)
-    assert (divided is f.graph) == (segment_length(trips) is None)
+    assert (divided is f.graph) == (segment_length(iterations) is None)
     if divided is not f.graph:
         assert bytes_of(sg.compile(divided, pipeline="O0"), feeds) == bytes_of(f, feeds)
 
@@ -90,9 +92,12 @@ def test_budgets_divide_loops_as_deep_as_they_must() -> None:
         sg.compile(graph, memory_budget=whole // 100, sizes={"n": 5})
 
 
-def test_a_budget_keeps_as_many_trips_as_it_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between a loop whose trips all run again and one of which none does, there are others."""
-    monkeypatch.setattr(sums_over_time, "BLOCK_ROWS", 80)  # of five trips
+def test_a_budget_keeps_as_many_iterations_as_it_has_room_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Between a loop whose iterations all run again and one of which none does, there are
+    others."""
+    monkeypatch.setattr(sums_over_time, "BLOCK_ROWS", 80)  # of five iterations
     x, w = sg.input("x", (600, 16), "float32"), sg.input("w", (16, 16), "float32")
     last, _ = sg.scan(lambda h, each: (sg.tanh(each + h @ w), None), sg.zeros((16, 16)), x)
     graph = sg.Graph({"last": last, "dw": sg.grad((last * last).sum(), w)})
@@ -113,7 +118,7 @@ def test_a_budget_keeps_as_many_trips_as_it_has_room_for(monkeypatch: pytest.Mon
 
 
 def test_less_memory_of_a_loop_costs_no_less_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a plan runs a whole loop again, segments or fewer kept trips may be quicker."""
+    """Where a plan runs a whole loop again, segments or fewer kept iterations may be quicker."""
     monkeypatch.setattr(sums_over_time, "BLOCK_ROWS", 64)
     x = sg.input("x", (48, 8, 32), "float32")
     w, u = (sg.input(name, (32, 128), "float32") for name in "wu")
@@ -165,10 +170,10 @@ def test_policies_divide_loops(policy: str) -> None:
     assert f.peak_bytes < 0.8 * plain.peak_bytes
 
 
-def layers(trips: int, reverse: bool, times: Any = None) -> tuple[sg.Graph, dict[str, Any]]:
-    """Two recurrent layers, and the gradients of all that is added up over their trips."""
+def layers(iterations: int, reverse: bool, times: Any = None) -> tuple[sg.Graph, dict[str, Any]]:
+    """Two recurrent layers, and the gradients of all that is added up over their iterations."""
     sizes = {"w": (6, 8), "u": (8, 8), "b": (8,), "v": (8, 8), "s": (8, 8)}
-    x = sg.input("x", (trips if times is None else times, sg.dim("n", hint=5), 6), "float32")
+    x = sg.input("x", (iterations if times is None else times, sg.dim("n", hint=5), 6), "float32")
     own = {name: sg.input(name, shape, "float32") for name, shape in sizes.items()}
     w, u, b, v, s = own.values()
     start = sg.zeros((x.shape[1], 8), "float32")
@@ -185,13 +190,13 @@ def layers(trips: int, reverse: bool, times: Any = None) -> tuple[sg.Graph, dict
     last, _ = sg.scan(above, start, outputs, reverse=reverse)
     slopes = sg.grad((last * last).sum(), [x, *own.values()])
     graph = sg.Graph(dict(zip(["x", *own], slopes, strict=True)))
-    rng = np.random.default_rng(trips)
-    shapes = {"x": (trips, 5, 6), **sizes}
+    rng = np.random.default_rng(iterations)
+    shapes = {"x": (iterations, 5, 6), **sizes}
     return graph, {name: rng.normal(size=s).astype("f4") / 2 for name, s in shapes.items()}
 
 
 @pytest.mark.parametrize(
-    ("trips", "reverse"),
+    ("iterations", "reverse"),
     [
         (15, True),  # 40 and more are written out, which takes seconds to compile
         pytest.param(48, False, marks=pytest.mark.exhaustive),
@@ -199,10 +204,10 @@ def layers(trips: int, reverse: bool, times: Any = None) -> tuple[sg.Graph, dict
     ],
 )
 def test_sums_over_time_are_those_of_blocks_whatever_the_segments(
-    trips: int, reverse: bool, monkeypatch: pytest.MonkeyPatch
+    iterations: int, reverse: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sums_over_time, "BLOCK_ROWS", 20)  # of four trips
-    graph, feeds = layers(trips, reverse)
+    monkeypatch.setattr(sums_over_time, "BLOCK_ROWS", 20)  # of four iterations
+    graph, feeds = layers(iterations, reverse)
     wide = sg.evaluate(graph, feeds, dtype="float64")
     plain = sg.compile(graph)
     wanted = bytes_of(plain, feeds)
@@ -225,7 +230,7 @@ def test_sums_over_time_are_those_of_blocks_whatever_the_segments(
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("reverse", [False, True])
-def test_segments_of_named_trips(reverse: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_segments_of_named_iterations(reverse: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sums_over_time, "BLOCK_ROWS", 20)
     graph, _ = layers(40, reverse, sg.dim("times", hint=40))
     plain = sg.compile(graph, sizes={"n": 5})
@@ -238,7 +243,7 @@ def test_segments_of_named_trips(reverse: bool, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_budgets_are_met_at_sizes_far_from_the_hints(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loops were divided for 400 trips: of 9, the undivided ones need less."""
+    """Loops were divided for 400 iterations: of 9, the undivided ones need less."""
     monkeypatch.setattr(sums_over_time, "BLOCK_ROWS", 20)
     graph, _ = layers(40, False, sg.dim("times", hint=400))
     plain, times = sg.compile(graph), 9
@@ -312,9 +317,9 @@ def test_a_loop_without_carries_runs_again_in_segments() -> None:
     assert bytes_of(sg.compile(outputs, checkpoint="recompute"), feeds) == wanted
 
 
-def counted(trips: int, reverse: bool) -> tuple[sg.Graph, dict[str, Any]]:
+def counted(iterations: int, reverse: bool) -> tuple[sg.Graph, dict[str, Any]]:
     """Two loops over each other's stacks, and one over blocks of both; all read their numbers."""
-    x = sg.input("x", (trips, 3), "float32")
+    x = sg.input("x", (iterations, 3), "float32")
 
     def over(arrays: list[Any], *, backwards: bool, blocks: int = 0) -> Any:
         kinds = [array.type.with_shape(array.shape[1:]) for array in arrays]
@@ -330,26 +335,26 @@ def counted(trips: int, reverse: bool) -> tuple[sg.Graph, dict[str, Any]]:
         values: dict[str, Any] = {"c0": sg.sin(c + read)}
         values |= {} if blocks else {"y0": c * read}
         body = body_of([i, c, *rows], values)
-        count = blocks or trips
+        count = blocks or iterations
         return Loop(body, count, 1, len(rows), backwards)(sg.ones((3,), "float32"), *arrays)
 
     _, first = over([x], backwards=reverse)
     last, second = over([first], backwards=not reverse)
-    left = trips % 4
-    cut = slice(0, trips - left) if reverse else slice(left, trips)
-    rest = slice(trips - left, trips) if reverse else slice(0, left)
-    parts = [array[cut].reshape(trips // 4, 4, 3) for array in (first, second)]
-    total = over(parts, backwards=not reverse, blocks=trips // 4)
+    left = iterations % 4
+    cut = slice(0, iterations - left) if reverse else slice(left, iterations)
+    rest = slice(iterations - left, iterations) if reverse else slice(0, left)
+    parts = [array[cut].reshape(iterations // 4, 4, 3) for array in (first, second)]
+    total = over(parts, backwards=not reverse, blocks=iterations // 4)
     outputs = {"last": last, "total": total}
     if left:
         outputs["rest"] = second[rest].sum(0) - first[rest].sum(0)
-    feeds = {"x": np.random.default_rng(trips).normal(size=(trips, 3)).astype("f4")}
+    feeds = {"x": np.random.default_rng(iterations).normal(size=(iterations, 3)).astype("f4")}
     return sg.Graph(outputs), feeds
 
 
-@pytest.mark.parametrize(("trips", "reverse"), [(48, True), (47, True), (50, False)])
-def test_numbers_of_trips_are_those_of_the_whole_loop(trips: int, reverse: bool) -> None:
-    graph, feeds = counted(trips, reverse)
+@pytest.mark.parametrize(("iterations", "reverse"), [(48, True), (47, True), (50, False)])
+def test_numbers_of_iterations_are_those_of_the_whole_loop(iterations: int, reverse: bool) -> None:
+    graph, feeds = counted(iterations, reverse)
     (pair,) = pairs_of(graph)
     assert pair.unit == 4
     wanted = {name: array.tobytes() for name, array in sg.evaluate(graph, feeds).items()}
@@ -358,9 +363,11 @@ def test_numbers_of_trips_are_those_of_the_whole_loop(trips: int, reverse: bool)
         verify_graph(divided)
         found = sg.evaluate(divided, feeds)
         assert {name: array.tobytes() for name, array in found.items()} == wanted
-        stacks = [v for node in divided.nodes for v in node.values if v.shape[:1] == (trips,)]
+        stacks = [v for node in divided.nodes for v in node.values if v.shape[:1] == (iterations,)]
         assert len(stacks) == (1 if levels else 2)  # the input, and what the first loop stacks
-        last = int(trips * kept) // 4 * 4 if levels == 1 else 0  # a level less deep: as they are
+        last = (
+            int(iterations * kept) // 4 * 4 if levels == 1 else 0
+        )  # a level less deep: as they are
         stacks = [v for node in divided.nodes for v in node.values if v.shape[:1] == (last,)]
         assert bool(stacks) == bool(last)
 

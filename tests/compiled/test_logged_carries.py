@@ -20,10 +20,10 @@ from staticgrad.preparation import logs
 NEVER = 1 << 60
 
 
-def recurrence(trips: Any, reverse: bool, dtype: str) -> sg.Graph:
-    """Carries that trade places, are stacked before and behind a trip, and are read by kernels,
-    other loops and as results."""
-    x = sg.input("x", (trips, 3, 4), dtype)
+def recurrence(iterations: Any, reverse: bool, dtype: str) -> sg.Graph:
+    """Carries that trade places, are stacked before and behind an iteration, and are read by
+    kernels, other loops and as results."""
+    x = sg.input("x", (iterations, 3, 4), dtype)
     w, h = sg.input("w", (4, 4), dtype), sg.input("h", (3, 4), dtype)
 
     def body(carry: Any, each: Any) -> Any:
@@ -41,9 +41,9 @@ def recurrence(trips: Any, reverse: bool, dtype: str) -> sg.Graph:
     return sg.Graph(outputs | dict(zip(("dx", "dw", "dh"), slopes, strict=True)))
 
 
-def feeds_of(trips: int, dtype: str) -> dict[str, Any]:
-    rng = np.random.default_rng(trips)
-    shapes = {"x": (trips, 3, 4), "w": (4, 4), "h": (3, 4)}
+def feeds_of(iterations: int, dtype: str) -> dict[str, Any]:
+    rng = np.random.default_rng(iterations)
+    shapes = {"x": (iterations, 3, 4), "w": (4, 4), "h": (3, 4)}
     return {name: rng.normal(size=shape).astype(dtype) / 2 for name, shape in shapes.items()}
 
 

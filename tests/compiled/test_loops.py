@@ -29,7 +29,7 @@ def _points(*shape: int) -> Any:
     return np.linspace(-1, 1, int(np.prod(shape)), dtype="f4").reshape(shape)
 
 
-def scanned(trips: int, reverse: bool) -> Program:
+def scanned(iterations: int, reverse: bool) -> Program:
     """Two carries, of which one takes the other's place; slices, outputs, an invariant."""
     x, w = sg.input("x", ("t", 4, 8), "float32"), sg.input("w", (8, 8), "float32")
     a, b = sg.input("a", (4, 8), "float32"), sg.input("b", (4, 8), "float32")
@@ -41,11 +41,11 @@ def scanned(trips: int, reverse: bool) -> Program:
 
     last, (sums, seen) = sg.scan(body, (a, b), x, reverse=reverse)
     outputs = {"one": last[0], "two": last[1], "sums": sums, "seen": seen}
-    feeds = {"x": _points(trips, 4, 8), "w": _points(8, 8) / 3, "a": _points(4, 8)}
+    feeds = {"x": _points(iterations, 4, 8), "w": _points(8, 8) / 3, "a": _points(4, 8)}
     return outputs, {**feeds, "b": -_points(4, 8)}
 
 
-def differentiated(trips: int) -> Program:
+def differentiated(iterations: int) -> Program:
     """A recurrence and its gradients, whose first carries are zeros of two shapes."""
     x, w = sg.input("x", ("t", 4, 8), "float32"), sg.input("w", (8, 8), "float32")
 
@@ -56,7 +56,10 @@ def differentiated(trips: int) -> Program:
     last, seen = sg.scan(body, sg.zeros((4, 8), "float32"), x)
     loss = (seen * seen).mean() + last.sum()
     dx, dw = sg.grad(loss, [x, w])
-    return {"loss": loss, "dx": dx, "dw": dw}, {"x": _points(trips, 4, 8), "w": _points(8, 8) / 3}
+    return {"loss": loss, "dx": dx, "dw": dw}, {
+        "x": _points(iterations, 4, 8),
+        "w": _points(8, 8) / 3,
+    }
 
 
 def nested(outer: int, inner: int) -> Program:
@@ -79,13 +82,13 @@ def nested(outer: int, inner: int) -> Program:
     return {"last": last, "seen": seen, "numbers": numbers}, feeds
 
 
-def counted(trips: int) -> Program:
-    """A loop whose number of trips is a named size; the number is read."""
+def counted(iterations: int) -> Program:
+    """A loop whose number of iterations is a named size; the number is read."""
     x = sg.input("x", ("n",), "float32")
     total = sg.fori_loop(
         0, x.shape[0], lambda i, c: c * 0.75 + sg.astype(i, "float32"), sg.input("c", (3,))
     )
-    return {"y": total, "z": x * 2.0}, {"x": _points(trips), "c": _points(3)}
+    return {"y": total, "z": x * 2.0}, {"x": _points(iterations), "c": _points(3)}
 
 
 def until(limit: int) -> Program:
@@ -175,18 +178,18 @@ def test_texts_and_pickles_read_back(name: str) -> None:
         assert again[key].tobytes() == array.tobytes()
 
 
-def test_a_body_is_one_kernel_however_many_trips() -> None:
+def test_a_body_is_one_kernel_however_many_iterations() -> None:
     x = sg.input("x", ("t", 64), "float32")
     last, _ = sg.scan(lambda c, row: (sg.tanh(c * 0.5 + row), c), sg.zeros((64,), "float32"), x)
     f = sg.compile(last)
     assert len(f.kernels) <= 3
-    for trips in (3, 1000):
-        f.run({"x": _points(trips, 64)})
+    for iterations in (3, 1000):
+        f.run({"x": _points(iterations, 64)})
     stats = f.stats
     assert stats.compiles + stats.disk_hits + stats.memory_hits == len(f.kernels)
 
 
-def test_an_index_that_fails_in_a_trip_is_raised_before_a_parameter_changes() -> None:
+def test_an_index_that_fails_in_an_iteration_is_raised_before_a_parameter_changes() -> None:
     w = sg.parameter("w", np.arange(5, dtype="f4"))
     k = sg.input("k", ("t", 3), "int64")
     last, _ = sg.scan(lambda c, row: (c + w[row], c[0]), sg.zeros((3,), "float32"), k)
@@ -242,7 +245,7 @@ def test_a_long_loop_is_interrupted() -> None:
     sent.join()
 
 
-def test_explain_and_profile_say_trips() -> None:
+def test_explain_and_profile_say_iterations() -> None:
     outputs, feeds = scanned(5, False)
     f = sg.compile(sg.Graph(outputs))
     f.run(feeds)

@@ -39,7 +39,7 @@ def with_gradients(
     }
 
 
-def vector_field(rows: int | str, trips: int) -> Program:
+def vector_field(rows: int | str, iterations: int) -> Program:
     """Runge-Kutta over a state of three rows of points; time is carried, too."""
     q = sg.input("q", (3, rows), "float64")
 
@@ -53,16 +53,16 @@ def vector_field(rows: int | str, trips: int) -> Program:
         k2 = slope(time + 0.1, state + 0.1 * k1)
         return time + 0.1, state + 0.05 * (k1 + k2)
 
-    time, last = sg.fori_loop(0, trips, body, (sg.asarray(0.5), q))
+    time, last = sg.fori_loop(0, iterations, body, (sg.asarray(0.5), q))
     outputs = {"last": last} if isinstance(rows, str) else {"last": last, "time": time}
     count = rows if isinstance(rows, int) else 21
     return with_gradients(outputs, {"q": q}), {"q": values(3, count)}
 
 
-def single(trips: int) -> Program:
+def single(iterations: int) -> Program:
     """A state of three numbers, a product with a small matrix, sums and a maximum of the state."""
     q, m = sg.input("q", (3,), "float64"), sg.input("m", (3, 3), "float64")
-    x = sg.input("x", (trips, 3), "float64")
+    x = sg.input("x", (iterations, 3), "float64")
 
     def body(state: Any, row: Any) -> Any:
         new = sg.tanh(m @ state + row) * state.sum() + sg.where(state > 0, 0.1, row[::-1])
@@ -71,11 +71,11 @@ def single(trips: int) -> Program:
     last, (tops, tails) = sg.scan(body, q, x, reverse=True)
     outputs = {"last": last, "tops": tops, "tails": tails}
     return with_gradients(outputs, {"q": q, "m": m, "x": x}), {
-        "q": values(3), "m": values(3, 3), "x": values(trips, 3),
+        "q": values(3), "m": values(3, 3), "x": values(iterations, 3),
     }  # fmt: skip
 
 
-def rows_of_three(rows: int | str, trips: int) -> Program:
+def rows_of_three(rows: int | str, iterations: int) -> Program:
     """Each row of a state of three columns by a small matrix; rows of float32."""
     h, w = sg.input("h", (rows, 3), "float32"), sg.input("w", (3, 3), "float32")
     x = sg.input("x", ("t", rows, 3), "float32")
@@ -89,38 +89,38 @@ def rows_of_three(rows: int | str, trips: int) -> Program:
     count = rows if isinstance(rows, int) else 21
     feeds = {"h": values(count, 3, dtype="f4"), "w": values(3, 3, dtype="f4")}
     outputs = with_gradients({"last": last, "norms": norms}, {"h": h})  # w's is a product of rows
-    return outputs | {"signs": signs}, {**feeds, "x": values(trips, count, 3, dtype="f4")}
+    return outputs | {"signs": signs}, {**feeds, "x": values(iterations, count, 3, dtype="f4")}
 
 
-def counters(trips: int) -> Program:
-    """Integers and truths that change places, the number of the trip, and constants."""
+def counters(iterations: int) -> Program:
+    """Integers and truths that change places, the number of the iteration, and constants."""
     n, table = sg.input("n", (5,), "int64"), np.array([3, 1, 4, 1, 5])
 
     def body(i: Any, carry: Any) -> Any:
         a, b, flag = carry
         return b, sg.where(flag, a + b * table, a - i), (a + b) % 3 == 0
 
-    a, b, flag = sg.fori_loop(0, trips, body, (n, n * 2, n > 0))
+    a, b, flag = sg.fori_loop(0, iterations, body, (n, n * 2, n > 0))
     return {"a": a, "b": b, "flag": flag}, {"n": np.arange(-2, 3)}
 
 
-def looked_up(rows: int, trips: int) -> Program:
+def looked_up(rows: int, iterations: int) -> Program:
     """Places that are known in a run only: one of all rows, and one of each row."""
     v, scale = sg.input("v", (rows,), "float64"), sg.input("scale", (4,), "float64")
-    k, table = sg.input("k", (trips, rows), "int64"), sg.input("table", (5, 2), "float64")
+    k, table = sg.input("k", (iterations, rows), "int64"), sg.input("table", (5, 2), "float64")
 
     def body(i: Any, state: Any) -> Any:
         return state * scale[i % 4] + table[k[i], 1]
 
     feeds = {"v": values(rows), "scale": values(4), "table": values(5, 2)}
-    feeds["k"] = np.arange(trips * rows).reshape(trips, rows) % 7 % 5 - 1
-    return {"last": sg.fori_loop(0, trips, body, v)}, feeds
+    feeds["k"] = np.arange(iterations * rows).reshape(iterations, rows) % 7 % 5 - 1
+    return {"last": sg.fori_loop(0, iterations, body, v)}, feeds
 
 
-def bent(trips: int) -> Program:
+def bent(iterations: int) -> Program:
     """A second derivative: loops over what loops stack."""
     q, k = sg.input("q", (2,), "float64"), sg.input("k", (), "float64")
-    last = sg.fori_loop(0, trips, lambda _, s: s + 0.1 * sg.sin(k * s[::-1]), q)
+    last = sg.fori_loop(0, iterations, lambda _, s: s + 0.1 * sg.sin(k * s[::-1]), q)
     slope = sg.grad((last * last).sum(), k)
     return {"slope": slope, "bend": sg.grad(slope * slope, k), "dq": sg.grad(slope, q)}, {
         "q": values(2),
@@ -128,10 +128,10 @@ def bent(trips: int) -> Program:
     }
 
 
-def branched(rows: int | str, trips: int) -> Program:
+def branched(rows: int | str, iterations: int) -> Program:
     """Cases by a number that is out of their range, too, and a branch in one of them, which is not
     defined where it is not taken."""
-    v, k = sg.input("v", (rows,), "float64"), sg.input("k", (trips,), "int64")
+    v, k = sg.input("v", (rows,), "float64"), sg.input("k", (iterations,), "int64")
 
     def rooted(state: Any, i: Any) -> Any:
         low = sg.cond(i < 2, lambda s: sg.sqrt(s - 2.0) / (s - s), lambda s: s * 0.25, state)
@@ -148,14 +148,15 @@ def branched(rows: int | str, trips: int) -> Program:
 
     last, (numbers, signs) = sg.scan(body, v, k)
     count = rows if isinstance(rows, int) else 21
-    feeds = {"v": values(count), "k": np.resize(np.array([1, 0, 2, -3, 9]), trips)}
+    feeds = {"v": values(count), "k": np.resize(np.array([1, 0, 2, -3, 9]), iterations)}
     return with_gradients({"last": last}, {"v": v}) | {"numbers": numbers, "signs": signs}, feeds
 
 
-def mixing(rows: int | str, trips: int, reverse: bool) -> Program:
-    """Rows that read each other, of two dtypes, with slices, stacks and the number of the trip."""
+def mixing(rows: int | str, iterations: int, reverse: bool) -> Program:
+    """Rows that read each other, of two dtypes, with slices, stacks and the number of the
+    iteration."""
     x, y = sg.input("x", (rows,), "float64"), sg.input("y", (3, rows), "float32")
-    w = sg.input("w", (trips, rows), "float64")
+    w = sg.input("w", (iterations, rows), "float64")
 
     def body(carry: Any, each: Any) -> Any:
         i, x, y = carry
@@ -172,7 +173,7 @@ def mixing(rows: int | str, trips: int, reverse: bool) -> Program:
     outputs = {"last": last, "y": y_last, "tops": tops, "sums": sums}
     wanted = {"x": x, "w": w}
     feeds = {"x": values(count), "y": values(3, count, dtype="f4")}
-    feeds["w"] = values(trips, count)
+    feeds["w"] = values(iterations, count)
     return with_gradients(outputs, wanted) | {"all": all_, "i": i}, feeds
 
 
@@ -200,7 +201,7 @@ PROGRAMS: dict[str, Callable[[], Program]] = {
 
 
 def loops_left(f: sg.CompiledFunction) -> int:
-    """The loops that the driver runs, those over stretches of trips aside."""
+    """The loops that the driver runs, those over stretches of iterations aside."""
     loops = [step for step in f.schedule.steps if isinstance(step, BodyStep)]
     return sum([body.name for body in step.schedules] != ["stretch"] for step in loops)
 
@@ -234,7 +235,9 @@ STRETCHED = ["field 70 3", "single 6", "rows n 4", "looked up 40 6", "bent 5", "
 
 
 @pytest.mark.parametrize("name", STRETCHED)
-def test_stretches_of_trips_have_the_same_bytes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stretches_of_iterations_have_the_same_bytes(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     outputs, feeds = PROGRAMS[name]()
     graph = sg.Graph(outputs)
     wanted = sg.compile(graph, fuse=False).run(feeds)
@@ -368,7 +371,7 @@ def test_what_is_the_same_in_all_rows_is_there_without_any() -> None:
 
 
 @pytest.mark.parametrize("rows", [5, 7])
-def test_the_row_of_a_trips_number_is_a_slice(rows: int) -> None:
+def test_the_row_of_an_iterations_number_is_a_slice(rows: int) -> None:
     """As ``scan`` hands it over, with its bytes; of longer arrays it is looked up."""
     x, a = sg.input("x", (rows, 3), "float64"), sg.input("a", (5, 3), "float64")
     zeros = sg.zeros((3,), "float64")
@@ -388,12 +391,15 @@ def test_the_row_of_a_trips_number_is_a_slice(rows: int) -> None:
 
 
 @pytest.mark.parametrize(("rows", "stretches"), [(1000, [138]), (100, [])])
-def test_trips_of_rows_on_many_pages_are_made_in_stretches(rows: int, stretches: list[int]) -> None:
-    """Stacks of 8 MB and more are written a few trips of all rows at a time, to the same bytes."""
+def test_iterations_of_rows_on_many_pages_are_made_in_stretches(
+    rows: int, stretches: list[int]
+) -> None:
+    """Stacks of 8 MB and more are written a few iterations of all rows at a time, to the same
+    bytes."""
     x = sg.input("x", (rows,), "float64")
     graph = sg.Graph({"y": sg.scan(lambda c, _: (c * 0.99 + x, c), x, None, length=1100)[1]})
     f = sg.compile(graph, threads=2)
-    assert [s.trips for s in f.schedule.steps if isinstance(s, BodyStep)] == stretches
+    assert [s.iterations for s in f.schedule.steps if isinstance(s, BodyStep)] == stretches
     feeds = {"x": np.random.default_rng(0).normal(size=rows)}
     single = sg.compile(graph, threads=1, fuse=False)
     assert same_bytes(f.run(feeds)["y"], single.run(feeds)["y"])

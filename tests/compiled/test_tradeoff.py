@@ -68,8 +68,8 @@ def test_each_choice_is_what_its_budget_plans(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_loops_give_the_plans_of_all_their_divisions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And of some in which part of the trips does not run again, as budgets have them."""
-    monkeypatch.setattr(sums_over_time, "BLOCK_ROWS", 80)  # of two trips
+    """And of some in which part of the iterations does not run again, as budgets have them."""
+    monkeypatch.setattr(sums_over_time, "BLOCK_ROWS", 80)  # of two iterations
     x, w = sg.input("x", (64, 40, 8)), sg.input("w", (8, 8))
     h, _ = sg.scan(lambda h, each: (sg.tanh(each + h @ w),) * 2, sg.zeros((40, 8)), x)
     graph = sg.Graph({"dw": sg.grad((h * h).sum(), w)})

@@ -46,7 +46,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
     "exponential": (sg.linalg.expm, (M * 0.1,)),
     "its own rule": (doubled, (X, X + 1)),
     "loop": (scanned, (X, X + 1)),
-    "as many trips as it wants": (
+    "as many iterations as it wants": (
         lambda n, h: sg.fori_loop(0, n, lambda i, c: c + i, h),
         (COUNTS, X),
     ),
@@ -61,8 +61,8 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
 }
 
 
-#: Those that are linear, or whose number of trips no gradient knows.
-STRAIGHT = {"as many trips as it wants", "while", "sort", "mapped inside"}
+#: Those that are linear, or whose number of iterations no gradient knows.
+STRAIGHT = {"as many iterations as it wants", "while", "sort", "mapped inside"}
 
 
 def tensors(arrays: Any) -> list[Tensor]:
@@ -154,11 +154,11 @@ def test_tensors_that_a_function_closes_over_are_shared_and_get_gradients() -> N
     w, x = (Tensor(each, requires_grad=True, dtype="float64") for each in (M[0], X))
     p = sg.parameter("p", X[0])
 
-    def trip(c: Any, row: Any) -> tuple[Any, Any]:
+    def iteration(c: Any, row: Any) -> tuple[Any, Any]:
         return sg.tanh(c @ w + row), w.sum() * c
 
     def f(v: Any) -> Any:
-        last, every = sg.scan(trip, v * p, w * 0.1)
+        last, every = sg.scan(iteration, v * p, w * 0.1)
         inner = sg.vmap(lambda row: (row * v + x[0]).sum() * w)(w)
         mapped = sg.vmap(lambda row: row * v[0])(x)
         return last + every.sum(0) + inner.sum((0, 1)) + mapped.sum(0), w, sg.concat([v, x[1]], 0)

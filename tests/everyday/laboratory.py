@@ -105,7 +105,7 @@ def conjugate_gradients_of_a_bar(load, logs, ground):
         pulled = sg.concatenate([stiff, stiff[-1:]]) * stretched
         return -sg.diff(pulled) + ground[0] * x
 
-    def trip(_, state):
+    def iteration(_, state):
         x, residual, way = state
         forced = force(way)
         size = residual @ residual
@@ -113,5 +113,5 @@ def conjugate_gradients_of_a_bar(load, logs, ground):
         after = residual - by * forced
         return x + by * way, after, after + (after @ after) / size * way
 
-    x, _, _ = sg.fori_loop(0, 5, trip, (load * 0, load, load))
+    x, _, _ = sg.fori_loop(0, 5, iteration, (load * 0, load, load))
     return (x**2).sum()

@@ -27,7 +27,7 @@ from tests.ir.repeated_step import Repeated
 from tests.runtime.handmade import ADD, ADD3, COPY, NEGATE, Builder, N
 from tests.runtime.several_workers import Claims
 
-TRIPS = dim("trips", min=0)
+ITERATIONS = dim("iterations", min=0)
 
 
 def body(wide: bool) -> Schedule:
@@ -46,13 +46,13 @@ def body(wide: bool) -> Schedule:
     return build.schedule(b="b")
 
 
-def program(trips: Size = TRIPS, wide: bool = False) -> Schedule:
-    """y = -(9**trips * x): the value goes from one buffer to the other and back."""
+def program(iterations: Size = ITERATIONS, wide: bool = False) -> Schedule:
+    """y = -(9**iterations * x): the value goes from one buffer to the other and back."""
     build = Builder()
     x, y = build.buffer("input", label="x"), build.buffer("output", label="y")
     here, there, room = build.buffer("temp"), build.buffer("temp"), build.buffer("scratch", 0)
     build.step(COPY, x, here)
-    repeated = Repeated(here, there, room, trips, body(False), body(wide), label="thrice")
+    repeated = Repeated(here, there, room, iterations, body(False), body(wide), label="thrice")
     build.steps.append(repeated)  # type: ignore[arg-type]
     build.step(NEGATE, here, y)
     return build.schedule(y=y)
@@ -76,37 +76,37 @@ def test_the_text_of_a_schedule_with_bodies_reads_back() -> None:
     schedule = program()
     verify_schedule(schedule)
     text = str(schedule)
-    assert "repeat (b2, b3, b4) total trips" in text
+    assert "repeat (b2, b3, b4) total iterations" in text
     assert text.count("schedule handmade {") == 3
     again = parse_schedule(text)
     assert again == schedule
     assert str(again) == text
 
 
-@pytest.mark.parametrize("trips", [0, 1, 3])
-def test_a_plan_with_bodies_is_placed_verified_written_and_run(trips: int) -> None:
-    plan = Planner(program(wide=True)).plan({"n": 40, "trips": trips})
+@pytest.mark.parametrize("iterations", [0, 1, 3])
+def test_a_plan_with_bodies_is_placed_verified_written_and_run(iterations: int) -> None:
+    plan = Planner(program(wide=True)).plan({"n": 40, "iterations": iterations})
     verify_plan(plan)
     each = -(-40 * 4 // 64) * 64
     first, second = plan.steps[1].bodies
     assert (first.peak_bytes, second.peak_bytes) == (each, 2 * each)
     assert plan.peak_bytes == 2 * each + second.peak_bytes
     assert parse_plan(str(plan)) == plan
-    wanted = -(9.0**trips) * np.arange(1, 41, dtype="f4")
+    wanted = -(9.0**iterations) * np.arange(1, 41, dtype="f4")
     np.testing.assert_array_equal(run(plan), wanted)
     np.testing.assert_array_equal(run(plan, GuardedTable), wanted)
 
 
 @pytest.mark.parametrize("workers", [2, 3])
 def test_workers_wait_between_the_bodies(workers: int) -> None:
-    plan = Planner(program(), workers=workers).plan({"n": 40, "trips": 3})
+    plan = Planner(program(), workers=workers).plan({"n": 40, "iterations": 3})
     verify_plan(plan)
     for seed in range(5):
         np.testing.assert_array_equal(run(plan, Claims, seed), -729 * np.arange(1, 41, dtype="f4"))
 
 
 def test_the_predicted_seconds_are_those_of_the_kernels_that_run() -> None:
-    plan = Planner(program()).plan({"n": 40, "trips": 5})
+    plan = Planner(program()).plan({"n": 40, "iterations": 5})
     steps = [plan.schedule.steps[planned.step] for planned in plan.steps]
     _, inner, _ = all_seconds(steps, [planned.arguments for planned in plan.steps])
     assert inner == pytest.approx(5 * 4 * step_seconds(ADD, (40,), DEFAULT))
@@ -121,12 +121,12 @@ def damaged(plan: Plan, **changes: object) -> Plan:
 
 
 def test_damage_in_a_body_is_found() -> None:
-    plan = Planner(program()).plan({"n": 40, "trips": 2})
+    plan = Planner(program()).plan({"n": 40, "iterations": 2})
     first = plan.steps[1].bodies[0]
     for changes in (
         {"placements": ()},
         {"peak_bytes": first.peak_bytes - 64},
-        {"sizes": (("n", 41), ("trips", 2))},
+        {"sizes": (("n", 41), ("iterations", 2))},
         {"workers": 2},
         {"steps": first.steps[:1]},
     ):

@@ -30,11 +30,11 @@ def _cell(h: Any, x: Any, w: Any) -> Any:
 
 def _rnn(reverse: bool) -> Twins:
     def looped(x: Any, w: Any, h: Any) -> Any:
-        def trip(carry: Any, each: Any) -> Any:
+        def iteration(carry: Any, each: Any) -> Any:
             new = _cell(carry, each, w)
             return new, (new * each).sum()
 
-        last, outs = sg.scan(trip, h, x, reverse=reverse)
+        last, outs = sg.scan(iteration, h, x, reverse=reverse)
         return (last * last).sum() + (outs * np.arange(1.0, 4.0)).sum()
 
     def written(x: Any, w: Any, h: Any) -> Any:
@@ -51,11 +51,11 @@ def _powers() -> Twins:
     """A counter, which has no gradient, and two carries, one of which never comes back."""
 
     def looped(x: Any) -> Any:
-        def trip(i: Any, carry: Any) -> Any:
+        def iteration(i: Any, carry: Any) -> Any:
             done, y, unread = carry
             return done + 1, y * x + sg.sin(y) * sg.astype(i + done, "float64"), unread + y.sum()
 
-        return sg.fori_loop(1, 4, trip, (0, x, 0.0))[1].sum()
+        return sg.fori_loop(1, 4, iteration, (0, x, 0.0))[1].sum()
 
     def written(x: Any) -> Any:
         y = x
@@ -119,11 +119,11 @@ def _branching(taken: bool) -> Twins:
 
 def _branch_in_loop() -> Twins:
     def looped(x: Any, w: Any) -> Any:
-        def trip(i: Any, y: Any) -> Any:
+        def iteration(i: Any, y: Any) -> Any:
             steps = [lambda: y * w, lambda: sg.sin(y), lambda: y + w * w]
             return sg.switch(i % 4, steps)
 
-        return sg.fori_loop(0, 5, trip, x).sum()
+        return sg.fori_loop(0, 5, iteration, x).sum()
 
     def written(x: Any, w: Any) -> Any:
         y = x
@@ -135,14 +135,16 @@ def _branch_in_loop() -> Twins:
 
 
 def _bounded(most: int) -> Twins:
-    """Stops by its test after three trips, or by its bound."""
+    """Stops by its test after three iterations, or by its bound."""
 
     def looped(x: Any, w: Any) -> Any:
-        def trip(state: Any) -> Any:
+        def iteration(state: Any) -> Any:
             done, y = state
             return done + 1.0, y * w + sg.sin(y)
 
-        return sg.while_loop(lambda state: state[0] < 2.5, trip, (0.0, x), max_steps=most)[1].sum()
+        return sg.while_loop(lambda state: state[0] < 2.5, iteration, (0.0, x), max_steps=most)[
+            1
+        ].sum()
 
     def written(x: Any, w: Any) -> Any:
         for _ in range(min(most, 3)):
@@ -154,17 +156,17 @@ def _bounded(most: int) -> Twins:
 
 def _while_in_scan() -> Twins:
     def looped(x: Any, w: Any) -> Any:
-        def trip(carry: Any, each: Any) -> Any:
+        def iteration(carry: Any, each: Any) -> Any:
             y = sg.while_loop(lambda y: y < 2.0, lambda y: y * y + w, sg.exp(each), max_steps=4)
             return carry * y, None
 
-        return sg.scan(trip, w, x)[0]
+        return sg.scan(iteration, w, x)[0]
 
     def written(x: Any, w: Any) -> Any:
         carry = w
-        for t, trips in enumerate((2, 1)):
+        for t, iterations in enumerate((2, 1)):
             y = sg.exp(x[t])
-            for _ in range(trips):
+            for _ in range(iterations):
                 y = y * y + w
             carry = carry * y
         return carry

@@ -1,8 +1,8 @@
 """Random programs with loops and branches, looped and written out.
 
 A program is a tree of steps, each from a state (two vectors and a number) to the next: arithmetic,
-a sequence of steps, a scan over rows (either way, of any number of trips), a branch, a while. It
-runs as loops of the graph, or as loops of Python.
+a sequence of steps, a scan over rows (either way, of any number of iterations), a branch, a while.
+It runs as loops of the graph, or as loops of Python.
 """
 
 from __future__ import annotations
@@ -49,21 +49,21 @@ def _scan(rng: np.random.Generator, depth: int) -> Step:
     inner, reverse = random_step(rng, depth - 1), bool(rng.integers(2))
     part = slice(None) if rng.integers(3) else slice(0, 0)  # every row, or none
 
-    def trip(state: State, row: Any, rows: Any, looped: bool) -> tuple[State, Any]:
+    def iteration(state: State, row: Any, rows: Any, looped: bool) -> tuple[State, Any]:
         u, v, s = inner((state[0] + row * 0.5, state[1], state[2]), rows, looped)
         return (u, v, s), v * s
 
     def run(state: State, rows: Any, looped: bool) -> State:
         if looped:
             (u, v, s), outs = sg.scan(
-                lambda c, row: trip(c, row, rows, True), state, rows[part], reverse=reverse
+                lambda c, row: iteration(c, row, rows, True), state, rows[part], reverse=reverse
             )
             return u, v + outs.sum(0), s
         total: Any = 0.0
         count = range(rows.shape[0])[part]
         u, v, s = state
         for t in reversed(count) if reverse else count:
-            (u, v, s), out = trip((u, v, s), rows[t], rows, False)
+            (u, v, s), out = iteration((u, v, s), rows[t], rows, False)
             total = total + out
         return u, v + total, s
 
@@ -87,18 +87,18 @@ def _branch(rng: np.random.Generator, depth: int) -> Step:
 
 
 def _while(rng: np.random.Generator, depth: int) -> Step:
-    inner, trips = random_step(rng, depth - 1), int(rng.integers(4))
+    inner, iterations = random_step(rng, depth - 1), int(rng.integers(4))
 
     def run(state: State, rows: Any, looped: bool) -> State:
         if looped:
             _, found = sg.while_loop(
-                lambda c: c[0] < trips,
+                lambda c: c[0] < iterations,
                 lambda c: (c[0] + 1, inner(c[1], rows, True)),
                 (0, state),
                 max_steps=4,
             )
             return found  # type: ignore[no-any-return]
-        for _ in range(trips):
+        for _ in range(iterations):
             state = inner(state, rows, False)
         return state
 

@@ -67,7 +67,7 @@ def test_forward_over_reverse(name: str) -> None:
     agree(products[:1], products[1:], feeds)
 
 
-def test_of_no_trips_the_carry_and_its_cotangent_go_through() -> None:
+def test_of_no_iterations_the_carry_and_its_cotangent_go_through() -> None:
     x, w = sg.input("x", ("t", 2), "float64"), variable("w", sg.float64, (2,))
     last, outs = sg.scan(lambda c, each: (c * each, sg.sin(c)), w, x)
     slopes = sg.grad((last * [1.0, 2.0]).sum() + outs.sum(), [w, x])
@@ -114,21 +114,25 @@ def test_nothing_is_stacked_or_carried_for_nobody() -> None:
     assert len(back.args) == 1  # the cotangent of the carry
 
 
-@pytest.mark.parametrize("trips", [0, 1, 3])
-def test_of_no_trips_the_tape_has_the_gradients_that_graphs_have(trips: int) -> None:
+@pytest.mark.parametrize("iterations", [0, 1, 3])
+def test_of_no_iterations_the_tape_has_the_gradients_that_graphs_have(iterations: int) -> None:
     from staticgrad.eager import Tensor, grad
 
     def by_scan(x: Any, w: Any, rows: Any) -> Any:
-        def trip(carry: Any, row: Any) -> Any:
+        def iteration(carry: Any, row: Any) -> Any:
             return (carry[0] * w + row, carry[1] + 1), carry[0] / w
 
-        (last, count), outs = sg.scan(trip, (x, 0), rows)
+        (last, count), outs = sg.scan(iteration, (x, 0), rows)
         return (last * last).sum() + count + outs.sum()
 
     def by_numbers(x: Any, w: Any, rows: Any) -> Any:
-        return sg.fori_loop(0, trips, lambda i, c: c * w + rows.sum(0), x).sum()
+        return sg.fori_loop(0, iterations, lambda i, c: c * w + rows.sum(0), x).sum()
 
-    arrays = [np.array([1.0, -np.inf, np.nan]), np.array([0.0, 2.0, np.inf]), np.ones((trips, 3))]
+    arrays = [
+        np.array([1.0, -np.inf, np.nan]),
+        np.array([0.0, 2.0, np.inf]),
+        np.ones((iterations, 3)),
+    ]
     for function in (by_scan, by_numbers):
         symbols = [variable(f"v{i}", sg.float64, a.shape) for i, a in enumerate(arrays)]
         given = {f"v{i}": a for i, a in enumerate(arrays)}
@@ -146,7 +150,7 @@ def test_of_no_trips_the_tape_has_the_gradients_that_graphs_have(trips: int) -> 
 
 @pytest.mark.parametrize("most", [0, 4])
 @pytest.mark.parametrize("start", [0, 7])
-def test_of_no_trips_a_bounded_while_has_the_gradients_that_graphs_have(
+def test_of_no_iterations_a_bounded_while_has_the_gradients_that_graphs_have(
     most: int, start: int
 ) -> None:
     """Also where another loop stands in it that would not end where the test fails."""
@@ -156,10 +160,12 @@ def test_of_no_trips_a_bounded_while_has_the_gradients_that_graphs_have(
         def halved(y: Any) -> Any:
             return sg.while_loop(lambda y: (abs(y) > 1.0).any(), lambda y: y / 2.0, y, max_steps=9)
 
-        def trip(carry: Any) -> Any:
+        def iteration(carry: Any) -> Any:
             return carry[0] + 3, halved(carry[1] * w), 2.0
 
-        count, last, _ = sg.while_loop(lambda c: c[0] < 5, trip, (start, x, 2.0), max_steps=most)
+        count, last, _ = sg.while_loop(
+            lambda c: c[0] < 5, iteration, (start, x, 2.0), max_steps=most
+        )
         return (last * last).sum() + count
 
     arrays = [np.array([1.0, -4.0, np.inf]), np.array([0.0, 2.0, np.nan])]
@@ -174,13 +180,13 @@ def test_of_no_trips_a_bounded_while_has_the_gradients_that_graphs_have(
         np.testing.assert_array_equal(one.data, other)
 
 
-def test_a_trip_that_fails_where_no_trip_is_made_is_not_missed() -> None:
-    """Its gradient is that of the carry; a loop without an end inside of it makes one trip."""
+def test_an_iteration_that_fails_where_no_iteration_is_made_is_not_missed() -> None:
+    """Its gradient is that of the carry; a loop without an end inside of it makes one iteration."""
     from staticgrad.eager import Tensor, grad
 
     x, table, ran = Tensor(np.ones(3), True, "float64"), Tensor(np.ones(4), False, "float64"), []
 
-    def trip(carry: Any) -> Any:
+    def iteration(carry: Any) -> Any:
         def endless(y: Any) -> Any:
             ran.append(y)
             return y
@@ -188,7 +194,7 @@ def test_a_trip_that_fails_where_no_trip_is_made_is_not_missed() -> None:
         sg.while_loop(lambda y: y[0] > 0.0, endless, carry[1])
         return carry[0] + 1, carry[1] * table[carry[0]]
 
-    _, last = sg.while_loop(lambda c: c[0] < 4, trip, (9, x), max_steps=5)
+    _, last = sg.while_loop(lambda c: c[0] < 4, iteration, (9, x), max_steps=5)
     (slope,) = grad((last * 3.0).sum(), [x])
     assert slope.data.tolist() == [3.0] * 3
     assert len(ran) == 1  # whose draws are counted, as a graph's are

@@ -1,4 +1,4 @@
-"""Random draws in loops: a key for each trip, whichever way the loop runs."""
+"""Random draws in loops: a key for each iteration, whichever way the loop runs."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from tests.ops.graphs import variable
 SEED = 11
 
 
-def words(stream: int, *trips: int, shape: tuple[int, ...] = (3,), step: int = 0) -> Any:
-    """The bits of a draw in trips of loops, the outermost first, as the definition has them."""
+def words(stream: int, *iterations: int, shape: tuple[int, ...] = (3,), step: int = 0) -> Any:
+    """The bits of a draw in iterations of loops, the outermost first, as the definition has
+    them."""
     key: Any = np.uint64(SEED)
-    for number in trips:
+    for number in iterations:
         key = sg.evaluate(folded(sg.constant(key), sg.constant(np.uint64(number))))
     return RandomBits(shape, U32, stream).reference(np.uint64(key), np.uint64(step))
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_each_trip_has_a_key_of_its_own(reverse: bool) -> None:
+def test_each_iteration_has_a_key_of_its_own(reverse: bool) -> None:
     rng = sg.random.Generator(SEED)
     before = rng.bits((3,))
     _, drawn = sg.scan(
@@ -75,18 +76,18 @@ def test_tensors_draw_behind_a_loop_what_graphs_draw() -> None:
 
 
 def dropped(rng: Any, x: Any, w: Any, scan: Callable[..., Any] = sg.scan) -> Any:
-    """The states of an RNN with dropout between trips."""
+    """The states of an RNN with dropout between iterations."""
 
-    def trip(h: Any, each: Any) -> Any:
+    def iteration(h: Any, each: Any) -> Any:
         h = sg.tanh(each + rng.dropout(h, 0.4) @ w)
         return h, h
 
-    return scan(trip, sg.zeros_like(x[0]), x)[1]
+    return scan(iteration, sg.zeros_like(x[0]), x)[1]
 
 
-def arrays(trips: int) -> tuple[Any, Any]:
+def arrays(iterations: int) -> tuple[Any, Any]:
     draw = np.random.default_rng(0).normal
-    return draw(size=(trips, 3, 4)).astype("f4"), draw(size=(4, 4)).astype("f4")
+    return draw(size=(iterations, 3, 4)).astype("f4"), draw(size=(4, 4)).astype("f4")
 
 
 def test_dropout_of_a_recurrent_state_is_the_same_however_it_runs() -> None:
@@ -105,7 +106,7 @@ def test_dropout_of_a_recurrent_state_is_the_same_however_it_runs() -> None:
     for way in ways:
         found = sg.compile(graph, **way).run(feeds)
         assert {name: a.tobytes() for name, a in found.items()} == wanted, way
-    # The same masks, trip by trip, in NumPy.
+    # The same masks, iteration by iteration, in NumPy.
     h, states = np.zeros((3, 4)), sg.evaluate(hs, feeds)
     for i in range(4):
         kept = (words(0, i, shape=(3, 4)) >> np.uint32(8)) * 2.0**-24 >= np.float32(0.4)
@@ -136,7 +137,7 @@ def test_a_body_that_is_traced_again_draws_from_the_same_streams() -> None:
 
 @pytest.mark.parametrize("make", [sg.random.Generator, EagerGenerator], ids=["both", "tensors"])
 def test_a_batch_of_tensors_draws_what_a_loop_over_it_does(make: Any) -> None:
-    """In a trip of a loop as well, and in a batch of batches."""
+    """In an iteration of a loop as well, and in a batch of batches."""
 
     def program(rng: Any, x: Any, each: Callable[..., Any]) -> Any:
         def noisy(row: Any) -> Any:
@@ -161,7 +162,7 @@ def test_a_batch_of_tensors_draws_what_a_loop_over_it_does(make: Any) -> None:
     np.testing.assert_allclose(found[1][0], graph, rtol=1e-10)
 
 
-def test_behind_a_loop_without_trips_tensors_draw_what_graphs_draw() -> None:
+def test_behind_a_loop_without_iterations_tensors_draw_what_graphs_draw() -> None:
     """As behind a rejection of which nothing is left to draw, in loops inside of it as well."""
 
     def program(rng: Any, x: Any) -> Any:
@@ -177,7 +178,7 @@ def test_behind_a_loop_without_trips_tensors_draw_what_graphs_draw() -> None:
     np.testing.assert_allclose(program(EagerGenerator(SEED), Tensor(given)).data, wanted, rtol=1e-6)
 
 
-def test_keys_of_trips_are_no_draws_of_the_program() -> None:
+def test_keys_of_iterations_are_no_draws_of_the_program() -> None:
     key, number = (np.uint64(each) for each in (7, 3))
     (found,) = sg.evaluate([folded(sg.constant(key), sg.constant(number))])
     draws = [RandomBits((), U64, stream)(key, number) for stream in range(16)]

@@ -35,12 +35,12 @@ State = namedtuple("State", "total count")
 def test_trees_go_in_and_come_out() -> None:
     x = variable("x", sg.float64, (3, 2))
 
-    def trip(state: State, each: dict[str, Any]) -> Any:
+    def iteration(state: State, each: dict[str, Any]) -> Any:
         following = State(state.total + each["row"], [state.count[0] + 1, None])
         return following, {"sum": state.total.sum(), "pair": (each["row"], each["number"])}
 
     rows = {"row": x, "number": np.arange(3)}
-    last, outs = sg.scan(trip, State(np.zeros(2), [0, None]), rows)
+    last, outs = sg.scan(iteration, State(np.zeros(2), [0, None]), rows)
     assert isinstance(last, State)
     assert last.count[1] is None
     feed = {"x": np.arange(6.0).reshape(3, 2)}
@@ -54,7 +54,7 @@ def test_trees_go_in_and_come_out() -> None:
     np.testing.assert_array_equal(numbers, [0, 1, 2])
 
 
-def test_a_number_takes_the_dtype_that_a_trip_gives_it() -> None:
+def test_a_number_takes_the_dtype_that_an_iteration_gives_it() -> None:
     narrow, wide = variable("x", sg.float32, (3,)), variable("y", sg.float64, (3,))
 
     def total(x: Any, init: Any = 0.0) -> Any:
@@ -68,11 +68,13 @@ def test_a_number_takes_the_dtype_that_a_trip_gives_it() -> None:
     closed = sg.fori_loop(0, 3, lambda i, y: y * narrow.sum(), 1.0)
     assert closed.dtype == "float32"
     strong = np.zeros((), "float32")
-    with pytest.raises(CarryError, match=r"f32\[\] when a trip begins, and f64\[\] when it ends"):
+    with pytest.raises(
+        CarryError, match=r"f32\[\] when an iteration begins, and f64\[\] when it ends"
+    ):
         total(wide, strong)
 
 
-def test_the_number_of_trips_may_be_a_named_size_or_a_value() -> None:
+def test_the_number_of_iterations_may_be_a_named_size_or_a_value() -> None:
     x, n = sg.input("x", ("t", 2), "float64"), sg.input("n", (), "int32")
     steps = sg.fori_loop(2, x.shape[0], lambda i, y: y + i, 0)
     many = sg.fori_loop(0, n, lambda i, y: y * 2.0, x.sum())
@@ -80,7 +82,7 @@ def test_the_number_of_trips_may_be_a_named_size_or_a_value() -> None:
         found = sg.evaluate([steps, many], {"x": np.ones((rows, 2)), "n": 3})
         assert [*map(float, found)] == [sum(range(2, rows)), 16.0 * rows]
     text = str(sg.Graph(steps))
-    assert "trips=max(t - 2, 0)" in text or "trips=max(0, t - 2)" in text, text
+    assert "iterations=max(t - 2, 0)" in text or "iterations=max(0, t - 2)" in text, text
 
 
 def test_slices_of_several_named_sizes_must_agree_in_a_run() -> None:
@@ -105,14 +107,14 @@ def test_guards_and_indices_inside_name_the_line_inside() -> None:
     assert sg.evaluate(looked_up, {"i": np.zeros(0, np.int64), "y": []}).shape == (0,)
 
 
-def test_what_depends_on_no_trip_is_built_before_but_may_fail_only_inside() -> None:
+def test_what_depends_on_no_iteration_is_built_before_but_may_fail_only_inside() -> None:
     w, x = variable("w", sg.float64, (2, 2)), variable("x", sg.float64, (3, 2))
     places = variable("i", sg.int64, (1,))
 
-    def trip(c: Any, row: Any) -> Any:
+    def iteration(c: Any, row: Any) -> Any:
         return c @ sg.exp(w).T + row, sg.take(row * 0.0 + w[0], places)
 
-    last, outs = sg.scan(trip, np.zeros(2), x)
+    last, outs = sg.scan(iteration, np.zeros(2), x)
     (loop,) = {last.node, outs.node}
     assert "exp" in op_names(last)
     (body,) = loop.op.bodies
@@ -181,11 +183,11 @@ def test_passes_run_inside_and_keep_what_is_computed(name: str) -> None:
 def test_a_pass_reaches_every_body() -> None:
     x = variable("x", sg.float64, (2, 3))
 
-    def trip(c: Any, row: Any) -> Any:
+    def iteration(c: Any, row: Any) -> Any:
         inner = sg.scan(lambda d, e: (d * 1.0 + e * 1.0, None), c, row * 1.0)[0]
         return sg.cond(inner > 0.0, lambda: inner * 1.0, lambda: inner + row.sum() * 1.0), None
 
-    graph = Graph(sg.scan(trip, 0.0, x)[0])
+    graph = Graph(sg.scan(iteration, 0.0, x)[0])
     assert len([*walk_bodies(graph)]) == 4
     after, (report, *_) = pipeline("simplify").run(graph)
     assert not any(node.op.name == "mul" for body in walk_bodies(after) for node in body.nodes)
@@ -199,7 +201,7 @@ graph g(%x: f64[2]) {
   %0: f64[2] = loop{body=graph body(%i: i64[], %c0: f64[2]) {
     %0: f64[2] = mul(%c0, BAD)
     return c0 = %0
-  }, trips=3, carries=1, slices=0}(%x)
+  }, iterations=3, carries=1, slices=0}(%x)
   return y = %0
 }
 """
@@ -235,7 +237,9 @@ def test_a_carry_that_drifts_is_reported_where_it_does() -> None:
     x = variable("x", sg.float32, (3, 2))
     with pytest.raises(CarryError) as grown:
         sg.scan(lambda c, row: (sg.concatenate([c, row]), None), np.zeros(2, "float32"), x)
-    assert "the carry is f32[2] when a trip begins, and f32[4] when it ends" in str(grown.value)
+    assert "the carry is f32[2] when an iteration begins, and f32[4] when it ends" in str(
+        grown.value
+    )
     assert "sg.concatenate([c, row])" in str(grown.value)
     with pytest.raises(CarryError, match=r"carry\['h'\] is f32\[2\].*f64\[2\]") as widened:
         sg.scan(lambda c, row: ({"h": c["h"] * np.float64(2)}, None), {"h": np.zeros(2, "f")}, x)
@@ -255,18 +259,18 @@ def test_values_do_not_leave_a_body_by_the_side_door() -> None:
     x = variable("x", sg.float64, (3,))
     kept: list[Any] = []
 
-    def trip(c: Any, each: Any) -> Any:
+    def iteration(c: Any, each: Any) -> Any:
         kept.append(c * each)
         return c + each, None
 
-    sg.scan(trip, 0.0, x)
+    sg.scan(iteration, 0.0, x)
     for use in (lambda: Graph(kept[0]), lambda: sg.evaluate(kept[0] + 1.0)):
         with pytest.raises(GraphError, match="inside of a loop") as refused:
             use()
-        assert "sg.scan(trip, 0.0, x)" in str(refused.value)
+        assert "sg.scan(iteration, 0.0, x)" in str(refused.value)
 
     def leaking(c: Any, each: Any) -> Any:
-        sg.scan(trip, 0.0, each[None])
+        sg.scan(iteration, 0.0, each[None])
         return c + kept[-1], None
 
     with pytest.raises(GraphError, match="another loop"):
@@ -388,11 +392,11 @@ def test_running_totals_inside_stand_side_by_side() -> None:
     rng = np.random.default_rng(0)
     x, rows = rng.normal(size=(5, 7)), rng.normal(size=(4, 7))
 
-    def trip(carry: Any, row: Any) -> Any:
+    def iteration(carry: Any, row: Any) -> Any:
         totals = sg.cumsum(sg.tanh(carry + row), axis=1)
         return sg.sin(totals), totals.sum()
 
-    last, sums = sg.function(lambda x, rows: sg.scan(trip, x, rows))(x, rows)
+    last, sums = sg.function(lambda x, rows: sg.scan(iteration, x, rows))(x, rows)
     for row, total in zip(rows, sums, strict=True):
         totals = np.cumsum(np.tanh(x + row), axis=1)
         np.testing.assert_allclose(total, totals.sum(), rtol=1e-12)

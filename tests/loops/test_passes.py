@@ -124,11 +124,11 @@ def test_tangents_ride_on_the_loop_that_is_there() -> None:
 def test_what_nobody_reads_goes() -> None:
     x, w = variable("x", sg.float64, (4,)), variable("w", sg.float64, (4,))
 
-    def trip(state: Any, each: Any) -> Any:
+    def iteration(state: Any, each: Any) -> Any:
         a, b, still, lost = state
         return (a + each[0], b * a, still, lost * w.sum() + b), (a, each[1], still)
 
-    last, outs = sg.scan(trip, (0.0, 1.0, x.sum(), 1.0), (x, w))
+    last, outs = sg.scan(iteration, (0.0, 1.0, x.sum(), 1.0), (x, w))
     graph = MergedLoops()(Graph({"a": last[0], "still": last[2] + outs[2][0]}))
     (one,) = loops(graph)
     op: Any = one.op

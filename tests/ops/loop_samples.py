@@ -1,4 +1,4 @@
-"""Samples of the ops that run bodies: recurrences in a few dtypes, both ways, no trips too."""
+"""Samples of the ops that run bodies: recurrences in a few dtypes, both ways, no iterations too."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from tests.ops.graphs import variable
 from tests.ops.samples import Rng, Sample, declare, provides
 
 DTYPES = (F32, F64, I32)
-#: Trips, elements of a carry.
+#: Iterations, elements of a carry.
 LOOPS = ((3, 4), (1, 1), (0, 3), (2, 0), (5, 2))
 
 
-def recurrence(trips: int, n: int, dtype: DType, reverse: bool) -> Op:
+def recurrence(iterations: int, n: int, dtype: DType, reverse: bool) -> Op:
     """c becomes c * p + x; the outputs are c - x * i, and c."""
     c, x, p = (
         variable(name, dtype, shape)
-        for name, shape in (("c", (n,)), ("x", (trips, n)), ("p", (n,)))
+        for name, shape in (("c", (n,)), ("x", (iterations, n)), ("p", (n,)))
     )
 
-    def trip(i: Any, carry: Any, each: Any) -> Any:
+    def iteration(i: Any, carry: Any, each: Any) -> Any:
         return carry * p + each, (carry - each * sg.astype(i, dtype), carry)
 
-    numbers = sg.constant(np.arange(trips))
-    last, _ = sg.scan(lambda carry, each: trip(each[0], carry, each[1]), c, (numbers, x))
+    numbers = sg.constant(np.arange(iterations))
+    last, _ = sg.scan(lambda carry, each: iteration(each[0], carry, each[1]), c, (numbers, x))
     op = last.node.op
-    return type(op)(op.body, op.trips, op.carries, op.slices, reverse)
+    return type(op)(op.body, op.iterations, op.carries, op.slices, reverse)
 
 
 def recurrence_arrays(op: Any, c: Any, i: Any, x: Any, p: Any) -> tuple[np.ndarray, ...]:
@@ -44,22 +44,24 @@ def recurrence_arrays(op: Any, c: Any, i: Any, x: Any, p: Any) -> tuple[np.ndarr
     return c, outs, carries
 
 
-def _loop(trips: int, arrays: Sequence[np.ndarray], reverse: bool, smooth: bool = False) -> Sample:
+def _loop(
+    iterations: int, arrays: Sequence[np.ndarray], reverse: bool, smooth: bool = False
+) -> Sample:
     c, x, p = arrays
     dtype = {a.numpy: a for a in DTYPES}[c.dtype]
-    op = recurrence(trips, len(c), dtype, reverse)
-    return Sample(op, (c, np.arange(trips), x, p), smooth=smooth)
+    op = recurrence(iterations, len(c), dtype, reverse)
+    return Sample(op, (c, np.arange(iterations), x, p), smooth=smooth)
 
 
 @provides("loop")
 def _loops(rng: Rng) -> Iterator[Sample]:
-    for trips, n in LOOPS:
+    for iterations, n in LOOPS:
         for reverse in (False, True):
             for dtype in DTYPES:
-                shapes = ((n,), (trips, n), (n,))
-                yield _loop(trips, [counted(shape, dtype) for shape in shapes], reverse)
-            smooth = [apart(rng, shape) for shape in ((n,), (trips, n), (n,))]
-            yield _loop(trips, smooth, reverse, smooth=True)
+                shapes = ((n,), (iterations, n), (n,))
+                yield _loop(iterations, [counted(shape, dtype) for shape in shapes], reverse)
+            smooth = [apart(rng, shape) for shape in ((n,), (iterations, n), (n,))]
+            yield _loop(iterations, smooth, reverse, smooth=True)
     for dtype in (F32, F64):
         every = [extraordinary(rng, shape, dtype) for shape in ((40,), (2, 40), (40,))]
         yield _loop(2, every, False)

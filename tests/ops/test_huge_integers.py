@@ -92,7 +92,7 @@ X = np.zeros((2, 3), "float32")
         (lambda x, n: sg.one_hot([1, 2], n), ShapeError, "below 2"),
         (lambda x, n: sg.input("x", (n,)), ShapeError, "below 2"),
         (lambda x, n: sg.split(x, n), ArgumentError, "parts|64 bits"),
-        (lambda x, n: sg.scan(lambda c, x: (c, c), x, None, length=n), ArgumentError, "trips"),
+        (lambda x, n: sg.scan(lambda c, x: (c, c), x, None, length=n), ArgumentError, "iterations"),
         (lambda x, n: sg.nn.Linear(n, 2), ArgumentError, "no memory has room"),
     ],
 )

@@ -340,7 +340,7 @@ def test_refusals():
 
 
 def drawn_for_each_row(draw):
-    """A function of rows that draws in each trip of a loop over them."""
+    """A function of rows that draws in each iteration of a loop over them."""
     return sg.function(lambda x: sg.scan(lambda none, row: (none, draw(row)), x[0, 0], x)[1])
 
 
@@ -349,7 +349,7 @@ def drawn_for_each_row(draw):
     [copy.copy, copy.deepcopy, lambda source: pickle.loads(pickle.dumps(source))],
     ids=["shallow", "deep", "pickle"],
 )
-def test_copies_draw_other_numbers_in_each_call_and_trip(again):
+def test_copies_draw_other_numbers_in_each_call_and_iteration(again):
     """A module with a generator, and the generator: deep copies draw the original's numbers."""
     dropout = sg.nn.Dropout(0.5, seed=3)
     generator = sg.random.Generator(3)

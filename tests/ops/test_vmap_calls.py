@@ -63,7 +63,8 @@ def test_draws_are_those_of_a_loop():
 
 
 def test_loops_and_branches_inside():
-    """Trip counts, carries and conditions that differ among elements; what is shared stays so."""
+    """Iteration counts, carries and conditions that differ among elements; what is shared stays
+    so."""
     w = sg.input("w", (3, 3), "float64")
 
     def f(row: Any) -> Any:

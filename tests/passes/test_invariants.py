@@ -1,4 +1,4 @@
-"""Transposed factors that no trip changes are transposed once, before a loop; bytes stay."""
+"""Transposed factors that no iteration changes are transposed once, before a loop; bytes stay."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ import pytest
 
 import staticgrad as sg
 from passes.pipelines import pipeline
-from staticgrad.preparation.invariants import FEWEST_TRIPS, with_turned_invariants
+from staticgrad.preparation.invariants import FEWEST_ITERATIONS, with_turned_invariants
 
 Size = int | str
 
 
-def rnn(trips: Size = FEWEST_TRIPS, rows: int = 5, n: int = 6, both: bool = False) -> sg.Graph:
-    """Trips that multiply by the transpose of a matrix, and by the matrix if ``both`` is set."""
-    x, w = sg.input("x", (trips, rows, n)), sg.input("w", (n, n))
+def rnn(
+    iterations: Size = FEWEST_ITERATIONS, rows: int = 5, n: int = 6, both: bool = False
+) -> sg.Graph:
+    """Iterations that multiply by the transpose of a matrix, and by the matrix if ``both`` is
+    set."""
+    x, w = sg.input("x", (iterations, rows, n)), sg.input("w", (n, n))
 
-    def trip(h: Any, each: Any) -> Any:
+    def iteration(h: Any, each: Any) -> Any:
         z = each + h @ w.T
         h = sg.tanh(z @ w if both else z)
         return h, h
 
-    return pipeline("O1")(sg.Graph({"y": sg.scan(trip, np.zeros((rows, n), "f4"), x)[1]}))
+    return pipeline("O1")(sg.Graph({"y": sg.scan(iteration, np.zeros((rows, n), "f4"), x)[1]}))
 
 
 def turned(graph: sg.Graph) -> int:
@@ -36,24 +39,24 @@ def turned(graph: sg.Graph) -> int:
     return count(graph) - count(with_turned_invariants(graph))
 
 
-def test_a_factor_of_every_trip_is_transposed_before_the_loop() -> None:
+def test_a_factor_of_every_iteration_is_transposed_before_the_loop() -> None:
     assert turned(rnn()) == 1
-    assert turned(rnn(sg.dim("trips", hint=100))) == 1  # type: ignore[arg-type]
+    assert turned(rnn(sg.dim("iterations", hint=100))) == 1  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     "graph",
-    [rnn(FEWEST_TRIPS - 1), rnn(both=True), rnn(rows=65), rnn(n=400)],
-    ids=["few trips", "read both ways", "many rows", "a large matrix"],
+    [rnn(FEWEST_ITERATIONS - 1), rnn(both=True), rnn(rows=65), rnn(n=400)],
+    ids=["few iterations", "read both ways", "many rows", "a large matrix"],
 )
 def test_what_would_not_pay_stays(graph: sg.Graph) -> None:
     assert with_turned_invariants(graph) is graph
 
 
-@pytest.mark.parametrize("trips", [0, 1, 9])
-def test_bytes_are_those_of_trips_that_transpose(trips: int) -> None:
-    graph = rnn(sg.dim("trips", hint=9))  # type: ignore[arg-type]
+@pytest.mark.parametrize("iterations", [0, 1, 9])
+def test_bytes_are_those_of_iterations_that_transpose(iterations: int) -> None:
+    graph = rnn(sg.dim("iterations", hint=9))  # type: ignore[arg-type]
     draw = np.random.default_rng(0).normal
-    feeds = {"x": draw(size=(trips, 5, 6)).astype("f4"), "w": draw(size=(6, 6)).astype("f4")}
+    feeds = {"x": draw(size=(iterations, 5, 6)).astype("f4"), "w": draw(size=(6, 6)).astype("f4")}
     found = [sg.compile(graph, fuse=fuse).run(feeds)["y"].tobytes() for fuse in (True, False)]
     assert found[0] == found[1]

@@ -43,11 +43,11 @@ def scanned() -> tuple[sg.Value, list[sg.Parameter], dict[str, Any]]:
     x = sg.input("x", (12, 8, WIDTH), "float32")
     w = sg.parameter("w", random.normal(size=(WIDTH, WIDTH)).astype("float32") / 5)
 
-    def trip(h: sg.Value, each: sg.Value) -> tuple[sg.Value, sg.Value]:
+    def iteration(h: sg.Value, each: sg.Value) -> tuple[sg.Value, sg.Value]:
         h = sg.tanh(h @ w + sg.sin(each * 2))
         return h, h * each
 
-    last, all_of_them = sg.scan(trip, x[0] * 0, sg.cos(x))
+    last, all_of_them = sg.scan(iteration, x[0] * 0, sg.cos(x))
     loss = (all_of_them**2).mean() + last.sum()
     return loss, [w], {"x": random.normal(size=(12, 8, WIDTH)).astype("float32")}
 

@@ -1,4 +1,5 @@
-"""Matrices that trips of a loop multiply by are brought into panels once; no byte depends on it."""
+"""Matrices that iterations of a loop multiply by are brought into panels once; no byte depends on
+it."""
 
 from __future__ import annotations
 
@@ -15,28 +16,28 @@ from staticgrad.preparation import panels
 from staticgrad.types.dtype import F32
 from tests.diagonals import diagonals
 
-TRIPS = 24
+ITERATIONS = 24
 
 
 def program(inner: int, columns: int, dtype: str = "float32", turned: bool = False) -> sg.Graph:
     """Rows of x by a matrix, and what follows element by element: positions, rows of z."""
-    x = sg.input("x", (TRIPS, "rows", inner), dtype)
-    z = sg.input("z", (TRIPS, "rows", columns), dtype)
+    x = sg.input("x", (ITERATIONS, "rows", inner), dtype)
+    z = sg.input("z", (ITERATIONS, "rows", columns), dtype)
     u = sg.input("u", (columns, inner) if turned else (inner, columns), dtype)
     numbers = sg.astype(sg.arange(columns), dtype)
 
-    def trip(c: Any, each: Any) -> tuple[Any, Any]:
+    def iteration(c: Any, each: Any) -> tuple[Any, Any]:
         row, other = each
         y = row @ (u.T if turned else u)
         return c + 1.0, (sg.tanh(y + other), y * numbers)
 
-    last, every = sg.scan(trip, sg.zeros((), dtype), (x, z))
+    last, every = sg.scan(iteration, sg.zeros((), dtype), (x, z))
     return sg.Graph({"last": last, "a": every[0], "b": every[1]})
 
 
 def feeds(rows: int, inner: int, columns: int, dtype: str, turned: bool) -> dict[str, np.ndarray]:
     random = np.random.default_rng(rows)
-    shapes = {"x": (TRIPS, rows, inner), "z": (TRIPS, rows, columns)}
+    shapes = {"x": (ITERATIONS, rows, inner), "z": (ITERATIONS, rows, columns)}
     shapes["u"] = (columns, inner) if turned else (inner, columns)
     return {n: random.normal(size=shape).astype(dtype) for n, shape in shapes.items()}
 
@@ -71,8 +72,8 @@ def test_bytes_are_those_of_the_matrix_as_it_lies(
             assert f.plan(rows=rows).peak_bytes >= given["u"].nbytes
 
 
-def rows_of(count: Any, inner: int = 128, columns: int = 256, trips: int = TRIPS) -> int:
-    x, u = sg.input("x", (trips, count, inner)), sg.input("u", (inner, columns))
+def rows_of(count: Any, inner: int = 128, columns: int = 256, iterations: int = ITERATIONS) -> int:
+    x, u = sg.input("x", (iterations, count, inner)), sg.input("u", (inner, columns))
     every = sg.scan(lambda c, row: (c, row @ u), sg.zeros((), "float32"), x)[1]
     return in_panels(sg.compile(sg.Graph({"y": every}), threads=1))
 
@@ -81,7 +82,7 @@ def test_where_it_pays() -> None:
     assert rows_of(32) == rows_of("many") == 1
     assert rows_of(STREAMED) == 0, "few rows read the matrix as it lies"
     assert rows_of(panels.MOST_ROWS + 1) == 0, "tiles of many rows read a panel that is near"
-    assert rows_of(32, trips=panels.FEWEST_TRIPS - 1) == 0
+    assert rows_of(32, iterations=panels.FEWEST_ITERATIONS - 1) == 0
     assert rows_of(32, columns=250) == 0, "panels are whole"
     assert rows_of(32, columns=64) == 0, "the nearest cache has it"
     assert rows_of(32, inner=1024, columns=128) == 0, "rows of the first factor would collide"
@@ -91,7 +92,7 @@ def test_where_it_pays() -> None:
 
 
 def test_a_matrix_that_is_read_otherwise_too_stays_as_it_is() -> None:
-    x, u = sg.input("x", (TRIPS, 32, 128)), sg.input("u", (128, 256))
+    x, u = sg.input("x", (ITERATIONS, 32, 128)), sg.input("u", (128, 256))
     last, every = sg.scan(lambda c, row: (c + u[0, 0], row @ u), sg.zeros((), "float32"), x)
     assert in_panels(sg.compile(sg.Graph({"y": every, "last": last}), threads=1)) == 0
 

@@ -189,11 +189,11 @@ def recurrent() -> Program:
     w, u, opt = weight("w", 3, 3), weight("u", 3, 3, seed=2), sg.optim.SGD(0.1, accumulate=2)
 
     def step(x: Any, y: Any) -> Any:
-        def trip(h: Any, row: Any) -> Any:
+        def iteration(h: Any, row: Any) -> Any:
             h = sg.tanh(row @ w + h @ u)
             return h, h
 
-        last, states = sg.scan(trip, sg.zeros(3, "float64"), x)
+        last, states = sg.scan(iteration, sg.zeros(3, "float64"), x)
         loss = sg.cond(last.sum() > 0.0, lambda: (states * states).mean(), lambda: last.sum() ** 2)
         opt.minimize(loss)
         return loss, states

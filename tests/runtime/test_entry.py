@@ -329,15 +329,17 @@ def test_a_loop_that_its_test_ends_is_native_while_it_is_short() -> None:
     """A long one is given up before any parameter is written, and runs where signals are seen."""
     w = sg.parameter("w", np.zeros(2))
     n, x = sg.input("n", (), "int64"), sg.input("x", (2,), "float64")
-    last, trips = sg.while_loop(lambda c: c[1] < n, lambda c: (c[0] * 0.5 + x, c[1] + 1), (x, 0))
-    f = sg.compile(sg.Graph({"last": last, "trips": trips}, {w: w + last}))
+    last, iterations = sg.while_loop(
+        lambda c: c[1] < n, lambda c: (c[0] * 0.5 + x, c[1] + 1), (x, 0)
+    )
+    f = sg.compile(sg.Graph({"last": last, "iterations": iterations}, {w: w + last}))
     total, feeds = np.zeros(2), {"x": np.array([1.0, 3.0]), "n": np.array(4)}
 
     def step(count: int) -> None:
         feeds["n"] = np.array(count)
         wanted = feeds["x"] * (2.0 - 0.5**count)
         found = f.run(feeds)
-        assert found["trips"] == count
+        assert found["iterations"] == count
         np.testing.assert_array_equal(found["last"], wanted)
         total[:] = total + wanted
         np.testing.assert_array_equal(w.value, total)

@@ -1,4 +1,5 @@
-"""Workers run loops from their first trip to their last where the rows of trips are apart."""
+"""Workers run loops from their first iteration to their last where the rows of iterations are
+apart."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from staticgrad.errors import NonFiniteError
 from tests.diagonals import diagonals
 from tests.runtime.several_workers import Claims, check_equal_bytes
 
-TRIPS = 7
+ITERATIONS = 7
 WIDE = 64
 Body = Callable[..., tuple[Any, Any]]
 
@@ -79,7 +80,7 @@ TOGETHER = (centred, turned, shifted, summed, squared)
 
 
 def program(body: Body, backwards: bool = False) -> sg.Graph:
-    x = sg.input("x", (TRIPS, "batch", WIDE))
+    x = sg.input("x", (ITERATIONS, "batch", WIDE))
     u, w = sg.input("u", (WIDE, WIDE)), sg.input("w", (WIDE, 3 * WIDE))
     start = sg.zeros((x.shape[1], WIDE), "float32")
     last, every = sg.scan(lambda h, row: body(h, row, u, w), start, x, reverse=backwards)
@@ -88,7 +89,7 @@ def program(body: Body, backwards: bool = False) -> sg.Graph:
 
 def feeds(batch: int) -> dict[str, np.ndarray]:
     random = np.random.default_rng(batch)
-    shapes = {"x": (TRIPS, batch, WIDE), "u": (WIDE, WIDE), "w": (WIDE, 3 * WIDE)}
+    shapes = {"x": (ITERATIONS, batch, WIDE), "u": (WIDE, WIDE), "w": (WIDE, 3 * WIDE)}
     return {n: random.normal(0, 0.2, shape).astype("float32") for n, shape in shapes.items()}
 
 
@@ -115,7 +116,7 @@ def test_rows_that_are_apart_are_run_through(
 
 
 @pytest.mark.parametrize("body", TOGETHER, ids=lambda body: body.__name__)
-def test_rows_that_read_each_other_wait_in_each_trip(body: Body) -> None:
+def test_rows_that_read_each_other_wait_in_each_iteration(body: Body) -> None:
     assert checked(program(body), 32, 2) == []
 
 
@@ -134,7 +135,7 @@ def test_gradients_are_run_through(workers: int) -> None:
 
 def test_loops_in_loops_are_run_through() -> None:
     """The loop around moves what the inner one begins with, and the rows that it reads."""
-    x, u = sg.input("x", (3, TRIPS, "batch", WIDE)), sg.input("u", (WIDE, WIDE))
+    x, u = sg.input("x", (3, ITERATIONS, "batch", WIDE)), sg.input("u", (WIDE, WIDE))
     start = sg.zeros((x.shape[2], WIDE), "float32")
 
     def around(h: Any, rows: Any) -> Any:
@@ -145,7 +146,7 @@ def test_loops_in_loops_are_run_through() -> None:
     f = sg.compile(sg.Graph({"last": last, "every": every}), threads=1)
     random = np.random.default_rng(0)
     given = {
-        "x": random.normal(size=(3, TRIPS, 32, WIDE)).astype("float32"),
+        "x": random.normal(size=(3, ITERATIONS, 32, WIDE)).astype("float32"),
         "u": random.normal(0, 0.1, (WIDE, WIDE)).astype("float32"),
     }
     for seed in range(3):
@@ -173,7 +174,7 @@ def test_plain_python_gives_equal_bytes() -> None:
         assert sg.compile(graph, threads=2).run(given)["y"].tobytes() == wanted
 
 
-def test_the_trip_of_a_nan_is_named() -> None:
+def test_the_iteration_of_a_nan_is_named() -> None:
     given = feeds(40)
     del given["w"]
     given["x"] = abs(given["x"]) + 0.1

@@ -20,12 +20,13 @@ from staticgrad.types.dtype import I64
 from tests.diagonals import diagonals
 from tests.runtime.several_workers import check_equal_bytes
 
-TRIPS = 9
+ITERATIONS = 9
 
 
 def recurrent(hidden: int) -> sg.Graph:
-    """A recurrent layer along time and its gradients, for any batch: a product and a map a trip."""
-    x = sg.input("x", (TRIPS, "batch", hidden))
+    """A recurrent layer along time and its gradients, for any batch: a product and a map an
+    iteration."""
+    x = sg.input("x", (ITERATIONS, "batch", hidden))
     u = sg.input("u", (hidden, hidden))
     start = sg.zeros((x.shape[1], hidden), "float32")
     last, every = sg.scan(lambda h, row: (sg.tanh(row + h @ u),) * 2, start, x)
@@ -35,7 +36,7 @@ def recurrent(hidden: int) -> sg.Graph:
 
 def feeds(hidden: int, batch: int) -> dict[str, np.ndarray]:
     random = np.random.default_rng(batch)
-    x = random.normal(0, 0.3, (TRIPS, batch, hidden)).astype("float32")
+    x = random.normal(0, 0.3, (ITERATIONS, batch, hidden)).astype("float32")
     return {"x": x, "u": random.normal(0, hidden**-0.5, (hidden, hidden)).astype("float32")}
 
 
@@ -58,22 +59,22 @@ def plain(rows: int, terms: int = 64, columns: int = 96) -> Any:
 
 
 @diagonals(2, ("workers", [2, 3]), ("batch", [1, 25, 32, 33, 64, 130]))
-def test_trips_have_equal_bytes(batch: int, workers: int) -> None:
+def test_iterations_have_equal_bytes(batch: int, workers: int) -> None:
     f = sg.compile(recurrent(96), threads=1)
     for seed in range(3):
         check_equal_bytes(f, feeds(96, batch), workers, seed)
 
 
 @pytest.mark.parametrize("workers", [2, 3, 4])
-def test_a_trip_has_a_row_of_the_table_for_each_share_of_a_product(workers: int) -> None:
+def test_an_iteration_has_a_row_of_the_table_for_each_share_of_a_product(workers: int) -> None:
     """A product, and no more: those outside of loops are one row."""
-    x, u = sg.input("x", (TRIPS, "batch", 96)), sg.input("u", (96, 96))
+    x, u = sg.input("x", (ITERATIONS, "batch", 96)), sg.input("u", (96, 96))
 
-    def trip(h: Any, row: Any) -> Any:
+    def iteration(h: Any, row: Any) -> Any:
         h = sg.tanh(row + h @ u)
-        return h - h.mean(axis=0), None  # rows read each other: workers wait in each trip
+        return h - h.mean(axis=0), None  # rows read each other: workers wait in each iteration
 
-    last, _ = sg.scan(trip, sg.zeros((x.shape[1], 96), "float32"), x)
+    last, _ = sg.scan(iteration, sg.zeros((x.shape[1], 96), "float32"), x)
     f = sg.compile(sg.Graph({"y": last @ u}), threads=1)
     whole = check_equal_bytes(f, feeds(96, 8), workers, 0)
     shared = check_equal_bytes(f, feeds(96, 16 * workers), workers, 0)
@@ -124,31 +125,34 @@ def test_products_whose_rows_stand_elsewhere_are_left_whole() -> None:
     assert not shares(replace(kernel, stages=(stage,)), arguments, 2), "a row has another number"
 
 
-def trained(hidden: int, trips: int) -> tuple[sg.Graph, sg.Parameter]:
-    """A step of SGD on a recurrent layer that looks up a row of a table in each trip.
+def trained(hidden: int, iterations: int) -> tuple[sg.Graph, sg.Parameter]:
+    """A step of SGD on a recurrent layer that looks up a row of a table in each iteration.
 
-    It adds the logarithm of ``level``, for each trip and row a number.
+    It adds the logarithm of ``level``, for each iteration and row a number.
     """
-    x, level = sg.input("x", (trips, "batch", hidden)), sg.input("level", (trips, "batch", 1))
-    places = sg.input("places", (trips,), "int64")
+    x, level = (
+        sg.input("x", (iterations, "batch", hidden)),
+        sg.input("level", (iterations, "batch", 1)),
+    )
+    places = sg.input("places", (iterations,), "int64")
     u = sg.parameter("u", np.random.default_rng(0).normal(0, 0.1, (hidden, hidden)).astype("f4"))
     table = sg.input("table", (5, hidden))
 
-    def trip(h: Any, each: Any) -> Any:
+    def iteration(h: Any, each: Any) -> Any:
         h = sg.tanh(each[0] + h @ u + table[each[1]] + sg.log(each[2]))
         return h, None
 
-    last, _ = sg.scan(trip, sg.zeros((x.shape[1], hidden), "float32"), (x, places, level))
+    last, _ = sg.scan(iteration, sg.zeros((x.shape[1], hidden), "float32"), (x, places, level))
     loss = (last * last).mean()
     return sg.Graph({"loss": loss, "last": last}, sg.optim.SGD(0.1).updates(loss, [u])), u
 
 
-def training_feeds(hidden: int, trips: int, batch: int) -> dict[str, np.ndarray]:
+def training_feeds(hidden: int, iterations: int, batch: int) -> dict[str, np.ndarray]:
     random = np.random.default_rng(batch)
     return {
-        "x": random.normal(0, 0.3, (trips, batch, hidden)).astype("float32"),
-        "level": np.ones((trips, batch, 1), "float32"),
-        "places": random.integers(0, 5, trips),
+        "x": random.normal(0, 0.3, (iterations, batch, hidden)).astype("float32"),
+        "level": np.ones((iterations, batch, 1), "float32"),
+        "places": random.integers(0, 5, iterations),
         "table": random.normal(0, 0.3, (5, hidden)).astype("float32"),
     }
 
@@ -166,9 +170,9 @@ WAYS: tuple[dict[str, Any], ...] = (
 
 
 @pytest.mark.parametrize("options", WAYS, ids=str)
-def test_shared_trips_have_equal_bytes_in_every_mode(options: dict[str, Any]) -> None:
-    graph, u = trained(64, TRIPS)
-    start, given = u.value, training_feeds(64, TRIPS, 56)
+def test_shared_iterations_have_equal_bytes_in_every_mode(options: dict[str, Any]) -> None:
+    graph, u = trained(64, ITERATIONS)
+    start, given = u.value, training_feeds(64, ITERATIONS, 56)
     wanted = steps_of(sg.compile(graph, threads=1), u, given, start)
     for threads in (2, 3, 4):
         f = sg.compile(graph, threads=threads, **options)
@@ -176,10 +180,10 @@ def test_shared_trips_have_equal_bytes_in_every_mode(options: dict[str, Any]) ->
 
 
 @pytest.mark.parametrize("debug", [False, True, "nan"])
-def test_a_lookup_that_fails_in_a_shared_trip_changes_no_parameter(debug: Any) -> None:
-    graph, u = trained(64, TRIPS)
-    start, given = u.value, training_feeds(64, TRIPS, 56)
-    wrong = given | {"places": np.where(np.arange(TRIPS) == 6, 5, given["places"])}
+def test_a_lookup_that_fails_in_a_shared_iteration_changes_no_parameter(debug: Any) -> None:
+    graph, u = trained(64, ITERATIONS)
+    start, given = u.value, training_feeds(64, ITERATIONS, 56)
+    wrong = given | {"places": np.where(np.arange(ITERATIONS) == 6, 5, given["places"])}
     wanted = steps_of(sg.compile(graph, threads=1), u, given, start)
     messages = set()
     for threads in (2, 3, 4):
@@ -194,9 +198,9 @@ def test_a_lookup_that_fails_in_a_shared_trip_changes_no_parameter(debug: Any) -
     assert len(messages) == 1
 
 
-def test_the_trip_of_a_nan_is_named_whoever_had_its_row() -> None:
-    graph, u = trained(64, TRIPS)
-    start, given = u.value, training_feeds(64, TRIPS, 56)
+def test_the_iteration_of_a_nan_is_named_whoever_had_its_row() -> None:
+    graph, u = trained(64, ITERATIONS)
+    start, given = u.value, training_feeds(64, ITERATIONS, 56)
     for row in (0, 55):
         level = given["level"].copy()
         level[5, row] = -1.0
@@ -208,17 +212,17 @@ def test_the_trip_of_a_nan_is_named_whoever_had_its_row() -> None:
             messages.add(str(failed.value))
             assert u.value.tobytes() == start.tobytes()
         (message,) = messages
-        assert "trip 5" in message
+        assert "iteration 5" in message
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_interrupts_between_shared_trips_leave_a_step_whole(threads: int) -> None:
-    """Trips take several pieces of the driver's fuel; a signal comes at random moments."""
+def test_interrupts_between_shared_iterations_leave_a_step_whole(threads: int) -> None:
+    """Iterations take several pieces of the driver's fuel; a signal comes at random moments."""
     if threading.current_thread() is not threading.main_thread():
         pytest.skip("signals arrive in the main thread")
-    trips = 3000
-    graph, u = trained(64, trips)
-    start, given = u.value, training_feeds(64, trips, 56)
+    iterations = 3000
+    graph, u = trained(64, iterations)
+    start, given = u.value, training_feeds(64, iterations, 56)
     f = sg.compile(graph, threads=threads)
     u.value = start
     outputs = {name: array.tobytes() for name, array in f.run(given).items()}

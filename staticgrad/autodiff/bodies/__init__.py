@@ -1,9 +1,9 @@
 """Derivatives of ops that run bodies, made of the derivatives of the bodies.
 
 A loop backwards is a loop that runs the other way (``loops_backwards.py``); tangents ride along as
-carries (``loops_forwards.py``). A bounded ``while`` is differentiated as a loop of that many trips,
-of which the last do nothing (``bounded_whiles.py``). The derivative of a branch is a branch
-(``branches.py``). All of them are ordinary ops, and differentiate again.
+carries (``loops_forwards.py``). A bounded ``while`` is differentiated as a loop of that many
+iterations, of which the last do nothing (``bounded_whiles.py``). The derivative of a branch is a
+branch (``branches.py``). All of them are ordinary ops, and differentiate again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def cotangents(
     """
     match op:
         case Loop():
-            return loops_backwards.BackwardTrip(op, cts, needed).cotangents(args)
+            return loops_backwards.BackwardIteration(op, cts, needed).cotangents(args)
         case While():
             loop, first = bounded(op), zeros_like_type(NUMBER, args[0])
             return cotangents(loop, [None, *cts[: op.carries]], [first, *args], [False, *needed])[

@@ -1,4 +1,4 @@
-"""A bounded ``while`` as a loop of so many trips, of which the last do nothing."""
+"""A bounded ``while`` as a loop of so many iterations, of which the last do nothing."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from staticgrad.ops.loops import Branch, Loop, While
 
 
 def bounded(op: While) -> Loop:
-    """The loop of ``most`` trips that does the same, carrying the number of trips done before.
+    """The loop of ``most`` iterations that does the same, carrying the number of iterations done
+    before.
 
-    It has stopped where a trip's number is not that of the trips done; then nothing runs.
+    It has stopped where an iteration's number is not that of the iterations done; then nothing
+    runs.
 
     Raises:
         GradientError: the ``while`` has no bound.
     """
     if op.most is None:
         raise GradientError(
-            "while_loop keeps the carries of all trips for its gradient, and max_steps= does not"
+            "while_loop stores the carries of all iterations for its gradient, max_steps= does not"
             " say how many there may be",
             hint="sg.while_loop(test, body, init, max_steps=100); sg.jvp needs no bound, and"
             " sg.scan and sg.fori_loop have one",
@@ -41,14 +43,14 @@ def bounded(op: While) -> Loop:
     def unchanged(values: list[Symbolic]) -> Sequence[Symbolic]:
         return values[1 : 2 + op.carries]
 
-    def trip(values: list[Symbolic]) -> Sequence[Symbolic]:
+    def iteration(values: list[Symbolic]) -> Sequence[Symbolic]:
         inner = inlined(op.body, [values[0], *values[2:]], current().order)
         return [functions.add(values[1], 1), *inner]  # type: ignore[list-item]
 
     def tested(values: list[Symbolic]) -> Sequence[Symbolic]:
         (go,) = inlined(op.test, [values[0], *values[2:]], current().order)
         return apply(
-            Branch((case(unchanged), case(trip))), [functions.astype(go, "int64"), *values]
+            Branch((case(unchanged), case(iteration))), [functions.astype(go, "int64"), *values]
         )
 
     running = functions.astype(functions.equal(inputs.number, done), "int64")

@@ -1,9 +1,9 @@
 """The reverse of a loop: a loop that runs the other way.
 
-Its body is the forward body, built again over the carries with which each trip began, followed by
-its gradient; those carries are stacked by a forward loop that differs from the one differentiated
-in these outputs alone. It carries the cotangents of the carries and adds up those of the
-invariants, as far as these are not sums that are made after the loop (``sums_over_time.py``).
+Its body is the forward body, built again over the carries with which each iteration began, followed
+by its gradient; those carries are stacked by a forward loop that differs from the one
+differentiated in these outputs alone. It carries the cotangents of the carries and adds up those of
+the invariants, as far as these are not sums that are made after the loop (``sums_over_time.py``).
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from staticgrad.ops.cotangent import zeros_like_type
 from staticgrad.ops.loops import Loop
 
 
-class BackwardTrip:
-    """One trip of a loop backwards, and the loop that makes them.
+class BackwardIteration:
+    """One iteration of a loop backwards, and the loop that makes them.
 
     Places count the operands of the loop: carries, then slices, then invariants.
 
     Attributes:
-        moving: the carries that have a cotangent in some trip.
-        shares: the cotangents of the inputs in one trip, by place, given those of what moves.
+        moving: the carries that have a cotangent in some iteration.
+        shares: the cotangents of the inputs in one iteration, by place, given those of what moves.
         sliced, summed: the slices and the invariants that have one.
     """
 
@@ -68,7 +68,7 @@ class BackwardTrip:
         self.summed = [k for k in there if k >= self.ends[1]]
 
     def _shares(self, moving: set[int]) -> dict[int, Found]:
-        """The cotangents of the inputs in one trip, given those of what moves."""
+        """The cotangents of the inputs in one iteration, given those of what moves."""
         pairs = [(self.next[k], self.arriving[k]) for k in sorted(moving)]
         pairs += zip(self.seeded_outs, self.seeds, strict=True)
         targets = [self.given[k] for k in self.wanted]
@@ -96,7 +96,7 @@ class BackwardTrip:
             [("c", carried), ("y", results)],
         )
         op, slices = self.op, len(kept) + len(self.seeds)
-        back = Loop(body, op.trips, len(carried), slices, not op.reverse)
+        back = Loop(body, op.iterations, len(carried), slices, not op.reverse)
         first = [found_or_zeros(self.cts[k], args[k].type, args[k]) for k in self.moving]
         first += sums.zeros(args)
         stacks = self._stacks(kept, args)
@@ -108,23 +108,23 @@ class BackwardTrip:
         where |= {k: by_value[value.key] for k, value in zip(self.sliced, sliced, strict=True)}
         for k, term in sums.terms(found[len(self.moving) : len(carried)]):
             where[k] = functions.add(where[k], term) if k in where else term
-        for k, total in sums.late.results(by_value, op.trips, back.reverse).items():
+        for k, total in sums.late.results(by_value, op.iterations, back.reverse).items():
             where[k] = functions.add(total, where[k]) if k in where else total
         return tuple(where.get(k) if self.needed[k] else None for k in range(len(args)))
 
     def _departing(self) -> list[Any]:
-        """The cotangents of what moves, as a trip hands them to the one before it."""
+        """The cotangents of what moves, as an iteration hands them to the one before it."""
         return [found_or_zeros(self.shares.get(k), self.given[k].type) for k in self.moving]
 
     def _read(self, values: Sequence[Any], sums: _SumsOfInvariants) -> tuple[list[int], list[int]]:
-        """What the loop reads of the forward trips: carries and slices, and the invariants."""
+        """What the loop reads of the forward iterations: carries and slices, and the invariants."""
         read = reading(values, self.given)
         late = [k for k in range(self.ends[1]) if self.given[k].key in sums.late.read]
         kept = sorted({k for k in read if k < self.ends[1]}.union(late))
         return kept, [k for k in read if k >= self.ends[1]]
 
     def _stacks(self, kept: Sequence[int], args: Sequence[Any]) -> list[Any]:
-        """The carries with which trips began, stacked, then the slices."""
+        """The carries with which iterations began, stacked, then the slices."""
         carries = [k for k in kept if k < self.op.carries]
         stacked = apply(with_stacked_carries(self.op, carries), args) if carries else []
         return [
@@ -134,12 +134,12 @@ class BackwardTrip:
 
 
 class _SumsOfInvariants:
-    """The cotangents of invariants, which are sums over the trips.
+    """The cotangents of invariants, which are sums over the iterations.
 
     Attributes:
         late: those that are made after the loop, of what it stacks.
         totals: carries with the sums so far of all others.
-        grown: the same after a trip.
+        grown: the same after an iteration.
     """
 
     def __init__(self, shares: Mapping[int, Symbolic], there: Sequence[Symbolic]) -> None:
@@ -188,7 +188,8 @@ def _reached(body: Graph, starts: Sequence[Symbolic]) -> set[int]:
 
 
 def with_stacked_carries(op: Loop, kept: Sequence[int]) -> Loop:
-    """The loop that also gives the carries with which each trip began, stacked: those ``kept``."""
+    """The loop that also gives the carries with which each iteration began, stacked: those
+    ``kept``."""
     begun = op.body.inputs[1 : 1 + op.carries]
     outputs = dict(op.body.outputs)
     own = len(outputs) - op.carries
@@ -197,4 +198,4 @@ def with_stacked_carries(op: Loop, kept: Sequence[int]) -> Loop:
         nodes=op.body.nodes, inputs=op.body.inputs, parameters=(), outputs=outputs,
         name=op.body.name,
     )  # fmt: skip
-    return Loop(body, op.trips, op.carries, op.slices, op.reverse)
+    return Loop(body, op.iterations, op.carries, op.slices, op.reverse)

@@ -24,7 +24,7 @@ class ForwardBody:
     """A body with the tangents of what moves, by place among its inputs.
 
     Attributes:
-        moved: the inputs that have a tangent, in some trip.
+        moved: the inputs that have a tangent, in some iteration.
         moving: the carries of these.
         found: the tangents of the results, or None.
     """
@@ -76,50 +76,51 @@ def with_tangents(
 
 def tangents(op: Loop, moved: Sequence[Found], args: Sequence[Any]) -> tuple[Found, ...]:
     """The tangents of the results of a loop."""
-    trip = ForwardBody(op.body, op.carries, [t is not None for t in moved], True)
+    iteration = ForwardBody(op.body, op.carries, [t is not None for t in moved], True)
     ends = op.carries, op.carries + op.slices
-    outs = [k for k in range(op.carries, len(trip.results)) if trip.found[k] is not None]
-    if not trip.moving and not outs:
-        return (None,) * len(trip.results)
-    slices = trip.role(ends[0], ends[1])
+    outs = [k for k in range(op.carries, len(iteration.results)) if iteration.found[k] is not None]
+    if not iteration.moving and not outs:
+        return (None,) * len(iteration.results)
+    slices = iteration.role(ends[0], ends[1])
     body = closed(
-        [trip.number],
-        [("c", trip.role(0, ends[0])), ("x", slices), ("p", trip.role(ends[1], None))],
+        [iteration.number],
+        [("c", iteration.role(0, ends[0])), ("x", slices), ("p", iteration.role(ends[1], None))],
         [
-            ("c", [*trip.results[: ends[0]], *trip.next()]),
-            ("y", [trip.found[k] for k in outs]),
+            ("c", [*iteration.results[: ends[0]], *iteration.next()]),
+            ("y", [iteration.found[k] for k in outs]),
         ],
     )
-    pushed = Loop(body, op.trips, ends[0] + len(trip.moving), len(slices), op.reverse)
+    pushed = Loop(body, op.iterations, ends[0] + len(iteration.moving), len(slices), op.reverse)
     operands = [
-        *with_tangents(0, ends[0], args, moved, trip.moved),
-        *with_tangents(ends[0], ends[1], args, moved, trip.moved),
-        *with_tangents(ends[1], None, args, moved, trip.moved),
+        *with_tangents(0, ends[0], args, moved, iteration.moved),
+        *with_tangents(ends[0], ends[1], args, moved, iteration.moved),
+        *with_tangents(ends[1], None, args, moved, iteration.moved),
     ]
     found = apply(pushed, operands)[ends[0] :]
-    where = dict(zip([*trip.moving, *outs], found, strict=True))
-    return tuple(where.get(k) for k in range(len(trip.results)))
+    where = dict(zip([*iteration.moving, *outs], found, strict=True))
+    return tuple(where.get(k) for k in range(len(iteration.results)))
 
 
 def tangents_of_while(op: While, moved: Sequence[Found], args: Sequence[Any]) -> tuple[Found, ...]:
-    """The tangents of the results of a while, and of the number of its trips, which has none."""
-    trip = ForwardBody(op.body, op.carries, [t is not None for t in moved], True)
-    if not trip.moving:
+    """The tangents of the results of a while, and of the number of its iterations, which has
+    none."""
+    iteration = ForwardBody(op.body, op.carries, [t is not None for t in moved], True)
+    if not iteration.moving:
         return (None,) * (op.carries + 1)
-    roles = [("c", trip.role(0, op.carries)), ("p", trip.role(op.carries, None))]
-    test = inlined(op.test, [trip.number, *trip.given], current().order)
+    roles = [("c", iteration.role(0, op.carries)), ("p", iteration.role(op.carries, None))]
+    test = inlined(op.test, [iteration.number, *iteration.given], current().order)
     pushed = While(
-        _named_go(closed([trip.number], roles, [("y", test)])),
-        closed([trip.number], roles, [("c", [*trip.results, *trip.next()])]),
-        op.carries + len(trip.moving),
+        _named_go(closed([iteration.number], roles, [("y", test)])),
+        closed([iteration.number], roles, [("c", [*iteration.results, *iteration.next()])]),
+        op.carries + len(iteration.moving),
         op.most,
     )
     operands = [
-        *with_tangents(0, op.carries, args, moved, trip.moved),
-        *with_tangents(op.carries, None, args, moved, trip.moved),
+        *with_tangents(0, op.carries, args, moved, iteration.moved),
+        *with_tangents(op.carries, None, args, moved, iteration.moved),
     ]
     found = apply(pushed, operands)[op.carries :]
-    where = dict(zip(trip.moving, found, strict=False))
+    where = dict(zip(iteration.moving, found, strict=False))
     return tuple(where.get(k) for k in range(op.carries + 1))
 
 

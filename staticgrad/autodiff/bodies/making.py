@@ -39,7 +39,7 @@ def closed(number: Sequence[Symbolic], given: Roles, results: Roles) -> Graph:
     """A body of these inputs and outputs, under canonical names.
 
     Args:
-        number: the number of the trip, where there is one.
+        number: the number of the iteration, where there is one.
         given: its inputs.
         results: its outputs.
     """

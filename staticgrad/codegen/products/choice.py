@@ -6,7 +6,7 @@ from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.expressions import Lines, Unit
 from staticgrad.codegen.products.looped import LoopedProduct
 from staticgrad.codegen.products.tiled import TiledProduct, WholePanels
-from staticgrad.codegen.source_lines import write_trips
+from staticgrad.codegen.source_lines import write_iterations
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import Gemm, small
 
@@ -27,8 +27,8 @@ def write_product(kernel: Kernel, stage: Gemm, out: Lines, unit: Unit) -> None:
         out.extend(tile)
         return
     chunk = Lines()
-    write_trips(chunk, f"{w}_left", ("0", f"{w}_n", w.columns), tile, w.once.panel)
-    write_trips(out, f"{w}_first", ("0", f"{w}_m", w.chunk), chunk, w.once.chunk)
+    write_iterations(chunk, f"{w}_left", ("0", f"{w}_n", w.columns), tile, w.once.panel)
+    write_iterations(out, f"{w}_first", ("0", f"{w}_m", w.chunk), chunk, w.once.chunk)
 
 
 def _chosen(kernel: Kernel, stage: Gemm, unit: Unit) -> LoopedProduct:

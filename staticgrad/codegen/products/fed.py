@@ -42,28 +42,28 @@ class FedProduct(PlacedProduct):
         w = self.name
         out.add(f"{w}_each = {' * '.join(str(axis.extent) for axis in self.rest)}")
         if self.first.past:  # what was kept are positions of the first loop
-            out.add(f"{w}_trips = {w}_deep")
-            out.add(f"{w}_deep = {w}_trips * {w}_each")
+            out.add(f"{w}_iterations = {w}_deep")
+            out.add(f"{w}_deep = {w}_iterations * {w}_each")
 
     def write_tile(self, out: Lines) -> None:
         """A chunk of rows from ``first`` on, a panel of columns from ``left`` on."""
-        w, trip = self.name, Lines()
-        trips = f"{w}_trips" if self.first.past else self.first.extent
+        w, iteration = self.name, Lines()
+        iterations = f"{w}_iterations" if self.first.past else self.first.extent
         self.least(out, "last", f"{w}_first + {self.chunk}", f"{w}_m")
         self.least(out, "past", f"{w}_left + {self.columns}", f"{w}_n")
         if self.is_placed:
             self.write_places(out)
         self.over_tile(out, 0, self.zero)
-        trip.add(f"{self.first.name} = {w}_trip")
+        iteration.add(f"{self.first.name} = {w}_iteration")
         for stage in self.stage.fed:
             span = Span("0", str(stage.axis.extent))
-            write_map(self.kernel, stage, trip, span, self.unit, rows_of(self.kernel, 1))
-        trip.add(f"{w}_origin = {w}_trip * {w}_each")
-        trip.add(f"{w}_depth = {w}_origin")
-        trip.add(f"while {w}_depth < {w}_origin + {w}_each:")
-        trip.extend(self._part(), 1)
-        out.add(f"for {w}_trip in range(0, {trips}):")
-        out.extend(trip, 1)
+            write_map(self.kernel, stage, iteration, span, self.unit, rows_of(self.kernel, 1))
+        iteration.add(f"{w}_origin = {w}_iteration * {w}_each")
+        iteration.add(f"{w}_depth = {w}_origin")
+        iteration.add(f"while {w}_depth < {w}_origin + {w}_each:")
+        iteration.extend(self._part(), 1)
+        out.add(f"for {w}_iteration in range(0, {iterations}):")
+        out.extend(iteration, 1)
         self._write_epilogue(out)
 
     def _part(self) -> Lines:
@@ -105,8 +105,8 @@ class FedProduct(PlacedProduct):
     def write_rows_begin(self, out: Lines) -> None:
         super().write_rows_begin(out)
         if self.first.name in self.steps:
-            trips = scaled(f"{self}_trip", self.steps[self.first.name])
-            out.add(f"{self}_a = {total(f'{self}_a', trips)}")
+            iterations = scaled(f"{self}_iteration", self.steps[self.first.name])
+            out.add(f"{self}_a = {total(f'{self}_a', iterations)}")
 
     def arguments(self, part: int) -> dict[str, str]:
         w = self.name

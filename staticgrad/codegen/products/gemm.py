@@ -31,7 +31,7 @@ from staticgrad.codegen.products.streams import (
     write_streams,
 )
 from staticgrad.codegen.products.tiles import Tiles
-from staticgrad.codegen.source_lines import write_trips
+from staticgrad.codegen.source_lines import write_iterations
 from staticgrad.codegen.stages import base_text, scope_for, write_store
 from staticgrad.codegen.vectors import SHORT, work
 from staticgrad.ir.expr import Access
@@ -279,7 +279,7 @@ class PlainProduct:
             block.add(f"    into = {self.whole}")
         block.extend(runs)
         blocks, all_blocks = ("0", f"{self.k} if {self.k} > 0 else 1", GEMM_BLOCK), Lines()
-        write_trips(all_blocks, "block", blocks, block, self.one_block)
+        write_iterations(all_blocks, "block", blocks, block, self.one_block)
         if self.packs_rows:
             out.extend(all_blocks)
         else:
@@ -290,7 +290,7 @@ class PlainProduct:
         block = Lines()
         self.least(block, "last_column", "first_column + span", "right")
         block.extend(body)
-        write_trips(out, "first_column", ("left", "right", "span"), block, False)
+        write_iterations(out, "first_column", ("left", "right", "span"), block, False)
 
     def _write_runs(self, out: Lines) -> None:
         """The inner indices of a block: rows are packed a run of them at a time, panels a part."""
@@ -303,7 +303,7 @@ class PlainProduct:
             part.add("fresh = 1 if depth == block else 0")
         self._write_panels(part)
         most = "end_run" if self.one_block else "end_run if end_run > 0 else 1"
-        write_trips(parts, "depth", ("run", most, self.depth), part, self.one_part)
+        write_iterations(parts, "depth", ("run", most, self.depth), part, self.one_part)
         if self.one_run:
             run.add("end_run = stop")
         else:
@@ -314,7 +314,7 @@ class PlainProduct:
         else:
             run.extend(parts)
         runs = "block", "stop" if self.one_block else "stop if stop > 0 else 1", self.long
-        write_trips(out, "run", runs, run, self.one_run)
+        write_iterations(out, "run", runs, run, self.one_run)
 
     def _declare(self, out: Lines) -> None:
         """Local memory, and what it is used for."""
@@ -502,7 +502,7 @@ class PlainProduct:
     def write_each_panel(self, out: Lines, body: Lines) -> None:
         """``body`` for the columns from ``j0`` on, for all panels of the block."""
         columns = "first_column", "last_column", self.columns
-        write_trips(out, "j0", columns, body, self.panels_abreast == 1)
+        write_iterations(out, "j0", columns, body, self.panels_abreast == 1)
 
     def _lies_in_panels(self) -> bool:
         """Whether an outer axis goes over panels of b that lie one behind the other, and a stays.

@@ -20,7 +20,7 @@ from typing import Final
 from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element, number, scaled, total
 from staticgrad.codegen.products.packing import Packing
-from staticgrad.codegen.source_lines import write_trips
+from staticgrad.codegen.source_lines import write_iterations
 from staticgrad.codegen.stages import base_text, limit, scope_for, write_store
 from staticgrad.ir.expr import Access, Position, load
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK, Kernel
@@ -41,10 +41,10 @@ NARROW_ROWS: Final = 4
 
 @dataclass(frozen=True)
 class Once:
-    """Which loops of a product are known to have one trip.
+    """Which loops of a product are known to have one iteration.
 
     Those over chunks of rows, over panels of columns, over blocks of the inner indices (one has no
-    trip where they end before they begin), and over the parts that are packed at a time.
+    iteration where they end before they begin), and over the parts that are packed at a time.
     """
 
     chunk: bool
@@ -134,10 +134,10 @@ class LoopedProduct:
 
     @cached_property
     def keeps_panels(self) -> bool:
-        """Whether panels that were packed are found again by the next trips.
+        """Whether panels that were packed are found again by the next iterations.
 
-        A product in a loop over tiles of rows multiplies by the same second factor in every trip.
-        Its panels are packed in the first trip that needs them, one behind the other.
+        A product in a loop over tiles of rows multiplies by the same second factor in every iteration.
+        Its panels are packed in the first iteration that needs them, one behind the other.
         """
         kernel, b = self.kernel, self.stage.b
         if not self.is_turned or kernel.outer != "axes" or kernel.listed is not None:
@@ -161,7 +161,7 @@ class LoopedProduct:
 
     @cached_property
     def once(self) -> Once:
-        """Which of the loops are known to have one trip."""
+        """Which of the loops are known to have one iteration."""
         stage, alone = self.stage, self.kernel.outer != "tiles"
         chunk, panel = self._most(stage.i) <= self.chunk, self._most(stage.j) <= self.columns
         some = all(not axis.limits and self.unit.told(axis.extent).short for axis in stage.j)
@@ -268,7 +268,7 @@ class LoopedProduct:
             old, new = (f"load{self.lanes}({w}_tile, at{m})" for m in ("", f" + {self.room}"))
             self.over_tile(block, 1, f"{old} + {new}")
         blocks = origin, f"{w}_deep", GEMM_BLOCK
-        write_trips(out, f"{w}_block", blocks, block, once.block)
+        write_iterations(out, f"{w}_block", blocks, block, once.block)
         nothing = "== 0"
         if self.stage.k[0].limits:
             nothing = f"<= {w}_from" if self.begins else "<= 0"
@@ -289,7 +289,7 @@ class LoopedProduct:
         part.add(f"for {w}_top in range({w}_first, {w}_last, {self.tall}):")
         part.extend(tile, 1)
         parts = self.first_of_block, f"{w}_stop", self.depth
-        write_trips(out, f"{w}_depth", parts, part, self.once.part)
+        write_iterations(out, f"{w}_depth", parts, part, self.once.part)
 
     # what the loops of k add to a place
 
@@ -371,7 +371,7 @@ class LoopedProduct:
     def _write_kept_panel(self, out: Lines, pack: Lines) -> None:
         """Find the panel of ``left``, or pack it; ``slot`` is where it begins.
 
-        A panel of more inner indices than ``depth`` is packed a part at a time in every trip.
+        A panel of more inner indices than ``depth`` is packed a part at a time in every iteration.
         """
         w, columns = self.name, self.columns
         out.add(f"{w}_slot = {w}_left * {w}_deep")
@@ -393,7 +393,7 @@ class LoopedProduct:
         step, square = b.stride(VECTOR), Lines()
         at = total(base_text(b), f"{w}_v", scaled(f"({w}_left + half)", step))
         columns, halves = f"{w}_n", f"{w}_past - {w}_left"
-        if self.keeps_panels:  # other trips may have more columns
+        if self.keeps_panels:  # other iterations may have more columns
             columns, halves = str(self.stage.j[0].extent), str(self.columns)
         if len(self.stage.k) == 1:
             base = base_text(b, frozenset({VECTOR, *self.inner}))

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from staticgrad.codegen.expressions import Lines, scaled, total
-from staticgrad.codegen.source_lines import write_trips
+from staticgrad.codegen.source_lines import write_iterations
 from staticgrad.ir.kernels.product_iterations import LONE
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def write_rows_for_lanes(product: PlainProduct, out: Lines) -> None:
         tops.add(f"{name}({_arguments(p, start)})")
     part.add(f"for top in range(0, {p.n}, {p.height}):")
     part.extend(tops, 1)
-    write_trips(body, "depth", ("0", str(p.k), p.depth), part, p.one_part)
+    write_iterations(body, "depth", ("0", str(p.k), p.depth), part, p.one_part)
     turn = p.panels.panel(p.unit, p.columns, "turned")
     body.add(f"{turn}(sums, tile, 0, 1, {columns}, {columns}, {p.n}, 0)")
     body.add("top = start - first_row")

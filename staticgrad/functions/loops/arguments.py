@@ -1,4 +1,5 @@
-"""What loops and branches are given: functions, numbers of trips, slices, bounds, conditions."""
+"""What loops and branches are given: functions, numbers of iterations, slices, bounds,
+conditions."""
 
 from __future__ import annotations
 
@@ -47,8 +48,8 @@ def check_function(name: str, what: str, function: Any, *given: str) -> None:
         ) from None
 
 
-def trips_of(name: str, number: Any) -> Size:
-    """A number of trips, or a bound of them.
+def iterations_of(name: str, number: Any) -> Size:
+    """A number of iterations, or a bound of them.
 
     Raises:
         ArgumentError: it is no integer and no named size, or 2**63 or more.
@@ -58,7 +59,7 @@ def trips_of(name: str, number: Any) -> Size:
     found = None if isinstance(number, bool) else known_integer(number)
     if found is not None:
         if found > MOST_SIZE:
-            raise ArgumentError(f"{name}: {shown(found)} trips: {BEYOND}")
+            raise ArgumentError(f"{name}: {shown(found)} iterations: {BEYOND}")
         return found
     raise ArgumentError(
         f"{name}: {shown(number)} is {kind_of(number)}, not an integer or a named size",
@@ -66,19 +67,19 @@ def trips_of(name: str, number: Any) -> Size:
     )
 
 
-def bounded_trips(name: str, most: Any) -> Size:
-    """A bound on the number of trips.
+def bounded_iterations(name: str, most: Any) -> Size:
+    """A bound on the number of iterations.
 
     Raises:
-        ArgumentError: as ``trips_of``; or it is negative.
+        ArgumentError: as ``iterations_of``; or it is negative.
     """
-    bound = trips_of(name, most)
+    bound = iterations_of(name, most)
     if not isinstance(bound, Dim) and bound < 0:
         raise ArgumentError(f"{name}: max_steps must be >= 0, got {bound}")
     return bound
 
 
-def trips_over(name: str, values: Sequence[Any], length: Any) -> Size:
+def iterations_over(name: str, values: Sequence[Any], length: Any) -> Size:
     """The number of slices, which ``length`` confirms, or else says.
 
     Raises:
@@ -92,19 +93,21 @@ def trips_over(name: str, values: Sequence[Any], length: Any) -> Size:
             raise RankError(f"{name}: {value!r} has no axis of slices", hint=hint)
     if length is None and not values:
         raise ArgumentError(
-            f"{name}: neither slices nor a length say how many trips there are",
-            hint="length=100 makes so many; xs= gives each trip its row of an array",
+            f"{name}: neither slices nor a length say how many iterations there are",
+            hint="length=100 makes so many; xs= gives each iteration its row of an array",
         )
-    trips = values[0].shape[0] if length is None else trips_of(name, length)
-    if isinstance(trips, int) and trips < 0:
-        raise ArgumentError(f"{name}: length={trips}: it is 0 or more")
+    iterations = values[0].shape[0] if length is None else iterations_of(name, length)
+    if isinstance(iterations, int) and iterations < 0:
+        raise ArgumentError(f"{name}: length={iterations}: it is 0 or more")
     for value in values:
         count = value.shape[0]
-        if isinstance(count, int) and isinstance(trips, int) and count != trips:
-            wanted = f"{values[0]!r} has {trips}" if length is None else f"length is {trips}"
-            hint = "a trip takes a row of each: all have as many, x[:n] has the first n"
+        if isinstance(count, int) and isinstance(iterations, int) and count != iterations:
+            wanted = (
+                f"{values[0]!r} has {iterations}" if length is None else f"length is {iterations}"
+            )
+            hint = "an iteration takes a row of each: all have as many, x[:n] has the first n"
             raise ShapeError(f"{name}: {value!r} has {count} slices, {wanted}", hint=hint)
-    return trips
+    return iterations
 
 
 def bound_of(name: str, number: Any, kind: type[Any]) -> Any:

@@ -1,4 +1,5 @@
-"""Loops and branches of define-by-run tensors: Python runs them, and the tape records each trip."""
+"""Loops and branches of define-by-run tensors: Python runs them, and the tape records each
+iteration."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from staticgrad.ir.session import body_of_a
 from staticgrad.ir.value import Value
 from staticgrad.ops.elementwise import is_weak
 
-#: Whether a trip is run that no loop makes: for what it reads.
+#: Whether an iteration is run that no loop makes: for what it reads.
 _unmade: ContextVar[bool] = ContextVar("_unmade", default=False)
 
 
@@ -27,13 +28,14 @@ def is_eager(leaves: Sequence[Any]) -> bool:
 
 @loop_at_once()
 def run_loop(
-    trip: Callable[[Any, Any, Any], tuple[Any, Any]],
+    iteration: Callable[[Any, Any, Any], tuple[Any, Any]],
     init: Any,
     slices: Sequence[Any],
-    trips: Any,
+    iterations: Any,
     reverse: bool,
 ) -> tuple[Any, Any]:
-    """As ``for``; of no trips the outputs have the types that a trip over zeros would give."""
+    """As ``for``; of no iterations the outputs have the types that an iteration over zeros would
+    give."""
     first, tree = flatten(init)
     kind = binding_kind((*first, *slices))
     # Numbers stay what they are: they take the dtype of what they meet.
@@ -41,16 +43,16 @@ def run_loop(
     stacks: list[list[Any]] = []
     shape = None
     draws = Draws()
-    for i in reversed(range(trips)) if reverse else range(trips):
-        with draws.trip(i), body_of_a("a loop"):
-            carry, output = trip(kind.lift(i), carry, [each[i] for each in slices])
+    for i in reversed(range(iterations)) if reverse else range(iterations):
+        with draws.iteration(i), body_of_a("a loop"):
+            carry, output = iteration(kind.lift(i), carry, [each[i] for each in slices])
         leaves, shape = flatten(output)
         stacks.append(leaves)
     carry = unflatten(flatten(carry)[1], [_lifted(kind, leaf) for leaf in flatten(carry)[0]])
     if shape is None:
         zeros = [_row_of_zeros(each) for each in slices]
-        with draws.trip(0), body_of_a("a loop"):
-            moved, output = trip(kind.lift(0), carry, zeros)
+        with draws.iteration(0), body_of_a("a loop"):
+            moved, output = iteration(kind.lift(0), carry, zeros)
         leaves, shape = flatten(output)
         made = [_lifted(kind, leaf) for leaf in leaves]
         none = [functions.where(False, leaf, functions.zeros_like(leaf)) for leaf in made]
@@ -69,10 +71,10 @@ def _row_of_zeros(each: Any) -> Any:
 
 
 def _unmoved(kind: type[Any], carry: Any, moved: Any) -> Any:
-    """A carry that no trip has moved; what a trip would read has a gradient, of zeros.
+    """A carry that no iteration has moved; what an iteration would read has a gradient, of zeros.
 
-    So it has in a graph, whose loop may have any number of trips. The cotangent is masked, so that
-    no infinite derivative of the trip that was not made meets a zero.
+    So it has in a graph, whose loop may have any number of iterations. The cotangent is masked, so
+    that no infinite derivative of the iteration that was not made meets a zero.
     """
     leaves, tree = flatten(carry)
     found = []
@@ -86,9 +88,10 @@ def _unmoved(kind: type[Any], carry: Any, moved: Any) -> Any:
 def run_while(
     test: Callable[[Any], Any], body: Callable[[Any], Any], init: Any, max_steps: Any
 ) -> Any:
-    """As ``while``; of no trips a loop with a bound has gradients of zeros, as in a graph.
+    """As ``while``; of no iterations a loop with a bound has gradients of zeros, as in a graph.
 
-    A trip that is not made draws, so that what is drawn behind the loop is what a graph draws.
+    An iteration that is not made draws, so that what is drawn behind the loop is what a graph
+    draws.
     """
     leaves, tree = flatten(init)
     kind = binding_kind(tuple(leaves))
@@ -97,13 +100,13 @@ def run_while(
     draws = reached = Draws()
     endless = max_steps is None and _unmade.get()  # nobody knows whether it would end
     while not endless and (max_steps is None or done < max_steps):
-        with draws.trip(done), body_of_a("a loop"):
+        with draws.iteration(done), body_of_a("a loop"):
             if not bool(_number(test(carry))):
                 break
             carry, done = body(carry), done + 1
             reached = Draws()
     if done:
-        reached.further()  # the test of the trip that was not made began again
+        reached.further()  # the test of the iteration that was not made began again
         return carry
     linked = _linked(test, body, carry, draws)
     return carry if max_steps is None else linked
@@ -112,16 +115,16 @@ def run_while(
 def _linked(
     test: Callable[[Any], Any], body: Callable[[Any], Any], carry: Any, draws: Draws
 ) -> Any:
-    """The carry of a loop without trips, with an edge to what a trip would read.
+    """The carry of a loop without iterations, with an edge to what an iteration would read.
 
-    A trip may be one that fails where the test does, as where it looks something up: then there is
-    no such edge.
+    An iteration may be one that fails where the test does, as where it looks something up: then
+    there is no such edge.
     """
     leaves, tree = flatten(carry)
     kind = binding_kind(tuple(leaves))
     before = _unmade.set(True)
     try:
-        with draws.trip(0), body_of_a("a loop"):
+        with draws.iteration(0), body_of_a("a loop"):
             test(carry)
             moved = body(carry)
     except (StaticgradError, ArithmeticError, LookupError, ValueError):

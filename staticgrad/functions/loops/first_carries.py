@@ -1,4 +1,4 @@
-"""What a loop begins with: Python numbers among it take the dtype that a trip gives them."""
+"""What a loop begins with: Python numbers among it take the dtype that an iteration gives them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from staticgrad.types.dtype import F32, F64, DType
 class FirstCarries:
     """First carries of a loop as values, whose dtypes a trace of the body may still change.
 
-    A Python number has no dtype of its own: it takes the one that a trip gives it. A float begins
-    as float32, and is float64 where nothing in the loop is float32. Each change asks for another
-    trace, and each number changes a bounded number of times, since dtypes only grow.
+    A Python number has no dtype of its own: it takes the one that an iteration gives it. A float
+    begins as float32, and is float64 where nothing in the loop is float32. Each change asks for
+    another trace, and each number changes a bounded number of times, since dtypes only grow.
 
     Attributes:
         values: the carries of the next trace, one for each leaf.
@@ -31,7 +31,7 @@ class FirstCarries:
             self.values[place] = constant(leaves[place], F32)
 
     def follow(self, ends: Sequence[Symbolic]) -> bool:
-        """Give numbers the dtypes in which a trip ends; whether any changed."""
+        """Give numbers the dtypes in which an iteration ends; whether any changed."""
         grown = [
             place
             for place, (value, end) in enumerate(zip(self.values, ends, strict=True))

@@ -1,10 +1,10 @@
 """Loops and branches over values: scan, fori_loop, map, while_loop, cond, switch.
 
-Each calls the functions that it is given once, with values that stand for those of a trip, and
-builds one node of what they build (``ops/loops.py``), so that a program of a thousand trips has the
-size of one. Values and parameters that a function closes over become operands: gradients with
-respect to them are as of any. Carries, slices and results are trees: dicts, lists, tuples, named
-tuples and None. Of eager tensors the functions run in Python, trip by trip.
+Each calls the functions that it is given once, with values that stand for those of an iteration,
+and builds one node of what they build (``ops/loops.py``), so that a program of a thousand
+iterations has the size of one. Values and parameters that a function closes over become operands:
+gradients with respect to them are as of any. Carries, slices and results are trees: dicts, lists,
+tuples, named tuples and None. Of eager tensors the functions run in Python, iteration by iteration.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from staticgrad.functions.call_types import R, T
 from staticgrad.functions.draws import Draws
 from staticgrad.functions.loops.arguments import (
     bound_of,
-    bounded_trips,
+    bounded_iterations,
     check_function,
     check_one,
-    trips_of,
-    trips_over,
+    iterations_of,
+    iterations_over,
 )
 from staticgrad.functions.loops.eager import (
     is_eager,
@@ -31,7 +31,7 @@ from staticgrad.functions.loops.eager import (
     run_while,
 )
 from staticgrad.functions.loops.first_carries import FirstCarries
-from staticgrad.functions.loops.trip_slices import with_slices
+from staticgrad.functions.loops.iteration_slices import with_slices
 from staticgrad.functions.operand_kinds import by_all_operands
 from staticgrad.functions.tracing import (
     Trace,
@@ -60,8 +60,9 @@ from staticgrad.types.dim import Size
 from staticgrad.types.dtype import BOOL, I64
 from staticgrad.types.tensor import TensorType
 
-#: What a traced loop calls: the trip's number, its carry and its slices give carry and outputs.
-Trip = Callable[[Any, Any, Any], tuple[Any, Any]]
+#: What a traced loop calls: the iteration's number, its carry and its slices give carry and
+#: outputs.
+Iteration = Callable[[Any, Any, Any], tuple[Any, Any]]
 
 
 @by_all_operands
@@ -72,7 +73,7 @@ def scan(
     length: Any = None,
     reverse: bool = False,
 ) -> tuple[R, T]:
-    """Run ``f`` along the first axis of ``xs``, carrying a state from trip to trip.
+    """Run ``f`` along the first axis of ``xs``, carrying a state from iteration to iteration.
 
     As ``for x in xs: carry, y = f(carry, x)``, as one node of the graph whatever the length.
 
@@ -80,9 +81,9 @@ def scan(
         f: takes the carry and a slice of ``xs``, and returns the next carry and an output; called
             once, to build the body. None stands for no output.
         init: the first carry, a tree of values, arrays and numbers. A carry keeps its shapes and
-            dtypes; a Python number takes the dtype that the trip gives it.
+            dtypes; a Python number takes the dtype that the iteration gives it.
         xs: a tree of values with equal first axes; None: the slices are None.
-        length: the number of trips; by default the size of those axes. It may be a named size.
+        length: the number of iterations; by default the size of those axes. It may be a named size.
         reverse: from the last slice to the first; outputs stand where their slices stand.
 
     Returns:
@@ -110,15 +111,15 @@ def _scan(
     slices, shape = flatten(xs)
     kind = binding_kind((*flatten(init)[0], *slices))
     values = [as_value(name, each, kind) for each in slices]
-    trips = trips_over(name, values, length)
+    iterations = iterations_over(name, values, length)
 
-    def trip(_: Any, carry: Any, each: Sequence[Any]) -> tuple[Any, Any]:
+    def iteration(_: Any, carry: Any, each: Sequence[Any]) -> tuple[Any, Any]:
         found: Any = f(carry, unflatten(shape, each))
         if not isinstance(found, tuple | list) or len(found) != 2:
             raise not_a_pair(name, found)
         return found[0], found[1]
 
-    return _loop(name, named_after(f, trip), init, values, trips, reverse)
+    return _loop(name, named_after(f, iteration), init, values, iterations, reverse)
 
 
 @by_all_operands
@@ -134,13 +135,14 @@ def fori_loop(
     Args:
         lower, upper: integers, named sizes, or integer values of one element, whose numbers only a
             run knows.
-        body_fun: takes the number of the trip (int64, 0-d) and the carry, returns the next carry.
+        body_fun: takes the number of the iteration (int64, 0-d) and the carry, returns the next
+        carry.
         init_val: the first carry, a tree.
-        max_steps: stop after so many trips; an integer or a named size. Where a bound is a value,
-            gradients in reverse mode need it, as those of ``while_loop``.
+        max_steps: stop after so many iterations; an integer or a named size. Where a bound is a
+            value, gradients in reverse mode need it, as those of ``while_loop``.
 
     Returns:
-        The last carry; the first one if there is no trip.
+        The last carry; the first one if there is no iteration.
 
     Raises:
         CarryError: as ``scan``.
@@ -167,16 +169,16 @@ def fori_loop(
         return while_loop(test, named_after(body_fun, step), (first, init_val), max_steps)[1]
     if max_steps is not None:
         raise ArgumentError(
-            "fori_loop: both bounds are known, and max_steps= says how many trips there may be",
+            "fori_loop: both bounds are known, and max_steps= bounds the number of iterations",
             hint="leave max_steps= out: it is for bounds that are values",
         )
-    start, end = trips_of("fori_loop", lower), trips_of("fori_loop", upper)
-    trips = dims.maximum(end - start, 0)
+    start, end = iterations_of("fori_loop", lower), iterations_of("fori_loop", upper)
+    iterations = dims.maximum(end - start, 0)
 
-    def trip(i: Any, carry: Any, _: Any) -> tuple[Any, Any]:
+    def iteration(i: Any, carry: Any, _: Any) -> tuple[Any, Any]:
         return body_fun(i if start == 0 else i + start, carry), None
 
-    return _loop("fori_loop", named_after(body_fun, trip), init_val, [], trips, False)[0]
+    return _loop("fori_loop", named_after(body_fun, iteration), init_val, [], iterations, False)[0]
 
 
 @by_all_operands
@@ -202,10 +204,10 @@ def map_slices(f: Callable[[Any], R], xs: Any) -> R:
     """
     check_function("map", "f", f, "x")
 
-    def trip(_: Any, each: Any) -> tuple[Any, Any]:
+    def iteration(_: Any, each: Any) -> tuple[Any, Any]:
         return None, f(each)
 
-    return _scan("map", named_after(f, trip), None, xs)[1]
+    return _scan("map", named_after(f, iteration), None, xs)[1]
 
 
 map_slices.__name__ = map_slices.__qualname__ = "map"  # as users, messages and pickles call it
@@ -224,8 +226,9 @@ def while_loop(
         cond_fun: takes the carry, returns one bool.
         body_fun: takes the carry, returns the next one.
         init_val: the first carry, a tree.
-        max_steps: stop after so many trips whatever the test says; an integer or a named size.
-            Needed for gradients in reverse mode, which keep every trip's carry; ``jvp`` does not.
+        max_steps: stop after so many iterations whatever the test says; an integer or a named size.
+            Needed for gradients in reverse mode, which keep every iteration's carry; ``jvp`` does
+            not.
 
     Returns:
         The last carry.
@@ -241,7 +244,7 @@ def while_loop(
     """
     check_function("while_loop", "cond_fun", cond_fun, "carry")
     check_function("while_loop", "body_fun", body_fun, "carry")
-    bound = None if max_steps is None else bounded_trips("while_loop", max_steps)
+    bound = None if max_steps is None else bounded_iterations("while_loop", max_steps)
     leaves, tree = flatten(init_val)
     if is_eager(leaves):
         return run_while(cond_fun, body_fun, init_val, bound)
@@ -358,12 +361,17 @@ def switch(index: Any, branches: Sequence[Callable[..., R]], *operands: Any) -> 
 
 
 def _loop(
-    name: str, trip: Trip, init: Any, slices: Sequence[Any], trips: Size, reverse: bool
+    name: str,
+    iteration: Iteration,
+    init: Any,
+    slices: Sequence[Any],
+    iterations: Size,
+    reverse: bool,
 ) -> tuple[Any, Any]:
     """The last carry and the stacked outputs of a loop."""
     leaves, tree = flatten(init)
     if is_eager([*leaves, *slices]):
-        return run_loop(trip, init, slices, trips, reverse)
+        return run_loop(iteration, init, slices, iterations, reverse)
     shapes: list[Tree] = []
     outputs: list[Symbolic] = []
     given: list[Symbolic] = []
@@ -373,7 +381,7 @@ def _loop(
             trace.input(f"x{place}", value.type.with_shape(value.shape[1:]))
             for place, value in enumerate(slices)
         ]
-        found, shape = called(name, trip, trace.first, unflatten(tree, carries), given)
+        found, shape = called(name, iteration, trace.first, unflatten(tree, carries), given)
         ends_tree, shapes[:] = shape.parts[0], [shape.parts[1]]
         check_structure(name, ends_tree, tree)
         following = as_carries(name, found[: tree.count], kinds)
@@ -388,9 +396,9 @@ def _loop(
     ends, rest = part.results[:count], part.results[count:]
     named = {**labelled("c", ends), **labelled("y", rest)}
     body, rows, others = with_slices(
-        body_of(part.given, named), count, len(slices), captured, trips
+        body_of(part.given, named), count, len(slices), captured, iterations
     )
-    op = Loop(body, trips, count, len(slices) + len(rows), reverse)
+    op = Loop(body, iterations, count, len(slices) + len(rows), reverse)
     found = _applied(op, [*carries, *slices, *rows], others)
     return unflatten(tree, found[:count]), unflatten(shapes[0], found[count:])
 

@@ -67,16 +67,20 @@ def _running(
     value: Any = functions.ravel(x) if axis is None else x
     place = axis_of(op, 0 if axis is None else axis, value)
     rows = functions.moveaxis(value, place, 0)
-    trips = functions.arange(rows.shape[0], like=rows)
+    iterations = functions.arange(rows.shape[0], like=rows)
     if reverse:
-        trips = functions.flip(trips, 0)  # elements are numbered in the order of their trips
-    before = functions.zeros(rows.shape[1:], dtype=rows.dtype, like=rows)  # read by no first trip
+        iterations = functions.flip(
+            iterations, 0
+        )  # elements are numbered in the order of their iterations
+    before = functions.zeros(
+        rows.shape[1:], dtype=rows.dtype, like=rows
+    )  # read by no first iteration
 
     def further(so_far: Any, each: tuple[Any, Any]) -> tuple[Any, Any]:
         row, number = each
         found = functions.where(number > 0, combine(so_far, row), row)
         return found, found
 
-    _, found = scan(further, before, (rows, trips), reverse=reverse)
+    _, found = scan(further, before, (rows, iterations), reverse=reverse)
     result: AnyValue = functions.moveaxis(found, 0, place)
     return result

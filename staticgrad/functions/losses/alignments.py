@@ -131,7 +131,7 @@ def _forward(emitted: Any, path: Any, blank: int, times: Any) -> Any:
 
     can_skip = (path != blank) & (path != back(path, 2, blank))
 
-    def trip(before: Any, given: Any) -> tuple[Any, None]:
+    def iteration(before: Any, given: Any) -> tuple[Any, None]:
         emit, time = given
         skipped = where(can_skip, back(before, 2, _NEVER), _NEVER)
         nexts = back(before, 1, _NEVER)
@@ -143,7 +143,7 @@ def _forward(emitted: Any, path: Any, blank: int, times: Any) -> Any:
     places = functions.expand_dims(functions.arange(path.shape[1], like=path), 0)
     begin = functions.broadcast_to(where(places == 0, 0.0, _NEVER), path.shape)
     count = functions.arange(emitted.shape[0], like=path)
-    last, _ = scan(trip, begin.astype(emitted.dtype), (emitted, count))
+    last, _ = scan(iteration, begin.astype(emitted.dtype), (emitted, count))
     return last
 
 

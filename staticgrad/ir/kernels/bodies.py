@@ -42,14 +42,14 @@ def broken(kernel: Kernel, headline: str, *place: str) -> NoReturn:
 class Body:
     """Statements under the same loops, outermost first; ``stage`` is the one they belong to.
 
-    ``around`` are the outer loops and ``trips`` the Loops around the stage.
+    ``around`` are the outer loops and ``iterations`` the Loops around the stage.
     """
 
     stage: Stage
     statements: tuple[Statement, ...]
     loops: tuple[Axis, ...]
     around: tuple[Axis, ...]
-    trips: tuple[Loop, ...] = ()
+    iterations: tuple[Loop, ...] = ()
 
     @cached_property
     def expressions(self) -> tuple[Expr, ...]:
@@ -65,21 +65,21 @@ def bodies(kernel: Kernel) -> tuple[Body, ...]:
 
 
 def bodies_of(
-    stage: Stage, around: tuple[Axis, ...], trips: tuple[Loop, ...] = ()
+    stage: Stage, around: tuple[Axis, ...], iterations: tuple[Loop, ...] = ()
 ) -> Iterator[Body]:
     """Those of one stage, and of the stages in it."""
     if isinstance(stage, Loop):
-        yield Body(stage, stage.first, around, around, trips)
+        yield Body(stage, stage.first, around, around, iterations)
         inside = (*around, stage.axis)
         for inner in stage.stages:
-            yield from bodies_of(inner, inside, (*trips, stage))
-        yield Body(stage, stage.following, inside, inside, (*trips, stage))
+            yield from bodies_of(inner, inside, (*iterations, stage))
+        yield Body(stage, stage.following, inside, inside, (*iterations, stage))
         return
     if isinstance(stage, Gemm):
         for fed in stage.fed:
-            yield from bodies_of(fed, (*around, stage.k[0]), trips)
+            yield from bodies_of(fed, (*around, stage.k[0]), iterations)
     for statements, loops in _own(stage):
-        yield Body(stage, statements, (*around, *loops), around, trips)
+        yield Body(stage, statements, (*around, *loops), around, iterations)
 
 
 def _own(stage: Stage) -> Iterator[tuple[tuple[Statement, ...], tuple[Axis, ...]]]:

@@ -283,7 +283,7 @@ class Kernel:
 
     @cached_property
     def _longer(self) -> int:
-        """How many times as long as moving an element a trip takes of a loop of numbers."""
+        """How many times as long as moving an element an iteration takes of a loop of numbers."""
         if not any(around for _, around in nested(self.stages)):
             return 1
         return 1 + len([*postorder(self.expressions)]) // _OPERATIONS

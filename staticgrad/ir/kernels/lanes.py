@@ -170,7 +170,7 @@ def rows_stand_apart(kernel: Kernel) -> None:
     of its own."""
     for loop, _ in nested(kernel.stages):
         if isinstance(loop, Loop) and loop.abreast != 1:
-            _trips_stand_apart(kernel, loop)
+            _iterations_stand_apart(kernel, loop)
         if kernel.abreast > 1:
             _ends_alike(kernel, loop, None)
     if kernel.abreast == 1:
@@ -188,18 +188,18 @@ def rows_stand_apart(kernel: Kernel) -> None:
             broken(kernel, "a row reads or writes where others store", access_text(access))
 
 
-def _trips_stand_apart(kernel: Kernel, loop: Loop) -> None:
-    """The same of the trips of a loop, which carry nothing."""
+def _iterations_stand_apart(kernel: Kernel, loop: Loop) -> None:
+    """The same of the iterations of a loop, which carry nothing."""
     axis = loop.axis.name
     if not 1 <= loop.abreast <= MOST_ABREAST or kernel.abreast > 1:
-        broken(kernel, f"{loop.abreast} trips of {axis} stand side by side")
+        broken(kernel, f"{loop.abreast} iterations of {axis} stand side by side")
     if loop.first or loop.following:
-        broken(kernel, f"a trip of {axis} waits for the one before")
+        broken(kernel, f"an iteration of {axis} waits for the one before")
     for stage, _ in nested(loop.stages):
         if not isinstance(stage, Map | Scalar | Loop):
-            broken(kernel, f"a {type(stage).__name__.lower()} takes no trips side by side")
+            broken(kernel, f"a {type(stage).__name__.lower()} takes no iterations side by side")
         if isinstance(stage, Loop) and stage.abreast != 1:
-            broken(kernel, f"trips of {stage.axis.name} stand side by side in such of {axis}")
+            broken(kernel, f"iterations of {stage.axis.name} stand side by side in such of {axis}")
         _ends_for_all(kernel, stage)
         _ends_alike(kernel, stage, loop)
     inside = [body for stage in loop.stages for body in bodies_of(stage, (loop.axis,))]
@@ -207,11 +207,11 @@ def _trips_stand_apart(kernel: Kernel, loop: Loop) -> None:
     stored = {store.access.operand: store.access.stride(axis) for store in stores}
     for store in stores:
         if store.access.stride(axis) == 0 or not _moves_alike(store.access, axis, stored):
-            broken(kernel, "trips side by side store to one element", shown(store))
+            broken(kernel, "iterations side by side store to one element", shown(store))
     loads = (expr.attribute for body in inside for expr in body.expressions)
     for access in loads:
         if isinstance(access, Access) and not _moves_alike(access, axis, stored):
-            broken(kernel, "a trip reads where others store", access_text(access))
+            broken(kernel, "an iteration reads where others store", access_text(access))
 
 
 def _ends_alike(kernel: Kernel, stage: Stage, loop: Loop | None) -> None:

@@ -143,7 +143,7 @@ def columns_stand_alone(kernel: Kernel) -> None:
 
 def modes_are_kept(kernel: Kernel) -> None:
     """in is only read; out and scratch are read only after a statement before has stored to them,
-    in the text or in an earlier trip of a Loop;
+    in the text or in an earlier iteration of a Loop;
     check is only noted to; each operand is used for what it says."""
     modes = {operand.name: operand.mode for operand in kernel.operands}
     read = {kernel.listed.table} if kernel.listed else set[str]()
@@ -152,12 +152,12 @@ def modes_are_kept(kernel: Kernel) -> None:
     for body in bodies(kernel):
         if isinstance(body.stage, Gemm):
             for factor in (body.stage.a, body.stage.b):
-                _check_read(kernel, modes, stored, factor, _of_earlier_trips(body, factor))
+                _check_read(kernel, modes, stored, factor, _of_earlier_iterations(body, factor))
                 read.add(factor.operand)
         seen: set[int] = set()
         for statement in body.statements:
             for access in accesses_of(statement, seen):
-                _check_read(kernel, modes, stored, access, _of_earlier_trips(body, access))
+                _check_read(kernel, modes, stored, access, _of_earlier_iterations(body, access))
                 read.add(access.operand)
             if isinstance(statement, Store):
                 _check_store(kernel, modes, stored, statement)
@@ -167,14 +167,14 @@ def modes_are_kept(kernel: Kernel) -> None:
     _check_uses(kernel, read, stored, noted)
 
 
-def _of_earlier_trips(body: Body, access: Access) -> set[str]:
-    """What Loops around a read store to, if none of it is read in their first trips: a position of
-    the read that has ends moves with them."""
+def _of_earlier_iterations(body: Body, access: Access) -> set[str]:
+    """What Loops around a read store to, if none of it is read in their first iterations: a
+    position of the read that has ends moves with them."""
     return {
         statement.access.operand
-        for trip in body.trips
-        if any(position.step(trip.axis.name) != 0 for position in access.bounded)
-        for stage, _ in nested(trip.stages)
+        for iteration in body.iterations
+        if any(position.step(iteration.axis.name) != 0 for position in access.bounded)
+        for stage, _ in nested(iteration.stages)
         for statement in statements(stage)
         if isinstance(statement, Store)
     }

@@ -150,7 +150,7 @@ class KernelReader(ExpressionReader):
         axis = self._axis()
         inside = dict(self._loops)
         going = self._result_name() if self.accept("while") else ""
-        abreast = self.integer("how many trips") if self.accept("by") else 1
+        abreast = self.integer("how many iterations") if self.accept("by") else 1
         self.expect("{", "the head of the stage")
         self._depth += 1
         if self._depth > MOST_NESTED:

@@ -203,7 +203,8 @@ class Order:
 
 @dataclass(frozen=True)
 class Carry:
-    """What a Loop carries from trip to trip: name = value, before the first one or after one."""
+    """What a Loop carries from iteration to iteration: name = value, before the first one or after
+    one."""
 
     name: str
     value: Expr
@@ -320,13 +321,13 @@ class Sort:
 class Loop:
     """name = value for first; for axis: the stages, then name = value for following, all at once.
 
-    One trip after the other, in each outer iteration. What is carried, one element each, is a ref
-    in the stages, in what follows a trip and in the stages behind the loop; results of its stages
-    are refs inside of it only. Accesses and positions move with the loop. ``abreast``: so many
-    trips are taken side by side, of a loop whose trips have nothing to do with each other; loops in
-    it take one at a time.
-    ``going``: the carry (bool) that holds before each trip that is made; the first that finds it
-    false ends the loop.
+    One iteration after the other, in each outer iteration. What is carried, one element each, is a
+    ref in the stages, in what follows an iteration and in the stages behind the loop; results of
+    its stages are refs inside of it only. Accesses and positions move with the loop. ``abreast``:
+    so many iterations are taken side by side, of a loop whose iterations have nothing to do with
+    each other; loops in it take one at a time.
+    ``going``: the carry (bool) that holds before each iteration that is made; the first that finds
+    it false ends the loop.
     """
 
     axis: Axis

@@ -33,8 +33,8 @@ and ``stream p2[j] = %2`` stores past the caches.
 ``over i0: n0 from p0 (p1, n1)`` takes memory and sizes of each iteration from the table ``p0``.
 A Loop is ``loop i1: n2 { ... }`` around stages, before them ``first { @s0: f32 = carry %5 }``,
 which stands outside of the loop, and after them ``following { @s0: f32 = carry %9 }``;
-``loop i1: n2 by 4`` takes four trips side by side. A loop may begin and end at numbers that were
-kept, ``k: n2 from @r3 to @r4``. ``kernel(...; n0, n1) where n0 of 16 short, n1 most 8 many``:
+``loop i1: n2 by 4`` takes four iterations side by side. A loop may begin and end at numbers that
+were kept, ``k: n2 from @r3 to @r4``. ``kernel(...; n0, n1) where n0 of 16 short, n1 most 8 many``:
 ``n0`` is always a multiple of 16 and from 1 to ``BLOCK``, ``n1`` 0 or more than ``LONE``, and 8
 at most; ``uneven``, it is no multiple of ``EVEN``.
 ``parser`` reads the text back; this module only writes, also what a verifier would refuse.

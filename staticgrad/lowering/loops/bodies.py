@@ -14,7 +14,7 @@ from staticgrad.records import dataclass
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import BOOL, I64
 
-#: Trips of a loop that only its test ends.
+#: Iterations of a loop that only its test ends.
 ENDLESS: Final = 2**62
 
 
@@ -36,20 +36,20 @@ class LoweredBodies:
     stored: tuple[Key, ...]
 
     @property
-    def trips(self) -> Size:
+    def iterations(self) -> Size:
         """How often the body of a loop runs, at most."""
-        return ENDLESS if self.form.trips is None else self.form.trips
+        return ENDLESS if self.form.iterations is None else self.form.iterations
 
 
 def lower_bodies(
-    groups: Groups, group: Group, schedules: Sequence[Schedule], trips: Size | None = None
+    groups: Groups, group: Group, schedules: Sequence[Schedule], iterations: Size | None = None
 ) -> LoweredBodies:
-    """The loop or branch of a group, given the schedules of its bodies; ``trips`` are others than
-    the loop's where a trip of these bodies makes several of it."""
+    """The loop or branch of a group, given the schedules of its bodies; ``iterations`` are others
+    than the loop's where an iteration of these bodies makes several of it."""
     (node,) = group.nodes
     form = node.form
     assert isinstance(form, BodyForm)
-    form = form if trips is None else replace(form, trips=trips)
+    form = form if iterations is None else replace(form, iterations=iterations)
     read = groups.places_of_operands(group)
     results = [Home(node, number) for number in range(len(node.types))]
     types = [BodyOperand("in", arg.type.dtype) for arg in node.args]

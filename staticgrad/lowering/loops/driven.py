@@ -22,8 +22,8 @@ _TRIED: Final = 3
 
 
 def is_plainly_driven(bodies: LoweredBodies) -> bool:
-    """Whether a loop of so many trips has a product of matrices, which is no stage of joined trips,
-    and takes too many expressions to be written out, whatever its rows are."""
+    """Whether a loop of so many iterations has a product of matrices, which is no stage of joined
+    iterations, and takes too many expressions to be written out, whatever its rows are."""
     if bodies.form.kind != "loop":
         return False
     steps = [*with_cases(bodies.schedules[0].steps)]

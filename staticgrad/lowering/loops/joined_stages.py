@@ -78,7 +78,7 @@ class JoinedNames:
 
 
 class JoinedMemory(NamedTuple):
-    """Where a buffer is: an operand, and how a trip moves in it."""
+    """Where a buffer is: an operand, and how an iteration moves in it."""
 
     operand: str
     strides: tuple[tuple[str, str], ...] = ()
@@ -264,5 +264,5 @@ class JoinedStages:
 
 
 def _loop(name: str) -> str:
-    """The name of a loop inside of one over trips."""
+    """The name of a loop inside of one over iterations."""
     return name if name == LANES else f"{name[0]}{int(name[1:]) + _AROUND}"

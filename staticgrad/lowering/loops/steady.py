@@ -1,4 +1,4 @@
-"""What no trip of a loop changes, computed before the loop."""
+"""What no iteration of a loop changes, computed before the loop."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from staticgrad.ir.expr import Access, Expr, postorder
 from staticgrad.ir.kernels.stages import Keep
 from staticgrad.types.dtype import DType
 
-#: The loop over trips.
-TRIPS: Final = "i0"
+#: The loop over iterations.
+ITERATIONS: Final = "i0"
 #: What needs no register to be there again.
 _AT_HAND: Final = ("literal", "index", "size")
 
 
 class Steady:
-    """Expressions of a trip, of which those that no trip changes are computed before the loop.
+    """Expressions of an iteration, of which those that no iteration changes are computed before the
+    loop.
 
-    ``kept`` are these, as far as a trip needs them.
+    ``kept`` are these, as far as an iteration needs them.
     """
 
     def __init__(self, roots: Sequence[Expr]) -> None:
@@ -40,7 +41,7 @@ class Steady:
                 self._inside[id(node)] = made
 
     def inside(self, expr: Expr) -> Expr:
-        """An expression as a trip has it."""
+        """An expression as an iteration has it."""
         if id(expr) not in self._inside:
             self._inside[id(expr)] = expr
             if expr.op not in _AT_HAND:
@@ -55,7 +56,7 @@ class Steady:
 
 
 def _changes(expr: Expr) -> bool:
-    """Whether an expression differs from trip to trip, whatever its arguments do."""
+    """Whether an expression differs from iteration to iteration, whatever its arguments do."""
     if isinstance(expr.attribute, Access):
-        return expr.attribute.stride(TRIPS) != 0
-    return expr.op == "ref" or (expr.op == "index" and expr.attribute == TRIPS)
+        return expr.attribute.stride(ITERATIONS) != 0
+    return expr.op == "ref" or (expr.op == "index" and expr.attribute == ITERATIONS)

@@ -1,7 +1,7 @@
 """The kernel of a loop that ends by a test, written out as other loops are.
 
-The test stands before the first trip and behind each one: what it finds is carried, and the loop
-goes on while that holds. There is one row, since a test is of all rows together.
+The test stands before the first iteration and behind each one: what it finds is carried, and the
+loop goes on while that holds. There is one row, since a test is of all rows together.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from staticgrad.ir.expr import Access, Expr
 from staticgrad.ir.kernels.stages import Carry, Check, Keep, Loop, Scalar, Stage, Store
 from staticgrad.lowering.elements import write_out
 from staticgrad.lowering.loops.bodies import LoweredBodies
-from staticgrad.lowering.loops.steady import TRIPS, Steady
+from staticgrad.lowering.loops.steady import ITERATIONS, Steady
 from staticgrad.lowering.loops.written_loops import Reading, WrittenLoop, kept
 from staticgrad.lowering.loops.written_out import Found, NotWrittenOutError, RowPlace
 from staticgrad.types.dtype import BOOL, I64, DType
@@ -31,13 +31,14 @@ class TestedLoop(WrittenLoop):
         super().__init__(bodies, body, Reading(None, True, False))
 
     def _stages(self) -> tuple[Stage, ...]:
-        """What stays the same in all trips, the loop, and the stores of what is carried last."""
+        """What stays the same in all iterations, the loop, and the stores of what is carried
+        last."""
         nexts = self._nexts()
         carries, made = self._bodies.form.carries, self._elements.made
         first = self._goes(
             self._elements.literal(0, I64), lambda n, at: self._load(n, at, f"out.c{n}")
         )
-        done = made("add", I64, (ex.index(TRIPS), self._elements.literal(1, I64)))
+        done = made("add", I64, (ex.index(ITERATIONS), self._elements.literal(1, I64)))
         goes = self._goes(done, lambda n, at: nexts[n, at])
         lookups = self._elements.lookups
         checked = [expr for each in lookups for expr in (each.place, each.position)]
@@ -59,8 +60,8 @@ class TestedLoop(WrittenLoop):
         if not body:
             raise NotWrittenOutError
         stages = (Scalar(tuple(body)),)
-        trips = Loop(self._loop(steady), tuple(begin), stages, tuple(following), going=going)
-        return self._with_results(steady, trips, last)
+        iterations = Loop(self._loop(steady), tuple(begin), stages, tuple(following), going=going)
+        return self._with_results(steady, iterations, last)
 
     def _state(self, dtype: DType) -> Expr:
         """Something else that is carried."""
@@ -70,7 +71,7 @@ class TestedLoop(WrittenLoop):
     _states = 0
 
     def _goes(self, number: Expr, given: Given) -> Expr:
-        """What the test finds before the trip of a number, of what is carried then."""
+        """What the test finds before the iteration of a number, of what is carried then."""
         carries = self._bodies.form.carries
 
         def source(name: str, dtype: DType, place: RowPlace, indices: Found) -> Expr:

@@ -1,4 +1,4 @@
-"""Loops as one kernel: rows outside, trips inside, carried values in registers.
+"""Loops as one kernel: rows outside, iterations inside, carried values in registers.
 
 A body whose rows have nothing to do with each other, or that is about a handful of numbers, needs
 no kernels of its own. Written out (``lowering.elements``) it is scalar arithmetic, and the loop a
@@ -6,9 +6,9 @@ no kernels of its own. Written out (``lowering.elements``) it is scalar arithmet
 Rows are the lanes of vectors, and are shared among workers. All operations are those of the body's
 kernels, so that the bits are the same either way.
 
-A kernel does not return before its last trip, and signals wait for that. So a loop that is long, or
-whose trips are a named size, is two: the driver's, over *stretches* of trips, and the kernel's over
-the trips of one. What is carried goes through memory between them.
+A kernel does not return before its last iteration, and signals wait for that. So a loop that is
+long, or whose iterations are a named size, is two: the driver's, over *stretches* of iterations,
+and the kernel's over the iterations of one. What is carried goes through memory between them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from staticgrad.analysis.cost import FASTEST, ROWS, Rates, all_seconds, step_sec
 from staticgrad.ir.schedule import Step
 from staticgrad.lowering.loops.bodies import ENDLESS, LoweredBodies
 from staticgrad.lowering.loops.driven import readings
-from staticgrad.lowering.loops.joined_trips import JoinedTrips
+from staticgrad.lowering.loops.joined_iterations import JoinedIterations
 from staticgrad.lowering.loops.tested_loops import TestedLoop
 from staticgrad.lowering.loops.written_cases import branch_of
 from staticgrad.lowering.loops.written_loops import NoFirstRowError, Reading, Stretch, WrittenLoop
@@ -38,19 +38,20 @@ _WAITING: Final = Rates(launch=1.5e-8)
 #: A processor whose rows lie in its first cache, of a kernel with the loop inside; the driver's.
 _NEAR: Final = Rates(bandwidth=2e11, launch=0.0)
 _NEAR_WAITING: Final = Rates(bandwidth=2e11, launch=1.5e-8)
-#: What each stage of a trip waits for the one before, where rows lie in memory.
+#: What each stage of an iteration waits for the one before, where rows lie in memory.
 _STAGE: Final = 2.5e-9
 #: What of the driver's time stages in one kernel take, at most: with no more to gain than that, the
 #: same stages took up to a twentieth longer there.
 _GAIN: Final = 0.975
 #: Predicted seconds of a step from which on workers share it (``runtime/sections.py``).
 _SHARED: Final = 3e-6
-#: Trips of a stretch, at least, so that it pays to keep what is carried; and at most.
+#: Iterations of a stretch, at least, so that it pays to keep what is carried; and at most.
 _SHORTEST: Final = 8
-_MOST_TRIPS: Final = 1 << 20
-#: Bytes of slices and stacks from which on each trip has a page of its own; and of all trips, from
-#: which on these are more pages than processors keep the addresses of (2,048): such loops took 1.3
-#: to 2.6 times as long. With fewer pages two workers lose as much by the stretches as they gain.
+_MOST_ITERATIONS: Final = 1 << 20
+#: Bytes of slices and stacks from which on each iteration has a page of its own; and of all
+#: iterations, from which on these are more pages than processors keep the addresses of (2,048):
+#: such loops took 1.3 to 2.6 times as long. With fewer pages two workers lose as much by the
+#: stretches as they gain.
 _PAGE: Final = 4 << 10
 _FAR: Final = 8 << 20
 
@@ -75,7 +76,7 @@ def lower_time_loop(lowered: LoweredBodies) -> LoweredStep | Stretch | None:
                 if joined and rows is None and joined[0] < _one_lane_seconds(whole):
                     break
                 far = rows is not None and _is_far(lowered)
-                length = _SHORTEST if far else _stretch(lowered.trips, _seconds(whole))
+                length = _SHORTEST if far else _stretch(lowered.iterations, _seconds(whole))
                 if not length:
                     return whole.step()
                 part = WrittenLoop(lowered, schedule, reading, length)
@@ -89,45 +90,47 @@ def lower_time_loop(lowered: LoweredBodies) -> LoweredStep | Stretch | None:
 
 
 def _is_far(lowered: LoweredBodies) -> bool:
-    """Whether what a vector of rows reads and writes of all trips lies in more pages of memory than
-    a processor has at hand, where a few trips of all rows lie in a few."""
+    """Whether what a vector of rows reads and writes of all iterations lies in more pages of memory
+    than a processor has at hand, where a few iterations of all rows lie in a few."""
     body = lowered.schedules[-1]
     moved = [each for each in body.buffers if each.name.startswith(("in.x", "out.y"))]
-    trip = sum(hint_value(each.size) * each.dtype.itemsize for each in moved)
-    return trip >= _PAGE and trip * hint_value(lowered.trips) >= _FAR
+    iteration = sum(hint_value(each.size) * each.dtype.itemsize for each in moved)
+    return iteration >= _PAGE and iteration * hint_value(lowered.iterations) >= _FAR
 
 
-def _joined(lowered: LoweredBodies) -> tuple[float, JoinedTrips] | None:
+def _joined(lowered: LoweredBodies) -> tuple[float, JoinedIterations] | None:
     """The kernel of a short loop of the bodies' stages, if it is quicker than the driver; with what
     it is predicted to take."""
     steps = [step for schedule in lowered.schedules for step in schedule.steps]
-    trips = max(1, hint_value(lowered.trips))
-    if not isinstance(lowered.trips, int) or _is_worth_sharing(steps):
+    iterations = max(1, hint_value(lowered.iterations))
+    if not isinstance(lowered.iterations, int) or _is_worth_sharing(steps):
         return None
-    loop = JoinedTrips(lowered)
+    loop = JoinedIterations(lowered)
     try:
         loop.write()
     except NotWrittenOutError:
         return None
     alone = _seconds(loop)
     sizes = [hint_value(size) for size in loop.arguments]
-    seconds = step_seconds(loop.kernel, sizes, _NEAR) + trips * loop.stages_of_trip * _STAGE
-    driven = trips * _driven_seconds(steps, _NEAR_WAITING)
-    if seconds > _GAIN * driven or _stretch(lowered.trips, alone):
+    seconds = (
+        step_seconds(loop.kernel, sizes, _NEAR) + iterations * loop.stages_of_iteration * _STAGE
+    )
+    driven = iterations * _driven_seconds(steps, _NEAR_WAITING)
+    if seconds > _GAIN * driven or _stretch(lowered.iterations, alone):
         return None
     return seconds, loop
 
 
 def _tested_loop(lowered: LoweredBodies) -> LoweredStep | None:
     """The kernel of a loop that ends by a test, if it is short whatever the test says."""
-    if not isinstance(lowered.trips, int) or lowered.trips >= ENDLESS:
+    if not isinstance(lowered.iterations, int) or lowered.iterations >= ENDLESS:
         return None
     joined, whole = _joined(lowered), TestedLoop(lowered)
     try:
         whole.write()
         slow = _is_slower_than_driven(lowered, whole, Reading(None, True, False))
         slow |= joined is not None and joined[0] < _one_lane_seconds(whole)
-        if not slow and not _stretch(lowered.trips, _seconds(whole)):
+        if not slow and not _stretch(lowered.iterations, _seconds(whole)):
             return whole.step()
     except NotWrittenOutError:
         pass
@@ -146,14 +149,14 @@ def _one_lane_seconds(loop: WrittenLoop) -> float:
     return step_seconds(loop.kernel, [hint_value(size) for size in loop.arguments], _ONE_LANE)
 
 
-def _seconds(loop: WrittenLoop | JoinedTrips) -> float:
+def _seconds(loop: WrittenLoop | JoinedIterations) -> float:
     """What a kernel is predicted to take."""
     return step_seconds(loop.kernel, [hint_value(size) for size in loop.arguments], ROWS)
 
 
 def _is_slower_than_driven(lowered: LoweredBodies, loop: WrittenLoop, reading: Reading) -> bool:
-    """Whether trips of the only row, or of rows for which all cases of a branch are computed, are
-    predicted to take longer than the driver's."""
+    """Whether iterations of the only row, or of rows for which all cases of a branch are computed,
+    are predicted to take longer than the driver's."""
     steps = [step for schedule in lowered.schedules for step in schedule.steps]
     if reading.rows is None:
         whole = _one_lane_seconds(loop)
@@ -161,11 +164,11 @@ def _is_slower_than_driven(lowered: LoweredBodies, loop: WrittenLoop, reading: R
         whole = _seconds(loop)
     else:
         return False
-    return whole > _driven_seconds(steps) * max(1, hint_value(lowered.trips))
+    return whole > _driven_seconds(steps) * max(1, hint_value(lowered.iterations))
 
 
 def _driven_seconds(steps: Sequence[Step], machine: Rates = _WAITING) -> float:
-    """What the driver is predicted to take for a trip, in which the longest case is taken."""
+    """What the driver is predicted to take for an iteration, in which the longest case is taken."""
     branches = [branch for step in steps if (branch := branch_of(step))]
     others = [step for step in steps if not branch_of(step)]
     arguments = [tuple(hint_value(size) for size in step.arguments) for step in others]
@@ -176,9 +179,10 @@ def _driven_seconds(steps: Sequence[Step], machine: Rates = _WAITING) -> float:
     return total
 
 
-def _stretch(trips: Size, seconds: float) -> int:
-    """The trips of a stretch, if all of them are predicted to take so long; 0 for no stretches."""
-    if isinstance(trips, int) and seconds <= _LONGEST:
+def _stretch(iterations: Size, seconds: float) -> int:
+    """The iterations of a stretch, if all of them are predicted to take so long; 0 for no
+    stretches."""
+    if isinstance(iterations, int) and seconds <= _LONGEST:
         return 0
-    each = seconds / max(1, hint_value(trips))
-    return max(_SHORTEST, min(int(_LONGEST / 4 / each), _MOST_TRIPS))
+    each = seconds / max(1, hint_value(iterations))
+    return max(_SHORTEST, min(int(_LONGEST / 4 / each), _MOST_ITERATIONS))

@@ -1,7 +1,7 @@
-"""The kernel of a loop, written out: its operands and arguments, its carries, its trips.
+"""The kernel of a loop, written out: its operands and arguments, its carries, its iterations.
 
-Carries are numbers that the kernel carries from trip to trip, slices are read and stacks written
-where they lie. What no trip changes is computed before the first one.
+Carries are numbers that the kernel carries from iteration to iteration, slices are read and stacks
+written where they lie. What no iteration changes is computed before the first one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from staticgrad.ir.kernels.turned import SHORT_STRIDE
 from staticgrad.ir.schedule import Buffer, Role, Schedule
 from staticgrad.lowering.elements import write_out
 from staticgrad.lowering.loops.bodies import LoweredBodies
-from staticgrad.lowering.loops.steady import TRIPS, Steady
+from staticgrad.lowering.loops.steady import ITERATIONS, Steady
 from staticgrad.lowering.loops.written_out import (
     ROW,
     Found,
@@ -86,7 +86,7 @@ class NoFirstRowError(NotWrittenOutError):
 class WrittenLoop:
     """The kernel of a loop as it is made: its operands, arguments, and carried elements.
 
-    ``length``: of the stretches that it runs one of; 0: all trips.
+    ``length``: of the stretches that it runs one of; 0: all iterations.
     """
 
     kernel: Kernel
@@ -96,7 +96,7 @@ class WrittenLoop:
     ) -> None:
         self._bodies, self._schedule, self._length = bodies, schedule, length
         self._rows, inner, self._ends = reading
-        self._trips = length or bodies.trips
+        self._iterations = length or bodies.iterations
         self._elements = WrittenOut(schedule, self._rows, inner, self._source, self._size)
         self._operands: dict[int | str, Operand] = {}  # by number in the loop, or words of a check
         self._sizes: dict[Size, str] = {}
@@ -128,7 +128,7 @@ class WrittenLoop:
 
     def stretch(self) -> Stretch:
         """The kernel of a stretch."""
-        count = self._bodies.trips
+        count = self._bodies.iterations
         buffers = tuple(self._buffer(number) for number in self._operands)
         return Stretch(
             self.kernel, tuple(self._sizes), buffers, (count + (self._length - 1)) // self._length
@@ -169,7 +169,8 @@ class WrittenLoop:
     # -- stages -----------------------------------------------------------------------------------
 
     def _stages(self) -> tuple[Stage, ...]:
-        """What stays the same in all trips, the loop, and the stores of what is carried last."""
+        """What stays the same in all iterations, the loop, and the stores of what is carried
+        last."""
         nexts = self._nexts()
         stacked = self._stacked()
         lookups = self._elements.lookups
@@ -184,13 +185,13 @@ class WrittenLoop:
             body.append(Store(self._result(number, place, True), steady.inside(value)))
         if not body:
             raise NotWrittenOutError
-        trips = Loop(
+        iterations = Loop(
             self._loop(steady), self._first(nexts), (Scalar(tuple(body)),), tuple(following)
         )
-        return self._with_results(steady, trips, self._last(nexts))
+        return self._with_results(steady, iterations, self._last(nexts))
 
     def _nexts(self) -> dict[Carried, Expr]:
-        """What a trip gives every element that is carried."""
+        """What an iteration gives every element that is carried."""
         nexts = {
             (n, place): value
             for n in range(self._bodies.form.carries)
@@ -203,7 +204,7 @@ class WrittenLoop:
         return nexts
 
     def _stacked(self) -> list[tuple[int, RowPlace, Expr]]:
-        """The elements that each trip stores: of a result by its number, where, and what."""
+        """The elements that each iteration stores: of a result by its number, where, and what."""
         carries = self._bodies.form.carries
         return [
             (carries + n, place, value)
@@ -213,14 +214,14 @@ class WrittenLoop:
         ]
 
     def _first(self, nexts: Iterable[Carried]) -> tuple[Carry, ...]:
-        """What is carried into the first trip."""
+        """What is carried into the first iteration."""
         return tuple(
             Carry(str(self._carry(n, place).attribute), self._load(n, place, f"out.c{n}"))
             for n, place in nexts
         )
 
     def _last(self, nexts: Iterable[Carried]) -> list[Store]:
-        """The stores of what is carried out of the last trip, as far as somebody reads it."""
+        """The stores of what is carried out of the last iteration, as far as somebody reads it."""
         return [
             Store(self._result(n, place, False), self._carry(n, place))
             for n, place in nexts
@@ -228,12 +229,12 @@ class WrittenLoop:
         ]
 
     def _with_results(
-        self, steady: Steady, trips: Loop, last: Sequence[Store]
+        self, steady: Steady, iterations: Loop, last: Sequence[Store]
     ) -> tuple[Stage, ...]:
         """The loop behind what it does not change, and before what it leaves."""
         before = [Scalar(tuple(steady.kept))] if steady.kept else []
         behind = [Scalar(tuple(last))] if last else []
-        return (*before, trips, *behind)
+        return (*before, iterations, *behind)
 
     def _check(self, each: Lookup, steady: Steady) -> Check:
         operand, extent = self._operand(each.words, I64, "check"), self._argument(each.extent)
@@ -241,22 +242,22 @@ class WrittenLoop:
         return Check(each.name, index, extent, position, operand, each.wrap)
 
     def _loop(self, steady: Steady) -> Axis:
-        """The loop over trips; that of the last stretch ends early, or begins late."""
-        extent = self._argument(self._trips)
+        """The loop over iterations; that of the last stretch ends early, or begins late."""
+        extent = self._argument(self._iterations)
         if not self._length:
-            return Axis(TRIPS, extent)
-        total, made = ex.size(self._argument(self._bodies.trips)), self._elements.made
+            return Axis(ITERATIONS, extent)
+        total, made = ex.size(self._argument(self._bodies.iterations)), self._elements.made
         count = made("minimum", I64, (ex.size(extent), made("sub", I64, (total, self._begin()))))
         limit = steady.name(I64)
         name = str(limit.attribute)
         if not self._bodies.form.reverse:
             steady.kept.append(Keep(name, count))
-            return Axis(TRIPS, extent, past=name)
+            return Axis(ITERATIONS, extent, past=name)
         steady.kept.append(Keep(name, made("sub", I64, (ex.size(extent), count))))
-        return Axis(TRIPS, extent, first=name)
+        return Axis(ITERATIONS, extent, first=name)
 
     def _begin(self) -> Expr:
-        """The number of the first trip of a stretch."""
+        """The number of the first iteration of a stretch."""
         number = ex.load(Access(self._operand(_NUMBER, I64, "in")), I64)
         return self._elements.made("mul", I64, (number, ex.size(self._argument(self._length))))
 
@@ -311,11 +312,11 @@ class WrittenLoop:
         return self._load(skipped + number, place, name, kind == "x", indices)
 
     def _number(self) -> Expr:
-        """The number of the trip."""
-        trip = ex.index(TRIPS)
+        """The number of the iteration."""
+        iteration = ex.index(ITERATIONS)
         if self._bodies.form.reverse:
-            trip = ex.apply("sub", ex.size(self._argument(self._trips - 1)), trip)
-        return ex.apply("add", self._begin(), trip) if self._length else trip
+            iteration = ex.apply("sub", ex.size(self._argument(self._iterations - 1)), iteration)
+        return ex.apply("add", self._begin(), iteration) if self._length else iteration
 
     def _load(
         self, number: int, place: RowPlace, name: str, sliced: bool = False, indices: Found = ()
@@ -327,7 +328,8 @@ class WrittenLoop:
     def _load_of(
         self, number: int, dtype: DType, place: RowPlace, slice_size: Size, indices: Found
     ) -> Expr:
-        """An element of an operand of the loop, of the trip's slice, where slices have a size."""
+        """An element of an operand of the loop, of the iteration's slice, where slices have a
+        size."""
         access = self._access(self._operand(number, dtype, "in"), place, slice_size)
         strides = tuple(self._extent(stride) for _, stride in indices)
         at = tuple(index for index, _ in indices)
@@ -348,14 +350,14 @@ class WrittenLoop:
         return Access(operand, access.strides, (), (*access.positions, first))
 
     def _access(self, operand: str, place: RowPlace, slice_size: Size) -> Access:
-        """An element of a row; of the trip's slice, where slices have a size."""
+        """An element of a row; of the iteration's slice, where slices have a size."""
         strides: list[tuple[str, Extent]] = []
         positions = []
         if slice_size != 0 and self._bodies.form.reverse:
-            last = self._argument(self._trips - 1)
-            positions.append(Position(((TRIPS, -1),), last, self._argument(slice_size)))
+            last = self._argument(self._iterations - 1)
+            positions.append(Position(((ITERATIONS, -1),), last, self._argument(slice_size)))
         elif slice_size != 0:
-            strides.append((TRIPS, self._argument(slice_size)))
+            strides.append((ITERATIONS, self._argument(slice_size)))
         if place.row != 0 and self._ends:
             assert self._rows is not None
             past = self._argument(self._rows)
@@ -369,7 +371,7 @@ class WrittenLoop:
 
 
 def kept(steady: Steady, body: list[Keep | Store | Check], value: Expr) -> Expr:
-    """A value of a trip as what follows it reads it: by a name that ``body`` gives it."""
+    """A value of an iteration as what follows it reads it: by a name that ``body`` gives it."""
     after = steady.inside(value)
     if after.op in ("ref", "literal"):
         return after

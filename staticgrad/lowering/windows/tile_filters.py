@@ -87,7 +87,7 @@ class WindowTileFilters(WindowTiles):
     # -- places -----------------------------------------------------------------------------------
 
     def _image_of(self, loop: str) -> AxisPlace:
-        """The image of the trip, one of those that the iteration's part has."""
+        """The image of the iteration, one of those that the iteration's part has."""
         return AxisPlace((("i0", self.part), (self.n, 1)), 0, self.batch, within=True)
 
     def _read_channel(self, loop: str) -> AxisPlace:

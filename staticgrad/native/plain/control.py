@@ -34,15 +34,15 @@ def _at(record: int, word: int) -> int:
 
 def _begin(row: Row, number: int) -> int:
     record = row.record
-    trips = _get(_at(record, LoopWord.TRIPS))
-    _set(_at(record, LoopWord.LEFT), trips)
+    iterations = _get(_at(record, LoopWord.ITERATIONS))
+    _set(_at(record, LoopWord.LEFT), iterations)
     _set(_at(record, LoopWord.NUMBER), _get(_at(record, LoopWord.FROM)))
     count = _get(_at(record, LoopWord.ROWS)) + _get(_at(record, LoopWord.TURNS))
     for entry in _entries(record, 0, count):
         _set(_get(entry), _get(_at(entry, EntryWord.FIRST)))
         _set(_at(entry, EntryWord.NEXT), _get(_at(entry, EntryWord.SECOND)))
         _set(_at(entry, EntryWord.AFTER), _get(_at(entry, EntryWord.THIRD)))
-    return number + (1 if trips > 0 else row.total)
+    return number + (1 if iterations > 0 else row.total)
 
 
 def _end(row: Row, number: int) -> int:

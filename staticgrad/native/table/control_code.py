@@ -4,8 +4,8 @@ A row of the table whose function is 0 is one of these. ``Row.own`` says which, 
 many rows to go, and its record holds what it works on:
 
 - ``BEGIN`` begins a loop (``LoopWord``). It puts every word that the loop moves to its value in the
-  first trip. A loop without a trip goes on ``total`` rows behind.
-- ``END`` ends a trip. It puts those words to their values in the next one and, where there is
+  first iteration. A loop without an iteration goes on ``total`` rows behind.
+- ``END`` ends an iteration. It puts those words to their values in the next one and, where there is
   one, goes back by ``total`` rows.
 - ``UNLESS`` goes on ``total`` rows behind where the byte that its record points to is 0.
 - ``CASE`` reads an i64, to which the first word of its record points, and brings it between 0 and
@@ -16,10 +16,10 @@ many rows to go, and its record holds what it works on:
 - ``NOTE`` notes a failure in check words that its record points to, unless one is noted there.
 
 A loop moves the words of its entries (``EntryWord``), most of them operands in records of its body:
-they point to a row of an array, further by so many bytes in each trip, or to the two places of a
-carried value by turns. Words of a loop inside are moved like others, so that loops may be nested.
+they point to a row of an array, further by so many bytes in each iteration, or to the two places of
+a carried value by turns. Words of a loop inside are moved like others, so that loops may be nested.
 
-Each trip takes from ``Head.fuel`` what it is predicted to take. Where nothing is left, ``END``
+Each iteration takes from ``Head.fuel`` what it is predicted to take. Where nothing is left, ``END``
 notes in ``Head.resume`` where to go on, and the driver returns: so a signal is seen in a long loop.
 """
 
@@ -47,13 +47,13 @@ class ControlKind(IntEnum):
 class LoopWord(IntEnum):
     """The words of a loop's record.
 
-    ``LEFT``: trips to come, this one included. ``NUMBER``: that of the trip, which a body may read.
-    It begins with ``FROM`` and changes by ``BY``. ``ENTRIES`` is an address, of ``ROWS`` entries
-    that move by strides and ``TURNS`` behind them that take turns. ``COST``: predicted nanoseconds
-    of a trip.
+    ``LEFT``: iterations to come, this one included. ``NUMBER``: that of the iteration, which a body
+    may read. It begins with ``FROM`` and changes by ``BY``. ``ENTRIES`` is an address, of ``ROWS``
+    entries that move by strides and ``TURNS`` behind them that take turns. ``COST``: predicted
+    nanoseconds of an iteration.
     """
 
-    TRIPS = 0
+    ITERATIONS = 0
     LEFT = 1
     NUMBER = 2
     FROM = 3
@@ -67,8 +67,8 @@ class LoopWord(IntEnum):
 class EntryWord(IntEnum):
     """The words of an entry: the address of a word, and its values.
 
-    ``FIRST`` in the first trip, ``SECOND`` in the second one. Then it moves by ``THIRD`` bytes, or
-    is ``THIRD`` and ``SECOND`` by turns. ``NEXT`` and ``AFTER`` are the loop's.
+    ``FIRST`` in the first iteration, ``SECOND`` in the second one. Then it moves by ``THIRD``
+    bytes, or is ``THIRD`` and ``SECOND`` by turns. ``NEXT`` and ``AFTER`` are the loop's.
     """
 
     WORD = 0
@@ -109,10 +109,10 @@ entry:
 go:
   ret ptr %far
 begin:
-  %trips = load i64, ptr %record, align 8
+  %iterations = load i64, ptr %record, align 8
   %from.at = getelementptr i64, ptr %record, i64 <FROM>
   %from = load i64, ptr %from.at, align 8
-  store i64 %trips, ptr %left.at, align 8
+  store i64 %iterations, ptr %left.at, align 8
   store i64 %from, ptr %number.at, align 8
   %begin.entries = load ptr, ptr %entries.at, align 8
   %begin.rows = load i64, ptr %rows.at, align 8
@@ -140,7 +140,7 @@ begin.set:
   %begin.after = getelementptr i64, ptr %begin.at, i64 <ENTRY>
   br label %begin.look
 begun:
-  %is.empty = icmp sle i64 %trips, 0
+  %is.empty = icmp sle i64 %iterations, 0
   %begun.next = select i1 %is.empty, ptr %far, ptr %next
   ret ptr %begun.next
 end:

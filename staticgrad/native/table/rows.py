@@ -140,7 +140,7 @@ def control_text() -> str:
 
 
 def through_text() -> str:
-    """The code of rows that run loops from their first trip to their last."""
+    """The code of rows that run loops from their first iteration to their last."""
     return through_code.text(WORDS)
 
 

@@ -2,8 +2,8 @@
 
 Its record has ``ThroughWord`` words for each iteration: which rows of function 0 and others it runs
 (``native.Row``, one behind the other; where those lead, ``control_code`` says), and the head that
-takes what their trips cost. That has fuel without end, so that no trip is the last before a return.
-A row of them runs the iterations ``first`` to ``total`` of its kernel.
+takes what their iterations cost. That has fuel without end, so that no iteration is the last before
+a return. A row of them runs the iterations ``first`` to ``total`` of its kernel.
 """
 
 from __future__ import annotations

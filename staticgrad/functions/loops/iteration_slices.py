@@ -1,8 +1,9 @@
-"""Arrays of which each trip of a loop reads the row of its number: these are slices of the loop.
+"""Arrays of which each iteration of a loop reads the row of its number: these are slices of the
+loop.
 
-A body that says ``x[i]`` of the number of the trip reads what ``scan`` would have handed to it. As
-a slice it needs no look-up, and its cotangent is stacked, row by row, where that of an array that
-all trips read is added up as a whole in each of them.
+A body that says ``x[i]`` of the number of the iteration reads what ``scan`` would have handed to
+it. As a slice it needs no look-up, and its cotangent is stacked, row by row, where that of an array
+that all iterations read is added up as a whole in each of them.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ class Sliced(NamedTuple):
 
 
 def with_slices(
-    body: Graph, carries: int, slices: int, captured: Sequence[Symbolic], trips: Size
+    body: Graph, carries: int, slices: int, captured: Sequence[Symbolic], iterations: Size
 ) -> Sliced:
-    """The body of a loop of so many trips, with rows in the place of arrays.
+    """The body of a loop of so many iterations, with rows in the place of arrays.
 
     Args:
-        body: it takes the number of the trip, carries, slices, and ``captured``.
+        body: it takes the number of the iteration, carries, slices, and ``captured``.
     """
     first = 1 + carries + slices
     given = body.inputs[first:]
@@ -39,7 +40,7 @@ def with_slices(
     moved: list[int] = []
     for place, (value, own) in enumerate(zip(given, captured, strict=True)):
         readers = _readers_of_rows(body, value)
-        if readers and own.shape[0] == trips:
+        if readers and own.shape[0] == iterations:
             rows |= dict.fromkeys(readers, len(moved))
             moved.append(place)
     if not moved:
@@ -59,7 +60,7 @@ def with_slices(
 
 
 def _readers_of_rows(body: Graph, value: Symbolic) -> list[Node]:
-    """The nodes that read an input, if each reads the row whose number is that of the trip."""
+    """The nodes that read an input, if each reads the row whose number is that of the iteration."""
     number = body.inputs[0]
     readers = [n for n in body.nodes if any(arg.key == value.key for arg in n.args)]
     for node in readers:

@@ -1,4 +1,4 @@
-"""Loops that end by a test, in one kernel, beside the driver's trips and the evaluator."""
+"""Loops that end by a test, in one kernel, beside the driver's iterations and the evaluator."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 from staticgrad.errors import IndexOutOfRange, NonFiniteError
 from staticgrad.ir.kernels.stages import Loop, nested
-from staticgrad.preparation import tested_trips
+from staticgrad.preparation import tested_iterations
 from tests.diagonals import diagonals
 
 Program = tuple[dict[str, sg.Value], dict[str, Any]]
@@ -21,16 +21,16 @@ Program = tuple[dict[str, sg.Value], dict[str, Any]]
 def root() -> Program:
     """Newton's method, the number of steps, and the gradient by a number that it ends with."""
     a = sg.input("a", (), "float64")
-    last, trips = sg.while_loop(
+    last, iterations = sg.while_loop(
         lambda c: abs(c[0] * c[0] - a) > 1e-12,
         lambda c: ((c[0] + a / c[0]) * 0.5, c[1] + 1),
         (sg.asarray(3.0), 0),
     )
-    return {"last": last, "trips": trips}, {"a": np.array(2.0)}
+    return {"last": last, "iterations": iterations}, {"a": np.array(2.0)}
 
 
 def bounded() -> Program:
-    """No more trips than ``most``; a derivative of as many; integers and truths."""
+    """No more iterations than ``most``; a derivative of as many; integers and truths."""
     x = sg.input("x", (3,), "float64")
     v, odd, k = sg.while_loop(
         lambda c: c[0].sum() < 100.0,
@@ -42,7 +42,7 @@ def bounded() -> Program:
 
 
 def undefined_behind_the_end() -> Program:
-    """A root of a number below 0, and a division by zero, in the trip that is not made."""
+    """A root of a number below 0, and a division by zero, in the iteration that is not made."""
     x = sg.input("x", (), "float64")
     v, k = sg.while_loop(
         lambda c: c[0] > 0.5, lambda c: (sg.sqrt(c[0] - 0.5), 12 // (c[1] - 1)), (x, 4)
@@ -51,7 +51,7 @@ def undefined_behind_the_end() -> Program:
 
 
 def by_number() -> Program:
-    """Nested loops, and the number of the trip that ``fori_loop`` counts inside."""
+    """Nested loops, and the number of the iteration that ``fori_loop`` counts inside."""
     x = sg.input("x", (2,), "float32")
 
     def body(carry: Any) -> Any:
@@ -63,14 +63,14 @@ def by_number() -> Program:
 
 
 def never() -> Program:
-    """No trip at all."""
+    """No iteration at all."""
     x = sg.input("x", (), "float64")
     v = sg.while_loop(lambda v: v > 5.0, lambda v: v - 1.0, x)
     return {"v": v}, {"x": np.array(3.0)}
 
 
 def vectors() -> Program:
-    """Carries of several lanes, a test of all of them, and an invariant that trips read."""
+    """Carries of several lanes, a test of all of them, and an invariant that iterations read."""
     a, b = sg.input("a", (5, 5), "float32"), sg.input("b", (5,), "float32")
 
     def body(carry: Any) -> Any:
@@ -122,12 +122,12 @@ def in_one_kernel(f: sg.CompiledFunction) -> bool:
 
 
 @diagonals(2, ("name", PROGRAMS), ("most", [2, 4096]))
-def test_trips_in_a_kernel_have_the_bytes_of_single_ones(
+def test_iterations_in_a_kernel_have_the_bytes_of_single_ones(
     name: str, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outputs, feeds = PROGRAMS[name]()
     graph = sg.Graph(outputs)
-    monkeypatch.setattr(tested_trips, "_MOST", most)
+    monkeypatch.setattr(tested_iterations, "_MOST", most)
     f = sg.compile(graph)
     assert in_one_kernel(f)
     found, wanted = f.run(feeds), sg.evaluate(graph, feeds)
@@ -142,7 +142,7 @@ def test_trips_in_a_kernel_have_the_bytes_of_single_ones(
         assert all(same_bytes(other[key], array) for key, array in found.items())
 
 
-def test_trips_that_are_not_made_check_no_index() -> None:
+def test_iterations_that_are_not_made_check_no_index() -> None:
     x, n = sg.input("x", (5,), "float64"), sg.input("n", (), "int64")
     _, total = sg.while_loop(lambda c: c[0] < n, lambda c: (c[0] + 1, c[1] + x[c[0]]), (0, 0.0))
     f = sg.compile({"total": total})
@@ -163,15 +163,15 @@ def test_an_index_that_fails_ends_a_loop_without_an_end() -> None:
         f.run({"x": np.zeros(5)})
 
 
-def test_a_not_a_number_is_told_by_its_trip() -> None:
+def test_a_not_a_number_is_told_by_its_iteration() -> None:
     x = sg.input("x", (), "float64")
     y = sg.while_loop(lambda c: c[1] < 9, lambda c: (sg.log(c[0]), c[1] + 1), (x, 0))[0]
-    with pytest.raises(NonFiniteError, match="in trip 3, log"):
+    with pytest.raises(NonFiniteError, match="in iteration 3, log"):
         sg.compile(y, debug="nan").run({"x": np.array(5.0)})
 
 
 @pytest.mark.parametrize(("length", "joined"), [(2000, True), (400_000, False)])
-def test_trips_that_workers_share_are_single(length: int, joined: bool) -> None:
+def test_iterations_that_workers_share_are_single(length: int, joined: bool) -> None:
     x = sg.input("x", (length,), "float64")
     f = sg.compile(sg.while_loop(lambda v: v.max() < 50.0, lambda v: v * 1.5 + 1.0, x))
     assert in_one_kernel(f) == joined
@@ -179,12 +179,13 @@ def test_trips_that_workers_share_are_single(length: int, joined: bool) -> None:
 
 
 @diagonals(
-    2, ("trips,most", [(1, 6), (5, 2), (5, None), (3, 0)]), ("dtype", ["float32", "float64"])
+    2, ("iterations,most", [(1, 6), (5, 2), (5, None), (3, 0)]), ("dtype", ["float32", "float64"])
 )
 def test_a_loop_inside_of_a_loop_ends_by_its_own_test(
-    dtype: str, trips: int, most: int | None
+    dtype: str, iterations: int, most: int | None
 ) -> None:
-    """Limits come from the outer trip, so that inner loops make other numbers of trips, or none."""
+    """Limits come from the outer iteration, so that inner loops make other numbers of iterations,
+    or none."""
     x = sg.input("x", (3,), dtype)
 
     def outer(i: Any, v: Any) -> Any:
@@ -197,7 +198,7 @@ def test_a_loop_inside_of_a_loop_ends_by_its_own_test(
         )
         return inner[1] * 1.5 + inner[0]
 
-    graph = sg.Graph({"out": sg.fori_loop(0, trips, outer, x * 0.3)})
+    graph = sg.Graph({"out": sg.fori_loop(0, iterations, outer, x * 0.3)})
     f = sg.compile(graph)
     feeds = {"x": np.array([0.3, -0.8, 1.1], dtype)}
     found = f.run(feeds)["out"]

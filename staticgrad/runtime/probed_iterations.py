@@ -1,8 +1,8 @@
-"""In which trip of a loop, and by which operation of its body, a NaN is made.
+"""In which iteration of a loop, and by which operation of its body, a NaN is made.
 
-The bodies of a guilty loop or branch run again, one trip after the other, on what it was given.
-Each trip is asked before what a whole program is asked (``analysis.nonfinite``); a loop that is
-guilty in it is looked into the same way.
+The bodies of a guilty loop or branch run again, one iteration after the other, on what it was
+given. Each iteration is asked before what a whole program is asked (``analysis.nonfinite``); a loop
+that is guilty in it is looked into the same way.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from staticgrad.analysis.binding import concrete_shape
 from staticgrad.analysis.evaluate import at_sizes
-from staticgrad.analysis.nonfinite import Kind, Probe, Trip, accusation, evidence
+from staticgrad.analysis.nonfinite import Iteration, Kind, Probe, accusation, evidence
 from staticgrad.errors import IndexOutOfRange
 from staticgrad.ir.bodies import inlined
 from staticgrad.ir.graph import Graph, Input, Node, Symbolic
@@ -24,7 +24,7 @@ from staticgrad.runtime.side_run import Compile, SideRun
 from staticgrad.types.tensor import TensorType
 
 #: What messages call the inputs of a body, by the first letter of their labels.
-_ROLES = {"i": "trip", "c": "carry", "x": "slice", "p": "operand"}
+_ROLES = {"i": "iteration", "c": "carry", "x": "slice", "p": "operand"}
 
 
 def look_inside(
@@ -33,9 +33,9 @@ def look_inside(
     kind: Kind,
     sizes: Mapping[str, int],
     compile_graph: Compile,
-    around: tuple[Trip, ...] = (),
+    around: tuple[Iteration, ...] = (),
 ) -> None:
-    """Run a loop or branch trip by trip; nothing where no operation of a body is guilty.
+    """Run a loop or branch iteration by iteration; nothing where no operation of a body is guilty.
 
     Args:
         node: what is guilty as a whole.
@@ -43,10 +43,10 @@ def look_inside(
         kind: what is looked for.
         sizes: the value of every named size.
         compile_graph: compiles graphs without updates.
-        around: the trips of the loops around it.
+        around: the iterations of the loops around it.
 
     Raises:
-        NonFiniteError: the operation in the first trip that has one.
+        NonFiniteError: the operation in the first iteration that has one.
     """
     op: Any = at_sizes(node.op, sizes)
     try:
@@ -64,7 +64,7 @@ class _Suspicious:
         kind: Kind,
         sizes: Mapping[str, int],
         compile_graph: Compile,
-        around: tuple[Trip, ...],
+        around: tuple[Iteration, ...],
     ) -> None:
         self._node, self._kind, self._sizes = node, kind, sizes
         self._compile, self._around = compile_graph, around
@@ -86,28 +86,28 @@ class _Suspicious:
             answers, failure = known.search.run(feeds)
             guilty = known.probe.guilty(answers, None if failure is None else failure.at)
             if guilty is not None:
-                trips = (*self._around, self._trip(body, given))
+                iterations = (*self._around, self._iteration(body, given))
                 seen, _ = self._compile(evidence(guilty)).run(self._sizes, feeds)
                 node = guilty.value.node
                 if node.op.bodies:
                     operands = [seen[f"operand{i}"] for i in range(len(node.args))]
-                    look_inside(node, operands, self._kind, self._sizes, self._compile, trips)
-                raise accusation(guilty, seen, trips)
+                    look_inside(node, operands, self._kind, self._sizes, self._compile, iterations)
+                raise accusation(guilty, seen, iterations)
         results, failure = known.results.run(feeds)
         if failure is not None:
             raise failure
         return [results[name].copy() for name in known.names]
 
-    def _trip(self, body: Graph, given: Sequence[Array]) -> Trip:
+    def _iteration(self, body: Graph, given: Sequence[Array]) -> Iteration:
         """What runs now, in words."""
         if body.inputs[0].node.label == "i":
-            return Trip(f"trip {int(given[0])}", self._node.op.name, self._node.origin)
+            return Iteration(f"iteration {int(given[0])}", self._node.op.name, self._node.origin)
         case = self._node.op.bodies.index(body)
-        return Trip(f"case {case}", self._node.op.name, self._node.origin)
+        return Iteration(f"case {case}", self._node.op.name, self._node.origin)
 
-    def empty(self, of: TensorType, trips: int) -> Array:
-        """Room for a result of every trip."""
-        return np.empty((trips, *concrete_shape(of.shape, self._sizes)), of.dtype.numpy)
+    def empty(self, of: TensorType, iterations: int) -> Array:
+        """Room for a result of every iteration."""
+        return np.empty((iterations, *concrete_shape(of.shape, self._sizes)), of.dtype.numpy)
 
 
 class _AskedBody:

@@ -1,11 +1,11 @@
 """The kernel of a loop, made of the stages of its bodies' kernels.
 
-What is carried lies in rows of scratch, and each trip runs the stages of all kernels of the body
-and of the test over them, one behind the other. So rows that read each other stay vectors, however
-long they are, where ``written_loops`` and ``tested_loops`` write out every number; and no trip goes
-back to the driver. Slices are read and stacks written where they lie. A carry has one
-place where the kernel that writes it may write over what it reads, and nobody reads the old one
-behind it; else the next one has a place of its own, and is copied at the end of a trip.
+What is carried lies in rows of scratch, and each iteration runs the stages of all kernels of the
+body and of the test over them, one behind the other. So rows that read each other stay vectors,
+however long they are, where ``written_loops`` and ``tested_loops`` write out every number; and no
+iteration goes back to the driver. Slices are read and stacks written where they lie. A carry has
+one place where the kernel that writes it may write over what it reads, and nobody reads the old one
+behind it; else the next one has a place of its own, and is copied at the end of an iteration.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ from staticgrad.ir.kernels.stages import (
 from staticgrad.ir.schedule import Buffer, Schedule
 from staticgrad.lowering.loops.bodies import LoweredBodies
 from staticgrad.lowering.loops.joined_stages import JoinedMemory, JoinedNames, JoinedStages
-from staticgrad.lowering.loops.steady import TRIPS
+from staticgrad.lowering.loops.steady import ITERATIONS
 from staticgrad.lowering.loops.written_out import NotWrittenOutError, bound_places
 from staticgrad.lowering.operands import LoweredStep
 from staticgrad.types.dim import Size, is_at_least
 from staticgrad.types.dtype import BOOL, I64
 
-#: Scratch besides rows: the number of the trip, and what the test has found.
+#: Scratch besides rows: the number of the iteration, and what the test has found.
 _NUMBER: Final = "number"
 _GOES: Final = "goes"
 
 
-class JoinedTrips:
-    """The kernel of a loop as it is made, of one that ends by a test or of so many trips."""
+class JoinedIterations:
+    """The kernel of a loop as it is made, of one that ends by a test or of so many iterations."""
 
     kernel: Kernel
-    #: How many stages a trip has, each of which waits for the one before.
-    stages_of_trip: int
+    #: How many stages an iteration has, each of which waits for the one before.
+    stages_of_iteration: int
 
     def __init__(self, bodies: LoweredBodies) -> None:
         """``bodies``: those of a loop without a log."""
@@ -81,9 +81,9 @@ class JoinedTrips:
                 raise NotWrittenOutError
 
     @property
-    def trips(self) -> Size:
-        """How many trips it makes at most."""
-        return self._bodies.trips
+    def iterations(self) -> Size:
+        """How many iterations it makes at most."""
+        return self._bodies.iterations
 
     @property
     def arguments(self) -> tuple[Size, ...]:
@@ -107,7 +107,7 @@ class JoinedTrips:
     # -- stages -----------------------------------------------------------------------------------
 
     def _stages(self) -> tuple[Stage, ...]:
-        """Rows come in, trips are made, rows go out."""
+        """Rows come in, iterations are made, rows go out."""
         begin = [
             self._copied(self._row(n), self._names.operand(n, each.dtype, "in"), each)
             for n, each in enumerate(self._carries)
@@ -118,60 +118,60 @@ class JoinedTrips:
             if self._bodies.writes[n] in self._bodies.stored
         ]
         if self._is_tested:
-            return (*begin, *self._tested_trips(), *last)
-        trip = [*self._numbered(self._number()), *self._trip()]
-        self.stages_of_trip = len(list(nested(trip)))
-        return (*begin, Loop(self._axis, (), tuple(trip), ()), *last)
+            return (*begin, *self._tested_iterations(), *last)
+        iteration = [*self._numbered(self._number()), *self._iteration()]
+        self.stages_of_iteration = len(list(nested(iteration)))
+        return (*begin, Loop(self._axis, (), tuple(iteration), ()), *last)
 
     @property
     def _axis(self) -> Axis:
-        return Axis(TRIPS, self._names.argument(self._bodies.trips))
+        return Axis(ITERATIONS, self._names.argument(self._bodies.iterations))
 
     def _number(self) -> Expr:
-        """The number of the trip of a loop that does not end by a test."""
+        """The number of the iteration of a loop that does not end by a test."""
         if not self._bodies.form.reverse:
-            return ex.index(TRIPS)
-        last = ex.size(self._names.argument(self._bodies.trips - 1))
-        return ex.apply("sub", last, ex.index(TRIPS))
+            return ex.index(ITERATIONS)
+        last = ex.size(self._names.argument(self._bodies.iterations - 1))
+        return ex.apply("sub", last, ex.index(ITERATIONS))
 
-    def _trip(self) -> list[Stage]:
-        """The stages of a trip."""
+    def _iteration(self) -> list[Stage]:
+        """The stages of an iteration."""
         moved = [self._copied(self._row(n), self._next(n), self._carries[n]) for n in self._moved]
         return [*self._joined(self._body), *moved]
 
-    def _tested_trips(self) -> Sequence[Stage]:
-        """What the test finds first, the trips, and how many were made."""
+    def _tested_iterations(self) -> Sequence[Stage]:
+        """What the test finds first, the iterations, and how many were made."""
         names, carries = self._names, self._bodies.form.carries
         begin, goes = self._tested(ex.literal(0, I64))
-        done = ex.apply("add", ex.index(TRIPS), ex.literal(1, I64))
+        done = ex.apply("add", ex.index(ITERATIONS), ex.literal(1, I64))
         again, goes_on = self._tested(done)
-        trip = [*self._trip(), *again]
+        iteration = [*self._iteration(), *again]
         going, count, made = names.state(BOOL), names.state(I64), names.result(I64)
-        trip.append(Scalar((Keep(str(made.attribute), done),)))
+        iteration.append(Scalar((Keep(str(made.attribute), done),)))
         last = []
         if self._bodies.writes[carries] in self._bodies.stored:
             to = names.operand(self._given + carries, I64, "out")
             last.append(Scalar((Store(Access(to), count),)))
-        self.stages_of_trip = len(list(nested(trip)))
+        self.stages_of_iteration = len(list(nested(iteration)))
         state, total = str(going.attribute), str(count.attribute)
-        trips = Loop(
+        iterations = Loop(
             self._axis,
             (Carry(state, goes), Carry(total, ex.literal(0, I64))),
-            tuple(trip),
+            tuple(iteration),
             (Carry(state, goes_on), Carry(total, made)),
             going=state,
         )
-        return (*begin, trips, *last)
+        return (*begin, iterations, *last)
 
     def _tested(self, number: Expr) -> tuple[list[Stage], Expr]:
-        """The stages of the test before the trip of a number, and what it finds."""
+        """The stages of the test before the iteration of a number, and what it finds."""
         stages = [*self._numbered(number), *self._joined(self._bodies.schedules[0])]
         found = self._names.result(BOOL)
         goes = ex.load(Access(self._names.scratch(_GOES, BOOL, 1)), BOOL)
         return [*stages, Scalar((Keep(str(found.attribute), goes),))], found
 
     def _numbered(self, number: Expr) -> Iterator[Stage]:
-        """The number of a trip goes where kernels read it."""
+        """The number of an iteration goes where kernels read it."""
         steps = [step for each in self._bodies.schedules for step in each.steps]
         if any("in.i" in step.reads() for step in steps):
             place = self._names.scratch(_NUMBER, I64, 1)
@@ -204,7 +204,7 @@ class JoinedTrips:
         return sum(each.use == "in" for each in self._bodies.types)
 
     def _has_one_place(self, number: int) -> bool:
-        """Whether a trip may write a carry over what it was."""
+        """Whether an iteration may write a carry over what it was."""
         old, new = f"in.c{number}", f"out.c{number}"
         steps = self._body.steps
         writers = [n for n, step in enumerate(steps) if new in step.writes()]
@@ -228,7 +228,7 @@ class JoinedTrips:
         return self._names.scratch(f"c{number}", each.dtype, each.size)
 
     def _next(self, number: int) -> str:
-        """Where a trip writes a carry."""
+        """Where an iteration writes a carry."""
         each = self._carries[number]
         if number not in self._moved:
             return self._row(number)
@@ -263,16 +263,16 @@ class JoinedTrips:
                 return JoinedMemory(self._names.operand(skipped + number, dtype, "in"))
             case "in.x":
                 given = self._names.operand(form.carries + number, dtype, "in")
-                return self._by_trips(given, buffer.size)
+                return self._by_iterations(given, buffer.size)
             case "out.y":
                 stack = self._names.operand(self._given + form.carries + number, dtype, "out")
-                return self._by_trips(stack, buffer.size)
+                return self._by_iterations(stack, buffer.size)
         raise NotWrittenOutError
 
-    def _by_trips(self, operand: str, size: Size) -> JoinedMemory:
-        """Memory of so many elements for each trip."""
+    def _by_iterations(self, operand: str, size: Size) -> JoinedMemory:
+        """Memory of so many elements for each iteration."""
         stride = self._names.argument(size)
         if not self._bodies.form.reverse:
-            return JoinedMemory(operand, ((TRIPS, stride),))
-        last = self._names.argument(self._bodies.trips - 1)
-        return JoinedMemory(operand, (), (Position(((TRIPS, -1),), last, stride),))
+            return JoinedMemory(operand, ((ITERATIONS, stride),))
+        last = self._names.argument(self._bodies.iterations - 1)
+        return JoinedMemory(operand, (), (Position(((ITERATIONS, -1),), last, stride),))

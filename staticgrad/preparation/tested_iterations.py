@@ -1,9 +1,9 @@
-"""Loops that end by a test, in stretches of trips.
+"""Loops that end by a test, in stretches of iterations.
 
-A kernel does not return before its last trip, and signals wait for that. So a loop without an end
-of its own, or one of many trips, becomes two: the inner one makes so many trips at most, and is a
-kernel (``lowering/loops/tested_loops.py``); the outer one, the driver's, goes on while the inner
-one made as many as it may. Loops whose trips are no kernel stay as they are.
+A kernel does not return before its last iteration, and signals wait for that. So a loop without an
+end of its own, or one of many iterations, becomes two: the inner one makes so many iterations at
+most, and is a kernel (``lowering/loops/tested_loops.py``); the outer one, the driver's, goes on
+while the inner one made as many as it may. Loops whose iterations are no kernel stay as they are.
 
 This happens just before kernels are made: derivatives and other passes see one loop.
 """
@@ -23,16 +23,16 @@ from staticgrad.ops.loops import NUMBER, TRUTH, While
 from staticgrad.types.dtype import I64
 from staticgrad.types.tensor import TensorType, hint_value
 
-#: Trips of a stretch, at most; of what is no longer, there is but one.
+#: Iterations of a stretch, at most; of what is no longer, there is but one.
 _MOST: Final = 4096
 #: And at least, so that it pays to keep what is carried.
 _FEWEST: Final = 16
-#: Predicted seconds of a stretch: programs begin and end in native code while trips take little
-#: beyond that (``runtime/entry.py``).
+#: Predicted seconds of a stretch: programs begin and end in native code while iterations take
+#: little beyond that (``runtime/entry.py``).
 _LONGEST: Final = 5e-5
 
 
-def with_tested_trips(graph: Graph, fuse: Callable[[Graph], Schedule]) -> Graph:
+def with_tested_iterations(graph: Graph, fuse: Callable[[Graph], Schedule]) -> Graph:
     """The graph with long loops that end by a test in stretches; ``fuse`` gives schedules."""
 
     def rewritten(node: Node, op: While, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
@@ -64,8 +64,8 @@ def _seconds(stretch: Schedule) -> float | None:
 
 
 class _StretchInputs:
-    """The inputs of a stretch: its number, the loop's carries, how many trips were made, whether
-    there may be another one, and what stays."""
+    """The inputs of a stretch: its number, the loop's carries, how many iterations were made,
+    whether there may be another one, and what stays."""
 
     def __init__(self, node: Node) -> None:
         assert isinstance(node.op, While)
@@ -83,7 +83,7 @@ def _input(role: str, number: int, kind: TensorType) -> Symbolic:
 
 
 def _stretch(node: Node, length: int) -> Graph:
-    """So many trips, or what is left of them, as a body."""
+    """So many iterations, or what is left of them, as a body."""
     op, outer = node.op, _StretchInputs(node)
     assert isinstance(op, While)
     inner = While(_from_there(node, op.test), _from_there(node, op.body), op.carries, length)
@@ -94,7 +94,7 @@ def _stretch(node: Node, length: int) -> Graph:
 
 
 def _from_there(node: Node, body: Graph) -> Graph:
-    """A test or body of a stretch, which knows how many trips were made before."""
+    """A test or body of a stretch, which knows how many iterations were made before."""
     op, types = node.op, [arg.type for arg in node.args]
     assert isinstance(op, While)
     i = body_input("i", NUMBER, *here())
