@@ -244,7 +244,10 @@ PATHS: Final = (
         row="small:batch norm gradient",
     ),
     Path(
-        "invariants", _PREPARED + "invariants:with_turned_invariants", _first, row="suite:lstm_scan"
+        "invariants",
+        _PREPARED + "invariants:with_transposed_invariants",
+        _first,
+        row="suite:lstm_scan",
     ),
     Path("loop_panels", _PREPARED + "panels:with_panels", _first, row="small:product in a scan"),
     Path("patches", _PREPARED + "patches:with_patches", _first, row="small:patches"),
@@ -294,7 +297,7 @@ PATHS: Final = (
         _returns(None),
         row="small:small blocks",
     ),
-    Path("rows_abreast", _LOWERED + "rows:rows_abreast", _returns(1), row="gemm:nt 1x64x4096"),
+    Path("rows_jammed", _LOWERED + "rows:rows_jammed", _returns(1), row="gemm:nt 1x64x4096"),
     Path(
         "row_strips",
         _LOWERED + "rows:_RowLowering._strip",
@@ -352,14 +355,14 @@ PATHS: Final = (
     # source
     Path(
         "emit_alike",
-        _CODE + "abreast:emit_alike",
+        _CODE + "jammed:emit_alike",
         _returns(None),
         always=True,
         row="conv:7x7, depthwise | 8, 96 to 96 at 28x28:image",
     ),
     Path(
         "checks_alike",
-        _CODE + "kernel_source:_checks_abreast",
+        _CODE + "kernel_source:_checks_jammed",
         _returns(()),
         row="small:take columns",
     ),
@@ -373,8 +376,8 @@ PATHS: Final = (
     ),
     Path("vector_chains", _CODE + "vectors:_is_chain", _returns(False), row="small:long chain"),
     Path(
-        "vectors_abreast",
-        _CODE + "vectors:may_stand_abreast",
+        "vectors_jammed",
+        _CODE + "vectors:may_be_jammed",
         _returns(False),
         row="small:long chain",
     ),

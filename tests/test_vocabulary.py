@@ -15,6 +15,8 @@ WORDS = {
     "surroundings": "captured values",
     "noting": "collecting, recording",
     "habit": "migration hint",
+    "trip": "iteration",
+    "jammed": "jammed (unroll and jam), interleaved",
 }
 _WORD = re.compile(rf"(?<![a-z])({'|'.join(WORDS)})s?(?![a-z])", re.IGNORECASE)
 

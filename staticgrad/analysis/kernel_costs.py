@@ -50,7 +50,7 @@ def vectors(kind: TensorType) -> int:
     return max(1, _bytes(kind) // _VECTOR_BYTES)
 
 
-def abreast(work: float, alive: int) -> int:
+def jammed(work: float, alive: int) -> int:
     """Return how many vectors a kernel takes side by side.
 
     Args:

@@ -241,7 +241,7 @@ def _through_product(node: Node, form: Contract, place: int, pattern: Pattern) -
     """A product with a matrix, of which a constant's zeros count; of others none are known."""
     out = _numbered(node.types[0].shape)
     numbers = _numbered(node.args[place].shape)
-    other, turned = node.args[1 - place], (form.transpose_b, form.transpose_a)[place]
+    other, transposed = node.args[1 - place], (form.transpose_b, form.transpose_a)[place]
     if (form.transpose_a, form.transpose_b)[place]:
         numbers = np.swapaxes(numbers, -1, -2)
     if place == 1:  # the transposed product: [j, k] by [k, i]
@@ -251,7 +251,7 @@ def _through_product(node: Node, form: Contract, place: int, pattern: Pattern) -
     op = other.node.op
     if isinstance(op, Constant):
         matrix = np.asarray(op.data.array) != 0
-        matrix = np.swapaxes(matrix, -1, -2) if turned else matrix
+        matrix = np.swapaxes(matrix, -1, -2) if transposed else matrix
         matrix = np.swapaxes(matrix, -1, -2) if place == 1 else matrix
         if matrix.mean() <= _MOSTLY_FULL:
             *at, k, j = np.nonzero(np.broadcast_to(matrix, (*batch, inner, out.shape[-1])))

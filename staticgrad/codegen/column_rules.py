@@ -13,10 +13,10 @@ from itertools import product
 from math import prod
 from typing import Final
 
-from staticgrad.codegen.abreast import of_row, write_decode
 from staticgrad.codegen.counters import LEVELS, Counter, combine, write_fold, write_push
 from staticgrad.codegen.expressions import VECTOR, Lines, element, number, total
 from staticgrad.codegen.extremes import from_key, key_dtype, neutral_key, write_key
+from staticgrad.codegen.jammed import of_row, write_decode
 from staticgrad.ir.combiners import COMBINERS, Combiner
 from staticgrad.ir.kernels.stages import Accumulate, Columns
 from staticgrad.ir.summation import BLOCK, COLUMN_BLOCK, GROUPS, SHORTEST_GROUP, lanes as sum_lanes

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final, TypeVar
 
-from staticgrad.codegen.abreast import Rows, emit_abreast, scopes_abreast
 from staticgrad.codegen.column_rules import (
     OF_A_LANE,
     ROWS_TOGETHER,
@@ -26,16 +25,17 @@ from staticgrad.codegen.column_rules import (
     through_lanes,
 )
 from staticgrad.codegen.expressions import VECTOR, Lines, Unit, total
+from staticgrad.codegen.jammed import Rows, emit_jammed, scopes_jammed
 from staticgrad.codegen.prefetching import large
 from staticgrad.codegen.stages import Span, base_text, scope_for, write_store
-from staticgrad.codegen.turned import TurnedTiles
-from staticgrad.codegen.vectors import may_be_mixed, vectors_abreast, work
+from staticgrad.codegen.transposed import TransposedTiles
+from staticgrad.codegen.vectors import may_be_mixed, vectors_jammed, work
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.expr import BLOCKS, Access, Expr, postorder
 from staticgrad.ir.kernels.kernel import RUN, Kernel
 from staticgrad.ir.kernels.stages import Accumulate, Columns, nested, roots, small
 from staticgrad.ir.kernels.together import whole_vectors
-from staticgrad.ir.kernels.turned import loads_across
+from staticgrad.ir.kernels.transposed import loads_across
 from staticgrad.ir.summation import COLUMN_BLOCK, lanes as sum_lanes
 
 #: Vectors of columns whose sums are in registers at a time: as many as there are, then as fit.
@@ -91,7 +91,7 @@ def _passes(stage: Columns, unit: Unit) -> list[tuple[Accumulate, ...]]:
         kind = _rule_of(stage, s)
         if kind is ByLanes:
             lanes.setdefault(sum_lanes(s.value.dtype), []).append(s)
-        elif kind is ByGroups and not _turned(stage, s):
+        elif kind is ByGroups and not _transposed(stage, s):
             groups.append(s)
         else:
             found.append((s,))
@@ -138,22 +138,22 @@ def _down_rows(
     inner = [VECTOR, *(axis.name for axis in stage.rows)]
     scope = scope_for(kernel, inner, before, Lines(), unit, kernel.lanes)
     is_down = _rule_of(stage, sums[0]) is not Unrolled
-    loads = _turned(stage, sums[0]) if is_down else ()
-    turned = TurnedTiles.of(loads, unit, kernel.lanes, COLUMN_BLOCK) if loads else None
+    loads = _transposed(stage, sums[0]) if is_down else ()
+    transposed = TransposedTiles.of(loads, unit, kernel.lanes, COLUMN_BLOCK) if loads else None
     rows = Lines()
-    if turned is not None:
-        turned.read(scope, "(row - block)")
+    if transposed is not None:
+        transposed.read(scope, "(row - block)")
     scope.emit([root for s in sums for root in roots(s)])
     values, lines = [scope.vector(s.value) for s in sums], work(scope.body, unit)
-    mixed = turned is None and is_down and may_be_mixed(sums)
+    mixed = transposed is None and is_down and may_be_mixed(sums)
     whole = _together(kernel, stage, sums[0], before, unit) if _are_whole(kernel, stage) else None
     mixed &= whole is None
     several = _several(kernel, stage, sums, before, unit, lines) if mixed else [()] * len(sums)
-    if turned is not None:
-        turned.declare(before)
+    if transposed is not None:
+        transposed.declare(before)
         around = frozenset({VECTOR, stage.rows[0].name})
         place = partial(_first_of_block, around)
-        turned.write(rows, unit, place, f"past - {VECTOR}", "stop - block")
+        transposed.write(rows, unit, place, f"past - {VECTOR}", "stop - block")
     return [
         kind(
             stage,
@@ -197,7 +197,7 @@ def _are_whole(kernel: Kernel, stage: Columns) -> bool:
     if not _is_simple(kernel, stage):
         return False
     s = stage.body[0]
-    down = _rule_of(stage, s) in (ByGroups, Running) and not _turned(stage, s)
+    down = _rule_of(stage, s) in (ByGroups, Running) and not _transposed(stage, s)
     lying = all(access.stride(VECTOR) == 1 for access in _loads(s))
     return down and lying and may_be_mixed([s])
 
@@ -226,8 +226,9 @@ def _is_plain(access: Access) -> bool:
     return access.stride(VECTOR) in (0, 1) and not access.gather and not access.bounded
 
 
-def _turned(stage: Columns, s: Accumulate) -> Sequence[Expr]:
-    """Loads of what lies along memory from row to row: it is turned, a block of rows at a time."""
+def _transposed(stage: Columns, s: Accumulate) -> Sequence[Expr]:
+    """Loads of what lies along memory from row to row: it is transposed, a block of rows at a
+    time."""
     return tuple(loads_across(roots(s), stage.rows[0].name, VECTOR)) if len(stage.rows) == 1 else ()
 
 
@@ -253,8 +254,8 @@ def _several(
         if not held or whole_vectors(2 * lines, most) != most:
             continue
         first = scope_for(kernel, inner, before, Lines(), unit, kernel.lanes)
-        scopes = vectors_abreast(first, most)
-        emit_abreast(scopes, wanted)
+        scopes = vectors_jammed(first, most)
+        emit_jammed(scopes, wanted)
         values = [tuple(scope.vector(s.value) for scope in scopes) for s in sums]  # may write, too
         for each, own in zip(found, values, strict=True):
             each.append(Several(first.body, own))
@@ -265,8 +266,8 @@ def _together(kernel: Kernel, stage: Columns, s: Accumulate, before: Lines, unit
     """What rows side by side give for one vector of columns."""
     inner = [VECTOR, *(axis.name for axis in stage.rows)]
     first = scope_for(kernel, inner, before, Lines(), unit, kernel.lanes)
-    scopes = scopes_abreast(Rows(stage.rows, (), (), ROWS_TOGETHER, left=False), first)
-    emit_abreast(scopes, roots(s))
+    scopes = scopes_jammed(Rows(stage.rows, (), (), ROWS_TOGETHER, left=False), first)
+    emit_jammed(scopes, roots(s))
     return Several(first.body, tuple([scope.vector(s.value) for scope in scopes]))
 
 
@@ -285,8 +286,8 @@ def _in_lanes(
     first = scope_for(kernel, inner, before, Lines(), unit, kernel.lanes)
     several: list[Several] = [Several(Lines(), ())] * len(sums)
     if stage.rows and work(scope.body, unit) <= WAITING:
-        scopes = scopes_abreast(Rows(stage.rows, (), (), OF_A_LANE, left=False), first)
-        emit_abreast(scopes, wanted)
+        scopes = scopes_jammed(Rows(stage.rows, (), (), OF_A_LANE, left=False), first)
+        emit_jammed(scopes, wanted)
         found = [tuple([each.vector(s.value) for each in scopes]) for s in sums]
         several = [Several(first.body, each) for each in found]
     across = _across(kernel, stage, unit)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from staticgrad.codegen.abreast import write_decode
 from staticgrad.codegen.counters import Counter, write_push
 from staticgrad.codegen.expressions import VECTOR, Lines, element, number
+from staticgrad.codegen.jammed import write_decode
 from staticgrad.ir.combiners import COMBINERS
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import ColumnAccumulate, Extent, Map

@@ -11,7 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
-from staticgrad.codegen.abreast import (
+from staticgrad.codegen.columns import write_columns
+from staticgrad.codegen.expressions import Lines, Unit, element
+from staticgrad.codegen.groups import write_group, write_group_length
+from staticgrad.codegen.jammed import (
     Rows,
     adds_to_columns,
     iterations_of,
@@ -22,9 +25,6 @@ from staticgrad.codegen.abreast import (
     write_places,
     write_switches,
 )
-from staticgrad.codegen.columns import write_columns
-from staticgrad.codegen.expressions import Lines, Unit, element
-from staticgrad.codegen.groups import write_group, write_group_length
 from staticgrad.codegen.products.choice import write_product
 from staticgrad.codegen.products.gemm import write_gemm
 from staticgrad.codegen.stages import (
@@ -78,7 +78,7 @@ def render(kernel: Kernel, machine: Machine | None = None) -> str:
         word = f"t[{next(shared)}]"
         if argument not in listed:
             out.add(f"{argument} = {word}")
-    if kernel.abreast > 1:
+    if kernel.jammed > 1:
         write_own_rows(kernel, out)
     if kernel.outer == "lanes":
         _write_stages(kernel, kernel.stages, out, Span("begin", "end"), unit, rows_of(kernel, 1))
@@ -117,15 +117,15 @@ def render(kernel: Kernel, machine: Machine | None = None) -> str:
 
 
 def _write_rows_together(kernel: Kernel, out: Lines, unit: Unit) -> None:
-    """Rows of which each lane takes one, or of which a square is turned."""
+    """Rows of which each lane takes one, or of which a square is transposed."""
     if kernel.in_lanes:
         from staticgrad.codegen.row_lanes import write_rows_in_lanes
 
         write_rows_in_lanes(kernel, out, unit)
     else:
-        from staticgrad.codegen.turned import write_turned_rows
+        from staticgrad.codegen.transposed import write_transposed_rows
 
-        write_turned_rows(kernel, out, unit)
+        write_transposed_rows(kernel, out, unit)
 
 
 def _write_rows(
@@ -160,11 +160,11 @@ def _write_turns(
 
     ``before`` and ``behind``: lines around the stages of a turn.
     """
-    checks = _checks_abreast(kernel, unit)
+    checks = _checks_jammed(kernel, unit)
     again = may_run_again(kernel.stages, unit) and not checks
     switched = again and adds_to_columns(kernel.stages)
     wide = [str(check.extent) for check in checks if not unit.told(check.extent).short]
-    most = ROWS if checks else kernel.abreast
+    most = ROWS if checks else kernel.jammed
     for count, first, last in _runs(out, most, start, stop, "whole_rows", again, wide):
         out.add(f"for {at} in range({first}, {last}{f', {count}' if count > 1 else ''}):")
         inner = Lines()
@@ -174,14 +174,14 @@ def _write_turns(
             write_switches(inner, at, count, str(last), kernel.lanes)
         if kernel.listed is not None:
             _write_listed(kernel, kernel.listed, inner, at)
-        abreast = rows_of(kernel, count, switched)
-        inner.extend(before(abreast))
-        _write_stages(kernel, stages, inner, None, unit, abreast)
-        inner.extend(behind(abreast))
+        jammed = rows_of(kernel, count, switched)
+        inner.extend(before(jammed))
+        _write_stages(kernel, stages, inner, None, unit, jammed)
+        inner.extend(behind(jammed))
         out.extend(inner, 1)
 
 
-def _checks_abreast(kernel: Kernel, unit: Unit) -> Sequence[Check]:
+def _checks_jammed(kernel: Kernel, unit: Unit) -> Sequence[Check]:
     """The checks that rows side by side share, where that pays.
 
     In registers of 256 bits rows of few elements of 64 bits take twice the time of gathers where
@@ -206,17 +206,17 @@ def _write_stages(
     out: Lines,
     loop: Span | None,
     unit: Unit,
-    abreast: Rows,
+    jammed: Rows,
 ) -> None:
     for stage in stages:
         match stage:
             case Map(axis=axis):
                 span = loop or Span("0", limit(out, unit, axis, axis.past), str(axis.extent))
-                write_map(kernel, stage, out, span, unit, abreast)
+                write_map(kernel, stage, out, span, unit, jammed)
             case Columns(axis=axis):
                 write_columns(kernel, stage, out, loop or Span("0", str(axis.extent)), unit)
             case Scalar():
-                write_scalar(kernel, stage, out, unit, abreast)
+                write_scalar(kernel, stage, out, unit, jammed)
             case Sort():
                 from staticgrad.codegen.sorting import write_sort
 
@@ -224,30 +224,30 @@ def _write_stages(
             case Gemm():
                 write_product(kernel, stage, out, unit)
             case Loop():
-                _write_loop(kernel, stage, out, unit, abreast)
+                _write_loop(kernel, stage, out, unit, jammed)
 
 
-def _write_loop(kernel: Kernel, loop: Loop, out: Lines, unit: Unit, abreast: Rows) -> None:
+def _write_loop(kernel: Kernel, loop: Loop, out: Lines, unit: Unit, jammed: Rows) -> None:
     """Iteration after iteration, of all rows; those side by side together, and what is left."""
     name, again = loop.axis.name, may_run_again(loop.stages, unit)
-    write_carries(kernel, loop.first, out, unit, abreast)
+    write_carries(kernel, loop.first, out, unit, jammed)
     start, stop = loop_limits(out, unit, loop.axis)
-    for count, first, last in _runs(out, loop.abreast, start, stop, f"whole_{name}", again):
+    for count, first, last in _runs(out, loop.jammed, start, stop, f"whole_{name}", again):
         out.add(f"for {name} in range({first}, {last}{f', {count}' if count > 1 else ''}):")
         iteration = Lines()
         if loop.going:
             iteration.add(f"if word({loop.going}) == 0:")
             iteration.add("    break")
         write_numbers(iteration, name, count, str(last) if again else None)
-        rows = abreast if loop.abreast == 1 else iterations_of(loop, count)
+        rows = jammed if loop.jammed == 1 else iterations_of(loop, count)
         _write_stages(kernel, loop.stages, iteration, None, unit, rows)
-        write_carries(kernel, loop.following, iteration, unit, abreast)
+        write_carries(kernel, loop.following, iteration, unit, jammed)
         out.extend(iteration, 1)
 
 
 def _runs(
     out: Lines,
-    abreast: int,
+    jammed: int,
     start: str,
     stop: Extent,
     whole: str,
@@ -259,20 +259,20 @@ def _runs(
     ``again``: the last row may run several times, so that the last turn is a whole one, too. None
     are side by side where a number of ``wide`` is large.
     """
-    if abreast == 1 or stop == 1:
+    if jammed == 1 or stop == 1:
         yield 1, start, stop
         return
     if again:
-        yield abreast, start, stop
+        yield jammed, start, stop
         return
     turns: Extent = whole
     if isinstance(stop, int):  # from 0 on
-        turns = stop // abreast * abreast
+        turns = stop // jammed * jammed
     else:
-        out.add(f"{whole} = {start} + ({stop} - {start}) // {abreast} * {abreast}")
+        out.add(f"{whole} = {start} + ({stop} - {start}) // {jammed} * {jammed}")
         for extent in dict.fromkeys(wide):
             out.add(f"if {extent} > {WIDEST}:")
             out.add(f"    {whole} = {start}")
-    yield abreast, start, turns
+    yield jammed, start, turns
     if turns != stop:
         yield 1, str(turns), stop

@@ -111,7 +111,7 @@ def _blocks(wide: bool) -> Iterator[str]:
     for low, high in network(RUN):
         if wide:
             yield f"        same = (k{high} == k{low}) & (i{high} < i{low})"
-            yield f"        turned = (k{high} < k{low}) | same"
+            yield f"        transposed = (k{high} < k{low}) | same"
             yield from (f"        {line}" for line in _exchange("k", low, high))
             yield from (f"        {line}" for line in _exchange("i", low, high))
         else:
@@ -124,9 +124,13 @@ def _blocks(wide: bool) -> Iterator[str]:
 
 
 def _exchange(name: str, low: int, high: int) -> tuple[str, ...]:
-    """Lines that exchange two rows in the lanes that are ``turned``."""
+    """Lines that exchange two rows in the lanes that are ``transposed``."""
     a, b = f"{name}{low}", f"{name}{high}"
-    return f"least = select(turned, {b}, {a})", f"{b} = select(turned, {a}, {b})", f"{a} = least"
+    return (
+        f"least = select(transposed, {b}, {a})",
+        f"{b} = select(transposed, {a}, {b})",
+        f"{a} = least",
+    )
 
 
 def network(size: int) -> Iterator[tuple[int, int]]:

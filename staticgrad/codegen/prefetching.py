@@ -109,7 +109,7 @@ def _by_default(kernel: Kernel, stage: Map, scope: Scope) -> Callable[[Access], 
     if not around or kernel.listed is not None:
         return _along(Ahead(VECTOR, distance))
     row, extent = around[-1].name, stage.axis.extent
-    ends = not stage.rows and kernel.abreast == 1
+    ends = not stage.rows and kernel.jammed == 1
 
     def far(access: Access) -> str:
         stride = access.stride(row)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from typing import Final
 
-from staticgrad.codegen.abreast import emit_abreast, of_row, renamed
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit
+from staticgrad.codegen.jammed import emit_jammed, of_row, renamed
 from staticgrad.codegen.lookups import write_lookup
 from staticgrad.codegen.stages import base_text, loop_limits, write_store
 from staticgrad.codegen.vectors import Bodies, work, write_vector_loop
@@ -67,7 +67,7 @@ def _write_stages(
 
 def _write_scalar(stage: Scalar, scopes: Sequence[Scope], limits: Set[str]) -> None:
     for statement in stage.body:
-        emit_abreast(scopes, roots(statement))
+        emit_jammed(scopes, roots(statement))
         if isinstance(statement, Keep) and statement.name in limits:
             scopes[0].body.add(f"{statement.name} = {scopes[0].one(statement.value)}")
             continue
@@ -84,7 +84,7 @@ def _write_scalar(stage: Scalar, scopes: Sequence[Scope], limits: Set[str]) -> N
 def _write_carries(carries: Sequence[Carry], scopes: Sequence[Scope]) -> None:
     """Carries given anew, all at once."""
     lines = scopes[0].body
-    emit_abreast(scopes, [carry.value for carry in carries])
+    emit_jammed(scopes, [carry.value for carry in carries])
     names = [(of_row(c.name, s.row), c, s) for c in carries for s in scopes]
     for name, carry, scope in names:
         lines.add(f"{name}_n = {scope.vector(carry.value)}")

@@ -9,14 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from staticgrad.codegen.abreast import (
-    Rows,
-    emit_abreast,
-    emit_alike,
-    of_row,
-    renamed,
-    scopes_abreast,
-)
 from staticgrad.codegen.counters import LEVELS, combine, write_fold, write_push
 from staticgrad.codegen.expressions import (
     VECTOR,
@@ -30,6 +22,14 @@ from staticgrad.codegen.expressions import (
 )
 from staticgrad.codegen.extremes import from_key
 from staticgrad.codegen.interleaved import Interleaved, interleaved
+from staticgrad.codegen.jammed import (
+    Rows,
+    emit_alike,
+    emit_jammed,
+    of_row,
+    renamed,
+    scopes_jammed,
+)
 from staticgrad.codegen.lane_steps import (
     accumulator,
     counter_of,
@@ -49,8 +49,8 @@ from staticgrad.codegen.vectors import (
     Bodies,
     mask_name,
     masks_made_before,
-    may_stand_abreast,
-    vectors_abreast,
+    may_be_jammed,
+    vectors_jammed,
     whole_vectors_of,
     work,
     write_vector_loop,
@@ -130,14 +130,12 @@ def scope_for(
 # -- Map ------------------------------------------------------------------------------------------
 
 
-def write_map(
-    kernel: Kernel, stage: Map, out: Lines, loop: Span, unit: Unit, abreast: Rows
-) -> None:
+def write_map(kernel: Kernel, stage: Map, out: Lines, loop: Span, unit: Unit, jammed: Rows) -> None:
     """The vector loop of a Map; its accumulations become one-lane variables of their names."""
     added = [s for s in stage.body if isinstance(s, Accumulate)]
-    sums = [renamed(s, row) for s in added for row in range(abreast.count)]
+    sums = [renamed(s, row) for s in added for row in range(jammed.count)]
     lanes = _lanes(kernel, stage, loop, unit)
-    bodies = _bodies(kernel, stage, out, unit, abreast, loop, lanes)
+    bodies = _bodies(kernel, stage, out, unit, jammed, loop, lanes)
     if stage.rows:
         rows = Lines()
         _write_vectors(rows, loop, lanes, bodies, unit)
@@ -165,7 +163,7 @@ def _bodies(
     stage: Map,
     before: Lines,
     unit: Unit,
-    abreast: Rows,
+    jammed: Rows,
     loop: Span,
     lanes: int,
 ) -> Bodies:
@@ -176,11 +174,11 @@ def _bodies(
     def first() -> Scope:
         scope = scope_for(kernel, inner, before, Lines(), unit, lanes, mask)
         scope.expect(root for statement in stage.body for root in roots(statement))
-        scope.loads_alike = abreast.loads_alike
+        scope.loads_alike = jammed.loads_alike
         return scope
 
-    scopes = scopes_abreast(abreast, first())
-    masked = _body(scopes, stage, runs, ends, abreast.switched)
+    scopes = scopes_jammed(jammed, first())
+    masked = _body(scopes, stage, runs, ends, jammed.switched)
     lines, crossed = work(masked, unit), is_crossed(scopes[0].windows.found)
     windows = scopes[0].windows.found if crossed else {}
     windows = windows if pays_to_peel(masked, unit, windows) else {}
@@ -188,23 +186,23 @@ def _bodies(
         return Bodies(masked, masked, 0, windows)
     if adds_rows(kernel, stage, scopes[0]):
         return Bodies(masked, masked, 1, windows, narrower=_narrower(scopes[0], stage, unit))
-    if windows or (lines <= SHORT and not abreast.left):
+    if windows or (lines <= SHORT and not jammed.left):
         masked.lines[:0] = write_touches(kernel, stage, scopes, kernel.streams).lines
         return Bodies(masked, masked, 1, windows, mask=mask)
     if _is_single(loop, lanes, unit):
         masked.lines[:0] = write_touches(kernel, stage, scopes, True).lines
         return Bodies(masked, masked, 0, windows, mask=mask)
-    mixed = abreast.count == 1 and may_stand_abreast(kernel, stage, runs)
-    count = 0 if abreast.left else whole_vectors(lines, 1)
-    if mixed and not abreast.left:
+    mixed = jammed.count == 1 and may_be_jammed(kernel, stage, runs)
+    count = 0 if jammed.left else whole_vectors(lines, 1)
+    if mixed and not jammed.left:
         count = whole_vectors_of(masked, lines, unit)
     elif unit.has_masks and (crossed or lines > MASKED):
         count = 0
     masked.lines[:0] = write_touches(kernel, stage, scopes, True).lines
     if not count:
         return Bodies(masked, masked, 0, windows)
-    scopes = vectors_abreast(first(), count) if count > 1 else scopes_abreast(abreast, first())
-    whole = _body(scopes, stage, runs, ends, abreast.switched)
+    scopes = vectors_jammed(first(), count) if count > 1 else scopes_jammed(jammed, first())
+    whole = _body(scopes, stage, runs, ends, jammed.switched)
     whole.lines[:0] = write_touches(kernel, stage, scopes, lines > WAITING).lines
     return Bodies(masked, whole, count, windows)
 
@@ -236,7 +234,7 @@ def _body(
             _write_column_step(scopes, statement, switched)
             continue
         if len(scopes) > 1:
-            emit_abreast(scopes, needed(statement))
+            emit_jammed(scopes, needed(statement))
         for own in scopes:
             if id(statement) in runs.waiting:
                 own.emit(roots(statement))
@@ -316,7 +314,7 @@ def _write_column_step(
     scopes: Sequence[Scope], statement: ColumnAccumulate, switched: bool
 ) -> None:
     """Fold one vector of each row into the accumulators of its columns, which scratch holds."""
-    emit_abreast(scopes, roots(statement))
+    emit_jammed(scopes, roots(statement))
     name, lanes, body = f"{statement.partials}_a", scopes[0].lanes, scopes[0].body
     body.add(f"{name} = load{lanes}({statement.scratch}, {VECTOR})")
     for scope in scopes:
@@ -435,12 +433,12 @@ def write_store(scope: Scope, statement: Store) -> None:
 # -- Scalar ---------------------------------------------------------------------------------------
 
 
-def write_scalar(kernel: Kernel, stage: Scalar, out: Lines, unit: Unit, abreast: Rows) -> None:
+def write_scalar(kernel: Kernel, stage: Scalar, out: Lines, unit: Unit, jammed: Rows) -> None:
     """Statements once per row, on one lane."""
-    scopes = scopes_abreast(abreast, scope_for(kernel, [], out, out, unit, 1))
+    scopes = scopes_jammed(jammed, scope_for(kernel, [], out, out, unit, 1))
     for statement in stage.body:
         if len(scopes) > 1:
-            emit_abreast(scopes, roots(statement))
+            emit_jammed(scopes, roots(statement))
         for row, scope in enumerate(scopes):
             scope.emit(roots(statement))
             match statement:
@@ -453,11 +451,11 @@ def write_scalar(kernel: Kernel, stage: Scalar, out: Lines, unit: Unit, abreast:
 
 
 def write_carries(
-    kernel: Kernel, carries: Sequence[Carry], out: Lines, unit: Unit, abreast: Rows
+    kernel: Kernel, carries: Sequence[Carry], out: Lines, unit: Unit, jammed: Rows
 ) -> None:
     """Carries given anew, all at once, on one lane for each row."""
-    scopes = scopes_abreast(abreast, scope_for(kernel, [], out, out, unit, 1))
-    given = [(carry, row) for carry in carries for row in range(abreast.count)]
+    scopes = scopes_jammed(jammed, scope_for(kernel, [], out, out, unit, 1))
+    given = [(carry, row) for carry in carries for row in range(jammed.count)]
     for carry, row in given:
         scopes[row].emit([carry.value])
         out.add(f"{renamed(carry, row).name}_n = {scopes[row].one(carry.value)}")

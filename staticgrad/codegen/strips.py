@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from staticgrad.codegen.abreast import Rows, of_row
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element
+from staticgrad.codegen.jammed import Rows, of_row
 from staticgrad.codegen.stages import base_text, write_store
 from staticgrad.ir.expr import Access, Expr, postorder
 from staticgrad.ir.kernels.kernel import Kernel
@@ -55,17 +55,17 @@ def write_strips(
         given = [name for name in left if name in _given(stages)]
         read = [name for name in left if name in _read(stages) and name not in given]
 
-        def before(abreast: Rows, names: Sequence[str] = read) -> Lines:
+        def before(jammed: Rows, names: Sequence[str] = read) -> Lines:
             lines = Lines()
             for name in names:
-                for row in range(abreast.count):
+                for row in range(jammed.count):
                     lines.add(f"{of_row(name, row)} = load1({name}_t, {of_row(at, row)} - strip)")
             return lines
 
-        def behind(abreast: Rows, names: Sequence[str] = given) -> Lines:
+        def behind(jammed: Rows, names: Sequence[str] = given) -> Lines:
             lines = Lines()
             for name in names:
-                for row in range(abreast.count):
+                for row in range(jammed.count):
                     lines.add(f"store1({name}_t, {of_row(at, row)} - strip, {of_row(name, row)})")
             return lines
 
@@ -129,7 +129,7 @@ def _write_vector(
     for statement in (s for stage in stages for s in statements(stage)):
         if isinstance(statement, Store):
             indices = tuple(_along(index, row, known) for index in statement.indices)
-            access, value = _turned(statement.access, row), _along(statement.value, row, known)
+            access, value = _transposed(statement.access, row), _along(statement.value, row, known)
             write_store(scope, replace(statement, access=access, value=value, indices=indices))
         elif isinstance(statement, Keep):
             value = _along(statement.value, row, known)
@@ -146,7 +146,7 @@ def _along(root: Expr, row: str, known: dict[Expr, Expr]) -> Expr:
             continue
         args, attribute = tuple([known[arg] for arg in expr.args]), expr.attribute
         if isinstance(attribute, Access):
-            attribute = _turned(attribute, row)
+            attribute = _transposed(attribute, row)
         elif expr.op == "index" and attribute == row:
             attribute = VECTOR
         same = attribute == expr.attribute and args == expr.args
@@ -154,7 +154,7 @@ def _along(root: Expr, row: str, known: dict[Expr, Expr]) -> Expr:
     return known[root]
 
 
-def _turned(access: Access, row: str) -> Access:
+def _transposed(access: Access, row: str) -> Access:
     """An access that vectors along the rows make."""
     strides = tuple([(VECTOR if axis == row else axis, step) for axis, step in access.strides])
     positions = tuple(

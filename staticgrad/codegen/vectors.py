@@ -15,10 +15,10 @@ from dataclasses import field
 from itertools import accumulate
 from typing import Final
 
-from staticgrad.codegen.abreast import of_row
 from staticgrad.codegen.ends import Inside
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit
 from staticgrad.codegen.interleaved import Interleaved, write_left
+from staticgrad.codegen.jammed import of_row
 from staticgrad.codegen.narrowing import write_rest
 from staticgrad.codegen.peeling import has_sides, write_loop_of_stretches, write_peeled_loop
 from staticgrad.ir.expr import Access, Expr, postorder
@@ -102,7 +102,7 @@ def _is_chain(body: Lines, lines: int, unit: Unit) -> bool:
     return alive <= FEW_ALIVE and max(waited.values(), default=0) >= _CHAINED * lines
 
 
-def may_stand_abreast(kernel: Kernel, stage: Map, runs: Interleaved) -> bool:
+def may_be_jammed(kernel: Kernel, stage: Map, runs: Interleaved) -> bool:
     """Whether lines of several vectors may be mixed: no vector reads what another one stores."""
     if kernel.serial or runs.loads or runs.waiting:
         return False
@@ -126,7 +126,7 @@ def may_be_mixed(statements: Sequence[Statement]) -> bool:
     )
 
 
-def vectors_abreast(first: Scope, count: int) -> list[Scope]:
+def vectors_jammed(first: Scope, count: int) -> list[Scope]:
     """A scope for each of several vectors, one behind the other, given that of the first one."""
     return [first, *(_following(first, number) for number in range(1, count))]
 

@@ -126,11 +126,11 @@ def matrices(
             found = _rows(name, y, by, allow_disconnected, again)
         else:
             tangents = Tangents(name, [y], by, allow_disconnected)
-            turned = [
+            transposed = [
                 _rows(name, slope, tangents.cts, allow_disconnected, again)[0]
                 for slope in tangents.slopes
             ]
-            found = [functions.moveaxis(each, 0, -1) for each in turned]
+            found = [functions.moveaxis(each, 0, -1) for each in transposed]
         pairs = zip(found, by, strict=True)
         return [functions.reshape(part, (*y.shape, *each.shape)) for part, each in pairs]
 

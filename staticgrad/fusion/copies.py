@@ -91,7 +91,7 @@ class _Copying:
     def of_root(self, value: Symbolic) -> Key:
         """The buffer of an output or update, which is its alone."""
         source = self._before.source(value)
-        key = self._turned(source)
+        key = self._transposed(source)
         if key is None:
             if not source.uniform:
                 source = self._in_memory(source)
@@ -100,7 +100,7 @@ class _Copying:
         self._taken.add(key)
         return key
 
-    def _turned(self, source: Source) -> Key | None:
+    def _transposed(self, source: Source) -> Key | None:
         """A root that is a value in another order of axes: the value's group stores it so.
 
         Only where nobody else reads the value: else it lies in its own order anyway. Who reads an

@@ -19,10 +19,10 @@ from math import sqrt
 from typing import Final
 
 from staticgrad.analysis.kernel_costs import (
-    abreast,
     cut_cycles,
     cycles,
     instructions,
+    jammed,
     latency,
     vectors,
 )
@@ -68,7 +68,7 @@ def _cuts(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
         return None
     count = vectors(TensorType(kind.dtype, group.domain))
     live = _live(groups, group)
-    several = abreast(sum(work), max(live))
+    several = jammed(sum(work), max(live))
     together = cycles(sum(work), _chain(nodes), count, several)
     if together <= sum(work):  # they hardly wait
         return None

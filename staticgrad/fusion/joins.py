@@ -11,7 +11,7 @@ from typing import Final
 
 from staticgrad.fusion.groups import Source
 from staticgrad.ir.forms import Region
-from staticgrad.ir.kernels.turned import SHORT_STRIDE
+from staticgrad.ir.kernels.transposed import SHORT_STRIDE
 from staticgrad.types.tensor import hint_product
 
 #: Parts that one kernel copies, at most: each is a loop.

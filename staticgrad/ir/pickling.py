@@ -3,7 +3,7 @@
 A graph travels as its canonical text, the arrays that the text names by digest, and its input and
 parameter nodes. Those nodes keep their identity within one pickle: ``pickle.dumps((graph, w))``
 gives back a ``w`` that is the graph's parameter, and two graphs that share a parameter still do. A
-deep copy is such a round trip: an independent graph with parameters of its own. ``copy.copy`` gives
+deep copy does both: an independent graph with parameters of its own. ``copy.copy`` gives
 the graph itself, which is immutable. Classes may move from version to version, so a pickle is read
 by the version of staticgrad that wrote it; the text is read by later ones, too. An inner value has
 no meaning without its graph, so pickling one is refused. Functions of users, which the text names,

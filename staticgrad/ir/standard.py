@@ -29,8 +29,8 @@ class StandardArray:
         value: Any = self
         if value.ndim < 2:
             raise RankError(f"mT: {value!r} is no matrix", hint="x.T reverses all axes")
-        turned: V = value.swapaxes(-1, -2)
-        return turned
+        transposed: V = value.swapaxes(-1, -2)
+        return transposed
 
     @property
     def device(self) -> str:

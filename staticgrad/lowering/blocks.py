@@ -42,7 +42,7 @@ from staticgrad.types.dtype import I64, DType
 from staticgrad.types.tensor import Shape, c_strides
 
 #: Rows of a tile that are taken side by side.
-_ABREAST: Final = 4
+_JAMMED: Final = 4
 
 
 def lower_block(groups: Groups, group: Group) -> LoweredStep:
@@ -83,7 +83,7 @@ class _BlockLowering(Lowering):
         inside: list[Stage] = [Scalar(tuple(self._limits()))]
         inside += [self._scores(node) for node in self.roles.scores]
         iterations = Axis(self.iteration, self.height, self.last)
-        inside.append(Loop(iterations, (), tuple(self._row_stages()), (), _ABREAST))
+        inside.append(Loop(iterations, (), tuple(self._row_stages()), (), _JAMMED))
         inside += [self._over_rows(node) for node in self.roles.over_rows]
         loop = Loop(self._tiles(self.domain[-2]), (), tuple(inside), ())
         after = map(self._over_columns, self.roles.over_columns)
@@ -371,7 +371,7 @@ class _BlockLowering(Lowering):
                 for key in stage.reductions
             ]
             body += [self._keep(key, self.memo[key]) for key in stage.kept]
-            yield Map(self._columns(stage.ends), tuple(body), (), Ahead(self.iteration, _ABREAST))
+            yield Map(self._columns(stage.ends), tuple(body), (), Ahead(self.iteration, _JAMMED))
         stored = [key for key in self.group.stored if key in self.roles.per_row]
         if stored:
             self._begin(self.iteration)

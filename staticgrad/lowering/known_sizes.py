@@ -29,12 +29,12 @@ def _told(kernel: Kernel, given: Sequence[tuple[Size, ...]]) -> Kernel:
     for extent, in_product in _asked(kernel):
         asked[extent] = asked.get(extent, False) or in_product
     apart = {*_apart(kernel)}
-    turned = {kernel.axes[-1].extent} - asked.keys() if kernel.turned else set()
+    transposed = {kernel.axes[-1].extent} - asked.keys() if kernel.transposed else set()
     halved = {*_halved(kernel)}
-    asked = {**dict.fromkeys([*apart, *turned], False), **asked}
+    asked = {**dict.fromkeys([*apart, *transposed], False), **asked}
     known = [
         Known(name, known_of(name, column).multiple)  # squares of such rows are whole
-        if name in turned
+        if name in transposed
         else _heard(
             known_of(name, column),
             asked[name],

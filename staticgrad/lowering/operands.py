@@ -32,7 +32,7 @@ from staticgrad.ir.kernels.stages import (
     Store,
     operands_read,
 )
-from staticgrad.ir.kernels.turned import SHORT_STRIDE, along_memory_last
+from staticgrad.ir.kernels.transposed import SHORT_STRIDE, along_memory_last
 from staticgrad.ir.rounded import element
 from staticgrad.records import dataclass, replace
 from staticgrad.types.dim import Size, maximum, sum_of
@@ -252,7 +252,7 @@ class Lowering:
         stages: Sequence[Stage],
         axes: Sequence[Axis],
         serial: bool = False,
-        abreast: int = 1,
+        jammed: int = 1,
         grouped: int = 0,
         in_strips: bool = False,
     ) -> LoweredStep:
@@ -266,7 +266,7 @@ class Lowering:
         operands = tuple(used.values())
         if not serial and not grouped:
             axes = along_memory_last(axes, stages)
-        kernel = Kernel(operands, names, tuple(axes), tuple(stages), serial, grouped, abreast)
+        kernel = Kernel(operands, names, tuple(axes), tuple(stages), serial, grouped, jammed)
         if in_strips:
             kernel = replace(kernel, in_strips=True)
         room = kernel.room(sizes) if self.scratch else {}

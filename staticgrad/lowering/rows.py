@@ -37,8 +37,8 @@ from staticgrad.types.dtype import DType
 from staticgrad.types.tensor import Shape, hint_product
 
 #: Rows side by side where some stage has a long operation, and where none has.
-_ABREAST: Final = 4
-_ABREAST_SHORT: Final = 2
+_JAMMED: Final = 4
+_JAMMED_SHORT: Final = 2
 #: Operations from which on one is long: those of vector math.
 _LONG_OPERATION: Final = 16
 #: Part of the second cache that a strip of rows takes at most. What is computed once per row is
@@ -87,7 +87,7 @@ class _RowLowering(Lowering):
         segments = [apart, group.summed, range(rank - row, rank)]
         self.loops = loops_over(group.domain, segments, walks, merge=not group.indexed)
         axes, self.vector = vector_axis(self, 2)
-        abreast = rows_abreast(self) if axes else 1
+        jammed = rows_jammed(self) if axes else 1
         stages: list[Stage] = []
         maps: dict[int, Map] = {}
         for number in range(-1, self.plan.stages):
@@ -100,13 +100,13 @@ class _RowLowering(Lowering):
                 stages.append(Scalar(body))
         grouped = len(self.loops.flat(1))
         strip = self._strip(stages, axes, grouped)
-        near, ahead = self._ahead(axes, abreast)
+        near, ahead = self._ahead(axes, jammed)
         if strip:  # each strip brings the next one near, where the rows are in the cache
             near, ahead = max(maps), Ahead(axes[-1].name, strip)
         if near in maps:
             at = stages.index(maps[near])
             stages[at] = replace(maps[near], ahead=ahead)
-        return self.finish(stages, axes, abreast=abreast, grouped=grouped, in_strips=strip > 0)
+        return self.finish(stages, axes, jammed=jammed, grouped=grouped, in_strips=strip > 0)
 
     def _strip(self, stages: Sequence[Stage], axes: Sequence[Axis], grouped: int) -> int:
         """Rows of a strip, or 0: what is computed once per row must be worth a vector of it, and a
@@ -303,17 +303,17 @@ class _RowLowering(Lowering):
 
     # -- rows side by side, and memory ahead ------------------------------------------------------
 
-    def _ahead(self, axes: Sequence[Axis], abreast: int) -> tuple[int, Ahead]:
+    def _ahead(self, axes: Sequence[Axis], jammed: int) -> tuple[int, Ahead]:
         """The stage that brings memory near, and what."""
         work = {
             number: sum(map(instructions, self.plan.nodes.get(RowPoint(number, False), ())))
             for number in range(self.plan.stages)
         }
-        ahead = memory_ahead(self, axes, abreast)
+        ahead = memory_ahead(self, axes, jammed)
         return max(work, key=work.__getitem__) if ahead.axis != VECTOR else 0, ahead
 
 
-def rows_abreast(low: Lowering, shared: bool = False) -> int:
+def rows_jammed(low: Lowering, shared: bool = False) -> int:
     """How many rows stand side by side: what waits for memory or for a sum fills the time.
 
     ``shared``: they read a row that is the same for all.
@@ -322,7 +322,7 @@ def rows_abreast(low: Lowering, shared: bool = False) -> int:
     if _row_bytes(low) >= _LONG_ROW and not shared:
         return 1
     long = any(node.op.flops >= _LONG_OPERATION for node in group.nodes)
-    count = _ABREAST if long or shared else _ABREAST_SHORT
+    count = _JAMMED if long or shared else _JAMMED_SHORT
     rows = hint_product(outer_shape(group.domain, group.row))
     nbytes = _row_bytes(low) * len(_streams(low))
     while count > 1 and (count * nbytes > _TOGETHER * current().l2 or rows < _ROUNDS * count):
@@ -330,9 +330,9 @@ def rows_abreast(low: Lowering, shared: bool = False) -> int:
     return count
 
 
-def memory_ahead(low: Lowering, axes: Sequence[Axis], abreast: int) -> Ahead:
+def memory_ahead(low: Lowering, axes: Sequence[Axis], jammed: int) -> Ahead:
     """What is brought near: the next rows, or what follows in these."""
-    return _lines_ahead(axes, abreast * _row_bytes(low), abreast, _itemsize(low))
+    return _lines_ahead(axes, jammed * _row_bytes(low), jammed, _itemsize(low))
 
 
 def _lines_ahead(axes: Sequence[Axis], nbytes: int, rows: int, width: int) -> Ahead:

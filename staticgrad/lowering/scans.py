@@ -25,7 +25,7 @@ from staticgrad.types.tensor import c_strides, hint_value
 
 #: Rows whose chains of operations run side by side. Rows of 4 KB, or of a multiple, share the few
 #: places that a first cache has for what lies so far apart: of 8 operands and 8 results none stay.
-_ABREAST: Final = 4
+_JAMMED: Final = 4
 #: Rows from which on lanes with a row in each are worth it.
 _FEWEST: Final = 8
 
@@ -127,8 +127,8 @@ def _side_by_side(low: Lowering) -> LoweredStep:
     stage = Scalar((Keep("r0", total), scanned.store(kept)))
     loop = Loop(iterations, (Carry("s0", scanned.nothing),), (stage,), (Carry("s0", kept),))
     rows = prod((domain[k] for k in others), start=1)
-    abreast = _ABREAST if not isinstance(rows, int) else max(1, min(rows, _ABREAST))
-    return low.finish([loop], axes, abreast=abreast if axes else 1)
+    jammed = _JAMMED if not isinstance(rows, int) else max(1, min(rows, _JAMMED))
+    return low.finish([loop], axes, jammed=jammed if axes else 1)
 
 
 def _axes(low: Lowering, segment: int) -> list[Axis]:

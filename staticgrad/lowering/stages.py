@@ -72,7 +72,7 @@ from staticgrad.lowering.operands import (
     vector_axis,
 )
 from staticgrad.lowering.row_lookups import checked_place, one_hot
-from staticgrad.lowering.rows import lower_rows, memory_ahead, rows_abreast
+from staticgrad.lowering.rows import lower_rows, memory_ahead, rows_jammed
 from staticgrad.native.machine import current
 from staticgrad.types.dim import Size
 from staticgrad.types.dtype import I64
@@ -252,10 +252,10 @@ def _lower_map(low: Lowering) -> LoweredStep:
     finals = [_reduced(low, k, w, names[k]) for k, w in results]
     shared = _shares_a_row(group, loads)
     several = _waits_for_rows(group, shared) and bool(axes)
-    abreast = rows_abreast(low, shared) if several else 1
-    ahead = memory_ahead(low, axes, abreast) if several else None
+    jammed = rows_jammed(low, shared) if several else 1
+    ahead = memory_ahead(low, axes, jammed) if several else None
     stages: list[Stage] = [Map(vector, tuple(body), ahead=ahead), Scalar(tuple(finals))]
-    return low.finish(stages, axes, abreast=abreast)
+    return low.finish(stages, axes, jammed=jammed)
 
 
 def _shares_a_row(group: Group, loads: Sequence[Walk]) -> bool:

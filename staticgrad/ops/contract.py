@@ -84,12 +84,12 @@ class MatMul(BilinearOp, name="matmul"):
         (rows, inner), columns = _matrix(a.shape, ta), out.shape[-1]
         by_a = by_b = None
         if needed[0]:
-            down = tb != _is_turned(b) and _is_one(rows) and _is_row(inner)
+            down = tb != _is_transposed(b) and _is_one(rows) and _is_row(inner)
             by_a = unbroadcast(
                 MatMul(tb, True, down)(b, ct) if ta else MatMul(False, not tb, down)(ct, b), a.type
             )
         if needed[1]:
-            down = _is_one(inner) or ta == _is_turned(a)
+            down = _is_one(inner) or ta == _is_transposed(a)
             down = down and _is_one(inner) != _is_one(columns)
             down = down and _is_row(columns if _is_one(inner) else inner)
             by_b = unbroadcast(
@@ -137,15 +137,15 @@ def _is_row(size: Size) -> bool:
     return not isinstance(size, int) or 1 < size <= LONGEST_DOWN
 
 
-def _is_turned(x: Any) -> bool:
+def _is_transposed(x: Any) -> bool:
     """Return whether a value is another one with its last two axes exchanged."""
-    turned = False
+    transposed = False
     if x.computes:  # a tensor has no node, and takes long to say so
         return False
     while isinstance(op := getattr(getattr(x, "node", None), "op", None), Transpose):
-        turned ^= op.perm[-2:] == (x.ndim - 1, x.ndim - 2)
+        transposed ^= op.perm[-2:] == (x.ndim - 1, x.ndim - 2)
         x = x.node.args[0]
-    return turned
+    return transposed
 
 
 def _flagged(x: TensorType, transposed: bool) -> str:

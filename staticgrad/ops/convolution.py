@@ -217,9 +217,9 @@ def _patches(images: Array, axes: Sequence[WindowAxis], part: _Part) -> Array:
     sizes = [part.rows.stop - part.rows.start, *(int(axis.windows) for axis in axes[1:])]
     taps = [int(axis.taps) for axis in axes]
     found = np.zeros((*read.shape[:2], *taps, read.shape[2], *sizes), images.dtype)
-    turned = np.moveaxis(found, 2 + len(taps), 2)  # [g, c, n, taps..., windows...]
+    transposed = np.moveaxis(found, 2 + len(taps), 2)  # [g, c, n, taps..., windows...]
     for _, image, windows in part.taps(axes):
-        turned[windows] = read[image]
+        transposed[windows] = read[image]
     return found.reshape(read.shape[0], read.shape[1] * prod(taps), read.shape[2] * prod(sizes))
 
 
@@ -312,9 +312,9 @@ class ConvImage(Convolution, name="conv_image"):
             place = np.moveaxis(out[part.images], 0, 2)  # [g, c, n, image...]
             sizes = (part.rows.stop - part.rows.start, *given.shape[4:])
             found = found.reshape(*place.shape[:2], *w.shape[2:], place.shape[2], *sizes)
-            turned = np.moveaxis(found, 2 + len(sizes), 2)
+            transposed = np.moveaxis(found, 2 + len(sizes), 2)
             for _, image, windows in part.taps(axes):
-                place[image] += turned[windows]
+                place[image] += transposed[windows]
         return out.reshape(len(y), self.groups * w.shape[1], *out.shape[3:])
 
     @quiet

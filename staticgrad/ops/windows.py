@@ -397,11 +397,11 @@ class _Selecting(_Windowed):
     """Linear in the first operand; the second says one tap of each window."""
 
     def vjp(self, ct: Any, out: Any, x: Any, places: Any) -> tuple[Any, ...]:
-        return (self.turned(ct, x, places) if out.dtype.is_float else None, None)
+        return (self.transposed(ct, x, places) if out.dtype.is_float else None, None)
 
-    def turned(self, ct: Any, x: Any, places: Any) -> Any:
+    def transposed(self, ct: Any, x: Any, places: Any) -> Any:
         """The cotangent of the first operand."""
-        raise self._undefined("its transpose", "turned(self, ct, x, places)")
+        raise self._undefined("its transpose", "transposed(self, ct, x, places)")
 
     def jvp(self, tangents: Sequence[Any], out: Any, x: Any, places: Any) -> Any:
         if tangents[0] is None or not out.dtype.is_float:
@@ -429,7 +429,7 @@ class WindowTake(_Selecting, _Reduced, name="window_take"):
             out = np.where(places == place, found, out)
         return out
 
-    def turned(self, ct: Any, x: Any, places: Any) -> Any:
+    def transposed(self, ct: Any, x: Any, places: Any) -> Any:
         return self.other(WindowPut, self.image(x))(ct, places)
 
 
@@ -542,5 +542,5 @@ class WindowPut(_Selecting, _Spread, name="window_put"):
 
         return added(y.shape[:lead], y.shape[lead:], y.dtype, given)
 
-    def turned(self, ct: Any, x: Any, places: Any) -> Any:
+    def transposed(self, ct: Any, x: Any, places: Any) -> Any:
         return self.other(WindowTake, x.shape[x.ndim - self.count :])(ct, places)

@@ -107,7 +107,7 @@ def _body(body: Graph, arranged: set[int], order: Arrangement) -> Graph:
     return body_of(new.values(), rebuilt(body, new, changed=products))
 
 
-class _Turned(Arrangement):
+class _Transposed(Arrangement):
     """Transposed: products that would pack a transposed factor in every iteration read it as it
     lies."""
 
@@ -133,6 +133,6 @@ class _Turned(Arrangement):
         return replace(op, transpose_b=False)
 
 
-def with_turned_invariants(graph: Graph) -> Graph:
+def with_transposed_invariants(graph: Graph) -> Graph:
     """The graph whose loops take such matrices transposed; each element is what it was."""
-    return with_arranged(graph, _Turned())
+    return with_arranged(graph, _Transposed())

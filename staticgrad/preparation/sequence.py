@@ -9,7 +9,7 @@ from staticgrad.ir.graph import Graph
 from staticgrad.ir.schedule import Schedule
 from staticgrad.preparation.column_formulas import with_formulas_of_sums
 from staticgrad.preparation.filter_parts import with_parts
-from staticgrad.preparation.invariants import with_turned_invariants
+from staticgrad.preparation.invariants import with_transposed_invariants
 from staticgrad.preparation.logs import with_logged_carries
 from staticgrad.preparation.marks import without_marks
 from staticgrad.preparation.panels import with_panels
@@ -31,7 +31,7 @@ _ALWAYS: Final = (
 )
 #: Where kernels take several nodes: the same bits from fewer passes over memory.
 _MERGED: Final = (
-    *(with_turned_invariants, with_joined_pads, with_shifted_formulas, with_formulas_of_sums),
+    *(with_transposed_invariants, with_joined_pads, with_shifted_formulas, with_formulas_of_sums),
     *(with_logged_carries, with_panels),
 )
 

@@ -87,11 +87,11 @@ def _combined(filters: Symbolic, backwards: bool) -> Symbolic:
     taps = np.array(_COMBINED, filters.dtype.numpy)[:, :: -1 if backwards else 1]
     both = constant(np.kron(taps, taps))
     channels = filters.type.shape[:2]
-    turned = backwards and hint_value(channels[0] * channels[1]) >= _PAIRS
-    given: Any = functions.swapaxes(filters, 0, 1) if turned else filters
+    transposed = backwards and hint_value(channels[0] * channels[1]) >= _PAIRS
+    given: Any = functions.swapaxes(filters, 0, 1) if transposed else filters
     first, second = given.type.shape[:2]
     flat: Any = functions.reshape(given, (first * second, _TAPS**2))
     found: Any = functions.matmul(both, functions.swapaxes(flat, 0, 1))
     apart: Any = functions.reshape(found, (4, 4, first, second))
-    result: Symbolic = functions.transpose(apart, (3, 2, 0, 1) if turned else (2, 3, 0, 1))
+    result: Symbolic = functions.transpose(apart, (3, 2, 0, 1) if transposed else (2, 3, 0, 1))
     return result

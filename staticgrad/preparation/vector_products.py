@@ -51,7 +51,7 @@ class _Expanding:
     def expanded(self, node: Node, args: tuple[Symbolic, ...]) -> Sequence[Symbolic] | None:
         """What stands in the place of a node, given what its operands became."""
         if isinstance(node.op, Transpose):
-            return self._turned(node, args[0])
+            return self._transposed(node, args[0])
         if not isinstance(node.op, MatMul):
             return None
         product = node.op
@@ -78,7 +78,7 @@ class _Expanding:
             total = Sum((terms.ndim - (2 if down else 1),))(terms)
             return (_as(Reshape(node.types[0].shape)(total), node),)
 
-    def _turned(self, node: Node, product: Symbolic) -> Sequence[Symbolic] | None:
+    def _transposed(self, node: Node, product: Symbolic) -> Sequence[Symbolic] | None:
         """A product that only this transpose reads, with its last axes exchanged.
 
         Factors of which neither lies across memory would both do so.
@@ -90,8 +90,8 @@ class _Expanding:
         found: Value | None = None
         with within(read.node.origin, node.order):
             if product.node in self._outer:
-                turned = [swapaxes(factor, -1, -2) for factor in self._outer[product.node]]
-                found = _as(_multiplied(*turned), node)
+                transposed = [swapaxes(factor, -1, -2) for factor in self._outer[product.node]]
+                found = _as(_multiplied(*transposed), node)
             elif isinstance(op, MatMul) and (op.transpose_a or op.transpose_b) and _is_wide(read):
                 product_of = MatMul(not op.transpose_b, not op.transpose_a, op.down)
                 found = cast(Symbolic, product_of(*product.node.args[::-1]))

@@ -34,7 +34,7 @@ SHARE: Final = 128
 #: Parts of a worker, at most.
 MOST: Final = 4
 #: Rows of a part, at least, whose product turns its second factor: each part turns all of it.
-TURNED: Final = 16
+TRANSPOSED: Final = 16
 #: Bytes of second factors that a processor's second cache holds, and rows of a part, at least, that
 #: read more than that: each part reads all of it.
 CACHE: Final = 1 << 21
@@ -108,8 +108,8 @@ def _parts(
         return ()
     several = max(1, min(MOST, arguments[number] // (workers * SHARE)))
     ranges = ranges_of(kernel, arguments, workers * several)
-    turned = stage.b.stride(LANES) != 1
-    return () if turned and ranges and ranges[0].behind < TURNED else ranges
+    transposed = stage.b.stride(LANES) != 1
+    return () if transposed and ranges and ranges[0].behind < TRANSPOSED else ranges
 
 
 def _products(links: Sequence[_Link | None]) -> int:

@@ -51,7 +51,7 @@ def finer(kernel: Kernel, total: int, grain: int, workers: int) -> int:
     """Iterations of a group of a step in a loop: two groups for each worker, or ``grain``."""
     if workers == 1 or kernel.serial or kernel.outer != "axes" or not kernel.axes:
         return grain
-    if kernel.in_tiles or kernel.in_lanes or kernel.listed is not None or kernel.abreast > 1:
+    if kernel.in_tiles or kernel.in_lanes or kernel.listed is not None or kernel.jammed > 1:
         return grain
     half = _half(total, workers)
     return min(grain, half) if grain else half

@@ -24,20 +24,20 @@ def _tokens(dtype: str = "int64", *, batch: int | str = BATCH, time: int = TIME)
 def _lookups(table: Any) -> Mapping[str, Callable[[], Any]]:
     """Sums of looked-up rows by name; the gradient of each scatters into the table."""
     numbers, x = sg.input("v", (BATCH, TIME, WORDS), "float32"), _tokens()
-    turned = _tokens(batch=TIME, time=40)
+    transposed = _tokens(batch=TIME, time=40)
     weights, start = np.eye(WIDTH, dtype="f4"), sg.zeros((40, WIDTH))
 
     def cell(h: Any, rows: Any) -> Any:
         return (sg.tanh(h @ weights + table[rows]),) * 2
 
     return {
-        "in a loop": lambda: sg.scan(cell, start, turned)[1],
-        "in a loop, some": lambda: sg.scan(cell, start, turned[2:])[1],
+        "in a loop": lambda: sg.scan(cell, start, transposed)[1],
+        "in a loop, some": lambda: sg.scan(cell, start, transposed[2:])[1],
         "as they are": lambda: table[_tokens()],
         "of an unsigned byte": lambda: table[_tokens("uint8")],
         "of a named batch": lambda: table[_tokens("int32", batch="b")],
         "all but the last": lambda: table[_tokens(time=TIME + 1)[:, :-1]],
-        "turned": lambda: table[_tokens().T],
+        "transposed": lambda: table[_tokens().T],
         "one element": lambda: table[_tokens(batch=1, time=1)],
         "reckoned inside": lambda: table[_tokens() * 2 - 1],
         "reckoned before": lambda: table[sg.argmax(numbers, axis=-1)],

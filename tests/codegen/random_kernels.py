@@ -420,10 +420,10 @@ def random_kernel(seed: int) -> Kernel:
     outer = ("i0",) if random.random() < 0.85 else ()
     made = _Maker(random, bool(outer) and random.random() < 0.4)
     stages: list[Stage] = []
-    abreast = random.choice((1, 1, 2, 3, 4)) if outer else 1
-    made.limits = abreast == 1 and not made.grouped
+    jammed = random.choice((1, 1, 2, 3, 4)) if outer else 1
+    made.limits = jammed == 1 and not made.grouped
     kinds = [made.map, made.map, made.map, made.scalar]
-    if abreast == 1:
+    if jammed == 1:
         kinds += [made.columns, *((made.gemm, made.loop) * (not made.grouped))]
     for _ in range(random.choice((1, 2, 2, 3, 3, 4))):
         kind = random.choice(kinds)
@@ -433,8 +433,8 @@ def random_kernel(seed: int) -> Kernel:
     kernel = Kernel(
         tuple(made.operands), (ROWS, COLUMNS, DEEP, APART, FAR, WIDE), axes, tuple(stages)
     )
-    kernel = _without_idle(replace(kernel, grouped=int(made.grouped), abreast=abreast))
-    alone = bool(axes) and kernel.outer == "axes" and abreast == 1
+    kernel = _without_idle(replace(kernel, grouped=int(made.grouped), jammed=jammed))
+    alone = bool(axes) and kernel.outer == "axes" and jammed == 1
     alone &= not any(isinstance(stage, Gemm) for stage, _ in nested(kernel.stages))
     if alone and random.random() < 0.3:
         return _listed(kernel, random)

@@ -15,7 +15,7 @@ OTHERS = (-7, 3, 10**6, None)
 def _program(dtype: str) -> sg.Compiled:
     """Least and largest positions of rows, of columns and across memory, for each stand-in."""
     x, places = sg.input("x", ("n", "m"), dtype), {}
-    for name, value in (("rows", x), ("turned", sg.transpose(x))):
+    for name, value in (("rows", x), ("transposed", sg.transpose(x))):
         for axis in (0, 1):
             at = sg.iota(value.shape, axis, like=value)
             for other in OTHERS:

@@ -33,7 +33,7 @@ LAYOUTS = {
     "along": lambda rows, columns: (columns, 1),
     "across": lambda rows, columns: (1, rows),
     "apart": lambda rows, columns: (2 * columns, 2),
-    "turned and apart": lambda rows, columns: (3, 3 * rows),
+    "transposed and apart": lambda rows, columns: (3, 3 * rows),
 }
 
 #: Elements by the letters of NumPy; those of bfloat16 are given by their bits.
@@ -363,7 +363,7 @@ def test_products_without_tiles_have_their_bytes(
         ("Hf", ("across", "across"), 512, False),
         ("fH", ("apart", "along"), 256, False),
         ("fe", ("along", "across"), 512, False),
-        ("eH", ("turned and apart", "apart"), 256, False),
+        ("eH", ("transposed and apart", "apart"), 256, False),
         ("Hf", ("across", "along"), 512, True),
         ("He", ("along", "along"), 256, True),
         ("fH", ("along", "across"), 512, True),

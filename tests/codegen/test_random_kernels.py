@@ -63,13 +63,13 @@ def sizes_of(kernel: Kernel, seed: int) -> dict[str, int]:
     sizes = {name: int(rng.choice(among)) for name, among in lengths.items()}
     if "  loop " in str(kernel):  # iterations multiply
         sizes["n2"] = min(sizes["n2"], 3)
-    if _has_turned_columns(kernel):
+    if _has_transposed_columns(kernel):
         sizes["n1"] = min(sizes["n1"], 128)
     apart = 2 * (sizes["n0"] + sizes["n2"] + 3) * (sizes["n1"] + 5) + 5
     return sizes | {"n3": apart, "n4": 2 * apart, "n5": 4 * sizes["n1"]}
 
 
-def _has_turned_columns(kernel: Kernel) -> bool:
+def _has_transposed_columns(kernel: Kernel) -> bool:
     """Whether a product reads each of its columns a row of memory behind the one before."""
     products = (stage for stage, _ in nested(kernel.stages) if isinstance(stage, Gemm))
     return any(("j", "n1") in stage.b.strides for stage in products)
@@ -81,7 +81,7 @@ def memory_of(kernel: Kernel, sizes: dict[str, int], seed: int) -> dict[str, Arr
     count = 2 * sizes["n4"] + 4 * (sizes["n0"] + sizes["n2"]) + 30
     room = kernel.room([sizes[argument] for argument in kernel.arguments])
     stages = [stage for stage, _ in nested(kernel.stages)]
-    if _has_turned_columns(kernel):
+    if _has_transposed_columns(kernel):
         count += sizes["n1"] ** 2
     searched = {s.operand for g in stages for s in statements(g) if isinstance(s, Search)}
     found: dict[str, Array] = {}

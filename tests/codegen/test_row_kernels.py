@@ -40,7 +40,7 @@ def run(name: str, sizes: Sequence[int], mode: Mode, **given: Array) -> dict[str
     """The operands after all iterations."""
     kernel = kernel_of(name)
     if mode == "numba" and kernel.grouped:
-        kernel = replace(kernel, abreast=1)  # what Numba would compile for ten seconds
+        kernel = replace(kernel, jammed=1)  # what Numba would compile for ten seconds
     return kernels_on_file.run(kernel, sizes, mode, given)
 
 
@@ -193,14 +193,14 @@ def test_gradients_of_causal_attention(length: int, depth: int, mode: Mode) -> N
         **{f"p{i}": a for i, a in enumerate(given)},
         **{f"p{i}": np.empty_like(q) for i in (6, 7, 8)}, p9=np.full(1, scale),
     )  # fmt: skip
-    turned = (0, 2, 1)
-    scores = scale * q.astype("f8") @ k.transpose(turned)
+    transposed = (0, 2, 1)
+    scores = scale * q.astype("f8") @ k.transpose(transposed)
     scores[:, ~np.tri(length, dtype=bool)] = -np.inf
-    weights, slopes = softmax(scores), g.astype("f8") @ v.transpose(turned)
+    weights, slopes = softmax(scores), g.astype("f8") @ v.transpose(transposed)
     ds = weights * (slopes - (weights * slopes).sum(-1, keepdims=True)) * scale
     assert_close(made["p6"], ds @ k)
-    assert_close(made["p7"], ds.transpose(turned) @ q)
-    assert_close(made["p8"], weights.transpose(turned) @ g)
+    assert_close(made["p7"], ds.transpose(transposed) @ q)
+    assert_close(made["p8"], weights.transpose(transposed) @ g)
 
 
 # -- Adam over a list of chunks -------------------------------------------------------------------

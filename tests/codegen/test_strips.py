@@ -53,13 +53,13 @@ def test_no_byte_depends_on_strips(mode: Mode) -> None:
     for rows, columns in ((1, 18), (15, 16), (33, 5), (70, 40)):
         x, y = rng.normal(size=(rows, columns)).astype("f4"), rng.normal(size=rows).astype("f4")
         w, wanted = rng.normal(size=columns).astype("f4"), None
-        for abreast, strips, bits in (
+        for jammed, strips, bits in (
             (1, False, None),
             (1, True, None),
             (4, True, None),
             (3, True, 256),
         ):
-            kernel = replace(parse_kernel(LOGISTIC), abreast=abreast, in_strips=strips)
+            kernel = replace(parse_kernel(LOGISTIC), jammed=jammed, in_strips=strips)
             verify_kernel(kernel)
             assert parse_kernel(str(kernel)) == kernel
             groups = int(kernel.iterations((rows, columns)))  # type: ignore[call-overload]
@@ -77,8 +77,8 @@ def test_no_byte_depends_on_strips(mode: Mode) -> None:
                 mode=mode,
             )
             wanted = wanted or (made, sums)
-            assert_same(made, wanted[0], f"{rows} rows by {abreast}")
-            assert_same(sums, wanted[1], f"{rows} rows by {abreast}")
+            assert_same(made, wanted[0], f"{rows} rows by {jammed}")
+            assert_same(sums, wanted[1], f"{rows} rows by {jammed}")
         slope = np.tanh((x.astype("f8") @ w) * np.exp(y))
         np.testing.assert_allclose(made, slope, rtol=1e-5, atol=1e-5)
         both = (slope * np.exp(y)) @ x

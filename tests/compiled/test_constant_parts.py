@@ -135,11 +135,11 @@ def test_a_scalar_is_a_result_and_where_a_loop_begins() -> None:
     first = sg.tanh(sg.constant(np.float64(0.5)))
     last = sg.fori_loop(0, 3, lambda i, c: sg.sin(c), sg.broadcast_to(first, (1, 1)))
     graph = sg.Graph(
-        {"first": first, "turned": sg.transpose(sg.reshape(first, (1, 1))), "last": last}
+        {"first": first, "transposed": sg.transpose(sg.reshape(first, (1, 1))), "last": last}
     )
     found = sg.compile(graph).run()
     wanted = np.tanh(0.5)
-    assert np.allclose([found["first"], found["turned"][0, 0]], wanted, rtol=1e-15)
+    assert np.allclose([found["first"], found["transposed"][0, 0]], wanted, rtol=1e-15)
     assert np.allclose(found["last"], np.sin(np.sin(np.sin(wanted))), rtol=1e-14)
 
 

@@ -128,8 +128,8 @@ def test_images_of_small_windows_are_read_where_they_lie() -> None:
     g = sg.input("g", (2, 3, 4, 7), "float32")
     y = sg.nn.conv(x, w, padding=(2, 1), groups=3)
     program = sg.compile(sg.grad((y * g).sum(), x))
-    turned = at["w"][:, :, ::-1, ::-1]
+    transposed = at["w"][:, :, ::-1, ::-1]
     wide = np.pad(at["g"].astype("float64"), [(0, 0), (0, 0), (2, 2), (1, 1)])
-    wanted = direct(wide, turned, 0, 1)
+    wanted = direct(wide, transposed, 0, 1)
     np.testing.assert_allclose(program.run(at), wanted, rtol=1e-4, atol=1e-4)
     assert "own[" not in program.kernels[0].source

@@ -41,7 +41,7 @@ THEN: Final[dict[str, Callable[[Any, Any, Any], Any]]] = {
     "nothing": lambda y, v, w: y,
     "a product": lambda y, v, w: y @ v[:, : y.shape[2]],
     "weights": lambda y, v, w: sg.nn.softmax(y) @ v[:, : y.shape[2]] if y.dtype.is_float else y,
-    "itself turned": lambda y, v, w: sg.swapaxes(y, 1, 2) @ y,
+    "itself transposed": lambda y, v, w: sg.swapaxes(y, 1, 2) @ y,
     "windows": lambda y, v, w: sg.nn.conv(y, w[:, : y.shape[1]]),
 }
 AXES: Final = ((0, 1, 2), (1, 2), (1,), (2,))

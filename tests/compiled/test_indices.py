@@ -1,4 +1,4 @@
-"""Indices that are views, broadcast or turned: what is taken, and where its gradient lands."""
+"""Indices that are views, broadcast or transposed: what is taken, and where its gradient lands."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_of_whole_slices(axis: int, debug: bool) -> None:
     outputs: dict[str, sg.Value] = {}
     for name, places in {
         "plain": at,
-        "turned": at.T,
+        "transposed": at.T,
         "rows alike": sg.broadcast_to(at[:1], (3, 20)),
         "columns alike": sg.broadcast_to(at[:, :1], (3, 20)),
         "one": sg.broadcast_to(at[1, 1], (20,)),

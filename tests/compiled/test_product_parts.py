@@ -17,15 +17,17 @@ from staticgrad.preparation.product_parts import with_product_parts
 RNG = np.random.default_rng(5)
 
 
-def product(terms: Any, rows: int, columns: int, turned: tuple[bool, bool], dtype: str) -> sg.Graph:
+def product(
+    terms: Any, rows: int, columns: int, transposed: tuple[bool, bool], dtype: str
+) -> sg.Graph:
     """a.T @ b and a step by it, each factor as it is or stored the other way round."""
     shapes = ((terms, rows), (terms, columns))
     a, b = (
         sg.input(name, shape[::-1] if other else shape, dtype)
-        for name, shape, other in zip("ab", shapes, turned, strict=True)
+        for name, shape, other in zip("ab", shapes, transposed, strict=True)
     )
     w = sg.input("w", (rows, columns), dtype)
-    y = sg.matmul(a if turned[0] else a.T, b.T if turned[1] else b)
+    y = sg.matmul(a if transposed[0] else a.T, b.T if transposed[1] else b)
     return sg.Graph({"y": y, "stepped": w - 0.25 * y})
 
 
@@ -40,7 +42,7 @@ def most_iterations(graph: sg.Graph) -> int:
 
 
 @pytest.mark.parametrize(
-    ("terms", "rows", "columns", "turned", "dtype"),
+    ("terms", "rows", "columns", "transposed", "dtype"),
     [
         (8192, 5, 3, (False, False), "float32"),
         (10000, 32, 16, (False, False), "float64"),
@@ -51,18 +53,18 @@ def most_iterations(graph: sg.Graph) -> int:
     ],
 )
 def test_parts_have_the_bits_of_one_sum(
-    terms: int, rows: int, columns: int, turned: tuple[bool, bool], dtype: str
+    terms: int, rows: int, columns: int, transposed: tuple[bool, bool], dtype: str
 ) -> None:
     """With named terms there is one product; both give equal bytes, also on two threads."""
     shapes = ((terms, rows), (terms, columns))
     feeds = {"w": RNG.normal(size=(rows, columns)).astype(dtype)}
-    for name, shape, other in zip("ab", shapes, turned, strict=True):
+    for name, shape, other in zip("ab", shapes, transposed, strict=True):
         feeds[name] = RNG.normal(size=shape[::-1] if other else shape).astype(dtype)
-    named, known = (product(size, rows, columns, turned, dtype) for size in ("n", terms))
+    named, known = (product(size, rows, columns, transposed, dtype) for size in ("n", terms))
     assert most_iterations(known) == terms // 4096
     wanted = sg.compile(named).run(feeds)
     a, b = (feeds[name].astype("f8") for name in "ab")
-    true = (a if turned[0] else a.T) @ (b.T if turned[1] else b)
+    true = (a if transposed[0] else a.T) @ (b.T if transposed[1] else b)
     np.testing.assert_allclose(wanted["y"], true, atol=2e-3)
     for options in ({"threads": 1}, {"threads": 2}, {"fuse": False}):
         found = sg.compile(known, **options).run(feeds)

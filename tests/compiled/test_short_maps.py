@@ -53,7 +53,7 @@ PROGRAMS: dict[str, Callable[[Value, Value, Value], Value]] = {
     ),
     "reversed": lambda x, row, last: x[..., ::-1] * row[..., None],
     "marked": lambda x, row, last: sg.where(sg.arange(x.shape[-1]) == 1, x, row[..., None]),
-    "turned": lambda x, row, last: sg.swapaxes(x, 0, 1).reshape(x.shape) + row[..., None],
+    "transposed": lambda x, row, last: sg.swapaxes(x, 0, 1).reshape(x.shape) + row[..., None],
 }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from tests.diagonals import diagonals
 from tests.limits import NUMPY_DTYPES
 
 Array = np.ndarray
-#: How rows of a length lie in memory, made of x [n, 3, length], or of turned [length, 3, n].
+#: How rows of a length lie in memory, made of x [n, 3, length], or of transposed [length, 3, n].
 LAYOUTS: dict[str, Callable[[sg.Value, sg.Value], sg.Value]] = {
     "one behind the other": lambda x, _: x,
     "reversed": lambda x, _: x[:, :, ::-1],
@@ -28,8 +28,8 @@ LAYOUTS: dict[str, Callable[[sg.Value, sg.Value], sg.Value]] = {
     "every second element": lambda x, _: x[:, :, ::2],
     "part of longer rows": lambda x, _: x[:, :, -3:],
     "rows in turn": lambda x, _: sg.transpose(x, (1, 0, 2)),
-    "across memory": lambda _, turned: sg.transpose(turned, (2, 1, 0)),
-    "in two directions": lambda _, turned: sg.transpose(turned, (1, 2, 0)),
+    "across memory": lambda _, transposed: sg.transpose(transposed, (2, 1, 0)),
+    "in two directions": lambda _, transposed: sg.transpose(transposed, (1, 2, 0)),
     "the same rows again": lambda x, _: sg.broadcast_to(x[:, :1, :], x.shape),
     "one element again": lambda x, _: sg.broadcast_to(x[:, :, :1], x.shape),
 }
@@ -65,14 +65,14 @@ def reduced(x: sg.Value, kind: str) -> sg.Value:
 @diagonals(2, ("length", [1, 4, 10, 17, 31]), ("layout", LAYOUTS))
 def test_every_length_in_every_layout(length: int, layout: str) -> None:
     x = sg.input("x", ("n", 3, length), "float32")
-    turned = sg.input("turned", (length, 3, "n"), "float32")
-    rows = LAYOUTS[layout](x, turned)
+    transposed = sg.input("transposed", (length, 3, "n"), "float32")
+    rows = LAYOUTS[layout](x, transposed)
     outputs = {kind: reduced(rows, kind) for kind in EXACT}
     doubled = rows * 2.0
     graph = sg.Graph({**outputs, "doubled": doubled, "of doubled": reduced(doubled, "sum")})
     for n in (0, 1, 8, 33):
         array = numbers((n, 3, length), np.dtype("f4"))
-        feeds = {"x": array, "turned": np.ascontiguousarray(array.T)}
+        feeds = {"x": array, "transposed": np.ascontiguousarray(array.T)}
         agree(graph, {value.node.op.label: feeds[value.node.op.label] for value in graph.inputs})
 
 
@@ -95,15 +95,15 @@ def test_rows_of_several_axes_in_any_order(shape: list[int], order, row: int, se
     axes = list(range(len(shape)))
     order.shuffle(axes)
     x, y = sg.input("x", (12, *shape), "float64"), sg.input("y", (shape[-1],), "float64")
-    turned = sg.transpose(x * y, (0, *(1 + axis for axis in axes)))
-    trailing = tuple(range(turned.ndim)[-min(row, len(shape)) :])
-    positive = sg.abs(turned)
+    transposed = sg.transpose(x * y, (0, *(1 + axis for axis in axes)))
+    trailing = tuple(range(transposed.ndim)[-min(row, len(shape)) :])
+    positive = sg.abs(transposed)
     graph = sg.Graph(
         {
-            "sum": sg.sum(turned, axis=trailing),
+            "sum": sg.sum(transposed, axis=trailing),
             "max": sg.max(positive - 1.0, axis=trailing),
             "positive": positive,
-            "gradient": sg.grad((sg.sum(turned * turned, axis=trailing) ** 2).sum(), x),
+            "gradient": sg.grad((sg.sum(transposed * transposed, axis=trailing) ** 2).sum(), x),
         }
     )
     feeds = {
@@ -148,8 +148,8 @@ def test_rows_that_outgrow_registers_are_taken_one_by_one(length: int, dtype: st
     (step,) = fuse(pipeline("O1")(numbers_alone)).steps  # nothing waits in registers
     assert [type(stage) for stage in step.kernel.stages] == [Map]
     agree(numbers_alone, {"x": array})
-    turned = sg.input("x", (length, 40), dtype)
-    across = sg.Graph(normalised(turned.T, (1,)))
+    transposed = sg.input("x", (length, 40), dtype)
+    across = sg.Graph(normalised(transposed.T, (1,)))
     (step,) = fuse(pipeline("O1")(across)).steps
     assert [type(stage) for stage in step.kernel.stages] == [Map]
     agree(across, {"x": np.ascontiguousarray(array.T)})
@@ -197,8 +197,8 @@ def looked_up(x: sg.Value, other: sg.Value, at: sg.Value) -> dict[str, sg.Value]
 @diagonals(2, ("length", [2, 7, 15]), ("layout", LAYOUTS))
 def test_look_ups_in_every_layout(length: int, layout: str) -> None:
     x = sg.input("x", ("n", 3, length), "float32")
-    turned = sg.input("turned", (length, 3, "n"), "float32")
-    rows = LAYOUTS[layout](x, turned)
+    transposed = sg.input("transposed", (length, 3, "n"), "float32")
+    rows = LAYOUTS[layout](x, transposed)
     places = sg.input("places", (*rows.shape[:2], 1), "int32")
     other = sg.input("other", (*rows.shape[:2], 5), "float32")
     graph = sg.Graph(looked_up(rows, other, places))
@@ -206,8 +206,8 @@ def test_look_ups_in_every_layout(length: int, layout: str) -> None:
     random = np.random.default_rng(length)
     for n in (1, 8, 33):
         array = np.nan_to_num(numbers((n, 3, length), np.dtype("f4")), posinf=3, neginf=-3)
-        feeds = {"x": array, "turned": np.ascontiguousarray(array.T)}
-        shape = LAYOUTS[layout](array, feeds["turned"]).shape[:2]
+        feeds = {"x": array, "transposed": np.ascontiguousarray(array.T)}
+        shape = LAYOUTS[layout](array, feeds["transposed"]).shape[:2]
         least = min(5, graph.outputs["below"].type.shape[-1])
         feeds["places"] = random.integers(-least, least, (*shape, 1)).astype("int32")
         feeds["other"] = random.normal(size=(*shape, 5)).astype("float32")
@@ -262,8 +262,8 @@ def test_positions_of_rows_in_lanes(length: int, dtype: str) -> None:
 
 @pytest.mark.parametrize("layout", ["reversed", "rows in reverse", "rows in turn", "across memory"])
 def test_one_stage_and_no_copy(layout: str) -> None:
-    x, turned = sg.input("x", (40, 3, 12), "float32"), sg.input("t", (12, 3, 40), "float32")
-    rows = LAYOUTS[layout](x, turned)
+    x, transposed = sg.input("x", (40, 3, 12), "float32"), sg.input("t", (12, 3, 40), "float32")
+    rows = LAYOUTS[layout](x, transposed)
     (step,) = fuse(pipeline("O1")(sg.Graph(sg.sum(sg.sqrt(rows), axis=2)))).steps
     (stage,) = step.kernel.stages
     assert isinstance(stage, Map)

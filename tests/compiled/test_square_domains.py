@@ -45,7 +45,7 @@ def test_the_sum_of_row_sums_and_column_sums() -> None:
 @settings(max_examples=24, deadline=None)
 @given(st.integers(0, 1 << 30), st.sampled_from([64, 70, 96, 130]), st.booleans())
 def test_random_programs_over_squares(seed: int, size: int, differentiate: bool) -> None:
-    """Matrices and vectors that are broadcast and reduced along either axis, and turned."""
+    """Matrices and vectors that are broadcast and reduced along either axis, and transposed."""
     random = np.random.default_rng(seed)
     matrices = [sg.input("a", ("n", "n"), "float64"), sg.input("b", ("n", "n"), "float64")]
     vectors = [sg.input("d", ("n",), "float64")]

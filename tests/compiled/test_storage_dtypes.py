@@ -67,7 +67,7 @@ def chains(dtype: DType) -> dict[str, sg.Value]:
         "all": (x - sg.mean(x)).sum(),
         "epilogue": sg.nn.gelu(product + 0.5),
         "vector": product @ y[0],
-        "turned": (x.T @ hidden)[:3, :5],
+        "transposed": (x.T @ hidden)[:3, :5],
         "largest": hidden.max(1),
         "sorted": sg.sort(x, 1)[:, ::7],
         "places": sg.argsort(x, 1),
@@ -100,7 +100,7 @@ def test_no_reader_and_no_fusion_changes_a_byte(dtype: DType, name: str, whole: 
     """Numba takes half a second for a kernel, and seconds for a product: it reads every second one
     of the other chains, in dtypes in turn."""
     turn = CHAINS.index(name) % (2 * len(STORAGE)) == 2 * STORAGE.index(dtype)
-    turn &= name not in ("epilogue", "vector", "turned")
+    turn &= name not in ("epilogue", "vector", "transposed")
     backends = ("vector", "numba") if whole or turn else ("vector",)
     rng = np.random.default_rng(5)
     graph = sg.Graph({name: chains(dtype)[name]})

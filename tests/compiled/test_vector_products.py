@@ -72,12 +72,12 @@ def test_those_that_add_down_follow_the_column_rule(flags: tuple[bool, bool]) ->
         a, b = (
             sg.input(f"{name}{n}", x.shape, "float32") for name, x in zip("ab", stored, strict=True)
         )
-        name, turned = str(sizes), not flags[0]
+        name, transposed = str(sizes), not flags[0]
         outputs[name] = MatMul(*flags, True)(a, b)
-        outputs[f"{name} turned"] = MatMul(turned, flags[1], True)(sg.transpose(a), b)
+        outputs[f"{name} transposed"] = MatMul(transposed, flags[1], True)(sg.transpose(a), b)
         down = tree_sum(left.T[:, :, None] * right[:, None, :], (0,))
         both = sizes[0] == sizes[2] or sizes[1] == 1
-        wanted[name] = wanted[f"{name} turned"] = expected(left, right) if both else down
+        wanted[name] = wanted[f"{name} transposed"] = expected(left, right) if both else down
         feeds |= {f"a{n}": stored[0], f"b{n}": stored[1]}
     for options in ({}, {"pipeline": "O0"}, {"fuse": False}):
         found = sg.compile(outputs, **options).run(feeds)  # type: ignore[arg-type]
@@ -203,9 +203,9 @@ def test_products_of_few_terms_go_from_registers_to_memory(dtype: str) -> None:
             for shape in ((rows, inner), (inner, columns), (rows, columns))
         )
         x, y = sg.input("x", ("m", "k"), dtype), sg.input("y", ("k", "n"), dtype)
-        turned = sg.input("turned", ("k", "m"), dtype)
-        sums = sg.compile(sg.Graph({"nn": x @ y, "tn": turned.T @ y}))
-        found = sums.run({"x": a, "y": b, "turned": np.ascontiguousarray(a.T)})
+        transposed = sg.input("transposed", ("k", "m"), dtype)
+        sums = sg.compile(sg.Graph({"nn": x @ y, "tn": transposed.T @ y}))
+        found = sums.run({"x": a, "y": b, "transposed": np.ascontiguousarray(a.T)})
         assert same_bytes(found["nn"], a @ b)
         assert same_bytes(found["tn"], a @ b)
         if columns == 40:  # of a number of rows that is named, two or more
@@ -228,7 +228,7 @@ def test_rows_that_share_a_vector_stand_side_by_side(dtype: str) -> None:
         f = sg.compile(sg.Graph({"y": a @ sg.input("v", (inner,), dtype)}), threads=1)
         (step,) = f.schedule.steps
         (kernel,) = step.kernels()
-        assert (rows, kernel.abreast) == (rows, several)
+        assert (rows, kernel.jammed) == (rows, several)
         stored = [rng.normal(size=(rows, inner)), rng.normal(size=inner)]
         feeds = dict(zip("av", (x.astype(dtype) for x in stored), strict=True))
         wanted = tree_sum(feeds["a"] * feeds["v"], (1,))
@@ -246,7 +246,7 @@ def test_rows_of_a_product_in_a_loop_of_one_kernel_stand_side_by_side(size: int)
     graph = sg.Graph({"y": sg.fori_loop(0, 9, body, v)})
     f = sg.compile(graph, threads=1)
     loops = [
-        stage.abreast
+        stage.jammed
         for step in f.schedule.steps
         for kernel in step.kernels()
         for stage, _ in nested(kernel.stages)

@@ -40,8 +40,8 @@ def direct(x: np.ndarray, w: np.ndarray, pads: tuple[tuple[int, int], ...]) -> n
 
 def image_of(y: np.ndarray, w: np.ndarray, pads: tuple[tuple[int, int], ...]) -> np.ndarray:
     """What a result gives each element of the image, in float64."""
-    turned = w.swapaxes(0, 1)[..., ::-1, ::-1]
-    return direct(y, turned, tuple((2 - low, 2 - high) for low, high in pads))
+    transposed = w.swapaxes(0, 1)[..., ::-1, ::-1]
+    return direct(y, transposed, tuple((2 - low, 2 - high) for low, high in pads))
 
 
 def filter_of(x: np.ndarray, y: np.ndarray, pads: tuple[tuple[int, int], ...]) -> np.ndarray:

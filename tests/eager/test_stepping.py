@@ -295,15 +295,15 @@ def test_a_tape_has_the_values_that_it_was_made_of(write: Callable[[Any], None])
         running.run({})  # reserves the lock
     x = Tensor(np.array([[1.0, -1.0]]), requires_grad=True)
     with sg.eager_mode():
-        turned = sg.transpose(w)
-        y = x @ w + x @ turned
-        z = (turned[1:] * 2.0).sum()
+        transposed = sg.transpose(w)
+        y = x @ w + x @ transposed
+        z = (transposed[1:] * 2.0).sum()
     write(w)
     running.run({})
     changed = w.value
     assert not np.array_equal(changed, start)
-    np.testing.assert_array_equal(turned.data, start.T)
-    np.testing.assert_array_equal((x @ turned).data, x.data @ start.T)
+    np.testing.assert_array_equal(transposed.data, start.T)
+    np.testing.assert_array_equal((x @ transposed).data, x.data @ start.T)
     y.sum().backward()
     np.testing.assert_allclose(x.grad, np.ones((1, 2)) @ (start.T + start))
     np.testing.assert_allclose(w.grad, [[2.0, 0.0], [0.0, -2.0]])

@@ -199,7 +199,7 @@ def test_factors_of_any_shape(
     array = rng.normal(size=(*batch, m, n)).astype(dtype)
     x, k, near = sg.input("x", array.shape, dtype), min(m, n), np.finfo(dtype).eps * 100
 
-    def turned(a: np.ndarray) -> np.ndarray:
+    def transposed(a: np.ndarray) -> np.ndarray:
         return np.swapaxes(a, -1, -2)
 
     for complete in (False, True):
@@ -209,9 +209,9 @@ def test_factors_of_any_shape(
         assert u.shape[-1] == (m if complete else k)
         np.testing.assert_allclose(q @ r, array, atol=near)
         np.testing.assert_allclose((u[..., :k] * s[..., None, :]) @ v[..., :k, :], array, atol=near)
-        for basis in (q, u, turned(v)):
+        for basis in (q, u, transposed(v)):
             unit = np.broadcast_to(np.eye(basis.shape[-1]), (*batch, *basis.shape[-1:] * 2))
-            np.testing.assert_allclose(turned(basis) @ basis, unit, atol=near)
+            np.testing.assert_allclose(transposed(basis) @ basis, unit, atol=near)
         np.testing.assert_array_equal(np.tril(r, -1), 0)
     p, lower, upper = sg.evaluate(list(L.lu(x)), {"x": array})
     np.testing.assert_allclose(p @ lower @ upper, array, atol=near)

@@ -190,8 +190,8 @@ def parts() -> Model:
     rows = sg.constant(np.arange(16)[::-1].copy())
     for _ in range(4):
         padded = sg.pad(h * h, ((0, 0), (1, 1)))[:, 1:17]
-        turned = sg.scatter_add(padded, rows, axis=1, size=16)
-        h = sg.sin(sg.concat([turned[:, :8], padded[:, 8:]], 1) @ m.weight(16, 16))
+        transposed = sg.scatter_add(padded, rows, axis=1, size=16)
+        h = sg.sin(sg.concat([transposed[:, :8], padded[:, 8:]], 1) @ m.weight(16, 16))
     best, _ = sg.topk(h, 3, 1)
     return m.done(sg.square(h).mean() + best.sum())
 

@@ -149,7 +149,7 @@ def test_penalties_grow_until_the_balance_is_full() -> None:
             assert made.alone(2 * MS) == (least if enough else most)
 
 
-def test_who_tries_again_is_not_turned_away_by_the_first_stall() -> None:
+def test_who_tries_again_is_not_transposed_away_by_the_first_stall() -> None:
     with sections() as made:
         made.pool.set("balance", 0)
         made.pool.set("penalty", pool_code.MOST_PENALTY)

@@ -243,7 +243,7 @@ def _product(n: int, dtype: Any) -> list[Sample]:
     ]
 
 
-_PRODUCT = "np.matmul(turned(x, op.transpose_a), turned(y, op.transpose_b))"
+_PRODUCT = "np.matmul(transposed(x, op.transpose_a), transposed(y, op.transpose_b))"
 declare("matmul", _PRODUCT, (NUMBERS, NUMBERS), _made(_product))
 
 

@@ -197,8 +197,8 @@ def test_names_are_told_from_places_under_function() -> None:
     wanted = X * y[:, None]
     np.testing.assert_array_equal(mapped(X), 2 * X)
     np.testing.assert_array_equal(mapped(X, y=y), wanted)
-    turned = sg.vmap(f, in_axes=1)
-    for each in (turned, sg.function(turned)):
+    transposed = sg.vmap(f, in_axes=1)
+    for each in (transposed, sg.function(transposed)):
         np.testing.assert_array_equal(each(X.T, y=y), wanted)
     slopes = sg.function(sg.vmap(sg.grad(lambda x, y: (x * y).sum()), in_axes=(0,)))
     np.testing.assert_array_equal(slopes(X, y=y), np.broadcast_to(y[:, None], X.shape))

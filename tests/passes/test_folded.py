@@ -53,13 +53,15 @@ def operand(name: str, form: str, length: int, dtype: str) -> tuple[sg.Value, An
         "outer": (3, 1, length),
         "each": (ROWS, 1),
         "number": (3, 1, 1),
-        "turned": (length, ROWS),
+        "transposed": (length, ROWS),
     }
     return sg.input(name, shapes[form], dtype), shapes[form]
 
 
 @given(
-    st.lists(st.sampled_from(["rows", "alike", "outer", "each", "number", "turned"]), max_size=4),
+    st.lists(
+        st.sampled_from(["rows", "alike", "outer", "each", "number", "transposed"]), max_size=4
+    ),
     st.integers(2, 18),
     st.sampled_from(["float32", "float64", "float16", "int32", "bool"]),
     st.integers(0, 2**32),
@@ -70,7 +72,7 @@ def test_folded_maps_have_the_bytes_of_single_operations(
 ) -> None:
     made = [operand(f"x{k}", f, length, dtype) for k, f in enumerate(["whole", *forms])]
     pairs = zip(made[1:], forms, strict=True)
-    values = [value.T if form == "turned" else value for (value, _), form in pairs]
+    values = [value.T if form == "transposed" else value for (value, _), form in pairs]
     total: Any = made[0][0]
     for value in values:
         total = sg.where(total, value, total) if dtype == "bool" else total * value + total

@@ -92,7 +92,7 @@ def test_columns_times_rows_lie_as_their_one_reader_walks(rng: np.random.Generat
 
 
 @pytest.mark.parametrize("flags", [(True, False), (False, True), (True, True), (False, False)])
-def test_products_that_are_only_read_turned_are_those_of_the_factors(
+def test_products_that_are_only_read_transposed_are_those_of_the_factors(
     flags: tuple[bool, bool], rng: np.random.Generator
 ) -> None:
     """The other way round nothing is copied, unless both factors would lie across memory then."""
@@ -251,8 +251,10 @@ def test_positions_are_reduced_without_a_kernel_in_between(merge, shape, axis, o
     assert np.array_equal(found, places.sum(over))
 
 
-@pytest.mark.parametrize("turned", [(False, False), (False, True), (True, False), (True, True)])
-def test_products_are_one_kernel_whatever_two_of_their_sizes_are_equal(turned: tuple[bool, bool]):
+@pytest.mark.parametrize("transposed", [(False, False), (False, True), (True, False), (True, True)])
+def test_products_are_one_kernel_whatever_two_of_their_sizes_are_equal(
+    transposed: tuple[bool, bool],
+):
     kernels = set()
     for rows, columns, inner in (
         (50, 40, 9),
@@ -264,9 +266,9 @@ def test_products_are_one_kernel_whatever_two_of_their_sizes_are_equal(turned: t
         sides = ((rows, inner), (inner, columns))
         x, y = (
             sg.input(name, side[::-1] if turn else side, "float32")
-            for name, side, turn in zip("xy", sides, turned, strict=True)
+            for name, side, turn in zip("xy", sides, transposed, strict=True)
         )
-        product = (x.T if turned[0] else x) @ (y.T if turned[1] else y)
+        product = (x.T if transposed[0] else x) @ (y.T if transposed[1] else y)
         kept = sg.input("kept", (rows, columns), "float32")
         bias = sg.input("bias", (columns,), "float32")
         (step,) = fuse(sg.Graph(sg.tanh(product + bias) * kept)).steps

@@ -109,8 +109,8 @@ def test_buffers_of_one_node_are_told_apart() -> None:
 @pytest.mark.parametrize("merge", [True, False])
 def test_a_row_in_several_runs_is_copied_once_for_all_that_read_it(merge: bool) -> None:
     x = sg.input("x", ("n", 5, 8), "float64")
-    turned = sg.transpose(x, (0, 2, 1))
-    graph = sg.Graph((sg.sqrt(sg.abs(turned)) + (turned - 1.0) * turned).sum((1, 2)))
+    transposed = sg.transpose(x, (0, 2, 1))
+    graph = sg.Graph((sg.sqrt(sg.abs(transposed)) + (transposed - 1.0) * transposed).sum((1, 2)))
     groups = with_copies(fused(graph, merge)).groups
     copies = [key for key in groups.types if isinstance(key, Copied)]
     assert len(copies) == (1 if merge else 0)

@@ -9,7 +9,7 @@ import pytest
 
 import staticgrad as sg
 from passes.pipelines import pipeline
-from staticgrad.preparation.invariants import FEWEST_ITERATIONS, with_turned_invariants
+from staticgrad.preparation.invariants import FEWEST_ITERATIONS, with_transposed_invariants
 
 Size = int | str
 
@@ -29,19 +29,19 @@ def rnn(
     return pipeline("O1")(sg.Graph({"y": sg.scan(iteration, np.zeros((rows, n), "f4"), x)[1]}))
 
 
-def turned(graph: sg.Graph) -> int:
+def transposed(graph: sg.Graph) -> int:
     """How many of the products in loops are of a factor that is transposed no more."""
 
     def count(graph: sg.Graph) -> int:
         nodes = [n for each in graph.nodes for body in each.op.bodies for n in body.nodes]
         return sum(n.op.name == "matmul" and n.op.transpose_b for n in nodes)  # type: ignore[attr-defined]
 
-    return count(graph) - count(with_turned_invariants(graph))
+    return count(graph) - count(with_transposed_invariants(graph))
 
 
 def test_a_factor_of_every_iteration_is_transposed_before_the_loop() -> None:
-    assert turned(rnn()) == 1
-    assert turned(rnn(sg.dim("iterations", hint=100))) == 1  # type: ignore[arg-type]
+    assert transposed(rnn()) == 1
+    assert transposed(rnn(sg.dim("iterations", hint=100))) == 1  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_factor_of_every_iteration_is_transposed_before_the_loop() -> None:
     ids=["few iterations", "read both ways", "many rows", "a large matrix"],
 )
 def test_what_would_not_pay_stays(graph: sg.Graph) -> None:
-    assert with_turned_invariants(graph) is graph
+    assert with_transposed_invariants(graph) is graph
 
 
 @pytest.mark.parametrize("iterations", [0, 1, 9])

@@ -19,26 +19,28 @@ from tests.diagonals import diagonals
 ITERATIONS = 24
 
 
-def program(inner: int, columns: int, dtype: str = "float32", turned: bool = False) -> sg.Graph:
+def program(inner: int, columns: int, dtype: str = "float32", transposed: bool = False) -> sg.Graph:
     """Rows of x by a matrix, and what follows element by element: positions, rows of z."""
     x = sg.input("x", (ITERATIONS, "rows", inner), dtype)
     z = sg.input("z", (ITERATIONS, "rows", columns), dtype)
-    u = sg.input("u", (columns, inner) if turned else (inner, columns), dtype)
+    u = sg.input("u", (columns, inner) if transposed else (inner, columns), dtype)
     numbers = sg.astype(sg.arange(columns), dtype)
 
     def iteration(c: Any, each: Any) -> tuple[Any, Any]:
         row, other = each
-        y = row @ (u.T if turned else u)
+        y = row @ (u.T if transposed else u)
         return c + 1.0, (sg.tanh(y + other), y * numbers)
 
     last, every = sg.scan(iteration, sg.zeros((), dtype), (x, z))
     return sg.Graph({"last": last, "a": every[0], "b": every[1]})
 
 
-def feeds(rows: int, inner: int, columns: int, dtype: str, turned: bool) -> dict[str, np.ndarray]:
+def feeds(
+    rows: int, inner: int, columns: int, dtype: str, transposed: bool
+) -> dict[str, np.ndarray]:
     random = np.random.default_rng(rows)
     shapes = {"x": (ITERATIONS, rows, inner), "z": (ITERATIONS, rows, columns)}
-    shapes["u"] = (columns, inner) if turned else (inner, columns)
+    shapes["u"] = (columns, inner) if transposed else (inner, columns)
     return {n: random.normal(size=shape).astype(dtype) for n, shape in shapes.items()}
 
 
@@ -52,19 +54,19 @@ def in_panels(f: sg.Compiled) -> int:
 @diagonals(
     2,
     ("dtype", ["float32", "float64"]),
-    ("turned", [False, True]),
+    ("transposed", [False, True]),
     ("inner,columns", [(130, 256), (65, 256), (380, 128)]),
 )
 def test_bytes_are_those_of_the_matrix_as_it_lies(
-    dtype: str, turned: bool, inner: int, columns: int
+    dtype: str, transposed: bool, inner: int, columns: int
 ) -> None:
-    graph = program(inner, columns, dtype, turned)
+    graph = program(inner, columns, dtype, transposed)
     plain = sg.compile(graph, threads=1, fuse=False)
     for threads in (1, 2):
         f = sg.compile(graph, threads=threads)
         assert in_panels(f) == 1
         for rows in (1, 3, 16, 31, 64, 130):
-            given = feeds(rows, inner, columns, dtype, turned)
+            given = feeds(rows, inner, columns, dtype, transposed)
             wanted, found = plain.run(given), f.run(given)
             assert {n: a.tobytes() for n, a in found.items()} == {
                 n: a.tobytes() for n, a in wanted.items()

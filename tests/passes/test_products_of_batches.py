@@ -101,8 +101,8 @@ def test_matrices_may_be_multiplied_by_themselves_and_by_what_they_hold():
 
 def test_shapes_of_one_copy_share_it():
     x, w = sg.input("x", (3, 4, 5, 8)), sg.input("w", (32, 32))
-    turned = x.transpose(0, 2, 1, 3)
-    batch, rows = turned.reshape(3, 5, 32), turned.reshape(15, 32)
+    transposed = x.transpose(0, 2, 1, 3)
+    batch, rows = transposed.reshape(3, 5, 32), transposed.reshape(15, 32)
     steps = fuse(sg.Graph({"one": batch @ w, "other": rows.T @ rows})).steps
     assert sum(step.label == "reshape" for step in steps) == 1
 

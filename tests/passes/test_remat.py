@@ -242,8 +242,8 @@ def parts(x: Any) -> Any:
     """A value put together from regions, and one that is scattered."""
     padded = sg.pad(x * x, ((0, 0), (1, 1)))[:, 1:17]
     rows = sg.constant(np.arange(16)[::-1].copy())
-    turned = sg.scatter_add(padded, rows, axis=1, size=16)
-    return sg.concat([turned[:, :8], padded[:, 8:]], 1)
+    transposed = sg.scatter_add(padded, rows, axis=1, size=16)
+    return sg.concat([transposed[:, :8], padded[:, 8:]], 1)
 
 
 def test_what_is_written_in_parts_is_computed_again_as_a_whole() -> None:

@@ -141,7 +141,7 @@ def test_a_budget_holds_and_keeps_the_bytes() -> None:
         assert all(same_bytes(found[name], array) for name, array in wanted.items())
 
 
-def turned(way: str, rows: Any = 300) -> dict[str, Any]:
+def transposed(way: str, rows: Any = 300) -> dict[str, Any]:
     """Both parts of a rotation, each of four arrays, and where they go."""
     x, cosine = sg.input("x", (rows, 512), "float32"), sg.input("c", (rows, 256), "float32")
     sine, w = sg.input("s", (rows, 256), "float32"), sg.input("w", (rows, 512), "float32")
@@ -161,10 +161,10 @@ def turned(way: str, rows: Any = 300) -> dict[str, Any]:
 )
 def test_maps_of_the_same_arrays_read_them_once(way: str, kernels: int) -> None:
     """Where what they store lives at the same time. Of the last, one is read before the other."""
-    assert readers_of(turned(way), "in.c") == kernels
-    assert readers_of(turned(way, "n"), "in.c") == kernels
-    assert_bytes_of_single_kernels(turned(way))
-    assert_bytes_of_single_kernels(turned(way, "n"), n=17)
+    assert readers_of(transposed(way), "in.c") == kernels
+    assert readers_of(transposed(way, "n"), "in.c") == kernels
+    assert_bytes_of_single_kernels(transposed(way))
+    assert_bytes_of_single_kernels(transposed(way, "n"), n=17)
 
 
 def test_maps_that_differ_in_one_array_stay_apart() -> None:

@@ -39,7 +39,7 @@ FORMS: dict[str, tuple[int, Callable[[Any], Outputs]]] = {
     "rows": (1, lambda x: {"y": sg.nn.softmax(x)}),
     "rows with sums of columns": (2, layer_norm),
     "of several widths": (1, narrower),
-    "turned": (1, lambda x: {"t": x.T * 2.0}),
+    "transposed": (1, lambda x: {"t": x.T * 2.0}),
     "a copy": (1, lambda x: {"c": x[:, ::-1], "n": x.max()}),
 }
 

@@ -99,7 +99,7 @@ def program(chooser: Chooser) -> tuple[sg.Graph, dict[str, np.ndarray]]:
         axes = (chooser.integer(0, rank - 1),)
         outputs["total"] = last.sum(axes)
         outputs["all"] = last.sum()
-        outputs["turned"] = sg.transpose(last) + 1.0
+        outputs["transposed"] = sg.transpose(last) + 1.0
     return sg.Graph(outputs), feeds
 
 
@@ -289,7 +289,7 @@ def sums_of_pads(draw: Any) -> tuple[sg.Graph, dict[str, np.ndarray]]:
         value = chooser.choice((value, value * value, -value, sg.maximum(value, value * 3)))
         term = whole if chooser.integer(0, 5) == 0 else Pad(shape, starts, (1, 1))(value)
         total = term if total is None else total + term
-    return sg.Graph({"total": total, "turned": total.T, "both": x == y}), feeds
+    return sg.Graph({"total": total, "transposed": total.T, "both": x == y}), feeds
 
 
 @pytest.mark.parametrize("shape", [("n", 1), (1, "n"), (1, "n", 1)], ids=str)

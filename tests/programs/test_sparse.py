@@ -37,7 +37,7 @@ CASES: dict[str, tuple[Callable[[Any], Any], Any, int, int]] = {
     "joined": (lambda x: sg.concatenate([x**2, x[::-1] * x]), V[:6], 18, 2),
     "windows": (lambda x: sg.nn.conv(x[None, None], TAPS, padding="same"), M, 140, 9),
     "totals": (lambda x: (x**2).sum(1), M, 12, 1),
-    "turned": (lambda x: sg.where(x > 0, x, 0.5 * x).T, M, 12, 1),
+    "transposed": (lambda x: sg.where(x > 0, x, 0.5 * x).T, M, 12, 1),
     "steps": (sg.floor, V, 0, 0),
     "pieces": (sg.vmap(lambda row: (row @ row) * row), M, 36, 3),
     "solved": (lambda x: sg.linalg.solve(np.eye(3) + M.T @ M, x), V[:3], 9, 3),

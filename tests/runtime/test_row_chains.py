@@ -35,7 +35,7 @@ def dense(h: Any, w: Any) -> Any:
     return sg.tanh(h @ w + 0.1)
 
 
-def turned_weights(h: Any, w: Any) -> Any:
+def transposed_weights(h: Any, w: Any) -> Any:
     return sg.tanh(h @ w.T)
 
 
@@ -75,7 +75,7 @@ def shifted(h: Any, w: Any) -> Any:
     return sg.concatenate([h[1:], h[:1]]) @ w
 
 
-APART = (dense, turned_weights, residual, normed, gated, shared)
+APART = (dense, transposed_weights, residual, normed, gated, shared)
 TOGETHER = (backwards, centred, shifted)
 
 
@@ -171,7 +171,7 @@ def test_few_rows_read_no_more_than_a_cache_holds(monkeypatch: pytest.MonkeyPatc
 
 
 def test_few_rows_do_not_turn_weights_in_each_part() -> None:
-    for layer, found in ((dense, [2]), (turned_weights, [])):
+    for layer, found in ((dense, [2]), (transposed_weights, [])):
         graph = network([layer] * 4)
         assert run_through(sg.compile(graph, threads=1), feeds(graph, 24), 2) == found
 

@@ -55,7 +55,7 @@ def centred(h: Any, row: Any, u: Any, w: Any) -> Any:
     return h - h.mean(axis=0), None
 
 
-def turned(h: Any, row: Any, u: Any, w: Any) -> Any:
+def transposed(h: Any, row: Any, u: Any, w: Any) -> Any:
     """Each row reads that of another worker."""
     return cell(h[::-1], row, u), h
 
@@ -76,7 +76,7 @@ def squared(h: Any, row: Any, u: Any, w: Any) -> Any:
 
 
 APART = (plain, gated, normalized, twice)
-TOGETHER = (centred, turned, shifted, summed, squared)
+TOGETHER = (centred, transposed, shifted, summed, squared)
 
 
 def program(body: Body, backwards: bool = False) -> sg.Graph:

@@ -114,10 +114,10 @@ def test_a_product_keeps_its_columns_where_shares_are_of_no_use() -> None:
 
 def test_products_whose_rows_stand_elsewhere_are_left_whole() -> None:
     """Of a transposed factor rows are as far apart as there are rows of the product."""
-    turned = product(
+    transposed = product(
         lambda a, b: sg.sin(a.T @ b), 32, 64, 96, a=("k", "r"), b=("k", "n")
     )  # fmt: skip
-    assert not shares(*turned, 2)
+    assert not shares(*transposed, 2)
     kernel, arguments = plain(32)
     (stage,) = kernel.stages
     numbered = replace(stage.stores[0], value=Expr("index", I64, (), "i"))

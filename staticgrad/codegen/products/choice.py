@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from staticgrad.codegen.abreast import write_decode
+from staticgrad.codegen.jammed import write_decode
 from staticgrad.codegen.expressions import Lines, Unit
 from staticgrad.codegen.products.looped import LoopedProduct
 from staticgrad.codegen.products.tiled import TiledProduct, WholePanels

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from staticgrad.codegen.abreast import of_row
 from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
+from staticgrad.codegen.jammed import of_row
 from staticgrad.codegen.prefetching import large, touched_by_next_tile
 from staticgrad.codegen.products.packing import may_collide
 from staticgrad.codegen.products.streams import (
@@ -56,7 +56,7 @@ def is_direct(product: PlainProduct) -> bool:
     """
     if any(store.combine for store in product.stage.stores):
         return False
-    if product.b_stored.is_storage and product.turned:  # squares are widened apart
+    if product.b_stored.is_storage and product.transposed:  # squares are widened apart
         return False
     if 0 < product.most_terms <= (FLAT if product.tiles.wide and not _pays(product) else BOUND):
         return True
@@ -65,7 +65,7 @@ def is_direct(product: PlainProduct) -> bool:
 
 
 def _pays(product: PlainProduct) -> bool:
-    """Whether all terms that may be known are few: two vectors go side by side (``abreast``), and
+    """Whether all terms that may be known are few: two vectors go side by side (``jammed``), and
     rows that are packed fill vectors."""
     fills = product.rows != "across" or product.lanes <= HEIGHTS[0]
     return product.straight is not None and product.fills_panels and fills
@@ -121,7 +121,7 @@ class _DirectProduct:
         self.columns = product.columns  # of a panel
         if self.spans or 0 < product.most_columns <= self.lanes:
             self.columns = self.lanes
-        lies = product.across == 1 or product.turned
+        lies = product.across == 1 or product.transposed
         #: Whether there may be so few rows that all columns are read in their order.
         self.streams = lies and not (self.narrow or product.tall or product.is_narrow)
         self.epilogue = Lines()
@@ -133,7 +133,7 @@ class _DirectProduct:
         #: Vectors of columns side by side: two load less for each multiplication than one does.
         whole = product.fills_panels and product.tiles.wide and self.in_registers
         whole = whole and not 0 < product.most_terms <= FEW_TERMS  # which takes as long as stores
-        self.abreast = 2 if whole else 1
+        self.jammed = 2 if whole else 1
 
     def write(self, out: Lines) -> None:
         """All rows and columns of the iteration."""
@@ -201,7 +201,7 @@ class _DirectProduct:
         if self.packs or self.narrow:
             rows = Lines()
             self._write_rows(rows, "", "")
-            if self.abreast > 1:
+            if self.jammed > 1:
                 self._write_pairs(out, start, stop, rows)
                 return
             fills = not 0 < self.product.most_columns < self.lanes
@@ -225,7 +225,7 @@ class _DirectProduct:
             if self.packs_rows:
                 self._write_packed(rows)
             self._write_tile(tile, height, whole)
-            if stop and self.abreast > 1:
+            if stop and self.jammed > 1:
                 self._write_pairs(rows, start, stop, tile)
             elif stop:
                 bodies = Bodies(tile, tile, int(not self.product.tiles.wide), {})
@@ -252,7 +252,7 @@ class _DirectProduct:
     def _write_tile(self, out: Lines, height: int, whole: bool) -> None:
         """The sums of some vectors of columns of rows from ``top`` on, and what is stored."""
         names = [
-            [of_row(f"sum{'_' * v}", row) for row in range(height)] for v in range(self.abreast)
+            [of_row(f"sum{'_' * v}", row) for row in range(height)] for v in range(self.jammed)
         ]
         if whole:
             self._write_each_vector(out, lambda v: self._write_touches(out, height))
@@ -268,7 +268,7 @@ class _DirectProduct:
         """What ``write`` adds, for the first columns and for those of each vector behind them."""
         before = len(out.lines)
         write(0)
-        for v in range(1, self.abreast if len(out.lines) > before else 1):
+        for v in range(1, self.jammed if len(out.lines) > before else 1):
             out.add(f"{VECTOR} = {VECTOR} + {self.lanes}")
             write(v)
             out.add(f"{VECTOR} = {VECTOR} - {self.lanes}")
@@ -277,7 +277,7 @@ class _DirectProduct:
         """The sums of all terms."""
         p, lanes = self.product, self.lanes
         out.add(f"for k in range(0, {p.k}):")
-        for v in range(self.abreast):
+        for v in range(self.jammed):
             other = str(v * lanes)
             if self.packs:
                 column = f"{VECTOR} - j0 + {other}"
@@ -293,7 +293,7 @@ class _DirectProduct:
             x = p.repeated(total(p.a, scaled(line, p.row), scaled("k", p.inner)))
             if self.packs_rows:
                 x = f"splat{lanes}(load1(packed, {total(f'k * {self.pitch}', str(row))}))"
-            if self.abreast > 1:
+            if self.jammed > 1:
                 out.add(f"    x = {x}")
                 x = "x"
             for v, sums in enumerate(names):

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from staticgrad.codegen.abreast import rows_of
 from staticgrad.codegen.expressions import Lines, scaled, total
+from staticgrad.codegen.jammed import rows_of
 from staticgrad.codegen.products.placed import RUNS, PlacedProduct
 from staticgrad.codegen.stages import Span, write_map
 from staticgrad.ir.kernels.kernel import GEMM_BLOCK

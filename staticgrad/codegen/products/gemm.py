@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from staticgrad.codegen.abreast import write_decode
+from staticgrad.codegen.jammed import write_decode
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, scaled, total
 from staticgrad.codegen.prefetching import FEW_WAYS, has_small_sets, touched_by_next_tile
 from staticgrad.codegen.products.direct import is_direct, write_direct
@@ -121,7 +121,7 @@ class PlainProduct:
             for each in (self.a_stored, self.b_stored)
         )
         self.rows = "along" if self.inner == 1 else "across" if self.row == 1 else "any"
-        self.turned = self.down == 1 != self.across
+        self.transposed = self.down == 1 != self.across
         #: Inner indices of which rows are packed.
         self.long = ROW_BYTES // self.dtype.itemsize
         self.height = self.tiles.highest
@@ -132,7 +132,7 @@ class PlainProduct:
         few = 0 < m.most <= self.streamed
         self.tall, self.deep, self.one_block = m.many, k.many or k.multiple > 1, k.short
         many = m.many and not few
-        self.streams = (self.across == 1 or self.turned) and not (self.is_narrow or many)
+        self.streams = (self.across == 1 or self.transposed) and not (self.is_narrow or many)
         self.only_streams = self.streams and few and self.deep and self.one_block
         whole = stored_as_is(kernel, stage)
         stays = whole is not None and self.one_block and self.tiles.wide
@@ -155,7 +155,7 @@ class PlainProduct:
         #: Whether results of several parts are kept in local memory.
         self.keeps = self.straight is None and not self.one_part
         self.one_run = not self.packs_rows or (self.one_block and 0 < k.most <= self.long)
-        self.panels_abreast = self._panels_of_block()
+        self.block_panels = self._panels_of_block()
         #: Whether a tile's rows may be packed, those that displace each other.
         self.packs_tiles = self._packs_tiles()
         self._find_room()
@@ -166,7 +166,7 @@ class PlainProduct:
         self.covered = COVERED // (self.chunk * self.columns * blocks)
         kept = self.height * self.columns
         if self.keeps:
-            panels = self.panels_abreast if self.one_run else self.covered
+            panels = self.block_panels if self.one_run else self.covered
             kept = panels * self.chunk * self.columns
         #: Elements of the results that are in local memory, of a block; a stream's are, too.
         self.whole = max(kept, WIDEST * self.streams)
@@ -344,7 +344,7 @@ class PlainProduct:
     def declare_room(self, out: Lines) -> None:
         """Local memory for results, and for a panel."""
         out.add(f"tile = local_{self.element}({self.room})")
-        panels = self.panels_abreast * self.depth + self.lanes
+        panels = self.block_panels * self.depth + self.lanes
         out.add(f"panel = local_{self.element}({panels * self.columns})")
 
     def write_position(self, out: Lines) -> None:
@@ -435,12 +435,12 @@ class PlainProduct:
     @property
     def _widens_squares(self) -> bool:
         """Whether square blocks of b are transposed as they are stored, and widened then."""
-        return self.turned and self.b_stored.is_storage
+        return self.transposed and self.b_stored.is_storage
 
     def _write_panels(self, out: Lines) -> None:
         """A part of the block's panels: packed and multiplied; behind the last one, stored."""
         self._write_ahead(out)
-        if self.panels_abreast > 1:
+        if self.block_panels > 1:
             out.add(f"near_at = address({self.stage.b.operand})")
             out.add(f"hop = {self.hop}")
         if self.in_panels:
@@ -469,17 +469,17 @@ class PlainProduct:
     @property
     def lies(self) -> str:
         """How columns of b are to each other, as those who pack them call it."""
-        return "turned" if self.turned else "along" if self.across == 1 else "strided"
+        return "transposed" if self.transposed else "along" if self.across == 1 else "strided"
 
     @property
     def hop(self) -> str:
         """From a line of b to the next one that tiles bring near."""
-        return str(self.across if self.turned else self.down)
+        return str(self.across if self.transposed else self.down)
 
     @property
     def leap(self) -> str:
         """From so many lines of b as there are lanes to the next ones."""
-        return str(self.lanes) if self.turned else scaled(str(self.lanes), self.hop)
+        return str(self.lanes) if self.transposed else scaled(str(self.lanes), self.hop)
 
     def _write_pack(self, out: Lines) -> None:
         """Inner indices ``depth`` to ``past`` of each panel of b, one behind the other."""
@@ -497,12 +497,12 @@ class PlainProduct:
     @property
     def slot(self) -> list[str]:
         """Where a panel of the block begins among those that are packed."""
-        return [scaled("(j0 - first_column)", str(self.depth))] * (self.panels_abreast > 1)
+        return [scaled("(j0 - first_column)", str(self.depth))] * (self.block_panels > 1)
 
     def write_each_panel(self, out: Lines, body: Lines) -> None:
         """``body`` for the columns from ``j0`` on, for all panels of the block."""
         columns = "first_column", "last_column", self.columns
-        write_iterations(out, "j0", columns, body, self.panels_abreast == 1)
+        write_iterations(out, "j0", columns, body, self.block_panels == 1)
 
     def _lies_in_panels(self) -> bool:
         """Whether an outer axis goes over panels of b that lie one behind the other, and a stays.
@@ -529,8 +529,8 @@ class PlainProduct:
 
     def _write_span_of_block(self, out: Lines) -> None:
         """``span``: the columns of a block."""
-        out.add(f"span = {self.panels_abreast * self.columns}")
-        if self.panels_abreast == 1:
+        out.add(f"span = {self.block_panels * self.columns}")
+        if self.block_panels == 1:
             return
         few = "count <= few or " if self.reads_in_place else ""
         near = self.second_cache
@@ -577,7 +577,7 @@ class PlainProduct:
         """
         out.add("every = 1")
         out.add(f"lower = {self.leap}")
-        if not self.turned:
+        if not self.transposed:
             out.add(f"while every < {self.lanes} and count >= {4 * self.height} * every:")
             out.add("    every = every + every")
             out.add(f"    lower = {self.leap} // every")
@@ -657,11 +657,11 @@ class PlainProduct:
             both = f"load{self.lanes}(tile, cell - into) + load{self.lanes}(tile, cell)"
             tile.add(f"        store{self.lanes}(tile, cell - into, {both})")
         self._write_last_part(tile)
-        if self.panels_abreast > 1:
+        if self.block_panels > 1:
             self._write_next_rows(rows)
             self._write_next_lines(tile)
         self.write_each_panel(rows, tile)
-        if self.panels_abreast == 1:
+        if self.block_panels == 1:
             self._write_next_lines(rows)
         rows.add("top = top + rows")
         out.add("top = 0")
@@ -678,7 +678,7 @@ class PlainProduct:
         if not self.one_run:
             out.add(f"if {self.k} > {self.long}:")
             out.add("    to = to + (j0 - left) * chunk")
-        elif self.panels_abreast > 1:
+        elif self.block_panels > 1:
             out.add("to = to + (j0 - first_column) * chunk")
 
     def _write_row_place(self, out: Lines) -> None:
@@ -708,7 +708,7 @@ class PlainProduct:
         With 12 lines in a set, packing the 14 rows of a tile takes longer than it saves (measured).
         """
         apart = may_collide(self.unit, self.row, self.dtype.itemsize)
-        return has_small_sets(self.unit) and apart and self.panels_abreast > 1
+        return has_small_sets(self.unit) and apart and self.block_panels > 1
 
     @property
     def _tile_pitch(self) -> int:
@@ -764,7 +764,7 @@ class PlainProduct:
             named |= {"c": self.straight.operand, "width": str(self.straight.stride("i"))}
         elif self.straight is not None:
             named |= {"c": f"ptr_{self.element}(c_at)", "width": "width"}
-        if self.panels_abreast > 1:
+        if self.block_panels > 1:
             named |= {"near": f"ptr_{self.element}(near_at)", "hop": "hop"}
         return ", ".join(named.get(name, name) for name in self.tiles.arguments)
 
@@ -865,7 +865,7 @@ class PlainProduct:
         rows = Lines()
         rows.add(f"from_ = {start}")
         if any("prefetch" in line for line in body.lines):
-            block = self.panels_abreast > 1
+            block = self.block_panels > 1
             if block:
                 rows.add("on = 0")
                 rows.add("over = 1")

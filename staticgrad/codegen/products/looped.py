@@ -17,7 +17,7 @@ from itertools import pairwise
 from math import inf, prod
 from typing import Final
 
-from staticgrad.codegen.abreast import write_decode
+from staticgrad.codegen.jammed import write_decode
 from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element, number, scaled, total
 from staticgrad.codegen.products.packing import Packing
 from staticgrad.codegen.source_lines import write_iterations
@@ -126,11 +126,11 @@ class LoopedProduct:
             out.add(f"{w}_tabled = -1")
 
     @property
-    def is_turned(self) -> bool:
+    def is_transposed(self) -> bool:
         """Whether b lies the other way round: its panels are packed by squares."""
         b = self.stage.b
-        turned = len(self.stage.j) == 1 and b.stride("k") == 1 != b.stride(VECTOR)
-        return turned and not b.bounded and not self.b_stored.is_storage
+        transposed = len(self.stage.j) == 1 and b.stride("k") == 1 != b.stride(VECTOR)
+        return transposed and not b.bounded and not self.b_stored.is_storage
 
     @cached_property
     def keeps_panels(self) -> bool:
@@ -140,7 +140,7 @@ class LoopedProduct:
         Its panels are packed in the first iteration that needs them, one behind the other.
         """
         kernel, b = self.kernel, self.stage.b
-        if not self.is_turned or kernel.outer != "axes" or kernel.listed is not None:
+        if not self.is_transposed or kernel.outer != "axes" or kernel.listed is not None:
             return False
         if kernel.operand(b.operand).is_own or kernel.operand(b.operand).mode != "in":
             return False
@@ -218,9 +218,9 @@ class LoopedProduct:
         w, tile, pack = self.name, Lines(), Lines()
         self.write_chains(tile)
         if self.keeps_panels:
-            turned = Lines()
-            self._write_pack(turned)
-            self._write_kept_panel(pack, turned)
+            transposed = Lines()
+            self._write_pack(transposed)
+            self._write_kept_panel(pack, transposed)
         elif not self.reads_panel:
             self._write_pack(pack)
         self.least(out, "last", f"{w}_first + {self.chunk}", f"{w}_m")
@@ -350,8 +350,8 @@ class LoopedProduct:
     def _write_pack(self, out: Lines) -> None:
         """The inner indices from ``depth`` to ``end`` of the panel, one behind the other."""
         w = self.name
-        if self.is_turned:
-            self._write_turned_pack(out)
+        if self.is_transposed:
+            self._write_transposed_pack(out)
             return
         access, before, body = self.panel_access(), Lines(), Lines()
         moves = [move for move in access.moves if move[0].startswith(f"{w}_")]
@@ -387,7 +387,7 @@ class LoopedProduct:
         out.add(f"if {w}_packs == 1:")
         out.extend(pack, 1)
 
-    def _write_turned_pack(self, out: Lines) -> None:
+    def _write_transposed_pack(self, out: Lines) -> None:
         """The same where b lies the other way round: squares, transposed in registers."""
         w, b, lanes = self.name, self.stage.b, self.lanes
         step, square = b.stride(VECTOR), Lines()
@@ -400,7 +400,7 @@ class LoopedProduct:
             place = total(base, f"{w}_depth", scaled(f"{w}_left", step))
             packing = Packing(self.element, lanes, self.element)
             size = f"1, {step}, {w}_end - {w}_depth, {columns} - {w}_left, {self.slot}"
-            name = packing.panel(self.unit, self.columns, "turned")
+            name = packing.panel(self.unit, self.columns, "transposed")
             out.add(f"{name}({b.operand}, {w}_panel, {place}, {size})")
             return
         size = f"{step}, {columns} - ({w}_left + half), {w}_run - {w}_v"
@@ -419,10 +419,10 @@ class LoopedProduct:
                 self._decode_row(out, str(row))
                 out.add(f"{w}_a{row} = {base_text(a, frozenset(self.inner))}")
             return
-        turned, lines = along_vectors(a), Lines()
+        transposed, lines = along_vectors(a), Lines()
         scope = scope_for(self.kernel, [VECTOR], lines, lines, self.unit, lanes)
         scope.mask = f"{w}_on"
-        value = load(turned, self.a_stored).cast(self.dtype)
+        value = load(transposed, self.a_stored).cast(self.dtype)
         run, each = Lines(), Lines()
         run.add(f"for {w}_v in range(0, {w}_run, {lanes}):")
         lines.add(f"{VECTOR} = k + {w}_v")

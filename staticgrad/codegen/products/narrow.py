@@ -3,7 +3,7 @@
 Few columns fill a part of a vector. Where the rows of a lie next to each other, a vector of them is
 as good: the tiles of C' = B'A' (``codegen.tiles``) have the columns for rows, and vectors of a are
 read where they lie. Each element is the same chain of multiplications. What a tile comes to is
-turned in local memory before it goes through the epilogue, row by row. While vectors are
+transposed in local memory before it goes through the epilogue, row by row. While vectors are
 multiplied, the next ones of the same inner indices are brought near.
 """
 
@@ -23,7 +23,7 @@ def has_rows_for_lanes(product: PlainProduct) -> bool:
     """Whether rows lie so, and columns are known to be few, and rows to be many."""
     few = 0 < product.most_columns <= product.lanes
     many = product.tall and not 0 < product.most_rows <= product.lanes
-    many |= product.turned and product.most_rows > LONE  # columns need not be transposed then
+    many |= product.transposed and product.most_rows > LONE  # columns need not be transposed then
     plain = not product.is_narrow and not any(store.combine for store in product.stage.stores)
     return product.rows == "across" and few and many and product.one_block and plain
 
@@ -52,7 +52,7 @@ def write_rows_for_lanes(product: PlainProduct, out: Lines) -> None:
     part.add(f"for top in range(0, {p.n}, {p.height}):")
     part.extend(tops, 1)
     write_iterations(body, "depth", ("0", str(p.k), p.depth), part, p.one_part)
-    turn = p.panels.panel(p.unit, p.columns, "turned")
+    turn = p.panels.panel(p.unit, p.columns, "transposed")
     body.add(f"{turn}(sums, tile, 0, 1, {columns}, {columns}, {p.n}, 0)")
     body.add("top = start - first_row")
     body.add(f"rows = {columns}")

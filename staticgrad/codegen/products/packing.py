@@ -47,13 +47,13 @@ class Packing:
         """The name of the function that packs a panel of so many columns.
 
         ``lies``: one column next to the other (``along``), one inner index next to the other
-        (``turned``), or neither (``strided``).
+        (``transposed``), or neither (``strided``).
         """
         name = f"shared_panel{columns // self.lanes}_{self._suffix}_{lies}"
         if name not in unit.helpers:
             out = Lines(1)
-            if lies == "turned":
-                self._write_turned(out, columns)
+            if lies == "transposed":
+                self._write_transposed(out, columns)
             else:
                 self._write_steps(out, columns, lies == "along")
             _define(unit, name, PANEL, out)
@@ -80,7 +80,7 @@ class Packing:
             value = f"{verb}(b, {place}, {stride}on{at})"
             self._store(out, 1, "panel", f"to + k * {columns}", at, value)
 
-    def _write_turned(self, out: Lines, columns: int) -> None:
+    def _write_transposed(self, out: Lines, columns: int) -> None:
         """Square blocks, transposed in registers."""
         lanes = self.lanes
         halves = f"{columns} if wide > {lanes} else {lanes}" if columns > lanes else str(columns)

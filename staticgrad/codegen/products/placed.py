@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Final
 
-from staticgrad.codegen.abreast import write_decode
+from staticgrad.codegen.jammed import write_decode
 from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
 from staticgrad.codegen.products.looped import LoopedProduct, flat_step, steps_of
 from staticgrad.codegen.products.tiled import DEPTH, TiledProduct

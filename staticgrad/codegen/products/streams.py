@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from staticgrad.codegen.abreast import of_row
+from staticgrad.codegen.jammed import of_row
 from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
 from staticgrad.codegen.stages import base_text
 from staticgrad.codegen.vectors import Bodies, work, write_vector_loop
@@ -29,7 +29,7 @@ PART: Final = 64
 #: Inner indices up to which a result takes no longer to compute than to store.
 FEW_TERMS: Final = 8
 #: Rows that are computed side by side then, and lines of what is stored up to which they are.
-TERMS_ABREAST: Final = 4
+TERMS_JAMMED: Final = 4
 _PLAIN: Final = 4
 #: Bytes of a row of the second factor up to which two of them stay in the nearest cache.
 _NEAR: Final = 1 << 13
@@ -89,14 +89,14 @@ def write_few_rows(product: PlainProduct, out: Lines) -> None:
         "last": "count - 1",
         "wide": "right - left",
         "down": total(product.b, scaled("block", product.down), scaled("left", product.across)),
-        "step": str(product.across if product.turned else product.down),
+        "step": str(product.across if product.transposed else product.down),
         "to": "into",
         "depth": "stop - block",
         "fresh": "1" if left is None else "anew",
     }
     passed = ", ".join(named[name] for name in product.tiles.stream_arguments)
-    stream = product.tiles.few_turned_rows if product.turned else product.tiles.few_rows
-    block.add(f"{stream(product.unit)}({passed}, width{', panel' if product.turned else ''})")
+    stream = product.tiles.few_transposed_rows if product.transposed else product.tiles.few_rows
+    block.add(f"{stream(product.unit)}({passed}, width{', panel' if product.transposed else ''})")
     block.add(f"if block > {start}:")
     block.add(f"    for at in range(0, count * width, {lanes}):")
     both = f"load{lanes}(tile, at) + load{lanes}(tile, into + at)"
@@ -143,7 +143,7 @@ def write_few_terms(product: PlainProduct, out: Lines) -> None:
     product.write_stores(body)
     if work(body, product.unit) > _PLAIN:
         return
-    names = [of_row("sum", row) for row in range(TERMS_ABREAST)]
+    names = [of_row("sum", row) for row in range(TERMS_JAMMED)]
     for row, name in enumerate(names):
         tile.add(f"{name} = {product.tiles.zero}")
         product.least(rows, of_row("line", row), f"from_ + {row}", "last_row - 1")
@@ -162,14 +162,14 @@ def write_few_terms(product: PlainProduct, out: Lines) -> None:
     if product.two_terms:  # rows of the other factor stay near
         lines, longest = Lines(), _NEAR // product.dtype.itemsize
         _write_cells(product, lines, 2)
-        least = 2 * TERMS_ABREAST * lanes
+        least = 2 * TERMS_JAMMED * lanes
         out.add(f"if {product.k} == 2 and {product.n} >= {least} and {product.n} <= {longest}:")
         out.extend(lines, 1)
         out.add("    continue")
     write_span(product, out)
     whole = int(not product.tiles.wide)  # masks of narrow registers are vectors
     write_vector_loop(rows, "left", "right", lanes, Bodies(tile, tile, whole, {}))
-    out.add(f"for from_ in range(first_row, last_row, {TERMS_ABREAST}):")
+    out.add(f"for from_ in range(first_row, last_row, {TERMS_JAMMED}):")
     out.extend(rows, 1)
 
 
@@ -204,7 +204,7 @@ def _write_cells(product: PlainProduct, out: Lines, terms: int) -> None:
     body.add(f"acc = {part}")
     product.write_stores(body)
     lines = work(body, product.unit)
-    vectors = TERMS_ABREAST if lines <= _PLAIN + 1 else whole_vectors(lines, 1)
+    vectors = TERMS_JAMMED if lines <= _PLAIN + 1 else whole_vectors(lines, 1)
     body.add(f"{VECTOR} = {VECTOR} + {lanes}")
     row.add(f"{VECTOR} = left")
     if vectors:

@@ -34,7 +34,7 @@ MOST_EVEN: Final = 24
 STEPS: Final = 4
 #: Vectors of columns that are taken together then, at most, and half of it where registers are few,
 #: or where the other factor is so many times ``large`` that no cache holds it.
-MOST_ABREAST: Final = 4
+MOST_JAMMED: Final = 4
 BEYOND: Final = 4
 #: Vectors ahead that are brought near of a factor that no second cache holds.
 FAR: Final = 512
@@ -361,7 +361,7 @@ class Tiles:
             out.add(f"    far = {STEPS} * step")
             out.add(f"    if far < {FAR * lanes}:")
             out.add(f"        far = {FAR * lanes} // far * far")
-            most = MOST_ABREAST if self.wide else MOST_ABREAST // 2
+            most = MOST_JAMMED if self.wide else MOST_JAMMED // 2
             out.add(f"whole = wide // {most * lanes} * {most * lanes}")
             out.add(f"if depth * step > {large(unit, BEYOND) * lanes}:")
             out.add("    whole = 0")
@@ -418,12 +418,12 @@ class Tiles:
         out.extend(row, 1)
         return out
 
-    def few_turned_rows(self, unit: Unit) -> str:
-        """The same where b lies turned: by squares of it, which ``square`` has room for.
+    def few_transposed_rows(self, unit: Unit) -> str:
+        """The same where b lies transposed: by squares of it, which ``square`` has room for.
 
         A line of b is read once, and what is packed for one row of results is not a whole panel.
         """
-        name = f"shared_streams_{self.element}_turned"
+        name = f"shared_streams_{self.element}_transposed"
         if name not in unit.helpers:
             out, square, rest, lanes = Lines(1), Lines(), Lines(), self.lanes
             words = f"transpose{lanes}(b, down + j * step + k, step, "

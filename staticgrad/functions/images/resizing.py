@@ -215,8 +215,10 @@ def pixel_shuffle(x: Operand[AnyValue], upscale_factor: int) -> AnyValue:
         )
     apart = functions.reshape(image, (*batch, many // (r * r), r, r, height, width))
     n = len(batch)
-    turned = functions.transpose(apart, (*range(n + 1), n + 3, n + 1, n + 4, n + 2))
-    found: AnyValue = functions.reshape(turned, (*batch, many // (r * r), height * r, width * r))
+    transposed = functions.transpose(apart, (*range(n + 1), n + 3, n + 1, n + 4, n + 2))
+    found: AnyValue = functions.reshape(
+        transposed, (*batch, many // (r * r), height * r, width * r)
+    )
     return found
 
 
@@ -245,9 +247,9 @@ def pixel_unshuffle(x: Operand[AnyValue], downscale_factor: int) -> AnyValue:
         )
     apart = functions.reshape(image, (*batch, channels, rows // r, r, columns // r, r))
     n = len(batch)
-    turned = functions.transpose(apart, (*range(n + 1), n + 2, n + 4, n + 1, n + 3))
+    transposed = functions.transpose(apart, (*range(n + 1), n + 2, n + 4, n + 1, n + 3))
     shape = (*batch, channels * (r * r), rows // r, columns // r)
-    found: AnyValue = functions.reshape(turned, shape)
+    found: AnyValue = functions.reshape(transposed, shape)
     return found
 
 

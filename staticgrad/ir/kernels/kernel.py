@@ -50,7 +50,7 @@ from staticgrad.ir.kernels.stages import (
     statements,
 )
 from staticgrad.ir.kernels.structure import structure
-from staticgrad.ir.kernels.turned import SQUARES, turned_loads, turned_stores
+from staticgrad.ir.kernels.transposed import SQUARES, transposed_loads, transposed_stores
 from staticgrad.ir.kernels.width import whole_registers
 from staticgrad.ir.known import Known
 from staticgrad.kept import cached_property
@@ -74,7 +74,7 @@ FEWEST_COLUMNS: Final = 128
 #: Vectors of columns of which rows are read whole: 4 KiB of each.
 RUN: Final = 64
 #: Rows side by side, at most: their values are to stay in registers.
-MOST_ABREAST: Final = 16
+MOST_JAMMED: Final = 16
 #: Where an operand is stored to: the loops around it by name, and the place.
 Places = list[tuple[dict[str, Axis], Access]]
 #: A Gemm element is one FMA chain per this many k; partial results are added in ascending order.
@@ -94,7 +94,7 @@ class Kernel:
     stages: tuple[Stage, ...]
     serial: bool = False  # iterations run in order, in one group (scatter with duplicates)
     grouped: int = 0  # of the outer axes the last ones, whose rows are taken in groups
-    abreast: int = 1  # rows that stages take side by side; no bit depends on it
+    jammed: int = 1  # rows that stages take side by side; no bit depends on it
     listed: Listed | None = None
     in_strips: bool = (
         False  # a vector of rows runs each stage before the next; no bit depends on it
@@ -147,25 +147,25 @@ class Kernel:
         return len(self.axes) == 1 and self.axes[0].name == LANES
 
     @cached_property
-    def turned(self) -> tuple[Expr, ...]:
+    def transposed(self) -> tuple[Expr, ...]:
         """The loads that lie across memory, of which rows side by side read whole lines."""
-        return tuple(turned_loads(self.axes, self.stages, self._tile_axis))
+        return tuple(transposed_loads(self.axes, self.stages, self._tile_axis))
 
     @cached_property
-    def turned_stores(self) -> tuple[Store, ...]:
+    def transposed_stores(self) -> tuple[Store, ...]:
         """The stores that lie across memory, of which rows side by side write whole lines."""
-        return tuple(turned_stores(self.axes, self.stages, self._tile_axis))
+        return tuple(transposed_stores(self.axes, self.stages, self._tile_axis))
 
     @property
     def in_tiles(self) -> bool:
         """Whether rows side by side read or write whole lines together."""
-        return bool(self.turned or self.turned_stores)
+        return bool(self.transposed or self.transposed_stores)
 
     @cached_property
     def checks_alike(self) -> tuple[Check, ...]:
         """The checks of which rows side by side have one; none where each row looks up its own."""
         alone = self.outer == "axes" and not self.serial and self.listed is None
-        if not alone or self.abreast > 1 or self.in_lanes:
+        if not alone or self.jammed > 1 or self.in_lanes:
             return ()
         checks = tuple(checks_alike(self.axes, self.stages))
         wide = any(isinstance(c.extent, int) and c.extent > WIDEST for c in checks)
@@ -186,7 +186,7 @@ class Kernel:
     def _tile_axis(self) -> str:
         """The loop whose rows may be taken together; none has no name."""
         alone = self.outer == "axes" and not self.serial and self.listed is None
-        return self.axes[-1].name if alone and self.abreast == 1 and self.axes else ""
+        return self.axes[-1].name if alone and self.jammed == 1 and self.axes else ""
 
     @cached_property
     def streams(self) -> bool:
@@ -197,7 +197,7 @@ class Kernel:
     @property
     def tile_rows(self) -> int:
         """How many rows read and write them together."""
-        return (SQUARES if self.turned else 1) * self.lanes
+        return (SQUARES if self.transposed else 1) * self.lanes
 
     @cached_property
     def lanes(self) -> int:
@@ -319,7 +319,7 @@ class Kernel:
                     extents = (_extent(stage.axis, values), _extent(stage.kept, values))
                     found[statement.scratch] = order_words(statement.key.dtype, *extents)
         for operand, places in self._scratch_places().items():
-            count = self.abreast if operand in self.own_rows else 1
+            count = self.jammed if operand in self.own_rows else 1
             for axes, access in places:
                 last: Size = 0
                 for name, stride in access.strides:

@@ -15,7 +15,7 @@ from staticgrad.ir.kernels.bodies import (
     refuse,
     shown,
 )
-from staticgrad.ir.kernels.kernel import MOST_ABREAST, Kernel
+from staticgrad.ir.kernels.kernel import MOST_JAMMED, Kernel
 from staticgrad.ir.kernels.stages import (
     Accumulate,
     Carry,
@@ -125,7 +125,7 @@ def rows_fill_lanes(kernel: Kernel) -> None:
     is stored; each stores to elements of its own, or the first one alone does."""
     if not kernel.in_lanes:
         return
-    if kernel.serial or kernel.grouped or kernel.abreast > 1 or kernel.listed is not None:
+    if kernel.serial or kernel.grouped or kernel.jammed > 1 or kernel.listed is not None:
         broken(kernel, "rows that are lanes are taken in no other way")
     for stage, _ in nested(kernel.stages):
         if not isinstance(stage, Scalar | Loop):
@@ -169,11 +169,11 @@ def rows_stand_apart(kernel: Kernel) -> None:
     what they store their own elements alone: it moves along every outer loop, or each has a scratch
     of its own."""
     for loop, _ in nested(kernel.stages):
-        if isinstance(loop, Loop) and loop.abreast != 1:
+        if isinstance(loop, Loop) and loop.jammed != 1:
             _iterations_stand_apart(kernel, loop)
-        if kernel.abreast > 1:
+        if kernel.jammed > 1:
             _ends_alike(kernel, loop, None)
-    if kernel.abreast == 1:
+    if kernel.jammed == 1:
         return
     if not kernel.axes or kernel.serial:
         broken(kernel, "there are no rows to take side by side")
@@ -191,14 +191,14 @@ def rows_stand_apart(kernel: Kernel) -> None:
 def _iterations_stand_apart(kernel: Kernel, loop: Loop) -> None:
     """The same of the iterations of a loop, which carry nothing."""
     axis = loop.axis.name
-    if not 1 <= loop.abreast <= MOST_ABREAST or kernel.abreast > 1:
-        broken(kernel, f"{loop.abreast} iterations of {axis} stand side by side")
+    if not 1 <= loop.jammed <= MOST_JAMMED or kernel.jammed > 1:
+        broken(kernel, f"{loop.jammed} iterations of {axis} stand side by side")
     if loop.first or loop.following:
         broken(kernel, f"an iteration of {axis} waits for the one before")
     for stage, _ in nested(loop.stages):
         if not isinstance(stage, Map | Scalar | Loop):
             broken(kernel, f"a {type(stage).__name__.lower()} takes no iterations side by side")
-        if isinstance(stage, Loop) and stage.abreast != 1:
+        if isinstance(stage, Loop) and stage.jammed != 1:
             broken(kernel, f"iterations of {stage.axis.name} stand side by side in such of {axis}")
         _ends_for_all(kernel, stage)
         _ends_alike(kernel, stage, loop)

@@ -70,7 +70,7 @@ class KernelReader(ExpressionReader):
         name = "" if self.texts[self.at] == "(" and not named else self.name("the kernel's name")
         self.listed(self._operand, self._argument, "kernel")
         axes, grouped = self._outer() if self.accept("over") else ((), 0)
-        abreast = self.integer("how many rows") if axes and self.accept("by") else 1
+        jammed = self.integer("how many rows") if axes and self.accept("by") else 1
         in_strips = bool(axes) and self.accept("in")
         if in_strips:
             self.expect("strips")
@@ -84,7 +84,7 @@ class KernelReader(ExpressionReader):
             self.fail("a kernel needs a stage", self.at - 1)
         operands = tuple(self._operands.values())
         arguments = tuple(self._arguments)
-        outer = (axes, tuple(stages), serial, grouped, abreast, listed, in_strips, tuple(known))
+        outer = (axes, tuple(stages), serial, grouped, jammed, listed, in_strips, tuple(known))
         return name, Kernel(operands, arguments, *outer)
 
     def _fact(self) -> Known:
@@ -150,7 +150,7 @@ class KernelReader(ExpressionReader):
         axis = self._axis()
         inside = dict(self._loops)
         going = self._result_name() if self.accept("while") else ""
-        abreast = self.integer("how many iterations") if self.accept("by") else 1
+        jammed = self.integer("how many iterations") if self.accept("by") else 1
         self.expect("{", "the head of the stage")
         self._depth += 1
         if self._depth > MOST_NESTED:
@@ -167,7 +167,7 @@ class KernelReader(ExpressionReader):
         self.expect("}", "the stages of the loop")
         self._depth -= 1
         self._loops = outside
-        return Loop(axis, first, tuple(stages), following, abreast, going)
+        return Loop(axis, first, tuple(stages), following, jammed, going)
 
     def _carries(self, word: str) -> tuple[Carry, ...]:
         """``first { @s0: f32 = carry %3 }``, or nothing."""

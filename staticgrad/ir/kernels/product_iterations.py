@@ -17,8 +17,8 @@ TALL: Final = 224
 MANY_PANELS: Final = 24
 #: Iterations of such a product, if it has the panels: who is last keeps others waiting for one.
 FEWEST: Final = 12
-#: Rows up to which the second factor is read in the order in which it lies; and where it is turned
-#: first, or has so few terms that it is near.
+#: Rows up to which the second factor is read in the order in which it lies; and where it is
+#: transposed first, or has so few terms that it is near.
 STREAMED: Final = 8
 LONE: Final = 2
 

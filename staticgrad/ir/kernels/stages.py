@@ -323,7 +323,7 @@ class Loop:
 
     One iteration after the other, in each outer iteration. What is carried, one element each, is a
     ref in the stages, in what follows an iteration and in the stages behind the loop; results of
-    its stages are refs inside of it only. Accesses and positions move with the loop. ``abreast``:
+    its stages are refs inside of it only. Accesses and positions move with the loop. ``jammed``:
     so many iterations are taken side by side, of a loop whose iterations have nothing to do with
     each other; loops in it take one at a time.
     ``going``: the carry (bool) that holds before each iteration that is made; the first that finds
@@ -334,7 +334,7 @@ class Loop:
     first: tuple[Carry, ...]
     stages: tuple[Stage, ...]
     following: tuple[Carry, ...]
-    abreast: int = 1
+    jammed: int = 1
     going: str = ""
 
 

@@ -115,7 +115,7 @@ def _outer(kernel: Kernel) -> str:
     parts = [_axes(kernel.axes[:apart])] if apart else []
     if kernel.grouped:
         parts.append(f"groups of {_axes(kernel.axes[apart:])}")
-    text = ", ".join(parts) + (f" by {kernel.abreast}" if kernel.abreast != 1 else "")
+    text = ", ".join(parts) + (f" by {kernel.jammed}" if kernel.jammed != 1 else "")
     text += " in strips" if kernel.in_strips else ""
     if kernel.listed is None:
         return text
@@ -153,9 +153,9 @@ def _head(stage: Stage) -> str:
             return f"gemm {', '.join(map(_group, (i, j, k)))}"
         case Sort():
             return "sort"
-        case Loop(axis=axis, abreast=abreast, going=going):
+        case Loop(axis=axis, jammed=jammed, going=going):
             while_ = f" while @{name_text(going)}" if going else ""
-            return f"loop {_axis(axis)}{while_}" + (f" by {abreast}" if abreast != 1 else "")
+            return f"loop {_axis(axis)}{while_}" + (f" by {jammed}" if jammed != 1 else "")
 
 
 def _stage_lines(kernel: Kernel, stage: Stage, numbers: Iterator[int]) -> Iterator[str]:

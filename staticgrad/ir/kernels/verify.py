@@ -14,7 +14,7 @@ from typing import Final
 from staticgrad.ir.combiners import COMBINERS, Combiner
 from staticgrad.ir.expr import Access
 from staticgrad.ir.kernels.bodies import accesses, bodies, broken, refuse, shown
-from staticgrad.ir.kernels.kernel import MOST_ABREAST, Kernel
+from staticgrad.ir.kernels.kernel import MOST_JAMMED, Kernel
 from staticgrad.ir.kernels.lanes import (
     iterations_store_apart,
     lanes_read_apart,
@@ -78,8 +78,8 @@ def stages_fit_together(kernel: Kernel) -> None:
         broken(kernel, f"{kernel.grouped} of {len(kernel.axes)} outer loops are grouped")
     if kernel.grouped and kernel.serial:
         broken(kernel, "iterations that run in order are not grouped")
-    if not 1 <= kernel.abreast <= MOST_ABREAST:
-        broken(kernel, f"{kernel.abreast} rows stand side by side")
+    if not 1 <= kernel.jammed <= MOST_JAMMED:
+        broken(kernel, f"{kernel.jammed} rows stand side by side")
     every = list(nested(kernel.stages))
     for stage, around in every:
         alone = isinstance(stage, Sort) and len(every) > 1
@@ -135,7 +135,7 @@ def lists_have_tables(kernel: Kernel) -> None:
     and nobody's own memory; its table is an i64 input that nothing else reads."""
     if kernel.listed is None:
         return
-    if kernel.outer != "axes" or not kernel.axes or kernel.abreast > 1:
+    if kernel.outer != "axes" or not kernel.axes or kernel.jammed > 1:
         broken(kernel, "only rows one by one have operands from a table")
     table, names = kernel.listed.table, kernel.listed.names
     shared = {operand.name for operand in kernel.operands if not operand.is_own}

@@ -124,10 +124,10 @@ class JoinedStages:
             NotWrittenOutError: one is of another kind.
         """
         stages = tuple(self._each(self._kernel.stages))
-        abreast = self._kernel.abreast
+        jammed = self._kernel.jammed
         for axis in reversed(self._kernel.axes):
-            stages = (Loop(self._axis(axis), (), stages, (), abreast),)
-            abreast = 1
+            stages = (Loop(self._axis(axis), (), stages, (), jammed),)
+            jammed = 1
         return stages
 
     def _each(self, stages: Sequence[Stage]) -> Iterator[Stage]:
@@ -140,7 +140,7 @@ class JoinedStages:
                     yield Scalar(self._statements(body))
                 case Columns():
                     yield self._columns(stage)
-                case Loop(going="", abreast=1):
+                case Loop(going="", jammed=1):
                     first = self._carries(stage.first)
                     inner = tuple(self._each(stage.stages))
                     self._known = {}

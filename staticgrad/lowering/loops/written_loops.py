@@ -28,7 +28,7 @@ from staticgrad.ir.kernels.stages import (
     Store,
     operands_read,
 )
-from staticgrad.ir.kernels.turned import SHORT_STRIDE
+from staticgrad.ir.kernels.transposed import SHORT_STRIDE
 from staticgrad.ir.schedule import Buffer, Role, Schedule
 from staticgrad.lowering.elements import write_out
 from staticgrad.lowering.loops.bodies import LoweredBodies

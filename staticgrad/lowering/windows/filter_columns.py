@@ -33,11 +33,11 @@ _NEAR: Final = 2 * STRIP
 _WANTED: Final = 4
 _PANELS: Final = 2
 #: Rows of w windows, image by image, take 1 + 4 / w of a plain product's time, with steps twice as
-#: much more. A vector of copies takes 30 multiplications of vectors; panels that are turned a
+#: much more. A vector of copies takes 30 multiplications of vectors; panels that are transposed a
 #: twentieth of the product.
 _SHORT: Final = 4
 _COPIED: Final = 30
-_TURNED: Final = 0.05
+_TRANSPOSED: Final = 0.05
 
 
 def channels_by_columns(node: Node) -> int:
@@ -51,7 +51,7 @@ def channels_by_columns(node: Node) -> int:
         return 0
     last = form.axes[-1]
     wide, slow = hint_value(last.windows), _SHORT * (2 if last.step > 1 else 1)
-    spared = hint_value(out) / (2 * dtype.lanes) * (slow - _TURNED * wide)
+    spared = hint_value(out) / (2 * dtype.lanes) * (slow - _TRANSPOSED * wide)
     if wide >= dtype.lanes or spared < _COPIED:
         return 0
     count = prod(int(tap) for tap in taps)

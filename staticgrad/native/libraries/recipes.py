@@ -82,7 +82,7 @@ if count > each:
     count = each
 lacpy('A', count, n, b[first], k, x[first], k)
 if k == 1:
-    trsv(#uplo, #turned, #diag, n, a, n, x, 1)
+    trsv(#uplo, #transposed, #diag, n, a, n, x, 1)
 else:
     for step in range(0, n, block):
         low = step
@@ -145,7 +145,7 @@ RECIPES: Final[dict[str, Recipe]] = {
         is_small=_small("n", "n"),
     ),
     "triangular_solve": Recipe(
-        "n k uplo trans turned diag unit ahead each block",
+        "n k uplo trans transposed diag unit ahead each block",
         {"a": "n * n", "b": "n * k"},
         {"x": "n * k"},
         {},

@@ -1,4 +1,5 @@
-"""Factors and solutions of small matrices: loops in the language of kernels, many matrices abreast.
+"""Factors and solutions of small matrices: loops in the language of kernels, many matrices
+interleaved.
 
 A call of LAPACK takes as long as the arithmetic of dozens of elements, and each step of a small
 factorization waits for the one before. So a lane of a vector has a matrix of its own; what remains
@@ -20,7 +21,7 @@ from typing import Final
 #: exchanged: beyond that LAPACK is as fast for many, and faster for one.
 SMALL: Final = 24
 SMALL_PIVOTED: Final = 16
-#: Element type -> lanes abreast: what a register of 512 bits has.
+#: Element type -> interleaved lanes: what a register of 512 bits has.
 LANES: Final = {"f32": 16, "f64": 8}
 
 #: x[:, permutation] = L @ U, U with a diagonal of ones. Columns stay where they are until the end:

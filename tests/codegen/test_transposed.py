@@ -49,7 +49,7 @@ def made(text: str) -> Kernel:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_rows_of_any_number_and_length_are_turned(mode: Mode) -> None:
+def test_rows_of_any_number_and_length_are_transposed(mode: Mode) -> None:
     with closing(Guarded()) as fence:
         check_rows(mode, fence)
 
@@ -58,7 +58,7 @@ def check_rows(mode: Mode, fence: Guarded) -> None:
     kernel = made(PLAIN)
     source = render(kernel)
     assert "load_strided" not in source
-    assert "shared_turned16_f32(p0" in source
+    assert "shared_transposed16_f32(p0" in source
     random = np.random.default_rng(3)
     shapes = [(1, 1), (16, 16), (33, 15), (15, 33), (64, 3), (7, 40), (32, 30)]
     for rows, columns in shapes[:: 1 if mode == "vector" else 3]:
@@ -94,12 +94,12 @@ def test_a_group_of_rows_fills_its_tiles() -> None:
     for columns in (10, 1000, 100_000):
         assert kernel.grain((1000, columns)) % kernel.tile_rows == 0
     other = made(PLAIN.replace("i0 + j*n0", "i0*n1 + j"))
-    assert not other.turned
+    assert not other.transposed
     assert other.grain((1000, 100_000)) == 1
 
 
 @pytest.mark.parametrize("change", ["store p3[i0*n1 + j] = %4", "i0 + j*n0"])
-def test_what_is_no_neighbour_or_is_written_is_not_turned(change: str) -> None:
+def test_what_is_no_neighbour_or_is_written_is_not_transposed(change: str) -> None:
     other = {
         "store p3[i0*n1 + j] = %4": "store p3[i0*n1 + j] = %4\n    store p0[i0 + j*n0] = %4",
         "i0 + j*n0": "i0*n1 + j*n0",
@@ -107,7 +107,7 @@ def test_what_is_no_neighbour_or_is_written_is_not_turned(change: str) -> None:
     text = PLAIN.replace(change, other)
     if "store p0" in other:
         text = text.replace("p0: in", "p0: inout")
-    assert not made(text).turned
+    assert not made(text).transposed
 
 
 SHAPES = [(0, 3), (1, 5), (5, 1), (17, 35), (40, 16), (3, 70), (70, 3), (64, 64)]
@@ -204,7 +204,7 @@ def check_stores(mode: Mode, fence: Guarded, shape: tuple[int, int, int]) -> Non
     kernel = made(STORED)
     source, random = render(kernel), np.random.default_rng(5)
     assert "store_strided" not in source
-    assert len(kernel.turned_stores) == len(kernel.turned) == 1
+    assert len(kernel.transposed_stores) == len(kernel.transposed) == 1
     n0, n1, n2 = shape
     x = random.standard_normal(shape).astype("f4")
     y = random.standard_normal((n2, n1))
@@ -241,7 +241,8 @@ def test_results_in_another_order_of_axes_are_one_kernel(dtype: str) -> None:
 
 @pytest.mark.parametrize("axes", [(2, 1, 0), (1, 0, 2), (0, 2, 1), (2, 0, 1)])
 def test_gradients_of_transposed_operands_are_one_kernel(axes: tuple[int, ...]) -> None:
-    """The cotangent alone is turned, and nothing is stored between; parameters are written so."""
+    """The cotangent alone is transposed, and nothing is stored between; parameters are written
+    so."""
     x = sg.input("x", ("a", "b", "c"), "float64")
     ct = sg.input("ct", tuple("abc"[axis] for axis in axes), "float64")
     y = sg.transpose(x, axes)

@@ -47,25 +47,25 @@ kernel(p0: in f32, p1: scratch f32, p2: out f32, p3: out f32, p4: in f32; n0, n1
 
 
 @pytest.mark.parametrize("mode", LONG_BY_NUMBA)
-def test_no_byte_depends_on_how_many_rows_stand_abreast(mode: Mode) -> None:
+def test_no_byte_depends_on_how_many_rows_are_jammed(mode: Mode) -> None:
     a, b, c = 3, 5, 37
     rng = np.random.default_rng(0)
     x, weights = rng.normal(size=(a, b, c)).astype("f4"), rng.normal(size=c).astype("f4")
     wanted = None
-    for abreast in (1, 2, 3):
-        kernel = replace(parse_kernel(SOFTMAX), abreast=abreast)
+    for jammed in (1, 2, 3):
+        kernel = replace(parse_kernel(SOFTMAX), jammed=jammed)
         verify_kernel(kernel)
         assert parse_kernel(str(kernel)) == kernel
         sizes = (a, b, c, b * c)
         own = np.full(int(kernel.room(sizes)["p1"]), np.nan, "f4")  # type: ignore[call-overload]
-        assert own.size == abreast * c
+        assert own.size == jammed * c
         made, sums = np.empty_like(x), np.empty((a, b), "f4")
         shared = [x, made, sums, weights]
         call(render(kernel), shared, list(sizes), 0, 7, own=[own], mode=mode)
         call(render(kernel), shared, list(sizes), 7, a * b, own=[own], mode=mode)
         wanted = wanted or (made, sums)
-        assert_same(made, wanted[0], f"{abreast} rows")
-        assert_same(sums, wanted[1], f"{abreast} rows")
+        assert_same(made, wanted[0], f"{jammed} rows")
+        assert_same(sums, wanted[1], f"{jammed} rows")
     e = np.exp(x.astype("f8") - x.max(-1, keepdims=True))
     np.testing.assert_allclose(made, e / e.sum(-1, keepdims=True) * weights, rtol=1e-5)
 
@@ -127,21 +127,21 @@ kernel(p0: in f32, p1: scratch f32, p2: out f32, p3: out f32, p4: in f32; n0, n1
 
 
 @pytest.mark.parametrize("mode", LONG_BY_NUMBA)
-def test_no_byte_depends_on_how_many_iterations_stand_abreast(mode: Mode) -> None:
+def test_no_byte_depends_on_how_many_iterations_are_jammed(mode: Mode) -> None:
     a, b, c = 3, 5, 37
     rng = np.random.default_rng(0)
     x, weights = rng.normal(size=(a, b, c)).astype("f4"), rng.normal(size=c).astype("f4")
     wanted = None
-    for abreast in (1, 2, 3, 8):
-        kernel = parse_kernel(ITERATIONS.replace(" by 2", f" by {abreast}" if abreast > 1 else ""))
+    for jammed in (1, 2, 3, 8):
+        kernel = parse_kernel(ITERATIONS.replace(" by 2", f" by {jammed}" if jammed > 1 else ""))
         verify_kernel(kernel)
         assert parse_kernel(str(kernel)) == kernel
         made, sums = np.empty_like(x), np.empty((a, b), "f4")
         shared, own = [x, made, sums, weights], [np.full(b * c, np.nan, "f4")]
         call(render(kernel), shared, [a, b, c, b * c], 0, a, own=own, mode=mode)
         wanted = wanted or (made, sums)
-        assert_same(made, wanted[0], f"{abreast} iterations")
-        assert_same(sums, wanted[1], f"{abreast} iterations")
+        assert_same(made, wanted[0], f"{jammed} iterations")
+        assert_same(sums, wanted[1], f"{jammed} iterations")
     e = np.exp(x.astype("f8") - x.max(-1, keepdims=True))
     shares = e / e.sum(-1, keepdims=True) * weights.sum(dtype="f8")
     np.testing.assert_allclose(made, np.where(np.tri(b, c, dtype=bool), shares, 0), rtol=2e-5)
@@ -213,30 +213,30 @@ kernel(p0: in f32, p1: out f32, p2: out f32; n0, n1, n2, n3) over i0: n0 {
 """
 
 
-def loop_of_totals(abreast: int) -> str:
+def loop_of_totals(jammed: int) -> str:
     """The same with a loop in the place of the outer axis, so many of whose iterations are
-    abreast."""
-    by = f" by {abreast}" if abreast > 1 else ""
+    jammed."""
+    by = f" by {jammed}" if jammed > 1 else ""
     text = TOTALS.replace("over i0: n0", "over i2: 1")
     return text.replace("  loop i1", f"  loop i0: n0{by} {{\n  loop i1") + "}\n"
 
 
 @pytest.mark.parametrize("rows", [True, False])
 @pytest.mark.parametrize("mode", MODES)
-def test_what_stands_abreast_carries_what_is_its_own(mode: Mode, rows: bool) -> None:
+def test_what_is_jammed_carries_what_is_its_own(mode: Mode, rows: bool) -> None:
     a, b, c = 11, 4, 19
     x = np.random.default_rng(0).normal(size=(a, b, c)).astype("f4")
     wanted = None
-    for abreast in (1, 2, 3, 8):
-        text = TOTALS if rows else loop_of_totals(abreast)
-        kernel = replace(parse_kernel(text), abreast=abreast if rows else 1)
+    for jammed in (1, 2, 3, 8):
+        text = TOTALS if rows else loop_of_totals(jammed)
+        kernel = replace(parse_kernel(text), jammed=jammed if rows else 1)
         verify_kernel(kernel)
         made, totals = np.empty_like(x), np.empty((a, b), "f4")
         for begin, end in [(0, 5), (5, a)] if rows else [(0, 1)]:
             call(render(kernel), [x, made, totals], [a, b, c, b * c], begin, end, mode=mode)
         wanted = wanted or (made, totals)
-        assert_same(made, wanted[0], f"{abreast} rows")
-        assert_same(totals, wanted[1], f"{abreast} rows")
+        assert_same(made, wanted[0], f"{jammed} rows")
+        assert_same(totals, wanted[1], f"{jammed} rows")
     first, second = np.zeros(a), x[:, 0, 0].astype("f8")
     for iteration in range(b):
         np.testing.assert_allclose(made[:, iteration], x[:, iteration] * second[:, None], rtol=1e-4)
@@ -289,8 +289,8 @@ kernel(p0: in f32, p1: inout f32, p2: inout f32, p3: out f32, p4: scratch f32; n
 def test_rows_that_are_left_over_change_memory_once(add: bool, mode: Mode) -> None:
     text = IN_PLACE.replace("store p2[i0] =", "store p2[i0] +=") if add else IN_PLACE
     wanted: dict[int, list[Array]] = {}
-    for abreast, bits in ((1, None), (2, None), (3, None), (4, None), (3, 256)):
-        kernel = replace(parse_kernel(text), abreast=abreast)
+    for jammed, bits in ((1, None), (2, None), (3, None), (4, None), (3, 256)):
+        kernel = replace(parse_kernel(text), jammed=jammed)
         verify_kernel(kernel)
         for rows in (1, 2, 3, 5, 7, 33):
             rng, n = np.random.default_rng(rows), 18
@@ -303,17 +303,17 @@ def test_rows_that_are_left_over_change_memory_once(add: bool, mode: Mode) -> No
             call(source, [x, y, scale, sums], [rows, n], 0, groups, own=own, mode=mode)
             made = [y, scale, sums]
             for found, first in zip(made, wanted.setdefault(rows, made), strict=True):
-                assert_same(found, first, f"{rows} rows, {abreast} side by side")
+                assert_same(found, first, f"{rows} rows, {jammed} side by side")
 
 
 def test_rows_that_are_left_over_have_no_body_of_their_own() -> None:
-    source = render(replace(parse_kernel(SOFTMAX), abreast=3))
+    source = render(replace(parse_kernel(SOFTMAX), jammed=3))
     assert source.count("while j + 16 <= ") == 3
     assert source.count("for o in range(") == 1
-    narrow = render(replace(parse_kernel(IN_PLACE), abreast=3), Machine(vector_bits=256))
+    narrow = render(replace(parse_kernel(IN_PLACE), jammed=3), Machine(vector_bits=256))
     assert narrow.count("for row_at in range(") == 2  # where masks of added rows would cost
 
 
 def test_sums_of_rows_share_their_counter() -> None:
-    source = render(replace(parse_kernel(SOFTMAX), abreast=3))
+    source = render(replace(parse_kernel(SOFTMAX), jammed=3))
     assert source.count("while bits") == 1

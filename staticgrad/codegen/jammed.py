@@ -134,7 +134,7 @@ class Rows:
 # -- what a stage says of all its rows ------------------------------------------------------------
 
 
-def scopes_abreast(rows: Rows, first: Scope) -> list[Scope]:
+def scopes_jammed(rows: Rows, first: Scope) -> list[Scope]:
     """A scope for each row, given that of the first one."""
     return [first, *(rows.scope(first, row) for row in range(1, rows.count))]
 
@@ -142,7 +142,7 @@ def scopes_abreast(rows: Rows, first: Scope) -> list[Scope]:
 def rows_of(kernel: Kernel, count: int, switched: bool = False) -> Rows:
     """So many rows of a kernel side by side."""
     moving = kernel.axes[len(kernel.axes) - kernel.grouped :] if kernel.grouped else kernel.axes
-    left, own = count < kernel.abreast, kernel.own_rows
+    left, own = count < kernel.jammed, kernel.own_rows
     if count == 1:
         return Rows(moving, kernel.stages, own, count, left, switched)
     alike = kernel.checks_alike, kernel.loads_alike
@@ -151,7 +151,7 @@ def rows_of(kernel: Kernel, count: int, switched: bool = False) -> Rows:
 
 def iterations_of(loop: Loop, count: int) -> Rows:
     """So many iterations of a loop side by side."""
-    return Rows([loop.axis], loop.stages, (), count, count < loop.abreast)
+    return Rows([loop.axis], loop.stages, (), count, count < loop.jammed)
 
 
 def adds_to_columns(stages: Iterable[Stage]) -> bool:
@@ -172,7 +172,7 @@ def may_run_again(stages: Sequence[Stage], unit: Unit) -> bool:
     return unit.vector_bits >= WIDE or not adds_to_columns(stages)
 
 
-def emit_abreast(scopes: Sequence[Scope], wanted: Sequence[Expr]) -> None:
+def emit_jammed(scopes: Sequence[Scope], wanted: Sequence[Expr]) -> None:
     """Lines for everything that ``wanted`` needs, those of the rows next to each other.
 
     A processor starts what does not wait; it finds that among the next few hundred instructions.

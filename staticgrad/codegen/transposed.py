@@ -1,4 +1,4 @@
-"""Operands that lie across memory to source: square tiles of them, turned in registers.
+"""Operands that lie across memory to source: square tiles of them, transposed in registers.
 
 A loop that walks along its vectors through one line of memory after the other would take one
 element of each. Where a loop around it walks along memory instead, as many of its rows as a vector
@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from staticgrad.codegen.abreast import Rows, emit_abreast, of_row, scopes_abreast, write_decode
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, scaled, total
+from staticgrad.codegen.jammed import Rows, emit_jammed, of_row, scopes_jammed, write_decode
 from staticgrad.codegen.prefetching import write_next_vectors
 from staticgrad.codegen.stages import base_text, scope_for, write_store
 from staticgrad.codegen.vectors import (
@@ -30,7 +30,7 @@ from staticgrad.types.dtype import DType
 
 
 @dataclass(frozen=True)
-class TurnedTiles:
+class TransposedTiles:
     """Tiles of ``rows`` rows of a vector each, in local memory; by where their loads read."""
 
     loads: Sequence[Expr]
@@ -39,7 +39,7 @@ class TurnedTiles:
     rows: int
 
     @classmethod
-    def of(cls, loads: Sequence[Expr], unit: Unit, lanes: int, rows: int) -> TurnedTiles:
+    def of(cls, loads: Sequence[Expr], unit: Unit, lanes: int, rows: int) -> TransposedTiles:
         """Tiles of some loads, one for each place that they read."""
         names: dict[Access, tuple[str, DType]] = {}
         for load in loads:
@@ -90,11 +90,11 @@ def _turning(unit: Unit, dtype: DType, lanes: int, whole: bool) -> str:
     """The name of the function that turns ``wide`` elements of each of ``high`` lines of memory.
 
     It brings the next lines near, whose distance no hardware follows. Squares that are not whole
-    are turned in registers too, under masks, which takes twice the code of the others; where there
-    are hardly any, element by element.
+    are transposed in registers too, under masks, which takes twice the code of the others; where
+    there are hardly any, element by element.
     """
     kind = element(dtype)
-    name = f"shared_turned{lanes}_{kind}{'_whole' if whole else ''}"
+    name = f"shared_transposed{lanes}_{kind}{'_whole' if whole else ''}"
     word, to = f"transpose{lanes}(p, at + square, stride", f"q, square * {lanes}, {lanes})"
     rest = f"            {word}, high, wide - square, {to}"
     if whole:
@@ -184,13 +184,13 @@ def {name}(p, at, stride, high, wide, q, left):
     return name
 
 
-def write_turned_rows(kernel: Kernel, out: Lines, unit: Unit) -> None:
+def write_transposed_rows(kernel: Kernel, out: Lines, unit: Unit) -> None:
     """All iterations of a kernel of one map, some rows at a time that are neighbours in memory."""
     (stage,) = kernel.stages
     assert isinstance(stage, Map)
     lanes, row, extent = kernel.lanes, kernel.axes[-1], stage.axis.extent
-    tiles = TurnedTiles.of(kernel.turned, unit, lanes, kernel.tile_rows)
-    stored = StoredTiles.of(kernel.turned_stores, unit, lanes, kernel.tile_rows)
+    tiles = TransposedTiles.of(kernel.transposed, unit, lanes, kernel.tile_rows)
+    stored = StoredTiles.of(kernel.transposed_stores, unit, lanes, kernel.tile_rows)
     before, rows, inner = Lines(), Lines(), Lines()
     stored.bring_near(rows)
     whole = all(unit.told(each).multiple % lanes == 0 for each in (extent, row.extent))
@@ -217,7 +217,7 @@ def write_turned_rows(kernel: Kernel, out: Lines, unit: Unit) -> None:
 def _write_each_row(
     kernel: Kernel,
     stage: Map,
-    tiles: TurnedTiles,
+    tiles: TransposedTiles,
     stored: StoredTiles,
     out: Lines,
     before: Lines,
@@ -232,13 +232,13 @@ def _write_each_row(
     if count > 1:
         first = "whole_turn"
         out.add(f"{first} = turn // {count} * {count}")
-        out.add(f"for turned in range(0, {first}, {count}):")
-        out.add(f"    {row} = first_row + turned")
+        out.add(f"for transposed in range(0, {first}, {count}):")
+        out.add(f"    {row} = first_row + transposed")
         for number in range(1, count):
             out.add(f"    {of_row(row, number)} = {row} + {number}")
         out.extend(_rows_together(kernel, stage, tiles, stored, before, unit, count), 1)
-    out.add(f"for turned in range({first}, turn):")
-    out.add(f"    {row} = first_row + turned")
+    out.add(f"for transposed in range({first}, turn):")
+    out.add(f"    {row} = first_row + transposed")
     out.extend(alone, 1)
     out.add(f"{row} = first_row")
 
@@ -246,24 +246,25 @@ def _write_each_row(
 def _rows_together(
     kernel: Kernel,
     stage: Map,
-    tiles: TurnedTiles,
+    tiles: TransposedTiles,
     stored: StoredTiles,
     before: Lines,
     unit: Unit,
     count: int,
 ) -> Lines:
-    """The statements for one vector of each of so many rows, the first of which is ``turned``."""
+    """The statements for one vector of each of so many rows, the first of which is
+    ``transposed``."""
     row = kernel.axes[-1]
     rows = Rows([row], [stage], (), count, left=False)
     made = scope_for(kernel, [row.name, VECTOR], before, Lines(), unit, kernel.lanes)
-    scopes = scopes_abreast(rows, made)
+    scopes = scopes_jammed(rows, made)
     made.body.lines += write_next_vectors(kernel, stage, scopes).lines
-    places = ["turned", *(f"(turned + {number})" for number in range(1, count))]
+    places = ["transposed", *(f"(transposed + {number})" for number in range(1, count))]
     for scope, place in zip(scopes, places, strict=True):
         tiles.read(scope, place)
     for statement in stage.body:
         assert isinstance(statement, Store)
-        emit_abreast(scopes, roots(statement))
+        emit_jammed(scopes, roots(statement))
         for scope, place in zip(scopes, places, strict=True):
             if statement in stored.names:
                 stored.keep(scope, statement, place)

@@ -1,7 +1,7 @@
 """Which operands of a map lie across memory: along its vectors, every element in another line.
 
 If a loop around the map goes along memory, as many of its rows as a vector has lanes read whole
-lines together, and write whole lines together. ``codegen.turned`` writes that.
+lines together, and write whole lines together. ``codegen.transposed`` writes that.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _is_across(access: Access, row: str, vector: str) -> bool:
     return far and (row, 1) in access.strides
 
 
-def turned_loads(axes: Sequence[Axis], stages: Sequence[Stage], row: str) -> Iterator[Expr]:
+def transposed_loads(axes: Sequence[Axis], stages: Sequence[Stage], row: str) -> Iterator[Expr]:
     """Those of a kernel's one map that only stores."""
     stage = _only_map(axes, stages)
     if stage is not None:
@@ -57,7 +57,7 @@ def turned_loads(axes: Sequence[Axis], stages: Sequence[Stage], row: str) -> Ite
         yield from loads_across(wanted, row, stage.axis.name, stored)
 
 
-def turned_stores(axes: Sequence[Axis], stages: Sequence[Stage], row: str) -> Iterator[Store]:
+def transposed_stores(axes: Sequence[Axis], stages: Sequence[Stage], row: str) -> Iterator[Store]:
     """Stores across memory of a kernel's one map, each the only one to its operand.
 
     None where lanes read rows of several elements: those lie between each other, and reading them
@@ -100,7 +100,7 @@ def along_memory_last(axes: Sequence[Axis], stages: Sequence[Stage]) -> Sequence
     """The outer axes; last the one along which most operands that lie across memory go along it."""
 
     def across(axis: Axis) -> int:
-        found = (turned_loads, turned_stores)
+        found = (transposed_loads, transposed_stores)
         return sum(len([*those(axes, stages, axis.name)]) for those in found)
 
     counts = Counter({axis: across(axis) for axis in axes})
