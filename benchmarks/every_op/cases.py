@@ -265,6 +265,7 @@ def cases() -> Sequence[Case]:
     found += _maps("signbit", smooth=False)
     for name, draw in (("erf", normal), ("erfc", normal), ("ndtri", small), ("sigmoid", normal)):
         found.append(Case(name, _special(name), (draw,)))
+    found.append(Case("relu", _named("relu"), (normal,)))
     found += _special_functions()
     found += _maps("add sub=subtract mul=multiply", normal, normal, dtypes=(*FLOATS, *INTEGERS))
     found += _maps("maximum minimum", normal, normal, dtypes=(*FLOATS, *INTEGERS))

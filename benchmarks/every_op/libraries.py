@@ -51,6 +51,9 @@ class Space:
     def special(self, name: str) -> Any:
         return getattr(self.library, name)
 
+    def relu(self, x: Any) -> Any:
+        return self.maximum(x, 0)
+
     def copy(self, x: Any) -> Any:
         return x
 
@@ -125,6 +128,9 @@ class _OwnSpace(Space):
         if name in self.library.special.__all__:
             return getattr(self.library.special, name)
         return import_module("staticgrad.ir.op").op_class(name)()
+
+    def relu(self, x: Any) -> Any:
+        return self.library.nn.relu(x)
 
     def scattered(self, x: Any, places: Any) -> Any:
         return self.library.scatter_add(x, places, x.shape[1], axis=1)
@@ -225,6 +231,9 @@ class _JaxSpace(Space):
         jax = import_module("jax")
         return jax.nn.sigmoid if name == "sigmoid" else getattr(jax.scipy.special, name)
 
+    def relu(self, x: Any) -> Any:
+        return import_module("jax").nn.relu(x)
+
     def scattered(self, x: Any, places: Any) -> Any:
         return self.zeros_like(x).at[:, places].add(x)
 
@@ -292,6 +301,9 @@ class _TorchSpace(Space):
 
     def special(self, name: str) -> Any:
         return getattr(self.library.special, {"sigmoid": "expit"}.get(name, name))
+
+    def relu(self, x: Any) -> Any:
+        return self.library.relu(x)
 
     def copy(self, x: Any) -> Any:
         return x.contiguous()

@@ -14,7 +14,6 @@ from math import prod
 from typing import Final
 
 from staticgrad.ir.expr import DIVISION, LEAVES, Access, Expr, postorder, ref
-from staticgrad.ir.iteration import operations
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.kernels.stages import (
     Axis,
@@ -32,6 +31,7 @@ from staticgrad.ir.kernels.stages import (
     statements,
 )
 from staticgrad.ir.plan import Plan
+from staticgrad.ir.scalar_loop import operations
 from staticgrad.ir.schedule import Call, OperandPlace, Step
 from staticgrad.records import dataclass
 from staticgrad.vecmath.blocks import DEFINITIONS, expand

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from staticgrad.ir.expr import BLOCKS, LEAVES, Expr, postorder, ref, words_of
-from staticgrad.ir.iteration import Iterated, Iteration
+from staticgrad.ir.scalar_loop import Iterated, ScalarLoop
 from staticgrad.types.arrays import convert_array
 from staticgrad.types.dtype import F32, F64, DType, as_dtype
 from staticgrad.vecmath.blocks import expand
@@ -47,7 +47,7 @@ def _interpreted(
     readers.update(id(root) for root in roots)
     readers.update(list(known))
     values = dict(known)
-    ended: dict[Iteration, list[Array]] = {}
+    ended: dict[ScalarLoop, list[Array]] = {}
     with np.errstate(all="ignore"):
         for node in order:
             operands = [values[id(arg)] for arg in node.args]
@@ -64,7 +64,7 @@ def _interpreted(
     return [values[id(root)] for root in roots]
 
 
-def _iterated(loop: Iteration, operands: list[Array], leaf: Callable[..., Array]) -> list[Array]:
+def _iterated(loop: ScalarLoop, operands: list[Array], leaf: Callable[..., Array]) -> list[Array]:
     """What a loop carries when no element goes on, or after its last iteration."""
     count = len(loop.carried)
     outside = {id(e): v for e, v in zip(loop.outside, operands[count:], strict=True)}

@@ -10,7 +10,7 @@ from typing import Final
 
 from staticgrad.codegen.source_lines import Lines, element, number, primitive
 from staticgrad.ir.expr import BLOCKS, CHOICES, Expr, postorder
-from staticgrad.ir.iteration import Iterated, Iteration
+from staticgrad.ir.scalar_loop import Iterated, ScalarLoop
 from staticgrad.types.dtype import BOOL, DType
 from staticgrad.vecmath.blocks import LONG, expand
 from staticgrad.vecmath.layout import scaled_by, scaled_in_steps
@@ -44,14 +44,14 @@ class _Body:
         self.names: dict[Expr, str] = {}
         self.written: dict[str, str] = {}
         self.together: dict[Expr, list[Expr]] = {}
-        self.ended: dict[Iteration, list[str]] = {}
+        self.ended: dict[ScalarLoop, list[str]] = {}
         self._gather(postorder([root]))
         self._write([root])
         self.lines.add(f"return {self.names[root]}")
 
     def _gather(self, exprs: Iterable[Expr]) -> None:
         """Note which values of ``rarely`` belong together, inside of loops too."""
-        seen: set[Iteration] = set()
+        seen: set[ScalarLoop] = set()
         for expr in exprs:
             if expr.op == "rarely":
                 self.together.setdefault(expr.args[0], []).append(expr)

@@ -10,7 +10,7 @@ import math
 from typing import Final
 
 from staticgrad.ir.expr import Expr, literal, rarely, select
-from staticgrad.ir.iteration import iterate
+from staticgrad.ir.scalar_loop import iterate
 from staticgrad.types.dtype import F32, F64, DType
 from staticgrad.vecmath.exponential import exp
 from staticgrad.vecmath.gamma_factor import (

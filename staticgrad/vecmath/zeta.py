@@ -11,7 +11,7 @@ import math
 from typing import Final
 
 from staticgrad.ir.expr import Expr, literal, rarely, select
-from staticgrad.ir.iteration import iterate
+from staticgrad.ir.scalar_loop import iterate
 from staticgrad.types.dtype import F32, F64, DType
 from staticgrad.vecmath.layout import at_most, choose
 from staticgrad.vecmath.power import pow_

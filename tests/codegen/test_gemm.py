@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise, product as product_of
 
 import numpy as np
@@ -447,7 +448,7 @@ def test_products_share_their_tiles_and_what_packs_them() -> None:
         assert names == {"tiles", "panel", "streams", *packed}
         tiles |= {name for name in found[0].shared if name.startswith("shared_tiles")}
         kernel = found[0].kernel
-        assert "transpose" not in kernel
+        assert not re.search(r"transpose\d", kernel)
         ends = kernel.count("@llvm.masked.load.v16f32.p0(ptr %")
         assert ends <= 4  # last vectors of streams of one inner index and of two
     assert len(tiles) == 1, "rows along memory and across it have tiles of their own"

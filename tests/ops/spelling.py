@@ -126,7 +126,7 @@ def padded(x: np.ndarray, op: Any) -> np.ndarray:
     return out
 
 
-def turned(x: np.ndarray, flip: bool) -> np.ndarray:
+def transposed(x: np.ndarray, flip: bool) -> np.ndarray:
     """x, or its transpose."""
     return np.swapaxes(x, -1, -2) if flip else x
 
@@ -189,7 +189,7 @@ HELPERS = {
     **{
         f.__name__: f
         for f in (
-            raised, inverse, scanned, aligned, keys, padded, turned, scattered, scattered_along,
+            raised, inverse, scanned, aligned, keys, padded, transposed, scattered, scattered_along,
             extremes,
             counted, betainc, betaln, capped, gammaln, halved, lambertw, ordered, polygamma, zeta,
             recurrence_arrays, while_arrays, branch_arrays,

@@ -428,7 +428,7 @@ def test_pools_are_those_of_pytorch(rng: np.random.Generator) -> None:
             expected = torch.nn.functional.max_pool2d(image, kernel, **theirs, dilation=dilation)
             np.testing.assert_array_equal(value_of(ours, x=x), expected.numpy())
         for count in (True, False):
-            average = sg.nn.AvgPool2d(kernel, stride, padding, count, ceil_mode=True)
+            average = sg.nn.AvgPool2d(kernel, stride, padding, True, count_include_pad=count)
             expected = torch.nn.functional.avg_pool2d(
                 image, kernel, **theirs, count_include_pad=count
             )

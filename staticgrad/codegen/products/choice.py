@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from staticgrad.codegen.jammed import write_decode
 from staticgrad.codegen.expressions import Lines, Unit
+from staticgrad.codegen.jammed import write_decode
 from staticgrad.codegen.products.looped import LoopedProduct
 from staticgrad.codegen.products.tiled import TiledProduct, WholePanels
 from staticgrad.codegen.source_lines import write_iterations

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from staticgrad.codegen.jammed import write_decode
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, scaled, total
+from staticgrad.codegen.jammed import write_decode
 from staticgrad.codegen.prefetching import FEW_WAYS, has_small_sets, touched_by_next_tile
 from staticgrad.codegen.products.direct import is_direct, write_direct
 from staticgrad.codegen.products.narrow import has_rows_for_lanes, write_rows_for_lanes

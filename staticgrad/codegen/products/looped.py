@@ -17,8 +17,8 @@ from itertools import pairwise
 from math import inf, prod
 from typing import Final
 
-from staticgrad.codegen.jammed import write_decode
 from staticgrad.codegen.expressions import VECTOR, Lines, Unit, element, number, scaled, total
+from staticgrad.codegen.jammed import write_decode
 from staticgrad.codegen.products.packing import Packing
 from staticgrad.codegen.source_lines import write_iterations
 from staticgrad.codegen.stages import base_text, limit, scope_for, write_store
@@ -136,8 +136,9 @@ class LoopedProduct:
     def keeps_panels(self) -> bool:
         """Whether panels that were packed are found again by the next iterations.
 
-        A product in a loop over tiles of rows multiplies by the same second factor in every iteration.
-        Its panels are packed in the first iteration that needs them, one behind the other.
+        A product in a loop over tiles of rows multiplies by the same second factor in every
+        iteration. Its panels are packed in the first iteration that needs them, one behind the
+        other.
         """
         kernel, b = self.kernel, self.stage.b
         if not self.is_transposed or kernel.outer != "axes" or kernel.listed is not None:

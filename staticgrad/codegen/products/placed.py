@@ -10,8 +10,8 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Final
 
-from staticgrad.codegen.jammed import write_decode
 from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
+from staticgrad.codegen.jammed import write_decode
 from staticgrad.codegen.products.looped import LoopedProduct, flat_step, steps_of
 from staticgrad.codegen.products.tiled import DEPTH, TiledProduct
 from staticgrad.codegen.stages import base_text

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from staticgrad.codegen.jammed import of_row
 from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
+from staticgrad.codegen.jammed import of_row
 from staticgrad.codegen.stages import base_text
 from staticgrad.codegen.vectors import Bodies, work, write_vector_loop
 from staticgrad.ir.expr import Access

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Final
 
-from staticgrad.codegen.jammed import write_decode
 from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
+from staticgrad.codegen.jammed import write_decode
 from staticgrad.codegen.products.gemm import stored_as_is
 from staticgrad.codegen.products.looped import LoopedProduct, flat_step, steps_of
 from staticgrad.codegen.products.tiles import Tiles

@@ -15,7 +15,7 @@ from staticgrad.types.dtype import DType
 
 
 @dataclass(frozen=True, eq=False)
-class Iteration:
+class ScalarLoop:
     """A loop: ``following`` are the values of ``carried`` after an iteration of a lane that is
     ``going``.
 
@@ -45,7 +45,7 @@ class Iterated(Expr):
 
     __slots__ = ("loop", "place")
 
-    def __init__(self, loop: Iteration, place: int, initial: Sequence[Expr]) -> None:
+    def __init__(self, loop: ScalarLoop, place: int, initial: Sequence[Expr]) -> None:
         dtype: DType = loop.carried[place].dtype
         super().__init__("iterated", dtype, (*initial, *loop.outside))
         self.loop, self.place = loop, place
@@ -78,7 +78,7 @@ def iterate(
             outside |= {id(a): a for a in rest}
     rest = (value for value in following if id(value) not in within and value.op != "literal")
     outside |= {id(value): value for value in rest}
-    loop = Iteration(iterations, usual, carried, going, tuple(following), tuple(outside.values()))
+    loop = ScalarLoop(iterations, usual, carried, going, tuple(following), tuple(outside.values()))
     return tuple(Iterated(loop, place, initial) for place in range(len(carried)))
 
 
