@@ -16,7 +16,7 @@ WORDS = {
     "noting": "collecting, recording",
     "habit": "migration hint",
     "trip": "iteration",
-    "jammed": "jammed (unroll and jam), interleaved",
+    "abreast": "jammed (unroll and jam), interleaved",
 }
 _WORD = re.compile(rf"(?<![a-z])({'|'.join(WORDS)})s?(?![a-z])", re.IGNORECASE)
 
