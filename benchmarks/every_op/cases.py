@@ -113,6 +113,10 @@ def _special(name: str) -> Callable[..., Any]:
     return lambda space, x: space.special(name)(x)
 
 
+def _activation(name: str) -> Callable[..., Any]:
+    return lambda space, x: space.activation(name)(x)
+
+
 def _of_two(name: str) -> Callable[..., Any]:
     return lambda space, x, y: space.special(name)(x, y)
 
@@ -263,9 +267,10 @@ def cases() -> Sequence[Case]:
     found += _maps("asin=arcsin acos=arccos atanh=arctanh", small)
     found += _maps("acosh=arccosh", above_one)
     found += _maps("signbit", smooth=False)
-    for name, draw in (("erf", normal), ("erfc", normal), ("ndtri", small), ("sigmoid", normal)):
+    for name, draw in (("erf", normal), ("erfc", normal), ("ndtri", small)):
         found.append(Case(name, _special(name), (draw,)))
-    found.append(Case("relu", _named("relu"), (normal,)))
+    for name in ("sigmoid", "relu"):
+        found.append(Case(name, _activation(name), (normal,)))
     found += _special_functions()
     found += _maps("add sub=subtract mul=multiply", normal, normal, dtypes=(*FLOATS, *INTEGERS))
     found += _maps("maximum minimum", normal, normal, dtypes=(*FLOATS, *INTEGERS))

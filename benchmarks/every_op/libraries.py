@@ -51,8 +51,8 @@ class Space:
     def special(self, name: str) -> Any:
         return getattr(self.library, name)
 
-    def relu(self, x: Any) -> Any:
-        return self.maximum(x, 0)
+    def activation(self, name: str) -> Any:
+        return getattr(self.library.nn, name)
 
     def copy(self, x: Any) -> Any:
         return x
@@ -123,14 +123,9 @@ class _OwnSpace(Space):
     def special(self, name: str) -> Any:
         if hasattr(self.library, name):
             return getattr(self.library, name)
-        if name == "sigmoid":
-            return self.library.nn.sigmoid
         if name in self.library.special.__all__:
             return getattr(self.library.special, name)
         return import_module("staticgrad.ir.op").op_class(name)()
-
-    def relu(self, x: Any) -> Any:
-        return self.library.nn.relu(x)
 
     def scattered(self, x: Any, places: Any) -> Any:
         return self.library.scatter_add(x, places, x.shape[1], axis=1)
@@ -179,9 +174,13 @@ class Own(Library):
 
 class _NumpySpace(Space):
     def special(self, name: str) -> Any:
-        own = {"sigmoid": "expit"}
-        found = getattr(import_module("scipy.special"), own.get(name, name))
+        found = getattr(import_module("scipy.special"), name)
         return (lambda x: found(x).real) if name == "lambertw" else found
+
+    def activation(self, name: str) -> Any:
+        if name == "relu":
+            return lambda x: np.maximum(x, 0)
+        return import_module("scipy.special").expit
 
     def copy(self, x: Any) -> Any:
         return np.ascontiguousarray(x)
@@ -228,11 +227,10 @@ class Numpy(Library):
 
 class _JaxSpace(Space):
     def special(self, name: str) -> Any:
-        jax = import_module("jax")
-        return jax.nn.sigmoid if name == "sigmoid" else getattr(jax.scipy.special, name)
+        return getattr(import_module("jax").scipy.special, name)
 
-    def relu(self, x: Any) -> Any:
-        return import_module("jax").nn.relu(x)
+    def activation(self, name: str) -> Any:
+        return getattr(import_module("jax").nn, name)
 
     def scattered(self, x: Any, places: Any) -> Any:
         return self.zeros_like(x).at[:, places].add(x)
@@ -300,10 +298,10 @@ class _TorchSpace(Space):
         return getattr(self.library, self._NAMES.get(name, name))
 
     def special(self, name: str) -> Any:
-        return getattr(self.library.special, {"sigmoid": "expit"}.get(name, name))
+        return getattr(self.library.special, name)
 
-    def relu(self, x: Any) -> Any:
-        return self.library.relu(x)
+    def activation(self, name: str) -> Any:
+        return getattr(self.library, name)
 
     def copy(self, x: Any) -> Any:
         return x.contiguous()

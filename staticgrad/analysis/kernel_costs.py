@@ -50,7 +50,7 @@ def vectors(kind: TensorType) -> int:
     return max(1, _bytes(kind) // _VECTOR_BYTES)
 
 
-def jammed(work: float, alive: int) -> int:
+def interleaved_vectors(work: float, alive: int) -> int:
     """Return how many vectors a kernel takes side by side.
 
     Args:

@@ -111,7 +111,7 @@ def _blocks(wide: bool) -> Iterator[str]:
     for low, high in network(RUN):
         if wide:
             yield f"        same = (k{high} == k{low}) & (i{high} < i{low})"
-            yield f"        transposed = (k{high} < k{low}) | same"
+            yield f"        swapped = (k{high} < k{low}) | same"
             yield from (f"        {line}" for line in _exchange("k", low, high))
             yield from (f"        {line}" for line in _exchange("i", low, high))
         else:
@@ -124,11 +124,11 @@ def _blocks(wide: bool) -> Iterator[str]:
 
 
 def _exchange(name: str, low: int, high: int) -> tuple[str, ...]:
-    """Lines that exchange two rows in the lanes that are ``transposed``."""
+    """Lines that exchange two rows in the lanes that are ``swapped``."""
     a, b = f"{name}{low}", f"{name}{high}"
     return (
-        f"least = select(transposed, {b}, {a})",
-        f"{b} = select(transposed, {a}, {b})",
+        f"least = select(swapped, {b}, {a})",
+        f"{b} = select(swapped, {a}, {b})",
         f"{a} = least",
     )
 

@@ -232,13 +232,13 @@ def _write_each_row(
     if count > 1:
         first = "whole_turn"
         out.add(f"{first} = turn // {count} * {count}")
-        out.add(f"for transposed in range(0, {first}, {count}):")
-        out.add(f"    {row} = first_row + transposed")
+        out.add(f"for tile_row in range(0, {first}, {count}):")
+        out.add(f"    {row} = first_row + tile_row")
         for number in range(1, count):
             out.add(f"    {of_row(row, number)} = {row} + {number}")
         out.extend(_rows_together(kernel, stage, tiles, stored, before, unit, count), 1)
-    out.add(f"for transposed in range({first}, turn):")
-    out.add(f"    {row} = first_row + transposed")
+    out.add(f"for tile_row in range({first}, turn):")
+    out.add(f"    {row} = first_row + tile_row")
     out.extend(alone, 1)
     out.add(f"{row} = first_row")
 
@@ -252,14 +252,13 @@ def _rows_together(
     unit: Unit,
     count: int,
 ) -> Lines:
-    """The statements for one vector of each of so many rows, the first of which is
-    ``transposed``."""
+    """The statements for one vector of each of so many rows of a tile, from ``tile_row`` on."""
     row = kernel.axes[-1]
     rows = Rows([row], [stage], (), count, left=False)
     made = scope_for(kernel, [row.name, VECTOR], before, Lines(), unit, kernel.lanes)
     scopes = scopes_jammed(rows, made)
     made.body.lines += write_next_vectors(kernel, stage, scopes).lines
-    places = ["transposed", *(f"(transposed + {number})" for number in range(1, count))]
+    places = ["tile_row", *(f"(tile_row + {number})" for number in range(1, count))]
     for scope, place in zip(scopes, places, strict=True):
         tiles.read(scope, place)
     for statement in stage.body:

@@ -253,11 +253,11 @@ def unwrap(
     value = floating("unwrap", p)
     place = axis_of("unwrap", axis, value)
     steps = diff(value, axis=place)
-    transposed = functions.remainder(steps + half, period) - half
-    up = functions.logical_and(transposed == -half, steps > 0.0)
-    transposed = where(up, half, transposed)
+    wrapped = functions.remainder(steps + half, period) - half
+    up = functions.logical_and(wrapped == -half, steps > 0.0)
+    wrapped = where(up, half, wrapped)
     kept = functions.absolute(steps) < (half if discont is None else discont)
-    moved = cumsum(where(kept, 0.0, transposed - steps), place)
+    moved = cumsum(where(kept, 0.0, wrapped - steps), place)
     first = tuple(int(k == place) for k in range(value.ndim))
     return value + Pad(value.shape, first, (1,) * value.ndim)(moved)
 

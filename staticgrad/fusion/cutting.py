@@ -22,7 +22,7 @@ from staticgrad.analysis.kernel_costs import (
     cut_cycles,
     cycles,
     instructions,
-    jammed,
+    interleaved_vectors,
     latency,
     vectors,
 )
@@ -68,7 +68,7 @@ def _cuts(groups: Groups, group: Group) -> tuple[Sequence[int], Parts] | None:
         return None
     count = vectors(TensorType(kind.dtype, group.domain))
     live = _live(groups, group)
-    several = jammed(sum(work), max(live))
+    several = interleaved_vectors(sum(work), max(live))
     together = cycles(sum(work), _chain(nodes), count, several)
     if together <= sum(work):  # they hardly wait
         return None

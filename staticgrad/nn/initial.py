@@ -92,8 +92,8 @@ def _generator(seed: Seed) -> np.random.Generator:
 def _orthogonal(random: Any, shape: tuple[int, ...], fans: tuple[int, int]) -> Array:
     rows = shape[0] if shape else 1
     flat = random.normal(size=(rows, prod(shape[1:])))
-    transposed = flat.T if rows < flat.shape[1] else flat
-    q, r = np.linalg.qr(transposed)
+    tall = flat.T if rows < flat.shape[1] else flat
+    q, r = np.linalg.qr(tall)
     q = q * np.sign(np.diagonal(r))
     found: Array = (q.T if rows < flat.shape[1] else q).reshape(shape)
     return found

@@ -92,11 +92,11 @@ class Reduced:
 
 def _reduce_f32(magnitude: Expr, shift: int) -> Reduced:
     """Every finite f32."""
-    r, quarter = _transposed(magnitude, shift)
+    r, quarter = _reduced_in_f64(magnitude, shift)
     return Reduced(r.cast(F32), None, quarter)
 
 
-def _transposed(magnitude: Expr, shift: int) -> tuple[Expr, Expr]:
+def _reduced_in_f64(magnitude: Expr, shift: int) -> tuple[Expr, Expr]:
     """r in f64 and the quarter of every finite f32; sizes are asked for once per vector.
 
     x = k 2**w with an integer k < 2**50 may lose whole circles from its factor: x 2/pi is, but for
@@ -156,8 +156,8 @@ def quarter_turns(x: Expr) -> tuple[Expr, Expr, Expr]:
     second_low = k.fma(parts[1], -second)
     third = k * parts[2]
     third_low = k.fma(parts[2], -third)
-    transposed = (first * 0.25).rint().fma(-4.0, first) + first_low
-    near, lost = _two_sum(transposed, second)
+    modulo_four = (first * 0.25).rint().fma(-4.0, first) + first_low
+    near, lost = _two_sum(modulo_four, second)
     low_bits = near + layout_of(x).rounder
     n = low_bits - layout_of(x).rounder
     small, small_low = _two_sum(lost + second_low, third)
@@ -250,7 +250,7 @@ def tan(x: Expr) -> Expr:
 
 def _tangent_f32(magnitude: Expr) -> tuple[Expr, Expr]:
     """tan r and the quarter."""
-    r, quarter = _transposed(magnitude, 0)
+    r, quarter = _reduced_in_f64(magnitude, 0)
     z = r * r
     return (r * z).fma(even_odd(z, z * z, TAN[F32]), r).cast(F32), quarter
 

@@ -46,7 +46,7 @@ def found(size: Any, n: int, k: int, dtype: str, errors: str = "nan") -> dict[st
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("n", "k"), [(1, 1), (2, 3), (5, 1)])
-def test_many_jammed_have_the_bytes_of_each_alone(n: int, k: int, dtype: str) -> None:
+def test_many_interleaved_have_the_bytes_of_each_alone(n: int, k: int, dtype: str) -> None:
     feeds = operands(n, k, dtype)
     feeds["p"][5, -1, -1] = -1.0  # has no factor: those beside it are computed again
     together = sg.compile(found("m", n, k, dtype), threads=3)

@@ -47,7 +47,7 @@ def arithmetic(links: int, size: Any = LARGE) -> sg.Value:
     return y
 
 
-def jammed(count: int, size: Any = LARGE) -> sg.Value:
+def alive_together(count: int, size: Any = LARGE) -> sg.Value:
     """As many values that are all alive until the last is known, and then all used again."""
     a, b = sg.input("a", (size,)), sg.input("b", (size,))
     values = [(a * (0.5 + 0.001 * k)) / (b + float(k + 1)) for k in range(count)]
@@ -94,7 +94,7 @@ def test_a_chain_of_hundreds_is_one_kernel_and_a_longer_one_is_cut(size: Any) ->
 
 def test_values_that_are_all_needed_again_are_not_stored() -> None:
     """A cut would store 100 arrays: 45 ms and 385 MB in kernels of 48 operations, 19 ms in one."""
-    assert len(groups_of(jammed(100))) == 1
+    assert len(groups_of(alive_together(100))) == 1
 
 
 def test_a_value_and_its_gradient_through_a_long_chain_are_one_kernel() -> None:
@@ -106,7 +106,7 @@ def test_a_value_and_its_gradient_through_a_long_chain_are_one_kernel() -> None:
     assert len(fused(graph)) == 1
 
 
-@pytest.mark.parametrize(("program", "count"), [(arithmetic, 2000), (jammed, 1500)])
+@pytest.mark.parametrize(("program", "count"), [(arithmetic, 2000), (alive_together, 1500)])
 def test_no_kernel_is_larger_than_the_limit(program: Callable[[int], sg.Value], count: int) -> None:
     found = groups_of(program(count))
     assert max(map(work_of, found.all)) <= LARGEST

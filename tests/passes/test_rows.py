@@ -349,6 +349,6 @@ def test_groups_that_store_parts_of_two_joins_come_in_one_order() -> None:
     size = (a * b).sum(1)[:, None, None]
     for found, by, sign in ((one, b, 1.0), (other, a, -1.0)):
         zero, (u, v, w) = np.zeros(80), by.T
-        transposed = sign * np.stack([np.stack([zero, w, -v], 1), np.stack([-w, zero, u], 1)], 1)
-        expected = transposed / size - np.cross(a, b)[:, :2, None] * by[:, None] / size**2
+        skew = sign * np.stack([np.stack([zero, w, -v], 1), np.stack([-w, zero, u], 1)], 1)
+        expected = skew / size - np.cross(a, b)[:, :2, None] * by[:, None] / size**2
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
