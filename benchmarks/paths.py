@@ -400,13 +400,13 @@ PATHS: Final = (
         "direct",
         _CODE + "products.direct:is_direct",
         _returns(False),
-        row="conv:1x1 | 8, 256 to 64 at 28x28:image",
+        row="gemm:nt 96x300x4",
     ),
     Path(
         "rows_for_lanes",
         _CODE + "products.narrow:has_rows_for_lanes",
         _returns(False),
-        row="small:long products",
+        row="gemm:tn 2048x5x96",
     ),
     Path(
         "kept_panels",
@@ -439,29 +439,10 @@ PATHS: Final = (
         row="small:product in a scan",
     ),
     Path(
-        "panels_of_block",
-        _CODE + "products.gemm:PlainProduct._panels_of_block",
-        _returns(1),
-        row="small:colliding rows",
-    ),
-    Path(
-        "packed_tiles",
-        _CODE + "products.gemm:PlainProduct._packs_tiles",
-        _returns(False),
-        row="small:colliding rows",
-    ),
-    Path(
         "one_step",
         _CODE + "products.streams:write_one_step",
         _returns(None),
         always=True,
         row="small:update of 1 row",
-    ),
-    Path(
-        "few_terms",
-        _CODE + "products.streams:write_few_terms",
-        _returns(None),
-        always=True,
-        row="small:update of 3 rows",
     ),
 )

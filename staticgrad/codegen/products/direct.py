@@ -19,7 +19,6 @@ from staticgrad.codegen.jammed import of_row
 from staticgrad.codegen.prefetching import large, touched_by_next_tile
 from staticgrad.codegen.products.packing import may_collide
 from staticgrad.codegen.products.streams import (
-    FEW_TERMS,
     write_few_rows,
     write_one_step,
     write_span,
@@ -45,6 +44,8 @@ SPAN: Final = 256
 #: Terms up to which packing takes longer than tiles of more rows and two vectors save, which load
 #: less for each multiplication. Tiles of a vector that is two registers are no wider.
 FLAT: Final = 32
+#: Terms up to which a result takes no longer to compute than to store.
+FEW_TERMS: Final = 8
 #: Lines of an epilogue up to which it is written for each row of a tile, its sums in registers.
 _PLAIN: Final = 12
 
@@ -60,7 +61,7 @@ def is_direct(product: PlainProduct) -> bool:
         return False
     if 0 < product.most_terms <= (FLAT if product.tiles.wide and not _pays(product) else BOUND):
         return True
-    narrow = 0 < product.most_columns <= product.columns
+    narrow = 0 < product.most_columns <= product.lanes
     return narrow and product.one_block and product.across == 1 and product.tiles.wide
 
 
@@ -245,8 +246,8 @@ class _DirectProduct:
     def _write_packed(self, out: Lines) -> None:
         """The rows of a tile, of each k behind those of another."""
         p, highest = self.product, self.heights[0]
-        pack = p.packing.rows(p.unit, highest, p.depth + self.lanes // highest)
-        passed = f"{total(p.a, 'top')}, {p.inner}, {p.k}, 0, 0, {highest}, {p.m} - top"
+        pack = p.packing.rows(p.unit, highest)
+        passed = f"{total(p.a, 'top')}, {p.inner}, {p.k}, {p.m} - top"
         out.add(f"{pack}({p.stage.a.operand}, packed, {passed})")
 
     def _write_tile(self, out: Lines, height: int, whole: bool) -> None:

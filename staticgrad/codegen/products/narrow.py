@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from staticgrad.codegen.expressions import Lines, scaled, total
+from staticgrad.codegen.products.direct import FLAT
 from staticgrad.codegen.source_lines import write_iterations
 from staticgrad.ir.kernels.product_iterations import LONE
 
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
 
 
 def has_rows_for_lanes(product: PlainProduct) -> bool:
-    """Whether rows lie so, and columns are known to be few, and rows to be many."""
-    few = 0 < product.most_columns <= product.lanes
+    """Whether rows lie so, and columns are known to be few, and rows and terms to be many.
+
+    Of few terms transposing the results takes as long as the multiplications.
+    """
+    few = 0 < product.most_columns <= product.lanes and not 0 < product.most_terms <= FLAT
     many = product.tall and not 0 < product.most_rows <= product.lanes
     many |= product.transposed and product.most_rows > LONE  # columns need not be transposed then
     plain = not product.is_narrow and not any(store.combine for store in product.stage.stores)
@@ -57,12 +61,10 @@ def write_rows_for_lanes(product: PlainProduct, out: Lines) -> None:
     body.add("top = start - first_row")
     body.add(f"rows = {columns}")
     p.least(body, "under", f"top + {columns}", "count")
-    p.write_epilogue(body)
+    p.write_epilogue(body, "0", str(p.columns))
     out.extend(p.before)
-    out.add("j0 = left")
-    out.add(f"wide = {p.n}")
-    out.add("to = 0")
-    out.add("into = 0")
+    out.add("j0 = 0")
+    out.add(f"right_end = {p.n}")
     out.add(f"for start in range(first_row, last_row, {columns}):")
     out.extend(body, 1)
 

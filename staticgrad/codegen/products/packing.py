@@ -16,10 +16,9 @@ from staticgrad.records import dataclass
 #: Arguments of what packs a panel, from ``to`` on: b from ``at``, an inner index is ``step``
 #: and a column ``across`` further; ``steps`` inner indices, ``wide`` columns to the matrix's end.
 PANEL: Final = ("b", "panel", "at", "step", "across", "steps", "wide", "to")
-#: Arguments of what packs rows: a from ``at`` on, where an inner index is ``inner`` further; tiles
-#: from the row ``first`` to ``count``, of which those from ``masked`` on have a vector that reaches
-#: beyond the ``left`` rows of the matrix.
-ROWS: Final = ("a", "packed", "at", "inner", "steps", "first", "masked", "count", "left")
+#: Arguments of what packs a tile of rows across memory: a from ``at`` on, where an inner index is
+#: ``inner`` further; ``left`` rows to the matrix's end.
+ROWS: Final = ("a", "packed", "at", "inner", "steps", "left")
 #: Arguments of what packs rows as they lie: a from ``at`` on, ``rows`` of ``steps`` inner indices,
 #: a row ``row`` and an inner index ``inner`` further; packed, a row is ``depth`` further.
 LINES: Final = ("a", "packed", "at", "row", "inner", "rows", "steps", "depth")
@@ -118,32 +117,21 @@ class Packing:
         width = -(-height // self.lanes) * self.lanes
         return width if (width - height) * 8 <= width else height
 
-    def rows(self, unit: Unit, height: int, tile: int) -> str:
-        """The name of the function that packs rows as tiles of a height, ``tile`` elements apart.
+    def rows(self, unit: Unit, height: int) -> str:
+        """The name of the function that packs a tile of rows that lie across memory.
 
         What a store has too much, the next one overwrites, or nobody reads.
         """
         name = f"shared_rows{height}_{self._suffix}"
         if name not in unit.helpers:
             parts, out = range(0, height, self.lanes), Lines(1)
-            pitch = self.pitch(height)
-            out.add(f"begun = first // {height} * {tile}")
-            out.add("for k in range(0, steps):")  # rows are neighbours: a page at a time
-            out.add(f"    to = begun + k * {pitch}")
-            out.add(f"    for i in range(first, masked, {height}):")
             for at in parts:
-                place = total("at", "i", "k * inner", str(at))
-                self._store(out, 2, "packed", "to", at, f"load{self.lanes}(a, {place})")
-            out.add(f"        to = to + {tile}")
-            out.add(f"for i in range(masked, count, {height}):")
+                out.add(f"on{at} = mask{self.lanes}({f'left - {at}' if at else 'left'})")
+            out.add("for k in range(0, steps):")
             for at in parts:
-                out.add(f"    on{at} = mask{self.lanes}({'left - i' + f' - {at}' * (at > 0)})")
-            out.add(f"    to = i // {height} * {tile}")
-            out.add("    for k in range(0, steps):")
-            for at in parts:
-                place = total("at", "i", "k * inner", str(at))
-                self._store(out, 2, "packed", "to", at, f"load(a, {place}, on{at})")
-            out.add(f"        to = to + {pitch}")
+                place = total("at", "k * inner", str(at))
+                value = f"load(a, {place}, on{at})"
+                self._store(out, 1, "packed", f"k * {self.pitch(height)}", at, value)
             _define(unit, name, ROWS, out)
         return name
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
-from staticgrad.codegen.jammed import of_row
 from staticgrad.codegen.stages import base_text
 from staticgrad.codegen.vectors import Bodies, work, write_vector_loop
 from staticgrad.ir.expr import Access
@@ -26,13 +25,9 @@ WIDEST: Final = 4096
 SOME: Final = 4
 #: Elements of which parts of a stream of results are multiples: some lines of memory.
 PART: Final = 64
-#: Inner indices up to which a result takes no longer to compute than to store.
-FEW_TERMS: Final = 8
-#: Rows that are computed side by side then, and lines of what is stored up to which they are.
-TERMS_JAMMED: Final = 4
-_PLAIN: Final = 4
-#: Bytes of a row of the second factor up to which two of them stay in the nearest cache.
-_NEAR: Final = 1 << 13
+#: Vectors that are computed side by side there, and lines of a body up to which they are.
+JAMMED: Final = 4
+_PLAIN: Final = 5
 
 
 def write_streams(product: PlainProduct, out: Lines) -> None:
@@ -137,40 +132,21 @@ def write_span(product: PlainProduct, out: Lines, widest: int | str = WIDEST // 
         out.add(f"    right = {most}")
 
 
-def write_few_terms(product: PlainProduct, out: Lines) -> None:
-    """All columns of the iterations that follow, some rows at a time, from registers to memory."""
-    lanes, body, tile, rows = product.lanes, Lines(), Lines(), Lines()
-    product.write_stores(body)
-    if work(body, product.unit) > _PLAIN:
-        return
-    names = [of_row("sum", row) for row in range(TERMS_JAMMED)]
-    for row, name in enumerate(names):
-        tile.add(f"{name} = {product.tiles.zero}")
-        product.least(rows, of_row("line", row), f"from_ + {row}", "last_row - 1")
-    place = total(product.b, scaled("k", product.down), VECTOR)
-    tile.add(f"for k in range(0, {product.k}):")
-    tile.add(f"    y = {product.columns_at(place)}")
-    for row, name in enumerate(names):
-        moved = scaled(of_row("line", row), product.row), scaled("k", product.inner)
-        one = product.repeated(total(product.a, *moved))
-        tile.add(f"    {name} = {product.tiles.added(one, 'y', name)}")
-    for row, name in enumerate(names):  # no row twice: what is stored may be read from its place
-        tile.add(f"if from_ + {row} < last_row:")
-        tile.add(f"    i = {of_row('line', row)}")
-        tile.add(f"    acc = {name}")
-        tile.extend(body, 1)
-    if product.two_terms:  # rows of the other factor stay near
-        lines, longest = Lines(), _NEAR // product.dtype.itemsize
-        _write_cells(product, lines, 2)
-        least = 2 * TERMS_JAMMED * lanes
-        out.add(f"if {product.k} == 2 and {product.n} >= {least} and {product.n} <= {longest}:")
-        out.extend(lines, 1)
-        out.add("    continue")
-    write_span(product, out)
-    whole = int(not product.tiles.wide)  # masks of narrow registers are vectors
-    write_vector_loop(rows, "left", "right", lanes, Bodies(tile, tile, whole, {}))
-    out.add(f"for from_ in range(first_row, last_row, {TERMS_JAMMED}):")
-    out.extend(rows, 1)
+def write_run(product: PlainProduct, out: Lines, body: Lines, stop: str) -> None:
+    """The vectors of a row up to ``stop``, some whole ones at a time."""
+    lanes, lines = product.lanes, work(body, product.unit)
+    vectors = JAMMED if lines <= _PLAIN else whole_vectors(lines, 1)
+    one = Lines()
+    one.extend(body)
+    one.add(f"{VECTOR} = {VECTOR} + {lanes}")
+    if vectors:
+        out.add(f"m = mask{lanes}({lanes})")
+        out.add(f"while {VECTOR} + {vectors * lanes} <= {stop}:")
+        for _ in range(vectors):
+            out.extend(one, 1)
+    out.add(f"while {VECTOR} < {stop}:")
+    out.add(f"    m = mask{lanes}({stop} - {VECTOR})")
+    out.extend(one, 1)
 
 
 def _columns_at(product: PlainProduct, place: str) -> str:
@@ -182,39 +158,21 @@ def _columns_at(product: PlainProduct, place: str) -> str:
 
 
 def write_one_step(product: PlainProduct, out: Lines) -> None:
-    """The results of all iterations that follow, as they lie, from a single inner index."""
-    _write_cells(product, out, 1)
-
-
-def _write_cells(product: PlainProduct, out: Lines, terms: int) -> None:
-    """The results of all iterations that follow, as they lie: memory is one stream.
+    """The results of all iterations that follow from a single inner index: memory is one stream.
 
     Iterations are equal parts of all elements here, not of rows and columns, so that no two
     workers write columns of the same rows: processors bring near what lies behind a run.
     """
-    lanes, row, body, part = product.lanes, Lines(), Lines(), product.tiles.zero
+    row, body = Lines(), Lines()
     row.add(f"left = 0 if i * {product.n} > begun else begun - i * {product.n}")
     product.least(row, "right", f"past - i * {product.n}", str(product.n))
-    for k in range(terms):
-        inner, down = (scaled(str(k), step) if k else "0" for step in (product.inner, product.down))
-        one = product.repeated(total(product.a, scaled("i", product.row), inner))
-        row.add(f"x{k} = {one}")
-        place = total(product.b, down, scaled(VECTOR, product.across))
-        part = product.tiles.added(f"x{k}", _columns_at(product, place), part)
-    body.add(f"acc = {part}")
+    row.add(f"x = {product.repeated(total(product.a, scaled('i', product.row)))}")
+    place = total(product.b, scaled(VECTOR, product.across))
+    y = _columns_at(product, place)
+    body.add(f"acc = {product.tiles.added('x', y, product.tiles.zero)}")
     product.write_stores(body)
-    lines = work(body, product.unit)
-    vectors = TERMS_JAMMED if lines <= _PLAIN + 1 else whole_vectors(lines, 1)
-    body.add(f"{VECTOR} = {VECTOR} + {lanes}")
     row.add(f"{VECTOR} = left")
-    if vectors:
-        row.add(f"m = mask{lanes}({lanes})")
-        row.add(f"while {VECTOR} + {vectors * lanes} <= right:")
-        for _ in range(vectors):
-            row.extend(body, 1)
-    row.add(f"while {VECTOR} < right:")
-    row.add(f"    m = mask{lanes}(right - {VECTOR})")
-    row.extend(body, 1)
+    write_run(product, row, body, "right")
     out.add("if o < reached:")
     out.add("    continue")  # an earlier iteration went on here
     out.add("parts = groups * chunks")

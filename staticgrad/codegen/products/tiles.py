@@ -140,18 +140,19 @@ class Tiles:
             unit.helpers[name] = "\n".join([head, *out.lines])
         return name
 
-    def write_rows(self, out: Lines, most: int, packed: bool) -> None:
+    def write_rows(self, out: Lines, most: int) -> None:
         """``rows``: those that are left, or those of the next tile, where lower ones compute fewer.
 
         Args:
             out: lines that know ``count`` and ``top``.
             most: how many there are at most, 0 where that is not known.
-            packed: whether tiles of the usual height are packed one behind the other.
         """
         out.add("rows = count - top")
-        if self.wide and not (packed or 0 < most <= EVEN_TILE):
+        if self.wide and not 0 < most <= EVEN_TILE:
             out.add(f"if rows % {EVEN_TILE} == 0 and rows <= {MOST_EVEN}:")
             out.add(f"    rows = {EVEN_TILE}")
+        out.add(f"if rows > {self.highest}:")
+        out.add(f"    rows = {self.highest}")
 
     def _write_exact(self, out: Lines, widths: Sequence[int]) -> None:
         """The highest tile where all of its rows are there, else lower ones, some rows at a time.
