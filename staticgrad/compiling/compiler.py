@@ -483,6 +483,37 @@ class Compiled(Generic[Results]):
             self.program_graph.name, table, steps, lambda v, n: compile(v, threads=n).run
         )
 
+    @public
+    def export(self, path: str | Path, **sizes: int) -> Path:
+        """Write a file of Python that runs this program with NumPy and Numba alone.
+
+        The file has the kernels as plain loops, the plan and ``run(feeds)``; the parameters are in
+        a file of the same name that ends in ``.npz``. Files that are there are replaced.
+
+        Args:
+            path: where to write it, ``"step.py"``.
+            sizes: values of named sizes at which the order of steps is planned, by default those
+                of the latest run. They stay free in the file, unless ``compile`` was told them.
+
+        Returns:
+            The path.
+
+        Raises:
+            ExportError: a part of the program has no such form, as a call of a library.
+            UnknownNameError, SizeGuardError, BudgetInfeasible: as ``plan``.
+            ArgumentError: ``path`` is none. OSError: a file cannot be written.
+        """
+        from staticgrad.exporting import export
+        from staticgrad.types.tensor import typical_value
+
+        latest = self._latest_or_fixed()
+        if latest is None or sizes:
+            typical = {n: typical_value(each, 64) for n, each in self.program_graph.sizes.items()}
+            asked = {n: v for n, v in typical.items() if n not in dict(self.options.sizes)}
+            latest = self.plan(**(asked | sizes))
+        stores, fixed = self._executor.program.stores, dict(self.options.sizes)
+        return export(path, self.program_graph, latest, stores, fixed, self.single)
+
     def __repr__(self) -> str:
         outputs = ", ".join(self.program_graph.outputs) or "none"
         return (

@@ -429,6 +429,12 @@ class SavedFileError(StaticgradError, ValueError):
     code = "SG509"
 
 
+class ExportError(StaticgradError, ValueError):
+    """A part of a program that an exported file cannot have."""
+
+    code = "SG510"
+
+
 class ConfigError(StaticgradError, ValueError):
     """A setting with a wrong value."""
 

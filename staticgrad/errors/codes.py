@@ -57,6 +57,7 @@ CODES: Final[dict[str, str]] = {
     "SG507": "a measurement whose process failed",
     "SG508": "a program given to staticgrad that fails by itself",
     "SG509": "a file of saved arrays that cannot be read, or does not fit",
+    "SG510": "a part of a program that an exported file cannot have",
     "SG601": "a setting with a wrong value",
     "SG602": "a setting that does not exist",
     "SG900": "a warning without a more exact class",

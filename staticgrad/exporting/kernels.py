@@ -1,0 +1,703 @@
+"""A kernel as one function of plain loops, in the order of sums that the graph fixes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final
+
+from staticgrad.codegen.source_lines import position_source, scaled, total
+from staticgrad.errors import ExportError
+from staticgrad.exporting.expressions import Functions, Indented, Scalars, bare, literal, storable
+from staticgrad.ir.combiners import COMBINERS, Combiner
+from staticgrad.ir.expr import Access, Expr, Position, load, postorder
+from staticgrad.ir.kernels.kernel import Kernel
+from staticgrad.ir.kernels.stages import (
+    Accumulate,
+    Axis,
+    Carry,
+    Check,
+    ColumnAccumulate,
+    Columns,
+    Extent,
+    Gemm,
+    Keep,
+    Loop,
+    Map,
+    Order,
+    Scalar,
+    Search,
+    Sort,
+    Stage,
+    Statement,
+    Store,
+    nested,
+    roots,
+    statements,
+)
+from staticgrad.ir.summation import BLOCK
+from staticgrad.records import NamedTuple
+from staticgrad.types.dtype import DType
+
+#: Columns of a panel, and rows of a tile, of a product; columns that are summed together. They
+#: fit into L1 with the row that is read.
+PANEL: Final = 128
+TILE: Final = 32
+STRIP: Final = 256
+#: Rows of a table of column sums: the block, the result, and a level for each power of two.
+LEVELS: Final = 40
+
+
+class KernelWriter:
+    """Writes one kernel as a function ``name`` of its operands' arrays and its integer arguments.
+
+    ``names`` are the variables of operands; operands of one name are one array. What only holds
+    values within an iteration is allocated by the function where sums need it.
+    """
+
+    def __init__(
+        self, kernel: Kernel, name: str, names: Mapping[str, str], functions: Functions
+    ) -> None:
+        if kernel.listed is not None:
+            raise ExportError("a kernel over a list of arrays cannot be exported")
+        self.kernel, self.name, self.functions = kernel, name, functions
+        self._names, self._count = dict(names), [0]
+        self._lines, self._first = Indented(), Indented()
+        self._refs: dict[str, str] = {}
+        self._from_zero: set[str] = set()  # loops whose positions Numba sees to be no negative ones
+        self._after_row: list[str] = []
+        self._after_group: list[tuple[str, ...]] = []
+        self._stored = {
+            self._names[s.access.operand]
+            for stage, _ in nested(kernel.stages)
+            for s in statements(stage)
+            if isinstance(s, Store)
+        }
+
+    @property
+    def operands(self) -> list[str]:
+        """The operands whose arrays the function takes, each array once."""
+        own: dict[str, str] = {}
+        for operand in self.kernel.operands:
+            storable(operand.dtype)
+            if operand.name not in self._own_scratch:
+                own.setdefault(self._names[operand.name], operand.name)
+        return [*own.values()]
+
+    @property
+    def _own_scratch(self) -> set[str]:
+        """The operands in whose place the function has arrays of its own."""
+        every = (s for stage, _ in nested(self.kernel.stages) for s in statements(stage))
+        return {s.scratch for s in every if isinstance(s, ColumnAccumulate | Order)}
+
+    def text(self) -> str:
+        """The function without a comment."""
+        kernel = self.kernel
+        apart = kernel.axes[: len(kernel.axes) - kernel.grouped]
+        for axis in apart:
+            self._open(axis)
+        if kernel.grouped:
+            self._groups(apart, kernel.axes[len(apart) :])
+        else:
+            self._stages(kernel.stages)
+        takes = [*(self._names[name] for name in self.operands), *kernel.arguments]
+        head = f"@jit\ndef {self.name}({', '.join(takes)}):"
+        return "\n".join([head, *self._first.text, *self._lines.text])
+
+    # -- loops ------------------------------------------------------------------------------------
+
+    def _span(self, axis: Axis) -> tuple[str, str]:
+        """The first position of a loop, and the one behind its last."""
+        first, past = "0", str(axis.extent)
+        if axis.first:
+            first = f"max(0, {self._refs[axis.first]})"
+        if axis.past:
+            past = f"min({past}, {self._refs[axis.past]})"
+        return first, past
+
+    def _open(self, axis: Axis) -> None:
+        first, past = self._span(axis)
+        self._lines.open(
+            f"for {axis.name} in range({past if first == '0' else f'{first}, {past}'}):"
+        )
+        if first == "0":
+            self._from_zero.add(axis.name)
+
+    def _close(self, count: int) -> None:
+        self._lines.depth -= count
+
+    def _groups(self, apart: Sequence[Axis], rows: Sequence[Axis]) -> None:
+        """Rows in groups: what is summed over the rows of a group is stored behind its last one."""
+        lines, add = self._lines, self.functions.helper
+        count = product(axis.extent for axis in rows)
+        lines.add(
+            f"length = {add('group_length')}({count})", f"groups = ({count} + length - 1) // length"
+        )
+        lines.open("for group in range(groups):")
+        number = f"({flat(apart)}) * groups + group" if apart else "group"
+        lines.add("first = group * length", f"past = min({count}, first + length)")
+        lines.open("for row in range(first, past):")
+        self._decode("row", rows)
+        self._stages(self.kernel.stages)
+        lines.add(*self._after_row)
+        self._close(1)
+        for result, partials, extent, start in self._after_group:
+            lines.open(f"for j in range({extent}):")
+            lines.add(f"{partials}[at(({number}) * {extent} + j)] = {result}")
+            if start:
+                lines.add(f"{result} = {start}")
+            self._close(1)
+        self._close(1)
+
+    def _decode(self, flat_name: str, axes: Sequence[Axis]) -> None:
+        """The positions of several loops of one that runs over all of them."""
+        if [axis.name for axis in axes] == [flat_name]:
+            return
+        rest = flat_name
+        for number, axis in enumerate(reversed(axes)):
+            if number == len(axes) - 1:
+                self._lines.add(f"{axis.name} = {rest}")
+            else:
+                self._lines.add(f"{axis.name} = {rest} % {axis.extent}")
+                inner = product(a.extent for a in axes[len(axes) - 1 - number :])
+                rest = f"{flat_name} // ({inner})" if " " in inner else f"{flat_name} // {inner}"
+
+    # -- memory -----------------------------------------------------------------------------------
+
+    def _place(self, access: Access, indices: Sequence[str]) -> str:
+        """The element of an array, in brackets."""
+        terms = [scaled(axis, stride) for axis, stride in access.strides]
+        terms += [scaled(i, stride) for i, stride in zip(indices, access.gather, strict=True)]
+        terms += [scaled(_along(each), each.stride) for each in access.positions]
+        place = total(*terms)
+        return place if place.isdigit() or place in self._from_zero else f"at({place})"
+
+    def _inside(self, access: Access) -> str:
+        """The condition that all positions that have ends are between them."""
+        return " and ".join(f"0 <= {_along(p)} < {p.extent}" for p in access.bounded)
+
+    def _leaf(self, expr: Expr, args: Sequence[str]) -> str:
+        access = expr.attribute
+        if not isinstance(access, Access):
+            return self._refs[str(access)] if expr.op == "ref" else str(access)
+        many = len(access.gather)
+        text = f"{self._names[access.operand]}[{self._place(access, args[:many])}]"
+        if not access.bounded:
+            return text
+        fill = args[many] if len(args) > many else literal(0, expr.dtype)
+        return f"({text} if {self._inside(access)} else {fill})"
+
+    # -- statements -------------------------------------------------------------------------------
+
+    def _scalars(self, body: Iterable[Statement] = ()) -> Scalars:
+        found = Scalars(self._lines, self.functions, self._leaf, self._count)
+        found.announce([root for statement in body for root in roots(statement)])
+        return found
+
+    def _statement(self, s: Statement, scalars: Scalars) -> None:
+        match s:
+            case Store():
+                self._store(s, scalars)
+            case Keep(name=name, value=value):
+                (text,) = scalars.values([value])
+                self._lines.add(f"{self._ref(name)} = {bare(text)}")
+            case Check():
+                index, position = scalars.name(s.index), scalars.values([s.position])[0]
+                call = self.functions.helper("checked")
+                words = self._names[s.operand]
+                name = self._ref(s.name)
+                self._lines.add(
+                    f"{name} = {call}({index}, {s.extent}, {s.wrap}, {bare(position)}, {words})"
+                )
+            case Search():
+                (sought,) = scalars.values([s.value])
+                call = self.functions.helper("search")
+                array = self._names[s.operand]
+                name = self._ref(s.name)
+                self._lines.add(
+                    f"{name} = {call}({array}, {s.stride}, {s.extent}, {bare(sought)}, {s.right})"
+                )
+
+    def _ref(self, name: str) -> str:
+        """The variable of a result."""
+        self._refs[name] = name
+        return name
+
+    def _store(self, s: Store, scalars: Scalars) -> None:
+        *indices, value = scalars.values(roots(s))
+        array = f"{self._names[s.access.operand]}[{self._place(s.access, indices)}]"
+        inside = self._inside(s.access)
+        if inside:
+            self._lines.open(f"if {inside}:")
+        if s.combine:
+            value = self._joined(COMBINERS[s.combine], array, value, s.value.dtype)
+        self._lines.add(f"{array} = {bare(value)}")
+        self._close(bool(inside))
+
+    def _joined(self, combiner: Combiner, a: str, b: str, dtype: DType) -> str:
+        """Two elements combined."""
+        if combiner.combine == "add":
+            return (
+                f"{a} + {b}"
+                if dtype.is_float or dtype.bits == 64
+                else f"{storable(dtype)}({a} + {b})"
+            )
+        name = (
+            combiner.combine
+            if dtype.is_float
+            else {"maximum": "larger", "minimum": "smaller"}[combiner.combine]
+        )
+        return f"{self.functions.helper(name)}({a}, {bare(b)})"
+
+    # -- stages -----------------------------------------------------------------------------------
+
+    def _stages(self, stages: Iterable[Stage]) -> None:
+        for stage in stages:
+            match stage:
+                case Map():
+                    self._map(stage)
+                case Scalar(body=body):
+                    scalars = self._scalars(body)
+                    for statement in body:
+                        self._statement(statement, scalars)
+                case Columns():
+                    self._columns(stage)
+                case Gemm():
+                    self._gemm(stage)
+                case Sort():
+                    self._sort(stage)
+                case Loop():
+                    self._loop(stage)
+
+    def _hoist(
+        self,
+        body: Sequence[Statement],
+        axes: Collection[str],
+        scalars: Scalars,
+        own: Iterable[str] = (),
+    ) -> None:
+        """Name before a loop what does not differ in it; results that are its ``own`` do."""
+        own = {*own, *(s.name for s in body if isinstance(s, Check | Search | Keep | Accumulate))}
+        moved: set[int] = set()
+        for expr in postorder(root for s in body for root in roots(s)):
+            access = expr.attribute
+            differs = any(id(arg) in moved for arg in expr.args)
+            if isinstance(access, Access):
+                stored = self._names[access.operand] in self._stored
+                differs |= stored or any(access.stride(axis) != 0 for axis in axes)
+            elif expr.op == "ref":
+                differs |= access in own
+            elif expr.op == "index":
+                differs |= access in axes
+            if differs:
+                moved.add(id(expr))
+                for arg in expr.args:
+                    if id(arg) not in moved and (arg.args or isinstance(arg.attribute, Access)):
+                        scalars.name(arg)
+        for s in body:
+            for root in roots(s):
+                if id(root) not in moved and (root.args or isinstance(root.attribute, Access)):
+                    scalars.name(root)
+
+    def _map(self, stage: Map) -> None:
+        lines, every = self._lines, stage.body
+        names = {axis.name for axis in stage.loops}
+        scalars = self._scalars(every)
+        still = [s for s in every if isinstance(s, Check) and not _moves(s, names, every)]
+        for check in still:
+            self._statement(check, scalars)
+        body = [s for s in every if s not in still]
+        summed = [s for s in body if isinstance(s, Accumulate)]
+        for s in summed:
+            self._begin(s)
+        terms = [s for s in summed if self._in_blocks(s)]
+        one_block = not terms or self._is_short(stage.axis)
+        for number, axis in enumerate(stage.rows):
+            self._hoist(body, {a.name for a in stage.loops[number:]}, scalars)
+            self._open(axis)
+        self._hoist(body, {stage.axis.name}, scalars)
+        past = self._span(stage.axis)[1]
+        if one_block:
+            self._open(stage.axis)
+        else:
+            start = f"{stage.axis.name}0"
+            self._from_zero.discard(stage.axis.name)
+            lines.open(f"for {start} in range(0, {past}, {BLOCK}):")
+            lines.open(f"for {stage.axis.name} in range({start}, min({start} + {BLOCK}, {past})):")
+        for statement in body:
+            if isinstance(statement, Accumulate):
+                self._accumulate(statement, stage.axis.name, one_block, scalars)
+            elif isinstance(statement, ColumnAccumulate):
+                self._accumulate_column(statement, stage.axis, scalars)
+            else:
+                self._statement(statement, scalars)
+        self._close(1)
+        for s in terms:
+            count = past if one_block else f"min({BLOCK}, {past} - {start})"
+            total_text = f"{self.functions.helper('lane_sum')}(terms_{s.name}, {count})"
+            if one_block:
+                lines.add(f"{s.name} = {total_text}")
+            else:
+                block = f"{start} // {BLOCK}"
+                lines.add(
+                    f"{self.functions.helper('add_block')}(levels_{s.name}, {block}, {total_text})"
+                )
+        if not one_block:
+            self._close(1)
+        for s in summed:
+            if s.blocks and self._is_ordered(s):
+                lines.add(f"{s.name} = {self.functions.helper('fold')}(levels_{s.name}, {past})")
+            elif s in terms and not one_block:
+                blocks = f"({past} + {BLOCK - 1}) // {BLOCK}"
+                lines.add(f"{s.name} = {self.functions.helper('fold')}(levels_{s.name}, {blocks})")
+            elif not self._is_ordered(s):
+                self._end_extreme(s, past)
+        self._close(len(stage.rows))
+
+    def _is_ordered(self, s: Accumulate | ColumnAccumulate) -> bool:
+        return COMBINERS[s.kind].is_ordered(s.value.dtype)
+
+    def _in_blocks(self, s: Accumulate) -> bool:
+        """Whether its terms are collected and summed a block at a time."""
+        return self._is_ordered(s) and not s.blocks
+
+    def _is_short(self, axis: Axis) -> bool:
+        """Whether a row is one block at most."""
+        if isinstance(axis.extent, int):
+            return axis.extent <= BLOCK
+        return any(known.name == axis.extent and known.short for known in self.kernel.known)
+
+    def _begin(self, s: Accumulate) -> None:
+        """What a reduction begins with; arrays are allocated once, before all loops."""
+        dtype, name = s.value.dtype, self._ref(s.name)
+        if self._is_ordered(s):
+            if not s.blocks:
+                self._first.add(f"terms_{name} = np.empty({BLOCK}, {storable(dtype)})")
+            self._first.add(f"levels_{name} = np.empty({LEVELS}, {storable(dtype)})")
+        else:
+            self._lines.add(f"{name} = {literal(COMBINERS[s.kind].identity(dtype), dtype)}")
+
+    def _end_extreme(self, s: Accumulate, past: str) -> None:
+        combiner, dtype = COMBINERS[s.kind], s.value.dtype
+        if combiner.empty(dtype) != combiner.identity(dtype):
+            self._lines.open(f"if {past} <= 0:")
+            self._lines.add(f"{s.name} = {literal(combiner.empty(dtype), dtype)}")
+            self._close(1)
+
+    def _accumulate(self, s: Accumulate, along: str, one_block: bool, scalars: Scalars) -> None:
+        (value,) = scalars.values([s.value])
+        if not self._is_ordered(s):
+            joined = self._joined(COMBINERS[s.kind], s.name, value, s.value.dtype)
+            self._lines.add(f"{s.name} = {joined}")
+        elif s.blocks:
+            call = self.functions.helper("add_block")
+            self._lines.add(f"{call}(levels_{s.name}, {along}, {bare(value)})")
+        else:
+            place = along if one_block else f"at({along} - {along}0)"
+            self._lines.add(f"terms_{s.name}[{place}] = {bare(value)}")
+
+    def _accumulate_column(self, s: ColumnAccumulate, axis: Axis, scalars: Scalars) -> None:
+        (value,) = scalars.values([s.value])
+        dtype, combiner = s.value.dtype, COMBINERS[s.kind]
+        sums, extent, kind = f"sums_{s.partials}", str(axis.extent), storable(dtype)
+        partials = self._names[s.partials]
+        if self._is_ordered(s):
+            call = self.functions.helper("end_row")
+            self._first.add(f"{sums} = np.empty(({LEVELS}, {extent}), {kind})")
+            self._first.add(f"{sums}[0] = {literal(-0.0, dtype)}")
+            self._lines.add(f"{sums}[0, {axis.name}] += {bare(value)}")
+            self._after_row.append(f"{call}({sums}, {extent}, row - first, past - first)")
+            self._after_group.append((f"{sums}[1, j]", partials, extent, ""))
+        else:
+            start = literal(combiner.identity(dtype), dtype)
+            self._first.add(f"{sums} = np.full({extent}, {kind}({start}))")
+            place = f"{sums}[{axis.name}]"
+            self._lines.add(f"{place} = {self._joined(combiner, place, value, dtype)}")
+            self._after_group.append((f"{sums}[j]", partials, extent, start))
+
+    def _columns(self, stage: Columns) -> None:
+        """Sums over rows, of a strip of columns at a time."""
+        lines, j, extent = self._lines, stage.axis.name, stage.axis.extent
+        helper = self.functions.helper
+        count = product(axis.extent for axis in stage.rows)
+        lines.open(f"for {j}0 in range(0, {extent}, {STRIP}):")
+        lines.add(f"width = min({STRIP}, {extent} - {j}0)")
+        for s in stage.body:
+            dtype = s.value.dtype
+            lanes = dtype.lanes if self._is_ordered(s) and stage.in_lanes else 1
+            self._first.add(
+                f"sums_{s.name} = np.empty(({lanes + LEVELS}, {STRIP}), {storable(dtype)})"
+            )
+            identity = literal(COMBINERS[s.kind].identity(dtype), dtype)
+            lines.add(f"sums_{s.name}[:{lanes}, :width] = {identity}")
+        scalars = self._scalars(stage.body)
+        lines.add("row = 0")
+        for axis in stage.rows:
+            self._open(axis)
+        self._hoist(stage.body, {j}, scalars)
+        self._from_zero.discard(j)
+        lines.open(f"for {j} in range({j}0, {j}0 + width):")
+        for s in stage.body:
+            (value,) = scalars.values([s.value])
+            lane = "0"
+            if self._is_ordered(s) and stage.in_lanes:
+                lane = f"at(row % {s.value.dtype.lanes})"
+            place = f"sums_{s.name}[{lane}, at({j} - {j}0)]"
+            if self._is_ordered(s):
+                lines.add(f"{place} += {bare(value)}")
+            else:
+                lines.add(
+                    f"{place} = {self._joined(COMBINERS[s.kind], place, value, s.value.dtype)}"
+                )
+        self._close(1)
+        for s in stage.body:
+            if self._is_ordered(s):
+                call = helper("end_row_of_lanes" if stage.in_lanes else "end_row_of_groups")
+                lines.add(f"{call}(sums_{s.name}, width, row, {count})")
+        lines.add("row += 1")
+        self._close(len(stage.rows))
+        scalars = self._scalars(stage.stores)
+        for s in stage.body:
+            result = 1 if self._is_ordered(s) and not stage.in_lanes else 0
+            self._refs[s.name] = f"sums_{s.name}[{result}, at({j} - {j}0)]"
+            empty, dtype = COMBINERS[s.kind].empty(s.value.dtype), s.value.dtype
+            if str(empty) != str(COMBINERS[s.kind].identity(dtype)):
+                lines.open(f"if {count} == 0:")
+                lines.add(f"sums_{s.name}[{result}, :width] = {literal(empty, dtype)}")
+                self._close(1)
+        self._hoist(stage.stores, {j}, scalars, [s.name for s in stage.body])
+        lines.open(f"for {j} in range({j}0, {j}0 + width):")
+        for store in stage.stores:
+            self._statement(store, scalars)
+        self._close(2)
+
+    def _sort(self, stage: Sort) -> None:
+        lines, order = self._lines, stage.order
+        scalars = self._scalars([order])
+        name = f"keys_{order.name}"
+        self._first.add(f"{name} = np.empty({stage.axis.extent}, {storable(order.key.dtype)})")
+        self._hoist([order], {stage.axis.name}, scalars)
+        self._open(stage.axis)
+        (key,) = scalars.values([order.key])
+        lines.add(f"{name}[{stage.axis.name}] = {bare(key)}")
+        self._close(1)
+        lines.add(f'order_{order.name} = np.argsort({name}, kind="mergesort")')
+        scalars = self._scalars(stage.stores)
+        self._open(stage.kept)
+        self._refs[order.name] = f"order_{order.name}[{stage.kept.name}]"
+        for store in stage.stores:
+            self._statement(store, scalars)
+        self._close(1)
+
+    def _loop(self, stage: Loop) -> None:
+        lines = self._lines
+        self._carry(stage.first)
+        self._open(stage.axis)
+        if stage.going:
+            lines.open(f"if not {self._refs[stage.going]}:")
+            lines.add("break")
+            self._close(1)
+        self._stages(stage.stages)
+        self._carry(stage.following)
+        self._close(1)
+
+    def _carry(self, carries: Sequence[Carry]) -> None:
+        if not carries:
+            return
+        texts = self._scalars(carries).values([carry.value for carry in carries])
+        names = ", ".join(carry.name for carry in carries)
+        self._refs |= {carry.name: carry.name for carry in carries}
+        self._lines.add(f"{names} = {', '.join(map(bare, texts))}")
+
+    # -- products ---------------------------------------------------------------------------------
+
+    def _gemm(self, stage: Gemm) -> None:
+        """A panel of columns and a tile of rows at a time, by one function of the file."""
+        lines, (i, j, k) = self._lines, (stage.i, stage.j, stage.k)
+        dtype = self.kernel.operand(stage.a.operand).dtype
+        kind, multiply = storable(dtype), "multiply" if dtype.is_float else "multiply_integers"
+        tile = f"tile_{kind}"
+        if not any(line.strip().startswith(tile) for line in self._first.text):
+            self._first.add(f"{tile} = np.empty({TILE * PANEL}, {kind})")
+        rows, columns, inner = (
+            self._count_of(i, "rows"),
+            self._count_of(j, "columns"),
+            self._count_of(k, "inner"),
+        )
+        begin = self._span(k[0])[0]
+        a, b = _direct(stage.a, i, k), _direct(stage.b, k, j)
+        if stage.fed:
+            a = b = None
+        elif stage.b.stride(j[-1].name) != 1:
+            b = None
+        if stage.fed:
+            self._pack_all(stage, kind, rows, columns, inner)
+            a = Direct("a_packed", "0", inner, 1)
+            b = Direct("b_packed", "0", columns, 1)
+        lines.open(f"for column0 in range(0, {columns}, {PANEL}):")
+        lines.add(f"width = min({PANEL}, {columns} - column0)")
+        if b is None:
+            self._pack_panel(stage, kind, inner)
+            right = f"b_packed, 0, {PANEL}"
+        else:
+            place = total(b.offset, "column0")
+            right = f"{self._names.get(b.array, b.array)}, {place}, {b.outer}"
+        lines.open(f"for row0 in range(0, {rows}, {TILE}):")
+        lines.add(f"height = min({TILE}, {rows} - row0)")
+        if a is None:
+            self._pack_rows(stage, kind, inner)
+            left = f"a_packed, 0, {inner}, 1"
+        else:
+            place = total(a.offset, scaled("row0", a.outer))
+            left = f"{self._names.get(a.array, a.array)}, {place}, {a.outer}, {a.inner}"
+        call = self.functions.helper(multiply)
+        lines.add(f"{call}({left}, {right}, {tile}, {PANEL}, height, {inner}, width, {begin})")
+        self._refs["acc"] = f"{tile}[at(r * {PANEL} + c)]"
+        scalars = self._scalars(stage.stores)
+        lines.open("for r in range(height):")
+        self._positions("row0 + r", i)
+        self._hoist(stage.stores, {axis.name for axis in j}, scalars, ["acc"])
+        lines.open("for c in range(width):")
+        self._positions("column0 + c", j)
+        for store in stage.stores:
+            self._statement(store, scalars)
+        self._close(4)
+
+    def _count_of(self, axes: Sequence[Axis], name: str) -> str:
+        """How many positions loops have, all together; a name where that is no name or number."""
+        first, past = self._span(axes[0])
+        head = (
+            str(axes[0].extent)
+            if (first, past) == ("0", str(axes[0].extent))
+            else f"max(0, {past} - {first})"
+        )
+        text = product([head, *(axis.extent for axis in axes[1:])])
+        if text.isalnum():
+            return text
+        self._lines.add(f"{name} = {text}")
+        return name
+
+    def _positions(self, flat_text: str, axes: Sequence[Axis]) -> None:
+        """The positions of a product's loops, of one that runs over all of them from 0 on."""
+        self._from_zero -= {axis.name for axis in axes}
+        first, _ = self._span(axes[0])
+        if len(axes) == 1:
+            self._lines.add(
+                f"{axes[0].name} = {flat_text}" + ("" if first == "0" else f" + {first}")
+            )
+            return
+        self._lines.add(f"flat = {flat_text}")
+        self._decode("flat", axes)
+        if first != "0":
+            self._lines.add(f"{axes[0].name} += {first}")
+
+    def _inner_loops(self, axes: Sequence[Axis]) -> None:
+        for axis in axes:
+            self._open(axis)
+
+    def _value(self, access: Access) -> str:
+        """An element of a factor."""
+        dtype = self.kernel.operand(access.operand).dtype
+        (text,) = self._scalars().values([load(access, dtype)])
+        return bare(text)
+
+    def _pack_panel(self, stage: Gemm, kind: str, inner: str) -> None:
+        lines = self._lines
+        lines.add(f"b_packed = np.empty({inner} * {PANEL}, {kind})", "row = 0")
+        self._inner_loops(stage.k)
+        lines.open("for c in range(width):")
+        self._positions("column0 + c", stage.j)
+        lines.add(f"b_packed[at(row * {PANEL} + c)] = {self._value(stage.b)}")
+        self._close(1)
+        lines.add("row += 1")
+        self._close(len(stage.k))
+
+    def _pack_rows(self, stage: Gemm, kind: str, inner: str) -> None:
+        lines = self._lines
+        lines.add(f"a_packed = np.empty({TILE} * {inner}, {kind})")
+        lines.open("for r in range(height):")
+        self._positions("row0 + r", stage.i)
+        lines.add(f"place = r * {inner}")
+        self._inner_loops(stage.k)
+        lines.add(f"a_packed[at(place)] = {self._value(stage.a)}", "place += 1")
+        self._close(1 + len(stage.k))
+
+    def _pack_all(self, stage: Gemm, kind: str, rows: str, columns: str, inner: str) -> None:
+        """Both factors, where stages of the product itself make them."""
+        lines = self._lines
+        lines.add(f"a_packed = np.empty({rows} * {inner}, {kind})")
+        lines.add(f"b_packed = np.empty({inner} * {columns}, {kind})", "row = 0")
+        self._open(stage.k[0])
+        self._stages(stage.fed)
+        self._inner_loops(stage.k[1:])
+        lines.open(f"for r in range({rows}):")
+        self._positions("r", stage.i)
+        lines.add(f"a_packed[at(r * {inner} + row)] = {self._value(stage.a)}")
+        self._close(1)
+        lines.open(f"for c in range({columns}):")
+        self._positions("c", stage.j)
+        lines.add(f"b_packed[at(row * {columns} + c)] = {self._value(stage.b)}")
+        self._close(1)
+        lines.add("row += 1")
+        self._close(len(stage.k))
+
+
+class Direct(NamedTuple):
+    """A factor that is read where it is: its array, offset, and strides of its two loops."""
+
+    array: str
+    offset: str
+    outer: Extent
+    inner: Extent
+
+
+def _direct(access: Access, outer: Sequence[Axis], inner: Sequence[Axis]) -> Direct | None:
+    """How a factor is read without being copied first; None where several loops move it."""
+    if len(outer) > 1 or len(inner) > 1 or access.positions or access.gather:
+        return None
+    if outer[0].limits or inner[0].limits:
+        return None
+    strides = dict(access.strides)
+    first, second = (strides.pop(axes[0].name, 0) for axes in (outer, inner))
+    offset = total(*(scaled(axis, stride) for axis, stride in strides.items()))
+    return Direct(access.operand, offset, first, second)
+
+
+def _moves(check: Check, loops: Collection[str], body: Sequence[Statement]) -> bool:
+    """Whether an index or its position differs along loops."""
+    own = {s.name for s in body if isinstance(s, Check | Search | Keep)}
+    for expr in postorder(roots(check)):
+        access = expr.attribute
+        if isinstance(access, Access):
+            if any(access.stride(axis) != 0 for axis in loops):
+                return True
+        elif access in loops or (expr.op == "ref" and access in own):
+            return True
+    return False
+
+
+def _along(position: Position) -> str:
+    text = position_source(position)
+    return text if text.isalnum() else f"({text})"
+
+
+def product(extents: Iterable[Extent | str]) -> str:
+    """The product of extents as text; literal ones are multiplied."""
+    number, names = 1, []
+    for extent in extents:
+        if isinstance(extent, int) or extent.isdigit():
+            number *= int(extent)
+        else:
+            names.append(extent)
+    return " * ".join([*names, *([str(number)] if number != 1 or not names else [])])
+
+
+def flat(axes: Sequence[Axis]) -> str:
+    """The number of an iteration of several loops, in C order."""
+    text = axes[0].name
+    for axis in axes[1:]:
+        text = (
+            f"({text}) * {axis.extent} + {axis.name}"
+            if " " in text
+            else f"{text} * {axis.extent} + {axis.name}"
+        )
+    return text

@@ -1,0 +1,150 @@
+"""The parts of an exported file that all files have: its head, and what calls the steps."""
+
+from __future__ import annotations
+
+from typing import Final
+
+HEAD: Final = '''
+"""The program <name>, exported by staticgrad: Python that needs NumPy and Numba alone.
+
+``run(feeds)`` gives the results by name and updates ``parameters``, which are read from
+<arrays> beside this file; ``save()`` writes them back. <sizes>
+
+From top to bottom: what goes in and out, the functions that kernels call, the kernels (each with
+the operations and the lines of the program that it computes), the plan (in which order kernels run,
+and where in one block of memory, the arena, their results are), and ``run``. Arrays are flat: the
+element [i, j] of an array with n columns is number i * n + j. ``at(...)`` only tells Numba that a
+place is no negative number, so that LLVM makes vectors of the loop. Every sum is added in the order
+that its number of terms fixes, so that results are the same whatever compiles this file.
+"""
+
+import math
+from functools import partial
+from pathlib import Path
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.extending import intrinsic
+
+bool_, i8, i16, i32, i64 = np.bool_, np.int8, np.int16, np.int32, np.int64
+u8, u16, u32, u64, f32, f64 = np.uint8, np.uint16, np.uint32, np.uint64, np.float32, np.float64
+at = np.uint64
+
+
+def jit(function=None, **options):
+    """Compile a function when it is first called; machine code is kept in __pycache__."""
+    if function is None:
+        return partial(jit, **options)
+    return numba.njit(error_model="numpy", cache=True, nogil=True, **options)(function)
+'''
+
+RUN: Final = '''
+def aligned(array):
+    """A copy that begins on a border of 64 bytes, as vectors like it."""
+    raw = np.empty(array.nbytes + 64, np.uint8)
+    first = -raw.ctypes.data % 64
+    found = raw[first : first + array.nbytes].view(array.dtype).reshape(array.shape)
+    found[...] = array
+    return found
+
+
+with np.load(ARRAYS) as _file:
+    parameters = {name: aligned(_file[name]) for name in PARAMETERS}
+    _constants = [aligned(_file[name]).reshape(-1) for name in CONSTANTS]
+_arenas = {}  # by the values of the sizes: the offsets of buffers, and the memory
+
+
+def save(path=ARRAYS):
+    """Write the parameters, and the constants, into a file that this one reads when it starts."""
+    constants = dict(zip(CONSTANTS, _constants))
+    with open(path, "wb") as file:
+        np.savez(file, **parameters, **constants)
+
+
+def place(buffers):
+    """Offsets for buffers of so many bytes, live from a first to a last step, and their peak.
+
+    The largest is placed first, each in the lowest gap that is free while it lives.
+    """
+    placed, offsets, peak = [], [0] * len(buffers), 0
+    for number in sorted(range(len(buffers)), key=lambda n: (-buffers[n][0], n)):
+        nbytes, first, last = buffers[number]
+        nbytes, offset = -(-nbytes // 64) * 64, 0
+        for begin, end, other_first, other_last in sorted(placed):
+            if other_first <= last and first <= other_last and begin < offset + nbytes:
+                offset = max(offset, end)
+        placed.append((offset, offset + nbytes, first, last))
+        offsets[number], peak = offset, max(peak, offset + nbytes)
+    return offsets, peak
+
+
+def arena_of(sizes):
+    """The offsets of buffers at these sizes, and the memory of all of them."""
+    key = tuple(sizes[name] for name in SIZES)
+    if key not in _arenas:
+        offsets, peak = place(lives(*key)) if SIZES else ([], ARENA)
+        _arenas.clear()
+        _arenas[key] = np.array([*offsets, 0]), aligned(np.zeros(peak, np.uint8))
+    return _arenas[key]
+
+
+def bind(feeds):
+    """The feeds as flat arrays, and the values of the sizes.
+
+    Raises ValueError or TypeError for what does not fit.
+    """
+    if set(feeds) != set(INPUTS):
+        missing = [name for name in INPUTS if name not in feeds]
+        unknown = [name for name in feeds if name not in INPUTS]
+        raise ValueError(f"feeds that are missing: {missing}, that no input takes: {unknown}")
+    arrays, sizes, derived = [], {}, []
+    for name, (dtype, shape, is_read) in INPUTS.items():
+        array = np.asarray(feeds[name])
+        kinds = "biuf".find(array.dtype.kind), "biuf".find(np.dtype(dtype).kind)
+        weak = not isinstance(feeds[name], np.ndarray | np.generic) and kinds[0] <= kinds[1]
+        if array.dtype != dtype and not (weak or np.can_cast(array.dtype, dtype, "same_kind")):
+            raise TypeError(f"feed {name!r} is {array.dtype}, the input takes {dtype}")
+        if array.ndim != len(shape):
+            raise ValueError(f"feed {name!r} has shape {array.shape}, the input {shape}")
+        for axis, (size, extent) in enumerate(zip(array.shape, shape)):
+            if isinstance(extent, str) and not extent.isidentifier():
+                derived.append((name, axis, size, extent))
+            elif size != (sizes.setdefault(extent, size) if isinstance(extent, str) else extent):
+                wanted = f"{extent} = {sizes[extent]}" if extent in sizes else extent
+                raise ValueError(f"feed {name!r}: axis {axis} has {size} elements, not {wanted}")
+        if is_read:
+            arrays.append(np.ascontiguousarray(array, dtype).reshape(-1))
+    for name, axis, size, extent in derived:
+        if size != eval(extent, {"max": max}, dict(sizes)):
+            raise ValueError(f"feed {name!r}: axis {axis} has {size} elements, not {extent}")
+    for test, wrong in GUARDS:
+        if not eval(test, {"max": max}, dict(sizes)):
+            raise ValueError(f"{wrong}; sizes: {sizes}")
+    return arrays, sizes
+
+
+def run(feeds):
+    """The results by name; parameters take their updates. One run at a time.
+
+    Raises IndexError where an index is out of range, before any parameter is written.
+    """
+    arrays, sizes = bind(feeds)
+    offsets, arena = arena_of(sizes)
+    results, places = {}, {}
+    for name, (place, dtype, shape) in OUTPUTS.items():
+        results[name] = np.empty(eval(shape, {"max": max}, dict(sizes)), dtype)
+        places.setdefault(place, name)
+    outputs = [results[places[n]].reshape(-1) for n in sorted(places)]
+    values = [parameters[name].reshape(-1) for name in PARAMETERS]
+    checks = np.full(2 * len(CHECKS) + 2, -1)
+    numbers = [sizes[name] for name in SIZES]
+    if steps(arena, offsets, checks, *arrays, *values, *_constants, *outputs, *numbers):
+        number = next(n for n in range(len(CHECKS)) if checks[2 * n] >= 0)
+        line, what = CHECKS[number]
+        raise IndexError(f"index {checks[2 * number + 1]} is out of range in {what} ({line})")
+    for name, (place, _, _) in OUTPUTS.items():
+        if places[place] != name:
+            results[name][...] = results[places[place]]
+    return results<single>
+'''

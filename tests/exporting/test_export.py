@@ -1,0 +1,278 @@
+"""Exported files: run in a process without the package, to the bits of ``f.run``; and errors."""
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import staticgrad as sg
+from staticgrad import errors
+
+#: Runs an exported file on its feeds, in a process in which no package of this project is found.
+CHILD = """
+import importlib, pickle, sys
+sys.path[:] = [path for path in sys.path if path != sys.argv[1]]
+sys.path.insert(0, "")
+file = importlib.import_module("program")
+with open("feeds", "rb") as feeds:
+    found = [file.run(each) for each in pickle.load(feeds)]
+assert not {"staticgrad", "passes"} & sys.modules.keys()
+with open("found", "wb") as results:
+    pickle.dump((found, file.parameters), results)
+"""
+RNG = np.random.default_rng(7)
+
+
+def normal(*shape, dtype="float32"):
+    return RNG.normal(size=shape).astype(dtype)
+
+
+def integers(end, *shape):
+    return RNG.integers(0, end, shape)
+
+
+def fresh_process(folder, source):
+    """Run Python in a folder; the packages of this repository are not on the path."""
+    keep = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    return subprocess.run(
+        [sys.executable, "-P", "-c", source, str(Path.cwd())],
+        cwd=folder, env=keep, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def same(found, wanted):
+    found, wanted = np.asarray(found), np.asarray(wanted)
+    assert (found.dtype, found.shape) == (wanted.dtype, wanted.shape)
+    np.testing.assert_array_equal(found, wanted)
+
+
+def elementwise():
+    x, y = sg.input("x", ("n", "m"), "float32"), sg.input("y", ("n", 1), "float32")
+    results = {
+        "a": sg.exp(x) * y + sg.sin(x * 100),
+        "b": sg.where(x > 0, sg.log1p(abs(x)), sg.sqrt(abs(y) + x * x)),
+        "total": sg.tanh(x).sum(), "largest": x.max(axis=1), "columns": x.sum(axis=0),
+    }  # fmt: skip
+    shapes = [(5, 7), (100, 5000), (4097, 300), (1, 1), (0, 3)]
+    return results, [{"x": normal(n, m), "y": normal(n, 1)} for n, m in shapes]
+
+
+def double():
+    x = sg.input("x", ("n", "m"), "float64")
+    results = {
+        "softmax": sg.nn.softmax(x * 2), "var": x.var(axis=0), "power": (abs(x) + 1) ** x,
+        "tan": sg.tan(x * 1000), "lse": sg.nn.logsumexp(x, axis=0), "gamma": sg.special.gammaln(x),
+    }  # fmt: skip
+    return results, [{"x": normal(*s, dtype="float64")} for s in [(5, 7), (100, 700), (3000, 30)]]
+
+
+def training(model, x, y, optimizer):
+    loss = sg.nn.cross_entropy(model(x), y)
+    updates = optimizer.updates(loss, model.parameters())
+    return sg.Graph({"loss": loss}, updates=updates, name="training")
+
+
+def mlp():
+    x, y = sg.input("x", ("batch", 20), "float32"), sg.input("y", ("batch",), "int64")
+    model = sg.nn.Sequential(sg.nn.Linear(20, 33), sg.tanh, sg.nn.Linear(33, 10))
+    graph = training(model, x, y, sg.optim.Adam(1e-2))
+    return graph, [{"x": normal(n, 20), "y": integers(10, n)} for n in (64, 33, 64)]
+
+
+def convolution():
+    x, y = sg.input("x", ("batch", 3, 12, 12), "float32"), sg.input("y", ("batch",), "int64")
+    model = sg.nn.Sequential(
+        sg.nn.Conv2d(3, 8, 3), sg.nn.relu, sg.nn.MaxPool2d(2), sg.nn.Flatten(),
+        sg.nn.Linear(200, 10),
+    )  # fmt: skip
+    graph = training(model, x, y, sg.optim.SGD(0.1, momentum=0.9))
+    return graph, [{"x": normal(n, 3, 12, 12), "y": integers(10, n)} for n in (4, 3)]
+
+
+def transformer():
+    words, y = sg.input("words", ("batch", 16), "int64"), sg.input("y", ("batch", 16), "int64")
+    embedding, head = sg.nn.Embedding(50, 32), sg.nn.Linear(32, 50)
+    block = sg.nn.TransformerBlock(32, 4, causal=True)
+    loss = sg.nn.cross_entropy(head(block(embedding(words))).reshape((-1, 50)), y.reshape((-1,)))
+    parameters = [p for m in (embedding, block, head) for p in m.parameters()]
+    updates = sg.optim.AdamW(1e-3).updates(loss, parameters)
+    graph = sg.Graph({"loss": loss}, updates=updates, name="transformer")
+    return graph, [{"words": integers(50, n, 16), "y": integers(50, n, 16)} for n in (4, 2)]
+
+
+def lstm():
+    x = sg.input("x", ("batch", "time", 6), "float32")
+    cell = sg.nn.LSTM(6, 8)
+    out = cell(x)[0]
+    loss = (out**2).mean()
+    graph = sg.Graph(
+        {"loss": loss, "out": out}, updates=sg.optim.SGD(0.1).updates(loss, cell.parameters())
+    )
+    return graph, [{"x": normal(n, t, 6)} for n, t in ((4, 5), (2, 9), (1, 1))]
+
+
+def scan():
+    x, w = sg.input("x", ("time", 4), "float64"), sg.parameter("w", normal(4, 4, dtype="float64"))
+    last, sums = sg.scan(
+        lambda c, row: (sg.tanh(c @ w + row), c.sum()), sg.zeros((4,), "float64"), x
+    )
+    slope = sg.grad(sums.sum() + last.sum(), w)
+    feeds = [{"x": normal(t, 4, dtype="float64")} for t in (5, 12, 1, 0)]
+    return {"last": last, "sums": sums, "slope": slope}, feeds
+
+
+def loops():
+    x = sg.input("x", ("n",), "float64")
+    halved = sg.while_loop(lambda c: (abs(c) > 1e-3).any(), lambda c: c * 0.5, x)
+    chosen = sg.cond(x.sum() > 0, lambda: x * 2, lambda: x - 1)
+    feeds = [{"x": normal(n, dtype="float64")} for n in (5, 1, 100)]
+    return {"halved": halved, "chosen": chosen}, feeds
+
+
+def lookups():
+    x, i = sg.input("x", ("n", 5), "float32"), sg.input("i", ("k",), "int64")
+    p = sg.parameter("p", normal(20, 5))
+    rows = p[i]
+    loss = (rows * rows).sum() + x[i % 2].sum()
+    results = {
+        "loss": loss, "rows": rows, "sorted": sg.sort(x, axis=0), "order": sg.argsort(x, axis=1),
+        "sums": sg.cumsum(x, axis=0), "first": sg.argmax(x, axis=1),
+    }  # fmt: skip
+    graph = sg.Graph(results, updates={p: p - 0.1 * sg.grad(loss, p)})
+    return graph, [{"x": normal(n, 5), "i": integers(20, k)} for n, k in ((4, 7), (300, 50))]
+
+
+def random_numbers():
+    x = sg.input("x", ("n",), "float32")
+    rng = sg.random.Generator(3)
+    results = {
+        "uniform": rng.uniform(shape=x.shape, dtype="float32") + x,
+        "normal": rng.normal(shape=x.shape, dtype="float32") * x,
+    }
+    return results, [{"x": normal(n)} for n in (5, 1000, 1000)]
+
+
+def whole_numbers():
+    a, b = sg.input("a", ("n",), "int32"), sg.input("b", ("n",), "int32")
+    c, m = sg.input("c", ("n",), "uint8"), sg.input("m", ("n",), "bool")
+    q = sg.input("q", ("n",), "int64")
+    results = {
+        "sum": a + b, "product": a * b, "quotient": a // b, "rest": a % b, "bits": (a ^ b) & a,
+        "shifted": a << 3, "bytes": c + c, "chosen": sg.where(m, a, b), "any": m.any(),
+        "total": a.sum(), "largest": c.max(), "float": a.astype("float32") / 3, "negative": -a,
+        "size": abs(a), "not": ~m, "narrow": a.astype("int8"), "long": q // 3 + q % 7,
+        "both": (a < b) & m, "truncated": c.astype("float64").astype("uint8"),
+    }  # fmt: skip
+    feeds = [
+        {
+            "a": RNG.integers(-(2**31), 2**31, n).astype("int32"),
+            "b": RNG.integers(-5, 5, n).astype("int32"),
+            "c": RNG.integers(0, 256, n).astype("uint8"),
+            "m": RNG.integers(0, 2, n) > 0,
+            "q": RNG.integers(-(2**62), 2**62, n),
+        }
+        for n in (5, 1000)
+    ]
+    return results, feeds
+
+
+def within_a_budget():
+    x, h, weights = sg.input("x", (256, 64), "float32"), None, []
+    for number in range(6):
+        weights.append(sg.parameter(f"w{number}", normal(64, 64) * 0.1))
+        h = sg.tanh((x if h is None else h) @ weights[-1])
+    loss = (h * h).sum()
+    pairs = zip(weights, sg.grad(loss, weights), strict=True)
+    graph = sg.Graph({"loss": loss}, updates={w: w - 0.01 * slope for w, slope in pairs})
+    return graph, [{"x": normal(256, 64)} for _ in range(2)]
+
+
+#: Numba takes seconds for each file.
+SLOW = [double, scan, lookups, convolution, transformer, lstm]
+PROGRAMS = [
+    elementwise, mlp, loops, random_numbers, whole_numbers, within_a_budget,
+    *(pytest.param(program, marks=pytest.mark.slow) for program in SLOW),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_file_gives_the_bits_of_the_program(program, tmp_path):
+    graph, feeds = program()
+    f = sg.compile(graph, memory_budget=0.6 if program is within_a_budget else None)
+    assert f.export(tmp_path / "program.py") == tmp_path / "program.py"
+    (tmp_path / "feeds").write_bytes(pickle.dumps(feeds))
+    ran = fresh_process(tmp_path, CHILD)
+    assert ran.returncode == 0, ran.stderr
+    found, parameters = pickle.loads((tmp_path / "found").read_bytes())
+    evaluated = sg.evaluate(f.program_graph, feeds[0])
+    for name, result in found[0].items():
+        tolerance = 1e-5 if result.dtype == np.float32 else 1e-12
+        np.testing.assert_allclose(result, evaluated[name], tolerance, tolerance)
+    for given, results in zip(feeds, found, strict=True):
+        wanted = f.run(given)
+        assert results.keys() == wanted.keys()
+        for name, result in results.items():
+            same(result, wanted[name])
+    for parameter in f.program_graph.parameters:
+        same(parameters[parameter.node.label], parameter.value)
+
+
+def test_one_value_is_one_array_and_files_are_replaced(tmp_path):
+    path = tmp_path / "program.py"
+    x = sg.input("x", ("n",), "float64")
+    sg.compile(x + 1.0).export(path)
+    sg.compile(x * 2.0).export(path)
+    ran = fresh_process(tmp_path, "import sys; sys.path.insert(0, ''); import program\n"
+                        "print(program.run({'x': [1.0, 2.0]}))")  # fmt: skip
+    assert ran.stdout == "[2. 4.]\n", ran.stderr
+
+
+def test_a_file_refuses_what_does_not_fit(tmp_path):
+    x = sg.input("x", (sg.dim("n", min=2), 3), "float32")
+    i = sg.input("i", ("k",), "int64")
+    p = sg.parameter("p", np.zeros(3, "float32"))
+    sg.compile(sg.Graph({"y": x[:, i]}, updates={p: p + 1.0})).export(tmp_path / "program.py")
+    source = """
+import sys; sys.path.insert(0, "")
+import numpy as np, program
+x, i = np.zeros((2, 3), "float32"), np.zeros(2, "int64")
+for feeds in [{"x": x}, {"x": x, "i": i, "z": i}, {"x": x, "i": i + 0.5}, {"x": x[0], "i": i},
+              {"x": x.T, "i": i}, {"x": x[:1], "i": i}, {"x": x, "i": i + 3}]:
+    try:
+        program.run(feeds)
+    except (ValueError, TypeError, IndexError) as error:
+        print(type(error).__name__, error)
+print(program.parameters["p"])
+program.run({"x": x.astype("float64"), "i": [0, -1]})
+program.save()
+"""
+    ran = fresh_process(tmp_path, source)
+    lines = ran.stdout.splitlines()
+    assert lines[:6] == [
+        "ValueError feeds that are missing: ['i'], that no input takes: []",
+        "ValueError feeds that are missing: [], that no input takes: ['z']",
+        "TypeError feed 'i' is float64, the input takes int64",
+        "ValueError feed 'x' has shape (3,), the input ('n', 3)",
+        "ValueError feed 'x': axis 1 has 2 elements, not 3",
+        "ValueError n is at least 2; sizes: {'k': 2, 'n': 1}",
+    ], ran.stderr
+    assert lines[6].startswith("IndexError index 3 is out of range in ")
+    assert "test_export.py:" in lines[6]
+    assert lines[7:] == ["[0. 0. 0.]"]
+    assert np.load(tmp_path / "program.npz")["p"].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_what_cannot_be_exported_is_named_with_its_line(tmp_path):
+    x = sg.input("x", ("n", "n"), "float64")
+    with pytest.raises(errors.ExportError, match="cannot be exported") as caught:
+        sg.compile(sg.linalg.inv(x + 1.0)).export(tmp_path / "program.py")
+    assert "test_export.py" in str(caught.value)
+    with pytest.raises(errors.ExportError, match="f16 cannot"):
+        sg.compile(sg.input("h", (3,), "float16") + 1.0).export(tmp_path / "program.py")
+    with pytest.raises(errors.ArgumentError, match=r"step\.py"):
+        sg.compile(x + 1.0).export(tmp_path / "program.so")
+    assert not [*tmp_path.iterdir()]
