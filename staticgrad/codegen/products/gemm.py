@@ -46,11 +46,13 @@ from staticgrad.ir.kernels.product_iterations import (
 from staticgrad.ir.kernels.stages import Gemm, panel_columns, roots
 from staticgrad.records import dataclass
 
-#: Bytes of a vector of b times the inner indices of a part: two rows of such a panel and those of a
-#: tile are in the first cache.
-DEPTH_BYTES: Final = 16384
-#: Panels that are packed at a time: so deep they take an eighth of the second cache or more.
-BLOCK: Final = 8
+#: Bytes of a vector of b times the inner indices of a part, and where rows lie across memory, of
+#: which each inner index takes a line: a panel and the rows of a tile are in the first cache.
+DEPTH_BYTES: Final = (16384, 8192)
+#: Bytes of panels that are packed at a time, and of results that are kept between parts, at most:
+#: both are on the stack, and in the second cache.
+PANEL_BYTES: Final = 1 << 18
+KEPT_BYTES: Final = 7 << 15
 #: How many inner indices ahead the first tile brings a panel near that is read where it lies: each
 #: takes 5 to 7 ns, a line from beyond the second-level cache 70 to 130.
 AHEAD: Final = 24
@@ -144,18 +146,20 @@ class PlainProduct:
         self.fills_panels = n.multiple % self.columns == 0
         #: Whether an outer axis goes over panels of b that lie one behind the other.
         self.in_panels = self._lies_in_panels()
-        few_panels = 0 < n.most < MANY_PANELS * self.columns
-        self.params = Params(
-            depth=DEPTH_BYTES // (self.lanes * self.dtype.itemsize),
-            columns=min(BLOCK, -(-n.most // self.columns) or BLOCK) * self.columns,
-            rows=CHUNK if 0 < m.most <= CHUNK or few_panels else TALL,
-        )
-        self.depth, self.chunk = self.params.depth, self.params.rows
-        self.one_part = self.one_block and 0 < k.most <= self.depth
         #: Where tiles store their results themselves, if nothing follows them.
         self.straight = stored_as_is(kernel, stage) if self.one_block else None
-        #: Elements of the results that are in local memory, of a block; a stream's are, too.
+        size = self.dtype.itemsize
+        self.depth = DEPTH_BYTES[self.rows == "across"] // (self.lanes * size)
+        few_panels = 0 < n.most < MANY_PANELS * self.columns
+        self.chunk = CHUNK if 0 < m.most <= CHUNK or few_panels else TALL
+        self.one_part = self.one_block and 0 < k.most <= self.depth
         keeps = self.straight is None and not self.one_part
+        panels = PANEL_BYTES // (self.depth * self.columns * size)
+        if keeps:
+            panels = min(panels, KEPT_BYTES // (self.chunk * self.columns * size))
+        panels = min(panels, -(-n.most // self.columns) or panels)
+        self.params = Params(self.depth, panels * self.columns, self.chunk)
+        #: Elements of the results that are in local memory, of a block; a stream's are, too.
         self.width = "span" if keeps and not self._one_panel else str(self.columns)
         kept = self.chunk * self.params.columns if keeps else self.height * self.columns
         self.whole = max(kept, WIDEST * self.streams)

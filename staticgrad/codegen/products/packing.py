@@ -125,13 +125,18 @@ class Packing:
         name = f"shared_rows{height}_{self._suffix}"
         if name not in unit.helpers:
             parts, out = range(0, height, self.lanes), Lines(1)
+            whole, ends = Lines(), Lines()
             for at in parts:
+                place, to = total("at", "k * inner", str(at)), f"k * {self.pitch(height)}"
+                self._store(whole, 1, "packed", to, at, f"load{self.lanes}(a, {place})")
+                self._store(ends, 1, "packed", to, at, f"load(a, {place}, on{at})")
                 out.add(f"on{at} = mask{self.lanes}({f'left - {at}' if at else 'left'})")
+            out.add(f"if left >= {len(parts) * self.lanes}:")
+            out.add("    for k in range(0, steps):")
+            out.extend(whole, 1)
+            out.add("    return")
             out.add("for k in range(0, steps):")
-            for at in parts:
-                place = total("at", "k * inner", str(at))
-                value = f"load(a, {place}, on{at})"
-                self._store(out, 1, "packed", f"k * {self.pitch(height)}", at, value)
+            out.extend(ends)
             _define(unit, name, ROWS, out)
         return name
 
