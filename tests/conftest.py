@@ -5,8 +5,10 @@ import os
 import random
 import shutil
 import tempfile
+from collections import defaultdict
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,6 +65,35 @@ def pytest_collect_file() -> Generator[None, list[pytest.Collector], list[pytest
     """Tests have no examples in their docstrings: to look for some is a third of collecting."""
     found = yield
     return [each for each in found if not isinstance(each, DoctestModule)]
+
+
+@pytest.hookimpl(tryfirst=True)  # before ``-m`` selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a family that is ``thinned(every)`` each n-th case stays quick; the others are slow.
+
+    Of several parameters each value has a quick case: if no n-th one has it, the first that does.
+    """
+    families = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("thinned") and not {"slow", "exhaustive"} & {*item.keywords}:
+            families[item.nodeid.partition("[")[0]].append(item)
+    for family in families.values():
+        (every,) = family[0].get_closest_marker("thinned").args
+        for item in {*family} - {*_quick(family, every)}:
+            item.add_marker(pytest.mark.slow)
+
+
+def _quick(family: list[Any], every: int) -> list[Any]:
+    """The cases of a family that stay quick."""
+    places = [item.callspec.indices for item in family]
+    # Parameters that are named together have one list of places.
+    dimensions = {tuple(at[name] for at in places) for name in places[0]}
+    quick = {*range(0, len(family), every)}
+    for dimension in sorted(dimensions) if len(dimensions) > 1 else ():
+        for value in dict.fromkeys(dimension):
+            if all(dimension[case] != value for case in quick):
+                quick.add(dimension.index(value))
+    return [family[case] for case in quick]
 
 
 def pytest_collection_finish() -> None:

@@ -37,6 +37,7 @@ def compilers(compiled: sg.Compiled) -> set[str]:
     return {kernel.compiler for kernel in compiled.kernels}
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("debug", [False, True, "nan"])
 def test_every_backend_gives_the_same_bytes(debug):
     found = [sg.compile(program(), backend=b, debug=debug).run(FEEDS) for b in native.BUILT_IN]
@@ -122,6 +123,7 @@ for backend in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_backends_share_no_object_of_the_kernel_cache(tmp_path):
     def said(*asked: str) -> list[str]:
         command = [sys.executable, "-c", COMPILE, *asked]

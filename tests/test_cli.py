@@ -88,6 +88,7 @@ def test_a_misspelt_command_exits_with_2(arguments):
     assert result.stderr.startswith("Usage: ")
 
 
+@pytest.mark.slow
 def test_the_module_is_the_command():
     command = [sys.executable, "-m", "staticgrad", "opt", "--pipeline", "dce,cse", "-"]
     run = subprocess.run(command, input=TWICE, capture_output=True, text=True, cwd=ROOT)
@@ -123,6 +124,7 @@ def test_an_error_as_json():
     assert "'csse'" in error["message"]
 
 
+@pytest.mark.slow
 def test_what_the_system_refuses_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     result = invoke("docs", "--write", str(tmp_path / "file" / "folder"))
@@ -285,6 +287,7 @@ def test_explain_refuses_a_size_that_the_graph_does_not_have():
 # doctor
 
 
+@pytest.mark.slow
 def test_the_doctor_finds_this_installation_well():
     found = answer("doctor")
     assert found["holds"] is True

@@ -90,6 +90,7 @@ def check_whole(seed: int) -> None:
     run_both(graph, feeds, **OPTIONS[seed % len(OPTIONS)])
 
 
+@pytest.mark.slow
 def test_random_programs_keep_their_bytes_and_touch_their_peak() -> None:
     for seed in range(5):  # each of OPTIONS once
         check_real(seed)
@@ -103,6 +104,7 @@ def test_more_random_programs() -> None:
         check_whole(seed)
 
 
+@pytest.mark.slow
 def test_every_policy_and_budget_of_a_deep_network() -> None:
     """Steps that occur again find their buffers anew, poisoned in between."""
     graph = deep(6, "tanh", 16)

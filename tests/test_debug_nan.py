@@ -134,6 +134,7 @@ MAKERS: dict[Callable[[Any], Any], tuple[str, str]] = {
 }
 
 
+@pytest.mark.thinned(6)
 @pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
 def test_the_maker_is_named_with_its_line_and_element(make: Callable[[Any], Any]) -> None:
     error = refused(make(vector()), {"x": X})
@@ -254,6 +255,7 @@ MASKED = {
 }
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", MASKED)
 def test_what_a_where_throws_away_is_no_fault(name: str) -> None:
     program = MASKED[name](vector())
@@ -456,6 +458,7 @@ INSIDE: dict[Callable[[Any], Any], tuple[dict[tuple[int, int], float], str]] = {
 }
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("program", INSIDE)
 def test_the_iteration_of_a_loop_and_the_line_of_its_body_are_named(
     program: Callable[[Any], Any],

@@ -42,6 +42,7 @@ def marks(path: Path) -> list[pytest.MarkDecorator]:
     return [pytest.mark.slow] * slow + [pytest.mark.exhaustive] * exhaustive
 
 
+@pytest.mark.thinned(6)
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
 def test_a_program_is_one_in_three_ways(path: Path, load: Any) -> None:
     pytest.importorskip("sklearn")
@@ -51,6 +52,7 @@ def test_a_program_is_one_in_three_ways(path: Path, load: Any) -> None:
     program.main(**few)
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("path", [pytest.param(p, marks=marks(p), id=p.stem) for p in PROGRAMS])
 def test_a_script_runs_to_its_end(
     path: Path, load: Any, capsys: pytest.CaptureFixture[str]

@@ -37,6 +37,7 @@ LOSSES = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_minima_are_found_in_both_worlds(name: str) -> None:
     loss, start, place = LOSSES[name]
@@ -64,6 +65,7 @@ def test_the_inverse_is_that_of_bfgs_written_as_matrices() -> None:
     np.testing.assert_allclose(found, inverse @ slope, rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_module_is_fitted_to_batches_of_any_size(dtype: str) -> None:
     model = sg.nn.Sequential(sg.nn.Linear(3, 1, dtype=dtype), sg.tanh)

@@ -20,6 +20,7 @@ def test_every_missing_function_has_a_reason():
     assert len(listed) == len(set(listed))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not np.__version__.startswith("2.4."), reason="the page is about NumPy 2.4")
 def test_the_page_is_up_to_date():
     assert table.PAGE.read_text("utf-8") == table.page()

@@ -80,6 +80,7 @@ def test_three_steps_are_those_by_hand(cls: Any, options: Any) -> None:
         np.testing.assert_allclose(p.value, wanted, rtol=1e-10, atol=1e-14, err_msg=p.name)
 
 
+@pytest.mark.thinned(40)
 @every
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-5), ("float64", 1e-11)])
 def test_tensors_take_the_same_steps(cls: Any, options: Any, dtype: str, tolerance: float) -> None:
@@ -110,6 +111,7 @@ def minimizing(optimizer: optim.Optimizer) -> Any:
     return params, train
 
 
+@pytest.mark.thinned(26)
 @every
 def test_functions_and_threads_take_them_to_the_bit(cls: Any, options: Any) -> None:
     """A traced function minimizes, on two threads and on the tape; the graph runs on one."""
@@ -136,6 +138,7 @@ KERNELS = {
 }
 
 
+@pytest.mark.thinned(17)
 @every
 def test_a_parameter_is_updated_in_one_kernel(cls: Any, options: Any) -> None:
     together = {"max_norm", "skip_nonfinite", "loss_scale", "accumulate"}
@@ -212,6 +215,7 @@ def test_a_loss_scale_halves_where_a_step_overflows_and_doubles_after_finite_one
     ]  # fmt: skip
 
 
+@pytest.mark.thinned(30)
 @every
 def test_gradients_of_ones_own_take_the_steps_of_minimize(cls: Any, options: Any) -> None:
     """In a function over three traces, at once on its tape, and as arrays where nothing is traced.
@@ -248,6 +252,7 @@ def test_gradients_of_ones_own_take_the_steps_of_minimize(cls: Any, options: Any
         np.testing.assert_allclose(theirs[name], state, rtol=1e-10, atol=1e-13, err_msg=name)
 
 
+@pytest.mark.thinned(10)
 @every
 def test_states_of_another_kind_are_refused_when_they_are_loaded(cls: Any, options: Any) -> None:
     """What an optimizer has kept goes into its like, and not into one that keeps nothing."""
@@ -287,6 +292,7 @@ class Numbered(sg.nn.Module):
         return x * self.scale
 
 
+@pytest.mark.thinned(6)
 @pytest.mark.parametrize("how", ["graph", "function", "tape"])
 @pytest.mark.parametrize("before", [0, 1], ids=["before its first step", "after a step"])
 def test_states_go_to_another_model_of_the_class_by_order(how: str, before: int) -> None:
@@ -407,6 +413,7 @@ SCHEDULES: Any = {
 }
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_schedules(name: str) -> None:
     """As numbers, as values of a graph, and as steps of an optimizer with and without a counter."""

@@ -119,6 +119,7 @@ def test_the_limits_of_a_machine_are_measured_once(monkeypatch: pytest.MonkeyPat
     assert f.profile({"x": np.ones(20, "f4")}, runs=1).limits == first
 
 
+@pytest.mark.slow
 def test_limits_that_the_steps_contradict_are_measured_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -18,6 +18,7 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.thinned(6)
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_every_value_is_tame(options: dict[str, bool]) -> None:
     """The evaluator checks shapes and dtypes against the types on the way."""

@@ -68,6 +68,7 @@ def run_chunk(
     on_each()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [1, 3, 4, 5])  # which hold six ways; each takes some 3 s
 def test_random_programs(chunk: int) -> None:
     run_chunk(chunk, 4, check, max_steps=20)
@@ -97,6 +98,7 @@ RARE: Final = {
 }
 
 
+@pytest.mark.slow
 def test_programs_hold_every_kind_of_op() -> None:
     programs = drawn(150)
     nodes = [node for program in programs for node in program.graph.nodes]
@@ -128,6 +130,7 @@ def test_programs_hold_every_kind_of_op() -> None:
     assert sum(any(node.order == 2 for node in p.graph.nodes) for p in programs) > 15
 
 
+@pytest.mark.slow
 def test_values_are_tame() -> None:
     for program in drawn(40):
         for name, array in sg.evaluate(program.graph, program.feeds).items():
@@ -142,6 +145,7 @@ def test_a_description_reads_back_and_gives_one_program() -> None:
     assert all(np.array_equal(again.feeds[name], a) for name, a in program.feeds.items())
 
 
+@pytest.mark.slow
 def test_the_script_of_a_failure_runs(capsys: pytest.CaptureFixture[str]) -> None:
     program = drawn(5)[-1]
     exec(program.script(), {})
@@ -205,6 +209,7 @@ PLANTED: dict[str, Planted] = {
 SHRUNK = "a pass is wrong"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mistake", [mistake for mistake in PLANTED if mistake != SHRUNK])
 def test_a_planted_mistake_is_noticed(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name, method, wrong, check, options, _ = PLANTED[mistake]

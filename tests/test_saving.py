@@ -137,6 +137,7 @@ def _same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and bool(one == other)
 
 
+@pytest.mark.thinned(4)
 @every_format
 @pytest.mark.parametrize("kind", KINDS_OF_TREES)
 def test_what_is_saved_can_be_loaded(kind: str, suffix: str, tmp_path: Path) -> None:
@@ -217,6 +218,7 @@ print(float(loss).hex(), digest, sorted(opt.state_dict()), int(rng.step.value))
 """
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("steps_before", [0, 1])
 def test_states_follow_the_places_of_parameters_not_their_names(
     steps_before: int, tmp_path: Path
@@ -256,6 +258,7 @@ def test_states_follow_the_places_of_parameters_not_their_names(
         assert one.value.tobytes() == other.value.tobytes()
 
 
+@pytest.mark.slow
 def test_training_goes_on_to_the_bit_in_another_process(tmp_path: Path) -> None:
     def run(name: str, first: int, last: int) -> str:
         given = [sys.executable, "-c", TRAINING, str(tmp_path / name), str(first), str(last)]
@@ -297,6 +300,7 @@ def moved(tree: dict[str, Any]) -> dict[str, Any]:
     return tree
 
 
+@pytest.mark.slow
 @every_format
 def test_a_damaged_file_is_refused_and_changes_nothing(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"f{suffix}"
@@ -351,6 +355,7 @@ WRONG: dict[str, tuple[Any, str]] = {
 }
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", WRONG)
 def test_a_file_that_does_not_fit_is_refused_and_changes_nothing(name: str, tmp_path: Path) -> None:
     change, says = WRONG[name]
@@ -386,6 +391,7 @@ def _steps(w: Any, opt: Any, how: str) -> Any:
     return step
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("how", ["graph", "function", "tape"])
 @pytest.mark.parametrize(
     "again", [copy.deepcopy, lambda both: pickle.loads(pickle.dumps(both))], ids=["copy", "pickle"]
@@ -473,6 +479,7 @@ def test_what_was_saved_before_the_first_step_is_restored_behind_it(
         assert [(step(np.arange(3.0)), w.value.tolist())[1] for _ in range(3)] == expected
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("collected_apart")
 @pytest.mark.parametrize(
     "make",

@@ -65,6 +65,7 @@ def results() -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_no_repr_exceeds_a_screen() -> None:
     """Neither of a large result, nor of what its attributes are."""
     seen: dict[str, int] = {}
@@ -88,6 +89,7 @@ def test_no_repr_exceeds_a_screen() -> None:
     assert {path: length for path, length in seen.items() if length >= SCREEN} == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["step", "memory", "profile", "kernel", "history", "findings"])
 def test_results_have_a_text_and_a_picture(name: str) -> None:
     result = results()[name]

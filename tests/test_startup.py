@@ -89,6 +89,7 @@ def test_the_standard_library_beyond_numpys_is_small(after_building: list[str]) 
     assert len(others) < 20, others
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["importlib.metadata", "staticgrad.ir.parser"])
 def test_they_load_when_they_are_needed(name: str) -> None:
     """An unknown op is the reason to look at other packages' entry points."""
@@ -126,6 +127,7 @@ except sg.errors.NameConflictError as error:
 }
 
 
+@pytest.mark.thinned(10)
 @pytest.mark.parametrize("program", BY_NAME)
 def test_what_is_found_by_name_is_there_whatever_was_imported(program: str) -> None:
     run = subprocess.run(
@@ -134,6 +136,7 @@ def test_what_is_found_by_name_is_there_whatever_was_imported(program: str) -> N
     assert run.stdout.strip() == BY_NAME[program]
 
 
+@pytest.mark.slow
 def test_all_functions_load_in_one_order_whatever_hashes_are() -> None:
     """Workers of a test run find documentation by that order, and refuse to differ."""
     program = "from staticgrad import functions as f; f.load_all(); print([*vars(f)])"

@@ -55,6 +55,7 @@ def run(seconds: float, *, on_terminal: bool = True, **variables: str) -> str:
     return said.decode()
 
 
+@pytest.mark.slow
 def test_a_long_compilation_shows_a_line_that_is_erased() -> None:
     said = run(2.5)
     assert "compiling step: machine code of 1 steps  " in said
@@ -62,6 +63,7 @@ def test_a_long_compilation_shows_a_line_that_is_erased() -> None:
     assert "\n" not in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [{"on_terminal": False}, {"CI": "true"}, {"TERM": "dumb"}])
 def test_nothing_is_written_elsewhere(how: dict[str, str]) -> None:
     assert run(1.5, **how) == ""  # type: ignore[arg-type]

@@ -155,6 +155,7 @@ class LogCosh(Floating, name="tests.log_cosh"):
 POINTS = (np.array([0.5, -1.2, 3.0]),)
 
 
+@pytest.mark.slow
 def test_an_op_in_one_class_outside_the_package():
     check_op(LogCosh(), [POINTS, (np.array(0.7),)], atol=2.0)
 

@@ -106,6 +106,7 @@ def test_it_trains_validates_and_stops_early() -> None:
     assert fit(single, [], 0) == History()
 
 
+@pytest.mark.slow
 def test_it_goes_on_from_a_checkpoint_to_the_bit(tmp_path: Path) -> None:
     """Stopped by an error of the step anywhere, or by a new call with more epochs."""
     step, state, w = training()
@@ -147,6 +148,7 @@ def test_metrics_are_means_over_rows_and_the_loss_is_what_it_was() -> None:
     assert "  rows 6  worst " in lines[0]
 
 
+@pytest.mark.thinned(6)
 @pytest.mark.parametrize("shuffle", [True, 5])
 @pytest.mark.parametrize("at", [2, 5, 8])
 def test_it_goes_on_to_the_bit_with_shuffled_data_and_metrics(
@@ -229,6 +231,7 @@ print(fit(ended, data(), 3, state=state, checkpoint={path!r}), w.value.tolist())
 """
 
 
+@pytest.mark.slow
 def test_sigterm_ends_it_behind_its_step_with_a_checkpoint(tmp_path: Path) -> None:
     step, state, w = training()
     whole = fit(step, data(), 3, state=state)

@@ -67,6 +67,7 @@ def shifted(form: View) -> View:
     return View((*form.axes[:-1], replace(form.axes[-1], start=form.axes[-1].start + 1)))
 
 
+@pytest.mark.slow
 def test_the_right_ones_pass():
     check_op(Cube(), POSITIVE)
     check_op(Flip(), [(np.arange(12.0).reshape(3, 4),), (np.arange(5.0),)])
@@ -124,6 +125,7 @@ WRONG_CUBES = {
 }
 
 
+@pytest.mark.thinned(11)
 @pytest.mark.parametrize("mistake", WRONG_CUBES)
 def test_a_wrong_elementwise_op_is_refused(mistake):
     wrong, says = WRONG_CUBES[mistake]

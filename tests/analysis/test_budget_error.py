@@ -122,6 +122,7 @@ def test_marks_that_pin_the_peak_are_named() -> None:
     assert "marks" not in str(plain)
 
 
+@pytest.mark.slow
 @given(st.sets(st.integers(0, 7)), st.booleans())
 @settings(max_examples=8, deadline=None)
 def test_no_plan_that_keeps_the_marked_is_below_their_bound(marks: set[int], fuse: bool) -> None:

@@ -135,6 +135,7 @@ WRONG = (
 )
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("run", RUNS)
 def test_a_failing_index_leaves_every_parameter_old(run: str) -> None:
     optimizer, several = RUNS[run]

@@ -102,6 +102,7 @@ def test_kernels_give_the_bytes_that_they_give_without_the_mark() -> None:
     same(sg.grad(loss(sg.checkpoint(block, saved)), (0, 1))(X, W), [wanted["dx"], wanted["dw"]])
 
 
+@pytest.mark.slow
 def test_other_derivatives_are_those_without_the_mark() -> None:
     marked, plain = loss(sg.checkpoint(block, policy=POLICIES["dots or h"][0])), loss(block)
     derived: Mapping[str, Callable[..., Any]] = {
@@ -170,6 +171,7 @@ def looked_through(h: Any, w: Any) -> Any:
     return sg.tanh(sg.log(1.0 + h) @ w)
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize(
     ("block", "between"), [(normed, lambda h: h), (looked_through, sg.exp)], ids=["normed", "seen"]
 )

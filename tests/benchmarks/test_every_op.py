@@ -49,6 +49,7 @@ def test_points_have_all_layouts_and_gradients() -> None:
     assert sum(p.size == 1_000_000 for p in found) == 4 * sum(p.size == 10 for p in found)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("case", CASES[::6], ids=lambda case: case.label)
 def test_libraries_agree_with_the_definition(case: Case) -> None:
     libraries = [Own(1), Numpy(1)]

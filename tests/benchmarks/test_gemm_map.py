@@ -8,6 +8,7 @@ import pytest
 from benchmarks import gemm_map
 
 
+@pytest.mark.slow
 def test_cells_are_measured_by_every_library_that_is_asked() -> None:
     keys = [("float32", "tt", 3, 5, 2), ("float64", "nn", 1, 1, 1)]
     found = gemm_map.measure(keys, 1, 100.0, "staticgrad,numpy")
@@ -43,6 +44,7 @@ def test_the_report_counts_cells_that_fall_short() -> None:
     assert "nt" not in text.partition("1 cells fall short")[2]
 
 
+@pytest.mark.slow
 def test_the_picture_is_drawn() -> None:
     pytest.importorskip("matplotlib")
     rates = {"staticgrad": 8.0, "numpy": 10.0, "torch": 4.0}

@@ -37,6 +37,7 @@ def rows() -> dict[str, Row]:
     return {row.implementation: row for row in report.rows}
 
 
+@pytest.mark.slow
 def test_a_row_that_passes_has_every_figure(rows: dict[str, Row]) -> None:
     row = rows["staticgrad"]
     assert row.status == "ok", row.detail

@@ -43,6 +43,7 @@ def test_what_grows_is_named() -> None:
     assert scaling.late(table) == ["chain: slow", "chain: many"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "sizes"), [("blocks", (6, 18)), ("chain", (450, 1350)), ("recurrence", (6, 18))]
 )

@@ -12,6 +12,7 @@ from benchmarks.implementation import Settings
 from benchmarks.implementations.with_staticgrad import StaticgradImplementation
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("cell", scan_compilation.CELLS)
 def test_a_scan_of_one_step_is_the_step(tmp_path: Path, cell: str) -> None:
     settings = Settings(1, str(tmp_path))

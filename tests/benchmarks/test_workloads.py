@@ -29,11 +29,13 @@ def check(kind: type[Program], name: str) -> None:
     assert verdict.passed, verdict.reason
 
 
+@pytest.mark.thinned(6)
 @every_nth(2, "name", sorted(WORKLOADS))  # each run of the benchmarks asks the gate for all
 def test_staticgrad_passes_the_gate(name: str) -> None:
     check(StaticgradProgram, name)
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize("name", sorted(WORKLOADS.keys() - {"adam"}))  # it starts from moments of 0
 def test_the_twin_passes_the_gate(name: str) -> None:
     check(EagerProgram, name)

@@ -88,6 +88,7 @@ def columns_of(x: Array, workers: int, mode: Mode) -> tuple[Array, Array, Array]
     return centred, *found
 
 
+@pytest.mark.thinned(2)
 @diagonals(
     2,
     ("mode", MODES),

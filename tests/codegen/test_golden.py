@@ -1,4 +1,4 @@
-"""The sources of these kernels are those on file."""
+"""The kernels on file are sound, read back and compile; their sources are those on file."""
 
 from pathlib import Path
 from typing import get_args

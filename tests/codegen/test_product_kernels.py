@@ -148,6 +148,7 @@ def test_convolution_with_bias_and_relu(
     assert all(one.tobytes() == found[0].tobytes() for one in found)
 
 
+@pytest.mark.thinned(3)
 @diagonals(2, ("mode", MODES), ("stride,pad", [(1, 1), (2, 1), (3, 0)]), daily="vector")
 def test_the_gradient_of_an_image_phase_by_phase(stride: int, pad: int, mode: Mode) -> None:
     images, inside, outside, height, width = 2, 5, 3, 9, 11
@@ -187,6 +188,7 @@ def test_the_gradient_of_an_image_phase_by_phase(stride: int, pad: int, mode: Mo
     assert_close(dx, true)
 
 
+@pytest.mark.thinned(4)
 @diagonals(
     2, ("mode", MODES), ("stride,pad,inside,outside", [(1, 1, 3, 5), (2, 1, 2, 17)]), daily="vector"
 )
@@ -206,6 +208,7 @@ def test_the_gradient_of_a_filter(
     assert_close(dw, np.einsum("nohw,nchwyx->ocyx", d.astype("f8"), seen))
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize(
     ("stride", "images", "high", "wide", "inside", "outside"),
     [(1, 2, 7, 20, 3, 37), (2, 3, 4, 10, 40, 17), (1, 3, 31, 61, 2, 3), (1, 2, 4200, 1, 1, 2)],
@@ -238,6 +241,7 @@ def test_a_fed_product_has_the_bits_of_others(
             assert_same(again, one, mode)
 
 
+@pytest.mark.thinned(10)
 @diagonals(2, ("mode", MODES), ("taken", [-2, 0, 1, 3, 5]), daily="vector")
 def test_a_fed_product_may_take_some_images(taken: int, mode: Mode) -> None:
     """As many as were kept, which are none below zero, and all that there are above."""
@@ -253,6 +257,7 @@ def test_a_fed_product_may_take_some_images(taken: int, mode: Mode) -> None:
     assert_same(dw, wanted, mode)
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize(("taken", "points"), [(0, 9), (1, 0), (3, 1), (3, 1500), (9, 37)])
 @pytest.mark.parametrize("mode", MODES)
 def test_points_of_some_images_have_the_bits_of_one_row(
@@ -274,6 +279,7 @@ def test_points_of_some_images_have_the_bits_of_one_row(
     assert_close(found, one[0].astype("f8") @ other[0].T)
 
 
+@pytest.mark.thinned(3)
 @diagonals(
     2,
     ("mode", MODES),

@@ -160,6 +160,7 @@ def check_kernel(seed: int, modes: tuple[Mode, ...] = MODES) -> None:
                 assert_same(array, meant[name], what)
 
 
+@pytest.mark.thinned(7)
 @pytest.mark.parametrize("seed", range(1, FEW + 1))
 def test_every_reader_runs_what_the_verifier_accepts(seed: int) -> None:
     """Numba, which takes half a second for a kernel, reads every third one."""

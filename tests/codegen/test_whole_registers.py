@@ -80,6 +80,7 @@ def compare(x: np.ndarray, y: np.ndarray, build: Build, what: str) -> None:
     assert_same(np.asarray(found), np.asarray(wanted), what)
 
 
+@pytest.mark.thinned(2)
 @diagonals(2, ("dtype", ["int8", "uint16"]), ("target", ["host", "x86-64-v3"]))
 def test_integers_of_every_length(dtype: str, target: str, rng: np.random.Generator) -> None:
     with sg.options(target=target):

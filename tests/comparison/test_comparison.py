@@ -55,6 +55,7 @@ def found(own):
     return compare(own, batches=[2], seconds=0.0)
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", MODELS)
 def test_both_ways_train_alike(name):
     """Relative difference of the losses at most 1e-6 times the number of steps."""
@@ -67,6 +68,7 @@ def test_both_ways_train_alike(name):
         assert abs(one - two) <= 1e-6 * (step + 1) * abs(one)
 
 
+@pytest.mark.slow
 def test_every_figure_is_there(found):
     assert [pair.at for pair in found.batches] == [2, 8]
     assert found.depths == ()
@@ -212,6 +214,7 @@ def test_a_process_that_fails_is_reported(monkeypatch, own):
         compare(own, seconds=0.0)
 
 
+@pytest.mark.slow
 def test_the_command(own, tmp_path):
     target = tmp_path / "out.html"
     arguments = ["compare", "--model", own, "--seconds", "0", "--html", str(target)]

@@ -30,6 +30,7 @@ def halved_while_large(x: Any, y: Any) -> Any:
     return loss
 
 
+@pytest.mark.slow
 def test_a_while_on_a_value_is_measured_on_the_tape() -> None:
     """Each step records as many operations as its numbers lead to."""
     before = W.value.copy()
@@ -61,6 +62,7 @@ def scanned(x: Any) -> Any:
     return (h**2).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("function", "graphs"), [(recurrent, 0), (scanned, 1)])
 def test_sequences_that_grow(function: Any, graphs: int) -> None:
     """A Python loop is one graph for each length; a scan is one for all."""
@@ -79,6 +81,7 @@ def test_sequences_that_grow(function: Any, graphs: int) -> None:
     assert "Sizes that change" in page(found)
 
 
+@pytest.mark.slow
 def test_graphs_of_n_nodes_and_e_edges() -> None:
     """Two sizes of a model's batches that change: one graph, a plan for each pair."""
 
@@ -103,6 +106,7 @@ def test_graphs_of_n_nodes_and_e_edges() -> None:
     assert found.changes.plans == found.changes.shapes > 1
 
 
+@pytest.mark.slow
 def test_a_step_that_updates_what_it_reads() -> None:
     """k-means is no loss to be trained: its own update runs."""
     centres = sg.parameter("centres", X[:4].copy())
@@ -121,6 +125,7 @@ def test_a_step_that_updates_what_it_reads() -> None:
     assert found.agreement.by_run[-1] < found.agreement.by_run[0]
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("literal", [lambda x: np.ones((24, 1), "float32"), lambda x: sg.eye(24)])
 def test_a_literal_number_of_examples(literal: Any) -> None:
     """The comparison is of that number alone, and says how to serve others."""
@@ -157,6 +162,7 @@ def test_the_command_shows_the_lesson_in_80_columns(tmp_path: Path) -> None:
     assert "only the tape is measured" in target.read_text()
 
 
+@pytest.mark.slow
 def test_layers_that_are_checkpoints_and_what_a_debugger_sees() -> None:
     net = sg.nn.Sequential(*(sg.nn.Linear(32, 32) for _ in range(8)))
     x = np.ones((64, 32), "float32")

@@ -89,6 +89,7 @@ def found(net: Net) -> Comparison:
     return made
 
 
+@pytest.mark.slow
 def test_a_module_is_compared(found: Comparison) -> None:
     assert found.agreement.holds, found.agreement.problem
     assert (found.model, found.batch_size, found.parameters) == ("Net", 12, 57)

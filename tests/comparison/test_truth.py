@@ -54,6 +54,7 @@ OPTIMIZERS = {
 }
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize("max_norm", [None, 0.1])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_both_ways_take_the_same_steps(name: str, max_norm: float | None) -> None:
@@ -174,6 +175,7 @@ def compared() -> Comparison:
     return measure.compare(Model("m", start(), loss, batch, 8), batches=[], seconds=0.0)
 
 
+@pytest.mark.slow
 def test_a_busy_machine_is_named(compared: Comparison) -> None:
     quiet = Pair(8, timing(1e-3), timing(1e-4), (9.0, 11.0))
     assert with_pair(compared, quiet).warnings == ()

@@ -44,6 +44,7 @@ def few(name: str) -> list[Sample]:
     return small[:: -(-len(small) // (1 if name in LONG else FEW))]
 
 
+@pytest.mark.thinned(6)
 @every_nth(2, "name", NAMES)
 def test_every_op_in_plain_python(name: str) -> None:
     feeds: dict[str, np.ndarray] = {}

@@ -40,6 +40,7 @@ def recurrence() -> sg.Graph:
     return sg.Graph({"loss": loss, "dw": sg.grad(loss, w)})
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize(
     ("made", "share"), [(chain, 0.5), (chain, "50 %"), (chain, "0.5"), (recurrence, 0.6)]
 )
@@ -63,6 +64,7 @@ def test_everything_is_all_of_it() -> None:
         sg.compile(graph, memory_budget="1%").plan(n=50)
 
 
+@pytest.mark.slow
 def test_what_fits_stands_beside_feeds_and_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
     graph, n = chain(), 4000
     top = sg.compile(graph).plan(n=n).peak_bytes

@@ -62,6 +62,7 @@ def names(f: sg.compiler.Compiled) -> str:
     return " ".join(step.label for step in f.schedule.steps)
 
 
+@pytest.mark.thinned(6)
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_it_runs_once_with_equal_bytes(name: str) -> None:
     make = PROGRAMS[name]
@@ -80,6 +81,7 @@ def test_it_runs_once_with_equal_bytes(name: str) -> None:
         assert f.stats.plans == 1
 
 
+@pytest.mark.thinned(4)
 @every_nth(3, "name", PROGRAMS)
 def test_every_reader_and_every_copy_gives_the_same_bytes(
     name: str, monkeypatch: pytest.MonkeyPatch
@@ -223,6 +225,7 @@ ENDLESS: dict[str, Callable[[], sg.Value]] = {
 }
 
 
+@pytest.mark.thinned(5)
 @diagonals(
     4, ("name", ENDLESS), ("options", [{}, {"debug": True}, {"debug": "nan"}, {"threads": 2}])
 )

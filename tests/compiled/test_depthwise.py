@@ -51,6 +51,7 @@ def feeds(geometry: Geometry, dtype: str) -> dict[str, Any]:
     return {name: rng.normal(size=shape).astype(dtype) for name, shape in shapes.items()}
 
 
+@pytest.mark.slow
 @given(geometries(), st.sampled_from(["float32", "float64"]))
 @settings(max_examples=4)
 def test_known_and_named_images_give_the_same_bytes(geometry: Geometry, dtype: str) -> None:

@@ -56,6 +56,7 @@ def bytes_of(f: sg.Compiled, feeds: dict[str, Any]) -> dict[str, bytes]:
     return {name: array.tobytes() for name, array in f.run(feeds).items()}
 
 
+@pytest.mark.thinned(5)
 @diagonals(
     3,
     ("iterations,reverse", [(12, False), (36, True), (7, True), (13, False), (1, False)]),
@@ -74,6 +75,7 @@ def test_segments_change_no_byte(
         assert bytes_of(sg.compile(divided, pipeline="O0"), feeds) == bytes_of(f, feeds)
 
 
+@pytest.mark.slow
 def test_budgets_divide_loops_as_deep_as_they_must() -> None:
     graph, feeds = recurrent(64)
     plain = sg.compile(graph)
@@ -117,6 +119,7 @@ def test_a_budget_keeps_as_many_iterations_as_it_has_room_for(
     assert seconds == sorted(set(seconds))
 
 
+@pytest.mark.slow
 def test_less_memory_of_a_loop_costs_no_less_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a plan runs a whole loop again, segments or fewer kept iterations may be quicker."""
     monkeypatch.setattr(sums_over_time, "BLOCK_ROWS", 64)
@@ -195,6 +198,7 @@ def layers(iterations: int, reverse: bool, times: Any = None) -> tuple[sg.Graph,
     return graph, {name: rng.normal(size=s).astype("f4") / 2 for name, s in shapes.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("iterations", "reverse"),
     [
@@ -242,6 +246,7 @@ def test_segments_of_named_iterations(reverse: bool, monkeypatch: pytest.MonkeyP
     assert divided.plan(times=47).peak_bytes < 0.7 * plain.plan(times=47).peak_bytes
 
 
+@pytest.mark.slow
 def test_budgets_are_met_at_sizes_far_from_the_hints(monkeypatch: pytest.MonkeyPatch) -> None:
     """Loops were divided for 400 iterations: of 9, the undivided ones need less."""
     monkeypatch.setattr(sums_over_time, "BLOCK_ROWS", 20)

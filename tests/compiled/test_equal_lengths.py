@@ -96,6 +96,7 @@ def check(outputs: dict[str, Any], inputs: list[Any], size: int) -> None:
             np.testing.assert_allclose(found[name], wanted[name], rtol=0.0, atol=error * scale)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most", [12, pytest.param(600, marks=pytest.mark.exhaustive)])
 def test_programs_of_equal_lengths(most: int) -> None:
     run = given(programs())(lambda program: check(*program))

@@ -41,6 +41,7 @@ def gradient_of_filter(geometry: Any, batch: Any, dtype: str) -> tuple[sg.Graph,
     return sg.Graph({"dw": dw, "stepped": w - 0.5 * dw}), y.shape[1:]
 
 
+@pytest.mark.thinned(6)
 @diagonals(2, ("geometry", GEOMETRIES), ("dtype", ["float32", "float64"]))
 def test_parts_add_up_to_the_gradient(geometry: Any, dtype: str) -> None:
     """Batches with full parts, shorter and empty ones, named and known, on one and two threads."""

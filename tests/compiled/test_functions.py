@@ -59,6 +59,7 @@ def program(shape: tuple[int | str, ...]) -> dict[str, sg.Value]:
     return outputs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape", "fuse"), [((6, 8), True), (("n", "m"), False)])
 def test_functions_agree_with_the_oracle(shape: tuple[int | str, ...], fuse: bool) -> None:
     array = np.random.default_rng(0).uniform(0.2, 0.9, (6, 8)).astype(np.float32)

@@ -22,6 +22,7 @@ def differing(graph: sg.Graph, feeds: dict[str, np.ndarray]) -> list[str]:
     return [name for name, array in wanted.items() if not same_bytes(found[name], array)]
 
 
+@pytest.mark.thinned(6)
 @diagonals(
     2,
     ("length", [1, 40, 133]),
@@ -88,6 +89,7 @@ def cuts(size: int) -> st.SearchStrategy[slice]:
     return st.builds(slice, st.sampled_from([None, 1, 2]), ends, st.sampled_from([None, 1, 2, 3]))
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.tuples(cuts(6), cuts(8), cuts(9)), st.sampled_from([None, (1, 2), (0, 2), 2, 0]))
 def test_sums_of_parts_beside_their_gradients(

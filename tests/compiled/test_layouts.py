@@ -61,6 +61,7 @@ def layouts(data: np.ndarray, folder: Path) -> Iterator[tuple[str, Any]]:
     yield "a buffer", memoryview(np.ascontiguousarray(data))
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_feeds_in_any_layout(dtype: Any, rng: np.random.Generator, tmp_path: Path) -> None:
     x = sg.input("x", ("m", "n"), dtype)
@@ -144,6 +145,7 @@ def matrices(x: sg.Value) -> dict[str, sg.Value]:
     }
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(("dtype", "shift"), [("float32", 5), ("float64", 0), ("int16", 1)])
 def test_operands_of_a_product_may_be_any_views(dtype: str, shift: int) -> None:
     rng = np.random.default_rng(5)
@@ -159,6 +161,7 @@ def test_operands_of_a_product_may_be_any_views(dtype: str, shift: int) -> None:
     assert_same(sg.compile(graph).run(feeds), sg.evaluate(graph, feeds))
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize(
     ("dtype", "fuse", "turn"),
     [("float32", True, None), ("float32", False, 0), ("float64", True, 1), ("int16", True, 2)],
@@ -197,6 +200,7 @@ def test_every_consumer_takes_any_view(dtype: str, fuse: bool, turn: int | None)
     assert_same(sg.compile(graph, fuse=fuse).run(feeds), sg.evaluate(graph, feeds))
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("fuse", [True, False])
 def test_batches_of_products_broadcast(fuse: bool, rng: np.random.Generator) -> None:
     shapes = (

@@ -57,6 +57,7 @@ def logging_steps(schedule: Schedule) -> list[BodyStep]:
     return [step for step in found if step.logged] + inner
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("reverse", "dtype"), [(False, "float32"), (True, "float64")])
 def test_logs_change_no_byte(reverse: bool, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "HEAVY", NEVER)

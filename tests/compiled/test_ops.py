@@ -145,7 +145,7 @@ def expected(sample: Sample) -> tuple[np.ndarray, ...]:
     return (np.broadcast_to(found[0], out.shape),)
 
 
-@most_ops(2 if BY_NUMBA else 1)
+@most_ops(4 if BY_NUMBA else 1)
 def test_samples_agree(name: str) -> None:
     samples = samples_of(name)
     assert samples, f"{name} has no samples"
@@ -204,6 +204,7 @@ def check_results(sample: Sample, found: list[np.ndarray], what: str) -> None:
         assert same_bytes(got, want), f"{sample.op} {what}: {differing(got, want)}"
 
 
+@pytest.mark.thinned(12)
 @most_ops(3)
 def test_operands_may_be_views(name: str) -> None:
     """Reversed, transposed, strided, cut out of a larger one: inside the graph.
@@ -274,6 +275,7 @@ def ops_of_rows() -> Iterator[Any]:
             yield pytest.param(name, declared.at_size, id=name)
 
 
+@pytest.mark.thinned(21)
 @pytest.mark.parametrize(("name", "at_size"), [*ops_of_rows()])
 def test_rows_of_any_size(name: str, at_size: Callable[[int], Iterable[Sample]]) -> None:
     """Round the widths of lanes and blocks, each element in its place; sizes take turns."""
@@ -360,6 +362,7 @@ def pointwise_samples(name: str) -> Iterator[Sample]:
     yield from best.values()
 
 
+@pytest.mark.thinned(19)
 @every_nth(2, "name", NAMES)
 def test_any_size_of_one_compiled_program(name: str) -> None:
     """Named sizes at and around multiples of the vector width, each element in its place: where a
@@ -397,6 +400,7 @@ def test_any_size_of_one_compiled_program(name: str) -> None:
 OF_TWO = {"pow": "pow", "fmod": "fmod", "floor_quotient": "floor_divide", "atan2": "atan2"}
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("dtype", [F32, F64])
 def test_blocks_are_within_their_table_of_errors(dtype) -> None:
     """exp, log, ... as compiled, in units of the last place."""
@@ -442,6 +446,7 @@ def combined_gradient(
     return list(grad(total, inputs, allow_disconnected=True))
 
 
+@pytest.mark.thinned(4)
 @diagonals(2, ("name", NAMES), ("precision", ["float32", "float64"]))
 def test_gradients_of_first_and_second_order(name: str, precision: str) -> None:
     """Compiled gradient graphs equal the oracle's: to the byte where every op is exact.

@@ -43,6 +43,7 @@ def wave(x: sg.Value) -> sg.Value:
     return sides - 4 * x
 
 
+@pytest.mark.thinned(8)
 @diagonals(
     2,
     ("shape", [(130, 131), (33, 520), (5000, 4), (8200, 2), (2, 8200)]),
@@ -60,6 +61,7 @@ def test_neighbours_round_the_ends_are_one_kernel(shape: tuple[int, int], dtype:
     assert found.peak_bytes == 0  # no roll lies in memory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["vector", pytest.param("numba", marks=pytest.mark.exhaustive)])
 def test_the_gradient_round_the_ends_reads_what_it_adds(backend: str) -> None:
     """Its pads lie apart two by two, although all four of an axis do not."""
@@ -86,6 +88,7 @@ def test_the_gradient_round_the_ends_reads_what_it_adds(backend: str) -> None:
 SIZES = st.sampled_from([1, 2, 15, 16, 17, 31, 33, 64, 100, 257])
 
 
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(st.lists(SIZES, min_size=2, max_size=4), st.integers(0, 1), st.booleans(), st.data())
 def test_parts_of_any_length(

@@ -62,6 +62,7 @@ def check(graph: sg.Graph, feeds: dict[str, np.ndarray]) -> None:
         assert all(same_bytes(other[name], found[name]) for name in wanted)
 
 
+@pytest.mark.thinned(6)
 @diagonals(2, ("geometry", GEOMETRIES), ("dtype", ["float32", "float64"]))
 def test_known_and_named_sizes(geometry: Any, dtype: str) -> None:
     rank = len(geometry[3])
@@ -69,6 +70,7 @@ def test_known_and_named_sizes(geometry: Any, dtype: str) -> None:
         check(*of_patches(geometry, names, dtype))
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(st.data())
 def test_any_windows_side_by_side(data: st.DataObject) -> None:

@@ -55,6 +55,7 @@ def check_whole(seed: int, steps: int) -> None:
             assert_same(apart.run(feeds), found, (seed, sizes))
 
 
+@pytest.mark.thinned(4)
 @quick
 def test_programs_over_whole_numbers_are_exact(start: int) -> None:
     for seed in range(start, start + CHUNK):
@@ -185,6 +186,7 @@ def check_other_sizes(
     assert stats.compiles + stats.disk_hits + stats.memory_hits == compiled
 
 
+@pytest.mark.thinned(4)
 @quick
 def test_programs_over_real_numbers(start: int) -> None:
     for seed in range(start, start + CHUNK):

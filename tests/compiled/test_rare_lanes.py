@@ -7,6 +7,7 @@ the last of a tail, all.
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 
 import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
@@ -48,6 +49,7 @@ def operands(name: str, dtype: str, unusual: list[int], count: int) -> list[np.n
     return arrays
 
 
+@pytest.mark.thinned(4)
 @diagonals(2, ("dtype", ["float32", "float64"]), ("mode", MODES), daily="vector")
 def test_every_backend_follows_the_definition(dtype: str, mode: Mode) -> None:
     count = 53

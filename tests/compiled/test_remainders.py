@@ -53,6 +53,7 @@ def left(graph: sg.Graph) -> set[str]:
     return {node.op.name for node in strided_ones}
 
 
+@pytest.mark.slow
 @diagonals(
     2,
     ("dtype", ["float32", "float64"]),
@@ -74,6 +75,7 @@ def test_remainders_as_channels(shape: Any, filters: Any, options: Any, dtype: s
         check(graph, feeds)
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None)
 @given(st.data())
 def test_any_geometry(data: st.DataObject) -> None:

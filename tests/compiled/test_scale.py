@@ -11,6 +11,7 @@ from benchmarks.scaling import Make, deep, everything, fan, wide
 from staticgrad.planning.offsets import Spans, as_they_begin, place
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("collected_apart")
 @pytest.mark.parametrize(
     "make", [deep, *(pytest.param(m, marks=pytest.mark.exhaustive) for m in (wide, fan))]

@@ -75,6 +75,7 @@ def stores(kernel: Kernel) -> int:
     return sum(isinstance(statement, Store) for statement in stage.body)
 
 
+@pytest.mark.thinned(20)
 @diagonals(2, ("program", PROGRAMS), ("length", [2, 3, 5, 8, 9]), ("dtype", ["float32", "float64"]))
 def test_every_length_in_every_program(program: str, length: int, dtype: str) -> None:
     x = sg.input("x", ("m", "k", length), dtype)
@@ -87,6 +88,7 @@ def test_every_length_in_every_program(program: str, length: int, dtype: str) ->
         assert differing(graph, {name: feeds[name] for name in names}) == []
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     st.sampled_from([dtype for dtype in NUMPY_DTYPES if dtype != np.bool_]),

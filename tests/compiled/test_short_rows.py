@@ -62,6 +62,7 @@ def reduced(x: sg.Value, kind: str) -> sg.Value:
     return {"sum": sg.sum, "max": sg.max, "min": sg.min}[kind](x, axis=-1)
 
 
+@pytest.mark.thinned(24)
 @diagonals(2, ("length", [1, 4, 10, 17, 31]), ("layout", LAYOUTS))
 def test_every_length_in_every_layout(length: int, layout: str) -> None:
     x = sg.input("x", ("n", 3, length), "float32")
@@ -76,6 +77,7 @@ def test_every_length_in_every_layout(length: int, layout: str) -> None:
         agree(graph, {value.node.op.label: feeds[value.node.op.label] for value in graph.inputs})
 
 
+@pytest.mark.thinned(12)
 @pytest.mark.parametrize("dtype", NUMPY_DTYPES, ids=str)
 def test_every_dtype(dtype: np.dtype) -> None:
     for length in (2, 3, 8, 9, 16, 31):
@@ -84,6 +86,7 @@ def test_every_dtype(dtype: np.dtype) -> None:
         agree(graph, {"x": numbers((45, length), as_dtype(dtype).numpy)})
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=15)
 @given(
     shape=st.lists(st.integers(1, 9), min_size=2, max_size=4),
@@ -123,6 +126,7 @@ def normalised(x: sg.Value, axes: tuple[int, ...]) -> dict[str, sg.Value]:
     return {"out": centred / spread, "spread": spread, "largest": sg.max(x, axis=axes) * 2.0}
 
 
+@pytest.mark.thinned(5)
 @diagonals(2, ("length", [2, 5, 11]), ("dtype", ["float32", "float64", "float16"]))
 def test_rows_of_several_stages_are_one_map(length: int, dtype: str) -> None:
     x = sg.input("x", ("n", 3, length), dtype)
@@ -136,6 +140,7 @@ def test_rows_of_several_stages_are_one_map(length: int, dtype: str) -> None:
         agree(graph, {"x": array}, fuse=False)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(("length", "dtype"), [(24, "float32"), (31, "float32"), (13, "float64")])
 def test_rows_that_outgrow_registers_are_taken_one_by_one(length: int, dtype: str) -> None:
     x = sg.input("x", (40, length), dtype)
@@ -155,6 +160,7 @@ def test_rows_that_outgrow_registers_are_taken_one_by_one(length: int, dtype: st
     agree(across, {"x": np.ascontiguousarray(array.T)})
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(("length", "dtype"), [(4, "float32"), (10, "float32"), (4, "float64")])
 def test_cross_entropy_of_few_classes_is_one_map_and_a_total(length: int, dtype: str) -> None:
     x, y = sg.input("x", (5000, length), dtype), sg.input("y", (5000,), "int64")
@@ -194,6 +200,7 @@ def looked_up(x: sg.Value, other: sg.Value, at: sg.Value) -> dict[str, sg.Value]
     }
 
 
+@pytest.mark.thinned(15)
 @diagonals(2, ("length", [2, 7, 15]), ("layout", LAYOUTS))
 def test_look_ups_in_every_layout(length: int, layout: str) -> None:
     x = sg.input("x", ("n", 3, length), "float32")
@@ -214,6 +221,7 @@ def test_look_ups_in_every_layout(length: int, layout: str) -> None:
         agree(graph, {name: feeds[name] for name in names})
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(
     ("length", "dtype", "joined"),
     [(8, "float32", False), (16, "float32", True), (4, "float64", False), (8, "float64", True)],
@@ -246,6 +254,7 @@ def test_what_would_be_written_out_too_long_stays_apart() -> None:
     assert 1 < len(fuse(pipeline("O1")(sg.Graph(y))).steps) <= 12
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(
     ("length", "dtype"), [(5, "float32"), (10, "float32"), (31, "float32"), (15, "float64")]
 )
@@ -305,6 +314,7 @@ def test_axes_of_no_elements_around_short_rows_are_loops(batch: int) -> None:
     np.testing.assert_array_equal(found["total"], np.ones(batch))
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(("length", "dtype"), [(12, "float32"), (27, "float32"), (15, "float64")])
 def test_rows_whose_positions_are_found_stay_in_lanes_with_elements(
     length: int, dtype: str

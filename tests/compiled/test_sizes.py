@@ -50,6 +50,7 @@ def sums(dtype: str) -> tuple[sg.Graph, dict[str, Any]]:
     return graph, {name: oracle for name, (_, oracle) in ways.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_sums_follow_the_tree_at_every_size(dtype: str, rng: np.random.Generator) -> None:
     graph, oracles = sums(dtype)
@@ -63,6 +64,7 @@ def test_sums_follow_the_tree_at_every_size(dtype: str, rng: np.random.Generator
         assert_same(apart.run({"x": data}), wanted, (m, n))
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_sums_are_near_the_true_sum(dtype: str, rng: np.random.Generator) -> None:
     x = sg.input("x", ("m", "n"), dtype)
@@ -77,6 +79,7 @@ def test_sums_are_near_the_true_sum(dtype: str, rng: np.random.Generator) -> Non
             assert np.all(np.abs(found[name] - wide.sum(axes)) <= bound), (name, shape)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("dtype", [*FLOATS, "int8", "uint64", "bool"])
 def test_extremes_at_every_size(dtype: str, rng: np.random.Generator) -> None:
     """NaN wins, -0 < +0; elements round the identity of the reduction."""
@@ -145,6 +148,7 @@ def shapes(rng: np.random.Generator) -> list[tuple[int, int, int]]:
     return [*product(SMALL, SMALL, SMALL), *large, (9, 33, 4096), (2, 17, 4097), (1, 1, 8193)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [*FLOATS, "int32"])
 def test_products_of_whole_numbers_are_exact(dtype: str, rng: np.random.Generator) -> None:
     """Whole numbers leave no rounding: every element must be in its place, at every size."""

@@ -42,6 +42,7 @@ def test_the_sum_of_row_sums_and_column_sums() -> None:
     assert finfo(found.dtype).nmant == 52
 
 
+@pytest.mark.slow
 @settings(max_examples=24, deadline=None)
 @given(st.integers(0, 1 << 30), st.sampled_from([64, 70, 96, 130]), st.booleans())
 def test_random_programs_over_squares(seed: int, size: int, differentiate: bool) -> None:

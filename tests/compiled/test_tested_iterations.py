@@ -121,6 +121,7 @@ def in_one_kernel(f: sg.CompiledFunction) -> bool:
     return any(isinstance(stage, Loop) and stage.going for stage in every)
 
 
+@pytest.mark.thinned(7)
 @diagonals(2, ("name", PROGRAMS), ("most", [2, 4096]))
 def test_iterations_in_a_kernel_have_the_bytes_of_single_ones(
     name: str, most: int, monkeypatch: pytest.MonkeyPatch
@@ -178,6 +179,7 @@ def test_iterations_that_workers_share_are_single(length: int, joined: bool) -> 
     np.testing.assert_array_equal(f.run({"x": np.full(length, 40.0)}), np.full(length, 61.0))
 
 
+@pytest.mark.thinned(3)
 @diagonals(
     2, ("iterations,most", [(1, 6), (5, 2), (5, None), (3, 0)]), ("dtype", ["float32", "float64"])
 )

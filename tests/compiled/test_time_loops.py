@@ -210,6 +210,7 @@ def same(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
     return all(same_bytes(found[name], array) for name, array in wanted.items())
 
 
+@pytest.mark.thinned(19)
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_loop_is_one_kernel_with_the_bytes_of_the_drivers(name: str) -> None:
     outputs, feeds = PROGRAMS[name]()
@@ -234,6 +235,7 @@ def test_a_loop_is_one_kernel_with_the_bytes_of_the_drivers(name: str) -> None:
 STRETCHED = ["field 70 3", "single 6", "rows n 4", "looked up 40 6", "bent 5", "branched 40 5"]
 
 
+@pytest.mark.thinned(6)
 @pytest.mark.parametrize("name", STRETCHED)
 def test_stretches_of_iterations_have_the_same_bytes(
     name: str, monkeypatch: pytest.MonkeyPatch
@@ -339,6 +341,7 @@ def test_rows_that_read_each_other(kind: str) -> None:
     assert same(f.run(feeds), sg.evaluate(graph, feeds))
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("seed", range(4))
 def test_random_loops_are_the_drivers(seed: int) -> None:
     shapes = {"u": (3,), "v": (3,), "s": (), "rows": (2, 3)}

@@ -33,6 +33,7 @@ def network() -> sg.Graph:
     return sg.Graph({"loss": loss}, sg.optim.SGD(0.1).updates(loss, weights), name="net<1>")
 
 
+@pytest.mark.slow
 def test_each_choice_is_what_its_budget_plans(monkeypatch: pytest.MonkeyPatch) -> None:
     graph = network()
     monkeypatch.setattr(backends, "compiled", None)  # no kernel is compiled
@@ -67,6 +68,7 @@ def test_each_choice_is_what_its_budget_plans(monkeypatch: pytest.MonkeyPatch) -
     assert f"all {len(many.choices)} plans" in many.html_table()
 
 
+@pytest.mark.slow
 def test_loops_give_the_plans_of_all_their_divisions(monkeypatch: pytest.MonkeyPatch) -> None:
     """And of some in which part of the iterations does not run again, as budgets have them."""
     monkeypatch.setattr(sums_over_time, "BLOCK_ROWS", 80)  # of two iterations

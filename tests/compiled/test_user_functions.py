@@ -34,6 +34,7 @@ def both(a: Any, flags: Any) -> Any:
     return a[::-1] + 1.0, flags.sum()
 
 
+@pytest.mark.slow
 @every_jit
 @every_call
 def test_several_results_of_named_sizes(call: Callable[..., Any], jit: bool) -> None:
@@ -48,6 +49,7 @@ def test_several_results_of_named_sizes(call: Callable[..., Any], jit: bool) -> 
             assert found["count"] == max(n - 1, 0) + 1
 
 
+@pytest.mark.slow
 @every_call
 def test_derivatives_follow_the_rule(call: Callable[..., Any]) -> None:
     def function(a: Any, k: Any) -> Any:
@@ -72,6 +74,7 @@ def fails(a: Any) -> Any:
     return a + 1.0
 
 
+@pytest.mark.slow
 def test_an_exception_comes_out_whole_before_a_parameter_changes() -> None:
     w = sg.parameter("w", np.zeros(3))
     x = sg.input("x", (3,), "float64")
@@ -96,6 +99,7 @@ def shortened(a: Any) -> Any:
     return a[1:] + 1.0
 
 
+@pytest.mark.thinned(2)
 @every_call
 def test_other_results_than_promised(call: Callable[..., Any]) -> None:
     x = sg.input("x", (3,), "float64")
@@ -121,6 +125,7 @@ def test_operands_are_not_written_to() -> None:
         sg.compile(sg.numba_call(writes, x, types=x))
 
 
+@pytest.mark.thinned(2)
 @every_call
 def test_text_reads_back_and_tensors_run_at_once(call: Callable[..., Any]) -> None:
     x = sg.input("x", (4, 3), "float64")

@@ -43,6 +43,7 @@ def operands(
     return stored, read
 
 
+@pytest.mark.thinned(5)
 @diagonals(2, ("flags", FLAGS), ("dtype", ["float32", "float64", "int32"]))
 def test_they_follow_the_lane_rule_whatever_the_transposes(
     flags: tuple[bool, bool], dtype: str
@@ -85,6 +86,7 @@ def test_those_that_add_down_follow_the_column_rule(flags: tuple[bool, bool]) ->
             assert same_bytes(found[name], array), (name, options)
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_large_matrices_are_read_in_long_runs_to_the_same_bits(dtype: str) -> None:
     outputs: dict[str, Any] = {}
@@ -185,6 +187,7 @@ def test_what_stands_before_and_behind_shares_the_kernel() -> None:
     assert type(last).__name__ == "Scalar"
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
 def test_products_of_few_terms_go_from_registers_to_memory(dtype: str) -> None:
     """Each row once, also where the result is written over what is added to it: no row of a last

@@ -12,6 +12,7 @@ from tests.native.support import assert_same
 RNG = np.random.default_rng(0)
 
 
+@pytest.mark.thinned(7)
 @diagonals(
     2, ("columns", [64, 127, 128, 256, 300, 513]), ("dtype", ["float32", "float64", "int32"])
 )
@@ -42,6 +43,7 @@ def test_whole_rows_side_by_side(kind: str) -> None:
             assert_same(f.run(feeds)[kind], sg.evaluate(graph, feeds)[kind], f"{rows}, {columns}")
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
 def test_positions_and_short_formulas_of_whole_rows_side_by_side(dtype: str) -> None:
     x = sg.input("x", ("rows", 1041), dtype)

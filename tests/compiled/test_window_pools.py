@@ -64,6 +64,7 @@ def check(graph: sg.Graph, feeds: dict[str, Any], dtype: str) -> None:
         np.testing.assert_allclose(found[name], wanted, rtol=near, atol=near * 30)
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize(
     ("name", "convolved"), [*((name, True) for name in PROGRAMS), (next(iter(PROGRAMS)), False)]
 )
@@ -77,6 +78,7 @@ def test_one_kernel_has_the_image_and_its_windows(name: str, convolved: bool) ->
     check(graph, feeds, dtype)
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("image", [(8, 36), (9, 36)])
 def test_an_image_that_is_asked_for_is_stored_tap_by_tap(image: tuple[int, int]) -> None:
     """Windows that leave out the last row cannot store it."""
@@ -98,6 +100,7 @@ def test_a_gradient_needs_the_places_and_not_the_image() -> None:
     assert compiled.plan().peak_bytes < 4 * image + 3 * 4 * windows + (1 << 17) + 4 * 40000
 
 
+@pytest.mark.slow
 def test_windows_of_tiles() -> None:
     """A convolution in tiles, whose rows are no whole vectors: several images, several strips."""
     rng, dtype, near = np.random.default_rng(5), "float32", 2e-5

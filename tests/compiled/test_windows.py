@@ -58,6 +58,7 @@ def check_ways(dtype: str, ways: tuple[dict[str, Any], ...]) -> None:
             assert same_bytes(array, np.asarray(other[name])), (way, name)
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_way_gives_the_same_bytes(dtype: str) -> None:
     check_ways(dtype, WAYS if dtype == "float32" else WAYS[:1])
@@ -85,6 +86,7 @@ def test_bytes_do_not_depend_on_what_follows() -> None:
     assert same_bytes(np.maximum(alone + np.float32(1), np.float32(0)), with_others["z"])
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(("side", "stride"), [(6, 1), (40, 1), (7, 2)])
 def test_one_image_is_cut_further_and_keeps_its_bytes(side: int, stride: int) -> None:
     """By channels or by shorter strips, where a batch of any size is cut by images."""
@@ -108,6 +110,7 @@ def test_one_image_is_cut_further_and_keeps_its_bytes(side: int, stride: int) ->
             assert same_bytes(one, other)
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("sizes", [("h", "w"), (0, 5)], ids=str)
 def test_an_image_of_no_places_gives_nothing(sizes: tuple[str | int, ...]) -> None:
     """Known or named; a transposed convolution has what reaches beyond its last place."""
@@ -152,6 +155,7 @@ def digests() -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="names a target of x86-64")
 def test_narrow_registers_give_the_same_bytes() -> None:
     program = "from tests.compiled.test_windows import digests; print(*digests())"
@@ -185,6 +189,7 @@ def test_what_is_repeated_along_an_image_of_remainders(
         np.testing.assert_allclose(array, expected[name], rtol=2e-5, atol=2e-5)
 
 
+@pytest.mark.thinned(4)
 @diagonals(2, ("axes", [(0,), (1,), (0, 1)]), ("channels", [(1, 17), (20, 33), (34, 34)]))
 def test_what_is_repeated_along_channels_is_read_once(
     channels: tuple[int, int], axes: tuple[int, ...]

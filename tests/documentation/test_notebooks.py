@@ -21,6 +21,7 @@ def test_a_notebook_is_that_of_its_page(name):
     assert (NOTEBOOKS / f"{name}.ipynb").read_text("utf-8") == notebook(GUIDE / f"{name}.md")
 
 
+@pytest.mark.thinned(10)
 @pytest.mark.filterwarnings("default")  # those of Jupyter's packages are not of the notebook
 @pytest.mark.parametrize("name", COURSE)
 def test_a_notebook_prints_what_it_says(name):

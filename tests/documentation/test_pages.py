@@ -20,6 +20,7 @@ OTHERS = {"compare", "passes"}
 ADDRESSES = [name for named in documentation.titles().values() for name in named]
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize(
     "page", [p for p in GUIDES if programs(p) and p.stem not in OTHERS], ids=lambda p: p.stem
 )
@@ -132,6 +133,7 @@ def test_a_page_adds_the_imports_that_an_example_leaves_out():
     assert docstrings.parsed(given).markdown().count("import") == 1
 
 
+@pytest.mark.slow
 def test_the_site_is_built_without_a_warning(tmp_path, monkeypatch):
     pytest.importorskip("material")
     monkeypatch.setattr(reference, "dtypes", lambda value: "")  # which takes most of the time

@@ -51,6 +51,7 @@ def patterns(sample: Sample) -> Iterator[tuple[bool, ...]]:
     return (pattern for pattern in product(*choices) if any(pattern))
 
 
+@pytest.mark.thinned(23)
 @every_op
 def test_a_rule_reads_what_is_kept_for_it_and_all_of_it(name: str) -> None:
     """Counted on tensors: what the rule asks an array of, and so must be kept."""
@@ -89,6 +90,7 @@ def test_a_rule_reads_what_is_kept_for_it_and_all_of_it(name: str) -> None:
                 assert all(map(operator.le, some, every))
 
 
+@pytest.mark.thinned(4)
 @every_op
 def test_gradients_need_no_more_than_is_kept(name: str) -> None:
     """Each pattern of operands that need gradients: the same as when all need them."""
@@ -157,6 +159,7 @@ def layers(x: Tensor, ws: list[Tensor]) -> Tensor:
     return (x * x).sum()
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("how", ["backward", "grad"])
 def test_a_pass_holds_one_activation_per_layer(how: str) -> None:
     """tanh keeps its result, which is the next product's operand; sums and additions keep nothing.

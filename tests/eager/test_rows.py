@@ -51,6 +51,7 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@pytest.mark.thinned(8)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_rows_of_a_batch_are_those_of_single_walks(
     name: str, monkeypatch: pytest.MonkeyPatch

@@ -48,6 +48,7 @@ def whole(rule: Any, params: list[Any], grads: list[list[Any]]) -> None:
             tensor.data = np.array(value.data)
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize(("cls", "options"), RULES)
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -344,6 +345,7 @@ def test_a_tensor_that_a_step_changed_is_found_out() -> None:
         loss.backward()
 
 
+@pytest.mark.slow
 def test_an_interrupt_finds_the_old_values_or_the_new_ones() -> None:
     params = [sg.parameter(f"w{k}", np.zeros(50_000)) for k in range(4)]
     opt, seen = sg.optim.SGD(1.0), []

@@ -84,6 +84,7 @@ def along(f: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *a: sg.jvp(lambda v: f(*a[:-1], v), (a[-1],), (a[-1] * 0.5,))[1]
 
 
+@pytest.mark.thinned(7)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_is_the_stack_of_its_elements_and_so_are_its_derivatives(name: str) -> None:
     f, arrays = FUNCTIONS[name]
@@ -102,6 +103,7 @@ def test_is_differentiated_over_the_batch(name: str) -> None:
         np.testing.assert_allclose(found.numpy(), stacked(each(slope(f)), arrays), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_derivatives_inside_are_taken_by_tensors_that_a_function_closes_over() -> None:
     def loss(w: Any, x: Any) -> Any:
         return ((w @ x) ** 2).sum()

@@ -231,6 +231,7 @@ def test_a_program_gives_one_result_in_every_way(name: str) -> None:
         sizes_agree(tried)
 
 
+@pytest.mark.thinned(2)
 @named(DAILY)
 def test_a_few_are_right_daily(name: str) -> None:
     tried = Tried(PROGRAMS[name])

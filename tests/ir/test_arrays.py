@@ -149,6 +149,7 @@ KINDS: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.mark.slow
 def test_every_door_reads_every_kind() -> None:
     def check(door: str, kind: str) -> None:
         found = DOORS[door](KINDS[kind]())

@@ -205,6 +205,7 @@ def test_bfloat16_is_that_of_its_package() -> None:
         assert promote_weak(scalar, BF16) is BF16
 
 
+@pytest.mark.slow
 def test_without_its_package_bfloat16_is_refused() -> None:
     program = """
 import importlib.util

@@ -266,6 +266,7 @@ def test_ops_of_a_kind_are_replaced_and_others_are_not_asked_about() -> None:
     assert graph.replace_ops(MatMul, by_its_operand) is graph
 
 
+@pytest.mark.slow
 @given(graphs(), st.integers(0, 1000))
 def test_rewritten_graphs_are_sound(made: tuple[Graph, dict[str, np.ndarray]], which: int) -> None:
     graph, _ = made
@@ -285,6 +286,7 @@ def test_rewritten_graphs_are_sound(made: tuple[Graph, dict[str, np.ndarray]], w
 # -- life and death -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("collected_apart")
 def test_nothing_keeps_a_dropped_graph_alive() -> None:
     x = input_value("x", VECTOR)

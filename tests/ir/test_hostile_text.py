@@ -112,6 +112,7 @@ GROWING: dict[str, tuple[Callable[[int], str], bool]] = {
 }  # fmt: skip
 
 
+@pytest.mark.thinned(23)
 @pytest.mark.parametrize("kind", GROWING)
 def test_work_grows_with_the_length_only(kind: str) -> None:
     make, is_graph = GROWING[kind]
@@ -183,6 +184,7 @@ FOREIGN = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=160)
 def test_mutated_texts_end_in_a_graph_or_a_coded_error(data: st.DataObject) -> None:

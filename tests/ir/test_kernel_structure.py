@@ -8,6 +8,7 @@ from itertools import combinations
 from random import Random
 
 import numpy as np
+import pytest
 
 from staticgrad.errors import ParseError
 from staticgrad.ir import expr as ex
@@ -30,6 +31,7 @@ def kernel_of(value: Expr, *others: Expr) -> Kernel:
     return Kernel(operands, ("n0",), (), (Map(Axis("j", "n0"), body),))
 
 
+@pytest.mark.slow
 def test_kernels_are_equal_where_their_texts_are() -> None:
     by_text: dict[str, list[Kernel]] = defaultdict(list)
     for seed in range(60):

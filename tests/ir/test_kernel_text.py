@@ -338,6 +338,7 @@ def test_random_expressions_read_back(expr: Expr) -> None:
     assert [(e.op, e.dtype) for e in lines] == [(e.op, e.dtype) for e in again]
 
 
+@pytest.mark.slow
 def test_a_long_kernel_needs_no_recursion() -> None:
     expr = X
     for _ in range(5_000):
@@ -432,6 +433,7 @@ def test_mistakes_are_shown_where_they_are() -> None:
     check_all(partial(check_mistake, parse_kernel), MISTAKES)
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=200)
 def test_damaged_text_is_a_parse_error_or_a_kernel(data: st.DataObject) -> None:

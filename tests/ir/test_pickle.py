@@ -35,6 +35,7 @@ def model() -> tuple[Graph, Symbolic, Parameter]:
     return Graph({"y": np.tanh(x * w), "table": table}, {w: w * 0.5}, name="model"), x, w
 
 
+@pytest.mark.slow
 @given(graphs(empty=True))
 def test_graphs_travel_whole(made: tuple[Graph, dict[str, np.ndarray]]) -> None:
     graph, _ = made
@@ -92,6 +93,7 @@ def test_an_inner_value_is_refused_with_its_line() -> None:
     assert copy.copy(y).node is y.node
 
 
+@pytest.mark.slow
 def test_a_fresh_process_knows_the_ops() -> None:
     graph, x, w = model()
     program = (

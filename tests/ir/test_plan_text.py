@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import pytest
 from hypothesis import given, settings, strategies as st
 
 from passes.pipelines import pipeline
@@ -32,6 +33,7 @@ def test_canonical_text_is_a_fixed_point_and_sound() -> None:
     verify_plan(plan)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32), st.booleans())
 def test_a_plan_reads_back(seed: int, staged: bool) -> None:
     graph, feeds = random_graph(np.random.default_rng(seed), empty=True)
@@ -113,6 +115,7 @@ def test_mistakes_are_shown_where_they_are() -> None:
     check_all(partial(check_mistake, parse_plan, PLAN), MISTAKES)
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=100)
 def test_damaged_text_is_a_parse_error_or_a_plan(data: st.DataObject) -> None:

@@ -64,6 +64,7 @@ print(sorted(name for name in sys.modules if name.endswith("_ops")))
 """
 
 
+@pytest.mark.slow
 def test_pickles_of_built_in_ops_import_no_plugin(site: Path) -> None:
     x, w = sg.input("x", (2,)), sg.parameter("w", [1.0, 2.0])
     graph = sg.Graph({"y": sg.tanh(x) * w})
@@ -88,6 +89,7 @@ for each in sorted(str(each.message) for each in seen):
 """
 
 
+@pytest.mark.slow
 def test_a_broken_plugin_costs_one_warning_that_names_it(site: Path) -> None:
     values, first, second, *warnings = run(site, PARSE).splitlines()
     assert values == "[3.0, 6.0, 9.0]"

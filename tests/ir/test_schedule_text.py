@@ -40,6 +40,7 @@ def test_canonical_text_is_a_fixed_point() -> None:
     assert str(parse_schedule(SCHEDULE)) == SCHEDULE
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32))
 def test_a_schedule_reads_back(seed: int) -> None:
     graph = with_gradients(random_graph(np.random.default_rng(seed), empty=True)[0])
@@ -52,6 +53,7 @@ def test_a_schedule_reads_back(seed: int) -> None:
         assert [s.label for s in read.steps] == [s.label for s in schedule.steps]
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32))
 @settings(max_examples=8)
 def test_a_schedule_that_was_read_computes_the_same_bytes(seed: int) -> None:
@@ -197,6 +199,7 @@ def test_promises_of_sizes_are_part_of_the_schedule() -> None:
     assert str(parse_schedule(loose)) == loose
 
 
+@pytest.mark.slow
 def test_a_long_schedule_needs_no_recursion() -> None:
     built = Builder()
     names = [built.buffer("input", label="x"), *(built.buffer("temp") for _ in range(5_000))]
@@ -249,6 +252,7 @@ def test_a_kernel_without_a_step_is_a_mistake() -> None:
     assert lines[caught.value.line - 1].startswith("  kernel k2(")
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=200)
 def test_damaged_text_is_a_parse_error_or_a_schedule(data: st.DataObject) -> None:

@@ -253,6 +253,7 @@ def test_a_strided_operand_has_the_tree_of_its_shape(rng):
 # -- accuracy -------------------------------------------------------------------------------------
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind", ["normal", "positive", "equal", "cancelling", "growing"])
 @pytest.mark.parametrize("axis", [0, 1])

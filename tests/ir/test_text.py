@@ -49,6 +49,7 @@ def test_canonical_text_is_a_fixed_point() -> None:
     assert str(parse(STEP)) == STEP
 
 
+@pytest.mark.slow
 @given(graphs(empty=True))
 def test_a_graph_reads_back(made: tuple[Graph, dict[str, np.ndarray]]) -> None:
     graph, _ = made
@@ -91,6 +92,7 @@ for seed in range(12):
 """
 
 
+@pytest.mark.slow
 def test_text_does_not_depend_on_hashing_or_ids() -> None:
     root = str(Path.cwd())
     texts = set()
@@ -218,6 +220,7 @@ def bits(array: np.ndarray) -> bytes:
         return np.where(array != array, array.dtype.type("nan"), array).tobytes()
 
 
+@pytest.mark.thinned(7)
 @pytest.mark.parametrize("dtype", ALL_DTYPES, ids=str)
 @given(data=st.data())
 def test_inline_constants_keep_every_bit(dtype: DType, data: st.DataObject) -> None:

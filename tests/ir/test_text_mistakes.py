@@ -75,6 +75,7 @@ def test_mistakes_are_shown_where_they_are() -> None:
     check_all(partial(check_mistake, parse, STEP), MISTAKES)
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=300)
 def test_damaged_text_is_a_parse_error_or_a_graph(data: st.DataObject) -> None:

@@ -49,6 +49,7 @@ def test_a_sound_schedule_passes() -> None:
     verify_schedule(parse_schedule(SCHEDULE))
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32))
 @settings(max_examples=25)
 def test_schedules_that_fusion_makes_are_sound(seed: int) -> None:

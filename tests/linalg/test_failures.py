@@ -108,6 +108,7 @@ def test_bytes_do_not_depend_on_the_threads_of_the_library() -> None:
         np.testing.assert_array_equal(results[1][name], value)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 @pytest.mark.parametrize("jit", [True, False])
@@ -160,6 +161,7 @@ np.testing.assert_allclose(scipy.linalg.inv(2 * np.eye(2)), np.eye(2) / 2)
 """
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("before", ["", "import scipy.linalg.cython_blas"])
 def test_lapack_comes_without_the_package_which_may_be_imported_later(before: str) -> None:
     program = _LOADED if not before else before + _LOADED.replace('assert "scipy.linalg"', '"s"')

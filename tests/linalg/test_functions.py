@@ -149,6 +149,7 @@ def results(found: Any) -> list[Any]:
     return list(found) if isinstance(found, tuple) else [found]
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", CASES)
 def test_values_and_derivatives(name: str) -> None:
     function, numpys, arrays = CASES[name]
@@ -183,6 +184,7 @@ def test_compiled_programs_give_what_the_evaluator_does_on_every_number_of_threa
             np.testing.assert_array_equal(found[name], first.setdefault(name, found[name]))
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.integers(0, 2), max_size=2).map(tuple),
@@ -267,6 +269,7 @@ def test_large_matrices_work_in_blocks() -> None:
     np.testing.assert_allclose((u[:, :90] * s) @ v, array[:, :90], atol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["qr", "qr complete r", "lu"])
 def test_derivatives_of_rectangles_of_two_named_sizes(name: str) -> None:
     """Which one is larger the run decides: first and second derivatives of the literal program."""
@@ -287,6 +290,7 @@ def test_derivatives_of_rectangles_of_two_named_sizes(name: str) -> None:
             np.testing.assert_allclose(found, wanted[order], rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.thinned(2)
 @diagonals(2, ("n", [200, 97]), ("dtype", ["float32", "float64"]))
 def test_triangular_systems_of_several_blocks_and_parts(n: int, dtype: str) -> None:
     """Blocks of unknowns from both ends, parts of columns on workers, batches of matrices."""
@@ -359,6 +363,7 @@ def test_forward_mode() -> None:
         np.testing.assert_allclose(found, (ahead - behind) / (2 * step), rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_small_determinants_have_gradients_where_they_are_zero(n: int) -> None:
     """Of whole numbers they are exact: the gradient is the matrix of cofactors."""
@@ -399,6 +404,7 @@ def exact_det(rows: list[list[Fraction]]) -> tuple[Fraction, Fraction]:
     return total, size
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("n", [2, 3])
 def test_small_determinants_of_float64_overflow_where_they_are_too_large_alone(n: int) -> None:
     """So do their gradients; rows are of any magnitude, singular matrices of large ones too."""

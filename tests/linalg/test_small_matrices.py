@@ -44,6 +44,7 @@ def found(size: Any, n: int, k: int, dtype: str, errors: str = "nan") -> dict[st
     return {**results, "c": Cholesky(errors=errors)(p)}
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("n", "k"), [(1, 1), (2, 3), (5, 1)])
 def test_many_interleaved_have_the_bytes_of_each_alone(n: int, k: int, dtype: str) -> None:

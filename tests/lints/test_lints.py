@@ -50,6 +50,7 @@ def test_a_lint_sees_its_hazard(name, build):
     assert all(each.rule != name for each in lint(program(build), notes=True, without=[name]))
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(("name", "build"), cases("good"))
 def test_a_lint_says_nothing_of_what_is_right(name, build):
     assert [str(each) for each in lint(program(build), notes=True) if each.rule == name] == []
@@ -127,6 +128,7 @@ def losses():
     yield "embedding", nn.embedding(y % 8, w).sum(), [w]
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("case", list(losses()), ids=lambda case: case[0])
 def test_a_training_step_of_a_composite_is_clean(case):
     _, loss, weights = case
@@ -184,6 +186,7 @@ def test_an_unknown_lint_is_refused_with_the_closest_name():
         lint(sg.input("x", (3,), "float32"), without=["log-at-zer"])
 
 
+@pytest.mark.slow
 def test_linting_is_linear_and_deep_graphs_are_no_trouble():
     value = sg.input("x", ("n",), "float32")
     for _ in range(1000):

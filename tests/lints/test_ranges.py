@@ -49,6 +49,7 @@ def random_program(rng: np.random.Generator, length: int):
     return Graph({f"v{k}": value for k, value in enumerate(values)})
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize("seed", range(100))
 def test_ranges_hold_on_random_programs(seed):
     rng = np.random.default_rng(seed)

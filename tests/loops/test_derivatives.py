@@ -30,6 +30,7 @@ def agree(left: list[Any], right: list[Any], feeds: dict[str, np.ndarray]) -> No
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.thinned(13)
 @every_program
 def test_reverse_to_third_order(name: str) -> None:
     twins = TWINS[name]
@@ -43,6 +44,7 @@ def test_reverse_to_third_order(name: str) -> None:
         left, right = bent(one), bent(other)
 
 
+@pytest.mark.thinned(9)
 @every_program
 def test_forward_to_third_order(name: str) -> None:
     twins = TWINS[name]
@@ -55,6 +57,7 @@ def test_forward_to_third_order(name: str) -> None:
         agree([left], [right], feeds)
 
 
+@pytest.mark.thinned(5)
 @every_program
 def test_forward_over_reverse(name: str) -> None:
     twins = TWINS[name]

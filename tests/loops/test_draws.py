@@ -27,6 +27,7 @@ def words(stream: int, *iterations: int, shape: tuple[int, ...] = (3,), step: in
     return RandomBits(shape, U32, stream).reference(np.uint64(key), np.uint64(step))
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("reverse", [False, True])
 def test_each_iteration_has_a_key_of_its_own(reverse: bool) -> None:
     rng = sg.random.Generator(SEED)
@@ -46,6 +47,7 @@ def test_each_iteration_has_a_key_of_its_own(reverse: bool) -> None:
             assert len({row.tobytes() for row in found[name]}) == 4
 
 
+@pytest.mark.slow
 def test_nested_loops_branches_and_tests_fold_every_number() -> None:
     rng = sg.random.Generator(SEED)
     x = variable("x", sg.float32, (2,))
@@ -90,6 +92,7 @@ def arrays(iterations: int) -> tuple[Any, Any]:
     return draw(size=(iterations, 3, 4)).astype("f4"), draw(size=(4, 4)).astype("f4")
 
 
+@pytest.mark.slow
 def test_dropout_of_a_recurrent_state_is_the_same_however_it_runs() -> None:
     given_x, given_w = arrays(4)
     rng = sg.random.Generator(SEED)

@@ -147,6 +147,7 @@ def test_equal_loops_are_equal_ops() -> None:
     assert [node.op.name for node in merged.nodes].count("loop") == 1
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", TWINS)
 def test_text_and_pickle_read_back(name: str) -> None:
     twins = TWINS[name]
@@ -353,6 +354,7 @@ def test_associative_scan_of_any_length(size: int, reverse: bool) -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reverse", [False, True])
 def test_associative_scan_of_a_named_length(reverse: bool) -> None:
     """Pairs of matrices and offsets: values and gradients are those of the literal program."""

@@ -39,6 +39,7 @@ def pendulum(t: Any, y: Any) -> Any:
     return sg.stack([y[1], -sg.sin(y[0]) - 0.1 * y[1]])
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("end", [4.0, -2.0])
 def test_the_adaptive_method_holds_its_error(end: float) -> None:
     y = variable("y", sg.float64, (2,))
@@ -71,6 +72,7 @@ def trials(f: Any, y: np.ndarray, end: float, rtol: float, atol: float) -> int:
     return count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rtol", [1e-3, 1e-6, 1e-9])
 def test_the_adaptive_method_tries_as_many_steps_as_documented(rtol: float) -> None:
     """The error is a root mean square: components at rest allow longer steps."""
@@ -88,6 +90,7 @@ def test_the_adaptive_method_tries_as_many_steps_as_documented(rtol: float) -> N
         assert bool(np.isfinite(sg.evaluate(last)).all()) == (most == count)
 
 
+@pytest.mark.slow
 def test_gradients_go_through_the_steps() -> None:
     k, start = variable("k"), variable("y")
     for method in ("rk4", "rk45"):
@@ -109,6 +112,7 @@ def by_adjoint(method: str, f: Any, y: Any, start: Any, end: Any, count: int = 6
     return sg.ode.rk4(f, y, times, adjoint=True)[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["rk4", "rk45"])
 def test_gradients_by_the_adjoint_method_are_those_of_the_closed_form(method: str) -> None:
     """y' = -k y^2, y = 1 / (1 / y0 + k (end - start)), by k, y0 and both times; twice by k."""
@@ -122,6 +126,7 @@ def test_gradients_by_the_adjoint_method_are_those_of_the_closed_form(method: st
     np.testing.assert_allclose(found, [0.25, -3 / 16, 1 / 16, 1 / 16, -1 / 16, 18 / 64], rtol=2e-6)
 
 
+@pytest.mark.slow
 def test_the_adjoint_of_a_tree_is_near_the_gradient_through_the_steps() -> None:
     first = variable("first", sg.float64, (2, 3))
     w, scale = variable("w", sg.float64, (3, 3)), variable("scale")
@@ -148,6 +153,7 @@ def test_the_adjoint_of_a_tree_is_near_the_gradient_through_the_steps() -> None:
     assert 10 < errors[0] / errors[1] < 40  # of fourth order
 
 
+@pytest.mark.slow
 def test_the_adjoint_keeps_nothing_of_the_steps() -> None:
     y0, k = variable("y0", sg.float64, (1000,)), variable("k")
 
@@ -166,6 +172,7 @@ def test_the_adjoint_method_says_what_it_does_not_take() -> None:
         sg.ode.rk45(pendulum, Tensor(np.ones(2)), 0.0, 1.0, adjoint=True)
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("adjoint", [False, True])
 @pytest.mark.parametrize("method", ["rk4", "rk45"])
 def test_args_are_passed_on_and_have_gradients(method: str, adjoint: bool) -> None:
@@ -189,6 +196,7 @@ def test_args_are_passed_on_and_have_gradients(method: str, adjoint: bool) -> No
     np.testing.assert_allclose(found[1], expected[1], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_solution_that_needs_too_many_steps_is_nan() -> None:
     y = sg.ode.rk45(pendulum, sg.constant([1.0, 0.5]), 0.0, 4.0, max_steps=5)
     assert np.isnan(sg.evaluate(y)).all()

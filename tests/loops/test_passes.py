@@ -29,6 +29,7 @@ def inside(node: Node) -> list[str]:
     return [each.op.name for each in body.nodes]
 
 
+@pytest.mark.thinned(4)
 @diagonals(2, ("name", TWINS), ("order", [1, 2]))
 def test_bytes_stay(name: str, order: int) -> None:
     twins = TWINS[name]

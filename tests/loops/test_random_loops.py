@@ -36,6 +36,7 @@ def feeds(seed: int) -> dict[str, np.ndarray]:
     return {name: np.asarray(rng.normal(size=shape)) for name, shape in shapes.items()}
 
 
+@pytest.mark.thinned(8)
 @pytest.mark.parametrize("seed", range(8))
 def test_looped_is_written_out(seed: int) -> None:
     looped, written, inputs = programs(seed)
@@ -49,6 +50,7 @@ def test_looped_is_written_out(seed: int) -> None:
     assert all(same_bytes(improved[name], array) for name, array in found.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [3, 5])
 def test_compiled_is_evaluated(seed: int) -> None:
     looped, _, inputs = programs(seed)

@@ -116,6 +116,7 @@ def test_directions_and_layers_are_put_together() -> None:
     assert len(states) == 2
 
 
+@pytest.mark.slow
 def test_a_compiled_layer_and_its_gradient() -> None:
     own = [sg.parameter(n, a) for n, a in zip("wub", weights(4), strict=True)]
     x = sg.input("x", ("time", B, F), "float64")

@@ -139,6 +139,7 @@ PROGRAMS: Final[dict[str, tuple[Callable[..., Any], Callable[[Arrays], Arrays]]]
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_tables_are_those_of_plain_loops_on_every_way(name: str) -> None:
     program, written = PROGRAMS[name]

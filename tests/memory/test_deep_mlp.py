@@ -39,6 +39,7 @@ def scheduled(activation: str) -> Schedule:
     return fuse(pipeline("O1")(deep(50, activation)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_policies_need_less_than_half(activation: str) -> None:
     schedule = scheduled(activation)
@@ -77,6 +78,7 @@ def test_a_budget_at_the_peak_of_each_policy_is_met(activation: str) -> None:
     assert "h = h @ w + b" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_results_have_the_same_bytes_under_every_policy_and_budget() -> None:
     graph = deep(12, "relu", width=32)
     feeds = {

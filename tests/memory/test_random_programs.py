@@ -70,6 +70,7 @@ def recomputing_runs(seed: int) -> int:
     return repeats
 
 
+@pytest.mark.slow
 def test_bytes_do_not_depend_on_policy_or_budget() -> None:
     assert sum(recomputing_runs(seed) for seed in (3, 6, 13)) > 0
 

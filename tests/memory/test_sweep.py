@@ -36,6 +36,7 @@ def cases() -> Iterator[Any]:
         yield pytest.param(number, case, id=str(case), marks=marks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "case"), [*cases()])
 def test_every_case_recomputes_to_the_byte(number: int, case: Case) -> None:
     made = subject(SMALL[number % 2], case, fuse=number % 5 > 0)
@@ -55,6 +56,7 @@ def models() -> Iterator[Any]:
 REORDERED = "big_logits"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*models()])
 def test_every_model_keeps_its_promises_with_adam(name: str) -> None:
     made = subject(name, Case(Adam, rate=counted, extras=norms))

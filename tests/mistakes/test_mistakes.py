@@ -39,6 +39,7 @@ def test_every_code_that_a_program_can_provoke_is_provoked() -> None:
     assert provoked & ELSEWHERE == set()
 
 
+@pytest.mark.slow
 def test_all_the_same_without_assert_statements() -> None:
     command = [sys.executable, "-O", "-m", "tests.mistakes.cases"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -71,6 +71,7 @@ PROGRAMS: dict[str, tuple[Callable[..., list[Value]], str]] = {
 SLOW_BY_NUMBA = "dense layer"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [pytest.param(n, marks=[pytest.mark.exhaustive] * (n == SLOW_BY_NUMBA)) for n in PROGRAMS],
@@ -284,6 +285,7 @@ def user_program(**environment: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_numba_settings_change_nothing_and_numba_stays_as_it_was(tmp_path: Path) -> None:
     odd = {
         "NUMBA_CPU_NAME": "generic",

@@ -57,11 +57,13 @@ def finish(process: subprocess.Popen[str]) -> list[str]:
     return out.split()
 
 
+@pytest.mark.slow
 def test_warm_start_compiles_nothing_and_leaves_numba_alone(tmp_path: Path) -> None:
     assert finish(start(tmp_path, 0, 2)) == ["2", "0", "False", "True"]
     assert finish(start(tmp_path, 0, 2)) == ["0", "2", "False", "True"]
 
 
+@pytest.mark.slow
 def test_concurrent_writers_leave_whole_entries(tmp_path: Path) -> None:
     writers = [start(tmp_path, first, first + 3) for first in (0, 1, 2)]
     for writer in writers:
@@ -234,6 +236,7 @@ for n in range(300):
 """
 
 
+@pytest.mark.slow
 def test_racing_processes_stay_near_the_limit(tmp_path: Path) -> None:
     """Each may exceed it by what it writes between two counts, an eighth."""
     limit, crowd = 80_000, 3

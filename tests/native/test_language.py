@@ -131,6 +131,7 @@ def kernel(t, own, begin, end):
 """
 
 
+@pytest.mark.thinned(5)
 @EVERY_MODE
 @pytest.mark.parametrize("name", ["f32", "f64"])
 def test_helpers_take_any_lane_count(name: str, mode: Mode, rng: np.random.Generator) -> None:
@@ -158,6 +159,7 @@ def halving(values: Array, combine: np.ufunc) -> Array:
     return values
 
 
+@pytest.mark.thinned(11)
 @EVERY_MODE
 @pytest.mark.parametrize("name", [e.name for e in ELEMENTS.values() if e.kind != "s"])
 def test_horizontal_trees(name: str, mode: Mode, rng: np.random.Generator) -> None:
@@ -208,6 +210,7 @@ LITERALS = [
 REALS = ["0.1", "-0.0", "inf", "-inf", "nan", "1e39", "1e-46", "16777217.0", "3.40282357e38"]
 
 
+@pytest.mark.thinned(3)
 @EVERY_MODE
 def test_literals_take_exactly_the_type(mode: Mode) -> None:
     for element in (each for name, each in ELEMENTS.items() if name != "bf16"):
@@ -263,6 +266,7 @@ def kernel(t, own, begin, end):
     assert b[0] == 1
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32 - 1), st.integers(1, 90), st.sampled_from([1, 4, 8, 16]))
 def test_a_mixed_kernel_has_one_meaning(seed: int, count: int, lanes: int) -> None:
     source = f"""
@@ -349,6 +353,7 @@ def test_plain_python_refuses_the_same(source: str) -> None:
         native.kernel(source)
 
 
+@pytest.mark.thinned(5)
 @EVERY_MODE
 @pytest.mark.parametrize("lanes", LANES)
 def test_some_and_window(mode: Mode, lanes: int) -> None:

@@ -86,6 +86,7 @@ def test_registers_of_words_take_no_bits_apart() -> None:
         assert "pinsr" not in assembly(source)
 
 
+@pytest.mark.thinned(9)
 @pytest.mark.parametrize(("name", "mode"), EDGES)
 def test_masked_lanes_touch_nothing(name: str, mode: Mode, fence: Guarded) -> None:
     dtype = ELEMENTS[name].numpy
@@ -100,6 +101,7 @@ def test_masked_lanes_touch_nothing(name: str, mode: Mode, fence: Guarded) -> No
                 np.testing.assert_array_equal(array, before)
 
 
+@pytest.mark.thinned(2)
 @diagonals(2, ("name", ["b8", "i16"]), ("target", ["host", "x86-64-v3"]))
 def test_narrow_lanes_in_any_stretch_of_a_vector(name: str, target: str, fence: Guarded) -> None:
     """What is on from ``first`` to ``last`` is copied; nothing else is read or written."""
@@ -128,6 +130,7 @@ def kernel(t, own, begin, end):
                     assert fenced.sum() == last - first
 
 
+@pytest.mark.thinned(4)
 @diagonals(2, ("lanes", LANES), ("name", ["host", "x86-64-v3"]))
 def test_off_lanes_read_as_zero(lanes: int, name: str) -> None:
     with target_of(name):
@@ -162,6 +165,7 @@ def kernel(t, own, begin, end):
         np.testing.assert_array_equal(out, wanted)
 
 
+@pytest.mark.thinned(12)
 @pytest.mark.parametrize("lanes", [lanes for lanes in LANES if lanes > 1])
 @pytest.mark.parametrize("name", ["f32", "i16", "f64"])
 def test_squares_are_transposed_and_read_nothing_beyond(
@@ -223,6 +227,7 @@ def kernel(t, own, begin, end):
 """
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("lanes", [0, *LANES])
 def test_bool_loop_at_every_size(lanes: int, rng: np.random.Generator) -> None:
     source = bool_source(lanes) if lanes else branching_source()

@@ -59,6 +59,7 @@ def test_parts_of_sections_run_too(first: int, ahead: int) -> None:
             np.testing.assert_array_equal(elements, max(0, 6 - row) if row >= first else 0)
 
 
+@pytest.mark.thinned(5)
 @diagonals(3, ("threads", range(2, 17)), ("point", pool_code.POINTS), ("ahead", AHEAD))
 def test_workers_that_are_stopped_at_random_claims(threads: int, point: str, ahead: int) -> None:
     """Bytes and counts are those of one worker; the caller is stopped too."""
@@ -336,6 +337,7 @@ print("ended")
 """
 
 
+@pytest.mark.slow
 def test_a_process_ends_while_workers_and_other_threads_run() -> None:
     for _ in range(3):
         assert python(AT_THE_END) == "ended"
@@ -353,10 +355,12 @@ print(pool.present())
 """
 
 
+@pytest.mark.slow
 def test_what_shares_nothing_makes_no_pool() -> None:
     assert python(NEVER) == "None"
 
 
+@pytest.mark.slow
 def test_the_floating_point_environment_of_workers_is_the_default() -> None:
     """A caller that flushes denormals makes the workers' threads, which do not inherit that."""
     if platform.machine() != "x86_64":

@@ -182,6 +182,7 @@ def test_who_runs_all_groups_gains_nothing() -> None:
         assert made.pool.get("balance") == MS // pool_code.TOLERANCE
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     st.lists(

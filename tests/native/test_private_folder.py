@@ -200,6 +200,7 @@ for each in seen:
 """
 
 
+@pytest.mark.slow
 def test_a_program_runs_without_the_cache_and_warns_once(tmp_path: Path) -> None:
     folder = tmp_path / "kernels"
     folder.mkdir()

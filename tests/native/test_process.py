@@ -152,6 +152,7 @@ def _in_child(factor: str) -> float:
     return float(y[2])
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("backend", ["vector", "numba"])
@@ -177,6 +178,7 @@ def test_forked_children_compile_and_run(backend: str, monkeypatch: pytest.Monke
     assert results == [6.0, 9.0, 11.0, 13.0]
 
 
+@pytest.mark.slow
 def test_numba_of_the_user_is_left_alone() -> None:
     program = """
 import numba, numpy as np
@@ -297,6 +299,7 @@ print([float(sum(result(k))) for k in range(1, 6)])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="it reserves memory as Linux does")
 def test_kernels_are_loaded_where_only_single_pages_are_free(tmp_path: Path) -> None:
     """The sections of an object lie together, also if what lies between is 5 GB away."""

@@ -26,6 +26,7 @@ def picked(word: str, a: Array, b: Array) -> Array:
     return zipped[: len(a)] if word == "zip_low" else zipped[len(a) :]
 
 
+@pytest.mark.thinned(13)
 @pytest.mark.parametrize("name", ELEMENTS)
 def test_lanes_are_picked_from_two_vectors(name: str) -> None:
     dtype = ELEMENTS[name].numpy
@@ -45,6 +46,7 @@ def test_lanes_are_picked_from_two_vectors(name: str) -> None:
             assert_same(found, wanted, f"{name}x{lanes} {mode}")
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", ["f32", "i64", "b8"])
 def test_lanes_of_several_vectors_are_dealt_out_and_taken_in_turn(name: str) -> None:
     random = np.random.default_rng(0)

@@ -101,6 +101,7 @@ def run(folder: Path, program: str = PROGRAM) -> list[str]:
     ).stdout.split()
 
 
+@pytest.mark.slow
 def test_a_shared_function_is_found_on_disk_or_made_anew(tmp_path: Path) -> None:
     assert run(tmp_path) == ["1", "0"]
     assert run(tmp_path) == ["0", "1"]

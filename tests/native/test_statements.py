@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from staticgrad.codegen.kernel_source import render
 from staticgrad.native.language import frontend, statements
 from staticgrad.native.language.frontend import Function, split_source
 from staticgrad.native.language.translation import KernelSourceError
-from tests.codegen.golden import BETWEEN, FOLDER
+from tests.codegen.golden import FOLDER, kernel_of
 
 FILES = sorted(FOLDER.glob("*.txt"))
 HEAD = "def kernel(t, own, begin, end):\n    p = ptr_f64(t[0])\n    a = load1(p, 0)\n    n = t[1]\n"
@@ -91,11 +92,12 @@ def test_a_body_means_the_same_by_its_lines_and_by_its_tree(
     assert isinstance(found, str) <= (body in ODD)
 
 
+@pytest.mark.thinned(8)
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_kernels_on_file_are_read_by_their_lines(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = path.read_text().partition(BETWEEN)[2]
+    source = render(kernel_of(path.read_text()))
     parts = [each for each in frontend.parts_of(source) if each.strip()]
     assert parts
     assert all(statements.read(each) is not None for each in parts)

@@ -74,6 +74,7 @@ def check(numbers: Array, source: str, dtype: DType, wanted: Array, mode: Mode) 
         assert not wrong.size, (which[::step][wrong[:5]], found[wrong[:5]])
 
 
+@pytest.mark.thinned(3)
 @EVERY_MODE
 @EVERY_STORED
 @pytest.mark.parametrize("target", ["f32", "f64"])
@@ -88,6 +89,7 @@ def test_every_pattern_is_widened_exactly(dtype: DType, target: str, mode: Mode)
     assert np.array_equal(np.signbit(found[0]), False)
 
 
+@pytest.mark.thinned(3)
 @EVERY_MODE
 @EVERY_STORED
 @pytest.mark.parametrize("source", ["f32", "f64"])
@@ -109,6 +111,7 @@ def test_halfway_goes_to_even_and_next_to_it_to_the_nearest(
     check(np.nextafter(near, number(np.inf)), source, dtype, above, mode)
 
 
+@pytest.mark.thinned(16)
 @EVERY_MODE
 @EVERY_STORED
 @pytest.mark.parametrize("source", ["i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64"])
@@ -132,6 +135,7 @@ def test_integers_are_rounded_once(dtype: DType, source: str, mode: Mode) -> Non
             assert np.array_equal(found, expected | (1 << (dtype.bits - 1)))
 
 
+@pytest.mark.thinned(7)
 @EVERY_MODE
 @EVERY_STORED
 @pytest.mark.parametrize("target", ["b8", "i8", "i32", "i64", "u8", "u32", "u64"])
@@ -155,6 +159,7 @@ def test_literals_are_rounded_once(dtype: DType, mode: Mode) -> None:
     assert np.array_equal(found, np.concatenate([even, below, above]))
 
 
+@pytest.mark.thinned(7)
 @EVERY_MODE
 @EVERY_STORED
 @pytest.mark.parametrize("lanes", LANES)

@@ -35,6 +35,7 @@ def kernel(t, own, begin, end):
 """
 
 
+@pytest.mark.thinned(7)
 @diagonals(
     2, ("mode", ["vector", "python"]), ("name", ["b8", "i16", "f16", "f32", "f64"]), daily="vector"
 )

@@ -27,6 +27,7 @@ def program() -> sg.Graph:
     return sg.Graph({"loss": loss, "hidden": hidden, "dx": slopes[0], "dw": slopes[1]})
 
 
+@pytest.mark.slow
 def test_results_have_the_same_bytes_on_every_target() -> None:
     make = np.random.default_rng(0)
     feeds = {

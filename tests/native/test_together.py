@@ -49,6 +49,7 @@ print(found.compiled, found.disk)
 """
 
 
+@pytest.mark.slow
 def test_what_is_lost_of_a_bundle_is_made_anew(tmp_path: Path) -> None:
     assert run(tmp_path, PROGRAM) == ["4", "0"]
     files = [*(tmp_path / "kernels").glob("*.kernel")]

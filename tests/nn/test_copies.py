@@ -110,6 +110,7 @@ def test_a_graph_that_is_copied_with_its_model_keeps_its_parameters(first: str) 
     assert np.array_equal(found["compiled"].run({"x": X})["y"], expected)
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("model_first", [True, False])
 @pytest.mark.parametrize("times", [1, 2])
 def test_optimizers_that_are_copied_with_their_models_go_on(model_first: bool, times: int) -> None:

@@ -49,6 +49,7 @@ def _names(*modules: sg.nn.Module) -> list[str]:
     return [p.name for module in modules for p in module.parameters()]
 
 
+@pytest.mark.slow
 def test_parameters_are_named_by_paths_when_a_module_is_called() -> None:
     net, tokens = Net(), sg.input("tokens", (2, 3), "int64")
     logits = net(tokens)
@@ -63,6 +64,7 @@ def test_parameters_are_named_by_paths_when_a_module_is_called() -> None:
     assert sg.same_graph(sg.parse(text, parameters=own), graph)
 
 
+@pytest.mark.slow
 def test_traced_functions_and_tapes_name_them_too() -> None:
     net, other = Net(), Net()
     sg.function(net)(TOKENS)
@@ -73,6 +75,7 @@ def test_traced_functions_and_tapes_name_them_too() -> None:
     assert "blocks.1.attn.query.weight" in _names(other)
 
 
+@pytest.mark.slow
 def test_errors_say_in_which_module() -> None:
     net = Net()
     net.blocks[1].mlp.layers[2] = sg.nn.Linear(7, 8)
@@ -84,6 +87,7 @@ def test_errors_say_in_which_module() -> None:
         assert "[blocks.1/mlp/layers.2]" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_reports_say_in_which_module(tmp_path: Path) -> None:
     net = Net()
 
@@ -98,6 +102,7 @@ def test_reports_say_in_which_module(tmp_path: Path) -> None:
     assert "linear" not in page
 
 
+@pytest.mark.slow
 def test_two_models_are_told_apart() -> None:
     first, second = Net(), Net()
     third = copy.deepcopy(first)
@@ -109,6 +114,7 @@ def test_two_models_are_told_apart() -> None:
     sg.compile(sums).run({"tokens": TOKENS})
 
 
+@pytest.mark.slow
 def test_names_stay_that_users_gave_or_that_graphs_have() -> None:
     mine = sg.parameter("mine", np.ones(8, "float32"))
     assert sg.exp(mine).shape == (8,)
@@ -122,6 +128,7 @@ def test_names_stay_that_users_gave_or_that_graphs_have() -> None:
     assert net.blocks[0].mlp.layers[2].weight.name == "blocks.0.mlp.layers.2.weight"
 
 
+@pytest.mark.slow
 def test_a_layer_alone_has_the_name_of_its_kind() -> None:
     layer = sg.nn.Linear(3, 2)
     layer(sg.input("x", (2, 3), "float32"))
@@ -131,6 +138,7 @@ def test_a_layer_alone_has_the_name_of_its_kind() -> None:
     assert layer.weight.name == "layers.0.weight"
 
 
+@pytest.mark.slow
 def test_states_and_files_follow(tmp_path: Path) -> None:
     def made() -> tuple[Any, Any, Any]:
         net = Net()
@@ -163,6 +171,7 @@ def test_states_and_files_follow(tmp_path: Path) -> None:
         assert np.array_equal(p.value, saved[renamed[p.name]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [0, 1])
 @pytest.mark.parametrize("as_layers_named_them", [False, True])
 def test_states_of_another_model_load(steps: int, as_layers_named_them: bool) -> None:

@@ -203,6 +203,7 @@ def test_several_batches_of_a_step_move_statistics_one_after_the_other(how: str)
     np.testing.assert_allclose(norm.running_var.value, var, rtol=1e-5)  # type: ignore[union-attr]
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("rotary", [False, True])
 def test_a_cache_gives_what_all_at_once_gives(rotary: bool) -> None:
     block = nn.TransformerBlock(8, 2, causal=True, rotary=rotary, dtype="float64").eval()
@@ -219,6 +220,7 @@ def test_a_cache_gives_what_all_at_once_gives(rotary: bool) -> None:
     assert step.stats.traces <= 2
 
 
+@pytest.mark.slow
 def test_recurrent_states_go_on() -> None:
     x = np.random.default_rng(1).normal(size=(6, 2, 3))
     for kind in (nn.RNN, nn.GRU, nn.LSTM):
@@ -273,6 +275,7 @@ def test_what_does_not_fit_is_refused() -> None:
         nn.MaxPool2d(2)(Tensor(np.ones((2, 3, 4))))
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(
     ("layer", "ndim"), [(nn.Dropout1d, 3), (nn.Dropout2d, 4), (nn.Dropout3d, 5)]
 )
@@ -289,6 +292,7 @@ def test_whole_channels_are_dropped(layer: Any, ndim: int) -> None:
         layer()(sg.input("x", (2, 3)))
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
 def test_a_cell_along_time_is_the_layer(kind: str) -> None:
     layer, cell = getattr(nn, kind)(3, 4), getattr(nn, f"{kind}Cell")(3, 4)

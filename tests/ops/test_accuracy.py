@@ -231,6 +231,7 @@ def test_the_table_has_every_function() -> None:
         assert stated()[name][:2] == (ULP[block, F32], ULP[block, F64])
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", CASES)
 def test_errors_are_within_the_table(name: str) -> None:
     bounds = dict(zip(("float32", "float64", "evaluate"), stated()[name], strict=True))

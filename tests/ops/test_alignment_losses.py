@@ -35,6 +35,7 @@ LABELS = np.array([[1, 2, 1], [1, 1, 2], [2, -7, 9], [1, 1, 1]])  # behind the e
 LENGTHS, COUNTS = np.array([5, 5, 2, 4]), np.array([3, 3, 1, 3])  # the last one does not fit
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("blank", [0, 2])
 def test_losses_are_sums_over_alignments(blank: int) -> None:
     """Named times, batches and labels; a sequence that cannot be; float32 and the tape."""

@@ -92,6 +92,7 @@ def test_gradients_of_setting_and_adding(name, rng):
     np.testing.assert_array_equal(by_v, weights[key])
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("shape", [A.shape, ("a", "b", "c")], ids=["literal", "named"])
 @pytest.mark.parametrize("name", KEYS)
 def test_extremes_as_numpy(name, shape, rng):
@@ -123,6 +124,7 @@ def scaled(update: str, array: np.ndarray, key: object, values: np.ndarray) -> n
     return {"multiply": array * product, "divide": array / product, "power": array**product}[update]
 
 
+@pytest.mark.thinned(10)
 @pytest.mark.parametrize("shape", [A.shape, ("a", "b", "c")], ids=["literal", "named"])
 @pytest.mark.parametrize("name", KEYS)
 def test_factors_as_numpy(name, shape, rng):
@@ -181,6 +183,7 @@ def test_factors_of_every_kind_of_number(dtype, rng):
             np.testing.assert_allclose(array, expected, rtol=1e-6)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("dtype", ["float32", "int8", "uint8", "bool"])
 @pytest.mark.parametrize("rows", [0, 9])
 def test_extremes_of_every_kind(dtype, rows, rng):
@@ -199,6 +202,7 @@ def test_extremes_of_every_kind(dtype, rows, rng):
         np.testing.assert_array_equal(found[name], expected)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("count", [0, 1, 256, 257, 3000, "n"])
 def test_the_last_of_equal_places_stays_however_many_there_are(count, rng):
     """Whatever their number, also none; an error names the entry as it was given."""
@@ -226,6 +230,7 @@ def test_the_last_of_equal_places_stays_however_many_there_are(count, rng):
                 f.run(feeds)
 
 
+@pytest.mark.thinned(12)
 @pytest.mark.parametrize("name", KEYS)
 def test_compiled(name, rng):
     key = KEYS[name]
@@ -255,6 +260,7 @@ def test_indices_of_the_run():
         f.run(feeds | {"j": np.array([0, 5, 0], np.int32)})
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize("shape", [(3, 4, 5), ("a", 4, "c")], ids=["literal", "named"])
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_masks_of_the_run(rank, shape, rng):
@@ -336,6 +342,7 @@ def test_refusals():
         x[i : i + 2]
 
 
+@pytest.mark.slow
 def test_updates_over_a_batch_of_indices_are_those_of_each(rng):
     """Places of their own for each of a batch, negative ones among them; by hand one at a time."""
     x, v = rng.normal(size=(3, 5)).astype("f4"), rng.normal(size=(3, 7)).astype("f4")

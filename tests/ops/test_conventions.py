@@ -147,6 +147,7 @@ def test_every_convention_holds(name):
         np.testing.assert_allclose(found, expected, rtol=1e-15)
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize("order", [None, 1, 2, 3, 0.5, 1.5, -1, INF, "std", "nanstd"])
 def test_lengths_and_deviations_of_nothing_have_finite_second_derivatives(order):
     x = sg.input("x", (2, 3), "float64")

@@ -45,6 +45,7 @@ def test_as_numpy(name):
             np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.thinned(7)
 @pytest.mark.parametrize("name", CASES)
 def test_two_derivatives(name):
     x = sg.input("x", A.shape, "float64")

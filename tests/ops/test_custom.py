@@ -86,6 +86,7 @@ def test_text_and_pickle_keep_the_rule():
         assert sg.evaluate(slope, {"x": [0.0, 0.0, 0.0]}).tolist() == [0.5, 0.5, 0.5]
 
 
+@pytest.mark.slow
 def test_a_process_without_the_rule_runs_the_graph_and_says_what_is_missing():
     x = sg.input("x", (), "float64")
     program = (

@@ -39,6 +39,7 @@ def by_hand(x: np.ndarray, grid: np.ndarray, mode: str, border: str, align: bool
     return found
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(
     ("shape", "new"),
     [

@@ -25,6 +25,7 @@ def named(sample: Sample, headline: str) -> bool:
     return any(f"{word}=" in headline or f"{word!r}" in headline for word in words)
 
 
+@pytest.mark.thinned(5)
 @every_function
 def test_every_parameter_is_right_or_refused_by_name(name: str) -> None:
     tried = set()
@@ -41,6 +42,7 @@ def test_every_parameter_is_right_or_refused_by_name(name: str) -> None:
     assert not missing, f"no sample of {missing} is a call of NumPy's"
 
 
+@pytest.mark.thinned(14)
 @every_nth(2, "name", NAMES)
 def test_graphs_give_the_same(name: str) -> None:
     """One graph of all that is taken: evaluated node by node, and compiled.

@@ -222,6 +222,7 @@ def test_kinks(name: str, place: float, slope: float) -> None:
     assert x.grad[0] == pytest.approx(slope, rel=1e-14)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses(name: str) -> None:
     call, oracle, arrays = LOSSES[name]
@@ -234,6 +235,7 @@ def test_losses(name: str) -> None:
         call(*tensors, reduction="batch")
 
 
+@pytest.mark.thinned(3)
 @diagonals(2, ("smoothing", [0.0, 0.3]), ("ignored", [None, 2, -100]), ("weighted", [False, True]))
 def test_classes_that_count_differently(smoothing: float, ignored: Any, weighted: bool) -> None:
     labels = np.where(LABELS == 2, -100, LABELS) if ignored == -100 else LABELS
@@ -259,6 +261,7 @@ def test_rows(name: str) -> None:
     check(*OTHERS[name])
 
 
+@pytest.mark.slow
 def test_other_arguments() -> None:
     t, p = Tensor(X, dtype="float64"), Tensor(P, dtype="float64")
     found = nn.kl_div(t, sg.log(p), "sum", log_target=True)

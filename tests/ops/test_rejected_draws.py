@@ -147,6 +147,7 @@ def test_draws_of_tensors_move_as_those_of_a_graph():
         np.testing.assert_allclose(t.grad, run(sg.grad(moved, a), {"a": at}), rtol=1e-10)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", DRAWS)
 def test_tensors_graphs_threads_and_sizes_draw_alike(name):
     at = np.array([0.2, 0.9, 1.0, 4.0, 7.5])

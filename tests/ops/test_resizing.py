@@ -110,6 +110,7 @@ def named_program(method: str, scale: float | None, options: tuple[tuple[str, An
     return sg.compile(y + like[:, None])
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("coordinates", COORDINATES)
 @pytest.mark.parametrize("rounding", ROUNDINGS)
 def test_nearest(coordinates: str, rounding: str) -> None:
@@ -120,6 +121,7 @@ def test_nearest(coordinates: str, rounding: str) -> None:
         assert_is_matrix(old, new, "nearest", scale, coordinates=coordinates, rounding=rounding)
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize("coordinates", COORDINATES)
 @pytest.mark.parametrize("method", ["linear", "cubic"])
 def test_weights(method: str, coordinates: str) -> None:
@@ -132,6 +134,7 @@ def test_weights(method: str, coordinates: str) -> None:
         assert_is_matrix(old, floor(old * scale + 1e-9), method, scale, coordinates=coordinates)
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("method", ["linear", "cubic", "area"])
 @pytest.mark.parametrize("exclude", [False, True])
 def test_averages_over_what_is_left_out(method: str, exclude: bool) -> None:

@@ -125,6 +125,7 @@ def test_any_axis_as_numpy(shape, descending, data):
         np.testing.assert_array_equal(values, np.flip(np.sort(x, axis), axis))
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("mode", MODES, ids=str)
 def test_every_mode_gives_the_same_bytes(mode):
     rng = np.random.default_rng(1)

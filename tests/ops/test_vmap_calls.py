@@ -41,6 +41,7 @@ def test_containers_and_axes():
     np.testing.assert_allclose(out, (X * X * 2 * X.sum(1, keepdims=True)).T)
 
 
+@pytest.mark.slow
 def test_draws_are_those_of_a_loop():
     def drawn(mapped: Any, inner: Any) -> Any:
         g = sg.random.Generator(5)

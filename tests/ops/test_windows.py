@@ -384,6 +384,7 @@ def pooled_by_hand(
     return np.stack(found, -1)
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize("kind", ["max", "avg", "count", "lp"])
 @pytest.mark.parametrize("named", [False, True])
 def test_windows_that_reach_behind_the_image(

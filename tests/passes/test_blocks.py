@@ -82,6 +82,7 @@ SHAPES = [
 ]
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize(("batch", "t", "s", "d", "e", "causal"), SHAPES)
 def test_the_bytes_are_those_of_single_kernels(
     batch: tuple[int, ...], t: int, s: int, d: int, e: int, causal: bool
@@ -185,6 +186,7 @@ def masked(q: sg.Value, k: sg.Value, v: sg.Value, reach: int, fill: float) -> di
     return {"scores": scores, "raised": raised, "weights": weights, "o": weights @ v}
 
 
+@pytest.mark.thinned(3)
 @diagonals(
     2,
     ("reach,fill", [(0, -np.inf), (5, -1e9), (35, -1e9), (-1, -1e9)]),
@@ -341,6 +343,7 @@ SQUARES: dict[str, Callable[[Any, Any, Any], Any]] = {
 }
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize(
     ("form", "order"), [*((form, 1) for form in SQUARES), *((form, 2) for form in [*SQUARES][:3])]
 )

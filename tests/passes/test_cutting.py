@@ -106,6 +106,7 @@ def test_a_value_and_its_gradient_through_a_long_chain_are_one_kernel() -> None:
     assert len(fused(graph)) == 1
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize(("program", "count"), [(arithmetic, 2000), (alive_together, 1500)])
 def test_no_kernel_is_larger_than_the_limit(program: Callable[[int], sg.Value], count: int) -> None:
     found = groups_of(program(count))
@@ -186,6 +187,7 @@ def test_cuts_anywhere_change_no_bit(seed: int) -> None:
     assert all(same_bytes(found[name], array) for name, array in wanted.items())
 
 
+@pytest.mark.slow
 def test_a_chain_that_is_cut_gives_the_bytes_of_single_operations() -> None:
     graph = sg.Graph(arithmetic(250, "n"))
     feeds = {name: np.linspace(0.1, 2, 1003, dtype="f4") for name in "ab"}

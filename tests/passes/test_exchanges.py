@@ -28,6 +28,7 @@ def _front(problem: MemoryProblem, monkeypatch: pytest.MonkeyPatch) -> list[Foun
     return seeking.found()
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize(
     "problem",
     [

@@ -19,6 +19,7 @@ def assert_true(formula, reduction, point, found):
         assert error <= MOST, f"{order} at {point}: {array} is not {true}"
 
 
+@pytest.mark.thinned(8)
 @pytest.mark.parametrize("formula", FORMULAS, ids=lambda formula: formula.name)
 def test_every_spelling_is_right_to_second_order(formula):
     """The first spelling in float64 at every point; others, and float32, at every second one.
@@ -35,6 +36,7 @@ def test_every_spelling_is_right_to_second_order(formula):
                     assert_true(formula, reduction, point, found)
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("formula", FORMULAS, ids=lambda formula: formula.name)
 def test_kernels_are_right_to_second_order(formula):
     f = sg.compile(program(formula.spellings[0], "mean", "float32"))
@@ -42,6 +44,7 @@ def test_kernels_are_right_to_second_order(formula):
         assert_true(formula, "mean", point, f.run({"x": np.array(point, "float32")}))
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("formula", FORMULAS, ids=lambda formula: formula.name)
 def test_forward_mode_takes_the_same_formula(formula):
     x = sg.input("x", (3,), "float64")

@@ -50,11 +50,13 @@ def check_compiled(program: Program) -> None:
     compare(program, "compiled, O1", compiled(program, "O1"), compiled(program, "O0"))
 
 
+@pytest.mark.slow
 def test_levels_agree_where_numpy_evaluates():
     for program in programs(0, 30):
         check_evaluated(program)
 
 
+@pytest.mark.slow
 def test_levels_agree_where_kernels_compute():
     for program in programs(30, 6):
         check_compiled(program)

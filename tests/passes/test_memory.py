@@ -128,6 +128,7 @@ def schedules(draw: st.DrawFn, uniform: bool = False) -> Schedule:
     return build.schedule(**{f"o{i}": name for i, name in enumerate(outputs)})
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(schedules(), st.integers(0, 70), st.integers(0, 40), st.booleans())
 def test_random_plans_hold_every_promise(schedule: Schedule, n: int, m: int, stage: bool) -> None:
@@ -140,6 +141,7 @@ def test_random_plans_hold_every_promise(schedule: Schedule, n: int, m: int, sta
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(schedules(), st.randoms(use_true_random=False))
 def test_the_verifier_sees_every_small_damage(schedule: Schedule, rng: random.Random) -> None:
@@ -350,6 +352,7 @@ def test_overlaps_are_those_of_every_pair(data: st.DataObject, layers: int, stag
         verify_plan(moved)
 
 
+@pytest.mark.slow
 def test_fronts_and_timelines_are_kept_within_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     schedule = training_step(8)
     one = Planner(schedule, budget=0)
@@ -367,6 +370,7 @@ def test_fronts_and_timelines_are_kept_within_their_bytes(monkeypatch: pytest.Mo
             assert len(few._timelines) <= 2
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.usefixtures("collected_apart")
 @pytest.mark.parametrize("layers", [3, 9])
 def test_bytes_of_fronts_and_timelines_are_estimated_honestly(layers: int) -> None:

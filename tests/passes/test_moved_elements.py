@@ -94,6 +94,7 @@ def chain(seed: int) -> tuple[sg.Graph, dict[str, Any], Any]:
     return sg.Graph({"y": value + 0.0}), feeds, array + 0.0
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("text", ["simplify", "O1"])
 def test_elements_lie_where_numpy_has_them(text: str) -> None:
     wrong, changed = [], 0

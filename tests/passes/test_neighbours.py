@@ -226,6 +226,7 @@ def test_every_pair_of_four_training_steps_has_one_reason(name: str, level: str)
     check(fusion(pipeline(level)(MODELS[name]())))
 
 
+@pytest.mark.slow
 def test_every_pair_round_an_op_has_one_reason() -> None:
     """Each operand is computed by something, and something reads each result."""
 

@@ -44,6 +44,7 @@ PASSES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(PASSES, max_size=4))
 def test_text_reads_back(passes):
     built = Pipeline(tuple(passes))

@@ -185,6 +185,7 @@ def test_recompute_halves_residual_networks(kind: str, merge: bool) -> None:
     assert lowest < 0.55 * store_all
 
 
+@pytest.mark.thinned(3)
 @diagonals(2, ("name", MODELS), ("merge", [True, False]))
 def test_recompute_needs_no_more_than_sqrt_in_models(name: str, merge: bool) -> None:
     model = MODELS[name]()

@@ -57,6 +57,7 @@ def test_values_and_signature_stay(seed, text):
     assert_same_bytes(before[1], now[1])
 
 
+@pytest.mark.thinned(13)
 @pytest.mark.parametrize("text", PIPELINES)
 def test_values_stay_of_ops_with_several_results_and_of_chains_of_casts(text):
     for seed in range(30):

@@ -75,6 +75,7 @@ def chain_of(count: int, **marks: Any) -> sg.Graph:
 # -- the front ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(schedules(), st.integers(0, 14), st.integers(0, 70), st.integers(0, 40), st.booleans())
 def test_every_plan_of_a_random_front_holds_every_promise(
@@ -94,6 +95,7 @@ def test_every_plan_of_a_random_front_holds_every_promise(
     assert costs == sorted(costs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", [False, True])
 def test_a_budget_takes_the_cheapest_plan_that_meets_it(check: bool) -> None:
     schedule, sizes = layers(20, check=check), {"n": 1000}
@@ -110,6 +112,7 @@ def test_a_budget_takes_the_cheapest_plan_that_meets_it(check: bool) -> None:
     assert runs(made).total() == len(schedule.steps)
 
 
+@pytest.mark.slow
 def test_fronts_do_not_depend_on_what_was_asked_before() -> None:
     schedule = layers(12)
     one, two = Planner(schedule, budget=2000), Planner(schedule, budget=2000)
@@ -119,6 +122,7 @@ def test_fronts_do_not_depend_on_what_was_asked_before() -> None:
     assert one.front({"n": 20}) == two.front({"n": 20})
 
 
+@pytest.mark.slow
 def test_plans_under_budgets_do_not_depend_on_what_was_asked_before() -> None:
     schedule, sizes = layers(12), {"n": 300}
     top = plan(schedule, sizes).peak_bytes
@@ -140,6 +144,7 @@ def test_plans_under_budgets_do_not_depend_on_what_was_asked_before() -> None:
     assert len({made.peak_bytes for made in alone}) > 2
 
 
+@pytest.mark.slow
 def test_below_the_smallest_peak_there_is_a_bound() -> None:
     schedule, sizes = layers(12), {"n": 100}
     smallest = Planner(schedule).front(sizes)[-1][0]
@@ -246,6 +251,7 @@ def parts(x: Any) -> Any:
     return sg.concat([transposed[:, :8], padded[:, 8:]], 1)
 
 
+@pytest.mark.slow
 def test_what_is_written_in_parts_is_computed_again_as_a_whole() -> None:
     w = sg.parameter("w", np.eye(16, dtype="float32"))
     h = sg.input("x", ("batch", 16), "float32")

@@ -130,6 +130,7 @@ ACTIVATIONS = {
 }
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_an_activation_keeps_what_it_is_of_and_its_result(name):
     """One for its slope, one for the product behind it; whether or not a view is in between."""

@@ -232,6 +232,7 @@ def check_bytes(program: RowProgram) -> None:
         assert same_bytes(found[name], array), name
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32), st.sampled_from(["float32", "float64"]))
 @example(2445341, "float32")  # a look-up among elements of short rows, joined before their sum
 @settings(max_examples=8)
@@ -239,12 +240,14 @@ def test_random_rows_have_the_bytes_of_single_operations(seed: int, dtype: str) 
     check_bytes(RowProgram(seed, dtype))
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32))
 @settings(max_examples=8)
 def test_random_rows_of_a_storage_dtype_have_the_same_bytes(seed: int) -> None:
     check_bytes(RowProgram(seed, "float16"))
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32))
 @settings(max_examples=24)
 def test_random_rows_have_owners_and_reasons(seed: int) -> None:
@@ -253,6 +256,7 @@ def test_random_rows_have_owners_and_reasons(seed: int) -> None:
     check_reasons(fusion(graph))
 
 
+@pytest.mark.slow
 def test_random_programs_have_rows_of_many_stages() -> None:
     counts = [
         max(len(kernel.stages) for kernel in kernels(RowProgram(seed).graph.outputs))

@@ -73,6 +73,7 @@ def differences(each):
     return compared, ""
 
 
+@pytest.mark.thinned(35)
 @pytest.mark.parametrize("name", KEEPING)
 def test_both_sides_have_one_derivative(name):
     each = RULES[name]
@@ -95,6 +96,7 @@ def written(graph, leaf):
     return found
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize("name", [n for n, each in RULES.items() if each.kind == "stable"])
 def test_what_a_stable_rule_applies_to_has_true_derivatives(name):
     """Against the gradient of the formula as written, with 800 digits."""

@@ -197,6 +197,7 @@ def fed(graph: sg.Graph, n: int, m: int):
     return feeds
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", RULES)
 def test_a_rule_holds_at_sizes_of_0_and_1(name):
     """Sizes are literal and named; a rule asks for no condition that the program does not have."""
@@ -234,6 +235,7 @@ STEEP = np.float32([-80.0, -20.5, -3.0, -0.75, -1e-3, -1e-9, 0.0, 2e-9, 1e-4, 0.
 ABSOLUTE = {"less-log-sum-exp": 1.0, "less-log-sum-exp-of-all": 1.0}
 
 
+@pytest.mark.thinned(4)
 @diagonals(
     2,
     ("dtype", ["float32", "float64"]),

@@ -51,6 +51,7 @@ def test_what_is_not_saved_is_cloned_but_for_what_is_there_anyway() -> None:
 X = sg.input("x", (3,), "float64")
 
 
+@pytest.mark.slow
 def test_a_predicate_is_a_policy_of_a_program_and_keeps_its_bytes() -> None:
     graph = network()
     wanted = sg.compile(graph).plan().peak_bytes

@@ -41,6 +41,7 @@ def problem_of(name: str, staged: bool = False) -> Problem:
     return planner._problem(numbers, frozenset(inputs if staged else ()))
 
 
+@pytest.mark.thinned(14)
 @pytest.mark.parametrize("name", MODELS)
 def test_loads_and_limits_are_those_of_the_schedule(name: str) -> None:
     problem = problem_of(name, staged=len(name) % 2 > 0)
@@ -80,6 +81,7 @@ def test_walks_do_nothing_that_a_schedule_forbids(name: str) -> None:
     assert any(len(ops) > len(order) for ops in found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_front_of_few_steps_depends_little_on_chance(seed: int) -> None:
     """Five residual layers: an integer program needs 20.7 % more time for .33 of the bytes, and
@@ -103,6 +105,7 @@ def test_a_front_of_few_steps_depends_little_on_chance(seed: int) -> None:
         assert least_cost(found, share) < most * search.net.total
 
 
+@pytest.mark.slow
 def test_hot_walks_find_what_small_changes_do_not_lead_to(monkeypatch: pytest.MonkeyPatch) -> None:
     """A product with a Hessian: in .55 of the bytes it takes a twentieth less time with them."""
     monkeypatch.setattr(search, "EFFORT", (900_000, *search.EFFORT[1:]))  # tests have less of it
@@ -116,6 +119,7 @@ def test_hot_walks_find_what_small_changes_do_not_lead_to(monkeypatch: pytest.Mo
         assert min(other.cost for other in with_them if other.load <= each.load) <= each.cost
 
 
+@pytest.mark.slow
 def test_the_list_of_plans_has_what_budgets_find(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two sequences that are far apart, too, and with offsets sought as far."""
     monkeypatch.setattr(search, "EFFORT", (200_000, 400_000_000, 80_000))
@@ -161,6 +165,7 @@ def least_cost(found: Sequence[Found], share: float) -> float:
     return min(each.cost for each in found if each.load <= share * top + 0.5)
 
 
+@pytest.mark.slow
 def test_a_long_chain_is_halved_at_half_the_forward_steps() -> None:
     h = x = sg.input("x", ("batch", 16), "float32")
     weights = [sg.parameter(f"w{i}", [[0.1] * 16] * 16) for i in range(200)]

@@ -54,6 +54,7 @@ def test_a_loss_its_gradient_and_its_curvature_read_the_matrix_together(across: 
     assert readers_of(logistic("n", 100, "float32", across)) == wanted
 
 
+@pytest.mark.thinned(6)
 @diagonals(
     2,
     ("across", [False, True]),
@@ -67,6 +68,7 @@ def test_bytes_are_those_of_single_kernels(
     assert_bytes_of_single_kernels(logistic(rows, columns, dtype, across))
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize("rows", [0, 1, 15, 64, 65, 4097])
 def test_bytes_at_any_size_of_a_named_axis(rows: int) -> None:
     assert_bytes_of_single_kernels(logistic("n", 48, "float32"), n=rows)
@@ -156,6 +158,7 @@ def transposed(way: str, rows: Any = 300) -> dict[str, Any]:
     return {"z": both} if way != "slopes" else {"g": sg.grad((both * w).sum(), x)}
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize(
     ("way", "kernels"), [("apart", 1), ("halves", 1), ("pairs", 1), ("slopes", 1), ("far", 2)]
 )

@@ -62,11 +62,13 @@ def check_groups(graph: sg.Graph, merge: bool = True) -> None:
             assert lowerings.lower(groups, group) == lower_group(groups, group)
 
 
+@pytest.mark.thinned(3)
 @diagonals(2, ("name", MODELS), ("merge", [True, False]))
 def test_what_is_shared_is_what_each_group_would_get(name: str, merge: bool) -> None:
     check_groups(pipeline("O1")(MODELS[name]()), merge)
 
 
+@pytest.mark.slow
 @given(graphs())
 @settings(max_examples=40)
 def test_what_is_shared_is_what_each_group_of_a_random_graph_would_get(drawn: object) -> None:
@@ -75,6 +77,7 @@ def test_what_is_shared_is_what_each_group_of_a_random_graph_would_get(drawn: ob
         check_groups(graph, merge)
 
 
+@pytest.mark.slow
 def test_every_op_on_values_of_its_own_and_on_shared_ones() -> None:
     """Twice on inputs of their own, and with inputs and results of each for the other."""
 
@@ -241,6 +244,7 @@ def nearly_equal_parts(draw: st.DrawFn) -> sg.Graph:
     return sg.Graph({f"part {k}": part() for k in range(draw(st.integers(2, 5)))})
 
 
+@pytest.mark.slow
 @given(nearly_equal_parts())
 @settings(max_examples=60)
 def test_what_is_shared_by_parts_in_other_places_is_what_each_would_get(graph: sg.Graph) -> None:

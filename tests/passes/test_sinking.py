@@ -53,6 +53,7 @@ def test_products_that_one_kernel_reads_are_not_stored(rows: Any) -> None:
     assert arrays_between(scaled_product(4, rows, 40, "float32")) == 0
 
 
+@pytest.mark.thinned(3)
 @diagonals(
     2,
     ("rows,columns", [(257, 300), (4500, 17), (900, 64)]),

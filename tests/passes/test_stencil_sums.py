@@ -58,6 +58,7 @@ def test_a_gradient_that_needs_the_sum_waits_for_it() -> None:
     assert not any("-0.0" in str(kernel) for kernel in kernels)
 
 
+@pytest.mark.thinned(4)
 @diagonals(2, ("form", FORMS), ("dtype", ["float32", "float64", "float16"]))
 def test_bytes_are_those_of_single_kernels(form: str, dtype: str) -> None:
     """Ends of vectors, blocks and pieces, in front of the last term and behind it; no term."""

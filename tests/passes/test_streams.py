@@ -44,6 +44,7 @@ FORMS: dict[str, tuple[int, Callable[[Any], Outputs]]] = {
 }
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", FORMS)
 def test_large_results_are_streamed_with_the_same_bytes(name: str) -> None:
     count, form = FORMS[name]

@@ -122,6 +122,7 @@ def reads_a_new_value(step: Step) -> bool:
     return any(binding.updated for binding in step.operands)
 
 
+@pytest.mark.thinned(5)
 @diagonals(2, ("program", PROGRAMS), ("merge", [True, False]))
 def test_new_values_are_what_the_graph_says(program: Callable[[], sg.Graph], merge: bool) -> None:
     graph = program()
@@ -139,6 +140,7 @@ def test_a_new_value_is_read_where_the_parameter_lies(program: Callable[[], sg.G
     assert not any("copy" in step.label for step in schedule.steps)
 
 
+@pytest.mark.thinned(7)
 @diagonals(2, ("program", PROGRAMS), ("merge", [True, False]))
 def test_policies_recompute_whatever_reads_a_new_value(
     program: Callable[[], sg.Graph], merge: bool
@@ -153,6 +155,7 @@ def test_policies_recompute_whatever_reads_a_new_value(
     assert front[-1][0].peak_bytes <= min(peaks)
 
 
+@pytest.mark.slow
 def test_a_counter_that_would_hold_up_recomputation_goes_through_a_copy() -> None:
     schedule = scheduled(dropped_out())
     assert not any(map(reads_a_new_value, schedule.steps))
@@ -184,6 +187,7 @@ def test_verifiers_tell_old_values_from_new_ones() -> None:
         verify_plan(early)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("count", [1, 50, 400])
 def test_swaps_are_fused_once_each_and_cost_one_copy_a_pair(
     count: int, monkeypatch: pytest.MonkeyPatch
@@ -264,6 +268,7 @@ def programs(draw: st.DrawFn) -> sg.Graph:
     return sg.Graph({f"o{n}": value for n, value in enumerate(wanted)}, updates, inputs=[x])
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(programs(), st.booleans())
 def test_random_updates_are_what_the_graph_says(graph: sg.Graph, merge: bool) -> None:
@@ -292,6 +297,7 @@ def test_counters_are_written_no_sooner_than_weights(optimizer: Any) -> None:
     assert commits[0] <= commits[1]
 
 
+@pytest.mark.slow
 def test_adam_needs_the_arena_of_plain_descent() -> None:
     """Corrections by a counter wait for nothing, and no gradient waits for them."""
     h = sg.input("x", ("batch", 32), "float32")

@@ -108,6 +108,7 @@ def programs(draw: Any) -> tuple[sg.Graph, dict[str, np.ndarray]]:
     return program(Chooser(draw))
 
 
+@pytest.mark.slow
 @given(programs())
 @settings(max_examples=32, deadline=None)
 def test_parts_have_the_bytes_of_the_evaluator(
@@ -230,6 +231,7 @@ def slices(count: int) -> sg.Graph:
     return sg.Graph({"slope": sg.grad((h * h).sum(), x)})
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("count", [3, 5, 40])
 def test_the_gradient_of_slices_is_written_once_where_it_lies(count: int) -> None:
     """No zeros, no copies, and no more than the result and what the recurrence keeps."""
@@ -243,11 +245,13 @@ def test_the_gradient_of_slices_is_written_once_where_it_lies(count: int) -> Non
     assert same_bytes(found, unfused)
 
 
+@pytest.mark.slow
 def test_steps_of_slices_grow_with_their_number() -> None:
     few, many = (len(sg.compile(slices(n)).schedule.steps) for n in (40, 80))
     assert many <= 2 * few + 2
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("batch", [7, "batch"])
 @pytest.mark.parametrize("gap", [0, 3])
 def test_gates_are_stored_side_by_side(batch: Any, gap: int) -> None:
@@ -315,6 +319,7 @@ def test_pads_of_nothing_add_up_to_zeros() -> None:
     assert same_bytes(found["output"], np.zeros((9, 3), "f4"))
 
 
+@pytest.mark.slow
 @given(sums_of_pads())
 @settings(max_examples=24, deadline=None)
 def test_sums_of_pads_have_the_bytes_of_the_evaluator(

@@ -67,6 +67,7 @@ def test_first_fit_of_blocks_as_they_begin_is_mended_by_ejections():
     assert placed[1] == 4 == holds(spans, sizes, placed[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "hundredths"), [(1_000, 103), (10_000, 103)])
 def test_thousands_of_blocks_take_little_more_than_their_load(count, hundredths):
     spans, sizes = steps_of_values(random.Random(1), count, 60)

@@ -53,6 +53,7 @@ def test_plans_hold_and_none_is_better_than_the_optimum(seed, share):
     assert plan is None or (best is not None and best <= plan.cost)
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize(("length", "share"), [(5, 0.5), (6, 0.3)])
 def test_chains_are_planned_as_well_as_possible(length, share):
     problem = chain(length, seed=length)
@@ -65,6 +66,7 @@ def test_chains_are_planned_as_well_as_possible(length, share):
     assert (None if plan is None else plan.cost) == best
 
 
+@pytest.mark.slow
 def test_the_exact_plan_of_a_chain_is_proven():
     problem = chain(6, seed=4)
     everything = checked(problem, None)

@@ -231,6 +231,7 @@ def batches_of_one() -> Program:
 PROGRAMS = (regression, adversaries, recurrent, adaptation, batches_of_one)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.__name__)
 def test_three_calls_are_those_of_the_compiled_program(program: Any) -> None:
     (one, of_one), (other, of_other) = program(), program()

@@ -59,6 +59,7 @@ def test_solutions_and_both_derivatives(f: Any) -> None:
     np.testing.assert_allclose(found["second"], square, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.thinned(3)
 @every
 def test_functions_batches_and_tensors_give_the_same(f: Any) -> None:
     def energy(a: Any) -> Any:

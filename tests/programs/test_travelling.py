@@ -15,6 +15,7 @@ SCRIPT = Path(__file__).with_name("travelling_script.py")
 PACKAGES = {"loky": "joblib", "cloudpickle": "cloudpickle", "spawn": "multiprocessing"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", PACKAGES)
 def test_what_a_script_defines_gives_the_same_in_other_processes(how: str) -> None:
     pytest.importorskip(PACKAGES[how])

@@ -194,6 +194,7 @@ def test_one_value_comes_as_an_array_and_no_input_needs_no_feeds() -> None:
     assert natively(nothing) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("collected_apart")
 def test_nothing_is_held_and_nothing_is_lost(program: Program) -> None:
     """References of the feeds, of None, of dtypes and dicts; native runs and refused ones."""
@@ -297,6 +298,7 @@ def test_who_reads_meanwhile_sees_whole_steps() -> None:
     assert (w.value == f.stats.runs).all()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
 def test_a_child_runs_on(program: Program) -> None:
     """Forked while another thread runs natively: the child finds nothing under way."""

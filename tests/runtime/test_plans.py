@@ -53,6 +53,7 @@ def program(dtype: str, size: int | str) -> sg.Graph:
     return sg.Graph({"z": sg.where(x, y, 2.0) if dtype == "bool" else sg.sin(x) * 2 + y.sum()})
 
 
+@pytest.mark.thinned(4)
 @diagonals(2, ("why", COPIED), ("size", [N, "n"]))
 def test_the_plan_that_ran_is_told_of(why: str, size: int | str) -> None:
     dtype, data = COPIED[why]
@@ -140,6 +141,7 @@ def training(layers: int) -> sg.Graph:
     return sg.Graph(loss, {w: w - d for w, d in zip(weights, gradients, strict=True)})
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.usefixtures("collected_apart")
 @pytest.mark.parametrize("layers", [2, 12])
 def test_bytes_of_plans_and_tables_are_estimated_honestly(layers: int) -> None:
@@ -180,6 +182,7 @@ def test_plans_and_tables_are_kept_within_their_bytes(monkeypatch: pytest.Monkey
     assert f.stats.plans == 30
 
 
+@pytest.mark.slow
 def test_all_programs_share_one_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was used last stays, of whichever program; what one keeps stands in its memory."""
     budget = Budget(60 * sg.compile(training(2)).plan(n=3).held_bytes)  # other tests' are not ours
@@ -287,6 +290,7 @@ def test_nothing_is_collected_while_a_program_is_compiled_and_planned() -> None:
     assert during <= 8
 
 
+@pytest.mark.slow
 def test_nothing_is_collected_while_a_graph_is_made_read_fused_or_planned() -> None:
     graph = training(30)
     schedule = fuse(graph)

@@ -114,6 +114,7 @@ def steps_of(f: sg.Compiled, given: Mapping[str, Any], workers: int) -> list[int
     return [chain.behind - chain.first for chain in chains(executor._latest.plan).values()]
 
 
+@pytest.mark.thinned(8)
 @diagonals(
     2,
     ("dtype", ["float32", "float64"]),
@@ -223,6 +224,7 @@ def training_step(dtype: str) -> tuple[sg.Compiled, dict[str, np.ndarray]]:
                {"x": (5, 48, WIDE), "y": (48, WIDE)}.items()}  # fmt: skip
 
 
+@pytest.mark.thinned(6)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("workers", [2, 3, 4])
 def test_a_training_step_has_equal_bytes(workers: int, dtype: str) -> None:
@@ -230,6 +232,7 @@ def test_a_training_step_has_equal_bytes(workers: int, dtype: str) -> None:
     assert run_through(f, given, workers)[0] == workers
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(
     layers=st.lists(st.sampled_from((*APART, *TOGETHER, together)), min_size=2, max_size=7),
@@ -249,6 +252,7 @@ def test_random_layers_have_equal_bytes(
     run_through(sg.compile(graph, threads=1), feeds(graph, batch), workers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"debug": True}, {"debug": "nan"}])
 def test_modes_give_equal_bytes(options: dict[str, Any]) -> None:
     graph = network([dense, residual, normed, gated, dense])

@@ -106,6 +106,7 @@ def checked(graph: sg.Graph, batch: int, workers: int) -> list[int]:
     return list(found)
 
 
+@pytest.mark.thinned(7)
 @diagonals(
     2, ("backwards", [False, True]), ("batch,workers", [(24, 2), (33, 2), (40, 3)]), ("body", APART)
 )
@@ -115,6 +116,7 @@ def test_rows_that_are_apart_are_run_through(
     assert checked(program(body, backwards), batch, workers) == [workers]
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("body", TOGETHER, ids=lambda body: body.__name__)
 def test_rows_that_read_each_other_wait_in_each_iteration(body: Body) -> None:
     assert checked(program(body), 32, 2) == []
@@ -124,6 +126,7 @@ def test_few_rows_stay_together() -> None:
     assert checked(program(plain), 8, 2) == []
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("workers", [2, 3])
 def test_gradients_are_run_through(workers: int) -> None:
     graph = program(gated)
@@ -153,6 +156,7 @@ def test_loops_in_loops_are_run_through() -> None:
         assert through(check_equal_bytes(f, given, 2, seed)) == [2]
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("options", [{}, {"debug": True}, {"debug": "nan"}])
 def test_modes_give_equal_bytes(options: dict[str, Any]) -> None:
     graph, given = program(gated), feeds(40)

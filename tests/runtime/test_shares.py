@@ -58,6 +58,7 @@ def plain(rows: int, terms: int = 64, columns: int = 96) -> Any:
     )  # fmt: skip
 
 
+@pytest.mark.thinned(6)
 @diagonals(2, ("workers", [2, 3]), ("batch", [1, 25, 32, 33, 64, 130]))
 def test_iterations_have_equal_bytes(batch: int, workers: int) -> None:
     f = sg.compile(recurrent(96), threads=1)
@@ -169,6 +170,7 @@ WAYS: tuple[dict[str, Any], ...] = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", WAYS, ids=str)
 def test_shared_iterations_have_equal_bytes_in_every_mode(options: dict[str, Any]) -> None:
     graph, u = trained(64, ITERATIONS)
@@ -179,6 +181,7 @@ def test_shared_iterations_have_equal_bytes_in_every_mode(options: dict[str, Any
         assert steps_of(f, u, given, start) == wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("debug", [False, True, "nan"])
 def test_a_lookup_that_fails_in_a_shared_iteration_changes_no_parameter(debug: Any) -> None:
     graph, u = trained(64, ITERATIONS)
@@ -198,6 +201,7 @@ def test_a_lookup_that_fails_in_a_shared_iteration_changes_no_parameter(debug: A
     assert len(messages) == 1
 
 
+@pytest.mark.slow
 def test_the_iteration_of_a_nan_is_named_whoever_had_its_row() -> None:
     graph, u = trained(64, ITERATIONS)
     start, given = u.value, training_feeds(64, ITERATIONS, 56)
@@ -215,6 +219,7 @@ def test_the_iteration_of_a_nan_is_named_whoever_had_its_row() -> None:
         assert "iteration 5" in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 3])
 def test_interrupts_between_shared_iterations_leave_a_step_whole(threads: int) -> None:
     """Iterations take several pieces of the driver's fuel; a signal comes at random moments."""
@@ -250,6 +255,7 @@ def test_interrupts_between_shared_iterations_leave_a_step_whole(threads: int) -
         signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize(
     ("columns", "workers", "wanted"),
     [(5000, 1, 128), (5000, 2, 1024), (5000, 3, 768), (1024, 2, 256), (600, 2, 128), (300, 3, 128)],

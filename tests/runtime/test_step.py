@@ -186,6 +186,7 @@ def test_constants_and_offsets_inside_a_buffer() -> None:
     assert run(schedule, made, {})["y"].tolist() == [7, 8, 9, -4, -5, -6]
 
 
+@pytest.mark.slow
 @given(schedules(uniform=True), st.integers(0, 70), st.booleans())
 def test_random_schedules_give_the_bytes_of_the_listed_order(
     schedule: Schedule, n: int, stage: bool

@@ -75,6 +75,7 @@ def test_groups_of_columns_are_cut_by_their_terms(rows: int, grain: int) -> None
         assert sg.compile(value, threads=1).schedule.steps[0].grain == grain
 
 
+@pytest.mark.slow
 def test_a_training_step_has_equal_bytes(everything_is_shared: None) -> None:
     f, feeds = training_step()
     old = [p.value for p in f.graph.parameters]
@@ -107,6 +108,7 @@ def test_kernels_of_numba_are_shared(everything_is_shared: None) -> None:
     assert outcome(graph, feeds, threads=3, backend="numba") == wanted
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("seed", range(8))
 def test_random_programs_have_equal_bytes(everything_is_shared: None, seed: int) -> None:
     graph, feeds = random_graph(np.random.default_rng(100 + seed), max_ops=25)
@@ -115,6 +117,7 @@ def test_random_programs_have_equal_bytes(everything_is_shared: None, seed: int)
     assert outcome(graph, feeds, threads=5) == wanted
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("options", [{"debug": True}, {"debug": "nan"}, {"fuse": False}])
 def test_debug_modes_share_too(everything_is_shared: None, options: dict[str, Any]) -> None:
     f, feeds = training_step()
@@ -122,6 +125,7 @@ def test_debug_modes_share_too(everything_is_shared: None, options: dict[str, An
     assert outcome(f.program_graph, feeds, threads=3, **options) == wanted
 
 
+@pytest.mark.slow
 def test_without_the_jit_the_plan_is_the_same(everything_is_shared: None) -> None:
     f, feeds = training_step()
     plan = sg.compile(f.program_graph, threads=3).plan(n=130)
@@ -201,6 +205,7 @@ def test_rows_of_a_few_microseconds_stay_with_the_caller() -> None:
     assert all(row.section == 0 for row in small)
 
 
+@pytest.mark.slow
 def test_programs_in_several_threads_run_beside_each_other() -> None:
     x = sg.input("x", (400, 300))
     programs = [sg.compile(sg.exp(x) @ (sg.tanh(x) * k).T, threads=2) for k in (1.0, 2.0, 3.0)]
@@ -221,6 +226,7 @@ def test_programs_in_several_threads_run_beside_each_other() -> None:
     assert not wrong
 
 
+@pytest.mark.slow
 def test_an_interrupt_is_seen_between_rows() -> None:
     """A step of many seconds, on two threads, ends soon after the signal; the program goes on."""
     x = sg.input("x", (700, 700))
@@ -249,6 +255,7 @@ def test_an_interrupt_is_seen_between_rows() -> None:
     assert again.shape == (700, 700)
 
 
+@pytest.mark.slow
 def test_forked_children_share_with_workers_of_their_own() -> None:
     """A child has the memory of the pool and none of its threads; others may have been running."""
     x = sg.input("x", (400, 300))

@@ -78,6 +78,7 @@ def run(graph: sg.Graph, rows: int, workers: int) -> int:
     return parts
 
 
+@pytest.mark.thinned(48)
 @diagonals(
     2,
     ("dtype", DTYPES),
@@ -94,6 +95,7 @@ def test_few_rows_are_waves_of_equal_bytes(
     assert run(graph, rows, workers) >= 2 * workers
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_tied_weights(dtype: str) -> None:
     assert run(network("batch", dtype, tied=True), 2, 2) >= 4
@@ -175,6 +177,7 @@ def planned(graph: sg.Graph, workers: int) -> Plan:
     return executor._latest.plan
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     st.sampled_from([("float32", "vector"), ("float64", "vector"), ("float32", "numba")]),

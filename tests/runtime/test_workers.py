@@ -40,6 +40,7 @@ def training_step() -> tuple[sg.Compiled, dict[str, np.ndarray]]:
     return f, feeds
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("workers", [1, 2, 3, 16])
 def test_a_training_step_has_equal_bytes(workers: int, small_groups: None) -> None:
     f, feeds = training_step()

@@ -46,6 +46,7 @@ def frozen(feeds: Arrays) -> Arrays:
     return feeds
 
 
+@pytest.mark.thinned(6)
 @pytest.mark.parametrize("seed", range(8))
 def test_results_of_random_programs_lie_apart_and_stay(seed: int) -> None:
     """Neither a later run, nor feeds that are overwritten, nor a parameter's value changes them."""

@@ -34,17 +34,20 @@ amount = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @needs_hooks
 @amount
 def test_the_nth_allocation_of_a_step_fails(kinds: list[str]) -> None:
     assert run_child("failing_steps", "memory", *kinds).count("done") == len(kinds)
 
 
+@pytest.mark.slow
 @amount
 def test_ctrl_c_at_the_nth_moment_of_a_step(kinds: list[str]) -> None:
     assert run_child("failing_steps", "interrupt", *kinds).count("done") == len(kinds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stride", [4999, pytest.param(97, marks=exhaustive)])
 def test_ctrl_c_at_the_nth_moment_between_rows_of_python(stride: int) -> None:
     """Such a step may be interrupted behind its commit, before a check that an earlier one
@@ -52,12 +55,14 @@ def test_ctrl_c_at_the_nth_moment_between_rows_of_python(stride: int) -> None:
     assert "done" in run_child("failing_steps", "interrupt", f"warm/{stride}", STATICGRAD_JIT="0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most", [0, *(pytest.param(most, marks=exhaustive) for most in (1, 4))])
 def test_the_nth_call_of_a_compilation_fails(most: int, tmp_path: Path) -> None:
     """Every call of each function; else some failures of the first one, and all others of it."""
     assert "done" in run_child("failing_compiles", str(tmp_path), str(most))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of address space")
 @pytest.mark.parametrize("kind", ["vector", "numba", "import"])
 def test_too_little_address_space_for_a_compilation(kind: str) -> None:
@@ -65,6 +70,7 @@ def test_too_little_address_space_for_a_compilation(kind: str) -> None:
     assert "refused" in run_child("scarce", kind)
 
 
+@pytest.mark.slow
 def test_threads_run_in_a_small_stack_or_say_that_it_is_too_small() -> None:
     ran, refused = run_child("small_stacks").splitlines()
     assert ran == "True"

@@ -11,6 +11,7 @@ import pytest
 from tests.safety.child import run_child
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("border", ["end", "start"])
 def test_a_fence_is_a_fence(border: str) -> None:
     """One byte further, or a write to a feed, is the child's end, and the message says where."""
@@ -20,6 +21,7 @@ def test_a_fence_is_a_fence(border: str) -> None:
             run_child("beyond_fences", border, deed)
 
 
+@pytest.mark.slow
 def test_fused_programs_stay_inside() -> None:
     assert run_child("fenced_runs", "programs").endswith("done\n")
 
@@ -29,6 +31,7 @@ def test_samples_of_every_op_stay_inside() -> None:
     assert run_child("fenced_runs", "samples", "1").endswith("done\n")
 
 
+@pytest.mark.slow
 def test_empty_axes_are_not_touched() -> None:
     """A lookup in an axis of size 0 is refused, also under -O: there is no element to read."""
     assert run_child("empty_axes", flags=("-O",)).endswith("done\n")

@@ -23,6 +23,7 @@ MORE_MOMENTS: tuple[tuple[tuple[str, ...], dict[str, str]], ...] = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "environment"),
     [
@@ -52,6 +53,7 @@ def script(text: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_signal_handler_saves_parameters_in_the_middle_of_training() -> None:
     """Python runs it when a native call returns, and the step still has its locks there."""
     out = script("""
@@ -80,6 +82,7 @@ def test_a_signal_handler_saves_parameters_in_the_middle_of_training() -> None:
     assert out == "saved\n"
 
 
+@pytest.mark.slow
 def test_a_finalizer_reads_a_parameter_in_the_middle_of_a_watched_step() -> None:
     out = script("""
         import gc, numpy as np, staticgrad as sg
@@ -106,6 +109,7 @@ def test_a_finalizer_reads_a_parameter_in_the_middle_of_a_watched_step() -> None
     assert out == "read\n"
 
 
+@pytest.mark.slow
 def test_the_refusal_says_what_to_do() -> None:
     out = script("""
         import signal, numpy as np, staticgrad as sg
@@ -132,6 +136,7 @@ def test_the_refusal_says_what_to_do() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["signals", "threads"])
 @pytest.mark.parametrize("interrupts", [200, pytest.param(100_000, marks=pytest.mark.exhaustive)])
 def test_interrupts_leave_nothing_held_and_nothing_half_written(
@@ -142,11 +147,13 @@ def test_interrupts_leave_nothing_held_and_nothing_half_written(
     assert "interrupts, 0 held, 0 half written" in out
 
 
+@pytest.mark.slow
 def test_interrupts_amid_the_work_of_llvm() -> None:
     """llvmlite frees an object twice where an interrupt keeps it from noting the first time."""
     assert "0 held" in run_child("storm", "signals", "500", "1", "compile_anew")
 
 
+@pytest.mark.slow
 def test_a_step_runs_after_ctrl_c_in_an_assignment() -> None:
     out = script("""
         import signal, threading, numpy as np, staticgrad as sg
@@ -169,6 +176,7 @@ def test_a_step_runs_after_ctrl_c_in_an_assignment() -> None:
     assert out == "ran\n"
 
 
+@pytest.mark.slow
 def test_an_interrupt_between_rows_ends_the_step_and_changes_nothing() -> None:
     """Ctrl-C comes while the first piece of a long step runs; a second one while it commits."""
     out = script("""

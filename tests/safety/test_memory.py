@@ -33,6 +33,7 @@ def check_resident(policy: str, megabytes: int, layout: str, part: float) -> Non
     assert rise >= (1 - part) * (peak + outputs), "the step uses less than it says"
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.parametrize(
     ("policy", "layout"),
@@ -45,6 +46,7 @@ def test_a_large_step_uses_what_it_says(policy: str, layout: str) -> None:
     check_resident(policy, 256, layout, 0.02)
 
 
+@pytest.mark.slow
 @glibc
 def test_warm_steps_leave_both_heaps_as_they_were() -> None:
     """Outputs kept, dropped and given; sizes among known ones; staged, failing and refused runs."""

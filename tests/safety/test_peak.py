@@ -78,6 +78,7 @@ def test_many_random_programs_touch_their_peak() -> None:
     assert touched_programs(100, 150) > 40
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(
     ("checkpoint", "layout"), [("store_all", "plain"), ("sqrt", "staged"), ("recompute", "plain")]
 )

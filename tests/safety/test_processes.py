@@ -14,12 +14,14 @@ from staticgrad.kept import cached_property
 from tests.safety.child import run_child
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("forks", [5, pytest.param(40, marks=pytest.mark.exhaustive)])
 def test_forks_while_threads_run_plan_and_compile(forks: int) -> None:
     assert run_child("forks", str(forks)).endswith("done\n")
 
 
+@pytest.mark.slow
 def test_the_safety_checks_do_not_stand_in_assert_statements() -> None:
     out = run_child("failing_steps", "interrupt", "warm/5", flags=("-O",))
     assert "done" in out

@@ -7,6 +7,7 @@ import pytest
 from tests.safety.child import run_child
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "3"])
 @pytest.mark.parametrize("seconds", [1, pytest.param(1200, marks=pytest.mark.exhaustive)])
 def test_results_keep_their_bytes_and_nothing_grows(workers: str, seconds: int) -> None:

@@ -86,6 +86,7 @@ def test_a_subnormal_operand_is_seen() -> None:
     assert not kernels_with_subnormals(f, {"x": np.full(5, 1e-30, "float32")}, 0)
 
 
+@pytest.mark.thinned(3)
 @only_x86
 @pytest.mark.parametrize("name", ["products at tile tails", "a training step", "attention"])
 def test_of_programs(name: str) -> None:

@@ -164,6 +164,7 @@ def test_what_an_earlier_step_left_behind_is_of_no_account() -> None:
 # -- one thread -----------------------------------------------------------------------------------
 
 
+@pytest.mark.thinned(6)
 @forks
 @each_act
 @each_stride

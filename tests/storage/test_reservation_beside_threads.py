@@ -52,6 +52,7 @@ def meet(
     return met()
 
 
+@pytest.mark.thinned(12)
 @forks
 @each_act
 @each_stride
@@ -68,6 +69,7 @@ def test_another_thread_at_every_moment_of_a_step(
     assert n > 5
 
 
+@pytest.mark.thinned(6)
 @forks
 @each_act
 @each_stride

@@ -50,6 +50,7 @@ def test_mypy_sees_the_types_of_what_users_write(files):
     assert said([sys.executable, "-m", "mypy", *options, *files]) == ""
 
 
+@pytest.mark.slow
 def test_pyright_sees_the_types_of_what_users_write(files, tmp_path):
     pytest.importorskip("pyright")
     files = [shutil.copy(ROOT / files[0], tmp_path / "program.py"), *files[1:]]
@@ -80,6 +81,7 @@ PARTS = (
 )
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.__name__)
 def test_the_program_runs(part):
     assert part() is None
