@@ -61,7 +61,8 @@ def is_direct(product: PlainProduct) -> bool:
         return False
     if 0 < product.most_terms <= (FLAT if product.tiles.wide and not _pays(product) else BOUND):
         return True
-    narrow = 0 < product.most_columns <= product.lanes
+    pairs = product.most_rows or (product.fills_panels and product.rows != "across")
+    narrow = 0 < product.most_columns <= (product.columns if pairs else product.lanes)
     return narrow and product.one_block and product.across == 1 and product.tiles.wide
 
 

@@ -162,7 +162,7 @@ class PlainProduct:
         #: Elements of the results that are in local memory, of a block; a stream's are, too.
         self.width = "span" if keeps and not self._one_panel else str(self.columns)
         kept = self.chunk * self.params.columns if keeps else self.height * self.columns
-        self.whole = max(kept, WIDEST * self.streams)
+        self.whole = max(kept, (WIDEST + self.streamed * self.columns) * self.streams)
         self.room = self.whole * (1 if self.one_block else 2)
         #: Whether rows may be packed, tile by tile.
         self.packs_rows = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from staticgrad.codegen.expressions import VECTOR, Lines, scaled, total
+from staticgrad.codegen.products.packing import WAY
 from staticgrad.codegen.stages import base_text
 from staticgrad.codegen.vectors import Bodies, work, write_vector_loop
 from staticgrad.ir.expr import Access
@@ -69,6 +70,8 @@ def write_few_rows(product: PlainProduct, out: Lines) -> None:
     write_span(product, out, widest)
     columns = product.columns
     out.add(f"width = (right - left + {columns - 1}) // {columns} * {columns}")
+    out.add(f"if width % {WAY // product.dtype.itemsize} == 0:")
+    out.add(f"    width = width + {columns}")  # rows a page apart displace each other
     product.least(block, "stop", f"block + {GEMM_BLOCK}", past)
     block.add("into = 0")
     block.add(f"if block > {start}:")
