@@ -22,6 +22,7 @@ BENCHMARKS: Final = {
     "compile_times": "process start to first result of 36 programs, beside JAX",
     "convolutions": "convolutions and their gradients, beside PyTorch",
     "every_op": "each op forward and backward, beside NumPy, JAX and PyTorch",
+    "exports": "exported files of Python, beside f.run",
     "functions": "traced functions: first call and vmap, beside JAX",
     "gemm_map": "matrix products of all sizes, beside OpenBLAS and MKL",
     "optima": "plans under budgets, beside an integer program",

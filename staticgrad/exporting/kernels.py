@@ -50,18 +50,26 @@ LEVELS: Final = 40
 class KernelWriter:
     """Writes one kernel as a function ``name`` of its operands' arrays and its integer arguments.
 
-    ``names`` are the variables of operands; operands of one name are one array. What only holds
-    values within an iteration is allocated by the function where sums need it.
+    ``names`` are the variables of operands; operands of one name are one array. ``apart``: no two
+    arrays overlap of which one is written. What only holds values within an iteration is allocated
+    by the function where sums need it.
     """
 
     def __init__(
-        self, kernel: Kernel, name: str, names: Mapping[str, str], functions: Functions
+        self,
+        kernel: Kernel,
+        name: str,
+        names: Mapping[str, str],
+        functions: Functions,
+        apart: bool = False,
     ) -> None:
         if kernel.listed is not None:
             raise ExportError("a kernel over a list of arrays cannot be exported")
         self.kernel, self.name, self.functions = kernel, name, functions
         self._names, self._count = dict(names), [0]
         self._lines, self._first = Indented(), Indented()
+        if apart:
+            self._first.add(f"{functions.helper('restrict')}()")
         self._refs: dict[str, str] = {}
         self._from_zero: set[str] = set()  # loops whose positions Numba sees to be no negative ones
         self._after_row: list[str] = []

@@ -24,6 +24,23 @@ def _instruction(name, operands=1):
     return intrinsic(space["function"])
 
 
+@intrinsic
+def restrict(context):
+    """The arrays of a function do not overlap, as C's restrict says, so that LLVM makes vectors,
+    the widest there are; it stays a function of its own, for its callers promise no such thing."""
+
+    def code(context, builder, signature, values):
+        builder.function.attributes.add("noinline")
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        for argument in builder.function.args:
+            kind = getattr(argument.type, "pointee", None)
+            if isinstance(kind, (ir.FloatType, ir.DoubleType)) or getattr(kind, "width", 8) > 8:
+                argument.add_attribute("noalias")
+        return context.get_dummy_value()
+
+    return numba.types.none(), code
+
+
 def _bits(kind):
     """The bits of a number as a number of another element type."""
 
@@ -113,7 +130,7 @@ def remainder(a, b):
 @jit(forceinline=True)
 def c_fmod(a, b):
     """What a division leaves, with the sign of a; exact."""
-    return math.fmod(a, b)
+    return np.fmod(a, b)
 
 
 @jit(forceinline=True)
@@ -194,8 +211,9 @@ def copy(to, source, count):
 def lane_sum(terms, count):
     """The sum of up to 4096 terms of a row: lane l adds terms l, l + 16, l + 32, ... one after the
     other, then the lanes are halved. There are 16 lanes, 8 of elements of 64 bits."""
+    restrict()
     if count <= 0:
-        return terms[0] - terms[0] if count < 0 else terms.dtype.type(0.0)
+        return terms.dtype.type(0.0)
     lanes = 8 if terms.itemsize == 8 else 16
     lane = np.empty(16, terms.dtype)
     for l in range(16):

@@ -17,7 +17,7 @@ from staticgrad.exporting.prelude import PRELUDE
 from staticgrad.ir.kernels.kernel import Kernel
 from staticgrad.ir.plan import Plan, PlannedStep
 from staticgrad.ir.schedule import Binding, Buffer, KernelStep, Step, StepBody
-from staticgrad.records import dataclass
+from staticgrad.records import NamedTuple, dataclass
 from staticgrad.types.dim import Size, evaluate, named_sizes
 
 #: Names that the file's own lines have.
@@ -57,16 +57,32 @@ class BufferLife:
     last: int
 
 
+class Place(NamedTuple):
+    """Where an operand begins: in what memory, of a buffer of the arena between which bytes."""
+
+    memory: str
+    begin: int
+    end: int
+    offset: str
+
+    def meets(self, other: Place) -> bool:
+        """Whether both may touch one element."""
+        if self.memory != other.memory:
+            return False
+        return self.memory != "arena" or (self.begin < other.end and other.begin < self.end)
+
+
 @dataclass(eq=False)
 class Function:
     """One function of the file: a kernel with some of its operands as one array.
 
-    ``shared`` has for each operand the first one whose array it is; ``uses`` the arrays of each
-    step that calls it; ``comments`` what those steps compute.
+    ``shared`` has for each operand the first one whose array it is; ``apart``: other arrays do not
+    overlap; ``uses`` the arrays of each step that calls it; ``comments`` what those steps compute.
     """
 
     kernel: Kernel
     shared: tuple[int, ...]
+    apart: bool
     name: str
     uses: list[list[str]] = field(default_factory=list)
     comments: dict[str, None] = field(default_factory=dict)
@@ -85,7 +101,7 @@ class Function:
                 name = operand.name
             names[operand.name] = variable(name, taken)
             taken.add(names[operand.name])
-        return KernelWriter(self.kernel, self.name, names, functions)
+        return KernelWriter(self.kernel, self.name, names, functions, self.apart)
 
     def text(self, functions: Functions) -> str:
         """The function, and over it what it computes."""
@@ -101,7 +117,8 @@ class StepsWriter:
 
     def __init__(self, free: Mapping[str, str], fixed: Mapping[str, int]) -> None:
         self.free, self.fixed = free, fixed
-        self.functions: dict[tuple[Kernel, tuple[int, ...]], Function] = {}
+        self.functions: dict[tuple[Kernel, tuple[int, ...], bool], Function] = {}
+        self.in_turn: set[str] = set()  # variables that may be one array
         self.helpers = Functions()
         self.lines = Indented()
         self.lives: list[BufferLife] = []
@@ -109,6 +126,7 @@ class StepsWriter:
         self.constants: dict[str, np.ndarray[Any, Any]] = {}
         self.views: set[str] = set()
         self.taken = {*RESERVED, *free.values()}
+        self._rooms: set[str] = set()  # arenas of bodies, whose buffers have views of their own
         self._clock = 0
 
     def fresh(self, name: str) -> str:
@@ -135,6 +153,8 @@ class StepsWriter:
         plan, no body of a loop, ends at its commit where a check has failed.
         """
         schedule, first_check = plan.schedule, len(self.checks)
+        for step in schedule.steps:
+            self._rooms |= {own.buffer for own in step.scratch() if own.per == "bodies"}
         for buffer in schedule.buffers:
             if buffer.name not in scope and buffer.role == "check":
                 number = len(self.checks)
@@ -145,7 +165,7 @@ class StepsWriter:
             elif buffer.name not in scope and buffer.data is not None:
                 scope[buffer.name] = name = self.fresh(buffer.name)
                 self.constants[name] = np.asarray(buffer.data.array)
-        offsets: dict[str, int] = {}
+        offsets: dict[str, tuple[int, int]] = {}
         ending: dict[int, list[BufferLife]] = {}
         for position, planned in enumerate(plan.steps):
             if outer and position == plan.commit and len(self.checks) > first_check:
@@ -154,8 +174,9 @@ class StepsWriter:
             for placed in plan.placements:
                 buffer = schedule.buffer(placed.buffer)
                 if placed.first == position and buffer.role != "check":
-                    offsets[buffer.name] = base + placed.offset
-                    self._view(buffer, scope, base + placed.offset)
+                    begin = base + placed.offset
+                    offsets[buffer.name] = begin, begin + placed.nbytes
+                    self._view(buffer, scope, begin)
                     nbytes = f"({self.size(buffer.size)}) * {buffer.dtype.itemsize}"
                     life = BufferLife(buffer.name, nbytes, self._clock, self._clock)
                     self.lives.append(life)
@@ -176,7 +197,7 @@ class StepsWriter:
         """The variable of a buffer of the arena."""
         if buffer.name not in scope:
             scope[buffer.name] = self.fresh(buffer.name)
-        if buffer.size != 0:
+        if buffer.name not in self._rooms:
             kind = storable(buffer.dtype)
             self.views.add(kind)
             place = f"o[{len(self.lives)}]" if self.free else str(offset)
@@ -184,7 +205,11 @@ class StepsWriter:
             self.lines.add(f"{scope[buffer.name]} = view_{kind}(arena, {place}, {count})")
 
     def _step(
-        self, step: Step, planned: PlannedStep, scope: dict[str, str], offsets: Mapping[str, int]
+        self,
+        step: Step,
+        planned: PlannedStep,
+        scope: dict[str, str],
+        offsets: Mapping[str, tuple[int, int]],
     ) -> None:
         """One step, under a comment that says what it computes."""
         comment = f"{step.label}: {lines_of(step)}"
@@ -203,27 +228,38 @@ class StepsWriter:
             raise ExportError(f"{step.label}: {error.headline}", at=at) from None
 
     def _call(
-        self, step: KernelStep, scope: Mapping[str, str], offsets: Mapping[str, int], comment: str
+        self,
+        step: KernelStep,
+        scope: Mapping[str, str],
+        offsets: Mapping[str, tuple[int, int]],
+        comment: str,
     ) -> None:
         """A call of a kernel's function. What lies in one place is one array: so LLVM sees that
         an update in place reads an element only before it is written."""
         operands = step.kernel.operands
         texts = [self._text(binding, scope) for binding in step.operands]
-        memory = [
-            (f"{offsets[b.buffer]} {self.size(b.offset)}", o.dtype)
-            if b.buffer in offsets and not self.free
-            else (text, o.dtype)
-            for b, o, text in zip(step.operands, operands, texts, strict=True)
-        ]
-        shared = tuple(memory.index(each) for each in memory)
-        function = self.functions.get((step.kernel, shared))
+        places: list[Place] = []
+        for binding, text in zip(step.operands, texts, strict=True):
+            span = (0, 0) if self.free else offsets.get(binding.buffer, (0, 0))
+            memory = "arena" if any(span) else text.split("[")[0]
+            places.append(Place(memory, *span, self.size(binding.offset)))
+        typed = [*zip(places, (o.dtype for o in operands), strict=True)]
+        shared = tuple(typed.index(each) for each in typed)
+        apart = not any(
+            (operands[a].mode != "in" and b != a and places[a].meets(places[b]))
+            or places[a].memory in self.in_turn
+            for a in {*shared}
+            for b in {*shared}
+        )
+        key = step.kernel, shared, apart
+        function = self.functions.get(key)
         if function is None:
             words = re.findall(r"\w+", step.label)[:3]
             name = self.fresh("_".join([f"k{len(self.functions)}", *words]))
-            function = Function(step.kernel, shared, name)
+            function = Function(step.kernel, shared, apart, name)
             function.uses.append(texts)
             function.text(Functions())  # what cannot be exported is refused here
-            self.functions[step.kernel, shared] = function
+            self.functions[key] = function
         function.uses.append(texts)
         function.comments[comment] = None
         taken = function.writer(self.helpers).operands
@@ -245,11 +281,11 @@ class LoopWriter:
         step: Step,
         planned: PlannedStep,
         scope: Mapping[str, str],
-        offsets: Mapping[str, int],
+        offsets: Mapping[str, tuple[int, int]],
     ) -> None:
         self.steps, self.lines, self.control = steps, steps.lines, step.control
         (room,) = (own.buffer for own in step.scratch() if own.per == "bodies")
-        self.base = offsets.get(room, 0)
+        self.base = offsets.get(room, (0, 0))[0]
         self.iterations = steps.size(step.arguments[0])
         self.bodies = [*zip(step.bodies(), planned.bodies, strict=True)]
         self.arrays = []
@@ -306,7 +342,9 @@ class LoopWriter:
                 lines.add(f"{copy}({result}{at}, {begin}, {self._count(n)})")
                 continue
             lines.add(f"{old} = {begin}", f"{new}, {spare} = {result}, {turn}")
-            if last != other:
+            if last == other:
+                self.steps.in_turn |= {old, new}
+            else:
                 lines.open(f"if ({self.iterations}) % 2 == 0:")
                 lines.add(f"{new}, {spare} = {turn}, {result}")
                 lines.depth -= 1

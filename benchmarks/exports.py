@@ -1,0 +1,134 @@
+"""Exported files beside ``f.run``: time, bits, lines, on one thread.
+
+    python -m benchmarks exports [--workload NAME ...] [--seconds 1]
+
+Each workload of the suite is exported and run by a process of its own that does not import
+staticgrad. Times are the least of many runs, those of the two programs in turns: other work of the
+machine spoils both alike. ``first`` is the first run of a file, which Numba compiles in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+import staticgrad as sg
+from benchmarks.implementations.with_staticgrad import Staticgrad, feeds_of, graph_of
+from benchmarks.machine import describe
+from benchmarks.workload import Workload
+from benchmarks.workloads import all_workloads
+from staticgrad.errors import ExportError
+
+#: Runs the file once, then for so many seconds as often as it is asked by a line on its input.
+CHILD: Final = """
+import json, pickle, sys, time
+sys.path.insert(0, "")
+import program
+with open("feeds", "rb") as file:
+    feeds = pickle.load(file)
+start = time.perf_counter()
+results = program.run(feeds)
+first = time.perf_counter() - start
+with open("results", "wb") as file:
+    pickle.dump((results, program.parameters), file)
+print(json.dumps(first), flush=True)
+for line in sys.stdin:
+    end, least = time.perf_counter() + float(line), float("inf")
+    while (start := time.perf_counter()) < end:
+        program.run(feeds)
+        least = min(least, time.perf_counter() - start)
+    print(json.dumps(least), flush=True)
+"""
+ROUNDS: Final = 3
+
+
+def least(run: Callable[[], object], seconds: float) -> float:
+    """The least time of a run in so many seconds."""
+    end, found = time.perf_counter() + seconds, float("inf")
+    while (start := time.perf_counter()) < end:
+        run()
+        found = min(found, time.perf_counter() - start)
+    return found
+
+
+def measured(workload: Workload, seconds: float) -> dict[str, Any]:
+    """What is known of one workload; ``refused`` says why it cannot be exported."""
+    data = workload.make()
+    graph = graph_of(workload, data, Staticgrad())
+    feeds = feeds_of(workload, data)
+    f = sg.compile(graph, threads=1)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "program.py"
+        try:
+            f.export(path)
+        except ExportError as error:
+            return {"refused": error.headline}
+        (Path(folder) / "feeds").write_bytes(pickle.dumps(feeds))
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", CHILD], cwd=folder, text=True,
+            env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with process:
+            first = json.loads(process.stdout.readline())
+            found, parameters = pickle.loads((Path(folder) / "results").read_bytes())
+            wanted = f.run(feeds)
+            wanted = wanted | {p.node.label: p.value for p in graph.parameters}
+            equal = all(
+                np.array_equal(value, {**parameters, **found}[name], equal_nan=True)
+                for name, value in wanted.items()
+            )
+            call = f.bind(feeds)
+            mine = theirs = float("inf")
+            for _ in range(ROUNDS):
+                mine = min(mine, least(call, seconds / ROUNDS))
+                process.stdin.write(f"{seconds / ROUNDS}\n")
+                process.stdin.flush()
+                theirs = min(theirs, json.loads(process.stdout.readline()))
+            process.stdin.close()
+        lines = len(path.read_text("utf-8").splitlines())
+    return {"run": mine, "file": theirs, "first": first, "equal": equal, "lines": lines}
+
+
+def row(name: str, found: dict[str, Any]) -> str:
+    """A line of the table."""
+    if "refused" in found:
+        return f"| `{name}` | | | | | | refused: {found['refused']} |"
+    ratio = found["file"] / found["run"]
+    times = " | ".join(f"{found[key] * 1e6:,.0f}" for key in ("run", "file"))
+    bits = "identical" if found["equal"] else "**differ**"
+    return (
+        f"| `{name}` | {times} | {ratio:.2f} | {found['first']:.1f} | {found['lines']} | {bits} |"
+    )
+
+
+def main() -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks exports", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--workload", action="append", default=[], help="only this one")
+    parser.add_argument("--seconds", type=float, default=1.0, help="measuring time of each program")
+    options = parser.parse_args()
+    machine = describe()
+    print(f"{machine.processor}, {machine.cores} cores, Python {machine.python}\n")
+    print("| workload | `f.run`, µs | file, µs | file / run | first, s | lines | results |")
+    print("|---|--:|--:|--:|--:|--:|---|")
+    for name, workload in all_workloads().items():
+        if name in options.workload or not options.workload:
+            print(row(name, measured(workload, options.seconds)), flush=True)
+    return 0
