@@ -177,7 +177,7 @@ class KernelWriter:
         terms += [scaled(i, stride) for i, stride in zip(indices, access.gather, strict=True)]
         terms += [scaled(_along(each), each.stride) for each in access.positions]
         place = total(*terms)
-        return place if place.isdigit() or place in self._from_zero else f"at({place})"
+        return place if place.isdigit() or place in self._from_zero else f"at({bare(place)})"
 
     def _inside(self, access: Access) -> str:
         """The condition that all positions that have ends are between them."""
