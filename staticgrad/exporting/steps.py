@@ -57,7 +57,7 @@ class BufferLife:
     last: int
 
 
-class Place(NamedTuple):
+class OperandSpan(NamedTuple):
     """Where an operand begins: in what memory, of a buffer of the arena between which bytes."""
 
     memory: str
@@ -65,7 +65,7 @@ class Place(NamedTuple):
     end: int
     offset: str
 
-    def meets(self, other: Place) -> bool:
+    def meets(self, other: OperandSpan) -> bool:
         """Whether both may touch one element."""
         if self.memory != other.memory:
             return False
@@ -238,11 +238,11 @@ class StepsWriter:
         an update in place reads an element only before it is written."""
         operands = step.kernel.operands
         texts = [self._text(binding, scope) for binding in step.operands]
-        places: list[Place] = []
+        places: list[OperandSpan] = []
         for binding, text in zip(step.operands, texts, strict=True):
             span = (0, 0) if self.free else offsets.get(binding.buffer, (0, 0))
             memory = "arena" if any(span) else text.split("[")[0]
-            places.append(Place(memory, *span, self.size(binding.offset)))
+            places.append(OperandSpan(memory, *span, self.size(binding.offset)))
         typed = [*zip(places, (o.dtype for o in operands), strict=True)]
         shared = tuple(typed.index(each) for each in typed)
         apart = not any(
