@@ -137,7 +137,6 @@ def _same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and bool(one == other)
 
 
-@pytest.mark.thinned(4)
 @every_format
 @pytest.mark.parametrize("kind", KINDS_OF_TREES)
 def test_what_is_saved_can_be_loaded(kind: str, suffix: str, tmp_path: Path) -> None:

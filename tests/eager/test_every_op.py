@@ -37,7 +37,6 @@ def check_equal(name: str, found: np.ndarray, expected: np.ndarray) -> None:
     np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * 100)
 
 
-@pytest.mark.thinned(9)
 @every_op
 def test_values_are_those_of_the_reference(name: str, refuse_nodes: Callable[[], None]) -> None:
     samples = samples_of(name)
@@ -74,7 +73,6 @@ def test_gradients_are_those_of_the_graph(name: str) -> None:
             np.testing.assert_allclose(ours.data, theirs, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.thinned(6)
 @every_op
 def test_second_gradients_are_those_of_the_graph(name: str) -> None:
     rng = np.random.default_rng(4)

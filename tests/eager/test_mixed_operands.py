@@ -36,7 +36,6 @@ def _same(found: Any, expected: Any) -> None:
         np.testing.assert_array_equal(one.data, other.data)
 
 
-@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", sorted({*OF_VALUES} - {"digitize"}))  # it looks at known edges
 def test_one_tensor_among_the_operands_is_enough(name: str) -> None:
     tried = 0

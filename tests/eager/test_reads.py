@@ -90,7 +90,6 @@ def test_a_rule_reads_what_is_kept_for_it_and_all_of_it(name: str) -> None:
                 assert all(map(operator.le, some, every))
 
 
-@pytest.mark.thinned(4)
 @every_op
 def test_gradients_need_no_more_than_is_kept(name: str) -> None:
     """Each pattern of operands that need gradients: the same as when all need them."""

@@ -50,7 +50,6 @@ def test_a_lint_sees_its_hazard(name, build):
     assert all(each.rule != name for each in lint(program(build), notes=True, without=[name]))
 
 
-@pytest.mark.thinned(3)
 @pytest.mark.parametrize(("name", "build"), cases("good"))
 def test_a_lint_says_nothing_of_what_is_right(name, build):
     assert [str(each) for each in lint(program(build), notes=True) if each.rule == name] == []

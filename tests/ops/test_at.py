@@ -92,7 +92,6 @@ def test_gradients_of_setting_and_adding(name, rng):
     np.testing.assert_array_equal(by_v, weights[key])
 
 
-@pytest.mark.thinned(4)
 @pytest.mark.parametrize("shape", [A.shape, ("a", "b", "c")], ids=["literal", "named"])
 @pytest.mark.parametrize("name", KEYS)
 def test_extremes_as_numpy(name, shape, rng):

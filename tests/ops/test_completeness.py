@@ -52,7 +52,6 @@ ADDING = (
 PLACES = {"bfloat16": 1, "float16": 1, "float32": 64, "float64": 64}
 
 
-@pytest.mark.thinned(16)
 @every_op
 def test_reference_is_the_numpy_expression(name: str) -> None:
     declared = declaration_of(name)

@@ -346,7 +346,6 @@ def jvp_against_vjp(sample: Sample, rng: np.random.Generator) -> None:
         assert left == pytest.approx(right, rel=1e-9, abs=1e-9)
 
 
-@pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", WITH_TANGENTS)
 def test_forward_and_backward_rules_are_transposes(name):
     rng = np.random.default_rng(3)

@@ -25,7 +25,6 @@ def named(sample: Sample, headline: str) -> bool:
     return any(f"{word}=" in headline or f"{word!r}" in headline for word in words)
 
 
-@pytest.mark.thinned(5)
 @every_function
 def test_every_parameter_is_right_or_refused_by_name(name: str) -> None:
     tried = set()

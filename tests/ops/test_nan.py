@@ -165,7 +165,6 @@ def test_every_convention_is_tried_at_nan():
     assert sorted(AT_NAN) == sorted(stated())
 
 
-@pytest.mark.thinned(5)
 @pytest.mark.parametrize("name", AT_NAN)
 def test_derivatives_at_nan(name):
     for function, at, expected in AT_NAN[name]:

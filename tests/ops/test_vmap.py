@@ -113,7 +113,6 @@ def looped(sample: Sample, batches: list[list[np.ndarray]], over: tuple[bool, ..
     return [np.stack(each) for each in zip(*(as_tuple(s.reference()) for s in every), strict=True)]
 
 
-@pytest.mark.thinned(4)
 @every_op
 def test_is_the_stack_of_its_elements(name: str) -> None:
     for turn, sample in enumerate(tried(name)):
@@ -136,7 +135,6 @@ def test_is_the_stack_of_its_elements(name: str) -> None:
                 close(each, np.moveaxis(expected, 0, out), (sample.op, axes, out))
 
 
-@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "random_bits"])
 def test_nests(name: str) -> None:
     """A batch of batches, the outer one last in place: the inner ones are shared."""
@@ -156,7 +154,6 @@ def test_nests(name: str) -> None:
                 close(each, np.stack([expected] * 2, 1), (sample.op, over))
 
 
-@pytest.mark.thinned(4)
 @every_op
 def test_composes_with_gradients(name: str) -> None:
     """The gradient of a mapped op, and the mapped gradient, are those of each element."""
@@ -203,7 +200,6 @@ def test_composes_with_gradients(name: str) -> None:
             close(other, expected, sample.op)
 
 
-@pytest.mark.thinned(3)
 @every_nth(3, "name", NAMES)
 def test_compiles(name: str) -> None:
     """Kernels and routines over a batch of a named size give what the reference does: the graph of

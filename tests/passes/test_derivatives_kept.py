@@ -54,7 +54,6 @@ def passed(graph, texts):
     return {text: after for text, after in made.items() if after is not graph}
 
 
-@pytest.mark.thinned(4)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_first_derivatives_stay(seed):
     graph, feeds = kinked_graph(seed)
