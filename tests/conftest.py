@@ -69,9 +69,10 @@ def pytest_collect_file() -> Generator[None, list[pytest.Collector], list[pytest
 
 @pytest.hookimpl(tryfirst=True)  # before ``-m`` selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of a family that is ``thinned(every)`` each n-th case stays quick; the others are slow.
+    """Of a family that is ``thinned(every)`` some cases stay quick; the others are slow.
 
-    Of several parameters each value has a quick case: if no n-th one has it, the first that does.
+    Each value that several cases share has a quick case: each dtype, layout, backend, op. Cases
+    that share no values are thinned to each n-th.
     """
     families = defaultdict(list)
     for item in items:
@@ -79,21 +80,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             families[item.nodeid.partition("[")[0]].append(item)
     for family in families.values():
         (every,) = family[0].get_closest_marker("thinned").args
-        for item in {*family} - {*_quick(family, every)}:
-            item.add_marker(pytest.mark.slow)
+        quick = _covering(family) or {*range(0, len(family), every)}
+        for number, item in enumerate(family):
+            if number not in quick:
+                item.add_marker(pytest.mark.slow)
 
 
-def _quick(family: list[Any], every: int) -> list[Any]:
-    """The cases of a family that stay quick."""
-    places = [item.callspec.indices for item in family]
-    # Parameters that are named together have one list of places.
-    dimensions = {tuple(at[name] for at in places) for name in places[0]}
-    quick = {*range(0, len(family), every)}
-    for dimension in sorted(dimensions) if len(dimensions) > 1 else ():
-        for value in dict.fromkeys(dimension):
-            if all(dimension[case] != value for case in quick):
-                quick.add(dimension.index(value))
-    return [family[case] for case in quick]
+def _covering(family: list[Any]) -> set[int]:
+    """Few cases that have all values of the parameters of which cases share values."""
+    held: list[set[tuple[str, Any]]] = [set() for _ in family]
+    for name in family[0].callspec.params:
+        values = [item.callspec.params[name] for item in family]
+        keys = [repr(v) if isinstance(v, str | int | float | tuple) else id(v) for v in values]
+        if 1 < len({*keys}) <= len(family) // 2:
+            for case, key in enumerate(keys):
+                held[case].add((name, key))
+    missing, quick = set().union(*held), set[int]()
+    while missing:
+        case = max(range(len(family)), key=lambda case: len(held[case] & missing))
+        quick.add(case)
+        missing -= held[case]
+    return quick
 
 
 def pytest_collection_finish() -> None:

@@ -26,6 +26,11 @@ def kernel_of(text: str) -> Kernel:
     return parse_kernel(text.partition(BETWEEN)[0])
 
 
+def on_file(name: str) -> Kernel:
+    """The kernel of this name."""
+    return kernel_of((FOLDER / f"{name}.txt").read_text())
+
+
 def renewed(text: str) -> str:
     """The content of a file with the source that its kernel has now, if the file has a source."""
     kernel = kernel_of(text)

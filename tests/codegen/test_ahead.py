@@ -9,7 +9,7 @@ from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import ParseError, VerifyError
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
-from tests.codegen.kernels_on_file import run
+from tests.codegen.kernel_runs import run
 from tests.diagonals import diagonals
 from tests.native.support import MODES, Mode
 

@@ -11,7 +11,7 @@ from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.ir.summation import column_sum, lane_sum
 from staticgrad.native.machine import Machine
-from tests.codegen.kernels_on_file import run
+from tests.codegen.kernel_runs import run
 from tests.diagonals import diagonals
 from tests.native.support import MODES, Mode, assert_same
 

@@ -23,7 +23,7 @@ from staticgrad.ir.kernels.product_iterations import (
 from staticgrad.narrow_floats import STORED, narrowed
 from staticgrad.native.language import frontend
 from staticgrad.native.machine import Machine
-from tests.codegen.kernels_on_file import assert_close
+from tests.codegen.kernel_runs import assert_close
 from tests.diagonals import diagonals
 from tests.native.support import LONG_BY_NUMBA, Array, Mode, assert_same, call
 

@@ -9,7 +9,7 @@ from staticgrad.analysis.cost import Rates, step_seconds
 from staticgrad.analysis.lookups import failing_checks
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.schedule import Binding, KernelStep
-from tests.codegen.kernels_on_file import kernel_of
+from tests.codegen.golden import on_file
 
 #: No bandwidth and no start to pay for: seconds are operations.
 PLAIN = Rates(product_flops=1.0, map_flops=1.0, bandwidth=1e30, launch=0.0)
@@ -32,30 +32,27 @@ def convolution_sizes(outside: int, high: int, wide: int) -> list[int]:
 def test_a_convolution_is_cut_into_chunks_and_panels(
     outside: int, high: int, wide: int, tiles: int
 ) -> None:
-    kernel, sizes = (
-        kernel_of("product_kernels", "convolution"),
-        convolution_sizes(outside, high, wide),
-    )
+    kernel, sizes = on_file("convolution_with_bias"), convolution_sizes(outside, high, wide)
     assert kernel.outer == "tiles"
     assert kernel.iterations(sizes) == 2 * 3 * tiles
     assert kernel.grain(sizes) == 1
 
 
 def test_a_single_row_has_wide_panels() -> None:
-    kernel = kernel_of("product_kernels", "depthwise")
+    kernel = on_file("depthwise")
     assert kernel.iterations([2, 3, 8, 16, 8, 16, 384, 128]) == 2 * 3
     assert kernel.iterations([2, 3, 8, 17, 8, 17, 408, 136]) == 2 * 3 * 2
 
 
 def test_a_convolution_takes_what_its_products_take() -> None:
-    kernel, sizes = kernel_of("product_kernels", "convolution"), convolution_sizes(7, 4, 9)
+    kernel, sizes = on_file("convolution_with_bias"), convolution_sizes(7, 4, 9)
     elements = 2 * 3 * 7 * 4 * 9
     epilogue = elements * 2
     assert step_seconds(kernel, sizes, PLAIN) == elements * 5 * 9 * 2 + epilogue
 
 
 def test_a_loop_takes_its_iterations() -> None:
-    kernel = kernel_of("loop_kernels", "running_sum")
+    kernel = on_file("running_sum")
     assert kernel.outer == "axes"
     assert kernel.iterations([4, 10, 330, 33]) == 4
     assert kernel.in_place == frozenset()
@@ -65,9 +62,9 @@ def test_a_loop_takes_its_iterations() -> None:
 
 
 def test_scratch_of_a_loop_reaches_as_far_as_its_last_iteration() -> None:
-    kernel = kernel_of("loop_kernels", "tridiagonal")
+    kernel = on_file("tridiagonal")
     assert kernel.room([2, 30, 20, 40, 29]) == {"p4": 30 * 20}
-    rows = kernel_of("product_kernels", "product_of_normalised_rows")
+    rows = on_file("product_of_normalised_rows")
     assert rows.room([13, 37, 20, 2]) == {"p3": 8 * 37}
 
 

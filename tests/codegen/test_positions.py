@@ -10,7 +10,7 @@ import pytest
 from staticgrad.codegen.kernel_source import render
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
-from tests.codegen.kernels_on_file import run
+from tests.codegen.kernel_runs import run
 from tests.native.support import Mode
 
 TEXT = """\

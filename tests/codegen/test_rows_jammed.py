@@ -12,7 +12,7 @@ from staticgrad.errors import VerifyError
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.native.machine import Machine
-from tests.codegen.kernels_on_file import of_width
+from tests.codegen.kernel_runs import of_width
 from tests.native.support import LONG_BY_NUMBA, MODES, Array, Mode, assert_same, call
 
 #: Softmax of rows over two outer loops, its exponentials in a row of scratch; p3: a total of each.

@@ -10,7 +10,7 @@ from staticgrad.errors import VerifyError
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.storage.parameter import aligned_bytes
-from tests.codegen.kernels_on_file import Array, run
+from tests.codegen.kernel_runs import Array, run
 from tests.native.support import MODES, Mode
 
 TEXT = """\

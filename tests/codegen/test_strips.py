@@ -11,7 +11,7 @@ from staticgrad.codegen.kernel_source import render
 from staticgrad.errors import VerifyError
 from staticgrad.ir.kernels.parser import parse_kernel
 from staticgrad.ir.kernels.verify import verify_kernel
-from tests.codegen.kernels_on_file import of_width
+from tests.codegen.kernel_runs import of_width
 from tests.codegen.random_kernels import random_kernel
 from tests.native.support import LONG_BY_NUMBA, Mode, assert_same, call
 

@@ -94,9 +94,7 @@ def test_a_body_means_the_same_by_its_lines_and_by_its_tree(
 
 @pytest.mark.thinned(8)
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_kernels_on_file_are_read_by_their_lines(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_kernel_runs_are_read_by_their_lines(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = render(kernel_of(path.read_text()))
     parts = [each for each in frontend.parts_of(source) if each.strip()]
     assert parts

@@ -1,17 +1,14 @@
-"""Kernels kept by their text, one a file: read, verified and run by any reader."""
+"""Kernels run by any reader, on memory made for them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from staticgrad.codegen.kernel_source import render
 from staticgrad.ir.kernels.kernel import Kernel
-from staticgrad.ir.kernels.parser import parse_kernel
-from staticgrad.ir.kernels.verify import verify_kernel
 from staticgrad.native.machine import Machine
 from tests.native.support import Array, Mode, call
 
@@ -19,15 +16,6 @@ from tests.native.support import Array, Mode, call
 def of_width(bits: int | None) -> Machine | None:
     """A machine with registers of so many bits; None, which stands for this one, for None."""
     return None if bits is None else Machine(vector_bits=bits)
-
-
-def kernel_of(folder: str, name: str) -> Kernel:
-    """A kernel on file, sound and read as it is written."""
-    text = (Path(__file__).with_name(folder) / f"{name}.txt").read_text()
-    kernel = parse_kernel(text)
-    verify_kernel(kernel)
-    assert str(kernel) == text
-    return kernel
 
 
 def run(
