@@ -445,4 +445,11 @@ PATHS: Final = (
         always=True,
         row="small:update of 1 row",
     ),
+    Path(
+        "few_terms",
+        _CODE + "products.direct:write_few_terms",
+        _returns(None),
+        always=True,
+        row="small:update of 3 rows",
+    ),
 )

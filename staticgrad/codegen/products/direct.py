@@ -4,8 +4,7 @@ Of such a product, packing and a tile in local memory take as long as the multip
 side by side through all terms of one vector of columns, which a processor reads where it lies: with
 an element of each row repeated, every step is one instruction. A second factor that lies badly is
 packed first, or whose rows may lie in the same lines of a cache; with registers of 256 bits any
-that more than a few rows read; and so are a tile's rows where they lie across memory and are read
-again and again. Each element is the FMA chain of all products (``codegen.gemm``).
+that more than a few rows read. Each element is the FMA chain of all products (``codegen.gemm``).
 """
 
 from __future__ import annotations
@@ -67,8 +66,7 @@ def is_direct(product: PlainProduct) -> bool:
 
 
 def _pays(product: PlainProduct) -> bool:
-    """Whether all terms that may be known are few: two vectors go side by side (``jammed``), and
-    rows that are packed fill vectors."""
+    """Whether all terms that may be known are few: two vectors go side by side (``jammed``)."""
     fills = product.rows != "across" or product.lanes <= HEIGHTS[0]
     return product.straight is not None and product.fills_panels and fills
 
@@ -94,6 +92,14 @@ def write_direct(product: PlainProduct, out: Lines) -> None:
     out.extend(tiles)
 
 
+def write_few_terms(product: PlainProduct, out: Lines) -> None:
+    """The same where no more than that a product may have few terms is known, if it is simple."""
+    direct = _DirectProduct(product)
+    direct.streams = False
+    if direct.in_registers and not direct.packs:
+        direct.write(out)
+
+
 def _heights(product: PlainProduct) -> tuple[int, int]:
     """Rows of a tile, and of a last one; few rows, as far as they are known, are equal tiles."""
     highest, least = HEIGHTS if product.tiles.wide else NARROW_HEIGHTS
@@ -117,9 +123,6 @@ class _DirectProduct:
         #: Whether panels of several vectors are packed before rows go through all of them.
         self.spans = not (self.narrow or few or reads)
         self.packs = self.spans or product.across != 1 or (self.narrow and not product.tiles.wide)
-        self.packs_rows = product.rows == "across" and not self.narrow
-        self.packs_rows &= self.spans or not self.packs
-        self.pitch = product.packing.pitch(self.heights[0])
         self.columns = product.columns  # of a panel
         if self.spans or 0 < product.most_columns <= self.lanes:
             self.columns = self.lanes
@@ -157,7 +160,6 @@ class _DirectProduct:
         if not self.packs:
             if not self.narrow:
                 write_span(p, out)
-            self._declare_packed()
             self._write_columns(out, "left", "right")
             return
         panel = Lines()
@@ -175,17 +177,10 @@ class _DirectProduct:
         """
         p, panel = self.product, Lines()
         write_span(p, out, widest=SPAN)
-        self._declare_packed()
         self._write_panel(panel, f"(j0 - left) * {p.k}")
         out.add(f"for j0 in range(left, right, {self.columns}):")
         out.extend(panel, 1)
         self._write_rows(out, "left", "right")
-
-    def _declare_packed(self) -> None:
-        """Room for the rows of a tile, if they are packed."""
-        if self.packs_rows:
-            room = self.product.most_terms * self.pitch + self.lanes
-            self.product.unit.once.add(f"packed = local_{self.product.element}({room})")
 
     def _write_panel(self, out: Lines, to: str) -> None:
         """All terms of some columns from ``j0`` on."""
@@ -224,8 +219,6 @@ class _DirectProduct:
             if not whole:
                 for row in range(1, height):
                     self.product.least(rows, of_row("line", row), f"top + {row}", "last_row - 1")
-            if self.packs_rows:
-                self._write_packed(rows)
             self._write_tile(tile, height, whole)
             if stop and self.jammed > 1:
                 self._write_pairs(rows, start, stop, tile)
@@ -243,13 +236,6 @@ class _DirectProduct:
         out.add(f"for {VECTOR} in range({start}, {stop}, {2 * self.lanes}):")
         out.add(f"    m = mask{self.lanes}({self.lanes})")
         out.extend(body, 1)
-
-    def _write_packed(self, out: Lines) -> None:
-        """The rows of a tile, of each k behind those of another."""
-        p, highest = self.product, self.heights[0]
-        pack = p.packing.rows(p.unit, highest)
-        passed = f"{total(p.a, 'top')}, {p.inner}, {p.k}, {p.m} - top"
-        out.add(f"{pack}({p.stage.a.operand}, packed, {passed})")
 
     def _write_tile(self, out: Lines, height: int, whole: bool) -> None:
         """The sums of some vectors of columns of rows from ``top`` on, and what is stored."""
@@ -293,8 +279,6 @@ class _DirectProduct:
         for row in range(len(names[0])):
             line = (f"(top + {row})" if whole else of_row("line", row)) if row else "top"
             x = p.repeated(total(p.a, scaled(line, p.row), scaled("k", p.inner)))
-            if self.packs_rows:
-                x = f"splat{lanes}(load1(packed, {total(f'k * {self.pitch}', str(row))}))"
             if self.jammed > 1:
                 out.add(f"    x = {x}")
                 x = "x"

@@ -18,7 +18,7 @@ from typing import Final
 from staticgrad.codegen.expressions import VECTOR, Lines, Scope, Unit, element, scaled, total
 from staticgrad.codegen.jammed import write_decode
 from staticgrad.codegen.prefetching import FEW_WAYS, has_small_sets, touched_by_next_tile
-from staticgrad.codegen.products.direct import is_direct, write_direct
+from staticgrad.codegen.products.direct import FEW_TERMS, is_direct, write_direct, write_few_terms
 from staticgrad.codegen.products.narrow import has_rows_for_lanes, write_rows_for_lanes
 from staticgrad.codegen.products.packing import WAY, Packing, may_collide
 from staticgrad.codegen.products.streams import (
@@ -144,6 +144,9 @@ class PlainProduct:
         self.streams &= not (self.is_narrow or (m.many and not few))
         self.only_streams = self.streams and few and self.deep and self.one_block
         self.fills_panels = n.multiple % self.columns == 0
+        #: Whether there may be few terms, of which b is read as it lies.
+        self.flat = k.multiple <= FEW_TERMS and not k.most and self.across == 1
+        self.flat &= not any(store.combine for store in stage.stores)
         #: Whether an outer axis goes over panels of b that lie one behind the other.
         self.in_panels = self._lies_in_panels()
         #: Where tiles store their results themselves, if nothing follows them.
@@ -266,15 +269,18 @@ class PlainProduct:
         self.write_cut(self.unit.once)
         self._declare(self.unit.once)
         self.write_position(out)
-        body, few, flat = Lines(), Lines(), Lines()
+        body, few, flat, terms = Lines(), Lines(), Lines(), Lines()
         self._write_columns(body)
         if not self.deep:
             write_one_step(self, flat)
         if self.streams:
             write_few_rows(self, few)
+        if self.flat:
+            write_few_terms(self, terms)
         out.extend(self.before)
         rows = f"{self.m} <= {self.streamed} and {self.k} > 1"
-        for lines, test in ((few, rows), (flat, f"{self.k} == 1")):
+        tests = rows, f"{self.k} == 1", f"{self.k} > 1 and {self.k} <= {FEW_TERMS}"
+        for lines, test in zip((few, flat, terms), tests, strict=True):
             if lines.lines:
                 out.add(f"if {test}:")
                 out.extend(lines, 1)
