@@ -69,18 +69,18 @@ def pytest_collect_file() -> Generator[None, list[pytest.Collector], list[pytest
 
 @pytest.hookimpl(tryfirst=True)  # before ``-m`` selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of a family that is ``thinned(every)`` some cases stay quick; the others are slow.
+    """Of a ``thinned`` family some cases stay quick, and the others are slow.
 
-    Each value that several cases share has a quick case: each dtype, layout, backend, op. Cases
-    that share no values are thinned to each n-th.
+    ``thinned(n)`` leaves each n-th, ``thinned()`` one of each value that several cases share: each
+    dtype, layout, backend, op.
     """
     families = defaultdict(list)
     for item in items:
         if item.get_closest_marker("thinned") and not {"slow", "exhaustive"} & {*item.keywords}:
             families[item.nodeid.partition("[")[0]].append(item)
     for family in families.values():
-        (every,) = family[0].get_closest_marker("thinned").args
-        quick = _covering(family) or {*range(0, len(family), every)}
+        every = family[0].get_closest_marker("thinned").args
+        quick = {*range(0, len(family), *every)} if every else _covering(family)
         for number, item in enumerate(family):
             if number not in quick:
                 item.add_marker(pytest.mark.slow)

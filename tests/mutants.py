@@ -451,8 +451,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
 class Copy:
     """A copy of the checkout in which one mutant at a time is planted."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, marks: str = "not exhaustive") -> None:
+        self.folder, self.marks = folder, marks
         #: Times of change of planted files: each its own, or a compiled file of the mutant before
         #: would be taken for it.
         self._times = count(int(time.time()))
@@ -484,7 +484,7 @@ class Copy:
         runs = _selections(tests)
         for selection in runs:
             command = [sys.executable, "-m", "pytest", "-n0", "-x", "-q", "-rfE", "--tb=line"]
-            command += ["-p", "no:cacheprovider", "-m", "not exhaustive", *selection]
+            command += ["-p", "no:cacheprovider", "-m", self.marks, *selection]
             code, text = _run(command, self.folder, limit)
             if code is None:
                 return "hung", ""
@@ -493,6 +493,8 @@ class Copy:
             name = name.partition("[")[0].partition(" - ")[0]  # without its parameters
             if code == 1:
                 return "failed", name
+            if code == 5 and "slow" in self.marks:  # all of them are slow
+                continue
             if code != 0:  # nothing was collected, or a module could not be imported
                 return ("failed" if failed else "broken"), name
         return "passed", ""
@@ -527,7 +529,10 @@ def _run(command: Sequence[str], folder: Path, limit: float) -> tuple[int | None
 
 
 def run(
-    mutants: Sequence[Mutant], limit: float = LIMIT, file: Path | None = None
+    mutants: Sequence[Mutant],
+    limit: float = LIMIT,
+    file: Path | None = None,
+    marks: str = "not exhaustive",
 ) -> list[dict[str, Any]]:
     """Plant each mutant, run its tests; print what became of it, return it and write it to a file.
 
@@ -535,7 +540,7 @@ def run(
     """
     found = []
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        copy = Copy(Path(folder))
+        copy = Copy(Path(folder), marks)
         for mutant in mutants:
             begin = time.monotonic()
             with copy.planted(mutant):
@@ -578,6 +583,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="print the table and plant nothing")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the outcomes to a file")
     parser.add_argument("--limit", type=float, default=LIMIT, help="seconds for the tests of each")
+    parser.add_argument("--quick", action="store_true", help="without slow tests, as .ci/run")
     given = parser.parse_args(arguments)
     known = {name for each in MUTANTS for name in (each.name, each.area)}
     if unknown := [name for name in given.names if name not in known]:
@@ -587,7 +593,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for each in chosen:
             print(f"{each.name:28} {each.area:28} {each.why}")
         return 0
-    found = run(chosen, given.limit, given.json)
+    marks = "not exhaustive and not slow" if given.quick else "not exhaustive"
+    found = run(chosen, given.limit, given.json, marks)
     return int(any(each["outcome"] != "killed" for each in found))
 
 

@@ -37,7 +37,7 @@ def compilers(compiled: sg.Compiled) -> set[str]:
     return {kernel.compiler for kernel in compiled.kernels}
 
 
-@pytest.mark.thinned(3)
+@pytest.mark.slow
 @pytest.mark.parametrize("debug", [False, True, "nan"])
 def test_every_backend_gives_the_same_bytes(debug):
     found = [sg.compile(program(), backend=b, debug=debug).run(FEEDS) for b in native.BUILT_IN]
@@ -216,6 +216,7 @@ except sg.StaticgradError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_package_may_announce_one(tmp_path):
     (tmp_path / "own.py").write_text(ANNOUNCED)
     about = tmp_path / "own-1.0.dist-info"

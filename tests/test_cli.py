@@ -95,6 +95,7 @@ def test_the_module_is_the_command():
     assert (run.returncode, run.stdout, run.stderr) == (0, ONCE, "")
 
 
+@pytest.mark.slow
 def test_help_loads_no_compiler():
     program = """
 import sys
@@ -304,6 +305,7 @@ def test_the_doctor_finds_this_installation_well():
     assert "FAIL" not in shown.stdout
 
 
+@pytest.mark.slow
 def test_wrong_code_is_what_the_doctor_is_for(monkeypatch):
     monkeypatch.setattr(selftest, "sound", lambda target: False)
     result = invoke("doctor")

@@ -67,6 +67,7 @@ def many() -> Compiled:
     return compile(chain(sg.input("x", ("batch", 5), "float32")))
 
 
+@pytest.mark.slow
 def test_two_hundred_batch_sizes_compile_once(many: Compiled, rng: np.random.Generator) -> None:
     many.run({"x": np.ones((3, 5), np.float32)})
     compiled = many.stats.compiles + many.stats.disk_hits + many.stats.memory_hits

@@ -52,7 +52,7 @@ def test_a_program_is_one_in_three_ways(path: Path, load: Any) -> None:
     program.main(**few)
 
 
-@pytest.mark.thinned(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [pytest.param(p, marks=marks(p), id=p.stem) for p in PROGRAMS])
 def test_a_script_runs_to_its_end(
     path: Path, load: Any, capsys: pytest.CaptureFixture[str]

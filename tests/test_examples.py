@@ -39,7 +39,7 @@ def each_example():
         yield pytest.param(path, id=path.stem, marks=marks)
 
 
-@pytest.mark.thinned(5)
+@pytest.mark.thinned(11)
 @pytest.mark.parametrize("path", list(each_example()))
 def test_an_example_runs_says_what_it_is_about_and_has_no_hazard(path, tmp_path):
     """Every graph that it compiles is linted where it is compiled."""

@@ -89,6 +89,7 @@ def test_a_module_is_fitted_to_batches_of_any_size(dtype: str) -> None:
     assert not np.array_equal(before[1], model.parameters()[1].value)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_minimised_is_refused() -> None:
     opt, x = sg.optim.LBFGS(), sg.input("x", (3,), "float64")
     with pytest.raises(ArgumentError, match="not a function"):

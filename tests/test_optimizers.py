@@ -80,7 +80,7 @@ def test_three_steps_are_those_by_hand(cls: Any, options: Any) -> None:
         np.testing.assert_allclose(p.value, wanted, rtol=1e-10, atol=1e-14, err_msg=p.name)
 
 
-@pytest.mark.thinned(40)
+@pytest.mark.thinned(20)
 @every
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-5), ("float64", 1e-11)])
 def test_tensors_take_the_same_steps(cls: Any, options: Any, dtype: str, tolerance: float) -> None:
@@ -111,7 +111,7 @@ def minimizing(optimizer: optim.Optimizer) -> Any:
     return params, train
 
 
-@pytest.mark.thinned(26)
+@pytest.mark.thinned(15)
 @every
 def test_functions_and_threads_take_them_to_the_bit(cls: Any, options: Any) -> None:
     """A traced function minimizes, on two threads and on the tape; the graph runs on one."""
@@ -138,7 +138,7 @@ KERNELS = {
 }
 
 
-@pytest.mark.thinned(17)
+@pytest.mark.thinned(10)
 @every
 def test_a_parameter_is_updated_in_one_kernel(cls: Any, options: Any) -> None:
     together = {"max_norm", "skip_nonfinite", "loss_scale", "accumulate"}
@@ -252,7 +252,7 @@ def test_gradients_of_ones_own_take_the_steps_of_minimize(cls: Any, options: Any
         np.testing.assert_allclose(theirs[name], state, rtol=1e-10, atol=1e-13, err_msg=name)
 
 
-@pytest.mark.thinned(10)
+@pytest.mark.thinned
 @every
 def test_states_of_another_kind_are_refused_when_they_are_loaded(cls: Any, options: Any) -> None:
     """What an optimizer has kept goes into its like, and not into one that keeps nothing."""
@@ -271,6 +271,7 @@ def test_states_of_another_kind_are_refused_when_they_are_loaded(cls: Any, optio
     del params
 
 
+@pytest.mark.slow
 def test_an_optimizer_that_has_stepped_refuses_states_of_another_kind() -> None:
     adam, momentum = optim.Adam(0.1), optim.SGD(0.1, momentum=0.5)
     (_, one), (_, other) = compiled(adam), compiled(momentum)
@@ -292,7 +293,7 @@ class Numbered(sg.nn.Module):
         return x * self.scale
 
 
-@pytest.mark.thinned(6)
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["graph", "function", "tape"])
 @pytest.mark.parametrize("before", [0, 1], ids=["before its first step", "after a step"])
 def test_states_go_to_another_model_of_the_class_by_order(how: str, before: int) -> None:

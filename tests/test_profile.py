@@ -207,6 +207,7 @@ NOT_SHARED = {
 }
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("why", Alone)
 def test_explain_says_why_a_step_is_not_shared(why: Alone) -> None:
     f, label = NOT_SHARED[why]()

@@ -18,7 +18,7 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.thinned(6)
+@pytest.mark.slow
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_every_value_is_tame(options: dict[str, bool]) -> None:
     """The evaluator checks shapes and dtypes against the types on the way."""
@@ -47,6 +47,7 @@ def test_smooth_graphs_have_only_smooth_ops() -> None:
         assert not rough & {node.op.name for node in graph.nodes}
 
 
+@pytest.mark.slow
 def test_named_sizes_occur_and_can_be_left_out() -> None:
     made = [random_graph(np.random.default_rng(seed))[0] for seed in range(40)]
     assert sum(bool(graph.sizes) for graph in made) > 10

@@ -68,7 +68,7 @@ def run_chunk(
     on_each()
 
 
-@pytest.mark.thinned(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [1, 3, 4, 5])  # which hold six ways; each takes some 3 s
 def test_random_programs(chunk: int) -> None:
     run_chunk(chunk, 4, check, max_steps=20)

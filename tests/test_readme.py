@@ -15,6 +15,7 @@ PAGES = ("README.md", "ARCHITECTURE.md")
 TEXTS = (*PAGES, "docs/decisions.md")
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("page", PAGES)
 def test_programs_print_what_the_page_says(page):
     found = programs(ROOT / page)

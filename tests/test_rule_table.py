@@ -25,6 +25,7 @@ def test_every_rule_stands_in_the_table_once():
         assert len(re.findall(r"(?<!\\)\|", row)) == 6
 
 
+@pytest.mark.slow
 def test_the_programs_of_the_page_run_and_print_what_it_says(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -137,6 +137,7 @@ def _same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and bool(one == other)
 
 
+@pytest.mark.thinned(8)
 @every_format
 @pytest.mark.parametrize("kind", KINDS_OF_TREES)
 def test_what_is_saved_can_be_loaded(kind: str, suffix: str, tmp_path: Path) -> None:
@@ -217,7 +218,7 @@ print(float(loss).hex(), digest, sorted(opt.state_dict()), int(rng.step.value))
 """
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("steps_before", [0, 1])
 def test_states_follow_the_places_of_parameters_not_their_names(
     steps_before: int, tmp_path: Path
@@ -390,7 +391,7 @@ def _steps(w: Any, opt: Any, how: str) -> Any:
     return step
 
 
-@pytest.mark.thinned(3)
+@pytest.mark.thinned
 @pytest.mark.parametrize("how", ["graph", "function", "tape"])
 @pytest.mark.parametrize(
     "again", [copy.deepcopy, lambda both: pickle.loads(pickle.dumps(both))], ids=["copy", "pickle"]
@@ -453,6 +454,7 @@ def test_the_first_step_says_where_loaded_state_does_not_fit() -> None:
         assert w.value.tolist() == [1.0, 1.0, 1.0]
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(
     "opt",
     [

@@ -369,6 +369,7 @@ def test_an_entry_that_is_cut_off_is_made_anew(
     assert reads == [False, False, True]
 
 
+@pytest.mark.slow
 def test_another_process_finds_it(tmp_path: Path) -> None:
     """And neither runs passes nor fuses, nor loads what makes kernels."""
     script = tmp_path / "train.py"

@@ -70,6 +70,7 @@ def after_building() -> list[str]:
     return loaded(BUILD)
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", [*LATER, *OURS_LATER])
 def test_building_and_printing_load_nothing_of(name: str, after_building: list[str]) -> None:
     inside = name + "."
@@ -127,7 +128,7 @@ except sg.errors.NameConflictError as error:
 }
 
 
-@pytest.mark.thinned(10)
+@pytest.mark.slow
 @pytest.mark.parametrize("program", BY_NAME)
 def test_what_is_found_by_name_is_there_whatever_was_imported(program: str) -> None:
     run = subprocess.run(

@@ -196,6 +196,7 @@ def test_an_op_without_a_kernel_form():
     check_op(Shift(1), samples, compiled=False)
 
 
+@pytest.mark.slow
 def test_built_in_ops_pass_too(rng):
     x, y = rng.uniform(0.5, 2.0, size=(2, 3, 4))
     for op in (sg.ops.arithmetic.Mul(), sg.ops.arithmetic.Div(), Maximum()):
@@ -336,6 +337,7 @@ def test_the_failing_sample_is_shown():
     )
 
 
+@pytest.mark.slow
 def test_a_kernel_that_differs_is_refused():
     op = broken(Plus)
     # The reference is what is wrong here: both readings of the element agree.

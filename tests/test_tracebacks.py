@@ -150,6 +150,7 @@ def test_logs_and_threads_show_the_same(capfd: pytest.CaptureFixture[str]) -> No
     assert PACKAGE not in shown
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("setting", ["", "full"])
 def test_a_program_prints_its_own_lines_and_the_message(tmp_path: Path, setting: str) -> None:
     program = tmp_path / "program.py"

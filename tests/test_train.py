@@ -85,6 +85,7 @@ def data() -> Batches:
     return Batches(X, X @ np.array([1.0, -2.0, 3.0]), size=6, seed=2)
 
 
+@pytest.mark.slow
 def test_it_trains_validates_and_stops_early() -> None:
     step, _, w = training()
     lines: list[str] = []
@@ -148,7 +149,7 @@ def test_metrics_are_means_over_rows_and_the_loss_is_what_it_was() -> None:
     assert "  rows 6  worst " in lines[0]
 
 
-@pytest.mark.thinned(6)
+@pytest.mark.thinned
 @pytest.mark.parametrize("shuffle", [True, 5])
 @pytest.mark.parametrize("at", [2, 5, 8])
 def test_it_goes_on_to_the_bit_with_shuffled_data_and_metrics(
@@ -248,6 +249,7 @@ def test_sigterm_ends_it_behind_its_step_with_a_checkpoint(tmp_path: Path) -> No
     assert os.listdir(tmp_path) == ["run.npz"]  # noqa: PTH208
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_sigterm_between_epochs_ends_it_as_well(epochs: int, tmp_path: Path) -> None:
     """While the measure of the first, or only, epoch is made: no step comes behind it."""

@@ -9,7 +9,7 @@ import pytest
 
 import staticgrad as sg
 
-SIZES = (784, 512, 256, 128, 10)
+SIZES = (96, 64, 33, 17, 10)
 
 
 def initial(rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -41,7 +41,6 @@ def numpy_step(x, labels, layers, rate):
     return loss, new[::-1]
 
 
-@pytest.mark.thinned(2)
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-5), ("float64", 1e-12)])
 def test_twenty_sgd_steps_of_an_mlp_equal_a_numpy_loop(dtype, tolerance):
     rng = np.random.default_rng(0)
@@ -69,7 +68,7 @@ def test_twenty_sgd_steps_of_an_mlp_equal_a_numpy_loop(dtype, tolerance):
         assert np.abs(p.value - array).max() <= tolerance * np.abs(array).max() * 10
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-13)])
 def test_a_linear_layer_and_its_gradients(dtype, tolerance):
     rng = np.random.default_rng(1)

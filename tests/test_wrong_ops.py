@@ -125,7 +125,7 @@ WRONG_CUBES = {
 }
 
 
-@pytest.mark.thinned(11)
+@pytest.mark.slow
 @pytest.mark.parametrize("mistake", WRONG_CUBES)
 def test_a_wrong_elementwise_op_is_refused(mistake):
     wrong, says = WRONG_CUBES[mistake]

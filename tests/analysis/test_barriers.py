@@ -62,6 +62,7 @@ def training_step(**options) -> sg.Compiled:
     return sg.compile(sg.Graph({"loss": loss}, updates), **options)
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("checkpoint", ["store_all", "recompute"])
 def test_a_training_step_waits_exactly_where_bytes_meet(checkpoint):
     plan = training_step(checkpoint=checkpoint).plan(batch=16)
@@ -97,6 +98,7 @@ def test_steps_without_a_common_byte_need_no_barrier():
     assert barriers(plan) == ()
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(st.integers(0, 2**32))
 def test_random_programs_wait_exactly_where_bytes_meet(seed):

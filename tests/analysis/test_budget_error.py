@@ -59,6 +59,7 @@ FEEDS: dict[str, tuple[str, Any, str, str]] = {
 }
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("size", [N, "n"])
 @pytest.mark.parametrize("name", FEEDS)
 def test_a_copy_that_does_not_fit_is_named_with_its_cure(name: str, size: int | str) -> None:
@@ -107,6 +108,7 @@ def deep(layers: int, marks: Any) -> sg.Graph:
     return sg.Graph(loss, {w: w - 0.1 * d for w, d in pairs})
 
 
+@pytest.mark.slow
 def test_marks_that_pin_the_peak_are_named() -> None:
     """Of six hidden layers of 4096 bytes the last is written beside the five before it."""
     f = sg.compile(deep(6, range(6)))

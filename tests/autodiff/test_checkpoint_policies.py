@@ -171,7 +171,7 @@ def looked_through(h: Any, w: Any) -> Any:
     return sg.tanh(sg.log(1.0 + h) @ w)
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("block", "between"), [(normed, lambda h: h), (looked_through, sg.exp)], ids=["normed", "seen"]
 )

@@ -143,6 +143,7 @@ def of_everything(x, a):
     return (along * along).sum() + (sg.sort(solved) * sg.cumsum(x)).sum() + np.exp(x[0] * x[2])
 
 
+@pytest.mark.slow
 def test_the_hessian_of_everything_has_the_products_as_columns(rng):
     x, a = inputs(x=(3,), a=(3, 3))
     y = of_everything(x, a)

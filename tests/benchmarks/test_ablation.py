@@ -20,6 +20,7 @@ def programs() -> dict[str, ablation.Make]:
     return ablation.corpus()
 
 
+@pytest.mark.thinned(6)
 @pytest.mark.parametrize("row", ROWS)
 def test_a_path_is_taken_by_its_program(row: str, programs: dict[str, ablation.Make]) -> None:
     """Hits are counted, not timed: a path that its program no longer takes is to be deleted."""

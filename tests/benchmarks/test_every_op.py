@@ -97,6 +97,7 @@ def test_the_least_of_all_rounds_counts() -> None:
     assert found == {"one": 2.0, "other": 5.0}
 
 
+@pytest.mark.slow
 def test_the_table_and_the_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, picture = tmp_path / "results.json", tmp_path / "results.svg"
     base = {"label": "exp", "dtype": "float32", "layout": "contiguous", "backward": False}

@@ -70,6 +70,7 @@ def test_what_goes_wrong_is_said_and_shows_no_time(
     assert row.rounds == ()
 
 
+@pytest.mark.slow
 def test_a_process_that_hangs_is_ended(tmp_path: Path) -> None:
     place = f"{made_up.Hanging.__module__}:{made_up.Hanging.__name__}"
     job = Job(str(tmp_path / "result"), str(tmp_path), 1, ROSENBROCK.name, place)
@@ -133,6 +134,7 @@ def test_a_core_can_be_held_by_another_process() -> None:
     assert others() == before
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_reports_what_it_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     class Interrupted(made_up.Raising):
         name = "interrupted"

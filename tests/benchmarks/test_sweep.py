@@ -3,10 +3,13 @@
 import json
 import os
 
+import pytest
+
 from benchmarks import sweep
 from benchmarks.__main__ import main
 
 
+@pytest.mark.slow
 def test_the_tables_have_their_points(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(sweep, "BATCHES", (1, 3))
     monkeypatch.setattr(sweep, "DEPTHS", (2,))

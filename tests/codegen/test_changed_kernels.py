@@ -60,6 +60,7 @@ def check_changes(seeds: range) -> None:
     assert 20 * sound > len(seeds)
 
 
+@pytest.mark.slow
 def test_what_is_accepted_after_a_change_compiles() -> None:
     check_changes(range(40))
 

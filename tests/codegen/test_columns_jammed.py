@@ -35,6 +35,7 @@ def test_the_example_is_a_kernel() -> None:
     assert str(kernel) == TEXT
 
 
+@pytest.mark.thinned(3)
 @diagonals(
     2,
     ("sizes", [(300, 70), (128, 1), (47, 1100), (33, 0), (0, 3)]),

@@ -47,6 +47,7 @@ def special_rows(dtype: str, length: int) -> np.ndarray:
     return np.array(found)
 
 
+@pytest.mark.thinned(3)
 @diagonals(
     2,
     ("mode", MODES),

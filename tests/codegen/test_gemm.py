@@ -128,6 +128,7 @@ SHAPES = [
 LONG = [(1, CHUNK + 6, 65, 140), (1, 4 * CHUNK + 1, 130, 9), (3, 27, 14, 260)]
 
 
+@pytest.mark.thinned(4)
 @diagonals(2, ("bits", [512, 256]), ("shape", [*SHAPES, *LONG]))
 def test_every_layout_gives_the_same_bytes(shape: tuple[int, ...], bits: int) -> None:
     count, m, n, k = shape
@@ -151,7 +152,7 @@ def test_panels_keep_their_sums_between_runs_and_blocks(bits: int, literal: bool
             assert_same(found, a @ b, f"{m} {n} {k} {layouts}")
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @diagonals(2, ("letter", ["f", "d"]), ("bits", [512, 256]))
 def test_rows_are_lanes_where_columns_are_few(bits: int, letter: str) -> None:
     """Last vectors reach beyond all rows, and inner indices are more than a part or one."""
@@ -174,7 +175,7 @@ def test_rows_are_lanes_where_columns_are_few(bits: int, letter: str) -> None:
         assert_same(updated, start - a @ b, f"{m} {n} {k}")
 
 
-@pytest.mark.thinned(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(("letter", "bits"), [("f", 512), ("d", 512), ("d", 256), ("l", 512)])
 def test_whole_tiles_that_store_results_store_those_of_others(letter: str, bits: int) -> None:
     """Tiles of all rows that there may be, beside those that take the way of an epilogue; every
@@ -220,7 +221,7 @@ def test_rows_across_memory_that_two_panels_read_have_the_same_bytes(
         assert_same(found, usual, f"{rows} {depth}")
 
 
-@pytest.mark.thinned(4)
+@pytest.mark.thinned
 @pytest.mark.parametrize("literal", [True, False])
 @pytest.mark.parametrize("letter", ["f", "d"])
 def test_rows_that_go_through_blocks_of_panels_have_the_same_bytes(
@@ -248,6 +249,7 @@ def test_rows_that_go_through_blocks_of_panels_have_the_same_bytes(
                 assert_same(made(a, b, *passed, c, literal, step), c - usual, f"{m} {n} {k} {step}")
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("layout", ["along", "across"])
 @pytest.mark.parametrize("letter", ["f", "d"])
 def test_tall_chunks_have_the_same_bytes(letter: str, layout: str) -> None:
@@ -282,7 +284,7 @@ def test_few_iterations_take_fewer_panels(rows: int, columns: int, wanted: int) 
     assert kernel.iterations([rows, columns, 7, 1, *[1] * 7]) == wanted
 
 
-@pytest.mark.thinned(3)
+@pytest.mark.thinned
 @pytest.mark.parametrize(
     "layouts", [("along", "along"), ("across", "along"), ("apart", "across"), ("along", "across")]
 )
@@ -315,7 +317,7 @@ def test_columns_that_iterations_take_together_end_where_one_ends(bits: int, lit
     assert_same(found, a @ b, f"{m}x{n}x{k}")
 
 
-@pytest.mark.thinned(6)
+@pytest.mark.thinned
 @pytest.mark.parametrize("dtype", ["f4", "f8", "i8"])
 @pytest.mark.parametrize("mode", LONG_BY_NUMBA)
 def test_small_products_have_the_bytes_of_tiles(dtype: str, mode: Mode) -> None:
@@ -340,7 +342,7 @@ DIRECT += [(1, 23, direct.SPAN + 44, 9), (1, 29, 40, 21), (1, 38, 130, 32)]
 DIRECT += [(1, 21, 64, 45), (2, 30, 128, 64), (1, 13, direct.SPAN + 64, 18)]
 
 
-@pytest.mark.thinned(4)
+@pytest.mark.thinned
 @diagonals(2, ("plain", [0, 99]), ("letter,bits", [("f", 512), ("f", 256), ("d", 256), ("l", 512)]))
 def test_products_without_tiles_have_their_bytes(
     letter: str, bits: int, plain: int, monkeypatch: pytest.MonkeyPatch

@@ -18,6 +18,7 @@ def test_there_are_some_of_every_stage() -> None:
     assert stages == {*get_args(Stage)}
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_the_source_is_the_one_on_file(path: Path) -> None:
     text = path.read_text()

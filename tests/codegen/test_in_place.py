@@ -217,6 +217,7 @@ def losses() -> dict[str, Any]:
     }
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", losses())
 def test_a_cross_entropy_keeps_one_copy_of_the_logits(name: str) -> None:
     rng = np.random.default_rng(1)

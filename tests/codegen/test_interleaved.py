@@ -41,7 +41,7 @@ def fences() -> Iterator[tuple[Guarded, Guarded]]:
         guarded.close()
 
 
-@pytest.mark.thinned(3)
+@pytest.mark.thinned
 @diagonals(2, ("mode", MODES), ("step", [2, 3, 5, 12, 16, 17, 30, 32]), daily="vector")
 def test_rows_move_to_the_end_of_memory_and_no_further(
     step: int, mode: Mode, fences: tuple[Guarded, Guarded]

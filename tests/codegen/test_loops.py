@@ -28,6 +28,7 @@ def test_a_long_body_takes_several_whole_vectors_at_a_time():
     assert "while j + 64 <= end:" in wide.kernels[0].source
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("backend", ["vector", "numba"])
 def test_a_split_loop_changes_no_bit(backend: str, monkeypatch: pytest.MonkeyPatch):
     rng = np.random.default_rng(5)

@@ -52,7 +52,7 @@ def arrays(rows: int, deep: int, ends: list[int]) -> list[Array]:
     return [*made, np.array(ends, np.int64)]
 
 
-@pytest.mark.thinned(8)
+@pytest.mark.thinned
 @pytest.mark.parametrize("mode", LONG_BY_NUMBA)
 @pytest.mark.parametrize(
     ("rows", "deep", "ends"),

@@ -61,6 +61,7 @@ def test_distinct_words_are_sorted(mode):
             np.testing.assert_array_equal(words[at[0] : at[0] + length], expected)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("mode", ["vector", "numba", "python"])
 def test_wide_words_are_sorted_and_keep_their_order(mode):
     for length in LENGTHS if mode == "vector" else (0, 3, 64, 75):

@@ -306,6 +306,7 @@ DAMAGE: dict[str, Callable[[Kernel], Kernel | None]] = {
 }
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damaged_kernels_are_refused(damage: str) -> None:
     refused = 0

@@ -221,7 +221,7 @@ def loop_of_totals(jammed: int) -> str:
     return text.replace("  loop i1", f"  loop i0: n0{by} {{\n  loop i1") + "}\n"
 
 
-@pytest.mark.thinned(5)
+@pytest.mark.thinned
 @pytest.mark.parametrize("rows", [True, False])
 @pytest.mark.parametrize("mode", MODES)
 def test_what_is_jammed_carries_what_is_its_own(mode: Mode, rows: bool) -> None:

@@ -74,6 +74,7 @@ def check_rows(mode: Mode, fence: Guarded) -> None:
             assert_same(found, wanted, f"{rows} rows of {columns} {mode} {cuts}")
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("mode", MODES)
 def test_a_tile_ends_where_its_rows_do(mode: Mode) -> None:
     """Rows are neighbours along the last outer loop alone."""

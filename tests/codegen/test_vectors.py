@@ -112,6 +112,7 @@ def test_what_is_the_same_twice_is_written_once() -> None:
     assert masked.count("* f32x16(2.0)") == 1
 
 
+@pytest.mark.slow
 def test_a_row_of_one_vector_has_no_loop_and_makes_its_masks_before_all_rows() -> None:
     """Windows beyond both ends of a row; what depends on the row's place is made for each."""
     array = np.random.default_rng(2).normal(size=(3, 5, 6, 37)).astype("float32")

@@ -101,6 +101,7 @@ def test_the_planned_bytes_are_those_of_the_plan(found, own):
     assert found.memory.arena["store_all"] == compiled.peak_bytes
 
 
+@pytest.mark.slow
 def test_budgets_go_down_to_the_smallest_plan():
     way = DefineThenRun(model("deep", depth=9))
     whole = way.plan(64).peak_bytes
@@ -206,6 +207,7 @@ def test_a_model_that_is_none(own):
         model(own, depth=3)
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_is_reported(monkeypatch, own):
     from staticgrad.comparison import measure
 

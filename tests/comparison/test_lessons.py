@@ -125,7 +125,7 @@ def test_a_step_that_updates_what_it_reads() -> None:
     assert found.agreement.by_run[-1] < found.agreement.by_run[0]
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("literal", [lambda x: np.ones((24, 1), "float32"), lambda x: sg.eye(24)])
 def test_a_literal_number_of_examples(literal: Any) -> None:
     """The comparison is of that number alone, and says how to serve others."""
@@ -151,6 +151,7 @@ example = step, np.ones((4, 3), "float32")
 """
 
 
+@pytest.mark.slow
 def test_the_command_shows_the_lesson_in_80_columns(tmp_path: Path) -> None:
     path, target = tmp_path / "choosing.py", tmp_path / "out.html"
     path.write_text(FILE)

@@ -48,6 +48,7 @@ def gathers() -> tuple[Any, list[Any]]:
     return net, [random.integers(0, 5000, (32, 10)), random.integers(0, 4, 32)]
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("made", [perceptron, convolutions, gathers])
 @pytest.mark.parametrize("rule", RULES)
 def test_the_tape_holds_what_pytorch_holds(made: Any, rule: str) -> None:
@@ -98,6 +99,7 @@ def lstm_cell(steps: int, width: int) -> Any:
     return Net()
 
 
+@pytest.mark.slow
 def test_an_lstm_holds_what_pytorch_holds() -> None:
     torch = pytest.importorskip("torch")
     steps, width, batch = 12, 32, 64

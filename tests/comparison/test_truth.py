@@ -54,7 +54,7 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.thinned(5)
+@pytest.mark.thinned
 @pytest.mark.parametrize("max_norm", [None, 0.1])
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_both_ways_take_the_same_steps(name: str, max_norm: float | None) -> None:
@@ -92,6 +92,7 @@ CALLS = iter(range(10_000))
 FRESH = np.random.default_rng()
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(
     "number",
     [
@@ -188,6 +189,7 @@ def test_a_busy_machine_is_named(compared: Comparison) -> None:
     assert "not quiet" in page(busy)
 
 
+@pytest.mark.slow
 def test_a_model_without_a_name_on_disk_has_no_first_results(compared: Comparison) -> None:
     assert compared.first == {}
     assert compared.break_even == {}
@@ -221,6 +223,7 @@ def test_the_time_is_bounded() -> None:
     assert pair.by_run.waiting > 2  # sleeping is no work
 
 
+@pytest.mark.slow
 def test_exit_codes(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "_first_results", lambda *_: {})
     file = tmp_path / "diverging.py"
@@ -236,6 +239,7 @@ def test_exit_codes(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "PROBLEM: diverged" in " ".join(done.output.split())
 
 
+@pytest.mark.slow
 def test_the_verdict_tells_all_three(compared: Comparison) -> None:
     said = verdict(compared)
     for what in ("losses of 20 steps", "gradients", "parameters"):

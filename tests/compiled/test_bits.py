@@ -62,6 +62,7 @@ def test_every_op_in_plain_python(name: str) -> None:
     assert_same(plain_python(graph, used), sg.compile(graph).run(used), name)
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("seed", range(5))
 def test_programs_in_plain_python(seed: int) -> None:
     graph, feeds = random_graph(np.random.default_rng(seed), max_ops=8, parameters=False)

@@ -40,7 +40,7 @@ def recurrence() -> sg.Graph:
     return sg.Graph({"loss": loss, "dw": sg.grad(loss, w)})
 
 
-@pytest.mark.thinned(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("made", "share"), [(chain, 0.5), (chain, "50 %"), (chain, "0.5"), (recurrence, 0.6)]
 )

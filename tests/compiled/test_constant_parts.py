@@ -81,7 +81,7 @@ def test_it_runs_once_with_equal_bytes(name: str) -> None:
         assert f.stats.plans == 1
 
 
-@pytest.mark.thinned(4)
+@pytest.mark.slow
 @every_nth(3, "name", PROGRAMS)
 def test_every_reader_and_every_copy_gives_the_same_bytes(
     name: str, monkeypatch: pytest.MonkeyPatch

@@ -56,7 +56,7 @@ def bytes_of(f: sg.Compiled, feeds: dict[str, Any]) -> dict[str, bytes]:
     return {name: array.tobytes() for name, array in f.run(feeds).items()}
 
 
-@pytest.mark.thinned(5)
+@pytest.mark.slow
 @diagonals(
     3,
     ("iterations,reverse", [(12, False), (36, True), (7, True), (13, False), (1, False)]),
@@ -94,6 +94,7 @@ def test_budgets_divide_loops_as_deep_as_they_must() -> None:
         sg.compile(graph, memory_budget=whole // 100, sizes={"n": 5})
 
 
+@pytest.mark.slow
 def test_a_budget_keeps_as_many_iterations_as_it_has_room_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -165,6 +166,7 @@ def test_a_fifth_of_the_memory_is_enough_for_a_scan_whose_sums_are_of_few_blocks
     assert bytes_of(f, feeds) == bytes_of(plain, feeds)
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("policy", ["sqrt", "recompute"])
 def test_policies_divide_loops(policy: str) -> None:
     graph, feeds = recurrent(64)
@@ -304,6 +306,7 @@ def test_what_is_refused_names_the_smallest_peak_of_all_divisions_without_planni
     assert len(refused) < len(each)  # the last division is the smallest
 
 
+@pytest.mark.slow
 def test_a_loop_without_carries_runs_again_in_segments() -> None:
     """All that the first loop gives, the second one alone reads."""
     x, w = sg.input("x", (40, 16), "float32"), sg.input("w", (16,), "float32")

@@ -29,6 +29,7 @@ def lookups() -> dict[str, tuple[sg.Value, str]]:
     }
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", lookups())
 @pytest.mark.parametrize("fuse", [True, False])
 def test_the_smallest_failing_position_is_named(name: str, fuse: bool) -> None:

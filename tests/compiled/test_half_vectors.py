@@ -9,6 +9,7 @@ import staticgrad as sg
 from staticgrad.analysis.evaluate import same_bytes
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int32"])
 def test_bytes_are_those_of_the_evaluator(dtype: str) -> None:
     rng, sources = np.random.default_rng(5), ""
@@ -32,6 +33,7 @@ def test_only_rows_of_half_a_vector_take_half_of_one(dtype: str, lanes: int) -> 
         assert f"mask{taken}({width})" in kernel.source
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_bytes_under_masks_that_wait_on_the_stack_stay_in_their_array(dtype: str) -> None:
     rng = np.random.default_rng(6)

@@ -19,6 +19,7 @@ def spread(x: sg.Value, over: tuple[bool, bool], shape: tuple[int, int]) -> sg.V
     return sg.broadcast_to(kept, shape)
 
 
+@pytest.mark.thinned(2)
 @diagonals(2, ("axis", [0, 1]), ("debug", [False, True]))
 def test_along_an_axis(axis: int, debug: bool) -> None:
     shape, rng = (5, 37), np.random.default_rng(axis)
@@ -41,6 +42,7 @@ def test_along_an_axis(axis: int, debug: bool) -> None:
     assert_same(found, sg.evaluate(graph, feeds))
 
 
+@pytest.mark.thinned(3)
 @diagonals(2, ("axis", [0, 1, 2]), ("debug", [False, True]))
 def test_of_whole_slices(axis: int, debug: bool) -> None:
     shape, rng = (4, 6, 5), np.random.default_rng(axis)
@@ -116,6 +118,7 @@ def test_a_place_found_in_a_row_is_one_of_the_axis_around_it() -> None:
         f.run({"x": rows[:, :, ::-1], "y": data})
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("length", [12, 40])
 def test_what_is_picked_of_a_row_may_hold_positions(length: int) -> None:
     """Scores behind a length are masked by their position, and the best one is picked."""

@@ -40,6 +40,7 @@ def test_elements_that_are_put_in_turn(dtype: str, step: int, length: int) -> No
     assert differing(sg.Graph(outputs), feeds) == []
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("step", [2, 3])
 def test_gradients_of_slices_along_every_axis(axis: int, step: int) -> None:

@@ -145,7 +145,7 @@ def matrices(x: sg.Value) -> dict[str, sg.Value]:
     }
 
 
-@pytest.mark.thinned(3)
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "shift"), [("float32", 5), ("float64", 0), ("int16", 1)])
 def test_operands_of_a_product_may_be_any_views(dtype: str, shift: int) -> None:
     rng = np.random.default_rng(5)
@@ -161,7 +161,7 @@ def test_operands_of_a_product_may_be_any_views(dtype: str, shift: int) -> None:
     assert_same(sg.compile(graph).run(feeds), sg.evaluate(graph, feeds))
 
 
-@pytest.mark.thinned(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "fuse", "turn"),
     [("float32", True, None), ("float32", False, 0), ("float64", True, 1), ("int16", True, 2)],
@@ -200,7 +200,7 @@ def test_every_consumer_takes_any_view(dtype: str, fuse: bool, turn: int | None)
     assert_same(sg.compile(graph, fuse=fuse).run(feeds), sg.evaluate(graph, feeds))
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("fuse", [True, False])
 def test_batches_of_products_broadcast(fuse: bool, rng: np.random.Generator) -> None:
     shapes = (

@@ -143,7 +143,7 @@ def check(f: Callable[[Any], Any], wanted: Any, feeds: dict[str, Any]) -> dict[s
     return {name: array.tobytes() for name, array in found.items()}
 
 
-@pytest.mark.thinned(25)
+@pytest.mark.slow
 @diagonals(2, ("name", PROGRAMS), ("half", [0, 1]))
 def test_results_are_those_of_the_evaluator_in_every_way(name: str, half: int) -> None:
     outputs, feeds = PROGRAMS[name]()
@@ -164,7 +164,7 @@ def test_results_are_those_of_the_evaluator_in_every_way(name: str, half: int) -
         assert check(with_workers(f, 3, seed).run, wanted, feeds) == plain
 
 
-@pytest.mark.thinned(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["scan 5 on", "nested 2 3", "until 5", "branched 1"])
 def test_texts_and_pickles_read_back(name: str) -> None:
     outputs, feeds = PROGRAMS[name]()

@@ -400,7 +400,7 @@ def test_any_size_of_one_compiled_program(name: str) -> None:
 OF_TWO = {"pow": "pow", "fmod": "fmod", "floor_quotient": "floor_divide", "atan2": "atan2"}
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [F32, F64])
 def test_blocks_are_within_their_table_of_errors(dtype) -> None:
     """exp, log, ... as compiled, in units of the last place."""

@@ -43,7 +43,7 @@ def wave(x: sg.Value) -> sg.Value:
     return sides - 4 * x
 
 
-@pytest.mark.thinned(8)
+@pytest.mark.thinned
 @diagonals(
     2,
     ("shape", [(130, 131), (33, 520), (5000, 4), (8200, 2), (2, 8200)]),

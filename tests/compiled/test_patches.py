@@ -62,7 +62,7 @@ def check(graph: sg.Graph, feeds: dict[str, np.ndarray]) -> None:
         assert all(same_bytes(other[name], found[name]) for name in wanted)
 
 
-@pytest.mark.thinned(6)
+@pytest.mark.slow
 @diagonals(2, ("geometry", GEOMETRIES), ("dtype", ["float32", "float64"]))
 def test_known_and_named_sizes(geometry: Any, dtype: str) -> None:
     rank = len(geometry[3])

@@ -75,7 +75,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @pytest.mark.parametrize(("flags", "word"), [(["-O"], "optimised"), ([], "debug")])
 def test_other_processes(flags: list[str], word: str, tmp_path: Path) -> None:
     """Refusals, fork and spawn, with and without assert statements."""

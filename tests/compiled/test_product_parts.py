@@ -41,6 +41,7 @@ def most_iterations(graph: sg.Graph) -> int:
     )
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(
     ("terms", "rows", "columns", "transposed", "dtype"),
     [

@@ -59,7 +59,7 @@ def test_numbers_of_every_size_are_divided_by_each_other(dtype: str) -> None:
                 assert_same(got, dividends / divisor, f"by {divisor!r}")
 
 
-@pytest.mark.thinned(4)
+@pytest.mark.thinned
 @diagonals(2, ("dtype", DTYPES), ("mode", MODES), daily="vector")
 def test_every_backend_divides_by_numbers_of_the_program(dtype: str, mode: Mode) -> None:
     kind = np.dtype(dtype).type

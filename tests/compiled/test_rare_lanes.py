@@ -49,7 +49,7 @@ def operands(name: str, dtype: str, unusual: list[int], count: int) -> list[np.n
     return arrays
 
 
-@pytest.mark.thinned(4)
+@pytest.mark.slow
 @diagonals(2, ("dtype", ["float32", "float64"]), ("mode", MODES), daily="vector")
 def test_every_backend_follows_the_definition(dtype: str, mode: Mode) -> None:
     count = 53

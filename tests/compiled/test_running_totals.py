@@ -44,7 +44,7 @@ def totals(x: sg.Value, y: sg.Value, axis: int) -> dict[str, sg.Value]:
     return found | {"linear": sg.linear_scan(x, y, axis)}
 
 
-@pytest.mark.thinned(6)
+@pytest.mark.thinned
 @diagonals(2, ("shape,axis,stages", FORMS), ("dtype", ["float32", "float64", "int64", "uint8"]))
 def test_every_form(
     shape: tuple[int | str, ...], axis: int, stages: list[type], dtype: str
@@ -76,7 +76,7 @@ LAYOUTS = {
 }
 
 
-@pytest.mark.thinned(7)
+@pytest.mark.thinned
 @diagonals(2, ("shape", [(12, 12), (40, 40), (12, 70)]), ("layout", LAYOUTS))
 def test_operands_in_every_layout(shape: tuple[int, int], layout: str) -> None:
     x, y = sg.input("x", shape, "float32"), sg.input("y", shape, "float32")

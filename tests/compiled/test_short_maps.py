@@ -75,7 +75,7 @@ def stores(kernel: Kernel) -> int:
     return sum(isinstance(statement, Store) for statement in stage.body)
 
 
-@pytest.mark.thinned(20)
+@pytest.mark.thinned
 @diagonals(2, ("program", PROGRAMS), ("length", [2, 3, 5, 8, 9]), ("dtype", ["float32", "float64"]))
 def test_every_length_in_every_program(program: str, length: int, dtype: str) -> None:
     x = sg.input("x", ("m", "k", length), dtype)
@@ -131,6 +131,7 @@ def test_parts_are_chosen_when_kernels_are_made() -> None:
     assert as_dtype("float64").lanes >= 4
 
 
+@pytest.mark.thinned(4)
 @diagonals(
     2, ("side", [2, 3, 5, MOST_DEALT, MOST_DEALT + 1]), ("dtype", ["float32", "float64", "int8"])
 )

@@ -62,7 +62,7 @@ def reduced(x: sg.Value, kind: str) -> sg.Value:
     return {"sum": sg.sum, "max": sg.max, "min": sg.min}[kind](x, axis=-1)
 
 
-@pytest.mark.thinned(24)
+@pytest.mark.thinned
 @diagonals(2, ("length", [1, 4, 10, 17, 31]), ("layout", LAYOUTS))
 def test_every_length_in_every_layout(length: int, layout: str) -> None:
     x = sg.input("x", ("n", 3, length), "float32")
@@ -77,7 +77,7 @@ def test_every_length_in_every_layout(length: int, layout: str) -> None:
         agree(graph, {value.node.op.label: feeds[value.node.op.label] for value in graph.inputs})
 
 
-@pytest.mark.thinned(12)
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", NUMPY_DTYPES, ids=str)
 def test_every_dtype(dtype: np.dtype) -> None:
     for length in (2, 3, 8, 9, 16, 31):
@@ -126,7 +126,7 @@ def normalised(x: sg.Value, axes: tuple[int, ...]) -> dict[str, sg.Value]:
     return {"out": centred / spread, "spread": spread, "largest": sg.max(x, axis=axes) * 2.0}
 
 
-@pytest.mark.thinned(5)
+@pytest.mark.slow
 @diagonals(2, ("length", [2, 5, 11]), ("dtype", ["float32", "float64", "float16"]))
 def test_rows_of_several_stages_are_one_map(length: int, dtype: str) -> None:
     x = sg.input("x", ("n", 3, length), dtype)
@@ -140,7 +140,7 @@ def test_rows_of_several_stages_are_one_map(length: int, dtype: str) -> None:
         agree(graph, {"x": array}, fuse=False)
 
 
-@pytest.mark.thinned(3)
+@pytest.mark.slow
 @pytest.mark.parametrize(("length", "dtype"), [(24, "float32"), (31, "float32"), (13, "float64")])
 def test_rows_that_outgrow_registers_are_taken_one_by_one(length: int, dtype: str) -> None:
     x = sg.input("x", (40, length), dtype)
@@ -160,7 +160,7 @@ def test_rows_that_outgrow_registers_are_taken_one_by_one(length: int, dtype: st
     agree(across, {"x": np.ascontiguousarray(array.T)})
 
 
-@pytest.mark.thinned(3)
+@pytest.mark.slow
 @pytest.mark.parametrize(("length", "dtype"), [(4, "float32"), (10, "float32"), (4, "float64")])
 def test_cross_entropy_of_few_classes_is_one_map_and_a_total(length: int, dtype: str) -> None:
     x, y = sg.input("x", (5000, length), dtype), sg.input("y", (5000,), "int64")
@@ -200,7 +200,7 @@ def looked_up(x: sg.Value, other: sg.Value, at: sg.Value) -> dict[str, sg.Value]
     }
 
 
-@pytest.mark.thinned(15)
+@pytest.mark.thinned
 @diagonals(2, ("length", [2, 7, 15]), ("layout", LAYOUTS))
 def test_look_ups_in_every_layout(length: int, layout: str) -> None:
     x = sg.input("x", ("n", 3, length), "float32")
@@ -278,6 +278,7 @@ def test_one_stage_and_no_copy(layout: str) -> None:
     assert isinstance(stage, Map)
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("length", [17, 31])
 def test_whether_any_or_all_of_a_row_hold_is_one_map(length: int) -> None:
     x = sg.input("x", (40, length), "float32")
@@ -329,6 +330,7 @@ def test_rows_whose_positions_are_found_stay_in_lanes_with_elements(
         agree(graph, {"x": np.random.default_rng(n).integers(-3, 4, (n, length)).astype(dtype)})
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("shape", [("n", 5), ("n", 100), (3, "n", 4), ("n", 2, 5)])
 def test_one_place_in_each_row_is_looked_up_for_a_vector_of_rows(
     shape: tuple[int | str, ...],

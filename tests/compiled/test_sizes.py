@@ -64,7 +64,7 @@ def test_sums_follow_the_tree_at_every_size(dtype: str, rng: np.random.Generator
         assert_same(apart.run({"x": data}), wanted, (m, n))
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_sums_are_near_the_true_sum(dtype: str, rng: np.random.Generator) -> None:
     x = sg.input("x", ("m", "n"), dtype)
@@ -164,6 +164,7 @@ def test_products_of_whole_numbers_are_exact(dtype: str, rng: np.random.Generato
         assert np.array_equal(found["epilogue"], activated), (m, n, k)
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_products_are_near_the_true_product(dtype: str, rng: np.random.Generator) -> None:
     f = sg.compile(products(dtype))
@@ -187,6 +188,7 @@ def chain(a: np.ndarray, b: np.ndarray) -> float:
     return total if total is not None else 0.0
 
 
+@pytest.mark.slow
 def test_an_element_of_a_product_is_one_chain_of_fused_multiply_adds(
     rng: np.random.Generator,
 ) -> None:

@@ -95,7 +95,7 @@ def read_chains() -> Iterator[Any]:
             yield pytest.param(dtype, name, True, id=f"{dtype}-{name}-all", marks=exhaustive)
 
 
-@pytest.mark.thinned(16)
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "name", "whole"), [*read_chains()])
 def test_no_reader_and_no_fusion_changes_a_byte(dtype: DType, name: str, whole: bool) -> None:
     """Numba takes half a second for a kernel, and seconds for a product: it reads every second one
@@ -133,7 +133,7 @@ def test_values_beside_each_other_are_those_that_stand_alone(dtype: DType) -> No
         assert same_bytes(sg.compile(graph, pipeline="O0").run(own)[name], together[name]), name
 
 
-@pytest.mark.thinned(8)
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 def test_random_programs_of_mixed_dtypes_fused_and_not(seed: int) -> None:
     """With their derivatives: the same bytes from one kernel per node, without any pass."""
@@ -237,6 +237,7 @@ def test_products_accumulate_in_the_compute_dtype(
     assert same_bytes(found, convert_array(np.asarray(product), dtype))
 
 
+@pytest.mark.thinned(2)
 @every_storage
 def test_gradients_are_near_those_of_float64(dtype: DType) -> None:
     rng = np.random.default_rng(3)
@@ -251,7 +252,7 @@ def test_gradients_are_near_those_of_float64(dtype: DType) -> None:
         assert error <= 16 * 2.0**-dtype.digits * np.max(np.abs(true[name])), name
 
 
-@pytest.mark.thinned(11)
+@pytest.mark.thinned(10)
 @diagonals(
     2,
     ("dtype", STORAGE),
@@ -313,6 +314,7 @@ def test_numbers_beyond_the_dtype_are_infinite(dtype: DType) -> None:
     assert wide(found["down"]).tolist() == [-np.inf, -np.inf]
 
 
+@pytest.mark.thinned(2)
 @every_storage
 def test_texts_read_back(dtype: DType) -> None:
     values = chains(dtype) | {"constant": sg.constant(convert_array(np.linspace(-3, 3, 7), dtype))}
@@ -332,7 +334,7 @@ def test_texts_read_back(dtype: DType) -> None:
     assert pickled is dtype
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @every_storage
 def test_what_is_stored_takes_the_bytes_of_the_dtype(dtype: DType) -> None:
     """Half of what it takes in the compute dtype, but for alignment and what accumulates."""
@@ -347,7 +349,7 @@ def test_what_is_stored_takes_the_bytes_of_the_dtype(dtype: DType) -> None:
     assert peak(dtype) * dtype.compute.itemsize == peak(dtype.compute) * dtype.itemsize
 
 
-@pytest.mark.thinned(4)
+@pytest.mark.slow
 @every_storage
 @pytest.mark.parametrize("debug", [True, "nan"])
 def test_debug_modes(dtype: DType, debug: Any) -> None:
@@ -366,6 +368,7 @@ def test_debug_modes(dtype: DType, debug: Any) -> None:
         )
 
 
+@pytest.mark.thinned(2)
 @every_storage
 def test_tensors_round_as_graphs_do(dtype: DType) -> None:
     """Define-by-run: exact operations to the byte, gradients in the dtype."""
@@ -387,7 +390,7 @@ def test_tensors_round_as_graphs_do(dtype: DType) -> None:
     assert same_bytes(x.grad, wanted["slope"])
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @every_storage
 def test_draws_are_those_of_the_compute_dtype_rounded(dtype: DType) -> None:
     for draw in ("uniform", "normal", "exponential"):
@@ -401,7 +404,7 @@ def test_draws_are_those_of_the_compute_dtype_rounded(dtype: DType) -> None:
         assert same_bytes(values[dtype], convert_array(drawn_wide, dtype)), draw
 
 
-@pytest.mark.thinned(4)
+@pytest.mark.thinned
 @every_storage
 @pytest.mark.parametrize("policy", ["sqrt", "recompute"])
 def test_policies_change_no_byte(dtype: DType, policy: str) -> None:

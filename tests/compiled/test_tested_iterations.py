@@ -121,7 +121,7 @@ def in_one_kernel(f: sg.CompiledFunction) -> bool:
     return any(isinstance(stage, Loop) and stage.going for stage in every)
 
 
-@pytest.mark.thinned(7)
+@pytest.mark.slow
 @diagonals(2, ("name", PROGRAMS), ("most", [2, 4096]))
 def test_iterations_in_a_kernel_have_the_bytes_of_single_ones(
     name: str, most: int, monkeypatch: pytest.MonkeyPatch

@@ -210,7 +210,7 @@ def same(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
     return all(same_bytes(found[name], array) for name, array in wanted.items())
 
 
-@pytest.mark.thinned(19)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_loop_is_one_kernel_with_the_bytes_of_the_drivers(name: str) -> None:
     outputs, feeds = PROGRAMS[name]()
@@ -235,7 +235,7 @@ def test_a_loop_is_one_kernel_with_the_bytes_of_the_drivers(name: str) -> None:
 STRETCHED = ["field 70 3", "single 6", "rows n 4", "looked up 40 6", "bent 5", "branched 40 5"]
 
 
-@pytest.mark.thinned(6)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STRETCHED)
 def test_stretches_of_iterations_have_the_same_bytes(
     name: str, monkeypatch: pytest.MonkeyPatch
@@ -267,6 +267,7 @@ def test_a_long_time_loop_is_interrupted() -> None:
     sent.join()
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("rows", [1, 40])
 def test_an_index_out_of_range_is_the_drivers(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     outputs, feeds = looked_up(rows, 6)
@@ -332,6 +333,7 @@ def _mixed(kind: str) -> Program:
     return {"last": last}, {"x": values(600), "k": np.array([3, 599, 0, 77])}
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("kind", JOINED + DRIVEN)
 def test_rows_that_read_each_other(kind: str) -> None:
     outputs, feeds = _mixed(kind)
@@ -341,7 +343,7 @@ def test_rows_that_read_each_other(kind: str) -> None:
     assert same(f.run(feeds), sg.evaluate(graph, feeds))
 
 
-@pytest.mark.thinned(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_random_loops_are_the_drivers(seed: int) -> None:
     shapes = {"u": (3,), "v": (3,), "s": (), "rows": (2, 3)}
@@ -373,6 +375,7 @@ def test_what_is_the_same_in_all_rows_is_there_without_any() -> None:
         np.testing.assert_allclose(found["last"], values(rows) + (2 - 0.5**4), rtol=1e-15)
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("rows", [5, 7])
 def test_the_row_of_an_iterations_number_is_a_slice(rows: int) -> None:
     """As ``scan`` hands it over, with its bytes; of longer arrays it is looked up."""

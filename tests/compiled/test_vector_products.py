@@ -43,7 +43,7 @@ def operands(
     return stored, read
 
 
-@pytest.mark.thinned(5)
+@pytest.mark.thinned
 @diagonals(2, ("flags", FLAGS), ("dtype", ["float32", "float64", "int32"]))
 def test_they_follow_the_lane_rule_whatever_the_transposes(
     flags: tuple[bool, bool], dtype: str
@@ -64,6 +64,7 @@ def test_they_follow_the_lane_rule_whatever_the_transposes(
             assert same_bytes(found[name], array), (name, options)
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("flags", FLAGS, ids=str)
 def test_those_that_add_down_follow_the_column_rule(flags: tuple[bool, bool]) -> None:
     """But for a product of two vectors, which has no rows to add down; and whoever moves flags."""
@@ -86,7 +87,7 @@ def test_those_that_add_down_follow_the_column_rule(flags: tuple[bool, bool]) ->
             assert same_bytes(found[name], array), (name, options)
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_large_matrices_are_read_in_long_runs_to_the_same_bits(dtype: str) -> None:
     outputs: dict[str, Any] = {}
@@ -262,6 +263,7 @@ def test_rows_of_a_product_in_a_loop_of_one_kernel_stand_side_by_side(size: int)
     assert same_bytes(f.run(feeds)["y"], single.run(feeds)["y"])
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("flags", FLAGS)
 @pytest.mark.parametrize("named", [0, 1])
 def test_one_inner_index_may_have_a_name_in_one_factor(

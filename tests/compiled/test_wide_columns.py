@@ -12,7 +12,7 @@ from tests.native.support import assert_same
 RNG = np.random.default_rng(0)
 
 
-@pytest.mark.thinned(7)
+@pytest.mark.thinned
 @diagonals(
     2, ("columns", [64, 127, 128, 256, 300, 513]), ("dtype", ["float32", "float64", "int32"])
 )
@@ -30,6 +30,7 @@ def test_sums_down_columns(columns: int, dtype: str) -> None:
             assert_same(found[name], wanted[name], f"{name} of {rows} rows")
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("kind", ["sum", "max"])
 def test_whole_rows_side_by_side(kind: str) -> None:
     """One reduction of what is only read: chunks of columns, rows that are not eight, a rest."""
@@ -43,7 +44,7 @@ def test_whole_rows_side_by_side(kind: str) -> None:
             assert_same(f.run(feeds)[kind], sg.evaluate(graph, feeds)[kind], f"{rows}, {columns}")
 
 
-@pytest.mark.thinned(3)
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
 def test_positions_and_short_formulas_of_whole_rows_side_by_side(dtype: str) -> None:
     x = sg.input("x", ("rows", 1041), dtype)

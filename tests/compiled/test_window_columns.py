@@ -40,7 +40,7 @@ def lowered_by(graph: Graph) -> set[Any]:
     return found | {WindowFilterColumns for node in nodes if channels_by_columns(node)}
 
 
-@pytest.mark.thinned(17)
+@pytest.mark.thinned
 @pytest.mark.parametrize(
     ("geometry", "dtype"),
     [

@@ -64,7 +64,7 @@ def check(graph: sg.Graph, feeds: dict[str, Any], dtype: str) -> None:
         np.testing.assert_allclose(found[name], wanted, rtol=near, atol=near * 30)
 
 
-@pytest.mark.thinned(5)
+@pytest.mark.thinned
 @pytest.mark.parametrize(
     ("name", "convolved"), [*((name, True) for name in PROGRAMS), (next(iter(PROGRAMS)), False)]
 )
@@ -78,7 +78,7 @@ def test_one_kernel_has_the_image_and_its_windows(name: str, convolved: bool) ->
     check(graph, feeds, dtype)
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("image", [(8, 36), (9, 36)])
 def test_an_image_that_is_asked_for_is_stored_tap_by_tap(image: tuple[int, int]) -> None:
     """Windows that leave out the last row cannot store it."""

@@ -70,7 +70,7 @@ GEOMETRIES = [
 ]
 
 
-@pytest.mark.thinned(13)
+@pytest.mark.slow
 @diagonals(2, ("geometry", GEOMETRIES), ("dtype", ["float32", "float64"]))
 def test_tiles_give_the_sum_and_its_gradients(geometry: Any, dtype: str) -> None:
     """With a batch that is named or known, on one and two threads, fused or not: the same bytes."""

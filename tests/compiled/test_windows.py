@@ -58,7 +58,7 @@ def check_ways(dtype: str, ways: tuple[dict[str, Any], ...]) -> None:
             assert same_bytes(array, np.asarray(other[name])), (way, name)
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_way_gives_the_same_bytes(dtype: str) -> None:
     check_ways(dtype, WAYS if dtype == "float32" else WAYS[:1])
@@ -110,7 +110,7 @@ def test_one_image_is_cut_further_and_keeps_its_bytes(side: int, stride: int) ->
             assert same_bytes(one, other)
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [("h", "w"), (0, 5)], ids=str)
 def test_an_image_of_no_places_gives_nothing(sizes: tuple[str | int, ...]) -> None:
     """Known or named; a transposed convolution has what reaches beyond its last place."""
@@ -170,6 +170,7 @@ def test_narrow_registers_give_the_same_bytes() -> None:
     assert done.stdout.split() == digests()
 
 
+@pytest.mark.thinned(4)
 @diagonals(
     2, ("taps,stride,padding", [(3, 2, 1), (3, 2, 0), (4, 3, 1), (2, 2, 0)]), ("axes", [1, 2])
 )

@@ -21,7 +21,7 @@ def test_a_notebook_is_that_of_its_page(name):
     assert (NOTEBOOKS / f"{name}.ipynb").read_text("utf-8") == notebook(GUIDE / f"{name}.md")
 
 
-@pytest.mark.thinned(10)
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # those of Jupyter's packages are not of the notebook
 @pytest.mark.parametrize("name", COURSE)
 def test_a_notebook_prints_what_it_says(name):
@@ -67,6 +67,7 @@ def test_the_engine_has_a_hundred_lines():
     assert 70 < len(lines) <= 100
 
 
+@pytest.mark.slow
 def test_wrong_answers_are_not_right(capsys):
     """Each checker of the exercises is given what a student may hand in."""
     sources = [source for source, _ in programs(GUIDE / "exercises.md")]

@@ -240,6 +240,7 @@ def test_hooks_see_and_replace_gradients() -> None:
 DEPTH = 10_000
 
 
+@pytest.mark.slow
 def test_deep_chains_need_no_recursion() -> None:
     x = leaf(1.0, 2.0)
     y = x

@@ -138,6 +138,7 @@ def check_at_once(call: Any, expected: list[np.ndarray], made: list[sg.Parameter
         same(call(tensors()[0], v, i), expected)
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", CALLS)
 def test_calls(name: str, refuse_nodes: Callable[[], None]) -> None:
     expected = oracle.values(CALLS[name], (X, V, I))
@@ -146,6 +147,7 @@ def test_calls(name: str, refuse_nodes: Callable[[], None]) -> None:
     check_at_once(CALLS[name], expected, made)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", OF_VALUES)
 def test_functions_of_simple_operands(name: str, refuse_nodes: Callable[[], None]) -> None:
     function = getattr(staticgrad.functions, name)

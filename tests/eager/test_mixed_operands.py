@@ -36,6 +36,7 @@ def _same(found: Any, expected: Any) -> None:
         np.testing.assert_array_equal(one.data, other.data)
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize("name", sorted({*OF_VALUES} - {"digitize"}))  # it looks at known edges
 def test_one_tensor_among_the_operands_is_enough(name: str) -> None:
     tried = 0
@@ -96,6 +97,7 @@ CLOSURES: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", CLOSURES)
 def test_a_function_of_arrays_that_closes_over_a_tensor_is_on_the_tape(name: str) -> None:
     """The value is that of the graph, the slope by ``k`` that of a difference quotient."""

@@ -48,7 +48,7 @@ def whole(rule: Any, params: list[Any], grads: list[list[Any]]) -> None:
             tensor.data = np.array(value.data)
 
 
-@pytest.mark.thinned(5)
+@pytest.mark.thinned
 @pytest.mark.parametrize(("cls", "options"), RULES)
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -150,6 +150,7 @@ def net_step(opt: Any) -> tuple[Any, Any, Callable[[Any], Any]]:
     return w, b, step
 
 
+@pytest.mark.slow
 def test_a_function_that_runs_at_once_steps_as_a_compiled_one() -> None:
     x = np.random.default_rng(0).normal(size=(5, 2))
     for opt in (lambda: sg.optim.Adam(0.1), lambda: sg.optim.SGD(0.1, momentum=0.9, max_norm=0.1)):

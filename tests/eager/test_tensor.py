@@ -149,6 +149,7 @@ OPERATORS: dict[str, Any] = {
 }
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("operator", OPERATORS)
 @pytest.mark.parametrize("other", [2, 2.0, 0.5, np.float32(3), np.array([2.0, 3.0], np.float32)])
 def test_operators_with_numbers_on_either_side(operator: str, other: Any) -> None:

@@ -44,7 +44,7 @@ def eager_losses(initial: Any, batches: Any, dtype: str) -> list[float]:
     return losses
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("float64", 1e-12)])
 def test_both_ways_of_training_give_the_same_losses(dtype: str, tolerance: float) -> None:
     rng = np.random.default_rng(0)

@@ -95,6 +95,7 @@ def test_is_the_stack_of_its_elements_and_so_are_its_derivatives(name: str) -> N
         np.testing.assert_allclose(found.numpy(), stacked(each, arrays), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", ["its own rule", "loop", "inverse"])
 def test_is_differentiated_over_the_batch(name: str) -> None:
     f, arrays = FUNCTIONS[name]

@@ -75,6 +75,7 @@ def test_arithmetic_is_that_of_integers(left: Size, right: Size, values: dict[st
         assert evaluate(floordiv(left, right), values) == x // y
 
 
+@pytest.mark.slow
 @given(SIZES, st.integers(-7, 7).filter(bool), VALUES)
 def test_division_by_a_literal(size: Size, divisor: int, values: dict[str, int]) -> None:
     value = evaluate(size, values)

@@ -300,6 +300,7 @@ def test_nothing_keeps_a_dropped_graph_alive() -> None:
     assert node() is None
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("collected_apart")
 def test_30_000_nodes_build_and_die() -> None:
     x = input_value("x", VECTOR)

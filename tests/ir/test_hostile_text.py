@@ -112,7 +112,7 @@ GROWING: dict[str, tuple[Callable[[int], str], bool]] = {
 }  # fmt: skip
 
 
-@pytest.mark.thinned(23)
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", GROWING)
 def test_work_grows_with_the_length_only(kind: str) -> None:
     make, is_graph = GROWING[kind]

@@ -318,6 +318,7 @@ def expressions(draw: st.DrawFn) -> Expr:
     return pool[-1]
 
 
+@pytest.mark.slow
 @given(expressions())
 def test_random_expressions_read_back(expr: Expr) -> None:
     kernel = chain([expr])

@@ -76,6 +76,7 @@ def computes_the_same(
         assert same_bytes(array, found[name]), name
 
 
+@pytest.mark.slow
 def test_every_kind_of_stage_computes_the_same_bytes(rng: np.random.Generator) -> None:
     x, y = sg.input("x", ("batch", 7), "float32"), sg.input("y", ("batch",), "int64")
     w = sg.parameter("w", rng.standard_normal((7, 5)).astype("float32"))

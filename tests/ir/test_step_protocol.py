@@ -110,6 +110,7 @@ def trained(optimizer: sg.optim.Optimizer) -> Schedule:
     return sg.compile(graph).schedule
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("optimizer", [sg.optim.SGD(0.1), sg.optim.Adam(0.1)])
 def test_plans_need_no_kernels(optimizer: sg.optim.Optimizer) -> None:
     schedule = trained(optimizer)

@@ -183,11 +183,13 @@ def test_the_table_covers_every_block():
     assert set(ULP) == {(op, dtype) for op in BLOCKS.keys() - {"int_pow"} for dtype in FLOATS}
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("op", UNARY)
 def test_f32_error(op: str):
     assert_within(op, samples(F32, 50_000))
 
 
+@pytest.mark.thinned(2)
 @needs_extended
 @pytest.mark.parametrize("op", UNARY)
 def test_f64_error(op: str):
@@ -214,6 +216,7 @@ def power_samples(dtype: DType, count: int) -> tuple[Array, Array]:
     return np.concatenate([x, any_x]), np.concatenate([y, rng.permutation(any_x)])
 
 
+@pytest.mark.slow
 def test_f32_pow_error():
     assert_within("pow", *power_samples(F32, 20_000))
 
@@ -360,6 +363,7 @@ def test_tiny_inputs_return_themselves(op: str, dtype: DType):
     np.testing.assert_array_equal(block(op, x), x)
 
 
+@pytest.mark.thinned(4)
 @diagonals(
     2, ("op", ["sin", "tan", "sinh", "tanh", "erf", "atan", "asin", "cbrt"]), ("dtype", FLOATS)
 )
@@ -368,12 +372,14 @@ def test_odd_functions_are_odd_to_the_bit(op: str, dtype: DType):
     np.testing.assert_array_equal(block(op, -x), -block(op, x))
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("op", ["sin", "cos", "tanh", "erf"])
 def test_bounded_by_one(op: str, dtype: DType):
     assert np.nanmax(np.abs(block(op, samples(dtype, 5_000)))) <= 1
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize(
     ("op", "low", "high"),

@@ -45,6 +45,7 @@ def test_a_sound_graph_passes() -> None:
     verify_graph(parts())
 
 
+@pytest.mark.slow
 @given(graphs(empty=True))
 def test_graphs_that_users_build_are_sound(made: tuple[Graph, dict[str, np.ndarray]]) -> None:
     verify_graph(made[0])

@@ -48,6 +48,7 @@ FAILING: dict[str, tuple[Callable[..., Any], np.ndarray, int, str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", FAILING)
 def test_an_error_names_the_matrix_and_the_line_and_changes_nothing(name: str) -> None:
     function, wrong, matrix, text = FAILING[name]
@@ -161,7 +162,7 @@ np.testing.assert_allclose(scipy.linalg.inv(2 * np.eye(2)), np.eye(2) / 2)
 """
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("before", ["", "import scipy.linalg.cython_blas"])
 def test_lapack_comes_without_the_package_which_may_be_imported_later(before: str) -> None:
     program = _LOADED if not before else before + _LOADED.replace('assert "scipy.linalg"', '"s"')

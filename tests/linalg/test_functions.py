@@ -166,6 +166,7 @@ def test_values_and_derivatives(name: str) -> None:
 COMPILED = ("solve", "det", "det by lu", "eigh", "svd u")
 
 
+@pytest.mark.slow
 def test_compiled_programs_give_what_the_evaluator_does_on_every_number_of_threads() -> None:
     outs, feeds = {}, {}
     for name in COMPILED:
@@ -253,6 +254,7 @@ def test_batches_broadcast(a: tuple[int, ...], b: tuple[int, ...], n: int, k: in
         )
 
 
+@pytest.mark.slow
 def test_large_matrices_work_in_blocks() -> None:
     n = 150
     x = sg.input("x", (n, n), "float64")
@@ -290,7 +292,7 @@ def test_derivatives_of_rectangles_of_two_named_sizes(name: str) -> None:
             np.testing.assert_allclose(found, wanted[order], rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @diagonals(2, ("n", [200, 97]), ("dtype", ["float32", "float64"]))
 def test_triangular_systems_of_several_blocks_and_parts(n: int, dtype: str) -> None:
     """Blocks of unknowns from both ends, parts of columns on workers, batches of matrices."""
@@ -337,6 +339,7 @@ def test_numpys_functions_take_values() -> None:
     )
 
 
+@pytest.mark.slow
 def test_named_sizes_compile_once() -> None:
     n = sg.dim("n")
     x, y = sg.input("x", (n, n), "float64"), sg.input("y", (n,), "float64")
@@ -431,6 +434,7 @@ def test_small_determinants_of_float64_overflow_where_they_are_too_large_alone(n
     assert finite > 120
 
 
+@pytest.mark.slow
 def test_matrices_of_blocks_and_diagonals_of_named_sizes() -> None:
     x, y = sg.input("x", ("m", 2), "float32"), sg.input("y", (3, "n"), "float32")
     f = sg.compile({"blocks": L.block_diag(x, y), "diagonals": L.toeplitz(x[:, 0], y[0])})

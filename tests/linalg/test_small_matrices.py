@@ -44,7 +44,7 @@ def found(size: Any, n: int, k: int, dtype: str, errors: str = "nan") -> dict[st
     return {**results, "c": Cholesky(errors=errors)(p)}
 
 
-@pytest.mark.thinned(5)
+@pytest.mark.thinned
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("n", "k"), [(1, 1), (2, 3), (5, 1)])
 def test_many_interleaved_have_the_bytes_of_each_alone(n: int, k: int, dtype: str) -> None:
@@ -86,6 +86,7 @@ def test_pivots_are_those_of_lapack(m: int, n: int, has_ties: bool, seed: int) -
         np.testing.assert_allclose(packed, wanted.T, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("n", [SMALL_PIVOTED, SMALL_PIVOTED + 1, SMALL, SMALL + 1])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_on_both_sides_of_where_lapack_takes_over(n: int, dtype: str) -> None:

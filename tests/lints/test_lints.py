@@ -39,6 +39,7 @@ def cases(kind):
     ]
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(("name", "build"), cases("bad"))
 def test_a_lint_sees_its_hazard(name, build):
     found = [each for each in lint(program(build), notes=True) if each.rule == name]
@@ -50,6 +51,7 @@ def test_a_lint_sees_its_hazard(name, build):
     assert all(each.rule != name for each in lint(program(build), notes=True, without=[name]))
 
 
+@pytest.mark.thinned(5)
 @pytest.mark.parametrize(("name", "build"), cases("good"))
 def test_a_lint_says_nothing_of_what_is_right(name, build):
     assert [str(each) for each in lint(program(build), notes=True) if each.rule == name] == []
@@ -193,6 +195,7 @@ def test_linting_is_linear_and_deep_graphs_are_no_trouble():
     assert len(lint(value)) == 1  # one line, a thousand quotients
 
 
+@pytest.mark.slow
 def test_models_and_their_steps_are_clean():
     """The golden models, before and after the passes, and as parsed text."""
     for make in golden_models.MODELS.values():

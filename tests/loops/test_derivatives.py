@@ -30,7 +30,7 @@ def agree(left: list[Any], right: list[Any], feeds: dict[str, np.ndarray]) -> No
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.thinned(13)
+@pytest.mark.slow
 @every_program
 def test_reverse_to_third_order(name: str) -> None:
     twins = TWINS[name]
@@ -203,6 +203,7 @@ def test_an_iteration_that_fails_where_no_iteration_is_made_is_not_missed() -> N
     assert len(ran) == 1  # whose draws are counted, as a graph's are
 
 
+@pytest.mark.slow
 def test_the_tape_runs_the_same_functions() -> None:
     from staticgrad.eager import Tensor, grad
 

@@ -27,7 +27,7 @@ def words(stream: int, *iterations: int, shape: tuple[int, ...] = (3,), step: in
     return RandomBits(shape, U32, stream).reference(np.uint64(key), np.uint64(step))
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("reverse", [False, True])
 def test_each_iteration_has_a_key_of_its_own(reverse: bool) -> None:
     rng = sg.random.Generator(SEED)
@@ -138,6 +138,7 @@ def test_a_body_that_is_traced_again_draws_from_the_same_streams() -> None:
     assert rng.streams == 1
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("make", [sg.random.Generator, EagerGenerator], ids=["both", "tensors"])
 def test_a_batch_of_tensors_draws_what_a_loop_over_it_does(make: Any) -> None:
     """In an iteration of a loop as well, and in a batch of batches."""

@@ -163,6 +163,7 @@ def test_text_and_pickle_read_back(name: str) -> None:
     assert sg.evaluate(graph, feeds)["dy"].tobytes() == sg.evaluate(again, feeds)["dy"].tobytes()
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", TWINS)
 def test_passes_run_inside_and_keep_what_is_computed(name: str) -> None:
     twins = TWINS[name]

@@ -39,7 +39,7 @@ def pendulum(t: Any, y: Any) -> Any:
     return sg.stack([y[1], -sg.sin(y[0]) - 0.1 * y[1]])
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [4.0, -2.0])
 def test_the_adaptive_method_holds_its_error(end: float) -> None:
     y = variable("y", sg.float64, (2,))
@@ -172,7 +172,7 @@ def test_the_adjoint_method_says_what_it_does_not_take() -> None:
         sg.ode.rk45(pendulum, Tensor(np.ones(2)), 0.0, 1.0, adjoint=True)
 
 
-@pytest.mark.thinned(4)
+@pytest.mark.thinned
 @pytest.mark.parametrize("adjoint", [False, True])
 @pytest.mark.parametrize("method", ["rk4", "rk45"])
 def test_args_are_passed_on_and_have_gradients(method: str, adjoint: bool) -> None:

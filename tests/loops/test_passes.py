@@ -85,6 +85,7 @@ def test_an_lstm_is_two_loops_and_its_weights_are_products_behind_them() -> None
         np.testing.assert_allclose(one, other, rtol=1e-12)
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize(("rows", "units", "expected"), [(3, 2, {False}), (32, 64, {True})])
 def test_loops_that_are_plainly_driven_have_no_kernel_of_their_own(
     monkeypatch: pytest.MonkeyPatch, rows: int, units: int, expected: set[bool]

@@ -91,6 +91,7 @@ def test_a_program_of_standard_input_has_lines_too() -> None:
     assert "[SG103] sum: no axis 4 in f32[3]\n  <stdin>:3\n" in run_python("-", program=PROGRAM)
 
 
+@pytest.mark.slow
 def test_what_python_prints_at_the_end_is_the_message(tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     script.write_text(PROGRAM)

@@ -22,7 +22,7 @@ def calls(graph: sg.Graph) -> int:
     return sum(text.count(") noinline\n") for text in texts)
 
 
-@pytest.mark.thinned(5)
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [0, 1, 15, 100, 1003])
 def test_copies_that_would_be_long_are_calls_and_give_the_same_bytes(size: int) -> None:
     graph = sines(100)

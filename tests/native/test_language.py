@@ -131,7 +131,7 @@ def kernel(t, own, begin, end):
 """
 
 
-@pytest.mark.thinned(5)
+@pytest.mark.thinned
 @EVERY_MODE
 @pytest.mark.parametrize("name", ["f32", "f64"])
 def test_helpers_take_any_lane_count(name: str, mode: Mode, rng: np.random.Generator) -> None:
@@ -159,7 +159,7 @@ def halving(values: Array, combine: np.ufunc) -> Array:
     return values
 
 
-@pytest.mark.thinned(11)
+@pytest.mark.thinned
 @EVERY_MODE
 @pytest.mark.parametrize("name", [e.name for e in ELEMENTS.values() if e.kind != "s"])
 def test_horizontal_trees(name: str, mode: Mode, rng: np.random.Generator) -> None:
@@ -318,6 +318,7 @@ WRONG = {
 }
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("message", WRONG)
 def test_mistakes_name_the_line_and_the_kinds(message: str) -> None:
     source = f"def kernel(t, own, begin, end):\n    {WRONG[message]}\n"
@@ -353,7 +354,7 @@ def test_plain_python_refuses_the_same(source: str) -> None:
         native.kernel(source)
 
 
-@pytest.mark.thinned(5)
+@pytest.mark.thinned
 @EVERY_MODE
 @pytest.mark.parametrize("lanes", LANES)
 def test_some_and_window(mode: Mode, lanes: int) -> None:

@@ -86,7 +86,7 @@ def test_registers_of_words_take_no_bits_apart() -> None:
         assert "pinsr" not in assembly(source)
 
 
-@pytest.mark.thinned(9)
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "mode"), EDGES)
 def test_masked_lanes_touch_nothing(name: str, mode: Mode, fence: Guarded) -> None:
     dtype = ELEMENTS[name].numpy
@@ -101,7 +101,7 @@ def test_masked_lanes_touch_nothing(name: str, mode: Mode, fence: Guarded) -> No
                 np.testing.assert_array_equal(array, before)
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @diagonals(2, ("name", ["b8", "i16"]), ("target", ["host", "x86-64-v3"]))
 def test_narrow_lanes_in_any_stretch_of_a_vector(name: str, target: str, fence: Guarded) -> None:
     """What is on from ``first`` to ``last`` is copied; nothing else is read or written."""
@@ -165,7 +165,7 @@ def kernel(t, own, begin, end):
         np.testing.assert_array_equal(out, wanted)
 
 
-@pytest.mark.thinned(12)
+@pytest.mark.thinned
 @pytest.mark.parametrize("lanes", [lanes for lanes in LANES if lanes > 1])
 @pytest.mark.parametrize("name", ["f32", "i16", "f64"])
 def test_squares_are_transposed_and_read_nothing_beyond(
@@ -252,6 +252,7 @@ def test_bool_loop_as_plain_python(rng: np.random.Generator) -> None:
         assert total[0] == (out & ~res).sum()
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("lanes", [lanes for lanes in LANES if lanes > 1])
 @pytest.mark.parametrize("name", ["b8", "i8", "u16", "f32"])
 def test_masks_that_a_call_put_on_the_stack_are_those_of_their_lanes(name: str, lanes: int) -> None:
@@ -271,6 +272,7 @@ def kernel(t, own, begin, end):
     assert (np.delete(stored, 16) == np.full(63, 2, "u1").astype(dtype)).all()
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("lanes", [8, 16])
 def test_masks_of_sixteen_lanes_are_made_before_the_loop_that_does_not_change_them(
     lanes: int,

@@ -34,6 +34,7 @@ AHEAD = 0, pool_code.HALVES, pool_code.EIGHTHS, pool_code.EIGHTHS | pool_code.KE
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the pool sleeps by futex")
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("threads", [1, 2, 3, 5, 16])
 @pytest.mark.parametrize("grain", [0, 1, 3])
 @pytest.mark.parametrize("ahead", AHEAD)
@@ -59,7 +60,7 @@ def test_parts_of_sections_run_too(first: int, ahead: int) -> None:
             np.testing.assert_array_equal(elements, max(0, 6 - row) if row >= first else 0)
 
 
-@pytest.mark.thinned(5)
+@pytest.mark.thinned
 @diagonals(3, ("threads", range(2, 17)), ("point", pool_code.POINTS), ("ahead", AHEAD))
 def test_workers_that_are_stopped_at_random_claims(threads: int, point: str, ahead: int) -> None:
     """Bytes and counts are those of one worker; the caller is stopped too."""

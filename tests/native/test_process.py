@@ -152,7 +152,7 @@ def _in_child(factor: str) -> float:
     return float(y[2])
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("backend", ["vector", "numba"])

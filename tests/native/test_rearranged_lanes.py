@@ -46,7 +46,7 @@ def test_lanes_are_picked_from_two_vectors(name: str) -> None:
             assert_same(found, wanted, f"{name}x{lanes} {mode}")
 
 
-@pytest.mark.thinned(3)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["f32", "i64", "b8"])
 def test_lanes_of_several_vectors_are_dealt_out_and_taken_in_turn(name: str) -> None:
     random = np.random.default_rng(0)
@@ -129,6 +129,7 @@ def kernel(t, own, begin, end):
 """
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("mode", MODES)
 def test_outlined_helpers_compute_what_they_say(mode: Mode) -> None:
     x = np.arange(64, dtype="f4")

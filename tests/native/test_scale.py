@@ -18,6 +18,7 @@ def kernel(t, own, begin, end):
 """
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.skipif(native.vector_bits() < 512, reason="registers are narrower")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -97,6 +97,7 @@ def test_every_number_is_stored_as_itself(dtype: DType, source: str, mode: Mode)
     check(values(dtype), source, dtype, np.arange(infinity(dtype) + 1), mode)
 
 
+@pytest.mark.thinned(4)
 @EVERY_MODE
 @EVERY_STORED
 @pytest.mark.parametrize("source", ["f32", "f64"])
@@ -111,7 +112,7 @@ def test_halfway_goes_to_even_and_next_to_it_to_the_nearest(
     check(np.nextafter(near, number(np.inf)), source, dtype, above, mode)
 
 
-@pytest.mark.thinned(16)
+@pytest.mark.thinned
 @EVERY_MODE
 @EVERY_STORED
 @pytest.mark.parametrize("source", ["i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64"])
@@ -135,7 +136,7 @@ def test_integers_are_rounded_once(dtype: DType, source: str, mode: Mode) -> Non
             assert np.array_equal(found, expected | (1 << (dtype.bits - 1)))
 
 
-@pytest.mark.thinned(7)
+@pytest.mark.thinned
 @EVERY_MODE
 @EVERY_STORED
 @pytest.mark.parametrize("target", ["b8", "i8", "i32", "i64", "u8", "u32", "u64"])
@@ -146,6 +147,7 @@ def test_other_elements_take_what_float32_gives_them(dtype: DType, target: str, 
     assert np.array_equal(converted(patterns, dtype.code, target, mode), wanted)
 
 
+@pytest.mark.thinned(3)
 @EVERY_MODE
 @EVERY_STORED
 def test_literals_are_rounded_once(dtype: DType, mode: Mode) -> None:

@@ -28,6 +28,7 @@ def kernel(t, own, begin, end):
 """
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize(("name", "lanes"), [("f32", 16), ("f64", 8), ("f32", 8), ("i16", 16)])
 @pytest.mark.parametrize("mode", MODES)
 def test_what_is_streamed_is_stored(name: str, lanes: int, mode: Mode) -> None:

@@ -35,7 +35,7 @@ def kernel(t, own, begin, end):
 """
 
 
-@pytest.mark.thinned(7)
+@pytest.mark.thinned
 @diagonals(
     2, ("mode", ["vector", "python"]), ("name", ["b8", "i16", "f16", "f32", "f64"]), daily="vector"
 )
@@ -43,6 +43,7 @@ def test_lanes_of_any_mask_come_and_go(name: str, mode: Mode) -> None:
     check(name, LANES[1:], mode)
 
 
+@pytest.mark.slow
 def test_numba_moves_the_same() -> None:
     check("f32", (16,), "numba")
 
@@ -70,6 +71,7 @@ def check(name: str, widths: tuple[int, ...], mode: Mode) -> None:
                 assert_same(target, there, f"{name}x{lanes} by {stride}, {bits}")
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("stride", STRIDES)
 @pytest.mark.parametrize("name", ["i8", "f32", "f64"])
 def test_nothing_is_read_or_written_beyond_the_lanes(name: str, stride: int) -> None:

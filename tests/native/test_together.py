@@ -93,6 +93,7 @@ def test_modules_are_of_one_level_and_not_too_long(monkeypatch: pytest.MonkeyPat
     assert [level for level, _ in parts] == [1, 1, 2, 2]
 
 
+@pytest.mark.slow
 def test_a_program_has_fewer_objects_than_kernels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -237,6 +237,7 @@ def spread(count: int, lanes: int) -> Array:
     return np.arange(LANES.index(lanes) * step // len(LANES), count, step)
 
 
+@pytest.mark.thinned
 @pytest.mark.parametrize("lanes", LANES)
 @pytest.mark.parametrize("name", ELEMENTS)
 def test_operations_equal_numpy(name: str, lanes: int) -> None:

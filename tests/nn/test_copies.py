@@ -22,6 +22,7 @@ def net() -> sg.nn.Module:
     return sg.nn.Sequential(sg.nn.Linear(3, 5), sg.tanh, sg.nn.Linear(5, 2))
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", CASES)
 def test_copies_and_their_originals_stand_in_one_graph(name: str) -> None:
     module = CASES[name].make()
@@ -110,7 +111,7 @@ def test_a_graph_that_is_copied_with_its_model_keeps_its_parameters(first: str) 
     assert np.array_equal(found["compiled"].run({"x": X})["y"], expected)
 
 
-@pytest.mark.thinned(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("model_first", [True, False])
 @pytest.mark.parametrize("times", [1, 2])
 def test_optimizers_that_are_copied_with_their_models_go_on(model_first: bool, times: int) -> None:
@@ -174,6 +175,7 @@ class Own(sg.nn.Module):
         return x * self.tied + self.named["a"] * self.shared
 
 
+@pytest.mark.slow
 def test_a_class_with_parameters_of_its_own_is_instantiated_several_times() -> None:
     shared = sg.parameter("shared", np.ones(3))
     seen = sg.exp(shared)

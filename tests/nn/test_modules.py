@@ -100,6 +100,7 @@ MODES = [
 ]
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize(("name", "training"), MODES)
 def test_worlds_agree(name: str, training: bool) -> None:
     case = CASES[name]
@@ -148,6 +149,7 @@ def test_worlds_agree(name: str, training: bool) -> None:
         assert all(p.grad is None for p in module.parameters())
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", CASES)
 def test_what_it_keeps_goes_and_comes(name: str) -> None:
     case = CASES[name]

@@ -66,7 +66,7 @@ def step(kind: str, s: Any, at: str, x: Any, h: Any, c: Any) -> tuple[Any, Any]:
     return (1 - z) * new + z * h, c
 
 
-@pytest.mark.thinned(6)
+@pytest.mark.slow
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
 def test_recurrent_layers_follow_the_formulas(kind: str, bias: bool) -> None:

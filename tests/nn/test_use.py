@@ -59,6 +59,7 @@ def test_paths_and_counts() -> None:
     assert np.abs(one.weight.value).max() <= 1 / np.sqrt(3)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("how", ["closed over", "method", "itself"])
 def test_what_is_static_is_part_of_the_signature(how: str) -> None:
     net = Net()
@@ -203,7 +204,7 @@ def test_several_batches_of_a_step_move_statistics_one_after_the_other(how: str)
     np.testing.assert_allclose(norm.running_var.value, var, rtol=1e-5)  # type: ignore[union-attr]
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("rotary", [False, True])
 def test_a_cache_gives_what_all_at_once_gives(rotary: bool) -> None:
     block = nn.TransformerBlock(8, 2, causal=True, rotary=rotary, dtype="float64").eval()
@@ -238,6 +239,7 @@ def test_recurrent_states_go_on() -> None:
         np.testing.assert_allclose(y.data.swapaxes(0, 1), whole, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_dropout_has_one_state_in_both_worlds() -> None:
     model = nn.Sequential(nn.Dropout(0.5, seed=1), nn.Dropout(0.25, seed=2))
     f, x = sg.function(lambda x: model(x)), np.ones((40, 50), np.float32)

@@ -35,7 +35,7 @@ LABELS = np.array([[1, 2, 1], [1, 1, 2], [2, -7, 9], [1, 1, 1]])  # behind the e
 LENGTHS, COUNTS = np.array([5, 5, 2, 4]), np.array([3, 3, 1, 3])  # the last one does not fit
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("blank", [0, 2])
 def test_losses_are_sums_over_alignments(blank: int) -> None:
     """Named times, batches and labels; a sequence that cannot be; float32 and the tape."""
@@ -78,6 +78,7 @@ def test_sequences_without_times_or_labels(times: int, count: int, expected: flo
     np.testing.assert_allclose(found, -probs[:, 0, 0].sum() if expected is None else expected)
 
 
+@pytest.mark.slow
 def test_derivatives() -> None:
     """By differences in one direction; of an infinite loss 0, never NaN."""
     x = sg.input("x", LOGS.shape, "float64")

@@ -92,6 +92,7 @@ def test_gradients_of_setting_and_adding(name, rng):
     np.testing.assert_array_equal(by_v, weights[key])
 
 
+@pytest.mark.thinned(8)
 @pytest.mark.parametrize("shape", [A.shape, ("a", "b", "c")], ids=["literal", "named"])
 @pytest.mark.parametrize("name", KEYS)
 def test_extremes_as_numpy(name, shape, rng):
@@ -123,7 +124,7 @@ def scaled(update: str, array: np.ndarray, key: object, values: np.ndarray) -> n
     return {"multiply": array * product, "divide": array / product, "power": array**product}[update]
 
 
-@pytest.mark.thinned(10)
+@pytest.mark.thinned
 @pytest.mark.parametrize("shape", [A.shape, ("a", "b", "c")], ids=["literal", "named"])
 @pytest.mark.parametrize("name", KEYS)
 def test_factors_as_numpy(name, shape, rng):
@@ -167,6 +168,7 @@ def test_derivatives_of_factors_at_zeros():
     np.testing.assert_array_equal(run(mixed, feeds), [0.0, 0.0, 6.0])
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("dtype", ["float32", "int8", "uint64"])
 def test_factors_of_every_kind_of_number(dtype, rng):
     x, places = rng.integers(0, 9, 4).astype(dtype), np.array([-1, 0, 3, 3])
@@ -182,7 +184,7 @@ def test_factors_of_every_kind_of_number(dtype, rng):
             np.testing.assert_allclose(array, expected, rtol=1e-6)
 
 
-@pytest.mark.thinned(3)
+@pytest.mark.thinned
 @pytest.mark.parametrize("dtype", ["float32", "int8", "uint8", "bool"])
 @pytest.mark.parametrize("rows", [0, 9])
 def test_extremes_of_every_kind(dtype, rows, rng):
@@ -259,7 +261,7 @@ def test_indices_of_the_run():
         f.run(feeds | {"j": np.array([0, 5, 0], np.int32)})
 
 
-@pytest.mark.thinned(5)
+@pytest.mark.thinned
 @pytest.mark.parametrize("shape", [(3, 4, 5), ("a", 4, "c")], ids=["literal", "named"])
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_masks_of_the_run(rank, shape, rng):

@@ -136,6 +136,7 @@ def test_every_convention_is_tried():
     assert sorted(CASES) == sorted(stated())
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", sorted(CASES.keys() & stated()))
 def test_every_convention_holds(name):
     for function, at, expected in CASES[name]:

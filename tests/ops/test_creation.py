@@ -141,6 +141,7 @@ SIZED = {
 }
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", SIZED)
 def test_a_size_that_may_be_negative_is_a_condition_of_the_run(name):
     x = sg.input("x", ("n",), "float32")

@@ -34,6 +34,7 @@ CASES = {
 }
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", CASES)
 def test_as_numpy(name):
     expected = CASES[name](np, A)

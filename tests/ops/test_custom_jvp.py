@@ -66,6 +66,7 @@ def test_it_differentiates_again_in_both_modes() -> None:
     assert found < 1e-6
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("kind", ["graph", "function", "tensor"])
 def test_gradients_of_both_orders_are_those_of_the_formula(kind: str) -> None:
     """By operands of several shapes, one of them broadcast, and an integer."""
@@ -105,6 +106,7 @@ def test_operands_may_be_recorded_results() -> None:
         np.testing.assert_allclose(tensor.grad, sg.evaluate(slope, {"y": X, "v": W}), rtol=1e-11)
 
 
+@pytest.mark.slow
 def test_it_is_mapped_over_batches_with_its_rule() -> None:
     def slopes(x: Any, w: Any) -> Any:
         return sg.grad((scaled_rows(x, w, CUBE) ** 2).sum(), [x, w])

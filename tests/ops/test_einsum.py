@@ -77,6 +77,7 @@ def test_einsum_differentiates(text, rng):
         assert np.sum(run(gradient, feeds) * array) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("empty", "abcde")
 def test_products_without_elements_compile(empty):
     """Value and gradients, where one axis of three operands has size 0."""

@@ -44,6 +44,7 @@ def test_filters_as_numpy(name: str) -> None:
             np.testing.assert_allclose(f.run({"x": LINE[:n]}), expected, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("mode", ["full", "same", "valid"])
 @pytest.mark.parametrize("name", ["convolve", "correlate"])
 def test_filters_of_two_named_sizes(name: str, mode: str) -> None:
@@ -154,6 +155,7 @@ def test_polynomials_as_numpy() -> None:
         np.testing.assert_allclose(run(sg.polyval(np.asarray(p), AT)), expected, rtol=1e-14)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("mode", ["full", "same", "valid"])
 @pytest.mark.parametrize("taps", [1, 2, 4, 5])
 def test_a_named_size_is_the_longer_one_or_an_error(mode: str, taps: int) -> None:

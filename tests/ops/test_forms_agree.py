@@ -239,6 +239,7 @@ MOVING = [
 ]  # fmt: skip
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", MOVING)
 def test_the_form_does_what_the_reference_does(name):
     for sample in samples_of(name):
@@ -346,6 +347,7 @@ def jvp_against_vjp(sample: Sample, rng: np.random.Generator) -> None:
         assert left == pytest.approx(right, rel=1e-9, abs=1e-9)
 
 
+@pytest.mark.thinned(8)
 @pytest.mark.parametrize("name", WITH_TANGENTS)
 def test_forward_and_backward_rules_are_transposes(name):
     rng = np.random.default_rng(3)

@@ -64,6 +64,7 @@ def value(array: Any) -> Any:
     return sg.input("x", array.shape, array.dtype)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", covered())
 def test_a_huge_integer_is_refused_or_clipped(name: str) -> None:
     for sample in table.samples(name):

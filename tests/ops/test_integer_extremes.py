@@ -76,7 +76,7 @@ def in_numpy(function: Callable[..., Any], operands: list[Array]) -> list[Array]
     return arrays if all(a.dtype.kind in "biuf" for a in arrays) else None
 
 
-@pytest.mark.thinned(8)
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", INTEGERS)
 def test_functions_of_integers_at_the_extremes_are_numpys(dtype: str) -> None:
     values, wanted, feeds = calls(dtype)

@@ -197,6 +197,7 @@ def test_all_are_tried() -> None:
     }
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations(name: str) -> None:
     call, oracle = ACTIVATIONS[name]
@@ -235,7 +236,7 @@ def test_losses(name: str) -> None:
         call(*tensors, reduction="batch")
 
 
-@pytest.mark.thinned(3)
+@pytest.mark.thinned
 @diagonals(2, ("smoothing", [0.0, 0.3]), ("ignored", [None, 2, -100]), ("weighted", [False, True]))
 def test_classes_that_count_differently(smoothing: float, ignored: Any, weighted: bool) -> None:
     labels = np.where(LABELS == 2, -100, LABELS) if ignored == -100 else LABELS

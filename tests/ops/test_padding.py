@@ -25,6 +25,7 @@ CALLS = [
 WIDTHS = [((2, 3), (0, 1)), ((0, 7), (1, 0)), 1]
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize(
     "options", CALLS, ids=lambda options: options["mode"] + options.get("reflect_type", "")
 )

@@ -215,6 +215,7 @@ def test_positions_come_as_often_as_they_are_likely(name):
     np.testing.assert_allclose(np.bincount(found, minlength=3) / COUNT, LIKELY, atol=0.01)
 
 
+@pytest.mark.slow
 def test_choices_without_replacement_are_drawn_one_after_the_other():
     rng, p = sg.random.Generator(6), np.array([0.1, 0.2, 0.7])
     pairs = run(sg.stack([rng.choice(3, (2,), replace=False, p=p) for _ in range(900)]))
@@ -344,6 +345,7 @@ def drawn_for_each_row(draw):
     return sg.function(lambda x: sg.scan(lambda none, row: (none, draw(row)), x[0, 0], x)[1])
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(
     "again",
     [copy.copy, copy.deepcopy, lambda source: pickle.loads(pickle.dumps(source))],

@@ -52,6 +52,7 @@ def applied(sample: Sample) -> tuple[Any, dict[tuple[Any, int], Range]]:
     return sample.op(*inputs), known
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("name", NAMES)
 def test_results_lie_in_the_range_that_the_op_gives(name: str) -> None:
     for sample in filter(is_plain, samples_of(name)):

@@ -65,6 +65,7 @@ COUNTS = {
 }  # fmt: skip
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", COUNTS)
 def test_counts(name):
     """By chi-squared over the counts that are expected ten times or more."""
@@ -81,6 +82,7 @@ def test_counts(name):
     assert stats.chisquare(seen, expected).pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_certain_counts_and_parameters_without_a_distribution():
     rng, lam = sg.random.Generator(2), sg.input("lam", ("n",), "float32")
     f = sg.compile({"k": rng.poisson(lam), "x": rng.gamma(lam), "b": rng.binomial(3, lam)})
@@ -116,6 +118,7 @@ def test_a_draw_moves_with_its_parameter_at_a_fixed_probability():
     np.testing.assert_allclose(tangent, found["a"], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_mean_of_shares_moves_as_it_must():
     """d/da of a / (a + b): the average over draws of their derivatives."""
     a = sg.input("a", (), "float64")

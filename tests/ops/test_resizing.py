@@ -121,7 +121,7 @@ def test_nearest(coordinates: str, rounding: str) -> None:
         assert_is_matrix(old, new, "nearest", scale, coordinates=coordinates, rounding=rounding)
 
 
-@pytest.mark.thinned(5)
+@pytest.mark.thinned
 @pytest.mark.parametrize("coordinates", COORDINATES)
 @pytest.mark.parametrize("method", ["linear", "cubic"])
 def test_weights(method: str, coordinates: str) -> None:
@@ -134,7 +134,7 @@ def test_weights(method: str, coordinates: str) -> None:
         assert_is_matrix(old, floor(old * scale + 1e-9), method, scale, coordinates=coordinates)
 
 
-@pytest.mark.thinned(4)
+@pytest.mark.thinned
 @pytest.mark.parametrize("method", ["linear", "cubic", "area"])
 @pytest.mark.parametrize("exclude", [False, True])
 def test_averages_over_what_is_left_out(method: str, exclude: bool) -> None:
@@ -145,6 +145,7 @@ def test_averages_over_what_is_left_out(method: str, exclude: bool) -> None:
         assert_is_matrix(old, new, method, scale, antialias=True, exclude_outside=exclude)
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("method", ["nearest", "linear", "cubic", "area"])
 def test_derivatives_batches_and_several_axes(method: str) -> None:
     image = RNG.normal(size=(2, 3, 4, 3))

@@ -28,6 +28,7 @@ def slope(name, axis):
     return shares * (WEIGHTS - (shares * WEIGHTS).sum(axis=axis, keepdims=True))
 
 
+@pytest.mark.thinned(4)
 @diagonals(2, ("name", VALUES), ("axis", AXES))
 def test_values_and_gradients_over_any_axes(name, axis):
     x = sg.input("x", ("n", 4, 2), "float64")

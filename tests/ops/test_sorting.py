@@ -83,6 +83,7 @@ def falling(x: np.ndarray) -> np.ndarray:
     return x.shape[1] - 1 - np.argsort(x[:, ::-1], 1, kind="stable")[:, ::-1]
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     dtype=st.sampled_from(["float32", "float64", "int64", "uint64", "uint32", "int8", "bool"]),
@@ -125,7 +126,7 @@ def test_any_axis_as_numpy(shape, descending, data):
         np.testing.assert_array_equal(values, np.flip(np.sort(x, axis), axis))
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES, ids=str)
 def test_every_mode_gives_the_same_bytes(mode):
     rng = np.random.default_rng(1)
@@ -268,6 +269,7 @@ def test_the_scratch_is_counted():
     assert few.plan(n=10**6).peak_bytes == 2 * 8 * (2 * 8 + 32)
 
 
+@pytest.mark.slow
 def test_policies_and_fusion_change_no_byte():
     x = sg.input("x", (8, 90), "float32")
     y = sg.tanh(x)
@@ -287,6 +289,7 @@ def test_policies_and_fusion_change_no_byte():
     assert_same({name: plain[name] for name in wanted}, wanted, "every node by itself")
 
 
+@pytest.mark.slow
 def test_the_public_check_of_ops_takes_several_results():
     rows = [(np.array([[0.3, -1.0, 2.0], [5.0, 0.1, 0.7]]),)]
     check_op(Sort(1), rows, rough=[(np.array([[0.0, -0.0, np.nan]]),)])

@@ -148,7 +148,7 @@ def test_every_long_block_is_tested() -> None:
     assert OF_ONE.keys() | OF_SEVERAL.keys() == LONG
 
 
-@pytest.mark.thinned(4)
+@pytest.mark.thinned
 @pytest.mark.parametrize("mode", LONG_BY_NUMBA)
 @pytest.mark.parametrize("dtype", [F32, F64])
 def test_compiled_blocks_are_their_definitions(dtype: DType, mode: Mode) -> None:

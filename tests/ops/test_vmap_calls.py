@@ -63,6 +63,7 @@ def test_draws_are_those_of_a_loop():
     assert len(np.unique(found[0] - X[..., None])) == X.size * 2
 
 
+@pytest.mark.slow
 def test_loops_and_branches_inside():
     """Iteration counts, carries and conditions that differ among elements; what is shared stays
     so."""
@@ -252,6 +253,7 @@ def test_mistakes_are_said_at_their_line(call: Any, error: type[Exception], says
     assert "test_vmap_calls.py" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_what_an_element_does_not_take_neither_raises_nor_makes_nan():
     s, i = sg.input("s", ("n",), "float64"), sg.input("i", ("n",), "int64")
     table = sg.parameter("table", np.random.default_rng(0).normal(size=(3, 3)))

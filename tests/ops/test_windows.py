@@ -103,6 +103,7 @@ ONES = (1, 1, 1)
 NO_ROWS = {"stride": ONES, "padding": [(0, 0), (0, 1), (0, 0)], "dilation": ONES, "groups": 1}
 
 
+@pytest.mark.slow
 @settings(max_examples=8, derandomize=True, **QUIET)
 @given(geometries(), st.integers(0, 1000))
 @example(((0, 1, 1, 0, 2), (2, 1, 1, 1, 2), NO_ROWS), 0)
@@ -210,6 +211,7 @@ def test_pools(rng: np.random.Generator) -> None:
     assert np.array_equal(found, seen.max((4, 5)))
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("p", [1, 1.5, 2, 3])
 def test_a_window_of_zeros_has_the_norm_of_its_elements_and_no_slope(p: float) -> None:
     """PyTorch's slopes: |x| ** (p - 1) / y ** (p - 1), and none where y is 0."""
@@ -384,7 +386,7 @@ def pooled_by_hand(
     return np.stack(found, -1)
 
 
-@pytest.mark.thinned(5)
+@pytest.mark.thinned
 @pytest.mark.parametrize("kind", ["max", "avg", "count", "lp"])
 @pytest.mark.parametrize("named", [False, True])
 def test_windows_that_reach_behind_the_image(
@@ -441,6 +443,7 @@ def test_pools_are_those_of_pytorch(rng: np.random.Generator) -> None:
         np.testing.assert_array_equal(found, expected.numpy())
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("transposed", [False, True])
 def test_groups_of_named_channels(transposed: bool, rng: np.random.Generator) -> None:
     """Sizes without a promise that the groups divide them: the run decides."""

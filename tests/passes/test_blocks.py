@@ -93,6 +93,7 @@ def test_the_bytes_are_those_of_single_kernels(
     assert len(f.schedule.steps) == (2 if causal else 3)
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("dtype", ["float64", "float16"])
 def test_other_dtypes(dtype: str) -> None:
     sources, feeds = operands((2,), 40, 40, 24, 24, dtype)
@@ -186,7 +187,7 @@ def masked(q: sg.Value, k: sg.Value, v: sg.Value, reach: int, fill: float) -> di
     return {"scores": scores, "raised": raised, "weights": weights, "o": weights @ v}
 
 
-@pytest.mark.thinned(3)
+@pytest.mark.thinned
 @diagonals(
     2,
     ("reach,fill", [(0, -np.inf), (5, -1e9), (35, -1e9), (-1, -1e9)]),
@@ -260,6 +261,7 @@ def test_zeros_keep_their_sign(sign: int) -> None:
     assert any(np.signbit(a[a == 0]).any() for a in f.run(feeds).values())
 
 
+@pytest.mark.thinned(3)
 @diagonals(2, ("name", ["q", "k", "v", "g"]), ("value", [np.nan, np.inf, -np.inf]))
 def test_what_is_no_number_spreads_from_where_nobody_looks(name: str, value: float) -> None:
     """0 * inf is NaN also where a mask is why the first factor is 0."""

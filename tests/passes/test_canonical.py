@@ -75,7 +75,7 @@ def test_the_nearest_power_of_two_is_nearest_by_ratio() -> None:
     assert found == [0, 1, 2, 4, 4, 8, 8, 16, 128, 256, 1 << 40]
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.55, 0.8])
 def test_budgets_are_kept_at_every_batch_by_few_searches(share: float, searches: list[int]) -> None:
     whole = Planner(fuse(pipeline("O1")(chain())))
@@ -100,6 +100,7 @@ def test_budgets_are_kept_at_every_batch_by_few_searches(share: float, searches:
     assert 0 < len(searches) <= len(octaves) // 2  # a search serves its own, and some on each side
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("share", [0.8, 0.7])
 def test_a_batch_of_another_octave_takes_over_sequences(share: float, searches: list[int]) -> None:
     schedule = fuse(pipeline("O1")(step("u-shape", *MODELS["u-shape"])))

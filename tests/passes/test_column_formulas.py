@@ -31,6 +31,7 @@ def test_a_batch_norm_and_its_gradient_store_results_alone(rows: Any) -> None:
     assert arrays_between(batch_norm(rows, 100)) == 0
 
 
+@pytest.mark.thinned(4)
 @diagonals(
     2,
     ("rows,columns", [(257, 300), (4500, 17), (130, 64)]),

@@ -38,6 +38,7 @@ def apart(rules, text):
     return found, seen
 
 
+@pytest.mark.slow
 def test_stable_rules_meet_in_one_form():
     found, seen = apart(STABILIZING, f"stabilize,dce,{SETTLE}")
     assert not found, "\n".join(f"{names}: {graphs[0]}" for names, graphs in found.items())
@@ -45,6 +46,7 @@ def test_stable_rules_meet_in_one_form():
     assert seen["log-of-ratio", "softmax-by-hand-kept"]
 
 
+@pytest.mark.slow
 def test_exact_rules_meet_or_differ_in_no_byte():
     found, seen = apart(EXACT, SETTLE)
     assert found.keys() == APART

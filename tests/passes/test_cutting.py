@@ -106,7 +106,7 @@ def test_a_value_and_its_gradient_through_a_long_chain_are_one_kernel() -> None:
     assert len(fused(graph)) == 1
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @pytest.mark.parametrize(("program", "count"), [(arithmetic, 2000), (alive_together, 1500)])
 def test_no_kernel_is_larger_than_the_limit(program: Callable[[int], sg.Value], count: int) -> None:
     found = groups_of(program(count))
@@ -170,6 +170,7 @@ def test_golden_models_cut_anywhere_have_owners_and_reasons(
         check(fusion(graph))
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32))
 @settings(max_examples=10)
 def test_cuts_anywhere_change_no_bit(seed: int) -> None:

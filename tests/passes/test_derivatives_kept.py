@@ -54,12 +54,14 @@ def passed(graph, texts):
     return {text: after for text, after in made.items() if after is not graph}
 
 
+@pytest.mark.thinned(8)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_first_derivatives_stay(seed):
     graph, feeds = kinked_graph(seed)
     assert_same_slopes(graph, feeds, **passed(graph, [*(each.name for each in PASSES), *LEVELS]))
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("seed", SEEDS[:12])
 def test_second_derivatives_stay(seed):
     graph, feeds = kinked_graph(seed, ops=12)

@@ -58,6 +58,7 @@ def operand(name: str, form: str, length: int, dtype: str) -> tuple[sg.Value, An
     return sg.input(name, shapes[form], dtype), shapes[form]
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.sampled_from(["rows", "alike", "outer", "each", "number", "transposed"]), max_size=4
@@ -113,6 +114,7 @@ def test_rows_do_not_wait_for_what_was_stored_over_their_operand(dtype: str, lan
     assert 1 not in scratch_of(in_place(1000, lanes + 2, dtype, read_later=True))
 
 
+@pytest.mark.thinned(4)
 @diagonals(
     2,
     ("read_later", [False, True]),

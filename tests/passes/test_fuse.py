@@ -220,6 +220,7 @@ def with_gradients(graph: sg.Graph) -> sg.Graph:
     return sg.Graph(outputs, inputs=graph.inputs)
 
 
+@pytest.mark.slow
 @settings(max_examples=16)
 @given(st.integers(0, 2**32))
 def test_no_kernel_touches_what_is_not_its_own_and_merging_changes_no_bit(seed):

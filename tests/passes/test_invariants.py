@@ -53,6 +53,7 @@ def test_what_would_not_pay_stays(graph: sg.Graph) -> None:
     assert with_transposed_invariants(graph) is graph
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("iterations", [0, 1, 9])
 def test_bytes_are_those_of_iterations_that_transpose(iterations: int) -> None:
     graph = rnn(sg.dim("iterations", hint=9))  # type: ignore[arg-type]

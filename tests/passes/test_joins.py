@@ -55,6 +55,7 @@ PROGRAMS: dict[str, tuple[Sequence[tuple[int, ...]], Build]] = {
 }
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("dtype", ["float32", "int64", "bool", "float16"])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_parts_lie_where_they_belong(name: str, dtype: str, rng: np.random.Generator) -> None:

@@ -31,7 +31,7 @@ def norm_of_product(m: Size, k: Size, n: Size) -> sg.Graph:
     return sg.Graph({"rows": rows, "loss": loss, "da": da, "db": db}, name="norm")
 
 
-@pytest.mark.thinned(6)
+@pytest.mark.slow
 @diagonals(
     2,
     (

@@ -59,6 +59,7 @@ FORMS = {
 }
 
 
+@pytest.mark.thinned(3)
 @diagonals(2, ("form", FORMS), ("dtype", ["float32", "float64", "float16"]))
 def test_pieces_have_the_bytes_of_the_evaluator(form: str, dtype: str) -> None:
     x = sg.input("x", (LENGTH,), dtype)

@@ -324,6 +324,7 @@ def test_plan_is_a_plan() -> None:
     assert isinstance(plan(chain(2), {"n": 1}), Plan)
 
 
+@pytest.mark.slow
 @given(st.data(), st.integers(1, 12), st.booleans())
 @settings(max_examples=150, deadline=None)
 def test_overlaps_are_those_of_every_pair(data: st.DataObject, layers: int, staged: bool) -> None:
@@ -370,7 +371,7 @@ def test_fronts_and_timelines_are_kept_within_their_bytes(monkeypatch: pytest.Mo
             assert len(few._timelines) <= 2
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @pytest.mark.usefixtures("collected_apart")
 @pytest.mark.parametrize("layers", [3, 9])
 def test_bytes_of_fronts_and_timelines_are_estimated_honestly(layers: int) -> None:
@@ -415,6 +416,7 @@ def test_negative_bytes_are_refused_by_the_planner_and_by_the_check(
         verify_plan(planner.plan({"n": 1}))
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("layers", [0, 1, 3, 4, 6])
 def test_a_budget_equal_to_the_lower_bound_is_met_by_all_workers(layers: int, workers: int) -> None:

@@ -92,7 +92,7 @@ def test_gradients_alone_read_what_is_rounded(name: str, dtype: str) -> None:
         np.testing.assert_allclose(ran[key], array, rtol=1e-4, atol=1e-4 * np.abs(array).max())
 
 
-@pytest.mark.thinned(4)
+@pytest.mark.thinned
 @pytest.mark.parametrize("readers", ["backward", "all"])
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_bits_do_not_depend_on_budgets_policies_or_threads(name: str, readers: str) -> None:

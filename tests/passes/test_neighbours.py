@@ -210,6 +210,7 @@ def test_every_class_of_reason_is_made_below() -> None:
     assert {type(reason) for reason in MADE} == set(Reason.__subclasses__())
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("reason", MADE, ids=lambda reason: f"{type(reason).__name__}: {reason}")
 def test_the_reason_is_found_with_its_numbers(reason: Reason) -> None:
     assert reason in MADE[reason]()
@@ -242,6 +243,7 @@ def test_every_pair_round_an_op_has_one_reason() -> None:
     check_all(check_op, itertools.product(NAMES, (True, False)))
 
 
+@pytest.mark.slow
 @given(graphs())
 @settings(max_examples=60)
 def test_every_pair_of_a_random_graph_has_one_reason(drawn: Any) -> None:

@@ -51,7 +51,7 @@ def in_panels(f: sg.Compiled) -> int:
     return sum(bool(kernel.axes) for kernel in kernels)
 
 
-@pytest.mark.thinned(3)
+@pytest.mark.thinned
 @diagonals(
     2,
     ("dtype", ["float32", "float64"]),
@@ -100,7 +100,7 @@ def test_a_matrix_that_is_read_otherwise_too_stays_as_it_is() -> None:
     assert in_panels(sg.compile(sg.Graph({"y": every, "last": last}), threads=1)) == 0
 
 
-@pytest.mark.thinned(3)
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"backend": "numba"}, {"debug": True}, {"debug": "nan"}])
 def test_backends_and_modes(options: dict[str, Any]) -> None:
     graph, given = program(130, 256), feeds(20, 130, 256, "float32", False)

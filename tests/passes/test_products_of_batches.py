@@ -40,6 +40,7 @@ def feeds(shape):
     return {name: rng.normal(size=size).astype("float32") for name, size in shapes.items()}
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_a_layer_over_batches_gives_the_bytes_of_its_parts(shape):
     given = feeds(shape)

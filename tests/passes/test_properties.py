@@ -41,6 +41,7 @@ def assert_same_bytes(before, after):
         assert array.dtype.kind != "f" or np.array_equal(*signs)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("text", PIPELINES)
 @pytest.mark.parametrize("seed", range(8))
 def test_values_and_signature_stay(seed, text):

@@ -216,6 +216,7 @@ def test_a_policy_from_outside_plans_by_name() -> None:
 # -- what may not go wrong ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_tied_weights_wait_for_the_last_recomputed_read() -> None:
     w = sg.parameter("w", np.eye(16, dtype="float32"))
     b = sg.parameter("b", np.zeros(16, "float32"))
@@ -342,6 +343,7 @@ def test_results_of_a_repeated_kernel_that_nobody_wants_are_counted() -> None:
                 assert any(p.buffer == name and p.first <= at <= p.last for p in made.placements)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.data())
 def test_the_verifier_sees_damage_to_a_recomputing_plan(data: st.DataObject) -> None:
@@ -371,6 +373,7 @@ def test_the_verifier_sees_damage_to_a_recomputing_plan(data: st.DataObject) -> 
 # -- marks ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_marked_values_are_kept_and_fusion_does_not_see_them() -> None:
     plain, marked = chain_of(16), chain_of(16, every=5)
     assert sg.same_graph(sg.parse(str(marked)), marked)

@@ -121,6 +121,7 @@ def test_cross_entropy_and_its_gradient_are_one_kernel_and_the_sum_of_the_rows(r
     assert "map j: n0" in total.text
 
 
+@pytest.mark.thinned(3)
 @diagonals(2, ("rows", [1, 7, 130]), ("dtype", ["float32", "float64", "float16"]))
 def test_cross_entropy_in_rows_has_the_bytes_of_single_operations(dtype: str, rows: int) -> None:
     random = np.random.default_rng(0)
@@ -269,6 +270,7 @@ def test_random_programs_have_rows_of_many_stages() -> None:
 # -- an order that is kept while some become one --------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_join_that_several_groups_write_part_by_part_is_read_after_the_last() -> None:
     """Two parts of one join are written by groups of one level. A group of rows that one of them
     reads must not join another that reads the join."""
@@ -311,6 +313,7 @@ def test_merges_leave_an_order_without_cycles(seed: int) -> None:
         }
 
 
+@pytest.mark.slow
 def test_what_was_joined_to_a_part_that_is_taken_out_stays_in_the_group() -> None:
     """The second derivative of a vector function per row, whose long operations leave the group."""
     m, b = sg.input("m", (4, 4), "float64"), sg.input("b", (4,), "float64")

@@ -197,7 +197,7 @@ def fed(graph: sg.Graph, n: int, m: int):
     return feeds
 
 
-@pytest.mark.thinned(4)
+@pytest.mark.thinned(8)
 @pytest.mark.parametrize("name", RULES)
 def test_a_rule_holds_at_sizes_of_0_and_1(name):
     """Sizes are literal and named; a rule asks for no condition that the program does not have."""

@@ -62,6 +62,7 @@ def test_loads_and_limits_are_those_of_the_schedule(name: str) -> None:
         assert cost == pytest.approx(problem.cost(sequence))
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("name", ["u_shaped", "parts"])
 def test_walks_do_nothing_that_a_schedule_forbids(name: str) -> None:
     """Parts of a buffer are written in turn: what abstract walks do, the schedule allows."""

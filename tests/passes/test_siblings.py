@@ -54,7 +54,7 @@ def test_a_loss_its_gradient_and_its_curvature_read_the_matrix_together(across: 
     assert readers_of(logistic("n", 100, "float32", across)) == wanted
 
 
-@pytest.mark.thinned(6)
+@pytest.mark.thinned
 @diagonals(
     2,
     ("across", [False, True]),
@@ -95,6 +95,7 @@ def test_what_waits_for_the_other_reads_the_matrix_again() -> None:
     assert_bytes_of_single_kernels(chained)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("rows", [63, 64, 200, 4096 + 129])
 def test_sums_across_memory_follow_the_rule(rows: int, dtype: str) -> None:
@@ -125,6 +126,7 @@ def test_sums_of_several_dtypes_read_the_array_together() -> None:
     assert_bytes_of_single_kernels(outputs)
 
 
+@pytest.mark.slow
 def test_a_budget_holds_and_keeps_the_bytes() -> None:
     """What is merged runs in the first phase that it can: policies may run it again."""
     x = sg.input("x", (700, 100), "float32")

@@ -115,6 +115,7 @@ def lowered_groups(graph: sg.Graph, monkeypatch: pytest.MonkeyPatch) -> int:
     return count
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("make", [residual_blocks, recurrence])
 def test_repeated_parts_are_lowered_once(
     make: Callable[[int], sg.Graph], monkeypatch: pytest.MonkeyPatch

@@ -109,6 +109,7 @@ def test_old_values_of_parameters_are_read_before_they_are_written() -> None:
         assert all(same_bytes(a, b) for a, b in zip(found[0], other, strict=True))
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("policy", ["store_all", "recompute", "sqrt"])
 def test_a_batch_norm_keeps_its_bytes_under_policies(policy: str) -> None:
     x, u = (sg.input(name, (600, 70), "float32") for name in "xu")

@@ -58,7 +58,7 @@ def test_a_gradient_that_needs_the_sum_waits_for_it() -> None:
     assert not any("-0.0" in str(kernel) for kernel in kernels)
 
 
-@pytest.mark.thinned(4)
+@pytest.mark.thinned
 @diagonals(2, ("form", FORMS), ("dtype", ["float32", "float64", "float16"]))
 def test_bytes_are_those_of_single_kernels(form: str, dtype: str) -> None:
     """Ends of vectors, blocks and pieces, in front of the last term and behind it; no term."""
@@ -81,6 +81,7 @@ def test_a_sum_of_no_terms_is_zero() -> None:
     assert same_bytes(found["slope"], np.zeros(1, "f4"))
 
 
+@pytest.mark.thinned(3)
 @diagonals(2, ("along", [0, 1, 2]), ("axes", [None, (1, 2), (0, 2), 0, -1]))
 def test_sums_have_their_bytes_whichever_axis_is_cut(along: int, axes: Any) -> None:
     """Terms that are added within a row of several axes would move those behind them."""

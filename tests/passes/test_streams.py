@@ -66,6 +66,7 @@ def test_large_results_are_streamed_with_the_same_bytes(name: str) -> None:
         assert all(same_bytes(unaligned[key], wanted[key]) for key in wanted)
 
 
+@pytest.mark.slow
 def test_what_is_small_or_read_soon_or_written_in_place_is_not_streamed() -> None:
     few = sg.input("x", (1 << 10, WIDTH), "float32")
     assert streamed(sg.Graph(few + 1.0)) == 0

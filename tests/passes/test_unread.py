@@ -65,7 +65,7 @@ def test_explain_says_so_and_the_signature_stays():
     assert "nothing" not in everything.explain(n=2)
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("level", LEVELS)
 def test_feeds_that_nothing_reads_are_checked_and_never_copied(level):
     f = program(level)

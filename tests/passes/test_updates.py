@@ -140,7 +140,7 @@ def test_a_new_value_is_read_where_the_parameter_lies(program: Callable[[], sg.G
     assert not any("copy" in step.label for step in schedule.steps)
 
 
-@pytest.mark.thinned(7)
+@pytest.mark.slow
 @diagonals(2, ("program", PROGRAMS), ("merge", [True, False]))
 def test_policies_recompute_whatever_reads_a_new_value(
     program: Callable[[], sg.Graph], merge: bool

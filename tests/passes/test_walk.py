@@ -146,6 +146,7 @@ def test_an_op_that_says_nothing_of_memory_is_no_number():
     assert rewrite(graph, [RULES["multiply-one"]])[0] is graph
 
 
+@pytest.mark.slow
 def test_rewriting_is_linear_where_everything_changes():
     value = sg.input("a", (3,))
     for _ in range(3000):

@@ -156,6 +156,7 @@ def test_neighbours_differ_in_two_kernels(size: Any) -> None:
     assert not any(s.operands[0].buffer == s.operands[-1].buffer for s in kernels)
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("size", [1000, "n"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_formulas_of_neighbours_are_computed_where_they_are_read(size: Any, dtype: str) -> None:
@@ -355,6 +356,7 @@ OF_PARTS = {
 }
 
 
+@pytest.mark.thinned(3)
 @diagonals(2, ("name", OF_PARTS), ("order", [1, 2]))
 def test_losses_of_parts_stand_beside_their_gradients(name: str, order: int) -> None:
     x = sg.input("x", (5,), "float64")

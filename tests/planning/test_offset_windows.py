@@ -45,6 +45,7 @@ def test_whatever_the_height_a_placement_holds(seed, count, longest, share):
     assert load <= height == holds(spans, sizes, offsets) <= best[1]
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize(("seed", "count"), [(1, 1_000), (6, 1_000), (4, 3_000)])
 def test_a_thousand_blocks_take_no_more_than_their_load(seed, count):
     spans, sizes = steps_of_values(random.Random(seed), count, 60)

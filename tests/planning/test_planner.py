@@ -53,7 +53,7 @@ def test_plans_hold_and_none_is_better_than_the_optimum(seed, share):
     assert plan is None or (best is not None and best <= plan.cost)
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @pytest.mark.parametrize(("length", "share"), [(5, 0.5), (6, 0.3)])
 def test_chains_are_planned_as_well_as_possible(length, share):
     problem = chain(length, seed=length)
@@ -104,6 +104,7 @@ def test_a_long_chain_fits_a_third_of_its_bytes():
     assert plan_abstract(problem, budget, effort="fast") == plan
 
 
+@pytest.mark.slow
 def test_a_chain_of_a_thousand_ops_fits_half_its_bytes():
     problem = chain(1_001, seed=1)
     plan = checked(problem, 0.5, effort="fast")
@@ -134,6 +135,7 @@ def test_machine_code_descends_as_it_is_written(seed):
         assert Runs(net, sequence).peak == peak
 
 
+@pytest.mark.slow
 def test_no_policy_undercuts_the_search():
     problem = chain(12, seed=1)
     budget = int(0.8 * plan_abstract(problem).height)

@@ -64,6 +64,7 @@ WAYS: dict[str, Callable[..., Any]] = {
 }
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("way", WAYS)
 def test_each_is_what_it_is_by_hand(way: str):
     run = WAYS[way]

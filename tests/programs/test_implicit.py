@@ -39,6 +39,7 @@ def residual(a: Any, x: Any, f: Any) -> Any:
 every = pytest.mark.parametrize("f", [by_root, by_fixed_point, by_argmin])
 
 
+@pytest.mark.thinned(3)
 @every
 def test_solutions_and_both_derivatives(f: Any) -> None:
     a = sg.input("a", (3,), "float64")

@@ -55,6 +55,7 @@ CASES: dict[str, tuple[Callable[[Any], Any], Any, int, int]] = {
 }
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", CASES)
 def test_a_sparse_jacobian_is_the_dense_one(name: str) -> None:
     f, x, count, products = CASES[name]
@@ -90,6 +91,7 @@ def test_a_sparse_hessian_is_the_dense_one(f: Any, x: Any, count: int, products:
     assert (found(x).nnz, found.products(x)) == (count, products)
 
 
+@pytest.mark.slow
 def test_random_patterns_by_columns_and_by_stars() -> None:
     """Products of random matrices and forms, whose derivatives are the matrices."""
     for seed in range(4):

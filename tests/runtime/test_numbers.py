@@ -31,6 +31,7 @@ def same(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
     return all(found[name].tobytes() == wanted[name].tobytes() for name in wanted)
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("number", [*FLOATS, *INTEGERS, *SCALARS], ids=repr)
 def test_numbers_are_what_the_checked_path_makes_of_them(dtype: str, number: Any) -> None:

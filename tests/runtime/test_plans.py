@@ -141,7 +141,7 @@ def training(layers: int) -> sg.Graph:
     return sg.Graph(loss, {w: w - d for w, d in zip(weights, gradients, strict=True)})
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @pytest.mark.usefixtures("collected_apart")
 @pytest.mark.parametrize("layers", [2, 12])
 def test_bytes_of_plans_and_tables_are_estimated_honestly(layers: int) -> None:
@@ -268,6 +268,7 @@ def test_a_wrong_plan_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert f.stats.runs == f.stats.plans == 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("collected_apart")
 def test_nothing_is_collected_while_a_program_is_compiled_and_planned() -> None:
     graph = training(30)

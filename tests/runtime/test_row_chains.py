@@ -114,7 +114,7 @@ def steps_of(f: sg.Compiled, given: Mapping[str, Any], workers: int) -> list[int
     return [chain.behind - chain.first for chain in chains(executor._latest.plan).values()]
 
 
-@pytest.mark.thinned(8)
+@pytest.mark.thinned
 @diagonals(
     2,
     ("dtype", ["float32", "float64"]),
@@ -130,6 +130,7 @@ def test_rows_that_are_apart_are_run_through(
     assert steps_of(f, given, workers) == [len(f.plan(batch=batch).steps)]
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("layer", TOGETHER, ids=lambda layer: layer.__name__)
 def test_rows_that_read_each_other_wait(layer: Layer) -> None:
     graph = network([layer] * 4)
@@ -143,6 +144,7 @@ def test_a_chain_begins_behind_what_reads_all_rows() -> None:
     assert steps_of(f, given, 2) == [2]
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("layer", TOGETHER, ids=lambda layer: layer.__name__)
 def test_chains_end_where_rows_meet(layer: Layer) -> None:
     graph = network([dense, dense, dense, layer, dense, residual, dense])
@@ -224,7 +226,7 @@ def training_step(dtype: str) -> tuple[sg.Compiled, dict[str, np.ndarray]]:
                {"x": (5, 48, WIDE), "y": (48, WIDE)}.items()}  # fmt: skip
 
 
-@pytest.mark.thinned(6)
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("workers", [2, 3, 4])
 def test_a_training_step_has_equal_bytes(workers: int, dtype: str) -> None:
@@ -264,6 +266,7 @@ def test_modes_give_equal_bytes(options: dict[str, Any]) -> None:
     assert len(f.profile(given, runs=2).steps) == len(f.plan(batch=48).steps)
 
 
+@pytest.mark.slow
 def test_plain_python_gives_equal_bytes() -> None:
     graph = network([dense, residual])
     given = feeds(graph, 25)

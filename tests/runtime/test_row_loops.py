@@ -106,7 +106,7 @@ def checked(graph: sg.Graph, batch: int, workers: int) -> list[int]:
     return list(found)
 
 
-@pytest.mark.thinned(7)
+@pytest.mark.thinned
 @diagonals(
     2, ("backwards", [False, True]), ("batch,workers", [(24, 2), (33, 2), (40, 3)]), ("body", APART)
 )
@@ -126,7 +126,7 @@ def test_few_rows_stay_together() -> None:
     assert checked(program(plain), 8, 2) == []
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [2, 3])
 def test_gradients_are_run_through(workers: int) -> None:
     graph = program(gated)
@@ -168,6 +168,7 @@ def test_modes_give_equal_bytes(options: dict[str, Any]) -> None:
             assert {n: a.tobytes() for n, a in f.run(given).items()} == wanted
 
 
+@pytest.mark.slow
 def test_plain_python_gives_equal_bytes() -> None:
     given = {name: feeds(25)[name][: 2 if name == "x" else None] for name in ("x", "u")}
     x, u = sg.input("x", (2, 25, WIDE)), sg.input("u", (WIDE, WIDE))
@@ -178,6 +179,7 @@ def test_plain_python_gives_equal_bytes() -> None:
         assert sg.compile(graph, threads=2).run(given)["y"].tobytes() == wanted
 
 
+@pytest.mark.slow
 def test_the_iteration_of_a_nan_is_named() -> None:
     given = feeds(40)
     del given["w"]

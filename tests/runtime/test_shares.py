@@ -58,7 +58,7 @@ def plain(rows: int, terms: int = 64, columns: int = 96) -> Any:
     )  # fmt: skip
 
 
-@pytest.mark.thinned(6)
+@pytest.mark.thinned
 @diagonals(2, ("workers", [2, 3]), ("batch", [1, 25, 32, 33, 64, 130]))
 def test_iterations_have_equal_bytes(batch: int, workers: int) -> None:
     f = sg.compile(recurrent(96), threads=1)
@@ -66,6 +66,7 @@ def test_iterations_have_equal_bytes(batch: int, workers: int) -> None:
         check_equal_bytes(f, feeds(96, batch), workers, seed)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("workers", [2, 3, 4])
 def test_an_iteration_has_a_row_of_the_table_for_each_share_of_a_product(workers: int) -> None:
     """A product, and no more: those outside of loops are one row."""
@@ -255,7 +256,7 @@ def test_interrupts_between_shared_iterations_leave_a_step_whole(threads: int) -
         signal.signal(signal.SIGALRM, before)
 
 
-@pytest.mark.thinned(4)
+@pytest.mark.thinned
 @pytest.mark.parametrize(
     ("columns", "workers", "wanted"),
     [(5000, 1, 128), (5000, 2, 1024), (5000, 3, 768), (1024, 2, 256), (600, 2, 128), (300, 3, 128)],

@@ -151,6 +151,7 @@ def test_the_smallest_failing_index_is_raised(everything_is_shared: None) -> Non
     assert f.run({**feeds, "rows": np.arange(300) % 39}).shape == (300, 40)
 
 
+@pytest.mark.slow
 def test_threads_is_an_argument_a_setting_and_part_of_a_pickle() -> None:
     x = sg.input("x", (2000, 300))
     graph = sg.Graph(sg.sort(x, axis=1))

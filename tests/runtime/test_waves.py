@@ -78,7 +78,7 @@ def run(graph: sg.Graph, rows: int, workers: int) -> int:
     return parts
 
 
-@pytest.mark.thinned(48)
+@pytest.mark.thinned
 @diagonals(
     2,
     ("dtype", DTYPES),
@@ -158,6 +158,7 @@ def products(plan: Plan, joined: bool = True) -> dict[int, list[ChainPart]]:
     return found
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize(("seconds", "joins"), [(1e-12, True), (1.0, False)])
 def test_a_wave_begins_where_what_it_reads_is_finished(
     seconds: float, joins: bool, monkeypatch: pytest.MonkeyPatch
@@ -230,6 +231,7 @@ def argument_of(kernel: Kernel, loop: str) -> Any:
     return {"k": stage.k, "m": stage.i, "n": stage.j}[loop][0].extent
 
 
+@pytest.mark.slow
 def test_what_a_program_says_of_its_waves() -> None:
     """Products are shared in parts of the inner indices, in a profile too, and nobody else is."""
     graph = network("batch", "float32")

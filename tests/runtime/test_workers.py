@@ -52,6 +52,7 @@ def test_a_training_step_has_equal_bytes(workers: int, small_groups: None) -> No
     assert 0 < barriers < len(table.rows) - 1 or workers == 1
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("seed", range(12))
 def test_random_programs_have_equal_bytes(seed: int, small_groups: None) -> None:
     graph, feeds = random_graph(np.random.default_rng(seed), max_ops=25)

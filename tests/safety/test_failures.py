@@ -97,6 +97,7 @@ def whole_entries(folder: Path) -> int:
     return len(paths)
 
 
+@pytest.mark.slow
 def test_kill_9_while_the_cache_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Entries stay whole; what was half written is swept away once nobody can be writing it."""
     environment = {**os.environ, "STATICGRAD_CACHE_DIR": str(tmp_path)}
@@ -140,6 +141,7 @@ assert y.tolist() == [1.0] * 4
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_only_costs_time(tmp_path: Path) -> None:
     environment = {**os.environ, "STATICGRAD_CACHE_DIR": str(tmp_path)}
     done = subprocess.run(

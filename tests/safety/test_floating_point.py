@@ -58,7 +58,7 @@ def wanted() -> dict[str, list[bytes]]:
     return {layout: results(f, feeds(layout)) for layout in ("plain", "staged", "lists")}
 
 
-@pytest.mark.thinned(4)
+@pytest.mark.thinned
 @settings
 @pytest.mark.parametrize("jit", [True, False])
 def test_results_do_not_depend_on_the_caller(

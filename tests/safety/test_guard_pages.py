@@ -11,7 +11,7 @@ import pytest
 from tests.safety.child import run_child
 
 
-@pytest.mark.thinned(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("border", ["end", "start"])
 def test_a_fence_is_a_fence(border: str) -> None:
     """One byte further, or a write to a feed, is the child's end, and the message says where."""

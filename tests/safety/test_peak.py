@@ -69,6 +69,7 @@ def touched_programs(first: int, last: int) -> int:
     return arenas
 
 
+@pytest.mark.slow
 def test_random_programs_touch_their_peak() -> None:
     assert touched_programs(0, 8) > 7
 
@@ -78,7 +79,7 @@ def test_many_random_programs_touch_their_peak() -> None:
     assert touched_programs(100, 150) > 40
 
 
-@pytest.mark.thinned(3)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("checkpoint", "layout"), [("store_all", "plain"), ("sqrt", "staged"), ("recompute", "plain")]
 )

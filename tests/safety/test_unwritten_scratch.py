@@ -86,7 +86,7 @@ def test_a_subnormal_operand_is_seen() -> None:
     assert not kernels_with_subnormals(f, {"x": np.full(5, 1e-30, "float32")}, 0)
 
 
-@pytest.mark.thinned(3)
+@pytest.mark.slow
 @only_x86
 @pytest.mark.parametrize("name", ["products at tile tails", "a training step", "attention"])
 def test_of_programs(name: str) -> None:
@@ -95,6 +95,7 @@ def test_of_programs(name: str) -> None:
     check_scratch(sg.compile(graph, threads=1), feeds)
 
 
+@pytest.mark.thinned(2)
 @only_x86
 @pytest.mark.parametrize("geometry", GEOMETRIES[:2], ids=str)
 def test_of_tiles_and_their_gradients(geometry: Any) -> None:

@@ -164,7 +164,7 @@ def test_what_an_earlier_step_left_behind_is_of_no_account() -> None:
 # -- one thread -----------------------------------------------------------------------------------
 
 
-@pytest.mark.thinned(6)
+@pytest.mark.thinned
 @forks
 @each_act
 @each_stride
@@ -209,6 +209,7 @@ class Interrupt(BaseException):
     """As Ctrl-C, but of this test."""
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("act", ACTS[:-1], ids=[act.__name__ for act in ACTS[:-1]])
 @each_stride
 @pytest.mark.parametrize("reserved", [False, True])

@@ -52,7 +52,7 @@ def meet(
     return met()
 
 
-@pytest.mark.thinned(12)
+@pytest.mark.thinned
 @forks
 @each_act
 @each_stride
