@@ -4,7 +4,8 @@ Of such a product, packing and a tile in local memory take as long as the multip
 side by side through all terms of one vector of columns, which a processor reads where it lies: with
 an element of each row repeated, every step is one instruction. A second factor that lies badly is
 packed first, or whose rows may lie in the same lines of a cache; with registers of 256 bits any
-that more than a few rows read. Each element is the FMA chain of all products (``codegen.gemm``).
+that more than a few rows read; and so are a tile's rows across memory. Each element is the FMA
+chain of all products (``codegen.gemm``).
 """
 
 from __future__ import annotations
@@ -118,11 +119,14 @@ class _DirectProduct:
         self.heights = _heights(product)
         few = 0 < product.most_rows <= _REPAID * self.heights[0]
         apart = may_collide(product.unit, product.down, product.dtype.itemsize)
-        near = product.most_columns > 0 or not apart
+        near = product.flat or product.most_columns > 0 or not apart
         reads = product.across == 1 and product.tiles.wide and near
         #: Whether panels of several vectors are packed before rows go through all of them.
         self.spans = not (self.narrow or few or reads)
         self.packs = self.spans or product.across != 1 or (self.narrow and not product.tiles.wide)
+        self.packs_rows = product.rows == "across" and not (self.narrow or product.flat)
+        self.packs_rows &= self.spans or not self.packs
+        self.pitch = product.packing.pitch(self.heights[0])
         self.columns = product.columns  # of a panel
         if self.spans or 0 < product.most_columns <= self.lanes:
             self.columns = self.lanes
@@ -160,6 +164,7 @@ class _DirectProduct:
         if not self.packs:
             if not self.narrow:
                 write_span(p, out)
+            self._declare_packed()
             self._write_columns(out, "left", "right")
             return
         panel = Lines()
@@ -177,10 +182,17 @@ class _DirectProduct:
         """
         p, panel = self.product, Lines()
         write_span(p, out, widest=SPAN)
+        self._declare_packed()
         self._write_panel(panel, f"(j0 - left) * {p.k}")
         out.add(f"for j0 in range(left, right, {self.columns}):")
         out.extend(panel, 1)
         self._write_rows(out, "left", "right")
+
+    def _declare_packed(self) -> None:
+        """Room for the rows of a tile, if they are packed."""
+        if self.packs_rows:
+            room = self.product.most_terms * self.pitch + self.lanes
+            self.product.unit.once.add(f"packed = local_{self.product.element}({room})")
 
     def _write_panel(self, out: Lines, to: str) -> None:
         """All terms of some columns from ``j0`` on."""
@@ -219,6 +231,8 @@ class _DirectProduct:
             if not whole:
                 for row in range(1, height):
                     self.product.least(rows, of_row("line", row), f"top + {row}", "last_row - 1")
+            if self.packs_rows:
+                self._write_packed(rows)
             self._write_tile(tile, height, whole)
             if stop and self.jammed > 1:
                 self._write_pairs(rows, start, stop, tile)
@@ -236,6 +250,13 @@ class _DirectProduct:
         out.add(f"for {VECTOR} in range({start}, {stop}, {2 * self.lanes}):")
         out.add(f"    m = mask{self.lanes}({self.lanes})")
         out.extend(body, 1)
+
+    def _write_packed(self, out: Lines) -> None:
+        """The rows of a tile, of each k behind those of another: they may displace each other."""
+        p, highest = self.product, self.heights[0]
+        pack = p.packing.rows(p.unit, highest)
+        passed = f"{total(p.a, 'top')}, {p.inner}, {p.k}, {p.m} - top"
+        out.add(f"{pack}({p.stage.a.operand}, packed, {passed})")
 
     def _write_tile(self, out: Lines, height: int, whole: bool) -> None:
         """The sums of some vectors of columns of rows from ``top`` on, and what is stored."""
@@ -279,6 +300,8 @@ class _DirectProduct:
         for row in range(len(names[0])):
             line = (f"(top + {row})" if whole else of_row("line", row)) if row else "top"
             x = p.repeated(total(p.a, scaled(line, p.row), scaled("k", p.inner)))
+            if self.packs_rows:
+                x = f"splat{lanes}(load1(packed, {total(f'k * {self.pitch}', str(row))}))"
             if self.jammed > 1:
                 out.add(f"    x = {x}")
                 x = "x"

@@ -56,11 +56,8 @@ KEPT_BYTES: Final = 7 << 15
 #: How many inner indices ahead the first tile brings a panel near that is read where it lies: each
 #: takes 5 to 7 ns, a line from beyond the second-level cache 70 to 130.
 AHEAD: Final = 24
-#: Rows of c up to which a panel is read where it lies: two tiles read it. And rows up to which it
-#: is if all of b takes that part of the second cache.
-FEW_ROWS: Final = 28
-SOME_ROWS: Final = 64
-NEAR: Final = 1 / 2
+#: Rows of c up to which a panel is read where it lies.
+FEW_ROWS: Final = 32
 #: Rows from which on those across memory are packed; fewer ones take a tenth less where they lie.
 TALL_ROWS: Final = 112
 #: Fewer rows go through each panel before the next is packed, in the first cache, if the second one
@@ -291,10 +288,6 @@ class PlainProduct:
 
     def _declare(self, out: Lines) -> None:
         """Local memory, and what it is used for."""
-        if self.reads_in_place and not self.in_panels:
-            out.add(f"few = {FEW_ROWS}")
-            out.add(f"if {self.k} * {self.down} <= {int(NEAR * self._second_cache)}:")
-            out.add(f"    few = {SOME_ROWS}")
         self.declare_room(out)
         if self.packs_rows:
             pitch = self.packing.pitch(self.height)
@@ -405,7 +398,7 @@ class PlainProduct:
             return
         if self.reads_in_place:
             out.add("packed_from = first_column")
-            out.add("if count <= few:")
+            out.add(f"if count <= {FEW_ROWS}:")
             lie = f"(last_column - first_column) // {self.columns} * {self.columns}"
             out.add(f"    packed_from = first_column + {lie}")
             start = "packed_from"

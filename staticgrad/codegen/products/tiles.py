@@ -247,11 +247,8 @@ class Tiles:
 
     def _write_steps(self, out: Lines, step: Lines) -> None:
         """``step`` for every k, with a line brought near in each, or run by run."""
-        if self.placed and self.wide:
-            self._write_runs(out, step)
-            return
         if self.placed:
-            self._write_runs_as_one(out, step)
+            self._write_runs(out, step)
             return
         out.add("here = 0")
         if self.looked:
@@ -286,19 +283,6 @@ class Tiles:
         out.add("    number = number + 1")
         out.add("    here = runs[number]")
         out.add("    first = stop")
-
-    def _write_runs_as_one(self, out: Lines, step: Lines) -> None:
-        """One loop through all runs: few rows leave no time to begin and end a loop for each."""
-        out.add("number = went // run")
-        out.add("left = (number + 1) * run - went")
-        out.add("here = runs[number] + (went - number * run) * inner")
-        out.add("for k in range(0, depth):")
-        out.extend(step, 1)
-        out.add("    left = left - 1")
-        out.add("    if left == 0:")
-        out.add("        number = number + 1")
-        out.add("        here = runs[number]")
-        out.add("        left = run")
 
     def _step(self, height: int, vectors: int, based: bool = False) -> Lines:
         """The products of one k, added; then where the next one reads.
