@@ -516,6 +516,11 @@ class PlainProduct:
             out.add(f"down = {self._slot}")
             out.add(f"step = {self.columns}")
         if self.in_panels:
+            lying.add("else:")  # what follows: the next part, or the next panel
+            lying.add("    near_at = b_at")
+            lying.add(f"    ahead = down + (past - depth) * step + {self.lanes - 1}")
+            lying.add("    hop = step")
+            lying.add(f"    leap = {self.lanes} * step")
             out.extend(lying)
         elif self.reads_in_place:
             out.add("if j0 < packed_from:")
