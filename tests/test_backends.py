@@ -46,6 +46,7 @@ def test_every_backend_gives_the_same_bytes(debug):
         assert_same(other["loss"], found[0]["loss"], "loss")
 
 
+@pytest.mark.slow
 def test_what_compiled_is_said_in_every_report():
     for backend, ran in {"auto": "vector", "vector": "vector", "numba": "numba"}.items():
         f = sg.compile(program(), backend=backend)

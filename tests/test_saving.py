@@ -300,7 +300,6 @@ def moved(tree: dict[str, Any]) -> dict[str, Any]:
     return tree
 
 
-@pytest.mark.slow
 @every_format
 def test_a_damaged_file_is_refused_and_changes_nothing(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"f{suffix}"

@@ -95,6 +95,7 @@ def test_every_figure_is_there(found):
     assert data["program"].startswith("staticgrad-ir")
 
 
+@pytest.mark.slow
 def test_the_planned_bytes_are_those_of_the_plan(found, own):
     compiled = DefineThenRun(model(own)).compiled
     compiled.run(model(own).batch(8, np.random.default_rng(0)))

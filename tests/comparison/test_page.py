@@ -105,6 +105,7 @@ def test_a_module_is_compared(found: Comparison) -> None:
         assert len(each.phases) == len(each.nbytes)
 
 
+@pytest.mark.slow
 def test_the_acts_happened(found: Comparison) -> None:
     acts = {act.title.partition(" ")[0]: act for act in found.acts}
     assert set(acts) == {"print(loss),", "breakpoint,", "if", "loss", "an", "another", "a"}
@@ -118,6 +119,7 @@ def test_the_acts_happened(found: Comparison) -> None:
         assert "self.up(x)" in said
 
 
+@pytest.mark.slow
 def test_the_page_stands_alone(found: Comparison) -> None:
     text = page(found)
     reader = Reader(text)
@@ -130,6 +132,7 @@ def test_the_page_stands_alone(found: Comparison) -> None:
         ElementTree.fromstring(svg)
 
 
+@pytest.mark.slow
 def test_lines_boxes_and_kernels_are_linked(found: Comparison) -> None:
     reader = Reader(page(found))
     assert reader.targets <= set(reader.ids)
@@ -194,6 +197,7 @@ def test_what_notebooks_show() -> None:
         assert "<script" not in text
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_the_page(found: Comparison) -> None:
     assert len(repr(found)) < 2000
     text = found._repr_html_()

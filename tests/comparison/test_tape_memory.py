@@ -64,6 +64,7 @@ def test_the_tape_holds_what_pytorch_holds(made: Any, rule: str) -> None:
         assert tape_peak(chosen, batch) <= 1.1 * way.peak(batch)
 
 
+@pytest.mark.slow
 def test_the_parts_are_those_of_the_sizes() -> None:
     """A product with a large matrix: the peak is its gradient, beside next to nothing."""
     net = sg.nn.Linear(1000, 500, bias=False)

@@ -39,7 +39,6 @@ def pendulum(t: Any, y: Any) -> Any:
     return sg.stack([y[1], -sg.sin(y[0]) - 0.1 * y[1]])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("end", [4.0, -2.0])
 def test_the_adaptive_method_holds_its_error(end: float) -> None:
     y = variable("y", sg.float64, (2,))
@@ -72,7 +71,6 @@ def trials(f: Any, y: np.ndarray, end: float, rtol: float, atol: float) -> int:
     return count
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("rtol", [1e-3, 1e-6, 1e-9])
 def test_the_adaptive_method_tries_as_many_steps_as_documented(rtol: float) -> None:
     """The error is a root mean square: components at rest allow longer steps."""

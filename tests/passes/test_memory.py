@@ -141,7 +141,6 @@ def test_random_plans_hold_every_promise(schedule: Schedule, n: int, m: int, sta
     )
 
 
-@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(schedules(), st.randoms(use_true_random=False))
 def test_the_verifier_sees_every_small_damage(schedule: Schedule, rng: random.Random) -> None:
