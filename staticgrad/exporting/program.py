@@ -51,6 +51,7 @@ class ProgramWriter:
         kernels = [function.text(steps.helpers) for function in steps.functions.values()]
         head = HEAD.replace("<name>", self.graph.name).replace("<arrays>", arrays_file)
         body = "\n".join(steps.lines.text)
+        jit = "@jit\n" if steps.has_loops else ""  # Numba would compile every kernel once more
         parts = [
             head.replace("<sizes>", self._about_sizes()),
             "\n".join(self._tables(arrays_file)),
@@ -61,8 +62,8 @@ class ProgramWriter:
             _title("kernels"),
             *kernels,
             _title("the plan"),
-            *(_view(kind) for kind in sorted(steps.views)),
-            f"@jit\ndef steps(arena, o, checks, {', '.join(takes)}):\n"
+            *(_view(kind, jit) for kind in sorted(steps.views)),
+            f"{jit}def steps(arena, o, checks, {', '.join(takes)}):\n"
             f'    """Every kernel in the order of the plan; 1 where an index was out of range."""\n'
             f"{body}\n    return 0",
             _title("runs"),
@@ -159,7 +160,7 @@ def _title(text: str) -> str:
     return f"# -- {text} ".ljust(100, "-")
 
 
-def _view(kind: str) -> str:
+def _view(kind: str, jit: str) -> str:
     nbytes = 1 if kind == "bool_" else int(kind[1:]) // 8
-    head = f"@jit(forceinline=True)\ndef view_{kind}(arena, offset, count):"
+    head = f"{jit}def view_{kind}(arena, offset, count):"
     return f"{head}\n    return arena[offset : offset + {nbytes} * count].view({kind})"

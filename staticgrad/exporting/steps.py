@@ -118,6 +118,7 @@ class StepsWriter:
     def __init__(self, free: Mapping[str, str], fixed: Mapping[str, int]) -> None:
         self.free, self.fixed = free, fixed
         self.functions: dict[tuple[Kernel, tuple[int, ...], bool], Function] = {}
+        self.has_loops = False
         self.in_turn: set[str] = set()  # variables that may be one array
         self.helpers = Functions()
         self.lines = Indented()
@@ -219,6 +220,7 @@ class StepsWriter:
             if isinstance(step, KernelStep):
                 self._call(step, scope, offsets, comment)
             elif step.bodies():
+                self.has_loops = True
                 LoopWriter(self, step, planned, scope, offsets).write()
             else:
                 raise ExportError("a call of a library or of a user's function cannot be exported")
